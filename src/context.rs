@@ -1,0 +1,214 @@
+//! The proof of who is calling: [`TenantContext`], and the [`Directory`] that alone can make one.
+//!
+//! A context says that a tenant exists, is open for requests, and what its plan allows. Everything that touches
+//! a tenant's data asks for one, so code that has none cannot reach any.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tenancy::context::{Actor, Directory};
+//! # use tenancy::{plan::Catalog, store::MemoryStore, tenant::{NewTenant, Slug, TenantStatus, TenantStore}};
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
+//! # let store = Arc::new(MemoryStore::new());
+//! # let catalog = Arc::new(Catalog::from_toml("version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }")?);
+//! # let acme = store.insert(NewTenant::new(Slug::parse("acme")?, "Acme", "free").status(TenantStatus::Active)).await?;
+//! # let acme = acme.id().clone();
+//! let directory = Directory::new(store, catalog);
+//! let ctx = directory.enter(&acme, Actor::system("nightly-report")).await?;
+//! assert_eq!(ctx.tenant().slug().as_str(), "acme");
+//! # Ok(()) }
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{Catalog, Entitlements};
+use crate::tenant::{Slug, Tenant, TenantId, TenantStatus, TenantStore};
+
+/// Who acts. Comes from a verified credential or from your own code, never from a request's body.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(tag = "kind", content = "id", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Actor {
+    /// A person, by the subject of the credential.
+    User(Arc<str>),
+    /// Nobody in particular: the request chose a tenant and proved nothing.
+    Anonymous,
+    /// A part of the program itself: a job, a webhook, the command line.
+    System(Arc<str>),
+}
+
+impl Actor {
+    /// A person, by the subject of the credential.
+    pub fn user(subject: impl Into<Arc<str>>) -> Self {
+        Self::User(subject.into())
+    }
+
+    /// A part of the program itself, by its name.
+    pub fn system(name: impl Into<Arc<str>>) -> Self {
+        Self::System(name.into())
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => write!(f, "user:{id}"),
+            Self::Anonymous => f.write_str("anonymous"),
+            Self::System(name) => write!(f, "system:{name}"),
+        }
+    }
+}
+
+/// How a tenant came to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ResolvedBy {
+    /// By a claim of a verified JSON Web Token.
+    Jwt,
+    /// By the host of the request.
+    Host,
+    /// By a header from a trusted peer.
+    Header,
+    /// By a segment of the path.
+    Path,
+    /// By a source of your own.
+    Custom,
+    /// By your own code, through [`Directory::enter`].
+    Program,
+}
+
+/// A tenant that is known, exists, and is open: the key to everything of that tenant.
+///
+/// Cheap to clone. Comes from the [`Resolver`](crate::resolve::Resolver) of a request or from
+/// [`Directory::enter`], and from nowhere else.
+///
+/// # Security
+/// There is no constructor, no `Default`, no `Deserialize` and no conversion from text.
+///
+/// ```compile_fail
+/// let ctx: tenancy::TenantContext = serde_json::from_str("{}").unwrap();
+/// ```
+#[derive(Clone)]
+pub struct TenantContext(Arc<Inner>);
+
+struct Inner {
+    tenant: Arc<Tenant>,
+    actor: Actor,
+    entitlements: Arc<Entitlements>,
+    resolved_by: ResolvedBy,
+    request_id: Uuid,
+}
+
+impl TenantContext {
+    /// The tenant, as it was when the request came in.
+    pub fn tenant(&self) -> &Arc<Tenant> {
+        &self.0.tenant
+    }
+
+    /// The tenant's id.
+    pub fn tenant_id(&self) -> &TenantId {
+        self.0.tenant.id()
+    }
+
+    /// Who acts.
+    pub fn actor(&self) -> &Actor {
+        &self.0.actor
+    }
+
+    /// What the tenant's plan allows.
+    pub fn entitlements(&self) -> &Arc<Entitlements> {
+        &self.0.entitlements
+    }
+
+    /// How the tenant came to be known.
+    pub fn resolved_by(&self) -> ResolvedBy {
+        self.0.resolved_by
+    }
+
+    /// The id of the request or job, which its audit events carry: a UUID of version 7.
+    pub fn request_id(&self) -> Uuid {
+        self.0.request_id
+    }
+}
+
+impl fmt::Debug for TenantContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantContext")
+            .field("tenant", self.tenant_id())
+            .field("actor", self.actor())
+            .field("plan", &self.entitlements().plan())
+            .field("resolved_by", &self.resolved_by())
+            .field("request_id", &self.request_id())
+            .finish()
+    }
+}
+
+/// The tenants and the plans together: the one place where a [`TenantContext`] is made.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    store: Arc<dyn TenantStore>,
+    catalog: Arc<Catalog>,
+}
+
+impl Directory {
+    /// A directory over a store and a catalog.
+    pub fn new(store: Arc<dyn TenantStore>, catalog: Arc<Catalog>) -> Self {
+        Self { store, catalog }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn TenantStore> {
+        &self.store
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// A context for your own code: a job, a webhook, a command.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TenantUnknown`], [`ErrorKind::TenantSuspended`], [`ErrorKind::TenantInactive`],
+    /// [`ErrorKind::UnknownPlan`], or [`ErrorKind::StoreUnavailable`].
+    ///
+    /// # Security
+    /// The id must come from a place you trust, such as a job that you queued yourself. For requests use a
+    /// [`Resolver`](crate::resolve::Resolver).
+    pub async fn enter(&self, id: &TenantId, actor: Actor) -> Result<TenantContext> {
+        let tenant = self.store.by_id(id).await?.ok_or_else(unknown_tenant)?;
+        self.admit(tenant, actor, ResolvedBy::Program)
+    }
+
+    /// A context for a tenant by its slug; otherwise as [`enter`](Self::enter).
+    ///
+    /// # Errors
+    /// As [`enter`](Self::enter).
+    pub async fn enter_by_slug(&self, slug: &Slug, actor: Actor) -> Result<TenantContext> {
+        let tenant = self.store.by_slug(slug).await?.ok_or_else(unknown_tenant)?;
+        self.admit(tenant, actor, ResolvedBy::Program)
+    }
+
+    /// The one door through which every context comes: the status is checked here, whatever the source was.
+    pub(crate) fn admit(&self, tenant: Arc<Tenant>, actor: Actor, resolved_by: ResolvedBy) -> Result<TenantContext> {
+        match tenant.status() {
+            status if status.is_open() => {}
+            TenantStatus::Suspended => {
+                return Err(Error::new(ErrorKind::TenantSuspended, "this tenant is suspended"));
+            }
+            _ => return Err(Error::new(ErrorKind::TenantInactive, "this tenant is not open for requests")),
+        }
+        let entitlements = self.catalog.entitlements(tenant.plan())?;
+        let request_id = Uuid::now_v7();
+        Ok(TenantContext(Arc::new(Inner { tenant, actor, entitlements, resolved_by, request_id })))
+    }
+}
+
+pub(crate) fn unknown_tenant() -> Error {
+    Error::new(ErrorKind::TenantUnknown, "no such tenant")
+}

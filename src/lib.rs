@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod audit;
+#[cfg(feature = "stripe")]
+pub mod billing;
+pub mod clock;
+pub mod context;
+mod error;
+pub mod plan;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod quota;
+pub mod resolve;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod scope;
+pub mod store;
+pub mod tenant;
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(feature = "tower")]
+pub mod web;
+
+pub use self::context::TenantContext;
+pub use self::error::{Error, ErrorKind, PlanDenial, Result};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::scope::{TenantDb, TenantScoped};
+#[cfg(feature = "macros")]
+pub use tenancy_macros::TenantScoped;

@@ -1,0 +1,66 @@
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use async_trait::async_trait;
+
+use crate::context::unknown_tenant;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
+
+/// Keeps tenants in memory: for tests and for a fixed handful of tenants.
+#[derive(Debug, Default)]
+pub struct MemoryStore(RwLock<HashMap<TenantId, Arc<Tenant>>>);
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+#[async_trait]
+impl TenantStore for MemoryStore {
+    async fn by_id(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>> {
+        Ok(self.0.read().map_err(poisoned)?.get(id).cloned())
+    }
+
+    async fn by_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>> {
+        Ok(self.0.read().map_err(poisoned)?.values().find(|tenant| tenant.slug() == slug).cloned())
+    }
+
+    async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
+        let tenant = Arc::new(tenant.into_tenant());
+        let mut tenants = self.0.write().map_err(poisoned)?;
+        if tenants.contains_key(tenant.id()) || tenants.values().any(|other| other.slug() == tenant.slug()) {
+            return Err(taken());
+        }
+        tenants.insert(tenant.id().clone(), tenant.clone());
+        Ok(tenant)
+    }
+
+    async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
+        let mut tenants = self.0.write().map_err(poisoned)?;
+        let stored = tenants.get(tenant.id()).ok_or_else(unknown_tenant)?;
+        if stored.version() != tenant.version() {
+            return Err(stale());
+        }
+        if tenants.values().any(|other| other.slug() == tenant.slug() && other.id() != tenant.id()) {
+            return Err(taken());
+        }
+        let next = Arc::new(tenant.next_version());
+        tenants.insert(next.id().clone(), next.clone());
+        Ok(next)
+    }
+}
+
+pub(super) fn taken() -> Error {
+    Error::new(ErrorKind::Conflict, "a tenant with this id or slug exists; choose another")
+}
+
+pub(super) fn stale() -> Error {
+    Error::new(ErrorKind::StaleVersion, "the tenant was changed meanwhile; read it again and decide again")
+}
+
+fn poisoned<T>(_: std::sync::PoisonError<T>) -> Error {
+    Error::new(ErrorKind::StoreUnavailable, "a writer of the memory store panicked")
+}
