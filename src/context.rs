@@ -195,7 +195,12 @@ impl Directory {
     }
 
     /// The one door through which every context comes: the status is checked here, whatever the source was.
-    pub(crate) fn admit(&self, tenant: Arc<Tenant>, actor: Actor, resolved_by: ResolvedBy) -> Result<TenantContext> {
+    pub(crate) fn admit(
+        &self,
+        tenant: Arc<Tenant>,
+        actor: Actor,
+        resolved_by: ResolvedBy,
+    ) -> Result<TenantContext> {
         match tenant.status() {
             status if status.is_open() => {}
             TenantStatus::Suspended => {

@@ -22,7 +22,3 @@ pub mod web;
 
 pub use self::context::TenantContext;
 pub use self::error::{Error, ErrorKind, PlanDenial, Result};
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use self::scope::{TenantDb, TenantScoped};
-#[cfg(feature = "macros")]
-pub use tenancy_macros::TenantScoped;

@@ -104,7 +104,10 @@ impl Catalog {
     /// kind, or the price that two plans claim.
     pub fn from_toml(text: &str) -> Result<Self> {
         let file: File = toml::from_str(text).map_err(|e| {
-            misconfigured(format!("the catalog does not read: {}", e.to_string().trim_end().replace('\n', " | ")))
+            misconfigured(format!(
+                "the catalog does not read: {}",
+                e.to_string().trim_end().replace('\n', " | ")
+            ))
         })?;
         if file.plans.is_empty() {
             return Err(misconfigured("the catalog has no plan; add a table [plans.free]".to_owned()));
@@ -156,7 +159,9 @@ impl Catalog {
         self.plans.get(key).ok_or_else(|| {
             Error::new(
                 ErrorKind::UnknownPlan,
-                format!("the catalog has no plan `{key}`; add [plans.{key}], or move its tenants to another plan"),
+                format!(
+                    "the catalog has no plan `{key}`; add [plans.{key}], or move its tenants to another plan"
+                ),
             )
         })
     }
@@ -200,7 +205,9 @@ fn compile(
             }
             (Declared::Gauge { .. }, Some(Value::Word(Word::Unlimited))) => Feature::Gauge(Cap::Unlimited),
             (Declared::Flag {}, Some(_)) => {
-                return Err(misconfigured(format!("`{key}` is a flag: the plan `{plan}` must give it true or false")));
+                return Err(misconfigured(format!(
+                    "`{key}` is a flag: the plan `{plan}` must give it true or false"
+                )));
             }
             (Declared::Gauge { .. }, Some(_)) => {
                 return Err(misconfigured(format!(
@@ -282,8 +289,16 @@ mod tests {
     #[test]
     fn a_faulty_catalog_is_refused_with_its_fault() {
         for (from, to, says) in [
-            ("features = { projects = 3, export = false }", "features = { projects = 3 }", "`free` says nothing about `export`"),
-            ("features = { projects = 3, export", "features = { seats = 1, projects = 3, export", "names `seats`"),
+            (
+                "features = { projects = 3, export = false }",
+                "features = { projects = 3 }",
+                "`free` says nothing about `export`",
+            ),
+            (
+                "features = { projects = 3, export",
+                "features = { seats = 1, projects = 3, export",
+                "names `seats`",
+            ),
             ("projects = 3", "projects = -1", "a whole number from 0"),
             ("projects = 3", "projects = true", "is a gauge"),
             ("projects = 3", "projects = \"many\"", "a whole number from 0"),

@@ -144,14 +144,17 @@ impl Entitlements {
     /// # Errors
     /// [`ErrorKind::UnknownFeature`] if the catalog does not declare it.
     pub fn feature(&self, key: &str) -> Result<Feature> {
-        self.features.binary_search_by(|(known, _)| known.as_str().cmp(key)).map(|at| self.features[at].1).map_err(
-            |_| {
+        self.features
+            .binary_search_by(|(known, _)| known.as_str().cmp(key))
+            .map(|at| self.features[at].1)
+            .map_err(|_| {
                 Error::new(
                     ErrorKind::UnknownFeature,
-                    format!("the catalog declares no feature `{key}`; add it under [features], or mend the key"),
+                    format!(
+                        "the catalog declares no feature `{key}`; add it under [features], or mend the key"
+                    ),
                 )
-            },
-        )
+            })
     }
 
     /// Whether the plan has a flag.
@@ -194,7 +197,10 @@ impl Entitlements {
     }
 
     /// The error for a gauge that is full.
-    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "gauges need SQL"))]
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres")),
+        expect(dead_code, reason = "gauges need SQL")
+    )]
     pub(crate) fn limit_reached(&self, key: &str, cap: Cap, used: u64) -> Error {
         Error::denied(
             ErrorKind::LimitReached,

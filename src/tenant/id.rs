@@ -106,10 +106,7 @@ impl TenantId {
     /// [`ErrorKind::InvalidInput`] for zero and negative numbers.
     pub fn from_int(id: i64) -> Result<Self> {
         if id < 1 {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "not a tenant id: an integer id is 1 or more",
-            ));
+            return Err(Error::new(ErrorKind::InvalidInput, "not a tenant id: an integer id is 1 or more"));
         }
         Ok(Self(Repr::Int(id)))
     }
@@ -156,11 +153,38 @@ mod tests {
     #[test]
     fn hostile_and_empty_ids_are_refused() {
         for bad in [
-            "", "0", "-1", "007", "*", "acme'--", "acme\"; drop schema", "../beta", "a\nb", "%0d%0a", "${jndi}",
-            "null", "undefined", "NaN", "true", "__proto__", "public", "pg_catalog", "information_schema", "Acme",
-            "a", "-acme", "acme-", "xn--acme", "a_b", " acme", "acme ", "9223372036854775808",
-            "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff",
-            "{018f3f5e-3a5a-7c3e-9d0a-000000000001}", "urn:uuid:018f3f5e-3a5a-7c3e-9d0a-000000000001",
+            "",
+            "0",
+            "-1",
+            "007",
+            "*",
+            "acme'--",
+            "acme\"; drop schema",
+            "../beta",
+            "a\nb",
+            "%0d%0a",
+            "${jndi}",
+            "null",
+            "undefined",
+            "NaN",
+            "true",
+            "__proto__",
+            "public",
+            "pg_catalog",
+            "information_schema",
+            "Acme",
+            "a",
+            "-acme",
+            "acme-",
+            "xn--acme",
+            "a_b",
+            " acme",
+            "acme ",
+            "9223372036854775808",
+            "00000000-0000-0000-0000-000000000000",
+            "ffffffff-ffff-ffff-ffff-ffffffffffff",
+            "{018f3f5e-3a5a-7c3e-9d0a-000000000001}",
+            "urn:uuid:018f3f5e-3a5a-7c3e-9d0a-000000000001",
         ] {
             let error = TenantId::parse(bad).expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::InvalidInput);

@@ -121,7 +121,10 @@ impl Tenant {
         if by == SetBy::Billing && held && status != self.status {
             return Err(Error::new(
                 ErrorKind::IllegalTransition,
-                format!("an operator set this tenant to {}, and only an operator can change that", self.status),
+                format!(
+                    "an operator set this tenant to {}, and only an operator can change that",
+                    self.status
+                ),
             ));
         }
         if status == self.status {

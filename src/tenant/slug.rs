@@ -65,10 +65,50 @@ pub(super) fn slug_fault(text: &str) -> Option<&'static str> {
 
 /// Words that mean something to a browser, a mail server, a database or this crate. Sorted.
 const RESERVED: &[&str] = &[
-    "admin", "api", "app", "assets", "auth", "autoconfig", "autodiscover", "billing", "blog", "cdn", "dashboard",
-    "default", "docs", "false", "ftp", "help", "imap", "internal", "local", "localhost", "login", "mail", "mx",
-    "nan", "ns1", "ns2", "null", "pop", "public", "root", "shared", "smtp", "static", "status", "support", "system",
-    "tenant", "true", "undefined", "unknown", "webhooks", "webmail", "wpad", "www",
+    "admin",
+    "api",
+    "app",
+    "assets",
+    "auth",
+    "autoconfig",
+    "autodiscover",
+    "billing",
+    "blog",
+    "cdn",
+    "dashboard",
+    "default",
+    "docs",
+    "false",
+    "ftp",
+    "help",
+    "imap",
+    "internal",
+    "local",
+    "localhost",
+    "login",
+    "mail",
+    "mx",
+    "nan",
+    "ns1",
+    "ns2",
+    "null",
+    "pop",
+    "public",
+    "root",
+    "shared",
+    "smtp",
+    "static",
+    "status",
+    "support",
+    "system",
+    "tenant",
+    "true",
+    "undefined",
+    "unknown",
+    "webhooks",
+    "webmail",
+    "wpad",
+    "www",
 ];
 
 impl fmt::Display for Slug {
@@ -103,7 +143,9 @@ mod tests {
         for good in ["acme", "a1", "1a", "acme-corp", "a".repeat(63).as_str()] {
             assert_eq!(Slug::parse(good).unwrap().as_str(), good);
         }
-        for bad in ["", "a", "-a", "a-", "a.b", "a_b", "xn--80ak", "123", "www", "API", "ä-b", &"a".repeat(64)] {
+        for bad in
+            ["", "a", "-a", "a-", "a.b", "a_b", "xn--80ak", "123", "www", "API", "ä-b", &"a".repeat(64)]
+        {
             assert!(Slug::parse(bad).is_err(), "{bad}");
         }
     }

@@ -137,7 +137,12 @@ mod tests {
     fn the_lifecycle_has_exactly_these_steps() {
         let steps: Vec<String> = TenantStatus::ALL
             .iter()
-            .flat_map(|from| TenantStatus::ALL.iter().filter(|to| from.can_become(**to)).map(move |to| format!("{from}>{to}")))
+            .flat_map(|from| {
+                TenantStatus::ALL
+                    .iter()
+                    .filter(|to| from.can_become(**to))
+                    .map(move |to| format!("{from}>{to}"))
+            })
             .collect();
         assert_eq!(steps.len(), 5 + 4 + 4 + 4 + 5 + 5, "{steps:?}");
         for status in TenantStatus::ALL {
