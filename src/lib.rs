@@ -22,3 +22,8 @@ pub mod web;
 
 pub use self::context::TenantContext;
 pub use self::error::{Error, ErrorKind, PlanDenial, Result};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::scope::{TenantDb, TenantScoped};
+/// Makes a struct the row of a tenant-owned table: see the trait [`trait@TenantScoped`].
+#[cfg(feature = "macros")]
+pub use tenancy_macros::TenantScoped;

@@ -1,1 +1,249 @@
-//! sql
+//! The SQL of the `tenancy` crate as text: pure functions, no IO, no database.
+//!
+//! [`Entity`] describes one tenant-owned table; [`Entity::statements`] writes every statement that the
+//! repository of that table runs. In each of them the tenant is the bind `$1` and stands in a predicate of the
+//! statement's only table (or in the tenant column of an insert), so none can reach another tenant's row. The
+//! text is the same for all tenants.
+//!
+//! ```
+//! use tenancy_sql::{Dialect, Entity};
+//!
+//! let orders = Entity::new("orders", "tenant_id", "id", ["status", "total"])?;
+//! assert_eq!(
+//!     orders.statements(Dialect::Postgres).find,
+//!     r#"SELECT "id", "status", "total" FROM "orders" WHERE "tenant_id" = $1 AND "id" = $2"#,
+//! );
+//! # Ok::<(), tenancy_sql::Refusal>(())
+//! ```
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The database that a text is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// PostgreSQL 15 and later.
+    Postgres,
+    /// SQLite 3.35 and later.
+    Sqlite,
+}
+
+impl Dialect {
+    /// Every dialect.
+    pub const ALL: [Self; 2] = [Self::Postgres, Self::Sqlite];
+
+    /// A name, quoted so that it can only be read as a name.
+    ///
+    /// SQLite takes a double-quoted name that no column has for a *string*, so a misspelt tenant column would
+    /// silently compare two texts; backticks are only ever names.
+    fn quote(self, name: &str) -> String {
+        match self {
+            Self::Postgres => format!("\"{name}\""),
+            Self::Sqlite => format!("`{name}`"),
+        }
+    }
+}
+
+/// Why something cannot be written as SQL, and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A tenant-owned table, as its repository sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entity {
+    table: String,
+    tenant: String,
+    id: String,
+    columns: Vec<String>,
+}
+
+/// The statements of one repository in one dialect. The tenant is always `$1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the derive macro writes it as a constant")]
+pub struct Statements {
+    /// `$2` the id. One row or none.
+    pub find: Cow<'static, str>,
+    /// `$2` how many. Rows in the order of their ids.
+    pub first_page: Cow<'static, str>,
+    /// `$2` the id to start after, `$3` how many. Rows in the order of their ids.
+    pub next_page: Cow<'static, str>,
+    /// One row with one number.
+    pub count: Cow<'static, str>,
+    /// `$2` the id. One row or none, with nothing of the table in it.
+    pub exists: Cow<'static, str>,
+    /// `$2` the id, then the columns in order.
+    pub insert: Cow<'static, str>,
+    /// `$2` the id, then the columns in order.
+    pub update: Cow<'static, str>,
+    /// `$2` the id.
+    pub delete: Cow<'static, str>,
+}
+
+impl Entity {
+    /// A table, its tenant column, its id column within a tenant, and its other columns in the order of binds.
+    ///
+    /// # Errors
+    /// A name that is not 1 to 63 of `a-z`, `A-Z`, `0-9` and `_`, or starts with a digit; a column that is named
+    /// twice; a column that is the tenant column, which only the scope may set.
+    pub fn new<C: Into<String>>(
+        table: impl Into<String>,
+        tenant: impl Into<String>,
+        id: impl Into<String>,
+        columns: impl IntoIterator<Item = C>,
+    ) -> Result<Self, Refusal> {
+        let entity = Self {
+            table: table.into(),
+            tenant: tenant.into(),
+            id: id.into(),
+            columns: columns.into_iter().map(Into::into).collect(),
+        };
+        for part in entity.table.split('.') {
+            plain_name("table", part)?;
+        }
+        plain_name("tenant column", &entity.tenant)?;
+        let mut seen: Vec<String> = Vec::new();
+        for column in entity.all_columns() {
+            plain_name("column", column)?;
+            // Unquoted, both databases fold case: two names that differ in case only are one column to a reader.
+            let folded = column.to_ascii_lowercase();
+            if folded == entity.tenant.to_ascii_lowercase() {
+                return Err(Refusal(format!(
+                    "`{column}` is the tenant column, which the scope sets by itself; remove the field"
+                )));
+            }
+            if seen.contains(&folded) {
+                return Err(Refusal(format!(
+                    "the column `{column}` is named twice; rename one of the fields"
+                )));
+            }
+            seen.push(folded);
+        }
+        Ok(entity)
+    }
+
+    /// Every statement of the repository, for one dialect.
+    pub fn statements(&self, dialect: Dialect) -> Statements {
+        let table = self.table.split('.').map(|part| dialect.quote(part)).collect::<Vec<_>>().join(".");
+        let tenant = dialect.quote(&self.tenant);
+        let id = dialect.quote(&self.id);
+        let names: Vec<String> = self.all_columns().map(|column| dialect.quote(column)).collect();
+        let all = names.join(", ");
+        let own = format!("{table} WHERE {tenant} = $1");
+        let one = format!("{own} AND {id} = $2");
+        let places: Vec<String> = (1..=names.len() + 1).map(|n| format!("${n}")).collect();
+        let sets = if self.columns.is_empty() {
+            // Nothing to set, yet the answer must still say whether the row is there.
+            format!("{id} = {id}")
+        } else {
+            names[1..]
+                .iter()
+                .zip(3..)
+                .map(|(name, n)| format!("{name} = ${n}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        Statements {
+            find: format!("SELECT {all} FROM {one}").into(),
+            first_page: format!("SELECT {all} FROM {own} ORDER BY {id} LIMIT $2").into(),
+            next_page: format!("SELECT {all} FROM {own} AND {id} > $2 ORDER BY {id} LIMIT $3").into(),
+            count: format!("SELECT count(*) FROM {own}").into(),
+            exists: format!("SELECT 1 FROM {one}").into(),
+            insert: format!("INSERT INTO {table} ({tenant}, {all}) VALUES ({})", places.join(", ")).into(),
+            update: format!("UPDATE {table} SET {sets} WHERE {tenant} = $1 AND {id} = $2").into(),
+            delete: format!("DELETE FROM {one}").into(),
+        }
+    }
+
+    /// The id first, then the others.
+    fn all_columns(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.id.as_str()).chain(self.columns.iter().map(String::as_str))
+    }
+}
+
+fn plain_name(what: &str, name: &str) -> Result<(), Refusal> {
+    let plain = !name.is_empty()
+        && name.len() <= 63
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !name.as_bytes()[0].is_ascii_digit();
+    if plain {
+        return Ok(());
+    }
+    Err(Refusal(format!(
+        "the {what} `{}` is not a plain name; use 1 to 63 letters, digits and underscores, not a digit first",
+        name.escape_debug()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(s: &Statements) -> [&str; 8] {
+        [&s.find, &s.first_page, &s.next_page, &s.count, &s.exists, &s.insert, &s.update, &s.delete]
+    }
+
+    #[test]
+    fn every_statement_names_the_tenant_and_no_other_table() {
+        let orders = Entity::new("orders", "tenant_id", "id", ["status", "total"]).unwrap();
+        for dialect in Dialect::ALL {
+            let tenant = dialect.quote("tenant_id");
+            let statements = orders.statements(dialect);
+            for text in texts(&statements) {
+                assert!(
+                    text.contains(&format!("WHERE {tenant} = $1")) || text.contains(&format!("({tenant}, ")),
+                    "{text}"
+                );
+                assert_eq!(text.matches(&dialect.quote("orders")).count(), 1, "{text}");
+                assert!(!text.contains(" OR "), "{text}");
+            }
+        }
+        let s = orders.statements(Dialect::Sqlite);
+        assert_eq!(
+            s.insert,
+            "INSERT INTO `orders` (`tenant_id`, `id`, `status`, `total`) VALUES ($1, $2, $3, $4)"
+        );
+        assert_eq!(
+            s.update,
+            "UPDATE `orders` SET `status` = $3, `total` = $4 WHERE `tenant_id` = $1 AND `id` = $2"
+        );
+    }
+
+    #[test]
+    fn the_tenant_column_is_never_written_by_a_field() {
+        for name in ["tenant_id", "TENANT_ID"] {
+            let refusal = Entity::new("orders", "tenant_id", "id", [name]).unwrap_err();
+            assert!(refusal.to_string().contains("which the scope sets by itself"));
+        }
+        assert!(Entity::new("orders", "tenant_id", "tenant_id", ["status"]).is_err());
+        let statements =
+            Entity::new("orders", "org", "id", ["status"]).unwrap().statements(Dialect::Postgres);
+        assert!(!statements.update.contains("SET \"org\""));
+    }
+
+    #[test]
+    fn names_that_could_be_more_than_names_are_refused() {
+        for bad in ["", "a b", "a\"b", "a`b", "a;b", "a--", "1a", "ä", "a'b", &"a".repeat(64)] {
+            assert!(Entity::new(bad, "tenant_id", "id", ["x"]).is_err(), "{bad}");
+            assert!(Entity::new("t", bad, "id", ["x"]).is_err(), "{bad}");
+            assert!(Entity::new("t", "tenant_id", bad, ["x"]).is_err(), "{bad}");
+            assert!(Entity::new("t", "tenant_id", "id", [bad]).is_err(), "{bad}");
+        }
+        assert!(Entity::new("shop.orders", "tenant_id", "id", ["x"]).is_ok());
+        assert!(Entity::new("t", "tenant_id", "id", ["x", "X"]).is_err());
+    }
+
+    #[test]
+    fn a_table_of_ids_alone_can_still_be_updated_in_place() {
+        let s = Entity::new("tags", "tenant_id", "id", [""; 0]).unwrap().statements(Dialect::Postgres);
+        assert_eq!(s.update, r#"UPDATE "tags" SET "id" = "id" WHERE "tenant_id" = $1 AND "id" = $2"#);
+    }
+}

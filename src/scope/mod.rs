@@ -1,1 +1,84 @@
-//! Under construction.
+//! The data plane: [`TenantDb`] owns the connections, a [`Scope`] or [`Tx`] reaches one tenant's rows, and
+//! [`TenantScoped`] makes a struct a row of a tenant-owned table.
+//!
+//! No method here takes a tenant id: the tenant comes with the [`TenantContext`](crate::TenantContext) that
+//! opened the scope. On Postgres every statement also runs inside a transaction that tells the database which
+//! tenant it is for, so that row-level security refuses on its own what a query should not have asked.
+//!
+//! ```
+//! use tenancy::scope::{Page, TenantDb};
+//! use tenancy::{TenantContext, TenantScoped};
+//! use sqlx::sqlite::SqlitePoolOptions;
+//!
+//! #[derive(Debug, PartialEq, TenantScoped, sqlx::FromRow)]
+//! #[tenant(table = "orders")]
+//! struct Order {
+//!     #[tenant(id)]
+//!     id: i64,
+//!     status: String,
+//! }
+//!
+//! async fn pay(db: &TenantDb<sqlx::Sqlite>, ctx: &TenantContext, id: i64) -> tenancy::Result<bool> {
+//!     let mut tx = db.begin(ctx).await?;
+//!     let Some(mut order) = Order::find(&mut tx, id).await? else { return Ok(false) };
+//!     order.status = "paid".to_owned();
+//!     Order::update(&mut tx, &order).await?;
+//!     tx.commit().await?;
+//!     Ok(true)
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
+//! # use std::sync::Arc;
+//! # use tenancy::{context::{Actor, Directory}, plan::Catalog, store::MemoryStore, tenant::{NewTenant, Slug, TenantStatus, TenantStore}};
+//! # let store = Arc::new(MemoryStore::new());
+//! # let catalog = Arc::new(Catalog::from_toml("version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }")?);
+//! # let mut ids = Vec::new();
+//! # for slug in ["acme", "globex"] {
+//! #     ids.push(store.insert(NewTenant::new(Slug::parse(slug)?, slug, "free").status(TenantStatus::Active)).await?.id().clone());
+//! # }
+//! # let directory = Directory::new(store, catalog);
+//! # let acme = directory.enter(&ids[0], Actor::user("ada")).await?;
+//! # let globex = directory.enter(&ids[1], Actor::user("bob")).await?;
+//! # let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
+//! # sqlx::raw_sql("CREATE TABLE orders (tenant_id, id INTEGER, status TEXT, PRIMARY KEY (tenant_id, id))").execute(&pool).await.unwrap();
+//! let db = TenantDb::from_pool(pool).build().await?;
+//! Order::insert(&db.scope(&acme), &Order { id: 7, status: "open".to_owned() }).await?;
+//!
+//! assert!(pay(&db, &acme, 7).await?);
+//! assert!(!pay(&db, &globex, 7).await?); // not globex's: there is no such row
+//! assert_eq!(Order::list(&db.scope(&globex), Page::first(20)).await?.items, []);
+//! # Ok(()) }
+//! ```
+//!
+//! A call without a scope does not compile:
+//!
+//! ```compile_fail
+//! # use tenancy::TenantScoped;
+//! # #[derive(TenantScoped, sqlx::FromRow)]
+//! # #[tenant(table = "orders")]
+//! # struct Order { #[tenant(id)] id: i64 }
+//! async fn any_order(pool: &sqlx::SqlitePool) {
+//!     Order::find(pool, 7).await;
+//! }
+//! ```
+
+mod backend;
+mod db;
+mod entity;
+mod trail;
+mod tx;
+
+/// The version of sqlx that this crate speaks.
+pub use sqlx;
+pub use tenancy_sql::{Dialect, Entity as EntitySql, Statements};
+
+pub use self::backend::{Backend, Binds};
+pub use self::db::{Scope, Scoped, TenantDb, TenantDbBuilder};
+pub use self::entity::{Entity, Listing, Page, Stores, TenantScoped};
+pub use self::trail::StoredEvent;
+pub use self::tx::Tx;
+
+pub(crate) use self::backend::{Mode, Value, database_error};
+pub(crate) use self::db::Statement;
+pub(crate) use self::trail::insert_event;
+pub(crate) use self::tx::open as open_transaction;

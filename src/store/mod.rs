@@ -7,3 +7,5 @@ mod memory;
 mod sql;
 
 pub use self::memory::MemoryStore;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::sql::SqlStore;

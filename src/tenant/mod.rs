@@ -23,7 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::id::{TenantId, TenantIdValue};
 pub use self::slug::Slug;
@@ -31,7 +31,7 @@ pub use self::status::{SetBy, TenantStatus};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where a tenant's rows live. Data, not code: the same queries run in every placement.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Placement {

@@ -1,0 +1,265 @@
+//! `#[derive(TenantScoped)]`: attributes, then checks, then expansion.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote};
+use syn::{Attribute, Data, DeriveInput, Fields, Ident, LitStr, Type};
+use tenancy_sql::{Dialect, Entity, Statements};
+
+pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
+    match check(input) {
+        Ok(row) => expand(&row),
+        // One mistake gives one error: the stub keeps "the trait is not implemented" away.
+        Err(error) => {
+            let mistakes = error.to_compile_error();
+            let stub = stub(&input.ident);
+            quote! { #mistakes #stub }
+        }
+    }
+}
+
+struct Row<'a> {
+    name: &'a Ident,
+    table: String,
+    id: Field<'a>,
+    columns: Vec<Field<'a>>,
+    entity: Entity,
+}
+
+struct Field<'a> {
+    name: &'a Ident,
+    column: String,
+    ty: &'a Type,
+}
+
+fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
+    let mut mistakes = Mistakes::default();
+    if !input.generics.params.is_empty() {
+        mistakes.add(&input.generics, "a tenant-scoped row has no generics: write a struct for each table");
+    }
+    let container = container(input, &mut mistakes);
+    let mut ids = Vec::new();
+    let mut columns = Vec::new();
+    match &input.data {
+        Data::Struct(data) if matches!(data.fields, Fields::Named(_)) => {
+            for field in &data.fields {
+                let name = field.ident.as_ref().expect("fields are named");
+                let is_id = is_id(&field.attrs, &mut mistakes);
+                let column = column(name, &field.attrs, &mut mistakes);
+                if container.tenant_column.eq_ignore_ascii_case(&column) {
+                    mistakes.add(
+                        name,
+                        &format!(
+                            "`{column}` is the tenant column: the scope sets it by itself, so a row cannot carry it\n\
+                             help: remove this field; to name another tenant column, write `#[tenant(column = \"..\")]`"
+                        ),
+                    );
+                }
+                let field = Field { name, column, ty: &field.ty };
+                if is_id { ids.push(field) } else { columns.push(field) }
+            }
+            match ids.len() {
+                1 => {}
+                0 => mistakes.add(
+                    &input.ident,
+                    "which field is the id of a row within its tenant?\nhelp: write `#[tenant(id)]` on that field",
+                ),
+                _ => mistakes.add(
+                    ids[1].name,
+                    "a second id: a row has one\nhelp: keep `#[tenant(id)]` on one field only",
+                ),
+            }
+        }
+        _ => mistakes
+            .add(&input.ident, "a tenant-scoped row is a struct with named fields, one for each column"),
+    }
+    mistakes.none()?;
+    let id = ids.remove(0);
+    let names = columns.iter().map(|field| field.column.clone());
+    let entity = Entity::new(&container.table, &container.tenant_column, &id.column, names)
+        .map_err(|refusal| syn::Error::new_spanned(&input.ident, refusal))?;
+    Ok(Row { name: &input.ident, table: container.table, id, columns, entity })
+}
+
+struct Container {
+    table: String,
+    tenant_column: String,
+}
+
+fn container(input: &DeriveInput, mistakes: &mut Mistakes) -> Container {
+    let mut table: Option<LitStr> = None;
+    let mut column: Option<LitStr> = None;
+    for attr in input.attrs.iter().filter(|attr| attr.path().is_ident("tenant")) {
+        mistakes.take(attr.parse_nested_meta(|meta| {
+            let slot = if meta.path.is_ident("table") {
+                &mut table
+            } else if meta.path.is_ident("column") {
+                &mut column
+            } else {
+                return Err(meta.error("here go `table = \"..\"` and `column = \"..\"`"));
+            };
+            let value: LitStr = meta.value()?.parse()?;
+            if slot.replace(value).is_some() {
+                return Err(meta.error("given twice"));
+            }
+            Ok(())
+        }));
+    }
+    for attr in input.attrs.iter().filter(|attr| attr.path().is_ident("sqlx")) {
+        mistakes.add(
+            attr,
+            "rename each field with `#[sqlx(rename = \"..\")]`: writing needs the column's name as well",
+        );
+    }
+    if table.is_none() {
+        mistakes.add(
+            &input.ident,
+            "which table is this a row of?\nhelp: write `#[tenant(table = \"..\")]` on the struct",
+        );
+    }
+    Container {
+        table: table.map_or_else(String::new, |t| t.value()),
+        tenant_column: column.map_or_else(|| "tenant_id".to_owned(), |c| c.value()),
+    }
+}
+
+fn is_id(attrs: &[Attribute], mistakes: &mut Mistakes) -> bool {
+    let mut id = false;
+    for attr in attrs.iter().filter(|attr| attr.path().is_ident("tenant")) {
+        mistakes.take(attr.parse_nested_meta(|meta| {
+            if meta.path.is_ident("id") {
+                id = true;
+                return Ok(());
+            }
+            Err(meta.error("on a field only `#[tenant(id)]` is known"))
+        }));
+    }
+    id
+}
+
+fn column(name: &Ident, attrs: &[Attribute], mistakes: &mut Mistakes) -> String {
+    let mut column = name.to_string().trim_start_matches("r#").to_owned();
+    for attr in attrs.iter().filter(|attr| attr.path().is_ident("sqlx")) {
+        mistakes.take(attr.parse_nested_meta(|meta| {
+            if meta.path.is_ident("rename") {
+                column = meta.value()?.parse::<LitStr>()?.value();
+                return Ok(());
+            }
+            Err(meta.error(
+                "only `#[sqlx(rename = \"..\")]` reads and writes alike; give the field a type that sqlx both \
+                 encodes and decodes, such as `sqlx::types::Json<T>`",
+            ))
+        }));
+    }
+    column
+}
+
+fn expand(row: &Row<'_>) -> TokenStream {
+    let Row { name, table, id, columns, entity } = row;
+    let (id_name, id_type) = (id.name, id.ty);
+    let values = columns.iter().map(|field| field.name);
+    // Each type once: a bound that stands twice is an error that stands twice.
+    let mut types: Vec<&Type> = Vec::new();
+    for ty in std::iter::once(id.ty).chain(columns.iter().map(|field| field.ty)) {
+        if !types.iter().any(|known| known.to_token_stream().to_string() == ty.to_token_stream().to_string())
+        {
+            types.push(ty);
+        }
+    }
+    let postgres = statements(&entity.statements(Dialect::Postgres));
+    let sqlite = statements(&entity.statements(Dialect::Sqlite));
+    quote! {
+        #[automatically_derived]
+        impl ::tenancy::TenantScoped for #name {
+            type Id = #id_type;
+            const TABLE: &'static str = #table;
+
+            fn id(&self) -> &Self::Id {
+                &self.#id_name
+            }
+
+            fn statements(dialect: ::tenancy::scope::Dialect) -> &'static ::tenancy::scope::Statements {
+                static POSTGRES: ::tenancy::scope::Statements = #postgres;
+                static SQLITE: ::tenancy::scope::Statements = #sqlite;
+                match dialect {
+                    ::tenancy::scope::Dialect::Postgres => &POSTGRES,
+                    ::tenancy::scope::Dialect::Sqlite => &SQLITE,
+                    _ => ::core::unreachable!("tenancy and tenancy-macros are of one version"),
+                }
+            }
+        }
+
+        #[automatically_derived]
+        impl<DB> ::tenancy::scope::Entity<DB> for #name
+        where
+            DB: ::tenancy::scope::Backend,
+            #(#types: for<'q> ::tenancy::scope::sqlx::Encode<'q, DB> + ::tenancy::scope::sqlx::Type<DB>,)*
+            #name: for<'r> ::tenancy::scope::sqlx::FromRow<'r, DB::Row>,
+        {
+            fn bind_id(id: &#id_type, binds: &mut ::tenancy::scope::Binds<DB>) -> ::tenancy::Result<()> {
+                binds.push(id)
+            }
+
+            fn bind_columns(&self, binds: &mut ::tenancy::scope::Binds<DB>) -> ::tenancy::Result<()> {
+                #(binds.push(&self.#values)?;)*
+                let _ = binds;
+                ::core::result::Result::Ok(())
+            }
+        }
+    }
+}
+
+fn statements(statements: &Statements) -> TokenStream {
+    let Statements { find, first_page, next_page, count, exists, insert, update, delete } = statements;
+    let named = [
+        ("find", find),
+        ("first_page", first_page),
+        ("next_page", next_page),
+        ("count", count),
+        ("exists", exists),
+        ("insert", insert),
+        ("update", update),
+        ("delete", delete),
+    ];
+    let fields = named.iter().map(|(name, text)| {
+        let name = Ident::new(name, Span::call_site());
+        quote! { #name: ::std::borrow::Cow::Borrowed(#text) }
+    });
+    quote! { ::tenancy::scope::Statements { #(#fields),* } }
+}
+
+fn stub(name: &Ident) -> TokenStream {
+    quote! {
+        #[automatically_derived]
+        impl ::tenancy::TenantScoped for #name {
+            type Id = ();
+            const TABLE: &'static str = "";
+            fn id(&self) -> &Self::Id { &() }
+            fn statements(_: ::tenancy::scope::Dialect) -> &'static ::tenancy::scope::Statements {
+                ::core::unreachable!()
+            }
+        }
+    }
+}
+
+/// Every mistake of an input, told together.
+#[derive(Default)]
+struct Mistakes(Option<syn::Error>);
+
+impl Mistakes {
+    fn add(&mut self, at: &impl ToTokens, text: &str) {
+        self.take(Err(syn::Error::new_spanned(at, text)));
+    }
+
+    fn take(&mut self, result: syn::Result<()>) {
+        if let Err(error) = result {
+            match &mut self.0 {
+                Some(all) => all.combine(error),
+                None => self.0 = Some(error),
+            }
+        }
+    }
+
+    fn none(self) -> syn::Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,45 @@
+-- The tables of the `tenancy` crate on PostgreSQL. Tenant ids are kept as their canonical text.
+
+CREATE TABLE tenancy_tenants (
+    id            text   NOT NULL PRIMARY KEY CHECK (id <> ''),
+    slug          text   NOT NULL UNIQUE CHECK (slug <> ''),
+    name          text   NOT NULL,
+    status        text   NOT NULL,
+    status_set_by text   NOT NULL,
+    plan          text   NOT NULL,
+    placement     text   NOT NULL,
+    version       bigint NOT NULL CHECK (version > 0)
+);
+
+CREATE TABLE tenancy_gauges (
+    tenant_id text   NOT NULL CHECK (tenant_id <> ''),
+    feature   text   NOT NULL,
+    used      bigint NOT NULL CHECK (used >= 0),
+    PRIMARY KEY (tenant_id, feature)
+);
+
+ALTER TABLE tenancy_gauges ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tenancy_gauges FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenancy_floor ON tenancy_gauges AS RESTRICTIVE
+    USING (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
+CREATE POLICY tenancy_own ON tenancy_gauges
+    USING (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
+
+CREATE TABLE tenancy_audit_events (
+    tenant_id   text   NOT NULL CHECK (tenant_id <> ''),
+    id          text   COLLATE "C" NOT NULL,
+    occurred_us bigint NOT NULL,
+    action      text   NOT NULL,
+    event       bytea  NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+);
+
+-- Events are read and added, never changed or removed: there is no policy for either.
+ALTER TABLE tenancy_audit_events ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tenancy_audit_events FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenancy_floor ON tenancy_audit_events AS RESTRICTIVE
+    USING (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
+CREATE POLICY tenancy_read ON tenancy_audit_events FOR SELECT
+    USING (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
+CREATE POLICY tenancy_add ON tenancy_audit_events FOR INSERT
+    WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), ''));

@@ -1,0 +1,298 @@
+//! What the data plane needs of a database, and the two that have it.
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::future::Future;
+
+use sqlx::{Arguments, Encode, Pool, Type};
+use tenancy_sql::Dialect;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::TenantId;
+
+/// A database that a [`TenantDb`](super::TenantDb) can run on: `sqlx::Sqlite` or `sqlx::Postgres`.
+///
+/// Sealed: how a tenant is told to a database is this crate's business.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a database of `tenancy`",
+    label = "not a database of `tenancy`",
+    note = "use `sqlx::Sqlite` with the feature `sqlite`, or `sqlx::Postgres` with the feature `postgres`"
+)]
+pub trait Backend: sqlx::Database + sealed::Sealed {
+    /// The dialect its statements are written in.
+    const DIALECT: Dialect;
+
+    /// Opens a transaction that belongs to a tenant (or, for the control plane, to none).
+    #[doc(hidden)]
+    fn begin(
+        conn: &mut Self::Connection,
+        tenant: Option<&TenantId>,
+        mode: Mode,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Tells an open transaction its tenant.
+    #[doc(hidden)]
+    fn enter(conn: &mut Self::Connection, tenant: &TenantId)
+    -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Whether a read outside a transaction is seen through every wall there is.
+    #[doc(hidden)]
+    const BARE_READS: bool;
+
+    /// Gives up a connection whose `begin` was not seen to end.
+    #[doc(hidden)]
+    fn abandon(conn: sqlx::pool::PoolConnection<Self>);
+
+    #[doc(hidden)]
+    fn execute(
+        conn: &mut Self::Connection,
+        sql: &'static str,
+        binds: Self::Arguments,
+    ) -> impl Future<Output = sqlx::Result<u64>> + Send;
+
+    #[doc(hidden)]
+    fn fetch(
+        conn: &mut Self::Connection,
+        sql: &'static str,
+        binds: Self::Arguments,
+    ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
+
+    #[doc(hidden)]
+    fn connect(
+        options: sqlx::pool::PoolOptions<Self>,
+        url: &str,
+    ) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
+
+    /// Brings the library's own tables up to date.
+    #[doc(hidden)]
+    fn migrate(pool: &Pool<Self>) -> impl Future<Output = Result<(), sqlx::migrate::MigrateError>> + Send;
+
+    #[doc(hidden)]
+    fn push(binds: &mut Self::Arguments, value: Value<'_>) -> Result<(), sqlx::error::BoxDynError>;
+
+    #[doc(hidden)]
+    fn int(row: &Self::Row, column: usize) -> sqlx::Result<i64>;
+
+    #[doc(hidden)]
+    fn text(row: &Self::Row, column: usize) -> sqlx::Result<Option<String>>;
+
+    #[doc(hidden)]
+    fn bytes(row: &Self::Row, column: usize) -> sqlx::Result<Vec<u8>>;
+}
+
+pub(crate) mod sealed {
+    #[expect(unnameable_types, reason = "that is what seals a trait")]
+    pub trait Sealed {}
+}
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(hidden)]
+#[expect(unnameable_types, clippy::exhaustive_enums, reason = "of a sealed trait's hidden methods")]
+pub enum Mode {
+    Read,
+    Write,
+}
+
+/// A value of the library's own tables, or a tenant id of anybody's.
+#[derive(Debug, Clone, Copy)]
+#[doc(hidden)]
+#[expect(unnameable_types, clippy::exhaustive_enums, reason = "of a sealed trait's hidden methods")]
+pub enum Value<'a> {
+    Int(i64),
+    Text(&'a str),
+    OptionalText(Option<&'a str>),
+    Bytes(&'a [u8]),
+    Tenant(&'a TenantId),
+}
+
+/// The binds of a statement, in order.
+pub struct Binds<DB: Backend>(DB::Arguments);
+
+impl<DB: Backend> std::fmt::Debug for Binds<DB> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The values are a tenant's data.
+        f.debug_struct("Binds").field("len", &self.0.len()).finish()
+    }
+}
+
+impl<DB: Backend> Binds<DB> {
+    pub(crate) fn new() -> Self {
+        Self(DB::Arguments::default())
+    }
+
+    /// Adds a value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the value does not encode.
+    pub fn push<'t, T: Encode<'t, DB> + Type<DB>>(&mut self, value: T) -> Result<()> {
+        self.0.add(value).map_err(|e| {
+            Error::new(ErrorKind::InvalidInput, "a value does not encode for the database").with_source(e)
+        })
+    }
+
+    pub(crate) fn push_value(&mut self, value: Value<'_>) -> Result<()> {
+        DB::push(&mut self.0, value).map_err(|e| {
+            Error::new(ErrorKind::InvalidInput, "a value does not encode for the database").with_source(e)
+        })
+    }
+
+    pub(crate) fn into_arguments(self) -> DB::Arguments {
+        self.0
+    }
+}
+
+/// The twins differ in names only; this is the part that is the same to the letter.
+macro_rules! plain_backend {
+    ($db:ty, $migrations:expr) => {
+        async fn execute(
+            conn: &mut Self::Connection,
+            sql: &'static str,
+            binds: Self::Arguments,
+        ) -> sqlx::Result<u64> {
+            Ok(sqlx::query_with::<$db, _>(sql, binds).execute(conn).await?.rows_affected())
+        }
+
+        async fn fetch(
+            conn: &mut Self::Connection,
+            sql: &'static str,
+            binds: Self::Arguments,
+        ) -> sqlx::Result<Vec<Self::Row>> {
+            sqlx::query_with::<$db, _>(sql, binds).fetch_all(conn).await
+        }
+
+        async fn migrate(pool: &sqlx::Pool<Self>) -> Result<(), sqlx::migrate::MigrateError> {
+            crate::scope::backend::migrator($migrations).run(pool).await
+        }
+
+        fn push(
+            binds: &mut Self::Arguments,
+            value: crate::scope::backend::Value<'_>,
+        ) -> Result<(), sqlx::error::BoxDynError> {
+            use crate::scope::backend::Value;
+            match value {
+                Value::Int(int) => sqlx::Arguments::add(binds, int),
+                Value::Text(text) => sqlx::Arguments::add(binds, text),
+                Value::OptionalText(text) => sqlx::Arguments::add(binds, text),
+                Value::Bytes(bytes) => sqlx::Arguments::add(binds, bytes),
+                Value::Tenant(tenant) => sqlx::Arguments::add(binds, tenant),
+            }
+        }
+
+        fn int(row: &Self::Row, column: usize) -> sqlx::Result<i64> {
+            sqlx::Row::try_get(row, column)
+        }
+
+        fn text(row: &Self::Row, column: usize) -> sqlx::Result<Option<String>> {
+            sqlx::Row::try_get(row, column)
+        }
+
+        fn bytes(row: &Self::Row, column: usize) -> sqlx::Result<Vec<u8>> {
+            sqlx::Row::try_get(row, column)
+        }
+    };
+}
+pub(crate) use plain_backend;
+
+/// A tenant id goes to the database in the type of its own kind: `uuid`, `bigint` or `text`.
+macro_rules! encode_tenant_id {
+    ($db:ty) => {
+        impl sqlx::Type<$db> for crate::tenant::TenantId {
+            fn type_info() -> <$db as sqlx::Database>::TypeInfo {
+                <str as sqlx::Type<$db>>::type_info()
+            }
+
+            fn compatible(ty: &<$db as sqlx::Database>::TypeInfo) -> bool {
+                <uuid::Uuid as sqlx::Type<$db>>::compatible(ty)
+                    || <i64 as sqlx::Type<$db>>::compatible(ty)
+                    || <str as sqlx::Type<$db>>::compatible(ty)
+            }
+        }
+
+        impl<'q> sqlx::Encode<'q, $db> for crate::tenant::TenantId {
+            fn encode_by_ref(
+                &self,
+                buf: &mut <$db as sqlx::Database>::ArgumentBuffer,
+            ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+                use crate::tenant::TenantIdValue;
+                match self.value() {
+                    TenantIdValue::Uuid(uuid) => sqlx::Encode::<'_, $db>::encode(uuid, buf),
+                    TenantIdValue::Int(int) => sqlx::Encode::<'_, $db>::encode(int, buf),
+                    TenantIdValue::Text(text) => sqlx::Encode::<'_, $db>::encode(text.to_owned(), buf),
+                }
+            }
+
+            fn produces(&self) -> Option<<$db as sqlx::Database>::TypeInfo> {
+                use crate::tenant::TenantIdValue;
+                Some(match self.value() {
+                    TenantIdValue::Uuid(_) => <uuid::Uuid as sqlx::Type<$db>>::type_info(),
+                    TenantIdValue::Int(_) => <i64 as sqlx::Type<$db>>::type_info(),
+                    TenantIdValue::Text(_) => <str as sqlx::Type<$db>>::type_info(),
+                })
+            }
+        }
+    };
+}
+pub(crate) use encode_tenant_id;
+
+/// The library's tables have a history of their own, beside that of the user's `sqlx migrate`.
+pub(crate) fn migrator(files: &[(i64, &'static str, &'static str)]) -> sqlx::migrate::Migrator {
+    use sqlx::SqlSafeStr;
+    use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+    let migrations = files
+        .iter()
+        .map(|(version, name, sql)| {
+            Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+        })
+        .collect();
+    let mut migrator = Migrator::with_migrations(migrations);
+    migrator.dangerous_set_table_name("tenancy_migrations");
+    migrator
+}
+
+/// One error for whatever a database says. The database's own text can hold values, so it is the cause only,
+/// without the detail that names keys; a conflict keeps none at all.
+pub(crate) fn database_error(error: &sqlx::Error) -> Error {
+    use sqlx::error::ErrorKind as Sql;
+
+    let (kind, text) = match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => {
+            (ErrorKind::StoreUnavailable, "the database cannot be reached; try again later")
+        }
+        sqlx::Error::Database(db) => match (db.kind(), db.code().as_deref()) {
+            (Sql::UniqueViolation, _) => {
+                return Error::new(ErrorKind::Conflict, "a row with this key exists; choose another key");
+            }
+            (Sql::ForeignKeyViolation, _) => {
+                return Error::new(
+                    ErrorKind::ReferenceViolation,
+                    "the row refers to one that is not there, or is still referred to",
+                );
+            }
+            (Sql::NotNullViolation | Sql::CheckViolation, _) => {
+                return Error::new(ErrorKind::InvalidInput, "a value breaks a rule of its column");
+            }
+            // Postgres: serialization failure, deadlock. SQLite: busy and locked, with their extended codes.
+            (_, Some("40001" | "40P01" | "5" | "6" | "261" | "262" | "517" | "773")) => {
+                (ErrorKind::Retryable, "the transaction lost against another one; run it again")
+            }
+            // Postgres: connection failures, shutdown, too many connections, read-only standby.
+            (_, Some(code))
+                if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") =>
+            {
+                (ErrorKind::StoreUnavailable, "the database cannot be reached; try again later")
+            }
+            _ => (ErrorKind::Database, "the database refused the statement; the log has its words"),
+        },
+        _ => (ErrorKind::Database, "the answer of the database does not read; the log has the cause"),
+    };
+    Error::new(kind, text).with_source(error.to_string())
+}

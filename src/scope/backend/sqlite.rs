@@ -1,0 +1,48 @@
+use std::str::FromStr;
+
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
+use sqlx::{Pool, SqlSafeStr, Sqlite};
+use sqlx_core::transaction::TransactionManager;
+use tenancy_sql::Dialect;
+
+use super::{Backend, Mode, encode_tenant_id, plain_backend, sealed};
+use crate::tenant::TenantId;
+
+encode_tenant_id!(Sqlite);
+
+impl sealed::Sealed for Sqlite {}
+
+impl Backend for Sqlite {
+    const DIALECT: Dialect = Dialect::Sqlite;
+    // SQLite has no second wall, so there is nothing to open a transaction for.
+    const BARE_READS: bool = true;
+
+    async fn begin(conn: &mut SqliteConnection, _: Option<&TenantId>, mode: Mode) -> sqlx::Result<()> {
+        // A deferred transaction that reads and then writes can lose against another writer without waiting;
+        // an immediate one waits for its turn at the start.
+        let statement = match mode {
+            Mode::Read => "BEGIN",
+            Mode::Write => "BEGIN IMMEDIATE",
+        };
+        <Sqlite as sqlx::Database>::TransactionManager::begin(conn, Some(statement.into_sql_str())).await
+    }
+
+    async fn enter(_: &mut SqliteConnection, _: &TenantId) -> sqlx::Result<()> {
+        Ok(())
+    }
+
+    fn abandon(conn: PoolConnection<Self>) {
+        // sqlx's worker thread rolls back a BEGIN whose caller has gone, and no state of a tenant is on the
+        // connection. Closing it would also lose an in-memory database.
+        drop(conn);
+    }
+
+    async fn connect(options: PoolOptions<Self>, url: &str) -> sqlx::Result<Pool<Self>> {
+        let connect =
+            SqliteConnectOptions::from_str(url)?.journal_mode(SqliteJournalMode::Wal).foreign_keys(true);
+        options.connect_with(connect).await
+    }
+
+    plain_backend!(Sqlite, &[(1, "tenancy", include_str!("../../../migrations/sqlite/0001_tenancy.sql"))]);
+}

@@ -1,0 +1,272 @@
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use sqlx::Pool;
+use sqlx::pool::PoolOptions;
+
+use super::backend::{Backend, Binds, Mode, Value, database_error, sealed};
+use super::tx::{Tx, open};
+use crate::audit::{AuditPolicy, AuditSink};
+use crate::context::TenantContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::Placement;
+
+/// The data plane: owns the connections and lends them to one tenant at a time.
+///
+/// Cheap to clone. It runs no query itself: open a [`scope`](Self::scope) for single statements, or
+/// [`begin`](Self::begin) a transaction.
+pub struct TenantDb<DB: Backend>(Arc<Inner<DB>>);
+
+pub(super) struct Inner<DB: Backend> {
+    pub(super) pool: Pool<DB>,
+    pub(super) audit: AuditPolicy,
+    pub(super) copies: Vec<Arc<dyn AuditSink>>,
+}
+
+impl<DB: Backend> Clone for TenantDb<DB> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<DB: Backend> fmt::Debug for TenantDb<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantDb")
+            .field("database", &DB::NAME)
+            .field("audit", &self.0.audit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts a [`TenantDb`] together.
+#[must_use = "call `build().await`"]
+pub struct TenantDbBuilder<DB: Backend> {
+    source: PoolSource<DB>,
+    audit: AuditPolicy,
+    copies: Vec<Arc<dyn AuditSink>>,
+}
+
+enum PoolSource<DB: Backend> {
+    Url(PoolOptions<DB>, String),
+    Pool(Pool<DB>),
+}
+
+impl<DB: Backend> fmt::Debug for TenantDbBuilder<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL can hold a password.
+        f.debug_struct("TenantDbBuilder").field("database", &DB::NAME).finish_non_exhaustive()
+    }
+}
+
+impl<DB: Backend> TenantDbBuilder<DB> {
+    /// Whether changes must be recorded; [`AuditPolicy::Optional`] if not said.
+    pub fn audit(mut self, policy: AuditPolicy) -> Self {
+        self.audit = policy;
+        self
+    }
+
+    /// Also sends each recorded event to `sink`, after its transaction has committed.
+    ///
+    /// The copy is best effort: what counts is the row that was written in the transaction.
+    pub fn copy_audit_to(mut self, sink: Arc<dyn AuditSink>) -> Self {
+        self.copies.push(sink);
+        self
+    }
+
+    /// Opens the connections.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached, [`ErrorKind::Misconfigured`] if the
+    /// URL does not read.
+    pub async fn build(self) -> Result<TenantDb<DB>> {
+        let pool = match self.source {
+            PoolSource::Pool(pool) => pool,
+            PoolSource::Url(options, url) => DB::connect(options, &url).await.map_err(|e| match e {
+                sqlx::Error::Configuration(cause) => {
+                    Error::new(ErrorKind::Misconfigured, "the database URL does not read").with_source(cause)
+                }
+                e => database_error(&e),
+            })?,
+        };
+        Ok(TenantDb(Arc::new(Inner { pool, audit: self.audit, copies: self.copies })))
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl TenantDb<sqlx::Postgres> {
+    /// A data plane on PostgreSQL, with a pool of its own that no other code can reach.
+    pub fn postgres(
+        options: PoolOptions<sqlx::Postgres>,
+        url: impl Into<String>,
+    ) -> TenantDbBuilder<sqlx::Postgres> {
+        TenantDbBuilder::new(PoolSource::Url(options, url.into()))
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl TenantDb<sqlx::Sqlite> {
+    /// A data plane on SQLite, with a pool of its own that no other code can reach.
+    pub fn sqlite(
+        options: PoolOptions<sqlx::Sqlite>,
+        url: impl Into<String>,
+    ) -> TenantDbBuilder<sqlx::Sqlite> {
+        TenantDbBuilder::new(PoolSource::Url(options, url.into()))
+    }
+}
+
+impl<DB: Backend> TenantDbBuilder<DB> {
+    fn new(source: PoolSource<DB>) -> Self {
+        Self { source, audit: AuditPolicy::default(), copies: Vec::new() }
+    }
+}
+
+impl<DB: Backend> TenantDb<DB> {
+    /// A data plane on a pool that exists.
+    ///
+    /// # Security
+    /// Whoever keeps a clone of the pool can run SQL that no scope has seen. Give the pool away, or take
+    /// `TenantDb::postgres` or `TenantDb::sqlite`, which make one that nobody else has.
+    pub fn from_pool(pool: Pool<DB>) -> TenantDbBuilder<DB> {
+        TenantDbBuilder::new(PoolSource::Pool(pool))
+    }
+
+    /// Single statements of one tenant.
+    pub fn scope<'a>(&'a self, ctx: &'a TenantContext) -> Scope<'a, DB> {
+        Scope { db: &self.0, ctx }
+    }
+
+    /// A transaction of one tenant.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`] if there is no connection, [`ErrorKind::UnsupportedPlacement`] if the
+    /// tenant's rows are not in the shared tables.
+    pub async fn begin<'a>(&'a self, ctx: &'a TenantContext) -> Result<Tx<'a, DB>> {
+        shared_placement(ctx)?;
+        Tx::open(&self.0, ctx).await
+    }
+}
+
+fn shared_placement(ctx: &TenantContext) -> Result<()> {
+    if *ctx.tenant().placement() == Placement::Shared {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::UnsupportedPlacement,
+        "this tenant's rows are not in the shared tables, and this data plane reaches no others",
+    ))
+}
+
+/// Single statements of one tenant: each runs by itself.
+///
+/// Borrows the context, so it cannot outlive the request, be kept in a static, or be sent to a task.
+#[derive(Clone, Copy)]
+pub struct Scope<'a, DB: Backend> {
+    pub(super) db: &'a Inner<DB>,
+    ctx: &'a TenantContext,
+}
+
+impl<DB: Backend> Scope<'_, DB> {
+    /// The context that opened the scope.
+    pub fn context(&self) -> &TenantContext {
+        self.ctx
+    }
+}
+
+impl<DB: Backend> fmt::Debug for Scope<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").field("ctx", self.ctx).finish_non_exhaustive()
+    }
+}
+
+/// What a tenant's statement runs on: `&Scope` for one statement, `&mut Tx` inside a transaction.
+///
+/// Sealed: there is no third way.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the scope of a tenant",
+    label = "needs `&Scope` or `&mut Tx`, which say whose rows these are",
+    note = "open a scope with `db.scope(&ctx)`, or a transaction with `db.begin(&ctx).await?`, where `db` is a `TenantDb` and `ctx` the request's `TenantContext`",
+    note = "pass `&scope` or `&mut tx`: a pool or a connection of sqlx would reach the rows of every tenant"
+)]
+pub trait Scoped: sealed::Sealed + Send + Sized {
+    /// The database it runs on.
+    type Database: Backend;
+
+    #[doc(hidden)]
+    fn context(&self) -> &TenantContext;
+
+    #[doc(hidden)]
+    fn execute(self, statement: Statement<Self::Database>) -> impl Future<Output = Result<u64>> + Send;
+
+    #[doc(hidden)]
+    fn fetch(
+        self,
+        statement: Statement<Self::Database>,
+    ) -> impl Future<Output = Result<Vec<<Self::Database as sqlx::Database>::Row>>> + Send;
+}
+
+/// A statement whose first bind is the tenant.
+#[derive(Debug)]
+#[doc(hidden)]
+#[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
+pub struct Statement<DB: Backend> {
+    pub(crate) sql: &'static str,
+    pub(crate) binds: Binds<DB>,
+}
+
+impl<DB: Backend> Statement<DB> {
+    /// For a table of the user, whose tenant column has the type of the id.
+    pub(crate) fn new(ctx: &TenantContext, sql: &'static str) -> Result<Self> {
+        let mut binds = Binds::new();
+        binds.push_value(Value::Tenant(ctx.tenant_id()))?;
+        Ok(Self { sql, binds })
+    }
+
+    /// For a table of the library, whose tenant column is the id's text.
+    pub(crate) fn own(ctx: &TenantContext, sql: &'static str, values: &[Value<'_>]) -> Result<Self> {
+        let mut binds = Binds::new();
+        binds.push_value(Value::Text(&ctx.tenant_id().to_string()))?;
+        for value in values {
+            binds.push_value(*value)?;
+        }
+        Ok(Self { sql, binds })
+    }
+}
+
+impl<DB: Backend> sealed::Sealed for &Scope<'_, DB> {}
+
+impl<DB: Backend> Scoped for &Scope<'_, DB> {
+    type Database = DB;
+
+    fn context(&self) -> &TenantContext {
+        self.ctx
+    }
+
+    async fn execute(self, statement: Statement<DB>) -> Result<u64> {
+        shared_placement(self.ctx)?;
+        if self.db.audit == AuditPolicy::Required {
+            return Err(Error::new(
+                ErrorKind::Unaudited,
+                "changes must be recorded here: use `db.begin(&ctx)`, and `tx.record(..)` beside the change",
+            ));
+        }
+        let mut tx = Tx::open(self.db, self.ctx).await?;
+        let rows = (&mut tx).execute(statement).await?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+
+    async fn fetch(self, statement: Statement<DB>) -> Result<Vec<DB::Row>> {
+        shared_placement(self.ctx)?;
+        let Statement { sql, binds } = statement;
+        let rows = if DB::BARE_READS {
+            let mut conn = self.db.pool.acquire().await.map_err(|e| database_error(&e))?;
+            DB::fetch(&mut conn, sql, binds.into_arguments()).await
+        } else {
+            // The rollback at the end rides with the connection's way home.
+            let mut conn = open(&self.db.pool, Some(self.ctx.tenant_id()), Mode::Read).await?;
+            DB::fetch(conn.as_mut(), sql, binds.into_arguments()).await
+        };
+        rows.map_err(|e| database_error(&e))
+    }
+}

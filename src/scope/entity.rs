@@ -1,0 +1,312 @@
+use std::borrow::Borrow;
+use std::future::Future;
+
+use sqlx::FromRow;
+use tenancy_sql::{Dialect, Statements};
+
+use super::backend::{Backend, Binds, database_error};
+use super::db::{Scoped, Statement};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A row of a tenant-owned table, and the repository of that table.
+///
+/// Derive it beside `sqlx::FromRow`. Every method takes the tenant's scope first: `&scope` for a statement by
+/// itself, `&mut tx` inside a transaction. Another tenant's row and a missing row look the same.
+///
+/// ```
+/// use tenancy::TenantScoped;
+/// use uuid::Uuid;
+///
+/// #[derive(TenantScoped, sqlx::FromRow)]
+/// #[tenant(table = "orders")]
+/// struct Order {
+///     #[tenant(id)]
+///     id: Uuid,
+///     status: String,
+///     total: i64,
+/// }
+/// ```
+///
+/// The struct has no field for the tenant column: the scope fills it in, and nothing can change it.
+///
+/// It can also be written by hand, beside [`Entity`]:
+///
+/// ```
+/// use std::sync::LazyLock;
+/// use tenancy::scope::{Binds, Dialect, Entity, EntitySql, Statements};
+/// use tenancy::TenantScoped;
+///
+/// #[derive(sqlx::FromRow)]
+/// struct Note { id: i64, text: String }
+///
+/// impl TenantScoped for Note {
+///     type Id = i64;
+///     const TABLE: &'static str = "notes";
+///
+///     fn id(&self) -> &i64 { &self.id }
+///
+///     fn statements(_: Dialect) -> &'static Statements {
+///         static SQLITE: LazyLock<Statements> = LazyLock::new(|| {
+///             EntitySql::new("notes", "tenant_id", "id", ["text"]).unwrap().statements(Dialect::Sqlite)
+///         });
+///         &SQLITE
+///     }
+/// }
+///
+/// impl Entity<sqlx::Sqlite> for Note {
+///     fn bind_id(id: &i64, binds: &mut Binds<sqlx::Sqlite>) -> tenancy::Result<()> { binds.push(id) }
+///     fn bind_columns(&self, binds: &mut Binds<sqlx::Sqlite>) -> tenancy::Result<()> { binds.push(&self.text) }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a row of a tenant-owned table",
+    label = "`TenantScoped` is not implemented",
+    note = "write `#[derive(TenantScoped, sqlx::FromRow)]` and `#[tenant(table = \"..\")]` on the struct, and `#[tenant(id)]` on its id"
+)]
+pub trait TenantScoped: Sized + Send + Unpin + 'static {
+    /// The id of a row within its tenant.
+    type Id: Clone + Send + Sync + 'static;
+
+    /// The table.
+    const TABLE: &'static str;
+
+    /// This row's id.
+    fn id(&self) -> &Self::Id;
+
+    /// The table's statements.
+    fn statements(dialect: Dialect) -> &'static Statements;
+
+    /// The row with this id, or `None` if the tenant has none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`], or [`ErrorKind::Database`] if the row does not read.
+    fn find<S>(
+        scope: S,
+        id: impl Borrow<Self::Id> + Send,
+    ) -> impl Future<Output = Result<Option<Self>>> + Send
+    where
+        S: Scoped,
+        S::Database: Stores<Self>,
+    {
+        let statement = with_id::<S, Self>(&scope, |s| &s.find, id.borrow());
+        async move { Ok(read_all::<S::Database, Self>(scope.fetch(statement?).await?)?.pop()) }
+    }
+
+    /// A page of the tenant's rows, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a page of none or of more than 1,000; otherwise as [`find`](Self::find).
+    fn list<S>(scope: S, page: Page<Self::Id>) -> impl Future<Output = Result<Listing<Self>>> + Send
+    where
+        S: Scoped,
+        S::Database: Stores<Self>,
+    {
+        let statement = page_statement::<S, Self>(&scope, &page);
+        async move {
+            let mut items = read_all::<S::Database, Self>(scope.fetch(statement?).await?)?;
+            let more = items.len() > usize::from(page.limit);
+            items.truncate(page.limit.into());
+            let next = if more { items.last().map(|last| last.id().clone()) } else { None };
+            Ok(Listing { items, next })
+        }
+    }
+
+    /// How many rows the tenant has.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    fn count<S>(scope: S) -> impl Future<Output = Result<u64>> + Send
+    where
+        S: Scoped,
+        S::Database: Stores<Self>,
+    {
+        let statement = statement::<S, Self>(&scope, |s| &s.count);
+        async move {
+            let rows = scope.fetch(statement?).await?;
+            let count =
+                rows.first().map_or(Ok(0), |row| S::Database::int(row, 0)).map_err(|e| database_error(&e))?;
+            Ok(u64::try_from(count).unwrap_or(0))
+        }
+    }
+
+    /// Whether the tenant has a row with this id.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    fn exists<S>(scope: S, id: impl Borrow<Self::Id> + Send) -> impl Future<Output = Result<bool>> + Send
+    where
+        S: Scoped,
+        S::Database: Stores<Self>,
+    {
+        let statement = with_id::<S, Self>(&scope, |s| &s.exists, id.borrow());
+        async move { Ok(!scope.fetch(statement?).await?.is_empty()) }
+    }
+
+    /// Adds a row to the tenant.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if its key is taken, [`ErrorKind::ReferenceViolation`] if it refers to a row that
+    /// is not there, [`ErrorKind::InvalidInput`] if a value breaks a rule of its column.
+    fn insert<S>(scope: S, row: &Self) -> impl Future<Output = Result<()>> + Send
+    where
+        S: Scoped,
+        S::Database: Stores<Self>,
+    {
+        let statement = with_row::<S, Self>(&scope, |s| &s.insert, row);
+        async move { scope.execute(statement?).await.map(|_| ()) }
+    }
+
+    /// Writes every column of a row; `false` if the tenant has no row with its id.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    fn update<S>(scope: S, row: &Self) -> impl Future<Output = Result<bool>> + Send
+    where
+        S: Scoped,
+        S::Database: Stores<Self>,
+    {
+        let statement = with_row::<S, Self>(&scope, |s| &s.update, row);
+        async move { Ok(scope.execute(statement?).await? > 0) }
+    }
+
+    /// Removes a row; `false` if the tenant has no row with this id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ReferenceViolation`] if other rows still refer to it.
+    fn delete<S>(scope: S, id: impl Borrow<Self::Id> + Send) -> impl Future<Output = Result<bool>> + Send
+    where
+        S: Scoped,
+        S::Database: Stores<Self>,
+    {
+        let statement = with_id::<S, Self>(&scope, |s| &s.delete, id.borrow());
+        async move { Ok(scope.execute(statement?).await? > 0) }
+    }
+}
+
+/// How a row's values go to one database. `#[derive(TenantScoped)]` writes it for every database whose sqlx
+/// driver knows the types of all the fields.
+pub trait Entity<DB: Backend>: TenantScoped + for<'r> FromRow<'r, DB::Row> {
+    /// Binds an id.
+    ///
+    /// # Errors
+    /// If it does not encode.
+    fn bind_id(id: &Self::Id, binds: &mut Binds<DB>) -> Result<()>;
+
+    /// Binds the other columns, in the order of [`TenantScoped::statements`].
+    ///
+    /// # Errors
+    /// If one does not encode.
+    fn bind_columns(&self, binds: &mut Binds<DB>) -> Result<()>;
+}
+
+/// A database that can keep rows of type `T`: holds for every `T` that is an [`Entity`] of it.
+///
+/// Code that is generic over the database asks for `DB: Stores<Order> + Stores<Project>`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot keep rows of type `{T}`",
+    label = "a field of `{T}` has no type in this database, or `{T}` is not an `sqlx::FromRow`",
+    note = "each field needs `sqlx::Type`, `sqlx::Encode` and `sqlx::Decode` for `{Self}`, and the struct `#[derive(sqlx::FromRow)]`"
+)]
+pub trait Stores<T: TenantScoped>: Backend {
+    #[doc(hidden)]
+    fn bind_id(id: &T::Id, binds: &mut Binds<Self>) -> Result<()>;
+
+    #[doc(hidden)]
+    fn bind_columns(row: &T, binds: &mut Binds<Self>) -> Result<()>;
+
+    #[doc(hidden)]
+    fn read(row: &Self::Row) -> sqlx::Result<T>;
+}
+
+impl<DB: Backend, T: Entity<DB>> Stores<T> for DB {
+    fn bind_id(id: &T::Id, binds: &mut Binds<Self>) -> Result<()> {
+        T::bind_id(id, binds)
+    }
+
+    fn bind_columns(row: &T, binds: &mut Binds<Self>) -> Result<()> {
+        row.bind_columns(binds)
+    }
+
+    fn read(row: &Self::Row) -> sqlx::Result<T> {
+        T::from_row(row)
+    }
+}
+
+/// Which rows of a list: so many, from the start or after an id.
+#[derive(Debug, Clone)]
+pub struct Page<Id> {
+    after: Option<Id>,
+    limit: u16,
+}
+
+impl<Id> Page<Id> {
+    /// The first `limit` rows.
+    pub fn first(limit: u16) -> Self {
+        Self { after: None, limit }
+    }
+
+    /// The `limit` rows after the one with this id; it need not exist any more.
+    pub fn after(id: Id, limit: u16) -> Self {
+        Self { after: Some(id), limit }
+    }
+}
+
+/// A page of rows.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Listing<T: TenantScoped> {
+    /// The rows, in the order of their ids.
+    pub items: Vec<T>,
+    /// Where the next page starts: give it to [`Page::after`]. `None` on the last page.
+    pub next: Option<T::Id>,
+}
+
+type Pick = fn(&'static Statements) -> &'static str;
+
+fn statement<S: Scoped, T: TenantScoped>(scope: &S, pick: Pick) -> Result<Statement<S::Database>> {
+    Statement::new(scope.context(), pick(T::statements(S::Database::DIALECT)))
+}
+
+fn with_id<S: Scoped, T: TenantScoped>(scope: &S, pick: Pick, id: &T::Id) -> Result<Statement<S::Database>>
+where
+    S::Database: Stores<T>,
+{
+    let mut statement = statement::<S, T>(scope, pick)?;
+    S::Database::bind_id(id, &mut statement.binds)?;
+    Ok(statement)
+}
+
+fn with_row<S: Scoped, T: TenantScoped>(scope: &S, pick: Pick, row: &T) -> Result<Statement<S::Database>>
+where
+    S::Database: Stores<T>,
+{
+    let mut statement = with_id::<S, T>(scope, pick, row.id())?;
+    S::Database::bind_columns(row, &mut statement.binds)?;
+    Ok(statement)
+}
+
+fn page_statement<S: Scoped, T: TenantScoped>(scope: &S, page: &Page<T::Id>) -> Result<Statement<S::Database>>
+where
+    S::Database: Stores<T>,
+{
+    if !(1..=1000).contains(&page.limit) {
+        return Err(Error::new(ErrorKind::InvalidInput, "a page has 1 to 1000 rows"));
+    }
+    let mut statement = match &page.after {
+        Some(after) => with_id::<S, T>(scope, |s| &s.next_page, after)?,
+        None => statement::<S, T>(scope, |s| &s.first_page)?,
+    };
+    // One more than asked, to know whether there is a next page.
+    statement.binds.push_value(super::Value::Int(i64::from(page.limit) + 1))?;
+    Ok(statement)
+}
+
+fn read_all<DB: Stores<T>, T: TenantScoped>(rows: Vec<DB::Row>) -> Result<Vec<T>> {
+    rows.iter().map(|row| DB::read(row)).collect::<sqlx::Result<_>>().map_err(|e| {
+        Error::new(
+            ErrorKind::Database,
+            format!("a row of `{}` does not read as its struct; compare their columns and types", T::TABLE),
+        )
+        .with_source(e.to_string())
+    })
+}

@@ -1,0 +1,90 @@
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::backend::{Backend, Binds, Value, database_error};
+use super::db::{Scoped, Statement};
+use crate::audit::AuditEvent;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+
+/// An audit event as it stands in the database: its exact bytes.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct StoredEvent {
+    json: Box<RawValue>,
+    #[serde(skip)]
+    id: Uuid,
+    #[serde(skip)]
+    occurred: Timestamp,
+}
+
+impl StoredEvent {
+    /// The event's id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// When it happened.
+    pub fn occurred(&self) -> Timestamp {
+        self.occurred
+    }
+
+    /// The event, as JSON.
+    pub fn json(&self) -> &str {
+        self.json.get()
+    }
+
+    /// A tenant's newest events, newest first; `before` is the id of the last one seen.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a limit over 1,000, [`ErrorKind::StoreUnavailable`].
+    pub async fn newest<S: Scoped>(scope: S, before: Option<Uuid>, limit: u16) -> Result<Vec<Self>> {
+        if !(1..=1000).contains(&limit) {
+            return Err(Error::new(ErrorKind::InvalidInput, "a page has 1 to 1000 events"));
+        }
+        let before = before.unwrap_or(Uuid::max()).to_string();
+        let statement = Statement::own(
+            scope.context(),
+            "SELECT id, occurred_us, event FROM tenancy_audit_events \
+             WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+            &[Value::Text(&before), Value::Int(limit.into())],
+        )?;
+        let rows = scope.fetch(statement).await?;
+        rows.iter().map(Self::read::<S::Database>).collect()
+    }
+
+    fn read<DB: Backend>(row: &DB::Row) -> Result<Self> {
+        let faulty = || Error::new(ErrorKind::Database, "an audit event in the database does not read");
+        let id = DB::text(row, 0).map_err(|e| database_error(&e))?.ok_or_else(faulty)?;
+        let occurred = DB::int(row, 1).map_err(|e| database_error(&e))?;
+        let bytes = DB::bytes(row, 2).map_err(|e| database_error(&e))?;
+        Ok(Self {
+            json: String::from_utf8(bytes)
+                .ok()
+                .and_then(|s| RawValue::from_string(s).ok())
+                .ok_or_else(faulty)?,
+            id: Uuid::parse_str(&id).map_err(|_| faulty())?,
+            occurred: Timestamp::from_micros(occurred),
+        })
+    }
+}
+
+/// Writes an event on a connection that is inside its tenant's transaction. Writing it twice counts once.
+pub(crate) async fn insert_event<DB: Backend>(conn: &mut DB::Connection, event: &AuditEvent) -> Result<()> {
+    let mut binds = Binds::<DB>::new();
+    binds.push_value(Value::Text(&event.tenant().to_string()))?;
+    binds.push_value(Value::Text(&event.id().to_string()))?;
+    binds.push_value(Value::Int(event.occurred().micros()))?;
+    binds.push_value(Value::Text(event.action()))?;
+    binds.push_value(Value::Bytes(&event.bytes()))?;
+    DB::execute(
+        conn,
+        "INSERT INTO tenancy_audit_events (tenant_id, id, occurred_us, action, event) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING",
+        binds.into_arguments(),
+    )
+    .await
+    .map(|_| ())
+    .map_err(|e| database_error(&e))
+}

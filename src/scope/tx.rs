@@ -1,0 +1,191 @@
+use std::fmt;
+
+use sqlx::Pool;
+use sqlx::pool::PoolConnection;
+use sqlx_core::transaction::TransactionManager;
+
+use super::backend::{Backend, Mode, database_error, sealed};
+use super::db::{Inner, Scoped, Statement};
+use super::trail::insert_event;
+use crate::audit::{AuditEvent, AuditPolicy};
+use crate::context::TenantContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::TenantId;
+
+/// A transaction of one tenant. It carries its tenant: there is no way to run it for another.
+///
+/// Nothing is kept unless [`commit`](Self::commit) was called and returned `Ok`; dropping it rolls back.
+pub struct Tx<'a, DB: Backend> {
+    db: &'a Inner<DB>,
+    ctx: &'a TenantContext,
+    conn: OpenTransaction<DB>,
+    changed: bool,
+    recorded: Vec<AuditEvent>,
+}
+
+impl<DB: Backend> fmt::Debug for Tx<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx")
+            .field("ctx", self.ctx)
+            .field("changed", &self.changed)
+            .field("recorded", &self.recorded.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, DB: Backend> Tx<'a, DB> {
+    pub(super) async fn open(db: &'a Inner<DB>, ctx: &'a TenantContext) -> Result<Self> {
+        let conn = open(&db.pool, Some(ctx.tenant_id()), Mode::Write).await?;
+        Ok(Self { db, ctx, conn, changed: false, recorded: Vec::new() })
+    }
+
+    /// The context that opened the transaction.
+    pub fn context(&self) -> &'a TenantContext {
+        self.ctx
+    }
+
+    /// Writes an audit event in this transaction: it is kept exactly if the changes are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if the event is of another tenant, or as any write. After an error the
+    /// transaction must be dropped: a change that cannot be recorded is not made.
+    pub async fn record(&mut self, event: AuditEvent) -> Result<()> {
+        if event.tenant() != self.ctx.tenant_id() {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "this event is of another tenant than the transaction; make it from `tx.context()`",
+            ));
+        }
+        insert_event::<DB>(self.conn.as_mut(), &event).await?;
+        self.recorded.push(event);
+        Ok(())
+    }
+
+    /// Makes the changes and their events last.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unaudited`] under [`AuditPolicy::Required`] if rows were changed and nothing was recorded;
+    /// otherwise as any write. After an error nothing was kept.
+    pub async fn commit(self) -> Result<()> {
+        if self.db.audit == AuditPolicy::Required && self.changed && self.recorded.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Unaudited,
+                "rows were changed and nothing was recorded: call `tx.record(AuditEvent::new(&ctx, \"..\"))`, \
+                 or `tx.commit_unaudited(\"why\")`",
+            ));
+        }
+        self.finish().await
+    }
+
+    /// Commits changes that have no event of their own; the reason is recorded in their place.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the reason is blank; otherwise as [`commit`](Self::commit).
+    pub async fn commit_unaudited(mut self, reason: &str) -> Result<()> {
+        if reason.trim().is_empty() {
+            return Err(Error::new(ErrorKind::InvalidInput, "say why these changes have no audit event"));
+        }
+        let event = AuditEvent::new(self.ctx, "tenancy.unaudited_commit").detail("reason", reason);
+        self.record(event).await?;
+        self.finish().await
+    }
+
+    async fn finish(self) -> Result<()> {
+        self.conn.commit().await?;
+        for sink in &self.db.copies {
+            // The row in the database is the record; a copy that fails must not undo what has happened.
+            if let Err(error) = sink.write(&self.recorded).await {
+                tracing::error!(target: "tenancy::audit", ?sink, %error, "a copy of audit events was not taken");
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes everything, and waits until that is done. Dropping the transaction does the same without waiting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`] if the connection broke; the database undoes everything then too.
+    pub async fn rollback(self) -> Result<()> {
+        self.conn.rollback().await
+    }
+}
+
+impl<DB: Backend> sealed::Sealed for &mut Tx<'_, DB> {}
+
+impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
+    type Database = DB;
+
+    fn context(&self) -> &TenantContext {
+        self.ctx
+    }
+
+    async fn execute(self, statement: Statement<DB>) -> Result<u64> {
+        let Statement { sql, binds } = statement;
+        // Before it runs: a statement that is cancelled may have changed rows.
+        self.changed = true;
+        DB::execute(self.conn.as_mut(), sql, binds.into_arguments()).await.map_err(|e| database_error(&e))
+    }
+
+    async fn fetch(self, statement: Statement<DB>) -> Result<Vec<DB::Row>> {
+        let Statement { sql, binds } = statement;
+        DB::fetch(self.conn.as_mut(), sql, binds.into_arguments()).await.map_err(|e| database_error(&e))
+    }
+}
+
+/// A connection inside a transaction that was seen to begin.
+///
+/// The control plane uses it too, without a tenant.
+pub(crate) struct OpenTransaction<DB: Backend>(Option<PoolConnection<DB>>);
+
+/// Opens a transaction on a connection that nobody else can meet before its `BEGIN` has finished.
+///
+/// In sqlx 0.9.0 a `begin` that is dropped in flight (a timeout, a client that went away) leaves the connection
+/// in the pool inside the tenant's open transaction, and every later user of it reads that tenant's rows. So the
+/// connection is given up unless the end of `BEGIN` was seen.
+pub(crate) async fn open<DB: Backend>(
+    pool: &Pool<DB>,
+    tenant: Option<&TenantId>,
+    mode: Mode,
+) -> Result<OpenTransaction<DB>> {
+    struct Opening<DB: Backend>(Option<PoolConnection<DB>>);
+
+    impl<DB: Backend> Drop for Opening<DB> {
+        fn drop(&mut self) {
+            if let Some(conn) = self.0.take() {
+                DB::abandon(conn);
+            }
+        }
+    }
+
+    let conn = pool.acquire().await.map_err(|e| database_error(&e))?;
+    let mut opening = Opening(Some(conn));
+    let conn = opening.0.as_mut().expect("it was just put there");
+    DB::begin(conn, tenant, mode).await.map_err(|e| database_error(&e))?;
+    Ok(OpenTransaction(opening.0.take()))
+}
+
+impl<DB: Backend> OpenTransaction<DB> {
+    pub(crate) fn as_mut(&mut self) -> &mut DB::Connection {
+        self.0.as_mut().expect("only the end of the transaction takes the connection")
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<()> {
+        DB::TransactionManager::commit(self.as_mut()).await.map_err(|e| database_error(&e))?;
+        self.0 = None;
+        Ok(())
+    }
+
+    pub(crate) async fn rollback(mut self) -> Result<()> {
+        DB::TransactionManager::rollback(self.as_mut()).await.map_err(|e| database_error(&e))?;
+        self.0 = None;
+        Ok(())
+    }
+}
+
+impl<DB: Backend> Drop for OpenTransaction<DB> {
+    fn drop(&mut self) {
+        if let Some(conn) = &mut self.0 {
+            DB::TransactionManager::start_rollback(conn);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! A world of two tenants, acme and globex, on a database of its own.
+#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(unreachable_pub, missing_debug_implementations, reason = "this is no library")]
+
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, Pool, Postgres, Sqlite};
+use tenancy::TenantContext;
+use tenancy::audit::AuditPolicy;
+use tenancy::context::{Actor, Directory};
+use tenancy::plan::Catalog;
+use tenancy::scope::{Backend, TenantDb};
+use tenancy::store::SqlStore;
+use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
+use uuid::Uuid;
+
+pub const CATALOG: &str = r#"
+version = 1
+fallback = "free"
+upgrade_url = "/upgrade"
+
+[features]
+projects = { kind = "gauge", unit = "projects" }
+export   = { kind = "flag" }
+
+[plans.free]
+features = { projects = 5, export = false }
+
+[plans.pro]
+prices   = ["price_pro"]
+features = { projects = 50, export = true }
+
+[plans.enterprise]
+prices   = ["price_enterprise"]
+features = { projects = "unlimited", export = true }
+"#;
+
+/// A database that tests can make fresh.
+pub trait TestBackend: Backend {
+    /// The table of orders, as an application would make it.
+    const ORDERS: &'static str;
+
+    fn fresh(connections: u32) -> impl Future<Output = (Pool<Self>, Cleanup)> + Send;
+    fn raw(pool: &Pool<Self>, sql: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
+    /// The one number that a query without binds answers.
+    fn number(pool: &Pool<Self>, sql: &str) -> impl Future<Output = i64> + Send;
+}
+
+/// Removes a test's database when the test ends, whichever way.
+pub struct Cleanup(Option<Box<dyn FnOnce() + Send>>);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        if let Some(clean) = self.0.take() {
+            clean();
+        }
+    }
+}
+
+impl TestBackend for Sqlite {
+    const ORDERS: &'static str = "CREATE TABLE orders (
+        tenant_id BLOB NOT NULL, id BLOB NOT NULL, status TEXT NOT NULL, total INTEGER NOT NULL CHECK (total >= 0),
+        PRIMARY KEY (tenant_id, id)) STRICT";
+
+    async fn fresh(connections: u32) -> (Pool<Self>, Cleanup) {
+        let dir = tempfile::tempdir().expect("a directory for the test's database");
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(dir.path().join("test.db"))
+            .create_if_missing(true)
+            .busy_timeout(std::time::Duration::from_secs(60))
+            .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+        let pool = sqlx::sqlite::SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(std::time::Duration::from_secs(60))
+            .connect_with(options)
+            .await
+            .expect("an SQLite file opens");
+        (pool, Cleanup(Some(Box::new(move || drop(dir)))))
+    }
+
+    async fn raw(pool: &Pool<Self>, sql: &str) -> sqlx::Result<()> {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.map(|_| ())
+    }
+
+    async fn number(pool: &Pool<Self>, sql: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(pool).await.expect("the query answers a number")
+    }
+}
+
+impl TestBackend for Postgres {
+    const ORDERS: &'static str = "CREATE TABLE orders (
+        tenant_id uuid NOT NULL, id uuid NOT NULL, status text NOT NULL, total bigint NOT NULL CHECK (total >= 0),
+        PRIMARY KEY (tenant_id, id));
+        ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE orders FORCE ROW LEVEL SECURITY;
+        CREATE POLICY own ON orders USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)";
+
+    async fn fresh(connections: u32) -> (Pool<Self>, Cleanup) {
+        let url = postgres_url();
+        let server = sqlx::PgPool::connect(&url).await.unwrap_or_else(|e| panic!("{NO_POSTGRES}\n({e})"));
+        let (exempt, version): (bool, i32) = sqlx::query_as(
+            "SELECT rolsuper OR rolbypassrls, current_setting('server_version_num')::int \
+             FROM pg_roles WHERE rolname = current_user",
+        )
+        .fetch_one(&server)
+        .await
+        .expect("the role reads");
+        assert!(
+            !exempt,
+            "TEST_POSTGRES_URL logs in as a role that row-level security does not bind; \
+             use one with LOGIN CREATEDB NOSUPERUSER NOBYPASSRLS"
+        );
+        assert!(version >= 150_000, "PostgreSQL 15 or later is needed; this is {version}");
+        let name = format!("tenancy_test_{}", Uuid::now_v7().simple());
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&server)
+            .await
+            .expect("the role of TEST_POSTGRES_URL can make databases (CREATEDB)");
+        server.close().await;
+        let options: sqlx::postgres::PgConnectOptions = url.parse().expect("TEST_POSTGRES_URL reads");
+        let pool = sqlx::postgres::PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(std::time::Duration::from_secs(60))
+            .connect_with(options.database(&name))
+            .await
+            .expect("the new database opens");
+        (pool, Cleanup(Some(Box::new(move || drop_database(&url, &name)))))
+    }
+
+    async fn raw(pool: &Pool<Self>, sql: &str) -> sqlx::Result<()> {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.map(|_| ())
+    }
+
+    async fn number(pool: &Pool<Self>, sql: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(pool).await.expect("the query answers a number")
+    }
+}
+
+const NO_POSTGRES: &str = "this test needs PostgreSQL 15 or later. Run `scripts/test`, which starts one; or install \
+    it (`apt-get install postgresql`), make a role with LOGIN CREATEDB, and set \
+    TEST_POSTGRES_URL=postgres://role@127.0.0.1:5432/postgres";
+
+pub fn postgres_url() -> String {
+    std::env::var("TEST_POSTGRES_URL").unwrap_or_else(|_| panic!("{NO_POSTGRES}"))
+}
+
+fn drop_database(url: &str, name: &str) {
+    let (url, sql) = (url.to_owned(), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+    // The test's own runtime is going away.
+    let dropped = std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let server = sqlx::PgPool::connect(&url).await?;
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&server).await
+        })
+    });
+    if !matches!(dropped.join(), Ok(Ok(_))) {
+        eprintln!("the database {name} was left behind");
+    }
+}
+
+pub struct World<DB: Backend> {
+    pub db: TenantDb<DB>,
+    pub pool: Pool<DB>,
+    pub store: Arc<SqlStore<DB>>,
+    pub directory: Directory,
+    /// On the plan `free`.
+    pub acme: TenantContext,
+    /// On the plan `pro`.
+    pub globex: TenantContext,
+    cleanup: Cleanup,
+}
+
+impl<DB: TestBackend> World<DB> {
+    pub async fn new() -> Self {
+        Self::with(AuditPolicy::Optional, 8).await
+    }
+
+    pub async fn with(policy: AuditPolicy, connections: u32) -> Self {
+        let (pool, cleanup) = DB::fresh(connections).await;
+        let store = Arc::new(SqlStore::new(pool.clone()));
+        store.migrate().await.expect("the crate's tables are made");
+        DB::raw(&pool, DB::ORDERS).await.expect("the table of orders is made");
+        let catalog = Arc::new(Catalog::from_toml(CATALOG).expect("the catalog reads"));
+        let directory = Directory::new(store.clone(), catalog);
+        let acme = enter(&directory, "acme", "free").await;
+        let globex = enter(&directory, "globex", "pro").await;
+        let db = TenantDb::from_pool(pool.clone()).audit(policy).build().await.expect("the pool is open");
+        Self { db, pool, store, directory, acme, globex, cleanup }
+    }
+
+    /// A context of the same tenant as it stands now.
+    pub async fn again(&self, ctx: &TenantContext) -> tenancy::Result<TenantContext> {
+        self.directory.enter(ctx.tenant_id(), ctx.actor().clone()).await
+    }
+}
+
+async fn enter(directory: &Directory, slug: &str, plan: &str) -> TenantContext {
+    let tenant =
+        NewTenant::new(Slug::parse(slug).unwrap(), slug.to_uppercase(), plan).status(TenantStatus::Active);
+    let tenant = directory.store().insert(tenant).await.expect("the tenant is new");
+    directory.enter(tenant.id(), Actor::user(format!("{slug}-user"))).await.expect("the tenant is open")
+}
+
+pub fn id_text(id: &TenantId) -> String {
+    id.to_string()
+}
+
+/// Runs each test on SQLite and on Postgres.
+#[macro_export]
+macro_rules! on_every_database {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test::<sqlx::Sqlite>().await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test::<sqlx::Postgres>().await;
+            })+
+        }
+    };
+}

@@ -1,0 +1,199 @@
+//! One tenant never reads, changes, counts or learns of another tenant's rows.
+
+mod common;
+
+use common::{TestBackend, World};
+use tenancy::scope::{Page, Stores};
+use tenancy::{ErrorKind, TenantScoped};
+use uuid::Uuid;
+
+#[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
+#[tenant(table = "orders")]
+struct Order {
+    #[tenant(id)]
+    id: Uuid,
+    status: String,
+    total: i64,
+}
+
+impl Order {
+    fn new(total: i64) -> Self {
+        Self { id: Uuid::now_v7(), status: "open".to_owned(), total }
+    }
+}
+
+async fn a_foreign_row_looks_like_a_missing_one<DB: TestBackend + Stores<Order>>() {
+    let world = World::<DB>::new().await;
+    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let order = Order::new(100);
+    Order::insert(&globex, &order).await.unwrap();
+
+    for id in [order.id, Uuid::now_v7()] {
+        assert_eq!(Order::find(&acme, id).await.unwrap(), None);
+        assert!(!Order::exists(&acme, id).await.unwrap());
+        assert!(!Order::update(&acme, &Order { id, status: "stolen".to_owned(), total: 0 }).await.unwrap());
+        assert!(!Order::delete(&acme, id).await.unwrap());
+        let mut tx = world.db.begin(&world.acme).await.unwrap();
+        assert_eq!(Order::find(&mut tx, id).await.unwrap(), None);
+        assert!(!Order::delete(&mut tx, id).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(Order::count(&acme).await.unwrap(), 0);
+    assert_eq!(Order::list(&acme, Page::first(10)).await.unwrap().items, []);
+
+    assert_eq!(Order::find(&globex, order.id).await.unwrap(), Some(order.clone()));
+    assert_eq!(Order::count(&globex).await.unwrap(), 1);
+    assert_eq!(Order::list(&globex, Page::first(10)).await.unwrap().items, [order]);
+}
+
+async fn the_owner_reads_and_changes_its_own<DB: TestBackend + Stores<Order>>() {
+    let world = World::<DB>::new().await;
+    let globex = world.db.scope(&world.globex);
+    let mut order = Order::new(100);
+    Order::insert(&globex, &order).await.unwrap();
+    order.status = "paid".to_owned();
+    assert!(Order::update(&globex, &order).await.unwrap());
+    assert_eq!(Order::find(&globex, order.id).await.unwrap(), Some(order.clone()));
+    assert!(Order::exists(&globex, &order.id).await.unwrap());
+    assert!(Order::delete(&globex, order.id).await.unwrap());
+    assert!(!Order::delete(&globex, order.id).await.unwrap());
+    assert_eq!(Order::count(&globex).await.unwrap(), 0);
+}
+
+async fn two_tenants_may_use_the_same_id<DB: TestBackend + Stores<Order>>() {
+    let world = World::<DB>::new().await;
+    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let ours = Order::new(1);
+    let theirs = Order { total: 2, ..ours.clone() };
+    Order::insert(&acme, &ours).await.unwrap();
+    Order::insert(&globex, &theirs).await.unwrap();
+
+    // The same key twice within a tenant is a conflict, and the error says nothing of the row.
+    let error = Order::insert(&acme, &ours).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(!format!("{error:?}").contains(&ours.id.to_string()), "{error:?}");
+
+    assert!(Order::update(&acme, &Order { total: 10, ..ours.clone() }).await.unwrap());
+    assert_eq!(Order::find(&globex, ours.id).await.unwrap().unwrap().total, 2);
+    assert!(Order::delete(&acme, ours.id).await.unwrap());
+    assert_eq!(Order::find(&globex, ours.id).await.unwrap(), Some(theirs));
+}
+
+async fn pages_hold_every_own_row_once_and_no_other<DB: TestBackend + Stores<Order>>() {
+    let world = World::<DB>::new().await;
+    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let mut ours = Vec::new();
+    for total in 0..23 {
+        let order = Order::new(total);
+        Order::insert(&acme, &order).await.unwrap();
+        ours.push(order);
+        Order::insert(&globex, &Order::new(1000 + total)).await.unwrap();
+    }
+    for limit in [1, 5, 22, 23, 24, 1000] {
+        let mut seen = Vec::new();
+        let mut page = Page::first(limit);
+        loop {
+            let listing = Order::list(&acme, page).await.unwrap();
+            assert!(listing.items.len() <= usize::from(limit));
+            seen.extend(listing.items);
+            match listing.next {
+                Some(next) => page = Page::after(next, limit),
+                None => break,
+            }
+        }
+        assert_eq!(seen, ours, "in pages of {limit}");
+    }
+    // A cursor carries no authority: from another tenant's row one still sees one's own.
+    let theirs = Order::list(&globex, Page::first(1)).await.unwrap().items.remove(0);
+    let after = Order::list(&acme, Page::after(theirs.id, 1000)).await.unwrap();
+    assert!(after.items.iter().all(|order| ours.contains(order)));
+    for limit in [0, 1001] {
+        let error = Order::list(&acme, Page::first(limit)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+}
+
+async fn what_is_not_committed_is_not_there<DB: TestBackend + Stores<Order>>() {
+    let world = World::<DB>::new().await;
+    let order = Order::new(5);
+    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    Order::insert(&mut tx, &order).await.unwrap();
+    assert!(Order::exists(&mut tx, order.id).await.unwrap());
+    drop(tx);
+    assert!(!Order::exists(&world.db.scope(&world.acme), order.id).await.unwrap());
+
+    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    Order::insert(&mut tx, &order).await.unwrap();
+    tx.rollback().await.unwrap();
+    assert!(!Order::exists(&world.db.scope(&world.acme), order.id).await.unwrap());
+
+    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    Order::insert(&mut tx, &order).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(Order::exists(&world.db.scope(&world.acme), order.id).await.unwrap());
+}
+
+async fn a_value_that_breaks_a_rule_is_refused_by_name<DB: TestBackend + Stores<Order>>() {
+    let world = World::<DB>::new().await;
+    let error = Order::insert(&world.db.scope(&world.acme), &Order::new(-1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+on_every_database!(
+    a_foreign_row_looks_like_a_missing_one,
+    the_owner_reads_and_changes_its_own,
+    two_tenants_may_use_the_same_id,
+    pages_hold_every_own_row_once_and_no_other,
+    what_is_not_committed_is_not_there,
+    a_value_that_breaks_a_rule_is_refused_by_name,
+);
+
+/// Wall two by itself: SQL that forgot its tenant sees nothing on Postgres, inside a scope and outside.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_refuses_a_query_that_forgot_its_tenant() {
+    let world = World::<sqlx::Postgres>::new().await;
+    Order::insert(&world.db.scope(&world.acme), &Order::new(1)).await.unwrap();
+    Order::insert(&world.db.scope(&world.globex), &Order::new(2)).await.unwrap();
+
+    assert_eq!(sqlx::Postgres::number(&world.pool, "SELECT count(*) FROM orders").await, 0);
+    for table in ["tenancy_gauges", "tenancy_audit_events"] {
+        assert_eq!(sqlx::Postgres::number(&world.pool, &format!("SELECT count(*) FROM {table}")).await, 0);
+    }
+    sqlx::Postgres::raw(&world.pool, "DELETE FROM orders").await.unwrap();
+    assert_eq!(Order::count(&world.db.scope(&world.acme)).await.unwrap(), 1);
+    assert_eq!(Order::count(&world.db.scope(&world.globex)).await.unwrap(), 1);
+}
+
+/// A request that goes away while its transaction begins must not leave its tenant on the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_that_is_dropped_in_flight_leaves_no_tenant_behind() {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    let world = World::<sqlx::Postgres>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
+    Order::insert(&world.db.scope(&world.acme), &Order::new(1)).await.unwrap();
+    let mut cancelled = 0;
+    for polls in 1..60 {
+        {
+            let mut begin = pin!(world.db.begin(&world.acme));
+            let mut done = false;
+            for _ in 0..polls {
+                if begin.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                    done = true;
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            cancelled += usize::from(!done);
+        }
+        let now = "SELECT nullif(current_setting('app.tenant_id', true), ''), now()::text";
+        let first: (Option<String>, String) = sqlx::query_as(now).fetch_one(&world.pool).await.unwrap();
+        let second: (Option<String>, String) = sqlx::query_as(now).fetch_one(&world.pool).await.unwrap();
+        assert_eq!(first.0, None, "after {polls} polls the next user of the connection has a tenant");
+        // Within one transaction the time stands still.
+        assert_ne!(first.1, second.1, "after {polls} polls the next user is inside a transaction");
+        assert_eq!(sqlx::Postgres::number(&world.pool, "SELECT count(*) FROM orders").await, 0);
+    }
+    assert!(cancelled > 5, "the test must cancel a begin to show anything; it did so {cancelled} times");
+}
