@@ -11,7 +11,7 @@ use tenancy::context::{Actor, Directory};
 use tenancy::plan::Catalog;
 use tenancy::scope::{Backend, TenantDb};
 use tenancy::store::SqlStore;
-use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
+use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus};
 use uuid::Uuid;
 
 pub const CATALOG: &str = r#"
