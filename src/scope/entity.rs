@@ -218,6 +218,7 @@ pub trait Stores<T: TenantScoped>: Backend {
     fn read(row: &Self::Row) -> sqlx::Result<T>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<DB: Backend, T: Entity<DB>> Stores<T> for DB {
     fn bind_id(id: &T::Id, binds: &mut Binds<Self>) -> Result<()> {
         T::bind_id(id, binds)

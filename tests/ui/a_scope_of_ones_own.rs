@@ -1,0 +1,7 @@
+struct Everything;
+
+impl tenancy::scope::Scoped for Everything {
+    type Database = sqlx::Sqlite;
+}
+
+fn main() {}

@@ -1,0 +1,3 @@
+fn main() {
+    let _: tenancy::TenantContext = Default::default();
+}

@@ -1,0 +1,9 @@
+use tenancy::TenantScoped;
+
+#[derive(TenantScoped)]
+#[tenant(table = "orders")]
+enum Order {
+    Open,
+}
+
+fn main() {}
