@@ -125,6 +125,12 @@ impl AuditEvent {
         }
     }
 
+    #[cfg_attr(not(feature = "stripe"), expect(dead_code, reason = "only billing brings its own clock"))]
+    pub(crate) fn at(mut self, occurred: Timestamp) -> Self {
+        self.occurred = occurred;
+        self
+    }
+
     /// About this thing.
     #[must_use]
     pub fn target(mut self, kind: impl Into<String>, id: impl ToString) -> Self {
