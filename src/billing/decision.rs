@@ -3,7 +3,7 @@ use std::fmt;
 use super::guard::{self, Order};
 use super::subscription::Row;
 use super::{Origin, Subscription, SubscriptionFacts, SubscriptionState, SubscriptionStatus};
-use crate::plan::Catalog;
+use crate::plan::{Catalog, Plan};
 use crate::tenant::{SetBy, Tenant, TenantStatus};
 
 /// What follows from one event: the rows as they are to be stored, and what a person should look at.
@@ -265,7 +265,7 @@ fn plan_of<'a>(state: &SubscriptionState, catalog: &'a Catalog) -> Result<&'a st
                 .plan_for_price(&price.id)
                 .or_else(|| price.lookup_key.as_deref().and_then(|key| catalog.plan_for_price(key)))
         })
-        .map(|plan| plan.key())
+        .map(Plan::key)
         .collect();
     plans.sort_unstable();
     plans.dedup();

@@ -272,6 +272,9 @@ impl Subscription {
     }
 
     /// Everything but the tenant as one line of JSON, which [`from_json`](Self::from_json) reads back exactly.
+    ///
+    /// # Panics
+    /// Never: strings, numbers and lists of them are always JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(&self.row).expect("strings, numbers and lists of them are always JSON")
     }
