@@ -1,3 +1,6 @@
+#[cfg(feature = "stripe")]
+mod billing;
+
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
@@ -9,7 +12,11 @@ use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 
 /// Keeps tenants in memory: for tests and for a fixed handful of tenants.
 #[derive(Debug, Default)]
-pub struct MemoryStore(RwLock<HashMap<TenantId, Arc<Tenant>>>);
+pub struct MemoryStore {
+    tenants: RwLock<HashMap<TenantId, Arc<Tenant>>>,
+    #[cfg(feature = "stripe")]
+    billing: std::sync::Mutex<billing::Rows>,
+}
 
 impl MemoryStore {
     /// An empty store.
@@ -21,16 +28,16 @@ impl MemoryStore {
 #[async_trait]
 impl TenantStore for MemoryStore {
     async fn by_id(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>> {
-        Ok(self.0.read().map_err(poisoned)?.get(id).cloned())
+        Ok(self.tenants.read().map_err(poisoned)?.get(id).cloned())
     }
 
     async fn by_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>> {
-        Ok(self.0.read().map_err(poisoned)?.values().find(|tenant| tenant.slug() == slug).cloned())
+        Ok(self.tenants.read().map_err(poisoned)?.values().find(|tenant| tenant.slug() == slug).cloned())
     }
 
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = Arc::new(tenant.into_tenant());
-        let mut tenants = self.0.write().map_err(poisoned)?;
+        let mut tenants = self.tenants.write().map_err(poisoned)?;
         if tenants.contains_key(tenant.id()) || tenants.values().any(|other| other.slug() == tenant.slug()) {
             return Err(taken());
         }
@@ -39,7 +46,7 @@ impl TenantStore for MemoryStore {
     }
 
     async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
-        let mut tenants = self.0.write().map_err(poisoned)?;
+        let mut tenants = self.tenants.write().map_err(poisoned)?;
         let stored = tenants.get(tenant.id()).ok_or_else(unknown_tenant)?;
         if stored.version() != tenant.version() {
             return Err(stale());

@@ -1,0 +1,201 @@
+use std::fmt;
+use std::fmt::Write as _;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How far the signature's time may lie from ours, in either direction.
+const TOLERANCE_SECONDS: u64 = 300;
+/// The longest `Stripe-Signature` header that is read.
+const LONGEST_HEADER: usize = 4096;
+/// The most signatures that are tried from one header.
+const MOST_CANDIDATES: usize = 16;
+
+/// The signing secrets of your webhook endpoints: all that are in use, old and new while one is being rolled.
+///
+/// ```
+/// use tenancy::billing::stripe::{SigningSecrets, sign};
+/// use tenancy::clock::Timestamp;
+///
+/// let secrets = SigningSecrets::new(["whsec_example"])?;
+/// let now = Timestamp::from_seconds(1_700_000_000);
+/// let header = sign("whsec_example", b"{}", now);
+/// secrets.verify(b"{}", &[header.as_bytes()], now)?;
+/// assert!(secrets.verify(b"{ }", &[header.as_bytes()], now).is_err());
+/// # Ok::<(), tenancy::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct SigningSecrets(Vec<SecretString>);
+
+impl SigningSecrets {
+    /// The secrets as Stripe shows them, `whsec_` included.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if there is none, or if one is empty or holds white space: an empty secret
+    /// would let anybody sign.
+    pub fn new<S: Into<String>>(secrets: impl IntoIterator<Item = S>) -> Result<Self> {
+        let secrets: Vec<String> = secrets.into_iter().map(Into::into).collect();
+        if secrets.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "there is no webhook signing secret; pass the one of your endpoint, which begins with whsec_",
+            ));
+        }
+        if secrets.iter().any(|secret| secret.is_empty() || secret.contains(char::is_whitespace)) {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "a webhook signing secret is empty or holds white space; check the variable that it comes from",
+            ));
+        }
+        if secrets.iter().any(|secret| !secret.starts_with("whsec_")) {
+            tracing::warn!("a webhook signing secret does not begin with whsec_; is it an API key?");
+        }
+        Ok(Self(secrets.into_iter().map(SecretString::from).collect()))
+    }
+
+    /// Passes if the headers prove that Stripe sent exactly this body, within five minutes of `now`.
+    ///
+    /// `headers` are the values of all `Stripe-Signature` headers of the request, and `body` is what came over the
+    /// wire: before any JSON extractor, decompression or change of line ends.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SignatureInvalid`], always with the same text; the reason is a `tracing` event of level
+    /// `DEBUG`.
+    ///
+    /// # Security
+    /// Stricter than Stripe's own SDKs: a time in the future, a second time, a time that is not plain digits, a
+    /// second header, an oversized header and more than 16 signatures are refused. The code is computed over the
+    /// time as it was sent, and compared in constant time, with every secret, without an early exit.
+    pub fn verify(&self, body: &[u8], headers: &[&[u8]], now: Timestamp) -> Result<()> {
+        self.check(body, headers, now).map_err(|reason| {
+            tracing::debug!(reason, "a webhook signature was refused");
+            Error::new(ErrorKind::SignatureInvalid, "the webhook's signature does not prove its body")
+        })
+    }
+
+    fn check(&self, body: &[u8], headers: &[&[u8]], now: Timestamp) -> Result<(), &'static str> {
+        let header = match headers {
+            [header] => Header::parse(header)?,
+            [] => return Err("there is no Stripe-Signature header"),
+            _ => return Err("there is more than one Stripe-Signature header"),
+        };
+        let mut proven = false;
+        for (index, secret) in self.0.iter().enumerate() {
+            let code = code(secret.expose_secret(), header.time, body);
+            for candidate in &header.candidates {
+                let equal = code.clone().verify_slice(candidate).is_ok();
+                if equal {
+                    tracing::trace!(secret.index = index, "a webhook signature was proven");
+                }
+                proven |= equal;
+            }
+        }
+        if !proven {
+            return Err("no signature fits any secret");
+        }
+        let apart = now.seconds().abs_diff(header.seconds);
+        if apart > TOLERANCE_SECONDS {
+            return Err(if header.seconds < now.seconds() {
+                "the signature is too old"
+            } else {
+                "the signature is from the future"
+            });
+        }
+        Ok(())
+    }
+}
+
+/// How many there are, and nothing else.
+impl fmt::Debug for SigningSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningSecrets({} redacted)", self.0.len())
+    }
+}
+
+/// The `Stripe-Signature` header that Stripe would send with this body: for tests and demonstrations.
+///
+/// # Panics
+/// If `at` lies before 1970.
+pub fn sign(secret: &str, body: &[u8], at: Timestamp) -> String {
+    let time = at.seconds().to_string();
+    assert!(at.seconds() >= 0, "Stripe signs no time before 1970");
+    let mut header = format!("t={time},v1=");
+    for byte in code(secret, &time, body).finalize().into_bytes() {
+        write!(header, "{byte:02x}").expect("a String takes every write");
+    }
+    header
+}
+
+fn code(secret: &str, time: &str, body: &[u8]) -> Hmac<Sha256> {
+    let mut code =
+        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length is a key for HMAC");
+    code.update(time.as_bytes());
+    code.update(b".");
+    code.update(body);
+    code
+}
+
+/// A header that is well-formed.
+struct Header<'a> {
+    /// The time as it was sent: this text is signed, not its number.
+    time: &'a str,
+    seconds: i64,
+    candidates: Vec<[u8; 32]>,
+}
+
+impl<'a> Header<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, &'static str> {
+        if bytes.len() > LONGEST_HEADER {
+            return Err("the header is too long");
+        }
+        if !bytes.iter().all(u8::is_ascii_graphic) {
+            return Err("the header holds something else than visible ASCII");
+        }
+        let text = str::from_utf8(bytes).map_err(|_| "the header is not ASCII")?;
+        let mut times = Vec::new();
+        let mut count = 0;
+        let mut candidates = Vec::new();
+        for item in text.split(',') {
+            // Items of other schemes, and items that are none, are no concern of ours.
+            match item.split_once('=') {
+                Some(("t", value)) => times.push(value),
+                Some(("v1", value)) => {
+                    count += 1;
+                    candidates.extend(unhex(value));
+                }
+                _ => {}
+            }
+        }
+        if count > MOST_CANDIDATES {
+            return Err("the header holds too many signatures");
+        }
+        let [time] = times[..] else { return Err("the header holds no time, or more than one") };
+        if time.is_empty() || !time.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err("the time is not a plain number");
+        }
+        let seconds = time.parse().map_err(|_| "the time is out of range")?;
+        if candidates.is_empty() {
+            return Err("the header holds no signature of scheme v1");
+        }
+        Ok(Self { time, seconds, candidates })
+    }
+}
+
+/// 64 lower-case hexadecimal digits, as Stripe writes them; anything else is not a signature.
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}

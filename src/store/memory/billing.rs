@@ -1,0 +1,173 @@
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{MemoryStore, poisoned, stale};
+use crate::audit::AuditEvent;
+use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
+use crate::clock::Timestamp;
+use crate::context::unknown_tenant;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::{Tenant, TenantId, TenantStore};
+
+/// An event's id within the account it happened in.
+type EventKey = (Option<String>, String);
+
+/// The rows of billing beside the tenants.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Rows {
+    /// How many transactions were committed.
+    generation: u64,
+    seen: HashSet<EventKey>,
+    customers: HashMap<String, TenantId>,
+    subscriptions: BTreeMap<String, Subscription>,
+    quarantine: BTreeMap<EventKey, Quarantined>,
+    audit: Vec<AuditEvent>,
+}
+
+/// What billing stored.
+impl MemoryStore {
+    /// Every subscription, sorted by id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`] if a writer panicked.
+    pub fn billing_subscriptions(&self) -> Result<Vec<Subscription>> {
+        Ok(self.billing.lock().map_err(poisoned)?.subscriptions.values().cloned().collect())
+    }
+
+    /// Every event in the quarantine.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`] if a writer panicked.
+    pub fn billing_quarantine(&self) -> Result<Vec<Quarantined>> {
+        Ok(self.billing.lock().map_err(poisoned)?.quarantine.values().cloned().collect())
+    }
+
+    /// Every audit event that billing recorded, in the order it came.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`] if a writer panicked.
+    pub fn billing_audit(&self) -> Result<Vec<AuditEvent>> {
+        Ok(self.billing.lock().map_err(poisoned)?.audit.clone())
+    }
+}
+
+#[async_trait]
+impl BillingStore for MemoryStore {
+    async fn begin(&self) -> Result<Box<dyn BillingTx + '_>> {
+        let rows = self.billing.lock().map_err(poisoned)?.clone();
+        Ok(Box::new(MemoryTx { store: self, rows, tenants: HashMap::new() }))
+    }
+}
+
+/// Works on a copy. Instead of waiting for a lock it loses at the commit against whoever was faster.
+struct MemoryTx<'a> {
+    store: &'a MemoryStore,
+    rows: Rows,
+    /// The tenants as this transaction wrote them, each with the version that it was first read at.
+    tenants: HashMap<TenantId, (u64, Arc<Tenant>)>,
+}
+
+#[async_trait]
+impl BillingTx for MemoryTx<'_> {
+    async fn first_time(&mut self, event: &str, account: Option<&str>, _now: Timestamp) -> Result<bool> {
+        Ok(self.rows.seen.insert((account.map(str::to_owned), event.to_owned())))
+    }
+
+    async fn hold(&mut self, _key: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn tenant_of_subscription(&mut self, subscription: &str) -> Result<Option<TenantId>> {
+        Ok(self.rows.subscriptions.get(subscription).map(|one| one.tenant().clone()))
+    }
+
+    async fn tenant_of_customer(&mut self, customer: &str) -> Result<Option<TenantId>> {
+        Ok(self.rows.customers.get(customer).cloned())
+    }
+
+    async fn lock_tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>> {
+        if let Some((_, tenant)) = self.tenants.get(id) {
+            return Ok(Some(Tenant::clone(tenant)));
+        }
+        Ok(self.store.by_id(id).await?.map(|tenant| Tenant::clone(&tenant)))
+    }
+
+    async fn subscriptions(&mut self, tenant: &TenantId) -> Result<Vec<Subscription>> {
+        Ok(self.rows.subscriptions.values().filter(|one| one.tenant() == tenant).cloned().collect())
+    }
+
+    async fn save_subscription(&mut self, subscription: &Subscription) -> Result<()> {
+        let stored = self.rows.subscriptions.get(subscription.id());
+        if stored.is_some_and(|stored| stored.tenant() != subscription.tenant()) {
+            return Err(Error::new(ErrorKind::Conflict, "the subscription is stored for another tenant"));
+        }
+        self.rows.subscriptions.insert(subscription.id().to_owned(), subscription.clone());
+        Ok(())
+    }
+
+    async fn link_customer(&mut self, customer: &str, tenant: &TenantId) -> Result<TenantId> {
+        Ok(self.rows.customers.entry(customer.to_owned()).or_insert_with(|| tenant.clone()).clone())
+    }
+
+    async fn save_tenant(&mut self, tenant: &Tenant) -> Result<Arc<Tenant>> {
+        let stored = self.lock_tenant(tenant.id()).await?.ok_or_else(unknown_tenant)?;
+        if stored.version() != tenant.version() {
+            return Err(stale());
+        }
+        let next = Arc::new(tenant.next_version());
+        let read_at = self.tenants.get(tenant.id()).map_or(stored.version(), |(read_at, _)| *read_at);
+        self.tenants.insert(next.id().clone(), (read_at, next.clone()));
+        Ok(next)
+    }
+
+    async fn record(&mut self, event: &AuditEvent) -> Result<()> {
+        self.rows.audit.push(event.clone());
+        Ok(())
+    }
+
+    async fn quarantine(&mut self, held: &Quarantined) -> Result<()> {
+        self.rows.quarantine.insert((held.account.clone(), held.event.clone()), held.clone());
+        Ok(())
+    }
+
+    async fn take_quarantined(
+        &mut self,
+        customer: Option<&str>,
+        subscription: Option<&str>,
+    ) -> Result<Vec<Quarantined>> {
+        let matches = |held: &Quarantined| {
+            (customer.is_some() && held.customer.as_deref() == customer)
+                || (subscription.is_some() && held.subscription.as_deref() == subscription)
+        };
+        let (taken, left): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.rows.quarantine).into_iter().partition(|(_, held)| matches(held));
+        self.rows.quarantine = left;
+        let mut taken: Vec<Quarantined> = taken.into_values().collect();
+        taken.sort_by(|a, b| (a.created, &a.event).cmp(&(b.created, &b.event)));
+        Ok(taken)
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        let mut rows = self.store.billing.lock().map_err(poisoned)?;
+        let mut tenants = self.store.tenants.write().map_err(poisoned)?;
+        let lost = rows.generation != self.rows.generation
+            || self
+                .tenants
+                .iter()
+                .any(|(id, (read_at, _))| tenants.get(id).is_none_or(|stored| stored.version() != *read_at));
+        if lost {
+            return Err(Error::new(
+                ErrorKind::Retryable,
+                "another transaction was committed first; run this one again",
+            ));
+        }
+        for (id, (_, tenant)) in self.tenants {
+            tenants.insert(id, tenant);
+        }
+        *rows = self.rows;
+        rows.generation += 1;
+        Ok(())
+    }
+}
