@@ -43,3 +43,41 @@ CREATE POLICY tenancy_read ON tenancy_audit_events FOR SELECT
     USING (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
 CREATE POLICY tenancy_add ON tenancy_audit_events FOR INSERT
     WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), ''));
+
+CREATE TABLE tenancy_customers (
+    id        text NOT NULL PRIMARY KEY,
+    tenant_id text NOT NULL REFERENCES tenancy_tenants (id)
+);
+
+CREATE TABLE tenancy_subscriptions (
+    id        text NOT NULL PRIMARY KEY,
+    tenant_id text NOT NULL REFERENCES tenancy_tenants (id),
+    customer  text NOT NULL,
+    status    text NOT NULL,
+    facts     text NOT NULL
+);
+
+CREATE INDEX tenancy_subscriptions_of_tenant ON tenancy_subscriptions (tenant_id, id);
+
+-- Every event that was seen; the account is '' for one's own.
+CREATE TABLE tenancy_billing_events (
+    account     text   NOT NULL,
+    event       text   NOT NULL,
+    received_us bigint NOT NULL,
+    PRIMARY KEY (account, event)
+);
+
+CREATE TABLE tenancy_billing_quarantine (
+    account      text   NOT NULL,
+    event        text   NOT NULL,
+    customer     text,
+    subscription text,
+    reason       text   NOT NULL,
+    created_us   bigint NOT NULL,
+    received_us  bigint NOT NULL,
+    raw          bytea  NOT NULL,
+    PRIMARY KEY (account, event)
+);
+
+CREATE INDEX tenancy_billing_quarantine_of_customer ON tenancy_billing_quarantine (customer);
+CREATE INDEX tenancy_billing_quarantine_of_subscription ON tenancy_billing_quarantine (subscription);

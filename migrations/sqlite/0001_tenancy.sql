@@ -32,3 +32,41 @@ BEGIN SELECT RAISE(ABORT, 'audit events are never changed'); END;
 
 CREATE TRIGGER tenancy_audit_events_are_not_removed BEFORE DELETE ON tenancy_audit_events
 BEGIN SELECT RAISE(ABORT, 'audit events are never removed'); END;
+
+CREATE TABLE tenancy_customers (
+    id        TEXT NOT NULL PRIMARY KEY,
+    tenant_id TEXT NOT NULL REFERENCES tenancy_tenants (id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tenancy_subscriptions (
+    id        TEXT NOT NULL PRIMARY KEY,
+    tenant_id TEXT NOT NULL REFERENCES tenancy_tenants (id),
+    customer  TEXT NOT NULL,
+    status    TEXT NOT NULL,
+    facts     TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX tenancy_subscriptions_of_tenant ON tenancy_subscriptions (tenant_id, id);
+
+-- Every event that was seen; the account is '' for one's own.
+CREATE TABLE tenancy_billing_events (
+    account     TEXT    NOT NULL,
+    event       TEXT    NOT NULL,
+    received_us INTEGER NOT NULL,
+    PRIMARY KEY (account, event)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tenancy_billing_quarantine (
+    account      TEXT    NOT NULL,
+    event        TEXT    NOT NULL,
+    customer     TEXT,
+    subscription TEXT,
+    reason       TEXT    NOT NULL,
+    created_us   INTEGER NOT NULL,
+    received_us  INTEGER NOT NULL,
+    raw          BLOB    NOT NULL,
+    PRIMARY KEY (account, event)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX tenancy_billing_quarantine_of_customer ON tenancy_billing_quarantine (customer);
+CREATE INDEX tenancy_billing_quarantine_of_subscription ON tenancy_billing_quarantine (subscription);

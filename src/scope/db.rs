@@ -6,7 +6,7 @@ use sqlx::Pool;
 use sqlx::pool::PoolOptions;
 
 use super::backend::{Backend, Binds, Mode, Value, database_error, sealed};
-use super::tx::{Tx, open};
+use super::tx::{OpenTransaction, Tx};
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
@@ -264,7 +264,8 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
             DB::fetch(&mut conn, sql, binds.into_arguments()).await
         } else {
             // The rollback at the end rides with the connection's way home.
-            let mut conn = open(&self.db.pool, Some(self.ctx.tenant_id()), Mode::Read).await?;
+            let mut conn =
+                OpenTransaction::open(&self.db.pool, Some(self.ctx.tenant_id()), Mode::Read).await?;
             DB::fetch(conn.as_mut(), sql, binds.into_arguments()).await
         };
         rows.map_err(|e| database_error(&e))

@@ -81,4 +81,4 @@ pub use self::tx::Tx;
 pub(crate) use self::backend::{Mode, Value, database_error};
 pub(crate) use self::db::Statement;
 pub(crate) use self::trail::insert_event;
-pub(crate) use self::tx::open as open_transaction;
+pub(crate) use self::tx::OpenTransaction;

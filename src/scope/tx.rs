@@ -35,7 +35,7 @@ impl<DB: Backend> fmt::Debug for Tx<'_, DB> {
 
 impl<'a, DB: Backend> Tx<'a, DB> {
     pub(super) async fn open(db: &'a Inner<DB>, ctx: &'a TenantContext) -> Result<Self> {
-        let conn = open(&db.pool, Some(ctx.tenant_id()), Mode::Write).await?;
+        let conn = OpenTransaction::open(&db.pool, Some(ctx.tenant_id()), Mode::Write).await?;
         Ok(Self { db, ctx, conn, changed: false, recorded: Vec::new() })
     }
 
@@ -137,34 +137,20 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
 /// The control plane uses it too, without a tenant.
 pub(crate) struct OpenTransaction<DB: Backend>(Option<PoolConnection<DB>>);
 
-/// Opens a transaction on a connection that nobody else can meet before its `BEGIN` has finished.
-///
-/// In sqlx 0.9.0 a `begin` that is dropped in flight (a timeout, a client that went away) leaves the connection
-/// in the pool inside the tenant's open transaction, and every later user of it reads that tenant's rows. So the
-/// connection is given up unless the end of `BEGIN` was seen.
-pub(crate) async fn open<DB: Backend>(
-    pool: &Pool<DB>,
-    tenant: Option<&TenantId>,
-    mode: Mode,
-) -> Result<OpenTransaction<DB>> {
-    struct Opening<DB: Backend>(Option<PoolConnection<DB>>);
-
-    impl<DB: Backend> Drop for Opening<DB> {
-        fn drop(&mut self) {
-            if let Some(conn) = self.0.take() {
-                DB::abandon(conn);
-            }
-        }
+impl<DB: Backend> OpenTransaction<DB> {
+    /// Opens a transaction on a connection that nobody else can meet before its `BEGIN` has finished.
+    ///
+    /// In sqlx 0.9.0 a `begin` that is dropped in flight (a timeout, a client that went away) leaves the connection
+    /// in the pool inside the tenant's open transaction, and every later user of it reads that tenant's rows. So the
+    /// connection is given up unless the end of `BEGIN` was seen.
+    pub(crate) async fn open(pool: &Pool<DB>, tenant: Option<&TenantId>, mode: Mode) -> Result<Self> {
+        let conn = pool.acquire().await.map_err(|e| database_error(&e))?;
+        let mut opening = Opening(Some(conn));
+        let conn = opening.0.as_mut().expect("it was just put there");
+        DB::begin(conn, tenant, mode).await.map_err(|e| database_error(&e))?;
+        Ok(Self(opening.0.take()))
     }
 
-    let conn = pool.acquire().await.map_err(|e| database_error(&e))?;
-    let mut opening = Opening(Some(conn));
-    let conn = opening.0.as_mut().expect("it was just put there");
-    DB::begin(conn, tenant, mode).await.map_err(|e| database_error(&e))?;
-    Ok(OpenTransaction(opening.0.take()))
-}
-
-impl<DB: Backend> OpenTransaction<DB> {
     pub(crate) fn as_mut(&mut self) -> &mut DB::Connection {
         self.0.as_mut().expect("only the end of the transaction takes the connection")
     }
@@ -179,6 +165,17 @@ impl<DB: Backend> OpenTransaction<DB> {
         DB::TransactionManager::rollback(self.as_mut()).await.map_err(|e| database_error(&e))?;
         self.0 = None;
         Ok(())
+    }
+}
+
+/// A connection whose `BEGIN` is in flight.
+struct Opening<DB: Backend>(Option<PoolConnection<DB>>);
+
+impl<DB: Backend> Drop for Opening<DB> {
+    fn drop(&mut self) {
+        if let Some(conn) = self.0.take() {
+            DB::abandon(conn);
+        }
     }
 }
 

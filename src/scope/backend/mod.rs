@@ -38,6 +38,10 @@ pub trait Backend: sqlx::Database + sealed::Sealed {
     fn enter(conn: &mut Self::Connection, tenant: &TenantId)
     -> impl Future<Output = sqlx::Result<()>> + Send;
 
+    /// Makes every other transaction that holds the same key wait until this one ends.
+    #[doc(hidden)]
+    fn hold(conn: &mut Self::Connection, key: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
+
     /// Whether a read outside a transaction is seen through every wall there is.
     #[doc(hidden)]
     const BARE_READS: bool;

@@ -35,6 +35,15 @@ impl Backend for Postgres {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn).await.map(|_| ())
     }
 
+    async fn hold(conn: &mut PgConnection, key: &str) -> sqlx::Result<()> {
+        // Ends with the transaction. Two keys of one hash wait for each other without need, and no more.
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind(key)
+            .execute(conn)
+            .await
+            .map(|_| ())
+    }
+
     fn abandon(conn: PoolConnection<Self>) {
         // The server may be inside a transaction of this tenant that nobody knows of: in sqlx 0.9.0 the pool
         // would hand it to the next request. Dropping the socket ends the session, and the transaction with it.

@@ -32,6 +32,11 @@ impl Backend for Sqlite {
         Ok(())
     }
 
+    async fn hold(_: &mut SqliteConnection, _: &str) -> sqlx::Result<()> {
+        // A transaction that was opened to write is the only one there is.
+        Ok(())
+    }
+
     fn abandon(conn: PoolConnection<Self>) {
         // sqlx's worker thread rolls back a BEGIN whose caller has gone, and no state of a tenant is on the
         // connection. Closing it would also lose an in-memory database.

@@ -1,3 +1,6 @@
+#[cfg(feature = "stripe")]
+mod billing;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,7 +11,7 @@ use super::memory::stale;
 use crate::audit::{AuditEvent, AuditSink};
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
-use crate::scope::{Backend, Binds, Mode, Value, database_error, insert_event, open_transaction};
+use crate::scope::{Backend, Binds, Mode, OpenTransaction, Value, database_error, insert_event};
 use crate::tenant::{
     NewTenant, Placement, SetBy, Slug, StoredTenant, Tenant, TenantId, TenantStatus, TenantStore,
 };
@@ -114,7 +117,7 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
 #[async_trait]
 impl<DB: Backend> AuditSink for SqlStore<DB> {
     async fn write(&self, events: &[AuditEvent]) -> Result<()> {
-        let mut tx = open_transaction(&self.pool, None, Mode::Write).await?;
+        let mut tx = OpenTransaction::open(&self.pool, None, Mode::Write).await?;
         for event in events {
             DB::enter(tx.as_mut(), event.tenant()).await.map_err(|e| database_error(&e))?;
             insert_event::<DB>(tx.as_mut(), event).await?;

@@ -1,0 +1,183 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{SqlStore, TENANT_BY_ID, execute, fetch, save_tenant, tenant_where, text};
+use crate::audit::AuditEvent;
+use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::scope::{Backend, Mode, OpenTransaction, Value, database_error, insert_event};
+use crate::tenant::{Tenant, TenantId};
+
+#[async_trait]
+impl<DB: Backend> BillingStore for SqlStore<DB> {
+    async fn begin(&self) -> Result<Box<dyn BillingTx + '_>> {
+        Ok(Box::new(SqlTx { open: OpenTransaction::open(&self.pool, None, Mode::Write).await? }))
+    }
+}
+
+struct SqlTx<DB: Backend> {
+    open: OpenTransaction<DB>,
+}
+
+impl<DB: Backend> SqlTx<DB> {
+    async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
+        execute::<DB>(self.open.as_mut(), sql, values).await
+    }
+
+    async fn fetch(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<DB::Row>> {
+        fetch::<DB>(self.open.as_mut(), sql, values).await
+    }
+
+    /// The tenant id that a query answers in its first column.
+    async fn tenant_id(&mut self, sql: &'static str, key: &str) -> Result<Option<TenantId>> {
+        let rows = self.fetch(sql, &[Value::Text(key)]).await?;
+        rows.first().map(|row| TenantId::parse(&text::<DB>(row, 0)?)).transpose()
+    }
+}
+
+#[async_trait]
+impl<DB: Backend> BillingTx for SqlTx<DB> {
+    async fn first_time(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool> {
+        let inserted = self
+            .execute(
+                "INSERT INTO tenancy_billing_events (account, event, received_us) VALUES ($1, $2, $3) \
+                 ON CONFLICT (account, event) DO NOTHING",
+                &[Value::Text(account.unwrap_or("")), Value::Text(event), Value::Int(now.micros())],
+            )
+            .await?;
+        Ok(inserted == 1)
+    }
+
+    async fn hold(&mut self, key: &str) -> Result<()> {
+        DB::hold(self.open.as_mut(), &format!("tenancy.billing:{key}")).await.map_err(|e| database_error(&e))
+    }
+
+    async fn tenant_of_subscription(&mut self, subscription: &str) -> Result<Option<TenantId>> {
+        self.tenant_id("SELECT tenant_id FROM tenancy_subscriptions WHERE id = $1", subscription).await
+    }
+
+    async fn tenant_of_customer(&mut self, customer: &str) -> Result<Option<TenantId>> {
+        self.tenant_id("SELECT tenant_id FROM tenancy_customers WHERE id = $1", customer).await
+    }
+
+    async fn lock_tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>> {
+        let id = id.to_string();
+        DB::hold(self.open.as_mut(), &format!("tenancy.tenant:{id}"))
+            .await
+            .map_err(|e| database_error(&e))?;
+        tenant_where::<DB>(self.open.as_mut(), TENANT_BY_ID, &id).await
+    }
+
+    async fn subscriptions(&mut self, tenant: &TenantId) -> Result<Vec<Subscription>> {
+        let rows = self
+            .fetch(
+                "SELECT facts FROM tenancy_subscriptions WHERE tenant_id = $1 ORDER BY id",
+                &[Value::Text(&tenant.to_string())],
+            )
+            .await?;
+        rows.iter().map(|row| Subscription::from_json(tenant.clone(), &text::<DB>(row, 0)?)).collect()
+    }
+
+    async fn save_subscription(&mut self, subscription: &Subscription) -> Result<()> {
+        let written = self
+            .execute(
+                "INSERT INTO tenancy_subscriptions (id, tenant_id, customer, status, facts) \
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE \
+                 SET customer = excluded.customer, status = excluded.status, facts = excluded.facts \
+                 WHERE tenancy_subscriptions.tenant_id = excluded.tenant_id",
+                &[
+                    Value::Text(subscription.id()),
+                    Value::Text(&subscription.tenant().to_string()),
+                    Value::Text(subscription.customer()),
+                    Value::Text(subscription.status().as_str()),
+                    Value::Text(&subscription.to_json()),
+                ],
+            )
+            .await?;
+        if written == 1 {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "the subscription is stored for another tenant"))
+    }
+
+    async fn link_customer(&mut self, customer: &str, tenant: &TenantId) -> Result<TenantId> {
+        self.execute(
+            "INSERT INTO tenancy_customers (id, tenant_id) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
+            &[Value::Text(customer), Value::Text(&tenant.to_string())],
+        )
+        .await?;
+        let linked = self.tenant_of_customer(customer).await?;
+        linked.ok_or_else(|| {
+            Error::new(ErrorKind::Database, "the link of a customer went away while it was made")
+        })
+    }
+
+    async fn save_tenant(&mut self, tenant: &Tenant) -> Result<Arc<Tenant>> {
+        save_tenant::<DB>(self.open.as_mut(), tenant).await
+    }
+
+    async fn record(&mut self, event: &AuditEvent) -> Result<()> {
+        DB::enter(self.open.as_mut(), event.tenant()).await.map_err(|e| database_error(&e))?;
+        insert_event::<DB>(self.open.as_mut(), event).await
+    }
+
+    async fn quarantine(&mut self, held: &Quarantined) -> Result<()> {
+        self.execute(
+            "INSERT INTO tenancy_billing_quarantine \
+             (account, event, customer, subscription, reason, created_us, received_us, raw) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (account, event) DO UPDATE \
+             SET customer = excluded.customer, subscription = excluded.subscription, reason = excluded.reason, \
+             created_us = excluded.created_us, received_us = excluded.received_us, raw = excluded.raw",
+            &[
+                Value::Text(held.account.as_deref().unwrap_or("")),
+                Value::Text(&held.event),
+                Value::OptionalText(held.customer.as_deref()),
+                Value::OptionalText(held.subscription.as_deref()),
+                Value::Text(&held.reason),
+                Value::Int(held.created.micros()),
+                Value::Int(held.received.micros()),
+                Value::Bytes(&held.raw),
+            ],
+        )
+        .await
+        .map(|_| ())
+    }
+
+    async fn take_quarantined(
+        &mut self,
+        customer: Option<&str>,
+        subscription: Option<&str>,
+    ) -> Result<Vec<Quarantined>> {
+        let rows = self
+            .fetch(
+                "DELETE FROM tenancy_billing_quarantine WHERE customer = $1 OR subscription = $2 \
+                 RETURNING account, event, customer, subscription, reason, created_us, received_us, raw",
+                &[Value::OptionalText(customer), Value::OptionalText(subscription)],
+            )
+            .await?;
+        let mut taken = rows.iter().map(read_quarantined::<DB>).collect::<Result<Vec<_>>>()?;
+        taken.sort_by(|a, b| (a.created, &a.event).cmp(&(b.created, &b.event)));
+        Ok(taken)
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        self.open.commit().await
+    }
+}
+
+fn read_quarantined<DB: Backend>(row: &DB::Row) -> Result<Quarantined> {
+    let optional = |column| DB::text(row, column).map_err(|e| database_error(&e));
+    let time = |column| DB::int(row, column).map(Timestamp::from_micros).map_err(|e| database_error(&e));
+    Ok(Quarantined {
+        account: optional(0)?.filter(|account| !account.is_empty()),
+        event: text::<DB>(row, 1)?,
+        customer: optional(2)?,
+        subscription: optional(3)?,
+        reason: text::<DB>(row, 4)?,
+        created: time(5)?,
+        received: time(6)?,
+        raw: DB::bytes(row, 7).map_err(|e| database_error(&e))?,
+    })
+}
