@@ -61,6 +61,8 @@ pub enum ErrorKind {
     StoreUnavailable,
     /// The transaction lost against another one; running it again may help.
     Retryable,
+    /// A statement of the transaction failed or was cancelled, so nothing of the transaction is kept.
+    RolledBack,
     /// The transaction changed rows and recorded no audit event.
     Unaudited,
     /// A webhook's signature does not prove its body.
@@ -97,6 +99,7 @@ impl ErrorKind {
             Self::LimitReached => "plan-limit-reached",
             Self::StoreUnavailable => "store-unavailable",
             Self::Retryable => "retryable",
+            Self::RolledBack => "rolled-back",
             Self::Unaudited => "unaudited",
             Self::SignatureInvalid => "signature-invalid",
             Self::UnsupportedPlacement => "unsupported-placement",

@@ -139,7 +139,19 @@ async fn a_value_that_breaks_a_rule_is_refused_by_name<DB: TestBackend + Stores<
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
+async fn after_a_failed_statement_nothing_is_kept_and_the_commit_says_so<DB: TestBackend + Stores<Order>>() {
+    let world = World::<DB>::new().await;
+    let order = Order::new(1);
+    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    Order::insert(&mut tx, &order).await.unwrap();
+    assert_eq!(Order::insert(&mut tx, &order).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(Order::count(&mut tx).await.unwrap_err().kind(), ErrorKind::RolledBack);
+    assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::RolledBack);
+    assert_eq!(Order::count(&world.db.scope(&world.acme)).await.unwrap(), 0);
+}
+
 on_every_database!(
+    after_a_failed_statement_nothing_is_kept_and_the_commit_says_so,
     a_foreign_row_looks_like_a_missing_one,
     the_owner_reads_and_changes_its_own,
     two_tenants_may_use_the_same_id,

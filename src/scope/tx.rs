@@ -19,6 +19,8 @@ pub struct Tx<'a, DB: Backend> {
     db: &'a Inner<DB>,
     ctx: &'a TenantContext,
     conn: OpenTransaction<DB>,
+    /// No statement failed, and none was cancelled in flight.
+    sound: bool,
     changed: bool,
     recorded: Vec<AuditEvent>,
 }
@@ -36,7 +38,7 @@ impl<DB: Backend> fmt::Debug for Tx<'_, DB> {
 impl<'a, DB: Backend> Tx<'a, DB> {
     pub(super) async fn open(db: &'a Inner<DB>, ctx: &'a TenantContext) -> Result<Self> {
         let conn = OpenTransaction::open(&db.pool, Some(ctx.tenant_id()), Mode::Write).await?;
-        Ok(Self { db, ctx, conn, changed: false, recorded: Vec::new() })
+        Ok(Self { db, ctx, conn, sound: true, changed: false, recorded: Vec::new() })
     }
 
     /// The context that opened the transaction.
@@ -56,7 +58,9 @@ impl<'a, DB: Backend> Tx<'a, DB> {
                 "this event is of another tenant than the transaction; make it from `tx.context()`",
             ));
         }
+        self.enter_statement()?;
         insert_event::<DB>(self.conn.as_mut(), &event).await?;
+        self.sound = true;
         self.recorded.push(event);
         Ok(())
     }
@@ -64,6 +68,8 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     /// Makes the changes and their events last.
     ///
     /// # Errors
+    /// [`ErrorKind::RolledBack`] if a statement of the transaction failed before: Postgres would answer such a
+    /// commit with a quiet rollback.
     /// [`ErrorKind::Unaudited`] under [`AuditPolicy::Required`] if rows were changed and nothing was recorded;
     /// otherwise as any write. After an error nothing was kept.
     pub async fn commit(self) -> Result<()> {
@@ -90,7 +96,8 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         self.finish().await
     }
 
-    async fn finish(self) -> Result<()> {
+    async fn finish(mut self) -> Result<()> {
+        self.enter_statement()?;
         self.conn.commit().await?;
         for sink in &self.db.copies {
             // The row in the database is the record; a copy that fails must not undo what has happened.
@@ -99,6 +106,17 @@ impl<'a, DB: Backend> Tx<'a, DB> {
             }
         }
         Ok(())
+    }
+
+    /// To be undone when the statement was seen to succeed; a statement that is cancelled leaves it so.
+    fn enter_statement(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.sound, false) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::RolledBack,
+            "a statement of this transaction failed or was cancelled, so nothing of it is kept; begin a new one",
+        ))
     }
 
     /// Undoes everything, and waits until that is done. Dropping the transaction does the same without waiting.
@@ -121,14 +139,19 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
 
     async fn execute(self, statement: Statement<DB>) -> Result<u64> {
         let Statement { sql, binds } = statement;
-        // Before it runs: a statement that is cancelled may have changed rows.
+        self.enter_statement()?;
         self.changed = true;
-        DB::execute(self.conn.as_mut(), sql, binds.into_arguments()).await.map_err(|e| database_error(&e))
+        let rows = DB::execute(self.conn.as_mut(), sql, binds.into_arguments()).await;
+        self.sound = rows.is_ok();
+        rows.map_err(|e| database_error(&e))
     }
 
     async fn fetch(self, statement: Statement<DB>) -> Result<Vec<DB::Row>> {
         let Statement { sql, binds } = statement;
-        DB::fetch(self.conn.as_mut(), sql, binds.into_arguments()).await.map_err(|e| database_error(&e))
+        self.enter_statement()?;
+        let rows = DB::fetch(self.conn.as_mut(), sql, binds.into_arguments()).await;
+        self.sound = rows.is_ok();
+        rows.map_err(|e| database_error(&e))
     }
 }
 
