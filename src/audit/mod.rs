@@ -127,6 +127,7 @@ impl AuditEvent {
 
     /// About this thing.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass ids and numbers, not borrows of them")]
     pub fn target(mut self, kind: impl Into<String>, id: impl ToString) -> Self {
         self.target = Some(Target { kind: kind.into(), id: id.to_string() });
         self
@@ -141,6 +142,7 @@ impl AuditEvent {
 
     /// With a fact worth keeping. Never put a secret here.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass ids and numbers, not borrows of them")]
     pub fn detail(mut self, name: impl Into<String>, value: impl ToString) -> Self {
         self.details.insert(name.into(), value.to_string());
         self
