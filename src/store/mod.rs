@@ -6,4 +6,6 @@ mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 
+#[cfg(feature = "cache")]
+pub use self::cached::{CacheOptions, Cached};
 pub use self::memory::MemoryStore;
