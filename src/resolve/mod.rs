@@ -1,1 +1,127 @@
-//! t
+//! From a request to its tenant: every [`Source`] is read, and the [`Resolver`] lets only one tenant through.
+//!
+//! A source either *proves* (a verified token) or merely *selects* (a host, a path, a header). Sources are not
+//! ranked: if two of them name different tenants, the request is refused. A route that touches a tenant's
+//! data asks for proof ([`Resolver::resolve`]); a public page may live with a selection
+//! ([`Resolver::resolve_public`]).
+//!
+//! Nothing here knows a web framework: a request is a [`RequestView`]. With the feature `tower` the
+//! middleware does all of this for you.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tenancy::ErrorKind;
+//! use tenancy::context::Directory;
+//! use tenancy::resolve::{HostSource, Resolver, StaticRequest};
+//! # use tenancy::{plan::Catalog, store::MemoryStore, tenant::{NewTenant, Slug, TenantStatus, TenantStore}};
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
+//! # let store = Arc::new(MemoryStore::new());
+//! # let catalog = Arc::new(Catalog::from_toml("version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }")?);
+//! # store.insert(NewTenant::new(Slug::parse("acme")?, "Acme", "free").status(TenantStatus::Active)).await?;
+//! let resolver = Resolver::new(Directory::new(store, catalog)).source(HostSource::new(["example.com"])?);
+//!
+//! let request = StaticRequest::get("/").header("Host", "acme.example.com");
+//! let ctx = resolver.resolve_public(&request).await?;
+//! assert_eq!(ctx.tenant().slug().as_str(), "acme");
+//!
+//! // A host selects; it proves nothing.
+//! let refused = resolver.resolve(&request).await.unwrap_err();
+//! assert_eq!(refused.kind(), ErrorKind::CredentialMissing);
+//! # Ok(()) }
+//! ```
+
+mod authority;
+mod header;
+mod host;
+#[cfg(feature = "jwt")]
+mod jwt;
+mod path;
+mod resolver;
+mod view;
+
+use std::fmt;
+
+pub use self::header::{HeaderSource, TrustedPeers};
+pub use self::host::HostSource;
+#[cfg(feature = "jwt")]
+pub use self::jwt::{JwtSource, JwtSourceBuilder};
+pub use self::path::PathSource;
+pub(crate) use self::resolver::Demand;
+pub use self::resolver::{Resolver, Resolving};
+pub use self::view::{Field, HttpVersion, RequestView, StaticRequest};
+use crate::context::{Actor, ResolvedBy};
+use crate::error::{Error, Result};
+use crate::tenant::{Slug, TenantId};
+
+/// One place of a request that can name a tenant.
+///
+/// For a credential of your own, such as an API key or a client certificate, implement this trait.
+///
+/// # Security
+/// Answer [`Signal::Proven`] only for what you verified yourself, and [`Signal::Invalid`] for anything
+/// malformed, repeated or ambiguous: `Absent` would let another source decide alone.
+pub trait Source: Send + Sync + fmt::Debug {
+    /// What the request says here.
+    fn read(&self, request: &dyn RequestView) -> Signal;
+
+    /// The name of this way, for the context and the audit log.
+    fn resolved_by(&self) -> ResolvedBy {
+        ResolvedBy::Custom
+    }
+
+    /// The request header that decides the answer, for the `Vary` header of responses; `None` if the answer
+    /// depends on the URL alone.
+    fn vary(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// What one [`Source`] says about one request.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Signal {
+    /// Nothing: the request does not use this source.
+    Absent,
+    /// The request picks this tenant, and proves nothing.
+    Selected(Candidate),
+    /// A verified credential binds the request to this tenant.
+    Proven {
+        /// The tenant that the credential was issued for.
+        candidate: Candidate,
+        /// Who the credential speaks for.
+        actor: Actor,
+    },
+    /// The request uses this source in a way that cannot be accepted: it is refused, whatever the other
+    /// sources say.
+    Invalid(Error),
+}
+
+/// A tenant as a request names it, not looked up yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Candidate {
+    /// By its id.
+    Id(TenantId),
+    /// By its slug.
+    Slug(Slug),
+}
+
+/// How a text names a tenant.
+#[derive(Debug, Clone, Copy)]
+enum Naming {
+    /// A UUID or an integer is an id, anything else a slug.
+    Either,
+    Id,
+    Slug,
+}
+
+impl Naming {
+    fn read(self, text: &str) -> Result<Candidate> {
+        let looks_like_an_id = || text.parse::<u64>().is_ok() || uuid::Uuid::try_parse(text).is_ok();
+        match self {
+            Self::Id => TenantId::parse(text).map(Candidate::Id),
+            Self::Either if looks_like_an_id() => TenantId::parse(text).map(Candidate::Id),
+            Self::Either | Self::Slug => Slug::parse(text).map(Candidate::Slug),
+        }
+    }
+}

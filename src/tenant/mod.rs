@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::id::{TenantId, TenantIdValue};
 pub use self::slug::Slug;
+pub(crate) use self::slug::is_reserved;
 pub use self::status::{SetBy, TenantStatus};
 use crate::error::{Error, ErrorKind, Result};
 

@@ -60,7 +60,12 @@ pub(super) fn slug_fault(text: &str) -> Option<&'static str> {
     if bytes.iter().all(u8::is_ascii_digit) {
         return Some("it has digits only");
     }
-    RESERVED.binary_search(&text).is_ok().then_some("it is a reserved word")
+    is_reserved(text).then_some("it is a reserved word")
+}
+
+/// Whether a lower-case label means something else than a tenant.
+pub(crate) fn is_reserved(label: &str) -> bool {
+    RESERVED.binary_search(&label).is_ok()
 }
 
 /// Words that mean something to a browser, a mail server, a database or this crate. Sorted.

@@ -58,6 +58,14 @@ impl TenantStore for MemoryStore {
         tenants.insert(next.id().clone(), next.clone());
         Ok(next)
     }
+
+    fn peek_id(&self, id: &TenantId) -> Option<Arc<Tenant>> {
+        self.tenants.read().ok()?.get(id).cloned()
+    }
+
+    fn peek_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
+        self.tenants.read().ok()?.values().find(|tenant| tenant.slug() == slug).cloned()
+    }
 }
 
 pub(super) fn taken() -> Error {

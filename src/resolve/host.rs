@@ -1,0 +1,202 @@
+use tracing::debug;
+
+use super::authority::{Authority, Fault, Host};
+use super::view::RequestView;
+use super::{Candidate, Signal, Source};
+use crate::context::ResolvedBy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::{Slug, is_reserved};
+
+/// Reads the slug from the host: `acme.example.com` is the tenant `acme`.
+///
+/// Exactly one label before a base domain names a tenant. The base domain itself, a reserved word (`www`,
+/// `api`), an IP address, or a host elsewhere names none. A host that is malformed, repeated or ambiguous is
+/// refused with [`ErrorKind::InvalidAuthority`].
+///
+/// # Security
+/// A host is a selection, not evidence. `Forwarded`, `X-Forwarded-Host` and their kin are never read: behind a
+/// proxy, let the proxy pass the `Host` on.
+///
+/// ```
+/// use tenancy::resolve::{Candidate, HostSource, Signal, Source, StaticRequest};
+/// use tenancy::tenant::Slug;
+///
+/// let source = HostSource::new(["example.com", "localhost"])?.ports([443, 3000]);
+/// let request = StaticRequest::get("/").header("Host", "ACME.localhost:3000");
+/// assert!(matches!(source.read(&request), Signal::Selected(Candidate::Slug(slug)) if slug.as_str() == "acme"));
+/// # Ok::<(), tenancy::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct HostSource {
+    domains: Vec<String>,
+    ports: Option<Vec<u16>>,
+}
+
+impl HostSource {
+    /// A source over the base domains under which tenants live.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if there is none, or one is not a plain domain name.
+    pub fn new(domains: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
+        let domains = domains
+            .into_iter()
+            .map(|domain| match Authority::parse(domain.as_ref().as_bytes()) {
+                Ok(Authority { host: Host::Name(name), port: None }) => Ok(name),
+                _ => Err(Error::new(
+                    ErrorKind::Misconfigured,
+                    "a base domain is a plain name such as `example.com` or `localhost`; name ports with `ports`",
+                )),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        if domains.is_empty() {
+            return Err(Error::new(ErrorKind::Misconfigured, "a host source needs at least one base domain"));
+        }
+        Ok(Self { domains, ports: None })
+    }
+
+    /// Refuses every host with another port than these. A host without a port is fine.
+    pub fn ports(self, ports: impl IntoIterator<Item = u16>) -> Self {
+        Self { ports: Some(ports.into_iter().collect()), ..self }
+    }
+
+    fn select(&self, request: &dyn RequestView) -> Result<Option<Slug>, Fault> {
+        let Authority { host, port } = Authority::of(request)?;
+        if let (Some(ports), Some(port)) = (&self.ports, port)
+            && !ports.contains(&port)
+        {
+            return Err("a port off the list");
+        }
+        let Host::Name(name) = host else { return Ok(None) };
+        if self.domains.contains(&name) {
+            return Ok(None);
+        }
+        // Of two base domains of which one lies below the other, the longer one decides.
+        let label = self
+            .domains
+            .iter()
+            .filter_map(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.'))
+            .min_by_key(|label| label.len());
+        match label {
+            None => Ok(None),
+            Some(label) if label.contains('.') => Err("more than one label before the base domain"),
+            Some(label) if is_reserved(label) => Ok(None),
+            Some(label) => Slug::parse(label).map(Some).map_err(|_| "a label that no tenant can have"),
+        }
+    }
+}
+
+impl Source for HostSource {
+    fn read(&self, request: &dyn RequestView) -> Signal {
+        match self.select(request) {
+            Ok(None) => Signal::Absent,
+            Ok(Some(slug)) => Signal::Selected(Candidate::Slug(slug)),
+            Err(reason) => {
+                debug!(reason, "host refused");
+                Signal::Invalid(Error::new(
+                    ErrorKind::InvalidAuthority,
+                    "the host of this request is malformed or ambiguous",
+                ))
+            }
+        }
+    }
+
+    fn resolved_by(&self) -> ResolvedBy {
+        ResolvedBy::Host
+    }
+
+    fn vary(&self) -> Option<&str> {
+        Some("host")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::{HttpVersion, StaticRequest};
+    use super::*;
+
+    fn source() -> HostSource {
+        HostSource::new(["example.com", "eu.example.com", "localhost"]).unwrap()
+    }
+
+    fn read(request: &StaticRequest) -> std::result::Result<Option<String>, ErrorKind> {
+        match source().read(request) {
+            Signal::Absent => Ok(None),
+            Signal::Selected(Candidate::Slug(slug)) => Ok(Some(slug.to_string())),
+            Signal::Invalid(error) => Err(error.kind()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn host(host: &str) -> std::result::Result<Option<String>, ErrorKind> {
+        read(&StaticRequest::get("/").header("Host", host))
+    }
+
+    #[test]
+    fn one_label_before_a_base_domain_is_the_slug() {
+        for good in ["acme.example.com", "acme.eu.example.com", "acme.localhost:3000", "ACME.Example.COM."] {
+            assert_eq!(host(good), Ok(Some("acme".to_owned())), "{good}");
+        }
+        for none in [
+            "example.com",
+            "eu.example.com",
+            "www.example.com",
+            "api.example.com",
+            "localhost",
+            "127.0.0.1:3000",
+            "[::1]:3000",
+            "127.1",
+            "evil.com",
+            "acme.example.com.evil.com",
+            "acmeexample.com",
+            "notlocalhost",
+        ] {
+            assert_eq!(host(none), Ok(None), "{none}");
+        }
+        for bad in ["x.acme.example.com", "acme.x.example.com", "xn--80ak.example.com", "42.example.com", ""]
+        {
+            assert_eq!(host(bad), Err(ErrorKind::InvalidAuthority), "{bad}");
+        }
+    }
+
+    #[test]
+    fn there_is_exactly_one_authority() {
+        let invalid = Err(ErrorKind::InvalidAuthority);
+        let acme = Ok(Some("acme".to_owned()));
+        let get = || StaticRequest::get("/");
+        let name = "acme.example.com";
+
+        assert_eq!(read(&get()), invalid);
+        assert_eq!(read(&get().version(HttpVersion::Http10)), invalid);
+        assert_eq!(read(&get().header("Host", name).header("host", name)), invalid);
+        assert_eq!(read(&get().authority(name)), invalid, "HTTP/1.1 needs Host beside an absolute target");
+        assert_eq!(read(&get().authority("ACME.example.com.").header("Host", name)), acme);
+        assert_eq!(read(&get().authority("evil.com").header("Host", name)), invalid);
+        assert_eq!(read(&get().authority(name).header("Host", "evil.com")), invalid);
+        assert_eq!(read(&get().authority("acme.example.com:80").header("Host", name)), invalid);
+        assert_eq!(read(&get().authority("acme@evil.com").header("Host", name)), invalid);
+
+        let two = || get().version(HttpVersion::Http2);
+        assert_eq!(read(&two().authority(name)), acme);
+        assert_eq!(read(&two().authority(name).header("Host", name)), acme);
+        assert_eq!(read(&two().authority(name).header("Host", "evil.example.com")), invalid);
+        assert_eq!(read(&two().header("Host", name)), invalid, "HTTP/2 needs :authority");
+    }
+
+    #[test]
+    fn a_port_off_the_list_is_refused() {
+        let source = source().ports([8443]);
+        let read = |host: &str| source.read(&StaticRequest::get("/").header("Host", host));
+        assert!(matches!(read("acme.example.com:8443"), Signal::Selected(_)));
+        assert!(matches!(read("acme.example.com"), Signal::Selected(_)));
+        assert!(matches!(read("acme.example.com:80"), Signal::Invalid(_)));
+    }
+
+    #[test]
+    fn a_base_domain_is_a_plain_name() {
+        for bad in ["", "localhost:3000", "*.example.com", "127.0.0.1", "https://example.com"] {
+            assert_eq!(HostSource::new([bad]).unwrap_err().kind(), ErrorKind::Misconfigured, "{bad}");
+        }
+        assert!(HostSource::new(Vec::<String>::new()).is_err());
+    }
+}

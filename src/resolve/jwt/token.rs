@@ -1,0 +1,195 @@
+//! A token taken apart, strictly: what a lax reader would overlook is refused.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::super::{Candidate, Naming};
+use crate::tenant::TenantId;
+
+/// Why a token is refused. For logs; a client hears one text for all of them.
+pub(super) type Fault = &'static str;
+
+const LONGEST: usize = 8 * 1024;
+const LEEWAY: i64 = 30;
+const END_OF_TIME: i64 = 253_402_300_799; // the last second of the year 9999
+
+/// A token in its parts, not verified yet.
+#[derive(Debug)]
+pub(super) struct Token<'a> {
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: Option<String>,
+    /// What is signed: header and payload as they were sent.
+    pub(super) message: &'a [u8],
+    pub(super) payload: &'a [u8],
+    pub(super) signature: Vec<u8>,
+}
+
+impl<'a> Token<'a> {
+    /// Reads the value of an `Authorization` header. The length is checked before anything is decoded.
+    pub(super) fn parse(authorization: &'a [u8]) -> Result<Self, Fault> {
+        const SCHEME: &[u8] = b"Bearer ";
+        let (scheme, token) = authorization.split_at_checked(SCHEME.len()).ok_or("not a bearer token")?;
+        if !scheme.eq_ignore_ascii_case(SCHEME) {
+            return Err("not a bearer token");
+        }
+        if token.len() > LONGEST {
+            return Err("longer than 8 KiB");
+        }
+        let mut parts = token.split(|b| *b == b'.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err("not three parts");
+        };
+        let message = &token[..header.len() + 1 + payload.len()];
+        let header = Object::decode(header)?;
+        for name in ["crit", "b64", "enc", "zip"] {
+            if header.0.contains_key(name) {
+                return Err("a header that changes what the token means");
+            }
+        }
+        match header.0.get("typ") {
+            None => {}
+            Some(Value::String(typ))
+                if typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("at+jwt") => {}
+            Some(_) => return Err("not the type of an access token"),
+        }
+        let algorithm = match header.0.get("alg").and_then(Value::as_str) {
+            Some("HS256") => Algorithm::HS256,
+            Some("EdDSA") => Algorithm::EdDSA,
+            _ => return Err("not an algorithm of any key"),
+        };
+        let kid = match header.0.get("kid") {
+            None => None,
+            Some(Value::String(kid)) if kid.len() <= 128 && kid.bytes().all(|b| b.is_ascii_graphic()) => {
+                Some(kid.clone())
+            }
+            Some(_) => return Err("not a kid"),
+        };
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| "not base64url")?;
+        Ok(Self { algorithm, kid, message, payload, signature })
+    }
+}
+
+/// The claims of a verified token.
+#[derive(Debug)]
+pub(super) struct Claims(Object);
+
+impl Claims {
+    pub(super) fn parse(payload: &[u8]) -> Result<Self, Fault> {
+        Object::decode(payload).map(Self)
+    }
+
+    /// `exp` must be there; `nbf` and `iat` must be right if they are there.
+    pub(super) fn check_times(&self, now: i64) -> Result<(), Fault> {
+        if self.time("exp")?.ok_or("no exp")? + LEEWAY <= now {
+            return Err("expired");
+        }
+        for claim in ["nbf", "iat"] {
+            if self.time(claim)?.is_some_and(|time| time > now + LEEWAY) {
+                return Err("from the future");
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_issuer(&self, issuer: &str) -> Result<(), Fault> {
+        match self.text("iss")? {
+            found if found == issuer => Ok(()),
+            _ => Err("another issuer"),
+        }
+    }
+
+    pub(super) fn check_audience(&self, audiences: &[String]) -> Result<(), Fault> {
+        let ours = |found: &str| audiences.iter().any(|audience| audience == found);
+        let found = match self.0.0.get("aud") {
+            Some(Value::String(found)) => ours(found),
+            Some(Value::Array(all)) if all.iter().all(Value::is_string) => {
+                all.iter().filter_map(Value::as_str).any(ours)
+            }
+            _ => return Err("no aud, or not text"),
+        };
+        if found { Ok(()) } else { Err("for another audience") }
+    }
+
+    pub(super) fn subject(&self) -> Result<&str, Fault> {
+        let subject = self.text("sub")?;
+        if subject.is_empty() || subject.len() > 255 || subject.chars().any(char::is_control) {
+            return Err("not a sub");
+        }
+        Ok(subject)
+    }
+
+    pub(super) fn tenant(&self, claim: &str, naming: Naming) -> Result<Candidate, Fault> {
+        let candidate = match (self.0.0.get(claim), naming) {
+            (Some(Value::String(text)), _) => naming.read(text).ok(),
+            (Some(Value::Number(number)), Naming::Id) => {
+                number.as_i64().and_then(|id| TenantId::from_int(id).ok()).map(Candidate::Id)
+            }
+            _ => None,
+        };
+        candidate.ok_or("no tenant claim, or one that names none")
+    }
+
+    fn text(&self, claim: &str) -> Result<&str, Fault> {
+        self.0.0.get(claim).and_then(Value::as_str).ok_or("a claim is missing, or not text")
+    }
+
+    /// A time in whole seconds; a fraction is cut off.
+    fn time(&self, claim: &str) -> Result<Option<i64>, Fault> {
+        let Some(value) = self.0.0.get(claim) else { return Ok(None) };
+        let whole = value.as_i64().or_else(|| value.as_f64().map(whole_seconds));
+        match whole {
+            Some(seconds) if (0..=END_OF_TIME).contains(&seconds) => Ok(Some(seconds)),
+            _ => Err("a claim is not a time"),
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and the ends are out of range")]
+fn whole_seconds(seconds: f64) -> i64 {
+    seconds.floor() as i64
+}
+
+/// A JSON object in which every key stands once. Of two, readers would disagree which one counts.
+#[derive(Debug)]
+struct Object(BTreeMap<String, Value>);
+
+impl Object {
+    fn decode(part: &[u8]) -> Result<Self, Fault> {
+        let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64url")?;
+        serde_json::from_slice(&json).map_err(|_| "not a JSON object with every key once")
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EveryKeyOnce;
+
+        impl<'de> Visitor<'de> for EveryKeyOnce {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry()? {
+                    if members.insert(key, value).is_some() {
+                        return Err(A::Error::custom("a key stands twice"));
+                    }
+                }
+                Ok(Object(members))
+            }
+        }
+
+        deserializer.deserialize_map(EveryKeyOnce)
+    }
+}

@@ -1,0 +1,120 @@
+use super::view::RequestView;
+use super::{Naming, Signal, Source};
+use crate::context::ResolvedBy;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Reads the tenant from the path: the one segment after a prefix, as in `/t/acme/orders`.
+///
+/// A UUID or an integer in it is an id, anything else a slug; [`ids`](Self::ids) and [`slugs`](Self::slugs)
+/// settle it. The segment is never decoded: a percent sign in it is refused.
+///
+/// Under a router that strips what it matched, such as a nested axum router, the middleware must stand outside.
+///
+/// # Security
+/// A path is a selection, not evidence.
+///
+/// ```
+/// use tenancy::resolve::{PathSource, Signal, Source, StaticRequest};
+///
+/// let source = PathSource::new("/t")?;
+/// assert!(matches!(source.read(&StaticRequest::get("/t/acme/orders")), Signal::Selected(_)));
+/// assert!(matches!(source.read(&StaticRequest::get("/t/ac%6de")), Signal::Invalid(_)));
+/// assert!(matches!(source.read(&StaticRequest::get("/health")), Signal::Absent));
+/// # Ok::<(), tenancy::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct PathSource {
+    prefix: String,
+    naming: Naming,
+}
+
+impl PathSource {
+    /// A source over the segment after `prefix`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if the prefix does not start with a slash, or ends with one.
+    pub fn new(prefix: impl Into<String>) -> Result<Self> {
+        let prefix = prefix.into();
+        let well_formed = prefix.starts_with('/')
+            && !prefix.ends_with('/')
+            && prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.~".contains(&b));
+        if !well_formed {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "the prefix of a path source is written like `/t`, without a slash at the end",
+            ));
+        }
+        Ok(Self { prefix, naming: Naming::Either })
+    }
+
+    /// The segment is always an id.
+    pub fn ids(self) -> Self {
+        Self { naming: Naming::Id, ..self }
+    }
+
+    /// The segment is always a slug.
+    pub fn slugs(self) -> Self {
+        Self { naming: Naming::Slug, ..self }
+    }
+}
+
+impl Source for PathSource {
+    fn read(&self, request: &dyn RequestView) -> Signal {
+        let rest = request.path().strip_prefix(self.prefix.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        match rest {
+            None | Some("") => Signal::Absent,
+            Some(rest) => {
+                let segment = rest.split('/').next().unwrap_or_default();
+                self.naming.read(segment).map_or_else(Signal::Invalid, Signal::Selected)
+            }
+        }
+    }
+
+    fn resolved_by(&self) -> ResolvedBy {
+        ResolvedBy::Path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Candidate;
+    use super::super::view::StaticRequest;
+    use super::*;
+
+    #[test]
+    fn the_one_segment_after_the_prefix_counts() {
+        let source = PathSource::new("/t").unwrap();
+        let read = |path: &str| source.read(&StaticRequest::get(path));
+        for good in ["/t/acme", "/t/acme/", "/t/acme/orders/globex", "/t/ACME"] {
+            let signal = read(good);
+            assert!(
+                matches!(&signal, Signal::Selected(Candidate::Slug(slug)) if slug.as_str() == "acme"),
+                "{good}: {signal:?}"
+            );
+        }
+        for none in ["/", "/t", "/t/", "/T/acme", "/tt/acme", "/x/t/acme", "/x/../t/acme", "*"] {
+            assert!(matches!(read(none), Signal::Absent), "{none}");
+        }
+        for bad in [
+            "/t//acme",
+            "/t/../acme",
+            "/t/./acme",
+            "/t/%61cme",
+            "/t/acme%2fx",
+            "/t/acme;a=b",
+            "/t/www",
+            "/t/*",
+        ] {
+            assert!(matches!(read(bad), Signal::Invalid(_)), "{bad}");
+        }
+        assert!(matches!(read("/t/42"), Signal::Selected(Candidate::Id(_))));
+    }
+
+    #[test]
+    fn the_prefix_is_checked_at_the_start() {
+        for bad in ["", "t", "/", "/t/", "/t%41", "/t?x"] {
+            assert_eq!(PathSource::new(bad).unwrap_err().kind(), ErrorKind::Misconfigured, "{bad}");
+        }
+    }
+}

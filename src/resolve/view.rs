@@ -1,0 +1,133 @@
+use std::net::SocketAddr;
+
+/// What a [`Source`](super::Source) may see of a request, whatever the web framework.
+pub trait RequestView {
+    /// The method, such as `GET`.
+    fn method(&self) -> &str;
+
+    /// The version of HTTP.
+    fn version(&self) -> HttpVersion;
+
+    /// The authority of the request's target, if it has one: `:authority`, or that of an absolute-form target.
+    fn authority(&self) -> Option<&str>;
+
+    /// The path of the target, as it was sent: not decoded, not normalised, without the query.
+    fn path(&self) -> &str;
+
+    /// The header of this name; names are compared without regard to case.
+    fn header(&self, name: &str) -> Field<'_>;
+
+    /// The address at the other end of the connection; `None` if it is not known.
+    fn peer(&self) -> Option<SocketAddr>;
+}
+
+/// A header of a request. What is repeated has no value, so that nobody takes the first of two by accident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a header is there not at all, once, or more often")]
+pub enum Field<'a> {
+    /// There is no such header.
+    Absent,
+    /// There is exactly one, with this value.
+    Once(&'a [u8]),
+    /// There are several.
+    Repeated,
+}
+
+/// A version of HTTP, as far as the place of the host depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HttpVersion {
+    /// HTTP/1.0, and 0.9.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2.
+    Http2,
+    /// HTTP/3.
+    Http3,
+}
+
+/// A request written down by hand: for tests, and for a source of your own that wants some.
+///
+/// ```
+/// use tenancy::resolve::{Field, RequestView, StaticRequest};
+///
+/// let request = StaticRequest::get("/orders").header("Host", "acme.example.com");
+/// assert_eq!(request.header("host"), Field::Once(b"acme.example.com"));
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct StaticRequest {
+    method: String,
+    version: HttpVersion,
+    authority: Option<String>,
+    path: String,
+    headers: Vec<(String, Vec<u8>)>,
+    peer: Option<SocketAddr>,
+}
+
+impl StaticRequest {
+    /// A GET request over HTTP/1.1 without any header.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: "GET".to_owned(),
+            version: HttpVersion::Http11,
+            authority: None,
+            path: path.into(),
+            headers: Vec::new(),
+            peer: None,
+        }
+    }
+
+    /// With another version of HTTP.
+    pub fn version(self, version: HttpVersion) -> Self {
+        Self { version, ..self }
+    }
+
+    /// With an authority in the target.
+    pub fn authority(self, authority: impl Into<String>) -> Self {
+        Self { authority: Some(authority.into()), ..self }
+    }
+
+    /// With one more header.
+    pub fn header(mut self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
+        self.headers.push((name.into(), value.as_ref().to_vec()));
+        self
+    }
+
+    /// From this address.
+    pub fn peer(self, peer: SocketAddr) -> Self {
+        Self { peer: Some(peer), ..self }
+    }
+}
+
+impl RequestView for StaticRequest {
+    fn method(&self) -> &str {
+        &self.method
+    }
+
+    fn version(&self) -> HttpVersion {
+        self.version
+    }
+
+    fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
+    }
+
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn header(&self, name: &str) -> Field<'_> {
+        let mut values = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        match (values.next(), values.next()) {
+            (None, _) => Field::Absent,
+            (Some((_, value)), None) => Field::Once(value),
+            (Some(_), Some(_)) => Field::Repeated,
+        }
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+}

@@ -1,0 +1,186 @@
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind};
+
+/// The document of RFC 9457 (`application/problem+json`) for one [`Error`], with its status.
+///
+/// What went wrong inside (a database, a mistake in the program) is not in it: that is for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    kind: ErrorKind,
+    json: Vec<u8>,
+}
+
+impl Problem {
+    /// The media type of [`json`](Self::json).
+    pub const CONTENT_TYPE: &'static str = "application/problem+json";
+
+    /// The status of the response.
+    pub fn status(&self) -> u16 {
+        status_and_title(self.kind).0
+    }
+
+    /// The document.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// The document, as the body of the response.
+    pub fn into_json(self) -> Vec<u8> {
+        self.json
+    }
+
+    /// The headers that the response needs, beside those about tenants.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
+        let more = match self.status() {
+            401 => Some(("www-authenticate", "Bearer")),
+            503 => Some(("retry-after", "1")),
+            _ => None,
+        };
+        [("content-type", Self::CONTENT_TYPE), ("cache-control", "private, no-store")].into_iter().chain(more)
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Self {
+        let kind = error.kind();
+        let (status, title) = status_and_title(kind);
+        let text = error.to_string();
+        let denial = error.plan_denial();
+        let document = Document {
+            kind: format!("urn:problem-type:tenancy:{}", kind.code()),
+            title,
+            status,
+            detail: match status {
+                503 => "The request could not be served just now; try again.",
+                500.. => "The request could not be served; the reason is in the log.",
+                _ => &text,
+            },
+            feature: denial.map(|denial| denial.feature.as_str()),
+            plan: denial.map(|denial| denial.plan.as_str()),
+            limit: denial.and_then(|denial| denial.limit),
+            used: denial.and_then(|denial| denial.used),
+            upgrade_url: denial.and_then(|denial| denial.upgrade_url.as_deref()),
+        };
+        // Texts and numbers always serialise; were it otherwise, the status alone still says enough.
+        let json = serde_json::to_vec(&document).unwrap_or_default();
+        Self { kind, json }
+    }
+}
+
+/// The table. Exhaustive: a new kind does not compile until it has its row.
+fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
+    match kind {
+        ErrorKind::TenantMissing => (400, "No tenant named"),
+        ErrorKind::TenantUnknown => (404, "No such tenant"),
+        ErrorKind::TenantConflict => (403, "More than one tenant named"),
+        ErrorKind::TenantSuspended => (403, "Tenant suspended"),
+        ErrorKind::TenantInactive => (403, "Tenant not open"),
+        ErrorKind::CredentialMissing => (401, "Credential missing"),
+        ErrorKind::CredentialInvalid => (401, "Credential not valid"),
+        ErrorKind::InvalidAuthority => (400, "Host not valid"),
+        ErrorKind::InvalidInput => (400, "Input not valid"),
+        ErrorKind::NotFound => (404, "Not found"),
+        ErrorKind::Conflict => (409, "Exists already"),
+        ErrorKind::ReferenceViolation => (409, "Reference not possible"),
+        ErrorKind::StaleVersion => (409, "Changed meanwhile"),
+        ErrorKind::IllegalTransition => (409, "Step not allowed"),
+        ErrorKind::FeatureNotInPlan => (403, "Not in the plan"),
+        ErrorKind::LimitReached => (403, "Plan limit reached"),
+        ErrorKind::StoreUnavailable => (503, "Not available just now"),
+        ErrorKind::Retryable => (503, "Try again"),
+        ErrorKind::SignatureInvalid => (400, "Signature not valid"),
+        ErrorKind::UnknownPlan
+        | ErrorKind::UnknownFeature
+        | ErrorKind::Unaudited
+        | ErrorKind::RolledBack
+        | ErrorKind::UnsupportedPlacement
+        | ErrorKind::Misconfigured
+        | ErrorKind::Database => (500, "Internal error"),
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feature: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upgrade_url: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::error::PlanDenial;
+
+    fn document(error: &Error) -> Value {
+        serde_json::from_slice(Problem::from(error).json()).unwrap()
+    }
+
+    #[test]
+    fn a_plan_that_says_no_says_why() {
+        let denial = PlanDenial {
+            feature: "projects".to_owned(),
+            plan: "free".to_owned(),
+            limit: Some(3),
+            used: Some(3),
+            upgrade_url: Some("/upgrade".to_owned()),
+        };
+        let error = Error::denied(ErrorKind::LimitReached, "3 of 3 projects are used".to_owned(), denial);
+        assert_eq!(
+            document(&error),
+            json!({
+                "type": "urn:problem-type:tenancy:plan-limit-reached",
+                "title": "Plan limit reached",
+                "status": 403,
+                "detail": "3 of 3 projects are used",
+                "feature": "projects",
+                "plan": "free",
+                "limit": 3,
+                "used": 3,
+                "upgrade_url": "/upgrade",
+            })
+        );
+    }
+
+    #[test]
+    fn the_inside_stays_inside() {
+        for kind in [
+            ErrorKind::Database,
+            ErrorKind::Misconfigured,
+            ErrorKind::StoreUnavailable,
+            ErrorKind::Retryable,
+            ErrorKind::UnknownPlan,
+            ErrorKind::Unaudited,
+        ] {
+            let error = Error::new(kind, "role app at 10.0.0.5 lacks table orders").with_source("secret");
+            let problem = Problem::from(&error);
+            let text = String::from_utf8(problem.json().to_vec()).unwrap();
+            assert!(problem.status() >= 500, "{kind}");
+            assert!(!text.contains("orders") && !text.contains("secret") && !text.contains("10.0"), "{text}");
+        }
+    }
+
+    #[test]
+    fn statuses_that_need_a_header_have_it() {
+        let headers = |kind| Problem::from(&Error::new(kind, "no")).headers().collect::<Vec<_>>();
+        assert!(headers(ErrorKind::CredentialMissing).contains(&("www-authenticate", "Bearer")));
+        assert!(headers(ErrorKind::CredentialInvalid).contains(&("www-authenticate", "Bearer")));
+        assert!(headers(ErrorKind::StoreUnavailable).contains(&("retry-after", "1")));
+        assert!(headers(ErrorKind::Retryable).contains(&("retry-after", "1")));
+        assert_eq!(headers(ErrorKind::TenantUnknown).len(), 2);
+    }
+}

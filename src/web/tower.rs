@@ -1,0 +1,276 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, VARY};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+use tracing::{Span, error, info_span};
+
+use super::peer::peer;
+use super::problem::Problem;
+use crate::context::TenantContext;
+use crate::error::Error;
+use crate::resolve::{Demand, Field, HttpVersion, RequestView, Resolver, Resolving};
+
+/// Puts a tenant in front of every route behind it: a request reaches the route with a
+/// [`TenantContext`](crate::TenantContext) in its extensions, or not at all.
+///
+/// A refused request is answered with a [`Problem`] document. Responses get `Vary` over the headers that the
+/// sources read, and `Cache-Control: private, no-store` unless the route set one itself. The route runs in a
+/// tracing span with the field `tenant.id`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tenancy::resolve::Resolver;
+/// use tenancy::web::TenantLayer;
+///
+/// # fn wire(resolver: Arc<Resolver>) {
+/// let proven = TenantLayer::new(resolver.clone());
+/// let login_page = TenantLayer::public_by_selection(resolver);
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct TenantLayer(Arc<Gate>);
+
+#[derive(Debug)]
+struct Gate {
+    resolver: Arc<Resolver>,
+    demand: Demand,
+    vary: Option<HeaderValue>,
+}
+
+impl TenantLayer {
+    /// For routes that touch a tenant's data: the request must prove who is calling.
+    pub fn new(resolver: Arc<Resolver>) -> Self {
+        Self::over(resolver, Demand::Evidence)
+    }
+
+    /// For public routes, such as a login page: that the request names a tenant suffices.
+    ///
+    /// # Security
+    /// Anybody can name any tenant. Behind this layer, serve only what the whole world may see.
+    pub fn public_by_selection(resolver: Arc<Resolver>) -> Self {
+        Self::over(resolver, Demand::Selection)
+    }
+
+    fn over(resolver: Arc<Resolver>, demand: Demand) -> Self {
+        let names: Vec<&str> = resolver.vary().collect();
+        let vary = HeaderValue::from_str(&names.join(", ")).ok().filter(|vary| !vary.is_empty());
+        Self(Arc::new(Gate { resolver, demand, vary }))
+    }
+}
+
+impl<S> Layer<S> for TenantLayer {
+    type Service = TenantService<S>;
+
+    fn layer(&self, inner: S) -> TenantService<S> {
+        TenantService { inner, gate: self.0.clone() }
+    }
+}
+
+/// The service that a [`TenantLayer`] makes.
+#[derive(Debug, Clone)]
+pub struct TenantService<S> {
+    inner: S,
+    gate: Arc<Gate>,
+}
+
+impl<S, B, R> Service<Request<B>> for TenantService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    R: From<Vec<u8>>,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = TenantFuture<S, B>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> TenantFuture<S, B> {
+        // A context from elsewhere is no proof here.
+        request.extensions_mut().remove::<TenantContext>();
+        let resolving = self.gate.resolver.start(&View::of(&request), self.gate.demand);
+        let state = match resolving.at_hand() {
+            Ok(Ok(tenant)) => enter(&mut self.inner, request, tenant),
+            Ok(Err(error)) => State::Refused { error: Some(error) },
+            Err(resolving) => {
+                // The service that was polled ready is the one to be called.
+                let next = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, next);
+                State::Resolving { resolving, waiting: Some((request, inner)) }
+            }
+        };
+        TenantFuture { state, gate: self.gate.clone() }
+    }
+}
+
+fn enter<S, B>(inner: &mut S, mut request: Request<B>, tenant: TenantContext) -> State<S, S::Future, B>
+where
+    S: Service<Request<B>>,
+{
+    let span = info_span!("tenant", tenant.id = %tenant.tenant_id());
+    request.extensions_mut().insert(tenant);
+    let future = span.in_scope(|| inner.call(request));
+    State::Serving { future, span }
+}
+
+pin_project! {
+    /// The future of a [`TenantService`]. Nothing is boxed when the tenant is at hand.
+    pub struct TenantFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S, S::Future, B>,
+        gate: Arc<Gate>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, F, B> {
+        Resolving { #[pin] resolving: Resolving, waiting: Option<(Request<B>, S)> },
+        Serving { #[pin] future: F, span: Span },
+        Refused { error: Option<Error> },
+    }
+}
+
+impl<S, B, R> Future for TenantFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<Vec<u8>>,
+{
+    type Output = Result<Response<R>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.state.as_mut().project() {
+                StateProjection::Resolving { resolving, waiting } => {
+                    let resolved = ready!(resolving.poll(context));
+                    let Some((request, mut inner)) = waiting.take() else { return Poll::Pending };
+                    match resolved {
+                        Ok(tenant) => enter(&mut inner, request, tenant),
+                        Err(error) => State::Refused { error: Some(error) },
+                    }
+                }
+                StateProjection::Serving { future, span } => {
+                    let served = ready!(span.in_scope(|| future.poll(context)));
+                    return Poll::Ready(served.map(|response| this.gate.mark(response)));
+                }
+                StateProjection::Refused { error } => {
+                    let Some(error) = error.take() else { return Poll::Pending };
+                    return Poll::Ready(Ok(this.gate.mark(refusal(&error))));
+                }
+            };
+            this.state.set(next);
+        }
+    }
+}
+
+impl<S: Service<Request<B>>, B> fmt::Debug for TenantFuture<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Resolving { .. } => "Resolving",
+            State::Serving { .. } => "Serving",
+            State::Refused { .. } => "Refused",
+        };
+        f.debug_struct("TenantFuture").field("state", &state).finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    /// Keeps one tenant's response out of another's cache.
+    fn mark<R>(&self, mut response: Response<R>) -> Response<R> {
+        let headers = response.headers_mut();
+        if !headers.contains_key(CACHE_CONTROL) {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        }
+        if let Some(vary) = &self.vary {
+            headers.append(VARY, vary.clone());
+        }
+        response
+    }
+}
+
+/// The response to a request that is refused; what is the program's own fault goes to the log.
+pub(super) fn refusal<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
+    let problem = Problem::from(error);
+    let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if status.is_server_error() {
+        error!(kind = error.kind().code(), %error, cause = error.cause().map(tracing::field::display), "request failed");
+    }
+    let headers: HeaderMap = problem
+        .headers()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect();
+    let mut response = Response::new(R::from(problem.into_json()));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// A request of the `http` crate, as the sources see it.
+struct View<'a> {
+    method: &'a str,
+    version: HttpVersion,
+    uri: &'a http::Uri,
+    headers: &'a HeaderMap,
+    peer: Option<SocketAddr>,
+}
+
+impl<'a> View<'a> {
+    fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method().as_str(),
+            version: match request.version() {
+                Version::HTTP_2 => HttpVersion::Http2,
+                Version::HTTP_3 => HttpVersion::Http3,
+                Version::HTTP_11 => HttpVersion::Http11,
+                _ => HttpVersion::Http10,
+            },
+            uri: request.uri(),
+            headers: request.headers(),
+            peer: peer(request.extensions()),
+        }
+    }
+}
+
+impl RequestView for View<'_> {
+    fn method(&self) -> &str {
+        self.method
+    }
+
+    fn version(&self) -> HttpVersion {
+        self.version
+    }
+
+    fn authority(&self) -> Option<&str> {
+        self.uri.authority().map(http::uri::Authority::as_str)
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    fn header(&self, name: &str) -> Field<'_> {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Field::Absent,
+            (Some(value), None) => Field::Once(value.as_bytes()),
+            (Some(_), Some(_)) => Field::Repeated,
+        }
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+}
