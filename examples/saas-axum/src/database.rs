@@ -1,0 +1,68 @@
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
+use sqlx::{Pool, Postgres, Sqlite};
+use tenancy::scope::{Backend, Stores};
+use tenancy::{Error, ErrorKind, Result};
+
+use crate::model::{Order, Project};
+
+/// A database that this application runs on: the same handlers, on SQLite and on Postgres.
+///
+/// An application with one database needs none of this: it writes `TenantDb<sqlx::Postgres>`.
+pub trait AppDb: Backend + Stores<Project> + Stores<Order> {
+    /// Opens the database.
+    fn open(url: &str) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
+
+    /// Makes the application's own tables.
+    fn make_tables(pool: &Pool<Self>) -> impl Future<Output = Result<(), MigrateError>> + Send;
+}
+
+impl AppDb for Sqlite {
+    async fn open(url: &str) -> sqlx::Result<Pool<Self>> {
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .busy_timeout(Duration::from_secs(10));
+        SqlitePoolOptions::new().max_connections(8).connect_with(options).await
+    }
+
+    async fn make_tables(pool: &Pool<Self>) -> Result<(), MigrateError> {
+        sqlx::migrate!("migrations/sqlite").run(pool).await
+    }
+}
+
+impl AppDb for Postgres {
+    async fn open(url: &str) -> sqlx::Result<Pool<Self>> {
+        let pool = PgPoolOptions::new().max_connections(16).connect(url).await?;
+        let exempt: bool =
+            sqlx::query_scalar("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
+                .fetch_one(&pool)
+                .await?;
+        if exempt {
+            tracing::warn!(
+                "the role of DATABASE_URL is exempt from row-level security: the second wall is off"
+            );
+        }
+        Ok(pool)
+    }
+
+    async fn make_tables(pool: &Pool<Self>) -> Result<(), MigrateError> {
+        sqlx::migrate!("migrations/postgres").run(pool).await
+    }
+}
+
+pub(crate) async fn connect<DB: AppDb>(url: &str) -> Result<Pool<DB>> {
+    DB::open(url).await.map_err(|e| {
+        Error::new(ErrorKind::StoreUnavailable, format!("the database of DATABASE_URL does not open: {e}"))
+    })
+}
+
+pub(crate) async fn migrate<DB: AppDb>(pool: &Pool<DB>) -> Result<()> {
+    DB::make_tables(pool).await.map_err(|e| {
+        Error::new(ErrorKind::Database, format!("the application's tables cannot be brought up to date: {e}"))
+    })
+}

@@ -1,0 +1,246 @@
+//! What only the demo has: two tenants with data, tokens for everybody, and Stripe events on demand.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use jsonwebtoken::{EncodingKey, Header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tenancy::audit::AuditEvent;
+use tenancy::billing::stripe::sign;
+use tenancy::billing::{BillingStore, Subscription, SubscriptionStatus};
+use tenancy::clock::{Clock, SystemClock};
+use tenancy::context::{Actor, Directory};
+use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus};
+use tenancy::{Error, ErrorKind, Result, TenantDb, TenantScoped};
+use uuid::{Uuid, uuid};
+
+use crate::api::word;
+use crate::model::{ORDERS, Order, PROJECTS, Project};
+use crate::{AppDb, Settings, Shared};
+
+pub(crate) const ISSUER: &str = "saas-axum";
+pub(crate) const AUDIENCE: &str = "saas-axum";
+
+/// The demo's two tenants. Their ids are fixed, so that a command can be copied from the documentation.
+const TENANTS: [Seed; 2] = [
+    Seed {
+        id: uuid!("0198a000-0000-7000-8000-00000000000a"),
+        slug: "acme",
+        name: "Acme Ltd",
+        plan: "free",
+        order: uuid!("0198a000-0000-7000-8000-0000000000a1"),
+        projects: &["Roadrunner", "Anvil works"],
+    },
+    Seed {
+        id: uuid!("0198a000-0000-7000-8000-00000000000b"),
+        slug: "globex",
+        name: "Globex Corporation",
+        plan: "pro",
+        order: uuid!("0198a000-0000-7000-8000-0000000000b1"),
+        projects: &["Hank's hammock", "Cypress Creek", "Project Arcturus", "Weather machine"],
+    },
+];
+
+struct Seed {
+    id: Uuid,
+    slug: &'static str,
+    name: &'static str,
+    plan: &'static str,
+    /// One order of the tenant, for the other one to ask for in vain.
+    order: Uuid,
+    projects: &'static [&'static str],
+}
+
+impl Seed {
+    fn tenant(&self) -> Result<TenantId> {
+        TenantId::from_uuid(self.id)
+    }
+}
+
+/// The demo's secrets.
+#[derive(Clone)]
+pub struct Demo {
+    jwt: EncodingKey,
+    stripe_webhook_secret: Arc<str>,
+}
+
+impl std::fmt::Debug for Demo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Demo").finish_non_exhaustive()
+    }
+}
+
+impl Demo {
+    /// Makes the tenants and their data, unless they are there.
+    pub(crate) async fn seed<DB: AppDb>(
+        db: &TenantDb<DB>,
+        directory: &Directory,
+        settings: &Settings,
+    ) -> Result<Self> {
+        for seed in &TENANTS {
+            let tenant = NewTenant::new(Slug::parse(seed.slug)?, seed.name, seed.plan)
+                .id(seed.tenant()?)
+                .status(TenantStatus::Active);
+            match directory.store().insert(tenant).await {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Conflict => continue,
+                Err(error) => return Err(error),
+            }
+            let ctx = directory.enter(&seed.tenant()?, Actor::system("seed")).await?;
+            let mut tx = db.begin(&ctx).await?;
+            for (n, name) in seed.projects.iter().enumerate() {
+                let project = Project::new((*name).to_owned());
+                PROJECTS.take(&mut tx, 1).await?;
+                Project::insert(&mut tx, &project).await?;
+                for order in 0..3 {
+                    let mut row =
+                        Order::new(project.id, format!("{name}: part {}", order + 1), 1_250 * (order + 1));
+                    if n == 0 && order == 0 {
+                        row.id = seed.order;
+                    }
+                    ORDERS.take(&mut tx, 1).await?;
+                    Order::insert(&mut tx, &row).await?;
+                }
+            }
+            tx.record(AuditEvent::new(&ctx, "demo.seed").detail("projects", seed.projects.len())).await?;
+            tx.commit().await?;
+        }
+        Ok(Self {
+            jwt: EncodingKey::from_secret(settings.jwt_secret.as_bytes()),
+            stripe_webhook_secret: settings.stripe_webhook_secret.as_str().into(),
+        })
+    }
+
+    /// A token that proves a user of this tenant, for twelve hours.
+    fn token(&self, seed: &Seed) -> Result<String> {
+        let now = SystemClock.now().seconds();
+        let claims = json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": format!("demo@{}.example", seed.slug),
+            "tenant_id": seed.id, "iat": now, "exp": now + 12 * 60 * 60,
+        });
+        jsonwebtoken::encode(&Header::default(), &claims, &self.jwt).map_err(|e| {
+            Error::new(ErrorKind::Misconfigured, "the demo's token cannot be made").with_source(e)
+        })
+    }
+
+    /// What the program prints when it has started.
+    pub fn welcome(&self, settings: &Settings, port: u16) -> String {
+        let mut text = format!(
+            "\nA small SaaS, listening on http://127.0.0.1:{port}/\n\
+             Data: {}   Webhook secret: {}\n\nTokens:\n",
+            // A URL can hold a password; what stands before it says enough.
+            settings.database_url.split('@').next_back().unwrap_or_default(),
+            self.stripe_webhook_secret,
+        );
+        let [acme, globex] = &TENANTS;
+        for seed in [acme, globex] {
+            let token = self.token(seed).unwrap_or_default();
+            let _ = writeln!(text, "  {}={token}", seed.slug.to_uppercase());
+        }
+        let token = self.token(acme).unwrap_or_default();
+        let _ = write!(
+            text,
+            "\nTry:\n  \
+             curl -H 'Authorization: Bearer {token}' http://127.0.0.1:{port}/api/projects\n  \
+             curl -i -H 'Authorization: Bearer {token}' http://127.0.0.1:{port}/api/orders/{}\n  \
+             curl http://globex.localhost:{port}/api/usage\n\
+             The second asks for an order of globex with a token of acme: 404.\n",
+            globex.order,
+        );
+        text
+    }
+}
+
+/// For the page: both tenants, with a token for each. A real application logs the user in.
+pub(crate) async fn tenants<DB: AppDb>(State(app): Shared<DB>) -> Result<Json<Value>> {
+    let mut tenants = Vec::new();
+    for seed in &TENANTS {
+        let tenant = app.directory.store().by_id(&seed.tenant()?).await?;
+        let tenant =
+            tenant.ok_or_else(|| Error::new(ErrorKind::TenantUnknown, "the demo's tenants are gone"))?;
+        tenants.push(json!({
+            "id": tenant.id(), "slug": tenant.slug(), "name": tenant.name(), "plan": tenant.plan(),
+            "status": tenant.status(), "token": app.demo.token(seed)?, "sample_order_id": seed.order,
+        }));
+    }
+    Ok(Json(Value::Array(tenants)))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Wanted {
+    slug: String,
+    event: Happening,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum Happening {
+    Upgrade,
+    PaymentFailed,
+    Unpaid,
+    Cancel,
+}
+
+/// For the page: makes the event that Stripe would send, signs it as Stripe does, and delivers it to the same
+/// endpoint.
+pub(crate) async fn stripe<DB: AppDb>(
+    State(app): Shared<DB>,
+    Json(wanted): Json<Wanted>,
+) -> Result<Response> {
+    let Some(seed) = TENANTS.iter().find(|seed| seed.slug == wanted.slug) else {
+        return Ok(StatusCode::NOT_FOUND.into_response());
+    };
+    let mut tx = app.store.begin().await?;
+    let subscriptions = tx.subscriptions(&seed.tenant()?).await?;
+    drop(tx);
+    let live = subscriptions.iter().find(|one| !one.status().is_final());
+    let event = happening(seed, live, wanted.event).to_string();
+    let signature = sign(&app.demo.stripe_webhook_secret, event.as_bytes(), SystemClock.now());
+    let receipt = app.stripe.receive(event.as_bytes(), &[signature.as_bytes()]).await?;
+    Ok(Json(json!({ "received": word(&receipt) })).into_response())
+}
+
+fn happening(seed: &Seed, live: Option<&Subscription>, happening: Happening) -> Value {
+    let now = SystemClock.now().seconds();
+    let new = Uuid::new_v4().simple();
+    let id = live.map_or_else(|| format!("sub_{new}"), |live| live.id().to_owned());
+    let (status, kind) = match (happening, live) {
+        (Happening::Upgrade, None) => ("active", "customer.subscription.created"),
+        (Happening::Upgrade, Some(_)) => ("active", "customer.subscription.updated"),
+        (Happening::PaymentFailed, _) => ("past_due", "customer.subscription.updated"),
+        (Happening::Unpaid, _) => ("unpaid", "customer.subscription.updated"),
+        (Happening::Cancel, _) => ("canceled", "customer.subscription.deleted"),
+    };
+    let before = live.map(Subscription::status).filter(|before| before.as_str() != status);
+    json!({
+        "id": format!("evt_{new}"),
+        "object": "event",
+        "api_version": "2026-10-28.endive",
+        "created": now,
+        "livemode": false,
+        "type": kind,
+        "data": {
+            "object": {
+                "id": id,
+                "object": "subscription",
+                "customer": live.map_or_else(|| format!("cus_{}", seed.slug), |live| live.customer().to_owned()),
+                "status": status,
+                "cancel_at": null,
+                "cancel_at_period_end": false,
+                "ended_at": if status == "canceled" { json!(now) } else { json!(null) },
+                "metadata": { "tenant_id": seed.id },
+                "items": { "object": "list", "has_more": false, "data": [{
+                    "id": "si_demo", "object": "subscription_item", "quantity": 1,
+                    "current_period_end": now + 30 * 86_400,
+                    "price": { "id": "price_pro_monthly", "object": "price", "lookup_key": "pro_monthly" },
+                }] },
+            },
+            "previous_attributes": before.map(|before| json!({ "status": SubscriptionStatus::as_str(before) })),
+        },
+    })
+}

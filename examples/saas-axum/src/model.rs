@@ -1,0 +1,53 @@
+use serde::Serialize;
+use sqlx::FromRow;
+use tenancy::TenantScoped;
+use tenancy::clock::{Clock, SystemClock};
+use tenancy::quota::Gauge;
+use uuid::Uuid;
+
+/// How many projects a tenant has, within what its plan allows.
+pub(crate) const PROJECTS: Gauge = Gauge::new("projects");
+/// How many orders a tenant has, within what its plan allows.
+pub(crate) const ORDERS: Gauge = Gauge::new("orders");
+
+/// A project of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, TenantScoped)]
+#[tenant(table = "projects")]
+pub struct Project {
+    #[tenant(id)]
+    pub(crate) id: Uuid,
+    pub(crate) name: String,
+    pub(crate) created_us: i64,
+}
+
+/// An order of a tenant, within one of its projects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, TenantScoped)]
+#[tenant(table = "orders")]
+pub struct Order {
+    #[tenant(id)]
+    pub(crate) id: Uuid,
+    pub(crate) project_id: Uuid,
+    pub(crate) title: String,
+    pub(crate) amount_cents: i64,
+    pub(crate) status: String,
+    pub(crate) created_us: i64,
+}
+
+impl Project {
+    pub(crate) fn new(name: String) -> Self {
+        Self { id: Uuid::now_v7(), name, created_us: SystemClock.now().micros() }
+    }
+}
+
+impl Order {
+    pub(crate) fn new(project_id: Uuid, title: String, amount_cents: i64) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            project_id,
+            title,
+            amount_cents,
+            status: "open".to_owned(),
+            created_us: SystemClock.now().micros(),
+        }
+    }
+}

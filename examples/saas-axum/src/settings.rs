@@ -1,0 +1,64 @@
+use std::env;
+use std::env::VarError;
+use std::fmt;
+
+use uuid::Uuid;
+
+/// What the environment says.
+#[derive(Clone)]
+#[expect(clippy::exhaustive_structs, reason = "tests put it together by hand")]
+pub struct Settings {
+    /// `PORT`: 3000 if not set; 0 for any free port.
+    pub port: u16,
+    /// `DATABASE_URL`: an SQLite file beside you if not set.
+    pub database_url: String,
+    /// `JWT_SECRET`: at least 32 bytes; a new one at every start if not set.
+    pub jwt_secret: String,
+    /// `JWT_ED25519_PUBLIC_PEM`: a public key for tokens signed with EdDSA, as PEM.
+    pub jwt_ed25519_public_pem: Option<String>,
+    /// `STRIPE_WEBHOOK_SECRET`: a new one at every start if not set.
+    pub stripe_webhook_secret: String,
+}
+
+impl Settings {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A line that names the variable that does not read.
+    pub fn from_env() -> Result<Self, String> {
+        let port = match read("PORT")? {
+            Some(port) => {
+                port.parse().map_err(|_| format!("PORT is a number from 0 to 65535, not `{port}`"))?
+            }
+            None => 3000,
+        };
+        Ok(Self {
+            port,
+            database_url: read("DATABASE_URL")?.unwrap_or_else(|| "sqlite:saas-axum.db".to_owned()),
+            jwt_secret: read("JWT_SECRET")?.unwrap_or_else(new_secret),
+            jwt_ed25519_public_pem: read("JWT_ED25519_PUBLIC_PEM")?,
+            stripe_webhook_secret: read("STRIPE_WEBHOOK_SECRET")?
+                .unwrap_or_else(|| format!("whsec_{}", new_secret())),
+        })
+    }
+}
+
+fn read(name: &str) -> Result<Option<String>, String> {
+    match env::var(name) {
+        Ok(value) if value.is_empty() => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not UTF-8")),
+    }
+}
+
+/// 244 random bits.
+fn new_secret() -> String {
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("port", &self.port).finish_non_exhaustive()
+    }
+}
