@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use sqlx::{AssertSqlSafe, Pool, Postgres, Sqlite};
+use sqlx::{AssertSqlSafe, ConnectOptions, Pool, Postgres, Sqlite};
 use tenancy::TenantContext;
 use tenancy::audit::AuditPolicy;
 use tenancy::context::{Actor, Directory};
@@ -40,6 +40,9 @@ pub trait TestBackend: Backend {
     /// The table of orders, as an application would make it.
     const ORDERS: &'static str;
 
+    /// A new, empty database.
+    fn fresh_url() -> impl Future<Output = (String, Cleanup)> + Send;
+    /// The same, opened.
     fn fresh(connections: u32) -> impl Future<Output = (Pool<Self>, Cleanup)> + Send;
     fn raw(pool: &Pool<Self>, sql: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
     /// The one number that a query without binds answers.
@@ -62,10 +65,17 @@ impl TestBackend for Sqlite {
         tenant_id BLOB NOT NULL, id BLOB NOT NULL, status TEXT NOT NULL, total INTEGER NOT NULL CHECK (total >= 0),
         PRIMARY KEY (tenant_id, id)) STRICT";
 
-    async fn fresh(connections: u32) -> (Pool<Self>, Cleanup) {
+    async fn fresh_url() -> (String, Cleanup) {
         let dir = tempfile::tempdir().expect("a directory for the test's database");
-        let options = sqlx::sqlite::SqliteConnectOptions::new()
-            .filename(dir.path().join("test.db"))
+        let url = format!("sqlite:{}", dir.path().join("test.db").display());
+        (url, Cleanup(Some(Box::new(move || drop(dir)))))
+    }
+
+    async fn fresh(connections: u32) -> (Pool<Self>, Cleanup) {
+        let (url, cleanup) = Self::fresh_url().await;
+        let options = url
+            .parse::<sqlx::sqlite::SqliteConnectOptions>()
+            .expect("the URL reads")
             .create_if_missing(true)
             .busy_timeout(std::time::Duration::from_secs(60))
             .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
@@ -75,7 +85,7 @@ impl TestBackend for Sqlite {
             .connect_with(options)
             .await
             .expect("an SQLite file opens");
-        (pool, Cleanup(Some(Box::new(move || drop(dir)))))
+        (pool, cleanup)
     }
 
     async fn raw(pool: &Pool<Self>, sql: &str) -> sqlx::Result<()> {
@@ -95,7 +105,7 @@ impl TestBackend for Postgres {
         ALTER TABLE orders FORCE ROW LEVEL SECURITY;
         CREATE POLICY own ON orders USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)";
 
-    async fn fresh(connections: u32) -> (Pool<Self>, Cleanup) {
+    async fn fresh_url() -> (String, Cleanup) {
         let url = postgres_url();
         let server = sqlx::PgPool::connect(&url).await.unwrap_or_else(|e| panic!("{NO_POSTGRES}\n({e})"));
         let (exempt, version): (bool, i32) = sqlx::query_as(
@@ -118,13 +128,19 @@ impl TestBackend for Postgres {
             .expect("the role of TEST_POSTGRES_URL can make databases (CREATEDB)");
         server.close().await;
         let options: sqlx::postgres::PgConnectOptions = url.parse().expect("TEST_POSTGRES_URL reads");
+        let fresh = options.database(&name).to_url_lossy().to_string();
+        (fresh, Cleanup(Some(Box::new(move || drop_database(&url, &name)))))
+    }
+
+    async fn fresh(connections: u32) -> (Pool<Self>, Cleanup) {
+        let (url, cleanup) = Self::fresh_url().await;
         let pool = sqlx::postgres::PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(std::time::Duration::from_secs(60))
-            .connect_with(options.database(&name))
+            .connect(&url)
             .await
             .expect("the new database opens");
-        (pool, Cleanup(Some(Box::new(move || drop_database(&url, &name)))))
+        (pool, cleanup)
     }
 
     async fn raw(pool: &Pool<Self>, sql: &str) -> sqlx::Result<()> {

@@ -1,0 +1,118 @@
+//! As much of an HTTP client as the tests need: one request, one connection.
+#![allow(dead_code, unreachable_pub, missing_debug_implementations, reason = "each test takes what it needs")]
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+#[derive(Clone)]
+pub struct Request {
+    method: &'static str,
+    path: String,
+    host: String,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    pub status: u16,
+    /// Sorted, without the date.
+    pub headers: Vec<String>,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("no JSON ({e}): {self:?}"))
+    }
+
+    /// The status, and of a problem document its code.
+    pub fn refusal(&self) -> (u16, String) {
+        assert!(self.headers.contains(&"content-type: application/problem+json".to_owned()), "{self:?}");
+        let code = self.json()["type"]
+            .as_str()
+            .expect("a problem has a type")
+            .rsplit(':')
+            .next()
+            .unwrap()
+            .to_owned();
+        assert_eq!(self.json()["status"], self.status);
+        (self.status, code)
+    }
+}
+
+pub fn get(path: impl Into<String>) -> Request {
+    Request::new("GET", path)
+}
+
+pub fn delete(path: impl Into<String>) -> Request {
+    Request::new("DELETE", path)
+}
+
+pub fn post(path: impl Into<String>, body: impl ToString) -> Request {
+    Request::new("POST", path).body(body).header("content-type", "application/json")
+}
+
+pub fn put(path: impl Into<String>, body: impl ToString) -> Request {
+    Request::new("PUT", path).body(body).header("content-type", "application/json")
+}
+
+impl Request {
+    fn new(method: &'static str, path: impl Into<String>) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            host: "127.0.0.1".to_owned(),
+            headers: Vec::new(),
+            body: String::new(),
+        }
+    }
+
+    fn body(mut self, body: impl ToString) -> Self {
+        self.body = body.to_string();
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn host(mut self, host: &str) -> Self {
+        self.host = host.to_owned();
+        self
+    }
+
+    pub fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// Sends it; `None` if the server went away before the whole answer was there.
+    pub async fn try_send(&self, to: SocketAddr) -> Option<Answer> {
+        let mut stream = TcpStream::connect(to).await.ok()?;
+        let mut text =
+            format!("{} {} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.method, self.path, self.host);
+        for (name, value) in &self.headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str(&format!("content-length: {}\r\n\r\n{}", self.body.len(), self.body));
+        stream.write_all(text.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let mut lines = head.split("\r\n");
+        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+        let mut headers: Vec<String> =
+            lines.filter(|line| !line.starts_with("date:")).map(str::to_owned).collect();
+        headers.sort();
+        let length = headers.iter().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        (length.unwrap_or(0) == body.len()).then(|| Answer { status, headers, body: body.to_owned() })
+    }
+
+    pub async fn send(&self, to: SocketAddr) -> Answer {
+        self.try_send(to).await.expect("the server answers")
+    }
+}
