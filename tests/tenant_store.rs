@@ -290,11 +290,16 @@ async fn what_does_not_exist_is_remembered_in_bounded_space_and_time() {
     assert_eq!(probe.asked(), 1, "asked once, remembered after that");
 
     let names: Vec<Slug> = (0..1000).map(|n| slug(&format!("nobody-{n}"))).collect();
-    until("old names make room for new ones", async || {
-        let before = probe.asked();
+    let ask_for_all = async || {
         for name in &names {
             assert_eq!(store.by_slug(name).await.unwrap(), None);
         }
+    };
+    ask_for_all().await;
+    assert_eq!(probe.asked(), 1 + names.len());
+    until("old names make room for new ones", async || {
+        let before = probe.asked();
+        ask_for_all().await;
         probe.asked() - before >= 500
     })
     .await;
@@ -317,6 +322,22 @@ async fn an_insert_clears_what_was_remembered_as_absent() {
     let acme = store.insert(new).await.unwrap();
     assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), Some(acme.clone()));
     assert_eq!(store.by_id(&id).await.unwrap(), Some(acme));
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_forgotten_is_not_absent_again() {
+    // The name was asked for before the insert, and what was remembered then would outlast the tenant.
+    let options = CacheOptions::new().ttl(Duration::from_millis(1)).negative_ttl(Duration::from_hours(1));
+    let store = Cached::new(MemoryStore::new(), options);
+    let new = acme();
+    let id = new.clone().into_tenant().id().clone();
+    assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), None);
+    assert_eq!(store.by_id(&id).await.unwrap(), None);
+    let acme = store.insert(new).await.unwrap();
+    until("the tenant is forgotten", async || store.peek_id(&id).is_none()).await;
+    assert_eq!(store.by_id(&id).await.unwrap(), Some(acme.clone()));
+    until("the tenant is forgotten", async || store.peek_slug(&slug("acme")).is_none()).await;
+    assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), Some(acme));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

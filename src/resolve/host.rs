@@ -180,6 +180,7 @@ mod tests {
         assert_eq!(read(&two().authority(name)), acme);
         assert_eq!(read(&two().authority(name).header("Host", name)), acme);
         assert_eq!(read(&two().authority(name).header("Host", "evil.example.com")), invalid);
+        assert_eq!(read(&two().authority(name).header("Host", name).header("Host", name)), invalid);
         assert_eq!(read(&two().header("Host", name)), invalid, "HTTP/2 needs :authority");
     }
 

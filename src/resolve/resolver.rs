@@ -207,7 +207,7 @@ impl Future for Resolving {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            State::Ready(result) => result.take().map_or(Poll::Pending, Poll::Ready),
+            State::Ready(result) => Poll::Ready(result.take().expect("not polled again after it was ready")),
             State::Pending(future) => future.as_mut().poll(context),
         }
     }

@@ -94,9 +94,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> TenantFuture<S, B> {
-        // A context from elsewhere is no proof here.
-        request.extensions_mut().remove::<TenantContext>();
+    fn call(&mut self, request: Request<B>) -> TenantFuture<S, B> {
         let resolving = self.gate.resolver.start(&View::of(&request), self.gate.demand);
         let state = match resolving.at_hand() {
             Ok(Ok(tenant)) => enter(&mut self.inner, request, tenant),
@@ -117,6 +115,7 @@ where
     S: Service<Request<B>>,
 {
     let span = info_span!("tenant", tenant.id = %tenant.tenant_id());
+    // In place of any context from elsewhere, which is no proof here.
     request.extensions_mut().insert(tenant);
     let future = span.in_scope(|| inner.call(request));
     State::Serving { future, span }
@@ -156,7 +155,7 @@ where
             let next = match this.state.as_mut().project() {
                 StateProjection::Resolving { resolving, waiting } => {
                     let resolved = ready!(resolving.poll(context));
-                    let Some((request, mut inner)) = waiting.take() else { return Poll::Pending };
+                    let (request, mut inner) = waiting.take().expect("a request resolves once");
                     match resolved {
                         Ok(tenant) => enter(&mut inner, request, tenant),
                         Err(error) => State::Refused { error: Some(error) },
@@ -167,7 +166,7 @@ where
                     return Poll::Ready(served.map(|response| this.gate.mark(response)));
                 }
                 StateProjection::Refused { error } => {
-                    let Some(error) = error.take() else { return Poll::Pending };
+                    let error = error.take().expect("not polled again after it was ready");
                     return Poll::Ready(Ok(this.gate.mark(refusal(&error))));
                 }
             };
