@@ -67,7 +67,7 @@ impl Resolver {
         self.sources.iter().filter_map(|source| source.vary())
     }
 
-    pub(crate) fn start(&self, request: &dyn RequestView, demand: Demand) -> Resolving {
+    fn start(&self, request: &dyn RequestView, demand: Demand) -> Resolving {
         let named = match self.read(request, demand) {
             Ok(named) => named,
             Err(error) => return Resolving::ready(Err(error)),
@@ -133,7 +133,7 @@ impl Resolver {
 
 /// What a route asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Demand {
+enum Demand {
     Evidence,
     Selection,
 }

@@ -1,4 +1,4 @@
-//! What a client sees: one table from [`ErrorKind`] to status and title, as [`Problem`] documents; and the
+//! What a client sees: one table from [`ErrorKind`](crate::ErrorKind) to status and title, as [`Problem`] documents; and the
 //! middleware in front of your routes.
 //!
 //! ```

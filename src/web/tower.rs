@@ -15,7 +15,7 @@ use super::peer::peer;
 use super::problem::Problem;
 use crate::context::TenantContext;
 use crate::error::Error;
-use crate::resolve::{Demand, Field, HttpVersion, RequestView, Resolver, Resolving};
+use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving};
 
 /// Puts a tenant in front of every route behind it: a request reaches the route with a
 /// [`TenantContext`](crate::TenantContext) in its extensions, or not at all.
@@ -41,14 +41,14 @@ pub struct TenantLayer(Arc<Gate>);
 #[derive(Debug)]
 struct Gate {
     resolver: Arc<Resolver>,
-    demand: Demand,
+    resolve: fn(&Resolver, &dyn RequestView) -> Resolving,
     vary: Option<HeaderValue>,
 }
 
 impl TenantLayer {
     /// For routes that touch a tenant's data: the request must prove who is calling.
     pub fn new(resolver: Arc<Resolver>) -> Self {
-        Self::over(resolver, Demand::Evidence)
+        Self::over(resolver, Resolver::resolve)
     }
 
     /// For public routes, such as a login page: that the request names a tenant suffices.
@@ -56,13 +56,13 @@ impl TenantLayer {
     /// # Security
     /// Anybody can name any tenant. Behind this layer, serve only what the whole world may see.
     pub fn public_by_selection(resolver: Arc<Resolver>) -> Self {
-        Self::over(resolver, Demand::Selection)
+        Self::over(resolver, Resolver::resolve_public)
     }
 
-    fn over(resolver: Arc<Resolver>, demand: Demand) -> Self {
+    fn over(resolver: Arc<Resolver>, resolve: fn(&Resolver, &dyn RequestView) -> Resolving) -> Self {
         let names: Vec<&str> = resolver.vary().collect();
         let vary = HeaderValue::from_str(&names.join(", ")).ok().filter(|vary| !vary.is_empty());
-        Self(Arc::new(Gate { resolver, demand, vary }))
+        Self(Arc::new(Gate { resolver, resolve, vary }))
     }
 }
 
@@ -95,7 +95,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> TenantFuture<S, B> {
-        let resolving = self.gate.resolver.start(&View::of(&request), self.gate.demand);
+        let resolving = (self.gate.resolve)(&self.gate.resolver, &View::of(&request));
         let state = match resolving.at_hand() {
             Ok(Ok(tenant)) => enter(&mut self.inner, request, tenant),
             Ok(Err(error)) => State::Refused { error: Some(error) },
