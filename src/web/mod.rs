@@ -14,6 +14,7 @@
 mod axum;
 mod peer;
 mod problem;
+mod refusal;
 mod tower;
 
 pub use self::peer::PeerAddr;

@@ -4,15 +4,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, VARY};
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::header::{CACHE_CONTROL, HeaderValue, VARY};
+use http::{HeaderMap, Request, Response, Version};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::{Span, error, info_span};
+use tracing::{Span, info_span};
 
 use super::peer::peer;
-use super::problem::Problem;
+use super::refusal::refusal;
 use crate::context::TenantContext;
 use crate::error::Error;
 use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving};
@@ -20,7 +20,7 @@ use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving};
 /// Puts a tenant in front of every route behind it: a request reaches the route with a
 /// [`TenantContext`](crate::TenantContext) in its extensions, or not at all.
 ///
-/// A refused request is answered with a [`Problem`] document. Responses get `Vary` over the headers that the
+/// A refused request is answered with a [`Problem`](crate::web::Problem) document. Responses get `Vary` over the headers that the
 /// sources read, and `Cache-Control: private, no-store` unless the route set one itself. The route runs in a
 /// tracing span with the field `tenant.id`.
 ///
@@ -198,23 +198,6 @@ impl Gate {
         }
         response
     }
-}
-
-/// The response to a request that is refused; what is the program's own fault goes to the log.
-pub(super) fn refusal<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
-    let problem = Problem::from(error);
-    let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if status.is_server_error() {
-        error!(kind = error.kind().code(), %error, cause = error.cause().map(tracing::field::display), "request failed");
-    }
-    let headers: HeaderMap = problem
-        .headers()
-        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-        .collect();
-    let mut response = Response::new(R::from(problem.into_json()));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
 }
 
 /// A request of the `http` crate, as the sources see it.
