@@ -92,6 +92,10 @@ async fn a_request_has_one_authority() {
             ("I5", get(&absolute(&format!("{}@{theirs}", tenant.slug()))).header("host", &mine)),
             ("I6", get(&absolute(&mine)).version(Version::HTTP_2).header("host", &theirs)),
             ("I6", get("/login").version(Version::HTTP_2).header("host", &mine)),
+            (
+                "I2",
+                get(&absolute(&mine)).version(Version::HTTP_2).header("host", &mine).header("host", &mine),
+            ),
             ("no Host", get("/login")),
             ("no Host", get("/login").version(Version::HTTP_10)),
         ];

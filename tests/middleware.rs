@@ -30,7 +30,7 @@ async fn a_route_outside_the_layer_answers_500_and_says_nothing() {
 async fn a_context_from_elsewhere_is_replaced_or_taken_out() {
     let world = world().await;
     let resolver = resolver(world.store.clone());
-    let view = tenancy::resolve::StaticRequest::get("/").header("host", "globex.example.com");
+    let view = tenancy::resolve::StaticRequest::get("/").with_header("host", "globex.example.com");
     let foreign = resolver.resolve_public(&view).await.unwrap();
     let request = |host: &str| get_from(host, "/login").extension(foreign.clone());
 

@@ -293,7 +293,7 @@ async fn an_issuer_speaks_only_for_its_own_tenants() {
         claims["exp"] = json!(4_000_000_000_i64);
         claims["iat"] = json!(1_000_000_000);
         let token = signed(HS256, &claims.to_string(), SECRET);
-        source.read(&StaticRequest::get("/").header("Authorization", token))
+        source.read(&StaticRequest::get("/").with_header("Authorization", token))
     };
     assert!(matches!(read(&world.acme), Signal::Proven { .. }));
     assert!(matches!(read(&world.globex), Signal::Invalid(_)), "I56 I57");

@@ -21,9 +21,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// use tenancy::resolve::{HeaderSource, Signal, Source, StaticRequest, TrustedPeers};
 ///
 /// let source = HeaderSource::new("X-Tenant", TrustedPeers::new(["10.0.0.0/8"])?)?;
-/// let request = StaticRequest::get("/").header("X-Tenant", "acme");
-/// assert!(matches!(source.read(&request.clone().peer("10.1.2.3:9999".parse().unwrap())), Signal::Selected(_)));
-/// assert!(matches!(source.read(&request.peer("203.0.113.7:9999".parse().unwrap())), Signal::Absent));
+/// let request = StaticRequest::get("/").with_header("X-Tenant", "acme");
+/// assert!(matches!(source.read(&request.clone().with_peer("10.1.2.3:9999".parse().unwrap())), Signal::Selected(_)));
+/// assert!(matches!(source.read(&request.with_peer("203.0.113.7:9999".parse().unwrap())), Signal::Absent));
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -143,27 +143,27 @@ mod tests {
     }
 
     fn from_proxy() -> StaticRequest {
-        StaticRequest::get("/").peer("10.0.0.7:5000".parse().unwrap())
+        StaticRequest::get("/").with_peer("10.0.0.7:5000".parse().unwrap())
     }
 
     #[test]
     fn only_a_trusted_peer_is_believed() {
-        let request = StaticRequest::get("/").header("x-tenant-id", "acme");
+        let request = StaticRequest::get("/").with_header("x-tenant-id", "acme");
         assert!(matches!(source().read(&request), Signal::Absent), "an unknown peer");
         for (peer, trusted) in
             [("10.9.9.9:1", true), ("[::ffff:10.9.9.9]:1", true), ("[::1]:1", true), ("11.0.0.1:1", false)]
         {
-            let signal = source().read(&request.clone().peer(peer.parse().unwrap()));
+            let signal = source().read(&request.clone().with_peer(peer.parse().unwrap()));
             assert_eq!(matches!(signal, Signal::Selected(_)), trusted, "{peer}: {signal:?}");
         }
         // Not even its form is looked at when the peer is not trusted.
-        let junk = StaticRequest::get("/").header("x-tenant-id", "'--");
+        let junk = StaticRequest::get("/").with_header("x-tenant-id", "'--");
         assert!(matches!(source().read(&junk), Signal::Absent));
     }
 
     #[test]
     fn a_value_is_one_id_or_slug_or_it_is_refused() {
-        let read = |value: &str| source().read(&from_proxy().header("x-tenant-id", value));
+        let read = |value: &str| source().read(&from_proxy().with_header("x-tenant-id", value));
         let uuid = "018f3f5e-3a5a-7c3e-9d0a-000000000001";
         assert!(matches!(read("acme"), Signal::Selected(Candidate::Slug(_))));
         assert!(matches!(read("42"), Signal::Selected(Candidate::Id(_))));
@@ -172,11 +172,11 @@ mod tests {
         {
             assert!(matches!(read(bad), Signal::Invalid(_)), "{bad}");
         }
-        let twice = from_proxy().header("x-tenant-id", "acme").header("X-Tenant-Id", "acme");
+        let twice = from_proxy().with_header("x-tenant-id", "acme").with_header("X-Tenant-Id", "acme");
         assert!(matches!(source().read(&twice), Signal::Invalid(_)));
-        let ids = source().ids().read(&from_proxy().header("x-tenant-id", "acme"));
+        let ids = source().ids().read(&from_proxy().with_header("x-tenant-id", "acme"));
         assert!(matches!(ids, Signal::Selected(Candidate::Id(_))));
-        let slugs = source().slugs().read(&from_proxy().header("x-tenant-id", "42"));
+        let slugs = source().slugs().read(&from_proxy().with_header("x-tenant-id", "42"));
         assert!(matches!(slugs, Signal::Invalid(_)));
     }
 

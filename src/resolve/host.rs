@@ -22,7 +22,7 @@ use crate::tenant::{Slug, is_reserved};
 /// use tenancy::tenant::Slug;
 ///
 /// let source = HostSource::new(["example.com", "localhost"])?.ports([443, 3000]);
-/// let request = StaticRequest::get("/").header("Host", "ACME.localhost:3000");
+/// let request = StaticRequest::get("/").with_header("Host", "ACME.localhost:3000");
 /// assert!(matches!(source.read(&request), Signal::Selected(Candidate::Slug(slug)) if slug.as_str() == "acme"));
 /// # Ok::<(), tenancy::Error>(())
 /// ```
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn host(host: &str) -> std::result::Result<Option<String>, ErrorKind> {
-        read(&StaticRequest::get("/").header("Host", host))
+        read(&StaticRequest::get("/").with_header("Host", host))
     }
 
     #[test]
@@ -167,26 +167,34 @@ mod tests {
         let name = "acme.example.com";
 
         assert_eq!(read(&get()), invalid);
-        assert_eq!(read(&get().version(HttpVersion::Http10)), invalid);
-        assert_eq!(read(&get().header("Host", name).header("host", name)), invalid);
-        assert_eq!(read(&get().authority(name)), invalid, "HTTP/1.1 needs Host beside an absolute target");
-        assert_eq!(read(&get().authority("ACME.example.com.").header("Host", name)), acme);
-        assert_eq!(read(&get().authority("evil.com").header("Host", name)), invalid);
-        assert_eq!(read(&get().authority(name).header("Host", "evil.com")), invalid);
-        assert_eq!(read(&get().authority("acme.example.com:80").header("Host", name)), invalid);
-        assert_eq!(read(&get().authority("acme@evil.com").header("Host", name)), invalid);
+        assert_eq!(read(&get().with_version(HttpVersion::Http10)), invalid);
+        assert_eq!(read(&get().with_header("Host", name).with_header("host", name)), invalid);
+        assert_eq!(
+            read(&get().with_authority(name)),
+            invalid,
+            "HTTP/1.1 needs Host beside an absolute target"
+        );
+        assert_eq!(read(&get().with_authority("ACME.example.com.").with_header("Host", name)), acme);
+        assert_eq!(read(&get().with_authority("evil.com").with_header("Host", name)), invalid);
+        assert_eq!(read(&get().with_authority(name).with_header("Host", "evil.com")), invalid);
+        assert_eq!(read(&get().with_authority("acme.example.com:80").with_header("Host", name)), invalid);
+        assert_eq!(read(&get().with_authority("acme@evil.com").with_header("Host", name)), invalid);
 
-        let two = || get().version(HttpVersion::Http2);
-        assert_eq!(read(&two().authority(name)), acme);
-        assert_eq!(read(&two().authority(name).header("Host", name)), acme);
-        assert_eq!(read(&two().authority(name).header("Host", "evil.example.com")), invalid);
-        assert_eq!(read(&two().header("Host", name)), invalid, "HTTP/2 needs :authority");
+        let two = || get().with_version(HttpVersion::Http2);
+        assert_eq!(read(&two().with_authority(name)), acme);
+        assert_eq!(read(&two().with_authority(name).with_header("Host", name)), acme);
+        assert_eq!(read(&two().with_authority(name).with_header("Host", "evil.example.com")), invalid);
+        assert_eq!(
+            read(&two().with_authority(name).with_header("Host", name).with_header("Host", name)),
+            invalid
+        );
+        assert_eq!(read(&two().with_header("Host", name)), invalid, "HTTP/2 needs :authority");
     }
 
     #[test]
     fn a_port_off_the_list_is_refused() {
         let source = source().ports([8443]);
-        let read = |host: &str| source.read(&StaticRequest::get("/").header("Host", host));
+        let read = |host: &str| source.read(&StaticRequest::get("/").with_header("Host", host));
         assert!(matches!(read("acme.example.com:8443"), Signal::Selected(_)));
         assert!(matches!(read("acme.example.com"), Signal::Selected(_)));
         assert!(matches!(read("acme.example.com:80"), Signal::Invalid(_)));

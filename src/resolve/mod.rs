@@ -20,7 +20,7 @@
 //! # store.insert(NewTenant::new(Slug::parse("acme")?, "Acme", "free").status(TenantStatus::Active)).await?;
 //! let resolver = Resolver::new(Directory::new(store, catalog)).source(HostSource::new(["example.com"])?);
 //!
-//! let request = StaticRequest::get("/").header("Host", "acme.example.com");
+//! let request = StaticRequest::get("/").with_header("Host", "acme.example.com");
 //! let ctx = resolver.resolve_public(&request).await?;
 //! assert_eq!(ctx.tenant().slug().as_str(), "acme");
 //!
@@ -46,7 +46,6 @@ pub use self::host::HostSource;
 #[cfg(feature = "jwt")]
 pub use self::jwt::{JwtSource, JwtSourceBuilder};
 pub use self::path::PathSource;
-pub(crate) use self::resolver::Demand;
 pub use self::resolver::{Resolver, Resolving};
 pub use self::view::{Field, HttpVersion, RequestView, StaticRequest};
 use crate::context::{Actor, ResolvedBy};

@@ -67,7 +67,7 @@ impl Resolver {
         self.sources.iter().filter_map(|source| source.vary())
     }
 
-    pub(crate) fn start(&self, request: &dyn RequestView, demand: Demand) -> Resolving {
+    fn start(&self, request: &dyn RequestView, demand: Demand) -> Resolving {
         let named = match self.read(request, demand) {
             Ok(named) => named,
             Err(error) => return Resolving::ready(Err(error)),
@@ -133,7 +133,7 @@ impl Resolver {
 
 /// What a route asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Demand {
+enum Demand {
     Evidence,
     Selection,
 }
@@ -207,7 +207,7 @@ impl Future for Resolving {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            State::Ready(result) => result.take().map_or(Poll::Pending, Poll::Ready),
+            State::Ready(result) => Poll::Ready(result.take().expect("not polled again after it was ready")),
             State::Pending(future) => future.as_mut().poll(context),
         }
     }

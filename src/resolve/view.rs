@@ -52,7 +52,7 @@ pub enum HttpVersion {
 /// ```
 /// use tenancy::resolve::{Field, RequestView, StaticRequest};
 ///
-/// let request = StaticRequest::get("/orders").header("Host", "acme.example.com");
+/// let request = StaticRequest::get("/orders").with_header("Host", "acme.example.com");
 /// assert_eq!(request.header("host"), Field::Once(b"acme.example.com"));
 /// ```
 #[derive(Debug, Clone)]
@@ -80,23 +80,23 @@ impl StaticRequest {
     }
 
     /// With another version of HTTP.
-    pub fn version(self, version: HttpVersion) -> Self {
+    pub fn with_version(self, version: HttpVersion) -> Self {
         Self { version, ..self }
     }
 
     /// With an authority in the target.
-    pub fn authority(self, authority: impl Into<String>) -> Self {
+    pub fn with_authority(self, authority: impl Into<String>) -> Self {
         Self { authority: Some(authority.into()), ..self }
     }
 
     /// With one more header.
-    pub fn header(mut self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
+    pub fn with_header(mut self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.into(), value.as_ref().to_vec()));
         self
     }
 
     /// From this address.
-    pub fn peer(self, peer: SocketAddr) -> Self {
+    pub fn with_peer(self, peer: SocketAddr) -> Self {
         Self { peer: Some(peer), ..self }
     }
 }

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use tracing::error;
 
-use super::tower::refusal;
+use super::refusal::refusal;
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind};
 

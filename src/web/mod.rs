@@ -1,4 +1,4 @@
-//! What a client sees: one table from [`ErrorKind`] to status and title, as [`Problem`] documents; and the
+//! What a client sees: one table from [`ErrorKind`](crate::ErrorKind) to status and title, as [`Problem`] documents; and the
 //! middleware in front of your routes.
 //!
 //! ```
@@ -14,6 +14,7 @@
 mod axum;
 mod peer;
 mod problem;
+mod refusal;
 mod tower;
 
 pub use self::peer::PeerAddr;

@@ -4,23 +4,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue, VARY};
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::header::{CACHE_CONTROL, HeaderValue, VARY};
+use http::{HeaderMap, Request, Response, Version};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::{Span, error, info_span};
+use tracing::{Span, info_span};
 
 use super::peer::peer;
-use super::problem::Problem;
+use super::refusal::refusal;
 use crate::context::TenantContext;
 use crate::error::Error;
-use crate::resolve::{Demand, Field, HttpVersion, RequestView, Resolver, Resolving};
+use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving};
 
 /// Puts a tenant in front of every route behind it: a request reaches the route with a
 /// [`TenantContext`](crate::TenantContext) in its extensions, or not at all.
 ///
-/// A refused request is answered with a [`Problem`] document. Responses get `Vary` over the headers that the
+/// A refused request is answered with a [`Problem`](crate::web::Problem) document. Responses get `Vary` over the headers that the
 /// sources read, and `Cache-Control: private, no-store` unless the route set one itself. The route runs in a
 /// tracing span with the field `tenant.id`.
 ///
@@ -41,14 +41,14 @@ pub struct TenantLayer(Arc<Gate>);
 #[derive(Debug)]
 struct Gate {
     resolver: Arc<Resolver>,
-    demand: Demand,
+    resolve: fn(&Resolver, &dyn RequestView) -> Resolving,
     vary: Option<HeaderValue>,
 }
 
 impl TenantLayer {
     /// For routes that touch a tenant's data: the request must prove who is calling.
     pub fn new(resolver: Arc<Resolver>) -> Self {
-        Self::over(resolver, Demand::Evidence)
+        Self::over(resolver, Resolver::resolve)
     }
 
     /// For public routes, such as a login page: that the request names a tenant suffices.
@@ -56,13 +56,13 @@ impl TenantLayer {
     /// # Security
     /// Anybody can name any tenant. Behind this layer, serve only what the whole world may see.
     pub fn public_by_selection(resolver: Arc<Resolver>) -> Self {
-        Self::over(resolver, Demand::Selection)
+        Self::over(resolver, Resolver::resolve_public)
     }
 
-    fn over(resolver: Arc<Resolver>, demand: Demand) -> Self {
+    fn over(resolver: Arc<Resolver>, resolve: fn(&Resolver, &dyn RequestView) -> Resolving) -> Self {
         let names: Vec<&str> = resolver.vary().collect();
         let vary = HeaderValue::from_str(&names.join(", ")).ok().filter(|vary| !vary.is_empty());
-        Self(Arc::new(Gate { resolver, demand, vary }))
+        Self(Arc::new(Gate { resolver, resolve, vary }))
     }
 }
 
@@ -94,10 +94,8 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> TenantFuture<S, B> {
-        // A context from elsewhere is no proof here.
-        request.extensions_mut().remove::<TenantContext>();
-        let resolving = self.gate.resolver.start(&View::of(&request), self.gate.demand);
+    fn call(&mut self, request: Request<B>) -> TenantFuture<S, B> {
+        let resolving = (self.gate.resolve)(&self.gate.resolver, &View::of(&request));
         let state = match resolving.at_hand() {
             Ok(Ok(tenant)) => enter(&mut self.inner, request, tenant),
             Ok(Err(error)) => State::Refused { error: Some(error) },
@@ -117,6 +115,7 @@ where
     S: Service<Request<B>>,
 {
     let span = info_span!("tenant", tenant.id = %tenant.tenant_id());
+    // In place of any context from elsewhere, which is no proof here.
     request.extensions_mut().insert(tenant);
     let future = span.in_scope(|| inner.call(request));
     State::Serving { future, span }
@@ -156,7 +155,7 @@ where
             let next = match this.state.as_mut().project() {
                 StateProjection::Resolving { resolving, waiting } => {
                     let resolved = ready!(resolving.poll(context));
-                    let Some((request, mut inner)) = waiting.take() else { return Poll::Pending };
+                    let (request, mut inner) = waiting.take().expect("a request resolves once");
                     match resolved {
                         Ok(tenant) => enter(&mut inner, request, tenant),
                         Err(error) => State::Refused { error: Some(error) },
@@ -167,7 +166,7 @@ where
                     return Poll::Ready(served.map(|response| this.gate.mark(response)));
                 }
                 StateProjection::Refused { error } => {
-                    let Some(error) = error.take() else { return Poll::Pending };
+                    let error = error.take().expect("not polled again after it was ready");
                     return Poll::Ready(Ok(this.gate.mark(refusal(&error))));
                 }
             };
@@ -199,23 +198,6 @@ impl Gate {
         }
         response
     }
-}
-
-/// The response to a request that is refused; what is the program's own fault goes to the log.
-pub(super) fn refusal<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
-    let problem = Problem::from(error);
-    let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if status.is_server_error() {
-        error!(kind = error.kind().code(), %error, cause = error.cause().map(tracing::field::display), "request failed");
-    }
-    let headers: HeaderMap = problem
-        .headers()
-        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
-        .collect();
-    let mut response = Response::new(R::from(problem.into_json()));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
 }
 
 /// A request of the `http` crate, as the sources see it.

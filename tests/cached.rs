@@ -1,0 +1,286 @@
+//! The cache in front of a tenant store: one question for many, never an older state, never a lasting error.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tenancy::store::{CacheOptions, Cached, MemoryStore};
+use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use tenancy::{Error, ErrorKind, Result};
+use tokio::sync::Semaphore;
+
+/// Counts questions, and holds their answers back until it is told to let them go.
+#[derive(Debug)]
+struct Probe {
+    inner: MemoryStore,
+    asked: AtomicUsize,
+    answers: Semaphore,
+    down: AtomicBool,
+}
+
+impl Probe {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            inner: MemoryStore::new(),
+            asked: AtomicUsize::new(0),
+            answers: Semaphore::new(Semaphore::MAX_PERMITS),
+            down: AtomicBool::new(false),
+        })
+    }
+
+    fn hold(&self) {
+        self.answers.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    fn let_go(&self) {
+        self.answers.add_permits(Semaphore::MAX_PERMITS);
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    async fn answer<T>(&self, answer: Result<T>) -> Result<T> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let _permit = self.answers.acquire().await.expect("the semaphore is open");
+        if self.down.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::StoreUnavailable, "down"));
+        }
+        answer
+    }
+}
+
+/// The probe as a store; the answer is what was true when the question came in.
+#[derive(Debug, Clone)]
+struct Probed(Arc<Probe>);
+
+#[async_trait]
+impl TenantStore for Probed {
+    async fn by_id(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>> {
+        let answer = self.0.inner.by_id(id).await;
+        self.0.answer(answer).await
+    }
+
+    async fn by_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>> {
+        let answer = self.0.inner.by_slug(slug).await;
+        self.0.answer(answer).await
+    }
+
+    async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
+        self.0.inner.insert(tenant).await
+    }
+
+    async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
+        self.0.inner.update(tenant).await
+    }
+}
+
+fn slug(text: &str) -> Slug {
+    Slug::parse(text).unwrap()
+}
+
+fn acme() -> NewTenant {
+    NewTenant::new(slug("acme"), "Acme", "free").status(TenantStatus::Active)
+}
+
+async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done().await {
+        assert!(Instant::now() < deadline, "not within 20 s: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_who_ask_at_once_are_one_question() {
+    let probe = Probe::new();
+    let tenant = probe.inner.insert(acme()).await.unwrap();
+    let store = Arc::new(Cached::new(Probed(probe.clone()), CacheOptions::new()));
+    probe.hold();
+    let mut tasks = Vec::new();
+    for n in 0..64 {
+        let (store, id) = (store.clone(), tenant.id().clone());
+        tasks.push(tokio::spawn(async move {
+            // Half of them ask for a tenant that does not exist: that is one question as well.
+            if n % 2 == 0 { store.by_id(&id).await } else { store.by_slug(&slug("nobody")).await }
+        }));
+    }
+    until("both questions arrive", async || probe.asked() == 2).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    probe.let_go();
+    let mut found = 0;
+    for task in tasks {
+        found += usize::from(task.await.unwrap().unwrap().is_some());
+    }
+    assert_eq!((found, probe.asked()), (32, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_slow_answer_never_replaces_a_newer_one() {
+    for by_slug in [true, false] {
+        let probe = Probe::new();
+        let old = probe.inner.insert(acme()).await.unwrap();
+        let store = Arc::new(Cached::new(Probed(probe.clone()), CacheOptions::new()));
+
+        probe.hold();
+        let slow = tokio::spawn({
+            let (store, id) = (store.clone(), old.id().clone());
+            async move { if by_slug { store.by_slug(&slug("acme")).await } else { store.by_id(&id).await } }
+        });
+        until("the slow question arrives", async || probe.asked() == 1).await;
+
+        // While it is on its way, another process commits a newer state and says so.
+        let new = probe.inner.update(&old.with_status(TenantStatus::Suspended).unwrap()).await.unwrap();
+        let told = tokio::spawn({
+            let (store, new) = (store.clone(), new.clone());
+            async move { store.committed(&new).await }
+        });
+        if by_slug {
+            until("the newer state is kept", async || store.peek_id(new.id()).is_some()).await;
+        }
+        probe.let_go();
+        slow.await.unwrap().unwrap();
+        told.await.unwrap();
+
+        assert_eq!(store.peek_id(new.id()), Some(new.clone()));
+        assert_eq!(store.by_id(new.id()).await.unwrap(), Some(new.clone()));
+        assert_eq!(store.by_slug(new.slug()).await.unwrap(), Some(new.clone()));
+
+        // Nor does hearing of the older state once more.
+        store.committed(&old).await;
+        assert_eq!(store.peek_id(new.id()), Some(new));
+    }
+}
+
+#[tokio::test]
+async fn a_slow_answer_under_an_old_slug_is_no_answer() {
+    let probe = Probe::new();
+    let old = probe.inner.insert(acme()).await.unwrap();
+    let store = Arc::new(Cached::new(Probed(probe.clone()), CacheOptions::new()));
+    probe.hold();
+    let slow = tokio::spawn({
+        let store = store.clone();
+        async move { store.by_slug(&slug("acme")).await }
+    });
+    until("the slow question arrives", async || probe.asked() == 1).await;
+    let new = probe.inner.update(&old.with_slug(slug("acme-corp"))).await.unwrap();
+    store.committed(&new).await;
+    probe.let_go();
+    assert_eq!(slow.await.unwrap().unwrap_err().kind(), ErrorKind::StoreUnavailable);
+    assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), None);
+    assert_eq!(store.by_slug(&slug("acme-corp")).await.unwrap(), Some(new));
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_remembered_in_bounded_space_and_time() {
+    let probe = Probe::new();
+    let options = CacheOptions::new().negative_capacity(10).negative_ttl(Duration::from_millis(50));
+    let store = Cached::new(Probed(probe.clone()), options.clone().negative_ttl(Duration::from_hours(1)));
+    for _ in 0..5 {
+        assert_eq!(store.by_slug(&slug("nobody")).await.unwrap(), None);
+    }
+    assert_eq!(probe.asked(), 1, "asked once, remembered after that");
+
+    let names: Vec<Slug> = (0..1000).map(|n| slug(&format!("nobody-{n}"))).collect();
+    let ask_for_all = async || {
+        for name in &names {
+            assert_eq!(store.by_slug(name).await.unwrap(), None);
+        }
+    };
+    ask_for_all().await;
+    assert_eq!(probe.asked(), 1 + names.len());
+    until("old names make room for new ones", async || {
+        let before = probe.asked();
+        ask_for_all().await;
+        probe.asked() - before >= 500
+    })
+    .await;
+
+    let store = Cached::new(Probed(probe.clone()), options);
+    assert_eq!(store.by_slug(&slug("late")).await.unwrap(), None);
+    // Another process inserts it.
+    let late = probe.inner.insert(NewTenant::new(slug("late"), "Late", "free")).await.unwrap();
+    until("the tenant shows up", async || store.by_slug(&slug("late")).await.unwrap().is_some()).await;
+    assert_eq!(store.by_id(late.id()).await.unwrap(), Some(late));
+}
+
+#[tokio::test]
+async fn an_insert_clears_what_was_remembered_as_absent() {
+    let store = Cached::new(MemoryStore::new(), CacheOptions::new());
+    let new = acme();
+    let id = new.clone().into_tenant().id().clone();
+    assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), None);
+    assert_eq!(store.by_id(&id).await.unwrap(), None);
+    let acme = store.insert(new).await.unwrap();
+    assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), Some(acme.clone()));
+    assert_eq!(store.by_id(&id).await.unwrap(), Some(acme));
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_forgotten_is_not_absent_again() {
+    // The name was asked for before the insert, and what was remembered then would outlast the tenant.
+    let options = CacheOptions::new().ttl(Duration::from_millis(1)).negative_ttl(Duration::from_hours(1));
+    let store = Cached::new(MemoryStore::new(), options);
+    let new = acme();
+    let id = new.clone().into_tenant().id().clone();
+    assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), None);
+    assert_eq!(store.by_id(&id).await.unwrap(), None);
+    let acme = store.insert(new).await.unwrap();
+    until("the tenant is forgotten", async || store.peek_id(&id).is_none()).await;
+    assert_eq!(store.by_id(&id).await.unwrap(), Some(acme.clone()));
+    until("the tenant is forgotten", async || store.peek_slug(&slug("acme")).is_none()).await;
+    assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), Some(acme));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_that_is_down_is_unavailable_and_not_remembered_as_such() {
+    let probe = Probe::new();
+    let tenant = probe.inner.insert(acme()).await.unwrap();
+    let store = Arc::new(Cached::new(Probed(probe.clone()), CacheOptions::new()));
+
+    probe.down.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let error = store.by_id(tenant.id()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StoreUnavailable);
+        let error = store.by_slug(&slug("acme")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StoreUnavailable);
+    }
+    assert_eq!(probe.asked(), 6, "a failure is not an answer to keep");
+
+    // Who waits for a question that fails, fails with it.
+    probe.hold();
+    let tasks: Vec<_> = (0..64)
+        .map(|_| {
+            let (store, id) = (store.clone(), tenant.id().clone());
+            tokio::spawn(async move { store.by_id(&id).await })
+        })
+        .collect();
+    until("the question arrives", async || probe.asked() == 7).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    probe.let_go();
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::StoreUnavailable);
+    }
+    assert!(probe.asked() < 7 + 32, "64 who wait are not 64 questions: {}", probe.asked());
+
+    probe.down.store(false, Ordering::SeqCst);
+    assert_eq!(store.by_id(tenant.id()).await.unwrap(), Some(tenant.clone()));
+    assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), Some(tenant));
+}
+
+#[tokio::test]
+async fn who_lost_a_race_reads_the_winner() {
+    let probe = Probe::new();
+    let store = Cached::new(Probed(probe.clone()), CacheOptions::new());
+    let read = store.insert(acme()).await.unwrap();
+    // Another process wins, and nobody tells the cache.
+    let winner = probe.inner.update(&read.with_name("Winner")).await.unwrap();
+    let lost = store.update(&read.with_name("Loser")).await.unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::StaleVersion);
+    assert_eq!(store.by_id(read.id()).await.unwrap(), Some(winner));
+}
