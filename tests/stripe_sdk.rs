@@ -25,10 +25,14 @@ fn ask_the_sdk(question: &Value) -> Value {
         .unwrap_or_else(|error| {
             panic!("node does not start ({error}); install Node.js 20 or later, then {HOW}")
         });
-    node.stdin.take().unwrap().write_all(question.to_string().as_bytes()).unwrap();
+    // A script that fails at once closes its input; what it says then is worth more than the broken pipe.
+    let asked = node.stdin.take().unwrap().write_all(question.to_string().as_bytes());
     let output = node.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the SDK in {directory} does not answer; {HOW}\n{errors}");
+    assert!(
+        output.status.success() && asked.is_ok(),
+        "the SDK in {directory} does not answer; {HOW}\n{errors}"
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
