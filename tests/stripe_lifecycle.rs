@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use stripe_world::{
     SECRET, START, World, checkout, created, deleted, event, item, stamped, subscription, updated, with, word,
 };
-use tenancy::billing::stripe::sign;
-use tenancy::billing::{Receipt, Subscription};
+use tenancy::billing::stripe::{Mode, SigningSecrets, StripeEvents, StripeWebhook, sign};
+use tenancy::billing::{BillingStore, Provider, Receipt, Subscription, process};
 use tenancy::clock::Timestamp;
 use tenancy::context::Actor;
+use tenancy::plan::Catalog;
 use tenancy::tenant::{NewTenant, SetBy, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use tenancy::{ErrorKind, Result};
 
@@ -395,11 +396,9 @@ impl TenantStore for Told {
 
 #[tokio::test]
 async fn a_cache_hears_of_what_was_committed_and_of_nothing_else() {
-    use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook};
     let world = World::new().await;
-    let catalog = tenancy::plan::Catalog::from_toml(
-        "version = 1\n[features]\n[plans.pro]\nprices = [\"price_pro\"]\nfeatures = {}",
-    );
+    let catalog =
+        Catalog::from_toml("version = 1\n[features]\n[plans.pro]\nprices = [\"price_pro\"]\nfeatures = {}");
     let told = Arc::new(Told::default());
     let webhook = StripeWebhook::new(
         SigningSecrets::new([SECRET]).unwrap(),
@@ -421,4 +420,34 @@ async fn a_cache_hears_of_what_was_committed_and_of_nothing_else() {
         assert!(!matches!(receipt, Receipt::Quarantined { .. }));
     }
     assert_eq!(*told.0.lock().unwrap(), [2, 3]);
+}
+
+#[tokio::test]
+async fn what_is_not_committed_did_not_happen() {
+    let world = World::new().await;
+    let events = StripeEvents::new(Mode::Test);
+    let catalog =
+        Catalog::from_toml("version = 1\n[features]\n[plans.pro]\nprices = [\"price_pro\"]\nfeatures = {}")
+            .unwrap();
+    let raw = created("e1", 1, &sub("active", "price_pro")).to_string();
+    let event = events.read(raw.as_bytes()).unwrap();
+
+    let mut dropped = world.store.begin().await.unwrap();
+    let receipt = process(&mut *dropped, &events, &event, &catalog, &*world.clock).await.unwrap();
+    assert_eq!(word(&receipt), "applied");
+    drop(dropped);
+    assert_eq!(world.acme().await, plan("free", TenantStatus::Active));
+    assert!(world.subscription("sub_1").is_none());
+    assert!(world.store.billing_audit().unwrap().is_empty());
+
+    let (mut first, mut second) = (world.store.begin().await.unwrap(), world.store.begin().await.unwrap());
+    for tx in [&mut first, &mut second] {
+        let receipt = process(&mut **tx, &events, &event, &catalog, &*world.clock).await.unwrap();
+        assert_eq!(word(&receipt), "applied", "the event that was not committed was not seen");
+    }
+    first.commit().await.unwrap();
+    assert_eq!(second.commit().await.unwrap_err().kind(), ErrorKind::Retryable);
+    assert_eq!(world.acme().await, plan("pro", TenantStatus::Active));
+    assert_eq!(world.tenant("acme").await.version(), 2);
+    assert_eq!(world.audit("billing.subscription").len(), 1);
 }

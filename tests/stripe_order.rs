@@ -14,7 +14,8 @@ struct History {
     status: TenantStatus,
     subscription: &'static str,
     /// How many deliveries are marked, exactly: a guard that marks everything is no guard. That happens where the
-    /// subscription comes back to a state within one second, or where the middle of three such changes comes last.
+    /// subscription comes back to a state within one second, or where of three changes in one second the middle one
+    /// is not there yet.
     marked: usize,
 }
 
@@ -170,6 +171,19 @@ fn histories() -> Vec<History> {
             plan: "pro",
             status: Active,
             subscription: "active",
+            marked: 176,
+        },
+        History {
+            name: "a change that is of no concern, then two that are, in one second",
+            events: vec![
+                created("e1", 0, &many("active", "price_pro", 1)),
+                updated("e2", 5, &many("active", "price_pro", 1), &json!({ "description": null })),
+                updated("e3", 5, &many("active", "price_pro", 2), &had("price_pro", 1)),
+                updated("e4", 5, &many("past_due", "price_pro", 2), &was("active")),
+            ],
+            plan: "pro",
+            status: PastDue,
+            subscription: "past_due",
             marked: 176,
         },
         History {
