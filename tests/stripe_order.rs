@@ -184,7 +184,7 @@ fn histories() -> Vec<History> {
             plan: "pro",
             status: PastDue,
             subscription: "past_due",
-            marked: 176,
+            marked: 0,
         },
         History {
             name: "two seats and back in one second",
