@@ -156,6 +156,30 @@ async fn an_event_of_an_unknown_tenant_waits_for_the_link() {
 }
 
 #[tokio::test]
+async fn a_link_answers_with_the_tenant_as_the_freed_events_left_it() {
+    let world = World::new().await;
+    let seats = |n| {
+        with(
+            subscription("sub_1", "cus_1", "active", "price_pro"),
+            &json!({ "items": { "data": [item("price_pro", n)] } }),
+        )
+    };
+    let had = |n| json!({ "items": { "data": [item("price_pro", n)] } });
+    for event in [
+        created("e1", 1, &seats(1)),
+        updated("e2", 5, &seats(2), &had(1)),
+        updated("e3", 5, &seats(1), &had(2)),
+    ] {
+        expect(&world, &event, "quarantined").await;
+    }
+    let receipt =
+        world.send(&checkout("e4", 6, "cus_1", &json!({ "metadata": { "tenant_id": "acme" } }))).await;
+    let Receipt::Applied { tenant } = receipt else { panic!("{receipt:?}") };
+    assert_eq!(*tenant, world.tenant("acme").await, "a cache that is told this is not behind");
+    assert!(world.subscription("sub_1").unwrap().needs_refresh());
+}
+
+#[tokio::test]
 async fn a_tenant_that_does_not_exist_is_unknown_whatever_names_it() {
     let world = World::new().await;
     for (n, tenant) in ["nobody", "*", "", "acme' OR 1=1 --", "ACME"].into_iter().enumerate() {
