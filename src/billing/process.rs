@@ -84,12 +84,9 @@ pub async fn process<T: BillingTx + ?Sized>(
     Ok(receipt)
 }
 
-/// What a link and the events that it freed come to together.
+/// What a link and the events that it freed come to together: the tenant as it was written last.
 fn outcome(so_far: Receipt, freed: Receipt) -> Receipt {
-    match freed {
-        Receipt::Applied { .. } | Receipt::NeedsRefresh => freed,
-        _ => so_far,
-    }
+    if matches!(freed, Receipt::Applied { .. }) { freed } else { so_far }
 }
 
 const UNKNOWN_TENANT: &str = "no tenant is known for this customer or subscription";
@@ -216,6 +213,9 @@ impl<T: BillingTx + ?Sized> Desk<'_, T> {
         let decision = decide(&tenant, &subscriptions, facts, self.catalog);
         if subscriptions.iter().all(|stored| *stored != decision.subscription) {
             self.tx.save_subscription(&decision.subscription).await?;
+        }
+        if decision.verdict == Verdict::NeedsRefresh {
+            tracing::warn!(tenant.id = %tenant.id(), event = %event.id, "the order of two events cannot be known");
         }
         for attention in &decision.attention {
             tracing::warn!(tenant.id = %tenant.id(), event = %event.id, %attention, "billing needs attention");

@@ -174,7 +174,7 @@ impl<'a> Header<'a> {
             return Err("the header holds too many signatures");
         }
         let [time] = times[..] else { return Err("the header holds no time, or more than one") };
-        if time.is_empty() || !time.bytes().all(|byte| byte.is_ascii_digit()) {
+        if time.is_empty() || time.starts_with('0') || !time.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err("the time is not a plain number");
         }
         let seconds = time.parse().map_err(|_| "the time is out of range")?;
