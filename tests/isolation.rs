@@ -51,7 +51,7 @@ async fn the_owner_reads_and_changes_its_own<DB: TestBackend + Stores<Order>>() 
     let globex = world.db.scope(&world.globex);
     let mut order = Order::new(100);
     Order::insert(&globex, &order).await.unwrap();
-    order.status = "paid".to_owned();
+    "paid".clone_into(&mut order.status);
     assert!(Order::update(&globex, &order).await.unwrap());
     assert_eq!(Order::find(&globex, order.id).await.unwrap(), Some(order.clone()));
     assert!(Order::exists(&globex, &order.id).await.unwrap());

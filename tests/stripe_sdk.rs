@@ -1,41 +1,14 @@
 //! Stripe's official SDK and this crate sign alike: each accepts what the other signed, and refuses the rest.
 
-use std::env;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+#[path = "stripe_sdk/ask.rs"]
+mod ask;
 
+use ask::ask_the_sdk;
 use serde_json::{Value, json};
 use tenancy::billing::stripe::{SigningSecrets, sign};
 use tenancy::clock::{Clock, SystemClock};
 
 const SECRET: &str = "whsec_between_two";
-const HOW: &str = "run scripts/test, or: npm install --prefix DIR stripe@23 and set TEST_STRIPE_SDK=DIR";
-
-fn ask_the_sdk(question: &Value) -> Value {
-    let directory =
-        env::var("TEST_STRIPE_SDK").unwrap_or_else(|_| panic!("TEST_STRIPE_SDK is not set; {HOW}"));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stripe_sdk/sign.mjs");
-    let mut node = Command::new("node")
-        .arg(script)
-        .env("TEST_STRIPE_SDK", &directory)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| {
-            panic!("node does not start ({error}); install Node.js 20 or later, then {HOW}")
-        });
-    // A script that fails at once closes its input; what it says then is worth more than the broken pipe.
-    let asked = node.stdin.take().unwrap().write_all(question.to_string().as_bytes());
-    let output = node.wait_with_output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && asked.is_ok(),
-        "the SDK in {directory} does not answer; {HOW}\n{errors}"
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 fn bodies() -> Vec<String> {
     let mut bodies: Vec<String> = [
         "{}",

@@ -89,7 +89,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         S::Database: Stores<Self>,
     {
         let statement = with_id::<S, Self>(&scope, |s| &s.find, id.borrow());
-        async move { Ok(read_all::<S::Database, Self>(scope.fetch(statement?).await?)?.pop()) }
+        async move { Ok(read_all::<S::Database, Self>(&scope.fetch(statement?).await?)?.pop()) }
     }
 
     /// A page of the tenant's rows, in the order of their ids.
@@ -103,7 +103,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     {
         let statement = page_statement::<S, Self>(&scope, &page);
         async move {
-            let mut items = read_all::<S::Database, Self>(scope.fetch(statement?).await?)?;
+            let mut items = read_all::<S::Database, Self>(&scope.fetch(statement?).await?)?;
             let more = items.len() > usize::from(page.limit);
             items.truncate(page.limit.into());
             let next = if more { items.last().map(|last| last.id().clone()) } else { None };
@@ -302,7 +302,7 @@ where
     Ok(statement)
 }
 
-fn read_all<DB: Stores<T>, T: TenantScoped>(rows: Vec<DB::Row>) -> Result<Vec<T>> {
+fn read_all<DB: Stores<T>, T: TenantScoped>(rows: &[DB::Row]) -> Result<Vec<T>> {
     rows.iter().map(|row| DB::read(row)).collect::<sqlx::Result<_>>().map_err(|e| {
         Error::new(
             ErrorKind::Database,

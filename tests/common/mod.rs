@@ -77,11 +77,11 @@ impl TestBackend for Sqlite {
             .parse::<sqlx::sqlite::SqliteConnectOptions>()
             .expect("the URL reads")
             .create_if_missing(true)
-            .busy_timeout(std::time::Duration::from_secs(60))
+            .busy_timeout(std::time::Duration::from_mins(1))
             .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
         let pool = sqlx::sqlite::SqlitePoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(std::time::Duration::from_secs(60))
+            .acquire_timeout(std::time::Duration::from_mins(1))
             .connect_with(options)
             .await
             .expect("an SQLite file opens");
@@ -136,7 +136,7 @@ impl TestBackend for Postgres {
         let (url, cleanup) = Self::fresh_url().await;
         let pool = sqlx::postgres::PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(std::time::Duration::from_secs(60))
+            .acquire_timeout(std::time::Duration::from_mins(1))
             .connect(&url)
             .await
             .expect("the new database opens");
@@ -170,7 +170,10 @@ fn drop_database(url: &str, name: &str) {
         })
     });
     if !matches!(dropped.join(), Ok(Ok(_))) {
-        eprintln!("the database {name} was left behind");
+        #[expect(clippy::print_stderr, reason = "this is a test's last word")]
+        {
+            eprintln!("the database {name} was left behind");
+        }
     }
 }
 

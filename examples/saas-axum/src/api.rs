@@ -1,10 +1,12 @@
 //! The handlers. None of them names a tenant: the context does, and the scope it opens.
 
+use std::fmt::Write;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -26,7 +28,7 @@ pub(crate) async fn list_projects<DB: AppDb>(
     ctx: TenantContext,
     page: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Value>> {
-    Ok(listing(Project::list(&app.db.scope(&ctx), which(page)?.page()).await?))
+    Ok(listing(&Project::list(&app.db.scope(&ctx), which(page)?.page()).await?))
 }
 
 pub(crate) async fn read_project<DB: AppDb>(
@@ -82,7 +84,7 @@ pub(crate) async fn list_orders<DB: AppDb>(
     ctx: TenantContext,
     page: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Value>> {
-    Ok(listing(Order::list(&app.db.scope(&ctx), which(page)?.page()).await?))
+    Ok(listing(&Order::list(&app.db.scope(&ctx), which(page)?.page()).await?))
 }
 
 pub(crate) async fn read_order<DB: AppDb>(
@@ -158,7 +160,7 @@ pub(crate) async fn export_orders<DB: AppDb>(State(app): Shared<DB>, ctx: Tenant
             // A spreadsheet runs a cell that starts like a formula; the quote in front makes it text.
             let guard = if title.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
             let title = title.replace('"', "\"\"");
-            csv.push_str(&format!("{id},{project_id},\"{guard}{title}\",{amount_cents},{status}\n"));
+            let _ = writeln!(csv, "{id},{project_id},\"{guard}{title}\",{amount_cents},{status}");
         }
         match listing.next {
             Some(next) => page = Page::after(next, 500),
@@ -219,7 +221,7 @@ pub(crate) async fn stripe_webhook<DB: AppDb>(
     body: Bytes,
 ) -> Response {
     let signatures: Vec<&[u8]> =
-        headers.get_all("stripe-signature").iter().map(|value| value.as_bytes()).collect();
+        headers.get_all("stripe-signature").iter().map(HeaderValue::as_bytes).collect();
     match app.stripe.receive(&body, &signatures).await {
         Ok(receipt) => Json(json!({ "received": word(&receipt) })).into_response(),
         Err(error) => match error.kind() {
@@ -346,7 +348,7 @@ fn json<T>(body: Result<Json<T>, JsonRejection>) -> Result<T> {
     body.map(|Json(body)| body).map_err(|e| Error::new(ErrorKind::InvalidInput, e.body_text()))
 }
 
-fn listing<T: TenantScoped<Id = Uuid> + Serialize>(listing: Listing<T>) -> Json<Value> {
+fn listing<T: TenantScoped<Id = Uuid> + Serialize>(listing: &Listing<T>) -> Json<Value> {
     Json(json!({ "items": listing.items, "next": listing.next }))
 }
 

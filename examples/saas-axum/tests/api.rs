@@ -4,6 +4,8 @@
 #[macro_use]
 mod common;
 mod http;
+#[path = "../../../tests/stripe_sdk/ask.rs"]
+mod sdk;
 
 use std::net::SocketAddr;
 
@@ -260,8 +262,10 @@ async fn a_signed_stripe_event_changes_plan_and_status_at_once<DB: AppDb + TestB
         let by_token = request.clone().token(&app.acme.token).send(app.at).await;
         assert_eq!(by_token.refusal(), (403, "tenant-suspended".to_owned()));
     }
+    // To somebody who proved nothing it looks as if there were no such tenant.
     let by_host = get("/api/usage").host("acme.localhost").send(app.at).await;
-    assert_eq!(by_host.refusal(), (403, "tenant-suspended".to_owned()));
+    assert_eq!(by_host.refusal(), (404, "tenant-unknown".to_owned()));
+    assert_eq!(by_host, get("/api/usage").host("nobody.localhost").send(app.at).await);
     assert_eq!(get("/api/plan").token(&app.globex.token).send(app.at).await.status, 200);
 
     // An older event that comes late changes nothing; the next one lifts the suspension.
@@ -279,6 +283,20 @@ async fn a_signed_stripe_event_changes_plan_and_status_at_once<DB: AppDb + TestB
     );
     let trail = get("/api/audit?limit=1").token(&app.acme.token).send(app.at).await.json();
     assert_eq!(trail["items"][0]["actor"], json!({ "kind": "system", "id": "stripe" }));
+}
+
+async fn an_event_signed_by_stripes_own_sdk_activates_pro_within_one_request<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let now = SystemClock.now().seconds();
+    let body = subscription(&app.acme.id, "active", now).to_string();
+    let question = json!({ "secret": WEBHOOK_SECRET, "sign": [{ "body": body, "time": now }], "verify": [] });
+    let answer = tokio::task::spawn_blocking(move || sdk::ask_the_sdk(&question)).await.unwrap();
+    let signature = answer["signed"][0].as_str().unwrap();
+    let sent = post("/webhooks/stripe", &body).header("stripe-signature", signature).send(app.at).await;
+    assert_eq!((sent.status, sent.json()), (200, json!({ "received": "applied" })));
+    let plan = get("/api/plan").token(&app.acme.token).send(app.at).await.json();
+    assert_eq!((&plan["plan"]["key"], &plan["tenant"]["status"]), (&json!("pro"), &json!("active")));
+    assert_eq!(app.tenant("globex").await, ("pro".to_owned(), "active".to_owned()));
 }
 
 async fn an_event_that_stripe_did_not_sign_changes_nothing<DB: AppDb + TestBackend>() {
@@ -347,7 +365,9 @@ async fn a_token_signed_with_eddsa_is_as_good<DB: AppDb + TestBackend>() {
     let order = get(format!("/api/orders/{}", app.globex.order)).token(&token).send(app.at).await;
     assert_eq!(order.status, 200, "{order:?}");
     assert_eq!(get(format!("/api/orders/{}", app.acme.order)).token(&token).send(app.at).await.status, 404);
-    let forged = format!("{}A", &token[..token.len() - 1]);
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let forged =
+        format!("{signed}.{}{}", if signature.starts_with('A') { 'B' } else { 'A' }, &signature[1..]);
     assert_eq!(get("/api/plan").token(&forged).send(app.at).await.status, 401);
 }
 
@@ -374,6 +394,7 @@ on_every_database!(
     what_the_plan_does_not_allow_is_refused_with_the_way_up,
     a_race_for_the_last_place_has_one_winner,
     a_signed_stripe_event_changes_plan_and_status_at_once,
+    an_event_signed_by_stripes_own_sdk_activates_pro_within_one_request,
     an_event_that_stripe_did_not_sign_changes_nothing,
     the_tenant_comes_from_the_token_or_the_subdomain_and_they_must_agree,
     a_token_signed_with_eddsa_is_as_good,

@@ -95,7 +95,7 @@ pub(crate) mod sealed {
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[doc(hidden)]
-#[expect(unnameable_types, clippy::exhaustive_enums, reason = "of a sealed trait's hidden methods")]
+#[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
 pub enum Mode {
     Read,
     Write,
@@ -104,7 +104,7 @@ pub enum Mode {
 /// A value of the library's own tables, or a tenant id of anybody's.
 #[derive(Debug, Clone, Copy)]
 #[doc(hidden)]
-#[expect(unnameable_types, clippy::exhaustive_enums, reason = "of a sealed trait's hidden methods")]
+#[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
 pub enum Value<'a> {
     Int(i64),
     Text(&'a str),
