@@ -1,12 +1,16 @@
 //! Every tenant store keeps the same promises, and the suite that says so notices when one does not.
 
+#[macro_use]
+mod common;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use common::TestBackend;
 use futures_util::FutureExt;
 use tenancy::Result;
-use tenancy::store::{CacheOptions, Cached, MemoryStore};
+use tenancy::store::{CacheOptions, Cached, MemoryStore, SqlStore};
 use tenancy::tenant::{NewTenant, Slug, StoredTenant, Tenant, TenantId, TenantStore};
 use tenancy::testing::tenant_store;
 
@@ -24,6 +28,22 @@ async fn a_cached_store_keeps_every_promise() {
     let twice = || Cached::new(Cached::new(MemoryStore::new(), CacheOptions::new()), CacheOptions::new());
     tenant_store(async || twice()).await;
 }
+
+async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
+    let cleanups = std::sync::Mutex::new(Vec::new());
+    let fresh = async || {
+        let (pool, cleanup) = DB::fresh(8).await;
+        cleanups.lock().unwrap().push(cleanup);
+        let store = SqlStore::new(pool);
+        store.migrate().await.unwrap();
+        store.migrate().await.expect("tables that are there stay as they are");
+        store
+    };
+    tenant_store(fresh).await;
+    tenant_store(async || Cached::new(fresh().await, CacheOptions::new())).await;
+}
+
+on_every_database!(the_sql_store_keeps_every_promise);
 
 /// A memory store with a fault built in.
 #[derive(Debug)]
