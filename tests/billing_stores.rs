@@ -53,19 +53,19 @@ impl Side {
     }
 
     /// Everything that billing knows, as text.
-    async fn stand(&self) -> String {
-        let mut text = String::new();
+    async fn stand(&self) -> Vec<String> {
+        let mut lines = Vec::new();
         let mut tx = self.billing.begin().await.unwrap();
         for name in ["acme", "globex"] {
             let id = TenantId::parse(name).unwrap();
-            text += &format!("{:?}\n", self.tenants.by_id(&id).await.unwrap());
-            text += &format!("{:?}\n", tx.subscriptions(&id).await.unwrap());
+            lines.push(format!("{:?}", self.tenants.by_id(&id).await.unwrap()));
+            lines.push(format!("{:?}", tx.subscriptions(&id).await.unwrap()));
         }
         for customer in ["cus_1", "cus_2", "cus_3"] {
-            text += &format!("{:?}\n", tx.tenant_of_customer(customer).await.unwrap());
-            text += &format!("{:?}\n", tx.take_quarantined(Some(customer), None).await.unwrap());
+            lines.push(format!("{:?}", tx.tenant_of_customer(customer).await.unwrap()));
+            lines.push(format!("{:?}", tx.take_quarantined(Some(customer), None).await.unwrap()));
         }
-        text
+        lines
     }
 }
 
