@@ -11,3 +11,13 @@ pub use self::cached::{CacheOptions, Cached};
 pub use self::memory::MemoryStore;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::sql::SqlStore;
+
+use crate::error::{Error, ErrorKind};
+
+fn taken() -> Error {
+    Error::new(ErrorKind::Conflict, "a tenant with this id or slug exists; choose another")
+}
+
+fn stale() -> Error {
+    Error::new(ErrorKind::StaleVersion, "the tenant was changed meanwhile; read it again and decide again")
+}

@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{MemoryStore, poisoned, stale};
+use super::super::stale;
+use super::{MemoryStore, poisoned};
 use crate::audit::AuditEvent;
 use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
 use crate::clock::Timestamp;

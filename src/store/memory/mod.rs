@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
 
+use super::{stale, taken};
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
@@ -66,14 +67,6 @@ impl TenantStore for MemoryStore {
     fn peek_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
         self.tenants.read().ok()?.values().find(|tenant| tenant.slug() == slug).cloned()
     }
-}
-
-pub(super) fn taken() -> Error {
-    Error::new(ErrorKind::Conflict, "a tenant with this id or slug exists; choose another")
-}
-
-pub(super) fn stale() -> Error {
-    Error::new(ErrorKind::StaleVersion, "the tenant was changed meanwhile; read it again and decide again")
 }
 
 fn poisoned<T>(_: std::sync::PoisonError<T>) -> Error {

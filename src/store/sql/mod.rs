@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::Pool;
 
-use super::memory::stale;
+use super::stale;
 use crate::audit::{AuditEvent, AuditSink};
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
@@ -224,5 +224,5 @@ fn placement_text(placement: &Placement) -> String {
 
 /// A unique key of the tenants' table can only be the id or the slug.
 fn taken(error: Error) -> Error {
-    if error.kind() == ErrorKind::Conflict { super::memory::taken() } else { error }
+    if error.kind() == ErrorKind::Conflict { super::taken() } else { error }
 }
