@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use stripe_world::{
-    SECRET, START, World, checkout, created, deleted, event, item, stamped, subscription, updated, with, word,
+    SECRET, START, World, checkout, created, deleted, event, item, stamped, subscription, updated, with,
 };
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeEvents, StripeWebhook, sign};
 use tenancy::billing::{BillingStore, Provider, Receipt, Subscription, process};
@@ -28,7 +28,7 @@ fn plan(plan: &str, status: TenantStatus) -> (String, TenantStatus) {
 /// Sends, and expects this receipt.
 async fn expect(world: &World, event: &Value, receipt: &str) {
     let got = world.send(event).await;
-    assert_eq!(word(&got), receipt, "{got:?} for {event}");
+    assert_eq!(got.as_str(), receipt, "{got:?} for {event}");
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn deliveries_at_the_same_time_are_one_after_the_other() {
     let mut applied = 0;
     for task in tasks {
         match task.await.unwrap() {
-            Ok(receipt) => applied += usize::from(word(&receipt) == "applied"),
+            Ok(receipt) => applied += usize::from(receipt.as_str() == "applied"),
             Err(error) => assert!(error.is_transient(), "{error}"),
         }
     }
@@ -458,7 +458,7 @@ async fn what_is_not_committed_did_not_happen() {
 
     let mut dropped = world.store.begin().await.unwrap();
     let receipt = process(&mut *dropped, &events, &event, &catalog, &*world.clock).await.unwrap();
-    assert_eq!(word(&receipt), "applied");
+    assert_eq!(receipt.as_str(), "applied");
     drop(dropped);
     assert_eq!(world.acme().await, plan("free", TenantStatus::Active));
     assert!(world.subscription("sub_1").is_none());
@@ -467,7 +467,7 @@ async fn what_is_not_committed_did_not_happen() {
     let (mut first, mut second) = (world.store.begin().await.unwrap(), world.store.begin().await.unwrap());
     for tx in [&mut first, &mut second] {
         let receipt = process(&mut **tx, &events, &event, &catalog, &*world.clock).await.unwrap();
-        assert_eq!(word(&receipt), "applied", "the event that was not committed was not seen");
+        assert_eq!(receipt.as_str(), "applied", "the event that was not committed was not seen");
     }
     first.commit().await.unwrap();
     assert_eq!(second.commit().await.unwrap_err().kind(), ErrorKind::Retryable);

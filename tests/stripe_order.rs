@@ -260,7 +260,7 @@ async fn every_order_ends_right_or_is_marked() {
             let world = World::new().await;
             let mut told = false;
             for &at in &order {
-                told |= stripe_world::word(&world.send(&history.events[at]).await) == "needs-refresh";
+                told |= world.send(&history.events[at]).await.as_str() == "needs-refresh";
             }
             let stored = world.subscription("sub_1").unwrap();
             if stored.needs_refresh() {

@@ -44,6 +44,21 @@ pub enum Receipt {
     },
 }
 
+impl Receipt {
+    /// The receipt in one stable word, in kebab case: for a log line or an answer.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Applied { .. } => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Duplicate => "duplicate",
+            Self::Stale => "stale",
+            Self::NeedsRefresh => "needs-refresh",
+            Self::Ignored { .. } => "ignored",
+            Self::Quarantined { .. } => "quarantined",
+        }
+    }
+}
+
 /// Processes one event in an open transaction: seen before? whose? what follows? and all of it is written to
 /// `tx`.
 ///

@@ -168,17 +168,3 @@ pub fn checkout(id: &str, second: i64, customer: &str, over: &Value) -> Value {
     });
     event(id, second, "checkout.session.completed", &with(session, over))
 }
-
-/// What the receipt comes to, in one word.
-pub fn word(receipt: &Receipt) -> &'static str {
-    match receipt {
-        Receipt::Applied { .. } => "applied",
-        Receipt::Unchanged => "unchanged",
-        Receipt::Duplicate => "duplicate",
-        Receipt::Stale => "stale",
-        Receipt::NeedsRefresh => "needs-refresh",
-        Receipt::Ignored { .. } => "ignored",
-        Receipt::Quarantined { .. } => "quarantined",
-        _ => "new",
-    }
-}

@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenancy::audit::{AuditEvent, AuditSink, Outcome};
-use tenancy::billing::Receipt;
 use tenancy::plan::Entitlements;
 use tenancy::quota::Gauge;
 use tenancy::scope::{Listing, Page, StoredEvent, Stores, Tx};
@@ -223,26 +222,13 @@ pub(crate) async fn stripe_webhook<DB: AppDb>(
     let signatures: Vec<&[u8]> =
         headers.get_all("stripe-signature").iter().map(HeaderValue::as_bytes).collect();
     match app.stripe.receive(&body, &signatures).await {
-        Ok(receipt) => Json(json!({ "received": word(&receipt) })).into_response(),
+        Ok(receipt) => Json(json!({ "received": receipt.as_str() })).into_response(),
         Err(error) => match error.kind() {
             ErrorKind::SignatureInvalid | ErrorKind::InvalidInput => StatusCode::BAD_REQUEST.into_response(),
             ErrorKind::Misconfigured => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
             // Stripe sends it again.
             _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         },
-    }
-}
-
-pub(crate) fn word(receipt: &Receipt) -> &'static str {
-    match receipt {
-        Receipt::Applied { .. } => "applied",
-        Receipt::Unchanged => "unchanged",
-        Receipt::Duplicate => "duplicate",
-        Receipt::Stale => "stale",
-        Receipt::NeedsRefresh => "needs-refresh",
-        Receipt::Ignored { .. } => "ignored",
-        Receipt::Quarantined { .. } => "quarantined",
-        _ => "received",
     }
 }
 
