@@ -18,8 +18,14 @@ use sqlparser::tokenizer::{Span, TokenWithSpan};
 use crate::refused::{Code, Refused, say};
 use crate::{Dialect, Schema};
 
-/// How deep the parser itself goes.
+/// How deep the parser itself goes, and how much deeper guards may have made the text that it reads again.
 const RECURSION: usize = 40;
+const GUARDED_RECURSION: usize = 2 * RECURSION;
+
+/// What is deeper gets a stack of its own: without optimisation the parser takes more than 100 KiB for each level
+/// of a query in a query, and the caller may have little left.
+const SHALLOW: usize = 10;
+const STACK: usize = 64 * 1024 * 1024;
 
 /// A statement that reads and writes rows of one tenant only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,11 +104,39 @@ fn run(
     without: Option<usize>,
 ) -> Result<(Rewritten, usize), Refused> {
     let text = text::read(dialect, sql)?;
+    if text.depth <= SHALLOW {
+        return scope(dialect, sql, schema, without, text);
+    }
+    std::thread::scope(|threads| {
+        let deep = std::thread::Builder::new().stack_size(STACK);
+        match deep.spawn_scoped(threads, || scope(dialect, sql, schema, without, text)) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(e) => {
+                let why = format!("there is no stack for a statement as deep as this one: {e}");
+                Err(Refused::new(
+                    Code::TooDeep,
+                    sql,
+                    (1, 1, 1),
+                    say(why, "try again, or write it more plainly"),
+                ))
+            }
+        }
+    })
+}
+
+fn scope(
+    dialect: Dialect,
+    sql: &str,
+    schema: &Schema,
+    without: Option<usize>,
+    text: text::Text,
+) -> Result<(Rewritten, usize), Refused> {
     let whole = text.tokens.first().map_or_else(Span::empty, |token| token.span);
     let refuse = |code, span, say| Refused::new(code, sql, text::place(span), say);
-    let mut statements = parse(dialect, text.tokens).map_err(|why| {
+    let mut statements = parse(dialect, text.tokens, RECURSION).map_err(|why| {
         let span = located(&why).unwrap_or(whole);
-        refuse(Code::Syntax, span, say(why, "write it as the database would take it, or more plainly"))
+        let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
+        refuse(code, span, say(why, "write it as the database would take it, or more plainly"))
     })?;
     if statements.len() != 1 {
         let why = format!("{} statements; one at a time is analysed", statements.len());
@@ -126,11 +160,14 @@ fn run(
     pass.statement(&mut statement)?;
     let printed = statement.to_string();
     let unproven = |why: String| {
+        if is_too_deep(&why) {
+            return refuse(Code::TooDeep, whole, say(why, "write it more plainly"));
+        }
         refuse(Code::Unproven, whole, say(why, "please report this statement; it is a bug of this crate"))
     };
     let again = text::tokens(dialect, &printed)
         .map_err(|e| e.why().to_owned())
-        .and_then(|tokens| parse(dialect, tokens))
+        .and_then(|tokens| parse(dialect, tokens, GUARDED_RECURSION))
         .map_err(unproven)?;
     if again != [statement] {
         let say = say("printed again, it would not mean the same", "write it more plainly");
@@ -150,13 +187,17 @@ fn run(
     Ok((rewritten, pass.guards))
 }
 
-fn parse(dialect: Dialect, tokens: Vec<TokenWithSpan>) -> Result<Vec<Statement>, String> {
+fn parse(dialect: Dialect, tokens: Vec<TokenWithSpan>, recursion: usize) -> Result<Vec<Statement>, String> {
     Parser::new(text::grammar(dialect))
-        .with_recursion_limit(RECURSION)
+        .with_recursion_limit(recursion)
         .with_options(ParserOptions::new().with_unescape(false))
         .with_tokens_with_locations(tokens)
         .parse_statements()
         .map_err(|e| e.to_string())
+}
+
+fn is_too_deep(why: &str) -> bool {
+    why.contains("recursion limit exceeded")
 }
 
 /// The place that a message of the parser ends with.

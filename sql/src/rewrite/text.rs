@@ -10,7 +10,7 @@ use crate::{Bind, Dialect};
 /// The longest text that is read, in bytes.
 const LONGEST: usize = 64 * 1024;
 /// The deepest tree that is built: terms in a chain, plus those in the parentheses within, plus a few.
-const DEEPEST: usize = 160;
+const DEEPEST: usize = 200;
 /// The most parentheses within each other.
 const MOST_PARENTHESES: usize = 32;
 /// The highest number of a parameter: what a message of Postgres can hold, less the tenant.
@@ -24,6 +24,8 @@ pub(super) struct Text {
     pub(super) tokens: Vec<TokenWithSpan>,
     /// The highest parameter.
     pub(super) binds: usize,
+    /// How deep the tree can become.
+    pub(super) depth: usize,
 }
 
 pub(super) fn grammar(dialect: Dialect) -> &'static dyn Grammar {
@@ -73,9 +75,9 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<Text, Refused> {
             return Err(refuse(code, token.span, say));
         }
     }
-    depth(&tokens).map_err(|(span, say)| refuse(Code::TooDeep, span, say))?;
+    let depth = depth(&tokens).map_err(|(span, say)| refuse(Code::TooDeep, span, say))?;
     let binds = number(dialect, &mut tokens).map_err(|(span, say)| refuse(Code::Placeholder, span, say))?;
-    Ok(Text { tokens, binds })
+    Ok(Text { tokens, binds, depth })
 }
 
 fn objection(dialect: Dialect, token: &Token) -> Option<(Code, Say)> {
@@ -120,7 +122,7 @@ fn name(dialect: Dialect, word: &Word) -> Option<(Code, Say)> {
 ///
 /// A chain of `n` operators is a tree of depth `n`, so what counts is the operators side by side, and within
 /// their parentheses the deepest again.
-fn depth(tokens: &[TokenWithSpan]) -> Result<(), (Span, Say)> {
+fn depth(tokens: &[TokenWithSpan]) -> Result<usize, (Span, Say)> {
     #[derive(Default, Clone, Copy)]
     struct Level {
         /// Set operations and joins, which chain across clauses.
@@ -136,6 +138,7 @@ fn depth(tokens: &[TokenWithSpan]) -> Result<(), (Span, Say)> {
         }
     }
     let mut open = vec![Level::default()];
+    let mut deepest = 0;
     for TokenWithSpan { token, span } in tokens {
         let last = open.len() - 1;
         let level = &mut open[last];
@@ -176,11 +179,15 @@ fn depth(tokens: &[TokenWithSpan]) -> Result<(), (Span, Say)> {
             | Token::Placeholder(_) => {}
             _ => level.terms += 1,
         }
-        if open.len() > MOST_PARENTHESES || open.last().is_some_and(|level| level.depth() > DEEPEST) {
+        // Depths add up along the open parentheses; the widest level so far stands for the rest of each.
+        deepest =
+            deepest.max(open.iter().map(|level| level.sets + level.terms.max(level.most_terms) + 1).sum());
+        deepest = deepest.max(open.last().map_or(0, |level| level.depth()));
+        if open.len() > MOST_PARENTHESES || deepest > DEEPEST {
             return Err(deep());
         }
     }
-    Ok(())
+    Ok(deepest)
 }
 
 /// Gives every parameter its number, and returns the highest.
