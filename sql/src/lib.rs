@@ -15,9 +15,31 @@
 //! );
 //! # Ok::<(), tenancy_sql::Refusal>(())
 //! ```
+//!
+//! With the feature `rewrite`, `rewrite` scopes a statement that a person wrote, or says why it cannot.
+
+// The case files are read by the tests of the crate and by those within it.
+#[cfg(all(test, feature = "rewrite"))]
+extern crate self as tenancy_sql;
+
+#[cfg(feature = "rewrite")]
+mod functions;
+#[cfg(feature = "rewrite")]
+mod refused;
+#[cfg(feature = "rewrite")]
+mod rewrite;
+#[cfg(feature = "rewrite")]
+mod schema;
 
 use std::borrow::Cow;
 use std::fmt;
+
+#[cfg(feature = "rewrite")]
+pub use refused::{Code, Refused, Spot};
+#[cfg(feature = "rewrite")]
+pub use rewrite::{Bind, Rewritten, rewrite};
+#[cfg(feature = "rewrite")]
+pub use schema::Schema;
 
 /// The database that a text is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,11 +49,13 @@ pub enum Dialect {
     Postgres,
     /// SQLite 3.35 and later.
     Sqlite,
+    /// MySQL 8 and MariaDB 10.6, and later.
+    MySql,
 }
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: [Self; 2] = [Self::Postgres, Self::Sqlite];
+    pub const ALL: [Self; 3] = [Self::Postgres, Self::Sqlite, Self::MySql];
 
     /// A name, quoted so that it can only be read as a name.
     ///
@@ -40,7 +64,7 @@ impl Dialect {
     fn quote(self, name: &str) -> String {
         match self {
             Self::Postgres => format!("\"{name}\""),
-            Self::Sqlite => format!("`{name}`"),
+            Self::Sqlite | Self::MySql => format!("`{name}`"),
         }
     }
 }

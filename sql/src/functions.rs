@@ -1,0 +1,82 @@
+//! The built-in functions that read nothing but their arguments.
+//!
+//! A list of what is allowed, not of what is not: a list of dangers cannot know a user's function. Left out on
+//! purpose is whatever reads a table, a file, a sequence, a session or the catalogue, runs text as SQL, waits, or
+//! takes locks.
+
+use crate::Dialect;
+
+/// Whether the database's own function of this name reads nothing but its arguments.
+pub(crate) fn is_pure(dialect: Dialect, name: &str) -> bool {
+    let own = match dialect {
+        Dialect::Postgres => POSTGRES,
+        Dialect::Sqlite => SQLITE,
+        Dialect::MySql => MYSQL,
+    };
+    COMMON.split_whitespace().chain(own.split_whitespace()).any(|listed| listed == name)
+}
+
+const COMMON: &str = "
+abs acos asin atan atan2 avg ceil ceiling char_length character_length coalesce concat concat_ws cos count
+cume_dist current_date current_time current_timestamp degrees dense_rank exp first_value floor lag last_value lead
+ln log log10 lower ltrim max min mod nth_value ntile nullif octet_length percent_rank pi power radians rank replace
+round row_number rtrim sign sin sqrt substr substring sum tan trim upper
+";
+
+const POSTGRES: &str = "
+acosd acosh age any_value array array_agg array_append array_cat array_dims array_fill array_length array_lower
+array_ndims array_position array_positions array_prepend array_remove array_replace array_sample array_shuffle
+array_to_json array_to_string array_upper ascii asind asinh atan2d atand atanh bit_and bit_count bit_length bit_or
+bit_xor bool_and bool_or broadcast btrim cardinality cbrt chr clock_timestamp convert convert_from convert_to corr
+cosd cosh cot cotd covar_pop covar_samp date_bin date_part date_trunc decode div encode every extract factorial
+family format gcd gen_random_uuid generate_series generate_subscripts get_bit get_byte greatest grouping host
+hostmask inet_merge inet_same_family initcap isempty isfinite json_agg json_array_elements
+json_array_elements_text json_array_length json_build_array json_build_object json_each json_each_text
+json_extract_path json_extract_path_text json_object json_object_agg json_object_keys json_populate_record
+json_populate_recordset json_strip_nulls json_to_record json_to_recordset json_typeof jsonb_agg
+jsonb_array_elements jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object jsonb_each
+jsonb_each_text jsonb_extract_path jsonb_extract_path_text jsonb_insert jsonb_object jsonb_object_agg
+jsonb_object_keys jsonb_path_exists jsonb_path_match jsonb_path_query jsonb_path_query_array
+jsonb_path_query_first jsonb_populate_record jsonb_populate_recordset jsonb_pretty jsonb_set jsonb_set_lax
+jsonb_strip_nulls jsonb_to_record jsonb_to_recordset jsonb_typeof justify_days justify_hours justify_interval lcm
+least left length localtime localtimestamp lower_inc lower_inf lpad make_date make_interval make_time
+make_timestamp make_timestamptz masklen md5 min_scale mode multirange netmask network normalize now num_nonnulls
+num_nulls numnode overlay parse_ident percentile_cont percentile_disc phraseto_tsquery plainto_tsquery position
+quote_ident quote_literal quote_nullable random range_agg range_intersect_agg range_merge regexp_count
+regexp_instr regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table
+regexp_substr regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy repeat
+reverse right row row_to_json rpad scale set_bit set_byte set_masklen setweight sha224 sha256 sha384 sha512 sind
+sinh split_part starts_with statement_timestamp stddev stddev_pop stddev_samp string_agg string_to_array
+string_to_table strip strpos tand tanh text timeofday to_char to_date to_hex to_json to_jsonb to_number
+to_timestamp to_tsquery to_tsvector transaction_timestamp translate trim_array trim_scale trunc ts_headline
+ts_rank ts_rank_cd tsvector_to_array unistr unnest upper_inc upper_inf var_pop var_samp variance
+websearch_to_tsquery width_bucket
+int4range int8range numrange tsrange tstzrange daterange
+";
+
+const SQLITE: &str = "
+acosh asinh atanh bm25 char cosh date datetime format group_concat glob hex highlight ifnull iif instr json
+json_array json_array_insert json_array_length json_each json_error_position json_extract json_group_array
+json_group_object json_insert json_object json_patch json_pretty json_quote json_remove json_replace json_set
+json_tree json_type json_valid jsonb jsonb_array jsonb_extract jsonb_group_array jsonb_group_object jsonb_insert
+jsonb_object jsonb_patch jsonb_remove jsonb_replace jsonb_set julianday length like likelihood likely log2
+generate_series median percentile printf quote random randomblob rank sinh snippet soundex string_agg strftime
+tanh time timediff total trunc typeof unhex unicode unixepoch unlikely zeroblob
+";
+
+const MYSQL: &str = "
+adddate addtime ascii bin bit_and bit_count bit_length bit_or bit_xor char compress conv convert convert_tz cot
+crc32 curdate curtime date date_add date_format date_sub datediff day dayname dayofmonth dayofweek dayofyear elt
+export_set extract field find_in_set format from_base64 from_days from_unixtime get_format greatest group_concat
+hex hour if ifnull insert instr interval is_ipv4 is_ipv6 inet_aton inet_ntoa inet6_aton inet6_ntoa isnull
+json_array json_array_append json_array_insert json_arrayagg json_contains json_contains_path json_depth
+json_extract json_insert json_keys json_length json_merge_patch json_merge_preserve json_object json_objectagg
+json_overlaps json_pretty json_quote json_remove json_replace json_search json_set json_type json_unquote
+json_valid json_value last_day lcase least left length localtime localtimestamp locate log2 lpad make_set
+makedate maketime md5 microsecond mid minute month monthname now oct ord period_add period_diff position pow
+quarter quote rand regexp_instr regexp_like regexp_replace regexp_substr repeat reverse right rpad sec_to_time
+second sha sha1 sha2 soundex space std stddev stddev_pop stddev_samp str_to_date strcmp subdate substring_index
+subtime sysdate time time_format time_to_sec timediff timestamp timestampadd timestampdiff to_base64 to_days
+to_seconds truncate ucase uncompress unhex unix_timestamp utc_date utc_time utc_timestamp uuid uuid_short values
+var_pop var_samp variance week weekday weekofyear weight_string year yearweek
+";

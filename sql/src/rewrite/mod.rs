@@ -1,0 +1,298 @@
+//! [`rewrite`]: a statement that a person wrote, scoped to a tenant.
+
+mod expr;
+mod guard;
+#[cfg(test)]
+mod mutants;
+mod prove;
+mod query;
+mod text;
+mod write;
+
+use std::collections::BTreeSet;
+
+use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart, Statement, Value};
+use sqlparser::parser::{Parser, ParserOptions};
+use sqlparser::tokenizer::{Span, TokenWithSpan};
+
+use crate::refused::{Code, Refused, say};
+use crate::{Dialect, Schema};
+
+/// How deep the parser itself goes, and how much deeper guards may have made the text that it reads again.
+const RECURSION: usize = 40;
+const GUARDED_RECURSION: usize = 2 * RECURSION;
+
+/// What is deeper gets a stack of its own: without optimisation the parser takes more than 100 KiB for each level
+/// of a query in a query, and the caller may have little left.
+const SHALLOW: usize = 10;
+const STACK: usize = 64 * 1024 * 1024;
+
+/// A statement that reads and writes rows of one tenant only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewritten {
+    text: String,
+    binds: Vec<Bind>,
+    tables: Vec<String>,
+    read_only: bool,
+}
+
+/// What is bound at one place of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Bind {
+    /// The caller's parameter of this number, from one.
+    Value(usize),
+    /// The tenant's id.
+    Tenant,
+}
+
+impl Rewritten {
+    /// The statement to run, the same for all tenants.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What to bind, in order.
+    ///
+    /// On Postgres and SQLite these are the caller's parameters and then the tenant; on MySQL they follow the
+    /// text, in which a parameter can stand more than once. Without [`Bind::Tenant`] the statement reads no
+    /// tenant's table.
+    pub fn binds(&self) -> &[Bind] {
+        &self.binds
+    }
+
+    /// The tables that are read or written, as the database names them, each once.
+    pub fn tables(&self) -> &[String] {
+        &self.tables
+    }
+
+    /// Whether nothing is written and nothing locked.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+}
+
+/// Scopes a statement to a tenant: every table of tenants in it is read and written through a guard.
+///
+/// The text is parsed, rewritten as a tree and printed; what runs is what was analysed. The printed text is parsed
+/// again by a second pass that knows nothing of the first and must find every table guarded.
+///
+/// ```
+/// use tenancy_sql::{Bind, Code, Dialect, Schema, rewrite};
+///
+/// let schema = Schema::new("tenant_id")?;
+/// let own = rewrite(Dialect::Postgres, "SELECT id FROM orders WHERE paid OR total > $1", &schema).unwrap();
+/// assert_eq!(own.text(), "SELECT id FROM orders WHERE orders.tenant_id = $2 AND (paid OR total > $1)");
+/// assert_eq!(own.binds(), [Bind::Value(1), Bind::Tenant]);
+///
+/// let refused = rewrite(Dialect::Postgres, "TRUNCATE orders", &schema).unwrap_err();
+/// assert_eq!(refused.code(), Code::Statement);
+/// # Ok::<(), tenancy_sql::Refusal>(())
+/// ```
+///
+/// # Errors
+/// Whatever is not known to stay within the tenant; [`Code`] lists the reasons.
+pub fn rewrite(dialect: Dialect, sql: &str, schema: &Schema) -> Result<Rewritten, Refused> {
+    run(dialect, sql, schema, None).map(|(rewritten, _)| rewritten)
+}
+
+/// As [`rewrite`], leaving out one guard if `without` says so; and how many guards there were.
+fn run(
+    dialect: Dialect,
+    sql: &str,
+    schema: &Schema,
+    without: Option<usize>,
+) -> Result<(Rewritten, usize), Refused> {
+    let text = text::read(dialect, sql)?;
+    if text.depth <= SHALLOW {
+        return scope(dialect, sql, schema, without, text);
+    }
+    std::thread::scope(|threads| {
+        let deep = std::thread::Builder::new().stack_size(STACK);
+        match deep.spawn_scoped(threads, || scope(dialect, sql, schema, without, text)) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(e) => {
+                let why = format!("there is no stack for a statement as deep as this one: {e}");
+                Err(Refused::new(
+                    Code::TooDeep,
+                    sql,
+                    (1, 1, 1),
+                    say(why, "try again, or write it more plainly"),
+                ))
+            }
+        }
+    })
+}
+
+fn scope(
+    dialect: Dialect,
+    sql: &str,
+    schema: &Schema,
+    without: Option<usize>,
+    text: text::Text,
+) -> Result<(Rewritten, usize), Refused> {
+    let whole = text.tokens.first().map_or_else(Span::empty, |token| token.span);
+    let refuse = |code, span, say| Refused::new(code, sql, text::place(span), say);
+    let mut statements = parse(dialect, text.tokens, RECURSION).map_err(|why| {
+        let span = located(&why).unwrap_or(whole);
+        let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
+        refuse(code, span, say(why, "write it as the database would take it, or more plainly"))
+    })?;
+    if statements.len() != 1 {
+        let why = format!("{} statements; one at a time is analysed", statements.len());
+        return Err(refuse(Code::NotOneStatement, whole, say(why, "run one statement")));
+    }
+    let mut statement = statements.remove(0);
+    let mut pass = Pass {
+        dialect,
+        schema,
+        sql,
+        tenant: text::placeholder(dialect, text.binds + 1),
+        binds: text.binds,
+        scopes: Vec::new(),
+        cte_names: BTreeSet::new(),
+        here: whole,
+        tables: BTreeSet::new(),
+        writes: false,
+        guards: 0,
+        without,
+    };
+    pass.statement(&mut statement)?;
+    let printed = statement.to_string();
+    let unproven = |why: String| {
+        if is_too_deep(&why) {
+            return refuse(Code::TooDeep, whole, say(why, "write it more plainly"));
+        }
+        refuse(Code::Unproven, whole, say(why, "please report this statement; it is a bug of this crate"))
+    };
+    let again = text::tokens(dialect, &printed)
+        .map_err(|e| e.why().to_owned())
+        .and_then(|tokens| parse(dialect, tokens, GUARDED_RECURSION))
+        .map_err(unproven)?;
+    if again != [statement] {
+        let say = say("printed again, it would not mean the same", "write it more plainly");
+        return Err(refuse(Code::Syntax, whole, say));
+    }
+    prove::prove(dialect, schema, &again[0], &pass.tenant).map_err(unproven)?;
+    let has_tenant = pass.guards > 0;
+    let (text, binds) = match dialect {
+        Dialect::MySql => text::in_order(&printed, text.binds + 1)?,
+        _ => (
+            printed,
+            (1..=text.binds).map(Bind::Value).chain(has_tenant.then_some(Bind::Tenant)).collect::<Vec<_>>(),
+        ),
+    };
+    let rewritten =
+        Rewritten { text, binds, tables: pass.tables.into_iter().collect(), read_only: !pass.writes };
+    Ok((rewritten, pass.guards))
+}
+
+fn parse(dialect: Dialect, tokens: Vec<TokenWithSpan>, recursion: usize) -> Result<Vec<Statement>, String> {
+    Parser::new(text::grammar(dialect))
+        .with_recursion_limit(recursion)
+        .with_options(ParserOptions::new().with_unescape(false))
+        .with_tokens_with_locations(tokens)
+        .parse_statements()
+        .map_err(|e| e.to_string())
+}
+
+fn is_too_deep(why: &str) -> bool {
+    why.contains("recursion limit exceeded")
+}
+
+/// The place that a message of the parser ends with.
+fn located(why: &str) -> Option<Span> {
+    let (_, at) = why.rsplit_once(" at Line: ")?;
+    let (line, column) = at.split_once(", Column: ")?;
+    let start = sqlparser::tokenizer::Location::new(line.trim().parse().ok()?, column.trim().parse().ok()?);
+    Some(Span::new(start, start))
+}
+
+/// The first pass: checks and rewrites one statement in place.
+struct Pass<'a> {
+    dialect: Dialect,
+    schema: &'a Schema,
+    sql: &'a str,
+    /// The tenant's parameter.
+    tenant: String,
+    /// The caller's highest parameter.
+    binds: usize,
+    /// The CTEs in sight, innermost last.
+    scopes: Vec<Vec<String>>,
+    /// Every CTE of the statement, in lower case.
+    cte_names: BTreeSet<String>,
+    /// What was read last, to point at.
+    here: Span,
+    tables: BTreeSet<String>,
+    writes: bool,
+    guards: usize,
+    without: Option<usize>,
+}
+
+type Verdict<T = ()> = Result<T, Refused>;
+
+impl Pass<'_> {
+    fn refuse<T>(&self, code: Code, why: impl Into<String>, mend: impl Into<String>) -> Verdict<T> {
+        Err(Refused::new(code, self.sql, text::place(self.here), say(why, mend)))
+    }
+
+    fn unknown<T>(&self, what: &str) -> Verdict<T> {
+        self.refuse(
+            Code::Construct,
+            format!("{what} is not known to stay within a tenant"),
+            "write it another way",
+        )
+    }
+
+    fn allow(&self, known: bool, what: &str) -> Verdict {
+        if known { Ok(()) } else { self.unknown(what) }
+    }
+
+    fn see(&mut self, span: Span) {
+        if span != Span::empty() {
+            self.here = span;
+        }
+    }
+
+    fn see_ident(&mut self, ident: &Ident) {
+        self.see(ident.span);
+    }
+
+    /// Whether this guard is to be made; only a test leaves one out.
+    fn guarding(&mut self) -> bool {
+        self.guards += 1;
+        self.without != Some(self.guards - 1)
+    }
+
+    fn tenant(&self) -> Expr {
+        Expr::Value(Value::Placeholder(self.tenant.clone()).into())
+    }
+
+    /// A name as the database resolves it.
+    fn fold(&self, ident: &Ident) -> String {
+        fold(self.dialect, ident)
+    }
+
+    /// The parts of a plain name.
+    fn parts(&mut self, name: &ObjectName) -> Verdict<Vec<Ident>> {
+        let ObjectName(parts) = name;
+        let mut idents = Vec::new();
+        for part in parts {
+            match part {
+                ObjectNamePart::Identifier(ident) => idents.push(ident.clone()),
+                ObjectNamePart::Function(_) => return self.unknown("a name made by a function"),
+            }
+        }
+        if let (Some(first), Some(last)) = (idents.first(), idents.last()) {
+            self.see(Span::new(first.span.start, last.span.end));
+        }
+        Ok(idents)
+    }
+}
+
+fn fold(dialect: Dialect, ident: &Ident) -> String {
+    match (dialect, ident.quote_style) {
+        (Dialect::Postgres, None) | (Dialect::Sqlite, _) => ident.value.to_ascii_lowercase(),
+        _ => ident.value.clone(),
+    }
+}

@@ -1,0 +1,332 @@
+//! The second pass: proves of a printed statement that no table of tenants in it stands unguarded.
+//!
+//! It shares no walk with the first pass. Where that one goes by hand from node to node, this one lets the
+//! parser's own visitor report every name of a table, and asks of each: guarded, a CTE, shared, or the target of a
+//! write that keeps to the tenant? What it cannot answer it refuses.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use sqlparser::ast::{
+    Assignment, AssignmentTarget, BinaryOperator, Cte, Delete, Expr, FromTable, Ident, Insert, Merge,
+    MergeAction, MergeClauseKind, MergeInsertKind, ObjectName, OnConflictAction, OnInsert, Query, Select,
+    SelectItem, SetExpr, Statement, TableFactor, TableObject, Update, Value, Visit, Visitor,
+};
+use sqlparser::tokenizer::Location;
+
+use super::fold;
+use super::query::alias_of;
+use super::text::RESERVED;
+use crate::functions::is_pure;
+use crate::schema::Access;
+use crate::{Dialect, Schema};
+
+pub(super) fn prove(
+    dialect: Dialect,
+    schema: &Schema,
+    statement: &Statement,
+    tenant: &str,
+) -> Result<(), String> {
+    let top = match statement {
+        Statement::Query(query) => match &*query.body {
+            SetExpr::Select(select) => Some(select.select_token.0.span.start),
+            _ => None,
+        },
+        _ => None,
+    };
+    let mut prover = Prover { dialect, schema, tenant, top, open: Vec::new(), proven: BTreeSet::new() };
+    match statement.visit(&mut prover) {
+        Continue(()) => Ok(()),
+        Break(why) => Err(why),
+    }
+}
+
+struct Prover<'a> {
+    dialect: Dialect,
+    schema: &'a Schema,
+    tenant: &'a str,
+    /// The SELECT of the whole statement, if it is one.
+    top: Option<Location>,
+    /// The CTEs of the queries around, outermost first.
+    open: Vec<Vec<Named>>,
+    /// Where the names stand that are proven.
+    proven: BTreeSet<Location>,
+}
+
+struct Named {
+    name: String,
+    /// Where the name is; a recursive CTE is in sight from here on.
+    start: Location,
+    /// The parenthesis after the body; any CTE is in sight from here on.
+    end: Location,
+    recursive: bool,
+}
+
+impl Visitor for Prover<'_> {
+    type Break = String;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<String> {
+        let named = |cte: &Cte, recursive| Named {
+            name: fold(self.dialect, &cte.alias.name),
+            start: cte.alias.name.span.start,
+            end: cte.closing_paren_token.0.span.start,
+            recursive,
+        };
+        let with = query.with.iter();
+        let ctes =
+            with.flat_map(|with| with.cte_tables.iter().map(|cte| named(cte, with.recursive))).collect();
+        self.open.push(ctes);
+        without_table(&query.body)
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<String> {
+        self.open.pop();
+        Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<String> {
+        let top = self.top.is_some_and(|top| top == select.select_token.0.span.start);
+        let factors: Vec<_> = select
+            .from
+            .iter()
+            .flat_map(|item| {
+                std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
+            })
+            .collect();
+        for factor in &factors {
+            let TableFactor::Table { name, args: None, .. } = factor else { continue };
+            let Some(alias) = alias_of(factor) else { continue };
+            // Within a subquery SQLite and MySQL look further out for a column that the table does not have, so
+            // there only an alias that nobody else can have proves anything.
+            let own = alias.value.to_ascii_lowercase().starts_with(RESERVED);
+            if !(self.dialect == Dialect::Postgres || top || own) {
+                continue;
+            }
+            let same = |other: &&&TableFactor| {
+                alias_of(other).is_some_and(|other| other.value.eq_ignore_ascii_case(&alias.value))
+            };
+            let Some(column) = self.access(name).tenant else { continue };
+            if factors.iter().filter(same).count() == 1
+                && self.holds(select.selection.as_ref(), &alias, column)
+            {
+                self.proven.extend(place(name));
+            }
+        }
+        Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
+        if let TableFactor::Table { name, args: Some(_), .. } = factor {
+            let lower = self.name(name);
+            if is_pure(self.dialect, &lower) || self.schema.allows_function(&lower) {
+                self.proven.extend(place(name));
+            }
+        }
+        Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<String> {
+        let Some(at) = place(name) else { return Break("a table without a name".to_owned()) };
+        let known = self.proven.contains(&at) || self.is_cte(name, at) || self.access(name).tenant.is_none();
+        if known { Continue(()) } else { Break(format!("the table `{name}` stands unguarded")) }
+    }
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<String> {
+        let kept = match statement {
+            Statement::Query(_) => true,
+            Statement::Insert(insert) => self.insert(insert),
+            Statement::Update(update) => self.update(update),
+            Statement::Delete(delete) => self.delete(delete),
+            Statement::Merge(merge) => self.merge(merge),
+            _ => false,
+        };
+        if kept { Continue(()) } else { Break("a write does not keep to the tenant".to_owned()) }
+    }
+}
+
+impl Prover<'_> {
+    fn name(&self, name: &ObjectName) -> String {
+        let parts = name
+            .0
+            .iter()
+            .map(|part| part.as_ident().map_or_else(|| part.to_string(), |ident| fold(self.dialect, ident)));
+        parts.collect::<Vec<_>>().join(".")
+    }
+
+    fn access(&self, name: &ObjectName) -> Access<'_> {
+        self.schema.access(self.dialect, &self.name(name))
+    }
+
+    fn is_cte(&self, name: &ObjectName, at: Location) -> bool {
+        let folded = self.name(name);
+        name.0.len() == 1
+            && self
+                .open
+                .iter()
+                .flatten()
+                .any(|cte| cte.name == folded && (at > cte.end || (cte.recursive && at > cte.start)))
+    }
+
+    /// Whether `alias.column = tenant` is one of the conditions that all must hold.
+    fn holds(&self, condition: Option<&Expr>, alias: &Ident, column: &str) -> bool {
+        match condition {
+            Some(Expr::BinaryOp { left, op: BinaryOperator::And, right }) => {
+                self.holds(Some(left), alias, column) || self.holds(Some(right), alias, column)
+            }
+            Some(Expr::BinaryOp { left, op: BinaryOperator::Eq, right }) => {
+                let Expr::CompoundIdentifier(idents) = &**left else { return false };
+                let [of, own] = &idents[..] else { return false };
+                fold(self.dialect, of) == fold(self.dialect, alias)
+                    && own.value == column
+                    && self.is_tenant(right)
+            }
+            _ => false,
+        }
+    }
+
+    fn is_tenant(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Value(value) => matches!(&value.value, Value::Placeholder(text) if text == self.tenant),
+            _ => false,
+        }
+    }
+
+    /// The target of a write and whether it is kept by `condition`; marks it as proven.
+    fn target(&mut self, factor: &TableFactor, condition: Option<&Expr>, sets: &[Assignment]) -> bool {
+        let TableFactor::Table { name, args: None, .. } = factor else { return false };
+        let Some(alias) = alias_of(factor) else { return false };
+        self.written(name, |this, column| this.holds(condition, &alias, column) && leaves(sets, column))
+    }
+
+    fn written(&mut self, name: &ObjectName, kept: impl Fn(&Self, &str) -> bool) -> bool {
+        let access = self.access(name);
+        let kept = access.writable && access.tenant.is_none_or(|column| kept(self, column));
+        if kept {
+            self.proven.extend(place(name));
+        }
+        kept
+    }
+
+    fn update(&mut self, update: &Update) -> bool {
+        let joined = !update.table.joins.is_empty();
+        let plain =
+            |set: &Assignment| matches!(&set.target, AssignmentTarget::ColumnName(name) if name.0.len() == 2);
+        (!joined || update.assignments.iter().all(plain))
+            && self.target(&update.table.relation, update.selection.as_ref(), &update.assignments)
+    }
+
+    fn delete(&mut self, delete: &Delete) -> bool {
+        let FromTable::WithFromKeyword(items) = &delete.from else { return false };
+        let [item] = &items[..] else { return false };
+        delete.tables.is_empty()
+            && item.joins.is_empty()
+            && self.target(&item.relation, delete.selection.as_ref(), &[])
+    }
+
+    fn insert(&mut self, insert: &Insert) -> bool {
+        let TableObject::TableName(name) = &insert.table else { return false };
+        let Some(last) = name.0.last().and_then(|part| part.as_ident()) else { return false };
+        let alias = insert.table_alias.as_ref().map_or(last, |alias| &alias.alias);
+        let replaces = insert.replace_into || insert.or == Some(sqlparser::ast::SqliteOnConflict::Replace);
+        !replaces
+            && self.written(name, |this, column| {
+                is_column(insert.columns.first(), column)
+                    && !insert.columns.iter().skip(1).any(|name| is_column(Some(name), column))
+                    && insert.source.as_ref().is_some_and(|source| this.stamped(&source.body))
+                    && match &insert.on {
+                        None => true,
+                        Some(OnInsert::OnConflict(on)) => match &on.action {
+                            OnConflictAction::DoNothing => true,
+                            OnConflictAction::DoUpdate(set) => {
+                                this.holds(set.selection.as_ref(), alias, column)
+                                    && leaves(&set.assignments, column)
+                            }
+                        },
+                        Some(OnInsert::DuplicateKeyUpdate(sets)) => {
+                            leaves(sets, column) && sets.iter().all(|set| this.keeps(set, alias, column))
+                        }
+                        _ => false,
+                    }
+            })
+    }
+
+    /// Whether the tenant comes first in every row.
+    fn stamped(&self, source: &SetExpr) -> bool {
+        match source {
+            SetExpr::Values(values) => {
+                values.rows.iter().all(|row| row.content.first().is_some_and(|first| self.is_tenant(first)))
+            }
+            SetExpr::Select(select) => {
+                matches!(select.projection.first(), Some(SelectItem::UnnamedExpr(first)) if self.is_tenant(first))
+            }
+            _ => false,
+        }
+    }
+
+    /// `c = CASE WHEN alias.tenant_id = ? THEN .. ELSE alias.c END`
+    fn keeps(&self, set: &Assignment, alias: &Ident, column: &str) -> bool {
+        let AssignmentTarget::ColumnName(name) = &set.target else { return false };
+        let Some(last) = name.0.last().and_then(|part| part.as_ident()) else { return false };
+        let Expr::Case { operand: None, conditions, else_result: Some(otherwise), .. } = &set.value else {
+            return false;
+        };
+        let Expr::CompoundIdentifier(idents) = &**otherwise else { return false };
+        matches!(&conditions[..], [only] if self.holds(Some(&only.condition), alias, column))
+            && matches!(&idents[..], [of, own] if of == alias && own == last)
+    }
+
+    fn merge(&mut self, merge: &Merge) -> bool {
+        let TableFactor::Table { name, args: None, .. } = &merge.table else { return false };
+        let Some(alias) = alias_of(&merge.table) else { return false };
+        self.written(name, |this, column| {
+            this.holds(Some(&*merge.on), &alias, column)
+                && merge.clauses.iter().all(|clause| {
+                    clause.clause_kind != MergeClauseKind::NotMatchedBySource
+                        && match &clause.action {
+                            MergeAction::Delete { .. } | MergeAction::DoNothing { .. } => true,
+                            MergeAction::Update(update) => match &update.kind {
+                                sqlparser::ast::MergeUpdateKind::Set(sets) => leaves(sets, column),
+                                sqlparser::ast::MergeUpdateKind::Wildcard => false,
+                            },
+                            MergeAction::Insert(insert) => match &insert.kind {
+                                MergeInsertKind::Values(values) => {
+                                    is_column(insert.columns.first(), column)
+                                        && values.rows.iter().all(|row| {
+                                            row.content.first().is_some_and(|first| this.is_tenant(first))
+                                        })
+                                }
+                                _ => false,
+                            },
+                        }
+                })
+        })
+    }
+}
+
+/// `TABLE t` is no name to the visitor.
+fn without_table(body: &SetExpr) -> ControlFlow<String> {
+    match body {
+        SetExpr::Table(_) => Break("TABLE reads a whole table".to_owned()),
+        SetExpr::SetOperation { left, right, .. } => {
+            without_table(left)?;
+            without_table(right)
+        }
+        _ => Continue(()),
+    }
+}
+
+fn leaves(sets: &[Assignment], column: &str) -> bool {
+    sets.iter().all(|set| match &set.target {
+        AssignmentTarget::ColumnName(name) => !is_column(Some(name), column),
+        AssignmentTarget::Tuple(names) => !names.iter().any(|name| is_column(Some(name), column)),
+    })
+}
+
+fn is_column(name: Option<&ObjectName>, column: &str) -> bool {
+    let last = name.and_then(|name| name.0.last()).and_then(|part| part.as_ident());
+    last.is_some_and(|ident| ident.value.eq_ignore_ascii_case(column))
+}
+
+fn place(name: &ObjectName) -> Option<Location> {
+    name.0.first().and_then(|part| part.as_ident()).map(|ident| ident.span.start)
+}

@@ -1,0 +1,257 @@
+//! Text to tokens, and what can be refused before anything is parsed: length, depth, names, parameters.
+
+use sqlparser::dialect::{self, Dialect as Grammar};
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
+
+use crate::refused::{Code, Refused, Say, say};
+use crate::{Bind, Dialect};
+
+/// The longest text that is read, in bytes.
+const LONGEST: usize = 64 * 1024;
+/// The deepest tree that is built: terms in a chain, plus those in the parentheses within, plus a few.
+const DEEPEST: usize = 200;
+/// The most parentheses within each other.
+const MOST_PARENTHESES: usize = 32;
+/// The highest number of a parameter: what a message of Postgres can hold, less the tenant.
+const HIGHEST: usize = 65_534;
+
+/// The beginning of every name that the rewriter makes up.
+pub(super) const RESERVED: &str = "__tnt";
+
+/// A text in tokens, with parameters in one form: `$n` on Postgres, `?n` elsewhere.
+pub(super) struct Text {
+    pub(super) tokens: Vec<TokenWithSpan>,
+    /// The highest parameter.
+    pub(super) binds: usize,
+    /// How deep the tree can become.
+    pub(super) depth: usize,
+}
+
+pub(super) fn grammar(dialect: Dialect) -> &'static dyn Grammar {
+    match dialect {
+        Dialect::Postgres => &dialect::PostgreSqlDialect {},
+        Dialect::Sqlite => &dialect::SQLiteDialect {},
+        Dialect::MySql => &dialect::MySqlDialect {},
+    }
+}
+
+pub(super) fn place(span: Span) -> (usize, usize, usize) {
+    let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let length =
+        if span.start.line == span.end.line { span.end.column.saturating_sub(span.start.column) } else { 1 };
+    (number(span.start.line), number(span.start.column), number(length))
+}
+
+pub(super) fn tokens(dialect: Dialect, sql: &str) -> Result<Vec<TokenWithSpan>, Refused> {
+    Tokenizer::new(grammar(dialect), sql).with_unescape(false).tokenize_with_location().map_err(|e| {
+        let at = Span::new(e.location, e.location);
+        Refused::new(Code::Syntax, sql, place(at), say(e.message, "write it as the database would take it"))
+    })
+}
+
+pub(super) fn read(dialect: Dialect, sql: &str) -> Result<Text, Refused> {
+    let refuse = |code, span: Span, say: Say| Refused::new(code, sql, place(span), say);
+    if sql.len() > LONGEST {
+        let why = format!("a statement of {} bytes; {LONGEST} are read", sql.len());
+        return Err(refuse(
+            Code::TooLong,
+            Span::empty(),
+            say(why, "bind the values instead of writing them out"),
+        ));
+    }
+    if let Some((at, _)) = sql.match_indices('\0').next() {
+        let line = sql[..at].matches('\n').count() + 1;
+        let say = say("a NUL character ends the text for some databases", "remove it");
+        return Err(Refused::new(Code::Syntax, sql, (line, 1, 1), say));
+    }
+    if dialect == Dialect::MySql && (sql.contains("/*!") || sql.contains("/*M!")) {
+        let why = "a comment that the server runs";
+        return Err(refuse(Code::Comment, Span::empty(), say(why, "write it as SQL, or leave it out")));
+    }
+    let mut tokens = tokens(dialect, sql)?;
+    for token in &tokens {
+        if let Some((code, say)) = objection(dialect, &token.token) {
+            return Err(refuse(code, token.span, say));
+        }
+    }
+    let depth = depth(&tokens).map_err(|(span, say)| refuse(Code::TooDeep, span, say))?;
+    let binds = number(dialect, &mut tokens).map_err(|(span, say)| refuse(Code::Placeholder, span, say))?;
+    Ok(Text { tokens, binds, depth })
+}
+
+fn objection(dialect: Dialect, token: &Token) -> Option<(Code, Say)> {
+    match token {
+        Token::Word(word) => name(dialect, word),
+        Token::Whitespace(Whitespace::MultiLineComment(text)) if text.trim_start().starts_with('+') => {
+            Some((Code::Comment, say("an optimizer hint can change how a statement is read", "leave it out")))
+        }
+        Token::DoubleQuotedString(_) => Some((
+            Code::Literal,
+            say("text or a name, as the session's `sql_mode` has it", "quote text with ' and names with `"),
+        )),
+        _ => None,
+    }
+}
+
+fn name(dialect: Dialect, word: &Word) -> Option<(Code, Say)> {
+    let value = word.value.as_str();
+    if value.to_ascii_lowercase().starts_with(RESERVED) {
+        let why = format!("names that begin with `{RESERVED}` are the rewriter's own");
+        return Some((Code::Reserved, say(why, "choose another name")));
+    }
+    if word.quote_style.is_none() && numbered(value, '$').is_some() && dialect == Dialect::MySql {
+        return None;
+    }
+    let odd = |c: char| match word.quote_style {
+        None => !(c.is_alphanumeric() || c == '_' || c == '$'),
+        Some(_) => c.is_control() || "\"'`[]\\".contains(c),
+    };
+    if value.is_empty() || value.chars().any(odd) {
+        let why = "a name with characters that could end it early";
+        return Some((Code::Name, say(why, "use letters, digits and underscores")));
+    }
+    if value.len() > 63 {
+        let why = "a name of more than 63 bytes, which a database would shorten";
+        return Some((Code::Name, say(why, "choose a shorter one")));
+    }
+    None
+}
+
+/// The depth of the tree that these tokens can become, from above.
+///
+/// A chain of `n` operators is a tree of depth `n`, so what counts is the operators side by side, and within
+/// their parentheses the deepest again.
+fn depth(tokens: &[TokenWithSpan]) -> Result<usize, (Span, Say)> {
+    #[derive(Default, Clone, Copy)]
+    struct Level {
+        /// Set operations and joins, which chain across clauses.
+        sets: usize,
+        /// Operators since the last comma or clause.
+        terms: usize,
+        most_terms: usize,
+        within: usize,
+    }
+    impl Level {
+        fn depth(self) -> usize {
+            self.sets + self.most_terms.max(self.terms) + self.within + 1
+        }
+    }
+    let mut open = vec![Level::default()];
+    let mut deepest = 0;
+    for TokenWithSpan { token, span } in tokens {
+        let last = open.len() - 1;
+        let level = &mut open[last];
+        let deep = || (*span, say("too many terms within each other", "use `IN (..)` or bind an array"));
+        match token {
+            Token::LParen | Token::LBracket | Token::LBrace => open.push(Level::default()),
+            Token::RParen | Token::RBracket | Token::RBrace if last > 0 => {
+                let inner = open.pop().map_or(0, Level::depth);
+                open[last - 1].within = open[last - 1].within.max(inner);
+                // A subscript or a call is a link of its own.
+                open[last - 1].terms += usize::from(*token == Token::RBracket);
+            }
+            Token::Comma | Token::SemiColon => {
+                level.most_terms = level.most_terms.max(level.terms);
+                level.terms = 0;
+            }
+            Token::Word(Word { keyword, .. }) => match keyword {
+                Keyword::NoKeyword => {}
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS => level.sets += 1,
+                Keyword::SELECT
+                | Keyword::JOIN
+                | Keyword::ON
+                | Keyword::WHERE
+                | Keyword::HAVING
+                | Keyword::SET
+                | Keyword::VALUES
+                | Keyword::RETURNING => {
+                    level.most_terms = level.most_terms.max(level.terms);
+                    level.terms = 0;
+                    level.sets += usize::from(*keyword == Keyword::JOIN);
+                }
+                _ => level.terms += 1,
+            },
+            Token::Whitespace(_)
+            | Token::Period
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Placeholder(_) => {}
+            _ => level.terms += 1,
+        }
+        // Depths add up along the open parentheses; the widest level so far stands for the rest of each.
+        deepest =
+            deepest.max(open.iter().map(|level| level.sets + level.terms.max(level.most_terms) + 1).sum());
+        deepest = deepest.max(open.last().map_or(0, |level| level.depth()));
+        if open.len() > MOST_PARENTHESES || deepest > DEEPEST {
+            return Err(deep());
+        }
+    }
+    Ok(deepest)
+}
+
+/// Gives every parameter its number, and returns the highest.
+fn number(dialect: Dialect, tokens: &mut [TokenWithSpan]) -> Result<usize, (Span, Say)> {
+    let (mut highest, mut counted, mut named) = (0, 0, false);
+    for TokenWithSpan { token, span } in tokens {
+        let n = match &*token {
+            Token::Placeholder(text) if text == "?" && dialect != Dialect::Postgres => {
+                counted += 1;
+                counted
+            }
+            Token::Placeholder(text) => {
+                named = true;
+                let own = if dialect == Dialect::Sqlite { numbered(text, '?') } else { None };
+                own.or_else(|| numbered(text, '$')).ok_or_else(|| {
+                    (*span, say(format!("the parameter `{text}` has no number"), "write $1, $2 and so on"))
+                })?
+            }
+            Token::Word(word) if dialect == Dialect::MySql && word.quote_style.is_none() => {
+                let Some(n) = numbered(&word.value, '$') else { continue };
+                named = true;
+                n
+            }
+            _ => continue,
+        };
+        if named && counted > 0 {
+            let why = "parameters with and without a number";
+            return Err((*span, say(why, "write all of them as $1, $2 and so on")));
+        }
+        highest = highest.max(n);
+        *token = Token::Placeholder(placeholder(dialect, n));
+    }
+    Ok(highest)
+}
+
+/// `$12` is 12.
+pub(super) fn numbered(text: &str, sign: char) -> Option<usize> {
+    let digits = text.strip_prefix(sign)?;
+    let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0') && digits.len() <= 5;
+    digits.parse().ok().filter(|n| plain && *n <= HIGHEST)
+}
+
+pub(super) fn placeholder(dialect: Dialect, n: usize) -> String {
+    match dialect {
+        Dialect::Postgres => format!("${n}"),
+        Dialect::Sqlite | Dialect::MySql => format!("?{n}"),
+    }
+}
+
+/// `MySQL` takes parameters in the order of the text only: `?2 .. ?1` becomes `? .. ?` and the order `2, 1`.
+pub(super) fn in_order(printed: &str, tenant: usize) -> Result<(String, Vec<Bind>), Refused> {
+    let mut binds = Vec::new();
+    let mut text = String::with_capacity(printed.len());
+    for token in tokens(Dialect::MySql, printed)? {
+        let n = match &token.token {
+            Token::Placeholder(mark) => numbered(mark, '?'),
+            _ => None,
+        };
+        if let Some(n) = n {
+            binds.push(if n == tenant { Bind::Tenant } else { Bind::Value(n) });
+            text.push('?');
+        } else {
+            text.push_str(&token.token.to_string());
+        }
+    }
+    Ok((text, binds))
+}

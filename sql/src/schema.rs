@@ -1,0 +1,296 @@
+//! [`Schema`]: which tables are whose.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::{Dialect, Refusal, plain_name};
+
+/// What the rewriter has to know of a database: the tenant column, and what is not as usual.
+///
+/// A table that is not named here belongs to tenants. Names are written as the database stores them (on Postgres
+/// that is in lower case, unless a table was created with quotes), and a name with its schema is another name:
+/// `countries` says nothing about `public.countries`.
+///
+/// ```
+/// use tenancy_sql::{Dialect, Schema};
+///
+/// let schema = Schema::from_toml(
+///     r#"
+///     dialects = ["postgres", "sqlite"]
+///     column = "tenant_id"
+///     columns = { tenants = "id" }        # tables whose tenant column has another name
+///     shared = ["countries"]              # everybody reads, nobody writes
+///     shared_writable = ["feedback"]      # everybody reads and writes
+///     functions = ["crypt"]               # functions that read no table
+///     views = { open_orders = ["orders"] }
+///     partitions = { orders_2026 = "orders" }
+///     "#,
+/// )?;
+/// assert_eq!(schema.dialects(), [Dialect::Postgres, Dialect::Sqlite]);
+/// # Ok::<(), tenancy_sql::Refusal>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    dialects: Vec<Dialect>,
+    column: String,
+    columns: BTreeMap<String, String>,
+    shared: BTreeSet<String>,
+    writable: BTreeSet<String>,
+    functions: BTreeSet<String>,
+    views: BTreeMap<String, Vec<String>>,
+    partitions: BTreeMap<String, String>,
+}
+
+/// What may be done with one table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Access<'a> {
+    /// The tenant column; none if the table is shared.
+    pub(crate) tenant: Option<&'a str>,
+    pub(crate) writable: bool,
+}
+
+impl Schema {
+    /// Every table belongs to tenants, by this column.
+    ///
+    /// # Errors
+    /// The column is not a plain name.
+    pub fn new(column: impl Into<String>) -> Result<Self, Refusal> {
+        let column = column.into();
+        plain_name("tenant column", &column)?;
+        Ok(Self {
+            dialects: Vec::new(),
+            column,
+            columns: BTreeMap::new(),
+            shared: BTreeSet::new(),
+            writable: BTreeSet::new(),
+            functions: BTreeSet::new(),
+            views: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+        })
+    }
+
+    /// Read from the text of a `tenancy.toml`. Every key may be left out; the column is `tenant_id` then.
+    ///
+    /// # Errors
+    /// Not TOML, an unknown key, a dialect that is none, a name that is not plain, or a table that is said to be
+    /// two things.
+    pub fn from_toml(text: &str) -> Result<Self, Refusal> {
+        let file: File = toml::from_str(text).map_err(|e| Refusal(format!("tenancy.toml: {e}")))?;
+        let File { dialects, column, columns, shared, shared_writable, functions, views, partitions } = file;
+        let mut schema = Self::new(column.unwrap_or_else(|| "tenant_id".to_owned()))?;
+        for name in dialects {
+            schema = schema.dialect(match name.as_str() {
+                "postgres" => Dialect::Postgres,
+                "sqlite" => Dialect::Sqlite,
+                "mysql" => Dialect::MySql,
+                _ => {
+                    return Err(Refusal(format!(
+                        "the dialect `{}` is not known; write \"postgres\", \"sqlite\" or \"mysql\"",
+                        name.escape_debug()
+                    )));
+                }
+            });
+        }
+        for (table, column) in columns {
+            schema = schema.column(table, column)?;
+        }
+        for table in shared {
+            schema = schema.shared(table)?;
+        }
+        for table in shared_writable {
+            schema = schema.shared_writable(table)?;
+        }
+        for name in functions {
+            schema = schema.function(name)?;
+        }
+        for (view, tables) in views {
+            schema = schema.view(view, tables)?;
+        }
+        for (child, parent) in partitions {
+            schema = schema.partition(child, parent)?;
+        }
+        Ok(schema)
+    }
+
+    /// A dialect that every statement is written for.
+    #[must_use]
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        if !self.dialects.contains(&dialect) {
+            self.dialects.push(dialect);
+        }
+        self
+    }
+
+    /// The dialects that every statement is written for, in the order they were named.
+    pub fn dialects(&self) -> &[Dialect] {
+        &self.dialects
+    }
+
+    /// This table's tenant column has another name; for the table of tenants it is its id.
+    ///
+    /// # Errors
+    /// A name is not plain, or the table is shared.
+    pub fn column(mut self, table: impl Into<String>, column: impl Into<String>) -> Result<Self, Refusal> {
+        let (table, column) = (table.into(), column.into());
+        table_name(&table)?;
+        plain_name("tenant column", &column)?;
+        if self.is_shared(&table) {
+            return Err(twice(&table));
+        }
+        self.columns.insert(table, column);
+        Ok(self)
+    }
+
+    /// This table has no tenant: everybody may read it, and nobody may write to it.
+    ///
+    /// # Errors
+    /// The name is not plain, or the table was said to be something else.
+    pub fn shared(mut self, table: impl Into<String>) -> Result<Self, Refusal> {
+        let table = self.free(table.into())?;
+        self.shared.insert(table);
+        Ok(self)
+    }
+
+    /// This table has no tenant: everybody may read it and write to it.
+    ///
+    /// # Errors
+    /// The name is not plain, or the table was said to be something else.
+    pub fn shared_writable(mut self, table: impl Into<String>) -> Result<Self, Refusal> {
+        let table = self.free(table.into())?;
+        self.writable.insert(table);
+        Ok(self)
+    }
+
+    /// This function of the database reads no table, so statements may call it.
+    ///
+    /// # Errors
+    /// The name is not plain.
+    pub fn function(mut self, name: impl Into<String>) -> Result<Self, Refusal> {
+        let name = name.into();
+        name.split('.').try_for_each(|part| plain_name("function", part))?;
+        self.functions.insert(name);
+        Ok(self)
+    }
+
+    /// This view reads these tables. Over shared tables alone it is shared; otherwise it must have the tenant
+    /// column, and the view itself must not join rows of several tenants. It cannot be written to.
+    ///
+    /// # Errors
+    /// A name is not plain, there is no table, or the view was said to be something else.
+    pub fn view<T: Into<String>>(
+        mut self,
+        view: impl Into<String>,
+        tables: impl IntoIterator<Item = T>,
+    ) -> Result<Self, Refusal> {
+        let view = self.free(view.into())?;
+        let tables: Vec<String> = tables.into_iter().map(Into::into).collect();
+        tables.iter().try_for_each(|table| table_name(table))?;
+        if tables.is_empty() || tables.contains(&view) {
+            return Err(Refusal(format!("the view `{view}` must name the tables that it reads")));
+        }
+        self.views.insert(view, tables);
+        Ok(self)
+    }
+
+    /// This table is a partition (or a child) of that one, and is whose that one is.
+    ///
+    /// # Errors
+    /// A name is not plain, or the table was said to be something else.
+    pub fn partition(mut self, child: impl Into<String>, parent: impl Into<String>) -> Result<Self, Refusal> {
+        let child = self.free(child.into())?;
+        let parent = parent.into();
+        table_name(&parent)?;
+        if child == parent || self.partitions.contains_key(&parent) {
+            return Err(Refusal(format!("the partition `{child}` must name the table at the root")));
+        }
+        self.partitions.insert(child, parent);
+        Ok(self)
+    }
+
+    /// What may be done with a table, given its name as the database resolves it.
+    pub(crate) fn access(&self, dialect: Dialect, name: &str) -> Access<'_> {
+        let same = |listed: &str| match dialect {
+            Dialect::Sqlite => listed.eq_ignore_ascii_case(name),
+            _ => listed == name,
+        };
+        if let Some((_, parent)) = self.partitions.iter().find(|(child, _)| same(child)) {
+            return self.root(dialect, parent);
+        }
+        if let Some((view, tables)) = self.views.iter().find(|(view, _)| same(view)) {
+            let tenant = tables.iter().any(|table| self.root(dialect, table).tenant.is_some());
+            return Access { tenant: tenant.then(|| self.column_of(dialect, view)), writable: false };
+        }
+        self.root(dialect, name)
+    }
+
+    fn root(&self, dialect: Dialect, name: &str) -> Access<'_> {
+        let same = |listed: &String| match dialect {
+            Dialect::Sqlite => listed.eq_ignore_ascii_case(name),
+            _ => listed == name,
+        };
+        if self.writable.iter().any(same) {
+            Access { tenant: None, writable: true }
+        } else if self.shared.iter().any(same) {
+            Access { tenant: None, writable: false }
+        } else {
+            Access { tenant: Some(self.column_of(dialect, name)), writable: true }
+        }
+    }
+
+    fn column_of(&self, dialect: Dialect, name: &str) -> &str {
+        self.columns
+            .iter()
+            .find(|(listed, _)| match dialect {
+                Dialect::Sqlite => listed.eq_ignore_ascii_case(name),
+                _ => *listed == name,
+            })
+            .map_or(&self.column, |(_, column)| column)
+    }
+
+    pub(crate) fn allows_function(&self, name: &str) -> bool {
+        self.functions.contains(name)
+    }
+
+    fn is_shared(&self, table: &str) -> bool {
+        self.shared.iter().chain(&self.writable).any(|other| other.eq_ignore_ascii_case(table))
+    }
+
+    /// A table of which nothing was said yet.
+    fn free(&self, table: String) -> Result<String, Refusal> {
+        table_name(&table)?;
+        let said = self.columns.keys().chain(self.views.keys()).chain(self.partitions.keys());
+        if self.is_shared(&table) || said.into_iter().any(|other| other.eq_ignore_ascii_case(&table)) {
+            return Err(twice(&table));
+        }
+        Ok(table)
+    }
+}
+
+fn table_name(name: &str) -> Result<(), Refusal> {
+    name.split('.').try_for_each(|part| plain_name("table", part))
+}
+
+fn twice(table: &str) -> Refusal {
+    Refusal(format!("the table `{table}` is declared twice; name it in one place"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    dialects: Vec<String>,
+    column: Option<String>,
+    #[serde(default)]
+    columns: BTreeMap<String, String>,
+    #[serde(default)]
+    shared: Vec<String>,
+    #[serde(default)]
+    shared_writable: Vec<String>,
+    #[serde(default)]
+    functions: Vec<String>,
+    #[serde(default)]
+    views: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    partitions: BTreeMap<String, String>,
+}

@@ -1,0 +1,109 @@
+//! The case files: one statement, what it becomes, in plain text.
+//!
+//! ```text
+//! # a remark
+//! == a name of the case
+//! postgres sqlite
+//! SELECT ..
+//! -> SELECT .. rewritten
+//! ```
+//!
+//! or, if it is refused, `!! T005` in place of the last line. `(same)` after the arrow is the statement itself, and
+//! a line `mysql: ..` under the arrow is the text of one dialect where it differs.
+
+use tenancy_sql::{Dialect, Schema};
+
+/// The schema that the cases are about.
+pub fn schema() -> Schema {
+    Schema::from_toml(
+        r#"
+        dialects = ["postgres", "sqlite", "mysql"]
+        columns = { tenants = "id" }
+        shared = ["countries", "public.plans"]
+        shared_writable = ["feedback"]
+        functions = ["crypt", "shop.price"]
+        views = { open_orders = ["orders"], all_countries = ["countries"] }
+        partitions = { orders_2026 = "orders", countries_eu = "countries" }
+        "#,
+    )
+    .unwrap()
+}
+
+/// One statement in one dialect.
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub name: String,
+    pub dialect: Dialect,
+    pub sql: String,
+    /// The text it becomes, or the code of the refusal.
+    pub wanted: Result<String, String>,
+}
+
+/// Every case of a file.
+pub fn read(file: &str) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for block in file.split("\n== ").skip(1) {
+        let mut lines = block.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let name = lines.next().expect("a name").to_owned();
+        let dialects: Vec<Dialect> =
+            lines.next().expect("dialects").split_whitespace().map(dialect).collect();
+        let rest: Vec<&str> = lines.collect();
+        let verdict = rest
+            .iter()
+            .position(|line| line.starts_with("-> ") || line.starts_with("!! "))
+            .unwrap_or_else(|| panic!("no verdict: {name}"));
+        let sql = rest[..verdict].join("\n");
+        for dialect in dialects {
+            let wanted = match rest[verdict].split_at(3) {
+                ("!! ", code) => Err(code.trim().to_owned()),
+                (_, "(same)") => Ok(sql.clone()),
+                (_, text) => {
+                    let own = format!("{}: ", word(dialect));
+                    let special = rest[verdict + 1..].iter().find_map(|line| line.strip_prefix(&own));
+                    Ok(special.map_or_else(|| translated(dialect, text), str::to_owned))
+                }
+            };
+            cases.push(Case { name: name.clone(), dialect, sql: sql.clone(), wanted });
+        }
+    }
+    cases
+}
+
+/// `$2` as this dialect writes it.
+pub fn translated(dialect: Dialect, text: &str) -> String {
+    let sign = match dialect {
+        Dialect::Postgres => return text.to_owned(),
+        Dialect::Sqlite => "?",
+        _ => "",
+    };
+    let mut out = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '$' && chars.peek().is_some_and(char::is_ascii_digit) {
+            out.push_str(if sign.is_empty() { "?" } else { sign });
+            while sign.is_empty() && chars.peek().is_some_and(char::is_ascii_digit) {
+                chars.next();
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn dialect(word: &str) -> Dialect {
+    match word {
+        "postgres" => Dialect::Postgres,
+        "sqlite" => Dialect::Sqlite,
+        "mysql" => Dialect::MySql,
+        other => panic!("no dialect: {other}"),
+    }
+}
+
+pub fn word(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Postgres => "postgres",
+        Dialect::Sqlite => "sqlite",
+        _ => "mysql",
+    }
+}

@@ -1,0 +1,172 @@
+//! The case files, line by line: what each statement becomes, or with which code it is refused.
+#![cfg(feature = "rewrite")]
+
+mod cases;
+
+use std::collections::BTreeSet;
+
+use cases::{Case, read, schema, word};
+use tenancy_sql::{Bind, Dialect, Schema, rewrite};
+
+const CONSTRUCTS: &str = include_str!("cases/constructs.txt");
+const REFUSALS: &str = include_str!("cases/refusals.txt");
+const LEAKS: &str = include_str!("cases/leaks.txt");
+
+fn check(file: &str, at_least: usize) {
+    let schema = schema();
+    let cases = read(file);
+    let mut wrong = Vec::new();
+    for Case { name, dialect, sql, wanted } in &cases {
+        let got = rewrite(*dialect, sql, &schema);
+        let got = got.map(|own| own.text().to_owned()).map_err(|refused| refused.code().to_string());
+        if got != *wanted {
+            wrong
+                .push(format!("{name} ({})\n  {sql}\n  wanted {wanted:?}\n  got    {got:?}", word(*dialect)));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(cases.len() >= at_least, "only {} cases were read", cases.len());
+}
+
+#[test]
+fn every_construct_becomes_what_is_written() {
+    check(CONSTRUCTS, 320);
+}
+
+#[test]
+fn whatever_is_refused_is_refused_with_its_code() {
+    check(REFUSALS, 140);
+}
+
+#[test]
+fn every_known_leak_is_refused_or_harmless() {
+    check(LEAKS, 120);
+}
+
+/// The entries of the catalogue that a statement can show. The others are about who calls, and when.
+#[test]
+fn no_leak_of_the_catalogue_is_left_out() {
+    let wanted = "Q01 Q02 Q04 Q05 Q06 Q08 Q09 Q10 Q12 Q13 Q14 Q16 Q17 Q18 Q20 Q21 Q22 Q24 Q25 Q26 Q28 Q29 Q30 Q32 \
+                  Q33 Q34 Q36 Q37 Q38 Q41 Q42 Q48 Q49 Q50 Q52 Q53 Q54 Q56 Q57 W01 W03 W04 W05 W06 W07 W11 W12";
+    let named: BTreeSet<String> =
+        read(LEAKS).iter().map(|case| case.name.split(' ').next().unwrap().to_owned()).collect();
+    let left_out: Vec<_> = wanted.split_whitespace().filter(|id| !named.contains(*id)).collect();
+    assert!(left_out.is_empty(), "{left_out:?}");
+}
+
+#[test]
+fn parameters_are_bound_in_the_order_that_is_said() {
+    let schema = schema();
+    let sql = "SELECT id FROM orders WHERE a = $2 AND b = $1 AND c = $2";
+    let own = rewrite(Dialect::Postgres, sql, &schema).unwrap();
+    assert_eq!(own.binds(), [Bind::Value(1), Bind::Value(2), Bind::Tenant]);
+    let own = rewrite(Dialect::MySql, sql, &schema).unwrap();
+    assert_eq!(own.binds(), [Bind::Tenant, Bind::Value(2), Bind::Value(1), Bind::Value(2)]);
+    let own = rewrite(Dialect::MySql, "UPDATE orders SET a = ? WHERE b = ?", &schema).unwrap();
+    assert_eq!(own.binds(), [Bind::Value(1), Bind::Tenant, Bind::Value(2)]);
+    let own = rewrite(Dialect::Sqlite, "SELECT name FROM countries WHERE id = ?", &schema).unwrap();
+    assert_eq!(own.binds(), [Bind::Value(1)]);
+    // A question mark in a text is no parameter.
+    let own = rewrite(Dialect::MySql, "SELECT '?1', `a?` FROM orders WHERE b = ?", &schema);
+    assert_eq!(own.unwrap_err().code().as_str(), "T018");
+    let own = rewrite(Dialect::MySql, "SELECT '?1' FROM orders WHERE b = ?", &schema).unwrap();
+    assert_eq!(own.text(), "SELECT '?1' FROM orders WHERE orders.tenant_id = ? AND (b = ?)");
+    assert_eq!(own.binds(), [Bind::Tenant, Bind::Value(1)]);
+}
+
+#[test]
+fn reading_is_told_from_writing() {
+    let schema = schema();
+    let reads = |sql| rewrite(Dialect::Postgres, sql, &schema).unwrap().is_read_only();
+    assert!(reads("WITH a AS (SELECT * FROM orders) SELECT * FROM a, countries"));
+    assert!(!reads("SELECT id FROM orders FOR UPDATE"));
+    assert!(!reads("WITH d AS (DELETE FROM orders RETURNING id) SELECT id FROM d"));
+    assert!(!reads("INSERT INTO feedback (a) SELECT id FROM orders"));
+    let own = rewrite(
+        Dialect::Postgres,
+        "WITH a AS (SELECT * FROM Orders) SELECT * FROM a, public.items, countries c",
+        &schema,
+    );
+    assert_eq!(own.unwrap().tables(), ["countries", "orders", "public.items"]);
+}
+
+#[test]
+fn a_refusal_shows_the_line_with_a_caret() {
+    let refused =
+        rewrite(Dialect::Postgres, "SELECT id,\n       spy(name)\nFROM orders", &schema()).unwrap_err();
+    assert_eq!((refused.spot().line, refused.spot().column, refused.spot().length), (2, 8, 3));
+    assert_eq!(
+        refused.to_string(),
+        "T007: the function `spy` could read any table\n  \
+           |\n\
+         2 |        spy(name)\n  \
+           |        ^^^\n\
+         help: if it reads none, add it to `functions` in tenancy.toml"
+    );
+}
+
+#[test]
+fn a_configuration_with_a_mistake_is_refused_in_plain_words() {
+    let mistake = |text: &str| Schema::from_toml(text).unwrap_err().to_string();
+    assert!(mistake("shred = []").contains("unknown field `shred`"));
+    assert!(mistake("dialects = [\"oracle\"]").contains("`oracle` is not known"));
+    assert!(mistake("column = \"a b\"").contains("not a plain name"));
+    assert!(mistake("shared = [\"a\"]\nshared_writable = [\"A\"]").contains("declared twice"));
+    assert!(mistake("shared = [\"a\"]\ncolumns = { a = \"b\" }").contains("declared twice"));
+    assert!(mistake("views = { v = [] }").contains("must name the tables"));
+    assert!(mistake("partitions = { b = \"a\", c = \"b\" }").contains("at the root"));
+    assert!(mistake("column = 1").contains("invalid type"));
+    assert!(Schema::from_toml("").is_ok());
+}
+
+/// On the 2 MiB stack of a test's thread, unoptimised: the deepest that is taken, and far deeper.
+#[test]
+fn deep_statements_are_refused_before_they_cost_a_stack() {
+    let schema = schema();
+    let chain = |n: usize, link: &str| format!("SELECT id FROM orders WHERE {}", vec!["a = 1"; n].join(link));
+    for dialect in Dialect::ALL {
+        for (terms, fits) in [(60, true), (500, false), (5_000, false)] {
+            for link in [" OR ", " AND "] {
+                let got = rewrite(dialect, &chain(terms, link), &schema);
+                assert_eq!(
+                    got.as_ref().map_err(|e| e.code().as_str()).err(),
+                    (!fits).then_some("T002"),
+                    "{terms}"
+                );
+            }
+        }
+        for (open, close) in
+            [("(", ")"), ("lower(", ")"), ("(SELECT ", ")"), ("NOT ", ""), ("- ", ""), ("CASE WHEN ", "")]
+        {
+            for n in [10, 25, 31, 100, 2_000] {
+                let sql = format!("SELECT {}1{} FROM orders", open.repeat(n), close.repeat(n));
+                let _ = rewrite(dialect, &sql, &schema);
+                let sql = format!("SELECT 1 FROM {}orders{}", open.repeat(n), close.repeat(n));
+                let _ = rewrite(dialect, &sql, &schema);
+            }
+        }
+        for link in [
+            "::int",
+            "[1]",
+            " COLLATE x",
+            " IS NULL",
+            ".a",
+            " UNION SELECT 1",
+            " -> 'x'",
+            " AT TIME ZONE 'x'",
+        ] {
+            for n in [50, 150, 3_000] {
+                let _ = rewrite(dialect, &format!("SELECT a{} FROM orders", link.repeat(n)), &schema);
+                let _ = rewrite(dialect, &format!("SELECT 1{}", link.repeat(n)), &schema);
+            }
+        }
+        for n in [20, 100, 2_000] {
+            let joins = " JOIN b".repeat(n) + &" ON true".repeat(n);
+            let _ = rewrite(dialect, &format!("SELECT 1 FROM a{joins}"), &schema);
+        }
+        let long = format!("SELECT id FROM orders WHERE id IN ({})", vec!["1"; 40_000].join(","));
+        assert_eq!(rewrite(dialect, &long, &schema).unwrap_err().code().as_str(), "T001");
+        let wide = format!("SELECT id FROM orders WHERE id IN ({})", vec!["1"; 10_000].join(","));
+        assert!(rewrite(dialect, &wide, &schema).is_ok());
+    }
+}
