@@ -67,6 +67,8 @@ pub enum ErrorKind {
     Unaudited,
     /// A webhook's signature does not prove its body.
     SignatureInvalid,
+    /// The SQL could reach another tenant's rows, or it is not known that it could not.
+    Refused,
     /// The tenant lives where this data plane does not reach.
     UnsupportedPlacement,
     /// The program is put together wrongly; the text says how to mend it.
@@ -102,6 +104,7 @@ impl ErrorKind {
             Self::RolledBack => "rolled-back",
             Self::Unaudited => "unaudited",
             Self::SignatureInvalid => "signature-invalid",
+            Self::Refused => "sql-refused",
             Self::UnsupportedPlacement => "unsupported-placement",
             Self::Misconfigured => "misconfigured",
             Self::Database => "database",

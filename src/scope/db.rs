@@ -6,6 +6,7 @@ use sqlx::Pool;
 use sqlx::pool::PoolOptions;
 
 use super::backend::{Backend, Binds, Mode, Value, database_error, sealed};
+use super::dynamic::Door;
 use super::tx::{OpenTransaction, Tx};
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
@@ -22,6 +23,8 @@ pub(super) struct Inner<DB: Backend> {
     pub(super) pool: Pool<DB>,
     pub(super) audit: AuditPolicy,
     pub(super) copies: Vec<Arc<dyn AuditSink>>,
+    #[cfg_attr(not(feature = "dynamic"), expect(dead_code, reason = "there is no drop-in door"))]
+    pub(super) door: Door,
 }
 
 impl<DB: Backend> Clone for TenantDb<DB> {
@@ -45,6 +48,7 @@ pub struct TenantDbBuilder<DB: Backend> {
     source: PoolSource<DB>,
     audit: AuditPolicy,
     copies: Vec<Arc<dyn AuditSink>>,
+    pub(super) door: Door,
 }
 
 enum PoolSource<DB: Backend> {
@@ -89,7 +93,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
                 e => database_error(&e),
             })?,
         };
-        Ok(TenantDb(Arc::new(Inner { pool, audit: self.audit, copies: self.copies })))
+        Ok(TenantDb(Arc::new(Inner { pool, audit: self.audit, copies: self.copies, door: self.door })))
     }
 }
 
@@ -117,7 +121,7 @@ impl TenantDb<sqlx::Sqlite> {
 
 impl<DB: Backend> TenantDbBuilder<DB> {
     fn new(source: PoolSource<DB>) -> Self {
-        Self { source, audit: AuditPolicy::default(), copies: Vec::new() }
+        Self { source, audit: AuditPolicy::default(), copies: Vec::new(), door: Door::default() }
     }
 }
 
@@ -147,7 +151,7 @@ impl<DB: Backend> TenantDb<DB> {
     }
 }
 
-fn shared_placement(ctx: &TenantContext) -> Result<()> {
+pub(super) fn shared_placement(ctx: &TenantContext) -> Result<()> {
     if *ctx.tenant().placement() == Placement::Shared {
         return Ok(());
     }
@@ -155,6 +159,14 @@ fn shared_placement(ctx: &TenantContext) -> Result<()> {
         ErrorKind::UnsupportedPlacement,
         "this tenant's rows are not in the shared tables, and this data plane reaches no others",
     ))
+}
+
+/// Why a statement by itself may not change anything under [`AuditPolicy::Required`].
+pub(super) fn unaudited() -> Error {
+    Error::new(
+        ErrorKind::Unaudited,
+        "changes must be recorded here: use `db.begin(&ctx)`, and `tx.record(..)` beside the change",
+    )
 }
 
 /// Single statements of one tenant: each runs by itself.
@@ -245,10 +257,7 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
     async fn execute(self, statement: Statement<DB>) -> Result<u64> {
         shared_placement(self.ctx)?;
         if self.db.audit == AuditPolicy::Required {
-            return Err(Error::new(
-                ErrorKind::Unaudited,
-                "changes must be recorded here: use `db.begin(&ctx)`, and `tx.record(..)` beside the change",
-            ));
+            return Err(unaudited());
         }
         let mut tx = Tx::open(self.db, self.ctx).await?;
         let rows = (&mut tx).execute(statement).await?;

@@ -64,6 +64,11 @@
 
 mod backend;
 mod db;
+#[cfg(feature = "dynamic")]
+mod dynamic;
+#[cfg(not(feature = "dynamic"))]
+#[path = "no_dynamic.rs"]
+mod dynamic;
 mod entity;
 mod trail;
 mod tx;

@@ -16,12 +16,12 @@ use crate::tenant::TenantId;
 ///
 /// Nothing is kept unless [`commit`](Self::commit) was called and returned `Ok`; dropping it rolls back.
 pub struct Tx<'a, DB: Backend> {
-    db: &'a Inner<DB>,
+    pub(super) db: &'a Inner<DB>,
     ctx: &'a TenantContext,
-    conn: OpenTransaction<DB>,
+    pub(super) conn: OpenTransaction<DB>,
     /// No statement failed, and none was cancelled in flight.
-    sound: bool,
-    changed: bool,
+    pub(super) sound: bool,
+    pub(super) changed: bool,
     recorded: Vec<AuditEvent>,
 }
 
@@ -109,7 +109,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     }
 
     /// To be undone when the statement was seen to succeed; a statement that is cancelled leaves it so.
-    fn enter_statement(&mut self) -> Result<()> {
+    pub(super) fn enter_statement(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.sound, false) {
             return Ok(());
         }
@@ -167,10 +167,19 @@ impl<DB: Backend> OpenTransaction<DB> {
     /// in the pool inside the tenant's open transaction, and every later user of it reads that tenant's rows. So the
     /// connection is given up unless the end of `BEGIN` was seen.
     pub(crate) async fn open(pool: &Pool<DB>, tenant: Option<&TenantId>, mode: Mode) -> Result<Self> {
-        let conn = pool.acquire().await.map_err(|e| database_error(&e))?;
+        Self::try_open(pool, tenant, mode).await.map_err(|e| database_error(&e))
+    }
+
+    /// As [`open`](Self::open), with sqlx's own error.
+    pub(super) async fn try_open(
+        pool: &Pool<DB>,
+        tenant: Option<&TenantId>,
+        mode: Mode,
+    ) -> sqlx::Result<Self> {
+        let conn = pool.acquire().await?;
         let mut opening = Opening(Some(conn));
         let conn = opening.0.as_mut().expect("it was just put there");
-        DB::begin(conn, tenant, mode).await.map_err(|e| database_error(&e))?;
+        DB::begin(conn, tenant, mode).await?;
         Ok(Self(opening.0.take()))
     }
 

@@ -94,6 +94,7 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         | ErrorKind::UnknownFeature
         | ErrorKind::Unaudited
         | ErrorKind::RolledBack
+        | ErrorKind::Refused
         | ErrorKind::UnsupportedPlacement
         | ErrorKind::Misconfigured
         | ErrorKind::Database => (500, "Internal error"),

@@ -10,6 +10,7 @@ use std::future::Future;
 use sqlx::{Arguments, Encode, Pool, Type};
 use tenancy_sql::Dialect;
 
+use super::dynamic::Streams;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
@@ -21,7 +22,7 @@ use crate::tenant::TenantId;
     label = "not a database of `tenancy`",
     note = "use `sqlx::Sqlite` with the feature `sqlite`, or `sqlx::Postgres` with the feature `postgres`"
 )]
-pub trait Backend: sqlx::Database + sealed::Sealed {
+pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
     /// The dialect its statements are written in.
     const DIALECT: Dialect;
 

@@ -1,0 +1,134 @@
+//! The drop-in door: any sqlx query on a scope, proven and rewritten when it runs.
+
+mod executor;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod streams;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sqlx::{Arguments, AssertSqlSafe, SqlSafeStr, SqlStr};
+use tenancy_sql::{Bind, Schema};
+
+#[expect(unreachable_pub, reason = "part of a sealed trait")]
+pub use self::streams::Streams;
+use super::backend::{Backend, Value};
+use super::db::TenantDbBuilder;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::TenantId;
+
+/// How many texts are remembered. A program has so many queries; beyond that, texts are made while it runs.
+const REMEMBERED: usize = 4096;
+
+/// The rewriter of one data plane, with what it has rewritten.
+#[derive(Debug)]
+pub(super) struct Door {
+    schema: Schema,
+    known: RwLock<HashMap<Arc<str>, Arc<Known>>>,
+}
+
+/// A text that was proven to stay within a tenant.
+#[derive(Debug)]
+struct Known {
+    sql: SqlStr,
+    /// How many values the caller binds.
+    values: usize,
+    /// Whether the tenant is bound after them.
+    tenant: bool,
+    read_only: bool,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        let schema = Schema::new("tenant_id").expect("`tenant_id` is a plain name");
+        Self { schema, known: RwLock::default() }
+    }
+}
+
+impl<DB: Backend> TenantDbBuilder<DB> {
+    /// What the rewriter of your own SQL knows of the tables.
+    ///
+    /// Without it every table is owned by tenants, by a column `tenant_id`, and functions are those of the
+    /// database that are known to read no table.
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.door = Door { schema, known: RwLock::default() };
+        self
+    }
+}
+
+impl Door {
+    /// The text to run for a text, from memory if it was run before.
+    fn open<DB: Backend>(&self, sql: &str) -> Result<Arc<Known>> {
+        if let Some(known) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(sql) {
+            return Ok(known.clone());
+        }
+        let rewritten = tenancy_sql::rewrite(DB::DIALECT, sql, &self.schema)
+            .map_err(|refusal| Error::new(ErrorKind::Refused, refusal.to_string()).with_source(refusal))?;
+        // They hold what the tenant must not change by itself: its gauges, its trail, its plan.
+        if rewritten.tables().iter().any(|table| is_own(table)) {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                "the tables of `tenancy` are not for SQL of your own",
+            ));
+        }
+        let text: Arc<str> = rewritten.text().into();
+        let tenant = rewritten.binds().contains(&Bind::Tenant);
+        let known = Arc::new(Known {
+            sql: AssertSqlSafe(text.clone()).into_sql_str(),
+            values: rewritten.binds().len() - usize::from(tenant),
+            tenant,
+            read_only: rewritten.is_read_only(),
+        });
+        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() + 2 > REMEMBERED {
+            all.clear();
+        }
+        // A statement that was prepared here comes back with the rewritten text.
+        all.insert(text, known.clone());
+        all.insert(sql.into(), known.clone());
+        Ok(known)
+    }
+}
+
+/// Whether a table is one of the crate's own.
+fn is_own(table: &str) -> bool {
+    table.rsplit('.').next().is_some_and(|name| name.to_ascii_lowercase().starts_with("tenancy_"))
+}
+
+/// A statement that is ready to run for one tenant.
+struct Ready<DB: Backend> {
+    sql: SqlStr,
+    binds: DB::Arguments,
+    persistent: bool,
+    read_only: bool,
+}
+
+impl Known {
+    /// Binds the tenant after the caller's values.
+    fn bind<DB: Backend>(
+        &self,
+        tenant: &TenantId,
+        values: Option<DB::Arguments>,
+        persistent: bool,
+    ) -> Result<Ready<DB>> {
+        let persistent = persistent && values.is_some();
+        let mut binds = values.unwrap_or_default();
+        // One value too few, and the tenant would stand in the place of a value.
+        if binds.len() != self.values {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} values are bound, and the statement has {} places", binds.len(), self.values),
+            ));
+        }
+        if self.tenant {
+            DB::push(&mut binds, Value::Tenant(tenant)).map_err(|e| {
+                Error::new(ErrorKind::InvalidInput, "the tenant does not encode for the database")
+                    .with_source(e)
+            })?;
+        }
+        Ok(Ready { sql: self.sql.clone(), binds, persistent, read_only: self.read_only })
+    }
+}

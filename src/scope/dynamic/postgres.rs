@@ -1,0 +1,1 @@
+super::streams::streams!(sqlx::Postgres);
