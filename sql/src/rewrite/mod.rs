@@ -1,6 +1,7 @@
 //! [`rewrite`]: a statement that a person wrote, scoped to a tenant.
 
 mod expr;
+mod from;
 mod guard;
 #[cfg(test)]
 mod mutants;
