@@ -239,7 +239,7 @@ impl Pass<'_> {
         for item in items {
             match item {
                 SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, alias: _ } => {
-                    self.expr(expr)?
+                    self.expr(expr)?;
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
                     self.parts(name)?;

@@ -10,6 +10,8 @@
 //!
 //! or, if it is refused, `!! T005` in place of the last line. `(same)` after the arrow is the statement itself, and
 //! a line `mysql: ..` under the arrow is the text of one dialect where it differs.
+#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(unreachable_pub, reason = "this is no library")]
 
 use tenancy_sql::{Dialect, Schema};
 
