@@ -371,8 +371,9 @@ impl Pass<'_> {
     pub(super) fn arguments(&mut self, args: &mut [FunctionArg]) -> Verdict {
         for arg in args {
             let arg = match arg {
-                FunctionArg::Unnamed(arg) | FunctionArg::Named { name: _, arg, operator: _ } => arg,
-                FunctionArg::ExprNamed { name: Expr::Identifier(_), arg, operator: _ } => arg,
+                FunctionArg::Unnamed(arg)
+                | FunctionArg::Named { name: _, arg, operator: _ }
+                | FunctionArg::ExprNamed { name: Expr::Identifier(_), arg, operator: _ } => arg,
                 FunctionArg::ExprNamed { .. } => return self.unknown("this argument"),
             };
             match arg {

@@ -1,6 +1,7 @@
 //! [`rewrite`]: a statement that a person wrote, scoped to a tenant.
 
 mod expr;
+mod from;
 mod guard;
 #[cfg(test)]
 mod mutants;
@@ -159,21 +160,20 @@ fn scope(
     };
     pass.statement(&mut statement)?;
     let printed = statement.to_string();
-    let unproven = |why: String| {
-        if is_too_deep(&why) {
-            return refuse(Code::TooDeep, whole, say(why, "write it more plainly"));
-        }
-        refuse(Code::Unproven, whole, say(why, "please report this statement; it is a bug of this crate"))
-    };
     let again = text::tokens(dialect, &printed)
         .map_err(|e| e.why().to_owned())
         .and_then(|tokens| parse(dialect, tokens, GUARDED_RECURSION))
-        .map_err(unproven)?;
+        .map_err(|why| {
+            let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
+            refuse(code, whole, say("printed again, it cannot be read", "write it more plainly"))
+        })?;
     if again != [statement] {
         let say = say("printed again, it would not mean the same", "write it more plainly");
         return Err(refuse(Code::Syntax, whole, say));
     }
-    prove::prove(dialect, schema, &again[0], &pass.tenant).map_err(unproven)?;
+    prove::prove(dialect, schema, &again[0], &pass.tenant).map_err(|why| {
+        refuse(Code::Unproven, whole, say(why, "please report this statement; it is a bug of this crate"))
+    })?;
     let has_tenant = pass.guards > 0;
     let (text, binds) = match dialect {
         Dialect::MySql => text::in_order(&printed, text.binds + 1)?,

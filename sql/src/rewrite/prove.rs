@@ -15,7 +15,7 @@ use sqlparser::ast::{
 use sqlparser::tokenizer::Location;
 
 use super::fold;
-use super::query::alias_of;
+use super::from::alias_of;
 use super::text::RESERVED;
 use crate::functions::is_pure;
 use crate::schema::Access;

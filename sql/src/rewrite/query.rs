@@ -1,52 +1,15 @@
 //! Queries: names in sight, blocks, and the tables of a FROM.
 
 use sqlparser::ast::{
-    Cte, Distinct, FunctionArg, GroupByExpr, GroupByWithModifier, Ident, Join, JoinConstraint, JoinOperator,
-    LimitClause, LockClause, NamedWindowDefinition, NamedWindowExpr, ObjectName, Offset, OrderBy,
-    OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Parens, Query, Select, SelectFlavor, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement, TableAlias, TableAliasColumnDef,
-    TableFactor, TableFunctionArgs, TableSample, TableSampleKind, TableSampleQuantity, TableWithJoins,
+    Cte, Distinct, GroupByExpr, GroupByWithModifier, LimitClause, LockClause, NamedWindowDefinition,
+    NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Parens, Query,
+    Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement,
     Values, WildcardAdditionalOptions, With,
 };
 
-use super::guard::plain_alias;
 use super::{Pass, Verdict};
 use crate::Dialect;
 use crate::refused::Code;
-
-/// Words that the parser takes for a table's name and Postgres never does: `FROM ONLY t` reads `t`.
-const RESERVED_WORDS: [&str; 30] = [
-    "all",
-    "analyze",
-    "any",
-    "array",
-    "as",
-    "both",
-    "case",
-    "cast",
-    "check",
-    "collate",
-    "column",
-    "constraint",
-    "default",
-    "distinct",
-    "do",
-    "end",
-    "fetch",
-    "for",
-    "from",
-    "group",
-    "lateral",
-    "limit",
-    "only",
-    "order",
-    "select",
-    "table",
-    "union",
-    "user",
-    "where",
-    "with",
-];
 
 /// Where a query stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,14 +20,6 @@ pub(super) enum At {
     Cte,
     /// Anywhere else.
     Within,
-}
-
-/// How a table of a FROM is kept to the tenant.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Derived,
-    /// By a predicate in the block's WHERE.
-    Predicate,
 }
 
 impl Pass<'_> {
@@ -280,306 +235,11 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn table_with_joins(
-        &mut self,
-        item: &mut TableWithJoins,
-        predicate: bool,
-        locks: &[LockClause],
-        guards: &mut Vec<(Ident, String)>,
-    ) -> Verdict {
-        let TableWithJoins { relation, joins } = item;
-        // A predicate in the WHERE asks of every row, so only a table that no join fills up with NULLs may have it.
-        let kept = predicate && joins.iter().all(|join| preserves_left(&join.join_operator));
-        let form = |kept| if kept { Form::Predicate } else { Form::Derived };
-        self.factor(relation, form(kept), locks, guards)?;
-        for Join { relation, global, join_operator } in joins {
-            self.allow(!*global, "GLOBAL JOIN")?;
-            let own = kept && !matches!(join_operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_));
-            self.factor(relation, form(own), locks, guards)?;
-            self.join(join_operator)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn join(&mut self, operator: &mut JoinOperator) -> Verdict {
-        let constraint = match operator {
-            JoinOperator::Join(constraint)
-            | JoinOperator::Inner(constraint)
-            | JoinOperator::Left(constraint)
-            | JoinOperator::LeftOuter(constraint)
-            | JoinOperator::Right(constraint)
-            | JoinOperator::RightOuter(constraint)
-            | JoinOperator::FullOuter(constraint)
-            | JoinOperator::CrossJoin(constraint) => constraint,
-            JoinOperator::StraightJoin(constraint) if self.dialect == Dialect::MySql => constraint,
-            _ => return self.unknown("this kind of join"),
-        };
-        match constraint {
-            JoinConstraint::On(expr) => self.expr(expr),
-            JoinConstraint::Using(names) => names.iter().try_for_each(|name| self.parts(name).map(drop)),
-            JoinConstraint::Natural | JoinConstraint::None => Ok(()),
-        }
-    }
-
-    /// One item of a FROM that is only read.
-    pub(super) fn source(&mut self, item: &mut TableWithJoins) -> Verdict {
-        self.distinct_aliases(std::slice::from_ref(item))?;
-        self.table_with_joins(item, false, &[], &mut Vec::new())
-    }
-
-    pub(super) fn source_factor(&mut self, factor: &mut TableFactor) -> Verdict {
-        self.factor(factor, Form::Derived, &[], &mut Vec::new())
-    }
-
-    fn factor(
-        &mut self,
-        factor: &mut TableFactor,
-        form: Form,
-        locks: &[LockClause],
-        guards: &mut Vec<(Ident, String)>,
-    ) -> Verdict {
-        match factor {
-            TableFactor::Table {
-                name,
-                alias,
-                args: Some(TableFunctionArgs { args, settings }),
-                with_hints,
-                version,
-                with_ordinality: _,
-                partitions,
-                json_path,
-                sample,
-                index_hints,
-            } => {
-                let plain = settings.is_none()
-                    && with_hints.is_empty()
-                    && version.is_none()
-                    && partitions.is_empty()
-                    && json_path.is_none()
-                    && sample.is_none()
-                    && index_hints.is_empty();
-                self.allow(plain, "a clause of this table function")?;
-                self.table_function(name, args, alias.as_ref())
-            }
-            TableFactor::Table { args: None, .. } => self.table(factor, form, locks, guards),
-            TableFactor::Derived { lateral: _, subquery, alias, sample } => {
-                self.allow(sample.is_none(), "TABLESAMPLE of a query")?;
-                self.maybe_alias(alias.as_ref())?;
-                self.query(subquery, At::Within)
-            }
-            TableFactor::Function { lateral: _, name, args, with_ordinality: _, alias } => {
-                self.table_function(name, args, alias.as_ref())
-            }
-            TableFactor::UNNEST {
-                alias,
-                array_exprs,
-                with_offset,
-                with_offset_alias,
-                with_ordinality: _,
-            } => {
-                self.allow(!*with_offset && with_offset_alias.is_none(), "WITH OFFSET")?;
-                self.maybe_alias(alias.as_ref())?;
-                self.exprs(array_exprs)
-            }
-            TableFactor::NestedJoin { table_with_joins, alias } => {
-                self.maybe_alias(alias.as_ref())?;
-                self.table_with_joins(table_with_joins, false, locks, &mut Vec::new())
-            }
-            _ => self.unknown("this kind of table"),
-        }
-    }
-
-    fn table_function(
-        &mut self,
-        name: &ObjectName,
-        args: &mut [FunctionArg],
-        alias: Option<&TableAlias>,
-    ) -> Verdict {
-        self.maybe_alias(alias)?;
-        self.function_name(name)?;
-        self.arguments(args)
-    }
-
-    /// A named table: shared, a CTE, or put behind its guard.
-    fn table(
-        &mut self,
-        factor: &mut TableFactor,
-        form: Form,
-        locks: &[LockClause],
-        guards: &mut Vec<(Ident, String)>,
-    ) -> Verdict {
-        let TableFactor::Table {
-            name,
-            alias,
-            args: _,
-            with_hints,
-            version,
-            with_ordinality,
-            partitions: _,
-            json_path,
-            sample,
-            index_hints: _,
-        } = &mut *factor
-        else {
-            return self.unknown("this");
-        };
-        let plain = with_hints.is_empty() && version.is_none() && !*with_ordinality && json_path.is_none();
-        let parts = self.parts(name)?;
-        self.allow(plain, "a clause of this table")?;
-        if let Some(TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample)) =
-            sample
-        {
-            self.sample(sample)?;
-        }
-        self.maybe_alias(alias.as_ref())?;
-        let has_sample = sample.is_some();
-        let Some(column) = self.resolve(&parts)? else {
-            return Ok(());
-        };
-        let Some(last) = parts.last() else { return Ok(()) };
-        let columns = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
-        let alias = alias.take().unwrap_or_else(|| plain_alias(unspanned(last)));
-        if form == Form::Predicate && !columns && (!has_sample || self.dialect == Dialect::Postgres) {
-            let written = if alias.name.value == last.value && alias.name.quote_style == last.quote_style {
-                None
-            } else {
-                Some(alias.clone())
-            };
-            if let TableFactor::Table { alias: slot, .. } = factor {
-                *slot = written;
-            }
-            guards.push((alias.name, column));
-            return Ok(());
-        }
-        let copied = if self.dialect == Dialect::MySql { locks.to_vec() } else { Vec::new() };
-        let table =
-            std::mem::replace(factor, TableFactor::TableFunction { expr: self.tenant(), alias: None });
-        *factor = self.derived(table, &column, alias, copied);
-        Ok(())
-    }
-
-    /// The tenant column of a table that is read; none for a shared table and for a CTE.
-    fn resolve(&mut self, parts: &[Ident]) -> Verdict<Option<String>> {
-        if let [name] = parts {
-            let folded = self.fold(name);
-            if self.scopes.iter().flatten().any(|cte| *cte == folded) {
-                return Ok(None);
-            }
-            self.not_a_cte(&folded)?;
-        }
-        let name = self.table_name(parts)?;
-        let access = self.schema.access(self.dialect, &name);
-        self.tables.insert(name);
-        Ok(access.tenant.map(str::to_owned))
-    }
-
-    pub(super) fn not_a_cte(&self, folded: &str) -> Verdict {
-        if self.cte_names.contains(&folded.to_ascii_lowercase()) {
-            return self.refuse(
-                Code::CteName,
-                format!("`{folded}` is a CTE elsewhere in this statement and would be a table here"),
-                "rename the CTE",
-            );
-        }
-        Ok(())
-    }
-
-    /// The name of a table as the database resolves it, if it is no catalogue's.
-    pub(super) fn table_name(&self, parts: &[Ident]) -> Verdict<String> {
-        for part in parts {
-            self.not_a_catalog(&part.value.to_ascii_lowercase())?;
-            if part.quote_style == Some('\'') {
-                return self.refuse(Code::Name, "a table's name in quotes for text", "quote it as a name");
-            }
-            let lower = part.value.to_ascii_lowercase();
-            if self.dialect == Dialect::Postgres
-                && part.quote_style.is_none()
-                && RESERVED_WORDS.contains(&&*lower)
-            {
-                let why = format!("`{lower}` is a word of the database's own and no table's name");
-                return self.refuse(Code::Name, why, "leave it out; if it is a name, quote it");
-            }
-        }
-        if parts.is_empty() || parts.len() > 2 {
-            return self.refuse(
-                Code::Name,
-                "a table's name of more than two parts",
-                "leave the database's name out",
-            );
-        }
-        Ok(parts.iter().map(|part| self.fold(part)).collect::<Vec<_>>().join("."))
-    }
-
-    fn not_a_catalog(&self, lower: &str) -> Verdict {
-        let system = match self.dialect {
-            Dialect::Postgres => lower.starts_with("pg_") || lower == "information_schema",
-            Dialect::Sqlite => {
-                lower.starts_with("sqlite_") || lower.starts_with("pragma_") || lower.starts_with("dbstat")
-            }
-            Dialect::MySql => {
-                matches!(lower, "information_schema" | "mysql" | "performance_schema" | "sys")
-            }
-        };
-        if system {
-            return self.refuse(
-                Code::Catalog,
-                "the database's catalogue holds what other tenants stored",
-                "read it apart, as the database's owner",
-            );
-        }
-        Ok(())
-    }
-
-    fn sample(&mut self, sample: &mut TableSample) -> Verdict {
-        let TableSample { modifier: _, name: _, quantity, seed: _, bucket, offset } = sample;
-        self.allow(bucket.is_none() && offset.is_none(), "a bucket of a sample")?;
-        match quantity {
-            None => Ok(()),
-            Some(TableSampleQuantity { parenthesized: _, value, unit: _ }) => self.expr(value),
-        }
-    }
-
-    /// Two tables of one name in one FROM: which of them a column belongs to depends on the database.
-    fn distinct_aliases(&mut self, from: &[TableWithJoins]) -> Verdict {
-        let mut seen = Vec::new();
-        for item in from {
-            for factor in std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
-            {
-                let Some(alias) = alias_of(factor) else { continue };
-                let lower = alias.value.to_ascii_lowercase();
-                if seen.contains(&lower) {
-                    self.see_ident(&alias);
-                    let why = format!("two tables are called `{}` here", alias.value);
-                    return self.refuse(Code::Name, why, "give one of them an alias");
-                }
-                seen.push(lower);
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn maybe_alias(&mut self, alias: Option<&TableAlias>) -> Verdict {
-        alias.map_or(Ok(()), |alias| self.alias(alias))
-    }
-
-    fn alias(&mut self, alias: &TableAlias) -> Verdict {
-        let TableAlias { explicit: _, name, columns, at } = alias;
-        self.see_ident(name);
-        self.allow(at.is_none(), "AT")?;
-        self.allow(name.quote_style != Some('\''), "a name in quotes for text")?;
-        for TableAliasColumnDef { name: _, data_type } in columns {
-            if let Some(data_type) = data_type {
-                self.data_type(data_type)?;
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn items(&mut self, items: &mut [SelectItem]) -> Verdict {
         for item in items {
             match item {
                 SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, alias: _ } => {
-                    self.expr(expr)?
+                    self.expr(expr)?;
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
                     self.parts(name)?;
@@ -634,39 +294,6 @@ impl Pass<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether every row of the left side stays as it is, never filled up with NULLs.
-fn preserves_left(operator: &JoinOperator) -> bool {
-    match operator {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::CrossJoin(constraint) => {
-            matches!(constraint, JoinConstraint::On(_) | JoinConstraint::None)
-        }
-        _ => false,
-    }
-}
-
-/// The name under which a table of a FROM is known.
-pub(super) fn alias_of(factor: &TableFactor) -> Option<Ident> {
-    match factor {
-        TableFactor::Table { name, alias, .. } => alias
-            .as_ref()
-            .map(|alias| alias.name.clone())
-            .or_else(|| name.0.last().and_then(|part| part.as_ident().cloned())),
-        TableFactor::Derived { alias, .. }
-        | TableFactor::Function { alias, .. }
-        | TableFactor::UNNEST { alias, .. }
-        | TableFactor::NestedJoin { alias, .. } => alias.as_ref().map(|alias| alias.name.clone()),
-        _ => None,
-    }
-}
-
-fn unspanned(ident: &Ident) -> Ident {
-    ident.quote_style.map_or_else(|| Ident::new(&ident.value), |quote| Ident::with_quote(quote, &ident.value))
 }
 
 fn cte_names(statement: &Statement) -> std::collections::BTreeSet<String> {

@@ -237,7 +237,7 @@ pub(super) fn placeholder(dialect: Dialect, n: usize) -> String {
     }
 }
 
-/// `MySQL` takes parameters in the order of the text only: `?2 .. ?1` becomes `? .. ?` and the order `2, 1`.
+/// MySQL takes parameters in the order of the text only: `?2 .. ?1` becomes `? .. ?` and the order `2, 1`.
 pub(super) fn in_order(printed: &str, tenant: usize) -> Result<(String, Vec<Bind>), Refused> {
     let mut binds = Vec::new();
     let mut text = String::with_capacity(printed.len());

@@ -10,8 +10,9 @@ use sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
+use super::from::alias_of;
 use super::guard::{both, plain_alias, plain_ident, query};
-use super::query::{At, alias_of};
+use super::query::At;
 use super::text::RESERVED;
 use super::{Pass, Verdict};
 use crate::Dialect;
