@@ -27,3 +27,5 @@ pub use self::scope::{TenantDb, TenantScoped};
 /// Makes a struct the row of a tenant-owned table: see the trait [`trait@TenantScoped`].
 #[cfg(feature = "macros")]
 pub use tenancy_macros::TenantScoped;
+#[cfg(feature = "macros")]
+pub use tenancy_macros::{query, query_as, query_scalar};

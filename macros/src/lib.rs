@@ -1,8 +1,11 @@
 //! The macros of the `tenancy` crate. Use them through `tenancy`, which documents them.
 
+mod query;
 mod tenant_scoped;
 
 use proc_macro::TokenStream;
+use query::{Answer, Query};
+use syn::parse::Parser;
 use syn::{DeriveInput, parse_macro_input};
 
 /// Makes a struct the row of a tenant-owned table: see the trait `tenancy::TenantScoped`.
@@ -16,4 +19,44 @@ use syn::{DeriveInput, parse_macro_input};
 #[proc_macro_derive(TenantScoped, attributes(tenant, sqlx))]
 pub fn derive_tenant_scoped(input: TokenStream) -> TokenStream {
     tenant_scoped::derive(&parse_macro_input!(input as DeriveInput)).into()
+}
+
+/// A statement of your own on a scope, rewritten and proven while the program is compiled.
+///
+/// `query!(&scope, "SQL", value, ..)` or `query!(&mut tx, ..)`: the scope, the statement as one literal with `$1`,
+/// `$2` .. for values, and a value for each. What could reach another tenant's rows does not compile. The tenant is
+/// bound by itself; at run time nothing is parsed.
+///
+/// What is a tenant's table is said by `tenancy.toml` beside `Cargo.toml` or above it; its `dialects` are the
+/// databases that the same literal must run on.
+///
+/// ```toml
+/// dialects = ["postgres", "sqlite"]
+/// column   = "tenant_id"
+/// shared   = ["countries"]
+/// ```
+#[proc_macro]
+pub fn query(input: TokenStream) -> TokenStream {
+    expand(Answer::Nothing, input)
+}
+
+/// As `query!`, with the type of a row after the scope: any `sqlx::FromRow`.
+///
+/// `query_as!(&scope, Order, "SELECT id, status FROM orders WHERE total > $1", 100)`.
+#[proc_macro]
+pub fn query_as(input: TokenStream) -> TokenStream {
+    expand(Answer::Rows, input)
+}
+
+/// As `query!`, with the type of the only column after the scope.
+///
+/// `query_scalar!(&scope, i64, "SELECT count(*) FROM orders")`.
+#[proc_macro]
+pub fn query_scalar(input: TokenStream) -> TokenStream {
+    expand(Answer::Scalars, input)
+}
+
+fn expand(answer: Answer, input: TokenStream) -> TokenStream {
+    let parsed = Parser::parse(|input: syn::parse::ParseStream<'_>| Query::parse(answer, input), input);
+    parsed.and_then(|query| query.expand(answer)).unwrap_or_else(|error| error.to_compile_error()).into()
 }

@@ -178,10 +178,18 @@ pub struct Scope<'a, DB: Backend> {
     ctx: &'a TenantContext,
 }
 
-impl<DB: Backend> Scope<'_, DB> {
+impl<'a, DB: Backend> Scope<'a, DB> {
     /// The context that opened the scope.
     pub fn context(&self) -> &TenantContext {
         self.ctx
+    }
+
+    /// A transaction for one statement that changes rows.
+    async fn writing(&self) -> Result<Tx<'a, DB>> {
+        if self.db.audit == AuditPolicy::Required {
+            return Err(unaudited());
+        }
+        Tx::open(self.db, self.ctx).await
     }
 }
 
@@ -224,6 +232,8 @@ pub trait Scoped: sealed::Sealed + Send + Sized {
 pub struct Statement<DB: Backend> {
     pub(crate) sql: &'static str,
     pub(crate) binds: Binds<DB>,
+    /// Whether it can change rows, also where it answers some.
+    pub(crate) writes: bool,
 }
 
 impl<DB: Backend> Statement<DB> {
@@ -231,7 +241,7 @@ impl<DB: Backend> Statement<DB> {
     pub(crate) fn new(ctx: &TenantContext, sql: &'static str) -> Result<Self> {
         let mut binds = Binds::new();
         binds.push_value(Value::Tenant(ctx.tenant_id()))?;
-        Ok(Self { sql, binds })
+        Ok(Self { sql, binds, writes: false })
     }
 
     /// For a table of the library, whose tenant column is the id's text.
@@ -241,7 +251,13 @@ impl<DB: Backend> Statement<DB> {
         for value in values {
             binds.push_value(*value)?;
         }
-        Ok(Self { sql, binds })
+        Ok(Self { sql, binds, writes: false })
+    }
+
+    /// A statement that was proven while compiling; its values, and the tenant after them, are still to be bound.
+    #[cfg_attr(not(feature = "macros"), expect(dead_code, reason = "only the macros prove while compiling"))]
+    pub(crate) fn checked(sql: &'static str, writes: bool) -> Self {
+        Self { sql, binds: Binds::new(), writes }
     }
 }
 
@@ -256,10 +272,7 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
 
     async fn execute(self, statement: Statement<DB>) -> Result<u64> {
         shared_placement(self.ctx)?;
-        if self.db.audit == AuditPolicy::Required {
-            return Err(unaudited());
-        }
-        let mut tx = Tx::open(self.db, self.ctx).await?;
+        let mut tx = self.writing().await?;
         let rows = (&mut tx).execute(statement).await?;
         tx.commit().await?;
         Ok(rows)
@@ -267,7 +280,13 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
 
     async fn fetch(self, statement: Statement<DB>) -> Result<Vec<DB::Row>> {
         shared_placement(self.ctx)?;
-        let Statement { sql, binds } = statement;
+        if statement.writes {
+            let mut tx = self.writing().await?;
+            let rows = (&mut tx).fetch(statement).await?;
+            tx.commit().await?;
+            return Ok(rows);
+        }
+        let Statement { sql, binds, .. } = statement;
         let rows = if DB::BARE_READS {
             let mut conn = self.db.pool.acquire().await.map_err(|e| database_error(&e))?;
             DB::fetch(&mut conn, sql, binds.into_arguments()).await

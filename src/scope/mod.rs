@@ -63,6 +63,8 @@
 //! ```
 
 mod backend;
+#[cfg(feature = "macros")]
+mod checked;
 mod db;
 #[cfg(feature = "dynamic")]
 mod dynamic;
@@ -75,9 +77,13 @@ mod tx;
 
 /// The version of sqlx that this crate speaks.
 pub use sqlx;
+#[cfg(feature = "dynamic")]
+pub use tenancy_sql::{Code, Refused, Schema};
 pub use tenancy_sql::{Dialect, Entity as EntitySql, Statements};
 
 pub use self::backend::{Backend, Binds};
+#[cfg(feature = "macros")]
+pub use self::checked::{Query, Scalars, Variants};
 pub use self::db::{Scope, Scoped, TenantDb, TenantDbBuilder};
 pub use self::entity::{Entity, Listing, Page, Stores, TenantScoped};
 pub use self::trail::StoredEvent;

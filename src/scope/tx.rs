@@ -138,7 +138,7 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
     }
 
     async fn execute(self, statement: Statement<DB>) -> Result<u64> {
-        let Statement { sql, binds } = statement;
+        let Statement { sql, binds, .. } = statement;
         self.enter_statement()?;
         self.changed = true;
         let rows = DB::execute(self.conn.as_mut(), sql, binds.into_arguments()).await;
@@ -147,8 +147,9 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
     }
 
     async fn fetch(self, statement: Statement<DB>) -> Result<Vec<DB::Row>> {
-        let Statement { sql, binds } = statement;
+        let Statement { sql, binds, writes } = statement;
         self.enter_statement()?;
+        self.changed |= writes;
         let rows = DB::fetch(self.conn.as_mut(), sql, binds.into_arguments()).await;
         self.sound = rows.is_ok();
         rows.map_err(|e| database_error(&e))

@@ -1,0 +1,6 @@
+async fn handler(db: &tenancy::TenantDb<sqlx::Sqlite>, ctx: &tenancy::TenantContext) {
+    let scope = db.scope(ctx);
+    let _ = tenancy::query!(&scope, "SELEKT id FROM orders").execute().await;
+}
+
+fn main() {}

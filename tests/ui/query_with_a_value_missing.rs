@@ -1,0 +1,6 @@
+async fn handler(db: &tenancy::TenantDb<sqlx::Sqlite>, ctx: &tenancy::TenantContext) {
+    let scope = db.scope(ctx);
+    let _ = tenancy::query!(&scope, "SELECT id FROM orders WHERE id = $1").execute().await;
+}
+
+fn main() {}
