@@ -82,8 +82,8 @@ impl Query {
         let places = proven.binds().iter().filter(|bind| matches!(bind, Bind::Value(_))).count();
         if places != self.values.len() {
             return Err(error(format!(
-                "the statement has {places} places for values, and {} are given\n\
-                 help: give one value for each of $1 to ${places}, in order",
+                "the number of values after the SQL must be {places}, and is {}\n\
+                 help: give a value for each of $1, $2 .. of the statement, in order",
                 self.values.len()
             )));
         }

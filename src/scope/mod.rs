@@ -50,6 +50,10 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Your own SQL runs on a scope as well. [`query!`](crate::query) and its siblings prove it while compiling; with the
+//! feature `dynamic`, `&scope` and `&mut tx` are executors of sqlx, and every query is proven when it runs. Either way
+//! it reaches this tenant's rows only, or is refused; `docs/refusals.md` lists the reasons.
+//!
 //! A call without a scope does not compile:
 //!
 //! ```compile_fail
