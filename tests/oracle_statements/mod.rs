@@ -1,0 +1,421 @@
+//! Statements made up at random, and the tables that they are about.
+
+use std::fmt::Write;
+
+use tenancy_sql::Dialect;
+
+/// The tables; on a database of one tenant the tenant's column fills itself.
+pub(crate) fn tables(alone: Option<i64>) -> String {
+    let tenant = alone.map_or("NOT NULL".to_owned(), |tenant| format!("NOT NULL DEFAULT {tenant}"));
+    format!(
+        "CREATE TABLE orders (tenant_id BIGINT {tenant}, id BIGINT NOT NULL, customer BIGINT, total BIGINT, note TEXT,
+            PRIMARY KEY (tenant_id, id));
+         CREATE TABLE items (tenant_id BIGINT {tenant}, id BIGINT NOT NULL, order_id BIGINT, qty BIGINT, note TEXT,
+            PRIMARY KEY (tenant_id, id));
+         CREATE TABLE customers (tenant_id BIGINT {tenant}, id BIGINT NOT NULL, score BIGINT, name TEXT,
+            PRIMARY KEY (tenant_id, id));
+         CREATE TABLE countries (id BIGINT NOT NULL PRIMARY KEY, name TEXT);
+         INSERT INTO countries VALUES (1, 'x'), (2, 'y'), (3, NULL), (5, 'z')"
+    )
+}
+
+/// The rows of one tenant. All tenants use the same ids, so that a missing guard shows.
+pub(crate) fn rows(tenant: i64, seed: u64) -> String {
+    let mut random = Random(seed ^ (u64::try_from(tenant).unwrap() * 7_919));
+    let mut sql = String::new();
+    for (table, columns) in
+        [("orders", "customer, total, note"), ("items", "order_id, qty, note"), ("customers", "score, name")]
+    {
+        for id in 1..=6 + random.below(3) {
+            let mut number = || match random.below(8) {
+                0 => "NULL".to_owned(),
+                n => n.to_string(),
+            };
+            let numbers = match table {
+                "customers" => number(),
+                _ => format!("{}, {}", number(), number()),
+            };
+            let note = ["a", "b", "c"][random.below(3)];
+            writeln!(
+                sql,
+                "INSERT INTO {table} (tenant_id, id, {columns}) VALUES ({tenant}, {id}, {numbers}, 't{tenant}{note}');"
+            )
+            .unwrap();
+        }
+    }
+    sql
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) >> 33).unwrap() % n
+    }
+}
+
+/// A stream of statements for one dialect.
+pub(crate) struct Statements {
+    postgres: bool,
+    random: Random,
+    names: usize,
+    ctes: Vec<String>,
+}
+
+/// The tables in sight: an alias and its columns of numbers.
+type Sight = Vec<(String, Vec<&'static str>)>;
+
+const BASE: [(&str, &[&str]); 4] = [
+    ("orders", &["id", "customer", "total"]),
+    ("items", &["id", "order_id", "qty"]),
+    ("customers", &["id", "score"]),
+    ("countries", &["id"]),
+];
+
+impl Statements {
+    pub(crate) fn new(dialect: Dialect, seed: u64) -> Self {
+        Self { postgres: dialect == Dialect::Postgres, random: Random(seed), names: 0, ctes: Vec::new() }
+    }
+
+    pub(crate) fn next(&mut self) -> String {
+        self.names = 0;
+        self.ctes.clear();
+        match self.random.below(10) {
+            0 => self.update(),
+            1 => self.delete(),
+            2 => self.insert(),
+            3 if self.postgres => self.merge(),
+            _ => self.top(),
+        }
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.random.below(n) == 0
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.random.below(from.len())]
+    }
+
+    fn name(&mut self) -> String {
+        self.names += 1;
+        format!("n{}", self.names)
+    }
+
+    /// A whole SELECT, with CTEs before and an order after.
+    fn top(&mut self) -> String {
+        let mut with = Vec::new();
+        let recursive = self.one_in(4);
+        // Two that change one row: which of them does is not said.
+        let mut writes = self.postgres;
+        for _ in 0..self.random.below(3) {
+            let name = format!("w{}", with.len());
+            let body = if recursive && self.one_in(2) {
+                format!(
+                    "SELECT o.id AS c0, o.total AS c1 FROM orders o WHERE o.id < 3 UNION \
+                     SELECT i.id, i.qty FROM items i JOIN {name} r ON i.order_id = r.c0"
+                )
+            } else if writes && self.one_in(4) {
+                writes = false;
+                "UPDATE orders SET total = total + 1 WHERE id > 2 RETURNING id AS c0, total AS c1".to_owned()
+            } else {
+                self.pair(&Vec::new(), 1)
+            };
+            with.push(format!("{name} AS ({body})"));
+            self.ctes.push(name);
+        }
+        let mut sql = String::new();
+        if !with.is_empty() {
+            write!(sql, "WITH {}{} ", if recursive { "RECURSIVE " } else { "" }, with.join(", ")).unwrap();
+        }
+        if self.one_in(2) {
+            // Without a query around them, so that the tables stand at the top, with their texts.
+            sql += &self.texts();
+        } else {
+            let body = self.pair(&Vec::new(), 2);
+            write!(sql, "SELECT CAST(q.c0 AS TEXT) AS a, CAST(q.c1 AS TEXT) AS b FROM ({body}) AS q")
+                .unwrap();
+        }
+        if self.one_in(3) {
+            write!(sql, " ORDER BY 1, 2 LIMIT {}", 1 + self.random.below(4)).unwrap();
+            if self.one_in(3) {
+                sql += " OFFSET 1";
+            }
+        }
+        sql
+    }
+
+    /// A SELECT of two texts over any tables.
+    fn texts(&mut self) -> String {
+        let (from, sight) = self.from(&Vec::new(), 2);
+        let one = self.number(&sight, 2);
+        let condition = self.condition(&sight, 2);
+        let text = sight
+            .iter()
+            .find(|(_, columns)| columns.contains(&"total") || columns.contains(&"qty"))
+            .map_or_else(|| "'-'".to_owned(), |(alias, _)| format!("{alias}.note"));
+        match self.random.below(4) {
+            0 => {
+                format!("SELECT DISTINCT {text} AS a, CAST({one} AS TEXT) AS b FROM {from} WHERE {condition}")
+            }
+            1 => format!(
+                "SELECT {text} AS a, CAST(count(*) AS TEXT) AS b FROM {from} WHERE {condition} GROUP BY {text}"
+            ),
+            2 if self.postgres => {
+                let (alias, _) = &sight[0];
+                let column = sight[0].1[0];
+                format!(
+                    "SELECT DISTINCT ON ({alias}.{column}) CAST({alias}.{column} AS TEXT) AS a, '-' AS b FROM {from} \
+                     WHERE {condition}"
+                )
+            }
+            _ => format!("SELECT {text} AS a, CAST({one} AS TEXT) AS b FROM {from} WHERE {condition}"),
+        }
+    }
+
+    /// A query of two numbers, `c0` and `c1`.
+    fn pair(&mut self, outer: &Sight, depth: usize) -> String {
+        if depth > 0 && self.one_in(4) {
+            let (left, right) = (self.block(outer, depth - 1), self.block(outer, depth - 1));
+            let operation = self.pick(&["UNION", "UNION ALL", "EXCEPT", "INTERSECT"]);
+            return format!("{left} {operation} {right}");
+        }
+        self.block(outer, depth)
+    }
+
+    fn block(&mut self, outer: &Sight, depth: usize) -> String {
+        let (from, inner) = self.from(outer, depth);
+        let sight: Sight = outer.iter().chain(&inner).cloned().collect();
+        let condition = self.condition(&sight, depth);
+        let one = self.number(&sight, depth);
+        match self.random.below(5) {
+            0 => {
+                let key = self.column(&inner);
+                let value = self.column(&inner);
+                let aggregate = self.pick(&["max", "min", "count"]);
+                let having = if self.one_in(3) { " HAVING count(*) > 1" } else { "" };
+                format!(
+                    "SELECT {key} AS c0, {aggregate}({value}) AS c1 FROM {from} WHERE {condition} GROUP BY {key}{having}"
+                )
+            }
+            1 => {
+                let by = self.column(&inner);
+                let value = self.column(&inner);
+                format!(
+                    "SELECT {one} AS c0, max({value}) OVER (PARTITION BY {by}) AS c1 FROM {from} WHERE {condition}"
+                )
+            }
+            2 => {
+                let two = self.column(&sight);
+                format!("SELECT DISTINCT {one} AS c0, {two} AS c1 FROM {from} WHERE {condition}")
+            }
+            _ => {
+                let two = self.number(&sight, depth);
+                format!("SELECT {one} AS c0, {two} AS c1 FROM {from} WHERE {condition}")
+            }
+        }
+    }
+
+    fn relation(&mut self, depth: usize) -> (String, (String, Vec<&'static str>)) {
+        if depth > 0 && self.one_in(4) {
+            let alias = self.name();
+            let body = self.pair(&Vec::new(), depth - 1);
+            return (format!("({body}) AS {alias}"), (alias, vec!["c0", "c1"]));
+        }
+        if !self.ctes.is_empty() && self.one_in(3) {
+            let alias = self.name();
+            let cte = self.ctes[self.random.below(self.ctes.len())].clone();
+            return (format!("{cte} AS {alias}"), (alias, vec!["c0", "c1"]));
+        }
+        let (table, columns) = BASE[self.random.below(BASE.len())];
+        // Now and then an alias that is another table's name.
+        let alias = if self.one_in(8) { format!("countries{}", self.names) } else { self.name() };
+        self.names += 1;
+        (format!("{table} AS {alias}"), (alias, columns.to_vec()))
+    }
+
+    fn from(&mut self, outer: &Sight, depth: usize) -> (String, Sight) {
+        let (mut from, first) = self.relation(depth);
+        let mut sight = vec![first];
+        for _ in 0..self.random.below(3) {
+            let (text, next) = self.relation(depth);
+            let left = self.column(&sight);
+            let right = self.column(&vec![next.clone()]);
+            match self.random.below(9) {
+                0 => write!(from, " CROSS JOIN {text}"),
+                1 => write!(from, ", {text}"),
+                2 | 3 => write!(from, " LEFT JOIN {text} ON {left} = {right}"),
+                4 => write!(from, " RIGHT JOIN {text} ON {left} = {right}"),
+                5 => write!(from, " FULL JOIN {text} ON {left} = {right}"),
+                6 if self.postgres && depth > 0 => {
+                    let seen: Sight = outer.iter().chain(&sight).cloned().collect();
+                    let body = self.block(&seen, 0);
+                    let alias = self.name();
+                    sight.push((alias.clone(), vec!["c0", "c1"]));
+                    write!(from, " CROSS JOIN LATERAL ({body}) AS {alias}").unwrap();
+                    continue;
+                }
+                _ => write!(from, " JOIN {text} ON {left} = {right}"),
+            }
+            .unwrap();
+            // A comma binds less than a join: later conditions may not see what stands before it.
+            if from.contains(", ") {
+                sight.push(next);
+                break;
+            }
+            sight.push(next);
+        }
+        (from, sight)
+    }
+
+    fn column(&mut self, sight: &Sight) -> String {
+        let (alias, columns) = &sight[self.random.below(sight.len())];
+        let column = columns[self.random.below(columns.len())];
+        format!("{alias}.{column}")
+    }
+
+    fn number(&mut self, sight: &Sight, depth: usize) -> String {
+        match self.random.below(8) {
+            0 => self.random.below(8).to_string(),
+            1 => format!("({} + {})", self.column(sight), self.random.below(4)),
+            2 => format!("coalesce({}, {})", self.column(sight), self.column(sight)),
+            3 if depth > 0 => {
+                let condition = self.condition(sight, depth - 1);
+                format!("CASE WHEN {condition} THEN {} ELSE {} END", self.column(sight), self.random.below(5))
+            }
+            4 if depth > 0 => {
+                let (from, inner) = self.from(&Vec::new(), 0);
+                let value = self.column(&inner);
+                let seen: Sight = sight.iter().chain(&inner).cloned().collect();
+                let condition = self.condition(&seen, depth - 1);
+                format!("(SELECT max({value}) FROM {from} WHERE {condition})")
+            }
+            _ => self.column(sight),
+        }
+    }
+
+    fn condition(&mut self, sight: &Sight, depth: usize) -> String {
+        match self.random.below(10) {
+            0 | 1 if depth > 0 => {
+                let (one, two) = (self.condition(sight, depth - 1), self.condition(sight, depth - 1));
+                format!("{one} {} {two}", self.pick(&["AND", "OR"]))
+            }
+            2 if depth > 0 => format!("NOT ({})", self.condition(sight, depth - 1)),
+            3 if depth > 0 => {
+                let (from, inner) = self.from(&Vec::new(), 0);
+                let seen: Sight = sight.iter().chain(&inner).cloned().collect();
+                let condition = self.condition(&seen, depth - 1);
+                format!("{}EXISTS (SELECT 1 FROM {from} WHERE {condition})", self.pick(&["", "NOT "]))
+            }
+            4 if depth > 0 => {
+                let (from, inner) = self.from(&Vec::new(), 0);
+                let value = self.column(&inner);
+                let column = self.column(sight);
+                if self.postgres && self.one_in(2) {
+                    let compare = self.pick(&["= ANY", "> ALL", "<> ALL"]);
+                    return format!("{column} {compare} (SELECT {value} FROM {from})");
+                }
+                format!("{column} {}IN (SELECT {value} FROM {from})", self.pick(&["", "NOT "]))
+            }
+            5 => format!("{} IS {}NULL", self.column(sight), self.pick(&["", "NOT "])),
+            6 => format!("{} BETWEEN 1 AND {}", self.column(sight), 2 + self.random.below(5)),
+            7 => "1 = 1".to_owned(),
+            _ => {
+                let compare = self.pick(&["=", "<", ">", "<=", ">=", "<>"]);
+                format!("{} {compare} {}", self.column(sight), self.random.below(7))
+            }
+        }
+    }
+
+    fn target(&mut self) -> (&'static str, &'static [&'static str]) {
+        BASE[self.random.below(2)]
+    }
+
+    fn update(&mut self) -> String {
+        let (table, columns) = self.target();
+        let sight = vec![("t".to_owned(), columns.to_vec())];
+        // SQLite lets an UPDATE see its own writes through a subquery, so there only the condition has one.
+        let value = self.number(&sight, usize::from(self.postgres));
+        let mut sql = format!("UPDATE {table} AS t SET {} = {value}, note = 'new'", columns[2]);
+        let mut seen = sight.clone();
+        if self.one_in(3) {
+            let (text, next) = self.relation(0);
+            write!(sql, " FROM {text}").unwrap();
+            seen.push(next);
+        }
+        let depth = if self.postgres { 2 } else { 0 };
+        write!(sql, " WHERE {}", self.condition(&seen, depth)).unwrap();
+        if seen.len() == 1 && self.one_in(2) {
+            write!(sql, " RETURNING CAST(t.id AS TEXT), CAST(t.{} AS TEXT)", columns[2]).unwrap();
+        }
+        sql
+    }
+
+    fn delete(&mut self) -> String {
+        let (table, columns) = self.target();
+        let mut seen = vec![("t".to_owned(), columns.to_vec())];
+        let mut sql = format!("DELETE FROM {table} AS t");
+        if self.postgres && self.one_in(3) {
+            let (text, next) = self.relation(0);
+            write!(sql, " USING {text}").unwrap();
+            seen.push(next);
+        }
+        write!(sql, " WHERE {}", self.condition(&seen, 2)).unwrap();
+        if seen.len() == 1 && self.one_in(2) {
+            sql += " RETURNING CAST(t.id AS TEXT)";
+        }
+        sql
+    }
+
+    fn insert(&mut self) -> String {
+        let (table, columns) = self.target();
+        let (two, three) = (columns[1], columns[2]);
+        let mut sql = format!("INSERT INTO {table} (id, {two}, {three}) ");
+        match self.random.below(3) {
+            0 => {
+                let (id, other) = (1 + self.random.below(14), 1 + self.random.below(14));
+                write!(sql, "VALUES ({id}, 1, 2), ({other}, (SELECT max(i.qty) FROM items i), NULL)")
+                    .unwrap();
+            }
+            1 => {
+                let condition = self.condition(&vec![("s".to_owned(), BASE[1].1.to_vec())], 2);
+                write!(sql, "SELECT s.id + 4, s.order_id, s.qty FROM items s WHERE {condition}").unwrap();
+            }
+            _ => {
+                sql += "SELECT DISTINCT s.id + 4, s.total, 7 FROM orders s WHERE s.total > 2 UNION \
+                        SELECT s.id + 20, 1, s.qty FROM items s WHERE s.id < 4";
+            }
+        }
+        match self.random.below(4) {
+            0 => sql += " ON CONFLICT (tenant_id, id) DO NOTHING",
+            1 => {
+                let condition = self.condition(&vec![(table.to_owned(), columns.to_vec())], 1);
+                write!(
+                    sql,
+                    " ON CONFLICT (tenant_id, id) DO UPDATE SET {three} = excluded.{three}, note = 'up' WHERE {condition}"
+                )
+                .unwrap();
+            }
+            _ => {}
+        }
+        if self.one_in(2) {
+            write!(sql, " RETURNING CAST(id AS TEXT), CAST({three} AS TEXT)").unwrap();
+        }
+        sql
+    }
+
+    fn merge(&mut self) -> String {
+        let (table, columns) = self.target();
+        let condition = self.condition(&vec![("s".to_owned(), BASE[1].1.to_vec())], 1);
+        let last = columns[2];
+        let matched = self.pick(&["UPDATE SET note = s.note", "DELETE", "DO NOTHING"]);
+        format!(
+            "MERGE INTO {table} AS t USING (SELECT * FROM items s WHERE {condition}) AS s ON t.id = s.id + 3 \
+             WHEN MATCHED THEN {matched} WHEN NOT MATCHED THEN INSERT (id, {last}) VALUES (s.id + 3, s.qty)"
+        )
+    }
+}
