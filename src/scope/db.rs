@@ -121,7 +121,7 @@ impl TenantDb<sqlx::Sqlite> {
 
 impl<DB: Backend> TenantDbBuilder<DB> {
     fn new(source: PoolSource<DB>) -> Self {
-        Self { source, audit: AuditPolicy::default(), copies: Vec::new(), door: Door::default() }
+        Self { source, audit: AuditPolicy::default(), copies: Vec::new(), door: Door::new() }
     }
 }
 

@@ -41,25 +41,26 @@ struct Known {
     read_only: bool,
 }
 
-impl Default for Door {
-    fn default() -> Self {
-        let schema = Schema::new("tenant_id").expect("`tenant_id` is a plain name");
-        Self { schema, known: RwLock::default() }
-    }
-}
-
 impl<DB: Backend> TenantDbBuilder<DB> {
     /// What the rewriter of your own SQL knows of the tables.
     ///
     /// Without it every table is owned by tenants, by a column `tenant_id`, and functions are those of the
     /// database that are known to read no table.
     pub fn schema(mut self, schema: Schema) -> Self {
-        self.door = Door { schema, known: RwLock::default() };
+        self.door = Door::over(schema);
         self
     }
 }
 
 impl Door {
+    pub(super) fn new() -> Self {
+        Self::over(Schema::new("tenant_id").expect("`tenant_id` is a plain name"))
+    }
+
+    fn over(schema: Schema) -> Self {
+        Self { schema, known: RwLock::default() }
+    }
+
     /// The text to run for a text, from memory if it was run before.
     fn open<DB: Backend>(&self, sql: &str) -> Result<Arc<Known>> {
         if let Some(known) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(sql) {
