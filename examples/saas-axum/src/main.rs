@@ -29,7 +29,8 @@ async fn serve<DB: AppDb>(settings: Settings) -> Result<(), Box<dyn Error>> {
         .map_err(|e| format!("port {} cannot be had ({e}); set PORT to another one", settings.port))?;
     let (router, demo) = build::<DB>(&settings).await?;
     let welcome = demo.welcome(&settings, listener.local_addr()?.port());
-    writeln!(std::io::stdout(), "{welcome}")?;
+    // A reader that has gone, such as `head`, is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "{welcome}");
     axum::serve(listener, router)
         .with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) })
         .await?;
