@@ -66,7 +66,7 @@ impl Query {
             };
             let text = rewritten.text();
             texts.push(quote! { (::tenancy::scope::Dialect::#name, #text) });
-            if let Some(table) = rewritten.tables().iter().find(|table| is_own(table)) {
+            if let Some(table) = rewritten.reserved_table() {
                 return Err(error(format!(
                     "`{table}` is a table of `tenancy`, which is not for SQL of your own"
                 )));
@@ -113,10 +113,6 @@ impl Query {
             _ => query,
         })
     }
-}
-
-fn is_own(table: &str) -> bool {
-    table.rsplit('.').next().is_some_and(|name| name.to_ascii_lowercase().starts_with("tenancy_"))
 }
 
 fn differ(one: &Rewritten, other: &Rewritten) -> bool {
