@@ -68,11 +68,10 @@ impl Door {
         }
         let rewritten = tenancy_sql::rewrite(DB::DIALECT, sql, &self.schema)
             .map_err(|refusal| Error::new(ErrorKind::Refused, refusal.to_string()).with_source(refusal))?;
-        // They hold what the tenant must not change by itself: its gauges, its trail, its plan.
-        if rewritten.tables().iter().any(|table| is_own(table)) {
+        if let Some(table) = rewritten.reserved_table() {
             return Err(Error::new(
                 ErrorKind::Refused,
-                "the tables of `tenancy` are not for SQL of your own",
+                format!("`{table}` is a table of `tenancy`, which is not for SQL of your own"),
             ));
         }
         let text: Arc<str> = rewritten.text().into();
@@ -92,11 +91,6 @@ impl Door {
         all.insert(sql.into(), known.clone());
         Ok(known)
     }
-}
-
-/// Whether a table is one of the crate's own.
-fn is_own(table: &str) -> bool {
-    table.rsplit('.').next().is_some_and(|name| name.to_ascii_lowercase().starts_with("tenancy_"))
 }
 
 /// A statement that is ready to run for one tenant.
