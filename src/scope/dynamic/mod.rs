@@ -21,7 +21,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
 /// How many texts are remembered. A program has so many queries; beyond that, texts are made while it runs.
-const REMEMBERED: usize = 4096;
+const REMEMBERED: usize = 2048;
+/// How long a text may be to be remembered; with the number above, what memory that can take at most.
+const LONGEST: usize = 4096;
 
 /// The rewriter of one data plane, with what it has rewritten.
 #[derive(Debug)]
@@ -82,6 +84,9 @@ impl Door {
             tenant,
             read_only: rewritten.is_read_only(),
         });
+        if sql.len() > LONGEST {
+            return Ok(known);
+        }
         let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if all.len() + 2 > REMEMBERED {
             all.clear();
