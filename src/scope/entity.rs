@@ -1,5 +1,6 @@
 use std::borrow::Borrow;
 use std::future::Future;
+use std::pin::Pin;
 
 use sqlx::FromRow;
 use tenancy_sql::{Dialect, Statements};
@@ -7,6 +8,9 @@ use tenancy_sql::{Dialect, Statements};
 use super::backend::{Backend, Binds, database_error};
 use super::db::{Scoped, Statement};
 use crate::error::{Error, ErrorKind, Result};
+
+/// What a method of [`TenantScoped`] answers. Boxed, so that a call without a scope is one error and not three.
+pub type Answer<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
 
 /// A row of a tenant-owned table, and the repository of that table.
 ///
@@ -80,66 +84,63 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`], or [`ErrorKind::Database`] if the row does not read.
-    fn find<S>(
-        scope: S,
-        id: impl Borrow<Self::Id> + Send,
-    ) -> impl Future<Output = Result<Option<Self>>> + Send
+    fn find<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, Option<Self>>
     where
-        S: Scoped,
+        S: Scoped + 's,
         S::Database: Stores<Self>,
     {
         let statement = with_id::<S, Self>(&scope, |s| &s.find, id.borrow());
-        async move { Ok(read_all::<S::Database, Self>(&scope.fetch(statement?).await?)?.pop()) }
+        Box::pin(async move { Ok(read_all::<S::Database, Self>(&scope.fetch(statement?).await?)?.pop()) })
     }
 
     /// A page of the tenant's rows, in the order of their ids.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a page of none or of more than 1,000; otherwise as [`find`](Self::find).
-    fn list<S>(scope: S, page: Page<Self::Id>) -> impl Future<Output = Result<Listing<Self>>> + Send
+    fn list<'s, S>(scope: S, page: Page<Self::Id>) -> Answer<'s, Listing<Self>>
     where
-        S: Scoped,
+        S: Scoped + 's,
         S::Database: Stores<Self>,
     {
         let statement = page_statement::<S, Self>(&scope, &page);
-        async move {
+        Box::pin(async move {
             let mut items = read_all::<S::Database, Self>(&scope.fetch(statement?).await?)?;
             let more = items.len() > usize::from(page.limit);
             items.truncate(page.limit.into());
             let next = if more { items.last().map(|last| last.id().clone()) } else { None };
             Ok(Listing { items, next })
-        }
+        })
     }
 
     /// How many rows the tenant has.
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    fn count<S>(scope: S) -> impl Future<Output = Result<u64>> + Send
+    fn count<'s, S>(scope: S) -> Answer<'s, u64>
     where
-        S: Scoped,
+        S: Scoped + 's,
         S::Database: Stores<Self>,
     {
         let statement = statement::<S, Self>(&scope, |s| &s.count);
-        async move {
+        Box::pin(async move {
             let rows = scope.fetch(statement?).await?;
             let count =
                 rows.first().map_or(Ok(0), |row| S::Database::int(row, 0)).map_err(|e| database_error(&e))?;
             Ok(u64::try_from(count).unwrap_or(0))
-        }
+        })
     }
 
     /// Whether the tenant has a row with this id.
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    fn exists<S>(scope: S, id: impl Borrow<Self::Id> + Send) -> impl Future<Output = Result<bool>> + Send
+    fn exists<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, bool>
     where
-        S: Scoped,
+        S: Scoped + 's,
         S::Database: Stores<Self>,
     {
         let statement = with_id::<S, Self>(&scope, |s| &s.exists, id.borrow());
-        async move { Ok(!scope.fetch(statement?).await?.is_empty()) }
+        Box::pin(async move { Ok(!scope.fetch(statement?).await?.is_empty()) })
     }
 
     /// Adds a row to the tenant.
@@ -147,39 +148,39 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     /// # Errors
     /// [`ErrorKind::Conflict`] if its key is taken, [`ErrorKind::ReferenceViolation`] if it refers to a row that
     /// is not there, [`ErrorKind::InvalidInput`] if a value breaks a rule of its column.
-    fn insert<S>(scope: S, row: &Self) -> impl Future<Output = Result<()>> + Send
+    fn insert<'s, S>(scope: S, row: &Self) -> Answer<'s, ()>
     where
-        S: Scoped,
+        S: Scoped + 's,
         S::Database: Stores<Self>,
     {
         let statement = with_row::<S, Self>(&scope, |s| &s.insert, row);
-        async move { scope.execute(statement?).await.map(|_| ()) }
+        Box::pin(async move { scope.execute(statement?).await.map(|_| ()) })
     }
 
     /// Writes every column of a row; `false` if the tenant has no row with its id.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
-    fn update<S>(scope: S, row: &Self) -> impl Future<Output = Result<bool>> + Send
+    fn update<'s, S>(scope: S, row: &Self) -> Answer<'s, bool>
     where
-        S: Scoped,
+        S: Scoped + 's,
         S::Database: Stores<Self>,
     {
         let statement = with_row::<S, Self>(&scope, |s| &s.update, row);
-        async move { Ok(scope.execute(statement?).await? > 0) }
+        Box::pin(async move { Ok(scope.execute(statement?).await? > 0) })
     }
 
     /// Removes a row; `false` if the tenant has no row with this id.
     ///
     /// # Errors
     /// [`ErrorKind::ReferenceViolation`] if other rows still refer to it.
-    fn delete<S>(scope: S, id: impl Borrow<Self::Id> + Send) -> impl Future<Output = Result<bool>> + Send
+    fn delete<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, bool>
     where
-        S: Scoped,
+        S: Scoped + 's,
         S::Database: Stores<Self>,
     {
         let statement = with_id::<S, Self>(&scope, |s| &s.delete, id.borrow());
-        async move { Ok(scope.execute(statement?).await? > 0) }
+        Box::pin(async move { Ok(scope.execute(statement?).await? > 0) })
     }
 }
 

@@ -89,7 +89,7 @@ pub use self::backend::{Backend, Binds};
 #[cfg(feature = "macros")]
 pub use self::checked::{Query, Scalars, Variants};
 pub use self::db::{Scope, Scoped, TenantDb, TenantDbBuilder};
-pub use self::entity::{Entity, Listing, Page, Stores, TenantScoped};
+pub use self::entity::{Answer, Entity, Listing, Page, Stores, TenantScoped};
 pub use self::trail::StoredEvent;
 pub use self::tx::Tx;
 
