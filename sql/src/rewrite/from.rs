@@ -261,6 +261,7 @@ impl Pass<'_> {
 
     /// The name of a table as the database resolves it, if it is no catalogue's.
     pub(super) fn table_name(&self, parts: &[Ident]) -> Verdict<String> {
+        self.no_dot(parts)?;
         for part in parts {
             self.not_a_catalog(&part.value.to_ascii_lowercase())?;
             if part.quote_style == Some('\'') {
@@ -283,6 +284,14 @@ impl Pass<'_> {
             );
         }
         Ok(parts.iter().map(|part| self.fold(part)).collect::<Vec<_>>().join("."))
+    }
+
+    /// `"public.plans"` is one name and not the table `plans` of the schema `public`.
+    pub(super) fn no_dot(&self, parts: &[Ident]) -> Verdict {
+        if parts.iter().any(|part| part.value.contains('.')) {
+            return self.refuse(Code::Name, "a name with a dot in it", "quote each part on its own");
+        }
+        Ok(())
     }
 
     pub(super) fn not_a_catalog(&self, lower: &str) -> Verdict {
