@@ -401,10 +401,10 @@ impl Pass<'_> {
                 let plain = |m: &String| m.bytes().all(|b| b.is_ascii_alphanumeric());
                 let lower = name.to_string().to_ascii_lowercase();
                 let last = lower.rsplit('.').next().unwrap_or_default().trim_matches('"').to_owned();
-                // `_regclass` is `regclass[]`.
+                // `_regclass` is `regclass[]`, and a row of `pg_type` has columns that look names up.
                 let element = last.trim_start_matches('_');
-                modifiers.iter().all(plain)
-                    && !(element.starts_with("reg") && self.dialect == Dialect::Postgres)
+                let catalog = element.starts_with("reg") || element.starts_with("pg_");
+                modifiers.iter().all(plain) && !(catalog && self.dialect == Dialect::Postgres)
             }
             DataType::Array(ArrayElemTypeDef::SquareBracket(inner, _)) => return self.data_type(inner),
             DataType::Regclass

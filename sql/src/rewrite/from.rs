@@ -268,10 +268,9 @@ impl Pass<'_> {
                 return self.refuse(Code::Name, "a table's name in quotes for text", "quote it as a name");
             }
             let lower = part.value.to_ascii_lowercase();
-            if self.dialect == Dialect::Postgres
-                && part.quote_style.is_none()
-                && RESERVED_WORDS.contains(&&*lower)
-            {
+            let reserved =
+                lower == "select" || (self.dialect == Dialect::Postgres && RESERVED_WORDS.contains(&&*lower));
+            if part.quote_style.is_none() && reserved {
                 let why = format!("`{lower}` is a word of the database's own and no table's name");
                 return self.refuse(Code::Name, why, "leave it out; if it is a name, quote it");
             }
