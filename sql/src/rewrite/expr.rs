@@ -202,6 +202,7 @@ impl Pass<'_> {
                 self.expr(value)
             }
             Expr::CompoundFieldAccess { root, access_chain } => {
+                self.allow(!matches!(**root, Expr::Value(_)), "a name in quotes for text")?;
                 self.expr(root)?;
                 access_chain.iter_mut().try_for_each(|access| match access {
                     AccessExpr::Dot(expr) | AccessExpr::Subscript(Subscript::Index { index: expr }) => {
@@ -228,6 +229,7 @@ impl Pass<'_> {
         const SQLITE: [&str; 3] = ["rowid", "_rowid_", "oid"];
         for ident in idents {
             self.see_ident(ident);
+            self.allow(ident.quote_style != Some('\''), "a name in quotes for text")?;
         }
         let Some(last) = idents.last() else { return Ok(()) };
         let lower = last.value.to_ascii_lowercase();
@@ -253,7 +255,6 @@ impl Pass<'_> {
                 let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-".contains(&b));
                 self.allow(plain, "this number")
             }
-            Value::Boolean(_) | Value::Null => Ok(()),
             Value::HexStringLiteral(text) => {
                 self.allow(text.bytes().all(|b| b.is_ascii_hexdigit()), "this hexadecimal text")
             }
@@ -272,16 +273,7 @@ impl Pass<'_> {
                 }
                 Ok(())
             }
-            Value::SingleQuotedString(text) => {
-                if self.dialect == Dialect::MySql && escapes_a_quote(text) {
-                    return literal(
-                        self,
-                        "where this text ends depends on the session's `sql_mode`",
-                        "write the quote twice, or bind the text",
-                    );
-                }
-                Ok(())
-            }
+            Value::Boolean(_) | Value::Null | Value::SingleQuotedString(_) => Ok(()),
             Value::EscapedStringLiteral(_) if self.dialect == Dialect::Postgres => Ok(()),
             Value::DollarQuotedString(text) if self.dialect == Dialect::Postgres => {
                 let tag = text.tag.as_deref().unwrap_or_default();
@@ -314,6 +306,7 @@ impl Pass<'_> {
 
     pub(super) fn function_name(&mut self, name: &ObjectName) -> Verdict<String> {
         let parts = self.parts(name)?;
+        self.no_dot(&parts)?;
         let folded = parts.iter().map(|part| self.fold(part)).collect::<Vec<_>>().join(".");
         let name = if self.dialect == Dialect::MySql { folded.to_ascii_lowercase() } else { folded };
         if is_pure(self.dialect, &name) || self.schema.allows_function(&name) {
@@ -408,7 +401,10 @@ impl Pass<'_> {
                 let plain = |m: &String| m.bytes().all(|b| b.is_ascii_alphanumeric());
                 let lower = name.to_string().to_ascii_lowercase();
                 let last = lower.rsplit('.').next().unwrap_or_default().trim_matches('"').to_owned();
-                modifiers.iter().all(plain) && !(last.starts_with("reg") && self.dialect == Dialect::Postgres)
+                // `_regclass` is `regclass[]`, and a row of `pg_type` has columns that look names up.
+                let element = last.trim_start_matches('_');
+                let catalog = element.starts_with("reg") || element.starts_with("pg_");
+                modifiers.iter().all(plain) && !(catalog && self.dialect == Dialect::Postgres)
             }
             DataType::Array(ArrayElemTypeDef::SquareBracket(inner, _)) => return self.data_type(inner),
             DataType::Regclass
@@ -432,17 +428,4 @@ impl Pass<'_> {
         };
         self.allow(known, "this type")
     }
-}
-
-/// Whether a backslash stands before a quote, which one setting of `sql_mode` takes for the end of the text.
-fn escapes_a_quote(raw: &str) -> bool {
-    let mut run = 0;
-    for c in raw.chars() {
-        match c {
-            '\\' => run += 1,
-            '\'' if run % 2 == 1 => return true,
-            _ => run = 0,
-        }
-    }
-    run % 2 == 1
 }

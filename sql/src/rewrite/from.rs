@@ -261,16 +261,16 @@ impl Pass<'_> {
 
     /// The name of a table as the database resolves it, if it is no catalogue's.
     pub(super) fn table_name(&self, parts: &[Ident]) -> Verdict<String> {
+        self.no_dot(parts)?;
         for part in parts {
             self.not_a_catalog(&part.value.to_ascii_lowercase())?;
             if part.quote_style == Some('\'') {
                 return self.refuse(Code::Name, "a table's name in quotes for text", "quote it as a name");
             }
             let lower = part.value.to_ascii_lowercase();
-            if self.dialect == Dialect::Postgres
-                && part.quote_style.is_none()
-                && RESERVED_WORDS.contains(&&*lower)
-            {
+            let reserved =
+                lower == "select" || (self.dialect == Dialect::Postgres && RESERVED_WORDS.contains(&&*lower));
+            if part.quote_style.is_none() && reserved {
                 let why = format!("`{lower}` is a word of the database's own and no table's name");
                 return self.refuse(Code::Name, why, "leave it out; if it is a name, quote it");
             }
@@ -283,6 +283,14 @@ impl Pass<'_> {
             );
         }
         Ok(parts.iter().map(|part| self.fold(part)).collect::<Vec<_>>().join("."))
+    }
+
+    /// `"public.plans"` is one name and not the table `plans` of the schema `public`.
+    pub(super) fn no_dot(&self, parts: &[Ident]) -> Verdict {
+        if parts.iter().any(|part| part.value.contains('.')) {
+            return self.refuse(Code::Name, "a name with a dot in it", "quote each part on its own");
+        }
+        Ok(())
     }
 
     pub(super) fn not_a_catalog(&self, lower: &str) -> Verdict {

@@ -86,6 +86,13 @@ fn objection(dialect: Dialect, token: &Token) -> Option<(Code, Say)> {
         Token::Whitespace(Whitespace::MultiLineComment(text)) if text.trim_start().starts_with('+') => {
             Some((Code::Comment, say("an optimizer hint can change how a statement is read", "leave it out")))
         }
+        Token::SingleQuotedString(text) if dialect == Dialect::MySql && escapes_a_quote(text) => Some((
+            Code::Literal,
+            say(
+                "where this text ends depends on the session's `sql_mode`",
+                "write the quote twice, or bind the text",
+            ),
+        )),
         Token::DoubleQuotedString(_) => Some((
             Code::Literal,
             say("text or a name, as the session's `sql_mode` has it", "quote text with ' and names with `"),
@@ -111,11 +118,36 @@ fn name(dialect: Dialect, word: &Word) -> Option<(Code, Say)> {
         let why = "a name with characters that could end it early";
         return Some((Code::Name, say(why, "use letters, digits and underscores")));
     }
+    if value.chars().any(folds_to_ascii) {
+        let why = "a letter that some databases take for a plain one when they compare names";
+        return Some((Code::Name, say(why, "use plain letters")));
+    }
     if value.len() > 63 {
         let why = "a name of more than 63 bytes, which a database would shorten";
         return Some((Code::Name, say(why, "choose a shorter one")));
     }
     None
+}
+
+/// Whether a backslash stands before a quote, which one setting of `sql_mode` takes for the end of the text.
+fn escapes_a_quote(raw: &str) -> bool {
+    let mut run = 0;
+    for c in raw.chars() {
+        match c {
+            '\\' => run += 1,
+            '\'' if run % 2 == 1 => return true,
+            _ => run = 0,
+        }
+    }
+    run % 2 == 1
+}
+
+/// The Kelvin sign is a `k` in lower case, and a dotted `İ` is an `i` to MySQL.
+fn folds_to_ascii(c: char) -> bool {
+    !c.is_ascii()
+        && (c.to_lowercase().any(|c| c.is_ascii())
+            || c.to_uppercase().eq(['I'])
+            || c.to_uppercase().eq(['S']))
 }
 
 /// The depth of the tree that these tokens can become, from above.

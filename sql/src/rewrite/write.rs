@@ -249,10 +249,17 @@ impl Pass<'_> {
             }
         };
         let target = self.target(name, alias)?;
+        let written = self.parts(name)?;
         if !assignments.is_empty() {
             return self.no_columns("INSERT .. SET");
         }
         let Some(source) = source else { return self.no_columns("DEFAULT VALUES") };
+        // MySQL lets ON DUPLICATE KEY UPDATE name the tables of the source as well.
+        if let (Some(OnInsert::DuplicateKeyUpdate(_)), SetExpr::Select(select)) = (&*on, &*source.body) {
+            for item in &select.from {
+                self.apart(&target, factors(item))?;
+            }
+        }
         match &target.column {
             Some(column) => {
                 if columns.is_empty() {
@@ -260,6 +267,7 @@ impl Pass<'_> {
                 }
                 for name in &*columns {
                     self.settable(name, Some(column))?;
+                    self.no_command(name, &written)?;
                 }
                 self.stamp_source(source)?;
                 if self.guarding() {
@@ -416,7 +424,17 @@ impl Pass<'_> {
 
     /// A column that a statement may set: any but the tenant's.
     fn settable(&mut self, name: &ObjectName, column: Option<&str>) -> Verdict {
+        const ROWID: [&str; 3] = ["rowid", "_rowid_", "oid"];
         for part in self.parts(name)? {
+            // On SQLite an INTEGER PRIMARY KEY is the rowid, and the key of the table of tenants is the tenant.
+            let lower = part.value.to_ascii_lowercase();
+            if column.is_some() && self.dialect == Dialect::Sqlite && ROWID.contains(&lower.as_str()) {
+                return self.refuse(
+                    Code::SystemColumn,
+                    format!("`{lower}` can be another name of the tenant column"),
+                    "set a column of your own",
+                );
+            }
             if column.is_some_and(|column| part.value.eq_ignore_ascii_case(column)) {
                 return self.refuse(
                     Code::TenantColumn,
@@ -424,6 +442,23 @@ impl Pass<'_> {
                     "leave it out",
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// To a full-text table of SQLite, an insert into the column of its own name is a command: `delete-all`.
+    fn no_command(&mut self, column: &ObjectName, table: &[Ident]) -> Verdict {
+        let parts = self.parts(column)?;
+        let same = match (parts.last(), table.last()) {
+            (Some(column), Some(table)) => column.value.eq_ignore_ascii_case(&table.value),
+            _ => false,
+        };
+        if same && self.dialect == Dialect::Sqlite {
+            return self.refuse(
+                Code::Name,
+                "a column named like its table is where a full-text table takes commands about all rows",
+                "leave it out; if it is a column of your own, rename it",
+            );
         }
         Ok(())
     }
