@@ -225,7 +225,7 @@ pub trait Scoped: sealed::Sealed + Send + Sized {
     ) -> impl Future<Output = Result<Vec<<Self::Database as sqlx::Database>::Row>>> + Send;
 }
 
-/// A statement whose first bind is the tenant.
+/// A statement of one tenant, with what is bound so far.
 #[derive(Debug)]
 #[doc(hidden)]
 #[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]

@@ -144,13 +144,7 @@ impl Pass<'_> {
         self.maybe(selection.as_mut())?;
         self.order_exprs(order_by)?;
         self.maybe(limit.as_mut())?;
-        if let Some(items) = returning {
-            self.items(items)?;
-        }
-        if let Some(column) = &target.column {
-            self.inject(selection, [(target.alias, column.clone())]);
-        }
-        Ok(())
+        self.keep(target, selection, returning.as_mut())
     }
 
     pub(super) fn delete(&mut self, delete: &mut Delete) -> Verdict {
@@ -183,11 +177,21 @@ impl Pass<'_> {
         self.maybe(selection.as_mut())?;
         self.order_exprs(order_by)?;
         self.maybe(limit.as_mut())?;
+        self.keep(target, selection, returning.as_mut())
+    }
+
+    /// Keeps an UPDATE or a DELETE to the tenant's rows, when all that was written in it has been read.
+    fn keep(
+        &mut self,
+        target: Target,
+        selection: &mut Option<Expr>,
+        returning: Option<&mut Vec<SelectItem>>,
+    ) -> Verdict {
         if let Some(items) = returning {
             self.items(items)?;
         }
-        if let Some(column) = &target.column {
-            self.inject(selection, [(target.alias, column.clone())]);
+        if let Some(column) = target.column {
+            self.inject(selection, [(target.alias, column)]);
         }
         Ok(())
     }
