@@ -80,6 +80,8 @@ pub enum ResolvedBy {
     Custom,
     /// By your own code, through [`Directory::enter`].
     Program,
+    /// By a reading across tenants: what it opens is read, and nothing else.
+    CrossTenant,
 }
 
 /// A tenant that is known, exists, and is open: the key to everything of that tenant.
@@ -208,8 +210,26 @@ impl Directory {
             }
             _ => return Err(Error::new(ErrorKind::TenantInactive, "this tenant is not open for requests")),
         }
+        self.mint(tenant, actor, resolved_by, Uuid::now_v7())
+    }
+
+    /// A context for reading across tenants, whatever the tenant's status; it opens nothing by itself.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres")),
+        expect(dead_code, reason = "only a data plane reads across tenants")
+    )]
+    pub(crate) fn lend(&self, tenant: Arc<Tenant>, actor: Actor, reading: Uuid) -> Result<TenantContext> {
+        self.mint(tenant, actor, ResolvedBy::CrossTenant, reading)
+    }
+
+    fn mint(
+        &self,
+        tenant: Arc<Tenant>,
+        actor: Actor,
+        resolved_by: ResolvedBy,
+        request_id: Uuid,
+    ) -> Result<TenantContext> {
         let entitlements = self.catalog.entitlements(tenant.plan())?;
-        let request_id = Uuid::now_v7();
         Ok(TenantContext(Arc::new(Inner { tenant, actor, entitlements, resolved_by, request_id })))
     }
 }

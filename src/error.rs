@@ -69,6 +69,8 @@ pub enum ErrorKind {
     SignatureInvalid,
     /// The SQL could reach another tenant's rows, or it is not known that it could not.
     Refused,
+    /// What was opened for a time is used after it.
+    Expired,
     /// The tenant lives where this data plane does not reach.
     UnsupportedPlacement,
     /// The program is put together wrongly; the text says how to mend it.
@@ -105,6 +107,7 @@ impl ErrorKind {
             Self::Unaudited => "unaudited",
             Self::SignatureInvalid => "signature-invalid",
             Self::Refused => "sql-refused",
+            Self::Expired => "expired",
             Self::UnsupportedPlacement => "unsupported-placement",
             Self::Misconfigured => "misconfigured",
             Self::Database => "database",

@@ -35,6 +35,7 @@ where
     moves_a_slug(&fresh().await).await;
     keeps_tenants_apart(&fresh().await).await;
     lets_one_of_many_writers_win(&fresh().await).await;
+    lists_every_tenant_once(&fresh().await).await;
 }
 
 async fn finds_what_was_inserted(store: &dyn TenantStore) {
@@ -195,6 +196,40 @@ async fn lets_one_of_many_writers_win(store: &dyn TenantStore) {
         "promise broken: of several updates over one version exactly one wins, not {names:?}"
     );
     assert_holds(store, &winners[0], "what the winner wrote is what is there").await;
+}
+
+async fn lists_every_tenant_once(store: &dyn TenantStore) {
+    let none = done(store.list(None, 10).await, "a list of none is empty, not an error");
+    assert!(none.is_empty(), "promise broken: a list of none is empty");
+    let mut wanted = HashSet::new();
+    for index in 0..7 {
+        let tenant = insert(store, &format!("tenant-{index}")).await;
+        wanted.insert(tenant.id().clone());
+    }
+    for id in [TenantId::from_int(9), TenantId::from_int(10), TenantId::parse("acme")] {
+        let id = done(id, "the suite's ids are ids");
+        let new = NewTenant::new(slug(&format!("of-{}", wanted.len())), "Acme", "free").id(id.clone());
+        done(store.insert(new).await, "ids of every kind can be inserted");
+        wanted.insert(id);
+    }
+    for limit in [1, 3, 10, 100] {
+        let mut seen: Vec<TenantId> = Vec::new();
+        loop {
+            let page = done(store.list(seen.last(), limit).await, "a list succeeds");
+            assert!(page.len() <= limit.into(), "promise broken: a page holds no more than its limit");
+            if page.is_empty() {
+                break;
+            }
+            for tenant in &page {
+                let read = done(store.by_id(tenant.id()).await, "a read by id succeeds");
+                assert_eq!(read.as_ref(), Some(tenant), "promise broken: a list shows tenants as they are");
+            }
+            seen.extend(page.iter().map(|tenant| tenant.id().clone()));
+            assert!(seen.len() <= wanted.len(), "promise broken: a list shows each tenant once");
+        }
+        assert_eq!(seen.len(), wanted.len(), "promise broken: a list shows each tenant once");
+        assert_eq!(seen.into_iter().collect::<HashSet<_>>(), wanted, "promise broken: a list shows them all");
+    }
 }
 
 async fn insert(store: &dyn TenantStore, name: &str) -> Arc<Tenant> {

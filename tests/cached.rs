@@ -67,6 +67,10 @@ impl TenantStore for Probed {
         self.0.answer(answer).await
     }
 
+    async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>> {
+        self.0.inner.list(after, limit).await
+    }
+
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         self.0.inner.insert(tenant).await
     }

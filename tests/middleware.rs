@@ -100,6 +100,10 @@ impl TenantStore for Slow {
         self.inner.by_slug(slug).await
     }
 
+    async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>> {
+        self.inner.list(after, limit).await
+    }
+
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         self.inner.insert(tenant).await
     }

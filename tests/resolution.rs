@@ -67,6 +67,10 @@ impl TenantStore for Cold {
         self.0.by_slug(slug).await
     }
 
+    async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>> {
+        self.0.list(after, limit).await
+    }
+
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         self.0.insert(tenant).await
     }

@@ -47,6 +47,8 @@ pub enum Outcome {
     Denied,
     /// It was allowed and did not work.
     Failed,
+    /// It is about to begin; a later event of the same request says how it ended.
+    Unknown,
 }
 
 /// Whether changes must be recorded.

@@ -9,15 +9,15 @@ use super::backend::{Backend, Binds, Mode, Value, database_error, sealed};
 use super::dynamic::Door;
 use super::tx::{OpenTransaction, Tx};
 use crate::audit::{AuditPolicy, AuditSink};
-use crate::context::TenantContext;
+use crate::context::{ResolvedBy, TenantContext};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::Placement;
+use crate::tenant::{Placement, Tenant};
 
 /// The data plane: owns the connections and lends them to one tenant at a time.
 ///
 /// Cheap to clone. It runs no query itself: open a [`scope`](Self::scope) for single statements, or
 /// [`begin`](Self::begin) a transaction.
-pub struct TenantDb<DB: Backend>(Arc<Inner<DB>>);
+pub struct TenantDb<DB: Backend>(pub(super) Arc<Inner<DB>>);
 
 pub(super) struct Inner<DB: Backend> {
     pub(super) pool: Pool<DB>,
@@ -146,13 +146,24 @@ impl<DB: Backend> TenantDb<DB> {
     /// [`ErrorKind::StoreUnavailable`] if there is no connection, [`ErrorKind::UnsupportedPlacement`] if the
     /// tenant's rows are not in the shared tables.
     pub async fn begin<'a>(&'a self, ctx: &'a TenantContext) -> Result<Tx<'a, DB>> {
-        shared_placement(ctx)?;
+        admit(ctx)?;
         Tx::open(&self.0, ctx).await
     }
 }
 
-pub(super) fn shared_placement(ctx: &TenantContext) -> Result<()> {
-    if *ctx.tenant().placement() == Placement::Shared {
+/// Whether a context opens anything here by itself.
+pub(super) fn admit(ctx: &TenantContext) -> Result<()> {
+    if ctx.resolved_by() == ResolvedBy::CrossTenant {
+        return Err(Error::new(
+            ErrorKind::Refused,
+            "this context was lent to a reading across tenants, and opens nothing else; use `Directory::enter`",
+        ));
+    }
+    shared_placement(ctx.tenant())
+}
+
+pub(super) fn shared_placement(tenant: &Tenant) -> Result<()> {
+    if *tenant.placement() == Placement::Shared {
         return Ok(());
     }
     Err(Error::new(
@@ -271,7 +282,7 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
     }
 
     async fn execute(self, statement: Statement<DB>) -> Result<u64> {
-        shared_placement(self.ctx)?;
+        admit(self.ctx)?;
         let mut tx = self.writing().await?;
         let rows = (&mut tx).execute(statement).await?;
         tx.commit().await?;
@@ -279,7 +290,7 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
     }
 
     async fn fetch(self, statement: Statement<DB>) -> Result<Vec<DB::Row>> {
-        shared_placement(self.ctx)?;
+        admit(self.ctx)?;
         if statement.writes {
             let mut tx = self.writing().await?;
             let rows = (&mut tx).fetch(statement).await?;

@@ -54,6 +54,8 @@
 //! feature `dynamic`, `&scope` and `&mut tx` are executors of sqlx, and every query is proven when it runs. Either way
 //! it reaches this tenant's rows only, or is refused; `docs/refusals.md` lists the reasons.
 //!
+//! Reading across tenants has one name, [`TenantDb::across_tenants`], and leaves a trail.
+//!
 //! A call without a scope does not compile:
 //!
 //! ```compile_fail
@@ -66,6 +68,7 @@
 //! }
 //! ```
 
+mod across;
 mod backend;
 #[cfg(feature = "macros")]
 mod checked;
@@ -85,6 +88,7 @@ pub use sqlx;
 pub use tenancy_sql::{Code, Refused, Schema};
 pub use tenancy_sql::{Dialect, Entity as EntitySql, Statements};
 
+pub use self::across::{CrossTenant, Reason, Tagged};
 pub use self::backend::{Backend, Binds};
 #[cfg(feature = "macros")]
 pub use self::checked::{Query, Scalars, Variants};

@@ -18,6 +18,7 @@ use crate::tenant::TenantId;
 pub struct Tx<'a, DB: Backend> {
     pub(super) db: &'a Inner<DB>,
     ctx: &'a TenantContext,
+    mode: Mode,
     pub(super) conn: OpenTransaction<DB>,
     /// No statement failed, and none was cancelled in flight.
     pub(super) sound: bool,
@@ -38,7 +39,27 @@ impl<DB: Backend> fmt::Debug for Tx<'_, DB> {
 impl<'a, DB: Backend> Tx<'a, DB> {
     pub(super) async fn open(db: &'a Inner<DB>, ctx: &'a TenantContext) -> Result<Self> {
         let conn = OpenTransaction::open(&db.pool, Some(ctx.tenant_id()), Mode::Write).await?;
-        Ok(Self { db, ctx, conn, sound: true, changed: false, recorded: Vec::new() })
+        Ok(Self::over(db, ctx, Mode::Write, conn))
+    }
+
+    fn over(db: &'a Inner<DB>, ctx: &'a TenantContext, mode: Mode, conn: OpenTransaction<DB>) -> Self {
+        Self { db, ctx, mode, conn, sound: true, changed: false, recorded: Vec::new() }
+    }
+
+    /// One tenant's turn in a transaction that reads one tenant after the other.
+    pub(super) async fn turn(
+        db: &'a Inner<DB>,
+        ctx: &'a TenantContext,
+        mut conn: OpenTransaction<DB>,
+    ) -> Result<Self> {
+        DB::enter(conn.as_mut(), ctx.tenant_id()).await.map_err(|e| database_error(&e))?;
+        Ok(Self::over(db, ctx, Mode::Snapshot, conn))
+    }
+
+    /// The end of the turn.
+    pub(super) fn give_back(mut self) -> Result<OpenTransaction<DB>> {
+        self.enter_statement()?;
+        Ok(self.conn)
     }
 
     /// The context that opened the transaction.
@@ -58,7 +79,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
                 "this event is of another tenant than the transaction; make it from `tx.context()`",
             ));
         }
-        self.enter_statement()?;
+        self.enter(true)?;
         insert_event::<DB>(self.conn.as_mut(), &event).await?;
         self.sound = true;
         self.recorded.push(event);
@@ -108,6 +129,19 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         Ok(())
     }
 
+    /// Before a statement, which `writes` or not.
+    pub(super) fn enter(&mut self, writes: bool) -> Result<()> {
+        if writes && self.mode != Mode::Write {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                "a reading across tenants changes nothing; to change a tenant's rows, open it with `Directory::enter`",
+            ));
+        }
+        self.enter_statement()?;
+        self.changed |= writes;
+        Ok(())
+    }
+
     /// To be undone when the statement was seen to succeed; a statement that is cancelled leaves it so.
     pub(super) fn enter_statement(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.sound, false) {
@@ -139,8 +173,7 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
 
     async fn execute(self, statement: Statement<DB>) -> Result<u64> {
         let Statement { sql, binds, .. } = statement;
-        self.enter_statement()?;
-        self.changed = true;
+        self.enter(true)?;
         let rows = DB::execute(self.conn.as_mut(), sql, binds.into_arguments()).await;
         self.sound = rows.is_ok();
         rows.map_err(|e| database_error(&e))
@@ -148,8 +181,7 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
 
     async fn fetch(self, statement: Statement<DB>) -> Result<Vec<DB::Row>> {
         let Statement { sql, binds, writes } = statement;
-        self.enter_statement()?;
-        self.changed |= writes;
+        self.enter(writes)?;
         let rows = DB::fetch(self.conn.as_mut(), sql, binds.into_arguments()).await;
         self.sound = rows.is_ok();
         rows.map_err(|e| database_error(&e))

@@ -239,6 +239,10 @@ impl<S: TenantStore> TenantStore for Cached<S> {
         self.load_slug(slug).await
     }
 
+    async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>> {
+        self.store.list(after, limit).await
+    }
+
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = self.store.insert(tenant).await?;
         self.keep_written(tenant.clone()).await;

@@ -258,6 +258,13 @@ pub trait TenantStore: Send + Sync + fmt::Debug {
     /// As [`by_id`](Self::by_id).
     async fn by_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>>;
 
+    /// Up to `limit` tenants, in an order of the store's own that does not change: those after `after`, or the
+    /// first ones.
+    ///
+    /// # Errors
+    /// As [`by_id`](Self::by_id).
+    async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>>;
+
     /// Adds a tenant.
     ///
     /// # Errors

@@ -97,6 +97,7 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         | ErrorKind::Refused
         | ErrorKind::UnsupportedPlacement
         | ErrorKind::Misconfigured
+        | ErrorKind::Expired
         | ErrorKind::Database => (500, "Internal error"),
     }
 }

@@ -99,6 +99,8 @@ pub(crate) mod sealed {
 #[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
 pub enum Mode {
     Read,
+    /// To read several times as of one moment.
+    Snapshot,
     Write,
 }
 

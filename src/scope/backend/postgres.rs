@@ -19,6 +19,7 @@ impl Backend for Postgres {
     async fn begin(conn: &mut PgConnection, tenant: Option<&TenantId>, mode: Mode) -> sqlx::Result<()> {
         let begin = match mode {
             Mode::Read => "BEGIN READ ONLY",
+            Mode::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Mode::Write => "BEGIN",
         };
         // One message for both, and local to the transaction: nothing of the tenant outlives it.

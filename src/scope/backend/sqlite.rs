@@ -22,7 +22,7 @@ impl Backend for Sqlite {
         // A deferred transaction that reads and then writes can lose against another writer without waiting;
         // an immediate one waits for its turn at the start.
         let statement = match mode {
-            Mode::Read => "BEGIN",
+            Mode::Read | Mode::Snapshot => "BEGIN",
             Mode::Write => "BEGIN IMMEDIATE",
         };
         <Sqlite as sqlx::Database>::TransactionManager::begin(conn, Some(statement.into_sql_str())).await

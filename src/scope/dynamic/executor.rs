@@ -11,7 +11,7 @@ use crate::audit::AuditPolicy;
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::backend::{Backend, Mode};
-use crate::scope::db::{Scope, Scoped, shared_placement, unaudited};
+use crate::scope::db::{Scope, Scoped, admit, unaudited};
 use crate::scope::tx::{OpenTransaction, Tx};
 
 /// Runs any query of sqlx for one tenant: the text is rewritten so that it reaches that tenant's rows only, and
@@ -31,7 +31,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         let ready = ready(&self.db.door, self.context(), query);
         Box::pin(try_stream! {
             let Ready { sql, binds, persistent, read_only } = ready.map_err(carried)?;
-            shared_placement(self.context()).map_err(carried)?;
+            admit(self.context()).map_err(carried)?;
             if read_only && DB::BARE_READS {
                 let mut conn = self.db.pool.acquire().await?;
                 let mut steps = DB::stream(&mut conn, sql, binds, persistent);
@@ -108,8 +108,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         let ready = ready(&self.db.door, self.context(), query);
         Box::pin(try_stream! {
             let Ready { sql, binds, persistent, read_only } = ready.map_err(carried)?;
-            self.enter_statement().map_err(carried)?;
-            self.changed |= !read_only;
+            self.enter(!read_only).map_err(carried)?;
             {
                 let mut steps = DB::stream(self.conn.as_mut(), sql, binds, persistent);
                 while let Some(step) = steps.try_next().await? {

@@ -36,6 +36,15 @@ impl TenantStore for MemoryStore {
         Ok(self.tenants.read().map_err(poisoned)?.values().find(|tenant| tenant.slug() == slug).cloned())
     }
 
+    async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>> {
+        let tenants = self.tenants.read().map_err(poisoned)?;
+        let mut ids: Vec<_> = tenants.values().map(|tenant| (tenant.id().to_string(), tenant)).collect();
+        ids.sort_by(|one, other| one.0.cmp(&other.0));
+        let after = after.map(ToString::to_string);
+        let rest = ids.into_iter().filter(|(id, _)| after.as_ref().is_none_or(|after| id > after));
+        Ok(rest.take(limit.into()).map(|(_, tenant)| tenant.clone()).collect())
+    }
+
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = Arc::new(tenant.into_tenant());
         let mut tenants = self.tenants.write().map_err(poisoned)?;

@@ -82,6 +82,20 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
         tenant_where::<DB>(&mut conn, TENANT_BY_SLUG, slug.as_str()).await.map(|t| t.map(Arc::new))
     }
 
+    async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>> {
+        // No id is empty.
+        let after = after.map(ToString::to_string).unwrap_or_default();
+        let mut conn = self.pool.acquire().await.map_err(|e| database_error(&e))?;
+        let rows = fetch::<DB>(
+            &mut conn,
+            "SELECT id, slug, name, status, status_set_by, plan, placement, version \
+             FROM tenancy_tenants WHERE id > $1 ORDER BY id LIMIT $2",
+            &[Value::Text(&after), Value::Int(limit.into())],
+        )
+        .await?;
+        rows.iter().map(|row| read_tenant::<DB>(row).map(Arc::new)).collect()
+    }
+
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = tenant.into_tenant();
         let placement = placement_text(tenant.placement());
