@@ -1,3 +1,9 @@
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the pool is made and given away here, before the first request"
+)]
+
 use std::str::FromStr;
 use std::time::Duration;
 

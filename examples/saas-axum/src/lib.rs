@@ -15,7 +15,6 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::response::Html;
 use axum::routing::{get, post, put};
-use sqlx::Pool;
 use tenancy::TenantDb;
 use tenancy::audit::{AuditPolicy, TracingSink};
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook};
@@ -46,7 +45,7 @@ type Shared<DB> = axum::extract::State<Arc<App<DB>>>;
 /// # Errors
 /// When a setting does not read or the database cannot be reached.
 pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Router, Demo)> {
-    let pool: Pool<DB> = database::connect(&settings.database_url).await?;
+    let pool = database::connect::<DB>(&settings.database_url).await?;
     let store = Arc::new(SqlStore::new(pool.clone()));
     store.migrate().await?;
     database::migrate(&pool).await?;

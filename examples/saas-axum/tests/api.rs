@@ -1,4 +1,9 @@
 //! The application as its users meet it, over HTTP, on SQLite and on Postgres.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test looks at the rows from outside of every wall"
+)]
 
 #[path = "../../../tests/common/mod.rs"]
 #[macro_use]

@@ -1,5 +1,10 @@
 //! The server is killed in the middle of a hundred writes: every row that is there has its audit event and its
 //! place in the plan, and every answer that was given is true.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test looks at the rows from outside of every wall"
+)]
 
 #[path = "../../../tests/common/mod.rs"]
 #[macro_use]
