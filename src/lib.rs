@@ -28,4 +28,6 @@ pub use self::scope::{TenantDb, TenantScoped};
 #[cfg(feature = "macros")]
 pub use tenancy_macros::TenantScoped;
 #[cfg(feature = "macros")]
-pub use tenancy_macros::{query, query_as, query_scalar};
+pub use tenancy_macros::{
+    query, query_as, query_as_checked, query_checked, query_scalar, query_scalar_checked,
+};

@@ -146,3 +146,11 @@ macro_rules! checked_tests {
 
 checked_tests!(sqlite, sqlx::Sqlite);
 checked_tests!(postgres, sqlx::Postgres);
+
+/// Cargo compiles a program anew when a file changes that its `.d` file names.
+#[test]
+fn a_change_of_tenancy_toml_compiles_the_queries_anew() {
+    let depends = std::env::current_exe().unwrap().with_extension("d");
+    let depends = std::fs::read_to_string(depends).expect("cargo keeps it beside the program");
+    assert!(depends.contains("tenancy.toml"), "{depends}");
+}

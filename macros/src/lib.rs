@@ -4,8 +4,8 @@ mod query;
 mod tenant_scoped;
 
 use proc_macro::TokenStream;
-use query::{Answer, Query};
-use syn::parse::Parser;
+use query::{Answer, Query, Types};
+use syn::parse::{ParseStream, Parser};
 use syn::{DeriveInput, parse_macro_input};
 
 /// Makes a struct the row of a tenant-owned table: see the trait `tenancy::TenantScoped`.
@@ -37,7 +37,7 @@ pub fn derive_tenant_scoped(input: TokenStream) -> TokenStream {
 /// ```
 #[proc_macro]
 pub fn query(input: TokenStream) -> TokenStream {
-    expand(Answer::Nothing, input)
+    expand(Answer::Nothing, Types::Written, input)
 }
 
 /// As `query!`, with the type of a row after the scope: any `sqlx::FromRow`.
@@ -45,7 +45,7 @@ pub fn query(input: TokenStream) -> TokenStream {
 /// `query_as!(&scope, Order, "SELECT id, status FROM orders WHERE total > $1", 100)`.
 #[proc_macro]
 pub fn query_as(input: TokenStream) -> TokenStream {
-    expand(Answer::Rows, input)
+    expand(Answer::Rows, Types::Written, input)
 }
 
 /// As `query!`, with the type of the only column after the scope.
@@ -53,10 +53,42 @@ pub fn query_as(input: TokenStream) -> TokenStream {
 /// `query_scalar!(&scope, i64, "SELECT count(*) FROM orders")`.
 #[proc_macro]
 pub fn query_scalar(input: TokenStream) -> TokenStream {
-    expand(Answer::Scalars, input)
+    expand(Answer::Scalars, Types::Written, input)
 }
 
-fn expand(answer: Answer, input: TokenStream) -> TokenStream {
-    let parsed = Parser::parse(|input: syn::parse::ParseStream<'_>| Query::parse(answer, input), input);
-    parsed.and_then(|query| query.expand(answer)).unwrap_or_else(|error| error.to_compile_error()).into()
+/// As `query!`, with the text then given to `sqlx::query!`, which asks a database what it makes of it.
+///
+/// `query_checked!(&scope, "SQL", value, ..)`: values and columns are checked against the database of `DATABASE_URL`,
+/// or against the `.sqlx` directory that `cargo sqlx prepare` wrote. Everything that sqlx's macros know works: columns
+/// that may be null, `AS "name!"`, `AS "name?"`, `AS "name: Type"`, `value as Type`. sqlx speaks with one database
+/// only, so this takes the first of `dialects`. Needs sqlx with its feature `macros` among your dependencies.
+///
+/// ```text
+/// let orders = query_checked!(&scope, "SELECT id, note FROM orders WHERE total > $1", 100_i64).fetch_all().await?;
+/// let note: &Option<String> = &orders[0].note;
+/// ```
+#[proc_macro]
+pub fn query_checked(input: TokenStream) -> TokenStream {
+    expand(Answer::Nothing, Types::Checked, input)
+}
+
+/// As `query_checked!`, with the type of a row after the scope: a struct with a field for each column.
+///
+/// `query_as_checked!(&scope, Order, "SELECT id, status FROM orders WHERE total > $1", 100_i64)`.
+#[proc_macro]
+pub fn query_as_checked(input: TokenStream) -> TokenStream {
+    expand(Answer::Rows, Types::Checked, input)
+}
+
+/// As `query_checked!`, for the only column.
+///
+/// `query_scalar_checked!(&scope, r#"SELECT count(*) AS "count!" FROM orders"#)`.
+#[proc_macro]
+pub fn query_scalar_checked(input: TokenStream) -> TokenStream {
+    expand(Answer::Scalars, Types::Checked, input)
+}
+
+fn expand(answer: Answer, types: Types, input: TokenStream) -> TokenStream {
+    let parsed = Parser::parse(|input: ParseStream<'_>| Query::parse(answer, types, input), input);
+    parsed.and_then(|query| query.expand()).unwrap_or_else(|error| error.to_compile_error()).into()
 }

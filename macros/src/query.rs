@@ -1,13 +1,16 @@
 //! `query!`, `query_as!` and `query_scalar!`: arguments, then the rewriter, then expansion.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
 use syn::{Expr, LitStr, Token, Type};
-use tenancy_sql::{Bind, Dialect, Rewritten, Schema, rewrite};
+use tenancy_sql::{Bind, Dialect, Rewritten, Schema, rewrite, says_what_is_null};
 
 /// What a query answers.
 #[derive(Clone, Copy)]
@@ -17,7 +20,16 @@ pub(crate) enum Answer {
     Scalars,
 }
 
+/// Who looks at the types: the compiler alone, or sqlx's own macros as well.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Types {
+    Written,
+    Checked,
+}
+
 pub(crate) struct Query {
+    answer: Answer,
+    types: Types,
     scope: Expr,
     row: Option<Type>,
     sql: LitStr,
@@ -25,12 +37,12 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    pub(crate) fn parse(answer: Answer, input: ParseStream<'_>) -> syn::Result<Self> {
+    pub(crate) fn parse(answer: Answer, types: Types, input: ParseStream<'_>) -> syn::Result<Self> {
         let scope = input.parse()?;
         input.parse::<Token![,]>()?;
-        let row = match answer {
-            Answer::Nothing => None,
-            Answer::Rows | Answer::Scalars => {
+        let row = match (answer, types) {
+            (Answer::Nothing, _) | (Answer::Scalars, Types::Checked) => None,
+            (Answer::Rows, _) | (Answer::Scalars, Types::Written) => {
                 let row = Type::parse(input)?;
                 input.parse::<Token![,]>()?;
                 Some(row)
@@ -44,52 +56,75 @@ impl Query {
             input.parse::<Token![,]>()?;
             values = Punctuated::<Expr, Token![,]>::parse_terminated(input)?.into_iter().collect();
         }
-        Ok(Self { scope, row, sql, values })
+        Ok(Self { answer, types, scope, row, sql, values })
     }
 
-    pub(crate) fn expand(&self, answer: Answer) -> syn::Result<TokenStream> {
-        let error = |text: String| syn::Error::new(self.sql.span(), text);
-        let (path, schema) = configuration().map_err(error)?;
-        let sql = self.sql.value();
-        let mut texts = Vec::new();
-        let mut proven: Option<Rewritten> = None;
-        for dialect in schema.dialects() {
-            let rewritten = rewrite(*dialect, &sql, &schema).map_err(|refusal| error(refusal.to_string()))?;
-            let name = match dialect {
-                Dialect::Postgres => quote! { Postgres },
-                Dialect::Sqlite => quote! { Sqlite },
-                other => {
-                    return Err(error(format!(
-                        "`dialects` of tenancy.toml lists {other:?}, which these macros do not run on yet"
-                    )));
-                }
-            };
-            let text = rewritten.text();
-            texts.push(quote! { (::tenancy::scope::Dialect::#name, #text) });
-            if let Some(table) = rewritten.reserved_table() {
-                return Err(error(format!(
-                    "`{table}` is a table of `tenancy`, which is not for SQL of your own"
-                )));
+    pub(crate) fn expand(&self) -> syn::Result<TokenStream> {
+        let (path, schema) = configuration().map_err(|text| self.error(text))?;
+        // A change of the file compiles this query anew.
+        let configured = quote! { const _: &[u8] = include_bytes!(#path); };
+        let variants = self.variants(&schema)?;
+        Ok(match self.types {
+            Types::Written => self.written(&configured, &variants),
+            Types::Checked => self.checked(&configured, &variants),
+        })
+    }
+
+    fn error(&self, text: impl Display) -> syn::Error {
+        syn::Error::new(self.sql.span(), text)
+    }
+
+    /// The statement for each database that it must run on. sqlx's own macros speak with one.
+    fn variants(&self, schema: &Schema) -> syn::Result<Variants> {
+        let dialects = match (self.types, schema.dialects()) {
+            (_, []) => {
+                return Err(self.error("write the databases into tenancy.toml: dialects = [\"postgres\"]"));
             }
-            if proven.as_ref().is_some_and(|other| differ(other, &rewritten)) {
-                return Err(error("the databases of tenancy.toml would not do the same here".to_owned()));
-            }
-            proven = Some(rewritten);
-        }
-        let Some(proven) = proven else {
-            return Err(error("write the databases into tenancy.toml: dialects = [\"postgres\"]".to_owned()));
+            (Types::Checked, [first, ..]) => std::slice::from_ref(first),
+            (Types::Written, all) => all,
         };
+        let sql = self.sql.value();
+        let mut variants: Vec<(Dialect, Rewritten)> = Vec::new();
+        for dialect in dialects {
+            if !matches!(dialect, Dialect::Postgres | Dialect::Sqlite) {
+                let why = format!(
+                    "`dialects` of tenancy.toml lists {dialect:?}, which these macros do not run on yet"
+                );
+                return Err(self.error(why));
+            }
+            let rewritten = rewrite(*dialect, &sql, schema).map_err(|refusal| self.error(refusal))?;
+            if (self.types, *dialect) == (Types::Checked, Dialect::Postgres) {
+                says_what_is_null(&sql).map_err(|refusal| self.error(refusal))?;
+            }
+            if let Some(table) = rewritten.reserved_table() {
+                let why = format!("`{table}` is a table of `tenancy`, which is not for SQL of your own");
+                return Err(self.error(why));
+            }
+            if variants.last().is_some_and(|(_, other)| differ(other, &rewritten)) {
+                return Err(self.error("the databases of tenancy.toml would not do the same here"));
+            }
+            variants.push((*dialect, rewritten));
+        }
+        let proven = &variants[0].1;
         let places = proven.binds().iter().filter(|bind| matches!(bind, Bind::Value(_))).count();
         if places != self.values.len() {
-            return Err(error(format!(
+            return Err(self.error(format!(
                 "the number of values after the SQL must be {places}, and is {}\n\
                  help: give a value for each of $1, $2 .. of the statement, in order",
                 self.values.len()
             )));
         }
-        let tenant = proven.binds().contains(&Bind::Tenant);
-        let writes = !proven.is_read_only();
-        let row = match (answer, &self.row) {
+        Ok(Variants(variants))
+    }
+
+    fn written(&self, configured: &TokenStream, variants: &Variants) -> TokenStream {
+        let (tenant, writes) = (variants.tenant(), variants.writes());
+        let texts = variants.0.iter().map(|(dialect, rewritten)| {
+            let dialect = format_ident!("{dialect:?}");
+            let text = rewritten.text();
+            quote! { (::tenancy::scope::Dialect::#dialect, #text) }
+        });
+        let row = match (self.answer, &self.row) {
             (Answer::Rows, Some(row)) => quote! { #row },
             (Answer::Scalars, Some(row)) => quote! { (#row,) },
             _ => quote! { () },
@@ -97,8 +132,7 @@ impl Query {
         let Self { scope, values, .. } = self;
         let query = quote! {
             ::tenancy::scope::Query::<_, #row>::new(#scope, {
-                // A change of the file compiles this query anew.
-                const _: &[u8] = include_bytes!(#path);
+                #configured
                 static VARIANTS: ::tenancy::scope::Variants = ::tenancy::scope::Variants {
                     texts: &[#(#texts),*],
                     tenant: #tenant,
@@ -108,10 +142,43 @@ impl Query {
             })
             #(.value(#values))*
         };
-        Ok(match answer {
+        match self.answer {
             Answer::Scalars => quote! { #query.scalars() },
             _ => query,
-        })
+        }
+    }
+
+    fn checked(&self, configured: &TokenStream, variants: &Variants) -> TokenStream {
+        let Self { scope, values, row, .. } = self;
+        let (writes, text) = (variants.writes(), LitStr::new(variants.0[0].1.text(), self.sql.span()));
+        let of = quote_spanned! { scope.span() => ::tenancy::scope::Checked::tenant(&tenancy_scope) };
+        // The tenant is of whatever type its column has, and sqlx is told so by `as _`.
+        let tenant = variants.tenant().then(|| quote! { tenancy_tenant as _ });
+        let arguments = values.iter().map(ToTokens::to_token_stream).chain(tenant);
+        let query = match (self.answer, row) {
+            (Answer::Rows, Some(row)) => quote! { ::sqlx::query_as!(#row, #text, #(#arguments),*) },
+            (Answer::Scalars, _) => quote! { ::sqlx::query_scalar!(#text, #(#arguments),*) },
+            _ => quote! { ::sqlx::query!(#text, #(#arguments),*) },
+        };
+        quote! {{
+            #configured
+            let tenancy_scope = #scope;
+            let tenancy_tenant = #of;
+            ::tenancy::scope::Checked::new(tenancy_scope, #query, #writes)
+        }}
+    }
+}
+
+/// A statement, for each database that it must run on: at least one, and all alike.
+struct Variants(Vec<(Dialect, Rewritten)>);
+
+impl Variants {
+    fn tenant(&self) -> bool {
+        self.0[0].1.binds().contains(&Bind::Tenant)
+    }
+
+    fn writes(&self) -> bool {
+        !self.0[0].1.is_read_only()
     }
 }
 
@@ -120,7 +187,9 @@ fn differ(one: &Rewritten, other: &Rewritten) -> bool {
 }
 
 /// The `tenancy.toml` beside the `Cargo.toml` of the crate that is compiled, or above it.
-fn configuration() -> Result<(String, Schema), String> {
+fn configuration() -> Result<(String, Arc<Schema>), String> {
+    static LAST: Mutex<Option<(String, Arc<Schema>)>> = Mutex::new(None);
+
     let start = std::env::var("CARGO_MANIFEST_DIR").map_err(|_| "compile with cargo".to_owned())?;
     let path: PathBuf = Path::new(&start)
         .ancestors()
@@ -134,6 +203,12 @@ fn configuration() -> Result<(String, Schema), String> {
         })?;
     let text =
         std::fs::read_to_string(&path).map_err(|e| format!("{} does not read: {e}", path.display()))?;
-    let schema = Schema::from_toml(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+    // The same text again, for the next query of the same crate.
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let schema = match last.take() {
+        Some((known, schema)) if known == text => schema,
+        _ => Arc::new(Schema::from_toml(&text).map_err(|e| format!("{}: {e}", path.display()))?),
+    };
+    *last = Some((text, schema.clone()));
     Ok((path.display().to_string(), schema))
 }

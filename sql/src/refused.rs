@@ -46,13 +46,15 @@ pub enum Code {
     SystemColumn,
     /// `T020`: a comment that the database would run, or that changes how it runs.
     Comment,
+    /// `T021`: a column of which an outer join hides from sqlx that it may be null.
+    Nullability,
     /// `T099`: the second pass could not prove the rewritten text. A bug in this crate: please report it.
     Unproven,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::TooLong,
         Self::TooDeep,
         Self::Syntax,
@@ -73,6 +75,7 @@ impl Code {
         Self::Name,
         Self::SystemColumn,
         Self::Comment,
+        Self::Nullability,
         Self::Unproven,
     ];
 
@@ -99,6 +102,7 @@ impl Code {
             Self::Name => "T018",
             Self::SystemColumn => "T019",
             Self::Comment => "T020",
+            Self::Nullability => "T021",
             Self::Unproven => "T099",
         }
     }

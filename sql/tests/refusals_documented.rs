@@ -3,7 +3,7 @@
 
 mod cases;
 
-use tenancy_sql::{Code, Dialect, rewrite};
+use tenancy_sql::{Code, Dialect, rewrite, says_what_is_null};
 
 const DOCS: &str = include_str!("../../docs/refusals.md");
 
@@ -25,7 +25,11 @@ fn every_code_is_explained_and_every_example_is_refused() {
             other => panic!("{other}"),
         };
         let sql = rest.split("\n```").next().unwrap();
-        let refused = rewrite(dialect, sql, &schema).unwrap_err();
+        // This one is of the macros that give the statement on to sqlx.
+        let refused = match code {
+            "T021" => rewrite(dialect, sql, &schema).and_then(|_| says_what_is_null(sql)).unwrap_err(),
+            _ => rewrite(dialect, sql, &schema).unwrap_err(),
+        };
         assert_eq!(refused.code().as_str(), code, "{sql}\n{refused}");
         examples += 1;
     }

@@ -1,171 +1,140 @@
 use std::fmt;
-use std::marker::PhantomData;
 
-use sqlx::{Encode, FromRow, Type};
-use tenancy_sql::Dialect;
+use sqlx::FromRow;
+use sqlx::query::{Map, Query, QueryScalar};
 
-use super::backend::{Value, database_error};
-use super::db::{Scoped, Statement};
+use super::backend::Backend;
+use super::db::{Fetch, Scoped};
 use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::TenantId;
 
-type Row<S> = <<S as Scoped>::Database as sqlx::Database>::Row;
+type Arguments<S> = <<S as Scoped>::Database as sqlx::Database>::Arguments;
 
-/// A query that was rewritten and proven while the program was compiled: what
-/// [`query!`](crate::query), [`query_as!`](crate::query_as) and [`query_scalar!`](crate::query_scalar) make.
+/// A query whose types sqlx's own macros have checked, after it was rewritten and proven: what
+/// [`query_checked!`](crate::query_checked) and its siblings make.
 #[must_use = "a query does nothing until it is executed or fetched"]
-pub struct Query<S: Scoped, T> {
+pub struct Checked<S, Q> {
     scope: S,
-    statement: Result<Statement<S::Database>>,
-    tenant: bool,
-    row: PhantomData<fn() -> T>,
+    query: Q,
+    writes: bool,
 }
 
-/// One text for each dialect that `tenancy.toml` lists.
-#[derive(Debug)]
-#[doc(hidden)]
-#[expect(clippy::exhaustive_structs, reason = "the macros write it")]
-pub struct Variants {
-    pub texts: &'static [(Dialect, &'static str)],
-    pub tenant: bool,
-    pub writes: bool,
-}
-
-impl<S: Scoped, T> fmt::Debug for Query<S, T> {
+impl<S, Q> fmt::Debug for Checked<S, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Query").field("statement", &self.statement).finish_non_exhaustive()
+        f.debug_struct("Checked").field("writes", &self.writes).finish_non_exhaustive()
     }
 }
 
-impl<S: Scoped, T> Query<S, T> {
+impl<S: Scoped> Checked<S, ()> {
     #[doc(hidden)]
-    pub fn new(scope: S, variants: &'static Variants) -> Self {
-        let dialect = <S::Database as super::Backend>::DIALECT;
-        let text = variants.texts.iter().find(|(known, _)| *known == dialect);
-        let statement = text.map(|(_, sql)| Statement::checked(sql, variants.writes)).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Misconfigured,
-                format!("this query was not compiled for {dialect:?}; add it to `dialects` in tenancy.toml"),
-            )
-        });
-        Self { scope, statement, tenant: variants.tenant, row: PhantomData }
+    pub fn tenant(scope: &S) -> TenantId {
+        scope.context().tenant_id().clone()
     }
+}
 
+impl<S, Q> Checked<S, Q> {
     #[doc(hidden)]
-    pub fn value<'v, V: Encode<'v, S::Database> + Type<S::Database>>(mut self, value: V) -> Self {
-        self.statement = self.statement.and_then(|mut statement| {
-            statement.binds.push(value)?;
-            Ok(statement)
-        });
-        self
+    pub fn new(scope: S, query: Q, writes: bool) -> Self {
+        Self { scope, query, writes }
     }
+}
 
-    /// The tenant is bound last, after the values that were written.
-    fn ready(self) -> Result<(S, Statement<S::Database>)> {
-        let mut statement = self.statement?;
-        if self.tenant {
-            statement.binds.push_value(Value::Tenant(self.scope.context().tenant_id()))?;
-        }
-        Ok((self.scope, statement))
-    }
-
-    async fn rows(self) -> Result<Vec<Row<S>>> {
-        let (scope, statement) = self.ready()?;
-        scope.fetch(statement).await
-    }
-
+impl<S: Scoped> Checked<S, Query<'static, S::Database, Arguments<S>>> {
     /// Runs the statement, and says how many rows it changed.
     ///
     /// # Errors
     /// As a write of [`TenantScoped`](crate::TenantScoped).
     pub async fn execute(self) -> Result<u64> {
-        let (scope, statement) = self.ready()?;
-        scope.execute(statement).await
+        self.scope.fetch(Change(self.query)).await
     }
+}
 
+impl<S: Scoped, Q: Answers<S::Database>> Checked<S, Q> {
     /// Every row.
     ///
     /// # Errors
-    /// [`ErrorKind::Database`] if a row does not read; otherwise as [`execute`](Self::execute).
-    pub async fn fetch_all(self) -> Result<Vec<T>>
-    where
-        T: for<'r> FromRow<'r, Row<S>>,
-    {
-        self.rows().await?.iter().map(read::<S, T>).collect()
+    /// [`ErrorKind::Database`] if a row does not read; otherwise as a read of [`TenantScoped`](crate::TenantScoped).
+    pub async fn fetch_all(self) -> Result<Vec<Q::Row>> {
+        self.scope.fetch(Rows { query: self.query, writes: self.writes }).await
     }
 
     /// The first row, or `None`.
     ///
     /// # Errors
     /// As [`fetch_all`](Self::fetch_all).
-    pub async fn fetch_optional(self) -> Result<Option<T>>
-    where
-        T: for<'r> FromRow<'r, Row<S>>,
-    {
-        self.rows().await?.first().map(read::<S, T>).transpose()
+    pub async fn fetch_optional(self) -> Result<Option<Q::Row>> {
+        Ok(self.fetch_all().await?.into_iter().next())
     }
 
     /// The first row.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none; otherwise as [`fetch_all`](Self::fetch_all).
-    pub async fn fetch_one(self) -> Result<T>
-    where
-        T: for<'r> FromRow<'r, Row<S>>,
-    {
+    pub async fn fetch_one(self) -> Result<Q::Row> {
         self.fetch_optional().await?.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such row"))
     }
 }
 
-fn read<S: Scoped, T: for<'r> FromRow<'r, Row<S>>>(row: &Row<S>) -> Result<T> {
-    T::from_row(row).map_err(|e| match e {
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
-            Error::new(
-                ErrorKind::Database,
-                "a row does not read as its type; compare the columns of the query with the type's fields",
-            )
-            .with_source(e.to_string())
-        }
-        e => database_error(&e),
-    })
-}
+struct Change<DB: Backend>(Query<'static, DB, DB::Arguments>);
 
-impl<S: Scoped, T> Query<S, (T,)> {
-    #[doc(hidden)]
-    pub fn scalars(self) -> Scalars<S, T> {
-        Scalars(self)
+impl<DB: Backend> Fetch<DB> for Change<DB> {
+    type Answer = u64;
+
+    fn writes(&self) -> bool {
+        true
+    }
+
+    async fn run(self, conn: &mut DB::Connection) -> sqlx::Result<u64> {
+        DB::execute_query(conn, self.0).await
     }
 }
 
-/// A [`Query`] whose rows have one column: what [`query_scalar!`](crate::query_scalar) makes.
-#[derive(Debug)]
-#[must_use = "a query does nothing until it is fetched"]
-pub struct Scalars<S: Scoped, T>(Query<S, (T,)>);
+/// A query of sqlx's macros that answers rows.
+#[doc(hidden)]
+#[expect(unnameable_types, reason = "only the macros name it")]
+pub trait Answers<DB: Backend>: Send {
+    type Row: Send;
 
-impl<S: Scoped, T> Scalars<S, T>
+    fn all(self, conn: &mut DB::Connection) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
+}
+
+impl<DB: Backend, F, T> Answers<DB> for Map<'static, DB, F, DB::Arguments>
 where
-    (T,): for<'r> FromRow<'r, Row<S>>,
+    F: FnMut(DB::Row) -> sqlx::Result<T> + Send,
+    T: Send + Unpin,
 {
-    /// The column of every row.
-    ///
-    /// # Errors
-    /// As [`Query::fetch_all`].
-    pub async fn fetch_all(self) -> Result<Vec<T>> {
-        Ok(self.0.fetch_all().await?.into_iter().map(|(value,)| value).collect())
+    type Row = T;
+
+    async fn all(self, conn: &mut DB::Connection) -> sqlx::Result<Vec<T>> {
+        DB::fetch_mapped(conn, self).await
+    }
+}
+
+impl<DB: Backend, T> Answers<DB> for QueryScalar<'static, DB, T, DB::Arguments>
+where
+    T: Send + Unpin,
+    (T,): for<'r> FromRow<'r, DB::Row>,
+{
+    type Row = T;
+
+    async fn all(self, conn: &mut DB::Connection) -> sqlx::Result<Vec<T>> {
+        DB::fetch_scalars(conn, self).await
+    }
+}
+
+struct Rows<Q> {
+    query: Q,
+    writes: bool,
+}
+
+impl<DB: Backend, Q: Answers<DB>> Fetch<DB> for Rows<Q> {
+    type Answer = Vec<Q::Row>;
+
+    fn writes(&self) -> bool {
+        self.writes
     }
 
-    /// The column of the first row, or `None`.
-    ///
-    /// # Errors
-    /// As [`Query::fetch_all`].
-    pub async fn fetch_optional(self) -> Result<Option<T>> {
-        Ok(self.0.fetch_optional().await?.map(|(value,)| value))
-    }
-
-    /// The column of the first row.
-    ///
-    /// # Errors
-    /// As [`Query::fetch_one`].
-    pub async fn fetch_one(self) -> Result<T> {
-        self.0.fetch_one().await.map(|(value,)| value)
+    async fn run(self, conn: &mut DB::Connection) -> sqlx::Result<Self::Answer> {
+        self.query.all(conn).await
     }
 }

@@ -227,13 +227,51 @@ pub trait Scoped: sealed::Sealed + Send + Sized {
     fn context(&self) -> &TenantContext;
 
     #[doc(hidden)]
-    fn execute(self, statement: Statement<Self::Database>) -> impl Future<Output = Result<u64>> + Send;
+    fn fetch<F: Fetch<Self::Database>>(self, fetch: F) -> impl Future<Output = Result<F::Answer>> + Send;
 
     #[doc(hidden)]
-    fn fetch(
-        self,
-        statement: Statement<Self::Database>,
-    ) -> impl Future<Output = Result<Vec<<Self::Database as sqlx::Database>::Row>>> + Send;
+    fn execute(self, statement: Statement<Self::Database>) -> impl Future<Output = Result<u64>> + Send {
+        self.fetch(Change(statement))
+    }
+}
+
+/// Something to ask a tenant's connection.
+#[doc(hidden)]
+#[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
+pub trait Fetch<DB: Backend>: Send {
+    type Answer: Send;
+
+    /// Whether it can change rows, also where it answers some.
+    fn writes(&self) -> bool;
+
+    fn run(self, conn: &mut DB::Connection) -> impl Future<Output = sqlx::Result<Self::Answer>> + Send;
+}
+
+impl<DB: Backend> Fetch<DB> for Statement<DB> {
+    type Answer = Vec<DB::Row>;
+
+    fn writes(&self) -> bool {
+        self.writes
+    }
+
+    async fn run(self, conn: &mut DB::Connection) -> sqlx::Result<Self::Answer> {
+        DB::fetch(conn, self.sql, self.binds.into_arguments()).await
+    }
+}
+
+/// A statement that is run for what it changes, and says how many rows that were.
+struct Change<DB: Backend>(Statement<DB>);
+
+impl<DB: Backend> Fetch<DB> for Change<DB> {
+    type Answer = u64;
+
+    fn writes(&self) -> bool {
+        true
+    }
+
+    async fn run(self, conn: &mut DB::Connection) -> sqlx::Result<u64> {
+        DB::execute(conn, self.0.sql, self.0.binds.into_arguments()).await
+    }
 }
 
 /// A statement of one tenant, with what is bound so far.
@@ -281,32 +319,23 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
         self.ctx
     }
 
-    async fn execute(self, statement: Statement<DB>) -> Result<u64> {
+    async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Answer> {
         admit(self.ctx)?;
-        let mut tx = self.writing().await?;
-        let rows = (&mut tx).execute(statement).await?;
-        tx.commit().await?;
-        Ok(rows)
-    }
-
-    async fn fetch(self, statement: Statement<DB>) -> Result<Vec<DB::Row>> {
-        admit(self.ctx)?;
-        if statement.writes {
+        if fetch.writes() {
             let mut tx = self.writing().await?;
-            let rows = (&mut tx).fetch(statement).await?;
+            let answer = (&mut tx).fetch(fetch).await?;
             tx.commit().await?;
-            return Ok(rows);
+            return Ok(answer);
         }
-        let Statement { sql, binds, .. } = statement;
-        let rows = if DB::BARE_READS {
+        let answer = if DB::BARE_READS {
             let mut conn = self.db.pool.acquire().await.map_err(|e| database_error(&e))?;
-            DB::fetch(&mut conn, sql, binds.into_arguments()).await
+            fetch.run(&mut conn).await
         } else {
             // The rollback at the end rides with the connection's way home.
             let mut conn =
                 OpenTransaction::open(&self.db.pool, Some(self.ctx.tenant_id()), Mode::Read).await?;
-            DB::fetch(conn.as_mut(), sql, binds.into_arguments()).await
+            fetch.run(conn.as_mut()).await
         };
-        rows.map_err(|e| database_error(&e))
+        answer.map_err(|e| database_error(&e))
     }
 }

@@ -50,7 +50,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Your own SQL runs on a scope as well. [`query!`](crate::query) and its siblings prove it while compiling; with the
+//! Your own SQL runs on a scope as well. [`query!`](crate::query) and its siblings prove it while compiling, and
+//! [`query_checked!`](crate::query_checked) and its siblings give it to sqlx's own macros after that; with the
 //! feature `dynamic`, `&scope` and `&mut tx` are executors of sqlx, and every query is proven when it runs. Either way
 //! it reaches this tenant's rows only, or is refused; `docs/refusals.md` lists the reasons.
 //!
@@ -79,6 +80,8 @@ mod dynamic;
 #[path = "no_dynamic.rs"]
 mod dynamic;
 mod entity;
+#[cfg(feature = "macros")]
+mod query;
 mod trail;
 mod tx;
 
@@ -91,9 +94,11 @@ pub use tenancy_sql::{Dialect, Entity as EntitySql, Statements};
 pub use self::across::{CrossTenant, Reason, Tagged};
 pub use self::backend::{Backend, Binds};
 #[cfg(feature = "macros")]
-pub use self::checked::{Query, Scalars, Variants};
+pub use self::checked::Checked;
 pub use self::db::{Scope, Scoped, TenantDb, TenantDbBuilder};
 pub use self::entity::{Answer, Entity, Listing, Page, Stores, TenantScoped};
+#[cfg(feature = "macros")]
+pub use self::query::{Query, Scalars, Variants};
 pub use self::trail::StoredEvent;
 pub use self::tx::Tx;
 

@@ -5,7 +5,7 @@ use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
 
 use super::backend::{Backend, Mode, database_error, sealed};
-use super::db::{Inner, Scoped, Statement};
+use super::db::{Fetch, Inner, Scoped};
 use super::trail::insert_event;
 use crate::audit::{AuditEvent, AuditPolicy};
 use crate::context::TenantContext;
@@ -171,20 +171,11 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
         self.ctx
     }
 
-    async fn execute(self, statement: Statement<DB>) -> Result<u64> {
-        let Statement { sql, binds, .. } = statement;
-        self.enter(true)?;
-        let rows = DB::execute(self.conn.as_mut(), sql, binds.into_arguments()).await;
-        self.sound = rows.is_ok();
-        rows.map_err(|e| database_error(&e))
-    }
-
-    async fn fetch(self, statement: Statement<DB>) -> Result<Vec<DB::Row>> {
-        let Statement { sql, binds, writes } = statement;
-        self.enter(writes)?;
-        let rows = DB::fetch(self.conn.as_mut(), sql, binds.into_arguments()).await;
-        self.sound = rows.is_ok();
-        rows.map_err(|e| database_error(&e))
+    async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Answer> {
+        self.enter(fetch.writes())?;
+        let answer = fetch.run(self.conn.as_mut()).await;
+        self.sound = answer.is_ok();
+        answer.map_err(|e| database_error(&e))
     }
 }
 

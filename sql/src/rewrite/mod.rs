@@ -5,12 +5,15 @@ mod from;
 mod guard;
 #[cfg(test)]
 mod mutants;
+mod nulls;
 mod prove;
 mod query;
 mod text;
 mod write;
 
 use std::collections::BTreeSet;
+
+pub use nulls::says_what_is_null;
 
 use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart, Statement, Value};
 use sqlparser::parser::{Parser, ParserOptions};
@@ -114,21 +117,26 @@ fn run(
     without: Option<usize>,
 ) -> Result<(Rewritten, usize), Refused> {
     let text = text::read(dialect, sql)?;
-    if text.depth <= SHALLOW {
-        return scope(dialect, sql, schema, without, text);
+    with_stack(sql, text.depth, || scope(dialect, sql, schema, without, text))
+}
+
+/// Runs `work` on a text of this depth where there is room for it.
+fn with_stack<T: Send>(
+    sql: &str,
+    depth: usize,
+    work: impl FnOnce() -> Result<T, Refused> + Send,
+) -> Result<T, Refused> {
+    if depth <= SHALLOW {
+        return work();
     }
     std::thread::scope(|threads| {
         let deep = std::thread::Builder::new().stack_size(STACK);
-        match deep.spawn_scoped(threads, || scope(dialect, sql, schema, without, text)) {
+        match deep.spawn_scoped(threads, work) {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(e) => {
                 let why = format!("there is no stack for a statement as deep as this one: {e}");
-                Err(Refused::new(
-                    Code::TooDeep,
-                    sql,
-                    (1, 1, 1),
-                    say(why, "try again, or write it more plainly"),
-                ))
+                let say = say(why, "try again, or write it more plainly");
+                Err(Refused::new(Code::TooDeep, sql, (1, 1, 1), say))
             }
         }
     })

@@ -7,7 +7,8 @@ mod sqlite;
 
 use std::future::Future;
 
-use sqlx::{Arguments, Encode, Pool, Type};
+use sqlx::query::{Map, Query, QueryScalar};
+use sqlx::{Arguments, Encode, FromRow, Pool, Type};
 use tenancy_sql::Dialect;
 
 use super::dynamic::Streams;
@@ -64,6 +65,30 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
         sql: &'static str,
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
+
+    #[doc(hidden)]
+    fn execute_query(
+        conn: &mut Self::Connection,
+        query: Query<'static, Self, Self::Arguments>,
+    ) -> impl Future<Output = sqlx::Result<u64>> + Send;
+
+    #[doc(hidden)]
+    fn fetch_mapped<F, T>(
+        conn: &mut Self::Connection,
+        query: Map<'static, Self, F, Self::Arguments>,
+    ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
+    where
+        F: FnMut(Self::Row) -> sqlx::Result<T> + Send,
+        T: Send + Unpin;
+
+    #[doc(hidden)]
+    fn fetch_scalars<T>(
+        conn: &mut Self::Connection,
+        query: QueryScalar<'static, Self, T, Self::Arguments>,
+    ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
+    where
+        T: Send + Unpin,
+        (T,): for<'r> FromRow<'r, Self::Row>;
 
     #[doc(hidden)]
     fn connect(
@@ -169,6 +194,35 @@ macro_rules! plain_backend {
             binds: Self::Arguments,
         ) -> sqlx::Result<Vec<Self::Row>> {
             sqlx::query_with::<$db, _>(sql, binds).fetch_all(conn).await
+        }
+
+        async fn execute_query(
+            conn: &mut Self::Connection,
+            query: sqlx::query::Query<'static, Self, Self::Arguments>,
+        ) -> sqlx::Result<u64> {
+            Ok(query.execute(conn).await?.rows_affected())
+        }
+
+        async fn fetch_mapped<F, T>(
+            conn: &mut Self::Connection,
+            query: sqlx::query::Map<'static, Self, F, Self::Arguments>,
+        ) -> sqlx::Result<Vec<T>>
+        where
+            F: FnMut(Self::Row) -> sqlx::Result<T> + Send,
+            T: Send + Unpin,
+        {
+            query.fetch_all(conn).await
+        }
+
+        async fn fetch_scalars<T>(
+            conn: &mut Self::Connection,
+            query: sqlx::query::QueryScalar<'static, Self, T, Self::Arguments>,
+        ) -> sqlx::Result<Vec<T>>
+        where
+            T: Send + Unpin,
+            (T,): for<'r> sqlx::FromRow<'r, Self::Row>,
+        {
+            query.fetch_all(conn).await
         }
 
         async fn migrate(pool: &sqlx::Pool<Self>) -> Result<(), sqlx::migrate::MigrateError> {

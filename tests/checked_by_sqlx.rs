@@ -1,0 +1,180 @@
+//! SQL that was proven and then given to sqlx's own macros: its types are the database's.
+//!
+//! This file is compiled with what `.sqlx` holds. After a change of a query or a table, write that anew:
+//! `SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$PWD/.sqlx DATABASE_URL=… cargo test --all-features --test checked_by_sqlx`,
+//! with the tables of [`TABLES`] and `common::TestBackend::ORDERS` in that database.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use common::{TestBackend, World};
+use sqlx::{Executor, Postgres, SqlSafeStr};
+use tenancy::{ErrorKind, query_as_checked, query_checked, query_scalar_checked};
+use uuid::Uuid;
+
+const TABLES: &str = "
+    CREATE TABLE customers (tenant_id uuid NOT NULL, id uuid NOT NULL, name text NOT NULL, note text, order_id uuid,
+        PRIMARY KEY (tenant_id, id));
+    ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
+    ALTER TABLE customers FORCE ROW LEVEL SECURITY;
+    CREATE POLICY own ON customers USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)";
+
+#[derive(Debug, PartialEq)]
+struct Customer {
+    name: String,
+    /// Nullable in the table: anything but an `Option` does not compile.
+    note: Option<String>,
+}
+
+async fn seeded() -> World<Postgres> {
+    let world = World::<Postgres>::new().await;
+    Postgres::raw(&world.pool, TABLES).await.unwrap();
+    for (ctx, name, total) in [(&world.acme, "Ada", 10_i64), (&world.globex, "Bob", 20)] {
+        let mut tx = world.db.begin(ctx).await.unwrap();
+        let (order, none) = (Uuid::now_v7(), None::<String>);
+        let added = query_checked!(
+            &mut tx,
+            "INSERT INTO orders (id, status, total) VALUES ($1, $2, $3)",
+            order,
+            "open",
+            total
+        );
+        assert_eq!(added.execute().await.unwrap(), 1);
+        let added = query_checked!(
+            &mut tx,
+            "INSERT INTO customers (id, name, note, order_id) VALUES ($1, $2, $3, $4)",
+            Uuid::now_v7(),
+            name,
+            none,
+            order
+        );
+        assert_eq!(added.execute().await.unwrap(), 1);
+        tx.commit().await.unwrap();
+    }
+    world
+}
+
+#[tokio::test]
+async fn each_tenant_reads_its_own_rows_in_the_databases_types() {
+    let world = seeded().await;
+    for (ctx, name, total) in [(&world.acme, "Ada", 10_i64), (&world.globex, "Bob", 20)] {
+        let scope = world.db.scope(ctx);
+        let rows = query_checked!(&scope, "SELECT name, note FROM customers").fetch_all().await.unwrap();
+        let (seen, note): (&String, &Option<String>) = (&rows[0].name, &rows[0].note);
+        assert_eq!((rows.len(), seen.as_str(), note.as_deref()), (1, name, None));
+
+        let customers =
+            query_as_checked!(&scope, Customer, "SELECT name, note FROM customers WHERE name = $1", name);
+        assert_eq!(customers.fetch_one().await.unwrap(), Customer { name: name.to_owned(), note: None });
+
+        let sum = query_scalar_checked!(&scope, r#"SELECT sum(total)::bigint AS "sum!" FROM orders"#);
+        assert_eq!(sum.fetch_one().await.unwrap(), total);
+    }
+}
+
+#[tokio::test]
+async fn what_sqlx_knows_of_a_column_is_known_through_the_guard() {
+    let world = seeded().await;
+    let scope = world.db.scope(&world.acme);
+    // A table's own NOT NULL is seen through the guard; what an outer join makes null must say so.
+    let rows = query_checked!(
+        &scope,
+        r#"SELECT o.total, c.name AS "name?" FROM orders o LEFT JOIN customers c ON c.order_id = o.id AND c.name <> $1"#,
+        "Ada"
+    );
+    let row = rows.fetch_one().await.unwrap();
+    let (total, name): (i64, Option<String>) = (row.total, row.name);
+    assert_eq!((total, name), (10, None));
+
+    // Overrides stay what they are: of a column, its type, and a value's type.
+    let note: Option<&str> = None;
+    let rows = query_checked!(
+        &scope,
+        r#"SELECT name AS "name?", id AS "id: Uuid", total AS "total!: i64"
+           FROM (SELECT c.name, o.id, o.total FROM orders o JOIN customers c ON c.order_id = o.id) AS found
+           WHERE name IS DISTINCT FROM $1"#,
+        note as Option<&str>
+    );
+    let row = rows.fetch_optional().await.unwrap().unwrap();
+    let (name, _id, total): (Option<String>, Uuid, i64) = (row.name, row.id, row.total);
+    assert_eq!((name.as_deref(), total), (Some("Ada"), 10));
+}
+
+#[tokio::test]
+async fn a_change_keeps_to_its_tenant() {
+    let world = seeded().await;
+    let scope = world.db.scope(&world.acme);
+    let changed = query_checked!(&scope, "UPDATE orders SET status = $1", "paid").execute().await.unwrap();
+    assert_eq!(changed, 1);
+    let gone = query_checked!(&scope, "DELETE FROM customers RETURNING name").fetch_all().await.unwrap();
+    assert_eq!((gone.len(), gone[0].name.as_str()), (1, "Ada"));
+    let none = query_scalar_checked!(&scope, "SELECT name FROM customers").fetch_one().await;
+    assert_eq!(none.unwrap_err().kind(), ErrorKind::NotFound);
+
+    let other = world.db.scope(&world.globex);
+    let status = query_scalar_checked!(&other, "SELECT status FROM orders").fetch_all().await.unwrap();
+    assert_eq!(status, ["open"]);
+    let name = query_scalar_checked!(&other, "SELECT name FROM customers").fetch_all().await.unwrap();
+    assert_eq!(name, ["Bob"]);
+    // Without a table no tenant is bound.
+    let one = query_scalar_checked!(&other, r#"SELECT 1 AS "one!""#).fetch_one().await.unwrap();
+    assert_eq!(one, 1);
+}
+
+/// `.sqlx` holds what a database says now.
+#[tokio::test]
+async fn the_offline_data_is_what_the_database_says() {
+    let world = seeded().await;
+    let mut conn = world.pool.acquire().await.unwrap();
+    let mut count = 0;
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx")).unwrap() {
+        let json = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let data: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let sql = sqlx::AssertSqlSafe(data["query"].as_str().unwrap()).into_sql_str();
+        let now = serde_json::to_value((&mut *conn).describe(sql).await.unwrap()).unwrap();
+        assert_eq!(now, data["describe"], "{}", data["query"]);
+        count += 1;
+    }
+    assert!(count >= 12, "only {count} queries are in .sqlx");
+}
+
+/// With `DATABASE_URL` the macros ask the database itself, and the compiler shows what it says: `tests/live`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_type_that_is_not_the_databases_does_not_compile() {
+    let (url, cleanup) = Postgres::fresh_url().await;
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    for tables in [Postgres::ORDERS, TABLES] {
+        Postgres::raw(&pool, tables).await.unwrap();
+    }
+    pool.close().await;
+    let saved = tempfile::tempdir().unwrap();
+    // The compiler takes these from its environment, and only another process can have another one.
+    let cases = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "live_cases", "--ignored", "--nocapture"])
+        .env("SQLX_OFFLINE", "false")
+        .env("SQLX_OFFLINE_DIR", saved.path())
+        .env("DATABASE_URL", &url)
+        .output()
+        .unwrap();
+    drop(cleanup);
+    assert!(cases.status.success(), "{}", String::from_utf8_lossy(&cases.stderr));
+    // What was asked was the guarded text, not the one that was written.
+    let asked: BTreeSet<String> = std::fs::read_dir(saved.path())
+        .unwrap()
+        .map(|entry| {
+            let json = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let data: serde_json::Value = serde_json::from_str(&json).unwrap();
+            data["query"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert!(!asked.is_empty() && asked.iter().all(|sql| sql.contains("tenant_id = $")), "{asked:?}");
+}
+
+#[test]
+#[ignore = "run by the test above, in a process of its own"]
+fn live_cases() {
+    trybuild::TestCases::new().compile_fail("tests/live/*.rs");
+}
