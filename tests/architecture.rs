@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module may use those above it, and no other.
-const MAP: [&str; 15] = [
+const MAP: [&str; 16] = [
     "error",
     "clock",
     "tenant",
@@ -21,6 +21,7 @@ const MAP: [&str; 15] = [
     "store",
     "web",
     "testing",
+    "bin",
 ];
 
 /// What the root re-exports, and where it comes from.

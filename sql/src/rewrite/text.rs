@@ -2,7 +2,7 @@
 
 use sqlparser::dialect::{self, Dialect as Grammar};
 use sqlparser::keywords::Keyword;
-use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 
 use crate::refused::{Code, Refused, Say, say};
 use crate::{Bind, Dialect};
@@ -286,4 +286,46 @@ pub(super) fn in_order(printed: &str, tenant: usize) -> Result<(String, Vec<Bind
         }
     }
     Ok((text, binds))
+}
+
+/// The statements of a text with many, such as a file, each with the line that it begins on.
+///
+/// # Errors
+/// [`Code::Syntax`] where the text cannot be divided: a quotation or a comment that does not end.
+pub fn statements(dialect: Dialect, sql: &str) -> Result<Vec<(usize, &str)>, Refused> {
+    let tokens = tokens(dialect, sql)?;
+    // Where each line begins.
+    let lines: Vec<usize> =
+        std::iter::once(0).chain(sql.match_indices('\n').map(|(at, newline)| at + newline.len())).collect();
+    let offset = |at: Location| {
+        let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).saturating_sub(1);
+        let start = lines.get(number(at.line)).copied().unwrap_or(sql.len());
+        sql[start..].char_indices().nth(number(at.column)).map_or(sql.len(), |(within, _)| start + within)
+    };
+    let mut found = Vec::new();
+    for statement in tokens.split(|token| token.token == Token::SemiColon) {
+        let mut words = statement.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+        let Some(first) = words.next() else { continue };
+        let last = words.next_back().unwrap_or(first);
+        let line = place(first.span).0;
+        found.push((line, &sql[offset(first.span.start)..offset(last.span.end)]));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_divided_where_the_database_would_divide_it() {
+        let file =
+            "-- a; comment\nSELECT 'ü;' AS \"a;b\"; ;\n\n  UPDATE t\nSET a = 1 -- the end\n;DELETE FROM t";
+        let wanted = [(2, "SELECT 'ü;' AS \"a;b\""), (4, "UPDATE t\nSET a = 1"), (6, "DELETE FROM t")];
+        assert_eq!(statements(Dialect::Postgres, file).unwrap(), wanted);
+        let body = "CREATE FUNCTION f() RETURNS int AS $$ SELECT 1; $$ LANGUAGE sql";
+        assert_eq!(statements(Dialect::Postgres, body).unwrap(), [(1, body)]);
+        assert_eq!(statements(Dialect::Sqlite, " -- nothing").unwrap(), []);
+        assert!(statements(Dialect::Postgres, "SELECT 'a").is_err());
+    }
 }

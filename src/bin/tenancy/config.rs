@@ -1,0 +1,53 @@
+//! Which `tenancy.toml` a file is read by.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use tenancy_sql::{Dialect, Schema};
+
+/// What a file's queries are read by.
+pub(crate) struct Config {
+    pub(crate) schema: Schema,
+    pub(crate) dialects: Vec<Dialect>,
+    /// Where it was found.
+    pub(crate) path: Option<PathBuf>,
+}
+
+pub(crate) struct Configs {
+    named: Option<PathBuf>,
+    dialects: Vec<Dialect>,
+    known: HashMap<Option<PathBuf>, Rc<Config>>,
+}
+
+impl Configs {
+    pub(crate) fn new(named: Option<PathBuf>, dialects: Vec<Dialect>) -> Self {
+        Self { named, dialects, known: HashMap::new() }
+    }
+
+    /// The configuration of a file: the one that was named, or the nearest one above it, or none.
+    pub(crate) fn of(&mut self, file: &Path) -> Result<Rc<Config>, String> {
+        let file = file.canonicalize().map_err(|e| format!("{}: {e}", file.display()))?;
+        let nearest =
+            || file.ancestors().skip(1).map(|dir| dir.join("tenancy.toml")).find(|path| path.is_file());
+        let path = self.named.clone().or_else(nearest);
+        if let Some(config) = self.known.get(&path) {
+            return Ok(config.clone());
+        }
+        let schema = match &path {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+                Schema::from_toml(&text).map_err(|e| format!("{}: {e}", path.display()))?
+            }
+            None => Schema::new("tenant_id").map_err(|e| e.to_string())?,
+        };
+        let dialects = match (&self.dialects[..], schema.dialects()) {
+            ([], []) => vec![Dialect::Postgres],
+            ([], listed) => listed.to_vec(),
+            (asked, _) => asked.to_vec(),
+        };
+        let config = Rc::new(Config { schema, dialects, path: path.clone() });
+        self.known.insert(path, config.clone());
+        Ok(config)
+    }
+}

@@ -1,0 +1,82 @@
+//! The command line of the `tenancy` crate: `cargo install tenancy --features cli`, then `tenancy help`.
+
+mod check;
+mod config;
+mod source;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tenancy_sql::Dialect;
+
+/// Multi-tenancy for Rust SaaS: find out what your SQL does, and keep it within one tenant.
+#[derive(Parser)]
+#[command(name = "tenancy", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Work on SQL.
+    #[command(subcommand)]
+    Sql(Sql),
+}
+
+#[derive(Subcommand)]
+enum Sql {
+    /// Show what each query of a code base becomes on a tenant's scope, or why it is refused.
+    ///
+    /// Reads Rust files, and the directories that hold them: `sqlx::query*`, macros and functions, `QueryBuilder`,
+    /// `raw_sql`, and the macros of this crate. A `.sql` file is read if it is named, or if a `query_file!` names it.
+    /// Exits with 1 if a query is refused, and with 2 if something could not be read.
+    Check {
+        /// Files and directories.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// The `tenancy.toml` to use, in place of the nearest one above each file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// A database that the queries are written for, in place of those of `tenancy.toml`.
+        #[arg(long, value_enum)]
+        dialect: Vec<Database>,
+        /// Show only what is refused or could not be read.
+        #[arg(long, short)]
+        quiet: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Database {
+    Postgres,
+    Sqlite,
+    Mysql,
+}
+
+impl From<Database> for Dialect {
+    fn from(database: Database) -> Self {
+        match database {
+            Database::Postgres => Self::Postgres,
+            Database::Sqlite => Self::Sqlite,
+            Database::Mysql => Self::MySql,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Sql(Sql::Check { paths, config, dialect, quiet }) => {
+            let dialects = dialect.into_iter().map(Dialect::from).collect();
+            check::run(&paths, config::Configs::new(config, dialects), quiet)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        #[expect(clippy::print_stderr, reason = "the program's own words")]
+        {
+            eprintln!("tenancy: {error}");
+        }
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,286 @@
+//! The queries of a Rust file, found in its tokens, so that those within other macros are found too.
+
+use std::collections::HashMap;
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+
+/// Macros whose first literal is SQL.
+const MACROS: [&str; 9] = [
+    "query",
+    "query_as",
+    "query_scalar",
+    "query_unchecked",
+    "query_as_unchecked",
+    "query_scalar_unchecked",
+    "query_checked",
+    "query_as_checked",
+    "query_scalar_checked",
+];
+/// Macros whose first literal names a file of SQL.
+const FILES: [&str; 6] = [
+    "query_file",
+    "query_file_as",
+    "query_file_scalar",
+    "query_file_unchecked",
+    "query_file_as_unchecked",
+    "query_file_scalar_unchecked",
+];
+/// Functions whose first argument is SQL.
+const FUNCTIONS: [&str; 7] =
+    ["query", "query_as", "query_scalar", "query_with", "query_as_with", "query_scalar_with", "raw_sql"];
+/// Methods of executors that take SQL by itself.
+const METHODS: [&str; 7] =
+    ["execute", "execute_many", "fetch", "fetch_many", "fetch_all", "fetch_one", "fetch_optional"];
+/// How a text begins that is taken for SQL where other texts could stand.
+const VERBS: [&str; 8] = ["select", "insert", "update", "delete", "with", "merge", "replace", "values"];
+
+/// A query, and where it stands: line and column from one.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    pub(crate) sql: Sql,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Sql {
+    Text(String),
+    /// What a `query_file!` names.
+    File(String),
+    /// The beginning of a text that is made while the program runs.
+    Started(String),
+    /// Nothing of it is in the source.
+    Computed,
+}
+
+/// The queries of a file, in its order.
+pub(crate) fn queries(source: &str) -> Result<Vec<Found>, String> {
+    let tokens: TokenStream = source.parse().map_err(|e: proc_macro2::LexError| {
+        let at = e.span().start();
+        format!("{}:{}: {e}", at.line, at.column + 1)
+    })?;
+    let mut texts = HashMap::new();
+    constants(tokens.clone(), &mut texts);
+    let mut found = Vec::new();
+    walk(tokens, &texts, &mut found);
+    Ok(found)
+}
+
+/// `const NAME: &str = "…";`, so that a query can be its constant.
+fn constants(tokens: TokenStream, texts: &mut HashMap<String, String>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    for (at, token) in tokens.iter().enumerate() {
+        if let TokenTree::Group(group) = token {
+            constants(group.stream(), texts);
+        }
+        let (true, Some(TokenTree::Ident(name))) =
+            (is_ident(token, &["const", "static"]), tokens.get(at + 1))
+        else {
+            continue;
+        };
+        let rest = &tokens[at + 2..];
+        let end = rest.iter().position(|token| is_punct(token, ';')).unwrap_or(rest.len());
+        let start = rest.iter().position(|token| is_punct(token, '=')).map_or(end, |at| at + 1);
+        if let Some(text) = rest.get(start..end).and_then(literal) {
+            texts.insert(name.to_string(), text);
+        }
+    }
+}
+
+fn walk(tokens: TokenStream, texts: &HashMap<String, String>, found: &mut Vec<Found>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            TokenTree::Group(group) => walk(group.stream(), texts, found),
+            TokenTree::Ident(name) => {
+                let before = at.checked_sub(1).map(|before| &tokens[before]);
+                if let Some(sql) = query(&name.to_string(), before, &tokens[at + 1..], texts) {
+                    let start = name.span().start();
+                    found.push(Found { line: start.line, column: start.column + 1, sql });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The SQL of a call, given the name that is called and what stands around it.
+fn query(
+    name: &str,
+    before: Option<&TokenTree>,
+    after: &[TokenTree],
+    texts: &HashMap<String, String>,
+) -> Option<Sql> {
+    if before.is_some_and(|token| is_ident(token, &["fn", "mod", "use"])) {
+        return None;
+    }
+    if let [bang, TokenTree::Group(group), ..] = after
+        && is_punct(bang, '!')
+    {
+        let text = || arguments(group).iter().find_map(|argument| literal(argument));
+        return match name {
+            name if MACROS.contains(&name) => Some(text().map_or(Sql::Computed, Sql::Text)),
+            name if FILES.contains(&name) => Some(text().map_or(Sql::Computed, Sql::File)),
+            _ => None,
+        };
+    }
+    let method = before.is_some_and(|token| is_punct(token, '.'));
+    let call = call(after)?;
+    let arguments = arguments(call);
+    let first = arguments.first();
+    let text = first.and_then(|argument| literal(argument).or_else(|| constant(argument, texts)));
+    match name {
+        name if !method && FUNCTIONS.contains(&name) => match text {
+            Some(text) => looks_like_sql(&text).then_some(Sql::Text(text)),
+            None => first.map(|_| Sql::Computed),
+        },
+        name if method && METHODS.contains(&name) => text.filter(|text| looks_like_sql(text)).map(Sql::Text),
+        "QueryBuilder" => Some(text.map_or(Sql::Computed, Sql::Started)),
+        _ => None,
+    }
+}
+
+/// The parentheses of a call: at once, after `::<..>`, or after `::new`.
+fn call(after: &[TokenTree]) -> Option<&Group> {
+    let mut depth = 0_usize;
+    for (at, token) in after.iter().enumerate() {
+        match token {
+            TokenTree::Group(group) if depth == 0 => {
+                return (group.delimiter() == Delimiter::Parenthesis).then_some(group);
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '<' && at >= 2 => depth += 1,
+            // The arrow of a function's type ends nothing.
+            TokenTree::Punct(punct) if punct.as_char() == '>' && at > 0 && !is_punct(&after[at - 1], '-') => {
+                depth = depth.checked_sub(1)?;
+            }
+            TokenTree::Punct(punct) if punct.as_char() == ':' => {}
+            TokenTree::Ident(name) if depth == 0 && (name == "new" || name == "with_arguments") => {}
+            _ if depth > 0 => {}
+            _ => return None,
+        }
+    }
+    None
+}
+
+fn arguments(group: &Group) -> Vec<Vec<TokenTree>> {
+    let tokens: Vec<TokenTree> = group.stream().into_iter().collect();
+    tokens
+        .split(|token| is_punct(token, ','))
+        .filter(|argument| !argument.is_empty())
+        .map(<[_]>::to_vec)
+        .collect()
+}
+
+/// A literal, perhaps of several parts: `"a"`, `r"a"`, `"a" + "b"`, `concat!("a", "b")`, also behind `&`.
+fn literal(tokens: &[TokenTree]) -> Option<String> {
+    match tokens {
+        [TokenTree::Group(group)] if group.delimiter() == Delimiter::None => {
+            literal(&group.stream().into_iter().collect::<Vec<_>>())
+        }
+        [name, bang, TokenTree::Group(group)] if is_ident(name, &["concat"]) && is_punct(bang, '!') => {
+            arguments(group).iter().map(|part| literal(part)).collect()
+        }
+        [TokenTree::Literal(text)] => {
+            syn::parse_str::<syn::LitStr>(&text.to_string()).ok().map(|text| text.value())
+        }
+        [reference, rest @ ..] if is_punct(reference, '&') => literal(rest),
+        tokens if tokens.iter().any(|token| is_punct(token, '+')) => {
+            tokens.split(|token| is_punct(token, '+')).map(literal).collect()
+        }
+        _ => None,
+    }
+}
+
+fn constant(tokens: &[TokenTree], texts: &HashMap<String, String>) -> Option<String> {
+    match tokens {
+        [.., TokenTree::Ident(name)] => texts.get(&name.to_string()).cloned(),
+        _ => None,
+    }
+}
+
+fn looks_like_sql(text: &str) -> bool {
+    let start = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    // A comment before it is read over by whoever reads the SQL.
+    start.starts_with("--")
+        || start.starts_with("/*")
+        || VERBS
+            .iter()
+            .any(|verb| start.get(..verb.len()).is_some_and(|word| word.eq_ignore_ascii_case(verb)))
+}
+
+fn is_ident(token: &TokenTree, names: &[&str]) -> bool {
+    matches!(token, TokenTree::Ident(name) if names.iter().any(|known| name == known))
+}
+
+fn is_punct(token: &TokenTree, sign: char) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(source: &str) -> Vec<(usize, Sql)> {
+        queries(source).unwrap().into_iter().map(|found| (found.line, found.sql)).collect()
+    }
+
+    fn text(sql: &str) -> Sql {
+        Sql::Text(sql.to_owned())
+    }
+
+    #[test]
+    fn a_query_is_found_wherever_it_stands() {
+        let source = r##"
+            use sqlx::query;
+            const OPEN: &str = "SELECT 2";
+            fn query_as() {}
+            async fn f(pool: &PgPool) {
+                sqlx::query("SELECT 1").bind(1).execute(pool).await;
+                sqlx::query_as::<_, (Option<i64>, String)>(OPEN).fetch_all(pool).await;
+                sqlx::query_scalar::<Postgres, fn() -> i64>(r#"SELECT "3""#);
+                assert_eq!(join!(sqlx::query_as!(Order, "SELECT 4", 1), query!("SELECT " + "5")), 1);
+                tenancy::query_scalar!(&scope, i64, "SELECT 6");
+                query_file!("queries/seven.sql", 1);
+                let mut builder: QueryBuilder<'_, Postgres> = QueryBuilder::new("SELECT 8 WHERE ");
+                QueryBuilder::<Postgres>::new(format!("SELECT {x}"));
+                pool.execute("DELETE FROM t").await;
+                sqlx::query(&format!("SELECT {name}"));
+                sqlx::query(concat!("SELECT ", "11"));
+                raw_sql(sql::OPEN);
+            }
+        "##;
+        let wanted = [
+            (6, text("SELECT 1")),
+            (7, text("SELECT 2")),
+            (8, text("SELECT \"3\"")),
+            (9, text("SELECT 4")),
+            (9, text("SELECT 5")),
+            (10, text("SELECT 6")),
+            (11, Sql::File("queries/seven.sql".to_owned())),
+            (12, Sql::Started("SELECT 8 WHERE ".to_owned())),
+            (13, Sql::Computed),
+            (14, text("DELETE FROM t")),
+            (15, Sql::Computed),
+            (16, text("SELECT 11")),
+            (17, text("SELECT 2")),
+        ];
+        assert_eq!(found(source), wanted);
+    }
+
+    #[test]
+    fn what_is_no_query_is_left_alone() {
+        let source = r#"
+            fn query(text: &str) {}
+            fn main() {
+                query("a word");
+                url.query("SELECT 1");
+                files.fetch_all("https://example.com");
+                map.execute(command);
+                // sqlx::query("SELECT 1")
+                let text = "sqlx::query(\"SELECT 1\")";
+            }
+        "#;
+        assert_eq!(found(source), []);
+        assert!(queries("fn main() { (").is_err());
+    }
+}
