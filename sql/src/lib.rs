@@ -39,7 +39,7 @@ pub use refused::{Code, Refused, Spot};
 #[cfg(feature = "rewrite")]
 pub use rewrite::{Bind, Rewritten, rewrite, says_what_is_null, statements};
 #[cfg(feature = "rewrite")]
-pub use schema::Schema;
+pub use schema::{Schema, TenantType};
 
 /// The database that a text is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

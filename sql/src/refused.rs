@@ -48,13 +48,15 @@ pub enum Code {
     Comment,
     /// `T021`: a column of which an outer join hides from sqlx that it may be null.
     Nullability,
+    /// `T022`: a table of which the database says that it has no tenant column.
+    NoTenantColumn,
     /// `T099`: the second pass could not prove the rewritten text. A bug in this crate: please report it.
     Unproven,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::TooLong,
         Self::TooDeep,
         Self::Syntax,
@@ -76,6 +78,7 @@ impl Code {
         Self::SystemColumn,
         Self::Comment,
         Self::Nullability,
+        Self::NoTenantColumn,
         Self::Unproven,
     ];
 
@@ -103,6 +106,7 @@ impl Code {
             Self::SystemColumn => "T019",
             Self::Comment => "T020",
             Self::Nullability => "T021",
+            Self::NoTenantColumn => "T022",
             Self::Unproven => "T099",
         }
     }

@@ -40,6 +40,44 @@ pub struct Schema {
     functions: BTreeSet<String>,
     views: BTreeMap<String, Vec<String>>,
     partitions: BTreeMap<String, String>,
+    tenant_type: Option<TenantType>,
+    snapshot: Option<String>,
+    /// Tables that have no tenant column, whatever they should have.
+    without: BTreeSet<String>,
+}
+
+/// The type of the tenant columns in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TenantType {
+    /// `uuid`.
+    Uuid,
+    /// `bigint`.
+    BigInt,
+    /// `text`.
+    Text,
+}
+
+impl TenantType {
+    /// The name in `tenancy.toml`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Uuid => "uuid",
+            Self::BigInt => "bigint",
+            Self::Text => "text",
+        }
+    }
+
+    fn parse(name: &str) -> Result<Self, Refusal> {
+        [Self::Uuid, Self::BigInt, Self::Text].into_iter().find(|known| known.as_str() == name).ok_or_else(
+            || {
+                Refusal(format!(
+                    "the type `{}` of the tenant column is not known; write \"uuid\", \"bigint\" or \"text\"",
+                    name.escape_debug()
+                ))
+            },
+        )
+    }
 }
 
 /// What may be done with one table.
@@ -67,6 +105,9 @@ impl Schema {
             functions: BTreeSet::new(),
             views: BTreeMap::new(),
             partitions: BTreeMap::new(),
+            tenant_type: None,
+            snapshot: None,
+            without: BTreeSet::new(),
         })
     }
 
@@ -77,8 +118,21 @@ impl Schema {
     /// two things.
     pub fn from_toml(text: &str) -> Result<Self, Refusal> {
         let file: File = toml::from_str(text).map_err(|e| Refusal(format!("tenancy.toml: {e}")))?;
-        let File { dialects, column, columns, shared, shared_writable, functions, views, partitions } = file;
+        let File {
+            dialects,
+            column,
+            r#type,
+            columns,
+            shared,
+            shared_writable,
+            functions,
+            views,
+            partitions,
+            snapshot,
+        } = file;
         let mut schema = Self::new(column.unwrap_or_else(|| "tenant_id".to_owned()))?;
+        schema.tenant_type = r#type.as_deref().map(TenantType::parse).transpose()?;
+        schema.snapshot = snapshot;
         for name in dialects {
             schema = schema.dialect(match name.as_str() {
                 "postgres" => Dialect::Postgres,
@@ -111,6 +165,83 @@ impl Schema {
             schema = schema.partition(child, parent)?;
         }
         Ok(schema)
+    }
+
+    /// The file, beside `tenancy.toml`, that holds a snapshot of the database: its key `snapshot`.
+    pub fn snapshot_file(&self) -> Option<&str> {
+        self.snapshot.as_deref()
+    }
+
+    /// Adds what a live database said of its tables, as `tenancy sql snapshot` wrote it: the type of the tenant
+    /// columns, views with their tables, partitions, and which tables have no tenant column at all. What
+    /// `tenancy.toml` says itself stands above that.
+    ///
+    /// ```
+    /// use tenancy_sql::{Code, Dialect, Schema, rewrite};
+    ///
+    /// let schema = Schema::from_toml("shared = [\"countries\"]")?.with_snapshot(
+    ///     r#"
+    ///     type = "uuid"
+    ///     tenants = ["orders"]
+    ///     others = ["countries", "secrets"]
+    ///     views = { open_orders = ["orders"] }
+    ///     "#,
+    /// )?;
+    /// let own = rewrite(Dialect::Postgres, "SELECT id FROM open_orders", &schema).unwrap();
+    /// assert_eq!(own.text(), "SELECT id FROM open_orders WHERE open_orders.tenant_id = $1::UUID");
+    /// let refused = rewrite(Dialect::Postgres, "SELECT key FROM secrets", &schema).unwrap_err();
+    /// assert_eq!(refused.code(), Code::NoTenantColumn);
+    /// # Ok::<(), tenancy_sql::Refusal>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Not such a text, or a table is declared shared that has the tenant column.
+    pub fn with_snapshot(mut self, text: &str) -> Result<Self, Refusal> {
+        let Snapshot { r#type, tenants, others, views, partitions } =
+            toml::from_str(text).map_err(|e| Refusal(format!("the snapshot of the database: {e}")))?;
+        for name in tenants.iter().chain(&others).chain(views.keys()).chain(partitions.keys()) {
+            table_name(name)?;
+        }
+        if let Some(table) = tenants.iter().find(|table| self.is_shared(table)) {
+            return Err(Refusal(format!(
+                "the table `{table}` is declared as shared, and in the database it has the tenant column; \
+                 take it out of `shared` in tenancy.toml"
+            )));
+        }
+        if self.tenant_type.is_none() {
+            self.tenant_type = r#type.as_deref().map(TenantType::parse).transpose()?;
+        }
+        for (child, parent) in partitions {
+            if !self.is_declared(&child) {
+                self = self.partition(child, parent)?;
+            }
+        }
+        for (view, tables) in views {
+            if !self.is_declared(&view) {
+                self = self.view(view, tables)?;
+            }
+        }
+        self.without = others.into_iter().filter(|table| !self.is_shared(table)).collect();
+        Ok(self)
+    }
+
+    /// The type of the tenant columns, where it is known. On Postgres the tenant is bound as that type, whatever
+    /// the kind of its id.
+    pub fn tenant_type(&self) -> Option<TenantType> {
+        self.tenant_type
+    }
+
+    /// The tenant column of a table, given its name as the database resolves it; `None` for a shared one.
+    pub fn tenant_column(&self, dialect: Dialect, table: &str) -> Option<&str> {
+        self.access(dialect, table).tenant
+    }
+
+    /// Whether the database says that a table has no tenant column.
+    pub(crate) fn lacks_tenant(&self, dialect: Dialect, name: &str) -> bool {
+        self.without.iter().any(|listed| match dialect {
+            Dialect::Sqlite => listed.eq_ignore_ascii_case(name),
+            _ => listed == name,
+        })
     }
 
     /// A dialect that every statement is written for.
@@ -259,11 +390,15 @@ impl Schema {
     /// A table of which nothing was said yet.
     fn free(&self, table: String) -> Result<String, Refusal> {
         table_name(&table)?;
-        let said = self.columns.keys().chain(self.views.keys()).chain(self.partitions.keys());
-        if self.is_shared(&table) || said.into_iter().any(|other| other.eq_ignore_ascii_case(&table)) {
+        if self.is_declared(&table) {
             return Err(twice(&table));
         }
         Ok(table)
+    }
+
+    fn is_declared(&self, table: &str) -> bool {
+        let said = self.columns.keys().chain(self.views.keys()).chain(self.partitions.keys());
+        self.is_shared(table) || said.into_iter().any(|other| other.eq_ignore_ascii_case(table))
     }
 }
 
@@ -281,6 +416,7 @@ struct File {
     #[serde(default)]
     dialects: Vec<String>,
     column: Option<String>,
+    r#type: Option<String>,
     #[serde(default)]
     columns: BTreeMap<String, String>,
     #[serde(default)]
@@ -289,6 +425,24 @@ struct File {
     shared_writable: Vec<String>,
     #[serde(default)]
     functions: Vec<String>,
+    #[serde(default)]
+    views: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    partitions: BTreeMap<String, String>,
+    snapshot: Option<String>,
+}
+
+/// What the database says of its tables.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Snapshot {
+    r#type: Option<String>,
+    /// The tables and views that have their tenant column.
+    #[serde(default)]
+    tenants: Vec<String>,
+    /// Those that have none.
+    #[serde(default)]
+    others: Vec<String>,
     #[serde(default)]
     views: BTreeMap<String, Vec<String>>,
     #[serde(default)]

@@ -103,6 +103,73 @@ fn a_refusal_shows_the_line_with_a_caret() {
     );
 }
 
+/// Known types change how the tenant is bound, and nothing else.
+#[test]
+fn the_type_of_the_tenant_column_is_said_at_every_bind() {
+    let plain = schema();
+    let (mut texts, mut casts) = (0, 0);
+    for (name, written) in [("uuid", "UUID"), ("bigint", "BIGINT"), ("text", "TEXT")] {
+        let typed = schema().with_snapshot(&format!("type = \"{name}\"")).unwrap();
+        for Case { dialect, sql, .. } in [CONSTRUCTS, LEAKS].into_iter().flat_map(read) {
+            let Ok(own) = rewrite(dialect, &sql, &plain) else { continue };
+            let typed = rewrite(dialect, &sql, &typed).unwrap();
+            assert_eq!(typed.binds(), own.binds());
+            let wanted = if dialect == Dialect::Postgres && own.binds().contains(&Bind::Tenant) {
+                let tenant = format!("${}", own.binds().len());
+                casts += typed.text().matches(&format!("{tenant}::{written}")).count();
+                typed.text().replace(&format!("{tenant}::{written}"), &tenant)
+            } else {
+                typed.text().to_owned()
+            };
+            assert_eq!(wanted, own.text());
+            texts += 1;
+        }
+    }
+    assert!(texts > 900 && casts > 400, "{texts} texts, {casts} casts");
+}
+
+#[test]
+fn what_the_database_says_is_added_to_what_was_declared() {
+    let file = "column = \"org\"\nshared = [\"countries\"]\nviews = { mine = [\"countries\"] }\nsnapshot = \"db.toml\"";
+    let schema = Schema::from_toml(file).unwrap();
+    assert_eq!((schema.snapshot_file(), schema.tenant_type()), (Some("db.toml"), None));
+    let schema = schema
+        .with_snapshot(
+            "type = \"bigint\"\ntenants = [\"orders\"]\nothers = [\"countries\", \"jobs\"]\n\
+             views = { mine = [\"orders\"], all_orders = [\"orders\"], names = [\"countries\"] }\n\
+             partitions = { orders_2026 = \"orders\" }",
+        )
+        .unwrap();
+    let column = |table| schema.tenant_column(Dialect::Postgres, table);
+    assert_eq!(["orders", "all_orders", "orders_2026", "unheard_of"].map(column), [Some("org"); 4]);
+    assert_eq!(["countries", "names", "mine"].map(column), [None; 3], "what was declared stands above");
+    let run = |sql| rewrite(Dialect::Postgres, sql, &schema).map(|own| own.text().to_owned());
+    assert_eq!(
+        run("SELECT 1 FROM orders_2026").unwrap(),
+        "SELECT 1 FROM orders_2026 WHERE orders_2026.org = $1::BIGINT"
+    );
+    for sql in [
+        "SELECT id FROM jobs",
+        "SELECT 1 FROM orders WHERE id IN (SELECT id FROM jobs)",
+        "DELETE FROM jobs",
+        "INSERT INTO jobs (id) VALUES (1)",
+        "UPDATE orders SET a = 1 FROM jobs",
+    ] {
+        assert_eq!(run(sql).unwrap_err().code().as_str(), "T022", "{sql}");
+    }
+    assert!(
+        run("WITH jobs AS (SELECT id FROM orders) SELECT id FROM jobs").is_ok(),
+        "a CTE is not that table"
+    );
+    assert_eq!(run("DELETE FROM all_orders").unwrap_err().code().as_str(), "T010");
+
+    let mistake = |text: &str| Schema::from_toml(file).unwrap().with_snapshot(text).unwrap_err().to_string();
+    assert!(mistake("tenants = [\"countries\"]").contains("take it out of `shared`"));
+    assert!(mistake("type = \"int4\"").contains("`int4` of the tenant column is not known"));
+    assert!(mistake("tables = []").contains("unknown field"));
+    assert!(mistake("others = [\"a b\"]").contains("not a plain name"));
+}
+
 #[test]
 fn a_configuration_with_a_mistake_is_refused_in_plain_words() {
     let mistake = |text: &str| Schema::from_toml(text).unwrap_err().to_string();

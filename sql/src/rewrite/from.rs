@@ -11,6 +11,7 @@ use super::query::At;
 use super::{Pass, Verdict};
 use crate::Dialect;
 use crate::refused::Code;
+use crate::schema::Access;
 
 /// Words that the parser takes for a table's name and Postgres never does: `FROM ONLY t` reads `t`.
 const RESERVED_WORDS: [&str; 30] = [
@@ -52,6 +53,21 @@ enum Form {
     Derived,
     /// By a predicate in the block's WHERE.
     Predicate,
+}
+
+impl<'a> Pass<'a> {
+    /// What may be done with a table, given its name as the database resolves it.
+    pub(super) fn access(&self, name: &str) -> Verdict<Access<'a>> {
+        let access = self.schema.access(self.dialect, name);
+        if let (Some(column), true) = (access.tenant, self.schema.lacks_tenant(self.dialect, name)) {
+            return self.refuse(
+                Code::NoTenantColumn,
+                format!("`{name}` has no column `{column}`, so it cannot be said whose its rows are"),
+                "give it one; or, if every tenant may read all of it, declare it under `shared` in tenancy.toml",
+            );
+        }
+        Ok(access)
+    }
 }
 
 impl Pass<'_> {
@@ -243,7 +259,7 @@ impl Pass<'_> {
             self.not_a_cte(&folded)?;
         }
         let name = self.table_name(parts)?;
-        let access = self.schema.access(self.dialect, &name);
+        let access = self.access(&name)?;
         self.tables.insert(name);
         Ok(access.tenant.map(str::to_owned))
     }

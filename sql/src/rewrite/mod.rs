@@ -16,11 +16,12 @@ use std::collections::BTreeSet;
 pub use nulls::says_what_is_null;
 pub use text::statements;
 
-use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart, Statement, Value};
+use sqlparser::ast::{CastKind, DataType, Expr, Ident, ObjectName, ObjectNamePart, Statement, Value};
 use sqlparser::parser::{Parser, ParserOptions};
 use sqlparser::tokenizer::{Span, TokenWithSpan};
 
 use crate::refused::{Code, Refused, say};
+use crate::schema::TenantType;
 use crate::{Dialect, Schema};
 
 /// How deep the parser itself goes, and how much deeper guards may have made the text that it reads again.
@@ -166,7 +167,7 @@ fn scope(
         dialect,
         schema,
         sql,
-        tenant: text::placeholder(dialect, text.binds + 1),
+        tenant: tenant(dialect, schema, text.binds + 1),
         binds: text.binds,
         scopes: Vec::new(),
         cte_names: BTreeSet::new(),
@@ -205,6 +206,22 @@ fn scope(
     Ok((rewritten, pass.guards))
 }
 
+/// The parameter that the tenant is bound to.
+fn tenant(dialect: Dialect, schema: &Schema, n: usize) -> Expr {
+    let parameter = Expr::Value(Value::Placeholder(text::placeholder(dialect, n)).into());
+    let data_type = match schema.tenant_type() {
+        Some(TenantType::Uuid) => DataType::Uuid,
+        Some(TenantType::BigInt) => DataType::BigInt(None),
+        Some(TenantType::Text) => DataType::Text,
+        None => return parameter,
+    };
+    // SQLite and MySQL know no such casts, and compare what is bound as it is.
+    if dialect != Dialect::Postgres {
+        return parameter;
+    }
+    Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(parameter), data_type, format: None }
+}
+
 fn parse(dialect: Dialect, tokens: Vec<TokenWithSpan>, recursion: usize) -> Result<Vec<Statement>, String> {
     Parser::new(text::grammar(dialect))
         .with_recursion_limit(recursion)
@@ -231,8 +248,8 @@ struct Pass<'a> {
     dialect: Dialect,
     schema: &'a Schema,
     sql: &'a str,
-    /// The tenant's parameter.
-    tenant: String,
+    /// The tenant's parameter, in the type of its column where that was said.
+    tenant: Expr,
     /// The caller's highest parameter.
     binds: usize,
     /// The CTEs in sight, innermost last.
@@ -283,7 +300,7 @@ impl Pass<'_> {
     }
 
     fn tenant(&self) -> Expr {
-        Expr::Value(Value::Placeholder(self.tenant.clone()).into())
+        self.tenant.clone()
     }
 
     /// A name as the database resolves it.

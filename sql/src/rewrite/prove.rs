@@ -10,7 +10,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use sqlparser::ast::{
     Assignment, AssignmentTarget, BinaryOperator, Cte, Delete, Expr, FromTable, Ident, Insert, Merge,
     MergeAction, MergeClauseKind, MergeInsertKind, ObjectName, OnConflictAction, OnInsert, Query, Select,
-    SelectItem, SetExpr, Statement, TableFactor, TableObject, Update, Value, Visit, Visitor,
+    SelectItem, SetExpr, Statement, TableFactor, TableObject, Update, Visit, Visitor,
 };
 use sqlparser::tokenizer::Location;
 
@@ -25,7 +25,7 @@ pub(super) fn prove(
     dialect: Dialect,
     schema: &Schema,
     statement: &Statement,
-    tenant: &str,
+    tenant: &Expr,
 ) -> Result<(), String> {
     let top = match statement {
         Statement::Query(query) => match &*query.body {
@@ -44,7 +44,7 @@ pub(super) fn prove(
 struct Prover<'a> {
     dialect: Dialect,
     schema: &'a Schema,
-    tenant: &'a str,
+    tenant: &'a Expr,
     /// The SELECT of the whole statement, if it is one.
     top: Option<Location>,
     /// The CTEs of the queries around, outermost first.
@@ -185,10 +185,7 @@ impl Prover<'_> {
     }
 
     fn is_tenant(&self, expr: &Expr) -> bool {
-        match expr {
-            Expr::Value(value) => matches!(&value.value, Value::Placeholder(text) if text == self.tenant),
-            _ => false,
-        }
+        expr == self.tenant
     }
 
     /// The target of a write and whether it is kept by `condition`; marks it as proven.

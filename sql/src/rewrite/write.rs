@@ -35,7 +35,7 @@ impl Pass<'_> {
             self.not_a_cte(&folded)?;
         }
         let name = self.table_name(&parts)?;
-        let access = self.schema.access(self.dialect, &name);
+        let access = self.access(&name)?;
         if !access.writable {
             return self.refuse(
                 Code::ReadOnlyTable,

@@ -28,6 +28,7 @@ pub fn schema() -> Schema {
         partitions = { orders_2026 = "orders", countries_eu = "countries" }
         "#,
     )
+    .and_then(|schema| schema.with_snapshot("others = [\"countries\", \"exchange_rates\"]"))
     .unwrap()
 }
 
