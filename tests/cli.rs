@@ -1,7 +1,12 @@
 //! The command line, as somebody runs it on a code base.
 
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Output};
+
+use common::TestBackend;
+use sqlx::{Connection, Postgres, Sqlite};
 
 fn tenancy(args: &[&str], dir: &Path) -> (i32, String, String) {
     let Output { status, stdout, stderr } =
@@ -122,4 +127,129 @@ fn what_cannot_be_read_is_said_and_is_no_success() {
     let (code, out, _) = tenancy(&["sql", "check", "--config", "bad.toml", "src/handlers.rs"], dir.path());
     assert_eq!(code, 2);
     assert!(out.contains("unknown field `shred`"), "{out}");
+}
+
+const POSTGRES: &str = "
+    CREATE SCHEMA archive;
+    CREATE TABLE orders (tenant_id uuid NOT NULL, id uuid NOT NULL, placed date NOT NULL, PRIMARY KEY (tenant_id, id, placed))
+        PARTITION BY RANGE (placed);
+    CREATE TABLE orders_2026 PARTITION OF orders FOR VALUES FROM ('2026-01-01') TO ('2027-01-01') PARTITION BY LIST (id);
+    CREATE TABLE orders_2026_rest PARTITION OF orders_2026 DEFAULT;
+    CREATE TABLE archive.orders (tenant_id uuid NOT NULL, id uuid NOT NULL);
+    CREATE TABLE countries (code text PRIMARY KEY);
+    CREATE TABLE secrets (token text);
+    CREATE TABLE \"odd name\" (id int);
+    CREATE TABLE tenancy_things (id int);
+    CREATE VIEW recent AS SELECT * FROM orders_2026 WHERE placed > '2026-06-01';
+    CREATE VIEW most_recent AS SELECT * FROM recent, countries;
+    CREATE MATERIALIZED VIEW codes AS SELECT code FROM countries";
+
+#[tokio::test]
+async fn a_snapshot_says_what_postgres_knows_and_the_queries_are_read_by_it() {
+    let (url, _cleanup) = Postgres::fresh_url().await;
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    Postgres::raw(&pool, POSTGRES).await.unwrap();
+    let dir = project();
+    write(
+        dir.path(),
+        "tenancy.toml",
+        "dialects = [\"postgres\"]\nshared = [\"countries\"]\nsnapshot = \"db.toml\"\n",
+    );
+    let (code, out, err) = tenancy(&["sql", "snapshot", "--url", &url], dir.path());
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "wrote db.toml: 9 tables, 3 views\n", ""));
+    let wanted = r#"type = "uuid"
+tenants = [
+    "archive.orders",
+    "most_recent",
+    "orders",
+    "orders_2026",
+    "orders_2026_rest",
+    "recent",
+]
+others = [
+    "codes",
+    "countries",
+    "secrets",
+]
+
+[views]
+"codes" = ["countries"]
+"most_recent" = ["countries", "orders"]
+"recent" = ["orders"]
+
+[partitions]
+"orders_2026" = "orders"
+"orders_2026_rest" = "orders"
+"#;
+    let written = std::fs::read_to_string(dir.path().join("db.toml")).unwrap();
+    assert_eq!(written.split_once("\ntype").map(|(_, rest)| format!("type{rest}")).as_deref(), Some(wanted));
+
+    let sql =
+        "SELECT id FROM most_recent; SELECT code FROM codes; SELECT token FROM secrets; DELETE FROM recent;";
+    write(dir.path(), "all.sql", sql);
+    let (code, out, _) = tenancy(&["sql", "check", "all.sql"], dir.path());
+    assert_eq!(code, 1);
+    for part in [
+        "SELECT id FROM most_recent WHERE most_recent.tenant_id = $1::UUID",
+        "shared tables only\n    SELECT code FROM codes",
+        "T022: `secrets` has no column `tenant_id`",
+        "T010: `recent` is declared as read only",
+    ] {
+        assert!(out.contains(part), "{part}:\n{out}");
+    }
+
+    let check = ["sql", "snapshot", "--check", "--url", &url];
+    assert_eq!(
+        tenancy(&check, dir.path()),
+        (0, "db.toml is what the database says\n".to_owned(), String::new())
+    );
+    Postgres::raw(&pool, "DROP VIEW most_recent; CREATE TABLE items (tenant_id uuid)").await.unwrap();
+    let (code, out, _) = tenancy(&check, dir.path());
+    assert_eq!(code, 1);
+    assert!(out.contains("-    \"most_recent\",\n") && out.contains("+    \"items\",\n"), "{out}");
+
+    // What is declared shared and holds tenants' rows is a hole, and is said before anything is written.
+    Postgres::raw(&pool, "ALTER TABLE countries ADD COLUMN tenant_id uuid").await.unwrap();
+    let (code, _, err) = tenancy(&["sql", "snapshot", "--url", &url], dir.path());
+    assert_eq!(code, 2);
+    assert!(err.contains("`countries` is declared as shared"), "{err}");
+    assert_eq!(std::fs::read_to_string(dir.path().join("db.toml")).unwrap(), written);
+}
+
+#[tokio::test]
+async fn a_snapshot_says_what_sqlite_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, _cleanup) = Sqlite::fresh_url().await;
+    let mut conn = sqlx::SqliteConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
+    let tables = "CREATE TABLE Orders (TENANT_ID TEXT, id INTEGER); CREATE TABLE countries (code TEXT);
+        CREATE TABLE jobs (id INTEGER); CREATE VIEW open AS WITH o AS (SELECT * FROM Orders) SELECT * FROM o, countries";
+    sqlx::raw_sql(tables).execute(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+    write(dir.path(), "tenancy.toml", "dialects = [\"sqlite\"]\nshared = [\"countries\"]\n");
+    let (code, out, err) = tenancy(&["sql", "snapshot", "--url", &url], dir.path());
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("add to tenancy.toml: snapshot = \"tenancy.snapshot.toml\""), "{out}");
+    let written = std::fs::read_to_string(dir.path().join("tenancy.snapshot.toml")).unwrap();
+    for part in [
+        "type = \"text\"",
+        "tenants = [\n    \"Orders\",\n    \"open\",\n]",
+        "others = [\n    \"countries\",\n    \"jobs\",\n]",
+        "\"open\" = [\"Orders\", \"countries\"",
+    ] {
+        assert!(written.contains(part), "{part}:\n{written}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_not_there_is_said() {
+    let dir = project();
+    write(dir.path(), "tenancy.toml", "snapshot = \"db.toml\"\n");
+    let (code, out, _) = tenancy(&["sql", "check", "src"], dir.path());
+    assert_eq!(code, 2);
+    assert!(out.contains("write it with `tenancy sql snapshot`"), "{out}");
+    let (code, _, err) = tenancy(&["sql", "snapshot", "--url", "mysql://localhost/x"], dir.path());
+    assert_eq!(
+        (code, err.as_str()),
+        (2, "tenancy: the database does not answer: `mysql` is not known; use postgres: or sqlite:\n")
+    );
 }

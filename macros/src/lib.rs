@@ -34,6 +34,7 @@ pub fn derive_tenant_scoped(input: TokenStream) -> TokenStream {
 /// dialects = ["postgres", "sqlite"]
 /// column   = "tenant_id"
 /// shared   = ["countries"]
+/// snapshot = "tenancy.snapshot.toml"  # what `tenancy sql snapshot` wrote
 /// ```
 #[proc_macro]
 pub fn query(input: TokenStream) -> TokenStream {

@@ -60,10 +60,11 @@ impl Query {
     }
 
     pub(crate) fn expand(&self) -> syn::Result<TokenStream> {
-        let (path, schema) = configuration().map_err(|text| self.error(text))?;
-        // A change of the file compiles this query anew.
-        let configured = quote! { const _: &[u8] = include_bytes!(#path); };
-        let variants = self.variants(&schema)?;
+        let configuration = configuration().map_err(|text| self.error(text))?;
+        // A change of a file compiles this query anew.
+        let paths = configuration.files.iter().map(|(path, _)| path);
+        let configured = quote! { #(const _: &[u8] = include_bytes!(#paths);)* };
+        let variants = self.variants(&configuration.schema)?;
         Ok(match self.types {
             Types::Written => self.written(&configured, &variants),
             Types::Checked => self.checked(&configured, &variants),
@@ -186,9 +187,16 @@ fn differ(one: &Rewritten, other: &Rewritten) -> bool {
     one.binds() != other.binds() || one.is_read_only() != other.is_read_only()
 }
 
+/// What the macros know of the tables, and the files that say so.
+struct Configuration {
+    schema: Schema,
+    /// The text of each file, by its path.
+    files: Vec<(String, String)>,
+}
+
 /// The `tenancy.toml` beside the `Cargo.toml` of the crate that is compiled, or above it.
-fn configuration() -> Result<(String, Arc<Schema>), String> {
-    static LAST: Mutex<Option<(String, Arc<Schema>)>> = Mutex::new(None);
+fn configuration() -> Result<Arc<Configuration>, String> {
+    static LAST: Mutex<Option<Arc<Configuration>>> = Mutex::new(None);
 
     let start = std::env::var("CARGO_MANIFEST_DIR").map_err(|_| "compile with cargo".to_owned())?;
     let path: PathBuf = Path::new(&start)
@@ -201,14 +209,29 @@ fn configuration() -> Result<(String, Arc<Schema>), String> {
                  help: write one beside Cargo.toml: dialects = [\"postgres\"]"
             )
         })?;
-    let text =
-        std::fs::read_to_string(&path).map_err(|e| format!("{} does not read: {e}", path.display()))?;
-    // The same text again, for the next query of the same crate.
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    let schema = match last.take() {
-        Some((known, schema)) if known == text => schema,
-        _ => Arc::new(Schema::from_toml(&text).map_err(|e| format!("{}: {e}", path.display()))?),
+    // The same texts again, for the next query of the same crate.
+    let unchanged = |known: &&Arc<Configuration>| {
+        Path::new(&known.files[0].0) == path
+            && known
+                .files
+                .iter()
+                .all(|(path, text)| std::fs::read_to_string(path).is_ok_and(|now| now == *text))
     };
-    *last = Some((text, schema.clone()));
-    Ok((path.display().to_string(), schema))
+    if let Some(known) = last.as_ref().filter(unchanged) {
+        return Ok(known.clone());
+    }
+    let mut files = Vec::new();
+    let mut read = |path: &Path| {
+        let text = std::fs::read_to_string(path)?;
+        files.push((path.display().to_string(), text.clone()));
+        Ok(text)
+    };
+    let text = read(&path).map_err(|e: std::io::Error| format!("{} does not read: {e}", path.display()))?;
+    let schema = Schema::from_toml(&text)
+        .and_then(|schema| schema.with_named_snapshot(|file| read(&path.with_file_name(file))))
+        .map_err(|e| format!("{}: {e}", path.display()))?;
+    let configuration = Arc::new(Configuration { schema, files });
+    *last = Some(configuration.clone());
+    Ok(configuration)
 }

@@ -37,7 +37,7 @@ use std::fmt;
 #[cfg(feature = "rewrite")]
 pub use refused::{Code, Refused, Spot};
 #[cfg(feature = "rewrite")]
-pub use rewrite::{Bind, Rewritten, rewrite, says_what_is_null, statements};
+pub use rewrite::{Bind, Rewritten, relations, rewrite, says_what_is_null, statements};
 #[cfg(feature = "rewrite")]
 pub use schema::{Schema, TenantType};
 

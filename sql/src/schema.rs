@@ -225,6 +225,23 @@ impl Schema {
         Ok(self)
     }
 
+    /// Adds the snapshot that `tenancy.toml` names, if it names one; `read` reads a file beside it.
+    ///
+    /// # Errors
+    /// It does not read; otherwise as [`with_snapshot`](Self::with_snapshot).
+    pub fn with_named_snapshot(
+        self,
+        read: impl FnOnce(&str) -> std::io::Result<String>,
+    ) -> Result<Self, Refusal> {
+        let Some(file) = &self.snapshot else { return Ok(self) };
+        let text = read(file).map_err(|e| {
+            Refusal(format!(
+                "the snapshot `{file}` that tenancy.toml names does not read: {e}; write it with `tenancy sql snapshot`"
+            ))
+        })?;
+        self.with_snapshot(&text)
+    }
+
     /// The type of the tenant columns, where it is known. On Postgres the tenant is bound as that type, whatever
     /// the kind of its id.
     pub fn tenant_type(&self) -> Option<TenantType> {
@@ -234,6 +251,11 @@ impl Schema {
     /// The tenant column of a table, given its name as the database resolves it; `None` for a shared one.
     pub fn tenant_column(&self, dialect: Dialect, table: &str) -> Option<&str> {
         self.access(dialect, table).tenant
+    }
+
+    /// The name that tenant columns have where nothing else was said.
+    pub fn column_name(&self) -> &str {
+        &self.column
     }
 
     /// Whether the database says that a table has no tenant column.

@@ -14,7 +14,7 @@ mod write;
 use std::collections::BTreeSet;
 
 pub use nulls::says_what_is_null;
-pub use text::statements;
+pub use text::{relations, statements};
 
 use sqlparser::ast::{CastKind, DataType, Expr, Ident, ObjectName, ObjectNamePart, Statement, Value};
 use sqlparser::parser::{Parser, ParserOptions};

@@ -1,9 +1,14 @@
 //! Text to tokens, and what can be refused before anything is parsed: length, depth, names, parameters.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::visit_relations;
 use sqlparser::dialect::{self, Dialect as Grammar};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 
+use super::{RECURSION, parse, with_stack};
 use crate::refused::{Code, Refused, Say, say};
 use crate::{Bind, Dialect};
 
@@ -311,6 +316,28 @@ pub fn statements(dialect: Dialect, sql: &str) -> Result<Vec<(usize, &str)>, Ref
         found.push((line, &sql[offset(first.span.start)..offset(last.span.end)]));
     }
     Ok(found)
+}
+
+/// Every name that stands for a table in a statement, its CTEs and what it makes among them, as it is written.
+///
+/// # Errors
+/// [`Code::Syntax`] if it cannot be parsed.
+pub fn relations(dialect: Dialect, sql: &str) -> Result<BTreeSet<String>, Refused> {
+    let text = read(dialect, sql)?;
+    let statements = with_stack(sql, text.depth, || {
+        parse(dialect, text.tokens, RECURSION)
+            .map_err(|why| Refused::new(Code::Syntax, sql, (1, 1, 1), say(why, "write it more plainly")))
+    })?;
+    let mut names = BTreeSet::new();
+    let _ = visit_relations(&statements, |name| {
+        let parts = name
+            .0
+            .iter()
+            .map(|part| part.as_ident().map_or_else(|| part.to_string(), |ident| ident.value.clone()));
+        names.insert(parts.collect::<Vec<_>>().join("."));
+        ControlFlow::<()>::Continue(())
+    });
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -23,10 +23,10 @@ pub(crate) fn run(paths: &[PathBuf], configs: Configs, quiet: bool) -> Result<Ex
         Report { configs, quiet, text: String::new(), counts: Counts::default(), without: false };
     for file in &files {
         report.file(file);
-        report.show()?;
+        show(&std::mem::take(&mut report.text))?;
     }
     report.end();
-    report.show()?;
+    show(&std::mem::take(&mut report.text))?;
     let Counts { refused, broken, .. } = report.counts;
     Ok(match (broken, refused) {
         (0, 0) => ExitCode::SUCCESS,
@@ -192,12 +192,12 @@ impl Report {
         }
         self.say(&text, "");
     }
+}
 
-    fn show(&mut self) -> Result<(), String> {
-        match std::io::stdout().write_all(std::mem::take(&mut self.text).as_bytes()) {
-            // Who reads has seen enough.
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
-            done => done.map_err(|e| format!("the report cannot be written: {e}")),
-        }
+pub(crate) fn show(text: &str) -> Result<(), String> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Who reads has seen enough.
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => done.map_err(|e| format!("the report cannot be written: {e}")),
     }
 }

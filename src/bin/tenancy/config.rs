@@ -37,7 +37,11 @@ impl Configs {
         let schema = match &path {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-                Schema::from_toml(&text).map_err(|e| format!("{}: {e}", path.display()))?
+                Schema::from_toml(&text)
+                    .and_then(|schema| {
+                        schema.with_named_snapshot(|file| std::fs::read_to_string(path.with_file_name(file)))
+                    })
+                    .map_err(|e| format!("{}: {e}", path.display()))?
             }
             None => Schema::new("tenant_id").map_err(|e| e.to_string())?,
         };

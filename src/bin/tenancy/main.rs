@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod snapshot;
 mod source;
 
 use std::path::PathBuf;
@@ -46,6 +47,21 @@ enum Sql {
         #[arg(long, short)]
         quiet: bool,
     },
+    /// Write down what a live database says of its tables, for `snapshot` in `tenancy.toml`.
+    ///
+    /// Which tables have the tenant column and of which type, which have none, which tables each view reads, and
+    /// which are partitions. Nothing is written to the database.
+    Snapshot {
+        /// The database, `postgres://…` or `sqlite:…`, in place of `DATABASE_URL`.
+        #[arg(long)]
+        url: Option<String>,
+        /// The `tenancy.toml`, in place of the one in this directory; the snapshot is written beside it.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Write nothing, and exit with 1 if the file is not what the database says.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -71,6 +87,7 @@ fn main() -> ExitCode {
             let dialects = dialect.into_iter().map(Dialect::from).collect();
             check::run(&paths, config::Configs::new(config, dialects), quiet)
         }
+        Command::Sql(Sql::Snapshot { url, config, check }) => snapshot::run(url, config, check),
     };
     done.unwrap_or_else(|error| {
         #[expect(clippy::print_stderr, reason = "the program's own words")]

@@ -1,0 +1,241 @@
+//! `tenancy sql snapshot`: what a live database says of its tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+use tenancy_sql::{Dialect, Schema, TenantType, relations};
+
+/// The tables of the crate itself, which are for no query.
+const OWN: &str = "tenancy_";
+
+pub(crate) fn run(url: Option<String>, config: Option<PathBuf>, check: bool) -> Result<ExitCode, String> {
+    let url = url
+        .or_else(|| std::env::var("DATABASE_URL").ok())
+        .ok_or("name the database: --url, or DATABASE_URL")?;
+    let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
+    let text = std::fs::read_to_string(&config).map_err(|e| format!("{}: {e}", config.display()))?;
+    let schema = Schema::from_toml(&text).map_err(|e| format!("{}: {e}", config.display()))?;
+    let file = config.with_file_name(schema.snapshot_file().unwrap_or("tenancy.snapshot.toml"));
+
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let found = runtime.block_on(read(&url)).map_err(|e| format!("the database does not answer: {e}"))?;
+    let written = found.written(&schema);
+    // What would be refused later is refused now.
+    schema.clone().with_snapshot(&written).map_err(|e| e.to_string())?;
+
+    if check {
+        return check_against(&file, &written);
+    }
+    std::fs::write(&file, written).map_err(|e| format!("{}: {e}", file.display()))?;
+    let mut said =
+        format!("wrote {}: {} tables, {} views\n", file.display(), found.tables.len(), found.views.len());
+    if schema.snapshot_file().is_none() {
+        said += "to use it, add to tenancy.toml: snapshot = \"tenancy.snapshot.toml\"\n";
+    }
+    super::check::show(&said)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_against(file: &Path, written: &str) -> Result<ExitCode, String> {
+    let kept = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    if kept == written {
+        super::check::show(&format!("{} is what the database says\n", file.display()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut said = format!("{} is not what the database says; write it anew\n", file.display());
+    let (kept, written): (BTreeSet<_>, BTreeSet<_>) = (kept.lines().collect(), written.lines().collect());
+    for line in kept.difference(&written) {
+        let _ = writeln!(said, "-{line}");
+    }
+    for line in written.difference(&kept) {
+        let _ = writeln!(said, "+{line}");
+    }
+    super::check::show(&said)?;
+    Ok(ExitCode::from(1))
+}
+
+/// A database's tables and views, by the names that a statement uses.
+struct Found {
+    dialect: Dialect,
+    /// The columns of each, views too, with their types.
+    tables: BTreeMap<String, BTreeMap<String, String>>,
+    /// The tables and views that a view reads at once.
+    views: BTreeMap<String, BTreeSet<String>>,
+    partitions: BTreeMap<String, String>,
+}
+
+async fn read(url: &str) -> Result<Found, String> {
+    let fault = |e: sqlx::Error| e.to_string();
+    match url.split(':').next().unwrap_or_default() {
+        "postgres" | "postgresql" => {
+            postgres(PgConnection::connect(url).await.map_err(fault)?).await.map_err(fault)
+        }
+        "sqlite" => sqlite(SqliteConnection::connect(url).await.map_err(fault)?).await,
+        other => Err(format!("`{other}` is not known; use postgres: or sqlite:")),
+    }
+}
+
+/// A table's name as a statement says it: with its schema only where the search path does not lead there.
+const NAME: &str =
+    "CASE WHEN pg_table_is_visible(c.oid) THEN c.relname::text ELSE n.nspname || '.' || c.relname END";
+/// Whose tables they are: not the server's, and no extension's.
+const USERS: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' \
+    AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')";
+
+async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
+    let columns: Vec<(String, String, String)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {NAME}, a.attname::text, format_type(a.atttypid, NULL) FROM pg_class c \
+         JOIN pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+         WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND {USERS}"
+    )))
+    .fetch_all(&mut conn)
+    .await?;
+    let views: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT DISTINCT {NAME}, {of} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_rewrite r ON r.ev_class = c.oid \
+         JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid \
+             AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid \
+         JOIN pg_class c2 ON c2.oid = d.refobjid JOIN pg_namespace n2 ON n2.oid = c2.relnamespace \
+         WHERE c.relkind IN ('v', 'm') AND c2.relkind IN ('r', 'p', 'f', 'v', 'm') AND {USERS}",
+        of = NAME.replace("c.", "c2.").replace("n.", "n2."),
+    )))
+    .fetch_all(&mut conn)
+    .await?;
+    // The root of each, however deep: nothing stands above a table that is no child itself.
+    let partitions: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(format!(
+        "WITH RECURSIVE up AS (SELECT inhrelid AS child, inhparent AS root FROM pg_inherits \
+             UNION SELECT up.child, i.inhparent FROM up JOIN pg_inherits i ON i.inhrelid = up.root) \
+         SELECT {NAME}, {of} FROM up JOIN pg_class c ON c.oid = up.child JOIN pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_class c2 ON c2.oid = up.root JOIN pg_namespace n2 ON n2.oid = c2.relnamespace \
+         WHERE c.relkind IN ('r', 'p', 'f') AND {USERS} \
+             AND NOT EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = up.root)",
+        of = NAME.replace("c.", "c2.").replace("n.", "n2."),
+    )))
+    .fetch_all(&mut conn)
+    .await?;
+    conn.close().await?;
+    Ok(Found::new(Dialect::Postgres, columns, views, partitions))
+}
+
+async fn sqlite(mut conn: SqliteConnection) -> Result<Found, String> {
+    let fault = |e: sqlx::Error| e.to_string();
+    let columns: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT t.name, c.name, c.type FROM sqlite_schema t, pragma_table_xinfo(t.name) c \
+         WHERE t.type IN ('table', 'view') AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )
+    .fetch_all(&mut conn)
+    .await
+    .map_err(fault)?;
+    let made: Vec<(String, String)> =
+        sqlx::query_as("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")
+            .fetch_all(&mut conn)
+            .await
+            .map_err(fault)?;
+    let mut views = Vec::new();
+    for (view, sql) in made {
+        let read = relations(Dialect::Sqlite, &sql).map_err(|e| format!("the view `{view}`: {e}"))?;
+        let others = read.into_iter().filter(|table| !table.eq_ignore_ascii_case(&view));
+        views.extend(others.map(|table| (view.clone(), table)));
+    }
+    conn.close().await.map_err(fault)?;
+    Ok(Found::new(Dialect::Sqlite, columns, views, Vec::new()))
+}
+
+impl Found {
+    fn new(
+        dialect: Dialect,
+        columns: Vec<(String, String, String)>,
+        views: Vec<(String, String)>,
+        partitions: Vec<(String, String)>,
+    ) -> Self {
+        let mut found =
+            Self { dialect, tables: BTreeMap::new(), views: BTreeMap::new(), partitions: BTreeMap::new() };
+        // A name that is not plain cannot stand in a declaration; such a table is a tenant's, like any unknown one.
+        let plain = |name: &str| {
+            !name.starts_with(OWN)
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.')
+        };
+        for (table, column, kind) in columns.into_iter().filter(|(table, ..)| plain(table)) {
+            found.tables.entry(table).or_default().insert(column, kind);
+        }
+        for (view, table) in views.into_iter().filter(|(view, table)| plain(view) && plain(table)) {
+            found.views.entry(view).or_default().insert(table);
+        }
+        found.partitions.extend(partitions.into_iter().filter(|(child, root)| plain(child) && plain(root)));
+        found
+    }
+
+    /// The tables below a view, through other views, each by the table at its root.
+    fn base(&self, view: &str, seen: &mut BTreeSet<String>, base: &mut BTreeSet<String>) {
+        for table in self.views.get(view).into_iter().flatten() {
+            if !seen.insert(table.clone()) {
+                continue;
+            }
+            if self.views.contains_key(table) {
+                self.base(table, seen, base);
+            } else {
+                base.insert(self.partitions.get(table).unwrap_or(table).clone());
+            }
+        }
+    }
+
+    fn written(&self, schema: &Schema) -> String {
+        let column = |table: &str| schema.tenant_column(self.dialect, table);
+        let has = |table: &str| {
+            let columns = &self.tables[table];
+            let named = |column: &str| match self.dialect {
+                Dialect::Sqlite => columns.keys().find(|name| name.eq_ignore_ascii_case(column)),
+                _ => columns.get_key_value(column).map(|(name, _)| name),
+            };
+            // Of a shared table the database is asked for the usual column: it must not have it.
+            named(column(table).unwrap_or_else(|| schema.column_name()))
+                .map(|name| columns[name].to_ascii_lowercase())
+        };
+        let (mut tenants, mut others, mut types) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for table in self.tables.keys() {
+            match has(table) {
+                Some(kind) => {
+                    tenants.push(table);
+                    types.insert(kind);
+                }
+                None => others.push(table),
+            }
+        }
+        let mut text = "# What the database says of its tables, for tenancy.toml. Written by `tenancy sql snapshot`, and \
+                        written anew\n# after a migration; what is meant differently stands in tenancy.toml.\n"
+            .to_owned();
+        let known = |kind: &str| {
+            [TenantType::Uuid, TenantType::BigInt, TenantType::Text].into_iter().find(|t| t.as_str() == kind)
+        };
+        if let [Some(kind)] = types.iter().map(|kind| known(kind)).collect::<Vec<_>>()[..] {
+            let _ = writeln!(text, "type = {:?}", kind.as_str());
+        }
+        let list = |text: &mut String, key: &str, names: &[&String]| {
+            let _ = writeln!(text, "{key} = [");
+            for name in names {
+                let _ = writeln!(text, "    {name:?},");
+            }
+            *text += "]\n";
+        };
+        list(&mut text, "tenants", &tenants);
+        list(&mut text, "others", &others);
+        text += "\n[views]\n";
+        for view in self.views.keys() {
+            let mut base = BTreeSet::new();
+            self.base(view, &mut BTreeSet::new(), &mut base);
+            if !base.is_empty() {
+                let _ = writeln!(text, "{view:?} = {base:?}", base = base.iter().collect::<Vec<_>>());
+            }
+        }
+        text += "\n[partitions]\n";
+        for (child, root) in &self.partitions {
+            let _ = writeln!(text, "{child:?} = {root:?}");
+        }
+        text
+    }
+}
