@@ -76,7 +76,7 @@ async fn each_tenant_reads_its_own_rows_in_the_databases_types() {
 }
 
 #[tokio::test]
-async fn what_sqlx_knows_of_a_column_is_known_through_the_guard() {
+async fn w10_what_sqlx_knows_of_a_column_is_known_through_the_guard() {
     let world = seeded().await;
     let scope = world.db.scope(&world.acme);
     // A table's own NOT NULL is seen through the guard; what an outer join makes null must say so.
