@@ -164,6 +164,7 @@ fn scope(
         here: whole,
         tables: BTreeSet::new(),
         writes: false,
+        sources: 0,
         guards: 0,
         without,
     };
@@ -234,6 +235,8 @@ struct Pass<'a> {
     here: Span,
     tables: BTreeSet<String>,
     writes: bool,
+    /// How many tables were read so far.
+    sources: usize,
     guards: usize,
     without: Option<usize>,
 }
