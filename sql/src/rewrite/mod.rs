@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart, Statement, Value};
 use sqlparser::parser::{Parser, ParserOptions};
-use sqlparser::tokenizer::{Span, TokenWithSpan};
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use crate::refused::{Code, Refused, say};
 use crate::{Dialect, Schema};
@@ -80,6 +80,41 @@ impl Rewritten {
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
+
+    /// Proves the text once more, from the text and the binds alone. [`rewrite`] has done so before it printed
+    /// the places of the parameters; this is for those who test it.
+    #[doc(hidden)]
+    pub fn reprove(&self, dialect: Dialect, schema: &Schema) -> Result<(), String> {
+        let again = || {
+            let (statement, tenant) = self.reread(dialect)?;
+            prove::prove(dialect, schema, &statement, &tenant)
+        };
+        on_deep_stack(again).map_err(|e| e.to_string())?
+    }
+
+    /// The text as the second pass reads it, and the tenant's parameter in it.
+    fn reread(&self, dialect: Dialect) -> Result<(Statement, String), String> {
+        let mut tokens = text::tokens(dialect, &self.text).map_err(|refused| refused.to_string())?;
+        let values = self.binds.iter().map(|bind| if let Bind::Value(n) = bind { *n } else { 0 });
+        let tenant = text::placeholder(dialect, values.max().unwrap_or(0) + 1);
+        if dialect == Dialect::MySql {
+            let mut binds = self.binds.iter();
+            for token in tokens.iter_mut().filter(|token| matches!(token.token, Token::Placeholder(_))) {
+                token.token = Token::Placeholder(match binds.next() {
+                    Some(Bind::Value(n)) => text::placeholder(dialect, *n),
+                    Some(Bind::Tenant) => tenant.clone(),
+                    None => return Err("a parameter that nothing is bound to".to_owned()),
+                });
+            }
+            if binds.next().is_some() {
+                return Err("a value that has no place".to_owned());
+            }
+        }
+        match <[Statement; 1]>::try_from(parse(dialect, tokens, GUARDED_RECURSION)?) {
+            Ok([statement]) => Ok((statement, tenant)),
+            Err(statements) => Err(format!("{} statements", statements.len())),
+        }
+    }
 }
 
 /// Scopes a statement to a tenant: every table of tenants in it is read and written through a guard.
@@ -117,20 +152,16 @@ fn run(
     if text.depth <= SHALLOW {
         return scope(dialect, sql, schema, without, text);
     }
+    on_deep_stack(|| scope(dialect, sql, schema, without, text)).unwrap_or_else(|e| {
+        let why = format!("there is no stack for a statement as deep as this one: {e}");
+        Err(Refused::new(Code::TooDeep, sql, (1, 1, 1), say(why, "try again, or write it more plainly")))
+    })
+}
+
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
     std::thread::scope(|threads| {
-        let deep = std::thread::Builder::new().stack_size(STACK);
-        match deep.spawn_scoped(threads, || scope(dialect, sql, schema, without, text)) {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(e) => {
-                let why = format!("there is no stack for a statement as deep as this one: {e}");
-                Err(Refused::new(
-                    Code::TooDeep,
-                    sql,
-                    (1, 1, 1),
-                    say(why, "try again, or write it more plainly"),
-                ))
-            }
-        }
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(threads, work)?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
