@@ -34,7 +34,7 @@ async fn made_up(dialect: Dialect, count: usize) {
     }
     worlds.unchanged().await.unwrap();
     println!("{dialect:?}: seed {seed}, {count} statements, {answered} with rows, {failed} failed alike");
-    assert!(failed * 6 < count, "{failed} of {count} failed: the statements prove too little");
+    assert!(failed * 10 < count, "{failed} of {count} failed: the statements prove too little");
     assert!(answered * 3 > count, "{answered} of {count} answered rows: the statements prove too little");
 }
 

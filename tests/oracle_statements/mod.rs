@@ -205,15 +205,13 @@ impl Statements {
             0 => format!("SELECT DISTINCT {text} AS a, {one} AS b FROM {from} WHERE {condition}"),
             1 => {
                 let count = self.text("count(*)");
-                format!("SELECT {text} AS a, {count} AS b FROM {from} WHERE {condition} GROUP BY {text}")
+                // Postgres takes no constant there.
+                let key = if text == "'-'" { "1" } else { &text };
+                format!("SELECT {text} AS a, {count} AS b FROM {from} WHERE {condition} GROUP BY {key}")
             }
             2 if self.postgres() => {
-                let (alias, _) = &sight[0];
-                let column = sight[0].1[0];
-                format!(
-                    "SELECT DISTINCT ON ({alias}.{column}) CAST({alias}.{column} AS TEXT) AS a, '-' AS b FROM {from} \
-                     WHERE {condition}"
-                )
+                let key = self.text(&format!("{}.{}", sight[0].0, sight[0].1[0]));
+                format!("SELECT DISTINCT ON ({key}) {key} AS a, '-' AS b FROM {from} WHERE {condition}")
             }
             _ => format!("SELECT {text} AS a, {one} AS b FROM {from} WHERE {condition}"),
         }
@@ -408,9 +406,18 @@ impl Statements {
         };
         write!(sql, " WHERE {}", self.condition(&seen, 2)).unwrap();
         if seen.len() == 1 && !self.mysql() && self.one_in(2) {
-            write!(sql, " RETURNING {}, {}", self.text("t.id"), self.text(&format!("t.{number}"))).unwrap();
+            let [id, number] = ["id", number].map(|column| self.returned("t", column));
+            write!(sql, " RETURNING {id}, {number}").unwrap();
         }
         sql
+    }
+
+    /// A column of the target; SQLite does not know the target's alias there.
+    fn returned(&self, alias: &str, column: &str) -> String {
+        match self.dialect {
+            Dialect::Sqlite => self.text(column),
+            _ => self.text(&format!("{alias}.{column}")),
+        }
     }
 
     fn delete(&mut self) -> String {
@@ -432,7 +439,7 @@ impl Statements {
         }
         write!(sql, " WHERE {}", self.condition(&seen, 2)).unwrap();
         if seen.len() == 1 && self.one_in(2) {
-            write!(sql, " RETURNING {}", self.text(&format!("{alias}.id"))).unwrap();
+            write!(sql, " RETURNING {}", self.returned(alias, "id")).unwrap();
         }
         sql
     }
