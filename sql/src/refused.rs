@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Code {
-    /// `T001`: the text is longer than any statement that a person writes.
+    /// `T001`: the text is longer than any statement that a person writes, or names more tables or CTEs.
     TooLong,
     /// `T002`: too many terms or parentheses within each other.
     TooDeep,

@@ -171,6 +171,35 @@ fn a_configuration_with_a_mistake_is_refused_in_plain_words() {
     assert!(Schema::from_toml("").is_ok());
 }
 
+/// What the proof compares with each other is counted; the most that is taken, and one more.
+#[test]
+fn statements_of_many_tables_are_refused() {
+    let schema = schema();
+    let many = |n: usize, one: &dyn Fn(usize) -> String| (0..n).map(one).collect::<Vec<_>>().join(", ");
+    for dialect in Dialect::ALL {
+        let fits = |sql: &str| match rewrite(dialect, sql, &schema) {
+            Ok(_) => true,
+            Err(refused) => {
+                assert_eq!(refused.code().as_str(), "T001", "{refused}");
+                false
+            }
+        };
+        for (n, wanted) in [(256, true), (257, false), (3_000, false)] {
+            assert_eq!(
+                fits(&format!("SELECT 1 FROM {}", many(n, &|i| format!("orders o{i}")))),
+                wanted,
+                "{n}"
+            );
+            let subqueries = many(n, &|_| "(SELECT 1 FROM a)".to_owned());
+            assert_eq!(fits(&format!("SELECT {subqueries}")), wanted, "{n}");
+        }
+        for (n, wanted) in [(64, true), (65, false), (2_000, false)] {
+            let ctes = many(n, &|i| format!("c{i} AS (SELECT 1)"));
+            assert_eq!(fits(&format!("WITH {ctes} SELECT 1 FROM orders")), wanted, "{n}");
+        }
+    }
+}
+
 /// On the 2 MiB stack of a test's thread, unoptimised: the deepest that is taken, and far deeper.
 #[test]
 fn deep_statements_are_refused_before_they_cost_a_stack() {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Pool, Postgres, Sqlite};
 use tenancy::TenantContext;
 use tenancy::audit::AuditPolicy;
@@ -51,6 +52,29 @@ pub trait TestBackend: Backend {
 
 /// Removes a test's database when the test ends, whichever way.
 pub struct Cleanup(Option<Box<dyn FnOnce() + Send>>);
+
+impl Cleanup {
+    /// Drops the database of this name.
+    pub fn database<F>(name: String, dropped: impl FnOnce(String) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = sqlx::Result<()>>,
+    {
+        Self(Some(Box::new(move || {
+            let gone = name.clone();
+            // The test's own runtime is going away.
+            let thread = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(dropped(gone))
+            });
+            if !matches!(thread.join(), Ok(Ok(()))) {
+                #[expect(clippy::print_stderr, reason = "this is a test's last word")]
+                {
+                    eprintln!("the database {name} was left behind");
+                }
+            }
+        })))
+    }
+}
 
 impl Drop for Cleanup {
     fn drop(&mut self) {
@@ -129,7 +153,12 @@ impl TestBackend for Postgres {
         server.close().await;
         let options: sqlx::postgres::PgConnectOptions = url.parse().expect("TEST_POSTGRES_URL reads");
         let fresh = options.database(&name).to_url_lossy().to_string();
-        (fresh, Cleanup(Some(Box::new(move || drop_database(&url, &name)))))
+        let cleanup = Cleanup::database(name, async move |name| {
+            let server = sqlx::PgPool::connect(&url).await?;
+            let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&server).await.map(|_| ())
+        });
+        (fresh, cleanup)
     }
 
     async fn fresh(connections: u32) -> (Pool<Self>, Cleanup) {
@@ -160,21 +189,27 @@ pub fn postgres_url() -> String {
     std::env::var("TEST_POSTGRES_URL").unwrap_or_else(|_| panic!("{NO_POSTGRES}"))
 }
 
-fn drop_database(url: &str, name: &str) {
-    let (url, sql) = (url.to_owned(), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
-    // The test's own runtime is going away.
-    let dropped = std::thread::spawn(move || {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let server = sqlx::PgPool::connect(&url).await?;
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&server).await
-        })
+const NO_MYSQL: &str = "this test needs MariaDB 10.6 or later. Run `scripts/test`, which starts one; or install it \
+    (`apt-get install mariadb-server`), make a user with GRANT ALL ON `tenancy\\_test\\_%`.*, and set \
+    TEST_MYSQL_URL=mysql://user@localhost/?socket=/run/mysqld/mysqld.sock";
+
+/// A new, empty database on MariaDB.
+pub async fn fresh_mysql() -> (MySqlConnection, Cleanup) {
+    let url = std::env::var("TEST_MYSQL_URL").unwrap_or_else(|_| panic!("{NO_MYSQL}"));
+    let options: MySqlConnectOptions = url.parse().expect("TEST_MYSQL_URL reads");
+    let mut server = options.connect().await.unwrap_or_else(|e| panic!("{NO_MYSQL}\n({e})"));
+    let name = format!("tenancy_test_{}", Uuid::now_v7().simple());
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .execute(&mut server)
+        .await
+        .expect("the user of TEST_MYSQL_URL can make databases whose names begin with `tenancy_test_`");
+    let connection = options.clone().database(&name).connect().await.expect("the new database opens");
+    let cleanup = Cleanup::database(name, async move |name| {
+        let mut server = options.connect().await?;
+        let drop = format!("DROP DATABASE IF EXISTS {name}");
+        sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut server).await.map(|_| ())
     });
-    if !matches!(dropped.join(), Ok(Ok(_))) {
-        #[expect(clippy::print_stderr, reason = "this is a test's last word")]
-        {
-            eprintln!("the database {name} was left behind");
-        }
-    }
+    (connection, cleanup)
 }
 
 pub struct World<DB: Backend> {

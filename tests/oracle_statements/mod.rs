@@ -4,46 +4,72 @@ use std::fmt::Write;
 
 use tenancy_sql::Dialect;
 
+/// The tables of tenants, with their columns of numbers and their text.
+pub(crate) const TABLES: [(&str, &[&str], &str); 3] = [
+    ("orders", &["customer", "total"], "note"),
+    ("items", &["order_id", "qty"], "note"),
+    ("customers", &["score"], "name"),
+];
+
 /// The tables; on a database of one tenant the tenant's column fills itself.
 pub(crate) fn tables(alone: Option<i64>) -> String {
     let tenant = alone.map_or("NOT NULL".to_owned(), |tenant| format!("NOT NULL DEFAULT {tenant}"));
-    format!(
-        "CREATE TABLE orders (tenant_id BIGINT {tenant}, id BIGINT NOT NULL, customer BIGINT, total BIGINT, note TEXT,
-            PRIMARY KEY (tenant_id, id));
-         CREATE TABLE items (tenant_id BIGINT {tenant}, id BIGINT NOT NULL, order_id BIGINT, qty BIGINT, note TEXT,
-            PRIMARY KEY (tenant_id, id));
-         CREATE TABLE customers (tenant_id BIGINT {tenant}, id BIGINT NOT NULL, score BIGINT, name TEXT,
-            PRIMARY KEY (tenant_id, id));
-         CREATE TABLE countries (id BIGINT NOT NULL PRIMARY KEY, name TEXT);
-         INSERT INTO countries VALUES (1, 'x'), (2, 'y'), (3, NULL), (5, 'z')"
-    )
+    let mut sql = String::new();
+    for (table, numbers, text) in TABLES {
+        let numbers = numbers.join(" BIGINT, ");
+        writeln!(
+            sql,
+            "CREATE TABLE {table} (tenant_id BIGINT {tenant}, id BIGINT NOT NULL, {numbers} BIGINT, {text} VARCHAR(20),
+             PRIMARY KEY (tenant_id, id));"
+        )
+        .unwrap();
+    }
+    sql + "CREATE TABLE countries (id BIGINT NOT NULL PRIMARY KEY, name VARCHAR(20));
+           INSERT INTO countries VALUES (1, 'x'), (2, 'y'), (3, NULL), (5, 'z')"
 }
 
 /// The rows of one tenant. All tenants use the same ids, so that a missing guard shows.
 pub(crate) fn rows(tenant: i64, seed: u64) -> String {
     let mut random = Random(seed ^ (u64::try_from(tenant).unwrap() * 7_919));
-    let mut sql = String::new();
-    for (table, columns) in
-        [("orders", "customer, total, note"), ("items", "order_id, qty, note"), ("customers", "score, name")]
-    {
+    let mut inserts = Vec::new();
+    for (table, numbers, text) in TABLES {
         for id in 1..=6 + random.below(3) {
-            let mut number = || match random.below(8) {
-                0 => "NULL".to_owned(),
-                n => n.to_string(),
-            };
-            let numbers = match table {
-                "customers" => number(),
-                _ => format!("{}, {}", number(), number()),
-            };
+            let mut values = String::new();
+            for _ in numbers {
+                match random.below(8) {
+                    0 => values += "NULL, ",
+                    n => write!(values, "{n}, ").unwrap(),
+                }
+            }
             let note = ["a", "b", "c"][random.below(3)];
-            writeln!(
-                sql,
-                "INSERT INTO {table} (tenant_id, id, {columns}) VALUES ({tenant}, {id}, {numbers}, 't{tenant}{note}');"
-            )
-            .unwrap();
+            let columns = numbers.join(", ");
+            inserts.push(format!(
+                "INSERT INTO {table} (tenant_id, id, {columns}, {text}) VALUES ({tenant}, {id}, {values}'t{tenant}{note}')"
+            ));
         }
     }
-    sql
+    inserts.join(";\n")
+}
+
+/// What every table holds: a row for each tenant and table, with the tenant first.
+pub(crate) fn state(dialect: Dialect) -> String {
+    let texts = TABLES.map(|(table, numbers, text)| {
+        let columns = format!("id, {}, {text}", numbers.join(", "));
+        let all = match dialect {
+            Dialect::Postgres => format!("string_agg(json_build_array({columns})::text, ';' ORDER BY id)"),
+            Dialect::Sqlite => format!("group_concat(json_array({columns}), ';' ORDER BY id)"),
+            _ => format!("group_concat(json_array({columns}) ORDER BY id SEPARATOR ';')"),
+        };
+        let tenant = format!("CAST(tenant_id AS {})", text_type(dialect));
+        format!(
+            "SELECT {tenant} AS tenant, '{table}' AS place, {all} AS held FROM {table} GROUP BY tenant_id"
+        )
+    });
+    texts.join(" UNION ALL ")
+}
+
+fn text_type(dialect: Dialect) -> &'static str {
+    if dialect == Dialect::MySql { "CHAR" } else { "TEXT" }
 }
 
 struct Random(u64);
@@ -60,10 +86,12 @@ impl Random {
 
 /// A stream of statements for one dialect.
 pub(crate) struct Statements {
-    postgres: bool,
+    dialect: Dialect,
     random: Random,
     names: usize,
     ctes: Vec<String>,
+    /// The table that subqueries leave out.
+    avoid: Option<&'static str>,
 }
 
 /// The tables in sight: an alias and its columns of numbers.
@@ -78,17 +106,31 @@ const BASE: [(&str, &[&str]); 4] = [
 
 impl Statements {
     pub(crate) fn new(dialect: Dialect, seed: u64) -> Self {
-        Self { postgres: dialect == Dialect::Postgres, random: Random(seed), names: 0, ctes: Vec::new() }
+        Self { dialect, random: Random(seed), names: 0, ctes: Vec::new(), avoid: None }
+    }
+
+    fn postgres(&self) -> bool {
+        self.dialect == Dialect::Postgres
+    }
+
+    fn mysql(&self) -> bool {
+        self.dialect == Dialect::MySql
+    }
+
+    /// A number as a text.
+    fn text(&self, number: &str) -> String {
+        format!("CAST({number} AS {})", text_type(self.dialect))
     }
 
     pub(crate) fn next(&mut self) -> String {
         self.names = 0;
         self.ctes.clear();
+        self.avoid = None;
         match self.random.below(10) {
             0 => self.update(),
             1 => self.delete(),
             2 => self.insert(),
-            3 if self.postgres => self.merge(),
+            3 if self.postgres() => self.merge(),
             _ => self.top(),
         }
     }
@@ -111,7 +153,7 @@ impl Statements {
         let mut with = Vec::new();
         let recursive = self.one_in(4);
         // Two that change one row: which of them does is not said.
-        let mut writes = self.postgres;
+        let mut writes = self.postgres();
         for _ in 0..self.random.below(3) {
             let name = format!("w{}", with.len());
             let body = if recursive && self.one_in(2) {
@@ -137,8 +179,8 @@ impl Statements {
             sql += &self.texts();
         } else {
             let body = self.pair(&Vec::new(), 2);
-            write!(sql, "SELECT CAST(q.c0 AS TEXT) AS a, CAST(q.c1 AS TEXT) AS b FROM ({body}) AS q")
-                .unwrap();
+            let (a, b) = (self.text("q.c0"), self.text("q.c1"));
+            write!(sql, "SELECT {a} AS a, {b} AS b FROM ({body}) AS q").unwrap();
         }
         if self.one_in(3) {
             write!(sql, " ORDER BY 1, 2 LIMIT {}", 1 + self.random.below(4)).unwrap();
@@ -153,27 +195,25 @@ impl Statements {
     fn texts(&mut self) -> String {
         let (from, sight) = self.from(&Vec::new(), 2);
         let one = self.number(&sight, 2);
+        let one = self.text(&one);
         let condition = self.condition(&sight, 2);
         let text = sight
             .iter()
             .find(|(_, columns)| columns.contains(&"total") || columns.contains(&"qty"))
             .map_or_else(|| "'-'".to_owned(), |(alias, _)| format!("{alias}.note"));
         match self.random.below(4) {
-            0 => {
-                format!("SELECT DISTINCT {text} AS a, CAST({one} AS TEXT) AS b FROM {from} WHERE {condition}")
+            0 => format!("SELECT DISTINCT {text} AS a, {one} AS b FROM {from} WHERE {condition}"),
+            1 => {
+                let count = self.text("count(*)");
+                // Postgres takes no constant there.
+                let key = if text == "'-'" { "1" } else { &text };
+                format!("SELECT {text} AS a, {count} AS b FROM {from} WHERE {condition} GROUP BY {key}")
             }
-            1 => format!(
-                "SELECT {text} AS a, CAST(count(*) AS TEXT) AS b FROM {from} WHERE {condition} GROUP BY {text}"
-            ),
-            2 if self.postgres => {
-                let (alias, _) = &sight[0];
-                let column = sight[0].1[0];
-                format!(
-                    "SELECT DISTINCT ON ({alias}.{column}) CAST({alias}.{column} AS TEXT) AS a, '-' AS b FROM {from} \
-                     WHERE {condition}"
-                )
+            2 if self.postgres() => {
+                let key = self.text(&format!("{}.{}", sight[0].0, sight[0].1[0]));
+                format!("SELECT DISTINCT ON ({key}) {key} AS a, '-' AS b FROM {from} WHERE {condition}")
             }
-            _ => format!("SELECT {text} AS a, CAST({one} AS TEXT) AS b FROM {from} WHERE {condition}"),
+            _ => format!("SELECT {text} AS a, {one} AS b FROM {from} WHERE {condition}"),
         }
     }
 
@@ -231,7 +271,11 @@ impl Statements {
             let cte = self.ctes[self.random.below(self.ctes.len())].clone();
             return (format!("{cte} AS {alias}"), (alias, vec!["c0", "c1"]));
         }
-        let (table, columns) = BASE[self.random.below(BASE.len())];
+        let mut table = self.random.below(BASE.len());
+        if self.avoid == Some(BASE[table].0) {
+            table = (table + 1) % BASE.len();
+        }
+        let (table, columns) = BASE[table];
         // Now and then an alias that is another table's name.
         let alias = if self.one_in(8) { format!("countries{}", self.names) } else { self.name() };
         self.names += 1;
@@ -250,8 +294,8 @@ impl Statements {
                 1 => write!(from, ", {text}"),
                 2 | 3 => write!(from, " LEFT JOIN {text} ON {left} = {right}"),
                 4 => write!(from, " RIGHT JOIN {text} ON {left} = {right}"),
-                5 => write!(from, " FULL JOIN {text} ON {left} = {right}"),
-                6 if self.postgres && depth > 0 => {
+                5 if !self.mysql() => write!(from, " FULL JOIN {text} ON {left} = {right}"),
+                6 if self.postgres() && depth > 0 => {
                     let seen: Sight = outer.iter().chain(&sight).cloned().collect();
                     let body = self.block(&seen, 0);
                     let alias = self.name();
@@ -315,7 +359,7 @@ impl Statements {
                 let (from, inner) = self.from(&Vec::new(), 0);
                 let value = self.column(&inner);
                 let column = self.column(sight);
-                if self.postgres && self.one_in(2) {
+                if self.postgres() && self.one_in(2) {
                     let compare = self.pick(&["= ANY", "> ALL", "<> ALL"]);
                     return format!("{column} {compare} (SELECT {value} FROM {from})");
                 }
@@ -338,35 +382,64 @@ impl Statements {
     fn update(&mut self) -> String {
         let (table, columns) = self.target();
         let sight = vec![("t".to_owned(), columns.to_vec())];
-        // SQLite lets an UPDATE see its own writes through a subquery, so there only the condition has one.
-        let value = self.number(&sight, usize::from(self.postgres));
-        let mut sql = format!("UPDATE {table} AS t SET {} = {value}, note = 'new'", columns[2]);
+        // SQLite and MariaDB let an UPDATE see its own writes through a subquery, so there only others are read.
+        if !self.postgres() {
+            self.avoid = Some(table);
+        }
+        let value = self.number(&sight, 1);
         let mut seen = sight.clone();
+        let mut source = None;
         if self.one_in(3) {
             let (text, next) = self.relation(0);
-            write!(sql, " FROM {text}").unwrap();
             seen.push(next);
+            source = Some(text);
         }
-        let depth = if self.postgres { 2 } else { 0 };
-        write!(sql, " WHERE {}", self.condition(&seen, depth)).unwrap();
-        if seen.len() == 1 && self.one_in(2) {
-            write!(sql, " RETURNING CAST(t.id AS TEXT), CAST(t.{} AS TEXT)", columns[2]).unwrap();
+        let number = columns[2];
+        let mut sql = match (source, self.mysql()) {
+            (None, _) => format!("UPDATE {table} AS t SET {number} = {value}, note = 'new'"),
+            (Some(source), false) => {
+                format!("UPDATE {table} AS t SET {number} = {value}, note = 'new' FROM {source}")
+            }
+            (Some(source), true) => {
+                format!("UPDATE {table} AS t CROSS JOIN {source} SET t.{number} = {value}, t.note = 'new'")
+            }
+        };
+        write!(sql, " WHERE {}", self.condition(&seen, 2)).unwrap();
+        if seen.len() == 1 && !self.mysql() && self.one_in(2) {
+            let [id, number] = ["id", number].map(|column| self.returned("t", column));
+            write!(sql, " RETURNING {id}, {number}").unwrap();
         }
         sql
     }
 
+    /// A column of the target; SQLite does not know the target's alias there.
+    fn returned(&self, alias: &str, column: &str) -> String {
+        match self.dialect {
+            Dialect::Sqlite => self.text(column),
+            _ => self.text(&format!("{alias}.{column}")),
+        }
+    }
+
     fn delete(&mut self) -> String {
         let (table, columns) = self.target();
-        let mut seen = vec![("t".to_owned(), columns.to_vec())];
-        let mut sql = format!("DELETE FROM {table} AS t");
-        if self.postgres && self.one_in(3) {
+        // MariaDB has no alias here, and takes no subquery over the table itself.
+        let alias = if self.mysql() { table } else { "t" };
+        if self.mysql() {
+            self.avoid = Some(table);
+        }
+        let mut seen = vec![(alias.to_owned(), columns.to_vec())];
+        let mut sql = format!("DELETE FROM {table}");
+        if alias != table {
+            write!(sql, " AS {alias}").unwrap();
+        }
+        if self.postgres() && self.one_in(3) {
             let (text, next) = self.relation(0);
             write!(sql, " USING {text}").unwrap();
             seen.push(next);
         }
         write!(sql, " WHERE {}", self.condition(&seen, 2)).unwrap();
         if seen.len() == 1 && self.one_in(2) {
-            sql += " RETURNING CAST(t.id AS TEXT)";
+            write!(sql, " RETURNING {}", self.returned(alias, "id")).unwrap();
         }
         sql
     }
@@ -391,7 +464,11 @@ impl Statements {
             }
         }
         match self.random.below(4) {
+            0 if self.mysql() => write!(sql, " ON DUPLICATE KEY UPDATE id = {table}.id").unwrap(),
             0 => sql += " ON CONFLICT (tenant_id, id) DO NOTHING",
+            1 if self.mysql() => {
+                write!(sql, " ON DUPLICATE KEY UPDATE {three} = VALUES({three}), note = 'up'").unwrap();
+            }
             1 => {
                 let condition = self.condition(&vec![(table.to_owned(), columns.to_vec())], 1);
                 write!(
@@ -403,7 +480,7 @@ impl Statements {
             _ => {}
         }
         if self.one_in(2) {
-            write!(sql, " RETURNING CAST(id AS TEXT), CAST({three} AS TEXT)").unwrap();
+            write!(sql, " RETURNING {}, {}", self.text("id"), self.text(three)).unwrap();
         }
         sql
     }

@@ -1,5 +1,7 @@
 //! The tables of a FROM: which of them are guarded, and in which form.
 
+use std::collections::BTreeSet;
+
 use sqlparser::ast::{
     FunctionArg, Ident, Join, JoinConstraint, JoinOperator, LockClause, ObjectName, TableAlias,
     TableAliasColumnDef, TableFactor, TableFunctionArgs, TableSample, TableSampleKind, TableSampleQuantity,
@@ -12,6 +14,9 @@ use super::{Pass, Verdict};
 use crate::Dialect;
 use crate::refused::Code;
 use crate::schema::Access;
+
+/// The most tables that one statement reads, counted each time they are named: the proof compares each with each.
+const MOST_TABLES: usize = 256;
 
 /// Words that the parser takes for a table's name and Postgres never does: `FROM ONLY t` reads `t`.
 const RESERVED_WORDS: [&str; 30] = [
@@ -251,6 +256,11 @@ impl Pass<'_> {
 
     /// The tenant column of a table that is read; none for a shared table and for a CTE.
     fn resolve(&mut self, parts: &[Ident]) -> Verdict<Option<String>> {
+        self.sources += 1;
+        if self.sources > MOST_TABLES {
+            let why = format!("more than {MOST_TABLES} tables in one statement");
+            return self.refuse(Code::TooLong, why, "split it into several statements");
+        }
         if let [name] = parts {
             let folded = self.fold(name);
             if self.scopes.iter().flatten().any(|cte| *cte == folded) {
@@ -340,18 +350,16 @@ impl Pass<'_> {
 
     /// Two tables of one name in one FROM: which of them a column belongs to depends on the database.
     pub(super) fn distinct_aliases(&mut self, from: &[TableWithJoins]) -> Verdict {
-        let mut seen = Vec::new();
+        let mut seen = BTreeSet::new();
         for item in from {
             for factor in std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
             {
                 let Some(alias) = alias_of(factor) else { continue };
-                let lower = alias.value.to_ascii_lowercase();
-                if seen.contains(&lower) {
+                if !seen.insert(alias.value.to_ascii_lowercase()) {
                     self.see_ident(&alias);
                     let why = format!("two tables are called `{}` here", alias.value);
                     return self.refuse(Code::Name, why, "give one of them an alias");
                 }
-                seen.push(lower);
             }
         }
         Ok(())

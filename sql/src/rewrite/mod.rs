@@ -18,7 +18,7 @@ pub use text::{relations, statements};
 
 use sqlparser::ast::{CastKind, DataType, Expr, Ident, ObjectName, ObjectNamePart, Statement, Value};
 use sqlparser::parser::{Parser, ParserOptions};
-use sqlparser::tokenizer::{Span, TokenWithSpan};
+use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use crate::refused::{Code, Refused, say};
 use crate::schema::TenantType;
@@ -85,6 +85,41 @@ impl Rewritten {
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
+
+    /// Proves the text once more, from the text and the binds alone. [`rewrite`] has done so before it printed
+    /// the places of the parameters; this is for those who test it.
+    #[doc(hidden)]
+    pub fn reprove(&self, dialect: Dialect, schema: &Schema) -> Result<(), String> {
+        let again = || {
+            let (statement, tenant) = self.reread(dialect, schema)?;
+            prove::prove(dialect, schema, &statement, &tenant)
+        };
+        on_deep_stack(again).map_err(|e| e.to_string())?
+    }
+
+    /// The text as the second pass reads it, and the tenant's parameter in it.
+    fn reread(&self, dialect: Dialect, schema: &Schema) -> Result<(Statement, Expr), String> {
+        let mut tokens = text::tokens(dialect, &self.text).map_err(|refused| refused.to_string())?;
+        let values = self.binds.iter().map(|bind| if let Bind::Value(n) = bind { *n } else { 0 });
+        let last = values.max().unwrap_or(0) + 1;
+        if dialect == Dialect::MySql {
+            let mut binds = self.binds.iter();
+            for token in tokens.iter_mut().filter(|token| matches!(token.token, Token::Placeholder(_))) {
+                token.token = Token::Placeholder(match binds.next() {
+                    Some(Bind::Value(n)) => text::placeholder(dialect, *n),
+                    Some(Bind::Tenant) => text::placeholder(dialect, last),
+                    None => return Err("a parameter that nothing is bound to".to_owned()),
+                });
+            }
+            if binds.next().is_some() {
+                return Err("a value that has no place".to_owned());
+            }
+        }
+        match <[Statement; 1]>::try_from(parse(dialect, tokens, GUARDED_RECURSION)?) {
+            Ok([statement]) => Ok((statement, tenant(dialect, schema, last))),
+            Err(statements) => Err(format!("{} statements", statements.len())),
+        }
+    }
 }
 
 /// Scopes a statement to a tenant: every table of tenants in it is read and written through a guard.
@@ -131,16 +166,16 @@ fn with_stack<T: Send>(
     if depth <= SHALLOW {
         return work();
     }
+    on_deep_stack(work).unwrap_or_else(|e| {
+        let why = format!("there is no stack for a statement as deep as this one: {e}");
+        Err(Refused::new(Code::TooDeep, sql, (1, 1, 1), say(why, "try again, or write it more plainly")))
+    })
+}
+
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
     std::thread::scope(|threads| {
-        let deep = std::thread::Builder::new().stack_size(STACK);
-        match deep.spawn_scoped(threads, work) {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(e) => {
-                let why = format!("there is no stack for a statement as deep as this one: {e}");
-                let say = say(why, "try again, or write it more plainly");
-                Err(Refused::new(Code::TooDeep, sql, (1, 1, 1), say))
-            }
-        }
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(threads, work)?;
+        Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
@@ -174,6 +209,7 @@ fn scope(
         here: whole,
         tables: BTreeSet::new(),
         writes: false,
+        sources: 0,
         guards: 0,
         without,
     };
@@ -260,6 +296,8 @@ struct Pass<'a> {
     here: Span,
     tables: BTreeSet<String>,
     writes: bool,
+    /// How many tables were read so far.
+    sources: usize,
     guards: usize,
     without: Option<usize>,
 }

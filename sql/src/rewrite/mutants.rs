@@ -1,20 +1,32 @@
-//! The rewriter with one guard left out at a time.
+//! The rewriter with one guard left out, or spoilt, at a time.
 
 #[path = "../../tests/cases/mod.rs"]
 mod cases;
 
-use super::run;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{BinaryOperator, Expr, Ident, Statement, Value, VisitMut, VisitorMut};
+
+use super::{Rewritten, prove, run};
 use crate::Code;
+
+fn accepted() -> impl Iterator<Item = (cases::Case, Rewritten, usize)> {
+    let files =
+        [include_str!("../../tests/cases/constructs.txt"), include_str!("../../tests/cases/leaks.txt")];
+    let schema = cases::schema();
+    files.into_iter().flat_map(cases::read).filter_map(move |case| {
+        let (own, guards) = run(case.dialect, &case.sql, &schema, None).ok()?;
+        Some((case, own, guards))
+    })
+}
 
 /// Without one of its guards no statement passes the second pass: neither pass trusts the other.
 #[test]
 fn the_second_pass_misses_no_guard_that_is_left_out() {
     let schema = cases::schema();
-    let files =
-        [include_str!("../../tests/cases/constructs.txt"), include_str!("../../tests/cases/leaks.txt")];
     let mut left_out = 0;
-    for case in files.iter().flat_map(|file| cases::read(file)) {
-        let Ok((_, guards)) = run(case.dialect, &case.sql, &schema, None) else { continue };
+    for (case, _, guards) in accepted() {
         for guard in 0..guards {
             let got = run(case.dialect, &case.sql, &schema, Some(guard));
             let code = got.map(|(own, _)| own.text).map_err(|refused| refused.code());
@@ -23,4 +35,116 @@ fn the_second_pass_misses_no_guard_that_is_left_out() {
         }
     }
     assert!(left_out > 400, "only {left_out} guards were left out");
+}
+
+/// How the guard at one place of the tenant is spoilt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Another value stands for the tenant.
+    Value,
+    /// Another column is compared.
+    Column,
+    /// It is compared in another way.
+    Operator,
+    /// One of two conditions is enough.
+    Either,
+}
+
+/// Makes one fault at one place.
+struct Spoiler<'a> {
+    tenant: &'a Expr,
+    fault: Fault,
+    /// How many places to pass by.
+    skip: usize,
+    done: bool,
+}
+
+impl Spoiler<'_> {
+    fn here(&mut self) -> bool {
+        let here = self.skip == 0 && !self.done;
+        self.done |= here;
+        self.skip = self.skip.saturating_sub(1);
+        here
+    }
+
+    fn is_tenant(&self, expr: &Expr) -> bool {
+        expr == self.tenant
+    }
+
+    fn is_guard(&self, expr: &Expr) -> bool {
+        matches!(expr, Expr::BinaryOp { op: BinaryOperator::Eq, right, .. } if self.is_tenant(right))
+    }
+}
+
+impl VisitorMut for Spoiler<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let place = match (self.fault, &*expr) {
+            (Fault::Value, expr) => self.is_tenant(expr),
+            (Fault::Column | Fault::Operator, expr) => self.is_guard(expr),
+            (Fault::Either, Expr::BinaryOp { op: BinaryOperator::And, left, right }) => {
+                self.is_guard(left) || self.is_guard(right)
+            }
+            _ => false,
+        };
+        if !place || !self.here() {
+            return ControlFlow::Continue(());
+        }
+        match (self.fault, &mut *expr) {
+            (Fault::Column, Expr::BinaryOp { left, .. }) => {
+                if let Expr::CompoundIdentifier(idents) = &mut **left {
+                    idents[1] = Ident::new("other_id");
+                }
+            }
+            (Fault::Operator, Expr::BinaryOp { op, .. }) => *op = BinaryOperator::GtEq,
+            (Fault::Either, Expr::BinaryOp { op, .. }) => *op = BinaryOperator::Or,
+            _ => *expr = Expr::Value(Value::Number("1".to_owned(), false).into()),
+        }
+        ControlFlow::Break(())
+    }
+}
+
+fn kind(statement: &Statement) -> &'static str {
+    match statement {
+        Statement::Query(_) => "query",
+        Statement::Insert(insert) if insert.on.is_some() => "upsert",
+        Statement::Insert(_) => "insert",
+        Statement::Update(_) => "update",
+        Statement::Delete(_) => "delete",
+        Statement::Merge(_) => "merge",
+        _ => "other",
+    }
+}
+
+/// Each place where the tenant stands matters: every row of an INSERT, every column of an upsert, every condition.
+#[test]
+fn the_second_pass_misses_no_guard_that_is_spoilt() {
+    let schema = cases::schema();
+    let mut spoilt: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    for (case, own, _) in accepted() {
+        let (whole, tenant) = own.reread(case.dialect, &schema).unwrap();
+        assert_eq!(prove::prove(case.dialect, &schema, &whole, &tenant), Ok(()), "{}", own.text());
+        for fault in [Fault::Value, Fault::Column, Fault::Operator, Fault::Either] {
+            for skip in 0.. {
+                let mut statement = whole.clone();
+                let mut spoiler = Spoiler { tenant: &tenant, fault, skip, done: false };
+                let _ = statement.visit(&mut spoiler);
+                if !spoiler.done {
+                    break;
+                }
+                let proven = prove::prove(case.dialect, &schema, &statement, &tenant);
+                assert!(proven.is_err(), "{fault:?} at {skip} of {}: {statement}", case.name);
+                *spoilt.entry((kind(&whole), format!("{fault:?}"))).or_default() += 1;
+            }
+        }
+    }
+    let floors =
+        [("query", 450), ("insert", 20), ("upsert", 10), ("update", 30), ("delete", 15), ("merge", 5)];
+    for (kind, floor) in floors {
+        for fault in [Fault::Value, Fault::Column, Fault::Operator] {
+            let count = spoilt.get(&(kind, format!("{fault:?}"))).copied().unwrap_or(0);
+            assert!(count >= floor, "{fault:?}: only {count} of {kind}; {spoilt:?}");
+        }
+    }
 }

@@ -117,8 +117,12 @@ impl Visitor for Prover<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
         if let TableFactor::Table { name, args: Some(_), .. } = factor {
-            let lower = self.name(name);
-            if is_pure(self.dialect, &lower) || self.schema.allows_function(&lower) {
+            let mut function = self.name(name);
+            if self.dialect == Dialect::MySql {
+                // It folds the names of functions, and not those of tables.
+                function.make_ascii_lowercase();
+            }
+            if is_pure(self.dialect, &function) || self.schema.allows_function(&function) {
                 self.proven.extend(place(name));
             }
         }

@@ -1,15 +1,21 @@
 //! Queries: names in sight, blocks, and the tables of a FROM.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
 use sqlparser::ast::{
     Cte, Distinct, GroupByExpr, GroupByWithModifier, LimitClause, LockClause, NamedWindowDefinition,
     NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Parens, Query,
     Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement,
-    Values, WildcardAdditionalOptions, With,
+    Values, Visit, Visitor, WildcardAdditionalOptions, With,
 };
 
 use super::{Pass, Verdict};
 use crate::Dialect;
 use crate::refused::Code;
+
+/// The most CTEs of one statement: each table is looked up among all that are in sight.
+const MOST_CTES: usize = 64;
 
 /// Where a query stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,7 +31,12 @@ pub(super) enum At {
 impl Pass<'_> {
     /// Collects the names of all CTEs, then rewrites.
     pub(super) fn statement(&mut self, statement: &mut Statement) -> Verdict {
-        self.cte_names = cte_names(statement);
+        let (names, count) = cte_names(statement);
+        if count > MOST_CTES {
+            let why = format!("{count} CTEs in one statement; {MOST_CTES} are read");
+            return self.refuse(Code::TooLong, why, "split it into several statements");
+        }
+        self.cte_names = names;
         match statement {
             Statement::Query(query) => self.query(query, At::Top),
             Statement::Insert(insert) => self.insert(insert),
@@ -296,20 +307,23 @@ impl Pass<'_> {
     }
 }
 
-fn cte_names(statement: &Statement) -> std::collections::BTreeSet<String> {
-    use std::ops::ControlFlow;
-
-    struct Names(std::collections::BTreeSet<String>);
-    impl sqlparser::ast::Visitor for Names {
+/// The names of all CTEs, in lower case, and how many there are.
+fn cte_names(statement: &Statement) -> (BTreeSet<String>, usize) {
+    #[derive(Default)]
+    struct Ctes(BTreeSet<String>, usize);
+    impl Visitor for Ctes {
         type Break = ();
 
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
             let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
-            self.0.extend(ctes.map(|cte| cte.alias.name.value.to_ascii_lowercase()));
+            for cte in ctes {
+                self.0.insert(cte.alias.name.value.to_ascii_lowercase());
+                self.1 += 1;
+            }
             ControlFlow::Continue(())
         }
     }
-    let mut names = Names(std::collections::BTreeSet::new());
-    let _ = sqlparser::ast::Visit::visit(statement, &mut names);
-    names.0
+    let mut ctes = Ctes::default();
+    let _ = statement.visit(&mut ctes);
+    (ctes.0, ctes.1)
 }

@@ -1,0 +1,126 @@
+//! What the fuzz targets ask of the rewriter, and the statements they ask it of. The property test
+//! `sql/tests/rewrite_properties.rs` asks the same on stable Rust.
+#![allow(dead_code, reason = "each target takes what it needs")]
+#![allow(unreachable_pub, reason = "this is no library")]
+
+use std::sync::LazyLock;
+
+use tenancy_sql::{Bind, Dialect, rewrite};
+
+use crate::cases;
+
+pub const WORDS: &str = "SELECT FROM WHERE JOIN LEFT RIGHT FULL CROSS NATURAL LATERAL ON USING GROUP BY ORDER LIMIT \
+    OFFSET HAVING UNION ALL EXCEPT INTERSECT WITH RECURSIVE AS AND OR NOT IN EXISTS ANY CASE WHEN THEN ELSE END \
+    INSERT INTO VALUES UPDATE SET DELETE RETURNING MERGE MATCHED CONFLICT DO NOTHING DISTINCT FOR TABLE ONLY ROW \
+    ARRAY DEFAULT orders items docs countries feedback tenants a b o i x tenant_id id __tnt_orders excluded lower \
+    count max ( ) ( ) , , . ; = < > + - * / || :: [ ] $1 $2 ? ?1 :n @v 1 2.5 'x' 'a''b' 'a\\' E'\\'' $$ \"q\" `q` -- \
+    /* */ /*! # NULL true OVER PARTITION FILTER INTERVAL CAST EXTRACT TABLESAMPLE SYSTEM LOCK SHARE DUPLICATE KEY \
+    REPLACE IGNORE";
+
+/// Every statement of the case files.
+static CORPUS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let files = [
+        include_str!("../sql/tests/cases/constructs.txt"),
+        include_str!("../sql/tests/cases/leaks.txt"),
+        include_str!("../sql/tests/cases/refusals.txt"),
+    ];
+    files.iter().flat_map(|file| cases::read(file)).map(|case| case.sql).collect()
+});
+
+/// The statement that some bytes stand for: themselves as a text, or one of the case files', changed by words and
+/// by characters.
+pub fn statement(data: &[u8]) -> String {
+    let (changes, mut sql) = match data {
+        [how, rest @ ..] if how % 4 == 0 => return String::from_utf8_lossy(rest).into_owned(),
+        [high, low, rest @ ..] => (rest, corpus(usize::from(*high) << 8 | usize::from(*low)).to_owned()),
+        _ => return String::new(),
+    };
+    for change in changes.chunks_exact(4).take(12) {
+        let [how, high, low, with] = change else { continue };
+        let (at, with) = (usize::from(*high) << 8 | usize::from(*low), usize::from(*with));
+        sql = if how % 3 == 0 { by_character(&sql, *how, at, with) } else { by_word(&sql, *how, at, with) };
+    }
+    sql
+}
+
+fn corpus(n: usize) -> &'static str {
+    &CORPUS[n % CORPUS.len()]
+}
+
+fn by_character(sql: &str, how: u8, at: usize, with: usize) -> String {
+    let mut chars: Vec<char> = sql.chars().collect();
+    let at = at % (chars.len() + 1);
+    let new = char::from(u8::try_from(with % 256).unwrap_or(b' '));
+    match how / 3 % 3 {
+        0 => chars.insert(at, new),
+        1 if at < chars.len() => chars[at] = new,
+        _ if at < chars.len() => drop(chars.remove(at)),
+        _ => {}
+    }
+    chars.into_iter().collect()
+}
+
+fn by_word(sql: &str, how: u8, at: usize, with: usize) -> String {
+    let split = |text: &'static str| text.split_inclusive([' ', ',', '(', ')', '.']);
+    let mut words: Vec<String> = sql.split_inclusive([' ', ',', '(', ')', '.']).map(str::to_owned).collect();
+    let known: Vec<&str> = WORDS.split_whitespace().collect();
+    let at = at % (words.len() + 1);
+    let there = at < words.len();
+    match how / 3 % 5 {
+        0 => words.insert(at, format!(" {} ", known[with % known.len()])),
+        1 if there => words[at] = format!(" {} ", known[with % known.len()]),
+        2 if there => words.insert(at, words[at].clone()),
+        3 if there => words.swap(at, with % sql.len().max(1).min(at + 1)),
+        4 => {
+            // The rest of another statement.
+            words.truncate(at);
+            words.extend(split(corpus(with * 7)).skip(at / 2).map(str::to_owned));
+        }
+        _ if there => drop(words.remove(at)),
+        _ => {}
+    }
+    words.concat()
+}
+
+/// Whatever comes in: no panic, a reason for each refusal, and no statement that one pass takes and the other not.
+pub fn never_panics(sql: &str) {
+    let schema = cases::schema();
+    for dialect in Dialect::ALL {
+        match rewrite(dialect, sql, &schema) {
+            Err(refused) => {
+                assert!(!refused.to_string().is_empty());
+                assert_ne!(refused.code().as_str(), "T099", "{sql}\n{refused}");
+            }
+            Ok(own) => {
+                let owned = own.tables().iter().any(|table| {
+                    let shared = ["countries", "feedback", "public.plans", "all_countries", "countries_eu"];
+                    !shared.contains(&table.as_str())
+                });
+                assert_eq!(owned, own.binds().contains(&Bind::Tenant), "{sql}\n{}", own.text());
+                // The output is the rewriter's own, so as an input it is refused for its names, or needs no guard.
+                if let Err(again) = rewrite(dialect, own.text(), &schema) {
+                    let why = again.code().as_str();
+                    assert!(
+                        matches!(why, "T001" | "T002" | "T011" | "T015" | "T016"),
+                        "{}\n{again}",
+                        own.text()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// What is accepted is proven again, from the text that would run and its binds alone. Returns how often it was.
+pub fn accepted_reverifies(sql: &str) -> usize {
+    let schema = cases::schema();
+    let mut accepted = 0;
+    for dialect in Dialect::ALL {
+        if let Ok(own) = rewrite(dialect, sql, &schema) {
+            let proven = own.reprove(dialect, &schema);
+            assert_eq!(proven, Ok(()), "{dialect:?}: {sql}\n{}", own.text());
+            accepted += 1;
+        }
+    }
+    accepted
+}
