@@ -1,9 +1,11 @@
 //! `#[derive(TenantScoped)]`: attributes, then checks, then expansion.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote};
-use syn::{Attribute, Data, DeriveInput, Fields, Ident, LitStr, Type};
-use tenancy_sql::{Dialect, Entity, Statements};
+use quote::{ToTokens, format_ident, quote};
+use syn::{
+    Attribute, Data, DeriveInput, Fields, GenericArgument, Ident, LitStr, PathArguments, Type, Visibility,
+};
+use tenancy_sql::{Dialect, Entity, Statements, Table};
 
 pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     match check(input) {
@@ -29,6 +31,7 @@ struct Field<'a> {
     name: &'a Ident,
     column: String,
     ty: &'a Type,
+    visibility: &'a Visibility,
 }
 
 fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
@@ -54,7 +57,7 @@ fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
                         ),
                     );
                 }
-                let field = Field { name, column, ty: &field.ty };
+                let field = Field { name, column, ty: &field.ty, visibility: &field.vis };
                 if is_id { ids.push(field) } else { columns.push(field) }
             }
             match ids.len() {
@@ -167,7 +170,15 @@ fn expand(row: &Row<'_>) -> TokenStream {
     }
     let postgres = statements(&entity.statements(Dialect::Postgres));
     let sqlite = statements(&entity.statements(Dialect::Sqlite));
+    let handles =
+        std::iter::once(id).chain(columns).enumerate().map(|(index, field)| handle(name, index, field));
     quote! {
+        #[automatically_derived]
+        #[allow(dead_code, unreachable_pub)]
+        impl #name {
+            #(#handles)*
+        }
+
         #[automatically_derived]
         impl ::tenancy::TenantScoped for #name {
             type Id = #id_type;
@@ -204,12 +215,57 @@ fn expand(row: &Row<'_>) -> TokenStream {
                 let _ = binds;
                 ::core::result::Result::Ok(())
             }
+
+            fn bind_value(
+                value: &dyn ::core::any::Any,
+                binds: &mut ::tenancy::scope::Binds<DB>,
+            ) -> ::tenancy::Result<bool> {
+                #(if let ::core::option::Option::Some(value) = value.downcast_ref::<#types>() {
+                    binds.push(value)?;
+                    return ::core::result::Result::Ok(true);
+                })*
+                ::core::result::Result::Ok(false)
+            }
         }
     }
 }
 
+/// The column as a constant: `Order::STATUS`.
+fn handle(row: &Ident, index: usize, field: &Field<'_>) -> TokenStream {
+    let Field { name, column, ty, visibility } = field;
+    let constant = Ident::new(&name.to_string().trim_start_matches("r#").to_uppercase(), name.span());
+    let doc = format!("The column `{column}`.");
+    let column = quote! { ::tenancy::scope::Column };
+    let (ty, new) = match optional(ty) {
+        Some(value) => {
+            (quote! { #ty, #value }, quote! { true, ::core::option::Option::Some, |row| row.#name.as_ref() })
+        }
+        None => (
+            quote! { #ty },
+            quote! { false, ::core::convert::identity, |row| ::core::option::Option::Some(&row.#name) },
+        ),
+    };
+    quote! {
+        #[doc = #doc]
+        #visibility const #constant: #column<#row, #ty> = #column::new(#index, #new);
+    }
+}
+
+/// What is in an `Option`, by its name: a column of that type can be NULL.
+fn optional(ty: &Type) -> Option<&Type> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == "Option")?;
+    match &last.arguments {
+        PathArguments::AngleBracketed(arguments) => match arguments.args.first() {
+            Some(GenericArgument::Type(value)) => Some(value),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn statements(statements: &Statements) -> TokenStream {
-    let Statements { find, first_page, next_page, count, exists, insert, update, delete } = statements;
+    let Statements { find, first_page, next_page, count, exists, insert, update, delete, table } = statements;
     let named = [
         ("find", find),
         ("first_page", first_page),
@@ -224,7 +280,29 @@ fn statements(statements: &Statements) -> TokenStream {
         let name = Ident::new(name, Span::call_site());
         quote! { #name: ::std::borrow::Cow::Borrowed(#text) }
     });
-    quote! { ::tenancy::scope::Statements { #(#fields),* } }
+    let table = parts(table);
+    quote! { ::tenancy::scope::Statements { #(#fields,)* table: #table } }
+}
+
+fn parts(table: &Table) -> TokenStream {
+    let Table { dialect, name, tenant, columns, deleted } = table;
+    let dialect = format_ident!("{dialect:?}");
+    let named = [("name", name), ("tenant", tenant), ("columns", columns)];
+    let fields = named.iter().map(|(name, text)| {
+        let name = Ident::new(name, Span::call_site());
+        quote! { #name: ::std::borrow::Cow::Borrowed(#text) }
+    });
+    let deleted = match deleted {
+        Some(column) => quote! { ::core::option::Option::Some(#column) },
+        None => quote! { ::core::option::Option::None },
+    };
+    quote! {
+        ::tenancy::scope::Table {
+            dialect: ::tenancy::scope::Dialect::#dialect,
+            #(#fields,)*
+            deleted: #deleted,
+        }
+    }
 }
 
 fn stub(name: &Ident) -> TokenStream {

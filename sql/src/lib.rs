@@ -22,6 +22,7 @@
 #[cfg(all(test, feature = "rewrite"))]
 extern crate self as tenancy_sql;
 
+mod filter;
 #[cfg(feature = "rewrite")]
 mod functions;
 #[cfg(feature = "rewrite")]
@@ -30,16 +31,19 @@ mod refused;
 mod rewrite;
 #[cfg(feature = "rewrite")]
 mod schema;
+mod table;
 
 use std::borrow::Cow;
 use std::fmt;
 
+pub use filter::{Comparison, Filter};
 #[cfg(feature = "rewrite")]
 pub use refused::{Code, Refused, Spot};
 #[cfg(feature = "rewrite")]
 pub use rewrite::{Bind, Rewritten, rewrite};
 #[cfg(feature = "rewrite")]
 pub use schema::Schema;
+pub use table::{Deleted, Key, Rows, Table};
 
 /// The database that a text is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +60,14 @@ pub enum Dialect {
 impl Dialect {
     /// Every dialect.
     pub const ALL: [Self; 3] = [Self::Postgres, Self::Sqlite, Self::MySql];
+
+    /// How many values a statement can have.
+    pub const fn most_binds(self) -> usize {
+        match self {
+            Self::Postgres | Self::MySql => 65_535,
+            Self::Sqlite => 32_766,
+        }
+    }
 
     /// A name, quoted so that it can only be read as a name.
     ///
@@ -110,6 +122,8 @@ pub struct Statements {
     pub update: Cow<'static, str>,
     /// `$2` the id.
     pub delete: Cow<'static, str>,
+    /// The table, for the statements that depend on what is asked.
+    pub table: Table,
 }
 
 impl Entity {
@@ -184,6 +198,13 @@ impl Entity {
             insert: format!("INSERT INTO {table} ({tenant}, {all}) VALUES ({})", places.join(", ")).into(),
             update: format!("UPDATE {table} SET {sets} WHERE {tenant} = $1 AND {id} = $2").into(),
             delete: format!("DELETE FROM {one}").into(),
+            table: Table {
+                dialect,
+                name: table.into(),
+                tenant: tenant.into(),
+                columns: all.into(),
+                deleted: None,
+            },
         }
     }
 

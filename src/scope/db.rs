@@ -2,8 +2,8 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use sqlx::Pool;
 use sqlx::pool::PoolOptions;
+use sqlx::{Pool, SqlSafeStr, SqlStr};
 
 use super::backend::{Backend, Binds, Mode, Value, database_error, sealed};
 use super::dynamic::Door;
@@ -230,7 +230,7 @@ pub trait Scoped: sealed::Sealed + Send + Sized {
 #[doc(hidden)]
 #[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
 pub struct Statement<DB: Backend> {
-    pub(crate) sql: &'static str,
+    pub(crate) sql: SqlStr,
     pub(crate) binds: Binds<DB>,
     /// Whether it can change rows, also where it answers some.
     pub(crate) writes: bool,
@@ -238,26 +238,26 @@ pub struct Statement<DB: Backend> {
 
 impl<DB: Backend> Statement<DB> {
     /// For a table of the user, whose tenant column has the type of the id.
-    pub(crate) fn new(ctx: &TenantContext, sql: &'static str) -> Result<Self> {
+    pub(crate) fn new(ctx: &TenantContext, sql: impl SqlSafeStr) -> Result<Self> {
         let mut binds = Binds::new();
         binds.push_value(Value::Tenant(ctx.tenant_id()))?;
-        Ok(Self { sql, binds, writes: false })
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false })
     }
 
     /// For a table of the library, whose tenant column is the id's text.
-    pub(crate) fn own(ctx: &TenantContext, sql: &'static str, values: &[Value<'_>]) -> Result<Self> {
+    pub(crate) fn own(ctx: &TenantContext, sql: impl SqlSafeStr, values: &[Value<'_>]) -> Result<Self> {
         let mut binds = Binds::new();
         binds.push_value(Value::Text(&ctx.tenant_id().to_string()))?;
         for value in values {
             binds.push_value(*value)?;
         }
-        Ok(Self { sql, binds, writes: false })
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false })
     }
 
     /// A statement that was proven while compiling; its values, and the tenant after them, are still to be bound.
     #[cfg_attr(not(feature = "macros"), expect(dead_code, reason = "only the macros prove while compiling"))]
     pub(crate) fn checked(sql: &'static str, writes: bool) -> Self {
-        Self { sql, binds: Binds::new(), writes }
+        Self { sql: sql.into_sql_str(), binds: Binds::new(), writes }
     }
 }
 

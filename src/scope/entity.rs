@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
@@ -7,6 +8,7 @@ use tenancy_sql::{Dialect, Statements};
 
 use super::backend::{Backend, Binds, database_error};
 use super::db::{Scoped, Statement};
+use super::select::{Select, limited};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a method of [`TenantScoped`] answers. Boxed, so that a call without a scope is one error and not three.
@@ -80,6 +82,11 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     /// The table's statements.
     fn statements(dialect: Dialect) -> &'static Statements;
 
+    /// Some of the tenant's rows: those of a filter, in an order, by pages or together.
+    fn select() -> Select<Self> {
+        Select::new()
+    }
+
     /// The row with this id, or `None` if the tenant has none.
     ///
     /// # Errors
@@ -122,12 +129,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         S::Database: Stores<Self>,
     {
         let statement = statement::<S, Self>(&scope, |s| &s.count);
-        Box::pin(async move {
-            let rows = scope.fetch(statement?).await?;
-            let count =
-                rows.first().map_or(Ok(0), |row| S::Database::int(row, 0)).map_err(|e| database_error(&e))?;
-            Ok(u64::try_from(count).unwrap_or(0))
-        })
+        Box::pin(async move { number::<S::Database>(&scope.fetch(statement?).await?) })
     }
 
     /// Whether the tenant has a row with this id.
@@ -198,6 +200,16 @@ pub trait Entity<DB: Backend>: TenantScoped + for<'r> FromRow<'r, DB::Row> {
     /// # Errors
     /// If one does not encode.
     fn bind_columns(&self, binds: &mut Binds<DB>) -> Result<()>;
+
+    /// Binds a value that has the type of one of the fields; `false` if none has, as here, where no type is known.
+    /// Filters need it.
+    ///
+    /// # Errors
+    /// If it does not encode.
+    fn bind_value(value: &dyn Any, binds: &mut Binds<DB>) -> Result<bool> {
+        let _ = (value, binds);
+        Ok(false)
+    }
 }
 
 /// A database that can keep rows of type `T`: holds for every `T` that is an [`Entity`] of it.
@@ -216,6 +228,9 @@ pub trait Stores<T: TenantScoped>: Backend {
     fn bind_columns(row: &T, binds: &mut Binds<Self>) -> Result<()>;
 
     #[doc(hidden)]
+    fn bind_value(value: &dyn Any, binds: &mut Binds<Self>) -> Result<()>;
+
+    #[doc(hidden)]
     fn read(row: &Self::Row) -> sqlx::Result<T>;
 }
 
@@ -229,38 +244,52 @@ impl<DB: Backend, T: Entity<DB>> Stores<T> for DB {
         row.bind_columns(binds)
     }
 
+    fn bind_value(value: &dyn Any, binds: &mut Binds<Self>) -> Result<()> {
+        if T::bind_value(value, binds)? {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Misconfigured,
+            format!(
+                "no field of a row of `{}` is known to have this type; write `Entity::bind_value`",
+                T::TABLE
+            ),
+        ))
+    }
+
     fn read(row: &Self::Row) -> sqlx::Result<T> {
         T::from_row(row)
     }
 }
 
-/// Which rows of a list: so many, from the start or after an id.
+/// Which rows of a list: so many, from the start or after a place. That is an id in
+/// [`list`](TenantScoped::list), and a [`Cursor`](super::Cursor) in [`Select::page`].
 #[derive(Debug, Clone)]
-pub struct Page<Id> {
-    after: Option<Id>,
-    limit: u16,
+pub struct Page<After> {
+    pub(super) after: Option<After>,
+    pub(super) limit: u16,
 }
 
-impl<Id> Page<Id> {
+impl<After> Page<After> {
     /// The first `limit` rows.
     pub fn first(limit: u16) -> Self {
         Self { after: None, limit }
     }
 
-    /// The `limit` rows after the one with this id; it need not exist any more.
-    pub fn after(id: Id, limit: u16) -> Self {
-        Self { after: Some(id), limit }
+    /// The `limit` rows after this place; its row need not exist any more.
+    pub fn after(place: After, limit: u16) -> Self {
+        Self { after: Some(place), limit }
     }
 }
 
 /// A page of rows.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Listing<T: TenantScoped> {
-    /// The rows, in the order of their ids.
+pub struct Listing<T: TenantScoped, After = <T as TenantScoped>::Id> {
+    /// The rows, in order.
     pub items: Vec<T>,
     /// Where the next page starts: give it to [`Page::after`]. `None` on the last page.
-    pub next: Option<T::Id>,
+    pub next: Option<After>,
 }
 
 type Pick = fn(&'static Statements) -> &'static str;
@@ -291,9 +320,7 @@ fn page_statement<S: Scoped, T: TenantScoped>(scope: &S, page: &Page<T::Id>) -> 
 where
     S::Database: Stores<T>,
 {
-    if !(1..=1000).contains(&page.limit) {
-        return Err(Error::new(ErrorKind::InvalidInput, "a page has 1 to 1000 rows"));
-    }
+    limited(page.limit)?;
     let mut statement = match &page.after {
         Some(after) => with_id::<S, T>(scope, |s| &s.next_page, after)?,
         None => statement::<S, T>(scope, |s| &s.first_page)?,
@@ -303,7 +330,13 @@ where
     Ok(statement)
 }
 
-fn read_all<DB: Stores<T>, T: TenantScoped>(rows: &[DB::Row]) -> Result<Vec<T>> {
+/// The one number of an answer.
+pub(super) fn number<DB: Backend>(rows: &[DB::Row]) -> Result<u64> {
+    let number = rows.first().map_or(Ok(0), |row| DB::int(row, 0)).map_err(|e| database_error(&e))?;
+    Ok(u64::try_from(number).unwrap_or(0))
+}
+
+pub(super) fn read_all<DB: Stores<T>, T: TenantScoped>(rows: &[DB::Row]) -> Result<Vec<T>> {
     rows.iter().map(|row| DB::read(row)).collect::<sqlx::Result<_>>().map_err(|e| {
         Error::new(
             ErrorKind::Database,

@@ -7,7 +7,7 @@ mod sqlite;
 
 use std::future::Future;
 
-use sqlx::{Arguments, Encode, Pool, Type};
+use sqlx::{Arguments, Encode, Pool, SqlSafeStr, Type};
 use tenancy_sql::Dialect;
 
 use super::dynamic::Streams;
@@ -54,14 +54,14 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
     #[doc(hidden)]
     fn execute(
         conn: &mut Self::Connection,
-        sql: &'static str,
+        sql: impl SqlSafeStr + Send,
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
     #[doc(hidden)]
     fn fetch(
         conn: &mut Self::Connection,
-        sql: &'static str,
+        sql: impl SqlSafeStr + Send,
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
 
@@ -155,7 +155,7 @@ macro_rules! plain_backend {
     ($db:ty, $migrations:expr) => {
         async fn execute(
             conn: &mut Self::Connection,
-            sql: &'static str,
+            sql: impl sqlx::SqlSafeStr + Send,
             binds: Self::Arguments,
         ) -> sqlx::Result<u64> {
             Ok(sqlx::query_with::<$db, _>(sql, binds).execute(conn).await?.rows_affected())
@@ -163,7 +163,7 @@ macro_rules! plain_backend {
 
         async fn fetch(
             conn: &mut Self::Connection,
-            sql: &'static str,
+            sql: impl sqlx::SqlSafeStr + Send,
             binds: Self::Arguments,
         ) -> sqlx::Result<Vec<Self::Row>> {
             sqlx::query_with::<$db, _>(sql, binds).fetch_all(conn).await
