@@ -265,7 +265,8 @@ fn optional(ty: &Type) -> Option<&Type> {
 }
 
 fn statements(statements: &Statements) -> TokenStream {
-    let Statements { find, first_page, next_page, count, exists, insert, update, delete, table } = statements;
+    let Statements { find, first_page, next_page, count, exists, insert, upsert, update, delete, table } =
+        statements;
     let named = [
         ("find", find),
         ("first_page", first_page),
@@ -273,6 +274,7 @@ fn statements(statements: &Statements) -> TokenStream {
         ("count", count),
         ("exists", exists),
         ("insert", insert),
+        ("upsert", upsert),
         ("update", update),
         ("delete", delete),
     ];

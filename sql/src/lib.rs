@@ -118,6 +118,9 @@ pub struct Statements {
     pub exists: Cow<'static, str>,
     /// `$2` the id, then the columns in order.
     pub insert: Cow<'static, str>,
+    /// `$2` the id, then the columns in order. Changes no row if the key is taken by a row that is not there for
+    /// the tenant.
+    pub upsert: Cow<'static, str>,
     /// `$2` the id, then the columns in order.
     pub update: Cow<'static, str>,
     /// `$2` the id.
@@ -196,6 +199,7 @@ impl Entity {
             count: format!("SELECT count(*) FROM {own}").into(),
             exists: format!("SELECT 1 FROM {one}").into(),
             insert: format!("INSERT INTO {table} ({tenant}, {all}) VALUES ({})", places.join(", ")).into(),
+            upsert: self.upsert(dialect, &table, &all, &places.join(", ")).into(),
             update: format!("UPDATE {table} SET {sets} WHERE {tenant} = $1 AND {id} = $2").into(),
             delete: format!("DELETE FROM {one}").into(),
             table: Table {
@@ -206,6 +210,25 @@ impl Entity {
                 deleted: None,
             },
         }
+    }
+
+    fn upsert(&self, dialect: Dialect, table: &str, all: &str, places: &str) -> String {
+        let (tenant, id, held) =
+            (dialect.quote(&self.tenant), dialect.quote(&self.id), dialect.quote("held"));
+        // A table of ids alone has nothing to write, yet the answer must still say that the row is there.
+        let columns = if self.columns.is_empty() { std::slice::from_ref(&self.id) } else { &self.columns };
+        let columns = columns.iter().map(|column| dialect.quote(column));
+        let into = |name: &str| format!("INSERT INTO {name} ({tenant}, {all}) VALUES ({places})");
+        if dialect == Dialect::MySql {
+            // Any unique key can be the one that is taken, another tenant's row among them.
+            let sets =
+                columns.map(|c| format!("{c} = CASE WHEN {tenant} = $1 THEN VALUES({c}) ELSE {c} END"));
+            let sets = sets.collect::<Vec<_>>().join(", ");
+            return format!("{} ON DUPLICATE KEY UPDATE {sets}", into(table));
+        }
+        let sets = columns.map(|c| format!("{c} = excluded.{c}")).collect::<Vec<_>>().join(", ");
+        let into = into(&format!("{table} AS {held}"));
+        format!("{into} ON CONFLICT ({tenant}, {id}) DO UPDATE SET {sets} WHERE {held}.{tenant} = $1")
     }
 
     /// The id first, then the others.
@@ -232,8 +255,20 @@ fn plain_name(what: &str, name: &str) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
-    fn texts(s: &Statements) -> [&str; 8] {
-        [&s.find, &s.first_page, &s.next_page, &s.count, &s.exists, &s.insert, &s.update, &s.delete]
+    fn texts(s: &Statements) -> [&str; 9] {
+        let Statements {
+            find,
+            first_page,
+            next_page,
+            count,
+            exists,
+            insert,
+            upsert,
+            update,
+            delete,
+            table: _,
+        } = s;
+        [find, first_page, next_page, count, exists, insert, upsert, update, delete]
     }
 
     #[test]
@@ -255,6 +290,12 @@ mod tests {
         assert_eq!(
             s.insert,
             "INSERT INTO `orders` (`tenant_id`, `id`, `status`, `total`) VALUES ($1, $2, $3, $4)"
+        );
+        assert_eq!(
+            s.upsert,
+            "INSERT INTO `orders` AS `held` (`tenant_id`, `id`, `status`, `total`) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (`tenant_id`, `id`) DO UPDATE SET `status` = excluded.`status`, \
+             `total` = excluded.`total` WHERE `held`.`tenant_id` = $1"
         );
         assert_eq!(
             s.update,

@@ -218,6 +218,13 @@ pub trait Scoped: sealed::Sealed + Send + Sized {
     #[doc(hidden)]
     fn execute(self, statement: Statement<Self::Database>) -> impl Future<Output = Result<u64>> + Send;
 
+    /// All of them, or none.
+    #[doc(hidden)]
+    fn execute_all(
+        self,
+        statements: Vec<Statement<Self::Database>>,
+    ) -> impl Future<Output = Result<u64>> + Send;
+
     #[doc(hidden)]
     fn fetch(
         self,
@@ -271,9 +278,13 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
     }
 
     async fn execute(self, statement: Statement<DB>) -> Result<u64> {
+        self.execute_all(vec![statement]).await
+    }
+
+    async fn execute_all(self, statements: Vec<Statement<DB>>) -> Result<u64> {
         shared_placement(self.ctx)?;
         let mut tx = self.writing().await?;
-        let rows = (&mut tx).execute(statement).await?;
+        let rows = (&mut tx).execute_all(statements).await?;
         tx.commit().await?;
         Ok(rows)
     }

@@ -3,7 +3,7 @@ use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
 
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow, SqlSafeStr};
 use tenancy_sql::{Dialect, Statements};
 
 use super::backend::{Backend, Binds, database_error};
@@ -157,6 +157,47 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     {
         let statement = with_row::<S, Self>(&scope, |s| &s.insert, row);
         Box::pin(async move { scope.execute(statement?).await.map(|_| ()) })
+    }
+
+    /// Adds rows to the tenant: all of them, or none. Many go in one statement. Of none, nothing is done.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    fn insert_many<'s, S>(scope: S, rows: &[Self]) -> Answer<'s, u64>
+    where
+        S: Scoped + 's,
+        S::Database: Stores<Self>,
+    {
+        let statements = with_rows::<S, Self>(&scope, rows);
+        Box::pin(async move {
+            let statements = statements?;
+            if statements.is_empty() {
+                return Ok(0);
+            }
+            scope.execute_all(statements).await
+        })
+    }
+
+    /// Adds a row to the tenant, or writes every column of the tenant's row with its id.
+    ///
+    /// The table needs a unique index on its tenant column and its id, such as the primary key `(tenant_id, id)`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if another unique key is taken, or the id where ids are unique among all tenants: then
+    /// nothing is changed, and the error does not say whose row it was. [`ErrorKind::Misconfigured`] if the table
+    /// has no such index. Otherwise as [`insert`](Self::insert).
+    fn upsert<'s, S>(scope: S, row: &Self) -> Answer<'s, ()>
+    where
+        S: Scoped + 's,
+        S::Database: Stores<Self>,
+    {
+        let statement = with_row::<S, Self>(&scope, |s| &s.upsert, row);
+        Box::pin(async move {
+            match scope.execute(statement?).await? {
+                0 => Err(Error::new(ErrorKind::Conflict, "a row with this key exists; choose another key")),
+                _ => Ok(()),
+            }
+        })
     }
 
     /// Writes every column of a row; `false` if the tenant has no row with its id.
@@ -314,6 +355,23 @@ where
     let mut statement = with_id::<S, T>(scope, pick, row.id())?;
     S::Database::bind_columns(row, &mut statement.binds)?;
     Ok(statement)
+}
+
+fn with_rows<S: Scoped, T: TenantScoped>(scope: &S, rows: &[T]) -> Result<Vec<Statement<S::Database>>>
+where
+    S::Database: Stores<T>,
+{
+    let table = &T::statements(S::Database::DIALECT).table;
+    let statement = |rows: &[T]| {
+        let sql = AssertSqlSafe(table.insert(rows.len())).into_sql_str();
+        let mut statement = Statement::new(scope.context(), sql)?;
+        for row in rows {
+            S::Database::bind_id(row.id(), &mut statement.binds)?;
+            S::Database::bind_columns(row, &mut statement.binds)?;
+        }
+        Ok(statement)
+    };
+    rows.chunks(table.rows_of_an_insert()).map(statement).collect()
 }
 
 fn page_statement<S: Scoped, T: TenantScoped>(scope: &S, page: &Page<T::Id>) -> Result<Statement<S::Database>>

@@ -146,6 +146,14 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
         rows.map_err(|e| database_error(&e))
     }
 
+    async fn execute_all(self, statements: Vec<Statement<DB>>) -> Result<u64> {
+        let mut rows = 0;
+        for statement in statements {
+            rows += self.execute(statement).await?;
+        }
+        Ok(rows)
+    }
+
     async fn fetch(self, statement: Statement<DB>) -> Result<Vec<DB::Row>> {
         let Statement { sql, binds, writes } = statement;
         self.enter_statement()?;

@@ -276,6 +276,15 @@ pub(crate) fn database_error(error: &sqlx::Error) -> Error {
             (Sql::UniqueViolation, _) => {
                 return Error::new(ErrorKind::Conflict, "a row with this key exists; choose another key");
             }
+            // SQLite has one code for every fault of a statement.
+            (_, code)
+                if code == Some("42P10") || db.message().starts_with("ON CONFLICT clause does not match") =>
+            {
+                (
+                    ErrorKind::Misconfigured,
+                    "an upsert needs a unique index on the tenant column and the id; make them the primary key",
+                )
+            }
             (Sql::ForeignKeyViolation, _) => {
                 return Error::new(
                     ErrorKind::ReferenceViolation,
