@@ -15,6 +15,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `#[tenant(table = "orders")]` | the struct | its table; needed |
 /// | `#[tenant(column = "org_id")]` | the struct | its tenant column; `tenant_id` if not given |
 /// | `#[tenant(id)]` | one field | the id of a row within its tenant; needed |
+/// | `#[tenant(soft_delete)]` | one field | when a row was deleted: see `tenancy::scope::SoftDelete` |
 /// | `#[sqlx(rename = "..")]` | a field | its column, as for `sqlx::FromRow` |
 ///
 /// Each field is also a constant of the struct, by its name in capitals and with its visibility: the typed column

@@ -1,7 +1,8 @@
 //! `#[derive(TenantScoped)]`: attributes, then checks, then expansion.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
 use syn::{
     Attribute, Data, DeriveInput, Fields, GenericArgument, Ident, LitStr, PathArguments, Type, Visibility,
 };
@@ -24,6 +25,8 @@ struct Row<'a> {
     table: String,
     id: Field<'a>,
     columns: Vec<Field<'a>>,
+    /// The field that says that a row is deleted, and what is in its `Option`.
+    deleted: Option<(&'a Type, &'a Type)>,
     entity: Entity,
 }
 
@@ -42,11 +45,12 @@ fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
     let container = container(input, &mut mistakes);
     let mut ids = Vec::new();
     let mut columns = Vec::new();
+    let mut deleted = None;
     match &input.data {
         Data::Struct(data) if matches!(data.fields, Fields::Named(_)) => {
             for field in &data.fields {
                 let name = field.ident.as_ref().expect("fields are named");
-                let is_id = is_id(&field.attrs, &mut mistakes);
+                let role = role(&field.attrs, &mut mistakes);
                 let column = column(name, &field.attrs, &mut mistakes);
                 if container.tenant_column.eq_ignore_ascii_case(&column) {
                     mistakes.add(
@@ -58,7 +62,23 @@ fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
                     );
                 }
                 let field = Field { name, column, ty: &field.ty, visibility: &field.vis };
-                if is_id { ids.push(field) } else { columns.push(field) }
+                match role {
+                    Role::Id => ids.push(field),
+                    Role::Column => columns.push(field),
+                    Role::Deleted => {
+                        if deleted.is_some() {
+                            mistakes.add(name, "a second `#[tenant(soft_delete)]`\nhelp: one field says that a row is deleted");
+                        }
+                        match optional(field.ty) {
+                            Some(value) => deleted = Some((field.column.clone(), field.ty, value)),
+                            None => mistakes.add(
+                                field.ty,
+                                "a row that is there has no time of deletion\nhelp: make this field an `Option<..>`",
+                            ),
+                        }
+                        columns.push(field);
+                    }
+                }
             }
             match ids.len() {
                 1 => {}
@@ -79,8 +99,13 @@ fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
     let id = ids.remove(0);
     let names = columns.iter().map(|field| field.column.clone());
     let entity = Entity::new(&container.table, &container.tenant_column, &id.column, names)
+        .and_then(|entity| match &deleted {
+            Some((column, ..)) => entity.soft_delete(column),
+            None => Ok(entity),
+        })
         .map_err(|refusal| syn::Error::new_spanned(&input.ident, refusal))?;
-    Ok(Row { name: &input.ident, table: container.table, id, columns, entity })
+    let deleted = deleted.map(|(_, field, value)| (field, value));
+    Ok(Row { name: &input.ident, table: container.table, id, columns, deleted, entity })
 }
 
 struct Container {
@@ -125,18 +150,28 @@ fn container(input: &DeriveInput, mistakes: &mut Mistakes) -> Container {
     }
 }
 
-fn is_id(attrs: &[Attribute], mistakes: &mut Mistakes) -> bool {
-    let mut id = false;
+enum Role {
+    Id,
+    Column,
+    Deleted,
+}
+
+fn role(attrs: &[Attribute], mistakes: &mut Mistakes) -> Role {
+    let mut role = Role::Column;
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("tenant")) {
         mistakes.take(attr.parse_nested_meta(|meta| {
-            if meta.path.is_ident("id") {
-                id = true;
-                return Ok(());
-            }
-            Err(meta.error("on a field only `#[tenant(id)]` is known"))
+            role = match (&role, meta.path.get_ident()) {
+                (Role::Column | Role::Id, Some(word)) if word == "id" => Role::Id,
+                (Role::Column | Role::Deleted, Some(word)) if word == "soft_delete" => Role::Deleted,
+                (_, Some(word)) if word == "id" || word == "soft_delete" => {
+                    return Err(meta.error("the id of a row cannot say that it is deleted"));
+                }
+                _ => return Err(meta.error("on a field go `#[tenant(id)]` and `#[tenant(soft_delete)]`")),
+            };
+            Ok(())
         }));
     }
-    id
+    role
 }
 
 fn column(name: &Ident, attrs: &[Attribute], mistakes: &mut Mistakes) -> String {
@@ -157,7 +192,7 @@ fn column(name: &Ident, attrs: &[Attribute], mistakes: &mut Mistakes) -> String 
 }
 
 fn expand(row: &Row<'_>) -> TokenStream {
-    let Row { name, table, id, columns, entity } = row;
+    let Row { name, table, id, columns, deleted, entity } = row;
     let (id_name, id_type) = (id.name, id.ty);
     let values = columns.iter().map(|field| field.name);
     // Each type once: a bound that stands twice is an error that stands twice.
@@ -172,7 +207,19 @@ fn expand(row: &Row<'_>) -> TokenStream {
     let sqlite = statements(&entity.statements(Dialect::Sqlite));
     let handles =
         std::iter::once(id).chain(columns).enumerate().map(|(index, field)| handle(name, index, field));
+    let (mark, soft_delete) = match deleted {
+        Some((field, value)) => (
+            mark(field, value),
+            quote! {
+                #[automatically_derived]
+                impl ::tenancy::scope::SoftDelete for #name {}
+            },
+        ),
+        None => Default::default(),
+    };
     quote! {
+        #soft_delete
+
         #[automatically_derived]
         #[allow(dead_code, unreachable_pub)]
         impl #name {
@@ -197,6 +244,8 @@ fn expand(row: &Row<'_>) -> TokenStream {
                     _ => ::core::unreachable!("tenancy and tenancy-macros are of one version"),
                 }
             }
+
+            #mark
         }
 
         #[automatically_derived]
@@ -248,6 +297,20 @@ fn handle(row: &Ident, index: usize, field: &Field<'_>) -> TokenStream {
     quote! {
         #[doc = #doc]
         #visibility const #constant: #column<#row, #ty> = #column::new(#index, #new);
+    }
+}
+
+/// What the field holds for a row that is deleted, or is not.
+fn mark(field: &Type, value: &Type) -> TokenStream {
+    let from =
+        quote_spanned! { value.span() => <#value as ::core::convert::From<::std::time::SystemTime>>::from };
+    quote! {
+        fn mark(
+            at: ::core::option::Option<::std::time::SystemTime>,
+        ) -> ::core::option::Option<::std::sync::Arc<dyn ::core::any::Any + Send + Sync>> {
+            let mark: #field = at.map(#from);
+            ::core::option::Option::Some(::std::sync::Arc::new(mark))
+        }
     }
 }
 

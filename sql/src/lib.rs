@@ -100,6 +100,8 @@ pub struct Entity {
     tenant: String,
     id: String,
     columns: Vec<String>,
+    /// Which of the columns says that a row is deleted.
+    deleted: Option<usize>,
 }
 
 /// The statements of one repository in one dialect. The tenant is always `$1`.
@@ -123,7 +125,7 @@ pub struct Statements {
     pub upsert: Cow<'static, str>,
     /// `$2` the id, then the columns in order.
     pub update: Cow<'static, str>,
-    /// `$2` the id.
+    /// `$2` the id; where a row is only marked, `$3` the mark.
     pub delete: Cow<'static, str>,
     /// The table, for the statements that depend on what is asked.
     pub table: Table,
@@ -146,6 +148,7 @@ impl Entity {
             tenant: tenant.into(),
             id: id.into(),
             columns: columns.into_iter().map(Into::into).collect(),
+            deleted: None,
         };
         for part in entity.table.split('.') {
             plain_name("table", part)?;
@@ -171,6 +174,18 @@ impl Entity {
         Ok(entity)
     }
 
+    /// A row is deleted once this column has a value; the statements then skip it.
+    ///
+    /// # Errors
+    /// A name that is none of the other columns.
+    pub fn soft_delete(mut self, column: &str) -> Result<Self, Refusal> {
+        let known = self.columns.iter().position(|known| known == column);
+        self.deleted = Some(known.ok_or_else(|| {
+            Refusal(format!("`{}` is none of the table's columns; name one of them", column.escape_debug()))
+        })?);
+        Ok(self)
+    }
+
     /// Every statement of the repository, for one dialect.
     pub fn statements(&self, dialect: Dialect) -> Statements {
         let table = self.table.split('.').map(|part| dialect.quote(part)).collect::<Vec<_>>().join(".");
@@ -178,7 +193,10 @@ impl Entity {
         let id = dialect.quote(&self.id);
         let names: Vec<String> = self.all_columns().map(|column| dialect.quote(column)).collect();
         let all = names.join(", ");
-        let own = format!("{table} WHERE {tenant} = $1");
+        let deleted = self.deleted.map(|column| dialect.quote(&self.columns[column]));
+        let alive = deleted.as_ref().map_or_else(String::new, |column| format!(" AND {column} IS NULL"));
+        let guard = format!("WHERE {tenant} = $1{alive}");
+        let own = format!("{table} {guard}");
         let one = format!("{own} AND {id} = $2");
         let places: Vec<String> = (1..=names.len() + 1).map(|n| format!("${n}")).collect();
         let sets = if self.columns.is_empty() {
@@ -200,14 +218,17 @@ impl Entity {
             exists: format!("SELECT 1 FROM {one}").into(),
             insert: format!("INSERT INTO {table} ({tenant}, {all}) VALUES ({})", places.join(", ")).into(),
             upsert: self.upsert(dialect, &table, &all, &places.join(", ")).into(),
-            update: format!("UPDATE {table} SET {sets} WHERE {tenant} = $1 AND {id} = $2").into(),
-            delete: format!("DELETE FROM {one}").into(),
+            update: format!("UPDATE {table} SET {sets} {guard} AND {id} = $2").into(),
+            delete: match deleted {
+                Some(column) => format!("UPDATE {table} SET {column} = $3 {guard} AND {id} = $2").into(),
+                None => format!("DELETE FROM {one}").into(),
+            },
             table: Table {
                 dialect,
                 name: table.into(),
                 tenant: tenant.into(),
                 columns: all.into(),
-                deleted: None,
+                deleted: self.deleted.map(|column| column + 1),
             },
         }
     }
@@ -218,6 +239,7 @@ impl Entity {
         // A table of ids alone has nothing to write, yet the answer must still say that the row is there.
         let columns = if self.columns.is_empty() { std::slice::from_ref(&self.id) } else { &self.columns };
         let columns = columns.iter().map(|column| dialect.quote(column));
+        let deleted = self.deleted.map(|column| dialect.quote(&self.columns[column]));
         let into = |name: &str| format!("INSERT INTO {name} ({tenant}, {all}) VALUES ({places})");
         if dialect == Dialect::MySql {
             // Any unique key can be the one that is taken, another tenant's row among them.
@@ -227,8 +249,9 @@ impl Entity {
             return format!("{} ON DUPLICATE KEY UPDATE {sets}", into(table));
         }
         let sets = columns.map(|c| format!("{c} = excluded.{c}")).collect::<Vec<_>>().join(", ");
+        let alive = deleted.map_or_else(String::new, |column| format!(" AND {held}.{column} IS NULL"));
         let into = into(&format!("{table} AS {held}"));
-        format!("{into} ON CONFLICT ({tenant}, {id}) DO UPDATE SET {sets} WHERE {held}.{tenant} = $1")
+        format!("{into} ON CONFLICT ({tenant}, {id}) DO UPDATE SET {sets} WHERE {held}.{tenant} = $1{alive}")
     }
 
     /// The id first, then the others.
@@ -325,6 +348,24 @@ mod tests {
         }
         assert!(Entity::new("shop.orders", "tenant_id", "id", ["x"]).is_ok());
         assert!(Entity::new("t", "tenant_id", "id", ["x", "X"]).is_err());
+    }
+
+    #[test]
+    fn a_deleted_row_is_skipped_beside_the_tenant() {
+        let orders = Entity::new("orders", "tenant_id", "id", ["status", "gone"]).unwrap();
+        assert!(orders.clone().soft_delete("id").is_err());
+        let s = orders.soft_delete("gone").unwrap().statements(Dialect::Sqlite);
+        let guard = "WHERE `tenant_id` = $1 AND `gone` IS NULL";
+        for text in texts(&s).iter().filter(|text| !text.starts_with("INSERT")) {
+            assert!(text.contains(guard), "{text}");
+        }
+        assert_eq!(s.delete, format!("UPDATE `orders` SET `gone` = $3 {guard} AND `id` = $2"));
+        assert!(
+            s.upsert.ends_with(" WHERE `held`.`tenant_id` = $1 AND `held`.`gone` IS NULL"),
+            "{}",
+            s.upsert
+        );
+        assert_eq!(s.table.deleted, Some(2));
     }
 
     #[test]

@@ -2,6 +2,8 @@ use std::any::Any;
 use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use sqlx::{AssertSqlSafe, FromRow, SqlSafeStr};
 use tenancy_sql::{Dialect, Statements};
@@ -9,6 +11,7 @@ use tenancy_sql::{Dialect, Statements};
 use super::backend::{Backend, Binds, database_error};
 use super::db::{Scoped, Statement};
 use super::select::{Select, limited};
+use super::soft_delete::{SoftDelete, by_id, mark, table};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a method of [`TenantScoped`] answers. Boxed, so that a call without a scope is one error and not three.
@@ -213,7 +216,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         Box::pin(async move { Ok(scope.execute(statement?).await? > 0) })
     }
 
-    /// Removes a row; `false` if the tenant has no row with this id.
+    /// Removes a row, or marks it if the struct says [`SoftDelete`]; `false` if the tenant has no row with this id.
     ///
     /// # Errors
     /// [`ErrorKind::ReferenceViolation`] if other rows still refer to it.
@@ -222,8 +225,48 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         S: Scoped + 's,
         S::Database: Stores<Self>,
     {
-        let statement = with_id::<S, Self>(&scope, |s| &s.delete, id.borrow());
+        let statement = with_id::<S, Self>(&scope, |s| &s.delete, id.borrow()).and_then(|mut statement| {
+            if let Some((_, mark)) = mark::<Self>(table::<S, Self>(), Some(SystemTime::now()))? {
+                S::Database::bind_value(mark.as_ref(), &mut statement.binds)?;
+            }
+            Ok(statement)
+        });
         Box::pin(async move { Ok(scope.execute(statement?).await? > 0) })
+    }
+
+    /// Brings back a row that is marked as deleted; `false` if the tenant has no such row.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update).
+    fn restore<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, bool>
+    where
+        S: Scoped + 's,
+        S::Database: Stores<Self>,
+        Self: SoftDelete,
+    {
+        let restored = by_id::<Self>(id.borrow()).restore(scope);
+        Box::pin(async move { Ok(restored.await? > 0) })
+    }
+
+    /// Removes a row for good, whether it is marked as deleted or not; `false` if the tenant has no such row.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    fn purge<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, bool>
+    where
+        S: Scoped + 's,
+        S::Database: Stores<Self>,
+        Self: SoftDelete,
+    {
+        let purged = by_id::<Self>(id.borrow()).purge(scope);
+        Box::pin(async move { Ok(purged.await? > 0) })
+    }
+
+    /// What the field of a [`SoftDelete`] holds for a row that is deleted, or is not.
+    #[doc(hidden)]
+    fn mark(at: Option<SystemTime>) -> Option<Arc<dyn Any + Send + Sync>> {
+        let _ = at;
+        None
     }
 }
 
@@ -361,7 +404,7 @@ fn with_rows<S: Scoped, T: TenantScoped>(scope: &S, rows: &[T]) -> Result<Vec<St
 where
     S::Database: Stores<T>,
 {
-    let table = &T::statements(S::Database::DIALECT).table;
+    let table = table::<S, T>();
     let statement = |rows: &[T]| {
         let sql = AssertSqlSafe(table.insert(rows.len())).into_sql_str();
         let mut statement = Statement::new(scope.context(), sql)?;

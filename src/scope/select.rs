@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::SystemTime;
 
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 use tenancy_sql::{Deleted, Filter as Tree, Key, Rows, Table};
@@ -6,8 +7,9 @@ use tenancy_sql::{Deleted, Filter as Tree, Key, Rows, Table};
 use super::backend::{Backend, Value};
 use super::db::{Scoped, Statement};
 use super::entity::{Answer, Listing, Page, Stores, TenantScoped, number, read_all};
-use super::filter::{Column, Erased, Filter, Set};
-use super::sort::{Cursor, Sort, Sortable};
+use super::filter::{Erased, Filter, Set};
+use super::soft_delete::{mark, table};
+use super::sort::{Cursor, Sort, Sortable, row_id};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Some of the tenant's rows, in an order: what [`TenantScoped::select`] starts.
@@ -34,7 +36,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Select<T> {
     filter: Option<Filter<T>>,
     sorts: Vec<Sort<T>>,
-    deleted: Deleted,
+    pub(super) deleted: Deleted,
 }
 
 impl<T> fmt::Debug for Select<T> {
@@ -122,11 +124,10 @@ impl<T: TenantScoped> Select<T> {
         S::Database: Stores<T>,
         T::Id: Sortable,
     {
-        let table = &T::statements(S::Database::DIALECT).table;
+        let table = table::<S, T>();
         let mut sorts = self.sorts.clone();
         if !sorts.iter().any(|sort| sort.key.column == 0) {
-            let id: Column<T, T::Id> = Column::new(0, false, std::convert::identity, |row| Some(row.id()));
-            sorts.push(id.asc());
+            sorts.push(row_id::<T>().asc());
         }
         sorts.truncate(self.keys().len());
         let keys: Vec<Key> = sorts.iter().map(|sort| sort.key).collect();
@@ -190,8 +191,8 @@ impl<T: TenantScoped> Select<T> {
         Box::pin(async move { scope.execute(statement?).await })
     }
 
-    /// Removes all these rows, and says how many there were: without a filter, every row of the tenant. The order
-    /// does not count.
+    /// Removes all these rows, or marks them if the struct says [`SoftDelete`](super::SoftDelete), and says how many
+    /// there were: without a filter, every row of the tenant. The order does not count.
     ///
     /// # Errors
     /// As [`TenantScoped::delete`].
@@ -200,8 +201,20 @@ impl<T: TenantScoped> Select<T> {
         S: Scoped + 's,
         S::Database: Stores<T>,
     {
-        let statement = self.statement(&scope, Table::delete, &[]);
-        Box::pin(async move { scope.execute(statement?).await })
+        let statement = mark::<T>(table::<S, T>(), Some(SystemTime::now())).and_then(|mark| match mark {
+            None => self.statement(&scope, Table::delete, &[]).map(Some),
+            Some(_) if self.deleted == Deleted::Only => Ok(None),
+            Some((column, value)) => {
+                let rows = Self { deleted: Deleted::Without, ..self };
+                rows.statement(&scope, |table, rows| table.update(rows, &[column]), &[value]).map(Some)
+            }
+        });
+        Box::pin(async move {
+            match statement? {
+                Some(statement) => scope.execute(statement).await,
+                None => Ok(0),
+            }
+        })
     }
 
     /// The columns that sort, up to the id, which always decides.
@@ -236,7 +249,7 @@ impl<T: TenantScoped> Select<T> {
     }
 
     /// The statement with the tenant bound, `first` after it, then the filter's values.
-    fn statement<S: Scoped>(
+    pub(super) fn statement<S: Scoped>(
         &self,
         scope: &S,
         write: impl FnOnce(&Table, Rows<'_>) -> String,
@@ -256,7 +269,7 @@ impl<T: TenantScoped> Select<T> {
                 format!("a filter has at most {} conditions and {most} values; ask for less", Tree::LARGEST),
             ));
         }
-        let sql = write(&T::statements(dialect).table, Rows { filter: tree, deleted: self.deleted });
+        let sql = write(table::<S, T>(), Rows { filter: tree, deleted: self.deleted });
         let mut statement = Statement::new(scope.context(), AssertSqlSafe(sql).into_sql_str())?;
         for value in first.iter().chain(values) {
             S::Database::bind_value(value.as_ref(), &mut statement.binds)?;

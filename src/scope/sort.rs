@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
 use tenancy_sql::{Key, Table};
 
+use super::entity::TenantScoped;
 use super::filter::{Column, Erased};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -59,6 +60,11 @@ impl<T> fmt::Debug for Sort<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sort").field("key", &self.key).finish_non_exhaustive()
     }
+}
+
+/// The id, as a column of any row.
+pub(super) fn row_id<T: TenantScoped>() -> Column<T, T::Id> {
+    Column::new(0, false, std::convert::identity, |row| Some(row.id()))
 }
 
 /// A column whose values go into a cursor.
