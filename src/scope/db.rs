@@ -246,7 +246,7 @@ pub struct Statement<DB: Backend> {
 impl<DB: Backend> Statement<DB> {
     /// For a table of the user, whose tenant column has the type of the id.
     pub(crate) fn new(ctx: &TenantContext, sql: impl SqlSafeStr) -> Result<Self> {
-        let mut binds = Binds::new();
+        let mut binds = Binds::of(ctx.tenant_id());
         binds.push_value(Value::Tenant(ctx.tenant_id()))?;
         Ok(Self { sql: sql.into_sql_str(), binds, writes: false })
     }
@@ -263,8 +263,8 @@ impl<DB: Backend> Statement<DB> {
 
     /// A statement that was proven while compiling; its values, and the tenant after them, are still to be bound.
     #[cfg_attr(not(feature = "macros"), expect(dead_code, reason = "only the macros prove while compiling"))]
-    pub(crate) fn checked(sql: &'static str, writes: bool) -> Self {
-        Self { sql: sql.into_sql_str(), binds: Binds::new(), writes }
+    pub(crate) fn checked(ctx: &TenantContext, sql: &'static str, writes: bool) -> Self {
+        Self { sql: sql.into_sql_str(), binds: Binds::of(ctx.tenant_id()), writes }
     }
 }
 

@@ -10,6 +10,7 @@ use tenancy_sql::{Dialect, Statements};
 
 use super::backend::{Backend, Binds, database_error};
 use super::db::{Scoped, Statement};
+use super::reference::{Ref, reading};
 use super::select::{Select, limited};
 use super::soft_delete::{SoftDelete, by_id, mark, table};
 use crate::error::{Error, ErrorKind, Result};
@@ -100,7 +101,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         S::Database: Stores<Self>,
     {
         let statement = with_id::<S, Self>(&scope, |s| &s.find, id.borrow());
-        Box::pin(async move { Ok(read_all::<S::Database, Self>(&scope.fetch(statement?).await?)?.pop()) })
+        Box::pin(async move { Ok(rows::<S, Self>(scope, statement?).await?.pop()) })
     }
 
     /// A page of the tenant's rows, in the order of their ids.
@@ -114,7 +115,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     {
         let statement = page_statement::<S, Self>(&scope, &page);
         Box::pin(async move {
-            let mut items = read_all::<S::Database, Self>(&scope.fetch(statement?).await?)?;
+            let mut items = rows::<S, Self>(scope, statement?).await?;
             let more = items.len() > usize::from(page.limit);
             items.truncate(page.limit.into());
             let next = if more { items.last().map(|last| last.id().clone()) } else { None };
@@ -146,6 +147,20 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     {
         let statement = with_id::<S, Self>(&scope, |s| &s.exists, id.borrow());
         Box::pin(async move { Ok(!scope.fetch(statement?).await?.is_empty()) })
+    }
+
+    /// A reference to the row with this id, for a field of another row; `None` if the tenant has none.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    fn reference<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, Option<Ref<Self>>>
+    where
+        S: Scoped + 's,
+        S::Database: Stores<Self>,
+    {
+        let reference = Ref::new(id.borrow().clone(), scope.context().tenant_id().clone());
+        let exists = Self::exists(scope, id);
+        Box::pin(async move { Ok(exists.await?.then_some(reference)) })
     }
 
     /// Adds a row to the tenant.
@@ -437,8 +452,18 @@ pub(super) fn number<DB: Backend>(rows: &[DB::Row]) -> Result<u64> {
     Ok(u64::try_from(number).unwrap_or(0))
 }
 
-pub(super) fn read_all<DB: Stores<T>, T: TenantScoped>(rows: &[DB::Row]) -> Result<Vec<T>> {
-    rows.iter().map(|row| DB::read(row)).collect::<sqlx::Result<_>>().map_err(|e| {
+/// The rows of a statement, read as this tenant's.
+pub(super) async fn rows<S: Scoped, T: TenantScoped>(
+    scope: S,
+    statement: Statement<S::Database>,
+) -> Result<Vec<T>>
+where
+    S::Database: Stores<T>,
+{
+    let tenant = scope.context().tenant_id().clone();
+    let rows = scope.fetch(statement).await?;
+    let read = || rows.iter().map(|row| S::Database::read(row)).collect::<sqlx::Result<_>>();
+    reading(&tenant, read).map_err(|e| {
         Error::new(
             ErrorKind::Database,
             format!("a row of `{}` does not read as its struct; compare their columns and types", T::TABLE),

@@ -6,7 +6,7 @@ use tenancy_sql::{Deleted, Filter as Tree, Key, Rows, Table};
 
 use super::backend::{Backend, Value};
 use super::db::{Scoped, Statement};
-use super::entity::{Answer, Listing, Page, Stores, TenantScoped, number, read_all};
+use super::entity::{Answer, Listing, Page, Stores, TenantScoped, number, rows};
 use super::filter::{Erased, Filter, Set};
 use super::soft_delete::{mark, table};
 use super::sort::{Cursor, Sort, Sortable, row_id};
@@ -88,7 +88,7 @@ impl<T: TenantScoped> Select<T> {
         let statement =
             limited(most).and_then(|()| self.select(&scope, &self.keys(), &[], i64::from(most) + 1));
         Box::pin(async move {
-            let items = read_all::<S::Database, T>(&scope.fetch(statement?).await?)?;
+            let items = rows::<S, T>(scope, statement?).await?;
             if items.len() > usize::from(most) {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
@@ -109,7 +109,7 @@ impl<T: TenantScoped> Select<T> {
         S::Database: Stores<T>,
     {
         let statement = self.select(&scope, &self.keys(), &[], 1);
-        Box::pin(async move { Ok(read_all::<S::Database, T>(&scope.fetch(statement?).await?)?.pop()) })
+        Box::pin(async move { Ok(rows::<S, T>(scope, statement?).await?.pop()) })
     }
 
     /// A page of rows. Whoever follows [`Listing::next`] to the end meets each row once, however many are equal.
@@ -140,7 +140,7 @@ impl<T: TenantScoped> Select<T> {
             self.select(&scope, &keys, &after, i64::from(page.limit) + 1)
         });
         Box::pin(async move {
-            let mut items = read_all::<S::Database, T>(&scope.fetch(statement?).await?)?;
+            let mut items = rows::<S, T>(scope, statement?).await?;
             let more = items.len() > usize::from(page.limit);
             items.truncate(page.limit.into());
             let last = items.last().filter(|_| more);

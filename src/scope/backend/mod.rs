@@ -11,6 +11,7 @@ use sqlx::{Arguments, Encode, Pool, SqlSafeStr, Type};
 use tenancy_sql::Dialect;
 
 use super::dynamic::Streams;
+use super::reference::binding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
@@ -115,38 +116,56 @@ pub enum Value<'a> {
 }
 
 /// The binds of a statement, in order.
-pub struct Binds<DB: Backend>(DB::Arguments);
+pub struct Binds<DB: Backend> {
+    arguments: DB::Arguments,
+    /// Whose references can be bound.
+    tenant: Option<TenantId>,
+}
 
 impl<DB: Backend> std::fmt::Debug for Binds<DB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The values are a tenant's data.
-        f.debug_struct("Binds").field("len", &self.0.len()).finish()
+        f.debug_struct("Binds").field("len", &self.arguments.len()).finish()
     }
 }
 
 impl<DB: Backend> Binds<DB> {
     pub(crate) fn new() -> Self {
-        Self(DB::Arguments::default())
+        Self { arguments: DB::Arguments::default(), tenant: None }
+    }
+
+    /// For a statement of this tenant.
+    pub(crate) fn of(tenant: &TenantId) -> Self {
+        Self { tenant: Some(tenant.clone()), ..Self::new() }
     }
 
     /// Adds a value.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the value does not encode.
+    /// [`ErrorKind::InvalidInput`] if the value does not encode, [`ErrorKind::Misconfigured`] if it is a
+    /// [`Ref`](super::Ref) of another tenant.
     pub fn push<'t, T: Encode<'t, DB> + Type<DB>>(&mut self, value: T) -> Result<()> {
-        self.0.add(value).map_err(|e| {
-            Error::new(ErrorKind::InvalidInput, "a value does not encode for the database").with_source(e)
+        let arguments = &mut self.arguments;
+        let added = match &self.tenant {
+            Some(tenant) => binding(tenant, || arguments.add(value)),
+            None => arguments.add(value),
+        };
+        added.map_err(|e| match e.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(e) => {
+                Error::new(ErrorKind::InvalidInput, "a value does not encode for the database").with_source(e)
+            }
         })
     }
 
     pub(crate) fn push_value(&mut self, value: Value<'_>) -> Result<()> {
-        DB::push(&mut self.0, value).map_err(|e| {
+        DB::push(&mut self.arguments, value).map_err(|e| {
             Error::new(ErrorKind::InvalidInput, "a value does not encode for the database").with_source(e)
         })
     }
 
     pub(crate) fn into_arguments(self) -> DB::Arguments {
-        self.0
+        self.arguments
     }
 }
 
