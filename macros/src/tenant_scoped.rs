@@ -69,18 +69,22 @@ fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
                         if deleted.is_some() {
                             mistakes.add(name, "a second `#[tenant(soft_delete)]`\nhelp: one field says that a row is deleted");
                         }
-                        match optional(field.ty) {
-                            Some(value) => deleted = Some((field.column.clone(), field.ty, value)),
-                            None => mistakes.add(
+                        let value = optional(field.ty).unwrap_or_else(|| {
+                            mistakes.add(
                                 field.ty,
                                 "a row that is there has no time of deletion\nhelp: make this field an `Option<..>`",
-                            ),
-                        }
+                            );
+                            field.ty
+                        });
+                        deleted = Some((field.column.clone(), field.ty, value));
                         columns.push(field);
                     }
                 }
             }
             match ids.len() {
+                1 if optional(ids[0].ty).is_some() => {
+                    mistakes.add(ids[0].ty, "a row always has its id\nhelp: write the type without `Option`");
+                }
                 1 => {}
                 0 => mistakes.add(
                     &input.ident,
@@ -302,13 +306,12 @@ fn handle(row: &Ident, index: usize, field: &Field<'_>) -> TokenStream {
 
 /// What the field holds for a row that is deleted, or is not.
 fn mark(field: &Type, value: &Type) -> TokenStream {
-    let from =
-        quote_spanned! { value.span() => <#value as ::core::convert::From<::std::time::SystemTime>>::from };
-    quote! {
+    // One span, so that a type that is no time is one error.
+    quote_spanned! { value.span() =>
         fn mark(
             at: ::core::option::Option<::std::time::SystemTime>,
         ) -> ::core::option::Option<::std::sync::Arc<dyn ::core::any::Any + Send + Sync>> {
-            let mark: #field = at.map(#from);
+            let mark: #field = at.map(<#value as ::tenancy::scope::DeletedAt>::deleted_at);
             ::core::option::Option::Some(::std::sync::Arc::new(mark))
         }
     }

@@ -117,7 +117,7 @@ pub use self::entity::{Answer, Entity, Listing, Page, Stores, TenantScoped};
 pub use self::filter::{Column, Filter, Set};
 pub use self::reference::Ref;
 pub use self::select::Select;
-pub use self::soft_delete::SoftDelete;
+pub use self::soft_delete::{DeletedAt, SoftDelete};
 pub use self::sort::{Cursor, Sort, Sortable};
 pub use self::trail::StoredEvent;
 pub use self::tx::Tx;

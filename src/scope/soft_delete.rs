@@ -55,6 +55,24 @@ use crate::error::{Error, ErrorKind, Result};
 )]
 pub trait SoftDelete: TenantScoped {}
 
+/// When a row was deleted: holds for every type that is `From<SystemTime>`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot say when a row was deleted",
+    label = "is not `From<SystemTime>`",
+    note = "use `DateTime<Utc>` of `chrono`, `OffsetDateTime` of `time`, or a type of your own with `impl From<SystemTime>`"
+)]
+pub trait DeletedAt: Sized {
+    /// This time.
+    fn deleted_at(at: SystemTime) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<V: From<SystemTime>> DeletedAt for V {
+    fn deleted_at(at: SystemTime) -> Self {
+        at.into()
+    }
+}
+
 impl<T: TenantScoped> Select<T> {
     /// Rows that are deleted, too.
     pub fn with_deleted(mut self) -> Self

@@ -26,18 +26,27 @@ pub trait Sortable: Serialize + DeserializeOwned {}
 #[diagnostic::do_not_recommend]
 impl<V: Serialize + DeserializeOwned> Sortable for V {}
 
-impl<T: 'static, F: Send + Sync + 'static, V: Sortable + 'static> Column<T, F, V> {
+impl<T: 'static, F: Send + Sync + 'static, V: 'static> Column<T, F, V> {
     /// The smallest first, rows without a value last.
-    pub fn asc(self) -> Sort<T> {
+    pub fn asc(self) -> Sort<T>
+    where
+        V: Sortable,
+    {
         self.sorted(false)
     }
 
     /// The largest first, rows without a value before them.
-    pub fn desc(self) -> Sort<T> {
+    pub fn desc(self) -> Sort<T>
+    where
+        V: Sortable,
+    {
         self.sorted(true)
     }
 
-    fn sorted(self, descending: bool) -> Sort<T> {
+    fn sorted(self, descending: bool) -> Sort<T>
+    where
+        V: Sortable,
+    {
         let key = Key { column: self.index, descending, nullable: self.nullable };
         Sort { key, column: Arc::new(self) }
     }

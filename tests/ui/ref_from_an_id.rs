@@ -1,5 +1,6 @@
 use tenancy::TenantScoped;
 use tenancy::scope::Ref;
+use tenancy::tenant::TenantId;
 
 #[derive(TenantScoped, sqlx::FromRow)]
 #[tenant(table = "customers")]
@@ -9,8 +10,8 @@ struct Customer {
     name: String,
 }
 
-fn forged(id: i64) -> [Ref<Customer>; 3] {
-    [Ref { id, tenant: todo!() }, Ref::new(id, todo!()), id.into()]
+fn forged(id: i64, tenant: TenantId) -> [Ref<Customer>; 2] {
+    [Ref::new(id, tenant), id.into()]
 }
 
 fn main() {}
