@@ -2,6 +2,7 @@
 
 mod common;
 
+use base64::Engine;
 use common::{TestBackend, World};
 use sqlx::{Postgres, Sqlite};
 use tenancy::scope::{Cursor, Filter, Page, Scope, Select, Sort, Stores};
@@ -265,7 +266,6 @@ async fn a_cursor_serves_its_own_order_only<DB: ItemsBackend>() {
     }
 
     // Broken texts, and texts whose values are not those of the columns.
-    use base64::Engine;
     let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let json = String::from_utf8(base64.decode(cursor.to_string()).unwrap()).unwrap();
     let order = &json[..json.find(",[").unwrap()];

@@ -70,7 +70,7 @@ async fn ids<DB: Notes>(scope: &Scope<'_, DB>) -> [Vec<i64>; 3] {
     for select in [Note::select(), Note::select().with_deleted(), Note::select().only_deleted()] {
         let notes = select.clone().all(scope, 10).await.unwrap();
         assert_eq!(select.count(scope).await.unwrap(), notes.len() as u64);
-        assert_eq!(notes.iter().any(|note| note.text != scope.context().tenant().slug().as_str()), false);
+        assert!(notes.iter().all(|note| note.text == scope.context().tenant().slug().as_str()));
         answers.push(notes.iter().map(|note| note.id).collect());
     }
     answers.try_into().unwrap()

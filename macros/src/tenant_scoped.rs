@@ -360,10 +360,8 @@ fn parts(table: &Table) -> TokenStream {
         let name = Ident::new(name, Span::call_site());
         quote! { #name: ::std::borrow::Cow::Borrowed(#text) }
     });
-    let deleted = match deleted {
-        Some(column) => quote! { ::core::option::Option::Some(#column) },
-        None => quote! { ::core::option::Option::None },
-    };
+    let none = || quote! { ::core::option::Option::None };
+    let deleted = deleted.map_or_else(none, |column| quote! { ::core::option::Option::Some(#column) });
     quote! {
         ::tenancy::scope::Table {
             dialect: ::tenancy::scope::Dialect::#dialect,

@@ -124,6 +124,7 @@ impl<T: TenantScoped> Select<T> {
         S::Database: Stores<T>,
         T::Id: Sortable,
     {
+        let Page { after, limit } = page;
         let table = table::<S, T>();
         let mut sorts = self.sorts.clone();
         if !sorts.iter().any(|sort| sort.key.column == 0) {
@@ -131,18 +132,15 @@ impl<T: TenantScoped> Select<T> {
         }
         sorts.truncate(self.keys().len());
         let keys: Vec<Key> = sorts.iter().map(|sort| sort.key).collect();
-        let statement = limited(page.limit).and_then(|()| {
-            let after = match &page.after {
-                Some(cursor) => cursor.values(table, &sorts)?,
-                None => Vec::new(),
-            };
+        let statement = limited(limit).and_then(|()| {
+            let after = after.map_or_else(|| Ok(Vec::new()), |cursor| cursor.values(table, &sorts))?;
             // One more than asked, to know whether there is a next page.
-            self.select(&scope, &keys, &after, i64::from(page.limit) + 1)
+            self.select(&scope, &keys, &after, i64::from(limit) + 1)
         });
         Box::pin(async move {
             let mut items = rows::<S, T>(scope, statement?).await?;
-            let more = items.len() > usize::from(page.limit);
-            items.truncate(page.limit.into());
+            let more = items.len() > usize::from(limit);
+            items.truncate(limit.into());
             let last = items.last().filter(|_| more);
             let next = last.map(|row| Cursor::of_row(table, &sorts, row)).transpose()?;
             Ok(Listing { items, next })

@@ -125,7 +125,7 @@ pub struct Binds<DB: Backend> {
 impl<DB: Backend> std::fmt::Debug for Binds<DB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The values are a tenant's data.
-        f.debug_struct("Binds").field("len", &self.arguments.len()).finish()
+        f.debug_struct("Binds").field("len", &self.arguments.len()).finish_non_exhaustive()
     }
 }
 
