@@ -211,6 +211,7 @@ fn expand(row: &Row<'_>) -> TokenStream {
     let sqlite = statements(&entity.statements(Dialect::Sqlite));
     let handles =
         std::iter::once(id).chain(columns).enumerate().map(|(index, field)| handle(name, index, field));
+    let plain = std::iter::once(id).chain(columns).filter(|field| optional(field.ty).is_none()).map(plain);
     let (mark, soft_delete) = match deleted {
         Some((field, value)) => (
             mark(field, value),
@@ -229,6 +230,11 @@ fn expand(row: &Row<'_>) -> TokenStream {
         impl #name {
             #(#handles)*
         }
+
+        const _: () = {
+            use ::tenancy::scope::NoOption as _;
+            #(#plain)*
+        };
 
         #[automatically_derived]
         impl ::tenancy::TenantScoped for #name {
@@ -302,6 +308,14 @@ fn handle(row: &Ident, index: usize, field: &Field<'_>) -> TokenStream {
         #[doc = #doc]
         #visibility const #constant: #column<#row, #ty> = #column::new(#index, #new);
     }
+}
+
+/// That a column which is taken for one without NULL is none with.
+fn plain(field: &Field<'_>) -> TokenStream {
+    let Field { column, ty, .. } = field;
+    let mistake =
+        format!("the column `{column}` can be NULL: write its type as `Option<..>`, not by another name");
+    quote_spanned! { ty.span() => ::core::assert!(!::tenancy::scope::FieldType::<#ty>::IS_OPTION, #mistake); }
 }
 
 /// What the field holds for a row that is deleted, or is not.

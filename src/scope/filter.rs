@@ -45,6 +45,25 @@ impl<T, F, V> Column<T, F, V> {
     }
 }
 
+/// Knows an `Option` by any name, where the derive knows it by its own only: an order that took such a column for
+/// one without NULL would lose rows.
+#[doc(hidden)]
+#[expect(missing_debug_implementations, reason = "there is no value of it")]
+pub struct FieldType<F>(PhantomData<F>);
+
+impl<V> FieldType<Option<V>> {
+    #[doc(hidden)]
+    pub const IS_OPTION: bool = true;
+}
+
+/// What `FieldType` says of every other type: its own constant goes first.
+#[doc(hidden)]
+pub trait NoOption {
+    const IS_OPTION: bool = false;
+}
+
+impl<F> NoOption for FieldType<F> {}
+
 impl<T, F, V> Clone for Column<T, F, V> {
     fn clone(&self) -> Self {
         *self

@@ -115,6 +115,8 @@ pub use self::checked::{Query, Scalars, Variants};
 pub use self::db::{Scope, Scoped, TenantDb, TenantDbBuilder};
 pub use self::entity::{Answer, Entity, Listing, Page, Stores, TenantScoped};
 pub use self::filter::{Column, Filter, Set};
+#[doc(hidden)]
+pub use self::filter::{FieldType, NoOption};
 pub use self::reference::Ref;
 pub use self::select::Select;
 pub use self::soft_delete::{DeletedAt, SoftDelete};
