@@ -176,7 +176,7 @@ impl Table {
         }
     }
 
-    /// What comes after a row. The first half of each `AND` is what an index can start from.
+    /// What comes after a row. The first half of an `AND` is what an index can start from, if NULL is not in it.
     fn after(&self, keys: &[Key], given: &[bool], text: &mut Text) {
         let (Some((key, keys)), Some((value, given))) = (keys.split_first(), given.split_first()) else {
             return text.push("1 = 0");

@@ -114,6 +114,9 @@ impl<T: TenantScoped> Select<T> {
 
     /// A page of rows. Whoever follows [`Listing::next`] to the end meets each row once, however many are equal.
     ///
+    /// An index on the tenant column, the sorted columns and the id lets every page start where the last one ended;
+    /// where the first sorted column can be NULL and is ascending, the database walks there from the beginning.
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a page of none or of more than 1,000, for a cursor that does not read or is
     /// of another order, and for a filter of more than 500 conditions or more values than the database takes;
