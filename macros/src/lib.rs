@@ -15,7 +15,12 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `#[tenant(table = "orders")]` | the struct | its table; needed |
 /// | `#[tenant(column = "org_id")]` | the struct | its tenant column; `tenant_id` if not given |
 /// | `#[tenant(id)]` | one field | the id of a row within its tenant; needed |
+/// | `#[tenant(soft_delete)]` | one field | when a row was deleted: see `tenancy::scope::SoftDelete` |
 /// | `#[sqlx(rename = "..")]` | a field | its column, as for `sqlx::FromRow` |
+///
+/// Each field is also a constant of the struct, by its name in capitals and with its visibility: the typed column
+/// that filters and orders are made of, such as `Order::STATUS`. A column that can be NULL is a field of type
+/// `Option<..>`, written so.
 #[proc_macro_derive(TenantScoped, attributes(tenant, sqlx))]
 pub fn derive_tenant_scoped(input: TokenStream) -> TokenStream {
     tenant_scoped::derive(&parse_macro_input!(input as DeriveInput)).into()

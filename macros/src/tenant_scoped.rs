@@ -1,9 +1,12 @@
 //! `#[derive(TenantScoped)]`: attributes, then checks, then expansion.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote};
-use syn::{Attribute, Data, DeriveInput, Fields, Ident, LitStr, Type};
-use tenancy_sql::{Dialect, Entity, Statements};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{
+    Attribute, Data, DeriveInput, Fields, GenericArgument, Ident, LitStr, PathArguments, Type, Visibility,
+};
+use tenancy_sql::{Dialect, Entity, Statements, Table};
 
 pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     match check(input) {
@@ -22,6 +25,8 @@ struct Row<'a> {
     table: String,
     id: Field<'a>,
     columns: Vec<Field<'a>>,
+    /// The field that says that a row is deleted, and what is in its `Option`.
+    deleted: Option<(&'a Type, &'a Type)>,
     entity: Entity,
 }
 
@@ -29,6 +34,7 @@ struct Field<'a> {
     name: &'a Ident,
     column: String,
     ty: &'a Type,
+    visibility: &'a Visibility,
 }
 
 fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
@@ -39,11 +45,12 @@ fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
     let container = container(input, &mut mistakes);
     let mut ids = Vec::new();
     let mut columns = Vec::new();
+    let mut deleted = None;
     match &input.data {
         Data::Struct(data) if matches!(data.fields, Fields::Named(_)) => {
             for field in &data.fields {
                 let name = field.ident.as_ref().expect("fields are named");
-                let is_id = is_id(&field.attrs, &mut mistakes);
+                let role = role(&field.attrs, &mut mistakes);
                 let column = column(name, &field.attrs, &mut mistakes);
                 if container.tenant_column.eq_ignore_ascii_case(&column) {
                     mistakes.add(
@@ -54,10 +61,30 @@ fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
                         ),
                     );
                 }
-                let field = Field { name, column, ty: &field.ty };
-                if is_id { ids.push(field) } else { columns.push(field) }
+                let field = Field { name, column, ty: &field.ty, visibility: &field.vis };
+                match role {
+                    Role::Id => ids.push(field),
+                    Role::Column => columns.push(field),
+                    Role::Deleted => {
+                        if deleted.is_some() {
+                            mistakes.add(name, "a second `#[tenant(soft_delete)]`\nhelp: one field says that a row is deleted");
+                        }
+                        let value = optional(field.ty).unwrap_or_else(|| {
+                            mistakes.add(
+                                field.ty,
+                                "a row that is there has no time of deletion\nhelp: make this field an `Option<..>`",
+                            );
+                            field.ty
+                        });
+                        deleted = Some((field.column.clone(), field.ty, value));
+                        columns.push(field);
+                    }
+                }
             }
             match ids.len() {
+                1 if optional(ids[0].ty).is_some() => {
+                    mistakes.add(ids[0].ty, "a row always has its id\nhelp: write the type without `Option`");
+                }
                 1 => {}
                 0 => mistakes.add(
                     &input.ident,
@@ -76,8 +103,13 @@ fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
     let id = ids.remove(0);
     let names = columns.iter().map(|field| field.column.clone());
     let entity = Entity::new(&container.table, &container.tenant_column, &id.column, names)
+        .and_then(|entity| match &deleted {
+            Some((column, ..)) => entity.soft_delete(column),
+            None => Ok(entity),
+        })
         .map_err(|refusal| syn::Error::new_spanned(&input.ident, refusal))?;
-    Ok(Row { name: &input.ident, table: container.table, id, columns, entity })
+    let deleted = deleted.map(|(_, field, value)| (field, value));
+    Ok(Row { name: &input.ident, table: container.table, id, columns, deleted, entity })
 }
 
 struct Container {
@@ -122,18 +154,28 @@ fn container(input: &DeriveInput, mistakes: &mut Mistakes) -> Container {
     }
 }
 
-fn is_id(attrs: &[Attribute], mistakes: &mut Mistakes) -> bool {
-    let mut id = false;
+enum Role {
+    Id,
+    Column,
+    Deleted,
+}
+
+fn role(attrs: &[Attribute], mistakes: &mut Mistakes) -> Role {
+    let mut role = Role::Column;
     for attr in attrs.iter().filter(|attr| attr.path().is_ident("tenant")) {
         mistakes.take(attr.parse_nested_meta(|meta| {
-            if meta.path.is_ident("id") {
-                id = true;
-                return Ok(());
-            }
-            Err(meta.error("on a field only `#[tenant(id)]` is known"))
+            role = match (&role, meta.path.get_ident()) {
+                (Role::Column | Role::Id, Some(word)) if word == "id" => Role::Id,
+                (Role::Column | Role::Deleted, Some(word)) if word == "soft_delete" => Role::Deleted,
+                (_, Some(word)) if word == "id" || word == "soft_delete" => {
+                    return Err(meta.error("the id of a row cannot say that it is deleted"));
+                }
+                _ => return Err(meta.error("on a field go `#[tenant(id)]` and `#[tenant(soft_delete)]`")),
+            };
+            Ok(())
         }));
     }
-    id
+    role
 }
 
 fn column(name: &Ident, attrs: &[Attribute], mistakes: &mut Mistakes) -> String {
@@ -154,7 +196,7 @@ fn column(name: &Ident, attrs: &[Attribute], mistakes: &mut Mistakes) -> String 
 }
 
 fn expand(row: &Row<'_>) -> TokenStream {
-    let Row { name, table, id, columns, entity } = row;
+    let Row { name, table, id, columns, deleted, entity } = row;
     let (id_name, id_type) = (id.name, id.ty);
     let values = columns.iter().map(|field| field.name);
     // Each type once: a bound that stands twice is an error that stands twice.
@@ -167,7 +209,33 @@ fn expand(row: &Row<'_>) -> TokenStream {
     }
     let postgres = statements(&entity.statements(Dialect::Postgres));
     let sqlite = statements(&entity.statements(Dialect::Sqlite));
+    let handles =
+        std::iter::once(id).chain(columns).enumerate().map(|(index, field)| handle(name, index, field));
+    let plain = std::iter::once(id).chain(columns).filter(|field| optional(field.ty).is_none()).map(plain);
+    let (mark, soft_delete) = match deleted {
+        Some((field, value)) => (
+            mark(field, value),
+            quote! {
+                #[automatically_derived]
+                impl ::tenancy::scope::SoftDelete for #name {}
+            },
+        ),
+        None => Default::default(),
+    };
     quote! {
+        #soft_delete
+
+        #[automatically_derived]
+        #[allow(dead_code, unreachable_pub)]
+        impl #name {
+            #(#handles)*
+        }
+
+        const _: () = {
+            use ::tenancy::scope::NoOption as _;
+            #(#plain)*
+        };
+
         #[automatically_derived]
         impl ::tenancy::TenantScoped for #name {
             type Id = #id_type;
@@ -186,6 +254,8 @@ fn expand(row: &Row<'_>) -> TokenStream {
                     _ => ::core::unreachable!("tenancy and tenancy-macros are of one version"),
                 }
             }
+
+            #mark
         }
 
         #[automatically_derived]
@@ -204,12 +274,79 @@ fn expand(row: &Row<'_>) -> TokenStream {
                 let _ = binds;
                 ::core::result::Result::Ok(())
             }
+
+            fn bind_value(
+                value: &dyn ::core::any::Any,
+                binds: &mut ::tenancy::scope::Binds<DB>,
+            ) -> ::tenancy::Result<bool> {
+                #(if let ::core::option::Option::Some(value) = value.downcast_ref::<#types>() {
+                    binds.push(value)?;
+                    return ::core::result::Result::Ok(true);
+                })*
+                ::core::result::Result::Ok(false)
+            }
         }
     }
 }
 
+/// The column as a constant: `Order::STATUS`.
+fn handle(row: &Ident, index: usize, field: &Field<'_>) -> TokenStream {
+    let Field { name, column, ty, visibility } = field;
+    let constant = Ident::new(&name.to_string().trim_start_matches("r#").to_uppercase(), name.span());
+    let doc = format!("The column `{column}`.");
+    let column = quote! { ::tenancy::scope::Column };
+    let (ty, new) = match optional(ty) {
+        Some(value) => {
+            (quote! { #ty, #value }, quote! { true, ::core::option::Option::Some, |row| row.#name.as_ref() })
+        }
+        None => (
+            quote! { #ty },
+            quote! { false, ::core::convert::identity, |row| ::core::option::Option::Some(&row.#name) },
+        ),
+    };
+    quote! {
+        #[doc = #doc]
+        #visibility const #constant: #column<#row, #ty> = #column::new(#index, #new);
+    }
+}
+
+/// That a column which is taken for one without NULL is none with.
+fn plain(field: &Field<'_>) -> TokenStream {
+    let Field { column, ty, .. } = field;
+    let mistake =
+        format!("the column `{column}` can be NULL: write its type as `Option<..>`, not by another name");
+    quote_spanned! { ty.span() => ::core::assert!(!::tenancy::scope::FieldType::<#ty>::IS_OPTION, #mistake); }
+}
+
+/// What the field holds for a row that is deleted, or is not.
+fn mark(field: &Type, value: &Type) -> TokenStream {
+    // One span, so that a type that is no time is one error.
+    quote_spanned! { value.span() =>
+        fn mark(
+            at: ::core::option::Option<::std::time::SystemTime>,
+        ) -> ::core::option::Option<::std::sync::Arc<dyn ::core::any::Any + Send + Sync>> {
+            let mark: #field = at.map(<#value as ::tenancy::scope::DeletedAt>::deleted_at);
+            ::core::option::Option::Some(::std::sync::Arc::new(mark))
+        }
+    }
+}
+
+/// What is in an `Option`, by its name: a column of that type can be NULL.
+fn optional(ty: &Type) -> Option<&Type> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == "Option")?;
+    match &last.arguments {
+        PathArguments::AngleBracketed(arguments) => match arguments.args.first() {
+            Some(GenericArgument::Type(value)) => Some(value),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn statements(statements: &Statements) -> TokenStream {
-    let Statements { find, first_page, next_page, count, exists, insert, update, delete } = statements;
+    let Statements { find, first_page, next_page, count, exists, insert, upsert, update, delete, table } =
+        statements;
     let named = [
         ("find", find),
         ("first_page", first_page),
@@ -217,6 +354,7 @@ fn statements(statements: &Statements) -> TokenStream {
         ("count", count),
         ("exists", exists),
         ("insert", insert),
+        ("upsert", upsert),
         ("update", update),
         ("delete", delete),
     ];
@@ -224,7 +362,27 @@ fn statements(statements: &Statements) -> TokenStream {
         let name = Ident::new(name, Span::call_site());
         quote! { #name: ::std::borrow::Cow::Borrowed(#text) }
     });
-    quote! { ::tenancy::scope::Statements { #(#fields),* } }
+    let table = parts(table);
+    quote! { ::tenancy::scope::Statements { #(#fields,)* table: #table } }
+}
+
+fn parts(table: &Table) -> TokenStream {
+    let Table { dialect, name, tenant, columns, deleted } = table;
+    let dialect = format_ident!("{dialect:?}");
+    let named = [("name", name), ("tenant", tenant), ("columns", columns)];
+    let fields = named.iter().map(|(name, text)| {
+        let name = Ident::new(name, Span::call_site());
+        quote! { #name: ::std::borrow::Cow::Borrowed(#text) }
+    });
+    let none = || quote! { ::core::option::Option::None };
+    let deleted = deleted.map_or_else(none, |column| quote! { ::core::option::Option::Some(#column) });
+    quote! {
+        ::tenancy::scope::Table {
+            dialect: ::tenancy::scope::Dialect::#dialect,
+            #(#fields,)*
+            deleted: #deleted,
+        }
+    }
 }
 
 fn stub(name: &Ident) -> TokenStream {

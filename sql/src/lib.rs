@@ -22,6 +22,7 @@
 #[cfg(all(test, feature = "rewrite"))]
 extern crate self as tenancy_sql;
 
+mod filter;
 #[cfg(feature = "rewrite")]
 mod functions;
 #[cfg(feature = "rewrite")]
@@ -30,16 +31,19 @@ mod refused;
 mod rewrite;
 #[cfg(feature = "rewrite")]
 mod schema;
+mod table;
 
 use std::borrow::Cow;
 use std::fmt;
 
+pub use filter::{Comparison, Filter};
 #[cfg(feature = "rewrite")]
 pub use refused::{Code, Refused, Spot};
 #[cfg(feature = "rewrite")]
 pub use rewrite::{Bind, Rewritten, relations, rewrite, says_what_is_null, statements};
 #[cfg(feature = "rewrite")]
 pub use schema::{Schema, TenantType};
+pub use table::{Deleted, Key, Rows, Table};
 
 /// The database that a text is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +60,14 @@ pub enum Dialect {
 impl Dialect {
     /// Every dialect.
     pub const ALL: [Self; 3] = [Self::Postgres, Self::Sqlite, Self::MySql];
+
+    /// How many values a statement can have.
+    pub const fn most_binds(self) -> usize {
+        match self {
+            Self::Postgres | Self::MySql => 65_535,
+            Self::Sqlite => 32_766,
+        }
+    }
 
     /// A name, quoted so that it can only be read as a name.
     ///
@@ -88,6 +100,8 @@ pub struct Entity {
     tenant: String,
     id: String,
     columns: Vec<String>,
+    /// Which of the columns says that a row is deleted.
+    deleted: Option<usize>,
 }
 
 /// The statements of one repository in one dialect. The tenant is always `$1`.
@@ -106,10 +120,15 @@ pub struct Statements {
     pub exists: Cow<'static, str>,
     /// `$2` the id, then the columns in order.
     pub insert: Cow<'static, str>,
+    /// `$2` the id, then the columns in order. Changes no row if the key is taken by a row that is not there for
+    /// the tenant.
+    pub upsert: Cow<'static, str>,
     /// `$2` the id, then the columns in order.
     pub update: Cow<'static, str>,
-    /// `$2` the id.
+    /// `$2` the id; where a row is only marked, `$3` the mark.
     pub delete: Cow<'static, str>,
+    /// The table, for the statements that depend on what is asked.
+    pub table: Table,
 }
 
 impl Entity {
@@ -129,6 +148,7 @@ impl Entity {
             tenant: tenant.into(),
             id: id.into(),
             columns: columns.into_iter().map(Into::into).collect(),
+            deleted: None,
         };
         for part in entity.table.split('.') {
             plain_name("table", part)?;
@@ -154,6 +174,18 @@ impl Entity {
         Ok(entity)
     }
 
+    /// A row is deleted once this column has a value; the statements then skip it.
+    ///
+    /// # Errors
+    /// A name that is none of the other columns.
+    pub fn soft_delete(mut self, column: &str) -> Result<Self, Refusal> {
+        let known = self.columns.iter().position(|known| known == column);
+        self.deleted = Some(known.ok_or_else(|| {
+            Refusal(format!("`{}` is none of the table's columns; name one of them", column.escape_debug()))
+        })?);
+        Ok(self)
+    }
+
     /// Every statement of the repository, for one dialect.
     pub fn statements(&self, dialect: Dialect) -> Statements {
         let table = self.table.split('.').map(|part| dialect.quote(part)).collect::<Vec<_>>().join(".");
@@ -161,7 +193,10 @@ impl Entity {
         let id = dialect.quote(&self.id);
         let names: Vec<String> = self.all_columns().map(|column| dialect.quote(column)).collect();
         let all = names.join(", ");
-        let own = format!("{table} WHERE {tenant} = $1");
+        let deleted = self.deleted.map(|column| dialect.quote(&self.columns[column]));
+        let alive = deleted.as_ref().map_or_else(String::new, |column| format!(" AND {column} IS NULL"));
+        let guard = format!("WHERE {tenant} = $1{alive}");
+        let own = format!("{table} {guard}");
         let one = format!("{own} AND {id} = $2");
         let places: Vec<String> = (1..=names.len() + 1).map(|n| format!("${n}")).collect();
         let sets = if self.columns.is_empty() {
@@ -182,9 +217,41 @@ impl Entity {
             count: format!("SELECT count(*) FROM {own}").into(),
             exists: format!("SELECT 1 FROM {one}").into(),
             insert: format!("INSERT INTO {table} ({tenant}, {all}) VALUES ({})", places.join(", ")).into(),
-            update: format!("UPDATE {table} SET {sets} WHERE {tenant} = $1 AND {id} = $2").into(),
-            delete: format!("DELETE FROM {one}").into(),
+            upsert: self.upsert(dialect, &table, &all, &places.join(", ")).into(),
+            update: format!("UPDATE {table} SET {sets} {guard} AND {id} = $2").into(),
+            delete: match deleted {
+                Some(column) => format!("UPDATE {table} SET {column} = $3 {guard} AND {id} = $2").into(),
+                None => format!("DELETE FROM {one}").into(),
+            },
+            table: Table {
+                dialect,
+                name: table.into(),
+                tenant: tenant.into(),
+                columns: all.into(),
+                deleted: self.deleted.map(|column| column + 1),
+            },
         }
+    }
+
+    fn upsert(&self, dialect: Dialect, table: &str, all: &str, places: &str) -> String {
+        let (tenant, id, held) =
+            (dialect.quote(&self.tenant), dialect.quote(&self.id), dialect.quote("held"));
+        // A table of ids alone has nothing to write, yet the answer must still say that the row is there.
+        let columns = if self.columns.is_empty() { std::slice::from_ref(&self.id) } else { &self.columns };
+        let columns = columns.iter().map(|column| dialect.quote(column));
+        let deleted = self.deleted.map(|column| dialect.quote(&self.columns[column]));
+        let into = |name: &str| format!("INSERT INTO {name} ({tenant}, {all}) VALUES ({places})");
+        if dialect == Dialect::MySql {
+            // Any unique key can be the one that is taken, another tenant's row among them.
+            let sets =
+                columns.map(|c| format!("{c} = CASE WHEN {tenant} = $1 THEN VALUES({c}) ELSE {c} END"));
+            let sets = sets.collect::<Vec<_>>().join(", ");
+            return format!("{} ON DUPLICATE KEY UPDATE {sets}", into(table));
+        }
+        let sets = columns.map(|c| format!("{c} = excluded.{c}")).collect::<Vec<_>>().join(", ");
+        let alive = deleted.map_or_else(String::new, |column| format!(" AND {held}.{column} IS NULL"));
+        let into = into(&format!("{table} AS {held}"));
+        format!("{into} ON CONFLICT ({tenant}, {id}) DO UPDATE SET {sets} WHERE {held}.{tenant} = $1{alive}")
     }
 
     /// The id first, then the others.
@@ -211,8 +278,20 @@ fn plain_name(what: &str, name: &str) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
-    fn texts(s: &Statements) -> [&str; 8] {
-        [&s.find, &s.first_page, &s.next_page, &s.count, &s.exists, &s.insert, &s.update, &s.delete]
+    fn texts(s: &Statements) -> [&str; 9] {
+        let Statements {
+            find,
+            first_page,
+            next_page,
+            count,
+            exists,
+            insert,
+            upsert,
+            update,
+            delete,
+            table: _,
+        } = s;
+        [find, first_page, next_page, count, exists, insert, upsert, update, delete]
     }
 
     #[test]
@@ -234,6 +313,12 @@ mod tests {
         assert_eq!(
             s.insert,
             "INSERT INTO `orders` (`tenant_id`, `id`, `status`, `total`) VALUES ($1, $2, $3, $4)"
+        );
+        assert_eq!(
+            s.upsert,
+            "INSERT INTO `orders` AS `held` (`tenant_id`, `id`, `status`, `total`) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (`tenant_id`, `id`) DO UPDATE SET `status` = excluded.`status`, \
+             `total` = excluded.`total` WHERE `held`.`tenant_id` = $1"
         );
         assert_eq!(
             s.update,
@@ -263,6 +348,24 @@ mod tests {
         }
         assert!(Entity::new("shop.orders", "tenant_id", "id", ["x"]).is_ok());
         assert!(Entity::new("t", "tenant_id", "id", ["x", "X"]).is_err());
+    }
+
+    #[test]
+    fn a_deleted_row_is_skipped_beside_the_tenant() {
+        let orders = Entity::new("orders", "tenant_id", "id", ["status", "gone"]).unwrap();
+        assert!(orders.clone().soft_delete("id").is_err());
+        let s = orders.soft_delete("gone").unwrap().statements(Dialect::Sqlite);
+        let guard = "WHERE `tenant_id` = $1 AND `gone` IS NULL";
+        for text in texts(&s).iter().filter(|text| !text.starts_with("INSERT")) {
+            assert!(text.contains(guard), "{text}");
+        }
+        assert_eq!(s.delete, format!("UPDATE `orders` SET `gone` = $3 {guard} AND `id` = $2"));
+        assert!(
+            s.upsert.ends_with(" WHERE `held`.`tenant_id` = $1 AND `held`.`gone` IS NULL"),
+            "{}",
+            s.upsert
+        );
+        assert_eq!(s.table.deleted, Some(2));
     }
 
     #[test]

@@ -2,8 +2,8 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use sqlx::Pool;
 use sqlx::pool::PoolOptions;
+use sqlx::{Pool, SqlSafeStr, SqlStr};
 
 use super::backend::{Backend, Binds, Mode, Value, database_error, sealed};
 use super::dynamic::Door;
@@ -231,7 +231,16 @@ pub trait Scoped: sealed::Sealed + Send + Sized {
 
     #[doc(hidden)]
     fn execute(self, statement: Statement<Self::Database>) -> impl Future<Output = Result<u64>> + Send {
-        self.fetch(Change(statement))
+        self.execute_all(vec![statement])
+    }
+
+    /// All of them, or none.
+    #[doc(hidden)]
+    fn execute_all(
+        self,
+        statements: Vec<Statement<Self::Database>>,
+    ) -> impl Future<Output = Result<u64>> + Send {
+        self.fetch(Changes(statements))
     }
 }
 
@@ -259,10 +268,10 @@ impl<DB: Backend> Fetch<DB> for Statement<DB> {
     }
 }
 
-/// A statement that is run for what it changes, and says how many rows that were.
-struct Change<DB: Backend>(Statement<DB>);
+/// Statements that are run for what they change, and say how many rows that was.
+struct Changes<DB: Backend>(Vec<Statement<DB>>);
 
-impl<DB: Backend> Fetch<DB> for Change<DB> {
+impl<DB: Backend> Fetch<DB> for Changes<DB> {
     type Answer = u64;
 
     fn writes(&self) -> bool {
@@ -270,7 +279,11 @@ impl<DB: Backend> Fetch<DB> for Change<DB> {
     }
 
     async fn run(self, conn: &mut DB::Connection) -> sqlx::Result<u64> {
-        DB::execute(conn, self.0.sql, self.0.binds.into_arguments()).await
+        let mut rows = 0;
+        for statement in self.0 {
+            rows += DB::execute(conn, statement.sql, statement.binds.into_arguments()).await?;
+        }
+        Ok(rows)
     }
 }
 
@@ -279,7 +292,7 @@ impl<DB: Backend> Fetch<DB> for Change<DB> {
 #[doc(hidden)]
 #[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
 pub struct Statement<DB: Backend> {
-    pub(crate) sql: &'static str,
+    pub(crate) sql: SqlStr,
     pub(crate) binds: Binds<DB>,
     /// Whether it can change rows, also where it answers some.
     pub(crate) writes: bool,
@@ -287,26 +300,26 @@ pub struct Statement<DB: Backend> {
 
 impl<DB: Backend> Statement<DB> {
     /// For a table of the user, whose tenant column has the type of the id.
-    pub(crate) fn new(ctx: &TenantContext, sql: &'static str) -> Result<Self> {
-        let mut binds = Binds::new();
+    pub(crate) fn new(ctx: &TenantContext, sql: impl SqlSafeStr) -> Result<Self> {
+        let mut binds = Binds::of(ctx.tenant_id());
         binds.push_value(Value::Tenant(ctx.tenant_id()))?;
-        Ok(Self { sql, binds, writes: false })
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false })
     }
 
     /// For a table of the library, whose tenant column is the id's text.
-    pub(crate) fn own(ctx: &TenantContext, sql: &'static str, values: &[Value<'_>]) -> Result<Self> {
+    pub(crate) fn own(ctx: &TenantContext, sql: impl SqlSafeStr, values: &[Value<'_>]) -> Result<Self> {
         let mut binds = Binds::new();
         binds.push_value(Value::Text(&ctx.tenant_id().to_string()))?;
         for value in values {
             binds.push_value(*value)?;
         }
-        Ok(Self { sql, binds, writes: false })
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false })
     }
 
     /// A statement that was proven while compiling; its values, and the tenant after them, are still to be bound.
     #[cfg_attr(not(feature = "macros"), expect(dead_code, reason = "only the macros prove while compiling"))]
-    pub(crate) fn checked(sql: &'static str, writes: bool) -> Self {
-        Self { sql, binds: Binds::new(), writes }
+    pub(crate) fn checked(ctx: &TenantContext, sql: &'static str, writes: bool) -> Self {
+        Self { sql: sql.into_sql_str(), binds: Binds::of(ctx.tenant_id()), writes }
     }
 }
 

@@ -1,12 +1,18 @@
+use std::any::Any;
 use std::borrow::Borrow;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow, SqlSafeStr};
 use tenancy_sql::{Dialect, Statements};
 
 use super::backend::{Backend, Binds, database_error};
 use super::db::{Scoped, Statement};
+use super::reference::{Ref, reading};
+use super::select::{Select, limited};
+use super::soft_delete::{SoftDelete, by_id, mark, table};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a method of [`TenantScoped`] answers. Boxed, so that a call without a scope is one error and not three.
@@ -80,6 +86,11 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     /// The table's statements.
     fn statements(dialect: Dialect) -> &'static Statements;
 
+    /// Some of the tenant's rows: those of a filter, in an order, by pages or together.
+    fn select() -> Select<Self> {
+        Select::new()
+    }
+
     /// The row with this id, or `None` if the tenant has none.
     ///
     /// # Errors
@@ -90,7 +101,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         S::Database: Stores<Self>,
     {
         let statement = with_id::<S, Self>(&scope, |s| &s.find, id.borrow());
-        Box::pin(async move { Ok(read_all::<S::Database, Self>(&scope.fetch(statement?).await?)?.pop()) })
+        Box::pin(async move { Ok(rows::<S, Self>(scope, statement?).await?.pop()) })
     }
 
     /// A page of the tenant's rows, in the order of their ids.
@@ -104,7 +115,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     {
         let statement = page_statement::<S, Self>(&scope, &page);
         Box::pin(async move {
-            let mut items = read_all::<S::Database, Self>(&scope.fetch(statement?).await?)?;
+            let mut items = rows::<S, Self>(scope, statement?).await?;
             let more = items.len() > usize::from(page.limit);
             items.truncate(page.limit.into());
             let next = if more { items.last().map(|last| last.id().clone()) } else { None };
@@ -122,12 +133,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         S::Database: Stores<Self>,
     {
         let statement = statement::<S, Self>(&scope, |s| &s.count);
-        Box::pin(async move {
-            let rows = scope.fetch(statement?).await?;
-            let count =
-                rows.first().map_or(Ok(0), |row| S::Database::int(row, 0)).map_err(|e| database_error(&e))?;
-            Ok(u64::try_from(count).unwrap_or(0))
-        })
+        Box::pin(async move { number::<S::Database>(&scope.fetch(statement?).await?) })
     }
 
     /// Whether the tenant has a row with this id.
@@ -141,6 +147,20 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     {
         let statement = with_id::<S, Self>(&scope, |s| &s.exists, id.borrow());
         Box::pin(async move { Ok(!scope.fetch(statement?).await?.is_empty()) })
+    }
+
+    /// A reference to the row with this id, for a field of another row; `None` if the tenant has none.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    fn reference<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, Option<Ref<Self>>>
+    where
+        S: Scoped + 's,
+        S::Database: Stores<Self>,
+    {
+        let reference = Ref::new(id.borrow().clone(), scope.context().tenant_id().clone());
+        let exists = Self::exists(scope, id);
+        Box::pin(async move { Ok(exists.await?.then_some(reference)) })
     }
 
     /// Adds a row to the tenant.
@@ -157,6 +177,47 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         Box::pin(async move { scope.execute(statement?).await.map(|_| ()) })
     }
 
+    /// Adds rows to the tenant: all of them, or none. Many go in one statement. Of none, nothing is done.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert).
+    fn insert_many<'s, S>(scope: S, rows: &[Self]) -> Answer<'s, u64>
+    where
+        S: Scoped + 's,
+        S::Database: Stores<Self>,
+    {
+        let statements = with_rows::<S, Self>(&scope, rows);
+        Box::pin(async move {
+            let statements = statements?;
+            if statements.is_empty() {
+                return Ok(0);
+            }
+            scope.execute_all(statements).await
+        })
+    }
+
+    /// Adds a row to the tenant, or writes every column of the tenant's row with its id.
+    ///
+    /// The table needs a unique index on its tenant column and its id, such as the primary key `(tenant_id, id)`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if another unique key is taken, or the id where ids are unique among all tenants: then
+    /// nothing is changed, and the error does not say whose row it was. [`ErrorKind::Misconfigured`] if the table
+    /// has no such index. Otherwise as [`insert`](Self::insert).
+    fn upsert<'s, S>(scope: S, row: &Self) -> Answer<'s, ()>
+    where
+        S: Scoped + 's,
+        S::Database: Stores<Self>,
+    {
+        let statement = with_row::<S, Self>(&scope, |s| &s.upsert, row);
+        Box::pin(async move {
+            match scope.execute(statement?).await? {
+                0 => Err(Error::new(ErrorKind::Conflict, "a row with this key exists; choose another key")),
+                _ => Ok(()),
+            }
+        })
+    }
+
     /// Writes every column of a row; `false` if the tenant has no row with its id.
     ///
     /// # Errors
@@ -170,7 +231,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         Box::pin(async move { Ok(scope.execute(statement?).await? > 0) })
     }
 
-    /// Removes a row; `false` if the tenant has no row with this id.
+    /// Removes a row, or marks it if the struct says [`SoftDelete`]; `false` if the tenant has no row with this id.
     ///
     /// # Errors
     /// [`ErrorKind::ReferenceViolation`] if other rows still refer to it.
@@ -179,8 +240,48 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         S: Scoped + 's,
         S::Database: Stores<Self>,
     {
-        let statement = with_id::<S, Self>(&scope, |s| &s.delete, id.borrow());
+        let statement = with_id::<S, Self>(&scope, |s| &s.delete, id.borrow()).and_then(|mut statement| {
+            if let Some((_, mark)) = mark::<Self>(table::<S, Self>(), Some(SystemTime::now()))? {
+                S::Database::bind_value(mark.as_ref(), &mut statement.binds)?;
+            }
+            Ok(statement)
+        });
         Box::pin(async move { Ok(scope.execute(statement?).await? > 0) })
+    }
+
+    /// Brings back a row that is marked as deleted; `false` if the tenant has no such row.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update).
+    fn restore<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, bool>
+    where
+        S: Scoped + 's,
+        S::Database: Stores<Self>,
+        Self: SoftDelete,
+    {
+        let restored = by_id::<Self>(id.borrow()).restore(scope);
+        Box::pin(async move { Ok(restored.await? > 0) })
+    }
+
+    /// Removes a row for good, whether it is marked as deleted or not; `false` if the tenant has no such row.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    fn purge<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, bool>
+    where
+        S: Scoped + 's,
+        S::Database: Stores<Self>,
+        Self: SoftDelete,
+    {
+        let purged = by_id::<Self>(id.borrow()).purge(scope);
+        Box::pin(async move { Ok(purged.await? > 0) })
+    }
+
+    /// What the field of a [`SoftDelete`] holds for a row that is deleted, or is not.
+    #[doc(hidden)]
+    fn mark(at: Option<SystemTime>) -> Option<Arc<dyn Any + Send + Sync>> {
+        let _ = at;
+        None
     }
 }
 
@@ -198,6 +299,16 @@ pub trait Entity<DB: Backend>: TenantScoped + for<'r> FromRow<'r, DB::Row> {
     /// # Errors
     /// If one does not encode.
     fn bind_columns(&self, binds: &mut Binds<DB>) -> Result<()>;
+
+    /// Binds a value that has the type of one of the fields; `false` if none has, as here, where no type is known.
+    /// Filters need it.
+    ///
+    /// # Errors
+    /// If it does not encode.
+    fn bind_value(value: &dyn Any, binds: &mut Binds<DB>) -> Result<bool> {
+        let _ = (value, binds);
+        Ok(false)
+    }
 }
 
 /// A database that can keep rows of type `T`: holds for every `T` that is an [`Entity`] of it.
@@ -216,6 +327,9 @@ pub trait Stores<T: TenantScoped>: Backend {
     fn bind_columns(row: &T, binds: &mut Binds<Self>) -> Result<()>;
 
     #[doc(hidden)]
+    fn bind_value(value: &dyn Any, binds: &mut Binds<Self>) -> Result<()>;
+
+    #[doc(hidden)]
     fn read(row: &Self::Row) -> sqlx::Result<T>;
 }
 
@@ -229,38 +343,52 @@ impl<DB: Backend, T: Entity<DB>> Stores<T> for DB {
         row.bind_columns(binds)
     }
 
+    fn bind_value(value: &dyn Any, binds: &mut Binds<Self>) -> Result<()> {
+        if T::bind_value(value, binds)? {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Misconfigured,
+            format!(
+                "no field of a row of `{}` is known to have this type; write `Entity::bind_value`",
+                T::TABLE
+            ),
+        ))
+    }
+
     fn read(row: &Self::Row) -> sqlx::Result<T> {
         T::from_row(row)
     }
 }
 
-/// Which rows of a list: so many, from the start or after an id.
+/// Which rows of a list: so many, from the start or after a place. That is an id in
+/// [`list`](TenantScoped::list), and a [`Cursor`](super::Cursor) in [`Select::page`].
 #[derive(Debug, Clone)]
-pub struct Page<Id> {
-    after: Option<Id>,
-    limit: u16,
+pub struct Page<After> {
+    pub(super) after: Option<After>,
+    pub(super) limit: u16,
 }
 
-impl<Id> Page<Id> {
+impl<After> Page<After> {
     /// The first `limit` rows.
     pub fn first(limit: u16) -> Self {
         Self { after: None, limit }
     }
 
-    /// The `limit` rows after the one with this id; it need not exist any more.
-    pub fn after(id: Id, limit: u16) -> Self {
-        Self { after: Some(id), limit }
+    /// The `limit` rows after this place; its row need not exist any more.
+    pub fn after(place: After, limit: u16) -> Self {
+        Self { after: Some(place), limit }
     }
 }
 
 /// A page of rows.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Listing<T: TenantScoped> {
-    /// The rows, in the order of their ids.
+pub struct Listing<T: TenantScoped, After = <T as TenantScoped>::Id> {
+    /// The rows, in order.
     pub items: Vec<T>,
     /// Where the next page starts: give it to [`Page::after`]. `None` on the last page.
-    pub next: Option<T::Id>,
+    pub next: Option<After>,
 }
 
 type Pick = fn(&'static Statements) -> &'static str;
@@ -287,13 +415,28 @@ where
     Ok(statement)
 }
 
+fn with_rows<S: Scoped, T: TenantScoped>(scope: &S, rows: &[T]) -> Result<Vec<Statement<S::Database>>>
+where
+    S::Database: Stores<T>,
+{
+    let table = table::<S, T>();
+    let statement = |rows: &[T]| {
+        let sql = AssertSqlSafe(table.insert(rows.len())).into_sql_str();
+        let mut statement = Statement::new(scope.context(), sql)?;
+        for row in rows {
+            S::Database::bind_id(row.id(), &mut statement.binds)?;
+            S::Database::bind_columns(row, &mut statement.binds)?;
+        }
+        Ok(statement)
+    };
+    rows.chunks(table.rows_of_an_insert()).map(statement).collect()
+}
+
 fn page_statement<S: Scoped, T: TenantScoped>(scope: &S, page: &Page<T::Id>) -> Result<Statement<S::Database>>
 where
     S::Database: Stores<T>,
 {
-    if !(1..=1000).contains(&page.limit) {
-        return Err(Error::new(ErrorKind::InvalidInput, "a page has 1 to 1000 rows"));
-    }
+    limited(page.limit)?;
     let mut statement = match &page.after {
         Some(after) => with_id::<S, T>(scope, |s| &s.next_page, after)?,
         None => statement::<S, T>(scope, |s| &s.first_page)?,
@@ -303,8 +446,24 @@ where
     Ok(statement)
 }
 
-fn read_all<DB: Stores<T>, T: TenantScoped>(rows: &[DB::Row]) -> Result<Vec<T>> {
-    rows.iter().map(|row| DB::read(row)).collect::<sqlx::Result<_>>().map_err(|e| {
+/// The one number of an answer.
+pub(super) fn number<DB: Backend>(rows: &[DB::Row]) -> Result<u64> {
+    let number = rows.first().map_or(Ok(0), |row| DB::int(row, 0)).map_err(|e| database_error(&e))?;
+    Ok(u64::try_from(number).unwrap_or(0))
+}
+
+/// The rows of a statement, read as this tenant's.
+pub(super) async fn rows<S: Scoped, T: TenantScoped>(
+    scope: S,
+    statement: Statement<S::Database>,
+) -> Result<Vec<T>>
+where
+    S::Database: Stores<T>,
+{
+    let tenant = scope.context().tenant_id().clone();
+    let rows = scope.fetch(statement).await?;
+    let read = || rows.iter().map(|row| S::Database::read(row)).collect::<sqlx::Result<_>>();
+    reading(&tenant, read).map_err(|e| {
         Error::new(
             ErrorKind::Database,
             format!("a row of `{}` does not read as its struct; compare their columns and types", T::TABLE),

@@ -50,6 +50,25 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Filters and orders are made of the columns that the derive names, in capitals; they are checked while compiling,
+//! and no filter can reach past the tenant:
+//!
+//! ```
+//! # use tenancy::TenantScoped;
+//! # use tenancy::scope::{Cursor, Listing, Page, Scope};
+//! # #[derive(TenantScoped, sqlx::FromRow)]
+//! # #[tenant(table = "orders")]
+//! # struct Order { #[tenant(id)] id: i64, status: String, total: i64, note: Option<String> }
+//! # async fn run(scope: Scope<'_, sqlx::Sqlite>) -> tenancy::Result<()> {
+//! let open = Order::STATUS.eq("open").and(Order::TOTAL.gt(100).or(!Order::NOTE.contains("gift")));
+//! let largest = Order::select().filter(open).order_by(Order::TOTAL.desc());
+//! let page: Listing<Order, Cursor> = largest.clone().page(&scope, Page::first(20)).await?;
+//! if let Some(next) = page.next {
+//!     largest.page(&scope, Page::after(next, 20)).await?;
+//! }
+//! # Ok(()) }
+//! ```
+//!
 //! Your own SQL runs on a scope as well. [`query!`](crate::query) and its siblings prove it while compiling, and
 //! [`query_checked!`](crate::query_checked) and its siblings give it to sqlx's own macros after that; with the
 //! feature `dynamic`, `&scope` and `&mut tx` are executors of sqlx, and every query is proven when it runs. Either way
@@ -80,8 +99,13 @@ mod dynamic;
 #[path = "no_dynamic.rs"]
 mod dynamic;
 mod entity;
+mod filter;
 #[cfg(feature = "macros")]
 mod query;
+mod reference;
+mod select;
+mod soft_delete;
+mod sort;
 mod trail;
 mod tx;
 
@@ -89,7 +113,7 @@ mod tx;
 pub use sqlx;
 #[cfg(feature = "dynamic")]
 pub use tenancy_sql::{Code, Refused, Schema};
-pub use tenancy_sql::{Dialect, Entity as EntitySql, Statements};
+pub use tenancy_sql::{Dialect, Entity as EntitySql, Statements, Table};
 
 pub use self::across::{CrossTenant, Reason, Tagged};
 pub use self::backend::{Backend, Binds};
@@ -97,8 +121,15 @@ pub use self::backend::{Backend, Binds};
 pub use self::checked::Checked;
 pub use self::db::{Scope, Scoped, TenantDb, TenantDbBuilder};
 pub use self::entity::{Answer, Entity, Listing, Page, Stores, TenantScoped};
+pub use self::filter::{Column, Filter, Set};
+#[doc(hidden)]
+pub use self::filter::{FieldType, NoOption};
 #[cfg(feature = "macros")]
 pub use self::query::{Query, Scalars, Variants};
+pub use self::reference::Ref;
+pub use self::select::Select;
+pub use self::soft_delete::{DeletedAt, SoftDelete};
+pub use self::sort::{Cursor, Sort, Sortable};
 pub use self::trail::StoredEvent;
 pub use self::tx::Tx;
 

@@ -41,12 +41,15 @@ impl<S: Scoped, T> Query<S, T> {
     pub fn new(scope: S, variants: &'static Variants) -> Self {
         let dialect = <S::Database as super::Backend>::DIALECT;
         let text = variants.texts.iter().find(|(known, _)| *known == dialect);
-        let statement = text.map(|(_, sql)| Statement::checked(sql, variants.writes)).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Misconfigured,
-                format!("this query was not compiled for {dialect:?}; add it to `dialects` in tenancy.toml"),
-            )
-        });
+        let statement =
+            text.map(|(_, sql)| Statement::checked(scope.context(), sql, variants.writes)).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Misconfigured,
+                    format!(
+                        "this query was not compiled for {dialect:?}; add it to `dialects` in tenancy.toml"
+                    ),
+                )
+            });
         Self { scope, statement, tenant: variants.tenant, row: PhantomData }
     }
 

@@ -8,10 +8,11 @@ mod sqlite;
 use std::future::Future;
 
 use sqlx::query::{Map, Query, QueryScalar};
-use sqlx::{Arguments, Encode, FromRow, Pool, Type};
+use sqlx::{Arguments, Encode, FromRow, Pool, SqlSafeStr, Type};
 use tenancy_sql::Dialect;
 
 use super::dynamic::Streams;
+use super::reference::binding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
@@ -55,14 +56,14 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
     #[doc(hidden)]
     fn execute(
         conn: &mut Self::Connection,
-        sql: &'static str,
+        sql: impl SqlSafeStr + Send,
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
     #[doc(hidden)]
     fn fetch(
         conn: &mut Self::Connection,
-        sql: &'static str,
+        sql: impl SqlSafeStr + Send,
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
 
@@ -142,38 +143,56 @@ pub enum Value<'a> {
 }
 
 /// The binds of a statement, in order.
-pub struct Binds<DB: Backend>(DB::Arguments);
+pub struct Binds<DB: Backend> {
+    arguments: DB::Arguments,
+    /// Whose references can be bound.
+    tenant: Option<TenantId>,
+}
 
 impl<DB: Backend> std::fmt::Debug for Binds<DB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The values are a tenant's data.
-        f.debug_struct("Binds").field("len", &self.0.len()).finish()
+        f.debug_struct("Binds").field("len", &self.arguments.len()).finish_non_exhaustive()
     }
 }
 
 impl<DB: Backend> Binds<DB> {
     pub(crate) fn new() -> Self {
-        Self(DB::Arguments::default())
+        Self { arguments: DB::Arguments::default(), tenant: None }
+    }
+
+    /// For a statement of this tenant.
+    pub(crate) fn of(tenant: &TenantId) -> Self {
+        Self { tenant: Some(tenant.clone()), ..Self::new() }
     }
 
     /// Adds a value.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the value does not encode.
+    /// [`ErrorKind::InvalidInput`] if the value does not encode, [`ErrorKind::Misconfigured`] if it is a
+    /// [`Ref`](super::Ref) of another tenant.
     pub fn push<'t, T: Encode<'t, DB> + Type<DB>>(&mut self, value: T) -> Result<()> {
-        self.0.add(value).map_err(|e| {
-            Error::new(ErrorKind::InvalidInput, "a value does not encode for the database").with_source(e)
+        let arguments = &mut self.arguments;
+        let added = match &self.tenant {
+            Some(tenant) => binding(tenant, || arguments.add(value)),
+            None => arguments.add(value),
+        };
+        added.map_err(|e| match e.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(e) => {
+                Error::new(ErrorKind::InvalidInput, "a value does not encode for the database").with_source(e)
+            }
         })
     }
 
     pub(crate) fn push_value(&mut self, value: Value<'_>) -> Result<()> {
-        DB::push(&mut self.0, value).map_err(|e| {
+        DB::push(&mut self.arguments, value).map_err(|e| {
             Error::new(ErrorKind::InvalidInput, "a value does not encode for the database").with_source(e)
         })
     }
 
     pub(crate) fn into_arguments(self) -> DB::Arguments {
-        self.0
+        self.arguments
     }
 }
 
@@ -182,7 +201,7 @@ macro_rules! plain_backend {
     ($db:ty, $migrations:expr) => {
         async fn execute(
             conn: &mut Self::Connection,
-            sql: &'static str,
+            sql: impl sqlx::SqlSafeStr + Send,
             binds: Self::Arguments,
         ) -> sqlx::Result<u64> {
             Ok(sqlx::query_with::<$db, _>(sql, binds).execute(conn).await?.rows_affected())
@@ -190,7 +209,7 @@ macro_rules! plain_backend {
 
         async fn fetch(
             conn: &mut Self::Connection,
-            sql: &'static str,
+            sql: impl sqlx::SqlSafeStr + Send,
             binds: Self::Arguments,
         ) -> sqlx::Result<Vec<Self::Row>> {
             sqlx::query_with::<$db, _>(sql, binds).fetch_all(conn).await
@@ -331,6 +350,15 @@ pub(crate) fn database_error(error: &sqlx::Error) -> Error {
         sqlx::Error::Database(db) => match (db.kind(), db.code().as_deref()) {
             (Sql::UniqueViolation, _) => {
                 return Error::new(ErrorKind::Conflict, "a row with this key exists; choose another key");
+            }
+            // SQLite has one code for every fault of a statement.
+            (_, code)
+                if code == Some("42P10") || db.message().starts_with("ON CONFLICT clause does not match") =>
+            {
+                (
+                    ErrorKind::Misconfigured,
+                    "an upsert needs a unique index on the tenant column and the id; make them the primary key",
+                )
             }
             (Sql::ForeignKeyViolation, _) => {
                 return Error::new(

@@ -1,0 +1,14 @@
+use tenancy::TenantScoped;
+
+#[derive(TenantScoped, sqlx::FromRow)]
+#[tenant(table = "orders")]
+struct Order {
+    #[tenant(id)]
+    id: i64,
+    status: String,
+    customer_id: i64,
+}
+
+fn main() {
+    let _ = Order::select().filter(Order::STATUS.is_null());
+}
