@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{BinaryOperator, Expr, Ident, Statement, Value, VisitMut, VisitorMut};
 
-use super::{Rewritten, prove, run};
-use crate::Code;
+use super::{Bind, Rewritten, prove, run};
+use crate::{Code, Dialect};
 
 fn accepted() -> impl Iterator<Item = (cases::Case, Rewritten, usize)> {
     let files =
@@ -147,4 +147,39 @@ fn the_second_pass_misses_no_guard_that_is_spoilt() {
             assert!(count >= floor, "{fault:?}: only {count} of {kind}; {spoilt:?}");
         }
     }
+}
+
+/// What the first pass refuses, the second does not prove either.
+#[test]
+fn the_second_pass_knows_the_other_names_of_a_column() {
+    let schema = cases::schema();
+    let proven = |dialect, text: &str, values: usize| {
+        let binds = (1..=values).map(Bind::Value).chain([Bind::Tenant]).collect();
+        Rewritten { text: text.to_owned(), binds, tables: Vec::new(), read_only: false }
+            .reprove(dialect, &schema)
+    };
+    let writes = |set: &str| {
+        [
+            format!("UPDATE orders SET {set} = ?1 WHERE orders.tenant_id = ?2"),
+            format!("INSERT INTO orders (tenant_id, {set}) VALUES (?2, ?1)"),
+            format!(
+                "INSERT INTO orders (tenant_id, a) VALUES (?2, ?1) ON CONFLICT (a) DO UPDATE SET {set} = 1 \
+                 WHERE orders.tenant_id = ?2"
+            ),
+        ]
+    };
+    for text in writes("note") {
+        assert_eq!(proven(Dialect::Sqlite, &text, 1), Ok(()), "{text}");
+    }
+    for set in ["rowid", "oid", "_ROWID_", "`rowid`", "tenant_id", "Tenant_Id"] {
+        for text in writes(set) {
+            assert!(proven(Dialect::Sqlite, &text, 1).is_err(), "{text}");
+        }
+    }
+    let command = "INSERT INTO notes (tenant_id, notes) VALUES (?1, 'delete-all')";
+    assert!(proven(Dialect::Sqlite, command, 0).is_err());
+    assert_eq!(proven(Dialect::Sqlite, &command.replace(", notes", ", note"), 0), Ok(()));
+    // Elsewhere these are columns like any other.
+    let other = "UPDATE orders SET rowid = $1 WHERE orders.tenant_id = $2";
+    assert_eq!(proven(Dialect::Postgres, other, 1), Ok(()));
 }

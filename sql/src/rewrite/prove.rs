@@ -196,7 +196,7 @@ impl Prover<'_> {
     fn target(&mut self, factor: &TableFactor, condition: Option<&Expr>, sets: &[Assignment]) -> bool {
         let TableFactor::Table { name, args: None, .. } = factor else { return false };
         let Some(alias) = alias_of(factor) else { return false };
-        self.written(name, |this, column| this.holds(condition, &alias, column) && leaves(sets, column))
+        self.written(name, |this, column| this.holds(condition, &alias, column) && this.leaves(sets, column))
     }
 
     fn written(&mut self, name: &ObjectName, kept: impl Fn(&Self, &str) -> bool) -> bool {
@@ -232,7 +232,11 @@ impl Prover<'_> {
         !replaces
             && self.written(name, |this, column| {
                 is_column(insert.columns.first(), column)
-                    && !insert.columns.iter().skip(1).any(|name| is_column(Some(name), column))
+                    && insert
+                        .columns
+                        .iter()
+                        .skip(1)
+                        .all(|name| this.may_set(name, column) && !this.commands(name, last))
                     && insert.source.as_ref().is_some_and(|source| this.stamped(&source.body))
                     && match &insert.on {
                         None => true,
@@ -240,15 +244,34 @@ impl Prover<'_> {
                             OnConflictAction::DoNothing => true,
                             OnConflictAction::DoUpdate(set) => {
                                 this.holds(set.selection.as_ref(), alias, column)
-                                    && leaves(&set.assignments, column)
+                                    && this.leaves(&set.assignments, column)
                             }
                         },
                         Some(OnInsert::DuplicateKeyUpdate(sets)) => {
-                            leaves(sets, column) && sets.iter().all(|set| this.keeps(set, alias, column))
+                            this.leaves(sets, column) && sets.iter().all(|set| this.keeps(set, alias, column))
                         }
                         _ => false,
                     }
             })
+    }
+
+    /// Whether no assignment can move a row to another tenant.
+    fn leaves(&self, sets: &[Assignment], column: &str) -> bool {
+        sets.iter().all(|set| match &set.target {
+            AssignmentTarget::ColumnName(name) => self.may_set(name, column),
+            AssignmentTarget::Tuple(names) => names.iter().all(|name| self.may_set(name, column)),
+        })
+    }
+
+    /// On SQLite a tenant column that is an INTEGER PRIMARY KEY has three names more.
+    fn may_set(&self, name: &ObjectName, column: &str) -> bool {
+        let more: &[&str] = if self.dialect == Dialect::Sqlite { &["rowid", "oid", "_rowid_"] } else { &[] };
+        !more.iter().copied().chain([column]).any(|column| is_column(Some(name), column))
+    }
+
+    /// Whether an insert into this column is a command to a full-text table of SQLite.
+    fn commands(&self, name: &ObjectName, table: &Ident) -> bool {
+        self.dialect == Dialect::Sqlite && is_column(Some(name), &table.value)
     }
 
     /// Whether the tenant comes first in every row.
@@ -286,7 +309,7 @@ impl Prover<'_> {
                         && match &clause.action {
                             MergeAction::Delete { .. } | MergeAction::DoNothing { .. } => true,
                             MergeAction::Update(update) => match &update.kind {
-                                sqlparser::ast::MergeUpdateKind::Set(sets) => leaves(sets, column),
+                                sqlparser::ast::MergeUpdateKind::Set(sets) => this.leaves(sets, column),
                                 sqlparser::ast::MergeUpdateKind::Wildcard => false,
                             },
                             MergeAction::Insert(insert) => match &insert.kind {
@@ -314,13 +337,6 @@ fn without_table(body: &SetExpr) -> ControlFlow<String> {
         }
         _ => Continue(()),
     }
-}
-
-fn leaves(sets: &[Assignment], column: &str) -> bool {
-    sets.iter().all(|set| match &set.target {
-        AssignmentTarget::ColumnName(name) => !is_column(Some(name), column),
-        AssignmentTarget::Tuple(names) => !names.iter().any(|name| is_column(Some(name), column)),
-    })
 }
 
 fn is_column(name: Option<&ObjectName>, column: &str) -> bool {
