@@ -1,9 +1,9 @@
 //! A rewritten statement on the database of all tenants does what the statement does on a database of one tenant.
 //!
-//! Statements are made up at random, from a seed that is printed, and others are written by hand. Each runs as it is on a database that holds one
-//! tenant's rows and, rewritten, on two that hold others' rows as well, each time other ones: the same rows, the
-//! same count, the same error, the same rows afterwards, and the others' rows as they were. That it is the same on
-//! both also shows that nothing of the others' rows can be learnt.
+//! Statements are made up at random, from a seed that is printed, and others are written by hand. Each runs as it is on
+//! a database that holds one tenant's rows and, rewritten, on two that hold others' rows as well, each time other ones:
+//! the same rows, the same count, the same error, the same rows afterwards, and the others' rows as they were. That it
+//! is the same on both also shows that nothing of the others' rows can be learnt.
 
 mod common;
 mod oracle_cases;
