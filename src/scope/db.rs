@@ -100,6 +100,10 @@ impl<DB: Backend> TenantDbBuilder<DB> {
 #[cfg(feature = "postgres")]
 impl TenantDb<sqlx::Postgres> {
     /// A data plane on PostgreSQL, with a pool of its own that no other code can reach.
+    ///
+    /// In place of sqlx's question at every use whether a connection is alive, one that lay idle for ten seconds is
+    /// asked, and a `BEGIN` on one that is gone is tried on another. `before_acquire` and `test_before_acquire` of the
+    /// options are set for that.
     pub fn postgres(
         options: PoolOptions<sqlx::Postgres>,
         url: impl Into<String>,

@@ -200,11 +200,18 @@ impl<DB: Backend> OpenTransaction<DB> {
         tenant: Option<&TenantId>,
         mode: Mode,
     ) -> sqlx::Result<Self> {
-        let conn = pool.acquire().await?;
-        let mut opening = Opening(Some(conn));
-        let conn = opening.0.as_mut().expect("it was just put there");
-        DB::begin(conn, tenant, mode).await?;
-        Ok(Self(opening.0.take()))
+        // A server that was started anew leaves connections in the pool that it knows nothing of.
+        let mut dead = pool.size();
+        loop {
+            let conn = pool.acquire().await?;
+            let mut opening = Opening(Some(conn));
+            let conn = opening.0.as_mut().expect("it was just put there");
+            match DB::begin(conn, tenant, mode).await {
+                Ok(()) => return Ok(Self(opening.0.take())),
+                Err(error) if dead > 0 && is_gone(&error) => dead -= 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub(crate) fn as_mut(&mut self) -> &mut DB::Connection {
@@ -221,6 +228,16 @@ impl<DB: Backend> OpenTransaction<DB> {
         DB::TransactionManager::rollback(self.as_mut()).await.map_err(|e| database_error(&e))?;
         self.0 = None;
         Ok(())
+    }
+}
+
+/// Whether the connection had ended before it was asked: nothing has happened on it.
+fn is_gone(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        // The server's last words: it was told to end the connection, or all of them.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        _ => false,
     }
 }
 

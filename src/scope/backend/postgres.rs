@@ -1,11 +1,16 @@
+use std::time::Duration;
+
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Pool, Postgres, SqlSafeStr};
+use sqlx::{AssertSqlSafe, Connection, Pool, Postgres, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 use tenancy_sql::Dialect;
 
 use super::{Backend, Mode, encode_tenant_id, plain_backend, sealed};
 use crate::tenant::TenantId;
+
+/// After how long a connection may have gone without anybody having noticed.
+const IDLE: Duration = Duration::from_secs(10);
 
 encode_tenant_id!(Postgres);
 
@@ -52,6 +57,16 @@ impl Backend for Postgres {
     }
 
     async fn connect(options: PoolOptions<Self>, url: &str) -> sqlx::Result<Pool<Self>> {
+        // sqlx asks a connection whether it is alive each time, which costs a round trip. `BEGIN` finds that out as
+        // well, so only one that lay idle for long is asked.
+        let options = options.test_before_acquire(false).before_acquire(|conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for > IDLE {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        });
         options.connect(url).await
     }
 
