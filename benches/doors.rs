@@ -32,6 +32,11 @@ struct Order {
 /// A way to run the read: its name, and what runs it once and says how many rows there were.
 type Way<'a> = (&'a str, Box<dyn Fn() -> LocalBoxFuture<'a, usize> + 'a>);
 
+const GUARDED: &str = "SELECT id, status, total FROM orders WHERE tenant_id = $1 AND id = $2";
+const ASKED: &str = "SELECT id, status, total FROM orders WHERE id = $1";
+const GUARDED_LIST: &str = "SELECT id, status, total FROM orders WHERE tenant_id = $1 ORDER BY id LIMIT $2";
+const ASKED_LIST: &str = "SELECT id, status, total FROM orders ORDER BY id LIMIT $1";
+
 /// How often all ways take their turn, and how often a way reads in its turn.
 const ROUNDS: usize = 1000;
 const TURN: u32 = 15;
@@ -42,11 +47,28 @@ macro_rules! way {
     };
 }
 
-/// The doors on one database, with so many connections: sqlx's own bounds do not travel through generics. `$bare` is the table of orders as it
-/// is without row-level security, `$tell` tells the database the tenant.
+/// The doors on one database, with so many connections: sqlx's own bounds do not travel through generics. `$bare` is
+/// the table of orders as it is without row-level security, `$tell` tells the database the tenant.
 macro_rules! doors {
     ($name:ident, $db:ty, $connections:literal, $seed:literal, $bare:literal, $tell:expr) => {
-        fn $name(criterion: &mut Criterion) {
+        mod $name {
+            use super::*;
+
+            async fn in_transaction(
+                pool: &Pool<$db>,
+                tenant: Uuid,
+                query: sqlx::query::QueryAs<'static, $db, Order, <$db as sqlx::Database>::Arguments>,
+            ) -> sqlx::Result<Vec<Order>> {
+                let mut tx = pool.begin().await?;
+                if let Some(tell) = $tell {
+                    sqlx::query::<$db>(tell).bind(tenant.to_string()).execute(&mut *tx).await?;
+                }
+                let rows = query.fetch_all(&mut *tx).await?;
+                tx.commit().await?;
+                Ok(rows)
+            }
+
+        pub(super) fn doors(criterion: &mut Criterion) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let world = runtime.block_on(World::<$db>::with(AuditPolicy::Optional, $connections));
             let tenant: Uuid = world.acme.tenant_id().to_string().parse().unwrap();
@@ -79,14 +101,12 @@ macro_rules! doors {
             });
             let (pinged, scope, id) = (&world.pool, db.scope(&world.acme), Uuid::from_u128(1000));
 
-            const BARE: &str =
+            let bare =
                 concat!("SELECT id, status, total FROM ", $bare, " WHERE tenant_id = $1 AND id = $2");
-            const GUARDED: &str = "SELECT id, status, total FROM orders WHERE tenant_id = $1 AND id = $2";
-            const ASKED: &str = "SELECT id, status, total FROM orders WHERE id = $1";
             let by_hand = |sql| sqlx::query_as::<_, Order>(sql).bind(tenant).bind(id);
             let point: Vec<Way<'_>> = vec![
-                way!("plain sqlx", by_hand(BARE).fetch_all(&plain)),
-                way!("plain sqlx, pool with ping", by_hand(BARE).fetch_all(pinged)),
+                way!("plain sqlx", by_hand(bare).fetch_all(&plain)),
+                way!("plain sqlx, pool with ping", by_hand(bare).fetch_all(pinged)),
                 way!("plain sqlx in a transaction", in_transaction(&plain, tenant, by_hand(GUARDED))),
                 way!("&scope", sqlx::query_as::<_, Order>(ASKED).bind(id).fetch_all(&scope)),
                 way!(
@@ -101,18 +121,15 @@ macro_rules! doors {
             ];
             compare(&runtime, concat!(stringify!($name), ", point read"), &point, 1);
 
-            const BARE_LIST: &str = concat!(
+            let bare_list = concat!(
                 "SELECT id, status, total FROM ",
                 $bare,
                 " WHERE tenant_id = $1 ORDER BY id LIMIT $2"
             );
-            const GUARDED_LIST: &str =
-                "SELECT id, status, total FROM orders WHERE tenant_id = $1 ORDER BY id LIMIT $2";
-            const ASKED_LIST: &str = "SELECT id, status, total FROM orders ORDER BY id LIMIT $1";
             let by_hand = |sql| sqlx::query_as::<_, Order>(sql).bind(tenant).bind(20_i64);
             let list: Vec<Way<'_>> = vec![
-                way!("plain sqlx", by_hand(BARE_LIST).fetch_all(&plain)),
-                way!("plain sqlx, pool with ping", by_hand(BARE_LIST).fetch_all(pinged)),
+                way!("plain sqlx", by_hand(bare_list).fetch_all(&plain)),
+                way!("plain sqlx, pool with ping", by_hand(bare_list).fetch_all(pinged)),
                 way!("plain sqlx in a transaction", in_transaction(&plain, tenant, by_hand(GUARDED_LIST))),
                 way!("&scope", sqlx::query_as::<_, Order>(ASKED_LIST).bind(20_i64).fetch_all(&scope)),
                 way!(
@@ -144,27 +161,14 @@ macro_rules! doors {
                 bencher.iter(|| drop(black_box((&scope).fetch_many(sqlx::query(black_box(ASKED)).bind(id)))));
             });
             group.finish();
-
-            async fn in_transaction(
-                pool: &Pool<$db>,
-                tenant: Uuid,
-                query: sqlx::query::QueryAs<'static, $db, Order, <$db as sqlx::Database>::Arguments>,
-            ) -> sqlx::Result<Vec<Order>> {
-                let mut tx = pool.begin().await?;
-                if let Some(tell) = $tell {
-                    sqlx::query::<$db>(tell).bind(tenant.to_string()).execute(&mut *tx).await?;
-                }
-                let rows = query.fetch_all(&mut *tx).await?;
-                tx.commit().await?;
-                Ok(rows)
-            }
+        }
         }
     };
 }
 
 doors!(sqlite, sqlx::Sqlite, 1, "SELECT 1", "orders", None::<&'static str>);
 doors!(
-    on_postgres,
+    postgres,
     sqlx::Postgres,
     4,
     "CREATE TABLE bare (LIKE orders INCLUDING ALL)",
@@ -172,9 +176,10 @@ doors!(
     Some("SELECT set_config('app.tenant_id', $1, true)")
 );
 
-fn postgres(criterion: &mut Criterion) {
+fn every_database(criterion: &mut Criterion) {
+    sqlite::doors(criterion);
     if std::env::var_os("TEST_POSTGRES_URL").is_some() {
-        on_postgres(criterion);
+        postgres::doors(criterion);
     }
 }
 
@@ -209,5 +214,5 @@ fn compare(runtime: &Runtime, title: &str, ways: &[Way<'_>], rows: usize) {
     println!();
 }
 
-criterion_group!(benches, sqlite, postgres);
+criterion_group!(benches, every_database);
 criterion_main!(benches);
