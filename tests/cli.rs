@@ -71,7 +71,10 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
 "#;
     assert_eq!((code, out.as_str(), err.as_str()), (1, wanted, ""));
 
+    // A module that is called as what is built is none.
+    write(dir.path(), "src/target/mod.rs", "fn f() { sqlx::query(\"SELECT spy(1)\"); }");
     let (code, out, _) = tenancy(&["sql", "check", "--quiet", "src"], dir.path());
+    assert!(out.contains("src/target/mod.rs:1:"), "{out}");
     assert_eq!(code, 1);
     assert!(!out.contains(": scoped") && out.contains("T007") && out.contains("not read"), "{out}");
 }
