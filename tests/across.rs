@@ -2,15 +2,17 @@
 
 mod common;
 
+use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use common::{TestBackend, World};
 use tenancy::audit::{AuditEvent, AuditSink, MemorySink, Outcome};
 use tenancy::context::{Actor, ResolvedBy};
-use tenancy::scope::{CrossTenant, Page, Reason, StoredEvent, Stores, Tagged};
+use tenancy::scope::{CrossTenant, Dialect, Page, Reason, StoredEvent, Stores, Tagged};
 use tenancy::tenant::{NewTenant, Placement, Slug, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
@@ -263,6 +265,59 @@ async fn a_permission_runs_out<DB: TestBackend + Stores<Order>>() {
         .unwrap_err();
     assert_eq!((error.kind(), turns.load(Ordering::SeqCst)), (ErrorKind::Expired, 1));
     assert_eq!(trail.events().last().unwrap().ended(), Outcome::Failed);
+
+    // Also in the turn of the last one.
+    let (turns, until) = (AtomicUsize::new(0), Instant::now() + time);
+    let slow = across().valid_for(time);
+    let error = slow
+        .read(async |_| {
+            while turns.load(Ordering::SeqCst) == 2 && Instant::now() < until + Duration::from_millis(100) {
+                tokio::task::yield_now().await;
+            }
+            turns.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
+        .await
+        .unwrap_err();
+    assert_eq!((error.kind(), turns.load(Ordering::SeqCst)), (ErrorKind::Expired, 3));
+    // However long a time is, it is one.
+    assert_eq!(totals(&across().valid_for(Duration::MAX)).await.unwrap().len(), 3);
+}
+
+/// One connection for the rows and for the trail; and a reader who goes away, wherever it is, leaves no tenant on it.
+async fn a_reading_that_is_dropped_leaves_no_tenant_behind<DB: TestBackend + Stores<Order>>() {
+    let world = World::<DB>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
+    for (ctx, total) in [(&world.acme, 1), (&world.globex, 40)] {
+        Order::insert(&world.db.scope(ctx), &Order::new(total)).await.unwrap();
+    }
+    let across = world.db.across_tenants(&world.directory, &*world.store, reason(), ada()).unwrap();
+    let (mut dropped, turns) = (0, AtomicUsize::new(0));
+    for polls in (0..60).map(|n| n * 20) {
+        {
+            let (before, mut left) = (turns.load(Ordering::SeqCst), polls);
+            let mut reading = pin!(across.read(async |tenant| {
+                turns.fetch_add(1, Ordering::SeqCst);
+                Order::count(tenant).await
+            }));
+            while reading.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                if turns.load(Ordering::SeqCst) > before {
+                    if left == 0 {
+                        dropped += 1;
+                        break;
+                    }
+                    left -= 1;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let all = DB::number(&world.pool, "SELECT count(*) FROM orders").await;
+        assert_eq!(all, if DB::DIALECT == Dialect::Postgres { 0 } else { 2 }, "after {polls} polls");
+        for ctx in [&world.acme, &world.globex] {
+            assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 1, "after {polls} polls");
+        }
+    }
+    assert!(dropped > 5, "only {dropped} readings were dropped on the way");
+    assert_eq!(by_slug(&totals(&across).await.unwrap())[1].1, [40]);
 }
 
 async fn what_cannot_be_read_whole_is_not_read<DB: TestBackend + Stores<Order>>() {
@@ -297,6 +352,7 @@ on_every_database!(
     without_a_trail_nothing_is_read,
     a_failure_ends_the_reading_and_is_told,
     a_permission_runs_out,
+    a_reading_that_is_dropped_leaves_no_tenant_behind,
     what_cannot_be_read_whole_is_not_read,
     who_and_why_must_be_said,
 );

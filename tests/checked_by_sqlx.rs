@@ -12,6 +12,7 @@ use std::process::Command;
 
 use common::{TestBackend, World};
 use sqlx::{Executor, Postgres, SqlSafeStr};
+use tenancy::scope::{Checked, Dialect};
 use tenancy::{ErrorKind, query_as_checked, query_checked, query_scalar_checked};
 use uuid::Uuid;
 
@@ -122,6 +123,42 @@ async fn a_change_keeps_to_its_tenant() {
     // Without a table no tenant is bound.
     let one = query_scalar_checked!(&other, r#"SELECT 1 AS "one!""#).fetch_one().await.unwrap();
     assert_eq!(one, 1);
+}
+
+#[tokio::test]
+async fn values_and_scopes_mean_what_they_say_where_they_stand() {
+    macro_rules! names {
+        ($scope:expr, $name:expr) => {
+            query_as_checked!($scope, Customer, "SELECT name, note FROM customers WHERE name = $1", $name)
+        };
+    }
+    let world = seeded().await;
+    for (ctx, own, other) in [(&world.acme, "Ada", "Bob"), (&world.globex, "Bob", "Ada")] {
+        let scope = world.db.scope(ctx);
+        let (tenancy_scope, tenancy_tenant) = (&scope, own);
+        let found = query_as_checked!(
+            tenancy_scope,
+            Customer,
+            "SELECT name, note FROM customers WHERE name = $1",
+            tenancy_tenant
+        );
+        assert_eq!(found.fetch_one().await.unwrap().name, own);
+        let (scope, tenant) = (tenancy_scope, other);
+        assert_eq!(names!(scope, tenant).fetch_all().await.unwrap(), []);
+        assert_eq!(names!(scope, own).fetch_one().await.unwrap().name, own);
+    }
+}
+
+#[tokio::test]
+async fn what_was_proven_for_one_database_does_not_run_on_another() {
+    let world = seeded().await;
+    let scope = world.db.scope(&world.acme);
+    let query = || sqlx::query::<Postgres>("SELECT 1");
+    let run = |dialect| Checked::new(&scope, query(), false, dialect).execute();
+    assert_eq!(run(Dialect::Postgres).await.unwrap(), 1);
+    let refused = run(Dialect::Sqlite).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Misconfigured);
+    assert!(refused.to_string().contains("name Postgres first in `dialects`"), "{refused}");
 }
 
 /// `.sqlx` holds what a database says now.

@@ -71,7 +71,10 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
 "#;
     assert_eq!((code, out.as_str(), err.as_str()), (1, wanted, ""));
 
+    // A module that is called as what is built is none.
+    write(dir.path(), "src/target/mod.rs", "fn f() { sqlx::query(\"SELECT spy(1)\"); }");
     let (code, out, _) = tenancy(&["sql", "check", "--quiet", "src"], dir.path());
+    assert!(out.contains("src/target/mod.rs:1:"), "{out}");
     assert_eq!(code, 1);
     assert!(!out.contains(": scoped") && out.contains("T007") && out.contains("not read"), "{out}");
 }
@@ -207,6 +210,31 @@ others = [
     let (code, out, _) = tenancy(&check, dir.path());
     assert_eq!(code, 1);
     assert!(out.contains("-    \"most_recent\",\n") && out.contains("+    \"items\",\n"), "{out}");
+
+    // A view is shared only if all that it reads is known to be.
+    let hidden =
+        "CREATE FUNCTION every_id() RETURNS SETOF uuid LANGUAGE sql STABLE AS 'SELECT id FROM orders';
+        CREATE TABLE \"Odd name\" (tenant_id uuid, note text); CREATE TABLE \"2026_codes\" (code text);
+        CREATE VIEW by_function AS SELECT code, every_id() AS id FROM countries;
+        CREATE VIEW by_odd_name AS SELECT c.code, o.note FROM countries c, \"Odd name\" o;
+        CREATE VIEW by_own_table AS SELECT c.code, t.id FROM countries c, tenancy_things t;
+        CREATE VIEW by_another AS SELECT code, id FROM by_function";
+    Postgres::raw(&pool, hidden).await.unwrap();
+    assert_eq!(tenancy(&["sql", "snapshot", "--url", &url], dir.path()).0, 0);
+    for view in ["by_function", "by_odd_name", "by_own_table", "by_another"] {
+        write(dir.path(), "all.sql", &format!("SELECT code FROM {view}"));
+        let (_, out, _) = tenancy(&["sql", "check", "all.sql"], dir.path());
+        assert!(out.contains(&format!("T022: `{view}` has no column `tenant_id`")), "{out}");
+    }
+    let written = std::fs::read_to_string(dir.path().join("db.toml")).unwrap();
+
+    // Nor is a table shared by another of its names.
+    let other =
+        "dialects = [\"postgres\"]\nshared = [\"countries\", \"public.items\"]\nsnapshot = \"db.toml\"\n";
+    write(dir.path(), "other.toml", other);
+    let (code, _, err) = tenancy(&["sql", "snapshot", "--config", "other.toml", "--url", &url], dir.path());
+    assert_eq!(code, 2);
+    assert!(err.contains("`public.items` is declared as shared"), "{err}");
 
     // What is declared shared and holds tenants' rows is a hole, and is said before anything is written.
     Postgres::raw(&pool, "ALTER TABLE countries ADD COLUMN tenant_id uuid").await.unwrap();

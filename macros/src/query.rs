@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
@@ -152,9 +152,14 @@ impl Query {
     fn checked(&self, configured: &TokenStream, variants: &Variants) -> TokenStream {
         let Self { scope, values, row, .. } = self;
         let (writes, text) = (variants.writes(), LitStr::new(variants.0[0].1.text(), self.sql.span()));
-        let of = quote_spanned! { scope.span() => ::tenancy::scope::Checked::tenant(&tenancy_scope) };
+        let dialect = variants.0[0].0;
+        let dialect = format_ident!("{dialect:?}");
+        // Names that no value says; the scope's has its span, for the error that there is where it is none.
+        let of_whom = Ident::new("__tenancy_scope", scope.span());
+        let whose = Ident::new("tenant", Span::mixed_site());
+        let of = quote_spanned! { scope.span() => ::tenancy::scope::Checked::tenant(&#of_whom) };
         // The tenant is of whatever type its column has, and sqlx is told so by `as _`.
-        let tenant = variants.tenant().then(|| quote! { tenancy_tenant as _ });
+        let tenant = variants.tenant().then(|| quote! { #whose as _ });
         let arguments = values.iter().map(ToTokens::to_token_stream).chain(tenant);
         let query = match (self.answer, row) {
             (Answer::Rows, Some(row)) => quote! { ::sqlx::query_as!(#row, #text, #(#arguments),*) },
@@ -163,9 +168,9 @@ impl Query {
         };
         quote! {{
             #configured
-            let tenancy_scope = #scope;
-            let tenancy_tenant = #of;
-            ::tenancy::scope::Checked::new(tenancy_scope, #query, #writes)
+            let #of_whom = #scope;
+            let #whose = #of;
+            ::tenancy::scope::Checked::new(#of_whom, #query, #writes, ::tenancy::scope::Dialect::#dialect)
         }}
     }
 }

@@ -202,12 +202,6 @@ impl Schema {
         for name in tenants.iter().chain(&others).chain(views.keys()).chain(partitions.keys()) {
             table_name(name)?;
         }
-        if let Some(table) = tenants.iter().find(|table| self.is_shared(table)) {
-            return Err(Refusal(format!(
-                "the table `{table}` is declared as shared, and in the database it has the tenant column; \
-                 take it out of `shared` in tenancy.toml"
-            )));
-        }
         if self.tenant_type.is_none() {
             self.tenant_type = r#type.as_deref().map(TenantType::parse).transpose()?;
         }
@@ -217,9 +211,24 @@ impl Schema {
             }
         }
         for (view, tables) in views {
-            if !self.is_declared(&view) {
+            // What has the tenant column is not shared, whatever it was seen to read.
+            let seen = !tenants.contains(&view)
+                || tables.iter().any(|table| self.root(Dialect::Sqlite, table).tenant.is_some());
+            if seen && !self.is_declared(&view) {
                 self = self.view(view, tables)?;
             }
+        }
+        // SQLite's reading of names finds whatever another database would.
+        if let Some(table) = tenants
+            .iter()
+            .find(|table| self.is_shared(table) || self.access(Dialect::Sqlite, table).tenant.is_none())
+        {
+            let parent =
+                self.partitions.get(table).map_or_else(String::new, |parent| format!(" with `{parent}`"));
+            return Err(Refusal(format!(
+                "the table `{table}` is declared as shared{parent}, and in the database it has the tenant column; \
+                 take it out of `shared` in tenancy.toml"
+            )));
         }
         self.without = others.into_iter().filter(|table| !self.is_shared(table)).collect();
         Ok(self)

@@ -150,8 +150,17 @@ fn what_the_database_says_is_added_to_what_was_declared() {
     );
     assert_eq!(run("DELETE FROM all_orders").unwrap_err().code().as_str(), "T010");
 
+    // A view that has the tenant column is no shared one, whatever it was seen to read.
+    let seen = "tenants = [\"visits\"]\nviews = { visits = [\"countries\"] }";
+    let seen = Schema::from_toml(file).unwrap().with_snapshot(seen).unwrap();
+    assert_eq!(seen.tenant_column(Dialect::Postgres, "visits"), Some("org"));
+
     let mistake = |text: &str| Schema::from_toml(file).unwrap().with_snapshot(text).unwrap_err().to_string();
     assert!(mistake("tenants = [\"countries\"]").contains("take it out of `shared`"));
+    // Reading a table reads what inherits from it.
+    let inherits = mistake("tenants = [\"visits\"]\npartitions = { visits = \"countries\" }");
+    assert!(inherits.contains("`visits` is declared as shared with `countries`"), "{inherits}");
+    assert!(mistake("tenants = [\"mine\"]").contains("`mine` is declared as shared"));
     assert!(mistake("type = \"int4\"").contains("`int4` of the tenant column is not known"));
     assert!(mistake("tables = []").contains("unknown field"));
     assert!(mistake("others = [\"a b\"]").contains("not a plain name"));

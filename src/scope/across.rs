@@ -90,7 +90,8 @@ pub struct CrossTenant<'a, DB: Backend> {
     trail: &'a dyn AuditSink,
     reason: Reason,
     actor: Actor,
-    until: Instant,
+    opened: Instant,
+    time: Duration,
 }
 
 impl<DB: Backend> fmt::Debug for CrossTenant<'_, DB> {
@@ -123,8 +124,8 @@ impl<DB: Backend> TenantDb<DB> {
         if !named {
             return Err(Error::new(ErrorKind::InvalidInput, "say who reads across tenants: a named actor"));
         }
-        let across = CrossTenant { db: &self.0, directory, trail, reason, actor, until: Instant::now() };
-        Ok(across.valid_for(Duration::from_mins(15)))
+        let (opened, time) = (Instant::now(), Duration::from_mins(15));
+        Ok(CrossTenant { db: &self.0, directory, trail, reason, actor, opened, time })
     }
 }
 
@@ -132,7 +133,7 @@ impl<DB: Backend> CrossTenant<'_, DB> {
     /// Ends the permission this long from now, and a reading that still runs then.
     #[must_use]
     pub fn valid_for(mut self, time: Duration) -> Self {
-        self.until = Instant::now() + time;
+        (self.opened, self.time) = (Instant::now(), time);
         self
     }
 
@@ -199,6 +200,7 @@ impl<DB: Backend> CrossTenant<'_, DB> {
             let mut tx = Tx::turn(self.db, ctx, conn).await?;
             let value = read(&mut tx).await?;
             conn = tx.give_back()?;
+            self.in_time()?;
             values.push(value);
         }
         conn.rollback().await
@@ -221,7 +223,7 @@ impl<DB: Backend> CrossTenant<'_, DB> {
     }
 
     fn in_time(&self) -> Result<()> {
-        if Instant::now() < self.until {
+        if self.opened.elapsed() < self.time {
             return Ok(());
         }
         Err(Error::new(

@@ -2,6 +2,7 @@ use std::fmt;
 
 use sqlx::FromRow;
 use sqlx::query::{Map, Query, QueryScalar};
+use tenancy_sql::Dialect;
 
 use super::backend::Backend;
 use super::db::{Fetch, Scoped};
@@ -17,6 +18,7 @@ pub struct Checked<S, Q> {
     scope: S,
     query: Q,
     writes: bool,
+    dialect: Dialect,
 }
 
 impl<S, Q> fmt::Debug for Checked<S, Q> {
@@ -34,8 +36,24 @@ impl<S: Scoped> Checked<S, ()> {
 
 impl<S, Q> Checked<S, Q> {
     #[doc(hidden)]
-    pub fn new(scope: S, query: Q, writes: bool) -> Self {
-        Self { scope, query, writes }
+    pub fn new(scope: S, query: Q, writes: bool, dialect: Dialect) -> Self {
+        Self { scope, query, writes, dialect }
+    }
+}
+
+impl<S: Scoped, Q> Checked<S, Q> {
+    /// sqlx chooses its database by `DATABASE_URL`, and the proof is of the first dialect of `tenancy.toml`.
+    fn proven(&self) -> Result<()> {
+        let (proven, runs) = (self.dialect, <S::Database as Backend>::DIALECT);
+        if proven == runs {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Misconfigured,
+            format!(
+                "this query was proven for {proven:?}; name {runs:?} first in `dialects` of tenancy.toml"
+            ),
+        ))
     }
 }
 
@@ -45,6 +63,7 @@ impl<S: Scoped> Checked<S, Query<'static, S::Database, Arguments<S>>> {
     /// # Errors
     /// As a write of [`TenantScoped`](crate::TenantScoped).
     pub async fn execute(self) -> Result<u64> {
+        self.proven()?;
         self.scope.fetch(Change(self.query)).await
     }
 }
@@ -55,6 +74,7 @@ impl<S: Scoped, Q: Answers<S::Database>> Checked<S, Q> {
     /// # Errors
     /// [`ErrorKind::Database`] if a row does not read; otherwise as a read of [`TenantScoped`](crate::TenantScoped).
     pub async fn fetch_all(self) -> Result<Vec<Q::Row>> {
+        self.proven()?;
         self.scope.fetch(Rows { query: self.query, writes: self.writes }).await
     }
 

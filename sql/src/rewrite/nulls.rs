@@ -7,13 +7,13 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Ident, Join, JoinOperator, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    Spanned, Statement, TableFactor, TableWithJoins, UpdateTableFromKind, Visit, Visitor,
+    AccessExpr, Expr, Ident, Join, JoinOperator, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
+    SetExpr, Spanned, Statement, TableFactor, TableWithJoins, UpdateTableFromKind, Visit, Visitor,
 };
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token};
 
-use super::{RECURSION, parse, text, with_stack};
+use super::{RECURSION, fold, parse, text, with_stack};
 use crate::Dialect;
 use crate::refused::{Code, Refused, say};
 
@@ -56,8 +56,13 @@ fn unsure(statement: &Statement) -> Option<(String, Span)> {
     if statement.visit(&mut OuterJoins).is_continue() {
         return None;
     }
+    unsure_of_statement(statement, &[])
+}
+
+/// `ctes` are those of the queries around it.
+fn unsure_of_statement(statement: &Statement, ctes: &[&Ident]) -> Option<(String, Span)> {
     match statement {
-        Statement::Query(query) => unsure_of_query(query),
+        Statement::Query(query) => unsure_of_query(query, ctes),
         // It answers of its target only.
         Statement::Insert(_) => None,
         Statement::Update(update) => unsure_of_items(update.returning.as_deref()?, |_| false),
@@ -66,20 +71,26 @@ fn unsure(statement: &Statement) -> Option<(String, Span)> {
     }
 }
 
-fn unsure_of_query(query: &Query) -> Option<(String, Span)> {
+fn unsure_of_query(query: &Query, around: &[&Ident]) -> Option<(String, Span)> {
+    let own = query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| &cte.alias.name);
+    let ctes: Vec<&Ident> = around.iter().copied().chain(own).collect();
     match &*query.body {
-        SetExpr::Query(query) => unsure_of_query(query),
+        SetExpr::Query(query) => unsure_of_query(query, &ctes),
         SetExpr::Select(select) => {
-            let ctes: Vec<&Ident> =
-                query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| &cte.alias.name).collect();
             let sure = sure_tables(select, &ctes);
-            unsure_of_items(&select.projection, |table| {
-                sure.iter().any(|name| name.value.eq_ignore_ascii_case(&table.value))
-            })
+            unsure_of_items(&select.projection, |table| sure.iter().any(|name| same(name, table)))
         }
+        SetExpr::Insert(statement)
+        | SetExpr::Update(statement)
+        | SetExpr::Delete(statement)
+        | SetExpr::Merge(statement) => unsure_of_statement(statement, &ctes),
         // A column of UNION and its like is of no table, so sqlx takes it for nullable.
-        _ => None,
+        SetExpr::SetOperation { .. } | SetExpr::Values(_) | SetExpr::Table(_) => None,
     }
+}
+
+fn same(one: &Ident, other: &Ident) -> bool {
+    fold(Dialect::Postgres, one) == fold(Dialect::Postgres, other)
 }
 
 fn unsure_of_items(items: &[SelectItem], sure: impl Fn(&Ident) -> bool) -> Option<(String, Span)> {
@@ -98,15 +109,24 @@ fn unsure_of_items(items: &[SelectItem], sure: impl Fn(&Ident) -> bool) -> Optio
     })
 }
 
-/// A plain column keeps its table's NOT NULL; what is computed is nullable to sqlx anyway.
+/// A plain column keeps its table's NOT NULL, also behind a cast to the type that it has; what is computed is
+/// nullable to sqlx anyway.
 fn unsure_column(expr: &Expr, sure: &impl Fn(&Ident) -> bool) -> Option<(String, Span)> {
     match expr {
-        Expr::Nested(expr) => unsure_column(expr, sure),
+        Expr::Nested(expr) | Expr::Cast { expr, .. } => unsure_column(expr, sure),
         Expr::Identifier(column) => Some((column.value.clone(), column.span)),
         Expr::CompoundIdentifier(parts) => match &parts[..] {
             [table, _] if sure(table) => None,
             [.., column] => Some((column.value.clone(), expr.span())),
             [] => None,
+        },
+        // `(c).name`, where `c` is a table.
+        Expr::CompoundFieldAccess { root, access_chain } => match (&**root, &access_chain[..]) {
+            (Expr::Nested(row), _) if matches!(&**row, Expr::Identifier(table) if sure(table)) => None,
+            (Expr::Nested(_), [AccessExpr::Dot(Expr::Identifier(column))]) => {
+                Some((column.value.clone(), expr.span()))
+            }
+            _ => None,
         },
         _ => None,
     }
@@ -265,6 +285,33 @@ mod tests {
             ("DELETE FROM orders USING items i LEFT JOIN customers c ON true RETURNING i.id", Some("id?")),
             ("DELETE FROM orders WHERE note = left('a', 1) RETURNING id", None),
             ("INSERT INTO t (a) SELECT c.name FROM orders o LEFT JOIN customers c ON true RETURNING a", None),
+            // A cast to the type that a column has is the column itself, and so is a field of a whole row.
+            ("SELECT c.name::text FROM orders o LEFT JOIN customers c ON true", Some("name?")),
+            ("SELECT CAST((c.name) AS text) AS n FROM orders o LEFT JOIN customers c ON true", Some("n?")),
+            ("SELECT o.id::uuid FROM orders o LEFT JOIN customers c ON true", None),
+            ("SELECT (c).name FROM orders o LEFT JOIN customers c ON true", Some("name?")),
+            ("SELECT (o).id FROM orders o LEFT JOIN customers c ON true", None),
+            ("SELECT (c).name::text FROM orders o LEFT JOIN customers c ON true", Some("name?")),
+            // A CTE hides a join from every query within.
+            (
+                "WITH q AS (SELECT c.name FROM orders o LEFT JOIN customers c ON true) (SELECT q.name FROM q)",
+                Some("name?"),
+            ),
+            (
+                "WITH q AS (SELECT 1) UPDATE orders SET total = 1 FROM items i LEFT JOIN customers c ON true \
+                 RETURNING c.name",
+                Some("name?"),
+            ),
+            (
+                "WITH q AS (SELECT 1) DELETE FROM orders USING items i LEFT JOIN customers c ON true RETURNING c.name",
+                Some("name?"),
+            ),
+            // Two names to the database.
+            (
+                "SELECT \"C\".name FROM orders c LEFT JOIN (customers \"C\" JOIN items i ON true) ON true",
+                Some("name?"),
+            ),
+            ("SELECT C.name FROM customers c LEFT JOIN orders o ON true", None),
         ] {
             assert_eq!(unsure(sql).as_deref(), wanted, "{sql}");
         }

@@ -45,7 +45,9 @@ fn collect(path: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), String> {
     for entry in std::fs::read_dir(path).map_err(fault)? {
         let entry = entry.map_err(fault)?;
         let (kind, name) = (entry.file_type().map_err(fault)?, entry.file_name());
-        let hidden = name.to_string_lossy().starts_with('.') || name == "target" || name == "node_modules";
+        // Cargo's own stands beside a Cargo.toml; a module can have the name as well.
+        let built = name == "target" && path.join("Cargo.toml").is_file();
+        let hidden = name.to_string_lossy().starts_with('.') || built || name == "node_modules";
         if kind.is_dir() && !hidden {
             collect(&entry.path(), files)?;
         } else if kind.is_file() && entry.path().extension().is_some_and(|ext| ext == "rs") {

@@ -63,7 +63,9 @@ struct Found {
     dialect: Dialect,
     /// The columns of each, views too, with their types.
     tables: BTreeMap<String, BTreeMap<String, String>>,
-    /// The tables and views that a view reads at once.
+    /// The same with their schemas.
+    qualified: BTreeMap<String, String>,
+    /// The tables and views that a view reads at once, and what is no name for whatever else it reads.
     views: BTreeMap<String, BTreeSet<String>>,
     partitions: BTreeMap<String, String>,
 }
@@ -87,21 +89,24 @@ const USERS: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_s
     AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')";
 
 async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
-    let columns: Vec<(String, String, String)> = sqlx::query_as(AssertSqlSafe(format!(
-        "SELECT {NAME}, a.attname::text, format_type(a.atttypid, NULL) FROM pg_class c \
+    let columns: Vec<(String, String, String, String)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {NAME}, n.nspname || '.' || c.relname, a.attname::text, format_type(a.atttypid, NULL) FROM pg_class c \
          JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
          WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND {USERS}"
     )))
     .fetch_all(&mut conn)
     .await?;
+    // A function of somebody's can read any table, also by way of an operator.
     let views: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(format!(
-        "SELECT DISTINCT {NAME}, {of} FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+        "SELECT DISTINCT {NAME}, CASE WHEN c2.oid IS NULL THEN '()' ELSE {of} END FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_rewrite r ON r.ev_class = c.oid \
          JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid \
-             AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid \
-         JOIN pg_class c2 ON c2.oid = d.refobjid JOIN pg_namespace n2 ON n2.oid = c2.relnamespace \
-         WHERE c.relkind IN ('v', 'm') AND c2.relkind IN ('r', 'p', 'f', 'v', 'm') AND {USERS}",
+             AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass) \
+         LEFT JOIN pg_class c2 ON d.refclassid = 'pg_class'::regclass AND c2.oid = d.refobjid \
+         LEFT JOIN pg_namespace n2 ON n2.oid = c2.relnamespace \
+         WHERE c.relkind IN ('v', 'm') AND c2.oid IS DISTINCT FROM c.oid \
+             AND (c2.oid IS NULL OR c2.relkind IN ('r', 'p', 'f', 'v', 'm')) AND {USERS}",
         of = NAME.replace("c.", "c2.").replace("n.", "n2."),
     )))
     .fetch_all(&mut conn)
@@ -124,8 +129,8 @@ async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
 
 async fn sqlite(mut conn: SqliteConnection) -> Result<Found, String> {
     let fault = |e: sqlx::Error| e.to_string();
-    let columns: Vec<(String, String, String)> = sqlx::query_as(
-        "SELECT t.name, c.name, c.type FROM sqlite_schema t, pragma_table_xinfo(t.name) c \
+    let columns: Vec<(String, String, String, String)> = sqlx::query_as(
+        "SELECT t.name, 'main.' || t.name, c.name, c.type FROM sqlite_schema t, pragma_table_xinfo(t.name) c \
          WHERE t.type IN ('table', 'view') AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
     )
     .fetch_all(&mut conn)
@@ -149,21 +154,22 @@ async fn sqlite(mut conn: SqliteConnection) -> Result<Found, String> {
 impl Found {
     fn new(
         dialect: Dialect,
-        columns: Vec<(String, String, String)>,
+        columns: Vec<(String, String, String, String)>,
         views: Vec<(String, String)>,
         partitions: Vec<(String, String)>,
     ) -> Self {
-        let mut found =
-            Self { dialect, tables: BTreeMap::new(), views: BTreeMap::new(), partitions: BTreeMap::new() };
-        // A name that is not plain cannot stand in a declaration; such a table is a tenant's, like any unknown one.
-        let plain = |name: &str| {
-            !name.starts_with(OWN)
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.')
+        let mut found = Self {
+            dialect,
+            tables: BTreeMap::new(),
+            qualified: BTreeMap::new(),
+            views: BTreeMap::new(),
+            partitions: BTreeMap::new(),
         };
-        for (table, column, kind) in columns.into_iter().filter(|(table, ..)| plain(table)) {
+        for (table, qualified, column, kind) in columns.into_iter().filter(|(table, ..)| plain(table)) {
+            found.qualified.insert(table.clone(), qualified);
             found.tables.entry(table).or_default().insert(column, kind);
         }
-        for (view, table) in views.into_iter().filter(|(view, table)| plain(view) && plain(table)) {
+        for (view, table) in views.into_iter().filter(|(view, _)| plain(view)) {
             found.views.entry(view).or_default().insert(table);
         }
         found.partitions.extend(partitions.into_iter().filter(|(child, root)| plain(child) && plain(root)));
@@ -201,6 +207,9 @@ impl Found {
             match has(table) {
                 Some(kind) => {
                     tenants.push(table);
+                    // Under this name it was declared as shared.
+                    let also = self.qualified.get(table).filter(|name| column(name).is_none());
+                    tenants.extend(also.filter(|name| plain(name)));
                     types.insert(kind);
                 }
                 None => others.push(table),
@@ -228,7 +237,10 @@ impl Found {
         for view in self.views.keys() {
             let mut base = BTreeSet::new();
             self.base(view, &mut BTreeSet::new(), &mut base);
-            if !base.is_empty() {
+            // Without those that have no plain name, the others must say by themselves that it is a tenant's.
+            let all = base.iter().all(|table| plain(table));
+            base.retain(|table| plain(table));
+            if all && !base.is_empty() || base.iter().any(|table| column(table).is_some()) {
                 let _ = writeln!(text, "{view:?} = {base:?}", base = base.iter().collect::<Vec<_>>());
             }
         }
@@ -238,4 +250,14 @@ impl Found {
         }
         text
     }
+}
+
+/// Whether a name can stand in a declaration; a table without one is a tenant's, like any unknown one.
+fn plain(name: &str) -> bool {
+    let part = |part: &str| {
+        (1..=63).contains(&part.len())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            && !part.as_bytes()[0].is_ascii_digit()
+    };
+    !name.starts_with(OWN) && name.split('.').all(part)
 }

@@ -1,6 +1,6 @@
 //! The queries of a Rust file, found in its tokens, so that those within other macros are found too.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
@@ -29,10 +29,27 @@ const FILES: [&str; 6] = [
 const FUNCTIONS: [&str; 7] =
     ["query", "query_as", "query_scalar", "query_with", "query_as_with", "query_scalar_with", "raw_sql"];
 /// Methods of executors that take SQL by itself.
-const METHODS: [&str; 7] =
-    ["execute", "execute_many", "fetch", "fetch_many", "fetch_all", "fetch_one", "fetch_optional"];
+const METHODS: [&str; 11] = [
+    "execute",
+    "execute_many",
+    "fetch",
+    "fetch_many",
+    "fetch_all",
+    "fetch_one",
+    "fetch_optional",
+    "prepare",
+    "prepare_with",
+    "copy_in_raw",
+    "copy_out_raw",
+];
 /// How a text begins that is taken for SQL where other texts could stand.
-const VERBS: [&str; 8] = ["select", "insert", "update", "delete", "with", "merge", "replace", "values"];
+const VERBS: [&str; 17] = [
+    "select", "insert", "update", "delete", "with", "merge", "replace", "values", "truncate", "create",
+    "alter", "drop", "copy", "lock", "call", "explain", "pragma",
+];
+
+/// The texts of the constants of a file, by their names: the same name can stand in several places.
+type Texts = HashMap<String, BTreeSet<String>>;
 
 /// A query, and where it stands: line and column from one.
 #[derive(Debug, PartialEq)]
@@ -59,7 +76,7 @@ pub(crate) fn queries(source: &str) -> Result<Vec<Found>, String> {
         let at = e.span().start();
         format!("{}:{}: {e}", at.line, at.column + 1)
     })?;
-    let mut texts = HashMap::new();
+    let mut texts = Texts::new();
     constants(tokens.clone(), &mut texts);
     let mut found = Vec::new();
     walk(tokens, &texts, &mut found);
@@ -67,7 +84,7 @@ pub(crate) fn queries(source: &str) -> Result<Vec<Found>, String> {
 }
 
 /// `const NAME: &str = "…";`, so that a query can be its constant.
-fn constants(tokens: TokenStream, texts: &mut HashMap<String, String>) {
+fn constants(tokens: TokenStream, texts: &mut Texts) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (at, token) in tokens.iter().enumerate() {
         if let TokenTree::Group(group) = token {
@@ -82,19 +99,18 @@ fn constants(tokens: TokenStream, texts: &mut HashMap<String, String>) {
         let end = rest.iter().position(|token| is_punct(token, ';')).unwrap_or(rest.len());
         let start = rest.iter().position(|token| is_punct(token, '=')).map_or(end, |at| at + 1);
         if let Some(text) = rest.get(start..end).and_then(literal) {
-            texts.insert(name.to_string(), text);
+            texts.entry(name.to_string()).or_default().insert(text);
         }
     }
 }
 
-fn walk(tokens: TokenStream, texts: &HashMap<String, String>, found: &mut Vec<Found>) {
+fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<Found>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (at, token) in tokens.iter().enumerate() {
         match token {
             TokenTree::Group(group) => walk(group.stream(), texts, found),
             TokenTree::Ident(name) => {
-                let before = at.checked_sub(1).map(|before| &tokens[before]);
-                if let Some(sql) = query(&name.to_string(), before, &tokens[at + 1..], texts) {
+                if let Some(sql) = query(&name.to_string(), &tokens[..at], &tokens[at + 1..], texts) {
                     let start = name.span().start();
                     found.push(Found { line: start.line, column: start.column + 1, sql });
                 }
@@ -105,13 +121,8 @@ fn walk(tokens: TokenStream, texts: &HashMap<String, String>, found: &mut Vec<Fo
 }
 
 /// The SQL of a call, given the name that is called and what stands around it.
-fn query(
-    name: &str,
-    before: Option<&TokenTree>,
-    after: &[TokenTree],
-    texts: &HashMap<String, String>,
-) -> Option<Sql> {
-    if before.is_some_and(|token| is_ident(token, &["fn", "mod", "use"])) {
+fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -> Option<Sql> {
+    if before.last().is_some_and(|token| is_ident(token, &["fn", "mod", "use"])) {
         return None;
     }
     if let [bang, TokenTree::Group(group), ..] = after
@@ -124,20 +135,42 @@ fn query(
             _ => None,
         };
     }
-    let method = before.is_some_and(|token| is_punct(token, '.'));
+    let method = before.last().is_some_and(|token| is_punct(token, '.'));
     let call = call(after)?;
     let arguments = arguments(call);
-    let first = arguments.first();
-    let text = first.and_then(|argument| literal(argument).or_else(|| constant(argument, texts)));
+    let first = arguments.first()?;
+    let texts: BTreeSet<String> = match literal(first) {
+        Some(text) => BTreeSet::from([text]),
+        None => constant(first, texts).cloned().unwrap_or_default(),
+    };
+    let known = is_of_sqlx(before) || texts.iter().any(|text| looks_like_sql(text));
+    let text = texts.first().filter(|_| texts.len() == 1).cloned();
     match name {
-        name if !method && FUNCTIONS.contains(&name) => match text {
-            Some(text) => looks_like_sql(&text).then_some(Sql::Text(text)),
-            None => first.map(|_| Sql::Computed),
-        },
-        name if method && METHODS.contains(&name) => text.filter(|text| looks_like_sql(text)).map(Sql::Text),
+        name if !method && FUNCTIONS.contains(&name) => {
+            (known || texts.is_empty()).then(|| text.map_or(Sql::Computed, Sql::Text))
+        }
+        name if method && METHODS.contains(&name) => {
+            (known || is_made(first)).then(|| text.map_or(Sql::Computed, Sql::Text))
+        }
         "QueryBuilder" => Some(text.map_or(Sql::Computed, Sql::Started)),
         _ => None,
     }
+}
+
+/// `sqlx::`, before a name.
+fn is_of_sqlx(before: &[TokenTree]) -> bool {
+    matches!(before, [.., name, one, two] if is_ident(name, &["sqlx"]) && is_punct(one, ':') && is_punct(two, ':'))
+}
+
+/// Whether an argument is SQL by what makes it: `AssertSqlSafe(..)`, or `format!("SELECT ..")`.
+fn is_made(argument: &[TokenTree]) -> bool {
+    let format = |tokens: &[TokenTree]| match tokens {
+        [name, bang, TokenTree::Group(group)] if is_ident(name, &["format"]) && is_punct(bang, '!') => {
+            arguments(group).first().and_then(|text| literal(text)).is_some_and(|text| looks_like_sql(&text))
+        }
+        _ => false,
+    };
+    argument.iter().any(|token| is_ident(token, &["AssertSqlSafe"])) || argument.windows(3).any(format)
 }
 
 /// The parentheses of a call: at once, after `::<..>`, or after `::new`.
@@ -191,9 +224,13 @@ fn literal(tokens: &[TokenTree]) -> Option<String> {
     }
 }
 
-fn constant(tokens: &[TokenTree], texts: &HashMap<String, String>) -> Option<String> {
+/// What a path can stand for; only its last name is looked at.
+fn constant<'a>(tokens: &[TokenTree], texts: &'a Texts) -> Option<&'a BTreeSet<String>> {
+    let path = |token: &TokenTree| {
+        matches!(token, TokenTree::Ident(_)) || is_punct(token, ':') || is_punct(token, '&')
+    };
     match tokens {
-        [.., TokenTree::Ident(name)] => texts.get(&name.to_string()).cloned(),
+        [rest @ .., TokenTree::Ident(name)] if rest.iter().all(path) => texts.get(&name.to_string()),
         _ => None,
     }
 }
@@ -203,9 +240,10 @@ fn looks_like_sql(text: &str) -> bool {
     // A comment before it is read over by whoever reads the SQL.
     start.starts_with("--")
         || start.starts_with("/*")
-        || VERBS
-            .iter()
-            .any(|verb| start.get(..verb.len()).is_some_and(|word| word.eq_ignore_ascii_case(verb)))
+        || start
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .next()
+            .is_some_and(|word| VERBS.iter().any(|verb| word.eq_ignore_ascii_case(verb)))
 }
 
 fn is_ident(token: &TokenTree, names: &[&str]) -> bool {
@@ -268,6 +306,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_usual_query_is_found_as_well() {
+        let source = r#"
+            mod one { const OPEN: &str = "SELECT 1"; fn f() { sqlx::query(OPEN); pool.execute(OPEN); } }
+            mod two { const OPEN: &str = "SELECT spy(2)"; }
+            const TAIL: &str = " LIMIT 1";
+            async fn f(pool: &PgPool) {
+                sqlx::query("TRUNCATE orders");
+                sqlx::query("SET ROLE admin");
+                query("DROP TABLE orders");
+                pool.execute("TRUNCATE orders").await;
+                pool.prepare("SELECT 10").await;
+                pool.copy_in_raw("COPY orders FROM STDIN").await;
+                pool.execute(AssertSqlSafe(sql)).await;
+                pool.execute(format!("DELETE FROM {table}").as_str()).await;
+                sqlx::query(start() + TAIL);
+            }
+        "#;
+        let wanted = [
+            (2, Sql::Computed),
+            (2, Sql::Computed),
+            (6, text("TRUNCATE orders")),
+            (7, text("SET ROLE admin")),
+            (8, text("DROP TABLE orders")),
+            (9, text("TRUNCATE orders")),
+            (10, text("SELECT 10")),
+            (11, text("COPY orders FROM STDIN")),
+            (12, Sql::Computed),
+            (13, Sql::Computed),
+            (14, Sql::Computed),
+        ];
+        assert_eq!(found(source), wanted);
+    }
+
+    #[test]
     fn what_is_no_query_is_left_alone() {
         let source = r#"
             fn query(text: &str) {}
@@ -276,6 +348,8 @@ mod tests {
                 url.query("SELECT 1");
                 files.fetch_all("https://example.com");
                 map.execute(command);
+                files.fetch_all(&format!("https://{host}"));
+                log.execute("selection of rows");
                 // sqlx::query("SELECT 1")
                 let text = "sqlx::query(\"SELECT 1\")";
             }
