@@ -21,7 +21,7 @@ fn write(dir: &Path, name: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-const HANDLERS: &str = r##"
+const HANDLERS: &str = r#"
 async fn handlers(pool: &sqlx::PgPool) {
     sqlx::query("SELECT id FROM orders WHERE status = $1").bind("open").fetch_all(pool).await;
     sqlx::query_as!(Country, "SELECT name FROM countries");
@@ -33,7 +33,7 @@ async fn handlers(pool: &sqlx::PgPool) {
     sqlx::query(&format!("SELECT {column} FROM orders"));
     sqlx::query_file!("queries/report.sql", 1);
 }
-"##;
+"#;
 
 fn project() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -51,7 +51,7 @@ fn project() -> tempfile::TempDir {
 fn each_query_of_a_tree_is_shown_with_its_verdict() {
     let dir = project();
     let (code, out, err) = tenancy(&["sql", "check", "."], dir.path());
-    let wanted = r#"./src/handlers.rs:3:11: scoped
+    let wanted = r"./src/handlers.rs:3:11: scoped
     SELECT id FROM orders WHERE orders.tenant_id = $2 AND (status = $1)
 ./src/handlers.rs:4:11: shared tables only
     SELECT name FROM countries
@@ -68,7 +68,7 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
 ./src/handlers.rs:11:11: scoped
     UPDATE orders SET total = 0 WHERE orders.tenant_id = $2 AND (id = $1)
 6 queries: 2 scoped, 2 of no tenant's table, 1 refused, 1 not read
-"#;
+";
     assert_eq!((code, out.as_str(), err.as_str()), (1, wanted, ""));
 
     // A module that is called as what is built is none.

@@ -275,7 +275,7 @@ mod tests {
             async fn f(pool: &PgPool) {
                 sqlx::query("SELECT 1").bind(1).execute(pool).await;
                 sqlx::query_as::<_, (Option<i64>, String)>(OPEN).fetch_all(pool).await;
-                sqlx::query_scalar::<Postgres, fn() -> i64>(r#"SELECT "3""#);
+                sqlx::query_scalar::<Postgres, fn() -> i64>(r#"SELECT "3" "#);
                 assert_eq!(join!(sqlx::query_as!(Order, "SELECT 4", 1), query!("SELECT " + "5")), 1);
                 tenancy::query_scalar!(&scope, i64, "SELECT 6");
                 query_file!("queries/seven.sql", 1);
@@ -290,7 +290,7 @@ mod tests {
         let wanted = [
             (6, text("SELECT 1")),
             (7, text("SELECT 2")),
-            (8, text("SELECT \"3\"")),
+            (8, text("SELECT \"3\" ")),
             (9, text("SELECT 4")),
             (9, text("SELECT 5")),
             (10, text("SELECT 6")),
