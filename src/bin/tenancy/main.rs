@@ -50,7 +50,8 @@ enum Sql {
     /// Write down what a live database says of its tables, for `snapshot` in `tenancy.toml`.
     ///
     /// Which tables have the tenant column and of which type, which have none, which tables each view reads, and
-    /// which are partitions. Nothing is written to the database.
+    /// which are partitions. A view that calls functions of yours could read anything, and is left out: say under
+    /// `views` in `tenancy.toml` what it reads. Nothing is written to the database.
     Snapshot {
         /// The database, `postgres://…` or `sqlite:…`, in place of `DATABASE_URL`.
         #[arg(long)]
