@@ -161,6 +161,29 @@ async fn what_was_proven_for_one_database_does_not_run_on_another() {
     assert!(refused.to_string().contains("name Postgres first in `dialects`"), "{refused}");
 }
 
+/// The drop-in door takes sqlx's own macros as they are: checked as they were written, and scoped when they run.
+#[tokio::test]
+async fn sqlx_s_own_macros_run_on_a_scope_unchanged() {
+    let world = seeded().await;
+    for (ctx, name, total) in [(&world.acme, "Ada", 10_i64), (&world.globex, "Bob", 20)] {
+        let scope = world.db.scope(ctx);
+        let orders = sqlx::query!("SELECT id, total FROM orders WHERE total > $1", 5_i64);
+        let orders = orders.fetch_all(&scope).await.unwrap();
+        assert_eq!((orders.len(), orders[0].total), (1, total));
+        let customers = sqlx::query_as!(Customer, "SELECT name, note FROM customers");
+        let customers = customers.fetch_all(&scope).await.unwrap();
+        assert_eq!(customers, [Customer { name: name.to_owned(), note: None }]);
+
+        let mut tx = world.db.begin(ctx).await.unwrap();
+        let changed =
+            sqlx::query!("UPDATE orders SET total = total + $1", 1_i64).execute(&mut tx).await.unwrap();
+        assert_eq!(changed.rows_affected(), 1);
+        let sum = sqlx::query_scalar!(r#"SELECT sum(total)::bigint AS "sum!" FROM orders"#);
+        assert_eq!(sum.fetch_one(&mut tx).await.unwrap(), total + 1);
+        tx.rollback().await.unwrap();
+    }
+}
+
 /// `.sqlx` holds what a database says now.
 #[tokio::test]
 async fn the_offline_data_is_what_the_database_says() {
@@ -175,7 +198,7 @@ async fn the_offline_data_is_what_the_database_says() {
         assert_eq!(now, data["describe"], "{}", data["query"]);
         count += 1;
     }
-    assert!(count >= 12, "only {count} queries are in .sqlx");
+    assert!(count >= 16, "only {count} queries are in .sqlx");
 }
 
 /// With `DATABASE_URL` the macros ask the database itself, and the compiler shows what it says: `tests/live`.
