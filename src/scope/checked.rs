@@ -6,6 +6,7 @@ use tenancy_sql::Dialect;
 
 use super::backend::Backend;
 use super::db::{Fetch, Scoped};
+use super::query::no_such_row;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
@@ -91,7 +92,7 @@ impl<S: Scoped, Q: Answers<S::Database>> Checked<S, Q> {
     /// # Errors
     /// [`ErrorKind::NotFound`] if there is none; otherwise as [`fetch_all`](Self::fetch_all).
     pub async fn fetch_one(self) -> Result<Q::Row> {
-        self.fetch_optional().await?.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such row"))
+        self.fetch_optional().await?.ok_or_else(no_such_row)
     }
 }
 

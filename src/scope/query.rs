@@ -115,8 +115,12 @@ impl<S: Scoped, T> Query<S, T> {
     where
         T: for<'r> FromRow<'r, Row<S>>,
     {
-        self.fetch_optional().await?.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such row"))
+        self.fetch_optional().await?.ok_or_else(no_such_row)
     }
+}
+
+pub(super) fn no_such_row() -> Error {
+    Error::new(ErrorKind::NotFound, "no such row")
 }
 
 fn read<S: Scoped, T: for<'r> FromRow<'r, Row<S>>>(row: &Row<S>) -> Result<T> {

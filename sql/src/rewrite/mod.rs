@@ -267,6 +267,16 @@ fn parse(dialect: Dialect, tokens: Vec<TokenWithSpan>, recursion: usize) -> Resu
         .map_err(|e| e.to_string())
 }
 
+/// The statements of a text that is only looked at.
+fn statements_of(dialect: Dialect, sql: &str, text: text::Text) -> Result<Vec<Statement>, Refused> {
+    with_stack(sql, text.depth, || {
+        parse(dialect, text.tokens, RECURSION).map_err(|why| {
+            let say = say(why, "write it as the database would take it, or more plainly");
+            Refused::new(Code::Syntax, sql, (1, 1, 1), say)
+        })
+    })
+}
+
 fn is_too_deep(why: &str) -> bool {
     why.contains("recursion limit exceeded")
 }

@@ -13,7 +13,7 @@ use sqlparser::ast::{
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token};
 
-use super::{RECURSION, fold, parse, text, with_stack};
+use super::{fold, statements_of, text};
 use crate::Dialect;
 use crate::refused::{Code, Refused, say};
 
@@ -30,16 +30,8 @@ pub fn says_what_is_null(sql: &str) -> Result<(), Refused> {
     if !text.tokens.iter().any(|token| matches!(&token.token, Token::Word(word) if outer(word.keyword))) {
         return Ok(());
     }
-    let unsure = with_stack(sql, text.depth, || match parse(Dialect::Postgres, text.tokens, RECURSION) {
-        Ok(statements) => Ok(statements.iter().find_map(unsure)),
-        Err(why) => Err(Refused::new(
-            Code::Syntax,
-            sql,
-            (1, 1, 1),
-            say(why, "write it as the database would take it"),
-        )),
-    })?;
-    let Some((column, span)) = unsure else { return Ok(()) };
+    let statements = statements_of(Dialect::Postgres, sql, text)?;
+    let Some((column, span)) = statements.iter().find_map(unsure) else { return Ok(()) };
     Err(Refused::new(
         Code::Nullability,
         sql,

@@ -8,7 +8,7 @@ use sqlparser::dialect::{self, Dialect as Grammar};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 
-use super::{RECURSION, parse, with_stack};
+use super::statements_of;
 use crate::refused::{Code, Refused, Say, say};
 use crate::{Bind, Dialect};
 
@@ -323,11 +323,7 @@ pub fn statements(dialect: Dialect, sql: &str) -> Result<Vec<(usize, &str)>, Ref
 /// # Errors
 /// [`Code::Syntax`] if it cannot be parsed.
 pub fn relations(dialect: Dialect, sql: &str) -> Result<BTreeSet<String>, Refused> {
-    let text = read(dialect, sql)?;
-    let statements = with_stack(sql, text.depth, || {
-        parse(dialect, text.tokens, RECURSION)
-            .map_err(|why| Refused::new(Code::Syntax, sql, (1, 1, 1), say(why, "write it more plainly")))
-    })?;
+    let statements = statements_of(dialect, sql, read(dialect, sql)?)?;
     let mut names = BTreeSet::new();
     let _ = visit_relations(&statements, |name| {
         let parts = name
