@@ -136,3 +136,74 @@ async fn an_owner_is_told_what_it_could_undo() {
     let report = ward.examined(&ward.app, "").await;
     assert_eq!(found(&report), [(Check::OwnerRole, ward.owner.clone())], "{report}");
 }
+
+#[test]
+fn the_table_of_checks_is_what_the_program_has() {
+    let docs = include_str!("../docs/doctor.md");
+    for check in Check::ALL {
+        let row =
+            format!("| `{}` | {} | {} | {} | ", check.id(), check.severity(), check.title(), check.help());
+        assert!(docs.contains(&row), "docs/doctor.md has no row `{row}`");
+    }
+    let rows = docs.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, Check::ALL.len(), "docs/doctor.md has rows for checks that are none");
+}
+
+#[tokio::test]
+async fn sarif_holds_each_finding_with_its_rule_place_and_mend() {
+    let ward = Ward::new().await;
+    ward.as_owner("DROP POLICY floor ON projects; ALTER TABLE notes DISABLE ROW LEVEL SECURITY").await;
+    let report = ward.examined(&ward.app, "").await;
+    let sarif = report.to_sarif();
+    assert_eq!(sarif["version"], "2.1.0");
+    let run = &sarif["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), Check::ALL.len());
+    let results = run["results"].as_array().unwrap();
+    let told: Vec<_> = results
+        .iter()
+        .map(|result| {
+            let rule = &rules[usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap()];
+            assert_eq!(rule["id"], result["ruleId"]);
+            assert!(rule["help"]["text"].as_str().is_some_and(|text| !text.is_empty()));
+            let place = &result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"];
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            assert!(text(&result["message"]["text"]).contains("To mend it: "), "{result}");
+            [text(&result["ruleId"]), text(&result["level"]), text(place)]
+        })
+        .collect();
+    assert_eq!(told, [["rls-off", "error", "notes"], ["no-floor", "warning", "projects"]]);
+
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["findings"][0]["check"], "rls-off");
+    assert_eq!(json["findings"][0]["severity"], "error");
+    assert_eq!(
+        json["findings"][0]["fix"]["sql"],
+        "ALTER TABLE public.notes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+    );
+    let accepted = report.accepting(&[Check::RlsOff, Check::NoFloor]);
+    accepted.assert_clean();
+    assert_eq!(accepted.notes(), ["accepted: rls-off (1)", "accepted: no-floor (1)"]);
+}
+
+#[tokio::test]
+async fn what_the_database_does_not_answer_is_no_silence() {
+    let ward = Ward::new().await;
+    // Somebody migrates: no question waits for that for long.
+    let mut migration = ward.connect(&ward.owner).await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE notes IN ACCESS EXCLUSIVE MODE").execute(&mut migration).await.unwrap();
+    let report = ward.examined(&ward.app, "").await;
+    assert!(!report.findings().is_empty());
+    for finding in report.findings() {
+        assert_eq!((finding.check(), finding.severity()), (Check::Unexamined, Severity::Error), "{report}");
+        assert!(finding.detail().contains("timeout"), "{report}");
+    }
+    sqlx::raw_sql("ROLLBACK").execute(&mut migration).await.unwrap();
+
+    let standby = ward.examined(&ward.app, "SET default_transaction_read_only = on").await;
+    standby.assert_clean();
+    assert_eq!(
+        (standby.proven_with_rows(), standby.notes()),
+        (0, &["no row was written: the server is read only".to_owned()][..])
+    );
+}

@@ -29,31 +29,34 @@ impl Case {
     }
 }
 
-/// Comparisons that print like the right one on the search path of the application, and hold for any two tenants.
+/// A cast that prints like the server's own, and makes any tenant the one of the first row.
 const READS_ALIKE: &str = "
-    CREATE FUNCTION all_alike(uuid, uuid) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true';
-    CREATE OPERATOR public.= (LEFTARG = uuid, RIGHTARG = uuid, FUNCTION = all_alike);
-    DROP POLICY floor ON documents;
+    DROP POLICY floor ON documents; DROP POLICY own ON documents; REVOKE UPDATE, DELETE ON documents FROM {app};
     CREATE POLICY adds ON documents AS RESTRICTIVE FOR INSERT
         WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);
-    REVOKE UPDATE, DELETE ON documents FROM {app};
-    DROP POLICY own ON documents;
-    SET search_path = public, pg_catalog;
+    RESET ROLE;
+    CREATE FUNCTION known_report(text) RETURNS uuid LANGUAGE sql STABLE SECURITY DEFINER
+        AS 'SELECT coalesce((SELECT tenant_id FROM documents LIMIT 1), uuid_in(textout($1)))';
+    CREATE CAST (text AS uuid) WITH FUNCTION known_report(text);
     CREATE POLICY own ON documents USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);
     CREATE POLICY reads ON documents AS RESTRICTIVE FOR SELECT
         USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)";
-const WRITES_ALIKE: &str = "
+
+/// A trigger that means well.
+const ADDS_FOR_ANY: &str = "
+    CREATE FUNCTION enter() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN PERFORM set_config('app.tenant_id', NEW.tenant_id::text, true); RETURN NEW; END $$;
+    CREATE TRIGGER enter BEFORE INSERT ON documents FOR EACH ROW EXECUTE FUNCTION enter()";
+
+/// An operator that holds for any two tenants, and comes first on the search path.
+const LIKE_EQUALITY: &str = "
     CREATE FUNCTION all_alike(uuid, uuid) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true';
     CREATE OPERATOR public.= (LEFTARG = uuid, RIGHTARG = uuid, FUNCTION = all_alike);
-    DROP POLICY floor ON documents;
-    CREATE POLICY reads ON documents AS RESTRICTIVE FOR SELECT
-        USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);
-    REVOKE UPDATE, DELETE ON documents FROM {app};
-    DROP POLICY own ON documents;
+    DROP POLICY floor ON documents; DROP POLICY own ON documents;
     SET search_path = public, pg_catalog;
-    CREATE POLICY own ON documents USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);
-    CREATE POLICY adds ON documents AS RESTRICTIVE FOR INSERT
-        WITH CHECK (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)";
+    CREATE POLICY floor ON documents AS RESTRICTIVE
+        USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid);
+    CREATE POLICY own ON documents USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)";
 
 pub const CASES: &[Case] = &[
     case("RESET ROLE; ALTER ROLE {app} BYPASSRLS", &[(Check::ExemptRole, "{app}")]),
@@ -183,21 +186,16 @@ pub const CASES: &[Case] = &[
     case("", &[(Check::SettingDefault, "{app}")])
         .in_session("SET app.tenant_id = '7'")
         .mended_by("SELECT 1"),
-    case(
-        READS_ALIKE,
-        &[(Check::ProbeRead, "documents")],
-    )
-    .in_session("SET search_path = public, pg_catalog")
-    .mended_by("DROP TABLE documents CASCADE"),
-    case(
-        WRITES_ALIKE,
-        &[(Check::ProbeWrite, "documents")],
-    )
-    .in_session("SET search_path = public, pg_catalog")
-    .mended_by("DROP TABLE documents CASCADE"),
+    case(READS_ALIKE, &[(Check::ProbeRead, "documents")])
+        .mended_by("RESET ROLE; DROP TABLE documents CASCADE; DROP CAST (text AS uuid)"),
+    case(ADDS_FOR_ANY, &[(Check::ProbeWrite, "documents")]).mended_by("DROP TRIGGER enter ON documents"),
+    case(LIKE_EQUALITY, &[(Check::OpenPolicy, "documents")]).in_session("SET search_path = public, pg_catalog"),
     case("RESET ROLE; REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC", &[(Check::Unexamined, "probe")])
         .mended_by("RESET ROLE; GRANT USAGE ON LANGUAGE plpgsql TO PUBLIC"),
-    case("RESET ROLE; GRANT {owner} TO {app}", &[(Check::OwnerRole, "{owner}")]),
+    case(
+        "DROP MATERIALIZED VIEW for_the_operator; DROP TABLE for_the_owner; RESET ROLE; GRANT {owner} TO {app}",
+        &[(Check::OwnerRole, "{owner}")],
+    ),
     case("ALTER TABLE projects NO FORCE ROW LEVEL SECURITY", &[(Check::RlsNotForced, "projects")]),
     case("DROP POLICY floor ON projects", &[(Check::NoFloor, "projects")]),
     case("DROP POLICY own ON projects", &[(Check::NoPolicy, "projects")]),

@@ -21,6 +21,8 @@ const CONTROL_PLANE: [&str; 5] = [
 pub(super) struct Server {
     pub(super) role: String,
     pub(super) database: String,
+    /// The schemas that a name without one is looked for in.
+    path: Vec<String>,
     pub(super) version: u32,
     pub(super) read_only: bool,
     /// The tenant outside of any transaction.
@@ -61,6 +63,8 @@ pub(super) struct Relation {
     name: String,
     /// With its schema, and quoted where needed.
     pub(super) ident: String,
+    /// Found without its schema.
+    #[serde(skip)]
     visible: bool,
     pub(super) kind: char,
     pub(super) owner: String,
@@ -165,8 +169,8 @@ pub(super) enum Other {
 #[derive(Debug, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
 pub(super) struct Routine {
-    pub(super) name: String,
-    pub(super) qualified: String,
+    schema: String,
+    name: String,
     pub(super) signature: String,
     pub(super) procedure: bool,
     pub(super) owner: String,
@@ -223,7 +227,20 @@ impl Catalog {
             &mut faults,
         )
         .await?;
-        let relations = relations.into_iter().map(|relation| (relation.oid, relation)).collect();
+        let mut relations: BTreeMap<i64, Relation> =
+            relations.into_iter().map(|relation| (relation.oid, relation)).collect();
+        let at = |schema: &str| server.path.iter().position(|one| one == schema);
+        let mut first = BTreeMap::<String, usize>::new();
+        for relation in relations.values() {
+            if let Some(at) = at(&relation.schema) {
+                let first = first.entry(relation.name.clone()).or_insert(at);
+                *first = at.min(*first);
+            }
+        }
+        for relation in relations.values_mut() {
+            relation.visible = first.get(&relation.name).copied() == at(&relation.schema)
+                && first.contains_key(&relation.name);
+        }
         let mut reads = BTreeMap::<i64, Vec<i64>>::new();
         for Reads { view, relation } in read {
             reads.entry(view).or_default().push(relation);
@@ -246,12 +263,12 @@ impl Catalog {
         &'a self,
         schema: &'a Schema,
     ) -> impl Iterator<Item = (&'a Relation, &'a Column)> + use<'a> {
-        self.relations.values().filter(|relation| relation.reachable()).filter_map(|relation| {
-            match self.whose(relation, schema) {
+        self.relations.values().filter(|relation| relation.is_table() && relation.reachable()).filter_map(
+            |relation| match self.whose(relation, schema) {
                 Whose::Tenant(column) => Some((relation, relation.column(column)?)),
                 _ => None,
-            }
-        })
+            },
+        )
     }
 
     pub(super) fn whose<'a>(&'a self, relation: &'a Relation, schema: &'a Schema) -> Whose<'a> {
@@ -357,14 +374,34 @@ impl Relation {
     }
 }
 
+impl Routine {
+    /// As a statement says it.
+    pub(super) fn display(&self, catalog: &Catalog) -> String {
+        if catalog.server.path.contains(&self.schema) { self.name.clone() } else { self.qualified() }
+    }
+
+    pub(super) fn declared(&self, catalog: &Catalog, schema: &Schema) -> bool {
+        schema.allows_function(&self.display(catalog)) || schema.allows_function(&self.qualified())
+    }
+
+    fn qualified(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
 /// One message, and with it one transaction, that waits for nobody long.
+///
+/// No name of somebody's is taken for one of the server's, neither in the question nor in the answer: what is printed
+/// without a schema is PostgreSQL's own.
 async fn rows<T: DeserializeOwned>(conn: &mut PgConnection, sql: &str) -> sqlx::Result<Vec<T>> {
     let sql = format!(
-        "SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '2s'; \
+        "SELECT pg_catalog.set_config('tenancy.path', pg_catalog.to_json(pg_catalog.current_schemas(false))::pg_catalog.text, true); \
+         SET LOCAL search_path = pg_catalog; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '2s'; \
          SELECT row_to_json(q)::text FROM (\n{sql}) q"
     );
     let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await?;
     rows.iter()
+        .skip(1)
         .map(|row| {
             let text: &str = row.try_get(0)?;
             serde_json::from_str(text).map_err(|e| sqlx::Error::Decode(e.into()))

@@ -133,12 +133,12 @@ checks! {
         "Large objects have no row-level security: whoever knows or guesses a number reads it.";
     ServerVersion "server-version" Warning "the server has a known fault in row-level security":
         "Minor releases of PostgreSQL mend ways past the policies; this server has not been given one of them.";
-    SqlxBegin "sqlx-begin" Warning "this version of sqlx can leave a connection inside a transaction":
-        "A `begin` that is cancelled in flight gives the connection back inside the transaction of its tenant. `TenantDb` guards against it; a `pool.begin()` of your own does not.";
     SharedSequence "shared-sequence" Advice "one sequence numbers the rows of several tables":
         "Its numbers tell one tenant how busy the others are.";
     UnleakproofIndex "unleakproof-index" Advice "an index is not used under row-level security":
         "Its operators are not leakproof, so the policy is asked first, for every row of the table.";
+    SqlxBegin "sqlx-begin" Advice "this version of sqlx can leave a connection inside a transaction":
+        "A `begin` that is cancelled in flight gives the connection back inside the transaction of its tenant. `TenantDb` guards against it; a `pool.begin()` of your own does not.";
 }
 
 impl Check {

@@ -105,18 +105,23 @@ fn foreign(
     let Some(own) = own.filter(|_| !key.special) else {
         return Finding::new(Check::ForeignKeyWithoutTenant, child.display(), detail, step());
     };
-    let ident = |relation: &Relation, name: &str| relation.column(name).map(|column| column.ident.clone());
-    let list = |relation: &Relation, first: &str, rest: &[String]| -> Option<String> {
-        let all: Option<Vec<String>> = std::iter::once(first)
-            .chain(rest.iter().map(String::as_str))
-            .map(|name| ident(relation, name))
-            .collect();
-        all.map(|all| all.join(", "))
+    // The tenant stands in front, and for itself only.
+    let pairs: Vec<(&str, &str)> = key
+        .columns
+        .iter()
+        .zip(&key.parents)
+        .map(|(a, b)| (a.as_str(), b.as_str()))
+        .filter(|(a, b)| *a != own && *b != owner)
+        .collect();
+    let list = |relation: &Relation, names: &mut dyn Iterator<Item = &str>| -> Option<String> {
+        let idents: Option<Vec<&str>> =
+            names.map(|name| relation.column(name).map(|column| column.ident.as_str())).collect();
+        idents.filter(|idents| !idents.is_empty()).map(|idents| idents.join(", "))
     };
     let (Some(from), Some(to), Some(nulled)) = (
-        list(child, own, &key.columns),
-        list(parent, owner, &key.parents),
-        list(child, &key.columns[0], &key.columns[1..]),
+        list(child, &mut std::iter::once(own).chain(pairs.iter().map(|(a, _)| *a))),
+        list(parent, &mut std::iter::once(owner).chain(pairs.iter().map(|(_, b)| *b))),
+        list(child, &mut pairs.iter().map(|(a, _)| *a)),
     ) else {
         return Finding::new(Check::ForeignKeyWithoutTenant, child.display(), detail, step());
     };
@@ -132,12 +137,11 @@ fn foreign(
     if matches!(key.on_update, 'n' | 'd') {
         return Finding::new(Check::ForeignKeyWithoutTenant, child.display(), detail, step());
     }
-    let mut wanted = vec![owner.to_owned()];
-    wanted.extend(key.parents.iter().cloned());
-    wanted.sort();
+    let mut wanted: Vec<&str> = pairs.iter().map(|(_, b)| *b).chain([owner]).collect();
+    wanted.sort_unstable();
     let there = catalog.indexes.iter().any(|index| {
-        let mut columns: Vec<_> = index.columns.iter().flatten().cloned().collect();
-        columns.sort();
+        let mut columns: Vec<&str> = index.columns.iter().flatten().map(String::as_str).collect();
+        columns.sort_unstable();
         index.table == parent.oid && index.unique && index.predicate.is_none() && columns == wanted
     });
     let unique =

@@ -2,8 +2,8 @@
 
 use super::catalog::{Column, Policy, Relation};
 
-/// The commands that policies are for, as the catalogue writes them.
-const COMMANDS: [char; 4] = ['r', 'a', 'w', 'd'];
+/// The commands that policies are for, as the catalogue writes them, and what one must be given to run them.
+const COMMANDS: [(char, &str); 4] = [('r', "SELECT"), ('a', "INSERT"), ('w', "UPDATE"), ('d', "DELETE")];
 
 /// What the policies of one table come to.
 pub(super) enum Verdict<'a> {
@@ -28,7 +28,11 @@ pub(super) fn judge<'a>(relation: &'a Relation, column: &Column) -> Verdict<'a> 
         restrictive.any(|policy| of(policy, command) && compares(policy, command))
     };
     let permissive = || relation.policies.iter().filter(|policy| policy.permissive && policy.reaches);
-    let bare: Vec<char> = COMMANDS.into_iter().filter(|command| !floor(*command)).collect();
+    let bare: Vec<char> = COMMANDS
+        .into_iter()
+        .filter(|(command, right)| relation.privileges.contains(*right) && !floor(*command))
+        .map(|(command, _)| command)
+        .collect();
     let opens =
         |policy: &&Policy| bare.iter().any(|command| of(policy, *command) && !compares(policy, *command));
     let open: Vec<&Policy> = permissive().filter(opens).collect();

@@ -144,6 +144,19 @@ impl Report {
         self
     }
 
+    /// The same report without the findings of checks that are accepted; a note says which they were.
+    #[must_use]
+    pub fn accepting(mut self, accepted: &[Check]) -> Self {
+        for check in accepted {
+            let before = self.findings.len();
+            self.findings.retain(|finding| finding.check != *check);
+            if self.findings.len() < before {
+                self.notes.push(format!("accepted: {check} ({})", before - self.findings.len()));
+            }
+        }
+        self
+    }
+
     /// For tests: that there is no finding at all.
     ///
     /// # Panics
@@ -183,15 +196,18 @@ impl fmt::Display for Report {
             }
         }
         let count = |severity| findings.iter().filter(|finding| finding.severity() == severity).count();
-        match findings.len() {
-            0 => write!(f, "clean: ")?,
-            _ => write!(
+        let plural = |count| if count == 1 { "" } else { "s" };
+        let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+        if findings.is_empty() {
+            f.write_str("clean: ")?;
+        } else {
+            let advice = count(Severity::Advice);
+            write!(
                 f,
-                "{} errors, {} warnings, {} advice: ",
-                count(Severity::Error),
-                count(Severity::Warning),
-                count(Severity::Advice)
-            )?,
+                "{errors} error{}, {warnings} warning{}, {advice} advice: ",
+                plural(errors),
+                plural(warnings)
+            )?;
         }
         write!(
             f,

@@ -84,8 +84,8 @@ fn exempt(role: &Role, version: u32, found: &mut Vec<Finding>) {
         Fix::Sql(format!("ALTER ROLE {} NOBYPASSRLS NOREPLICATION NOCREATEROLE", role.ident))
     };
     let detail = match role.own {
-        true => format!("it {}", why.join(" and ")),
-        false => format!("the role is a member of it, and it {}", why.join(" and ")),
+        true => format!("it {}", why.join(", ")),
+        false => format!("the role is a member of it, and it {}", why.join(", ")),
     };
     found.push(Finding::new(Check::ExemptRole, role.name.clone(), detail, fix));
 }

@@ -12,6 +12,8 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
     {
         match catalog.whose(relation, schema) {
             Whose::Operator => continue,
+            // A superuser reaches also what is meant for nobody.
+            Whose::Unknown(_) if catalog.superuser() => continue,
             Whose::Shared { writable } => shared(catalog, relation, writable, found),
             Whose::Unknown(_) | Whose::Tenant(_) if relation.kind == 'f' => foreign(relation, found),
             Whose::Unknown(column) => missing(relation, column, found),

@@ -3,8 +3,7 @@ WITH RECURSIVE mine(oid) AS (
     UNION SELECT m.roleid FROM pg_auth_members m JOIN mine ON m.member = mine.oid
 )
 SELECT 'routine' AS kind, json_build_object(
-    'name', CASE WHEN pg_function_is_visible(p.oid) THEN p.proname::text ELSE n.nspname || '.' || p.proname END,
-    'qualified', n.nspname || '.' || p.proname,
+    'schema', n.nspname, 'name', p.proname,
     'signature', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
     'procedure', p.prokind = 'p', 'owner', pg_get_userbyid(p.proowner),
     'exempt', (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.oid = p.proowner),

@@ -6,7 +6,7 @@ WITH RECURSIVE mine(oid) AS (
     UNION ALL SELECT d.oid, base.base FROM pg_type d JOIN base ON base.oid = d.typbasetype WHERE d.typtype = 'd'
 )
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.%I', n.nspname, c.relname) AS ident,
-    pg_table_is_visible(c.oid) AS visible, c.relkind AS kind, pg_get_userbyid(c.relowner) AS owner,
+    c.relkind AS kind, pg_get_userbyid(c.relowner) AS owner,
     c.relowner IN (SELECT oid FROM mine) AS owned,
     has_schema_privilege(n.oid, 'USAGE') AS usage,
     c.relrowsecurity AS rls, c.relforcerowsecurity AS forced, c.relispartition AS partition,
