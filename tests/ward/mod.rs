@@ -1,5 +1,10 @@
 //! A clean schema on a database of its own, owned by one role and used by another.
+#![allow(dead_code, reason = "each test takes what it needs")]
 #![allow(unreachable_pub, missing_debug_implementations, reason = "this is no library")]
+
+pub mod cases;
+
+use std::fmt::Write as _;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -88,7 +93,7 @@ impl Ward {
             ["test", "app", "owner", "operator"].map(|name| format!("tenancy_{name}_{id}"));
         let admin: PgConnectOptions = admin_url().parse().expect("TEST_POSTGRES_ADMIN_URL reads");
         let mut server = admin.connect().await.expect("the server of TEST_POSTGRES_ADMIN_URL answers");
-        let roles = [app.clone(), owner.clone(), operator.clone()];
+        let roles = [app.clone(), owner.clone(), operator.clone(), format!("{operator}_2")];
         let cleanup = Cleanup::database(database.clone(), async move |name| {
             let mut server = admin.connect().await?;
             let drop = |what: String| sqlx::raw_sql(AssertSqlSafe(what));
@@ -111,7 +116,8 @@ impl Ward {
         let mut tables = include_str!("../../migrations/postgres/0001_tenancy.sql").to_owned() + TABLES;
         for (table, column, kind) in TENANTS {
             let same = format!("{column} = nullif(current_setting('app.tenant_id', true), '')::{kind}");
-            tables += &format!(
+            let _ = write!(
+                tables,
                 ";\nALTER TABLE {table} ENABLE ROW LEVEL SECURITY;\nALTER TABLE {table} FORCE ROW LEVEL SECURITY;
                 CREATE POLICY floor ON {table} AS RESTRICTIVE USING ({same});
                 CREATE POLICY own ON {table} USING ({same})"

@@ -96,7 +96,7 @@ checks! {
     TruncatePrivilege "truncate-privilege" Error "the role may TRUNCATE":
         "TRUNCATE asks no policy: it removes every tenant's rows.";
     OwnerView "owner-view" Error "a view over tenants' rows reads with the rights of its owner":
-        "Without security_invoker the policies are those for the owner of the view, who may be bound by none.";
+        "Without `security_invoker` the policies are those for the owner of the view, who may be bound by none.";
     MaterializedView "materialized-view" Error "a materialized view of tenants' rows can be read":
         "A materialized view has no row-level security, and holds the rows of whoever refreshed it.";
     ForeignTable "foreign-table" Error "a foreign table can be reached":

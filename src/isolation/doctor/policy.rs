@@ -20,7 +20,7 @@ pub(super) enum Verdict<'a> {
 pub(super) fn judge<'a>(relation: &'a Relation, column: &Column) -> Verdict<'a> {
     let known = forms(column);
     let compares = |policy: &Policy, command: char| {
-        expressions(policy, command).all(|text| known.iter().any(|form| form == text))
+        expressions(policy, command).all(|text| known.contains(&in_one_line(text)))
     };
     let of = |policy: &Policy, command: char| policy.command == '*' || policy.command == command;
     let floor = |command: char| {
@@ -62,7 +62,8 @@ fn expressions(policy: &Policy, command: char) -> impl Iterator<Item = &str> {
 /// How PostgreSQL prints a comparison with the tenant: the only forms that are taken for one.
 fn forms(column: &Column) -> Vec<String> {
     const UNSET_IS_NULL: &str = "NULLIF(current_setting('app.tenant_id'::text, true), ''::text)";
-    const UNSET_RAISES: &str = "NULLIF(current_setting('app.tenant_id'::text), ''::text)";
+    const UNSET_RAISES: &str = "current_setting( CASE WHEN (current_setting('app.tenant_id'::text, true) <> ''::text) \
+        THEN 'app.tenant_id'::text ELSE 'app.tenant_id (no tenant is set)'::text END)";
     const PLAIN: [&str; 2] =
         ["current_setting('app.tenant_id'::text, true)", "current_setting('app.tenant_id'::text)"];
 
@@ -97,6 +98,11 @@ fn forms(column: &Column) -> Vec<String> {
         }
     }
     forms
+}
+
+/// PostgreSQL breaks a `CASE` into lines.
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether a default of the column is the tenant itself.

@@ -23,7 +23,7 @@ const LOOKED_AT: f64 = 10_000.0;
 struct Table {
     oid: i64,
     name: String,
-    table: String,
+    ident: String,
     tenant: String,
     /// The two tenants, as the setting has them and as the column does.
     a: String,
@@ -186,7 +186,7 @@ fn table(
     Some(Table {
         oid: relation.oid,
         name: relation.display(),
-        table: relation.ident.clone(),
+        ident: relation.ident.clone(),
         tenant: column.ident.clone(),
         sample,
         reads: may("SELECT"),

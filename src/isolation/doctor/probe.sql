@@ -23,7 +23,7 @@ BEGIN
                 CONTINUE WHEN NOT (t->>'reads')::bool;
                 BEGIN
                     PERFORM set_config('app.tenant_id', who, true);
-                    EXECUTE format('SELECT EXISTS (SELECT FROM %s%s)', t->>'table', t->>'sample') INTO seen;
+                    EXECUTE format('SELECT EXISTS (SELECT FROM %s%s)', t->>'ident', t->>'sample') INTO seen;
                     IF seen THEN
                         said := said || jsonb_build_object('table', t->>'name', 'is', 'read', 'how',
                             CASE who WHEN '' THEN 'rows were seen without a tenant' ELSE 'rows were seen by a tenant that has none' END);
@@ -44,7 +44,7 @@ BEGIN
                     EXECUTE t->>'insert' USING rows;
                     -- A trigger may have made it the right tenant's, or none.
                     PERFORM set_config('app.tenant_id', t->>'a', true);
-                    EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s = %s)', t->>'table', t->>'tenant', t->>'value_a') INTO seen;
+                    EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s = %s)', t->>'ident', t->>'tenant', t->>'value_a') INTO seen;
                     RAISE EXCEPTION USING ERRCODE = CASE WHEN seen THEN 'TD001' ELSE 'TD002' END;
                 EXCEPTION WHEN OTHERS THEN
                     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, held_by = CONSTRAINT_NAME,
@@ -87,7 +87,7 @@ BEGIN
                         EXECUTE format(CASE kind
                             WHEN 'reads' THEN 'SELECT FROM %1$s WHERE %2$s = %3$s'
                             WHEN 'updates' THEN 'UPDATE %1$s SET %2$s = %2$s WHERE %2$s = %3$s'
-                            ELSE 'DELETE FROM %1$s WHERE %2$s = %3$s' END, t->>'table', t->>'tenant', t->>'value_a');
+                            ELSE 'DELETE FROM %1$s WHERE %2$s = %3$s' END, t->>'ident', t->>'tenant', t->>'value_a');
                         GET DIAGNOSTICS changed = ROW_COUNT;
                         RAISE EXCEPTION USING ERRCODE = CASE WHEN changed > 0 THEN 'TD001' ELSE 'TD002' END;
                     EXCEPTION WHEN OTHERS THEN
@@ -108,10 +108,10 @@ BEGIN
             CONTINUE WHEN NOT (t->>'updates')::bool;
             BEGIN
                 PERFORM set_config('app.tenant_id', t->>'a', true);
-                EXECUTE format('UPDATE %1$s SET %2$s = %4$s WHERE %2$s = %3$s', t->>'table', t->>'tenant', t->>'value_a', t->>'value_b');
+                EXECUTE format('UPDATE %1$s SET %2$s = %4$s WHERE %2$s = %3$s', t->>'ident', t->>'tenant', t->>'value_a', t->>'value_b');
                 GET DIAGNOSTICS changed = ROW_COUNT;
                 PERFORM set_config('app.tenant_id', t->>'b', true);
-                EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s = %s)', t->>'table', t->>'tenant', t->>'value_b') INTO seen;
+                EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %s = %s)', t->>'ident', t->>'tenant', t->>'value_b') INTO seen;
                 RAISE EXCEPTION USING ERRCODE = CASE WHEN seen AND changed > 0 THEN 'TD001' ELSE 'TD002' END;
             EXCEPTION WHEN OTHERS THEN
                 IF SQLSTATE = 'TD001' THEN

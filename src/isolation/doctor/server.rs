@@ -83,23 +83,15 @@ fn exempt(role: &Role, version: u32, found: &mut Vec<Finding>) {
     } else {
         Fix::Sql(format!("ALTER ROLE {} NOBYPASSRLS NOREPLICATION NOCREATEROLE", role.ident))
     };
-    let detail = match role.own {
-        true => format!("it {}", why.join(", ")),
-        false => format!("the role is a member of it, and it {}", why.join(", ")),
-    };
+    let whose = if role.own { "" } else { "the role is a member of it, and " };
+    let detail = format!("{whose}it {}", why.join(", "));
     found.push(Finding::new(Check::ExemptRole, role.name.clone(), detail, fix));
 }
 
 fn owner(role: &Role, owned: &[&Relation], found: &mut Vec<Finding>) {
     let Some(first) = owned.first() else { return };
-    let detail = match role.own {
-        true => format!("it owns {} tables of tenants, such as `{}`", owned.len(), first.display()),
-        false => format!(
-            "the role is a member of it, and it owns {} tables of tenants, such as `{}`",
-            owned.len(),
-            first.display()
-        ),
-    };
+    let whose = if role.own { "" } else { "the role is a member of it, and " };
+    let detail = format!("{whose}it owns {} tables of tenants, such as `{}`", owned.len(), first.display());
     let fix = if role.own {
         Fix::Step(
             "let the application connect as a role that owns nothing, and migrate as this one".to_owned(),
