@@ -103,7 +103,7 @@ async fn ask(conn: &mut PgConnection, tables: &[Table]) -> sqlx::Result<Vec<Said
     // No name ends the text that it stands in.
     let tables = tables.replace('\'', "''").replace('$', "\\u0024");
     let sql = format!(
-        "SET LOCAL standard_conforming_strings = on; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '2s'; \
+        "SET LOCAL standard_conforming_strings = on; SET LOCAL jit = off; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '2s'; \
          {}; SELECT current_setting('tenancy.doctor')",
         include_str!("probe.sql").replace("{TABLES}", &tables)
     );

@@ -1,9 +1,11 @@
 WITH RECURSIVE mine(oid) AS (
     SELECT oid FROM pg_roles WHERE rolname IN (current_user, session_user)
     UNION SELECT m.roleid FROM pg_auth_members m JOIN mine ON m.member = mine.oid
-), base(oid, base) AS (
-    SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
-    UNION ALL SELECT d.oid, base.base FROM pg_type d JOIN base ON base.oid = d.typbasetype WHERE d.typtype = 'd'
+), below(oid, base) AS (
+    SELECT oid, typbasetype FROM pg_type WHERE typtype = 'd'
+    UNION ALL SELECT below.oid, d.typbasetype FROM below JOIN pg_type d ON d.oid = below.base AND d.typtype = 'd'
+), domains AS MATERIALIZED (
+    SELECT below.oid, below.base FROM below JOIN pg_type t ON t.oid = below.base AND t.typtype <> 'd'
 )
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.%I', n.nspname, c.relname) AS ident,
     c.relkind AS kind, pg_get_userbyid(c.relowner) AS owner,
@@ -26,14 +28,14 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.
             UNION ALL SELECT (aclexplode(t.attacl)).* FROM pg_attribute t WHERE t.attrelid = c.oid) a
         WHERE a.grantee = 0 OR a.grantee IN (SELECT oid FROM mine)), '[]') AS grants,
     coalesce((SELECT json_agg(json_build_object(
-            'name', a.attname, 'ident', quote_ident(a.attname), 'type', format_type(base.base, NULL),
+            'name', a.attname, 'ident', quote_ident(a.attname), 'type', format_type(t.oid, NULL),
             'enum', t.typtype = 'e', 'array', t.typcategory = 'A', 'not_null', a.attnotnull OR own.typnotnull,
             'tenant_not_null', a.attnotnull, 'default', pg_get_expr(d.adbin, d.adrelid),
             'generated', a.attgenerated <> '', 'identity', a.attidentity <> '',
             'choice', (SELECT substring(pg_get_constraintdef(k.oid) FROM 'ANY \(+ARRAY\[''([^'']*)''') FROM pg_constraint k
                 WHERE k.conrelid = c.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum] LIMIT 1)) ORDER BY a.attnum)
-        FROM pg_attribute a JOIN base ON base.oid = a.atttypid JOIN pg_type t ON t.oid = base.base
-        JOIN pg_type own ON own.oid = a.atttypid
+        FROM pg_attribute a JOIN pg_type own ON own.oid = a.atttypid
+        LEFT JOIN domains ON domains.oid = a.atttypid JOIN pg_type t ON t.oid = coalesce(domains.base, a.atttypid)
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]') AS columns,
     coalesce((SELECT json_agg(json_build_object(
