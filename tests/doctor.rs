@@ -220,3 +220,12 @@ async fn what_the_database_does_not_answer_is_no_silence() {
         (0, &["no row was written: the server is read only".to_owned()][..])
     );
 }
+
+#[test]
+fn an_examination_may_move_between_threads() {
+    fn moves<T: Send>(_: T) {}
+    fn proof(conn: &mut sqlx::PgConnection, schema: &tenancy_sql::Schema) {
+        moves(tenancy::isolation::doctor::examine(conn, schema));
+    }
+    let _ = proof;
+}
