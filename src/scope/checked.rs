@@ -4,7 +4,7 @@ use sqlx::FromRow;
 use sqlx::query::{Map, Query, QueryScalar};
 use tenancy_sql::Dialect;
 
-use super::backend::Backend;
+use super::backend::{Backend, Line};
 use super::db::{Fetch, Scoped};
 use super::query::no_such_row;
 use crate::error::{Error, ErrorKind, Result};
@@ -105,8 +105,8 @@ impl<DB: Backend> Fetch<DB> for Change<DB> {
         true
     }
 
-    async fn run(self, conn: &mut DB::Connection) -> sqlx::Result<u64> {
-        DB::execute_query(conn, self.0).await
+    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<u64> {
+        DB::execute_query(line, self.0).await
     }
 }
 
@@ -116,7 +116,7 @@ impl<DB: Backend> Fetch<DB> for Change<DB> {
 pub trait Answers<DB: Backend>: Send {
     type Row: Send;
 
-    fn all(self, conn: &mut DB::Connection) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
+    fn all(self, line: Line<'_, DB>) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
 }
 
 impl<DB: Backend, F, T> Answers<DB> for Map<'static, DB, F, DB::Arguments>
@@ -126,8 +126,8 @@ where
 {
     type Row = T;
 
-    async fn all(self, conn: &mut DB::Connection) -> sqlx::Result<Vec<T>> {
-        DB::fetch_mapped(conn, self).await
+    async fn all(self, line: Line<'_, DB>) -> sqlx::Result<Vec<T>> {
+        DB::fetch_mapped(line, self).await
     }
 }
 
@@ -138,8 +138,8 @@ where
 {
     type Row = T;
 
-    async fn all(self, conn: &mut DB::Connection) -> sqlx::Result<Vec<T>> {
-        DB::fetch_scalars(conn, self).await
+    async fn all(self, line: Line<'_, DB>) -> sqlx::Result<Vec<T>> {
+        DB::fetch_scalars(line, self).await
     }
 }
 
@@ -155,7 +155,7 @@ impl<DB: Backend, Q: Answers<DB>> Fetch<DB> for Rows<Q> {
         self.writes
     }
 
-    async fn run(self, conn: &mut DB::Connection) -> sqlx::Result<Self::Answer> {
-        self.query.all(conn).await
+    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<Self::Answer> {
+        self.query.all(line).await
     }
 }
