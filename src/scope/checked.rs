@@ -10,8 +10,6 @@ use super::query::no_such_row;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
-type Arguments<S> = <<S as Scoped>::Database as sqlx::Database>::Arguments;
-
 /// A query whose types sqlx's own macros have checked, after it was rewritten and proven: what
 /// [`query_checked!`](crate::query_checked) and its siblings make.
 #[must_use = "a query does nothing until it is executed or fetched"]
@@ -58,7 +56,7 @@ impl<S: Scoped, Q> Checked<S, Q> {
     }
 }
 
-impl<S: Scoped> Checked<S, Query<'static, S::Database, Arguments<S>>> {
+impl<DB: Backend, S: Scoped<Database = DB>> Checked<S, Query<'_, DB, DB::Arguments>> {
     /// Runs the statement, and says how many rows it changed.
     ///
     /// # Errors
@@ -69,7 +67,8 @@ impl<S: Scoped> Checked<S, Query<'static, S::Database, Arguments<S>>> {
     }
 }
 
-impl<S: Scoped, Q: Answers<S::Database>> Checked<S, Q> {
+// The database is named by itself: through the scope alone the compiler does not see that these futures are `Send`.
+impl<DB: Backend, S: Scoped<Database = DB>, Q: Answers<DB>> Checked<S, Q> {
     /// Every row.
     ///
     /// # Errors
@@ -96,9 +95,9 @@ impl<S: Scoped, Q: Answers<S::Database>> Checked<S, Q> {
     }
 }
 
-struct Change<DB: Backend>(Query<'static, DB, DB::Arguments>);
+struct Change<'q, DB: Backend>(Query<'q, DB, DB::Arguments>);
 
-impl<DB: Backend> Fetch<DB> for Change<DB> {
+impl<DB: Backend> Fetch<DB> for Change<'_, DB> {
     type Answer = u64;
 
     fn writes(&self) -> bool {
@@ -119,7 +118,7 @@ pub trait Answers<DB: Backend>: Send {
     fn all(self, line: Line<'_, DB>) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
 }
 
-impl<DB: Backend, F, T> Answers<DB> for Map<'static, DB, F, DB::Arguments>
+impl<DB: Backend, F, T> Answers<DB> for Map<'_, DB, F, DB::Arguments>
 where
     F: FnMut(DB::Row) -> sqlx::Result<T> + Send,
     T: Send + Unpin,
@@ -131,7 +130,7 @@ where
     }
 }
 
-impl<DB: Backend, T> Answers<DB> for QueryScalar<'static, DB, T, DB::Arguments>
+impl<DB: Backend, T> Answers<DB> for QueryScalar<'_, DB, T, DB::Arguments>
 where
     T: Send + Unpin,
     (T,): for<'r> FromRow<'r, DB::Row>,

@@ -1,5 +1,6 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
+use sqlx::SqlSafeStr;
 use uuid::Uuid;
 
 use super::backend::{Backend, Binds, Line, Value, database_error};
@@ -81,7 +82,8 @@ pub(crate) async fn insert_event<DB: Backend>(line: Line<'_, DB>, event: &AuditE
     DB::execute(
         line,
         "INSERT INTO tenancy_audit_events (tenant_id, id, occurred_us, action, event) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING"
+            .into_sql_str(),
         binds.into_arguments(),
     )
     .await

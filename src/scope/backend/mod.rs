@@ -10,7 +10,7 @@ mod sqlite;
 use std::future::Future;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Arguments, Encode, Pool, SqlSafeStr, Type};
+use sqlx::{Arguments, Encode, Pool, SqlStr, Type};
 use tenancy_sql::{Dialect, Schema};
 
 use super::reference::binding;
@@ -58,14 +58,14 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
     #[doc(hidden)]
     fn execute(
         line: Line<'_, Self>,
-        sql: impl SqlSafeStr + Send,
+        sql: SqlStr,
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
     #[doc(hidden)]
     fn fetch(
         line: Line<'_, Self>,
-        sql: impl SqlSafeStr + Send,
+        sql: SqlStr,
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
 
@@ -209,7 +209,7 @@ macro_rules! plain_backend {
     ($db:ty, $migrations:expr) => {
         async fn execute(
             line: crate::scope::backend::Line<'_, Self>,
-            sql: impl sqlx::SqlSafeStr + Send,
+            sql: sqlx::SqlStr,
             binds: Self::Arguments,
         ) -> sqlx::Result<u64> {
             let query = sqlx::query_with::<$db, _>(sql, binds).persistent(line.send.names());
@@ -218,7 +218,7 @@ macro_rules! plain_backend {
 
         async fn fetch(
             line: crate::scope::backend::Line<'_, Self>,
-            sql: impl sqlx::SqlSafeStr + Send,
+            sql: sqlx::SqlStr,
             binds: Self::Arguments,
         ) -> sqlx::Result<Vec<Self::Row>> {
             sqlx::query_with::<$db, _>(sql, binds).persistent(line.send.names()).fetch_all(line.conn).await

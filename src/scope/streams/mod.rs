@@ -46,13 +46,13 @@ pub trait Streams: sqlx::Database {
     #[doc(hidden)]
     fn execute_query(
         line: Line<'_, Self>,
-        query: Query<'static, Self, Self::Arguments>,
+        query: Query<'_, Self, Self::Arguments>,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
     #[doc(hidden)]
     fn fetch_mapped<F, T>(
         line: Line<'_, Self>,
-        query: Map<'static, Self, F, Self::Arguments>,
+        query: Map<'_, Self, F, Self::Arguments>,
     ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
     where
         F: FnMut(Self::Row) -> sqlx::Result<T> + Send,
@@ -61,7 +61,7 @@ pub trait Streams: sqlx::Database {
     #[doc(hidden)]
     fn fetch_scalars<T>(
         line: Line<'_, Self>,
-        query: QueryScalar<'static, Self, T, Self::Arguments>,
+        query: QueryScalar<'_, Self, T, Self::Arguments>,
     ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
     where
         T: Send + Unpin,
@@ -123,14 +123,14 @@ macro_rules! streams {
 
             async fn execute_query(
                 line: Line<'_, Self>,
-                query: sqlx::query::Query<'static, Self, Arguments>,
+                query: sqlx::query::Query<'_, Self, Arguments>,
             ) -> sqlx::Result<u64> {
                 Ok(query.persistent(line.send.names()).execute(line.conn).await?.rows_affected())
             }
 
             async fn fetch_mapped<F, T>(
                 line: Line<'_, Self>,
-                query: sqlx::query::Map<'static, Self, F, Arguments>,
+                query: sqlx::query::Map<'_, Self, F, Arguments>,
             ) -> sqlx::Result<Vec<T>>
             where
                 F: FnMut(Row) -> sqlx::Result<T> + Send,
@@ -145,7 +145,7 @@ macro_rules! streams {
 
             async fn fetch_scalars<T>(
                 line: Line<'_, Self>,
-                query: sqlx::query::QueryScalar<'static, Self, T, Arguments>,
+                query: sqlx::query::QueryScalar<'_, Self, T, Arguments>,
             ) -> sqlx::Result<Vec<T>>
             where
                 T: Send + Unpin,

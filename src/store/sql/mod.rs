@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::Pool;
 use sqlx::pool::PoolConnection;
+use sqlx::{Pool, SqlSafeStr};
 
 use super::stale;
 use crate::audit::{AuditEvent, AuditSink};
@@ -249,7 +249,7 @@ async fn save_tenant<DB: Backend>(line: Line<'_, DB>, tenant: &Tenant) -> Result
 
 async fn execute<DB: Backend>(line: Line<'_, DB>, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
     let binds = binds::<DB>(values)?;
-    DB::execute(line, sql, binds.into_arguments()).await.map_err(|e| database_error(&e))
+    DB::execute(line, sql.into_sql_str(), binds.into_arguments()).await.map_err(|e| database_error(&e))
 }
 
 async fn fetch<DB: Backend>(
@@ -258,7 +258,7 @@ async fn fetch<DB: Backend>(
     values: &[Value<'_>],
 ) -> Result<Vec<DB::Row>> {
     let binds = binds::<DB>(values)?;
-    DB::fetch(line, sql, binds.into_arguments()).await.map_err(|e| database_error(&e))
+    DB::fetch(line, sql.into_sql_str(), binds.into_arguments()).await.map_err(|e| database_error(&e))
 }
 
 fn binds<DB: Backend>(values: &[Value<'_>]) -> Result<Binds<DB>> {
