@@ -359,19 +359,56 @@ pub(crate) fn database_error(error: &sqlx::Error) -> Error {
             (Sql::NotNullViolation | Sql::CheckViolation, _) => {
                 return Error::new(ErrorKind::InvalidInput, "a value breaks a rule of its column");
             }
-            // Postgres: serialization failure, deadlock. SQLite: busy and locked, with their extended codes.
-            (_, Some("40001" | "40P01" | "5" | "6" | "261" | "262" | "517" | "773")) => {
+            // Postgres: serialization failure, deadlock, a lock that is not waited for. SQLite: busy and locked, with
+            // their extended codes.
+            (_, Some("40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" | "773")) => {
                 (ErrorKind::Retryable, "the transaction lost against another one; run it again")
             }
-            // Postgres: connection failures, shutdown, too many connections, read-only standby.
-            (_, Some(code))
-                if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") =>
-            {
-                (ErrorKind::StoreUnavailable, "the database cannot be reached; try again later")
-            }
+            // SQLite's codes are shorter numbers.
+            (_, Some(code)) if code.len() == 5 => match postgres_error(code, db.message()) {
+                (ErrorKind::Conflict, text) => return Error::new(ErrorKind::Conflict, text),
+                known => known,
+            },
             _ => (ErrorKind::Database, "the database refused the statement; the log has its words"),
         },
         _ => (ErrorKind::Database, "the answer of the database does not read; the log has the cause"),
     };
     Error::new(kind, text).with_source(error.to_string())
+}
+
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
+    match code {
+        "23P01" => (ErrorKind::Conflict, "a row that excludes this one exists"),
+        "25P02" => (
+            ErrorKind::RolledBack,
+            "a statement of this transaction failed, so nothing of it is kept; begin a new one",
+        ),
+        "25006" => (
+            ErrorKind::Refused,
+            "a statement that only reads was about to write, through a function perhaps; run it in a transaction",
+        ),
+        "42501" if message.contains("row-level security") => (
+            ErrorKind::Refused,
+            "the database refused a row that is not the tenant's; compare the table's policies with \
+             `tenancy doctor`",
+        ),
+        "42501" => (
+            ErrorKind::Misconfigured,
+            "the database's role lacks a privilege; grant it, or see `tenancy doctor`",
+        ),
+        "42P01" | "42703" | "42883" | "3F000" => (
+            ErrorKind::Misconfigured,
+            "the statement names something that is not in the database; are its migrations applied?",
+        ),
+        "57014" => (ErrorKind::StoreUnavailable, "the statement took longer than it may; try again later"),
+        _ => match &code[..2] {
+            "22" => (ErrorKind::InvalidInput, "a value does not fit where it is used"),
+            // Connection failures, too few resources, shutdown.
+            "08" | "53" | "57" => {
+                (ErrorKind::StoreUnavailable, "the database cannot be reached; try again later")
+            }
+            _ => (ErrorKind::Database, "the database refused the statement; the log has its words"),
+        },
+    }
 }
