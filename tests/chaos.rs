@@ -246,7 +246,7 @@ async fn chaos(mode: SendMode, connections: u32) {
     let db = TenantDb::postgres(options, url).send_mode(mode).schema(schema).build().await.unwrap();
 
     let tally = Arc::new(Tally::default());
-    let ender = tokio::spawn(terminator(direct.clone(), seed, tally.clone()));
+    let terminating = tokio::spawn(terminator(direct.clone(), seed, tally.clone()));
     let mut tasks = JoinSet::new();
     for task in 0..50_usize {
         let ctx = tenants[task % 3].clone();
@@ -260,7 +260,7 @@ async fn chaos(mode: SendMode, connections: u32) {
         attempted[tenant].extend(tried);
         acknowledged[tenant].extend(kept);
     }
-    ender.await.unwrap();
+    terminating.await.unwrap();
 
     // Every note that was acknowledged is there, none that was never tried, and each is its own tenant's: the
     // database would not have taken another.

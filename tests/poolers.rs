@@ -297,6 +297,60 @@ async fn behind_a_pooler_nothing_is_prepared_ahead() {
     assert!((&mut tx).prepare("SELECT total FROM orders".into_sql_str()).await.is_err());
 }
 
+#[derive(Debug, PartialEq, sqlx::Type)]
+#[sqlx(type_name = "mood", rename_all = "lowercase")]
+enum Mood {
+    Glad,
+    Sad,
+}
+
+#[derive(Debug, TenantScoped, sqlx::FromRow)]
+#[tenant(table = "moods")]
+struct Feeling {
+    #[tenant(id)]
+    id: i64,
+    mood: Mood,
+}
+
+/// sqlx looks a type of one's own up between two messages of the statement that has it, which loses a statement without a
+/// name: once for each connection that is an error, and never another's answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_type_of_ones_own_is_an_error_once_and_right_from_then_on() {
+    let (world, url) = seeded().await;
+    let moods = "CREATE TYPE mood AS ENUM ('glad', 'sad');
+        CREATE TABLE moods (tenant_id uuid NOT NULL, id bigint NOT NULL, mood mood NOT NULL, PRIMARY KEY (tenant_id, id));
+        ALTER TABLE moods ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE moods FORCE ROW LEVEL SECURITY;
+        CREATE POLICY own ON moods USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)";
+    Postgres::raw(&world.pool, moods).await.unwrap();
+    for (ctx, mood) in [(&world.acme, Mood::Glad), (&world.globex, Mood::Sad)] {
+        Feeling::insert(&world.db.scope(ctx), &Feeling { id: 1, mood }).await.unwrap();
+    }
+    let pooler = Pooler::start(&url, "transaction", LENT).await;
+    let db = pooled(&pooler, 6).await;
+    let mut tasks = JoinSet::new();
+    for task in 0..12 {
+        let db = db.clone();
+        let ctx = if task % 2 == 0 { world.acme.clone() } else { world.globex.clone() };
+        let wanted = if task % 2 == 0 { Mood::Glad } else { Mood::Sad };
+        tasks.spawn(async move {
+            let mut refused = 0;
+            for _ in 0..50 {
+                match Feeling::find(&db.scope(&ctx), 1).await {
+                    Ok(found) => assert_eq!(found.unwrap().mood, wanted),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Retryable, "{error:?}");
+                        refused += 1;
+                    }
+                }
+            }
+            refused
+        });
+    }
+    let refused: usize = tasks.join_all().await.into_iter().sum();
+    assert!(refused <= 30, "{refused} of 600 were refused");
+}
+
 /// Whatever a request was doing when it went away, nobody meets its tenant afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_goes_away_at_any_await_leaves_no_tenant_behind_the_pooler() {

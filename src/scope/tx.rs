@@ -237,8 +237,11 @@ impl<DB: Backend> OpenTransaction<DB> {
 fn is_unfit(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::BeginFailed => true,
-        // The server's last words: it was told to end the connection, or all of them.
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        // The server's last words: it was told to end the connection, or all of them. Or somebody left a transaction
+        // behind in which a statement had failed.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57P") || code == "25P02")
+        }
         _ => false,
     }
 }

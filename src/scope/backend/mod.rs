@@ -397,6 +397,10 @@ fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
             ErrorKind::Misconfigured,
             "the database's role lacks a privilege; grant it, or see `tenancy doctor`",
         ),
+        "26000" | "42P05" => (
+            ErrorKind::Retryable,
+            "behind a pooler a connection met a type of yours for the first time; run it again",
+        ),
         "42P01" | "42703" | "42883" | "3F000" => (
             ErrorKind::Misconfigured,
             "the statement names something that is not in the database; are its migrations applied?",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Pool, Postgres, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Pool, Postgres, Row};
 use tenancy_sql::{Dialect, Schema};
 
 use super::database_error;
@@ -21,6 +21,12 @@ pub(super) async fn probe(
     send: SendMode,
     schema: &Schema,
 ) -> Result<()> {
+    if send == SendMode::PgBouncer && keeps_statements(pool) {
+        return Err(misconfigured(
+            "behind a pooler that shares connections sqlx must not keep statements: make the pool with \
+             `statement_cache_capacity(0)`, or let `TenantDb::postgres` make it",
+        ));
+    }
     let mut conn = pool.acquire().await.map_err(|e| database_error(&e))?;
     tenant_stays_in_its_transaction(&mut conn, send).await?;
     citus_is_as_said(&mut conn, send).await?;
@@ -31,6 +37,12 @@ pub(super) async fn probe(
         nobody_else_is_on_the_connection(pool, conn).await?;
     }
     Ok(())
+}
+
+/// sqlx says it in the URL of the options, and nowhere else.
+fn keeps_statements(pool: &Pool<Postgres>) -> bool {
+    let url = pool.connect_options().to_url_lossy();
+    !url.query_pairs().any(|(name, value)| name == "statement-cache-capacity" && value == "0")
 }
 
 /// What is told in one message is known in the next, and forgotten after the transaction.
