@@ -189,6 +189,15 @@ pub fn postgres_url() -> String {
     std::env::var("TEST_POSTGRES_URL").unwrap_or_else(|_| panic!("{NO_POSTGRES}"))
 }
 
+const NO_ADMIN: &str = "this test makes roles, which a superuser has to do. Run `scripts/test`, which starts a server \
+    for that; where you name a server of your own by TEST_POSTGRES_URL, name a superuser of it too: \
+    TEST_POSTGRES_ADMIN_URL=postgres://postgres@127.0.0.1:5432/postgres";
+
+/// As [`postgres_url`], for a superuser of the same server.
+pub fn admin_url() -> String {
+    std::env::var("TEST_POSTGRES_ADMIN_URL").unwrap_or_else(|_| panic!("{NO_ADMIN}"))
+}
+
 const NO_MYSQL: &str = "this test needs MariaDB 10.6 or later. Run `scripts/test`, which starts one; or install it \
     (`apt-get install mariadb-server`), make a user with GRANT ALL ON `tenancy\\_test\\_%`.*, and set \
     TEST_MYSQL_URL=mysql://user@localhost/?socket=/run/mysqld/mysqld.sock";
