@@ -189,10 +189,11 @@ pub fn postgres_url() -> String {
     std::env::var("TEST_POSTGRES_URL").unwrap_or_else(|_| panic!("{NO_POSTGRES}"))
 }
 
-const NO_ADMIN: &str = "this test needs the superuser of the server of TEST_POSTGRES_URL, to make roles. Run \
-    `scripts/test`, which starts a server; or set TEST_POSTGRES_ADMIN_URL=postgres://postgres@127.0.0.1:5432/postgres";
+const NO_ADMIN: &str = "this test makes roles, which a superuser has to do. Run `scripts/test`, which starts a server \
+    for that; where you name a server of your own by TEST_POSTGRES_URL, name a superuser of it too: \
+    TEST_POSTGRES_ADMIN_URL=postgres://postgres@127.0.0.1:5432/postgres";
 
-/// The superuser of the same server.
+/// As [`postgres_url`], for a superuser of the same server.
 pub fn admin_url() -> String {
     std::env::var("TEST_POSTGRES_ADMIN_URL").unwrap_or_else(|_| panic!("{NO_ADMIN}"))
 }
