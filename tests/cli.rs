@@ -1,6 +1,7 @@
 //! The command line, as somebody runs it on a code base.
 
 mod common;
+mod ward;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -279,5 +280,49 @@ fn a_snapshot_that_is_not_there_is_said() {
     assert_eq!(
         (code, err.as_str()),
         (2, "tenancy: the database does not answer: `mysql` is not known; use postgres: or sqlite:\n")
+    );
+}
+
+#[tokio::test]
+async fn the_doctor_is_one_line_on_a_clean_schema_and_fails_on_another() {
+    let ward = ward::Ward::new().await;
+    let url = ward.url(&ward.app);
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "tenancy.toml", ward::TOML);
+    write(dir.path(), "Cargo.lock", "[[package]]\nname = \"sqlx-core\"\nversion = \"0.9.1\"\n");
+    let (code, out, err) = tenancy(&["doctor", "--url", &url], dir.path());
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.starts_with("clean: 9 tables of tenants in `") && out.lines().count() == 1, "{out}");
+
+    ward.as_owner("CREATE POLICY debug ON notes USING (true); DROP POLICY floor ON notes").await;
+    write(dir.path(), "Cargo.lock", "[[package]]\nname = \"sqlx-core\"\nversion = \"0.9.0\"\n");
+    let (code, out, _) = tenancy(&["doctor", "--url", &url], dir.path());
+    assert_eq!(code, 1, "{out}");
+    for part in [
+        "error[open-policy]: notes: ",
+        "\n    mend: CREATE POLICY tenancy_floor ON public.notes AS RESTRICTIVE USING (customer = nullif(",
+        "advice[sqlx-begin]: sqlx 0.9.0: ",
+        "\n1 error, 0 warnings, 1 advice: 9 tables of tenants in `",
+    ] {
+        assert!(out.contains(part), "{part}:\n{out}");
+    }
+
+    let accepted = ["doctor", "--url", &url, "--format", "json", "--accept", "open-policy"];
+    let (code, out, _) = tenancy(&accepted, dir.path());
+    assert_eq!(code, 0, "{out}");
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(json["findings"][0]["check"], "sqlx-begin");
+    assert_eq!(json["notes"][0], "accepted: open-policy (1)");
+    let (code, out, _) = tenancy(&["doctor", "--url", &url, "--format", "sarif"], dir.path());
+    let sarif: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &sarif["runs"][0]["results"][0]["ruleId"]), (1, &serde_json::json!("open-policy")));
+
+    let (code, _, err) = tenancy(&["doctor", "--url", &url, "--accept", "everything"], dir.path());
+    assert_eq!(code, 2);
+    assert!(err.starts_with("tenancy: the doctor has no check `everything`; it has exempt-role, "), "{err}");
+    let (code, _, err) = tenancy(&["doctor", "--url", "sqlite:x.db"], dir.path());
+    assert_eq!(
+        (code, err.as_str()),
+        (2, "tenancy: the doctor examines PostgreSQL only, and `sqlite` is not that\n")
     );
 }

@@ -262,6 +262,12 @@ impl Schema {
         self.access(dialect, table).tenant
     }
 
+    /// Whether statements may write to a table, given its name as the database resolves it: not to one that is only
+    /// shared, nor to a view.
+    pub fn is_writable(&self, dialect: Dialect, table: &str) -> bool {
+        self.access(dialect, table).writable
+    }
+
     /// The name that tenant columns have where nothing else was said.
     pub fn column_name(&self) -> &str {
         &self.column
@@ -410,7 +416,8 @@ impl Schema {
             .map_or(&self.column, |(_, column)| column)
     }
 
-    pub(crate) fn allows_function(&self, name: &str) -> bool {
+    /// Whether a function of the database was declared, so that statements may call it.
+    pub fn allows_function(&self, name: &str) -> bool {
         self.functions.contains(name)
     }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod doctor;
 mod snapshot;
 mod source;
 
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use tenancy_sql::Dialect;
 
-/// Multi-tenancy for Rust SaaS: find out what your SQL does, and keep it within one tenant.
+/// Multi-tenancy for Rust SaaS: find out what your SQL and your database do, and keep it within one tenant.
 #[derive(Parser)]
 #[command(name = "tenancy", version, arg_required_else_help = true)]
 struct Cli {
@@ -24,6 +25,25 @@ enum Command {
     /// Work on SQL.
     #[command(subcommand)]
     Sql(Sql),
+    /// Examine a live PostgreSQL: whether it would keep tenants apart if a query did not.
+    ///
+    /// Connect as the application does. Asks the catalogue for all that opens row-level security, and lets two tenants
+    /// that do not exist try to reach each other's rows; all of it is undone. Also looks for the version of sqlx in the
+    /// nearest Cargo.lock. Exits with 1 if something is found that fails, and with 2 if the database does not answer.
+    Doctor {
+        /// The database, `postgres://…`, in place of `DATABASE_URL`.
+        #[arg(long)]
+        url: Option<String>,
+        /// The `tenancy.toml`, in place of the one in this directory.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// How to say it: to people, or as JSON or SARIF to programs.
+        #[arg(long, value_enum, default_value = "text")]
+        format: doctor::Format,
+        /// A check whose findings are known, and left out; docs/doctor.md lists them.
+        #[arg(long, value_name = "CHECK")]
+        accept: Vec<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -89,6 +109,7 @@ fn main() -> ExitCode {
             check::run(&paths, config::Configs::new(config, dialects), quiet)
         }
         Command::Sql(Sql::Snapshot { url, config, check }) => snapshot::run(url, config, check),
+        Command::Doctor { url, config, format, accept } => doctor::run(url, config, format, &accept),
     };
     done.unwrap_or_else(|error| {
         #[expect(clippy::print_stderr, reason = "the program's own words")]

@@ -1,0 +1,126 @@
+//! `tenancy doctor`: whether a live database would keep tenants apart.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+use sqlx::{Connection, PgConnection};
+use tenancy::isolation::doctor::{self, Check, Finding, Fix, Report};
+use tenancy_sql::Schema;
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+    Sarif,
+}
+
+pub(crate) fn run(
+    url: Option<String>,
+    config: Option<PathBuf>,
+    format: Format,
+    accept: &[String],
+) -> Result<ExitCode, String> {
+    let accepted: Vec<Check> =
+        accept.iter().map(|id| Check::parse(id)).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+    let url = url
+        .or_else(|| std::env::var("DATABASE_URL").ok())
+        .ok_or("name the database: --url, or DATABASE_URL")?;
+    let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
+    let text = std::fs::read_to_string(&config).map_err(|e| format!("{}: {e}", config.display()))?;
+    let schema = Schema::from_toml(&text)
+        .and_then(|schema| {
+            schema.with_named_snapshot(|file| std::fs::read_to_string(config.with_file_name(file)))
+        })
+        .map_err(|e| format!("{}: {e}", config.display()))?;
+
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let mut report = runtime.block_on(examine(&url, &schema))?;
+    if let Some(finding) = sqlx_of(&config)? {
+        report = report.with(finding);
+    }
+    let report = report.accepting(&accepted);
+    let said = match format {
+        Format::Text => report.to_string(),
+        Format::Json => serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?,
+        Format::Sarif => serde_json::to_string_pretty(&report.to_sarif()).map_err(|e| e.to_string())?,
+    };
+    super::check::show(&(said + "\n"))?;
+    Ok(ExitCode::from(u8::from(!report.failures(&[]).is_empty())))
+}
+
+async fn examine(url: &str, schema: &Schema) -> Result<Report, String> {
+    let fault = |e: &dyn std::fmt::Display| format!("the database does not answer: {e}");
+    let mut conn = match url.split(':').next().unwrap_or_default() {
+        "postgres" | "postgresql" => PgConnection::connect(url).await.map_err(|e| fault(&e))?,
+        other => return Err(format!("the doctor examines PostgreSQL only, and `{other}` is not that")),
+    };
+    let report = doctor::examine(&mut conn, schema).await.map_err(|e| match e.cause() {
+        Some(cause) => fault(cause),
+        None => e.to_string(),
+    })?;
+    conn.close().await.map_err(|e| fault(&e))?;
+    Ok(report)
+}
+
+#[derive(Deserialize)]
+struct Lock {
+    #[serde(default)]
+    package: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+}
+
+/// What the nearest `Cargo.lock` says of sqlx.
+fn sqlx_of(config: &Path) -> Result<Option<Finding>, String> {
+    let config = config.canonicalize().map_err(|e| format!("{}: {e}", config.display()))?;
+    let Some(path) = config.ancestors().skip(1).map(|dir| dir.join("Cargo.lock")).find(|path| path.is_file())
+    else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let lock: Lock = toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+    let found = lock
+        .package
+        .into_iter()
+        .find(|package| package.name == "sqlx-core" && leaves_begun(&package.version));
+    Ok(found.map(|package| {
+        Finding::new(
+            Check::SqlxBegin,
+            format!("sqlx {}", package.version),
+            "sqlx 0.8.4 to 0.9.0 have this fault",
+            Fix::Step(
+                "never call `pool.begin()` yourself: `TenantDb` guards its own; or take a later sqlx"
+                    .to_owned(),
+            ),
+        )
+    }))
+}
+
+/// From 0.8.4 to 0.9.0.
+fn leaves_begun(version: &str) -> bool {
+    let mut parts = version.split(['.', '-', '+']).map_while(|part| part.parse::<u32>().ok());
+    let version = [parts.next(), parts.next(), parts.next()].map(|part| part.unwrap_or(0));
+    ([0, 8, 4]..=[0, 9, 0]).contains(&version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_versions_that_leave_a_transaction_begun() {
+        for version in ["0.8.4", "0.8.6", "0.9.0"] {
+            assert!(leaves_begun(version), "{version}");
+        }
+        for version in ["0.7.4", "0.8.3", "0.9.1", "0.10.0", "1.0.0"] {
+            assert!(!leaves_begun(version), "{version}");
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! What the database's catalogue says, read as the role itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row};
+use tenancy_sql::{Dialect, Schema};
+
+/// Tables of the crate that belong to the operator, not to tenants.
+const CONTROL_PLANE: [&str; 5] = [
+    "tenancy_tenants",
+    "tenancy_customers",
+    "tenancy_subscriptions",
+    "tenancy_billing_events",
+    "tenancy_billing_quarantine",
+];
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Server {
+    pub(super) role: String,
+    pub(super) database: String,
+    /// The schemas that a name without one is looked for in.
+    path: Vec<String>,
+    pub(super) version: u32,
+    pub(super) read_only: bool,
+    /// The tenant outside of any transaction.
+    pub(super) tenant: String,
+    pub(super) roles: Vec<Role>,
+    pub(super) settings: Vec<Setting>,
+    pub(super) large_objects: i64,
+}
+
+/// The role itself, or one that it is a member of.
+#[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
+pub(super) struct Role {
+    pub(super) name: String,
+    pub(super) ident: String,
+    pub(super) own: bool,
+    pub(super) superuser: bool,
+    pub(super) bypass: bool,
+    pub(super) replication: bool,
+    pub(super) createrole: bool,
+    pub(super) files: bool,
+    /// Who of the roles is its member at once.
+    pub(super) members: Vec<String>,
+}
+
+/// A default of `app.tenant_id`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Setting {
+    pub(super) role: Option<String>,
+    pub(super) database: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
+pub(super) struct Relation {
+    pub(super) oid: i64,
+    schema: String,
+    name: String,
+    /// With its schema, and quoted where needed.
+    pub(super) ident: String,
+    /// Found without its schema.
+    #[serde(skip)]
+    visible: bool,
+    pub(super) kind: char,
+    pub(super) owner: String,
+    /// By the role, or by one that it is a member of.
+    pub(super) owned: bool,
+    usage: bool,
+    pub(super) rls: bool,
+    pub(super) forced: bool,
+    pub(super) partition: bool,
+    pub(super) parent: Option<i64>,
+    pub(super) rows: f64,
+    /// A view that reads with the rights of who asks.
+    pub(super) invoker: bool,
+    pub(super) privileges: BTreeSet<String>,
+    grants: Vec<(String, String)>,
+    pub(super) columns: Vec<Column>,
+    pub(super) policies: Vec<Policy>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) ident: String,
+    /// Below any domain.
+    pub(super) r#type: String,
+    pub(super) r#enum: bool,
+    pub(super) array: bool,
+    /// By itself or by its domain.
+    pub(super) not_null: bool,
+    pub(super) tenant_not_null: bool,
+    pub(super) default: Option<String>,
+    pub(super) generated: bool,
+    pub(super) identity: bool,
+    /// One of the texts that a CHECK constraint lists.
+    pub(super) choice: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Policy {
+    pub(super) name: String,
+    pub(super) permissive: bool,
+    pub(super) command: char,
+    /// The role could act under it.
+    pub(super) reaches: bool,
+    /// The role cannot act without it.
+    pub(super) binds: bool,
+    pub(super) using: Option<String>,
+    pub(super) check: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
+pub(super) struct Index {
+    pub(super) table: i64,
+    pub(super) name: String,
+    pub(super) ident: String,
+    pub(super) short: String,
+    pub(super) unique: bool,
+    pub(super) primary: bool,
+    pub(super) exclusion: bool,
+    pub(super) constraint: bool,
+    pub(super) method: String,
+    pub(super) inherited: bool,
+    pub(super) referenced: bool,
+    pub(super) special: bool,
+    pub(super) predicate: Option<String>,
+    pub(super) columns: Vec<Option<String>>,
+    pub(super) terms: Vec<String>,
+    pub(super) definition: String,
+    pub(super) leaky: bool,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ForeignKey {
+    pub(super) table: i64,
+    pub(super) parent: i64,
+    pub(super) name: String,
+    pub(super) ident: String,
+    pub(super) on_delete: char,
+    pub(super) on_update: char,
+    pub(super) special: bool,
+    pub(super) columns: Vec<String>,
+    pub(super) parents: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reads {
+    view: i64,
+    relation: i64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", content = "is", rename_all = "snake_case")]
+pub(super) enum Other {
+    Routine(Routine),
+    DefaultGrant { owner: String, schema: Option<String>, to: String },
+    Publication { name: String, ident: String, all: bool, tables: Vec<i64>, schemas: Vec<String> },
+    Sequence { name: String, tables: Vec<i64> },
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
+pub(super) struct Routine {
+    schema: String,
+    name: String,
+    pub(super) signature: String,
+    pub(super) procedure: bool,
+    pub(super) owner: String,
+    pub(super) exempt: bool,
+    pub(super) own: bool,
+    /// Runs as its owner, and the role can make it run.
+    pub(super) definer: bool,
+    pub(super) leakproof: bool,
+    /// The tables whose policies call it, though its answer is kept.
+    pub(super) frozen: Vec<i64>,
+}
+
+/// Whose the rows of a table are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose<'a> {
+    /// The tenant's in this column.
+    Tenant(&'a str),
+    /// By what was declared the tenant's in this column, which there is not.
+    Unknown(&'a str),
+    Shared {
+        writable: bool,
+    },
+    Operator,
+}
+
+pub(super) struct Catalog {
+    pub(super) server: Server,
+    pub(super) relations: BTreeMap<i64, Relation>,
+    pub(super) indexes: Vec<Index>,
+    pub(super) foreign_keys: Vec<ForeignKey>,
+    reads: BTreeMap<i64, Vec<i64>>,
+    pub(super) others: Vec<Other>,
+    /// What could not be read.
+    pub(super) faults: Vec<(&'static str, String)>,
+}
+
+impl Catalog {
+    pub(super) async fn read(conn: &mut PgConnection) -> sqlx::Result<Self> {
+        let server: Vec<Server> = rows(conn, include_str!("catalog/server.sql")).await?;
+        let server = server.into_iter().next().ok_or(sqlx::Error::RowNotFound)?;
+        let mut faults = Vec::new();
+        let relations: Vec<Relation> =
+            tried(conn, "tables, columns and policies", include_str!("catalog/relations.sql"), &mut faults)
+                .await?;
+        let indexes =
+            tried(conn, "keys and indexes", include_str!("catalog/indexes.sql"), &mut faults).await?;
+        let foreign_keys =
+            tried(conn, "foreign keys", include_str!("catalog/foreign_keys.sql"), &mut faults).await?;
+        let read: Vec<Reads> = tried(conn, "views", include_str!("catalog/reads.sql"), &mut faults).await?;
+        let others = tried(
+            conn,
+            "functions, default privileges, publications and sequences",
+            include_str!("catalog/others.sql"),
+            &mut faults,
+        )
+        .await?;
+        let mut relations: BTreeMap<i64, Relation> =
+            relations.into_iter().map(|relation| (relation.oid, relation)).collect();
+        let at = |schema: &str| server.path.iter().position(|one| one == schema);
+        let mut first = BTreeMap::<String, usize>::new();
+        for relation in relations.values() {
+            if let Some(at) = at(&relation.schema) {
+                let first = first.entry(relation.name.clone()).or_insert(at);
+                *first = at.min(*first);
+            }
+        }
+        for relation in relations.values_mut() {
+            relation.visible = first.get(&relation.name).copied() == at(&relation.schema)
+                && first.contains_key(&relation.name);
+        }
+        let mut reads = BTreeMap::<i64, Vec<i64>>::new();
+        for Reads { view, relation } in read {
+            reads.entry(view).or_default().push(relation);
+        }
+        Ok(Self { server, relations, indexes, foreign_keys, reads, others, faults })
+    }
+
+    /// Whether the role itself is a superuser, who has every right without being given it.
+    pub(super) fn superuser(&self) -> bool {
+        self.server.roles.iter().any(|role| role.own && role.superuser)
+    }
+
+    /// Whether a role is asked for no policy at all.
+    pub(super) fn bypasses(&self) -> bool {
+        self.server.roles.iter().any(|role| role.own && (role.superuser || role.bypass))
+    }
+
+    /// The tables of tenants that the role can reach, each with its tenant column.
+    pub(super) fn tenants<'a>(
+        &'a self,
+        schema: &'a Schema,
+    ) -> impl Iterator<Item = (&'a Relation, &'a Column)> + use<'a> {
+        self.relations.values().filter(|relation| relation.is_table() && relation.reachable()).filter_map(
+            |relation| match self.whose(relation, schema) {
+                Whose::Tenant(column) => Some((relation, relation.column(column)?)),
+                _ => None,
+            },
+        )
+    }
+
+    pub(super) fn whose<'a>(&'a self, relation: &'a Relation, schema: &'a Schema) -> Whose<'a> {
+        if CONTROL_PLANE.contains(&&*relation.name) {
+            return Whose::Operator;
+        }
+        let mut at = relation;
+        // A partition is whose its root is; the snapshot may not know it yet.
+        for _ in 0..32 {
+            if let Some(writable) = at.shared(schema) {
+                return Whose::Shared { writable };
+            }
+            match at.parent.and_then(|parent| self.relations.get(&parent)) {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+        let named = [relation, at].into_iter().find_map(|one| {
+            let column = one.declared(schema);
+            relation.column(column).map(|column| &*column.name)
+        });
+        match named {
+            Some(column) => Whose::Tenant(column),
+            None => Whose::Unknown(relation.declared(schema)),
+        }
+    }
+
+    /// The tables of tenants below a view.
+    pub(super) fn below<'a>(&'a self, view: i64, schema: &'a Schema) -> Vec<&'a Relation> {
+        let (mut seen, mut open, mut found) = (BTreeSet::new(), vec![view], Vec::new());
+        while let Some(oid) = open.pop() {
+            if !seen.insert(oid) {
+                continue;
+            }
+            open.extend(self.reads.get(&oid).into_iter().flatten());
+            if let Some(relation) = self.relations.get(&oid)
+                && relation.is_table()
+                && !matches!(self.whose(relation, schema), Whose::Shared { .. })
+            {
+                found.push(relation);
+            }
+        }
+        found.sort_by_key(|relation| relation.display());
+        found
+    }
+}
+
+impl Relation {
+    /// A table, partitioned or not, or a foreign one.
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.kind, 'r' | 'p' | 'f')
+    }
+
+    pub(super) fn reachable(&self) -> bool {
+        self.usage && !self.privileges.is_empty()
+    }
+
+    /// As a statement says it.
+    pub(super) fn display(&self) -> String {
+        if self.visible { self.name.clone() } else { self.qualified() }
+    }
+
+    fn qualified(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    pub(super) fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    pub(super) fn in_schema(&self, schemas: &[String]) -> bool {
+        schemas.contains(&self.schema)
+    }
+
+    /// `REVOKE` of what the role was given of these rights, by whomever.
+    pub(super) fn revoke(&self, rights: &[&str]) -> String {
+        let mine = || self.grants.iter().filter(|(right, _)| rights.contains(&&**right));
+        let rights: BTreeSet<_> = mine().map(|(right, _)| right.as_str()).collect();
+        let from: BTreeSet<_> = mine().map(|(_, to)| to.as_str()).collect();
+        let list = |words: BTreeSet<&str>| words.into_iter().collect::<Vec<_>>().join(", ");
+        format!("REVOKE {} ON {} FROM {}", list(rights), self.ident, list(from))
+    }
+
+    /// Which of these rights were given to the role, rather than being its owner's.
+    pub(super) fn granted(&self, rights: &[&str]) -> bool {
+        !self.owned && self.grants.iter().any(|(right, _)| rights.contains(&&**right))
+    }
+
+    fn shared(&self, schema: &Schema) -> Option<bool> {
+        let names = [self.display(), self.qualified()];
+        let shared = |name: &&String| schema.tenant_column(Dialect::Postgres, name).is_none();
+        names.iter().find(shared).map(|name| schema.is_writable(Dialect::Postgres, name))
+    }
+
+    fn declared<'a>(&self, schema: &'a Schema) -> &'a str {
+        let names = [self.display(), self.qualified()];
+        let own = |name: &String| schema.tenant_column(Dialect::Postgres, name);
+        names
+            .iter()
+            .filter_map(own)
+            .find(|column| *column != schema.column_name())
+            .unwrap_or(schema.column_name())
+    }
+}
+
+impl Routine {
+    /// As a statement says it.
+    pub(super) fn display(&self, catalog: &Catalog) -> String {
+        if catalog.server.path.contains(&self.schema) { self.name.clone() } else { self.qualified() }
+    }
+
+    pub(super) fn declared(&self, catalog: &Catalog, schema: &Schema) -> bool {
+        schema.allows_function(&self.display(catalog)) || schema.allows_function(&self.qualified())
+    }
+
+    fn qualified(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+/// One message, and with it one transaction, that waits for nobody long.
+///
+/// No name of somebody's is taken for one of the server's, neither in the question nor in the answer: what is printed
+/// without a schema is PostgreSQL's own.
+async fn rows<T: DeserializeOwned>(conn: &mut PgConnection, sql: &str) -> sqlx::Result<Vec<T>> {
+    let sql = format!(
+        "SELECT pg_catalog.set_config('tenancy.path', pg_catalog.to_json(pg_catalog.current_schemas(false))::pg_catalog.text, true); \
+         SET LOCAL search_path = pg_catalog; SET LOCAL jit = off; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '2s'; \
+         SELECT row_to_json(q)::text FROM (\n{sql}) q"
+    );
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await?;
+    rows.iter()
+        .skip(1)
+        .map(|row| {
+            let text: &str = row.try_get(0)?;
+            serde_json::from_str(text).map_err(|e| sqlx::Error::Decode(e.into()))
+        })
+        .collect()
+}
+
+/// The same; what the server refuses is noted, and the others go on.
+async fn tried<T: DeserializeOwned>(
+    conn: &mut PgConnection,
+    what: &'static str,
+    sql: &str,
+    faults: &mut Vec<(&'static str, String)>,
+) -> sqlx::Result<Vec<T>> {
+    match rows(conn, sql).await {
+        Err(sqlx::Error::Database(error)) => {
+            faults.push((what, error.message().to_owned()));
+            Ok(Vec::new())
+        }
+        Err(sqlx::Error::Decode(error)) => {
+            faults.push((what, error.to_string()));
+            Ok(Vec::new())
+        }
+        done => done,
+    }
+}

@@ -1,0 +1,25 @@
+WITH RECURSIVE mine(oid) AS (
+    SELECT oid FROM pg_roles WHERE rolname IN (current_user, session_user)
+    UNION SELECT m.roleid FROM pg_auth_members m JOIN mine ON m.member = mine.oid
+)
+SELECT current_user AS role, current_database() AS database, current_setting('tenancy.path')::json AS path,
+    current_setting('server_version_num')::int AS version,
+    current_setting('transaction_read_only')::bool AS read_only,
+    coalesce(current_setting('app.tenant_id', true), '') AS tenant,
+    (SELECT json_agg(json_build_object(
+        'name', r.rolname, 'ident', quote_ident(r.rolname), 'own', r.rolname IN (current_user, session_user),
+        'superuser', r.rolsuper, 'bypass', r.rolbypassrls, 'replication', r.rolreplication, 'createrole', r.rolcreaterole,
+        'files', r.rolname IN ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program'),
+        'members', ARRAY(SELECT quote_ident(pg_get_userbyid(m.member)) FROM pg_auth_members m
+            WHERE m.roleid = r.oid AND m.member IN (SELECT oid FROM mine) ORDER BY 1)) ORDER BY r.rolname)
+        FROM pg_roles r WHERE r.oid IN (SELECT oid FROM mine)) AS roles,
+    (SELECT coalesce(json_agg(json_build_object(
+        'role', quote_ident(pg_get_userbyid(nullif(s.setrole, 0))),
+        'database', (SELECT quote_ident(d.datname) FROM pg_database d WHERE d.oid = s.setdatabase))), '[]')
+        FROM pg_db_role_setting s
+        WHERE EXISTS (SELECT FROM unnest(s.setconfig) one WHERE one LIKE 'app.tenant\_id=_%')
+            AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+            AND (s.setrole = 0 OR s.setrole IN (SELECT oid FROM pg_roles WHERE rolname IN (current_user, session_user)))) AS settings,
+    (SELECT count(*) FROM pg_largeobject_metadata l
+        WHERE l.lomowner IN (SELECT oid FROM mine)
+            OR EXISTS (SELECT FROM aclexplode(l.lomacl) a WHERE a.grantee = 0 OR a.grantee IN (SELECT oid FROM mine))) AS large_objects

@@ -1,0 +1,167 @@
+//! The role, its settings, and the server.
+
+use tenancy_sql::Schema;
+
+use super::catalog::{Catalog, Relation, Role, Setting};
+use super::check::Check;
+use super::report::{Finding, Fix};
+
+pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
+    let server = &catalog.server;
+    for role in &server.roles {
+        exempt(role, server.version, found);
+    }
+    if !catalog.superuser() {
+        for role in &server.roles {
+            let owned: Vec<_> = catalog
+                .tenants(schema)
+                .map(|(table, _)| table)
+                .filter(|table| table.owner == role.name)
+                .collect();
+            owner(role, &owned, found);
+        }
+        if server.large_objects > 0 {
+            found.push(Finding::new(
+                Check::LargeObjects,
+                server.role.clone(),
+                format!("the role can read {} of them", server.large_objects),
+                Fix::Step("keep files in rows (bytea) or in an object store, and lo_unlink them".to_owned()),
+            ));
+        }
+    }
+    settings(catalog, found);
+    if let Some((fixed, cve)) = fault(server.version) {
+        found.push(Finding::new(
+            Check::ServerVersion,
+            format!("PostgreSQL {}", version(server.version)),
+            format!("{cve} is mended in {}", version(fixed)),
+            Fix::Step("install the newest minor release of this version and restart the server".to_owned()),
+        ));
+    }
+    for (what, why) in &catalog.faults {
+        found.push(unexamined(what, why));
+    }
+}
+
+pub(super) fn unexamined(what: &str, why: &str) -> Finding {
+    Finding::new(
+        Check::Unexamined,
+        what,
+        format!("the database answered: {why}"),
+        Fix::Step("run the doctor again; if it stays, let the role read what it asks for, or mend what is in its way".to_owned()),
+    )
+}
+
+fn exempt(role: &Role, version: u32, found: &mut Vec<Finding>) {
+    let mut why = Vec::new();
+    if role.superuser {
+        why.push("is a superuser");
+    }
+    if role.bypass {
+        why.push("has BYPASSRLS");
+    }
+    if role.replication && role.own {
+        why.push("has REPLICATION");
+    }
+    // Since 16 such a role can only give itself the roles that it made.
+    if role.createrole && version < 160_000 {
+        why.push("has CREATEROLE, and can make itself a member of any role");
+    }
+    if role.files {
+        why.push("reaches the server's files");
+    }
+    if why.is_empty() {
+        return;
+    }
+    let fix = if !role.own {
+        revoke(role)
+    } else if role.superuser {
+        Fix::Step(
+            "connect as a role of the application's own: CREATE ROLE app LOGIN; and grant it what it needs"
+                .to_owned(),
+        )
+    } else {
+        Fix::Sql(format!("ALTER ROLE {} NOBYPASSRLS NOREPLICATION NOCREATEROLE", role.ident))
+    };
+    let whose = if role.own { "" } else { "the role is a member of it, and " };
+    let detail = format!("{whose}it {}", why.join(", "));
+    found.push(Finding::new(Check::ExemptRole, role.name.clone(), detail, fix));
+}
+
+fn owner(role: &Role, owned: &[&Relation], found: &mut Vec<Finding>) {
+    let Some(first) = owned.first() else { return };
+    let whose = if role.own { "" } else { "the role is a member of it, and " };
+    let detail = format!("{whose}it owns {} tables of tenants, such as `{}`", owned.len(), first.display());
+    let fix = if role.own {
+        Fix::Step(
+            "let the application connect as a role that owns nothing, and migrate as this one".to_owned(),
+        )
+    } else {
+        revoke(role)
+    };
+    found.push(Finding::new(Check::OwnerRole, role.name.clone(), detail, fix));
+}
+
+fn revoke(role: &Role) -> Fix {
+    Fix::Sql(format!("REVOKE {} FROM {}", role.ident, role.members.join(", ")))
+}
+
+fn settings(catalog: &Catalog, found: &mut Vec<Finding>) {
+    const NAME: &str = "app.tenant_id";
+    for Setting { role, database } in &catalog.server.settings {
+        let (object, sql) = match (role, database) {
+            (Some(role), None) => (role.clone(), format!("ALTER ROLE {role} RESET {NAME}")),
+            (Some(role), Some(database)) => {
+                (role.clone(), format!("ALTER ROLE {role} IN DATABASE {database} RESET {NAME}"))
+            }
+            (None, Some(database)) => (database.clone(), format!("ALTER DATABASE {database} RESET {NAME}")),
+            (None, None) => ("all roles".to_owned(), format!("ALTER ROLE ALL RESET {NAME}")),
+        };
+        let detail = format!("{NAME} is set for it when it connects");
+        found.push(Finding::new(Check::SettingDefault, object, detail, Fix::Sql(sql)));
+    }
+    if !catalog.server.tenant.is_empty() && catalog.server.settings.is_empty() {
+        found.push(Finding::new(
+            Check::SettingDefault,
+            catalog.server.role.clone(),
+            format!("{NAME} is set on this connection, outside of any tenant's transaction"),
+            Fix::Step(
+                "take it out of postgresql.conf, the connection's options, and what sets it for a session"
+                    .to_owned(),
+            ),
+        ));
+    }
+}
+
+/// The last fault in row-level security that this server still has: the version that mends it, and its number.
+fn fault(version: u32) -> Option<(u32, &'static str)> {
+    const MENDED: [(&str, &[u32]); 4] = [
+        ("CVE-2025-8713", &[130_022, 140_019, 150_014, 160_010, 170_006]),
+        ("CVE-2024-10976", &[120_021, 130_017, 140_014, 150_009, 160_005, 170_001]),
+        ("CVE-2023-39418", &[150_004]),
+        ("CVE-2023-2455", &[110_020, 120_015, 130_011, 140_008, 150_003]),
+    ];
+    MENDED.into_iter().find_map(|(cve, minors)| {
+        let mended = minors.iter().find(|mended| **mended / 10_000 == version / 10_000)?;
+        (version < *mended).then_some((*mended, cve))
+    })
+}
+
+fn version(number: u32) -> String {
+    format!("{}.{}", number / 10_000, number % 10_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_was_not_updated_is_told_the_last_fault_it_has() {
+        assert_eq!(fault(150_002), Some((150_014, "CVE-2025-8713")));
+        assert_eq!(fault(150_013).map(|(fixed, _)| version(fixed)).as_deref(), Some("15.14"));
+        assert_eq!(fault(120_020), Some((120_021, "CVE-2024-10976")));
+        for mended in [130_022, 150_014, 150_018, 160_010, 170_006, 180_000, 190_002] {
+            assert_eq!(fault(mended), None, "{mended}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Tables: their tenant column, their row-level security, and what the role may do to them.
+
+use tenancy_sql::Schema;
+
+use super::catalog::{Catalog, Column, Relation, Whose};
+use super::check::Check;
+use super::policy::{self, Verdict};
+use super::report::{Finding, Fix};
+
+pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
+    for relation in catalog.relations.values().filter(|relation| relation.is_table() && relation.reachable())
+    {
+        match catalog.whose(relation, schema) {
+            Whose::Operator => continue,
+            // A superuser reaches also what is meant for nobody.
+            Whose::Unknown(_) if catalog.superuser() => continue,
+            Whose::Shared { writable } => shared(catalog, relation, writable, found),
+            Whose::Unknown(_) | Whose::Tenant(_) if relation.kind == 'f' => foreign(relation, found),
+            Whose::Unknown(column) => missing(relation, column, found),
+            Whose::Tenant(name) => {
+                let Some(column) = relation.column(name) else { continue };
+                tenant_column(relation, column, found);
+                rows(relation, column, found);
+            }
+        }
+        if !catalog.superuser() {
+            privileges(relation, found);
+        }
+    }
+}
+
+fn shared(catalog: &Catalog, relation: &Relation, writable: bool, found: &mut Vec<Finding>) {
+    const WRITES: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
+    let may: Vec<_> = WRITES.into_iter().filter(|right| relation.privileges.contains(*right)).collect();
+    if writable || may.is_empty() || relation.owned || catalog.superuser() {
+        return;
+    }
+    let fix = if relation.granted(&WRITES) {
+        Fix::Sql(relation.revoke(&WRITES))
+    } else {
+        Fix::Step("take the role out of pg_write_all_data".to_owned())
+    };
+    let detail = format!(
+        "the role has {}; if all tenants shall write, name it under `shared_writable`",
+        may.join(", ")
+    );
+    found.push(Finding::new(Check::SharedWritable, relation.display(), detail, fix));
+}
+
+fn foreign(relation: &Relation, found: &mut Vec<Finding>) {
+    let rights: Vec<_> = relation.privileges.iter().map(String::as_str).collect();
+    let detail = format!("the role has {}, and no policy can be set on it", rights.join(", "));
+    let fix = if relation.granted(&rights) {
+        Fix::Sql(relation.revoke(&rights))
+    } else {
+        Fix::Step("let another role own it, or declare it shared in tenancy.toml".to_owned())
+    };
+    found.push(Finding::new(Check::ForeignTable, relation.display(), detail, fix));
+}
+
+fn missing(relation: &Relation, column: &str, found: &mut Vec<Finding>) {
+    let rights: Vec<_> = relation.privileges.iter().map(String::as_str).collect();
+    found.push(Finding::new(
+        Check::MissingTenantColumn,
+        relation.display(),
+        format!("it has no column `{column}`, and the role has {}", rights.join(", ")),
+        Fix::Step(format!(
+            "add `{column}`, and to every key; or, if its rows are everybody's, name it under `shared` in tenancy.toml; \
+             or take the role's rights on it"
+        )),
+    ));
+}
+
+fn tenant_column(relation: &Relation, column: &Column, found: &mut Vec<Finding>) {
+    if relation.partition {
+        return;
+    }
+    let alter =
+        |what: &str| Fix::Sql(format!("ALTER TABLE {} ALTER COLUMN {} {what}", relation.ident, column.ident));
+    if !column.tenant_not_null {
+        found.push(Finding::new(
+            Check::NullableTenant,
+            relation.display(),
+            format!("`{}` may be null", column.name),
+            alter("SET NOT NULL"),
+        ));
+    }
+    if let Some(default) = column.default.as_deref().filter(|default| !policy::is_tenant(column, default)) {
+        found.push(Finding::new(
+            Check::DefaultedTenant,
+            relation.display(),
+            format!("`{}` has the default {default}", column.name),
+            alter("DROP DEFAULT"),
+        ));
+    }
+}
+
+/// Row-level security: one finding at most, the worst.
+fn rows(relation: &Relation, column: &Column, found: &mut Vec<Finding>) {
+    let verdict = policy::judge(relation, column);
+    let ident = &relation.ident;
+    if !relation.rls {
+        let mut fix = format!("ALTER TABLE {ident} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY");
+        if !matches!(verdict, Verdict::Floor) {
+            fix = format!("{fix};\n{}", policy::floor(relation, column));
+        }
+        if matches!(verdict, Verdict::None) {
+            fix = format!("{fix};\n{}", policy::own(relation, column));
+        }
+        let (check, detail) = match relation.parent {
+            Some(_) => (Check::ChildWithoutRls, "its parent's policies are not asked for it"),
+            None => (Check::RlsOff, "no policy is asked for it"),
+        };
+        found.push(Finding::new(check, relation.display(), detail, Fix::Sql(fix)));
+        return;
+    }
+    if !relation.forced {
+        let check = if relation.owned { Check::OwnerPastRls } else { Check::RlsNotForced };
+        found.push(Finding::new(
+            check,
+            relation.display(),
+            format!("its owner `{}` is not bound by its policies", relation.owner),
+            Fix::Sql(format!("ALTER TABLE {ident} FORCE ROW LEVEL SECURITY")),
+        ));
+    }
+    let floor = || Fix::Sql(policy::floor(relation, column));
+    match verdict {
+        Verdict::Floor => {}
+        Verdict::Open(policies) => {
+            let names: Vec<_> = policies.iter().map(|policy| format!("`{}`", policy.name)).collect();
+            found.push(Finding::new(
+                Check::OpenPolicy,
+                relation.display(),
+                format!(
+                    "{} does not compare `{}` with app.tenant_id in a form that is known",
+                    names.join(" and "),
+                    column.name
+                ),
+                floor(),
+            ));
+        }
+        Verdict::NoFloor => found.push(Finding::new(
+            Check::NoFloor,
+            relation.display(),
+            "all its policies compare with the tenant, and are permissive",
+            floor(),
+        )),
+        Verdict::None => found.push(Finding::new(
+            Check::NoPolicy,
+            relation.display(),
+            "row-level security is on, and no permissive policy is for this role",
+            Fix::Sql(policy::own(relation, column)),
+        )),
+    }
+}
+
+fn privileges(relation: &Relation, found: &mut Vec<Finding>) {
+    if relation.owned {
+        return;
+    }
+    for (check, rights) in
+        [(Check::TruncatePrivilege, &["TRUNCATE"][..]), (Check::SparePrivilege, &["REFERENCES", "TRIGGER"])]
+    {
+        if relation.granted(rights) {
+            found.push(Finding::new(
+                check,
+                relation.display(),
+                format!("the role was given {}", rights.join(" or ")),
+                Fix::Sql(relation.revoke(rights)),
+            ));
+        }
+    }
+}

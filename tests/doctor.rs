@@ -1,0 +1,222 @@
+//! The doctor finds each planted defect, and nothing else; and what it says mends it.
+
+mod common;
+mod ward;
+
+use std::collections::BTreeSet;
+
+use futures_util::{StreamExt, stream};
+use tenancy::isolation::doctor::{Check, Fix, Report, Severity};
+use ward::Ward;
+use ward::cases::{CASES, Case};
+
+/// What no schema can show, and where it is tested.
+const ELSEWHERE: [Check; 2] = [
+    Check::ServerVersion, // src/isolation/doctor/server.rs
+    Check::SqlxBegin,     // tests/cli.rs
+];
+
+fn found(report: &Report) -> Vec<(Check, String)> {
+    report.findings().iter().map(|finding| (finding.check(), finding.object().to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_clean_schema_is_clean_in_every_form() {
+    let ward = Ward::new().await;
+    let report = ward.examined(&ward.app, "").await;
+    report.assert_clean();
+    assert_eq!(report.notes(), [] as [String; 0]);
+    // projects, orders, events, documents, contracts, counters, notes, and the crate's gauges and audit events.
+    assert_eq!((report.tables(), report.proven_with_rows()), (9, 9));
+    let text = report.to_string();
+    assert!(
+        text.starts_with("clean: 9 tables of tenants in `") && text.ends_with("9 of 9 proven with rows"),
+        "{text}"
+    );
+    assert!(!text.contains('\n'), "{text}");
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!((&json["findings"], &json["role"]), (&serde_json::json!([]), &serde_json::json!(ward.app)));
+    assert_eq!(report.to_sarif()["runs"][0]["results"], serde_json::json!([]));
+    for table in ["projects", "orders", "events", "documents", "counters", "notes", "tenancy_audit_events"] {
+        assert_eq!(ward.rows(table).await, 0, "the probe left a row in {table}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_raises_where_no_tenant_is_set_is_as_clean() {
+    let ward = Ward::new().await;
+    let raises = "current_setting(CASE WHEN current_setting('app.tenant_id', true) <> '' THEN 'app.tenant_id'
+        ELSE 'app.tenant_id (no tenant is set)' END)";
+    let alter = |table: &str, same: String| {
+        format!("ALTER POLICY floor ON {table} USING ({same}); ALTER POLICY own ON {table} USING ({same});")
+    };
+    let both = alter("projects", format!("tenant_id = {raises}::uuid"))
+        + &alter("notes", format!("customer = {raises}"))
+        + &alter("counters", "tenant_id = current_setting('app.tenant_id')::bigint".to_owned());
+    ward.as_owner(&both).await;
+    let report = ward.examined(&ward.app, "").await;
+    report.assert_clean();
+    assert_eq!((report.notes(), report.proven_with_rows()), (&[] as &[String], 9));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_defect_is_found_by_itself_and_mended_by_what_the_finding_says() {
+    stream::iter(CASES).for_each_concurrent(4, proven).await;
+    let planted: BTreeSet<Check> =
+        CASES.iter().flat_map(|case| case.found).map(|(check, _)| *check).collect();
+    for check in Check::ALL {
+        assert!(planted.contains(check) != ELSEWHERE.contains(check), "{check} has no case, or one too many");
+    }
+}
+
+async fn proven(case: &Case) {
+    let ward = Ward::new().await;
+    let plant = format!("SET ROLE {{owner}}; {}", case.plant);
+    ward.as_admin(&plant).await;
+    let report = ward.examined(&ward.app, case.session).await;
+    let wanted: Vec<_> = case.found.iter().map(|(check, object)| (*check, ward.named(object))).collect();
+    assert_eq!(found(&report), wanted, "{}\n{report}", case.plant);
+    let errors = wanted.iter().filter(|(check, _)| check.severity() == Severity::Error).count();
+    assert_eq!(report.failures(&[]).len(), errors);
+    let accepted: Vec<_> = wanted.iter().map(|(check, _)| *check).collect();
+    assert!(report.failures(&accepted).is_empty());
+
+    // What has to wait for another fix says so first, and is SQL then.
+    let mut session = case.session;
+    for _ in 0..3 {
+        let report = ward.examined(&ward.app, session).await;
+        let fixes: Vec<_> =
+            report.findings().iter().map(|finding| (finding.check(), finding.fix().clone())).collect();
+        if fixes.is_empty() {
+            return;
+        }
+        let mut ran = false;
+        for (check, fix) in fixes {
+            if let Fix::Sql(sql) = fix {
+                // As the owner; only what the owner may not, as who may.
+                match check {
+                    Check::ExemptRole
+                    | Check::OwnerRole
+                    | Check::SettingDefault
+                    | Check::ForeignTable
+                    | Check::DefinerFunction
+                    | Check::LeakproofFunction
+                    | Check::OwnerPastRls => ward.as_admin(&sql).await,
+                    _ => ward.as_owner(&sql).await,
+                }
+                ran = true;
+            }
+        }
+        if !ran {
+            assert!(!case.mend.is_empty(), "no fix is SQL, and the case has no mend: {}", case.plant);
+            ward.as_admin(&format!("SET ROLE {{owner}}; {}", case.mend)).await;
+            session = "";
+        }
+    }
+    ward.examined(&ward.app, session).await.assert_clean();
+}
+
+#[tokio::test]
+async fn who_runs_the_application_is_found_on_a_clean_schema() {
+    let ward = Ward::new().await;
+    let report = ward.examined("", "").await;
+    let [superuser] = &report.findings() else { panic!("{report}") };
+    assert_eq!((superuser.check(), superuser.detail().contains("is a superuser")), (Check::ExemptRole, true));
+    assert_eq!(report.notes(), ["no probe was made: no policy is asked for this role"]);
+
+    ward.as_admin("GRANT ALL ON ALL TABLES IN SCHEMA public TO {operator}; REVOKE TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA public FROM {operator};
+        REVOKE ALL ON for_the_operator, for_the_owner FROM {operator}; REVOKE INSERT, UPDATE, DELETE ON countries FROM {operator}").await;
+    let report = ward.examined(&ward.operator, "").await;
+    assert_eq!(found(&report), [(Check::ExemptRole, ward.operator.clone())], "{report}");
+
+    // A role that was taken on at login, and can be put off again.
+    ward.as_admin("GRANT {app} TO {operator}").await;
+    let report = ward.examined(&ward.operator, "SET ROLE {app}").await;
+    assert_eq!(found(&report), [(Check::ExemptRole, ward.operator.clone())], "{report}");
+    ward.as_admin("REVOKE {app} FROM {operator}").await;
+}
+
+#[tokio::test]
+async fn an_owner_is_told_what_it_could_undo() {
+    let ward = Ward::new().await;
+    ward.as_owner("DROP MATERIALIZED VIEW for_the_operator; DROP TABLE for_the_owner").await;
+    let report = ward.examined(&ward.owner, "").await;
+    assert_eq!(found(&report), [(Check::OwnerRole, ward.owner.clone())], "{report}");
+    assert!(report.failures(&[]).is_empty());
+    assert_eq!(report.proven_with_rows(), 9, "{:?}", report.notes());
+
+    ward.as_admin("GRANT {owner} TO {app}").await;
+    let report = ward.examined(&ward.app, "").await;
+    assert_eq!(found(&report), [(Check::OwnerRole, ward.owner.clone())], "{report}");
+}
+
+#[test]
+fn the_table_of_checks_is_what_the_program_has() {
+    let docs = include_str!("../docs/doctor.md");
+    for check in Check::ALL {
+        let row =
+            format!("| `{}` | {} | {} | {} | ", check.id(), check.severity(), check.title(), check.help());
+        assert!(docs.contains(&row), "docs/doctor.md has no row `{row}`");
+    }
+    let rows = docs.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, Check::ALL.len(), "docs/doctor.md has rows for checks that are none");
+}
+
+#[tokio::test]
+async fn sarif_holds_each_finding_with_its_rule_place_and_mend() {
+    let ward = Ward::new().await;
+    ward.as_owner("DROP POLICY floor ON projects; ALTER TABLE notes DISABLE ROW LEVEL SECURITY").await;
+    let report = ward.examined(&ward.app, "").await;
+    let sarif = report.to_sarif();
+    assert_eq!(sarif["version"], "2.1.0");
+    let run = &sarif["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), Check::ALL.len());
+    let results = run["results"].as_array().unwrap();
+    let told: Vec<_> = results
+        .iter()
+        .map(|result| {
+            let rule = &rules[usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap()];
+            assert_eq!(rule["id"], result["ruleId"]);
+            assert!(rule["help"]["text"].as_str().is_some_and(|text| !text.is_empty()));
+            let place = &result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"];
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            assert!(text(&result["message"]["text"]).contains("To mend it: "), "{result}");
+            [text(&result["ruleId"]), text(&result["level"]), text(place)]
+        })
+        .collect();
+    assert_eq!(told, [["rls-off", "error", "notes"], ["no-floor", "warning", "projects"]]);
+
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["findings"][0]["check"], "rls-off");
+    assert_eq!(json["findings"][0]["severity"], "error");
+    assert_eq!(
+        json["findings"][0]["fix"]["sql"],
+        "ALTER TABLE public.notes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+    );
+    let accepted = report.accepting(&[Check::RlsOff, Check::NoFloor]);
+    accepted.assert_clean();
+    assert_eq!(accepted.notes(), ["accepted: rls-off (1)", "accepted: no-floor (1)"]);
+}
+
+#[tokio::test]
+async fn what_the_database_does_not_answer_is_no_silence() {
+    let ward = Ward::new().await;
+    // Somebody migrates: no question waits for that for long.
+    let mut migration = ward.connect(&ward.owner).await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE notes IN ACCESS EXCLUSIVE MODE").execute(&mut migration).await.unwrap();
+    let report = ward.examined(&ward.app, "").await;
+    assert!(!report.findings().is_empty());
+    for finding in report.findings() {
+        assert_eq!((finding.check(), finding.severity()), (Check::Unexamined, Severity::Error), "{report}");
+        assert!(finding.detail().contains("timeout"), "{report}");
+    }
+    sqlx::raw_sql("ROLLBACK").execute(&mut migration).await.unwrap();
+
+    let standby = ward.examined(&ward.app, "SET default_transaction_read_only = on").await;
+    standby.assert_clean();
+    assert_eq!(
+        (standby.proven_with_rows(), standby.notes()),
+        (0, &["no row was written: the server is read only".to_owned()][..])
+    );
+}

@@ -1,0 +1,199 @@
+//! A clean schema on a database of its own, owned by one role and used by another.
+#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(unreachable_pub, missing_debug_implementations, reason = "this is no library")]
+
+pub mod cases;
+
+use std::fmt::Write as _;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use tenancy::isolation::doctor::{self, Report};
+use tenancy_sql::Schema;
+use uuid::Uuid;
+
+use crate::common::{Cleanup, admin_url};
+
+pub const TOML: &str = r#"
+dialects = ["postgres"]
+columns = { notes = "customer" }
+shared = ["countries"]
+shared_writable = ["feedback"]
+functions = ["known_report"]
+"#;
+
+/// Each of these has its tenant column, and gets policies below.
+const TENANTS: [(&str, &str, &str); 9] = [
+    ("projects", "tenant_id", "uuid"),
+    ("orders", "tenant_id", "uuid"),
+    ("events", "tenant_id", "uuid"),
+    ("events_2026", "tenant_id", "uuid"),
+    ("events_rest", "tenant_id", "uuid"),
+    ("documents", "tenant_id", "uuid"),
+    ("contracts", "tenant_id", "uuid"),
+    ("counters", "tenant_id", "bigint"),
+    ("notes", "customer", "text"),
+];
+
+const TABLES: &str = "
+    CREATE TABLE countries (code text PRIMARY KEY);
+    INSERT INTO countries VALUES ('se');
+    CREATE TABLE feedback (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, words text NOT NULL);
+    CREATE TYPE state AS ENUM ('open', 'paid');
+    CREATE DOMAIN cents AS bigint CHECK (VALUE >= 0);
+    CREATE TABLE projects (
+        tenant_id uuid NOT NULL, id bigint GENERATED ALWAYS AS IDENTITY, name varchar(20) NOT NULL,
+        country text NOT NULL REFERENCES countries, PRIMARY KEY (tenant_id, id));
+    CREATE TABLE orders (
+        tenant_id uuid NOT NULL, id uuid NOT NULL DEFAULT gen_random_uuid(), project_id bigint NOT NULL,
+        number serial, state state NOT NULL, kind text NOT NULL CHECK (kind IN ('once', 'monthly')), amount cents NOT NULL,
+        doubled bigint GENERATED ALWAYS AS (amount * 2) STORED, tags text[] NOT NULL, touched timestamptz,
+        PRIMARY KEY (tenant_id, id), UNIQUE (number, tenant_id),
+        FOREIGN KEY (tenant_id, project_id) REFERENCES projects (tenant_id, id) ON DELETE CASCADE);
+    CREATE INDEX orders_by_kind ON orders (kind);
+    CREATE INDEX orders_by_lower_kind ON orders (tenant_id, lower(kind));
+    CREATE TABLE events (tenant_id uuid NOT NULL, id uuid NOT NULL, at timestamptz NOT NULL, body jsonb NOT NULL,
+        PRIMARY KEY (tenant_id, id, at)) PARTITION BY RANGE (at);
+    CREATE TABLE events_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE TABLE events_rest PARTITION OF events DEFAULT;
+    CREATE TABLE documents (tenant_id uuid NOT NULL, id uuid NOT NULL, project_id bigint, PRIMARY KEY (tenant_id, id));
+    CREATE TABLE contracts (signed date NOT NULL, PRIMARY KEY (tenant_id, id)) INHERITS (documents);
+    CREATE TABLE counters (tenant_id bigint NOT NULL, day date NOT NULL, n int NOT NULL DEFAULT 0, PRIMARY KEY (tenant_id, day));
+    CREATE TABLE notes (customer text NOT NULL, body text NOT NULL);
+    CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.touched := now(); RETURN NEW; END';
+    CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touch();
+    CREATE FUNCTION one() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+    CREATE FUNCTION known_report() RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT count(*) FROM orders';
+    CREATE VIEW open_orders WITH (security_invoker) AS SELECT * FROM orders WHERE state = 'open';
+    CREATE VIEW codes AS SELECT code FROM countries;
+    CREATE MATERIALIZED VIEW all_codes AS SELECT code FROM countries;
+    CREATE MATERIALIZED VIEW for_the_operator AS SELECT count(*) FROM orders;
+    CREATE TABLE for_the_owner (anything text);
+    GRANT SELECT ON countries, open_orders, codes, all_codes TO {app};
+    GRANT SELECT, INSERT, UPDATE, DELETE ON feedback, projects, orders, events, events_2026, documents, contracts,
+        counters, notes, tenancy_tenants, tenancy_gauges, tenancy_audit_events, tenancy_customers,
+        tenancy_subscriptions, tenancy_billing_events, tenancy_billing_quarantine TO {app};
+    GRANT SELECT ON events_rest TO PUBLIC;
+    GRANT USAGE ON SEQUENCE orders_number_seq TO {app}";
+
+/// The database of one test, with roles of its own.
+pub struct Ward {
+    database: String,
+    pub app: String,
+    pub owner: String,
+    /// Exempt, and nobody's.
+    pub operator: String,
+    _cleanup: Cleanup,
+}
+
+impl Ward {
+    pub async fn new() -> Self {
+        let id = Uuid::now_v7().simple();
+        let [database, app, owner, operator] =
+            ["test", "app", "owner", "operator"].map(|name| format!("tenancy_{name}_{id}"));
+        let admin: PgConnectOptions = admin_url().parse().expect("TEST_POSTGRES_ADMIN_URL reads");
+        let mut server = admin.connect().await.expect("the server of TEST_POSTGRES_ADMIN_URL answers");
+        let roles = [app.clone(), owner.clone(), operator.clone(), format!("{operator}_2")];
+        let cleanup = Cleanup::database(database.clone(), async move |name| {
+            let mut server = admin.connect().await?;
+            let drop = |what: String| sqlx::raw_sql(AssertSqlSafe(what));
+            drop(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).execute(&mut server).await?;
+            drop(format!("DROP ROLE IF EXISTS {}", roles.join(", "))).execute(&mut server).await.map(|_| ())
+        });
+        for sql in [
+            format!("CREATE ROLE {app} LOGIN"),
+            format!("CREATE ROLE {owner} LOGIN"),
+            format!("CREATE ROLE {operator} LOGIN BYPASSRLS"),
+            format!("CREATE DATABASE {database} OWNER {owner}"),
+        ] {
+            sqlx::raw_sql(AssertSqlSafe(sql))
+                .execute(&mut server)
+                .await
+                .expect("the role makes databases and roles");
+        }
+        server.close().await.expect("the connection ends");
+        let ward = Self { database, app, owner, operator, _cleanup: cleanup };
+        let mut tables = include_str!("../../migrations/postgres/0001_tenancy.sql").to_owned() + TABLES;
+        for (table, column, kind) in TENANTS {
+            let same = format!("{column} = nullif(current_setting('app.tenant_id', true), '')::{kind}");
+            let _ = write!(
+                tables,
+                ";\nALTER TABLE {table} ENABLE ROW LEVEL SECURITY;\nALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+                CREATE POLICY floor ON {table} AS RESTRICTIVE USING ({same});
+                CREATE POLICY own ON {table} USING ({same})"
+            );
+        }
+        ward.as_owner(&tables).await;
+        ward
+    }
+
+    fn options(&self, role: &str) -> PgConnectOptions {
+        let admin: PgConnectOptions = admin_url().parse().expect("TEST_POSTGRES_ADMIN_URL reads");
+        let options = admin.database(&self.database);
+        if role.is_empty() { options } else { options.username(role) }
+    }
+
+    pub fn url(&self, role: &str) -> String {
+        self.options(role).to_url_lossy().to_string()
+    }
+
+    pub async fn connect(&self, role: &str) -> PgConnection {
+        self.options(role).connect().await.expect("the role logs in")
+    }
+
+    /// With the roles' names in place of `{app}`, `{owner}` and `{operator}`.
+    pub fn named(&self, text: &str) -> String {
+        text.replace("{app}", &self.app)
+            .replace("{owner}", &self.owner)
+            .replace("{operator}", &self.operator)
+            .replace("{database}", &self.database)
+    }
+
+    pub async fn as_owner(&self, sql: &str) {
+        self.run(&self.owner, sql).await;
+    }
+
+    pub async fn as_admin(&self, sql: &str) {
+        self.run("", sql).await;
+    }
+
+    async fn run(&self, role: &str, sql: &str) {
+        let mut conn = self.connect(role).await;
+        let sql = self.named(sql);
+        sqlx::raw_sql(AssertSqlSafe(&*sql))
+            .execute(&mut conn)
+            .await
+            .unwrap_or_else(|e| panic!("{e}:\n{sql}"));
+        conn.close().await.expect("the connection ends");
+    }
+
+    /// What the doctor says to a role, on a new connection.
+    pub async fn examined(&self, role: &str, session: &str) -> Report {
+        let mut conn = self.connect(role).await;
+        sqlx::raw_sql(AssertSqlSafe(self.named(session)))
+            .execute(&mut conn)
+            .await
+            .expect("the session is set up");
+        let schema = Schema::from_toml(TOML).expect("the schema reads");
+        let report = doctor::examine(&mut conn, &schema).await.expect("the database answers");
+        // Nothing of it is left: no transaction, and no tenant.
+        let left: String = sqlx::query_scalar("SELECT coalesce(current_setting('app.tenant_id', true), '')")
+            .fetch_one(&mut conn)
+            .await
+            .expect("the connection is in no failed transaction");
+        assert!(
+            left.is_empty()
+                || session.contains("app.tenant_id")
+                || report.findings().iter().any(|f| f.check() == doctor::Check::SettingDefault),
+            "{left}"
+        );
+        conn.close().await.expect("the connection ends");
+        report
+    }
+
+    pub async fn rows(&self, table: &str) -> i64 {
+        let mut conn = self.connect("").await;
+        let rows = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {table}")));
+        rows.fetch_one(&mut conn).await.expect("the table is there")
+    }
+}
