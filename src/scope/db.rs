@@ -13,6 +13,8 @@ use super::walls::{SendMode, Walls};
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::{ResolvedBy, TenantContext};
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "postgres")]
+use crate::isolation::doctor::{self, Check, Report};
 use crate::tenant::{Placement, Tenant, TenantId};
 
 /// The data plane: owns the connections and lends them to one tenant at a time.
@@ -25,6 +27,10 @@ pub(super) struct Inner<DB: Backend> {
     pub(super) pool: Pool<DB>,
     walls: Walls,
     pub(super) send: SendMode,
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "nobody is asked"))]
+    schema: Schema,
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "nobody is asked"))]
+    accepted: DB::Accepted,
     pub(super) audit: AuditPolicy,
     pub(super) copies: Vec<Arc<dyn AuditSink>>,
     #[cfg_attr(not(feature = "dynamic"), expect(dead_code, reason = "there is no drop-in door"))]
@@ -77,6 +83,7 @@ pub struct TenantDbBuilder<DB: Backend> {
     audit: AuditPolicy,
     copies: Vec<Arc<dyn AuditSink>>,
     schema: Schema,
+    accepted: DB::Accepted,
 }
 
 enum PoolSource<DB: Backend> {
@@ -117,9 +124,13 @@ impl<DB: Backend> TenantDbBuilder<DB> {
 
     /// Opens the connections, and looks whether the database is what it was said to be.
     ///
+    /// On PostgreSQL the [`doctor`](crate::isolation) examines it as well, so migrate before: a table that comes later
+    /// is not seen. What it warns of is logged.
+    ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached, [`ErrorKind::Misconfigured`] if the
-    /// URL does not read, or on PostgreSQL if the walls or the way statements are sent do not fit what is there.
+    /// URL does not read, or on PostgreSQL if the walls or the way statements are sent do not fit what is there,
+    /// or if the doctor finds a fault that was not accepted.
     pub async fn build(self) -> Result<TenantDb<DB>> {
         let pool = match self.source {
             PoolSource::Pool(pool) => pool,
@@ -133,14 +144,16 @@ impl<DB: Backend> TenantDbBuilder<DB> {
                 })?
             }
         };
-        DB::probe(&pool, self.walls, self.send, &self.schema).await?;
+        DB::probe(&pool, self.walls, self.send, &self.schema, &self.accepted).await?;
         Ok(TenantDb(Arc::new(Inner {
             pool,
             walls: self.walls,
             send: self.send,
             audit: self.audit,
             copies: self.copies,
-            door: Door::over(self.schema),
+            door: Door::over(self.schema.clone()),
+            schema: self.schema,
+            accepted: self.accepted,
         })))
     }
 }
@@ -150,6 +163,13 @@ impl TenantDbBuilder<sqlx::Postgres> {
     /// How many walls stand between tenants; [`Walls::Both`] if not said.
     pub fn walls(mut self, walls: Walls) -> Self {
         self.walls = walls;
+        self
+    }
+
+    /// Takes a fault of the database as it is: [`build`](Self::build) fails on every other one that the
+    /// [`doctor`](crate::isolation::doctor) finds.
+    pub fn accept(mut self, check: Check) -> Self {
+        self.accepted.push(check);
         self
     }
 
@@ -175,6 +195,20 @@ impl TenantDb<sqlx::Postgres> {
     }
 }
 
+#[cfg(feature = "postgres")]
+impl TenantDb<sqlx::Postgres> {
+    /// Examines the database once more, through the pool: for a readiness probe, or a test.
+    ///
+    /// What was [accepted](TenantDbBuilder::accept) is left out of the report.
+    ///
+    /// # Errors
+    /// As [`doctor::examine`].
+    pub async fn doctor(&self) -> Result<Report> {
+        let mut conn = self.0.pool.acquire().await.map_err(|e| database_error(&e))?;
+        Ok(doctor::examine(&mut conn, &self.0.schema).await?.accepting(&self.0.accepted))
+    }
+}
+
 #[cfg(feature = "sqlite")]
 impl TenantDb<sqlx::Sqlite> {
     /// A data plane on SQLite, with a pool of its own that no other code can reach.
@@ -195,6 +229,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             audit: AuditPolicy::default(),
             copies: Vec::new(),
             schema: Schema::new("tenant_id").expect("`tenant_id` is a plain name"),
+            accepted: DB::Accepted::default(),
         }
     }
 }

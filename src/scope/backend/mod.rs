@@ -76,13 +76,18 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
         send: SendMode,
     ) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
 
-    /// Refuses a database that is not what it was said to be.
+    /// The findings about a database that somebody has accepted.
+    #[doc(hidden)]
+    type Accepted: Default + Send + Sync;
+
+    /// Refuses a database that is not what it was said to be, or would not keep tenants apart.
     #[doc(hidden)]
     fn probe(
         pool: &Pool<Self>,
         walls: Walls,
         send: SendMode,
         schema: &Schema,
+        accepted: &Self::Accepted,
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Brings the library's own tables up to date.

@@ -8,6 +8,7 @@ use tenancy_sql::{Dialect, Schema};
 
 use super::{Backend, Line, Mode, encode_tenant_id, plain_backend, probe, sealed};
 use crate::error::Result;
+use crate::isolation::doctor::Check;
 use crate::scope::walls::{SendMode, Walls};
 use crate::tenant::TenantId;
 
@@ -21,6 +22,7 @@ impl sealed::Sealed for Postgres {}
 impl Backend for Postgres {
     const DIALECT: Dialect = Dialect::Postgres;
     const TWO_WALLS: bool = true;
+    type Accepted = Vec<Check>;
 
     async fn begin(line: Line<'_, Self>, tenant: Option<&TenantId>, mode: Mode) -> sqlx::Result<()> {
         let begin = match mode {
@@ -86,8 +88,14 @@ impl Backend for Postgres {
         options.connect_with(connect).await
     }
 
-    async fn probe(pool: &Pool<Self>, walls: Walls, send: SendMode, schema: &Schema) -> Result<()> {
-        probe::probe(pool, walls, send, schema).await
+    async fn probe(
+        pool: &Pool<Self>,
+        walls: Walls,
+        send: SendMode,
+        schema: &Schema,
+        accepted: &Self::Accepted,
+    ) -> Result<()> {
+        probe::probe(pool, walls, send, schema, accepted).await
     }
 
     plain_backend!(

@@ -9,6 +9,7 @@ use tenancy_sql::{Dialect, Schema};
 
 use super::database_error;
 use crate::error::{Error, ErrorKind, Result};
+use crate::isolation::doctor::{self, Check, Severity};
 use crate::scope::walls::{SendMode, Walls};
 
 /// How often two connections are compared: a pooler may lend each another of its own.
@@ -20,6 +21,7 @@ pub(super) async fn probe(
     walls: Walls,
     send: SendMode,
     schema: &Schema,
+    accepted: &[Check],
 ) -> Result<()> {
     if send == SendMode::PgBouncer && keeps_statements(pool) {
         return Err(misconfigured(
@@ -33,10 +35,65 @@ pub(super) async fn probe(
     if walls == Walls::Predicate {
         nothing_is_hidden(&mut conn, send, schema).await?;
     }
+    keeps_tenants_apart(&mut conn, walls, schema, accepted).await?;
     if send != SendMode::PgBouncer && pool.options().get_max_connections() > 1 {
         nobody_else_is_on_the_connection(pool, conn).await?;
     }
     Ok(())
+}
+
+/// What is about the second wall, where that is not in use.
+const SECOND_WALL: [Check; 12] = [
+    Check::ExemptRole,
+    Check::OwnerPastRls,
+    Check::RlsOff,
+    Check::ChildWithoutRls,
+    Check::OpenPolicy,
+    Check::FrozenTenant,
+    Check::OwnerView,
+    Check::DefinerFunction,
+    Check::LeakproofFunction,
+    Check::SettingDefault,
+    Check::ProbeRead,
+    Check::ProbeWrite,
+];
+
+async fn keeps_tenants_apart(
+    conn: &mut PgConnection,
+    walls: Walls,
+    schema: &Schema,
+    accepted: &[Check],
+) -> Result<()> {
+    /// How many findings an error names.
+    const SHOWN: usize = 5;
+    let second_wall: &[Check] = if walls == Walls::Predicate { &SECOND_WALL } else { &[] };
+    let report = doctor::examine(conn, schema).await?;
+    let failures = report.failures(&[accepted, second_wall].concat());
+    for finding in report.findings().iter().filter(|finding| finding.severity() == Severity::Warning) {
+        tracing::warn!(
+            target: "tenancy::doctor",
+            check = finding.check().id(),
+            object = finding.object(),
+            "{}; mend: {}", finding.detail(), finding.fix()
+        );
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<String> = failures
+        .iter()
+        .take(SHOWN)
+        .map(|f| format!("{} at {}: {} (mend: {})", f.check().id(), f.object(), f.detail(), f.fix()))
+        .collect();
+    Err(Error::new(
+        ErrorKind::Misconfigured,
+        format!(
+            "this database would not keep tenants apart, for {} reasons: {}; `tenancy doctor` shows all, and \
+             `TenantDbBuilder::accept` takes one as it is",
+            failures.len(),
+            shown.join("; ")
+        ),
+    ))
 }
 
 /// sqlx says it in the URL of the options, and nowhere else.

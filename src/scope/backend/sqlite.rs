@@ -18,6 +18,7 @@ impl sealed::Sealed for Sqlite {}
 impl Backend for Sqlite {
     const DIALECT: Dialect = Dialect::Sqlite;
     const TWO_WALLS: bool = false;
+    type Accepted = ();
 
     async fn begin(line: Line<'_, Self>, _: Option<&TenantId>, mode: Mode) -> sqlx::Result<()> {
         // A deferred transaction that reads and then writes can lose against another writer without waiting;
@@ -50,7 +51,7 @@ impl Backend for Sqlite {
         options.connect_with(connect).await
     }
 
-    async fn probe(_: &Pool<Self>, _: Walls, _: SendMode, _: &Schema) -> Result<()> {
+    async fn probe(_: &Pool<Self>, _: Walls, _: SendMode, _: &Schema, (): &()) -> Result<()> {
         Ok(())
     }
 
