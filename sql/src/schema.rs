@@ -274,7 +274,7 @@ impl Schema {
     }
 
     /// Whether the database says that a table has no tenant column.
-    pub(crate) fn lacks_tenant(&self, dialect: Dialect, name: &str) -> bool {
+    pub fn lacks_tenant(&self, dialect: Dialect, name: &str) -> bool {
         self.without.iter().any(|listed| match dialect {
             Dialect::Sqlite => listed.eq_ignore_ascii_case(name),
             _ => listed == name,
