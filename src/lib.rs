@@ -7,6 +7,8 @@ pub mod billing;
 pub mod clock;
 pub mod context;
 mod error;
+#[cfg(feature = "postgres")]
+pub mod isolation;
 pub mod plan;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod quota;

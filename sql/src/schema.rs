@@ -262,6 +262,12 @@ impl Schema {
         self.access(dialect, table).tenant
     }
 
+    /// Whether statements may write to a table, given its name as the database resolves it: not to a view, nor to what
+    /// is only `shared`.
+    pub fn is_writable(&self, dialect: Dialect, table: &str) -> bool {
+        self.access(dialect, table).writable
+    }
+
     /// The name that tenant columns have where nothing else was said.
     pub fn column_name(&self) -> &str {
         &self.column

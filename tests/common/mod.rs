@@ -189,6 +189,16 @@ pub fn postgres_url() -> String {
     std::env::var("TEST_POSTGRES_URL").unwrap_or_else(|_| panic!("{NO_POSTGRES}"))
 }
 
+/// The same server as a superuser, who makes the roles that a test is about.
+pub fn admin_url() -> String {
+    std::env::var("TEST_POSTGRES_ADMIN_URL").unwrap_or_else(|_| {
+        panic!(
+            "this test makes roles on the server of TEST_POSTGRES_URL: set TEST_POSTGRES_ADMIN_URL to the same server \
+             as a superuser (a throwaway server only), or unset both and run `scripts/test`"
+        )
+    })
+}
+
 const NO_MYSQL: &str = "this test needs MariaDB 10.6 or later. Run `scripts/test`, which starts one; or install it \
     (`apt-get install mariadb-server`), make a user with GRANT ALL ON `tenancy\\_test\\_%`.*, and set \
     TEST_MYSQL_URL=mysql://user@localhost/?socket=/run/mysqld/mysqld.sock";
