@@ -34,9 +34,17 @@ pub(super) struct Table {
     pub(super) tenant: Option<Column>,
     pub(super) writable: bool,
     pub(super) partition: bool,
+    /// Every table that it is a partition or a child of.
+    pub(super) above: BTreeSet<i64>,
+    pub(super) security: Security,
+    pub(super) policies: Vec<Policy>,
+}
+
+/// Whether row-level security is on, and binds the table's owner.
+#[derive(Clone, Copy)]
+pub(super) struct Security {
     pub(super) enabled: bool,
     pub(super) forced: bool,
-    pub(super) policies: Vec<Policy>,
 }
 
 /// A tenant column.
@@ -90,6 +98,11 @@ impl Catalog {
         self.tenants.iter().find(|table| table.oid == oid)
     }
 
+    /// A tenant's table and all below it.
+    pub(super) fn family(&self, oid: i64) -> impl Iterator<Item = &Table> {
+        self.tenants.iter().filter(move |table| table.oid == oid || table.above.contains(&oid))
+    }
+
     /// Reads it, and takes the search path away for the rest of the transaction.
     pub(super) async fn read(conn: &mut PgConnection, schema: &Schema) -> Result<Self> {
         let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
@@ -102,10 +115,13 @@ impl Catalog {
             )));
         }
         let relations = relations(conn).await?;
-        sqlx::query("SELECT set_config('search_path', '', true)")
-            .execute(&mut *conn)
-            .await
-            .map_err(unread)?;
+        // From here on the database prints every name in one way.
+        sqlx::query(
+            "SELECT set_config('search_path', '', true), set_config('quote_all_identifiers', 'off', true)",
+        )
+        .execute(&mut *conn)
+        .await
+        .map_err(unread)?;
         let parents = parents(conn).await?;
         let columns = columns(conn, schema, &relations).await?;
         let policies = policies(conn).await?;
@@ -118,8 +134,7 @@ struct Relation {
     name: String,
     kind: i8,
     partition: bool,
-    enabled: bool,
-    forced: bool,
+    security: Security,
     /// Whether a statement finds it without its schema.
     visible: bool,
     /// Whether its schema is in the search path.
@@ -152,7 +167,8 @@ async fn relations(conn: &mut PgConnection) -> Result<BTreeMap<i64, Relation>> {
     .await
     .map_err(unread)?;
     let relation = |(oid, schema, name, kind, partition, enabled, forced, visible, near): Row| {
-        (oid, Relation { schema, name, kind, partition, enabled, forced, visible, near })
+        let security = Security { enabled, forced };
+        (oid, Relation { schema, name, kind, partition, security, visible, near })
     };
     Ok(rows.into_iter().map(relation).collect())
 }
@@ -183,6 +199,7 @@ async fn columns(
     schema: &Schema,
     relations: &BTreeMap<i64, Relation>,
 ) -> Result<HashMap<(i64, String), Found>> {
+    type Row = (i64, String, String, String, i16, bool, bool, bool, bool);
     let declared = relations.values().flat_map(|relation| {
         [relation.name.clone(), relation.shown()]
             .into_iter()
@@ -190,7 +207,6 @@ async fn columns(
     });
     let names: BTreeSet<&str> = declared.chain([schema.column_name()]).collect();
     let names: Vec<&str> = names.into_iter().collect();
-    type Row = (i64, String, String, String, i16, bool, bool, bool, bool);
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT a.attrelid::int8, a.attname::text, quote_ident(a.attname), format_type(a.atttypid, NULL), a.attnum, \
              NOT a.attnotnull, a.atthasdef AND a.attgenerated = '', a.attidentity <> '', coalesce(l.collisdeterministic, true) \
@@ -280,8 +296,8 @@ impl Reader<'_> {
                 tenant,
                 writable: false,
                 partition: relation.partition,
-                enabled: relation.enabled,
-                forced: relation.forced,
+                above: self.above(oid),
+                security: relation.security,
                 policies,
             };
             if table.tenant.is_some() {

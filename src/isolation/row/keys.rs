@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sqlx::PgConnection;
 
 use super::catalog::{Catalog, Table};
-use super::{Step, list, quoted, unread};
+use super::{Step, list, quoted, refused, unread};
 use crate::error::Result;
 
 pub(super) struct Keys {
@@ -35,6 +35,7 @@ impl Keys {
                 Verdict::Wrong { reason, drop, add, needs } => {
                     replaced.insert(foreign.oid);
                     dropped.push(Step::new(foreign.object(child), reason, drop));
+                    let add = unforced(catalog, [child, parent], &add);
                     added.push(Step::new(foreign.object(child), "it is made anew, with the tenant", add));
                     referred.push((foreign.parent, needs));
                 }
@@ -79,8 +80,24 @@ impl Keys {
             made.push((parent, needs));
         }
         keys.extend(added);
+        advice.extend(exclusions(conn, catalog).await?);
         Ok(Self { keys, advice })
     }
+}
+
+/// A foreign key that is added while the security of its tables does not bind their owner. Otherwise PostgreSQL asks as
+/// the owner whether the rows that are there keep it, sees none of them, and takes it for kept.
+fn unforced(catalog: &Catalog, tables: [&Table; 2], add: &str) -> String {
+    let names: BTreeSet<&str> =
+        tables.iter().flat_map(|table| catalog.family(table.oid)).map(|table| table.name.as_str()).collect();
+    let all = |action: &str| {
+        names
+            .iter()
+            .map(|name| format!("ALTER TABLE {name} {action} ROW LEVEL SECURITY;"))
+            .collect::<Vec<_>>()
+    };
+    let (off, on) = (all("NO FORCE"), all("FORCE"));
+    [off, vec![add.to_owned()], on].concat().join("\n")
 }
 
 /// Tables that have one row for each tenant.
@@ -375,12 +392,35 @@ async fn unique_keys(conn: &mut PgConnection, tables: &[i64]) -> Result<Vec<Uniq
     .map_err(unread)?;
     let unique = |row: Row| {
         let (name, table, primary, columns, definition, constraint, schema, start, on, referred) = row;
-        let head = [format!("{start}ONLY {on}"), format!("{start}{on}")]
+        let head = [String::new(), format!("{start}ONLY {on}"), format!("{start}{on}")]
             .into_iter()
-            .find(|head| !constraint && definition.starts_with(head.as_str()))
-            .unwrap_or_default();
+            .find(|head| head.is_empty() == constraint && definition.starts_with(head.as_str()))
+            .ok_or_else(|| refused(format!("what the database says of the index `{name}` does not read")))?;
         let index = format!("{}.{}", quoted(&schema), quoted(&name));
-        Unique { name, table, primary, columns, definition, constraint, index, head, referred }
+        Ok(Unique { name, table, primary, columns, definition, constraint, index, head, referred })
     };
-    Ok(rows.into_iter().map(unique).collect())
+    rows.into_iter().map(unique).collect()
+}
+
+/// Exclusion constraints, which could be about anything.
+async fn exclusions(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<Step>> {
+    let (tables, numbers): (Vec<i64>, Vec<i16>) =
+        catalog.tenants.iter().map(|table| (table.oid, table.column().number)).unzip();
+    let rows: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT k.conrelid::int8, k.conname::text FROM unnest($1::int8[], $2::int2[]) t (oid, number) \
+         JOIN pg_constraint k ON k.conrelid::int8 = t.oid AND k.contype = 'x' AND k.conparentid = 0 \
+         WHERE NOT t.number = ANY (k.conkey) ORDER BY 2",
+    )
+    .bind(tables)
+    .bind(numbers)
+    .fetch_all(conn)
+    .await
+    .map_err(unread)?;
+    let step = |(table, name): (i64, String)| {
+        let table = catalog.tenant(table)?;
+        let reason = "it lacks the tenant: two tenants collide in it; make it anew with the tenant column `WITH =`, \
+                      which the extension btree_gist has for every type";
+        Some(Step::new(format!("exclusion constraint {name} of {}", table.shown), reason, ""))
+    };
+    Ok(rows.into_iter().filter_map(step).collect())
 }

@@ -128,8 +128,12 @@ pub(super) fn steps(catalog: &Catalog, unset: Unset) -> Vec<Step> {
         steps.extend(stale.filter(|policy| policy.is_ours()).map(|policy| dropped(table, policy)));
         // The policies come first: a table that is secured without one shows nothing.
         let secured = [
-            (table.enabled, "ENABLE ROW LEVEL SECURITY", "its row-level security is off"),
-            (table.forced, "FORCE ROW LEVEL SECURITY", "its row-level security does not bind its owner"),
+            (table.security.enabled, "ENABLE ROW LEVEL SECURITY", "its row-level security is off"),
+            (
+                table.security.forced,
+                "FORCE ROW LEVEL SECURITY",
+                "its row-level security does not bind its owner",
+            ),
         ];
         let (mut reasons, mut actions) = (Vec::new(), Vec::new());
         for (_, action, reason) in secured.iter().filter(|(is, ..)| !is) {
@@ -145,7 +149,10 @@ pub(super) fn steps(catalog: &Catalog, unset: Unset) -> Vec<Step> {
         let ours: Vec<_> = table.policies.iter().filter(|policy| policy.is_ours()).collect();
         steps.extend(ours.iter().map(|policy| dropped(table, policy)));
         // Without any policy a secured table shows nothing to anybody.
-        if !ours.is_empty() && ours.len() == table.policies.len() && (table.enabled || table.forced) {
+        if !ours.is_empty()
+            && ours.len() == table.policies.len()
+            && (table.security.enabled || table.security.forced)
+        {
             let sql = format!(
                 "ALTER TABLE {} NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY;",
                 table.name

@@ -1,5 +1,7 @@
 //! The steps as a file of SQL.
 
+use std::fmt::Write as _;
+
 use super::{Migration, Step};
 
 const HEAD: &str = "\
@@ -19,14 +21,15 @@ pub(super) fn write(migration: &Migration) -> String {
         text += "\n-- Nothing is to be done.\n";
     }
     for step in migration.steps() {
-        text += &format!("\n{}{}\n", title(step), step.sql());
+        // A String takes whatever is written to it.
+        let _ = writeln!(text, "\n{}{}", title(step), step.sql());
     }
     for (head, steps) in [(KEYS, migration.keys()), (ADVICE, migration.advice())] {
         if !steps.is_empty() {
-            text += &format!("\n\n{head}");
+            let _ = write!(text, "\n\n{head}");
         }
         for step in steps {
-            text += &format!("\n{}{}", title(step), comment(step.sql()));
+            let _ = write!(text, "\n{}{}", title(step), comment(step.sql()));
         }
     }
     text
@@ -38,5 +41,9 @@ fn title(step: &Step) -> String {
 
 /// Whatever a name holds, no line of it stands outside of the comment.
 fn comment(text: &str) -> String {
-    text.split(['\n', '\r']).filter(|line| !line.is_empty()).map(|line| format!("-- {line}\n")).collect()
+    let mut comment = String::new();
+    for line in text.split(['\n', '\r']).filter(|line| !line.is_empty()) {
+        let _ = writeln!(comment, "-- {line}");
+    }
+    comment
 }
