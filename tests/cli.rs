@@ -319,16 +319,16 @@ besides: 1 changes of columns and keys that lack the tenant, 1 pieces of advice;
     Postgres::raw(&pool, &file).await.unwrap();
     let (code, out, _) = run(&["--check"]);
     assert!(code == 0 && out.starts_with("the policies are as planned\n"), "{out}");
-    let (code, out, _) = run(&["--apply", "--raises"]);
+    let (code, out, _) = run(&["--apply", "--unset", "raises"]);
     assert!(code == 0 && out.contains("of another declaration") && out.contains("\n2 done\n"), "{out}");
-    assert_eq!(run(&["--check", "--raises"]).0, 0);
+    assert_eq!(run(&["--check", "--unset", "raises"]).0, 0);
     assert_eq!(run(&["--check"]).0, 1);
-    let (code, out, _) = run(&["--apply", "--raises", "--keys"]);
+    let (code, out, _) = run(&["--apply", "--unset", "raises", "--keys"]);
     assert!(
         code == 0 && out.contains("primary key orders_pkey of public.orders: it lacks the tenant"),
         "{out}"
     );
-    assert_eq!(run(&["--check", "--raises", "--keys"]).0, 0);
+    assert_eq!(run(&["--check", "--unset", "raises", "--keys"]).0, 0);
 
     // What cannot be is said, and is no success.
     for (args, wanted) in [

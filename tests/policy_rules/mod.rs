@@ -62,13 +62,14 @@ async fn ids_of_each_type_and_names_of_every_kind() {
             }
             match unset {
                 Unset::HidesAll => {
-                    assert_eq!(rows(&mut shop.app, None, &read).await.unwrap(), [""; 0], "{table}")
+                    assert_eq!(rows(&mut shop.app, None, &read).await.unwrap(), [""; 0], "{table}");
                 }
                 _ => assert_eq!(rows(&mut shop.app, None, &read).await.unwrap_err(), "42704", "{table}"),
             }
         }
     }
     // What is not in the search path is not touched, nor what is the crate's.
+    run(&mut shop.owner, "RESET quote_all_identifiers").await;
     let left = state(&mut shop.owner).await;
     assert!(left.iter().any(|line| line == "table elsewhere.hidden f f"), "{left:?}");
     assert!(left.iter().any(|line| line == "table tenancy_things f f"), "{left:?}");
@@ -96,6 +97,11 @@ async fn a_table_that_can_have_no_policy_is_refused_by_name() {
             "the table `public.c` would be a tenant's by",
         ),
         ("CREATE TABLE t (tenant_id uuid)", "shared = [\"public.t\"]", "is declared as shared"),
+        (
+            "CREATE TABLE t (tenant_id uuid)",
+            "columns = { t = \"org_id\" }",
+            "the table `public.t` is declared with the tenant column `org_id`, and has no such column",
+        ),
     ] {
         let mut shop = Shop::new(tables).await;
         let error = planned(&mut shop.owner, toml).await.unwrap_err();
@@ -109,7 +115,7 @@ async fn a_child_in_another_schema_is_whose_its_parent_is() {
     let tables = "CREATE SCHEMA archive;
         CREATE TABLE accounts (id uuid NOT NULL, at date NOT NULL) PARTITION BY RANGE (at);
         CREATE TABLE archive.accounts_2025 PARTITION OF accounts FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
-        CREATE TABLE base (words text);
+        CREATE TABLE base (words text); CREATE TABLE secrets (token text); CREATE TABLE _sqlx_migrations (version bigint);
         CREATE TABLE own (tenant_id uuid NOT NULL) INHERITS (base);
         CREATE MATERIALIZED VIEW counted AS SELECT tenant_id, count(*) FROM own GROUP BY tenant_id;
         CREATE VIEW counts AS SELECT * FROM counted";
@@ -121,11 +127,14 @@ async fn a_child_in_another_schema_is_whose_its_parent_is() {
     assert_eq!(tables, ["table archive.accounts_2025", "table public.accounts", "table public.own"]);
     // What no policy can guard is said.
     let advice = said(plan.advice());
-    for part in [
+    let wanted = [
         "materialized view public.counted: it keeps rows of every tenant",
-        "table public.base: it has no tenant",
-    ] {
-        assert!(advice.iter().any(|line| line.contains(part)), "{part}: {advice:?}");
+        "table public.base: it has no tenant, and who reads it reads the rows of `public.own`",
+        "table public.secrets: it has no tenant column and is not declared as shared",
+    ];
+    assert_eq!(advice.len(), wanted.len(), "{advice:?}");
+    for (line, wanted) in advice.iter().zip(wanted) {
+        assert!(line.starts_with(wanted), "{line}");
     }
 }
 
@@ -445,7 +454,7 @@ async fn an_index_that_policies_take_out_of_use_is_named() {
     assert!(plan.contains("Index Cond: (tenant_id =") && plan.contains("Filter: (lower(name)"), "{plan}");
 
     // Nor does a composite index bring one back; a stored column does, as its `=` is leakproof.
-    let more = "CREATE EXTENSION btree_gin; CREATE INDEX both ON docs USING gin (tenant_id, body);
+    let more = "CREATE EXTENSION btree_gin; CREATE INDEX by_both ON docs USING gin (tenant_id, body);
         ALTER TABLE docs ADD lower_name text GENERATED ALWAYS AS (lower(name)) STORED;
         CREATE INDEX stored ON docs (tenant_id, lower_name)";
     run(&mut shop.owner, more).await;

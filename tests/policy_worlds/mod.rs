@@ -105,7 +105,11 @@ pub(crate) async fn rows(
 }
 
 pub(crate) fn code(error: &sqlx::Error) -> String {
-    error.as_database_error().and_then(|e| e.code()).unwrap_or_else(|| panic!("{error}")).into_owned()
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .unwrap_or_else(|| panic!("{error}"))
+        .into_owned()
 }
 
 /// Every step with its reason, as lines.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use sqlx::{Connection, PgConnection};
 use tenancy::isolation::{Migration, Policies, Unset};
 use tenancy_sql::Schema;
@@ -20,9 +20,9 @@ pub(crate) struct Asked {
     /// The role that the application logs in as; it gets the rights that it needs.
     #[arg(long)]
     role: Option<String>,
-    /// A statement that runs without a tenant is an error, in place of seeing nothing.
-    #[arg(long)]
-    raises: bool,
+    /// What a statement sees that runs without a tenant: nothing, or an error.
+    #[arg(long, value_enum, default_value = "hides-all")]
+    unset: Seen,
     /// Also change the columns and keys that lack the tenant, which are comments otherwise.
     #[arg(long)]
     keys: bool,
@@ -34,8 +34,23 @@ pub(crate) struct Asked {
     apply: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Seen {
+    HidesAll,
+    Raises,
+}
+
+impl From<Seen> for Unset {
+    fn from(seen: Seen) -> Self {
+        match seen {
+            Seen::HidesAll => Self::HidesAll,
+            Seen::Raises => Self::Raises,
+        }
+    }
+}
+
 pub(crate) fn run(asked: Asked) -> Result<ExitCode, String> {
-    let Asked { url, config, role, raises, keys, check, apply } = asked;
+    let Asked { url, config, role, unset, keys, check, apply } = asked;
     let url = url
         .or_else(|| std::env::var("DATABASE_URL").ok())
         .ok_or("name the database: --url, or DATABASE_URL")?;
@@ -50,7 +65,7 @@ pub(crate) fn run(asked: Asked) -> Result<ExitCode, String> {
         })
         .map_err(|e| format!("{}: {e}", config.display()))?;
 
-    let mut policies = Policies::new(&schema).unset(if raises { Unset::Raises } else { Unset::HidesAll });
+    let mut policies = Policies::new(&schema).unset(unset.into());
     if let Some(role) = role {
         policies = policies.runtime_role(role);
     }

@@ -10,9 +10,12 @@ use crate::error::Result;
 
 /// The tables of the crate itself.
 const OWN: &str = "tenancy_";
+/// Where sqlx keeps which migrations were run.
+const MIGRATIONS: &str = "_sqlx_migrations";
 const OLDEST: i32 = 150_000;
 
 /// What policies are made for.
+#[derive(Default)]
 pub(super) struct Catalog {
     /// Those of tenants, by their names.
     pub(super) tenants: Vec<Table>,
@@ -21,6 +24,8 @@ pub(super) struct Catalog {
     pub(super) foreign: Vec<Table>,
     /// Parents of tenants' tables that have no tenant, each with its child.
     pub(super) open: Vec<(String, String)>,
+    /// Tables of which nothing says whose they are.
+    pub(super) unknown: Vec<String>,
 }
 
 pub(super) struct Table {
@@ -279,8 +284,7 @@ impl Reader<'_> {
                 }
             }
         }
-        let mut catalog =
-            Catalog { tenants: Vec::new(), shared: Vec::new(), foreign: Vec::new(), open: Vec::new() };
+        let mut catalog = Catalog::default();
         let mut order: Vec<i64> = self.relations.keys().copied().collect();
         order.sort_by_key(|oid| (&self.relations[oid].schema, &self.relations[oid].name));
         for oid in order {
@@ -324,8 +328,11 @@ impl Reader<'_> {
                      `columns` in tenancy.toml, or declare the table as shared",
                     table.shown
                 )));
+            } else if relation.name != MIGRATIONS {
+                catalog.unknown.push(table.shown);
             }
         }
+        catalog.unknown.retain(|name| !catalog.open.iter().any(|(parent, _)| parent == name));
         Ok(catalog)
     }
 
@@ -343,10 +350,18 @@ impl Reader<'_> {
             }
             return Ok(None);
         }
-        let names: Vec<&str> = self.names(relation).flatten().filter(|column| has(column)).collect();
-        // A name that was declared for this table stands above the usual one.
-        let declared = names.iter().find(|column| **column != usual);
-        Ok(declared.or(names.first()).map(|column| (*column).to_owned()))
+        // A column that was declared for this table stands above the usual one.
+        let Some(declared) = self.names(relation).flatten().find(|column| *column != usual) else {
+            return Ok(has(usual).then(|| usual.to_owned()));
+        };
+        if has(declared) {
+            return Ok(Some(declared.to_owned()));
+        }
+        Err(refused(format!(
+            "the table `{}` is declared with the tenant column `{declared}`, and has no such column; mend `columns` in \
+             tenancy.toml",
+            relation.shown()
+        )))
     }
 
     /// The tenant column that the declaration has for each name of a table.

@@ -84,8 +84,8 @@ impl<'a> Policies<'a> {
     /// What the database lacks. Nothing is written.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if a table cannot have a policy: a tenant column of another type than `uuid`,
-    /// `bigint` and `text`, a table that is declared as shared and has the tenant column, a table with policies of
+    /// [`ErrorKind::Misconfigured`] if a table cannot have a policy: a tenant column that is not there or of another type
+    /// than `uuid`, `bigint` and `text`, a table that is declared as shared and has the tenant column, a table with policies of
     /// this crate that lost it, a role that the policies would not bind; if PostgreSQL is older than 15; and if the
     /// database does not answer, [`ErrorKind::Database`] or [`ErrorKind::StoreUnavailable`].
     pub async fn plan(&self, conn: &mut PgConnection) -> Result<Migration> {
@@ -98,7 +98,8 @@ impl<'a> Policies<'a> {
 
     /// Makes the database as it should be, in one transaction, and tells what that took.
     ///
-    /// Several nodes may call it at once: one of them does the work. Run it as the owner of the tables.
+    /// Several nodes may call it at once: one of them does the work. Run it as the owner of the tables. A table that is
+    /// changed is locked until the end, which is short unless keys are changed too.
     ///
     /// # Errors
     /// As [`plan`](Self::plan); [`ErrorKind::Database`] if a statement is refused or the database is not as planned
@@ -183,8 +184,8 @@ impl Migration {
         &self.keys
     }
 
-    /// What a person should know or mend: indexes that row-level security takes out of use, and rows that no policy
-    /// can guard. The SQL of some is empty.
+    /// What a person should know or mend: indexes that row-level security takes out of use, and tables and views that
+    /// no policy guards. The SQL of some is empty.
     pub fn advice(&self) -> &[Step] {
         &self.advice
     }

@@ -84,5 +84,10 @@ pub(super) fn advice(catalog: &Catalog, views: &[View]) -> Vec<Step> {
         );
         Step::new(format!("table {parent}"), reason, "")
     });
-    kept.chain(foreign).chain(open).collect()
+    let unknown = catalog.unknown.iter().map(|name| {
+        let reason = "it has no tenant column and is not declared as shared, so that no policy guards it: say in \
+                      tenancy.toml whose it is";
+        Step::new(format!("table {name}"), reason, "")
+    });
+    kept.chain(foreign).chain(open).chain(unknown).collect()
 }
