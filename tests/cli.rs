@@ -296,7 +296,7 @@ async fn policies_are_printed_checked_and_applied() {
 table public.orders: it has no policy `tenancy_own`
 table public.orders: its row-level security is off, and its row-level security does not bind its owner
 3 lacking
-besides: 1 changes of columns and keys that lack the tenant, 1 pieces of advice; `tenancy policies` prints them
+besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies` prints them
 ";
     assert_eq!(run(&["--check"]), (1, lacking.to_owned(), String::new()));
     let (code, file, err) = run(&[]);

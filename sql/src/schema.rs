@@ -262,8 +262,8 @@ impl Schema {
         self.access(dialect, table).tenant
     }
 
-    /// Whether statements may write to a table, given its name as the database resolves it: not to a view, nor to what
-    /// is only `shared`.
+    /// Whether statements may write to a table, given its name as the database resolves it: not to one that is only
+    /// shared, nor to a view.
     pub fn is_writable(&self, dialect: Dialect, table: &str) -> bool {
         self.access(dialect, table).writable
     }

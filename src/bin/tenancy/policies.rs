@@ -108,8 +108,7 @@ fn summary(migration: &Migration, what: &str) -> String {
     if keys + advice > 0 {
         let _ = writeln!(
             said,
-            "besides: {keys} changes of columns and keys that lack the tenant, {advice} pieces of advice; \
-             `tenancy policies` prints them"
+            "besides, columns and keys that lack the tenant: {keys}; advice: {advice}; `tenancy policies` prints them"
         );
     }
     said
