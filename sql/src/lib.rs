@@ -29,7 +29,7 @@ mod functions;
 mod refused;
 #[cfg(feature = "rewrite")]
 mod rewrite;
-#[cfg(feature = "rewrite")]
+#[cfg(feature = "schema")]
 mod schema;
 mod table;
 
@@ -41,7 +41,7 @@ pub use filter::{Comparison, Filter};
 pub use refused::{Code, Refused, Spot};
 #[cfg(feature = "rewrite")]
 pub use rewrite::{Bind, Rewritten, relations, rewrite, says_what_is_null, statements};
-#[cfg(feature = "rewrite")]
+#[cfg(feature = "schema")]
 pub use schema::{Schema, TenantType};
 pub use table::{Deleted, Key, Rows, Table};
 

@@ -34,7 +34,7 @@ pub enum Code {
     Replace,
     /// `T014`: a name that is a CTE in one place and could be a table in another.
     CteName,
-    /// `T015`: a name that begins with `__tnt`, which is how the guards' names begin.
+    /// `T015`: a name that begins with `__tnt`, which is how the guards' names begin, or a table of `tenancy` itself.
     Reserved,
     /// `T016`: a parameter in a form that cannot be numbered.
     Placeholder,

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::backend::{Backend, Mode};
+use super::backend::{Backend, Mode, database_error};
 use super::db::{Inner, TenantDb, shared_placement};
-use super::tx::{OpenTransaction, Tx};
+use super::tx::Tx;
 use crate::audit::{AuditEvent, AuditSink, Outcome};
 use crate::context::{Actor, Directory, TenantContext};
 use crate::error::{Error, ErrorKind, Result};
@@ -194,7 +194,7 @@ impl<DB: Backend> CrossTenant<'_, DB> {
     where
         F: AsyncFnMut(&mut Tx<'_, DB>) -> Result<T>,
     {
-        let mut conn = OpenTransaction::open(&self.db.pool, None, Mode::Snapshot).await?;
+        let mut conn = self.db.open(None, Mode::Snapshot).await.map_err(|e| database_error(&e))?;
         for ctx in contexts {
             self.in_time()?;
             let mut tx = Tx::turn(self.db, ctx, conn).await?;

@@ -4,13 +4,11 @@ use sqlx::FromRow;
 use sqlx::query::{Map, Query, QueryScalar};
 use tenancy_sql::Dialect;
 
-use super::backend::Backend;
+use super::backend::{Backend, Line};
 use super::db::{Fetch, Scoped};
 use super::query::no_such_row;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
-
-type Arguments<S> = <<S as Scoped>::Database as sqlx::Database>::Arguments;
 
 /// A query whose types sqlx's own macros have checked, after it was rewritten and proven: what
 /// [`query_checked!`](crate::query_checked) and its siblings make.
@@ -58,7 +56,7 @@ impl<S: Scoped, Q> Checked<S, Q> {
     }
 }
 
-impl<S: Scoped> Checked<S, Query<'static, S::Database, Arguments<S>>> {
+impl<DB: Backend, S: Scoped<Database = DB>> Checked<S, Query<'_, DB, DB::Arguments>> {
     /// Runs the statement, and says how many rows it changed.
     ///
     /// # Errors
@@ -69,7 +67,8 @@ impl<S: Scoped> Checked<S, Query<'static, S::Database, Arguments<S>>> {
     }
 }
 
-impl<S: Scoped, Q: Answers<S::Database>> Checked<S, Q> {
+// The database is named by itself: through the scope alone the compiler does not see that these futures are `Send`.
+impl<DB: Backend, S: Scoped<Database = DB>, Q: Answers<DB>> Checked<S, Q> {
     /// Every row.
     ///
     /// # Errors
@@ -96,17 +95,17 @@ impl<S: Scoped, Q: Answers<S::Database>> Checked<S, Q> {
     }
 }
 
-struct Change<DB: Backend>(Query<'static, DB, DB::Arguments>);
+struct Change<'q, DB: Backend>(Query<'q, DB, DB::Arguments>);
 
-impl<DB: Backend> Fetch<DB> for Change<DB> {
+impl<DB: Backend> Fetch<DB> for Change<'_, DB> {
     type Answer = u64;
 
     fn writes(&self) -> bool {
         true
     }
 
-    async fn run(self, conn: &mut DB::Connection) -> sqlx::Result<u64> {
-        DB::execute_query(conn, self.0).await
+    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<u64> {
+        DB::execute_query(line, self.0).await
     }
 }
 
@@ -116,30 +115,30 @@ impl<DB: Backend> Fetch<DB> for Change<DB> {
 pub trait Answers<DB: Backend>: Send {
     type Row: Send;
 
-    fn all(self, conn: &mut DB::Connection) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
+    fn all(self, line: Line<'_, DB>) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
 }
 
-impl<DB: Backend, F, T> Answers<DB> for Map<'static, DB, F, DB::Arguments>
+impl<DB: Backend, F, T> Answers<DB> for Map<'_, DB, F, DB::Arguments>
 where
     F: FnMut(DB::Row) -> sqlx::Result<T> + Send,
     T: Send + Unpin,
 {
     type Row = T;
 
-    async fn all(self, conn: &mut DB::Connection) -> sqlx::Result<Vec<T>> {
-        DB::fetch_mapped(conn, self).await
+    async fn all(self, line: Line<'_, DB>) -> sqlx::Result<Vec<T>> {
+        DB::fetch_mapped(line, self).await
     }
 }
 
-impl<DB: Backend, T> Answers<DB> for QueryScalar<'static, DB, T, DB::Arguments>
+impl<DB: Backend, T> Answers<DB> for QueryScalar<'_, DB, T, DB::Arguments>
 where
     T: Send + Unpin,
     (T,): for<'r> FromRow<'r, DB::Row>,
 {
     type Row = T;
 
-    async fn all(self, conn: &mut DB::Connection) -> sqlx::Result<Vec<T>> {
-        DB::fetch_scalars(conn, self).await
+    async fn all(self, line: Line<'_, DB>) -> sqlx::Result<Vec<T>> {
+        DB::fetch_scalars(line, self).await
     }
 }
 
@@ -155,7 +154,7 @@ impl<DB: Backend, Q: Answers<DB>> Fetch<DB> for Rows<Q> {
         self.writes
     }
 
-    async fn run(self, conn: &mut DB::Connection) -> sqlx::Result<Self::Answer> {
-        self.query.all(conn).await
+    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<Self::Answer> {
+        self.query.all(line).await
     }
 }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use sqlx::pool::PoolOptions;
 use sqlx::{Pool, SqlSafeStr, SqlStr};
+use tenancy_sql::Schema;
 
-use super::backend::{Backend, Binds, Mode, Value, database_error, sealed};
+use super::backend::{Backend, Binds, Line, Mode, Value, database_error, sealed};
 use super::dynamic::Door;
 use super::tx::{OpenTransaction, Tx};
+use super::walls::{SendMode, Walls};
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::{ResolvedBy, TenantContext};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{Placement, Tenant};
+use crate::tenant::{Placement, Tenant, TenantId};
 
 /// The data plane: owns the connections and lends them to one tenant at a time.
 ///
@@ -21,10 +23,32 @@ pub struct TenantDb<DB: Backend>(pub(super) Arc<Inner<DB>>);
 
 pub(super) struct Inner<DB: Backend> {
     pub(super) pool: Pool<DB>,
+    walls: Walls,
+    pub(super) send: SendMode,
     pub(super) audit: AuditPolicy,
     pub(super) copies: Vec<Arc<dyn AuditSink>>,
     #[cfg_attr(not(feature = "dynamic"), expect(dead_code, reason = "there is no drop-in door"))]
     pub(super) door: Door,
+}
+
+impl<DB: Backend> Inner<DB> {
+    pub(super) async fn open(
+        &self,
+        tenant: Option<&TenantId>,
+        mode: Mode,
+    ) -> sqlx::Result<OpenTransaction<DB>> {
+        OpenTransaction::open(&self.pool, self.send, tenant, mode).await
+    }
+
+    /// Whether a statement by itself needs no transaction; `plain`: it is one, and reaches no table of the library.
+    pub(super) fn bare(&self, writes: bool, plain: bool) -> bool {
+        if DB::TWO_WALLS {
+            // The library's own tables have row-level security, whatever the user's have.
+            plain && self.walls == Walls::Predicate && self.send != SendMode::PgBouncer
+        } else {
+            !writes
+        }
+    }
 }
 
 impl<DB: Backend> Clone for TenantDb<DB> {
@@ -37,6 +61,8 @@ impl<DB: Backend> fmt::Debug for TenantDb<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantDb")
             .field("database", &DB::NAME)
+            .field("walls", &self.0.walls)
+            .field("send", &self.0.send)
             .field("audit", &self.0.audit)
             .finish_non_exhaustive()
     }
@@ -46,9 +72,11 @@ impl<DB: Backend> fmt::Debug for TenantDb<DB> {
 #[must_use = "call `build().await`"]
 pub struct TenantDbBuilder<DB: Backend> {
     source: PoolSource<DB>,
+    walls: Walls,
+    send: SendMode,
     audit: AuditPolicy,
     copies: Vec<Arc<dyn AuditSink>>,
-    pub(super) door: Door,
+    schema: Schema,
 }
 
 enum PoolSource<DB: Backend> {
@@ -78,22 +106,57 @@ impl<DB: Backend> TenantDbBuilder<DB> {
         self
     }
 
-    /// Opens the connections.
+    /// What is known of the tables.
+    ///
+    /// Without it every table is owned by tenants, by a column `tenant_id`, and functions in SQL of your own are those
+    /// of the database that are known to read no table.
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// Opens the connections, and looks whether the database is what it was said to be.
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached, [`ErrorKind::Misconfigured`] if the
-    /// URL does not read.
+    /// URL does not read, or on PostgreSQL if the walls or the way statements are sent do not fit what is there.
     pub async fn build(self) -> Result<TenantDb<DB>> {
         let pool = match self.source {
             PoolSource::Pool(pool) => pool,
-            PoolSource::Url(options, url) => DB::connect(options, &url).await.map_err(|e| match e {
-                sqlx::Error::Configuration(cause) => {
-                    Error::new(ErrorKind::Misconfigured, "the database URL does not read").with_source(cause)
-                }
-                e => database_error(&e),
-            })?,
+            PoolSource::Url(options, url) => {
+                DB::connect(options, &url, self.send).await.map_err(|e| match e {
+                    sqlx::Error::Configuration(cause) => {
+                        Error::new(ErrorKind::Misconfigured, "the database URL does not read")
+                            .with_source(cause)
+                    }
+                    e => database_error(&e),
+                })?
+            }
         };
-        Ok(TenantDb(Arc::new(Inner { pool, audit: self.audit, copies: self.copies, door: self.door })))
+        DB::probe(&pool, self.walls, self.send, &self.schema).await?;
+        Ok(TenantDb(Arc::new(Inner {
+            pool,
+            walls: self.walls,
+            send: self.send,
+            audit: self.audit,
+            copies: self.copies,
+            door: Door::over(self.schema),
+        })))
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl TenantDbBuilder<sqlx::Postgres> {
+    /// How many walls stand between tenants; [`Walls::Both`] if not said.
+    pub fn walls(mut self, walls: Walls) -> Self {
+        self.walls = walls;
+        self
+    }
+
+    /// What stands between the program and the database; [`SendMode::Merged`] if not said.
+    pub fn send_mode(mut self, mode: SendMode) -> Self {
+        self.send = mode;
+        self
     }
 }
 
@@ -125,7 +188,14 @@ impl TenantDb<sqlx::Sqlite> {
 
 impl<DB: Backend> TenantDbBuilder<DB> {
     fn new(source: PoolSource<DB>) -> Self {
-        Self { source, audit: AuditPolicy::default(), copies: Vec::new(), door: Door::new() }
+        Self {
+            source,
+            walls: Walls::default(),
+            send: SendMode::default(),
+            audit: AuditPolicy::default(),
+            copies: Vec::new(),
+            schema: Schema::new("tenant_id").expect("`tenant_id` is a plain name"),
+        }
     }
 }
 
@@ -176,14 +246,6 @@ pub(super) fn shared_placement(tenant: &Tenant) -> Result<()> {
     ))
 }
 
-/// Why a statement by itself may not change anything under [`AuditPolicy::Required`].
-pub(super) fn unaudited() -> Error {
-    Error::new(
-        ErrorKind::Unaudited,
-        "changes must be recorded here: use `db.begin(&ctx)`, and `tx.record(..)` beside the change",
-    )
-}
-
 /// Single statements of one tenant: each runs by itself.
 ///
 /// Borrows the context, so it cannot outlive the request, be kept in a static, or be sent to a task.
@@ -193,18 +255,21 @@ pub struct Scope<'a, DB: Backend> {
     ctx: &'a TenantContext,
 }
 
-impl<'a, DB: Backend> Scope<'a, DB> {
+impl<DB: Backend> Scope<'_, DB> {
     /// The context that opened the scope.
     pub fn context(&self) -> &TenantContext {
         self.ctx
     }
 
-    /// A transaction for one statement that changes rows.
-    async fn writing(&self) -> Result<Tx<'a, DB>> {
+    /// Whether a statement by itself may change anything.
+    pub(super) fn may_write(&self) -> Result<()> {
         if self.db.audit == AuditPolicy::Required {
-            return Err(unaudited());
+            return Err(Error::new(
+                ErrorKind::Unaudited,
+                "changes must be recorded here: use `db.begin(&ctx)`, and `tx.record(..)` beside the change",
+            ));
         }
-        Tx::open(self.db, self.ctx).await
+        Ok(())
     }
 }
 
@@ -257,7 +322,12 @@ pub trait Fetch<DB: Backend>: Send {
     /// Whether it can change rows, also where it answers some.
     fn writes(&self) -> bool;
 
-    fn run(self, conn: &mut DB::Connection) -> impl Future<Output = sqlx::Result<Self::Answer>> + Send;
+    /// Whether it is one statement, and reaches no table of the library.
+    fn plain(&self) -> bool {
+        true
+    }
+
+    fn run(self, line: Line<'_, DB>) -> impl Future<Output = sqlx::Result<Self::Answer>> + Send;
 }
 
 impl<DB: Backend> Fetch<DB> for Statement<DB> {
@@ -267,8 +337,12 @@ impl<DB: Backend> Fetch<DB> for Statement<DB> {
         self.writes
     }
 
-    async fn run(self, conn: &mut DB::Connection) -> sqlx::Result<Self::Answer> {
-        DB::fetch(conn, self.sql, self.binds.into_arguments()).await
+    fn plain(&self) -> bool {
+        !self.own
+    }
+
+    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<Self::Answer> {
+        DB::fetch(line, self.sql, self.binds.into_arguments()).await
     }
 }
 
@@ -282,10 +356,15 @@ impl<DB: Backend> Fetch<DB> for Changes<DB> {
         true
     }
 
-    async fn run(self, conn: &mut DB::Connection) -> sqlx::Result<u64> {
+    fn plain(&self) -> bool {
+        matches!(&self.0[..], [statement] if statement.plain())
+    }
+
+    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<u64> {
         let mut rows = 0;
         for statement in self.0 {
-            rows += DB::execute(conn, statement.sql, statement.binds.into_arguments()).await?;
+            let line = Line { conn: &mut *line.conn, send: line.send };
+            rows += DB::execute(line, statement.sql, statement.binds.into_arguments()).await?;
         }
         Ok(rows)
     }
@@ -300,6 +379,8 @@ pub struct Statement<DB: Backend> {
     pub(crate) binds: Binds<DB>,
     /// Whether it can change rows, also where it answers some.
     pub(crate) writes: bool,
+    /// Whether its table is one of the library.
+    own: bool,
 }
 
 impl<DB: Backend> Statement<DB> {
@@ -307,7 +388,7 @@ impl<DB: Backend> Statement<DB> {
     pub(crate) fn new(ctx: &TenantContext, sql: impl SqlSafeStr) -> Result<Self> {
         let mut binds = Binds::of(ctx.tenant_id());
         binds.push_value(Value::Tenant(ctx.tenant_id()))?;
-        Ok(Self { sql: sql.into_sql_str(), binds, writes: false })
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, own: false })
     }
 
     /// For a table of the library, whose tenant column is the id's text.
@@ -317,13 +398,13 @@ impl<DB: Backend> Statement<DB> {
         for value in values {
             binds.push_value(*value)?;
         }
-        Ok(Self { sql: sql.into_sql_str(), binds, writes: false })
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, own: true })
     }
 
     /// A statement that was proven while compiling; its values, and the tenant after them, are still to be bound.
     #[cfg_attr(not(feature = "macros"), expect(dead_code, reason = "only the macros prove while compiling"))]
     pub(crate) fn checked(ctx: &TenantContext, sql: &'static str, writes: bool) -> Self {
-        Self { sql: sql.into_sql_str(), binds: Binds::of(ctx.tenant_id()), writes }
+        Self { sql: sql.into_sql_str(), binds: Binds::of(ctx.tenant_id()), writes, own: false }
     }
 }
 
@@ -338,21 +419,24 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
 
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Answer> {
         admit(self.ctx)?;
-        if fetch.writes() {
-            let mut tx = self.writing().await?;
+        let writes = fetch.writes();
+        if writes {
+            self.may_write()?;
+        }
+        if self.db.bare(writes, fetch.plain()) {
+            let mut conn = self.db.pool.acquire().await.map_err(|e| database_error(&e))?;
+            let line = Line::on(&mut conn, self.db.send);
+            return fetch.run(line).await.map_err(|e| database_error(&e));
+        }
+        if writes {
+            let mut tx = Tx::open(self.db, self.ctx).await?;
             let answer = (&mut tx).fetch(fetch).await?;
             tx.commit().await?;
             return Ok(answer);
         }
-        let answer = if DB::BARE_READS {
-            let mut conn = self.db.pool.acquire().await.map_err(|e| database_error(&e))?;
-            fetch.run(&mut conn).await
-        } else {
-            // The rollback at the end rides with the connection's way home.
-            let mut conn =
-                OpenTransaction::open(&self.db.pool, Some(self.ctx.tenant_id()), Mode::Read).await?;
-            fetch.run(conn.as_mut()).await
-        };
-        answer.map_err(|e| database_error(&e))
+        // The rollback at the end rides with the connection's way home.
+        let mut open =
+            self.db.open(Some(self.ctx.tenant_id()), Mode::Read).await.map_err(|e| database_error(&e))?;
+        fetch.run(open.line()).await.map_err(|e| database_error(&e))
     }
 }

@@ -106,14 +106,20 @@ mod reference;
 mod select;
 mod soft_delete;
 mod sort;
+#[cfg(any(feature = "dynamic", feature = "macros"))]
+mod streams;
+#[cfg(not(any(feature = "dynamic", feature = "macros")))]
+#[path = "no_streams.rs"]
+mod streams;
 mod trail;
 mod tx;
+mod walls;
 
 /// The version of sqlx that this crate speaks.
 pub use sqlx;
 #[cfg(feature = "dynamic")]
-pub use tenancy_sql::{Code, Refused, Schema};
-pub use tenancy_sql::{Dialect, Entity as EntitySql, Statements, Table};
+pub use tenancy_sql::{Code, Refused};
+pub use tenancy_sql::{Dialect, Entity as EntitySql, Schema, Statements, Table};
 
 pub use self::across::{CrossTenant, Reason, Tagged};
 pub use self::backend::{Backend, Binds};
@@ -132,8 +138,9 @@ pub use self::soft_delete::{DeletedAt, SoftDelete};
 pub use self::sort::{Cursor, Sort, Sortable};
 pub use self::trail::StoredEvent;
 pub use self::tx::Tx;
+pub use self::walls::{SendMode, Walls};
 
-pub(crate) use self::backend::{Mode, Value, database_error};
+pub(crate) use self::backend::{Line, Mode, Value, database_error};
 pub(crate) use self::db::Statement;
 pub(crate) use self::trail::insert_event;
 pub(crate) use self::tx::OpenTransaction;

@@ -1,15 +1,12 @@
 //! In place of the drop-in door, when the feature `dynamic` is off.
 
+use tenancy_sql::Schema;
+
 #[derive(Debug)]
-pub(super) struct Door;
+pub(super) struct Door(Schema);
 
 impl Door {
-    pub(super) fn new() -> Self {
-        Self
+    pub(super) fn over(schema: Schema) -> Self {
+        Self(schema)
     }
 }
-
-#[expect(unnameable_types, reason = "part of a sealed trait")]
-pub trait Streams {}
-
-impl<DB> Streams for DB {}

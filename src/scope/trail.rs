@@ -1,8 +1,9 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
+use sqlx::SqlSafeStr;
 use uuid::Uuid;
 
-use super::backend::{Backend, Binds, Value, database_error};
+use super::backend::{Backend, Binds, Line, Value, database_error};
 use super::db::{Scoped, Statement};
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
@@ -71,7 +72,7 @@ impl StoredEvent {
 }
 
 /// Writes an event on a connection that is inside its tenant's transaction. Writing it twice counts once.
-pub(crate) async fn insert_event<DB: Backend>(conn: &mut DB::Connection, event: &AuditEvent) -> Result<()> {
+pub(crate) async fn insert_event<DB: Backend>(line: Line<'_, DB>, event: &AuditEvent) -> Result<()> {
     let mut binds = Binds::<DB>::new();
     binds.push_value(Value::Text(&event.tenant().to_string()))?;
     binds.push_value(Value::Text(&event.id().to_string()))?;
@@ -79,9 +80,10 @@ pub(crate) async fn insert_event<DB: Backend>(conn: &mut DB::Connection, event: 
     binds.push_value(Value::Text(event.action()))?;
     binds.push_value(Value::Bytes(&event.bytes()))?;
     DB::execute(
-        conn,
+        line,
         "INSERT INTO tenancy_audit_events (tenant_id, id, occurred_us, action, event) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING",
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING"
+            .into_sql_str(),
         binds.into_arguments(),
     )
     .await

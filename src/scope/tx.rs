@@ -4,9 +4,10 @@ use sqlx::Pool;
 use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
 
-use super::backend::{Backend, Mode, database_error, sealed};
+use super::backend::{Backend, Line, Mode, database_error, sealed};
 use super::db::{Fetch, Inner, Scoped};
 use super::trail::insert_event;
+use super::walls::SendMode;
 use crate::audit::{AuditEvent, AuditPolicy};
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
@@ -38,7 +39,7 @@ impl<DB: Backend> fmt::Debug for Tx<'_, DB> {
 
 impl<'a, DB: Backend> Tx<'a, DB> {
     pub(super) async fn open(db: &'a Inner<DB>, ctx: &'a TenantContext) -> Result<Self> {
-        let conn = OpenTransaction::open(&db.pool, Some(ctx.tenant_id()), Mode::Write).await?;
+        let conn = db.open(Some(ctx.tenant_id()), Mode::Write).await.map_err(|e| database_error(&e))?;
         Ok(Self::over(db, ctx, Mode::Write, conn))
     }
 
@@ -52,7 +53,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         ctx: &'a TenantContext,
         mut conn: OpenTransaction<DB>,
     ) -> Result<Self> {
-        DB::enter(conn.as_mut(), ctx.tenant_id()).await.map_err(|e| database_error(&e))?;
+        DB::enter(conn.line(), ctx.tenant_id()).await.map_err(|e| database_error(&e))?;
         Ok(Self::over(db, ctx, Mode::Snapshot, conn))
     }
 
@@ -80,7 +81,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
             ));
         }
         self.enter(true)?;
-        insert_event::<DB>(self.conn.as_mut(), &event).await?;
+        insert_event::<DB>(self.conn.line(), &event).await?;
         self.sound = true;
         self.recorded.push(event);
         Ok(())
@@ -173,7 +174,7 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
 
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Answer> {
         self.enter(fetch.writes())?;
-        let answer = fetch.run(self.conn.as_mut()).await;
+        let answer = fetch.run(self.conn.line()).await;
         self.sound = answer.is_ok();
         answer.map_err(|e| database_error(&e))
     }
@@ -182,7 +183,10 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
 /// A connection inside a transaction that was seen to begin.
 ///
 /// The control plane uses it too, without a tenant.
-pub(crate) struct OpenTransaction<DB: Backend>(Option<PoolConnection<DB>>);
+pub(crate) struct OpenTransaction<DB: Backend> {
+    conn: Option<PoolConnection<DB>>,
+    send: SendMode,
+}
 
 impl<DB: Backend> OpenTransaction<DB> {
     /// Opens a transaction on a connection that nobody else can meet before its `BEGIN` has finished.
@@ -190,13 +194,9 @@ impl<DB: Backend> OpenTransaction<DB> {
     /// In sqlx 0.9.0 a `begin` that is dropped in flight (a timeout, a client that went away) leaves the connection
     /// in the pool inside the tenant's open transaction, and every later user of it reads that tenant's rows. So the
     /// connection is given up unless the end of `BEGIN` was seen.
-    pub(crate) async fn open(pool: &Pool<DB>, tenant: Option<&TenantId>, mode: Mode) -> Result<Self> {
-        Self::try_open(pool, tenant, mode).await.map_err(|e| database_error(&e))
-    }
-
-    /// As [`open`](Self::open), with sqlx's own error.
-    pub(super) async fn try_open(
+    pub(crate) async fn open(
         pool: &Pool<DB>,
+        send: SendMode,
         tenant: Option<&TenantId>,
         mode: Mode,
     ) -> sqlx::Result<Self> {
@@ -206,37 +206,42 @@ impl<DB: Backend> OpenTransaction<DB> {
             let conn = pool.acquire().await?;
             let mut opening = Opening(Some(conn));
             let conn = opening.0.as_mut().expect("it was just put there");
-            match DB::begin(conn, tenant, mode).await {
-                Ok(()) => return Ok(Self(opening.0.take())),
-                Err(error) if dead > 0 && is_gone(&error) => dead -= 1,
+            match DB::begin(Line::on(conn, send), tenant, mode).await {
+                Ok(()) => return Ok(Self { conn: opening.0.take(), send }),
+                Err(error) if dead > 0 && is_unfit(&error) => dead -= 1,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    pub(crate) fn as_mut(&mut self) -> &mut DB::Connection {
-        self.0.as_mut().expect("only the end of the transaction takes the connection")
+    pub(crate) fn line(&mut self) -> Line<'_, DB> {
+        let conn = self.conn.as_mut().expect("only the end of the transaction takes the connection");
+        Line::on(conn, self.send)
     }
 
     pub(crate) async fn commit(mut self) -> Result<()> {
-        DB::TransactionManager::commit(self.as_mut()).await.map_err(|e| database_error(&e))?;
-        self.0 = None;
+        DB::TransactionManager::commit(self.line().conn).await.map_err(|e| database_error(&e))?;
+        self.conn = None;
         Ok(())
     }
 
     pub(crate) async fn rollback(mut self) -> Result<()> {
-        DB::TransactionManager::rollback(self.as_mut()).await.map_err(|e| database_error(&e))?;
-        self.0 = None;
+        DB::TransactionManager::rollback(self.line().conn).await.map_err(|e| database_error(&e))?;
+        self.conn = None;
         Ok(())
     }
 }
 
-/// Whether the connection had ended before it was asked: nothing has happened on it.
-fn is_gone(error: &sqlx::Error) -> bool {
+/// Whether another connection may do: this one had ended before it was asked, or was inside a transaction already, and
+/// nothing has happened on it.
+fn is_unfit(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) => true,
-        // The server's last words: it was told to end the connection, or all of them.
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        sqlx::Error::Io(_) | sqlx::Error::BeginFailed => true,
+        // The server's last words: it was told to end the connection, or all of them. Or somebody left a transaction
+        // behind in which a statement had failed.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57P") || code == "25P02")
+        }
         _ => false,
     }
 }
@@ -254,7 +259,7 @@ impl<DB: Backend> Drop for Opening<DB> {
 
 impl<DB: Backend> Drop for OpenTransaction<DB> {
     fn drop(&mut self) {
-        if let Some(conn) = &mut self.0 {
+        if let Some(conn) = &mut self.conn {
             DB::TransactionManager::start_rollback(conn);
         }
     }

@@ -189,14 +189,13 @@ pub fn postgres_url() -> String {
     std::env::var("TEST_POSTGRES_URL").unwrap_or_else(|_| panic!("{NO_POSTGRES}"))
 }
 
-/// The same server as a superuser, who makes the roles that a test is about.
+const NO_ADMIN: &str = "this test makes roles, which a superuser has to do. Run `scripts/test`, which starts a server \
+    for that; where you name a server of your own by TEST_POSTGRES_URL, name a superuser of it too: \
+    TEST_POSTGRES_ADMIN_URL=postgres://postgres@127.0.0.1:5432/postgres";
+
+/// As [`postgres_url`], for a superuser of the same server.
 pub fn admin_url() -> String {
-    std::env::var("TEST_POSTGRES_ADMIN_URL").unwrap_or_else(|_| {
-        panic!(
-            "this test makes roles on the server of TEST_POSTGRES_URL: set TEST_POSTGRES_ADMIN_URL to the same server \
-             as a superuser (a throwaway server only), or unset both and run `scripts/test`"
-        )
-    })
+    std::env::var("TEST_POSTGRES_ADMIN_URL").unwrap_or_else(|_| panic!("{NO_ADMIN}"))
 }
 
 const NO_MYSQL: &str = "this test needs MariaDB 10.6 or later. Run `scripts/test`, which starts one; or install it \

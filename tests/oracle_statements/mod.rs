@@ -28,6 +28,23 @@ pub(crate) fn tables(alone: Option<i64>) -> String {
            INSERT INTO countries VALUES (1, 'x'), (2, 'y'), (3, NULL), (5, 'z')"
 }
 
+/// The policies on the tables, on Postgres: rows of the tenant that the transaction was told, into which new ones go.
+pub(crate) fn policies(role: &str) -> String {
+    let told = "nullif(current_setting('app.tenant_id', true), '')::bigint";
+    let own = format!("USING (tenant_id = {told}) WITH CHECK (tenant_id = {told})");
+    let policies = TABLES.map(|(table, ..)| {
+        format!(
+            "ALTER TABLE {table} ALTER tenant_id SET DEFAULT {told}, ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+             CREATE POLICY floor ON {table} AS RESTRICTIVE {own};
+             CREATE POLICY own ON {table} {own};"
+        )
+    });
+    format!(
+        "{} GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO \"{role}\"",
+        policies.concat()
+    )
+}
+
 /// The rows of one tenant. All tenants use the same ids, so that a missing guard shows.
 pub(crate) fn rows(tenant: i64, seed: u64) -> String {
     let mut random = Random(seed ^ (u64::try_from(tenant).unwrap() * 7_919));

@@ -4,12 +4,13 @@ use std::fmt::{self, Debug};
 
 use futures_util::TryStreamExt;
 use sqlx::mysql::MySqlConnection;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Either, Executor, Postgres, Row};
 use tenancy_sql::{Bind, Dialect, Rewritten, Schema, rewrite};
+use uuid::Uuid;
 
-use crate::common::{Cleanup, TestBackend, fresh_mysql};
+use crate::common::{Cleanup, TestBackend, admin_url, fresh_mysql, postgres_url};
 use crate::oracle_statements::{self as statements, TABLES};
 
 /// The tenant that the statements are run as, among three.
@@ -45,9 +46,19 @@ struct Effect {
     state: Option<State>,
 }
 
+/// What stands between the tenants of the databases that hold several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wall {
+    /// Statements are rewritten.
+    Rewriter,
+    /// Statements run as they are, on tables with policies, as a role that does not own them.
+    Policies,
+}
+
 /// The three databases.
 pub(crate) struct Worlds {
     dialect: Dialect,
+    wall: Wall,
     schema: Schema,
     alone: World,
     shared: [World; 2],
@@ -55,38 +66,48 @@ pub(crate) struct Worlds {
 }
 
 impl Worlds {
-    pub(crate) async fn new(dialect: Dialect, seed: u64) -> Self {
+    pub(crate) async fn new(dialect: Dialect, wall: Wall, seed: u64) -> Self {
         let schema = Schema::new("tenant_id").unwrap().shared("countries").unwrap();
-        let alone = World::new(dialect, &[TENANT], seed, 0).await;
+        let alone = World::new(dialect, Wall::Rewriter, &[TENANT], seed, 0).await;
         let shared = [
-            World::new(dialect, &[1, TENANT, 3], seed, 1).await,
-            World::new(dialect, &[1, TENANT, 3], seed, 2).await,
+            World::new(dialect, wall, &[1, TENANT, 3], seed, 1).await,
+            World::new(dialect, wall, &[1, TENANT, 3], seed, 2).await,
         ];
         let [one, two] = shared.each_ref().map(|world| parted(&world.untouched));
         assert_eq!((&one.0, &two.0), (&alone.untouched, &alone.untouched), "the tenant's rows are the same");
         assert_eq!(one.1.len(), 2 * TABLES.len(), "two other tenants have rows in every table");
         assert_ne!(one.1, two.1, "the others' rows differ");
-        Self { dialect, schema, alone, shared, reads: 0 }
+        Self { dialect, wall, schema, alone, shared, reads: 0 }
     }
 
-    /// As if nobody had said that this table belongs to tenants: what a rewriter without its guards does.
-    pub(crate) fn unguarded(self, table: &str) -> Self {
+    /// As if nobody had said that this table belongs to tenants: what a rewriter without its guards does, or a table
+    /// without its policies.
+    pub(crate) async fn unguarded(mut self, table: &str) -> Self {
+        if self.wall == Wall::Policies {
+            for world in &mut self.shared {
+                world.connection.run(&format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")).await;
+            }
+            return self;
+        }
         Self { schema: self.schema.shared_writable(table).unwrap(), ..self }
     }
 
     /// Runs a statement on all three and undoes it; what it answers, or how it does not do the same on each.
     pub(crate) async fn compare(&mut self, sql: &str, values: &[i64]) -> Result<Answer, String> {
         let own = rewrite(self.dialect, sql, &self.schema).map_err(|refused| format!("{sql}\n{refused}"))?;
-        let scoped = bound(&own, values);
         let writes = !own.is_read_only();
+        let (text, scoped) = match self.wall {
+            Wall::Rewriter => (own.text(), bound(&own, values)),
+            Wall::Policies => (sql, values.to_vec()),
+        };
         let [one, two] = &mut self.shared;
         let (wanted, one, two) = tokio::join!(
             self.alone.effect(sql, values, writes),
-            one.effect(own.text(), &scoped, writes),
-            two.effect(own.text(), &scoped, writes),
+            one.effect(text, &scoped, writes),
+            two.effect(text, &scoped, writes),
         );
         let differ = |what: &str, got: &dyn Debug, wanted: &dyn Debug| {
-            Err(format!("{sql}\n{}\n{what} {got:?}\nwanted {wanted:?}", own.text()))
+            Err(format!("{sql}\n{text}\n{what} {got:?}\nwanted {wanted:?}"))
         };
         for (got, world) in [one, two].iter().zip(&self.shared) {
             if got.answer != wanted.answer {
@@ -114,7 +135,7 @@ impl Worlds {
     pub(crate) async fn unchanged(&mut self) -> Result<(), String> {
         let [one, two] = &mut self.shared;
         for world in [&mut self.alone, one, two] {
-            let state = world.connection.state(self.dialect, "").await;
+            let state = world.connection.state(self.dialect, "", "").await;
             if state != world.untouched {
                 return Err(format!("what only reads has written: {state:?}"));
             }
@@ -141,37 +162,57 @@ fn parted(state: &State) -> (State, State) {
 
 struct World {
     dialect: Dialect,
+    /// Becomes the application for one statement, and what undoes that.
+    enter: String,
+    leave: &'static str,
     connection: Connection,
     untouched: State,
     _cleanup: Option<Cleanup>,
 }
 
 impl World {
-    async fn new(dialect: Dialect, tenants: &[i64], seed: u64, salt: u64) -> Self {
-        let (mut connection, cleanup) = Connection::fresh(dialect).await;
+    async fn new(dialect: Dialect, wall: Wall, tenants: &[i64], seed: u64, salt: u64) -> Self {
+        let (mut connection, cleanup) = match wall {
+            Wall::Rewriter => Connection::fresh(dialect).await,
+            Wall::Policies => Connection::as_owner().await,
+        };
         let alone = (tenants.len() == 1).then_some(TENANT);
         connection.run(&statements::tables(alone)).await;
+        let (enter, leave) = match wall {
+            Wall::Rewriter => (String::new(), ""),
+            Wall::Policies => {
+                let options: PgConnectOptions = postgres_url().parse().expect("TEST_POSTGRES_URL reads");
+                let role = options.get_username();
+                connection.run(&statements::policies(role)).await;
+                let enter = format!("; SET LOCAL ROLE \"{role}\"; SET LOCAL app.tenant_id = '{TENANT}'");
+                (enter, "RESET ROLE; ")
+            }
+        };
         for &tenant in tenants {
             let salt = if tenant == TENANT { 0 } else { salt };
             connection.run(&statements::rows(tenant, seed ^ (salt * 977))).await;
         }
-        let untouched = connection.state(dialect, "").await;
-        Self { dialect, connection, untouched, _cleanup: cleanup }
+        let untouched = connection.state(dialect, "", "").await;
+        Self { dialect, enter, leave, connection, untouched, _cleanup: cleanup }
     }
 
     /// Runs one statement; in a transaction that is undone if it writes.
     async fn effect(&mut self, sql: &str, values: &[i64], writes: bool) -> Effect {
-        if !writes {
+        if !writes && self.enter.is_empty() {
             return Effect { answer: self.connection.answer(sql, values, writes).await, state: None };
         }
-        self.connection.run("BEGIN").await;
+        self.connection.run(&format!("BEGIN{}", self.enter)).await;
         let answer = self.connection.answer(sql, values, writes).await;
+        if !writes {
+            self.connection.run("ROLLBACK").await;
+            return Effect { answer, state: None };
+        }
         // After an error Postgres has undone the transaction and answers nothing more in it.
         if answer.is_err() && self.dialect == Dialect::Postgres {
             self.connection.run("ROLLBACK").await;
             return Effect { answer, state: None };
         }
-        let state = self.connection.state(self.dialect, "; ROLLBACK").await;
+        let state = self.connection.state(self.dialect, self.leave, "; ROLLBACK").await;
         Effect { answer, state: Some(state) }
     }
 }
@@ -224,6 +265,24 @@ impl Connection {
         }
     }
 
+    /// A new database of a superuser's.
+    async fn as_owner() -> (Self, Option<Cleanup>) {
+        let owner: PgConnectOptions = admin_url().parse().expect("TEST_POSTGRES_ADMIN_URL reads");
+        let mut server = PgConnection::connect_with(&owner).await.expect("the superuser logs in");
+        let name = format!("tenancy_test_{}", Uuid::now_v7().simple());
+        let create = format!("CREATE DATABASE {name}");
+        server.execute(AssertSqlSafe(create)).await.expect("a superuser can make databases");
+        let mut connection =
+            PgConnection::connect_with(&owner.clone().database(&name)).await.expect("the new database opens");
+        connection.execute("SET jit = off").await.expect("Postgres has a jit");
+        let cleanup = Cleanup::database(name, async move |name| {
+            let mut server = PgConnection::connect_with(&owner).await?;
+            let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+            server.execute(AssertSqlSafe(drop)).await.map(|_| ())
+        });
+        (Self::Postgres(connection), Some(cleanup))
+    }
+
     async fn run(&mut self, sql: &str) {
         on!(self, connection => {
             let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
@@ -231,9 +290,9 @@ impl Connection {
         });
     }
 
-    /// What every table holds; runs `then` in the same message.
-    async fn state(&mut self, dialect: Dialect, then: &str) -> State {
-        let sql = statements::state(dialect) + then;
+    /// What every table holds; runs `before` and `then` in the same message.
+    async fn state(&mut self, dialect: Dialect, before: &str, then: &str) -> State {
+        let sql = format!("{before}{}{then}", statements::state(dialect));
         on!(self, connection => {
             let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await;
             sorted(rows.expect("the state reads").iter().map(|row| row!(row, String::into_bytes)).collect())

@@ -63,6 +63,13 @@ enum Form {
 impl<'a> Pass<'a> {
     /// What may be done with a table, given its name as the database resolves it.
     pub(super) fn access(&self, name: &str) -> Verdict<Access<'a>> {
+        if name.rsplit('.').next().is_some_and(|last| last.to_ascii_lowercase().starts_with("tenancy_")) {
+            return self.refuse(
+                Code::Reserved,
+                format!("`{name}` is a table of `tenancy`, which is not for SQL of your own"),
+                "use the methods of the crate for it; a table of your own must have another name",
+            );
+        }
         let access = self.schema.access(self.dialect, name);
         if let (Some(column), true) = (access.tenant, self.schema.lacks_tenant(self.dialect, name)) {
             return self.refuse(

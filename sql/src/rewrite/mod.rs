@@ -72,15 +72,6 @@ impl Rewritten {
         &self.tables
     }
 
-    /// The table of the `tenancy` crate itself that is read or written, if one is: they are named `tenancy_..`, and
-    /// hold what a tenant must not change by itself.
-    pub fn reserved_table(&self) -> Option<&str> {
-        let reserved = |table: &&String| {
-            table.rsplit('.').next().is_some_and(|name| name.to_ascii_lowercase().starts_with("tenancy_"))
-        };
-        self.tables.iter().find(reserved).map(String::as_str)
-    }
-
     /// Whether nothing is written and nothing locked.
     pub fn is_read_only(&self) -> bool {
         self.read_only

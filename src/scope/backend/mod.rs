@@ -2,17 +2,20 @@
 
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod probe;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 use std::future::Future;
 
-use sqlx::query::{Map, Query, QueryScalar};
-use sqlx::{Arguments, Encode, FromRow, Pool, SqlSafeStr, Type};
-use tenancy_sql::Dialect;
+use sqlx::pool::PoolConnection;
+use sqlx::{Arguments, Encode, Pool, SqlStr, Type};
+use tenancy_sql::{Dialect, Schema};
 
-use super::dynamic::Streams;
 use super::reference::binding;
+use super::streams::Streams;
+use super::walls::{SendMode, Walls};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
@@ -31,23 +34,22 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
     /// Opens a transaction that belongs to a tenant (or, for the control plane, to none).
     #[doc(hidden)]
     fn begin(
-        conn: &mut Self::Connection,
+        line: Line<'_, Self>,
         tenant: Option<&TenantId>,
         mode: Mode,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Tells an open transaction its tenant.
     #[doc(hidden)]
-    fn enter(conn: &mut Self::Connection, tenant: &TenantId)
-    -> impl Future<Output = sqlx::Result<()>> + Send;
+    fn enter(line: Line<'_, Self>, tenant: &TenantId) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Makes every other transaction that holds the same key wait until this one ends.
     #[doc(hidden)]
-    fn hold(conn: &mut Self::Connection, key: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
+    fn hold(line: Line<'_, Self>, key: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Whether a read outside a transaction is seen through every wall there is.
+    /// Whether the database itself knows of tenants, inside a transaction that said whose it is.
     #[doc(hidden)]
-    const BARE_READS: bool;
+    const TWO_WALLS: bool;
 
     /// Gives up a connection whose `begin` was not seen to end.
     #[doc(hidden)]
@@ -55,47 +57,33 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
 
     #[doc(hidden)]
     fn execute(
-        conn: &mut Self::Connection,
-        sql: impl SqlSafeStr + Send,
+        line: Line<'_, Self>,
+        sql: SqlStr,
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
     #[doc(hidden)]
     fn fetch(
-        conn: &mut Self::Connection,
-        sql: impl SqlSafeStr + Send,
+        line: Line<'_, Self>,
+        sql: SqlStr,
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
-
-    #[doc(hidden)]
-    fn execute_query(
-        conn: &mut Self::Connection,
-        query: Query<'static, Self, Self::Arguments>,
-    ) -> impl Future<Output = sqlx::Result<u64>> + Send;
-
-    #[doc(hidden)]
-    fn fetch_mapped<F, T>(
-        conn: &mut Self::Connection,
-        query: Map<'static, Self, F, Self::Arguments>,
-    ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
-    where
-        F: FnMut(Self::Row) -> sqlx::Result<T> + Send,
-        T: Send + Unpin;
-
-    #[doc(hidden)]
-    fn fetch_scalars<T>(
-        conn: &mut Self::Connection,
-        query: QueryScalar<'static, Self, T, Self::Arguments>,
-    ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
-    where
-        T: Send + Unpin,
-        (T,): for<'r> FromRow<'r, Self::Row>;
 
     #[doc(hidden)]
     fn connect(
         options: sqlx::pool::PoolOptions<Self>,
         url: &str,
+        send: SendMode,
     ) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
+
+    /// Refuses a database that is not what it was said to be.
+    #[doc(hidden)]
+    fn probe(
+        pool: &Pool<Self>,
+        walls: Walls,
+        send: SendMode,
+        schema: &Schema,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Brings the library's own tables up to date.
     #[doc(hidden)]
@@ -117,6 +105,26 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
 pub(crate) mod sealed {
     #[expect(unnameable_types, reason = "that is what seals a trait")]
     pub trait Sealed {}
+}
+
+/// A connection, and how statements are sent on it.
+#[doc(hidden)]
+#[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
+pub struct Line<'c, DB: sqlx::Database> {
+    pub(crate) conn: &'c mut DB::Connection,
+    pub(crate) send: SendMode,
+}
+
+impl<'c, DB: sqlx::Database> Line<'c, DB> {
+    pub(crate) fn on(conn: &'c mut PoolConnection<DB>, send: SendMode) -> Self {
+        Self { conn, send }
+    }
+}
+
+impl<DB: sqlx::Database> std::fmt::Debug for Line<'_, DB> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").field("send", &self.send).finish_non_exhaustive()
+    }
 }
 
 /// What a transaction is for.
@@ -200,48 +208,20 @@ impl<DB: Backend> Binds<DB> {
 macro_rules! plain_backend {
     ($db:ty, $migrations:expr) => {
         async fn execute(
-            conn: &mut Self::Connection,
-            sql: impl sqlx::SqlSafeStr + Send,
+            line: crate::scope::backend::Line<'_, Self>,
+            sql: sqlx::SqlStr,
             binds: Self::Arguments,
         ) -> sqlx::Result<u64> {
-            Ok(sqlx::query_with::<$db, _>(sql, binds).execute(conn).await?.rows_affected())
+            let query = sqlx::query_with::<$db, _>(sql, binds).persistent(line.send.names());
+            Ok(query.execute(line.conn).await?.rows_affected())
         }
 
         async fn fetch(
-            conn: &mut Self::Connection,
-            sql: impl sqlx::SqlSafeStr + Send,
+            line: crate::scope::backend::Line<'_, Self>,
+            sql: sqlx::SqlStr,
             binds: Self::Arguments,
         ) -> sqlx::Result<Vec<Self::Row>> {
-            sqlx::query_with::<$db, _>(sql, binds).fetch_all(conn).await
-        }
-
-        async fn execute_query(
-            conn: &mut Self::Connection,
-            query: sqlx::query::Query<'static, Self, Self::Arguments>,
-        ) -> sqlx::Result<u64> {
-            Ok(query.execute(conn).await?.rows_affected())
-        }
-
-        async fn fetch_mapped<F, T>(
-            conn: &mut Self::Connection,
-            query: sqlx::query::Map<'static, Self, F, Self::Arguments>,
-        ) -> sqlx::Result<Vec<T>>
-        where
-            F: FnMut(Self::Row) -> sqlx::Result<T> + Send,
-            T: Send + Unpin,
-        {
-            query.fetch_all(conn).await
-        }
-
-        async fn fetch_scalars<T>(
-            conn: &mut Self::Connection,
-            query: sqlx::query::QueryScalar<'static, Self, T, Self::Arguments>,
-        ) -> sqlx::Result<Vec<T>>
-        where
-            T: Send + Unpin,
-            (T,): for<'r> sqlx::FromRow<'r, Self::Row>,
-        {
-            query.fetch_all(conn).await
+            sqlx::query_with::<$db, _>(sql, binds).persistent(line.send.names()).fetch_all(line.conn).await
         }
 
         async fn migrate(pool: &sqlx::Pool<Self>) -> Result<(), sqlx::migrate::MigrateError> {
@@ -334,6 +314,11 @@ pub(crate) fn migrator(files: &[(i64, &'static str, &'static str)]) -> sqlx::mig
     migrator
 }
 
+/// sqlx has no error of ours: it carries one where a configuration is at fault.
+pub(crate) fn carried(error: Error) -> sqlx::Error {
+    sqlx::Error::Configuration(Box::new(error))
+}
+
 /// One error for whatever a database says. The database's own text can hold values, so it is the cause only,
 /// without the detail that names keys; a conflict keeps none at all.
 pub(crate) fn database_error(error: &sqlx::Error) -> Error {
@@ -347,6 +332,11 @@ pub(crate) fn database_error(error: &sqlx::Error) -> Error {
         | sqlx::Error::WorkerCrashed => {
             (ErrorKind::StoreUnavailable, "the database cannot be reached; try again later")
         }
+        sqlx::Error::BeginFailed => (
+            ErrorKind::Misconfigured,
+            "a connection was inside of another transaction, or lost the tenant that it was told: let `TenantDb` have \
+             its pool alone, and name a pooler by `send_mode`",
+        ),
         sqlx::Error::Database(db) => match (db.kind(), db.code().as_deref()) {
             (Sql::UniqueViolation, _) => {
                 return Error::new(ErrorKind::Conflict, "a row with this key exists; choose another key");
@@ -369,19 +359,60 @@ pub(crate) fn database_error(error: &sqlx::Error) -> Error {
             (Sql::NotNullViolation | Sql::CheckViolation, _) => {
                 return Error::new(ErrorKind::InvalidInput, "a value breaks a rule of its column");
             }
-            // Postgres: serialization failure, deadlock. SQLite: busy and locked, with their extended codes.
-            (_, Some("40001" | "40P01" | "5" | "6" | "261" | "262" | "517" | "773")) => {
+            // Postgres: serialization failure, deadlock, a lock that is not waited for. SQLite: busy and locked, with
+            // their extended codes.
+            (_, Some("40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" | "773")) => {
                 (ErrorKind::Retryable, "the transaction lost against another one; run it again")
             }
-            // Postgres: connection failures, shutdown, too many connections, read-only standby.
-            (_, Some(code))
-                if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") =>
-            {
-                (ErrorKind::StoreUnavailable, "the database cannot be reached; try again later")
-            }
+            // SQLite's codes are shorter numbers.
+            (_, Some(code)) if code.len() == 5 => match postgres_error(code, db.message()) {
+                (ErrorKind::Conflict, text) => return Error::new(ErrorKind::Conflict, text),
+                known => known,
+            },
             _ => (ErrorKind::Database, "the database refused the statement; the log has its words"),
         },
         _ => (ErrorKind::Database, "the answer of the database does not read; the log has the cause"),
     };
     Error::new(kind, text).with_source(error.to_string())
+}
+
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
+    match code {
+        "23P01" => (ErrorKind::Conflict, "a row that excludes this one exists"),
+        "25P02" => (
+            ErrorKind::RolledBack,
+            "a statement of this transaction failed, so nothing of it is kept; begin a new one",
+        ),
+        "25006" => (
+            ErrorKind::Refused,
+            "a statement that only reads was about to write, through a function perhaps; run it in a transaction",
+        ),
+        "42501" if message.contains("row-level security") => (
+            ErrorKind::Refused,
+            "the database refused a row that is not the tenant's; compare the table's policies with \
+             `tenancy doctor`",
+        ),
+        "42501" => (
+            ErrorKind::Misconfigured,
+            "the database's role lacks a privilege; grant it, or see `tenancy doctor`",
+        ),
+        "26000" | "42P05" => (
+            ErrorKind::Retryable,
+            "behind a pooler a connection met a type of yours for the first time; run it again",
+        ),
+        "42P01" | "42703" | "42883" | "3F000" => (
+            ErrorKind::Misconfigured,
+            "the statement names something that is not in the database; are its migrations applied?",
+        ),
+        "57014" => (ErrorKind::StoreUnavailable, "the statement took longer than it may; try again later"),
+        _ => match &code[..2] {
+            "22" => (ErrorKind::InvalidInput, "a value does not fit where it is used"),
+            // Connection failures, too few resources, shutdown.
+            "08" | "53" | "57" => {
+                (ErrorKind::StoreUnavailable, "the database cannot be reached; try again later")
+            }
+            _ => (ErrorKind::Database, "the database refused the statement; the log has its words"),
+        },
+    }
 }

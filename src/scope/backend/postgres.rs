@@ -1,12 +1,14 @@
 use std::time::Duration;
 
 use sqlx::pool::{PoolConnection, PoolOptions};
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Pool, Postgres, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
-use tenancy_sql::Dialect;
+use tenancy_sql::{Dialect, Schema};
 
-use super::{Backend, Mode, encode_tenant_id, plain_backend, sealed};
+use super::{Backend, Line, Mode, encode_tenant_id, plain_backend, probe, sealed};
+use crate::error::Result;
+use crate::scope::walls::{SendMode, Walls};
 use crate::tenant::TenantId;
 
 /// After how long a connection may have gone without anybody having noticed.
@@ -18,34 +20,46 @@ impl sealed::Sealed for Postgres {}
 
 impl Backend for Postgres {
     const DIALECT: Dialect = Dialect::Postgres;
-    // Row-level security only knows the tenant inside a transaction that said so.
-    const BARE_READS: bool = false;
+    const TWO_WALLS: bool = true;
 
-    async fn begin(conn: &mut PgConnection, tenant: Option<&TenantId>, mode: Mode) -> sqlx::Result<()> {
+    async fn begin(line: Line<'_, Self>, tenant: Option<&TenantId>, mode: Mode) -> sqlx::Result<()> {
         let begin = match mode {
             Mode::Read => "BEGIN READ ONLY",
             Mode::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Mode::Write => "BEGIN",
         };
-        // One message for both, and local to the transaction: nothing of the tenant outlives it.
-        let statement = match tenant {
-            Some(tenant) => format!("{begin}; SET LOCAL app.tenant_id = '{}'", setting(tenant)),
-            None => begin.to_owned(),
-        };
-        let statement = AssertSqlSafe(statement).into_sql_str();
-        <Postgres as sqlx::Database>::TransactionManager::begin(conn, Some(statement)).await
+        let Some(tenant) = tenant else { return open(line.conn, begin.to_owned()).await };
+        if line.send == SendMode::Citus {
+            // A message of several statements reaches the workers whole, and its BEGIN is one too many there.
+            open(line.conn, begin.to_owned()).await?;
+            return Self::enter(line, tenant).await;
+        }
+        // One message for all, and local to the transaction: nothing of the tenant outlives it. The first result is
+        // the tenant as the database has it, in a transaction that is as old as this message and no older.
+        let tenant = setting(tenant);
+        let echo = format!(
+            "{begin}; SET LOCAL app.tenant_id = '{tenant}'; \
+             SELECT 1/(now() = statement_timestamp() AND current_setting('app.tenant_id') = '{tenant}')::int"
+        );
+        open(line.conn, echo).await.map_err(|error| match &error {
+            sqlx::Error::Database(e) if e.code().as_deref() == Some(DIVISION_BY_ZERO) => {
+                sqlx::Error::BeginFailed
+            }
+            _ => error,
+        })
     }
 
-    async fn enter(conn: &mut PgConnection, tenant: &TenantId) -> sqlx::Result<()> {
+    async fn enter(line: Line<'_, Self>, tenant: &TenantId) -> sqlx::Result<()> {
         let statement = format!("SET LOCAL app.tenant_id = '{}'", setting(tenant));
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn).await.map(|_| ())
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(line.conn).await.map(|_| ())
     }
 
-    async fn hold(conn: &mut PgConnection, key: &str) -> sqlx::Result<()> {
+    async fn hold(line: Line<'_, Self>, key: &str) -> sqlx::Result<()> {
         // Ends with the transaction. Two keys of one hash wait for each other without need, and no more.
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
             .bind(key)
-            .execute(conn)
+            .persistent(line.send.names())
+            .execute(line.conn)
             .await
             .map(|_| ())
     }
@@ -56,7 +70,9 @@ impl Backend for Postgres {
         drop(conn.detach());
     }
 
-    async fn connect(options: PoolOptions<Self>, url: &str) -> sqlx::Result<Pool<Self>> {
+    async fn connect(options: PoolOptions<Self>, url: &str, send: SendMode) -> sqlx::Result<Pool<Self>> {
+        let connect: PgConnectOptions = url.parse()?;
+        let connect = if send.names() { connect } else { connect.statement_cache_capacity(0) };
         // sqlx asks a connection whether it is alive each time, which costs a round trip. `BEGIN` finds that out as
         // well, so only one that lay idle for long is asked.
         let options = options.test_before_acquire(false).before_acquire(|conn, meta| {
@@ -67,13 +83,24 @@ impl Backend for Postgres {
                 Ok(true)
             })
         });
-        options.connect(url).await
+        options.connect_with(connect).await
+    }
+
+    async fn probe(pool: &Pool<Self>, walls: Walls, send: SendMode, schema: &Schema) -> Result<()> {
+        probe::probe(pool, walls, send, schema).await
     }
 
     plain_backend!(
         Postgres,
         &[(1, "tenancy", include_str!("../../../migrations/postgres/0001_tenancy.sql"))]
     );
+}
+
+const DIVISION_BY_ZERO: &str = "22012";
+
+async fn open(conn: &mut PgConnection, message: String) -> sqlx::Result<()> {
+    let message = AssertSqlSafe(message).into_sql_str();
+    <Postgres as sqlx::Database>::TransactionManager::begin(conn, Some(message)).await
 }
 
 /// The tenant as text for `app.tenant_id`; every character of an id is safe, and it is checked all the same.

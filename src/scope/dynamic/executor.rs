@@ -1,18 +1,15 @@
-use std::pin::pin;
-
 use async_stream::try_stream;
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use sqlx::{Either, Execute, Executor, SqlStr};
+use sqlx::{Execute, Executor, SqlStr};
 
-use super::streams::{Step, Steps};
 use super::{Door, Ready};
-use crate::audit::AuditPolicy;
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
-use crate::scope::backend::{Backend, Mode};
-use crate::scope::db::{Scope, Scoped, admit, unaudited};
-use crate::scope::tx::{OpenTransaction, Tx};
+use crate::scope::backend::{Backend, Line, Mode, carried};
+use crate::scope::db::{Scope, Scoped, admit};
+use crate::scope::streams::{Step, Steps, first};
+use crate::scope::tx::Tx;
 
 /// Runs any query of sqlx for one tenant: the text is rewritten so that it reaches that tenant's rows only, and
 /// refused where that cannot be proven.
@@ -32,27 +29,35 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         Box::pin(try_stream! {
             let Ready { sql, binds, persistent, read_only } = ready.map_err(carried)?;
             admit(self.context()).map_err(carried)?;
-            if read_only && DB::BARE_READS {
+            if !read_only {
+                self.may_write().map_err(carried)?;
+            }
+            let bare = self.db.bare(!read_only, true);
+            let tenant = Some(self.context().tenant_id());
+            if read_only && bare {
                 let mut conn = self.db.pool.acquire().await?;
-                let mut steps = DB::stream(&mut conn, sql, binds, persistent);
+                let line = Line::on(&mut conn, self.db.send);
+                let mut steps = DB::stream(line, sql, binds, persistent);
                 while let Some(step) = steps.try_next().await? {
                     yield step;
                 }
             } else if read_only {
-                let tenant = Some(self.context().tenant_id());
-                let mut open = OpenTransaction::try_open(&self.db.pool, tenant, Mode::Read).await?;
-                let mut steps = DB::stream(open.as_mut(), sql, binds, persistent);
+                let mut open = self.db.open(tenant, Mode::Read).await?;
+                let mut steps = DB::stream(open.line(), sql, binds, persistent);
                 while let Some(step) = steps.try_next().await? {
                     yield step;
                 }
             } else {
-                if self.db.audit == AuditPolicy::Required {
-                    Err(carried(unaudited()))?;
-                }
-                let tenant = Some(self.context().tenant_id());
-                let mut open = OpenTransaction::try_open(&self.db.pool, tenant, Mode::Write).await?;
-                let steps: Vec<Step<DB>> = DB::stream(open.as_mut(), sql, binds, persistent).try_collect().await?;
-                open.commit().await.map_err(carried)?;
+                let steps: Vec<Step<DB>> = if bare {
+                    let mut conn = self.db.pool.acquire().await?;
+                    let line = Line::on(&mut conn, self.db.send);
+                    DB::stream(line, sql, binds, persistent).try_collect().await?
+                } else {
+                    let mut open = self.db.open(tenant, Mode::Write).await?;
+                    let steps = DB::stream(open.line(), sql, binds, persistent).try_collect().await?;
+                    open.commit().await.map_err(carried)?;
+                    steps
+                };
                 for step in steps {
                     yield step;
                 }
@@ -65,7 +70,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        first::<DB>(self.fetch_many(query))
+        Box::pin(first::<DB>(self.fetch_many(query)))
     }
 
     fn prepare_with<'e>(
@@ -79,7 +84,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         Box::pin(async move {
             let sql = rewritten::<DB>(&self.db.door, &sql)?;
             let mut conn = self.db.pool.acquire().await?;
-            DB::prepare(&mut conn, sql, parameters).await
+            DB::prepare(Line::on(&mut conn, self.db.send), sql, parameters).await
         })
     }
 
@@ -90,7 +95,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         Box::pin(async move {
             let sql = rewritten::<DB>(&self.db.door, &sql)?;
             let mut conn = self.db.pool.acquire().await?;
-            DB::describe(&mut conn, sql).await
+            DB::describe(Line::on(&mut conn, self.db.send), sql).await
         })
     }
 }
@@ -110,7 +115,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
             let Ready { sql, binds, persistent, read_only } = ready.map_err(carried)?;
             self.enter(!read_only).map_err(carried)?;
             {
-                let mut steps = DB::stream(self.conn.as_mut(), sql, binds, persistent);
+                let mut steps = DB::stream(self.conn.line(), sql, binds, persistent);
                 while let Some(step) = steps.try_next().await? {
                     yield step;
                 }
@@ -124,7 +129,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        first::<DB>(self.fetch_many(query))
+        Box::pin(first::<DB>(self.fetch_many(query)))
     }
 
     fn prepare_with<'e>(
@@ -138,7 +143,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         Box::pin(async move {
             let sql = rewritten::<DB>(&self.db.door, &sql)?;
             self.enter_statement().map_err(carried)?;
-            let statement = DB::prepare(self.conn.as_mut(), sql, parameters).await?;
+            let statement = DB::prepare(self.conn.line(), sql, parameters).await?;
             self.sound = true;
             Ok(statement)
         })
@@ -151,7 +156,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         Box::pin(async move {
             let sql = rewritten::<DB>(&self.db.door, &sql)?;
             self.enter_statement().map_err(carried)?;
-            let description = DB::describe(self.conn.as_mut(), sql).await?;
+            let description = DB::describe(self.conn.line(), sql).await?;
             self.sound = true;
             Ok(description)
         })
@@ -173,23 +178,4 @@ fn ready<'q, DB: Backend>(
 
 fn rewritten<DB: Backend>(door: &Door, sql: &SqlStr) -> sqlx::Result<SqlStr> {
     door.open::<DB>(sql.as_str()).map(|known| known.sql.clone()).map_err(carried)
-}
-
-/// The first row of a stream that is read to its end: only then is it known that the statement succeeded.
-fn first<DB: Backend>(steps: Steps<'_, DB>) -> BoxFuture<'_, sqlx::Result<Option<DB::Row>>> {
-    Box::pin(async move {
-        let mut steps = pin!(steps);
-        let mut first = None;
-        while let Some(step) = steps.try_next().await? {
-            if let Either::Right(row) = step {
-                first.get_or_insert(row);
-            }
-        }
-        Ok(first)
-    })
-}
-
-/// sqlx has no error of ours: it carries one where a configuration is at fault.
-fn carried(error: Error) -> sqlx::Error {
-    sqlx::Error::Configuration(Box::new(error))
 }

@@ -1,11 +1,6 @@
 //! The drop-in door: any sqlx query on a scope, proven and rewritten when it runs.
 
 mod executor;
-#[cfg(feature = "postgres")]
-mod postgres;
-#[cfg(feature = "sqlite")]
-mod sqlite;
-mod streams;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,10 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use sqlx::{Arguments, AssertSqlSafe, SqlSafeStr, SqlStr};
 use tenancy_sql::{Bind, Schema};
 
-#[expect(unreachable_pub, reason = "part of a sealed trait")]
-pub use self::streams::Streams;
 use super::backend::{Backend, Value};
-use super::db::TenantDbBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
@@ -43,23 +35,8 @@ struct Known {
     read_only: bool,
 }
 
-impl<DB: Backend> TenantDbBuilder<DB> {
-    /// What the rewriter of your own SQL knows of the tables.
-    ///
-    /// Without it every table is owned by tenants, by a column `tenant_id`, and functions are those of the
-    /// database that are known to read no table.
-    pub fn schema(mut self, schema: Schema) -> Self {
-        self.door = Door::over(schema);
-        self
-    }
-}
-
 impl Door {
-    pub(super) fn new() -> Self {
-        Self::over(Schema::new("tenant_id").expect("`tenant_id` is a plain name"))
-    }
-
-    fn over(schema: Schema) -> Self {
+    pub(super) fn over(schema: Schema) -> Self {
         Self { schema, known: RwLock::default() }
     }
 
@@ -70,12 +47,6 @@ impl Door {
         }
         let rewritten = tenancy_sql::rewrite(DB::DIALECT, sql, &self.schema)
             .map_err(|refusal| Error::new(ErrorKind::Refused, refusal.to_string()).with_source(refusal))?;
-        if let Some(table) = rewritten.reserved_table() {
-            return Err(Error::new(
-                ErrorKind::Refused,
-                format!("`{table}` is a table of `tenancy`, which is not for SQL of your own"),
-            ));
-        }
         let text: Arc<str> = rewritten.text().into();
         let tenant = rewritten.binds().contains(&Bind::Tenant);
         let known = Arc::new(Known {

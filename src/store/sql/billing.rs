@@ -13,7 +13,7 @@ use crate::tenant::{Tenant, TenantId};
 #[async_trait]
 impl<DB: Backend> BillingStore for SqlStore<DB> {
     async fn begin(&self) -> Result<Box<dyn BillingTx + '_>> {
-        Ok(Box::new(SqlTx { open: OpenTransaction::open(&self.pool, None, Mode::Write).await? }))
+        Ok(Box::new(SqlTx { open: self.open(Mode::Write).await? }))
     }
 }
 
@@ -23,11 +23,11 @@ struct SqlTx<DB: Backend> {
 
 impl<DB: Backend> SqlTx<DB> {
     async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
-        execute::<DB>(self.open.as_mut(), sql, values).await
+        execute::<DB>(self.open.line(), sql, values).await
     }
 
     async fn fetch(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<DB::Row>> {
-        fetch::<DB>(self.open.as_mut(), sql, values).await
+        fetch::<DB>(self.open.line(), sql, values).await
     }
 
     /// The tenant id that a query answers in its first column.
@@ -51,7 +51,7 @@ impl<DB: Backend> BillingTx for SqlTx<DB> {
     }
 
     async fn hold(&mut self, key: &str) -> Result<()> {
-        DB::hold(self.open.as_mut(), &format!("tenancy.billing:{key}")).await.map_err(|e| database_error(&e))
+        DB::hold(self.open.line(), &format!("tenancy.billing:{key}")).await.map_err(|e| database_error(&e))
     }
 
     async fn tenant_of_subscription(&mut self, subscription: &str) -> Result<Option<TenantId>> {
@@ -64,10 +64,8 @@ impl<DB: Backend> BillingTx for SqlTx<DB> {
 
     async fn lock_tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>> {
         let id = id.to_string();
-        DB::hold(self.open.as_mut(), &format!("tenancy.tenant:{id}"))
-            .await
-            .map_err(|e| database_error(&e))?;
-        tenant_where::<DB>(self.open.as_mut(), TENANT_BY_ID, &id).await
+        DB::hold(self.open.line(), &format!("tenancy.tenant:{id}")).await.map_err(|e| database_error(&e))?;
+        tenant_where::<DB>(self.open.line(), TENANT_BY_ID, &id).await
     }
 
     async fn subscriptions(&mut self, tenant: &TenantId) -> Result<Vec<Subscription>> {
@@ -115,12 +113,12 @@ impl<DB: Backend> BillingTx for SqlTx<DB> {
     }
 
     async fn save_tenant(&mut self, tenant: &Tenant) -> Result<Arc<Tenant>> {
-        save_tenant::<DB>(self.open.as_mut(), tenant).await
+        save_tenant::<DB>(self.open.line(), tenant).await
     }
 
     async fn record(&mut self, event: &AuditEvent) -> Result<()> {
-        DB::enter(self.open.as_mut(), event.tenant()).await.map_err(|e| database_error(&e))?;
-        insert_event::<DB>(self.open.as_mut(), event).await
+        DB::enter(self.open.line(), event.tenant()).await.map_err(|e| database_error(&e))?;
+        insert_event::<DB>(self.open.line(), event).await
     }
 
     async fn quarantine(&mut self, held: &Quarantined) -> Result<()> {

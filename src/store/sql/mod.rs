@@ -5,13 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use sqlx::Pool;
+use sqlx::pool::PoolConnection;
+use sqlx::{Pool, SqlSafeStr};
 
 use super::stale;
 use crate::audit::{AuditEvent, AuditSink};
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
-use crate::scope::{Backend, Binds, Mode, OpenTransaction, Value, database_error, insert_event};
+use crate::scope::{
+    Backend, Binds, Line, Mode, OpenTransaction, SendMode, Value, database_error, insert_event,
+};
 use crate::tenant::{
     NewTenant, Placement, SetBy, Slug, StoredTenant, Tenant, TenantId, TenantStatus, TenantStore,
 };
@@ -36,11 +39,12 @@ use crate::tenant::{
 /// ```
 pub struct SqlStore<DB: Backend> {
     pool: Pool<DB>,
+    send: SendMode,
 }
 
 impl<DB: Backend> Clone for SqlStore<DB> {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone() }
+        Self { pool: self.pool.clone(), send: self.send }
     }
 }
 
@@ -53,7 +57,20 @@ impl<DB: Backend> fmt::Debug for SqlStore<DB> {
 impl<DB: Backend> SqlStore<DB> {
     /// A store on this pool.
     pub fn new(pool: Pool<DB>) -> Self {
-        Self { pool }
+        Self { pool, send: SendMode::default() }
+    }
+
+    /// A connection for one read. Behind a pooler that shares connections it stands in a transaction, too.
+    async fn reading(&self) -> Result<Reading<DB>> {
+        if self.send == SendMode::PgBouncer {
+            return self.open(Mode::Read).await.map(Reading::Open);
+        }
+        self.pool.acquire().await.map(|conn| Reading::Bare(conn, self.send)).map_err(|e| database_error(&e))
+    }
+
+    /// A transaction that has no tenant.
+    async fn open(&self, mode: Mode) -> Result<OpenTransaction<DB>> {
+        OpenTransaction::open(&self.pool, self.send, None, mode).await.map_err(|e| database_error(&e))
     }
 
     /// Brings the crate's own tables up to date. Several nodes may call it at once.
@@ -70,24 +87,50 @@ impl<DB: Backend> SqlStore<DB> {
     }
 }
 
+#[cfg(feature = "postgres")]
+impl SqlStore<sqlx::Postgres> {
+    /// What stands between the program and the database; [`SendMode::Merged`] if not said.
+    ///
+    /// [`migrate`](Self::migrate) needs a connection past any pooler: sqlx holds a lock of the session meanwhile.
+    #[must_use]
+    pub fn send_mode(mut self, mode: SendMode) -> Self {
+        self.send = mode;
+        self
+    }
+}
+
+enum Reading<DB: Backend> {
+    Bare(PoolConnection<DB>, SendMode),
+    Open(OpenTransaction<DB>),
+}
+
+impl<DB: Backend> Reading<DB> {
+    fn line(&mut self) -> Line<'_, DB> {
+        match self {
+            Self::Bare(conn, send) => Line::on(conn, *send),
+            Self::Open(open) => open.line(),
+        }
+    }
+}
+
 #[async_trait]
 impl<DB: Backend> TenantStore for SqlStore<DB> {
     async fn by_id(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>> {
-        let mut conn = self.pool.acquire().await.map_err(|e| database_error(&e))?;
-        tenant_where::<DB>(&mut conn, TENANT_BY_ID, &id.to_string()).await.map(|t| t.map(Arc::new))
+        let mut reading = self.reading().await?;
+        tenant_where::<DB>(reading.line(), TENANT_BY_ID, &id.to_string()).await.map(|t| t.map(Arc::new))
     }
 
     async fn by_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>> {
-        let mut conn = self.pool.acquire().await.map_err(|e| database_error(&e))?;
-        tenant_where::<DB>(&mut conn, TENANT_BY_SLUG, slug.as_str()).await.map(|t| t.map(Arc::new))
+        let mut reading = self.reading().await?;
+        tenant_where::<DB>(reading.line(), TENANT_BY_SLUG, slug.as_str()).await.map(|t| t.map(Arc::new))
     }
 
     async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>> {
         // No id is empty.
         let after = after.map(ToString::to_string).unwrap_or_default();
-        let mut conn = self.pool.acquire().await.map_err(|e| database_error(&e))?;
+        let mut reading = self.reading().await?;
         let rows = fetch::<DB>(
-            &mut conn,
+            reading.line(),
             "SELECT id, slug, name, status, status_set_by, plan, placement, version \
              FROM tenancy_tenants WHERE id > $1 ORDER BY id LIMIT $2",
             &[Value::Text(&after), Value::Int(limit.into())],
@@ -99,9 +142,9 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = tenant.into_tenant();
         let placement = placement_text(tenant.placement());
-        let mut conn = self.pool.acquire().await.map_err(|e| database_error(&e))?;
+        let mut tx = self.open(Mode::Write).await?;
         execute::<DB>(
-            &mut conn,
+            tx.line(),
             "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, version) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             &[
@@ -117,12 +160,15 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
         )
         .await
         .map_err(taken)?;
+        tx.commit().await?;
         Ok(Arc::new(tenant))
     }
 
     async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
-        let mut conn = self.pool.acquire().await.map_err(|e| database_error(&e))?;
-        save_tenant::<DB>(&mut conn, tenant).await
+        let mut tx = self.open(Mode::Write).await?;
+        let saved = save_tenant::<DB>(tx.line(), tenant).await?;
+        tx.commit().await?;
+        Ok(saved)
     }
 }
 
@@ -131,10 +177,10 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
 #[async_trait]
 impl<DB: Backend> AuditSink for SqlStore<DB> {
     async fn write(&self, events: &[AuditEvent]) -> Result<()> {
-        let mut tx = OpenTransaction::open(&self.pool, None, Mode::Write).await?;
+        let mut tx = self.open(Mode::Write).await?;
         for event in events {
-            DB::enter(tx.as_mut(), event.tenant()).await.map_err(|e| database_error(&e))?;
-            insert_event::<DB>(tx.as_mut(), event).await?;
+            DB::enter(tx.line(), event.tenant()).await.map_err(|e| database_error(&e))?;
+            insert_event::<DB>(tx.line(), event).await?;
         }
         tx.commit().await
     }
@@ -146,11 +192,11 @@ const TENANT_BY_SLUG: &str = "SELECT id, slug, name, status, status_set_by, plan
                               FROM tenancy_tenants WHERE slug = $1";
 
 async fn tenant_where<DB: Backend>(
-    conn: &mut DB::Connection,
+    line: Line<'_, DB>,
     sql: &'static str,
     key: &str,
 ) -> Result<Option<Tenant>> {
-    let rows = fetch::<DB>(conn, sql, &[Value::Text(key)]).await?;
+    let rows = fetch::<DB>(line, sql, &[Value::Text(key)]).await?;
     rows.first().map(read_tenant::<DB>).transpose()
 }
 
@@ -171,11 +217,12 @@ fn read_tenant<DB: Backend>(row: &DB::Row) -> Result<Tenant> {
 }
 
 /// Writes a tenant over the version that it was read at.
-async fn save_tenant<DB: Backend>(conn: &mut DB::Connection, tenant: &Tenant) -> Result<Arc<Tenant>> {
+async fn save_tenant<DB: Backend>(line: Line<'_, DB>, tenant: &Tenant) -> Result<Arc<Tenant>> {
     let id = tenant.id().to_string();
     let placement = placement_text(tenant.placement());
+    let Line { conn, send } = line;
     let written = execute::<DB>(
-        conn,
+        Line { conn: &mut *conn, send },
         "UPDATE tenancy_tenants SET slug = $3, name = $4, status = $5, status_set_by = $6, plan = $7, \
          placement = $8, version = version + 1 WHERE id = $1 AND version = $2",
         &[
@@ -194,28 +241,24 @@ async fn save_tenant<DB: Backend>(conn: &mut DB::Connection, tenant: &Tenant) ->
     if written == 1 {
         return Ok(Arc::new(tenant.next_version()));
     }
-    match tenant_where::<DB>(conn, TENANT_BY_ID, &id).await? {
+    match tenant_where::<DB>(Line { conn, send }, TENANT_BY_ID, &id).await? {
         Some(_) => Err(stale()),
         None => Err(unknown_tenant()),
     }
 }
 
-async fn execute<DB: Backend>(
-    conn: &mut DB::Connection,
-    sql: &'static str,
-    values: &[Value<'_>],
-) -> Result<u64> {
+async fn execute<DB: Backend>(line: Line<'_, DB>, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
     let binds = binds::<DB>(values)?;
-    DB::execute(conn, sql, binds.into_arguments()).await.map_err(|e| database_error(&e))
+    DB::execute(line, sql.into_sql_str(), binds.into_arguments()).await.map_err(|e| database_error(&e))
 }
 
 async fn fetch<DB: Backend>(
-    conn: &mut DB::Connection,
+    line: Line<'_, DB>,
     sql: &'static str,
     values: &[Value<'_>],
 ) -> Result<Vec<DB::Row>> {
     let binds = binds::<DB>(values)?;
-    DB::fetch(conn, sql, binds.into_arguments()).await.map_err(|e| database_error(&e))
+    DB::fetch(line, sql.into_sql_str(), binds.into_arguments()).await.map_err(|e| database_error(&e))
 }
 
 fn binds<DB: Backend>(values: &[Value<'_>]) -> Result<Binds<DB>> {

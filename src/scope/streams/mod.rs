@@ -1,0 +1,219 @@
+//! Queries of sqlx's own making on a connection: those of the drop-in door, and those of its macros.
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use futures_util::stream::BoxStream;
+use sqlx::query::{Map, Query, QueryScalar};
+use sqlx::{FromRow, SqlStr};
+use sqlx_core::describe::Describe;
+
+use super::backend::{Line, carried};
+use crate::error::{Error, ErrorKind};
+
+/// One step of a statement: what it did, or a row.
+pub(super) type Step<DB> = sqlx::Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>;
+
+/// What a statement answers, step by step.
+pub(super) type Steps<'c, DB> = BoxStream<'c, sqlx::Result<Step<DB>>>;
+
+/// What sqlx's own queries need of a connection.
+#[expect(unnameable_types, reason = "part of a sealed trait")]
+pub trait Streams: sqlx::Database {
+    #[doc(hidden)]
+    fn stream(
+        line: Line<'_, Self>,
+        sql: SqlStr,
+        binds: Self::Arguments,
+        persistent: bool,
+    ) -> BoxStream<'_, sqlx::Result<Step<Self>>>;
+
+    #[doc(hidden)]
+    fn prepare(
+        line: Line<'_, Self>,
+        sql: SqlStr,
+        parameters: &[Self::TypeInfo],
+    ) -> impl Future<Output = sqlx::Result<Self::Statement>> + Send;
+
+    #[doc(hidden)]
+    fn describe(
+        line: Line<'_, Self>,
+        sql: SqlStr,
+    ) -> impl Future<Output = sqlx::Result<Describe<Self>>> + Send;
+
+    #[doc(hidden)]
+    fn execute_query(
+        line: Line<'_, Self>,
+        query: Query<'_, Self, Self::Arguments>,
+    ) -> impl Future<Output = sqlx::Result<u64>> + Send;
+
+    #[doc(hidden)]
+    fn fetch_mapped<F, T>(
+        line: Line<'_, Self>,
+        query: Map<'_, Self, F, Self::Arguments>,
+    ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
+    where
+        F: FnMut(Self::Row) -> sqlx::Result<T> + Send,
+        T: Send + Unpin;
+
+    #[doc(hidden)]
+    fn fetch_scalars<T>(
+        line: Line<'_, Self>,
+        query: QueryScalar<'_, Self, T, Self::Arguments>,
+    ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
+    where
+        T: Send + Unpin,
+        (T,): for<'r> FromRow<'r, Self::Row>;
+}
+
+/// A statement that is prepared ahead stays on a connection, under a name.
+fn nothing_ahead() -> sqlx::Error {
+    carried(Error::new(
+        ErrorKind::Misconfigured,
+        "statements cannot be prepared ahead behind a pooler that shares connections; run the query itself",
+    ))
+}
+
+/// The twins differ in nothing but the database's name.
+macro_rules! streams {
+    ($db:ty) => {
+        use futures_util::future::BoxFuture;
+        use sqlx::{Execute, Executor, SqlStr};
+        use sqlx_core::describe::Describe;
+
+        use super::{Steps, Streams, nothing_ahead};
+        use crate::scope::backend::Line;
+
+        type Connection = <$db as sqlx::Database>::Connection;
+        type Arguments = <$db as sqlx::Database>::Arguments;
+        type Row = <$db as sqlx::Database>::Row;
+        type TypeInfo = <$db as sqlx::Database>::TypeInfo;
+        type Statement = <$db as sqlx::Database>::Statement;
+
+        impl Streams for $db {
+            fn stream(
+                line: Line<'_, Self>,
+                sql: SqlStr,
+                binds: Arguments,
+                persistent: bool,
+            ) -> Steps<'_, Self> {
+                let query = sqlx::query_with(sql, binds).persistent(persistent && line.send.names());
+                line.conn.fetch_many(query)
+            }
+
+            async fn prepare(
+                line: Line<'_, Self>,
+                sql: SqlStr,
+                parameters: &[TypeInfo],
+            ) -> sqlx::Result<Statement> {
+                if !line.send.names() {
+                    return Err(nothing_ahead());
+                }
+                line.conn.prepare_with(sql, parameters).await
+            }
+
+            async fn describe(line: Line<'_, Self>, sql: SqlStr) -> sqlx::Result<Describe<Self>> {
+                if !line.send.names() {
+                    return Err(nothing_ahead());
+                }
+                line.conn.describe(sql).await
+            }
+
+            async fn execute_query(
+                line: Line<'_, Self>,
+                query: sqlx::query::Query<'_, Self, Arguments>,
+            ) -> sqlx::Result<u64> {
+                Ok(query.persistent(line.send.names()).execute(line.conn).await?.rows_affected())
+            }
+
+            async fn fetch_mapped<F, T>(
+                line: Line<'_, Self>,
+                query: sqlx::query::Map<'_, Self, F, Arguments>,
+            ) -> sqlx::Result<Vec<T>>
+            where
+                F: FnMut(Row) -> sqlx::Result<T> + Send,
+                T: Send + Unpin,
+            {
+                if line.send.names() {
+                    query.fetch_all(line.conn).await
+                } else {
+                    query.fetch_all(Nameless(line.conn)).await
+                }
+            }
+
+            async fn fetch_scalars<T>(
+                line: Line<'_, Self>,
+                query: sqlx::query::QueryScalar<'_, Self, T, Arguments>,
+            ) -> sqlx::Result<Vec<T>>
+            where
+                T: Send + Unpin,
+                (T,): for<'r> sqlx::FromRow<'r, Row>,
+            {
+                query.persistent(line.send.names()).fetch_all(line.conn).await
+            }
+        }
+
+        /// A connection on which no statement gets a name; a mapped query of sqlx cannot be told to go without.
+        #[derive(Debug)]
+        struct Nameless<'c>(&'c mut Connection);
+
+        impl<'c> Executor<'c> for Nameless<'c> {
+            type Database = $db;
+
+            fn fetch_many<'e, 'q: 'e, E>(self, mut query: E) -> Steps<'e, $db>
+            where
+                'c: 'e,
+                E: 'q + Execute<'q, $db>,
+            {
+                match query.take_arguments() {
+                    Ok(binds) => {
+                        let query = sqlx::query_with(query.sql(), binds.unwrap_or_default());
+                        self.0.fetch_many(query.persistent(false))
+                    }
+                    Err(error) => {
+                        Box::pin(futures_util::stream::once(async { Err(sqlx::Error::Encode(error)) }))
+                    }
+                }
+            }
+
+            fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, sqlx::Result<Option<Row>>>
+            where
+                'c: 'e,
+                E: 'q + Execute<'q, $db>,
+            {
+                let steps = self.fetch_many(query);
+                Box::pin(super::first::<$db>(steps))
+            }
+
+            fn prepare_with<'e>(self, _: SqlStr, _: &'e [TypeInfo]) -> BoxFuture<'e, sqlx::Result<Statement>>
+            where
+                'c: 'e,
+            {
+                Box::pin(async { Err(nothing_ahead()) })
+            }
+
+            fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<$db>>>
+            where
+                'c: 'e,
+            {
+                Box::pin(async { Err(nothing_ahead()) })
+            }
+        }
+    };
+}
+use streams;
+
+/// The first row of a stream that is read to its end: only then is it known that the statement succeeded.
+pub(super) async fn first<DB: sqlx::Database>(mut steps: Steps<'_, DB>) -> sqlx::Result<Option<DB::Row>> {
+    use futures_util::TryStreamExt;
+
+    let mut first = None;
+    while let Some(step) = steps.try_next().await? {
+        if let sqlx::Either::Right(row) = step {
+            first.get_or_insert(row);
+        }
+    }
+    Ok(first)
+}
