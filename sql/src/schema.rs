@@ -274,7 +274,7 @@ impl Schema {
     }
 
     /// Whether the database says that a table has no tenant column.
-    pub(crate) fn lacks_tenant(&self, dialect: Dialect, name: &str) -> bool {
+    pub fn lacks_tenant(&self, dialect: Dialect, name: &str) -> bool {
         self.without.iter().any(|listed| match dialect {
             Dialect::Sqlite => listed.eq_ignore_ascii_case(name),
             _ => listed == name,
@@ -416,7 +416,8 @@ impl Schema {
             .map_or(&self.column, |(_, column)| column)
     }
 
-    pub(crate) fn allows_function(&self, name: &str) -> bool {
+    /// Whether a function of the database was declared, so that statements may call it.
+    pub fn allows_function(&self, name: &str) -> bool {
         self.functions.contains(name)
     }
 
