@@ -84,10 +84,10 @@ impl<'a> Policies<'a> {
     /// What the database lacks. Nothing is written.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if a table cannot have a policy: a tenant column that is not there or of another type
-    /// than `uuid`, `bigint` and `text`, a table that is declared as shared and has the tenant column, a table with policies of
-    /// this crate that lost it, a role that the policies would not bind; if PostgreSQL is older than 15; and if the
-    /// database does not answer, [`ErrorKind::Database`] or [`ErrorKind::StoreUnavailable`].
+    /// [`ErrorKind::Misconfigured`] if a table cannot have a policy: a tenant column that is not there or of another
+    /// type than `uuid`, `bigint` and `text`, a table that is declared as shared and has the tenant column, a table with
+    /// policies of this crate that lost it, a role that the policies would not bind; if PostgreSQL is older than 15; and
+    /// if the database does not answer, [`ErrorKind::Database`] or [`ErrorKind::StoreUnavailable`].
     pub async fn plan(&self, conn: &mut PgConnection) -> Result<Migration> {
         let mut tx = conn.begin().await.map_err(unread)?;
         // Only for the reading: it takes the search path away, so that every name is written with its schema.
