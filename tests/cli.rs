@@ -326,3 +326,68 @@ async fn the_doctor_is_one_line_on_a_clean_schema_and_fails_on_another() {
         (2, "tenancy: the doctor examines PostgreSQL only, and `sqlite` is not that\n")
     );
 }
+
+#[tokio::test]
+async fn policies_are_printed_checked_and_applied() {
+    let (url, _cleanup) = Postgres::fresh_url().await;
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    let tables = "CREATE TABLE orders (tenant_id uuid NOT NULL, id uuid PRIMARY KEY, body jsonb);
+        CREATE INDEX by_body ON orders USING gin (body); CREATE TABLE countries (code text)";
+    Postgres::raw(&pool, tables).await.unwrap();
+    let dir = project();
+    let run = |args: &[&str]| tenancy(&[&["policies", "--url", &url], args].concat(), dir.path());
+
+    let lacking = "table public.orders: it has no policy `tenancy_floor`
+table public.orders: it has no policy `tenancy_own`
+table public.orders: its row-level security is off, and its row-level security does not bind its owner
+3 lacking
+besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies` prints them
+";
+    assert_eq!(run(&["--check"]), (1, lacking.to_owned(), String::new()));
+    let (code, file, err) = run(&[]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    for part in [
+        "-- Row-level security for the tables of tenants",
+        "\n-- table public.orders: it has no policy `tenancy_floor`\nDROP POLICY IF EXISTS \"tenancy_floor\" ON \"public\".\"orders\";\n",
+        "CREATE POLICY \"tenancy_floor\" ON \"public\".\"orders\" AS RESTRICTIVE\n    \
+         USING (\"tenant_id\" = nullif(current_setting('app.tenant_id', true), '')::uuid);\n",
+        "\nALTER TABLE \"public\".\"orders\" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;\n",
+        "\n-- ALTER TABLE \"public\".\"orders\" DROP CONSTRAINT IF EXISTS \"orders_pkey\",\n",
+        "\n-- index by_body of public.orders: row-level security takes it out of use",
+        "\n-- CREATE INDEX ON \"public\".\"orders\" (\"tenant_id\");\n",
+    ] {
+        assert!(file.contains(part), "{part}:\n{file}");
+    }
+    assert!(!file.contains("countries"), "{file}");
+
+    // What is printed is what is missing.
+    Postgres::raw(&pool, &file).await.unwrap();
+    let (code, out, _) = run(&["--check"]);
+    assert!(code == 0 && out.starts_with("the policies are as planned\n"), "{out}");
+    let (code, out, _) = run(&["--apply", "--unset", "raises"]);
+    assert!(code == 0 && out.contains("of another declaration") && out.contains("\n2 done\n"), "{out}");
+    assert_eq!(run(&["--check", "--unset", "raises"]).0, 0);
+    assert_eq!(run(&["--check"]).0, 1);
+    let (code, out, _) = run(&["--apply", "--unset", "raises", "--keys"]);
+    assert!(
+        code == 0 && out.contains("primary key orders_pkey of public.orders: it lacks the tenant"),
+        "{out}"
+    );
+    assert_eq!(run(&["--check", "--unset", "raises", "--keys"]).0, 0);
+
+    // What cannot be is said, and is no success.
+    for (args, wanted) in [
+        (&["--role", "nobody_of_that_name"][..], "tenancy: there is no role `nobody_of_that_name`"),
+        (&["--check", "--apply"], "error: the argument '--check' cannot be used with '--apply'"),
+        (&["--config", "none.toml"], "tenancy: none.toml: "),
+    ] {
+        let (code, _, err) = run(args);
+        assert!(code == 2 && err.starts_with(wanted), "{err}");
+    }
+    Postgres::raw(&pool, "ALTER TABLE countries ADD tenant_id uuid").await.unwrap();
+    let (code, _, err) = run(&["--check"]);
+    assert_eq!(code, 2);
+    assert!(err.starts_with("tenancy: the table `public.countries` is declared as shared"), "{err}");
+    let (code, _, err) = tenancy(&["policies", "--url", "sqlite:x.db"], dir.path());
+    assert!(code == 2 && err.contains("row-level security is PostgreSQL's"), "{err}");
+}

@@ -151,7 +151,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             send: self.send,
             audit: self.audit,
             copies: self.copies,
-            door: Door::over(self.schema.clone()),
+            door: Door::over(&self.schema),
             schema: self.schema,
             accepted: self.accepted,
         })))

@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod doctor;
+mod policies;
 mod snapshot;
 mod source;
 
@@ -44,6 +45,14 @@ enum Command {
         #[arg(long, value_name = "CHECK")]
         accept: Vec<String>,
     },
+    /// Write the row-level security of a PostgreSQL database, or see that it is there.
+    ///
+    /// Prints what the database lacks as SQL for migrations of your own, by `tenancy.toml` and what the database says
+    /// of its tables: policies, views with the rights of their reader, the rights of the application's role; and, as
+    /// comments, keys that lack the tenant and indexes that policies take out of use. Nothing is written to the
+    /// database without `--apply`. Exits with 1 if `--check` finds anything, and with 2 if something could not be read
+    /// or done.
+    Policies(policies::Asked),
 }
 
 #[derive(Subcommand)]
@@ -104,6 +113,7 @@ impl From<Database> for Dialect {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Policies(asked) => policies::run(asked),
         Command::Sql(Sql::Check { paths, config, dialect, quiet }) => {
             let dialects = dialect.into_iter().map(Dialect::from).collect();
             check::run(&paths, config::Configs::new(config, dialects), quiet)

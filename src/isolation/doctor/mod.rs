@@ -8,7 +8,7 @@
 //! use sqlx::Connection;
 //! use sqlx::postgres::PgConnection;
 //! use tenancy::isolation::doctor::{self, Check};
-//! use tenancy_sql::Schema;
+//! use tenancy::scope::Schema;
 //!
 //! # async fn run(url: &str) -> Result<(), Box<dyn std::error::Error>> {
 //! let schema = Schema::from_toml("shared = [\"countries\"]")?;

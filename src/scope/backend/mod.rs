@@ -319,11 +319,6 @@ pub(crate) fn migrator(files: &[(i64, &'static str, &'static str)]) -> sqlx::mig
     migrator
 }
 
-/// sqlx has no error of ours: it carries one where a configuration is at fault.
-pub(crate) fn carried(error: Error) -> sqlx::Error {
-    sqlx::Error::Configuration(Box::new(error))
-}
-
 /// One error for whatever a database says. The database's own text can hold values, so it is the cause only,
 /// without the detail that names keys; a conflict keeps none at all.
 pub(crate) fn database_error(error: &sqlx::Error) -> Error {

@@ -6,9 +6,9 @@ use sqlx::{Execute, Executor, SqlStr};
 use super::{Door, Ready};
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
-use crate::scope::backend::{Backend, Line, Mode, carried};
+use crate::scope::backend::{Backend, Line, Mode};
 use crate::scope::db::{Scope, Scoped, admit};
-use crate::scope::streams::{Step, Steps, first};
+use crate::scope::streams::{Step, Steps, carried, first};
 use crate::scope::tx::Tx;
 
 /// Runs any query of sqlx for one tenant: the text is rewritten so that it reaches that tenant's rows only, and

@@ -36,8 +36,8 @@ struct Known {
 }
 
 impl Door {
-    pub(super) fn over(schema: Schema) -> Self {
-        Self { schema, known: RwLock::default() }
+    pub(super) fn over(schema: &Schema) -> Self {
+        Self { schema: schema.clone(), known: RwLock::default() }
     }
 
     /// The text to run for a text, from memory if it was run before.

@@ -10,7 +10,7 @@ use sqlx::query::{Map, Query, QueryScalar};
 use sqlx::{FromRow, SqlStr};
 use sqlx_core::describe::Describe;
 
-use super::backend::{Line, carried};
+use super::backend::Line;
 use crate::error::{Error, ErrorKind};
 
 /// One step of a statement: what it did, or a row.
@@ -66,6 +66,11 @@ pub trait Streams: sqlx::Database {
     where
         T: Send + Unpin,
         (T,): for<'r> FromRow<'r, Self::Row>;
+}
+
+/// sqlx has no error of ours: it carries one where a configuration is at fault.
+pub(super) fn carried(error: Error) -> sqlx::Error {
+    sqlx::Error::Configuration(Box::new(error))
 }
 
 /// A statement that is prepared ahead stays on a connection, under a name.

@@ -1,0 +1,115 @@
+//! `tenancy policies`: the row-level security of a database.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use sqlx::{Connection, PgConnection};
+use tenancy::isolation::{Migration, Policies, Unset};
+use tenancy_sql::Schema;
+
+#[derive(Args)]
+pub(crate) struct Asked {
+    /// The database, `postgres://…`, in place of `DATABASE_URL`.
+    #[arg(long)]
+    url: Option<String>,
+    /// The `tenancy.toml`, in place of the one in this directory.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The role that the application logs in as; it gets the rights that it needs.
+    #[arg(long)]
+    role: Option<String>,
+    /// What a statement sees that runs without a tenant: nothing, or an error.
+    #[arg(long, value_enum, default_value = "hides-all")]
+    unset: Seen,
+    /// Also change the columns and keys that lack the tenant, which are comments otherwise.
+    #[arg(long)]
+    keys: bool,
+    /// Print what is lacking in short, and exit with 1 if anything is.
+    #[arg(long, conflicts_with = "apply")]
+    check: bool,
+    /// Change the database, in one transaction. For that, be the owner of the tables.
+    #[arg(long)]
+    apply: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Seen {
+    HidesAll,
+    Raises,
+}
+
+impl From<Seen> for Unset {
+    fn from(seen: Seen) -> Self {
+        match seen {
+            Seen::HidesAll => Self::HidesAll,
+            Seen::Raises => Self::Raises,
+        }
+    }
+}
+
+pub(crate) fn run(asked: Asked) -> Result<ExitCode, String> {
+    let Asked { url, config, role, unset, keys, check, apply } = asked;
+    let url = url
+        .or_else(|| std::env::var("DATABASE_URL").ok())
+        .ok_or("name the database: --url, or DATABASE_URL")?;
+    if !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
+        return Err("row-level security is PostgreSQL's; name a database of it, postgres://…".to_owned());
+    }
+    let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
+    let text = std::fs::read_to_string(&config).map_err(|e| format!("{}: {e}", config.display()))?;
+    let schema = Schema::from_toml(&text)
+        .and_then(|schema| {
+            schema.with_named_snapshot(|file| std::fs::read_to_string(config.with_file_name(file)))
+        })
+        .map_err(|e| format!("{}: {e}", config.display()))?;
+
+    let mut policies = Policies::new(&schema).unset(unset.into());
+    if let Some(role) = role {
+        policies = policies.runtime_role(role);
+    }
+    if keys {
+        policies = policies.with_keys();
+    }
+    let asking = async {
+        let mut conn =
+            PgConnection::connect(&url).await.map_err(|e| format!("the database does not answer: {e}"))?;
+        let done = if apply { policies.apply(&mut conn).await } else { policies.plan(&mut conn).await };
+        // It has said all that it will.
+        let _ = conn.close().await;
+        done.map_err(|e| e.to_string())
+    };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let migration = runtime.block_on(asking)?;
+
+    let said = match (check, apply) {
+        (true, _) => summary(&migration, "lacking"),
+        (_, true) => summary(&migration, "done"),
+        _ => migration.sql(),
+    };
+    super::check::show(&said)?;
+    Ok(if check && !migration.is_empty() { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+fn summary(migration: &Migration, what: &str) -> String {
+    let mut said = String::new();
+    for step in migration.steps() {
+        // A String takes whatever is written to it; a name could hold anything.
+        let _ = writeln!(said, "{}: {}", step.object().escape_debug(), step.reason().escape_debug());
+    }
+    if migration.is_empty() {
+        said += "the policies are as planned\n";
+    } else {
+        let _ = writeln!(said, "{} {what}", migration.steps().len());
+    }
+    let (keys, advice) = (migration.keys().len(), migration.advice().len());
+    if keys + advice > 0 {
+        let _ = writeln!(
+            said,
+            "besides, columns and keys that lack the tenant: {keys}; advice: {advice}; `tenancy policies` prints them"
+        );
+    }
+    said
+}

@@ -1,0 +1,418 @@
+//! The tables of a database, and whose they are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sqlx::PgConnection;
+use tenancy_sql::{Dialect, Schema};
+
+use super::{quoted, refused, unread};
+use crate::error::Result;
+
+/// The tables of the crate itself.
+const OWN: &str = "tenancy_";
+/// Where sqlx keeps which migrations were run.
+const MIGRATIONS: &str = "_sqlx_migrations";
+const OLDEST: i32 = 150_000;
+
+/// What policies are made for.
+#[derive(Default)]
+pub(super) struct Catalog {
+    /// Those of tenants, by their names.
+    pub(super) tenants: Vec<Table>,
+    pub(super) shared: Vec<Table>,
+    /// Foreign tables below a tenant's, which can have no policy.
+    pub(super) foreign: Vec<Table>,
+    /// Parents of tenants' tables that have no tenant, each with its child.
+    pub(super) open: Vec<(String, String)>,
+    /// Tables of which nothing says whose they are.
+    pub(super) unknown: Vec<String>,
+}
+
+pub(super) struct Table {
+    pub(super) oid: i64,
+    /// With its schema, quoted.
+    pub(super) name: String,
+    /// With its schema, for people.
+    pub(super) shown: String,
+    pub(super) schema: String,
+    /// None of a shared one.
+    pub(super) tenant: Option<Column>,
+    pub(super) writable: bool,
+    pub(super) partition: bool,
+    /// Every table that it is a partition or a child of.
+    pub(super) above: BTreeSet<i64>,
+    pub(super) security: Security,
+    pub(super) policies: Vec<Policy>,
+}
+
+/// Whether row-level security is on, and binds the table's owner.
+#[derive(Clone, Copy)]
+pub(super) struct Security {
+    pub(super) enabled: bool,
+    pub(super) forced: bool,
+}
+
+/// A tenant column.
+#[derive(Clone)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// As the database prints it: quoted where it must be.
+    pub(super) printed: String,
+    pub(super) kind: Kind,
+    pub(super) number: i16,
+    pub(super) nullable: bool,
+    /// What takes its default away, if it has one.
+    pub(super) filled: Option<&'static str>,
+}
+
+/// The type of a tenant column.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Uuid,
+    BigInt,
+    Text,
+}
+
+/// A policy as it stands.
+pub(super) struct Policy {
+    pub(super) name: String,
+    pub(super) permissive: bool,
+    /// For every command and every role.
+    pub(super) of_all: bool,
+    pub(super) using: Option<String>,
+    pub(super) check: Option<String>,
+    pub(super) comment: Option<String>,
+}
+
+impl Table {
+    pub(super) fn column(&self) -> &Column {
+        self.tenant.as_ref().expect("a tenant's table was found by its column")
+    }
+
+    pub(super) fn object(&self) -> String {
+        format!("table {}", self.shown)
+    }
+}
+
+impl Catalog {
+    pub(super) fn oids(&self) -> Vec<i64> {
+        self.tenants.iter().map(|table| table.oid).collect()
+    }
+
+    pub(super) fn tenant(&self, oid: i64) -> Option<&Table> {
+        self.tenants.iter().find(|table| table.oid == oid)
+    }
+
+    /// A tenant's table and all below it.
+    pub(super) fn family(&self, oid: i64) -> impl Iterator<Item = &Table> {
+        self.tenants.iter().filter(move |table| table.oid == oid || table.above.contains(&oid))
+    }
+
+    /// Reads it, and takes the search path away for the rest of the transaction.
+    pub(super) async fn read(conn: &mut PgConnection, schema: &Schema) -> Result<Self> {
+        let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
+            .fetch_one(&mut *conn)
+            .await
+            .map_err(unread)?;
+        if version < OLDEST {
+            return Err(refused(format!(
+                "PostgreSQL 15 or later is needed, for views with the rights of their reader; this is {version}"
+            )));
+        }
+        let relations = relations(conn).await?;
+        // From here on the database prints every name in one way.
+        sqlx::query(
+            "SELECT set_config('search_path', '', true), set_config('quote_all_identifiers', 'off', true)",
+        )
+        .execute(&mut *conn)
+        .await
+        .map_err(unread)?;
+        let parents = parents(conn).await?;
+        let columns = columns(conn, schema, &relations).await?;
+        let policies = policies(conn).await?;
+        Reader { schema, relations, parents, columns, policies }.catalog()
+    }
+}
+
+struct Relation {
+    schema: String,
+    name: String,
+    kind: i8,
+    partition: bool,
+    security: Security,
+    /// Whether a statement finds it without its schema.
+    visible: bool,
+    /// Whether its schema is in the search path.
+    near: bool,
+}
+
+impl Relation {
+    fn shown(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// Every name that a statement could say.
+    fn names(&self) -> Vec<String> {
+        self.visible.then(|| self.name.clone()).into_iter().chain([self.shown()]).collect()
+    }
+}
+
+async fn relations(conn: &mut PgConnection) -> Result<BTreeMap<i64, Relation>> {
+    type Row = (i64, String, String, i8, bool, bool, bool, bool, bool);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind, c.relispartition, c.relrowsecurity, \
+             c.relforcerowsecurity, pg_table_is_visible(c.oid), n.nspname = ANY (current_schemas(false)) \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' \
+             AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' \
+             AND NOT EXISTS (SELECT 1 FROM pg_depend e \
+                 WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')",
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(unread)?;
+    let relation = |(oid, schema, name, kind, partition, enabled, forced, visible, near): Row| {
+        let security = Security { enabled, forced };
+        (oid, Relation { schema, name, kind, partition, security, visible, near })
+    };
+    Ok(rows.into_iter().map(relation).collect())
+}
+
+async fn parents(conn: &mut PgConnection) -> Result<HashMap<i64, Vec<i64>>> {
+    let rows: Vec<(i64, i64)> =
+        sqlx::query_as("SELECT inhrelid::int8, inhparent::int8 FROM pg_inherits ORDER BY inhrelid, inhseqno")
+            .fetch_all(conn)
+            .await
+            .map_err(unread)?;
+    let mut parents: HashMap<i64, Vec<i64>> = HashMap::new();
+    for (child, parent) in rows {
+        parents.entry(child).or_default().push(parent);
+    }
+    Ok(parents)
+}
+
+/// What is known of a column before its type is judged.
+struct Found {
+    column: Column,
+    kind: String,
+    deterministic: bool,
+}
+
+/// The columns by which a table could be a tenant's.
+async fn columns(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    relations: &BTreeMap<i64, Relation>,
+) -> Result<HashMap<(i64, String), Found>> {
+    type Row = (i64, String, String, String, i16, bool, bool, bool, bool);
+    let declared = relations.values().flat_map(|relation| {
+        [relation.name.clone(), relation.shown()]
+            .into_iter()
+            .filter_map(|name| schema.tenant_column(Dialect::Postgres, &name))
+    });
+    let names: BTreeSet<&str> = declared.chain([schema.column_name()]).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT a.attrelid::int8, a.attname::text, quote_ident(a.attname), format_type(a.atttypid, NULL), a.attnum, \
+             NOT a.attnotnull, a.atthasdef AND a.attgenerated = '', a.attidentity <> '', coalesce(l.collisdeterministic, true) \
+         FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation \
+         WHERE a.attname = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped",
+    )
+    .bind(names)
+    .fetch_all(conn)
+    .await
+    .map_err(unread)?;
+    let found = |(table, name, printed, kind, number, nullable, default, identity, deterministic): Row| {
+        let filled = match (default, identity) {
+            (_, true) => Some("DROP IDENTITY"),
+            (true, false) => Some("DROP DEFAULT"),
+            (false, false) => None,
+        };
+        let column = Column { name: name.clone(), printed, kind: Kind::Text, number, nullable, filled };
+        ((table, name), Found { column, kind, deterministic })
+    };
+    Ok(rows.into_iter().map(found).collect())
+}
+
+async fn policies(conn: &mut PgConnection) -> Result<HashMap<i64, Vec<Policy>>> {
+    type Row = (i64, String, bool, bool, Option<String>, Option<String>, Option<String>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT polrelid::int8, polname::text, polpermissive, polcmd = '*' AND polroles = '{0}', \
+             pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid), obj_description(oid, 'pg_policy') \
+         FROM pg_policy ORDER BY polname",
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(unread)?;
+    let mut policies: HashMap<i64, Vec<Policy>> = HashMap::new();
+    for (table, name, permissive, of_all, using, check, comment) in rows {
+        policies.entry(table).or_default().push(Policy { name, permissive, of_all, using, check, comment });
+    }
+    Ok(policies)
+}
+
+struct Reader<'a> {
+    schema: &'a Schema,
+    relations: BTreeMap<i64, Relation>,
+    parents: HashMap<i64, Vec<i64>>,
+    columns: HashMap<(i64, String), Found>,
+    policies: HashMap<i64, Vec<Policy>>,
+}
+
+impl Reader<'_> {
+    fn catalog(mut self) -> Result<Catalog> {
+        let mut own = BTreeMap::new();
+        for (oid, relation) in &self.relations {
+            if relation.near
+                && !relation.name.starts_with(OWN)
+                && let Some(column) = self.own_column(*oid, relation)?
+            {
+                own.insert(*oid, column);
+            }
+        }
+        let mut all = own.clone();
+        for oid in self.relations.keys() {
+            let above = self.above(*oid);
+            for column in above.iter().filter_map(|parent| own.get(parent)) {
+                let known = all.entry(*oid).or_insert_with(|| column.clone());
+                if known != column {
+                    return Err(refused(format!(
+                        "the table `{}` would be a tenant's by `{known}` and, as a child, by `{column}`; name one of \
+                         them for both under `columns` in tenancy.toml",
+                        self.relations[oid].shown()
+                    )));
+                }
+            }
+        }
+        let mut catalog = Catalog::default();
+        let mut order: Vec<i64> = self.relations.keys().copied().collect();
+        order.sort_by_key(|oid| (&self.relations[oid].schema, &self.relations[oid].name));
+        for oid in order {
+            let policies = self.policies.remove(&oid).unwrap_or_default();
+            let relation = &self.relations[&oid];
+            let shown = relation.shown();
+            let tenant = all.get(&oid).map(|column| self.tenant_column(oid, &shown, column)).transpose()?;
+            let mut table = Table {
+                oid,
+                name: format!("{}.{}", quoted(&relation.schema), quoted(&relation.name)),
+                shown,
+                schema: relation.schema.clone(),
+                tenant,
+                writable: false,
+                partition: relation.partition,
+                above: self.above(oid),
+                security: relation.security,
+                policies,
+            };
+            if table.tenant.is_some() {
+                for parent in
+                    self.parents.get(&oid).into_iter().flatten().filter(|oid| !all.contains_key(oid))
+                {
+                    if let Some(parent) = self.relations.get(parent) {
+                        catalog.open.push((parent.shown(), table.shown.clone()));
+                    }
+                }
+                let foreign = relation.kind == i8::try_from(b'f').unwrap_or_default();
+                if foreign { &mut catalog.foreign } else { &mut catalog.tenants }.push(table);
+                continue;
+            }
+            if !relation.near || relation.name.starts_with(OWN) {
+                continue;
+            }
+            if self.is_shared(relation) {
+                table.writable = self.is_writable(relation);
+                catalog.shared.push(table);
+            } else if table.policies.iter().any(Policy::is_ours) {
+                return Err(refused(format!(
+                    "the table `{}` has policies of `tenancy` and no tenant column any more; name the column under \
+                     `columns` in tenancy.toml, or declare the table as shared",
+                    table.shown
+                )));
+            } else if relation.name != MIGRATIONS {
+                catalog.unknown.push(table.shown);
+            }
+        }
+        catalog.unknown.retain(|name| !catalog.open.iter().any(|(parent, _)| parent == name));
+        Ok(catalog)
+    }
+
+    /// The column by which a table says itself that it is a tenant's.
+    fn own_column(&self, oid: i64, relation: &Relation) -> Result<Option<String>> {
+        let usual = self.schema.column_name();
+        let has = |column: &str| self.columns.contains_key(&(oid, column.to_owned()));
+        if self.is_shared(relation) {
+            if has(usual) {
+                return Err(refused(format!(
+                    "the table `{}` is declared as shared, and in the database it has the tenant column; take it out \
+                     of `shared` in tenancy.toml",
+                    relation.shown()
+                )));
+            }
+            return Ok(None);
+        }
+        // A column that was declared for this table stands above the usual one.
+        let Some(declared) = self.names(relation).flatten().find(|column| *column != usual) else {
+            return Ok(has(usual).then(|| usual.to_owned()));
+        };
+        if has(declared) {
+            return Ok(Some(declared.to_owned()));
+        }
+        Err(refused(format!(
+            "the table `{}` is declared with the tenant column `{declared}`, and has no such column; mend `columns` in \
+             tenancy.toml",
+            relation.shown()
+        )))
+    }
+
+    /// The tenant column that the declaration has for each name of a table.
+    fn names<'a>(&'a self, relation: &Relation) -> impl Iterator<Item = Option<&'a str>> {
+        relation.names().into_iter().map(|name| self.schema.tenant_column(Dialect::Postgres, &name))
+    }
+
+    fn is_shared(&self, relation: &Relation) -> bool {
+        self.names(relation).any(|column| column.is_none())
+    }
+
+    /// Of a shared one: by whichever name it is declared, it is declared writable.
+    fn is_writable(&self, relation: &Relation) -> bool {
+        relation.names().iter().all(|name| {
+            self.schema.tenant_column(Dialect::Postgres, name).is_some()
+                || self.schema.is_writable(Dialect::Postgres, name)
+        })
+    }
+
+    /// Every table above a child, however far.
+    fn above(&self, oid: i64) -> BTreeSet<i64> {
+        let mut above = BTreeSet::new();
+        let mut next = vec![oid];
+        while let Some(oid) = next.pop() {
+            next.extend(self.parents.get(&oid).into_iter().flatten().filter(|parent| above.insert(**parent)));
+        }
+        above
+    }
+
+    fn tenant_column(&self, oid: i64, shown: &str, column: &str) -> Result<Column> {
+        let Some(Found { column, kind, deterministic }) = self.columns.get(&(oid, column.to_owned())) else {
+            return Err(refused(format!("the table `{shown}` lost its column `{column}` while it was read")));
+        };
+        let kind = match kind.as_str() {
+            "uuid" => Kind::Uuid,
+            "bigint" => Kind::BigInt,
+            "text" if *deterministic => Kind::Text,
+            "text" => {
+                return Err(refused(format!(
+                    "the tenant column `{}` of `{shown}` has a collation by which different ids are equal; give it a \
+                     deterministic one, such as \"C\"",
+                    column.name
+                )));
+            }
+            other => {
+                return Err(refused(format!(
+                    "the tenant column `{}` of `{shown}` is of the type `{other}`; make it `uuid`, `bigint` or `text`",
+                    column.name
+                )));
+            }
+        };
+        Ok(Column { kind, ..column.clone() })
+    }
+}

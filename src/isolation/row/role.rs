@@ -1,0 +1,228 @@
+//! What the role of the application may do.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+
+use super::catalog::Catalog;
+use super::view::View;
+use super::{Step, quoted, refused, unread};
+use crate::error::Result;
+
+const ALL: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+const READ: [&str; 1] = ["SELECT"];
+
+pub(super) async fn steps(
+    conn: &mut PgConnection,
+    catalog: &Catalog,
+    views: &[View],
+    role: &str,
+) -> Result<Vec<Step>> {
+    let oid = bound(conn, catalog, role).await?;
+    let mut wanted: Vec<Wanted<'_>> = Vec::new();
+    // A partition is read and written by way of its parent.
+    for table in catalog.tenants.iter().filter(|table| !table.partition) {
+        wanted.push(Wanted::new(table.oid, &table.name, table.object(), &table.schema, &ALL, &ALL));
+    }
+    for table in &catalog.shared {
+        let may: &[_] = if table.writable { &ALL } else { &READ };
+        wanted.push(Wanted::new(table.oid, &table.name, table.object(), &table.schema, may, may));
+    }
+    for view in views.iter().filter(|view| view.is_plain()) {
+        wanted.push(Wanted::new(
+            view.oid,
+            &view.name,
+            format!("view {}", view.shown),
+            &view.schema,
+            &READ,
+            &ALL,
+        ));
+    }
+    let mut steps = schemas(conn, &wanted, oid, role).await?;
+    steps.extend(tables(conn, &wanted, oid, role).await?);
+    steps.extend(sequences(conn, &wanted, oid, role).await?);
+    steps.extend(defaults(conn, &wanted, oid, role).await?);
+    Ok(steps)
+}
+
+/// What is done with a table or a view, and what may be.
+struct Wanted<'a> {
+    oid: i64,
+    name: &'a str,
+    object: String,
+    schema: &'a str,
+    needs: &'a [&'static str],
+    may: &'a [&'static str],
+}
+
+impl<'a> Wanted<'a> {
+    fn new(
+        oid: i64,
+        name: &'a str,
+        object: String,
+        schema: &'a str,
+        needs: &'a [&'static str],
+        may: &'a [&'static str],
+    ) -> Self {
+        Self { oid, name, object, schema, needs, may }
+    }
+}
+
+/// The role, if policies bind it.
+async fn bound(conn: &mut PgConnection, catalog: &Catalog, role: &str) -> Result<i64> {
+    let oid: Option<i64> = sqlx::query_scalar("SELECT oid::int8 FROM pg_roles WHERE rolname = $1")
+        .bind(role)
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(unread)?;
+    let Some(oid) = oid else {
+        return Err(refused(format!(
+            "there is no role `{role}`; make it: CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS",
+            quoted(role)
+        )));
+    };
+    let exempt: Option<String> = sqlx::query_scalar(
+        "SELECT rolname::text FROM pg_roles WHERE (rolsuper OR rolbypassrls) AND pg_has_role($1::int8::oid, oid, 'MEMBER') \
+         ORDER BY oid::int8 <> $1 LIMIT 1",
+    )
+    .bind(oid)
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(unread)?;
+    if let Some(exempt) = exempt {
+        return Err(refused(format!(
+            "row-level security does not bind the role `{role}`: `{exempt}` is a superuser or has BYPASSRLS; let the \
+             application log in as a role that is neither, and a member of none"
+        )));
+    }
+    let owned: Option<String> = sqlx::query_scalar(
+        "SELECT c.relname::text FROM pg_class c \
+         WHERE c.oid::int8 = ANY ($2) AND pg_has_role($1::int8::oid, c.relowner, 'MEMBER') ORDER BY 1 LIMIT 1",
+    )
+    .bind(oid)
+    .bind(catalog.oids())
+    .fetch_optional(conn)
+    .await
+    .map_err(unread)?;
+    match owned {
+        Some(table) => Err(refused(format!(
+            "the role `{role}` owns `{table}`, or is a member of its owner, and could switch its security off; let \
+             another role own the tables"
+        ))),
+        None => Ok(oid),
+    }
+}
+
+async fn schemas(conn: &mut PgConnection, wanted: &[Wanted<'_>], oid: i64, role: &str) -> Result<Vec<Step>> {
+    let names: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.schema).collect();
+    let closed: Vec<String> = sqlx::query_scalar(
+        "SELECT nspname::text FROM pg_namespace \
+         WHERE nspname = ANY ($2) AND NOT has_schema_privilege($1::int8::oid, oid, 'USAGE') ORDER BY 1",
+    )
+    .bind(oid)
+    .bind(names.into_iter().collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await
+    .map_err(unread)?;
+    let step = |schema: String| {
+        let sql = format!("GRANT USAGE ON SCHEMA {} TO {};", quoted(&schema), quoted(role));
+        Step::new(format!("schema {schema}"), format!("`{role}` may not use it"), sql)
+    };
+    Ok(closed.into_iter().map(step).collect())
+}
+
+async fn tables(conn: &mut PgConnection, wanted: &[Wanted<'_>], oid: i64, role: &str) -> Result<Vec<Step>> {
+    type Row = (i64, Vec<String>, Vec<String>, Vec<String>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT c.oid::int8, \
+             ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p \
+                 WHERE has_table_privilege($1::int8::oid, c.oid, p)), \
+             ARRAY(SELECT a.privilege_type FROM aclexplode(c.relacl) a WHERE a.grantee::int8 = $1), \
+             ARRAY(SELECT a.privilege_type FROM aclexplode(c.relacl) a WHERE a.grantee = 0) \
+         FROM pg_class c WHERE c.oid::int8 = ANY ($2)",
+    )
+    .bind(oid)
+    .bind(wanted.iter().map(|wanted| wanted.oid).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await
+    .map_err(unread)?;
+    let mut steps = Vec::new();
+    for Wanted { oid, name, object, needs, may, .. } in wanted {
+        let Some((_, held, own, public)) = rows.iter().find(|(row, ..)| row == oid) else { continue };
+        let missing: Vec<_> =
+            needs.iter().filter(|right| !held.iter().any(|held| held == *right)).copied().collect();
+        if !missing.is_empty() {
+            let rights = missing.join(", ");
+            let sql = format!("GRANT {rights} ON {name} TO {};", quoted(role));
+            steps.push(Step::new(object.clone(), format!("`{role}` lacks {rights}"), sql));
+        }
+        for (rights, to, who) in [(own, quoted(role), role), (public, "PUBLIC".to_owned(), "PUBLIC")] {
+            let more: BTreeSet<&str> =
+                rights.iter().map(String::as_str).filter(|right| !may.contains(right)).collect();
+            if !more.is_empty() {
+                let rights = more.into_iter().collect::<Vec<_>>().join(", ");
+                let sql = format!("REVOKE {rights} ON {name} FROM {to};");
+                steps.push(Step::new(object.clone(), format!("`{who}` has {rights}"), sql));
+            }
+        }
+    }
+    Ok(steps)
+}
+
+/// Those that defaults of columns take from; an identity column asks for no right.
+async fn sequences(
+    conn: &mut PgConnection,
+    wanted: &[Wanted<'_>],
+    oid: i64,
+    role: &str,
+) -> Result<Vec<Step>> {
+    let written = wanted.iter().filter(|wanted| wanted.needs.contains(&"INSERT"));
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "SELECT DISTINCT n.nspname::text, s.relname::text FROM pg_attrdef f \
+         JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass \
+         JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S' JOIN pg_namespace n ON n.oid = s.relnamespace \
+         WHERE f.adrelid::int8 = ANY ($2) \
+             AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege($1::int8::oid, s.oid, 'USAGE') END \
+         ORDER BY 1, 2",
+    )
+    .bind(oid)
+    .bind(written.map(|wanted| wanted.oid).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await
+    .map_err(unread)?;
+    let step = |(schema, name): (String, String)| {
+        let sql =
+            format!("GRANT USAGE ON SEQUENCE {}.{} TO {};", quoted(&schema), quoted(&name), quoted(role));
+        Step::new(format!("sequence {schema}.{name}"), format!("`{role}` may not take numbers from it"), sql)
+    };
+    Ok(rows.into_iter().map(step).collect())
+}
+
+/// Rights to tables that do not exist yet, and so have no policy.
+async fn defaults(conn: &mut PgConnection, wanted: &[Wanted<'_>], oid: i64, role: &str) -> Result<Vec<Step>> {
+    let names: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.schema).collect();
+    let rows: Vec<(String, Option<String>, bool)> = sqlx::query_as(
+        "SELECT DISTINCT pg_get_userbyid(d.defaclrole)::text, n.nspname::text, a.grantee = 0 \
+         FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a \
+         WHERE d.defaclobjtype = 'r' AND a.grantee::int8 IN (0, $1) AND (n.oid IS NULL OR n.nspname = ANY ($2)) \
+         ORDER BY 1, 2, 3",
+    )
+    .bind(oid)
+    .bind(names.into_iter().collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await
+    .map_err(unread)?;
+    let step = |(owner, schema, public): (String, Option<String>, bool)| {
+        let (to, who) = if public { ("PUBLIC".to_owned(), "PUBLIC") } else { (quoted(role), role) };
+        let within =
+            schema.as_ref().map_or_else(String::new, |schema| format!(" IN SCHEMA {}", quoted(schema)));
+        let sql = format!(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {}{within} REVOKE ALL ON TABLES FROM {to};",
+            quoted(&owner)
+        );
+        let object =
+            schema.map_or_else(|| "new tables".to_owned(), |schema| format!("new tables in {schema}"));
+        Step::new(object, format!("`{who}` gets rights to those of `{owner}`, which have no policy yet"), sql)
+    };
+    Ok(rows.into_iter().map(step).collect())
+}

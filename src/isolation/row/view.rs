@@ -1,0 +1,93 @@
+//! Views over tenants' tables read with the rights of their reader.
+
+use sqlx::PgConnection;
+
+use super::catalog::Catalog;
+use super::{Step, quoted, unread};
+use crate::error::Result;
+
+pub(super) struct View {
+    pub(super) oid: i64,
+    /// With its schema, quoted.
+    pub(super) name: String,
+    pub(super) shown: String,
+    pub(super) schema: String,
+    materialized: bool,
+    /// Whether it reads with the rights of its reader.
+    invoker: bool,
+}
+
+/// The views that read tenants' tables, at once or by way of other views.
+pub(super) async fn views(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<View>> {
+    let rows: Vec<(i64, String, String, bool, bool)> = sqlx::query_as(
+        "WITH RECURSIVE reads AS ( \
+             SELECT d.refobjid AS read, r.ev_class AS view FROM pg_rewrite r \
+             JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid \
+                 AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class), \
+         above AS ( \
+             SELECT view FROM reads WHERE read::int8 = ANY ($1) \
+             UNION SELECT reads.view FROM above JOIN reads ON reads.read = above.view) \
+         SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind = 'm', \
+             coalesce((SELECT o.option_value::bool FROM pg_options_to_table(c.reloptions) o \
+                 WHERE o.option_name = 'security_invoker'), false) \
+         FROM above JOIN pg_class c ON c.oid = above.view JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('v', 'm') AND NOT EXISTS (SELECT 1 FROM pg_depend e \
+             WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e') \
+         ORDER BY n.nspname, c.relname",
+    )
+    .bind(catalog.oids())
+    .fetch_all(conn)
+    .await
+    .map_err(unread)?;
+    let view = |(oid, schema, name, materialized, invoker): (i64, String, String, bool, bool)| View {
+        oid,
+        name: format!("{}.{}", quoted(&schema), quoted(&name)),
+        shown: format!("{schema}.{name}"),
+        schema,
+        materialized,
+        invoker,
+    };
+    Ok(rows.into_iter().map(view).collect())
+}
+
+impl View {
+    /// Whether it shows only what its reader may see.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.materialized
+    }
+}
+
+pub(super) fn steps(views: &[View]) -> Vec<Step> {
+    let owners = views.iter().filter(|view| !view.materialized && !view.invoker);
+    owners
+        .map(|view| {
+            let sql = format!("ALTER VIEW {} SET (security_invoker = true);", view.name);
+            Step::new(format!("view {}", view.shown), "it reads with the rights of its owner", sql)
+        })
+        .collect()
+}
+
+/// What no policy can guard.
+pub(super) fn advice(catalog: &Catalog, views: &[View]) -> Vec<Step> {
+    let kept = views.iter().filter(|view| view.materialized).map(|view| {
+        let reason =
+            "it keeps rows of every tenant, and no policy can stand on it: let no application read it";
+        Step::new(format!("materialized view {}", view.shown), reason, "")
+    });
+    let foreign = catalog.foreign.iter().map(|table| {
+        let reason = "it is a foreign table below a tenant's, and no policy can stand on it: let nobody read it by itself";
+        Step::new(table.object(), reason, "")
+    });
+    let open = catalog.open.iter().map(|(parent, child)| {
+        let reason = format!(
+            "it has no tenant, and who reads it reads the rows of `{child}`, past the policies there: let nobody read it"
+        );
+        Step::new(format!("table {parent}"), reason, "")
+    });
+    let unknown = catalog.unknown.iter().map(|name| {
+        let reason = "it has no tenant column and is not declared as shared, so that no policy guards it: say in \
+                      tenancy.toml whose it is";
+        Step::new(format!("table {name}"), reason, "")
+    });
+    kept.chain(foreign).chain(open).chain(unknown).collect()
+}
