@@ -100,6 +100,7 @@ mod dynamic;
 mod dynamic;
 mod entity;
 mod filter;
+mod job;
 #[cfg(feature = "macros")]
 mod query;
 mod reference;
