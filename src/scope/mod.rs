@@ -107,6 +107,8 @@ mod reference;
 mod select;
 mod soft_delete;
 mod sort;
+#[cfg(feature = "streaming")]
+mod streaming;
 #[cfg(any(feature = "dynamic", feature = "macros"))]
 mod streams;
 #[cfg(not(any(feature = "dynamic", feature = "macros")))]
