@@ -294,7 +294,7 @@ async fn a_client_that_goes_away_leaves_a_clean_connection<DB: Streamed>() {
     let at = serve(&world).await;
     for tenant in ["acme", "globex", "acme"] {
         let mut client = ask(at, tenant, "/large").await;
-        let mut begin = vec![0; 1 << 15];
+        let mut begin = vec![0; 1 << 14];
         client.read_exact(&mut begin).await.unwrap();
         assert!(String::from_utf8(begin).unwrap().contains(&format!("{tenant}'s")));
         assert_eq!(world.pool.num_idle(), 0, "the body is not being sent");
@@ -321,7 +321,7 @@ async fn a_download_ends_when_its_tenant_is_suspended<DB: Streamed>() {
     let mut clients = Vec::new();
     for tenant in ["acme", "globex"] {
         let mut client = ask(at, tenant, "/watched").await;
-        client.read_exact(&mut [0; 1 << 15]).await.unwrap();
+        client.read_exact(&mut vec![0; 1 << 14]).await.unwrap();
         clients.push(client);
     }
     let suspended = world.acme.tenant().with_status(TenantStatus::Suspended).unwrap();

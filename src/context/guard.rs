@@ -10,7 +10,7 @@ impl Recheck {
     ///
     /// An item that has come is not handed out if the check says no. A stream that stands still is not looked at: for
     /// server-sent events, put the heartbeats into the stream that is guarded, not around it (axum's `keep_alive` is
-    /// around it).
+    /// around it). Of a stream of results, `.map(Result::flatten)` makes one again.
     ///
     /// ```
     /// use futures_util::stream::{Stream, StreamExt};

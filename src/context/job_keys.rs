@@ -22,7 +22,10 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// # Security
 /// Who has a key can make a job for any tenant and actor. Take random bytes for it, and share it with no other use.
-pub struct JobKeys(Vec<Key>);
+pub struct JobKeys {
+    signs: Key,
+    others: Vec<Key>,
+}
 
 struct Key {
     id: String,
@@ -41,7 +44,7 @@ impl JobKeys {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] for a secret under 32 bytes, or an id that is not 1 to 32 letters, digits and `-`.
     pub fn new(id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
-        Self(Vec::new()).also_open(id, secret)
+        Ok(Self { signs: Key::new(id.into(), secret.as_ref())?, others: Vec::new() })
     }
 
     /// With another key, whose envelopes still open.
@@ -49,19 +52,15 @@ impl JobKeys {
     /// # Errors
     /// As [`new`](Self::new), and for an id that is there already.
     pub fn also_open(mut self, id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
-        let (id, secret) = (id.into(), secret.as_ref());
-        let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        let fault = if !plain || !(1..=32).contains(&id.len()) {
-            "the id of a key for jobs is 1 to 32 letters, digits and `-`"
-        } else if self.0.iter().any(|known| known.id == id) {
-            "two keys for jobs have the same id; give each its own"
-        } else if secret.len() < SHORTEST_SECRET {
-            "a key for jobs has at least 32 bytes; make one with `openssl rand -base64 32`"
-        } else {
-            self.0.push(Key { id, secret: secret.to_vec().into() });
-            return Ok(self);
-        };
-        Err(Error::new(ErrorKind::Misconfigured, fault))
+        let key = Key::new(id.into(), secret.as_ref())?;
+        if self.all().any(|known| known.id == key.id) {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "two keys for jobs have the same id; give each its own",
+            ));
+        }
+        self.others.push(key);
+        Ok(self)
     }
 
     /// Opens a signed envelope.
@@ -86,12 +85,16 @@ impl JobKeys {
         if prefix != PREFIX {
             return Err("it is no envelope of this version");
         }
-        let key = self.0.iter().find(|key| key.id == id).ok_or("no key has its id")?;
+        let key = self.all().find(|key| key.id == id).ok_or("no key has its id")?;
         // One text for each code: the engine takes no padding and no stray bits.
         let code = URL_SAFE_NO_PAD.decode(code).map_err(|_| "the signature does not read")?;
         key.code(signed).verify_slice(&code).map_err(|_| "the signature is another one")?;
         let contents = URL_SAFE_NO_PAD.decode(contents).map_err(|_| "the contents do not read")?;
         String::from_utf8(contents).map_err(|_| "the contents are no text")
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.signs).chain(&self.others)
     }
 }
 
@@ -102,14 +105,25 @@ impl<J: Job> Envelope<'_, J> {
     /// As [`to_json`](Self::to_json).
     pub fn sign(&self, keys: &JobKeys) -> Result<String> {
         let contents = URL_SAFE_NO_PAD.encode(self.to_json()?);
-        let key = keys.0.first().expect("there is a key from the start");
-        let signed = format!("{PREFIX}.{}.{contents}", key.id);
-        let code = URL_SAFE_NO_PAD.encode(key.code(&signed).finalize().into_bytes());
+        let signed = format!("{PREFIX}.{}.{contents}", keys.signs.id);
+        let code = URL_SAFE_NO_PAD.encode(keys.signs.code(&signed).finalize().into_bytes());
         Ok(format!("{signed}.{code}"))
     }
 }
 
 impl Key {
+    fn new(id: String, secret: &[u8]) -> Result<Self> {
+        let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let fault = if !plain || !(1..=32).contains(&id.len()) {
+            "the id of a key for jobs is 1 to 32 letters, digits and `-`"
+        } else if secret.len() < SHORTEST_SECRET {
+            "a key for jobs has at least 32 bytes; make one with `openssl rand -base64 32`"
+        } else {
+            return Ok(Self { id, secret: secret.to_vec().into() });
+        };
+        Err(Error::new(ErrorKind::Misconfigured, fault))
+    }
+
     fn code(&self, signed: &str) -> Hmac<Sha256> {
         // The prefix stands in what is signed, so the code is of no use elsewhere, nor one from elsewhere here.
         let mut code = Hmac::<Sha256>::new_from_slice(self.secret.expose_secret())
@@ -122,6 +136,6 @@ impl Key {
 /// The ids, and nothing else.
 impl fmt::Debug for JobKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("JobKeys").field(&self.0.iter().map(|key| &key.id).collect::<Vec<_>>()).finish()
+        f.debug_tuple("JobKeys").field(&self.all().map(|key| &key.id).collect::<Vec<_>>()).finish()
     }
 }
