@@ -65,7 +65,7 @@ pub enum ErrorKind {
     RolledBack,
     /// The transaction changed rows and recorded no audit event.
     Unaudited,
-    /// A webhook's signature does not prove its body.
+    /// A signature does not prove what came with it: a webhook's body, or a job.
     SignatureInvalid,
     /// The SQL could reach another tenant's rows, or it is not known that it could not.
     Refused,

@@ -92,7 +92,7 @@ async fn a_route_runs_in_a_span_of_its_tenant() {
         let host = format!("{}.example.com", tenant.slug());
         world.send(get_from(&host, "/").body(Body::empty()).unwrap()).await;
         let log = log.text();
-        assert!(log.contains(&format!("tenant{{tenant.id={}}}", tenant.id())), "{log}");
+        assert!(log.contains(&format!("tenant{{tenant.id={} request_id=", tenant.id())), "{log}");
         assert!(!log.contains(&other.id().to_string()), "{log}");
     }
 }

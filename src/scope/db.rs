@@ -11,7 +11,7 @@ use super::dynamic::Door;
 use super::tx::{OpenTransaction, Tx};
 use super::walls::{SendMode, Walls};
 use crate::audit::{AuditPolicy, AuditSink};
-use crate::context::{ResolvedBy, TenantContext};
+use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "postgres")]
 use crate::isolation::doctor::{self, Check, Report};
@@ -262,12 +262,7 @@ impl<DB: Backend> TenantDb<DB> {
 
 /// Whether a context opens anything here by itself.
 pub(super) fn admit(ctx: &TenantContext) -> Result<()> {
-    if ctx.resolved_by() == ResolvedBy::CrossTenant {
-        return Err(Error::new(
-            ErrorKind::Refused,
-            "this context was lent to a reading across tenants, and opens nothing else; use `Directory::enter`",
-        ));
-    }
+    ctx.not_lent()?;
     shared_placement(ctx.tenant())
 }
 

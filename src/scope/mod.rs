@@ -100,12 +100,15 @@ mod dynamic;
 mod dynamic;
 mod entity;
 mod filter;
+mod job;
 #[cfg(feature = "macros")]
 mod query;
 mod reference;
 mod select;
 mod soft_delete;
 mod sort;
+#[cfg(feature = "streaming")]
+mod streaming;
 #[cfg(any(feature = "dynamic", feature = "macros"))]
 mod streams;
 #[cfg(not(any(feature = "dynamic", feature = "macros")))]

@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, Response, Version};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::{Span, info_span};
+use tracing::Span;
 
 use super::peer::peer;
 use super::refusal::refusal;
@@ -21,8 +21,8 @@ use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving};
 /// [`TenantContext`](crate::TenantContext) in its extensions, or not at all.
 ///
 /// A refused request is answered with a [`Problem`](crate::web::Problem) document. Responses get `Vary` over the headers that the
-/// sources read, and `Cache-Control: private, no-store` unless the route set one itself. The route runs in a
-/// tracing span with the field `tenant.id`.
+/// sources read, and `Cache-Control: private, no-store` unless the route set one itself. The route runs in the
+/// [span](TenantContext::span) of its context.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -114,7 +114,7 @@ fn enter<S, B>(inner: &mut S, mut request: Request<B>, tenant: TenantContext) ->
 where
     S: Service<Request<B>>,
 {
-    let span = info_span!("tenant", tenant.id = %tenant.tenant_id());
+    let span = tenant.span();
     // In place of any context from elsewhere, which is no proof here.
     request.extensions_mut().insert(tenant);
     let future = span.in_scope(|| inner.call(request));

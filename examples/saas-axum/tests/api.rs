@@ -198,6 +198,15 @@ async fn what_the_plan_does_not_allow_is_refused_with_the_way_up<DB: AppDb + Tes
     );
     let csv = get("/api/orders/export").token(&app.globex.token).send(app.at).await;
     assert_eq!((csv.status, csv.body.lines().count()), (200, 13));
+    assert!(
+        csv.headers.contains(&"transfer-encoding: chunked".to_owned()),
+        "it was put together before it was sent"
+    );
+    let orders = get("/api/orders?limit=100").token(&app.globex.token).send(app.at).await.json();
+    for order in orders["items"].as_array().unwrap() {
+        assert!(csv.body.contains(order["id"].as_str().unwrap()));
+    }
+    assert!(!csv.body.contains(&app.acme.order));
 
     // Both refusals are in the trail, as refusals.
     let trail = get("/api/audit?limit=2").token(&app.acme.token).send(app.at).await.json();

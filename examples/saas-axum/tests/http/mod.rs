@@ -114,11 +114,28 @@ impl Request {
         let mut headers: Vec<String> =
             lines.filter(|line| !line.starts_with("date:")).map(str::to_owned).collect();
         headers.sort();
+        if headers.contains(&"transfer-encoding: chunked".to_owned()) {
+            return Some(Answer { status, headers, body: unchunked(body)? });
+        }
         let length = headers.iter().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
         (length.unwrap_or(0) == body.len()).then(|| Answer { status, headers, body: body.to_owned() })
     }
 
     pub async fn send(&self, to: SocketAddr) -> Answer {
         self.try_send(to).await.expect("the server answers")
+    }
+}
+
+/// A body that was sent in pieces; `None` if the last one is missing.
+fn unchunked(mut rest: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (length, more) = rest.split_once("\r\n")?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        body += more.get(..length)?;
+        rest = more[length..].strip_prefix("\r\n")?;
+        if length == 0 {
+            return Some(body);
+        }
     }
 }

@@ -3,6 +3,10 @@
 //! A context says that a tenant exists, is open for requests, and what its plan allows. Everything that touches
 //! a tenant's data asks for one, so code that has none cannot reach any.
 //!
+//! It is a value, and goes where values go: a task gets a clone, and [`in_span`](TenantContext::in_span) puts its
+//! tenant on the task's log lines. Through a queue it goes in an `Envelope`. What stays open for long, such as a
+//! websocket, asks again by [`Recheck`].
+//!
 //! ```
 //! use std::sync::Arc;
 //! use tenancy::context::{Actor, Directory};
@@ -18,12 +22,27 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(feature = "streaming")]
+mod guard;
+#[cfg(any(feature = "jobs", feature = "sqlite", feature = "postgres"))]
+mod job;
+#[cfg(feature = "jobs")]
+mod job_keys;
+mod recheck;
+mod span;
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
 use uuid::Uuid;
 
+#[cfg(any(feature = "jobs", feature = "sqlite", feature = "postgres"))]
+pub use self::job::{Envelope, Job, Opened};
+#[cfg(feature = "jobs")]
+pub use self::job_keys::JobKeys;
+pub use self::recheck::Recheck;
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Catalog, Entitlements};
 use crate::tenant::{Slug, Tenant, TenantId, TenantStatus, TenantStore};
@@ -80,6 +99,8 @@ pub enum ResolvedBy {
     Custom,
     /// By your own code, through [`Directory::enter`].
     Program,
+    /// By a job's envelope, which a request of the tenant made.
+    Job,
     /// By a reading across tenants: what it opens is read, and nothing else.
     CrossTenant,
 }
@@ -136,6 +157,17 @@ impl TenantContext {
     pub fn request_id(&self) -> Uuid {
         self.0.request_id
     }
+
+    /// Refuses a context that was lent to a reading across tenants, which opens nothing else.
+    pub(crate) fn not_lent(&self) -> Result<()> {
+        if self.resolved_by() == ResolvedBy::CrossTenant {
+            return Err(Error::new(
+                ErrorKind::Refused,
+                "this context was lent to a reading across tenants, and opens nothing else; use `Directory::enter`",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for TenantContext {
@@ -155,12 +187,19 @@ impl fmt::Debug for TenantContext {
 pub struct Directory {
     store: Arc<dyn TenantStore>,
     catalog: Arc<Catalog>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Directory {
     /// A directory over a store and a catalog.
     pub fn new(store: Arc<dyn TenantStore>, catalog: Arc<Catalog>) -> Self {
-        Self { store, catalog }
+        Self { store, catalog, clock: Arc::new(SystemClock) }
+    }
+
+    /// With another clock, which says when a job's envelope has expired and when a [`Recheck`] is due.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// The store.
@@ -196,12 +235,44 @@ impl Directory {
         self.admit(tenant, actor, ResolvedBy::Program)
     }
 
-    /// The one door through which every context comes: the status is checked here, whatever the source was.
+    /// The same context as things are now: same tenant, actor and request; status and plan as they stand.
+    ///
+    /// # Errors
+    /// As [`enter`](Self::enter); [`ErrorKind::Refused`] for a context that was lent to a reading across tenants.
+    pub async fn renew(&self, ctx: &TenantContext) -> Result<TenantContext> {
+        ctx.not_lent()?;
+        self.readmit(ctx.tenant_id(), ctx.actor().clone(), ctx.resolved_by(), ctx.request_id()).await
+    }
+
+    /// A context that is made anew of what was carried.
+    async fn readmit(
+        &self,
+        id: &TenantId,
+        actor: Actor,
+        resolved_by: ResolvedBy,
+        request_id: Uuid,
+    ) -> Result<TenantContext> {
+        let tenant = self.store.by_id(id).await?.ok_or_else(unknown_tenant)?;
+        self.admit_request(tenant, actor, resolved_by, request_id)
+    }
+
+    /// A context of a request that begins now.
     pub(crate) fn admit(
         &self,
         tenant: Arc<Tenant>,
         actor: Actor,
         resolved_by: ResolvedBy,
+    ) -> Result<TenantContext> {
+        self.admit_request(tenant, actor, resolved_by, Uuid::now_v7())
+    }
+
+    /// The one door through which every context comes: the status is checked here, whatever the source was.
+    fn admit_request(
+        &self,
+        tenant: Arc<Tenant>,
+        actor: Actor,
+        resolved_by: ResolvedBy,
+        request_id: Uuid,
     ) -> Result<TenantContext> {
         match tenant.status() {
             status if status.is_open() => {}
@@ -210,7 +281,7 @@ impl Directory {
             }
             _ => return Err(Error::new(ErrorKind::TenantInactive, "this tenant is not open for requests")),
         }
-        self.mint(tenant, actor, resolved_by, Uuid::now_v7())
+        self.mint(tenant, actor, resolved_by, request_id)
     }
 
     /// A context for reading across tenants, whatever the tenant's status; it opens nothing by itself.
