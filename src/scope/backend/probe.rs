@@ -88,7 +88,7 @@ async fn keeps_tenants_apart(
     Err(Error::new(
         ErrorKind::Misconfigured,
         format!(
-            "this database would not keep tenants apart, for {} reasons: {}; `tenancy doctor` shows all, and \
+            "this database would not keep tenants apart ({} found): {}; `tenancy doctor` shows all, and \
              `TenantDbBuilder::accept` takes one as it is",
             failures.len(),
             shown.join("; ")
