@@ -8,7 +8,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{TestBackend, World};
+use common::{Order, TestBackend, World};
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join_all};
 use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPool, PgPoolOptions};
@@ -21,15 +21,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
-
-#[derive(Clone, TenantScoped, sqlx::FromRow)]
-#[tenant(table = "orders")]
-struct Order {
-    #[tenant(id)]
-    id: Uuid,
-    status: String,
-    total: i64,
-}
 
 /// One way to do something: its name, and what does it once, for one of those who do it at the same time.
 type Way<'a> = (&'a str, Box<dyn Fn(usize) -> LocalBoxFuture<'a, ()> + 'a>);

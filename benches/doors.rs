@@ -8,7 +8,7 @@ mod common;
 use std::hint::black_box;
 use std::time::Instant;
 
-use common::World;
+use common::{Order, World};
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -19,15 +19,6 @@ use tenancy::scope::Page;
 use tenancy::{TenantDb, TenantScoped, query_as};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
-
-#[derive(TenantScoped, sqlx::FromRow)]
-#[tenant(table = "orders")]
-struct Order {
-    #[tenant(id)]
-    id: Uuid,
-    status: String,
-    total: i64,
-}
 
 /// A way to run the read: its name, and what runs it once and says how many rows there were.
 type Way<'a> = (&'a str, Box<dyn Fn() -> LocalBoxFuture<'a, usize> + 'a>);

@@ -9,22 +9,13 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use common::{TestBackend, World};
+use common::{Order, TestBackend, World};
 use tenancy::audit::{AuditEvent, AuditSink, MemorySink, Outcome};
 use tenancy::context::{Actor, ResolvedBy};
 use tenancy::scope::{CrossTenant, Dialect, Page, Reason, StoredEvent, Stores, Tagged};
 use tenancy::tenant::{NewTenant, Placement, Slug, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
-
-#[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
-#[tenant(table = "orders")]
-struct Order {
-    #[tenant(id)]
-    id: Uuid,
-    status: String,
-    total: i64,
-}
 
 impl Order {
     fn new(total: i64) -> Self {

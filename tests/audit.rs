@@ -4,20 +4,11 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{TestBackend, World};
+use common::{Order, TestBackend, World};
 use tenancy::audit::{AuditEvent, AuditPolicy, AuditSink, MemorySink, Outcome, TracingSink};
 use tenancy::scope::{Scope, StoredEvent, Stores, TenantDb};
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
-
-#[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
-#[tenant(table = "orders")]
-struct Order {
-    #[tenant(id)]
-    id: Uuid,
-    status: String,
-    total: i64,
-}
 
 impl Order {
     fn new() -> Self {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use common::{TestBackend, World};
+use common::{Order, TestBackend, World};
 use futures_util::{StreamExt, stream};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -27,15 +27,6 @@ use uuid::Uuid;
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 const OTHER_SECRET: &[u8] = b"another secret, thirty-two bytes too";
-
-#[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
-#[tenant(table = "orders")]
-struct Order {
-    #[tenant(id)]
-    id: Uuid,
-    status: String,
-    total: i64,
-}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Pay {

@@ -2,21 +2,12 @@
 
 mod common;
 
-use common::World;
+use common::{Order, World};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, Postgres};
 use tenancy::scope::Scope;
 use tenancy::{TenantDb, TenantScoped};
 use uuid::Uuid;
-
-#[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
-#[tenant(table = "orders")]
-struct Order {
-    #[tenant(id)]
-    id: Uuid,
-    status: String,
-    total: i64,
-}
 
 fn order() -> Order {
     Order { id: Uuid::now_v7(), status: "open".to_owned(), total: 1 }

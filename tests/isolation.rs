@@ -2,19 +2,10 @@
 
 mod common;
 
-use common::{TestBackend, World};
+use common::{Order, TestBackend, World};
 use tenancy::scope::{Page, Stores};
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
-
-#[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
-#[tenant(table = "orders")]
-struct Order {
-    #[tenant(id)]
-    id: Uuid,
-    status: String,
-    total: i64,
-}
 
 impl Order {
     fn new(total: i64) -> Self {

@@ -6,21 +6,12 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use common::{TestBackend, World};
+use common::{Order, TestBackend, World};
 use sqlx::{Postgres, QueryBuilder, Row};
 use tenancy::audit::AuditPolicy;
 use tenancy::scope::{Page, Stores};
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
-
-#[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
-#[tenant(table = "orders")]
-struct Order {
-    #[tenant(id)]
-    id: Uuid,
-    status: String,
-    total: i64,
-}
 
 /// Three orders of acme, of 1 to 3, and two of globex, of 10 and 20.
 async fn seeded<DB: TestBackend + Stores<Order>>(connections: u32) -> World<DB> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use common::{TestBackend, World};
+use common::{Order, TestBackend, World};
 use futures_util::{StreamExt, TryStreamExt};
 use pooler::Pooler;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -25,15 +25,6 @@ use tenancy::{
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
-
-#[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
-#[tenant(table = "orders")]
-struct Order {
-    #[tenant(id)]
-    id: Uuid,
-    status: String,
-    total: i64,
-}
 
 #[derive(Debug, PartialEq)]
 struct Customer {

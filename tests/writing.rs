@@ -2,21 +2,12 @@
 
 mod common;
 
-use common::{TestBackend, World};
+use common::{Order, TestBackend, World};
 use sqlx::{Postgres, Sqlite};
 use tenancy::audit::AuditPolicy;
 use tenancy::scope::Stores;
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
-
-#[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
-#[tenant(table = "orders")]
-struct Order {
-    #[tenant(id)]
-    id: Uuid,
-    status: String,
-    total: i64,
-}
 
 /// Of a table whose ids are unique among all tenants.
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Pool, Postgres, Sqlite};
-use tenancy::TenantContext;
 use tenancy::audit::AuditPolicy;
 use tenancy::context::{Actor, Directory};
 use tenancy::plan::Catalog;
 use tenancy::scope::{Backend, TenantDb};
 use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus};
+use tenancy::{TenantContext, TenantScoped};
 use uuid::Uuid;
 
 pub const CATALOG: &str = r#"
@@ -35,6 +35,16 @@ features = { projects = 50, export = true }
 prices   = ["price_enterprise"]
 features = { projects = "unlimited", export = true }
 "#;
+
+/// A row of the table of orders.
+#[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
+#[tenant(table = "orders")]
+pub struct Order {
+    #[tenant(id)]
+    pub id: Uuid,
+    pub status: String,
+    pub total: i64,
+}
 
 /// A database that tests can make fresh.
 pub trait TestBackend: Backend {
