@@ -158,6 +158,11 @@ pub const CASES: &[Case] = &[
          CREATE VIEW outer_view AS SELECT * FROM inner_view; GRANT SELECT ON outer_view TO {app}",
         &[(Check::OwnerView, "outer_view")],
     ),
+    case(
+        "RESET ROLE; CREATE EXTENSION btree_gist; ALTER TABLE counters ADD EXCLUDE USING gist (day WITH =, tenant_id WITH <>)",
+        &[(Check::KeyWithoutTenant, "counters")],
+    )
+    .mended_by("ALTER TABLE counters DROP CONSTRAINT counters_day_tenant_id_excl"),
     case("GRANT SELECT ON for_the_operator TO {app}", &[(Check::MaterializedView, "for_the_operator")]),
     case(
         "RESET ROLE; CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER far FOREIGN DATA WRAPPER nowhere;
