@@ -174,6 +174,13 @@ pub const CASES: &[Case] = &[
         &[(Check::DefinerFunction, "report")],
     ),
     case(
+        "RESET ROLE; CREATE ROLE {operator}_2; GRANT CREATE ON SCHEMA public TO {operator}_2;
+         ALTER POLICY floor ON projects TO {app}; CREATE POLICY jobs ON projects TO {operator}_2 USING (true);
+         SET ROLE {operator}_2;
+         CREATE FUNCTION names() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM projects'",
+        &[(Check::DefinerFunction, "names")],
+    ),
+    case(
         "RESET ROLE; CREATE PROCEDURE sweep() LANGUAGE sql SECURITY DEFINER AS 'DELETE FROM orders'",
         &[(Check::DefinerFunction, "sweep")],
     ),
