@@ -159,6 +159,27 @@ pub const CASES: &[Case] = &[
         &[(Check::OwnerView, "outer_view")],
     ),
     case(
+        "CREATE SCHEMA hidden; CREATE TABLE hidden.drafts (tenant_id uuid NOT NULL); GRANT SELECT ON hidden.drafts TO {app};
+         CREATE VIEW drafts WITH (security_invoker) AS SELECT * FROM hidden.drafts; GRANT SELECT ON drafts TO {app}",
+        &[(Check::RlsOff, "hidden.drafts")],
+    ),
+    case(
+        "CREATE SCHEMA hidden; CREATE VIEW hidden.every_order AS SELECT * FROM orders; GRANT SELECT ON hidden.every_order TO {app};
+         CREATE VIEW my_orders WITH (security_invoker) AS SELECT * FROM hidden.every_order; GRANT SELECT ON my_orders TO {app}",
+        &[(Check::OwnerView, "hidden.every_order")],
+    ),
+    case(
+        "CREATE TABLE stamped (at timestamptz); GRANT SELECT ON stamped TO {app};
+         CREATE TABLE drafts (tenant_id uuid NOT NULL) INHERITS (stamped); GRANT SELECT ON drafts TO {app}",
+        &[(Check::ChildWithoutRls, "drafts"), (Check::MissingTenantColumn, "stamped")],
+    )
+    .mended_by("DROP TABLE stamped CASCADE"),
+    case(
+        "CREATE RULE sweeps AS ON UPDATE TO projects DO ALSO DELETE FROM notes; CREATE RULE keeps AS ON DELETE TO notes DO INSTEAD NOTHING",
+        &[(Check::Unexamined, "projects")],
+    )
+    .mended_by("DROP RULE sweeps ON projects"),
+    case(
         "RESET ROLE; CREATE EXTENSION btree_gist; ALTER TABLE counters ADD EXCLUDE USING gist (day WITH =, tenant_id WITH <>)",
         &[(Check::KeyWithoutTenant, "counters")],
     )
