@@ -341,6 +341,19 @@ async fn a_key_that_rows_break_already_is_not_taken_for_kept() {
 }
 
 #[tokio::test]
+async fn a_unique_index_of_a_partitioned_table_holds_on_its_partitions() {
+    let tables = "CREATE TABLE visits (tenant_id uuid NOT NULL, region text NOT NULL, code text NOT NULL) PARTITION BY LIST (region);
+        CREATE TABLE visits_eu PARTITION OF visits FOR VALUES IN ('eu');
+        CREATE UNIQUE INDEX one_code ON visits (region, code)";
+    let mut shop = Shop::new(tables).await;
+    let schema = Schema::from_toml("").unwrap();
+    Policies::new(&schema).with_keys().apply(&mut shop.owner).await.unwrap();
+    let indexes = "SELECT concat_ws(' ', indrelid::regclass, indisunique, indisvalid, indnkeyatts) FROM pg_index \
+        WHERE indrelid IN ('visits'::regclass, 'visits_eu'::regclass) ORDER BY 1";
+    assert_eq!(texts(&mut shop.owner, indexes).await, ["visits t t 3", "visits_eu t t 3"]);
+}
+
+#[tokio::test]
 async fn a_key_that_a_person_has_to_decide_on_is_advice() {
     let tables = "CREATE TABLE p (tenant_id uuid NOT NULL, id bigint PRIMARY KEY, a bigint, b bigint, UNIQUE (a, b));
         CREATE TABLE lookups (id bigint PRIMARY KEY, p bigint REFERENCES p);

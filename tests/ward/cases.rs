@@ -158,6 +158,32 @@ pub const CASES: &[Case] = &[
          CREATE VIEW outer_view AS SELECT * FROM inner_view; GRANT SELECT ON outer_view TO {app}",
         &[(Check::OwnerView, "outer_view")],
     ),
+    case(
+        "CREATE SCHEMA hidden; CREATE TABLE hidden.drafts (tenant_id uuid NOT NULL); GRANT SELECT ON hidden.drafts TO {app};
+         CREATE VIEW drafts WITH (security_invoker) AS SELECT * FROM hidden.drafts; GRANT SELECT ON drafts TO {app}",
+        &[(Check::RlsOff, "hidden.drafts")],
+    ),
+    case(
+        "CREATE SCHEMA hidden; CREATE VIEW hidden.every_order AS SELECT * FROM orders; GRANT SELECT ON hidden.every_order TO {app};
+         CREATE VIEW my_orders WITH (security_invoker) AS SELECT * FROM hidden.every_order; GRANT SELECT ON my_orders TO {app}",
+        &[(Check::OwnerView, "hidden.every_order")],
+    ),
+    case(
+        "CREATE TABLE stamped (at timestamptz); GRANT SELECT ON stamped TO {app};
+         CREATE TABLE drafts (tenant_id uuid NOT NULL) INHERITS (stamped); GRANT SELECT ON drafts TO {app}",
+        &[(Check::ChildWithoutRls, "drafts"), (Check::MissingTenantColumn, "stamped")],
+    )
+    .mended_by("DROP TABLE stamped CASCADE"),
+    case(
+        "CREATE RULE sweeps AS ON UPDATE TO projects DO ALSO DELETE FROM notes; CREATE RULE keeps AS ON DELETE TO notes DO INSTEAD NOTHING",
+        &[(Check::Unexamined, "projects")],
+    )
+    .mended_by("DROP RULE sweeps ON projects"),
+    case(
+        "RESET ROLE; CREATE EXTENSION btree_gist; ALTER TABLE counters ADD EXCLUDE USING gist (day WITH =, tenant_id WITH <>)",
+        &[(Check::KeyWithoutTenant, "counters")],
+    )
+    .mended_by("ALTER TABLE counters DROP CONSTRAINT counters_day_tenant_id_excl"),
     case("GRANT SELECT ON for_the_operator TO {app}", &[(Check::MaterializedView, "for_the_operator")]),
     case(
         "RESET ROLE; CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER far FOREIGN DATA WRAPPER nowhere;
@@ -167,6 +193,13 @@ pub const CASES: &[Case] = &[
     case(
         "CREATE FUNCTION report(int) RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM orders'",
         &[(Check::DefinerFunction, "report")],
+    ),
+    case(
+        "RESET ROLE; CREATE ROLE {operator}_2; GRANT CREATE ON SCHEMA public TO {operator}_2;
+         ALTER POLICY floor ON projects TO {app}; CREATE POLICY jobs ON projects TO {operator}_2 USING (true);
+         SET ROLE {operator}_2;
+         CREATE FUNCTION names() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM projects'",
+        &[(Check::DefinerFunction, "names")],
     ),
     case(
         "RESET ROLE; CREATE PROCEDURE sweep() LANGUAGE sql SECURITY DEFINER AS 'DELETE FROM orders'",

@@ -70,11 +70,15 @@ pub(super) struct Relation {
     pub(super) owner: String,
     /// By the role, or by one that it is a member of.
     pub(super) owned: bool,
-    usage: bool,
+    pub(super) usage: bool,
+    /// By a view or a function, whose reader is not asked for the schema.
+    used: bool,
+    /// Those that do something.
+    pub(super) rules: Vec<String>,
     pub(super) rls: bool,
     pub(super) forced: bool,
     pub(super) partition: bool,
-    pub(super) parent: Option<i64>,
+    pub(super) parents: Vec<i64>,
     pub(super) rows: f64,
     /// A view that reads with the rights of who asks.
     pub(super) invoker: bool,
@@ -263,12 +267,20 @@ impl Catalog {
         &'a self,
         schema: &'a Schema,
     ) -> impl Iterator<Item = (&'a Relation, &'a Column)> + use<'a> {
-        self.relations.values().filter(|relation| relation.is_table() && relation.reachable()).filter_map(
-            |relation| match self.whose(relation, schema) {
+        self.tenants_of_any(schema).filter(|(relation, _)| relation.reachable())
+    }
+
+    /// The same, and those that the role cannot reach.
+    pub(super) fn tenants_of_any<'a>(
+        &'a self,
+        schema: &'a Schema,
+    ) -> impl Iterator<Item = (&'a Relation, &'a Column)> + use<'a> {
+        self.relations.values().filter(|relation| relation.is_table()).filter_map(|relation| {
+            match self.whose(relation, schema) {
                 Whose::Tenant(column) => Some((relation, relation.column(column)?)),
                 _ => None,
-            },
-        )
+            }
+        })
     }
 
     pub(super) fn whose<'a>(&'a self, relation: &'a Relation, schema: &'a Schema) -> Whose<'a> {
@@ -281,7 +293,9 @@ impl Catalog {
             if let Some(writable) = at.shared(schema) {
                 return Whose::Shared { writable };
             }
-            match at.parent.and_then(|parent| self.relations.get(&parent)) {
+            // A child that has a tenant column of its own is a tenant's, whatever it inherits from.
+            let own = !at.partition && at.column(at.declared(schema)).is_some();
+            match at.parents.first().filter(|_| !own).and_then(|parent| self.relations.get(parent)) {
                 Some(parent) => at = parent,
                 None => break,
             }
@@ -323,7 +337,7 @@ impl Relation {
     }
 
     pub(super) fn reachable(&self) -> bool {
-        self.usage && !self.privileges.is_empty()
+        (self.usage || self.used) && !self.privileges.is_empty()
     }
 
     /// As a statement says it.

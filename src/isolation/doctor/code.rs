@@ -12,6 +12,9 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
     for view in catalog.relations.values().filter(|relation| !relation.is_table() && relation.reachable()) {
         views(catalog, schema, view, found);
     }
+    for relation in catalog.relations.values().filter(|relation| relation.reachable()) {
+        rules(relation, found);
+    }
     let tenants: Vec<&Relation> = catalog.tenants(schema).map(|(relation, _)| relation).collect();
     let owners: BTreeSet<&str> = tenants.iter().map(|relation| relation.owner.as_str()).collect();
     let list = |relations: &[&Relation]| {
@@ -109,6 +112,19 @@ fn views(catalog: &Catalog, schema: &Schema, view: &Relation, found: &mut Vec<Fi
             Fix::Sql(format!("ALTER VIEW {} SET (security_invoker = true)", view.ident)),
         ));
     }
+}
+
+fn rules(relation: &Relation, found: &mut Vec<Finding>) {
+    if relation.rules.is_empty() {
+        return;
+    }
+    let names: Vec<_> = relation.rules.iter().map(|name| format!("`{name}`")).collect();
+    found.push(Finding::new(
+        Check::Unexamined,
+        relation.display(),
+        format!("its rules {} act on other tables with the rights of `{}`", names.join(", "), relation.owner),
+        Fix::Step("put a trigger in the place of each rule".to_owned()),
+    ));
 }
 
 fn routines(

@@ -76,7 +76,7 @@ pub(super) async fn run(
     let (a, b) = (Uuid::now_v7(), Uuid::now_v7());
     let mut tables = Vec::new();
     for (relation, column) in ordered(catalog, schema) {
-        if relation.kind == 'f' || open.contains(&relation.display()) {
+        if relation.kind == 'f' || !relation.usage || open.contains(&relation.display()) {
             continue;
         }
         match table(catalog, schema, (relation, column), (a, b), writes) {

@@ -14,7 +14,10 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             Whose::Operator => continue,
             // A superuser reaches also what is meant for nobody.
             Whose::Unknown(_) if catalog.superuser() => continue,
-            Whose::Shared { writable } => shared(catalog, relation, writable, found),
+            Whose::Shared { writable } => {
+                shared(catalog, relation, writable, found);
+                parent(catalog, schema, relation, found);
+            }
             Whose::Unknown(_) | Whose::Tenant(_) if relation.kind == 'f' => foreign(relation, found),
             Whose::Unknown(column) => missing(relation, column, found),
             Whose::Tenant(name) => {
@@ -45,6 +48,24 @@ fn shared(catalog: &Catalog, relation: &Relation, writable: bool, found: &mut Ve
         may.join(", ")
     );
     found.push(Finding::new(Check::SharedWritable, relation.display(), detail, fix));
+}
+
+/// A shared table whose children are tenants'.
+fn parent(catalog: &Catalog, schema: &Schema, relation: &Relation, found: &mut Vec<Finding>) {
+    let theirs = |(child, _): &(&Relation, &Column)| child.parents.contains(&relation.oid);
+    let below: Vec<_> = catalog
+        .tenants_of_any(schema)
+        .filter(theirs)
+        .map(|(child, _)| format!("`{}`", child.display()))
+        .collect();
+    if !below.is_empty() && !catalog.superuser() {
+        found.push(Finding::new(
+            Check::MissingTenantColumn,
+            relation.display(),
+            format!("who reads it reads the rows of {} too, past the policies there", below.join(", ")),
+            Fix::Step("take the role's rights on it, or let its children inherit from nothing".to_owned()),
+        ));
+    }
 }
 
 fn foreign(relation: &Relation, found: &mut Vec<Finding>) {
@@ -107,7 +128,7 @@ fn rows(relation: &Relation, column: &Column, found: &mut Vec<Finding>) {
         if matches!(verdict, Verdict::None) {
             fix = format!("{fix};\n{}", policy::own(relation, column));
         }
-        let (check, detail) = match relation.parent {
+        let (check, detail) = match relation.parents.first() {
             Some(_) => (Check::ChildWithoutRls, "its parent's policies are not asked for it"),
             None => (Check::RlsOff, "no policy is asked for it"),
         };

@@ -392,10 +392,13 @@ async fn unique_keys(conn: &mut PgConnection, tables: &[i64]) -> Result<Vec<Uniq
     .map_err(unread)?;
     let unique = |row: Row| {
         let (name, table, primary, columns, definition, constraint, schema, start, on, referred) = row;
-        let head = [String::new(), format!("{start}ONLY {on}"), format!("{start}{on}")]
+        let printed = [String::new(), format!("{start}ONLY {on}"), format!("{start}{on}")]
             .into_iter()
             .find(|head| head.is_empty() == constraint && definition.starts_with(head.as_str()))
             .ok_or_else(|| refused(format!("what the database says of the index `{name}` does not read")))?;
+        // Of a partitioned table it is printed with `ONLY`, which would make none on the partitions.
+        let head = if constraint { String::new() } else { format!("{start}{on}") };
+        let definition = format!("{head}{}", &definition[printed.len()..]);
         let index = format!("{}.{}", quoted(&schema), quoted(&name));
         Ok(Unique { name, table, primary, columns, definition, constraint, index, head, referred })
     };
@@ -409,7 +412,8 @@ async fn exclusions(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<St
     let rows: Vec<(i64, String)> = sqlx::query_as(
         "SELECT k.conrelid::int8, k.conname::text FROM unnest($1::int8[], $2::int2[]) t (oid, number) \
          JOIN pg_constraint k ON k.conrelid::int8 = t.oid AND k.contype = 'x' AND k.conparentid = 0 \
-         WHERE NOT t.number = ANY (k.conkey) ORDER BY 2",
+         WHERE NOT EXISTS (SELECT 1 FROM unnest(k.conkey, k.conexclop) u (a, o) JOIN pg_operator p ON p.oid = u.o \
+             WHERE u.a = t.number AND p.oprname = '=') ORDER BY 2",
     )
     .bind(tables)
     .bind(numbers)

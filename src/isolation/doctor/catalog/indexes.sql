@@ -17,7 +17,10 @@ SELECT i.indrelid::bigint AS "table", x.relname AS name, format('%I.%I', n.nspna
         OR i.indoption::text ~ '[1-9]' AS special,
     pg_get_expr(i.indpred, i.indrelid) AS predicate,
     ARRAY(SELECT a.attname FROM generate_series(0, i.indnkeyatts - 1) at
-        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = nullif(i.indkey[at], 0) ORDER BY at) AS columns,
+        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = nullif(i.indkey[at], 0)
+            -- `EXCLUDE (.. WITH <>)` holds tenants against each other.
+            AND (k.conexclop IS NULL OR EXISTS (SELECT FROM pg_operator o WHERE o.oid = k.conexclop[at + 1] AND o.oprname = '='))
+        ORDER BY at) AS columns,
     ARRAY(SELECT pg_get_indexdef(i.indexrelid, at, true) FROM generate_series(1, i.indnkeyatts::int) at ORDER BY at) AS terms,
     pg_get_indexdef(i.indexrelid) AS definition,
     EXISTS (SELECT FROM generate_series(0, i.indnkeyatts - 1) at

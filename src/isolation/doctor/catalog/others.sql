@@ -6,7 +6,11 @@ SELECT 'routine' AS kind, json_build_object(
     'schema', n.nspname, 'name', p.proname,
     'signature', format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
     'procedure', p.prokind = 'p', 'owner', pg_get_userbyid(p.proowner),
-    'exempt', (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.oid = p.proowner),
+    -- Or bound by other policies than the role.
+    'exempt', (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.oid = p.proowner)
+        OR EXISTS (SELECT FROM pg_policy l WHERE 0 <> ALL (l.polroles)
+            AND EXISTS (SELECT FROM unnest(l.polroles) r WHERE pg_has_role(p.proowner, r, 'USAGE'))
+                <> EXISTS (SELECT FROM unnest(l.polroles) r WHERE pg_has_role(r, 'USAGE'))),
     'own', p.proowner IN (SELECT oid FROM mine),
     'definer', p.prosecdef AND (p.prorettype = 'trigger'::regtype OR has_function_privilege(p.oid, 'EXECUTE')),
     'leakproof', p.proleakproof,

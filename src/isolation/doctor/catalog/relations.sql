@@ -11,8 +11,13 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.
     c.relkind AS kind, pg_get_userbyid(c.relowner) AS owner,
     c.relowner IN (SELECT oid FROM mine) AS owned,
     has_schema_privilege(n.oid, 'USAGE') AS usage,
+    EXISTS (SELECT FROM pg_depend d
+        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype = 'n'
+            AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass)) AS used,
+    ARRAY(SELECT r.rulename FROM pg_rewrite r
+        WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND pg_get_ruledef(r.oid) NOT LIKE '%DO INSTEAD NOTHING;' ORDER BY 1) AS rules,
     c.relrowsecurity AS rls, c.relforcerowsecurity AS forced, c.relispartition AS partition,
-    (SELECT i.inhparent::bigint FROM pg_inherits i WHERE i.inhrelid = c.oid ORDER BY i.inhseqno LIMIT 1) AS parent,
+    ARRAY(SELECT i.inhparent::bigint FROM pg_inherits i WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parents,
     CASE c.relkind
         WHEN 'p' THEN (SELECT sum(greatest(l.reltuples, 0)) FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid)
         ELSE greatest(c.reltuples, 0)
