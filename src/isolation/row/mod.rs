@@ -124,6 +124,8 @@ impl<'a> Policies<'a> {
         if plan.is_empty() {
             return Ok(plan);
         }
+        // Whoever waits for a table's lock holds up everybody who comes after.
+        sqlx::raw_sql("SET LOCAL lock_timeout = '10s'").execute(&mut *conn).await.map_err(unread)?;
         for step in plan.steps() {
             sqlx::raw_sql(AssertSqlSafe(step.sql())).execute(&mut *conn).await.map_err(|e| {
                 let refused = format!("{} cannot be changed: {}", step.object(), said(&e));
