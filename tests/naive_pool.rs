@@ -417,3 +417,22 @@ async fn the_control_plane_never_commits_what_somebody_left_open() {
         assert_ne!(processes(&pool).await, before, "{left}: the connection was given up");
     }
 }
+
+/// A pool outlives the building of a data plane on it, wherever that is dropped.
+#[tokio::test]
+async fn a_data_plane_that_is_not_built_leaves_nothing_on_the_pool() {
+    let _roles = ROLES.read().await;
+    let (world, pool) = seeded(1).await;
+    for late in [None, Some(&world.pool)] {
+        for waits in 1.. {
+            let built = dropped_after(waits, late, TenantDb::from_pool(pool.clone()).build()).await;
+            let when = format!("{waits} waits, late: {}", late.is_some());
+            assert_eq!(found(&pool).await, [Found::nobody()], "{when}");
+            if let Some(built) = built {
+                built.unwrap();
+                assert!(waits > 5, "it waits for nothing");
+                break;
+            }
+        }
+    }
+}
