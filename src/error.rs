@@ -186,6 +186,9 @@ impl Error {
     }
 
     /// Whether the same call may succeed later without any change: the store was down, or a transaction lost.
+    ///
+    /// A call that writes, and lost its connection, may have succeeded all the same: before it is made again, look, or give
+    /// it a key that is unique.
     pub fn is_transient(&self) -> bool {
         matches!(self.kind(), ErrorKind::StoreUnavailable | ErrorKind::Retryable)
     }

@@ -4,7 +4,11 @@ mod common;
 
 use common::{TestBackend, World};
 use sqlx::Postgres;
-use tenancy::{ErrorKind, query, query_scalar};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tenancy::isolation::doctor::Check;
+use tenancy::{ErrorKind, TenantDb, query, query_scalar};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 const TABLES: &str = "
     CREATE TABLE people (
@@ -87,4 +91,49 @@ async fn what_waits_too_long_is_told_apart() {
     let again = query!(&mut two, "DELETE FROM people WHERE id = 1").execute().await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::RolledBack);
     one.rollback().await.unwrap();
+}
+
+/// The end of a line that hands on whatever is said, but hangs up when Postgres has committed and says so.
+async fn hangs_up_at_a_commit(to: &PgConnectOptions) -> PgConnectOptions {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = to.clone().host("127.0.0.1").port(listener.local_addr().unwrap().port());
+    let address = (to.get_host().to_owned(), to.get_port());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(&address).await.unwrap();
+            tokio::spawn(async move {
+                let (mut asked, mut said) = (vec![0; 65_536], vec![0; 65_536]);
+                loop {
+                    let to_client = tokio::select! {
+                        n = client.read(&mut asked) => (n.unwrap_or(0), false),
+                        n = server.read(&mut said) => (n.unwrap_or(0), true),
+                    };
+                    match to_client {
+                        (0, _) => return,
+                        (n, false) => server.write_all(&asked[..n]).await.unwrap(),
+                        // The tag of the command that has ended.
+                        (n, true) if said[..n].windows(7).any(|tag| tag == b"COMMIT\0") => return,
+                        (n, true) => client.write_all(&said[..n]).await.unwrap(),
+                    }
+                }
+            });
+        }
+    });
+    options
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_says_that_and_not_that_nothing_was_kept() {
+    let world = world().await;
+    let line = hangs_up_at_a_commit(&world.pool.connect_options()).await;
+    let pool = PgPoolOptions::new().max_connections(1).connect_with(line).await.unwrap();
+    let db = TenantDb::from_pool(pool).accept(Check::OpenPolicy).build().await.unwrap();
+    let mut tx = db.begin(&world.acme).await.unwrap();
+    query!(&mut tx, "INSERT INTO people (id, name) VALUES (7, 'eve')").execute().await.unwrap();
+    assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::StoreUnavailable);
+    for (ctx, there) in [(&world.acme, 1), (&world.globex, 0)] {
+        let scope = world.db.scope(ctx);
+        let found = query_scalar!(&scope, i64, "SELECT count(*) FROM people WHERE id = 7").fetch_one().await;
+        assert_eq!(found.unwrap(), there);
+    }
 }

@@ -14,6 +14,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Acquire, AssertSqlSafe, Connection, Postgres};
 use tenancy::isolation::doctor::Check;
+use tenancy::store::SqlStore;
+use tenancy::tenant::{NewTenant, Slug, TenantStore};
 use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 use tokio::sync::RwLock;
 use uuid::Uuid;
@@ -396,4 +398,41 @@ async fn what_a_session_was_told_is_not_what_a_scope_sees() {
     Order::count(&db.scope(&world.acme)).await.unwrap();
     assert_ne!(processes(&pool).await, before);
     each_sees_its_own(&world, &db, "after an error").await;
+}
+
+/// The control plane shares the pool: what somebody left half done is not committed with its own.
+#[tokio::test]
+async fn the_control_plane_never_commits_what_somebody_left_open() {
+    let _roles = ROLES.read().await;
+    let (world, pool) = seeded(1).await;
+    let store = SqlStore::new(pool.clone());
+    let globex = world.globex.tenant_id();
+    let left = format!("BEGIN; SET LOCAL app.tenant_id = '{globex}'; UPDATE orders SET total = 9");
+    for (slug, left) in [("initech", left.as_str()), ("umbrella", "BEGIN READ ONLY")] {
+        let before = leave(&pool, left).await;
+        let slug = Slug::parse(slug).unwrap();
+        store.insert(NewTenant::new(slug.clone(), "New", "free")).await.unwrap();
+        assert!(world.store.by_slug(&slug).await.unwrap().is_some(), "{left}: it is there for others");
+        each_sees_its_own(&world, &world.db, left).await;
+        assert_ne!(processes(&pool).await, before, "{left}: the connection was given up");
+    }
+}
+
+/// A pool outlives the building of a data plane on it, wherever that is dropped.
+#[tokio::test]
+async fn a_data_plane_that_is_not_built_leaves_nothing_on_the_pool() {
+    let _roles = ROLES.read().await;
+    let (world, pool) = seeded(1).await;
+    for late in [None, Some(&world.pool)] {
+        for waits in 1.. {
+            let built = dropped_after(waits, late, TenantDb::from_pool(pool.clone()).build()).await;
+            let when = format!("{waits} waits, late: {}", late.is_some());
+            assert_eq!(found(&pool).await, [Found::nobody()], "{when}");
+            if let Some(built) = built {
+                built.unwrap();
+                assert!(waits > 5, "it waits for nothing");
+                break;
+            }
+        }
+    }
 }

@@ -240,6 +240,10 @@ impl<DB: Backend> TenantDb<DB> {
     /// # Security
     /// Whoever keeps a clone of the pool can run SQL that no scope has seen. Give the pool away, or take
     /// `TenantDb::postgres` or `TenantDb::sqlite`, which make one that nobody else has.
+    ///
+    /// A connection that they left inside a transaction, as a `begin` of sqlx does that is cancelled, is noticed where a
+    /// transaction begins. A single statement under `Walls::Predicate` begins none: it runs inside of theirs, and what
+    /// it wrote is lost with it.
     pub fn from_pool(pool: Pool<DB>) -> TenantDbBuilder<DB> {
         TenantDbBuilder::new(PoolSource::Pool(pool))
     }

@@ -42,7 +42,8 @@ impl<DB: Backend> TenantDb<DB> {
     ///
     /// With the feature `dynamic` the rows of one query of sqlx can be streamed as well, with
     /// `db.stream(ctx, |scope| sqlx::query_as("SELECT id, total FROM orders").fetch(scope))`. They are rows of one
-    /// moment, and hold a connection until the last one is sent.
+    /// moment, and hold a connection until the last one is sent; if the client goes away, until the server's are all
+    /// read and thrown away.
     pub fn stream<T, F>(&self, ctx: TenantContext, read: F) -> BoxStream<'static, T>
     where
         F: for<'s> FnOnce(&'s Scope<'s, DB>) -> BoxStream<'s, T> + Send + 'static,

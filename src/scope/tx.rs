@@ -15,7 +15,7 @@ use crate::tenant::TenantId;
 
 /// A transaction of one tenant. It carries its tenant: there is no way to run it for another.
 ///
-/// Nothing is kept unless [`commit`](Self::commit) was called and returned `Ok`; dropping it rolls back.
+/// Nothing is kept unless [`commit`](Self::commit) was called; dropping it rolls back.
 pub struct Tx<'a, DB: Backend> {
     pub(super) db: &'a Inner<DB>,
     ctx: &'a TenantContext,
@@ -93,7 +93,8 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     /// [`ErrorKind::RolledBack`] if a statement of the transaction failed before: Postgres would answer such a
     /// commit with a quiet rollback.
     /// [`ErrorKind::Unaudited`] under [`AuditPolicy::Required`] if rows were changed and nothing was recorded;
-    /// otherwise as any write. After an error nothing was kept.
+    /// otherwise as any write. After an error nothing was kept, but for [`ErrorKind::StoreUnavailable`]: if the connection
+    /// broke before the answer came, the changes may have been kept. Before you do them again, look.
     pub async fn commit(self) -> Result<()> {
         if self.db.audit == AuditPolicy::Required && self.changed && self.recorded.is_empty() {
             return Err(Error::new(

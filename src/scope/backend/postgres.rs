@@ -30,20 +30,24 @@ impl Backend for Postgres {
             Mode::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Mode::Write => "BEGIN",
         };
-        let Some(tenant) = tenant else { return open(line.conn, begin.to_owned()).await };
         if line.send == SendMode::Citus {
             // A message of several statements reaches the workers whole, and its BEGIN is one too many there.
             open(line.conn, begin.to_owned()).await?;
-            return Self::enter(line, tenant).await;
+            return match tenant {
+                Some(tenant) => Self::enter(line, tenant).await,
+                None => Ok(()),
+            };
         }
         // One message for all, and local to the transaction: nothing of the tenant outlives it. The first result is
         // the tenant as the database has it, in a transaction that is as old as this message and no older.
-        let tenant = setting(tenant);
-        let echo = format!(
-            "{begin}; SET LOCAL app.tenant_id = '{tenant}'; \
-             SELECT 1/(now() = statement_timestamp() AND current_setting('app.tenant_id') = '{tenant}')::int"
-        );
-        open(line.conn, echo).await.map_err(|error| match &error {
+        let message = match tenant.map(setting) {
+            Some(tenant) => format!(
+                "{begin}; SET LOCAL app.tenant_id = '{tenant}'; \
+                 SELECT 1/(now() = statement_timestamp() AND current_setting('app.tenant_id') = '{tenant}')::int"
+            ),
+            None => format!("{begin}; SELECT 1/(now() = statement_timestamp())::int"),
+        };
+        open(line.conn, message).await.map_err(|error| match &error {
             sqlx::Error::Database(e) if e.code().as_deref() == Some(DIVISION_BY_ZERO) => {
                 sqlx::Error::BeginFailed
             }

@@ -30,6 +30,8 @@ pub(super) async fn probe(
         ));
     }
     let mut conn = pool.acquire().await.map_err(|e| database_error(&e))?;
+    // Whoever stops waiting could leave it inside of a transaction, and the pool may be one that others have as well.
+    conn.close_on_drop();
     tenant_stays_in_its_transaction(&mut conn, send).await?;
     citus_is_as_said(&mut conn, send).await?;
     if walls == Walls::Predicate {
