@@ -61,6 +61,9 @@ pub enum ErrorKind {
     StoreUnavailable,
     /// The transaction lost against another one; running it again may help.
     Retryable,
+    /// The connection broke while a change was being made to last: it is not known whether it was. Look before you
+    /// make it again.
+    OutcomeUnknown,
     /// A statement of the transaction failed or was cancelled, so nothing of the transaction is kept.
     RolledBack,
     /// The transaction changed rows and recorded no audit event.
@@ -103,6 +106,7 @@ impl ErrorKind {
             Self::LimitReached => "plan-limit-reached",
             Self::StoreUnavailable => "store-unavailable",
             Self::Retryable => "retryable",
+            Self::OutcomeUnknown => "outcome-unknown",
             Self::RolledBack => "rolled-back",
             Self::Unaudited => "unaudited",
             Self::SignatureInvalid => "signature-invalid",

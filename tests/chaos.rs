@@ -79,7 +79,8 @@ struct Tally {
 
 /// What may go wrong when a session is ended: never that a row or a statement was another tenant's.
 fn is_harmless(words: &str) -> bool {
-    const KINDS: [&str; 3] = ["kind: StoreUnavailable", "kind: Retryable", "kind: RolledBack"];
+    const KINDS: [&str; 4] =
+        ["kind: StoreUnavailable", "kind: Retryable", "kind: RolledBack", "kind: OutcomeUnknown"];
     // The words of Postgres, PgBouncer, sqlx and the operating system for a connection that ended.
     const ENDED: [&str; 7] =
         ["code: \"08", "code: \"57p", "closed", "reset", "broken pipe", "eof", "pooltimedout"];

@@ -6,7 +6,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::{Pool, SqlSafeStr, SqlStr};
 use tenancy_sql::Schema;
 
-use super::backend::{Backend, Binds, Line, Mode, Value, database_error, sealed};
+use super::backend::{Backend, Binds, Line, Mode, Value, change_error, database_error, sealed};
 use super::dynamic::Door;
 use super::tx::{OpenTransaction, Tx};
 use super::walls::{SendMode, Walls};
@@ -25,6 +25,8 @@ pub struct TenantDb<DB: Backend>(pub(super) Arc<Inner<DB>>);
 
 pub(super) struct Inner<DB: Backend> {
     pub(super) pool: Pool<DB>,
+    /// Whether nobody else has the pool.
+    owned: bool,
     walls: Walls,
     pub(super) send: SendMode,
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "nobody is asked"))]
@@ -49,8 +51,9 @@ impl<DB: Backend> Inner<DB> {
     /// Whether a statement by itself needs no transaction; `plain`: it is one, and reaches no table of the library.
     pub(super) fn bare(&self, writes: bool, plain: bool) -> bool {
         if DB::TWO_WALLS {
-            // The library's own tables have row-level security, whatever the user's have.
-            plain && self.walls == Walls::Predicate && self.send != SendMode::PgBouncer
+            // The library's own tables have row-level security, whatever the user's have. And whoever shares the pool
+            // may have left a transaction open, which would swallow a change.
+            self.owned && plain && self.walls == Walls::Predicate && self.send != SendMode::PgBouncer
         } else {
             !writes
         }
@@ -132,6 +135,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     /// URL does not read, or on PostgreSQL if the walls or the way statements are sent do not fit what is there,
     /// or if the doctor finds a fault that was not accepted.
     pub async fn build(self) -> Result<TenantDb<DB>> {
+        let owned = matches!(self.source, PoolSource::Url(..));
         let pool = match self.source {
             PoolSource::Pool(pool) => pool,
             PoolSource::Url(options, url) => {
@@ -147,6 +151,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
         DB::probe(&pool, self.walls, self.send, &self.schema, &self.accepted).await?;
         Ok(TenantDb(Arc::new(Inner {
             pool,
+            owned,
             walls: self.walls,
             send: self.send,
             audit: self.audit,
@@ -460,7 +465,8 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
         if self.db.bare(writes, fetch.plain()) {
             let mut conn = self.db.pool.acquire().await.map_err(|e| database_error(&e))?;
             let line = Line::on(&mut conn, self.db.send);
-            return fetch.run(line).await.map_err(|e| database_error(&e));
+            let error = if writes { change_error } else { database_error };
+            return fetch.run(line).await.map_err(|e| error(&e));
         }
         if writes {
             let mut tx = Tx::open(self.db, self.ctx).await?;

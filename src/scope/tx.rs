@@ -4,7 +4,7 @@ use sqlx::Pool;
 use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
 
-use super::backend::{Backend, Line, Mode, database_error, sealed};
+use super::backend::{Backend, Line, Mode, change_error, database_error, sealed};
 use super::db::{Fetch, Inner, Scoped};
 use super::trail::insert_event;
 use super::walls::SendMode;
@@ -93,8 +93,8 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     /// [`ErrorKind::RolledBack`] if a statement of the transaction failed before: Postgres would answer such a
     /// commit with a quiet rollback.
     /// [`ErrorKind::Unaudited`] under [`AuditPolicy::Required`] if rows were changed and nothing was recorded;
-    /// otherwise as any write. After an error nothing was kept, but for [`ErrorKind::StoreUnavailable`]: if the connection
-    /// broke before the answer came, the changes may have been kept. Before you do them again, look.
+    /// [`ErrorKind::OutcomeUnknown`] if the connection broke before the answer came: the changes may have been kept, so
+    /// look before you do them again. Otherwise as any write; after any other error nothing was kept.
     pub async fn commit(self) -> Result<()> {
         if self.db.audit == AuditPolicy::Required && self.changed && self.recorded.is_empty() {
             return Err(Error::new(
@@ -221,7 +221,7 @@ impl<DB: Backend> OpenTransaction<DB> {
     }
 
     pub(crate) async fn commit(mut self) -> Result<()> {
-        DB::TransactionManager::commit(self.line().conn).await.map_err(|e| database_error(&e))?;
+        DB::TransactionManager::commit(self.line().conn).await.map_err(|e| change_error(&e))?;
         self.conn = None;
         Ok(())
     }

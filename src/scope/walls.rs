@@ -6,7 +6,8 @@ pub enum Walls {
     #[default]
     Both,
     /// The statement's own predicate alone, in one round trip. For tables without row-level security: a single
-    /// statement does not tell the database its tenant, so tables that have it would show and take nothing.
+    /// statement does not tell the database its tenant, so tables that have it would show and take nothing. On a pool
+    /// of somebody else's making a statement stands in a transaction all the same.
     ///
     /// # Security
     /// What the rewriter cannot see, a function of your own that reads tables for one, is then stopped by nothing.

@@ -90,6 +90,7 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::StoreUnavailable => (503, "Not available just now"),
         ErrorKind::Retryable => (503, "Try again"),
         ErrorKind::SignatureInvalid => (400, "Signature not valid"),
+        ErrorKind::OutcomeUnknown => (500, "Not known whether it was done"),
         ErrorKind::UnknownPlan
         | ErrorKind::UnknownFeature
         | ErrorKind::Unaudited
@@ -165,6 +166,7 @@ mod tests {
             ErrorKind::Misconfigured,
             ErrorKind::StoreUnavailable,
             ErrorKind::Retryable,
+            ErrorKind::OutcomeUnknown,
             ErrorKind::UnknownPlan,
             ErrorKind::Unaudited,
         ] {

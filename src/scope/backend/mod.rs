@@ -376,6 +376,20 @@ pub(crate) fn database_error(error: &sqlx::Error) -> Error {
     Error::new(kind, text).with_source(error.to_string())
 }
 
+/// The same, for what was to last: when the answer is lost, it may have been kept.
+pub(crate) fn change_error(error: &sqlx::Error) -> Error {
+    let known = database_error(error);
+    if known.kind() != ErrorKind::StoreUnavailable || matches!(error, sqlx::Error::PoolTimedOut) {
+        return known;
+    }
+    Error::new(
+        ErrorKind::OutcomeUnknown,
+        "the connection broke before the answer came, so it is not known whether the change was kept; look before you \
+         make it again",
+    )
+    .with_source(error.to_string())
+}
+
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
     match code {
