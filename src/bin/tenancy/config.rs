@@ -6,6 +6,22 @@ use std::rc::Rc;
 
 use tenancy_sql::{Dialect, Schema};
 
+/// The database that was named: `--url`, or else `DATABASE_URL`.
+pub(crate) fn database(url: Option<String>) -> Result<String, String> {
+    url.or_else(|| std::env::var("DATABASE_URL").ok())
+        .ok_or_else(|| "name the database: --url, or DATABASE_URL".to_owned())
+}
+
+/// What this `tenancy.toml` says, with the snapshot that it names.
+pub(crate) fn schema(path: &Path) -> Result<Schema, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Schema::from_toml(&text)
+        .and_then(|schema| {
+            schema.with_named_snapshot(|file| std::fs::read_to_string(path.with_file_name(file)))
+        })
+        .map_err(|e| format!("{}: {e}", path.display()))
+}
+
 /// What a file's queries are read by.
 pub(crate) struct Config {
     pub(crate) schema: Schema,
@@ -35,14 +51,7 @@ impl Configs {
             return Ok(config.clone());
         }
         let schema = match &path {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-                Schema::from_toml(&text)
-                    .and_then(|schema| {
-                        schema.with_named_snapshot(|file| std::fs::read_to_string(path.with_file_name(file)))
-                    })
-                    .map_err(|e| format!("{}: {e}", path.display()))?
-            }
+            Some(path) => schema(path)?,
             None => Schema::new("tenant_id").map_err(|e| e.to_string())?,
         };
         let dialects = match (&self.dialects[..], schema.dialects()) {

@@ -9,6 +9,8 @@ use sqlx::{Connection, PgConnection};
 use tenancy::isolation::doctor::{self, Check, Finding, Fix, Report};
 use tenancy_sql::Schema;
 
+use super::config::{database, schema};
+
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Format {
     Text,
@@ -24,16 +26,9 @@ pub(crate) fn run(
 ) -> Result<ExitCode, String> {
     let accepted: Vec<Check> =
         accept.iter().map(|id| Check::parse(id)).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-    let url = url
-        .or_else(|| std::env::var("DATABASE_URL").ok())
-        .ok_or("name the database: --url, or DATABASE_URL")?;
+    let url = database(url)?;
     let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
-    let text = std::fs::read_to_string(&config).map_err(|e| format!("{}: {e}", config.display()))?;
-    let schema = Schema::from_toml(&text)
-        .and_then(|schema| {
-            schema.with_named_snapshot(|file| std::fs::read_to_string(config.with_file_name(file)))
-        })
-        .map_err(|e| format!("{}: {e}", config.display()))?;
+    let schema = schema(&config)?;
 
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use sqlx::{Connection, PgConnection};
 use tenancy::isolation::{Migration, Policies, Unset};
-use tenancy_sql::Schema;
+
+use super::config::{database, schema};
 
 #[derive(Args)]
 pub(crate) struct Asked {
@@ -51,19 +52,12 @@ impl From<Seen> for Unset {
 
 pub(crate) fn run(asked: Asked) -> Result<ExitCode, String> {
     let Asked { url, config, role, unset, keys, check, apply } = asked;
-    let url = url
-        .or_else(|| std::env::var("DATABASE_URL").ok())
-        .ok_or("name the database: --url, or DATABASE_URL")?;
+    let url = database(url)?;
     if !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
         return Err("row-level security is PostgreSQL's; name a database of it, postgres://…".to_owned());
     }
     let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
-    let text = std::fs::read_to_string(&config).map_err(|e| format!("{}: {e}", config.display()))?;
-    let schema = Schema::from_toml(&text)
-        .and_then(|schema| {
-            schema.with_named_snapshot(|file| std::fs::read_to_string(config.with_file_name(file)))
-        })
-        .map_err(|e| format!("{}: {e}", config.display()))?;
+    let schema = schema(&config)?;
 
     let mut policies = Policies::new(&schema).unset(unset.into());
     if let Some(role) = role {

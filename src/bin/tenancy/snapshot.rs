@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tenancy_sql::{Dialect, Schema, TenantType, relations};
 
+use super::config::database;
+
 /// The tables of the crate itself, which are for no query.
 const OWN: &str = "tenancy_";
 
 pub(crate) fn run(url: Option<String>, config: Option<PathBuf>, check: bool) -> Result<ExitCode, String> {
-    let url = url
-        .or_else(|| std::env::var("DATABASE_URL").ok())
-        .ok_or("name the database: --url, or DATABASE_URL")?;
+    let url = database(url)?;
     let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
     let text = std::fs::read_to_string(&config).map_err(|e| format!("{}: {e}", config.display()))?;
     let schema = Schema::from_toml(&text).map_err(|e| format!("{}: {e}", config.display()))?;
