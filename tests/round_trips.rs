@@ -170,9 +170,10 @@ async fn sends(
     let tenant = world.acme.tenant_id().to_string();
     let got = async || -> Vec<String> {
         let sent = sent.settled().await;
-        // The echo is one of what was told; the tests of it are elsewhere.
         let short = |message: &String| {
-            message.split("; SELECT 1/").next().unwrap_or_default().replace(&tenant, "acme")
+            let (told, echo) =
+                message.split_once("; SELECT 1/").map_or((&**message, ""), |(told, _)| (told, "; echo"));
+            format!("{told}{echo}").replace(&tenant, "acme")
         };
         sent.iter().map(short).collect()
     };
@@ -211,15 +212,17 @@ async fn by_the_predicate_alone_each_takes_one() {
     .await;
 }
 
-/// A statement without a name is parsed each time, and never outside of a transaction.
+/// A statement without a name is parsed each time, and never outside of a transaction; and the database is asked whether
+/// the transaction is this one's own, which on a pool of one's own it must be.
 #[tokio::test]
 async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
+    let [read, write] = [READ, WRITE].map(|begin| format!("{begin}; echo"));
     for walls in [Walls::Both, Walls::Predicate] {
         sends(
             (walls, SendMode::PgBouncer),
-            &[READ, "parse", "execute", "ROLLBACK", "ping"],
-            &[WRITE, "parse", "execute", "COMMIT", "ping"],
-            &[WRITE, "parse", "execute", "parse", "execute", "COMMIT", "ping"],
+            &[&*read, "parse", "execute", "ROLLBACK", "ping"],
+            &[&*write, "parse", "execute", "COMMIT", "ping"],
+            &[&*write, "parse", "execute", "parse", "execute", "COMMIT", "ping"],
         )
         .await;
     }

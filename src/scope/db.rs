@@ -45,7 +45,9 @@ impl<DB: Backend> Inner<DB> {
         tenant: Option<&TenantId>,
         mode: Mode,
     ) -> sqlx::Result<OpenTransaction<DB>> {
-        OpenTransaction::open(&self.pool, self.send, tenant, mode).await
+        // Where nobody else has the pool and nothing stands before the database, nothing can have been left behind.
+        let echo = !(self.owned && self.send == SendMode::Merged);
+        OpenTransaction::open(&self.pool, self.send, tenant, mode, echo).await
     }
 
     /// Whether a statement by itself needs no transaction; `plain`: it is one, and reaches no table of the library.

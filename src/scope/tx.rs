@@ -200,6 +200,7 @@ impl<DB: Backend> OpenTransaction<DB> {
         send: SendMode,
         tenant: Option<&TenantId>,
         mode: Mode,
+        echo: bool,
     ) -> sqlx::Result<Self> {
         // A server that was started anew leaves connections in the pool that it knows nothing of.
         let mut dead = pool.size();
@@ -207,7 +208,7 @@ impl<DB: Backend> OpenTransaction<DB> {
             let conn = pool.acquire().await?;
             let mut opening = Opening(Some(conn));
             let conn = opening.0.as_mut().expect("it was just put there");
-            match DB::begin(Line::on(conn, send), tenant, mode).await {
+            match DB::begin(Line::on(conn, send), tenant, mode, echo).await {
                 Ok(()) => return Ok(Self { conn: opening.0.take(), send }),
                 Err(error) if dead > 0 && is_unfit(&error) => dead -= 1,
                 Err(error) => return Err(error),

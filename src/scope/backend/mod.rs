@@ -31,12 +31,14 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
     /// The dialect its statements are written in.
     const DIALECT: Dialect;
 
-    /// Opens a transaction that belongs to a tenant (or, for the control plane, to none).
+    /// Opens a transaction that belongs to a tenant (or, for the control plane, to none). With `echo` the database
+    /// confirms both: that it began now, and whose it is.
     #[doc(hidden)]
     fn begin(
         line: Line<'_, Self>,
         tenant: Option<&TenantId>,
         mode: Mode,
+        echo: bool,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Tells an open transaction its tenant.

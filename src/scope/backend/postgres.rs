@@ -1,3 +1,4 @@
+use std::fmt::Write;
 use std::time::Duration;
 
 use sqlx::pool::{PoolConnection, PoolOptions};
@@ -24,7 +25,12 @@ impl Backend for Postgres {
     const TWO_WALLS: bool = true;
     type Accepted = Vec<Check>;
 
-    async fn begin(line: Line<'_, Self>, tenant: Option<&TenantId>, mode: Mode) -> sqlx::Result<()> {
+    async fn begin(
+        line: Line<'_, Self>,
+        tenant: Option<&TenantId>,
+        mode: Mode,
+        echo: bool,
+    ) -> sqlx::Result<()> {
         let begin = match mode {
             Mode::Read => "BEGIN READ ONLY",
             Mode::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
@@ -38,15 +44,17 @@ impl Backend for Postgres {
                 None => Ok(()),
             };
         }
-        // One message for all, and local to the transaction: nothing of the tenant outlives it. The first result is
-        // the tenant as the database has it, in a transaction that is as old as this message and no older.
-        let message = match tenant.map(setting) {
-            Some(tenant) => format!(
-                "{begin}; SET LOCAL app.tenant_id = '{tenant}'; \
-                 SELECT 1/(now() = statement_timestamp() AND current_setting('app.tenant_id') = '{tenant}')::int"
-            ),
-            None => format!("{begin}; SELECT 1/(now() = statement_timestamp())::int"),
-        };
+        // One message for all, and local to the transaction: nothing of the tenant outlives it. The echo is the tenant
+        // as the database has it, in a transaction that is as old as this message and no older.
+        let mut message = begin.to_owned();
+        let mut right = "now() = statement_timestamp()".to_owned();
+        if let Some(tenant) = tenant.map(setting) {
+            let _ = write!(message, "; SET LOCAL app.tenant_id = '{tenant}'");
+            let _ = write!(right, " AND current_setting('app.tenant_id') = '{tenant}'");
+        }
+        if echo {
+            let _ = write!(message, "; SELECT 1/({right})::int");
+        }
         open(line.conn, message).await.map_err(|error| match &error {
             sqlx::Error::Database(e) if e.code().as_deref() == Some(DIVISION_BY_ZERO) => {
                 sqlx::Error::BeginFailed

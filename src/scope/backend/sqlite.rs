@@ -20,7 +20,7 @@ impl Backend for Sqlite {
     const TWO_WALLS: bool = false;
     type Accepted = ();
 
-    async fn begin(line: Line<'_, Self>, _: Option<&TenantId>, mode: Mode) -> sqlx::Result<()> {
+    async fn begin(line: Line<'_, Self>, _: Option<&TenantId>, mode: Mode, _: bool) -> sqlx::Result<()> {
         // A deferred transaction that reads and then writes can lose against another writer without waiting;
         // an immediate one waits for its turn at the start.
         let statement = match mode {

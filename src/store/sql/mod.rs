@@ -70,7 +70,7 @@ impl<DB: Backend> SqlStore<DB> {
 
     /// A transaction that has no tenant.
     async fn open(&self, mode: Mode) -> Result<OpenTransaction<DB>> {
-        OpenTransaction::open(&self.pool, self.send, None, mode).await.map_err(|e| database_error(&e))
+        OpenTransaction::open(&self.pool, self.send, None, mode, true).await.map_err(|e| database_error(&e))
     }
 
     /// Brings the crate's own tables up to date. Several nodes may call it at once.
