@@ -124,6 +124,8 @@ enum Carried {
     User(std::sync::Arc<str>),
     Anonymous,
     System(std::sync::Arc<str>),
+    ApiKey(std::sync::Arc<str>),
+    Service(std::sync::Arc<str>),
 }
 
 impl Directory {

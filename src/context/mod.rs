@@ -58,6 +58,10 @@ pub enum Actor {
     Anonymous,
     /// A part of the program itself: a job, a webhook, the command line.
     System(Arc<str>),
+    /// The holder of a tenant's API key, by the key's public id.
+    ApiKey(Arc<str>),
+    /// Another program, by the name that its certificate or signature proves.
+    Service(Arc<str>),
 }
 
 impl Actor {
@@ -70,6 +74,16 @@ impl Actor {
     pub fn system(name: impl Into<Arc<str>>) -> Self {
         Self::System(name.into())
     }
+
+    /// The holder of an API key, by the key's public id.
+    pub fn api_key(id: impl Into<Arc<str>>) -> Self {
+        Self::ApiKey(id.into())
+    }
+
+    /// Another program, by its proven name.
+    pub fn service(name: impl Into<Arc<str>>) -> Self {
+        Self::Service(name.into())
+    }
 }
 
 impl fmt::Display for Actor {
@@ -78,6 +92,8 @@ impl fmt::Display for Actor {
             Self::User(id) => write!(f, "user:{id}"),
             Self::Anonymous => f.write_str("anonymous"),
             Self::System(name) => write!(f, "system:{name}"),
+            Self::ApiKey(id) => write!(f, "api_key:{id}"),
+            Self::Service(name) => write!(f, "service:{name}"),
         }
     }
 }
@@ -95,6 +111,12 @@ pub enum ResolvedBy {
     Header,
     /// By a segment of the path.
     Path,
+    /// By a tenant's API key.
+    ApiKey,
+    /// By a session, and what it or another source selects.
+    Session,
+    /// By the certificate that the peer of a TLS connection proved to have.
+    Certificate,
     /// By a source of your own.
     Custom,
     /// By your own code, through [`Directory::enter`].

@@ -31,20 +31,24 @@
 //! ```
 
 mod authority;
+mod claims;
 mod header;
 mod host;
 #[cfg(feature = "jwt")]
 mod jwt;
+mod membership;
 mod path;
 mod resolver;
 mod view;
 
 use std::fmt;
+use std::pin::Pin;
 
 pub use self::header::{HeaderSource, TrustedPeers};
 pub use self::host::HostSource;
 #[cfg(feature = "jwt")]
 pub use self::jwt::{JwtSource, JwtSourceBuilder};
+pub use self::membership::Membership;
 pub use self::path::PathSource;
 pub use self::resolver::{Resolver, Resolving};
 pub use self::view::{Field, HttpVersion, RequestView, StaticRequest};
@@ -76,7 +80,6 @@ pub trait Source: Send + Sync + fmt::Debug {
 }
 
 /// What one [`Source`] says about one request.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Signal {
     /// Nothing: the request does not use this source.
@@ -90,9 +93,41 @@ pub enum Signal {
         /// Who the credential speaks for.
         actor: Actor,
     },
+    /// A verified credential says who is calling, and no tenant. Another source selects one, and the
+    /// [`Membership`] of the resolver says whether it is theirs.
+    Identified(Actor),
+    /// A verified credential names a tenant that it may not speak for: the request is refused as a conflict, and told
+    /// to that tenant's audit trail.
+    Denied {
+        /// The tenant that the credential names.
+        candidate: Candidate,
+        /// Who the credential speaks for.
+        actor: Actor,
+    },
     /// The request uses this source in a way that cannot be accepted: it is refused, whatever the other
     /// sources say.
     Invalid(Error),
+    /// Not known yet: a store, or a key that has to be fetched, is asked first. Answer so only where that is so: what is
+    /// at hand costs no allocation.
+    Pending(Pin<Box<dyn Future<Output = Signal> + Send>>),
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("Absent"),
+            Self::Selected(candidate) => f.debug_tuple("Selected").field(candidate).finish(),
+            Self::Proven { candidate, actor } => {
+                f.debug_struct("Proven").field("candidate", candidate).field("actor", actor).finish()
+            }
+            Self::Identified(actor) => f.debug_tuple("Identified").field(actor).finish(),
+            Self::Denied { candidate, actor } => {
+                f.debug_struct("Denied").field("candidate", candidate).field("actor", actor).finish()
+            }
+            Self::Invalid(error) => f.debug_tuple("Invalid").field(error).finish(),
+            Self::Pending(_) => f.write_str("Pending"),
+        }
+    }
 }
 
 /// A tenant as a request names it, not looked up yet.

@@ -3,12 +3,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tracing::{debug, warn};
+use tracing::error;
 
+use super::claims::{Claims, Demand, Refusal, Said};
+use super::membership::Membership;
 use super::view::RequestView;
 use super::{Candidate, Signal, Source};
-use crate::context::{Actor, Directory, ResolvedBy, TenantContext, unknown_tenant};
-use crate::error::{Error, ErrorKind, Result};
+use crate::audit::AuditSink;
+use crate::context::{Directory, TenantContext};
+use crate::error::{Error, Result};
 use crate::tenant::{Tenant, TenantStore};
 
 /// Reads every source of a request and answers with its one tenant, or with the reason why there is none.
@@ -18,17 +21,24 @@ use crate::tenant::{Tenant, TenantStore};
 /// - There is no default tenant, and nothing else is tried after a lookup that found none.
 ///
 /// So one more selecting source can turn a success into a refusal, but never change which tenant is reached.
-#[derive(Debug)]
 #[must_use]
 pub struct Resolver {
-    directory: Directory,
     sources: Vec<Box<dyn Source>>,
+    gate: Gate,
+}
+
+/// What decides, once every source was read.
+#[derive(Clone)]
+struct Gate {
+    directory: Directory,
+    members: Option<Arc<dyn Membership>>,
+    trail: Option<Arc<dyn AuditSink>>,
 }
 
 impl Resolver {
     /// A resolver without a source yet: it refuses every request.
     pub fn new(directory: Directory) -> Self {
-        Self { directory, sources: Vec::new() }
+        Self { sources: Vec::new(), gate: Gate { directory, members: None, trail: None } }
     }
 
     /// With one more source. The order decides nothing but whose actor is taken when several sources prove
@@ -38,12 +48,28 @@ impl Resolver {
         self
     }
 
+    /// Asks this, too, about every person whom a credential names.
+    pub fn members(mut self, members: impl Membership + 'static) -> Self {
+        self.gate.members = Some(Arc::new(members));
+        self
+    }
+
+    /// Tells the trail of a tenant of every credential that was used against another name, for another issuer's
+    /// tenant, or by somebody who is no member.
+    ///
+    /// What proves nothing is logged only: otherwise anybody could fill a tenant's trail.
+    pub fn audit_to(mut self, trail: Arc<dyn AuditSink>) -> Self {
+        self.gate.trail = Some(trail);
+        self
+    }
+
     /// The tenant of a request that proves who is calling.
     ///
     /// # Errors
     /// [`ErrorKind::TenantMissing`] if no source named a tenant, [`ErrorKind::CredentialMissing`] if none
     /// proved one, [`ErrorKind::TenantConflict`] if two disagree, [`ErrorKind::TenantUnknown`],
     /// [`ErrorKind::TenantSuspended`], [`ErrorKind::TenantInactive`], the error of a source that is invalid,
+    /// [`ErrorKind::Misconfigured`] if somebody is known without their tenant and no [`Membership`] can be asked,
     /// or [`ErrorKind::StoreUnavailable`].
     pub fn resolve(&self, request: &dyn RequestView) -> Resolving {
         self.start(request, Demand::Evidence)
@@ -68,128 +94,111 @@ impl Resolver {
     }
 
     fn start(&self, request: &dyn RequestView, demand: Demand) -> Resolving {
-        let named = match self.read(request, demand) {
-            Ok(named) => named,
+        let said: Vec<Said> =
+            self.sources.iter().map(|source| (source.resolved_by(), source.read(request))).collect();
+        if said.iter().any(|(_, signal)| matches!(signal, Signal::Pending(_))) {
+            let gate = self.gate.clone();
+            return Resolving::pending(async move {
+                let mut settled = Vec::with_capacity(said.len());
+                for (by, mut signal) in said {
+                    while let Signal::Pending(later) = signal {
+                        signal = later.await;
+                    }
+                    settled.push((by, signal));
+                }
+                gate.weigh(settled, demand).await
+            });
+        }
+        self.gate.weigh(said, demand)
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver")
+            .field("directory", &self.gate.directory)
+            .field("sources", &self.sources)
+            .field("members", &self.gate.members)
+            .field("trail", &self.gate.trail)
+            .finish()
+    }
+}
+
+impl Gate {
+    /// What the sources say together, and whose it is: at once, if all that is needed for it is at hand.
+    fn weigh(&self, said: Vec<Said>, demand: Demand) -> Resolving {
+        let claims = match Claims::read(said, demand, self.members.is_some()) {
+            Ok(claims) => claims,
             Err(error) => return Resolving::ready(Err(error)),
         };
-        let store = self.directory.store();
-        let mut found = Vec::with_capacity(named.len());
-        for Named { candidate, .. } in &named {
-            match peek(store.as_ref(), candidate) {
-                Some(tenant) => found.push(Some(tenant)),
-                None => return self.look_up(named),
-            }
+        if let Some(result) = self.at_hand(&claims) {
+            return Resolving::ready(result);
         }
-        Resolving::ready(decide(&self.directory, named, found))
+        let gate = self.clone();
+        Resolving::pending(async move { gate.ask(claims).await })
     }
 
-    /// What all sources say together, before anything is looked up: the answer does not depend on what a
-    /// cache happens to hold.
-    fn read(&self, request: &dyn RequestView, demand: Demand) -> Result<Vec<Named>> {
-        let mut named = Vec::new();
-        let mut invalid = None;
-        for source in &self.sources {
-            let by = source.resolved_by();
-            match source.read(request) {
-                Signal::Absent => {}
-                Signal::Selected(candidate) => named.push(Named { candidate, proof: None, by }),
-                Signal::Proven { candidate, actor } => {
-                    named.push(Named { candidate, proof: Some(actor), by });
+    fn at_hand(&self, claims: &Claims) -> Option<Result<TenantContext>> {
+        let store = self.directory.store().as_ref();
+        let found = claims.candidates().map(|candidate| peek(store, candidate).map(Some));
+        match claims.agree(&found.collect::<Option<Vec<_>>>()?) {
+            Ok(tenant) => {
+                if let Some(members) = &self.members {
+                    for person in claims.people() {
+                        if !members.peek(tenant.id(), person)? {
+                            return None;
+                        }
+                    }
                 }
-                Signal::Invalid(error) => invalid = invalid.or(Some(error)),
+                Some(claims.admit(&self.directory, tenant))
             }
+            Err(Refusal { error, told }) => (told.is_empty() || self.trail.is_none()).then_some(Err(error)),
         }
-        if let Some(error) = invalid {
-            return Err(error);
-        }
-        if named.is_empty() {
-            return Err(Error::new(ErrorKind::TenantMissing, "this request names no tenant"));
-        }
-        if demand == Demand::Evidence && named.iter().all(|named| named.proof.is_none()) {
-            return Err(Error::new(
-                ErrorKind::CredentialMissing,
-                "this route needs a credential, and the request holds none",
-            ));
-        }
-        Ok(named)
     }
 
-    /// The way through the store, for what is not at hand.
-    fn look_up(&self, named: Vec<Named>) -> Resolving {
-        let directory = self.directory.clone();
-        Resolving(State::Pending(Box::pin(async move {
-            let store = directory.store();
-            let mut found = Vec::with_capacity(named.len());
-            for Named { candidate, .. } in &named {
-                found.push(match candidate {
-                    Candidate::Id(id) => store.by_id(id).await?,
-                    Candidate::Slug(slug) => store.by_slug(slug).await?,
-                });
+    async fn ask(&self, mut claims: Claims) -> Result<TenantContext> {
+        let store = self.directory.store();
+        let mut found = Vec::new();
+        for candidate in claims.candidates() {
+            found.push(match candidate {
+                Candidate::Id(id) => store.by_id(id).await?,
+                Candidate::Slug(slug) => store.by_slug(slug).await?,
+            });
+        }
+        let tenant = match claims.agree(&found) {
+            Ok(tenant) => tenant,
+            Err(refusal) => return Err(self.tell(refusal).await),
+        };
+        if let Some(members) = &self.members {
+            let mut strangers = Vec::new();
+            for person in claims.people() {
+                if !members.is_member(tenant.id(), person).await? {
+                    strangers.push(person.clone());
+                }
             }
-            decide(&directory, named, found)
-        })))
+            if let Err(refusal) = claims.without(&strangers, &tenant) {
+                return Err(self.tell(refusal).await);
+            }
+        }
+        claims.admit(&self.directory, tenant)
     }
-}
 
-/// What a route asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Demand {
-    Evidence,
-    Selection,
-}
-
-/// A candidate with what stands behind it.
-struct Named {
-    candidate: Candidate,
-    proof: Option<Actor>,
-    by: ResolvedBy,
+    /// Tells the trail of a refusal. That it could not be told makes it no less of one.
+    async fn tell(&self, Refusal { error, told }: Refusal) -> Error {
+        if let Some(trail) = &self.trail
+            && !told.is_empty()
+            && let Err(failure) = trail.write(&told).await
+        {
+            error!(%failure, events = told.len(), "a refusal could not be written to the audit trail");
+        }
+        error
+    }
 }
 
 fn peek(store: &dyn TenantStore, candidate: &Candidate) -> Option<Arc<Tenant>> {
     match candidate {
         Candidate::Id(id) => store.peek_id(id),
         Candidate::Slug(slug) => store.peek_slug(slug),
-    }
-}
-
-/// Lets one tenant through, or none.
-fn decide(
-    directory: &Directory,
-    named: Vec<Named>,
-    found: Vec<Option<Arc<Tenant>>>,
-) -> Result<TenantContext> {
-    // A credential for a tenant that is gone stays unknown, and beside one that holds a name that does not
-    // exist is answered like a name that belongs to somebody else: neither tells which tenants there are.
-    let proven = named.iter().zip(&found).filter(|(named, _)| named.proof.is_some());
-    let (mut proofs, mut ghosts) = (0, 0);
-    for (_, tenant) in proven {
-        proofs += 1;
-        ghosts += usize::from(tenant.is_none());
-    }
-    if (proofs > 0 && ghosts == proofs) || found.iter().all(Option::is_none) {
-        return Err(unknown_tenant());
-    }
-    let mut tenants = found.into_iter();
-    let first = tenants.next().flatten();
-    let agreed =
-        first.filter(|first| tenants.all(|other| other.is_some_and(|other| other.id() == first.id())));
-    let Some(tenant) = agreed else {
-        warn!(sources = ?named.iter().map(|named| named.by).collect::<Vec<_>>(), "sources disagree");
-        return Err(Error::new(
-            ErrorKind::TenantConflict,
-            "this request names more than one tenant; name one, or the same everywhere",
-        ));
-    };
-    let by = named[0].by;
-    match named.into_iter().find_map(|named| named.proof.map(|actor| (actor, named.by))) {
-        Some((actor, by)) => directory.admit(tenant, actor, by),
-        None => directory.admit(tenant, Actor::Anonymous, by).map_err(|error| match error.kind() {
-            ErrorKind::TenantSuspended | ErrorKind::TenantInactive => {
-                debug!(reason = error.kind().code(), "hidden from a caller without proof");
-                unknown_tenant()
-            }
-            _ => error,
-        }),
     }
 }
 
@@ -216,6 +225,10 @@ impl Future for Resolving {
 impl Resolving {
     fn ready(result: Result<TenantContext>) -> Self {
         Self(State::Ready(Some(result)))
+    }
+
+    fn pending(future: impl Future<Output = Result<TenantContext>> + Send + 'static) -> Self {
+        Self(State::Pending(Box::pin(future)))
     }
 
     /// The answer, if it is there without waiting.

@@ -118,7 +118,9 @@ impl<DB: Backend> TenantDb<DB> {
         actor: Actor,
     ) -> Result<CrossTenant<'a, DB>> {
         let named = match &actor {
-            Actor::User(name) | Actor::System(name) => !name.trim().is_empty(),
+            Actor::User(name) | Actor::System(name) | Actor::ApiKey(name) | Actor::Service(name) => {
+                !name.trim().is_empty()
+            }
             Actor::Anonymous => false,
         };
         if !named {
