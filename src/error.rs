@@ -37,6 +37,8 @@ pub enum ErrorKind {
     CredentialInvalid,
     /// The host of the request is malformed or ambiguous.
     InvalidAuthority,
+    /// The host of the request is not the one that its TLS connection was made for.
+    Misdirected,
     /// A value has a form that cannot be accepted.
     InvalidInput,
     /// No such row, or not one of this tenant: from outside both are the same.
@@ -94,6 +96,7 @@ impl ErrorKind {
             Self::CredentialMissing => "credential-missing",
             Self::CredentialInvalid => "credential-invalid",
             Self::InvalidAuthority => "invalid-authority",
+            Self::Misdirected => "misdirected",
             Self::InvalidInput => "invalid-input",
             Self::NotFound => "not-found",
             Self::Conflict => "conflict",

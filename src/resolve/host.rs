@@ -1,7 +1,7 @@
 use tracing::debug;
 
 use super::authority::{Authority, Fault, Host};
-use super::view::RequestView;
+use super::view::{RequestView, TlsInfo};
 use super::{Candidate, Signal, Source};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +31,7 @@ use crate::tenant::{Slug, is_reserved};
 pub struct HostSource {
     domains: Vec<String>,
     ports: Option<Vec<u16>>,
+    match_tls: bool,
 }
 
 impl HostSource {
@@ -52,7 +53,7 @@ impl HostSource {
         if domains.is_empty() {
             return Err(Error::new(ErrorKind::Misconfigured, "a host source needs at least one base domain"));
         }
-        Ok(Self { domains, ports: None })
+        Ok(Self { domains, ports: None, match_tls: false })
     }
 
     /// Refuses every host with another port than these. A host without a port is fine.
@@ -60,8 +61,21 @@ impl HostSource {
         Self { ports: Some(ports.into_iter().collect()), ..self }
     }
 
-    fn select(&self, request: &dyn RequestView) -> Result<Option<Slug>, Fault> {
-        let Authority { host, port } = Authority::of(request)?;
+    /// Refuses a request whose host is not the one that its TLS connection was made for
+    /// ([`ErrorKind::Misdirected`], status 421: RFC 9110, section 15.5.20), where the server says which that was.
+    pub fn match_tls(self) -> Self {
+        Self { match_tls: true, ..self }
+    }
+
+    /// Whether the connection was made for another host.
+    fn is_misdirected(&self, request: &dyn RequestView, host: &Host) -> bool {
+        let asked = request.tls().and_then(TlsInfo::server_name).filter(|_| self.match_tls);
+        asked.is_some_and(|asked| {
+            Authority::parse(asked.as_bytes()).map(|asked| asked.host).as_ref() != Ok(host)
+        })
+    }
+
+    fn select(&self, Authority { host, port }: Authority) -> Result<Option<Slug>, Fault> {
         if let (Some(ports), Some(port)) = (&self.ports, port)
             && !ports.contains(&port)
         {
@@ -88,7 +102,16 @@ impl HostSource {
 
 impl Source for HostSource {
     fn read(&self, request: &dyn RequestView) -> Signal {
-        match self.select(request) {
+        let authority = Authority::of(request);
+        if let Ok(authority) = &authority
+            && self.is_misdirected(request, &authority.host)
+        {
+            return Signal::Invalid(Error::new(
+                ErrorKind::Misdirected,
+                "the connection was made for another host; open one for this host",
+            ));
+        }
+        match authority.and_then(|authority| self.select(authority)) {
             Ok(None) => Signal::Absent,
             Ok(Some(slug)) => Signal::Selected(Candidate::Slug(slug)),
             Err(reason) => {
@@ -198,6 +221,25 @@ mod tests {
         assert!(matches!(read("acme.example.com:8443"), Signal::Selected(_)));
         assert!(matches!(read("acme.example.com"), Signal::Selected(_)));
         assert!(matches!(read("acme.example.com:80"), Signal::Invalid(_)));
+    }
+
+    #[test]
+    fn a_connection_made_for_another_host_is_misdirected() {
+        let acme = StaticRequest::get("/").with_header("Host", "acme.example.com:8443");
+        let over = |name: &str| acme.clone().with_tls(TlsInfo::new().with_server_name(name));
+        let read = |source: &HostSource, request: &StaticRequest| match source.read(request) {
+            Signal::Selected(_) => Ok(()),
+            Signal::Invalid(error) => Err(error.kind()),
+            other => panic!("{other:?}"),
+        };
+        let strict = source().match_tls();
+        assert_eq!(read(&strict, &over("ACME.example.com.")), Ok(()));
+        for other in ["globex.example.com", "example.com", "not a name", ""] {
+            assert_eq!(read(&strict, &over(other)), Err(ErrorKind::Misdirected), "{other}");
+            assert_eq!(read(&source(), &over(other)), Ok(()), "{other}, where it was not asked for");
+        }
+        let silent = acme.clone().with_tls(TlsInfo::new());
+        assert_eq!((read(&strict, &acme), read(&strict, &silent)), (Ok(()), Ok(())), "not known, not judged");
     }
 
     #[test]

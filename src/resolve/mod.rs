@@ -51,7 +51,7 @@ pub use self::jwt::{JwtSource, JwtSourceBuilder};
 pub use self::membership::Membership;
 pub use self::path::PathSource;
 pub use self::resolver::{Resolver, Resolving};
-pub use self::view::{Field, HttpVersion, RequestView, StaticRequest};
+pub use self::view::{Field, HttpVersion, RequestView, StaticRequest, TlsInfo};
 use crate::context::{Actor, ResolvedBy};
 use crate::error::{Error, Result};
 use crate::tenant::{Slug, TenantId};

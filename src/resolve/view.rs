@@ -19,6 +19,52 @@ pub trait RequestView {
 
     /// The address at the other end of the connection; `None` if it is not known.
     fn peer(&self) -> Option<SocketAddr>;
+
+    /// What the TLS handshake of the connection said; `None` without TLS, or if it is not known.
+    fn tls(&self) -> Option<&TlsInfo> {
+        None
+    }
+}
+
+/// What the TLS handshake of a connection said. Your server's accept loop inserts it as a request extension, as it does
+/// with the address of the peer.
+///
+/// # Security
+/// Only names of a certificate that the handshake has verified belong here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[must_use]
+pub struct TlsInfo {
+    server_name: Option<Box<str>>,
+    names: Vec<Box<str>>,
+}
+
+impl TlsInfo {
+    /// A connection that named no server, whose client showed no certificate.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The name that the client asked for (SNI, RFC 6066, section 3).
+    pub fn with_server_name(self, name: impl Into<Box<str>>) -> Self {
+        Self { server_name: Some(name.into()), ..self }
+    }
+
+    /// One more subject alternative name of the client's verified certificate, as text: a DNS name, or a URI such as a
+    /// SPIFFE id.
+    pub fn with_name(mut self, name: impl Into<Box<str>>) -> Self {
+        self.names.push(name.into());
+        self
+    }
+
+    /// The name that the client asked for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// The subject alternative names of the client's certificate.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(AsRef::as_ref)
+    }
 }
 
 /// A header of a request. What is repeated has no value, so that nobody takes the first of two by accident.
@@ -64,6 +110,7 @@ pub struct StaticRequest {
     path: String,
     headers: Vec<(String, Vec<u8>)>,
     peer: Option<SocketAddr>,
+    tls: Option<TlsInfo>,
 }
 
 impl StaticRequest {
@@ -76,6 +123,7 @@ impl StaticRequest {
             path: path.into(),
             headers: Vec::new(),
             peer: None,
+            tls: None,
         }
     }
 
@@ -98,6 +146,11 @@ impl StaticRequest {
     /// From this address.
     pub fn with_peer(self, peer: SocketAddr) -> Self {
         Self { peer: Some(peer), ..self }
+    }
+
+    /// Over a TLS connection with this handshake.
+    pub fn with_tls(self, tls: TlsInfo) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 }
 
@@ -129,5 +182,8 @@ impl RequestView for StaticRequest {
 
     fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+    fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_ref()
     }
 }

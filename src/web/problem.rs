@@ -79,6 +79,7 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::CredentialMissing => (401, "Credential missing"),
         ErrorKind::CredentialInvalid => (401, "Credential not valid"),
         ErrorKind::InvalidAuthority => (400, "Host not valid"),
+        ErrorKind::Misdirected => (421, "Wrong connection"),
         ErrorKind::InvalidInput => (400, "Input not valid"),
         ErrorKind::NotFound => (404, "Not found"),
         ErrorKind::Conflict => (409, "Exists already"),

@@ -15,7 +15,7 @@ use super::peer::peer;
 use super::refusal::refusal;
 use crate::context::TenantContext;
 use crate::error::Error;
-use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving};
+use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsInfo};
 
 /// Puts a tenant in front of every route behind it: a request reaches the route with a
 /// [`TenantContext`](crate::TenantContext) in its extensions, or not at all.
@@ -207,6 +207,7 @@ struct View<'a> {
     uri: &'a http::Uri,
     headers: &'a HeaderMap,
     peer: Option<SocketAddr>,
+    tls: Option<&'a TlsInfo>,
 }
 
 impl<'a> View<'a> {
@@ -222,6 +223,7 @@ impl<'a> View<'a> {
             uri: request.uri(),
             headers: request.headers(),
             peer: peer(request.extensions()),
+            tls: request.extensions().get(),
         }
     }
 }
@@ -254,5 +256,8 @@ impl RequestView for View<'_> {
 
     fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+    fn tls(&self) -> Option<&TlsInfo> {
+        self.tls
     }
 }
