@@ -15,6 +15,8 @@ pub mod quota;
 pub mod resolve;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod scope;
+#[cfg(any(feature = "jobs", feature = "signed-header"))]
+mod signed;
 pub mod store;
 pub mod tenant;
 #[cfg(feature = "testing")]

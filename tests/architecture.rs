@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module may use those above it, and no other.
-const MAP: [&str; 16] = [
+const MAP: [&str; 17] = [
     "error",
     "clock",
+    "signed",
     "tenant",
     "plan",
     "context",

@@ -40,14 +40,7 @@ impl HeaderSource {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] if `name` is not the name of a header.
     pub fn new(name: &str, peers: TrustedPeers) -> Result<Self> {
-        let token = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        if name.is_empty() || !name.bytes().all(token) {
-            return Err(Error::new(
-                ErrorKind::Misconfigured,
-                "a tenant header has a name of letters, digits and hyphens, such as `x-tenant`",
-            ));
-        }
-        Ok(Self { name: name.to_ascii_lowercase(), peers, naming: Naming::Either })
+        Ok(Self { name: header_name(name)?, peers, naming: Naming::Either })
     }
 
     /// The header always carries an id.
@@ -59,6 +52,17 @@ impl HeaderSource {
     pub fn slugs(self) -> Self {
         Self { naming: Naming::Slug, ..self }
     }
+}
+
+/// The name of a header, in lower case. Underscores are refused, since proxies take them for hyphens.
+pub(super) fn header_name(name: &str) -> Result<String> {
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Err(Error::new(
+            ErrorKind::Misconfigured,
+            "a tenant header has a name of letters, digits and hyphens, such as `x-tenant`",
+        ));
+    }
+    Ok(name.to_ascii_lowercase())
 }
 
 impl Source for HeaderSource {
@@ -124,7 +128,7 @@ impl TrustedPeers {
     }
 
     /// An address that is not known is not trusted. An IPv4 address is the same inside IPv6.
-    fn trust(&self, peer: Option<SocketAddr>) -> bool {
+    pub(super) fn trust(&self, peer: Option<SocketAddr>) -> bool {
         peer.is_some_and(|peer| {
             let address = peer.ip().to_canonical();
             self.0.iter().any(|network| network.contains(&address))

@@ -1,6 +1,8 @@
 use tracing::debug;
 
 use super::authority::{Authority, Fault, Host};
+use super::forwarded::{ForwardedHost, Forwarding};
+use super::header::TrustedPeers;
 use super::view::{RequestView, TlsInfo};
 use super::{Candidate, Signal, Source};
 use crate::context::ResolvedBy;
@@ -14,8 +16,8 @@ use crate::tenant::{Slug, is_reserved};
 /// refused with [`ErrorKind::InvalidAuthority`].
 ///
 /// # Security
-/// A host is a selection, not evidence. `Forwarded`, `X-Forwarded-Host` and their kin are never read: behind a
-/// proxy, let the proxy pass the `Host` on.
+/// A host is a selection, not evidence. `Forwarded`, `X-Forwarded-Host` and their kin are not read: behind a proxy, let
+/// the proxy pass the `Host` on, or name it with [`forwarded_by`](Self::forwarded_by).
 ///
 /// ```
 /// use tenancy::resolve::{Candidate, HostSource, Signal, Source, StaticRequest};
@@ -32,6 +34,8 @@ pub struct HostSource {
     domains: Vec<String>,
     ports: Option<Vec<u16>>,
     match_tls: bool,
+    forwarding: Option<Forwarding>,
+    vary: &'static str,
 }
 
 impl HostSource {
@@ -53,7 +57,7 @@ impl HostSource {
         if domains.is_empty() {
             return Err(Error::new(ErrorKind::Misconfigured, "a host source needs at least one base domain"));
         }
-        Ok(Self { domains, ports: None, match_tls: false })
+        Ok(Self { domains, ports: None, match_tls: false, forwarding: None, vary: "host" })
     }
 
     /// Refuses every host with another port than these. A host without a port is fine.
@@ -65,6 +69,35 @@ impl HostSource {
     /// ([`ErrorKind::Misdirected`], status 421: RFC 9110, section 15.5.20), where the server says which that was.
     pub fn match_tls(self) -> Self {
         Self { match_tls: true, ..self }
+    }
+
+    /// Believes these peers about which host the client asked for, where they say so in this header; the request's own
+    /// host is then theirs, and must be well-formed all the same. From any other peer the header is ignored, with a
+    /// warning in the log.
+    ///
+    /// # Security
+    /// The proxy must set the header on every request, and drop what a client sent under that name.
+    pub fn forwarded_by(self, peers: TrustedPeers, header: ForwardedHost) -> Self {
+        let vary = match header {
+            ForwardedHost::Forwarded => "host, forwarded",
+            ForwardedHost::XForwardedHost => "host, x-forwarded-host",
+        };
+        Self { forwarding: Some(Forwarding { header, peers }), vary, ..self }
+    }
+
+    fn authority(&self, request: &dyn RequestView) -> Result<Authority, Signal> {
+        let own = Authority::of(request).map_err(malformed)?;
+        let forwarded = self.forwarding.as_ref().map(|forwarding| forwarding.authority(request));
+        if let Some(forwarded) = forwarded.transpose().map_err(malformed)?.flatten() {
+            return Ok(forwarded);
+        }
+        if self.is_misdirected(request, &own.host) {
+            return Err(Signal::Invalid(Error::new(
+                ErrorKind::Misdirected,
+                "the connection was made for another host; open one for this host",
+            )));
+        }
+        Ok(own)
     }
 
     /// Whether the connection was made for another host.
@@ -102,25 +135,14 @@ impl HostSource {
 
 impl Source for HostSource {
     fn read(&self, request: &dyn RequestView) -> Signal {
-        let authority = Authority::of(request);
-        if let Ok(authority) = &authority
-            && self.is_misdirected(request, &authority.host)
-        {
-            return Signal::Invalid(Error::new(
-                ErrorKind::Misdirected,
-                "the connection was made for another host; open one for this host",
-            ));
-        }
-        match authority.and_then(|authority| self.select(authority)) {
+        let authority = match self.authority(request) {
+            Ok(authority) => authority,
+            Err(signal) => return signal,
+        };
+        match self.select(authority) {
             Ok(None) => Signal::Absent,
             Ok(Some(slug)) => Signal::Selected(Candidate::Slug(slug)),
-            Err(reason) => {
-                debug!(reason, "host refused");
-                Signal::Invalid(Error::new(
-                    ErrorKind::InvalidAuthority,
-                    "the host of this request is malformed or ambiguous",
-                ))
-            }
+            Err(reason) => malformed(reason),
         }
     }
 
@@ -129,8 +151,16 @@ impl Source for HostSource {
     }
 
     fn vary(&self) -> Option<&str> {
-        Some("host")
+        Some(self.vary)
     }
+}
+
+fn malformed(reason: Fault) -> Signal {
+    debug!(reason, "host refused");
+    Signal::Invalid(Error::new(
+        ErrorKind::InvalidAuthority,
+        "the host of this request is malformed or ambiguous",
+    ))
 }
 
 #[cfg(test)]
@@ -221,6 +251,48 @@ mod tests {
         assert!(matches!(read("acme.example.com:8443"), Signal::Selected(_)));
         assert!(matches!(read("acme.example.com"), Signal::Selected(_)));
         assert!(matches!(read("acme.example.com:80"), Signal::Invalid(_)));
+    }
+
+    #[test]
+    fn a_forwarded_host_counts_from_a_trusted_peer_only() {
+        let peers = || TrustedPeers::new(["10.0.0.0/8"]).unwrap();
+        let get = || StaticRequest::get("/").with_header("Host", "acme.example.com");
+        let (proxy, stranger) = ("10.0.0.7:1".parse().unwrap(), "203.0.113.9:1".parse().unwrap());
+        for (header, name, value, two) in [
+            (
+                ForwardedHost::Forwarded,
+                "Forwarded",
+                "for=_x;host=globex.example.com",
+                "host=a.example.com, host=b",
+            ),
+            (
+                ForwardedHost::XForwardedHost,
+                "X-Forwarded-Host",
+                "globex.example.com",
+                "a.example.com, b.example.com",
+            ),
+        ] {
+            let source = source().forwarded_by(peers(), header);
+            let read = |request: StaticRequest| match source.read(&request) {
+                Signal::Selected(Candidate::Slug(slug)) => Ok(slug.to_string()),
+                Signal::Invalid(error) => Err(error.kind()),
+                other => panic!("{other:?}"),
+            };
+            let (acme, globex) = (Ok("acme".to_owned()), Ok("globex".to_owned()));
+            let bad = Err(ErrorKind::InvalidAuthority);
+            assert_eq!(read(get().with_header(name, value).with_peer(proxy)), globex, "{name}");
+            assert_eq!(read(get().with_peer(proxy)), acme, "{name}: nothing forwarded");
+            assert_eq!(read(get().with_header(name, value).with_peer(stranger)), acme, "{name}: a stranger");
+            assert_eq!(read(get().with_header(name, value)), acme, "{name}: nobody known");
+            assert_eq!(read(get().with_header(name, two).with_peer(proxy)), bad, "{name}: two");
+            let twice = get().with_header(name, value).with_header(name, value).with_peer(proxy);
+            assert_eq!(read(twice), bad, "{name}: twice");
+            let no_host = StaticRequest::get("/").with_header(name, value).with_peer(proxy);
+            assert_eq!(read(no_host), bad, "{name}: the request's own host");
+            let other = if name == "Forwarded" { "X-Forwarded-Host" } else { "Forwarded" };
+            assert_eq!(read(get().with_header(other, "host=globex.example.com").with_peer(proxy)), acme);
+            assert!(source.vary().unwrap().contains(&name.to_ascii_lowercase()));
+        }
     }
 
     #[test]

@@ -31,26 +31,38 @@
 //! ```
 
 mod authority;
+mod certificate;
 mod claims;
+mod forwarded;
 mod header;
 mod host;
+mod identity;
 #[cfg(feature = "jwt")]
 mod jwt;
 mod membership;
 mod path;
 mod resolver;
+mod session;
+#[cfg(feature = "signed-header")]
+mod signed_header;
 mod view;
 
 use std::fmt;
 use std::pin::Pin;
 
+pub use self::certificate::CertificateSource;
+pub use self::forwarded::ForwardedHost;
 pub use self::header::{HeaderSource, TrustedPeers};
 pub use self::host::HostSource;
+pub use self::identity::Identity;
 #[cfg(feature = "jwt")]
 pub use self::jwt::{JwtSource, JwtSourceBuilder};
 pub use self::membership::Membership;
 pub use self::path::PathSource;
 pub use self::resolver::{Resolver, Resolving};
+pub use self::session::SessionSource;
+#[cfg(feature = "signed-header")]
+pub use self::signed_header::{HeaderKeys, SignedHeaderSource, SignedTenant};
 pub use self::view::{Field, HttpVersion, RequestView, StaticRequest, TlsInfo};
 use crate::context::{Actor, ResolvedBy};
 use crate::error::{Error, Result};
@@ -72,8 +84,8 @@ pub trait Source: Send + Sync + fmt::Debug {
         ResolvedBy::Custom
     }
 
-    /// The request header that decides the answer, for the `Vary` header of responses; `None` if the answer
-    /// depends on the URL alone.
+    /// The request header that decides the answer, for the `Vary` header of responses, or several with commas between;
+    /// `None` if the answer depends on the URL or the connection alone.
     fn vary(&self) -> Option<&str> {
         None
     }

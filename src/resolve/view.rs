@@ -17,6 +17,14 @@ pub trait RequestView {
     /// The header of this name; names are compared without regard to case.
     fn header(&self, name: &str) -> Field<'_>;
 
+    /// Every line of a header that may be repeated, such as `Cookie` over HTTP/2; none if they cannot be told apart.
+    fn lines(&self, name: &str) -> Vec<&[u8]> {
+        match self.header(name) {
+            Field::Once(value) => vec![value],
+            Field::Absent | Field::Repeated => Vec::new(),
+        }
+    }
+
     /// The address at the other end of the connection; `None` if it is not known.
     fn peer(&self) -> Option<SocketAddr>;
 
@@ -180,9 +188,15 @@ impl RequestView for StaticRequest {
         }
     }
 
+    fn lines(&self, name: &str) -> Vec<&[u8]> {
+        let lines = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        lines.map(|(_, value)| value.as_slice()).collect()
+    }
+
     fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
+
     fn tls(&self) -> Option<&TlsInfo> {
         self.tls.as_ref()
     }

@@ -2,12 +2,16 @@
 
 #[cfg(feature = "cache")]
 mod cached;
+#[cfg(feature = "cache")]
+mod cached_members;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 
 #[cfg(feature = "cache")]
 pub use self::cached::{CacheOptions, Cached};
+#[cfg(feature = "cache")]
+pub use self::cached_members::CachedMembers;
 pub use self::memory::MemoryStore;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::sql::SqlStore;

@@ -254,9 +254,14 @@ impl RequestView for View<'_> {
         }
     }
 
+    fn lines(&self, name: &str) -> Vec<&[u8]> {
+        self.headers.get_all(name).iter().map(HeaderValue::as_bytes).collect()
+    }
+
     fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
+
     fn tls(&self) -> Option<&TlsInfo> {
         self.tls
     }

@@ -1,0 +1,93 @@
+use std::fmt;
+
+use tracing::debug;
+
+use super::identity::Identity;
+use super::view::{RequestView, TlsInfo};
+use super::{Signal, Source};
+use crate::context::ResolvedBy;
+use crate::error::{Error, ErrorKind};
+
+/// Reads the tenant from the client's certificate (mutual TLS): a hook of yours says whom its names stand for.
+///
+/// It is asked about every subject alternative name, such as `spiffe://example.com/acme/worker`. A certificate none of
+/// whose names it knows says nothing; one whose names stand for different callers is refused.
+///
+/// # Security
+/// This proves. The server must have verified the certificate, and put its names in the request as [`TlsInfo`].
+///
+/// ```
+/// use tenancy::context::Actor;
+/// use tenancy::resolve::{CertificateSource, Identity, Signal, Source, StaticRequest, TlsInfo};
+/// use tenancy::tenant::Slug;
+///
+/// let source = CertificateSource::new(|name| {
+///     let (tenant, service) = name.strip_prefix("spiffe://example.com/")?.split_once('/')?;
+///     Some(Identity::new(Actor::service(service)).tenant(Slug::parse(tenant).ok()?))
+/// });
+/// let tls = TlsInfo::new().with_name("spiffe://example.com/acme/worker");
+/// assert!(matches!(source.read(&StaticRequest::get("/").with_tls(tls)), Signal::Proven { .. }));
+/// ```
+#[must_use]
+pub struct CertificateSource {
+    hook: Hook,
+}
+
+type Hook = Box<dyn Fn(&str) -> Option<Identity> + Send + Sync>;
+
+impl CertificateSource {
+    /// A source over the names of the client's certificate.
+    pub fn new(hook: impl Fn(&str) -> Option<Identity> + Send + Sync + 'static) -> Self {
+        Self { hook: Box::new(hook) }
+    }
+}
+
+impl Source for CertificateSource {
+    fn read(&self, request: &dyn RequestView) -> Signal {
+        let names = request.tls().into_iter().flat_map(TlsInfo::names);
+        let mut known = names.filter_map(|name| (self.hook)(name));
+        let Some(first) = known.next() else { return Signal::Absent };
+        if known.any(|other| other != first) {
+            debug!("the names of a certificate stand for different callers");
+            return Signal::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"));
+        }
+        first.into()
+    }
+
+    fn resolved_by(&self) -> ResolvedBy {
+        ResolvedBy::Certificate
+    }
+}
+
+impl fmt::Debug for CertificateSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateSource").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::StaticRequest;
+    use super::*;
+    use crate::context::Actor;
+    use crate::tenant::Slug;
+
+    #[test]
+    fn the_names_of_a_certificate_stand_for_one_caller_or_none() {
+        let source = CertificateSource::new(|name| {
+            let tenant = Slug::parse(name.strip_suffix(".clients.example.com")?).ok()?;
+            Some(Identity::new(Actor::service("sync")).tenant(tenant))
+        });
+        let read = |names: &[&str]| {
+            let tls = names.iter().fold(TlsInfo::new(), |tls, name| tls.with_name(*name));
+            source.read(&StaticRequest::get("/").with_tls(tls))
+        };
+        let (acme, globex) = ("acme.clients.example.com", "globex.clients.example.com");
+        assert!(matches!(read(&[acme]), Signal::Proven { .. }));
+        assert!(matches!(read(&["other.example.com", acme, acme]), Signal::Proven { .. }));
+        assert!(matches!(read(&[acme, globex]), Signal::Invalid(_)));
+        assert!(matches!(read(&[]), Signal::Absent));
+        assert!(matches!(read(&["evil.com"]), Signal::Absent));
+        assert!(matches!(source.read(&StaticRequest::get("/")), Signal::Absent), "no TLS");
+    }
+}

@@ -1,0 +1,158 @@
+use super::authority::{Authority, Fault};
+use super::header::TrustedPeers;
+use super::view::{Field, RequestView};
+
+/// Which header a proxy of yours puts the client's host in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ForwardedHost {
+    /// `Forwarded: host=acme.example.com` (RFC 7239).
+    Forwarded,
+    /// `X-Forwarded-Host: acme.example.com`.
+    XForwardedHost,
+}
+
+impl ForwardedHost {
+    pub(super) const fn header(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::XForwardedHost => "x-forwarded-host",
+        }
+    }
+
+    fn authority(self, value: &[u8]) -> Result<Authority, Fault> {
+        match self {
+            Self::Forwarded => Authority::parse(&forwarded_host(value)?),
+            Self::XForwardedHost => Authority::parse(value),
+        }
+    }
+}
+
+/// A header in which proxies of yours say which host the client asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Forwarding {
+    pub(super) header: ForwardedHost,
+    pub(super) peers: TrustedPeers,
+}
+
+impl Forwarding {
+    /// What a trusted peer says; `None` if it says nothing, or somebody else does.
+    pub(super) fn authority(&self, request: &dyn RequestView) -> Result<Option<Authority>, Fault> {
+        let field = request.header(self.header.header());
+        if field == Field::Absent {
+            return Ok(None);
+        }
+        if !self.peers.trust(request.peer()) {
+            tracing::warn!(
+                header = self.header.header(), peer = ?request.peer(),
+                "a forwarded host from a peer that is not trusted"
+            );
+            return Ok(None);
+        }
+        match field {
+            Field::Once(value) => self.header.authority(value).map(Some),
+            _ => Err("the forwarded host is there more than once"),
+        }
+    }
+}
+
+/// The one `host` of a `Forwarded` header with one element. Of several proxies, only the last one's word could be
+/// believed, so several are refused.
+fn forwarded_host(value: &[u8]) -> Result<Vec<u8>, Fault> {
+    let mut host = None;
+    let mut rest = value;
+    loop {
+        let (name, after) = token(rest)?;
+        let (text, after) = word(after)?;
+        if name.eq_ignore_ascii_case(b"host") && host.replace(text).is_some() {
+            return Err("Forwarded has two hosts");
+        }
+        rest = match after {
+            [] => return host.ok_or("Forwarded without a host"),
+            [b';', after @ ..] => after,
+            _ => return Err("Forwarded with more than one element, or not well formed"),
+        };
+    }
+}
+
+fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+/// The name of a pair, and what is after its `=`.
+fn token(text: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+    let end = text.iter().position(|b| !is_token(*b)).unwrap_or(text.len());
+    match &text[end..] {
+        [b'=', after @ ..] if end > 0 => Ok((&text[..end], after)),
+        _ => Err("Forwarded is not well formed"),
+    }
+}
+
+/// A token or a quoted string, and what is after it.
+fn word(text: &[u8]) -> Result<(Vec<u8>, &[u8]), Fault> {
+    if let [b'"', quoted @ ..] = text {
+        let end = quoted.iter().position(|b| *b == b'"').ok_or("Forwarded with an open quote")?;
+        // Nothing in a host needs an escape, so one is there to mislead.
+        if quoted[..end].contains(&b'\\') {
+            return Err("Forwarded with an escape");
+        }
+        return Ok((quoted[..end].to_vec(), &quoted[end + 1..]));
+    }
+    let end = text.iter().position(|b| !is_token(*b)).unwrap_or(text.len());
+    if end == 0 {
+        return Err("Forwarded is not well formed");
+    }
+    Ok((text[..end].to_vec(), &text[end..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn host(value: &str) -> Result<String, Fault> {
+        forwarded_host(value.as_bytes()).map(|host| String::from_utf8(host).unwrap())
+    }
+
+    #[test]
+    fn one_element_has_one_host() {
+        for (value, wanted) in [
+            ("host=acme.example.com", "acme.example.com"),
+            ("Host=\"acme.example.com:8443\"", "acme.example.com:8443"),
+            ("for=192.0.2.60;proto=https;host=acme.example.com;by=203.0.113.43", "acme.example.com"),
+            ("for=\"[2001:db8::1]:4711\";host=a", "a"),
+        ] {
+            assert_eq!(host(value).as_deref(), Ok(wanted), "{value}");
+        }
+        for bad in [
+            "",
+            "host",
+            "host=",
+            "host=\"",
+            "host=\"a",
+            "host=\"a\\\"b\"",
+            "host=a;host=b",
+            "host=a;Host=a",
+            "host=a, host=b",
+            "for=1.2.3.4, host=a",
+            "host=a,",
+            "host=a;",
+            "host =a",
+            "host= a",
+            "host=a b",
+            "host=a:80",
+            "for=1.2.3.4",
+            "=a",
+        ] {
+            assert!(host(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(value in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = forwarded_host(&value);
+        }
+    }
+}
