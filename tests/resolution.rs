@@ -1,14 +1,18 @@
 //! However many sources there are and whatever they say: one tenant, or none.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use proptest::prelude::*;
+use tenancy::audit::{AuditEvent, AuditSink, MemorySink, Outcome};
 use tenancy::context::{Actor, Directory, ResolvedBy};
 use tenancy::plan::Catalog;
-use tenancy::resolve::{Candidate, RequestView, Resolver, Signal, Source, StaticRequest};
-use tenancy::store::MemoryStore;
+use tenancy::resolve::{Candidate, Membership, RequestView, Resolver, Signal, Source, StaticRequest};
+use tenancy::store::{CachedMembers, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, Result, TenantContext};
+use tokio::sync::Semaphore;
 
 /// Who a source names.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +29,10 @@ enum Say {
     Absent,
     Selected(Who, ById),
     Proven(Who),
+    /// Ada is calling, wherever.
+    Identified,
+    /// A credential that may not speak for this tenant.
+    Denied(Who),
     Invalid,
 }
 
@@ -34,6 +42,20 @@ type ById = bool;
 struct Fixed {
     say: Say,
     names: Names,
+    /// Whether it has to be waited for.
+    later: bool,
+}
+
+/// Ada is a member of acme and of the suspended initech, and not of globex.
+#[derive(Debug)]
+struct Members(Names);
+
+#[async_trait::async_trait]
+impl Membership for Members {
+    async fn is_member(&self, tenant: &TenantId, actor: &Actor) -> Result<bool> {
+        assert_eq!(*actor, Actor::user("ada"));
+        Ok([Who::Acme, Who::Suspended].into_iter().any(|who| self.0[who as usize].0 == *tenant))
+    }
 }
 
 type Names = [(TenantId, Slug); 4];
@@ -44,12 +66,15 @@ impl Source for Fixed {
             let (id, slug) = self.names[who as usize].clone();
             if by_id { Candidate::Id(id) } else { Candidate::Slug(slug) }
         };
-        match self.say {
+        let signal = match self.say {
             Say::Absent => Signal::Absent,
             Say::Selected(who, by_id) => Signal::Selected(named(who, by_id)),
             Say::Proven(who) => Signal::Proven { candidate: named(who, true), actor: Actor::user("ada") },
+            Say::Identified => Signal::Identified(Actor::user("ada")),
+            Say::Denied(who) => Signal::Denied { candidate: named(who, true), actor: Actor::user("ada") },
             Say::Invalid => Signal::Invalid(Error::new(ErrorKind::InvalidInput, "malformed")),
-        }
+        };
+        if self.later { Signal::Pending(Box::pin(std::future::ready(signal))) } else { signal }
     }
 }
 
@@ -107,22 +132,38 @@ async fn world() -> World {
 }
 
 impl World {
-    /// The answer, which must be the same whether the tenants are at hand or not.
+    /// The answer, which must be the same whether the tenants and what the sources say are at hand or not; and what
+    /// the trail was told, each time.
+    async fn resolve_told(&self, says: &[Say], public: bool) -> (Result<TenantContext>, Vec<AuditEvent>) {
+        let mut answers = Vec::new();
+        for (directory, later) in
+            [(&self.warm, false), (&self.cold, false), (&self.warm, true), (&self.cold, true)]
+        {
+            let trail = Arc::new(MemorySink::new());
+            let over =
+                Resolver::new(directory.clone()).members(Members(self.names.clone())).audit_to(trail.clone());
+            let resolver = says.iter().fold(over, |resolver, say| {
+                resolver.source(Fixed { say: *say, names: self.names.clone(), later })
+            });
+            let request = StaticRequest::get("/");
+            let answer = if public {
+                resolver.resolve_public(&request).await
+            } else {
+                resolver.resolve(&request).await
+            };
+            answers.push((answer, trail.events()));
+        }
+        let told =
+            |events: &[AuditEvent]| events.iter().map(|event| event.tenant().clone()).collect::<Vec<_>>();
+        for (answer, events) in &answers[1..] {
+            assert_eq!(outcome(answer), outcome(&answers[0].0), "{says:?}");
+            assert_eq!(told(events), told(&answers[0].1), "{says:?}");
+        }
+        answers.swap_remove(0)
+    }
+
     async fn resolve(&self, says: &[Say], public: bool) -> Result<TenantContext> {
-        let over = |directory: &Directory| {
-            says.iter().fold(Resolver::new(directory.clone()), |resolver, say| {
-                resolver.source(Fixed { say: *say, names: self.names.clone() })
-            })
-        };
-        let request = StaticRequest::get("/");
-        let (warm, cold) = (over(&self.warm), over(&self.cold));
-        let (warm, cold) = if public {
-            (warm.resolve_public(&request).await, cold.resolve_public(&request).await)
-        } else {
-            (warm.resolve(&request).await, cold.resolve(&request).await)
-        };
-        assert_eq!(outcome(&warm), outcome(&cold), "{says:?}");
-        warm
+        self.resolve_told(says, public).await.0
     }
 }
 
@@ -138,7 +179,7 @@ async fn the_outcomes_are_these() {
     use ErrorKind::{
         CredentialMissing, InvalidInput, TenantConflict, TenantMissing, TenantSuspended, TenantUnknown,
     };
-    use Say::{Absent, Invalid, Proven, Selected};
+    use Say::{Absent, Denied, Identified, Invalid, Proven, Selected};
     use Who::{Acme, Globex, Nobody, Suspended};
     let world = world().await;
     // what the sources say, on a protected route, on a public route; `None` is acme.
@@ -162,6 +203,22 @@ async fn the_outcomes_are_these() {
         (&[Proven(Nobody)], Some(TenantUnknown), Some(TenantUnknown)),
         (&[Proven(Nobody), Selected(Acme, true)], Some(TenantUnknown), Some(TenantUnknown)),
         (&[Proven(Suspended)], Some(TenantSuspended), Some(TenantSuspended)),
+        (&[Proven(Globex)], Some(TenantUnknown), Some(TenantUnknown)),
+        (&[Identified], Some(TenantMissing), Some(TenantMissing)),
+        (&[Identified, Selected(Acme, false)], None, None),
+        (&[Selected(Acme, true), Identified, Proven(Acme)], None, None),
+        (&[Identified, Selected(Suspended, true)], Some(TenantSuspended), Some(TenantSuspended)),
+        (&[Identified, Selected(Nobody, true)], Some(TenantUnknown), Some(TenantUnknown)),
+        (
+            &[Identified, Selected(Acme, true), Selected(Globex, true)],
+            Some(TenantConflict),
+            Some(TenantConflict),
+        ),
+        (&[Denied(Acme)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Denied(Nobody)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Proven(Acme), Denied(Acme)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Proven(Acme), Denied(Nobody)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Identified, Invalid, Selected(Acme, true)], Some(InvalidInput), Some(InvalidInput)),
         (&[Proven(Acme), Invalid], Some(InvalidInput), Some(InvalidInput)),
         (&[Invalid, Proven(Acme), Selected(Globex, true)], Some(InvalidInput), Some(InvalidInput)),
     ];
@@ -171,11 +228,198 @@ async fn the_outcomes_are_these() {
             assert_eq!(result.as_ref().err().map(Error::kind), *expected, "{says:?}, public: {is_public}");
             if let Ok(ctx) = result {
                 assert_eq!(*ctx.tenant_id(), world.names[0].0, "{says:?}");
-                let proven = says.contains(&Proven(Acme));
+                let proven = says.contains(&Proven(Acme)) || says.contains(&Identified);
                 assert_eq!(*ctx.actor() == Actor::user("ada"), proven, "{says:?}");
             }
         }
     }
+}
+
+/// Who is at home at acme and visits globex is a stranger there: nobody on its protected routes, a visitor like any other
+/// on its public ones.
+#[tokio::test]
+async fn a_person_reaches_only_the_tenants_that_are_theirs() {
+    use Say::{Identified, Selected};
+    let world = world().await;
+    let says = [Identified, Selected(Who::Globex, false)];
+    let error = world.resolve(&says, false).await.unwrap_err();
+    let nobody = world.resolve(&[Identified, Selected(Who::Nobody, false)], false).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string()),
+        (nobody.kind(), nobody.to_string()),
+        "a foreign tenant is unknown"
+    );
+    let visitor = world.resolve(&says, true).await.unwrap();
+    assert_eq!((visitor.tenant_id(), visitor.actor()), (&world.names[1].0, &Actor::Anonymous));
+
+    // Without anybody to ask, nobody is let in on their word.
+    let resolver = Resolver::new(world.warm.clone())
+        .source(Fixed { say: Identified, names: world.names.clone(), later: false })
+        .source(Fixed { say: Selected(Who::Acme, true), names: world.names.clone(), later: false });
+    for answer in [
+        resolver.resolve(&StaticRequest::get("/")).await,
+        resolver.resolve_public(&StaticRequest::get("/")).await,
+    ] {
+        assert_eq!(answer.unwrap_err().kind(), ErrorKind::Misconfigured);
+    }
+}
+
+#[tokio::test]
+async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
+    use Say::{Denied, Identified, Invalid, Proven, Selected};
+    use Who::{Acme, Globex, Nobody};
+    let world = world().await;
+    let none: &[Who] = &[];
+    // what the sources say, whose trails are told, and why.
+    let rows: &[(&[Say], &[Who], &str)] = &[
+        (&[Proven(Acme)], none, ""),
+        (&[Proven(Acme), Selected(Globex, false)], &[Acme], "conflict"),
+        (&[Selected(Globex, false), Proven(Acme)], &[Acme], "conflict"),
+        (&[Proven(Acme), Selected(Nobody, false)], &[Acme], "conflict"),
+        (&[Proven(Acme), Proven(Globex)], &[Acme, Globex], "conflict"),
+        (&[Denied(Globex)], &[Globex], "issuer"),
+        (&[Denied(Nobody)], none, ""),
+        (&[Proven(Globex)], &[Globex], "not a member"),
+        (&[Identified, Selected(Globex, true)], &[Globex], "not a member"),
+        // What proves nothing fills no trail.
+        (&[Selected(Acme, true), Selected(Globex, true)], none, ""),
+        (&[Proven(Acme), Selected(Globex, false), Invalid], none, ""),
+        (&[Identified, Selected(Acme, true)], none, ""),
+    ];
+    for (says, wanted, reason) in rows {
+        let (answer, told) = world.resolve_told(says, false).await;
+        let whose: Vec<_> = told.iter().map(AuditEvent::tenant).collect();
+        assert_eq!(
+            whose,
+            wanted.iter().map(|who| &world.names[*who as usize].0).collect::<Vec<_>>(),
+            "{says:?}"
+        );
+        for event in &told {
+            assert!(answer.is_err());
+            assert_eq!((event.action(), event.ended()), ("request.refuse", Outcome::Denied), "{says:?}");
+            assert_eq!(
+                (event.details()["reason"].as_str(), event.actor()),
+                (*reason, &Actor::user("ada")),
+                "{says:?}"
+            );
+        }
+    }
+}
+
+/// A trail that cannot be written makes a refusal no less of one.
+#[tokio::test]
+async fn a_refusal_that_cannot_be_told_is_one_still() {
+    #[derive(Debug)]
+    struct Full;
+
+    #[async_trait::async_trait]
+    impl AuditSink for Full {
+        async fn write(&self, _: &[AuditEvent]) -> Result<()> {
+            Err(Error::new(ErrorKind::StoreUnavailable, "the disk is full"))
+        }
+    }
+
+    let world = world().await;
+    let resolver = Resolver::new(world.warm.clone())
+        .audit_to(Arc::new(Full))
+        .source(Fixed { say: Say::Proven(Who::Acme), names: world.names.clone(), later: false })
+        .source(Fixed { say: Say::Selected(Who::Globex, true), names: world.names.clone(), later: false });
+    let error = resolver.resolve(&StaticRequest::get("/")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TenantConflict);
+}
+
+/// I70: who was removed is refused at once where the cache is told, and is let in again when they are back.
+#[tokio::test]
+async fn what_was_known_of_members_ends_when_they_change() {
+    #[derive(Debug, Clone, Default)]
+    struct Table(Arc<Mutex<(HashSet<TenantId>, u32)>>);
+
+    #[async_trait::async_trait]
+    impl Membership for Table {
+        async fn is_member(&self, tenant: &TenantId, _: &Actor) -> Result<bool> {
+            let mut table = self.0.lock().unwrap();
+            table.1 += 1;
+            Ok(table.0.contains(tenant))
+        }
+    }
+
+    let world = world().await;
+    let table = Table::default();
+    let (acme, globex) = (&world.names[0].0, &world.names[1].0);
+    table.0.lock().unwrap().0.extend([acme.clone(), globex.clone()]);
+    let members = CachedMembers::new(table.clone(), Duration::from_mins(5));
+    let over = |who| {
+        Resolver::new(world.warm.clone()).members(members.clone()).source(Fixed {
+            say: Say::Proven(who),
+            names: world.names.clone(),
+            later: false,
+        })
+    };
+    let request = StaticRequest::get("/");
+    let enter = async |who| over(who).resolve(&request).await.map(|_| ()).map_err(|error| error.kind());
+    for _ in 0..3 {
+        assert_eq!((enter(Who::Acme).await, enter(Who::Globex).await), (Ok(()), Ok(())));
+    }
+    assert_eq!(table.0.lock().unwrap().1, 2, "asked once for each");
+    assert!(over(Who::Acme).resolve(&request).at_hand().is_ok(), "and then not waited for");
+
+    table.0.lock().unwrap().0.remove(acme);
+    members.changed(acme);
+    for _ in 0..3 {
+        assert_eq!(
+            (enter(Who::Acme).await, enter(Who::Globex).await),
+            (Err(ErrorKind::TenantUnknown), Ok(()))
+        );
+    }
+    assert!(table.0.lock().unwrap().1 <= 4, "that somebody is no member is kept as well");
+    table.0.lock().unwrap().0.insert(acme.clone());
+    members.changed(acme);
+    assert_eq!((enter(Who::Acme).await, enter(Who::Globex).await), (Ok(()), Ok(())));
+}
+
+/// An answer that was on its way while the members changed is not found afterwards; a failure is never kept.
+#[tokio::test]
+async fn a_late_answer_about_members_is_not_kept() {
+    #[derive(Debug, Clone)]
+    struct Slow {
+        asked: Arc<Semaphore>,
+        go: Arc<Semaphore>,
+        answers: Arc<Mutex<Vec<Result<bool>>>>,
+    }
+
+    #[async_trait::async_trait]
+    impl Membership for Slow {
+        async fn is_member(&self, _: &TenantId, _: &Actor) -> Result<bool> {
+            let answer = self.answers.lock().unwrap().remove(0);
+            self.asked.add_permits(1);
+            self.go.acquire().await.unwrap().forget();
+            answer
+        }
+    }
+
+    let down = || Err(Error::new(ErrorKind::StoreUnavailable, "down"));
+    let slow = Slow {
+        asked: Arc::new(Semaphore::new(0)),
+        go: Arc::new(Semaphore::new(0)),
+        answers: Arc::new(Mutex::new(vec![Ok(true), Ok(false), down(), Ok(true)])),
+    };
+    let members = CachedMembers::new(slow.clone(), Duration::from_mins(5));
+    let (tenant, ada) = (TenantId::random(), Actor::user("ada"));
+    let early = {
+        let (members, tenant, ada) = (members.clone(), tenant.clone(), ada.clone());
+        tokio::spawn(async move { members.is_member(&tenant, &ada).await })
+    };
+    slow.asked.acquire().await.unwrap().forget();
+    members.changed(&tenant);
+    slow.go.add_permits(4);
+    assert!(early.await.unwrap().unwrap(), "as it was when it was asked");
+    assert_eq!(members.peek(&tenant, &ada), None);
+    assert!(!members.is_member(&tenant, &ada).await.unwrap());
+    assert_eq!(members.peek(&tenant, &ada), Some(false));
+    members.changed(&tenant);
+    let error = members.is_member(&tenant, &ada).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StoreUnavailable);
+    assert!(members.is_member(&tenant, &ada).await.unwrap(), "a failure is not kept");
 }
 
 #[tokio::test]
@@ -183,8 +427,8 @@ async fn what_is_at_hand_is_there_without_waiting() {
     let world = world().await;
     let over = |directory: &Directory| {
         Resolver::new(directory.clone())
-            .source(Fixed { say: Say::Proven(Who::Acme), names: world.names.clone() })
-            .source(Fixed { say: Say::Selected(Who::Acme, false), names: world.names.clone() })
+            .source(Fixed { say: Say::Proven(Who::Acme), names: world.names.clone(), later: false })
+            .source(Fixed { say: Say::Selected(Who::Acme, false), names: world.names.clone(), later: false })
     };
     let request = StaticRequest::get("/");
     assert!(over(&world.warm).resolve(&request).at_hand().is_ok_and(|answer| answer.is_ok()));
@@ -205,7 +449,12 @@ fn unproven() -> impl Strategy<Value = Say> {
 }
 
 fn anything() -> impl Strategy<Value = Say> {
-    prop_oneof![2 => unproven(), 1 => who().prop_map(Say::Proven)]
+    prop_oneof![
+        6 => unproven(),
+        3 => who().prop_map(Say::Proven),
+        1 => Just(Say::Identified),
+        1 => who().prop_map(Say::Denied),
+    ]
 }
 
 proptest! {
@@ -231,13 +480,17 @@ proptest! {
                     assert_eq!(before.actor(), after.actor());
                 }
                 (_, Err(_)) => {}
-                // Only on a public route, and only where nobody was named at all, may a selection select.
-                (Err(error), Ok(_)) => assert!(public && error.kind() == ErrorKind::TenantMissing, "{error}"),
+                // Only on a public route, or for somebody who is known, and only where no tenant was named at all, may
+                // a selection select.
+                (Err(error), Ok(ctx)) => {
+                    let known = says.contains(&Say::Identified) && *ctx.actor() == Actor::user("ada");
+                    assert!((public || known) && error.kind() == ErrorKind::TenantMissing, "{error}");
+                }
             }
             if let Ok(ctx) = &after {
                 for say in &more {
                     let named = match say {
-                        Say::Selected(who, _) | Say::Proven(who) => &world.names[*who as usize].0,
+                        Say::Selected(who, _) | Say::Proven(who) | Say::Denied(who) => &world.names[*who as usize].0,
                         _ => continue,
                     };
                     assert_eq!(named, ctx.tenant_id(), "everything that was named is the tenant that was reached");

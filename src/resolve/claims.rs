@@ -118,6 +118,10 @@ impl Claims {
 
     /// The one tenant that all name, of what was found for each.
     pub(super) fn agree(&self, found: &[Option<Arc<Tenant>>]) -> Result<Arc<Tenant>, Refusal> {
+        // Whether the tenant exists for which a credential may not speak is nothing for its holder to know.
+        if self.named.iter().any(|named| matches!(named.stand, Stand::Denied(_))) {
+            return Err(self.conflict(found, true));
+        }
         // A credential for a tenant that is gone stays unknown, and beside one that holds a name that does not
         // exist is answered like a name that belongs to somebody else: neither tells which tenants there are.
         let (mut proofs, mut ghosts) = (0, 0);
@@ -128,12 +132,11 @@ impl Claims {
         if (proofs > 0 && ghosts == proofs) || found.iter().all(Option::is_none) {
             return Err(unknown_tenant().into());
         }
-        let denied = self.named.iter().any(|named| matches!(named.stand, Stand::Denied(_)));
-        let first = found.first().cloned().flatten().filter(|_| !denied);
+        let first = found.first().cloned().flatten();
         let same = |first: &Arc<Tenant>| {
             found.iter().all(|other| other.as_ref().is_some_and(|other| other.id() == first.id()))
         };
-        first.filter(same).ok_or_else(|| self.conflict(found, denied))
+        first.filter(same).ok_or_else(|| self.conflict(found, false))
     }
 
     fn conflict(&self, found: &[Option<Arc<Tenant>>], denied: bool) -> Refusal {
