@@ -288,3 +288,38 @@ async fn who_lost_a_race_reads_the_winner() {
     assert_eq!(lost.kind(), ErrorKind::StaleVersion);
     assert_eq!(store.by_id(read.id()).await.unwrap(), Some(winner));
 }
+
+#[tokio::test]
+async fn what_is_looked_at_all_the_time_never_grows_older() {
+    let store = Arc::new(Cached::new(MemoryStore::new(), CacheOptions::new()));
+    let mut acme = store.insert(acme()).await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (store, done, id) = (store.clone(), done.clone(), acme.id().clone());
+            std::thread::spawn(move || {
+                let mut seen = 0;
+                while !done.load(Ordering::SeqCst) {
+                    for tenant in [store.peek_id(&id), store.peek_slug(&slug("acme"))] {
+                        let version = tenant.expect("it is at hand").version();
+                        assert!(version >= seen, "{version} after {seen}");
+                        seen = version;
+                    }
+                }
+                seen
+            })
+        })
+        .collect();
+    for n in 0..2000 {
+        acme = store.update(&acme.with_name(format!("Acme {n}"))).await.unwrap();
+        assert_eq!(store.peek_id(acme.id()).as_ref(), Some(&acme), "what was written is what is seen");
+        assert_eq!(store.peek_slug(acme.slug()).as_ref(), Some(&acme), "what was written is what is seen");
+    }
+    done.store(true, Ordering::SeqCst);
+    for reader in readers {
+        assert!(reader.join().unwrap() > 1, "the readers saw changes");
+    }
+    let renamed = store.update(&acme.with_slug(slug("acme-corp"))).await.unwrap();
+    assert_eq!(store.peek_slug(&slug("acme")), None, "the old name is nobody's at once");
+    assert_eq!(store.peek_slug(renamed.slug()), Some(renamed));
+}

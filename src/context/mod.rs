@@ -32,7 +32,7 @@ mod recheck;
 mod span;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -146,7 +146,8 @@ struct Inner {
     actor: Actor,
     entitlements: Arc<Entitlements>,
     resolved_by: ResolvedBy,
-    request_id: Uuid,
+    /// Made when it is asked for first, unless it was carried here.
+    request_id: OnceLock<Uuid>,
 }
 
 impl TenantContext {
@@ -177,7 +178,7 @@ impl TenantContext {
 
     /// The id of the request or job, which its audit events carry: a UUID of version 7.
     pub fn request_id(&self) -> Uuid {
-        self.0.request_id
+        *self.0.request_id.get_or_init(Uuid::now_v7)
     }
 
     /// Refuses a context that was lent to a reading across tenants, which opens nothing else.
@@ -275,7 +276,7 @@ impl Directory {
         request_id: Uuid,
     ) -> Result<TenantContext> {
         let tenant = self.store.by_id(id).await?.ok_or_else(unknown_tenant)?;
-        self.admit_request(tenant, actor, resolved_by, request_id)
+        self.admit_request(tenant, actor, resolved_by, request_id.into())
     }
 
     /// A context of a request that begins now.
@@ -285,7 +286,7 @@ impl Directory {
         actor: Actor,
         resolved_by: ResolvedBy,
     ) -> Result<TenantContext> {
-        self.admit_request(tenant, actor, resolved_by, Uuid::now_v7())
+        self.admit_request(tenant, actor, resolved_by, OnceLock::new())
     }
 
     /// The one door through which every context comes: the status is checked here, whatever the source was.
@@ -294,7 +295,7 @@ impl Directory {
         tenant: Arc<Tenant>,
         actor: Actor,
         resolved_by: ResolvedBy,
-        request_id: Uuid,
+        request_id: OnceLock<Uuid>,
     ) -> Result<TenantContext> {
         match tenant.status() {
             status if status.is_open() => {}
@@ -312,7 +313,7 @@ impl Directory {
         expect(dead_code, reason = "only a data plane reads across tenants")
     )]
     pub(crate) fn lend(&self, tenant: Arc<Tenant>, actor: Actor, reading: Uuid) -> Result<TenantContext> {
-        self.mint(tenant, actor, ResolvedBy::CrossTenant, reading)
+        self.mint(tenant, actor, ResolvedBy::CrossTenant, reading.into())
     }
 
     fn mint(
@@ -320,7 +321,7 @@ impl Directory {
         tenant: Arc<Tenant>,
         actor: Actor,
         resolved_by: ResolvedBy,
-        request_id: Uuid,
+        request_id: OnceLock<Uuid>,
     ) -> Result<TenantContext> {
         let entitlements = self.catalog.entitlements(tenant.plan())?;
         Ok(TenantContext(Arc::new(Inner { tenant, actor, entitlements, resolved_by, request_id })))

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 
+use super::front::Front;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 
@@ -38,6 +39,7 @@ pub struct Cached<S> {
     /// Only a hint: what it says counts if the tenant still has the slug.
     slugs: Cache<Slug, TenantId>,
     absent: Cache<Name, ()>,
+    front: Front,
     failures: AtomicU64,
 }
 
@@ -100,8 +102,12 @@ impl<S: TenantStore> Cached<S> {
     #[expect(clippy::needless_pass_by_value, reason = "options are built in place and used up")]
     pub fn new(store: S, options: CacheOptions) -> Self {
         let CacheOptions { capacity, ttl, negative_capacity, negative_ttl } = options;
+        // What is seen in front may have stood in the cache for all its time: together they are as old as was allowed.
+        let front = ttl / 16;
+        let ttl = ttl.saturating_sub(front);
         Self {
             store,
+            front: Front::new(capacity, front),
             tenants: Cache::builder().max_capacity(capacity).time_to_live(ttl).build(),
             slugs: Cache::builder().max_capacity(capacity).time_to_live(ttl).build(),
             absent: Cache::builder().max_capacity(negative_capacity).time_to_live(negative_ttl).build(),
@@ -125,6 +131,7 @@ impl<S: TenantStore> Cached<S> {
     /// Keeps a tenant, unless a newer version is kept, and answers with what is kept.
     async fn keep(&self, tenant: Arc<Tenant>) -> Arc<Tenant> {
         let offered = tenant.clone();
+        let _change = self.front.change();
         let kept = self
             .tenants
             .entry_by_ref(tenant.id())
@@ -158,6 +165,7 @@ impl<S: TenantStore> Cached<S> {
 
     /// Forgets a tenant whose state is in doubt, unless a newer version is kept.
     async fn forget(&self, tenant: &Tenant) {
+        let _change = self.front.change();
         self.tenants
             .entry_by_ref(tenant.id())
             .and_compute_with(|entry| {
@@ -211,6 +219,8 @@ impl<S: TenantStore> TenantStore for Cached<S> {
             return Ok(None);
         }
         let seen = self.failures.load(Ordering::Acquire);
+        let mut changed = None;
+        let change = &mut changed;
         let result = self
             .tenants
             .entry_by_ref(id)
@@ -220,12 +230,14 @@ impl<S: TenantStore> TenantStore for Cached<S> {
                     return Ok::<_, Error>(Op::Nop);
                 }
                 if let Some(tenant) = self.ask(seen, self.store.by_id(id)).await? {
+                    *change = Some(self.front.change());
                     return Ok(Op::Put(tenant));
                 }
                 self.absent.insert(absent, ()).await;
                 Ok(Op::Nop)
             })
             .await?;
+        drop(changed);
         Ok(result.into_entry().map(moka::Entry::into_value))
     }
 
@@ -265,12 +277,18 @@ impl<S: TenantStore> TenantStore for Cached<S> {
     }
 
     fn peek_id(&self, id: &TenantId) -> Option<Arc<Tenant>> {
-        self.tenants.get(id).now_or_never().flatten()
+        self.front.find(id, |tenant| tenant.id() == id, || self.tenants.get(id).now_or_never().flatten())
     }
 
     fn peek_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
-        let id = self.slugs.get(slug).now_or_never().flatten()?;
-        self.peek_id(&id).filter(|tenant| tenant.slug() == slug)
+        self.front.find(
+            slug,
+            |tenant| tenant.slug() == slug,
+            || {
+                let id = self.slugs.get(slug).now_or_never().flatten()?;
+                self.tenants.get(&id).now_or_never().flatten().filter(|tenant| tenant.slug() == slug)
+            },
+        )
     }
 
     async fn committed(&self, tenant: &Arc<Tenant>) {

@@ -4,6 +4,8 @@
 mod cached;
 #[cfg(feature = "cache")]
 mod cached_members;
+#[cfg(feature = "cache")]
+mod front;
 mod memory;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;

@@ -1,0 +1,161 @@
+//! What it costs to know the tenant of a request that is at hand: by host, by header, by both; with members; by a token,
+//! against the bare check of its signature; and through the whole middleware, against the service without it.
+
+#[path = "../tests/world/mod.rs"]
+mod world;
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::{Request, Response};
+use criterion::{Criterion, criterion_group, criterion_main};
+use futures_util::FutureExt;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use tenancy::context::{Actor, Directory};
+use tenancy::plan::Catalog;
+use tenancy::resolve::{
+    HeaderSource, HostSource, Membership, Resolver, Signal, Source, StaticRequest, TrustedPeers,
+};
+use tenancy::store::{CacheOptions, Cached, CachedMembers, MemoryStore};
+use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
+use tenancy::web::{PeerAddr, TenantLayer};
+use tokio::runtime::Runtime;
+use tower::{Layer, Service, service_fn};
+
+#[derive(Debug)]
+struct Everybody;
+
+#[async_trait]
+impl Membership for Everybody {
+    async fn is_member(&self, _: &TenantId, _: &Actor) -> tenancy::Result<bool> {
+        Ok(true)
+    }
+}
+
+/// Ten thousand tenants, cached.
+async fn directory() -> (Directory, TenantId) {
+    let store =
+        Cached::new(MemoryStore::new(), CacheOptions::new().capacity(20_000).ttl(Duration::from_hours(1)));
+    let mut last = None;
+    for n in 0..10_000 {
+        let slug = Slug::parse(&format!("tenant-{n}")).unwrap();
+        let new = NewTenant::new(slug, "Tenant", "free").status(TenantStatus::Active);
+        last = Some(store.insert(new).await.unwrap().id().clone());
+    }
+    let catalog =
+        "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
+    (Directory::new(Arc::new(store), Arc::new(Catalog::from_toml(catalog).unwrap())), last.unwrap())
+}
+
+fn hosts() -> HostSource {
+    HostSource::new(["example.com"]).unwrap()
+}
+
+fn headers() -> HeaderSource {
+    HeaderSource::new("x-tenant-id", TrustedPeers::new(["10.0.0.0/8"]).unwrap()).unwrap()
+}
+
+fn identity(c: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let (directory, last) = runtime.block_on(directory());
+    let peer = "10.0.0.7:4000".parse().unwrap();
+    let request = StaticRequest::get("/orders")
+        .with_header("accept", "application/json")
+        .with_header("user-agent", "bench")
+        .with_peer(peer);
+    let host = request.clone().with_header("host", "tenant-9999.example.com");
+    let header = request.clone().with_header("x-tenant-id", last.to_string());
+    let both = host.clone().with_header("x-tenant-id", last.to_string());
+
+    let mut group = c.benchmark_group("resolution, warm");
+    let mut bench = |name: &str, resolver: Resolver, request: &StaticRequest| {
+        // The first answer is waited for; all others must be at hand.
+        runtime.block_on(resolver.resolve_public(request)).unwrap();
+        group.bench_function(name, |b| {
+            b.iter(|| resolver.resolve_public(black_box(request)).at_hand().unwrap().unwrap());
+        });
+    };
+    let new = || Resolver::new(directory.clone());
+    bench("host", new().source(hosts()), &host);
+    bench("header", new().source(headers()), &header);
+    bench("host and header", new().source(hosts()).source(headers()), &both);
+    let members = CachedMembers::new(Everybody, Duration::from_hours(1));
+    bench(
+        "host and header, with members to ask",
+        new().source(hosts()).source(headers()).members(members),
+        &both,
+    );
+    group.finish();
+
+    let mut group = c.benchmark_group("parts");
+    let source = hosts();
+    group.bench_function("the host alone", |b| b.iter(|| source.read(black_box(&host))));
+    let slug = Slug::parse("tenant-9999").unwrap();
+    group.bench_function("the cache by slug", |b| {
+        b.iter(|| directory.store().peek_slug(black_box(&slug)).unwrap())
+    });
+    group.bench_function("the cache by id", |b| {
+        b.iter(|| directory.store().peek_id(black_box(&last)).unwrap())
+    });
+    group.bench_function("a request's id", |b| b.iter(uuid::Uuid::now_v7));
+    group.finish();
+
+    let mut group = c.benchmark_group("token");
+    let tenant = runtime.block_on(directory.store().by_id(&last)).unwrap().unwrap();
+    let source = world::tokens();
+    let ed25519 = r#"{"alg":"EdDSA","kid":"ed-1","typ":"JWT"}"#;
+    let tokens = [
+        ("HS256", world::bearer(&tenant)),
+        ("EdDSA", world::signed_ed25519(ed25519, &world::claims(&tenant).to_string())),
+    ];
+    for (name, token) in tokens {
+        let request = request.clone().with_header("authorization", &token);
+        assert!(matches!(source.read(&request), Signal::Proven { .. }), "{name}");
+        let (message, code) = token.strip_prefix("Bearer ").unwrap().rsplit_once('.').unwrap();
+        let code = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, code).unwrap();
+        let (algorithm, key) = match name {
+            "HS256" => (Algorithm::HS256, DecodingKey::from_secret(world::SECRET)),
+            _ => (Algorithm::EdDSA, DecodingKey::from_ed_pem(world::ED25519_PUBLIC.as_bytes()).unwrap()),
+        };
+        group.bench_function(format!("{name}, the signature alone"), |b| {
+            b.iter(|| {
+                let verifier = (DEFAULT_PROVIDER.verifier_factory)(&algorithm, &key).unwrap();
+                verifier.verify(black_box(message.as_bytes()), &code).unwrap();
+            });
+        });
+        group.bench_function(format!("{name}, all of it"), |b| b.iter(|| source.read(black_box(&request))));
+    }
+    group.finish();
+
+    let mut group = c.benchmark_group("middleware");
+    let resolver = Arc::new(new().source(hosts()).source(headers()));
+    let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Vec::<u8>::new())));
+    let ask = || {
+        let request = Request::get("/orders").header("host", "tenant-9999.example.com");
+        request.header("x-tenant-id", last.to_string()).extension(PeerAddr(peer)).body(()).unwrap()
+    };
+    let mut bare = inner.clone();
+    group.bench_function("without", |b| {
+        b.iter_batched(
+            ask,
+            |request| bare.call(request).now_or_never().unwrap(),
+            criterion::BatchSize::SmallInput,
+        );
+    });
+    let mut behind = TenantLayer::public_by_selection(resolver).layer(inner);
+    group.bench_function("with", |b| {
+        b.iter_batched(
+            ask,
+            |request| behind.call(request).now_or_never().unwrap(),
+            criterion::BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, identity);
+criterion_main!(benches);
