@@ -101,7 +101,6 @@ fn identity(c: &mut Criterion) {
     group.bench_function("the cache by id", |b| {
         b.iter(|| directory.store().peek_id(black_box(&last)).unwrap())
     });
-    group.bench_function("a request's id", |b| b.iter(uuid::Uuid::now_v7));
     group.finish();
 
     let mut group = c.benchmark_group("token");
