@@ -96,10 +96,10 @@ fn identity(c: &mut Criterion) {
     group.bench_function("the host alone", |b| b.iter(|| source.read(black_box(&host))));
     let slug = Slug::parse("tenant-9999").unwrap();
     group.bench_function("the cache by slug", |b| {
-        b.iter(|| directory.store().peek_slug(black_box(&slug)).unwrap())
+        b.iter(|| directory.store().peek_slug(black_box(&slug)).unwrap());
     });
     group.bench_function("the cache by id", |b| {
-        b.iter(|| directory.store().peek_id(black_box(&last)).unwrap())
+        b.iter(|| directory.store().peek_id(black_box(&last)).unwrap());
     });
     group.finish();
 
@@ -137,7 +137,7 @@ fn identity(c: &mut Criterion) {
         let request = Request::get("/orders").header("host", "tenant-9999.example.com");
         request.header("x-tenant-id", last.to_string()).extension(PeerAddr(peer)).body(()).unwrap()
     };
-    let mut bare = inner.clone();
+    let mut bare = inner;
     group.bench_function("without", |b| {
         b.iter_batched(
             ask,
