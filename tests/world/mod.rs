@@ -124,20 +124,20 @@ impl Answer {
 
 impl World {
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.app.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, 1 << 20).await.unwrap();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body: String::from_utf8(body.to_vec()).unwrap(),
-        }
+        send(&self.app, request).await
     }
 
     /// Each tenant beside the other one: what holds for one side must hold for the other.
     pub(crate) fn both_sides(&self) -> [(&Tenant, &Tenant); 2] {
         [(&self.acme, &self.globex), (&self.globex, &self.acme)]
     }
+}
+
+pub(crate) async fn send(app: &Router, request: Request<Body>) -> Answer {
+    let response = app.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    Answer { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
 }
 
 /// A GET request for this host.
