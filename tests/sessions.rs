@@ -23,7 +23,9 @@ use world::{Answer, NOW, get_from};
 
 /// Whose sessions there are, and who is a member of what; `None` while the database is down.
 #[derive(Debug, Clone)]
-struct Table(Arc<Mutex<Option<Vec<(&'static str, TenantId)>>>>);
+struct Table(Arc<Mutex<Option<Rows>>>);
+
+type Rows = Vec<(&'static str, TenantId)>;
 
 #[async_trait]
 impl Membership for Table {
@@ -121,7 +123,7 @@ async fn a_session_reaches_the_tenants_of_its_user_and_no_others() {
         assert_eq!(world.send(eve).await, theirs);
         // Told to the trail of the tenant that was tried, and to no other.
         let told: Vec<AuditEvent> = world.trail.events();
-        let here = told.iter().filter(|event| event.tenant() == tenant.id()).last().unwrap();
+        let here = told.iter().rfind(|event| event.tenant() == tenant.id()).unwrap();
         assert_eq!((here.actor(), here.details()["reason"].as_str()), (&Actor::user("eve"), "not a member"));
         assert!(
             !told.iter().any(|event| event.tenant() == tenant.id() && *event.actor() == Actor::user(user))
