@@ -46,8 +46,10 @@ use std::pin::Pin;
 
 pub use self::header::{HeaderSource, TrustedPeers};
 pub use self::host::HostSource;
+#[cfg(feature = "jwks")]
+pub use self::jwt::RemoteJwks;
 #[cfg(feature = "jwt")]
-pub use self::jwt::{JwtSource, JwtSourceBuilder};
+pub use self::jwt::{JwtAlgorithm, JwtSource, JwtSourceBuilder};
 pub use self::membership::Membership;
 pub use self::path::PathSource;
 pub use self::resolver::{Resolver, Resolving};
