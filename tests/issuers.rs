@@ -89,11 +89,12 @@ fn signed_by_globex(claims: &Value) -> String {
     token(Algorithm::EdDSA, Some("1"), claims, &private(ED25519))
 }
 
+type Sign = fn(&Value) -> String;
+
 #[tokio::test]
 async fn a_token_is_checked_with_the_keys_of_its_own_issuer() {
     let world = world().await;
     let source = customers(&world);
-    type Sign = fn(&Value) -> String;
     let sides: [(_, _, Sign, Sign); 2] = [
         (&world.acme, ACME_IDP, signed_by_acme, signed_by_globex),
         (&world.globex, GLOBEX_IDP, signed_by_globex, signed_by_acme),
