@@ -31,8 +31,8 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// # Security
 /// This proves. A token is refused if it is longer than 8 KiB, has a `crit` header, a type other than
-/// `at+jwt` or `JWT`, or a claim twice. Keys are those given here: `jku`, `jwk`, `x5u` and `x5c` are ignored.
-/// A client hears one text for every refusal; the reason is in the log at debug level.
+/// `at+jwt` or `JWT`, or a claim twice. Keys are those given here, or fetched from where it is said here: `jku`, `jwk`, `x5u` and
+/// `x5c` are ignored. A client hears one text for every token that is not good; the reason is in the log at debug level.
 ///
 /// ```
 /// use tenancy::resolve::JwtSource;

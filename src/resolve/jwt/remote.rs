@@ -39,7 +39,8 @@ const RETRY: Duration = Duration::from_secs(5);
 ///
 /// # Security
 /// Only the URL given here is asked, over HTTPS, with the certificates that the system trusts; a redirect is not
-/// followed, and of an answer no more than 64 KiB is read. What the issuer withdraws is accepted until the next fetch.
+/// followed, and of an answer no more than 64 KiB is read. What the issuer withdraws is accepted until the next fetch; so
+/// is a key that it exchanges for another of the same `kid`. Its `Cache-Control` is not read.
 ///
 /// ```
 /// use tenancy::resolve::{JwtSource, RemoteJwks};
