@@ -296,5 +296,5 @@ async fn an_issuer_speaks_only_for_its_own_tenants() {
         source.read(&StaticRequest::get("/").with_header("Authorization", token))
     };
     assert!(matches!(read(&world.acme), Signal::Proven { .. }));
-    assert!(matches!(read(&world.globex), Signal::Invalid(_)), "I56 I57");
+    assert!(matches!(read(&world.globex), Signal::Denied { .. }), "I56 I57");
 }

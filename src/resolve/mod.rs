@@ -55,8 +55,10 @@ pub use self::forwarded::ForwardedHost;
 pub use self::header::{HeaderSource, TrustedPeers};
 pub use self::host::HostSource;
 pub use self::identity::Identity;
+#[cfg(feature = "jwks")]
+pub use self::jwt::RemoteJwks;
 #[cfg(feature = "jwt")]
-pub use self::jwt::{JwtSource, JwtSourceBuilder};
+pub use self::jwt::{JwtAlgorithm, JwtSource, JwtSourceBuilder};
 pub use self::membership::Membership;
 pub use self::path::PathSource;
 pub use self::resolver::{Resolver, Resolving};

@@ -2,11 +2,15 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::Algorithm;
 
 use super::super::Naming;
-use super::{JwtSource, Key};
+use super::document;
+use super::issuer::{Issuer, Keys, Name};
+use super::key::Key;
+use super::public_key::PublicKey;
+use super::token::Fault;
+use super::{JwtAlgorithm, JwtSource};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
@@ -14,25 +18,30 @@ use crate::tenant::TenantId;
 /// Puts a [`JwtSource`] together.
 #[must_use]
 pub struct JwtSourceBuilder {
-    issuer: Option<String>,
+    name: Option<Name>,
     audiences: Vec<String>,
-    claim: String,
-    naming: Naming,
+    claim: Option<(String, Naming)>,
     tenants: Option<HashSet<TenantId>>,
-    keys: Vec<Key>,
-    fault: Option<Error>,
+    subject_prefix: String,
+    pub(super) keys: Keys,
+    /// Whether the last key waits for a name.
+    unnamed: bool,
+    api_keys: Vec<String>,
+    fault: Option<Fault>,
     clock: Arc<dyn Clock>,
 }
 
 impl Default for JwtSourceBuilder {
     fn default() -> Self {
         Self {
-            issuer: None,
+            name: None,
             audiences: Vec::new(),
-            claim: "tenant_id".to_owned(),
-            naming: Naming::Id,
+            claim: Some(("tenant_id".to_owned(), Naming::Id)),
             tenants: None,
-            keys: Vec::new(),
+            subject_prefix: String::new(),
+            keys: Keys::default(),
+            unnamed: false,
+            api_keys: Vec::new(),
             fault: None,
             clock: Arc::new(SystemClock),
         }
@@ -40,9 +49,25 @@ impl Default for JwtSourceBuilder {
 }
 
 impl JwtSourceBuilder {
-    /// The issuer whose tokens are accepted: the exact text of their `iss`.
+    /// The issuer whose tokens are accepted: the exact text of their `iss`. For several, see [`JwtSource::or`].
     pub fn issuer(self, issuer: impl Into<String>) -> Self {
-        Self { issuer: Some(issuer.into()), ..self }
+        let issuer = issuer.into();
+        if issuer.contains(['{', '}']) {
+            return self.fault("an issuer with a tenant in its name is given with `issuer_template`");
+        }
+        Self { name: Some(Name::Exact(issuer)), ..self }
+    }
+
+    /// The issuers whose `iss` is this text with a tenant in the place of `{tenant}`, as in
+    /// `https://login.example.com/{tenant}/v2.0`. They share their keys, so what the `iss` says and what the tenant
+    /// claim says must be the same tenant.
+    pub fn issuer_template(self, template: impl AsRef<str>) -> Self {
+        match template.as_ref().split_once("{tenant}") {
+            Some((before, after)) if !before.is_empty() && !after.contains(['{', '}']) => {
+                Self { name: Some(Name::Template(before.to_owned(), after.to_owned())), ..self }
+            }
+            _ => self.fault("an issuer template holds `{tenant}` once, and a text before it"),
+        }
     }
 
     /// An audience that this program answers to; a token must name one of them in its `aud`.
@@ -53,7 +78,7 @@ impl JwtSourceBuilder {
 
     /// The claim that carries the tenant's id, instead of `tenant_id`.
     pub fn tenant_claim(self, claim: impl Into<String>) -> Self {
-        Self { claim: claim.into(), naming: Naming::Id, ..self }
+        Self { claim: Some((claim.into(), Naming::Id)), ..self }
     }
 
     /// The claim that carries the tenant's slug.
@@ -62,39 +87,94 @@ impl JwtSourceBuilder {
     /// A slug may change hands, an id never does: a token outlives a rename. Prefer
     /// [`tenant_claim`](Self::tenant_claim).
     pub fn slug_claim(self, claim: impl Into<String>) -> Self {
-        Self { claim: claim.into(), naming: Naming::Slug, ..self }
+        Self { claim: Some((claim.into(), Naming::Slug)), ..self }
+    }
+
+    /// The tokens say who is calling and name no tenant. Another source selects one, and the
+    /// [`Membership`](super::super::Membership) of the resolver says whether it is theirs. What a token holds in a
+    /// tenant claim all the same is not read.
+    pub fn without_tenant(self) -> Self {
+        Self { claim: None, ..self }
     }
 
     /// The only tenants that this issuer may speak for. Without this it may speak for all of them, which is
     /// right for an issuer of your own and wrong for one that a customer runs.
+    ///
+    /// A good token for another tenant is refused as a [conflict](ErrorKind::TenantConflict), and told to that
+    /// tenant's audit trail.
     pub fn only_tenants(self, tenants: impl IntoIterator<Item = TenantId>) -> Self {
         Self { tenants: Some(tenants.into_iter().collect()), ..self }
     }
 
+    /// Puts this before each `sub`, as in `okta|`, so that a person of this issuer is not taken for one of the same
+    /// `sub` at another.
+    pub fn subject_prefix(self, prefix: impl Into<String>) -> Self {
+        let prefix = prefix.into();
+        if prefix.len() > 64 || prefix.chars().any(char::is_control) {
+            return self.fault("a subject prefix has at most 64 bytes, and none that cannot be printed");
+        }
+        Self { subject_prefix: prefix, ..self }
+    }
+
+    /// Leaves alone what begins with `prefix` and `_` and has no dot: API keys that come in the same header, for a
+    /// source of their own. Without this they are refused, as everything that is no token.
+    pub fn beside_api_keys(mut self, prefix: impl AsRef<str>) -> Self {
+        let prefix = prefix.as_ref();
+        if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return self.fault("the prefix of API keys is of letters, digits and `_`");
+        }
+        self.api_keys.push(format!("{prefix}_"));
+        self
+    }
+
     /// A shared secret of at least 32 bytes, for tokens signed with HS256.
     pub fn hs256(self, secret: impl AsRef<[u8]>) -> Self {
-        let secret = secret.as_ref();
-        if secret.len() < 32 {
-            return self.fault("an HS256 secret has at least 32 bytes; generate one");
-        }
-        self.key(Algorithm::HS256, DecodingKey::from_secret(secret))
+        self.key(Key::secret(Algorithm::HS256, secret.as_ref()))
+    }
+
+    /// A shared secret of at least 48 bytes, for tokens signed with HS384.
+    pub fn hs384(self, secret: impl AsRef<[u8]>) -> Self {
+        self.key(Key::secret(Algorithm::HS384, secret.as_ref()))
+    }
+
+    /// A shared secret of at least 64 bytes, for tokens signed with HS512.
+    pub fn hs512(self, secret: impl AsRef<[u8]>) -> Self {
+        self.key(Key::secret(Algorithm::HS512, secret.as_ref()))
+    }
+
+    /// A public key in PEM (`-----BEGIN PUBLIC KEY-----`), for tokens signed with this algorithm and no other. RSA keys
+    /// have at least 2048 bits.
+    pub fn pem(self, algorithm: JwtAlgorithm, pem: impl AsRef<[u8]>) -> Self {
+        self.key(PublicKey::from_pem(pem.as_ref()).and_then(|key| Key::public(algorithm.into(), &key)))
     }
 
     /// The public key of an Ed25519 pair in PEM, for tokens signed with EdDSA.
     pub fn eddsa_pem(self, pem: impl AsRef<[u8]>) -> Self {
-        match DecodingKey::from_ed_pem(pem.as_ref()) {
-            Ok(key) => self.key(Algorithm::EdDSA, key),
-            Err(_) => self.fault("this is not the PEM of an Ed25519 public key"),
+        self.pem(JwtAlgorithm::EdDsa, pem)
+    }
+
+    /// The public keys of a JSON Web Key Set that does not change.
+    ///
+    /// Each is used for the one algorithm in its `alg`; without one, RSA keys are for RS256. Keys that are not for
+    /// signatures, too weak, of a kind that is not known, or secret are left out.
+    pub fn jwks(mut self, json: impl AsRef<[u8]>) -> Self {
+        match document::keys(json.as_ref()) {
+            Ok(keys) if keys.is_empty() => self.fault("this JWKS holds no key that can be used"),
+            Ok(keys) => {
+                self.keys.given.extend(keys);
+                Self { unnamed: false, ..self }
+            }
+            Err(fault) => self.fault(fault),
         }
     }
 
     /// Names the key that was given just before: it is used only for tokens of this `kid`. A key without a
     /// name is tried for every token.
     pub fn kid(mut self, kid: impl Into<String>) -> Self {
-        match self.keys.last_mut() {
-            Some(key) if key.kid.is_none() => {
+        match self.keys.given.last_mut() {
+            Some(key) if self.unnamed => {
                 key.kid = Some(kid.into());
-                self
+                Self { unnamed: false, ..self }
             }
             _ => self.fault("`kid` names the key given just before it, once"),
         }
@@ -108,52 +188,57 @@ impl JwtSourceBuilder {
     /// The source.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if the issuer, every audience or every key is missing, or one of the keys
-    /// cannot be used.
+    /// [`ErrorKind::Misconfigured`] if the issuer, every audience or every key is missing, one of the keys cannot be
+    /// used, or the issuer is bound to tenants that its tokens do not name by id.
     pub fn build(self) -> Result<JwtSource> {
-        let Self { issuer, audiences, claim, naming, tenants, keys, fault, clock } = self;
+        let Self { name, audiences, claim, tenants, subject_prefix, keys, api_keys, fault, clock, .. } = self;
         if let Some(fault) = fault {
-            return Err(fault);
+            return Err(Error::new(ErrorKind::Misconfigured, fault));
         }
-        let missing = |what: &str| misconfigured(format!("a token source needs {what}"));
-        let issuer = issuer.filter(|issuer| !issuer.is_empty()).ok_or_else(|| missing("an issuer"))?;
+        let missing =
+            |what: &str| Err(Error::new(ErrorKind::Misconfigured, format!("a token source needs {what}")));
+        let Some(name) = name.filter(|name| *name != Name::Exact(String::new())) else {
+            return missing("an issuer");
+        };
         if audiences.is_empty() || audiences.iter().any(String::is_empty) {
-            return Err(missing("an audience"));
+            return missing("an audience");
         }
-        if claim.is_empty() {
-            return Err(missing("the name of the tenant claim"));
+        if claim.as_ref().is_some_and(|(claim, _)| claim.is_empty()) {
+            return missing("the name of the tenant claim");
         }
-        if keys.is_empty() {
-            return Err(missing("a key"));
+        if keys.given.is_empty() && keys.fetched.is_none() {
+            return missing("a key");
         }
-        if tenants.is_some() && !matches!(naming, Naming::Id) {
-            return Err(missing("a claim with ids, not slugs, to bind its issuer to tenants"));
+        if tenants.is_some() && !matches!(claim, Some((_, Naming::Id))) {
+            return missing("a claim with ids, not slugs, to bind its issuer to tenants");
         }
-        Ok(JwtSource { issuer, audiences, claim, naming, tenants, keys, clock })
+        if matches!(name, Name::Template(..)) && claim.is_none() {
+            return missing("a tenant claim to compare with the tenant in the name of its issuer");
+        }
+        let issuer = Issuer { name, audiences, claim, tenants, subject_prefix, keys, clock };
+        Ok(JwtSource { issuers: vec![Arc::new(issuer)], api_keys })
     }
 
-    fn key(mut self, algorithm: Algorithm, material: DecodingKey) -> Self {
-        if (DEFAULT_PROVIDER.verifier_factory)(&algorithm, &material).is_err() {
-            return self.fault("this key does not fit its algorithm");
+    fn key(mut self, key: Result<Key, Fault>) -> Self {
+        match key {
+            Ok(key) => {
+                self.keys.given.push(key);
+                Self { unnamed: true, ..self }
+            }
+            Err(fault) => self.fault(fault),
         }
-        self.keys.push(Key { kid: None, algorithm, material });
-        self
     }
 
-    fn fault(mut self, text: &'static str) -> Self {
-        self.fault.get_or_insert_with(|| misconfigured(text.to_owned()));
+    pub(super) fn fault(mut self, text: Fault) -> Self {
+        self.fault.get_or_insert(text);
         self
     }
 }
 
 impl fmt::Debug for JwtSourceBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtSourceBuilder").field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("JwtSourceBuilder").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-fn misconfigured(text: String) -> Error {
-    Error::new(ErrorKind::Misconfigured, text)
 }
 
 #[cfg(test)]

@@ -1,22 +1,28 @@
+mod algorithm;
 mod builder;
+mod document;
+mod issuer;
+mod key;
+mod public_key;
+#[cfg(feature = "jwks")]
+mod remote;
 mod token;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
-use jsonwebtoken::{Algorithm, DecodingKey};
 use tracing::debug;
 
+pub use self::algorithm::JwtAlgorithm;
 pub use self::builder::JwtSourceBuilder;
-use self::token::{Claims, Fault, Token};
+use self::issuer::{Issuer, Verdict};
+#[cfg(feature = "jwks")]
+pub use self::remote::RemoteJwks;
+use self::token::{Claims, Fault, Token, borne};
 use super::view::{Field, RequestView};
-use super::{Candidate, Naming, Signal, Source};
-use crate::clock::Clock;
-use crate::context::{Actor, ResolvedBy};
-use crate::error::{Error, ErrorKind};
-use crate::tenant::TenantId;
+use super::{Signal, Source};
+use crate::context::ResolvedBy;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Reads the tenant from the claim of a verified JSON Web Token in the `Authorization` header.
 ///
@@ -25,8 +31,8 @@ use crate::tenant::TenantId;
 ///
 /// # Security
 /// This proves. A token is refused if it is longer than 8 KiB, has a `crit` header, a type other than
-/// `at+jwt` or `JWT`, or a claim twice. Keys are those given here: `jku`, `jwk`, `x5u` and `x5c` are ignored.
-/// A client hears one text for every refusal; the reason is in the log at debug level.
+/// `at+jwt` or `JWT`, or a claim twice. Keys are those given here, or fetched from where it is said here: `jku`, `jwk`, `x5u` and
+/// `x5c` are ignored. A client hears one text for every token that is not good; the reason is in the log at debug level.
 ///
 /// ```
 /// use tenancy::resolve::JwtSource;
@@ -39,14 +45,32 @@ use crate::tenant::TenantId;
 ///     .build()?;
 /// # Ok::<(), tenancy::Error>(())
 /// ```
+///
+/// The tokens of several issuers, each with keys of its own:
+///
+/// ```
+/// use tenancy::resolve::JwtSource;
+/// # use tenancy::tenant::TenantId;
+/// # let acme = TenantId::random();
+/// let ours = JwtSource::builder()
+///     .issuer("https://login.example.com")
+///     .audience("https://api.example.com")
+///     .hs256(b"a secret of at least thirty-two bytes")
+///     .build()?;
+/// // One that a customer runs may speak for that customer only.
+/// let theirs = JwtSource::builder()
+///     .issuer("https://idp.acme.example")
+///     .audience("https://api.example.com")
+///     .hs256(b"a secret that is shared with Acme only")
+///     .only_tenants([acme])
+///     .build()?;
+/// let source = ours.or(theirs)?;
+/// # Ok::<(), tenancy::Error>(())
+/// ```
 pub struct JwtSource {
-    issuer: String,
-    audiences: Vec<String>,
-    claim: String,
-    naming: Naming,
-    tenants: Option<HashSet<TenantId>>,
-    keys: Vec<Key>,
-    clock: Arc<dyn Clock>,
+    issuers: Vec<Arc<Issuer>>,
+    /// What API keys begin with that come in the same header.
+    api_keys: Vec<String>,
 }
 
 impl JwtSource {
@@ -55,31 +79,72 @@ impl JwtSource {
         JwtSourceBuilder::default()
     }
 
-    fn verify(&self, authorization: &[u8]) -> Result<(Candidate, Actor), Fault> {
-        let token = Token::parse(authorization)?;
-        let fits = |key: &&Key| {
-            key.algorithm == token.algorithm
-                && (key.kid.is_none() || key.kid.as_deref() == token.kid.as_deref())
-        };
-        let mut keys = self.keys.iter().filter(fits).peekable();
-        keys.peek().ok_or("no key for this algorithm and kid")?;
-        if !keys.any(|key| key.verifies(&token)) {
-            return Err("the signature does not match");
+    /// The tokens of this source, or of that one. The `iss` of a token says whose keys it is checked with, and no
+    /// others are tried.
+    ///
+    /// Two sources of one resolver would not do: each would refuse the other's tokens.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if one `iss` could be that of both, or if one of them says only
+    /// [who is calling](JwtSourceBuilder::without_tenant) and the other could say the same of somebody else.
+    pub fn or(mut self, other: Self) -> Result<Self> {
+        for theirs in other.issuers {
+            for ours in &self.issuers {
+                if ours.name.overlaps(&theirs.name) {
+                    let text =
+                        "two issuers have one name: nothing would say whose keys a token is checked with";
+                    return Err(Error::new(ErrorKind::Misconfigured, text));
+                }
+                if ours.may_confuse_people_with(&theirs) {
+                    let text = "one issuer could name the people of the other; give each a `subject_prefix`, and none \
+                                that another one begins with";
+                    return Err(Error::new(ErrorKind::Misconfigured, text));
+                }
+            }
+            self.issuers.push(theirs);
         }
-        let claims = Claims::parse(token.payload)?;
-        claims.check_times(self.clock.now().seconds())?;
-        claims.check_issuer(&self.issuer)?;
-        claims.check_audience(&self.audiences)?;
-        let subject = claims.subject()?;
-        let candidate = claims.tenant(&self.claim, self.naming)?;
-        if let Some(tenants) = &self.tenants {
-            match &candidate {
-                Candidate::Id(id) if tenants.contains(id) => {}
-                _ => return Err("the issuer may not speak for this tenant"),
+        self.api_keys.extend(other.api_keys);
+        Ok(self)
+    }
+
+    fn verify(&self, authorization: &[u8]) -> Result<Signal, Fault> {
+        let token = borne(authorization)?;
+        if self.is_api_key(token) {
+            return Ok(Signal::Absent);
+        }
+        let parsed = Token::parse(token)?;
+        let claims = Claims::parse(parsed.payload)?;
+        let iss = claims.issuer()?;
+        let issuer = self.issuers.iter().find(|it| it.name.matches(iss)).ok_or("another issuer")?;
+        match issuer.judge(&parsed, &claims, true)? {
+            Verdict::Settled(signal) => Ok(signal),
+            Verdict::Wait(wait) => {
+                let (issuer, token) = (Arc::clone(issuer), token.to_vec());
+                Ok(Signal::Pending(Box::pin(async move {
+                    wait.await;
+                    again(&issuer, &token).unwrap_or_else(refused)
+                })))
             }
         }
-        Ok((candidate, Actor::user(subject)))
     }
+
+    fn is_api_key(&self, token: &[u8]) -> bool {
+        !token.contains(&b'.') && self.api_keys.iter().any(|start| token.starts_with(start.as_bytes()))
+    }
+}
+
+/// Judges a token with the keys that are there now.
+fn again(issuer: &Issuer, token: &[u8]) -> Result<Signal, Fault> {
+    let token = Token::parse(token)?;
+    match issuer.judge(&token, &Claims::parse(token.payload)?, false)? {
+        Verdict::Settled(signal) => Ok(signal),
+        Verdict::Wait(_) => Err("a second wait"),
+    }
+}
+
+fn refused(reason: Fault) -> Signal {
+    debug!(reason, "token refused");
+    Signal::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"))
 }
 
 impl Source for JwtSource {
@@ -89,13 +154,7 @@ impl Source for JwtSource {
             Field::Repeated => Err("several Authorization headers"),
             Field::Once(value) => self.verify(value),
         };
-        match verified {
-            Ok((candidate, actor)) => Signal::Proven { candidate, actor },
-            Err(reason) => {
-                debug!(reason, "token refused");
-                Signal::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"))
-            }
-        }
+        verified.unwrap_or_else(refused)
     }
 
     fn resolved_by(&self) -> ResolvedBy {
@@ -109,36 +168,6 @@ impl Source for JwtSource {
 
 impl fmt::Debug for JwtSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtSource")
-            .field("issuer", &self.issuer)
-            .field("audiences", &self.audiences)
-            .field("claim", &self.claim)
-            .field("keys", &self.keys)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A key with the one algorithm it is for: a token cannot choose.
-struct Key {
-    kid: Option<String>,
-    algorithm: Algorithm,
-    material: DecodingKey,
-}
-
-impl Key {
-    /// Asks its provider by name: `jsonwebtoken::decode` asks for the default one, and panics in a program in
-    /// which another crate turned the second one on.
-    fn verifies(&self, token: &Token<'_>) -> bool {
-        (DEFAULT_PROVIDER.verifier_factory)(&self.algorithm, &self.material)
-            .is_ok_and(|verifier| verifier.verify(token.message, &token.signature).is_ok())
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key")
-            .field("kid", &self.kid)
-            .field("algorithm", &self.algorithm)
-            .finish_non_exhaustive()
+        f.debug_struct("JwtSource").field("issuers", &self.issuers).field("api_keys", &self.api_keys).finish()
     }
 }

@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::super::{Candidate, Naming};
+use super::algorithm::named;
 use crate::tenant::TenantId;
 
 /// Why a token is refused. For logs; a client hears one text for all of them.
@@ -18,6 +19,20 @@ pub(super) type Fault = &'static str;
 const LONGEST: usize = 8 * 1024;
 const LEEWAY: i64 = 30;
 const END_OF_TIME: i64 = 253_402_300_799; // the last second of the year 9999
+
+/// What an `Authorization` header of the scheme `Bearer` bears.
+pub(super) fn borne(authorization: &[u8]) -> Result<&[u8], Fault> {
+    const SCHEME: &[u8] = b"Bearer ";
+    match authorization.split_at_checked(SCHEME.len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => Ok(token),
+        _ => Err("not a bearer token"),
+    }
+}
+
+/// Whether this can be the name of a key.
+pub(super) fn is_kid(text: &str) -> bool {
+    text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic())
+}
 
 /// A token in its parts, not verified yet.
 #[derive(Debug)]
@@ -31,13 +46,8 @@ pub(super) struct Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    /// Reads the value of an `Authorization` header. The length is checked before anything is decoded.
-    pub(super) fn parse(authorization: &'a [u8]) -> Result<Self, Fault> {
-        const SCHEME: &[u8] = b"Bearer ";
-        let (scheme, token) = authorization.split_at_checked(SCHEME.len()).ok_or("not a bearer token")?;
-        if !scheme.eq_ignore_ascii_case(SCHEME) {
-            return Err("not a bearer token");
-        }
+    /// Takes a token apart. The length is checked before anything is decoded.
+    pub(super) fn parse(token: &'a [u8]) -> Result<Self, Fault> {
         if token.len() > LONGEST {
             return Err("longer than 8 KiB");
         }
@@ -50,26 +60,21 @@ impl<'a> Token<'a> {
         let message = &token[..header.len() + 1 + payload.len()];
         let header = Object::decode(header)?;
         for name in ["crit", "b64", "enc", "zip"] {
-            if header.0.contains_key(name) {
+            if header.get(name).is_some() {
                 return Err("a header that changes what the token means");
             }
         }
-        match header.0.get("typ") {
+        match header.get("typ") {
             None => {}
             Some(Value::String(typ))
                 if typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("at+jwt") => {}
             Some(_) => return Err("not the type of an access token"),
         }
-        let algorithm = match header.0.get("alg").and_then(Value::as_str) {
-            Some("HS256") => Algorithm::HS256,
-            Some("EdDSA") => Algorithm::EdDSA,
-            _ => return Err("not an algorithm of any key"),
-        };
-        let kid = match header.0.get("kid") {
+        let algorithm =
+            header.get("alg").and_then(Value::as_str).and_then(named).ok_or("not an algorithm")?;
+        let kid = match header.get("kid") {
             None => None,
-            Some(Value::String(kid)) if kid.len() <= 128 && kid.bytes().all(|b| b.is_ascii_graphic()) => {
-                Some(kid.clone())
-            }
+            Some(Value::String(kid)) if is_kid(kid) => Some(kid.clone()),
             Some(_) => return Err("not a kid"),
         };
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| "not base64url")?;
@@ -77,7 +82,7 @@ impl<'a> Token<'a> {
     }
 }
 
-/// The claims of a verified token.
+/// The claims of a token.
 #[derive(Debug)]
 pub(super) struct Claims(Object);
 
@@ -99,16 +104,13 @@ impl Claims {
         Ok(())
     }
 
-    pub(super) fn check_issuer(&self, issuer: &str) -> Result<(), Fault> {
-        match self.text("iss")? {
-            found if found == issuer => Ok(()),
-            _ => Err("another issuer"),
-        }
+    pub(super) fn issuer(&self) -> Result<&str, Fault> {
+        self.text("iss")
     }
 
     pub(super) fn check_audience(&self, audiences: &[String]) -> Result<(), Fault> {
         let ours = |found: &str| audiences.iter().any(|audience| audience == found);
-        let found = match self.0.0.get("aud") {
+        let found = match self.0.get("aud") {
             Some(Value::String(found)) => ours(found),
             Some(Value::Array(all)) if all.iter().all(Value::is_string) => {
                 all.iter().filter_map(Value::as_str).any(ours)
@@ -127,7 +129,7 @@ impl Claims {
     }
 
     pub(super) fn tenant(&self, claim: &str, naming: Naming) -> Result<Candidate, Fault> {
-        let candidate = match (self.0.0.get(claim), naming) {
+        let candidate = match (self.0.get(claim), naming) {
             (Some(Value::String(text)), _) => naming.read(text).ok(),
             (Some(Value::Number(number)), Naming::Id) => {
                 number.as_i64().and_then(|id| TenantId::from_int(id).ok()).map(Candidate::Id)
@@ -138,12 +140,12 @@ impl Claims {
     }
 
     fn text(&self, claim: &str) -> Result<&str, Fault> {
-        self.0.0.get(claim).and_then(Value::as_str).ok_or("a claim is missing, or not text")
+        self.0.get(claim).and_then(Value::as_str).ok_or("a claim is missing, or not text")
     }
 
     /// A time in whole seconds; a fraction is cut off.
     fn time(&self, claim: &str) -> Result<Option<i64>, Fault> {
-        let Some(value) = self.0.0.get(claim) else { return Ok(None) };
+        let Some(value) = self.0.get(claim) else { return Ok(None) };
         let whole = value.as_i64().or_else(|| value.as_f64().map(whole_seconds));
         match whole {
             Some(seconds) if (0..=END_OF_TIME).contains(&seconds) => Ok(Some(seconds)),
@@ -159,9 +161,13 @@ fn whole_seconds(seconds: f64) -> i64 {
 
 /// A JSON object in which every key stands once. Of two, readers would disagree which one counts.
 #[derive(Debug)]
-struct Object(BTreeMap<String, Value>);
+pub(super) struct Object(BTreeMap<String, Value>);
 
 impl Object {
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
     fn decode(part: &[u8]) -> Result<Self, Fault> {
         let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64url")?;
         serde_json::from_slice(&json).map_err(|_| "not a JSON object with every key once")
