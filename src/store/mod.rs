@@ -3,6 +3,11 @@
 #[cfg(feature = "cache")]
 mod cached;
 mod memory;
+#[cfg(all(feature = "cache", feature = "metrics"))]
+mod metrics;
+#[cfg(all(feature = "cache", not(feature = "metrics")))]
+#[path = "no_metrics.rs"]
+mod metrics;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 
