@@ -9,6 +9,8 @@ pub mod context;
 mod error;
 #[cfg(feature = "postgres")]
 pub mod isolation;
+#[cfg(feature = "keys")]
+pub mod keys;
 pub mod plan;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod quota;

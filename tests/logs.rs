@@ -5,12 +5,15 @@ mod world;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
+use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 use tenancy::web::TenantLayer;
+use tenancy::{Error, ErrorKind, Result};
 use tracing::subscriber::DefaultGuard;
-use world::{OTHER_SECRET, STRANGER, bearer, claims, from_peer, get_from, resolver, signed, world};
+use world::{OTHER_SECRET, SECRET, STRANGER, bearer, claims, from_peer, get_from, resolver, signed, world};
 
 /// Everything that this thread logs.
 #[derive(Clone, Default)]
@@ -94,5 +97,143 @@ async fn a_route_runs_in_a_span_of_its_tenant() {
         let log = log.text();
         assert!(log.contains(&format!("tenant{{tenant.id={} request_id=", tenant.id())), "{log}");
         assert!(!log.contains(&other.id().to_string()), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_refused_request_stands_in_the_span_of_no_tenant() {
+    let world = world().await;
+    let other_token = signed(r#"{"alg":"HS256"}"#, &claims(&world.acme).to_string(), OTHER_SECRET);
+    let refused = [
+        (get_from("example.com", "/orders").header("authorization", other_token), "token refused"),
+        (
+            get_from("globex.example.com", "/orders").header("authorization", bearer(&world.acme)),
+            "do not agree",
+        ),
+        (get_from("acme..example.com", "/orders"), "host refused"),
+        (get_from("initech.example.com", "/login"), "hidden from a caller without proof"),
+    ];
+    for (request, said) in refused {
+        let (log, _guard) = Log::start();
+        assert!(world.send(request.body(Body::empty()).unwrap()).await.status.is_client_error());
+        let log = log.text();
+        let line = log.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{said}: {log}"));
+        assert!(line.contains(" tenant{tenant.id=unknown}: "), "{line}");
+        for tenant in [&world.acme, &world.globex] {
+            assert!(!log.contains(&format!("tenant.id={}", tenant.id())), "{log}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn so_does_what_is_said_while_a_store_is_asked() {
+    let world = world().await;
+    // The memory has nothing at hand, and then the store is down.
+    let app = world::app(Arc::new(resolver(Arc::new(Down))));
+    let world = world::World { app, ..world };
+    for tenant in [&world.acme, &world.globex] {
+        let (log, _guard) = Log::start();
+        let request = get_from("example.com", "/orders").header("authorization", bearer(tenant));
+        let answer = world.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.code(), "store-unavailable");
+        let log = log.text();
+        assert_eq!(log.matches("ERROR tenant{tenant.id=unknown}: ").count(), 1, "{log}");
+    }
+}
+
+/// A store that cannot be reached.
+#[derive(Debug)]
+struct Down;
+
+#[async_trait]
+impl TenantStore for Down {
+    async fn by_id(&self, _: &TenantId) -> Result<Option<Arc<Tenant>>> {
+        tokio::task::yield_now().await;
+        Err(Error::new(ErrorKind::StoreUnavailable, "down"))
+    }
+
+    async fn by_slug(&self, _: &Slug) -> Result<Option<Arc<Tenant>>> {
+        Err(Error::new(ErrorKind::StoreUnavailable, "down"))
+    }
+
+    async fn list(&self, _: Option<&TenantId>, _: u16) -> Result<Vec<Arc<Tenant>>> {
+        Err(Error::new(ErrorKind::StoreUnavailable, "down"))
+    }
+
+    async fn insert(&self, _: NewTenant) -> Result<Arc<Tenant>> {
+        Err(Error::new(ErrorKind::StoreUnavailable, "down"))
+    }
+
+    async fn update(&self, _: &Tenant) -> Result<Arc<Tenant>> {
+        Err(Error::new(ErrorKind::StoreUnavailable, "down"))
+    }
+}
+
+/// I48: a value that a client chose is in no line of the log at length, and begins no line of its own.
+#[tokio::test]
+async fn no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by_it() {
+    let world = world().await;
+    let much = "z".repeat(4_000);
+    // Bytes that a header may hold; a real line break is refused by `http` itself.
+    let values = [
+        much.clone(),
+        format!("acme\u{85}ERROR forged {much}"),
+        format!("acme\u{2028}ERROR forged {much}"),
+        format!("acme%0d%0aERROR forged {much}"),
+        format!("acme\tERROR forged {much}"),
+        format!("{much}.example.com"),
+        format!("acme.{much}.com"),
+    ];
+    let (log, _guard) = Log::start();
+    let mut sent = 0;
+    for value in &values {
+        let header = axum::http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+        for (name, host) in
+            [("x-tenant-id", "acme.example.com"), ("authorization", "example.com"), ("host", "")]
+        {
+            for peer in [world::PROXY, STRANGER] {
+                let mut request = axum::http::Request::get("/orders");
+                if name != "host" {
+                    request = request.header("host", host);
+                }
+                let answer = world.send(from_peer(request.header(name, &header), peer)).await;
+                assert!(answer.status.is_client_error(), "{name}: {}", answer.status);
+                sent += 1;
+            }
+        }
+        let token = |header: String, claims: String| signed(&header, &claims, SECRET);
+        let mut tenant = claims(&world.acme);
+        tenant["tenant_id"] = value.as_str().into();
+        let mut issuer = claims(&world.globex);
+        issuer["iss"] = format!("{value}\nERROR forged").into();
+        for token in [
+            token(r#"{"alg":"HS256"}"#.to_owned(), tenant.to_string()),
+            token(r#"{"alg":"HS256"}"#.to_owned(), issuer.to_string()),
+            token(
+                serde_json::json!({"alg": "HS256", "kid": format!("{value}\r\nERROR forged")}).to_string(),
+                claims(&world.acme).to_string(),
+            ),
+            token(serde_json::json!({"alg": value}).to_string(), claims(&world.acme).to_string()),
+        ] {
+            let request = get_from("example.com", "/orders").header("authorization", token);
+            assert!(world.send(request.body(Body::empty()).unwrap()).await.status.is_client_error());
+            sent += 1;
+        }
+        let path = format!("/t/{}/orders", value.replace(|c: char| !c.is_ascii_alphanumeric(), "%0a"));
+        assert!(
+            world
+                .send(get_from("example.com", &path).body(Body::empty()).unwrap())
+                .await
+                .status
+                .is_client_error()
+        );
+        sent += 1;
+    }
+    let log = log.text();
+    assert_eq!(sent, values.len() * 11);
+    assert!(log.lines().count() > values.len() * 4, "hardly anything was logged: {log}");
+    for line in log.split(['\n', '\r', '\u{85}', '\u{2028}']).filter(|line| !line.is_empty()) {
+        assert!(line.starts_with("20") && line.contains("Z "), "a line of its own: {line}");
+        assert!(!line.contains(&much[..65]), "{} bytes of what a client said", line.len());
     }
 }

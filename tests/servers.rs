@@ -8,15 +8,12 @@ use std::time::Duration;
 
 use sqlx::Executor;
 
-const HOW: &str = "run `scripts/test`, which starts one; or install it (`apt-get install redis-server`), start it, \
-    and set TEST_REDIS_URL=redis://127.0.0.1:6379/";
-
 #[test]
 fn redis_answers() {
-    let url = std::env::var("TEST_REDIS_URL").unwrap_or_else(|_| panic!("this test needs Redis: {HOW}"));
+    let url = common::redis_url();
     let address = url.trim_start_matches("redis://").trim_end_matches('/');
-    let mut stream =
-        TcpStream::connect(address).unwrap_or_else(|e| panic!("no Redis at {address} ({e}): {HOW}"));
+    let mut stream = TcpStream::connect(address)
+        .unwrap_or_else(|e| panic!("no Redis at {address} ({e}): {}", common::NO_REDIS));
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(b"PING\r\n").unwrap();
     let mut answer = [0; 7];

@@ -40,6 +40,11 @@ mod identity;
 #[cfg(feature = "jwt")]
 mod jwt;
 mod membership;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_metrics.rs"]
+mod metrics;
 mod path;
 mod resolver;
 mod session;

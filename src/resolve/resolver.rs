@@ -8,7 +8,7 @@ use tracing::error;
 use super::claims::{Claims, Demand, Refusal, Said};
 use super::membership::Membership;
 use super::view::RequestView;
-use super::{Candidate, Signal, Source};
+use super::{Candidate, Signal, Source, metrics};
 use crate::audit::AuditSink;
 use crate::context::{Directory, TenantContext};
 use crate::error::{Error, Result};
@@ -129,13 +129,13 @@ impl Gate {
     fn weigh(&self, said: Vec<Said>, demand: Demand) -> Resolving {
         let claims = match Claims::read(said, demand, self.members.is_some()) {
             Ok(claims) => claims,
-            Err(error) => return Resolving::ready(Err(error)),
+            Err(error) => return Resolving::ready(counted(Err(error))),
         };
         if let Some(result) = self.at_hand(&claims) {
-            return Resolving::ready(result);
+            return Resolving::ready(counted(result));
         }
         let gate = self.clone();
-        Resolving::pending(async move { gate.ask(claims).await })
+        Resolving::pending(async move { counted(gate.ask(claims).await) })
     }
 
     fn at_hand(&self, claims: &Claims) -> Option<Result<TenantContext>> {
@@ -193,6 +193,11 @@ impl Gate {
         }
         error
     }
+}
+
+fn counted(result: Result<TenantContext>) -> Result<TenantContext> {
+    metrics::resolved(&result);
+    result
 }
 
 fn peek(store: &dyn TenantStore, candidate: &Candidate) -> Option<Arc<Tenant>> {

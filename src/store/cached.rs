@@ -9,6 +9,7 @@ use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 
 use super::front::Front;
+use super::metrics;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 
@@ -175,6 +176,15 @@ impl<S: TenantStore> Cached<S> {
             .await;
     }
 
+    fn kept_id(&self, id: &TenantId) -> Option<Arc<Tenant>> {
+        self.tenants.get(id).now_or_never().flatten()
+    }
+
+    fn kept_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
+        let id = self.slugs.get(slug).now_or_never().flatten()?;
+        self.kept_id(&id).filter(|tenant| tenant.slug() == slug)
+    }
+
     /// Asks the store by slug; one at a time for each slug.
     async fn load_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>> {
         let seen = self.failures.load(Ordering::Acquire);
@@ -183,7 +193,7 @@ impl<S: TenantStore> Cached<S> {
             .entry_by_ref(slug)
             .and_try_compute_with(|_| async {
                 // Somebody may have loaded it while we waited for our turn.
-                loaded = self.peek_slug(slug);
+                loaded = self.kept_slug(slug);
                 if loaded.is_some() || self.absent.contains_key(&Name::Slug(slug.clone())) {
                     return Ok::<_, Error>(Op::Nop);
                 }
@@ -212,12 +222,15 @@ impl<S: TenantStore> Cached<S> {
 impl<S: TenantStore> TenantStore for Cached<S> {
     async fn by_id(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>> {
         if let Some(tenant) = self.tenants.get(id).await {
+            metrics::hit();
             return Ok(Some(tenant));
         }
         let absent = Name::Id(id.clone());
         if self.absent.contains_key(&absent) {
+            metrics::absent();
             return Ok(None);
         }
+        metrics::miss();
         let seen = self.failures.load(Ordering::Acquire);
         let mut changed = None;
         let change = &mut changed;
@@ -242,12 +255,15 @@ impl<S: TenantStore> TenantStore for Cached<S> {
     }
 
     async fn by_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>> {
-        if let Some(tenant) = self.peek_slug(slug) {
+        if let Some(tenant) = self.kept_slug(slug) {
+            metrics::hit();
             return Ok(Some(tenant));
         }
         if self.absent.contains_key(&Name::Slug(slug.clone())) {
+            metrics::absent();
             return Ok(None);
         }
+        metrics::miss();
         self.load_slug(slug).await
     }
 
@@ -277,18 +293,13 @@ impl<S: TenantStore> TenantStore for Cached<S> {
     }
 
     fn peek_id(&self, id: &TenantId) -> Option<Arc<Tenant>> {
-        self.front.find(id, |tenant| tenant.id() == id, || self.tenants.get(id).now_or_never().flatten())
+        let tenant = self.front.find(id, |tenant| tenant.id() == id, || self.kept_id(id));
+        tenant.inspect(|_| metrics::hit())
     }
 
     fn peek_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
-        self.front.find(
-            slug,
-            |tenant| tenant.slug() == slug,
-            || {
-                let id = self.slugs.get(slug).now_or_never().flatten()?;
-                self.tenants.get(&id).now_or_never().flatten().filter(|tenant| tenant.slug() == slug)
-            },
-        )
+        let tenant = self.front.find(slug, |tenant| tenant.slug() == slug, || self.kept_slug(slug));
+        tenant.inspect(|_| metrics::hit())
     }
 
     async fn committed(&self, tenant: &Arc<Tenant>) {

@@ -7,6 +7,11 @@ mod cached_members;
 #[cfg(feature = "cache")]
 mod front;
 mod memory;
+#[cfg(all(feature = "cache", feature = "metrics"))]
+mod metrics;
+#[cfg(all(feature = "cache", not(feature = "metrics")))]
+#[path = "no_metrics.rs"]
+mod metrics;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 

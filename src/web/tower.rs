@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, Response, Version};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::Span;
+use tracing::{Span, info_span};
 
 use super::peer::peer;
 use super::refusal::refusal;
@@ -22,7 +22,8 @@ use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsIn
 ///
 /// A refused request is answered with a [`Problem`](crate::web::Problem) document. Responses get `Vary` over the headers that the
 /// sources read, and `Cache-Control: private, no-store` unless the route set one itself. The route runs in the
-/// [span](TenantContext::span) of its context.
+/// [span](TenantContext::span) of its context; before, and where the request is refused, the span `tenant` has the
+/// `tenant.id` `unknown`, which is no tenant's.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -95,15 +96,17 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> TenantFuture<S, B> {
-        let resolving = (self.gate.resolve)(&self.gate.resolver, &View::of(&request));
-        let state = match resolving.at_hand() {
+        let unknown = info_span!("tenant", tenant.id = %"unknown");
+        let resolving =
+            unknown.in_scope(|| (self.gate.resolve)(&self.gate.resolver, &View::of(&request)).at_hand());
+        let state = match resolving {
             Ok(Ok(tenant)) => enter(&mut self.inner, request, tenant),
-            Ok(Err(error)) => State::Refused { error: Some(error) },
+            Ok(Err(error)) => State::Refused { error: Some(error), span: unknown },
             Err(resolving) => {
                 // The service that was polled ready is the one to be called.
                 let next = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, next);
-                State::Resolving { resolving, waiting: Some((request, inner)) }
+                State::Resolving { resolving, waiting: Some((request, inner)), span: unknown }
             }
         };
         TenantFuture { state, gate: self.gate.clone() }
@@ -136,9 +139,9 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<S, F, B> {
-        Resolving { #[pin] resolving: Resolving, waiting: Option<(Request<B>, S)> },
+        Resolving { #[pin] resolving: Resolving, waiting: Option<(Request<B>, S)>, span: Span },
         Serving { #[pin] future: F, span: Span },
-        Refused { error: Option<Error> },
+        Refused { error: Option<Error>, span: Span },
     }
 }
 
@@ -153,21 +156,21 @@ where
         let mut this = self.project();
         loop {
             let next = match this.state.as_mut().project() {
-                StateProjection::Resolving { resolving, waiting } => {
-                    let resolved = ready!(resolving.poll(context));
+                StateProjection::Resolving { resolving, waiting, span } => {
+                    let resolved = ready!(span.in_scope(|| resolving.poll(context)));
                     let (request, mut inner) = waiting.take().expect("a request resolves once");
                     match resolved {
                         Ok(tenant) => enter(&mut inner, request, tenant),
-                        Err(error) => State::Refused { error: Some(error) },
+                        Err(error) => State::Refused { error: Some(error), span: span.clone() },
                     }
                 }
                 StateProjection::Serving { future, span } => {
                     let served = ready!(span.in_scope(|| future.poll(context)));
                     return Poll::Ready(served.map(|response| this.gate.mark(response)));
                 }
-                StateProjection::Refused { error } => {
+                StateProjection::Refused { error, span } => {
                     let error = error.take().expect("not polled again after it was ready");
-                    return Poll::Ready(Ok(this.gate.mark(refusal(&error))));
+                    return Poll::Ready(Ok(this.gate.mark(span.in_scope(|| refusal(&error)))));
                 }
             };
             this.state.set(next);

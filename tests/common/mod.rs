@@ -208,6 +208,13 @@ pub fn admin_url() -> String {
     std::env::var("TEST_POSTGRES_ADMIN_URL").unwrap_or_else(|_| panic!("{NO_ADMIN}"))
 }
 
+pub const NO_REDIS: &str = "this test needs Redis. Run `scripts/test`, which starts one; or install it \
+    (`apt-get install redis-server`), start it, and set TEST_REDIS_URL=redis://127.0.0.1:6379/";
+
+pub fn redis_url() -> String {
+    std::env::var("TEST_REDIS_URL").unwrap_or_else(|_| panic!("{NO_REDIS}"))
+}
+
 const NO_MYSQL: &str = "this test needs MariaDB 10.6 or later. Run `scripts/test`, which starts one; or install it \
     (`apt-get install mariadb-server`), make a user with GRANT ALL ON `tenancy\\_test\\_%`.*, and set \
     TEST_MYSQL_URL=mysql://user@localhost/?socket=/run/mysqld/mysqld.sock";

@@ -1,0 +1,156 @@
+use std::fmt::{Display, Write};
+
+use crate::tenant::TenantId;
+
+/// What every name begins with: another version of the encoding has another one.
+const VERSION: &str = "t1";
+
+/// Writes names of one tenant: fields that say how long they are.
+pub(super) struct Writer {
+    text: String,
+    separator: char,
+}
+
+impl Writer {
+    pub(super) fn of(tenant: &TenantId, separator: char) -> Self {
+        let mut writer = Self { text: VERSION.to_owned(), separator };
+        writer.push(tenant);
+        writer
+    }
+
+    pub(super) fn push(&mut self, field: &dyn Display) {
+        let field = escape(&field.to_string(), self.separator);
+        write!(self.text, "{}{}-{field}", self.separator, field.len()).expect("a text takes what is written");
+    }
+
+    pub(super) fn finish(self) -> String {
+        self.text
+    }
+
+    /// What all names begin with that go on from here.
+    pub(super) fn under(mut self) -> String {
+        self.text.push(self.separator);
+        self.text
+    }
+}
+
+fn escape(field: &str, separator: char) -> String {
+    let mut escaped = String::with_capacity(field.len());
+    let mut bytes = field.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        let stays = match byte {
+            b'-' => true,
+            // So no name holds `..`, nor ends with a dot, which some stores and proxies take for something.
+            b'.' => separator != '.' && bytes.peek().is_some_and(u8::is_ascii_alphanumeric),
+            _ => byte.is_ascii_alphanumeric(),
+        };
+        if stays {
+            escaped.push(char::from(byte));
+        } else {
+            write!(escaped, "_{byte:02x}").expect("a text takes what is written");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(tenant: &TenantId, separator: char, fields: &[String]) -> String {
+        let mut writer = Writer::of(tenant, separator);
+        for field in fields {
+            writer.push(field);
+        }
+        writer.finish()
+    }
+
+    /// The tenant and the fields of a name. That every name reads back is that no two of them are the same.
+    fn read(name: &str, separator: char) -> Option<Vec<String>> {
+        let mut rest = name.strip_prefix(VERSION)?;
+        let mut fields = Vec::new();
+        while !rest.is_empty() {
+            let (length, text) = rest.strip_prefix(separator)?.split_once('-')?;
+            let (field, after) = text.split_at_checked(length.parse().ok()?)?;
+            fields.push(unescape(field)?);
+            rest = after;
+        }
+        Some(fields)
+    }
+
+    fn unescape(field: &str) -> Option<String> {
+        let mut bytes = Vec::new();
+        let mut rest = field.bytes();
+        while let Some(byte) = rest.next() {
+            bytes.push(if byte == b'_' {
+                let hex = [char::from(rest.next()?), char::from(rest.next()?)];
+                u8::from_str_radix(&String::from_iter(hex), 16).ok()?
+            } else {
+                byte
+            });
+        }
+        String::from_utf8(bytes).ok()
+    }
+
+    /// What naive encodings stumble over: separators, lengths as text, escapes as text, nothing, other scripts.
+    fn hostile() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[:/.,_%0-9a-]{0,8}",
+            "(1-a|2-|0-|:|/|\\.|_2e|_5f|%2f|\\.\\.|t1){0,4}",
+            "\\PC{0,6}",
+            any::<String>(),
+        ]
+    }
+
+    fn tenant() -> impl Strategy<Value = TenantId> {
+        prop_oneof![
+            "[a-z]([a-z0-9-]{0,6}[a-z0-9])".prop_filter_map("not an id", |text| TenantId::parse(&text).ok()),
+            (1..200_i64).prop_map(|id| TenantId::from_int(id).unwrap()),
+            (1..u128::MAX).prop_map(|id| TenantId::from_uuid(uuid::Uuid::from_u128(id)).unwrap()),
+        ]
+    }
+
+    fn separator() -> impl Strategy<Value = char> {
+        prop_oneof![Just(':'), Just('/'), Just('.')]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn a_name_reads_back_in_one_way(
+            tenant in tenant(), separator in separator(), fields in prop::collection::vec(hostile(), 0..5)
+        ) {
+            let name = written(&tenant, separator, &fields);
+            let expected: Vec<String> = std::iter::once(tenant.to_string()).chain(fields).collect();
+            prop_assert_eq!(read(&name, separator), Some(expected), "{}", name);
+        }
+
+        #[test]
+        fn nothing_in_a_name_means_something(
+            tenant in tenant(), separator in separator(), fields in prop::collection::vec(hostile(), 0..5)
+        ) {
+            let name = written(&tenant, separator, &fields);
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c) || c == separator;
+            prop_assert!(name.chars().all(plain), "{}", name);
+            prop_assert!(!name.contains("..") && !name.ends_with(['.', separator]), "{}", name);
+            prop_assert!(name.split(separator).all(|part| !part.is_empty() && part != "."), "{}", name);
+        }
+
+        #[test]
+        fn a_prefix_selects_the_names_of_its_tenant(
+            tenant in tenant(), other in tenant(), longer in "[a-z0-9]{1,3}", separator in separator(),
+            fields in prop::collection::vec(hostile(), 1..4)
+        ) {
+            let prefix = Writer::of(&tenant, separator).under();
+            prop_assert!(written(&tenant, separator, &fields).starts_with(&prefix));
+            // The one whose id goes on where this one ends.
+            let longer = TenantId::parse(&format!("{tenant}{longer}"));
+            for other in longer.into_iter().chain([other]).filter(|other| *other != tenant) {
+                prop_assert!(!written(&other, separator, &fields).starts_with(&prefix), "{} {}", tenant, other);
+            }
+        }
+    }
+}

@@ -1,0 +1,4 @@
+use crate::context::TenantContext;
+use crate::error::Result;
+
+pub(super) fn resolved(_: &Result<TenantContext>) {}

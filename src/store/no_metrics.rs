@@ -1,0 +1,5 @@
+pub(super) fn hit() {}
+
+pub(super) fn miss() {}
+
+pub(super) fn absent() {}
