@@ -30,6 +30,8 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(feature = "api-keys")]
+mod api_key;
 mod authority;
 mod claims;
 mod header;
@@ -44,6 +46,8 @@ mod view;
 use std::fmt;
 use std::pin::Pin;
 
+#[cfg(feature = "api-keys")]
+pub use self::api_key::ApiKeySource;
 pub use self::header::{HeaderSource, TrustedPeers};
 pub use self::host::HostSource;
 #[cfg(feature = "jwt")]
