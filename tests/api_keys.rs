@@ -6,10 +6,9 @@
 mod common;
 mod world;
 
-use std::io::Write;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -229,7 +228,7 @@ async fn i76_whatever_is_wrong_with_a_key_the_answer_is_the_same() {
     let (expired, expired_text) = issue(keys.world.acme.id());
     store.insert_key(&expired.expiring(NOW)).await.unwrap();
     let (ending, ending_text) = issue(keys.world.acme.id());
-    store.insert_key(&ending.expiring(NOW.after(Duration::from_secs(60)))).await.unwrap();
+    store.insert_key(&ending.expiring(NOW.after(Duration::from_mins(1)))).await.unwrap();
     assert_eq!(keys.bearer(&ending_text).await.status, StatusCode::OK);
     keys.clock.advance_seconds(60);
 
@@ -310,31 +309,8 @@ async fn a_request_holds_one_key_in_one_place() {
     }
 }
 
-/// Everything that this thread logs.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
-async fn i77_a_key_in_the_url_is_not_read_and_none_is_logged() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+async fn i77_a_key_in_the_url_is_not_read_and_none_is_shown() {
     let keys = keys().await;
     let (key, text) = &keys.acme;
     for path in ["/orders?api_key=", "/orders?x-api-key=", "/orders?access_token=", "/orders?key="] {
@@ -343,20 +319,17 @@ async fn i77_a_key_in_the_url_is_not_read_and_none_is_logged() {
         assert_eq!(answer.code(), "credential-missing", "{path}");
     }
     assert_eq!(keys.bearer(text).await.status, StatusCode::OK);
-    keys.world.store.revoke_key(key.tenant(), key.id(), NOW).await.unwrap();
-    assert_eq!(keys.bearer(text).await.status, StatusCode::UNAUTHORIZED);
-    keys.bearer(&text[..text.len() - 1]).await;
-
     let source = ApiKeySource::new(format(), keys.world.store.clone());
-    let request = bearer_request(&keys.globex.1);
-    let shown = format!("{:?} {source:?} {key:?} {:?}", keys.world.store, source.read(&request));
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("API key refused") && log.contains("revoked") && log.contains(key.id()), "{log}");
-    for (_, text) in [&keys.acme, &keys.globex] {
+    let signal = source.read(&bearer_request(text));
+    let (_, secret) = ApiKey::issue(&format(), key.tenant().clone(), "CI", NOW);
+    let shown = format!("{:?} {source:?} {key:?} {signal:?} {secret:?}", keys.world.store);
+    assert!(shown.contains(key.id()), "{shown}");
+    for text in [&keys.acme.1, &keys.globex.1, secret.expose_secret()] {
         let secret = text.split('_').nth(3).unwrap();
-        assert!(!log.contains(secret) && !log.contains(&secret[..8]), "the log holds a secret");
         assert!(!shown.contains(secret), "the debug text holds a secret");
     }
+    let hash = format!("{:?}", key.hash());
+    assert!(!shown.contains(&hash), "the debug text holds a hash");
 }
 
 /// Counts questions, and holds their answers back until it is told to let them go.

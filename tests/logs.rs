@@ -8,6 +8,11 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
+use secrecy::ExposeSecret;
+use tenancy::clock::Timestamp;
+use tenancy::resolve::{ApiKeySource, Signal, Source, StaticRequest};
+use tenancy::store::MemoryStore;
+use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, TenantId};
 use tenancy::web::TenantLayer;
 use tracing::subscriber::DefaultGuard;
 use world::{OTHER_SECRET, STRANGER, bearer, claims, from_peer, get_from, resolver, signed, world};
@@ -95,4 +100,27 @@ async fn a_route_runs_in_a_span_of_its_tenant() {
         assert!(log.contains(&format!("tenant{{tenant.id={} request_id=", tenant.id())), "{log}");
         assert!(!log.contains(&other.id().to_string()), "{log}");
     }
+}
+
+/// `I77`: the reason why a key is refused is for the log, with the id, and the secret is for nobody.
+#[tokio::test]
+async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
+    let store = Arc::new(MemoryStore::new());
+    let format = ApiKeyFormat::new("acme", "live").unwrap();
+    let now = Timestamp::from_seconds(world::NOW);
+    let (key, text) = ApiKey::issue(&format, TenantId::random(), "CI", now);
+    store.insert_key(&key).await.unwrap();
+    store.revoke_key(key.tenant(), key.id(), now).await.unwrap();
+    let source = ApiKeySource::new(format, store);
+    let (log, _guard) = Log::start();
+    let text = text.expose_secret();
+    for shown in [text, &text[..text.len() - 1], &text.replace("acme_live", "acme_test")] {
+        let request = StaticRequest::get("/").with_header("Authorization", format!("Bearer {shown}"));
+        assert!(matches!(source.read(&request), Signal::Invalid(_)), "{shown}");
+    }
+    let log = log.text();
+    assert_eq!(log.matches("API key refused").count(), 3, "{log}");
+    assert!(log.contains("revoked") && log.contains(key.id()), "{log}");
+    let secret = text.split('_').nth(3).unwrap();
+    assert!(!log.contains(secret) && !log.contains(&secret[..8]), "the log holds a secret");
 }

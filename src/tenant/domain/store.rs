@@ -1,4 +1,4 @@
-use std::fmt;
+use std::fmt::{self, Write};
 
 use async_trait::async_trait;
 
@@ -26,7 +26,10 @@ impl Challenge {
     pub fn random(domain: Domain) -> Self {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).expect("the operating system has random numbers");
-        let token = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut token = String::with_capacity(64);
+        for byte in bytes {
+            let _ = write!(token, "{byte:02x}");
+        }
         Self { domain, token }
     }
 
