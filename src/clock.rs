@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,12 @@ impl Timestamp {
     /// Microseconds since the Unix epoch.
     pub const fn micros(self) -> i64 {
         self.0
+    }
+
+    /// So much later; saturates at the end of the range.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// Whole seconds since the Unix epoch, rounded down.

@@ -149,9 +149,10 @@ async fn an_issuer_that_names_another_ones_tenant_is_refused_and_told_of() {
     let unsigned = signed_by_globex(&claims_of(ACME_IDP, world.globex.id()));
     assert_eq!(kind(resolve(&resolver, "example.com", &unsigned).await), ErrorKind::CredentialInvalid);
     assert_eq!(world.trail.events().len(), 4);
-    // Of a tenant that nobody has, nothing more is said than that.
+    // Whether somebody has the tenant or nobody, the answer is the same; a trail has only the one that is there.
     let nowhere = signed_by_acme(&claims_of(ACME_IDP, &TenantId::random()));
-    assert_eq!(kind(resolve(&resolver, "example.com", &nowhere).await), ErrorKind::TenantUnknown);
+    assert_eq!(kind(resolve(&resolver, "example.com", &nowhere).await), ErrorKind::TenantConflict);
+    assert_eq!(world.trail.events().len(), 4);
 }
 
 fn shared_issuer(tenant: &str) -> String {

@@ -9,7 +9,11 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
-use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
+use secrecy::ExposeSecret;
+use tenancy::clock::Timestamp;
+use tenancy::resolve::{ApiKeySource, Signal, Source, StaticRequest};
+use tenancy::store::MemoryStore;
+use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, Tenant, TenantId, TenantStore};
 use tenancy::web::TenantLayer;
 use tenancy::{Error, ErrorKind, Result};
 use tracing::subscriber::DefaultGuard;
@@ -236,4 +240,27 @@ async fn no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by
         assert!(line.starts_with("20") && line.contains("Z "), "a line of its own: {line}");
         assert!(!line.contains(&much[..65]), "{} bytes of what a client said", line.len());
     }
+}
+
+/// `I77`: the reason why a key is refused is for the log, with the id, and the secret is for nobody.
+#[tokio::test]
+async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
+    let store = Arc::new(MemoryStore::new());
+    let format = ApiKeyFormat::new("acme", "live").unwrap();
+    let now = Timestamp::from_seconds(world::NOW);
+    let (key, text) = ApiKey::issue(&format, TenantId::random(), "CI", now);
+    store.insert_key(&key).await.unwrap();
+    store.revoke_key(key.tenant(), key.id(), now).await.unwrap();
+    let source = ApiKeySource::new(format, store);
+    let (log, _guard) = Log::start();
+    let text = text.expose_secret();
+    for shown in [text, &text[..text.len() - 1], &text.replace("acme_live", "acme_test")] {
+        let request = StaticRequest::get("/").with_header("Authorization", format!("Bearer {shown}"));
+        assert!(matches!(source.read(&request), Signal::Invalid(_)), "{shown}");
+    }
+    let log = log.text();
+    assert_eq!(log.matches("API key refused").count(), 3, "{log}");
+    assert!(log.contains("revoked") && log.contains(key.id()), "{log}");
+    let secret = text.split('_').nth(3).unwrap();
+    assert!(!log.contains(secret) && !log.contains(&secret[..8]), "the log holds a secret");
 }

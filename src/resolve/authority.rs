@@ -3,6 +3,8 @@
 use std::net::Ipv6Addr;
 
 use super::view::{Field, HttpVersion, RequestView};
+use crate::tenant::read_name;
+pub(super) use crate::tenant::{Fault, HostName as Host};
 
 /// The authority of a request in its normal form: lower case, without the dot at the end.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,16 +12,6 @@ pub(super) struct Authority {
     pub(super) host: Host,
     pub(super) port: Option<u16>,
 }
-
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Host {
-    Name(String),
-    /// An address names no tenant, however it is written.
-    Address(String),
-}
-
-/// Why an authority is refused. For logs; a client hears one text for all of them.
-pub(super) type Fault = &'static str;
 
 impl Authority {
     /// The one authority of a request, or why there is none.
@@ -65,31 +57,6 @@ fn read_port(digits: &str) -> Result<u16, Fault> {
         return Err("not a port");
     }
     digits.parse().ok().filter(|port| *port != 0).ok_or("not a port")
-}
-
-fn read_name(name: &str) -> Result<Host, Fault> {
-    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
-        return Err("a byte that no host name has");
-    }
-    let mut name = name.to_ascii_lowercase();
-    if name.ends_with('.') {
-        name.pop();
-    }
-    if name.len() > 253 {
-        return Err("too long");
-    }
-    for label in name.split('.') {
-        if label.is_empty() || label.len() > 63 || label.starts_with('-') || label.ends_with('-') {
-            return Err("not a label");
-        }
-    }
-    // What a browser would read as an IPv4 address: `127.0.0.1`, and also `127.1` or `0x7f.1`.
-    let last = name.rsplit('.').next().unwrap_or_default();
-    let hex = last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
-    if hex || last.bytes().all(|b| b.is_ascii_digit()) {
-        return Ok(Host::Address(name));
-    }
-    Ok(Host::Name(name))
 }
 
 #[cfg(test)]

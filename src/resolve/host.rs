@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use tracing::debug;
 
 use super::authority::{Authority, Fault, Host};
@@ -5,15 +7,17 @@ use super::forwarded::{ForwardedHost, Forwarding};
 use super::header::TrustedPeers;
 use super::view::{RequestView, TlsInfo};
 use super::{Candidate, Signal, Source};
-use crate::context::ResolvedBy;
+use crate::context::{ResolvedBy, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{Slug, is_reserved};
+use crate::tenant::{Domain, DomainStore, Slug, is_reserved};
 
 /// Reads the slug from the host: `acme.example.com` is the tenant `acme`.
 ///
 /// Exactly one label before a base domain names a tenant. The base domain itself, a reserved word (`www`,
 /// `api`), an IP address, or a host elsewhere names none. A host that is malformed, repeated or ambiguous is
 /// refused with [`ErrorKind::InvalidAuthority`].
+///
+/// With [`custom_domains`](Self::custom_domains), a host elsewhere is a tenant's own domain, or the request is refused.
 ///
 /// # Security
 /// A host is a selection, not evidence. `Forwarded`, `X-Forwarded-Host` and their kin are not read: behind a proxy, let
@@ -36,6 +40,15 @@ pub struct HostSource {
     match_tls: bool,
     forwarding: Option<Forwarding>,
     vary: &'static str,
+    custom: Option<Arc<dyn DomainStore>>,
+}
+
+/// What a host names.
+enum Named {
+    Nobody,
+    Slug(Slug),
+    /// A name that is below no base domain.
+    Elsewhere(String),
 }
 
 impl HostSource {
@@ -57,7 +70,7 @@ impl HostSource {
         if domains.is_empty() {
             return Err(Error::new(ErrorKind::Misconfigured, "a host source needs at least one base domain"));
         }
-        Ok(Self { domains, ports: None, match_tls: false, forwarding: None, vary: "host" })
+        Ok(Self { domains, ports: None, match_tls: false, forwarding: None, vary: "host", custom: None })
     }
 
     /// Refuses every host with another port than these. A host without a port is fine.
@@ -69,6 +82,38 @@ impl HostSource {
     /// ([`ErrorKind::Misdirected`], status 421: RFC 9110, section 15.5.20), where the server says which that was.
     pub fn match_tls(self) -> Self {
         Self { match_tls: true, ..self }
+    }
+
+    /// Reads a host that is below no base domain as a tenant's own domain, which it has verified.
+    ///
+    /// # Security
+    /// Any other host elsewhere is refused with [`ErrorKind::TenantUnknown`], whether somebody claimed it or nobody knows
+    /// it, and whatever the rest of the request says: a name that somebody else points at this service reaches no tenant,
+    /// not even by a valid token. Base domains themselves, reserved words below them, and addresses name nobody, as
+    /// without this.
+    pub fn custom_domains(self, domains: Arc<dyn DomainStore>) -> Self {
+        Self { custom: Some(domains), ..self }
+    }
+
+    /// Reads a domain that a tenant wants to claim.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it is none, or is a base domain or below one: those names are given out by slug.
+    pub fn parse_custom(&self, text: &str) -> Result<Domain> {
+        let domain = Domain::parse(text)?;
+        let below = |base: &String| {
+            domain
+                .as_str()
+                .strip_suffix(base.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        if self.domains.iter().any(below) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "not a custom domain: it belongs to this service; use a domain of the tenant's own",
+            ));
+        }
+        Ok(domain)
     }
 
     /// Believes these peers about which host the client asked for, where they say so in this header; the request's own
@@ -108,15 +153,15 @@ impl HostSource {
         })
     }
 
-    fn select(&self, Authority { host, port }: Authority) -> Result<Option<Slug>, Fault> {
+    fn select(&self, Authority { host, port }: Authority) -> Result<Named, Fault> {
         if let (Some(ports), Some(port)) = (&self.ports, port)
             && !ports.contains(&port)
         {
             return Err("a port off the list");
         }
-        let Host::Name(name) = host else { return Ok(None) };
+        let Host::Name(name) = host else { return Ok(Named::Nobody) };
         if self.domains.contains(&name) {
-            return Ok(None);
+            return Ok(Named::Nobody);
         }
         // Of two base domains of which one lies below the other, the longer one decides.
         let label = self
@@ -125,11 +170,31 @@ impl HostSource {
             .filter_map(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.'))
             .min_by_key(|label| label.len());
         match label {
-            None => Ok(None),
+            None => Ok(Named::Elsewhere(name)),
             Some(label) if label.contains('.') => Err("more than one label before the base domain"),
-            Some(label) if is_reserved(label) => Ok(None),
-            Some(label) => Slug::parse(label).map(Some).map_err(|_| "a label that no tenant can have"),
+            Some(label) if is_reserved(label) => Ok(Named::Nobody),
+            Some(label) => Slug::parse(label).map(Named::Slug).map_err(|_| "a label that no tenant can have"),
         }
+    }
+
+    /// Whose own a host is that is below no base domain.
+    fn elsewhere(&self, name: &str) -> Signal {
+        let Some(store) = &self.custom else { return Signal::Absent };
+        let Ok(domain) = Domain::parse(name) else { return Signal::Invalid(unknown_tenant()) };
+        if let Some(tenant) = store.peek_domain(&domain) {
+            return Signal::Selected(Candidate::Id(tenant));
+        }
+        let store = store.clone();
+        Signal::Pending(Box::pin(async move {
+            match store.by_domain(&domain).await {
+                Ok(Some(tenant)) => Signal::Selected(Candidate::Id(tenant)),
+                Ok(None) => {
+                    debug!("a host that is nobody's own");
+                    Signal::Invalid(unknown_tenant())
+                }
+                Err(error) => Signal::Invalid(error),
+            }
+        }))
     }
 }
 
@@ -140,8 +205,9 @@ impl Source for HostSource {
             Err(signal) => return signal,
         };
         match self.select(authority) {
-            Ok(None) => Signal::Absent,
-            Ok(Some(slug)) => Signal::Selected(Candidate::Slug(slug)),
+            Ok(Named::Nobody) => Signal::Absent,
+            Ok(Named::Slug(slug)) => Signal::Selected(Candidate::Slug(slug)),
+            Ok(Named::Elsewhere(name)) => self.elsewhere(&name),
             Err(reason) => malformed(reason),
         }
     }

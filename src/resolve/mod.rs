@@ -30,6 +30,8 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(feature = "api-keys")]
+mod api_key;
 mod authority;
 mod certificate;
 mod claims;
@@ -55,6 +57,8 @@ mod view;
 use std::fmt;
 use std::pin::Pin;
 
+#[cfg(feature = "api-keys")]
+pub use self::api_key::ApiKeySource;
 pub use self::certificate::CertificateSource;
 pub use self::forwarded::ForwardedHost;
 pub use self::header::{HeaderSource, TrustedPeers};

@@ -1,5 +1,6 @@
 //! Who the tenants are: [`TenantId`], [`Slug`], [`Tenant`], its [`TenantStatus`] and [`Placement`], and the
-//! [`TenantStore`] that keeps them (the control plane).
+//! [`TenantStore`] that keeps them (the control plane). What is a tenant's own beside its rows: each [`Domain`] that it has
+//! shown to be its own, in a [`DomainStore`], and with the feature `api-keys` each `ApiKey`, in an `ApiKeyStore`.
 //!
 //! ```
 //! use tenancy::store::MemoryStore;
@@ -15,6 +16,9 @@
 //! # Ok(()) }
 //! ```
 
+#[cfg(feature = "api-keys")]
+mod api_key;
+mod domain;
 mod id;
 mod slug;
 mod status;
@@ -25,6 +29,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "api-keys")]
+pub(crate) use self::api_key::Presented;
+#[cfg(feature = "api-keys")]
+pub use self::api_key::{ApiKey, ApiKeyFormat, ApiKeyStore, StoredApiKey};
+#[cfg(feature = "dns")]
+pub use self::domain::Dns;
+pub use self::domain::{
+    Challenge, Domain, DomainState, DomainStore, DomainVerifier, TenantDomain, TxtLookup,
+};
+pub(crate) use self::domain::{Fault, HostName, read_name};
 pub use self::id::{TenantId, TenantIdValue};
 pub use self::slug::Slug;
 pub(crate) use self::slug::is_reserved;
@@ -242,7 +256,9 @@ impl NewTenant {
 /// The control plane: where the tenants themselves are kept.
 ///
 /// Implementations must answer from what was last committed, refuse a second tenant with an id or slug that is
-/// taken, and write an update only over the version that was read.
+/// taken, and write an update only over the version that was read. A slug that a tenant gives up is not handed on: for a
+/// while only the same tenant can take it again, so that links, cookies and caches that still say it reach nobody else.
+/// Two tenants that are to swap their slugs have to wait for that long; that is intended.
 /// [`testing::tenant_store`](crate::testing::tenant_store) checks all of this on a store of your own.
 #[async_trait]
 pub trait TenantStore: Send + Sync + fmt::Debug {
@@ -268,14 +284,15 @@ pub trait TenantStore: Send + Sync + fmt::Debug {
     /// Adds a tenant.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if the id or the slug is taken.
+    /// [`ErrorKind::Conflict`] if the id or the slug is taken, or another tenant gave the slug up not long ago.
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>>;
 
     /// Writes a tenant over the version that `tenant` was read at, and answers with the next version.
     ///
     /// # Errors
     /// [`ErrorKind::StaleVersion`] if it was changed meanwhile: read again and decide again.
-    /// [`ErrorKind::TenantUnknown`] if there is no such tenant, [`ErrorKind::Conflict`] if the slug is taken.
+    /// [`ErrorKind::TenantUnknown`] if there is no such tenant, [`ErrorKind::Conflict`] if the slug is taken, or another
+    /// tenant gave it up not long ago.
     async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>>;
 
     /// What is already at hand for this id, without waiting; `None` if the store must be asked.

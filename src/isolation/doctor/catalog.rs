@@ -9,8 +9,12 @@ use sqlx::{AssertSqlSafe, Row};
 use tenancy_sql::{Dialect, Schema};
 
 /// Tables of the crate that belong to the operator, not to tenants.
-const CONTROL_PLANE: [&str; 5] = [
+const CONTROL_PLANE: [&str; 9] = [
     "tenancy_tenants",
+    "tenancy_slugs",
+    "tenancy_domains",
+    "tenancy_domain_claims",
+    "tenancy_api_keys",
     "tenancy_customers",
     "tenancy_subscriptions",
     "tenancy_billing_events",

@@ -103,6 +103,9 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
     fn int(row: &Self::Row, column: usize) -> sqlx::Result<i64>;
 
     #[doc(hidden)]
+    fn optional_int(row: &Self::Row, column: usize) -> sqlx::Result<Option<i64>>;
+
+    #[doc(hidden)]
     fn text(row: &Self::Row, column: usize) -> sqlx::Result<Option<String>>;
 
     #[doc(hidden)]
@@ -151,6 +154,7 @@ pub enum Mode {
 #[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
 pub enum Value<'a> {
     Int(i64),
+    OptionalInt(Option<i64>),
     Text(&'a str),
     OptionalText(Option<&'a str>),
     Bytes(&'a [u8]),
@@ -242,6 +246,7 @@ macro_rules! plain_backend {
             use crate::scope::backend::Value;
             match value {
                 Value::Int(int) => sqlx::Arguments::add(binds, int),
+                Value::OptionalInt(int) => sqlx::Arguments::add(binds, int),
                 Value::Text(text) => sqlx::Arguments::add(binds, text),
                 Value::OptionalText(text) => sqlx::Arguments::add(binds, text),
                 Value::Bytes(bytes) => sqlx::Arguments::add(binds, bytes),
@@ -250,6 +255,10 @@ macro_rules! plain_backend {
         }
 
         fn int(row: &Self::Row, column: usize) -> sqlx::Result<i64> {
+            sqlx::Row::try_get(row, column)
+        }
+
+        fn optional_int(row: &Self::Row, column: usize) -> sqlx::Result<Option<i64>> {
             sqlx::Row::try_get(row, column)
         }
 

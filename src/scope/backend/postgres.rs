@@ -112,7 +112,10 @@ impl Backend for Postgres {
 
     plain_backend!(
         Postgres,
-        &[(1, "tenancy", include_str!("../../../migrations/postgres/0001_tenancy.sql"))]
+        &[
+            (1, "tenancy", include_str!("../../../migrations/postgres/0001_tenancy.sql")),
+            (2, "tenants own", include_str!("../../../migrations/postgres/0002_tenants_own.sql")),
+        ]
     );
 }
 

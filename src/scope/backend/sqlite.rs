@@ -55,5 +55,11 @@ impl Backend for Sqlite {
         Ok(())
     }
 
-    plain_backend!(Sqlite, &[(1, "tenancy", include_str!("../../../migrations/sqlite/0001_tenancy.sql"))]);
+    plain_backend!(
+        Sqlite,
+        &[
+            (1, "tenancy", include_str!("../../../migrations/sqlite/0001_tenancy.sql")),
+            (2, "tenants own", include_str!("../../../migrations/sqlite/0002_tenants_own.sql")),
+        ]
+    );
 }

@@ -164,9 +164,8 @@ impl BillingTx for MemoryTx<'_> {
                 "another transaction was committed first; run this one again",
             ));
         }
-        for (id, (_, tenant)) in self.tenants {
-            tenants.insert(id, tenant);
-        }
+        let written = self.tenants.into_values().map(|(_, tenant)| tenant);
+        tenants.put_all(written, &self.store.terms)?;
         *rows = self.rows;
         rows.generation += 1;
         Ok(())

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{SqlStore, TENANT_BY_ID, execute, fetch, save_tenant, tenant_where, text};
+use super::{SqlStore, TENANT_BY_ID, Terms, execute, fetch, save_tenant, tenant_where, text, time};
 use crate::audit::AuditEvent;
 use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
 use crate::clock::Timestamp;
@@ -13,15 +13,16 @@ use crate::tenant::{Tenant, TenantId};
 #[async_trait]
 impl<DB: Backend> BillingStore for SqlStore<DB> {
     async fn begin(&self) -> Result<Box<dyn BillingTx + '_>> {
-        Ok(Box::new(SqlTx { open: self.open(Mode::Write).await? }))
+        Ok(Box::new(SqlTx { open: self.open(Mode::Write).await?, terms: &self.terms }))
     }
 }
 
-struct SqlTx<DB: Backend> {
+struct SqlTx<'a, DB: Backend> {
     open: OpenTransaction<DB>,
+    terms: &'a Terms,
 }
 
-impl<DB: Backend> SqlTx<DB> {
+impl<DB: Backend> SqlTx<'_, DB> {
     async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
         execute::<DB>(self.open.line(), sql, values).await
     }
@@ -38,7 +39,7 @@ impl<DB: Backend> SqlTx<DB> {
 }
 
 #[async_trait]
-impl<DB: Backend> BillingTx for SqlTx<DB> {
+impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     async fn first_time(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool> {
         let inserted = self
             .execute(
@@ -113,7 +114,7 @@ impl<DB: Backend> BillingTx for SqlTx<DB> {
     }
 
     async fn save_tenant(&mut self, tenant: &Tenant) -> Result<Arc<Tenant>> {
-        save_tenant::<DB>(self.open.line(), tenant).await
+        save_tenant::<DB>(&mut self.open, tenant, self.terms).await
     }
 
     async fn record(&mut self, event: &AuditEvent) -> Result<()> {
@@ -167,15 +168,14 @@ impl<DB: Backend> BillingTx for SqlTx<DB> {
 
 fn read_quarantined<DB: Backend>(row: &DB::Row) -> Result<Quarantined> {
     let optional = |column| DB::text(row, column).map_err(|e| database_error(&e));
-    let time = |column| DB::int(row, column).map(Timestamp::from_micros).map_err(|e| database_error(&e));
     Ok(Quarantined {
         account: optional(0)?.filter(|account| !account.is_empty()),
         event: text::<DB>(row, 1)?,
         customer: optional(2)?,
         subscription: optional(3)?,
         reason: text::<DB>(row, 4)?,
-        created: time(5)?,
-        received: time(6)?,
+        created: time::<DB>(row, 5)?,
+        received: time::<DB>(row, 6)?,
         raw: DB::bytes(row, 7).map_err(|e| database_error(&e))?,
     })
 }

@@ -1,15 +1,20 @@
+#[cfg(feature = "api-keys")]
+mod api_keys;
 #[cfg(feature = "stripe")]
 mod billing;
+mod domains;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::pool::PoolConnection;
 use sqlx::{Pool, SqlSafeStr};
 
-use super::stale;
+use super::{Terms, stale};
 use crate::audit::{AuditEvent, AuditSink};
+use crate::clock::{Clock, Timestamp};
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::{
@@ -19,7 +24,8 @@ use crate::tenant::{
     NewTenant, Placement, SetBy, Slug, StoredTenant, Tenant, TenantId, TenantStatus, TenantStore,
 };
 
-/// The control plane in a database: tenants, billing state, and audit events that belong to no change.
+/// The control plane in a database: tenants, their domains and API keys, billing state, and audit events that belong to no
+/// change.
 ///
 /// The tables are the crate's own and all start with `tenancy_`; [`migrate`](Self::migrate) makes them.
 ///
@@ -40,11 +46,12 @@ use crate::tenant::{
 pub struct SqlStore<DB: Backend> {
     pool: Pool<DB>,
     send: SendMode,
+    terms: Terms,
 }
 
 impl<DB: Backend> Clone for SqlStore<DB> {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone(), send: self.send }
+        Self { pool: self.pool.clone(), send: self.send, terms: self.terms.clone() }
     }
 }
 
@@ -57,7 +64,32 @@ impl<DB: Backend> fmt::Debug for SqlStore<DB> {
 impl<DB: Backend> SqlStore<DB> {
     /// A store on this pool.
     pub fn new(pool: Pool<DB>) -> Self {
-        Self { pool, send: SendMode::default() }
+        Self { pool, send: SendMode::default(), terms: Terms::default() }
+    }
+
+    /// With another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.terms.clock = clock;
+        self
+    }
+
+    /// For how long a slug that was given up is its old tenant's alone; 90 days if not said.
+    ///
+    /// It begins when the slug is changed, or when the tenant becomes
+    /// [`Deleting`](crate::tenant::TenantStatus::Deleting). The slug of a tenant whose row is removed without that is
+    /// never handed on.
+    #[must_use]
+    pub fn slug_rest(mut self, rest: Duration) -> Self {
+        self.terms.slug_rest = rest;
+        self
+    }
+
+    /// For how long a domain that was removed is its old tenant's alone; 30 days if not said.
+    #[must_use]
+    pub fn domain_rest(mut self, rest: Duration) -> Self {
+        self.terms.domain_rest = rest;
+        self
     }
 
     /// A connection for one read. Behind a pooler that shares connections it stands in a transaction, too.
@@ -160,13 +192,14 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
         )
         .await
         .map_err(taken)?;
+        take_slug::<DB>(&mut tx, &tenant, &self.terms).await?;
         tx.commit().await?;
         Ok(Arc::new(tenant))
     }
 
     async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
         let mut tx = self.open(Mode::Write).await?;
-        let saved = save_tenant::<DB>(tx.line(), tenant).await?;
+        let saved = save_tenant::<DB>(&mut tx, tenant, &self.terms).await?;
         tx.commit().await?;
         Ok(saved)
     }
@@ -217,12 +250,15 @@ fn read_tenant<DB: Backend>(row: &DB::Row) -> Result<Tenant> {
 }
 
 /// Writes a tenant over the version that it was read at.
-async fn save_tenant<DB: Backend>(line: Line<'_, DB>, tenant: &Tenant) -> Result<Arc<Tenant>> {
+async fn save_tenant<DB: Backend>(
+    tx: &mut OpenTransaction<DB>,
+    tenant: &Tenant,
+    terms: &Terms,
+) -> Result<Arc<Tenant>> {
     let id = tenant.id().to_string();
     let placement = placement_text(tenant.placement());
-    let Line { conn, send } = line;
     let written = execute::<DB>(
-        Line { conn: &mut *conn, send },
+        tx.line(),
         "UPDATE tenancy_tenants SET slug = $3, name = $4, status = $5, status_set_by = $6, plan = $7, \
          placement = $8, version = version + 1 WHERE id = $1 AND version = $2",
         &[
@@ -239,12 +275,41 @@ async fn save_tenant<DB: Backend>(line: Line<'_, DB>, tenant: &Tenant) -> Result
     .await
     .map_err(taken)?;
     if written == 1 {
+        take_slug::<DB>(tx, tenant, terms).await?;
         return Ok(Arc::new(tenant.next_version()));
     }
-    match tenant_where::<DB>(Line { conn, send }, TENANT_BY_ID, &id).await? {
+    match tenant_where::<DB>(tx.line(), TENANT_BY_ID, &id).await? {
         Some(_) => Err(stale()),
         None => Err(unknown_tenant()),
     }
+}
+
+/// Notes whose the slug is, after the tenant was written, and that the tenant's other one is not in use any more. The row
+/// of a slug is its own lock: of two who want it, one finds the other's.
+async fn take_slug<DB: Backend>(tx: &mut OpenTransaction<DB>, tenant: &Tenant, terms: &Terms) -> Result<()> {
+    let (id, slug) = (tenant.id().to_string(), tenant.slug().as_str());
+    let until = terms.now().after(terms.slug_rest).micros();
+    execute::<DB>(
+        tx.line(),
+        "UPDATE tenancy_slugs SET until_us = $3 WHERE tenant_id = $1 AND slug <> $2 AND until_us IS NULL",
+        &[Value::Text(&id), Value::Text(slug), Value::Int(until)],
+    )
+    .await?;
+    let ends = tenant.status() == TenantStatus::Deleting;
+    let written = execute::<DB>(
+        tx.line(),
+        "INSERT INTO tenancy_slugs (slug, tenant_id, until_us) VALUES ($1, $2, $3) ON CONFLICT (slug) DO UPDATE \
+         SET tenant_id = excluded.tenant_id, until_us = excluded.until_us \
+         WHERE tenancy_slugs.tenant_id = excluded.tenant_id OR tenancy_slugs.until_us <= $4",
+        &[
+            Value::Text(slug),
+            Value::Text(&id),
+            Value::OptionalInt(ends.then_some(until)),
+            Value::Int(terms.now().micros()),
+        ],
+    )
+    .await?;
+    if written == 1 { Ok(()) } else { Err(super::taken()) }
 }
 
 async fn execute<DB: Backend>(line: Line<'_, DB>, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
@@ -273,6 +338,10 @@ fn text<DB: Backend>(row: &DB::Row, column: usize) -> Result<String> {
     DB::text(row, column).map_err(|e| database_error(&e))?.ok_or_else(|| {
         Error::new(ErrorKind::Database, "a column of a table of `tenancy` is unexpectedly empty")
     })
+}
+
+fn time<DB: Backend>(row: &DB::Row, column: usize) -> Result<Timestamp> {
+    DB::int(row, column).map(Timestamp::from_micros).map_err(|e| database_error(&e))
 }
 
 fn placement_text(placement: &Placement) -> String {

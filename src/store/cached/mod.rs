@@ -1,3 +1,10 @@
+#[cfg(feature = "api-keys")]
+mod api_keys;
+mod domains;
+mod front;
+mod members;
+mod shelf;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,12 +15,14 @@ use futures_util::FutureExt;
 use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 
-use super::front::Front;
+use self::front::Front;
+pub use self::members::CachedMembers;
+use self::shelf::Shelf;
 use super::metrics;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
+use crate::tenant::{Domain, NewTenant, Slug, Tenant, TenantId, TenantStore};
 
-/// A store in front of which the tenants that are asked for often are kept in memory.
+/// A store in front of which the tenants that are asked for often are kept in memory, and their domains and API keys.
 ///
 /// - However many ask for one tenant at once, the store is asked once.
 /// - An older version never replaces a newer one, even if it was slower to arrive.
@@ -22,8 +31,8 @@ use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 ///
 /// # Security
 /// What another process changes is seen after the [`ttl`](CacheOptions::ttl) at the latest: so long a
-/// suspended tenant is still served. Pass such changes on with
-/// [`committed`](TenantStore::committed) to have them seen at once.
+/// suspended tenant is still served, a domain that was removed still reaches its tenant, and an API key that was revoked
+/// still opens. Pass changes of tenants on with [`committed`](TenantStore::committed) to have them seen at once.
 ///
 /// ```
 /// use tenancy::store::{CacheOptions, Cached, MemoryStore};
@@ -42,6 +51,9 @@ pub struct Cached<S> {
     absent: Cache<Name, ()>,
     front: Front,
     failures: AtomicU64,
+    domains: Shelf<Domain, TenantId>,
+    #[cfg(feature = "api-keys")]
+    api_keys: Shelf<String, Arc<crate::tenant::ApiKey>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -61,7 +73,8 @@ pub struct CacheOptions {
 }
 
 impl CacheOptions {
-    /// 10,000 tenants for 60 seconds, and 10,000 names that do not exist for 5 seconds.
+    /// 10,000 tenants for 60 seconds, and 10,000 names that do not exist for 5 seconds. As many domains, and as many API
+    /// keys.
     pub fn new() -> Self {
         Self {
             capacity: 10_000,
@@ -98,10 +111,13 @@ impl Default for CacheOptions {
     }
 }
 
-impl<S: TenantStore> Cached<S> {
+impl<S> Cached<S> {
     /// A cache in front of `store`.
     #[expect(clippy::needless_pass_by_value, reason = "options are built in place and used up")]
     pub fn new(store: S, options: CacheOptions) -> Self {
+        let domains = Shelf::new(&options);
+        #[cfg(feature = "api-keys")]
+        let api_keys = Shelf::new(&options);
         let CacheOptions { capacity, ttl, negative_capacity, negative_ttl } = options;
         // What is seen in front may have stood in the cache for all its time: together they are as old as was allowed.
         let front = ttl / 16;
@@ -113,9 +129,14 @@ impl<S: TenantStore> Cached<S> {
             slugs: Cache::builder().max_capacity(capacity).time_to_live(ttl).build(),
             absent: Cache::builder().max_capacity(negative_capacity).time_to_live(negative_ttl).build(),
             failures: AtomicU64::new(0),
+            domains,
+            #[cfg(feature = "api-keys")]
+            api_keys,
         }
     }
+}
 
+impl<S: TenantStore> Cached<S> {
     /// Asks the store, unless it failed since `seen` was read: who waited for somebody else's failed attempt
     /// fails with it, instead of queueing up for attempts of their own.
     async fn ask<T>(&self, seen: u64, question: impl Future<Output = Result<T>>) -> Result<T> {

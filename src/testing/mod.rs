@@ -8,11 +8,18 @@
 //! # }
 //! ```
 
+#[cfg(feature = "api-keys")]
+mod api_keys;
+mod domains;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
+#[cfg(feature = "api-keys")]
+pub use self::api_keys::api_key_store;
+pub use self::domains::domain_store;
 use crate::error::{ErrorKind, Result};
 use crate::tenant::{NewTenant, Placement, SetBy, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
@@ -33,6 +40,8 @@ where
     refuses_a_stale_version(&fresh().await).await;
     refuses_to_update_what_is_not_there(&fresh().await).await;
     moves_a_slug(&fresh().await).await;
+    keeps_the_slug_of_a_tenant_that_ends(&fresh().await).await;
+    hands_no_slug_on_in_a_race(&fresh().await).await;
     keeps_tenants_apart(&fresh().await).await;
     lets_one_of_many_writers_win(&fresh().await).await;
     lists_every_tenant_once(&fresh().await).await;
@@ -161,9 +170,51 @@ async fn moves_a_slug(store: &dyn TenantStore) {
         .await;
 
     let heir = store.update(&globex.with_slug(slug("acme"))).await;
-    let heir = done(heir, "a slug that became free can be taken");
-    assert_holds(store, &heir, "a slug belongs to the tenant that has it now").await;
-    assert_holds(store, &moved, "a tenant keeps its id whatever its slug").await;
+    assert_refused(heir, ErrorKind::Conflict, "a slug that was given up is not handed on at once");
+    let newcomer = store.insert(NewTenant::new(slug("acme"), "Other", "free")).await;
+    assert_refused(
+        newcomer,
+        ErrorKind::Conflict,
+        "a slug that was given up is not handed on to a new tenant",
+    );
+    assert_holds(store, &globex, "a refused update changes nothing").await;
+    assert_absent(store, &TenantId::random(), &slug("acme"), "a refused insert leaves nothing behind").await;
+
+    let back = store.update(&moved.with_slug(slug("acme"))).await;
+    let back = done(back, "a tenant can take back the slug that it gave up");
+    assert_holds(store, &back, "a slug belongs to the tenant that has it now").await;
+    let heir = store.update(&globex.with_slug(slug("acme-corp"))).await;
+    assert_refused(heir, ErrorKind::Conflict, "every slug that a tenant had is its own for a while");
+}
+
+async fn keeps_the_slug_of_a_tenant_that_ends(store: &dyn TenantStore) {
+    let mut acme = insert(store, "acme").await;
+    for status in [TenantStatus::Deactivated, TenantStatus::Deleting] {
+        let next = done(acme.with_status(status), "the lifecycle has this step");
+        acme = done(store.update(&next).await, "an update over the version that was read succeeds");
+        let newcomer = store.insert(NewTenant::new(slug("acme"), "Other", "free")).await;
+        assert_refused(newcomer, ErrorKind::Conflict, "the slug of a tenant that ends is not handed on");
+        assert_holds(store, &acme, "a refused insert changes nothing").await;
+    }
+}
+
+async fn hands_no_slug_on_in_a_race(store: &dyn TenantStore) {
+    let acme = insert(store, "acme").await;
+    let renamed = acme.with_slug(slug("acme-corp"));
+    let (renaming, rivals) = futures_util::join!(
+        store.update(&renamed),
+        join_all((0..8).map(|_| store.insert(NewTenant::new(slug("acme"), "Rival", "free"))))
+    );
+    done(renaming, "an update over the version that was read succeeds");
+    for rival in rivals {
+        match rival {
+            Ok(_) => panic!("promise broken: a slug that is being given up is not handed on"),
+            Err(error) => assert!(
+                matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Retryable),
+                "promise broken: who wants a slug that is taken hears `conflict`: {error}"
+            ),
+        }
+    }
 }
 
 async fn keeps_tenants_apart(store: &dyn TenantStore) {
@@ -261,7 +312,7 @@ async fn assert_absent(store: &dyn TenantStore, id: &TenantId, slug: &Slug, prom
     }
 }
 
-fn assert_refused(result: Result<Arc<Tenant>>, kind: ErrorKind, promise: &str) {
+fn assert_refused<T>(result: Result<T>, kind: ErrorKind, promise: &str) {
     match result {
         Ok(_) => panic!("promise broken: {promise}; it was accepted"),
         Err(error) => assert_eq!(error.kind(), kind, "promise broken: {promise} with `{kind}`: {error}"),

@@ -1,0 +1,159 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tracing::debug;
+
+use super::view::{Field, RequestView};
+use super::{Candidate, Signal, Source};
+use crate::clock::{Clock, SystemClock};
+use crate::context::{Actor, ResolvedBy};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, Presented};
+
+/// Proves the tenant by one of its API keys, in `Authorization: Bearer acme_live_…` or in a header of its own.
+///
+/// The tenant is that of the stored key, and nothing in the key's text. A bearer token that does not begin as a key of
+/// this service is somebody else's, and is left alone. A key that is mistyped costs no look into the store. A source of
+/// JSON Web Tokens takes every bearer token for its own, and refuses what is none: beside one, have keys sent in a header
+/// of their own.
+///
+/// # Security
+/// A key that is unknown, wrong, revoked, expired or malformed is refused in one and the same way, and in a time that
+/// does not tell which. A key in the URL is never read. With a store that is [`Cached`](crate::store::Cached), what
+/// another process revoked still opens until the time to live is over.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tenancy::clock::{Clock, SystemClock};
+/// use tenancy::resolve::{ApiKeySource, Signal, Source, StaticRequest};
+/// use tenancy::store::MemoryStore;
+/// use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, TenantId};
+/// use secrecy::ExposeSecret;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
+/// let store = Arc::new(MemoryStore::new());
+/// let format = ApiKeyFormat::new("acme", "live")?;
+/// let (key, secret) = ApiKey::issue(&format, TenantId::random(), "CI", SystemClock.now());
+/// store.insert_key(&key).await?;
+///
+/// let source = ApiKeySource::new(format, store).header("x-api-key")?;
+/// let request = StaticRequest::get("/").with_header("X-Api-Key", secret.expose_secret());
+/// assert!(matches!(source.read(&request), Signal::Proven { .. }));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct ApiKeySource {
+    format: ApiKeyFormat,
+    store: Arc<dyn ApiKeyStore>,
+    clock: Arc<dyn Clock>,
+    header: Option<String>,
+    vary: String,
+}
+
+impl ApiKeySource {
+    /// A source over the keys of this format.
+    pub fn new(format: ApiKeyFormat, store: Arc<dyn ApiKeyStore>) -> Self {
+        Self { format, store, clock: Arc::new(SystemClock), header: None, vary: "authorization".to_owned() }
+    }
+
+    /// Reads this header as well. A request uses it or `Authorization` for its key, never both.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] for a name with anything but letters, digits and hyphens.
+    pub fn header(self, name: &str) -> Result<Self> {
+        let name = name.to_ascii_lowercase();
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "the header of API keys has a plain name such as `x-api-key`",
+            ));
+        }
+        Ok(Self { vary: format!("authorization, {name}"), header: Some(name), ..self })
+    }
+
+    /// With another clock, which says when a key has expired.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The text of the key that the request holds, if it holds one.
+    fn find<'r>(&self, request: &'r dyn RequestView) -> Result<Option<&'r [u8]>, &'static str> {
+        let bearer = match request.header("authorization") {
+            Field::Absent => None,
+            Field::Once(value) => bearer(value).filter(|token| self.format.is_meant_by(token)),
+            Field::Repeated => return Err("several Authorization headers"),
+        };
+        let own = match self.header.as_deref().map_or(Field::Absent, |name| request.header(name)) {
+            Field::Absent => None,
+            Field::Once(value) => Some(value),
+            Field::Repeated => return Err("several headers of the key's own"),
+        };
+        match (bearer, own) {
+            (Some(_), Some(_)) => Err("a key in two places"),
+            (bearer, own) => Ok(bearer.or(own)),
+        }
+    }
+}
+
+impl Source for ApiKeySource {
+    fn read(&self, request: &dyn RequestView) -> Signal {
+        let presented = match self.find(request) {
+            Ok(None) => return Signal::Absent,
+            Ok(Some(text)) => Presented::parse(&self.format, text),
+            Err(fault) => Err(fault),
+        };
+        let presented = match presented {
+            Ok(presented) => presented,
+            Err(fault) => return refused(fault, None),
+        };
+        if let Some(key) = self.store.peek_key(&presented.id) {
+            return answer(&presented, Some(&key), self.clock.as_ref());
+        }
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        Signal::Pending(Box::pin(async move {
+            match store.key(&presented.id).await {
+                Ok(key) => answer(&presented, key.as_deref(), clock.as_ref()),
+                Err(error) => Signal::Invalid(error),
+            }
+        }))
+    }
+
+    fn resolved_by(&self) -> ResolvedBy {
+        ResolvedBy::ApiKey
+    }
+
+    fn vary(&self) -> Option<&str> {
+        Some(&self.vary)
+    }
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"Bearer ";
+    let (scheme, token) = value.split_at_checked(SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then_some(token)
+}
+
+fn answer(presented: &Presented, key: Option<&ApiKey>, clock: &dyn Clock) -> Signal {
+    match (presented.check(key, clock.now()), key) {
+        (Ok(()), Some(key)) => {
+            Signal::Proven { candidate: Candidate::Id(key.tenant().clone()), actor: Actor::api_key(key.id()) }
+        }
+        (Err(fault), _) => refused(fault, Some(&presented.id)),
+        (Ok(()), None) => refused("unknown", Some(&presented.id)),
+    }
+}
+
+fn refused(reason: &str, key: Option<&str>) -> Signal {
+    debug!(reason, key, "API key refused");
+    Signal::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"))
+}
+
+impl fmt::Debug for ApiKeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeySource")
+            .field("format", &self.format)
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}

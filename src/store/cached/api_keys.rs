@@ -1,0 +1,36 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Cached;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::tenant::{ApiKey, ApiKeyStore, TenantId};
+
+/// Whether a change was made or not, who asks next asks the store.
+#[async_trait]
+impl<S: ApiKeyStore> ApiKeyStore for Cached<S> {
+    async fn insert_key(&self, key: &ApiKey) -> Result<()> {
+        let inserted = self.store.insert_key(key).await;
+        self.api_keys.forget(&key.id().to_owned()).await;
+        inserted
+    }
+
+    async fn key(&self, id: &str) -> Result<Option<Arc<ApiKey>>> {
+        self.api_keys.get(&id.to_owned(), self.store.key(id)).await
+    }
+
+    async fn revoke_key(&self, tenant: &TenantId, id: &str, now: Timestamp) -> Result<Arc<ApiKey>> {
+        let revoked = self.store.revoke_key(tenant, id, now).await;
+        self.api_keys.forget(&id.to_owned()).await;
+        revoked
+    }
+
+    async fn keys(&self, tenant: &TenantId) -> Result<Vec<Arc<ApiKey>>> {
+        self.store.keys(tenant).await
+    }
+
+    fn peek_key(&self, id: &str) -> Option<Arc<ApiKey>> {
+        self.api_keys.peek(&id.to_owned())
+    }
+}

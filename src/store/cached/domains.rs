@@ -1,0 +1,42 @@
+use async_trait::async_trait;
+
+use super::Cached;
+use crate::error::Result;
+use crate::tenant::{Domain, DomainStore, TenantDomain, TenantId};
+
+/// Whether a change was made or not, who asks next asks the store.
+#[async_trait]
+impl<S: DomainStore> DomainStore for Cached<S> {
+    async fn claim_domain(&self, tenant: &TenantId, domain: &Domain) -> Result<TenantDomain> {
+        self.store.claim_domain(tenant, domain).await
+    }
+
+    async fn verify_domain(
+        &self,
+        tenant: &TenantId,
+        domain: &Domain,
+        seen: &[String],
+    ) -> Result<TenantDomain> {
+        let verified = self.store.verify_domain(tenant, domain, seen).await;
+        self.domains.forget(domain).await;
+        verified
+    }
+
+    async fn remove_domain(&self, tenant: &TenantId, domain: &Domain) -> Result<()> {
+        let removed = self.store.remove_domain(tenant, domain).await;
+        self.domains.forget(domain).await;
+        removed
+    }
+
+    async fn domains(&self, tenant: &TenantId) -> Result<Vec<TenantDomain>> {
+        self.store.domains(tenant).await
+    }
+
+    async fn by_domain(&self, domain: &Domain) -> Result<Option<TenantId>> {
+        self.domains.get(domain, self.store.by_domain(domain)).await
+    }
+
+    fn peek_domain(&self, domain: &Domain) -> Option<TenantId> {
+        self.domains.peek(domain)
+    }
+}

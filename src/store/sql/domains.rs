@@ -1,0 +1,223 @@
+use async_trait::async_trait;
+
+use super::super::{domain_taken, no_such_domain};
+use super::{SqlStore, Terms, execute, fetch, text, time};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::scope::{Backend, Mode, OpenTransaction, Value, database_error};
+use crate::tenant::{Challenge, Domain, DomainState, DomainStore, TenantDomain, TenantId};
+
+/// One step with one domain of one tenant. Steps with a domain come one after the other, on all nodes.
+struct Step<'a, DB: Backend> {
+    tx: OpenTransaction<DB>,
+    tenant: &'a TenantId,
+    tenant_text: String,
+    domain: &'a Domain,
+    now: Timestamp,
+}
+
+impl<DB: Backend> Step<'_, DB> {
+    /// Runs a statement whose first binds are the domain and the tenant.
+    async fn execute(&mut self, sql: &'static str, more: &[Value<'_>]) -> Result<u64> {
+        let mut values = vec![Value::Text(self.domain.as_str()), Value::Text(&self.tenant_text)];
+        values.extend_from_slice(more);
+        execute::<DB>(self.tx.line(), sql, &values).await
+    }
+
+    async fn fetch(&mut self, sql: &'static str, more: &[Value<'_>]) -> Result<Option<DB::Row>> {
+        let mut values = vec![Value::Text(self.domain.as_str()), Value::Text(&self.tenant_text)];
+        values.extend_from_slice(more);
+        Ok(fetch::<DB>(self.tx.line(), sql, &values).await?.into_iter().next())
+    }
+
+    fn with(&self, state: DomainState) -> TenantDomain {
+        TenantDomain { domain: self.domain.clone(), tenant: self.tenant.clone(), state }
+    }
+
+    /// The domain, if it is the tenant's own.
+    async fn own(&mut self) -> Result<Option<TenantDomain>> {
+        let row = self
+            .fetch(
+                "SELECT verified_us FROM tenancy_domains \
+                 WHERE domain = $1 AND tenant_id = $2 AND until_us IS NULL",
+                &[],
+            )
+            .await?;
+        let since = row.map(|row| time::<DB>(&row, 0)).transpose()?;
+        Ok(since.map(|since| self.with(DomainState::Verified { since })))
+    }
+
+    /// Refuses a domain that another tenant has, or had not long ago.
+    async fn check_free(&mut self) -> Result<()> {
+        let now = Value::Int(self.now.micros());
+        let other = self
+            .fetch(
+                "SELECT 1 FROM tenancy_domains WHERE domain = $1 AND tenant_id <> $2 \
+                 AND (until_us IS NULL OR until_us > $3)",
+                &[now],
+            )
+            .await?;
+        if other.is_some() { Err(domain_taken()) } else { Ok(()) }
+    }
+
+    /// The tenant's claim, if it has not ended.
+    async fn pending(&mut self) -> Result<Option<(Challenge, Timestamp)>> {
+        let now = Value::Int(self.now.micros());
+        let row = self
+            .fetch(
+                "SELECT token, expires_us FROM tenancy_domain_claims \
+                 WHERE domain = $1 AND tenant_id = $2 AND expires_us > $3",
+                &[now],
+            )
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let challenge = Challenge::from_stored(self.domain.clone(), text::<DB>(&row, 0)?);
+        Ok(Some((challenge, time::<DB>(&row, 1)?)))
+    }
+
+    async fn claim(&mut self) -> Result<TenantDomain> {
+        if let Some(own) = self.own().await? {
+            return Ok(own);
+        }
+        self.check_free().await?;
+        if let Some((challenge, expires)) = self.pending().await? {
+            return Ok(self.with(DomainState::Pending { challenge, expires }));
+        }
+        let ended = "DELETE FROM tenancy_domain_claims WHERE tenant_id = $1 AND expires_us <= $2";
+        let values = [Value::Text(&self.tenant_text), Value::Int(self.now.micros())];
+        execute::<DB>(self.tx.line(), ended, &values).await?;
+        let (challenge, expires) = (Challenge::random(self.domain.clone()), self.now.after(Terms::CLAIM));
+        self.execute(
+            "INSERT INTO tenancy_domain_claims (domain, tenant_id, token, expires_us) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (domain, tenant_id) DO UPDATE SET token = excluded.token, expires_us = excluded.expires_us",
+            &[Value::Text(challenge.token()), Value::Int(expires.micros())],
+        )
+        .await?;
+        Ok(self.with(DomainState::Pending { challenge, expires }))
+    }
+
+    async fn verify(&mut self, seen: &[String]) -> Result<TenantDomain> {
+        if let Some(own) = self.own().await? {
+            return Ok(own);
+        }
+        let (challenge, expires) = self.pending().await?.ok_or_else(no_such_domain)?;
+        self.check_free().await?;
+        if !challenge.is_met_by(seen) {
+            return Ok(self.with(DomainState::Pending { challenge, expires }));
+        }
+        let now = self.now;
+        let written = self
+            .execute(
+                "INSERT INTO tenancy_domains (domain, tenant_id, verified_us) VALUES ($1, $2, $3) \
+                 ON CONFLICT (domain) DO UPDATE \
+                 SET tenant_id = excluded.tenant_id, verified_us = excluded.verified_us, until_us = NULL \
+                 WHERE tenancy_domains.tenant_id = excluded.tenant_id OR tenancy_domains.until_us <= $3",
+                &[Value::Int(now.micros())],
+            )
+            .await?;
+        if written == 0 {
+            return Err(domain_taken());
+        }
+        self.void_claims().await?;
+        Ok(self.with(DomainState::Verified { since: now }))
+    }
+
+    async fn remove(&mut self, terms: &Terms) -> Result<()> {
+        let until = self.now.after(terms.domain_rest);
+        let given_up = self
+            .execute(
+                "UPDATE tenancy_domains SET until_us = $3 WHERE domain = $1 AND tenant_id = $2 AND until_us IS NULL",
+                &[Value::Int(until.micros())],
+            )
+            .await?;
+        if given_up == 1 {
+            return self.void_claims().await;
+        }
+        let now = Value::Int(self.now.micros());
+        let claims = self
+            .execute(
+                "DELETE FROM tenancy_domain_claims WHERE domain = $1 AND tenant_id = $2 AND expires_us > $3",
+                &[now],
+            )
+            .await?;
+        if claims == 1 { Ok(()) } else { Err(no_such_domain()) }
+    }
+
+    async fn void_claims(&mut self) -> Result<()> {
+        let sql = "DELETE FROM tenancy_domain_claims WHERE domain = $1";
+        execute::<DB>(self.tx.line(), sql, &[Value::Text(self.domain.as_str())]).await.map(|_| ())
+    }
+}
+
+impl<DB: Backend> SqlStore<DB> {
+    async fn step<'a>(&self, tenant: &'a TenantId, domain: &'a Domain) -> Result<Step<'a, DB>> {
+        let mut tx = self.open(Mode::Write).await?;
+        DB::hold(tx.line(), &format!("tenancy.domain:{domain}")).await.map_err(|e| database_error(&e))?;
+        Ok(Step { tx, tenant, tenant_text: tenant.to_string(), domain, now: self.terms.now() })
+    }
+}
+
+#[async_trait]
+impl<DB: Backend> DomainStore for SqlStore<DB> {
+    async fn claim_domain(&self, tenant: &TenantId, domain: &Domain) -> Result<TenantDomain> {
+        let mut step = self.step(tenant, domain).await?;
+        let claimed = step.claim().await?;
+        step.tx.commit().await?;
+        Ok(claimed)
+    }
+
+    async fn verify_domain(
+        &self,
+        tenant: &TenantId,
+        domain: &Domain,
+        seen: &[String],
+    ) -> Result<TenantDomain> {
+        let mut step = self.step(tenant, domain).await?;
+        let verified = step.verify(seen).await?;
+        step.tx.commit().await?;
+        Ok(verified)
+    }
+
+    async fn remove_domain(&self, tenant: &TenantId, domain: &Domain) -> Result<()> {
+        let mut step = self.step(tenant, domain).await?;
+        step.remove(&self.terms).await?;
+        step.tx.commit().await
+    }
+
+    async fn domains(&self, tenant: &TenantId) -> Result<Vec<TenantDomain>> {
+        let mut reading = self.reading().await?;
+        let rows = fetch::<DB>(
+            reading.line(),
+            "SELECT domain, verified_us AS at_us, NULL AS token FROM tenancy_domains \
+             WHERE tenant_id = $1 AND until_us IS NULL \
+             UNION ALL SELECT domain, expires_us, token FROM tenancy_domain_claims \
+             WHERE tenant_id = $1 AND expires_us > $2 ORDER BY 1",
+            &[Value::Text(&tenant.to_string()), Value::Int(self.terms.now().micros())],
+        )
+        .await?;
+        let read = |row: &DB::Row| {
+            let domain = Domain::parse(&text::<DB>(row, 0)?)?;
+            let at = time::<DB>(row, 1)?;
+            let state = match DB::text(row, 2).map_err(|e| database_error(&e))? {
+                None => DomainState::Verified { since: at },
+                Some(token) => {
+                    let challenge = Challenge::from_stored(domain.clone(), token);
+                    DomainState::Pending { challenge, expires: at }
+                }
+            };
+            Ok(TenantDomain { domain, tenant: tenant.clone(), state })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn by_domain(&self, domain: &Domain) -> Result<Option<TenantId>> {
+        let mut reading = self.reading().await?;
+        let rows = fetch::<DB>(
+            reading.line(),
+            "SELECT tenant_id FROM tenancy_domains WHERE domain = $1 AND until_us IS NULL",
+            &[Value::Text(domain.as_str())],
+        )
+        .await?;
+        rows.first().map(|row| TenantId::parse(&text::<DB>(row, 0)?)).transpose()
+    }
+}

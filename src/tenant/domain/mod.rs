@@ -1,0 +1,157 @@
+#[cfg(feature = "dns")]
+mod dns;
+mod name;
+mod store;
+mod verifier;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+#[cfg(feature = "dns")]
+pub use self::dns::Dns;
+pub(crate) use self::name::{Fault, HostName, read_name};
+pub use self::store::{Challenge, DomainState, DomainStore, TenantDomain};
+pub use self::verifier::{DomainVerifier, TxtLookup};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Where a challenge is answered, below the domain.
+const CHALLENGE: &str = "_tenancy-challenge.";
+
+/// A host name of a tenant's own, such as `shop.acme.com`, in its one normal form: lower case, without the dot at the
+/// end.
+///
+/// Not a wildcard, not an address, not a single label. A name in another script is written as DNS has it (`xn--…`), and
+/// only in the form that a browser would make of it.
+///
+/// ```
+/// use tenancy::tenant::Domain;
+///
+/// assert_eq!(Domain::parse("Shop.ACME.com.")?, Domain::parse("shop.acme.com")?);
+/// for bad in ["*.acme.com", "localhost", "127.0.0.1", "shöp.de", "xn--a.com"] {
+///     assert!(Domain::parse(bad).is_err(), "{bad}");
+/// }
+/// # Ok::<(), tenancy::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Domain(Arc<str>);
+
+impl Domain {
+    /// Reads a domain.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`], naming the rule that is broken; the text is not repeated.
+    pub fn parse(text: &str) -> Result<Self> {
+        let invalid = |why: Fault| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("not a custom domain: {why}; use a whole host name such as `shop.example.com`"),
+            )
+        };
+        let name = match read_name(text).map_err(invalid)? {
+            HostName::Name(name) => name,
+            HostName::Address(_) => return Err(invalid("it is an address")),
+        };
+        if !name.contains('.') {
+            return Err(invalid("it has one label only"));
+        }
+        if name.len() + CHALLENGE.len() > 253 {
+            return Err(invalid("it is too long for the record that proves it"));
+        }
+        // RFC 5891 keeps `--` at the third place; what stands there and is no encoded name is none at all.
+        let is_encoded = |label: &str| label.get(2..4) == Some("--");
+        if name.split('.').any(is_encoded)
+            && idna::domain_to_ascii_strict(&name).map_or(true, |again| again != name)
+        {
+            return Err(invalid("an encoded label (`xn--`) is not in the form that a browser makes"));
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The domain's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Domain({})", self.0)
+    }
+}
+
+impl Serialize for Domain {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_domain_is_one_whole_host_name() {
+        for (text, normal) in [
+            ("acme.com", "acme.com"),
+            ("Shop.ACME.co.uk.", "shop.acme.co.uk"),
+            ("xn--mnchen-3ya.de", "xn--mnchen-3ya.de"),
+            ("XN--MNCHEN-3YA.de", "xn--mnchen-3ya.de"),
+        ] {
+            assert_eq!(Domain::parse(text).expect(text).as_str(), normal);
+        }
+        let longest = format!("{}com", "a.".repeat(115));
+        assert_eq!(longest.len(), 233);
+        assert!(Domain::parse(&longest).is_ok());
+        for bad in [
+            "",
+            ".",
+            "acme",
+            "localhost",
+            "*.acme.com",
+            "*",
+            "127.0.0.1",
+            "127.1",
+            "0x7f.1",
+            "[::1]",
+            "acme.com..",
+            ".acme.com",
+            "acme..com",
+            "acme.com:443",
+            "acme_.com",
+            "-acme.com",
+            "münchen.de",
+            "ac\u{ad}me.com",
+            "acme\u{ff0e}com",
+            "acme.com/x",
+            "a@acme.com",
+            // An encoded name that is not the encoding of anything, that hides plain ASCII, or upper case.
+            "xn--a.com",
+            "xn--acme-.com",
+            "xn--mnchen-3yb.de",
+            "xn--Mnchen-3ya.xn--.de",
+            "ab--cd.com",
+            &format!("{longest}.aa"),
+        ] {
+            assert!(Domain::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_normal_form_reads_back_as_itself(text in "[A-Za-z0-9.-]{1,40}|xn--[a-z0-9-]{1,12}[.]com|\\PC{0,20}") {
+            if let Ok(domain) = Domain::parse(&text) {
+                prop_assert_eq!(Domain::parse(domain.as_str()).unwrap(), domain);
+            }
+        }
+    }
+}
