@@ -26,7 +26,7 @@ async fn a_cached_store_keeps_every_promise() {
     let none = || CacheOptions::new().capacity(0).negative_capacity(0);
     tenant_store(async || Cached::new(MemoryStore::new(), none())).await;
     let twice = || Cached::new(Cached::new(MemoryStore::new(), CacheOptions::new()), CacheOptions::new());
-    tenant_store(async || twice()).await;
+    Box::pin(tenant_store(async || twice())).await;
 }
 
 async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
