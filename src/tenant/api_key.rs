@@ -339,8 +339,8 @@ mod tests {
         }
         assert!(Presented::parse(&format(), &[text, b"_"].concat()).is_err());
         assert!(Presented::parse(&format(), &[b'a'; 5000]).is_err());
-        let other = ApiKeyFormat::new("acme", "test").unwrap();
-        assert!(other.is_meant_by(text) && Presented::parse(&other, text).is_err());
+        let elsewhere = ApiKeyFormat::new("acme", "test").unwrap();
+        assert!(elsewhere.is_meant_by(text) && Presented::parse(&elsewhere, text).is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod domains;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
 #[cfg(feature = "api-keys")]
 pub use self::api_keys::api_key_store;
@@ -201,10 +201,11 @@ async fn keeps_the_slug_of_a_tenant_that_ends(store: &dyn TenantStore) {
 async fn hands_no_slug_on_in_a_race(store: &dyn TenantStore) {
     let acme = insert(store, "acme").await;
     let renamed = acme.with_slug(slug("acme-corp"));
-    let (renaming, rivals) = futures_util::join!(
+    let (renaming, rivals) = join(
         store.update(&renamed),
-        join_all((0..8).map(|_| store.insert(NewTenant::new(slug("acme"), "Rival", "free"))))
-    );
+        join_all((0..8).map(|_| store.insert(NewTenant::new(slug("acme"), "Rival", "free")))),
+    )
+    .await;
     done(renaming, "an update over the version that was read succeeds");
     for rival in rivals {
         match rival {

@@ -72,7 +72,8 @@ const TABLES: &str = "
     GRANT SELECT ON countries, open_orders, codes, all_codes TO {app};
     GRANT SELECT, INSERT, UPDATE, DELETE ON feedback, projects, orders, events, events_2026, documents, contracts,
         counters, notes, tenancy_tenants, tenancy_gauges, tenancy_audit_events, tenancy_customers,
-        tenancy_subscriptions, tenancy_billing_events, tenancy_billing_quarantine TO {app};
+        tenancy_subscriptions, tenancy_billing_events, tenancy_billing_quarantine, tenancy_slugs, tenancy_domains,
+        tenancy_domain_claims, tenancy_api_keys TO {app};
     GRANT SELECT ON events_rest TO PUBLIC;
     GRANT USAGE ON SEQUENCE orders_number_seq TO {app}";
 
@@ -113,7 +114,9 @@ impl Ward {
         }
         server.close().await.expect("the connection ends");
         let ward = Self { database, app, owner, operator, _cleanup: cleanup };
-        let mut tables = include_str!("../../migrations/postgres/0001_tenancy.sql").to_owned() + TABLES;
+        let mut tables = include_str!("../../migrations/postgres/0001_tenancy.sql").to_owned()
+            + include_str!("../../migrations/postgres/0002_tenants_own.sql")
+            + TABLES;
         for (table, column, kind) in TENANTS {
             let same = format!("{column} = nullif(current_setting('app.tenant_id', true), '')::{kind}");
             let _ = write!(

@@ -134,11 +134,12 @@ mod tests {
             "acme\u{ff0e}com",
             "acme.com/x",
             "a@acme.com",
-            // An encoded name that is not the encoding of anything, that hides plain ASCII, or upper case.
+            // An encoded name that encodes nothing, plain ASCII, a capital (`Über`), or a soft hyphen.
             "xn--a.com",
+            "xn--.com",
             "xn--acme-.com",
-            "xn--mnchen-3yb.de",
-            "xn--Mnchen-3ya.xn--.de",
+            "xn--ber-ska.de",
+            "xn--mnchen-gja04d.de",
             "ab--cd.com",
             &format!("{longest}.aa"),
         ] {
