@@ -2,6 +2,8 @@
 
 mod tokens;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use tenancy::ErrorKind;
@@ -83,6 +85,8 @@ fn what_is_weak_secret_or_for_something_else_is_left_out() {
     let ed = jwk(Algorithm::EdDSA, ED25519);
     let (x, y) = (p256["x"].as_str().unwrap(), p256["y"].as_str().unwrap());
     let n = rsa["n"].as_str().unwrap();
+    let point = [x, y].map(|half| URL_SAFE_NO_PAD.decode(half).unwrap()).concat();
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let left_out = [
         json!({"kty": "oct", "k": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "alg": "HS256"}),
         with(&rsa, &json!({"kty": "oct", "k": n})),
@@ -124,6 +128,8 @@ fn what_is_weak_secret_or_for_something_else_is_left_out() {
         with(&p256, &json!({"y": null})),
         with(&p256, &json!({"x": format!("{x}AA")})),
         with(&p256, &json!({"x": &x[..40], "y": format!("{y}AAAA")})),
+        // The same point, cut elsewhere.
+        with(&p256, &json!({"x": encode(&point[..30]), "y": encode(&point[30..])})),
         with(&p256, &json!({"d": "AAAA"})),
         with(&ed, &json!({"crv": "Ed448"})),
         with(&ed, &json!({"crv": "X25519"})),
