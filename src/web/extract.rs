@@ -44,6 +44,9 @@ pub trait FeatureKey {
 ///
 /// A tenant without it is answered 403, with what the plan is and where it can be changed
 /// ([`PlanDenial`](crate::PlanDenial)); a key that the catalog does not declare as a flag, 500.
+///
+/// # Security
+/// Behind the public middleware the answer tells a stranger which plan the tenant is on.
 pub struct RequireFeature<F> {
     ctx: TenantContext,
     feature: PhantomData<fn() -> F>,
