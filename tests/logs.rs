@@ -5,10 +5,13 @@ mod world;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use actix_web::test::{TestRequest, call_service, init_service};
+use actix_web::web;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
-use tenancy::web::TenantLayer;
+use tenancy::TenantContext;
+use tenancy::web::{TenantLayer, TenantMiddleware};
 use tracing::subscriber::DefaultGuard;
 use world::{OTHER_SECRET, STRANGER, bearer, claims, from_peer, get_from, resolver, signed, world};
 
@@ -93,6 +96,31 @@ async fn a_route_runs_in_a_span_of_its_tenant() {
         world.send(get_from(&host, "/").body(Body::empty()).unwrap()).await;
         let log = log.text();
         assert!(log.contains(&format!("tenant{{tenant.id={} request_id=", tenant.id())), "{log}");
+        assert!(!log.contains(&other.id().to_string()), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn behind_actix_web_it_is_the_same() {
+    let world = world().await;
+    let tenants = TenantMiddleware::public_by_selection(Arc::new(resolver(world.store.clone())));
+    let work = web::get().to(async || {
+        tracing::info!("at work");
+        "done"
+    });
+    let app = actix_web::App::new()
+        .route("/forgotten", web::get().to(async |ctx: TenantContext| ctx.request_id().to_string()))
+        .route("/", work.wrap(tenants));
+    let app = init_service(app).await;
+    for (tenant, other) in world.both_sides() {
+        let (log, _guard) = Log::start();
+        let host = format!("{}.example.com", tenant.slug());
+        let ask = |path| TestRequest::get().uri(path).insert_header(("host", host.as_str())).to_request();
+        assert_eq!(call_service(&app, ask("/")).await.status(), 200);
+        assert_eq!(call_service(&app, ask("/forgotten")).await.status(), 500);
+        let log = log.text();
+        assert!(log.contains(&format!("tenant{{tenant.id={} request_id=", tenant.id())), "{log}");
+        assert!(log.contains("ERROR") && log.contains(".wrap(TenantMiddleware::new(resolver))"), "{log}");
         assert!(!log.contains(&other.id().to_string()), "{log}");
     }
 }

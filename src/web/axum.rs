@@ -19,7 +19,11 @@ impl<S: Send + Sync> FromRequestParts<S> for TenantContext {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| forgotten("TenantLayer"))
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| forgotten("`.layer(TenantLayer::new(resolver))` to the router after this route"))
     }
 }
 

@@ -12,10 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantStatus;
 
 /// The error of a handler that takes a context on a route without the middleware.
-pub(super) fn forgotten(middleware: &str) -> Error {
+pub(super) fn forgotten(mend: &str) -> Error {
     error!(
-        "a handler takes a TenantContext, and its route is not behind a {middleware}; put \
-         `{middleware}::new(resolver)` around this route"
+        "a handler takes a TenantContext, and its route is not behind the middleware that finds it; add {mend}"
     );
     Error::new(ErrorKind::Misconfigured, "the route is not behind the middleware that finds its tenant")
 }

@@ -48,7 +48,9 @@ impl FromRequest for RequireActive {
 }
 
 fn context(request: &HttpRequest) -> Result<TenantContext, Error> {
-    request.extensions().get::<TenantContext>().cloned().ok_or_else(|| forgotten("TenantMiddleware"))
+    request.extensions().get::<TenantContext>().cloned().ok_or_else(|| {
+        forgotten("`.wrap(TenantMiddleware::new(resolver))` to this route, or to the scope it is in")
+    })
 }
 
 /// The [`Problem`] of the error; what is the program's own fault goes to the log.
