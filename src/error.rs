@@ -55,6 +55,8 @@ pub enum ErrorKind {
     UnknownPlan,
     /// The catalog has no feature of that name.
     UnknownFeature,
+    /// A payment of the tenant is overdue, and what was asked for waits for it.
+    PaymentOverdue,
     /// The tenant's plan does not include the feature.
     FeatureNotInPlan,
     /// The tenant has used up what its plan allows.
@@ -105,6 +107,7 @@ impl ErrorKind {
             Self::IllegalTransition => "illegal-transition",
             Self::UnknownPlan => "unknown-plan",
             Self::UnknownFeature => "unknown-feature",
+            Self::PaymentOverdue => "payment-overdue",
             Self::FeatureNotInPlan => "feature-not-in-plan",
             Self::LimitReached => "plan-limit-reached",
             Self::StoreUnavailable => "store-unavailable",

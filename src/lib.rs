@@ -23,7 +23,7 @@ pub mod store;
 pub mod tenant;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg(feature = "tower")]
+#[cfg(any(feature = "actix-web", feature = "tower"))]
 pub mod web;
 
 pub use self::context::TenantContext;

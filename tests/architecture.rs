@@ -131,6 +131,18 @@ fn the_test_sees_an_import_that_goes_up() {
     assert!(rank("tenant") < rank("web"));
 }
 
+/// The packages of the example.
+const EXAMPLES: [&str; 3] = ["saas", "saas-actix", "saas-axum"];
+
+#[test]
+fn the_packages_of_the_example_have_one_set_of_lints() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let rules =
+        EXAMPLES.map(|name| fs::read_to_string(root.join(name).join("clippy.toml")).expect("it has lints"));
+    assert!(rules[0].contains("sqlx::PgPool"), "{}", rules[0]);
+    assert!(rules.iter().all(|one| *one == rules[0]), "copy examples/saas-axum/clippy.toml to the others");
+}
+
 /// A file that grows past this is split by word.
 const LONGEST: usize = 600;
 
@@ -138,7 +150,8 @@ const LONGEST: usize = 600;
 fn no_file_is_too_long_to_read() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for dir in ["src", "sql/src", "macros/src", "examples/saas-axum/src"] {
+    let examples = EXAMPLES.map(|name| format!("examples/{name}/src"));
+    for dir in ["src", "sql/src", "macros/src"].map(str::to_owned).into_iter().chain(examples) {
         sources(&root.join(dir), &mut files);
     }
     for file in files {

@@ -5,6 +5,8 @@ mod world;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
+use actix_web::test::{TestRequest, call_service, init_service};
+use actix_web::web;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
@@ -14,8 +16,8 @@ use tenancy::clock::Timestamp;
 use tenancy::resolve::{ApiKeySource, Signal, Source, StaticRequest};
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, Tenant, TenantId, TenantStore};
-use tenancy::web::TenantLayer;
-use tenancy::{Error, ErrorKind, Result};
+use tenancy::web::{TenantLayer, TenantMiddleware};
+use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tracing::subscriber::DefaultGuard;
 use world::{OTHER_SECRET, SECRET, STRANGER, bearer, claims, from_peer, get_from, resolver, signed, world};
 
@@ -263,4 +265,29 @@ async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
     assert!(log.contains("revoked") && log.contains(key.id()), "{log}");
     let secret = text.split('_').nth(3).unwrap();
     assert!(!log.contains(secret) && !log.contains(&secret[..8]), "the log holds a secret");
+}
+
+#[tokio::test]
+async fn behind_actix_web_it_is_the_same() {
+    let world = world().await;
+    let tenants = TenantMiddleware::public_by_selection(Arc::new(resolver(world.store.clone())));
+    let work = web::get().to(async || {
+        tracing::info!("at work");
+        "done"
+    });
+    let app = actix_web::App::new()
+        .route("/forgotten", web::get().to(async |ctx: TenantContext| ctx.request_id().to_string()))
+        .route("/", work.wrap(tenants));
+    let app = init_service(app).await;
+    for (tenant, other) in world.both_sides() {
+        let (log, _guard) = Log::start();
+        let host = format!("{}.example.com", tenant.slug());
+        let ask = |path| TestRequest::get().uri(path).insert_header(("host", host.as_str())).to_request();
+        assert_eq!(call_service(&app, ask("/")).await.status(), 200);
+        assert_eq!(call_service(&app, ask("/forgotten")).await.status(), 500);
+        let log = log.text();
+        assert!(log.contains(&format!("tenant{{tenant.id={} request_id=", tenant.id())), "{log}");
+        assert!(log.contains("ERROR") && log.contains(".wrap(TenantMiddleware::new(resolver))"), "{log}");
+        assert!(!log.contains(&other.id().to_string()), "{log}");
+    }
 }

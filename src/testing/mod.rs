@@ -268,7 +268,7 @@ async fn lists_every_tenant_once(store: &dyn TenantStore) {
         let mut seen: Vec<TenantId> = Vec::new();
         loop {
             let page = done(store.list(seen.last(), limit).await, "a list succeeds");
-            assert!(page.len() <= limit.into(), "promise broken: a page holds no more than its limit");
+            assert!(page.len() <= usize::from(limit), "promise broken: a page holds no more than its limit");
             if page.is_empty() {
                 break;
             }

@@ -1,6 +1,10 @@
 use serde::Serialize;
+use tracing::error;
 
 use crate::error::{Error, ErrorKind};
+
+/// The `Cache-Control` of what is one tenant's.
+pub(super) const UNSHARED: &str = "private, no-store";
 
 /// The document of RFC 9457 (`application/problem+json`) for one [`Error`], with its status.
 ///
@@ -8,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     kind: ErrorKind,
+    detail: String,
     json: Vec<u8>,
 }
 
@@ -20,6 +25,41 @@ impl Problem {
         status_and_title(self.kind).0
     }
 
+    /// What happened, in one line that a client may read.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The status of a gRPC call, where it does not go well.
+    ///
+    /// The [`TenantLayer`](crate::web::TenantLayer) answers so by itself; for an error of your own method, with tonic:
+    ///
+    /// ```
+    /// use tenancy::web::Problem;
+    ///
+    /// fn status(error: &tenancy::Error) -> tonic::Status {
+    ///     let problem = Problem::from(error);
+    ///     tonic::Status::new(problem.grpc_code().into(), problem.detail())
+    /// }
+    /// # let error = tenancy::Error::new(tenancy::ErrorKind::NotFound, "no such order");
+    /// # assert_eq!(status(&error).code(), tonic::Code::NotFound);
+    /// ```
+    pub fn grpc_code(&self) -> i32 {
+        match (self.kind, self.status()) {
+            (ErrorKind::Conflict, _) => 6,
+            (ErrorKind::LimitReached, _) => 8,
+            (ErrorKind::StaleVersion, _) => 10,
+            (ErrorKind::OutcomeUnknown, _) => 2,
+            (_, 401) => 16,
+            (_, 403) => 7,
+            (_, 404) => 5,
+            (_, 402 | 409 | 421) => 9,
+            (_, 503) => 14,
+            (_, 500..) => 13,
+            _ => 3,
+        }
+    }
+
     /// The document.
     pub fn json(&self) -> &[u8] {
         &self.json
@@ -30,6 +70,15 @@ impl Problem {
         self.json
     }
 
+    /// Of the error that ends a request: what is the program's own fault goes to the log.
+    pub(super) fn told(error: &Error) -> Self {
+        let problem = Self::from(error);
+        if problem.status() >= 500 {
+            error!(kind = error.kind().code(), %error, cause = error.cause().map(tracing::field::display), "request failed");
+        }
+        problem
+    }
+
     /// The headers that the response needs, beside those about tenants.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
         let more = match self.status() {
@@ -37,7 +86,7 @@ impl Problem {
             503 => Some(("retry-after", "1")),
             _ => None,
         };
-        [("content-type", Self::CONTENT_TYPE), ("cache-control", "private, no-store")].into_iter().chain(more)
+        [("content-type", Self::CONTENT_TYPE), ("cache-control", UNSHARED)].into_iter().chain(more)
     }
 }
 
@@ -45,17 +94,17 @@ impl From<&Error> for Problem {
     fn from(error: &Error) -> Self {
         let kind = error.kind();
         let (status, title) = status_and_title(kind);
-        let text = error.to_string();
+        let detail = match status {
+            503 => "The request could not be served just now; try again.".to_owned(),
+            500.. => "The request could not be served; the reason is in the log.".to_owned(),
+            _ => error.to_string(),
+        };
         let denial = error.plan_denial();
         let document = Document {
             kind: format!("urn:problem-type:tenancy:{}", kind.code()),
             title,
             status,
-            detail: match status {
-                503 => "The request could not be served just now; try again.",
-                500.. => "The request could not be served; the reason is in the log.",
-                _ => &text,
-            },
+            detail: &detail,
             feature: denial.map(|denial| denial.feature.as_str()),
             plan: denial.map(|denial| denial.plan.as_str()),
             limit: denial.and_then(|denial| denial.limit),
@@ -64,7 +113,7 @@ impl From<&Error> for Problem {
         };
         // Texts and numbers always serialise; were it otherwise, the status alone still says enough.
         let json = serde_json::to_vec(&document).unwrap_or_default();
-        Self { kind, json }
+        Self { kind, detail, json }
     }
 }
 
@@ -86,6 +135,7 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::ReferenceViolation => (409, "Reference not possible"),
         ErrorKind::StaleVersion => (409, "Changed meanwhile"),
         ErrorKind::IllegalTransition => (409, "Step not allowed"),
+        ErrorKind::PaymentOverdue => (402, "Payment overdue"),
         ErrorKind::FeatureNotInPlan => (403, "Not in the plan"),
         ErrorKind::LimitReached => (403, "Plan limit reached"),
         ErrorKind::StoreUnavailable => (503, "Not available just now"),

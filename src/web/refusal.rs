@@ -1,17 +1,17 @@
-use http::header::{HeaderName, HeaderValue};
+use std::fmt::Write;
+
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
-use tracing::error;
 
 use super::problem::Problem;
 use crate::error::Error;
 
-/// The response to a request that is refused; what is the program's own fault goes to the log.
+const GRPC: &str = "application/grpc";
+
+/// The response to a request that is refused.
 pub(super) fn refusal<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
-    let problem = Problem::from(error);
+    let problem = Problem::told(error);
     let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if status.is_server_error() {
-        error!(kind = error.kind().code(), %error, cause = error.cause().map(tracing::field::display), "request failed");
-    }
     let headers: HeaderMap = problem
         .headers()
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
@@ -20,4 +20,66 @@ pub(super) fn refusal<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// Whether the caller reads its answer as gRPC. That of gRPC-Web goes by the status of HTTP.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(GRPC.as_bytes()));
+    kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// The same, of a call of gRPC: its status stands in the headers, and there is no body.
+pub(super) fn grpc_refusal<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
+    let problem = Problem::told(error);
+    let mut response = Response::new(R::from(Vec::new()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(GRPC));
+    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(problem.grpc_code()));
+    if let Ok(message) = HeaderValue::try_from(escaped(problem.detail())) {
+        headers.insert(HeaderName::from_static("grpc-message"), message);
+    }
+    response
+}
+
+/// As gRPC writes a message in a header.
+fn escaped(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => text.push(char::from(byte)),
+            _ => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_call_of_grpc_is_told_from_what_looks_like_one() {
+        let headers = |kind| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        for grpc in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {
+            assert!(is_grpc(&headers(grpc)), "{grpc}");
+        }
+        for other in ["application/grpc-web", "application/grpc-web+proto", "application/json", ""] {
+            assert!(!is_grpc(&headers(other)), "{other}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_message_of_grpc_fits_into_a_header() {
+        assert_eq!(escaped("100 % caf\u{e9}\r\n"), "100 %25 caf%C3%A9%0D%0A");
+        let response: Response<Vec<u8>> = grpc_refusal(&Error::new(ErrorKind::NotFound, "no\nsuch row"));
+        assert_eq!(
+            (response.status(), &response.headers()["grpc-status"]),
+            (StatusCode::OK, &HeaderValue::from(5))
+        );
+        assert_eq!(response.headers()["grpc-message"], "no%0Asuch row");
+    }
 }

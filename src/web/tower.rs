@@ -9,10 +9,12 @@ use http::{HeaderMap, Request, Response, Version};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::{Span, info_span};
+use tracing::Span;
 
-use super::peer::peer;
-use super::refusal::refusal;
+use super::gate::Gate;
+use super::peer_of::peer;
+use super::problem::UNSHARED;
+use super::refusal::{grpc_refusal, is_grpc, refusal};
 use crate::context::TenantContext;
 use crate::error::Error;
 use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsInfo};
@@ -20,7 +22,8 @@ use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsIn
 /// Puts a tenant in front of every route behind it: a request reaches the route with a
 /// [`TenantContext`](crate::TenantContext) in its extensions, or not at all.
 ///
-/// A refused request is answered with a [`Problem`](crate::web::Problem) document. Responses get `Vary` over the headers that the
+/// A refused request is answered with a [`Problem`](crate::web::Problem) document, a call of gRPC with its
+/// [status](crate::web::Problem::grpc_code). Responses get `Vary` over the headers that the
 /// sources read, and `Cache-Control: private, no-store` unless the route set one itself. The route runs in the
 /// [span](TenantContext::span) of its context; before, and where the request is refused, the span `tenant` has the
 /// `tenant.id` `unknown`, which is no tenant's.
@@ -35,21 +38,26 @@ use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsIn
 /// let login_page = TenantLayer::public_by_selection(resolver);
 /// # }
 /// ```
+///
+/// With tonic it goes around the services as a router of axum, and a method finds the context in its request's extensions:
+///
+/// ```
+/// # use tenancy::web::TenantLayer;
+/// # fn wire(services: tonic::service::Routes, tenants: TenantLayer) -> tonic::service::Routes {
+/// services.into_axum_router().layer(tenants).into()
+/// # }
+/// # fn call(request: tonic::Request<()>) -> Result<String, tonic::Status> {
+/// let ctx = request.extensions().get::<tenancy::TenantContext>();
+/// # Ok(ctx.map(|ctx| ctx.tenant().name().to_owned()).unwrap_or_default()) }
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct TenantLayer(Arc<Gate>);
-
-#[derive(Debug)]
-struct Gate {
-    resolver: Arc<Resolver>,
-    resolve: fn(&Resolver, &dyn RequestView) -> Resolving,
-    vary: Option<HeaderValue>,
-}
+pub struct TenantLayer(Arc<Gate<HeaderValue>>);
 
 impl TenantLayer {
     /// For routes that touch a tenant's data: the request must prove who is calling.
     pub fn new(resolver: Arc<Resolver>) -> Self {
-        Self::over(resolver, Resolver::resolve)
+        Self(Arc::new(Gate::proven(resolver)))
     }
 
     /// For public routes, such as a login page: that the request names a tenant suffices.
@@ -57,13 +65,7 @@ impl TenantLayer {
     /// # Security
     /// Anybody can name any tenant. Behind this layer, serve only what the whole world may see.
     pub fn public_by_selection(resolver: Arc<Resolver>) -> Self {
-        Self::over(resolver, Resolver::resolve_public)
-    }
-
-    fn over(resolver: Arc<Resolver>, resolve: fn(&Resolver, &dyn RequestView) -> Resolving) -> Self {
-        let names: Vec<&str> = resolver.vary().collect();
-        let vary = HeaderValue::from_str(&names.join(", ")).ok().filter(|vary| !vary.is_empty());
-        Self(Arc::new(Gate { resolver, resolve, vary }))
+        Self(Arc::new(Gate::selected(resolver)))
     }
 }
 
@@ -79,7 +81,7 @@ impl<S> Layer<S> for TenantLayer {
 #[derive(Debug, Clone)]
 pub struct TenantService<S> {
     inner: S,
-    gate: Arc<Gate>,
+    gate: Arc<Gate<HeaderValue>>,
 }
 
 impl<S, B, R> Service<Request<B>> for TenantService<S>
@@ -96,12 +98,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> TenantFuture<S, B> {
-        let unknown = info_span!("tenant", tenant.id = %"unknown");
-        let resolving =
-            unknown.in_scope(|| (self.gate.resolve)(&self.gate.resolver, &View::of(&request)).at_hand());
+        let unknown = Gate::<HeaderValue>::span();
+        let resolving = unknown.in_scope(|| self.gate.resolve(&View::of(&request)).at_hand());
         let state = match resolving {
             Ok(Ok(tenant)) => enter(&mut self.inner, request, tenant),
-            Ok(Err(error)) => State::Refused { error: Some(error), span: unknown },
+            Ok(Err(error)) => State::refused(error, &request, unknown),
             Err(resolving) => {
                 // The service that was polled ready is the one to be called.
                 let next = self.inner.clone();
@@ -132,7 +133,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, S::Future, B>,
-        gate: Arc<Gate>,
+        gate: Arc<Gate<HeaderValue>>,
     }
 }
 
@@ -141,7 +142,13 @@ pin_project! {
     enum State<S, F, B> {
         Resolving { #[pin] resolving: Resolving, waiting: Option<(Request<B>, S)>, span: Span },
         Serving { #[pin] future: F, span: Span },
-        Refused { error: Option<Error>, span: Span },
+        Refused { error: Option<Error>, grpc: bool, span: Span },
+    }
+}
+
+impl<S, F, B> State<S, F, B> {
+    fn refused(error: Error, request: &Request<B>, span: Span) -> Self {
+        Self::Refused { error: Some(error), grpc: is_grpc(request.headers()), span }
     }
 }
 
@@ -161,16 +168,18 @@ where
                     let (request, mut inner) = waiting.take().expect("a request resolves once");
                     match resolved {
                         Ok(tenant) => enter(&mut inner, request, tenant),
-                        Err(error) => State::Refused { error: Some(error), span: span.clone() },
+                        Err(error) => State::refused(error, &request, span.clone()),
                     }
                 }
                 StateProjection::Serving { future, span } => {
                     let served = ready!(span.in_scope(|| future.poll(context)));
-                    return Poll::Ready(served.map(|response| this.gate.mark(response)));
+                    return Poll::Ready(served.map(|response| mark(this.gate, response)));
                 }
-                StateProjection::Refused { error, span } => {
+                StateProjection::Refused { error, grpc, span } => {
                     let error = error.take().expect("not polled again after it was ready");
-                    return Poll::Ready(Ok(this.gate.mark(span.in_scope(|| refusal(&error)))));
+                    let refusal = if *grpc { grpc_refusal } else { refusal };
+                    let response = span.in_scope(|| refusal(&error));
+                    return Poll::Ready(Ok(mark(this.gate, response)));
                 }
             };
             this.state.set(next);
@@ -189,18 +198,16 @@ impl<S: Service<Request<B>>, B> fmt::Debug for TenantFuture<S, B> {
     }
 }
 
-impl Gate {
-    /// Keeps one tenant's response out of another's cache.
-    fn mark<R>(&self, mut response: Response<R>) -> Response<R> {
-        let headers = response.headers_mut();
-        if !headers.contains_key(CACHE_CONTROL) {
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-        }
-        if let Some(vary) = &self.vary {
-            headers.append(VARY, vary.clone());
-        }
-        response
+/// Keeps one tenant's response out of another's cache.
+fn mark<R>(gate: &Gate<HeaderValue>, mut response: Response<R>) -> Response<R> {
+    let headers = response.headers_mut();
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(UNSHARED));
     }
+    if let Some(vary) = gate.vary() {
+        headers.append(VARY, vary.clone());
+    }
+    response
 }
 
 /// A request of the `http` crate, as the sources see it.

@@ -530,7 +530,7 @@ async fn no_name_gets_out_of_a_comment_of_the_file() {
 
 #[tokio::test]
 async fn policies_written_by_hand_as_the_example_has_them_are_adopted() {
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/saas-axum/migrations/postgres/0001_app.sql");
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/saas/migrations/postgres/0001_app.sql");
     let mut shop = Shop::new(&std::fs::read_to_string(example).unwrap()).await;
     let schema = Schema::new("tenant_id").unwrap();
     let plan = Policies::new(&schema).plan(&mut shop.owner).await.unwrap();

@@ -62,11 +62,16 @@ pub(crate) async fn world() -> World {
 }
 
 pub(crate) fn resolver(store: Arc<dyn TenantStore>) -> Resolver {
+    resolver_behind(store, "10.0.0.0/8")
+}
+
+/// The same, behind other proxies.
+pub(crate) fn resolver_behind(store: Arc<dyn TenantStore>, proxies: &str) -> Resolver {
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
     Resolver::new(Directory::new(store, Arc::new(Catalog::from_toml(catalog).unwrap())))
-        .source(HostSource::new(["example.com", "localhost"]).unwrap())
-        .source(HeaderSource::new("x-tenant-id", TrustedPeers::new(["10.0.0.0/8"]).unwrap()).unwrap())
+        .source(HostSource::new(["example.com", "localhost"]).unwrap().match_tls())
+        .source(HeaderSource::new("x-tenant-id", TrustedPeers::new([proxies]).unwrap()).unwrap())
         .source(PathSource::new("/t").unwrap())
         .source(tokens())
 }
@@ -101,6 +106,11 @@ pub(crate) fn app(resolver: Arc<Resolver>) -> Router {
 }
 
 async fn who(ctx: TenantContext) -> String {
+    said_of(&ctx)
+}
+
+/// What a route says of its context.
+pub(crate) fn said_of(ctx: &TenantContext) -> String {
     let by = serde_json::to_value(ctx.resolved_by()).unwrap();
     format!("{} {} {}", ctx.tenant().slug(), ctx.actor(), by.as_str().unwrap())
 }

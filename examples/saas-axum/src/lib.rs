@@ -1,13 +1,9 @@
-//! The application: [`build`] puts it together, [`app`] is its router.
+//! The application behind axum: [`app`] is its router.
 //!
-//! What to look at first: `model.rs` (two tenant-owned tables), `api.rs` (handlers, none of which names a
-//! tenant), and [`app`] below (which routes need proof of who is calling).
+//! What to look at first: [`app`] (which routes need proof of who is calling) and `api.rs` (handlers, none of which names
+//! a tenant). What they do is in the package `saas`.
 
 mod api;
-mod database;
-mod demo;
-mod model;
-mod settings;
 
 use std::sync::Arc;
 
@@ -15,74 +11,9 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::response::Html;
 use axum::routing::{get, post, put};
-use tenancy::TenantDb;
-use tenancy::audit::{AuditPolicy, TracingSink};
-use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook};
-use tenancy::context::Directory;
-use tenancy::plan::Catalog;
-use tenancy::resolve::{HostSource, JwtSource, Resolver};
-use tenancy::store::{CacheOptions, Cached, SqlStore};
+use saas::{App, AppDb, LONGEST_WEBHOOK, PAGE};
+use tenancy::resolve::Resolver;
 use tenancy::web::TenantLayer;
-
-pub use self::database::AppDb;
-pub use self::demo::Demo;
-pub use self::settings::Settings;
-
-/// What every handler can reach. None of it reaches a tenant's rows without that tenant's context.
-#[derive(Debug)]
-pub struct App<DB: AppDb> {
-    db: TenantDb<DB>,
-    store: Arc<SqlStore<DB>>,
-    directory: Directory,
-    stripe: StripeWebhook,
-    demo: Demo,
-}
-
-type Shared<DB> = axum::extract::State<Arc<App<DB>>>;
-
-/// Connects, migrates, seeds, and puts the application together.
-///
-/// # Errors
-/// When a setting does not read or the database cannot be reached.
-pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Router, Demo)> {
-    let pool = database::connect::<DB>(&settings.database_url).await?;
-    let store = Arc::new(SqlStore::new(pool.clone()));
-    store.migrate().await?;
-    database::migrate(&pool).await?;
-
-    let catalog = Arc::new(Catalog::from_toml(include_str!("../catalog.toml"))?);
-    let tenants = Arc::new(Cached::new(SqlStore::new(pool.clone()), CacheOptions::new()));
-    let directory = Directory::new(tenants.clone(), catalog.clone());
-    let stripe = StripeWebhook::new(
-        SigningSecrets::new([settings.stripe_webhook_secret.as_str()])?,
-        Mode::Test,
-        store.clone(),
-        catalog,
-        tenants,
-    );
-    let db = TenantDb::from_pool(pool)
-        .audit(AuditPolicy::Required)
-        .copy_audit_to(Arc::new(TracingSink))
-        .build()
-        .await?;
-    let demo = Demo::seed(&db, &directory, settings).await?;
-    let resolver =
-        Resolver::new(directory.clone()).source(tokens(settings)?).source(HostSource::new(["localhost"])?);
-    let app = Arc::new(App { db, store, directory, stripe, demo: demo.clone() });
-    Ok((self::app(app, Arc::new(resolver)), demo))
-}
-
-/// The tokens that prove who is calling: HS256 by the shared secret, EdDSA by a public key if one is set.
-fn tokens(settings: &Settings) -> tenancy::Result<JwtSource> {
-    let source = JwtSource::builder()
-        .issuer(demo::ISSUER)
-        .audience(demo::AUDIENCE)
-        .hs256(settings.jwt_secret.as_bytes());
-    match &settings.jwt_ed25519_public_pem {
-        Some(pem) => source.eddsa_pem(pem).build(),
-        None => source.build(),
-    }
-}
 
 /// The router.
 pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
@@ -105,10 +36,11 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
         .route("/api/audit", get(api::audit::<DB>))
         .route("/api/plan", get(api::plan::<DB>))
         .layer(TenantLayer::public_by_selection(resolver));
+    let webhook = post(api::stripe_webhook::<DB>).layer(DefaultBodyLimit::max(LONGEST_WEBHOOK));
     let open = Router::new()
-        .route("/", get(async || Html(include_str!("page.html"))))
-        .route("/webhooks/stripe", post(api::stripe_webhook::<DB>).layer(DefaultBodyLimit::max(1 << 20)))
-        .route("/demo/tenants", get(demo::tenants::<DB>))
-        .route("/demo/stripe", post(demo::stripe::<DB>));
+        .route("/", get(async || Html(PAGE)))
+        .route("/webhooks/stripe", webhook)
+        .route("/demo/tenants", get(api::tenants::<DB>))
+        .route("/demo/stripe", post(api::happen::<DB>));
     Router::new().merge(changes).merge(reads).merge(open).with_state(app)
 }

@@ -3,10 +3,6 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use jsonwebtoken::{EncodingKey, Header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,10 +16,10 @@ use tenancy::{Error, ErrorKind, Result, TenantDb, TenantScoped};
 use uuid::{Uuid, uuid};
 
 use crate::model::{ORDERS, Order, PROJECTS, Project};
-use crate::{AppDb, Settings, Shared};
+use crate::{App, AppDb, Settings};
 
-pub(crate) const ISSUER: &str = "saas-axum";
-pub(crate) const AUDIENCE: &str = "saas-axum";
+pub(crate) const ISSUER: &str = "saas";
+pub(crate) const AUDIENCE: &str = "saas";
 
 /// The demo's two tenants. Their ids are fixed, so that a command can be copied from the documentation.
 const TENANTS: [Seed; 2] = [
@@ -128,7 +124,7 @@ impl Demo {
     }
 
     /// What the program prints when it has started.
-    pub fn welcome(&self, settings: &Settings, port: u16) -> String {
+    pub(crate) fn welcome(&self, settings: &Settings, port: u16) -> String {
         let mut text = format!(
             "\nA small SaaS, listening on http://127.0.0.1:{port}/\n\
              Data: {}   Webhook secret: {}\n\nTokens:\n",
@@ -155,53 +151,58 @@ impl Demo {
     }
 }
 
-/// For the page: both tenants, with a token for each. A real application logs the user in.
-pub(crate) async fn tenants<DB: AppDb>(State(app): Shared<DB>) -> Result<Json<Value>> {
-    let mut tenants = Vec::new();
-    for seed in &TENANTS {
-        let tenant = app.directory.store().by_id(&seed.tenant()?).await?;
-        let tenant =
-            tenant.ok_or_else(|| Error::new(ErrorKind::TenantUnknown, "the demo's tenants are gone"))?;
-        tenants.push(json!({
-            "id": tenant.id(), "slug": tenant.slug(), "name": tenant.name(), "plan": tenant.plan(),
-            "status": tenant.status(), "token": app.demo.token(seed)?, "sample_order_id": seed.order,
-        }));
+impl<DB: AppDb> App<DB> {
+    /// For the page: both tenants, with a token for each. A real application logs the user in.
+    ///
+    /// # Errors
+    /// When the database cannot be asked.
+    pub async fn tenants(&self) -> Result<Value> {
+        let mut tenants = Vec::new();
+        for seed in &TENANTS {
+            let tenant = self.directory.store().by_id(&seed.tenant()?).await?;
+            let tenant =
+                tenant.ok_or_else(|| Error::new(ErrorKind::TenantUnknown, "the demo's tenants are gone"))?;
+            tenants.push(json!({
+                "id": tenant.id(), "slug": tenant.slug(), "name": tenant.name(), "plan": tenant.plan(),
+                "status": tenant.status(), "token": self.demo.token(seed)?, "sample_order_id": seed.order,
+            }));
+        }
+        Ok(Value::Array(tenants))
     }
-    Ok(Json(Value::Array(tenants)))
+
+    /// For the page: makes the event that Stripe would send, signs it as Stripe does, and delivers it as the webhook
+    /// would.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] for a tenant that is not the demo's, or when the database cannot be asked.
+    pub async fn happen(&self, wanted: Wanted) -> Result<Value> {
+        let seed = TENANTS.iter().find(|seed| seed.slug == wanted.slug);
+        let seed = seed.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such tenant of the demo"))?;
+        let mut tx = self.store.begin().await?;
+        let subscriptions = tx.subscriptions(&seed.tenant()?).await?;
+        drop(tx);
+        let live = subscriptions.iter().find(|one| !one.status().is_final());
+        let event = happening(seed, live, wanted.event).to_string();
+        let signature = sign(&self.demo.stripe_webhook_secret, event.as_bytes(), SystemClock.now());
+        let receipt = self.stripe.receive(event.as_bytes(), &[signature.as_bytes()]).await?;
+        Ok(json!({ "received": receipt.as_str() }))
+    }
 }
 
-#[derive(Deserialize)]
-pub(crate) struct Wanted {
+/// What shall happen to a tenant's subscription.
+#[derive(Debug, Deserialize)]
+pub struct Wanted {
     slug: String,
     event: Happening,
 }
 
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Debug, Deserialize, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
 enum Happening {
     Upgrade,
     PaymentFailed,
     Unpaid,
     Cancel,
-}
-
-/// For the page: makes the event that Stripe would send, signs it as Stripe does, and delivers it to the same
-/// endpoint.
-pub(crate) async fn stripe<DB: AppDb>(
-    State(app): Shared<DB>,
-    Json(wanted): Json<Wanted>,
-) -> Result<Response> {
-    let Some(seed) = TENANTS.iter().find(|seed| seed.slug == wanted.slug) else {
-        return Ok(StatusCode::NOT_FOUND.into_response());
-    };
-    let mut tx = app.store.begin().await?;
-    let subscriptions = tx.subscriptions(&seed.tenant()?).await?;
-    drop(tx);
-    let live = subscriptions.iter().find(|one| !one.status().is_final());
-    let event = happening(seed, live, wanted.event).to_string();
-    let signature = sign(&app.demo.stripe_webhook_secret, event.as_bytes(), SystemClock.now());
-    let receipt = app.stripe.receive(event.as_bytes(), &[signature.as_bytes()]).await?;
-    Ok(Json(json!({ "received": receipt.as_str() })).into_response())
 }
 
 fn happening(seed: &Seed, live: Option<&Subscription>, happening: Happening) -> Value {

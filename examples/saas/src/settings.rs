@@ -10,7 +10,7 @@ use uuid::Uuid;
 pub struct Settings {
     /// `PORT`: 3000 if not set; 0 for any free port.
     pub port: u16,
-    /// `DATABASE_URL`: an SQLite file beside you if not set.
+    /// `DATABASE_URL`: an SQLite file beside you, named after the program, if not set.
     pub database_url: String,
     /// `JWT_SECRET`: at least 32 bytes; a new one at every start if not set.
     pub jwt_secret: String,
@@ -25,7 +25,7 @@ impl Settings {
     ///
     /// # Errors
     /// A line that names the variable that does not read.
-    pub fn from_env() -> Result<Self, String> {
+    pub fn from_env(program: &str) -> Result<Self, String> {
         let port = match read("PORT")? {
             Some(port) => {
                 port.parse().map_err(|_| format!("PORT is a number from 0 to 65535, not `{port}`"))?
@@ -34,7 +34,7 @@ impl Settings {
         };
         Ok(Self {
             port,
-            database_url: read("DATABASE_URL")?.unwrap_or_else(|| "sqlite:saas-axum.db".to_owned()),
+            database_url: read("DATABASE_URL")?.unwrap_or_else(|| format!("sqlite:{program}.db")),
             jwt_secret: read("JWT_SECRET")?.unwrap_or_else(new_secret),
             jwt_ed25519_public_pem: read("JWT_ED25519_PUBLIC_PEM")?,
             stripe_webhook_secret: read("STRIPE_WEBHOOK_SECRET")?
@@ -55,6 +55,18 @@ fn read(name: &str) -> Result<Option<String>, String> {
 /// 244 random bits.
 fn new_secret() -> String {
     format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
+}
+
+impl Settings {
+    /// Whether the data is on Postgres; on SQLite otherwise.
+    pub fn is_postgres(&self) -> bool {
+        self.database_url.starts_with("postgres")
+    }
+
+    /// The error for a port that cannot be had.
+    pub fn no_port(&self, error: &std::io::Error) -> String {
+        format!("port {} cannot be had ({error}); set PORT to another one", self.port)
+    }
 }
 
 impl fmt::Debug for Settings {

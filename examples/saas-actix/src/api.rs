@@ -1,0 +1,158 @@
+//! The handlers. None of them names a tenant: the context does.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
+use actix_web::web::{Bytes, Data, Json, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::TryStreamExt;
+use saas::operations::{ChangedOrder, NewOrder, NewProject, Which};
+use saas::{App, AppDb, Order, Project, Wanted};
+use serde_json::Value;
+use tenancy::{Error, ErrorKind, Result, TenantContext};
+
+type Shared<DB> = Data<App<DB>>;
+type Sent<T> = Result<Json<T>, actix_web::Error>;
+type Page = Result<Query<Which>, actix_web::Error>;
+type Created<T> = (Json<T>, StatusCode);
+
+// ---- projects ----
+
+pub(crate) async fn list_projects<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    page: Page,
+) -> Result<Json<Value>> {
+    app.list_projects(&ctx, &which(page)?).await.map(Json)
+}
+
+pub(crate) async fn read_project<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    id: Path<String>,
+) -> Result<Json<Project>> {
+    app.read_project(&ctx, &id).await.map(Json)
+}
+
+pub(crate) async fn create_project<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    body: Sent<NewProject>,
+) -> Result<Created<Project>> {
+    Ok((Json(app.create_project(&ctx, json(body)?).await?), StatusCode::CREATED))
+}
+
+pub(crate) async fn update_project<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    id: Path<String>,
+    body: Sent<NewProject>,
+) -> Result<Json<Project>> {
+    app.update_project(&ctx, &id, json(body)?).await.map(Json)
+}
+
+pub(crate) async fn delete_project<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    id: Path<String>,
+) -> Result<HttpResponse> {
+    app.delete_project(&ctx, &id).await.map(|()| HttpResponse::NoContent().finish())
+}
+
+// ---- orders ----
+
+pub(crate) async fn list_orders<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    page: Page,
+) -> Result<Json<Value>> {
+    app.list_orders(&ctx, &which(page)?).await.map(Json)
+}
+
+pub(crate) async fn read_order<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    id: Path<String>,
+) -> Result<Json<Order>> {
+    app.read_order(&ctx, &id).await.map(Json)
+}
+
+pub(crate) async fn create_order<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    body: Sent<NewOrder>,
+) -> Result<Created<Order>> {
+    Ok((Json(app.create_order(&ctx, json(body)?).await?), StatusCode::CREATED))
+}
+
+pub(crate) async fn update_order<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    id: Path<String>,
+    body: Sent<ChangedOrder>,
+) -> Result<Json<Order>> {
+    app.update_order(&ctx, &id, json(body)?).await.map(Json)
+}
+
+pub(crate) async fn delete_order<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    id: Path<String>,
+) -> Result<HttpResponse> {
+    app.delete_order(&ctx, &id).await.map(|()| HttpResponse::NoContent().finish())
+}
+
+pub(crate) async fn export_orders<DB: AppDb>(app: Shared<DB>, ctx: TenantContext) -> Result<HttpResponse> {
+    let csv = app.export_orders(ctx).await?.map_ok(Bytes::from);
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/csv; charset=utf-8"))
+        .insert_header((CONTENT_DISPOSITION, "attachment; filename=\"orders.csv\""))
+        .streaming(csv))
+}
+
+// ---- what a tenant may see of itself ----
+
+pub(crate) async fn usage<DB: AppDb>(app: Shared<DB>, ctx: TenantContext) -> Result<Json<Value>> {
+    app.usage(&ctx).await.map(Json)
+}
+
+pub(crate) async fn audit<DB: AppDb>(app: Shared<DB>, ctx: TenantContext, page: Page) -> Result<Json<Value>> {
+    app.trail(&ctx, &which(page)?).await.map(Json)
+}
+
+pub(crate) async fn plan<DB: AppDb>(app: Shared<DB>, ctx: TenantContext) -> Result<Json<Value>> {
+    app.plan(&ctx).map(Json)
+}
+
+// ---- Stripe, and the demo ----
+
+/// The body must reach the verifier byte for byte, so this is the one handler that takes it raw.
+pub(crate) async fn stripe_webhook<DB: AppDb>(
+    app: Shared<DB>,
+    request: HttpRequest,
+    body: Bytes,
+) -> HttpResponse {
+    let signatures: Vec<&[u8]> =
+        request.headers().get_all("stripe-signature").map(HeaderValue::as_bytes).collect();
+    match app.stripe_webhook(&body, &signatures).await {
+        Ok(received) => HttpResponse::Ok().json(received),
+        Err(status) => {
+            HttpResponse::new(StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE))
+        }
+    }
+}
+
+pub(crate) async fn tenants<DB: AppDb>(app: Shared<DB>) -> Result<Json<Value>> {
+    app.tenants().await.map(Json)
+}
+
+pub(crate) async fn happen<DB: AppDb>(app: Shared<DB>, wanted: Json<Wanted>) -> Result<Json<Value>> {
+    app.happen(wanted.into_inner()).await.map(Json)
+}
+
+fn which(page: Page) -> Result<Which> {
+    page.map(Query::into_inner).map_err(|e| Error::new(ErrorKind::InvalidInput, e.to_string()))
+}
+
+fn json<T>(body: Sent<T>) -> Result<T> {
+    body.map(Json::into_inner).map_err(|e| Error::new(ErrorKind::InvalidInput, e.to_string()))
+}

@@ -1,0 +1,59 @@
+//! The application behind actix-web: [`routes`] puts its routes into an `App`.
+//!
+//! What to look at first: [`routes`] (which routes need proof of who is calling) and `api.rs` (handlers, none of which
+//! names a tenant). What they do is in the package `saas`.
+
+mod api;
+
+use std::sync::Arc;
+
+use actix_web::web::{Data, Html, PayloadConfig, ServiceConfig, delete, get, post, put, resource};
+use saas::{App, AppDb, LONGEST_WEBHOOK, PAGE};
+use tenancy::resolve::Resolver;
+use tenancy::web::TenantMiddleware;
+
+/// The routes, for [`actix_web::App::configure`].
+pub fn routes<DB: AppDb>(
+    app: Arc<App<DB>>,
+    resolver: Arc<Resolver>,
+) -> impl FnOnce(&mut ServiceConfig) + Clone + Send {
+    // A verified token says whose data may be changed. If the host names a tenant too, they must agree.
+    let changes = TenantMiddleware::new(resolver.clone());
+    // This demo shows its data to anybody who opens a tenant's subdomain. For an application with logins, which
+    // is most of them, write `TenantMiddleware::new` here too: then reading needs a token as well.
+    let reads = TenantMiddleware::public_by_selection(resolver);
+    move |config| {
+        let projects = resource("/api/projects")
+            .route(get().to(api::list_projects::<DB>).wrap(reads.clone()))
+            .route(post().to(api::create_project::<DB>).wrap(changes.clone()));
+        let project = resource("/api/projects/{id}")
+            .route(get().to(api::read_project::<DB>).wrap(reads.clone()))
+            .route(put().to(api::update_project::<DB>).wrap(changes.clone()))
+            .route(delete().to(api::delete_project::<DB>).wrap(changes.clone()));
+        let orders = resource("/api/orders")
+            .route(get().to(api::list_orders::<DB>).wrap(reads.clone()))
+            .route(post().to(api::create_order::<DB>).wrap(changes.clone()));
+        let order = resource("/api/orders/{id}")
+            .route(get().to(api::read_order::<DB>).wrap(reads.clone()))
+            .route(put().to(api::update_order::<DB>).wrap(changes.clone()))
+            .route(delete().to(api::delete_order::<DB>).wrap(changes));
+        config
+            .app_data(Data::from(app))
+            .service(projects)
+            .service(project)
+            .service(orders)
+            .route("/api/orders/export", get().to(api::export_orders::<DB>).wrap(reads.clone()))
+            .service(order)
+            .route("/api/usage", get().to(api::usage::<DB>).wrap(reads.clone()))
+            .route("/api/audit", get().to(api::audit::<DB>).wrap(reads.clone()))
+            .route("/api/plan", get().to(api::plan::<DB>).wrap(reads))
+            .route("/", get().to(async || Html::new(PAGE)))
+            .service(
+                resource("/webhooks/stripe")
+                    .app_data(PayloadConfig::new(LONGEST_WEBHOOK))
+                    .route(post().to(api::stripe_webhook::<DB>)),
+            )
+            .route("/demo/tenants", get().to(api::tenants::<DB>))
+            .route("/demo/stripe", post().to(api::happen::<DB>));
+    }
+}

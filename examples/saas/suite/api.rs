@@ -1,0 +1,413 @@
+//! The application as its users meet it, over HTTP, on SQLite and on Postgres. Whoever takes this in says, as `serve`,
+//! how it is started in the test's own process.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test looks at the rows from outside of every wall"
+)]
+
+#[path = "../../../tests/common/mod.rs"]
+#[macro_use]
+mod common;
+mod http;
+#[path = "../../../tests/stripe_sdk/ask.rs"]
+mod sdk;
+
+use std::net::SocketAddr;
+
+use common::{Cleanup, TestBackend};
+use http::{Request, delete, get, post, put};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use saas::{AppDb, Settings};
+use serde_json::{Value, json};
+use tenancy::billing::stripe::sign;
+use tenancy::clock::{Clock, SystemClock, Timestamp};
+use uuid::Uuid;
+
+const WEBHOOK_SECRET: &str = "whsec_test";
+
+struct Running {
+    at: SocketAddr,
+    acme: Side,
+    globex: Side,
+    _cleanup: Cleanup,
+}
+
+struct Side {
+    id: String,
+    token: String,
+    order: String,
+}
+
+async fn start<DB: AppDb + TestBackend>() -> Running {
+    let (database_url, cleanup) = DB::fresh_url().await;
+    let settings = Settings {
+        port: 0,
+        database_url,
+        jwt_secret: "a secret of at least thirty-two bytes".to_owned(),
+        jwt_ed25519_public_pem: Some(include_str!("ed25519.pub.pem").to_owned()),
+        stripe_webhook_secret: WEBHOOK_SECRET.to_owned(),
+    };
+    let at = super::serve::<DB>(&settings).await;
+    let tenants = get("/demo/tenants").send(at).await.json();
+    let side = |n: usize| Side {
+        id: tenants[n]["id"].as_str().unwrap().to_owned(),
+        token: tenants[n]["token"].as_str().unwrap().to_owned(),
+        order: tenants[n]["sample_order_id"].as_str().unwrap().to_owned(),
+    };
+    Running { at, acme: side(0), globex: side(1), _cleanup: cleanup }
+}
+
+impl Running {
+    async fn tenant(&self, slug: &str) -> (String, String) {
+        let tenants = get("/demo/tenants").send(self.at).await.json();
+        let tenant =
+            tenants.as_array().unwrap().iter().find(|tenant| tenant["slug"] == slug).unwrap().clone();
+        (tenant["plan"].as_str().unwrap().to_owned(), tenant["status"].as_str().unwrap().to_owned())
+    }
+
+    async fn stripe(&self, event: &Value) -> http::Answer {
+        let body = event.to_string();
+        let signature = sign(WEBHOOK_SECRET, body.as_bytes(), SystemClock.now());
+        post("/webhooks/stripe", body).header("stripe-signature", &signature).send(self.at).await
+    }
+}
+
+fn subscription(tenant: &str, status: &str, created: i64) -> Value {
+    json!({
+        "id": format!("evt_{}", Uuid::new_v4().simple()), "object": "event", "type": "customer.subscription.updated",
+        "created": created, "livemode": false, "api_version": "2026-10-28.endive",
+        "data": { "object": {
+            "id": format!("sub_{tenant}"), "object": "subscription", "customer": format!("cus_{tenant}"),
+            "status": status, "metadata": { "tenant_id": tenant },
+            "items": { "data": [{ "price": { "id": "price_pro_monthly" }, "quantity": 1 }] },
+        } },
+    })
+}
+
+async fn neither_tenant_reaches_the_others_orders<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let change = json!({ "title": "stolen", "amount_cents": 0, "status": "paid" });
+    for (mine, theirs) in [(&app.acme, &app.globex), (&app.globex, &app.acme)] {
+        let before = get(format!("/api/orders/{}", theirs.order)).token(&theirs.token).send(app.at).await;
+        assert_eq!(before.status, 200);
+        let requests: [fn(String, &Value) -> Request; 3] =
+            [|path, _| get(path), |path, change| put(path, change), |path, _| delete(path)];
+        for request in requests {
+            let ask = async |id: &str| {
+                request(format!("/api/orders/{id}"), &change).token(&mine.token).send(app.at).await
+            };
+            let foreign = ask(&theirs.order).await;
+            assert_eq!(foreign.refusal(), (404, "not-found".to_owned()));
+            // To the byte the same as for an id that nobody has, and for what is no id.
+            assert_eq!(foreign, ask(&Uuid::now_v7().to_string()).await);
+            assert_eq!(foreign, ask("no-such-order").await);
+        }
+        let after = get(format!("/api/orders/{}", theirs.order)).token(&theirs.token).send(app.at).await;
+        assert_eq!(before, after);
+
+        // An order cannot be put into the other tenant's project either.
+        let projects = get("/api/projects").token(&theirs.token).send(app.at).await.json();
+        let order = json!({ "project_id": projects["items"][0]["id"], "title": "x", "amount_cents": 1 });
+        let foreign = post("/api/orders", &order).token(&mine.token).send(app.at).await;
+        assert_eq!(foreign.refusal(), (409, "reference-violation".to_owned()));
+        let nowhere = json!({ "project_id": Uuid::now_v7(), "title": "x", "amount_cents": 1 });
+        assert_eq!(foreign, post("/api/orders", &nowhere).token(&mine.token).send(app.at).await);
+    }
+    for side in [&app.acme, &app.globex] {
+        let listed = get("/api/orders?limit=1000").token(&side.token).send(app.at).await.json();
+        let other = if side.order == app.acme.order { &app.globex } else { &app.acme };
+        let ids: Vec<&str> =
+            listed["items"].as_array().unwrap().iter().map(|o| o["id"].as_str().unwrap()).collect();
+        assert!(ids.contains(&side.order.as_str()) && !ids.contains(&other.order.as_str()));
+    }
+}
+
+async fn a_tenant_works_with_its_own<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let token = &app.globex.token;
+    let made = post("/api/projects", json!({ "name": "New" })).token(token).send(app.at).await;
+    assert_eq!(made.status, 201);
+    let project = made.json()["id"].as_str().unwrap().to_owned();
+    let order = json!({ "project_id": project, "title": "First", "amount_cents": 990 });
+    let made = post("/api/orders", &order).token(token).send(app.at).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let change = json!({ "title": "Second", "amount_cents": 991, "status": "paid" });
+    let changed = put(format!("/api/orders/{id}"), &change).token(token).send(app.at).await;
+    assert_eq!((changed.status, &changed.json()["title"]), (200, &json!("Second")));
+    let read = get(format!("/api/orders/{id}")).token(token).send(app.at).await.json();
+    assert_eq!((&read["status"], &read["project_id"]), (&json!("paid"), &json!(project)));
+
+    let blocked = delete(format!("/api/projects/{project}")).token(token).send(app.at).await;
+    assert_eq!(blocked.refusal(), (409, "reference-violation".to_owned()));
+    assert_eq!(delete(format!("/api/orders/{id}")).token(token).send(app.at).await.status, 204);
+    assert_eq!(delete(format!("/api/projects/{project}")).token(token).send(app.at).await.status, 204);
+    assert_eq!(delete(format!("/api/projects/{project}")).token(token).send(app.at).await.status, 404);
+
+    let trail = get("/api/audit?limit=6").token(token).send(app.at).await.json();
+    let actions: Vec<&str> =
+        trail["items"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
+    assert_eq!(
+        actions,
+        ["project.delete", "order.delete", "order.update", "order.create", "project.create", "demo.seed"]
+    );
+    assert_eq!(trail["items"][0]["actor"], json!({ "kind": "user", "id": "demo@globex.example" }));
+    let theirs = get("/api/audit").token(&app.acme.token).send(app.at).await.json();
+    assert_eq!(theirs["items"].as_array().unwrap().len(), 1, "acme sees its seed only");
+}
+
+async fn lists_come_in_pages<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let mut seen = Vec::new();
+    let mut path = "/api/orders?limit=5".to_owned();
+    loop {
+        let page = get(&path).token(&app.globex.token).send(app.at).await.json();
+        seen.extend(page["items"].as_array().unwrap().iter().map(|o| o["id"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => path = format!("/api/orders?limit=5&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 12);
+    assert!(seen.is_sorted());
+    for bad in ["limit=0", "limit=1001", "limit=x", "after=x", "page=2"] {
+        let refused = get(format!("/api/orders?{bad}")).token(&app.globex.token).send(app.at).await;
+        assert_eq!(refused.refusal(), (400, "invalid-input".to_owned()), "{bad}");
+    }
+}
+
+async fn what_the_plan_does_not_allow_is_refused_with_the_way_up<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let create = |name: &str| post("/api/projects", json!({ "name": name })).token(&app.acme.token);
+    assert_eq!(create("third").send(app.at).await.status, 201);
+    let refused = create("fourth").send(app.at).await;
+    assert_eq!(refused.refusal(), (403, "plan-limit-reached".to_owned()));
+    let problem = refused.json();
+    assert_eq!((&problem["limit"], &problem["used"]), (&json!(3), &json!(3)));
+    assert_eq!(problem["upgrade_url"], "/#plan");
+
+    let refused = get("/api/orders/export").token(&app.acme.token).send(app.at).await;
+    assert_eq!(refused.refusal(), (403, "feature-not-in-plan".to_owned()));
+    assert_eq!(
+        (&refused.json()["feature"], &refused.json()["upgrade_url"]),
+        (&json!("export"), &json!("/#plan"))
+    );
+    let csv = get("/api/orders/export").token(&app.globex.token).send(app.at).await;
+    assert_eq!((csv.status, csv.body.lines().count()), (200, 13));
+    assert!(
+        csv.headers.contains(&"transfer-encoding: chunked".to_owned()),
+        "it was put together before it was sent"
+    );
+    let orders = get("/api/orders?limit=100").token(&app.globex.token).send(app.at).await.json();
+    for order in orders["items"].as_array().unwrap() {
+        assert!(csv.body.contains(order["id"].as_str().unwrap()));
+    }
+    assert!(!csv.body.contains(&app.acme.order));
+
+    // Both refusals are in the trail, as refusals.
+    let trail = get("/api/audit?limit=2").token(&app.acme.token).send(app.at).await.json();
+    for event in trail["items"].as_array().unwrap() {
+        assert_eq!(event["outcome"], "denied");
+    }
+    let usage = get("/api/usage").token(&app.acme.token).send(app.at).await.json();
+    assert_eq!(usage["gauges"][0], json!({ "feature": "projects", "used": 3, "limit": 3 }));
+}
+
+async fn a_race_for_the_last_place_has_one_winner<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let tasks: Vec<_> = (0..20)
+        .map(|n| {
+            let request = post("/api/projects", json!({ "name": format!("p{n}") })).token(&app.acme.token);
+            let at = app.at;
+            tokio::spawn(async move { request.send(at).await.status })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for task in tasks {
+        statuses.push(task.await.unwrap());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 403).count(), 19, "{statuses:?}");
+    let projects = get("/api/projects").token(&app.acme.token).send(app.at).await.json();
+    assert_eq!(projects["items"].as_array().unwrap().len(), 3);
+}
+
+async fn a_signed_stripe_event_changes_plan_and_status_at_once<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let now = SystemClock.now().seconds();
+    assert_eq!(app.tenant("acme").await, ("free".to_owned(), "active".to_owned()));
+    let activate = subscription(&app.acme.id, "active", now - 60);
+    assert_eq!(app.stripe(&activate).await.json(), json!({ "received": "applied" }));
+    assert_eq!(app.tenant("acme").await, ("pro".to_owned(), "active".to_owned()));
+    assert_eq!(get("/api/orders/export").token(&app.acme.token).send(app.at).await.status, 200);
+    assert_eq!(app.stripe(&activate).await.json(), json!({ "received": "duplicate" }));
+
+    app.stripe(&subscription(&app.acme.id, "past_due", now - 50)).await;
+    assert_eq!(app.tenant("acme").await, ("pro".to_owned(), "past_due".to_owned()));
+    assert_eq!(
+        get("/api/plan").token(&app.acme.token).send(app.at).await.json()["tenant"]["status"],
+        "past_due"
+    );
+
+    // A suspended tenant is refused everywhere, by token and by host; the other one goes on.
+    app.stripe(&subscription(&app.acme.id, "unpaid", now - 40)).await;
+    let body = json!({ "name": "x" });
+    let some = Uuid::now_v7();
+    for request in [
+        get("/api/projects"),
+        get(format!("/api/projects/{some}")),
+        post("/api/projects", &body),
+        put(format!("/api/projects/{some}"), &body),
+        delete(format!("/api/projects/{some}")),
+        get("/api/orders"),
+        get(format!("/api/orders/{}", app.acme.order)),
+        post("/api/orders", &body),
+        put(format!("/api/orders/{some}"), &body),
+        delete(format!("/api/orders/{}", app.acme.order)),
+        get("/api/orders/export"),
+        get("/api/usage"),
+        get("/api/audit"),
+        get("/api/plan"),
+    ] {
+        let by_token = request.clone().token(&app.acme.token).send(app.at).await;
+        assert_eq!(by_token.refusal(), (403, "tenant-suspended".to_owned()));
+    }
+    // To somebody who proved nothing it looks as if there were no such tenant.
+    let by_host = get("/api/usage").host("acme.localhost").send(app.at).await;
+    assert_eq!(by_host.refusal(), (404, "tenant-unknown".to_owned()));
+    assert_eq!(by_host, get("/api/usage").host("nobody.localhost").send(app.at).await);
+    assert_eq!(get("/api/plan").token(&app.globex.token).send(app.at).await.status, 200);
+
+    // An older event that comes late changes nothing; the next one lifts the suspension.
+    assert_eq!(app.stripe(&subscription(&app.acme.id, "active", now - 45)).await.json()["received"], "stale");
+    assert_eq!(app.tenant("acme").await.1, "suspended");
+    app.stripe(&subscription(&app.acme.id, "active", now - 30)).await;
+    assert_eq!(get("/api/plan").token(&app.acme.token).send(app.at).await.json()["plan"]["key"], "pro");
+
+    app.stripe(&subscription(&app.acme.id, "canceled", now - 20)).await;
+    assert_eq!(app.tenant("acme").await, ("free".to_owned(), "active".to_owned()));
+    assert_eq!(
+        app.tenant("globex").await,
+        ("pro".to_owned(), "active".to_owned()),
+        "globex was never touched"
+    );
+    let trail = get("/api/audit?limit=1").token(&app.acme.token).send(app.at).await.json();
+    assert_eq!(trail["items"][0]["actor"], json!({ "kind": "system", "id": "stripe" }));
+}
+
+async fn an_event_signed_by_stripes_own_sdk_activates_pro_within_one_request<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let now = SystemClock.now().seconds();
+    let body = subscription(&app.acme.id, "active", now).to_string();
+    let question = json!({ "secret": WEBHOOK_SECRET, "sign": [{ "body": body, "time": now }], "verify": [] });
+    let answer = tokio::task::spawn_blocking(move || sdk::ask_the_sdk(&question)).await.unwrap();
+    let signature = answer["signed"][0].as_str().unwrap();
+    let sent = post("/webhooks/stripe", &body).header("stripe-signature", signature).send(app.at).await;
+    assert_eq!((sent.status, sent.json()), (200, json!({ "received": "applied" })));
+    let plan = get("/api/plan").token(&app.acme.token).send(app.at).await.json();
+    assert_eq!((&plan["plan"]["key"], &plan["tenant"]["status"]), (&json!("pro"), &json!("active")));
+    assert_eq!(app.tenant("globex").await, ("pro".to_owned(), "active".to_owned()));
+}
+
+async fn an_event_that_stripe_did_not_sign_changes_nothing<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let now = SystemClock.now();
+    let event = subscription(&app.acme.id, "active", now.seconds()).to_string();
+    let good = sign(WEBHOOK_SECRET, event.as_bytes(), now);
+    let old = sign(WEBHOOK_SECRET, event.as_bytes(), Timestamp::from_seconds(now.seconds() - 301));
+    let other = sign("whsec_other", event.as_bytes(), now);
+    let changed = event.replace("active", "canceled");
+    let webhook =
+        |body: &str, signature: &str| post("/webhooks/stripe", body).header("stripe-signature", signature);
+    for request in [
+        post("/webhooks/stripe", &event),
+        webhook(&event, ""),
+        webhook(&event, &old),
+        webhook(&event, &other),
+        webhook(&changed, &good),
+        webhook(&event, &good).header("stripe-signature", &good),
+    ] {
+        assert_eq!(request.send(app.at).await.status, 400);
+    }
+    assert_eq!(app.tenant("acme").await, ("free".to_owned(), "active".to_owned()));
+    assert_eq!(webhook(&event, &good).send(app.at).await.status, 200);
+    assert_eq!(app.tenant("acme").await.0, "pro");
+}
+
+async fn the_tenant_comes_from_the_token_or_the_subdomain_and_they_must_agree<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let plan = || get("/api/plan");
+    let slug = |answer: http::Answer| answer.json()["tenant"]["slug"].as_str().unwrap().to_owned();
+    assert_eq!(slug(plan().host("acme.localhost:3000").send(app.at).await), "acme");
+    assert_eq!(slug(plan().host("GLOBEX.localhost").send(app.at).await), "globex");
+    assert_eq!(slug(plan().token(&app.globex.token).send(app.at).await), "globex");
+    assert_eq!(slug(plan().token(&app.acme.token).host("acme.localhost").send(app.at).await), "acme");
+
+    let conflict = plan().token(&app.acme.token).host("globex.localhost").send(app.at).await;
+    assert_eq!(conflict.refusal(), (403, "tenant-conflict".to_owned()));
+    assert_eq!(plan().send(app.at).await.refusal(), (400, "tenant-missing".to_owned()));
+    assert_eq!(
+        plan().host("nobody.localhost").send(app.at).await.refusal(),
+        (404, "tenant-unknown".to_owned())
+    );
+    assert_eq!(plan().token("x.y.z").send(app.at).await.refusal(), (401, "credential-invalid".to_owned()));
+    // Who is calling must be proven before anything is changed.
+    let create = post("/api/projects", json!({ "name": "x" }));
+    let unproven = create.clone().host("globex.localhost").send(app.at).await;
+    assert_eq!(unproven.refusal(), (401, "credential-missing".to_owned()));
+    assert_eq!(create.host("globex.localhost").token(&app.globex.token).send(app.at).await.status, 201);
+    // A header of the client selects nothing, and a body cannot name a tenant.
+    let header = plan().token(&app.acme.token).header("x-tenant-id", &app.globex.id).send(app.at).await;
+    assert_eq!(slug(header), "acme");
+    let body = json!({ "name": "x", "tenant_id": app.globex.id });
+    let refused = post("/api/projects", body).token(&app.acme.token).send(app.at).await;
+    assert_eq!(refused.refusal(), (400, "invalid-input".to_owned()));
+}
+
+async fn a_token_signed_with_eddsa_is_as_good<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let now = SystemClock.now().seconds();
+    let claims = json!({
+        "iss": "saas", "aud": "saas", "sub": "eve", "tenant_id": app.globex.id, "iat": now, "exp": now + 60,
+    });
+    let key = EncodingKey::from_ed_pem(include_bytes!("ed25519.pem")).unwrap();
+    let token = jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key).unwrap();
+    let order = get(format!("/api/orders/{}", app.globex.order)).token(&token).send(app.at).await;
+    assert_eq!(order.status, 200, "{order:?}");
+    assert_eq!(get(format!("/api/orders/{}", app.acme.order)).token(&token).send(app.at).await.status, 404);
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let forged =
+        format!("{signed}.{}{}", if signature.starts_with('A') { 'B' } else { 'A' }, &signature[1..]);
+    assert_eq!(get("/api/plan").token(&forged).send(app.at).await.status, 401);
+}
+
+async fn the_page_needs_no_other_host<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let page = get("/").send(app.at).await;
+    assert_eq!(page.status, 200);
+    assert!(page.headers.iter().any(|header| header.starts_with("content-type: text/html")));
+    assert!(page.body.contains("name=\"viewport\""), "it is made for a phone too");
+    for foreign in ["src=\"http", "src='http", "href=\"http", "href='http", "//cdn", "@import", "url(http"] {
+        assert!(!page.body.contains(foreign), "{foreign}");
+    }
+    for event in ["upgrade", "payment_failed", "unpaid", "cancel"] {
+        let sent = post("/demo/stripe", json!({ "slug": "acme", "event": event })).send(app.at).await;
+        assert_eq!(sent.json(), json!({ "received": "applied" }), "{event}");
+    }
+    assert_eq!(app.tenant("acme").await, ("free".to_owned(), "active".to_owned()));
+}
+
+on_every_database!(
+    neither_tenant_reaches_the_others_orders,
+    a_tenant_works_with_its_own,
+    lists_come_in_pages,
+    what_the_plan_does_not_allow_is_refused_with_the_way_up,
+    a_race_for_the_last_place_has_one_winner,
+    a_signed_stripe_event_changes_plan_and_status_at_once,
+    an_event_signed_by_stripes_own_sdk_activates_pro_within_one_request,
+    an_event_that_stripe_did_not_sign_changes_nothing,
+    the_tenant_comes_from_the_token_or_the_subdomain_and_they_must_agree,
+    a_token_signed_with_eddsa_is_as_good,
+    the_page_needs_no_other_host,
+);

@@ -1,0 +1,74 @@
+//! actix-web: the middleware, [`TenantContext`] as an extractor, [`Error`] as a response.
+
+mod middleware;
+mod view;
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
+
+pub use self::middleware::TenantMiddleware;
+use super::extract::{FeatureKey, RequireActive, RequireFeature, forgotten};
+use super::problem::Problem;
+use crate::context::TenantContext;
+use crate::error::Error;
+
+/// The context that the [`TenantMiddleware`] left in the request. A handler that takes one cannot run without a
+/// tenant.
+///
+/// # Errors
+/// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured), status 500, if the route is not behind the middleware.
+impl FromRequest for TenantContext {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(context(request))
+    }
+}
+
+impl<F: FeatureKey + 'static> FromRequest for RequireFeature<F> {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(context(request).and_then(Self::of))
+    }
+}
+
+impl FromRequest for RequireActive {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(context(request).and_then(Self::of))
+    }
+}
+
+fn context(request: &HttpRequest) -> Result<TenantContext, Error> {
+    request.extensions().get::<TenantContext>().cloned().ok_or_else(|| {
+        forgotten("`.wrap(TenantMiddleware::new(resolver))` to this route, or to the scope it is in")
+    })
+}
+
+/// The [`Problem`] of the error; what is the program's own fault goes to the log.
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        status(&Problem::from(self))
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let problem = Problem::told(self);
+        let mut response = HttpResponse::build(status(&problem));
+        for header in problem.headers() {
+            response.insert_header(header);
+        }
+        response.body(problem.into_json())
+    }
+}
+
+fn status(problem: &Problem) -> StatusCode {
+    StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}

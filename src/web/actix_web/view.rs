@@ -1,0 +1,116 @@
+use std::cell::Ref;
+use std::net::SocketAddr;
+
+use actix_web::HttpMessage;
+use actix_web::dev::{Extensions, ServiceRequest};
+use actix_web::http::header::HeaderValue;
+use actix_web::http::{Uri, Version, uri};
+
+use super::super::peer::PeerAddr;
+use crate::error::{Error, ErrorKind, Result};
+use crate::resolve::{Field, HttpVersion, RequestView, TlsInfo};
+
+/// A request of actix-web, as the sources see it.
+pub(super) struct View<'a> {
+    request: &'a ServiceRequest,
+    extensions: Ref<'a, Extensions>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn of(request: &'a ServiceRequest) -> Self {
+        Self { request, extensions: request.extensions() }
+    }
+
+    fn uri(&self) -> &Uri {
+        &self.request.head().uri
+    }
+}
+
+impl RequestView for View<'_> {
+    fn method(&self) -> &str {
+        self.request.method().as_str()
+    }
+
+    fn version(&self) -> HttpVersion {
+        match self.request.version() {
+            Version::HTTP_2 => HttpVersion::Http2,
+            Version::HTTP_3 => HttpVersion::Http3,
+            Version::HTTP_11 => HttpVersion::Http11,
+            _ => HttpVersion::Http10,
+        }
+    }
+
+    fn authority(&self) -> Option<&str> {
+        self.uri().authority().map(uri::Authority::as_str)
+    }
+
+    fn path(&self) -> &str {
+        self.uri().path()
+    }
+
+    fn header(&self, name: &str) -> Field<'_> {
+        let mut values = self.request.headers().get_all(name);
+        match (values.next(), values.next()) {
+            (None, _) => Field::Absent,
+            (Some(value), None) => Field::Once(value.as_bytes()),
+            (Some(_), Some(_)) => Field::Repeated,
+        }
+    }
+
+    fn lines(&self, name: &str) -> Vec<&[u8]> {
+        self.request.headers().get_all(name).map(HeaderValue::as_bytes).collect()
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.extensions.get::<PeerAddr>().map(|peer| peer.0).or_else(|| self.request.peer_addr())
+    }
+
+    fn tls(&self) -> Option<&TlsInfo> {
+        self.extensions.get().or_else(|| self.request.conn_data())
+    }
+}
+
+/// Passes for a path of which the router, which undoes escapes, makes the same as a source, which does not.
+///
+/// What has to be escaped stands in no prefix of a source and in no name of a tenant; a slash the router leaves escaped.
+pub(super) fn one_spelling(path: &str) -> Result<()> {
+    let hex = |byte: u8| char::from(byte).to_digit(16);
+    let escapes_what_is_plain = |three: &[u8]| {
+        let (Some(high), Some(low)) = (hex(three[1]), hex(three[2])) else { return false };
+        let plain = u8::try_from(high * 16 + low).unwrap_or_default();
+        three[0] == b'%' && (plain.is_ascii_alphanumeric() || b"-._~".contains(&plain))
+    };
+    if path.as_bytes().windows(3).any(escapes_what_is_plain) {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "the path escapes a letter, a digit or one of `-._~`; send it plain (RFC 3986, section 2.3)",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_needs_an_escape_may_have_one() {
+        for good in [
+            "/",
+            "/t/acme/orders",
+            "/caf%C3%A9",
+            "/a%2Fb",
+            "/100%25",
+            "/%2574",
+            "/%zz",
+            "/a%",
+            "/%7",
+            "/a%20b",
+        ] {
+            assert!(one_spelling(good).is_ok(), "{good}");
+        }
+        for bad in ["/%74/acme", "/t/%61cme", "/t/a%2Dcme", "/%%37", "/%2e%2E/x", "/%7E", "/caf%C3%A9/%41"] {
+            assert_eq!(one_spelling(bad).unwrap_err().kind(), ErrorKind::InvalidInput, "{bad}");
+        }
+    }
+}

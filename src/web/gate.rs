@@ -1,0 +1,45 @@
+use std::sync::Arc;
+
+use tracing::{Span, info_span};
+
+use crate::resolve::{RequestView, Resolver, Resolving};
+
+/// What a middleware asks of every request, whatever its framework; `V` is the framework's header value.
+#[derive(Debug)]
+pub(super) struct Gate<V> {
+    resolver: Arc<Resolver>,
+    resolve: fn(&Resolver, &dyn RequestView) -> Resolving,
+    vary: Option<V>,
+}
+
+impl<V: for<'a> TryFrom<&'a str>> Gate<V> {
+    /// Through which only those come who prove who is calling.
+    pub(super) fn proven(resolver: Arc<Resolver>) -> Self {
+        Self::over(resolver, Resolver::resolve)
+    }
+
+    /// Through which everybody comes who names a tenant.
+    pub(super) fn selected(resolver: Arc<Resolver>) -> Self {
+        Self::over(resolver, Resolver::resolve_public)
+    }
+
+    fn over(resolver: Arc<Resolver>, resolve: fn(&Resolver, &dyn RequestView) -> Resolving) -> Self {
+        let names: Vec<&str> = resolver.vary().collect();
+        let vary = if names.is_empty() { None } else { V::try_from(&names.join(", ")).ok() };
+        Self { resolver, resolve, vary }
+    }
+
+    /// The span of a request that is not, or not yet, a tenant's.
+    pub(super) fn span() -> Span {
+        info_span!("tenant", tenant.id = %"unknown")
+    }
+
+    pub(super) fn resolve(&self, request: &dyn RequestView) -> Resolving {
+        (self.resolve)(&self.resolver, request)
+    }
+
+    /// The headers that decide the tenant, as the value of `Vary`.
+    pub(super) fn vary(&self) -> Option<&V> {
+        self.vary.as_ref()
+    }
+}
