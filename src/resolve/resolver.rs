@@ -66,20 +66,28 @@ impl Resolver {
     /// The tenant of a request that proves who is calling.
     ///
     /// # Errors
-    /// [`ErrorKind::TenantMissing`] if no source named a tenant, [`ErrorKind::CredentialMissing`] if none
-    /// proved one, [`ErrorKind::TenantConflict`] if two disagree, [`ErrorKind::TenantUnknown`],
-    /// [`ErrorKind::TenantSuspended`], [`ErrorKind::TenantInactive`], the error of a source that is invalid,
-    /// [`ErrorKind::Misconfigured`] if somebody is known without their tenant and no [`Membership`] can be asked,
-    /// or [`ErrorKind::StoreUnavailable`].
+    /// [`TenantMissing`] if no source named a tenant, [`CredentialMissing`] if none proved one, [`TenantConflict`] if two
+    /// disagree, [`TenantUnknown`], [`TenantSuspended`], [`TenantInactive`], the error of a source that is invalid,
+    /// [`Misconfigured`] if somebody is known without their tenant and no [`Membership`] can be asked, or
+    /// [`StoreUnavailable`].
+    ///
+    /// [`TenantMissing`]: crate::ErrorKind::TenantMissing
+    /// [`CredentialMissing`]: crate::ErrorKind::CredentialMissing
+    /// [`TenantConflict`]: crate::ErrorKind::TenantConflict
+    /// [`TenantUnknown`]: crate::ErrorKind::TenantUnknown
+    /// [`TenantSuspended`]: crate::ErrorKind::TenantSuspended
+    /// [`TenantInactive`]: crate::ErrorKind::TenantInactive
+    /// [`Misconfigured`]: crate::ErrorKind::Misconfigured
+    /// [`StoreUnavailable`]: crate::ErrorKind::StoreUnavailable
     pub fn resolve(&self, request: &dyn RequestView) -> Resolving {
         self.start(request, Demand::Evidence)
     }
 
     /// The tenant of a request on a public route, where a selection suffices: without proof the actor is
-    /// [`Actor::Anonymous`].
+    /// [anonymous](crate::context::Actor::Anonymous).
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve), without [`ErrorKind::CredentialMissing`]. To a caller without proof, a
+    /// As [`resolve`](Self::resolve), without [`CredentialMissing`](crate::ErrorKind::CredentialMissing). To a caller without proof, a
     /// tenant that is not open looks like one that does not exist.
     ///
     /// # Security
