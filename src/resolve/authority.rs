@@ -8,16 +8,16 @@ pub(super) use crate::tenant::{Fault, HostName as Host};
 
 /// The authority of a request in its normal form: lower case, without the dot at the end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Authority {
-    pub(super) host: Host,
+pub(super) struct Authority<'a> {
+    pub(super) host: Host<'a>,
     pub(super) port: Option<u16>,
 }
 
-impl Authority {
+impl<'a> Authority<'a> {
     /// The one authority of a request, or why there is none.
     ///
     /// Stricter than RFC 9112, section 3.2.2: when the target and `Host` both carry one, they must agree.
-    pub(super) fn of(request: &dyn RequestView) -> Result<Self, Fault> {
+    pub(super) fn of(request: &'a dyn RequestView) -> Result<Self, Fault> {
         let target = request.authority().map(|text| Self::parse(text.as_bytes())).transpose()?;
         let header = match request.header("host") {
             Field::Absent => None,
@@ -32,7 +32,7 @@ impl Authority {
         }
     }
 
-    pub(super) fn parse(raw: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn parse(raw: &'a [u8]) -> Result<Self, Fault> {
         let text = std::str::from_utf8(raw).map_err(|_| "not ASCII")?;
         if let Some(bracketed) = text.strip_prefix('[') {
             let (address, port) = bracketed.split_once(']').ok_or("an unclosed bracket")?;
@@ -42,7 +42,7 @@ impl Authority {
                 None if port.is_empty() => None,
                 None => return Err("text after the bracket"),
             };
-            return Ok(Self { host: Host::Address(address.to_string()), port });
+            return Ok(Self { host: Host::Address(address.to_string().into()), port });
         }
         let (name, port) = match text.split_once(':') {
             Some((name, digits)) => (name, Some(read_port(digits)?)),
@@ -67,7 +67,7 @@ mod tests {
 
     fn name(raw: &str) -> Option<String> {
         match Authority::parse(raw.as_bytes()) {
-            Ok(Authority { host: Host::Name(name), .. }) => Some(name),
+            Ok(Authority { host: Host::Name(name), .. }) => Some(name.into_owned()),
             _ => None,
         }
     }

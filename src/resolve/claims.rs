@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use super::{Candidate, Signal};
+use super::{Candidate, Later, Signal};
 use crate::audit::{AuditEvent, Outcome};
 use crate::context::{Actor, Directory, ResolvedBy, TenantContext, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,21 +16,20 @@ pub(super) enum Demand {
     Selection,
 }
 
-/// What a source said, with the name of its way.
-pub(super) type Said = (ResolvedBy, Signal);
-
-/// What all sources of one request say together, before anything is looked up.
+/// What all sources of one request say together.
 pub(super) struct Claims {
     demand: Demand,
     named: Vec<Named>,
     identified: Vec<(Actor, ResolvedBy)>,
+    invalid: Option<Error>,
 }
 
-/// A candidate with what stands behind it.
+/// A candidate with what stands behind it, and what was found for it.
 struct Named {
     candidate: Candidate,
     stand: Stand,
     by: ResolvedBy,
+    found: Option<Arc<Tenant>>,
 }
 
 enum Stand {
@@ -62,47 +61,53 @@ impl From<Error> for Refusal {
 }
 
 impl Claims {
-    /// One source that is invalid refuses all. The answer does not depend on what a cache happens to hold.
-    pub(super) fn read(said: Vec<Said>, demand: Demand, has_members: bool) -> Result<Self> {
-        let mut claims = Self { demand, named: Vec::new(), identified: Vec::new() };
-        let mut invalid = None;
-        for (by, signal) in said {
-            let (candidate, stand) = match signal {
-                Signal::Absent => continue,
-                Signal::Selected(candidate) => (candidate, Stand::Selected),
-                Signal::Proven { candidate, actor } => (candidate, Stand::Proven(actor)),
-                Signal::Denied { candidate, actor } => (candidate, Stand::Denied(actor)),
-                Signal::Identified(actor) => {
-                    claims.identified.push((actor, by));
-                    continue;
-                }
-                Signal::Invalid(error) => {
-                    invalid = invalid.or(Some(error));
-                    continue;
-                }
-                Signal::Pending(_) => unreachable!("waited for before"),
-            };
-            claims.named.push(Named { candidate, stand, by });
-        }
-        if let Some(error) = invalid {
+    pub(super) fn new(demand: Demand) -> Self {
+        Self { demand, named: Vec::new(), identified: Vec::new(), invalid: None }
+    }
+
+    /// Adds what a source said; gives back what it will say later.
+    pub(super) fn add(&mut self, by: ResolvedBy, signal: Signal) -> Option<Later> {
+        let (candidate, stand) = match signal {
+            Signal::Absent => return None,
+            Signal::Selected(candidate) => (candidate, Stand::Selected),
+            Signal::Proven { candidate, actor } => (candidate, Stand::Proven(actor)),
+            Signal::Denied { candidate, actor } => (candidate, Stand::Denied(actor)),
+            Signal::Identified(actor) => {
+                self.identified.push((actor, by));
+                return None;
+            }
+            Signal::Invalid(error) => {
+                self.invalid.get_or_insert(error);
+                return None;
+            }
+            Signal::Pending(later) => return Some(later),
+        };
+        self.named.push(Named { candidate, stand, by, found: None });
+        None
+    }
+
+    /// Whether it is worth looking anything up. One source that is invalid refuses all, and the answer does not depend on
+    /// what a cache happens to hold.
+    pub(super) fn check(&mut self, has_members: bool) -> Result<()> {
+        if let Some(error) = self.invalid.take() {
             return Err(error);
         }
-        if !claims.identified.is_empty() && !has_members {
+        if !self.identified.is_empty() && !has_members {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
                 "a source says who is calling and not whose data it is; give the resolver `members`",
             ));
         }
-        if claims.named.is_empty() {
+        if self.named.is_empty() {
             return Err(Error::new(ErrorKind::TenantMissing, "this request names no tenant"));
         }
-        if !claims.is_enough() {
+        if !self.is_enough() {
             return Err(Error::new(
                 ErrorKind::CredentialMissing,
                 "this route needs a credential, and the request holds none",
             ));
         }
-        Ok(claims)
+        Ok(())
     }
 
     fn is_enough(&self) -> bool {
@@ -111,48 +116,44 @@ impl Claims {
             || self.named.iter().any(|named| named.holder().is_some())
     }
 
-    /// What has to be looked up, in order.
-    pub(super) fn candidates(&self) -> impl Iterator<Item = &Candidate> {
-        self.named.iter().map(|named| &named.candidate)
+    /// What has to be looked up, in order, each with the place for what is found.
+    pub(super) fn candidates(&mut self) -> impl Iterator<Item = (&Candidate, &mut Option<Arc<Tenant>>)> {
+        self.named.iter_mut().map(|named| (&named.candidate, &mut named.found))
     }
 
     /// The one tenant that all name, of what was found for each.
-    pub(super) fn agree(&self, found: &[Option<Arc<Tenant>>]) -> Result<Arc<Tenant>, Refusal> {
+    pub(super) fn agree(&self) -> Result<Arc<Tenant>, Refusal> {
         // Whether the tenant exists for which a credential may not speak is nothing for its holder to know.
         if self.named.iter().any(|named| matches!(named.stand, Stand::Denied(_))) {
-            return Err(self.conflict(found, true));
+            return Err(self.conflict(true));
         }
         // A credential for a tenant that is gone stays unknown, and beside one that holds a name that does not
         // exist is answered like a name that belongs to somebody else: neither tells which tenants there are.
         let (mut proofs, mut ghosts) = (0, 0);
-        for (_, tenant) in self.named.iter().zip(found).filter(|(named, _)| named.holder().is_some()) {
+        for named in self.named.iter().filter(|named| named.holder().is_some()) {
             proofs += 1;
-            ghosts += usize::from(tenant.is_none());
+            ghosts += usize::from(named.found.is_none());
         }
-        if (proofs > 0 && ghosts == proofs) || found.iter().all(Option::is_none) {
+        if (proofs > 0 && ghosts == proofs) || self.named.iter().all(|named| named.found.is_none()) {
             return Err(unknown_tenant().into());
         }
-        let first = found.first().cloned().flatten();
-        let same = |first: &Arc<Tenant>| {
-            found.iter().all(|other| other.as_ref().is_some_and(|other| other.id() == first.id()))
-        };
-        first.filter(same).ok_or_else(|| self.conflict(found, false))
+        let first = self.named.first().and_then(|named| named.found.clone());
+        let is = |first: &Tenant, named: &Named| named.found.as_ref().is_some_and(|it| it.id() == first.id());
+        let same = |first: &Arc<Tenant>| self.named.iter().all(|named| is(first, named));
+        first.filter(same).ok_or_else(|| self.conflict(false))
     }
 
-    fn conflict(&self, found: &[Option<Arc<Tenant>>], denied: bool) -> Refusal {
+    fn conflict(&self, denied: bool) -> Refusal {
         let reason = if denied { "issuer" } else { "conflict" };
         warn!(reason, sources = ?self.ways(), "the sources of a request do not agree on a tenant");
-        let holders = self
-            .named
-            .iter()
-            .zip(found)
-            .filter_map(|(named, tenant)| Some(self.event(tenant.as_ref()?, named.holder()?, reason)));
+        let event = |named: &Named| Some(self.event(named.found.as_ref()?, named.holder()?, reason));
+        let told = self.named.iter().filter_map(event).collect();
         let text = if denied {
             "this credential may not speak for the tenant that it names"
         } else {
             "this request names more than one tenant; name one, or the same everywhere"
         };
-        Refusal { told: holders.collect(), error: Error::new(ErrorKind::TenantConflict, text) }
+        Refusal { told, error: Error::new(ErrorKind::TenantConflict, text) }
     }
 
     fn event(&self, tenant: &Tenant, actor: &Actor, reason: &str) -> AuditEvent {

@@ -20,9 +20,9 @@ impl ForwardedHost {
         }
     }
 
-    fn authority(self, value: &[u8]) -> Result<Authority, Fault> {
+    fn authority(self, value: &[u8]) -> Result<Authority<'_>, Fault> {
         match self {
-            Self::Forwarded => Authority::parse(&forwarded_host(value)?),
+            Self::Forwarded => Authority::parse(forwarded_host(value)?),
             Self::XForwardedHost => Authority::parse(value),
         }
     }
@@ -37,7 +37,7 @@ pub(super) struct Forwarding {
 
 impl Forwarding {
     /// What a trusted peer says; `None` if it says nothing, or somebody else does.
-    pub(super) fn authority(&self, request: &dyn RequestView) -> Result<Option<Authority>, Fault> {
+    pub(super) fn authority<'a>(&self, request: &'a dyn RequestView) -> Result<Option<Authority<'a>>, Fault> {
         let field = request.header(self.header.header());
         if field == Field::Absent {
             return Ok(None);
@@ -58,7 +58,7 @@ impl Forwarding {
 
 /// The one `host` of a `Forwarded` header with one element. Of several proxies, only the last one's word could be
 /// believed, so several are refused.
-fn forwarded_host(value: &[u8]) -> Result<Vec<u8>, Fault> {
+fn forwarded_host(value: &[u8]) -> Result<&[u8], Fault> {
     let mut host = None;
     let mut rest = value;
     loop {
@@ -89,20 +89,20 @@ fn token(text: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
 }
 
 /// A token or a quoted string, and what is after it.
-fn word(text: &[u8]) -> Result<(Vec<u8>, &[u8]), Fault> {
+fn word(text: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     if let [b'"', quoted @ ..] = text {
         let end = quoted.iter().position(|b| *b == b'"').ok_or("Forwarded with an open quote")?;
         // Nothing in a host needs an escape, so one is there to mislead.
         if quoted[..end].contains(&b'\\') {
             return Err("Forwarded with an escape");
         }
-        return Ok((quoted[..end].to_vec(), &quoted[end + 1..]));
+        return Ok((&quoted[..end], &quoted[end + 1..]));
     }
     let end = text.iter().position(|b| !is_token(*b)).unwrap_or(text.len());
     if end == 0 {
         return Err("Forwarded is not well formed");
     }
-    Ok((text[..end].to_vec(), &text[end..]))
+    Ok((&text[..end], &text[end..]))
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn host(value: &str) -> Result<String, Fault> {
-        forwarded_host(value.as_bytes()).map(|host| String::from_utf8(host).unwrap())
+        forwarded_host(value.as_bytes()).map(|host| String::from_utf8(host.to_vec()).unwrap())
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tracing::debug;
@@ -44,11 +45,11 @@ pub struct HostSource {
 }
 
 /// What a host names.
-enum Named {
+enum Named<'a> {
     Nobody,
     Slug(Slug),
     /// A name that is below no base domain.
-    Elsewhere(String),
+    Elsewhere(Cow<'a, str>),
 }
 
 impl HostSource {
@@ -60,7 +61,7 @@ impl HostSource {
         let domains = domains
             .into_iter()
             .map(|domain| match Authority::parse(domain.as_ref().as_bytes()) {
-                Ok(Authority { host: Host::Name(name), port: None }) => Ok(name),
+                Ok(Authority { host: Host::Name(name), port: None }) => Ok(name.into_owned()),
                 _ => Err(Error::new(
                     ErrorKind::Misconfigured,
                     "a base domain is a plain name such as `example.com` or `localhost`; name ports with `ports`",
@@ -130,7 +131,7 @@ impl HostSource {
         Self { forwarding: Some(Forwarding { header, peers }), vary, ..self }
     }
 
-    fn authority(&self, request: &dyn RequestView) -> Result<Authority, Signal> {
+    fn authority<'a>(&self, request: &'a dyn RequestView) -> Result<Authority<'a>, Signal> {
         let own = Authority::of(request).map_err(malformed)?;
         let forwarded = self.forwarding.as_ref().map(|forwarding| forwarding.authority(request));
         if let Some(forwarded) = forwarded.transpose().map_err(malformed)?.flatten() {
@@ -146,21 +147,21 @@ impl HostSource {
     }
 
     /// Whether the connection was made for another host.
-    fn is_misdirected(&self, request: &dyn RequestView, host: &Host) -> bool {
+    fn is_misdirected(&self, request: &dyn RequestView, host: &Host<'_>) -> bool {
         let asked = request.tls().and_then(TlsInfo::server_name).filter(|_| self.match_tls);
         asked.is_some_and(|asked| {
             Authority::parse(asked.as_bytes()).map(|asked| asked.host).as_ref() != Ok(host)
         })
     }
 
-    fn select(&self, Authority { host, port }: Authority) -> Result<Named, Fault> {
+    fn select<'a>(&self, Authority { host, port }: Authority<'a>) -> Result<Named<'a>, Fault> {
         if let (Some(ports), Some(port)) = (&self.ports, port)
             && !ports.contains(&port)
         {
             return Err("a port off the list");
         }
         let Host::Name(name) = host else { return Ok(Named::Nobody) };
-        if self.domains.contains(&name) {
+        if self.domains.iter().any(|domain| *domain == name) {
             return Ok(Named::Nobody);
         }
         // Of two base domains of which one lies below the other, the longer one decides.

@@ -132,8 +132,10 @@ pub enum Signal {
     Invalid(Error),
     /// Not known yet: a store, or a key that has to be fetched, is asked first. Answer so only where that is so: what is
     /// at hand costs no allocation.
-    Pending(Pin<Box<dyn Future<Output = Signal> + Send>>),
+    Pending(Later),
 }
+
+type Later = Pin<Box<dyn Future<Output = Signal> + Send>>;
 
 impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

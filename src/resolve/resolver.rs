@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tracing::error;
 
-use super::claims::{Claims, Demand, Refusal, Said};
+use super::claims::{Claims, Demand, Refusal};
 use super::membership::Membership;
 use super::view::RequestView;
 use super::{Candidate, Signal, Source, metrics};
@@ -102,22 +102,25 @@ impl Resolver {
     }
 
     fn start(&self, request: &dyn RequestView, demand: Demand) -> Resolving {
-        let said: Vec<Said> =
-            self.sources.iter().map(|source| (source.resolved_by(), source.read(request))).collect();
-        if said.iter().any(|(_, signal)| matches!(signal, Signal::Pending(_))) {
-            let gate = self.gate.clone();
-            return Resolving::pending(async move {
-                let mut settled = Vec::with_capacity(said.len());
-                for (by, mut signal) in said {
-                    while let Signal::Pending(later) = signal {
-                        signal = later.await;
+        let mut claims = Claims::new(demand);
+        let mut said = self.sources.iter().map(|source| (source.resolved_by(), source.read(request)));
+        while let Some((by, signal)) = said.next() {
+            if let Some(later) = claims.add(by, signal) {
+                // All are read now, as the request does not stay; in their order, as the first decides whose actor it is.
+                let mut rest = vec![(by, Signal::Pending(later))];
+                rest.extend(said);
+                let gate = self.gate.clone();
+                return Resolving::pending(async move {
+                    for (by, mut signal) in rest {
+                        while let Some(later) = claims.add(by, signal) {
+                            signal = later.await;
+                        }
                     }
-                    settled.push((by, signal));
-                }
-                gate.weigh(settled, demand).await
-            });
+                    gate.weigh(claims).await
+                });
+            }
         }
-        self.gate.weigh(said, demand)
+        self.gate.weigh(claims)
     }
 }
 
@@ -134,22 +137,23 @@ impl fmt::Debug for Resolver {
 
 impl Gate {
     /// What the sources say together, and whose it is: at once, if all that is needed for it is at hand.
-    fn weigh(&self, said: Vec<Said>, demand: Demand) -> Resolving {
-        let claims = match Claims::read(said, demand, self.members.is_some()) {
-            Ok(claims) => claims,
-            Err(error) => return Resolving::ready(counted(Err(error))),
-        };
-        if let Some(result) = self.at_hand(&claims) {
+    fn weigh(&self, mut claims: Claims) -> Resolving {
+        if let Err(error) = claims.check(self.members.is_some()) {
+            return Resolving::ready(counted(Err(error)));
+        }
+        if let Some(result) = self.at_hand(&mut claims) {
             return Resolving::ready(counted(result));
         }
         let gate = self.clone();
         Resolving::pending(async move { counted(gate.ask(claims).await) })
     }
 
-    fn at_hand(&self, claims: &Claims) -> Option<Result<TenantContext>> {
+    fn at_hand(&self, claims: &mut Claims) -> Option<Result<TenantContext>> {
         let store = self.directory.store().as_ref();
-        let found = claims.candidates().map(|candidate| peek(store, candidate).map(Some));
-        match claims.agree(&found.collect::<Option<Vec<_>>>()?) {
+        for (candidate, found) in claims.candidates() {
+            *found = Some(peek(store, candidate)?);
+        }
+        match claims.agree() {
             Ok(tenant) => {
                 if let Some(members) = &self.members {
                     for person in claims.people() {
@@ -166,14 +170,13 @@ impl Gate {
 
     async fn ask(&self, mut claims: Claims) -> Result<TenantContext> {
         let store = self.directory.store();
-        let mut found = Vec::new();
-        for candidate in claims.candidates() {
-            found.push(match candidate {
+        for (candidate, found) in claims.candidates() {
+            *found = match candidate {
                 Candidate::Id(id) => store.by_id(id).await?,
                 Candidate::Slug(slug) => store.by_slug(slug).await?,
-            });
+            };
         }
-        let tenant = match claims.agree(&found) {
+        let tenant = match claims.agree() {
             Ok(tenant) => tenant,
             Err(refusal) => return Err(self.tell(refusal).await),
         };

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,7 +27,8 @@ impl Slug {
     /// # Errors
     /// [`ErrorKind::InvalidInput`], naming the rule that is broken.
     pub fn parse(text: &str) -> Result<Self> {
-        let lower = text.to_ascii_lowercase();
+        let is_upper = text.bytes().any(|byte| byte.is_ascii_uppercase());
+        let lower = if is_upper { Cow::Owned(text.to_ascii_lowercase()) } else { Cow::Borrowed(text) };
         match slug_fault(&lower) {
             Some(why) => Err(Error::new(
                 ErrorKind::InvalidInput,

@@ -62,7 +62,7 @@ impl Domain {
         // RFC 5891 keeps `--` at the third place; what stands there and is no encoded name is none at all.
         let is_encoded = |label: &str| label.get(2..4) == Some("--");
         if name.split('.').any(is_encoded)
-            && idna::domain_to_ascii_strict(&name).map_or(true, |again| again != name)
+            && idna::domain_to_ascii_strict(&name).map_or(true, |again| again != *name)
         {
             return Err(invalid("an encoded label (`xn--`) is not in the form that a browser makes"));
         }
