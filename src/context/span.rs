@@ -1,3 +1,5 @@
+use std::fmt;
+
 use tracing::instrument::{Instrument, Instrumented};
 use tracing::{Span, info_span};
 
@@ -8,9 +10,11 @@ impl TenantContext {
     ///
     /// Ids only: no name, no plan and no secret is in it.
     pub fn span(&self) -> Span {
-        let actor = self.actor().to_string();
+        // Both are made when somebody writes the log, and not before.
+        let request_id = fmt::from_fn(|f| write!(f, "{}", self.request_id()));
         // A subject from a source of your own could hold a line break, and forge a line of the log.
-        info_span!("tenant", tenant.id = %self.tenant_id(), request_id = %self.request_id(), actor = %actor.escape_debug())
+        let actor = fmt::from_fn(|f| write!(f, "{}", self.actor().to_string().escape_debug()));
+        info_span!("tenant", tenant.id = %self.tenant_id(), %request_id, %actor)
     }
 
     /// The future, in the [span](Self::span) of this context: for a task, which starts in none.

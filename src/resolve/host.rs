@@ -173,8 +173,11 @@ impl HostSource {
         match label {
             None => Ok(Named::Elsewhere(name)),
             Some(label) if label.contains('.') => Err("more than one label before the base domain"),
-            Some(label) if is_reserved(label) => Ok(Named::Nobody),
-            Some(label) => Slug::parse(label).map(Named::Slug).map_err(|_| "a label that no tenant can have"),
+            Some(label) => match Slug::parse(label) {
+                Ok(slug) => Ok(Named::Slug(slug)),
+                Err(_) if is_reserved(label) => Ok(Named::Nobody),
+                Err(_) => Err("a label that no tenant can have"),
+            },
         }
     }
 
