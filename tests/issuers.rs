@@ -7,15 +7,20 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jsonwebtoken::{Algorithm, EncodingKey};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tenancy::audit::{MemorySink, Outcome};
+use tenancy::clock::{Clock, SystemClock};
 use tenancy::context::{Actor, Directory};
 use tenancy::plan::Catalog;
 use tenancy::resolve::{
-    HostSource, JwtAlgorithm, JwtSource, JwtSourceBuilder, Membership, Resolver, Source, StaticRequest,
+    ApiKeySource, HostSource, JwtAlgorithm, JwtSource, JwtSourceBuilder, Membership, Resolver, Source,
+    StaticRequest,
 };
 use tenancy::store::MemoryStore;
-use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use tenancy::tenant::{
+    ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore,
+};
 use tenancy::{ErrorKind, Result, TenantContext};
 use tokens::{
     AUDIENCE, ED25519, ED25519_PUBLIC, ISSUER, P256, P256_PUBLIC, SECRET, builder, claims, claims_of, judged,
@@ -388,6 +393,33 @@ fn api_keys_in_the_same_header_are_left_alone() {
     assert_eq!(with(&["Basic shop_live_1"]), INVALID);
     assert_eq!(with(&["Bearer shop_live_1", "Bearer shop_live_1"]), INVALID, "I69");
     assert_eq!(with(&["Bearer shop_live_1", &format!("Bearer {good}")]), INVALID, "I69");
+}
+
+#[tokio::test]
+async fn tokens_and_api_keys_in_the_same_header_open_their_own_tenants() {
+    let world = world().await;
+    let format = ApiKeyFormat::new("shop", "live").unwrap();
+    // With the `_` or without, the prefix is the same.
+    for prefix in ["shop", "shop_"] {
+        let tokens = builder().hs256(SECRET).beside_api_keys(prefix).build().unwrap();
+        let resolver = world.resolver(tokens).source(ApiKeySource::new(format.clone(), world.store.clone()));
+        for (tenant, other) in world.both_sides() {
+            let (key, text) = ApiKey::issue(&format, tenant.id().clone(), "CI", SystemClock.now());
+            world.store.insert_key(&key).await.unwrap();
+            let good = token(Algorithm::HS256, None, &claims(tenant.id()), &EncodingKey::from_secret(SECRET));
+            let actors = [(text.expose_secret(), Actor::api_key(key.id())), (&good, Actor::user("ada"))];
+            for (credential, actor) in actors {
+                for host in ["example.com".to_owned(), format!("{}.example.com", tenant.slug())] {
+                    let ctx = resolve(&resolver, &host, credential).await.unwrap();
+                    assert_eq!((ctx.tenant_id(), ctx.actor()), (tenant.id(), &actor));
+                }
+                let there = format!("{}.example.com", other.slug());
+                assert_eq!(kind(resolve(&resolver, &there, credential).await), ErrorKind::TenantConflict);
+            }
+            let wrong = &text.expose_secret()[1..];
+            assert_eq!(kind(resolve(&resolver, "example.com", wrong).await), ErrorKind::CredentialInvalid);
+        }
+    }
 }
 
 #[test]

@@ -14,8 +14,8 @@ use crate::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, Presented};
 ///
 /// The tenant is that of the stored key, and nothing in the key's text. A bearer token that does not begin as a key of
 /// this service is somebody else's, and is left alone. A key that is mistyped costs no look into the store. A source of
-/// JSON Web Tokens takes every bearer token for its own, and refuses what is none: beside one, have keys sent in a header
-/// of their own.
+/// JSON Web Tokens takes every bearer token for its own, and refuses what is none: tell it of the keys beside it
+/// (`JwtSourceBuilder::beside_api_keys`), or have keys sent in a header of their own.
 ///
 /// # Security
 /// A key that is unknown, wrong, revoked, expired or malformed is refused in one and the same way, and in a time that

@@ -120,6 +120,7 @@ impl JwtSourceBuilder {
     /// source of their own. Without this they are refused, as everything that is no token.
     pub fn beside_api_keys(mut self, prefix: impl AsRef<str>) -> Self {
         let prefix = prefix.as_ref();
+        let prefix = prefix.strip_suffix('_').unwrap_or(prefix);
         if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return self.fault("the prefix of API keys is of letters, digits and `_`");
         }
