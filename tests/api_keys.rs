@@ -1,6 +1,6 @@
 //! API keys: a program proves its tenant, in a world of two.
 //!
-//! Rows are named as in the list of attacks: `I76`, `I77`, and so on.
+//! Rows are named as in the list of attacks: `I76`, `I77`, `I78`, and so on.
 
 #[macro_use]
 mod common;
@@ -398,6 +398,7 @@ async fn ask(source: &ApiKeySource, text: &str) -> Result<TenantId> {
     }
 }
 
+/// `I78`: the node that took the revocation at once, another one when its copy is too old.
 #[tokio::test]
 async fn i78_a_revoked_key_is_refused_at_once_here_and_in_its_time_elsewhere() {
     let probe = Probed::new();
@@ -430,7 +431,7 @@ async fn i78_a_revoked_key_is_refused_at_once_here_and_in_its_time_elsewhere() {
     }
 }
 
-/// An answer that was on its way when the key was revoked is not kept.
+/// `I78`: an answer that was on its way when the key was revoked is not kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i78_a_slow_answer_does_not_bring_a_revoked_key_back() {
     let probe = Probed::new();
