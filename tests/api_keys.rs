@@ -457,6 +457,7 @@ async fn i78_a_slow_answer_does_not_bring_a_revoked_key_back() {
     assert_eq!(ask(&source, &text).await.unwrap_err().kind(), ErrorKind::CredentialInvalid);
 }
 
+/// `I93`: for API keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i93_a_herd_of_one_unknown_key_is_one_question() {
     let probe = Probed::new();

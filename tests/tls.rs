@@ -167,11 +167,9 @@ impl Client {
 }
 
 async fn by_http1(mut stream: TlsStream<TcpStream>, path: &str, hosts: &[&str]) -> Vec<(u16, String)> {
-    let mut requests = String::new();
-    for (n, host) in hosts.iter().enumerate() {
-        let end = if n + 1 == hosts.len() { "Connection: close\r\n\r\n" } else { "\r\n" };
-        requests.push_str(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{end}"));
-    }
+    let head = |host: &&str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n");
+    let requests: Vec<String> = hosts.iter().map(head).collect();
+    let requests = requests.join("\r\n") + "Connection: close\r\n\r\n";
     let mut answers = Vec::new();
     // A server that wants another certificate ends the connection at any point.
     let _ = stream.write_all(requests.as_bytes()).await;
