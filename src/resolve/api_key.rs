@@ -14,12 +14,13 @@ use crate::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, Presented};
 ///
 /// The tenant is that of the stored key, and nothing in the key's text. A bearer token that does not begin as a key of
 /// this service is somebody else's, and is left alone. A key that is mistyped costs no look into the store. A source of
-/// JSON Web Tokens takes every bearer token for its own, and refuses what is none: beside one, have keys sent in a header
-/// of their own.
+/// JSON Web Tokens takes every bearer token for its own, and refuses what is none: tell it of the keys
+/// (`JwtSourceBuilder::beside_api_keys`), or have them sent in a header of their own.
 ///
 /// # Security
-/// A key that is unknown, wrong, revoked, expired or malformed is refused in one and the same way, and in a time that
-/// does not tell which. A key in the URL is never read. With a store that is [`Cached`](crate::store::Cached), what
+/// A key that is unknown, wrong, revoked, expired or malformed is refused in one and the same way. Its secret is compared in
+/// constant time, and with nothing if no key has its id; so the time says nothing of a secret. It may say of an id, which
+/// is random and not secret, whether it is at hand in a cache. A key in the URL is never read. With a store that is [`Cached`](crate::store::Cached), what
 /// another process revoked still opens until the time to live is over.
 ///
 /// ```
