@@ -116,8 +116,8 @@ pub(crate) async fn one_tenant_or_none(resolver: &Resolver, data: &[u8]) {
         let names = |text: &str| lower.windows(text.len()).any(|part| part == text.as_bytes());
         let slug = ctx.tenant().slug().as_str();
         let domain = DOMAINS[SLUGS.iter().position(|known| *known == slug).unwrap()];
-        let named = names(slug) || names(&ctx.tenant_id().to_string()) || names(domain);
-        assert!(named, "{slug} was not named: {:?}", shown());
+        let said = names(slug) || names(&ctx.tenant_id().to_string()) || names(domain);
+        assert!(said, "{slug} was not named: {:?}", shown());
         assert_eq!(*ctx.actor(), Actor::Anonymous, "{:?}", shown());
     }
     for error in [proven.err(), selected.err()].into_iter().flatten() {
