@@ -3,26 +3,51 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tenancy::clock::Timestamp;
 use tenancy::context::{Actor, Directory};
 use tenancy::plan::Catalog;
 use tenancy::resolve::{
-    CertificateSource, ForwardedHost, HeaderKeys, HeaderSource, HostSource, HttpVersion, Identity, JwtSource,
-    PathSource, Resolver, SessionSource, SignedHeaderSource, StaticRequest, TlsInfo, TrustedPeers,
+    ApiKeySource, CertificateSource, ForwardedHost, HeaderKeys, HeaderSource, HostSource, HttpVersion,
+    Identity, JwtSource, PathSource, Resolver, SessionSource, SignedHeaderSource, StaticRequest, TlsInfo,
+    TrustedPeers,
 };
 use tenancy::store::MemoryStore;
-use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
+use tenancy::tenant::{
+    ApiKey, ApiKeyFormat, ApiKeyStore, Domain, DomainState, DomainStore, NewTenant, Slug, StoredApiKey,
+    TenantId, TenantStatus, TenantStore,
+};
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 const IDS: [&str; 2] = ["018f3f5e-3a5a-7c3e-9d0a-000000000001", "018f3f5e-3a5a-7c3e-9d0a-000000000002"];
 const SLUGS: [&str; 2] = ["acme", "globex"];
+/// Each tenant's own.
+const DOMAINS: [&str; 2] = ["one.example.net", "two.example.net"];
+/// Of keys whose secrets nobody knows.
+pub(crate) const KEYS: [&str; 2] = ["acmeacmeacmeacme", "globexglobexglob"];
 
 /// Two tenants behind every source there is. Who holds no credential of theirs proves nothing.
 pub(crate) async fn world() -> Resolver {
     let store = Arc::new(MemoryStore::new());
-    for (id, slug) in IDS.into_iter().zip(SLUGS) {
-        let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").id(TenantId::parse(id).unwrap());
+    for n in 0..2 {
+        let (id, slug) = (TenantId::parse(IDS[n]).unwrap(), Slug::parse(SLUGS[n]).unwrap());
+        let new = NewTenant::new(slug, SLUGS[n], "free").id(id.clone());
         store.insert(new.status(TenantStatus::Active)).await.unwrap();
+        let domain = Domain::parse(DOMAINS[n]).unwrap();
+        let claimed = store.claim_domain(&id, &domain).await.unwrap();
+        let DomainState::Pending { challenge, .. } = claimed.state else { panic!("it is somebody's") };
+        store.verify_domain(&id, &domain, &[challenge.record_text()]).await.unwrap();
+        let key = StoredApiKey {
+            id: KEYS[n].to_owned(),
+            tenant: id,
+            name: "CI".to_owned(),
+            hash: [7; 32],
+            created: Timestamp::from_seconds(0),
+            expires: None,
+            revoked: None,
+        };
+        store.insert_key(&ApiKey::from_stored(key)).await.unwrap();
     }
+    let keys = ApiKeyFormat::new("shop", "live").unwrap();
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
     let proxies = || TrustedPeers::new(["10.0.0.0/8"]).unwrap();
@@ -30,14 +55,17 @@ pub(crate) async fn world() -> Resolver {
         .issuer("https://login.example.com")
         .audience("api")
         .hs256(SECRET)
+        .beside_api_keys("shop")
         .build()
         .unwrap();
     let certificate = |name: &str| {
         let slug = name.strip_suffix(".clients.example.com")?;
         Some(Identity::new(Actor::service("sync")).tenant(Slug::parse(slug).ok()?))
     };
-    Resolver::new(Directory::new(store, Arc::new(Catalog::from_toml(catalog).unwrap())))
-        .source(HostSource::new(["example.com"]).unwrap().forwarded_by(proxies(), ForwardedHost::Forwarded))
+    let hosts = HostSource::new(["example.com"]).unwrap().custom_domains(store.clone());
+    Resolver::new(Directory::new(store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap())))
+        .source(hosts.forwarded_by(proxies(), ForwardedHost::Forwarded))
+        .source(ApiKeySource::new(keys, store).header("x-api-key").unwrap())
         .source(PathSource::new("/t").unwrap())
         .source(HeaderSource::new("x-tenant-id", proxies()).unwrap())
         .source(SignedHeaderSource::new("x-signed", HeaderKeys::new("a", SECRET).unwrap()).unwrap())
@@ -64,6 +92,7 @@ pub(crate) fn request(data: &[u8]) -> StaticRequest {
             b'x' => request.with_header("x-forwarded-host", value),
             b's' => request.with_header("x-signed", value),
             b'b' => request.with_header("authorization", value),
+            b'k' => request.with_header("x-api-key", value),
             b'c' => request.with_header("cookie", value),
             b'n' => request.with_tls(TlsInfo::new().with_server_name(text())),
             b'p' => request.with_peer(SocketAddr::from(([10, 0, 0, 7], 4000))),
@@ -86,7 +115,9 @@ pub(crate) async fn one_tenant_or_none(resolver: &Resolver, data: &[u8]) {
         let lower = data.to_ascii_lowercase();
         let names = |text: &str| lower.windows(text.len()).any(|part| part == text.as_bytes());
         let slug = ctx.tenant().slug().as_str();
-        assert!(names(slug) || names(&ctx.tenant_id().to_string()), "{slug} was not named: {:?}", shown());
+        let domain = DOMAINS[SLUGS.iter().position(|known| *known == slug).unwrap()];
+        let said = names(slug) || names(&ctx.tenant_id().to_string()) || names(domain);
+        assert!(said, "{slug} was not named: {:?}", shown());
         assert_eq!(*ctx.actor(), Actor::Anonymous, "{:?}", shown());
     }
     for error in [proven.err(), selected.err()].into_iter().flatten() {

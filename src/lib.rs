@@ -17,7 +17,7 @@ pub mod quota;
 pub mod resolve;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod scope;
-#[cfg(any(feature = "jobs", feature = "signed-header"))]
+#[cfg(any(feature = "jobs", feature = "login", feature = "signed-header"))]
 mod signed;
 pub mod store;
 pub mod tenant;

@@ -43,16 +43,16 @@ impl Keys {
         Ok(self)
     }
 
-    /// The signed text: letters, digits, `.`, `-` and `_`.
-    pub(crate) fn sign(&self, contents: impl AsRef<[u8]>) -> String {
+    /// The signed text: letters, digits, `.`, `-` and `_`. What it is bound to is not in it, and has to be there again.
+    pub(crate) fn sign(&self, contents: impl AsRef<[u8]>, bound_to: Option<&str>) -> String {
         let contents = URL_SAFE_NO_PAD.encode(contents);
         let signed = format!("{}.{}.{contents}", self.prefix, self.signs.id);
-        let code = URL_SAFE_NO_PAD.encode(self.signs.code(&signed).finalize().into_bytes());
+        let code = URL_SAFE_NO_PAD.encode(self.signs.code(&signed, bound_to).finalize().into_bytes());
         format!("{signed}.{code}")
     }
 
-    /// The contents of a text that one of the keys signed, or why they are not to be believed.
-    pub(crate) fn verify(&self, text: &str) -> Result<String, &'static str> {
+    /// The contents of a text that one of the keys signed, bound to just this, or why they are not to be believed.
+    pub(crate) fn verify(&self, text: &str, bound_to: Option<&str>) -> Result<String, &'static str> {
         let (signed, code) = text.rsplit_once('.').ok_or("it has no signature")?;
         let [prefix, id, contents] = signed.split('.').collect::<Vec<_>>()[..] else {
             return Err("it does not have four parts");
@@ -63,7 +63,7 @@ impl Keys {
         let key = self.all().find(|key| key.id == id).ok_or("no key has its id")?;
         // One text for each code: the engine takes no padding and no stray bits.
         let code = URL_SAFE_NO_PAD.decode(code).map_err(|_| "the signature does not read")?;
-        key.code(signed).verify_slice(&code).map_err(|_| "the signature is another one")?;
+        key.code(signed, bound_to).verify_slice(&code).map_err(|_| "the signature is another one")?;
         let contents = URL_SAFE_NO_PAD.decode(contents).map_err(|_| "the contents do not read")?;
         String::from_utf8(contents).map_err(|_| "the contents are no text")
     }
@@ -86,11 +86,16 @@ impl Key {
         Err(Error::new(ErrorKind::Misconfigured, fault))
     }
 
-    fn code(&self, signed: &str) -> Hmac<Sha256> {
+    fn code(&self, signed: &str, bound_to: Option<&str>) -> Hmac<Sha256> {
         // The prefix stands in what is signed, so the code is of no use elsewhere, nor one from elsewhere here.
         let mut code = Hmac::<Sha256>::new_from_slice(self.secret.expose_secret())
             .expect("a key of any length is a key for HMAC");
         code.update(signed.as_bytes());
+        // What is signed has three parts, always, so a fourth is never taken for one of them.
+        if let Some(bound_to) = bound_to {
+            code.update(b".");
+            code.update(bound_to.as_bytes());
+        }
         code
     }
 }

@@ -96,6 +96,7 @@ async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// `I93`: a herd is one question.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_who_ask_at_once_are_one_question() {
     let probe = Probe::new();
@@ -178,6 +179,7 @@ async fn a_slow_answer_under_an_old_slug_is_no_answer() {
     assert_eq!(store.by_slug(&slug("acme-corp")).await.unwrap(), Some(new));
 }
 
+/// `I93`: names that nobody has.
 #[tokio::test]
 async fn what_does_not_exist_is_remembered_in_bounded_space_and_time() {
     let probe = Probe::new();

@@ -216,7 +216,7 @@ fn keys_that_are_none_are_refused() {
     assert_eq!(kind(keys().also_open("one", OTHER_SECRET)), ErrorKind::Misconfigured);
 }
 
-/// Someone who can write to the queue and has no key.
+/// `I82`: someone who can write to the queue and has no key.
 #[tokio::test]
 async fn what_was_not_signed_in_one_piece_does_not_open() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
@@ -292,7 +292,7 @@ fn order() -> Order {
     Order { id: Uuid::now_v7(), status: "open".to_owned(), total: 1 }
 }
 
-/// X13: the job's tenant and the row's tenant are the same, or nothing runs.
+/// X13, `I82`: the job's tenant and the row's tenant are the same, or nothing runs.
 async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + Stores<Order>>() {
     let world = World::<DB>::new().await;
     let (ours, theirs) = (order(), order());
@@ -475,7 +475,7 @@ async fn a_context_that_is_renewed_is_the_same_one_as_things_are_now() {
     assert!(directory.renew(&acme).await.is_ok());
 }
 
-/// R29: suspended while connected.
+/// R29, `I84`: suspended while connected.
 #[tokio::test]
 async fn a_stream_ends_when_its_tenant_is_suspended_and_the_other_goes_on() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
@@ -512,6 +512,32 @@ async fn a_check_is_no_older_than_was_said() {
     clock.advance_seconds(-3600);
     assert_eq!(kind(recheck.check().await), ErrorKind::TenantSuspended);
     assert_eq!(kind(Recheck::new(directory, globex).every(every).check().await), ErrorKind::TenantSuspended);
+}
+
+/// `I84`: the token of one of two ends while both are connected.
+#[tokio::test]
+async fn a_stream_ends_with_the_token_that_opened_it() {
+    let Tenants { directory, clock, acme, globex } = tenants().await;
+    let opened = clock.now();
+    let guarded = |ctx: &TenantContext, minutes| {
+        let (clock, end) = (clock.clone(), opened.after(Duration::from_mins(minutes)));
+        let recheck = Recheck::new(directory.clone(), ctx.clone()).and(move |_| {
+            let over = clock.now() >= end;
+            async move {
+                let over = over.then(|| Error::new(ErrorKind::CredentialInvalid, "the token has expired"));
+                over.map_or(Ok(()), Err)
+            }
+        });
+        recheck.guard(stream::iter(1..=4))
+    };
+    let (mut ours, mut theirs) = (guarded(&acme, 5), guarded(&globex, 60));
+    clock.advance_seconds(5 * 60 - 1);
+    assert_eq!(ours.next().await.unwrap().unwrap(), 1);
+    assert_eq!(theirs.next().await.unwrap().unwrap(), 1);
+    clock.advance_seconds(1);
+    assert_eq!(kind(ours.next().await.unwrap()), ErrorKind::CredentialInvalid);
+    assert!(ours.next().await.is_none(), "it goes on after it has ended");
+    assert_eq!(theirs.map(Result::unwrap).collect::<Vec<_>>().await, [2, 3, 4]);
 }
 
 #[tokio::test]

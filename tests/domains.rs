@@ -335,6 +335,7 @@ async fn i31_a_foreign_name_reaches_no_tenant_whatever_else_the_request_says() {
     }
 }
 
+/// `I32`: a wildcard is no domain.
 #[tokio::test]
 async fn i32_and_names_of_the_service_itself_cannot_be_claimed() {
     let hosts = HostSource::new(["example.com", "eu.example.org"]).unwrap();
@@ -362,6 +363,7 @@ async fn i32_and_names_of_the_service_itself_cannot_be_claimed() {
     assert_eq!(world.send(get("acme.example.com", "/login")).await.body, "acme anonymous host");
 }
 
+/// `I33`: spellings of one name are one row.
 #[tokio::test]
 async fn i33_a_domain_has_one_form() {
     let store = MemoryStore::new();

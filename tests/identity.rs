@@ -258,6 +258,7 @@ async fn a_selection_never_wins_against_a_credential() {
     }
 }
 
+/// `I88`: whoever tries hosts finds those that are open, which show themselves, and no others.
 #[tokio::test]
 async fn to_a_stranger_a_closed_tenant_looks_like_none() {
     let world = world().await;

@@ -3,7 +3,9 @@
 mod common;
 
 use common::{Order, TestBackend, World};
+use proptest::prelude::*;
 use tenancy::scope::{Page, Stores};
+use tenancy::tenant::TenantId;
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
 
@@ -152,6 +154,44 @@ on_every_database!(
 );
 
 /// Wall two by itself: SQL that forgot its tenant sees nothing on Postgres, inside a scope and outside.
+/// `I50`: PostgreSQL is told the tenant between quotes; nothing that ends them is ever part of an id.
+#[tokio::test]
+async fn what_would_be_read_as_sql_is_no_id() {
+    let world = World::<sqlx::Sqlite>::new().await;
+    for id in [world.acme.tenant_id().to_string(), world.globex.tenant_id().to_string(), "acme".to_owned()] {
+        assert!(TenantId::parse(&id).is_ok(), "{id}");
+        for hostile in [
+            "'",
+            "''",
+            "\\'",
+            "'; RESET ROLE; --",
+            "\"",
+            ";",
+            "\\",
+            "$$",
+            "\0",
+            "\n",
+            " ",
+            "/*",
+            "\u{2019}",
+            "\u{ff07}",
+        ] {
+            for text in [format!("{id}{hostile}"), format!("{hostile}{id}"), format!("{id}{hostile}{id}")] {
+                assert_eq!(TenantId::parse(&text).unwrap_err().kind(), ErrorKind::InvalidInput, "{text:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_id_is_letters_digits_and_hyphens(text in "\\PC{0,64}|[a-z0-9'\";\\\\ -]{1,40}|[a-z0-9-]{2,40}") {
+        if let Ok(id) = TenantId::parse(&text) {
+            prop_assert!(id.to_string().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "{id}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_refuses_a_query_that_forgot_its_tenant() {
     let world = World::<sqlx::Postgres>::new().await;

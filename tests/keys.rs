@@ -62,6 +62,7 @@ fn names(ctx: &TenantContext, parts: &[String]) -> Vec<String> {
     names
 }
 
+/// `I49`: no separator within a part makes it another part, another tenant, or another purpose.
 #[tokio::test]
 async fn what_naive_names_confuse_stays_apart() {
     let [acme, acme2, four, forty] = enter(["acme", "acme2", "4", "40"]).await;

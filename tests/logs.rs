@@ -258,7 +258,11 @@ async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
     let text = text.expose_secret();
     for shown in [text, &text[..text.len() - 1], &text.replace("acme_live", "acme_test")] {
         let request = StaticRequest::get("/").with_header("Authorization", format!("Bearer {shown}"));
-        assert!(matches!(source.read(&request), Signal::Invalid(_)), "{shown}");
+        let signal = match source.read(&request) {
+            Signal::Pending(later) => later.await,
+            signal => signal,
+        };
+        assert!(matches!(signal, Signal::Invalid(_)), "{shown}");
     }
     let log = log.text();
     assert_eq!(log.matches("API key refused").count(), 3, "{log}");

@@ -18,7 +18,14 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
             "018f3f5e-3a5a-7c3e-9d0a-000000000002",
         ])
     };
-    let host = tenant().prop_map(|tenant| format!("{tenant}.example.com"));
+    let host = prop_oneof![
+        4 => tenant().prop_map(|tenant| format!("{tenant}.example.com")),
+        1 => prop::sample::select(vec!["one", "TWO", "three", "x.one"]).prop_map(|name| format!("{name}.example.net")),
+    ];
+    let key = ("(acmeacmeacmeacme|globexglobexglob|[a-zA-Z0-9]{16})", "[a-zA-Z0-9]{43}");
+    let key = (key, any::<bool>()).prop_map(|((id, secret), mistyped)| {
+        if mistyped { format!("shop_live_{id}_{secret}_00000000") } else { api_key(&id, &secret) }
+    });
     let odd = prop_oneof![
         Just(String::new()),
         Just("*".to_owned()),
@@ -35,9 +42,11 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
         1 => tenant().prop_map(|tenant| format!("sid={tenant}; sid2=x")),
         1 => Just("Bearer eyJhbGciOiJub25lIn0.eyJ0ZW5hbnRfaWQiOiJhY21lIn0.".to_owned()),
         1 => Just("tenancy-header-1.a.e30.AAAA".to_owned()),
+        1 => key.clone(),
+        1 => key.prop_map(|key| format!("Bearer {key}")),
         2 => odd,
     ];
-    let kind = prop::sample::select(b"hhhh2a0tfxsbcnpqz".to_vec());
+    let kind = prop::sample::select(b"hhhh2a0tfxsbkcnpqz".to_vec());
     let bytes = proptest::collection::vec(any::<u8>(), 0..30);
     prop_oneof![
         9 => (kind.clone(), value).prop_map(|(kind, value)| [&[kind], value.as_bytes()].concat()),
@@ -55,6 +64,12 @@ fn data() -> impl Strategy<Value = Vec<u8>> {
     ];
     (path, proptest::collection::vec(line(), 0..6))
         .prop_map(|(path, lines)| [vec![path.into_bytes()], lines].concat().join(&b'\n'))
+}
+
+/// A key with the checksum that belongs to it.
+fn api_key(id: &str, secret: &str) -> String {
+    let body = format!("shop_live_{id}_{secret}");
+    format!("{body}_{:08x}", crc32fast::hash(body.as_bytes()))
 }
 
 proptest! {
@@ -76,7 +91,17 @@ proptest! {
 #[tokio::test]
 async fn near_to_good_requests_get_in_or_not_by_one_line() {
     let resolver = request::world().await;
+    let [acme, globex] = request::KEYS.map(|id| api_key(id, &"x".repeat(43)));
     for (data, wanted) in [
+        ("/login\nhone.example.net", Some("acme")),
+        ("/login\nhTWO.example.net.:443", Some("globex")),
+        ("/t/acme\nhone.example.net", Some("acme")),
+        ("/t/globex\nhone.example.net", None),
+        ("/login\nhthree.example.net", None),
+        ("/t/acme\nhthree.example.net", None),
+        (&format!("/login\nhacme.example.com\nk{acme}"), None),
+        (&format!("/login\nhacme.example.com\nk{globex}"), None),
+        (&format!("/login\nhglobex.example.com\nbBearer {globex}"), None),
         ("/login\nhacme.example.com", Some("acme")),
         ("/t/globex\nhglobex.example.com", Some("globex")),
         ("/t/globex\nhacme.example.com", None),

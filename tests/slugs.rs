@@ -1,4 +1,4 @@
-//! `I30`, `I92`: the slug of one tenant is not handed on to the next.
+//! `I30`, `I89`, `I92`: the slug of one tenant is not handed on to the next.
 
 #[macro_use]
 mod common;
@@ -57,6 +57,41 @@ async fn i30_a_slug_that_was_given_up_rests() {
     rests(&MemoryStore::new().with_clock(clock.clone()), &clock, 90).await;
     let week = Duration::from_hours(7 * 24);
     rests(&MemoryStore::new().with_clock(clock.clone()).slug_rest(week), &clock, 7).await;
+}
+
+/// `I89`: whoever tries slugs hears whether one can be had, and not why it cannot.
+async fn i89_a_slug_that_cannot_be_had_says_nothing_of_whose_it_is(store: &dyn TenantStore) {
+    for [own, other] in [["acme", "globex"], ["initech", "umbrella"]] {
+        let tenant = store.insert(new(own)).await.unwrap();
+        let neighbour = store.insert(new(other)).await.unwrap();
+        let in_use = store.insert(new(own)).await.unwrap_err();
+        let renamed = store.update(&neighbour.with_slug(slug(own))).await.unwrap_err();
+        let closed = store.update(&tenant.with_status(TenantStatus::Suspended).unwrap()).await.unwrap();
+        let suspended = store.insert(new(own)).await.unwrap_err();
+        store.update(&closed.with_slug(slug(&format!("{own}-corp")))).await.unwrap();
+        let resting = store.insert(new(own)).await.unwrap_err();
+        for error in [renamed, suspended, resting, in_use] {
+            let told = error.to_string();
+            assert_eq!(error.kind(), ErrorKind::Conflict);
+            assert!(told.starts_with("a tenant with this id or slug exists, or"), "{told}");
+            for hidden in [own, other, &tenant.id().to_string(), &neighbour.id().to_string()] {
+                assert!(!told.contains(hidden), "{told}");
+            }
+        }
+        assert_eq!(store.by_id(neighbour.id()).await.unwrap(), Some(neighbour));
+    }
+}
+
+#[tokio::test]
+async fn i89_in_memory() {
+    i89_a_slug_that_cannot_be_had_says_nothing_of_whose_it_is(&MemoryStore::new()).await;
+}
+
+async fn i89_in_sql<DB: TestBackend>() {
+    let (pool, _cleanup) = DB::fresh(2).await;
+    let store = SqlStore::new(pool);
+    store.migrate().await.unwrap();
+    i89_a_slug_that_cannot_be_had_says_nothing_of_whose_it_is(&store).await;
 }
 
 async fn i30_a_slug_that_was_given_up_rests_in_sql<DB: TestBackend>() {
@@ -137,6 +172,7 @@ async fn i92_two_tenants_do_not_swap_their_slugs<DB: TestBackend>() {
 }
 
 on_every_database!(
+    i89_in_sql,
     i30_a_slug_that_was_given_up_rests_in_sql,
     i30_the_slug_of_a_tenant_that_is_gone_rests,
     i92_nobody_slips_in_while_a_tenant_is_renamed,

@@ -306,6 +306,7 @@ async fn until(done: impl Fn() -> bool) {
     }
 }
 
+/// `I84`: suspended while a body is being sent.
 async fn a_download_ends_when_its_tenant_is_suspended<DB: Streamed>() {
     let (world, _) = filled::<DB>(4).await;
     let at = serve(&world).await;

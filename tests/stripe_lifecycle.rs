@@ -193,6 +193,7 @@ async fn a_tenant_that_does_not_exist_is_unknown_whatever_names_it() {
     assert_eq!(world.acme().await, plan("free", TenantStatus::Active));
 }
 
+/// `I96`: in an event of acme's customer, globex is named where our own program stamps it.
 #[tokio::test]
 async fn a_contradiction_never_moves_a_customer() {
     let world = World::new().await;
@@ -236,6 +237,42 @@ async fn a_contradiction_never_moves_a_customer() {
         .await;
 }
 
+/// `I96`: of all places that could name a tenant, those that nobody but our own program fills are read.
+#[tokio::test]
+async fn a_field_beside_the_stamp_names_nobody() {
+    for (own, other) in [("acme", "globex"), ("globex", "acme")] {
+        let world = World::new().await;
+        let named = json!({ "tenant_id": other, "tenant": other, "client_reference_id": other,
+                            "description": other, "customer_email": format!("ada@{other}.example") });
+        let decoyed = |id: &str, object: Value| {
+            let object = with(object, &named);
+            let mut event = with(created(id, 1, &object), &named);
+            event["metadata"] = json!({ "tenant_id": other });
+            event["data"]["tenant_id"] = json!(other);
+            event["data"]["metadata"] = json!({ "tenant_id": other });
+            event["data"]["previous_attributes"] = json!({ "metadata": { "tenant_id": other } });
+            event
+        };
+        let live = |customer: &str| subscription(&format!("sub_{customer}"), customer, "active", "price_pro");
+        expect(&world, &decoyed("e1", live("cus_nobody")), "quarantined").await;
+        assert_eq!(world.tenant(own).await.plan(), "free", "it was stamped by nobody");
+        let event = decoyed("e2", stamped(live("cus_own"), own));
+        expect(&world, &event, "applied").await;
+        assert_eq!(world.tenant(own).await.plan(), "pro");
+        assert_eq!((world.tenant(other).await.plan(), world.tenant(other).await.version()), ("free", 1));
+
+        // Who can write the body, and has no secret of the endpoint, moves nothing either.
+        let body = created("e3", 1, &stamped(live("cus_own"), own)).to_string();
+        let signature = sign(SECRET, body.as_bytes(), Timestamp::from_seconds(START));
+        let moved = body.replace(&format!("\"tenant_id\":\"{own}\""), &format!("\"tenant_id\":\"{other}\""));
+        assert_ne!(moved, body);
+        let error = world.webhook.receive(moved.as_bytes(), &[signature.as_bytes()]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SignatureInvalid);
+        assert_eq!(world.tenant(other).await.version(), 1);
+    }
+}
+
+/// `I96`: a reference that a visitor brings to the checkout.
 #[tokio::test]
 async fn a_stranger_cannot_pay_its_way_into_a_paying_tenant() {
     let world = World::new().await;

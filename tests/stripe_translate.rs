@@ -112,6 +112,7 @@ fn an_invoice_names_its_subscription_in_every_version() {
     }
 }
 
+/// `I96`: the visitor writes that reference.
 #[test]
 fn a_payment_link_brings_no_reference() {
     for (link, reference) in [(Value::Null, Some("acme")), (json!("plink_1"), None)] {

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Order, TestBackend, World};
+use serde_json::json;
 use sqlx::{Postgres, Sqlite};
 use tenancy::audit::AuditPolicy;
 use tenancy::scope::Stores;
@@ -18,7 +19,17 @@ struct Ticket {
     title: String,
 }
 
-trait Tables: TestBackend + Stores<Order> + Stores<Ticket> {
+/// An order as a client sends it.
+#[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow, serde::Deserialize)]
+#[tenant(table = "orders")]
+struct Sent {
+    #[tenant(id)]
+    id: Uuid,
+    status: String,
+    total: i64,
+}
+
+trait Tables: TestBackend + Stores<Order> + Stores<Sent> + Stores<Ticket> {
     const TENANT: &'static str;
 }
 
@@ -119,7 +130,65 @@ async fn an_upsert_cannot_take_another_tenants_id<DB: Tables>() {
     assert_eq!(Ticket::find(&globex, 7).await.unwrap(), Some(ticket("theirs")));
 }
 
+/// `I44`: the body of a request names the other tenant; what is written is one's own all the same.
+async fn a_body_that_names_another_tenant_is_written_for_its_own<DB: Tables>() {
+    let world = World::<DB>::new().await;
+    for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
+        let (own, foreign) = (world.db.scope(ctx), world.db.scope(other));
+        let (before, theirs) = (Order::count(&own).await.unwrap(), Order::count(&foreign).await.unwrap());
+        let id = Uuid::now_v7();
+        for total in [1, 2] {
+            let body = json!({
+                "id": id, "status": "open", "total": total,
+                "tenant_id": other.tenant_id().to_string(), "tenant": other.tenant().slug().as_str(),
+            });
+            let sent: Sent = serde_json::from_value(body).unwrap();
+            match total {
+                1 => Sent::insert(&own, &sent).await.unwrap(),
+                _ => assert!(Sent::update(&own, &sent).await.unwrap()),
+            }
+            Sent::upsert(&own, &sent).await.unwrap();
+            assert_eq!(Sent::find(&own, id).await.unwrap(), Some(sent));
+            assert_eq!(Sent::find(&foreign, id).await.unwrap(), None);
+        }
+        assert_eq!(Order::count(&own).await.unwrap(), before + 1);
+        assert_eq!(Order::count(&foreign).await.unwrap(), theirs);
+    }
+}
+
+/// `I97`: one request names rows of both tenants, one operation after the other.
+async fn each_operation_of_a_batch_reaches_its_own_rows_only<DB: Tables>() {
+    let world = World::<DB>::new().await;
+    for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
+        let (own, foreign) = (world.db.scope(ctx), world.db.scope(other));
+        let (ours, theirs) = (orders(4), orders(4));
+        Order::insert_many(&own, &ours).await.unwrap();
+        Order::insert_many(&foreign, &theirs).await.unwrap();
+        let mixed: Vec<_> = ours.iter().zip(&theirs).flat_map(|(own, foreign)| [own, foreign]).collect();
+
+        let mut tx = world.db.begin(ctx).await.unwrap();
+        for (at, order) in mixed.into_iter().enumerate() {
+            let mine = at % 2 == 0;
+            let taken = Order { status: "taken".to_owned(), ..order.clone() };
+            assert_eq!(Order::find(&mut tx, order.id).await.unwrap().is_some(), mine, "operation {at}");
+            assert_eq!(Order::exists(&mut tx, order.id).await.unwrap(), mine, "operation {at}");
+            assert_eq!(Order::update(&mut tx, &taken).await.unwrap(), mine, "operation {at}");
+            if order.total == 3 {
+                assert_eq!(Order::delete(&mut tx, order.id).await.unwrap(), mine, "operation {at}");
+            }
+        }
+        tx.commit().await.unwrap();
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            let status = Order::find(&own, ours.id).await.unwrap().map(|order| order.status);
+            assert_eq!(status.as_deref(), (ours.total < 3).then_some("taken"));
+            assert_eq!(Order::find(&foreign, theirs.id).await.unwrap().as_ref(), Some(theirs));
+        }
+    }
+}
+
 on_every_database!(
+    a_body_that_names_another_tenant_is_written_for_its_own,
+    each_operation_of_a_batch_reaches_its_own_rows_only,
     many_rows_are_added_or_none,
     of_no_rows_nothing_is_done,
     an_upsert_adds_or_writes_the_tenants_own_row,

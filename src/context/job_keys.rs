@@ -42,7 +42,7 @@ impl JobKeys {
     /// the reason is a `tracing` event of level `DEBUG`. [`ErrorKind::Expired`]; [`ErrorKind::InvalidInput`] for another
     /// kind of job, or one that does not read; otherwise as [`Directory::enter`].
     pub async fn open<J: Job>(&self, directory: &Directory, envelope: &str) -> Result<Opened<J>> {
-        let text = self.0.verify(envelope).map_err(|reason| {
+        let text = self.0.verify(envelope, None).map_err(|reason| {
             tracing::debug!(reason, "a job's signature was refused");
             Error::new(ErrorKind::SignatureInvalid, "the job's signature does not prove it")
         })?;
@@ -56,6 +56,6 @@ impl<J: Job> Envelope<'_, J> {
     /// # Errors
     /// As [`to_json`](Self::to_json).
     pub fn sign(&self, keys: &JobKeys) -> Result<String> {
-        Ok(keys.0.sign(self.to_json()?))
+        Ok(keys.0.sign(self.to_json()?, None))
     }
 }

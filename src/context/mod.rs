@@ -5,7 +5,8 @@
 //!
 //! It is a value, and goes where values go: a task gets a clone, and [`in_span`](TenantContext::in_span) puts its
 //! tenant on the task's log lines. Through a queue it goes in an `Envelope`. What stays open for long, such as a
-//! websocket, asks again by [`Recheck`].
+//! websocket, asks again by [`Recheck`]. A login that goes by way of an identity provider comes back to its tenant by
+//! the `state` of `LoginKeys`.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -28,6 +29,8 @@ mod guard;
 mod job;
 #[cfg(feature = "jobs")]
 mod job_keys;
+#[cfg(feature = "login")]
+mod login;
 mod recheck;
 mod span;
 
@@ -41,6 +44,8 @@ use uuid::Uuid;
 pub use self::job::{Envelope, Job, Opened};
 #[cfg(feature = "jobs")]
 pub use self::job_keys::JobKeys;
+#[cfg(feature = "login")]
+pub use self::login::{BrowserNonce, LoginKeys};
 pub use self::recheck::Recheck;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};

@@ -8,6 +8,8 @@
 //! Nothing here knows a web framework: a request is a [`RequestView`]. With the feature `tower` the
 //! middleware does all of this for you.
 //!
+//! `docs/identity.md` says what each source is worth, and lists the attacks that are tested, with what becomes of each.
+//!
 //! ```
 //! use std::sync::Arc;
 //! use tenancy::ErrorKind;

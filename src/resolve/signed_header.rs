@@ -67,7 +67,7 @@ impl SignedHeaderSource {
         if value.len() > 4096 {
             return Err("longer than 4 KiB");
         }
-        let text = self.keys.0.verify(value)?;
+        let text = self.keys.0.verify(value, None)?;
         let Contents { service, tenant, user, method, path, at } =
             serde_json::from_str(&text).map_err(|_| "its contents are not those of this version")?;
         if method != request.method() || path != request.path() {
@@ -188,7 +188,7 @@ impl SignedTenant {
     /// The value of the header.
     pub fn sign(&self, keys: &HeaderKeys) -> String {
         // Texts and a number always serialise; an empty text would be refused.
-        keys.0.sign(serde_json::to_vec(&self.contents).unwrap_or_default())
+        keys.0.sign(serde_json::to_vec(&self.contents).unwrap_or_default(), None)
     }
 }
 
@@ -249,7 +249,7 @@ mod tests {
     fn what_was_not_is_refused() {
         let good = call().sign(&keys("b"));
         let job = crate::signed::Keys::new("tenancy-job-1", "b".to_owned(), &[7; 32]).unwrap();
-        let by = |contents: &str| keys("b").0.sign(contents);
+        let by = |contents: &str| keys("b").0.sign(contents, None);
         let [flipped, cut] = [
             good.char_indices()
                 .map(|(i, c)| {
@@ -267,7 +267,7 @@ mod tests {
         for (name, value) in [
             ("another key", call().sign(&HeaderKeys::new("b", [9_u8; 32]).unwrap())),
             ("a key that is not known", call().sign(&keys("c"))),
-            ("another purpose", job.sign(serde_json::to_vec(&call().contents).unwrap())),
+            ("another purpose", job.sign(serde_json::to_vec(&call().contents).unwrap(), None)),
             ("too old", call().at(&*at(NOW - WINDOW - 1)).sign(&keys("b"))),
             ("from the future", call().at(&*at(NOW + WINDOW + 1)).sign(&keys("b"))),
             (

@@ -220,12 +220,6 @@ pub trait ApiKeyStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] when it cannot be known.
     async fn keys(&self, tenant: &TenantId) -> Result<Vec<Arc<ApiKey>>>;
-
-    /// What is already at hand for this id, without waiting; `None` if the store must be asked.
-    fn peek_key(&self, id: &str) -> Option<Arc<ApiKey>> {
-        let _ = id;
-        None
-    }
 }
 
 /// A key as a request presents it: well-formed, and not looked up yet. Of the secret there is the hash only.

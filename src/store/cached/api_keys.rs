@@ -29,8 +29,4 @@ impl<S: ApiKeyStore> ApiKeyStore for Cached<S> {
     async fn keys(&self, tenant: &TenantId) -> Result<Vec<Arc<ApiKey>>> {
         self.store.keys(tenant).await
     }
-
-    fn peek_key(&self, id: &str) -> Option<Arc<ApiKey>> {
-        self.api_keys.peek(&id.to_owned())
-    }
 }

@@ -40,11 +40,10 @@ where
         key: &K,
         question: impl Future<Output = Result<Option<V>>>,
     ) -> Result<Option<V>> {
-        if let Some(value) = self.kept.get(key).await {
-            return Ok(Some(value));
-        }
-        if self.absent.contains_key(key) {
-            return Ok(None);
+        // Both are looked into, so that the time does not tell which of them has it.
+        let (kept, absent) = (self.kept.get(key).await, self.absent.get(key).await);
+        if kept.is_some() || absent.is_some() {
+            return Ok(kept);
         }
         let seen = self.failures.load(Ordering::Acquire);
         let mut answer = None;

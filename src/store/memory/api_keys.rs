@@ -39,8 +39,4 @@ impl ApiKeyStore for MemoryStore {
         let rows = self.api_keys.read().map_err(poisoned)?;
         Ok(rows.values().filter(|key| key.tenant() == tenant).cloned().collect())
     }
-
-    fn peek_key(&self, id: &str) -> Option<Arc<ApiKey>> {
-        self.api_keys.read().ok()?.get(id).cloned()
-    }
 }
