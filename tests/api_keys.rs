@@ -4,9 +4,9 @@
 
 #[macro_use]
 mod common;
+mod suites;
 mod world;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -139,9 +139,7 @@ async fn the_suite_rejects_broken_stores() {
         Fault::SwallowsConflicts,
     ] {
         let run = api_key_store(async || Broken { inner: MemoryStore::new(), fault });
-        let panic = AssertUnwindSafe(run).catch_unwind().await.expect_err("the suite accepts a broken store");
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        let text = suites::panic_of(run).await;
         assert!(text.contains("promise broken: "), "{fault:?}: {text}");
     }
 }

@@ -5,9 +5,9 @@
 #[macro_use]
 mod common;
 mod dns;
+mod suites;
 mod world;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,7 +15,6 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use common::TestBackend;
 use dns::{DnsServer, free_address};
-use futures_util::FutureExt;
 use tenancy::clock::{Clock, ManualClock, Timestamp};
 use tenancy::context::Directory;
 use tenancy::plan::Catalog;
@@ -205,9 +204,7 @@ async fn the_suite_rejects_broken_stores() {
             let inner = if restless { inner.domain_rest(std::time::Duration::ZERO) } else { inner };
             Broken { inner, fault }
         });
-        let panic = AssertUnwindSafe(run).catch_unwind().await.expect_err("the suite accepts a broken store");
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        let text = suites::panic_of(run).await;
         assert!(text.contains("promise broken: "), "{fault:?}: {text}");
     }
 }

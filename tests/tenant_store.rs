@@ -2,13 +2,12 @@
 
 #[macro_use]
 mod common;
+mod suites;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use common::TestBackend;
-use futures_util::FutureExt;
 use tenancy::Result;
 use tenancy::store::{CacheOptions, Cached, MemoryStore, SqlStore};
 use tenancy::tenant::{NewTenant, Slug, StoredTenant, Tenant, TenantId, TenantStore};
@@ -143,9 +142,7 @@ async fn the_suite_rejects_broken_stores() {
         Fault::ListsTheLastAgain,
     ] {
         let run = tenant_store(async || Broken { inner: MemoryStore::new(), fault });
-        let panic = AssertUnwindSafe(run).catch_unwind().await.expect_err("the suite accepts a broken store");
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+        let text = suites::panic_of(run).await;
         assert!(text.contains("promise broken: "), "{fault:?}: {text}");
     }
 }

@@ -1,14 +1,17 @@
 //! A PgBouncer of the test's own before the Postgres of `TEST_POSTGRES_URL`, in transaction mode.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+#[path = "../server/mod.rs"]
+mod server;
+
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
 
+use server::{Server, program};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
@@ -21,7 +24,7 @@ const NOBODY: u32 = 65534;
 
 /// A running pooler. It ends with the value.
 pub(crate) struct Pooler {
-    process: Child,
+    _process: Server,
     port: u16,
     /// To the database itself.
     direct: PgConnectOptions,
@@ -31,7 +34,7 @@ pub(crate) struct Pooler {
 impl Pooler {
     /// A pooler of this `pool_mode` that lends out so many connections to each database.
     pub(crate) async fn start(direct: &str, mode: &str, connections: u32) -> Self {
-        let program = program();
+        let program = program("pgbouncer", NO_POOLER);
         let direct: PgConnectOptions = direct.parse().expect("the URL of the test's database reads");
         // A port that was free a moment ago can be taken by another test.
         for _ in 0..5 {
@@ -46,17 +49,21 @@ impl Pooler {
             fs::write(&users, format!("\"{}\" \"{password}\"\n", direct.get_username()))
                 .expect("the users are written");
             let mut command = Command::new(&program);
-            command.arg("-q").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command.arg("-q").arg(&config);
             if fs::metadata(dir.path()).expect("the directory is there").uid() == 0 {
                 for file in [dir.path(), &config, &users] {
                     chown(file, Some(NOBODY), Some(NOBODY)).expect("root gives files away");
                 }
                 command.uid(NOBODY).gid(NOBODY);
             }
-            let process = command.spawn().unwrap_or_else(|e| panic!("{NO_POOLER}\n({e})"));
-            let mut pooler = Self { process, port, direct: direct.clone(), _dir: dir };
-            if pooler.answers().await {
-                return pooler;
+            let options = direct.clone().host("127.0.0.1").port(port);
+            let answers = async || match PgConnection::connect_with(&options).await {
+                Ok(mut connection) => sqlx::raw_sql("SELECT 1").execute(&mut connection).await.is_ok(),
+                Err(_) => false,
+            };
+            let mut process = Server::start(&mut command, NO_POOLER);
+            if process.is_ready(answers).await {
+                return Self { _process: process, port, direct, _dir: dir };
             }
         }
         panic!("PgBouncer does not answer; does `{}` run by hand?", program.display());
@@ -70,36 +77,6 @@ impl Pooler {
     pub(crate) fn options(&self) -> PgConnectOptions {
         self.direct.clone().host("127.0.0.1").port(self.port)
     }
-
-    async fn answers(&mut self) -> bool {
-        let until = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < until {
-            if self.process.try_wait().is_ok_and(|ended| ended.is_some()) {
-                return false;
-            }
-            if let Ok(mut connection) = PgConnection::connect_with(&self.options()).await {
-                return sqlx::raw_sql("SELECT 1").execute(&mut connection).await.is_ok();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        false
-    }
-}
-
-impl Drop for Pooler {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn program() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
-        .map(|dir| dir.join("pgbouncer"))
-        .find(|file| file.is_file())
-        .unwrap_or_else(|| panic!("{NO_POOLER}"))
 }
 
 fn settings(direct: &PgConnectOptions, users: &Path, port: u16, mode: &str, connections: u32) -> String {
