@@ -132,20 +132,21 @@ fn identity(c: &mut Criterion) {
     group.finish();
 
     let mut group = c.benchmark_group("middleware");
-    let resolver = Arc::new(new().source(hosts()).source(headers()));
     let inner = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Vec::<u8>::new())));
     let ask = || {
         let request = Request::get("/orders").header("host", "tenant-9999.example.com");
         request.header("x-tenant-id", last.to_string()).extension(PeerAddr(peer)).body(()).unwrap()
     };
     let mut bare = inner;
-    group.bench_function("without", |b| {
-        b.iter(|| bare.call(ask()).now_or_never().unwrap());
-    });
-    let mut behind = TenantLayer::public_by_selection(resolver).layer(inner);
-    group.bench_function("with", |b| {
-        b.iter(|| behind.call(ask()).now_or_never().unwrap());
-    });
+    group.bench_function("without", |b| b.iter(|| bare.call(ask()).now_or_never().unwrap()));
+    for (name, resolver) in [
+        ("with, by host", new().source(hosts())),
+        ("with, by header", new().source(headers())),
+        ("with, by host and header", new().source(hosts()).source(headers())),
+    ] {
+        let mut behind = TenantLayer::public_by_selection(Arc::new(resolver)).layer(inner);
+        group.bench_function(name, |b| b.iter(|| behind.call(ask()).now_or_never().unwrap()));
+    }
     group.finish();
 }
 

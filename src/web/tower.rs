@@ -107,7 +107,7 @@ where
                 // The service that was polled ready is the one to be called.
                 let next = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, next);
-                State::Resolving { resolving, waiting: Some((request, inner)), span: unknown }
+                State::Resolving { resolving, waiting: Some(Box::new((request, inner))), span: unknown }
             }
         };
         TenantFuture { state, gate: self.gate.clone() }
@@ -140,7 +140,7 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<S, F, B> {
-        Resolving { #[pin] resolving: Resolving, waiting: Option<(Request<B>, S)>, span: Span },
+        Resolving { #[pin] resolving: Resolving, waiting: Option<Box<(Request<B>, S)>>, span: Span },
         Serving { #[pin] future: F, span: Span },
         Refused { error: Option<Error>, grpc: bool, span: Span },
     }
@@ -165,7 +165,7 @@ where
             let next = match this.state.as_mut().project() {
                 StateProjection::Resolving { resolving, waiting, span } => {
                     let resolved = ready!(span.in_scope(|| resolving.poll(context)));
-                    let (request, mut inner) = waiting.take().expect("a request resolves once");
+                    let (request, mut inner) = *waiting.take().expect("a request resolves once");
                     match resolved {
                         Ok(tenant) => enter(&mut inner, request, tenant),
                         Err(error) => State::refused(error, &request, span.clone()),
