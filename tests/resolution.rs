@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use tenancy::audit::{AuditEvent, AuditSink, MemorySink, Outcome};
 use tenancy::context::{Actor, Directory, ResolvedBy};
 use tenancy::plan::Catalog;
-use tenancy::resolve::{Candidate, Membership, RequestView, Resolver, Signal, Source, StaticRequest};
+use tenancy::resolve::{
+    Candidate, Identity, Membership, RequestView, Resolver, Signal, Source, StaticRequest,
+};
 use tenancy::store::{CachedMembers, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, Result, TenantContext};
@@ -261,6 +263,37 @@ async fn a_person_reaches_only_the_tenants_that_are_theirs() {
         resolver.resolve_public(&StaticRequest::get("/")).await,
     ] {
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::Misconfigured);
+    }
+}
+
+/// A guest's session: somebody, and nobody in particular.
+#[derive(Debug)]
+struct Guest(Option<TenantId>);
+
+impl Source for Guest {
+    fn read(&self, _: &dyn RequestView) -> Signal {
+        let guest = Identity::new(Actor::Anonymous);
+        self.0.iter().fold(guest, |guest, tenant| guest.tenant(tenant.clone())).into()
+    }
+}
+
+/// What stands for nobody is no proof, neither of who is calling nor for a tenant.
+#[tokio::test]
+async fn nobody_in_particular_proves_nothing() {
+    let world = world().await;
+    for who in [Who::Acme, Who::Globex] {
+        let id = &world.names[who as usize].0;
+        for guest in [Guest(None), Guest(Some(id.clone()))] {
+            let told = format!("{guest:?}");
+            let resolver = Resolver::new(world.warm.clone())
+                .members(Members(world.names.clone()))
+                .source(guest)
+                .source(Fixed { say: Say::Selected(who, true), names: world.names.clone(), later: false });
+            let error = resolver.resolve(&StaticRequest::get("/")).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::CredentialMissing, "{told}");
+            let visitor = resolver.resolve_public(&StaticRequest::get("/")).await.unwrap();
+            assert_eq!((visitor.tenant_id(), visitor.actor()), (id, &Actor::Anonymous), "{told}");
+        }
     }
 }
 

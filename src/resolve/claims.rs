@@ -68,8 +68,11 @@ impl Claims {
     /// Adds what a source said; gives back what it will say later.
     pub(super) fn add(&mut self, by: ResolvedBy, signal: Signal) -> Option<Later> {
         let (candidate, stand) = match signal {
-            Signal::Absent => return None,
-            Signal::Selected(candidate) => (candidate, Stand::Selected),
+            // That somebody is nobody in particular proves nothing.
+            Signal::Absent | Signal::Identified(Actor::Anonymous) => return None,
+            Signal::Selected(candidate) | Signal::Proven { candidate, actor: Actor::Anonymous } => {
+                (candidate, Stand::Selected)
+            }
             Signal::Proven { candidate, actor } => (candidate, Stand::Proven(actor)),
             Signal::Denied { candidate, actor } => (candidate, Stand::Denied(actor)),
             Signal::Identified(actor) => {
