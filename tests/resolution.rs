@@ -194,6 +194,18 @@ async fn the_outcomes_are_these() {
         (&[Selected(Suspended, false)], Some(CredentialMissing), Some(TenantUnknown)),
         (&[Selected(Acme, true), Selected(Globex, true)], Some(CredentialMissing), Some(TenantConflict)),
         (&[Selected(Acme, true), Selected(Nobody, false)], Some(CredentialMissing), Some(TenantConflict)),
+        (&[Selected(Nobody, true), Selected(Nobody, true)], Some(CredentialMissing), Some(TenantUnknown)),
+        (
+            &[Selected(Suspended, true), Selected(Suspended, true)],
+            Some(CredentialMissing),
+            Some(TenantUnknown),
+        ),
+        (&[Selected(Nobody, true), Selected(Nobody, false)], Some(CredentialMissing), Some(TenantConflict)),
+        (
+            &[Selected(Nobody, true), Selected(Suspended, false)],
+            Some(CredentialMissing),
+            Some(TenantConflict),
+        ),
         (&[Proven(Acme)], None, None),
         (&[Absent, Proven(Acme), Selected(Acme, false)], None, None),
         (&[Selected(Acme, false), Proven(Acme)], None, None),
@@ -211,6 +223,16 @@ async fn the_outcomes_are_these() {
         (&[Selected(Acme, true), Identified, Proven(Acme)], None, None),
         (&[Identified, Selected(Suspended, true)], Some(TenantSuspended), Some(TenantSuspended)),
         (&[Identified, Selected(Nobody, true)], Some(TenantUnknown), Some(TenantUnknown)),
+        (
+            &[Identified, Selected(Nobody, true), Selected(Nobody, false)],
+            Some(TenantConflict),
+            Some(TenantConflict),
+        ),
+        (
+            &[Identified, Selected(Nobody, true), Selected(Globex, false)],
+            Some(TenantConflict),
+            Some(TenantConflict),
+        ),
         (
             &[Identified, Selected(Acme, true), Selected(Globex, true)],
             Some(TenantConflict),
