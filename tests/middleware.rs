@@ -56,6 +56,27 @@ async fn an_outer_public_layer_opens_no_inner_protected_route() {
     assert_eq!(world.send(request.body(Body::empty()).unwrap()).await.body, "acme");
 }
 
+/// What a nested router has matched is gone from the request, and counts all the same.
+#[tokio::test]
+async fn a_nested_router_hides_no_tenant_in_the_path() {
+    let mut world = world().await;
+    let resolver = Arc::new(resolver(world.store.clone()));
+    let who = async |ctx: TenantContext| ctx.tenant().slug().to_string();
+    let inner = Router::new().route("/", axum::routing::get(who)).route("/orders", axum::routing::get(who));
+    world.app = Router::new().nest("/t/{tenant}", inner.layer(TenantLayer::new(resolver)));
+    for (tenant, other) in world.both_sides() {
+        for rest in ["", "/orders"] {
+            let ask = async |slug: &Slug| {
+                let request = get_from("example.com", &format!("/t/{slug}{rest}"));
+                let request = request.header("authorization", bearer(tenant)).body(Body::empty()).unwrap();
+                world.send(request).await
+            };
+            assert_eq!(ask(tenant.slug()).await.body, tenant.slug().as_str(), "{rest}");
+            assert_eq!(ask(other.slug()).await.code(), "tenant-conflict", "{rest}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn axum_knows_the_peer_too() {
     let world = world().await;

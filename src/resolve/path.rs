@@ -8,7 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// A UUID or an integer in it is an id, anything else a slug; [`ids`](Self::ids) and [`slugs`](Self::slugs)
 /// settle it. The segment is never decoded: a percent sign in it is refused.
 ///
-/// Under a router that strips what it matched, such as a nested axum router, the middleware must stand outside.
+/// The path is the whole one that was sent, also where the middleware stands within a nested router of axum. Under any
+/// other that strips what it matched, the middleware must stand outside.
 ///
 /// # Security
 /// A path is a selection, not evidence.

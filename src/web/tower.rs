@@ -12,7 +12,7 @@ use tower_service::Service;
 use tracing::Span;
 
 use super::gate::Gate;
-use super::peer_of::peer;
+use super::peer_of::{peer, target};
 use super::problem::UNSHARED;
 use super::refusal::{grpc_refusal, is_grpc, refusal};
 use crate::context::TenantContext;
@@ -230,7 +230,7 @@ impl<'a> View<'a> {
                 Version::HTTP_11 => HttpVersion::Http11,
                 _ => HttpVersion::Http10,
             },
-            uri: request.uri(),
+            uri: target(request),
             headers: request.headers(),
             peer: peer(request.extensions()),
             tls: request.extensions().get(),
