@@ -18,9 +18,10 @@ use crate::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, Presented};
 /// of their own.
 ///
 /// # Security
-/// A key that is unknown, wrong, revoked, expired or malformed is refused in one and the same way, and in a time that
-/// does not tell which. A key in the URL is never read. With a store that is [`Cached`](crate::store::Cached), what
-/// another process revoked still opens until the time to live is over.
+/// A key that is unknown, wrong, revoked, expired or malformed is refused in one and the same way, and its secret is
+/// compared in a time that tells nothing. How long the store takes may tell whether it has a key of this id, a cache above
+/// all: an id is no secret, and cannot be guessed. A key in the URL is never read. With a store that is
+/// [`Cached`](crate::store::Cached), what another process revoked still opens until the time to live is over.
 ///
 /// ```
 /// use std::sync::Arc;
