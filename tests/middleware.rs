@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
+use tenancy::resolve::{RequestView, Signal, Source};
 use tenancy::store::{CacheOptions, Cached, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 use tenancy::web::TenantLayer;
@@ -54,6 +55,31 @@ async fn an_outer_public_layer_opens_no_inner_protected_route() {
     assert_eq!(answer.code(), "credential-missing");
     let request = get_from("acme.example.com", "/").header("authorization", bearer(&world.acme));
     assert_eq!(world.send(request.body(Body::empty()).unwrap()).await.body, "acme");
+}
+
+/// A source of one's own that says nonsense about headers takes the others' `Vary` away from no response.
+#[tokio::test]
+async fn a_vary_that_cannot_be_written_is_one_over_everything() {
+    #[derive(Debug)]
+    struct Odd;
+
+    impl Source for Odd {
+        fn read(&self, _: &dyn RequestView) -> Signal {
+            Signal::Absent
+        }
+
+        fn vary(&self) -> Option<&str> {
+            Some("x-odd\n")
+        }
+    }
+
+    let mut world = world().await;
+    world.app = app(Arc::new(resolver(world.store.clone()).source(Odd)));
+    for (tenant, _) in world.both_sides() {
+        let host = format!("{}.example.com", tenant.slug());
+        let answer = world.send(get_from(&host, "/login").body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status, &answer.headers["vary"]), (StatusCode::OK, &axum::http::HeaderValue::from_static("*")));
+    }
 }
 
 /// What a nested router has matched is gone from the request, and counts all the same.
