@@ -57,6 +57,18 @@ async fn an_outer_public_layer_opens_no_inner_protected_route() {
     assert_eq!(world.send(request.body(Body::empty()).unwrap()).await.body, "acme");
 }
 
+/// A refusal has the status of one, also for who says that they speak gRPC: by it `auth_request` of nginx lets in.
+#[tokio::test]
+async fn nobody_makes_a_refusal_look_like_a_success() {
+    let world = world().await;
+    for method in ["GET", "POST"] {
+        let request = get_from("acme.example.com", "/orders").method(method);
+        let request = request.header("content-type", "application/grpc").body(Body::empty()).unwrap();
+        let answer = world.send(request).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::UNAUTHORIZED, "credential-missing"));
+    }
+}
+
 /// A source of one's own that says nonsense about headers takes the others' `Vary` away from no response.
 #[tokio::test]
 async fn a_vary_that_cannot_be_written_is_one_over_everything() {
@@ -78,7 +90,10 @@ async fn a_vary_that_cannot_be_written_is_one_over_everything() {
     for (tenant, _) in world.both_sides() {
         let host = format!("{}.example.com", tenant.slug());
         let answer = world.send(get_from(&host, "/login").body(Body::empty()).unwrap()).await;
-        assert_eq!((answer.status, &answer.headers["vary"]), (StatusCode::OK, &axum::http::HeaderValue::from_static("*")));
+        assert_eq!(
+            (answer.status, &answer.headers["vary"]),
+            (StatusCode::OK, &axum::http::HeaderValue::from_static("*"))
+        );
     }
 }
 
