@@ -266,6 +266,11 @@ async fn to_a_stranger_a_closed_tenant_looks_like_none() {
     let unknown = answer("nobody.example.com").await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     assert_eq!(answer("initech.example.com").await, unknown);
+    // Nor does a second name that nobody has bring out which of them is somebody's.
+    let beside = async |path: &str| {
+        world.send(get_from("nobody.example.com", path).body(Body::empty()).unwrap()).await
+    };
+    assert_eq!(beside("/t/initech/login").await, beside("/t/no-one/login").await);
 
     // The tenant's own people hear why.
     let request = get_from("example.com", "/orders").header("authorization", bearer(&world.suspended));

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
+use tenancy::resolve::{RequestView, Signal, Source};
 use tenancy::store::{CacheOptions, Cached, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 use tenancy::web::TenantLayer;
@@ -54,6 +55,67 @@ async fn an_outer_public_layer_opens_no_inner_protected_route() {
     assert_eq!(answer.code(), "credential-missing");
     let request = get_from("acme.example.com", "/").header("authorization", bearer(&world.acme));
     assert_eq!(world.send(request.body(Body::empty()).unwrap()).await.body, "acme");
+}
+
+/// A refusal has the status of one, also for who says that they speak gRPC: by it `auth_request` of nginx lets in.
+#[tokio::test]
+async fn nobody_makes_a_refusal_look_like_a_success() {
+    let world = world().await;
+    for method in ["GET", "POST"] {
+        let request = get_from("acme.example.com", "/orders").method(method);
+        let request = request.header("content-type", "application/grpc").body(Body::empty()).unwrap();
+        let answer = world.send(request).await;
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::UNAUTHORIZED, "credential-missing"));
+    }
+}
+
+/// A source of one's own that says nonsense about headers takes the others' `Vary` away from no response.
+#[tokio::test]
+async fn a_vary_that_cannot_be_written_is_one_over_everything() {
+    #[derive(Debug)]
+    struct Odd;
+
+    impl Source for Odd {
+        fn read(&self, _: &dyn RequestView) -> Signal {
+            Signal::Absent
+        }
+
+        fn vary(&self) -> Option<&str> {
+            Some("x-odd\n")
+        }
+    }
+
+    let mut world = world().await;
+    world.app = app(Arc::new(resolver(world.store.clone()).source(Odd)));
+    for (tenant, _) in world.both_sides() {
+        let host = format!("{}.example.com", tenant.slug());
+        let answer = world.send(get_from(&host, "/login").body(Body::empty()).unwrap()).await;
+        assert_eq!(
+            (answer.status, &answer.headers["vary"]),
+            (StatusCode::OK, &axum::http::HeaderValue::from_static("*"))
+        );
+    }
+}
+
+/// What a nested router has matched is gone from the request, and counts all the same.
+#[tokio::test]
+async fn a_nested_router_hides_no_tenant_in_the_path() {
+    let mut world = world().await;
+    let resolver = Arc::new(resolver(world.store.clone()));
+    let who = async |ctx: TenantContext| ctx.tenant().slug().to_string();
+    let inner = Router::new().route("/", axum::routing::get(who)).route("/orders", axum::routing::get(who));
+    world.app = Router::new().nest("/t/{tenant}", inner.layer(TenantLayer::new(resolver)));
+    for (tenant, other) in world.both_sides() {
+        for rest in ["", "/orders"] {
+            let ask = async |slug: &Slug| {
+                let request = get_from("example.com", &format!("/t/{slug}{rest}"));
+                let request = request.header("authorization", bearer(tenant)).body(Body::empty()).unwrap();
+                world.send(request).await
+            };
+            assert_eq!(ask(tenant.slug()).await.body, tenant.slug().as_str(), "{rest}");
+            assert_eq!(ask(other.slug()).await.code(), "tenant-conflict", "{rest}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use tenancy::audit::{AuditEvent, AuditSink, MemorySink, Outcome};
 use tenancy::context::{Actor, Directory, ResolvedBy};
 use tenancy::plan::Catalog;
-use tenancy::resolve::{Candidate, Membership, RequestView, Resolver, Signal, Source, StaticRequest};
+use tenancy::resolve::{
+    Candidate, Identity, Membership, RequestView, Resolver, Signal, Source, StaticRequest,
+};
 use tenancy::store::{CachedMembers, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, Result, TenantContext};
@@ -192,6 +194,18 @@ async fn the_outcomes_are_these() {
         (&[Selected(Suspended, false)], Some(CredentialMissing), Some(TenantUnknown)),
         (&[Selected(Acme, true), Selected(Globex, true)], Some(CredentialMissing), Some(TenantConflict)),
         (&[Selected(Acme, true), Selected(Nobody, false)], Some(CredentialMissing), Some(TenantConflict)),
+        (&[Selected(Nobody, true), Selected(Nobody, true)], Some(CredentialMissing), Some(TenantUnknown)),
+        (
+            &[Selected(Suspended, true), Selected(Suspended, true)],
+            Some(CredentialMissing),
+            Some(TenantUnknown),
+        ),
+        (&[Selected(Nobody, true), Selected(Nobody, false)], Some(CredentialMissing), Some(TenantConflict)),
+        (
+            &[Selected(Nobody, true), Selected(Suspended, false)],
+            Some(CredentialMissing),
+            Some(TenantConflict),
+        ),
         (&[Proven(Acme)], None, None),
         (&[Absent, Proven(Acme), Selected(Acme, false)], None, None),
         (&[Selected(Acme, false), Proven(Acme)], None, None),
@@ -209,6 +223,16 @@ async fn the_outcomes_are_these() {
         (&[Selected(Acme, true), Identified, Proven(Acme)], None, None),
         (&[Identified, Selected(Suspended, true)], Some(TenantSuspended), Some(TenantSuspended)),
         (&[Identified, Selected(Nobody, true)], Some(TenantUnknown), Some(TenantUnknown)),
+        (
+            &[Identified, Selected(Nobody, true), Selected(Nobody, false)],
+            Some(TenantConflict),
+            Some(TenantConflict),
+        ),
+        (
+            &[Identified, Selected(Nobody, true), Selected(Globex, false)],
+            Some(TenantConflict),
+            Some(TenantConflict),
+        ),
         (
             &[Identified, Selected(Acme, true), Selected(Globex, true)],
             Some(TenantConflict),
@@ -261,6 +285,37 @@ async fn a_person_reaches_only_the_tenants_that_are_theirs() {
         resolver.resolve_public(&StaticRequest::get("/")).await,
     ] {
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::Misconfigured);
+    }
+}
+
+/// A guest's session: somebody, and nobody in particular.
+#[derive(Debug)]
+struct Guest(Option<TenantId>);
+
+impl Source for Guest {
+    fn read(&self, _: &dyn RequestView) -> Signal {
+        let guest = Identity::new(Actor::Anonymous);
+        self.0.iter().fold(guest, |guest, tenant| guest.tenant(tenant.clone())).into()
+    }
+}
+
+/// What stands for nobody is no proof, neither of who is calling nor for a tenant.
+#[tokio::test]
+async fn nobody_in_particular_proves_nothing() {
+    let world = world().await;
+    for who in [Who::Acme, Who::Globex] {
+        let id = &world.names[who as usize].0;
+        for guest in [Guest(None), Guest(Some(id.clone()))] {
+            let told = format!("{guest:?}");
+            let resolver = Resolver::new(world.warm.clone())
+                .members(Members(world.names.clone()))
+                .source(guest)
+                .source(Fixed { say: Say::Selected(who, true), names: world.names.clone(), later: false });
+            let error = resolver.resolve(&StaticRequest::get("/")).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::CredentialMissing, "{told}");
+            let visitor = resolver.resolve_public(&StaticRequest::get("/")).await.unwrap();
+            assert_eq!((visitor.tenant_id(), visitor.actor()), (id, &Actor::Anonymous), "{told}");
+        }
     }
 }
 

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use common::TestBackend;
-use tenancy::Result;
 use tenancy::store::{CacheOptions, Cached, MemoryStore, SqlStore};
 use tenancy::tenant::{NewTenant, Slug, StoredTenant, Tenant, TenantId, TenantStore};
 use tenancy::testing::tenant_store;
+use tenancy::{ErrorKind, Result};
 
 #[tokio::test]
 async fn the_memory_store_keeps_every_promise() {
@@ -42,7 +42,20 @@ async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
     tenant_store(async || Cached::new(fresh().await, CacheOptions::new())).await;
 }
 
-on_every_database!(the_sql_store_keeps_every_promise);
+/// Nobody hears that their request is malformed because a row of ours is.
+async fn a_row_that_does_not_read_is_the_databases_fault<DB: TestBackend>() {
+    let (pool, _cleanup) = DB::fresh(4).await;
+    let store = SqlStore::new(pool.clone());
+    store.migrate().await.unwrap();
+    let [acme, globex] =
+        ["acme", "globex"].map(|name| NewTenant::new(Slug::parse(name).unwrap(), name, "free"));
+    let (acme, globex) = (store.insert(acme).await.unwrap(), store.insert(globex).await.unwrap());
+    DB::raw(&pool, "UPDATE tenancy_tenants SET slug = 'www' WHERE slug = 'acme'").await.unwrap();
+    assert_eq!(store.by_id(acme.id()).await.unwrap_err().kind(), ErrorKind::Database);
+    assert_eq!(store.by_id(globex.id()).await.unwrap(), Some(globex));
+}
+
+on_every_database!(the_sql_store_keeps_every_promise, a_row_that_does_not_read_is_the_databases_fault);
 
 /// A memory store with a fault built in.
 #[derive(Debug)]

@@ -279,14 +279,15 @@ impl Front {
     }
 
     /// Whether an answer is this refusal of ours.
-    fn refuses(&self, answer: &Answer, kind: ErrorKind, head: bool) -> bool {
+    fn refuses(&self, answer: &Answer, kind: ErrorKind, method: &str) -> bool {
         let problem = Problem::from(&Error::new(kind, ""));
-        if self.speaks == Speaks::Grpc {
+        // A call of gRPC is a POST, which a GET of the table becomes.
+        if self.speaks == Speaks::Grpc && matches!(method, "GET" | "POST") {
             let status = answer.header("grpc-status").parse().ok();
             return (answer.status, status) == (200, Some(problem.grpc_code())) && answer.body.is_empty();
         }
         let typed = answer.header("content-type") == Problem::CONTENT_TYPE;
-        answer.status == problem.status() && typed && (head || answer.code() == kind.code())
+        answer.status == problem.status() && typed && (method == "HEAD" || answer.code() == kind.code())
     }
 
     /// Checks one row; `true` if the server itself refused it.
@@ -309,8 +310,8 @@ impl Front {
                 unshared();
             }
             Refused(kind) => {
-                let head = matches!(row.ask, Ask::Both { method: "HEAD", .. });
-                if !self.refuses(answer, *kind, head) {
+                let method = if let Ask::Both { method, .. } = row.ask { method } else { "GET" };
+                if !self.refuses(answer, *kind, method) {
                     assert!((400..500).contains(&answer.status) && answer.code().is_empty(), "{told}");
                     assert!(!text.contains(tenant.slug().as_str()), "{told}");
                     return true;

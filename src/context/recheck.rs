@@ -42,6 +42,9 @@ use crate::error::Result;
 /// # Security
 /// A connection on which nothing happens is not looked at. Send something over it from time to time, which browsers
 /// and proxies need as well: then it ends no later than that.
+///
+/// The credential itself is not looked at again: that a token has expired, an API key was revoked or a session ended is for
+/// a hook of yours ([`and`](Self::and)) to say.
 #[must_use = "it checks nothing until it is asked to"]
 pub struct Recheck {
     directory: Directory,

@@ -19,9 +19,9 @@ use crate::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, Presented};
 ///
 /// # Security
 /// A key that is unknown, wrong, revoked, expired or malformed is refused in one and the same way. Its secret is compared in
-/// constant time, and with nothing if no key has its id, and an id is looked for in the same way whether there is such a
-/// key or not. A key in the URL is never read. With a store that is [`Cached`](crate::store::Cached), what another process
-/// revoked still opens until the time to live is over.
+/// constant time, and with nothing if no key has its id; an id is looked for in the same way whether there is such a key
+/// or not, but for the time that your store takes. A key in the URL is never read. With a store that is
+/// [`Cached`](crate::store::Cached), what another process revoked still opens until the time to live is over.
 ///
 /// ```
 /// use std::sync::Arc;

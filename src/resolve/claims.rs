@@ -68,8 +68,11 @@ impl Claims {
     /// Adds what a source said; gives back what it will say later.
     pub(super) fn add(&mut self, by: ResolvedBy, signal: Signal) -> Option<Later> {
         let (candidate, stand) = match signal {
-            Signal::Absent => return None,
-            Signal::Selected(candidate) => (candidate, Stand::Selected),
+            // That somebody is nobody in particular proves nothing.
+            Signal::Absent | Signal::Identified(Actor::Anonymous) => return None,
+            Signal::Selected(candidate) | Signal::Proven { candidate, actor: Actor::Anonymous } => {
+                (candidate, Stand::Selected)
+            }
             Signal::Proven { candidate, actor } => (candidate, Stand::Proven(actor)),
             Signal::Denied { candidate, actor } => (candidate, Stand::Denied(actor)),
             Signal::Identified(actor) => {
@@ -134,7 +137,10 @@ impl Claims {
             proofs += 1;
             ghosts += usize::from(named.found.is_none());
         }
-        if (proofs > 0 && ghosts == proofs) || self.named.iter().all(|named| named.found.is_none()) {
+        // Two names of nobody's are answered like one of nobody's and one of somebody's, for the same reason.
+        let nobody = self.named.iter().all(|named| named.found.is_none());
+        let one_name = self.named.windows(2).all(|two| two[0].candidate == two[1].candidate);
+        if (proofs > 0 && ghosts == proofs) || (nobody && one_name) {
             return Err(unknown_tenant().into());
         }
         let first = self.named.first().and_then(|named| named.found.clone());

@@ -24,7 +24,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Somebody, of no particular tenant.
+    /// Somebody, of no particular tenant. A guest, who is [`Anonymous`](Actor::Anonymous), proves nothing.
     pub fn new(actor: Actor) -> Self {
         Self { actor, tenant: None }
     }

@@ -111,7 +111,8 @@ pub enum Signal {
     Absent,
     /// The request picks this tenant, and proves nothing.
     Selected(Candidate),
-    /// A verified credential binds the request to this tenant.
+    /// A verified credential binds the request to this tenant. One that speaks for nobody in particular
+    /// ([`Anonymous`](Actor::Anonymous)) merely selects it.
     Proven {
         /// The tenant that the credential was issued for.
         candidate: Candidate,

@@ -6,9 +6,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// Reads the tenant from the path: the one segment after a prefix, as in `/t/acme/orders`.
 ///
 /// A UUID or an integer in it is an id, anything else a slug; [`ids`](Self::ids) and [`slugs`](Self::slugs)
-/// settle it. The segment is never decoded: a percent sign in it is refused.
+/// settle it. The segment is never decoded: a percent sign in it is refused. So is a path with a segment `.` or `..`, or
+/// two slashes at its start, wherever it leads: others would read another path there.
 ///
-/// Under a router that strips what it matched, such as a nested axum router, the middleware must stand outside.
+/// The path is the whole one that was sent, also where the middleware stands within a nested router of axum. Under any
+/// other that strips what it matched, the middleware must stand outside.
 ///
 /// # Security
 /// A path is a selection, not evidence.
@@ -61,8 +63,13 @@ impl PathSource {
 
 impl Source for PathSource {
     fn read(&self, request: &dyn RequestView) -> Signal {
-        let rest = request.path().strip_prefix(self.prefix.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let path = request.path();
+        let rest = path.strip_prefix(self.prefix.as_str()).and_then(|rest| rest.strip_prefix('/'));
         match rest {
+            _ if is_untidy(path) => Signal::Invalid(Error::new(
+                ErrorKind::InvalidInput,
+                "the path begins with two slashes, or has a segment `.` or `..`; send it without",
+            )),
             None | Some("") => Signal::Absent,
             Some(rest) => {
                 let segment = rest.split('/').next().unwrap_or_default();
@@ -74,6 +81,13 @@ impl Source for PathSource {
     fn resolved_by(&self) -> ResolvedBy {
         ResolvedBy::Path
     }
+}
+
+/// Whether a proxy, or what stands behind us, would make another path of it, and find another tenant there.
+fn is_untidy(path: &str) -> bool {
+    let is_dots = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
+    let mut short = path.split('/').filter(|segment| segment.starts_with(['.', '%']) && segment.len() <= 6);
+    path.starts_with("//") || short.any(is_dots)
 }
 
 #[cfg(test)]
@@ -93,13 +107,20 @@ mod tests {
                 "{good}: {signal:?}"
             );
         }
-        for none in ["/", "/t", "/t/", "/T/acme", "/tt/acme", "/x/t/acme", "/x/../t/acme", "*"] {
+        for none in ["/", "/t", "/t/", "/T/acme", "/tt/acme", "/x/t/acme", "/x//t/acme", "/t...", "*"] {
             assert!(matches!(read(none), Signal::Absent), "{none}");
         }
         for bad in [
             "/t//acme",
             "/t/../acme",
             "/t/./acme",
+            "/t/acme/../globex",
+            "/t/acme/..",
+            "/t/acme/%2E./globex",
+            "/t/acme/%2e%2e/globex",
+            "/x/../t/acme",
+            "/./t/acme",
+            "//t/acme",
             "/t/%61cme",
             "/t/acme%2fx",
             "/t/acme;a=b",

@@ -58,6 +58,10 @@ impl Resolver {
     /// tenant, or by somebody who is no member.
     ///
     /// What proves nothing is logged only: otherwise anybody could fill a tenant's trail.
+    ///
+    /// # Security
+    /// Each such request is an event, and who holds a credential can send many: limit their rate in front. The actor of an
+    /// event is whom the credential names; an issuer of a customer's may call its people what it likes.
     pub fn audit_to(mut self, trail: Arc<dyn AuditSink>) -> Self {
         self.gate.trail = Some(trail);
         self

@@ -16,11 +16,16 @@ use crate::tenant::TenantId;
 /// peer proves nothing.
 ///
 /// What is signed is the tenant, on whose behalf the call is made, the method, the path, and the time: the header is of
-/// no use for another request, and for none after a minute.
+/// no use for another method or path, and for nothing a minute after.
 ///
 /// # Security
-/// This proves. Who has a key can speak for every tenant and everybody. A service that calls on somebody's behalf names
-/// them ([`user`](SignedTenant::user)), and the callee asks about their membership as about any other's.
+/// This proves. Who has a key can speak for every tenant and everybody. Neither the query nor the body is signed, nor who
+/// is called, and nothing remembers a header: who sees one can send it again within the minute, with another query or
+/// body, to whoever has the same key. Call over TLS, give each service that is called a key of its own, and what must not
+/// be done twice an idempotency key.
+///
+/// A service that calls on somebody's behalf names them ([`user`](SignedTenant::user)), and the callee asks about their
+/// membership as about any other's.
 ///
 /// ```
 /// use tenancy::resolve::{HeaderKeys, Signal, SignedHeaderSource, SignedTenant, Source, StaticRequest};
@@ -73,7 +78,7 @@ impl SignedHeaderSource {
         if method != request.method() || path != request.path() {
             return Err("it was signed for another request");
         }
-        if (self.clock.now().seconds().saturating_sub(at)).abs() > WINDOW {
+        if self.clock.now().seconds().abs_diff(at) > WINDOW.unsigned_abs() {
             return Err("it was not signed just now");
         }
         let candidate = TenantId::parse(&tenant).map(Candidate::Id).map_err(|_| "not a tenant's id")?;

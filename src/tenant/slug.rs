@@ -3,13 +3,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// The name of a tenant in URLs: one DNS label, lower case. Unlike the id it may change.
 ///
-/// 2 to 63 bytes of `a-z`, `0-9` and inner hyphens; not all digits, no `--` at the third and fourth place
-/// (RFC 5891 keeps those for encoded names), and not one of the reserved words such as `www` or `api`.
+/// 2 to 63 bytes of `a-z`, `0-9` and inner hyphens; not all digits and no UUID, which could be another tenant's id, no
+/// `--` at the third and fourth place (RFC 5891 keeps those for encoded names), and not one of the reserved words such as
+/// `www` or `api`.
 ///
 /// ```
 /// use tenancy::tenant::Slug;
@@ -61,6 +63,10 @@ pub(super) fn slug_fault(text: &str) -> Option<&'static str> {
     }
     if bytes.iter().all(u8::is_ascii_digit) {
         return Some("it has digits only");
+    }
+    // With or without hyphens: where an id may stand as well, this is one.
+    if matches!(bytes.len(), 32 | 36) && Uuid::try_parse(text).is_ok() {
+        return Some("it reads as a UUID");
     }
     is_reserved(text).then_some("it is a reserved word")
 }
@@ -147,6 +153,9 @@ mod tests {
             ["", "a", "-a", "a-", "a.b", "a_b", "xn--80ak", "123", "www", "API", "ä-b", &"a".repeat(64)]
         {
             assert!(Slug::parse(bad).is_err(), "{bad}");
+        }
+        for id in ["018f3f5e-3a5a-7c3e-9d0a-000000000001", "018F3F5E3A5A7C3E9D0A000000000001"] {
+            assert!(Slug::parse(id).is_err(), "{id} is an id, perhaps somebody else's");
         }
     }
 }

@@ -25,7 +25,9 @@ impl<V: for<'a> TryFrom<&'a str>> Gate<V> {
 
     fn over(resolver: Arc<Resolver>, resolve: fn(&Resolver, &dyn RequestView) -> Resolving) -> Self {
         let names: Vec<&str> = resolver.vary().collect();
-        let vary = if names.is_empty() { None } else { V::try_from(&names.join(", ")).ok() };
+        // A source of your own may name what is no header: then nothing says for whom else a response is good.
+        let vary = |names: &str| V::try_from(names).or_else(|_| V::try_from("*")).ok();
+        let vary = if names.is_empty() { None } else { vary(&names.join(", ")) };
         Self { resolver, resolve, vary }
     }
 

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use http::Extensions;
+use http::{Extensions, Request, Uri};
 
 use super::peer::PeerAddr;
 
@@ -14,4 +14,9 @@ mod server;
 /// The peer of a request, from whichever extension there is.
 pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
     extensions.get::<PeerAddr>().map(|peer| peer.0).or_else(|| server::peer(extensions))
+}
+
+/// The target of a request, whole.
+pub(super) fn target<B>(request: &Request<B>) -> &Uri {
+    server::sent(request.extensions(), request.uri()).unwrap_or_else(|| request.uri())
 }

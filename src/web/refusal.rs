@@ -1,7 +1,7 @@
 use std::fmt::Write;
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
 use super::problem::Problem;
 use crate::error::Error;
@@ -22,10 +22,16 @@ pub(super) fn refusal<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
     response
 }
 
-/// Whether the caller reads its answer as gRPC. That of gRPC-Web goes by the status of HTTP.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(GRPC.as_bytes()));
-    kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+/// Whether this is a call of gRPC, whose caller reads its answer as such. That of gRPC-Web goes by the status of HTTP.
+///
+/// A header alone makes none: a refusal of gRPC has the status 200, by which whoever asks on behalf of others, such as
+/// `auth_request` of nginx, would let them in.
+pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    let rest = kind.and_then(|kind| kind.as_bytes().strip_prefix(GRPC.as_bytes()));
+    matches!(request.version(), Version::HTTP_2 | Version::HTTP_3)
+        && request.method() == Method::POST
+        && rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// The same, of a call of gRPC: its status stands in the headers, and there is no body.
@@ -62,14 +68,18 @@ mod tests {
 
     #[test]
     fn a_call_of_grpc_is_told_from_what_looks_like_one() {
-        let headers = |kind| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        let over = |version, method, kind| {
+            let request = Request::builder().version(version).method(method).header(CONTENT_TYPE, kind);
+            is_grpc(&request.body(()).unwrap())
+        };
         for grpc in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {
-            assert!(is_grpc(&headers(grpc)), "{grpc}");
+            assert!(over(Version::HTTP_2, "POST", grpc), "{grpc}");
+            assert!(!over(Version::HTTP_11, "POST", grpc), "{grpc}: gRPC is HTTP/2 or later");
+            assert!(!over(Version::HTTP_2, "GET", grpc), "{grpc}: gRPC is POST");
         }
         for other in ["application/grpc-web", "application/grpc-web+proto", "application/json", ""] {
-            assert!(!is_grpc(&headers(other)), "{other}");
+            assert!(!over(Version::HTTP_2, "POST", other), "{other}");
         }
-        assert!(!is_grpc(&HeaderMap::new()));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tower_service::Service;
 use tracing::Span;
 
 use super::gate::Gate;
-use super::peer_of::peer;
+use super::peer_of::{peer, target};
 use super::problem::UNSHARED;
 use super::refusal::{grpc_refusal, is_grpc, refusal};
 use crate::context::TenantContext;
@@ -22,9 +22,9 @@ use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsIn
 /// Puts a tenant in front of every route behind it: a request reaches the route with a
 /// [`TenantContext`](crate::TenantContext) in its extensions, or not at all.
 ///
-/// A refused request is answered with a [`Problem`](crate::web::Problem) document, a call of gRPC with its
-/// [status](crate::web::Problem::grpc_code). Responses get `Vary` over the headers that the
-/// sources read, and `Cache-Control: private, no-store` unless the route set one itself. The route runs in the
+/// A refused request is answered with a [`Problem`](crate::web::Problem) document, a call of gRPC (a POST, not over
+/// HTTP/1) with its [status](crate::web::Problem::grpc_code). Responses get `Vary` over the headers that the sources read,
+/// and `Cache-Control: private, no-store` unless the route set one itself. The route runs in the
 /// [span](TenantContext::span) of its context; before, and where the request is refused, the span `tenant` has the
 /// `tenant.id` `unknown`, which is no tenant's.
 ///
@@ -148,7 +148,7 @@ pin_project! {
 
 impl<S, F, B> State<S, F, B> {
     fn refused(error: Error, request: &Request<B>, span: Span) -> Self {
-        Self::Refused { error: Some(error), grpc: is_grpc(request.headers()), span }
+        Self::Refused { error: Some(error), grpc: is_grpc(request), span }
     }
 }
 
@@ -230,7 +230,7 @@ impl<'a> View<'a> {
                 Version::HTTP_11 => HttpVersion::Http11,
                 _ => HttpVersion::Http10,
             },
-            uri: request.uri(),
+            uri: target(request),
             headers: request.headers(),
             peer: peer(request.extensions()),
             tls: request.extensions().get(),

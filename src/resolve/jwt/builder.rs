@@ -93,6 +93,10 @@ impl JwtSourceBuilder {
     /// The tokens say who is calling and name no tenant. Another source selects one, and the
     /// [`Membership`](super::super::Membership) of the resolver says whether it is theirs. What a token holds in a
     /// tenant claim all the same is not read.
+    ///
+    /// # Security
+    /// Whoever the `sub` names is sought among all your members. An issuer that you do not run could name any of them: give
+    /// it a [`subject_prefix`](Self::subject_prefix) with which no user of your sessions or signed headers begins.
     pub fn without_tenant(self) -> Self {
         Self { claim: None, ..self }
     }

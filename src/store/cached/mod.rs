@@ -34,6 +34,9 @@ use crate::tenant::{Domain, NewTenant, Slug, Tenant, TenantId, TenantStore};
 /// suspended tenant is still served, a domain that was removed still reaches its tenant, and an API key that was revoked
 /// still opens. Pass changes of tenants on with [`committed`](TenantStore::committed) to have them seen at once.
 ///
+/// A change whose future is dropped before it ended, as when a client hangs up, may have been made, and is then seen here
+/// no sooner than elsewhere: make changes that must not wait in a task of their own.
+///
 /// ```
 /// use tenancy::store::{CacheOptions, Cached, MemoryStore};
 /// # use tenancy::tenant::{NewTenant, Slug, TenantStore};

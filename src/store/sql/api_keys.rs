@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::super::{key_taken, no_such_key};
-use super::{SqlStore, execute, fetch, text, time};
+use super::{SqlStore, execute, fetch, stored, text, time};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::{Backend, Mode, Value, database_error};
@@ -79,7 +79,7 @@ fn read_key<DB: Backend>(row: &DB::Row) -> Result<Arc<ApiKey>> {
     let hash = DB::bytes(row, 3).map_err(|e| database_error(&e))?;
     Ok(Arc::new(ApiKey::from_stored(StoredApiKey {
         id: text::<DB>(row, 0)?,
-        tenant: TenantId::parse(&text::<DB>(row, 1)?)?,
+        tenant: stored(TenantId::parse(&text::<DB>(row, 1)?))?,
         name: text::<DB>(row, 2)?,
         hash: hash
             .try_into()

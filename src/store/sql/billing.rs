@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{SqlStore, TENANT_BY_ID, Terms, execute, fetch, save_tenant, tenant_where, text, time};
+use super::{SqlStore, TENANT_BY_ID, Terms, execute, fetch, save_tenant, stored, tenant_where, text, time};
 use crate::audit::AuditEvent;
 use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
 use crate::clock::Timestamp;
@@ -34,7 +34,7 @@ impl<DB: Backend> SqlTx<'_, DB> {
     /// The tenant id that a query answers in its first column.
     async fn tenant_id(&mut self, sql: &'static str, key: &str) -> Result<Option<TenantId>> {
         let rows = self.fetch(sql, &[Value::Text(key)]).await?;
-        rows.first().map(|row| TenantId::parse(&text::<DB>(row, 0)?)).transpose()
+        rows.first().map(|row| stored(TenantId::parse(&text::<DB>(row, 0)?))).transpose()
     }
 }
 

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 
 use super::super::{domain_taken, no_such_domain};
-use super::{SqlStore, Terms, execute, fetch, text, time};
+use super::{SqlStore, Terms, execute, fetch, stored, text, time};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::scope::{Backend, Mode, OpenTransaction, Value, database_error};
@@ -196,7 +196,7 @@ impl<DB: Backend> DomainStore for SqlStore<DB> {
         )
         .await?;
         let read = |row: &DB::Row| {
-            let domain = Domain::parse(&text::<DB>(row, 0)?)?;
+            let domain = stored(Domain::parse(&text::<DB>(row, 0)?))?;
             let at = time::<DB>(row, 1)?;
             let state = match DB::text(row, 2).map_err(|e| database_error(&e))? {
                 None => DomainState::Verified { since: at },
@@ -218,6 +218,6 @@ impl<DB: Backend> DomainStore for SqlStore<DB> {
             &[Value::Text(domain.as_str())],
         )
         .await?;
-        rows.first().map(|row| TenantId::parse(&text::<DB>(row, 0)?)).transpose()
+        rows.first().map(|row| stored(TenantId::parse(&text::<DB>(row, 0)?))).transpose()
     }
 }

@@ -236,11 +236,11 @@ async fn tenant_where<DB: Backend>(
 fn read_tenant<DB: Backend>(row: &DB::Row) -> Result<Tenant> {
     let version = DB::int(row, 7).map_err(|e| database_error(&e))?;
     Ok(Tenant::from_stored(StoredTenant {
-        id: TenantId::parse(&text::<DB>(row, 0)?)?,
-        slug: Slug::parse(&text::<DB>(row, 1)?)?,
+        id: stored(TenantId::parse(&text::<DB>(row, 0)?))?,
+        slug: stored(Slug::parse(&text::<DB>(row, 1)?))?,
         name: text::<DB>(row, 2)?,
-        status: TenantStatus::parse(&text::<DB>(row, 3)?)?,
-        status_set_by: SetBy::parse(&text::<DB>(row, 4)?)?,
+        status: stored(TenantStatus::parse(&text::<DB>(row, 3)?))?,
+        status_set_by: stored(SetBy::parse(&text::<DB>(row, 4)?))?,
         plan: text::<DB>(row, 5)?,
         placement: serde_json::from_str::<Placement>(&text::<DB>(row, 6)?).map_err(|e| {
             Error::new(ErrorKind::Database, "the placement of a tenant does not read").with_source(e)
@@ -337,6 +337,17 @@ fn binds<DB: Backend>(values: &[Value<'_>]) -> Result<Binds<DB>> {
 fn text<DB: Backend>(row: &DB::Row, column: usize) -> Result<String> {
     DB::text(row, column).map_err(|e| database_error(&e))?.ok_or_else(|| {
         Error::new(ErrorKind::Database, "a column of a table of `tenancy` is unexpectedly empty")
+    })
+}
+
+/// What a row says that does not read is no mistake of who asks.
+fn stored<T>(read: Result<T>) -> Result<T> {
+    read.map_err(|fault| {
+        Error::new(
+            ErrorKind::Database,
+            "a row of a table of `tenancy` does not read; was it written by hand, or by a newer version?",
+        )
+        .with_source(fault.to_string())
     })
 }
 
