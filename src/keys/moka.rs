@@ -35,6 +35,9 @@ pub struct TenantCache<V> {
 
 impl<V: Clone + Send + Sync + 'static> TenantCache<V> {
     /// A cache of at most this many values, of all tenants together, each kept for at most this long.
+    ///
+    /// # Panics
+    /// If the time is longer than 1000 years.
     pub fn new(capacity: u64, ttl: Duration) -> Self {
         let builder = Cache::builder().max_capacity(capacity).time_to_live(ttl);
         Self { values: builder.support_invalidation_closures().build(), flushes: AtomicU64::new(0) }

@@ -55,6 +55,9 @@ const EPOCHS: usize = 1024;
 
 impl CachedMembers {
     /// A cache in front of `members`, which may be as stale as this. 100,000 people are kept.
+    ///
+    /// # Panics
+    /// If the time is longer than 1000 years.
     pub fn new(members: impl Membership + 'static, staleness: Duration) -> Self {
         Self(Arc::new(Inner {
             members: Box::new(members),

@@ -116,6 +116,9 @@ impl Default for CacheOptions {
 
 impl<S> Cached<S> {
     /// A cache in front of `store`.
+    ///
+    /// # Panics
+    /// If one of the times is longer than 1000 years.
     #[expect(clippy::needless_pass_by_value, reason = "options are built in place and used up")]
     pub fn new(store: S, options: CacheOptions) -> Self {
         let domains = Shelf::new(&options);
