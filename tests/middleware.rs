@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Request, StatusCode};
+use axum::http::{Request, StatusCode, Version};
 use tenancy::resolve::{RequestView, Signal, Source};
 use tenancy::store::{CacheOptions, Cached, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
@@ -60,13 +60,30 @@ async fn an_outer_public_layer_opens_no_inner_protected_route() {
 /// A refusal has the status of one, also for who says that they speak gRPC: by it `auth_request` of nginx lets in.
 #[tokio::test]
 async fn nobody_makes_a_refusal_look_like_a_success() {
-    let world = world().await;
-    for method in ["GET", "POST"] {
-        let request = get_from("acme.example.com", "/orders").method(method);
-        let request = request.header("content-type", "application/grpc").body(Body::empty()).unwrap();
-        let answer = world.send(request).await;
-        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::UNAUTHORIZED, "credential-missing"));
+    let mut world = world().await;
+    let mut statuses = Vec::new();
+    let grpc = Router::new()
+        .route("/orders", axum::routing::any(async |_: TenantContext| "an order"))
+        .layer(TenantLayer::new(Arc::new(resolver(world.store.clone()))).grpc());
+    for app in [None, Some(grpc)] {
+        world.app = app.unwrap_or(world.app);
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            for method in ["GET", "POST"] {
+                let request = Request::builder().version(version).method(method);
+                let request =
+                    request.uri("http://acme.example.com/orders").header("host", "acme.example.com");
+                let request = request.header("content-type", "application/grpc").body(Body::empty()).unwrap();
+                let answer = world.send(request).await;
+                let grpc_status =
+                    answer.headers.get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+                assert_eq!(grpc_status.is_none(), answer.status == StatusCode::UNAUTHORIZED);
+                statuses.push((answer.status.as_u16(), grpc_status));
+            }
+        }
     }
+    // One only: a call of gRPC, behind a layer that was told to expect them.
+    let call = (200, Some("16".to_owned()));
+    assert_eq!(statuses, [vec![(401, None); 7], vec![call]].concat());
 }
 
 /// A source of one's own that says nonsense about headers takes the others' `Vary` away from no response.

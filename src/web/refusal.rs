@@ -23,9 +23,6 @@ pub(super) fn refusal<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
 }
 
 /// Whether this is a call of gRPC, whose caller reads its answer as such. That of gRPC-Web goes by the status of HTTP.
-///
-/// A header alone makes none: a refusal of gRPC has the status 200, by which whoever asks on behalf of others, such as
-/// `auth_request` of nginx, would let them in.
 pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
     let kind = request.headers().get(CONTENT_TYPE);
     let rest = kind.and_then(|kind| kind.as_bytes().strip_prefix(GRPC.as_bytes()));

@@ -22,9 +22,8 @@ use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsIn
 /// Puts a tenant in front of every route behind it: a request reaches the route with a
 /// [`TenantContext`](crate::TenantContext) in its extensions, or not at all.
 ///
-/// A refused request is answered with a [`Problem`](crate::web::Problem) document, a call of gRPC (a POST, not over
-/// HTTP/1) with its [status](crate::web::Problem::grpc_code). Responses get `Vary` over the headers that the sources read,
-/// and `Cache-Control: private, no-store` unless the route set one itself. The route runs in the
+/// A refused request is answered with a [`Problem`](crate::web::Problem) document, and around services of gRPC a call with
+/// its [status](Self::grpc). Responses get `Vary` over the headers that the sources read, and `Cache-Control: private, no-store` unless the route set one itself. The route runs in the
 /// [span](TenantContext::span) of its context; before, and where the request is refused, the span `tenant` has the
 /// `tenant.id` `unknown`, which is no tenant's.
 ///
@@ -44,7 +43,7 @@ use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsIn
 /// ```
 /// # use tenancy::web::TenantLayer;
 /// # fn wire(services: tonic::service::Routes, tenants: TenantLayer) -> tonic::service::Routes {
-/// services.into_axum_router().layer(tenants).into()
+/// services.into_axum_router().layer(tenants.grpc()).into()
 /// # }
 /// # fn call(request: tonic::Request<()>) -> Result<String, tonic::Status> {
 /// let ctx = request.extensions().get::<tenancy::TenantContext>();
@@ -52,12 +51,15 @@ use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsIn
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct TenantLayer(Arc<Gate<HeaderValue>>);
+pub struct TenantLayer {
+    gate: Arc<Gate<HeaderValue>>,
+    grpc: bool,
+}
 
 impl TenantLayer {
     /// For routes that touch a tenant's data: the request must prove who is calling.
     pub fn new(resolver: Arc<Resolver>) -> Self {
-        Self(Arc::new(Gate::proven(resolver)))
+        Self { gate: Arc::new(Gate::proven(resolver)), grpc: false }
     }
 
     /// For public routes, such as a login page: that the request names a tenant suffices.
@@ -65,7 +67,17 @@ impl TenantLayer {
     /// # Security
     /// Anybody can name any tenant. Behind this layer, serve only what the whole world may see.
     pub fn public_by_selection(resolver: Arc<Resolver>) -> Self {
-        Self(Arc::new(Gate::selected(resolver)))
+        Self { gate: Arc::new(Gate::selected(resolver)), grpc: false }
+    }
+
+    /// Around services of gRPC: a refused call (a POST of `application/grpc`, not over HTTP/1) is answered with its
+    /// [status of gRPC](crate::web::Problem::grpc_code), which a client reads in place of a problem document.
+    ///
+    /// # Security
+    /// In HTTP such a refusal has the status 200. Whoever goes by that, such as a proxy that asks whether to let somebody
+    /// in, or a count of refusals, takes it for a success.
+    pub fn grpc(self) -> Self {
+        Self { grpc: true, ..self }
     }
 }
 
@@ -73,7 +85,7 @@ impl<S> Layer<S> for TenantLayer {
     type Service = TenantService<S>;
 
     fn layer(&self, inner: S) -> TenantService<S> {
-        TenantService { inner, gate: self.0.clone() }
+        TenantService { inner, gate: self.gate.clone(), grpc: self.grpc }
     }
 }
 
@@ -82,6 +94,7 @@ impl<S> Layer<S> for TenantLayer {
 pub struct TenantService<S> {
     inner: S,
     gate: Arc<Gate<HeaderValue>>,
+    grpc: bool,
 }
 
 impl<S, B, R> Service<Request<B>> for TenantService<S>
@@ -98,11 +111,12 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> TenantFuture<S, B> {
+        let grpc = self.grpc && is_grpc(&request);
         let unknown = Gate::<HeaderValue>::span();
         let resolving = unknown.in_scope(|| self.gate.resolve(&View::of(&request)).at_hand());
         let state = match resolving {
             Ok(Ok(tenant)) => enter(&mut self.inner, request, tenant),
-            Ok(Err(error)) => State::refused(error, &request, unknown),
+            Ok(Err(error)) => State::Refused { error: Some(error), span: unknown },
             Err(resolving) => {
                 // The service that was polled ready is the one to be called.
                 let next = self.inner.clone();
@@ -110,7 +124,7 @@ where
                 State::Resolving { resolving, waiting: Some(Box::new((request, inner))), span: unknown }
             }
         };
-        TenantFuture { state, gate: self.gate.clone() }
+        TenantFuture { state, gate: self.gate.clone(), grpc }
     }
 }
 
@@ -134,6 +148,7 @@ pin_project! {
         #[pin]
         state: State<S, S::Future, B>,
         gate: Arc<Gate<HeaderValue>>,
+        grpc: bool,
     }
 }
 
@@ -142,13 +157,7 @@ pin_project! {
     enum State<S, F, B> {
         Resolving { #[pin] resolving: Resolving, waiting: Option<Box<(Request<B>, S)>>, span: Span },
         Serving { #[pin] future: F, span: Span },
-        Refused { error: Option<Error>, grpc: bool, span: Span },
-    }
-}
-
-impl<S, F, B> State<S, F, B> {
-    fn refused(error: Error, request: &Request<B>, span: Span) -> Self {
-        Self::Refused { error: Some(error), grpc: is_grpc(request), span }
+        Refused { error: Option<Error>, span: Span },
     }
 }
 
@@ -168,16 +177,16 @@ where
                     let (request, mut inner) = *waiting.take().expect("a request resolves once");
                     match resolved {
                         Ok(tenant) => enter(&mut inner, request, tenant),
-                        Err(error) => State::refused(error, &request, span.clone()),
+                        Err(error) => State::Refused { error: Some(error), span: span.clone() },
                     }
                 }
                 StateProjection::Serving { future, span } => {
                     let served = ready!(span.in_scope(|| future.poll(context)));
                     return Poll::Ready(served.map(|response| mark(this.gate, response)));
                 }
-                StateProjection::Refused { error, grpc, span } => {
+                StateProjection::Refused { error, span } => {
                     let error = error.take().expect("not polled again after it was ready");
-                    let refusal = if *grpc { grpc_refusal } else { refusal };
+                    let refusal = if *this.grpc { grpc_refusal } else { refusal };
                     let response = span.in_scope(|| refusal(&error));
                     return Poll::Ready(Ok(mark(this.gate, response)));
                 }

@@ -36,8 +36,8 @@ pub(crate) fn routes(resolver: Arc<Resolver>) -> Routes {
         said_of(call.extensions().get::<TenantContext>().expect("the layer left a context"))
     };
     Router::new()
-        .route("/orders/Who", method(who).layer(TenantLayer::new(resolver.clone())))
-        .route("/login/Who", method(who).layer(TenantLayer::public_by_selection(resolver)))
+        .route("/orders/Who", method(who).layer(TenantLayer::new(resolver.clone()).grpc()))
+        .route("/login/Who", method(who).layer(TenantLayer::public_by_selection(resolver).grpc()))
         .route("/health/Who", method(|_| "up".to_owned()))
         .into()
 }
