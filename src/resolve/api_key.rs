@@ -3,12 +3,14 @@ use std::sync::Arc;
 
 use tracing::debug;
 
+use super::bearer::bearer;
+use super::header::header_name;
 use super::view::{Field, RequestView};
 use super::{Candidate, Signal, Source};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Actor, ResolvedBy};
-use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, Presented};
+use crate::error::Result;
+use crate::tenant::{ApiKeyFormat, ApiKeyStore, Presented};
 
 /// Proves the tenant by one of its API keys, in `Authorization: Bearer acme_live_…` or in a header of its own.
 ///
@@ -62,15 +64,9 @@ impl ApiKeySource {
     /// Reads this header as well. A request uses it or `Authorization` for its key, never both.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] for a name with anything but letters, digits and hyphens.
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) for a name with anything but letters, digits and hyphens.
     pub fn header(self, name: &str) -> Result<Self> {
-        let name = name.to_ascii_lowercase();
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-            return Err(Error::new(
-                ErrorKind::Misconfigured,
-                "the header of API keys has a plain name such as `x-api-key`",
-            ));
-        }
+        let name = header_name(name)?;
         Ok(Self { vary: format!("authorization, {name}"), header: Some(name), ..self })
     }
 
@@ -100,20 +96,24 @@ impl ApiKeySource {
 
 impl Source for ApiKeySource {
     fn read(&self, request: &dyn RequestView) -> Signal {
-        let presented = match self.find(request) {
+        let parse = |text| Presented::parse(&self.format, text);
+        let presented = match self.find(request).and_then(|found| found.map(parse).transpose()) {
             Ok(None) => return Signal::Absent,
-            Ok(Some(text)) => Presented::parse(&self.format, text),
-            Err(fault) => Err(fault),
-        };
-        let presented = match presented {
-            Ok(presented) => presented,
+            Ok(Some(presented)) => presented,
             Err(fault) => return refused(fault, None),
         };
         let (store, clock) = (self.store.clone(), self.clock.clone());
         Signal::Pending(Box::pin(async move {
-            match store.key(&presented.id).await {
-                Ok(key) => answer(&presented, key.as_deref(), clock.as_ref()),
-                Err(error) => Signal::Invalid(error),
+            let stored = match store.key(&presented.id).await {
+                Ok(stored) => stored,
+                Err(error) => return Signal::Invalid(error),
+            };
+            match presented.check(stored.as_deref(), clock.now()) {
+                Ok(key) => Signal::Proven {
+                    candidate: Candidate::Id(key.tenant().clone()),
+                    actor: Actor::api_key(key.id()),
+                },
+                Err(fault) => refused(fault, Some(&presented.id)),
             }
         }))
     }
@@ -127,25 +127,9 @@ impl Source for ApiKeySource {
     }
 }
 
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    const SCHEME: &[u8] = b"Bearer ";
-    let (scheme, token) = value.split_at_checked(SCHEME.len())?;
-    scheme.eq_ignore_ascii_case(SCHEME).then_some(token)
-}
-
-fn answer(presented: &Presented, key: Option<&ApiKey>, clock: &dyn Clock) -> Signal {
-    match (presented.check(key, clock.now()), key) {
-        (Ok(()), Some(key)) => {
-            Signal::Proven { candidate: Candidate::Id(key.tenant().clone()), actor: Actor::api_key(key.id()) }
-        }
-        (Err(fault), _) => refused(fault, Some(&presented.id)),
-        (Ok(()), None) => refused("unknown", Some(&presented.id)),
-    }
-}
-
 fn refused(reason: &str, key: Option<&str>) -> Signal {
     debug!(reason, key, "API key refused");
-    Signal::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"))
+    Signal::not_valid()
 }
 
 impl fmt::Debug for ApiKeySource {

@@ -6,7 +6,6 @@ use super::identity::Identity;
 use super::view::{RequestView, TlsInfo};
 use super::{Signal, Source};
 use crate::context::ResolvedBy;
-use crate::error::{Error, ErrorKind};
 
 /// Reads the tenant from the client's certificate (mutual TLS): a hook of yours says whom its names stand for.
 ///
@@ -49,7 +48,7 @@ impl Source for CertificateSource {
         let Some(first) = known.next() else { return Signal::Absent };
         if known.any(|other| other != first) {
             debug!("the names of a certificate stand for different callers");
-            return Signal::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"));
+            return Signal::not_valid();
         }
         first.into()
     }

@@ -1,6 +1,6 @@
 use super::authority::{Authority, Fault};
 use super::header::TrustedPeers;
-use super::view::{Field, RequestView};
+use super::view::{Field, RequestView, is_token};
 
 /// Which header a proxy of yours puts the client's host in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,10 +73,6 @@ fn forwarded_host(value: &[u8]) -> Result<&[u8], Fault> {
             _ => return Err("Forwarded with more than one element, or not well formed"),
         };
     }
-}
-
-fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
 /// The name of a pair, and what is after its `=`.

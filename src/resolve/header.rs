@@ -59,7 +59,7 @@ pub(super) fn header_name(name: &str) -> Result<String> {
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         return Err(Error::new(
             ErrorKind::Misconfigured,
-            "a tenant header has a name of letters, digits and hyphens, such as `x-tenant`",
+            "a header has a name of letters, digits and hyphens, such as `x-tenant`",
         ));
     }
     Ok(name.to_ascii_lowercase())

@@ -35,6 +35,8 @@
 #[cfg(feature = "api-keys")]
 mod api_key;
 mod authority;
+#[cfg(any(feature = "api-keys", feature = "jwt"))]
+mod bearer;
 mod certificate;
 mod claims;
 mod forwarded;
@@ -78,7 +80,7 @@ pub use self::session::SessionSource;
 pub use self::signed_header::{HeaderKeys, SignedHeaderSource, SignedTenant};
 pub use self::view::{Field, HttpVersion, RequestView, StaticRequest, TlsInfo};
 use crate::context::{Actor, ResolvedBy};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Slug, TenantId};
 
 /// One place of a request that can name a tenant.
@@ -139,6 +141,13 @@ pub enum Signal {
 }
 
 type Later = Pin<Box<dyn Future<Output = Signal> + Send>>;
+
+impl Signal {
+    /// The one answer to every credential that is not good; why it is not is for the log.
+    fn not_valid() -> Self {
+        Self::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"))
+    }
+}
 
 impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::identity::Identity;
-use super::view::{Field, RequestView};
+use super::view::{Field, RequestView, is_token};
 use super::{Signal, Source};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
@@ -60,9 +60,7 @@ impl SessionSource {
         A: Future<Output = Result<Option<Identity>>> + Send + 'static,
     {
         let name = name.into();
-        if name.is_empty()
-            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-        {
+        if name.is_empty() || !name.bytes().all(is_token) {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
                 "a session's cookie has a name of letters, digits and hyphens, such as `__Host-session`",
@@ -73,12 +71,11 @@ impl SessionSource {
 
     /// The cookie's value; `None` if there is no such cookie.
     fn value(&self, request: &dyn RequestView) -> Result<Option<String>, &'static str> {
-        let lines = match request.header("cookie") {
-            Field::Absent => return Ok(None),
-            Field::Once(line) => vec![line],
-            // HTTP/2 may send each cookie in a line of its own (RFC 9113, section 8.2.3).
-            Field::Repeated => request.lines("cookie"),
-        };
+        if request.header("cookie") == Field::Absent {
+            return Ok(None);
+        }
+        // HTTP/2 may send each cookie in a line of its own (RFC 9113, section 8.2.3).
+        let lines = request.lines("cookie");
         if lines.is_empty() {
             return Err("several Cookie headers, which the server does not tell apart");
         }
@@ -119,7 +116,7 @@ impl Source for SessionSource {
             }
             Err(reason) => {
                 debug!(reason, "session refused");
-                Signal::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"))
+                Signal::not_valid()
             }
         }
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
+use super::header::header_name;
 use super::view::{Field, RequestView};
 use super::{Candidate, Signal, Source};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Actor, ResolvedBy};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::signed::Keys;
 use crate::tenant::TenantId;
 
@@ -57,9 +58,9 @@ impl SignedHeaderSource {
     /// A source over the header `name`.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if `name` is not the name of a header.
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) if `name` is not the name of a header.
     pub fn new(name: &str, keys: HeaderKeys) -> Result<Self> {
-        Ok(Self { name: super::header::header_name(name)?, keys, clock: Arc::new(SystemClock) })
+        Ok(Self { name: header_name(name)?, keys, clock: Arc::new(SystemClock) })
     }
 
     /// With another clock.
@@ -104,7 +105,7 @@ impl Source for SignedHeaderSource {
         };
         verified.unwrap_or_else(|reason| {
             debug!(reason, header = self.name, "a signed header was refused");
-            Signal::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"))
+            Signal::not_valid()
         })
     }
 
@@ -128,7 +129,7 @@ impl HeaderKeys {
     /// The key that signs, under the id by which its headers name it.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] for a secret under 32 bytes, or an id that is not 1 to 32 letters, digits and `-`.
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) for a secret under 32 bytes, or an id that is not 1 to 32 letters, digits and `-`.
     pub fn new(id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
         Keys::new("tenancy-header-1", id.into(), secret.as_ref()).map(Self)
     }

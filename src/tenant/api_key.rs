@@ -256,8 +256,8 @@ impl Presented {
         Ok(Self { id: id.to_owned(), hash: Sha256::digest(body).into() })
     }
 
-    /// Whether this is the stored key, and it may be used. One that is not there is compared all the same.
-    pub(crate) fn check(&self, stored: Option<&ApiKey>, now: Timestamp) -> Result<(), Fault> {
+    /// The stored key, if this is it, and it may be used. One that is not there is compared all the same.
+    pub(crate) fn check<'a>(&self, stored: Option<&'a ApiKey>, now: Timestamp) -> Result<&'a ApiKey, Fault> {
         let hash = stored.map_or([0; 32], |key| *key.hash());
         let same = bool::from(self.hash.ct_eq(&hash));
         match stored {
@@ -265,7 +265,7 @@ impl Presented {
             Some(_) if !same => Err("the secret differs"),
             Some(key) if key.revoked().is_some() => Err("revoked"),
             Some(key) if key.expires().is_some_and(|end| end <= now) => Err("expired"),
-            Some(_) => Ok(()),
+            Some(key) => Ok(key),
         }
     }
 }
@@ -307,12 +307,13 @@ mod tests {
         let presented = Presented::parse(&format(), text.expose_secret().as_bytes()).unwrap();
         assert_eq!(presented.id, key.id());
         assert_ne!(key.id(), other.id());
-        assert_eq!(presented.check(Some(&key), NOW), Ok(()));
+        assert_eq!(presented.check(Some(&key), NOW), Ok(&key));
         assert_eq!(presented.check(Some(&other), NOW), Err("the secret differs"));
         assert_eq!(presented.check(None, NOW), Err("unknown"));
         assert_eq!(presented.check(Some(&key.revoked_at(NOW)), NOW), Err("revoked"));
         assert_eq!(presented.check(Some(&key.clone().expiring(NOW)), NOW), Err("expired"));
-        assert_eq!(presented.check(Some(&key.expiring(NOW)), Timestamp::from_seconds(0)), Ok(()));
+        let ending = key.expiring(NOW);
+        assert_eq!(presented.check(Some(&ending), Timestamp::from_seconds(0)), Ok(&ending));
         // An all-zero hash is what an unknown id is compared with.
         let zero = Presented { id: String::new(), hash: [0; 32] };
         assert_eq!(zero.check(None, NOW), Err("unknown"));

@@ -18,7 +18,8 @@ pub use self::builder::JwtSourceBuilder;
 use self::issuer::{Issuer, Verdict};
 #[cfg(feature = "jwks")]
 pub use self::remote::RemoteJwks;
-use self::token::{Claims, Fault, Token, borne};
+use self::token::{Claims, Fault, Token};
+use super::bearer::bearer;
 use super::view::{Field, RequestView};
 use super::{Signal, Source};
 use crate::context::ResolvedBy;
@@ -108,7 +109,7 @@ impl JwtSource {
     }
 
     fn verify(&self, authorization: &[u8]) -> Result<Signal, Fault> {
-        let token = borne(authorization)?;
+        let token = bearer(authorization).ok_or("not a bearer token")?;
         if self.is_api_key(token) {
             return Ok(Signal::Absent);
         }
@@ -144,7 +145,7 @@ fn again(issuer: &Issuer, token: &[u8]) -> Result<Signal, Fault> {
 
 fn refused(reason: Fault) -> Signal {
     debug!(reason, "token refused");
-    Signal::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"))
+    Signal::not_valid()
 }
 
 impl Source for JwtSource {

@@ -20,15 +20,6 @@ const LONGEST: usize = 8 * 1024;
 const LEEWAY: i64 = 30;
 const END_OF_TIME: i64 = 253_402_300_799; // the last second of the year 9999
 
-/// What an `Authorization` header of the scheme `Bearer` bears.
-pub(super) fn borne(authorization: &[u8]) -> Result<&[u8], Fault> {
-    const SCHEME: &[u8] = b"Bearer ";
-    match authorization.split_at_checked(SCHEME.len()) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => Ok(token),
-        _ => Err("not a bearer token"),
-    }
-}
-
 /// Whether this can be the name of a key.
 pub(super) fn is_kid(text: &str) -> bool {
     text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic())
