@@ -4,9 +4,59 @@
 //! purpose is whatever reads a table, a file, a sequence, a session or the catalogue, runs text as SQL, waits, or
 //! takes locks.
 
+#[cfg(feature = "rewrite")]
 use crate::Dialect;
 
+/// Why no declaration can allow the function of this name (in lower case, without its schema), if none can.
+pub(crate) fn never(name: &str) -> Option<&'static str> {
+    NEVER
+        .iter()
+        .find(|(_, names)| {
+            names.split_whitespace().any(|listed| match listed.strip_suffix('*') {
+                Some(beginning) => name.starts_with(beginning),
+                None => listed == name,
+            })
+        })
+        .map(|(why, _)| *why)
+}
+
+/// What no declaration allows: a name, or the beginning of names.
+const NEVER: &[(&str, &str)] = &[
+    ("changes the settings of the session, and the tenant is one of them", "set_config pg_reload_conf"),
+    (
+        "changes what the session holds, and other tenants use the same session later",
+        "pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared pg_advisory_unlock* \
+         pg_replication_origin_session* setseed get_lock release_lock release_all_locks last_insert_id",
+    ),
+    ("reads what other tenants left in the session", "lastval currval last_insert_rowid"),
+    (
+        "ends or steers other sessions",
+        "pg_terminate_backend pg_cancel_backend pg_log_backend_memory_contexts",
+    ),
+    (
+        "reads or writes files of the server",
+        "pg_read_file pg_read_binary_file pg_ls_* pg_stat_file pg_file_* load_file load_extension readfile writefile \
+         pg_current_logfile pg_rotate_logfile",
+    ),
+    (
+        "reads large objects, which have no tenant",
+        "lo_get lo_put lo_open lo_close lo_creat lo_create lo_unlink lo_from_bytea lo_lseek* lo_tell* lo_truncate* lo_import \
+         lo_export lo_manage loread lowrite",
+    ),
+    (
+        "runs a text as SQL, on this connection or another",
+        "query_to_xml* cursor_to_xml* table_to_xml* schema_to_xml* database_to_xml* ts_stat ts_rewrite dblink* crosstab* \
+         connectby sys_eval sys_exec",
+    ),
+    (
+        "steers the server as a whole",
+        "pg_switch_wal pg_create_* pg_drop_* pg_replication_* pg_logical_* pg_promote pg_wal_* pg_backup_* \
+         pg_export_snapshot pg_import_system_collations pg_stat_reset* pg_stat_clear_snapshot",
+    ),
+];
+
 /// Whether the database's own function of this name reads nothing but its arguments.
+#[cfg(feature = "rewrite")]
 pub(crate) fn is_pure(dialect: Dialect, name: &str) -> bool {
     let own = match dialect {
         Dialect::Postgres => POSTGRES,
@@ -16,6 +66,7 @@ pub(crate) fn is_pure(dialect: Dialect, name: &str) -> bool {
     COMMON.split_whitespace().chain(own.split_whitespace()).any(|listed| listed == name)
 }
 
+#[cfg(feature = "rewrite")]
 const COMMON: &str = "
 abs acos asin atan atan2 avg ceil ceiling char_length character_length coalesce concat concat_ws cos count
 cume_dist current_date current_time current_timestamp degrees dense_rank exp first_value floor lag last_value lead
@@ -23,6 +74,7 @@ ln log log10 lower ltrim max min mod nth_value ntile nullif octet_length percent
 round row_number rtrim sign sin sqrt substr substring sum tan trim upper
 ";
 
+#[cfg(feature = "rewrite")]
 const POSTGRES: &str = "
 acosd acosh age any_value array array_agg array_append array_cat array_dims array_fill array_length array_lower
 array_ndims array_position array_positions array_prepend array_remove array_replace array_sample array_shuffle
@@ -54,8 +106,9 @@ websearch_to_tsquery width_bucket
 int4range int8range numrange tsrange tstzrange daterange
 ";
 
+#[cfg(feature = "rewrite")]
 const SQLITE: &str = "
-acosh asinh atanh bm25 char cosh date datetime format group_concat glob hex highlight ifnull iif instr json
+acosh asinh atanh char cosh date datetime format group_concat glob hex highlight ifnull iif instr json
 json_array json_array_insert json_array_length json_each json_error_position json_extract json_group_array
 json_group_object json_insert json_object json_patch json_pretty json_quote json_remove json_replace json_set
 json_tree json_type json_valid jsonb jsonb_array jsonb_extract jsonb_group_array jsonb_group_object jsonb_insert
@@ -64,6 +117,7 @@ generate_series median percentile printf quote random randomblob rank sinh snipp
 tanh time timediff total trunc typeof unhex unicode unixepoch unlikely zeroblob
 ";
 
+#[cfg(feature = "rewrite")]
 const MYSQL: &str = "
 adddate addtime ascii bin bit_and bit_count bit_length bit_or bit_xor char compress conv convert convert_tz cot
 crc32 curdate curtime date date_add date_format date_sub datediff day dayname dayofmonth dayofweek dayofyear elt
@@ -77,6 +131,6 @@ makedate maketime md5 microsecond mid minute month monthname now oct ord period_
 quarter quote rand regexp_instr regexp_like regexp_replace regexp_substr repeat reverse right rpad sec_to_time
 second sha sha1 sha2 soundex space std stddev stddev_pop stddev_samp str_to_date strcmp subdate substring_index
 subtime sysdate time time_format time_to_sec timediff timestamp timestampadd timestampdiff to_base64 to_days
-to_seconds truncate ucase uncompress unhex unix_timestamp utc_date utc_time utc_timestamp uuid uuid_short values
+to_seconds truncate ucase uncompress unhex unix_timestamp utc_date utc_time utc_timestamp uuid values
 var_pop var_samp variance week weekday weekofyear weight_string year yearweek
 ";

@@ -23,7 +23,7 @@
 extern crate self as tenancy_sql;
 
 mod filter;
-#[cfg(feature = "rewrite")]
+#[cfg(feature = "schema")]
 mod functions;
 #[cfg(feature = "rewrite")]
 mod refused;

@@ -25,6 +25,8 @@ use crate::{Dialect, Refusal, plain_name};
 ///     functions = ["crypt"]               # functions that read no table
 ///     views = { open_orders = ["orders"] }
 ///     partitions = { orders_2026 = "orders" }
+///     global_keys = { users = ["email"] } # unique for all tenants together
+///     composite_types = { address = ["street", "city"] }  # `(home).street` reads a field
 ///     "#,
 /// )?;
 /// assert_eq!(schema.dialects(), [Dialect::Postgres, Dialect::Sqlite]);
@@ -44,6 +46,12 @@ pub struct Schema {
     snapshot: Option<String>,
     /// Tables that have no tenant column, whatever they should have.
     without: BTreeSet<String>,
+    /// The columns of each table, as far as a snapshot lists them.
+    table_columns: BTreeMap<String, BTreeSet<String>>,
+    /// The unique keys of each table that do not hold the tenant column, each as its sorted elements.
+    global_keys: BTreeMap<String, BTreeSet<Vec<String>>>,
+    /// The fields of each composite type.
+    composite_types: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The type of the tenant columns in the database.
@@ -108,6 +116,9 @@ impl Schema {
             tenant_type: None,
             snapshot: None,
             without: BTreeSet::new(),
+            table_columns: BTreeMap::new(),
+            global_keys: BTreeMap::new(),
+            composite_types: BTreeMap::new(),
         })
     }
 
@@ -129,6 +140,8 @@ impl Schema {
             views,
             partitions,
             snapshot,
+            global_keys,
+            composite_types,
         } = file;
         let mut schema = Self::new(column.unwrap_or_else(|| "tenant_id".to_owned()))?;
         schema.tenant_type = r#type.as_deref().map(TenantType::parse).transpose()?;
@@ -164,6 +177,14 @@ impl Schema {
         for (child, parent) in partitions {
             schema = schema.partition(child, parent)?;
         }
+        for (table, keys) in global_keys {
+            for key in keys {
+                schema = schema.global_key(&table, &key)?;
+            }
+        }
+        for (name, fields) in composite_types {
+            schema = schema.composite_type(name, fields)?;
+        }
         Ok(schema)
     }
 
@@ -197,10 +218,28 @@ impl Schema {
     /// # Errors
     /// Not such a text, or a table is declared shared that has the tenant column.
     pub fn with_snapshot(mut self, text: &str) -> Result<Self, Refusal> {
-        let Snapshot { r#type, tenants, others, views, partitions } =
-            toml::from_str(text).map_err(|e| Refusal(format!("the snapshot of the database: {e}")))?;
-        for name in tenants.iter().chain(&others).chain(views.keys()).chain(partitions.keys()) {
+        let Snapshot {
+            r#type,
+            tenants,
+            others,
+            views,
+            partitions,
+            table_columns,
+            global_keys,
+            composite_types,
+        } = toml::from_str(text).map_err(|e| Refusal(format!("the snapshot of the database: {e}")))?;
+        let names = tenants.iter().chain(&others).chain(views.keys()).chain(partitions.keys());
+        for name in names.chain(table_columns.keys()) {
             table_name(name)?;
+        }
+        self.table_columns.extend(table_columns);
+        for (table, keys) in global_keys {
+            for key in keys {
+                self = self.global_key(&table, &key)?;
+            }
+        }
+        for (name, fields) in composite_types {
+            self = self.composite_type(name, fields)?;
         }
         if self.tenant_type.is_none() {
             self.tenant_type = r#type.as_deref().map(TenantType::parse).transpose()?;
@@ -268,6 +307,14 @@ impl Schema {
         self.access(dialect, table).writable
     }
 
+    /// Whether a table's tenant column has this name, in upper or lower case.
+    #[cfg(feature = "rewrite")]
+    pub(crate) fn is_tenant_column(&self, name: &str) -> bool {
+        std::iter::once(&self.column)
+            .chain(self.columns.values())
+            .any(|column| column.eq_ignore_ascii_case(name))
+    }
+
     /// The name that tenant columns have where nothing else was said.
     pub fn column_name(&self) -> &str {
         &self.column
@@ -333,11 +380,53 @@ impl Schema {
     /// This function of the database reads no table, so statements may call it.
     ///
     /// # Errors
-    /// The name is not plain.
+    /// The name is not plain, or the function is one that no declaration allows: it changes the session (and so
+    /// the tenant of what follows), ends other sessions, reads files or runs text as SQL.
     pub fn function(mut self, name: impl Into<String>) -> Result<Self, Refusal> {
         let name = name.into();
         name.split('.').try_for_each(|part| plain_name("function", part))?;
+        let lower = name.to_ascii_lowercase();
+        if let Some(why) = crate::functions::never(lower.rsplit('.').next().unwrap_or(&lower)) {
+            return Err(Refusal(format!(
+                "the function `{name}` {why}, so `functions` cannot allow it; take it out of `functions`, and call it \
+                 on a connection of your own that carries no tenant"
+            )));
+        }
         self.functions.insert(name);
+        Ok(self)
+    }
+
+    /// A unique key of this table that holds for all tenants together: its columns (or expressions), separated by
+    /// commas. An upsert that names it keeps it as written; any other conflict target gets the tenant column.
+    ///
+    /// # Errors
+    /// The table's name is not plain, or the key has no element.
+    pub fn global_key(mut self, table: &str, key: &str) -> Result<Self, Refusal> {
+        table_name(table)?;
+        let key = key_elements(key);
+        if key.iter().any(String::is_empty) {
+            return Err(Refusal(format!(
+                "a global key of the table `{table}` names no column; write the columns, separated by commas"
+            )));
+        }
+        self.global_keys.entry(table.to_owned()).or_default().insert(key);
+        Ok(self)
+    }
+
+    /// A composite type of the database, with its fields: `(expr).field` is read for these names only.
+    ///
+    /// # Errors
+    /// A name is not plain.
+    pub fn composite_type<T: Into<String>>(
+        mut self,
+        name: impl Into<String>,
+        fields: impl IntoIterator<Item = T>,
+    ) -> Result<Self, Refusal> {
+        let name = name.into();
+        name.split('.').try_for_each(|part| plain_name("composite type", part))?;
+        let fields: BTreeSet<String> = fields.into_iter().map(Into::into).collect();
+        fields.iter().try_for_each(|field| plain_name("field", field))?;
+        self.composite_types.entry(name).or_default().extend(fields);
         Ok(self)
     }
 
@@ -393,6 +482,10 @@ impl Schema {
     }
 
     fn root(&self, dialect: Dialect, name: &str) -> Access<'_> {
+        // MySQL's table that holds nothing.
+        if dialect == Dialect::MySql && name.eq_ignore_ascii_case("dual") {
+            return Access { tenant: None, writable: false };
+        }
         let same = |listed: &String| match dialect {
             Dialect::Sqlite => listed.eq_ignore_ascii_case(name),
             _ => listed == name,
@@ -416,9 +509,40 @@ impl Schema {
             .map_or(&self.column, |(_, column)| column)
     }
 
-    /// Whether a function of the database was declared, so that statements may call it.
+    /// Whether a function of the database was declared, so that statements may call it. A declared name counts as
+    /// written and in lower case, which is how PostgreSQL reads it without quotes.
     pub fn allows_function(&self, name: &str) -> bool {
-        self.functions.contains(name)
+        self.functions.iter().any(|listed| {
+            listed == name
+                || (listed.eq_ignore_ascii_case(name) && !name.bytes().any(|b| b.is_ascii_uppercase()))
+        })
+    }
+
+    /// The columns of a table, given its name as the database resolves it, where a snapshot lists them.
+    pub fn columns_of(&self, table: &str) -> Option<&BTreeSet<String>> {
+        self.table_columns.get(table)
+    }
+
+    /// Whether a composite type was declared that has this field.
+    pub fn has_field(&self, field: &str) -> bool {
+        self.composite_types.values().any(|fields| fields.contains(field))
+    }
+
+    /// The fields of all declared composite types.
+    pub fn fields(&self) -> BTreeSet<&str> {
+        self.composite_types.values().flatten().map(String::as_str).collect()
+    }
+
+    /// Whether a unique key of the table holds for all tenants together.
+    #[cfg(feature = "rewrite")]
+    pub(crate) fn is_global_key(&self, dialect: Dialect, table: &str, key: &[String]) -> bool {
+        self.global_keys.iter().any(|(listed, keys)| {
+            let same = match dialect {
+                Dialect::Sqlite => listed.eq_ignore_ascii_case(table),
+                _ => listed == table,
+            };
+            same && keys.iter().any(|listed| listed == key)
+        })
     }
 
     fn is_shared(&self, table: &str) -> bool {
@@ -442,6 +566,25 @@ impl Schema {
 
 fn table_name(name: &str) -> Result<(), Refusal> {
     name.split('.').try_for_each(|part| plain_name("table", part))
+}
+
+/// The elements of a key, sorted, each in lower case and without spaces.
+pub(crate) fn key_elements(key: &str) -> Vec<String> {
+    let (mut elements, mut depth) = (vec![String::new()], 0_usize);
+    for c in key.chars() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        match elements.last_mut() {
+            _ if c == ',' && depth == 0 => elements.push(String::new()),
+            Some(last) if !c.is_whitespace() && !"\"`".contains(c) => last.push(c.to_ascii_lowercase()),
+            _ => {}
+        }
+    }
+    elements.sort_unstable();
+    elements
 }
 
 fn twice(table: &str) -> Refusal {
@@ -468,6 +611,10 @@ struct File {
     #[serde(default)]
     partitions: BTreeMap<String, String>,
     snapshot: Option<String>,
+    #[serde(default)]
+    global_keys: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    composite_types: BTreeMap<String, Vec<String>>,
 }
 
 /// What the database says of its tables.
@@ -485,4 +632,12 @@ struct Snapshot {
     views: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     partitions: BTreeMap<String, String>,
+    /// The columns of each table and view.
+    #[serde(default)]
+    table_columns: BTreeMap<String, BTreeSet<String>>,
+    /// The unique keys without the tenant column.
+    #[serde(default)]
+    global_keys: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    composite_types: BTreeMap<String, Vec<String>>,
 }

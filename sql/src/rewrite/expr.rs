@@ -1,15 +1,15 @@
 //! Expressions: what is known to read nothing but rows in sight.
 
 use sqlparser::ast::{
-    AccessExpr, ArrayElemTypeDef, BinaryOperator, CaseWhen, CeilFloorKind, DataType, DateTimeField, Expr,
-    Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments,
-    Ident, Interval, ObjectName, Subscript, TypedString, UnaryOperator, Value, WindowFrame, WindowFrameBound,
+    AccessExpr, BinaryOperator, CaseWhen, CeilFloorKind, DataType, DateTimeField, Expr, Function,
+    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
+    Interval, ObjectName, ObjectNamePart, Subscript, TypedString, Value, WindowFrame, WindowFrameBound,
     WindowSpec, WindowType,
 };
 
 use super::query::At;
 use super::text::numbered;
-use super::{Pass, Verdict};
+use super::{Pass, Verdict, allowed};
 use crate::Dialect;
 use crate::functions::is_pure;
 use crate::refused::Code;
@@ -54,7 +54,14 @@ impl Pass<'_> {
     fn term(&mut self, expr: &mut Expr) -> Verdict {
         match expr {
             Expr::Identifier(ident) => self.column(std::slice::from_ref(ident)),
-            Expr::CompoundIdentifier(idents) => self.column(idents),
+            Expr::CompoundIdentifier(idents) => {
+                self.column(idents)?;
+                self.not_called(expr)?;
+                if let Expr::CompoundIdentifier(idents) = expr {
+                    self.unqualify(idents)?;
+                }
+                Ok(())
+            }
             Expr::Value(value) => {
                 self.see(value.span);
                 self.value(&mut value.value)
@@ -112,18 +119,7 @@ impl Pass<'_> {
                 self.pair(left, right)
             }
             Expr::UnaryOp { op, expr } => {
-                let known = matches!(
-                    op,
-                    UnaryOperator::Plus
-                        | UnaryOperator::Minus
-                        | UnaryOperator::Not
-                        | UnaryOperator::BitwiseNot
-                        | UnaryOperator::BangNot
-                        | UnaryOperator::PGAbs
-                        | UnaryOperator::PGSquareRoot
-                        | UnaryOperator::PGCubeRoot
-                );
-                self.allow(known, "this operator")?;
+                self.allow(allowed::unary(*op), "this operator")?;
                 self.expr(expr)
             }
             Expr::IsNormalized { expr, form: _, negated: _ } => self.expr(expr),
@@ -201,21 +197,94 @@ impl Pass<'_> {
                 }
                 self.expr(value)
             }
-            Expr::CompoundFieldAccess { root, access_chain } => {
-                self.allow(!matches!(**root, Expr::Value(_)), "a name in quotes for text")?;
-                self.expr(root)?;
-                access_chain.iter_mut().try_for_each(|access| match access {
-                    AccessExpr::Dot(expr) | AccessExpr::Subscript(Subscript::Index { index: expr }) => {
-                        self.expr(expr)
-                    }
-                    AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride }) => {
-                        self.maybe(lower_bound.as_mut())?;
-                        self.maybe(upper_bound.as_mut())?;
-                        self.maybe(stride.as_mut())
-                    }
-                })
-            }
+            Expr::CompoundFieldAccess { .. } => self.field_access(expr),
             _ => self.unknown("this expression"),
+        }
+    }
+
+    /// `(expr).field`, `o.list[1]` and what they are made of.
+    fn field_access(&mut self, expr: &mut Expr) -> Verdict {
+        if let Expr::CompoundFieldAccess { root, .. } = &*expr {
+            self.allow(!matches!(**root, Expr::Value(_)), "a name in quotes for text")?;
+        }
+        self.not_called(expr)?;
+        let Expr::CompoundFieldAccess { root, access_chain } = expr else { return Ok(()) };
+        // `shop.orders.tags[1]` begins with a column of three parts.
+        if let (
+            Expr::Identifier(schema),
+            [AccessExpr::Dot(Expr::Identifier(table)), AccessExpr::Dot(_), ..],
+        ) = (&**root, &access_chain[..])
+        {
+            let mut idents = vec![schema.clone(), table.clone(), table.clone()];
+            self.unqualify(&mut idents)?;
+            **root = Expr::Identifier(table.clone());
+            access_chain.remove(0);
+        }
+        self.expr(root)?;
+        for access in access_chain {
+            match access {
+                AccessExpr::Dot(Expr::Identifier(ident)) => self.column(std::slice::from_ref(ident))?,
+                AccessExpr::Dot(_) => self.unknown("what stands behind this dot")?,
+                AccessExpr::Subscript(Subscript::Index { index }) => self.expr(index)?,
+                AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride }) => {
+                    self.maybe(lower_bound.as_mut())?;
+                    self.maybe(upper_bound.as_mut())?;
+                    self.maybe(stride.as_mut())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// PostgreSQL takes a name behind a dot that is no column for a function of what stands before it.
+    fn not_called(&mut self, expr: &Expr) -> Verdict {
+        let Some(name) = self.names.called(expr) else { return Ok(()) };
+        self.see_ident(&name);
+        let name = name.value;
+        if matches!(expr, Expr::CompoundIdentifier(_)) {
+            return self.refuse(
+                Code::Function,
+                format!("no column `{name}` is known here, so this would call the function `{name}`"),
+                "if it is a column, write the snapshot anew, or list it behind the alias: `f(..) AS a (column)`",
+            );
+        }
+        self.refuse(
+            Code::Function,
+            format!("no field `{name}` is known, so this would call the function `{name}`"),
+            "write `alias.column` without parentheses; a field of a type of your own is declared under \
+             `composite_types` in tenancy.toml",
+        )
+    }
+
+    /// `schema.table.column` becomes `table.column`: behind its guard the table has no schema any more.
+    fn unqualify(&mut self, idents: &mut Vec<Ident>) -> Verdict {
+        if idents.len() < 3 {
+            return Ok(());
+        }
+        if idents.len() == 3 && self.names.only(&idents[..2]) {
+            self.dropped.push(idents.remove(0).value);
+            return Ok(());
+        }
+        self.several_parts(idents)
+    }
+
+    fn several_parts(&self, idents: &[Ident]) -> Verdict {
+        let name = idents.iter().map(|ident| ident.value.as_str()).collect::<Vec<_>>().join(".");
+        let why = format!("which table `{name}` names is not plain: another one is called like it, or none");
+        self.refuse(Code::Name, why, "give the table an alias, and write `alias.column`")
+    }
+
+    /// `schema.table.*`, as `unqualify`.
+    pub(super) fn wildcard_of(&mut self, name: &mut ObjectName) -> Verdict {
+        let parts = self.parts(name)?;
+        match &parts[..] {
+            [_] => Ok(()),
+            [schema, table] if self.names.only(&parts) => {
+                self.dropped.push(schema.value.clone());
+                name.0 = vec![ObjectNamePart::Identifier(table.clone())];
+                Ok(())
+            }
+            _ => self.several_parts(&parts),
         }
     }
 
@@ -285,16 +354,7 @@ impl Pass<'_> {
     }
 
     fn operator(&self, operator: &BinaryOperator) -> Verdict {
-        let own = match operator {
-            BinaryOperator::Custom(_)
-            | BinaryOperator::PGCustomBinaryOperator(_)
-            | BinaryOperator::Assignment
-            | BinaryOperator::DuckIntegerDivide => false,
-            BinaryOperator::Match | BinaryOperator::Glob => self.dialect == Dialect::Sqlite,
-            BinaryOperator::Regexp | BinaryOperator::MyIntegerDivide => self.dialect == Dialect::MySql,
-            _ => true,
-        };
-        if own {
+        if allowed::operator(self.dialect, operator) {
             return Ok(());
         }
         self.refuse(
@@ -371,7 +431,7 @@ impl Pass<'_> {
             };
             match arg {
                 FunctionArgExpr::Expr(expr) => self.expr(expr)?,
-                FunctionArgExpr::QualifiedWildcard(name) => self.parts(name).map(drop)?,
+                FunctionArgExpr::QualifiedWildcard(name) => self.wildcard_of(name)?,
                 FunctionArgExpr::Wildcard => {}
                 FunctionArgExpr::WildcardWithOptions(_) => self.unknown("an option of *")?,
             }
@@ -396,36 +456,6 @@ impl Pass<'_> {
     }
 
     pub(super) fn data_type(&self, data_type: &DataType) -> Verdict {
-        let known = match data_type {
-            DataType::Custom(name, modifiers) => {
-                let plain = |m: &String| m.bytes().all(|b| b.is_ascii_alphanumeric());
-                let lower = name.to_string().to_ascii_lowercase();
-                let last = lower.rsplit('.').next().unwrap_or_default().trim_matches('"').to_owned();
-                // `_regclass` is `regclass[]`, and a row of `pg_type` has columns that look names up.
-                let element = last.trim_start_matches('_');
-                let catalog = element.starts_with("reg") || element.starts_with("pg_");
-                modifiers.iter().all(plain) && !(catalog && self.dialect == Dialect::Postgres)
-            }
-            DataType::Array(ArrayElemTypeDef::SquareBracket(inner, _)) => return self.data_type(inner),
-            DataType::Regclass
-            | DataType::Table(_)
-            | DataType::NamedTable { .. }
-            | DataType::Array(_)
-            | DataType::Map(..)
-            | DataType::Tuple(_)
-            | DataType::Nested(_)
-            | DataType::Enum(..)
-            | DataType::Set(_)
-            | DataType::Struct(..)
-            | DataType::Union(_)
-            | DataType::Nullable(_)
-            | DataType::LowCardinality(_)
-            | DataType::Datetime64(..)
-            | DataType::Trigger
-            | DataType::AnyType
-            | DataType::Unspecified => false,
-            _ => true,
-        };
-        self.allow(known, "this type")
+        self.allow(allowed::data_type(self.dialect, data_type), "this type")
     }
 }

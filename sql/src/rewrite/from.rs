@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use sqlparser::ast::{
-    FunctionArg, Ident, Join, JoinConstraint, JoinOperator, LockClause, ObjectName, TableAlias,
+    Expr, FunctionArg, Ident, Join, JoinConstraint, JoinOperator, LockClause, ObjectName, TableAlias,
     TableAliasColumnDef, TableFactor, TableFunctionArgs, TableSample, TableSampleKind, TableSampleQuantity,
-    TableWithJoins,
+    TableWithJoins, Value,
 };
 
 use super::guard::plain_alias;
@@ -91,15 +91,24 @@ impl Pass<'_> {
         guards: &mut Vec<(Ident, String)>,
     ) -> Verdict {
         let TableWithJoins { relation, joins } = item;
-        // A predicate in the WHERE asks of every row, so only a table that no join fills up with NULLs may have it.
-        let kept = predicate && joins.iter().all(|join| preserves_left(&join.join_operator));
-        let form = |kept| if kept { Form::Predicate } else { Form::Derived };
-        self.factor(relation, form(kept), locks, guards)?;
-        for Join { relation, global, join_operator } in joins {
+        let places: Vec<Place> =
+            (0..=joins.len()).map(|n| if predicate { place(joins, n) } else { Place::Behind }).collect();
+        let form = |place| if place == Place::Behind { Form::Derived } else { Form::Predicate };
+        let mut beside = Vec::new();
+        self.factor(relation, form(places[0]), locks, &mut beside)?;
+        if places[0] == Place::Where {
+            guards.append(&mut beside);
+        }
+        for (Join { relation, global, join_operator }, place) in joins.iter_mut().zip(&places[1..]) {
             self.allow(!*global, "GLOBAL JOIN")?;
-            let own = kept && !matches!(join_operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_));
-            self.factor(relation, form(own), locks, guards)?;
+            let own = if *place == Place::Where { &mut *guards } else { &mut beside };
+            self.factor(relation, form(*place), locks, own)?;
             self.join(join_operator)?;
+            if let (false, Some(on)) = (beside.is_empty(), condition_of(join_operator)) {
+                let mut both = Some(std::mem::replace(on, Expr::Value(Value::Null.into())));
+                self.inject(&mut both, beside.drain(..));
+                *on = both.unwrap_or_else(|| Expr::Value(Value::Null.into()));
+            }
         }
         Ok(())
     }
@@ -229,6 +238,7 @@ impl Pass<'_> {
         let plain = with_hints.is_empty() && version.is_none() && !*with_ordinality && json_path.is_none();
         let parts = self.parts(name)?;
         self.allow(plain, "a clause of this table")?;
+        self.no_text(&parts)?;
         if let Some(TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample)) =
             sample
         {
@@ -277,6 +287,7 @@ impl Pass<'_> {
         }
         let name = self.table_name(parts)?;
         let access = self.access(&name)?;
+        self.read.insert(name.clone());
         self.tables.insert(name);
         Ok(access.tenant.map(str::to_owned))
     }
@@ -295,11 +306,9 @@ impl Pass<'_> {
     /// The name of a table as the database resolves it, if it is no catalogue's.
     pub(super) fn table_name(&self, parts: &[Ident]) -> Verdict<String> {
         self.no_dot(parts)?;
+        self.no_text(parts)?;
         for part in parts {
             self.not_a_catalog(&part.value.to_ascii_lowercase())?;
-            if part.quote_style == Some('\'') {
-                return self.refuse(Code::Name, "a table's name in quotes for text", "quote it as a name");
-            }
             let lower = part.value.to_ascii_lowercase();
             let reserved =
                 lower == "select" || (self.dialect == Dialect::Postgres && RESERVED_WORDS.contains(&&*lower));
@@ -316,6 +325,13 @@ impl Pass<'_> {
             );
         }
         Ok(parts.iter().map(|part| self.fold(part)).collect::<Vec<_>>().join("."))
+    }
+
+    fn no_text(&self, parts: &[Ident]) -> Verdict {
+        if parts.iter().any(|part| part.quote_style == Some('\'')) {
+            return self.refuse(Code::Name, "a table's name in quotes for text", "quote it as a name");
+        }
+        Ok(())
     }
 
     /// `"public.plans"` is one name and not the table `plans` of the schema `public`.
@@ -390,17 +406,53 @@ impl Pass<'_> {
     }
 }
 
-/// Whether every row of the left side stays as it is, never filled up with NULLs.
-fn preserves_left(operator: &JoinOperator) -> bool {
-    match operator {
-        JoinOperator::Join(constraint)
-        | JoinOperator::Inner(constraint)
-        | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint)
-        | JoinOperator::CrossJoin(constraint) => {
-            matches!(constraint, JoinConstraint::On(_) | JoinConstraint::None)
+/// Where the predicate of a table of a join stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the block's WHERE: no join fills the table up with NULLs.
+    Where,
+    /// In the ON of the join that the table takes part in first, which keeps none of its rows that do not fit.
+    On,
+    /// Nowhere: the table goes behind a guard.
+    Behind,
+}
+
+/// The place for the table `n` of a chain of joins; the first one stands before them all.
+fn place(joins: &[Join], n: usize) -> Place {
+    use JoinOperator as J;
+    let filled_up =
+        |join: &Join| matches!(join.join_operator, J::Right(_) | J::RightOuter(_) | J::FullOuter(_));
+    let stays = !joins[n..].iter().any(filled_up);
+    let own = match n {
+        0 => joins.first(),
+        n => joins.get(n - 1),
+    };
+    let Some(own) = own else { return Place::Where };
+    let on = match &own.join_operator {
+        J::Join(JoinConstraint::On(_)) | J::Inner(JoinConstraint::On(_)) => Place::On,
+        J::Left(JoinConstraint::On(_)) | J::LeftOuter(JoinConstraint::On(_)) if n > 0 => Place::On,
+        J::Right(JoinConstraint::On(_)) | J::RightOuter(JoinConstraint::On(_)) if n == 0 => Place::On,
+        _ => Place::Behind,
+    };
+    match &own.join_operator {
+        _ if n == 0 && stays => Place::Where,
+        J::Join(_) | J::Inner(_) | J::CrossJoin(_) | J::Right(_) | J::RightOuter(_) if n > 0 && stays => {
+            Place::Where
         }
-        _ => false,
+        _ => on,
+    }
+}
+
+/// The condition of a join.
+pub(super) fn condition_of(operator: &mut JoinOperator) -> Option<&mut Expr> {
+    match operator {
+        JoinOperator::Join(JoinConstraint::On(expr))
+        | JoinOperator::Inner(JoinConstraint::On(expr))
+        | JoinOperator::Left(JoinConstraint::On(expr))
+        | JoinOperator::LeftOuter(JoinConstraint::On(expr))
+        | JoinOperator::Right(JoinConstraint::On(expr))
+        | JoinOperator::RightOuter(JoinConstraint::On(expr)) => Some(expr),
+        _ => None,
     }
 }
 

@@ -1,10 +1,14 @@
 //! [`rewrite`]: a statement that a person wrote, scoped to a tenant.
 
+mod allowed;
+mod compare;
+mod conflict;
 mod expr;
 mod from;
 mod guard;
 #[cfg(test)]
 mod mutants;
+mod names;
 mod nulls;
 mod prove;
 mod query;
@@ -20,6 +24,8 @@ use sqlparser::ast::{CastKind, DataType, Expr, Ident, ObjectName, ObjectNamePart
 use sqlparser::parser::{Parser, ParserOptions};
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
+use self::conflict::Target;
+use self::names::Names;
 use crate::refused::{Code, Refused, say};
 use crate::schema::TenantType;
 use crate::{Dialect, Schema};
@@ -82,14 +88,14 @@ impl Rewritten {
     #[doc(hidden)]
     pub fn reprove(&self, dialect: Dialect, schema: &Schema) -> Result<(), String> {
         let again = || {
-            let (statement, tenant) = self.reread(dialect, schema)?;
-            prove::prove(dialect, schema, &statement, &tenant)
+            let ((statement, targets), tenant) = self.reread(dialect, schema)?;
+            prove::prove(dialect, schema, &statement, &targets, &tenant)
         };
         on_deep_stack(again).map_err(|e| e.to_string())?
     }
 
     /// The text as the second pass reads it, and the tenant's parameter in it.
-    fn reread(&self, dialect: Dialect, schema: &Schema) -> Result<(Statement, Expr), String> {
+    fn reread(&self, dialect: Dialect, schema: &Schema) -> Result<((Statement, Vec<Target>), Expr), String> {
         let mut tokens = text::tokens(dialect, &self.text).map_err(|refused| refused.to_string())?;
         let values = self.binds.iter().map(|bind| if let Bind::Value(n) = bind { *n } else { 0 });
         let last = values.max().unwrap_or(0) + 1;
@@ -106,8 +112,9 @@ impl Rewritten {
                 return Err("a value that has no place".to_owned());
             }
         }
-        match <[Statement; 1]>::try_from(parse(dialect, tokens, GUARDED_RECURSION)?) {
-            Ok([statement]) => Ok((statement, tenant(dialect, schema, last))),
+        let (statements, targets) = parse(dialect, tokens, GUARDED_RECURSION)?;
+        match <[Statement; 1]>::try_from(statements) {
+            Ok([statement]) => Ok(((statement, targets), tenant(dialect, schema, last))),
             Err(statements) => Err(format!("{} statements", statements.len())),
         }
     }
@@ -179,7 +186,7 @@ fn scope(
 ) -> Result<(Rewritten, usize), Refused> {
     let whole = text.tokens.first().map_or_else(Span::empty, |token| token.span);
     let refuse = |code, span, say| Refused::new(code, sql, text::place(span), say);
-    let mut statements = parse(dialect, text.tokens, RECURSION).map_err(|why| {
+    let (mut statements, targets) = parse(dialect, text.tokens, RECURSION).map_err(|why| {
         let span = located(&why).unwrap_or(whole);
         let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
         refuse(code, span, say(why, "write it as the database would take it, or more plainly"))
@@ -195,29 +202,35 @@ fn scope(
         sql,
         tenant: tenant(dialect, schema, text.binds + 1),
         binds: text.binds,
+        names: Names::of(dialect, schema, &statement),
+        targets,
         scopes: Vec::new(),
         cte_names: BTreeSet::new(),
         here: whole,
         tables: BTreeSet::new(),
+        read: BTreeSet::new(),
+        dropped: Vec::new(),
         writes: false,
         sources: 0,
         guards: 0,
         without,
     };
     pass.statement(&mut statement)?;
-    let printed = statement.to_string();
-    let again = text::tokens(dialect, &printed)
+    let printed = conflict::put_back(statement.to_string(), &pass.targets);
+    let (again, targets) = text::tokens(dialect, &printed)
         .map_err(|e| e.why().to_owned())
         .and_then(|tokens| parse(dialect, tokens, GUARDED_RECURSION))
         .map_err(|why| {
             let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
             refuse(code, whole, say("printed again, it cannot be read", "write it more plainly"))
         })?;
-    if again != [statement] {
+    if again != [statement] || targets != pass.targets {
         let say = say("printed again, it would not mean the same", "write it more plainly");
         return Err(refuse(Code::Syntax, whole, say));
     }
-    prove::prove(dialect, schema, &again[0], &pass.tenant).map_err(|why| {
+    compare::compare(dialect, schema, sql, &printed, std::mem::take(&mut pass.dropped))
+        .map_err(|why| refuse(Code::Syntax, whole, say(why, "write it more plainly")))?;
+    prove::prove(dialect, schema, &again[0], &targets, &pass.tenant).map_err(|why| {
         refuse(Code::Unproven, whole, say(why, "please report this statement; it is a bug of this crate"))
     })?;
     let has_tenant = pass.guards > 0;
@@ -249,19 +262,28 @@ fn tenant(dialect: Dialect, schema: &Schema, n: usize) -> Expr {
     Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(parameter), data_type, format: None }
 }
 
-fn parse(dialect: Dialect, tokens: Vec<TokenWithSpan>, recursion: usize) -> Result<Vec<Statement>, String> {
+/// The statements, and the conflict targets beside them.
+fn parse(
+    dialect: Dialect,
+    tokens: Vec<TokenWithSpan>,
+    recursion: usize,
+) -> Result<(Vec<Statement>, Vec<Target>), String> {
+    conflict::take(dialect, tokens, recursion)
+        .and_then(|(tokens, targets)| Ok((parser(dialect, tokens, recursion).parse_statements()?, targets)))
+        .map_err(|e| e.to_string())
+}
+
+fn parser(dialect: Dialect, tokens: Vec<TokenWithSpan>, recursion: usize) -> Parser<'static> {
     Parser::new(text::grammar(dialect))
         .with_recursion_limit(recursion)
         .with_options(ParserOptions::new().with_unescape(false))
         .with_tokens_with_locations(tokens)
-        .parse_statements()
-        .map_err(|e| e.to_string())
 }
 
 /// The statements of a text that is only looked at.
 fn statements_of(dialect: Dialect, sql: &str, text: text::Text) -> Result<Vec<Statement>, Refused> {
     with_stack(sql, text.depth, || {
-        parse(dialect, text.tokens, RECURSION).map_err(|why| {
+        parse(dialect, text.tokens, RECURSION).map(|(statements, _)| statements).map_err(|why| {
             let say = say(why, "write it as the database would take it, or more plainly");
             Refused::new(Code::Syntax, sql, (1, 1, 1), say)
         })
@@ -289,6 +311,10 @@ struct Pass<'a> {
     tenant: Expr,
     /// The caller's highest parameter.
     binds: usize,
+    /// What the names before a dot stand for.
+    names: Names<'a>,
+    /// The conflict targets that stand beside the tree.
+    targets: Vec<Target>,
     /// The CTEs in sight, innermost last.
     scopes: Vec<Vec<String>>,
     /// Every CTE of the statement, in lower case.
@@ -296,6 +322,10 @@ struct Pass<'a> {
     /// What was read last, to point at.
     here: Span,
     tables: BTreeSet<String>,
+    /// The tables that are read, the target of a write not among them.
+    read: BTreeSet<String>,
+    /// The schemas that were left out before the names of columns.
+    dropped: Vec<String>,
     writes: bool,
     /// How many tables were read so far.
     sources: usize,

@@ -123,8 +123,8 @@ fn the_second_pass_misses_no_guard_that_is_spoilt() {
     let schema = cases::schema();
     let mut spoilt: BTreeMap<(&str, String), usize> = BTreeMap::new();
     for (case, own, _) in accepted() {
-        let (whole, tenant) = own.reread(case.dialect, &schema).unwrap();
-        assert_eq!(prove::prove(case.dialect, &schema, &whole, &tenant), Ok(()), "{}", own.text());
+        let ((whole, targets), tenant) = own.reread(case.dialect, &schema).unwrap();
+        assert_eq!(prove::prove(case.dialect, &schema, &whole, &targets, &tenant), Ok(()), "{}", own.text());
         for fault in [Fault::Value, Fault::Column, Fault::Operator, Fault::Either] {
             for skip in 0.. {
                 let mut statement = whole.clone();
@@ -133,7 +133,7 @@ fn the_second_pass_misses_no_guard_that_is_spoilt() {
                 if !spoiler.done {
                     break;
                 }
-                let proven = prove::prove(case.dialect, &schema, &statement, &tenant);
+                let proven = prove::prove(case.dialect, &schema, &statement, &targets, &tenant);
                 assert!(proven.is_err(), "{fault:?} at {skip} of {}: {statement}", case.name);
                 *spoilt.entry((kind(&whole), format!("{fault:?}"))).or_default() += 1;
             }

@@ -8,15 +8,18 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, BinaryOperator, Cte, Delete, Expr, FromTable, Ident, Insert, Merge,
-    MergeAction, MergeClauseKind, MergeInsertKind, ObjectName, OnConflictAction, OnInsert, Query, Select,
-    SelectItem, SetExpr, Statement, TableFactor, TableObject, Update, Visit, Visitor,
+    Assignment, AssignmentTarget, BinaryOperator, Cte, Delete, Expr, FromTable, Ident, Insert,
+    JoinConstraint, JoinOperator, Merge, MergeAction, MergeClauseKind, MergeInsertKind, ObjectName,
+    OnConflictAction, OnInsert, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableObject,
+    TableWithJoins, TypedString, Update, Visit, Visitor,
 };
 use sqlparser::tokenizer::Location;
 
-use super::fold;
+use super::conflict::Target;
 use super::from::alias_of;
+use super::names::Names;
 use super::text::RESERVED;
+use super::{allowed, fold};
 use crate::functions::is_pure;
 use crate::schema::Access;
 use crate::{Dialect, Schema};
@@ -25,6 +28,7 @@ pub(super) fn prove(
     dialect: Dialect,
     schema: &Schema,
     statement: &Statement,
+    targets: &[Target],
     tenant: &Expr,
 ) -> Result<(), String> {
     let top = match statement {
@@ -34,8 +38,16 @@ pub(super) fn prove(
         },
         _ => None,
     };
-    let mut prover = Prover { dialect, schema, tenant, top, open: Vec::new(), proven: BTreeSet::new() };
-    match statement.visit(&mut prover) {
+    let names = Names::of(dialect, schema, statement);
+    let mut prover =
+        Prover { dialect, schema, tenant, top, names, open: Vec::new(), proven: BTreeSet::new() };
+    let mut visited = statement.visit(&mut prover);
+    for expr in targets.iter().flat_map(|target| target.elements.iter().chain(&target.predicate)) {
+        if visited.is_continue() {
+            visited = expr.visit(&mut prover);
+        }
+    }
+    match visited {
         Continue(()) => Ok(()),
         Break(why) => Err(why),
     }
@@ -47,10 +59,28 @@ struct Prover<'a> {
     tenant: &'a Expr,
     /// The SELECT of the whole statement, if it is one.
     top: Option<Location>,
+    /// What the names before a dot stand for.
+    names: Names<'a>,
     /// The CTEs of the queries around, outermost first.
     open: Vec<Vec<Named>>,
     /// Where the names stand that are proven.
     proven: BTreeSet<Location>,
+}
+
+/// Where the tenant stands in a list of columns and in each row for it.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
+}
+
+impl End {
+    fn of<T>(self, list: &[T]) -> Option<&T> {
+        match self {
+            Self::First => list.first(),
+            Self::Last => list.last(),
+        }
+    }
 }
 
 struct Named {
@@ -107,7 +137,8 @@ impl Visitor for Prover<'_> {
             };
             let Some(column) = self.access(name).tenant else { continue };
             if factors.iter().filter(same).count() == 1
-                && self.holds(select.selection.as_ref(), &alias, column)
+                && (self.holds(select.selection.as_ref(), &alias, column)
+                    || self.joined(&select.from, name, &alias, column))
             {
                 self.proven.extend(place(name));
             }
@@ -117,16 +148,32 @@ impl Visitor for Prover<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
         if let TableFactor::Table { name, args: Some(_), .. } = factor {
-            let mut function = self.name(name);
-            if self.dialect == Dialect::MySql {
-                // It folds the names of functions, and not those of tables.
-                function.make_ascii_lowercase();
-            }
-            if is_pure(self.dialect, &function) || self.schema.allows_function(&function) {
+            if self.may_call(name) {
                 self.proven.extend(place(name));
             }
         }
         Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<String> {
+        let known = match expr {
+            Expr::Function(function) => self.may_call(&function.name),
+            Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. } => {
+                self.names.called(expr).is_none()
+            }
+            Expr::BinaryOp { op, .. }
+            | Expr::AnyOp { compare_op: op, .. }
+            | Expr::AllOp { compare_op: op, .. } => allowed::operator(self.dialect, op),
+            Expr::UnaryOp { op, .. } => allowed::unary(*op),
+            Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) => {
+                allowed::data_type(self.dialect, data_type)
+            }
+            Expr::Convert { data_type, .. } => {
+                data_type.as_ref().is_none_or(|data_type| allowed::data_type(self.dialect, data_type))
+            }
+            _ => true,
+        };
+        if known { Continue(()) } else { Break(format!("`{expr}` can call any function")) }
     }
 
     fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<String> {
@@ -149,6 +196,15 @@ impl Visitor for Prover<'_> {
 }
 
 impl Prover<'_> {
+    fn may_call(&self, name: &ObjectName) -> bool {
+        let mut function = self.name(name);
+        if self.dialect == Dialect::MySql {
+            // It folds the names of functions, and not those of tables.
+            function.make_ascii_lowercase();
+        }
+        is_pure(self.dialect, &function) || self.schema.allows_function(&function)
+    }
+
     fn name(&self, name: &ObjectName) -> String {
         let parts = name
             .0
@@ -186,6 +242,26 @@ impl Prover<'_> {
             }
             _ => false,
         }
+    }
+
+    /// Whether the table stands on a side of a join whose rows must fulfil the join's ON, and the ON holds the tenant.
+    fn joined(&self, from: &[TableWithJoins], name: &ObjectName, alias: &Ident, column: &str) -> bool {
+        use JoinOperator as J;
+        let here = |factor: &TableFactor| matches!(factor, TableFactor::Table { name: other, .. } if place(other) == place(name));
+        self.dialect == Dialect::Postgres
+            && from.iter().any(|item| {
+                item.joins.iter().enumerate().any(|(n, join)| {
+                    let (left, right, constraint) = match &join.join_operator {
+                        J::Join(constraint) | J::Inner(constraint) => (true, true, constraint),
+                        J::Left(constraint) | J::LeftOuter(constraint) => (false, true, constraint),
+                        J::Right(constraint) | J::RightOuter(constraint) => (true, false, constraint),
+                        _ => return false,
+                    };
+                    let JoinConstraint::On(on) = constraint else { return false };
+                    ((right && here(&join.relation)) || (left && n == 0 && here(&item.relation)))
+                        && self.holds(Some(on), alias, column)
+                })
+            })
     }
 
     fn is_tenant(&self, expr: &Expr) -> bool {
@@ -231,13 +307,14 @@ impl Prover<'_> {
         let replaces = insert.replace_into || insert.or == Some(sqlparser::ast::SqliteOnConflict::Replace);
         !replaces
             && self.written(name, |this, column| {
-                is_column(insert.columns.first(), column)
-                    && insert
-                        .columns
-                        .iter()
-                        .skip(1)
-                        .all(|name| this.may_set(name, column) && !this.commands(name, last))
-                    && insert.source.as_ref().is_some_and(|source| this.stamped(&source.body))
+                let stamped =
+                    |end| insert.source.as_ref().is_some_and(|source| this.stamped(&source.body, end));
+                let others = match &insert.columns[..] {
+                    [first, others @ ..] if is_column(Some(first), column) && stamped(End::First) => others,
+                    [others @ .., last] if is_column(Some(last), column) && stamped(End::Last) => others,
+                    _ => return false,
+                };
+                others.iter().all(|name| this.may_set(name, column) && !this.commands(name, last))
                     && match &insert.on {
                         None => true,
                         Some(OnInsert::OnConflict(on)) => match &on.action {
@@ -274,15 +351,16 @@ impl Prover<'_> {
         self.dialect == Dialect::Sqlite && is_column(Some(name), &table.value)
     }
 
-    /// Whether the tenant comes first in every row.
-    fn stamped(&self, source: &SetExpr) -> bool {
+    /// Whether the tenant stands at this end of every row.
+    fn stamped(&self, source: &SetExpr, end: End) -> bool {
         match source {
             SetExpr::Values(values) => {
-                values.rows.iter().all(|row| row.content.first().is_some_and(|first| self.is_tenant(first)))
+                values.rows.iter().all(|row| end.of(&row.content).is_some_and(|expr| self.is_tenant(expr)))
             }
             SetExpr::Select(select) => {
-                matches!(select.projection.first(), Some(SelectItem::UnnamedExpr(first)) if self.is_tenant(first))
+                matches!(end.of(&select.projection), Some(SelectItem::UnnamedExpr(expr)) if self.is_tenant(expr))
             }
+            SetExpr::Query(query) => self.stamped(&query.body, end),
             _ => false,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Cte, Distinct, GroupByExpr, GroupByWithModifier, LimitClause, LockClause, NamedWindowDefinition,
+    Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, LimitClause, LockClause, NamedWindowDefinition,
     NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Parens, Query,
     Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement,
     Values, Visit, Visitor, WildcardAdditionalOptions, With,
@@ -242,6 +242,14 @@ impl Pass<'_> {
         for item in from {
             self.table_with_joins(item, alone || grouped, locks, &mut guards)?;
         }
+        if let (true, GroupByExpr::Expressions(exprs, _)) = (grouped, group_by)
+            && exprs.iter().all(is_plain_group)
+        {
+            // A key that the tenant leads decides about the other columns only if all of it is grouped by.
+            exprs.extend(guards.iter().map(|(alias, column)| {
+                Expr::CompoundIdentifier(vec![alias.clone(), self.column_ident(column)])
+            }));
+        }
         self.inject(selection, guards);
         Ok(())
     }
@@ -253,7 +261,7 @@ impl Pass<'_> {
                     self.expr(expr)?;
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
-                    self.parts(name)?;
+                    self.wildcard_of(name)?;
                     self.wildcard(options)?;
                 }
                 SelectItem::Wildcard(options) => self.wildcard(options)?,
@@ -304,6 +312,15 @@ impl Pass<'_> {
             self.expr(expr)?;
         }
         Ok(())
+    }
+}
+
+/// Whether this is one item of a GROUP BY, and no set of groups.
+fn is_plain_group(expr: &Expr) -> bool {
+    match expr {
+        Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => false,
+        Expr::Tuple(exprs) => !exprs.is_empty(),
+        _ => true,
     }
 }
 

@@ -49,10 +49,93 @@ pub(super) fn place(span: Span) -> (usize, usize, usize) {
 }
 
 pub(super) fn tokens(dialect: Dialect, sql: &str) -> Result<Vec<TokenWithSpan>, Refused> {
-    Tokenizer::new(grammar(dialect), sql).with_unescape(false).tokenize_with_location().map_err(|e| {
-        let at = Span::new(e.location, e.location);
-        Refused::new(Code::Syntax, sql, place(at), say(e.message, "write it as the database would take it"))
-    })
+    let refuse = |span, why: String| {
+        Refused::new(Code::Syntax, sql, place(span), say(why, "write it as the database would take it"))
+    };
+    let tokens = Tokenizer::new(grammar(dialect), sql)
+        .with_unescape(false)
+        .tokenize_with_location()
+        .map_err(|e| refuse(Span::new(e.location, e.location), e.message))?;
+    numbers(dialect, sql, tokens).map_err(|(span, why)| refuse(span, why))
+}
+
+/// Numbers in other bases, each as one token that is printed as it was written: to the tokenizer `0x0A` is the same
+/// as the text of bytes `x'0A'`, and `0b101` the number 0 with a name behind it.
+fn numbers(
+    dialect: Dialect,
+    sql: &str,
+    tokens: Vec<TokenWithSpan>,
+) -> Result<Vec<TokenWithSpan>, (Span, String)> {
+    let odd =
+        |pair: &[TokenWithSpan]| matches!(&pair[0].token, Token::Number(..)) && touches(&pair[0], &pair[1]);
+    if !tokens.windows(2).any(odd) && !tokens.iter().any(|t| matches!(t.token, Token::HexStringLiteral(_))) {
+        return Ok(tokens);
+    }
+    let lines = Lines::of(sql);
+    let mut read: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let is_hex = matches!(token.token, Token::HexStringLiteral(_));
+        let behind = read.last().is_some_and(|last| odd(&[last.clone(), token.clone()]));
+        let span = match read.last() {
+            Some(last) if behind => Span::new(last.span.start, token.span.end),
+            _ => token.span,
+        };
+        let written = &sql[lines.offset(span.start)..lines.offset(span.end)];
+        if behind || (is_hex && written.starts_with('0')) {
+            if !is_number(dialect, written) {
+                return Err((span, format!("`{written}` is no number")));
+            }
+            if behind {
+                read.pop();
+            }
+            read.push(TokenWithSpan::new(Token::Number(written.to_owned(), false), span));
+        } else {
+            read.push(token);
+        }
+    }
+    Ok(read)
+}
+
+/// Whether the second token begins where the first ends, and could be read as a part of it.
+fn touches(first: &TokenWithSpan, second: &TokenWithSpan) -> bool {
+    first.span.end == second.span.start
+        && matches!(&second.token, Token::Word(word) if word.quote_style.is_none())
+}
+
+/// `0x1F` on every database, `0b101` and `0o17` on PostgreSQL (16 and later).
+fn is_number(dialect: Dialect, text: &str) -> bool {
+    let digits = text.trim_start_matches('0');
+    let (base, digits) = digits.split_at_checked(1).unwrap_or_default();
+    let own = match base {
+        "x" | "X" => true,
+        "b" | "B" | "o" | "O" => dialect == Dialect::Postgres,
+        _ => false,
+    };
+    own && text.starts_with('0')
+        && digits.bytes().all(|b| b.is_ascii_hexdigit() || b == b'_')
+        && !digits.is_empty()
+}
+
+/// Where each line of a text begins.
+struct Lines<'a> {
+    sql: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(sql: &'a str) -> Self {
+        let starts = std::iter::once(0)
+            .chain(sql.match_indices('\n').map(|(at, newline)| at + newline.len()))
+            .collect();
+        Self { sql, starts }
+    }
+
+    fn offset(&self, at: Location) -> usize {
+        let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).saturating_sub(1);
+        let start = self.starts.get(number(at.line)).copied().unwrap_or(self.sql.len());
+        let mut chars = self.sql[start..].char_indices();
+        chars.nth(number(at.column)).map_or(self.sql.len(), |(within, _)| start + within)
+    }
 }
 
 pub(super) fn read(dialect: Dialect, sql: &str) -> Result<Text, Refused> {
@@ -74,15 +157,45 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<Text, Refused> {
         let why = "a comment that the server runs";
         return Err(refuse(Code::Comment, Span::empty(), say(why, "write it as SQL, or leave it out")));
     }
-    let mut tokens = tokens(dialect, sql)?;
+    let tokens = tokens(dialect, sql)?;
     for token in &tokens {
         if let Some((code, say)) = objection(dialect, &token.token) {
             return Err(refuse(code, token.span, say));
         }
     }
+    let mut tokens = null_tests(dialect, tokens);
     let depth = depth(&tokens).map_err(|(span, say)| refuse(Code::TooDeep, span, say))?;
     let binds = number(dialect, &mut tokens).map_err(|(span, say)| refuse(Code::Placeholder, span, say))?;
     Ok(Text { tokens, binds, depth })
+}
+
+/// `a ISNULL` and `a NOTNULL` as `a IS NULL` and `a IS NOT NULL`: the parser takes ISNULL for a name.
+fn null_tests(dialect: Dialect, tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let test = |token: &Token| match token {
+        Token::Word(word) if word.quote_style.is_none() && dialect != Dialect::MySql => {
+            match &*word.value.to_ascii_uppercase() {
+                "ISNULL" => Some(&["IS", "NULL"][..]),
+                "NOTNULL" => Some(&["IS", "NOT", "NULL"][..]),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    if !tokens.iter().any(|token| test(&token.token).is_some()) {
+        return tokens;
+    }
+    let mut read = Vec::with_capacity(tokens.len() + 4);
+    for token in tokens {
+        let Some(words) = test(&token.token) else {
+            read.push(token);
+            continue;
+        };
+        for word in words {
+            read.push(TokenWithSpan::new(Token::make_keyword(word), token.span));
+            read.push(TokenWithSpan::new(Token::Whitespace(Whitespace::Space), token.span));
+        }
+    }
+    read
 }
 
 fn objection(dialect: Dialect, token: &Token) -> Option<(Code, Say)> {
@@ -299,21 +412,14 @@ pub(super) fn in_order(printed: &str, tenant: usize) -> Result<(String, Vec<Bind
 /// [`Code::Syntax`] where the text cannot be divided: a quotation or a comment that does not end.
 pub fn statements(dialect: Dialect, sql: &str) -> Result<Vec<(usize, &str)>, Refused> {
     let tokens = tokens(dialect, sql)?;
-    // Where each line begins.
-    let lines: Vec<usize> =
-        std::iter::once(0).chain(sql.match_indices('\n').map(|(at, newline)| at + newline.len())).collect();
-    let offset = |at: Location| {
-        let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).saturating_sub(1);
-        let start = lines.get(number(at.line)).copied().unwrap_or(sql.len());
-        sql[start..].char_indices().nth(number(at.column)).map_or(sql.len(), |(within, _)| start + within)
-    };
+    let lines = Lines::of(sql);
     let mut found = Vec::new();
     for statement in tokens.split(|token| token.token == Token::SemiColon) {
         let mut words = statement.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
         let Some(first) = words.next() else { continue };
         let last = words.next_back().unwrap_or(first);
         let line = place(first.span).0;
-        found.push((line, &sql[offset(first.span.start)..offset(last.span.end)]));
+        found.push((line, &sql[lines.offset(first.span.start)..lines.offset(last.span.end)]));
     }
     Ok(found)
 }

@@ -2,21 +2,22 @@
 
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, CaseWhen, Delete, DoUpdate, Expr, FromTable, GroupByExpr, Ident, Insert,
-    Join, JoinOperator, Merge, MergeAction, MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind,
-    MergeUpdateExpr, MergeUpdateKind, ObjectName, ObjectNamePart, OnConflict, OnConflictAction, OnInsert,
-    Parens, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SqliteOnConflict,
-    TableAliasWithoutColumns, TableFactor, TableObject, TableWithJoins, Update, UpdateTableFromKind, Value,
-    WildcardAdditionalOptions,
+    Assignment, AssignmentTarget, CaseWhen, ConflictTarget, Delete, Distinct, DoUpdate, Expr, FromTable,
+    GroupByExpr, Ident, Insert, Join, JoinOperator, Merge, MergeAction, MergeClause, MergeClauseKind,
+    MergeInsertExpr, MergeInsertKind, MergeUpdateExpr, MergeUpdateKind, ObjectName, ObjectNamePart,
+    OnConflict, OnConflictAction, OnInsert, Parens, Query, SelectItem, SelectItemQualifiedWildcardKind,
+    SetExpr, SqliteOnConflict, TableAliasWithoutColumns, TableFactor, TableObject, TableWithJoins, Update,
+    UpdateTableFromKind, Value, WildcardAdditionalOptions,
 };
 
 use super::from::alias_of;
 use super::guard::{both, plain_alias, plain_ident, query};
 use super::query::At;
 use super::text::RESERVED;
-use super::{Pass, Verdict};
+use super::{Pass, Verdict, conflict};
 use crate::Dialect;
 use crate::refused::Code;
+use crate::schema::key_elements;
 
 /// The table that a statement writes to.
 struct Target {
@@ -24,6 +25,8 @@ struct Target {
     alias: Ident,
     /// None for a shared table that may be written.
     column: Option<String>,
+    /// The table's name as the database resolves it.
+    table: String,
 }
 
 impl Pass<'_> {
@@ -44,9 +47,9 @@ impl Pass<'_> {
             );
         }
         let column = access.tenant.map(str::to_owned);
-        self.tables.insert(name);
+        self.tables.insert(name.clone());
         match alias.or(parts.last()) {
-            Some(alias) => Ok(Target { alias: alias.clone(), column }),
+            Some(alias) => Ok(Target { alias: alias.clone(), column, table: name }),
             None => self.unknown("a table without a name"),
         }
     }
@@ -190,6 +193,13 @@ impl Pass<'_> {
         if let Some(items) = returning {
             self.items(items)?;
         }
+        if self.dialect == Dialect::MySql && self.read.contains(&target.table) {
+            let why = format!(
+                "`{}` is read while it is written, which MySQL refuses without the guard",
+                target.table
+            );
+            return self.refuse(Code::Construct, why, "read the rows first, in a statement of its own");
+        }
         if let Some(column) = target.column {
             self.inject(selection, [(target.alias, column)]);
         }
@@ -273,15 +283,19 @@ impl Pass<'_> {
                     self.settable(name, Some(column))?;
                     self.no_command(name, &written)?;
                 }
-                self.stamp_source(source)?;
+                let last = self.stamp_source(source)?;
                 if self.guarding() {
+                    let at = if last { columns.len() } else { 0 };
                     columns
-                        .insert(0, ObjectName(vec![ObjectNamePart::Identifier(self.column_ident(column))]));
+                        .insert(at, ObjectName(vec![ObjectNamePart::Identifier(self.column_ident(column))]));
                 }
             }
             None => self.query(source, At::Within)?,
         }
         if let Some(on) = on {
+            // The row that is in the way is returned, whosever it is.
+            let returns = matches!(on, OnInsert::DuplicateKeyUpdate(_)) && returning.is_some();
+            self.allow(!returns, "RETURNING behind ON DUPLICATE KEY UPDATE")?;
             self.on_insert(on, &target)?;
         }
         if let Some(items) = returning {
@@ -307,8 +321,11 @@ impl Pass<'_> {
         )
     }
 
-    /// Puts the tenant first into every row of a source.
-    fn stamp_source(&mut self, source: &mut Query) -> Verdict {
+    /// Puts the tenant into every row of a source, and says whether it is the last column there or the first.
+    ///
+    /// Where a position in ORDER BY or GROUP BY could count the items it comes last: a query around the source would
+    /// give `'{}'`, NULL and parameters the type `text` before PostgreSQL sees the column that they are for.
+    fn stamp_source(&mut self, source: &mut Query) -> Verdict<bool> {
         let plain_clauses = source.with.is_none()
             && source.order_by.is_none()
             && source.limit_clause.is_none()
@@ -317,59 +334,67 @@ impl Pass<'_> {
         self.query(source, At::Within)?;
         // The column and its value are one guard: leaving out one alone cannot run.
         if self.without == Some(self.guards) {
-            return Ok(());
+            return Ok(false);
         }
-        match &mut *source.body {
-            SetExpr::Values(values) if plain_clauses => {
-                for Parens { opening_token: _, content, closing_token: _ } in &mut values.rows {
-                    content.insert(0, self.tenant());
+        let tenant = self.tenant();
+        if plain_clauses {
+            match &mut *source.body {
+                SetExpr::Values(values) => {
+                    for Parens { opening_token: _, content, closing_token: _ } in &mut values.rows {
+                        content.insert(0, tenant.clone());
+                    }
+                    return Ok(false);
                 }
-            }
-            // A position in GROUP BY counts the items, so those must stay as they are.
-            SetExpr::Select(select)
-                if plain_clauses && select.distinct.is_none() && ungrouped(&select.group_by) =>
-            {
-                select.projection.insert(0, SelectItem::UnnamedExpr(self.tenant()));
-            }
-            _ => {
-                let name = plain_ident(&format!("{RESERVED}_q"));
-                let all = SelectItem::QualifiedWildcard(
-                    SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(vec![name.clone()])),
-                    WildcardAdditionalOptions::default(),
-                );
-                let items = vec![SelectItem::UnnamedExpr(self.tenant()), all];
-                // SQLite would take the ON of ON CONFLICT for a join's if there were no WHERE.
-                let yes = Expr::Value(Value::Boolean(true).into());
-                let mut outer = query(items, Vec::new(), Some(yes));
-                let inner = std::mem::replace(source, query(Vec::new(), Vec::new(), None));
-                let relation = TableFactor::Derived {
-                    lateral: false,
-                    subquery: Box::new(inner),
-                    alias: Some(plain_alias(name)),
-                    sample: None,
-                };
-                if let SetExpr::Select(select) = &mut *outer.body {
-                    select.from.push(TableWithJoins { relation, joins: Vec::new() });
+                SetExpr::Select(select) if select.distinct.is_none() && ungrouped(&select.group_by) => {
+                    select.projection.insert(0, SelectItem::UnnamedExpr(tenant));
+                    return Ok(false);
                 }
-                *source = outer;
+                _ => {}
             }
         }
-        Ok(())
+        if append(&mut source.body, &tenant) {
+            return Ok(true);
+        }
+        let name = plain_ident(&format!("{RESERVED}_q"));
+        let all = SelectItem::QualifiedWildcard(
+            SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(vec![name.clone()])),
+            WildcardAdditionalOptions::default(),
+        );
+        let items = vec![SelectItem::UnnamedExpr(tenant), all];
+        // SQLite would take the ON of ON CONFLICT for a join's if there were no WHERE.
+        let yes = Expr::Value(Value::Boolean(true).into());
+        let inner = std::mem::replace(source, query(Vec::new(), Vec::new(), None));
+        let relation = TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(inner),
+            alias: Some(plain_alias(name)),
+            sample: None,
+        };
+        *source = query(items, vec![TableWithJoins { relation, joins: Vec::new() }], Some(yes));
+        Ok(false)
     }
 
     fn on_insert(&mut self, on: &mut OnInsert, target: &Target) -> Verdict {
         match on {
-            OnInsert::OnConflict(OnConflict { conflict_target: _, action }) => match action {
-                OnConflictAction::DoNothing => Ok(()),
-                OnConflictAction::DoUpdate(DoUpdate { assignments, selection }) => {
-                    self.assignments(assignments, target, false)?;
-                    self.maybe(selection.as_mut())?;
-                    if let Some(column) = &target.column {
-                        self.inject(selection, [(target.alias.clone(), column.clone())]);
-                    }
-                    Ok(())
+            OnInsert::OnConflict(OnConflict { conflict_target, action }) => {
+                match conflict_target {
+                    None => {}
+                    // A constraint is one key, whatever its columns.
+                    Some(ConflictTarget::OnConstraint(name)) => self.parts(name).map(drop)?,
+                    Some(ConflictTarget::Columns(columns)) => self.conflict_target(columns, target)?,
                 }
-            },
+                match action {
+                    OnConflictAction::DoNothing => Ok(()),
+                    OnConflictAction::DoUpdate(DoUpdate { assignments, selection }) => {
+                        self.assignments(assignments, target, false)?;
+                        self.maybe(selection.as_mut())?;
+                        if let Some(column) = &target.column {
+                            self.inject(selection, [(target.alias.clone(), column.clone())]);
+                        }
+                        Ok(())
+                    }
+                }
+            }
             OnInsert::DuplicateKeyUpdate(assignments) => {
                 self.assignments(assignments, target, false)?;
                 let Some(column) = &target.column else { return Ok(()) };
@@ -382,6 +407,37 @@ impl Pass<'_> {
             }
             _ => self.unknown("this clause of INSERT"),
         }
+    }
+
+    /// Keys are led by the tenant, so a target without the tenant column gets it, unless a key for all tenants
+    /// together is declared (or listed by the snapshot) that is just what was written.
+    fn conflict_target(&mut self, columns: &mut Vec<Ident>, target: &Target) -> Verdict {
+        let number = conflict::number(columns);
+        let mut elements = match number {
+            None => columns.iter().cloned().map(Expr::Identifier).collect(),
+            Some(n) => std::mem::take(&mut self.targets[n].elements),
+        };
+        self.exprs(&mut elements)?;
+        if let Some(column) = &target.column {
+            let key = elements.iter().map(Expr::to_string).collect::<Vec<_>>().join(",");
+            let is_tenant = |element: &Expr| matches!(element, Expr::Identifier(name) if name.value.eq_ignore_ascii_case(column));
+            let stays = elements.iter().any(is_tenant)
+                || self.schema.is_global_key(self.dialect, &target.table, &key_elements(&key));
+            if !stays {
+                let tenant = self.column_ident(column);
+                elements.insert(0, Expr::Identifier(tenant.clone()));
+                if number.is_none() {
+                    columns.insert(0, tenant);
+                }
+            }
+        }
+        if let Some(n) = number {
+            let mut predicate = self.targets[n].predicate.take();
+            self.maybe(predicate.as_mut())?;
+            self.targets[n].elements = elements;
+            self.targets[n].predicate = predicate;
+        }
+        Ok(())
     }
 
     /// `c = v` becomes `c = CASE WHEN t.tenant_id = ? THEN v ELSE t.c END`: there is no WHERE to put a guard in.
@@ -525,6 +581,25 @@ impl Pass<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Puts the tenant last into every row, if that leaves the rows as they are: DISTINCT and set operations compare
+/// whole rows, and give literals a type by that.
+fn append(body: &mut SetExpr, tenant: &Expr) -> bool {
+    match body {
+        SetExpr::Query(query) => append(&mut query.body, tenant),
+        SetExpr::Values(values) => {
+            for Parens { opening_token: _, content, closing_token: _ } in &mut values.rows {
+                content.push(tenant.clone());
+            }
+            true
+        }
+        SetExpr::Select(select) if !matches!(select.distinct, Some(Distinct::Distinct)) => {
+            select.projection.push(SelectItem::UnnamedExpr(tenant.clone()));
+            true
+        }
+        _ => false,
     }
 }
 

@@ -26,9 +26,22 @@ pub fn schema() -> Schema {
         functions = ["crypt", "shop.price"]
         views = { open_orders = ["orders"], all_countries = ["countries"] }
         partitions = { orders_2026 = "orders", countries_eu = "countries" }
+        global_keys = { users = ["email", "lower(name), kind"] }
+        composite_types = { address = ["street", "city"] }
         "#,
     )
-    .and_then(|schema| schema.with_snapshot("others = [\"countries\", \"exchange_rates\"]"))
+    .and_then(|schema| {
+        schema.with_snapshot(
+            r#"
+            others = ["countries", "exchange_rates"]
+            [table_columns]
+            ledger = ["tenant_id", "id", "amount", "tags", "home"]
+            "app.ledger" = ["tenant_id", "id", "amount"]
+            [global_keys]
+            ledger = ["id"]
+            "#,
+        )
+    })
     .unwrap()
 }
 

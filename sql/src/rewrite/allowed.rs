@@ -1,0 +1,289 @@
+//! The operators and the types that the rewriter lets through: lists of what is allowed, for both passes.
+//!
+//! Functions have their list in `functions.rs`. Operators and types of a user's own are not seen here where they
+//! have the look of the database's: `tenancy doctor` reports the functions behind those.
+
+use sqlparser::ast::{ArrayElemTypeDef, BinaryOperator, DataType, ObjectName, UnaryOperator};
+
+use crate::Dialect;
+
+/// Whether this is one of the database's own operators.
+pub(super) fn operator(dialect: Dialect, operator: &BinaryOperator) -> bool {
+    use BinaryOperator as Op;
+    match operator {
+        Op::Plus
+        | Op::Minus
+        | Op::Multiply
+        | Op::Divide
+        | Op::Modulo
+        | Op::StringConcat
+        | Op::Gt
+        | Op::Lt
+        | Op::GtEq
+        | Op::LtEq
+        | Op::Eq
+        | Op::NotEq
+        | Op::And
+        | Op::Or
+        | Op::BitwiseOr
+        | Op::BitwiseAnd
+        | Op::PGBitwiseShiftLeft
+        | Op::PGBitwiseShiftRight => true,
+        Op::Arrow | Op::LongArrow => true,
+        Op::Match | Op::Glob => dialect == Dialect::Sqlite,
+        Op::Regexp => dialect != Dialect::Postgres,
+        Op::Spaceship | Op::Xor | Op::MyIntegerDivide | Op::BitwiseXor => dialect == Dialect::MySql,
+        Op::PGBitwiseXor
+        | Op::PGExp
+        | Op::PGOverlap
+        | Op::PGRegexMatch
+        | Op::PGRegexIMatch
+        | Op::PGRegexNotMatch
+        | Op::PGRegexNotIMatch
+        | Op::PGLikeMatch
+        | Op::PGILikeMatch
+        | Op::PGNotLikeMatch
+        | Op::PGNotILikeMatch
+        | Op::PGStartsWith
+        | Op::HashArrow
+        | Op::HashLongArrow
+        | Op::AtAt
+        | Op::AtArrow
+        | Op::ArrowAt
+        | Op::HashMinus
+        | Op::AtQuestion
+        | Op::Question
+        | Op::QuestionAnd
+        | Op::QuestionPipe
+        | Op::Overlaps
+        | Op::DoubleHash
+        | Op::LtDashGt
+        | Op::AndLt
+        | Op::AndGt
+        | Op::LtLtPipe
+        | Op::PipeGtGt
+        | Op::AndLtPipe
+        | Op::PipeAndGt
+        | Op::LtCaret
+        | Op::GtCaret
+        | Op::QuestionHash
+        | Op::QuestionDash
+        | Op::QuestionDashPipe
+        | Op::QuestionDoublePipe
+        | Op::TildeEq => dialect == Dialect::Postgres,
+        // Written by name, assignments, and operators of other databases.
+        Op::Custom(_) | Op::PGCustomBinaryOperator(_) | Op::Assignment | Op::DuckIntegerDivide | Op::At => {
+            false
+        }
+    }
+}
+
+/// Whether this is one of the database's own operators with one operand.
+pub(super) fn unary(operator: UnaryOperator) -> bool {
+    match operator {
+        UnaryOperator::Plus
+        | UnaryOperator::Minus
+        | UnaryOperator::Not
+        | UnaryOperator::BitwiseNot
+        | UnaryOperator::BangNot
+        | UnaryOperator::PGAbs
+        | UnaryOperator::PGSquareRoot
+        | UnaryOperator::PGCubeRoot => true,
+        UnaryOperator::AtDashAt
+        | UnaryOperator::DoubleAt
+        | UnaryOperator::Hash
+        | UnaryOperator::PGPostfixFactorial
+        | UnaryOperator::PGPrefixFactorial
+        | UnaryOperator::QuestionDash
+        | UnaryOperator::QuestionPipe => false,
+    }
+}
+
+/// Types of PostgreSQL whose input looks up names, roles, transactions or rows, and those of its own inner working.
+const POSTGRES_INNER: &[&str] = &[
+    "aclitem",
+    "any",
+    "anyarray",
+    "anycompatible",
+    "anycompatiblearray",
+    "anycompatiblemultirange",
+    "anycompatiblenonarray",
+    "anycompatiblerange",
+    "anyelement",
+    "anyenum",
+    "anymultirange",
+    "anynonarray",
+    "anyrange",
+    "cid",
+    "cstring",
+    "event_trigger",
+    "fdw_handler",
+    "gtsvector",
+    "index_am_handler",
+    "internal",
+    "language_handler",
+    "opaque",
+    "record",
+    "refcursor",
+    "regclass",
+    "regcollation",
+    "regdatabase",
+    "regnamespace",
+    "regoper",
+    "regoperator",
+    "regproc",
+    "regprocedure",
+    "regrole",
+    "regtype",
+    "table_am_handler",
+    "tid",
+    "trigger",
+    "tsm_handler",
+    "txid_snapshot",
+    "unknown",
+    "void",
+    "xid",
+    "xid8",
+];
+
+/// Whether a value may be cast to this type.
+pub(super) fn data_type(dialect: Dialect, data_type: &DataType) -> bool {
+    use DataType as T;
+    match data_type {
+        T::Custom(name, modifiers) => {
+            let plain = |m: &String| m.bytes().all(|b| b.is_ascii_alphanumeric());
+            modifiers.iter().all(plain) && (dialect != Dialect::Postgres || custom(name))
+        }
+        T::Array(ArrayElemTypeDef::SquareBracket(inner, _)) => self::data_type(dialect, inner),
+        T::Character(_)
+        | T::Char(_)
+        | T::CharacterVarying(_)
+        | T::CharVarying(_)
+        | T::Varchar(_)
+        | T::Nvarchar(_)
+        | T::Uuid
+        | T::CharacterLargeObject(_)
+        | T::CharLargeObject(_)
+        | T::Clob(_)
+        | T::Binary(_)
+        | T::Varbinary(_)
+        | T::Blob(_)
+        | T::TinyBlob
+        | T::MediumBlob
+        | T::LongBlob
+        | T::Bytes(_)
+        | T::Numeric(_)
+        | T::Decimal(_)
+        | T::DecimalUnsigned(_)
+        | T::Dec(_)
+        | T::DecUnsigned(_)
+        | T::Float(_)
+        | T::FloatUnsigned(_)
+        | T::TinyInt(_)
+        | T::TinyIntUnsigned(_)
+        | T::Int2(_)
+        | T::Int2Unsigned(_)
+        | T::SmallInt(_)
+        | T::SmallIntUnsigned(_)
+        | T::MediumInt(_)
+        | T::MediumIntUnsigned(_)
+        | T::Int(_)
+        | T::Int4(_)
+        | T::Int8(_)
+        | T::Integer(_)
+        | T::IntUnsigned(_)
+        | T::Int4Unsigned(_)
+        | T::IntegerUnsigned(_)
+        | T::BigInt(_)
+        | T::BigIntUnsigned(_)
+        | T::Int8Unsigned(_)
+        | T::Signed
+        | T::SignedInteger
+        | T::Unsigned
+        | T::UnsignedInteger
+        | T::Float4
+        | T::Real
+        | T::RealUnsigned
+        | T::Float8
+        | T::Double(_)
+        | T::DoubleUnsigned(_)
+        | T::DoublePrecision
+        | T::DoublePrecisionUnsigned
+        | T::Bool
+        | T::Boolean
+        | T::Date
+        | T::Time(..)
+        | T::Datetime(_)
+        | T::Timestamp(..)
+        | T::Interval { .. }
+        | T::JSON
+        | T::JSONB
+        | T::Text
+        | T::TinyText
+        | T::MediumText
+        | T::LongText
+        | T::Bytea
+        | T::Bit(_)
+        | T::BitVarying(_)
+        | T::VarBit(_)
+        | T::GeometricType(_)
+        | T::TsVector
+        | T::TsQuery => true,
+        // `regclass`, types that are made on the spot, and those of other databases.
+        T::Regclass
+        | T::Table(_)
+        | T::NamedTable { .. }
+        | T::BigNumeric(_)
+        | T::BigDecimal(_)
+        | T::UTinyInt
+        | T::USmallInt
+        | T::Int16
+        | T::Int32
+        | T::Int64
+        | T::Int128
+        | T::Int256
+        | T::HugeInt
+        | T::UHugeInt
+        | T::UInt8
+        | T::UInt16
+        | T::UInt32
+        | T::UInt64
+        | T::UInt128
+        | T::UInt256
+        | T::UBigInt
+        | T::Float32
+        | T::Float64
+        | T::Date32
+        | T::Datetime64(..)
+        | T::TimestampNtz(_)
+        | T::String(_)
+        | T::FixedString(_)
+        | T::Array(_)
+        | T::Map(..)
+        | T::Tuple(_)
+        | T::Nested(_)
+        | T::Enum(..)
+        | T::Set(_)
+        | T::Struct(..)
+        | T::Union(_)
+        | T::Nullable(_)
+        | T::LowCardinality(_)
+        | T::Unspecified
+        | T::Trigger
+        | T::AnyType => false,
+    }
+}
+
+/// A type by its name: a value type of PostgreSQL's own, or one that the application made.
+fn custom(name: &ObjectName) -> bool {
+    let parts: Option<Vec<String>> =
+        name.0.iter().map(|part| part.as_ident().map(|ident| ident.value.to_ascii_lowercase())).collect();
+    let Some(parts) = parts else { return false };
+    let Some((last, schemas)) = parts.split_last() else { return false };
+    // `_regclass` is `regclass[]`, and a row of `pg_type` has columns that look names up.
+    let element = last.trim_start_matches('_');
+    let inner = element.starts_with("pg_") || POSTGRES_INNER.contains(&element);
+    let schema =
+        |name: &String| name == "pg_catalog" || !(name.starts_with("pg_") || name == "information_schema");
+    parts.iter().all(|part| !part.contains('.')) && schemas.iter().all(schema) && !inner
+}

@@ -1,0 +1,170 @@
+//! `ON CONFLICT (lower(email)) WHERE deleted_at IS NULL`: conflict targets that the parser has no node for.
+//!
+//! Each is taken out of the tokens, parsed on its own, and leaves a name behind, which is put back into the printed
+//! text. Plain lists of columns stay with the parser.
+
+use std::fmt;
+
+use sqlparser::ast::{Expr, Ident};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+
+use super::text::RESERVED;
+use crate::Dialect;
+
+/// A conflict target: what makes a key, and the condition of a partial index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) elements: Vec<Expr>,
+    pub(super) predicate: Option<Expr>,
+    /// The name that stands for it in the tree.
+    name: String,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, element) in self.elements.iter().enumerate() {
+            write!(f, "{}{element}", if n == 0 { "(" } else { ", " })?;
+        }
+        f.write_str(")")?;
+        self.predicate.iter().try_for_each(|predicate| write!(f, " WHERE {predicate}"))
+    }
+}
+
+/// The number of the target that this name stands for.
+pub(super) fn number(columns: &[Ident]) -> Option<usize> {
+    let [only] = columns else { return None };
+    only.value.strip_prefix(RESERVED)?.strip_prefix("_target_")?.split('_').next()?.parse().ok()
+}
+
+/// Takes the targets out of a text.
+pub(super) fn take(
+    dialect: Dialect,
+    tokens: Vec<TokenWithSpan>,
+    recursion: usize,
+) -> Result<(Vec<TokenWithSpan>, Vec<Target>), ParserError> {
+    let mut targets = Vec::new();
+    let mut rest: &[TokenWithSpan] = &tokens;
+    let mut kept = Vec::new();
+    while let Some(found) = find(rest) {
+        let Found { start, elements, predicate, end } = found;
+        // No literal of the text has this name in it, so that it can be found in what is printed.
+        let name = (0..)
+            .map(|salt| format!("{RESERVED}_target_{}_{salt}", targets.len()))
+            .find(|name| !tokens.iter().any(|token| token.token.to_string().contains(name.as_str())));
+        let name = name.unwrap_or_default();
+        let elements = parser(dialect, &rest[elements], recursion, |parser| {
+            parser.parse_comma_separated(Parser::parse_expr)
+        })?;
+        let predicate = predicate
+            .map(|predicate| parser(dialect, &rest[predicate], recursion, Parser::parse_expr))
+            .transpose()?;
+        kept.extend_from_slice(&rest[..=start]);
+        let word = Token::Word(Word { value: name.clone(), quote_style: None, keyword: Keyword::NoKeyword });
+        kept.push(TokenWithSpan::new(word, rest[start].span));
+        kept.push(TokenWithSpan::new(Token::RParen, rest[start].span));
+        targets.push(Target { elements, predicate, name });
+        rest = &rest[end..];
+    }
+    if targets.is_empty() {
+        return Ok((tokens, targets));
+    }
+    kept.extend_from_slice(rest);
+    Ok((kept, targets))
+}
+
+/// Puts the targets back into what was printed.
+pub(super) fn put_back(mut printed: String, targets: &[Target]) -> String {
+    for target in targets {
+        printed = printed.replacen(&format!("({})", target.name), &target.to_string(), 1);
+    }
+    printed
+}
+
+fn parser<T>(
+    dialect: Dialect,
+    tokens: &[TokenWithSpan],
+    recursion: usize,
+    parse: impl FnOnce(&mut Parser<'static>) -> Result<T, ParserError>,
+) -> Result<T, ParserError> {
+    let mut parser = super::parser(dialect, tokens.to_vec(), recursion);
+    let parsed = parse(&mut parser)?;
+    let next = parser.peek_token();
+    match next.token {
+        Token::EOF => Ok(parsed),
+        other => Err(ParserError::ParserError(format!(
+            "a conflict target with `{other}`, which is not read{}",
+            next.span.start
+        ))),
+    }
+}
+
+struct Found {
+    /// The parenthesis that opens the target.
+    start: usize,
+    elements: std::ops::Range<usize>,
+    predicate: Option<std::ops::Range<usize>>,
+    /// What follows.
+    end: usize,
+}
+
+/// The first target that is more than a list of columns.
+fn find(tokens: &[TokenWithSpan]) -> Option<Found> {
+    let words: Vec<usize> =
+        (0..tokens.len()).filter(|n| !matches!(tokens[*n].token, Token::Whitespace(_))).collect();
+    let word = |n: usize| words.get(n).map(|at| &tokens[*at].token);
+    let is = |n: usize, wanted: Keyword| matches!(word(n), Some(Token::Word(word)) if word.keyword == wanted);
+    for n in 0..words.len() {
+        if !(is(n, Keyword::ON) && is(n + 1, Keyword::CONFLICT) && word(n + 2) == Some(&Token::LParen)) {
+            continue;
+        }
+        let close = closing(&words, tokens, n + 2)?;
+        let plain =
+            words[n + 3..close].iter().all(|at| matches!(tokens[*at].token, Token::Word(_) | Token::Comma));
+        let mut end = close + 1;
+        if is(end, Keyword::WHERE) {
+            end = until_do(&words, tokens, end)?;
+        } else if plain {
+            continue;
+        }
+        if !is(end, Keyword::DO) {
+            continue;
+        }
+        let predicate = (end > close + 1).then(|| words[close + 1] + 1..words[end]);
+        return Some(Found {
+            start: words[n + 2],
+            elements: words[n + 2] + 1..words[close],
+            predicate,
+            end: words[end],
+        });
+    }
+    None
+}
+
+/// The parenthesis that closes the one at `open`.
+fn closing(words: &[usize], tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    (open..words.len()).find(|n| {
+        match tokens[words[*n]].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+    })
+}
+
+/// The DO that ends the condition that begins at `from`.
+fn until_do(words: &[usize], tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (n, at) in words.iter().enumerate().skip(from) {
+        match &tokens[*at].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.checked_sub(1)?,
+            Token::Word(word) if depth == 0 && word.keyword == Keyword::DO => return Some(n),
+            _ => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,243 @@
+//! PostgreSQL's functional notation: `a.b` and `(expr).b` read a column or a field `b`, and where there is none they
+//! call the function, the aggregate or the cast `b` on what stands before the dot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    AccessExpr, Cte, Expr, Ident, ObjectName, Query, SelectItem, SetExpr, Statement, TableAlias, TableFactor,
+    TableObject, Visit, Visitor,
+};
+
+use super::fold;
+use super::from::alias_of;
+use crate::{Dialect, Schema};
+
+/// PostgreSQL's own functions over a row of any table that are not on the list of functions.
+const OVER_ANY_ROW: [&str; 12] = [
+    "any_out",
+    "anycompatible_out",
+    "anycompatiblenonarray_out",
+    "anyelement_out",
+    "anynonarray_out",
+    "hash_record",
+    "pg_collation_for",
+    "pg_column_compression",
+    "pg_column_size",
+    "pg_typeof",
+    "record_out",
+    "record_send",
+];
+
+/// Functions of a FROM whose rows have the columns of the type of their first argument.
+const POPULATE: [&str; 4] =
+    ["json_populate_record", "json_populate_recordset", "jsonb_populate_record", "jsonb_populate_recordset"];
+
+/// What stands behind a name in a FROM.
+enum Source {
+    /// These columns and no others.
+    Columns(BTreeSet<String>),
+    /// A row whose columns are not known here.
+    Row,
+}
+
+/// Every name in a FROM of one statement, or of the target of a write, in lower case, with all that it stands for.
+pub(super) struct Names<'a> {
+    dialect: Dialect,
+    schema: &'a Schema,
+    sources: BTreeMap<String, Vec<Source>>,
+    ctes: BTreeSet<String>,
+    /// Under which names a table of a schema is read without an alias, and whether anything else has that name.
+    qualified: BTreeMap<String, Vec<Option<Vec<String>>>>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn of(dialect: Dialect, schema: &'a Schema, statement: &Statement) -> Self {
+        let mut names = Self {
+            dialect,
+            schema,
+            sources: BTreeMap::new(),
+            ctes: BTreeSet::new(),
+            qualified: BTreeMap::new(),
+        };
+        let mut ctes = Ctes(BTreeSet::new());
+        let _ = statement.visit(&mut ctes);
+        names.ctes = ctes.0;
+        let _ = statement.visit(&mut names);
+        names
+    }
+
+    /// The name that would be called as a function, unless it is known to be a column or a field.
+    pub(super) fn called(&self, expr: &Expr) -> Option<Ident> {
+        match expr {
+            Expr::CompoundIdentifier(idents) => self.column(idents),
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                let mut chain = access_chain.iter().peekable();
+                if let Expr::Identifier(first) = &**root {
+                    let mut idents = vec![first.clone()];
+                    while let Some(AccessExpr::Dot(Expr::Identifier(ident))) = chain.peek() {
+                        idents.push(ident.clone());
+                        chain.next();
+                    }
+                    if let Some(called) = self.column(&idents) {
+                        return Some(called);
+                    }
+                } else if let Expr::CompoundIdentifier(idents) = &**root
+                    && let Some(called) = self.column(idents)
+                {
+                    return Some(called);
+                }
+                chain.find_map(|access| match access {
+                    AccessExpr::Dot(Expr::Identifier(field)) => self.field(field),
+                    AccessExpr::Dot(other) => Some(Ident::new(other.to_string())),
+                    AccessExpr::Subscript(_) => None,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    fn field(&self, field: &Ident) -> Option<Ident> {
+        let known = self.dialect == Dialect::Postgres && self.schema.has_field(&fold(self.dialect, field));
+        (!known).then(|| field.clone())
+    }
+
+    fn column(&self, idents: &[Ident]) -> Option<Ident> {
+        let [.., of, column] = idents else { return None };
+        if self.dialect != Dialect::Postgres {
+            return None;
+        }
+        let name = fold(self.dialect, column);
+        let sources = self.sources.get(&of.value.to_ascii_lowercase());
+        let known = sources.into_iter().flatten().all(|source| match source {
+            Source::Columns(columns) => columns.contains(&name) || self.schema.has_field(&name),
+            Source::Row => true,
+        });
+        (!known || OVER_ANY_ROW.contains(&&*name)).then(|| column.clone())
+    }
+
+    /// Whether `schema.table.column` can be written as `table.column`: the name stands for that table everywhere.
+    pub(super) fn only(&self, parts: &[Ident]) -> bool {
+        let Some(last) = parts.last() else { return false };
+        let wanted: Vec<String> = parts.iter().map(|part| fold(self.dialect, part)).collect();
+        self.qualified
+            .get(&last.value.to_ascii_lowercase())
+            .is_some_and(|known| known.iter().all(|parts| parts.as_ref() == Some(&wanted)))
+    }
+
+    fn add(&mut self, alias: &Ident, source: Source, plain: Option<Vec<String>>) {
+        let alias = alias.value.to_ascii_lowercase();
+        self.sources.entry(alias.clone()).or_default().push(source);
+        self.qualified.entry(alias).or_default().push(plain);
+    }
+
+    fn folded(&self, name: &ObjectName) -> Vec<String> {
+        let part = |part: &sqlparser::ast::ObjectNamePart| {
+            part.as_ident().map_or_else(|| part.to_string(), |ident| fold(self.dialect, ident))
+        };
+        name.0.iter().map(part).collect()
+    }
+
+    fn table(&self, name: &ObjectName, alias: Option<&TableAlias>) -> Source {
+        let parts = self.folded(name);
+        let is_cte = matches!(&parts[..], [only] if self.ctes.contains(&only.to_ascii_lowercase()));
+        let columns = if is_cte { None } else { self.schema.columns_of(&parts.join(".")) };
+        match columns {
+            Some(columns) => Source::Columns(columns.iter().cloned().chain(self.listed(alias)).collect()),
+            None => Source::Row,
+        }
+    }
+
+    /// The columns that an alias lists.
+    fn listed(&self, alias: Option<&TableAlias>) -> impl Iterator<Item = String> {
+        alias.into_iter().flat_map(|alias| &alias.columns).map(|column| fold(self.dialect, &column.name))
+    }
+
+    fn function(&self, name: &ObjectName, alias: Option<&TableAlias>, ordinality: bool) -> Source {
+        let function = self.folded(name).pop().unwrap_or_default();
+        if POPULATE.contains(&&*function) {
+            return Source::Row;
+        }
+        let mut columns: BTreeSet<String> = self.listed(alias).collect();
+        if columns.is_empty() {
+            match &*function {
+                "json_each" | "json_each_text" | "jsonb_each" | "jsonb_each_text" => {
+                    columns.extend(["key".to_owned(), "value".to_owned()]);
+                }
+                "json_array_elements"
+                | "json_array_elements_text"
+                | "jsonb_array_elements"
+                | "jsonb_array_elements_text" => columns.extend(["value".to_owned()]),
+                _ => columns.extend([alias.map_or(function, |alias| fold(self.dialect, &alias.name))]),
+            }
+        }
+        if ordinality {
+            columns.insert("ordinality".to_owned());
+        }
+        Source::Columns(columns)
+    }
+
+    /// `(SELECT * FROM t ..)`, which guards are, has the columns of its table.
+    fn derived(&self, subquery: &Query, alias: Option<&TableAlias>) -> Source {
+        let SetExpr::Select(select) = &*subquery.body else { return Source::Row };
+        let ([SelectItem::Wildcard(_)], [item]) = (&select.projection[..], &select.from[..]) else {
+            return Source::Row;
+        };
+        match &item.relation {
+            TableFactor::Table { name, args: None, .. } if item.joins.is_empty() => self.table(name, alias),
+            _ => Source::Row,
+        }
+    }
+}
+
+impl Visitor for Names<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let Some(alias) = alias_of(factor) else { return ControlFlow::Continue(()) };
+        let (source, plain) = match factor {
+            TableFactor::Table { name, alias: None, args: None, .. } => {
+                (self.table(name, None), Some(self.folded(name)))
+            }
+            TableFactor::Table { name, alias, args: None, .. } => (self.table(name, alias.as_ref()), None),
+            TableFactor::Table { name, alias, args: Some(_), with_ordinality, .. }
+            | TableFactor::Function { name, alias, with_ordinality, .. } => {
+                (self.function(name, alias.as_ref(), *with_ordinality), None)
+            }
+            TableFactor::UNNEST { alias, with_ordinality, .. } => {
+                let name = ObjectName::from(vec![Ident::new("unnest")]);
+                (self.function(&name, alias.as_ref(), *with_ordinality), None)
+            }
+            TableFactor::Derived { subquery, alias, .. } => (self.derived(subquery, alias.as_ref()), None),
+            _ => (Source::Row, None),
+        };
+        self.add(&alias, source, plain);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
+        let Statement::Insert(insert) = statement else { return ControlFlow::Continue(()) };
+        let TableObject::TableName(name) = &insert.table else { return ControlFlow::Continue(()) };
+        let Some(last) = name.0.last().and_then(|part| part.as_ident()) else {
+            return ControlFlow::Continue(());
+        };
+        self.add(&Ident::new("excluded"), self.table(name, None), None);
+        match &insert.table_alias {
+            Some(alias) => self.add(&alias.alias, self.table(name, None), None),
+            None => self.add(last, self.table(name, None), Some(self.folded(name))),
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct Ctes(BTreeSet<String>);
+
+impl Visitor for Ctes {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.0.extend(ctes.map(|Cte { alias, .. }| alias.name.value.to_ascii_lowercase()));
+        ControlFlow::Continue(())
+    }
+}
