@@ -52,6 +52,8 @@ pub struct Schema {
     global_keys: BTreeMap<String, BTreeSet<Vec<String>>>,
     /// The fields of each composite type.
     composite_types: BTreeMap<String, BTreeSet<String>>,
+    /// The primary key of each table, as far as a snapshot lists them.
+    primary_keys: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The type of the tenant columns in the database.
@@ -119,6 +121,7 @@ impl Schema {
             table_columns: BTreeMap::new(),
             global_keys: BTreeMap::new(),
             composite_types: BTreeMap::new(),
+            primary_keys: BTreeMap::new(),
         })
     }
 
@@ -225,6 +228,7 @@ impl Schema {
             views,
             partitions,
             table_columns,
+            primary_keys,
             global_keys,
             composite_types,
         } = toml::from_str(text).map_err(|e| Refusal(format!("the snapshot of the database: {e}")))?;
@@ -233,6 +237,7 @@ impl Schema {
             table_name(name)?;
         }
         self.table_columns.extend(table_columns);
+        self.primary_keys.extend(primary_keys);
         for (table, keys) in global_keys {
             for key in keys {
                 self = self.global_key(&table, &key)?;
@@ -482,10 +487,6 @@ impl Schema {
     }
 
     fn root(&self, dialect: Dialect, name: &str) -> Access<'_> {
-        // MySQL's table that holds nothing.
-        if dialect == Dialect::MySql && name.eq_ignore_ascii_case("dual") {
-            return Access { tenant: None, writable: false };
-        }
         let same = |listed: &String| match dialect {
             Dialect::Sqlite => listed.eq_ignore_ascii_case(name),
             _ => listed == name,
@@ -521,6 +522,15 @@ impl Schema {
     /// The columns of a table, given its name as the database resolves it, where a snapshot lists them.
     pub fn columns_of(&self, table: &str) -> Option<&BTreeSet<String>> {
         self.table_columns.get(table)
+    }
+
+    /// The columns of a table's primary key, the tenant's aside, where a snapshot lists them.
+    #[cfg(feature = "rewrite")]
+    pub(crate) fn primary_key(&self, table: &str) -> Option<BTreeSet<&String>> {
+        let tenant = self.column_of(Dialect::Postgres, table);
+        let columns: BTreeSet<&String> =
+            self.primary_keys.get(table)?.iter().filter(|column| *column != tenant).collect();
+        (!columns.is_empty()).then_some(columns)
     }
 
     /// Whether a composite type was declared that has this field.
@@ -635,6 +645,9 @@ struct Snapshot {
     /// The columns of each table and view.
     #[serde(default)]
     table_columns: BTreeMap<String, BTreeSet<String>>,
+    /// The columns of each table's primary key.
+    #[serde(default)]
+    primary_keys: BTreeMap<String, BTreeSet<String>>,
     /// The unique keys without the tenant column.
     #[serde(default)]
     global_keys: BTreeMap<String, Vec<String>>,

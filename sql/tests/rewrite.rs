@@ -2,6 +2,7 @@
 #![cfg(feature = "rewrite")]
 
 mod cases;
+mod notation;
 
 use cases::{Case, read, schema, word};
 use tenancy_sql::{Bind, Dialect, Schema, rewrite};
@@ -99,7 +100,13 @@ fn the_type_of_the_tenant_column_is_said_at_every_bind() {
         let typed = schema().with_snapshot(&format!("type = \"{name}\"")).unwrap();
         for Case { dialect, sql, .. } in [CONSTRUCTS, LEAKS].into_iter().flat_map(read) {
             let Ok(own) = rewrite(dialect, &sql, &plain) else { continue };
-            let typed = rewrite(dialect, &sql, &typed).unwrap();
+            let typed = rewrite(dialect, &sql, &typed);
+            if (dialect, name) == (Dialect::MySql, "text") {
+                // There a collation decides which tenants are the same.
+                assert_eq!(typed.unwrap_err().code().as_str(), "T006");
+                continue;
+            }
+            let typed = typed.unwrap();
             assert_eq!(typed.binds(), own.binds());
             let wanted = if dialect == Dialect::Postgres && own.binds().contains(&Bind::Tenant) {
                 let tenant = format!("${}", own.binds().len());

@@ -321,7 +321,7 @@ impl Pass<'_> {
         let literal = |this: &Self, why: &str, mend: &str| this.refuse(Code::Literal, why, mend);
         match value {
             Value::Number(text, _) => {
-                let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-".contains(&b));
+                let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-_".contains(&b));
                 self.allow(plain, "this number")
             }
             Value::HexStringLiteral(text) => {

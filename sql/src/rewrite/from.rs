@@ -52,6 +52,13 @@ const RESERVED_WORDS: [&str; 30] = [
     "with",
 ];
 
+/// A table that a predicate keeps to the tenant.
+pub(super) struct Guard {
+    pub(super) alias: Ident,
+    pub(super) column: String,
+    pub(super) table: String,
+}
+
 /// How a table of a FROM is kept to the tenant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -83,12 +90,15 @@ impl<'a> Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// Collects the guards for the block's WHERE, and those that went into the ON of a join, which can fill their
+    /// tables up with NULLs.
     pub(super) fn table_with_joins(
         &mut self,
         item: &mut TableWithJoins,
         predicate: bool,
         locks: &[LockClause],
-        guards: &mut Vec<(Ident, String)>,
+        guards: &mut Vec<Guard>,
+        filled_up: &mut Vec<Guard>,
     ) -> Verdict {
         let TableWithJoins { relation, joins } = item;
         let places: Vec<Place> =
@@ -106,7 +116,11 @@ impl Pass<'_> {
             self.join(join_operator)?;
             if let (false, Some(on)) = (beside.is_empty(), condition_of(join_operator)) {
                 let mut both = Some(std::mem::replace(on, Expr::Value(Value::Null.into())));
-                self.inject(&mut both, beside.drain(..));
+                self.inject(
+                    &mut both,
+                    beside.iter().map(|guard| (guard.alias.clone(), guard.column.clone())),
+                );
+                filled_up.append(&mut beside);
                 *on = both.unwrap_or_else(|| Expr::Value(Value::Null.into()));
             }
         }
@@ -136,7 +150,7 @@ impl Pass<'_> {
     /// One item of a FROM that is only read.
     pub(super) fn source(&mut self, item: &mut TableWithJoins) -> Verdict {
         self.distinct_aliases(std::slice::from_ref(item))?;
-        self.table_with_joins(item, false, &[], &mut Vec::new())
+        self.table_with_joins(item, false, &[], &mut Vec::new(), &mut Vec::new())
     }
 
     pub(super) fn source_factor(&mut self, factor: &mut TableFactor) -> Verdict {
@@ -148,7 +162,7 @@ impl Pass<'_> {
         factor: &mut TableFactor,
         form: Form,
         locks: &[LockClause],
-        guards: &mut Vec<(Ident, String)>,
+        guards: &mut Vec<Guard>,
     ) -> Verdict {
         match factor {
             TableFactor::Table {
@@ -195,7 +209,7 @@ impl Pass<'_> {
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 self.maybe_alias(alias.as_ref())?;
-                self.table_with_joins(table_with_joins, false, locks, &mut Vec::new())
+                self.table_with_joins(table_with_joins, false, locks, &mut Vec::new(), &mut Vec::new())
             }
             _ => self.unknown("this kind of table"),
         }
@@ -218,7 +232,7 @@ impl Pass<'_> {
         factor: &mut TableFactor,
         form: Form,
         locks: &[LockClause],
-        guards: &mut Vec<(Ident, String)>,
+        guards: &mut Vec<Guard>,
     ) -> Verdict {
         let TableFactor::Table {
             name,
@@ -246,7 +260,7 @@ impl Pass<'_> {
         }
         self.maybe_alias(alias.as_ref())?;
         let has_sample = sample.is_some();
-        let Some(column) = self.resolve(&parts)? else {
+        let Some((table, column)) = self.resolve(&parts)? else {
             return Ok(());
         };
         let Some(last) = parts.last() else { return Ok(()) };
@@ -261,7 +275,7 @@ impl Pass<'_> {
             if let TableFactor::Table { alias: slot, .. } = factor {
                 *slot = written;
             }
-            guards.push((alias.name, column));
+            guards.push(Guard { alias: alias.name, column, table });
             return Ok(());
         }
         let copied = if self.dialect == Dialect::MySql { locks.to_vec() } else { Vec::new() };
@@ -271,14 +285,17 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The tenant column of a table that is read; none for a shared table and for a CTE.
-    fn resolve(&mut self, parts: &[Ident]) -> Verdict<Option<String>> {
+    /// A table that is read, and its tenant column; none for a shared table and for a CTE.
+    fn resolve(&mut self, parts: &[Ident]) -> Verdict<Option<(String, String)>> {
         self.sources += 1;
         if self.sources > MOST_TABLES {
             let why = format!("more than {MOST_TABLES} tables in one statement");
             return self.refuse(Code::TooLong, why, "split it into several statements");
         }
         if let [name] = parts {
+            if is_dual(self.dialect, name) {
+                return Ok(None);
+            }
             let folded = self.fold(name);
             if self.scopes.iter().flatten().any(|cte| *cte == folded) {
                 return Ok(None);
@@ -288,8 +305,8 @@ impl Pass<'_> {
         let name = self.table_name(parts)?;
         let access = self.access(&name)?;
         self.read.insert(name.clone());
-        self.tables.insert(name);
-        Ok(access.tenant.map(str::to_owned))
+        self.tables.insert(name.clone());
+        Ok(access.tenant.map(|column| (name, column.to_owned())))
     }
 
     pub(super) fn not_a_cte(&self, folded: &str) -> Verdict {
@@ -454,6 +471,11 @@ pub(super) fn condition_of(operator: &mut JoinOperator) -> Option<&mut Expr> {
         | JoinOperator::RightOuter(JoinConstraint::On(expr)) => Some(expr),
         _ => None,
     }
+}
+
+/// MySQL's `FROM DUAL`, which is no table; in quotes it is the name of one.
+pub(super) fn is_dual(dialect: Dialect, name: &Ident) -> bool {
+    dialect == Dialect::MySql && name.quote_style.is_none() && name.value.eq_ignore_ascii_case("dual")
 }
 
 /// The name under which a table of a FROM is known.

@@ -152,6 +152,11 @@ fn run(
     without: Option<usize>,
 ) -> Result<(Rewritten, usize), Refused> {
     let text = text::read(dialect, sql)?;
+    if dialect == Dialect::MySql && schema.tenant_type() == Some(TenantType::Text) {
+        let why = "MySQL compares a tenant column of type text by its collation, to which `a` and `A` can be one tenant";
+        let how = "make the column BINARY(16) or BIGINT, and say so under `type` in tenancy.toml";
+        return Err(Refused::new(Code::Construct, sql, (1, 1, 1), say(why, how)));
+    }
     with_stack(sql, text.depth, || scope(dialect, sql, schema, without, text))
 }
 

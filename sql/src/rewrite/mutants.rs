@@ -183,3 +183,48 @@ fn the_second_pass_knows_the_other_names_of_a_column() {
     let other = "UPDATE orders SET rowid = $1 WHERE orders.tenant_id = $2";
     assert_eq!(proven(Dialect::Postgres, other, 1), Ok(()));
 }
+
+/// What the first pass would let through by mistake: functions, types and operators are read by both.
+#[test]
+fn the_second_pass_knows_functions_types_and_operators_by_itself() {
+    let schema = cases::schema();
+    let tenant = super::tenant(Dialect::Postgres, &schema, 9);
+    let proven = |sql: &str| {
+        let tokens = super::text::tokens(Dialect::Postgres, sql).unwrap();
+        let (statements, targets) = super::parse(Dialect::Postgres, tokens, super::RECURSION).unwrap();
+        prove::prove(Dialect::Postgres, &schema, &statements[0], &targets, &tenant)
+    };
+    for sql in [
+        "SELECT spy(name) FROM countries",
+        "SELECT (1).lo_get",
+        "SELECT (name).lo_get FROM countries",
+        "SELECT g.lo_get FROM generate_series(1, 2) g",
+        "SELECT c.pg_typeof FROM countries c",
+        "SELECT name FROM countries ORDER BY (name).lo_get",
+        "SELECT 'a'::regclass",
+        "SELECT regclass 'a'",
+        "SELECT CAST('3' AS xid)",
+        "SELECT name OPERATOR(public.=) 'a' FROM countries",
+        "INSERT INTO feedback (a) VALUES (1) ON CONFLICT (spy(a)) DO NOTHING",
+        "INSERT INTO feedback (a) VALUES (1) ON CONFLICT (a) WHERE spy(a) DO NOTHING",
+        "INSERT INTO feedback (a) VALUES (1) ON CONFLICT ((a).lo_get) DO NOTHING",
+        "INSERT INTO feedback (a) VALUES ((SELECT count(*) FROM orders))",
+        "INSERT INTO feedback (a) VALUES (1) ON CONFLICT ((SELECT 1 FROM orders)) DO NOTHING",
+        "SELECT 1 FROM countries c FULL JOIN orders o ON o.tenant_id = $9 AND c.id = o.id",
+        "SELECT 1 FROM orders o LEFT JOIN countries c ON o.tenant_id = $9",
+        "SELECT 1 FROM countries c RIGHT JOIN orders o ON o.tenant_id = $9",
+        "SELECT 1 FROM countries c LEFT JOIN orders o ON o.tenant_id = $9 OR c.id = o.id",
+        "SELECT 1 FROM countries c LEFT JOIN orders o ON c.tenant_id = $9",
+    ] {
+        assert!(proven(sql).is_err(), "{sql}");
+    }
+    for sql in [
+        "SELECT c.name, lower(name), name::text FROM countries c WHERE name = 'a'",
+        "INSERT INTO feedback (a) VALUES (1) ON CONFLICT (lower(a)) WHERE a IS NULL DO NOTHING",
+        "SELECT 1 FROM countries c LEFT JOIN orders o ON o.tenant_id = $9 AND (c.id = o.id)",
+        "SELECT 1 FROM orders o RIGHT JOIN countries c ON o.tenant_id = $9 AND (c.id = o.id)",
+        "SELECT 1 FROM orders o JOIN countries c ON o.tenant_id = $9",
+    ] {
+        assert_eq!(proven(sql), Ok(()), "{sql}");
+    }
+}

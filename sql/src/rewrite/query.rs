@@ -10,6 +10,7 @@ use sqlparser::ast::{
     Values, Visit, Visitor, WildcardAdditionalOptions, With,
 };
 
+use super::from::Guard;
 use super::{Pass, Verdict};
 use crate::Dialect;
 use crate::refused::Code;
@@ -238,20 +239,41 @@ impl Pass<'_> {
         self.distinct_aliases(from)?;
         let alone = at == At::Top && from.len() == 1 && from.iter().all(|item| item.joins.is_empty());
         let grouped = grouped && self.dialect == Dialect::Postgres;
-        let mut guards = Vec::new();
+        let (mut guards, mut filled_up) = (Vec::new(), Vec::new());
         for item in from {
-            self.table_with_joins(item, alone || grouped, locks, &mut guards)?;
+            self.table_with_joins(item, alone || grouped, locks, &mut guards, &mut filled_up)?;
         }
         if let (true, GroupByExpr::Expressions(exprs, _)) = (grouped, group_by)
             && exprs.iter().all(is_plain_group)
         {
-            // A key that the tenant leads decides about the other columns only if all of it is grouped by.
-            exprs.extend(guards.iter().map(|(alias, column)| {
-                Expr::CompoundIdentifier(vec![alias.clone(), self.column_ident(column)])
-            }));
+            self.group_by_tenant(exprs, &guards, &filled_up);
         }
-        self.inject(selection, guards);
+        self.inject(selection, guards.into_iter().map(|guard| (guard.alias, guard.column)));
         Ok(())
+    }
+
+    /// A key that the tenant leads decides about the other columns of its table only if all of it is grouped by.
+    ///
+    /// The tenant is the same in all rows, so that it divides no group; of a table that a join fills up with NULLs
+    /// only beside a primary key that is grouped by, which is never NULL in rows of the table's own.
+    fn group_by_tenant(&self, exprs: &mut Vec<Expr>, guards: &[Guard], filled_up: &[Guard]) {
+        let grouped = |guard: &&Guard| {
+            let by = |column: &&String| {
+                exprs.iter().any(|expr| {
+                    matches!(expr, Expr::CompoundIdentifier(idents) if matches!(&idents[..], [of, name]
+                        if self.fold(of) == self.fold(&guard.alias) && self.fold(name) == **column))
+                })
+            };
+            self.schema.primary_key(&guard.table).is_some_and(|columns| columns.iter().all(by))
+        };
+        let own: Vec<Expr> = guards
+            .iter()
+            .chain(filled_up.iter().filter(grouped))
+            .map(|guard| {
+                Expr::CompoundIdentifier(vec![guard.alias.clone(), self.column_ident(&guard.column)])
+            })
+            .collect();
+        exprs.extend(own);
     }
 
     pub(super) fn items(&mut self, items: &mut [SelectItem]) -> Verdict {

@@ -23,7 +23,7 @@ pub fn schema() -> Schema {
         columns = { tenants = "id" }
         shared = ["countries", "public.plans"]
         shared_writable = ["feedback"]
-        functions = ["crypt", "shop.price"]
+        functions = ["crypt", "shop.price", "ST_Distance"]
         views = { open_orders = ["orders"], all_countries = ["countries"] }
         partitions = { orders_2026 = "orders", countries_eu = "countries" }
         global_keys = { users = ["email", "lower(name), kind"] }
@@ -37,6 +37,8 @@ pub fn schema() -> Schema {
             [table_columns]
             ledger = ["tenant_id", "id", "amount", "tags", "home"]
             "app.ledger" = ["tenant_id", "id", "amount"]
+            [primary_keys]
+            accounts = ["tenant_id", "id", "kind"]
             [global_keys]
             ledger = ["id"]
             "#,
