@@ -10,6 +10,8 @@
 
 use tenancy_sql::Dialect;
 
+use crate::oracle_worlds::Wall;
+
 const FILES: [&str; 6] = [
     include_str!("joins.txt"),
     include_str!("subqueries.txt"),
@@ -19,6 +21,10 @@ const FILES: [&str; 6] = [
     include_str!("writes.txt"),
 ];
 
+/// Those that name keys which, on a database of several tenants, have the tenant in front: written as for one tenant,
+/// they run there only when they were rewritten.
+const FOR_ONE_TENANT: &str = include_str!("keys.txt");
+
 /// A statement and the values of its parameters.
 pub(crate) struct Case {
     pub(crate) sql: &'static str,
@@ -26,14 +32,14 @@ pub(crate) struct Case {
 }
 
 /// The statements for one engine.
-pub(crate) fn cases(dialect: Dialect) -> Vec<Case> {
+pub(crate) fn cases(dialect: Dialect, wall: Wall) -> Vec<Case> {
     let engine = match dialect {
         Dialect::Postgres => 'P',
         Dialect::Sqlite => 'S',
         _ => 'M',
     };
     let mut cases = Vec::new();
-    for line in lines() {
+    for line in lines(wall) {
         let (values, rest) = match line.strip_prefix('[').and_then(|line| line.split_once("] ")) {
             Some((values, rest)) => (values, rest),
             None => ("", line),
@@ -49,6 +55,8 @@ pub(crate) fn cases(dialect: Dialect) -> Vec<Case> {
 }
 
 /// Every statement once, whatever engines it is for.
-fn lines() -> impl Iterator<Item = &'static str> {
-    FILES.iter().flat_map(|file| file.lines()).filter(|line| !line.is_empty() && !line.starts_with('#'))
+fn lines(wall: Wall) -> impl Iterator<Item = &'static str> {
+    let more = (wall == Wall::Rewriter).then_some(&FOR_ONE_TENANT);
+    let files = FILES.iter().chain(more);
+    files.flat_map(|file| file.lines()).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
