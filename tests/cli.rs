@@ -139,7 +139,10 @@ const POSTGRES: &str = "
         PARTITION BY RANGE (placed);
     CREATE TABLE orders_2026 PARTITION OF orders FOR VALUES FROM ('2026-01-01') TO ('2027-01-01') PARTITION BY LIST (id);
     CREATE TABLE orders_2026_rest PARTITION OF orders_2026 DEFAULT;
-    CREATE TABLE archive.orders (tenant_id uuid NOT NULL, id uuid NOT NULL);
+    CREATE TYPE archive.address AS (street text, city text);
+    CREATE TABLE archive.orders (tenant_id uuid NOT NULL, id uuid NOT NULL PRIMARY KEY, email varchar(20), home archive.address);
+    CREATE UNIQUE INDEX ON archive.orders (lower(email), id) INCLUDE (tenant_id) WHERE home IS NULL;
+    CREATE UNIQUE INDEX ON archive.orders (tenant_id, email);
     CREATE TABLE countries (code text PRIMARY KEY);
     CREATE TABLE secrets (token text);
     CREATE TABLE \"odd name\" (id int);
@@ -184,12 +187,49 @@ others = [
 [partitions]
 "orders_2026" = "orders"
 "orders_2026_rest" = "orders"
+
+[table_columns]
+"archive.orders" = ["email", "home", "id", "tenant_id"]
+"codes" = ["code"]
+"public.codes" = ["code"]
+"countries" = ["code"]
+"public.countries" = ["code"]
+"most_recent" = ["code", "id", "placed", "tenant_id"]
+"public.most_recent" = ["code", "id", "placed", "tenant_id"]
+"orders" = ["id", "placed", "tenant_id"]
+"public.orders" = ["id", "placed", "tenant_id"]
+"orders_2026" = ["id", "placed", "tenant_id"]
+"public.orders_2026" = ["id", "placed", "tenant_id"]
+"orders_2026_rest" = ["id", "placed", "tenant_id"]
+"public.orders_2026_rest" = ["id", "placed", "tenant_id"]
+"recent" = ["id", "placed", "tenant_id"]
+"public.recent" = ["id", "placed", "tenant_id"]
+"secrets" = ["token"]
+"public.secrets" = ["token"]
+
+[primary_keys]
+"orders" = ["tenant_id", "id", "placed"]
+"public.orders" = ["tenant_id", "id", "placed"]
+"orders_2026" = ["tenant_id", "id", "placed"]
+"public.orders_2026" = ["tenant_id", "id", "placed"]
+"orders_2026_rest" = ["tenant_id", "id", "placed"]
+"public.orders_2026_rest" = ["tenant_id", "id", "placed"]
+"archive.orders" = ["id"]
+
+[global_keys]
+"archive.orders" = ["id", "lower(email::text), id"]
+
+[composite_types]
+"archive.address" = ["city", "street"]
 "#;
     let written = std::fs::read_to_string(dir.path().join("db.toml")).unwrap();
     assert_eq!(written.split_once("\ntype").map(|(_, rest)| format!("type{rest}")).as_deref(), Some(wanted));
 
     let sql =
-        "SELECT id FROM most_recent; SELECT code FROM codes; SELECT token FROM secrets; DELETE FROM recent;";
+        "SELECT id FROM most_recent; SELECT code FROM codes; SELECT token FROM secrets; DELETE FROM recent;
+        SELECT (o.home).city, o.history FROM archive.orders o; SELECT (o.home).planet FROM archive.orders o;
+        INSERT INTO archive.orders (id, email) VALUES ($1, $2) ON CONFLICT (id, lower(email)) WHERE home IS NULL DO NOTHING;
+        INSERT INTO archive.orders (id, email) VALUES ($1, $2) ON CONFLICT (email) DO NOTHING;";
     write(dir.path(), "all.sql", sql);
     let (code, out, _) = tenancy(&["sql", "check", "all.sql"], dir.path());
     assert_eq!(code, 1);
@@ -198,6 +238,10 @@ others = [
         "shared tables only\n    SELECT code FROM codes",
         "T022: `secrets` has no column `tenant_id`",
         "T010: `recent` is declared as read only",
+        "T007: no column `history` is known here",
+        "T007: no field `planet` is known",
+        "ON CONFLICT(id, lower(email)) WHERE home IS NULL DO NOTHING",
+        "ON CONFLICT(tenant_id, email) DO NOTHING",
     ] {
         assert!(out.contains(part), "{part}:\n{out}");
     }
@@ -250,7 +294,8 @@ async fn a_snapshot_says_what_sqlite_knows() {
     let dir = tempfile::tempdir().unwrap();
     let (url, _cleanup) = Sqlite::fresh_url().await;
     let mut conn = sqlx::SqliteConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
-    let tables = "CREATE TABLE Orders (TENANT_ID TEXT, id INTEGER); CREATE TABLE countries (code TEXT);
+    let tables = "CREATE TABLE Orders (TENANT_ID TEXT, id INTEGER PRIMARY KEY, a, b, UNIQUE (a, b), UNIQUE (tenant_id, b));
+        CREATE UNIQUE INDEX low ON Orders (lower(a)); CREATE TABLE countries (code TEXT);
         CREATE TABLE jobs (id INTEGER); CREATE VIEW open AS WITH o AS (SELECT * FROM Orders) SELECT * FROM o, countries";
     sqlx::raw_sql(tables).execute(&mut conn).await.unwrap();
     conn.close().await.unwrap();
@@ -264,6 +309,8 @@ async fn a_snapshot_says_what_sqlite_knows() {
         "tenants = [\n    \"Orders\",\n    \"open\",\n]",
         "others = [\n    \"countries\",\n    \"jobs\",\n]",
         "\"open\" = [\"Orders\", \"countries\"",
+        "[primary_keys]\n\"Orders\" = [\"id\"]\n\"main.Orders\" = [\"id\"]",
+        "[global_keys]\n\"Orders\" = [\"a, b\", \"id\"]\n\"main.Orders\" = [\"a, b\", \"id\"]",
     ] {
         assert!(written.contains(part), "{part}:\n{written}");
     }

@@ -68,6 +68,17 @@ struct Found {
     /// The tables and views that a view reads at once, and what is no name for whatever else it reads.
     views: BTreeMap<String, BTreeSet<String>>,
     partitions: BTreeMap<String, String>,
+    keys: Vec<UniqueKey>,
+    /// The composite types, with their fields.
+    types: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// A unique key of a table.
+struct UniqueKey {
+    table: String,
+    primary: bool,
+    /// The columns, or the expressions as the database writes them.
+    elements: Vec<String>,
 }
 
 async fn read(url: &str) -> Result<Found, String> {
@@ -123,8 +134,31 @@ async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
     )))
     .fetch_all(&mut conn)
     .await?;
+    // Only such keys can be the target of an upsert.
+    let keys: Vec<(String, bool, Vec<String>)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT {NAME}, i.indisprimary, ARRAY(SELECT coalesce(a.attname::text, pg_get_indexdef(i.indexrelid, k, true)) \
+             FROM generate_series(1, i.indnkeyatts) k LEFT JOIN pg_attribute a \
+                 ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k - 1] AND i.indkey[k - 1] > 0 ORDER BY k) \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE i.indisunique AND i.indisvalid AND i.indimmediate AND {USERS} ORDER BY i.indexrelid"
+    )))
+    .fetch_all(&mut conn)
+    .await?;
+    let types: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT CASE WHEN pg_type_is_visible(c.reltype) THEN c.relname::text ELSE n.nspname || '.' || c.relname END, \
+             a.attname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+         WHERE c.relkind = 'c' AND {USERS}"
+    )))
+    .fetch_all(&mut conn)
+    .await?;
     conn.close().await?;
-    Ok(Found::new(Dialect::Postgres, columns, views, partitions))
+    let mut found = Found::new(Dialect::Postgres, columns, views, partitions);
+    found.add_keys(keys);
+    for (name, field) in types.into_iter().filter(|(name, field)| plain(name) && plain(field)) {
+        found.types.entry(name).or_default().insert(field);
+    }
+    Ok(found)
 }
 
 async fn sqlite(mut conn: SqliteConnection) -> Result<Found, String> {
@@ -147,8 +181,24 @@ async fn sqlite(mut conn: SqliteConnection) -> Result<Found, String> {
         let others = read.into_iter().filter(|table| !table.eq_ignore_ascii_case(&view));
         views.extend(others.map(|table| (view.clone(), table)));
     }
+    // A key with an expression has an element without a name; it is declared by hand.
+    let keys: Vec<(String, bool, Option<String>)> = sqlx::query_as(
+        "SELECT t.name, i.origin = 'pk', CASE WHEN count(c.name) = count(*) THEN group_concat(c.name, '\n') END \
+         FROM sqlite_schema t, pragma_index_list(t.name) i, pragma_index_info(i.name) c \
+         WHERE t.type = 'table' AND i.\"unique\" GROUP BY t.name, i.name \
+         UNION ALL SELECT t.name, true, min(c.name) FROM sqlite_schema t, pragma_table_info(t.name) c \
+         WHERE t.type = 'table' AND c.pk GROUP BY t.name HAVING count(*) = 1 AND upper(min(c.type)) = 'INTEGER'",
+    )
+    .fetch_all(&mut conn)
+    .await
+    .map_err(fault)?;
     conn.close().await.map_err(fault)?;
-    Ok(Found::new(Dialect::Sqlite, columns, views, Vec::new()))
+    let mut found = Found::new(Dialect::Sqlite, columns, views, Vec::new());
+    let split = |names: String| names.split('\n').map(str::to_owned).collect();
+    found.add_keys(
+        keys.into_iter().filter_map(|(table, primary, names)| Some((table, primary, split(names?)))),
+    );
+    Ok(found)
 }
 
 impl Found {
@@ -164,6 +214,8 @@ impl Found {
             qualified: BTreeMap::new(),
             views: BTreeMap::new(),
             partitions: BTreeMap::new(),
+            keys: Vec::new(),
+            types: BTreeMap::new(),
         };
         for (table, qualified, column, kind) in columns.into_iter().filter(|(table, ..)| plain(table)) {
             found.qualified.insert(table.clone(), qualified);
@@ -174,6 +226,58 @@ impl Found {
         }
         found.partitions.extend(partitions.into_iter().filter(|(child, root)| plain(child) && plain(root)));
         found
+    }
+
+    fn add_keys(&mut self, keys: impl IntoIterator<Item = (String, bool, Vec<String>)>) {
+        let keys = keys.into_iter().map(|(table, primary, elements)| UniqueKey { table, primary, elements });
+        self.keys.extend(keys.filter(|key| self.tables.contains_key(&key.table)));
+    }
+
+    /// The names under which a statement finds a table: without its schema, if the search path leads there, and
+    /// with it.
+    fn names<'a>(&'a self, table: &'a String) -> impl Iterator<Item = &'a String> {
+        let qualified = self.qualified.get(table).filter(|name| *name != table && plain(name));
+        std::iter::once(table).chain(qualified)
+    }
+
+    /// What the rewriter has to know of columns, keys and types.
+    fn written_details(&self, schema: &Schema, text: &mut String) {
+        if self.dialect == Dialect::Postgres {
+            *text += "\n[table_columns]\n";
+            for (table, columns) in &self.tables {
+                for name in self.names(table) {
+                    let _ = writeln!(text, "{name:?} = {:?}", columns.keys().collect::<Vec<_>>());
+                }
+            }
+        }
+        let is_tenant = |table: &str, element: &String| {
+            schema
+                .tenant_column(self.dialect, table)
+                .is_some_and(|column| element.eq_ignore_ascii_case(column))
+        };
+        let of_tenants = |key: &&UniqueKey| schema.tenant_column(self.dialect, &key.table).is_some();
+        *text += "\n[primary_keys]\n";
+        for key in self.keys.iter().filter(|key| key.primary).filter(of_tenants) {
+            for name in self.names(&key.table) {
+                let _ = writeln!(text, "{name:?} = {:?}", key.elements);
+            }
+        }
+        let mut global: BTreeMap<&String, BTreeSet<String>> = BTreeMap::new();
+        for key in self.keys.iter().filter(of_tenants) {
+            if !key.elements.iter().any(|element| is_tenant(&key.table, element)) {
+                for name in self.names(&key.table) {
+                    global.entry(name).or_default().insert(key.elements.join(", "));
+                }
+            }
+        }
+        *text += "\n[global_keys]\n";
+        for (table, keys) in global {
+            let _ = writeln!(text, "{table:?} = {:?}", keys.iter().collect::<Vec<_>>());
+        }
+        *text += "\n[composite_types]\n";
+        for (name, fields) in &self.types {
+            let _ = writeln!(text, "{name:?} = {:?}", fields.iter().collect::<Vec<_>>());
+        }
     }
 
     /// The tables below a view, through other views, each by the table at its root.
@@ -248,6 +352,7 @@ impl Found {
         for (child, root) in &self.partitions {
             let _ = writeln!(text, "{child:?} = {root:?}");
         }
+        self.written_details(schema, &mut text);
         text
     }
 }
