@@ -24,7 +24,7 @@ async fn made_up(dialect: Dialect, wall: Wall, count: usize) {
     let read = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seed = read("ORACLE_SEED").unwrap_or(1);
     let count = read("ORACLE_COUNT").map_or(count, |n| usize::try_from(n).unwrap());
-    let mut statements = Statements::new(dialect, seed);
+    let mut statements = Statements::new(dialect, wall == Wall::Rewriter, seed);
     let mut worlds = Worlds::new(dialect, wall, seed).await;
     let (mut failed, mut answered) = (0, 0);
     for n in 0..count {

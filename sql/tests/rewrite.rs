@@ -60,6 +60,75 @@ fn parameters_are_bound_in_the_order_that_is_said() {
     assert_eq!(own.binds(), [Bind::Tenant, Bind::Value(1)]);
 }
 
+/// SQLite looks a numbered parameter up among all others, so that many would take quadratic time.
+#[test]
+fn many_parameters_stand_without_their_numbers_on_sqlite() {
+    let schema = schema();
+    let many = |n: usize, of: fn(usize) -> String| (1..=n).map(of).collect::<Vec<_>>().join(", ");
+    for mark in [|_| "?".to_owned(), |n| format!("?{n}"), |n| format!("${n}")] {
+        let own = rewrite(
+            Dialect::Sqlite,
+            &format!("SELECT id FROM orders WHERE id IN ({})", many(40, mark)),
+            &schema,
+        )
+        .unwrap();
+        let wanted = format!(
+            "SELECT id FROM orders WHERE orders.tenant_id = $41 AND (id IN ({}))",
+            many(40, |_| "?".to_owned())
+        );
+        assert_eq!(own.text(), wanted);
+        assert_eq!((own.binds().len(), own.binds().last()), (41, Some(&Bind::Tenant)));
+        assert_eq!(own.reprove(Dialect::Sqlite, &schema), Ok(()));
+    }
+    // Out of order, twice, or few: with their numbers.
+    for list in [
+        format!("?2, ?1, {}", many(40, |n| format!("?{}", n + 2))),
+        format!("?1, {}", many(40, |n| format!("?{n}"))),
+        many(31, |_| "?".to_owned()),
+    ] {
+        let own = rewrite(Dialect::Sqlite, &format!("SELECT id FROM orders WHERE id IN ({list})"), &schema)
+            .unwrap();
+        assert!(own.text().contains("?1"), "{}", own.text());
+        assert_eq!(own.reprove(Dialect::Sqlite, &schema), Ok(()));
+    }
+    let own = rewrite(
+        Dialect::Sqlite,
+        &format!("SELECT 'a''?' WHERE 1 IN ({})", many(32, |_| "?".to_owned())),
+        &schema,
+    );
+    assert!(own.unwrap().text().starts_with("SELECT 'a''?' WHERE 1 IN (?, ?"));
+}
+
+#[test]
+fn functions_that_steer_the_session_cannot_be_declared() {
+    for name in [
+        "set_config",
+        "pg_catalog.set_config",
+        "SET_CONFIG",
+        "pg_advisory_lock",
+        "pg_try_advisory_lock",
+        "pg_advisory_unlock_all",
+        "lastval",
+        "pg_terminate_backend",
+        "pg_read_file",
+        "pg_ls_waldir",
+        "lo_get",
+        "query_to_xml_and_xmlschema",
+        "dblink_connect_u",
+        "load_extension",
+        "get_lock",
+    ] {
+        let refusal = Schema::new("tenant_id").unwrap().function(name).unwrap_err().to_string();
+        assert!(refusal.contains("`functions` cannot allow it"), "{name}: {refusal}");
+        assert!(Schema::from_toml(&format!("functions = [\"{name}\"]")).is_err(), "{name}");
+    }
+    for name in
+        ["crypt", "nextval", "pg_notify", "pg_advisory_xact_lock", "lo_total", "app.price", "similarity"]
+    {
+        assert!(Schema::new("tenant_id").unwrap().function(name).is_ok(), "{name}");
+    }
+}
+
 #[test]
 fn reading_is_told_from_writing() {
     let schema = schema();

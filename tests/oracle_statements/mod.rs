@@ -157,6 +157,8 @@ impl Random {
 /// A stream of statements for one dialect.
 pub(crate) struct Statements {
     dialect: Dialect,
+    /// Whether keys may be named as they are on a database of one tenant.
+    rewritten: bool,
     random: Random,
     names: usize,
     ctes: Vec<String>,
@@ -175,8 +177,8 @@ const BASE: [(&str, &[&str]); 4] = [
 ];
 
 impl Statements {
-    pub(crate) fn new(dialect: Dialect, seed: u64) -> Self {
-        Self { dialect, random: Random(seed), names: 0, ctes: Vec::new(), avoid: None }
+    pub(crate) fn new(dialect: Dialect, rewritten: bool, seed: u64) -> Self {
+        Self { dialect, rewritten, random: Random(seed), names: 0, ctes: Vec::new(), avoid: None }
     }
 
     fn postgres(&self) -> bool {
@@ -533,9 +535,10 @@ impl Statements {
                         SELECT s.id + 20, 1, s.qty FROM items s WHERE s.id < 4";
             }
         }
+        let key = if self.rewritten && self.one_in(2) { "id" } else { "tenant_id, id" };
         match self.random.below(4) {
             0 if self.mysql() => write!(sql, " ON DUPLICATE KEY UPDATE id = {table}.id").unwrap(),
-            0 => sql += " ON CONFLICT (tenant_id, id) DO NOTHING",
+            0 => write!(sql, " ON CONFLICT ({key}) DO NOTHING").unwrap(),
             1 if self.mysql() => {
                 write!(sql, " ON DUPLICATE KEY UPDATE {three} = VALUES({three}), note = 'up'").unwrap();
             }
@@ -543,7 +546,7 @@ impl Statements {
                 let condition = self.condition(&vec![(table.to_owned(), columns.to_vec())], 1);
                 write!(
                     sql,
-                    " ON CONFLICT (tenant_id, id) DO UPDATE SET {three} = excluded.{three}, note = 'up' WHERE {condition}"
+                    " ON CONFLICT ({key}) DO UPDATE SET {three} = excluded.{three}, note = 'up' WHERE {condition}"
                 )
                 .unwrap();
             }

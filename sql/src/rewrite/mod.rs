@@ -112,6 +112,15 @@ impl Rewritten {
                 return Err("a value that has no place".to_owned());
             }
         }
+        if dialect == Dialect::Sqlite {
+            let mut counted = 0;
+            for token in &mut tokens {
+                let Token::Placeholder(mark) = &token.token else { continue };
+                counted += usize::from(mark == "?");
+                let n = if mark == "?" { counted.to_string() } else { mark[1..].to_owned() };
+                token.token = Token::Placeholder(format!("?{n}"));
+            }
+        }
         let (statements, targets) = parse(dialect, tokens, GUARDED_RECURSION)?;
         match <[Statement; 1]>::try_from(statements) {
             Ok([statement]) => Ok(((statement, targets), tenant(dialect, schema, last))),
@@ -242,7 +251,7 @@ fn scope(
     let (text, binds) = match dialect {
         Dialect::MySql => text::in_order(&printed, text.binds + 1)?,
         _ => (
-            printed,
+            if dialect == Dialect::Sqlite { text::in_place(printed, text.binds)? } else { printed },
             (1..=text.binds).map(Bind::Value).chain(has_tenant.then_some(Bind::Tenant)).collect::<Vec<_>>(),
         ),
     };

@@ -390,20 +390,53 @@ pub(super) fn placeholder(dialect: Dialect, n: usize) -> String {
 /// MySQL takes parameters in the order of the text only: `?2 .. ?1` becomes `? .. ?` and the order `2, 1`.
 pub(super) fn in_order(printed: &str, tenant: usize) -> Result<(String, Vec<Bind>), Refused> {
     let mut binds = Vec::new();
+    let text = with_places(Dialect::MySql, printed, |n| {
+        binds.push(if n == tenant { Bind::Tenant } else { Bind::Value(n) });
+        "?".to_owned()
+    })?;
+    Ok((text, binds))
+}
+
+/// From this many parameters on SQLite gets them without their numbers, if they stand in order.
+const MANY: usize = 32;
+
+/// SQLite looks the number of a parameter up among all before it, unless it is the highest so far: with the tenant's
+/// in front that takes quadratic time. `?1 .. ?2` becomes `? .. ?`, and the tenant `$3`, a name that sqlx binds by its
+/// number.
+pub(super) fn in_place(printed: String, values: usize) -> Result<String, Refused> {
+    if values < MANY {
+        return Ok(printed);
+    }
+    let (mut next, mut ordered) = (1, true);
+    let text = with_places(Dialect::Sqlite, &printed, |n| {
+        if n > values {
+            return format!("${n}");
+        }
+        ordered &= n == next;
+        next += 1;
+        "?".to_owned()
+    })?;
+    Ok(if ordered && next == values + 1 { text } else { printed })
+}
+
+/// The text with something else in the place of each parameter.
+fn with_places(
+    dialect: Dialect,
+    printed: &str,
+    mut place: impl FnMut(usize) -> String,
+) -> Result<String, Refused> {
     let mut text = String::with_capacity(printed.len());
-    for token in tokens(Dialect::MySql, printed)? {
+    for token in tokens(dialect, printed)? {
         let n = match &token.token {
             Token::Placeholder(mark) => numbered(mark, '?'),
             _ => None,
         };
-        if let Some(n) = n {
-            binds.push(if n == tenant { Bind::Tenant } else { Bind::Value(n) });
-            text.push('?');
-        } else {
-            text.push_str(&token.token.to_string());
+        match n {
+            Some(n) => text.push_str(&place(n)),
+            None => text.push_str(&token.token.to_string()),
         }
     }
-    Ok((text, binds))
+    Ok(text)
 }
 
 /// The statements of a text with many, such as a file, each with the line that it begins on.
