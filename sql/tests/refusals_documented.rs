@@ -1,4 +1,5 @@
-//! `docs/refusals.md` explains every code, and each of its examples is refused with the code it stands under.
+//! `docs/refusals.md` explains every code, and each of its examples is refused with the code it stands under; so is
+//! each row of `docs/calls.md`, or it runs.
 #![cfg(feature = "rewrite")]
 
 mod cases;
@@ -36,4 +37,35 @@ fn every_code_is_explained_and_every_example_is_refused() {
     // Too long for a page, and never to be seen.
     assert_eq!(examples, Code::ALL.len() - 2);
     assert_eq!(rewrite(Dialect::Postgres, &" ".repeat(70_000), &schema).unwrap_err().code(), Code::TooLong);
+}
+
+#[test]
+fn every_way_to_call_a_function_does_what_its_row_says() {
+    let schema = cases::schema();
+    let (mut refused, mut ran) = (0, 0);
+    let mut dialect = None;
+    for line in include_str!("../../docs/calls.md").lines() {
+        match line {
+            "## PostgreSQL" => dialect = Some(Dialect::Postgres),
+            "## SQLite" => dialect = Some(Dialect::Sqlite),
+            _ if line.starts_with("## ") => dialect = None,
+            _ => {}
+        }
+        let (Some(dialect), true) = (dialect, line.starts_with("| ") && line.contains('`')) else { continue };
+        let columns: Vec<&str> = line.split(" | ").collect();
+        let [_, example, answer] = columns[..] else { panic!("not three columns: {line}") };
+        let sql = example.trim_matches('`');
+        let answer = answer.trim_end_matches('|').trim();
+        match rewrite(dialect, sql, &schema) {
+            Ok(own) => {
+                assert!(answer.starts_with("runs"), "{sql} runs: {}", own.text());
+                ran += 1;
+            }
+            Err(why) => {
+                assert_eq!(answer, why.code().as_str(), "{sql}\n{why}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 45 && ran > 20, "{refused} are refused, {ran} run");
 }

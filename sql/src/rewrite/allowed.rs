@@ -28,11 +28,14 @@ pub(super) fn operator(dialect: Dialect, operator: &BinaryOperator) -> bool {
         | Op::BitwiseOr
         | Op::BitwiseAnd
         | Op::PGBitwiseShiftLeft
-        | Op::PGBitwiseShiftRight => true,
-        Op::Arrow | Op::LongArrow => true,
+        | Op::PGBitwiseShiftRight
+        | Op::Arrow
+        | Op::LongArrow => true,
         Op::Match | Op::Glob => dialect == Dialect::Sqlite,
-        Op::Regexp => dialect != Dialect::Postgres,
-        Op::Spaceship | Op::Xor | Op::MyIntegerDivide | Op::BitwiseXor => dialect == Dialect::MySql,
+        // On SQLite REGEXP is whatever function `regexp` the application made.
+        Op::Regexp | Op::Spaceship | Op::Xor | Op::MyIntegerDivide | Op::BitwiseXor => {
+            dialect == Dialect::MySql
+        }
         Op::PGBitwiseXor
         | Op::PGExp
         | Op::PGOverlap

@@ -279,7 +279,12 @@ impl Pass<'_> {
     pub(super) fn items(&mut self, items: &mut [SelectItem]) -> Verdict {
         for item in items {
             match item {
-                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, alias: _ } => {
+                SelectItem::UnnamedExpr(expr) => self.expr(expr)?,
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    // To PostgreSQL `mood 'sad'` is a value of the type `mood`.
+                    let text = alias.quote_style == Some('\'') && self.dialect == Dialect::Postgres;
+                    self.see_ident(alias);
+                    self.allow(!text, "a text behind a name")?;
                     self.expr(expr)?;
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
