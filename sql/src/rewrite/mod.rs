@@ -5,6 +5,7 @@ mod compare;
 mod conflict;
 mod expr;
 mod from;
+mod groups;
 mod guard;
 #[cfg(test)]
 mod mutants;

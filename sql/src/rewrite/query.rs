@@ -10,7 +10,6 @@ use sqlparser::ast::{
     Values, Visit, Visitor, WildcardAdditionalOptions, With,
 };
 
-use super::from::Guard;
 use super::{Pass, Verdict};
 use crate::Dialect;
 use crate::refused::Code;
@@ -79,7 +78,13 @@ impl Pass<'_> {
             let copied = self.dialect == Dialect::MySql;
             self.allow(of.is_none() || !copied, "FOR UPDATE OF")?;
         }
-        self.set_expr(body, at, locks)?;
+        let ordered_by: Vec<Expr> = match order_by.as_ref().map(|order_by| &order_by.kind) {
+            Some(OrderByKind::Expressions(exprs)) if self.dialect == Dialect::Postgres => {
+                exprs.iter().map(|by| by.expr.clone()).collect()
+            }
+            _ => Vec::new(),
+        };
+        self.set_expr(body, at, locks, &ordered_by)?;
         if let Some(order_by) = order_by {
             self.order_by(order_by)?;
         }
@@ -132,9 +137,9 @@ impl Pass<'_> {
         }
     }
 
-    fn set_expr(&mut self, body: &mut SetExpr, at: At, locks: &[LockClause]) -> Verdict {
+    fn set_expr(&mut self, body: &mut SetExpr, at: At, locks: &[LockClause], ordered_by: &[Expr]) -> Verdict {
         match body {
-            SetExpr::Select(select) => self.select(select, at, locks),
+            SetExpr::Select(select) => self.select(select, at, locks, ordered_by),
             SetExpr::Query(query) => self.query(query, At::Within),
             SetExpr::SetOperation { left, op: _, set_quantifier, right } => {
                 let known = matches!(
@@ -142,8 +147,8 @@ impl Pass<'_> {
                     SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None
                 );
                 self.allow(known, "BY NAME")?;
-                self.set_expr(left, At::Within, locks)?;
-                self.set_expr(right, At::Within, locks)
+                self.set_expr(left, At::Within, locks, &[])?;
+                self.set_expr(right, At::Within, locks, &[])
             }
             SetExpr::Values(values) => self.values(values),
             SetExpr::Insert(Statement::Insert(insert)) if self.may_write(at) => self.insert(insert),
@@ -170,7 +175,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn select(&mut self, select: &mut Select, at: At, locks: &[LockClause]) -> Verdict {
+    fn select(&mut self, select: &mut Select, at: At, locks: &[LockClause], ordered_by: &[Expr]) -> Verdict {
         let Select {
             select_token,
             optimizer_hints,
@@ -243,37 +248,12 @@ impl Pass<'_> {
         for item in from {
             self.table_with_joins(item, alone || grouped, locks, &mut guards, &mut filled_up)?;
         }
-        if let (true, GroupByExpr::Expressions(exprs, _)) = (grouped, group_by)
-            && exprs.iter().all(is_plain_group)
-        {
-            self.group_by_tenant(exprs, &guards, &filled_up);
+        if let (true, GroupByExpr::Expressions(exprs, _)) = (grouped, group_by) {
+            let others: Vec<&Expr> = having.iter().chain(ordered_by).collect();
+            self.group_by_tenant(exprs, (projection, &others), (&guards, &filled_up));
         }
         self.inject(selection, guards.into_iter().map(|guard| (guard.alias, guard.column)));
         Ok(())
-    }
-
-    /// A key that the tenant leads decides about the other columns of its table only if all of it is grouped by.
-    ///
-    /// The tenant is the same in all rows, so that it divides no group; of a table that a join fills up with NULLs
-    /// only beside a primary key that is grouped by, which is never NULL in rows of the table's own.
-    fn group_by_tenant(&self, exprs: &mut Vec<Expr>, guards: &[Guard], filled_up: &[Guard]) {
-        let grouped = |guard: &&Guard| {
-            let by = |column: &&String| {
-                exprs.iter().any(|expr| {
-                    matches!(expr, Expr::CompoundIdentifier(idents) if matches!(&idents[..], [of, name]
-                        if self.fold(of) == self.fold(&guard.alias) && self.fold(name) == **column))
-                })
-            };
-            self.schema.primary_key(&guard.table).is_some_and(|columns| columns.iter().all(by))
-        };
-        let own: Vec<Expr> = guards
-            .iter()
-            .chain(filled_up.iter().filter(grouped))
-            .map(|guard| {
-                Expr::CompoundIdentifier(vec![guard.alias.clone(), self.column_ident(&guard.column)])
-            })
-            .collect();
-        exprs.extend(own);
     }
 
     pub(super) fn items(&mut self, items: &mut [SelectItem]) -> Verdict {
@@ -339,15 +319,6 @@ impl Pass<'_> {
             self.expr(expr)?;
         }
         Ok(())
-    }
-}
-
-/// Whether this is one item of a GROUP BY, and no set of groups.
-fn is_plain_group(expr: &Expr) -> bool {
-    match expr {
-        Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => false,
-        Expr::Tuple(exprs) => !exprs.is_empty(),
-        _ => true,
     }
 }
 

@@ -1,0 +1,164 @@
+//! GROUP BY a key that decides about other columns: where the tenant leads the key, it has to be grouped by as well.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{Expr, Ident, ObjectNamePart, SelectItem, Value, ValueWithSpan, Visit, Visitor};
+
+use super::Pass;
+use super::from::Guard;
+use crate::Dialect;
+
+/// PostgreSQL's own aggregates, whose arguments need not be grouped by.
+const AGGREGATES: &str = "
+any_value array_agg avg bit_and bit_or bit_xor bool_and bool_or corr count covar_pop covar_samp every json_agg
+json_object_agg jsonb_agg jsonb_object_agg max min mode percentile_cont percentile_disc range_agg range_intersect_agg
+regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy stddev stddev_pop
+stddev_samp string_agg sum var_pop var_samp variance
+";
+
+impl Pass<'_> {
+    /// Groups by the tenant as well, of each table of which a column is read that is not grouped by.
+    ///
+    /// The tenant is the same in all rows, so that it divides no group; of a table that a join fills up with NULLs
+    /// (`filled_up`) only beside a primary key that is grouped by, which is never NULL in rows of the table's own.
+    pub(super) fn group_by_tenant(
+        &self,
+        exprs: &mut Vec<Expr>,
+        (items, others): (&[SelectItem], &[&Expr]),
+        (guards, filled_up): (&[Guard], &[Guard]),
+    ) {
+        if self.dialect != Dialect::Postgres || exprs.is_empty() || !exprs.iter().all(is_plain) {
+            return;
+        }
+        let read = self.read_beside(exprs, items, others);
+        let needed = |guard: &&Guard| {
+            read.iter().any(|column| match column {
+                None => true,
+                Some(of) => self.fold(of) == self.fold(&guard.alias),
+            })
+        };
+        let by_key = |guard: &&Guard| {
+            let by = |column: &&String| {
+                exprs.iter().any(|expr| {
+                    matches!(expr, Expr::CompoundIdentifier(idents) if matches!(&idents[..], [of, name]
+                        if self.fold(of) == self.fold(&guard.alias) && self.fold(name) == **column))
+                })
+            };
+            self.schema.primary_key(&guard.table).is_some_and(|columns| columns.iter().all(by))
+        };
+        let own: Vec<Expr> = guards
+            .iter()
+            .chain(filled_up.iter().filter(by_key))
+            .filter(needed)
+            .map(|guard| {
+                Expr::CompoundIdentifier(vec![guard.alias.clone(), self.column_ident(&guard.column)])
+            })
+            .collect();
+        exprs.extend(own);
+    }
+
+    /// The tables of which columns are read that are not grouped by; none for a column without its table.
+    fn read_beside(&self, grouped: &[Expr], items: &[SelectItem], others: &[&Expr]) -> Vec<Option<Ident>> {
+        let mut reader = Reader { pass: self, grouped, hidden: 0, found: Vec::new() };
+        for (n, item) in (1..).zip(items) {
+            let (expr, alias) = match item {
+                SelectItem::UnnamedExpr(expr) => (expr, None),
+                SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias)),
+                _ => {
+                    reader.found.push(None);
+                    continue;
+                }
+            };
+            let by_place = grouped.iter().any(|by| match by {
+                Expr::Value(ValueWithSpan { value: Value::Number(place, _), .. }) => *place == n.to_string(),
+                Expr::Identifier(name) => alias.is_some_and(|alias| self.fold(alias) == self.fold(name)),
+                _ => false,
+            });
+            if !by_place {
+                let _ = expr.visit(&mut reader);
+            }
+        }
+        // ORDER BY may name what is selected.
+        let named = |expr: &&Expr| {
+            let is = |name: &Ident| {
+                items.iter().any(|item| matches!(item, SelectItem::ExprWithAlias { alias, .. } if self.fold(alias) == self.fold(name)))
+            };
+            matches!(expr, Expr::Identifier(name) if is(name))
+        };
+        for expr in others.iter().filter(|expr| !named(expr)) {
+            let _ = expr.visit(&mut reader);
+        }
+        reader.found
+    }
+}
+
+/// Whether this is one item of a GROUP BY, and no set of groups.
+fn is_plain(expr: &Expr) -> bool {
+    match expr {
+        Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => false,
+        Expr::Tuple(exprs) => !exprs.is_empty(),
+        _ => true,
+    }
+}
+
+struct Reader<'a> {
+    pass: &'a Pass<'a>,
+    grouped: &'a [Expr],
+    /// How many expressions around are grouped by, or are aggregates.
+    hidden: usize,
+    found: Vec<Option<Ident>>,
+}
+
+impl Reader<'_> {
+    fn hides(&self, expr: &Expr) -> bool {
+        self.grouped.contains(expr) || is_aggregate(expr) || self.is_grouped(expr)
+    }
+
+    /// `o.id` is grouped by where `id` is.
+    fn is_grouped(&self, expr: &Expr) -> bool {
+        let parts = |expr: &Expr| match expr {
+            Expr::Identifier(name) => Some((None, self.pass.fold(name))),
+            Expr::CompoundIdentifier(idents) => match &idents[..] {
+                [.., of, name] => Some((Some(self.pass.fold(of)), self.pass.fold(name))),
+                _ => None,
+            },
+            _ => None,
+        };
+        let Some((of, name)) = parts(expr) else { return false };
+        self.grouped
+            .iter()
+            .filter_map(parts)
+            .any(|(other, by)| by == name && (of.is_none() || other.is_none() || of == other))
+    }
+}
+
+impl Visitor for Reader<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if self.hides(expr) {
+            self.hidden += 1;
+        } else if self.hidden == 0 {
+            match expr {
+                Expr::Identifier(_) => self.found.push(None),
+                Expr::CompoundIdentifier(idents) => {
+                    self.found.extend(idents.iter().rev().nth(1).cloned().map(Some))
+                }
+                _ => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.hidden -= usize::from(self.hides(expr));
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_aggregate(expr: &Expr) -> bool {
+    let Expr::Function(function) = expr else { return false };
+    let [ObjectNamePart::Identifier(name)] = &function.name.0[..] else { return false };
+    function.over.is_none()
+        && AGGREGATES.split_whitespace().any(|known| name.value.eq_ignore_ascii_case(known))
+}
