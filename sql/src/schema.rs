@@ -524,13 +524,10 @@ impl Schema {
         self.table_columns.get(table)
     }
 
-    /// The columns of a table's primary key, the tenant's aside, where a snapshot lists them.
+    /// The columns of a table's primary key, where a snapshot lists them.
     #[cfg(feature = "rewrite")]
-    pub(crate) fn primary_key(&self, table: &str) -> Option<BTreeSet<&String>> {
-        let tenant = self.column_of(Dialect::Postgres, table);
-        let columns: BTreeSet<&String> =
-            self.primary_keys.get(table)?.iter().filter(|column| *column != tenant).collect();
-        (!columns.is_empty()).then_some(columns)
+    pub(crate) fn primary_key(&self, table: &str) -> Option<&BTreeSet<String>> {
+        self.primary_keys.get(table)
     }
 
     /// Whether a composite type was declared that has this field.

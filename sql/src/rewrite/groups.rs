@@ -1,5 +1,6 @@
 //! GROUP BY a key that decides about other columns: where the tenant leads the key, it has to be grouped by as well.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{Expr, Ident, ObjectNamePart, SelectItem, Value, ValueWithSpan, Visit, Visitor};
@@ -37,6 +38,10 @@ impl Pass<'_> {
                 Some(of) => self.fold(of) == self.fold(&guard.alias),
             })
         };
+        // A key that is known and has no tenant in it decides by itself.
+        let led = |guard: &&Guard| {
+            self.schema.primary_key(&guard.table).is_none_or(|columns| columns.contains(&guard.column))
+        };
         let by_key = |guard: &&Guard| {
             let by = |column: &&String| {
                 exprs.iter().any(|expr| {
@@ -44,12 +49,16 @@ impl Pass<'_> {
                         if self.fold(of) == self.fold(&guard.alias) && self.fold(name) == **column))
                 })
             };
-            self.schema.primary_key(&guard.table).is_some_and(|columns| columns.iter().all(by))
+            let others = |columns: &BTreeSet<String>| {
+                columns.len() > 1
+                    && columns.iter().filter(|column| **column != guard.column).all(|column| by(&column))
+            };
+            self.schema.primary_key(&guard.table).is_some_and(others)
         };
         let own: Vec<Expr> = guards
             .iter()
             .chain(filled_up.iter().filter(by_key))
-            .filter(needed)
+            .filter(|guard| led(guard) && needed(guard))
             .map(|guard| {
                 Expr::CompoundIdentifier(vec![guard.alias.clone(), self.column_ident(&guard.column)])
             })
