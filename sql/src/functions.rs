@@ -4,7 +4,6 @@
 //! purpose is whatever reads a table, a file, a sequence, a session or the catalogue, runs text as SQL, waits, or
 //! takes locks.
 
-#[cfg(feature = "rewrite")]
 use crate::Dialect;
 
 /// Why no declaration can allow the function of this name (in lower case, without its schema), if none can.
@@ -55,9 +54,9 @@ const NEVER: &[(&str, &str)] = &[
     ),
 ];
 
-/// Whether the database's own function of this name reads nothing but its arguments.
-#[cfg(feature = "rewrite")]
-pub(crate) fn is_pure(dialect: Dialect, name: &str) -> bool {
+/// Whether the database's own function of this name reads nothing but its arguments, so that statements may call it
+/// without a declaration.
+pub fn is_pure(dialect: Dialect, name: &str) -> bool {
     let own = match dialect {
         Dialect::Postgres => POSTGRES,
         Dialect::Sqlite => SQLITE,
@@ -66,7 +65,6 @@ pub(crate) fn is_pure(dialect: Dialect, name: &str) -> bool {
     COMMON.split_whitespace().chain(own.split_whitespace()).any(|listed| listed == name)
 }
 
-#[cfg(feature = "rewrite")]
 const COMMON: &str = "
 abs acos asin atan atan2 avg ceil ceiling char_length character_length coalesce concat concat_ws cos count
 cume_dist current_date current_time current_timestamp degrees dense_rank exp first_value floor lag last_value lead
@@ -74,7 +72,6 @@ ln log log10 lower ltrim max min mod nth_value ntile nullif octet_length percent
 round row_number rtrim sign sin sqrt substr substring sum tan trim upper
 ";
 
-#[cfg(feature = "rewrite")]
 const POSTGRES: &str = "
 acosd acosh age any_value array array_agg array_append array_cat array_dims array_fill array_length array_lower
 array_ndims array_position array_positions array_prepend array_remove array_replace array_sample array_shuffle
@@ -106,7 +103,6 @@ websearch_to_tsquery width_bucket
 int4range int8range numrange tsrange tstzrange daterange
 ";
 
-#[cfg(feature = "rewrite")]
 const SQLITE: &str = "
 acosh asinh atanh char cosh date datetime format group_concat glob hex highlight ifnull iif instr json
 json_array json_array_insert json_array_length json_each json_error_position json_extract json_group_array
@@ -117,7 +113,6 @@ generate_series median percentile printf quote random randomblob rank sinh snipp
 tanh time timediff total trunc typeof unhex unicode unixepoch unlikely zeroblob
 ";
 
-#[cfg(feature = "rewrite")]
 const MYSQL: &str = "
 adddate addtime ascii bin bit_and bit_count bit_length bit_or bit_xor char compress conv convert convert_tz cot
 crc32 curdate curtime date date_add date_format date_sub datediff day dayname dayofmonth dayofweek dayofyear elt

@@ -37,6 +37,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use filter::{Comparison, Filter};
+#[cfg(feature = "schema")]
+pub use functions::is_pure;
 #[cfg(feature = "rewrite")]
 pub use refused::{Code, Refused, Spot};
 #[cfg(feature = "rewrite")]

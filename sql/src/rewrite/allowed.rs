@@ -150,6 +150,7 @@ const POSTGRES_INNER: &[&str] = &[
 ];
 
 /// Whether a value may be cast to this type.
+#[expect(clippy::too_many_lines, reason = "each type is named once")]
 pub(super) fn data_type(dialect: Dialect, data_type: &DataType) -> bool {
     use DataType as T;
     match data_type {

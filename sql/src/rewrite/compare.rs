@@ -170,13 +170,13 @@ impl Lexer<'_> {
                 self.found.push(Lexeme::Name(name));
             }
             '$' if self.dialect == Dialect::Postgres && !next.is_some_and(|c| c.is_ascii_digit()) => {
-                self.dollar()
+                self.dollar();
             }
             '$' | '?' if !(self.dialect == Dialect::Postgres && c == '?') => {
                 self.run(|c| c.is_alphanumeric() || c == '_');
             }
             _ if c.is_ascii_digit() || (c == '.' && next.is_some_and(|c| c.is_ascii_digit())) => {
-                self.number(c)
+                self.number(c);
             }
             _ if c.is_alphabetic() || c == '_' => self.word(c),
             '(' | ')' | ',' | ';' | '.' | '[' | ']' | '{' | '}' | '\\' => {}
@@ -321,19 +321,18 @@ impl Lexer<'_> {
 
     fn operator(&mut self, first: char) {
         let mut operator = String::from(first);
-        match self.dialect {
-            Dialect::Postgres => self.longest(&mut operator),
-            _ => {
-                const LONG: [&str; 12] =
-                    ["->>", "<=>", "||", "<=", ">=", "<>", "!=", "==", "<<", ">>", "->", "&&"];
-                while let Some(c) = self.chars.peek().copied() {
-                    let longer = format!("{operator}{c}");
-                    if !LONG.iter().any(|long| long.starts_with(&longer)) {
-                        break;
-                    }
-                    operator = longer;
-                    self.chars.next();
+        if self.dialect == Dialect::Postgres {
+            self.longest(&mut operator);
+        } else {
+            const LONG: [&str; 12] =
+                ["->>", "<=>", "||", "<=", ">=", "<>", "!=", "==", "<<", ">>", "->", "&&"];
+            while let Some(c) = self.chars.peek().copied() {
+                let longer = format!("{operator}{c}");
+                if !LONG.iter().any(|long| long.starts_with(&longer)) {
+                    break;
                 }
+                operator = longer;
+                self.chars.next();
             }
         }
         let plain = match &*operator {

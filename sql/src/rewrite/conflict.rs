@@ -50,10 +50,10 @@ pub(super) fn take(
     while let Some(found) = find(rest) {
         let Found { start, elements, predicate, end } = found;
         // No literal of the text has this name in it, so that it can be found in what is printed.
-        let name = (0..)
+        let name = (0..100)
             .map(|salt| format!("{RESERVED}_target_{}_{salt}", targets.len()))
-            .find(|name| !tokens.iter().any(|token| token.token.to_string().contains(name.as_str())));
-        let name = name.unwrap_or_default();
+            .find(|name| !tokens.iter().any(|token| token.token.to_string().contains(name.as_str())))
+            .ok_or_else(|| ParserError::ParserError("a text full of the rewriter's own names".to_owned()))?;
         let elements = parser(dialect, &rest[elements], recursion, |parser| {
             parser.parse_comma_separated(Parser::parse_expr)
         })?;

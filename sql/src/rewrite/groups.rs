@@ -151,7 +151,7 @@ impl Visitor for Reader<'_> {
             match expr {
                 Expr::Identifier(_) => self.found.push(None),
                 Expr::CompoundIdentifier(idents) => {
-                    self.found.extend(idents.iter().rev().nth(1).cloned().map(Some))
+                    self.found.extend(idents.iter().rev().nth(1).cloned().map(Some));
                 }
                 _ => {}
             }

@@ -7,6 +7,7 @@ mod expr;
 mod from;
 mod groups;
 mod guard;
+mod insert;
 #[cfg(test)]
 mod mutants;
 mod names;

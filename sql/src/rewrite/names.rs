@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, Cte, Expr, Ident, ObjectName, Query, SelectItem, SetExpr, Statement, TableAlias, TableFactor,
-    TableObject, Visit, Visitor,
+    AccessExpr, Cte, DataType, Expr, FromTable, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query,
+    SelectItem, SetExpr, Statement, TableAlias, TableFactor, TableFunctionArgs, TableObject, Visit, Visitor,
 };
 
 use super::fold;
@@ -47,6 +47,8 @@ pub(super) struct Names<'a> {
     schema: &'a Schema,
     sources: BTreeMap<String, Vec<Source>>,
     ctes: BTreeSet<String>,
+    /// The targets of writes: PostgreSQL 18 calls their rows `old` and `new` in RETURNING.
+    targets: Vec<Source>,
     /// Under which names a table of a schema is read without an alias, and whether anything else has that name.
     qualified: BTreeMap<String, Vec<Option<Vec<String>>>>,
 }
@@ -58,6 +60,7 @@ impl<'a> Names<'a> {
             schema,
             sources: BTreeMap::new(),
             ctes: BTreeSet::new(),
+            targets: Vec::new(),
             qualified: BTreeMap::new(),
         };
         let mut ctes = Ctes(BTreeSet::new());
@@ -108,7 +111,9 @@ impl<'a> Names<'a> {
             return None;
         }
         let name = fold(self.dialect, column);
-        let sources = self.sources.get(&of.value.to_ascii_lowercase());
+        let of = of.value.to_ascii_lowercase();
+        let returned = matches!(&*of, "old" | "new").then_some(&self.targets);
+        let sources = self.sources.get(&of).or(returned);
         let known = sources.into_iter().flatten().all(|source| match source {
             Source::Columns(columns) => columns.contains(&name) || self.schema.has_field(&name),
             Source::Row => true,
@@ -153,10 +158,22 @@ impl<'a> Names<'a> {
         alias.into_iter().flat_map(|alias| &alias.columns).map(|column| fold(self.dialect, &column.name))
     }
 
-    fn function(&self, name: &ObjectName, alias: Option<&TableAlias>, ordinality: bool) -> Source {
+    fn function(
+        &self,
+        name: &ObjectName,
+        args: &[FunctionArg],
+        alias: Option<&TableAlias>,
+        ordinality: bool,
+    ) -> Source {
         let function = self.folded(name).pop().unwrap_or_default();
         if POPULATE.contains(&&*function) {
-            return Source::Row;
+            return match args.first() {
+                Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Cast {
+                    data_type: DataType::Custom(row, _),
+                    ..
+                }))) => self.table(row, alias),
+                _ => Source::Row,
+            };
         }
         let mut columns: BTreeSet<String> = self.listed(alias).collect();
         if columns.is_empty() {
@@ -200,13 +217,19 @@ impl Visitor for Names<'_> {
                 (self.table(name, None), Some(self.folded(name)))
             }
             TableFactor::Table { name, alias, args: None, .. } => (self.table(name, alias.as_ref()), None),
-            TableFactor::Table { name, alias, args: Some(_), with_ordinality, .. }
-            | TableFactor::Function { name, alias, with_ordinality, .. } => {
-                (self.function(name, alias.as_ref(), *with_ordinality), None)
+            TableFactor::Table {
+                name,
+                alias,
+                args: Some(TableFunctionArgs { args, .. }),
+                with_ordinality,
+                ..
+            }
+            | TableFactor::Function { name, args, alias, with_ordinality, .. } => {
+                (self.function(name, args, alias.as_ref(), *with_ordinality), None)
             }
             TableFactor::UNNEST { alias, with_ordinality, .. } => {
                 let name = ObjectName::from(vec![Ident::new("unnest")]);
-                (self.function(&name, alias.as_ref(), *with_ordinality), None)
+                (self.function(&name, &[], alias.as_ref(), *with_ordinality), None)
             }
             TableFactor::Derived { subquery, alias, .. } => (self.derived(subquery, alias.as_ref()), None),
             _ => (Source::Row, None),
@@ -216,8 +239,23 @@ impl Visitor for Names<'_> {
     }
 
     fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
+        let target = match statement {
+            Statement::Insert(insert) => match &insert.table {
+                TableObject::TableName(name) => Some(name),
+                _ => None,
+            },
+            Statement::Update(update) => table_name(&update.table.relation),
+            Statement::Merge(merge) => table_name(&merge.table),
+            Statement::Delete(delete) => match &delete.from {
+                FromTable::WithFromKeyword(items) | FromTable::WithoutKeyword(items) => {
+                    items.first().and_then(|item| table_name(&item.relation))
+                }
+            },
+            _ => None,
+        };
+        let Some(name) = target else { return ControlFlow::Continue(()) };
+        self.targets.push(self.table(name, None));
         let Statement::Insert(insert) = statement else { return ControlFlow::Continue(()) };
-        let TableObject::TableName(name) = &insert.table else { return ControlFlow::Continue(()) };
         let Some(last) = name.0.last().and_then(|part| part.as_ident()) else {
             return ControlFlow::Continue(());
         };
@@ -227,6 +265,13 @@ impl Visitor for Names<'_> {
             None => self.add(last, self.table(name, None), Some(self.folded(name))),
         }
         ControlFlow::Continue(())
+    }
+}
+
+fn table_name(factor: &TableFactor) -> Option<&ObjectName> {
+    match factor {
+        TableFactor::Table { name, .. } => Some(name),
+        _ => None,
     }
 }
 

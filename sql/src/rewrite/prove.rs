@@ -147,10 +147,10 @@ impl Visitor for Prover<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
-        if let TableFactor::Table { name, args: Some(_), .. } = factor {
-            if self.may_call(name) {
-                self.proven.extend(place(name));
-            }
+        if let TableFactor::Table { name, args: Some(_), .. } = factor
+            && self.may_call(name)
+        {
+            self.proven.extend(place(name));
         }
         Continue(())
     }

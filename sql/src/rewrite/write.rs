@@ -1,36 +1,30 @@
-//! Writes: the target keeps its predicate, and a new row gets its tenant.
+//! Writes: the target keeps its predicate. INSERT is in `insert.rs`.
 
-use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, CaseWhen, ConflictTarget, Delete, Distinct, DoUpdate, Expr, FromTable,
-    GroupByExpr, Ident, Insert, Join, JoinOperator, Merge, MergeAction, MergeClause, MergeClauseKind,
-    MergeInsertExpr, MergeInsertKind, MergeUpdateExpr, MergeUpdateKind, ObjectName, ObjectNamePart,
-    OnConflict, OnConflictAction, OnInsert, Parens, Query, SelectItem, SelectItemQualifiedWildcardKind,
-    SetExpr, SqliteOnConflict, TableAliasWithoutColumns, TableFactor, TableObject, TableWithJoins, Update,
-    UpdateTableFromKind, Value, WildcardAdditionalOptions,
+    Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, Join, JoinOperator, Merge, MergeAction,
+    MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind, MergeUpdateExpr, MergeUpdateKind,
+    ObjectName, ObjectNamePart, Parens, SelectItem, SqliteOnConflict, TableFactor, TableWithJoins, Update,
+    UpdateTableFromKind, Value,
 };
 
 use super::from::alias_of;
-use super::guard::{both, plain_alias, plain_ident, query};
-use super::query::At;
-use super::text::RESERVED;
-use super::{Pass, Verdict, conflict};
+use super::guard::both;
+use super::{Pass, Verdict};
 use crate::Dialect;
 use crate::refused::Code;
-use crate::schema::key_elements;
 
 /// The table that a statement writes to.
-struct Target {
+pub(super) struct Target {
     /// The name by which its columns are known.
-    alias: Ident,
+    pub(super) alias: Ident,
     /// None for a shared table that may be written.
-    column: Option<String>,
+    pub(super) column: Option<String>,
     /// The table's name as the database resolves it.
-    table: String,
+    pub(super) table: String,
 }
 
 impl Pass<'_> {
-    fn target(&mut self, name: &ObjectName, alias: Option<&Ident>) -> Verdict<Target> {
+    pub(super) fn target(&mut self, name: &ObjectName, alias: Option<&Ident>) -> Verdict<Target> {
         self.writes = true;
         let parts = self.parts(name)?;
         if let [name] = &parts[..] {
@@ -84,7 +78,11 @@ impl Pass<'_> {
     }
 
     /// A source that is called like the target would stand for it in the guard.
-    fn apart<'f>(&mut self, target: &Target, sources: impl IntoIterator<Item = &'f TableFactor>) -> Verdict {
+    pub(super) fn apart<'f>(
+        &mut self,
+        target: &Target,
+        sources: impl IntoIterator<Item = &'f TableFactor>,
+    ) -> Verdict {
         for factor in sources {
             if let TableFactor::NestedJoin { .. } = factor {
                 self.unknown("a join in parentheses beside the target of a write")?;
@@ -206,114 +204,11 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn insert(&mut self, insert: &mut Insert) -> Verdict {
-        let Insert {
-            insert_token,
-            optimizer_hints,
-            or,
-            ignore: _,
-            into: _,
-            table,
-            table_alias,
-            columns,
-            overwrite,
-            source,
-            assignments,
-            partitioned,
-            after_columns,
-            has_table_keyword,
-            on,
-            returning,
-            output,
-            replace_into,
-            priority: _,
-            insert_alias,
-            settings,
-            format_clause,
-            multi_table_insert_type,
-            multi_table_into_clauses,
-            multi_table_when_clauses,
-            multi_table_else_clause,
-        } = insert;
-        self.see(insert_token.0.span);
-        if *replace_into {
-            return self.replace();
-        }
-        self.no_replace(*or)?;
-        let rare = !optimizer_hints.is_empty()
-            || *overwrite
-            || partitioned.is_some()
-            || !after_columns.is_empty()
-            || *has_table_keyword
-            || output.is_some()
-            || insert_alias.is_some()
-            || settings.is_some()
-            || format_clause.is_some()
-            || multi_table_insert_type.is_some()
-            || !multi_table_into_clauses.is_empty()
-            || !multi_table_when_clauses.is_empty()
-            || multi_table_else_clause.is_some();
-        self.allow(!rare, "a clause of this INSERT")?;
-        let TableObject::TableName(name) = table else { return self.unknown("INSERT into a function") };
-        let alias = match &*table_alias {
-            None => None,
-            Some(TableAliasWithoutColumns { explicit: _, alias }) => {
-                self.allow(alias.quote_style != Some('\''), "a name in quotes for text")?;
-                Some(alias)
-            }
-        };
-        let target = self.target(name, alias)?;
-        let written = self.parts(name)?;
-        if !assignments.is_empty() {
-            return self.no_columns("INSERT .. SET");
-        }
-        let Some(source) = source else { return self.no_columns("DEFAULT VALUES") };
-        // MySQL lets ON DUPLICATE KEY UPDATE name the tables of the source as well.
-        if let (Some(OnInsert::DuplicateKeyUpdate(_)), SetExpr::Select(select)) = (&*on, &*source.body) {
-            for item in &select.from {
-                self.apart(&target, factors(item))?;
-            }
-        }
-        match &target.column {
-            Some(column) => {
-                if columns.is_empty() {
-                    return self.no_columns("without a list of columns");
-                }
-                for name in &*columns {
-                    self.settable(name, Some(column))?;
-                    self.no_command(name, &written)?;
-                }
-                let last = self.stamp_source(source)?;
-                if self.guarding() {
-                    let at = if last { columns.len() } else { 0 };
-                    columns
-                        .insert(at, ObjectName(vec![ObjectNamePart::Identifier(self.column_ident(column))]));
-                }
-            }
-            None => self.query(source, At::Within)?,
-        }
-        if let Some(on) = on {
-            // The row that is in the way is returned, whosever it is.
-            let returns = matches!(on, OnInsert::DuplicateKeyUpdate(_)) && returning.is_some();
-            self.allow(!returns, "RETURNING behind ON DUPLICATE KEY UPDATE")?;
-            self.on_insert(on, &target)?;
-        }
-        if let Some(items) = returning {
-            self.items(items)?;
-        }
-        Ok(())
-    }
-
-    fn no_columns(&self, what: &str) -> Verdict {
-        let why = format!("an INSERT {what} leaves no place for the tenant");
-        self.refuse(Code::ColumnList, why, "write INSERT INTO t (a, b) VALUES (..)")
-    }
-
-    fn no_replace(&self, or: Option<SqliteOnConflict>) -> Verdict {
+    pub(super) fn no_replace(&self, or: Option<SqliteOnConflict>) -> Verdict {
         if or == Some(SqliteOnConflict::Replace) { self.replace() } else { Ok(()) }
     }
 
-    fn replace(&self) -> Verdict {
+    pub(super) fn replace(&self) -> Verdict {
         self.refuse(
             Code::Replace,
             "REPLACE deletes whatever row is in the way, whosever it is",
@@ -321,144 +216,12 @@ impl Pass<'_> {
         )
     }
 
-    /// Puts the tenant into every row of a source, and says whether it is the last column there or the first.
-    ///
-    /// Where a position in ORDER BY or GROUP BY could count the items it comes last: a query around the source would
-    /// give `'{}'`, NULL and parameters the type `text` before PostgreSQL sees the column that they are for.
-    fn stamp_source(&mut self, source: &mut Query) -> Verdict<bool> {
-        let plain_clauses = source.with.is_none()
-            && source.order_by.is_none()
-            && source.limit_clause.is_none()
-            && source.fetch.is_none()
-            && source.locks.is_empty();
-        self.query(source, At::Within)?;
-        // The column and its value are one guard: leaving out one alone cannot run.
-        if self.without == Some(self.guards) {
-            return Ok(false);
-        }
-        let tenant = self.tenant();
-        if plain_clauses {
-            match &mut *source.body {
-                SetExpr::Values(values) => {
-                    for Parens { opening_token: _, content, closing_token: _ } in &mut values.rows {
-                        content.insert(0, tenant.clone());
-                    }
-                    return Ok(false);
-                }
-                SetExpr::Select(select) if select.distinct.is_none() && ungrouped(&select.group_by) => {
-                    select.projection.insert(0, SelectItem::UnnamedExpr(tenant));
-                    return Ok(false);
-                }
-                _ => {}
-            }
-        }
-        if append(&mut source.body, &tenant) {
-            return Ok(true);
-        }
-        let name = plain_ident(&format!("{RESERVED}_q"));
-        let all = SelectItem::QualifiedWildcard(
-            SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(vec![name.clone()])),
-            WildcardAdditionalOptions::default(),
-        );
-        let items = vec![SelectItem::UnnamedExpr(tenant), all];
-        // SQLite would take the ON of ON CONFLICT for a join's if there were no WHERE.
-        let yes = Expr::Value(Value::Boolean(true).into());
-        let inner = std::mem::replace(source, query(Vec::new(), Vec::new(), None));
-        let relation = TableFactor::Derived {
-            lateral: false,
-            subquery: Box::new(inner),
-            alias: Some(plain_alias(name)),
-            sample: None,
-        };
-        *source = query(items, vec![TableWithJoins { relation, joins: Vec::new() }], Some(yes));
-        Ok(false)
-    }
-
-    fn on_insert(&mut self, on: &mut OnInsert, target: &Target) -> Verdict {
-        match on {
-            OnInsert::OnConflict(OnConflict { conflict_target, action }) => {
-                match conflict_target {
-                    None => {}
-                    // A constraint is one key, whatever its columns.
-                    Some(ConflictTarget::OnConstraint(name)) => self.parts(name).map(drop)?,
-                    Some(ConflictTarget::Columns(columns)) => self.conflict_target(columns, target)?,
-                }
-                match action {
-                    OnConflictAction::DoNothing => Ok(()),
-                    OnConflictAction::DoUpdate(DoUpdate { assignments, selection }) => {
-                        self.assignments(assignments, target, false)?;
-                        self.maybe(selection.as_mut())?;
-                        if let Some(column) = &target.column {
-                            self.inject(selection, [(target.alias.clone(), column.clone())]);
-                        }
-                        Ok(())
-                    }
-                }
-            }
-            OnInsert::DuplicateKeyUpdate(assignments) => {
-                self.assignments(assignments, target, false)?;
-                let Some(column) = &target.column else { return Ok(()) };
-                if self.guarding() {
-                    for assignment in assignments {
-                        self.keep_unless_own(assignment, target, column)?;
-                    }
-                }
-                Ok(())
-            }
-            _ => self.unknown("this clause of INSERT"),
-        }
-    }
-
-    /// Keys are led by the tenant, so a target without the tenant column gets it, unless a key for all tenants
-    /// together is declared (or listed by the snapshot) that is just what was written.
-    fn conflict_target(&mut self, columns: &mut Vec<Ident>, target: &Target) -> Verdict {
-        let number = conflict::number(columns);
-        let mut elements = match number {
-            None => columns.iter().cloned().map(Expr::Identifier).collect(),
-            Some(n) => std::mem::take(&mut self.targets[n].elements),
-        };
-        self.exprs(&mut elements)?;
-        if let Some(column) = &target.column {
-            let key = elements.iter().map(Expr::to_string).collect::<Vec<_>>().join(",");
-            let is_tenant = |element: &Expr| matches!(element, Expr::Identifier(name) if name.value.eq_ignore_ascii_case(column));
-            let stays = elements.iter().any(is_tenant)
-                || self.schema.is_global_key(self.dialect, &target.table, &key_elements(&key));
-            if !stays {
-                let tenant = self.column_ident(column);
-                elements.insert(0, Expr::Identifier(tenant.clone()));
-                if number.is_none() {
-                    columns.insert(0, tenant);
-                }
-            }
-        }
-        if let Some(n) = number {
-            let mut predicate = self.targets[n].predicate.take();
-            self.maybe(predicate.as_mut())?;
-            self.targets[n].elements = elements;
-            self.targets[n].predicate = predicate;
-        }
-        Ok(())
-    }
-
-    /// `c = v` becomes `c = CASE WHEN t.tenant_id = ? THEN v ELSE t.c END`: there is no WHERE to put a guard in.
-    fn keep_unless_own(&mut self, assignment: &mut Assignment, target: &Target, column: &str) -> Verdict {
-        let AssignmentTarget::ColumnName(name) = &assignment.target else {
-            return self.unknown("this assignment");
-        };
-        let parts = self.parts(name)?;
-        let Some(last) = parts.last() else { return self.unknown("this assignment") };
-        let value = std::mem::replace(&mut assignment.value, Expr::Value(Value::Null.into()));
-        assignment.value = Expr::Case {
-            case_token: AttachedToken::empty(),
-            end_token: AttachedToken::empty(),
-            operand: None,
-            conditions: vec![CaseWhen { condition: self.owned(target.alias.clone(), column), result: value }],
-            else_result: Some(Box::new(Expr::CompoundIdentifier(vec![target.alias.clone(), last.clone()]))),
-        };
-        Ok(())
-    }
-
-    fn assignments(&mut self, assignments: &mut [Assignment], target: &Target, qualified: bool) -> Verdict {
+    pub(super) fn assignments(
+        &mut self,
+        assignments: &mut [Assignment],
+        target: &Target,
+        qualified: bool,
+    ) -> Verdict {
         for Assignment { target: place, value } in assignments {
             match place {
                 AssignmentTarget::ColumnName(name) => {
@@ -483,7 +246,7 @@ impl Pass<'_> {
     }
 
     /// A column that a statement may set: any but the tenant's.
-    fn settable(&mut self, name: &ObjectName, column: Option<&str>) -> Verdict {
+    pub(super) fn settable(&mut self, name: &ObjectName, column: Option<&str>) -> Verdict {
         const ROWID: [&str; 3] = ["rowid", "_rowid_", "oid"];
         for part in self.parts(name)? {
             // On SQLite an INTEGER PRIMARY KEY is the rowid, and the key of the table of tenants is the tenant.
@@ -502,23 +265,6 @@ impl Pass<'_> {
                     "leave it out",
                 );
             }
-        }
-        Ok(())
-    }
-
-    /// To a full-text table of SQLite, an insert into the column of its own name is a command: `delete-all`.
-    fn no_command(&mut self, column: &ObjectName, table: &[Ident]) -> Verdict {
-        let parts = self.parts(column)?;
-        let same = match (parts.last(), table.last()) {
-            (Some(column), Some(table)) => column.value.eq_ignore_ascii_case(&table.value),
-            _ => false,
-        };
-        if same && self.dialect == Dialect::Sqlite {
-            return self.refuse(
-                Code::Name,
-                "a column named like its table is where a full-text table takes commands about all rows",
-                "leave it out; if it is a column of your own, rename it",
-            );
         }
         Ok(())
     }
@@ -584,29 +330,6 @@ impl Pass<'_> {
     }
 }
 
-/// Puts the tenant last into every row, if that leaves the rows as they are: DISTINCT and set operations compare
-/// whole rows, and give literals a type by that.
-fn append(body: &mut SetExpr, tenant: &Expr) -> bool {
-    match body {
-        SetExpr::Query(query) => append(&mut query.body, tenant),
-        SetExpr::Values(values) => {
-            for Parens { opening_token: _, content, closing_token: _ } in &mut values.rows {
-                content.push(tenant.clone());
-            }
-            true
-        }
-        SetExpr::Select(select) if !matches!(select.distinct, Some(Distinct::Distinct)) => {
-            select.projection.push(SelectItem::UnnamedExpr(tenant.clone()));
-            true
-        }
-        _ => false,
-    }
-}
-
-fn factors(item: &TableWithJoins) -> impl Iterator<Item = &TableFactor> {
+pub(super) fn factors(item: &TableWithJoins) -> impl Iterator<Item = &TableFactor> {
     std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
-}
-
-fn ungrouped(group_by: &GroupByExpr) -> bool {
-    matches!(group_by, GroupByExpr::Expressions(exprs, modifiers) if exprs.is_empty() && modifiers.is_empty())
 }

@@ -204,6 +204,9 @@ fn a_name_stands_for_all_that_has_it() {
         "WITH ledger AS (SELECT 1 AS other) SELECT ledger.other FROM ledger",
         "SELECT ledger.other FROM (SELECT 1 AS other) AS ledger",
         "SELECT l.other FROM ledger AS l(a, other)",
+        "SELECT new.other FROM orders AS new",
+        "UPDATE ledger SET amount = 1 RETURNING old.amount, new.amount",
+        "SELECT r.amount FROM jsonb_populate_recordset(NULL::ledger, $1) AS r",
     ] {
         assert!(code(sql, &schema).is_ok(), "{sql}");
     }
@@ -214,6 +217,12 @@ fn a_name_stands_for_all_that_has_it() {
         // With a list of columns the alias is no column any more.
         "SELECT lo_get.lo_get FROM unnest(ARRAY[1]) AS lo_get(v)",
         "SELECT o.pg_typeof FROM orders o",
+        "SELECT r.history FROM jsonb_populate_recordset(NULL::ledger, $1) AS r",
+        "INSERT INTO ledger (id) VALUES (1) RETURNING new.history",
+        "UPDATE ledger SET amount = 1 RETURNING old.history",
+        "DELETE FROM ledger RETURNING old.history",
+        "WITH d AS (DELETE FROM ledger RETURNING OLD.history AS h) SELECT h FROM d",
+        "MERGE INTO ledger l USING items i ON l.id = i.id WHEN MATCHED AND new.history THEN DELETE",
         "SELECT o.record_out FROM orders o",
         "SELECT \"L\".AMOUNT, L.\"AMOUNT\" FROM ledger L",
     ] {
