@@ -154,7 +154,7 @@ async fn what_was_proven_for_one_database_does_not_run_on_another() {
     let world = seeded().await;
     let scope = world.db.scope(&world.acme);
     let query = || sqlx::query::<Postgres>("SELECT 1");
-    let run = |dialect| Checked::new(&scope, query(), false, dialect).execute();
+    let run = |dialect| Checked::unchecked_for_macros_only(&scope, query(), false, dialect).execute();
     assert_eq!(run(Dialect::Postgres).await.unwrap(), 1);
     let refused = run(Dialect::Sqlite).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Misconfigured);

@@ -24,11 +24,11 @@ async fn a_foreign_row_looks_like_a_missing_one<DB: TestBackend + Stores<Order>>
     for id in [order.id, Uuid::now_v7()] {
         assert_eq!(Order::find(&acme, id).await.unwrap(), None);
         assert!(!Order::exists(&acme, id).await.unwrap());
-        assert!(!Order::update(&acme, &Order { id, status: "stolen".to_owned(), total: 0 }).await.unwrap());
-        assert!(!Order::delete(&acme, id).await.unwrap());
+        assert!(!Order::update(&acme, &Order { id, status: "stolen".to_owned(), total: 0 }).await.unwrap().found());
+        assert!(!Order::delete(&acme, id).await.unwrap().found());
         let mut tx = world.db.begin(&world.acme).await.unwrap();
         assert_eq!(Order::find(&mut tx, id).await.unwrap(), None);
-        assert!(!Order::delete(&mut tx, id).await.unwrap());
+        assert!(!Order::delete(&mut tx, id).await.unwrap().found());
         tx.commit().await.unwrap();
     }
     assert_eq!(Order::count(&acme).await.unwrap(), 0);
@@ -45,11 +45,11 @@ async fn the_owner_reads_and_changes_its_own<DB: TestBackend + Stores<Order>>() 
     let mut order = Order::new(100);
     Order::insert(&globex, &order).await.unwrap();
     "paid".clone_into(&mut order.status);
-    assert!(Order::update(&globex, &order).await.unwrap());
+    assert!(Order::update(&globex, &order).await.unwrap().found());
     assert_eq!(Order::find(&globex, order.id).await.unwrap(), Some(order.clone()));
     assert!(Order::exists(&globex, &order.id).await.unwrap());
-    assert!(Order::delete(&globex, order.id).await.unwrap());
-    assert!(!Order::delete(&globex, order.id).await.unwrap());
+    assert!(Order::delete(&globex, order.id).await.unwrap().found());
+    assert!(!Order::delete(&globex, order.id).await.unwrap().found());
     assert_eq!(Order::count(&globex).await.unwrap(), 0);
 }
 
@@ -66,9 +66,9 @@ async fn two_tenants_may_use_the_same_id<DB: TestBackend + Stores<Order>>() {
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(!format!("{error:?}").contains(&ours.id.to_string()), "{error:?}");
 
-    assert!(Order::update(&acme, &Order { total: 10, ..ours.clone() }).await.unwrap());
+    assert!(Order::update(&acme, &Order { total: 10, ..ours.clone() }).await.unwrap().found());
     assert_eq!(Order::find(&globex, ours.id).await.unwrap().unwrap().total, 2);
-    assert!(Order::delete(&acme, ours.id).await.unwrap());
+    assert!(Order::delete(&acme, ours.id).await.unwrap().found());
     assert_eq!(Order::find(&globex, ours.id).await.unwrap(), Some(theirs));
 }
 

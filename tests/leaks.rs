@@ -89,7 +89,7 @@ async fn q58_ids_of_another_tenant_find_nothing<DB: TestBackend + Stores<Order>>
     let acme = world.db.scope(&world.acme);
     for order in &theirs {
         assert_eq!(Order::find(&acme, order.id).await.unwrap(), None);
-        assert!(!Order::delete(&acme, order.id).await.unwrap());
+        assert!(!Order::delete(&acme, order.id).await.unwrap().found());
     }
     // A cursor of another tenant's list is a place in this one's, and shows this one's rows only.
     let page = Order::list(&acme, Page::after(theirs[0].id, 10)).await.unwrap();

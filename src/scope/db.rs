@@ -1,13 +1,18 @@
+//! [`TenantDb`], its builder, and [`Scope`]: what a statement of one tenant runs on.
+
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::sync::Arc;
 
 use sqlx::pool::PoolOptions;
 use sqlx::{Pool, SqlSafeStr, SqlStr};
-use tenancy_sql::Schema;
+use tenancy_sql::{Schema, TenantType};
 
-use super::backend::{Backend, Binds, Line, Mode, Value, change_error, database_error, sealed};
-use super::dynamic::Door;
+use super::backend::{
+    Backend, Binds, BoundTenant, Line, Mode, Value, agreed_type, change_error, database_error, sealed,
+};
+use super::dynamic::RewriteCache;
 use super::tx::{OpenTransaction, Tx};
 use super::walls::{SendMode, Walls};
 use crate::audit::{AuditPolicy, AuditSink};
@@ -35,8 +40,10 @@ pub(super) struct Inner<DB: Backend> {
     accepted: DB::Accepted,
     pub(super) audit: AuditPolicy,
     pub(super) copies: Vec<Arc<dyn AuditSink>>,
-    #[cfg_attr(not(feature = "dynamic"), expect(dead_code, reason = "there is no drop-in door"))]
-    pub(super) door: Door,
+    /// The type of the tenant columns.
+    tenant_type: Option<TenantType>,
+    #[cfg_attr(not(feature = "dynamic"), expect(dead_code, reason = "nothing is rewritten at run time"))]
+    pub(super) rewrites: RewriteCache,
 }
 
 impl<DB: Backend> Inner<DB> {
@@ -48,6 +55,11 @@ impl<DB: Backend> Inner<DB> {
         // Where nobody else has the pool and nothing stands before the database, nothing can have been left behind.
         let echo = !(self.owned && self.send == SendMode::Merged);
         OpenTransaction::open(&self.pool, self.send, tenant, mode, echo).await
+    }
+
+    /// The tenant as statements bind it.
+    pub(super) fn bound(&self, ctx: &TenantContext) -> BoundTenant {
+        BoundTenant { id: ctx.tenant_id().clone(), column: self.tenant_type }
     }
 
     /// Whether a statement by itself needs no transaction; `plain`: it is one, and reaches no table of the library.
@@ -122,6 +134,11 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     ///
     /// Without it every table is owned by tenants, by a column `tenant_id`, and functions in SQL of your own are those
     /// of the database that are known to read no table.
+    ///
+    /// Its `type` is how every statement binds the tenant's id: `uuid`, `bigint` or `text`. On SQLite a column of that type
+    /// is BLOB (the 16 bytes of the UUID), INTEGER or TEXT (a UUID in lower case with hyphens). Where no type is declared, it
+    /// is the type of the tenant columns that [`build`](Self::build) finds; for BLOB and INTEGER on SQLite, and where no
+    /// table is found, the kind of each id.
     pub fn schema(mut self, schema: Schema) -> Self {
         self.schema = schema;
         self
@@ -134,7 +151,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached, [`ErrorKind::Misconfigured`] if the
-    /// URL does not read, or on PostgreSQL if the walls or the way statements are sent do not fit what is there,
+    /// URL does not read, if the tenant columns have another type than the [`schema`](Self::schema) declares, or several
+    /// types, or on PostgreSQL if the walls or the way statements are sent do not fit what is there,
     /// or if the doctor finds a fault that was not accepted.
     pub async fn build(self) -> Result<TenantDb<DB>> {
         let owned = matches!(self.source, PoolSource::Url(..));
@@ -151,6 +169,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             }
         };
         DB::probe(&pool, self.walls, self.send, &self.schema, &self.accepted).await?;
+        let columns = DB::tenant_columns(&pool, &self.schema).await?;
+        let tenant_type = agreed_type(self.schema.tenant_type(), &columns)?;
         Ok(TenantDb(Arc::new(Inner {
             pool,
             owned,
@@ -158,7 +178,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             send: self.send,
             audit: self.audit,
             copies: self.copies,
-            door: Door::over(&self.schema),
+            tenant_type,
+            rewrites: RewriteCache::new(&self.schema),
             schema: self.schema,
             accepted: self.accepted,
         })))
@@ -265,9 +286,13 @@ impl<DB: Backend> TenantDb<DB> {
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if there is no connection, [`ErrorKind::UnsupportedPlacement`] if the
     /// tenant's rows are not in the shared tables.
-    pub async fn begin<'a>(&'a self, ctx: &'a TenantContext) -> Result<Tx<'a, DB>> {
-        admit(ctx)?;
-        Tx::open(&self.0, ctx).await
+    #[track_caller]
+    pub fn begin<'a>(&'a self, ctx: &'a TenantContext) -> impl Future<Output = Result<Tx<'a, DB>>> + Send {
+        let begun_at = Location::caller();
+        async move {
+            admit(ctx)?;
+            Tx::open(&self.0, ctx, begun_at).await
+        }
     }
 }
 
@@ -336,6 +361,10 @@ pub trait Scoped: sealed::Sealed + Send + Sized {
     #[doc(hidden)]
     fn context(&self) -> &TenantContext;
 
+    /// The tenant as statements bind it.
+    #[doc(hidden)]
+    fn bound_tenant(&self) -> BoundTenant;
+
     #[doc(hidden)]
     fn fetch<F: Fetch<Self::Database>>(self, fetch: F) -> impl Future<Output = Result<F::Answer>> + Send;
 
@@ -369,6 +398,9 @@ pub trait Fetch<DB: Backend>: Send {
     }
 
     fn run(self, line: Line<'_, DB>) -> impl Future<Output = sqlx::Result<Self::Answer>> + Send;
+
+    /// Whether an answer is about rows at all.
+    fn met_rows(answer: &Self::Answer) -> bool;
 }
 
 impl<DB: Backend> Fetch<DB> for Statement<DB> {
@@ -384,6 +416,10 @@ impl<DB: Backend> Fetch<DB> for Statement<DB> {
 
     async fn run(self, line: Line<'_, DB>) -> sqlx::Result<Self::Answer> {
         DB::fetch(line, self.sql, self.binds.into_arguments()).await
+    }
+
+    fn met_rows(rows: &Self::Answer) -> bool {
+        !rows.is_empty()
     }
 }
 
@@ -409,6 +445,10 @@ impl<DB: Backend> Fetch<DB> for Changes<DB> {
         }
         Ok(rows)
     }
+
+    fn met_rows(rows: &u64) -> bool {
+        *rows > 0
+    }
 }
 
 /// A statement of one tenant, with what is bound so far.
@@ -425,10 +465,11 @@ pub struct Statement<DB: Backend> {
 }
 
 impl<DB: Backend> Statement<DB> {
-    /// For a table of the user, whose tenant column has the type of the id.
-    pub(crate) fn new(ctx: &TenantContext, sql: impl SqlSafeStr) -> Result<Self> {
-        let mut binds = Binds::of(ctx.tenant_id());
-        binds.push_value(Value::Tenant(ctx.tenant_id()))?;
+    /// For a table of the user.
+    pub(crate) fn new(scope: &impl Scoped<Database = DB>, sql: impl SqlSafeStr) -> Result<Self> {
+        let tenant = scope.bound_tenant();
+        let mut binds = Binds::of(&tenant.id);
+        binds.push_value(Value::Tenant(&tenant))?;
         Ok(Self { sql: sql.into_sql_str(), binds, writes: false, own: false })
     }
 
@@ -440,6 +481,11 @@ impl<DB: Backend> Statement<DB> {
             binds.push_value(*value)?;
         }
         Ok(Self { sql: sql.into_sql_str(), binds, writes: false, own: true })
+    }
+
+    /// The same, for one that changes rows and answers some.
+    pub(crate) fn writing(self) -> Self {
+        Self { writes: true, ..self }
     }
 
     /// A statement that was proven while compiling; its values, and the tenant after them, are still to be bound.
@@ -458,6 +504,10 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
         self.ctx
     }
 
+    fn bound_tenant(&self) -> BoundTenant {
+        self.db.bound(self.ctx)
+    }
+
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Answer> {
         admit(self.ctx)?;
         let writes = fetch.writes();
@@ -471,7 +521,7 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
             return fetch.run(line).await.map_err(|e| error(&e));
         }
         if writes {
-            let mut tx = Tx::open(self.db, self.ctx).await?;
+            let mut tx = Tx::open(self.db, self.ctx, Location::caller()).await?;
             let answer = (&mut tx).fetch(fetch).await?;
             tx.commit().await?;
             return Ok(answer);

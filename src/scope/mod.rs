@@ -22,7 +22,7 @@
 //!     let mut tx = db.begin(ctx).await?;
 //!     let Some(mut order) = Order::find(&mut tx, id).await? else { return Ok(false) };
 //!     order.status = "paid".to_owned();
-//!     Order::update(&mut tx, &order).await?;
+//!     Order::update(&mut tx, &order).await?.or_not_found()?;
 //!     tx.commit().await?;
 //!     Ok(true)
 //! }
@@ -90,6 +90,7 @@
 
 mod across;
 mod backend;
+mod changed;
 #[cfg(feature = "macros")]
 mod checked;
 mod db;
@@ -126,6 +127,7 @@ pub use tenancy_sql::{Dialect, Entity as EntitySql, Schema, Statements, Table};
 
 pub use self::across::{CrossTenant, Reason, Tagged};
 pub use self::backend::{Backend, Binds};
+pub use self::changed::{Deleted, Updated};
 #[cfg(feature = "macros")]
 pub use self::checked::Checked;
 pub use self::db::{Scope, Scoped, TenantDb, TenantDbBuilder};

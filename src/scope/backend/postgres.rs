@@ -1,13 +1,18 @@
+//! PostgreSQL as a [`Backend`].
+
 use std::fmt::Write;
 use std::time::Duration;
 
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Connection, Pool, Postgres, SqlSafeStr};
+use sqlx::{AssertSqlSafe, Connection, Pool, Postgres, Row, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
-use tenancy_sql::{Dialect, Schema};
+use tenancy_sql::{Dialect, Schema, TenantType};
 
-use super::{Backend, Line, Mode, encode_tenant_id, plain_backend, probe, sealed};
+use super::tenant_type::encode_tenant_id;
+use super::{
+    Backend, ColumnType, Line, Mode, TenantColumn, database_error, plain_backend, probe, sealed,
+};
 use crate::error::Result;
 use crate::isolation::doctor::Check;
 use crate::scope::walls::{SendMode, Walls};
@@ -110,6 +115,28 @@ impl Backend for Postgres {
         probe::probe(pool, walls, send, schema, accepted).await
     }
 
+    async fn tenant_columns(pool: &Pool<Self>, schema: &Schema) -> Result<Vec<TenantColumn>> {
+        // A simple query: a statement with a name is what a pooler mixes up.
+        let rows = sqlx::raw_sql(TYPED_COLUMNS).fetch_all(pool).await.map_err(|e| database_error(&e))?;
+        let mut columns = Vec::new();
+        for row in rows {
+            let text = |at| row.try_get::<String, usize>(at).map_err(|e| database_error(&e));
+            let (table, qualified, column, written) = (text(0)?, text(1)?, text(2)?, text(3)?);
+            let named = |name: &str| schema.tenant_column(Dialect::Postgres, name);
+            let is = match written.as_str() {
+                "uuid" => TenantType::Uuid,
+                "bigint" | "integer" => TenantType::BigInt,
+                _ => TenantType::Text,
+            };
+            // A table can be declared by either name.
+            if named(&table) == Some(column.as_str()) && named(&qualified).is_some() {
+                let name = format!("{table}.{column}");
+                columns.push(TenantColumn { name, written, is: ColumnType::Typed(is) });
+            }
+        }
+        Ok(columns)
+    }
+
     plain_backend!(
         Postgres,
         &[
@@ -118,6 +145,19 @@ impl Backend for Postgres {
         ]
     );
 }
+
+/// The columns of tables that can hold a tenant's id: the table as a statement names it and with its schema, the column,
+/// and its type.
+const TYPED_COLUMNS: &str = "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname::text \
+    ELSE n.nspname || '.' || c.relname END, n.nspname || '.' || c.relname, a.attname::text, \
+    format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL) \
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+    JOIN pg_type t ON t.oid = a.atttypid \
+    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' AND a.attnum > 0 \
+    AND NOT a.attisdropped AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
+    AND left(c.relname, 8) <> 'tenancy_' \
+    AND coalesce(nullif(t.typbasetype, 0), t.oid) IN ('uuid'::regtype, 'int8'::regtype, 'int4'::regtype, \
+    'text'::regtype, 'varchar'::regtype)";
 
 const DIVISION_BY_ZERO: &str = "22012";
 
