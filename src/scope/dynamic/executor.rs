@@ -86,6 +86,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
+            admit(self.context()).map_err(carried)?;
             let sql = self.db.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
             let mut conn = self.db.pool.acquire().await?;
             DB::prepare(Line::on(&mut conn, self.db.send), sql, parameters).await
@@ -97,6 +98,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
+            admit(self.context()).map_err(carried)?;
             let sql = self.db.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
             let mut conn = self.db.pool.acquire().await?;
             DB::describe(Line::on(&mut conn, self.db.send), sql).await
