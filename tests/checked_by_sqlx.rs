@@ -12,7 +12,9 @@ use std::process::Command;
 
 use common::{TestBackend, World};
 use sqlx::{Executor, Postgres, SqlSafeStr};
-use tenancy::scope::{Checked, Dialect};
+use tenancy::audit::MemorySink;
+use tenancy::context::Actor;
+use tenancy::scope::{Checked, Dialect, Reason};
 use tenancy::{ErrorKind, query_as_checked, query_checked, query_scalar_checked};
 use uuid::Uuid;
 
@@ -146,6 +148,29 @@ async fn values_and_scopes_mean_what_they_say_where_they_stand() {
         let (scope, tenant) = (tenancy_scope, other);
         assert_eq!(names!(scope, tenant).fetch_all().await.unwrap(), []);
         assert_eq!(names!(scope, own).fetch_one().await.unwrap().name, own);
+    }
+}
+
+/// A context that was lent to a reading across tenants opens no query of its own.
+#[tokio::test]
+async fn a_lent_context_opens_no_checked_query() {
+    let world = seeded().await;
+    let (audit, reason) = (MemorySink::new(), Reason::new("monthly report FIN-12").unwrap());
+    let across = world.db.across_tenants(&world.directory, &audit, reason, Actor::user("ada")).unwrap();
+    let contexts = across.read(async |tenant| Ok(tenant.context().clone())).await.unwrap();
+    assert_eq!(contexts.len(), 2);
+    for ctx in contexts.iter().map(|tagged| &tagged.value) {
+        let scope = world.db.scope(ctx);
+        let added = query_checked!(
+            &scope,
+            "INSERT INTO orders (id, status, total) VALUES ($1, $2, $3)",
+            Uuid::now_v7(),
+            "open",
+            7_i64
+        );
+        assert_eq!(added.execute().await.unwrap_err().kind(), ErrorKind::Refused);
+        let found = query_as_checked!(&scope, Customer, "SELECT name, note FROM customers WHERE name = $1", "Ada");
+        assert_eq!(found.fetch_all().await.unwrap_err().kind(), ErrorKind::Refused);
     }
 }
 
