@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{TestBackend, World};
 use sqlx::{Postgres, Sqlite};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -222,6 +224,48 @@ async fn an_error_of_sqlx_becomes_the_one_it_is() {
         let gone = sqlx::query("SELECT nothing FROM people").fetch_one(&scope).await.unwrap_err();
         assert_eq!(kind(gone), ErrorKind::Misconfigured);
         assert_eq!(kind(sqlx::Error::PoolTimedOut), ErrorKind::StoreUnavailable);
+    }
+}
+
+/// Keys that begin with the tenant are apart: nobody waits for another tenant's transaction.
+#[tokio::test]
+async fn k06_an_uncommitted_key_holds_up_nobody_else() {
+    let world = world().await;
+    let eve = Person { id: 7, name: "eve".to_owned(), boss: None, age: None };
+    let mut first = world.db.begin(&world.acme).await.unwrap();
+    Person::insert(&mut first, &eve).await.unwrap();
+    let beside = async {
+        let mut second = world.db.begin(&world.globex).await.unwrap();
+        Person::insert(&mut second, &eve).await.unwrap();
+        second.commit().await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_mins(1), beside).await.expect("globex waits for acme's transaction");
+    first.rollback().await.unwrap();
+    for (ctx, there) in [(&world.acme, false), (&world.globex, true)] {
+        assert_eq!(Person::exists(&world.db.scope(ctx), 7).await.unwrap(), there);
+    }
+}
+
+/// What a deferred key says comes with the commit, and is an error as any other.
+#[tokio::test]
+async fn k08_a_key_that_is_checked_at_commit_is_an_error_with_a_name() {
+    let world = world().await;
+    let deferred = "ALTER TABLE people ALTER CONSTRAINT people_tenant_id_boss_fkey DEFERRABLE INITIALLY DEFERRED";
+    Postgres::raw(&world.pool, deferred).await.unwrap();
+    for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
+        let boss = Person { id: 9, name: "boss".to_owned(), boss: None, age: None };
+        Person::upsert(&world.db.scope(other), &boss).await.unwrap();
+        let eve = Person { id: 77, name: "eve".to_owned(), boss: Some(9), age: None };
+        let mut tx = world.db.begin(ctx).await.unwrap();
+        assert!(!Person::delete(&mut tx, 77).await.unwrap().found());
+        let here = Person::select().filter(Person::ID.eq(9)).delete(&mut tx).await.unwrap();
+        Person::insert(&mut tx, &eve).await.unwrap();
+        let error = tx.commit().await.unwrap_err();
+        names(&error, ErrorKind::ReferenceViolation, Some("people_tenant_id_boss_fkey"));
+        let scope = world.db.scope(ctx);
+        assert!(!Person::exists(&scope, 77).await.unwrap());
+        assert_eq!(Person::exists(&scope, 9).await.unwrap(), here.found());
+        assert!(Person::exists(&world.db.scope(other), 9).await.unwrap());
     }
 }
 

@@ -1,7 +1,9 @@
 //! Whether there was a row to update or delete is not let fall without a word.
 #![deny(unused_must_use)]
 
-#[derive(tenancy::TenantScoped, sqlx::FromRow)]
+use tenancy::TenantScoped;
+
+#[derive(TenantScoped, sqlx::FromRow)]
 #[tenant(table = "orders")]
 struct Order {
     #[tenant(id)]

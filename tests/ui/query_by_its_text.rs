@@ -8,8 +8,6 @@ fn run(scope: &tenancy::scope::Scope<'_, sqlx::Sqlite>) {
     };
     let _ = tenancy::scope::Query::<_, ()>::new(scope, &TEXTS);
     let _ = tenancy::scope::Checked::new(scope, (), false, tenancy::scope::Dialect::Sqlite);
-    let _ = tenancy::scope::Deleted { rows: 3, tenant: scope.context().tenant_id().clone() };
-    let _ = tenancy::scope::Deleted::clone;
 }
 
 fn main() {}
