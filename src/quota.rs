@@ -127,7 +127,7 @@ impl Gauge {
 
     /// Gives back `n` places, for what is not deleted by the repository.
     ///
-    /// `n` is how many there were: of SQL of your own, how many rows it says it changed.
+    /// Count what was really removed: for SQL of your own, the number of rows that the statement changed.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if fewer are in use, which means that something was given back twice.

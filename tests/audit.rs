@@ -172,12 +172,19 @@ async fn after_a_failed_statement_a_commit_says_that_it_is_rolled_back<DB: TestB
                 assert_eq!(Order::insert(&mut tx, &order).await.unwrap_err().kind(), ErrorKind::Conflict);
                 let again = Order::count(&mut tx).await.unwrap_err();
                 let error = tx.commit().await.unwrap_err();
-                assert_eq!((again.kind(), error.kind()), (ErrorKind::RolledBack, ErrorKind::RolledBack), "{policy:?}");
+                assert_eq!(
+                    (again.kind(), error.kind()),
+                    (ErrorKind::RolledBack, ErrorKind::RolledBack),
+                    "{policy:?}"
+                );
                 assert!(error.to_string().contains("a statement of this transaction failed"), "{error}");
             }
             let mut tx = world.db.begin(ctx).await.unwrap();
             Order::insert(&mut tx, &order).await.unwrap_err();
-            assert_eq!(tx.commit_unaudited("import of 2019").await.unwrap_err().kind(), ErrorKind::RolledBack);
+            assert_eq!(
+                tx.commit_unaudited("import of 2019").await.unwrap_err().kind(),
+                ErrorKind::RolledBack
+            );
             assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 1);
         }
     }
@@ -216,7 +223,10 @@ async fn dropped_changes<DB: TestBackend + Stores<Order>>() {
     let _guard = tracing::subscriber::set_default(subscriber);
     let warnings = || {
         let text = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
-        text.lines().filter(|line| line.contains("WARN tenancy::scope")).map(str::to_owned).collect::<Vec<_>>()
+        text.lines()
+            .filter(|line| line.contains("WARN tenancy::scope"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let begin = async |ctx| world.db.begin(ctx).await.unwrap();
     let line = line!() - 1;
@@ -227,7 +237,8 @@ async fn dropped_changes<DB: TestBackend + Stores<Order>>() {
         let warned = warnings();
         assert_eq!(warned.len(), 1, "{warned:?}");
         let at = format!("begun_at=tests/audit.rs:{line}:");
-        for part in [&format!("tenant.id={}", ctx.tenant_id()), &at, "was dropped, so nothing of it is kept"] {
+        for part in [&format!("tenant.id={}", ctx.tenant_id()), &at, "was dropped, so nothing of it is kept"]
+        {
             assert!(warned[0].contains(part), "{part}: {warned:?}");
         }
         assert!(!warned[0].contains(&other.tenant_id().to_string()));

@@ -103,7 +103,10 @@ async fn r13_a_slug_and_an_id_of_one_text_are_two_tenants() {
     let store = Cached::new(Probed(probe.clone()), CacheOptions::new());
     let id = |text: &str| TenantId::parse(text).unwrap();
     for (own, name) in [("acme", "globex"), ("globex", "acme")] {
-        store.insert(NewTenant::new(slug(name), name, "free").id(id(own)).status(TenantStatus::Active)).await.unwrap();
+        store
+            .insert(NewTenant::new(slug(name), name, "free").id(id(own)).status(TenantStatus::Active))
+            .await
+            .unwrap();
     }
     // The second time, from memory.
     for _ in 0..2 {

@@ -169,7 +169,8 @@ async fn a_lent_context_opens_no_checked_query() {
             7_i64
         );
         assert_eq!(added.execute().await.unwrap_err().kind(), ErrorKind::Refused);
-        let found = query_as_checked!(&scope, Customer, "SELECT name, note FROM customers WHERE name = $1", "Ada");
+        let found =
+            query_as_checked!(&scope, Customer, "SELECT name, note FROM customers WHERE name = $1", "Ada");
         assert_eq!(found.fetch_all().await.unwrap_err().kind(), ErrorKind::Refused);
     }
 }

@@ -5,8 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::{TestBackend, World};
-use sqlx::{Postgres, Sqlite};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Postgres, Sqlite};
 use tenancy::isolation::doctor::Check;
 use tenancy::{Error, ErrorKind, TenantDb, TenantScoped, query, query_checked, query_scalar};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -137,11 +137,12 @@ async fn a_violated_constraint_has_a_name_whichever_way_it_was_written() {
                 age
             );
             names(&written.execute().await.unwrap_err(), kind, constraint);
-            let own = sqlx::query("INSERT INTO people (id, name, boss, age) VALUES ($1, $2, $3, $4) RETURNING id")
-                .bind(id)
-                .bind(&name)
-                .bind(boss)
-                .bind(age);
+            let own =
+                sqlx::query("INSERT INTO people (id, name, boss, age) VALUES ($1, $2, $3, $4) RETURNING id")
+                    .bind(id)
+                    .bind(&name)
+                    .bind(boss)
+                    .bind(age);
             names(&Error::from_sqlx(own.fetch_one(&scope).await.unwrap_err()), kind, constraint);
             let mut tx = world.db.begin(ctx).await.unwrap();
             let own = sqlx::query("INSERT INTO people (id, name, boss, age) VALUES ($1, $2, $3, $4)")
@@ -158,7 +159,8 @@ async fn a_violated_constraint_has_a_name_whichever_way_it_was_written() {
     }
     for ctx in [&world.acme, &world.globex] {
         let (scope, id) = (world.db.scope(ctx), uuid::Uuid::now_v7());
-        for (total, wanted) in [(10_i64, None), (10, Some("orders_pkey")), (-77, Some("orders_total_check"))] {
+        for (total, wanted) in [(10_i64, None), (10, Some("orders_pkey")), (-77, Some("orders_total_check"))]
+        {
             let added = query_checked!(
                 &scope,
                 "INSERT INTO orders (id, status, total) VALUES ($1, $2, $3)",
@@ -199,7 +201,9 @@ async fn on_sqlite_a_violated_key_names_its_columns() {
         let none = query!(&scope, "INSERT INTO people (id) VALUES (2)").execute().await.unwrap_err();
         names(&none, ErrorKind::InvalidInput, Some("people.name"));
     }
-    Sqlite::raw(&world.pool, "CREATE UNIQUE INDEX people_lower ON people (tenant_id, lower(name))").await.unwrap();
+    Sqlite::raw(&world.pool, "CREATE UNIQUE INDEX people_lower ON people (tenant_id, lower(name))")
+        .await
+        .unwrap();
     for ctx in [&world.acme, &world.globex] {
         let ada = Person { id: 2, name: "ADA".to_owned(), boss: None, age: None };
         let error = Person::insert(&world.db.scope(ctx), &ada).await.unwrap_err();
@@ -250,7 +254,8 @@ async fn k06_an_uncommitted_key_holds_up_nobody_else() {
 #[tokio::test]
 async fn k08_a_key_that_is_checked_at_commit_is_an_error_with_a_name() {
     let world = world().await;
-    let deferred = "ALTER TABLE people ALTER CONSTRAINT people_tenant_id_boss_fkey DEFERRABLE INITIALLY DEFERRED";
+    let deferred =
+        "ALTER TABLE people ALTER CONSTRAINT people_tenant_id_boss_fkey DEFERRABLE INITIALLY DEFERRED";
     Postgres::raw(&world.pool, deferred).await.unwrap();
     for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
         let boss = Person { id: 9, name: "boss".to_owned(), boss: None, age: None };

@@ -371,8 +371,10 @@ async fn an_error_in_rows_that_were_left_is_not_lost() {
             }
             let kind = tx.commit().await.unwrap_err().kind();
             assert_eq!(kind, if next == "read" { ErrorKind::RolledBack } else { ErrorKind::InvalidInput });
-            let none: i64 =
-                sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&world.db.scope(ctx)).await.unwrap();
+            let none: i64 = sqlx::query_scalar("SELECT count(*) FROM orders")
+                .fetch_one(&world.db.scope(ctx))
+                .await
+                .unwrap();
             assert_eq!(none, 0);
         }
     }

@@ -31,7 +31,12 @@ async fn a_foreign_row_looks_like_a_missing_one<DB: TestBackend + Stores<Order>>
     for id in [order.id, Uuid::now_v7()] {
         assert_eq!(Order::find(&acme, id).await.unwrap(), None);
         assert!(!Order::exists(&acme, id).await.unwrap());
-        assert!(!Order::update(&acme, &Order { id, status: "stolen".to_owned(), total: 0 }).await.unwrap().found());
+        assert!(
+            !Order::update(&acme, &Order { id, status: "stolen".to_owned(), total: 0 })
+                .await
+                .unwrap()
+                .found()
+        );
         assert!(!Order::delete(&acme, id).await.unwrap().found());
         let mut tx = world.db.begin(&world.acme).await.unwrap();
         assert_eq!(Order::find(&mut tx, id).await.unwrap(), None);

@@ -175,7 +175,10 @@ async fn what_was_met_says_whether_a_row_was_there<DB: TestBackend + Stores<Orde
         let deleted = Order::delete(&scope, ids[0]).await.unwrap();
         assert_eq!((deleted.found(), deleted.rows()), (there, u64::from(there)));
         for answer in [updated.or_not_found(), deleted.or_not_found()] {
-            assert_eq!(answer.map_err(|error| error.kind()), if there { Ok(()) } else { Err(ErrorKind::NotFound) });
+            assert_eq!(
+                answer.map_err(|error| error.kind()),
+                if there { Ok(()) } else { Err(ErrorKind::NotFound) }
+            );
         }
     }
 }

@@ -59,7 +59,11 @@ macro_rules! cache_tests {
                 (&world.db.scope(&world.acme)).prepare(AssertSqlSafe(sql).into_sql_str()).await.unwrap()
             }
 
-            async fn run(world: &World<Db>, statement: &<Db as sqlx::Database>::Statement, values: usize) -> [i64; 2] {
+            async fn run(
+                world: &World<Db>,
+                statement: &<Db as sqlx::Database>::Statement,
+                values: usize,
+            ) -> [i64; 2] {
                 let mut counts = [0; 2];
                 for (ctx, count) in [&world.acme, &world.globex].into_iter().zip(&mut counts) {
                     let mut query = statement.query();
@@ -121,7 +125,8 @@ macro_rules! cache_tests {
                 let world = seeded().await;
                 let sql = "SELECT count(*) FROM orders WHERE total > 0";
                 let schema = Schema::new("tenant_id").unwrap();
-                let rewritten = tenancy_sql::rewrite(<Db as Backend>::DIALECT, sql, &schema).unwrap().text().to_owned();
+                let rewritten =
+                    tenancy_sql::rewrite(<Db as Backend>::DIALECT, sql, &schema).unwrap().text().to_owned();
                 assert!(rewritten.contains("tenant_id"), "{rewritten}");
                 for prepares in [false, true] {
                     assert_eq!(count(&world, sql, 0).await, [3, 5]);
@@ -151,19 +156,27 @@ macro_rules! cache_tests {
                 assert_eq!(count(&world, &sql, 1200).await, [3, 5]);
                 let statement = prepare(&world, sql).await;
                 assert_eq!(run(&world, &statement, 1200).await, [3, 5]);
-                let few = Error::from_sqlx(statement.query().fetch_one(&world.db.scope(&world.acme)).await.unwrap_err());
+                let few = Error::from_sqlx(
+                    statement.query().fetch_one(&world.db.scope(&world.acme)).await.unwrap_err(),
+                );
                 assert_eq!(few.kind(), ErrorKind::InvalidInput);
                 let mut refused = list(1200, 0);
                 refused.push_str("; DROP TABLE orders");
-                let error = sqlx::query(AssertSqlSafe(refused)).execute(&world.db.scope(&world.acme)).await.unwrap_err();
+                let error = sqlx::query(AssertSqlSafe(refused))
+                    .execute(&world.db.scope(&world.acme))
+                    .await
+                    .unwrap_err();
                 assert_eq!(Error::from_sqlx(error).kind(), ErrorKind::Refused);
             }
 
             /// Its rewriting waits for a thread of the runtime that may be kept waiting, and holds nobody up meanwhile.
             #[test]
             fn a_long_text_is_rewritten_off_the_worker() {
-                let runtime =
-                    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .max_blocking_threads(1)
+                    .build()
+                    .unwrap();
                 runtime.block_on(async {
                     let world = seeded().await;
                     let (release, held) = std::sync::mpsc::channel::<()>();

@@ -196,7 +196,9 @@ async fn a_filter_answers_what_it_means<DB: ItemsBackend>() {
     assert!(some > 200 && all < 100, "the filters prove too little: {some} found rows, {all} found all");
     assert_eq!(every(&globex, Item::select()).await, theirs);
 
-    assert!(Item::select().filter(Item::SIZE.ge(-2)).delete(&acme).await.unwrap().rows() == ours.len() as u64);
+    assert!(
+        Item::select().filter(Item::SIZE.ge(-2)).delete(&acme).await.unwrap().rows() == ours.len() as u64
+    );
     assert_eq!(Item::count(&acme).await.unwrap(), 0);
     assert_eq!(every(&globex, Item::select()).await, theirs);
 }

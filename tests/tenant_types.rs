@@ -10,7 +10,8 @@ use tenancy::plan::Catalog;
 use tenancy::scope::{Page, Schema, Scope, TenantDb};
 use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus};
-use tenancy::{Error, ErrorKind, TenantContext, TenantScoped, query, query_scalar};
+use tenancy::{Error, ErrorKind, TenantContext, TenantScoped, query, query_checked, query_scalar};
+use uuid::Uuid;
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "notes")]
@@ -78,10 +79,12 @@ async fn tenants<DB: Typed>(ids: [TenantId; 2], tables: &str) -> Tenants<DB> {
     let store = SqlStore::new(pool.clone());
     store.migrate().await.unwrap();
     DB::raw(&pool, tables).await.unwrap();
-    let directory = Directory::new(std::sync::Arc::new(store), std::sync::Arc::new(Catalog::from_toml(CATALOG).unwrap()));
+    let directory =
+        Directory::new(std::sync::Arc::new(store), std::sync::Arc::new(Catalog::from_toml(CATALOG).unwrap()));
     let mut contexts = Vec::new();
     for (slug, id) in ["acme", "globex"].into_iter().zip(ids) {
-        let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(TenantStatus::Active).id(id);
+        let new =
+            NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(TenantStatus::Active).id(id);
         let tenant = directory.store().insert(new).await.unwrap();
         contexts.push(directory.enter(tenant.id(), Actor::user("ada")).await.unwrap());
     }
@@ -127,8 +130,11 @@ macro_rules! type_tests {
                 assert_eq!(Note::select().filter(Note::TEXT.eq(own)).count(scope).await.unwrap(), 1);
                 let text = query_scalar!(scope, String, "SELECT text FROM notes WHERE id = $1", 1_i64);
                 assert_eq!(text.fetch_one().await.unwrap(), own);
-                let text: String =
-                    sqlx::query_scalar("SELECT text FROM notes WHERE id = $1").bind(1_i64).fetch_one(scope).await.unwrap();
+                let text: String = sqlx::query_scalar("SELECT text FROM notes WHERE id = $1")
+                    .bind(1_i64)
+                    .fetch_one(scope)
+                    .await
+                    .unwrap();
                 assert_eq!(text, own);
 
                 // The key that is there is taken.
@@ -143,7 +149,11 @@ macro_rules! type_tests {
                 Note::insert(scope, &Note { id: 2, text: own.to_owned() }).await.unwrap();
                 Note::insert_many(scope, &[Note { id: 3, text: own.to_owned() }]).await.unwrap();
                 query!(scope, "INSERT INTO notes (id, text) VALUES (4, $1)", own).execute().await.unwrap();
-                sqlx::query("INSERT INTO notes (id, text) VALUES (5, $1)").bind(own).execute(scope).await.unwrap();
+                sqlx::query("INSERT INTO notes (id, text) VALUES (5, $1)")
+                    .bind(own)
+                    .execute(scope)
+                    .await
+                    .unwrap();
                 assert_eq!(Note::count(scope).await.unwrap(), 5);
                 assert!(Note::update(scope, &ours).await.unwrap().found());
                 assert!(Note::delete(scope, 5).await.unwrap().found());
@@ -158,8 +168,10 @@ macro_rules! type_tests {
                 for (ctx, own) in [(&tenants.acme, "acme's"), (&tenants.globex, "globex's")] {
                     let id = ctx.tenant_id();
                     let literal = Db::literal(id, column);
-                    let mut row =
-                        format!("INSERT INTO notes (tenant_id, id, text) VALUES ({literal}, 1, '{}')", own.replace('\'', "''"));
+                    let mut row = format!(
+                        "INSERT INTO notes (tenant_id, id, text) VALUES ({literal}, 1, '{}')",
+                        own.replace('\'', "''")
+                    );
                     if Db::NAME == "PostgreSQL" {
                         row = format!("BEGIN; SET LOCAL app.tenant_id = '{id}'; {row}; COMMIT");
                     }
@@ -169,7 +181,8 @@ macro_rules! type_tests {
                     every_way_in(&db.scope(ctx), own).await;
                     let mut tx = db.begin(ctx).await.unwrap();
                     assert_eq!(Note::count(&mut tx).await.unwrap(), 1);
-                    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM notes").fetch_one(&mut tx).await.unwrap();
+                    let count: i64 =
+                        sqlx::query_scalar("SELECT count(*) FROM notes").fetch_one(&mut tx).await.unwrap();
                     assert_eq!(count, 1);
                 }
             }
@@ -222,9 +235,12 @@ macro_rules! type_tests {
 
             #[tokio::test]
             async fn an_id_that_the_columns_cannot_hold_is_an_error_and_no_empty_answer() {
-                for (ids, column, declared) in
-                    [(texts(), $uuid, "uuid"), (ints(), $uuid, "uuid"), (uuids(), $bigint, "bigint"), (texts(), $bigint, "bigint")]
-                {
+                for (ids, column, declared) in [
+                    (texts(), $uuid, "uuid"),
+                    (ints(), $uuid, "uuid"),
+                    (uuids(), $bigint, "bigint"),
+                    (texts(), $bigint, "bigint"),
+                ] {
                     let tenants = tenants::<Db>(ids, &Db::notes(column)).await;
                     let db = open(&tenants, Some(declared)).await.unwrap();
                     for ctx in [&tenants.acme, &tenants.globex] {
@@ -246,26 +262,56 @@ macro_rules! type_tests {
 type_tests!(sqlite, Sqlite, "BLOB", "INTEGER", "TEXT");
 type_tests!(postgres, Postgres, "uuid", "bigint", "text");
 
+/// sqlx's own macros bind the tenant by the declared type as well.
+#[tokio::test]
+async fn a_checked_query_binds_the_declared_type() {
+    let orders = Postgres::ORDERS.replace("tenant_id uuid", "tenant_id text").replace("'')::uuid", "'')");
+    let tenants = tenants::<Postgres>(uuids(), &orders).await;
+    let db = TenantDb::from_pool(tenants.pool.clone()).schema(schema(Some("text"))).build().await.unwrap();
+    for (ctx, total) in [(&tenants.acme, 7_i64), (&tenants.globex, 8)] {
+        let (scope, id) = (db.scope(ctx), Uuid::now_v7());
+        let added = query_checked!(
+            &scope,
+            "INSERT INTO orders (id, status, total) VALUES ($1, $2, $3)",
+            id,
+            "open",
+            total
+        );
+        assert_eq!(added.execute().await.unwrap(), 1);
+        let own = common::Order { id, status: "open".to_owned(), total };
+        assert_eq!(common::Order::select().all(&scope, 10).await.unwrap(), [own]);
+    }
+}
+
 /// A column that SQLite compares as numbers takes two tenants for one.
 #[tokio::test]
 async fn a_column_that_makes_numbers_of_texts_is_refused() {
-    for (column, refuses) in
-        [("NUMERIC", true), ("DECIMAL(10, 5)", true), ("STRING", true), ("REAL", true), ("", false), ("UUID", false)]
-    {
+    for (column, refuses) in [
+        ("NUMERIC", true),
+        ("DECIMAL(10, 5)", true),
+        ("STRING", true),
+        ("REAL", true),
+        ("", false),
+        ("UUID", false),
+    ] {
         let tenants = tenants::<Sqlite>(uuids(), &Sqlite::notes(column)).await;
         let built = TenantDb::from_pool(tenants.pool.clone()).build().await;
         assert_eq!(built.is_err(), refuses, "{column}");
         if let Err(error) = built {
             assert_eq!(error.kind(), ErrorKind::Misconfigured);
-            assert!(error.to_string().contains("`1e2` and `100`") && error.to_string().contains(column), "{error}");
+            assert!(
+                error.to_string().contains("`1e2` and `100`") && error.to_string().contains(column),
+                "{error}"
+            );
         }
     }
     // What it is about.
     let (pool, _cleanup) = Sqlite::fresh(1).await;
     Sqlite::raw(&pool, "CREATE TABLE t (tenant_id NUMERIC); INSERT INTO t VALUES ('1e2')").await.unwrap();
-    let one: i64 = sqlx::query_scalar(AssertSqlSafe("SELECT count(*) FROM t WHERE tenant_id = '100'".to_owned()))
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let one: i64 =
+        sqlx::query_scalar(AssertSqlSafe("SELECT count(*) FROM t WHERE tenant_id = '100'".to_owned()))
+            .fetch_one(&pool)
+            .await
+            .unwrap();
     assert_eq!(one, 1);
 }

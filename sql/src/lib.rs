@@ -155,7 +155,12 @@ impl Entity {
             plain_name("table", part)?;
             not_of_a_guard(part)?;
         }
-        if entity.table.rsplit('.').next().is_some_and(|name| name.to_ascii_lowercase().starts_with("tenancy_")) {
+        if entity
+            .table
+            .rsplit('.')
+            .next()
+            .is_some_and(|name| name.to_ascii_lowercase().starts_with("tenancy_"))
+        {
             return Err(Refusal(format!(
                 "T015: `{}` is a table of `tenancy`; use the methods of the crate for it, and give a table of your own \
                  another name",
@@ -371,7 +376,9 @@ mod tests {
 
     #[test]
     fn names_of_the_library_are_refused_as_in_sql() {
-        for table in ["tenancy_gauges", "TENANCY_audit_events", "app.tenancy_tenants", "__tnt_orders", "__TNT.orders"] {
+        for table in
+            ["tenancy_gauges", "TENANCY_audit_events", "app.tenancy_tenants", "__tnt_orders", "__TNT.orders"]
+        {
             let refusal = Entity::new(table, "tenant_id", "id", ["x"]).unwrap_err();
             assert!(refusal.to_string().starts_with("T015: "), "{refusal}");
         }

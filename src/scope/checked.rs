@@ -7,8 +7,8 @@ use sqlx::query::{Map, Query, QueryScalar};
 use tenancy_sql::Dialect;
 
 use super::backend::{Backend, BoundTenant, Line};
-use super::db::{Fetch, Scoped};
 use super::query::no_such_row;
+use super::scoped::{Fetch, Scoped};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A query whose types sqlx's own macros have checked, after it was rewritten and proven: what

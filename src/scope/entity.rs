@@ -12,8 +12,8 @@ use tenancy_sql::{Dialect, Statements};
 
 use super::backend::{Backend, Binds, database_error};
 use super::changed::{Deleted, Updated};
-use super::db::{Scoped, Statement};
 use super::reference::{Ref, reading};
+use super::scoped::{Scoped, Statement};
 use super::select::{Select, limited};
 use super::soft_delete::{SoftDelete, by_id, mark, table};
 use crate::error::{Error, ErrorKind, Result};
@@ -224,7 +224,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         })
     }
 
-    /// Writes every column of a row. Where the tenant has no row with its id, nothing is written, and the answer says so.
+    /// Writes every column of a row. If the tenant has no row with its id, nothing is written: see [`Updated`].
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -237,8 +237,8 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         Box::pin(async move { scope.execute(statement?).await.map(Updated::new) })
     }
 
-    /// Removes a row, or marks it if the struct says [`SoftDelete`]. Where the tenant has no row with this id, nothing is
-    /// deleted, and the answer says so.
+    /// Removes a row, or marks it if the struct says [`SoftDelete`]. If the tenant has no row with this id, nothing is
+    /// deleted: see [`Deleted`].
     ///
     /// # Errors
     /// [`ErrorKind::ReferenceViolation`] if other rows still refer to it.
@@ -257,7 +257,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         Box::pin(async move { Ok(Deleted::new(scope.execute(statement?).await?, tenant)) })
     }
 
-    /// Brings back a row that is marked as deleted. Where the tenant has no such row, the answer says so.
+    /// Brings back a row that is marked as deleted. If the tenant has no such row, nothing changes: see [`Updated`].
     ///
     /// # Errors
     /// As [`update`](Self::update).
@@ -270,7 +270,8 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         by_id::<Self>(id.borrow()).restore(scope)
     }
 
-    /// Removes a row for good, whether it is marked as deleted or not. Where the tenant has no such row, the answer says so.
+    /// Removes a row for good, whether it is marked as deleted or not. If the tenant has no such row, nothing is
+    /// deleted: see [`Deleted`].
     ///
     /// # Errors
     /// As [`delete`](Self::delete).

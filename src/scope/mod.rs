@@ -50,6 +50,15 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Each table has the tenant column, first in its keys. Its type is that of the tenants' ids, and a database that holds
+//! another one is refused when the [`TenantDb`] is built:
+//!
+//! | ids | `type` in tenancy.toml | PostgreSQL | SQLite |
+//! |---|---|---|---|
+//! | UUIDs | `uuid` | `uuid` | `BLOB` |
+//! | integers | `bigint` | `bigint` | `INTEGER` |
+//! | texts, or any of these as text | `text` | `text` | `TEXT` |
+//!
 //! Filters and orders are made of the columns that the derive names, in capitals; they are checked while compiling,
 //! and no filter can reach past the tenant:
 //!
@@ -105,6 +114,7 @@ mod job;
 #[cfg(feature = "macros")]
 mod query;
 mod reference;
+mod scoped;
 mod select;
 mod soft_delete;
 mod sort;
@@ -130,7 +140,7 @@ pub use self::backend::{Backend, Binds};
 pub use self::changed::{Deleted, Updated};
 #[cfg(feature = "macros")]
 pub use self::checked::Checked;
-pub use self::db::{Scope, Scoped, TenantDb, TenantDbBuilder};
+pub use self::db::{Scope, TenantDb, TenantDbBuilder};
 pub use self::entity::{Answer, Entity, Listing, Page, Stores, TenantScoped};
 pub use self::filter::{Column, Filter, Set};
 #[doc(hidden)]
@@ -138,6 +148,7 @@ pub use self::filter::{FieldType, NoOption};
 #[cfg(feature = "macros")]
 pub use self::query::{Query, Scalars, Variants};
 pub use self::reference::Ref;
+pub use self::scoped::Scoped;
 pub use self::select::Select;
 pub use self::soft_delete::{DeletedAt, SoftDelete};
 pub use self::sort::{Cursor, Sort, Sortable};
@@ -146,6 +157,6 @@ pub use self::tx::Tx;
 pub use self::walls::{SendMode, Walls};
 
 pub(crate) use self::backend::{Line, Mode, Value, database_error};
-pub(crate) use self::db::Statement;
+pub(crate) use self::scoped::Statement;
 pub(crate) use self::trail::insert_event;
 pub(crate) use self::tx::OpenTransaction;

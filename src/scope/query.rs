@@ -7,7 +7,7 @@ use sqlx::{Encode, FromRow, Type};
 use tenancy_sql::Dialect;
 
 use super::backend::{Value, database_error};
-use super::db::{Scoped, Statement};
+use super::scoped::{Scoped, Statement};
 use crate::error::{Error, ErrorKind, Result};
 
 type Row<S> = <<S as Scoped>::Database as sqlx::Database>::Row;

@@ -8,9 +8,9 @@ use tenancy_sql::{Deleted, Filter as Tree, Key, Rows, Table};
 
 use super::backend::{Backend, Value};
 use super::changed::{Deleted as DeletedRows, Updated};
-use super::db::{Scoped, Statement};
 use super::entity::{Answer, Listing, Page, Stores, TenantScoped, number, rows};
 use super::filter::{Erased, Filter, Set};
+use super::scoped::{Scoped, Statement};
 use super::soft_delete::{mark, table};
 use super::sort::{Cursor, Sort, Sortable, row_id};
 use crate::error::{Error, ErrorKind, Result};

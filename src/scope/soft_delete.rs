@@ -6,9 +6,9 @@ use tenancy_sql::{Deleted, Table};
 
 use super::backend::Backend;
 use super::changed::{Deleted as DeletedRows, Updated};
-use super::db::Scoped;
 use super::entity::{Answer, Stores, TenantScoped};
 use super::filter::{Erased, Filter};
+use super::scoped::Scoped;
 use super::select::Select;
 use super::sort::row_id;
 use crate::error::{Error, ErrorKind, Result};

@@ -4,7 +4,7 @@ use sqlx::SqlSafeStr;
 use uuid::Uuid;
 
 use super::backend::{Backend, Binds, Line, Value, database_error};
-use super::db::{Scoped, Statement};
+use super::scoped::{Scoped, Statement};
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};

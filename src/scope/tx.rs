@@ -8,7 +8,8 @@ use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
 
 use super::backend::{Backend, BoundTenant, Line, Mode, change_error, database_error, sealed};
-use super::db::{Fetch, Inner, Scoped};
+use super::db::Inner;
+use super::scoped::{Fetch, Scoped};
 use super::trail::insert_event;
 use super::walls::SendMode;
 use crate::audit::{AuditEvent, AuditPolicy};
@@ -151,7 +152,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         Ok(())
     }
 
-    /// [`Progress::settle`] says how the statement ended; one that is cancelled stays as it is here.
+    /// Before every statement. [`Progress::settle`] follows when it has ended; a cancelled statement stays `Running`.
     pub(super) fn enter_statement(&mut self) -> Result<()> {
         self.progress.usable()?;
         self.progress.state = State::Running;
@@ -191,6 +192,7 @@ pub(super) enum State {
     /// A statement was sent, and its end was not seen.
     Running,
     /// A statement that writes has rows that were not read.
+    #[cfg_attr(not(feature = "dynamic"), expect(dead_code, reason = "only the scoped executor streams rows"))]
     Unread,
     Failed,
 }

@@ -1,4 +1,4 @@
-//! One [`Error`] for whatever sqlx and a database say.
+//! Maps errors of sqlx and of the databases to [`Error`].
 
 use sqlx::error::{BoxDynError, DatabaseError};
 
@@ -31,7 +31,7 @@ impl Error {
     }
 }
 
-/// The error of a value that does not encode; an error of this crate is handed out as it is.
+/// The error of a value that does not encode; an error of this crate is returned unchanged.
 pub(in crate::scope) fn encoding_error(cause: BoxDynError) -> Error {
     match cause.downcast::<Error>() {
         Ok(own) => *own,
@@ -41,8 +41,7 @@ pub(in crate::scope) fn encoding_error(cause: BoxDynError) -> Error {
     }
 }
 
-/// The name of the constraint that a statement violates; on SQLite, which gives no name, what it says in its place:
-/// the columns of a key.
+/// The name of the constraint that a statement violates. SQLite reports no name, but the columns of a key.
 fn constraint(error: &dyn DatabaseError) -> Option<String> {
     let said = || error.message().split_once("constraint failed: ").map(|(_, name)| name);
     error.constraint().or_else(said).map(str::to_owned)

@@ -10,9 +10,7 @@ use sqlx_core::transaction::TransactionManager;
 use tenancy_sql::{Dialect, Schema, TenantType};
 
 use super::tenant_type::encode_tenant_id;
-use super::{
-    Backend, ColumnType, Line, Mode, TenantColumn, database_error, plain_backend, probe, sealed,
-};
+use super::{Backend, ColumnType, Line, Mode, TenantColumn, database_error, plain_backend, probe, sealed};
 use crate::error::Result;
 use crate::isolation::doctor::Check;
 use crate::scope::walls::{SendMode, Walls};

@@ -67,7 +67,9 @@ impl Backend for Sqlite {
         .await
         .map_err(|e| database_error(&e))?;
         let is_tenant = |(table, column, _): &(String, String, String)| {
-            schema.tenant_column(Dialect::Sqlite, table).is_some_and(|tenant| tenant.eq_ignore_ascii_case(column))
+            schema
+                .tenant_column(Dialect::Sqlite, table)
+                .is_some_and(|tenant| tenant.eq_ignore_ascii_case(column))
         };
         let column = |(table, column, written): (String, String, String)| {
             let is = affinity(&written);

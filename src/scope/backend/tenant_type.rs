@@ -111,6 +111,7 @@ pub struct TenantColumn {
 
 /// What a column can hold of a tenant's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "the columns of PostgreSQL are typed"))]
 pub(crate) enum ColumnType {
     /// Ids of this type, and the database rejects or converts others.
     Typed(TenantType),
@@ -165,7 +166,7 @@ pub(in crate::scope) fn agreed_type(
             _ => seen = Some((column, is, typed)),
         }
     }
-    // Columns that keep whatever is stored say nothing of the ids.
+    // A column that stores every type does not determine the type of the ids.
     Ok(declared.or(seen.and_then(|(_, is, typed)| typed.then_some(is))))
 }
 

@@ -7,7 +7,8 @@ use sqlx::{Execute, Executor, SqlStr};
 
 use super::{Asked, Ready};
 use crate::scope::backend::{Backend, Line, Mode};
-use crate::scope::db::{Scope, Scoped, admit};
+use crate::scope::db::{Scope, admit};
+use crate::scope::scoped::Scoped;
 use crate::scope::streams::{Step, Steps, carried, first};
 use crate::scope::tx::{State, Tx};
 
