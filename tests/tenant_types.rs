@@ -126,7 +126,10 @@ macro_rules! type_tests {
             async fn every_way_in(scope: &Scope<'_, Db>, own: &str) {
                 let ours = Note { id: 1, text: own.to_owned() };
                 assert_eq!(Note::find(scope, 1).await.unwrap().as_ref(), Some(&ours));
-                assert_eq!(Note::list(scope, Page::first(10)).await.unwrap().items, [ours.clone()]);
+                assert_eq!(
+                    Note::list(scope, Page::first(10)).await.unwrap().items,
+                    std::slice::from_ref(&ours)
+                );
                 assert_eq!(Note::select().filter(Note::TEXT.eq(own)).count(scope).await.unwrap(), 1);
                 let text = query_scalar!(scope, String, "SELECT text FROM notes WHERE id = $1", 1_i64);
                 assert_eq!(text.fetch_one().await.unwrap(), own);

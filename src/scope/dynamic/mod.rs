@@ -53,14 +53,14 @@ struct Prepared {
 }
 
 impl Prepared {
-    /// The rewrite, shared with the statements that were prepared of the same text before.
-    fn keep(&mut self, rewrite: Arc<Rewrite>) -> Arc<Rewrite> {
+    /// The text to prepare. Its statement holds the clone that is returned here, and so keeps the rewrite.
+    fn keep(&mut self, rewrite: Arc<Rewrite>) -> SqlStr {
         if self.rewrites.len() >= self.sweep_at {
             // Of the text there is a clone as the key here and one in the rewrite; any other is of a statement.
             self.rewrites.retain(|_, rewrite| Arc::strong_count(&rewrite.text) > 2);
             self.sweep_at = KEPT.max(2 * self.rewrites.len());
         }
-        self.rewrites.entry(rewrite.text.clone()).or_insert(rewrite).clone()
+        self.rewrites.entry(rewrite.text.clone()).or_insert(rewrite).sql()
     }
 }
 
@@ -96,9 +96,7 @@ impl RewriteCache {
     /// The text to prepare for a text.
     async fn prepare<DB: Backend>(&self, sql: &SqlStr) -> Result<SqlStr> {
         let rewrite = self.rewrite::<DB>(sql).await?;
-        // While it is prepared the text has a third clone.
-        let kept = lock(&self.prepared).keep(rewrite);
-        Ok(kept.sql())
+        Ok(lock(&self.prepared).keep(rewrite))
     }
 
     async fn ready<DB: Backend>(&self, asked: Asked<DB>, tenant: &BoundTenant) -> Result<Ready<DB>> {
