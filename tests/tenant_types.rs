@@ -6,6 +6,7 @@ mod common;
 use common::{CATALOG, Cleanup, TestBackend};
 use sqlx::{AssertSqlSafe, Database, Pool, Postgres, Sqlite};
 use tenancy::context::{Actor, Directory};
+use tenancy::isolation::doctor::Check;
 use tenancy::plan::Catalog;
 use tenancy::scope::{Page, Schema, Scope, TenantDb};
 use tenancy::store::SqlStore;
@@ -284,6 +285,28 @@ async fn a_checked_query_binds_the_declared_type() {
         let own = common::Order { id, status: "open".to_owned(), total };
         assert_eq!(common::Order::select().all(&scope, 10).await.unwrap(), [own]);
     }
+}
+
+/// Tables that the program cannot use say nothing of its own, and a table is declared with its schema or without.
+#[tokio::test]
+async fn of_tables_elsewhere_only_those_that_the_role_can_use_count() {
+    let withheld = Postgres::notes("text").replace("notes", "withheld");
+    let other =
+        "CREATE SCHEMA legacy; CREATE TABLE legacy.others (org text NOT NULL, tenant_id bigint NOT NULL)";
+    let tables =
+        format!("{}; {withheld}; REVOKE ALL ON withheld FROM CURRENT_USER; {other}", Postgres::notes("uuid"));
+    let tenants = tenants::<Postgres>(uuids(), &tables).await;
+    let build = async |toml: &str| {
+        let schema = Schema::from_toml(toml).unwrap();
+        let db = TenantDb::from_pool(tenants.pool.clone()).accept(Check::RlsOff).schema(schema).build().await;
+        db.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let error = build("").await.unwrap_err();
+    assert!(error.contains("legacy.others.tenant_id") && !error.contains("withheld"), "{error}");
+    build("shared = [\"legacy.others\"]").await.unwrap();
+    // It is the column that is declared for the table, and it is text.
+    let error = build("columns = { \"legacy.others\" = \"org\" }").await.unwrap_err();
+    assert!(error.contains("legacy.others.org"), "{error}");
 }
 
 /// A column that SQLite compares as numbers takes two tenants for one.
