@@ -22,7 +22,7 @@ use crate::tenant::TenantId;
 /// }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a row that is not there is not updated: see `found()`, or answer `or_not_found()?`"]
+#[must_use = "a row that is not there is not updated: call `found()`, or `or_not_found()?`"]
 pub struct Updated(u64);
 
 impl Updated {
@@ -53,7 +53,7 @@ impl Updated {
 ///
 /// There is no way to make or to copy one, so places are given back for rows that were deleted, and once.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a row that is not there is not deleted: see `found()`, answer `or_not_found()?`, or give it to a gauge"]
+#[must_use = "a row that is not there is not deleted: call `found()` or `or_not_found()?`, or give it to a gauge"]
 pub struct Deleted {
     rows: u64,
     tenant: TenantId,

@@ -1,3 +1,5 @@
+//! [`StoredEvent`]: audit events as the database holds them.
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::SqlSafeStr;

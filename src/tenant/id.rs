@@ -1,3 +1,5 @@
+//! [`TenantId`]: the identity of a tenant.
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -158,7 +158,7 @@ pub(in crate::scope) fn agreed_type(
             Some((other, known, other_typed)) if known != is && (typed || other_typed) => {
                 return Err(misconfigured(format!(
                     "the tenant columns `{}` (`{}`) and `{}` (`{}`) have different types, and a tenant's id is sent in \
-                     one; give both the same type",
+                     one; give both the same type, or declare a table without tenants as `shared` in tenancy.toml",
                     other.name, other.written, column.name, column.written
                 )));
             }
