@@ -127,7 +127,7 @@ impl<'a> Planes<'a> {
 
     async fn update(&self, db: &TenantDb<Postgres>, lane: usize) {
         let order = Order { id: id(lane), status: "open".to_owned(), total: 7 };
-        assert!(Order::update(&db.scope(&self.tables.world.acme), &order).await.unwrap());
+        assert!(Order::update(&db.scope(&self.tables.world.acme), &order).await.unwrap().found());
     }
 
     async fn begin(&self, commit: bool) {

@@ -68,7 +68,8 @@ pub enum ErrorKind {
     /// The connection broke while a change was being made to last: it is not known whether it was. Look before you
     /// make it again.
     OutcomeUnknown,
-    /// A statement of the transaction failed or was cancelled, so nothing of the transaction is kept.
+    /// A statement of the transaction failed or was cancelled, or its rows were not all read, so nothing of the transaction
+    /// is kept.
     RolledBack,
     /// The transaction changed rows and recorded no audit event.
     Unaudited,
@@ -157,6 +158,7 @@ struct Repr {
     kind: ErrorKind,
     message: Cow<'static, str>,
     denial: Option<PlanDenial>,
+    constraint: Option<Box<str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -166,7 +168,7 @@ impl Error {
     /// For your own [`TenantStore`](crate::tenant::TenantStore), [`Source`](crate::resolve::Source) or
     /// [`AuditSink`](crate::audit::AuditSink).
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Repr { kind, message: message.into(), denial: None, source: None }))
+        Self(Box::new(Repr { kind, message: message.into(), denial: None, constraint: None, source: None }))
     }
 
     /// The same error, carrying what caused it. The cause is for logs; it is not part of the text.
@@ -177,7 +179,15 @@ impl Error {
     }
 
     pub(crate) fn denied(kind: ErrorKind, message: String, denial: PlanDenial) -> Self {
-        Self(Box::new(Repr { kind, message: message.into(), denial: Some(denial), source: None }))
+        let mut error = Self::new(kind, message);
+        error.0.denial = Some(denial);
+        error
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn with_constraint(mut self, name: Option<String>) -> Self {
+        self.0.constraint = name.map(Into::into);
+        self
     }
 
     /// What went wrong, in one word.
@@ -188,6 +198,31 @@ impl Error {
     /// What the plan allows, when a plan said no.
     pub fn plan_denial(&self) -> Option<&PlanDenial> {
         self.0.denial.as_ref()
+    }
+
+    /// The constraint that a write violates, so that "the user name is taken" and "the e-mail is taken" are told apart.
+    ///
+    /// On PostgreSQL it is the constraint's name, such as `users_email_key`; a NOT NULL has none. SQLite gives the columns
+    /// of a key (`users.tenant_id, users.email`) or the index, the column of a NOT NULL, the name or the text of a CHECK,
+    /// and nothing for a foreign key. An `upsert` whose id is taken has none.
+    ///
+    /// ```
+    /// use tenancy::{Error, ErrorKind};
+    ///
+    /// fn answer(error: &Error) -> &'static str {
+    ///     match (error.kind(), error.constraint()) {
+    ///         (ErrorKind::Conflict, Some("users_email_key")) => "this e-mail is taken",
+    ///         (ErrorKind::Conflict, _) => "this is taken",
+    ///         _ => "it did not work",
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Security
+    /// Never a value. It is a name of your tables, and no part of the text: what the caller of a request reads is for you to
+    /// choose.
+    pub fn constraint(&self) -> Option<&str> {
+        self.0.constraint.as_deref()
     }
 
     /// What caused this, when something else did.

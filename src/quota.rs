@@ -14,6 +14,17 @@
 //!     // .. insert the project ..
 //!     tx.commit().await // the place and the project are there together, or neither is
 //! }
+//!
+//! # use tenancy::TenantScoped;
+//! # #[derive(TenantScoped, sqlx::FromRow)]
+//! # #[tenant(table = "projects")]
+//! # struct Project { #[tenant(id)] id: i64 }
+//! async fn delete_project(db: &TenantDb<sqlx::Sqlite>, ctx: &TenantContext, id: i64) -> tenancy::Result<()> {
+//!     let mut tx = db.begin(ctx).await?;
+//!     let deleted = Project::delete(&mut tx, id).await?;
+//!     PROJECTS.give_back(&mut tx, deleted).await?; // nothing, if there was no such project
+//!     tx.commit().await
+//! }
 //! # }
 //! ```
 
@@ -21,13 +32,14 @@ use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Cap;
-use crate::scope::{Backend, Scoped, Statement, Tx, Value, database_error};
+use crate::scope::{Backend, Deleted, Scoped, Statement, Tx, Value, database_error};
 
 /// A count of things that exist now, kept within what the tenant's plan allows.
 ///
 /// The count is a row per tenant and feature. Taking a place is one conditional statement on that row, so any
 /// number of transactions on any number of machines never exceed the cap together; the row stays locked until
-/// the transaction ends, so take the place late in a long one. Where one transaction takes several gauges, take
+/// the transaction ends, so take the place late in a long one. It is a change: under
+/// [`AuditPolicy::Required`](crate::audit::AuditPolicy::Required) the transaction records an event. Where one transaction takes several gauges, take
 /// them in the same order everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gauge {
@@ -83,7 +95,8 @@ impl Gauge {
              ON CONFLICT (tenant_id, feature) DO UPDATE SET used = tenancy_gauges.used + excluded.used \
              WHERE tenancy_gauges.used + excluded.used <= $4 RETURNING used",
             &[Value::Text(self.feature), Value::Int(n), Value::Int(most)],
-        )?;
+        )?
+        .writing();
         if let Some(used) = number::<DB>(&tx.fetch(statement).await?)? {
             return Ok(Usage { used, cap });
         }
@@ -91,11 +104,34 @@ impl Gauge {
         Err(tx.context().entitlements().limit_reached(self.feature, cap, used))
     }
 
-    /// Gives back `n` places.
+    /// Gives back a place for each row that was deleted: none for a row that was not there.
+    ///
+    /// Of rows that are marked before they are removed, give back at `delete` or at `purge`, not at both, and take anew
+    /// before a `restore`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if the rows were another tenant's than the transaction; otherwise as
+    /// [`give_back_places`](Self::give_back_places).
+    pub async fn give_back<DB: Backend>(&self, tx: &mut Tx<'_, DB>, deleted: Deleted) -> Result<Usage> {
+        if deleted.tenant() != tx.context().tenant_id() {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "these rows were deleted for another tenant than the transaction; delete them in the same transaction",
+            ));
+        }
+        match deleted.rows() {
+            0 => self.usage(tx).await,
+            rows => self.give_back_places(tx, rows).await,
+        }
+    }
+
+    /// Gives back `n` places, for what is not deleted by the repository.
+    ///
+    /// Count what was really removed: for SQL of your own, the number of rows that the statement changed.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if fewer are in use, which means that something was given back twice.
-    pub async fn give_back<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
+    pub async fn give_back_places<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
         let cap = tx.context().entitlements().cap(self.feature)?;
         let n = places(n)?;
         let statement = Statement::own(
@@ -103,7 +139,8 @@ impl Gauge {
             "UPDATE tenancy_gauges SET used = used - $3 \
              WHERE tenant_id = $1 AND feature = $2 AND used >= $3 RETURNING used",
             &[Value::Text(self.feature), Value::Int(n)],
-        )?;
+        )?
+        .writing();
         match number::<DB>(&tx.fetch(statement).await?)? {
             Some(used) => Ok(Usage { used, cap }),
             None => Err(Error::new(

@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 
 use common::{Order, TestBackend, World};
 use tenancy::audit::{AuditEvent, AuditPolicy, AuditSink, MemorySink, Outcome, TracingSink};
@@ -152,7 +153,127 @@ async fn the_trail_is_read_in_pages_newest_first<DB: TestBackend + Stores<Order>
     }
 }
 
+/// After a failed statement nothing is kept whatever is recorded, and the commit says that.
+async fn after_a_failed_statement_a_commit_says_that_it_is_rolled_back<DB: TestBackend + Stores<Order>>() {
+    for policy in [AuditPolicy::Optional, AuditPolicy::Required] {
+        let world = World::<DB>::with(policy, 4).await;
+        let order = Order::new();
+        for ctx in [&world.acme, &world.globex] {
+            let mut tx = world.db.begin(ctx).await.unwrap();
+            Order::insert(&mut tx, &order).await.unwrap();
+            tx.record(AuditEvent::new(ctx, "order.create")).await.unwrap();
+            tx.commit().await.unwrap();
+            for records in [false, true] {
+                let mut tx = world.db.begin(ctx).await.unwrap();
+                Order::insert(&mut tx, &Order::new()).await.unwrap();
+                if records {
+                    tx.record(AuditEvent::new(ctx, "order.create")).await.unwrap();
+                }
+                assert_eq!(Order::insert(&mut tx, &order).await.unwrap_err().kind(), ErrorKind::Conflict);
+                let again = Order::count(&mut tx).await.unwrap_err();
+                let error = tx.commit().await.unwrap_err();
+                assert_eq!(
+                    (again.kind(), error.kind()),
+                    (ErrorKind::RolledBack, ErrorKind::RolledBack),
+                    "{policy:?}"
+                );
+                assert!(error.to_string().contains("a statement of this transaction failed"), "{error}");
+            }
+            let mut tx = world.db.begin(ctx).await.unwrap();
+            Order::insert(&mut tx, &order).await.unwrap_err();
+            assert_eq!(
+                tx.commit_unaudited("import of 2019").await.unwrap_err().kind(),
+                ErrorKind::RolledBack
+            );
+            assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 1);
+        }
+    }
+}
+
+/// Everything that this thread logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Changes that are dropped without a word are a warning, with the tenant and the line that began the transaction.
+#[tokio::test]
+async fn a_transaction_with_changes_that_is_dropped_is_in_the_log() {
+    dropped_changes::<sqlx::Sqlite>().await;
+    dropped_changes::<sqlx::Postgres>().await;
+}
+
+async fn dropped_changes<DB: TestBackend + Stores<Order>>() {
+    let world = World::<DB>::new().await;
+    let order = Order::new();
+    for ctx in [&world.acme, &world.globex] {
+        Order::insert(&world.db.scope(ctx), &order).await.unwrap();
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let warnings = || {
+        let text = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+        text.lines()
+            .filter(|line| line.contains("WARN tenancy::scope"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let begin = async |ctx| world.db.begin(ctx).await.unwrap();
+    let line = line!() - 1;
+    for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
+        let mut tx = begin(ctx).await;
+        Order::insert(&mut tx, &Order::new()).await.unwrap();
+        drop(tx);
+        let warned = warnings();
+        assert_eq!(warned.len(), 1, "{warned:?}");
+        let at = format!("begun_at=tests/audit.rs:{line}:");
+        for part in [&format!("tenant.id={}", ctx.tenant_id()), &at, "was dropped, so nothing of it is kept"]
+        {
+            assert!(warned[0].contains(part), "{part}: {warned:?}");
+        }
+        assert!(!warned[0].contains(&other.tenant_id().to_string()));
+
+        // An event alone is lost as well.
+        let mut tx = begin(ctx).await;
+        tx.record(AuditEvent::new(ctx, "order.read")).await.unwrap();
+        drop(tx);
+        assert_eq!(warnings().len(), 1);
+
+        // Nothing was changed, or it is known how it ended.
+        let mut tx = begin(ctx).await;
+        Order::count(&mut tx).await.unwrap();
+        assert!(!Order::delete(&mut tx, Uuid::now_v7()).await.unwrap().found());
+        drop(tx);
+        for ending in 0..3 {
+            let mut tx = begin(ctx).await;
+            Order::insert(&mut tx, &Order::new()).await.unwrap();
+            match ending {
+                0 => tx.commit().await.unwrap(),
+                1 => tx.rollback().await.unwrap(),
+                _ => {
+                    Order::insert(&mut tx, &order).await.unwrap_err();
+                    drop(tx);
+                }
+            }
+        }
+        Order::insert(&world.db.scope(ctx), &order).await.unwrap_err();
+        assert_eq!(warnings(), [""; 0]);
+        assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 2);
+    }
+}
+
 on_every_database!(
+    after_a_failed_statement_a_commit_says_that_it_is_rolled_back,
     an_event_is_kept_exactly_if_its_change_is,
     where_events_are_required_a_silent_change_is_not_made,
     an_event_of_another_tenant_is_refused,

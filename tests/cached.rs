@@ -96,6 +96,30 @@ async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// An id can be a text, and the slug of another tenant the same text.
+#[tokio::test]
+async fn r13_a_slug_and_an_id_of_one_text_are_two_tenants() {
+    let probe = Probe::new();
+    let store = Cached::new(Probed(probe.clone()), CacheOptions::new());
+    let id = |text: &str| TenantId::parse(text).unwrap();
+    for (own, name) in [("acme", "globex"), ("globex", "acme")] {
+        store
+            .insert(NewTenant::new(slug(name), name, "free").id(id(own)).status(TenantStatus::Active))
+            .await
+            .unwrap();
+    }
+    // The second time, from memory.
+    for _ in 0..2 {
+        for (own, name) in [("acme", "globex"), ("globex", "acme")] {
+            let by_id = store.by_id(&id(own)).await.unwrap().unwrap();
+            let by_slug = store.by_slug(&slug(name)).await.unwrap().unwrap();
+            assert_eq!((by_id.slug(), by_slug.id()), (&slug(name), &id(own)));
+        }
+    }
+    // An integer is never a slug.
+    assert!(Slug::parse("42").is_err() && TenantId::parse("42").is_ok());
+}
+
 /// `I93`: a herd is one question.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_who_ask_at_once_are_one_question() {

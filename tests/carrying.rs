@@ -350,7 +350,7 @@ async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + Store
     }
     // A dead letter of a tenant that is closed, and of a row that is gone.
     let text = good.to_string();
-    Order::delete(&world.db.scope(&world.acme), ours.id).await.unwrap();
+    assert!(Order::delete(&world.db.scope(&world.acme), ours.id).await.unwrap().found());
     assert_eq!(kind(open(&text).await), ErrorKind::NotFound);
     suspend(&world.directory, &world.acme).await;
     assert_eq!(kind(open(&text).await), ErrorKind::TenantSuspended);

@@ -81,6 +81,29 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
 }
 
 #[test]
+fn a_struct_over_a_table_of_the_library_is_refused() {
+    let dir = project();
+    let row = |table: &str| {
+        format!("#[derive(TenantScoped)]\n#[tenant(table = \"{table}\")]\nstruct Row {{ id: i64 }}")
+    };
+    for (table, code) in [
+        ("tenancy_gauges", 1),
+        ("shop.TENANCY_audit_events", 1),
+        ("__tnt_orders", 1),
+        ("orders", 0),
+        ("tenancy.orders", 0),
+    ] {
+        write(dir.path(), "src/handlers.rs", &row(table));
+        let (got, out, _) = tenancy(&["sql", "check", "src"], dir.path());
+        assert_eq!(
+            (got, out.contains("src/handlers.rs:2:2: refused\n    T015: ")),
+            (code, code == 1),
+            "{table}: {out}"
+        );
+    }
+}
+
+#[test]
 fn a_clean_tree_succeeds_and_the_configuration_decides() {
     let dir = project();
     write(dir.path(), "other.toml", "dialects = [\"postgres\"]\nfunctions = [\"spy\"]\n");

@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{TestBackend, World};
-use sqlx::Postgres;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Postgres, Sqlite};
 use tenancy::isolation::doctor::Check;
-use tenancy::{ErrorKind, TenantDb, query, query_scalar};
+use tenancy::{Error, ErrorKind, TenantDb, TenantScoped, query, query_checked, query_scalar};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -70,6 +72,206 @@ async fn every_no_of_postgres_has_a_name_and_no_detail() {
     says!(ReferenceViolation, "INSERT INTO people (id, name, boss) VALUES (2, 'bob', 7)");
     let seen = query_scalar!(&theirs, i64, "SELECT count(*) FROM people").fetch_one().await.unwrap();
     assert_eq!(seen, 2);
+}
+
+#[derive(Debug, Clone, TenantScoped, sqlx::FromRow)]
+#[tenant(table = "people")]
+struct Person {
+    #[tenant(id)]
+    id: i64,
+    name: String,
+    boss: Option<i64>,
+    age: Option<i32>,
+}
+
+/// The row that violates a constraint of `people`, and its name on PostgreSQL and on SQLite.
+fn violations() -> [(Person, ErrorKind, &'static str, Option<&'static str>); 4] {
+    let eve = Person { id: 2, name: "eve".to_owned(), boss: None, age: None };
+    [
+        (
+            Person { id: 1, ..eve.clone() },
+            ErrorKind::Conflict,
+            "people_pkey",
+            Some("people.tenant_id, people.id"),
+        ),
+        (
+            Person { name: "ada".to_owned(), ..eve.clone() },
+            ErrorKind::Conflict,
+            "people_tenant_id_name_key",
+            Some("people.tenant_id, people.name"),
+        ),
+        (
+            Person { boss: Some(9), ..eve.clone() },
+            ErrorKind::ReferenceViolation,
+            "people_tenant_id_boss_fkey",
+            None,
+        ),
+        (Person { age: Some(-77), ..eve }, ErrorKind::InvalidInput, "people_age_check", Some("age > 0")),
+    ]
+}
+
+#[track_caller]
+fn names(error: &Error, kind: ErrorKind, constraint: Option<&str>) {
+    assert_eq!((error.kind(), error.constraint()), (kind, constraint), "{error:?}");
+    // Neither the name nor a value is in the text.
+    let whole = format!("{error} {error:?}");
+    assert!(!whole.contains("people") && !whole.contains("eve") && !whole.contains("77"), "{whole}");
+}
+
+#[tokio::test]
+async fn a_violated_constraint_has_a_name_whichever_way_it_was_written() {
+    let world = world().await;
+    for ctx in [&world.acme, &world.globex] {
+        let scope = world.db.scope(ctx);
+        for (person, kind, constraint, _) in violations() {
+            let Person { id, name, boss, age } = person.clone();
+            let constraint = Some(constraint);
+            names(&Person::insert(&scope, &person).await.unwrap_err(), kind, constraint);
+            names(&Person::insert_many(&scope, &[person]).await.unwrap_err(), kind, constraint);
+            let written = query!(
+                &scope,
+                "INSERT INTO people (id, name, boss, age) VALUES ($1, $2, $3, $4)",
+                id,
+                name.as_str(),
+                boss,
+                age
+            );
+            names(&written.execute().await.unwrap_err(), kind, constraint);
+            let own =
+                sqlx::query("INSERT INTO people (id, name, boss, age) VALUES ($1, $2, $3, $4) RETURNING id")
+                    .bind(id)
+                    .bind(&name)
+                    .bind(boss)
+                    .bind(age);
+            names(&Error::from_sqlx(own.fetch_one(&scope).await.unwrap_err()), kind, constraint);
+            let mut tx = world.db.begin(ctx).await.unwrap();
+            let own = sqlx::query("INSERT INTO people (id, name, boss, age) VALUES ($1, $2, $3, $4)")
+                .bind(id)
+                .bind(&name)
+                .bind(boss)
+                .bind(age);
+            names(&Error::from_sqlx(own.execute(&mut tx).await.unwrap_err()), kind, constraint);
+        }
+        let excluded = query!(&scope, "INSERT INTO people (id, name, age) VALUES (2, 'eve', 40)");
+        names(&excluded.execute().await.unwrap_err(), ErrorKind::Conflict, Some("people_tenant_id_age_excl"));
+        let none = query!(&scope, "INSERT INTO people (id) VALUES (2)");
+        names(&none.execute().await.unwrap_err(), ErrorKind::InvalidInput, None);
+    }
+    for ctx in [&world.acme, &world.globex] {
+        let (scope, id) = (world.db.scope(ctx), uuid::Uuid::now_v7());
+        for (total, wanted) in [(10_i64, None), (10, Some("orders_pkey")), (-77, Some("orders_total_check"))]
+        {
+            let added = query_checked!(
+                &scope,
+                "INSERT INTO orders (id, status, total) VALUES ($1, $2, $3)",
+                id,
+                "open",
+                total
+            );
+            let error = added.execute().await.err();
+            assert_eq!(error.as_ref().and_then(Error::constraint), wanted);
+        }
+    }
+}
+
+#[tokio::test]
+async fn on_sqlite_a_violated_key_names_its_columns() {
+    let world = World::<Sqlite>::new().await;
+    Sqlite::raw(
+        &world.pool,
+        "CREATE TABLE people (tenant_id BLOB NOT NULL, id INTEGER NOT NULL, name TEXT NOT NULL, boss INTEGER,
+            age INTEGER CHECK (age > 0), PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, name),
+            FOREIGN KEY (tenant_id, boss) REFERENCES people (tenant_id, id)) STRICT",
+    )
+    .await
+    .unwrap();
+    for ctx in [&world.acme, &world.globex] {
+        let scope = world.db.scope(ctx);
+        let ada = Person { id: 1, name: "ada".to_owned(), boss: None, age: Some(40) };
+        Person::insert(&scope, &ada).await.unwrap();
+        for (person, kind, _, constraint) in violations() {
+            names(&Person::insert(&scope, &person).await.unwrap_err(), kind, constraint);
+            let own = sqlx::query("INSERT INTO people (id, name, boss, age) VALUES ($1, $2, $3, $4)")
+                .bind(person.id)
+                .bind(&person.name)
+                .bind(person.boss)
+                .bind(person.age);
+            names(&Error::from_sqlx(own.execute(&scope).await.unwrap_err()), kind, constraint);
+        }
+        let none = query!(&scope, "INSERT INTO people (id) VALUES (2)").execute().await.unwrap_err();
+        names(&none, ErrorKind::InvalidInput, Some("people.name"));
+    }
+    Sqlite::raw(&world.pool, "CREATE UNIQUE INDEX people_lower ON people (tenant_id, lower(name))")
+        .await
+        .unwrap();
+    for ctx in [&world.acme, &world.globex] {
+        let ada = Person { id: 2, name: "ADA".to_owned(), boss: None, age: None };
+        let error = Person::insert(&world.db.scope(ctx), &ada).await.unwrap_err();
+        assert_eq!((error.kind(), error.constraint()), (ErrorKind::Conflict, Some("index 'people_lower'")));
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_sqlx_becomes_the_one_it_is() {
+    let world = world().await;
+    for ctx in [&world.acme, &world.globex] {
+        let scope = world.db.scope(ctx);
+        let kind = |error| Error::from_sqlx(error).kind();
+        let refused = sqlx::query("TRUNCATE people").execute(&scope).await.unwrap_err();
+        let refused = Error::from_sqlx(refused);
+        assert_eq!(refused.kind(), ErrorKind::Refused);
+        assert!(refused.to_string().starts_with("T005"), "{refused}");
+        let few = sqlx::query("SELECT id FROM people WHERE id = $1").fetch_one(&scope).await.unwrap_err();
+        assert_eq!(kind(few), ErrorKind::InvalidInput);
+        let none = sqlx::query("SELECT id FROM people WHERE id = 9").fetch_one(&scope).await.unwrap_err();
+        assert_eq!(kind(none), ErrorKind::NotFound);
+        let gone = sqlx::query("SELECT nothing FROM people").fetch_one(&scope).await.unwrap_err();
+        assert_eq!(kind(gone), ErrorKind::Misconfigured);
+        assert_eq!(kind(sqlx::Error::PoolTimedOut), ErrorKind::StoreUnavailable);
+    }
+}
+
+/// Keys that begin with the tenant are apart: nobody waits for another tenant's transaction.
+#[tokio::test]
+async fn k06_an_uncommitted_key_holds_up_nobody_else() {
+    let world = world().await;
+    let eve = Person { id: 7, name: "eve".to_owned(), boss: None, age: None };
+    let mut first = world.db.begin(&world.acme).await.unwrap();
+    Person::insert(&mut first, &eve).await.unwrap();
+    let beside = async {
+        let mut second = world.db.begin(&world.globex).await.unwrap();
+        Person::insert(&mut second, &eve).await.unwrap();
+        second.commit().await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_mins(1), beside).await.expect("globex waits for acme's transaction");
+    first.rollback().await.unwrap();
+    for (ctx, there) in [(&world.acme, false), (&world.globex, true)] {
+        assert_eq!(Person::exists(&world.db.scope(ctx), 7).await.unwrap(), there);
+    }
+}
+
+/// What a deferred key says comes with the commit, and is an error as any other.
+#[tokio::test]
+async fn k08_a_key_that_is_checked_at_commit_is_an_error_with_a_name() {
+    let world = world().await;
+    let deferred =
+        "ALTER TABLE people ALTER CONSTRAINT people_tenant_id_boss_fkey DEFERRABLE INITIALLY DEFERRED";
+    Postgres::raw(&world.pool, deferred).await.unwrap();
+    for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
+        let boss = Person { id: 9, name: "boss".to_owned(), boss: None, age: None };
+        Person::upsert(&world.db.scope(other), &boss).await.unwrap();
+        let eve = Person { id: 77, name: "eve".to_owned(), boss: Some(9), age: None };
+        let mut tx = world.db.begin(ctx).await.unwrap();
+        assert!(!Person::delete(&mut tx, 77).await.unwrap().found());
+        let here = Person::select().filter(Person::ID.eq(9)).delete(&mut tx).await.unwrap();
+        Person::insert(&mut tx, &eve).await.unwrap();
+        let error = tx.commit().await.unwrap_err();
+        names(&error, ErrorKind::ReferenceViolation, Some("people_tenant_id_boss_fkey"));
+        let scope = world.db.scope(ctx);
+        assert!(!Person::exists(&scope, 77).await.unwrap());
+        assert_eq!(Person::exists(&scope, 9).await.unwrap(), here.found());
+        assert!(Person::exists(&world.db.scope(other), 9).await.unwrap());
+    }
 }
 
 #[tokio::test]

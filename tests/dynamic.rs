@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
 use common::World;
 use futures_util::TryStreamExt;
 use sqlx::{Executor, FromRow, Row};
@@ -229,14 +232,94 @@ macro_rules! dynamic_tests {
                 assert!(matches!(twice.execute(&mut tx).await.unwrap_err(), sqlx::Error::Database(_)));
                 assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::RolledBack);
                 assert_eq!(sum(&ours).await, 20);
+            }
 
-                // So does a stream that was dropped before its end.
+            /// Rows enough that most of them are on their way when the reader leaves.
+            const MANY: &str = "SELECT a.total FROM orders a CROSS JOIN orders b CROSS JOIN orders c CROSS JOIN orders d \
+                                CROSS JOIN orders e";
+
+            #[tokio::test]
+            async fn a_reader_may_leave_before_the_end_and_the_transaction_goes_on() {
+                let (world, _) = seeded().await;
+                for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
+                    let (before, theirs) = (sum(&world.db.scope(ctx)).await, sum(&world.db.scope(other)).await);
+                    let mut tx = world.db.begin(ctx).await.unwrap();
+                    for left in 1..=3 {
+                        sqlx::query("UPDATE orders SET total = total + 1").execute(&mut tx).await.unwrap();
+                        let mut rows = sqlx::query(MANY).fetch(&mut tx);
+                        for _ in 0..left {
+                            rows.try_next().await.unwrap().unwrap();
+                        }
+                        drop(rows);
+                        let sum: i64 = sqlx::query_scalar("SELECT CAST(sum(total) AS bigint) FROM orders")
+                            .fetch_one(&mut tx)
+                            .await
+                            .unwrap();
+                        assert_eq!(sum, before + 5 * left);
+                    }
+                    assert!(sqlx::query(MANY).fetch(&mut tx).try_next().await.unwrap().is_some());
+                    tx.commit().await.unwrap();
+                    assert_eq!(sum(&world.db.scope(ctx)).await, before + 15);
+                    assert_eq!(sum(&world.db.scope(other)).await, theirs);
+                }
+            }
+
+            #[tokio::test]
+            async fn what_writes_is_read_to_its_end_or_nothing_is_kept() {
+                let (world, _) = seeded().await;
+                let scope = world.db.scope(&world.acme);
+                let add = "UPDATE orders SET total = total + 1 RETURNING id";
                 let mut tx = world.db.begin(&world.acme).await.unwrap();
                 sqlx::query(add).execute(&mut tx).await.unwrap();
-                let first = sqlx::query("SELECT id FROM orders").fetch(&mut tx).try_next().await.unwrap();
-                assert!(first.is_some());
-                assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::RolledBack);
-                assert_eq!(sum(&ours).await, 20);
+                assert!(sqlx::query(add).fetch(&mut tx).try_next().await.unwrap().is_some());
+                let again = sqlx::query("SELECT id FROM orders").fetch_all(&mut tx).await.unwrap_err();
+                let error = tx.commit().await.unwrap_err();
+                for error in [refusal(&again), &error] {
+                    assert_eq!(error.kind(), ErrorKind::RolledBack);
+                    assert!(error.to_string().starts_with("not all rows of a statement that writes"), "{error}");
+                }
+                assert_eq!(sum(&scope).await, 15);
+
+                let mut tx = world.db.begin(&world.acme).await.unwrap();
+                let ids: Vec<_> = sqlx::query(add).fetch(&mut tx).try_collect().await.unwrap();
+                assert_eq!(ids.len(), 5);
+                tx.commit().await.unwrap();
+                assert_eq!((sum(&scope).await, sum(&world.db.scope(&world.globex)).await), (20, 15));
+            }
+
+            /// As a timeout does: the statement is given up while a row is waited for, the first one or a later one.
+            #[tokio::test]
+            async fn a_statement_that_is_given_up_in_flight_ends_the_transaction() {
+                let (world, _) = seeded().await;
+                let deadline = Instant::now() + Duration::from_mins(1);
+                for rows_before in [0, 1] {
+                    loop {
+                        assert!(Instant::now() < deadline, "no row was waited for within a minute");
+                        let mut tx = world.db.begin(&world.acme).await.unwrap();
+                        sqlx::query("UPDATE orders SET total = total + 1").execute(&mut tx).await.unwrap();
+                        let mut rows = sqlx::query(MANY).fetch(&mut tx);
+                        for _ in 0..rows_before {
+                            rows.try_next().await.unwrap().unwrap();
+                        }
+                        let waits = loop {
+                            match futures_util::poll!(rows.try_next()) {
+                                Poll::Pending => break true,
+                                Poll::Ready(row) if row.as_ref().unwrap().is_none() => break false,
+                                Poll::Ready(_) => {}
+                            }
+                        };
+                        drop(rows);
+                        if !waits {
+                            tx.rollback().await.unwrap();
+                            continue;
+                        }
+                        let error = tx.commit().await.unwrap_err();
+                        assert_eq!(error.kind(), ErrorKind::RolledBack);
+                        assert!(error.to_string().contains("was cancelled before its answer came"), "{error}");
+                        break;
+                    }
+                    assert_eq!(sum(&world.db.scope(&world.acme)).await, 15);
+                }
             }
 
             #[tokio::test]
@@ -264,3 +347,35 @@ macro_rules! dynamic_tests {
 
 dynamic_tests!(sqlite, sqlx::Sqlite, "SELECT * FROM sqlite_master");
 dynamic_tests!(postgres, sqlx::Postgres, "SELECT * FROM pg_stats");
+
+/// What goes wrong in rows that nobody read is no success of the transaction.
+#[tokio::test]
+async fn an_error_in_rows_that_were_left_is_not_lost() {
+    let world = World::<sqlx::Postgres>::new().await;
+    for ctx in [&world.acme, &world.globex] {
+        for next in ["commit", "read"] {
+            let mut tx = world.db.begin(ctx).await.unwrap();
+            for total in [1_i64, 2, 0] {
+                sqlx::query("INSERT INTO orders (id, status, total) VALUES ($1, 'open', $2)")
+                    .bind(Uuid::now_v7())
+                    .bind(total)
+                    .execute(&mut tx)
+                    .await
+                    .unwrap();
+            }
+            let divided = "SELECT 10 / total FROM (SELECT total FROM orders ORDER BY id) o";
+            assert!(sqlx::query(divided).fetch(&mut tx).try_next().await.unwrap().is_some());
+            if next == "read" {
+                let error = sqlx::query("SELECT id FROM orders").fetch_all(&mut tx).await.unwrap_err();
+                assert_eq!(Error::from_sqlx(error).kind(), ErrorKind::InvalidInput);
+            }
+            let kind = tx.commit().await.unwrap_err().kind();
+            assert_eq!(kind, if next == "read" { ErrorKind::RolledBack } else { ErrorKind::InvalidInput });
+            let none: i64 = sqlx::query_scalar("SELECT count(*) FROM orders")
+                .fetch_one(&world.db.scope(ctx))
+                .await
+                .unwrap();
+            assert_eq!(none, 0);
+        }
+    }
+}

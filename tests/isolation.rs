@@ -2,11 +2,18 @@
 
 mod common;
 
+use std::sync::Mutex;
+
 use common::{Order, TestBackend, World};
+use futures_util::StreamExt;
 use proptest::prelude::*;
-use tenancy::scope::{Page, Stores};
-use tenancy::tenant::TenantId;
-use tenancy::{ErrorKind, TenantScoped};
+use sqlx::{Executor, SqlStr};
+use tenancy::audit::MemorySink;
+use tenancy::context::{Actor, BrowserNonce, LoginKeys};
+use tenancy::quota::Gauge;
+use tenancy::scope::{Page, Reason, StoredEvent, Stores};
+use tenancy::tenant::{NewTenant, Placement, Slug, TenantId, TenantStatus, TenantStore};
+use tenancy::{Error, ErrorKind, TenantContext, TenantScoped, query};
 use uuid::Uuid;
 
 impl Order {
@@ -24,11 +31,16 @@ async fn a_foreign_row_looks_like_a_missing_one<DB: TestBackend + Stores<Order>>
     for id in [order.id, Uuid::now_v7()] {
         assert_eq!(Order::find(&acme, id).await.unwrap(), None);
         assert!(!Order::exists(&acme, id).await.unwrap());
-        assert!(!Order::update(&acme, &Order { id, status: "stolen".to_owned(), total: 0 }).await.unwrap());
-        assert!(!Order::delete(&acme, id).await.unwrap());
+        assert!(
+            !Order::update(&acme, &Order { id, status: "stolen".to_owned(), total: 0 })
+                .await
+                .unwrap()
+                .found()
+        );
+        assert!(!Order::delete(&acme, id).await.unwrap().found());
         let mut tx = world.db.begin(&world.acme).await.unwrap();
         assert_eq!(Order::find(&mut tx, id).await.unwrap(), None);
-        assert!(!Order::delete(&mut tx, id).await.unwrap());
+        assert!(!Order::delete(&mut tx, id).await.unwrap().found());
         tx.commit().await.unwrap();
     }
     assert_eq!(Order::count(&acme).await.unwrap(), 0);
@@ -45,11 +57,11 @@ async fn the_owner_reads_and_changes_its_own<DB: TestBackend + Stores<Order>>() 
     let mut order = Order::new(100);
     Order::insert(&globex, &order).await.unwrap();
     "paid".clone_into(&mut order.status);
-    assert!(Order::update(&globex, &order).await.unwrap());
+    assert!(Order::update(&globex, &order).await.unwrap().found());
     assert_eq!(Order::find(&globex, order.id).await.unwrap(), Some(order.clone()));
     assert!(Order::exists(&globex, &order.id).await.unwrap());
-    assert!(Order::delete(&globex, order.id).await.unwrap());
-    assert!(!Order::delete(&globex, order.id).await.unwrap());
+    assert!(Order::delete(&globex, order.id).await.unwrap().found());
+    assert!(!Order::delete(&globex, order.id).await.unwrap().found());
     assert_eq!(Order::count(&globex).await.unwrap(), 0);
 }
 
@@ -66,9 +78,9 @@ async fn two_tenants_may_use_the_same_id<DB: TestBackend + Stores<Order>>() {
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(!format!("{error:?}").contains(&ours.id.to_string()), "{error:?}");
 
-    assert!(Order::update(&acme, &Order { total: 10, ..ours.clone() }).await.unwrap());
+    assert!(Order::update(&acme, &Order { total: 10, ..ours.clone() }).await.unwrap().found());
     assert_eq!(Order::find(&globex, ours.id).await.unwrap().unwrap().total, 2);
-    assert!(Order::delete(&acme, ours.id).await.unwrap());
+    assert!(Order::delete(&acme, ours.id).await.unwrap().found());
     assert_eq!(Order::find(&globex, ours.id).await.unwrap(), Some(theirs));
 }
 
@@ -143,7 +155,98 @@ async fn after_a_failed_statement_nothing_is_kept_and_the_commit_says_so<DB: Tes
     assert_eq!(Order::count(&world.db.scope(&world.acme)).await.unwrap(), 0);
 }
 
+/// What each way to a tenant's rows answers for a context that opens none.
+async fn refusals<DB: TestBackend + Stores<Order>>(
+    world: &World<DB>,
+    ctx: &TenantContext,
+) -> Vec<(&'static str, ErrorKind)> {
+    let scope = &world.db.scope(ctx);
+    let mut seen = Vec::new();
+    macro_rules! refused {
+        ($way:literal, $answer:expr) => {
+            seen.push(($way, $answer.err().unwrap_or_else(|| panic!("{} is open", $way)).kind()));
+        };
+        ($way:literal, sqlx $answer:expr) => {
+            refused!($way, $answer.map_err(Error::from_sqlx));
+        };
+    }
+    refused!("find", Order::find(scope, Uuid::now_v7()).await);
+    refused!("insert", Order::insert(scope, &Order::new(1)).await);
+    refused!("page", Order::list(scope, Page::first(1)).await);
+    refused!("select", Order::select().all(scope, 10).await);
+    refused!("delete", Order::select().delete(scope).await);
+    refused!("query!", query!(scope, "SELECT id FROM orders").execute().await);
+    refused!("query! that writes", query!(scope, "DELETE FROM orders").execute().await);
+    refused!("executor", sqlx scope.fetch_optional("SELECT id FROM orders").await);
+    refused!("executor that writes", sqlx scope.execute("DELETE FROM orders").await);
+    refused!("prepare", sqlx scope.prepare(SqlStr::from_static("SELECT id FROM orders")).await);
+    refused!("describe", sqlx scope.describe(SqlStr::from_static("SELECT id FROM orders")).await);
+    let mut pages = world.db.stream(ctx.clone(), |scope| Order::select().stream(scope));
+    refused!("stream", pages.next().await.expect("it answers"));
+    let mut rows = world.db.stream(ctx.clone(), |scope| scope.fetch("SELECT id FROM orders"));
+    refused!("stream of a query", sqlx rows.next().await.expect("it answers").map(|_| ()));
+    refused!("gauge", Gauge::new("projects").usage(scope).await);
+    refused!("events", StoredEvent::newest(scope, None, 10).await);
+    refused!("begin", world.db.begin(ctx).await);
+    seen
+}
+
+/// The rows of such a tenant are elsewhere: here there are none, and none are made.
+async fn a_tenant_whose_rows_are_elsewhere_opens_nothing_here<DB: TestBackend + Stores<Order>>() {
+    let world = World::<DB>::new().await;
+    for ctx in [&world.acme, &world.globex] {
+        Order::insert(&world.db.scope(ctx), &Order::new(7)).await.unwrap();
+    }
+    for (slug, placement) in [
+        ("umbrella", Placement::Database { name: "cluster-7".to_owned() }),
+        ("initech", Placement::Schema { name: "initech".to_owned() }),
+    ] {
+        let tenant = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(TenantStatus::Active);
+        let tenant = world.store.insert(tenant.placement(placement)).await.unwrap();
+        let ctx = world.directory.enter(tenant.id(), Actor::user("ada")).await.unwrap();
+        for (way, kind) in refusals(&world, &ctx).await {
+            assert_eq!(kind, ErrorKind::UnsupportedPlacement, "{way}");
+        }
+    }
+    for ctx in [&world.acme, &world.globex] {
+        assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 1);
+    }
+}
+
+/// A context that was lent to a reading across tenants opens what the reading gives, and nothing by itself.
+async fn a_context_that_was_lent_opens_nothing_by_itself<DB: TestBackend + Stores<Order>>() {
+    let world = World::<DB>::new().await;
+    for ctx in [&world.acme, &world.globex] {
+        Order::insert(&world.db.scope(ctx), &Order::new(7)).await.unwrap();
+    }
+    let (audit, reason) = (MemorySink::new(), Reason::new("monthly report FIN-12").unwrap());
+    let across = world.db.across_tenants(&world.directory, &audit, reason, Actor::user("ada")).unwrap();
+    let kept: Mutex<Vec<TenantContext>> = Mutex::default();
+    let reading = across.read(async |tenant| {
+        kept.lock().unwrap().push(tenant.context().clone());
+        Order::count(tenant).await
+    });
+    assert_eq!(reading.await.unwrap().iter().map(|count| count.value).sum::<u64>(), 2);
+
+    let (keys, browser) = (LoginKeys::new("one", [7; 32]).unwrap(), BrowserNonce::random());
+    let kept = kept.into_inner().unwrap();
+    assert_eq!(kept.len(), 2);
+    for ctx in &kept {
+        for (way, kind) in refusals(&world, ctx).await {
+            assert_eq!(kind, ErrorKind::Refused, "{way}");
+        }
+        assert_eq!(keys.state(ctx, &browser).unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(world.directory.renew(ctx).await.unwrap_err().kind(), ErrorKind::Refused);
+    }
+    for ctx in [&world.acme, &world.globex] {
+        assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 1);
+        keys.state(ctx, &browser).unwrap();
+    }
+}
+
 on_every_database!(
+    a_tenant_whose_rows_are_elsewhere_opens_nothing_here,
+    a_context_that_was_lent_opens_nothing_by_itself,
     after_a_failed_statement_nothing_is_kept_and_the_commit_says_so,
     a_foreign_row_looks_like_a_missing_one,
     the_owner_reads_and_changes_its_own,

@@ -146,7 +146,7 @@ async fn every_door(
 
     let order = Order { total: n, ..order };
     Order::insert(&scope, &order).await.unwrap();
-    assert!(Order::delete(&scope, order.id).await.unwrap());
+    assert!(Order::delete(&scope, order.id).await.unwrap().found());
     assert_eq!(store.by_id(ctx.tenant_id()).await.unwrap().unwrap().slug(), ctx.tenant().slug());
     19
 }
@@ -269,7 +269,7 @@ async fn what_is_said_of_the_database_must_be_so() {
         assert_eq!(tenancy::scope::StoredEvent::newest(&scope, None, 10).await.unwrap().len(), 1);
         let order = Order { id: Uuid::now_v7(), status: "new".to_owned(), total: 1 };
         Order::insert(&scope, &order).await.unwrap();
-        assert!(Order::delete(&scope, order.id).await.unwrap());
+        assert!(Order::delete(&scope, order.id).await.unwrap().found());
     }
 }
 
@@ -356,7 +356,7 @@ async fn a_request_that_goes_away_at_any_await_leaves_no_tenant_behind_the_poole
                 let mut tx = db.begin(&world.acme).await.unwrap();
                 let order = Order { id: Uuid::now_v7(), status: "acme".to_owned(), total: 6 };
                 Order::insert(&mut tx, &order).await.unwrap();
-                assert!(Order::delete(&mut tx, order.id).await.unwrap());
+                assert!(Order::delete(&mut tx, order.id).await.unwrap().found());
                 tx.commit().await.unwrap();
                 assert_eq!(Order::count(&db.scope(&world.acme)).await.unwrap(), 5);
             };

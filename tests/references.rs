@@ -119,7 +119,7 @@ async fn a_reference_of_another_tenant_is_refused_before_anything_is_sent<DB: Ta
             assert!(error.to_string().starts_with("this reference is of another tenant"), "{error}");
         }
         // Nothing failed at the database: the transaction is whole.
-        assert!(Invoice::update(&mut tx, &good).await.unwrap());
+        assert!(Invoice::update(&mut tx, &good).await.unwrap().found());
         tx.commit().await.unwrap();
     }
     let filter = Invoice::select().filter(Invoice::CUSTOMER.one_of([own.clone(), theirs.clone()]));

@@ -155,7 +155,7 @@ async fn transaction(db: &TenantDb<Postgres>, world: &World<Postgres>) {
     let mut tx = db.begin(&world.acme).await.unwrap();
     let order = Order { id: Uuid::now_v7(), status: "open".to_owned(), total: 1 };
     Order::insert(&mut tx, &order).await.unwrap();
-    assert!(Order::delete(&mut tx, order.id).await.unwrap());
+    assert!(Order::delete(&mut tx, order.id).await.unwrap().found());
     tx.commit().await.unwrap();
 }
 

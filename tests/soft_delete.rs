@@ -60,7 +60,7 @@ async fn seeded<DB: Notes>() -> World<DB> {
         let scope = world.db.scope(ctx);
         let owner = ctx.tenant().slug().as_str();
         Note::insert_many(&scope, &[1, 2, 3, 4].map(|id| note(id, owner))).await.unwrap();
-        assert!(Note::delete(&scope, deleted).await.unwrap());
+        assert!(Note::delete(&scope, deleted).await.unwrap().found());
     }
     world
 }
@@ -90,11 +90,11 @@ async fn a_deleted_row_is_as_if_it_were_not_there<DB: Notes>() {
     assert_eq!(listed.iter().map(|note| note.id).collect::<Vec<_>>(), [1, 3, 4]);
     let after = Note::list(&acme, Page::after(1, 10)).await.unwrap().items;
     assert_eq!(after.iter().map(|note| note.id).collect::<Vec<_>>(), [3, 4]);
-    assert!(!Note::update(&acme, &note(2, "changed")).await.unwrap());
-    assert!(!Note::delete(&acme, 2).await.unwrap());
+    assert!(!Note::update(&acme, &note(2, "changed")).await.unwrap().found());
+    assert!(!Note::delete(&acme, 2).await.unwrap().found());
     let set = || [Note::TEXT.set("acme")];
-    assert_eq!(Note::select().update(&acme, set()).await.unwrap(), 3);
-    assert_eq!(Note::select().with_deleted().update(&acme, set()).await.unwrap(), 4);
+    assert_eq!(Note::select().update(&acme, set()).await.unwrap().rows(), 3);
+    assert_eq!(Note::select().with_deleted().update(&acme, set()).await.unwrap().rows(), 4);
 
     // Its id stays taken.
     for error in [Note::insert(&acme, &note(2, "new")).await, Note::upsert(&acme, &note(2, "new")).await] {
@@ -115,10 +115,10 @@ async fn the_mark_is_the_time_and_is_set_once<DB: Notes>() {
     assert_eq!(gone(after).count(&acme).await.unwrap(), 1);
     let marked = Note::select().only_deleted().first(&acme).await.unwrap();
     for select in [Note::select().with_deleted(), Note::select().only_deleted()] {
-        select.filter(Note::ID.eq(2)).delete(&acme).await.unwrap();
+        assert!(!select.filter(Note::ID.eq(2)).delete(&acme).await.unwrap().found());
         assert_eq!(Note::select().only_deleted().first(&acme).await.unwrap(), marked);
     }
-    assert_eq!(Note::select().delete(&acme).await.unwrap(), 3);
+    assert_eq!(Note::select().delete(&acme).await.unwrap().rows(), 3);
     assert_eq!(ids(&acme).await, [vec![], vec![1, 2, 3, 4], vec![1, 2, 3, 4]]);
     assert_eq!(Note::count(&world.db.scope(&world.globex)).await.unwrap(), 3);
     let page = || Note::select().only_deleted().order_by(Note::DELETED_AT.desc());
@@ -131,21 +131,21 @@ async fn what_is_deleted_comes_back_or_goes_for_good<DB: Notes>() {
     let world = seeded::<DB>().await;
     let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
     let theirs = Note::select().with_deleted().all(&globex, 10).await.unwrap();
-    assert!(!Note::restore(&acme, 1).await.unwrap(), "it is not deleted");
-    assert!(!Note::restore(&acme, 3).await.unwrap(), "globex has deleted its own");
-    assert!(Note::restore(&acme, 2).await.unwrap());
+    assert!(!Note::restore(&acme, 1).await.unwrap().found(), "it is not deleted");
+    assert!(!Note::restore(&acme, 3).await.unwrap().found(), "globex has deleted its own");
+    assert!(Note::restore(&acme, 2).await.unwrap().found());
     assert_eq!(Note::find(&acme, 2).await.unwrap(), Some(note(2, "acme")));
     assert_eq!(ids(&acme).await, [vec![1, 2, 3, 4], vec![1, 2, 3, 4], vec![]]);
 
-    assert!(Note::delete(&acme, 2).await.unwrap());
-    assert!(Note::purge(&acme, 2).await.unwrap());
-    assert!(!Note::purge(&acme, 2).await.unwrap());
-    assert!(Note::purge(&acme, 3).await.unwrap(), "also what is not deleted");
+    assert!(Note::delete(&acme, 2).await.unwrap().found());
+    assert!(Note::purge(&acme, 2).await.unwrap().found());
+    assert!(!Note::purge(&acme, 2).await.unwrap().found());
+    assert!(Note::purge(&acme, 3).await.unwrap().found(), "also what is not deleted");
     assert_eq!(ids(&acme).await, [vec![1, 4], vec![1, 4], vec![]]);
-    assert!(Note::delete(&acme, 4).await.unwrap());
-    assert_eq!(Note::select().only_deleted().purge(&acme).await.unwrap(), 1);
-    assert_eq!(Note::select().with_deleted().restore(&acme).await.unwrap(), 0);
-    assert_eq!(Note::select().with_deleted().purge(&acme).await.unwrap(), 1);
+    assert!(Note::delete(&acme, 4).await.unwrap().found());
+    assert_eq!(Note::select().only_deleted().purge(&acme).await.unwrap().rows(), 1);
+    assert_eq!(Note::select().with_deleted().restore(&acme).await.unwrap().rows(), 0);
+    assert_eq!(Note::select().with_deleted().purge(&acme).await.unwrap().rows(), 1);
     Note::upsert(&acme, &note(2, "acme")).await.unwrap();
     assert_eq!(ids(&acme).await, [vec![2], vec![2], vec![]]);
 

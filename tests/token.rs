@@ -73,6 +73,9 @@ async fn claims_that_are_in_order_are_accepted() {
         json!({"nbf": NOW + 30, "iat": NOW + 30}),
         json!({"iat": null}),
         json!({"scope": "a b", "nested": {"tenant_id": "x"}}),
+        // Claims that a person can edit at some issuers name another tenant.
+        json!({"user_metadata": {"tenant_id": world.globex.id().to_string()}, "org_id": world.globex.id().to_string()}),
+        json!({"app_metadata": {"tenant_id": world.globex.id().to_string()}, "tenant": "globex", "tid": "globex"}),
     ] {
         let answer = present(&world, signed(HS256, &with(&world, &changes), SECRET)).await;
         assert_eq!(answer.body, "acme user:ada jwt", "{changes}");

@@ -145,7 +145,7 @@ async fn a_body_that_names_another_tenant_is_written_for_its_own<DB: Tables>() {
             let sent: Sent = serde_json::from_value(body).unwrap();
             match total {
                 1 => Sent::insert(&own, &sent).await.unwrap(),
-                _ => assert!(Sent::update(&own, &sent).await.unwrap()),
+                _ => assert!(Sent::update(&own, &sent).await.unwrap().found()),
             }
             Sent::upsert(&own, &sent).await.unwrap();
             assert_eq!(Sent::find(&own, id).await.unwrap(), Some(sent));
@@ -172,9 +172,9 @@ async fn each_operation_of_a_batch_reaches_its_own_rows_only<DB: Tables>() {
             let taken = Order { status: "taken".to_owned(), ..order.clone() };
             assert_eq!(Order::find(&mut tx, order.id).await.unwrap().is_some(), mine, "operation {at}");
             assert_eq!(Order::exists(&mut tx, order.id).await.unwrap(), mine, "operation {at}");
-            assert_eq!(Order::update(&mut tx, &taken).await.unwrap(), mine, "operation {at}");
+            assert_eq!(Order::update(&mut tx, &taken).await.unwrap().found(), mine, "operation {at}");
             if order.total == 3 {
-                assert_eq!(Order::delete(&mut tx, order.id).await.unwrap(), mine, "operation {at}");
+                assert_eq!(Order::delete(&mut tx, order.id).await.unwrap().found(), mine, "operation {at}");
             }
         }
         tx.commit().await.unwrap();

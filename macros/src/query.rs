@@ -128,7 +128,7 @@ impl Query {
         };
         let Self { scope, values, .. } = self;
         let query = quote! {
-            ::tenancy::scope::Query::<_, #row>::new(#scope, {
+            ::tenancy::scope::Query::<_, #row>::unchecked_for_macros_only(#scope, {
                 #configured
                 static VARIANTS: ::tenancy::scope::Variants = ::tenancy::scope::Variants {
                     texts: &[#(#texts),*],
@@ -166,7 +166,9 @@ impl Query {
             #configured
             let #of_whom = #scope;
             let #whose = #of;
-            ::tenancy::scope::Checked::new(#of_whom, #query, #writes, ::tenancy::scope::Dialect::#dialect)
+            ::tenancy::scope::Checked::unchecked_for_macros_only(
+                #of_whom, #query, #writes, ::tenancy::scope::Dialect::#dialect,
+            )
         }}
     }
 }

@@ -138,7 +138,8 @@ impl Entity {
     ///
     /// # Errors
     /// A name that is not 1 to 63 of `a-z`, `A-Z`, `0-9` and `_`, or starts with a digit; a column that is named
-    /// twice; a column that is the tenant column, which only the scope may set.
+    /// twice; a column that is the tenant column, which only the scope may set; a name that is reserved, as in a statement
+    /// that a person wrote (`T015`): a table of `tenancy` itself, in whatever schema, or a name that begins with `__tnt`.
     pub fn new<C: Into<String>>(
         table: impl Into<String>,
         tenant: impl Into<String>,
@@ -154,11 +155,26 @@ impl Entity {
         };
         for part in entity.table.split('.') {
             plain_name("table", part)?;
+            not_of_a_guard(part)?;
+        }
+        if entity
+            .table
+            .rsplit('.')
+            .next()
+            .is_some_and(|name| name.to_ascii_lowercase().starts_with("tenancy_"))
+        {
+            return Err(Refusal(format!(
+                "T015: `{}` is a table of `tenancy`; use the methods of the crate for it, and give a table of your own \
+                 another name",
+                entity.table
+            )));
         }
         plain_name("tenant column", &entity.tenant)?;
+        not_of_a_guard(&entity.tenant)?;
         let mut seen: Vec<String> = Vec::new();
         for column in entity.all_columns() {
             plain_name("column", column)?;
+            not_of_a_guard(column)?;
             // Unquoted, both databases fold case: two names that differ in case only are one column to a reader.
             let folded = column.to_ascii_lowercase();
             if folded == entity.tenant.to_ascii_lowercase() {
@@ -262,6 +278,14 @@ impl Entity {
     }
 }
 
+/// Names that the rewriter gives to what it adds.
+fn not_of_a_guard(name: &str) -> Result<(), Refusal> {
+    if !name.to_ascii_lowercase().starts_with("__tnt") {
+        return Ok(());
+    }
+    Err(Refusal(format!("T015: the name `{name}` begins with `__tnt`, which is reserved; choose another")))
+}
+
 fn plain_name(what: &str, name: &str) -> Result<(), Refusal> {
     let plain = !name.is_empty()
         && name.len() <= 63
@@ -350,6 +374,22 @@ mod tests {
         }
         assert!(Entity::new("shop.orders", "tenant_id", "id", ["x"]).is_ok());
         assert!(Entity::new("t", "tenant_id", "id", ["x", "X"]).is_err());
+    }
+
+    #[test]
+    fn names_of_the_library_are_refused_as_in_sql() {
+        for table in
+            ["tenancy_gauges", "TENANCY_audit_events", "app.tenancy_tenants", "__tnt_orders", "__TNT.orders"]
+        {
+            let refusal = Entity::new(table, "tenant_id", "id", ["x"]).unwrap_err();
+            assert!(refusal.to_string().starts_with("T015: "), "{refusal}");
+        }
+        assert!(Entity::new("t", "__tnt_id", "id", ["x"]).is_err());
+        assert!(Entity::new("t", "tenant_id", "__tnt_id", ["x"]).is_err());
+        assert!(Entity::new("t", "tenant_id", "id", ["__tnt_x"]).is_err());
+        for table in ["tenancy", "tenancy_shop.orders", "my_tenancy_notes", "_tnt"] {
+            assert!(Entity::new(table, "tenant_id", "id", ["tenancy_x"]).is_ok(), "{table}");
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub enum AuditPolicy {
     /// Changes need no event.
     #[default]
     Optional,
-    /// A transaction that changed rows and recorded no event does not commit.
+    /// A transaction that changed rows or a gauge and recorded no event does not commit.
     Required,
 }
 

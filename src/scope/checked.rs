@@ -1,14 +1,15 @@
+//! [`Checked`]: a proven statement whose types sqlx has checked as well.
+
 use std::fmt;
 
 use sqlx::FromRow;
 use sqlx::query::{Map, Query, QueryScalar};
 use tenancy_sql::Dialect;
 
-use super::backend::{Backend, Line};
-use super::db::{Fetch, Scoped};
+use super::backend::{Backend, BoundTenant, Line};
 use super::query::no_such_row;
+use super::scoped::{Fetch, Scoped};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::TenantId;
 
 /// A query whose types sqlx's own macros have checked, after it was rewritten and proven: what
 /// [`query_checked!`](crate::query_checked) and its siblings make.
@@ -28,14 +29,15 @@ impl<S, Q> fmt::Debug for Checked<S, Q> {
 
 impl<S: Scoped> Checked<S, ()> {
     #[doc(hidden)]
-    pub fn tenant(scope: &S) -> TenantId {
-        scope.context().tenant_id().clone()
+    pub fn tenant(scope: &S) -> BoundTenant {
+        scope.bound_tenant()
     }
 }
 
 impl<S, Q> Checked<S, Q> {
+    /// Runs the query as it is given: only the macros, which have proven its text, call this.
     #[doc(hidden)]
-    pub fn new(scope: S, query: Q, writes: bool, dialect: Dialect) -> Self {
+    pub fn unchecked_for_macros_only(scope: S, query: Q, writes: bool, dialect: Dialect) -> Self {
         Self { scope, query, writes, dialect }
     }
 }
@@ -107,6 +109,10 @@ impl<DB: Backend> Fetch<DB> for Change<'_, DB> {
     async fn run(self, line: Line<'_, DB>) -> sqlx::Result<u64> {
         DB::execute_query(line, self.0).await
     }
+
+    fn met_rows(rows: &u64) -> bool {
+        *rows > 0
+    }
 }
 
 /// A query of sqlx's macros that answers rows.
@@ -156,5 +162,9 @@ impl<DB: Backend, Q: Answers<DB>> Fetch<DB> for Rows<Q> {
 
     async fn run(self, line: Line<'_, DB>) -> sqlx::Result<Self::Answer> {
         self.query.all(line).await
+    }
+
+    fn met_rows(rows: &Self::Answer) -> bool {
+        !rows.is_empty()
     }
 }

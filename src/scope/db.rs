@@ -1,13 +1,17 @@
+//! [`TenantDb`], its builder, and [`Scope`].
+
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::sync::Arc;
 
+use sqlx::Pool;
 use sqlx::pool::PoolOptions;
-use sqlx::{Pool, SqlSafeStr, SqlStr};
-use tenancy_sql::Schema;
+use tenancy_sql::{Schema, TenantType};
 
-use super::backend::{Backend, Binds, Line, Mode, Value, change_error, database_error, sealed};
-use super::dynamic::Door;
+use super::backend::{Backend, BoundTenant, Line, Mode, agreed_type, change_error, database_error, sealed};
+use super::dynamic::RewriteCache;
+use super::scoped::{Fetch, Scoped};
 use super::tx::{OpenTransaction, Tx};
 use super::walls::{SendMode, Walls};
 use crate::audit::{AuditPolicy, AuditSink};
@@ -35,8 +39,10 @@ pub(super) struct Inner<DB: Backend> {
     accepted: DB::Accepted,
     pub(super) audit: AuditPolicy,
     pub(super) copies: Vec<Arc<dyn AuditSink>>,
-    #[cfg_attr(not(feature = "dynamic"), expect(dead_code, reason = "there is no drop-in door"))]
-    pub(super) door: Door,
+    /// The type of the tenant columns.
+    tenant_type: Option<TenantType>,
+    #[cfg_attr(not(feature = "dynamic"), expect(dead_code, reason = "nothing is rewritten at run time"))]
+    pub(super) rewrites: RewriteCache,
 }
 
 impl<DB: Backend> Inner<DB> {
@@ -48,6 +54,11 @@ impl<DB: Backend> Inner<DB> {
         // Where nobody else has the pool and nothing stands before the database, nothing can have been left behind.
         let echo = !(self.owned && self.send == SendMode::Merged);
         OpenTransaction::open(&self.pool, self.send, tenant, mode, echo).await
+    }
+
+    /// The tenant as statements bind it.
+    pub(super) fn bound(&self, ctx: &TenantContext) -> BoundTenant {
+        BoundTenant { id: ctx.tenant_id().clone(), column: self.tenant_type }
     }
 
     /// Whether a statement by itself needs no transaction; `plain`: it is one, and reaches no table of the library.
@@ -122,6 +133,11 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     ///
     /// Without it every table is owned by tenants, by a column `tenant_id`, and functions in SQL of your own are those
     /// of the database that are known to read no table.
+    ///
+    /// Its `type` is how every statement binds the tenant's id: `uuid`, `bigint` or `text`. On SQLite a column of that type
+    /// is BLOB (the 16 bytes of the UUID), INTEGER or TEXT (a UUID in lower case with hyphens). Where no type is declared, it
+    /// is the type of the tenant columns that [`build`](Self::build) finds; for BLOB and INTEGER on SQLite, and where no
+    /// table is found, the kind of each id.
     pub fn schema(mut self, schema: Schema) -> Self {
         self.schema = schema;
         self
@@ -134,7 +150,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached, [`ErrorKind::Misconfigured`] if the
-    /// URL does not read, or on PostgreSQL if the walls or the way statements are sent do not fit what is there,
+    /// URL does not read, if the tenant columns have another type than the [`schema`](Self::schema) declares, or several
+    /// types, or on PostgreSQL if the walls or the way statements are sent do not fit what is there,
     /// or if the doctor finds a fault that was not accepted.
     pub async fn build(self) -> Result<TenantDb<DB>> {
         let owned = matches!(self.source, PoolSource::Url(..));
@@ -151,6 +168,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             }
         };
         DB::probe(&pool, self.walls, self.send, &self.schema, &self.accepted).await?;
+        let columns = DB::tenant_columns(&pool, &self.schema).await?;
+        let tenant_type = agreed_type(self.schema.tenant_type(), &columns)?;
         Ok(TenantDb(Arc::new(Inner {
             pool,
             owned,
@@ -158,7 +177,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             send: self.send,
             audit: self.audit,
             copies: self.copies,
-            door: Door::over(&self.schema),
+            tenant_type,
+            rewrites: RewriteCache::new(&self.schema),
             schema: self.schema,
             accepted: self.accepted,
         })))
@@ -265,9 +285,13 @@ impl<DB: Backend> TenantDb<DB> {
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if there is no connection, [`ErrorKind::UnsupportedPlacement`] if the
     /// tenant's rows are not in the shared tables.
-    pub async fn begin<'a>(&'a self, ctx: &'a TenantContext) -> Result<Tx<'a, DB>> {
-        admit(ctx)?;
-        Tx::open(&self.0, ctx).await
+    #[track_caller]
+    pub fn begin<'a>(&'a self, ctx: &'a TenantContext) -> impl Future<Output = Result<Tx<'a, DB>>> + Send {
+        let begun_at = Location::caller();
+        async move {
+            admit(ctx)?;
+            Tx::open(&self.0, ctx, begun_at).await
+        }
     }
 }
 
@@ -320,135 +344,6 @@ impl<DB: Backend> fmt::Debug for Scope<'_, DB> {
     }
 }
 
-/// What a tenant's statement runs on: `&Scope` for one statement, `&mut Tx` inside a transaction.
-///
-/// Sealed: there is no third way.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not the scope of a tenant",
-    label = "needs `&Scope` or `&mut Tx`, which say whose rows these are",
-    note = "open a scope with `db.scope(&ctx)`, or a transaction with `db.begin(&ctx).await?`, where `db` is a `TenantDb` and `ctx` the request's `TenantContext`",
-    note = "pass `&scope` or `&mut tx`: a pool or a connection of sqlx would reach the rows of every tenant"
-)]
-pub trait Scoped: sealed::Sealed + Send + Sized {
-    /// The database it runs on.
-    type Database: Backend;
-
-    #[doc(hidden)]
-    fn context(&self) -> &TenantContext;
-
-    #[doc(hidden)]
-    fn fetch<F: Fetch<Self::Database>>(self, fetch: F) -> impl Future<Output = Result<F::Answer>> + Send;
-
-    #[doc(hidden)]
-    fn execute(self, statement: Statement<Self::Database>) -> impl Future<Output = Result<u64>> + Send {
-        self.execute_all(vec![statement])
-    }
-
-    /// All of them, or none.
-    #[doc(hidden)]
-    fn execute_all(
-        self,
-        statements: Vec<Statement<Self::Database>>,
-    ) -> impl Future<Output = Result<u64>> + Send {
-        self.fetch(Changes(statements))
-    }
-}
-
-/// Something to ask a tenant's connection.
-#[doc(hidden)]
-#[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
-pub trait Fetch<DB: Backend>: Send {
-    type Answer: Send;
-
-    /// Whether it can change rows, also where it answers some.
-    fn writes(&self) -> bool;
-
-    /// Whether it is one statement, and reaches no table of the library.
-    fn plain(&self) -> bool {
-        true
-    }
-
-    fn run(self, line: Line<'_, DB>) -> impl Future<Output = sqlx::Result<Self::Answer>> + Send;
-}
-
-impl<DB: Backend> Fetch<DB> for Statement<DB> {
-    type Answer = Vec<DB::Row>;
-
-    fn writes(&self) -> bool {
-        self.writes
-    }
-
-    fn plain(&self) -> bool {
-        !self.own
-    }
-
-    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<Self::Answer> {
-        DB::fetch(line, self.sql, self.binds.into_arguments()).await
-    }
-}
-
-/// Statements that are run for what they change, and say how many rows that was.
-struct Changes<DB: Backend>(Vec<Statement<DB>>);
-
-impl<DB: Backend> Fetch<DB> for Changes<DB> {
-    type Answer = u64;
-
-    fn writes(&self) -> bool {
-        true
-    }
-
-    fn plain(&self) -> bool {
-        matches!(&self.0[..], [statement] if statement.plain())
-    }
-
-    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<u64> {
-        let mut rows = 0;
-        for statement in self.0 {
-            let line = Line { conn: &mut *line.conn, send: line.send };
-            rows += DB::execute(line, statement.sql, statement.binds.into_arguments()).await?;
-        }
-        Ok(rows)
-    }
-}
-
-/// A statement of one tenant, with what is bound so far.
-#[derive(Debug)]
-#[doc(hidden)]
-#[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
-pub struct Statement<DB: Backend> {
-    pub(crate) sql: SqlStr,
-    pub(crate) binds: Binds<DB>,
-    /// Whether it can change rows, also where it answers some.
-    pub(crate) writes: bool,
-    /// Whether its table is one of the library.
-    own: bool,
-}
-
-impl<DB: Backend> Statement<DB> {
-    /// For a table of the user, whose tenant column has the type of the id.
-    pub(crate) fn new(ctx: &TenantContext, sql: impl SqlSafeStr) -> Result<Self> {
-        let mut binds = Binds::of(ctx.tenant_id());
-        binds.push_value(Value::Tenant(ctx.tenant_id()))?;
-        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, own: false })
-    }
-
-    /// For a table of the library, whose tenant column is the id's text.
-    pub(crate) fn own(ctx: &TenantContext, sql: impl SqlSafeStr, values: &[Value<'_>]) -> Result<Self> {
-        let mut binds = Binds::new();
-        binds.push_value(Value::Text(&ctx.tenant_id().to_string()))?;
-        for value in values {
-            binds.push_value(*value)?;
-        }
-        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, own: true })
-    }
-
-    /// A statement that was proven while compiling; its values, and the tenant after them, are still to be bound.
-    #[cfg_attr(not(feature = "macros"), expect(dead_code, reason = "only the macros prove while compiling"))]
-    pub(crate) fn checked(ctx: &TenantContext, sql: &'static str, writes: bool) -> Self {
-        Self { sql: sql.into_sql_str(), binds: Binds::of(ctx.tenant_id()), writes, own: false }
-    }
-}
-
 impl<DB: Backend> sealed::Sealed for &Scope<'_, DB> {}
 
 impl<DB: Backend> Scoped for &Scope<'_, DB> {
@@ -456,6 +351,10 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
 
     fn context(&self) -> &TenantContext {
         self.ctx
+    }
+
+    fn bound_tenant(&self) -> BoundTenant {
+        self.db.bound(self.ctx)
     }
 
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Answer> {
@@ -471,7 +370,7 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
             return fetch.run(line).await.map_err(|e| error(&e));
         }
         if writes {
-            let mut tx = Tx::open(self.db, self.ctx).await?;
+            let mut tx = Tx::open(self.db, self.ctx, Location::caller()).await?;
             let answer = (&mut tx).fetch(fetch).await?;
             tx.commit().await?;
             return Ok(answer);

@@ -1,3 +1,5 @@
+//! [`TenantScoped`]: the repository of a tenant-owned table.
+
 use std::any::Any;
 use std::borrow::Borrow;
 use std::future::Future;
@@ -9,8 +11,9 @@ use sqlx::{AssertSqlSafe, FromRow, SqlSafeStr};
 use tenancy_sql::{Dialect, Statements};
 
 use super::backend::{Backend, Binds, database_error};
-use super::db::{Scoped, Statement};
+use super::changed::{Deleted, Updated};
 use super::reference::{Ref, reading};
+use super::scoped::{Scoped, Statement};
 use super::select::{Select, limited};
 use super::soft_delete::{SoftDelete, by_id, mark, table};
 use crate::error::{Error, ErrorKind, Result};
@@ -39,7 +42,7 @@ pub type Answer<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
 ///
 /// The struct has no field for the tenant column: the scope fills it in, and nothing can change it.
 ///
-/// It can also be written by hand, beside [`Entity`]:
+/// It can also be written by hand, beside [`Entity`], with the statements that [`EntitySql`](super::EntitySql) writes:
 ///
 /// ```
 /// use std::sync::LazyLock;
@@ -68,6 +71,9 @@ pub type Answer<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
 ///     fn bind_columns(&self, binds: &mut Binds<sqlx::Sqlite>) -> tenancy::Result<()> { binds.push(&self.text) }
 /// }
 /// ```
+/// # Security
+/// By hand, take [`statements`](Self::statements) from `EntitySql` as above: they are run as they stand, and a text of your
+/// own in them is one that nothing has proven.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a row of a tenant-owned table",
     label = "`TenantScoped` is not implemented",
@@ -218,24 +224,25 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
         })
     }
 
-    /// Writes every column of a row; `false` if the tenant has no row with its id.
+    /// Writes every column of a row. If the tenant has no row with its id, nothing is written: see [`Updated`].
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
-    fn update<'s, S>(scope: S, row: &Self) -> Answer<'s, bool>
+    fn update<'s, S>(scope: S, row: &Self) -> Answer<'s, Updated>
     where
         S: Scoped + 's,
         S::Database: Stores<Self>,
     {
         let statement = with_row::<S, Self>(&scope, |s| &s.update, row);
-        Box::pin(async move { Ok(scope.execute(statement?).await? > 0) })
+        Box::pin(async move { scope.execute(statement?).await.map(Updated::new) })
     }
 
-    /// Removes a row, or marks it if the struct says [`SoftDelete`]; `false` if the tenant has no row with this id.
+    /// Removes a row, or marks it if the struct says [`SoftDelete`]. If the tenant has no row with this id, nothing is
+    /// deleted: see [`Deleted`].
     ///
     /// # Errors
     /// [`ErrorKind::ReferenceViolation`] if other rows still refer to it.
-    fn delete<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, bool>
+    fn delete<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, Deleted>
     where
         S: Scoped + 's,
         S::Database: Stores<Self>,
@@ -246,35 +253,35 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
             }
             Ok(statement)
         });
-        Box::pin(async move { Ok(scope.execute(statement?).await? > 0) })
+        let tenant = scope.context().tenant_id().clone();
+        Box::pin(async move { Ok(Deleted::new(scope.execute(statement?).await?, tenant)) })
     }
 
-    /// Brings back a row that is marked as deleted; `false` if the tenant has no such row.
+    /// Brings back a row that is marked as deleted. If the tenant has no such row, nothing changes: see [`Updated`].
     ///
     /// # Errors
     /// As [`update`](Self::update).
-    fn restore<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, bool>
+    fn restore<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, Updated>
     where
         S: Scoped + 's,
         S::Database: Stores<Self>,
         Self: SoftDelete,
     {
-        let restored = by_id::<Self>(id.borrow()).restore(scope);
-        Box::pin(async move { Ok(restored.await? > 0) })
+        by_id::<Self>(id.borrow()).restore(scope)
     }
 
-    /// Removes a row for good, whether it is marked as deleted or not; `false` if the tenant has no such row.
+    /// Removes a row for good, whether it is marked as deleted or not. If the tenant has no such row, nothing is
+    /// deleted: see [`Deleted`].
     ///
     /// # Errors
     /// As [`delete`](Self::delete).
-    fn purge<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, bool>
+    fn purge<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, Deleted>
     where
         S: Scoped + 's,
         S::Database: Stores<Self>,
         Self: SoftDelete,
     {
-        let purged = by_id::<Self>(id.borrow()).purge(scope);
-        Box::pin(async move { Ok(purged.await? > 0) })
+        by_id::<Self>(id.borrow()).purge(scope)
     }
 
     /// What the field of a [`SoftDelete`] holds for a row that is deleted, or is not.
@@ -394,7 +401,7 @@ pub struct Listing<T: TenantScoped, After = <T as TenantScoped>::Id> {
 type Pick = fn(&'static Statements) -> &'static str;
 
 fn statement<S: Scoped, T: TenantScoped>(scope: &S, pick: Pick) -> Result<Statement<S::Database>> {
-    Statement::new(scope.context(), pick(T::statements(S::Database::DIALECT)))
+    Statement::new(scope, pick(T::statements(S::Database::DIALECT)))
 }
 
 fn with_id<S: Scoped, T: TenantScoped>(scope: &S, pick: Pick, id: &T::Id) -> Result<Statement<S::Database>>
@@ -422,7 +429,7 @@ where
     let table = table::<S, T>();
     let statement = |rows: &[T]| {
         let sql = AssertSqlSafe(table.insert(rows.len())).into_sql_str();
-        let mut statement = Statement::new(scope.context(), sql)?;
+        let mut statement = Statement::new(scope, sql)?;
         for row in rows {
             S::Database::bind_id(row.id(), &mut statement.binds)?;
             S::Database::bind_columns(row, &mut statement.binds)?;

@@ -22,7 +22,7 @@
 //!     let mut tx = db.begin(ctx).await?;
 //!     let Some(mut order) = Order::find(&mut tx, id).await? else { return Ok(false) };
 //!     order.status = "paid".to_owned();
-//!     Order::update(&mut tx, &order).await?;
+//!     Order::update(&mut tx, &order).await?.or_not_found()?;
 //!     tx.commit().await?;
 //!     Ok(true)
 //! }
@@ -49,6 +49,15 @@
 //! assert_eq!(Order::list(&db.scope(&globex), Page::first(20)).await?.items, []);
 //! # Ok(()) }
 //! ```
+//!
+//! Each table has the tenant column, first in its keys. Its type is that of the tenants' ids, and a database that holds
+//! another one is refused when the [`TenantDb`] is built:
+//!
+//! | ids | `type` in tenancy.toml | PostgreSQL | SQLite |
+//! |---|---|---|---|
+//! | UUIDs | `uuid` | `uuid` | `BLOB` |
+//! | integers | `bigint` | `bigint` | `INTEGER` |
+//! | texts, or any of these as text | `text` | `text` | `TEXT` |
 //!
 //! Filters and orders are made of the columns that the derive names, in capitals; they are checked while compiling,
 //! and no filter can reach past the tenant:
@@ -90,6 +99,7 @@
 
 mod across;
 mod backend;
+mod changed;
 #[cfg(feature = "macros")]
 mod checked;
 mod db;
@@ -104,6 +114,7 @@ mod job;
 #[cfg(feature = "macros")]
 mod query;
 mod reference;
+mod scoped;
 mod select;
 mod soft_delete;
 mod sort;
@@ -126,9 +137,10 @@ pub use tenancy_sql::{Dialect, Entity as EntitySql, Schema, Statements, Table};
 
 pub use self::across::{CrossTenant, Reason, Tagged};
 pub use self::backend::{Backend, Binds};
+pub use self::changed::{Deleted, Updated};
 #[cfg(feature = "macros")]
 pub use self::checked::Checked;
-pub use self::db::{Scope, Scoped, TenantDb, TenantDbBuilder};
+pub use self::db::{Scope, TenantDb, TenantDbBuilder};
 pub use self::entity::{Answer, Entity, Listing, Page, Stores, TenantScoped};
 pub use self::filter::{Column, Filter, Set};
 #[doc(hidden)]
@@ -136,6 +148,7 @@ pub use self::filter::{FieldType, NoOption};
 #[cfg(feature = "macros")]
 pub use self::query::{Query, Scalars, Variants};
 pub use self::reference::Ref;
+pub use self::scoped::Scoped;
 pub use self::select::Select;
 pub use self::soft_delete::{DeletedAt, SoftDelete};
 pub use self::sort::{Cursor, Sort, Sortable};
@@ -144,6 +157,6 @@ pub use self::tx::Tx;
 pub use self::walls::{SendMode, Walls};
 
 pub(crate) use self::backend::{Line, Mode, Value, database_error};
-pub(crate) use self::db::Statement;
+pub(crate) use self::scoped::Statement;
 pub(crate) use self::trail::insert_event;
 pub(crate) use self::tx::OpenTransaction;

@@ -1,12 +1,12 @@
-//! In place of the drop-in door, when the feature `dynamic` is off.
+//! In place of the scoped executor, when the feature `dynamic` is off.
 
 use tenancy_sql::Schema;
 
 #[derive(Debug)]
-pub(super) struct Door;
+pub(super) struct RewriteCache;
 
-impl Door {
-    pub(super) fn over(_: &Schema) -> Self {
+impl RewriteCache {
+    pub(super) fn new(_: &Schema) -> Self {
         Self
     }
 }

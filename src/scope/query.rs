@@ -1,3 +1,5 @@
+//! [`Query`]: a statement that was proven while the program was compiled.
+
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -5,7 +7,7 @@ use sqlx::{Encode, FromRow, Type};
 use tenancy_sql::Dialect;
 
 use super::backend::{Value, database_error};
-use super::db::{Scoped, Statement};
+use super::scoped::{Scoped, Statement};
 use crate::error::{Error, ErrorKind, Result};
 
 type Row<S> = <<S as Scoped>::Database as sqlx::Database>::Row;
@@ -37,8 +39,9 @@ impl<S: Scoped, T> fmt::Debug for Query<S, T> {
 }
 
 impl<S: Scoped, T> Query<S, T> {
+    /// Runs the text as it is given: only the macros, which have proven it, call this.
     #[doc(hidden)]
-    pub fn new(scope: S, variants: &'static Variants) -> Self {
+    pub fn unchecked_for_macros_only(scope: S, variants: &'static Variants) -> Self {
         let dialect = <S::Database as super::Backend>::DIALECT;
         let text = variants.texts.iter().find(|(known, _)| *known == dialect);
         let statement =
@@ -66,7 +69,7 @@ impl<S: Scoped, T> Query<S, T> {
     fn ready(self) -> Result<(S, Statement<S::Database>)> {
         let mut statement = self.statement?;
         if self.tenant {
-            statement.binds.push_value(Value::Tenant(self.scope.context().tenant_id()))?;
+            statement.binds.push_value(Value::Tenant(&self.scope.bound_tenant()))?;
         }
         Ok((self.scope, statement))
     }

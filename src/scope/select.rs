@@ -1,3 +1,5 @@
+//! [`Select`]: some of the rows of a tenant.
+
 use std::fmt;
 use std::time::SystemTime;
 
@@ -5,9 +7,10 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use tenancy_sql::{Deleted, Filter as Tree, Key, Rows, Table};
 
 use super::backend::{Backend, Value};
-use super::db::{Scoped, Statement};
+use super::changed::{Deleted as DeletedRows, Updated};
 use super::entity::{Answer, Listing, Page, Stores, TenantScoped, number, rows};
 use super::filter::{Erased, Filter, Set};
+use super::scoped::{Scoped, Statement};
 use super::soft_delete::{mark, table};
 use super::sort::{Cursor, Sort, Sortable, row_id};
 use crate::error::{Error, ErrorKind, Result};
@@ -181,7 +184,7 @@ impl<T: TenantScoped> Select<T> {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if there is nothing to set, a column is set twice, or the id is set; otherwise
     /// as [`insert`](TenantScoped::insert).
-    pub fn update<'s, S>(self, scope: S, sets: impl IntoIterator<Item = Set<T>>) -> Answer<'s, u64>
+    pub fn update<'s, S>(self, scope: S, sets: impl IntoIterator<Item = Set<T>>) -> Answer<'s, Updated>
     where
         S: Scoped + 's,
         S::Database: Stores<T>,
@@ -189,7 +192,7 @@ impl<T: TenantScoped> Select<T> {
         let (columns, values): (Vec<_>, Vec<_>) = sets.into_iter().map(|set| (set.column, set.value)).unzip();
         let statement = settable(&columns)
             .and_then(|()| self.statement(&scope, |table, rows| table.update(rows, &columns), &values));
-        Box::pin(async move { scope.execute(statement?).await })
+        Box::pin(async move { scope.execute(statement?).await.map(Updated::new) })
     }
 
     /// Removes all these rows, or marks them if the struct says [`SoftDelete`](super::SoftDelete), and says how many
@@ -197,7 +200,7 @@ impl<T: TenantScoped> Select<T> {
     ///
     /// # Errors
     /// As [`TenantScoped::delete`].
-    pub fn delete<'s, S>(self, scope: S) -> Answer<'s, u64>
+    pub fn delete<'s, S>(self, scope: S) -> Answer<'s, DeletedRows>
     where
         S: Scoped + 's,
         S::Database: Stores<T>,
@@ -210,11 +213,13 @@ impl<T: TenantScoped> Select<T> {
                 rows.statement(&scope, |table, rows| table.update(rows, &[column]), &[value]).map(Some)
             }
         });
+        let tenant = scope.context().tenant_id().clone();
         Box::pin(async move {
-            match statement? {
-                Some(statement) => scope.execute(statement).await,
-                None => Ok(0),
-            }
+            let rows = match statement? {
+                Some(statement) => scope.execute(statement).await?,
+                None => 0,
+            };
+            Ok(DeletedRows::new(rows, tenant))
         })
     }
 
@@ -271,7 +276,7 @@ impl<T: TenantScoped> Select<T> {
             ));
         }
         let sql = write(table::<S, T>(), Rows { filter: tree, deleted: self.deleted });
-        let mut statement = Statement::new(scope.context(), AssertSqlSafe(sql).into_sql_str())?;
+        let mut statement = Statement::new(scope, AssertSqlSafe(sql).into_sql_str())?;
         for value in first.iter().chain(values) {
             S::Database::bind_value(value.as_ref(), &mut statement.binds)?;
         }

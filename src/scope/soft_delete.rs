@@ -1,11 +1,14 @@
+//! [`SoftDelete`]: rows that are marked before they are removed.
+
 use std::time::SystemTime;
 
 use tenancy_sql::{Deleted, Table};
 
 use super::backend::Backend;
-use super::db::Scoped;
+use super::changed::{Deleted as DeletedRows, Updated};
 use super::entity::{Answer, Stores, TenantScoped};
 use super::filter::{Erased, Filter};
+use super::scoped::Scoped;
 use super::select::Select;
 use super::sort::row_id;
 use crate::error::{Error, ErrorKind, Result};
@@ -42,7 +45,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// }
 ///
 /// async fn forget(tx: &mut Tx<'_, sqlx::Sqlite>, before: Seconds) -> tenancy::Result<u64> {
-///     Order::select().only_deleted().filter(Order::DELETED_AT.lt(before)).purge(tx).await
+///     let purged = Order::select().only_deleted().filter(Order::DELETED_AT.lt(before)).purge(tx).await?;
+///     Ok(purged.rows())
 /// }
 /// ```
 ///
@@ -96,7 +100,7 @@ impl<T: TenantScoped> Select<T> {
     ///
     /// # Errors
     /// As [`update`](Self::update).
-    pub fn restore<'s, S>(mut self, scope: S) -> Answer<'s, u64>
+    pub fn restore<'s, S>(mut self, scope: S) -> Answer<'s, Updated>
     where
         S: Scoped + 's,
         S::Database: Stores<T>,
@@ -107,7 +111,7 @@ impl<T: TenantScoped> Select<T> {
             let (column, value) = mark.ok_or_else(unknown_mark)?;
             self.statement(&scope, |table, rows| table.update(rows, &[column]), &[value])
         });
-        Box::pin(async move { scope.execute(statement?).await })
+        Box::pin(async move { scope.execute(statement?).await.map(Updated::new) })
     }
 
     /// Removes all these rows for good, and says how many there were: those that are not deleted, unless
@@ -115,14 +119,15 @@ impl<T: TenantScoped> Select<T> {
     ///
     /// # Errors
     /// As [`TenantScoped::delete`].
-    pub fn purge<'s, S>(self, scope: S) -> Answer<'s, u64>
+    pub fn purge<'s, S>(self, scope: S) -> Answer<'s, DeletedRows>
     where
         S: Scoped + 's,
         S::Database: Stores<T>,
         T: SoftDelete,
     {
         let statement = self.statement(&scope, Table::delete, &[]);
-        Box::pin(async move { scope.execute(statement?).await })
+        let tenant = scope.context().tenant_id().clone();
+        Box::pin(async move { Ok(DeletedRows::new(scope.execute(statement?).await?, tenant)) })
     }
 }
 

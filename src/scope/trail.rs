@@ -1,10 +1,12 @@
+//! [`StoredEvent`]: audit events as the database holds them.
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::SqlSafeStr;
 use uuid::Uuid;
 
 use super::backend::{Backend, Binds, Line, Value, database_error};
-use super::db::{Scoped, Statement};
+use super::scoped::{Scoped, Statement};
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};

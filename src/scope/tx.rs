@@ -1,11 +1,15 @@
+//! [`Tx`]: a transaction of one tenant, and the connection that it runs on.
+
 use std::fmt;
+use std::panic::Location;
 
 use sqlx::Pool;
 use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
 
-use super::backend::{Backend, Line, Mode, change_error, database_error, sealed};
-use super::db::{Fetch, Inner, Scoped};
+use super::backend::{Backend, BoundTenant, Line, Mode, change_error, database_error, sealed};
+use super::db::Inner;
+use super::scoped::{Fetch, Scoped};
 use super::trail::insert_event;
 use super::walls::SendMode;
 use crate::audit::{AuditEvent, AuditPolicy};
@@ -15,36 +19,35 @@ use crate::tenant::TenantId;
 
 /// A transaction of one tenant. It carries its tenant: there is no way to run it for another.
 ///
-/// Nothing is kept unless [`commit`](Self::commit) was called; dropping it rolls back.
+/// Nothing is kept unless [`commit`](Self::commit) was called; dropping it rolls back, and logs a warning if it had
+/// changes and no statement failed.
 pub struct Tx<'a, DB: Backend> {
     pub(super) db: &'a Inner<DB>,
-    ctx: &'a TenantContext,
     mode: Mode,
     pub(super) conn: OpenTransaction<DB>,
-    /// No statement failed, and none was cancelled in flight.
-    pub(super) sound: bool,
-    pub(super) changed: bool,
+    pub(super) progress: Progress<'a>,
     recorded: Vec<AuditEvent>,
 }
 
 impl<DB: Backend> fmt::Debug for Tx<'_, DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tx")
-            .field("ctx", self.ctx)
-            .field("changed", &self.changed)
+            .field("ctx", self.context())
+            .field("changed", &self.progress.changed)
             .field("recorded", &self.recorded.len())
             .finish_non_exhaustive()
     }
 }
 
 impl<'a, DB: Backend> Tx<'a, DB> {
-    pub(super) async fn open(db: &'a Inner<DB>, ctx: &'a TenantContext) -> Result<Self> {
+    /// `begun_at` is where the caller began it.
+    pub(super) async fn open(
+        db: &'a Inner<DB>,
+        ctx: &'a TenantContext,
+        begun_at: &'static Location<'static>,
+    ) -> Result<Self> {
         let conn = db.open(Some(ctx.tenant_id()), Mode::Write).await.map_err(|e| database_error(&e))?;
-        Ok(Self::over(db, ctx, Mode::Write, conn))
-    }
-
-    fn over(db: &'a Inner<DB>, ctx: &'a TenantContext, mode: Mode, conn: OpenTransaction<DB>) -> Self {
-        Self { db, ctx, mode, conn, sound: true, changed: false, recorded: Vec::new() }
+        Ok(Self { db, mode: Mode::Write, conn, progress: Progress::new(ctx, begun_at), recorded: Vec::new() })
     }
 
     /// One tenant's turn in a transaction that reads one tenant after the other.
@@ -54,7 +57,8 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         mut conn: OpenTransaction<DB>,
     ) -> Result<Self> {
         DB::enter(conn.line(), ctx.tenant_id()).await.map_err(|e| database_error(&e))?;
-        Ok(Self::over(db, ctx, Mode::Snapshot, conn))
+        let progress = Progress::new(ctx, Location::caller());
+        Ok(Self { db, mode: Mode::Snapshot, conn, progress, recorded: Vec::new() })
     }
 
     /// The end of the turn.
@@ -65,7 +69,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
 
     /// The context that opened the transaction.
     pub fn context(&self) -> &'a TenantContext {
-        self.ctx
+        self.progress.ctx
     }
 
     /// Writes an audit event in this transaction: it is kept exactly if the changes are.
@@ -74,15 +78,16 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     /// [`ErrorKind::Misconfigured`] if the event is of another tenant, or as any write. After an error the
     /// transaction must be dropped: a change that cannot be recorded is not made.
     pub async fn record(&mut self, event: AuditEvent) -> Result<()> {
-        if event.tenant() != self.ctx.tenant_id() {
+        if event.tenant() != self.context().tenant_id() {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
                 "this event is of another tenant than the transaction; make it from `tx.context()`",
             ));
         }
         self.enter(true)?;
-        insert_event::<DB>(self.conn.line(), &event).await?;
-        self.sound = true;
+        let written = insert_event::<DB>(self.conn.line(), &event).await;
+        self.progress.settle(written)?;
+        self.progress.met_rows = true;
         self.recorded.push(event);
         Ok(())
     }
@@ -90,16 +95,18 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     /// Makes the changes and their events last.
     ///
     /// # Errors
-    /// [`ErrorKind::RolledBack`] if a statement of the transaction failed before: Postgres would answer such a
-    /// commit with a quiet rollback.
-    /// [`ErrorKind::Unaudited`] under [`AuditPolicy::Required`] if rows were changed and nothing was recorded;
+    /// [`ErrorKind::RolledBack`] if a statement of the transaction failed or was cancelled before, or the rows of one
+    /// that writes were not all read: PostgreSQL would answer such a commit with a quiet rollback.
+    /// [`ErrorKind::Unaudited`] under [`AuditPolicy::Required`] if rows or a gauge were changed and nothing was recorded;
     /// [`ErrorKind::OutcomeUnknown`] if the connection broke before the answer came: the changes may have been kept, so
     /// look before you do them again. Otherwise as any write; after any other error nothing was kept.
-    pub async fn commit(self) -> Result<()> {
-        if self.db.audit == AuditPolicy::Required && self.changed && self.recorded.is_empty() {
+    pub async fn commit(mut self) -> Result<()> {
+        self.progress.ended = true;
+        self.progress.usable()?;
+        if self.db.audit == AuditPolicy::Required && self.progress.changed && self.recorded.is_empty() {
             return Err(Error::new(
                 ErrorKind::Unaudited,
-                "rows were changed and nothing was recorded: call `tx.record(AuditEvent::new(&ctx, \"..\"))`, \
+                "rows or a gauge were changed and nothing was recorded: call `tx.record(AuditEvent::new(&ctx, \"..\"))`, \
                  or `tx.commit_unaudited(\"why\")`",
             ));
         }
@@ -111,10 +118,11 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the reason is blank; otherwise as [`commit`](Self::commit).
     pub async fn commit_unaudited(mut self, reason: &str) -> Result<()> {
+        self.progress.ended = true;
         if reason.trim().is_empty() {
             return Err(Error::new(ErrorKind::InvalidInput, "say why these changes have no audit event"));
         }
-        let event = AuditEvent::new(self.ctx, "tenancy.unaudited_commit").detail("reason", reason);
+        let event = AuditEvent::new(self.context(), "tenancy.unaudited_commit").detail("reason", reason);
         self.record(event).await?;
         self.finish().await
     }
@@ -140,27 +148,98 @@ impl<'a, DB: Backend> Tx<'a, DB> {
             ));
         }
         self.enter_statement()?;
-        self.changed |= writes;
+        self.progress.changed |= writes;
         Ok(())
     }
 
-    /// To be undone when the statement was seen to succeed; a statement that is cancelled leaves it so.
+    /// Before every statement. [`Progress::settle`] follows when it has ended; a cancelled statement stays `Running`.
     pub(super) fn enter_statement(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.sound, false) {
-            return Ok(());
-        }
-        Err(Error::new(
-            ErrorKind::RolledBack,
-            "a statement of this transaction failed or was cancelled, so nothing of it is kept; begin a new one",
-        ))
+        self.progress.usable()?;
+        self.progress.state = State::Running;
+        Ok(())
     }
 
     /// Undoes everything, and waits until that is done. Dropping the transaction does the same without waiting.
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if the connection broke; the database undoes everything then too.
-    pub async fn rollback(self) -> Result<()> {
+    pub async fn rollback(mut self) -> Result<()> {
+        self.progress.ended = true;
         self.conn.rollback().await
+    }
+}
+
+/// How far a transaction has come.
+///
+/// A transaction with changes that is dropped before it was told how to end is a warning in the log: its caller may
+/// answer as if the changes were kept.
+pub(super) struct Progress<'a> {
+    ctx: &'a TenantContext,
+    begun_at: &'static Location<'static>,
+    pub(super) state: State,
+    /// A statement that writes was run.
+    changed: bool,
+    /// One of them met rows.
+    pub(super) met_rows: bool,
+    /// `commit` or `rollback` was called.
+    ended: bool,
+}
+
+/// What the next statement of a transaction meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Usable,
+    /// A statement was sent, and its end was not seen.
+    Running,
+    /// A statement that writes has rows that were not read.
+    #[cfg_attr(not(feature = "dynamic"), expect(dead_code, reason = "only the scoped executor streams rows"))]
+    Unread,
+    Failed,
+}
+
+impl<'a> Progress<'a> {
+    fn new(ctx: &'a TenantContext, begun_at: &'static Location<'static>) -> Self {
+        Self { ctx, begun_at, state: State::Usable, changed: false, met_rows: false, ended: false }
+    }
+
+    /// Notes how a statement ended.
+    pub(super) fn settle<T, E>(&mut self, answer: Result<T, E>) -> Result<T, E> {
+        self.state = if answer.is_ok() { State::Usable } else { State::Failed };
+        answer
+    }
+
+    fn usable(&self) -> Result<()> {
+        let text = match self.state {
+            State::Usable => return Ok(()),
+            State::Running => {
+                "a statement of this transaction was cancelled before its answer came, by a timeout perhaps, so \
+                 nothing of the transaction is kept; begin a new one"
+            }
+            State::Unread => {
+                "not all rows of a statement that writes were read, so nothing of the transaction is kept; begin a \
+                 new one, and read the rows to their end"
+            }
+            State::Failed => {
+                "a statement of this transaction failed, so nothing of the transaction is kept; begin a new one"
+            }
+        };
+        Err(Error::new(ErrorKind::RolledBack, text))
+    }
+}
+
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        // After a failed statement the caller has an error in hand.
+        if self.met_rows && !self.ended && self.state == State::Usable {
+            tracing::warn!(
+                target: "tenancy::scope",
+                begun_at = %self.begun_at,
+                tenant.id = %self.ctx.tenant_id(),
+                request_id = %self.ctx.request_id(),
+                "a transaction with changes was dropped, so nothing of it is kept; call `commit`, or `rollback` if that \
+                 is meant",
+            );
+        }
     }
 }
 
@@ -170,14 +249,20 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
     type Database = DB;
 
     fn context(&self) -> &TenantContext {
-        self.ctx
+        self.progress.ctx
+    }
+
+    fn bound_tenant(&self) -> BoundTenant {
+        self.db.bound(self.progress.ctx)
     }
 
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Answer> {
-        self.enter(fetch.writes())?;
+        let writes = fetch.writes();
+        self.enter(writes)?;
         let answer = fetch.run(self.conn.line()).await;
-        self.sound = answer.is_ok();
-        answer.map_err(|e| database_error(&e))
+        let answer = self.progress.settle(answer).map_err(|e| database_error(&e))?;
+        self.progress.met_rows |= writes && F::met_rows(&answer);
+        Ok(answer)
     }
 }
 

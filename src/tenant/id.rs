@@ -1,3 +1,5 @@
+//! [`TenantId`]: the identity of a tenant.
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,6 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// A UUID, a positive integer, or a slug-like text of at most 63 bytes, whichever your tables use. It is parsed
 /// once, at the edge, into one canonical form: two ids are equal exactly if their texts are.
+///
+/// In a statement of your own it binds in the type of its own kind. Where the tenant columns are declared as `text`, bind
+/// `id.to_string()` to compare with them; the tenant that a scope adds by itself has the declared type.
 ///
 /// # Security
 /// There is no `Default`, no `From<&str>` and no `Deserialize`: an id does not come out of a request body by

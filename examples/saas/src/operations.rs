@@ -272,10 +272,11 @@ impl<DB: AppDb> App<DB> {
     {
         let id = parse(id)?;
         let mut tx = self.db.begin(ctx).await?;
-        if !T::delete(&mut tx, id).await? {
+        let deleted = T::delete(&mut tx, id).await?;
+        if !deleted.found() {
             return Err(not_found());
         }
-        gauge.give_back(&mut tx, 1).await?;
+        gauge.give_back(&mut tx, deleted).await?;
         tx.record(AuditEvent::new(ctx, format!("{kind}.delete")).target(kind, id)).await?;
         tx.commit().await
     }
@@ -295,7 +296,7 @@ where
     DB: AppDb + Stores<T>,
     T: TenantScoped<Id = Uuid> + Sync,
 {
-    if !T::update(&mut tx, row).await? {
+    if !T::update(&mut tx, row).await?.found() {
         return Err(not_found());
     }
     let kind = action.split('.').next().unwrap_or(action);

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tenancy_sql::{Bind, Dialect, Rewritten, rewrite, statements};
+use tenancy_sql::{Bind, Dialect, Entity, Rewritten, rewrite, statements};
 
 use super::config::{Config, Configs};
 use super::source::{Found, Sql, queries};
@@ -108,6 +108,7 @@ impl Report {
                     Err(e) => self.broken(&format!("{place}: {name}: {e}")),
                 }
             }
+            Sql::Table(name) => self.table(&place, name),
             Sql::Started(start) => self.computed(&place, &format!("begins with `{}`", start.trim())),
             Sql::Computed => self.computed(&place, "no literal"),
         }
@@ -158,6 +159,14 @@ impl Report {
             })
             .collect();
         self.say(&format!("{place}: {verdict}"), &lines.join("\n"));
+    }
+
+    /// The table of a struct is no query; a name that the derive rejects is reported as a query that is.
+    fn table(&mut self, place: &str, name: &str) {
+        if let Err(refusal) = Entity::new(name, "tenant_id", "id", [""; 0]) {
+            self.counts.refused += 1;
+            self.say(&format!("{place}: refused"), &refusal.to_string());
+        }
     }
 
     fn computed(&mut self, place: &str, what: &str) {

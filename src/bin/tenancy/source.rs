@@ -64,6 +64,8 @@ pub(crate) enum Sql {
     Text(String),
     /// What a `query_file!` names.
     File(String),
+    /// The table that `#[tenant(table = "..")]` names.
+    Table(String),
     /// The beginning of a text that is made while the program runs.
     Started(String),
     /// Nothing of it is in the source.
@@ -108,7 +110,14 @@ fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<Found>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (at, token) in tokens.iter().enumerate() {
         match token {
-            TokenTree::Group(group) => walk(group.stream(), texts, found),
+            TokenTree::Group(group) => {
+                let attribute = tokens[..at].last().is_some_and(|token| is_punct(token, '#'));
+                if let Some(table) = attribute.then(|| table(group)).flatten() {
+                    let start = group.span_open().start();
+                    found.push(Found { line: start.line, column: start.column + 1, sql: Sql::Table(table) });
+                }
+                walk(group.stream(), texts, found);
+            }
             TokenTree::Ident(name) => {
                 if let Some(sql) = query(&name.to_string(), &tokens[..at], &tokens[at + 1..], texts) {
                     let start = name.span().start();
@@ -155,6 +164,17 @@ fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -
         "QueryBuilder" => Some(text.map_or(Sql::Computed, Sql::Started)),
         _ => None,
     }
+}
+
+/// The table that the attribute `[tenant(table = "..")]` names.
+fn table(attribute: &Group) -> Option<String> {
+    let tokens: Vec<TokenTree> = attribute.stream().into_iter().collect();
+    let [name, TokenTree::Group(group)] = &tokens[..] else { return None };
+    let text = |argument: &Vec<TokenTree>| match &argument[..] {
+        [name, equals, text @ ..] if is_ident(name, &["table"]) && is_punct(equals, '=') => literal(text),
+        _ => None,
+    };
+    is_ident(name, &["tenant"]).then(|| arguments(group).iter().find_map(text)).flatten()
 }
 
 /// `sqlx::`, before a name.
@@ -337,6 +357,19 @@ mod tests {
             (14, Sql::Computed),
         ];
         assert_eq!(found(source), wanted);
+    }
+
+    #[test]
+    fn the_table_of_a_struct_is_found() {
+        let source = r#"
+            #[derive(TenantScoped)]
+            #[tenant(table = "orders", column = "org_id")]
+            struct Order { #[tenant(id)] id: i64 }
+            mod inner { #[tenant(column = "org_id", table = "shop.notes")] struct Note; }
+            fn tenant(table: &str) { tenant(table = "none") }
+        "#;
+        let table = |name: &str| Sql::Table(name.to_owned());
+        assert_eq!(found(source), [(3, table("orders")), (5, table("shop.notes"))]);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What the data plane needs of a database, and the two that have it.
 
+mod errors;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
 mod probe;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod tenant_type;
 
 use std::future::Future;
 
@@ -13,10 +15,14 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Arguments, Encode, Pool, SqlStr, Type};
 use tenancy_sql::{Dialect, Schema};
 
+pub(super) use self::errors::encoding_error;
+pub(crate) use self::errors::{change_error, database_error};
+pub(crate) use self::tenant_type::BoundTenant;
+pub(super) use self::tenant_type::{ColumnType, TenantColumn, agreed_type};
 use super::reference::binding;
 use super::streams::Streams;
 use super::walls::{SendMode, Walls};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::tenant::TenantId;
 
 /// A database that a [`TenantDb`](super::TenantDb) can run on: `sqlx::Sqlite` or `sqlx::Postgres`.
@@ -92,6 +98,13 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
         accepted: &Self::Accepted,
     ) -> impl Future<Output = Result<()>> + Send;
 
+    /// The tenant columns that there are, with their types.
+    #[doc(hidden)]
+    fn tenant_columns(
+        pool: &Pool<Self>,
+        schema: &Schema,
+    ) -> impl Future<Output = Result<Vec<TenantColumn>>> + Send;
+
     /// Brings the library's own tables up to date.
     #[doc(hidden)]
     fn migrate(pool: &Pool<Self>) -> impl Future<Output = Result<(), sqlx::migrate::MigrateError>> + Send;
@@ -158,7 +171,7 @@ pub enum Value<'a> {
     Text(&'a str),
     OptionalText(Option<&'a str>),
     Bytes(&'a [u8]),
-    Tenant(&'a TenantId),
+    Tenant(&'a BoundTenant),
 }
 
 /// The binds of a statement, in order.
@@ -188,26 +201,19 @@ impl<DB: Backend> Binds<DB> {
     /// Adds a value.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the value does not encode, [`ErrorKind::Misconfigured`] if it is a
-    /// [`Ref`](super::Ref) of another tenant.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the value does not encode,
+    /// [`Misconfigured`](crate::ErrorKind::Misconfigured) if it is a [`Ref`](super::Ref) of another tenant.
     pub fn push<'t, T: Encode<'t, DB> + Type<DB>>(&mut self, value: T) -> Result<()> {
         let arguments = &mut self.arguments;
         let added = match &self.tenant {
             Some(tenant) => binding(tenant, || arguments.add(value)),
             None => arguments.add(value),
         };
-        added.map_err(|e| match e.downcast::<Error>() {
-            Ok(own) => *own,
-            Err(e) => {
-                Error::new(ErrorKind::InvalidInput, "a value does not encode for the database").with_source(e)
-            }
-        })
+        added.map_err(encoding_error)
     }
 
     pub(crate) fn push_value(&mut self, value: Value<'_>) -> Result<()> {
-        DB::push(&mut self.arguments, value).map_err(|e| {
-            Error::new(ErrorKind::InvalidInput, "a value does not encode for the database").with_source(e)
-        })
+        DB::push(&mut self.arguments, value).map_err(encoding_error)
     }
 
     pub(crate) fn into_arguments(self) -> DB::Arguments {
@@ -273,47 +279,6 @@ macro_rules! plain_backend {
 }
 pub(crate) use plain_backend;
 
-/// A tenant id goes to the database in the type of its own kind: `uuid`, `bigint` or `text`.
-macro_rules! encode_tenant_id {
-    ($db:ty) => {
-        impl sqlx::Type<$db> for crate::tenant::TenantId {
-            fn type_info() -> <$db as sqlx::Database>::TypeInfo {
-                <str as sqlx::Type<$db>>::type_info()
-            }
-
-            fn compatible(ty: &<$db as sqlx::Database>::TypeInfo) -> bool {
-                <uuid::Uuid as sqlx::Type<$db>>::compatible(ty)
-                    || <i64 as sqlx::Type<$db>>::compatible(ty)
-                    || <str as sqlx::Type<$db>>::compatible(ty)
-            }
-        }
-
-        impl<'q> sqlx::Encode<'q, $db> for crate::tenant::TenantId {
-            fn encode_by_ref(
-                &self,
-                buf: &mut <$db as sqlx::Database>::ArgumentBuffer,
-            ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
-                use crate::tenant::TenantIdValue;
-                match self.value() {
-                    TenantIdValue::Uuid(uuid) => sqlx::Encode::<'_, $db>::encode(uuid, buf),
-                    TenantIdValue::Int(int) => sqlx::Encode::<'_, $db>::encode(int, buf),
-                    TenantIdValue::Text(text) => sqlx::Encode::<'_, $db>::encode(text.to_owned(), buf),
-                }
-            }
-
-            fn produces(&self) -> Option<<$db as sqlx::Database>::TypeInfo> {
-                use crate::tenant::TenantIdValue;
-                Some(match self.value() {
-                    TenantIdValue::Uuid(_) => <uuid::Uuid as sqlx::Type<$db>>::type_info(),
-                    TenantIdValue::Int(_) => <i64 as sqlx::Type<$db>>::type_info(),
-                    TenantIdValue::Text(_) => <str as sqlx::Type<$db>>::type_info(),
-                })
-            }
-        }
-    };
-}
-pub(crate) use encode_tenant_id;
-
 /// The library's tables have a history of their own, beside that of the user's `sqlx migrate`.
 pub(crate) fn migrator(files: &[(i64, &'static str, &'static str)]) -> sqlx::migrate::Migrator {
     use sqlx::SqlSafeStr;
@@ -328,116 +293,4 @@ pub(crate) fn migrator(files: &[(i64, &'static str, &'static str)]) -> sqlx::mig
     let mut migrator = Migrator::with_migrations(migrations);
     migrator.dangerous_set_table_name("tenancy_migrations");
     migrator
-}
-
-/// One error for whatever a database says. The database's own text can hold values, so it is the cause only,
-/// without the detail that names keys; a conflict keeps none at all.
-pub(crate) fn database_error(error: &sqlx::Error) -> Error {
-    use sqlx::error::ErrorKind as Sql;
-
-    let (kind, text) = match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => {
-            (ErrorKind::StoreUnavailable, "the database cannot be reached; try again later")
-        }
-        sqlx::Error::BeginFailed => (
-            ErrorKind::Misconfigured,
-            "a connection was inside of another transaction, or lost the tenant that it was told: let `TenantDb` have \
-             its pool alone, and name a pooler by `send_mode`",
-        ),
-        sqlx::Error::Database(db) => match (db.kind(), db.code().as_deref()) {
-            (Sql::UniqueViolation, _) => {
-                return Error::new(ErrorKind::Conflict, "a row with this key exists; choose another key");
-            }
-            // SQLite has one code for every fault of a statement.
-            (_, code)
-                if code == Some("42P10") || db.message().starts_with("ON CONFLICT clause does not match") =>
-            {
-                (
-                    ErrorKind::Misconfigured,
-                    "an upsert needs a unique index on the tenant column and the id; make them the primary key",
-                )
-            }
-            (Sql::ForeignKeyViolation, _) => {
-                return Error::new(
-                    ErrorKind::ReferenceViolation,
-                    "the row refers to one that is not there, or is still referred to",
-                );
-            }
-            (Sql::NotNullViolation | Sql::CheckViolation, _) => {
-                return Error::new(ErrorKind::InvalidInput, "a value breaks a rule of its column");
-            }
-            // Postgres: serialization failure, deadlock, a lock that is not waited for. SQLite: busy and locked, with
-            // their extended codes.
-            (_, Some("40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" | "773")) => {
-                (ErrorKind::Retryable, "the transaction lost against another one; run it again")
-            }
-            // SQLite's codes are shorter numbers.
-            (_, Some(code)) if code.len() == 5 => match postgres_error(code, db.message()) {
-                (ErrorKind::Conflict, text) => return Error::new(ErrorKind::Conflict, text),
-                known => known,
-            },
-            _ => (ErrorKind::Database, "the database refused the statement; the log has its words"),
-        },
-        _ => (ErrorKind::Database, "the answer of the database does not read; the log has the cause"),
-    };
-    Error::new(kind, text).with_source(error.to_string())
-}
-
-/// The same, for what was to last: when the answer is lost, it may have been kept.
-pub(crate) fn change_error(error: &sqlx::Error) -> Error {
-    let known = database_error(error);
-    if known.kind() != ErrorKind::StoreUnavailable || matches!(error, sqlx::Error::PoolTimedOut) {
-        return known;
-    }
-    Error::new(
-        ErrorKind::OutcomeUnknown,
-        "the connection broke before the answer came, so it is not known whether the change was kept; look before you \
-         make it again",
-    )
-    .with_source(error.to_string())
-}
-
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
-    match code {
-        "23P01" => (ErrorKind::Conflict, "a row that excludes this one exists"),
-        "25P02" => (
-            ErrorKind::RolledBack,
-            "a statement of this transaction failed, so nothing of it is kept; begin a new one",
-        ),
-        "25006" => (
-            ErrorKind::Refused,
-            "a statement that only reads was about to write, through a function perhaps; run it in a transaction",
-        ),
-        "42501" if message.contains("row-level security") => (
-            ErrorKind::Refused,
-            "the database refused a row that is not the tenant's; compare the table's policies with \
-             `tenancy doctor`",
-        ),
-        "42501" => (
-            ErrorKind::Misconfigured,
-            "the database's role lacks a privilege; grant it, or see `tenancy doctor`",
-        ),
-        "26000" | "42P05" => (
-            ErrorKind::Retryable,
-            "behind a pooler a connection met a type of yours for the first time; run it again",
-        ),
-        "42P01" | "42703" | "42883" | "3F000" => (
-            ErrorKind::Misconfigured,
-            "the statement names something that is not in the database; are its migrations applied?",
-        ),
-        "57014" => (ErrorKind::StoreUnavailable, "the statement took longer than it may; try again later"),
-        _ => match &code[..2] {
-            "22" => (ErrorKind::InvalidInput, "a value does not fit where it is used"),
-            // Connection failures, too few resources, shutdown.
-            "08" | "53" | "57" => {
-                (ErrorKind::StoreUnavailable, "the database cannot be reached; try again later")
-            }
-            _ => (ErrorKind::Database, "the database refused the statement; the log has its words"),
-        },
-    }
 }

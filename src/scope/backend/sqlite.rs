@@ -1,12 +1,15 @@
+//! SQLite as a [`Backend`].
+
 use std::str::FromStr;
 
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{Pool, SqlSafeStr, Sqlite};
 use sqlx_core::transaction::TransactionManager;
-use tenancy_sql::{Dialect, Schema};
+use tenancy_sql::{Dialect, Schema, TenantType};
 
-use super::{Backend, Line, Mode, encode_tenant_id, plain_backend, sealed};
+use super::tenant_type::encode_tenant_id;
+use super::{Backend, ColumnType, Line, Mode, TenantColumn, database_error, plain_backend, sealed};
 use crate::error::Result;
 use crate::scope::walls::{SendMode, Walls};
 use crate::tenant::TenantId;
@@ -55,6 +58,26 @@ impl Backend for Sqlite {
         Ok(())
     }
 
+    async fn tenant_columns(pool: &Pool<Self>, schema: &Schema) -> Result<Vec<TenantColumn>> {
+        let rows: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT m.name, c.name, c.type FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+             WHERE m.type = 'table' AND substr(m.name, 1, 8) <> 'tenancy_'",
+        )
+        .fetch_all(pool)
+        .await
+        .map_err(|e| database_error(&e))?;
+        let is_tenant = |(table, column, _): &(String, String, String)| {
+            schema
+                .tenant_column(Dialect::Sqlite, table)
+                .is_some_and(|tenant| tenant.eq_ignore_ascii_case(column))
+        };
+        let column = |(table, column, written): (String, String, String)| {
+            let is = affinity(&written);
+            TenantColumn { name: format!("{table}.{column}"), written, is }
+        };
+        Ok(rows.into_iter().filter(is_tenant).map(column).collect())
+    }
+
     plain_backend!(
         Sqlite,
         &[
@@ -62,4 +85,21 @@ impl Backend for Sqlite {
             (2, "tenants own", include_str!("../../../migrations/sqlite/0002_tenants_own.sql")),
         ]
     );
+}
+
+/// <https://sqlite.org/datatype3.html#determination_of_column_affinity>
+fn affinity(written: &str) -> ColumnType {
+    let written = written.to_ascii_uppercase();
+    let has = |words: &[&str]| words.iter().any(|word| written.contains(word));
+    if has(&["INT"]) {
+        ColumnType::Stored(TenantType::BigInt)
+    } else if has(&["CHAR", "CLOB", "TEXT"]) {
+        ColumnType::Typed(TenantType::Text)
+    } else if has(&["BLOB"]) {
+        ColumnType::Stored(TenantType::Uuid)
+    } else if ["", "ANY", "UUID"].contains(&written.as_str()) {
+        ColumnType::Any
+    } else {
+        ColumnType::Numeric
+    }
 }

@@ -1,21 +1,23 @@
+//! [`Scope`] and [`Tx`] as executors of sqlx.
+
 use async_stream::try_stream;
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use sqlx::{Execute, Executor, SqlStr};
 
-use super::{Door, Ready};
-use crate::context::TenantContext;
-use crate::error::{Error, ErrorKind, Result};
+use super::{Asked, Ready};
 use crate::scope::backend::{Backend, Line, Mode};
-use crate::scope::db::{Scope, Scoped, admit};
+use crate::scope::db::{Scope, admit};
+use crate::scope::scoped::Scoped;
 use crate::scope::streams::{Step, Steps, carried, first};
-use crate::scope::tx::Tx;
+use crate::scope::tx::{State, Tx};
 
 /// Runs any query of sqlx for one tenant: the text is rewritten so that it reaches that tenant's rows only, and
 /// refused where that cannot be proven.
 ///
 /// A refusal is an [`sqlx::Error::Configuration`] whose source is a [`tenancy::Error`](crate::Error) of kind
-/// [`ErrorKind::Refused`]. Statements that write are finished, and committed, before their first row is handed
+/// [`Refused`](crate::ErrorKind::Refused); [`Error::from_sqlx`](crate::Error::from_sqlx) gives that error. The texts that
+/// were used last are remembered with what they were rewritten to. Statements that write are finished, and committed, before their first row is handed
 /// out.
 impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
     type Database = DB;
@@ -25,10 +27,13 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        let ready = ready(&self.db.door, self.context(), query);
+        let asked = Asked::of(query);
         Box::pin(try_stream! {
-            let Ready { sql, binds, persistent, read_only } = ready.map_err(carried)?;
+            let asked = asked.map_err(carried)?;
             admit(self.context()).map_err(carried)?;
+            let tenant = self.db.bound(self.context());
+            let Ready { sql, binds, persistent, read_only } =
+                self.db.rewrites.ready(asked, &tenant).await.map_err(carried)?;
             if !read_only {
                 self.may_write().map_err(carried)?;
             }
@@ -82,7 +87,8 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            let sql = rewritten::<DB>(&self.db.door, &sql)?;
+            admit(self.context()).map_err(carried)?;
+            let sql = self.db.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
             let mut conn = self.db.pool.acquire().await?;
             DB::prepare(Line::on(&mut conn, self.db.send), sql, parameters).await
         })
@@ -93,15 +99,19 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            let sql = rewritten::<DB>(&self.db.door, &sql)?;
+            admit(self.context()).map_err(carried)?;
+            let sql = self.db.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
             let mut conn = self.db.pool.acquire().await?;
             DB::describe(Line::on(&mut conn, self.db.send), sql).await
         })
     }
 }
 
-/// As on a [`Scope`], within the transaction. A stream that is dropped before its end leaves the transaction as a
-/// cancelled statement does: it cannot be committed.
+/// As on a [`Scope`], within the transaction.
+///
+/// `fetch` of a statement that only reads can be left before its end, by a `break` for instance, once a row has come: the
+/// transaction goes on. If the statement writes, or its stream is dropped while a row is waited for, as by a timeout, the
+/// transaction cannot be committed.
 impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
     type Database = DB;
 
@@ -110,17 +120,26 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        let ready = ready(&self.db.door, self.context(), query);
+        let asked = Asked::of(query);
         Box::pin(try_stream! {
-            let Ready { sql, binds, persistent, read_only } = ready.map_err(carried)?;
+            let tenant = self.db.bound(self.context());
+            let asked = asked.map_err(carried)?;
+            let Ready { sql, binds, persistent, read_only } =
+                self.db.rewrites.ready(asked, &tenant).await.map_err(carried)?;
             self.enter(!read_only).map_err(carried)?;
+            self.progress.met_rows |= !read_only;
+            // Between two rows nothing is on its way to the database: the next statement reads past those that are left.
+            let left = if read_only { State::Usable } else { State::Unread };
             {
                 let mut steps = DB::stream(self.conn.line(), sql, binds, persistent);
-                while let Some(step) = steps.try_next().await? {
+                loop {
+                    let step = self.progress.settle(steps.try_next().await)?;
+                    let Some(step) = step else { break };
+                    self.progress.state = left;
                     yield step;
+                    self.progress.state = State::Running;
                 }
             }
-            self.sound = true;
         })
     }
 
@@ -141,11 +160,10 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            let sql = rewritten::<DB>(&self.db.door, &sql)?;
+            let sql = self.db.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
             self.enter_statement().map_err(carried)?;
-            let statement = DB::prepare(self.conn.line(), sql, parameters).await?;
-            self.sound = true;
-            Ok(statement)
+            let statement = DB::prepare(self.conn.line(), sql, parameters).await;
+            self.progress.settle(statement)
         })
     }
 
@@ -154,28 +172,10 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            let sql = rewritten::<DB>(&self.db.door, &sql)?;
+            let sql = self.db.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
             self.enter_statement().map_err(carried)?;
-            let description = DB::describe(self.conn.line(), sql).await?;
-            self.sound = true;
-            Ok(description)
+            let description = DB::describe(self.conn.line(), sql).await;
+            self.progress.settle(description)
         })
     }
-}
-
-fn ready<'q, DB: Backend>(
-    door: &Door,
-    ctx: &TenantContext,
-    mut query: impl Execute<'q, DB>,
-) -> Result<Ready<DB>> {
-    let values = query.take_arguments().map_err(|e| {
-        Error::new(ErrorKind::InvalidInput, "a value does not encode for the database").with_source(e)
-    })?;
-    let persistent = query.persistent();
-    let sql = query.sql();
-    door.open::<DB>(sql.as_str())?.bind(ctx.tenant_id(), values, persistent)
-}
-
-fn rewritten<DB: Backend>(door: &Door, sql: &SqlStr) -> sqlx::Result<SqlStr> {
-    door.open::<DB>(sql.as_str()).map(|known| known.sql.clone()).map_err(carried)
 }

@@ -1,33 +1,41 @@
-//! The drop-in door: any sqlx query on a scope, proven and rewritten when it runs.
+//! The scoped executor: any sqlx query on a scope, rewritten and proven when it runs.
 
 mod executor;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hashlink::LruCache;
 use sqlx::{Arguments, AssertSqlSafe, SqlSafeStr, SqlStr};
 use tenancy_sql::{Bind, Schema};
 
-use super::backend::{Backend, Value};
+use super::backend::{Backend, BoundTenant, Value, encoding_error};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::TenantId;
 
-/// How many texts are remembered. A program has so many queries; beyond that, texts are made while it runs.
-const REMEMBERED: usize = 2048;
-/// How long a text may be to be remembered; with the number above, what memory that can take at most.
+/// How many texts are kept; the one that was used longest ago is evicted.
+const KEPT: usize = 1024;
+/// How long a text may be to be kept, and to be rewritten where the caller runs: a longer one goes to a thread on which
+/// waiting is allowed.
 const LONGEST: usize = 4096;
 
 /// The rewriter of one data plane, with what it has rewritten.
-#[derive(Debug)]
-pub(super) struct Door {
-    schema: Schema,
-    known: RwLock<HashMap<Arc<str>, Arc<Known>>>,
+pub(super) struct RewriteCache {
+    schema: Arc<Schema>,
+    rewritten: Mutex<LruCache<Arc<str>, Arc<Rewrite>>>,
+    prepared: Mutex<Prepared>,
+}
+
+impl fmt::Debug for RewriteCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RewriteCache").finish_non_exhaustive()
+    }
 }
 
 /// A text that was proven to stay within a tenant.
 #[derive(Debug)]
-struct Known {
-    sql: SqlStr,
+struct Rewrite {
+    text: Arc<str>,
     /// How many values the caller binds.
     values: usize,
     /// Whether the tenant is bound after them.
@@ -35,37 +43,90 @@ struct Known {
     read_only: bool,
 }
 
-impl Door {
-    pub(super) fn over(schema: &Schema) -> Self {
-        Self { schema: schema.clone(), known: RwLock::default() }
+/// What a statement is that was prepared: it holds the rewritten text, so a text of the caller's own that equals one is
+/// never looked for here.
+#[derive(Debug, Default)]
+struct Prepared {
+    rewrites: HashMap<Arc<str>, Arc<Rewrite>>,
+    /// At how many those are removed whose statements are gone.
+    sweep_at: usize,
+}
+
+impl Prepared {
+    /// The text to prepare. Its statement holds the clone that is returned here, and so keeps the rewrite.
+    fn keep(&mut self, rewrite: Arc<Rewrite>) -> SqlStr {
+        if self.rewrites.len() >= self.sweep_at {
+            // Of the text there is a clone as the key here and one in the rewrite; any other is of a statement.
+            self.rewrites.retain(|_, rewrite| Arc::strong_count(&rewrite.text) > 2);
+            self.sweep_at = KEPT.max(2 * self.rewrites.len());
+        }
+        self.rewrites.entry(rewrite.text.clone()).or_insert(rewrite).sql()
+    }
+}
+
+impl RewriteCache {
+    pub(super) fn new(schema: &Schema) -> Self {
+        Self {
+            schema: Arc::new(schema.clone()),
+            rewritten: Mutex::new(LruCache::new(KEPT)),
+            prepared: Mutex::default(),
+        }
     }
 
-    /// The text to run for a text, from memory if it was run before.
-    fn open<DB: Backend>(&self, sql: &str) -> Result<Arc<Known>> {
-        if let Some(known) = self.known.read().unwrap_or_else(PoisonError::into_inner).get(sql) {
-            return Ok(known.clone());
-        }
-        let rewritten = tenancy_sql::rewrite(DB::DIALECT, sql, &self.schema)
-            .map_err(|refusal| Error::new(ErrorKind::Refused, refusal.to_string()).with_source(refusal))?;
-        let text: Arc<str> = rewritten.text().into();
-        let tenant = rewritten.binds().contains(&Bind::Tenant);
-        let known = Arc::new(Known {
-            sql: AssertSqlSafe(text.clone()).into_sql_str(),
-            values: rewritten.binds().len() - usize::from(tenant),
-            tenant,
-            read_only: rewritten.is_read_only(),
-        });
-        if sql.len() > LONGEST {
+    /// What to run for a text.
+    async fn rewrite<DB: Backend>(&self, sql: &SqlStr) -> Result<Arc<Rewrite>> {
+        let known = lock(&self.rewritten).get(sql.as_str()).cloned();
+        if let Some(known) = known {
             return Ok(known);
         }
-        let mut all = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if all.len() + 2 > REMEMBERED {
-            all.clear();
+        if sql.as_str().len() > LONGEST {
+            let (schema, sql) = (self.schema.clone(), sql.clone());
+            return sqlx_core::rt::spawn_blocking(move || Rewrite::new::<DB>(&schema, sql.as_str())).await;
         }
-        // A statement that was prepared here comes back with the rewritten text.
-        all.insert(text, known.clone());
-        all.insert(sql.into(), known.clone());
-        Ok(known)
+        let rewrite = Rewrite::new::<DB>(&self.schema, sql.as_str())?;
+        lock(&self.rewritten).insert(sql.as_str().into(), rewrite.clone());
+        Ok(rewrite)
+    }
+
+    /// What to run for a statement that this cache made ready to be prepared.
+    fn of_statement(&self, sql: &SqlStr) -> Option<Arc<Rewrite>> {
+        lock(&self.prepared).rewrites.get(sql.as_str()).cloned()
+    }
+
+    /// The text to prepare for a text.
+    async fn prepare<DB: Backend>(&self, sql: &SqlStr) -> Result<SqlStr> {
+        let rewrite = self.rewrite::<DB>(sql).await?;
+        Ok(lock(&self.prepared).keep(rewrite))
+    }
+
+    async fn ready<DB: Backend>(&self, asked: Asked<DB>, tenant: &BoundTenant) -> Result<Ready<DB>> {
+        let Asked { sql, values, persistent, prepared } = asked;
+        let rewrite = match prepared.then(|| self.of_statement(&sql)).flatten() {
+            Some(rewrite) => rewrite,
+            None => self.rewrite::<DB>(&sql).await?,
+        };
+        rewrite.bind(tenant, values, persistent)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A query, taken apart.
+struct Asked<DB: Backend> {
+    sql: SqlStr,
+    values: Option<DB::Arguments>,
+    persistent: bool,
+    /// Whether it is of a statement that was prepared.
+    prepared: bool,
+}
+
+impl<DB: Backend> Asked<DB> {
+    fn of<'q>(mut query: impl sqlx::Execute<'q, DB>) -> Result<Self> {
+        let values = query.take_arguments().map_err(encoding_error)?;
+        let (persistent, prepared) = (query.persistent(), query.statement().is_some());
+        Ok(Self { sql: query.sql(), values, persistent, prepared })
     }
 }
 
@@ -77,11 +138,27 @@ struct Ready<DB: Backend> {
     read_only: bool,
 }
 
-impl Known {
+impl Rewrite {
+    fn new<DB: Backend>(schema: &Schema, sql: &str) -> Result<Arc<Self>> {
+        let rewritten = tenancy_sql::rewrite(DB::DIALECT, sql, schema)
+            .map_err(|refusal| Error::new(ErrorKind::Refused, refusal.to_string()).with_source(refusal))?;
+        let tenant = rewritten.binds().contains(&Bind::Tenant);
+        Ok(Arc::new(Self {
+            text: rewritten.text().into(),
+            values: rewritten.binds().len() - usize::from(tenant),
+            tenant,
+            read_only: rewritten.is_read_only(),
+        }))
+    }
+
+    fn sql(&self) -> SqlStr {
+        AssertSqlSafe(self.text.clone()).into_sql_str()
+    }
+
     /// Binds the tenant after the caller's values.
     fn bind<DB: Backend>(
         &self,
-        tenant: &TenantId,
+        tenant: &BoundTenant,
         values: Option<DB::Arguments>,
         persistent: bool,
     ) -> Result<Ready<DB>> {
@@ -95,11 +172,8 @@ impl Known {
             ));
         }
         if self.tenant {
-            DB::push(&mut binds, Value::Tenant(tenant)).map_err(|e| {
-                Error::new(ErrorKind::InvalidInput, "the tenant does not encode for the database")
-                    .with_source(e)
-            })?;
+            DB::push(&mut binds, Value::Tenant(tenant)).map_err(encoding_error)?;
         }
-        Ok(Ready { sql: self.sql.clone(), binds, persistent, read_only: self.read_only })
+        Ok(Ready { sql: self.sql(), binds, persistent, read_only: self.read_only })
     }
 }

@@ -1,0 +1,13 @@
+//! There is no constructor of a query that takes a text, but for the one of the macros, which says so.
+
+fn run(scope: &tenancy::scope::Scope<'_, sqlx::Sqlite>) {
+    static TEXTS: tenancy::scope::Variants = tenancy::scope::Variants {
+        texts: &[(tenancy::scope::Dialect::Sqlite, "DELETE FROM orders")],
+        tenant: false,
+        writes: true,
+    };
+    let _ = tenancy::scope::Query::<_, ()>::new(scope, &TEXTS);
+    let _ = tenancy::scope::Checked::new(scope, (), false, tenancy::scope::Dialect::Sqlite);
+}
+
+fn main() {}
