@@ -8,6 +8,9 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 use tenancy_sql::{Dialect, Schema};
 
+use crate::isolation::foreign_key::{self, ForeignKey};
+use crate::isolation::policy::{FLOOR, Kind, OWN_TABLES, RAISED, Unset};
+
 /// Tables of the crate that belong to the operator, not to tenants.
 const CONTROL_PLANE: [&str; 9] = [
     "tenancy_tenants",
@@ -80,6 +83,8 @@ pub(super) struct Relation {
     /// Those that do something.
     pub(super) rules: Vec<String>,
     pub(super) rls: bool,
+    /// No policy hides a row from the role, and it may read every column.
+    pub(super) sees_all: bool,
     pub(super) forced: bool,
     pub(super) partition: bool,
     pub(super) parents: Vec<i64>,
@@ -99,6 +104,8 @@ pub(super) struct Column {
     pub(super) ident: String,
     /// Below any domain.
     pub(super) r#type: String,
+    pub(super) declared: String,
+    pub(super) deterministic: bool,
     pub(super) r#enum: bool,
     pub(super) array: bool,
     /// By itself or by its domain.
@@ -116,6 +123,10 @@ pub(super) struct Policy {
     pub(super) name: String,
     pub(super) permissive: bool,
     pub(super) command: char,
+    /// For every role.
+    pub(super) everybody: bool,
+    /// Its comment is that of a generated one.
+    pub(super) marked: bool,
     /// The role could act under it.
     pub(super) reaches: bool,
     /// The role cannot act without it.
@@ -144,19 +155,6 @@ pub(super) struct Index {
     pub(super) terms: Vec<String>,
     pub(super) definition: String,
     pub(super) leaky: bool,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct ForeignKey {
-    pub(super) table: i64,
-    pub(super) parent: i64,
-    pub(super) name: String,
-    pub(super) ident: String,
-    pub(super) on_delete: char,
-    pub(super) on_update: char,
-    pub(super) special: bool,
-    pub(super) columns: Vec<String>,
-    pub(super) parents: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -225,8 +223,7 @@ impl Catalog {
                 .await?;
         let indexes =
             tried(conn, "keys and indexes", include_str!("catalog/indexes.sql"), &mut faults).await?;
-        let foreign_keys =
-            tried(conn, "foreign keys", include_str!("catalog/foreign_keys.sql"), &mut faults).await?;
+        let foreign_keys = tried(conn, "foreign keys", foreign_key::READ, &mut faults).await?;
         let read: Vec<Reads> = tried(conn, "views", include_str!("catalog/reads.sql"), &mut faults).await?;
         let others = tried(
             conn,
@@ -314,6 +311,30 @@ impl Catalog {
         }
     }
 
+    /// These tables, and every partition and child of them.
+    pub(super) fn family<'a>(&'a self, oids: &[i64]) -> impl Iterator<Item = &'a Relation> + use<'a> {
+        let mut family: BTreeSet<i64> = oids.iter().copied().collect();
+        loop {
+            let below = |relation: &&Relation| relation.parents.iter().any(|parent| family.contains(parent));
+            let more: Vec<i64> = self.relations.values().filter(below).map(|relation| relation.oid).collect();
+            let before = family.len();
+            family.extend(more);
+            if family.len() == before {
+                break;
+            }
+        }
+        family.into_iter().filter_map(|oid| self.relations.get(&oid))
+    }
+
+    /// What the generated policies of this database do without a tenant.
+    pub(super) fn unset(&self) -> Unset {
+        let raises = |policy: &Policy| {
+            policy.name == FLOOR && policy.using.as_ref().is_some_and(|using| using.contains(RAISED))
+        };
+        let mut policies = self.relations.values().flat_map(|relation| &relation.policies);
+        if policies.any(raises) { Unset::Raises } else { Unset::HidesAll }
+    }
+
     /// The tables of tenants below a view.
     pub(super) fn below<'a>(&'a self, view: i64, schema: &'a Schema) -> Vec<&'a Relation> {
         let (mut seen, mut open, mut found) = (BTreeSet::new(), vec![view], Vec::new());
@@ -342,6 +363,11 @@ impl Relation {
 
     pub(super) fn reachable(&self) -> bool {
         (self.usage || self.used) && !self.privileges.is_empty()
+    }
+
+    /// Whether its policies come with this crate's migrations.
+    pub(super) fn is_own_table(&self) -> bool {
+        self.name.starts_with(OWN_TABLES)
     }
 
     /// As a statement says it.
@@ -392,6 +418,13 @@ impl Relation {
     }
 }
 
+impl Column {
+    /// The type as a tenant's, or why policies are not generated for it.
+    pub(super) fn kind(&self) -> Result<Kind, String> {
+        Kind::of(&self.declared, self.deterministic)
+    }
+}
+
 impl Routine {
     /// As a statement says it.
     pub(super) fn display(&self, catalog: &Catalog) -> String {
@@ -411,7 +444,7 @@ impl Routine {
 ///
 /// No name of somebody's is taken for one of the server's, neither in the question nor in the answer: what is printed
 /// without a schema is PostgreSQL's own.
-async fn rows<T: DeserializeOwned>(conn: &mut PgConnection, sql: &str) -> sqlx::Result<Vec<T>> {
+pub(super) async fn rows<T: DeserializeOwned>(conn: &mut PgConnection, sql: &str) -> sqlx::Result<Vec<T>> {
     let sql = format!(
         "SELECT pg_catalog.set_config('tenancy.path', pg_catalog.to_json(pg_catalog.current_schemas(false))::pg_catalog.text, true); \
          SET LOCAL search_path = pg_catalog; SET LOCAL jit = off; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '2s'; \

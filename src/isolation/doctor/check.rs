@@ -85,12 +85,16 @@ checks! {
         "The answer of an IMMUTABLE function is kept with a prepared statement, and serves the next tenant too.";
     MissingTenantColumn "missing-tenant-column" Error "a table has no tenant column and is not declared shared":
         "Nothing says whose its rows are, so everybody's can be read.";
+    TenantType "tenant-type" Error "the tenant column has a type that no policy is generated for":
+        "`uuid`, `bigint` and `text` keep ids apart as they are written; another type, a domain or a collation may take two ids for one.";
     NullableTenant "nullable-tenant" Error "the tenant column may be null":
         "A row of nobody: unique keys do not hold for it, and a composite foreign key is not checked.";
     KeyWithoutTenant "key-without-tenant" Error "a unique key does not hold the tenant column":
         "The key is checked past row-level security: a duplicate tells one tenant of another's row, and keeps it from its own.";
     ForeignKeyWithoutTenant "foreign-key-without-tenant" Error "a foreign key does not hold the tenant column":
         "Foreign keys are checked past row-level security: a row can refer to another tenant's, learn that it is there, and be deleted with it.";
+    BrokenKey "broken-key" Error "rows break a foreign key that is marked valid":
+        "PostgreSQL takes the key for kept: a row refers to another tenant's, or to none, and a dump cannot be restored.";
     SharedWritable "shared-writable" Error "the role may write to a table that is declared shared":
         "What one tenant writes, all others read.";
     TruncatePrivilege "truncate-privilege" Error "the role may TRUNCATE":
@@ -119,6 +123,8 @@ checks! {
         "Views, functions and migrations that run as the owner read every tenant's rows.";
     NoFloor "no-floor" Warning "no restrictive policy stands below the permissive ones":
         "The next permissive policy that somebody adds opens the table.";
+    AlteredPolicy "altered-policy" Warning "a generated policy was altered or dropped":
+        "`tenancy policies --check` fails on it, and what it was altered to is known to nobody.";
     NoPolicy "no-policy" Warning "no policy lets the role see any row":
         "The table looks empty to everybody.";
     DefaultedTenant "defaulted-tenant" Warning "the tenant column has a default":

@@ -23,12 +23,16 @@
 //! In a test, [`Report::assert_clean`] is all of it. On the command line it is `tenancy doctor`. `docs/doctor.md` lists
 //! every [`Check`].
 //!
+//! A foreign key that an owner added under FORCE ROW LEVEL SECURITY is marked valid without a look at the rows. Whether rows
+//! break one is checked where the role sees all rows; otherwise a note says that it was not.
+//!
 //! # What the probe does
 //! A row of one tenant is made in each table where the types of its columns allow it, and the other tenant tries to see,
 //! change and delete it, and to add one. Nothing of it is kept, and no `NOTIFY` is sent; but triggers run, and sequences
 //! go on. Of a table with more than a hundred thousand rows a sample is read. On a server that is read only nothing is
 //! written. Nothing waits longer than two seconds for a lock, nor ten for an answer: what does is a finding.
 
+mod broken;
 mod catalog;
 mod check;
 mod code;
@@ -72,6 +76,7 @@ pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report>
         notes: Vec::new(),
     };
     probe::run(conn, &catalog, schema, &mut report).await.map_err(unanswered)?;
+    broken::run(conn, &catalog, schema, &mut report).await.map_err(unanswered)?;
     report.sort();
     Ok(report)
 }

@@ -145,7 +145,7 @@ fn ordered<'a>(catalog: &'a Catalog, schema: &'a Schema) -> Vec<(&'a Relation, &
     while !open.is_empty() {
         let waits = |(relation, _): &(&Relation, &Column)| {
             catalog.foreign_keys.iter().any(|key| {
-                key.table == relation.oid
+                key.child == relation.oid
                     && key.parent != relation.oid
                     && open.iter().any(|(other, _)| other.oid == key.parent)
             })
@@ -227,10 +227,10 @@ fn values(
 
 /// The value of a foreign key: of the row that A has in the parent, or of any row that is everybody's.
 fn referred(catalog: &Catalog, schema: &Schema, relation: &Relation, column: &Column) -> Option<String> {
-    catalog.foreign_keys.iter().filter(|key| key.table == relation.oid).find_map(|key| {
-        let at = key.columns.iter().position(|name| *name == column.name)?;
+    catalog.foreign_keys.iter().filter(|key| key.child == relation.oid).find_map(|key| {
+        let (_, theirs) = key.columns.iter().find(|(own, _)| *own == column.name)?;
         let parent = catalog.relations.get(&key.parent)?;
-        let of = parent.column(&key.parents[at])?;
+        let of = parent.column(theirs)?;
         Some(match catalog.whose(parent, schema) {
             Whose::Tenant(_) => {
                 // Bound as JSON, so that the value is in nobody's text.

@@ -15,6 +15,13 @@ pub enum Fix {
     Step(String),
 }
 
+impl Fix {
+    /// Statements that only help together, as one transaction.
+    pub(super) fn together(statements: &str) -> Self {
+        Self::Sql(format!("BEGIN;\n{statements}\nCOMMIT;"))
+    }
+}
+
 impl fmt::Display for Fix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -190,10 +197,8 @@ impl fmt::Display for Report {
             lines = lines.trim_end().replace('\n', "\n          ");
             writeln!(f, "    mend: {lines}")?;
         }
-        if !findings.is_empty() {
-            for note in notes {
-                writeln!(f, "note: {note}")?;
-            }
+        for note in notes {
+            writeln!(f, "note: {note}")?;
         }
         let count = |severity| findings.iter().filter(|finding| finding.severity() == severity).count();
         let plural = |count| if count == 1 { "" } else { "s" };

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sqlx::PgConnection;
 use tenancy_sql::{Dialect, Schema};
 
-use super::{quoted, refused, unread};
+use super::{refused, unread};
 use crate::error::Result;
+use crate::isolation::policy::{Kind, OWN_TABLES, quoted};
 
-/// The tables of the crate itself.
-const OWN: &str = "tenancy_";
 /// Where sqlx keeps which migrations were run.
 const MIGRATIONS: &str = "_sqlx_migrations";
 const OLDEST: i32 = 150_000;
@@ -63,14 +62,6 @@ pub(super) struct Column {
     pub(super) nullable: bool,
     /// What takes its default away, if it has one.
     pub(super) filled: Option<&'static str>,
-}
-
-/// The type of a tenant column.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Uuid,
-    BigInt,
-    Text,
 }
 
 /// A policy as it stands.
@@ -264,7 +255,7 @@ impl Reader<'_> {
         let mut own = BTreeMap::new();
         for (oid, relation) in &self.relations {
             if relation.near
-                && !relation.name.starts_with(OWN)
+                && !relation.name.starts_with(OWN_TABLES)
                 && let Some(column) = self.own_column(*oid, relation)?
             {
                 own.insert(*oid, column);
@@ -316,7 +307,7 @@ impl Reader<'_> {
                 if foreign { &mut catalog.foreign } else { &mut catalog.tenants }.push(table);
                 continue;
             }
-            if !relation.near || relation.name.starts_with(OWN) {
+            if !relation.near || relation.name.starts_with(OWN_TABLES) {
                 continue;
             }
             if self.is_shared(relation) {
@@ -395,24 +386,8 @@ impl Reader<'_> {
         let Some(Found { column, kind, deterministic }) = self.columns.get(&(oid, column.to_owned())) else {
             return Err(refused(format!("the table `{shown}` lost its column `{column}` while it was read")));
         };
-        let kind = match kind.as_str() {
-            "uuid" => Kind::Uuid,
-            "bigint" => Kind::BigInt,
-            "text" if *deterministic => Kind::Text,
-            "text" => {
-                return Err(refused(format!(
-                    "the tenant column `{}` of `{shown}` has a collation by which different ids are equal; give it a \
-                     deterministic one, such as \"C\"",
-                    column.name
-                )));
-            }
-            other => {
-                return Err(refused(format!(
-                    "the tenant column `{}` of `{shown}` is of the type `{other}`; make it `uuid`, `bigint` or `text`",
-                    column.name
-                )));
-            }
-        };
+        let kind = Kind::of(kind, *deterministic)
+            .map_err(|why| refused(format!("the tenant column `{}` of `{shown}` {why}", column.name)))?;
         Ok(Column { kind, ..column.clone() })
     }
 }

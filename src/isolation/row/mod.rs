@@ -13,6 +13,7 @@ use tenancy_sql::Schema;
 
 use self::catalog::Catalog;
 use self::keys::Keys;
+use super::policy::Unset;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The row-level security that a database should have.
@@ -39,18 +40,6 @@ pub struct Policies<'a> {
     unset: Unset,
     role: Option<String>,
     keys: bool,
-}
-
-/// What a statement sees that runs without a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Unset {
-    /// No row, as if there were none.
-    #[default]
-    HidesAll,
-    /// An error that says so, wherever a row or an index is looked at. A forgotten tenant is noticed at once; a scan
-    /// that no index serves takes about a tenth longer.
-    Raises,
 }
 
 impl<'a> Policies<'a> {
@@ -256,13 +245,4 @@ fn said(error: &sqlx::Error) -> String {
         sqlx::Error::Database(db) => db.message().to_owned(),
         other => other.to_string(),
     }
-}
-
-/// A name as SQL says it.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    names.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }

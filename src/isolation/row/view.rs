@@ -3,8 +3,9 @@
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
-use super::{Step, quoted, unread};
+use super::{Step, unread};
 use crate::error::Result;
+use crate::isolation::policy::quoted;
 
 pub(super) struct View {
     pub(super) oid: i64,

@@ -16,6 +16,8 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.
             AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass)) AS used,
     ARRAY(SELECT r.rulename FROM pg_rewrite r
         WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND pg_get_ruledef(r.oid) NOT LIKE '%DO INSTEAD NOTHING;' ORDER BY 1) AS rules,
+    CASE WHEN has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+        THEN NOT row_security_active(c.oid) ELSE false END AS sees_all,
     c.relrowsecurity AS rls, c.relforcerowsecurity AS forced, c.relispartition AS partition,
     ARRAY(SELECT i.inhparent::bigint FROM pg_inherits i WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parents,
     CASE c.relkind
@@ -34,6 +36,8 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.
         WHERE a.grantee = 0 OR a.grantee IN (SELECT oid FROM mine)), '[]') AS grants,
     coalesce((SELECT json_agg(json_build_object(
             'name', a.attname, 'ident', quote_ident(a.attname), 'type', format_type(t.oid, NULL),
+            'declared', format_type(a.atttypid, NULL),
+            'deterministic', coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true),
             'enum', t.typtype = 'e', 'array', t.typcategory = 'A', 'not_null', a.attnotnull OR own.typnotnull,
             'tenant_not_null', a.attnotnull, 'default', pg_get_expr(d.adbin, d.adrelid),
             'generated', a.attgenerated <> '', 'identity', a.attidentity <> '',
@@ -45,7 +49,8 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '[]') AS columns,
     coalesce((SELECT json_agg(json_build_object(
             'name', p.polname, 'permissive', p.polpermissive, 'command', p.polcmd,
-            'reaches', 0 = ANY (p.polroles) OR EXISTS (SELECT FROM mine WHERE mine.oid = ANY (p.polroles)),
+            'everybody', p.polroles = '{0}',
+            'marked', coalesce(obj_description(p.oid, 'pg_policy') ~ '^tenancy [0-9a-f]{16}$', false), 'reaches', 0 = ANY (p.polroles) OR EXISTS (SELECT FROM mine WHERE mine.oid = ANY (p.polroles)),
             'binds', 0 = ANY (p.polroles)
                 OR EXISTS (SELECT FROM unnest(p.polroles) r WHERE pg_has_role(r, 'USAGE')),
             'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid)) ORDER BY p.polname)
