@@ -10,6 +10,7 @@ use super::policy::{list, quoted};
 pub(super) const READ: &str = include_str!("foreign_keys.sql");
 
 #[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
 pub(super) struct ForeignKey {
     pub(super) oid: i64,
     pub(super) name: String,

@@ -13,12 +13,12 @@ pub struct Case {
     pub by_hand: &'static str,
 }
 
-const fn case(plant: &'static str, found: &'static [(Check, &'static str)]) -> Case {
+pub const fn case(plant: &'static str, found: &'static [(Check, &'static str)]) -> Case {
     Case { plant, session: "", found, by_hand: "" }
 }
 
 impl Case {
-    const fn fixed_by(mut self, by_hand: &'static str) -> Self {
+    pub const fn fixed_by(mut self, by_hand: &'static str) -> Self {
         self.by_hand = by_hand;
         self
     }

@@ -6,8 +6,9 @@ use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use tenancy_sql::Schema;
 
-use super::catalog::{self, Catalog, Relation, Whose};
+use super::catalog::{self, Catalog, Whose};
 use super::check::Check;
+use super::relation::Relation;
 use super::report::{Finding, Fix, Report};
 use crate::isolation::foreign_key::ForeignKey;
 use crate::isolation::policy::quoted;

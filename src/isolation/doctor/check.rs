@@ -105,10 +105,20 @@ checks! {
         "A materialized view has no row-level security, and holds the rows of whoever refreshed it.";
     ForeignTable "foreign-table" Error "a foreign table can be reached":
         "A foreign table has no row-level security.";
-    DefinerFunction "definer-function" Error "a SECURITY DEFINER function runs as an exempt role or an owner of tables":
-        "Whoever calls it acts with the rights of its owner, who may be bound by no policy.";
-    LeakproofFunction "leakproof-function" Error "a function of yours is marked LEAKPROOF":
-        "It may be asked before the policy, about rows of every tenant.";
+    DefinerFunction "definer-function" Error "a SECURITY DEFINER function runs with the rights of another role":
+        "Whoever calls it reads and writes as its owner, who may be bound by no policy or may have been granted what no policy guards.";
+    LeakproofFunction "leakproof-function" Error "a function was marked LEAKPROOF by hand":
+        "It may be called before the policy, on rows of every tenant.";
+    EventTrigger "event-trigger" Error "an event trigger runs in the role's statements":
+        "Its function runs whenever any role makes or changes an object, or logs in, and can set the tenant or read as its owner.";
+    SystemPrivilege "system-privilege" Error "the role may use a function or a table that the server or an extension keeps back":
+        "Such functions read files, open connections as another user and end sessions; such tables hold samples of every tenant's values.";
+    ForeignServer "foreign-server" Error "the role may use a foreign server":
+        "What it connects to is read with the rights of the user mapping, past every policy of this database or of another.";
+    PredefinedRole "predefined-role" Error "the role is a member of a predefined role":
+        "Such roles read the statements of every session, every setting or every table, or end other sessions.";
+    UnsafeSetting "unsafe-setting" Error "a setting switches a protection off":
+        "With it large objects have no rights, or foreign keys and triggers do nothing.";
     SettingDefault "setting-default" Error "the tenant has a default":
         "A query that forgot its tenant is answered as that tenant, rather than with nothing.";
     ProbeRead "probe-read" Error "rows were seen by a tenant they are not of":
@@ -131,6 +141,8 @@ checks! {
         "A row whose tenant was forgotten becomes some tenant's.";
     SparePrivilege "spare-privilege" Warning "the role may set triggers or foreign keys on a table":
         "A trigger runs with the rights of whoever changes the table next; a foreign key tells which rows are there.";
+    WidePrivilege "wide-privilege" Warning "the role has a right that a fresh server gives to no ordinary role":
+        "Whoever may make things in a schema of the search path, in a database or in a language, or change a setting of the server, can put them in the way of others.";
     DefaultPrivileges "default-privileges" Warning "the role is given rights on tables that do not exist yet":
         "A new table can be read before it has a policy.";
     Publication "publication" Warning "a publication sends tenants' rows":

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use tenancy_sql::Schema;
 
-use super::catalog::{Catalog, Column, Index, Relation, Whose};
+use super::catalog::{Catalog, Index, Whose};
 use super::check::Check;
+use super::relation::{Column, Relation};
 use super::report::{Finding, Fix};
 use crate::isolation::foreign_key::{self, ForeignKey, Side, Verdict};
 

@@ -36,10 +36,13 @@ mod broken;
 mod catalog;
 mod check;
 mod code;
+mod granted;
 mod keys;
 mod policy;
 mod probe;
+mod relation;
 mod report;
+mod routine;
 mod sarif;
 mod server;
 mod tables;
@@ -61,12 +64,14 @@ use crate::error::{Error, ErrorKind, Result};
 /// [`ErrorKind::StoreUnavailable`] if the connection breaks, and [`ErrorKind::Database`] if the server does not even say
 /// which role this is. What else the server refuses is a finding.
 pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
-    let catalog = Catalog::read(conn).await.map_err(unanswered)?;
+    let catalog = Catalog::read(conn, schema).await.map_err(unanswered)?;
     let mut findings = Vec::new();
     server::judge(&catalog, schema, &mut findings);
     tables::judge(&catalog, schema, &mut findings);
     keys::judge(&catalog, schema, &mut findings);
     code::judge(&catalog, schema, &mut findings);
+    routine::judge(&catalog, schema, &mut findings);
+    granted::judge(&catalog, &mut findings);
     let mut report = Report {
         role: catalog.server.role.clone(),
         database: catalog.server.database.clone(),

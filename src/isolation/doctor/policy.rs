@@ -1,6 +1,6 @@
 //! Whether the policies of a table compare with the tenant.
 
-use super::catalog::{Column, Policy, Relation};
+use super::relation::{Column, Policy, Relation};
 use crate::isolation::policy::{FLOOR, OWN, Planned, Unset, quoted};
 
 /// The commands that policies are for, as the catalogue writes them, and what one must be given to run them.

@@ -8,8 +8,9 @@ use sqlx::{AssertSqlSafe, Row};
 use tenancy_sql::Schema;
 use uuid::Uuid;
 
-use super::catalog::{Catalog, Column, Relation, Whose};
+use super::catalog::{Catalog, Whose};
 use super::check::{Check, Severity};
+use super::relation::{Column, Relation};
 use super::report::{Finding, Fix, Report};
 use super::server::unexamined;
 

@@ -2,9 +2,10 @@
 
 use tenancy_sql::Schema;
 
-use super::catalog::{Catalog, Column, Relation, Whose};
+use super::catalog::{Catalog, Whose};
 use super::check::Check;
 use super::policy::{self, Verdict};
+use super::relation::{Column, Relation};
 use super::report::{Finding, Fix};
 use crate::isolation::policy::Unset;
 

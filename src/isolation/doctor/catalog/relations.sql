@@ -6,6 +6,9 @@ WITH RECURSIVE mine(oid) AS (
     UNION ALL SELECT below.oid, d.typbasetype FROM below JOIN pg_type d ON d.oid = below.base AND d.typtype = 'd'
 ), domains AS MATERIALIZED (
     SELECT below.oid, below.base FROM below JOIN pg_type t ON t.oid = below.base AND t.typtype <> 'd'
+), restricted AS MATERIALIZED (
+    SELECT x.relname, '%:relid ' || x.oid || ' %' AS pattern FROM pg_class x
+    WHERE x.oid < 16384 AND x.relkind = 'r' AND NOT has_table_privilege(x.oid, 'SELECT')
 )
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.%I', n.nspname, c.relname) AS ident,
     c.relkind AS kind, pg_get_userbyid(c.relowner) AS owner,
@@ -26,6 +29,16 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.
     END::float8 AS rows,
     coalesce((SELECT o.option_value::bool FROM pg_options_to_table(c.reloptions) o
         WHERE o.option_name = 'security_invoker'), false) AS invoker,
+    EXISTS (SELECT FROM pg_depend e
+        WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e') AS member,
+    -- No dependency on the server's own tables is kept.
+    ARRAY(SELECT DISTINCT x.relname FROM pg_rewrite r, restricted x
+        WHERE r.ev_class = c.oid AND c.relkind IN ('v', 'm') AND r.ev_action::text LIKE x.pattern ORDER BY 1) AS restricted,
+    coalesce((SELECT json_agg(DISTINCT jsonb_build_array(s.nspname, p.proname)) FROM pg_rewrite r
+        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_proc'::regclass
+        JOIN pg_proc p ON p.oid = d.refobjid AND p.oid >= 16384 JOIN pg_namespace s ON s.oid = p.pronamespace
+        WHERE r.ev_class = c.oid AND c.relkind IN ('v', 'm') AND NOT EXISTS (SELECT FROM pg_depend e
+            WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')), '[]') AS calls,
     ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) p WHERE has_any_column_privilege(c.oid, p)
         UNION ALL
         SELECT p FROM unnest(ARRAY['DELETE', 'TRUNCATE', 'TRIGGER']) p WHERE has_table_privilege(c.oid, p)) AS privileges,
@@ -59,6 +72,4 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
     AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
     AND c.relname NOT IN ('_sqlx_migrations', 'tenancy_migrations')
-    AND NOT EXISTS (SELECT FROM pg_depend e
-        WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
 ORDER BY n.nspname, c.relname
