@@ -58,7 +58,7 @@ pub const REACH: &[Case] = &[
     case(
         "CREATE FUNCTION totals() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM orders';
          REVOKE EXECUTE ON FUNCTION totals() FROM PUBLIC; RESET ROLE;
-         CREATE ROLE {operator}_2 NOINHERIT ROLE {app}; GRANT EXECUTE ON FUNCTION totals() TO {operator}_2",
+         ALTER ROLE {app} NOINHERIT; CREATE ROLE {operator}_2 ROLE {app}; GRANT EXECUTE ON FUNCTION totals() TO {operator}_2",
         &[(Check::DefinerFunction, "totals")],
     ),
     case(
@@ -128,6 +128,17 @@ pub const REACH: &[Case] = &[
          ALTER EXTENSION plpgsql ADD TABLE moved",
         &[(Check::RlsOff, "moved")],
     ),
+    // What has to be taken on by SET ROLE first.
+    case(
+        "CREATE TABLE hidden_notes (tenant_id uuid NOT NULL); RESET ROLE; ALTER ROLE {app} NOINHERIT;
+         CREATE ROLE {operator}_2 ROLE {app}; GRANT SELECT ON hidden_notes, for_the_operator TO {operator}_2",
+        &[(Check::RlsOff, "hidden_notes"), (Check::MaterializedView, "for_the_operator")],
+    ),
+    case(
+        "CREATE SCHEMA hidden; CREATE TABLE hidden.notes (tenant_id uuid NOT NULL); GRANT SELECT ON hidden.notes TO {app};
+         RESET ROLE; ALTER ROLE {app} NOINHERIT; CREATE ROLE {operator}_2 ROLE {app}; GRANT USAGE ON SCHEMA hidden TO {operator}_2",
+        &[(Check::RlsOff, "hidden.notes")],
+    ),
     // Marked by hand.
     case(
         "RESET ROLE; ALTER FUNCTION pg_catalog.textlike(text, text) LEAKPROOF",
@@ -179,7 +190,7 @@ pub const REACH: &[Case] = &[
     case("RESET ROLE; GRANT pg_read_all_stats TO {app}", &[(Check::PredefinedRole, "pg_read_all_stats")]),
     case("RESET ROLE; GRANT pg_monitor TO {app}", &[(Check::PredefinedRole, "pg_monitor")]),
     case(
-        "RESET ROLE; CREATE ROLE {operator}_2 NOINHERIT ROLE {app}; GRANT pg_signal_backend TO {operator}_2",
+        "RESET ROLE; ALTER ROLE {app} NOINHERIT; CREATE ROLE {operator}_2 ROLE {app}; GRANT pg_signal_backend TO {operator}_2",
         &[(Check::PredefinedRole, "pg_signal_backend")],
     ),
     case(

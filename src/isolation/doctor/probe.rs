@@ -77,7 +77,7 @@ pub(super) async fn run(
     let (a, b) = (Uuid::now_v7(), Uuid::now_v7());
     let mut tables = Vec::new();
     for (relation, column) in ordered(catalog, schema) {
-        if relation.kind == 'f' || !relation.usage || open.contains(&relation.display()) {
+        if relation.kind == 'f' || relation.at_once.is_empty() || open.contains(&relation.display()) {
             continue;
         }
         match table(catalog, schema, (relation, column), (a, b), writes) {
@@ -177,7 +177,7 @@ fn table(
     } else {
         String::new()
     };
-    let may = |right: &str| relation.privileges.contains(right);
+    let may = |right: &str| relation.at_once.contains(right);
     let full = values(catalog, schema, relation, column, &value(&a));
     let insert = |values: &[(String, String)]| {
         let list = |of: fn(&(String, String)) -> &str| values.iter().map(of).collect::<Vec<_>>().join(", ");

@@ -42,7 +42,10 @@ pub(super) struct Relation {
     pub(super) restricted: Vec<String>,
     /// Functions that a view calls, each with its schema in front.
     pub(super) calls: Vec<(String, String)>,
+    /// Those of the roles that it is a member of are among them.
     pub(super) privileges: BTreeSet<String>,
+    /// Those that need no `SET ROLE`.
+    pub(super) at_once: BTreeSet<String>,
     grants: Vec<(String, String)>,
     pub(super) columns: Vec<Column>,
     pub(super) policies: Vec<Policy>,

@@ -13,7 +13,7 @@ WITH RECURSIVE mine(oid) AS (
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.%I', n.nspname, c.relname) AS ident,
     c.relkind AS kind, pg_get_userbyid(c.relowner) AS owner,
     c.relowner IN (SELECT oid FROM mine) AS owned,
-    has_schema_privilege(n.oid, 'USAGE') AS usage,
+    EXISTS (SELECT FROM mine WHERE has_schema_privilege(mine.oid, n.oid, 'USAGE')) AS usage,
     EXISTS (SELECT FROM pg_depend d
         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype = 'n'
             AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass)) AS used,
@@ -39,9 +39,15 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.
         JOIN pg_proc p ON p.oid = d.refobjid AND p.oid >= 16384 JOIN pg_namespace s ON s.oid = p.pronamespace
         WHERE r.ev_class = c.oid AND c.relkind IN ('v', 'm') AND NOT EXISTS (SELECT FROM pg_depend e
             WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e')), '[]') AS calls,
-    ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) p WHERE has_any_column_privilege(c.oid, p)
+    ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) p
+        WHERE EXISTS (SELECT FROM mine WHERE has_any_column_privilege(mine.oid, c.oid, p))
         UNION ALL
-        SELECT p FROM unnest(ARRAY['DELETE', 'TRUNCATE', 'TRIGGER']) p WHERE has_table_privilege(c.oid, p)) AS privileges,
+        SELECT p FROM unnest(ARRAY['DELETE', 'TRUNCATE', 'TRIGGER']) p
+        WHERE EXISTS (SELECT FROM mine WHERE has_table_privilege(mine.oid, c.oid, p))) AS privileges,
+    CASE WHEN has_schema_privilege(n.oid, 'USAGE') THEN
+        ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
+            WHERE CASE p WHEN 'DELETE' THEN has_table_privilege(c.oid, p) ELSE has_any_column_privilege(c.oid, p) END)
+        ELSE '{}' END AS at_once,
     coalesce((SELECT json_agg(DISTINCT jsonb_build_array(a.privilege_type,
             CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END))
         FROM (SELECT (aclexplode(c.relacl)).*
