@@ -11,6 +11,7 @@ use tenancy::isolation::Policies;
 use tenancy::isolation::doctor::{Check, Fix, Report, Severity};
 use ward::Ward;
 use ward::cases::{CASES, Case};
+use ward::implicit::IMPLICIT;
 use ward::reach::REACH;
 
 /// What no schema can show, and where it is tested.
@@ -74,7 +75,7 @@ async fn a_policy_that_raises_where_no_tenant_is_set_is_as_clean() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_defect_is_found_by_itself_and_fixed_by_what_the_finding_says() {
-    let cases = || CASES.iter().chain(REACH);
+    let cases = || CASES.iter().chain(REACH).chain(IMPLICIT);
     let failed: Vec<&str> = stream::iter(cases())
         .map(async |case| AssertUnwindSafe(proven(case)).catch_unwind().await.err().map(|_| case.plant))
         .buffer_unordered(4)
@@ -132,7 +133,8 @@ async fn proven(case: &Case) {
 }
 
 /// The fixes that ask for more than the owner of the tables may do.
-const BEYOND_THE_OWNER: [Check; 15] = [
+const BEYOND_THE_OWNER: [Check; 16] = [
+    Check::ImplicitFunction,
     Check::ExemptRole,
     Check::OwnerPastRls,
     Check::OwnerView,

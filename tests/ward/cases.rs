@@ -245,7 +245,7 @@ pub const CASES: &[Case] = &[
     case(READS_ALIKE, &[(Check::ProbeRead, "documents")])
         .fixed_by("RESET ROLE; DROP TABLE documents CASCADE; DROP CAST (text AS uuid)"),
     case(ADDS_FOR_ANY, &[(Check::ProbeWrite, "documents")]).fixed_by("DROP TRIGGER enter ON documents"),
-    case(LIKE_EQUALITY, &[(Check::OpenPolicy, "documents")]).in_session("SET search_path = public, pg_catalog"),
+    case(LIKE_EQUALITY, &[(Check::OpenPolicy, "documents"), (Check::ImplicitFunction, "all_alike")]).in_session("SET search_path = public, pg_catalog"),
     case("RESET ROLE; REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC", &[(Check::Unexamined, "probe")])
         .fixed_by("RESET ROLE; GRANT USAGE ON LANGUAGE plpgsql TO PUBLIC"),
     case(

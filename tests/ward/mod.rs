@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, missing_debug_implementations, reason = "this is no library")]
 
 pub mod cases;
+pub mod implicit;
 pub mod reach;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};

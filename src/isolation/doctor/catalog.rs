@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Row};
 use tenancy_sql::Schema;
 
 use super::granted::Granted;
+use super::implicit::Implicit;
 use super::relation::{Column, Policy, Relation};
 use super::routine::Routine;
 use crate::isolation::foreign_key::{self, ForeignKey};
@@ -130,6 +131,7 @@ pub(super) struct Catalog {
     pub(super) foreign_keys: Vec<ForeignKey>,
     reads: BTreeMap<i64, Vec<i64>>,
     pub(super) routines: Vec<Routine>,
+    pub(super) implicit: Vec<Implicit>,
     pub(super) granted: Vec<Granted>,
     pub(super) others: Vec<Other>,
     /// What could not be read.
@@ -149,6 +151,9 @@ impl Catalog {
         let foreign_keys = tried(conn, "foreign keys", foreign_key::READ, &mut faults).await?;
         let read: Vec<Reads> = tried(conn, "views", include_str!("catalog/reads.sql"), &mut faults).await?;
         let routines = tried(conn, "functions", include_str!("catalog/routines.sql"), &mut faults).await?;
+        let implicit =
+            tried(conn, "casts, operators and domains", include_str!("catalog/implicit.sql"), &mut faults)
+                .await?;
         let granted =
             tried(conn, "rights on what is the server's", include_str!("catalog/granted.sql"), &mut faults)
                 .await?;
@@ -179,7 +184,18 @@ impl Catalog {
         for Reads { view, relation } in read {
             reads.entry(view).or_default().push(relation);
         }
-        Ok(Self { server, relations, indexes, foreign_keys, reads, routines, granted, others, faults })
+        Ok(Self {
+            server,
+            relations,
+            indexes,
+            foreign_keys,
+            reads,
+            routines,
+            implicit,
+            granted,
+            others,
+            faults,
+        })
     }
 
     /// Whether the role itself is a superuser, who has every right without being given it.

@@ -107,6 +107,8 @@ checks! {
         "A foreign table has no row-level security.";
     DefinerFunction "definer-function" Error "a SECURITY DEFINER function runs with the rights of another role":
         "Whoever calls it reads and writes as its owner, who may be bound by no policy or may have been granted what no policy guards.";
+    ImplicitFunction "implicit-function" Error "a function is called by what does not look like a call":
+        "`alias.name`, a cast, an operator, a domain or a type can call it, past the list of functions that statements may call: it can read any table or set the tenant.";
     LeakproofFunction "leakproof-function" Error "a function was marked LEAKPROOF by hand":
         "It may be called before the policy, on rows of every tenant.";
     EventTrigger "event-trigger" Error "an event trigger runs in the role's statements":

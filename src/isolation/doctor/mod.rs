@@ -37,6 +37,7 @@ mod catalog;
 mod check;
 mod code;
 mod granted;
+mod implicit;
 mod keys;
 mod policy;
 mod probe;
@@ -71,6 +72,7 @@ pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report>
     keys::judge(&catalog, schema, &mut findings);
     code::judge(&catalog, schema, &mut findings);
     routine::judge(&catalog, schema, &mut findings);
+    implicit::judge(&catalog, schema, &mut findings);
     granted::judge(&catalog, &mut findings);
     let mut report = Report {
         role: catalog.server.role.clone(),
