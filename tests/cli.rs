@@ -346,7 +346,7 @@ async fn policies_are_printed_checked_and_applied() {
     let lacking = "table public.orders: it has no policy `tenancy_floor`
 table public.orders: it has no policy `tenancy_own`
 table public.orders: its row-level security is off, and its row-level security does not bind its owner
-3 lacking
+3 lacking, 1 tables compared
 besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies` prints them
 ";
     assert_eq!(run(&["--check"]), (1, lacking.to_owned(), String::new()));
@@ -369,9 +369,12 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     // What is printed is what is missing.
     Postgres::raw(&pool, &file).await.unwrap();
     let (code, out, _) = run(&["--check"]);
-    assert!(code == 0 && out.starts_with("the policies are as planned\n"), "{out}");
+    assert!(code == 0 && out.starts_with("the policies are as planned: 1 tables compared\n"), "{out}");
     let (code, out, _) = run(&["--apply", "--unset", "raises"]);
-    assert!(code == 0 && out.contains("of another declaration") && out.contains("\n2 done\n"), "{out}");
+    assert!(
+        code == 0 && out.contains("of another declaration") && out.contains("\n2 done, 1 tables compared\n"),
+        "{out}"
+    );
     assert_eq!(run(&["--check", "--unset", "raises"]).0, 0);
     assert_eq!(run(&["--check"]).0, 1);
     let (code, out, _) = run(&["--apply", "--unset", "raises", "--keys"]);
@@ -380,6 +383,35 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
         "{out}"
     );
     assert_eq!(run(&["--check", "--unset", "raises", "--keys"]).0, 0);
+
+    // A table that nobody decided on is no success, wherever it is; nor is a database in which nothing was compared.
+    let as_raised: &[&str] = &["--check", "--unset", "raises"];
+    for (table, wanted) in [
+        (
+            "secrets (token text)",
+            "table public.secrets: it has no tenant column and is not declared as shared",
+        ),
+        (
+            "elsewhere.hidden (tenant_id uuid)",
+            "table elsewhere.hidden: its schema is outside of the search_path",
+        ),
+    ] {
+        let name = table.split(' ').next().unwrap();
+        Postgres::raw(&pool, &format!("CREATE SCHEMA IF NOT EXISTS elsewhere; CREATE TABLE {table}"))
+            .await
+            .unwrap();
+        let (code, out, err) = run(as_raised);
+        assert!(code == 1 && out.starts_with(wanted), "{out}{err}");
+        assert!(out.contains("\n1 without a policy, to be decided on by a person\n"), "{out}");
+        Postgres::raw(&pool, &format!("DROP TABLE {name}")).await.unwrap();
+        assert_eq!(run(as_raised).0, 0);
+    }
+    let (empty, _empty) = Postgres::fresh_url().await;
+    let (code, out, _) = tenancy(&["policies", "--url", &empty, "--check"], dir.path());
+    assert!(
+        code == 1 && out.starts_with("nothing was compared: no table in the schemas of the search_path"),
+        "{out}"
+    );
 
     // What cannot be is said, and is no success.
     for (args, wanted) in [

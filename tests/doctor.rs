@@ -7,8 +7,11 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::{FutureExt, StreamExt, future, stream};
+use sqlx::pool::PoolOptions;
+use tenancy::ErrorKind;
 use tenancy::isolation::Policies;
 use tenancy::isolation::doctor::{Check, Fix, Report, Severity};
+use tenancy::scope::{TenantDb, Walls};
 use ward::Ward;
 use ward::cases::{CASES, Case};
 use ward::implicit::IMPLICIT;
@@ -101,6 +104,18 @@ async fn proven(case: &Case) {
     let accepted: Vec<_> = wanted.iter().map(|(check, _)| *check).collect();
     assert!(report.failures(&accepted).is_empty());
 
+    // What the doctor finds of a table's policies `policies --check` finds too.
+    if case.found.iter().any(|(check, _)| OF_TABLES.contains(check)) {
+        let mut owner = ward.connect(&ward.owner).await;
+        let schema = ward::schema();
+        let all = Policies::new(&schema).plan(&mut owner).await;
+        let reached = Policies::new(&schema).runtime_role(&ward.app).plan(&mut owner).await;
+        let fails = all.is_err_and(|error| error.kind() == ErrorKind::Misconfigured)
+            || reached.is_ok_and(|plan| !plan.is_empty() || !plan.unguarded().is_empty())
+            || case.found.iter().any(|(check, _)| *check == Check::OwnerPastRls);
+        assert!(fails, "`policies --check` does not find it: {}", case.plant);
+    }
+
     // What has to wait for another fix says so first, and is SQL then.
     let mut session = case.session;
     for _ in 0..3 {
@@ -131,6 +146,21 @@ async fn proven(case: &Case) {
     ward.examined(&ward.app, session).await.assert_clean();
     agreed(&ward, case.plant).await;
 }
+
+/// What `policies` compares too.
+const OF_TABLES: [Check; 11] = [
+    Check::OwnerPastRls,
+    Check::RlsOff,
+    Check::ChildWithoutRls,
+    Check::OpenPolicy,
+    Check::MissingTenantColumn,
+    Check::TenantType,
+    Check::ForeignTable,
+    Check::RlsNotForced,
+    Check::NoFloor,
+    Check::AlteredPolicy,
+    Check::NoPolicy,
+];
 
 /// The fixes that ask for more than the owner of the tables may do.
 const BEYOND_THE_OWNER: [Check; 16] = [
@@ -181,6 +211,33 @@ async fn who_runs_the_application_is_found_on_a_clean_schema() {
     let report = ward.examined(&ward.operator, "SET ROLE {app}").await;
     assert_eq!(found(&report), [(Check::ExemptRole, ward.operator.clone())], "{report}");
     ward.as_admin("REVOKE {app} FROM {operator}").await;
+}
+
+#[tokio::test]
+async fn an_application_starts_with_a_note_and_not_with_a_function_that_is_called_without_a_call() {
+    let ward = Ward::new().await;
+    let db = |walls: Walls| {
+        TenantDb::postgres(PoolOptions::new().max_connections(2), ward.url(&ward.app))
+            .schema(ward::schema())
+            .walls(walls)
+    };
+    let started = db(Walls::Both).build().await.unwrap();
+    assert_eq!(started.doctor().await.unwrap().notes(), [ward.named(UNCHECKED)]);
+    drop(started);
+    ward.as_owner("CREATE FUNCTION history(orders) RETURNS bigint LANGUAGE sql AS 'SELECT 1'").await;
+    for walls in [Walls::Both, Walls::Predicate] {
+        let error = db(walls).build().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(
+            error.to_string().contains("implicit-function at history: it is called by `history` written"),
+            "{error}"
+        );
+        db(walls).accept(Check::ImplicitFunction).build().await.unwrap();
+        let off =
+            "DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT oid FROM pg_class WHERE relrowsecurity LOOP
+            EXECUTE 'ALTER TABLE ' || t || ' DISABLE ROW LEVEL SECURITY'; END LOOP; END $$";
+        ward.as_owner(off).await;
+    }
 }
 
 #[tokio::test]

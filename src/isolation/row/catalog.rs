@@ -22,9 +22,20 @@ pub(super) struct Catalog {
     /// Foreign tables below a tenant's, which can have no policy.
     pub(super) foreign: Vec<Table>,
     /// Parents of tenants' tables that have no tenant, each with its child.
-    pub(super) open: Vec<(String, String)>,
-    /// Tables of which nothing says whose they are.
-    pub(super) unknown: Vec<String>,
+    pub(super) open: Vec<(Other, String)>,
+    /// Tables without a tenant column that are not declared as shared.
+    pub(super) unknown: Vec<Other>,
+    /// Tables with a tenant column outside of the search path, whose security is not on or does not bind their owner.
+    pub(super) far: Vec<Other>,
+}
+
+/// A table that gets no policy.
+#[derive(Clone)]
+pub(super) struct Other {
+    pub(super) oid: i64,
+    pub(super) shown: String,
+    /// In a schema of the search path.
+    pub(super) near: bool,
 }
 
 pub(super) struct Table {
@@ -125,6 +136,7 @@ impl Catalog {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
 struct Relation {
     schema: String,
     name: String,
@@ -135,6 +147,8 @@ struct Relation {
     visible: bool,
     /// Whether its schema is in the search path.
     near: bool,
+    /// Whether it came with an extension, or was added to one.
+    member: bool,
 }
 
 impl Relation {
@@ -149,22 +163,22 @@ impl Relation {
 }
 
 async fn relations(conn: &mut PgConnection) -> Result<BTreeMap<i64, Relation>> {
-    type Row = (i64, String, String, i8, bool, bool, bool, bool, bool);
+    type Row = (i64, String, String, i8, bool, bool, bool, bool, bool, bool);
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind, c.relispartition, c.relrowsecurity, \
-             c.relforcerowsecurity, pg_table_is_visible(c.oid), n.nspname = ANY (current_schemas(false)) \
+             c.relforcerowsecurity, pg_table_is_visible(c.oid), n.nspname = ANY (current_schemas(false)), \
+             EXISTS (SELECT 1 FROM pg_depend e \
+                 WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e') \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' \
-             AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' \
-             AND NOT EXISTS (SELECT 1 FROM pg_depend e \
-                 WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')",
+             AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'",
     )
     .fetch_all(conn)
     .await
     .map_err(unread)?;
-    let relation = |(oid, schema, name, kind, partition, enabled, forced, visible, near): Row| {
+    let relation = |(oid, schema, name, kind, partition, enabled, forced, visible, near, member): Row| {
         let security = Security { enabled, forced };
-        (oid, Relation { schema, name, kind, partition, security, visible, near })
+        (oid, Relation { schema, name, kind, partition, security, visible, near, member })
     };
     Ok(rows.into_iter().map(relation).collect())
 }
@@ -299,18 +313,31 @@ impl Reader<'_> {
                 for parent in
                     self.parents.get(&oid).into_iter().flatten().filter(|oid| !all.contains_key(oid))
                 {
-                    if let Some(parent) = self.relations.get(parent) {
-                        catalog.open.push((parent.shown(), table.shown.clone()));
+                    if let Some(other) = self.other(*parent) {
+                        catalog.open.push((other, table.shown.clone()));
                     }
                 }
                 let foreign = relation.kind == i8::try_from(b'f').unwrap_or_default();
                 if foreign { &mut catalog.foreign } else { &mut catalog.tenants }.push(table);
                 continue;
             }
-            if !relation.near || relation.name.starts_with(OWN_TABLES) {
+            // Of an extension's tables only those with a tenant column could hold a tenant's rows.
+            let known = relation.name.starts_with(OWN_TABLES) || relation.name == MIGRATIONS;
+            if known || (relation.member && !self.has_column(oid, relation)) {
                 continue;
             }
-            if self.is_shared(relation) {
+            let Some(other) = self.other(oid) else { continue };
+            if !relation.near {
+                let secured = relation.security.enabled && relation.security.forced;
+                if self.is_shared(relation) {
+                    continue;
+                }
+                match self.has_column(oid, relation) {
+                    false => catalog.unknown.push(other),
+                    true if !secured => catalog.far.push(other),
+                    true => {}
+                }
+            } else if self.is_shared(relation) {
                 table.writable = self.is_writable(relation);
                 catalog.shared.push(table);
             } else if table.policies.iter().any(Policy::is_ours) {
@@ -319,12 +346,22 @@ impl Reader<'_> {
                      `columns` in tenancy.toml, or declare the table as shared",
                     table.shown
                 )));
-            } else if relation.name != MIGRATIONS {
-                catalog.unknown.push(table.shown);
+            } else {
+                catalog.unknown.push(other);
             }
         }
-        catalog.unknown.retain(|name| !catalog.open.iter().any(|(parent, _)| parent == name));
+        catalog.unknown.retain(|one| !catalog.open.iter().any(|(parent, _)| parent.oid == one.oid));
         Ok(catalog)
+    }
+
+    fn other(&self, oid: i64) -> Option<Other> {
+        let relation = self.relations.get(&oid)?;
+        Some(Other { oid, shown: relation.shown(), near: relation.near })
+    }
+
+    /// Whether a table that is not shared has the tenant column that is declared for it.
+    fn has_column(&self, oid: i64, relation: &Relation) -> bool {
+        self.names(relation).flatten().any(|column| self.columns.contains_key(&(oid, column.to_owned())))
     }
 
     /// The column by which a table says itself that it is a tenant's.
@@ -349,7 +386,7 @@ impl Reader<'_> {
             return Ok(Some(declared.to_owned()));
         }
         Err(refused(format!(
-            "the table `{}` is declared with the tenant column `{declared}`, and has no such column; mend `columns` in \
+            "the table `{}` is declared with the tenant column `{declared}`, and has no such column; correct `columns` in \
              tenancy.toml",
             relation.shown()
         )))
