@@ -70,6 +70,19 @@ pub const REACH: &[Case] = &[
         "RESET ROLE; ALTER FUNCTION pg_catalog.pg_table_size(regclass) SECURITY DEFINER",
         &[(Check::DefinerFunction, "pg_catalog.pg_table_size")],
     ),
+    // Nobody may execute it, but in an aggregate it runs all the same.
+    case(
+        "CREATE FUNCTION adds(bigint, int) RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM orders';
+         REVOKE EXECUTE ON FUNCTION adds(bigint, int) FROM PUBLIC; CREATE AGGREGATE all_of(int) (SFUNC = adds, STYPE = bigint)",
+        &[(Check::DefinerFunction, "adds")],
+    ),
+    // Another name for what the server keeps back.
+    case(
+        "RESET ROLE; CREATE FUNCTION reads_file(text) RETURNS bytea LANGUAGE internal AS 'pg_read_binary_file_all';
+         CREATE FUNCTION keeps(text) RETURNS bytea LANGUAGE internal AS 'pg_read_binary_file_all';
+         REVOKE EXECUTE ON FUNCTION keeps(text) FROM PUBLIC",
+        &[(Check::SystemPrivilege, "reads_file")],
+    ),
     // Foreign servers.
     case(
         far!("GRANT USAGE ON FOREIGN SERVER far TO {app}; CREATE USER MAPPING FOR {app} SERVER far"),

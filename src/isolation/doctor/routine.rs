@@ -52,6 +52,10 @@ pub(super) struct Routine {
     sets_tenant: Option<String>,
     /// The tables whose policies call it, though its answer is kept.
     frozen: Vec<i64>,
+    /// The role can make it run, and it is written in this language, which is not trusted.
+    language: Option<String>,
+    /// Who of the role's roles, and of everybody, may execute it.
+    to: Vec<String>,
 }
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
@@ -82,6 +86,24 @@ impl Routine {
                 name.clone(),
                 format!(
                     "it runs as `{owner}`{of}; once you have read it, name it under `functions` in tenancy.toml to keep it"
+                ),
+                fix,
+            ));
+        }
+        if let Some(language) =
+            self.language.as_ref().filter(|_| !named.declared(catalog, schema) && !catalog.superuser())
+        {
+            let fix = if self.to.is_empty() {
+                Fix::Step(format!("drop the trigger or the aggregate that calls {signature}"))
+            } else {
+                Fix::Sql(format!("REVOKE EXECUTE ON ROUTINE {signature} FROM {}", self.to.join(", ")))
+            };
+            found.push(Finding::new(
+                Check::SystemPrivilege,
+                name.clone(),
+                format!(
+                    "it is written in `{language}`, which reaches the server itself; once you have read it, name it under \
+                     `functions` in tenancy.toml to keep it"
                 ),
                 fix,
             ));
