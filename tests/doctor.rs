@@ -9,8 +9,8 @@ use std::panic::AssertUnwindSafe;
 use futures_util::{FutureExt, StreamExt, future, stream};
 use sqlx::pool::PoolOptions;
 use tenancy::ErrorKind;
-use tenancy::isolation::Policies;
 use tenancy::isolation::doctor::{Check, Fix, Report, Severity};
+use tenancy::isolation::{Policies, Unset};
 use tenancy::scope::{TenantDb, Walls};
 use ward::Ward;
 use ward::cases::{CASES, Case};
@@ -78,18 +78,36 @@ async fn a_policy_that_raises_where_no_tenant_is_set_is_as_clean() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_defect_is_found_by_itself_and_fixed_by_what_the_finding_says() {
-    let cases = || CASES.iter().chain(REACH).chain(IMPLICIT);
-    let failed: Vec<&str> = stream::iter(cases())
+    all_proven(CASES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_fresh_server_does_not_give_is_found_and_taken_away_by_what_the_finding_says() {
+    all_proven(REACH).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_that_is_called_without_a_call_is_found_and_kept_back_by_what_the_finding_says() {
+    all_proven(IMPLICIT).await;
+}
+
+#[test]
+fn every_check_has_a_case() {
+    let cases = [CASES, REACH, IMPLICIT].into_iter().flatten();
+    let planted: BTreeSet<Check> = cases.flat_map(|case| case.found).map(|(check, _)| *check).collect();
+    for check in Check::ALL {
+        assert!(planted.contains(check) != ELSEWHERE.contains(check), "{check} has no case, or one too many");
+    }
+}
+
+async fn all_proven(cases: &'static [Case]) {
+    let failed: Vec<&str> = stream::iter(cases)
         .map(async |case| AssertUnwindSafe(proven(case)).catch_unwind().await.err().map(|_| case.plant))
         .buffer_unordered(4)
         .filter_map(future::ready)
         .collect()
         .await;
     assert_eq!(failed, [""; 0]);
-    let planted: BTreeSet<Check> = cases().flat_map(|case| case.found).map(|(check, _)| *check).collect();
-    for check in Check::ALL {
-        assert!(planted.contains(check) != ELSEWHERE.contains(check), "{check} has no case, or one too many");
-    }
 }
 
 async fn proven(case: &Case) {
@@ -191,6 +209,29 @@ async fn agreed(ward: &Ward, plant: &str) {
         plan.steps().iter().map(|step| format!("{}: {}", step.object(), step.reason())).collect();
     assert_eq!(lacking, [""; 0], "{plant}");
     assert_eq!(ward.broken_keys().await, [""; 0], "{plant}");
+}
+
+#[tokio::test]
+async fn a_fix_has_the_form_that_the_policies_of_the_other_tables_have() {
+    let ward = Ward::new().await;
+    let schema = ward::schema();
+    let raising = Policies::new(&schema).unset(Unset::Raises);
+    let mut owner = ward.connect(&ward.owner).await;
+    raising.apply(&mut owner).await.unwrap();
+    ward.examined(&ward.app, "").await.assert_clean();
+    ward.as_owner(
+        "DROP POLICY tenancy_floor ON projects; ALTER POLICY tenancy_own ON orders USING (true); DROP POLICY tenancy_own ON notes",
+    )
+    .await;
+    let report = ward.examined(&ward.app, "").await;
+    let wanted = [(Check::NoFloor, "projects"), (Check::AlteredPolicy, "orders"), (Check::NoPolicy, "notes")];
+    assert_eq!(found(&report), wanted.map(|(check, table)| (check, table.to_owned())), "{report}");
+    for finding in report.findings() {
+        ward.as_owner(&finding.fix().to_string()).await;
+    }
+    ward.examined(&ward.app, "").await.assert_clean();
+    let left = raising.plan(&mut owner).await.unwrap();
+    assert!(left.is_empty(), "{:?}", left.steps());
 }
 
 #[tokio::test]

@@ -278,6 +278,11 @@ pub const CASES: &[Case] = &[
     .fixed_by("ALTER TABLE projects DROP n; ALTER TABLE notes DROP n"),
     case("CREATE INDEX by_name ON projects (lower(name))", &[(Check::UnleakproofIndex, "projects")]),
     case(
+        "CREATE INDEX by_name ON projects (lower(name)) WHERE id > 7;
+         CREATE INDEX led ON projects (tenant_id, lower(name)) WHERE id > 7",
+        &[(Check::UnleakproofIndex, "projects")],
+    ),
+    case(
         "CREATE INDEX by_body ON events USING gin (body)",
         &[(Check::UnleakproofIndex, "events")],
     )

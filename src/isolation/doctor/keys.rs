@@ -18,7 +18,7 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             if (index.unique || index.exclusion) && !has {
                 found.push(unique(relation, column, index));
             } else if index.leaky && !has && !index.unique {
-                found.push(leaky(relation, column, index));
+                found.push(leaky(catalog, relation, column, index));
             }
         }
     }
@@ -67,17 +67,32 @@ fn unique(relation: &Relation, column: &Column, index: &Index) -> Finding {
     Finding::new(Check::KeyWithoutTenant, relation.display(), detail, fix)
 }
 
-fn leaky(relation: &Relation, column: &Column, index: &Index) -> Finding {
+fn leaky(catalog: &Catalog, relation: &Relation, column: &Column, index: &Index) -> Finding {
     let terms = index.terms.join(", ");
-    let predicate = predicate(index);
-    let fix = if index.method == "btree" && !index.special {
+    let Index { ident, short, .. } = index;
+    let led = catalog.indexes.iter().any(|other| {
+        other.table == index.table
+            && other.method == "btree"
+            && other.predicate == index.predicate
+            && other
+                .terms
+                .split_first()
+                .is_some_and(|(first, rest)| *first == column.ident && *rest == *index.terms)
+    });
+    let fix = if led {
+        // With the tenant in front it is there already.
+        Fix::Sql(format!("DROP INDEX {ident}"))
+    } else if index.method == "btree" && !index.special {
         Fix::together(&format!(
-            "DROP INDEX {};\nCREATE INDEX {} ON {} ({}, {terms}){predicate};",
-            index.ident, index.short, relation.ident, column.ident
+            "DROP INDEX {ident};\nCREATE INDEX {short} ON {} ({}, {terms}){};",
+            relation.ident,
+            column.ident,
+            predicate(index)
         ))
     } else {
         Fix::Step(format!(
-            "make it anew with `{}` in front (GIN and GiST need the extension btree_gin or btree_gist): {}",
+            "drop it, and look rows up by an index led by `{}`, which bounds the scan to the tenant's rows, or by a stored \
+             column; no composite index brings it back: {}",
             column.name, index.definition
         ))
     };
