@@ -4,6 +4,7 @@ mod catalog;
 mod index;
 mod keys;
 mod policy;
+mod relations;
 mod role;
 mod script;
 mod unguarded;
