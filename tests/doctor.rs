@@ -112,6 +112,7 @@ async fn all_proven(cases: &'static [Case]) {
 
 async fn proven(case: &Case) {
     let ward = Ward::new().await;
+    ward.as_admin(ward::ROWS).await;
     let plant = format!("SET ROLE {{owner}}; {}", case.plant);
     ward.as_admin(&plant).await;
     let report = ward.examined(&ward.app, case.session).await;

@@ -80,6 +80,21 @@ pub fn schema() -> Schema {
     Schema::from_toml(TOML).expect("the schema reads")
 }
 
+/// Rows of two tenants, which keep every key.
+pub const ROWS: &str = "
+    INSERT INTO projects (tenant_id, id, name, country) OVERRIDING SYSTEM VALUE VALUES
+        ('11111111-1111-4111-8111-111111111111', 1, 'x', 'se'), ('22222222-2222-4222-8222-222222222222', 2, 'y', 'se');
+    INSERT INTO orders (tenant_id, project_id, state, kind, amount, tags) VALUES
+        ('11111111-1111-4111-8111-111111111111', 1, 'open', 'once', 1, '{}'),
+        ('22222222-2222-4222-8222-222222222222', 2, 'paid', 'monthly', 2, '{}');
+    INSERT INTO documents VALUES
+        ('11111111-1111-4111-8111-111111111111', '11111111-1111-4111-8111-111111111111', 1),
+        ('22222222-2222-4222-8222-222222222222', '22222222-2222-4222-8222-222222222222', 2);
+    INSERT INTO events VALUES ('11111111-1111-4111-8111-111111111111', gen_random_uuid(), '2026-06-01', '{}'),
+        ('22222222-2222-4222-8222-222222222222', gen_random_uuid(), '2030-06-01', '{}');
+    INSERT INTO counters VALUES (1, '2026-01-01', 1), (2, '2026-01-02', 1);
+    INSERT INTO notes VALUES ('acme', 'x'), ('globex', 'y')";
+
 /// The database of one test, with roles of its own.
 pub struct Ward {
     database: String,

@@ -141,6 +141,17 @@ pub const REACH: &[Case] = &[
          ALTER EXTENSION plpgsql ADD TABLE moved",
         &[(Check::RlsOff, "moved")],
     ),
+    case(
+        "CREATE VIEW bodies AS SELECT body FROM notes; GRANT SELECT ON bodies TO {app}; RESET ROLE;
+         ALTER EXTENSION plpgsql ADD VIEW bodies",
+        &[(Check::OwnerView, "bodies")],
+    ),
+    case(
+        "RESET ROLE; GRANT USAGE ON SCHEMA pg_toast TO {app};
+         UPDATE pg_class SET relname = 'notes_toast' WHERE oid = (SELECT reltoastrelid FROM pg_class WHERE oid = 'notes'::regclass);
+         GRANT SELECT ON pg_toast.notes_toast TO {app}",
+        &[(Check::SystemPrivilege, "pg_toast.notes_toast")],
+    ),
     // What has to be taken on by SET ROLE first.
     case(
         "CREATE TABLE hidden_notes (tenant_id uuid NOT NULL); RESET ROLE; ALTER ROLE {app} NOINHERIT;

@@ -178,8 +178,9 @@ impl Catalog {
             relation.visible = first.get(&relation.name).copied() == at(&relation.schema)
                 && first.contains_key(&relation.name);
         }
-        // Of an extension's tables only those with a tenant column could hold a tenant's rows.
-        relations.retain(|_, one| !one.member || one.column(one.declared(schema)).is_some());
+        // Of an extension's tables only those with a tenant column could hold a tenant's rows; a view may read any.
+        relations
+            .retain(|_, one| !one.member || !one.is_table() || one.column(one.declared(schema)).is_some());
         let mut reads = BTreeMap::<i64, Vec<i64>>::new();
         for Reads { view, relation } in read {
             reads.entry(view).or_default().push(relation);

@@ -95,8 +95,10 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
 fn views(catalog: &Catalog, schema: &Schema, view: &Relation, found: &mut Vec<Finding>) {
     let mut below: Vec<String> =
         catalog.below(view.oid, schema).iter().map(|one| format!("`{}`", one.display())).collect();
-    below.extend(view.restricted.iter().map(|name| format!("`{name}`")));
-    if view.kind == 'm' {
+    // What an extension's own views read of the server is part of it.
+    let restricted = view.restricted.iter().filter(|_| !view.member);
+    below.extend(restricted.map(|name| format!("`{name}`")));
+    if view.kind == 'm' && !view.member {
         // Whatever these read, it was read by the owner.
         let calls = catalog.under(view.oid).into_iter().flat_map(|one| &one.calls);
         let unknown =

@@ -89,8 +89,8 @@ fn missing(relation: &Relation, column: &str, found: &mut Vec<Finding>) {
         relation.display(),
         format!("it has no column `{column}`, and the role has {}", rights.join(", ")),
         Fix::Step(format!(
-            "add `{column}`, and to every key; or, if its rows are everybody's, name it under `shared` in tenancy.toml; \
-             or take the role's rights on it"
+            "add `{column}`, and to every key by `tenancy policies --keys`, which checks the rows; or, if every tenant may read its \
+             rows, name it under `shared` in tenancy.toml; or revoke the role's rights on it"
         )),
     ));
 }

@@ -17,8 +17,9 @@ WITH RECURSIVE mine(oid) AS (
         CASE n.nspname WHEN 'information_schema' THEN ARRAY[makeaclitem(0, c.relowner, 'SELECT', false)]
             ELSE acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner) END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-        AND (c.oid < 16384 OR ('pg_class'::regclass, c.oid) IN (SELECT class, oid FROM extension))
+    -- A TOAST table has the long values of a tenant's table, and no policy.
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 't')
+        AND (c.oid < 16384 OR n.nspname IN ('pg_catalog', 'pg_toast') OR ('pg_class'::regclass, c.oid) IN (SELECT class, oid FROM extension))
     UNION ALL
     SELECT 'pg_class'::regclass, c.oid, a.attnum, format('(%I) ON TABLE', a.attname), format('%I.%I', n.nspname, c.relname),
         c.relowner, a.attacl, acldefault('c', c.relowner)
