@@ -346,7 +346,7 @@ async fn policies_are_printed_checked_and_applied() {
     let lacking = "table public.orders: it has no policy `tenancy_floor`
 table public.orders: it has no policy `tenancy_own`
 table public.orders: its row-level security is off, and its row-level security does not bind its owner
-3 lacking, 1 tables compared
+3 lacking, 1 table compared
 besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies` prints them
 ";
     assert_eq!(run(&["--check"]), (1, lacking.to_owned(), String::new()));
@@ -369,10 +369,10 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     // What is printed is what is missing.
     Postgres::raw(&pool, &file).await.unwrap();
     let (code, out, _) = run(&["--check"]);
-    assert!(code == 0 && out.starts_with("the policies are as planned: 1 tables compared\n"), "{out}");
+    assert!(code == 0 && out.starts_with("the policies are as planned: 1 table compared\n"), "{out}");
     let (code, out, _) = run(&["--apply", "--unset", "raises"]);
     assert!(
-        code == 0 && out.contains("of another declaration") && out.contains("\n2 done, 1 tables compared\n"),
+        code == 0 && out.contains("of another declaration") && out.contains("\n2 done, 1 table compared\n"),
         "{out}"
     );
     assert_eq!(run(&["--check", "--unset", "raises"]).0, 0);

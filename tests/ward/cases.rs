@@ -143,6 +143,8 @@ pub const CASES: &[Case] = &[
         &[(Check::MissingTenantColumn, "secrets")],
     )
     .fixed_by("REVOKE INSERT ON secrets FROM {app}"),
+    case("CREATE TABLE typed (tenant_id int NOT NULL); GRANT SELECT ON typed TO {app}", &[(Check::RlsOff, "typed")])
+        .fixed_by("DROP TABLE typed"),
     case(typed!("int", "int"), &[(Check::TenantType, "typed")]).fixed_by("DROP TABLE typed"),
     case(typed!("varchar(40)", "text"), &[(Check::TenantType, "typed")]).fixed_by("DROP TABLE typed"),
     case(

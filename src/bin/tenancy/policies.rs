@@ -92,6 +92,8 @@ pub(crate) fn run(asked: Asked) -> Result<ExitCode, String> {
 fn summary(migration: &Migration, what: &str) -> String {
     let mut said = String::new();
     let (steps, unguarded, tables) = (migration.steps(), migration.unguarded(), migration.tables());
+    let compared =
+        if tables == 1 { "1 table compared".to_owned() } else { format!("{tables} tables compared") };
     for step in steps.iter().chain(unguarded) {
         // A String takes whatever is written to it; a name could hold anything.
         let _ = writeln!(said, "{}: {}", step.object().escape_debug(), step.reason().escape_debug());
@@ -100,10 +102,10 @@ fn summary(migration: &Migration, what: &str) -> String {
         said += "nothing was compared: no table in the schemas of the search_path has a tenant column; check `--url`, the \
                  search_path, and `column` and `columns` in tenancy.toml\n";
     } else if steps.is_empty() && unguarded.is_empty() {
-        let _ = writeln!(said, "the policies are as planned: {tables} tables compared");
+        let _ = writeln!(said, "the policies are as planned: {compared}");
     }
     if !steps.is_empty() {
-        let _ = writeln!(said, "{} {what}, {tables} tables compared", steps.len());
+        let _ = writeln!(said, "{} {what}, {compared}", steps.len());
     }
     if !unguarded.is_empty() {
         let _ = writeln!(said, "{} without a policy, to be decided on by a person", unguarded.len());

@@ -99,7 +99,10 @@ fn tenant_column(relation: &Relation, column: &Column, found: &mut Vec<Finding>)
     if relation.partition {
         return;
     }
-    if let Err(why) = column.kind() {
+    // Without row-level security another type keeps ids apart as well, but a collation does not.
+    if let Err(why) = column.kind()
+        && (relation.rls || !column.deterministic)
+    {
         let detail = format!("the tenant column `{}` {why}", column.name);
         let fix = "change the type of the column, and of the columns that refer to it; `tenancy policies` generates no \
                    policy before";
