@@ -34,6 +34,12 @@ pub const IMPLICIT: &[Case] = &[
     case(taking!("REVOKE ALL ON documents FROM {app}; ", "documents"), HISTORY),
     case(taking!("CREATE DOMAIN an_order AS orders; ", "an_order"), HISTORY),
     case(
+        "CREATE TYPE place AS (code text); CREATE TABLE places OF place; GRANT SELECT ON places TO {app};
+         CREATE FUNCTION history(place) RETURNS bigint LANGUAGE sql AS 'SELECT 1'",
+        &[(Check::MissingTenantColumn, "places"), (Check::ImplicitFunction, "history")],
+    )
+    .fixed_by("DROP TABLE places"),
+    case(
         "CREATE FUNCTION more(bigint, orders) RETURNS bigint LANGUAGE sql AS 'SELECT $1 + 1';
          CREATE AGGREGATE history(orders) (SFUNC = more, STYPE = bigint, INITCOND = '0')",
         HISTORY,

@@ -19,9 +19,10 @@ WITH RECURSIVE mine(oid) AS (
 ), rowtype(type, name) AS (
     SELECT type, name FROM read
     UNION
-    -- A child's row is one of its parent, and a value of any domain over it.
+    -- A child's row is one of its parent, a typed table's one of its type, and each a value of any domain over it.
     SELECT other.oid, rowtype.name FROM rowtype JOIN pg_type t ON t.oid = rowtype.type, LATERAL (
         SELECT parent.reltype FROM pg_inherits i JOIN pg_class parent ON parent.oid = i.inhparent WHERE i.inhrelid = t.typrelid
+        UNION ALL SELECT c.reloftype FROM pg_class c WHERE c.oid = t.typrelid AND c.reloftype <> 0
         UNION ALL SELECT d.oid FROM pg_type d WHERE d.typbasetype = t.oid
         UNION ALL SELECT k.casttarget FROM pg_cast k WHERE k.castsource = t.oid AND k.castcontext = 'i') other(oid)
 ), whole(type, name) AS (
