@@ -1,3 +1,5 @@
+//! The checks of the doctor, each with its stable name, its severity and its texts.
+
 use std::fmt;
 
 use serde::{Serialize, Serializer};

@@ -1,3 +1,5 @@
+//! What an examination found, as text and as JSON.
+
 use std::fmt;
 
 use serde::Serialize;
