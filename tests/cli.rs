@@ -354,7 +354,7 @@ fn a_snapshot_that_is_not_there_is_said() {
 }
 
 #[tokio::test]
-async fn the_doctor_is_one_line_on_a_clean_schema_and_fails_on_another() {
+async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
     let ward = ward::Ward::new().await;
     let url = ward.url(&ward.app);
     let dir = tempfile::tempdir().unwrap();
@@ -362,15 +362,21 @@ async fn the_doctor_is_one_line_on_a_clean_schema_and_fails_on_another() {
     write(dir.path(), "Cargo.lock", "[[package]]\nname = \"sqlx-core\"\nversion = \"0.9.1\"\n");
     let (code, out, err) = tenancy(&["doctor", "--url", &url], dir.path());
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert!(out.starts_with("clean: 9 tables of tenants in `") && out.lines().count() == 1, "{out}");
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(
+        lines.len() == 2
+            && lines[0].starts_with("note: ")
+            && lines[1].starts_with("clean: 9 tables of tenants in `"),
+        "{out}"
+    );
 
-    ward.as_owner("CREATE POLICY debug ON notes USING (true); DROP POLICY floor ON notes").await;
+    ward.as_owner("CREATE POLICY debug ON notes USING (true); DROP POLICY tenancy_floor ON notes").await;
     write(dir.path(), "Cargo.lock", "[[package]]\nname = \"sqlx-core\"\nversion = \"0.9.0\"\n");
     let (code, out, _) = tenancy(&["doctor", "--url", &url], dir.path());
     assert_eq!(code, 1, "{out}");
     for part in [
         "error[open-policy]: notes: ",
-        "\n    mend: CREATE POLICY tenancy_floor ON public.notes AS RESTRICTIVE USING (customer = nullif(",
+        "\n          CREATE POLICY \"tenancy_floor\" ON public.notes AS RESTRICTIVE\n              USING (\"customer\" = nullif(",
         "advice[sqlx-begin]: sqlx 0.9.0: ",
         "\n1 error, 0 warnings, 1 advice: 9 tables of tenants in `",
     ] {
@@ -382,7 +388,7 @@ async fn the_doctor_is_one_line_on_a_clean_schema_and_fails_on_another() {
     assert_eq!(code, 0, "{out}");
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["findings"][0]["check"], "sqlx-begin");
-    assert_eq!(json["notes"][0], "accepted: open-policy (1)");
+    assert_eq!(json["notes"][1], "accepted: open-policy (1)");
     let (code, out, _) = tenancy(&["doctor", "--url", &url, "--format", "sarif"], dir.path());
     let sarif: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &sarif["runs"][0]["results"][0]["ruleId"]), (1, &serde_json::json!("open-policy")));
@@ -410,7 +416,7 @@ async fn policies_are_printed_checked_and_applied() {
     let lacking = "table public.orders: it has no policy `tenancy_floor`
 table public.orders: it has no policy `tenancy_own`
 table public.orders: its row-level security is off, and its row-level security does not bind its owner
-3 lacking
+3 lacking, 1 table compared
 besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies` prints them
 ";
     assert_eq!(run(&["--check"]), (1, lacking.to_owned(), String::new()));
@@ -433,9 +439,12 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     // What is printed is what is missing.
     Postgres::raw(&pool, &file).await.unwrap();
     let (code, out, _) = run(&["--check"]);
-    assert!(code == 0 && out.starts_with("the policies are as planned\n"), "{out}");
+    assert!(code == 0 && out.starts_with("the policies are as planned: 1 table compared\n"), "{out}");
     let (code, out, _) = run(&["--apply", "--unset", "raises"]);
-    assert!(code == 0 && out.contains("of another declaration") && out.contains("\n2 done\n"), "{out}");
+    assert!(
+        code == 0 && out.contains("of another declaration") && out.contains("\n2 done, 1 table compared\n"),
+        "{out}"
+    );
     assert_eq!(run(&["--check", "--unset", "raises"]).0, 0);
     assert_eq!(run(&["--check"]).0, 1);
     let (code, out, _) = run(&["--apply", "--unset", "raises", "--keys"]);
@@ -444,6 +453,35 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
         "{out}"
     );
     assert_eq!(run(&["--check", "--unset", "raises", "--keys"]).0, 0);
+
+    // A table that nobody decided on is no success, wherever it is; nor is a database in which nothing was compared.
+    let as_raised: &[&str] = &["--check", "--unset", "raises"];
+    for (table, wanted) in [
+        (
+            "secrets (token text)",
+            "table public.secrets: it has no tenant column and is not declared as shared",
+        ),
+        (
+            "elsewhere.hidden (tenant_id uuid)",
+            "table elsewhere.hidden: its schema is outside of the search_path",
+        ),
+    ] {
+        let name = table.split(' ').next().unwrap();
+        Postgres::raw(&pool, &format!("CREATE SCHEMA IF NOT EXISTS elsewhere; CREATE TABLE {table}"))
+            .await
+            .unwrap();
+        let (code, out, err) = run(as_raised);
+        assert!(code == 1 && out.starts_with(wanted), "{out}{err}");
+        assert!(out.contains("\n1 without a policy, to be decided on by a person\n"), "{out}");
+        Postgres::raw(&pool, &format!("DROP TABLE {name}")).await.unwrap();
+        assert_eq!(run(as_raised).0, 0);
+    }
+    let (empty, _empty) = Postgres::fresh_url().await;
+    let (code, out, _) = tenancy(&["policies", "--url", &empty, "--check"], dir.path());
+    assert!(
+        code == 1 && out.starts_with("nothing was compared: no table in the schemas of the search_path"),
+        "{out}"
+    );
 
     // What cannot be is said, and is no success.
     for (args, wanted) in [

@@ -21,6 +21,9 @@
 //! ```
 
 pub mod doctor;
+mod foreign_key;
+mod policy;
 mod row;
 
-pub use self::row::{Migration, Policies, Step, Unset};
+pub use self::policy::Unset;
+pub use self::row::{Migration, Policies, Step};

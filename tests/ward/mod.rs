@@ -3,11 +3,12 @@
 #![allow(unreachable_pub, missing_debug_implementations, reason = "this is no library")]
 
 pub mod cases;
-
-use std::fmt::Write as _;
+pub mod implicit;
+pub mod reach;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use tenancy::isolation::Policies;
 use tenancy::isolation::doctor::{self, Report};
 use tenancy_sql::Schema;
 use uuid::Uuid;
@@ -21,19 +22,6 @@ shared = ["countries"]
 shared_writable = ["feedback"]
 functions = ["known_report"]
 "#;
-
-/// Each of these has its tenant column, and gets policies below.
-const TENANTS: [(&str, &str, &str); 9] = [
-    ("projects", "tenant_id", "uuid"),
-    ("orders", "tenant_id", "uuid"),
-    ("events", "tenant_id", "uuid"),
-    ("events_2026", "tenant_id", "uuid"),
-    ("events_rest", "tenant_id", "uuid"),
-    ("documents", "tenant_id", "uuid"),
-    ("contracts", "tenant_id", "uuid"),
-    ("counters", "tenant_id", "bigint"),
-    ("notes", "customer", "text"),
-];
 
 const TABLES: &str = "
     CREATE TABLE countries (code text PRIMARY KEY);
@@ -77,6 +65,36 @@ const TABLES: &str = "
     GRANT SELECT ON events_rest TO PUBLIC;
     GRANT USAGE ON SEQUENCE orders_number_seq TO {app}";
 
+/// Each foreign key with the query that counts the rows that break it.
+const BROKEN: &str = "
+    SELECT k.conname::text, format('SELECT count(*) FROM %s c LEFT JOIN %s p ON %s WHERE %s AND p.tableoid IS NULL',
+        k.conrelid::regclass, k.confrelid::regclass,
+        string_agg(format('p.%I = c.%I', b.attname, a.attname), ' AND '),
+        string_agg(format('c.%I IS NOT NULL', a.attname), ' AND '))
+    FROM pg_constraint k, unnest(k.conkey, k.confkey) u(own, theirs), pg_attribute a, pg_attribute b
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND a.attrelid = k.conrelid AND a.attnum = u.own
+        AND b.attrelid = k.confrelid AND b.attnum = u.theirs
+    GROUP BY k.oid ORDER BY k.conname";
+
+pub fn schema() -> Schema {
+    Schema::from_toml(TOML).expect("the schema reads")
+}
+
+/// Rows of two tenants, which keep every key.
+pub const ROWS: &str = "
+    INSERT INTO projects (tenant_id, id, name, country) OVERRIDING SYSTEM VALUE VALUES
+        ('11111111-1111-4111-8111-111111111111', 1, 'x', 'se'), ('22222222-2222-4222-8222-222222222222', 2, 'y', 'se');
+    INSERT INTO orders (tenant_id, project_id, state, kind, amount, tags) VALUES
+        ('11111111-1111-4111-8111-111111111111', 1, 'open', 'once', 1, '{}'),
+        ('22222222-2222-4222-8222-222222222222', 2, 'paid', 'monthly', 2, '{}');
+    INSERT INTO documents VALUES
+        ('11111111-1111-4111-8111-111111111111', '11111111-1111-4111-8111-111111111111', 1),
+        ('22222222-2222-4222-8222-222222222222', '22222222-2222-4222-8222-222222222222', 2);
+    INSERT INTO events VALUES ('11111111-1111-4111-8111-111111111111', gen_random_uuid(), '2026-06-01', '{}'),
+        ('22222222-2222-4222-8222-222222222222', gen_random_uuid(), '2030-06-01', '{}');
+    INSERT INTO counters VALUES (1, '2026-01-01', 1), (2, '2026-01-02', 1);
+    INSERT INTO notes VALUES ('acme', 'x'), ('globex', 'y')";
+
 /// The database of one test, with roles of its own.
 pub struct Ward {
     database: String,
@@ -114,19 +132,13 @@ impl Ward {
         }
         server.close().await.expect("the connection ends");
         let ward = Self { database, app, owner, operator, _cleanup: cleanup };
-        let mut tables = include_str!("../../migrations/postgres/0001_tenancy.sql").to_owned()
+        let tables = include_str!("../../migrations/postgres/0001_tenancy.sql").to_owned()
             + include_str!("../../migrations/postgres/0002_tenants_own.sql")
             + TABLES;
-        for (table, column, kind) in TENANTS {
-            let same = format!("{column} = nullif(current_setting('app.tenant_id', true), '')::{kind}");
-            let _ = write!(
-                tables,
-                ";\nALTER TABLE {table} ENABLE ROW LEVEL SECURITY;\nALTER TABLE {table} FORCE ROW LEVEL SECURITY;
-                CREATE POLICY floor ON {table} AS RESTRICTIVE USING ({same});
-                CREATE POLICY own ON {table} USING ({same})"
-            );
-        }
         ward.as_owner(&tables).await;
+        let mut owner = ward.connect(&ward.owner).await;
+        Policies::new(&schema()).apply(&mut owner).await.expect("the policies are made");
+        owner.close().await.expect("the connection ends");
         ward
     }
 
@@ -161,13 +173,30 @@ impl Ward {
     }
 
     async fn run(&self, role: &str, sql: &str) {
+        self.tried(role, sql).await.unwrap_or_else(|e| panic!("{e}:\n{sql}"));
+    }
+
+    /// The same; what the database rejects is the answer.
+    pub async fn tried(&self, role: &str, sql: &str) -> sqlx::Result<()> {
         let mut conn = self.connect(role).await;
-        let sql = self.named(sql);
-        sqlx::raw_sql(AssertSqlSafe(&*sql))
-            .execute(&mut conn)
-            .await
-            .unwrap_or_else(|e| panic!("{e}:\n{sql}"));
+        let done = sqlx::raw_sql(AssertSqlSafe(self.named(sql))).execute(&mut conn).await;
         conn.close().await.expect("the connection ends");
+        done.map(|_| ())
+    }
+
+    /// Each foreign key that a row breaks, as who sees all rows finds it without asking the doctor.
+    pub async fn broken_keys(&self) -> Vec<String> {
+        let mut conn = self.connect("").await;
+        let keys: Vec<(String, String)> =
+            sqlx::query_as(BROKEN).fetch_all(&mut conn).await.expect("keys are read");
+        let mut broken = Vec::new();
+        for (key, sql) in keys {
+            let rows: i64 =
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut conn).await.expect("rows are read");
+            broken.extend((rows > 0).then_some(key));
+        }
+        conn.close().await.expect("the connection ends");
+        broken
     }
 
     /// What the doctor says to a role, on a new connection.
@@ -177,8 +206,7 @@ impl Ward {
             .execute(&mut conn)
             .await
             .expect("the session is set up");
-        let schema = Schema::from_toml(TOML).expect("the schema reads");
-        let report = doctor::examine(&mut conn, &schema).await.expect("the database answers");
+        let report = doctor::examine(&mut conn, &schema()).await.expect("the database answers");
         // Nothing of it is left: no transaction, and no tenant.
         let left: String = sqlx::query_scalar("SELECT coalesce(current_setting('app.tenant_id', true), '')")
             .fetch_one(&mut conn)

@@ -27,7 +27,8 @@ pub(crate) struct Asked {
     /// Also change the columns and keys that lack the tenant, which are comments otherwise.
     #[arg(long)]
     keys: bool,
-    /// Print what is lacking in short, and exit with 1 if anything is.
+    /// Print what is lacking in short, and exit with 1 if anything is, if a table has no policy and nobody decided that it
+    /// needs none, or if nothing was compared.
     #[arg(long, conflicts_with = "apply")]
     check: bool,
     /// Change the database, in one transaction. For that, be the owner of the tables.
@@ -84,19 +85,30 @@ pub(crate) fn run(asked: Asked) -> Result<ExitCode, String> {
         _ => migration.sql(),
     };
     super::check::show(&said)?;
-    Ok(if check && !migration.is_empty() { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    let fails = !migration.is_empty() || !migration.unguarded().is_empty() || migration.tables() == 0;
+    Ok(if check && fails { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
 fn summary(migration: &Migration, what: &str) -> String {
     let mut said = String::new();
-    for step in migration.steps() {
+    let (steps, unguarded, tables) = (migration.steps(), migration.unguarded(), migration.tables());
+    let compared =
+        if tables == 1 { "1 table compared".to_owned() } else { format!("{tables} tables compared") };
+    for step in steps.iter().chain(unguarded) {
         // A String takes whatever is written to it; a name could hold anything.
         let _ = writeln!(said, "{}: {}", step.object().escape_debug(), step.reason().escape_debug());
     }
-    if migration.is_empty() {
-        said += "the policies are as planned\n";
-    } else {
-        let _ = writeln!(said, "{} {what}", migration.steps().len());
+    if tables == 0 {
+        said += "nothing was compared: no table in the schemas of the search_path has a tenant column; check `--url`, the \
+                 search_path, and `column` and `columns` in tenancy.toml\n";
+    } else if steps.is_empty() && unguarded.is_empty() {
+        let _ = writeln!(said, "the policies are as planned: {compared}");
+    }
+    if !steps.is_empty() {
+        let _ = writeln!(said, "{} {what}, {compared}", steps.len());
+    }
+    if !unguarded.is_empty() {
+        let _ = writeln!(said, "{} without a policy, to be decided on by a person", unguarded.len());
     }
     let (keys, advice) = (migration.keys().len(), migration.advice().len());
     if keys + advice > 0 {

@@ -6,7 +6,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
-use tenancy_sql::{Dialect, Schema};
+use tenancy_sql::Schema;
+
+use super::granted::Granted;
+use super::implicit::Implicit;
+use super::relation::{Column, Policy, Relation};
+use super::routine::Routine;
+use crate::isolation::foreign_key::{self, ForeignKey};
+use crate::isolation::policy::{FLOOR, RAISED, Unset};
 
 /// Tables of the crate that belong to the operator, not to tenants.
 const CONTROL_PLANE: [&str; 9] = [
@@ -26,13 +33,15 @@ pub(super) struct Server {
     pub(super) role: String,
     pub(super) database: String,
     /// The schemas that a name without one is looked for in.
-    path: Vec<String>,
+    pub(super) path: Vec<String>,
     pub(super) version: u32,
     pub(super) read_only: bool,
     /// The tenant outside of any transaction.
     pub(super) tenant: String,
     pub(super) roles: Vec<Role>,
     pub(super) settings: Vec<Setting>,
+    /// Settings that have a value in which the policies or the keys do not hold.
+    pub(super) unsafe_settings: Vec<String>,
     pub(super) large_objects: i64,
 }
 
@@ -48,80 +57,21 @@ pub(super) struct Role {
     pub(super) replication: bool,
     pub(super) createrole: bool,
     pub(super) files: bool,
+    /// Every server has it, and no ordinary role is a member of it.
+    pub(super) predefined: bool,
     /// Who of the roles is its member at once.
     pub(super) members: Vec<String>,
 }
 
-/// A default of `app.tenant_id`.
+/// A default of a setting that [`Server`] is asked for.
 #[derive(Debug, Deserialize)]
 pub(super) struct Setting {
+    /// In lower case.
+    pub(super) name: String,
+    /// As it is to be reset.
+    pub(super) ident: String,
     pub(super) role: Option<String>,
     pub(super) database: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
-pub(super) struct Relation {
-    pub(super) oid: i64,
-    schema: String,
-    name: String,
-    /// With its schema, and quoted where needed.
-    pub(super) ident: String,
-    /// Found without its schema.
-    #[serde(skip)]
-    visible: bool,
-    pub(super) kind: char,
-    pub(super) owner: String,
-    /// By the role, or by one that it is a member of.
-    pub(super) owned: bool,
-    pub(super) usage: bool,
-    /// By a view or a function, whose reader is not asked for the schema.
-    used: bool,
-    /// Those that do something.
-    pub(super) rules: Vec<String>,
-    pub(super) rls: bool,
-    pub(super) forced: bool,
-    pub(super) partition: bool,
-    pub(super) parents: Vec<i64>,
-    pub(super) rows: f64,
-    /// A view that reads with the rights of who asks.
-    pub(super) invoker: bool,
-    pub(super) privileges: BTreeSet<String>,
-    grants: Vec<(String, String)>,
-    pub(super) columns: Vec<Column>,
-    pub(super) policies: Vec<Policy>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
-pub(super) struct Column {
-    pub(super) name: String,
-    pub(super) ident: String,
-    /// Below any domain.
-    pub(super) r#type: String,
-    pub(super) r#enum: bool,
-    pub(super) array: bool,
-    /// By itself or by its domain.
-    pub(super) not_null: bool,
-    pub(super) tenant_not_null: bool,
-    pub(super) default: Option<String>,
-    pub(super) generated: bool,
-    pub(super) identity: bool,
-    /// One of the texts that a CHECK constraint lists.
-    pub(super) choice: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Policy {
-    pub(super) name: String,
-    pub(super) permissive: bool,
-    pub(super) command: char,
-    /// The role could act under it.
-    pub(super) reaches: bool,
-    /// The role cannot act without it.
-    pub(super) binds: bool,
-    pub(super) using: Option<String>,
-    pub(super) check: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -147,19 +97,6 @@ pub(super) struct Index {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct ForeignKey {
-    pub(super) table: i64,
-    pub(super) parent: i64,
-    pub(super) name: String,
-    pub(super) ident: String,
-    pub(super) on_delete: char,
-    pub(super) on_update: char,
-    pub(super) special: bool,
-    pub(super) columns: Vec<String>,
-    pub(super) parents: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
 struct Reads {
     view: i64,
     relation: i64,
@@ -168,27 +105,10 @@ struct Reads {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", content = "is", rename_all = "snake_case")]
 pub(super) enum Other {
-    Routine(Routine),
+    EventTrigger { name: String, ident: String, schema: String, function: String },
     DefaultGrant { owner: String, schema: Option<String>, to: String },
     Publication { name: String, ident: String, all: bool, tables: Vec<i64>, schemas: Vec<String> },
     Sequence { name: String, tables: Vec<i64> },
-}
-
-#[derive(Debug, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
-pub(super) struct Routine {
-    schema: String,
-    name: String,
-    pub(super) signature: String,
-    pub(super) procedure: bool,
-    pub(super) owner: String,
-    pub(super) exempt: bool,
-    pub(super) own: bool,
-    /// Runs as its owner, and the role can make it run.
-    pub(super) definer: bool,
-    pub(super) leakproof: bool,
-    /// The tables whose policies call it, though its answer is kept.
-    pub(super) frozen: Vec<i64>,
 }
 
 /// Whose the rows of a table are.
@@ -210,13 +130,16 @@ pub(super) struct Catalog {
     pub(super) indexes: Vec<Index>,
     pub(super) foreign_keys: Vec<ForeignKey>,
     reads: BTreeMap<i64, Vec<i64>>,
+    pub(super) routines: Vec<Routine>,
+    pub(super) implicit: Vec<Implicit>,
+    pub(super) granted: Vec<Granted>,
     pub(super) others: Vec<Other>,
     /// What could not be read.
     pub(super) faults: Vec<(&'static str, String)>,
 }
 
 impl Catalog {
-    pub(super) async fn read(conn: &mut PgConnection) -> sqlx::Result<Self> {
+    pub(super) async fn read(conn: &mut PgConnection, schema: &Schema) -> sqlx::Result<Self> {
         let server: Vec<Server> = rows(conn, include_str!("catalog/server.sql")).await?;
         let server = server.into_iter().next().ok_or(sqlx::Error::RowNotFound)?;
         let mut faults = Vec::new();
@@ -225,12 +148,18 @@ impl Catalog {
                 .await?;
         let indexes =
             tried(conn, "keys and indexes", include_str!("catalog/indexes.sql"), &mut faults).await?;
-        let foreign_keys =
-            tried(conn, "foreign keys", include_str!("catalog/foreign_keys.sql"), &mut faults).await?;
+        let foreign_keys = tried(conn, "foreign keys", foreign_key::READ, &mut faults).await?;
         let read: Vec<Reads> = tried(conn, "views", include_str!("catalog/reads.sql"), &mut faults).await?;
+        let routines = tried(conn, "functions", include_str!("catalog/routines.sql"), &mut faults).await?;
+        let implicit =
+            tried(conn, "casts, operators and domains", include_str!("catalog/implicit.sql"), &mut faults)
+                .await?;
+        let granted =
+            tried(conn, "rights on what is the server's", include_str!("catalog/granted.sql"), &mut faults)
+                .await?;
         let others = tried(
             conn,
-            "functions, default privileges, publications and sequences",
+            "default privileges, publications, event triggers and sequences",
             include_str!("catalog/others.sql"),
             &mut faults,
         )
@@ -249,11 +178,25 @@ impl Catalog {
             relation.visible = first.get(&relation.name).copied() == at(&relation.schema)
                 && first.contains_key(&relation.name);
         }
+        // Of an extension's tables only those with a tenant column could hold a tenant's rows; a view may read any.
+        relations
+            .retain(|_, one| !one.member || !one.is_table() || one.column(one.declared(schema)).is_some());
         let mut reads = BTreeMap::<i64, Vec<i64>>::new();
         for Reads { view, relation } in read {
             reads.entry(view).or_default().push(relation);
         }
-        Ok(Self { server, relations, indexes, foreign_keys, reads, others, faults })
+        Ok(Self {
+            server,
+            relations,
+            indexes,
+            foreign_keys,
+            reads,
+            routines,
+            implicit,
+            granted,
+            others,
+            faults,
+        })
     }
 
     /// Whether the role itself is a superuser, who has every right without being given it.
@@ -314,96 +257,49 @@ impl Catalog {
         }
     }
 
-    /// The tables of tenants below a view.
-    pub(super) fn below<'a>(&'a self, view: i64, schema: &'a Schema) -> Vec<&'a Relation> {
-        let (mut seen, mut open, mut found) = (BTreeSet::new(), vec![view], Vec::new());
-        while let Some(oid) = open.pop() {
-            if !seen.insert(oid) {
-                continue;
-            }
-            open.extend(self.reads.get(&oid).into_iter().flatten());
-            if let Some(relation) = self.relations.get(&oid)
-                && relation.is_table()
-                && !matches!(self.whose(relation, schema), Whose::Shared { .. })
-            {
-                found.push(relation);
+    /// These tables, and every partition and child of them.
+    pub(super) fn family<'a>(&'a self, oids: &[i64]) -> impl Iterator<Item = &'a Relation> + use<'a> {
+        let mut family: BTreeSet<i64> = oids.iter().copied().collect();
+        loop {
+            let below = |relation: &&Relation| relation.parents.iter().any(|parent| family.contains(parent));
+            let more: Vec<i64> = self.relations.values().filter(below).map(|relation| relation.oid).collect();
+            let before = family.len();
+            family.extend(more);
+            if family.len() == before {
+                break;
             }
         }
+        family.into_iter().filter_map(|oid| self.relations.get(&oid))
+    }
+
+    /// What the generated policies of this database do without a tenant.
+    pub(super) fn unset(&self) -> Unset {
+        let raises = |policy: &Policy| {
+            policy.name == FLOOR && policy.using.as_ref().is_some_and(|using| using.contains(RAISED))
+        };
+        let mut policies = self.relations.values().flat_map(|relation| &relation.policies);
+        if policies.any(raises) { Unset::Raises } else { Unset::HidesAll }
+    }
+
+    /// The tables of tenants below a view.
+    pub(super) fn below<'a>(&'a self, view: i64, schema: &'a Schema) -> Vec<&'a Relation> {
+        let found = self.under(view).into_iter();
+        let theirs =
+            |one: &&Relation| one.is_table() && !matches!(self.whose(one, schema), Whose::Shared { .. });
+        let mut found: Vec<&Relation> = found.filter(theirs).collect();
         found.sort_by_key(|relation| relation.display());
         found
     }
-}
 
-impl Relation {
-    /// A table, partitioned or not, or a foreign one.
-    pub(super) fn is_table(&self) -> bool {
-        matches!(self.kind, 'r' | 'p' | 'f')
-    }
-
-    pub(super) fn reachable(&self) -> bool {
-        (self.usage || self.used) && !self.privileges.is_empty()
-    }
-
-    /// As a statement says it.
-    pub(super) fn display(&self) -> String {
-        if self.visible { self.name.clone() } else { self.qualified() }
-    }
-
-    fn qualified(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
-    }
-
-    pub(super) fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name == name)
-    }
-
-    pub(super) fn in_schema(&self, schemas: &[String]) -> bool {
-        schemas.contains(&self.schema)
-    }
-
-    /// `REVOKE` of what the role was given of these rights, by whomever.
-    pub(super) fn revoke(&self, rights: &[&str]) -> String {
-        let mine = || self.grants.iter().filter(|(right, _)| rights.contains(&&**right));
-        let rights: BTreeSet<_> = mine().map(|(right, _)| right.as_str()).collect();
-        let from: BTreeSet<_> = mine().map(|(_, to)| to.as_str()).collect();
-        let list = |words: BTreeSet<&str>| words.into_iter().collect::<Vec<_>>().join(", ");
-        format!("REVOKE {} ON {} FROM {}", list(rights), self.ident, list(from))
-    }
-
-    /// Which of these rights were given to the role, rather than being its owner's.
-    pub(super) fn granted(&self, rights: &[&str]) -> bool {
-        !self.owned && self.grants.iter().any(|(right, _)| rights.contains(&&**right))
-    }
-
-    fn shared(&self, schema: &Schema) -> Option<bool> {
-        let names = [self.display(), self.qualified()];
-        let shared = |name: &&String| schema.tenant_column(Dialect::Postgres, name).is_none();
-        names.iter().find(shared).map(|name| schema.is_writable(Dialect::Postgres, name))
-    }
-
-    fn declared<'a>(&self, schema: &'a Schema) -> &'a str {
-        let names = [self.display(), self.qualified()];
-        let own = |name: &String| schema.tenant_column(Dialect::Postgres, name);
-        names
-            .iter()
-            .filter_map(own)
-            .find(|column| *column != schema.column_name())
-            .unwrap_or(schema.column_name())
-    }
-}
-
-impl Routine {
-    /// As a statement says it.
-    pub(super) fn display(&self, catalog: &Catalog) -> String {
-        if catalog.server.path.contains(&self.schema) { self.name.clone() } else { self.qualified() }
-    }
-
-    pub(super) fn declared(&self, catalog: &Catalog, schema: &Schema) -> bool {
-        schema.allows_function(&self.display(catalog)) || schema.allows_function(&self.qualified())
-    }
-
-    fn qualified(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
+    /// A view and everything that it reads, at once or by way of other views.
+    pub(super) fn under(&self, view: i64) -> Vec<&Relation> {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![view]);
+        while let Some(oid) = open.pop() {
+            if seen.insert(oid) {
+                open.extend(self.reads.get(&oid).into_iter().flatten());
+            }
+        }
+        seen.iter().filter_map(|oid| self.relations.get(oid)).collect()
     }
 }
 
@@ -411,7 +307,7 @@ impl Routine {
 ///
 /// No name of somebody's is taken for one of the server's, neither in the question nor in the answer: what is printed
 /// without a schema is PostgreSQL's own.
-async fn rows<T: DeserializeOwned>(conn: &mut PgConnection, sql: &str) -> sqlx::Result<Vec<T>> {
+pub(super) async fn rows<T: DeserializeOwned>(conn: &mut PgConnection, sql: &str) -> sqlx::Result<Vec<T>> {
     let sql = format!(
         "SELECT pg_catalog.set_config('tenancy.path', pg_catalog.to_json(pg_catalog.current_schemas(false))::pg_catalog.text, true); \
          SET LOCAL search_path = pg_catalog; SET LOCAL jit = off; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '2s'; \

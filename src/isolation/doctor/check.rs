@@ -1,3 +1,5 @@
+//! The checks of the doctor, each with its stable name, its severity and its texts.
+
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -85,12 +87,16 @@ checks! {
         "The answer of an IMMUTABLE function is kept with a prepared statement, and serves the next tenant too.";
     MissingTenantColumn "missing-tenant-column" Error "a table has no tenant column and is not declared shared":
         "Nothing says whose its rows are, so everybody's can be read.";
+    TenantType "tenant-type" Error "the tenant column has a type that no policy is generated for":
+        "`uuid`, `bigint` and `text` keep ids apart as they are written; another type, a domain or a collation may take two ids for one.";
     NullableTenant "nullable-tenant" Error "the tenant column may be null":
         "A row of nobody: unique keys do not hold for it, and a composite foreign key is not checked.";
     KeyWithoutTenant "key-without-tenant" Error "a unique key does not hold the tenant column":
         "The key is checked past row-level security: a duplicate tells one tenant of another's row, and keeps it from its own.";
     ForeignKeyWithoutTenant "foreign-key-without-tenant" Error "a foreign key does not hold the tenant column":
         "Foreign keys are checked past row-level security: a row can refer to another tenant's, learn that it is there, and be deleted with it.";
+    BrokenKey "broken-key" Error "rows break a foreign key that is marked valid":
+        "PostgreSQL takes the key for kept: a row refers to another tenant's, or to none, and a dump cannot be restored.";
     SharedWritable "shared-writable" Error "the role may write to a table that is declared shared":
         "What one tenant writes, all others read.";
     TruncatePrivilege "truncate-privilege" Error "the role may TRUNCATE":
@@ -101,10 +107,22 @@ checks! {
         "A materialized view has no row-level security, and holds the rows of whoever refreshed it.";
     ForeignTable "foreign-table" Error "a foreign table can be reached":
         "A foreign table has no row-level security.";
-    DefinerFunction "definer-function" Error "a SECURITY DEFINER function runs as an exempt role or an owner of tables":
-        "Whoever calls it acts with the rights of its owner, who may be bound by no policy.";
-    LeakproofFunction "leakproof-function" Error "a function of yours is marked LEAKPROOF":
-        "It may be asked before the policy, about rows of every tenant.";
+    DefinerFunction "definer-function" Error "a SECURITY DEFINER function runs with the rights of another role":
+        "Whoever calls it reads and writes as its owner, who may be bound by no policy or may have been granted what no policy guards.";
+    ImplicitFunction "implicit-function" Error "a function is called by what does not look like a call":
+        "`alias.name`, a cast, an operator, a domain or a type can call it, past the list of functions that statements may call: it can read any table or set the tenant.";
+    LeakproofFunction "leakproof-function" Error "a function was marked LEAKPROOF by hand":
+        "It may be called before the policy, on rows of every tenant.";
+    EventTrigger "event-trigger" Error "an event trigger runs in the role's statements":
+        "Its function runs whenever any role makes or changes an object, or logs in, and can set the tenant or read as its owner.";
+    SystemPrivilege "system-privilege" Error "the role may use a function or a table that the server or an extension keeps back":
+        "Such functions read files, open connections as another user and end sessions; such tables hold samples of every tenant's values.";
+    ForeignServer "foreign-server" Error "the role may use a foreign server":
+        "What it connects to is read with the rights of the user mapping, past every policy of this database or of another.";
+    PredefinedRole "predefined-role" Error "the role is a member of a predefined role":
+        "Such roles read the statements of every session, every setting or every table, or end other sessions.";
+    UnsafeSetting "unsafe-setting" Error "a setting switches a protection off":
+        "With it large objects have no rights, or foreign keys and triggers do nothing.";
     SettingDefault "setting-default" Error "the tenant has a default":
         "A query that forgot its tenant is answered as that tenant, rather than with nothing.";
     ProbeRead "probe-read" Error "rows were seen by a tenant they are not of":
@@ -119,12 +137,16 @@ checks! {
         "Views, functions and migrations that run as the owner read every tenant's rows.";
     NoFloor "no-floor" Warning "no restrictive policy stands below the permissive ones":
         "The next permissive policy that somebody adds opens the table.";
+    AlteredPolicy "altered-policy" Warning "a generated policy was altered or dropped":
+        "`tenancy policies --check` fails on it, and what it was altered to is known to nobody.";
     NoPolicy "no-policy" Warning "no policy lets the role see any row":
         "The table looks empty to everybody.";
     DefaultedTenant "defaulted-tenant" Warning "the tenant column has a default":
         "A row whose tenant was forgotten becomes some tenant's.";
     SparePrivilege "spare-privilege" Warning "the role may set triggers or foreign keys on a table":
         "A trigger runs with the rights of whoever changes the table next; a foreign key tells which rows are there.";
+    WidePrivilege "wide-privilege" Warning "the role has a right that a fresh server gives to no ordinary role":
+        "Whoever may make things in a schema of the search path, in a database or in a language, or change a setting of the server, can put them in the way of others.";
     DefaultPrivileges "default-privileges" Warning "the role is given rights on tables that do not exist yet":
         "A new table can be read before it has a policy.";
     Publication "publication" Warning "a publication sends tenants' rows":

@@ -1,12 +1,12 @@
-//! Views, functions, and what else stands beside the tables.
-
-use std::collections::BTreeSet;
+//! Views, event triggers, publications, and what else there is beside the tables.
 
 use tenancy_sql::Schema;
 
-use super::catalog::{Catalog, Other, Relation, Routine};
+use super::catalog::{Catalog, Other};
 use super::check::Check;
+use super::relation::Relation;
 use super::report::{Finding, Fix};
+use super::routine::Named;
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     for view in catalog.relations.values().filter(|relation| !relation.is_table() && relation.reachable()) {
@@ -16,13 +16,26 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
         rules(relation, found);
     }
     let tenants: Vec<&Relation> = catalog.tenants(schema).map(|(relation, _)| relation).collect();
-    let owners: BTreeSet<&str> = tenants.iter().map(|relation| relation.owner.as_str()).collect();
     let list = |relations: &[&Relation]| {
         relations.iter().map(|relation| format!("`{}`", relation.display())).collect::<Vec<_>>().join(", ")
     };
     for other in &catalog.others {
         match other {
-            Other::Routine(routine) => routines(catalog, schema, routine, &owners, found),
+            Other::EventTrigger { name, ident, schema: of, function } => {
+                let function = Named { schema: of, name: function };
+                if !function.declared(catalog, schema) && !catalog.superuser() {
+                    found.push(Finding::new(
+                        Check::EventTrigger,
+                        name.clone(),
+                        format!(
+                            "it runs `{}` in statements of every role; once you have read it, name it under `functions` \
+                             in tenancy.toml to keep it",
+                            function.display(catalog)
+                        ),
+                        Fix::Sql(format!("ALTER EVENT TRIGGER {ident} DISABLE")),
+                    ));
+                }
+            }
             Other::DefaultGrant { owner, schema, to } => {
                 let place = schema.as_ref().map_or_else(String::new, |schema| format!(" IN SCHEMA {schema}"));
                 found.push(Finding::new(
@@ -80,22 +93,30 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
 }
 
 fn views(catalog: &Catalog, schema: &Schema, view: &Relation, found: &mut Vec<Finding>) {
-    let below = catalog.below(view.oid, schema);
-    if below.is_empty() {
+    let mut below: Vec<String> =
+        catalog.below(view.oid, schema).iter().map(|one| format!("`{}`", one.display())).collect();
+    // What an extension's own views read of the server is part of it.
+    let restricted = view.restricted.iter().filter(|_| !view.member);
+    below.extend(restricted.map(|name| format!("`{name}`")));
+    if view.kind == 'm' && !view.member {
+        // Whatever these read, it was read by the owner.
+        let calls = catalog.under(view.oid).into_iter().flat_map(|one| &one.calls);
+        let unknown =
+            calls.map(|(schema, name)| Named { schema, name }).filter(|one| !one.declared(catalog, schema));
+        below.extend(unknown.map(|one| format!("`{}()`", one.display(catalog))));
+    }
+    if below.is_empty() || (view.kind == 'm' && catalog.superuser()) {
         return;
     }
-    let below: Vec<_> = below.iter().map(|relation| format!("`{}`", relation.display())).collect();
     let below = below.join(", ");
-    if view.kind == 'm' && catalog.superuser() {
-        return;
-    }
     if view.kind == 'm' {
         let rights: Vec<_> = view.privileges.iter().map(String::as_str).collect();
         let fix = if view.granted(&rights) {
             Fix::Sql(view.revoke(&rights))
         } else {
             Fix::Step(
-                "let another role own it, and read it through a view that asks for the tenant".to_owned(),
+                "let another role own it, and read it through a view that compares with the tenant"
+                    .to_owned(),
             )
         };
         found.push(Finding::new(
@@ -125,48 +146,4 @@ fn rules(relation: &Relation, found: &mut Vec<Finding>) {
         format!("its rules {} act on other tables with the rights of `{}`", names.join(", "), relation.owner),
         Fix::Step("put a trigger in the place of each rule".to_owned()),
     ));
-}
-
-fn routines(
-    catalog: &Catalog,
-    schema: &Schema,
-    routine: &Routine,
-    owners: &BTreeSet<&str>,
-    found: &mut Vec<Finding>,
-) {
-    let Routine { signature, owner, .. } = routine;
-    let word = if routine.procedure { "PROCEDURE" } else { "FUNCTION" };
-    let name = routine.display(catalog);
-    let declared = routine.declared(catalog, schema);
-    let privileged = routine.exempt || owners.contains(&**owner);
-    if routine.definer && privileged && !routine.own && !declared && !catalog.superuser() {
-        found.push(Finding::new(
-            Check::DefinerFunction,
-            name.clone(),
-            format!("it runs as `{owner}`; once you have read it, name it under `functions` in tenancy.toml to keep it"),
-            Fix::Sql(format!("ALTER {word} {signature} SECURITY INVOKER")),
-        ));
-    }
-    if routine.leakproof {
-        found.push(Finding::new(
-            Check::LeakproofFunction,
-            name.clone(),
-            "it may be asked before any policy",
-            Fix::Sql(format!("ALTER {word} {signature} NOT LEAKPROOF")),
-        ));
-    }
-    let tables: Vec<_> = routine
-        .frozen
-        .iter()
-        .filter_map(|oid| catalog.relations.get(oid))
-        .map(|relation| format!("`{}`", relation.display()))
-        .collect();
-    if !tables.is_empty() {
-        found.push(Finding::new(
-            Check::FrozenTenant,
-            name.clone(),
-            format!("the policies of {} call it, and it reads the session", tables.join(", ")),
-            Fix::Sql(format!("ALTER {word} {signature} STABLE")),
-        ));
-    }
 }

@@ -1,10 +1,14 @@
 //! Keys: they are checked past row-level security, so each must hold the tenant.
 
+use std::collections::BTreeSet;
+
 use tenancy_sql::Schema;
 
-use super::catalog::{Catalog, Column, ForeignKey, Index, Relation, Whose};
+use super::catalog::{Catalog, Index, Whose};
 use super::check::Check;
+use super::relation::{Column, Relation};
 use super::report::{Finding, Fix};
+use crate::isolation::foreign_key::{self, ForeignKey, Side, Verdict};
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     let tenants: Vec<_> = catalog.tenants(schema).collect();
@@ -14,13 +18,13 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             if (index.unique || index.exclusion) && !has {
                 found.push(unique(relation, column, index));
             } else if index.leaky && !has && !index.unique {
-                found.push(leaky(relation, column, index));
+                found.push(leaky(catalog, relation, column, index));
             }
         }
     }
     for key in &catalog.foreign_keys {
         let (Some(child), Some(parent)) =
-            (catalog.relations.get(&key.table), catalog.relations.get(&key.parent))
+            (catalog.relations.get(&key.child), catalog.relations.get(&key.parent))
         else {
             continue;
         };
@@ -30,10 +34,7 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
                 Whose::Unknown(_) | Whose::Shared { .. } => None,
                 Whose::Operator => continue,
             };
-            let holds = key.columns.iter().zip(&key.parents).any(|(a, b)| Some(&**a) == own && b == owner);
-            if !holds {
-                found.push(foreign(catalog, key, (child, own), (parent, owner)));
-            }
+            found.extend(foreign(catalog, key, (child, own), (parent, owner)));
         }
     }
 }
@@ -44,7 +45,7 @@ fn unique(relation: &Relation, column: &Column, index: &Index) -> Finding {
     let terms = terms.join(", ");
     let fix = if index.referenced {
         Fix::Step(format!(
-            "a foreign key refers to it: mend that first, then put `{}` in front of its columns",
+            "a foreign key refers to it: fix that first, then put `{}` in front of its columns",
             column.name
         ))
     } else if index.exclusion || index.special {
@@ -57,8 +58,8 @@ fn unique(relation: &Relation, column: &Column, index: &Index) -> Finding {
         ))
     } else {
         let predicate = predicate(index);
-        Fix::Sql(format!(
-            "DROP INDEX {ident};\nCREATE UNIQUE INDEX {short} ON {table} ({}, {terms}){predicate}",
+        Fix::together(&format!(
+            "DROP INDEX {ident};\nCREATE UNIQUE INDEX {short} ON {table} ({}, {terms}){predicate};",
             column.ident
         ))
     };
@@ -66,17 +67,32 @@ fn unique(relation: &Relation, column: &Column, index: &Index) -> Finding {
     Finding::new(Check::KeyWithoutTenant, relation.display(), detail, fix)
 }
 
-fn leaky(relation: &Relation, column: &Column, index: &Index) -> Finding {
+fn leaky(catalog: &Catalog, relation: &Relation, column: &Column, index: &Index) -> Finding {
     let terms = index.terms.join(", ");
-    let predicate = predicate(index);
-    let fix = if index.method == "btree" && !index.special {
-        Fix::Sql(format!(
-            "DROP INDEX {};\nCREATE INDEX {} ON {} ({}, {terms}){predicate}",
-            index.ident, index.short, relation.ident, column.ident
+    let Index { ident, short, .. } = index;
+    let led = catalog.indexes.iter().any(|other| {
+        other.table == index.table
+            && other.method == "btree"
+            && other.predicate == index.predicate
+            && other
+                .terms
+                .split_first()
+                .is_some_and(|(first, rest)| *first == column.ident && *rest == *index.terms)
+    });
+    let fix = if led {
+        // With the tenant in front it is there already.
+        Fix::Sql(format!("DROP INDEX {ident}"))
+    } else if index.method == "btree" && !index.special {
+        Fix::together(&format!(
+            "DROP INDEX {ident};\nCREATE INDEX {short} ON {} ({}, {terms}){};",
+            relation.ident,
+            column.ident,
+            predicate(index)
         ))
     } else {
         Fix::Step(format!(
-            "make it anew with `{}` in front (GIN and GiST need the extension btree_gin or btree_gist): {}",
+            "drop it, and look rows up by an index led by `{}`, which bounds the scan to the tenant's rows, or by a stored \
+             column; no composite index brings it back: {}",
             column.name, index.definition
         ))
     };
@@ -93,69 +109,46 @@ fn foreign(
     key: &ForeignKey,
     (child, own): (&Relation, Option<&str>),
     (parent, owner): (&Relation, &str),
-) -> Finding {
-    let detail =
-        format!("`{}` refers to a row of `{}` by ({})", key.name, parent.display(), key.columns.join(", "));
-    let step = || {
-        Fix::Step(format!(
-            "let it hold the tenant column of both tables: FOREIGN KEY (tenant, ..) REFERENCES {} ({owner}, ..)",
+) -> Option<Finding> {
+    let columns: Vec<_> = key.columns.iter().map(|(own, _)| own.as_str()).collect();
+    let finding = |reason: &str, fix| {
+        let refers =
+            format!("`{}` refers to a row of `{}` by ({})", key.name, parent.display(), columns.join(", "));
+        Finding::new(Check::ForeignKeyWithoutTenant, child.display(), format!("{refers}: {reason}"), fix)
+    };
+    let Some(own) = own else {
+        let step = format!(
+            "give the table the tenant column, and the key both: FOREIGN KEY (tenant, ..) REFERENCES {} ({owner}, ..); \
+             add it between NO FORCE and FORCE ROW LEVEL SECURITY of both tables, or its rows are not checked",
             parent.ident
-        ))
+        );
+        return Some(finding("its table has no tenant", Fix::Step(step)));
     };
-    let Some(own) = own.filter(|_| !key.special) else {
-        return Finding::new(Check::ForeignKeyWithoutTenant, child.display(), detail, step());
-    };
-    // The tenant stands in front, and for itself only.
-    let pairs: Vec<(&str, &str)> = key
-        .columns
-        .iter()
-        .zip(&key.parents)
-        .map(|(a, b)| (a.as_str(), b.as_str()))
-        .filter(|(a, b)| *a != own && *b != owner)
-        .collect();
-    let list = |relation: &Relation, names: &mut dyn Iterator<Item = &str>| -> Option<String> {
-        let idents: Option<Vec<&str>> =
-            names.map(|name| relation.column(name).map(|column| column.ident.as_str())).collect();
-        idents.filter(|idents| !idents.is_empty()).map(|idents| idents.join(", "))
-    };
-    let (Some(from), Some(to), Some(nulled)) = (
-        list(child, &mut std::iter::once(own).chain(pairs.iter().map(|(a, _)| *a))),
-        list(parent, &mut std::iter::once(owner).chain(pairs.iter().map(|(_, b)| *b))),
-        list(child, &mut pairs.iter().map(|(a, _)| *a)),
-    ) else {
-        return Finding::new(Check::ForeignKeyWithoutTenant, child.display(), detail, step());
-    };
-    // The tenant itself is never nulled, nor given a default.
-    let action = |code: char| match code {
-        'r' => " RESTRICT".to_owned(),
-        'c' => " CASCADE".to_owned(),
-        'n' => format!(" SET NULL ({nulled})"),
-        'd' => format!(" SET DEFAULT ({nulled})"),
-        _ => String::new(),
-    };
-    let (delete, update) = (action(key.on_delete), action(key.on_update));
-    if matches!(key.on_update, 'n' | 'd') {
-        return Finding::new(Check::ForeignKeyWithoutTenant, child.display(), detail, step());
+    let parent_side = Side { table: &parent.ident, tenant: owner };
+    match key.judge(Side { table: &child.ident, tenant: own }, parent_side) {
+        Verdict::Right => None,
+        Verdict::ByHand(reason) => Some(finding(
+            reason,
+            Fix::Step(
+                "make it anew as the reason says, between NO FORCE and FORCE ROW LEVEL SECURITY of both tables, or its \
+                 rows are not checked"
+                    .to_owned(),
+            ),
+        )),
+        Verdict::Wrong { reason, drop, add, needs } => {
+            let there = catalog.indexes.iter().any(|index| {
+                let columns: BTreeSet<&str> = index.columns.iter().flatten().map(String::as_str).collect();
+                index.table == parent.oid
+                    && index.unique
+                    && index.predicate.is_none()
+                    && columns == needs.iter().map(String::as_str).collect()
+                    && columns.len() == index.columns.len()
+            });
+            let unique =
+                if there { String::new() } else { foreign_key::unique(parent_side, &needs) + "\n" };
+            let family = catalog.family(&[child.oid, parent.oid]).map(|relation| relation.ident.as_str());
+            let add = foreign_key::checked(&family.collect(), &add);
+            Some(finding(reason, Fix::together(&format!("{drop}\n{unique}{add}"))))
+        }
     }
-    let mut wanted: Vec<&str> = pairs.iter().map(|(_, b)| *b).chain([owner]).collect();
-    wanted.sort_unstable();
-    let there = catalog.indexes.iter().any(|index| {
-        let mut columns: Vec<&str> = index.columns.iter().flatten().map(String::as_str).collect();
-        columns.sort_unstable();
-        index.table == parent.oid && index.unique && index.predicate.is_none() && columns == wanted
-    });
-    let unique =
-        if there { String::new() } else { format!("ALTER TABLE {} ADD UNIQUE ({to});\n", parent.ident) };
-    let on = |word: &str, action: &str| {
-        if action.is_empty() { String::new() } else { format!(" ON {word}{action}") }
-    };
-    let fix = format!(
-        "{unique}ALTER TABLE {table} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} FOREIGN KEY ({from}) REFERENCES {to_table} ({to}){delete}{update}",
-        table = child.ident,
-        name = key.ident,
-        to_table = parent.ident,
-        delete = on("DELETE", &delete),
-        update = on("UPDATE", &update),
-    );
-    Finding::new(Check::ForeignKeyWithoutTenant, child.display(), detail, Fix::Sql(fix))
 }

@@ -23,19 +23,27 @@
 //! In a test, [`Report::assert_clean`] is all of it. On the command line it is `tenancy doctor`. `docs/doctor.md` lists
 //! every [`Check`].
 //!
+//! A foreign key that an owner added under FORCE ROW LEVEL SECURITY is marked valid without a look at the rows. Whether rows
+//! break one is checked where the role sees all rows; otherwise a note says that it was not.
+//!
 //! # What the probe does
 //! A row of one tenant is made in each table where the types of its columns allow it, and the other tenant tries to see,
 //! change and delete it, and to add one. Nothing of it is kept, and no `NOTIFY` is sent; but triggers run, and sequences
 //! go on. Of a table with more than a hundred thousand rows a sample is read. On a server that is read only nothing is
 //! written. Nothing waits longer than two seconds for a lock, nor ten for an answer: what does is a finding.
 
+mod broken;
 mod catalog;
 mod check;
 mod code;
+mod granted;
+mod implicit;
 mod keys;
 mod policy;
 mod probe;
+mod relation;
 mod report;
+mod routine;
 mod sarif;
 mod server;
 mod tables;
@@ -57,12 +65,15 @@ use crate::error::{Error, ErrorKind, Result};
 /// [`ErrorKind::StoreUnavailable`] if the connection breaks, and [`ErrorKind::Database`] if the server does not even say
 /// which role this is. What else the server refuses is a finding.
 pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
-    let catalog = Catalog::read(conn).await.map_err(unanswered)?;
+    let catalog = Catalog::read(conn, schema).await.map_err(unanswered)?;
     let mut findings = Vec::new();
     server::judge(&catalog, schema, &mut findings);
     tables::judge(&catalog, schema, &mut findings);
     keys::judge(&catalog, schema, &mut findings);
     code::judge(&catalog, schema, &mut findings);
+    routine::judge(&catalog, schema, &mut findings);
+    implicit::judge(&catalog, schema, &mut findings);
+    granted::judge(&catalog, &mut findings);
     let mut report = Report {
         role: catalog.server.role.clone(),
         database: catalog.server.database.clone(),
@@ -72,6 +83,7 @@ pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report>
         notes: Vec::new(),
     };
     probe::run(conn, &catalog, schema, &mut report).await.map_err(unanswered)?;
+    broken::run(conn, &catalog, schema, &mut report).await.map_err(unanswered)?;
     report.sort();
     Ok(report)
 }

@@ -1,6 +1,7 @@
 //! Whether the policies of a table compare with the tenant.
 
-use super::catalog::{Column, Policy, Relation};
+use super::relation::{Column, Policy, Relation};
+use crate::isolation::policy::{FLOOR, OWN, Planned, Unset, quoted};
 
 /// The commands that policies are for, as the catalogue writes them, and what one must be given to run them.
 const COMMANDS: [(char, &str); 4] = [('r', "SELECT"), ('a', "INSERT"), ('w', "UPDATE"), ('d', "DELETE")];
@@ -110,29 +111,53 @@ pub(super) fn is_tenant(column: &Column, default: &str) -> bool {
     forms(column).contains(&format!("({} = {default})", column.ident))
 }
 
-pub(super) fn is_text(column: &Column) -> bool {
+fn is_text(column: &Column) -> bool {
     matches!(&*column.r#type, "text" | "character varying" | "character")
 }
 
-/// The two policies of the crate, in SQL; those of their names that are there are replaced.
-pub(super) fn floor(relation: &Relation, column: &Column) -> String {
-    format!("{} AS RESTRICTIVE USING ({})", create(relation, "tenancy_floor"), comparison(column))
+/// The SQL that writes the generated policies: the restrictive one, and with `own` the permissive one too; or why none is
+/// generated for the tenant column.
+pub(super) fn written(
+    relation: &Relation,
+    column: &Column,
+    unset: Unset,
+    own: bool,
+) -> Result<String, String> {
+    let policies = Planned::both(&column.name, &column.ident, column.kind()?, unset);
+    let planned = policies.iter().filter(|policy| own || !policy.permissive);
+    let dropped = renamed(relation)
+        .map(|policy| format!("DROP POLICY {} ON {};", quoted(&policy.name), relation.ident));
+    let sql: Vec<String> = planned.map(|one| one.create(&relation.ident)).chain(dropped).collect();
+    Ok(sql.join("\n"))
 }
 
-pub(super) fn own(relation: &Relation, column: &Column) -> String {
-    format!("{} USING ({})", create(relation, "tenancy_own"), comparison(column))
+/// Of a table with generated policies, those that are not as they are generated.
+pub(super) fn altered<'a>(relation: &'a Relation, column: &Column) -> Vec<&'a str> {
+    let named = |name: &str| relation.policies.iter().find(|policy| policy.name == name);
+    let (Ok(kind), false) = (column.kind(), relation.is_own_table()) else { return Vec::new() };
+    if renamed(relation).next().is_none() && named(FLOOR).or(named(OWN)).is_none() {
+        return Vec::new();
+    }
+    let is = |planned: &Planned, policy: &Policy| {
+        policy.permissive == planned.permissive
+            && policy.command == '*'
+            && policy.everybody
+            && policy.using.as_deref() == Some(&planned.printed)
+            && policy.check.is_none()
+    };
+    let both =
+        [Unset::HidesAll, Unset::Raises].map(|unset| Planned::both(&column.name, &column.ident, kind, unset));
+    let right = |name: &str| {
+        let mut planned = both.iter().flatten().filter(|planned| planned.name == name);
+        named(name).is_some_and(|policy| planned.any(|planned| is(planned, policy)))
+    };
+    let altered = [FLOOR, OWN].into_iter().filter(|name| !right(name));
+    altered.chain(renamed(relation).map(|policy| policy.name.as_str())).collect()
 }
 
-fn create(relation: &Relation, name: &str) -> String {
-    let ident = &relation.ident;
-    let there = relation.policies.iter().any(|policy| policy.name == name);
-    let drop = if there { format!("DROP POLICY {name} ON {ident};\n") } else { String::new() };
-    format!("{drop}CREATE POLICY {name} ON {ident}")
-}
-
-fn comparison(column: &Column) -> String {
-    let cast = if is_text(column) { String::new() } else { format!("::{}", column.r#type) };
-    format!("{} = nullif(current_setting('app.tenant_id', true), ''){cast}", column.ident)
+/// Generated policies under other names.
+fn renamed(relation: &Relation) -> impl Iterator<Item = &Policy> {
+    relation.policies.iter().filter(|policy| policy.marked && ![FLOOR, OWN].contains(&&*policy.name))
 }
 
 #[cfg(test)]
@@ -144,6 +169,8 @@ mod tests {
             name: "tenant_id".to_owned(),
             ident: "tenant_id".to_owned(),
             r#type: r#type.to_owned(),
+            declared: r#type.to_owned(),
+            deterministic: true,
             r#enum: false,
             array: false,
             not_null: true,

@@ -8,8 +8,9 @@ use sqlx::{AssertSqlSafe, Row};
 use tenancy_sql::Schema;
 use uuid::Uuid;
 
-use super::catalog::{Catalog, Column, Relation, Whose};
+use super::catalog::{Catalog, Whose};
 use super::check::{Check, Severity};
+use super::relation::{Column, Relation};
 use super::report::{Finding, Fix, Report};
 use super::server::unexamined;
 
@@ -76,7 +77,7 @@ pub(super) async fn run(
     let (a, b) = (Uuid::now_v7(), Uuid::now_v7());
     let mut tables = Vec::new();
     for (relation, column) in ordered(catalog, schema) {
-        if relation.kind == 'f' || !relation.usage || open.contains(&relation.display()) {
+        if relation.kind == 'f' || relation.at_once.is_empty() || open.contains(&relation.display()) {
             continue;
         }
         match table(catalog, schema, (relation, column), (a, b), writes) {
@@ -145,7 +146,7 @@ fn ordered<'a>(catalog: &'a Catalog, schema: &'a Schema) -> Vec<(&'a Relation, &
     while !open.is_empty() {
         let waits = |(relation, _): &(&Relation, &Column)| {
             catalog.foreign_keys.iter().any(|key| {
-                key.table == relation.oid
+                key.child == relation.oid
                     && key.parent != relation.oid
                     && open.iter().any(|(other, _)| other.oid == key.parent)
             })
@@ -176,7 +177,7 @@ fn table(
     } else {
         String::new()
     };
-    let may = |right: &str| relation.privileges.contains(right);
+    let may = |right: &str| relation.at_once.contains(right);
     let full = values(catalog, schema, relation, column, &value(&a));
     let insert = |values: &[(String, String)]| {
         let list = |of: fn(&(String, String)) -> &str| values.iter().map(of).collect::<Vec<_>>().join(", ");
@@ -227,10 +228,10 @@ fn values(
 
 /// The value of a foreign key: of the row that A has in the parent, or of any row that is everybody's.
 fn referred(catalog: &Catalog, schema: &Schema, relation: &Relation, column: &Column) -> Option<String> {
-    catalog.foreign_keys.iter().filter(|key| key.table == relation.oid).find_map(|key| {
-        let at = key.columns.iter().position(|name| *name == column.name)?;
+    catalog.foreign_keys.iter().filter(|key| key.child == relation.oid).find_map(|key| {
+        let (_, theirs) = key.columns.iter().find(|(own, _)| *own == column.name)?;
         let parent = catalog.relations.get(&key.parent)?;
-        let of = parent.column(&key.parents[at])?;
+        let of = parent.column(theirs)?;
         Some(match catalog.whose(parent, schema) {
             Whose::Tenant(_) => {
                 // Bound as JSON, so that the value is in nobody's text.

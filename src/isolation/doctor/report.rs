@@ -1,3 +1,5 @@
+//! What an examination found, as text and as JSON.
+
 use std::fmt;
 
 use serde::Serialize;
@@ -13,6 +15,13 @@ pub enum Fix {
     Sql(String),
     /// Something that a person has to do or decide.
     Step(String),
+}
+
+impl Fix {
+    /// Statements that only help together, as one transaction.
+    pub(super) fn together(statements: &str) -> Self {
+        Self::Sql(format!("BEGIN;\n{statements}\nCOMMIT;"))
+    }
 }
 
 impl fmt::Display for Fix {
@@ -190,10 +199,8 @@ impl fmt::Display for Report {
             lines = lines.trim_end().replace('\n', "\n          ");
             writeln!(f, "    mend: {lines}")?;
         }
-        if !findings.is_empty() {
-            for note in notes {
-                writeln!(f, "note: {note}")?;
-            }
+        for note in notes {
+            writeln!(f, "note: {note}")?;
         }
         let count = |severity| findings.iter().filter(|finding| finding.severity() == severity).count();
         let plural = |count| if count == 1 { "" } else { "s" };

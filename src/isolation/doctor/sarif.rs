@@ -1,3 +1,5 @@
+//! A report in SARIF, for code scanning.
+
 use serde_json::{Value, json};
 
 use super::check::{Check, Severity};

@@ -2,14 +2,16 @@
 
 use tenancy_sql::Schema;
 
-use super::catalog::{Catalog, Relation, Role, Setting};
+use super::catalog::{Catalog, Role, Setting};
 use super::check::Check;
+use super::relation::Relation;
 use super::report::{Finding, Fix};
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     let server = &catalog.server;
     for role in &server.roles {
         exempt(role, server.version, found);
+        predefined(role, &server.roles, found);
     }
     if !catalog.superuser() {
         for role in &server.roles {
@@ -34,7 +36,7 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
         found.push(Finding::new(
             Check::ServerVersion,
             format!("PostgreSQL {}", version(server.version)),
-            format!("{cve} is mended in {}", version(fixed)),
+            format!("{cve} is fixed in {}", version(fixed)),
             Fix::Step("install the newest minor release of this version and restart the server".to_owned()),
         ));
     }
@@ -48,7 +50,7 @@ pub(super) fn unexamined(what: &str, why: &str) -> Finding {
         Check::Unexamined,
         what,
         format!("the database answered: {why}"),
-        Fix::Step("run the doctor again; if it stays, let the role read what it asks for, or mend what is in its way".to_owned()),
+        Fix::Step("run the doctor again; if it stays, let the role read what it asks for, or remove what is in its way".to_owned()),
     )
 }
 
@@ -106,29 +108,71 @@ fn revoke(role: &Role) -> Fix {
     Fix::Sql(format!("REVOKE {} FROM {}", role.ident, role.members.join(", ")))
 }
 
+const TENANT: &str = "app.tenant_id";
+
 fn settings(catalog: &Catalog, found: &mut Vec<Finding>) {
-    const NAME: &str = "app.tenant_id";
-    for Setting { role, database } in &catalog.server.settings {
-        let (object, sql) = match (role, database) {
-            (Some(role), None) => (role.clone(), format!("ALTER ROLE {role} RESET {NAME}")),
-            (Some(role), Some(database)) => {
-                (role.clone(), format!("ALTER ROLE {role} IN DATABASE {database} RESET {NAME}"))
-            }
-            (None, Some(database)) => (database.clone(), format!("ALTER DATABASE {database} RESET {NAME}")),
-            (None, None) => ("all roles".to_owned(), format!("ALTER ROLE ALL RESET {NAME}")),
-        };
-        let detail = format!("{NAME} is set for it when it connects");
-        found.push(Finding::new(Check::SettingDefault, object, detail, Fix::Sql(sql)));
+    let server = &catalog.server;
+    let defaults = |name: &'static str| server.settings.iter().filter(move |setting| setting.name == name);
+    for setting in defaults(TENANT) {
+        let detail = format!("{TENANT} is set for it when it connects");
+        let (object, fix) = setting.reset();
+        found.push(Finding::new(Check::SettingDefault, object, detail, fix));
     }
-    if !catalog.server.tenant.is_empty() && catalog.server.settings.is_empty() {
+    if !server.tenant.is_empty() && defaults(TENANT).next().is_none() {
+        let detail = format!("{TENANT} is set on this connection, outside of any tenant's transaction");
+        found.push(Finding::new(Check::SettingDefault, server.role.clone(), detail, elsewhere()));
+    }
+    for (name, what) in UNSAFE {
+        if !server.unsafe_settings.iter().any(|one| one == name) {
+            continue;
+        }
+        let mut resets: Vec<(String, Fix)> = defaults(name).map(Setting::reset).collect();
+        if resets.is_empty() {
+            resets.push((server.role.clone(), elsewhere()));
+        }
+        for (object, fix) in resets {
+            found.push(Finding::new(Check::UnsafeSetting, object, format!("{name} is on: {what}"), fix));
+        }
+    }
+}
+
+const UNSAFE: [(&str, &str); 2] = [
+    ("lo_compat_privileges", "no right is needed to read and write any large object"),
+    ("session_replication_role", "it is `replica`, so that no trigger runs and no foreign key is checked"),
+];
+
+fn elsewhere() -> Fix {
+    Fix::Step(
+        "take it out of postgresql.conf, ALTER SYSTEM, the connection's options, and what sets it for a session"
+            .to_owned(),
+    )
+}
+
+impl Setting {
+    /// For whom it is set, and the statement that takes it away.
+    fn reset(&self) -> (String, Fix) {
+        let Self { ident: name, role, database, .. } = self;
+        let (object, sql) = match (role, database) {
+            (Some(role), None) => (role.clone(), format!("ALTER ROLE {role} RESET {name}")),
+            (Some(role), Some(database)) => {
+                (role.clone(), format!("ALTER ROLE {role} IN DATABASE {database} RESET {name}"))
+            }
+            (None, Some(database)) => (database.clone(), format!("ALTER DATABASE {database} RESET {name}")),
+            (None, None) => ("all roles".to_owned(), format!("ALTER ROLE ALL RESET {name}")),
+        };
+        (object, Fix::Sql(sql))
+    }
+}
+
+/// A role of every server, such as `pg_monitor`, that the role was made a member of; not what comes with one.
+fn predefined(role: &Role, roles: &[Role], found: &mut Vec<Finding>) {
+    let given = |member: &String| roles.iter().any(|one| one.ident == *member && !one.predefined);
+    if role.predefined && !role.files && role.members.iter().any(given) {
         found.push(Finding::new(
-            Check::SettingDefault,
-            catalog.server.role.clone(),
-            format!("{NAME} is set on this connection, outside of any tenant's transaction"),
-            Fix::Step(
-                "take it out of postgresql.conf, the connection's options, and what sets it for a session"
-                    .to_owned(),
-            ),
+            Check::PredefinedRole,
+            role.name.clone(),
+            "the role is a member of it, which a fresh server makes no role".to_owned(),
+            revoke(role),
         ));
     }
 }

@@ -2,12 +2,15 @@
 
 use tenancy_sql::Schema;
 
-use super::catalog::{Catalog, Column, Relation, Whose};
+use super::catalog::{Catalog, Whose};
 use super::check::Check;
 use super::policy::{self, Verdict};
+use super::relation::{Column, Relation};
 use super::report::{Finding, Fix};
+use crate::isolation::policy::Unset;
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
+    let unset = catalog.unset();
     for relation in catalog.relations.values().filter(|relation| relation.is_table() && relation.reachable())
     {
         match catalog.whose(relation, schema) {
@@ -23,7 +26,7 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             Whose::Tenant(name) => {
                 let Some(column) = relation.column(name) else { continue };
                 tenant_column(relation, column, found);
-                rows(relation, column, found);
+                rows(relation, column, unset, found);
             }
         }
         if !catalog.superuser() {
@@ -86,8 +89,8 @@ fn missing(relation: &Relation, column: &str, found: &mut Vec<Finding>) {
         relation.display(),
         format!("it has no column `{column}`, and the role has {}", rights.join(", ")),
         Fix::Step(format!(
-            "add `{column}`, and to every key; or, if its rows are everybody's, name it under `shared` in tenancy.toml; \
-             or take the role's rights on it"
+            "add `{column}`, and to every key by `tenancy policies --keys`, which checks the rows; or, if every tenant may read its \
+             rows, name it under `shared` in tenancy.toml; or revoke the role's rights on it"
         )),
     ));
 }
@@ -95,6 +98,15 @@ fn missing(relation: &Relation, column: &str, found: &mut Vec<Finding>) {
 fn tenant_column(relation: &Relation, column: &Column, found: &mut Vec<Finding>) {
     if relation.partition {
         return;
+    }
+    // Without row-level security another type keeps ids apart as well, but a collation does not.
+    if let Err(why) = column.kind()
+        && (relation.rls || !column.deterministic)
+    {
+        let detail = format!("the tenant column `{}` {why}", column.name);
+        let fix = "change the type of the column, and of the columns that refer to it; `tenancy policies` generates no \
+                   policy before";
+        found.push(Finding::new(Check::TenantType, relation.display(), detail, Fix::Step(fix.to_owned())));
     }
     let alter =
         |what: &str| Fix::Sql(format!("ALTER TABLE {} ALTER COLUMN {} {what}", relation.ident, column.ident));
@@ -117,22 +129,24 @@ fn tenant_column(relation: &Relation, column: &Column, found: &mut Vec<Finding>)
 }
 
 /// Row-level security: one finding at most, the worst.
-fn rows(relation: &Relation, column: &Column, found: &mut Vec<Finding>) {
+fn rows(relation: &Relation, column: &Column, unset: Unset, found: &mut Vec<Finding>) {
     let verdict = policy::judge(relation, column);
     let ident = &relation.ident;
+    let written = |own: bool, after: &str| match policy::written(relation, column, unset, own) {
+        Ok(sql) => Fix::together(&(sql + after)),
+        Err(why) => Fix::Step(format!("its tenant column {why}; then run the doctor again")),
+    };
     if !relation.rls {
-        let mut fix = format!("ALTER TABLE {ident} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY");
-        if !matches!(verdict, Verdict::Floor) {
-            fix = format!("{fix};\n{}", policy::floor(relation, column));
-        }
-        if matches!(verdict, Verdict::None) {
-            fix = format!("{fix};\n{}", policy::own(relation, column));
-        }
+        let enable = format!("ALTER TABLE {ident} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY");
+        let fix = match verdict {
+            Verdict::Floor => Fix::Sql(enable),
+            _ => written(matches!(verdict, Verdict::None), &format!("\n{enable};")),
+        };
         let (check, detail) = match relation.parents.first() {
             Some(_) => (Check::ChildWithoutRls, "its parent's policies are not asked for it"),
             None => (Check::RlsOff, "no policy is asked for it"),
         };
-        found.push(Finding::new(check, relation.display(), detail, Fix::Sql(fix)));
+        found.push(Finding::new(check, relation.display(), detail, fix));
         return;
     }
     if !relation.forced {
@@ -144,35 +158,33 @@ fn rows(relation: &Relation, column: &Column, found: &mut Vec<Finding>) {
             Fix::Sql(format!("ALTER TABLE {ident} FORCE ROW LEVEL SECURITY")),
         ));
     }
-    let floor = || Fix::Sql(policy::floor(relation, column));
-    match verdict {
-        Verdict::Floor => {}
+    let (check, detail, own) = match verdict {
+        Verdict::Floor => {
+            let altered = policy::altered(relation, column);
+            if altered.is_empty() {
+                return;
+            }
+            let detail = format!("not as `tenancy policies` writes it: `{}`", altered.join("`, `"));
+            (Check::AlteredPolicy, detail, true)
+        }
         Verdict::Open(policies) => {
             let names: Vec<_> = policies.iter().map(|policy| format!("`{}`", policy.name)).collect();
-            found.push(Finding::new(
-                Check::OpenPolicy,
-                relation.display(),
-                format!(
-                    "{} does not compare `{}` with app.tenant_id in a form that is known",
-                    names.join(" and "),
-                    column.name
-                ),
-                floor(),
-            ));
+            let detail = format!(
+                "{} does not compare `{}` with app.tenant_id in a form that is known",
+                names.join(" and "),
+                column.name
+            );
+            (Check::OpenPolicy, detail, false)
         }
-        Verdict::NoFloor => found.push(Finding::new(
-            Check::NoFloor,
-            relation.display(),
-            "all its policies compare with the tenant, and are permissive",
-            floor(),
-        )),
-        Verdict::None => found.push(Finding::new(
-            Check::NoPolicy,
-            relation.display(),
-            "row-level security is on, and no permissive policy is for this role",
-            Fix::Sql(policy::own(relation, column)),
-        )),
-    }
+        Verdict::NoFloor => {
+            (Check::NoFloor, "all its policies compare with the tenant, and are permissive".to_owned(), false)
+        }
+        Verdict::None => {
+            let detail = "row-level security is on, and no permissive policy is for this role";
+            (Check::NoPolicy, detail.to_owned(), true)
+        }
+    };
+    found.push(Finding::new(check, relation.display(), detail, written(own, "")));
 }
 
 fn privileges(relation: &Relation, found: &mut Vec<Finding>) {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sqlx::PgConnection;
 use tenancy_sql::{Dialect, Schema};
 
-use super::{quoted, refused, unread};
+use super::relations::{Found, Relation, columns, parents, policies, relations};
+use super::{refused, unread};
 use crate::error::Result;
+use crate::isolation::policy::{Kind, OWN_TABLES, quoted};
 
-/// The tables of the crate itself.
-const OWN: &str = "tenancy_";
 /// Where sqlx keeps which migrations were run.
 const MIGRATIONS: &str = "_sqlx_migrations";
 const OLDEST: i32 = 150_000;
@@ -23,9 +23,20 @@ pub(super) struct Catalog {
     /// Foreign tables below a tenant's, which can have no policy.
     pub(super) foreign: Vec<Table>,
     /// Parents of tenants' tables that have no tenant, each with its child.
-    pub(super) open: Vec<(String, String)>,
-    /// Tables of which nothing says whose they are.
-    pub(super) unknown: Vec<String>,
+    pub(super) open: Vec<(Other, String)>,
+    /// Tables without a tenant column that are not declared as shared.
+    pub(super) unknown: Vec<Other>,
+    /// Tables with a tenant column outside of the search path, whose security is not on or does not bind their owner.
+    pub(super) far: Vec<Other>,
+}
+
+/// A table that gets no policy.
+#[derive(Clone)]
+pub(super) struct Other {
+    pub(super) oid: i64,
+    pub(super) shown: String,
+    /// In a schema of the search path.
+    pub(super) near: bool,
 }
 
 pub(super) struct Table {
@@ -63,14 +74,6 @@ pub(super) struct Column {
     pub(super) nullable: bool,
     /// What takes its default away, if it has one.
     pub(super) filled: Option<&'static str>,
-}
-
-/// The type of a tenant column.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Uuid,
-    BigInt,
-    Text,
 }
 
 /// A policy as it stands.
@@ -134,123 +137,6 @@ impl Catalog {
     }
 }
 
-struct Relation {
-    schema: String,
-    name: String,
-    kind: i8,
-    partition: bool,
-    security: Security,
-    /// Whether a statement finds it without its schema.
-    visible: bool,
-    /// Whether its schema is in the search path.
-    near: bool,
-}
-
-impl Relation {
-    fn shown(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
-    }
-
-    /// Every name that a statement could say.
-    fn names(&self) -> Vec<String> {
-        self.visible.then(|| self.name.clone()).into_iter().chain([self.shown()]).collect()
-    }
-}
-
-async fn relations(conn: &mut PgConnection) -> Result<BTreeMap<i64, Relation>> {
-    type Row = (i64, String, String, i8, bool, bool, bool, bool, bool);
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind, c.relispartition, c.relrowsecurity, \
-             c.relforcerowsecurity, pg_table_is_visible(c.oid), n.nspname = ANY (current_schemas(false)) \
-         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't' \
-             AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' \
-             AND NOT EXISTS (SELECT 1 FROM pg_depend e \
-                 WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')",
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(unread)?;
-    let relation = |(oid, schema, name, kind, partition, enabled, forced, visible, near): Row| {
-        let security = Security { enabled, forced };
-        (oid, Relation { schema, name, kind, partition, security, visible, near })
-    };
-    Ok(rows.into_iter().map(relation).collect())
-}
-
-async fn parents(conn: &mut PgConnection) -> Result<HashMap<i64, Vec<i64>>> {
-    let rows: Vec<(i64, i64)> =
-        sqlx::query_as("SELECT inhrelid::int8, inhparent::int8 FROM pg_inherits ORDER BY inhrelid, inhseqno")
-            .fetch_all(conn)
-            .await
-            .map_err(unread)?;
-    let mut parents: HashMap<i64, Vec<i64>> = HashMap::new();
-    for (child, parent) in rows {
-        parents.entry(child).or_default().push(parent);
-    }
-    Ok(parents)
-}
-
-/// What is known of a column before its type is judged.
-struct Found {
-    column: Column,
-    kind: String,
-    deterministic: bool,
-}
-
-/// The columns by which a table could be a tenant's.
-async fn columns(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    relations: &BTreeMap<i64, Relation>,
-) -> Result<HashMap<(i64, String), Found>> {
-    type Row = (i64, String, String, String, i16, bool, bool, bool, bool);
-    let declared = relations.values().flat_map(|relation| {
-        [relation.name.clone(), relation.shown()]
-            .into_iter()
-            .filter_map(|name| schema.tenant_column(Dialect::Postgres, &name))
-    });
-    let names: BTreeSet<&str> = declared.chain([schema.column_name()]).collect();
-    let names: Vec<&str> = names.into_iter().collect();
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT a.attrelid::int8, a.attname::text, quote_ident(a.attname), format_type(a.atttypid, NULL), a.attnum, \
-             NOT a.attnotnull, a.atthasdef AND a.attgenerated = '', a.attidentity <> '', coalesce(l.collisdeterministic, true) \
-         FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation \
-         WHERE a.attname = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped",
-    )
-    .bind(names)
-    .fetch_all(conn)
-    .await
-    .map_err(unread)?;
-    let found = |(table, name, printed, kind, number, nullable, default, identity, deterministic): Row| {
-        let filled = match (default, identity) {
-            (_, true) => Some("DROP IDENTITY"),
-            (true, false) => Some("DROP DEFAULT"),
-            (false, false) => None,
-        };
-        let column = Column { name: name.clone(), printed, kind: Kind::Text, number, nullable, filled };
-        ((table, name), Found { column, kind, deterministic })
-    };
-    Ok(rows.into_iter().map(found).collect())
-}
-
-async fn policies(conn: &mut PgConnection) -> Result<HashMap<i64, Vec<Policy>>> {
-    type Row = (i64, String, bool, bool, Option<String>, Option<String>, Option<String>);
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT polrelid::int8, polname::text, polpermissive, polcmd = '*' AND polroles = '{0}', \
-             pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid), obj_description(oid, 'pg_policy') \
-         FROM pg_policy ORDER BY polname",
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(unread)?;
-    let mut policies: HashMap<i64, Vec<Policy>> = HashMap::new();
-    for (table, name, permissive, of_all, using, check, comment) in rows {
-        policies.entry(table).or_default().push(Policy { name, permissive, of_all, using, check, comment });
-    }
-    Ok(policies)
-}
-
 struct Reader<'a> {
     schema: &'a Schema,
     relations: BTreeMap<i64, Relation>,
@@ -264,7 +150,7 @@ impl Reader<'_> {
         let mut own = BTreeMap::new();
         for (oid, relation) in &self.relations {
             if relation.near
-                && !relation.name.starts_with(OWN)
+                && !relation.name.starts_with(OWN_TABLES)
                 && let Some(column) = self.own_column(*oid, relation)?
             {
                 own.insert(*oid, column);
@@ -308,18 +194,31 @@ impl Reader<'_> {
                 for parent in
                     self.parents.get(&oid).into_iter().flatten().filter(|oid| !all.contains_key(oid))
                 {
-                    if let Some(parent) = self.relations.get(parent) {
-                        catalog.open.push((parent.shown(), table.shown.clone()));
+                    if let Some(other) = self.other(*parent) {
+                        catalog.open.push((other, table.shown.clone()));
                     }
                 }
                 let foreign = relation.kind == i8::try_from(b'f').unwrap_or_default();
                 if foreign { &mut catalog.foreign } else { &mut catalog.tenants }.push(table);
                 continue;
             }
-            if !relation.near || relation.name.starts_with(OWN) {
+            // Of an extension's tables only those with a tenant column could hold a tenant's rows.
+            let known = relation.name.starts_with(OWN_TABLES) || relation.name == MIGRATIONS;
+            if known || (relation.member && !self.has_column(oid, relation)) {
                 continue;
             }
-            if self.is_shared(relation) {
+            let Some(other) = self.other(oid) else { continue };
+            if !relation.near {
+                let secured = relation.security.enabled && relation.security.forced;
+                if self.is_shared(relation) {
+                    continue;
+                }
+                match self.has_column(oid, relation) {
+                    false => catalog.unknown.push(other),
+                    true if !secured => catalog.far.push(other),
+                    true => {}
+                }
+            } else if self.is_shared(relation) {
                 table.writable = self.is_writable(relation);
                 catalog.shared.push(table);
             } else if table.policies.iter().any(Policy::is_ours) {
@@ -328,12 +227,22 @@ impl Reader<'_> {
                      `columns` in tenancy.toml, or declare the table as shared",
                     table.shown
                 )));
-            } else if relation.name != MIGRATIONS {
-                catalog.unknown.push(table.shown);
+            } else {
+                catalog.unknown.push(other);
             }
         }
-        catalog.unknown.retain(|name| !catalog.open.iter().any(|(parent, _)| parent == name));
+        catalog.unknown.retain(|one| !catalog.open.iter().any(|(parent, _)| parent.oid == one.oid));
         Ok(catalog)
+    }
+
+    fn other(&self, oid: i64) -> Option<Other> {
+        let relation = self.relations.get(&oid)?;
+        Some(Other { oid, shown: relation.shown(), near: relation.near })
+    }
+
+    /// Whether a table that is not shared has the tenant column that is declared for it.
+    fn has_column(&self, oid: i64, relation: &Relation) -> bool {
+        self.names(relation).flatten().any(|column| self.columns.contains_key(&(oid, column.to_owned())))
     }
 
     /// The column by which a table says itself that it is a tenant's.
@@ -358,7 +267,7 @@ impl Reader<'_> {
             return Ok(Some(declared.to_owned()));
         }
         Err(refused(format!(
-            "the table `{}` is declared with the tenant column `{declared}`, and has no such column; mend `columns` in \
+            "the table `{}` is declared with the tenant column `{declared}`, and has no such column; correct `columns` in \
              tenancy.toml",
             relation.shown()
         )))
@@ -395,24 +304,8 @@ impl Reader<'_> {
         let Some(Found { column, kind, deterministic }) = self.columns.get(&(oid, column.to_owned())) else {
             return Err(refused(format!("the table `{shown}` lost its column `{column}` while it was read")));
         };
-        let kind = match kind.as_str() {
-            "uuid" => Kind::Uuid,
-            "bigint" => Kind::BigInt,
-            "text" if *deterministic => Kind::Text,
-            "text" => {
-                return Err(refused(format!(
-                    "the tenant column `{}` of `{shown}` has a collation by which different ids are equal; give it a \
-                     deterministic one, such as \"C\"",
-                    column.name
-                )));
-            }
-            other => {
-                return Err(refused(format!(
-                    "the tenant column `{}` of `{shown}` is of the type `{other}`; make it `uuid`, `bigint` or `text`",
-                    column.name
-                )));
-            }
-        };
+        let kind = Kind::of(kind, *deterministic)
+            .map_err(|why| refused(format!("the tenant column `{}` of `{shown}` {why}", column.name)))?;
         Ok(Column { kind, ..column.clone() })
     }
 }

@@ -3,8 +3,9 @@
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
-use super::{Step, quoted, unread};
+use super::{Step, unread};
 use crate::error::Result;
+use crate::isolation::policy::quoted;
 
 /// An index on a tenants' table by which a query looks rows up with something that could tell of other rows.
 struct Index {

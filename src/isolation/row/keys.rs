@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::catalog::{Catalog, Table};
-use super::{Step, list, quoted, refused, unread};
+use super::{Step, refused, unread};
 use crate::error::Result;
+use crate::isolation::foreign_key::{self, ForeignKey, Side, Verdict};
+use crate::isolation::policy::quoted;
 
 pub(super) struct Keys {
     /// In the order in which they can be done.
@@ -23,20 +25,22 @@ impl Keys {
         let mut advice = Vec::new();
         let (mut dropped, mut added, mut replaced) = (Vec::new(), Vec::new(), BTreeSet::new());
         let mut referred = Vec::new();
-        for foreign in foreign_keys(conn, &catalog.oids()).await? {
+        for foreign in foreign_keys(conn).await? {
             // What refers to a tenant's key, but is none's, is looked at below.
             let (Some(child), Some(parent)) = (catalog.tenant(foreign.child), catalog.tenant(foreign.parent))
             else {
                 continue;
             };
-            match foreign.judge(child, parent) {
+            let object = format!("foreign key {} of {}", foreign.name, child.shown);
+            match foreign.judge(side(child), side(parent)) {
                 Verdict::Right => {}
-                Verdict::ByHand(reason) => advice.push(Step::new(foreign.object(child), reason, "")),
+                Verdict::ByHand(reason) => advice.push(Step::new(object, reason, "")),
                 Verdict::Wrong { reason, drop, add, needs } => {
                     replaced.insert(foreign.oid);
-                    dropped.push(Step::new(foreign.object(child), reason, drop));
-                    let add = unforced(catalog, [child, parent], &add);
-                    added.push(Step::new(foreign.object(child), "it is made anew, with the tenant", add));
+                    dropped.push(Step::new(object.clone(), reason, drop));
+                    let family = [child, parent].into_iter().flat_map(|table| catalog.family(table.oid));
+                    let add = foreign_key::checked(&family.map(|table| table.name.as_str()).collect(), &add);
+                    added.push(Step::new(object, "it is made anew, with the tenant", add));
                     referred.push((foreign.parent, needs));
                 }
             }
@@ -72,10 +76,7 @@ impl Keys {
                 continue;
             }
             let Some(table) = catalog.tenant(parent) else { continue };
-            let tenant = table.column().name.as_str();
-            let names = std::iter::once(tenant)
-                .chain(needs.iter().map(String::as_str).filter(|column| *column != tenant));
-            let sql = format!("ALTER TABLE {} ADD UNIQUE ({});", table.name, list(names));
+            let sql = foreign_key::unique(side(table), &needs);
             keys.push(Step::new(table.object(), "foreign keys with the tenant need a key to refer to", sql));
             made.push((parent, needs));
         }
@@ -83,21 +84,6 @@ impl Keys {
         advice.extend(exclusions(conn, catalog).await?);
         Ok(Self { keys, advice })
     }
-}
-
-/// A foreign key that is added while the security of its tables does not bind their owner. Otherwise PostgreSQL asks as
-/// the owner whether the rows that are there keep it, sees none of them, and takes it for kept.
-fn unforced(catalog: &Catalog, tables: [&Table; 2], add: &str) -> String {
-    let names: BTreeSet<&str> =
-        tables.iter().flat_map(|table| catalog.family(table.oid)).map(|table| table.name.as_str()).collect();
-    let all = |action: &str| {
-        names
-            .iter()
-            .map(|name| format!("ALTER TABLE {name} {action} ROW LEVEL SECURITY;"))
-            .collect::<Vec<_>>()
-    };
-    let (off, on) = (all("NO FORCE"), all("FORCE"));
-    [off, vec![add.to_owned()], on].concat().join("\n")
 }
 
 /// Tables that have one row for each tenant.
@@ -129,199 +115,15 @@ fn columns(catalog: &Catalog, of_tenants: &BTreeSet<i64>) -> Vec<Step> {
     steps
 }
 
-/// A foreign key of one tenants' table to another.
-struct Foreign {
-    oid: i64,
-    name: String,
-    child: i64,
-    parent: i64,
-    /// What refers to what.
-    columns: Vec<(String, String)>,
-    /// Whether one of them may be empty.
-    nullable: bool,
-    on_update: Action,
-    on_delete: Action,
-    /// Those that `SET NULL` and `SET DEFAULT` are about; all, if there are none.
-    on_delete_columns: Vec<String>,
-    full: bool,
-    /// `DEFERRABLE` and the like.
-    rest: String,
+async fn foreign_keys(conn: &mut PgConnection) -> Result<Vec<ForeignKey>> {
+    let sql = format!("SELECT row_to_json(q)::text FROM ({}) q", foreign_key::READ);
+    let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(conn).await.map_err(unread)?;
+    let read = |row: &String| serde_json::from_str(row).map_err(|e| unread(sqlx::Error::Decode(e.into())));
+    rows.iter().map(read).collect()
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Action {
-    No,
-    Restrict,
-    Cascade,
-    SetNull,
-    SetDefault,
-}
-
-impl Action {
-    const fn read(letter: i8) -> Self {
-        match letter.cast_unsigned() {
-            b'r' => Self::Restrict,
-            b'c' => Self::Cascade,
-            b'n' => Self::SetNull,
-            b'd' => Self::SetDefault,
-            _ => Self::No,
-        }
-    }
-
-    const fn as_sql(self) -> &'static str {
-        match self {
-            Self::No => "NO ACTION",
-            Self::Restrict => "RESTRICT",
-            Self::Cascade => "CASCADE",
-            Self::SetNull => "SET NULL",
-            Self::SetDefault => "SET DEFAULT",
-        }
-    }
-
-    const fn sets(self) -> bool {
-        matches!(self, Self::SetNull | Self::SetDefault)
-    }
-}
-
-enum Verdict {
-    Right,
-    /// What a person has to decide.
-    ByHand(&'static str),
-    Wrong {
-        reason: &'static str,
-        drop: String,
-        add: String,
-        /// The columns of the key that it refers to.
-        needs: BTreeSet<String>,
-    },
-}
-
-impl Foreign {
-    fn object(&self, child: &Table) -> String {
-        format!("foreign key {} of {}", self.name, child.shown)
-    }
-
-    fn judge(&self, child: &Table, parent: &Table) -> Verdict {
-        let (own, theirs) = (child.column().name.as_str(), parent.column().name.as_str());
-        let is_tenant = |(a, b): &&(String, String)| a == own && b == theirs;
-        let paired = self.columns.iter().any(|pair| is_tenant(&pair));
-        let rest: Vec<&(String, String)> = self.columns.iter().filter(|pair| !is_tenant(pair)).collect();
-        if rest.iter().any(|(a, b)| a == own || b == theirs) {
-            return Verdict::ByHand(
-                "it compares the tenant with what is no tenant, and can refer to another's rows",
-            );
-        }
-        if self.on_update.sets() {
-            return Verdict::ByHand(if paired {
-                "ON UPDATE it takes the tenant from its rows; choose another action"
-            } else {
-                "it can refer to another tenant's rows; its ON UPDATE would take the tenant away once it has one: \
-                 choose another action"
-            });
-        }
-        let emptied =
-            self.on_delete_columns.is_empty() || self.on_delete_columns.iter().any(|column| column == own);
-        let reason = match (paired, self.on_delete.sets() && emptied) {
-            (true, false) => return Verdict::Right,
-            (true, true) if rest.is_empty() => {
-                return Verdict::ByHand("ON DELETE it takes the tenant from its rows; choose another action");
-            }
-            (true, true) => "ON DELETE it takes the tenant from its rows",
-            (false, _) => "it lacks the tenant: a row can refer to another tenant's, and be deleted with it",
-        };
-        if self.full && self.nullable {
-            return Verdict::ByHand(
-                "it is MATCH FULL with columns that may be empty, which a key with the tenant cannot be; say by a \
-                 CHECK which are empty together, and make it MATCH SIMPLE",
-            );
-        }
-        let from = std::iter::once(own).chain(rest.iter().map(|(a, _)| a.as_str()));
-        let to: Vec<&str> = std::iter::once(theirs).chain(rest.iter().map(|(_, b)| b.as_str())).collect();
-        let set: Vec<&str> = if self.on_delete_columns.is_empty() {
-            rest.iter().map(|(a, _)| a.as_str()).collect()
-        } else {
-            self.on_delete_columns.iter().map(String::as_str).filter(|column| *column != own).collect()
-        };
-        let columns = if self.on_delete.sets() { format!(" ({})", list(set)) } else { String::new() };
-        let (table, name) = (&child.name, quoted(&self.name));
-        Verdict::Wrong {
-            reason,
-            drop: format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name};"),
-            add: format!(
-                "ALTER TABLE {table} ADD CONSTRAINT {name} FOREIGN KEY ({}) REFERENCES {} ({})\n    \
-                 ON UPDATE {} ON DELETE {}{columns}{};",
-                list(from),
-                parent.name,
-                list(to.iter().copied()),
-                self.on_update.as_sql(),
-                self.on_delete.as_sql(),
-                self.rest
-            ),
-            needs: to.into_iter().map(str::to_owned).collect(),
-        }
-    }
-}
-
-async fn foreign_keys(conn: &mut PgConnection, tables: &[i64]) -> Result<Vec<Foreign>> {
-    type Row =
-        (i64, String, i64, i64, Vec<String>, Vec<String>, bool, i8, i8, Vec<String>, bool, bool, bool, bool);
-    // One that a partition has from its parent is the parent's.
-    let rows: Vec<Row> = sqlx::query_as(
-        "SELECT k.oid::int8, k.conname::text, k.conrelid::int8, k.confrelid::int8, \
-             ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u (n, o) \
-                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY u.o), \
-             ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (n, o) \
-                 JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n ORDER BY u.o), \
-             EXISTS (SELECT 1 FROM pg_attribute a \
-                 WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey) AND NOT a.attnotnull), \
-             k.confupdtype, k.confdeltype, \
-             ARRAY(SELECT a.attname::text FROM unnest(k.confdelsetcols) WITH ORDINALITY u (n, o) \
-                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY u.o), \
-             k.confmatchtype = 'f' AND cardinality(k.conkey) > 1, k.condeferrable, k.condeferred, k.convalidated \
-         FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid::int8 = ANY ($1) AND k.confrelid::int8 = ANY ($1) \
-         ORDER BY n.nspname, c.relname, k.conname",
-    )
-    .bind(tables)
-    .fetch_all(conn)
-    .await
-    .map_err(unread)?;
-    let foreign = |row: Row| {
-        let (
-            oid,
-            name,
-            child,
-            parent,
-            from,
-            to,
-            nullable,
-            update,
-            delete,
-            set,
-            full,
-            deferrable,
-            deferred,
-            valid,
-        ) = row;
-        let mut rest = String::new();
-        rest += if deferrable { " DEFERRABLE" } else { "" };
-        rest += if deferred { " INITIALLY DEFERRED" } else { "" };
-        rest += if valid { "" } else { " NOT VALID" };
-        Foreign {
-            oid,
-            name,
-            child,
-            parent,
-            columns: from.into_iter().zip(to).collect(),
-            nullable,
-            on_update: Action::read(update),
-            on_delete: Action::read(delete),
-            on_delete_columns: set,
-            full,
-            rest,
-        }
-    };
-    Ok(rows.into_iter().map(foreign).collect())
+fn side(table: &Table) -> Side<'_> {
+    Side { table: &table.name, tenant: &table.column().name }
 }
 
 /// A primary key, a unique constraint, or a unique index.

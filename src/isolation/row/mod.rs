@@ -4,8 +4,10 @@ mod catalog;
 mod index;
 mod keys;
 mod policy;
+mod relations;
 mod role;
 mod script;
+mod unguarded;
 mod view;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -13,6 +15,8 @@ use tenancy_sql::Schema;
 
 use self::catalog::Catalog;
 use self::keys::Keys;
+use self::unguarded::Unguarded;
+use super::policy::Unset;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The row-level security that a database should have.
@@ -39,18 +43,6 @@ pub struct Policies<'a> {
     unset: Unset,
     role: Option<String>,
     keys: bool,
-}
-
-/// What a statement sees that runs without a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Unset {
-    /// No row, as if there were none.
-    #[default]
-    HidesAll,
-    /// An error that says so, wherever a row or an index is looked at. A forgotten tenant is noticed at once; a scan
-    /// that no index serves takes about a tenth longer.
-    Raises,
 }
 
 impl<'a> Policies<'a> {
@@ -151,9 +143,10 @@ impl<'a> Policies<'a> {
         if self.keys {
             steps.append(&mut keys);
         }
-        advice.extend(view::advice(&catalog, &views));
+        let unguarded = Unguarded::read(conn, &catalog, &views, self.role.as_deref()).await?;
+        advice.extend(unguarded.advice);
         advice.extend(index::advice(conn, &catalog).await?);
-        Ok(Migration { steps, keys, advice })
+        Ok(Migration { steps, keys, advice, unguarded: unguarded.reached, tables: catalog.tenants.len() })
     }
 }
 
@@ -163,6 +156,8 @@ pub struct Migration {
     steps: Vec<Step>,
     keys: Vec<Step>,
     advice: Vec<Step>,
+    unguarded: Vec<Step>,
+    tables: usize,
 }
 
 impl Migration {
@@ -186,8 +181,23 @@ impl Migration {
         &self.keys
     }
 
-    /// What a person should know or mend: indexes that row-level security takes out of use, and tables and views that
-    /// no policy guards. The SQL of some is empty.
+    /// Tables and views that no generated policy guards, of which a person has to decide: a table without a tenant column
+    /// that is not declared as shared, one outside of the `search_path`, a materialized view, a foreign table. `tenancy
+    /// policies --check` fails on them.
+    ///
+    /// With a [runtime role](Policies::runtime_role) these are the ones that it reaches, and the others are
+    /// [advice](Self::advice); without one, all of them. They have no SQL.
+    pub fn unguarded(&self) -> &[Step] {
+        &self.unguarded
+    }
+
+    /// How many tables were compared, partitions and children among them. A plan of none says nothing of a database.
+    pub fn tables(&self) -> usize {
+        self.tables
+    }
+
+    /// What a person should know or change: indexes that row-level security takes out of use, and tables and views that
+    /// no policy guards and the application does not reach. The SQL of some is empty.
     pub fn advice(&self) -> &[Step] {
         &self.advice
     }
@@ -256,13 +266,4 @@ fn said(error: &sqlx::Error) -> String {
         sqlx::Error::Database(db) => db.message().to_owned(),
         other => other.to_string(),
     }
-}
-
-/// A name as SQL says it.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    names.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }

@@ -1,45 +1,10 @@
-//! The policies of tenants' tables.
+//! What differs between the policies of tenants' tables and the planned ones.
 
-use std::fmt::Write as _;
-
-use sha2::{Digest, Sha256};
-
-use super::catalog::{Catalog, Column, Kind, Policy, Table};
-use super::{Step, Unset, quoted};
-
-const FLOOR: &str = "tenancy_floor";
-const OWN: &str = "tenancy_own";
-/// How the comment of a policy of ours begins; the hash of its definition follows.
-const MARK: &str = "tenancy ";
-
-/// A policy as it should be: for every command and every role.
-struct Planned {
-    name: &'static str,
-    permissive: bool,
-    using: String,
-    /// The same as the database prints it.
-    printed: String,
-}
+use super::catalog::{Catalog, Column, Policy, Table};
+use super::{Step, Unset};
+use crate::isolation::policy::{FLOOR, MARK, OWN, Planned, quoted};
 
 impl Planned {
-    fn of(column: &Column, unset: Unset) -> [Self; 2] {
-        let (value, printed) = (value(column.kind, unset), printed(column.kind, unset));
-        let using = format!("{} = {value}", quoted(&column.name));
-        let printed = format!("({} = {printed})", column.printed);
-        let floor = Self { name: FLOOR, permissive: false, using: using.clone(), printed: printed.clone() };
-        [floor, Self { name: OWN, permissive: true, using, printed }]
-    }
-
-    fn mark(&self) -> String {
-        let definition = format!("{} {} {}", self.name, self.permissive, self.using);
-        let mut mark = MARK.to_owned();
-        for byte in &Sha256::digest(definition)[..8] {
-            // A String takes whatever is written to it.
-            let _ = write!(mark, "{byte:02x}");
-        }
-        mark
-    }
-
     fn is(&self, policy: &Policy) -> bool {
         policy.permissive == self.permissive
             && policy.of_all
@@ -47,29 +12,23 @@ impl Planned {
             && policy.check.is_none()
     }
 
-    /// What is wrong with it as it stands, and the SQL that mends that.
+    /// What is wrong with it as it stands, and the SQL that fixes that.
     fn difference(&self, table: &Table) -> Option<(String, String)> {
-        let Self { name, permissive, using, .. } = self;
-        let mark = self.mark();
-        let on = format!("{} ON {}", quoted(name), table.name);
-        let comment = format!("COMMENT ON POLICY {on} IS '{mark}';");
-        let reason = match table.policies.iter().find(|policy| policy.name == *name) {
+        let (name, mark) = (self.name, self.mark());
+        let reason = match table.policies.iter().find(|policy| policy.name == name) {
             None => format!("it has no policy `{name}`"),
             Some(policy) if self.is(policy) => {
                 let kept = policy.comment.as_deref() == Some(&mark);
-                return (!kept)
-                    .then(|| (format!("its policy `{name}` is as planned and not marked"), comment));
+                return (!kept).then(|| {
+                    (format!("its policy `{name}` is as planned and not marked"), self.comment(&table.name))
+                });
             }
             Some(policy) if policy.comment.as_deref() == Some(&mark) => {
                 format!("its policy `{name}` was altered by hand")
             }
             Some(_) => format!("its policy `{name}` is of another declaration"),
         };
-        let restrictive = if *permissive { "" } else { " AS RESTRICTIVE" };
-        let create = format!(
-            "DROP POLICY IF EXISTS {on};\nCREATE POLICY {on}{restrictive}\n    USING ({using});\n{comment}"
-        );
-        Some((reason, create))
+        Some((reason, self.create(&table.name)))
     }
 }
 
@@ -82,47 +41,15 @@ impl Policy {
     }
 }
 
-/// The tenant that the transaction is for. After a finished `SET LOCAL` the setting is empty, and not away.
-fn value(kind: Kind, unset: Unset) -> String {
-    let text = match unset {
-        Unset::HidesAll => "nullif(current_setting('app.tenant_id', true), '')".to_owned(),
-        // There is no such setting, which is what the error says.
-        Unset::Raises => format!(
-            "current_setting(CASE WHEN current_setting('app.tenant_id', true) <> '' THEN 'app.tenant_id' \
-             ELSE '{RAISED}' END)"
-        ),
-    };
-    match kind {
-        Kind::Uuid => format!("{text}::uuid"),
-        Kind::BigInt => format!("{text}::bigint"),
-        Kind::Text => text,
-    }
-}
-
-const RAISED: &str = "app.tenant_id (no tenant is set)";
-
-fn printed(kind: Kind, unset: Unset) -> String {
-    let text = match unset {
-        Unset::HidesAll => "NULLIF(current_setting('app.tenant_id'::text, true), ''::text)".to_owned(),
-        Unset::Raises => format!(
-            "current_setting(\nCASE\n    WHEN (current_setting('app.tenant_id'::text, true) <> ''::text) \
-             THEN 'app.tenant_id'::text\n    ELSE '{RAISED}'::text\nEND)"
-        ),
-    };
-    match kind {
-        Kind::Uuid => format!("({text})::uuid"),
-        Kind::BigInt => format!("({text})::bigint"),
-        Kind::Text => text,
-    }
+fn planned(column: &Column, unset: Unset) -> [Planned; 2] {
+    Planned::both(&column.name, &column.printed, column.kind, unset)
 }
 
 pub(super) fn steps(catalog: &Catalog, unset: Unset) -> Vec<Step> {
     let mut steps = Vec::new();
     for table in &catalog.tenants {
-        let differences: Vec<_> = Planned::of(table.column(), unset)
-            .iter()
-            .filter_map(|planned| planned.difference(table))
-            .collect();
+        let differences: Vec<_> =
+            planned(table.column(), unset).iter().filter_map(|planned| planned.difference(table)).collect();
         let stale = table.policies.iter().filter(|policy| ![FLOOR, OWN].contains(&policy.name.as_str()));
         steps.extend(differences.into_iter().map(|(reason, sql)| Step::new(table.object(), reason, sql)));
         steps.extend(stale.filter(|policy| policy.is_ours()).map(|policy| dropped(table, policy)));

@@ -6,8 +6,9 @@ use sqlx::PgConnection;
 
 use super::catalog::Catalog;
 use super::view::View;
-use super::{Step, quoted, refused, unread};
+use super::{Step, refused, unread};
 use crate::error::Result;
+use crate::isolation::policy::quoted;
 
 const ALL: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 const READ: [&str; 1] = ["SELECT"];

@@ -13,6 +13,9 @@ const KEYS: &str = "\
 -- another's rows, or refer to them. A person decides on each: it locks its tables while it reads them whole, fails on
 -- rows that break it, and what was unique among all tenants is unique within each afterwards. Keep this order.
 ";
+const UNGUARDED: &str = "\
+-- What no policy guards. A person decides on each; `tenancy policies --check` fails until then.
+";
 const ADVICE: &str = "-- Advice.\n";
 
 pub(super) fn write(migration: &Migration) -> String {
@@ -24,7 +27,9 @@ pub(super) fn write(migration: &Migration) -> String {
         // A String takes whatever is written to it.
         let _ = writeln!(text, "\n{}{}", title(step), step.sql());
     }
-    for (head, steps) in [(KEYS, migration.keys()), (ADVICE, migration.advice())] {
+    for (head, steps) in
+        [(KEYS, migration.keys()), (UNGUARDED, migration.unguarded()), (ADVICE, migration.advice())]
+    {
         if !steps.is_empty() {
             let _ = write!(text, "\n\n{head}");
         }

@@ -3,8 +3,9 @@
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
-use super::{Step, quoted, unread};
+use super::{Step, unread};
 use crate::error::Result;
+use crate::isolation::policy::quoted;
 
 pub(super) struct View {
     pub(super) oid: i64,
@@ -12,7 +13,7 @@ pub(super) struct View {
     pub(super) name: String,
     pub(super) shown: String,
     pub(super) schema: String,
-    materialized: bool,
+    pub(super) materialized: bool,
     /// Whether it reads with the rights of its reader.
     invoker: bool,
 }
@@ -65,29 +66,4 @@ pub(super) fn steps(views: &[View]) -> Vec<Step> {
             Step::new(format!("view {}", view.shown), "it reads with the rights of its owner", sql)
         })
         .collect()
-}
-
-/// What no policy can guard.
-pub(super) fn advice(catalog: &Catalog, views: &[View]) -> Vec<Step> {
-    let kept = views.iter().filter(|view| view.materialized).map(|view| {
-        let reason =
-            "it keeps rows of every tenant, and no policy can stand on it: let no application read it";
-        Step::new(format!("materialized view {}", view.shown), reason, "")
-    });
-    let foreign = catalog.foreign.iter().map(|table| {
-        let reason = "it is a foreign table below a tenant's, and no policy can stand on it: let nobody read it by itself";
-        Step::new(table.object(), reason, "")
-    });
-    let open = catalog.open.iter().map(|(parent, child)| {
-        let reason = format!(
-            "it has no tenant, and who reads it reads the rows of `{child}`, past the policies there: let nobody read it"
-        );
-        Step::new(format!("table {parent}"), reason, "")
-    });
-    let unknown = catalog.unknown.iter().map(|name| {
-        let reason = "it has no tenant column and is not declared as shared, so that no policy guards it: say in \
-                      tenancy.toml whose it is";
-        Step::new(format!("table {name}"), reason, "")
-    });
-    kept.chain(foreign).chain(open).chain(unknown).collect()
 }

@@ -1,0 +1,77 @@
+//! Rights that the role was given and that a fresh server, or the script of an extension, does not give.
+
+use serde::Deserialize;
+
+use super::catalog::Catalog;
+use super::check::Check;
+use super::report::{Finding, Fix};
+
+/// A right that is not among `pg_init_privs` or `acldefault()`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Granted {
+    /// As `GRANT` names it: `FUNCTION`, `TABLE`, `FOREIGN SERVER`; of a column with the column in front.
+    kind: String,
+    name: String,
+    rights: Vec<String>,
+    to: Vec<String>,
+    /// Of a foreign server: a user mapping lets the role connect.
+    mapped: bool,
+}
+
+pub(super) fn judge(catalog: &Catalog, found: &mut Vec<Finding>) {
+    if catalog.superuser() {
+        return;
+    }
+    for granted in &catalog.granted {
+        found.push(granted.finding());
+    }
+}
+
+impl Granted {
+    fn finding(&self) -> Finding {
+        let Self { kind, name, rights, to, mapped } = self;
+        let word = kind.rsplit(" ON ").next().unwrap_or(kind).to_lowercase();
+        let (rights_text, to_text) = (rights.join(", "), to.join(", "));
+        if rights == &["OWNER"] {
+            return Finding::new(
+                Check::ForeignServer,
+                name.clone(),
+                format!("{to_text} owns this {word}, and can map itself to any user there"),
+                Fix::Step(format!(
+                    "let another role own it: ALTER {} {name} OWNER TO ..",
+                    kind.to_uppercase()
+                )),
+            );
+        }
+        let (check, why) = match word.as_str() {
+            "function" | "procedure" | "table" | "sequence" => (
+                Check::SystemPrivilege,
+                format!("on this {word}, which a fresh server or its extension keeps back"),
+            ),
+            "foreign server" if *mapped => (
+                Check::ForeignServer,
+                "on this foreign server, and a user mapping lets it connect".to_owned(),
+            ),
+            "foreign server" | "foreign data wrapper" => (
+                Check::ForeignServer,
+                format!("on this {word}: a user mapping of its own, or a superuser's, lets it connect"),
+            ),
+            _ => (
+                Check::WidePrivilege,
+                format!("on this {word}, which a fresh server gives to no ordinary role"),
+            ),
+        };
+        let columns = kind.strip_suffix(" ON TABLE");
+        let revoked: Vec<String> = rights
+            .iter()
+            .map(|right| columns.map_or_else(|| right.clone(), |list| format!("{right} {list}")))
+            .collect();
+        let kind = if columns.is_some() { "TABLE" } else { kind };
+        Finding::new(
+            check,
+            name.clone(),
+            format!("{to_text} has {rights_text} {why}"),
+            Fix::Sql(format!("REVOKE {} ON {kind} {name} FROM {to_text}", revoked.join(", "))),
+        )
+    }
+}

@@ -1,0 +1,142 @@
+//! Functions and procedures: with whose rights they run, when they are called, and as which tenant.
+
+use serde::Deserialize;
+use tenancy_sql::Schema;
+
+use super::catalog::Catalog;
+use super::check::Check;
+use super::report::{Finding, Fix};
+
+/// The name of a function, as `functions` in `tenancy.toml` lists it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub(super) schema: &'a str,
+    pub(super) name: &'a str,
+}
+
+impl Named<'_> {
+    /// As a statement says it.
+    pub(super) fn display(self, catalog: &Catalog) -> String {
+        if catalog.server.path.iter().any(|near| near == self.schema) {
+            self.name.to_owned()
+        } else {
+            self.qualified()
+        }
+    }
+
+    pub(super) fn declared(self, catalog: &Catalog, schema: &Schema) -> bool {
+        schema.allows_function(&self.display(catalog)) || schema.allows_function(&self.qualified())
+    }
+
+    fn qualified(self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
+pub(super) struct Routine {
+    schema: String,
+    name: String,
+    signature: String,
+    procedure: bool,
+    owner: String,
+    own: bool,
+    /// The extension that it came with.
+    extension: Option<String>,
+    /// Runs as its owner, and the role can make it run.
+    definer: bool,
+    /// Nothing but a person made it so.
+    leakproof: bool,
+    /// The role can make it run, and it has the tenant among its settings, by this name.
+    sets_tenant: Option<String>,
+    /// The tables whose policies call it, though its answer is kept.
+    frozen: Vec<i64>,
+    /// The role can make it run, and it is written in this language, which is not trusted.
+    language: Option<String>,
+    /// Who of the role's roles, and of everybody, may execute it.
+    to: Vec<String>,
+}
+
+pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
+    for routine in &catalog.routines {
+        routine.judge(catalog, schema, found);
+    }
+}
+
+impl Routine {
+    fn judge(&self, catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
+        let Self { signature, owner, .. } = self;
+        let word = if self.procedure { "PROCEDURE" } else { "FUNCTION" };
+        let named = Named { schema: &self.schema, name: &self.name };
+        let name = named.display(catalog);
+        let alter = |what: &str| Fix::Sql(format!("ALTER {word} {signature} {what}"));
+        if self.definer && !self.own && !named.declared(catalog, schema) && !catalog.superuser() {
+            // An extension may need it as it is.
+            let fix = match &self.extension {
+                None => alter("SECURITY INVOKER"),
+                Some(_) => Fix::Sql(format!("REVOKE EXECUTE ON {word} {signature} FROM PUBLIC")),
+            };
+            let of = self
+                .extension
+                .as_ref()
+                .map_or_else(String::new, |name| format!(", of the extension `{name}`"));
+            found.push(Finding::new(
+                Check::DefinerFunction,
+                name.clone(),
+                format!(
+                    "it runs as `{owner}`{of}; once you have read it, name it under `functions` in tenancy.toml to keep it"
+                ),
+                fix,
+            ));
+        }
+        if let Some(language) =
+            self.language.as_ref().filter(|_| !named.declared(catalog, schema) && !catalog.superuser())
+        {
+            let fix = if self.to.is_empty() {
+                Fix::Step(format!("drop the trigger or the aggregate that calls {signature}"))
+            } else {
+                Fix::Sql(format!("REVOKE EXECUTE ON ROUTINE {signature} FROM {}", self.to.join(", ")))
+            };
+            found.push(Finding::new(
+                Check::SystemPrivilege,
+                name.clone(),
+                format!(
+                    "it is written in `{language}`, which reaches the server itself; once you have read it, name it under \
+                     `functions` in tenancy.toml to keep it"
+                ),
+                fix,
+            ));
+        }
+        if self.leakproof {
+            found.push(Finding::new(
+                Check::LeakproofFunction,
+                name.clone(),
+                "it may be called before any policy, on rows of every tenant",
+                alter("NOT LEAKPROOF"),
+            ));
+        }
+        if let Some(setting) = &self.sets_tenant {
+            found.push(Finding::new(
+                Check::SettingDefault,
+                name.clone(),
+                "app.tenant_id is among its settings: what it reads and writes is that tenant's, whoever calls it",
+                alter(&format!("RESET {setting}")),
+            ));
+        }
+        let tables: Vec<_> = self
+            .frozen
+            .iter()
+            .filter_map(|oid| catalog.relations.get(oid))
+            .map(|relation| format!("`{}`", relation.display()))
+            .collect();
+        if !tables.is_empty() {
+            found.push(Finding::new(
+                Check::FrozenTenant,
+                name.clone(),
+                format!("the policies of {} call it, and it reads the session", tables.join(", ")),
+                alter("STABLE"),
+            ));
+        }
+    }
+}
