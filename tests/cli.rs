@@ -1,5 +1,6 @@
 //! The command line, as somebody runs it on a code base.
 
+mod adoption;
 mod common;
 mod ward;
 
@@ -175,6 +176,7 @@ const POSTGRES: &str = "
     CREATE MATERIALIZED VIEW codes AS SELECT code FROM countries";
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one snapshot, and all that is read by it")]
 async fn a_snapshot_says_what_postgres_knows_and_the_queries_are_read_by_it() {
     let (url, _cleanup) = Postgres::fresh_url().await;
     let pool = sqlx::PgPool::connect(&url).await.unwrap();

@@ -258,6 +258,8 @@ async fn who_runs_the_application_is_found_on_a_clean_schema() {
 #[tokio::test]
 async fn an_application_starts_with_a_note_and_not_with_a_function_that_is_called_without_a_call() {
     let ward = Ward::new().await;
+    // A tenant's id is of one type in an application.
+    ward.as_owner("DROP TABLE counters, notes").await;
     let db = |walls: Walls| {
         TenantDb::postgres(PoolOptions::new().max_connections(2), ward.url(&ward.app))
             .schema(ward::schema())

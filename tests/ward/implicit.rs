@@ -73,6 +73,21 @@ pub const IMPLICIT: &[Case] = &[
          CREATE DOMAIN short AS text CHECK (length(VALUE) < 5)",
         &[],
     ),
+    // By the name of a function of the server, for arguments that fit it better; or like a field of a type.
+    case(
+        "CREATE FUNCTION lower(varchar) RETURNS text LANGUAGE sql AS 'SELECT name::text FROM projects'",
+        &[(Check::ImplicitFunction, "lower")],
+    ),
+    case(
+        "CREATE FUNCTION coalesce_all(text) RETURNS text LANGUAGE sql AS 'SELECT $1';
+         CREATE FUNCTION version(int) RETURNS text LANGUAGE sql AS 'SELECT name::text FROM projects';
+         CREATE SCHEMA hidden; CREATE FUNCTION hidden.lower(varchar) RETURNS text LANGUAGE sql AS 'SELECT 1'",
+        &[],
+    ),
+    case(
+        "CREATE FUNCTION street(text) RETURNS text LANGUAGE sql AS 'SELECT name::text FROM projects'",
+        &[(Check::ImplicitFunction, "street")],
+    ),
     // Casts, operators and domains.
     case(
         "CREATE TYPE pair AS (a int, b int); CREATE FUNCTION told(pair) RETURNS text LANGUAGE sql AS 'SELECT name FROM projects';

@@ -21,6 +21,7 @@ columns = { notes = "customer" }
 shared = ["countries"]
 shared_writable = ["feedback"]
 functions = ["known_report"]
+composite_types = { address = ["street", "city"] }
 "#;
 
 const TABLES: &str = "

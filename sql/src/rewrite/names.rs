@@ -125,9 +125,11 @@ impl<'a> Names<'a> {
     pub(super) fn only(&self, parts: &[Ident]) -> bool {
         let Some(last) = parts.last() else { return false };
         let wanted: Vec<String> = parts.iter().map(|part| fold(self.dialect, part)).collect();
-        self.qualified
-            .get(&last.value.to_ascii_lowercase())
-            .is_some_and(|known| known.iter().all(|parts| parts.as_ref() == Some(&wanted)))
+        self.qualified.get(&last.value.to_ascii_lowercase()).is_some_and(|known| {
+            // Without its schema it is found by the search path.
+            let same = |parts: &Vec<String>| *parts == wanted || parts[..] == wanted[wanted.len() - 1..];
+            known.iter().all(|parts| parts.as_ref().is_some_and(same))
+        })
     }
 
     fn add(&mut self, alias: &Ident, source: Source, plain: Option<Vec<String>>) {

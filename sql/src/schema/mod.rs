@@ -251,7 +251,7 @@ impl Schema {
     /// A composite type of the database, with its fields: `(expr).field` is read for these names only.
     ///
     /// # Errors
-    /// A name is not plain.
+    /// A name is not plain, or a field is called like a function that no declaration allows.
     pub fn composite_type<T: Into<String>>(
         mut self,
         name: impl Into<String>,
@@ -260,7 +260,14 @@ impl Schema {
         let name = name.into();
         name.split('.').try_for_each(|part| plain_name("composite type", part))?;
         let fields: BTreeSet<String> = fields.into_iter().map(Into::into).collect();
-        fields.iter().try_for_each(|field| plain_name("field", field))?;
+        for field in &fields {
+            plain_name("field", field)?;
+            if crate::functions::never(field).is_some() {
+                return Err(Refusal(format!(
+                    "the field `{field}` of `{name}` is called like a function, which `(..).{field}` would call; rename it"
+                )));
+            }
+        }
         self.composite_types.entry(name).or_default().extend(fields);
         Ok(self)
     }
@@ -363,11 +370,6 @@ impl Schema {
     /// Whether a composite type was declared that has this field.
     pub fn has_field(&self, field: &str) -> bool {
         self.composite_types.values().any(|fields| fields.contains(field))
-    }
-
-    /// The fields of all declared composite types.
-    pub fn fields(&self) -> BTreeSet<&str> {
-        self.composite_types.values().flatten().map(String::as_str).collect()
     }
 
     /// Whether a unique key of the table holds for all tenants together.

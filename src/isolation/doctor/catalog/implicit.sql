@@ -67,14 +67,25 @@ WITH RECURSIVE mine(oid) AS (
     SELECT a.amproc, false, format('the operator family %I', f.opfname)
     FROM pg_amproc a JOIN pg_opfamily f ON f.oid = a.amprocfamily
     WHERE ('pg_opfamily'::regclass, f.oid) NOT IN (SELECT class, oid FROM extension)
+), every(function, checked, how, named, scalar) AS (
+    SELECT *, false, false FROM called
+    UNION ALL
+    -- Found by the name of a function of the server, for arguments that fit it better.
+    SELECT p.oid, true, NULL, true, false FROM own JOIN pg_proc p ON p.oid = own.oid
+    WHERE EXISTS (SELECT FROM pg_proc b WHERE b.proname = p.proname AND b.pronamespace = 'pg_catalog'::regnamespace)
+    UNION ALL
+    -- Written like a field of a value.
+    SELECT p.oid, true, NULL, false, true FROM own JOIN pg_proc p ON p.oid = own.oid
+    WHERE p.prokind IN ('f', 'a') AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1
 )
 SELECT n.nspname AS schema, p.proname AS name,
     format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) AS signature,
-    array_agg(DISTINCT c.how ORDER BY c.how) AS how, bool_and(c.checked) AS checked,
+    coalesce(array_agg(DISTINCT c.how ORDER BY c.how) FILTER (WHERE c.how IS NOT NULL), '{}') AS how,
+    bool_or(c.named) AS named, bool_or(c.scalar) AS scalar, bool_and(c.checked) AS checked,
     ARRAY(SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
         FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
         WHERE a.grantee = 0 OR a.grantee IN (SELECT oid FROM mine) ORDER BY 1) AS "to"
-FROM called c JOIN pg_proc p ON p.oid = c.function JOIN pg_namespace n ON n.oid = p.pronamespace
+FROM every c JOIN pg_proc p ON p.oid = c.function JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE (p.oid IN (SELECT oid FROM own) OR (p.oid < 16384 AND c.checked))
     AND (NOT c.checked OR EXISTS (SELECT FROM mine WHERE has_function_privilege(mine.oid, p.oid, 'EXECUTE')))
 GROUP BY p.oid, n.nspname ORDER BY n.nspname, p.proname, 3
