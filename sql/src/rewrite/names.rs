@@ -125,11 +125,11 @@ impl<'a> Names<'a> {
     pub(super) fn only(&self, parts: &[Ident]) -> bool {
         let Some(last) = parts.last() else { return false };
         let wanted: Vec<String> = parts.iter().map(|part| fold(self.dialect, part)).collect();
-        self.qualified.get(&last.value.to_ascii_lowercase()).is_some_and(|known| {
-            // Without its schema it is found by the search path.
-            let same = |parts: &Vec<String>| *parts == wanted || parts[..] == wanted[wanted.len() - 1..];
-            known.iter().all(|parts| parts.as_ref().is_some_and(same))
-        })
+        let Some(known) = self.qualified.get(&last.value.to_ascii_lowercase()) else { return false };
+        let all = |wanted: &[String]| known.iter().all(|parts| parts.as_deref() == Some(wanted));
+        // Without its schema everywhere, a table is found by the search path.
+        let plain = &wanted[wanted.len() - 1..];
+        all(&wanted) || (all(plain) && !self.ctes.contains(&plain[0].to_ascii_lowercase()))
     }
 
     fn add(&mut self, alias: &Ident, source: Source, plain: Option<Vec<String>>) {
