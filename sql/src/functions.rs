@@ -25,16 +25,21 @@ const NEVER: &[(&str, &str)] = &[
     (
         "changes what the session holds, and other tenants use the same session later",
         "pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared pg_advisory_unlock* \
-         pg_replication_origin_session* setseed get_lock release_lock release_all_locks last_insert_id",
+         pg_replication_origin_session* setseed set_limit get_lock release_lock release_all_locks last_insert_id",
     ),
-    ("reads what other tenants left in the session", "lastval currval last_insert_rowid"),
     (
-        "ends or steers other sessions",
-        "pg_terminate_backend pg_cancel_backend pg_log_backend_memory_contexts",
+        "reads what other tenants left in the session",
+        "lastval currval last_insert_rowid found_rows row_count",
+    ),
+    (
+        "ends, steers or shows other sessions",
+        "pg_stat_get_* pg_stat_statements pgrowlocks \
+         pg_terminate_backend pg_cancel_backend pg_log_backend_memory_contexts",
     ),
     (
         "reads or writes files of the server",
-        "pg_read_file pg_read_binary_file pg_ls_* pg_stat_file pg_file_* load_file load_extension readfile writefile \
+        "pg_read_file pg_read_binary_file pg_ls_* pg_stat_file pg_file_* load_file load_extension readfile writefile fsdir \
+         pg_logdir_ls pg_hba_file_rules pg_ident_file_mappings pg_show_all_file_settings xslt_process get_raw_page* heap_page_items \
          pg_current_logfile pg_rotate_logfile",
     ),
     (
@@ -45,12 +50,12 @@ const NEVER: &[(&str, &str)] = &[
     (
         "runs a text as SQL, on this connection or another",
         "query_to_xml* cursor_to_xml* table_to_xml* schema_to_xml* database_to_xml* ts_stat ts_rewrite dblink* crosstab* \
-         connectby sys_eval sys_exec",
+         connectby xpath_table sys_eval sys_exec spider_* pg_background_* fts3_tokenizer",
     ),
     (
         "steers the server as a whole",
         "pg_switch_wal pg_create_* pg_drop_* pg_replication_* pg_logical_* pg_promote pg_wal_* pg_backup_* \
-         pg_export_snapshot pg_import_system_collations pg_stat_reset* pg_stat_clear_snapshot",
+         pg_copy_* binary_upgrade_* pg_export_snapshot pg_import_system_collations pg_stat_reset* pg_stat_clear_snapshot",
     ),
 ];
 

@@ -124,6 +124,7 @@ const POSTGRES_INNER: &[&str] = &[
     "gtsvector",
     "index_am_handler",
     "internal",
+    "national",
     "language_handler",
     "opaque",
     "record",

@@ -13,6 +13,9 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use super::text::RESERVED;
 use crate::Dialect;
 
+/// The most targets of one statement.
+const MOST_TARGETS: usize = 64;
+
 /// A conflict target: what makes a key, and the condition of a partial index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
@@ -35,7 +38,7 @@ impl fmt::Display for Target {
 /// The number of the target that this name stands for.
 pub(super) fn number(columns: &[Ident]) -> Option<usize> {
     let [only] = columns else { return None };
-    only.value.strip_prefix(RESERVED)?.strip_prefix("_target_")?.split('_').next()?.parse().ok()
+    only.value.strip_prefix(RESERVED)?.strip_prefix("_target_")?.rsplit('_').next()?.parse().ok()
 }
 
 /// Takes the targets out of a text.
@@ -47,13 +50,18 @@ pub(super) fn take(
     let mut targets = Vec::new();
     let mut rest: &[TokenWithSpan] = &tokens;
     let mut kept = Vec::new();
-    while let Some(found) = find(rest) {
+    let Some(mut found) = find(rest) else { return Ok((tokens, targets)) };
+    // No literal of the text has this name in it, so that it can be found in what is printed.
+    let prefix = (0..100)
+        .map(|salt| format!("{RESERVED}_target_{salt}_"))
+        .find(|name| !tokens.iter().any(|token| token.token.to_string().contains(name.as_str())))
+        .ok_or_else(|| ParserError::ParserError("a text full of the rewriter's own names".to_owned()))?;
+    loop {
+        if targets.len() == MOST_TARGETS {
+            return Err(ParserError::ParserError(format!("more than {MOST_TARGETS} conflict targets")));
+        }
         let Found { start, elements, predicate, end } = found;
-        // No literal of the text has this name in it, so that it can be found in what is printed.
-        let name = (0..100)
-            .map(|salt| format!("{RESERVED}_target_{}_{salt}", targets.len()))
-            .find(|name| !tokens.iter().any(|token| token.token.to_string().contains(name.as_str())))
-            .ok_or_else(|| ParserError::ParserError("a text full of the rewriter's own names".to_owned()))?;
+        let name = format!("{prefix}{}", targets.len());
         let elements = parser(dialect, &rest[elements], recursion, |parser| {
             parser.parse_comma_separated(Parser::parse_expr)
         })?;
@@ -66,9 +74,10 @@ pub(super) fn take(
         kept.push(TokenWithSpan::new(Token::RParen, rest[start].span));
         targets.push(Target { elements, predicate, name });
         rest = &rest[end..];
-    }
-    if targets.is_empty() {
-        return Ok((tokens, targets));
+        match find(rest) {
+            Some(next) => found = next,
+            None => break,
+        }
     }
     kept.extend_from_slice(rest);
     Ok((kept, targets))
@@ -120,8 +129,11 @@ fn find(tokens: &[TokenWithSpan]) -> Option<Found> {
             continue;
         }
         let close = closing(&words, tokens, n + 2)?;
-        let plain =
-            words[n + 3..close].iter().all(|at| matches!(tokens[*at].token, Token::Word(_) | Token::Comma));
+        // A name, a comma, a name: the parser's own list.
+        let plain = words[n + 3..close].iter().enumerate().all(|(n, at)| match &tokens[*at].token {
+            Token::Word(_) => n % 2 == 0,
+            token => n % 2 == 1 && *token == Token::Comma,
+        });
         let mut end = close + 1;
         if is(end, Keyword::WHERE) {
             end = until_do(&words, tokens, end)?;

@@ -66,40 +66,66 @@ fn numbers(
     sql: &str,
     tokens: Vec<TokenWithSpan>,
 ) -> Result<Vec<TokenWithSpan>, (Span, String)> {
-    let odd =
-        |pair: &[TokenWithSpan]| matches!(&pair[0].token, Token::Number(..)) && touches(&pair[0], &pair[1]);
-    if !tokens.windows(2).any(odd) && !tokens.iter().any(|t| matches!(t.token, Token::HexStringLiteral(_))) {
+    let is_hex = |token: &TokenWithSpan| matches!(token.token, Token::HexStringLiteral(_));
+    if !tokens.windows(2).any(|pair| touches(&pair[0], &pair[1])) && !tokens.iter().any(is_hex) {
         return Ok(tokens);
     }
-    let lines = Lines::of(sql);
+    let mut places = Places::of(sql);
     let mut read: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     for token in tokens {
-        let is_hex = matches!(token.token, Token::HexStringLiteral(_));
-        let behind = read.last().is_some_and(|last| odd(&[last.clone(), token.clone()]));
-        let span = match read.last() {
-            Some(last) if behind => Span::new(last.span.start, token.span.end),
-            _ => token.span,
+        let number = match (&token.token, read.last()) {
+            (Token::Word(word), Some(last)) if touches(last, &token) => {
+                Some(format!("{}{}", last.token, word.value))
+            }
+            (Token::HexStringLiteral(digits), _) if places.starts_with(token.span.start, '0') => {
+                Some(format!("0x{digits}"))
+            }
+            _ => None,
         };
-        let written = &sql[lines.offset(span.start)..lines.offset(span.end)];
-        if behind || (is_hex && written.starts_with('0')) {
-            if !is_number(dialect, written) {
-                return Err((span, format!("`{written}` is no number")));
-            }
-            if behind {
-                read.pop();
-            }
-            read.push(TokenWithSpan::new(Token::Number(written.to_owned(), false), span));
-        } else {
+        let Some(number) = number else {
             read.push(token);
+            continue;
+        };
+        if !is_number(dialect, &number) {
+            return Err((token.span, format!("`{number}` is no number")));
         }
+        let start = match &token.token {
+            Token::Word(_) => read.pop().map_or(token.span.start, |last| last.span.start),
+            _ => token.span.start,
+        };
+        read.push(TokenWithSpan::new(Token::Number(number, false), Span::new(start, token.span.end)));
     }
     Ok(read)
 }
 
-/// Whether the second token begins where the first ends, and could be read as a part of it.
+/// Whether a number is directly followed by a name, which could be a part of it.
 fn touches(first: &TokenWithSpan, second: &TokenWithSpan) -> bool {
-    first.span.end == second.span.start
+    matches!(first.token, Token::Number(..))
+        && first.span.end == second.span.start
         && matches!(&second.token, Token::Word(word) if word.quote_style.is_none())
+}
+
+/// The characters of a text by their places, which are asked for in order.
+struct Places<'a> {
+    chars: std::iter::Peekable<std::str::Chars<'a>>,
+    at: (u64, u64),
+}
+
+impl<'a> Places<'a> {
+    fn of(sql: &'a str) -> Self {
+        Self { chars: sql.chars().peekable(), at: (1, 1) }
+    }
+
+    fn starts_with(&mut self, at: Location, wanted: char) -> bool {
+        while self.at < (at.line, at.column) {
+            match self.chars.next() {
+                Some('\n') => self.at = (self.at.0 + 1, 1),
+                Some(_) => self.at.1 += 1,
+                None => return false,
+            }
+        }
+        self.chars.peek() == Some(&wanted)
+    }
 }
 
 /// `0x1F` on every database, `0b101` and `0o17` on PostgreSQL (16 and later).
@@ -163,6 +189,21 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<Text, Refused> {
             return Err(refuse(code, token.span, say));
         }
     }
+    for three in tokens.windows(3) {
+        let [one, two, three] = three else { continue };
+        let escaped = |first: &Word, name: &Word| {
+            first.quote_style.is_none() && first.value.eq_ignore_ascii_case("u") && name.quote_style.is_some()
+        };
+        let touch = one.span.end == two.span.start && two.span.end == three.span.start;
+        if let (Token::Word(first), Token::Ampersand, Token::Word(name), true) =
+            (&one.token, &two.token, &three.token, touch)
+            && dialect == Dialect::Postgres
+            && escaped(first, name)
+        {
+            let say = say("a name with escapes in it", "write the name as it is");
+            return Err(refuse(Code::Name, one.span, say));
+        }
+    }
     let mut tokens = null_tests(dialect, tokens);
     let depth = depth(&tokens).map_err(|(span, say)| refuse(Code::TooDeep, span, say))?;
     let binds = number(dialect, &mut tokens).map_err(|(span, say)| refuse(Code::Placeholder, span, say))?;
@@ -184,9 +225,15 @@ fn null_tests(dialect: Dialect, tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan
     if !tokens.iter().any(|token| test(&token.token).is_some()) {
         return tokens;
     }
-    let mut read = Vec::with_capacity(tokens.len() + 4);
+    let mut read: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len() + 4);
     for token in tokens {
-        let Some(words) = test(&token.token) else {
+        // Behind a dot or AS it is a name.
+        let before = read.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
+        let named = before.is_some_and(|token| match &token.token {
+            Token::Word(word) => word.keyword == Keyword::AS,
+            token => *token == Token::Period,
+        });
+        let Some(words) = test(&token.token).filter(|_| !named) else {
             read.push(token);
             continue;
         };
