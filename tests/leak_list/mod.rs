@@ -354,7 +354,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "S30",
         "a policy for another role or command",
-        Tests(&["ward/cases.rs::ALTER POLICY own ON projects TO"]),
+        Tests(&["ward/cases.rs::ALTER POLICY tenancy_floor ON projects TO"]),
     ),
     (
         "S32",

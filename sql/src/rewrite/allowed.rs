@@ -3,7 +3,7 @@
 //! Functions have their list in `functions.rs`. Operators and types of a user's own are not seen here where they
 //! have the look of the database's: `tenancy doctor` reports the functions behind those.
 
-use sqlparser::ast::{ArrayElemTypeDef, BinaryOperator, DataType, ObjectName, UnaryOperator};
+use sqlparser::ast::{ArrayElemTypeDef, BinaryOperator, DataType, Ident, ObjectName, UnaryOperator};
 
 use crate::Dialect;
 
@@ -79,6 +79,22 @@ pub(super) fn operator(dialect: Dialect, operator: &BinaryOperator) -> bool {
             false
         }
     }
+}
+
+/// Whether this word is a call, although it looks like a column: PostgreSQL and MySQL have such functions.
+pub(super) fn is_call(dialect: Dialect, ident: &Ident) -> bool {
+    const WORDS: [&str; 7] = [
+        "current_catalog",
+        "current_role",
+        "current_schema",
+        "current_user",
+        "session_user",
+        "system_user",
+        "user",
+    ];
+    dialect != Dialect::Sqlite
+        && ident.quote_style.is_none()
+        && WORDS.iter().any(|word| ident.value.eq_ignore_ascii_case(word))
 }
 
 /// Whether this is one of the database's own operators with one operand.

@@ -71,7 +71,7 @@ pub(super) fn compare(
                     Lexeme::Word(word) => {
                         ADDED.contains(&&**word)
                             || is_ours(schema, word)
-                            || (!is_operator(word) && words.binary_search(made).is_ok())
+                            || (!is_operator(dialect, word) && words.binary_search(made).is_ok())
                     }
                     Lexeme::Name(name) => is_ours(schema, name) || words.binary_search(made).is_ok(),
                     Lexeme::Number(_) | Lexeme::Text(_) => false,
@@ -91,39 +91,18 @@ fn is_ours(schema: &Schema, name: &str) -> bool {
     name.to_ascii_lowercase().starts_with(RESERVED) || schema.is_tenant_column(name)
 }
 
-/// Words that decide what a condition means; repeating one is never a guard's doing.
-fn is_operator(word: &str) -> bool {
-    matches!(
-        word,
-        "OR" | "NOT"
-            | "LIKE"
-            | "ILIKE"
-            | "SIMILAR"
-            | "BETWEEN"
-            | "IN"
-            | "IS"
-            | "NULL"
-            | "ANY"
-            | "SOME"
-            | "EXISTS"
-            | "UNION"
-            | "EXCEPT"
-            | "INTERSECT"
-            | "DISTINCT"
-            | "GLOB"
-            | "MATCH"
-            | "REGEXP"
-            | "RLIKE"
-            | "DIV"
-            | "MOD"
-            | "XOR"
-            | "ESCAPE"
-            | "COLLATE"
-            | "LIMIT"
-            | "OFFSET"
-            | "DESC"
-            | "FALSE"
-    )
+/// Words of the grammar, which no guard repeats as it repeats names. MySQL's guards have the locks of their query.
+fn is_operator(dialect: Dialect, word: &str) -> bool {
+    const LOCKS: [&str; 6] = ["FOR", "UPDATE", "SHARE", "SKIP", "LOCKED", "NOWAIT"];
+    const WORDS: &str = "
+        ALL ANY ARRAY ASC BETWEEN BINARY BY CAST COLLATE CONFLICT CONVERT CROSS CUBE DEFAULT DELETE DESC DISTINCT DIV DO
+        ESCAPE EXCEPT EXISTS EXTRACT FALSE FETCH FILTER FIRST FOR FULL GLOB GROUP GROUPING HAVING ILIKE IN INSERT INTERSECT
+        INTERVAL IS JOIN LAST LATERAL LEFT LIKE LIMIT LOCKED MATCH MATCHED MERGE MOD NATURAL NEXT NOT NOTHING NOWAIT NULL
+        NULLS OFFSET ON ONLY OR ORDER OVER PARTITION PRECEDING RANGE RECURSIVE REGEXP RETURNING RIGHT RLIKE ROLLUP SET SETS
+        SHARE SIMILAR SKIP SOME TABLESAMPLE TIES UNION UPDATE USING VALUES WINDOW WITH WITHIN XOR
+    ";
+    let locks = dialect == Dialect::MySql && LOCKS.contains(&word);
+    !locks && WORDS.split_whitespace().any(|known| known == word)
 }
 
 fn shown(lexeme: &Lexeme) -> String {

@@ -53,7 +53,14 @@ impl Pass<'_> {
 
     fn term(&mut self, expr: &mut Expr) -> Verdict {
         match expr {
-            Expr::Identifier(ident) => self.column(std::slice::from_ref(ident)),
+            Expr::Identifier(ident) => {
+                if allowed::is_call(self.dialect, ident) {
+                    self.see_ident(ident);
+                    let name = ObjectName::from(vec![ident.clone()]);
+                    return self.function_name(&name).map(drop);
+                }
+                self.column(std::slice::from_ref(ident))
+            }
             Expr::CompoundIdentifier(idents) => {
                 self.column(idents)?;
                 self.not_called(expr)?;
@@ -113,7 +120,11 @@ impl Pass<'_> {
                 self.pair(expr, pattern)?;
                 self.maybe(escape_char.as_deref_mut())
             }
-            Expr::RLike { negated: _, expr, pattern, regexp: _ } => self.pair(expr, pattern),
+            // On SQLite REGEXP is whatever function `regexp` the application made.
+            Expr::RLike { negated: _, expr, pattern, regexp: _ } if self.dialect == Dialect::MySql => {
+                self.pair(expr, pattern)
+            }
+            Expr::RLike { .. } => self.operator(&BinaryOperator::Regexp),
             Expr::AnyOp { left, compare_op, right, is_some: _ } | Expr::AllOp { left, compare_op, right } => {
                 self.operator(compare_op)?;
                 self.pair(left, right)

@@ -111,6 +111,17 @@ impl Pass<'_> {
         }
         for (Join { relation, global, join_operator }, place) in joins.iter_mut().zip(&places[1..]) {
             self.allow(!*global, "GLOBAL JOIN")?;
+            // The parser takes what follows such a join into parentheses that nobody wrote.
+            let bare = matches!(
+                join_operator,
+                JoinOperator::Join(JoinConstraint::None)
+                    | JoinOperator::Inner(JoinConstraint::None)
+                    | JoinOperator::StraightJoin(JoinConstraint::None)
+            );
+            if bare && self.dialect == Dialect::MySql && matches!(relation, TableFactor::NestedJoin { .. }) {
+                let why = "a join without ON in front of another one can be read in two ways";
+                return self.refuse(Code::Construct, why, "write CROSS JOIN, or ON true");
+            }
             let own = if *place == Place::Where { &mut *guards } else { &mut beside };
             self.factor(relation, form(*place), locks, own)?;
             self.join(join_operator)?;

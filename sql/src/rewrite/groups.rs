@@ -28,7 +28,8 @@ impl Pass<'_> {
         (items, others): (&[SelectItem], &[&Expr]),
         (guards, filled_up): (&[Guard], &[Guard]),
     ) {
-        if self.dialect != Dialect::Postgres || exprs.is_empty() || !exprs.iter().all(is_plain) {
+        // Beside sets of groups alone it would take away the group of no row at all.
+        if self.dialect != Dialect::Postgres || !exprs.iter().any(is_plain) {
             return;
         }
         let read = self.read_beside(exprs, items, others);
@@ -44,7 +45,7 @@ impl Pass<'_> {
         };
         let by_key = |guard: &&Guard| {
             let by = |column: &&String| {
-                exprs.iter().any(|expr| {
+                exprs.iter().flat_map(|expr| meant(expr, items)).any(|expr| {
                     matches!(expr, Expr::CompoundIdentifier(idents) if matches!(&idents[..], [of, name]
                         if self.fold(of) == self.fold(&guard.alias) && self.fold(name) == **column))
                 })
@@ -107,6 +108,22 @@ fn is_plain(expr: &Expr) -> bool {
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => false,
         Expr::Tuple(exprs) => !exprs.is_empty(),
         _ => true,
+    }
+}
+
+/// What one item of a GROUP BY groups by: an item of the SELECT by its place, or each part of a tuple.
+fn meant<'e>(expr: &'e Expr, items: &'e [SelectItem]) -> Vec<&'e Expr> {
+    match expr {
+        Expr::Tuple(exprs) => exprs.iter().collect(),
+        Expr::Nested(expr) => vec![expr],
+        Expr::Value(ValueWithSpan { value: Value::Number(place, _), .. }) => {
+            let item = place.parse::<usize>().ok().and_then(|n| items.get(n.checked_sub(1)?));
+            match item {
+                Some(SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) => vec![expr],
+                _ => Vec::new(),
+            }
+        }
+        _ => vec![expr],
     }
 }
 

@@ -1,11 +1,13 @@
 //! INSERT: a new row gets its tenant, and an upsert changes rows of the tenant only.
 
+use std::ops::ControlFlow;
+
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     Assignment, AssignmentTarget, CaseWhen, ConflictTarget, Distinct, DoUpdate, Expr, GroupByExpr, Ident,
     Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction, OnInsert, Parens, Query, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, TableAliasWithoutColumns, TableFactor, TableObject,
-    TableWithJoins, Value, WildcardAdditionalOptions,
+    TableWithJoins, Value, Visit, Visitor, WildcardAdditionalOptions,
 };
 
 use super::guard::{plain_alias, plain_ident, query};
@@ -81,7 +83,11 @@ impl Pass<'_> {
         }
         let Some(source) = source else { return self.no_columns("DEFAULT VALUES") };
         // MySQL lets ON DUPLICATE KEY UPDATE name the tables of the source as well.
-        if let (Some(OnInsert::DuplicateKeyUpdate(_)), SetExpr::Select(select)) = (&*on, &*source.body) {
+        let mut body = &*source.body;
+        while let SetExpr::Query(query) = body {
+            body = &query.body;
+        }
+        if let (Some(OnInsert::DuplicateKeyUpdate(_)), SetExpr::Select(select)) = (&*on, body) {
             for item in &select.from {
                 self.apart(&target, factors(item))?;
             }
@@ -217,6 +223,9 @@ impl Pass<'_> {
             None => columns.iter().cloned().map(Expr::Identifier).collect(),
             Some(n) => std::mem::take(&mut self.targets[n].elements),
         };
+        let predicate = number.and_then(|n| self.targets[n].predicate.as_ref());
+        let queries = elements.iter().chain(predicate).any(|expr| expr.visit(&mut Queries).is_break());
+        self.allow(!queries, "a query in a conflict target")?;
         self.exprs(&mut elements)?;
         if let Some(column) = &target.column {
             let key = elements.iter().map(Expr::to_string).collect::<Vec<_>>().join(",");
@@ -273,6 +282,17 @@ impl Pass<'_> {
             );
         }
         Ok(())
+    }
+}
+
+/// Breaks at a query.
+struct Queries;
+
+impl Visitor for Queries {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        ControlFlow::Break(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`rewrite`]: a statement that a person wrote, scoped to a tenant.
 
 mod allowed;
+mod columns;
 mod compare;
 mod conflict;
 mod expr;
@@ -218,7 +219,7 @@ fn scope(
         sql,
         tenant: tenant(dialect, schema, text.binds + 1),
         binds: text.binds,
-        names: Names::of(dialect, schema, &statement),
+        names: Names::of(dialect, schema, &statement, &targets),
         targets,
         scopes: Vec::new(),
         cte_names: BTreeSet::new(),

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, Cte, DataType, Expr, FromTable, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query,
-    SelectItem, SetExpr, Statement, TableAlias, TableFactor, TableFunctionArgs, TableObject, Visit, Visitor,
+    AccessExpr, DataType, Expr, FromTable, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Statement,
+    TableAlias, TableFactor, TableFunctionArgs, TableObject, Visit, Visitor,
 };
 
+use super::conflict::Target;
 use super::fold;
 use super::from::alias_of;
 use crate::{Dialect, Schema};
@@ -33,8 +34,11 @@ const OVER_ANY_ROW: [&str; 12] = [
 const POPULATE: [&str; 4] =
     ["json_populate_record", "json_populate_recordset", "jsonb_populate_record", "jsonb_populate_recordset"];
 
+/// The columns of a table, of a query or of what stands in a FROM; none where they are not known.
+pub(super) type Columns = Option<BTreeSet<String>>;
+
 /// What stands behind a name in a FROM.
-enum Source {
+pub(super) enum Source {
     /// These columns and no others.
     Columns(BTreeSet<String>),
     /// A row whose columns are not known here.
@@ -43,10 +47,11 @@ enum Source {
 
 /// Every name in a FROM of one statement, or of the target of a write, in lower case, with all that it stands for.
 pub(super) struct Names<'a> {
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     schema: &'a Schema,
     sources: BTreeMap<String, Vec<Source>>,
-    ctes: BTreeSet<String>,
+    /// The CTEs, in lower case, with their columns where those are known.
+    pub(super) ctes: BTreeMap<String, Columns>,
     /// The targets of writes: PostgreSQL 18 calls their rows `old` and `new` in RETURNING.
     targets: Vec<Source>,
     /// Under which names a table of a schema is read without an alias, and whether anything else has that name.
@@ -54,19 +59,27 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn of(dialect: Dialect, schema: &'a Schema, statement: &Statement) -> Self {
+    pub(super) fn of(
+        dialect: Dialect,
+        schema: &'a Schema,
+        statement: &Statement,
+        targets: &[Target],
+    ) -> Self {
         let mut names = Self {
             dialect,
             schema,
             sources: BTreeMap::new(),
-            ctes: BTreeSet::new(),
+            ctes: BTreeMap::new(),
             targets: Vec::new(),
             qualified: BTreeMap::new(),
         };
-        let mut ctes = Ctes(BTreeSet::new());
-        let _ = statement.visit(&mut ctes);
-        names.ctes = ctes.0;
+        if dialect == Dialect::Postgres {
+            let _ = statement.visit(&mut Ctes(&mut names));
+        }
         let _ = statement.visit(&mut names);
+        for expr in targets.iter().flat_map(|target| target.elements.iter().chain(&target.predicate)) {
+            let _ = expr.visit(&mut names);
+        }
         names
     }
 
@@ -129,7 +142,7 @@ impl<'a> Names<'a> {
         let all = |wanted: &[String]| known.iter().all(|parts| parts.as_deref() == Some(wanted));
         // Without its schema everywhere, a table is found by the search path.
         let plain = &wanted[wanted.len() - 1..];
-        all(&wanted) || (all(plain) && !self.ctes.contains(&plain[0].to_ascii_lowercase()))
+        all(&wanted) || (all(plain) && !self.ctes.contains_key(&plain[0].to_ascii_lowercase()))
     }
 
     fn add(&mut self, alias: &Ident, source: Source, plain: Option<Vec<String>>) {
@@ -145,22 +158,39 @@ impl<'a> Names<'a> {
         name.0.iter().map(part).collect()
     }
 
-    fn table(&self, name: &ObjectName, alias: Option<&TableAlias>) -> Source {
+    /// The columns of a table or a CTE, where they are known.
+    pub(super) fn columns_of(&self, name: &ObjectName) -> Columns {
         let parts = self.folded(name);
-        let is_cte = matches!(&parts[..], [only] if self.ctes.contains(&only.to_ascii_lowercase()));
-        let columns = if is_cte { None } else { self.schema.columns_of(&parts.join(".")) };
+        let cte = match &parts[..] {
+            [only] => self.ctes.get(&only.to_ascii_lowercase()),
+            _ => None,
+        };
+        match cte {
+            Some(columns) => columns.clone(),
+            None => self.schema.columns_of(&parts.join(".")).cloned(),
+        }
+    }
+
+    /// Under an alias that lists columns, those that it lists.
+    fn under(&self, alias: Option<&TableAlias>, columns: Columns) -> Source {
+        let listed: BTreeSet<String> = self.listed(alias).collect();
         match columns {
-            Some(columns) => Source::Columns(columns.iter().cloned().chain(self.listed(alias)).collect()),
+            _ if !listed.is_empty() => Source::Columns(listed),
+            Some(columns) => Source::Columns(columns),
             None => Source::Row,
         }
     }
 
+    fn table(&self, name: &ObjectName, alias: Option<&TableAlias>) -> Source {
+        self.under(alias, self.columns_of(name))
+    }
+
     /// The columns that an alias lists.
-    fn listed(&self, alias: Option<&TableAlias>) -> impl Iterator<Item = String> {
+    pub(super) fn listed(&self, alias: Option<&TableAlias>) -> impl Iterator<Item = String> {
         alias.into_iter().flat_map(|alias| &alias.columns).map(|column| fold(self.dialect, &column.name))
     }
 
-    fn function(
+    pub(super) fn function(
         &self,
         name: &ObjectName,
         args: &[FunctionArg],
@@ -169,12 +199,16 @@ impl<'a> Names<'a> {
     ) -> Source {
         let function = self.folded(name).pop().unwrap_or_default();
         if POPULATE.contains(&&*function) {
-            return match args.first() {
-                Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Cast {
-                    data_type: DataType::Custom(row, _),
-                    ..
-                }))) => self.table(row, alias),
-                _ => Source::Row,
+            let mut row = match args.first() {
+                Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => Some(expr),
+                _ => None,
+            };
+            while let Some(Expr::Nested(inner)) = row {
+                row = Some(inner);
+            }
+            return match row {
+                Some(Expr::Cast { data_type: DataType::Custom(row, _), .. }) => self.table(row, alias),
+                _ => self.under(alias, Some(BTreeSet::new())),
             };
         }
         let mut columns: BTreeSet<String> = self.listed(alias).collect();
@@ -194,18 +228,6 @@ impl<'a> Names<'a> {
             columns.insert("ordinality".to_owned());
         }
         Source::Columns(columns)
-    }
-
-    /// `(SELECT * FROM t ..)`, which guards are, has the columns of its table.
-    fn derived(&self, subquery: &Query, alias: Option<&TableAlias>) -> Source {
-        let SetExpr::Select(select) = &*subquery.body else { return Source::Row };
-        let ([SelectItem::Wildcard(_)], [item]) = (&select.projection[..], &select.from[..]) else {
-            return Source::Row;
-        };
-        match &item.relation {
-            TableFactor::Table { name, args: None, .. } if item.joins.is_empty() => self.table(name, alias),
-            _ => Source::Row,
-        }
     }
 }
 
@@ -233,7 +255,12 @@ impl Visitor for Names<'_> {
                 let name = ObjectName::from(vec![Ident::new("unnest")]);
                 (self.function(&name, &[], alias.as_ref(), *with_ordinality), None)
             }
-            TableFactor::Derived { subquery, alias, .. } => (self.derived(subquery, alias.as_ref()), None),
+            TableFactor::Derived { subquery, alias, .. } => {
+                (self.under(alias.as_ref(), self.columns_of_query(subquery)), None)
+            }
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                (self.under(alias.as_ref(), self.columns_of_from(table_with_joins)), None)
+            }
             _ => (Source::Row, None),
         };
         self.add(&alias, source, plain);
@@ -277,14 +304,14 @@ fn table_name(factor: &TableFactor) -> Option<&ObjectName> {
     }
 }
 
-struct Ctes(BTreeSet<String>);
+/// Collects the CTEs in the order in which they are in sight.
+struct Ctes<'a, 'b>(&'a mut Names<'b>);
 
-impl Visitor for Ctes {
+impl Visitor for Ctes<'_, '_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.0.extend(ctes.map(|Cte { alias, .. }| alias.name.value.to_ascii_lowercase()));
+        self.0.add_ctes(query);
         ControlFlow::Continue(())
     }
 }

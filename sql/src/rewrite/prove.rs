@@ -38,7 +38,7 @@ pub(super) fn prove(
         },
         _ => None,
     };
-    let names = Names::of(dialect, schema, statement);
+    let names = Names::of(dialect, schema, statement, targets);
     let mut prover =
         Prover { dialect, schema, tenant, top, names, open: Vec::new(), proven: BTreeSet::new() };
     let mut visited = statement.visit(&mut prover);
@@ -158,6 +158,10 @@ impl Visitor for Prover<'_> {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<String> {
         let known = match expr {
             Expr::Function(function) => self.may_call(&function.name),
+            Expr::Identifier(ident) if allowed::is_call(self.dialect, ident) => {
+                self.may_call(&ObjectName::from(vec![ident.clone()]))
+            }
+            Expr::RLike { .. } => self.dialect == Dialect::MySql,
             Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. } => {
                 self.names.called(expr).is_none()
             }

@@ -235,7 +235,7 @@ impl Pass<'_> {
             }
         }
         self.maybe(having.as_mut())?;
-        for NamedWindowDefinition(_, window) in named_window {
+        for NamedWindowDefinition(_, window) in &mut *named_window {
             match window {
                 NamedWindowExpr::NamedWindow(_) => {}
                 NamedWindowExpr::WindowSpec(spec) => self.window(spec)?,
@@ -249,7 +249,17 @@ impl Pass<'_> {
             self.table_with_joins(item, alone || grouped, locks, &mut guards, &mut filled_up)?;
         }
         if let (true, GroupByExpr::Expressions(exprs, _)) = (grouped, group_by) {
-            let others: Vec<&Expr> = having.iter().chain(ordered_by).collect();
+            let on = match distinct {
+                Some(Distinct::On(exprs)) => &exprs[..],
+                _ => &[],
+            };
+            let windows = named_window.iter().filter_map(|NamedWindowDefinition(_, window)| match window {
+                NamedWindowExpr::WindowSpec(spec) => Some(spec),
+                NamedWindowExpr::NamedWindow(_) => None,
+            });
+            let windows = windows
+                .flat_map(|spec| spec.partition_by.iter().chain(spec.order_by.iter().map(|by| &by.expr)));
+            let others: Vec<&Expr> = having.iter().chain(ordered_by).chain(on).chain(windows).collect();
             self.group_by_tenant(exprs, (projection, &others), (&guards, &filled_up));
         }
         self.inject(selection, guards.into_iter().map(|guard| (guard.alias, guard.column)));

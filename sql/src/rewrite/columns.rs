@@ -1,0 +1,227 @@
+//! The columns of a query, by the names that PostgreSQL gives them.
+
+use std::collections::BTreeSet;
+
+use sqlparser::ast::{
+    AccessExpr, Cte, Expr, FromTable, Ident, ObjectName, Query, SelectItem, SelectItemQualifiedWildcardKind,
+    SetExpr, Statement, TableFactor, TableFunctionArgs, TableObject, TableWithJoins, UpdateTableFromKind,
+};
+
+use super::fold;
+use super::from::alias_of;
+use super::names::{Columns, Names, Source};
+
+impl Names<'_> {
+    /// Adds the CTEs of a query. Where two have one name, either can be meant.
+    pub(super) fn add_ctes(&mut self, query: &Query) {
+        let Some(with) = &query.with else { return };
+        for Cte { alias, query, .. } in &with.cte_tables {
+            // In a recursive one its own name is in sight, and its columns are those of the part before.
+            let mut columns: BTreeSet<String> = self.listed(Some(alias)).collect();
+            let mut known = true;
+            if columns.is_empty() {
+                self.add_ctes(query);
+                match self.columns_of_query(query) {
+                    Some(found) => columns = found,
+                    None => known = false,
+                }
+            }
+            let name = alias.name.value.to_ascii_lowercase();
+            let merged = match self.ctes.remove(&name) {
+                None if known => Some(columns),
+                Some(Some(other)) if known => Some(other.into_iter().chain(columns).collect()),
+                _ => None,
+            };
+            self.ctes.insert(name, merged);
+        }
+    }
+
+    pub(super) fn columns_of_query(&self, query: &Query) -> Columns {
+        self.columns_of_body(&query.body)
+    }
+
+    fn columns_of_body(&self, body: &SetExpr) -> Columns {
+        match body {
+            SetExpr::Select(select) => self.columns_of_items(&select.projection, &select.from),
+            SetExpr::Query(query) => self.columns_of_query(query),
+            SetExpr::SetOperation { left, .. } => self.columns_of_body(left),
+            SetExpr::Values(values) => {
+                let count = values.rows.first().map_or(0, |row| row.content.len());
+                Some((1..=count).map(|n| format!("column{n}")).collect())
+            }
+            SetExpr::Insert(statement)
+            | SetExpr::Update(statement)
+            | SetExpr::Delete(statement)
+            | SetExpr::Merge(statement) => self.columns_returned(statement),
+            SetExpr::Table(_) => None,
+        }
+    }
+
+    fn columns_returned(&self, statement: &Statement) -> Columns {
+        let plain = |name: &ObjectName, alias: Option<Ident>| TableWithJoins {
+            relation: TableFactor::Table {
+                name: name.clone(),
+                alias: alias.map(super::guard::plain_alias),
+                args: None,
+                with_hints: Vec::new(),
+                version: None,
+                with_ordinality: false,
+                partitions: Vec::new(),
+                json_path: None,
+                sample: None,
+                index_hints: Vec::new(),
+            },
+            joins: Vec::new(),
+        };
+        let (items, from) = match statement {
+            Statement::Insert(insert) => {
+                let TableObject::TableName(name) = &insert.table else { return None };
+                let alias = insert.table_alias.as_ref().map(|alias| alias.alias.clone());
+                (insert.returning.as_deref(), vec![plain(name, alias)])
+            }
+            Statement::Update(update) => {
+                let mut from = vec![update.table.clone()];
+                if let Some(UpdateTableFromKind::AfterSet(items) | UpdateTableFromKind::BeforeSet(items)) =
+                    &update.from
+                {
+                    from.extend(items.iter().cloned());
+                }
+                (update.returning.as_deref(), from)
+            }
+            Statement::Delete(delete) => {
+                let (FromTable::WithFromKeyword(items) | FromTable::WithoutKeyword(items)) = &delete.from;
+                let from = items.iter().chain(delete.using.iter().flatten()).cloned().collect();
+                (delete.returning.as_deref(), from)
+            }
+            _ => return None,
+        };
+        self.columns_of_items(items.unwrap_or_default(), &from)
+    }
+
+    fn columns_of_items(&self, items: &[SelectItem], from: &[TableWithJoins]) -> Columns {
+        let mut columns = BTreeSet::new();
+        for item in items {
+            match item {
+                SelectItem::UnnamedExpr(expr) => columns.extend(name_of(self, expr)),
+                SelectItem::ExprWithAlias { expr: _, alias } => {
+                    columns.insert(fold(self.dialect, alias));
+                }
+                SelectItem::Wildcard(_) => {
+                    for item in from {
+                        columns.extend(self.columns_of_from(item)?);
+                    }
+                }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+                    columns.extend(self.columns_behind(name, from)?);
+                }
+                _ => return None,
+            }
+        }
+        Some(columns)
+    }
+
+    /// The columns of a FROM's item, all of its tables together.
+    pub(super) fn columns_of_from(&self, item: &TableWithJoins) -> Columns {
+        let mut columns = self.columns_of_factor(&item.relation)?;
+        for join in &item.joins {
+            columns.extend(self.columns_of_factor(&join.relation)?);
+        }
+        Some(columns)
+    }
+
+    /// `t.*`, where `t` stands in this FROM.
+    fn columns_behind(&self, name: &ObjectName, from: &[TableWithJoins]) -> Columns {
+        let wanted = name.0.last().and_then(|part| part.as_ident())?;
+        let factors = from.iter().flat_map(|item| {
+            std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
+        });
+        let mut known = factors.filter(|factor| {
+            alias_of(factor).is_some_and(|alias| fold(self.dialect, &alias) == fold(self.dialect, wanted))
+        });
+        self.columns_of_factor(known.next()?)
+    }
+
+    fn columns_of_factor(&self, factor: &TableFactor) -> Columns {
+        let (alias, columns) = match factor {
+            TableFactor::Table { name, alias, args: None, .. } => (alias, self.columns_of(name)),
+            TableFactor::Table {
+                name,
+                alias,
+                args: Some(TableFunctionArgs { args, .. }),
+                with_ordinality,
+                ..
+            }
+            | TableFactor::Function { name, args, alias, with_ordinality, .. } => {
+                return match self.function(name, args, alias.as_ref(), *with_ordinality) {
+                    Source::Columns(columns) => Some(columns),
+                    Source::Row => None,
+                };
+            }
+            TableFactor::Derived { subquery, alias, .. } => (alias, self.columns_of_query(subquery)),
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                (alias, self.columns_of_from(table_with_joins))
+            }
+            TableFactor::UNNEST { alias, with_ordinality, .. } => {
+                let mut columns: BTreeSet<String> = self.listed(alias.as_ref()).collect();
+                if columns.is_empty() {
+                    let name = alias
+                        .as_ref()
+                        .map_or_else(|| "unnest".to_owned(), |alias| fold(self.dialect, &alias.name));
+                    columns.insert(name);
+                }
+                columns.extend(with_ordinality.then(|| "ordinality".to_owned()));
+                return Some(columns);
+            }
+            _ => return None,
+        };
+        let listed: BTreeSet<String> = self.listed(alias.as_ref()).collect();
+        if listed.is_empty() { columns } else { Some(listed) }
+    }
+}
+
+/// The name that a column has by its expression; none where PostgreSQL makes one up that nobody would write.
+fn name_of(names: &Names<'_>, expr: &Expr) -> Option<String> {
+    let of = |ident: &Ident| Some(fold(names.dialect, ident));
+    let word = |word: &str| Some(word.to_owned());
+    match expr {
+        Expr::Identifier(ident) => of(ident),
+        Expr::CompoundIdentifier(idents) => of(idents.last()?),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let field = access_chain.iter().rev().find_map(|access| match access {
+                AccessExpr::Dot(Expr::Identifier(ident)) => Some(ident),
+                _ => None,
+            });
+            field.map_or_else(|| name_of(names, root), of)
+        }
+        Expr::Function(function) => of(function.name.0.last()?.as_ident()?),
+        Expr::Nested(expr) | Expr::Collate { expr, .. } => name_of(names, expr),
+        Expr::Cast { expr, data_type, .. } => {
+            name_of(names, expr).or_else(|| Some(data_type.to_string().to_ascii_lowercase()))
+        }
+        Expr::Case { else_result, .. } => {
+            else_result.as_deref().and_then(|expr| name_of(names, expr)).or_else(|| word("case"))
+        }
+        Expr::Subquery(query) => match &*query.body {
+            SetExpr::Select(select) => match select.projection.first()? {
+                SelectItem::UnnamedExpr(expr) => name_of(names, expr),
+                SelectItem::ExprWithAlias { alias, .. } => of(alias),
+                _ => None,
+            },
+            _ => None,
+        },
+        Expr::Exists { .. } => word("exists"),
+        Expr::Array(_) => word("array"),
+        Expr::Extract { .. } => word("extract"),
+        Expr::Position { .. } => word("position"),
+        Expr::Substring { .. } => word("substring"),
+        Expr::Overlay { .. } => word("overlay"),
+        Expr::Trim { .. } => word("btrim"),
+        Expr::Ceil { .. } => word("ceil"),
+        Expr::Floor { .. } => word("floor"),
+        Expr::AtTimeZone { .. } => word("timezone"),
+        Expr::Interval(_) => word("interval"),
+        Expr::TypedString(typed) => Some(typed.data_type.to_string().to_ascii_lowercase()),
+        Expr::Tuple(_) => word("row"),
+        _ => None,
+    }
+}
