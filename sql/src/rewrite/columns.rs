@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlparser::ast::{
     AccessExpr, Cte, Expr, FromTable, Ident, ObjectName, Query, SelectItem, SelectItemQualifiedWildcardKind,
-    SetExpr, Statement, TableFactor, TableFunctionArgs, TableObject, TableWithJoins, UpdateTableFromKind,
+    SetExpr, Statement, TableFactor, TableObject, TableWithJoins, UpdateTableFromKind,
 };
 
 use super::fold;
@@ -142,40 +142,10 @@ impl Names<'_> {
     }
 
     fn columns_of_factor(&self, factor: &TableFactor) -> Columns {
-        let (alias, columns) = match factor {
-            TableFactor::Table { name, alias, args: None, .. } => (alias, self.columns_of(name)),
-            TableFactor::Table {
-                name,
-                alias,
-                args: Some(TableFunctionArgs { args, .. }),
-                with_ordinality,
-                ..
-            }
-            | TableFactor::Function { name, args, alias, with_ordinality, .. } => {
-                return match self.function(name, args, alias.as_ref(), *with_ordinality) {
-                    Source::Columns(columns) => Some(columns),
-                    Source::Row => None,
-                };
-            }
-            TableFactor::Derived { subquery, alias, .. } => (alias, self.columns_of_query(subquery)),
-            TableFactor::NestedJoin { table_with_joins, alias } => {
-                (alias, self.columns_of_from(table_with_joins))
-            }
-            TableFactor::UNNEST { alias, with_ordinality, .. } => {
-                let mut columns: BTreeSet<String> = self.listed(alias.as_ref()).collect();
-                if columns.is_empty() {
-                    let name = alias
-                        .as_ref()
-                        .map_or_else(|| "unnest".to_owned(), |alias| fold(self.dialect, &alias.name));
-                    columns.insert(name);
-                }
-                columns.extend(with_ordinality.then(|| "ordinality".to_owned()));
-                return Some(columns);
-            }
-            _ => return None,
-        };
-        let listed: BTreeSet<String> = self.listed(alias.as_ref()).collect();
-        if listed.is_empty() { columns } else { Some(listed) }
+        match self.source(factor) {
+            Source::Columns(columns) => Some(columns),
+            Source::Row => None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use sqlparser::ast::{
     WindowSpec, WindowType,
 };
 
+use super::calls::Call;
 use super::query::At;
 use super::text::numbered;
 use super::{Pass, Verdict, allowed};
@@ -63,11 +64,7 @@ impl Pass<'_> {
             }
             Expr::CompoundIdentifier(idents) => {
                 self.column(idents)?;
-                self.not_called(expr)?;
-                if let Expr::CompoundIdentifier(idents) = expr {
-                    self.unqualify(idents)?;
-                }
-                Ok(())
+                self.unqualify(idents)
             }
             Expr::Value(value) => {
                 self.see(value.span);
@@ -215,11 +212,8 @@ impl Pass<'_> {
 
     /// `(expr).field`, `o.list[1]` and what they are made of.
     fn field_access(&mut self, expr: &mut Expr) -> Verdict {
-        if let Expr::CompoundFieldAccess { root, .. } = &*expr {
-            self.allow(!matches!(**root, Expr::Value(_)), "a name in quotes for text")?;
-        }
-        self.not_called(expr)?;
         let Expr::CompoundFieldAccess { root, access_chain } = expr else { return Ok(()) };
+        self.allow(!matches!(**root, Expr::Value(_)), "a name in quotes for text")?;
         // `shop.orders.tags[1]` begins with a column of three parts.
         if let (
             Expr::Identifier(schema),
@@ -248,15 +242,15 @@ impl Pass<'_> {
     }
 
     /// PostgreSQL takes a name behind a dot that is no column for a function of what stands before it.
-    fn not_called(&mut self, expr: &Expr) -> Verdict {
-        let Some(name) = self.names.called(expr) else { return Ok(()) };
+    pub(super) fn no_call(&mut self, call: Option<Call>) -> Verdict {
+        let Some(Call { name, field }) = call else { return Ok(()) };
         self.see_ident(&name);
         let name = name.value;
-        if matches!(expr, Expr::CompoundIdentifier(_)) {
+        if !field {
             return self.refuse(
                 Code::Function,
                 format!("no column `{name}` is known here, so this would call the function `{name}`"),
-                "if it is a column, write the snapshot anew, or list it behind the alias: `f(..) AS a (column)`",
+            "if it is a column, write the snapshot anew, or list it behind the alias: `f(..) AS a (column)`",
             );
         }
         self.refuse(

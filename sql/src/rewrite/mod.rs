@@ -1,6 +1,7 @@
 //! [`rewrite`]: a statement that a person wrote, scoped to a tenant.
 
 mod allowed;
+mod calls;
 mod columns;
 mod compare;
 mod conflict;
@@ -219,7 +220,7 @@ fn scope(
         sql,
         tenant: tenant(dialect, schema, text.binds + 1),
         binds: text.binds,
-        names: Names::of(dialect, schema, &statement, &targets),
+        names: Names::of(dialect, schema, &statement),
         targets,
         scopes: Vec::new(),
         cte_names: BTreeSet::new(),
@@ -232,7 +233,9 @@ fn scope(
         guards: 0,
         without,
     };
+    let call = calls::first(&pass.names, &statement, &pass.targets);
     pass.statement(&mut statement)?;
+    pass.no_call(call)?;
     let printed = conflict::put_back(statement.to_string(), &pass.targets);
     let (again, targets) = text::tokens(dialect, &printed)
         .map_err(|e| e.why().to_owned())

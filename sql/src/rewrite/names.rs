@@ -1,34 +1,16 @@
-//! PostgreSQL's functional notation: `a.b` and `(expr).b` read a column or a field `b`, and where there is none they
-//! call the function, the aggregate or the cast `b` on what stands before the dot.
+//! The names in the FROMs of a statement: which tables they stand for, and with which columns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, DataType, Expr, FromTable, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Statement,
-    TableAlias, TableFactor, TableFunctionArgs, TableObject, Visit, Visitor,
+    DataType, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Statement, TableAlias,
+    TableFactor, TableFunctionArgs, TableObject, Visit, Visitor,
 };
 
-use super::conflict::Target;
 use super::fold;
 use super::from::alias_of;
 use crate::{Dialect, Schema};
-
-/// PostgreSQL's own functions over a row of any table that are not on the list of functions.
-const OVER_ANY_ROW: [&str; 12] = [
-    "any_out",
-    "anycompatible_out",
-    "anycompatiblenonarray_out",
-    "anyelement_out",
-    "anynonarray_out",
-    "hash_record",
-    "pg_collation_for",
-    "pg_column_compression",
-    "pg_column_size",
-    "pg_typeof",
-    "record_out",
-    "record_send",
-];
 
 /// Functions of a FROM whose rows have the columns of the type of their first argument.
 const POPULATE: [&str; 4] =
@@ -48,90 +30,21 @@ pub(super) enum Source {
 /// Every name in a FROM of one statement, or of the target of a write, in lower case, with all that it stands for.
 pub(super) struct Names<'a> {
     pub(super) dialect: Dialect,
-    schema: &'a Schema,
-    sources: BTreeMap<String, Vec<Source>>,
+    pub(super) schema: &'a Schema,
     /// The CTEs, in lower case, with their columns where those are known.
     pub(super) ctes: BTreeMap<String, Columns>,
-    /// The targets of writes: PostgreSQL 18 calls their rows `old` and `new` in RETURNING.
-    targets: Vec<Source>,
     /// Under which names a table of a schema is read without an alias, and whether anything else has that name.
     qualified: BTreeMap<String, Vec<Option<Vec<String>>>>,
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn of(
-        dialect: Dialect,
-        schema: &'a Schema,
-        statement: &Statement,
-        targets: &[Target],
-    ) -> Self {
-        let mut names = Self {
-            dialect,
-            schema,
-            sources: BTreeMap::new(),
-            ctes: BTreeMap::new(),
-            targets: Vec::new(),
-            qualified: BTreeMap::new(),
-        };
+    pub(super) fn of(dialect: Dialect, schema: &'a Schema, statement: &Statement) -> Self {
+        let mut names = Self { dialect, schema, ctes: BTreeMap::new(), qualified: BTreeMap::new() };
         if dialect == Dialect::Postgres {
             let _ = statement.visit(&mut Ctes(&mut names));
         }
         let _ = statement.visit(&mut names);
-        for expr in targets.iter().flat_map(|target| target.elements.iter().chain(&target.predicate)) {
-            let _ = expr.visit(&mut names);
-        }
         names
-    }
-
-    /// The name that would be called as a function, unless it is known to be a column or a field.
-    pub(super) fn called(&self, expr: &Expr) -> Option<Ident> {
-        match expr {
-            Expr::CompoundIdentifier(idents) => self.column(idents),
-            Expr::CompoundFieldAccess { root, access_chain } => {
-                let mut chain = access_chain.iter().peekable();
-                if let Expr::Identifier(first) = &**root {
-                    let mut idents = vec![first.clone()];
-                    while let Some(AccessExpr::Dot(Expr::Identifier(ident))) = chain.peek() {
-                        idents.push(ident.clone());
-                        chain.next();
-                    }
-                    if let Some(called) = self.column(&idents) {
-                        return Some(called);
-                    }
-                } else if let Expr::CompoundIdentifier(idents) = &**root
-                    && let Some(called) = self.column(idents)
-                {
-                    return Some(called);
-                }
-                chain.find_map(|access| match access {
-                    AccessExpr::Dot(Expr::Identifier(field)) => self.field(field),
-                    AccessExpr::Dot(other) => Some(Ident::new(other.to_string())),
-                    AccessExpr::Subscript(_) => None,
-                })
-            }
-            _ => None,
-        }
-    }
-
-    fn field(&self, field: &Ident) -> Option<Ident> {
-        let known = self.dialect == Dialect::Postgres && self.schema.has_field(&fold(self.dialect, field));
-        (!known).then(|| field.clone())
-    }
-
-    fn column(&self, idents: &[Ident]) -> Option<Ident> {
-        let [.., of, column] = idents else { return None };
-        if self.dialect != Dialect::Postgres {
-            return None;
-        }
-        let name = fold(self.dialect, column);
-        let of = of.value.to_ascii_lowercase();
-        let returned = matches!(&*of, "old" | "new").then_some(&self.targets);
-        let sources = self.sources.get(&of).or(returned);
-        let known = sources.into_iter().flatten().all(|source| match source {
-            Source::Columns(columns) => columns.contains(&name) || self.schema.has_field(&name),
-            Source::Row => true,
-        });
-        (!known || OVER_ANY_ROW.contains(&&*name)).then(|| column.clone())
     }
 
     /// Whether `schema.table.column` can be written as `table.column`: the name stands for that table everywhere.
@@ -145,10 +58,8 @@ impl<'a> Names<'a> {
         all(&wanted) || (all(plain) && !self.ctes.contains_key(&plain[0].to_ascii_lowercase()))
     }
 
-    fn add(&mut self, alias: &Ident, source: Source, plain: Option<Vec<String>>) {
-        let alias = alias.value.to_ascii_lowercase();
-        self.sources.entry(alias.clone()).or_default().push(source);
-        self.qualified.entry(alias).or_default().push(plain);
+    fn add(&mut self, alias: &Ident, plain: Option<Vec<String>>) {
+        self.qualified.entry(alias.value.to_ascii_lowercase()).or_default().push(plain);
     }
 
     fn folded(&self, name: &ObjectName) -> Vec<String> {
@@ -181,8 +92,36 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn table(&self, name: &ObjectName, alias: Option<&TableAlias>) -> Source {
+    pub(super) fn table(&self, name: &ObjectName, alias: Option<&TableAlias>) -> Source {
         self.under(alias, self.columns_of(name))
+    }
+
+    /// What the name of an item of a FROM stands for.
+    pub(super) fn source(&self, factor: &TableFactor) -> Source {
+        match factor {
+            TableFactor::Table { name, alias, args: None, .. } => self.table(name, alias.as_ref()),
+            TableFactor::Table {
+                name,
+                alias,
+                args: Some(TableFunctionArgs { args, .. }),
+                with_ordinality,
+                ..
+            }
+            | TableFactor::Function { name, args, alias, with_ordinality, .. } => {
+                self.function(name, args, alias.as_ref(), *with_ordinality)
+            }
+            TableFactor::UNNEST { alias, with_ordinality, .. } => {
+                let name = ObjectName::from(vec![Ident::new("unnest")]);
+                self.function(&name, &[], alias.as_ref(), *with_ordinality)
+            }
+            TableFactor::Derived { subquery, alias, .. } => {
+                self.under(alias.as_ref(), self.columns_of_query(subquery))
+            }
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                self.under(alias.as_ref(), self.columns_of_from(table_with_joins))
+            }
+            _ => Source::Row,
+        }
     }
 
     /// The columns that an alias lists.
@@ -236,71 +175,23 @@ impl Visitor for Names<'_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         let Some(alias) = alias_of(factor) else { return ControlFlow::Continue(()) };
-        let (source, plain) = match factor {
-            TableFactor::Table { name, alias: None, args: None, .. } => {
-                (self.table(name, None), Some(self.folded(name)))
-            }
-            TableFactor::Table { name, alias, args: None, .. } => (self.table(name, alias.as_ref()), None),
-            TableFactor::Table {
-                name,
-                alias,
-                args: Some(TableFunctionArgs { args, .. }),
-                with_ordinality,
-                ..
-            }
-            | TableFactor::Function { name, args, alias, with_ordinality, .. } => {
-                (self.function(name, args, alias.as_ref(), *with_ordinality), None)
-            }
-            TableFactor::UNNEST { alias, with_ordinality, .. } => {
-                let name = ObjectName::from(vec![Ident::new("unnest")]);
-                (self.function(&name, &[], alias.as_ref(), *with_ordinality), None)
-            }
-            TableFactor::Derived { subquery, alias, .. } => {
-                (self.under(alias.as_ref(), self.columns_of_query(subquery)), None)
-            }
-            TableFactor::NestedJoin { table_with_joins, alias } => {
-                (self.under(alias.as_ref(), self.columns_of_from(table_with_joins)), None)
-            }
-            _ => (Source::Row, None),
+        let plain = match factor {
+            TableFactor::Table { name, alias: None, args: None, .. } => Some(self.folded(name)),
+            _ => None,
         };
-        self.add(&alias, source, plain);
+        self.add(&alias, plain);
         ControlFlow::Continue(())
     }
 
     fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
-        let target = match statement {
-            Statement::Insert(insert) => match &insert.table {
-                TableObject::TableName(name) => Some(name),
-                _ => None,
-            },
-            Statement::Update(update) => table_name(&update.table.relation),
-            Statement::Merge(merge) => table_name(&merge.table),
-            Statement::Delete(delete) => match &delete.from {
-                FromTable::WithFromKeyword(items) | FromTable::WithoutKeyword(items) => {
-                    items.first().and_then(|item| table_name(&item.relation))
-                }
-            },
-            _ => None,
-        };
-        let Some(name) = target else { return ControlFlow::Continue(()) };
-        self.targets.push(self.table(name, None));
         let Statement::Insert(insert) = statement else { return ControlFlow::Continue(()) };
-        let Some(last) = name.0.last().and_then(|part| part.as_ident()) else {
-            return ControlFlow::Continue(());
-        };
-        self.add(&Ident::new("excluded"), self.table(name, None), None);
-        match &insert.table_alias {
-            Some(alias) => self.add(&alias.alias, self.table(name, None), None),
-            None => self.add(last, self.table(name, None), Some(self.folded(name))),
+        let TableObject::TableName(name) = &insert.table else { return ControlFlow::Continue(()) };
+        match (&insert.table_alias, name.0.last().and_then(|part| part.as_ident())) {
+            (Some(alias), _) => self.add(&alias.alias, None),
+            (None, Some(last)) => self.add(last, Some(self.folded(name))),
+            (None, None) => {}
         }
         ControlFlow::Continue(())
-    }
-}
-
-fn table_name(factor: &TableFactor) -> Option<&ObjectName> {
-    match factor {
-        TableFactor::Table { name, .. } => Some(name),
-        _ => None,
     }
 }
 

@@ -19,7 +19,7 @@ use super::conflict::Target;
 use super::from::{alias_of, is_dual};
 use super::names::Names;
 use super::text::RESERVED;
-use super::{allowed, fold};
+use super::{allowed, calls, fold};
 use crate::functions::is_pure;
 use crate::schema::Access;
 use crate::{Dialect, Schema};
@@ -38,16 +38,18 @@ pub(super) fn prove(
         },
         _ => None,
     };
-    let names = Names::of(dialect, schema, statement, targets);
-    let mut prover =
-        Prover { dialect, schema, tenant, top, names, open: Vec::new(), proven: BTreeSet::new() };
+    let mut prover = Prover { dialect, schema, tenant, top, open: Vec::new(), proven: BTreeSet::new() };
     let mut visited = statement.visit(&mut prover);
     for expr in targets.iter().flat_map(|target| target.elements.iter().chain(&target.predicate)) {
         if visited.is_continue() {
             visited = expr.visit(&mut prover);
         }
     }
+    let names = Names::of(dialect, schema, statement);
     match visited {
+        Continue(()) if calls::first(&names, statement, targets).is_some() => {
+            Err("a name behind a dot can call any function".to_owned())
+        }
         Continue(()) => Ok(()),
         Break(why) => Err(why),
     }
@@ -59,8 +61,6 @@ struct Prover<'a> {
     tenant: &'a Expr,
     /// The SELECT of the whole statement, if it is one.
     top: Option<Location>,
-    /// What the names before a dot stand for.
-    names: Names<'a>,
     /// The CTEs of the queries around, outermost first.
     open: Vec<Vec<Named>>,
     /// Where the names stand that are proven.
@@ -162,9 +162,6 @@ impl Visitor for Prover<'_> {
                 self.may_call(&ObjectName::from(vec![ident.clone()]))
             }
             Expr::RLike { .. } => self.dialect == Dialect::MySql,
-            Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. } => {
-                self.names.called(expr).is_none()
-            }
             Expr::BinaryOp { op, .. }
             | Expr::AnyOp { compare_op: op, .. }
             | Expr::AllOp { compare_op: op, .. } => allowed::operator(self.dialect, op),

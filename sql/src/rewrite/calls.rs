@@ -1,0 +1,299 @@
+//! PostgreSQL's functional notation: `a.b` and `(expr).b` read a column or a field `b`, and where there is none they
+//! call the function, the aggregate or the cast `b` on what stands before the dot.
+
+use std::ops::ControlFlow::{self, Break, Continue};
+
+use sqlparser::ast::{
+    AccessExpr, Expr, FromTable, Ident, ObjectName, Query, Select, Statement, TableFactor, TableObject,
+    TableWithJoins, UpdateTableFromKind, Visit, Visitor,
+};
+
+use super::conflict::Target;
+use super::fold;
+use super::from::alias_of;
+use super::names::{Names, Source};
+use crate::Dialect;
+
+/// PostgreSQL's own functions over a row of any table that are not on the list of functions.
+const OVER_ANY_ROW: [&str; 12] = [
+    "any_out",
+    "anycompatible_out",
+    "anycompatiblenonarray_out",
+    "anyelement_out",
+    "anynonarray_out",
+    "hash_record",
+    "pg_collation_for",
+    "pg_column_compression",
+    "pg_column_size",
+    "pg_typeof",
+    "record_out",
+    "record_send",
+];
+
+/// A name behind a dot that is not known to be a column or a field.
+pub(super) struct Call {
+    pub(super) name: Ident,
+    /// Behind an expression, not behind the name of a table.
+    pub(super) field: bool,
+}
+
+/// The first such name of a statement.
+pub(super) fn first(names: &Names<'_>, statement: &Statement, targets: &[Target]) -> Option<Call> {
+    let mut calls = Calls { names, frames: Vec::new(), alone: false };
+    if let Break(call) = statement.visit(&mut calls) {
+        return Some(call);
+    }
+    // In a conflict target a column stands without its table.
+    calls.alone = true;
+    let beside = targets.iter().flat_map(|target| target.elements.iter().chain(&target.predicate));
+    for expr in beside {
+        if let Break(call) = expr.visit(&mut calls) {
+            return Some(call);
+        }
+    }
+    None
+}
+
+struct Calls<'a, 'b> {
+    names: &'a Names<'b>,
+    /// The queries, blocks and writes around, outermost first.
+    frames: Vec<Frame>,
+    alone: bool,
+}
+
+/// The names of one FROM, in the order in which they come into sight.
+struct Frame {
+    kind: Kind,
+    entries: Vec<(String, Source)>,
+    /// How many are in sight: within a FROM only those before.
+    visible: usize,
+    /// How many items of the FROM were read.
+    read: usize,
+    /// After how many items each entry comes into sight.
+    after: Vec<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A query as a whole: its ORDER BY sees the FROM of its block.
+    Query,
+    /// One SELECT.
+    Block,
+    /// A write with its target.
+    Write,
+}
+
+impl Frame {
+    fn new(kind: Kind) -> Self {
+        Self { kind, entries: Vec::new(), visible: usize::MAX, read: 0, after: Vec::new() }
+    }
+
+    fn sources(&self, alias: &str) -> impl Iterator<Item = &Source> {
+        let visible = self.visible;
+        self.entries
+            .iter()
+            .zip(&self.after)
+            .filter(move |((name, _), after)| name == alias && **after <= visible)
+            .map(|((_, source), _)| source)
+    }
+
+    fn add(&mut self, alias: &Ident, source: Source, after: usize) {
+        self.entries.push((alias.value.to_ascii_lowercase(), source));
+        self.after.push(after);
+    }
+
+    /// Adds what stands in a FROM, in the order in which the visitor leaves it.
+    fn add_item(&mut self, names: &Names<'_>, item: &TableWithJoins, count: &mut usize) {
+        self.add_factor(names, &item.relation, count);
+        for join in &item.joins {
+            self.add_factor(names, &join.relation, count);
+        }
+    }
+
+    fn add_factor(&mut self, names: &Names<'_>, factor: &TableFactor, count: &mut usize) {
+        if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
+            self.add_item(names, table_with_joins, count);
+        }
+        *count += 1;
+        if let Some(alias) = alias_of(factor) {
+            self.add(&alias, names.source(factor), *count);
+        }
+    }
+}
+
+impl Calls<'_, '_> {
+    fn call(&self, expr: &Expr) -> Option<Call> {
+        match expr {
+            Expr::CompoundIdentifier(idents) => self.column(idents),
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                let mut chain = access_chain.iter().peekable();
+                let column = match &**root {
+                    Expr::Identifier(first) => {
+                        let mut idents = vec![first.clone()];
+                        while let Some(AccessExpr::Dot(Expr::Identifier(ident))) = chain.peek() {
+                            idents.push(ident.clone());
+                            chain.next();
+                        }
+                        self.column(&idents)
+                    }
+                    Expr::CompoundIdentifier(idents) => self.column(idents),
+                    _ => None,
+                };
+                column.or_else(|| chain.find_map(|access| self.field(access)))
+            }
+            _ => None,
+        }
+    }
+
+    fn field(&self, access: &AccessExpr) -> Option<Call> {
+        match access {
+            AccessExpr::Dot(Expr::Identifier(field)) => {
+                let dialect = self.names.dialect;
+                let known =
+                    dialect == Dialect::Postgres && self.names.schema.has_field(&fold(dialect, field));
+                (!known).then(|| Call { name: field.clone(), field: true })
+            }
+            AccessExpr::Dot(other) => Some(Call { name: Ident::new(other.to_string()), field: true }),
+            AccessExpr::Subscript(_) => None,
+        }
+    }
+
+    /// A name is the innermost one in sight. One that is not in sight at all is an error of the database.
+    fn column(&self, idents: &[Ident]) -> Option<Call> {
+        let [.., of, column] = idents else { return None };
+        if self.names.dialect != Dialect::Postgres {
+            return None;
+        }
+        let (of, name) = (of.value.to_ascii_lowercase(), fold(Dialect::Postgres, column));
+        let known = |source: &Source| match source {
+            Source::Columns(columns) => columns.contains(&name) || self.names.schema.has_field(&name),
+            Source::Row => true,
+        };
+        let frame = self.frames.iter().rev().find(|frame| frame.sources(&of).next().is_some());
+        let known = !self.alone && frame.is_none_or(|frame| frame.sources(&of).all(known));
+        (!known || OVER_ANY_ROW.contains(&&*name)).then(|| Call { name: column.clone(), field: false })
+    }
+
+    fn top(&mut self, kind: Kind) -> Option<&mut Frame> {
+        self.frames.last_mut().filter(|frame| frame.kind == kind)
+    }
+
+    /// The target of a write, and what else stands in its FROM.
+    fn write(&self, statement: &Statement) -> Option<[Frame; 2]> {
+        let names = self.names;
+        let (mut frame, mut returned) = (Frame::new(Kind::Write), Frame::new(Kind::Write));
+        let target = match statement {
+            Statement::Insert(insert) => {
+                let TableObject::TableName(name) = &insert.table else { return None };
+                let last = name.0.last().and_then(|part| part.as_ident())?;
+                let alias = insert.table_alias.as_ref().map_or(last, |alias| &alias.alias);
+                frame.add(alias, names.table(name, None), 0);
+                frame.add(&Ident::new("excluded"), names.table(name, None), 0);
+                Some(name)
+            }
+            Statement::Update(update) => {
+                frame.add_item(names, &update.table, &mut 0);
+                if let Some(UpdateTableFromKind::AfterSet(items) | UpdateTableFromKind::BeforeSet(items)) =
+                    &update.from
+                {
+                    for item in items {
+                        frame.add_item(names, item, &mut 0);
+                    }
+                }
+                table_name(&update.table.relation)
+            }
+            Statement::Delete(delete) => {
+                let (FromTable::WithFromKeyword(items) | FromTable::WithoutKeyword(items)) = &delete.from;
+                items
+                    .iter()
+                    .chain(delete.using.iter().flatten())
+                    .for_each(|item| frame.add_item(names, item, &mut 0));
+                items.first().and_then(|item| table_name(&item.relation))
+            }
+            Statement::Merge(merge) => {
+                frame.add_factor(names, &merge.table, &mut 0);
+                frame.add_factor(names, &merge.source, &mut 0);
+                table_name(&merge.table)
+            }
+            _ => return None,
+        };
+        // PostgreSQL 18 calls the rows of the target `old` and `new` in RETURNING.
+        if let Some(name) = target {
+            returned.add(&Ident::new("old"), names.table(name, None), 0);
+            returned.add(&Ident::new("new"), names.table(name, None), 0);
+        }
+        Some([returned, frame])
+    }
+}
+
+impl Visitor for Calls<'_, '_> {
+    type Break = Call;
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Call> {
+        self.frames.push(Frame::new(Kind::Query));
+        Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Call> {
+        self.frames.pop();
+        Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Call> {
+        // Of a set operation no block sees another's FROM.
+        if let Some(query) = self.top(Kind::Query) {
+            *query = Frame::new(Kind::Query);
+        }
+        let mut frame = Frame::new(Kind::Block);
+        let mut count = 0;
+        select.from.iter().for_each(|item| frame.add_item(self.names, item, &mut count));
+        self.frames.push(frame);
+        Continue(())
+    }
+
+    fn post_visit_select(&mut self, _: &Select) -> ControlFlow<Call> {
+        let Some(block) = self.frames.pop() else { return Continue(()) };
+        if let Some(query) = self.top(Kind::Query) {
+            *query = Frame { kind: Kind::Query, visible: usize::MAX, ..block };
+        }
+        Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<Call> {
+        if let Some(block) = self.top(Kind::Block) {
+            block.visible = block.read;
+        }
+        Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<Call> {
+        if let Some(block) = self.top(Kind::Block) {
+            block.read += 1;
+            block.visible = block.read;
+        }
+        Continue(())
+    }
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<Call> {
+        self.frames.extend(self.write(statement).into_iter().flatten());
+        Continue(())
+    }
+
+    fn post_visit_statement(&mut self, _: &Statement) -> ControlFlow<Call> {
+        while self.top(Kind::Write).is_some() {
+            self.frames.pop();
+        }
+        Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Call> {
+        self.call(expr).map_or(Continue(()), Break)
+    }
+}
+
+fn table_name(factor: &TableFactor) -> Option<&ObjectName> {
+    match factor {
+        TableFactor::Table { name, .. } => Some(name),
+        _ => None,
+    }
+}
