@@ -151,7 +151,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached, [`ErrorKind::Misconfigured`] if the
     /// URL does not read, if the tenant columns have another type than the [`schema`](Self::schema) declares, or several
-    /// types, or on PostgreSQL if the walls or the way statements are sent do not fit what is there,
+    /// types, or on PostgreSQL if the declared enforcement or connection mode does not fit the database,
     /// or if the doctor finds a fault that was not accepted.
     pub async fn build(self) -> Result<TenantDb<DB>> {
         let owned = matches!(self.source, PoolSource::Url(..));

@@ -11,7 +11,7 @@ use sqlparser::ast::{
 use super::conflict::Target;
 use super::fold;
 use super::from::alias_of;
-use super::names::{Names, Source};
+use super::names::{Columns, Names};
 use crate::Dialect;
 
 /// PostgreSQL's own functions over a row of any table that are not on the list of functions.
@@ -64,13 +64,12 @@ struct Calls<'a, 'b> {
 /// The names of one FROM, in the order in which they come into sight.
 struct Frame {
     kind: Kind,
-    entries: Vec<(String, Source)>,
-    /// How many are in sight: within a FROM only those before.
+    /// Each with its columns, and after how many items of the FROM it comes into sight.
+    entries: Vec<(String, Columns, usize)>,
+    /// After how many items we are: within a FROM only those before are in sight.
     visible: usize,
     /// How many items of the FROM were read.
     read: usize,
-    /// After how many items each entry comes into sight.
-    after: Vec<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,21 +84,17 @@ enum Kind {
 
 impl Frame {
     fn new(kind: Kind) -> Self {
-        Self { kind, entries: Vec::new(), visible: usize::MAX, read: 0, after: Vec::new() }
+        Self { kind, entries: Vec::new(), visible: usize::MAX, read: 0 }
     }
 
-    fn sources(&self, alias: &str) -> impl Iterator<Item = &Source> {
-        let visible = self.visible;
-        self.entries
-            .iter()
-            .zip(&self.after)
-            .filter(move |((name, _), after)| name == alias && **after <= visible)
-            .map(|((_, source), _)| source)
+    fn columns<'f>(&'f self, alias: &'f str) -> impl Iterator<Item = &'f Columns> {
+        let seen =
+            self.entries.iter().filter(move |(name, _, after)| name == alias && *after <= self.visible);
+        seen.map(|(_, columns, _)| columns)
     }
 
-    fn add(&mut self, alias: &Ident, source: Source, after: usize) {
-        self.entries.push((alias.value.to_ascii_lowercase(), source));
-        self.after.push(after);
+    fn add(&mut self, alias: &Ident, columns: Columns, after: usize) {
+        self.entries.push((alias.value.to_ascii_lowercase(), columns, after));
     }
 
     /// Adds what stands in a FROM, in the order in which the visitor leaves it.
@@ -116,7 +111,7 @@ impl Frame {
         }
         *count += 1;
         if let Some(alias) = alias_of(factor) {
-            self.add(&alias, names.source(factor), *count);
+            self.add(&alias, names.columns_of_factor(factor), *count);
         }
     }
 }
@@ -165,12 +160,13 @@ impl Calls<'_, '_> {
             return None;
         }
         let (of, name) = (of.value.to_ascii_lowercase(), fold(Dialect::Postgres, column));
-        let known = |source: &Source| match source {
-            Source::Columns(columns) => columns.contains(&name) || self.names.schema.has_field(&name),
-            Source::Row => true,
+        let known = |columns: &Columns| {
+            columns
+                .as_ref()
+                .is_none_or(|columns| columns.contains(&name) || self.names.schema.has_field(&name))
         };
-        let frame = self.frames.iter().rev().find(|frame| frame.sources(&of).next().is_some());
-        let known = !self.alone && frame.is_none_or(|frame| frame.sources(&of).all(known));
+        let frame = self.frames.iter().rev().find(|frame| frame.columns(&of).next().is_some());
+        let known = !self.alone && frame.is_none_or(|frame| frame.columns(&of).all(known));
         (!known || OVER_ANY_ROW.contains(&&*name)).then(|| Call { name: column.clone(), field: false })
     }
 
@@ -246,7 +242,11 @@ impl Visitor for Calls<'_, '_> {
         }
         let mut frame = Frame::new(Kind::Block);
         let mut count = 0;
-        select.from.iter().for_each(|item| frame.add_item(self.names, item, &mut count));
+        // No other database finds a function by a name behind an alias.
+        let from = if self.names.dialect == Dialect::Postgres { &select.from[..] } else { &[] };
+        for item in from {
+            frame.add_item(self.names, item, &mut count);
+        }
         self.frames.push(frame);
         Continue(())
     }

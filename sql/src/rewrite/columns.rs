@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use sqlparser::ast::{
-    AccessExpr, Cte, Expr, FromTable, Ident, ObjectName, Query, SelectItem, SelectItemQualifiedWildcardKind,
-    SetExpr, Statement, TableFactor, TableObject, TableWithJoins, UpdateTableFromKind,
+    AccessExpr, Cte, Expr, FromTable, Ident, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    Statement, TableObject, TableWithJoins, UpdateTableFromKind,
 };
 
 use super::fold;
 use super::from::alias_of;
-use super::names::{Columns, Names, Source};
+use super::names::{Columns, Names};
+use super::write::factors;
 
 impl Names<'_> {
     /// Adds the CTEs of a query. Where two have one name, either can be meant.
@@ -42,7 +43,7 @@ impl Names<'_> {
 
     fn columns_of_body(&self, body: &SetExpr) -> Columns {
         match body {
-            SetExpr::Select(select) => self.columns_of_items(&select.projection, &select.from),
+            SetExpr::Select(select) => self.columns_of_items(&select.projection, &self.behind(&select.from)),
             SetExpr::Query(query) => self.columns_of_query(query),
             SetExpr::SetOperation { left, .. } => self.columns_of_body(left),
             SetExpr::Values(values) => {
@@ -58,47 +59,43 @@ impl Names<'_> {
     }
 
     fn columns_returned(&self, statement: &Statement) -> Columns {
-        let plain = |name: &ObjectName, alias: Option<Ident>| TableWithJoins {
-            relation: TableFactor::Table {
-                name: name.clone(),
-                alias: alias.map(super::guard::plain_alias),
-                args: None,
-                with_hints: Vec::new(),
-                version: None,
-                with_ordinality: false,
-                partitions: Vec::new(),
-                json_path: None,
-                sample: None,
-                index_hints: Vec::new(),
-            },
-            joins: Vec::new(),
-        };
         let (items, from) = match statement {
             Statement::Insert(insert) => {
                 let TableObject::TableName(name) = &insert.table else { return None };
-                let alias = insert.table_alias.as_ref().map(|alias| alias.alias.clone());
-                (insert.returning.as_deref(), vec![plain(name, alias)])
+                let last = name.0.last().and_then(|part| part.as_ident());
+                let alias = insert.table_alias.as_ref().map(|alias| &alias.alias).or(last).cloned();
+                (&insert.returning, vec![(alias, self.columns_of(name))])
             }
             Statement::Update(update) => {
-                let mut from = vec![update.table.clone()];
-                if let Some(UpdateTableFromKind::AfterSet(items) | UpdateTableFromKind::BeforeSet(items)) =
-                    &update.from
-                {
-                    from.extend(items.iter().cloned());
-                }
-                (update.returning.as_deref(), from)
+                let from = match &update.from {
+                    Some(UpdateTableFromKind::AfterSet(items) | UpdateTableFromKind::BeforeSet(items)) => {
+                        &items[..]
+                    }
+                    None => &[],
+                };
+                (&update.returning, self.behind(std::iter::once(&update.table).chain(from)))
             }
             Statement::Delete(delete) => {
                 let (FromTable::WithFromKeyword(items) | FromTable::WithoutKeyword(items)) = &delete.from;
-                let from = items.iter().chain(delete.using.iter().flatten()).cloned().collect();
-                (delete.returning.as_deref(), from)
+                (&delete.returning, self.behind(items.iter().chain(delete.using.iter().flatten())))
             }
             _ => return None,
         };
-        self.columns_of_items(items.unwrap_or_default(), &from)
+        self.columns_of_items(items.as_deref().unwrap_or_default(), &from)
     }
 
-    fn columns_of_items(&self, items: &[SelectItem], from: &[TableWithJoins]) -> Columns {
+    /// The names in a FROM, each with its columns.
+    fn behind<'f>(
+        &self,
+        from: impl IntoIterator<Item = &'f TableWithJoins>,
+    ) -> Vec<(Option<Ident>, Columns)> {
+        from.into_iter()
+            .flat_map(factors)
+            .map(|factor| (alias_of(factor), self.columns_of_factor(factor)))
+            .collect()
+    }
+
+    fn columns_of_items(&self, items: &[SelectItem], from: &[(Option<Ident>, Columns)]) -> Columns {
         let mut columns = BTreeSet::new();
         for item in items {
             match item {
@@ -107,12 +104,15 @@ impl Names<'_> {
                     columns.insert(fold(self.dialect, alias));
                 }
                 SelectItem::Wildcard(_) => {
-                    for item in from {
-                        columns.extend(self.columns_of_from(item)?);
+                    for (_, behind) in from {
+                        columns.extend(behind.as_ref()?.iter().cloned());
                     }
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
-                    columns.extend(self.columns_behind(name, from)?);
+                    let wanted = name.0.last().and_then(|part| part.as_ident())?;
+                    let is = |alias: &Ident| fold(self.dialect, alias) == fold(self.dialect, wanted);
+                    let (_, behind) = from.iter().find(|(alias, _)| alias.as_ref().is_some_and(is))?;
+                    columns.extend(behind.as_ref()?.iter().cloned());
                 }
                 _ => return None,
             }
@@ -122,30 +122,11 @@ impl Names<'_> {
 
     /// The columns of a FROM's item, all of its tables together.
     pub(super) fn columns_of_from(&self, item: &TableWithJoins) -> Columns {
-        let mut columns = self.columns_of_factor(&item.relation)?;
-        for join in &item.joins {
-            columns.extend(self.columns_of_factor(&join.relation)?);
+        let mut columns = BTreeSet::new();
+        for factor in factors(item) {
+            columns.extend(self.columns_of_factor(factor)?);
         }
         Some(columns)
-    }
-
-    /// `t.*`, where `t` stands in this FROM.
-    fn columns_behind(&self, name: &ObjectName, from: &[TableWithJoins]) -> Columns {
-        let wanted = name.0.last().and_then(|part| part.as_ident())?;
-        let factors = from.iter().flat_map(|item| {
-            std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
-        });
-        let mut known = factors.filter(|factor| {
-            alias_of(factor).is_some_and(|alias| fold(self.dialect, &alias) == fold(self.dialect, wanted))
-        });
-        self.columns_of_factor(known.next()?)
-    }
-
-    fn columns_of_factor(&self, factor: &TableFactor) -> Columns {
-        match self.source(factor) {
-            Source::Columns(columns) => Some(columns),
-            Source::Row => None,
-        }
     }
 }
 

@@ -19,14 +19,6 @@ const POPULATE: [&str; 4] =
 /// The columns of a table, of a query or of what stands in a FROM; none where they are not known.
 pub(super) type Columns = Option<BTreeSet<String>>;
 
-/// What stands behind a name in a FROM.
-pub(super) enum Source {
-    /// These columns and no others.
-    Columns(BTreeSet<String>),
-    /// A row whose columns are not known here.
-    Row,
-}
-
 /// Every name in a FROM of one statement, or of the target of a write, in lower case, with all that it stands for.
 pub(super) struct Names<'a> {
     pub(super) dialect: Dialect,
@@ -83,21 +75,17 @@ impl<'a> Names<'a> {
     }
 
     /// Under an alias that lists columns, those that it lists.
-    fn under(&self, alias: Option<&TableAlias>, columns: Columns) -> Source {
+    fn under(&self, alias: Option<&TableAlias>, columns: Columns) -> Columns {
         let listed: BTreeSet<String> = self.listed(alias).collect();
-        match columns {
-            _ if !listed.is_empty() => Source::Columns(listed),
-            Some(columns) => Source::Columns(columns),
-            None => Source::Row,
-        }
+        if listed.is_empty() { columns } else { Some(listed) }
     }
 
-    pub(super) fn table(&self, name: &ObjectName, alias: Option<&TableAlias>) -> Source {
+    pub(super) fn table(&self, name: &ObjectName, alias: Option<&TableAlias>) -> Columns {
         self.under(alias, self.columns_of(name))
     }
 
-    /// What the name of an item of a FROM stands for.
-    pub(super) fn source(&self, factor: &TableFactor) -> Source {
+    /// The columns behind the name of an item of a FROM.
+    pub(super) fn columns_of_factor(&self, factor: &TableFactor) -> Columns {
         match factor {
             TableFactor::Table { name, alias, args: None, .. } => self.table(name, alias.as_ref()),
             TableFactor::Table {
@@ -120,7 +108,7 @@ impl<'a> Names<'a> {
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 self.under(alias.as_ref(), self.columns_of_from(table_with_joins))
             }
-            _ => Source::Row,
+            _ => None,
         }
     }
 
@@ -129,13 +117,13 @@ impl<'a> Names<'a> {
         alias.into_iter().flat_map(|alias| &alias.columns).map(|column| fold(self.dialect, &column.name))
     }
 
-    pub(super) fn function(
+    fn function(
         &self,
         name: &ObjectName,
         args: &[FunctionArg],
         alias: Option<&TableAlias>,
         ordinality: bool,
-    ) -> Source {
+    ) -> Columns {
         let function = self.folded(name).pop().unwrap_or_default();
         if POPULATE.contains(&&*function) {
             let mut row = match args.first() {
@@ -166,7 +154,7 @@ impl<'a> Names<'a> {
         if ordinality {
             columns.insert("ordinality".to_owned());
         }
-        Source::Columns(columns)
+        Some(columns)
     }
 }
 
