@@ -1,11 +1,12 @@
 //! An event is there exactly if its change is, stays as it was written, and is its tenant's alone.
 
 mod common;
+mod log;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use common::{Order, TestBackend, World};
+use log::Log;
 use tenancy::audit::{AuditEvent, AuditPolicy, AuditSink, MemorySink, Outcome, TracingSink};
 use tenancy::scope::{Scope, StoredEvent, Stores, TenantDb};
 use tenancy::{ErrorKind, TenantScoped};
@@ -190,20 +191,6 @@ async fn after_a_failed_statement_a_commit_says_that_it_is_rolled_back<DB: TestB
     }
 }
 
-/// Everything that this thread logs.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Changes that are dropped without a word are a warning, with the tenant and the line that began the transaction.
 #[tokio::test]
 async fn a_transaction_with_changes_that_is_dropped_is_in_the_log() {
@@ -222,7 +209,7 @@ async fn dropped_changes<DB: TestBackend + Stores<Order>>() {
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     let warnings = || {
-        let text = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+        let text = log.take();
         text.lines()
             .filter(|line| line.contains("WARN tenancy::scope"))
             .map(str::to_owned)

@@ -2,16 +2,17 @@
 
 #[macro_use]
 mod common;
+mod log;
 
-use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use common::{Order, TestBackend, World};
 use futures_util::{StreamExt, stream};
+use log::Log;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -408,20 +409,6 @@ on_every_database!(
 
 // ---- tasks ----
 
-/// Everything that is logged while it is the subscriber.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(flavor = "current_thread")]
 async fn a_task_logs_under_its_own_tenant() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
@@ -445,7 +432,7 @@ async fn a_task_logs_under_its_own_tenant() {
         task.await.unwrap();
     }
     tracing::info!("outside");
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 7, "{text}");
     for (ctx, slug) in [(&acme, "acme"), (&globex, "globex")] {

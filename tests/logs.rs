@@ -1,9 +1,9 @@
 //! What goes to the log, because the client must not hear it.
 
+mod log;
 mod world;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::web;
@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
+use log::Log;
 use secrecy::ExposeSecret;
 use tenancy::clock::Timestamp;
 use tenancy::resolve::{ApiKeySource, Signal, Source, StaticRequest};
@@ -21,41 +22,22 @@ use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tracing::subscriber::DefaultGuard;
 use world::{OTHER_SECRET, SECRET, STRANGER, bearer, claims, from_peer, get_from, resolver, signed, world};
 
-/// Everything that this thread logs.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn start() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// Logs what this thread does from now on.
+fn start() -> (Log, DefaultGuard) {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    (log, tracing::subscriber::set_default(subscriber))
 }
 
 #[tokio::test]
 async fn a_route_without_the_layer_says_how_to_mend_it() {
     let world = world().await;
-    let (log, _guard) = Log::start();
+    let (log, _guard) = start();
     let answer = world.send(get_from("acme.example.com", "/forgotten").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.code(), "misconfigured");
     let log = log.text();
@@ -65,7 +47,7 @@ async fn a_route_without_the_layer_says_how_to_mend_it() {
 #[tokio::test]
 async fn why_a_token_is_refused_is_in_the_log_and_the_token_is_not() {
     let world = world().await;
-    let (log, _guard) = Log::start();
+    let (log, _guard) = start();
     let token = signed(r#"{"alg":"HS256"}"#, &claims(&world.acme).to_string(), OTHER_SECRET);
     let request = get_from("example.com", "/orders").header("authorization", &token);
     let answer = world.send(request.body(Body::empty()).unwrap()).await;
@@ -78,7 +60,7 @@ async fn why_a_token_is_refused_is_in_the_log_and_the_token_is_not() {
 #[tokio::test]
 async fn what_a_stranger_tries_leaves_a_warning_without_its_text() {
     let world = world().await;
-    let (log, _guard) = Log::start();
+    let (log, _guard) = start();
     let request = get_from("acme.example.com", "/login").header("x-tenant-id", "globex\u{a0}ERROR forged");
     let answer = world.send(from_peer(request, STRANGER)).await;
     assert_eq!(answer.body, "acme anonymous host");
@@ -97,7 +79,7 @@ async fn a_route_runs_in_a_span_of_its_tenant() {
         .layer(TenantLayer::public_by_selection(Arc::new(resolver(world.store.clone()))));
     let world = world::World { app, ..world };
     for (tenant, other) in world.both_sides() {
-        let (log, _guard) = Log::start();
+        let (log, _guard) = start();
         let host = format!("{}.example.com", tenant.slug());
         world.send(get_from(&host, "/").body(Body::empty()).unwrap()).await;
         let log = log.text();
@@ -120,7 +102,7 @@ async fn what_is_said_of_a_refused_request_stands_in_the_span_of_no_tenant() {
         (get_from("initech.example.com", "/login"), "hidden from a caller without proof"),
     ];
     for (request, said) in refused {
-        let (log, _guard) = Log::start();
+        let (log, _guard) = start();
         assert!(world.send(request.body(Body::empty()).unwrap()).await.status.is_client_error());
         let log = log.text();
         let line = log.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{said}: {log}"));
@@ -138,7 +120,7 @@ async fn so_does_what_is_said_while_a_store_is_asked() {
     let app = world::app(Arc::new(resolver(Arc::new(Down))));
     let world = world::World { app, ..world };
     for tenant in [&world.acme, &world.globex] {
-        let (log, _guard) = Log::start();
+        let (log, _guard) = start();
         let request = get_from("example.com", "/orders").header("authorization", bearer(tenant));
         let answer = world.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.code(), "store-unavailable");
@@ -190,7 +172,7 @@ async fn no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by
         format!("{much}.example.com"),
         format!("acme.{much}.com"),
     ];
-    let (log, _guard) = Log::start();
+    let (log, _guard) = start();
     let mut sent = 0;
     for value in &values {
         let header = axum::http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
@@ -254,7 +236,7 @@ async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
     store.insert_key(&key).await.unwrap();
     store.revoke_key(key.tenant(), key.id(), now).await.unwrap();
     let source = ApiKeySource::new(format, store);
-    let (log, _guard) = Log::start();
+    let (log, _guard) = start();
     let text = text.expose_secret();
     for shown in [text, &text[..text.len() - 1], &text.replace("acme_live", "acme_test")] {
         let request = StaticRequest::get("/").with_header("Authorization", format!("Bearer {shown}"));
@@ -284,7 +266,7 @@ async fn behind_actix_web_it_is_the_same() {
         .route("/", work.wrap(tenants));
     let app = init_service(app).await;
     for (tenant, other) in world.both_sides() {
-        let (log, _guard) = Log::start();
+        let (log, _guard) = start();
         let host = format!("{}.example.com", tenant.slug());
         let ask = |path| TestRequest::get().uri(path).insert_header(("host", host.as_str())).to_request();
         assert_eq!(call_service(&app, ask("/")).await.status(), 200);
