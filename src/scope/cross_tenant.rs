@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::backend::{Backend, TxMode, database_error};
-use super::db::{Inner, TenantDb, shared_placement};
-use super::tx::Tx;
+use super::session::{Backend, Core, TenantDb, Tx, shared_placement};
 use crate::audit::{AuditEvent, AuditSink, Outcome};
 use crate::context::{Actor, TenantContext, TenantDirectory};
+use crate::database::{TxMode, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::Tenant;
 
@@ -31,7 +30,7 @@ impl Reason {
         }
         Err(Error::new(
             ErrorKind::InvalidInput,
-            "say why in 8 to 500 characters on one conn: what for, and where that is written down",
+            "say why in 8 to 500 characters on one line: what for, and where that is written down",
         ))
     }
 
@@ -85,7 +84,7 @@ pub struct PerTenant<T> {
 /// says how the reading ended; both name the actor and the reason. If the first cannot be written nothing is read; if
 /// the second cannot, nothing is answered.
 pub struct CrossTenant<'a, DB: Backend> {
-    db: &'a Inner<DB>,
+    db: &'a Core<DB>,
     directory: &'a TenantDirectory,
     trail: &'a dyn AuditSink,
     reason: Reason,
