@@ -30,9 +30,9 @@
 
 use serde::Serialize;
 
+use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Limit;
-use crate::database::{Value, database_error};
 use crate::scope::row::Deleted;
 use crate::scope::{Backend, Run, Statement, TenantExecutor, Tx};
 

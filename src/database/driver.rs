@@ -3,7 +3,6 @@
 use std::future::Future;
 
 use sqlx::{Pool, SqlStr};
-use tenancy_sql::Dialect;
 
 use super::bind::Value;
 use super::conn::{Conn, TxMode};
@@ -14,9 +13,6 @@ use crate::tenant::TenantId;
 /// What the library needs of a database: how a transaction begins, and how values are sent and read.
 #[expect(unnameable_types, reason = "a sealed trait: `scope::Backend` is its public name")]
 pub trait Driver: Native {
-    /// The dialect its statements are written in.
-    const DIALECT: Dialect;
-
     /// Opens a transaction that belongs to a tenant (or, for the control plane, to none). With `verify_tenant` the database
     /// confirms both: that it began now, and whose it is.
     fn begin(

@@ -7,7 +7,6 @@ use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Pool, Postgres, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
-use tenancy_sql::Dialect;
 
 use super::conn::{Conn, TxMode};
 use super::connection_mode::ConnectionMode;
@@ -21,7 +20,6 @@ const IDLE: Duration = Duration::from_secs(10);
 encode_tenant_id!(Postgres);
 
 impl Driver for Postgres {
-    const DIALECT: Dialect = Dialect::Postgres;
     const HAS_RLS: bool = true;
 
     async fn begin(

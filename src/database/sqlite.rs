@@ -6,7 +6,6 @@ use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{Pool, SqlSafeStr, Sqlite};
 use sqlx_core::transaction::TransactionManager;
-use tenancy_sql::Dialect;
 
 use super::conn::{Conn, TxMode};
 use super::connection_mode::ConnectionMode;
@@ -17,7 +16,6 @@ use crate::tenant::TenantId;
 encode_tenant_id!(Sqlite);
 
 impl Driver for Sqlite {
-    const DIALECT: Dialect = Dialect::Sqlite;
     const HAS_RLS: bool = false;
 
     async fn begin(conn: Conn<'_, Self>, _: Option<&TenantId>, mode: TxMode, _: bool) -> sqlx::Result<()> {

@@ -51,11 +51,8 @@ macro_rules! encode_tenant_id {
         encode_tenant_id!($db, crate::tenant::TenantId, |id: &crate::tenant::TenantId| {
             crate::database::BoundTenant { id: id.clone(), column: None }.sent()
         });
-        encode_tenant_id!(
-            $db,
-            crate::database::BoundTenant,
-            |tenant: &crate::database::BoundTenant| tenant.sent()
-        );
+        encode_tenant_id!($db, crate::database::BoundTenant, |tenant: &crate::database::BoundTenant| tenant
+            .sent());
     };
     ($db:ty, $id:ty, $sent:expr) => {
         impl sqlx::Type<$db> for $id {

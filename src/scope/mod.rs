@@ -147,8 +147,8 @@ pub mod query {
     pub use tenancy_sql::{Code, Rejection};
 
     #[cfg(feature = "macros")]
-    pub use super::own_sql::{CheckedQuery, Query, ScalarQuery};
-    #[cfg(feature = "macros")]
     #[doc(hidden)]
     pub use super::own_sql::Variants;
+    #[cfg(feature = "macros")]
+    pub use super::own_sql::{CheckedQuery, Query, ScalarQuery};
 }

@@ -7,7 +7,7 @@ use sqlx::query::{Map, Query, QueryScalar};
 use tenancy_sql::Dialect;
 
 use super::query::no_such_row;
-use crate::database::{BoundTenant, Conn, Driver};
+use crate::database::{BoundTenant, Conn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::session::{Backend, Fetch, TenantExecutor};
 
@@ -45,7 +45,7 @@ impl<S, Q> CheckedQuery<S, Q> {
 impl<S: TenantExecutor, Q> CheckedQuery<S, Q> {
     /// sqlx chooses its database by `DATABASE_URL`, and the proof is of the first dialect of `tenancy.toml`.
     fn proven(&self) -> Result<()> {
-        let (proven, runs) = (self.dialect, <S::Database as Driver>::DIALECT);
+        let (proven, runs) = (self.dialect, <S::Database as Backend>::DIALECT);
         if proven == runs {
             return Ok(());
         }

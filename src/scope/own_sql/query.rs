@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use sqlx::{Encode, FromRow, Type};
 use tenancy_sql::Dialect;
 
-use crate::database::{Driver, Value, database_error};
+use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
-use crate::scope::session::{Run, Statement, TenantExecutor};
+use crate::scope::session::{Backend, Run, Statement, TenantExecutor};
 
 type Row<S> = <<S as Run>::Database as sqlx::Database>::Row;
 

@@ -14,9 +14,9 @@ use super::page::{Page, PageRequest};
 use super::row::{ResultFuture, RowCodec, SupportsRow, TenantRow};
 use super::sort::{Sort, Sortable, row_id};
 use super::statements::{limited, mark, number, rows, table};
-use crate::database::{Driver, Value};
+use crate::database::Value;
 use crate::error::{Error, ErrorKind, Result};
-use crate::scope::session::{Statement, TenantExecutor};
+use crate::scope::session::{Backend, Statement, TenantExecutor};
 
 /// Some of the tenant's rows, in an order: what [`TenantScoped::select`](crate::TenantScoped::select) starts.
 ///

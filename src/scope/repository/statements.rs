@@ -8,13 +8,16 @@ use tenancy_sql::{Statements, Table};
 use super::filter::Erased;
 use super::page::PageRequest;
 use super::row::{RowCodec, SupportsRow, TenantRow};
-use crate::database::{Driver, Value, database_error};
+use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::session::{Backend, Statement, TenantExecutor, decoding_for};
 
 type Pick = fn(&'static Statements) -> &'static str;
 
-pub(super) fn statement<S: TenantExecutor, T: TenantRow>(scope: &S, pick: Pick) -> Result<Statement<S::Database>> {
+pub(super) fn statement<S: TenantExecutor, T: TenantRow>(
+    scope: &S,
+    pick: Pick,
+) -> Result<Statement<S::Database>> {
     Statement::new(&scope.bound_tenant(), pick(T::statements(S::Database::DIALECT)))
 }
 
@@ -44,7 +47,10 @@ where
     Ok(statement)
 }
 
-pub(super) fn with_rows<S: TenantExecutor, T: TenantRow>(scope: &S, rows: &[T]) -> Result<Vec<Statement<S::Database>>>
+pub(super) fn with_rows<S: TenantExecutor, T: TenantRow>(
+    scope: &S,
+    rows: &[T],
+) -> Result<Vec<Statement<S::Database>>>
 where
     S::Database: SupportsRow<T>,
 {
@@ -112,10 +118,7 @@ pub(super) fn limited(rows: u16) -> Result<()> {
 }
 
 /// The column that marks a row, and its value: when it was deleted, or that it was not. `None` if rows are removed.
-pub(super) fn mark<T: TenantRow>(
-    table: &Table,
-    at: Option<SystemTime>,
-) -> Result<Option<(usize, Erased)>> {
+pub(super) fn mark<T: TenantRow>(table: &Table, at: Option<SystemTime>) -> Result<Option<(usize, Erased)>> {
     match (table.deleted, T::mark(at)) {
         (Some(column), Some(mark)) => Ok(Some((column, mark))),
         (None, None) => Ok(None),

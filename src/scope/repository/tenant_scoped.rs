@@ -9,9 +9,7 @@ use super::page::{Page, PageRequest};
 use super::row::{ResultFuture, RowCodec, SupportsRow, TenantRow};
 use super::select::Select;
 use super::soft_delete::{SoftDelete, by_id};
-use super::statements::{
-    mark, number, page_statement, rows, statement, table, with_id, with_row, with_rows,
-};
+use super::statements::{mark, number, page_statement, rows, statement, table, with_id, with_row, with_rows};
 use crate::error::{Error, ErrorKind};
 use crate::scope::session::TenantExecutor;
 

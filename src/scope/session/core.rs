@@ -31,7 +31,10 @@ pub(in crate::scope) struct Core<DB: Backend> {
     pub(super) copies: Vec<Arc<dyn AuditSink>>,
     /// The type of the tenant columns.
     pub(super) tenant_type: Option<TenantType>,
-    #[cfg_attr(not(feature = "dynamic"), expect(dead_code, reason = "only the scoped executor rewrites at run time"))]
+    #[cfg_attr(
+        not(feature = "dynamic"),
+        expect(dead_code, reason = "only the scoped executor rewrites at run time")
+    )]
     pub(in crate::scope) rewrites: RewriteCache,
 }
 
@@ -74,7 +77,11 @@ impl<DB: Backend> Core<DB> {
         plain: bool,
     ) -> sqlx::Result<Lease<DB>> {
         if self.autocommit(writes, plain) {
-            return Ok(Lease::Autocommit { conn: self.pool.acquire().await?, mode: self.connection_mode, writes });
+            return Ok(Lease::Autocommit {
+                conn: self.pool.acquire().await?,
+                mode: self.connection_mode,
+                writes,
+            });
         }
         let mode = if writes { TxMode::Write } else { TxMode::Read };
         self.open(Some(tenant), mode).await.map(|open| Lease::Transaction { open, writes })

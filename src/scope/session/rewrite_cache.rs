@@ -98,7 +98,11 @@ impl RewriteCache {
         Ok(lock(&self.prepared).keep(rewrite))
     }
 
-    pub(in crate::scope) async fn ready<DB: Backend>(&self, query: SqlxQuery<DB>, tenant: &BoundTenant) -> Result<Ready<DB>> {
+    pub(in crate::scope) async fn ready<DB: Backend>(
+        &self,
+        query: SqlxQuery<DB>,
+        tenant: &BoundTenant,
+    ) -> Result<Ready<DB>> {
         let SqlxQuery { sql, values, persistent, prepared } = query;
         let rewrite = match prepared.then(|| self.of_statement(&sql)).flatten() {
             Some(rewrite) => rewrite,

@@ -3,8 +3,8 @@ use async_trait::async_trait;
 use super::super::{domain_taken, no_such_domain};
 use super::{SqlStore, Terms, execute, fetch, stored, text, time};
 use crate::clock::Timestamp;
-use crate::error::Result;
 use crate::database::{OpenTransaction, TxMode, Value, database_error};
+use crate::error::Result;
 use crate::scope::Backend;
 use crate::tenant::{Challenge, Domain, DomainState, DomainStore, TenantDomain, TenantId};
 

@@ -16,10 +16,10 @@ use super::{Terms, stale};
 use crate::audit::{AuditEvent, AuditSink};
 use crate::clock::{Clock, Timestamp};
 use crate::context::unknown_tenant;
-use crate::error::{Error, ErrorKind, Result};
 use crate::database::{
     Conn, ConnectionMode, OpenTransaction, TxMode, Value, arguments, database_error, insert_event,
 };
+use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
 use crate::tenant::{
     NewTenant, Placement, Slug, StatusSource, Tenant, TenantId, TenantParts, TenantStatus, TenantStore,

@@ -34,11 +34,7 @@ pub(super) async fn tenant_columns(pool: &Pool<Postgres>, schema: &Schema) -> Re
             _ => TenantType::Text,
         };
         let own = wanted.get(table.as_str()) == Some(&column.as_str());
-        own.then(|| TenantColumn {
-            name: format!("{table}.{column}"),
-            written,
-            is: ColumnType::Typed(is),
-        })
+        own.then(|| TenantColumn { name: format!("{table}.{column}"), written, is: ColumnType::Typed(is) })
     };
     Ok(columns.into_iter().filter_map(column).collect())
 }
