@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::common::{CATALOG, TestBackend};
 use serde_json::{Value, json};
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
 use tenancy::billing::{BillingStore, Receipt};
@@ -10,6 +9,8 @@ use tenancy::clock::{Clock, ManualClock, Timestamp};
 use tenancy::plan::Catalog;
 use tenancy::store::{MemoryStore, SqlStore};
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
+
+use crate::common::{CATALOG, TestBackend};
 
 const SECRET: &str = "whsec_stores";
 const START: i64 = 1_700_000_000;

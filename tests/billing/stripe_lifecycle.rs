@@ -2,9 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::stripe_fixture::{
-    SECRET, START, World, checkout, created, deleted, event, item, stamped, subscription, updated, with,
-};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeEvents, StripeWebhook, sign};
@@ -14,6 +11,10 @@ use tenancy::context::Actor;
 use tenancy::plan::Catalog;
 use tenancy::tenant::{NewTenant, SetBy, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use tenancy::{ErrorKind, Result};
+
+use crate::stripe_fixture::{
+    SECRET, START, World, checkout, created, deleted, event, item, stamped, subscription, updated, with,
+};
 
 fn sub(status: &str, price: &str) -> Value {
     stamped(subscription("sub_1", "cus_1", status, price), "acme")

@@ -1,8 +1,9 @@
 //! Whatever order Stripe's events come in, and whichever comes twice: the tenant ends up right, or it is marked.
 
-use crate::stripe_fixture::{World, created, deleted, item, stamped, subscription, updated, with};
 use serde_json::{Value, json};
 use tenancy::tenant::TenantStatus;
+
+use crate::stripe_fixture::{World, created, deleted, item, stamped, subscription, updated, with};
 
 /// What happened to one subscription, in the order it happened, and what is true in the end.
 struct History {

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use sqlx::{Connection, Postgres, Sqlite};
+
 use crate::common::TestBackend;
 use crate::doctor_cases;
-use sqlx::{Connection, Postgres, Sqlite};
 
 pub(crate) fn tenancy(args: &[&str], dir: &Path) -> (i32, String, String) {
     let Output { status, stdout, stderr } =

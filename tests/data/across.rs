@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use crate::common::{Order, TestBackend, World};
 use async_trait::async_trait;
 use tenancy::audit::{AuditEvent, AuditSink, MemorySink, Outcome};
 use tenancy::context::{Actor, ResolvedBy};
@@ -14,6 +13,8 @@ use tenancy::scope::{CrossTenant, Dialect, Page, Reason, StoredEvent, Stores, Ta
 use tenancy::tenant::{NewTenant, Placement, Slug, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
+
+use crate::common::{Order, TestBackend, World};
 
 /// There is no such table.
 #[derive(TenantScoped, sqlx::FromRow)]

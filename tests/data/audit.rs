@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::common::{Order, TestBackend, World};
-use crate::log::Log;
 use tenancy::audit::{AuditEvent, AuditPolicy, AuditSink, MemorySink, Outcome, TracingSink};
 use tenancy::scope::{Scope, StoredEvent, Stores, TenantDb};
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
+
+use crate::common::{Order, TestBackend, World};
+use crate::log::Log;
 
 async fn actions<DB: TestBackend>(scope: &Scope<'_, DB>) -> Vec<String> {
     let events = StoredEvent::newest(scope, None, 100).await.unwrap();

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::common::{self, Order, TestBackend, World};
-use crate::log::Log;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{StreamExt, stream};
@@ -21,6 +19,9 @@ use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantStatus};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
+
+use crate::common::{self, Order, TestBackend, World};
+use crate::log::Log;
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 const OTHER_SECRET: &[u8] = b"another secret, thirty-two bytes too";

@@ -1,11 +1,12 @@
 //! SQL that was proven while compiling: one literal for both databases, one tenant at a time.
 
-use crate::common::World;
 use sqlx::FromRow;
 use tenancy::ErrorKind;
 use tenancy::audit::{AuditEvent, AuditPolicy};
 use tenancy::{query, query_as, query_scalar};
 use uuid::Uuid;
+
+use crate::common::World;
 
 #[derive(Debug, Clone, PartialEq, FromRow)]
 struct Order {

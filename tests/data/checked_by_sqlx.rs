@@ -1,18 +1,19 @@
 //! SQL that was proven and then given to sqlx's own macros: its types are the database's.
 //!
 //! This file is compiled with what `.sqlx` holds. After a change of a query or a table, write that anew:
-//! `SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$PWD/.sqlx DATABASE_URL=… cargo test --all-features --test data checked_by_sqlx::`,
+//! `SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$PWD/.sqlx DATABASE_URL=… cargo test --all-features --test data --no-run`,
 //! with the tables of [`TABLES`] and `common::TestBackend::ORDERS` in that database.
 
 use std::path::Path;
 
-use crate::common::{TestBackend, World};
 use sqlx::{Executor, Postgres, SqlSafeStr};
 use tenancy::audit::MemorySink;
 use tenancy::context::Actor;
 use tenancy::scope::{Checked, Dialect, Reason};
 use tenancy::{ErrorKind, query_as_checked, query_checked, query_scalar_checked};
 use uuid::Uuid;
+
+use crate::common::{TestBackend, World};
 
 const TABLES: &str = include_str!("../fixture/customers.sql");
 

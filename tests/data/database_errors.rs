@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::common::{TestBackend, World};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Postgres, Sqlite};
 use tenancy::isolation::doctor::Check;
 use tenancy::{Error, ErrorKind, TenantDb, TenantScoped, query, query_checked, query_scalar};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::common::{TestBackend, World};
 
 const TABLES: &str = "
     CREATE TABLE people (

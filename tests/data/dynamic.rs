@@ -3,13 +3,14 @@
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::common::World;
 use futures_util::TryStreamExt;
 use sqlx::{Executor, FromRow, Row};
 use tenancy::audit::{AuditEvent, AuditPolicy};
 use tenancy::scope::Scope;
 use tenancy::{Error, ErrorKind};
 use uuid::Uuid;
+
+use crate::common::World;
 
 #[derive(Debug, Clone, PartialEq, FromRow)]
 struct Order {

@@ -2,7 +2,6 @@
 
 use std::sync::Mutex;
 
-use crate::common::{Order, TestBackend, World};
 use futures_util::StreamExt;
 use proptest::prelude::*;
 use sqlx::{Executor, SqlStr};
@@ -13,6 +12,8 @@ use tenancy::scope::{Page, Reason, StoredEvent, Stores};
 use tenancy::tenant::{NewTenant, Placement, Slug, TenantId, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped, query};
 use uuid::Uuid;
+
+use crate::common::{Order, TestBackend, World};
 
 async fn a_foreign_row_looks_like_a_missing_one<DB: TestBackend + Stores<Order>>() {
     let world = World::<DB>::new().await;

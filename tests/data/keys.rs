@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::{self, World};
 use futures_util::StreamExt;
 use proptest::prelude::*;
 use tenancy::audit::MemorySink;
@@ -20,6 +19,8 @@ use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
+
+use crate::common::{self, World};
 
 const MINUTE: Duration = Duration::from_mins(1);
 

@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::common::{Order, TestBackend, World};
 use sqlx::{Postgres, QueryBuilder, Row};
 use tenancy::audit::AuditPolicy;
 use tenancy::scope::{Page, Stores};
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
+
+use crate::common::{Order, TestBackend, World};
 
 /// Three orders of acme, of 1 to 3, and two of globex, of 10 and 20.
 async fn seeded<DB: TestBackend + Stores<Order>>(connections: u32) -> World<DB> {

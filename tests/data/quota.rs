@@ -1,6 +1,5 @@
 //! A gauge is exact: under concurrency, across rollbacks, and after a change of plan.
 
-use crate::common::{Order, TestBackend, World};
 use tenancy::audit::{AuditEvent, AuditPolicy};
 use tenancy::plan::Cap;
 use tenancy::quota::Gauge;
@@ -8,6 +7,8 @@ use tenancy::scope::Stores;
 use tenancy::tenant::TenantStore;
 use tenancy::{ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
+
+use crate::common::{Order, TestBackend, World};
 
 const PROJECTS: Gauge = Gauge::new("projects");
 

@@ -1,9 +1,10 @@
 //! A reference comes from a scoped read only, and is bound for its own tenant only.
 
-use crate::common::{TestBackend, World};
 use sqlx::{Postgres, Sqlite};
 use tenancy::scope::{Ref, Stores};
 use tenancy::{ErrorKind, TenantScoped, query, query_as};
+
+use crate::common::{TestBackend, World};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "customers")]

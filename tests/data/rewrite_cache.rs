@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
-use crate::common::World;
 use sqlx::{AssertSqlSafe, Executor, Row, SqlSafeStr, Statement};
 use tenancy::scope::{Backend, Schema};
 use tenancy::{Error, ErrorKind};
 use uuid::Uuid;
+
+use crate::common::World;
 
 /// A text with this many values, told apart from others by `n`.
 fn list(values: usize, n: usize) -> String {

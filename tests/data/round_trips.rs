@@ -4,7 +4,6 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::common::{self, Order, TestBackend, World};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Postgres};
 use tenancy::scope::{SendMode, Walls};
@@ -13,6 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
+
+use crate::common::{self, Order, TestBackend, World};
 
 /// What was sent that is waited for, in order; each is one round trip.
 #[derive(Clone, Default)]

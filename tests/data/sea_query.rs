@@ -1,6 +1,5 @@
 //! Statements that sea-query builds run on a scope as they are.
 
-use crate::common::World;
 use sea_query::{
     Alias, Expr, ExprTrait, Func, JoinType, OnConflict, Order, PostgresQueryBuilder, Query,
     SqliteQueryBuilder,
@@ -8,6 +7,8 @@ use sea_query::{
 use sea_query_sqlx::SqlxBinder;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
+
+use crate::common::World;
 
 fn name(text: &str) -> Alias {
     Alias::new(text)

@@ -1,10 +1,11 @@
 //! Filters, orders and pages answer what a model in memory answers for the tenant's own rows, and touch no others.
 
-use crate::common::{self, TestBackend, World};
 use base64::Engine;
 use sqlx::{Postgres, Sqlite};
 use tenancy::scope::{Cursor, Filter, Page, Scope, Select, Sort, Stores};
 use tenancy::{ErrorKind, TenantScoped};
+
+use crate::common::{self, TestBackend, World};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "items")]

@@ -2,11 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::common::{TestBackend, World};
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, Sqlite};
 use tenancy::scope::{Page, Scope, Stores};
 use tenancy::{ErrorKind, TenantScoped};
+
+use crate::common::{TestBackend, World};
 
 /// Microseconds; `chrono::DateTime` and `time::OffsetDateTime` serve as well.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, sqlx::Type, Serialize, Deserialize)]

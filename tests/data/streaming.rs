@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::common::{Order, TestBackend, World};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -23,6 +22,8 @@ use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
+
+use crate::common::{Order, TestBackend, World};
 
 /// More than two pages of a stream.
 const ROWS: usize = 1200;

@@ -1,7 +1,6 @@
 //! The type of the tenant column: the one that is declared holds for every way in and on every database, and a column that
 //! contradicts it is noticed at start.
 
-use crate::common::{self, CATALOG, Cleanup, TestBackend};
 use sqlx::{AssertSqlSafe, Database, Pool, Postgres, Sqlite};
 use tenancy::context::{Actor, Directory};
 use tenancy::isolation::doctor::Check;
@@ -11,6 +10,8 @@ use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped, query, query_checked, query_scalar};
 use uuid::Uuid;
+
+use crate::common::{self, CATALOG, Cleanup, TestBackend};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "notes")]

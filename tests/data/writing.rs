@@ -1,12 +1,13 @@
 //! Many rows at once, and rows that may be there already: all or none, and never another tenant's.
 
-use crate::common::{Order, TestBackend, World};
 use serde_json::json;
 use sqlx::{Postgres, Sqlite};
 use tenancy::audit::AuditPolicy;
 use tenancy::scope::Stores;
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
+
+use crate::common::{Order, TestBackend, World};
 
 /// Of a table whose ids are unique among all tenants.
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]

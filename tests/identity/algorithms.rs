@@ -1,9 +1,5 @@
 //! A key is for one algorithm, and a token cannot choose another one.
 
-use crate::tokens::{
-    ED25519_PUBLIC, P256, P256_PUBLIC, P384_PUBLIC, PAIRS, RSA, RSA_OTHER_PUBLIC, RSA_PUBLIC, SECRET,
-    SECRETS, builder, claims, judged, private, signed, token,
-};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -11,6 +7,11 @@ use serde_json::json;
 use tenancy::ErrorKind;
 use tenancy::resolve::{JwtAlgorithm, JwtSource};
 use tenancy::tenant::TenantId;
+
+use crate::tokens::{
+    ED25519_PUBLIC, P256, P256_PUBLIC, P384_PUBLIC, PAIRS, RSA, RSA_OTHER_PUBLIC, RSA_PUBLIC, SECRET,
+    SECRETS, builder, claims, judged, private, signed, token,
+};
 
 const INVALID: &str = "credential-invalid";
 

@@ -6,9 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::TestBackend;
-use crate::fixture::{self, Answer, World, world};
-use crate::suites;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, StatusCode};
@@ -24,6 +21,10 @@ use tenancy::testing::api_key_store;
 use tenancy::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+
+use crate::common::TestBackend;
+use crate::fixture::{self, Answer, World, world};
+use crate::suites;
 
 const NOW: Timestamp = Timestamp::from_seconds(fixture::NOW);
 

@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 
-use crate::server::{Server, program};
 use tenancy::tenant::{Dns, TxtLookup};
+
+use crate::server::{Server, program};
 
 const NO_DNS: &str = "this test needs dnsmasq. Run `scripts/test`, which installs it; or install it \
     (`apt-get install dnsmasq-base`), so that `dnsmasq` is in the PATH or in /usr/sbin";

@@ -4,10 +4,6 @@
 
 use std::sync::Arc;
 
-use crate::common::TestBackend;
-use crate::dns::{DnsServer, free_address};
-use crate::fixture::{self, World, get_from, world};
-use crate::suites;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -22,6 +18,11 @@ use tenancy::tenant::{
 use tenancy::testing::domain_store;
 use tenancy::{ErrorKind, Result};
 use tokio::task::JoinSet;
+
+use crate::common::TestBackend;
+use crate::dns::{DnsServer, free_address};
+use crate::fixture::{self, World, get_from, world};
+use crate::suites;
 
 #[tokio::test]
 async fn the_memory_store_keeps_every_promise() {

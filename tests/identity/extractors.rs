@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::fixture::{PROXY, STRANGER, bearer, tokens};
 use actix_web::body::{BoxBody, to_bytes};
 use actix_web::dev::{Extensions, Service, ServiceRequest, ServiceResponse};
 use actix_web::error::ErrorImATeapot;
@@ -24,6 +23,8 @@ use tenancy::tenant::{NewTenant, Slug, TenantStatus, TenantStore};
 use tenancy::web::{FeatureKey, PeerAddr, RequireActive, RequireFeature, TenantLayer, TenantMiddleware};
 use tenancy::{Error, ErrorKind, TenantContext};
 use tower::ServiceExt;
+
+use crate::fixture::{PROXY, STRANGER, bearer, tokens};
 
 enum Export {}
 

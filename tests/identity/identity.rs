@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fixture::{PROXY, STRANGER, app, bearer, from_peer, get_from, resolver, world};
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, StatusCode, Version};
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, TenantStatus, TenantStore};
+
+use crate::fixture::{PROXY, STRANGER, app, bearer, from_peer, get_from, resolver, world};
 
 #[tokio::test]
 async fn a_host_reaches_its_own_tenant_or_none() {

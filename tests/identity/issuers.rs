@@ -3,10 +3,6 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-use crate::tokens::{
-    AUDIENCE, ED25519, ED25519_PUBLIC, ISSUER, P256, P256_PUBLIC, SECRET, builder, claims, claims_of, judged,
-    outcome, private, token,
-};
 use async_trait::async_trait;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use secrecy::ExposeSecret;
@@ -24,6 +20,11 @@ use tenancy::tenant::{
     ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore,
 };
 use tenancy::{ErrorKind, Result, TenantContext};
+
+use crate::tokens::{
+    AUDIENCE, ED25519, ED25519_PUBLIC, ISSUER, P256, P256_PUBLIC, SECRET, builder, claims, claims_of, judged,
+    outcome, private, token,
+};
 
 const INVALID: &str = "credential-invalid";
 const ACME_IDP: &str = "https://idp.acme.example";

@@ -5,10 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::tokens::{
-    AUDIENCE, ED25519, ISSUER, P256, P256_PUBLIC, SECRETS, builder, claims, clock, judged, jwk, outcome,
-    private, read, signed, token,
-};
 use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
@@ -19,6 +15,11 @@ use tenancy::tenant::TenantId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+
+use crate::tokens::{
+    AUDIENCE, ED25519, ISSUER, P256, P256_PUBLIC, SECRETS, builder, claims, clock, judged, jwk, outcome,
+    private, read, signed, token,
+};
 
 const INVALID: &str = "credential-invalid";
 const UNAVAILABLE: &str = "store-unavailable";

@@ -1,8 +1,5 @@
 //! What of a published set of keys is used, and what is left out.
 
-use crate::tokens::{
-    ED25519, P256, P384, PAIRS, RSA, RSA_OTHER, SECRET, SECRETS, builder, claims, judged, jwk, private, token,
-};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -10,6 +7,10 @@ use serde_json::{Value, json};
 use tenancy::ErrorKind;
 use tenancy::resolve::JwtSource;
 use tenancy::tenant::TenantId;
+
+use crate::tokens::{
+    ED25519, P256, P384, PAIRS, RSA, RSA_OTHER, SECRET, SECRETS, builder, claims, judged, jwk, private, token,
+};
 
 const INVALID: &str = "credential-invalid";
 

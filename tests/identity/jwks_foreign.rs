@@ -4,11 +4,12 @@ use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
-use crate::tokens::{self, P256, SECRET, builder, claims, judged};
 use serde_json::{Value, json};
 use tenancy::ErrorKind;
 use tenancy::resolve::{JwtAlgorithm, RemoteJwks};
 use tenancy::tenant::TenantId;
+
+use crate::tokens::{self, P256, SECRET, builder, claims, judged};
 
 fn node(script: &str) -> Child {
     Command::new("node")
@@ -105,7 +106,7 @@ async fn keys_come_over_https_from_a_server_that_the_system_trusts_and_from_no_o
     let trusting = |url: &str| {
         let name =
             "jwks_foreign::keys_come_over_https_from_a_server_that_the_system_trusts_and_from_no_other";
-        let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tokens/tls-authority.crt.pem");
+        let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/identity/tokens/tls-authority.crt.pem");
         let program = Command::new(env::current_exe().unwrap())
             .args(["--exact", name])
             .env(TRUSTED, url)

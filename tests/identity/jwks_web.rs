@@ -3,8 +3,6 @@
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 
-use crate::fixture::{self, Answer, World, world};
-use crate::tokens::{P256, builder, claims, jwk, private, token};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -14,6 +12,9 @@ use serde_json::json;
 use tenancy::context::Directory;
 use tenancy::plan::Catalog;
 use tenancy::resolve::{HostSource, JwtSource, RemoteJwks, Resolver};
+
+use crate::fixture::{self, Answer, World, world};
+use crate::tokens::{P256, builder, claims, jwk, private, token};
 
 /// The app with this source of tokens in the place of its own.
 async fn app(source: impl Fn(&World) -> JwtSource) -> World {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fixture::{self, Answer, NOW, OTHER_SECRET, SECRET};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -19,6 +18,8 @@ use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, TenantStatus, TenantStore};
 use tenancy::web::TenantLayer;
 use tenancy::{ErrorKind, Result, TenantContext};
+
+use crate::fixture::{self, Answer, NOW, OTHER_SECRET, SECRET};
 
 const CATALOG: &str =
     "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";

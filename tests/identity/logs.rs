@@ -2,10 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::fixture::{
-    self, OTHER_SECRET, SECRET, STRANGER, bearer, claims, from_peer, get_from, resolver, signed, world,
-};
-use crate::log::Log;
 use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::web;
 use async_trait::async_trait;
@@ -20,6 +16,11 @@ use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, Tenant
 use tenancy::web::{TenantLayer, TenantMiddleware};
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tracing::subscriber::DefaultGuard;
+
+use crate::fixture::{
+    self, OTHER_SECRET, SECRET, STRANGER, bearer, claims, from_peer, get_from, resolver, signed, world,
+};
+use crate::log::Log;
 
 /// Logs what this thread does from now on.
 fn start() -> (Log, DefaultGuard) {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::fixture::{self, bearer, get_from, resolver};
 use axum::body::Body;
 use metrics::set_default_local_recorder;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
@@ -11,6 +10,8 @@ use tenancy::ErrorKind;
 use tenancy::resolve::{Resolver, StaticRequest};
 use tenancy::store::{CacheOptions, Cached, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+
+use crate::fixture::{self, bearer, get_from, resolver};
 
 /// A resolver over a cache that is empty, and two tenants in the store behind it.
 async fn fresh() -> (Arc<Resolver>, Arc<Tenant>, Arc<Tenant>) {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::fixture::{self, app, bearer, get_from, resolver, world};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
@@ -14,6 +13,8 @@ use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 use tenancy::web::TenantLayer;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tokio::sync::Notify;
+
+use crate::fixture::{self, app, bearer, get_from, resolver, world};
 
 #[tokio::test]
 async fn a_route_outside_the_layer_answers_500_and_says_nothing() {

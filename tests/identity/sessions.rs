@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::fixture::{self, Answer, NOW, get_from};
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::request::Builder;
@@ -18,6 +17,8 @@ use tenancy::resolve::{
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind};
+
+use crate::fixture::{self, Answer, NOW, get_from};
 
 /// Whose sessions there are, and who is a member of what; `None` while the database is down.
 #[derive(Debug, Clone)]

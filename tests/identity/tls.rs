@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fixture::{self, World, world};
 use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
@@ -28,6 +27,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConn
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tower::{ServiceExt, service_fn};
 use webpki::EndEntityCert;
+
+use crate::fixture::{self, World, world};
 
 // Made by openssl for these tests; good for a hundred years. The key of the authority was thrown away.
 const AUTHORITY: &str = include_str!("tls/authority.crt.pem");

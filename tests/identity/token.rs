@@ -2,10 +2,6 @@
 
 use std::net::TcpListener;
 
-use crate::fixture::{
-    AUDIENCE, Answer, ED25519_PUBLIC, ISSUER, NOW, OTHER_SECRET, SECRET, World, bearer, claims, signed,
-    signed_ed25519, world,
-};
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, StatusCode};
 use base64::Engine;
@@ -13,6 +9,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tenancy::resolve::{JwtSource, Signal, Source, StaticRequest};
 use tenancy::tenant::TenantId;
+
+use crate::fixture::{
+    AUDIENCE, Answer, ED25519_PUBLIC, ISSUER, NOW, OTHER_SECRET, SECRET, World, bearer, claims, signed,
+    signed_ed25519, world,
+};
 
 const HS256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 

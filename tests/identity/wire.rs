@@ -5,14 +5,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::fixture::{bearer, resolver, resolver_behind, world};
-use crate::http_servers::{self, Front, Speaks, fronts};
-use crate::socket_client::{self, Answer, Headers, Outcome, http1, http2};
 use tenancy::resolve::TlsInfo;
 use tenancy::tenant::Tenant;
 use tenancy::web::Problem;
 use tenancy::{Error, ErrorKind};
 use tonic::codegen::http::uri::PathAndQuery;
+
+use crate::fixture::{bearer, resolver, resolver_behind, world};
+use crate::http_servers::{self, Front, Speaks, fronts};
+use crate::socket_client::{self, Answer, Headers, Outcome, http1, http2};
 
 /// A request, in the words of one version of HTTP or of both.
 enum Ask {

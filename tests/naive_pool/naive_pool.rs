@@ -6,7 +6,6 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use crate::common::{Cleanup, World, admin_url};
 use futures_util::TryStreamExt;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
@@ -17,6 +16,8 @@ use tenancy::tenant::{NewTenant, Slug, TenantStore};
 use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 use tokio::sync::RwLock;
 use uuid::Uuid;
+
+use crate::common::{Cleanup, World, admin_url};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "orders")]

@@ -8,10 +8,11 @@
 //! On Postgres the statements also run as they are, behind policies and nothing else. They do the same without an
 //! exception: every key of these tables begins with the tenant.
 
+use tenancy_sql::Dialect;
+
 use crate::oracle_cases::{Case, cases};
 use crate::oracle_fixture::{Wall, Worlds};
 use crate::oracle_statements::{Statements, TABLES};
-use tenancy_sql::Dialect;
 
 /// Runs statements that are made up. `ORACLE_SEED` and `ORACLE_COUNT` run others, and more.
 #[expect(clippy::print_stdout, reason = "the seed, for whom a statement fails")]

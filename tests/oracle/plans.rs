@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use crate::common::TestBackend;
-use crate::plan_cases::{Case, EVERYWHERE, INDEXES, ON_POSTGRES, OTHERWISE_ON_SQLITE, ROWS, TABLES};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, SqliteConnection};
 use tenancy_sql::{Bind, Dialect, Schema, rewrite};
+
+use crate::common::TestBackend;
+use crate::plan_cases::{Case, EVERYWHERE, INDEXES, ON_POSTGRES, OTHERWISE_ON_SQLITE, ROWS, TABLES};
 
 /// One of the hundred.
 const TENANT: &str = "8";

@@ -13,8 +13,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::common::{self, TestBackend, World};
-use crate::pooler::Pooler;
 use futures_util::StreamExt;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Postgres, Row};
@@ -24,6 +22,9 @@ use tenancy::tenant::{NewTenant, Slug, TenantStatus};
 use tenancy::{TenantContext, TenantDb, TenantScoped};
 use tokio::task::JoinSet;
 use uuid::Uuid;
+
+use crate::common::{self, TestBackend, World};
+use crate::pooler::Pooler;
 
 /// A row says who wrote it three times over: by the statement, by the database's setting, and by the tenant who was
 /// meant. The database refuses one that does not agree with itself.

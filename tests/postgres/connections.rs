@@ -1,11 +1,12 @@
 //! Connections that are gone are found out before a statement runs on them.
 
-use crate::common::{self, Order, World};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, Postgres};
 use tenancy::scope::Scope;
 use tenancy::{TenantDb, TenantScoped};
 use uuid::Uuid;
+
+use crate::common::{self, Order, World};
 
 fn order() -> Order {
     Order { id: Uuid::now_v7(), status: "open".to_owned(), total: 1 }

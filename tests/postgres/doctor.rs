@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 
-use crate::doctor_cases::cases::{CASES, Case};
-use crate::doctor_cases::implicit::IMPLICIT;
-use crate::doctor_cases::reach::REACH;
-use crate::doctor_cases::{self, Ward};
 use futures_util::{FutureExt, StreamExt, future, stream};
 use sqlx::pool::PoolOptions;
 use tenancy::ErrorKind;
 use tenancy::isolation::doctor::{Check, Fix, Report, Severity};
 use tenancy::isolation::{Policies, Unset};
 use tenancy::scope::{TenantDb, Walls};
+
+use crate::doctor_cases::cases::{CASES, Case};
+use crate::doctor_cases::implicit::IMPLICIT;
+use crate::doctor_cases::reach::REACH;
+use crate::doctor_cases::{self, Ward};
 
 /// What no schema can show, and where it is tested.
 const ELSEWHERE: [Check; 3] = [

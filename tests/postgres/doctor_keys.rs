@@ -1,8 +1,9 @@
 //! A foreign key that the doctor says to make is checked against every row, and one that rows break is found.
 
-use crate::doctor_cases::{self, Ward};
 use tenancy::isolation::Policies;
 use tenancy::isolation::doctor::{Check, Fix, Report};
+
+use crate::doctor_cases::{self, Ward};
 
 const ACME: &str = "11111111-1111-4111-8111-111111111111";
 const GLOBEX: &str = "22222222-2222-4222-8222-222222222222";

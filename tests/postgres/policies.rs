@@ -1,9 +1,10 @@
 //! The second wall by itself: what generated policies show, hide and refuse, whatever a query says.
 
-use crate::policy_fixture::{ACME, GLOBEX, SHARED, SHOP, Shop, code, rows, run, shown, state, versions};
 use sqlx::{Connection, PgConnection};
 use tenancy::isolation::{Policies, Unset};
 use tenancy_sql::Schema;
+
+use crate::policy_fixture::{ACME, GLOBEX, SHARED, SHOP, Shop, code, rows, run, shown, state, versions};
 
 /// Each table with one row of each tenant.
 const STOCK: &str = "

@@ -8,10 +8,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::server::{Server, program};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
+
+use crate::server::{Server, program};
 
 const NO_POOLER: &str = "this test needs PgBouncer. Run `scripts/test`, which installs it; or install it \
     (`apt-get install pgbouncer`), so that `pgbouncer` is in the PATH or in /usr/sbin";

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use crate::common::{self, Order, TestBackend, World};
-use crate::pooler::Pooler;
 use futures_util::{StreamExt, TryStreamExt};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool, Postgres, Row, SqlSafeStr};
@@ -22,6 +20,9 @@ use tenancy::{
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
+
+use crate::common::{self, Order, TestBackend, World};
+use crate::pooler::Pooler;
 
 #[derive(Debug, PartialEq)]
 struct Customer {

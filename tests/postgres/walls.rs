@@ -7,10 +7,11 @@ mod cases;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::leak_fixture::{DOCS, Effect, MARKS, Rows, World, run};
 use cases::{Case, schema};
 use futures_util::TryStreamExt;
 use tenancy_sql::{Bind, Dialect, rewrite};
+
+use crate::leak_fixture::{DOCS, Effect, MARKS, Rows, World, run};
 
 const LEAKS: &str = include_str!("../../sql/tests/cases/leaks.txt");
 

@@ -1,11 +1,12 @@
 //! The servers that `scripts/test` starts are there and are what they should be.
 
-use crate::{common, mysql};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use sqlx::Executor;
+
+use crate::{common, mysql};
 
 #[test]
 fn redis_answers() {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::TestBackend;
 use sqlx::{Postgres, Sqlite};
 use tenancy::ErrorKind;
 use tenancy::clock::{ManualClock, Timestamp};
 use tenancy::store::{MemoryStore, SqlStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantStatus, TenantStore};
 use tokio::task::JoinSet;
+
+use crate::common::TestBackend;
 
 const DAY: i64 = 24 * 60 * 60;
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::common::TestBackend;
-use crate::suites;
 use async_trait::async_trait;
 use tenancy::store::{CacheOptions, Cached, MemoryStore, SqlStore};
 use tenancy::tenant::{NewTenant, Slug, StoredTenant, Tenant, TenantId, TenantStore};
 use tenancy::testing::tenant_store;
 use tenancy::{ErrorKind, Result};
+
+use crate::common::TestBackend;
+use crate::suites;
 
 #[tokio::test]
 async fn the_memory_store_keeps_every_promise() {
