@@ -32,8 +32,7 @@ fn compile<'a>(test: &str, cases: &str, environment: impl IntoIterator<Item = (&
         .envs(environment)
         .output()
         .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&run.stdout), text(&run.stderr));
+    let [out, err] = [&run.stdout, &run.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     assert!(run.status.success() && out.contains("1 passed"), "{out}\n{err}");
 }
 

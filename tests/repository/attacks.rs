@@ -58,7 +58,7 @@ fn tests() -> BTreeMap<String, String> {
             texts.insert(name, fs::read_to_string(&path).expect("a test reads"));
         }
     }
-    assert!(texts.len() > 70, "only {} files of tests were found", texts.len());
+    assert!(texts.len() > 90, "only {} files of tests were found", texts.len());
     texts
 }
 
