@@ -2,7 +2,7 @@
 //!
 //! SQLite, and Postgres if `TEST_POSTGRES_URL` is set. All but the first way use a pool that does not ping.
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/fixture/common.rs"]
 mod common;
 
 use std::hint::black_box;

@@ -1,6 +1,6 @@
 //! No circle of imports between files: what a file uses stands in a file that does not use it back.
 //!
-//! `tests/architecture.rs` orders the modules; this test reads every path, also those that begin with `super::`. A path
+//! `tests/repository/architecture.rs` orders the modules; this test reads every path, also those that begin with `super::`. A path
 //! to a re-export counts as one to the file that defines the item. A re-export and a `mod` line are no import.
 
 use std::collections::{BTreeMap, BTreeSet};
