@@ -76,13 +76,8 @@ async fn a_route_runs_in_a_span_of_its_tenant() {
     let world = world().await;
     let app = Router::new()
         .route("/", get(async || tracing::info!("at work")))
-<<<<<<< HEAD:tests/identity/logs.rs
         .layer(TenantLayer::allow_unauthenticated(Arc::new(resolver(world.store.clone()))));
-    let world = world::World { app, ..world };
-=======
-        .layer(TenantLayer::public_by_selection(Arc::new(resolver(world.store.clone()))));
     let world = fixture::World { app, ..world };
->>>>>>> tests:tests/identity/logs.rs
     for (tenant, other) in world.both_sides() {
         let (log, _guard) = start();
         let host = format!("{}.example.com", tenant.slug());

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 mod architecture;
 mod attacks;
+mod circles;
 mod leak_list;
 mod servers;
 
