@@ -23,7 +23,7 @@ const IDS: [&str; 2] = ["018f3f5e-3a5a-7c3e-9d0a-000000000001", "018f3f5e-3a5a-7
 const SLUGS: [&str; 2] = ["acme", "globex"];
 /// The custom domain of each tenant.
 const DOMAINS: [&str; 2] = ["one.example.net", "two.example.net"];
-/// The ids of API keys whose secrets do not exist.
+/// The ids of API keys whose secrets are unknown.
 pub(crate) const KEYS: [&str; 2] = ["acmeacmeacmeacme", "globexglobexglob"];
 
 /// A resolver with two tenants and a source of every kind. The requests below contain no valid credential.
@@ -105,7 +105,7 @@ pub(crate) fn request(data: &[u8]) -> OwnedRequest {
 }
 
 /// Without a credential no request is authenticated. An unauthenticated route resolves a tenant only if the request names
-/// that tenant and no other. No error contains a part of the request.
+/// that tenant. No error contains a part of the request.
 pub(crate) async fn one_tenant_or_none(resolver: &Resolver, data: &[u8]) {
     let request = request(data);
     let input = || String::from_utf8_lossy(data).into_owned();
