@@ -1,5 +1,6 @@
-//! Compares the time to reject an API key with an unknown id and one with a wrong secret (`I76`). The two are measured
-//! alternately. The result is the distance of the two distributions: a large one would reveal which ids exist.
+//! Compares the time to reject an API key with an unknown id and one with a wrong secret (`I76`). The two are
+//! measured alternately. The result is the distance of the two distributions: a large one would reveal which ids
+//! exist.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -126,7 +127,8 @@ fn median(times: &mut [Duration]) -> u128 {
     times[times.len() / 2].as_nanos()
 }
 
-/// The Kolmogorov-Smirnov distance of two sorted samples: 0 if their distributions are equal, 1 if they do not overlap.
+/// The Kolmogorov-Smirnov distance of two sorted samples: 0 if their distributions are equal, 1 if they do not
+/// overlap.
 #[expect(clippy::cast_precision_loss, reason = "the samples are small")]
 fn distance(one: &[Duration], other: &[Duration]) -> f64 {
     let below = |times: &[Duration], time: Duration| {

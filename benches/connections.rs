@@ -1,5 +1,6 @@
-//! Compares a tenant scope with plain sqlx: reads, writes and transactions, on one connection and on sixteen, on loopback
-//! and with an added network delay. The variants run alternately, so that other load on the machine affects all alike.
+//! Compares a tenant scope with plain sqlx: reads, writes and transactions, on one connection and on sixteen, on
+//! loopback and with an added network delay. The variants run alternately, so that other load on the machine affects
+//! all alike.
 //!
 //! Needs `TEST_POSTGRES_URL`, as the tests do.
 
@@ -173,8 +174,8 @@ fn id(lane: usize) -> Uuid {
     Uuid::from_u128(1000 + 2 * u128::try_from(lane).expect("a small number"))
 }
 
-/// Runs all variants alternately, each in `lanes` concurrent tasks. Prints the time of each, relative to the first one in
-/// the same round.
+/// Runs all variants alternately, each in `lanes` concurrent tasks. Prints the time of each, relative to the first
+/// one in the same round.
 #[expect(clippy::print_stdout, reason = "the table is the output of the bench")]
 fn compare(
     runtime: &Runtime,

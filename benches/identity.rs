@@ -1,6 +1,6 @@
-//! Measures tenant resolution when everything is cached: by host, by header, by both, and with a membership check. Compares
-//! the check of a token with the bare check of its signature, and a service with the middleware with the same service
-//! without it; these times include the construction of the request.
+//! Measures tenant resolution when everything is cached: by host, by header, by both, and with a membership check.
+//! Compares the check of a token with the bare check of its signature, and a service with the middleware with the
+//! same service without it; these times include the construction of the request.
 
 #[path = "../tests/world/mod.rs"]
 mod world;

@@ -1,8 +1,8 @@
-//! Compares checked queries, the scoped executor and the repository with plain sqlx: the same read on the same database.
-//! The variants run alternately in one run.
+//! Compares checked queries, the scoped executor and the repository with plain sqlx: the same read on the same
+//! database. The variants run alternately in one run.
 //!
-//! Runs on SQLite, and on PostgreSQL if `TEST_POSTGRES_URL` is set. Only the variant "pool with ping" tests each connection
-//! before use.
+//! Runs on SQLite, and on PostgreSQL if `TEST_POSTGRES_URL` is set. Only the variant "pool with ping" tests each
+//! connection before use.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -41,8 +41,8 @@ macro_rules! variant {
     };
 }
 
-/// The bench on one database. A macro, because sqlx's trait bounds cannot be written in a generic function. `$bare` is the
-/// table of orders without row-level security; `$set_tenant` is the statement that sets the tenant.
+/// The bench on one database. A macro, because sqlx's trait bounds cannot be written in a generic function. `$bare`
+/// is the table of orders without row-level security; `$set_tenant` is the statement that sets the tenant.
 macro_rules! queries {
     ($name:ident, $db:ty, $connections:literal, $seed:literal, $bare:literal, $set_tenant:expr) => {
         mod $name {
@@ -177,7 +177,8 @@ fn every_database(criterion: &mut Criterion) {
     }
 }
 
-/// Runs all variants alternately, so that other load on the machine affects all alike. Each ratio is within one round.
+/// Runs all variants alternately, so that other load on the machine affects all alike. Each ratio is within one
+/// round.
 #[expect(clippy::print_stdout, reason = "the table is the output of the bench")]
 fn compare(runtime: &Runtime, title: &str, variants: &[Variant<'_>], rows: usize) {
     for (name, run) in variants {

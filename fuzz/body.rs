@@ -27,7 +27,8 @@ static CORPUS: LazyLock<Vec<String>> = LazyLock::new(|| {
     files.iter().flat_map(|file| cases::read(file)).map(|case| case.sql).collect()
 });
 
-/// Decodes bytes into a statement: the bytes as text, or a statement of the case files with changed words and characters.
+/// Decodes bytes into a statement: the bytes as text, or a statement of the case files with changed words and
+/// characters.
 pub fn statement(data: &[u8]) -> String {
     let (changes, mut sql) = match data {
         [how, rest @ ..] if how % 4 == 0 => return String::from_utf8_lossy(rest).into_owned(),
@@ -81,8 +82,8 @@ fn by_word(sql: &str, how: u8, at: usize, with: usize) -> String {
     words.concat()
 }
 
-/// No input causes a panic, each rejection has a reason, and no statement passes one check of the rewriter and fails the
-/// other.
+/// No input causes a panic, each rejection has a reason, and no statement passes one check of the rewriter and fails
+/// the other.
 pub fn never_panics(sql: &str) {
     let schema = cases::schema();
     for dialect in Dialect::ALL {

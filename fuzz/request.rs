@@ -75,7 +75,8 @@ pub(crate) async fn world() -> Resolver {
         .source(tokens)
 }
 
-/// Decodes bytes into a request. The first line is the path; the first byte of each further line selects what it sets.
+/// Decodes bytes into a request. The first line is the path; the first byte of each further line selects what it
+/// sets.
 pub(crate) fn request(data: &[u8]) -> OwnedRequest {
     let mut lines = data.split(|b| *b == b'\n');
     let path = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
@@ -104,8 +105,8 @@ pub(crate) fn request(data: &[u8]) -> OwnedRequest {
     request
 }
 
-/// Without a credential no request is authenticated. An unauthenticated route resolves a tenant only if the request names
-/// that tenant. No error contains a part of the request.
+/// Without a credential no request is authenticated. An unauthenticated route resolves a tenant only if the request
+/// names that tenant. No error contains a part of the request.
 pub(crate) async fn one_tenant_or_none(resolver: &Resolver, data: &[u8]) {
     let request = request(data);
     let input = || String::from_utf8_lossy(data).into_owned();

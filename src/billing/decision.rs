@@ -37,8 +37,8 @@ pub enum EventOrder {
     NeedsRefresh,
 }
 
-/// Something that a person should review, because neither the catalog nor the lifecycle decides it. That part of the tenant
-/// does not change.
+/// Something that a person should review, because neither the catalog nor the lifecycle decides it. That part of the
+/// tenant does not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReviewItem {

@@ -16,8 +16,8 @@ pub(super) enum Order {
 
 /// Compares an event with the stored state.
 ///
-/// Event times are whole seconds, and one API call creates several events within a second. So within a second the contents
-/// decide: an event follows the stored one if its previous values are the stored values.
+/// Event times are whole seconds, and one API call creates several events within a second. So within a second the
+/// contents decide: an event follows the stored one if its previous values are the stored values.
 pub(super) fn order(stored: &SubscriptionRow, facts: &SubscriptionFacts) -> Order {
     if stored.state.status.is_final() {
         return Order::Older;

@@ -31,8 +31,8 @@ pub enum EventOutcome {
     Duplicate,
     /// The event is older than the stored state.
     Stale,
-    /// Two events of one second, whose order cannot be known: the tenant does not change until the next event, or until a
-    /// person reviews it.
+    /// Two events of one second, whose order cannot be known: the tenant does not change until the next event, or
+    /// until a person reviews it.
     NeedsRefresh,
     /// The event is of a type, mode or account that this program does not use.
     Ignored {
@@ -64,12 +64,12 @@ impl EventOutcome {
 /// Applies one event in an open transaction: skips it if it was processed before, finds its tenant, and writes what
 /// changes to `tx`.
 ///
-/// The caller commits after `Ok`, whatever the outcome. After an error the caller drops the transaction: then the event
-/// counts as not processed, and its next delivery starts from the beginning.
+/// The caller commits after `Ok`, whatever the outcome. After an error the caller drops the transaction: then the
+/// event counts as not processed, and its next delivery starts from the beginning.
 ///
 /// The tenant is the stored one of the subscription or of the customer; else the existing tenant whose id is in the
-/// object's metadata; else the one in the reference of the checkout. An event that contradicts the stored state never moves
-/// a customer to another tenant: it goes to the quarantine.
+/// object's metadata; else the one in the reference of the checkout. An event that contradicts the stored state never
+/// moves a customer to another tenant: it goes to the quarantine.
 ///
 /// # Errors
 /// Only the errors of the transaction.

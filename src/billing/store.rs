@@ -21,11 +21,12 @@ pub trait BillingStore: Send + Sync + fmt::Debug {
     async fn begin(&self) -> Result<Box<dyn BillingTx + '_>>;
 }
 
-/// One open transaction of a [`BillingStore`]. It reads and writes rows; the rules are in [`process`](super::process()).
+/// One open transaction of a [`BillingStore`]. It reads and writes rows; the rules are in
+/// [`process`](super::process()).
 ///
 /// Every method can fail with [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable), or with
-/// [`ErrorKind::Retryable`](crate::ErrorKind::Retryable) if the transaction conflicts with another one: then it is dropped
-/// and run again. Each method sees what the methods before it wrote.
+/// [`ErrorKind::Retryable`](crate::ErrorKind::Retryable) if the transaction conflicts with another one: then it is
+/// dropped and run again. Each method sees what the methods before it wrote.
 #[async_trait]
 pub trait BillingTx: Send {
     /// Records an event as processed; returns `false` if it was recorded before. The unique row is the lock: a second
@@ -35,8 +36,8 @@ pub trait BillingTx: Send {
     /// As for every method of this trait.
     async fn record_once(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool>;
 
-    /// Locks a customer or subscription id until the transaction ends, even if no row with the id exists yet: an advisory
-    /// lock on PostgreSQL, nothing in a `BEGIN IMMEDIATE` of SQLite.
+    /// Locks a customer or subscription id until the transaction ends, even if no row with the id exists yet: an
+    /// advisory lock on PostgreSQL, nothing in a `BEGIN IMMEDIATE` of SQLite.
     ///
     /// Without the lock, an event could enter the quarantine just after the link that would have released it.
     ///
@@ -74,14 +75,15 @@ pub trait BillingTx: Send {
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if the stored one belongs to another tenant.
     async fn save_subscription(&mut self, subscription: &Subscription) -> Result<()>;
 
-    /// Links a customer to a tenant, unless the customer is linked already. Returns the tenant that the customer is linked
-    /// to afterwards.
+    /// Links a customer to a tenant, unless the customer is linked already. Returns the tenant that the customer is
+    /// linked to afterwards.
     ///
     /// # Errors
     /// As for every method of this trait.
     async fn link_customer(&mut self, customer: &str, tenant: &TenantId) -> Result<TenantId>;
 
-    /// Updates a tenant and returns its next version, as [`TenantStore::update`](crate::tenant::TenantStore::update) does.
+    /// Updates a tenant and returns its next version, as [`TenantStore::update`](crate::tenant::TenantStore::update)
+    /// does.
     ///
     /// # Errors
     /// [`ErrorKind::StaleVersion`](crate::ErrorKind::StaleVersion) if the stored version is another one.

@@ -189,8 +189,8 @@ impl Watermark {
 
 /// A subscription as it is stored.
 ///
-/// An SQL store needs columns for the [`id`](Self::id), the [`tenant`](Self::tenant) and the [`customer`](Self::customer),
-/// and one for the text of [`to_json`](Self::to_json), which contains the rest.
+/// An SQL store needs columns for the [`id`](Self::id), the [`tenant`](Self::tenant) and the
+/// [`customer`](Self::customer), and one for the text of [`to_json`](Self::to_json), which contains the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     tenant: TenantId,
@@ -267,8 +267,8 @@ impl Subscription {
         &self.row.as_of
     }
 
-    /// Whether the order of two events was ambiguous. Read the subscription from the billing system, or wait for its next
-    /// event, which resolves it.
+    /// Whether the order of two events was ambiguous. Read the subscription from the billing system, or wait for its
+    /// next event, which resolves it.
     pub fn needs_refresh(&self) -> bool {
         self.row.needs_refresh
     }

@@ -1,4 +1,5 @@
-//! The counters of [`CachedStore`](super::CachedStore). Without the feature `metrics`, `no_metrics.rs` replaces this file.
+//! The counters of [`CachedStore`](super::CachedStore). Without the feature `metrics`, `no_metrics.rs` replaces this
+//! file.
 
 use metrics::counter;
 

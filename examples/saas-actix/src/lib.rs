@@ -1,7 +1,7 @@
 //! The example application on actix-web: [`routes`] adds its routes to an `App`.
 //!
-//! Start with [`routes`] (which routes need a credential) and `api.rs` (the handlers). The operations are in the package
-//! `saas`.
+//! Start with [`routes`] (which routes need a credential) and `api.rs` (the handlers). The operations are in the
+//! package `saas`.
 
 mod api;
 
@@ -19,7 +19,8 @@ pub fn routes<DB: AppDb>(
 ) -> impl FnOnce(&mut ServiceConfig) + Clone + Send {
     // Changes need a verified token. If the host names a tenant too, it must be the tenant of the token.
     let changes = TenantMiddleware::new(resolver.clone());
-    // This demo shows a tenant's data to anyone who opens its subdomain. An application with logins should use `TenantMiddleware::new` here too, so that reads need a token as well.
+    // This demo shows a tenant's data to anyone who opens its subdomain. An application with logins should use
+    // `TenantMiddleware::new` here too, so that reads need a token as well.
     let reads = TenantMiddleware::allow_unauthenticated(resolver);
     move |config| {
         let projects = resource("/api/projects")

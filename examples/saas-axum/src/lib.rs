@@ -24,7 +24,8 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
         .route("/api/orders", post(api::create_order::<DB>))
         .route("/api/orders/{id}", put(api::update_order::<DB>).delete(api::delete_order::<DB>))
         .layer(TenantLayer::new(resolver.clone()));
-    // This demo shows a tenant's data to anyone who opens its subdomain. An application with logins should use `TenantLayer::new` here too, so that reads need a token as well.
+    // This demo shows a tenant's data to anyone who opens its subdomain. An application with logins should use
+    // `TenantLayer::new` here too, so that reads need a token as well.
     let reads = Router::new()
         .route("/api/projects", get(api::list_projects::<DB>))
         .route("/api/projects/{id}", get(api::read_project::<DB>))

@@ -1,7 +1,7 @@
 //! The example application without a web framework: [`build`] constructs it, [`operations`] has its operations.
 //!
-//! Start with `model.rs` (two tenant-scoped tables) and `operations.rs` (queries and changes in a tenant context). The
-//! packages `saas-axum` and `saas-actix` add the routes.
+//! Start with `model.rs` (two tenant-scoped tables) and `operations.rs` (queries and changes in a tenant context).
+//! The packages `saas-axum` and `saas-actix` add the routes.
 
 mod database;
 mod demo;

@@ -281,8 +281,8 @@ impl<DB: AppDb> App<DB> {
         tx.commit().await
     }
 
-    /// Records a rejection. It changes no row, so its event is written without a transaction. If the write fails, the request
-    /// is rejected all the same.
+    /// Records a rejection. It changes no row, so its event is written without a transaction. If the write fails, the
+    /// request is rejected all the same.
     async fn denied(&self, event: AuditEvent, rejection: &Error) {
         let event = event.outcome(Outcome::Denied).detail("reason", rejection.kind());
         if let Err(error) = self.store.write(&[event]).await {

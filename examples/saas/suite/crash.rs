@@ -1,5 +1,5 @@
-//! The server is killed during a hundred writes. Afterwards every row has its audit event and is counted by its gauge, and
-//! every acknowledged write is stored. The including test defines `PROGRAM`, the path of the program.
+//! The server is killed during a hundred writes. Afterwards every row has its audit event and is counted by its
+//! gauge, and every acknowledged write is stored. The including test defines `PROGRAM`, the path of the program.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,

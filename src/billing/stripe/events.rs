@@ -13,7 +13,8 @@ pub struct StripeEvents {
 }
 
 impl StripeEvents {
-    /// Uses events of your own account in this mode. All others become [`Fact::Ignored`](crate::billing::Fact::Ignored).
+    /// Uses events of your own account in this mode. All others become
+    /// [`Fact::Ignored`](crate::billing::Fact::Ignored).
     pub fn new(mode: Mode) -> Self {
         Self { mode, accounts: Accounts::Own }
     }

@@ -1,7 +1,7 @@
 //! Receives Stripe's webhooks: [`SigningSecrets`] verifies the signature, [`StripeWebhook`] applies the event.
 //!
-//! No Stripe crate is needed. Events of every API version are parsed: the few fields that matter are looked up in every
-//! place where a version of Stripe's API has put them.
+//! No Stripe crate is needed. Events of every API version are parsed: the few fields that matter are looked up in
+//! every place where a version of Stripe's API has put them.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Translates Stripe's JSON into a [`BillingEvent`]. Fields are looked up by path, so that every API version is accepted.
+//! Translates Stripe's JSON into a [`BillingEvent`]. Fields are looked up by path, so that every API version is
+//! accepted.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -132,7 +133,8 @@ fn checkout(object: &Value) -> Fact {
 
 fn payment(object: &Value, amount: &str, fact: fn(PaymentFacts) -> Fact) -> Fact {
     let lines = || list(object, &["lines", "data"]).iter();
-    // Until 2025 the subscription was a field of the invoice; since then it is under `parent`. The lines have it as well.
+    // Until 2025 the subscription was a field of the invoice; since then it is under `parent`. The lines have it as
+    // well.
     let details = at(object, &["parent", "subscription_details"]);
     let line_subscription = |line: &Value| {
         at(line, &["parent", "subscription_item_details"])
@@ -163,8 +165,8 @@ fn payment(object: &Value, amount: &str, fact: fn(PaymentFacts) -> Fact) -> Fact
     })
 }
 
-/// Every price of a subscription: the `price` of each item; in older versions the `plan` of each item; in the oldest the
-/// one `plan` of the subscription. `None` if the object has none of them.
+/// Every price of a subscription: the `price` of each item; in older versions the `plan` of each item; in the oldest
+/// the one `plan` of the subscription. `None` if the object has none of them.
 fn prices(object: &Value) -> Option<Vec<Price>> {
     let items = list(object, &["items", "data"]);
     let prices: Vec<Price> = items.iter().filter_map(price).collect();

@@ -61,16 +61,17 @@ impl SigningSecrets {
 
     /// Verifies that Stripe signed exactly this body within five minutes of `now`.
     ///
-    /// `headers` are the values of all `Stripe-Signature` headers of the request. `body` contains the bytes as received:
-    /// before any JSON extractor, decompression or change of line endings.
+    /// `headers` are the values of all `Stripe-Signature` headers of the request. `body` contains the bytes as
+    /// received: before any JSON extractor, decompression or change of line endings.
     ///
     /// # Errors
     /// [`ErrorKind::SignatureInvalid`], always with the same text. The reason is logged at level `DEBUG`.
     ///
     /// # Security
-    /// Stricter than Stripe's own SDKs: a time more than five minutes in the future, a second time, a time that is not plain
-    /// digits, a second header, an oversized header and more than 16 signatures are rejected. The signature is computed over
-    /// the time exactly as sent, and compared in constant time, with every secret, without an early exit.
+    /// Stricter than Stripe's own SDKs: a time more than five minutes in the future, a second time, a time that is
+    /// not plain digits, a second header, an oversized header and more than 16 signatures are rejected. The signature
+    /// is computed over the time exactly as sent, and compared in constant time, with every secret, without an early
+    /// exit.
     pub fn verify(&self, body: &[u8], headers: &[&[u8]], now: Timestamp) -> Result<()> {
         self.check(body, headers, now).map_err(|reason| {
             tracing::debug!(reason, "a webhook signature was rejected");

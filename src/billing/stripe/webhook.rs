@@ -19,8 +19,8 @@ const MAX_ATTEMPTS: usize = 5;
 /// A webhook endpoint: verifies, parses and applies one event in one transaction.
 ///
 /// In Stripe, subscribe the endpoint to `checkout.session.completed`, `customer.subscription.created`, `.updated` and
-/// `.deleted`, `invoice.paid` and `invoice.payment_failed`. When you create a checkout, write the tenant's id into its
-/// metadata: as `metadata[tenant_id]` and as `subscription_data[metadata][tenant_id]`.
+/// `.deleted`, `invoice.paid` and `invoice.payment_failed`. When you create a checkout, write the tenant's id into
+/// its metadata: as `metadata[tenant_id]` and as `subscription_data[metadata][tenant_id]`.
 #[derive(Debug, Clone)]
 pub struct StripeWebhook {
     secrets: SigningSecrets,
@@ -63,7 +63,8 @@ impl StripeWebhook {
         Self { events: self.events.accounts(accounts), ..self }
     }
 
-    /// Handles one request: its body, byte for byte as received, and the values of all its `Stripe-Signature` headers.
+    /// Handles one request: its body, byte for byte as received, and the values of all its `Stripe-Signature`
+    /// headers.
     ///
     /// Respond with these statuses, so that Stripe retries only what can succeed later:
     ///
@@ -75,13 +76,13 @@ impl StripeWebhook {
     /// | [`ErrorKind::Misconfigured`] (thin events) | 422 |
     /// | any other error | 503 |
     ///
-    /// [`EventOutcome::Quarantined`] is a 200 as well: the event is stored, and Stripe would disable an endpoint that rejects
-    /// it for days.
+    /// [`EventOutcome::Quarantined`] is a 200 as well: the event is stored, and Stripe would disable an endpoint that
+    /// rejects it for days.
     ///
     /// # Errors
-    /// [`ErrorKind::SignatureInvalid`] as in [`SigningSecrets::verify`]; [`ErrorKind::InvalidInput`] if the body is longer
-    /// than 1 MiB or not an event; [`ErrorKind::Misconfigured`] if it is a thin event; and the errors of the store, after
-    /// which nothing is changed.
+    /// [`ErrorKind::SignatureInvalid`] as in [`SigningSecrets::verify`]; [`ErrorKind::InvalidInput`] if the body is
+    /// longer than 1 MiB or not an event; [`ErrorKind::Misconfigured`] if it is a thin event; and the errors of the
+    /// store, after which nothing is changed.
     pub async fn receive(&self, body: &[u8], signatures: &[&[u8]]) -> Result<EventOutcome> {
         if body.len() > MAX_BODY {
             return Err(Error::new(ErrorKind::InvalidInput, "the webhook's body is longer than 1 MiB"));

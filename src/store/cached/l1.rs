@@ -37,8 +37,8 @@ impl L1Cache {
         }
     }
 
-    /// Announces a change of the main cache. Until the guard is dropped, this cache returns nothing; after that, nothing
-    /// from before the change.
+    /// Announces a change of the main cache. Until the guard is dropped, this cache returns nothing; after that,
+    /// nothing from before the change.
     pub(super) fn begin_change(&self) -> ChangeGuard<'_> {
         self.pending_changes.fetch_add(1, Ordering::SeqCst);
         ChangeGuard(self)

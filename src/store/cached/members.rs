@@ -21,8 +21,8 @@ use crate::tenant::TenantId;
 /// - A negative result is cached for five seconds at most. An error is never cached.
 ///
 /// # Security
-/// A member whom another process removes keeps access for up to the `staleness` given to [`new`](Self::new). To apply a
-/// removal at once, call [`changed`](Self::changed) on every node.
+/// A member whom another process removes keeps access for up to the `staleness` given to [`new`](Self::new). To apply
+/// a removal at once, call [`changed`](Self::changed) on every node.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,8 +46,8 @@ struct Inner {
     hasher: RandomState,
 }
 
-/// The epoch is that of the lookup's start: a result that arrives after a change is stored under a key that is never read
-/// again.
+/// The epoch is that of the lookup's start: a result that arrives after a change is stored under a key that is never
+/// read again.
 type MemberKey = (TenantId, Actor, u64);
 
 const CAPACITY: u64 = 100_000;

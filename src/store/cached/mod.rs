@@ -34,9 +34,9 @@ use crate::tenant::{Domain, NewTenant, Slug, Tenant, TenantId, TenantStore};
 /// - An error is never cached.
 ///
 /// # Security
-/// A change by another process is seen after the [`ttl`](CacheOptions::ttl) at the latest. Until then a suspended tenant
-/// is still served, a removed domain still selects its tenant, and a revoked API key is still accepted. To apply a
-/// change of a tenant at once, pass it to [`committed`](TenantStore::committed).
+/// A change by another process is seen after the [`ttl`](CacheOptions::ttl) at the latest. Until then a suspended
+/// tenant is still served, a removed domain still selects its tenant, and a revoked API key is still accepted. To
+/// apply a change of a tenant at once, pass it to [`committed`](TenantStore::committed).
 ///
 /// If the future of a change is dropped before it completes, as when a client disconnects, the change may have been
 /// made, and this cache sees it as late as any other process does. Run changes that must be seen at once in a task of

@@ -11,8 +11,8 @@ use crate::store::errors::{domain_taken, no_such_domain};
 use crate::store::timing::Timing;
 use crate::tenant::{Challenge, Domain, DomainState, DomainStore, TenantDomain, TenantId};
 
-/// A transaction about one domain and one tenant. It holds an advisory lock on the domain, so that such transactions run
-/// one after the other on all nodes.
+/// A transaction about one domain and one tenant. It holds an advisory lock on the domain, so that such transactions
+/// run one after the other on all nodes.
 struct DomainTx<'a, DB: Backend> {
     tx: OpenTransaction<DB>,
     tenant: &'a TenantId,

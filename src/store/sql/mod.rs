@@ -1,5 +1,5 @@
-//! [`SqlStore`]: every storage trait of the crate, on PostgreSQL and SQLite. This file has the type, its connections and
-//! the audit sink; each other trait has a file of its own.
+//! [`SqlStore`]: every storage trait of the crate, on PostgreSQL and SQLite. This file has the type, its connections
+//! and the audit sink; each other trait has a file of its own.
 
 #[cfg(feature = "api-keys")]
 mod api_keys;
@@ -123,8 +123,8 @@ impl<DB: Backend> Reader<DB> {
     }
 }
 
-/// Writes audit events that belong to no change of rows, such as rejected requests. Events about a change are written by
-/// [`Tx::record`](crate::scope::Tx::record), in the same transaction as the change.
+/// Writes audit events that belong to no change of rows, such as rejected requests. Events about a change are written
+/// by [`Tx::record`](crate::scope::Tx::record), in the same transaction as the change.
 #[async_trait]
 impl<DB: Backend> AuditSink for SqlStore<DB> {
     async fn write(&self, events: &[AuditEvent]) -> Result<()> {

@@ -140,8 +140,8 @@ pub(super) async fn save_tenant<DB: Backend>(
     }
 }
 
-/// Writes the slug of a tenant that was just saved, and starts the cool-down of its previous slug. The row of a slug is
-/// its own lock: of two concurrent writers, the second finds the row of the first.
+/// Writes the slug of a tenant that was just saved, and starts the cool-down of its previous slug. The row of a slug
+/// is its own lock: of two concurrent writers, the second finds the row of the first.
 async fn reserve_slug<DB: Backend>(
     tx: &mut OpenTransaction<DB>,
     tenant: &Tenant,

@@ -1,4 +1,5 @@
--- Every key starts with `tenant_id`, so that rows of one tenant can neither reference nor conflict with rows of another.
+-- Every key starts with `tenant_id`, so that rows of one tenant can neither reference nor conflict with rows of
+-- another.
 CREATE TABLE projects (
     tenant_id  uuid   NOT NULL,
     id         uuid   NOT NULL,

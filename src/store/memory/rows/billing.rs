@@ -10,12 +10,12 @@ use crate::tenant::TenantId;
 type EventKey = (Option<String>, String);
 
 #[derive(Debug, Default, Clone)]
-pub(in crate::store::memory) struct BillingRows {
+pub(crate) struct BillingRows {
     /// The number of committed transactions.
-    pub(in crate::store::memory) generation: u64,
-    pub(in crate::store::memory) seen: HashSet<EventKey>,
-    pub(in crate::store::memory) customers: HashMap<String, TenantId>,
-    pub(in crate::store::memory) subscriptions: BTreeMap<String, Subscription>,
-    pub(in crate::store::memory) quarantine: BTreeMap<EventKey, Quarantined>,
-    pub(in crate::store::memory) audit: Vec<AuditEvent>,
+    pub(crate) generation: u64,
+    pub(crate) seen: HashSet<EventKey>,
+    pub(crate) customers: HashMap<String, TenantId>,
+    pub(crate) subscriptions: BTreeMap<String, Subscription>,
+    pub(crate) quarantine: BTreeMap<EventKey, Quarantined>,
+    pub(crate) audit: Vec<AuditEvent>,
 }

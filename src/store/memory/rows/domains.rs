@@ -9,15 +9,15 @@ use crate::store::timing::Timing;
 use crate::tenant::{Challenge, Domain, DomainState, TenantDomain, TenantId};
 
 #[derive(Debug, Default)]
-pub(in crate::store::memory) struct DomainRows {
+pub(crate) struct DomainRows {
     domains: HashMap<Domain, DomainRow>,
     claims: BTreeMap<(Domain, String), Claim>,
 }
 
 /// A domain that is verified, or reserved after its removal.
 #[derive(Debug)]
-pub(in crate::store::memory) struct DomainRow {
-    pub(in crate::store::memory) tenant: TenantId,
+pub(crate) struct DomainRow {
+    pub(crate) tenant: TenantId,
     since: Timestamp,
     /// The end of the cool-down; `None` while the domain is in use.
     until: Option<Timestamp>,
@@ -31,7 +31,7 @@ struct Claim {
 
 impl DomainRows {
     /// The row of a domain that is in use.
-    pub(in crate::store::memory) fn verified(&self, domain: &Domain) -> Option<&DomainRow> {
+    pub(crate) fn verified(&self, domain: &Domain) -> Option<&DomainRow> {
         self.domains.get(domain).filter(|row| row.until.is_none())
     }
 
@@ -47,7 +47,7 @@ impl DomainRows {
         row.is_none_or(|row| &row.tenant == tenant || row.until.is_some_and(|until| until <= now))
     }
 
-    pub(in crate::store::memory) fn claim(
+    pub(crate) fn claim(
         &mut self,
         tenant: &TenantId,
         domain: &Domain,
@@ -66,7 +66,7 @@ impl DomainRows {
         Ok(pending(tenant, domain, claim))
     }
 
-    pub(in crate::store::memory) fn verify(
+    pub(crate) fn verify(
         &mut self,
         tenant: &TenantId,
         domain: &Domain,
@@ -90,7 +90,7 @@ impl DomainRows {
         self.verified_by(tenant, domain).ok_or_else(no_such_domain)
     }
 
-    pub(in crate::store::memory) fn remove(
+    pub(crate) fn remove(
         &mut self,
         tenant: &TenantId,
         domain: &Domain,
@@ -110,7 +110,7 @@ impl DomainRows {
     }
 
     /// The domains and the claims of a tenant, sorted by domain.
-    pub(in crate::store::memory) fn of_tenant(&self, tenant: &TenantId, now: Timestamp) -> Vec<TenantDomain> {
+    pub(crate) fn of_tenant(&self, tenant: &TenantId, now: Timestamp) -> Vec<TenantDomain> {
         let verified = self.domains.keys().filter_map(|domain| self.verified_by(tenant, domain));
         let id = tenant.to_string();
         let claims = self

@@ -11,7 +11,7 @@ use crate::store::timing::Timing;
 use crate::tenant::{Slug, Tenant, TenantId, TenantStatus};
 
 #[derive(Debug, Default)]
-pub(in crate::store::memory) struct TenantRows {
+pub(crate) struct TenantRows {
     by_id: HashMap<TenantId, Arc<Tenant>>,
     slugs: HashMap<Slug, SlugRow>,
 }
@@ -25,31 +25,27 @@ struct SlugRow {
 }
 
 impl TenantRows {
-    pub(in crate::store::memory) fn get(&self, id: &TenantId) -> Option<Arc<Tenant>> {
+    pub(crate) fn get(&self, id: &TenantId) -> Option<Arc<Tenant>> {
         self.by_id.get(id).cloned()
     }
 
-    pub(in crate::store::memory) fn by_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
+    pub(crate) fn by_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
         let tenant = self.get(&self.slugs.get(slug)?.tenant)?;
         (tenant.slug() == slug).then_some(tenant)
     }
 
-    pub(in crate::store::memory) fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Tenant>> {
         self.by_id.values()
     }
 
-    pub(in crate::store::memory) fn insert(&mut self, tenant: Arc<Tenant>, timing: &Timing) -> Result<()> {
+    pub(crate) fn insert(&mut self, tenant: Arc<Tenant>, timing: &Timing) -> Result<()> {
         if self.by_id.contains_key(tenant.id()) {
             return Err(tenant_exists());
         }
         self.put_all([tenant], timing)
     }
 
-    pub(in crate::store::memory) fn update(
-        &mut self,
-        tenant: &Tenant,
-        timing: &Timing,
-    ) -> Result<Arc<Tenant>> {
+    pub(crate) fn update(&mut self, tenant: &Tenant, timing: &Timing) -> Result<Arc<Tenant>> {
         let stored = self.by_id.get(tenant.id()).ok_or_else(unknown_tenant)?;
         if stored.version() != tenant.version() {
             return Err(stale_version());
@@ -60,7 +56,7 @@ impl TenantRows {
     }
 
     /// Writes all tenants or none.
-    pub(in crate::store::memory) fn put_all(
+    pub(crate) fn put_all(
         &mut self,
         tenants: impl IntoIterator<Item = Arc<Tenant>>,
         timing: &Timing,
