@@ -1,4 +1,4 @@
-//! [`StripeWebhook`]: the whole way of one request, from the signature to the commit.
+//! [`StripeWebhook`]: handles one request, from the verification of its signature to the commit.
 
 use std::sync::Arc;
 
