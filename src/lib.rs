@@ -30,7 +30,7 @@ pub use self::context::TenantContext;
 pub use self::error::{Error, ErrorKind, PlanDenial, Result};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::scope::{TenantDb, TenantScoped};
-/// Makes a struct the row of a tenant-owned table: see the trait [`trait@TenantScoped`].
+/// Derives the trait [`trait@TenantScoped`], which maps a struct to the rows of a tenant-owned table.
 #[cfg(feature = "macros")]
 pub use tenancy_macros::TenantScoped;
 #[cfg(feature = "macros")]
