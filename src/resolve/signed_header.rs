@@ -10,7 +10,7 @@ use super::{Candidate, Source, SourceOutcome};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Actor, ResolvedBy};
 use crate::error::Result;
-use crate::signed::SigningKeys;
+use crate::signed::{SigningKeys, signing_key_constructors};
 use crate::tenant::TenantId;
 
 /// Reads the tenant from a header that a gateway, or another service of yours, has signed: for where the address of the
@@ -73,7 +73,7 @@ impl SignedHeaderSource {
         if value.len() > 4096 {
             return Err("longer than 4 KiB");
         }
-        let text = self.keys.0.verify(value, None)?;
+        let text = self.keys.keys.verify(value, None)?;
         let Contents { service, tenant, user, method, path, at } =
             serde_json::from_str(&text).map_err(|_| "its contents are not those of this version")?;
         if method != request.method() || path != request.path() {
@@ -118,29 +118,17 @@ impl Source for SignedHeaderSource {
     }
 }
 
-/// The keys that sign headers, and prove that they were signed: HMAC-SHA256.
+/// The keys that sign headers and verify their signatures, with HMAC-SHA256.
 ///
 /// # Security
-/// Take random bytes for them, and share them with no other use.
+/// Use random bytes, and use the keys for nothing else.
 #[derive(Debug)]
-pub struct HeaderKeys(SigningKeys);
+pub struct HeaderKeys {
+    keys: SigningKeys,
+}
 
 impl HeaderKeys {
-    /// The key that signs, under the id by which its headers name it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) for a secret under 32 bytes, or an id that is not 1 to 32 letters, digits and `-`.
-    pub fn new(id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
-        SigningKeys::new("tenancy-header-1", id.into(), secret.as_ref()).map(Self)
-    }
-
-    /// With another key, whose headers are still believed.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), and for an id that is there already.
-    pub fn with_previous_key(self, id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
-        self.0.also(id.into(), secret.as_ref()).map(Self)
-    }
+    signing_key_constructors!("tenancy-header-1", "headers");
 }
 
 /// The value of a signed header, for one request: what a gateway or a calling service writes.
@@ -194,7 +182,7 @@ impl SignedTenant {
     /// The value of the header.
     pub fn sign(&self, keys: &HeaderKeys) -> String {
         // Texts and a number always serialise; an empty text would be refused.
-        keys.0.sign(serde_json::to_vec(&self.contents).unwrap_or_default(), None)
+        keys.keys.sign(serde_json::to_vec(&self.contents).unwrap_or_default(), None)
     }
 }
 
@@ -256,7 +244,7 @@ mod tests {
     fn what_was_not_is_refused() {
         let good = call().sign(&keys("b"));
         let job = crate::signed::SigningKeys::new("tenancy-job-1", "b".to_owned(), &[7; 32]).unwrap();
-        let by = |contents: &str| keys("b").0.sign(contents, None);
+        let by = |contents: &str| keys("b").keys.sign(contents, None);
         let [flipped, cut] = [
             good.char_indices()
                 .map(|(i, c)| {
