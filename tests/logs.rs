@@ -99,7 +99,7 @@ async fn what_is_said_of_a_refused_request_stands_in_the_span_of_no_tenant() {
             "do not agree",
         ),
         (get_from("acme..example.com", "/orders"), "host refused"),
-        (get_from("initech.example.com", "/login"), "hidden from a caller without proof"),
+        (get_from("initech.example.com", "/login"), "status hidden from an anonymous caller"),
     ];
     for (request, said) in refused {
         let (log, _guard) = start();

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::bearer::bearer;
-use super::header::header_name;
+use super::candidate::Candidate;
+use super::source::{Source, SourceOutcome};
+use super::syntax::header_name;
 use super::view::{HeaderField, RequestView};
-use super::{Candidate, Source, SourceOutcome};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Actor, ResolvedBy};
 use crate::error::Result;

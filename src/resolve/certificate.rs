@@ -3,8 +3,8 @@ use std::fmt;
 use tracing::debug;
 
 use super::identity::Identity;
+use super::source::{Source, SourceOutcome};
 use super::view::{RequestView, TlsInfo};
-use super::{Source, SourceOutcome};
 use crate::context::ResolvedBy;
 
 /// Reads the tenant from the client's certificate (mutual TLS): a hook of yours says whom its names stand for.

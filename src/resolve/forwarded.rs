@@ -1,6 +1,7 @@
 use super::authority::{Authority, DomainNameError};
-use super::header::TrustedPeers;
-use super::view::{HeaderField, RequestView, is_token};
+use super::syntax::is_token;
+use super::trusted_peers::TrustedPeers;
+use super::view::{HeaderField, RequestView};
 
 /// Which header a proxy of yours puts the client's host in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,10 +1,10 @@
-use std::net::SocketAddr;
-
-use ipnet::IpNet;
 use tracing::warn;
 
+use super::candidate::Naming;
+use super::source::{Source, SourceOutcome};
+use super::syntax::header_name;
+use super::trusted_peers::TrustedPeers;
 use super::view::{HeaderField, RequestView};
-use super::{Naming, Source, SourceOutcome};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -54,17 +54,6 @@ impl HeaderSource {
     }
 }
 
-/// The name of a header, in lower case. Underscores are refused, since proxies take them for hyphens.
-pub(super) fn header_name(name: &str) -> Result<String> {
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        return Err(Error::new(
-            ErrorKind::Misconfigured,
-            "a header has a name of letters, digits and hyphens, such as `x-tenant`",
-        ));
-    }
-    Ok(name.to_ascii_lowercase())
-}
-
 impl Source for HeaderSource {
     fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         let field = request.header(&self.name);
@@ -83,7 +72,7 @@ impl Source for HeaderSource {
         };
         let candidate = std::str::from_utf8(value)
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "the tenant header is not text"))
-            .and_then(|text| self.naming.read(text));
+            .and_then(|text| self.naming.parse(text));
         candidate.map_or_else(SourceOutcome::Invalid, SourceOutcome::Unverified)
     }
 
@@ -96,49 +85,9 @@ impl Source for HeaderSource {
     }
 }
 
-/// The networks whose machines may speak for others: your own proxies.
-#[derive(Debug, Clone)]
-pub struct TrustedPeers(Vec<IpNet>);
-
-impl TrustedPeers {
-    /// The peers in these networks, each in CIDR notation such as `10.0.0.0/8` or `::1/128`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Misconfigured`] if there is none, or one cannot be read.
-    pub fn new(networks: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
-        let networks = networks
-            .into_iter()
-            .map(|network| {
-                network.as_ref().parse().map_err(|error: ipnet::AddrParseError| {
-                    Error::new(
-                        ErrorKind::Misconfigured,
-                        "a trusted network is written like 10.0.0.0/8 or ::1/128",
-                    )
-                    .with_source(error)
-                })
-            })
-            .collect::<Result<Vec<IpNet>>>()?;
-        if networks.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Misconfigured,
-                "name at least one trusted network, or leave the header source out",
-            ));
-        }
-        Ok(Self(networks))
-    }
-
-    /// An address that is not known is not trusted. An IPv4 address is the same inside IPv6.
-    pub(super) fn trust(&self, peer: Option<SocketAddr>) -> bool {
-        peer.is_some_and(|peer| {
-            let address = peer.ip().to_canonical();
-            self.0.iter().any(|network| network.contains(&address))
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Candidate;
+    use super::super::candidate::Candidate;
     use super::super::view::OwnedRequest;
     use super::*;
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::authority::{Authority, DomainNameError, Host};
+use super::candidate::Candidate;
 use super::forwarded::{ForwardedHost, Forwarding};
-use super::header::TrustedPeers;
+use super::source::{Source, SourceOutcome};
+use super::trusted_peers::TrustedPeers;
 use super::view::{RequestView, TlsInfo};
-use super::{Candidate, Source, SourceOutcome};
 use crate::context::{ResolvedBy, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Domain, DomainStore, Slug, is_reserved};

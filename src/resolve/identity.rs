@@ -1,4 +1,5 @@
-use super::{Candidate, SourceOutcome};
+use super::candidate::Candidate;
+use super::source::SourceOutcome;
 use crate::context::Actor;
 use crate::tenant::{Slug, TenantId};
 

@@ -1,5 +1,6 @@
+use super::candidate::Naming;
+use super::source::{Source, SourceOutcome};
 use super::view::RequestView;
-use super::{Naming, Source, SourceOutcome};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -73,7 +74,7 @@ impl Source for PathSource {
             None | Some("") => SourceOutcome::Absent,
             Some(rest) => {
                 let segment = rest.split('/').next().unwrap_or_default();
-                self.naming.read(segment).map_or_else(SourceOutcome::Invalid, SourceOutcome::Unverified)
+                self.naming.parse(segment).map_or_else(SourceOutcome::Invalid, SourceOutcome::Unverified)
             }
         }
     }
@@ -92,7 +93,7 @@ fn is_untidy(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Candidate;
+    use super::super::candidate::Candidate;
     use super::super::view::OwnedRequest;
     use super::*;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::identity::Identity;
-use super::view::{HeaderField, RequestView, is_token};
-use super::{Source, SourceOutcome};
+use super::source::{Source, SourceOutcome};
+use super::syntax::is_token;
+use super::view::{HeaderField, RequestView};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
 

@@ -87,11 +87,6 @@ pub enum HeaderField<'a> {
     Repeated,
 }
 
-/// Whether a name may hold this byte where HTTP wants a token (RFC 9110, section 5.6.2).
-pub(super) fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
-}
-
 /// A version of HTTP, as far as the place of the host depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use jsonwebtoken::Algorithm;
 
-use super::super::Naming;
+use super::super::candidate::Naming;
+use super::algorithm::JwtAlgorithm;
 use super::document;
 use super::issuer::{Issuer, Keys, Name};
 use super::key::VerificationKey;
 use super::public_key::PublicKey;
+use super::source::JwtSource;
 use super::token::TokenError;
-use super::{JwtAlgorithm, JwtSource};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
@@ -45,6 +46,13 @@ impl Default for JwtSourceBuilder {
             fault: None,
             clock: Arc::new(SystemClock),
         }
+    }
+}
+
+impl JwtSource {
+    /// A builder without issuer, audience and key: all three must be given.
+    pub fn builder() -> JwtSourceBuilder {
+        JwtSourceBuilder::default()
     }
 }
 
@@ -223,7 +231,7 @@ impl JwtSourceBuilder {
             return missing("a tenant claim to compare with the tenant in the name of its issuer");
         }
         let issuer = Issuer { name, audiences, claim, tenants, subject_prefix, keys, clock };
-        Ok(JwtSource { issuers: vec![Arc::new(issuer)], api_keys })
+        Ok(JwtSource::new(issuer, api_keys))
     }
 
     fn key(mut self, key: Result<VerificationKey, TokenError>) -> Self {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use jsonwebtoken::Algorithm;
 
-use super::super::{Candidate, Naming, SourceOutcome};
+use super::super::candidate::{Candidate, Naming};
+use super::super::source::SourceOutcome;
 use super::key::VerificationKey;
 use super::token::{Claims, Token, TokenError};
 use crate::clock::Clock;
@@ -95,7 +96,7 @@ impl Issuer {
         let named = match &self.name {
             Name::Exact(_) => true,
             name @ Name::Template(..) => {
-                name.tenant(iss).is_some_and(|tenant| naming.read(tenant).is_ok_and(|it| it == *candidate))
+                name.tenant(iss).is_some_and(|tenant| naming.parse(tenant).is_ok_and(|it| it == *candidate))
             }
         };
         listed && named

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
-use super::JwtSourceBuilder;
+use super::builder::JwtSourceBuilder;
 use super::document;
 use super::issuer::{Fetched, Wait};
 use super::key::VerificationKey;

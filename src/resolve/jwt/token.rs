@@ -9,7 +9,7 @@ use jsonwebtoken::Algorithm;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::super::{Candidate, Naming};
+use super::super::candidate::{Candidate, Naming};
 use super::algorithm::named;
 use crate::tenant::TenantId;
 
@@ -121,7 +121,7 @@ impl Claims {
 
     pub(super) fn tenant(&self, claim: &str, naming: Naming) -> Result<Candidate, TokenError> {
         let candidate = match (self.0.get(claim), naming) {
-            (Some(Value::String(text)), _) => naming.read(text).ok(),
+            (Some(Value::String(text)), _) => naming.parse(text).ok(),
             (Some(Value::Number(number)), Naming::Id) => {
                 number.as_i64().and_then(|id| TenantId::from_int(id).ok()).map(Candidate::Id)
             }
