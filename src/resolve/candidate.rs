@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::tenant::{Slug, TenantId};
 
-/// A tenant as a request names it, not looked up yet.
+/// A tenant as a request names it, before the lookup.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Candidate {
@@ -13,10 +13,10 @@ pub enum Candidate {
     Slug(Slug),
 }
 
-/// How a text names a tenant.
+/// Whether a text names a tenant by id or by slug.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Naming {
-    /// A UUID or an integer is an id, anything else a slug.
+    /// By id if the text is a UUID or an integer, otherwise by slug.
     Either,
     Id,
     Slug,

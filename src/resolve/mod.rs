@@ -1,14 +1,15 @@
-//! From a request to its tenant: every [`Source`] is read, and the [`Resolver`] lets only one tenant through.
+//! Finds the tenant of a request: a [`Resolver`] reads every [`Source`], and all sources must agree on one tenant.
 //!
-//! A source either *proves* (a verified token) or merely *selects* (a host, a path, a header). Sources are not
-//! ranked: if two of them name different tenants, the request is refused. A route that touches a tenant's
-//! data asks for proof ([`Resolver::resolve`]); a public page may live with a selection
-//! ([`Resolver::resolve_unauthenticated`]).
+//! A source yields either a *verified credential* (such as a token whose signature was checked) or an *unverified
+//! hint* (a host, a path, a header). Sources are not ranked: if two of them name different tenants, the request is
+//! rejected. A route that touches tenant data requires a credential ([`Resolver::resolve`]). On a public page a hint
+//! suffices ([`Resolver::resolve_unauthenticated`]).
 //!
-//! Nothing here knows a web framework: a request is a [`RequestView`]. With the feature `tower` the
-//! middleware does all of this for you.
+//! This module depends on no web framework: a request is a [`RequestView`]. The middleware for tower, axum and
+//! actix-web is in [`web`](crate::web).
 //!
-//! `docs/identity.md` says what each source is worth, and lists the attacks that are tested, with what becomes of each.
+//! `docs/explanation/identity.md` explains what each source proves. `docs/reference/identity-attacks.md` lists the
+//! tested attacks and their results.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -26,9 +27,9 @@
 //! let ctx = resolver.resolve_unauthenticated(&request).await?;
 //! assert_eq!(ctx.tenant().slug().as_str(), "acme");
 //!
-//! // A host selects; it proves nothing.
-//! let refused = resolver.resolve(&request).await.unwrap_err();
-//! assert_eq!(refused.kind(), ErrorKind::CredentialMissing);
+//! // A host is an unverified hint; this route requires a credential.
+//! let error = resolver.resolve(&request).await.unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::CredentialMissing);
 //! # Ok(()) }
 //! ```
 

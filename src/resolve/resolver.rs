@@ -18,7 +18,8 @@ use crate::context::{Actor, TenantContext, TenantDirectory, unknown_tenant};
 use crate::error::{Error, Result};
 use crate::tenant::{Tenant, TenantStore};
 
-/// Finds the tenant of a request: reads every [`Source`], and returns a [`TenantContext`] or the reason for rejection.
+/// Finds the tenant of a request: reads every [`Source`], and returns a [`TenantContext`] or the reason for
+/// rejection.
 ///
 /// - Every source is read on every request. An [`Invalid`](SourceOutcome::Invalid) source rejects the request.
 /// - Every named tenant is looked up and compared by id. Two different tenants reject the request.
@@ -78,9 +79,9 @@ impl Resolver {
     ///
     /// # Errors
     /// [`TenantMissing`] if no source names a tenant, [`CredentialMissing`] if no credential is verified,
-    /// [`TenantConflict`] if two sources disagree, [`TenantUnknown`], [`TenantSuspended`], [`TenantInactive`], the error
-    /// of an invalid source, [`Misconfigured`] if a credential names no tenant and the resolver has no [`Membership`],
-    /// or [`StoreUnavailable`].
+    /// [`TenantConflict`] if two sources disagree, [`TenantUnknown`], [`TenantSuspended`], [`TenantInactive`], the
+    /// error of an invalid source, [`Misconfigured`] if a credential names no tenant and the resolver has no
+    /// [`Membership`], or [`StoreUnavailable`].
     ///
     /// [`TenantMissing`]: crate::ErrorKind::TenantMissing
     /// [`CredentialMissing`]: crate::ErrorKind::CredentialMissing

@@ -1,4 +1,4 @@
-//! What a [`Source`] is, and what it can find in a request.
+//! The trait `Source`, and the outcomes of reading one. Each source of this crate has a file of its own.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,67 +8,94 @@ use super::view::RequestView;
 use crate::context::{Actor, ResolvedBy};
 use crate::error::{Error, ErrorKind};
 
-/// One place of a request that can name a tenant.
+/// Reads the tenant from one part of a request, such as its host or a token.
 ///
-/// For a credential of your own, such as an API key or a client certificate, implement this trait.
+/// Implement it for a kind of credential that this crate does not read:
+///
+/// ```
+/// use tenancy::resolve::{HeaderField, OwnedRequest, RequestView, Source, SourceOutcome};
+/// use tenancy::tenant::Slug;
+///
+/// /// Reads a slug from the header `x-workspace`, which any client can set.
+/// #[derive(Debug)]
+/// struct Workspace;
+///
+/// impl Source for Workspace {
+///     fn read(&self, request: &dyn RequestView) -> SourceOutcome {
+///         let slug = match request.header("x-workspace") {
+///             HeaderField::Absent => return SourceOutcome::Absent,
+///             HeaderField::Once(value) => Slug::parse(&String::from_utf8_lossy(value)),
+///             HeaderField::Repeated => Slug::parse(""), // an error
+///         };
+///         slug.map_or_else(SourceOutcome::Invalid, |slug| SourceOutcome::Unverified(slug.into()))
+///     }
+///
+///     fn vary(&self) -> Option<&str> {
+///         Some("x-workspace")
+///     }
+/// }
+///
+/// let request = OwnedRequest::get("/").with_header("X-Workspace", "acme");
+/// assert!(matches!(Workspace.read(&request), SourceOutcome::Unverified(_)));
+/// ```
 ///
 /// # Security
-/// Answer [`SourceOutcome::Verified`] only for what you verified yourself, and [`SourceOutcome::Invalid`] for anything
-/// malformed, repeated or ambiguous: `Absent` would let another source decide alone.
+/// Return [`SourceOutcome::Verified`] only for a credential that the source itself has verified. Return
+/// [`SourceOutcome::Invalid`] for anything malformed, repeated or ambiguous: with `Absent`, another source would
+/// decide alone.
 pub trait Source: Send + Sync + fmt::Debug {
-    /// What the request says here.
+    /// Reads this source in one request.
     fn read(&self, request: &dyn RequestView) -> SourceOutcome;
 
-    /// The name of this way, for the context and the audit log.
+    /// The kind of this source, for the context and the audit log.
     fn resolved_by(&self) -> ResolvedBy {
         ResolvedBy::Custom
     }
 
-    /// The request header that decides the answer, for the `Vary` header of responses, or several with commas between;
-    /// `None` if the answer depends on the URL or the connection alone.
+    /// The request headers that this source reads, separated by commas, for the `Vary` header of responses. `None` if
+    /// the outcome depends on the URL or the connection alone.
     fn vary(&self) -> Option<&str> {
         None
     }
 }
 
-/// What one [`Source`] says about one request.
+/// The result of reading one [`Source`] in one request.
 #[non_exhaustive]
 pub enum SourceOutcome {
-    /// Nothing: the request does not use this source.
+    /// The request does not use this source.
     Absent,
-    /// The request picks this tenant, and proves nothing.
+    /// An unverified hint: the request names this tenant and proves nothing.
     Unverified(Candidate),
-    /// A verified credential binds the request to this tenant. One that speaks for nobody in particular
-    /// ([`Anonymous`](Actor::Anonymous)) merely selects it.
+    /// A verified credential for this tenant. With the actor [`Anonymous`](Actor::Anonymous) it counts as an
+    /// unverified hint.
     Verified {
         /// The tenant that the credential was issued for.
         candidate: Candidate,
-        /// Who the credential speaks for.
+        /// The actor that the credential names.
         actor: Actor,
     },
-    /// A verified credential says who is calling, and no tenant. Another source selects one, and the
-    /// [`Membership`] of the resolver says whether it is theirs.
+    /// A verified credential that names a caller and no tenant. Another source must name the tenant, and the
+    /// [`Membership`](super::Membership) of the resolver must confirm that the caller is a member.
     VerifiedActor(Actor),
-    /// A verified credential names a tenant that it may not speak for: the request is refused as a conflict, and told
-    /// to that tenant's audit trail.
+    /// A verified credential that may not act for the tenant it names. The request is rejected as a conflict, and the
+    /// rejection is written to the audit log of that tenant.
     Forbidden {
         /// The tenant that the credential names.
         candidate: Candidate,
-        /// Who the credential speaks for.
+        /// The actor that the credential names.
         actor: Actor,
     },
-    /// The request uses this source in a way that cannot be accepted: it is refused, whatever the other
-    /// sources say.
+    /// The request uses this source wrongly. It is rejected with this error, whatever the other sources yield.
     Invalid(Error),
-    /// Not known yet: a store, or a key that has to be fetched, is asked first. Answer so only where that is so: what is
-    /// at hand costs no allocation.
+    /// Not known yet: a store must be queried, or a key fetched. Return an outcome that is known at once directly,
+    /// since a future costs an allocation.
     Pending(OutcomeFuture),
 }
 
 pub(super) type OutcomeFuture = Pin<Box<dyn Future<Output = SourceOutcome> + Send>>;
 
 impl SourceOutcome {
-    /// The one answer to every credential that is not good; why it is not is for the log.
+    /// The same error for every credential that is not valid. Only the log contains the reason.
     pub(super) fn not_valid() -> Self {
         Self::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"))
     }

@@ -2,7 +2,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The name of a header, in lower case. Underscores are refused, since proxies take them for hyphens.
+/// Checks the name of a header and returns it in lower case. Underscores are rejected: some proxies treat them as
+/// hyphens.
 pub(super) fn header_name(name: &str) -> Result<String> {
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         return Err(Error::new(
@@ -13,7 +14,7 @@ pub(super) fn header_name(name: &str) -> Result<String> {
     Ok(name.to_ascii_lowercase())
 }
 
-/// Whether a name may hold this byte where HTTP wants a token (RFC 9110, section 5.6.2).
+/// Whether an HTTP token may contain this byte (RFC 9110, section 5.6.2).
 pub(super) fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }

@@ -6,15 +6,22 @@ use ipnet::IpNet;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The networks whose machines may speak for others: your own proxies.
+/// The networks of your own proxies, whose headers are trusted.
+///
+/// ```
+/// use tenancy::resolve::TrustedPeers;
+///
+/// let proxies = TrustedPeers::new(["10.0.0.0/8", "::1/128"])?;
+/// # Ok::<(), tenancy::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct TrustedPeers(Vec<IpNet>);
 
 impl TrustedPeers {
-    /// The peers in these networks, each in CIDR notation such as `10.0.0.0/8` or `::1/128`.
+    /// Trusts the peers in these networks, each in CIDR notation such as `10.0.0.0/8` or `::1/128`.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if there is none, or one cannot be read.
+    /// [`ErrorKind::Misconfigured`] if the list is empty, or a network does not parse.
     pub fn new(networks: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
         let networks = networks
             .into_iter()
@@ -37,8 +44,8 @@ impl TrustedPeers {
         Ok(Self(networks))
     }
 
-    /// An address that is not known is not trusted. An IPv4 address is the same inside IPv6.
-    pub(super) fn trust(&self, peer: Option<SocketAddr>) -> bool {
+    /// An unknown address is not trusted. An IPv4 address mapped into IPv6 counts as the IPv4 address.
+    pub(super) fn contains(&self, peer: Option<SocketAddr>) -> bool {
         peer.is_some_and(|peer| {
             let address = peer.ip().to_canonical();
             self.0.iter().any(|network| network.contains(&address))

@@ -1,4 +1,4 @@
-//! The source itself: finds the issuer of a token and has the token verified.
+//! The source of JSON Web Tokens: finds the issuer that a token names. The token is verified in `issuer.rs`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,15 +13,16 @@ use super::token::{Claims, Token, TokenError};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Reads the tenant from the claim of a verified JSON Web Token in the `Authorization` header.
+/// Reads the tenant from a claim of a JSON Web Token in the `Authorization` header, and verifies the token.
 ///
-/// The signature, the algorithm of the key, `exp`, `iss`, `aud`, `sub` and the tenant claim must all be there
-/// and be right; `nbf` and `iat` must be right if they are there. Clocks may differ by 30 seconds.
+/// A token must have a valid signature by the algorithm of its key, and valid `exp`, `iss`, `aud`, `sub` and tenant
+/// claims. `nbf` and `iat` are optional, but must be valid if present. Clocks may differ by 30 seconds.
 ///
 /// # Security
-/// This proves. A token is refused if it is longer than 8 KiB, has a `crit` header, a type other than
-/// `at+jwt` or `JWT`, or a claim twice. Keys are those given here, or fetched from where it is said here: `jku`, `jwk`, `x5u` and
-/// `x5c` are ignored. A client hears one text for every token that is not good; the reason is in the log at debug level.
+/// This is a verified credential. A token is rejected if it is longer than 8 KiB, or has a `crit` header, a type
+/// other than `at+jwt` or `JWT`, or a repeated claim. Keys come from the builder, or from the URL given to the
+/// builder: `jku`, `jwk`, `x5u` and `x5c` are ignored. Every invalid token yields the same error; the reason is in
+/// the log at debug level.
 ///
 /// ```
 /// use tenancy::resolve::JwtSource;
@@ -35,30 +36,30 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 ///
-/// The tokens of several issuers, each with keys of its own:
+/// The tokens of several issuers, each with its own keys:
 ///
 /// ```
 /// use tenancy::resolve::JwtSource;
 /// # use tenancy::tenant::TenantId;
 /// # let acme = TenantId::random();
-/// let ours = JwtSource::builder()
+/// let own_issuer = JwtSource::builder()
 ///     .issuer("https://login.example.com")
 ///     .audience("https://api.example.com")
 ///     .hs256(b"a secret of at least thirty-two bytes")
 ///     .build()?;
-/// // One that a customer runs may speak for that customer only.
-/// let theirs = JwtSource::builder()
+/// // An issuer that a customer runs may act for that customer only.
+/// let customer_issuer = JwtSource::builder()
 ///     .issuer("https://idp.acme.example")
 ///     .audience("https://api.example.com")
 ///     .hs256(b"a secret that is shared with Acme only")
 ///     .allowed_tenants([acme])
 ///     .build()?;
-/// let source = ours.add_issuer(theirs)?;
+/// let source = own_issuer.add_issuer(customer_issuer)?;
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 pub struct JwtSource {
     issuers: Vec<Arc<Issuer>>,
-    /// What API keys begin with that come in the same header.
+    /// The prefixes of API keys, which are sent in the same header.
     api_keys: Vec<String>,
 }
 
@@ -67,29 +68,29 @@ impl JwtSource {
         Self { issuers: vec![Arc::new(issuer)], api_keys }
     }
 
-    /// The tokens of this source, or of that one. The `iss` of a token says whose keys it is checked with, and no
-    /// others are tried.
+    /// Accepts the tokens of the other source as well. The `iss` of a token selects the issuer; the keys of other
+    /// issuers are not tried.
     ///
-    /// Two sources of one resolver would not do: each would refuse the other's tokens.
+    /// Do not give a resolver two token sources instead: each rejects the tokens of the other.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if one `iss` could be that of both, or if one of them says only
-    /// [who is calling](super::JwtSourceBuilder::identity_only) and the other could say the same of somebody else.
+    /// [`ErrorKind::Misconfigured`] if an `iss` could belong to both. Also if one of them names
+    /// [only callers](super::JwtSourceBuilder::identity_only), and the other could use the same subject for another
+    /// person.
     pub fn add_issuer(mut self, other: Self) -> Result<Self> {
-        for theirs in other.issuers {
-            for ours in &self.issuers {
-                if ours.name.overlaps(&theirs.name) {
-                    let text =
-                        "two issuers have one name: nothing would say whose keys a token is checked with";
+        for added in other.issuers {
+            for existing in &self.issuers {
+                if existing.name.overlaps(&added.name) {
+                    let text = "two issuers have the same `iss`, so the keys of a token are ambiguous";
                     return Err(Error::new(ErrorKind::Misconfigured, text));
                 }
-                if ours.may_confuse_people_with(&theirs) {
-                    let text = "one issuer could name the people of the other; give each a `subject_prefix`, and none \
-                                that another one begins with";
+                if existing.may_confuse_people_with(&added) {
+                    let text = "one issuer could name the people of the other; give each a `subject_prefix` that \
+                                does not begin with the other";
                     return Err(Error::new(ErrorKind::Misconfigured, text));
                 }
             }
-            self.issuers.push(theirs);
+            self.issuers.push(added);
         }
         self.api_keys.extend(other.api_keys);
         Ok(self)
@@ -104,34 +105,34 @@ impl JwtSource {
         let claims = Claims::parse(parsed.payload)?;
         let iss = claims.issuer()?;
         let issuer = self.issuers.iter().find(|it| it.name.matches(iss)).ok_or("another issuer")?;
-        match issuer.judge(&parsed, &claims, true)? {
-            TokenOutcome::Settled(signal) => Ok(signal),
+        match issuer.verify(&parsed, &claims, true)? {
+            TokenOutcome::Done(outcome) => Ok(outcome),
             TokenOutcome::Wait(wait) => {
                 let (issuer, token) = (Arc::clone(issuer), token.to_vec());
                 Ok(SourceOutcome::Pending(Box::pin(async move {
                     wait.await;
-                    again(&issuer, &token).unwrap_or_else(refused)
+                    verify_again(&issuer, &token).unwrap_or_else(rejected)
                 })))
             }
         }
     }
 
     fn is_api_key(&self, token: &[u8]) -> bool {
-        !token.contains(&b'.') && self.api_keys.iter().any(|start| token.starts_with(start.as_bytes()))
+        !token.contains(&b'.') && self.api_keys.iter().any(|prefix| token.starts_with(prefix.as_bytes()))
     }
 }
 
-/// Judges a token with the keys that are there now.
-fn again(issuer: &Issuer, token: &[u8]) -> Result<SourceOutcome, TokenError> {
+/// Verifies a token with the keys that are present after a fetch.
+fn verify_again(issuer: &Issuer, token: &[u8]) -> Result<SourceOutcome, TokenError> {
     let token = Token::parse(token)?;
-    match issuer.judge(&token, &Claims::parse(token.payload)?, false)? {
-        TokenOutcome::Settled(signal) => Ok(signal),
+    match issuer.verify(&token, &Claims::parse(token.payload)?, false)? {
+        TokenOutcome::Done(outcome) => Ok(outcome),
         TokenOutcome::Wait(_) => Err("a second wait"),
     }
 }
 
-fn refused(reason: TokenError) -> SourceOutcome {
-    debug!(reason, "token refused");
+fn rejected(reason: TokenError) -> SourceOutcome {
+    debug!(reason, "token rejected");
     SourceOutcome::not_valid()
 }
 
@@ -142,7 +143,7 @@ impl Source for JwtSource {
             HeaderField::Repeated => Err("several Authorization headers"),
             HeaderField::Once(value) => self.verify(value),
         };
-        verified.unwrap_or_else(refused)
+        verified.unwrap_or_else(rejected)
     }
 
     fn resolved_by(&self) -> ResolvedBy {
