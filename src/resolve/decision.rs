@@ -93,7 +93,7 @@ pub(super) struct Rejection {
     pub(super) events: Vec<AuditEvent>,
 }
 
-/// What of the evidence leads to a [`Rejection`].
+/// The cause of a [`Rejection`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// No tenant has the name.

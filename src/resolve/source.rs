@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind};
 /// ```
 /// use tenancy::resolve::{HeaderField, OwnedRequest, RequestView, Source, SourceOutcome};
 /// use tenancy::tenant::Slug;
+/// use tenancy::{Error, ErrorKind};
 ///
 /// /// Reads a slug from the header `x-workspace`, which any client can set.
 /// #[derive(Debug)]
@@ -22,12 +23,16 @@ use crate::error::{Error, ErrorKind};
 ///
 /// impl Source for Workspace {
 ///     fn read(&self, request: &dyn RequestView) -> SourceOutcome {
-///         let slug = match request.header("x-workspace") {
-///             HeaderField::Absent => return SourceOutcome::Absent,
-///             HeaderField::Once(value) => Slug::parse(&String::from_utf8_lossy(value)),
-///             HeaderField::Repeated => Slug::parse(""), // an error
-///         };
-///         slug.map_or_else(SourceOutcome::Invalid, |slug| SourceOutcome::Unverified(slug.into()))
+///         match request.header("x-workspace") {
+///             HeaderField::Absent => SourceOutcome::Absent,
+///             HeaderField::Once(value) => match Slug::parse(&String::from_utf8_lossy(value)) {
+///                 Ok(slug) => SourceOutcome::Unverified(slug.into()),
+///                 Err(error) => SourceOutcome::Invalid(error),
+///             },
+///             HeaderField::Repeated => {
+///                 SourceOutcome::Invalid(Error::new(ErrorKind::InvalidInput, "x-workspace is repeated"))
+///             }
+///         }
 ///     }
 ///
 ///     fn vary(&self) -> Option<&str> {
