@@ -4,7 +4,7 @@
 //! purpose is whatever reads a table, a file, a sequence, a session or the catalogue, runs text as SQL, waits, or
 //! takes locks.
 
-use crate::Dialect;
+use crate::dialect::Dialect;
 
 /// Why no declaration can allow the function of this name (in lower case, without its schema), if none can.
 pub(crate) fn never(name: &str) -> Option<&'static str> {

@@ -1,10 +1,10 @@
 //! Statements that depend on what is asked: put together when the program runs, from names that were checked when
 //! it was compiled. Values are binds, and equal questions have equal texts.
 
+use crate::builder::StatementBuilder;
+use crate::dialect::Dialect;
+use crate::filter::Filter;
 use std::borrow::Cow;
-use std::fmt::Write;
-
-use crate::{Dialect, Filter};
 
 /// A tenant-owned table, its names quoted for one dialect.
 ///
@@ -66,7 +66,7 @@ impl Table {
     /// `after` says of each key of the last row seen whether it has a value, which is bound, or is NULL. The keys
     /// must end with the id, so that no two rows are equal.
     pub fn select(&self, rows: Rows<'_>, keys: &[SortKey], after: Option<&[bool]>) -> String {
-        let mut text = Text::new(format!("SELECT {}", self.columns));
+        let mut text = StatementBuilder::new(format!("SELECT {}", self.columns));
         self.from(rows, &mut text);
         if let Some(given) = after {
             text.push(" AND (");
@@ -76,46 +76,48 @@ impl Table {
         let order: Vec<String> = keys.iter().map(|key| self.order(*key)).collect();
         let limit = text.place();
         text.push(&format!(" ORDER BY {} LIMIT {limit}", order.join(", ")));
-        text.sql
+        text.into_sql()
     }
 
     /// One row with one number.
     pub fn count(&self, rows: Rows<'_>) -> String {
-        let mut text = Text::new("SELECT count(*)".to_owned());
+        let mut text = StatementBuilder::new("SELECT count(*)".to_owned());
         self.from(rows, &mut text);
-        text.sql
+        text.into_sql()
     }
 
     /// One row or none, with nothing of the table in it.
     pub fn exists(&self, rows: Rows<'_>) -> String {
-        let mut text = Text::new("SELECT 1".to_owned());
+        let mut text = StatementBuilder::new("SELECT 1".to_owned());
         self.from(rows, &mut text);
         text.push(" LIMIT 1");
-        text.sql
+        text.into_sql()
     }
 
     /// The new values of the columns, then the filter's.
     pub fn update(&self, rows: Rows<'_>, columns: &[usize]) -> String {
-        let mut text = Text::new(format!("UPDATE {} SET ", self.name));
+        let mut text = StatementBuilder::new(format!("UPDATE {} SET ", self.name));
         let sets: Vec<String> =
             columns.iter().map(|column| format!("{} = {}", self.column(*column), text.place())).collect();
         text.push(&sets.join(", "));
         self.own(rows, &mut text);
-        text.sql
+        text.into_sql()
     }
 
     /// Removes rows for good.
     pub fn delete(&self, rows: Rows<'_>) -> String {
-        let mut text = Text::new("DELETE".to_owned());
+        let mut text = StatementBuilder::new("DELETE".to_owned());
         self.from(rows, &mut text);
-        text.sql
+        text.into_sql()
     }
 
     /// Adds rows: for each the id, then the columns in order.
     pub fn insert(&self, rows: usize) -> String {
         let width = self.width();
-        let mut text =
-            Text::new(format!("INSERT INTO {} ({}, {}) VALUES ", self.name, self.tenant, self.columns));
+        let mut text = StatementBuilder::new(format!(
+            "INSERT INTO {} ({}, {}) VALUES ",
+            self.name, self.tenant, self.columns
+        ));
         for row in 0..rows {
             text.push(if row == 0 { "($1" } else { ", ($1" });
             for _ in 0..width {
@@ -125,7 +127,7 @@ impl Table {
             }
             text.push(")");
         }
-        text.sql
+        text.into_sql()
     }
 
     /// How many rows one [`insert`](Self::insert) can take.
@@ -141,13 +143,13 @@ impl Table {
         self.columns.split(", ").nth(index).expect("a column of this table")
     }
 
-    fn from(&self, rows: Rows<'_>, text: &mut Text) {
+    fn from(&self, rows: Rows<'_>, text: &mut StatementBuilder) {
         text.push(&format!(" FROM {}", self.name));
         self.own(rows, text);
     }
 
     /// The tenant's rows, and of them those that are asked for: the parentheses keep the filter inside.
-    fn own(&self, rows: Rows<'_>, text: &mut Text) {
+    fn own(&self, rows: Rows<'_>, text: &mut StatementBuilder) {
         text.push(&format!(" WHERE {} = $1", self.tenant));
         if let Some(column) = self.deleted {
             let column = self.column(column);
@@ -177,7 +179,7 @@ impl Table {
     }
 
     /// What comes after a row. The first half of an `AND` is what an index can start from, if NULL is not in it.
-    fn after(&self, keys: &[SortKey], given: &[bool], text: &mut Text) {
+    fn after(&self, keys: &[SortKey], given: &[bool], text: &mut StatementBuilder) {
         let (Some((key, keys)), Some((value, given))) = (keys.split_first(), given.split_first()) else {
             return text.push("1 = 0");
         };
@@ -208,30 +210,6 @@ impl Table {
                 text.push(")");
             }
         }
-    }
-}
-
-/// A statement in the making; `$1` is the tenant's.
-pub(crate) struct Text {
-    sql: String,
-    places: usize,
-}
-
-impl Text {
-    fn new(sql: String) -> Self {
-        Self { sql, places: 1 }
-    }
-
-    pub(crate) fn push(&mut self, text: &str) {
-        self.sql.push_str(text);
-    }
-
-    /// The place of the next value.
-    pub(crate) fn place(&mut self) -> String {
-        self.places += 1;
-        let mut place = String::new();
-        write!(place, "${}", self.places).expect("a string takes text");
-        place
     }
 }
 

@@ -5,7 +5,7 @@
 
 use sqlparser::ast::{ArrayElemTypeDef, BinaryOperator, DataType, Ident, ObjectName, UnaryOperator};
 
-use crate::Dialect;
+use crate::dialect::Dialect;
 
 /// Whether this is one of the database's own operators.
 pub(super) fn operator(dialect: Dialect, operator: &BinaryOperator) -> bool {

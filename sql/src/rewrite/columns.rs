@@ -7,10 +7,8 @@ use sqlparser::ast::{
     Statement, TableObject, TableWithJoins, UpdateTableFromKind,
 };
 
-use super::fold;
-use super::from::alias_of;
+use super::identifiers::{alias_of, factors, fold};
 use super::names::{Columns, Names};
-use super::write::factors;
 
 impl Names<'_> {
     /// Adds the CTEs of a query. Where two have one name, either can be meant.

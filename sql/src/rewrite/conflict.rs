@@ -10,22 +10,23 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
-use super::text::RESERVED;
-use crate::Dialect;
+use super::grammar;
+use super::identifiers::RESERVED;
+use crate::dialect::Dialect;
 
 /// The most targets of one statement.
 const MOST_TARGETS: usize = 64;
 
 /// A conflict target: what makes a key, and the condition of a partial index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct ConflictKey {
     pub(super) elements: Vec<Expr>,
     pub(super) predicate: Option<Expr>,
     /// The name that stands for it in the tree.
     name: String,
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for ConflictKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, element) in self.elements.iter().enumerate() {
             write!(f, "{}{element}", if n == 0 { "(" } else { ", " })?;
@@ -46,7 +47,7 @@ pub(super) fn take(
     dialect: Dialect,
     tokens: Vec<TokenWithSpan>,
     recursion: usize,
-) -> Result<(Vec<TokenWithSpan>, Vec<Target>), ParserError> {
+) -> Result<(Vec<TokenWithSpan>, Vec<ConflictKey>), ParserError> {
     let mut targets = Vec::new();
     let mut rest: &[TokenWithSpan] = &tokens;
     let mut kept = Vec::new();
@@ -60,7 +61,7 @@ pub(super) fn take(
         if targets.len() == MOST_TARGETS {
             return Err(ParserError::ParserError(format!("more than {MOST_TARGETS} conflict targets")));
         }
-        let Found { start, elements, predicate, end } = found;
+        let FoundTarget { start, elements, predicate, end } = found;
         let name = format!("{prefix}{}", targets.len());
         let elements = parser(dialect, &rest[elements], recursion, |parser| {
             parser.parse_comma_separated(Parser::parse_expr)
@@ -72,7 +73,7 @@ pub(super) fn take(
         let word = Token::Word(Word { value: name.clone(), quote_style: None, keyword: Keyword::NoKeyword });
         kept.push(TokenWithSpan::new(word, rest[start].span));
         kept.push(TokenWithSpan::new(Token::RParen, rest[start].span));
-        targets.push(Target { elements, predicate, name });
+        targets.push(ConflictKey { elements, predicate, name });
         rest = &rest[end..];
         match find(rest) {
             Some(next) => found = next,
@@ -84,7 +85,7 @@ pub(super) fn take(
 }
 
 /// Puts the targets back into what was printed.
-pub(super) fn put_back(mut printed: String, targets: &[Target]) -> String {
+pub(super) fn put_back(mut printed: String, targets: &[ConflictKey]) -> String {
     for target in targets {
         printed = printed.replacen(&format!("({})", target.name), &target.to_string(), 1);
     }
@@ -97,7 +98,7 @@ fn parser<T>(
     recursion: usize,
     parse: impl FnOnce(&mut Parser<'static>) -> Result<T, ParserError>,
 ) -> Result<T, ParserError> {
-    let mut parser = super::parser(dialect, tokens.to_vec(), recursion);
+    let mut parser = grammar::parser(dialect, tokens.to_vec(), recursion);
     let parsed = parse(&mut parser)?;
     let next = parser.peek_token();
     match next.token {
@@ -109,7 +110,7 @@ fn parser<T>(
     }
 }
 
-struct Found {
+struct FoundTarget {
     /// The parenthesis that opens the target.
     start: usize,
     elements: std::ops::Range<usize>,
@@ -119,7 +120,7 @@ struct Found {
 }
 
 /// The first target that is more than a list of columns.
-fn find(tokens: &[TokenWithSpan]) -> Option<Found> {
+fn find(tokens: &[TokenWithSpan]) -> Option<FoundTarget> {
     let words: Vec<usize> =
         (0..tokens.len()).filter(|n| !matches!(tokens[*n].token, Token::Whitespace(_))).collect();
     let word = |n: usize| words.get(n).map(|at| &tokens[*at].token);
@@ -144,7 +145,7 @@ fn find(tokens: &[TokenWithSpan]) -> Option<Found> {
             continue;
         }
         let predicate = (end > close + 1).then(|| words[close + 1] + 1..words[end]);
-        return Some(Found {
+        return Some(FoundTarget {
             start: words[n + 2],
             elements: words[n + 2] + 1..words[close],
             predicate,

@@ -1,19 +1,15 @@
 //! Expressions: what is known to read nothing but rows in sight.
 
-use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, CeilFloorKind, DataType, DateTimeField, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
-    Interval, ObjectName, ObjectNamePart, Subscript, TypedString, Value, WindowFrame, WindowFrameBound,
-    WindowSpec, WindowType,
-};
-
-use super::calls::Call;
+use super::allowed;
+use super::functional_notation::ImplicitCall;
+use super::pass::{Pass, SqlResult};
 use super::query::At;
-use super::text::numbered;
-use super::{Pass, SqlResult, allowed};
-use crate::Dialect;
-use crate::functions::is_pure;
+use crate::dialect::Dialect;
 use crate::rejection::Code;
+use sqlparser::ast::{
+    AccessExpr, BinaryOperator, CaseWhen, CeilFloorKind, DataType, DateTimeField, Expr, Ident, Interval,
+    ObjectName, ObjectNamePart, Subscript, TypedString,
+};
 
 impl Pass<'_> {
     pub(super) fn exprs(&mut self, exprs: &mut [Expr]) -> SqlResult {
@@ -242,8 +238,8 @@ impl Pass<'_> {
     }
 
     /// PostgreSQL takes a name behind a dot that is no column for a function of what stands before it.
-    pub(super) fn no_call(&mut self, call: Option<Call>) -> SqlResult {
-        let Some(Call { name, field }) = call else { return Ok(()) };
+    pub(super) fn no_call(&mut self, call: Option<ImplicitCall>) -> SqlResult {
+        let Some(ImplicitCall { name, field }) = call else { return Ok(()) };
         self.see_ident(&name);
         let name = name.value;
         if !field {
@@ -322,42 +318,6 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn value(&mut self, value: &mut Value) -> SqlResult {
-        let literal = |this: &Self, why: &str, mend: &str| this.refuse(Code::Literal, why, mend);
-        match value {
-            Value::Number(text, _) => {
-                let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-_".contains(&b));
-                self.allow(plain, "this number")
-            }
-            Value::HexStringLiteral(text) => {
-                self.allow(text.bytes().all(|b| b.is_ascii_hexdigit()), "this hexadecimal text")
-            }
-            Value::Placeholder(text) => {
-                let sign = if self.dialect == Dialect::Postgres { '$' } else { '?' };
-                if numbered(text, sign).is_some_and(|n| n <= self.binds) {
-                    return Ok(());
-                }
-                let why = format!("the parameter `{text}` has no number");
-                self.refuse(Code::Placeholder, why, "write $1, $2 and so on")
-            }
-            // The value is the same under every setting of `standard_conforming_strings` only as E'..'.
-            Value::SingleQuotedString(text) if self.dialect == Dialect::Postgres => {
-                if text.contains('\\') {
-                    *value = Value::EscapedStringLiteral(text.replace("''", "'"));
-                }
-                Ok(())
-            }
-            Value::Boolean(_) | Value::Null | Value::SingleQuotedString(_) => Ok(()),
-            Value::EscapedStringLiteral(_) if self.dialect == Dialect::Postgres => Ok(()),
-            Value::DollarQuotedString(text) if self.dialect == Dialect::Postgres => {
-                let tag = text.tag.as_deref().unwrap_or_default();
-                let plain = !text.value.contains('$') && tag.bytes().all(|b| b.is_ascii_alphabetic());
-                if plain { Ok(()) } else { literal(self, "a dollar within this text", "quote it with '") }
-            }
-            _ => literal(self, "this kind of literal is not known", "quote text with '"),
-        }
-    }
-
     fn operator(&self, operator: &BinaryOperator) -> SqlResult {
         if allowed::operator(self.dialect, operator) {
             return Ok(());
@@ -367,97 +327,6 @@ impl Pass<'_> {
             format!("the operator `{operator}` is not the database's own, so it could read any table"),
             "use the database's own operators",
         )
-    }
-
-    pub(super) fn function_name(&mut self, name: &ObjectName) -> SqlResult<String> {
-        let parts = self.parts(name)?;
-        self.no_dot(&parts)?;
-        let folded = parts.iter().map(|part| self.fold(part)).collect::<Vec<_>>().join(".");
-        let name = if self.dialect == Dialect::MySql { folded.to_ascii_lowercase() } else { folded };
-        if is_pure(self.dialect, &name) || self.schema.allows_function(&name) {
-            return Ok(name);
-        }
-        self.refuse(
-            Code::Function,
-            format!("the function `{name}` could read any table"),
-            "if it reads none, add it to `functions` in tenancy.toml",
-        )
-    }
-
-    fn function(&mut self, function: &mut Function) -> SqlResult {
-        let Function {
-            name,
-            uses_odbc_syntax,
-            parameters,
-            args,
-            within_group,
-            filter,
-            null_treatment: _,
-            over,
-        } = function;
-        let name = self.function_name(name)?;
-        self.allow(!*uses_odbc_syntax, "ODBC's syntax")?;
-        self.allow(*parameters == FunctionArguments::None, "parameters of a function")?;
-        match args {
-            FunctionArguments::None => {}
-            FunctionArguments::Subquery(query) => {
-                self.allow(name == "array", "a query as an argument")?;
-                self.query(query, At::Within)?;
-            }
-            FunctionArguments::List(FunctionArgumentList { duplicate_treatment: _, args, clauses }) => {
-                self.arguments(args)?;
-                for clause in clauses {
-                    match clause {
-                        FunctionArgumentClause::OrderBy(exprs) => self.order_exprs(exprs)?,
-                        FunctionArgumentClause::Limit(expr) => self.expr(expr)?,
-                        FunctionArgumentClause::Separator(value) => self.value(&mut value.value)?,
-                        FunctionArgumentClause::IgnoreOrRespectNulls(_)
-                        | FunctionArgumentClause::JsonNullClause(_) => {}
-                        _ => self.unknown("a clause of this function")?,
-                    }
-                }
-            }
-        }
-        self.order_exprs(within_group)?;
-        self.maybe(filter.as_deref_mut())?;
-        match over {
-            None | Some(WindowType::NamedWindow(_)) => Ok(()),
-            Some(WindowType::WindowSpec(spec)) => self.window(spec),
-        }
-    }
-
-    pub(super) fn arguments(&mut self, args: &mut [FunctionArg]) -> SqlResult {
-        for arg in args {
-            let arg = match arg {
-                FunctionArg::Unnamed(arg)
-                | FunctionArg::Named { name: _, arg, operator: _ }
-                | FunctionArg::ExprNamed { name: Expr::Identifier(_), arg, operator: _ } => arg,
-                FunctionArg::ExprNamed { .. } => return self.unknown("this argument"),
-            };
-            match arg {
-                FunctionArgExpr::Expr(expr) => self.expr(expr)?,
-                FunctionArgExpr::QualifiedWildcard(name) => self.wildcard_of(name)?,
-                FunctionArgExpr::Wildcard => {}
-                FunctionArgExpr::WildcardWithOptions(_) => self.unknown("an option of *")?,
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn window(&mut self, spec: &mut WindowSpec) -> SqlResult {
-        let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
-        self.exprs(partition_by)?;
-        self.order_exprs(order_by)?;
-        let Some(WindowFrame { units: _, start_bound, end_bound }) = window_frame else { return Ok(()) };
-        for bound in std::iter::once(start_bound).chain(end_bound) {
-            match bound {
-                WindowFrameBound::CurrentRow => {}
-                WindowFrameBound::Preceding(expr) | WindowFrameBound::Following(expr) => {
-                    self.maybe(expr.as_deref_mut())?;
-                }
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn data_type(&self, data_type: &DataType) -> SqlResult {

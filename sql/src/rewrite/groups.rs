@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{Expr, Ident, ObjectNamePart, SelectItem, Value, ValueWithSpan, Visit, Visitor};
 
-use super::Pass;
-use super::from::Guard;
-use crate::Dialect;
+use super::guard::Guard;
+use super::pass::Pass;
+use crate::dialect::Dialect;
 
 /// PostgreSQL's own aggregates, whose arguments need not be grouped by.
 const AGGREGATES: &str = "

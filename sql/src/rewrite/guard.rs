@@ -1,5 +1,8 @@
 //! The guards: a table that is read becomes a derived table of the tenant's rows; a predicate goes first.
 
+use super::identifiers::{RESERVED, plain_alias, plain_ident};
+use super::pass::Pass;
+use crate::dialect::Dialect;
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     BinaryOperator, Expr, GroupByExpr, Ident, LockClause, ObjectName, ObjectNamePart, Query, Select,
@@ -7,9 +10,12 @@ use sqlparser::ast::{
 };
 use sqlparser::keywords::ALL_KEYWORDS;
 
-use super::Pass;
-use super::text::RESERVED;
-use crate::Dialect;
+/// A table that a predicate keeps to the tenant.
+pub(super) struct Guard {
+    pub(super) alias: Ident,
+    pub(super) column: String,
+    pub(super) table: String,
+}
 
 impl Pass<'_> {
     /// `(SELECT * FROM t AS __tnt_t WHERE __tnt_t.tenant_id = $n) AS a`. The guard's alias depends on nothing but
@@ -88,14 +94,6 @@ pub(super) fn both(guard: Expr, asked: Option<Expr>) -> Expr {
 
 fn and(left: Expr, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::And, right: Box::new(right) }
-}
-
-pub(super) fn plain_ident(name: &str) -> Ident {
-    Ident::new(name)
-}
-
-pub(super) fn plain_alias(name: Ident) -> TableAlias {
-    TableAlias { explicit: true, name, columns: Vec::new(), at: None }
 }
 
 fn guard_alias(name: &ObjectName) -> Ident {

@@ -10,12 +10,13 @@ use sqlparser::ast::{
     TableWithJoins, Value, Visit, Visitor, WildcardAdditionalOptions,
 };
 
-use super::guard::{plain_alias, plain_ident, query};
+use super::conflict;
+use super::guard::query;
+use super::identifiers::{RESERVED, factors, plain_alias, plain_ident};
+use super::pass::{Pass, SqlResult};
 use super::query::At;
-use super::text::RESERVED;
-use super::write::{Target, factors};
-use super::{Pass, SqlResult, conflict};
-use crate::Dialect;
+use super::write::WriteTarget;
+use crate::dialect::Dialect;
 use crate::rejection::Code;
 use crate::schema::key_elements;
 
@@ -180,7 +181,7 @@ impl Pass<'_> {
         Ok(false)
     }
 
-    fn on_insert(&mut self, on: &mut OnInsert, target: &Target) -> SqlResult {
+    fn on_insert(&mut self, on: &mut OnInsert, target: &WriteTarget) -> SqlResult {
         match on {
             OnInsert::OnConflict(OnConflict { conflict_target, action }) => {
                 match conflict_target {
@@ -217,14 +218,14 @@ impl Pass<'_> {
 
     /// Keys are led by the tenant, so a target without the tenant column gets it, unless a key for all tenants
     /// together is declared (or listed by the snapshot) that is just what was written.
-    fn conflict_target(&mut self, columns: &mut Vec<Ident>, target: &Target) -> SqlResult {
+    fn conflict_target(&mut self, columns: &mut Vec<Ident>, target: &WriteTarget) -> SqlResult {
         let number = conflict::number(columns);
         let mut elements = match number {
             None => columns.iter().cloned().map(Expr::Identifier).collect(),
             Some(n) => std::mem::take(&mut self.targets[n].elements),
         };
         let predicate = number.and_then(|n| self.targets[n].predicate.as_ref());
-        let queries = elements.iter().chain(predicate).any(|expr| expr.visit(&mut Queries).is_break());
+        let queries = elements.iter().chain(predicate).any(|expr| expr.visit(&mut QueryFinder).is_break());
         self.allow(!queries, "a query in a conflict target")?;
         self.exprs(&mut elements)?;
         if let Some(column) = &target.column {
@@ -250,7 +251,12 @@ impl Pass<'_> {
     }
 
     /// `c = v` becomes `c = CASE WHEN t.tenant_id = ? THEN v ELSE t.c END`: there is no WHERE to put a guard in.
-    fn keep_unless_own(&mut self, assignment: &mut Assignment, target: &Target, column: &str) -> SqlResult {
+    fn keep_unless_own(
+        &mut self,
+        assignment: &mut Assignment,
+        target: &WriteTarget,
+        column: &str,
+    ) -> SqlResult {
         let AssignmentTarget::ColumnName(name) = &assignment.target else {
             return self.unknown("this assignment");
         };
@@ -286,9 +292,9 @@ impl Pass<'_> {
 }
 
 /// Breaks at a query.
-struct Queries;
+struct QueryFinder;
 
-impl Visitor for Queries {
+impl Visitor for QueryFinder {
     type Break = ();
 
     fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {

@@ -188,10 +188,11 @@ fn the_second_pass_knows_the_other_names_of_a_column() {
 #[test]
 fn the_second_pass_knows_functions_types_and_operators_by_itself() {
     let schema = cases::schema();
-    let tenant = super::tenant(Dialect::Postgres, &schema, 9);
+    let tenant = super::parameters::tenant(Dialect::Postgres, &schema, 9);
     let proven = |sql: &str| {
-        let tokens = super::text::tokens(Dialect::Postgres, sql).unwrap();
-        let (statements, targets) = super::parse(Dialect::Postgres, tokens, super::RECURSION).unwrap();
+        let tokens = super::tokens::tokens(Dialect::Postgres, sql).unwrap();
+        let (statements, targets) =
+            super::parse::parse(Dialect::Postgres, tokens, super::parse::RECURSION).unwrap();
         prove::prove(Dialect::Postgres, &schema, &statements[0], &targets, &tenant)
     };
     for sql in [

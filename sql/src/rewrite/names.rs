@@ -8,9 +8,9 @@ use sqlparser::ast::{
     TableFactor, TableFunctionArgs, TableObject, Visit, Visitor,
 };
 
-use super::fold;
-use super::from::alias_of;
-use crate::{Dialect, Schema};
+use super::identifiers::{alias_of, fold};
+use crate::dialect::Dialect;
+use crate::schema::Schema;
 
 /// Functions of a FROM whose rows have the columns of the type of their first argument.
 const POPULATE: [&str; 4] =

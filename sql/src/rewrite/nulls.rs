@@ -13,8 +13,11 @@ use sqlparser::ast::{
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token};
 
-use super::{fold, statements_of, text};
-use crate::Dialect;
+use super::identifiers::fold;
+use super::parse::statements_of;
+use super::text;
+use super::tokens::place;
+use crate::dialect::Dialect;
 use crate::rejection::{Code, Rejection, say};
 
 /// Refuses a statement for PostgreSQL that has an outer join, and a column of which it cannot be told whether the
@@ -35,7 +38,7 @@ pub fn says_what_is_null(sql: &str) -> Result<(), Rejection> {
     Err(Rejection::new(
         Code::Nullability,
         sql,
-        text::place(span),
+        place(span),
         say(
             format!("the outer join could make `{column}` null, and sqlx cannot see that through the guard"),
             format!("write AS \"{column}?\" if it may be null, or AS \"{column}!\" if it never is"),

@@ -10,8 +10,8 @@ use sqlparser::ast::{
     Values, Visit, Visitor, WildcardAdditionalOptions, With,
 };
 
-use super::{Pass, SqlResult};
-use crate::Dialect;
+use super::pass::{Pass, SqlResult};
+use crate::dialect::Dialect;
 use crate::rejection::Code;
 
 /// The most CTEs of one statement: each table is looked up among all that are in sight.
@@ -347,8 +347,8 @@ impl Pass<'_> {
 /// The names of all CTEs, in lower case, and how many there are.
 fn cte_names(statement: &Statement) -> (BTreeSet<String>, usize) {
     #[derive(Default)]
-    struct Ctes(BTreeSet<String>, usize);
-    impl Visitor for Ctes {
+    struct CteNames(BTreeSet<String>, usize);
+    impl Visitor for CteNames {
         type Break = ();
 
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
@@ -360,7 +360,7 @@ fn cte_names(statement: &Statement) -> (BTreeSet<String>, usize) {
             ControlFlow::Continue(())
         }
     }
-    let mut ctes = Ctes::default();
+    let mut ctes = CteNames::default();
     let _ = statement.visit(&mut ctes);
     (ctes.0, ctes.1)
 }

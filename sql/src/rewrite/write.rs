@@ -1,5 +1,10 @@
 //! Writes: the target keeps its predicate. INSERT is in `insert.rs`.
 
+use super::guard::both;
+use super::identifiers::{alias_of, factors};
+use super::pass::{Pass, SqlResult};
+use crate::dialect::Dialect;
+use crate::rejection::Code;
 use sqlparser::ast::{
     Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, Join, JoinOperator, Merge, MergeAction,
     MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind, MergeUpdateExpr, MergeUpdateKind,
@@ -7,14 +12,8 @@ use sqlparser::ast::{
     UpdateTableFromKind, Value,
 };
 
-use super::from::alias_of;
-use super::guard::both;
-use super::{Pass, SqlResult};
-use crate::Dialect;
-use crate::rejection::Code;
-
 /// The table that a statement writes to.
-pub(super) struct Target {
+pub(super) struct WriteTarget {
     /// The name by which its columns are known.
     pub(super) alias: Ident,
     /// None for a shared table that may be written.
@@ -24,7 +23,7 @@ pub(super) struct Target {
 }
 
 impl Pass<'_> {
-    pub(super) fn target(&mut self, name: &ObjectName, alias: Option<&Ident>) -> SqlResult<Target> {
+    pub(super) fn target(&mut self, name: &ObjectName, alias: Option<&Ident>) -> SqlResult<WriteTarget> {
         self.writes = true;
         let parts = self.parts(name)?;
         if let [name] = &parts[..] {
@@ -43,13 +42,13 @@ impl Pass<'_> {
         let column = access.tenant.map(str::to_owned);
         self.tables.insert(name.clone());
         match alias.or(parts.last()) {
-            Some(alias) => Ok(Target { alias: alias.clone(), column, table: name }),
+            Some(alias) => Ok(WriteTarget { alias: alias.clone(), column, table: name }),
             None => self.unknown("a table without a name"),
         }
     }
 
     /// The target of an UPDATE, a DELETE or a MERGE.
-    fn target_factor(&mut self, factor: &TableFactor) -> SqlResult<Target> {
+    fn target_factor(&mut self, factor: &TableFactor) -> SqlResult<WriteTarget> {
         let TableFactor::Table {
             name,
             alias,
@@ -80,7 +79,7 @@ impl Pass<'_> {
     /// A source that is called like the target would stand for it in the guard.
     pub(super) fn apart<'f>(
         &mut self,
-        target: &Target,
+        target: &WriteTarget,
         sources: impl IntoIterator<Item = &'f TableFactor>,
     ) -> SqlResult {
         for factor in sources {
@@ -184,7 +183,7 @@ impl Pass<'_> {
     /// Keeps an UPDATE or a DELETE to the tenant's rows, when all that was written in it has been read.
     fn keep(
         &mut self,
-        target: Target,
+        target: WriteTarget,
         selection: &mut Option<Expr>,
         returning: Option<&mut Vec<SelectItem>>,
     ) -> SqlResult {
@@ -219,7 +218,7 @@ impl Pass<'_> {
     pub(super) fn assignments(
         &mut self,
         assignments: &mut [Assignment],
-        target: &Target,
+        target: &WriteTarget,
         qualified: bool,
     ) -> SqlResult {
         for Assignment { target: place, value } in assignments {
@@ -307,7 +306,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn merge_insert(&mut self, insert: &mut MergeInsertExpr, target: &Target) -> SqlResult {
+    fn merge_insert(&mut self, insert: &mut MergeInsertExpr, target: &WriteTarget) -> SqlResult {
         let MergeInsertExpr { insert_token, columns, kind_token: _, kind, insert_predicate } = insert;
         self.see(insert_token.0.span);
         self.allow(insert_predicate.is_none(), "WHERE in a MERGE")?;
@@ -328,8 +327,4 @@ impl Pass<'_> {
         }
         Ok(())
     }
-}
-
-pub(super) fn factors(item: &TableWithJoins) -> impl Iterator<Item = &TableFactor> {
-    std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
 }

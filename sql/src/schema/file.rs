@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{Schema, TenantType, table_name};
-use crate::{Dialect, InvalidName};
+use super::{Schema, TenantType};
+use crate::dialect::Dialect;
+use crate::name::{InvalidName, table_name};
 
 impl Schema {
     /// Read from the text of a `tenancy.toml`. Every key may be left out; the column is `tenant_id` then.
@@ -14,8 +15,9 @@ impl Schema {
     /// Not TOML, an unknown key, a dialect that is none, a name that is not plain, or a table that is said to be
     /// two things.
     pub fn from_toml(text: &str) -> Result<Self, InvalidName> {
-        let file: File = toml::from_str(text).map_err(|e| InvalidName(format!("tenancy.toml: {e}")))?;
-        let File {
+        let file: TenancyToml =
+            toml::from_str(text).map_err(|e| InvalidName(format!("tenancy.toml: {e}")))?;
+        let TenancyToml {
             dialects,
             column,
             r#type,
@@ -181,7 +183,7 @@ impl Schema {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct TenancyToml {
     #[serde(default)]
     dialects: Vec<String>,
     column: Option<String>,

@@ -8,11 +8,10 @@ use sqlparser::ast::{
     TableWithJoins, UpdateTableFromKind, Visit, Visitor,
 };
 
-use super::conflict::Target;
-use super::fold;
-use super::from::alias_of;
+use super::conflict::ConflictKey;
+use super::identifiers::{alias_of, fold};
 use super::names::{Columns, Names};
-use crate::Dialect;
+use crate::dialect::Dialect;
 
 /// PostgreSQL's own functions over a row of any table that are not on the list of functions.
 const OVER_ANY_ROW: [&str; 12] = [
@@ -31,15 +30,19 @@ const OVER_ANY_ROW: [&str; 12] = [
 ];
 
 /// A name behind a dot that is not known to be a column or a field.
-pub(super) struct Call {
+pub(super) struct ImplicitCall {
     pub(super) name: Ident,
     /// Behind an expression, not behind the name of a table.
     pub(super) field: bool,
 }
 
 /// The first such name of a statement.
-pub(super) fn first(names: &Names<'_>, statement: &Statement, targets: &[Target]) -> Option<Call> {
-    let mut calls = Calls { names, frames: Vec::new(), alone: false };
+pub(super) fn first(
+    names: &Names<'_>,
+    statement: &Statement,
+    targets: &[ConflictKey],
+) -> Option<ImplicitCall> {
+    let mut calls = CallFinder { names, frames: Vec::new(), alone: false };
     if let Break(call) = statement.visit(&mut calls) {
         return Some(call);
     }
@@ -54,16 +57,16 @@ pub(super) fn first(names: &Names<'_>, statement: &Statement, targets: &[Target]
     None
 }
 
-struct Calls<'a, 'b> {
+struct CallFinder<'a, 'b> {
     names: &'a Names<'b>,
     /// The queries, blocks and writes around, outermost first.
-    frames: Vec<Frame>,
+    frames: Vec<NameFrame>,
     alone: bool,
 }
 
 /// The names of one FROM, in the order in which they come into sight.
-struct Frame {
-    kind: Kind,
+struct NameFrame {
+    kind: FrameKind,
     /// Each with its columns, and after how many items of the FROM it comes into sight.
     entries: Vec<(String, Columns, usize)>,
     /// After how many items we are: within a FROM only those before are in sight.
@@ -73,7 +76,7 @@ struct Frame {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FrameKind {
     /// A query as a whole: its ORDER BY sees the FROM of its block.
     Query,
     /// One SELECT.
@@ -82,8 +85,8 @@ enum Kind {
     Write,
 }
 
-impl Frame {
-    fn new(kind: Kind) -> Self {
+impl NameFrame {
+    fn new(kind: FrameKind) -> Self {
         Self { kind, entries: Vec::new(), visible: usize::MAX, read: 0 }
     }
 
@@ -116,8 +119,8 @@ impl Frame {
     }
 }
 
-impl Calls<'_, '_> {
-    fn call(&self, expr: &Expr) -> Option<Call> {
+impl CallFinder<'_, '_> {
+    fn call(&self, expr: &Expr) -> Option<ImplicitCall> {
         match expr {
             Expr::CompoundIdentifier(idents) => self.column(idents),
             Expr::CompoundFieldAccess { root, access_chain } => {
@@ -140,21 +143,21 @@ impl Calls<'_, '_> {
         }
     }
 
-    fn field(&self, access: &AccessExpr) -> Option<Call> {
+    fn field(&self, access: &AccessExpr) -> Option<ImplicitCall> {
         match access {
             AccessExpr::Dot(Expr::Identifier(field)) => {
                 let dialect = self.names.dialect;
                 let known =
                     dialect == Dialect::Postgres && self.names.schema.has_field(&fold(dialect, field));
-                (!known).then(|| Call { name: field.clone(), field: true })
+                (!known).then(|| ImplicitCall { name: field.clone(), field: true })
             }
-            AccessExpr::Dot(other) => Some(Call { name: Ident::new(other.to_string()), field: true }),
+            AccessExpr::Dot(other) => Some(ImplicitCall { name: Ident::new(other.to_string()), field: true }),
             AccessExpr::Subscript(_) => None,
         }
     }
 
     /// A name is the innermost one in sight. One that is not in sight at all is an error of the database.
-    fn column(&self, idents: &[Ident]) -> Option<Call> {
+    fn column(&self, idents: &[Ident]) -> Option<ImplicitCall> {
         let [.., of, column] = idents else { return None };
         if self.names.dialect != Dialect::Postgres {
             return None;
@@ -167,17 +170,18 @@ impl Calls<'_, '_> {
         };
         let frame = self.frames.iter().rev().find(|frame| frame.columns(&of).next().is_some());
         let known = !self.alone && frame.is_none_or(|frame| frame.columns(&of).all(known));
-        (!known || OVER_ANY_ROW.contains(&&*name)).then(|| Call { name: column.clone(), field: false })
+        (!known || OVER_ANY_ROW.contains(&&*name))
+            .then(|| ImplicitCall { name: column.clone(), field: false })
     }
 
-    fn top(&mut self, kind: Kind) -> Option<&mut Frame> {
+    fn top(&mut self, kind: FrameKind) -> Option<&mut NameFrame> {
         self.frames.last_mut().filter(|frame| frame.kind == kind)
     }
 
     /// The target of a write, and what else stands in its FROM.
-    fn write(&self, statement: &Statement) -> Option<[Frame; 2]> {
+    fn write(&self, statement: &Statement) -> Option<[NameFrame; 2]> {
         let names = self.names;
-        let (mut frame, mut returned) = (Frame::new(Kind::Write), Frame::new(Kind::Write));
+        let (mut frame, mut returned) = (NameFrame::new(FrameKind::Write), NameFrame::new(FrameKind::Write));
         let target = match statement {
             Statement::Insert(insert) => {
                 let TableObject::TableName(name) = &insert.table else { return None };
@@ -222,25 +226,25 @@ impl Calls<'_, '_> {
     }
 }
 
-impl Visitor for Calls<'_, '_> {
-    type Break = Call;
+impl Visitor for CallFinder<'_, '_> {
+    type Break = ImplicitCall;
 
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Call> {
-        self.frames.push(Frame::new(Kind::Query));
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<ImplicitCall> {
+        self.frames.push(NameFrame::new(FrameKind::Query));
         Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Call> {
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<ImplicitCall> {
         self.frames.pop();
         Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Call> {
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<ImplicitCall> {
         // Of a set operation no block sees another's FROM.
-        if let Some(query) = self.top(Kind::Query) {
-            *query = Frame::new(Kind::Query);
+        if let Some(query) = self.top(FrameKind::Query) {
+            *query = NameFrame::new(FrameKind::Query);
         }
-        let mut frame = Frame::new(Kind::Block);
+        let mut frame = NameFrame::new(FrameKind::Block);
         let mut count = 0;
         // No other database finds a function by a name behind an alias.
         let from = if self.names.dialect == Dialect::Postgres { &select.from[..] } else { &[] };
@@ -251,42 +255,42 @@ impl Visitor for Calls<'_, '_> {
         Continue(())
     }
 
-    fn post_visit_select(&mut self, _: &Select) -> ControlFlow<Call> {
+    fn post_visit_select(&mut self, _: &Select) -> ControlFlow<ImplicitCall> {
         let Some(block) = self.frames.pop() else { return Continue(()) };
-        if let Some(query) = self.top(Kind::Query) {
-            *query = Frame { kind: Kind::Query, visible: usize::MAX, ..block };
+        if let Some(query) = self.top(FrameKind::Query) {
+            *query = NameFrame { kind: FrameKind::Query, visible: usize::MAX, ..block };
         }
         Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<Call> {
-        if let Some(block) = self.top(Kind::Block) {
+    fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<ImplicitCall> {
+        if let Some(block) = self.top(FrameKind::Block) {
             block.visible = block.read;
         }
         Continue(())
     }
 
-    fn post_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<Call> {
-        if let Some(block) = self.top(Kind::Block) {
+    fn post_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<ImplicitCall> {
+        if let Some(block) = self.top(FrameKind::Block) {
             block.read += 1;
             block.visible = block.read;
         }
         Continue(())
     }
 
-    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<Call> {
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<ImplicitCall> {
         self.frames.extend(self.write(statement).into_iter().flatten());
         Continue(())
     }
 
-    fn post_visit_statement(&mut self, _: &Statement) -> ControlFlow<Call> {
-        while self.top(Kind::Write).is_some() {
+    fn post_visit_statement(&mut self, _: &Statement) -> ControlFlow<ImplicitCall> {
+        while self.top(FrameKind::Write).is_some() {
             self.frames.pop();
         }
         Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Call> {
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<ImplicitCall> {
         self.call(expr).map_or(Continue(()), Break)
     }
 }

@@ -4,31 +4,30 @@
 //! parser's own visitor report every name of a table, and asks of each: guarded, a CTE, shared, or the target of a
 //! write that keeps to the tenant? What it cannot answer it refuses.
 
+mod writes;
+
 use std::collections::BTreeSet;
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, BinaryOperator, Cte, Delete, Expr, FromTable, Ident, Insert,
-    JoinConstraint, JoinOperator, Merge, MergeAction, MergeClauseKind, MergeInsertKind, ObjectName,
-    OnConflictAction, OnInsert, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableObject,
-    TableWithJoins, TypedString, Update, Visit, Visitor,
+    BinaryOperator, Cte, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, SetExpr,
+    Statement, TableFactor, TableWithJoins, TypedString, Visit, Visitor,
 };
 use sqlparser::tokenizer::Location;
 
-use super::conflict::Target;
-use super::from::{alias_of, is_dual};
+use super::conflict::ConflictKey;
+use super::identifiers::{RESERVED, alias_of, fold, is_dual};
 use super::names::Names;
-use super::text::RESERVED;
-use super::{allowed, calls, fold};
+use super::{allowed, functional_notation};
+use crate::dialect::Dialect;
 use crate::functions::is_pure;
-use crate::schema::Access;
-use crate::{Dialect, Schema};
+use crate::schema::{Access, Schema};
 
 pub(super) fn prove(
     dialect: Dialect,
     schema: &Schema,
     statement: &Statement,
-    targets: &[Target],
+    targets: &[ConflictKey],
     tenant: &Expr,
 ) -> Result<(), String> {
     let top = match statement {
@@ -47,7 +46,7 @@ pub(super) fn prove(
     }
     let names = Names::of(dialect, schema, statement);
     match visited {
-        Continue(()) if calls::first(&names, statement, targets).is_some() => {
+        Continue(()) if functional_notation::first(&names, statement, targets).is_some() => {
             Err("a name behind a dot can call any function".to_owned())
         }
         Continue(()) => Ok(()),
@@ -62,28 +61,12 @@ struct Prover<'a> {
     /// The SELECT of the whole statement, if it is one.
     top: Option<Location>,
     /// The CTEs of the queries around, outermost first.
-    open: Vec<Vec<Named>>,
+    open: Vec<Vec<CteScope>>,
     /// Where the names stand that are proven.
     proven: BTreeSet<Location>,
 }
 
-/// Where the tenant stands in a list of columns and in each row for it.
-#[derive(Clone, Copy)]
-enum End {
-    First,
-    Last,
-}
-
-impl End {
-    fn of<T>(self, list: &[T]) -> Option<&T> {
-        match self {
-            Self::First => list.first(),
-            Self::Last => list.last(),
-        }
-    }
-}
-
-struct Named {
+struct CteScope {
     name: String,
     /// Where the name is; a recursive CTE is in sight from here on.
     start: Location,
@@ -96,7 +79,7 @@ impl Visitor for Prover<'_> {
     type Break = String;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<String> {
-        let named = |cte: &Cte, recursive| Named {
+        let named = |cte: &Cte, recursive| CteScope {
             name: fold(self.dialect, &cte.alias.name),
             start: cte.alias.name.span.start,
             end: cte.closing_paren_token.0.span.start,
@@ -140,7 +123,7 @@ impl Visitor for Prover<'_> {
                 && (self.holds(select.selection.as_ref(), &alias, column)
                     || self.joined(&select.from, name, &alias, column))
             {
-                self.proven.extend(place(name));
+                self.proven.extend(name_start(name));
             }
         }
         Continue(())
@@ -150,7 +133,7 @@ impl Visitor for Prover<'_> {
         if let TableFactor::Table { name, args: Some(_), .. } = factor
             && self.may_call(name)
         {
-            self.proven.extend(place(name));
+            self.proven.extend(name_start(name));
         }
         Continue(())
     }
@@ -178,7 +161,7 @@ impl Visitor for Prover<'_> {
     }
 
     fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<String> {
-        let Some(at) = place(name) else { return Break("a table without a name".to_owned()) };
+        let Some(at) = name_start(name) else { return Break("a table without a name".to_owned()) };
         let dual =
             matches!(&name.0[..], [only] if only.as_ident().is_some_and(|name| is_dual(self.dialect, name)));
         let known =
@@ -251,7 +234,7 @@ impl Prover<'_> {
     /// Whether the table stands on a side of a join whose rows must fulfil the join's ON, and the ON holds the tenant.
     fn joined(&self, from: &[TableWithJoins], name: &ObjectName, alias: &Ident, column: &str) -> bool {
         use JoinOperator as J;
-        let here = |factor: &TableFactor| matches!(factor, TableFactor::Table { name: other, .. } if place(other) == place(name));
+        let here = |factor: &TableFactor| matches!(factor, TableFactor::Table { name: other, .. } if name_start(other) == name_start(name));
         self.dialect == Dialect::Postgres
             && from.iter().any(|item| {
                 item.joins.iter().enumerate().any(|(n, join)| {
@@ -271,142 +254,6 @@ impl Prover<'_> {
     fn is_tenant(&self, expr: &Expr) -> bool {
         expr == self.tenant
     }
-
-    /// The target of a write and whether it is kept by `condition`; marks it as proven.
-    fn target(&mut self, factor: &TableFactor, condition: Option<&Expr>, sets: &[Assignment]) -> bool {
-        let TableFactor::Table { name, args: None, .. } = factor else { return false };
-        let Some(alias) = alias_of(factor) else { return false };
-        self.written(name, |this, column| this.holds(condition, &alias, column) && this.leaves(sets, column))
-    }
-
-    fn written(&mut self, name: &ObjectName, kept: impl Fn(&Self, &str) -> bool) -> bool {
-        let access = self.access(name);
-        let kept = access.writable && access.tenant.is_none_or(|column| kept(self, column));
-        if kept {
-            self.proven.extend(place(name));
-        }
-        kept
-    }
-
-    fn update(&mut self, update: &Update) -> bool {
-        let joined = !update.table.joins.is_empty();
-        let plain =
-            |set: &Assignment| matches!(&set.target, AssignmentTarget::ColumnName(name) if name.0.len() == 2);
-        (!joined || update.assignments.iter().all(plain))
-            && self.target(&update.table.relation, update.selection.as_ref(), &update.assignments)
-    }
-
-    fn delete(&mut self, delete: &Delete) -> bool {
-        let FromTable::WithFromKeyword(items) = &delete.from else { return false };
-        let [item] = &items[..] else { return false };
-        delete.tables.is_empty()
-            && item.joins.is_empty()
-            && self.target(&item.relation, delete.selection.as_ref(), &[])
-    }
-
-    fn insert(&mut self, insert: &Insert) -> bool {
-        let TableObject::TableName(name) = &insert.table else { return false };
-        let Some(last) = name.0.last().and_then(|part| part.as_ident()) else { return false };
-        let alias = insert.table_alias.as_ref().map_or(last, |alias| &alias.alias);
-        let replaces = insert.replace_into || insert.or == Some(sqlparser::ast::SqliteOnConflict::Replace);
-        !replaces
-            && self.written(name, |this, column| {
-                let stamped =
-                    |end| insert.source.as_ref().is_some_and(|source| this.stamped(&source.body, end));
-                let others = match &insert.columns[..] {
-                    [first, others @ ..] if is_column(Some(first), column) && stamped(End::First) => others,
-                    [others @ .., last] if is_column(Some(last), column) && stamped(End::Last) => others,
-                    _ => return false,
-                };
-                others.iter().all(|name| this.may_set(name, column) && !this.commands(name, last))
-                    && match &insert.on {
-                        None => true,
-                        Some(OnInsert::OnConflict(on)) => match &on.action {
-                            OnConflictAction::DoNothing => true,
-                            OnConflictAction::DoUpdate(set) => {
-                                this.holds(set.selection.as_ref(), alias, column)
-                                    && this.leaves(&set.assignments, column)
-                            }
-                        },
-                        Some(OnInsert::DuplicateKeyUpdate(sets)) => {
-                            this.leaves(sets, column) && sets.iter().all(|set| this.keeps(set, alias, column))
-                        }
-                        _ => false,
-                    }
-            })
-    }
-
-    /// Whether no assignment can move a row to another tenant.
-    fn leaves(&self, sets: &[Assignment], column: &str) -> bool {
-        sets.iter().all(|set| match &set.target {
-            AssignmentTarget::ColumnName(name) => self.may_set(name, column),
-            AssignmentTarget::Tuple(names) => names.iter().all(|name| self.may_set(name, column)),
-        })
-    }
-
-    /// On SQLite a tenant column that is an INTEGER PRIMARY KEY has three names more.
-    fn may_set(&self, name: &ObjectName, column: &str) -> bool {
-        let more: &[&str] = if self.dialect == Dialect::Sqlite { &["rowid", "oid", "_rowid_"] } else { &[] };
-        !more.iter().copied().chain([column]).any(|column| is_column(Some(name), column))
-    }
-
-    /// Whether an insert into this column is a command to a full-text table of SQLite.
-    fn commands(&self, name: &ObjectName, table: &Ident) -> bool {
-        self.dialect == Dialect::Sqlite && is_column(Some(name), &table.value)
-    }
-
-    /// Whether the tenant stands at this end of every row.
-    fn stamped(&self, source: &SetExpr, end: End) -> bool {
-        match source {
-            SetExpr::Values(values) => {
-                values.rows.iter().all(|row| end.of(&row.content).is_some_and(|expr| self.is_tenant(expr)))
-            }
-            SetExpr::Select(select) => {
-                matches!(end.of(&select.projection), Some(SelectItem::UnnamedExpr(expr)) if self.is_tenant(expr))
-            }
-            SetExpr::Query(query) => self.stamped(&query.body, end),
-            _ => false,
-        }
-    }
-
-    /// `c = CASE WHEN alias.tenant_id = ? THEN .. ELSE alias.c END`
-    fn keeps(&self, set: &Assignment, alias: &Ident, column: &str) -> bool {
-        let AssignmentTarget::ColumnName(name) = &set.target else { return false };
-        let Some(last) = name.0.last().and_then(|part| part.as_ident()) else { return false };
-        let Expr::Case { operand: None, conditions, else_result: Some(otherwise), .. } = &set.value else {
-            return false;
-        };
-        let Expr::CompoundIdentifier(idents) = &**otherwise else { return false };
-        matches!(&conditions[..], [only] if self.holds(Some(&only.condition), alias, column))
-            && matches!(&idents[..], [of, own] if of == alias && own == last)
-    }
-
-    fn merge(&mut self, merge: &Merge) -> bool {
-        let TableFactor::Table { name, args: None, .. } = &merge.table else { return false };
-        let Some(alias) = alias_of(&merge.table) else { return false };
-        self.written(name, |this, column| {
-            this.holds(Some(&*merge.on), &alias, column)
-                && merge.clauses.iter().all(|clause| {
-                    clause.clause_kind != MergeClauseKind::NotMatchedBySource
-                        && match &clause.action {
-                            MergeAction::Delete { .. } | MergeAction::DoNothing { .. } => true,
-                            MergeAction::Update(update) => match &update.kind {
-                                sqlparser::ast::MergeUpdateKind::Set(sets) => this.leaves(sets, column),
-                                sqlparser::ast::MergeUpdateKind::Wildcard => false,
-                            },
-                            MergeAction::Insert(insert) => match &insert.kind {
-                                MergeInsertKind::Values(values) => {
-                                    is_column(insert.columns.first(), column)
-                                        && values.rows.iter().all(|row| {
-                                            row.content.first().is_some_and(|first| this.is_tenant(first))
-                                        })
-                                }
-                                _ => false,
-                            },
-                        }
-                })
-        })
-    }
 }
 
 /// `TABLE t` is no name to the visitor.
@@ -421,11 +268,6 @@ fn without_table(body: &SetExpr) -> ControlFlow<String> {
     }
 }
 
-fn is_column(name: Option<&ObjectName>, column: &str) -> bool {
-    let last = name.and_then(|name| name.0.last()).and_then(|part| part.as_ident());
-    last.is_some_and(|ident| ident.value.eq_ignore_ascii_case(column))
-}
-
-fn place(name: &ObjectName) -> Option<Location> {
+fn name_start(name: &ObjectName) -> Option<Location> {
     name.0.first().and_then(|part| part.as_ident()).map(|ident| ident.span.start)
 }
