@@ -1,10 +1,14 @@
 //! The macros of the `tenancy` crate. Use them through `tenancy`, which documents them.
 
+mod attributes;
+mod configuration;
+mod mistakes;
 mod query;
+mod row_struct;
 mod tenant_scoped;
 
 use proc_macro::TokenStream;
-use query::{Query, Returns, Types};
+use query::{QueryInput, Returns, Types};
 use syn::parse::{ParseStream, Parser};
 use syn::{DeriveInput, parse_macro_input};
 
@@ -95,6 +99,6 @@ pub fn query_scalar_checked(input: TokenStream) -> TokenStream {
 }
 
 fn expand(answer: Returns, types: Types, input: TokenStream) -> TokenStream {
-    let parsed = Parser::parse(|input: ParseStream<'_>| Query::parse(answer, types, input), input);
+    let parsed = Parser::parse(|input: ParseStream<'_>| QueryInput::parse(answer, types, input), input);
     parsed.and_then(|query| query.expand()).unwrap_or_else(|error| error.to_compile_error()).into()
 }

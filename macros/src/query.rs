@@ -1,16 +1,15 @@
 //! `query!`, `query_as!` and `query_scalar!`: arguments, then the rewriter, then expansion.
 
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
+use std::fmt::Display;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Expr, LitStr, Token, Type};
 use tenancy_sql::{Bind, Dialect, Rewritten, Schema, rewrite, says_what_is_null};
+
+use crate::configuration::configuration;
 
 /// What a query answers.
 #[derive(Clone, Copy)]
@@ -27,7 +26,7 @@ pub(crate) enum Types {
     Checked,
 }
 
-pub(crate) struct Query {
+pub(crate) struct QueryInput {
     answer: Returns,
     types: Types,
     scope: Expr,
@@ -36,7 +35,7 @@ pub(crate) struct Query {
     values: Vec<Expr>,
 }
 
-impl Query {
+impl QueryInput {
     pub(crate) fn parse(answer: Returns, types: Types, input: ParseStream<'_>) -> syn::Result<Self> {
         let scope = input.parse()?;
         input.parse::<Token![,]>()?;
@@ -188,53 +187,4 @@ impl Variants {
 
 fn differ(one: &Rewritten, other: &Rewritten) -> bool {
     one.binds() != other.binds() || one.is_read_only() != other.is_read_only()
-}
-
-/// What the macros know of the tables, and the files that say so.
-struct Configuration {
-    schema: Schema,
-    /// The text of each file, by its path.
-    files: Vec<(String, String)>,
-}
-
-/// The `tenancy.toml` beside the `Cargo.toml` of the crate that is compiled, or above it.
-fn configuration() -> Result<Arc<Configuration>, String> {
-    static LAST: Mutex<Option<Arc<Configuration>>> = Mutex::new(None);
-
-    let start = std::env::var("CARGO_MANIFEST_DIR").map_err(|_| "compile with cargo".to_owned())?;
-    let path: PathBuf = Path::new(&start)
-        .ancestors()
-        .map(|dir| dir.join("tenancy.toml"))
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            format!(
-                "there is no tenancy.toml in {start} or above\n\
-                 help: write one beside Cargo.toml: dialects = [\"postgres\"]"
-            )
-        })?;
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    // The same texts again, for the next query of the same crate.
-    let unchanged = |known: &&Arc<Configuration>| {
-        Path::new(&known.files[0].0) == path
-            && known
-                .files
-                .iter()
-                .all(|(path, text)| std::fs::read_to_string(path).is_ok_and(|now| now == *text))
-    };
-    if let Some(known) = last.as_ref().filter(unchanged) {
-        return Ok(known.clone());
-    }
-    let mut files = Vec::new();
-    let mut read = |path: &Path| {
-        let text = std::fs::read_to_string(path)?;
-        files.push((path.display().to_string(), text.clone()));
-        Ok(text)
-    };
-    let text = read(&path).map_err(|e: std::io::Error| format!("{} does not read: {e}", path.display()))?;
-    let schema = Schema::from_toml(&text)
-        .and_then(|schema| schema.with_named_snapshot(|file| read(&path.with_file_name(file))))
-        .map_err(|e| format!("{}: {e}", path.display()))?;
-    let configuration = Arc::new(Configuration { schema, files });
-    *last = Some(configuration.clone());
-    Ok(configuration)
 }
