@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// A statement in the making; `$1` is the tenant's.
+/// The text of a statement while it is built. `$1` is the tenant.
 pub(crate) struct StatementBuilder {
     sql: String,
     places: usize,
@@ -17,7 +17,7 @@ impl StatementBuilder {
         self.sql.push_str(text);
     }
 
-    /// The place of the next value.
+    /// The placeholder of the next bind.
     pub(crate) fn place(&mut self) -> String {
         self.places += 1;
         let mut place = String::new();

@@ -1,6 +1,6 @@
 //! The databases that statements are written for.
 
-/// The database that a text is written for.
+/// The database that a statement is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dialect {
@@ -16,7 +16,7 @@ impl Dialect {
     /// Every dialect.
     pub const ALL: [Self; 3] = [Self::Postgres, Self::Sqlite, Self::MySql];
 
-    /// How many values a statement can have.
+    /// The largest number of binds of one statement.
     pub const fn most_binds(self) -> usize {
         match self {
             Self::Postgres | Self::MySql => 65_535,
@@ -24,10 +24,10 @@ impl Dialect {
         }
     }
 
-    /// A name, quoted so that it can only be read as a name.
+    /// Quotes a name so that the database can only read it as a name.
     ///
-    /// SQLite takes a double-quoted name that no column has for a *string*, so a misspelt tenant column would
-    /// silently compare two texts; backticks are only ever names.
+    /// SQLite reads a double-quoted name that matches no column as a *string*, so a misspelt tenant column would
+    /// silently compare two strings. Backticks always quote a name.
     pub(crate) fn quote(self, name: &str) -> String {
         match self {
             Self::Postgres => format!("\"{name}\""),

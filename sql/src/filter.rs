@@ -2,10 +2,10 @@
 
 use std::ops::Not;
 
-/// A condition on the columns of one table. A value is a place for a bind.
+/// A condition on the columns of one table, with a bind for each value.
 ///
-/// A filter holds of a row or does not, as in Rust: where SQL would say NULL, it does not hold. So `!filter` holds
-/// of exactly the other rows.
+/// A filter is true or false for a row, as in Rust: a condition that SQL evaluates to NULL is false. So `!filter`
+/// matches exactly the other rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     pub(crate) node: Node,
@@ -34,30 +34,30 @@ pub(crate) enum Node {
     All(Vec<Self>),
     Any(Vec<Self>),
     Not(Box<Self>),
-    /// What was there is gone, so that nothing recurses into it.
+    /// Replaces a filter that is too large, so that nothing recurses into it.
     TooLarge,
 }
 
 impl Filter {
-    /// How many conditions a filter can have. SQLite takes no expression that is nested more than 1,000 deep.
+    /// The largest number of conditions of a filter. SQLite rejects expressions nested more than 1,000 deep.
     pub const LARGEST: usize = 500;
 
-    /// The column compared with one value.
+    /// Compares the column with one value.
     pub fn compare(column: usize, comparison: Comparison) -> Self {
         Self::of(Node::Compare(column, comparison), 1)
     }
 
-    /// The column is one of so many values.
+    /// The column equals one of `values` values.
     pub fn is_in(column: usize, values: usize) -> Self {
         Self::of(Node::OneOf(column, values), 1)
     }
 
-    /// The column has no value.
+    /// The column is NULL.
     pub fn is_null(column: usize) -> Self {
         Self::of(Node::IsNull(column), 1)
     }
 
-    /// Both hold.
+    /// Both conditions are true.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let size = self.size + other.size;
@@ -77,7 +77,7 @@ impl Filter {
         )
     }
 
-    /// One of them holds, or both.
+    /// At least one of the conditions is true.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         let size = self.size + other.size;
@@ -97,7 +97,7 @@ impl Filter {
         )
     }
 
-    /// Whether it has more than [`LARGEST`](Self::LARGEST) conditions, and so cannot be asked.
+    /// Whether it has more than [`LARGEST`](Self::LARGEST) conditions. Such a filter matches no row.
     pub fn is_too_large(&self) -> bool {
         self.node == Node::TooLarge
     }

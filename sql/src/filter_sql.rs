@@ -17,7 +17,7 @@ impl Node {
                 let (column, place) = (table.column(*column), text.place());
                 text.push(&comparison.write(table, column, &place));
             }
-            // `IN ()` is no SQL.
+            // `IN ()` is not valid SQL.
             Self::OneOf(_, 0) | Self::TooLarge => text.push("1 = 0"),
             Self::OneOf(column, values) => {
                 let places: Vec<String> = (0..*values).map(|_| text.place()).collect();
@@ -54,7 +54,7 @@ impl Node {
 impl Comparison {
     fn write(self, table: &Table, column: &str, place: &str) -> String {
         use crate::dialect::Dialect::{MySql, Postgres, Sqlite};
-        // LIKE means another thing on each database, and needs its text escaped.
+        // LIKE differs between the databases, and its pattern would have to be escaped.
         match (self, table.dialect) {
             (Self::Equal, _) => format!("{column} = {place}"),
             (Self::Less, _) => format!("{column} < {place}"),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn mixed_words_are_kept_apart_by_parentheses() {
+    fn mixed_and_and_or_get_parentheses() {
         let equal = |column| Filter::compare(column, Comparison::Equal);
         assert_eq!(text(&equal(1).and(equal(2)).or(equal(0))), r#"("a" = $2 AND "b" = $3) OR "id" = $4"#);
         assert_eq!(text(&equal(1).and(equal(2).or(equal(0)))), r#""a" = $2 AND ("b" = $3 OR "id" = $4)"#);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_is_too_large_keeps_nothing_of_itself() {
+    fn a_filter_that_is_too_large_drops_its_conditions() {
         let one = || Filter::is_null(1);
         let mut filter = one();
         for n in 1..1_000_000 {

@@ -1,9 +1,8 @@
 //! The SQL of the `tenancy` crate as text: pure functions, no IO, no database.
 //!
-//! [`TableSpec`] describes one tenant-owned table; [`TableSpec::statements`] writes every statement that the
-//! repository of that table runs. In each of them the tenant is the bind `$1` and stands in a predicate of the
-//! statement's only table (or in the tenant column of an insert), so none can reach another tenant's row. The
-//! text is the same for all tenants.
+//! [`TableSpec`] describes one tenant-owned table; [`TableSpec::statements`] returns every statement that the
+//! repository of that table runs. Each statement binds the tenant as `$1`, in a predicate of its only table or in the
+//! tenant column of an insert, so no statement reaches another tenant's row. The text is the same for all tenants.
 //!
 //! ```
 //! use tenancy_sql::{Dialect, TableSpec};
@@ -16,9 +15,10 @@
 //! # Ok::<(), tenancy_sql::InvalidName>(())
 //! ```
 //!
-//! With the feature `rewrite`, `rewrite` scopes a statement that a person wrote, or says why it cannot.
+//! With the feature `rewrite`, the function `rewrite` scopes a hand-written statement to a tenant, or rejects it with
+//! a reason.
 
-// The case files are read by the tests of the crate and by those within it.
+// Integration tests and unit tests both read the case files, and these name the crate `tenancy_sql`.
 #[cfg(all(test, feature = "rewrite"))]
 extern crate self as tenancy_sql;
 
@@ -46,7 +46,7 @@ pub use name::InvalidName;
 #[cfg(feature = "rewrite")]
 pub use rejection::{Code, Rejection, Spot};
 #[cfg(feature = "rewrite")]
-pub use rewrite::{Bind, Rewritten, relations, rewrite, says_what_is_null, statements};
+pub use rewrite::{Bind, Rewritten, check_nullability, relations, rewrite, statements};
 #[cfg(feature = "schema")]
 pub use schema::{Schema, TenantType};
 pub use table::{Deleted, Rows, SortKey, Table};

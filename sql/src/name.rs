@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why something cannot be written as SQL, and how to mend it.
+/// A name or declaration that this crate does not accept: the reason, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidName(pub(crate) String);
 
@@ -33,7 +33,7 @@ pub(crate) fn table_name(name: &str) -> Result<(), InvalidName> {
     name.split('.').try_for_each(|part| plain_name("table", part))
 }
 
-/// Names that the rewriter gives to what it adds.
+/// Rejects names that are reserved for the guards of the rewriter.
 pub(crate) fn not_of_a_guard(name: &str) -> Result<(), InvalidName> {
     if !name.to_ascii_lowercase().starts_with("__tnt") {
         return Ok(());

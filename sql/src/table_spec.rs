@@ -5,51 +5,52 @@ use crate::name::{InvalidName, not_of_a_guard, plain_name};
 use crate::table::Table;
 use std::borrow::Cow;
 
-/// A tenant-owned table, as its repository sees it.
+/// A tenant-owned table: its name, its tenant column, its id and its other columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSpec {
     table: String,
     tenant: String,
     id: String,
     columns: Vec<String>,
-    /// Which of the columns says that a row is deleted.
+    /// The index of the soft-delete column.
     deleted: Option<usize>,
 }
 
-/// The statements of one repository in one dialect. The tenant is always `$1`.
+/// The statements of one repository in one dialect. `$1` is always the tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the derive macro writes it as a constant")]
+#[expect(clippy::exhaustive_structs, reason = "the derive macro generates it as a constant")]
 pub struct Statements {
-    /// `$2` the id. One row or none.
+    /// `$2` is the id. Returns at most one row.
     pub find: Cow<'static, str>,
-    /// `$2` how many. Rows in the order of their ids.
+    /// `$2` is the limit. Rows are ordered by id.
     pub first_page: Cow<'static, str>,
-    /// `$2` the id to start after, `$3` how many. Rows in the order of their ids.
+    /// `$2` is the id to start after, `$3` the limit. Rows are ordered by id.
     pub next_page: Cow<'static, str>,
-    /// One row with one number.
+    /// Returns one row with one number.
     pub count: Cow<'static, str>,
-    /// `$2` the id. One row or none, with nothing of the table in it.
+    /// `$2` is the id. Returns at most one row, without columns of the table.
     pub exists: Cow<'static, str>,
-    /// `$2` the id, then the columns in order.
+    /// `$2` is the id, followed by the columns in order.
     pub insert: Cow<'static, str>,
-    /// `$2` the id, then the columns in order. Changes no row if the key is taken by a row that is not there for
-    /// the tenant.
+    /// `$2` is the id, followed by the columns in order. Changes no row if another tenant or a deleted row has the
+    /// key.
     pub upsert: Cow<'static, str>,
-    /// `$2` the id, then the columns in order.
+    /// `$2` is the id, followed by the columns in order.
     pub update: Cow<'static, str>,
-    /// `$2` the id; where a row is only marked, `$3` the mark.
+    /// `$2` is the id. With soft delete, `$3` is the deletion mark.
     pub delete: Cow<'static, str>,
-    /// The table, for the statements that depend on what is asked.
+    /// The table, for statements that are built at run time.
     pub table: Table,
 }
 
 impl TableSpec {
-    /// A table, its tenant column, its id column within a tenant, and its other columns in the order of binds.
+    /// Describes a table by its tenant column, its id column, and its other columns in the order of binds.
     ///
     /// # Errors
-    /// A name that is not 1 to 63 of `a-z`, `A-Z`, `0-9` and `_`, or starts with a digit; a column that is named
-    /// twice; a column that is the tenant column, which only the scope may set; a name that is reserved, as in a statement
-    /// that a person wrote (`T015`): a table of `tenancy` itself, in whatever schema, or a name that begins with `__tnt`.
+    /// - A name is not 1 to 63 of `a-z`, `A-Z`, `0-9` and `_`, or starts with a digit.
+    /// - Two columns have the same name, or a column is the tenant column, which only the scope may set.
+    /// - A name is reserved (`T015`): a table whose name begins with `tenancy_`, in any schema, or a name that begins
+    ///   with `__tnt`.
     pub fn new<C: Into<String>>(
         table: impl Into<String>,
         tenant: impl Into<String>,
@@ -74,7 +75,7 @@ impl TableSpec {
             .is_some_and(|name| name.to_ascii_lowercase().starts_with("tenancy_"))
         {
             return Err(InvalidName(format!(
-                "T015: `{}` is a table of `tenancy`; use the methods of the crate for it, and give a table of your own \
+                "T015: `{}` is a table of `tenancy`; use the methods of the crate for it, and give your own table \
                  another name",
                 entity.table
             )));
@@ -85,11 +86,11 @@ impl TableSpec {
         for column in entity.all_columns() {
             plain_name("column", column)?;
             not_of_a_guard(column)?;
-            // Unquoted, both databases fold case: two names that differ in case only are one column to a reader.
+            // Unquoted names are folded, so names that differ only in case are one column to a reader.
             let folded = column.to_ascii_lowercase();
             if folded == entity.tenant.to_ascii_lowercase() {
                 return Err(InvalidName(format!(
-                    "`{column}` is the tenant column, which the scope sets by itself; remove the field"
+                    "`{column}` is the tenant column, which the scope sets; remove the field"
                 )));
             }
             if seen.contains(&folded) {
@@ -102,22 +103,22 @@ impl TableSpec {
         Ok(entity)
     }
 
-    /// A row is deleted once this column has a value; the statements then skip it.
+    /// Declares the soft-delete column: a row with a value in it is deleted, and the statements skip it.
     ///
     /// # Errors
-    /// A name that is none of the other columns.
+    /// The table has no such column besides its id.
     pub fn soft_delete(mut self, column: &str) -> Result<Self, InvalidName> {
         let known = self.columns.iter().position(|known| known == column);
         self.deleted = Some(known.ok_or_else(|| {
             InvalidName(format!(
-                "`{}` is none of the table's columns; name one of them",
+                "the table has no column `{}`; name one of its columns",
                 column.escape_debug()
             ))
         })?);
         Ok(self)
     }
 
-    /// Every statement of the repository, for one dialect.
+    /// Returns every statement of the repository for one dialect.
     pub fn statements(&self, dialect: Dialect) -> Statements {
         let table = self.table.split('.').map(|part| dialect.quote(part)).collect::<Vec<_>>().join(".");
         let tenant = dialect.quote(&self.tenant);
@@ -131,7 +132,7 @@ impl TableSpec {
         let one = format!("{own} AND {id} = $2");
         let places: Vec<String> = (1..=names.len() + 1).map(|n| format!("${n}")).collect();
         let sets = if self.columns.is_empty() {
-            // Nothing to set, yet the answer must still say whether the row is there.
+            // Nothing to set, but the count of changed rows must still show whether the row exists.
             format!("{id} = {id}")
         } else {
             names[1..]
@@ -167,13 +168,13 @@ impl TableSpec {
     fn upsert(&self, dialect: Dialect, table: &str, all: &str, places: &str) -> String {
         let (tenant, id, held) =
             (dialect.quote(&self.tenant), dialect.quote(&self.id), dialect.quote("held"));
-        // A table of ids alone has nothing to write, yet the answer must still say that the row is there.
+        // A table of ids alone has nothing to set, but the count of changed rows must show that the row exists.
         let columns = if self.columns.is_empty() { std::slice::from_ref(&self.id) } else { &self.columns };
         let columns = columns.iter().map(|column| dialect.quote(column));
         let deleted = self.deleted.map(|column| dialect.quote(&self.columns[column]));
         let into = |name: &str| format!("INSERT INTO {name} ({tenant}, {all}) VALUES ({places})");
         if dialect == Dialect::MySql {
-            // Any unique key can be the one that is taken, another tenant's row among them.
+            // Any unique key can conflict, also with a row of another tenant.
             let sets =
                 columns.map(|c| format!("{c} = CASE WHEN {tenant} = $1 THEN VALUES({c}) ELSE {c} END"));
             let sets = sets.collect::<Vec<_>>().join(", ");
@@ -185,7 +186,7 @@ impl TableSpec {
         format!("{into} ON CONFLICT ({tenant}, {id}) DO UPDATE SET {sets} WHERE {held}.{tenant} = $1{alive}")
     }
 
-    /// The id first, then the others.
+    /// The id, then the other columns.
     fn all_columns(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.id.as_str()).chain(self.columns.iter().map(String::as_str))
     }
@@ -246,8 +247,8 @@ mod tests {
     #[test]
     fn the_tenant_column_is_never_written_by_a_field() {
         for name in ["tenant_id", "TENANT_ID"] {
-            let refusal = TableSpec::new("orders", "tenant_id", "id", [name]).unwrap_err();
-            assert!(refusal.to_string().contains("which the scope sets by itself"));
+            let rejection = TableSpec::new("orders", "tenant_id", "id", [name]).unwrap_err();
+            assert!(rejection.to_string().contains("which the scope sets"));
         }
         assert!(TableSpec::new("orders", "tenant_id", "tenant_id", ["status"]).is_err());
         let statements =
@@ -272,8 +273,8 @@ mod tests {
         for table in
             ["tenancy_gauges", "TENANCY_audit_events", "app.tenancy_tenants", "__tnt_orders", "__TNT.orders"]
         {
-            let refusal = TableSpec::new(table, "tenant_id", "id", ["x"]).unwrap_err();
-            assert!(refusal.to_string().starts_with("T015: "), "{refusal}");
+            let rejection = TableSpec::new(table, "tenant_id", "id", ["x"]).unwrap_err();
+            assert!(rejection.to_string().starts_with("T015: "), "{rejection}");
         }
         assert!(TableSpec::new("t", "__tnt_id", "id", ["x"]).is_err());
         assert!(TableSpec::new("t", "tenant_id", "__tnt_id", ["x"]).is_err());

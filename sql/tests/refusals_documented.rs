@@ -4,7 +4,7 @@
 
 mod cases;
 
-use tenancy_sql::{Code, Dialect, rewrite, says_what_is_null};
+use tenancy_sql::{Code, Dialect, check_nullability, rewrite};
 
 const DOCS: &str = include_str!("../../docs/refusals.md");
 
@@ -27,11 +27,11 @@ fn every_code_is_explained_and_every_example_is_refused() {
         };
         let sql = rest.split("\n```").next().unwrap();
         // This one is of the macros that give the statement on to sqlx.
-        let refused = match code {
-            "T021" => rewrite(dialect, sql, &schema).and_then(|_| says_what_is_null(sql)).unwrap_err(),
+        let rejected = match code {
+            "T021" => rewrite(dialect, sql, &schema).and_then(|_| check_nullability(sql)).unwrap_err(),
             _ => rewrite(dialect, sql, &schema).unwrap_err(),
         };
-        assert_eq!(refused.code().as_str(), code, "{sql}\n{refused}");
+        assert_eq!(rejected.code().as_str(), code, "{sql}\n{rejected}");
         examples += 1;
     }
     // Too long for a page, and never to be seen.
@@ -42,7 +42,7 @@ fn every_code_is_explained_and_every_example_is_refused() {
 #[test]
 fn every_way_to_call_a_function_does_what_its_row_says() {
     let schema = cases::schema();
-    let (mut refused, mut ran) = (0, 0);
+    let (mut rejected, mut ran) = (0, 0);
     let mut dialect = None;
     for line in include_str!("../../docs/calls.md").lines() {
         match line {
@@ -57,15 +57,15 @@ fn every_way_to_call_a_function_does_what_its_row_says() {
         let sql = example.trim_matches('`');
         let answer = answer.trim_end_matches('|').trim();
         match rewrite(dialect, sql, &schema) {
-            Ok(own) => {
-                assert!(answer.starts_with("runs"), "{sql} runs: {}", own.text());
+            Ok(rewritten) => {
+                assert!(answer.starts_with("runs"), "{sql} runs: {}", rewritten.text());
                 ran += 1;
             }
             Err(why) => {
                 assert_eq!(answer, why.code().as_str(), "{sql}\n{why}");
-                refused += 1;
+                rejected += 1;
             }
         }
     }
-    assert!(refused > 45 && ran > 20, "{refused} are refused, {ran} run");
+    assert!(rejected > 45 && ran > 20, "{rejected} are refused, {ran} run");
 }

@@ -17,7 +17,8 @@ fn check(file: &str, at_least: usize) {
     let mut wrong = Vec::new();
     for Case { name, dialect, sql, wanted } in &cases {
         let got = rewrite(*dialect, sql, &schema);
-        let got = got.map(|own| own.text().to_owned()).map_err(|refused| refused.code().to_string());
+        let got =
+            got.map(|rewritten| rewritten.text().to_owned()).map_err(|rejected| rejected.code().to_string());
         if got != *wanted {
             wrong
                 .push(format!("{name} ({})\n  {sql}\n  wanted {wanted:?}\n  got    {got:?}", word(*dialect)));
@@ -46,18 +47,18 @@ fn every_known_leak_is_refused_or_harmless() {
 fn parameters_are_bound_in_the_order_that_is_said() {
     let schema = schema();
     let sql = "SELECT id FROM orders WHERE a = $2 AND b = $1 AND c = $2";
-    let own = rewrite(Dialect::Postgres, sql, &schema).unwrap();
-    assert_eq!(own.binds(), [Bind::Value(1), Bind::Value(2), Bind::Tenant]);
-    let own = rewrite(Dialect::MySql, sql, &schema).unwrap();
-    assert_eq!(own.binds(), [Bind::Tenant, Bind::Value(2), Bind::Value(1), Bind::Value(2)]);
-    let own = rewrite(Dialect::MySql, "UPDATE orders SET a = ? WHERE b = ?", &schema).unwrap();
-    assert_eq!(own.binds(), [Bind::Value(1), Bind::Tenant, Bind::Value(2)]);
-    let own = rewrite(Dialect::Sqlite, "SELECT name FROM countries WHERE id = ?", &schema).unwrap();
-    assert_eq!(own.binds(), [Bind::Value(1)]);
+    let rewritten = rewrite(Dialect::Postgres, sql, &schema).unwrap();
+    assert_eq!(rewritten.binds(), [Bind::Value(1), Bind::Value(2), Bind::Tenant]);
+    let rewritten = rewrite(Dialect::MySql, sql, &schema).unwrap();
+    assert_eq!(rewritten.binds(), [Bind::Tenant, Bind::Value(2), Bind::Value(1), Bind::Value(2)]);
+    let rewritten = rewrite(Dialect::MySql, "UPDATE orders SET a = ? WHERE b = ?", &schema).unwrap();
+    assert_eq!(rewritten.binds(), [Bind::Value(1), Bind::Tenant, Bind::Value(2)]);
+    let rewritten = rewrite(Dialect::Sqlite, "SELECT name FROM countries WHERE id = ?", &schema).unwrap();
+    assert_eq!(rewritten.binds(), [Bind::Value(1)]);
     // A question mark in a text is no parameter.
-    let own = rewrite(Dialect::MySql, "SELECT '?1', `a?1` FROM orders WHERE b = ?", &schema).unwrap();
-    assert_eq!(own.text(), "SELECT '?1', `a?1` FROM orders WHERE orders.tenant_id = ? AND (b = ?)");
-    assert_eq!(own.binds(), [Bind::Tenant, Bind::Value(1)]);
+    let rewritten = rewrite(Dialect::MySql, "SELECT '?1', `a?1` FROM orders WHERE b = ?", &schema).unwrap();
+    assert_eq!(rewritten.text(), "SELECT '?1', `a?1` FROM orders WHERE orders.tenant_id = ? AND (b = ?)");
+    assert_eq!(rewritten.binds(), [Bind::Tenant, Bind::Value(1)]);
 }
 
 /// SQLite looks a numbered parameter up among all others, so that many would take quadratic time.
@@ -66,7 +67,7 @@ fn many_parameters_stand_without_their_numbers_on_sqlite() {
     let schema = schema();
     let many = |n: usize, of: fn(usize) -> String| (1..=n).map(of).collect::<Vec<_>>().join(", ");
     for mark in [|_| "?".to_owned(), |n| format!("?{n}"), |n| format!("${n}")] {
-        let own = rewrite(
+        let rewritten = rewrite(
             Dialect::Sqlite,
             &format!("SELECT id FROM orders WHERE id IN ({})", many(40, mark)),
             &schema,
@@ -76,9 +77,9 @@ fn many_parameters_stand_without_their_numbers_on_sqlite() {
             "SELECT id FROM orders WHERE orders.tenant_id = $41 AND (id IN ({}))",
             many(40, |_| "?".to_owned())
         );
-        assert_eq!(own.text(), wanted);
-        assert_eq!((own.binds().len(), own.binds().last()), (41, Some(&Bind::Tenant)));
-        assert_eq!(own.reprove(Dialect::Sqlite, &schema), Ok(()));
+        assert_eq!(rewritten.text(), wanted);
+        assert_eq!((rewritten.binds().len(), rewritten.binds().last()), (41, Some(&Bind::Tenant)));
+        assert_eq!(rewritten.reprove(Dialect::Sqlite, &schema), Ok(()));
     }
     // Out of order, twice, or few: with their numbers.
     for list in [
@@ -86,17 +87,18 @@ fn many_parameters_stand_without_their_numbers_on_sqlite() {
         format!("?1, {}", many(40, |n| format!("?{n}"))),
         many(31, |_| "?".to_owned()),
     ] {
-        let own = rewrite(Dialect::Sqlite, &format!("SELECT id FROM orders WHERE id IN ({list})"), &schema)
-            .unwrap();
-        assert!(own.text().contains("?1"), "{}", own.text());
-        assert_eq!(own.reprove(Dialect::Sqlite, &schema), Ok(()));
+        let rewritten =
+            rewrite(Dialect::Sqlite, &format!("SELECT id FROM orders WHERE id IN ({list})"), &schema)
+                .unwrap();
+        assert!(rewritten.text().contains("?1"), "{}", rewritten.text());
+        assert_eq!(rewritten.reprove(Dialect::Sqlite, &schema), Ok(()));
     }
-    let own = rewrite(
+    let rewritten = rewrite(
         Dialect::Sqlite,
         &format!("SELECT 'a''?' WHERE 1 IN ({})", many(32, |_| "?".to_owned())),
         &schema,
     );
-    assert!(own.unwrap().text().starts_with("SELECT 'a''?' WHERE 1 IN (?, ?"));
+    assert!(rewritten.unwrap().text().starts_with("SELECT 'a''?' WHERE 1 IN (?, ?"));
 }
 
 #[test]
@@ -118,8 +120,8 @@ fn functions_that_steer_the_session_cannot_be_declared() {
         "load_extension",
         "get_lock",
     ] {
-        let refusal = Schema::new("tenant_id").unwrap().function(name).unwrap_err().to_string();
-        assert!(refusal.contains("`functions` cannot allow it"), "{name}: {refusal}");
+        let rejection = Schema::new("tenant_id").unwrap().function(name).unwrap_err().to_string();
+        assert!(rejection.contains("`functions` cannot allow it"), "{name}: {rejection}");
         assert!(Schema::from_toml(&format!("functions = [\"{name}\"]")).is_err(), "{name}");
     }
     for name in
@@ -137,21 +139,21 @@ fn reading_is_told_from_writing() {
     assert!(!reads("SELECT id FROM orders FOR UPDATE"));
     assert!(!reads("WITH d AS (DELETE FROM orders RETURNING id) SELECT id FROM d"));
     assert!(!reads("INSERT INTO feedback (a) SELECT id FROM orders"));
-    let own = rewrite(
+    let rewritten = rewrite(
         Dialect::Postgres,
         "WITH a AS (SELECT * FROM Orders) SELECT * FROM a, public.items, countries c",
         &schema,
     );
-    assert_eq!(own.unwrap().tables(), ["countries", "orders", "public.items"]);
+    assert_eq!(rewritten.unwrap().tables(), ["countries", "orders", "public.items"]);
 }
 
 #[test]
 fn a_refusal_shows_the_line_with_a_caret() {
-    let refused =
+    let rejected =
         rewrite(Dialect::Postgres, "SELECT id,\n       spy(name)\nFROM orders", &schema()).unwrap_err();
-    assert_eq!((refused.spot().line, refused.spot().column, refused.spot().length), (2, 8, 3));
+    assert_eq!((rejected.spot().line, rejected.spot().column, rejected.spot().length), (2, 8, 3));
     assert_eq!(
-        refused.to_string(),
+        rejected.to_string(),
         "T007: the function `spy` could read any table\n  \
            |\n\
          2 |        spy(name)\n  \
@@ -168,7 +170,7 @@ fn the_type_of_the_tenant_column_is_said_at_every_bind() {
     for (name, written) in [("uuid", "UUID"), ("bigint", "BIGINT"), ("text", "TEXT")] {
         let typed = schema().with_snapshot(&format!("type = \"{name}\"")).unwrap();
         for Case { dialect, sql, .. } in [CONSTRUCTS, LEAKS].into_iter().flat_map(read) {
-            let Ok(own) = rewrite(dialect, &sql, &plain) else { continue };
+            let Ok(rewritten) = rewrite(dialect, &sql, &plain) else { continue };
             let typed = rewrite(dialect, &sql, &typed);
             if (dialect, name) == (Dialect::MySql, "text") {
                 // There a collation decides which tenants are the same.
@@ -176,15 +178,15 @@ fn the_type_of_the_tenant_column_is_said_at_every_bind() {
                 continue;
             }
             let typed = typed.unwrap();
-            assert_eq!(typed.binds(), own.binds());
-            let wanted = if dialect == Dialect::Postgres && own.binds().contains(&Bind::Tenant) {
-                let tenant = format!("${}", own.binds().len());
+            assert_eq!(typed.binds(), rewritten.binds());
+            let wanted = if dialect == Dialect::Postgres && rewritten.binds().contains(&Bind::Tenant) {
+                let tenant = format!("${}", rewritten.binds().len());
                 casts += typed.text().matches(&format!("{tenant}::{written}")).count();
                 typed.text().replace(&format!("{tenant}::{written}"), &tenant)
             } else {
                 typed.text().to_owned()
             };
-            assert_eq!(wanted, own.text());
+            assert_eq!(wanted, rewritten.text());
             texts += 1;
         }
     }
@@ -206,7 +208,7 @@ fn what_the_database_says_is_added_to_what_was_declared() {
     let column = |table| schema.tenant_column(Dialect::Postgres, table);
     assert_eq!(["orders", "all_orders", "orders_2026", "unheard_of"].map(column), [Some("org"); 4]);
     assert_eq!(["countries", "names", "mine"].map(column), [None; 3], "what was declared stands above");
-    let run = |sql| rewrite(Dialect::Postgres, sql, &schema).map(|own| own.text().to_owned());
+    let run = |sql| rewrite(Dialect::Postgres, sql, &schema).map(|rewritten| rewritten.text().to_owned());
     assert_eq!(
         run("SELECT 1 FROM orders_2026").unwrap(),
         "SELECT 1 FROM orders_2026 WHERE orders_2026.org = $1::BIGINT"
@@ -264,8 +266,8 @@ fn statements_of_many_tables_are_refused() {
     for dialect in Dialect::ALL {
         let fits = |sql: &str| match rewrite(dialect, sql, &schema) {
             Ok(_) => true,
-            Err(refused) => {
-                assert_eq!(refused.code().as_str(), "T001", "{refused}");
+            Err(rejected) => {
+                assert_eq!(rejected.code().as_str(), "T001", "{rejected}");
                 false
             }
         };

@@ -1,27 +1,26 @@
-//! What was written against what is printed, token by token, by a reading of its own.
+//! Compares the written text with the printed text, token by token, without the parser.
 //!
-//! The parser reads both texts of the proof, so where it misreads a literal or drops a word both passes agree on the
-//! wrong thing. This reader knows no grammar, only where words, names, numbers, texts and operators end. It sees a
-//! literal, an operator or a word that was lost, changed or made up. It does not see how tokens belong together: a
-//! wrong precedence, or an argument in another's place.
+//! Both passes use one parser, so if it misreads a literal or drops a word, both miss it. This comparison uses a
+//! lexer of its own. It finds a literal, an operator or a word that was lost, changed or added. It does not find a
+//! change of the structure: another precedence, or swapped arguments.
 
 use super::identifiers::RESERVED;
 use super::lexer::{Lexeme, lex};
 use crate::dialect::Dialect;
 use crate::schema::Schema;
 
-/// Words that guards are made of, and words that say nothing and come and go in print.
+/// Words of guards, and optional words that the printer adds.
 const ADDED: [&str; 20] = [
     "SELECT", "FROM", "AS", "WHERE", "AND", "TRUE", "CASE", "WHEN", "THEN", "ELSE", "END", "UUID", "BIGINT",
     "TEXT", "ASC", "INNER", "OUTER", "INTO", "ROWS", "ROW",
 ];
 
-/// Of those, the words that may also be missing in print.
+/// The optional words, which the printer may also drop.
 const DROPPED: [&str; 7] = ["AS", "ASC", "INNER", "OUTER", "INTO", "ROWS", "ROW"];
 
 const ADDED_OPERATORS: [&str; 3] = ["=", "*", "::"];
 
-/// The first difference that no guard explains. `dropped` are names of schemas that were left out before columns.
+/// Returns the first difference that no guard explains. `dropped` are the schemas that were removed before columns.
 pub(super) fn compare(
     dialect: Dialect,
     schema: &Schema,
@@ -51,7 +50,7 @@ pub(super) fn compare(
                     _ => false,
                 };
                 if !left_out {
-                    return Err(format!("printed again, {} would be lost", shown(lost)));
+                    return Err(format!("the rewritten text would lose {}", shown(lost)));
                 }
                 before.next();
             }
@@ -67,21 +66,21 @@ pub(super) fn compare(
                     Lexeme::Number(_) | Lexeme::Text(_) => false,
                 };
                 if !known {
-                    return Err(format!("printed again, {} would be added", shown(made)));
+                    return Err(format!("the rewritten text would add {}", shown(made)));
                 }
                 after.next();
             }
-            (Some(_), None) => return Err("printed again, it would not have the same words".to_owned()),
+            (Some(_), None) => return Err("the rewritten text would have other words".to_owned()),
         }
     }
 }
 
-/// The tenant column, and the names that guards have.
+/// Whether this is a tenant column, or a name that guards have.
 fn is_ours(schema: &Schema, name: &str) -> bool {
     name.to_ascii_lowercase().starts_with(RESERVED) || schema.is_tenant_column(name)
 }
 
-/// Words of the grammar, which no guard repeats as it repeats names. MySQL's guards have the locks of their query.
+/// Keywords that no guard adds, although guards repeat names. On MySQL guards repeat the locks of their query.
 fn is_operator(dialect: Dialect, word: &str) -> bool {
     const LOCKS: [&str; 6] = ["FOR", "UPDATE", "SHARE", "SKIP", "LOCKED", "NOWAIT"];
     const WORDS: &str = "
@@ -112,9 +111,9 @@ mod tests {
         compare(dialect, &Schema::new("tenant_id").unwrap(), written, printed, Vec::new()).is_err()
     }
 
-    /// What a parser could get wrong without noticing it.
+    /// Changes that a parser could make by mistake.
     #[test]
-    fn literals_operators_and_words_that_change_are_seen() {
+    fn changed_literals_operators_and_words_are_found() {
         for (dialect, written, printed) in [
             (Dialect::Sqlite, "SELECT 0x0A", "SELECT X'0A'"),
             (Dialect::Postgres, "SELECT 0b101", "SELECT 0 AS b101"),
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_the_same_is_the_same() {
+    fn equivalent_texts_are_equal() {
         for (dialect, written, printed) in [
             (Dialect::Postgres, "SELECT 'a\\b' -- c", "SELECT E'a\\\\b'"),
             (Dialect::Postgres, "SELECT /* 'x' /* y */ */ $$a'b$$", "SELECT 'a''b'"),

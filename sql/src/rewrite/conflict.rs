@@ -1,7 +1,7 @@
 //! `ON CONFLICT (lower(email)) WHERE deleted_at IS NULL`: conflict targets that the parser has no node for.
 //!
-//! Each is taken out of the tokens, parsed on its own, and leaves a name behind, which is put back into the printed
-//! text. Plain lists of columns stay with the parser.
+//! Each target is cut out of the tokens, parsed on its own, and replaced by a name. After printing, the target
+//! replaces the name again. The parser itself parses plain lists of columns.
 
 use std::fmt;
 
@@ -14,15 +14,15 @@ use super::grammar;
 use super::identifiers::RESERVED;
 use crate::dialect::Dialect;
 
-/// The most targets of one statement.
+/// The largest number of targets of one statement.
 const MOST_TARGETS: usize = 64;
 
-/// A conflict target: what makes a key, and the condition of a partial index.
+/// A conflict target: the elements of a unique key, and the condition of a partial index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ConflictKey {
     pub(super) elements: Vec<Expr>,
     pub(super) predicate: Option<Expr>,
-    /// The name that stands for it in the tree.
+    /// The name that replaces it in the tree.
     name: String,
 }
 
@@ -36,13 +36,13 @@ impl fmt::Display for ConflictKey {
     }
 }
 
-/// The number of the target that this name stands for.
+/// The number of the target that this name replaces.
 pub(super) fn number(columns: &[Ident]) -> Option<usize> {
     let [only] = columns else { return None };
     only.value.strip_prefix(RESERVED)?.strip_prefix("_target_")?.rsplit('_').next()?.parse().ok()
 }
 
-/// Takes the targets out of a text.
+/// Cuts the targets out of a text.
 pub(super) fn take(
     dialect: Dialect,
     tokens: Vec<TokenWithSpan>,
@@ -52,11 +52,13 @@ pub(super) fn take(
     let mut rest: &[TokenWithSpan] = &tokens;
     let mut kept = Vec::new();
     let Some(mut found) = find(rest) else { return Ok((tokens, targets)) };
-    // No literal of the text has this name in it, so that it can be found in what is printed.
+    // No token of the text contains this name, so that it is unique in the printed text.
     let prefix = (0..100)
         .map(|salt| format!("{RESERVED}_target_{salt}_"))
         .find(|name| !tokens.iter().any(|token| token.token.to_string().contains(name.as_str())))
-        .ok_or_else(|| ParserError::ParserError("a text full of the rewriter's own names".to_owned()))?;
+        .ok_or_else(|| {
+            ParserError::ParserError("the text contains too many names of the rewriter".to_owned())
+        })?;
     loop {
         if targets.len() == MOST_TARGETS {
             return Err(ParserError::ParserError(format!("more than {MOST_TARGETS} conflict targets")));
@@ -84,7 +86,7 @@ pub(super) fn take(
     Ok((kept, targets))
 }
 
-/// Puts the targets back into what was printed.
+/// Puts the targets back into the printed text.
 pub(super) fn put_back(mut printed: String, targets: &[ConflictKey]) -> String {
     for target in targets {
         printed = printed.replacen(&format!("({})", target.name), &target.to_string(), 1);
@@ -104,7 +106,7 @@ fn parser<T>(
     match next.token {
         Token::EOF => Ok(parsed),
         other => Err(ParserError::ParserError(format!(
-            "a conflict target with `{other}`, which is not read{}",
+            "a conflict target with `{other}`, which is not supported{}",
             next.span.start
         ))),
     }
@@ -115,11 +117,11 @@ struct FoundTarget {
     start: usize,
     elements: std::ops::Range<usize>,
     predicate: Option<std::ops::Range<usize>>,
-    /// What follows.
+    /// The first token after the target.
     end: usize,
 }
 
-/// The first target that is more than a list of columns.
+/// The first target that is not a plain list of columns.
 fn find(tokens: &[TokenWithSpan]) -> Option<FoundTarget> {
     let words: Vec<usize> =
         (0..tokens.len()).filter(|n| !matches!(tokens[*n].token, Token::Whitespace(_))).collect();
@@ -130,7 +132,7 @@ fn find(tokens: &[TokenWithSpan]) -> Option<FoundTarget> {
             continue;
         }
         let close = closing(&words, tokens, n + 2)?;
-        // A name, a comma, a name: the parser's own list.
+        // Names separated by commas: the parser handles these.
         let plain = words[n + 3..close].iter().enumerate().all(|(n, at)| match &tokens[*at].token {
             Token::Word(_) => n % 2 == 0,
             token => n % 2 == 1 && *token == Token::Comma,

@@ -1,20 +1,20 @@
 //! How deep the tree of a statement can become, computed before it is parsed.
 
-use crate::rejection::{Say, say};
+use crate::rejection::{Explanation, explain};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Word};
 
-/// The deepest tree that is built: terms in a chain, plus those in the parentheses within, plus a few.
+/// The deepest tree that is accepted: chained terms, plus those of nested parentheses, plus a few.
 const DEEPEST: usize = 200;
 
-/// The most parentheses within each other.
+/// The deepest nesting of parentheses.
 const MOST_PARENTHESES: usize = 32;
 
-/// The depth of the tree that these tokens can become, from above.
+/// An upper bound of the depth of the tree of these tokens.
 ///
-/// A chain of `n` operators is a tree of depth `n`, so what counts is the operators side by side, and within
-/// their parentheses the deepest again.
-pub(super) fn depth(tokens: &[TokenWithSpan]) -> Result<usize, (Span, Say)> {
+/// A chain of `n` operators is a tree of depth `n`. So the depth is the number of operators side by side, plus the
+/// deepest of the parentheses between them.
+pub(super) fn depth(tokens: &[TokenWithSpan]) -> Result<usize, (Span, Explanation)> {
     #[derive(Default, Clone, Copy)]
     struct Level {
         /// Set operations and joins, which chain across clauses.
@@ -34,13 +34,13 @@ pub(super) fn depth(tokens: &[TokenWithSpan]) -> Result<usize, (Span, Say)> {
     for TokenWithSpan { token, span } in tokens {
         let last = open.len() - 1;
         let level = &mut open[last];
-        let deep = || (*span, say("too many terms within each other", "use `IN (..)` or bind an array"));
+        let deep = || (*span, explain("the terms are nested too deeply", "use `IN (..)` or bind an array"));
         match token {
             Token::LParen | Token::LBracket | Token::LBrace => open.push(Level::default()),
             Token::RParen | Token::RBracket | Token::RBrace if last > 0 => {
                 let inner = open.pop().map_or(0, Level::depth);
                 open[last - 1].within = open[last - 1].within.max(inner);
-                // A subscript or a call is a link of its own.
+                // A subscript or a call is one more level.
                 open[last - 1].terms += usize::from(*token == Token::RBracket);
             }
             Token::Comma | Token::SemiColon => {
@@ -71,7 +71,7 @@ pub(super) fn depth(tokens: &[TokenWithSpan]) -> Result<usize, (Span, Say)> {
             | Token::Placeholder(_) => {}
             _ => level.terms += 1,
         }
-        // Depths add up along the open parentheses; the widest level so far stands for the rest of each.
+        // Depths add up along the open parentheses; each level counts with its widest clause so far.
         deepest =
             deepest.max(open.iter().map(|level| level.sets + level.terms.max(level.most_terms) + 1).sum());
         deepest = deepest.max(open.last().map_or(0, |level| level.depth()));

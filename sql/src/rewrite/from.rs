@@ -1,4 +1,4 @@
-//! The tables of a FROM: which of them are guarded, and in which form.
+//! The tables of a FROM: which tables get a guard, and in which form.
 
 use super::guard::Guard;
 use super::identifiers::{is_dual, plain_alias, unspanned};
@@ -12,10 +12,10 @@ use sqlparser::ast::{
     TableFactor, TableFunctionArgs, TableSample, TableSampleKind, TableSampleQuantity, TableWithJoins, Value,
 };
 
-/// The most tables that one statement reads, counted each time they are named: the proof compares each with each.
+/// The largest number of tables of one statement, counted each time they are named: the proof compares all pairs.
 const MOST_TABLES: usize = 256;
 
-/// How a table of a FROM is kept to the tenant.
+/// How a table of a FROM is limited to the tenant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum GuardForm {
     Derived,
@@ -24,8 +24,8 @@ enum GuardForm {
 }
 
 impl Pass<'_> {
-    /// Collects the guards for the block's WHERE, and those that went into the ON of a join, which can fill their
-    /// tables up with NULLs.
+    /// Collects the guards for the block's WHERE in `guards`, and those of the ON of an outer join in `filled_up`:
+    /// the join can fill the columns of their tables with NULLs.
     pub(super) fn table_with_joins(
         &mut self,
         item: &mut TableWithJoins,
@@ -47,7 +47,7 @@ impl Pass<'_> {
         }
         for (Join { relation, global, join_operator }, place) in joins.iter_mut().zip(&places[1..]) {
             self.allow(!*global, "GLOBAL JOIN")?;
-            // The parser takes what follows such a join into parentheses that nobody wrote.
+            // The parser nests the next join in parentheses that are not in the text.
             let bare = matches!(
                 join_operator,
                 JoinOperator::Join(JoinConstraint::None)
@@ -55,15 +55,15 @@ impl Pass<'_> {
                     | JoinOperator::StraightJoin(JoinConstraint::None)
             );
             if bare && self.dialect == Dialect::MySql && matches!(relation, TableFactor::NestedJoin { .. }) {
-                let why = "a join without ON in front of another one can be read in two ways";
-                return self.refuse(Code::Construct, why, "write CROSS JOIN, or ON true");
+                let why = "a join without ON before another join is ambiguous";
+                return self.reject(Code::Construct, why, "write CROSS JOIN, or ON true");
             }
             let own = if *place == GuardPosition::Where { &mut *guards } else { &mut beside };
             self.factor(relation, form(*place), locks, own)?;
             self.join(join_operator)?;
             if let (false, Some(on)) = (beside.is_empty(), condition_of(join_operator)) {
                 let mut both = Some(std::mem::replace(on, Expr::Value(Value::Null.into())));
-                self.inject(
+                self.add_guards(
                     &mut both,
                     beside.iter().map(|guard| (guard.alias.clone(), guard.column.clone())),
                 );
@@ -117,7 +117,7 @@ impl Pass<'_> {
             TableFactor::Table { args: None, .. } => self.table(factor, form, locks, guards),
             TableFactor::Derived { lateral: _, subquery, alias, sample } => {
                 self.allow(sample.is_none(), "TABLESAMPLE of a query")?;
-                self.maybe_alias(alias.as_ref())?;
+                self.optional_alias(alias.as_ref())?;
                 self.query(subquery, At::Within)
             }
             TableFactor::Function { lateral: _, name, args, with_ordinality: _, alias } => {
@@ -131,14 +131,14 @@ impl Pass<'_> {
                 with_ordinality: _,
             } => {
                 self.allow(!*with_offset && with_offset_alias.is_none(), "WITH OFFSET")?;
-                self.maybe_alias(alias.as_ref())?;
+                self.optional_alias(alias.as_ref())?;
                 self.exprs(array_exprs)
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
-                self.maybe_alias(alias.as_ref())?;
+                self.optional_alias(alias.as_ref())?;
                 self.table_with_joins(table_with_joins, false, locks, &mut Vec::new(), &mut Vec::new())
             }
-            _ => self.unknown("this kind of table"),
+            _ => self.reject_unknown("this kind of table"),
         }
     }
 
@@ -148,12 +148,12 @@ impl Pass<'_> {
         args: &mut [FunctionArg],
         alias: Option<&TableAlias>,
     ) -> SqlResult {
-        self.maybe_alias(alias)?;
+        self.optional_alias(alias)?;
         self.function_name(name)?;
         self.arguments(args)
     }
 
-    /// A named table: shared, a CTE, or put behind its guard.
+    /// A named table: a shared table, a CTE, or a tenant table that gets its guard.
     fn table(
         &mut self,
         factor: &mut TableFactor,
@@ -174,7 +174,7 @@ impl Pass<'_> {
             index_hints: _,
         } = &mut *factor
         else {
-            return self.unknown("this");
+            return self.reject_unknown("this");
         };
         let plain = with_hints.is_empty() && version.is_none() && !*with_ordinality && json_path.is_none();
         let parts = self.parts(name)?;
@@ -185,7 +185,7 @@ impl Pass<'_> {
         {
             self.sample(sample)?;
         }
-        self.maybe_alias(alias.as_ref())?;
+        self.optional_alias(alias.as_ref())?;
         let has_sample = sample.is_some();
         let Some((table, column)) = self.resolve(&parts)? else {
             return Ok(());
@@ -212,26 +212,26 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// A table that is read, and its tenant column; none for a shared table and for a CTE.
+    /// The name and the tenant column of a table; `None` for a shared table and for a CTE.
     fn resolve(&mut self, parts: &[Ident]) -> SqlResult<Option<(String, String)>> {
-        self.sources += 1;
-        if self.sources > MOST_TABLES {
+        self.table_count += 1;
+        if self.table_count > MOST_TABLES {
             let why = format!("more than {MOST_TABLES} tables in one statement");
-            return self.refuse(Code::TooLong, why, "split it into several statements");
+            return self.reject(Code::TooLong, why, "split it into several statements");
         }
         if let [name] = parts {
             if is_dual(self.dialect, name) {
                 return Ok(None);
             }
             let folded = self.fold(name);
-            if self.scopes.iter().flatten().any(|cte| *cte == folded) {
+            if self.cte_scopes.iter().flatten().any(|cte| *cte == folded) {
                 return Ok(None);
             }
             self.not_a_cte(&folded)?;
         }
         let name = self.table_name(parts)?;
         let access = self.access(&name)?;
-        self.read.insert(name.clone());
+        self.tables_read.insert(name.clone());
         self.tables.insert(name.clone());
         Ok(access.tenant.map(|column| (name, column.to_owned())))
     }

@@ -19,7 +19,7 @@ impl Pass<'_> {
         if is_pure(self.dialect, &name) || self.schema.allows_function(&name) {
             return Ok(name);
         }
-        self.refuse(
+        self.reject(
             Code::Function,
             format!("the function `{name}` could read any table"),
             "if it reads none, add it to `functions` in tenancy.toml",
@@ -55,13 +55,13 @@ impl Pass<'_> {
                         FunctionArgumentClause::Separator(value) => self.value(&mut value.value)?,
                         FunctionArgumentClause::IgnoreOrRespectNulls(_)
                         | FunctionArgumentClause::JsonNullClause(_) => {}
-                        _ => self.unknown("a clause of this function")?,
+                        _ => self.reject_unknown("a clause of this function")?,
                     }
                 }
             }
         }
         self.order_exprs(within_group)?;
-        self.maybe(filter.as_deref_mut())?;
+        self.optional_expr(filter.as_deref_mut())?;
         match over {
             None | Some(WindowType::NamedWindow(_)) => Ok(()),
             Some(WindowType::WindowSpec(spec)) => self.window(spec),
@@ -74,13 +74,13 @@ impl Pass<'_> {
                 FunctionArg::Unnamed(arg)
                 | FunctionArg::Named { name: _, arg, operator: _ }
                 | FunctionArg::ExprNamed { name: Expr::Identifier(_), arg, operator: _ } => arg,
-                FunctionArg::ExprNamed { .. } => return self.unknown("this argument"),
+                FunctionArg::ExprNamed { .. } => return self.reject_unknown("this argument"),
             };
             match arg {
                 FunctionArgExpr::Expr(expr) => self.expr(expr)?,
                 FunctionArgExpr::QualifiedWildcard(name) => self.wildcard_of(name)?,
                 FunctionArgExpr::Wildcard => {}
-                FunctionArgExpr::WildcardWithOptions(_) => self.unknown("an option of *")?,
+                FunctionArgExpr::WildcardWithOptions(_) => self.reject_unknown("an option of *")?,
             }
         }
         Ok(())
@@ -95,7 +95,7 @@ impl Pass<'_> {
             match bound {
                 WindowFrameBound::CurrentRow => {}
                 WindowFrameBound::Preceding(expr) | WindowFrameBound::Following(expr) => {
-                    self.maybe(expr.as_deref_mut())?;
+                    self.optional_expr(expr.as_deref_mut())?;
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! PostgreSQL's functional notation: `a.b` and `(expr).b` read a column or a field `b`, and where there is none they
-//! call the function, the aggregate or the cast `b` on what stands before the dot.
+//! PostgreSQL's functional notation: `a.b` and `(expr).b` read a column or a field `b`. If there is none, they call
+//! the function, the aggregate or the cast `b` with the value before the dot.
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
@@ -13,7 +13,7 @@ use super::identifiers::{alias_of, fold};
 use super::names::{Columns, Names};
 use crate::dialect::Dialect;
 
-/// PostgreSQL's own functions over a row of any table that are not on the list of functions.
+/// Built-in functions of PostgreSQL over a row of any table that are not on the list of functions.
 const OVER_ANY_ROW: [&str; 12] = [
     "any_out",
     "anycompatible_out",
@@ -29,14 +29,14 @@ const OVER_ANY_ROW: [&str; 12] = [
     "record_send",
 ];
 
-/// A name behind a dot that is not known to be a column or a field.
+/// A name after a dot that is not a known column or field.
 pub(super) struct ImplicitCall {
     pub(super) name: Ident,
-    /// Behind an expression, not behind the name of a table.
+    /// Whether it follows an expression, and not the name of a table.
     pub(super) field: bool,
 }
 
-/// The first such name of a statement.
+/// The first implicit call of a statement.
 pub(super) fn first(
     names: &Names<'_>,
     statement: &Statement,
@@ -46,7 +46,7 @@ pub(super) fn first(
     if let Break(call) = statement.visit(&mut calls) {
         return Some(call);
     }
-    // In a conflict target a column stands without its table.
+    // In a conflict target a column has no table name before it.
     calls.alone = true;
     let beside = targets.iter().flat_map(|target| target.elements.iter().chain(&target.predicate));
     for expr in beside {
@@ -59,19 +59,19 @@ pub(super) fn first(
 
 struct CallFinder<'a, 'b> {
     names: &'a Names<'b>,
-    /// The queries, blocks and writes around, outermost first.
+    /// The enclosing queries, blocks and writes, outermost first.
     frames: Vec<NameFrame>,
     alone: bool,
 }
 
-/// The names of one FROM, in the order in which they come into sight.
+/// The names of one FROM, in the order in which they come into scope.
 struct NameFrame {
     kind: FrameKind,
-    /// Each with its columns, and after how many items of the FROM it comes into sight.
+    /// Each name with its columns, and the number of items of the FROM after which it is in scope.
     entries: Vec<(String, Columns, usize)>,
-    /// After how many items we are: within a FROM only those before are in sight.
+    /// The number of items before the current position: within a FROM only those are in scope.
     visible: usize,
-    /// How many items of the FROM were read.
+    /// The number of items of the FROM that were read.
     read: usize,
 }
 
@@ -100,7 +100,7 @@ impl NameFrame {
         self.entries.push((alias.value.to_ascii_lowercase(), columns, after));
     }
 
-    /// Adds what stands in a FROM, in the order in which the visitor leaves it.
+    /// Adds the items of a FROM, in the order in which the visitor leaves them.
     fn add_item(&mut self, names: &Names<'_>, item: &TableWithJoins, count: &mut usize) {
         self.add_factor(names, &item.relation, count);
         for join in &item.joins {
@@ -156,7 +156,7 @@ impl CallFinder<'_, '_> {
         }
     }
 
-    /// A name is the innermost one in sight. One that is not in sight at all is an error of the database.
+    /// Resolves a name to the innermost one in scope. For a name that is not in scope the database returns an error.
     fn column(&self, idents: &[Ident]) -> Option<ImplicitCall> {
         let [.., of, column] = idents else { return None };
         if self.names.dialect != Dialect::Postgres {
@@ -178,7 +178,7 @@ impl CallFinder<'_, '_> {
         self.frames.last_mut().filter(|frame| frame.kind == kind)
     }
 
-    /// The target of a write, and what else stands in its FROM.
+    /// The names of a write: its target, and the other items of its FROM.
     fn write(&self, statement: &Statement) -> Option<[NameFrame; 2]> {
         let names = self.names;
         let (mut frame, mut returned) = (NameFrame::new(FrameKind::Write), NameFrame::new(FrameKind::Write));
@@ -217,7 +217,7 @@ impl CallFinder<'_, '_> {
             }
             _ => return None,
         };
-        // PostgreSQL 18 calls the rows of the target `old` and `new` in RETURNING.
+        // PostgreSQL 18 names the rows of the target `old` and `new` in RETURNING.
         if let Some(name) = target {
             returned.add(&Ident::new("old"), names.table(name, None), 0);
             returned.add(&Ident::new("new"), names.table(name, None), 0);
@@ -240,13 +240,13 @@ impl Visitor for CallFinder<'_, '_> {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<ImplicitCall> {
-        // Of a set operation no block sees another's FROM.
+        // The blocks of a set operation have separate scopes.
         if let Some(query) = self.top(FrameKind::Query) {
             *query = NameFrame::new(FrameKind::Query);
         }
         let mut frame = NameFrame::new(FrameKind::Block);
         let mut count = 0;
-        // No other database finds a function by a name behind an alias.
+        // No other database calls a function by a name after an alias.
         let from = if self.names.dialect == Dialect::Postgres { &select.from[..] } else { &[] };
         for item in from {
             frame.add_item(self.names, item, &mut count);

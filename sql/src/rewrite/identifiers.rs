@@ -3,7 +3,7 @@
 use crate::dialect::Dialect;
 use sqlparser::ast::{Ident, TableAlias, TableFactor, TableWithJoins};
 
-/// The beginning of every name that the rewriter makes up.
+/// The prefix of every name that the rewriter generates.
 pub(super) const RESERVED: &str = "__tnt";
 
 pub(super) fn fold(dialect: Dialect, ident: &Ident) -> String {
@@ -13,12 +13,12 @@ pub(super) fn fold(dialect: Dialect, ident: &Ident) -> String {
     }
 }
 
-/// MySQL's `FROM DUAL`, which is no table; in quotes it is the name of one.
+/// MySQL's `FROM DUAL`, which is not a table; in quotes it is a table name.
 pub(super) fn is_dual(dialect: Dialect, name: &Ident) -> bool {
     dialect == Dialect::MySql && name.quote_style.is_none() && name.value.eq_ignore_ascii_case("dual")
 }
 
-/// The name under which a table of a FROM is known.
+/// The name of an item of a FROM: its alias, or the table's name.
 pub(super) fn alias_of(factor: &TableFactor) -> Option<Ident> {
     match factor {
         TableFactor::Table { name, alias, .. } => alias

@@ -16,7 +16,7 @@ impl Pass<'_> {
             | JoinOperator::FullOuter(constraint)
             | JoinOperator::CrossJoin(constraint) => constraint,
             JoinOperator::StraightJoin(constraint) if self.dialect == Dialect::MySql => constraint,
-            _ => return self.unknown("this kind of join"),
+            _ => return self.reject_unknown("this kind of join"),
         };
         match constraint {
             JoinConstraint::On(expr) => self.expr(expr),
@@ -26,18 +26,18 @@ impl Pass<'_> {
     }
 }
 
-/// Where the predicate of a table of a join stands.
+/// Where the guard of a table of a join goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum GuardPosition {
-    /// In the block's WHERE: no join fills the table up with NULLs.
+    /// Into the block's WHERE: no join fills the table's columns with NULLs.
     Where,
-    /// In the ON of the join that the table takes part in first, which keeps none of its rows that do not fit.
+    /// Into the ON of the table's first join, which drops the rows of the table that do not match.
     On,
-    /// Nowhere: the table goes behind a guard.
+    /// The table becomes a derived table.
     Behind,
 }
 
-/// The place for the table `n` of a chain of joins; the first one stands before them all.
+/// The position for the guard of table `n` of a chain of joins; table 0 precedes all joins.
 pub(super) fn guard_position(joins: &[Join], n: usize) -> GuardPosition {
     use JoinOperator as J;
     let filled_up =

@@ -1,4 +1,4 @@
-//! A lexer of its own, for the comparison of two texts: it knows no grammar.
+//! A lexer for the comparison of two texts, independent of the parser.
 
 use crate::dialect::Dialect;
 use std::iter::Peekable;
@@ -9,9 +9,9 @@ pub(super) enum Lexeme {
     Number(String),
     Text(String),
     Operator(String),
-    /// Without quotes, in upper case.
+    /// A word without quotes, in upper case.
     Word(String),
-    /// In quotes.
+    /// A name in quotes.
     Name(String),
 }
 
@@ -96,7 +96,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// The rest of a quotation, in which a quote is written twice.
+    /// The rest of a quotation, in which a doubled quote is one quote.
     fn quoted(&mut self, quote: char, escapes: bool) -> String {
         let mut text = String::new();
         while let Some(c) = self.chars.next() {
@@ -181,7 +181,7 @@ impl Lexer<'_> {
         let prefix = matches!(&*word, "E" | "B" | "X" | "N") && self.chars.next_if_eq(&'\'').is_some();
         if prefix {
             let text = self.quoted('\'', word == "E" && self.dialect == Dialect::Postgres);
-            // A text is the same text in either form; bits and bytes are not.
+            // A text is equal in both forms; bits and bytes are not.
             self.found.push(match &*word {
                 "E" => Lexeme::Text(text),
                 _ => Lexeme::Number(format!("{word}'{}'", text.to_ascii_uppercase())),
@@ -193,7 +193,7 @@ impl Lexer<'_> {
         match &*word {
             "NEXT" if after("FETCH") => self.words(&["FIRST"]),
             "DISTINCTROW" if self.dialect == Dialect::MySql => self.words(&["DISTINCT"]),
-            // No limit at all.
+            // LIMIT ALL is no limit.
             "ALL" if after("LIMIT") => drop(self.found.pop()),
             "ISNULL" if self.dialect != Dialect::MySql => self.words(&["IS", "NULL"]),
             "NOTNULL" if self.dialect != Dialect::MySql => self.words(&["IS", "NOT", "NULL"]),
@@ -229,7 +229,7 @@ impl Lexer<'_> {
         self.found.push(Lexeme::Operator(plain.to_owned()));
     }
 
-    /// PostgreSQL takes the longest run of its signs, and leaves a sign of a number at the end to the number.
+    /// PostgreSQL reads the longest run of operator characters; a sign at its end belongs to the number after it.
     fn longest(&mut self, operator: &mut String) {
         const SIGNS: &str = "+-*/<>=~!@#%^&|`?:";
         loop {

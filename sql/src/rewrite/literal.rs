@@ -8,7 +8,7 @@ use sqlparser::ast::Value;
 
 impl Pass<'_> {
     pub(super) fn value(&mut self, value: &mut Value) -> SqlResult {
-        let literal = |this: &Self, why: &str, mend: &str| this.refuse(Code::Literal, why, mend);
+        let literal = |this: &Self, why: &str, help: &str| this.reject(Code::Literal, why, help);
         match value {
             Value::Number(text, _) => {
                 let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-_".contains(&b));
@@ -23,9 +23,9 @@ impl Pass<'_> {
                     return Ok(());
                 }
                 let why = format!("the parameter `{text}` has no number");
-                self.refuse(Code::Placeholder, why, "write $1, $2 and so on")
+                self.reject(Code::Placeholder, why, "write $1, $2 and so on")
             }
-            // The value is the same under every setting of `standard_conforming_strings` only as E'..'.
+            // Only E'..' has the same value under every setting of `standard_conforming_strings`.
             Value::SingleQuotedString(text) if self.dialect == Dialect::Postgres => {
                 if text.contains('\\') {
                     *value = Value::EscapedStringLiteral(text.replace("''", "'"));

@@ -1,4 +1,6 @@
-//! [`rewrite`]: a statement that a person wrote, scoped to a tenant.
+//! [`rewrite`]: scopes a hand-written statement to a tenant.
+//!
+//! A first pass ([`Pass`]) checks and rewrites the tree; `prove` is the second pass, which checks the printed text.
 
 mod allowed;
 mod columns;
@@ -42,72 +44,72 @@ use self::stack::with_stack;
 use self::text::ScannedText;
 use self::tokens::{place, tokens};
 use crate::dialect::Dialect;
-use crate::rejection::{Code, Rejection, say};
+use crate::rejection::{Code, Rejection, explain};
 use crate::schema::{Schema, TenantType};
-pub use nulls::says_what_is_null;
+pub use nulls::check_nullability;
 pub use parameters::Bind;
 pub use rewritten::Rewritten;
 pub use script::{relations, statements};
 use sqlparser::tokenizer::Span;
 use std::collections::BTreeSet;
 
-/// Scopes a statement to a tenant: every table of tenants in it is read and written through a guard.
+/// Scopes a statement to a tenant: the statement reads and writes every tenant table through a guard.
 ///
-/// The text is parsed, rewritten as a tree and printed; what runs is what was analysed. The printed text is parsed
-/// again by a second pass that knows nothing of the first and must find every table guarded.
+/// The text is parsed, rewritten as a tree and printed, so the statement that runs is the statement that was
+/// analysed. A second, independent pass parses the printed text again and must find a guard on every tenant table.
 ///
 /// ```
 /// use tenancy_sql::{Bind, Code, Dialect, Schema, rewrite};
 ///
 /// let schema = Schema::new("tenant_id")?;
-/// let own = rewrite(Dialect::Postgres, "SELECT id FROM orders WHERE paid OR total > $1", &schema).unwrap();
-/// assert_eq!(own.text(), "SELECT id FROM orders WHERE orders.tenant_id = $2 AND (paid OR total > $1)");
-/// assert_eq!(own.binds(), [Bind::Value(1), Bind::Tenant]);
+/// let rewritten = rewrite(Dialect::Postgres, "SELECT id FROM orders WHERE paid OR total > $1", &schema).unwrap();
+/// assert_eq!(rewritten.text(), "SELECT id FROM orders WHERE orders.tenant_id = $2 AND (paid OR total > $1)");
+/// assert_eq!(rewritten.binds(), [Bind::Value(1), Bind::Tenant]);
 ///
-/// let refused = rewrite(Dialect::Postgres, "TRUNCATE orders", &schema).unwrap_err();
-/// assert_eq!(refused.code(), Code::Statement);
+/// let rejection = rewrite(Dialect::Postgres, "TRUNCATE orders", &schema).unwrap_err();
+/// assert_eq!(rejection.code(), Code::Statement);
 /// # Ok::<(), tenancy_sql::InvalidName>(())
 /// ```
 ///
 /// # Errors
-/// Whatever is not known to stay within the tenant; [`Code`] lists the reasons.
+/// The statement is not known to stay within the tenant; [`Code`] lists the reasons.
 pub fn rewrite(dialect: Dialect, sql: &str, schema: &Schema) -> Result<Rewritten, Rejection> {
     run(dialect, sql, schema, None).map(|(rewritten, _)| rewritten)
 }
 
-/// As [`rewrite`], leaving out one guard if `without` says so; and how many guards there were.
+/// As [`rewrite`], and returns the number of guards. Tests leave out the guard of the number `skipped_guard`.
 fn run(
     dialect: Dialect,
     sql: &str,
     schema: &Schema,
-    without: Option<usize>,
+    skipped_guard: Option<usize>,
 ) -> Result<(Rewritten, usize), Rejection> {
     let text = text::read(dialect, sql)?;
     if dialect == Dialect::MySql && schema.tenant_type() == Some(TenantType::Text) {
-        let why = "MySQL compares a tenant column of type text by its collation, to which `a` and `A` can be one tenant";
-        let how = "make the column BINARY(16) or BIGINT, and say so under `type` in tenancy.toml";
-        return Err(Rejection::new(Code::Construct, sql, (1, 1, 1), say(why, how)));
+        let why = "MySQL compares a tenant column of type text by its collation, in which `a` and `A` can be one tenant";
+        let how = "make the column BINARY(16) or BIGINT, and declare it under `type` in tenancy.toml";
+        return Err(Rejection::new(Code::Construct, sql, (1, 1, 1), explain(why, how)));
     }
-    with_stack(sql, text.depth, || scope(dialect, sql, schema, without, text))
+    with_stack(sql, text.depth, || scope(dialect, sql, schema, skipped_guard, text))
 }
 
 fn scope(
     dialect: Dialect,
     sql: &str,
     schema: &Schema,
-    without: Option<usize>,
+    skipped_guard: Option<usize>,
     text: ScannedText,
 ) -> Result<(Rewritten, usize), Rejection> {
     let whole = text.tokens.first().map_or_else(Span::empty, |token| token.span);
-    let refuse = |code, span, say| Rejection::new(code, sql, place(span), say);
+    let reject = |code, span, explanation| Rejection::new(code, sql, place(span), explanation);
     let (mut statements, targets) = parse(dialect, text.tokens, RECURSION).map_err(|why| {
         let span = located(&why).unwrap_or(whole);
         let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
-        refuse(code, span, say(why, "write it as the database would take it, or more plainly"))
+        reject(code, span, explain(why, "write it in the database's syntax, or in a simpler form"))
     })?;
     if statements.len() != 1 {
-        let why = format!("{} statements; one at a time is analysed", statements.len());
-        return Err(refuse(Code::NotOneStatement, whole, say(why, "run one statement")));
+        let why = format!("{} statements; only one at a time is analysed", statements.len());
+        return Err(reject(Code::NotOneStatement, whole, explain(why, "run one statement")));
     }
     let mut statement = statements.remove(0);
     let mut pass = Pass {
@@ -118,16 +120,16 @@ fn scope(
         binds: text.binds,
         names: Names::of(dialect, schema, &statement),
         targets,
-        scopes: Vec::new(),
+        cte_scopes: Vec::new(),
         cte_names: BTreeSet::new(),
-        here: whole,
+        last_span: whole,
         tables: BTreeSet::new(),
-        read: BTreeSet::new(),
-        dropped: Vec::new(),
+        tables_read: BTreeSet::new(),
+        dropped_schemas: Vec::new(),
         writes: false,
-        sources: 0,
+        table_count: 0,
         guards: 0,
-        without,
+        skipped_guard,
     };
     let call = functional_notation::first(&pass.names, &statement, &pass.targets);
     pass.statement(&mut statement)?;
@@ -138,16 +140,17 @@ fn scope(
         .and_then(|tokens| parse(dialect, tokens, GUARDED_RECURSION))
         .map_err(|why| {
             let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
-            refuse(code, whole, say("printed again, it cannot be read", "write it more plainly"))
+            reject(code, whole, explain("its rewritten text cannot be parsed", "write it in a simpler form"))
         })?;
     if again != [statement] || targets != pass.targets {
-        let say = say("printed again, it would not mean the same", "write it more plainly");
-        return Err(refuse(Code::Syntax, whole, say));
+        let explanation =
+            explain("its rewritten text would have another meaning", "write it in a simpler form");
+        return Err(reject(Code::Syntax, whole, explanation));
     }
-    compare::compare(dialect, schema, sql, &printed, std::mem::take(&mut pass.dropped))
-        .map_err(|why| refuse(Code::Syntax, whole, say(why, "write it more plainly")))?;
+    compare::compare(dialect, schema, sql, &printed, std::mem::take(&mut pass.dropped_schemas))
+        .map_err(|why| reject(Code::Syntax, whole, explain(why, "write it in a simpler form")))?;
     prove::prove(dialect, schema, &again[0], &targets, &pass.tenant).map_err(|why| {
-        refuse(Code::Unproven, whole, say(why, "please report this statement; it is a bug of this crate"))
+        reject(Code::Unproven, whole, explain(why, "please report this statement; it is a bug in this crate"))
     })?;
     let has_tenant = pass.guards > 0;
     let (text, binds) = match dialect {

@@ -2,29 +2,29 @@
 
 use super::tokens::tokens;
 use crate::dialect::Dialect;
-use crate::rejection::{Rejection, Say, say};
+use crate::rejection::{Explanation, Rejection, explain};
 use crate::schema::{Schema, TenantType};
 use sqlparser::ast::{CastKind, DataType, Expr, Value};
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
-/// What is bound at one place of a statement.
+/// One bind of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bind {
-    /// The caller's parameter of this number, from one.
+    /// The caller's parameter of this number, counted from one.
     Value(usize),
     /// The tenant's id.
     Tenant,
 }
 
-/// The highest number of a parameter: what a message of Postgres can hold, less the tenant.
+/// The highest number of a parameter: the limit of a Postgres message, less the tenant.
 const HIGHEST: usize = 65_534;
 
-/// From this many parameters on SQLite gets them without their numbers, if they stand in order.
+/// From this many parameters on, SQLite gets them without their numbers, if they are in order.
 const MANY: usize = 32;
 
-/// Gives every parameter its number, and returns the highest.
-pub(super) fn number(dialect: Dialect, tokens: &mut [TokenWithSpan]) -> Result<usize, (Span, Say)> {
+/// Numbers every parameter, and returns the highest number.
+pub(super) fn number(dialect: Dialect, tokens: &mut [TokenWithSpan]) -> Result<usize, (Span, Explanation)> {
     let (mut highest, mut counted, mut named) = (0, 0, false);
     for TokenWithSpan { token, span } in tokens {
         let n = match &*token {
@@ -36,7 +36,10 @@ pub(super) fn number(dialect: Dialect, tokens: &mut [TokenWithSpan]) -> Result<u
                 named = true;
                 let own = if dialect == Dialect::Sqlite { numbered(text, '?') } else { None };
                 own.or_else(|| numbered(text, '$')).ok_or_else(|| {
-                    (*span, say(format!("the parameter `{text}` has no number"), "write $1, $2 and so on"))
+                    (
+                        *span,
+                        explain(format!("the parameter `{text}` has no number"), "write $1, $2 and so on"),
+                    )
                 })?
             }
             Token::Word(word) if dialect == Dialect::MySql && word.quote_style.is_none() => {
@@ -48,7 +51,7 @@ pub(super) fn number(dialect: Dialect, tokens: &mut [TokenWithSpan]) -> Result<u
         };
         if named && counted > 0 {
             let why = "parameters with and without a number";
-            return Err((*span, say(why, "write all of them as $1, $2 and so on")));
+            return Err((*span, explain(why, "write all of them as $1, $2 and so on")));
         }
         highest = highest.max(n);
         *token = Token::Placeholder(placeholder(dialect, n));
@@ -56,7 +59,7 @@ pub(super) fn number(dialect: Dialect, tokens: &mut [TokenWithSpan]) -> Result<u
     Ok(highest)
 }
 
-/// `$12` is 12.
+/// The number of a parameter: `$12` is 12.
 pub(super) fn numbered(text: &str, sign: char) -> Option<usize> {
     let digits = text.strip_prefix(sign)?;
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0') && digits.len() <= 5;
@@ -70,7 +73,7 @@ pub(super) fn placeholder(dialect: Dialect, n: usize) -> String {
     }
 }
 
-/// The parameter that the tenant is bound to.
+/// The parameter of the tenant, cast to the type of the tenant column on Postgres.
 pub(super) fn tenant(dialect: Dialect, schema: &Schema, n: usize) -> Expr {
     let parameter = Expr::Value(Value::Placeholder(placeholder(dialect, n)).into());
     let data_type = match schema.tenant_type() {
@@ -79,14 +82,14 @@ pub(super) fn tenant(dialect: Dialect, schema: &Schema, n: usize) -> Expr {
         Some(TenantType::Text) => DataType::Text,
         None => return parameter,
     };
-    // SQLite and MySQL know no such casts, and compare what is bound as it is.
+    // SQLite and MySQL have no such casts, and compare the bound value unchanged.
     if dialect != Dialect::Postgres {
         return parameter;
     }
     Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(parameter), data_type, format: None }
 }
 
-/// MySQL takes parameters in the order of the text only: `?2 .. ?1` becomes `? .. ?` and the order `2, 1`.
+/// MySQL binds parameters in the order of the text only: `?2 .. ?1` becomes `? .. ?` with the binds `2, 1`.
 pub(super) fn in_order(printed: &str, tenant: usize) -> Result<(String, Vec<Bind>), Rejection> {
     let mut binds = Vec::new();
     let text = with_places(Dialect::MySql, printed, |n| {
@@ -96,9 +99,9 @@ pub(super) fn in_order(printed: &str, tenant: usize) -> Result<(String, Vec<Bind
     Ok((text, binds))
 }
 
-/// SQLite looks the number of a parameter up among all before it, unless it is the highest so far: with the tenant's
-/// in front that takes quadratic time. `?1 .. ?2` becomes `? .. ?`, and the tenant `$3`, a name that sqlx binds by its
-/// number.
+/// Removes the numbers of many parameters on SQLite. SQLite searches each number among all earlier parameters, unless
+/// it is the highest so far, which takes quadratic time with the tenant in front. `?1 .. ?2` becomes `? .. ?`, and
+/// the tenant becomes `$3`, a name that sqlx binds by its number.
 pub(super) fn in_place(printed: String, values: usize) -> Result<String, Rejection> {
     if values < MANY {
         return Ok(printed);
@@ -115,7 +118,7 @@ pub(super) fn in_place(printed: String, values: usize) -> Result<String, Rejecti
     Ok(if ordered && next == values + 1 { text } else { printed })
 }
 
-/// The text with something else in the place of each parameter.
+/// The text with each parameter replaced.
 fn with_places(
     dialect: Dialect,
     printed: &str,

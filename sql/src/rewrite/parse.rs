@@ -5,16 +5,16 @@ use super::grammar::parser;
 use super::stack::with_stack;
 use super::text::ScannedText;
 use crate::dialect::Dialect;
-use crate::rejection::{Code, Rejection, say};
+use crate::rejection::{Code, Rejection, explain};
 use sqlparser::ast::Statement;
 use sqlparser::tokenizer::{Span, TokenWithSpan};
 
-/// How deep the parser itself goes, and how much deeper guards may have made the text that it reads again.
+/// The parser's recursion limit, and its limit for the printed text, which guards make deeper.
 pub(super) const RECURSION: usize = 40;
 
 pub(super) const GUARDED_RECURSION: usize = 2 * RECURSION;
 
-/// The statements, and the conflict targets beside them.
+/// Parses the statements, and the conflict targets apart from them.
 pub(super) fn parse(
     dialect: Dialect,
     tokens: Vec<TokenWithSpan>,
@@ -25,7 +25,7 @@ pub(super) fn parse(
         .map_err(|e| e.to_string())
 }
 
-/// The statements of a text that is only looked at.
+/// Parses the statements of a text that is not rewritten.
 pub(super) fn statements_of(
     dialect: Dialect,
     sql: &str,
@@ -33,8 +33,8 @@ pub(super) fn statements_of(
 ) -> Result<Vec<Statement>, Rejection> {
     with_stack(sql, text.depth, || {
         parse(dialect, text.tokens, RECURSION).map(|(statements, _)| statements).map_err(|why| {
-            let say = say(why, "write it as the database would take it, or more plainly");
-            Rejection::new(Code::Syntax, sql, (1, 1, 1), say)
+            let explanation = explain(why, "write it in the database's syntax, or in a simpler form");
+            Rejection::new(Code::Syntax, sql, (1, 1, 1), explanation)
         })
     })
 }
@@ -43,7 +43,7 @@ pub(super) fn is_too_deep(why: &str) -> bool {
     why.contains("recursion limit exceeded")
 }
 
-/// The place that a message of the parser ends with.
+/// The position at the end of a message of the parser.
 pub(super) fn located(why: &str) -> Option<Span> {
     let (_, at) = why.rsplit_once(" at Line: ")?;
     let (line, column) = at.split_once(", Column: ")?;

@@ -5,7 +5,7 @@ use super::identifiers::fold;
 use super::names::Names;
 use super::tokens::place;
 use crate::dialect::Dialect;
-use crate::rejection::{Code, Rejection, say};
+use crate::rejection::{Code, Rejection, explain};
 use crate::schema::Schema;
 use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart};
 use sqlparser::tokenizer::Span;
@@ -16,93 +16,93 @@ pub(super) struct Pass<'a> {
     pub(super) dialect: Dialect,
     pub(super) schema: &'a Schema,
     pub(super) sql: &'a str,
-    /// The tenant's parameter, in the type of its column where that was said.
+    /// The tenant's parameter, cast to the type of the tenant column if that is known.
     pub(super) tenant: Expr,
-    /// The caller's highest parameter.
+    /// The highest number of the caller's parameters.
     pub(super) binds: usize,
-    /// What the names before a dot stand for.
+    /// The meaning of the names before a dot.
     pub(super) names: Names<'a>,
-    /// The conflict targets that stand beside the tree.
+    /// The conflict targets, which are kept apart from the tree.
     pub(super) targets: Vec<ConflictKey>,
-    /// The CTEs in sight, innermost last.
-    pub(super) scopes: Vec<Vec<String>>,
+    /// The CTEs in scope, innermost last.
+    pub(super) cte_scopes: Vec<Vec<String>>,
     /// Every CTE of the statement, in lower case.
     pub(super) cte_names: BTreeSet<String>,
-    /// What was read last, to point at.
-    pub(super) here: Span,
+    /// The position that a rejection points at: that of the last identifier or value.
+    pub(super) last_span: Span,
     pub(super) tables: BTreeSet<String>,
-    /// The tables that are read, the target of a write not among them.
-    pub(super) read: BTreeSet<String>,
-    /// The schemas that were left out before the names of columns.
-    pub(super) dropped: Vec<String>,
+    /// The tables that are read, without the target of a write.
+    pub(super) tables_read: BTreeSet<String>,
+    /// The schemas that were removed before the names of columns.
+    pub(super) dropped_schemas: Vec<String>,
     pub(super) writes: bool,
-    /// How many tables were read so far.
-    pub(super) sources: usize,
+    /// The number of tables read so far.
+    pub(super) table_count: usize,
     pub(super) guards: usize,
-    pub(super) without: Option<usize>,
+    pub(super) skipped_guard: Option<usize>,
 }
 
 pub(super) type SqlResult<T = ()> = Result<T, Rejection>;
 
 impl Pass<'_> {
-    pub(super) fn refuse<T>(
+    pub(super) fn reject<T>(
         &self,
         code: Code,
         why: impl Into<String>,
-        mend: impl Into<String>,
+        help: impl Into<String>,
     ) -> SqlResult<T> {
-        Err(Rejection::new(code, self.sql, place(self.here), say(why, mend)))
+        Err(Rejection::new(code, self.sql, place(self.last_span), explain(why, help)))
     }
 
-    pub(super) fn unknown<T>(&self, what: &str) -> SqlResult<T> {
-        self.refuse(
+    pub(super) fn reject_unknown<T>(&self, what: &str) -> SqlResult<T> {
+        self.reject(
             Code::Construct,
             format!("{what} is not known to stay within a tenant"),
-            "write it another way",
+            "write it in another way",
         )
     }
 
     pub(super) fn allow(&self, known: bool, what: &str) -> SqlResult {
-        if known { Ok(()) } else { self.unknown(what) }
+        if known { Ok(()) } else { self.reject_unknown(what) }
     }
 
-    pub(super) fn see(&mut self, span: Span) {
+    pub(super) fn point_at(&mut self, span: Span) {
         if span != Span::empty() {
-            self.here = span;
+            self.last_span = span;
         }
     }
 
-    pub(super) fn see_ident(&mut self, ident: &Ident) {
-        self.see(ident.span);
+    pub(super) fn point_at_ident(&mut self, ident: &Ident) {
+        self.point_at(ident.span);
     }
 
-    /// Whether this guard is to be made; only a test leaves one out.
-    pub(super) fn guarding(&mut self) -> bool {
+    /// Counts a guard, and returns whether to add it. Only tests leave one out.
+    pub(super) fn takes_guard(&mut self) -> bool {
         self.guards += 1;
-        self.without != Some(self.guards - 1)
+        self.skipped_guard != Some(self.guards - 1)
     }
 
     pub(super) fn tenant(&self) -> Expr {
         self.tenant.clone()
     }
 
-    /// A name as the database resolves it.
+    /// Folds a name as the database does.
     pub(super) fn fold(&self, ident: &Ident) -> String {
         fold(self.dialect, ident)
     }
 
-    /// The parts of a plain name.
+    /// The identifiers of a plain name.
     pub(super) fn parts(&mut self, name: &ObjectName) -> SqlResult<Vec<Ident>> {
         let ObjectName(parts) = name;
         let mut idents = Vec::new();
         for part in parts {
             match part {
                 ObjectNamePart::Identifier(ident) => idents.push(ident.clone()),
-                ObjectNamePart::Function(_) => return self.unknown("a name made by a function"),
+                ObjectNamePart::Function(_) => return self.reject_unknown("a name made by a function"),
             }
         }
         if let (Some(first), Some(last)) = (idents.first(), idents.last()) {
-            self.see(Span::new(first.span.start, last.span.end));
+            self.point_at(Span::new(first.span.start, last.span.end));
         }
         Ok(idents)
     }

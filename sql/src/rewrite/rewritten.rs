@@ -21,32 +21,31 @@ pub struct Rewritten {
 }
 
 impl Rewritten {
-    /// The statement to run, the same for all tenants.
+    /// Returns the statement to run. It is the same for all tenants.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// What to bind, in order.
+    /// Returns the binds, in order.
     ///
-    /// On Postgres and SQLite these are the caller's parameters and then the tenant; on MySQL they follow the
-    /// text, in which a parameter can stand more than once. Without [`Bind::Tenant`] the statement reads no
-    /// tenant's table.
+    /// On Postgres and SQLite these are the caller's parameters and then the tenant. On MySQL they follow the text,
+    /// in which a parameter can occur several times. Without [`Bind::Tenant`] the statement reads no tenant table.
     pub fn binds(&self) -> &[Bind] {
         &self.binds
     }
 
-    /// The tables that are read or written, as the database names them, each once.
+    /// Returns the tables that are read or written, as the database names them, each once.
     pub fn tables(&self) -> &[String] {
         &self.tables
     }
 
-    /// Whether nothing is written and nothing locked.
+    /// Whether the statement writes nothing and locks nothing.
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    /// Proves the text once more, from the text and the binds alone. [`rewrite`] has done so before it printed
-    /// the places of the parameters; this is for those who test it.
+    /// Runs the second pass again, on the text and the binds alone. [`rewrite`](super::rewrite) has run it already;
+    /// this method is for tests.
     #[doc(hidden)]
     pub fn reprove(&self, dialect: Dialect, schema: &Schema) -> Result<(), String> {
         let again = || {
@@ -56,13 +55,13 @@ impl Rewritten {
         on_deep_stack(again).map_err(|e| e.to_string())?
     }
 
-    /// The text as the second pass reads it, and the tenant's parameter in it.
+    /// Parses the text for the second pass, and returns the tenant's parameter as well.
     pub(super) fn reread(
         &self,
         dialect: Dialect,
         schema: &Schema,
     ) -> Result<((Statement, Vec<ConflictKey>), Expr), String> {
-        let mut tokens = tokens(dialect, &self.text).map_err(|refused| refused.to_string())?;
+        let mut tokens = tokens(dialect, &self.text).map_err(|rejected| rejected.to_string())?;
         let values = self.binds.iter().map(|bind| if let Bind::Value(n) = bind { *n } else { 0 });
         let last = values.max().unwrap_or(0) + 1;
         if dialect == Dialect::MySql {
@@ -71,11 +70,11 @@ impl Rewritten {
                 token.token = Token::Placeholder(match binds.next() {
                     Some(Bind::Value(n)) => placeholder(dialect, *n),
                     Some(Bind::Tenant) => placeholder(dialect, last),
-                    None => return Err("a parameter that nothing is bound to".to_owned()),
+                    None => return Err("a parameter without a bind".to_owned()),
                 });
             }
             if binds.next().is_some() {
-                return Err("a value that has no place".to_owned());
+                return Err("a bind without a parameter".to_owned());
             }
         }
         if dialect == Dialect::Sqlite {

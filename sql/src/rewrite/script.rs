@@ -10,10 +10,10 @@ use sqlparser::tokenizer::{Location, Token};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-/// The statements of a text with many, such as a file, each with the line that it begins on.
+/// Splits a text, such as a file, into its statements, each with the line that it begins on.
 ///
 /// # Errors
-/// [`Code::Syntax`] where the text cannot be divided: a quotation or a comment that does not end.
+/// [`Code::Syntax`](crate::Code::Syntax) if a quotation or a comment does not end.
 pub fn statements(dialect: Dialect, sql: &str) -> Result<Vec<(usize, &str)>, Rejection> {
     let tokens = tokens(dialect, sql)?;
     let lines = LineStarts::of(sql);
@@ -28,10 +28,10 @@ pub fn statements(dialect: Dialect, sql: &str) -> Result<Vec<(usize, &str)>, Rej
     Ok(found)
 }
 
-/// Every name that stands for a table in a statement, its CTEs and what it makes among them, as it is written.
+/// Returns every table name of a statement as it is written, including its CTEs and the tables or views it creates.
 ///
 /// # Errors
-/// [`Code::Syntax`] if it cannot be parsed.
+/// [`Code::Syntax`](crate::Code::Syntax) if it cannot be parsed.
 pub fn relations(dialect: Dialect, sql: &str) -> Result<BTreeSet<String>, Rejection> {
     let statements = statements_of(dialect, sql, read(dialect, sql)?)?;
     let mut names = BTreeSet::new();
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_divided_where_the_database_would_divide_it() {
+    fn a_file_is_split_where_the_database_would_split_it() {
         let file =
             "-- a; comment\nSELECT 'ü;' AS \"a;b\"; ;\n\n  UPDATE t\nSET a = 1 -- the end\n;DELETE FROM t";
         let wanted = [(2, "SELECT 'ü;' AS \"a;b\""), (4, "UPDATE t\nSET a = 1"), (6, "DELETE FROM t")];

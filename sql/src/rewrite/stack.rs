@@ -1,14 +1,14 @@
-//! A stack of its own for deep statements.
+//! Runs the work on deep statements on a thread with a larger stack.
 
-use crate::rejection::{Code, Rejection, say};
+use crate::rejection::{Code, Rejection, explain};
 
-/// What is deeper gets a stack of its own: without optimisation the parser takes more than 100 KiB for each level
-/// of a query in a query, and the caller may have little left.
+/// Deeper statements run on a separate stack: without optimisation the parser needs more than 100 KiB for each nested
+/// query, and the caller may have little stack left.
 const SHALLOW: usize = 10;
 
 const STACK: usize = 64 * 1024 * 1024;
 
-/// Runs `work` on a text of this depth where there is room for it.
+/// Runs `work` on the caller's stack, or for deep texts on a larger one.
 pub(super) fn with_stack<T: Send>(
     sql: &str,
     depth: usize,
@@ -18,8 +18,13 @@ pub(super) fn with_stack<T: Send>(
         return work();
     }
     on_deep_stack(work).unwrap_or_else(|e| {
-        let why = format!("there is no stack for a statement as deep as this one: {e}");
-        Err(Rejection::new(Code::TooDeep, sql, (1, 1, 1), say(why, "try again, or write it more plainly")))
+        let why = format!("no thread with a stack for this deeply nested statement could be started: {e}");
+        Err(Rejection::new(
+            Code::TooDeep,
+            sql,
+            (1, 1, 1),
+            explain(why, "try again, or write it in a simpler form"),
+        ))
     })
 }
 

@@ -8,7 +8,7 @@ use crate::schema::Access;
 use sqlparser::ast::{Ident, TableAlias, TableAliasColumnDef, TableWithJoins};
 use std::collections::BTreeSet;
 
-/// Words that the parser takes for a table's name and Postgres never does: `FROM ONLY t` reads `t`.
+/// Keywords that the parser reads as a table's name and Postgres never does: `FROM ONLY t` reads `t`.
 const RESERVED_WORDS: [&str; 30] = [
     "all",
     "analyze",
@@ -43,21 +43,21 @@ const RESERVED_WORDS: [&str; 30] = [
 ];
 
 impl<'a> Pass<'a> {
-    /// What may be done with a table, given its name as the database resolves it.
+    /// Returns how the statement may use a table, given its name as the database resolves it.
     pub(super) fn access(&self, name: &str) -> SqlResult<Access<'a>> {
         if name.rsplit('.').next().is_some_and(|last| last.to_ascii_lowercase().starts_with("tenancy_")) {
-            return self.refuse(
+            return self.reject(
                 Code::Reserved,
-                format!("`{name}` is a table of `tenancy`, which is not for SQL of your own"),
-                "use the methods of the crate for it; a table of your own must have another name",
+                format!("`{name}` is a table of `tenancy`, which your own SQL cannot use"),
+                "use the methods of the crate for it; your own tables need other names",
             );
         }
         let access = self.schema.access(self.dialect, name);
         if let (Some(column), true) = (access.tenant, self.schema.lacks_tenant(self.dialect, name)) {
-            return self.refuse(
+            return self.reject(
                 Code::NoTenantColumn,
-                format!("`{name}` has no column `{column}`, so it cannot be said whose its rows are"),
-                "give it one; or, if every tenant may read all of it, declare it under `shared` in tenancy.toml",
+                format!("`{name}` has no column `{column}`, so the tenant of its rows is unknown"),
+                "add the column; or, if every tenant may read all of it, declare it under `shared` in tenancy.toml",
             );
         }
         Ok(access)
@@ -67,7 +67,7 @@ impl<'a> Pass<'a> {
 impl Pass<'_> {
     pub(super) fn not_a_cte(&self, folded: &str) -> SqlResult {
         if self.cte_names.contains(&folded.to_ascii_lowercase()) {
-            return self.refuse(
+            return self.reject(
                 Code::CteName,
                 format!("`{folded}` is a CTE elsewhere in this statement and would be a table here"),
                 "rename the CTE",
@@ -76,7 +76,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// The name of a table as the database resolves it, if it is no catalogue's.
+    /// The name of a table as the database resolves it. Rejects catalogues and keywords.
     pub(super) fn table_name(&self, parts: &[Ident]) -> SqlResult<String> {
         self.no_dot(parts)?;
         self.no_text(parts)?;
@@ -86,15 +86,15 @@ impl Pass<'_> {
             let reserved =
                 lower == "select" || (self.dialect == Dialect::Postgres && RESERVED_WORDS.contains(&&*lower));
             if part.quote_style.is_none() && reserved {
-                let why = format!("`{lower}` is a word of the database's own and no table's name");
-                return self.refuse(Code::Name, why, "leave it out; if it is a name, quote it");
+                let why = format!("`{lower}` is a keyword of the database and not a table's name");
+                return self.reject(Code::Name, why, "remove it; if it is a name, quote it");
             }
         }
         if parts.is_empty() || parts.len() > 2 {
-            return self.refuse(
+            return self.reject(
                 Code::Name,
                 "a table's name of more than two parts",
-                "leave the database's name out",
+                "remove the database's name",
             );
         }
         Ok(parts.iter().map(|part| self.fold(part)).collect::<Vec<_>>().join("."))
@@ -102,15 +102,15 @@ impl Pass<'_> {
 
     pub(super) fn no_text(&self, parts: &[Ident]) -> SqlResult {
         if parts.iter().any(|part| part.quote_style == Some('\'')) {
-            return self.refuse(Code::Name, "a table's name in quotes for text", "quote it as a name");
+            return self.reject(Code::Name, "a table's name in quotes for text", "quote it as a name");
         }
         Ok(())
     }
 
-    /// `"public.plans"` is one name and not the table `plans` of the schema `public`.
+    /// Rejects a dot within a name: `"public.plans"` is not the table `plans` of the schema `public`.
     pub(super) fn no_dot(&self, parts: &[Ident]) -> SqlResult {
         if parts.iter().any(|part| part.value.contains('.')) {
-            return self.refuse(Code::Name, "a name with a dot in it", "quote each part on its own");
+            return self.reject(Code::Name, "a name with a dot in it", "quote each part on its own");
         }
         Ok(())
     }
@@ -126,16 +126,16 @@ impl Pass<'_> {
             }
         };
         if system {
-            return self.refuse(
+            return self.reject(
                 Code::Catalog,
-                "the database's catalogue holds what other tenants stored",
-                "read it apart, as the database's owner",
+                "the database's catalogue contains data of other tenants",
+                "read it outside of a scope, as the database's owner",
             );
         }
         Ok(())
     }
 
-    /// Two tables of one name in one FROM: which of them a column belongs to depends on the database.
+    /// Rejects two tables of one name in one FROM: which of them a column belongs to depends on the database.
     pub(super) fn distinct_aliases(&mut self, from: &[TableWithJoins]) -> SqlResult {
         let mut seen = BTreeSet::new();
         for item in from {
@@ -143,22 +143,22 @@ impl Pass<'_> {
             {
                 let Some(alias) = alias_of(factor) else { continue };
                 if !seen.insert(alias.value.to_ascii_lowercase()) {
-                    self.see_ident(&alias);
-                    let why = format!("two tables are called `{}` here", alias.value);
-                    return self.refuse(Code::Name, why, "give one of them an alias");
+                    self.point_at_ident(&alias);
+                    let why = format!("two tables have the name `{}` here", alias.value);
+                    return self.reject(Code::Name, why, "give one of them an alias");
                 }
             }
         }
         Ok(())
     }
 
-    pub(super) fn maybe_alias(&mut self, alias: Option<&TableAlias>) -> SqlResult {
+    pub(super) fn optional_alias(&mut self, alias: Option<&TableAlias>) -> SqlResult {
         alias.map_or(Ok(()), |alias| self.alias(alias))
     }
 
     pub(super) fn alias(&mut self, alias: &TableAlias) -> SqlResult {
         let TableAlias { explicit: _, name, columns, at } = alias;
-        self.see_ident(name);
+        self.point_at_ident(name);
         self.allow(at.is_none(), "AT")?;
         self.allow(name.quote_style != Some('\''), "a name in quotes for text")?;
         for TableAliasColumnDef { name: _, data_type } in columns {

@@ -5,45 +5,46 @@ use super::identifiers::RESERVED;
 use super::parameters::{number, numbered};
 use super::tokens::{place, tokens};
 use crate::dialect::Dialect;
-use crate::rejection::{Code, Rejection, Say, say};
+use crate::rejection::{Code, Explanation, Rejection, explain};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Whitespace, Word};
 
-/// The longest text that is read, in bytes.
+/// The longest text that is accepted, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// A text in tokens, with parameters in one form: `$n` on Postgres, `?n` elsewhere.
+/// A text in tokens, with its parameters in one form: `$n` on Postgres, `?n` on other databases.
 pub(super) struct ScannedText {
     pub(super) tokens: Vec<TokenWithSpan>,
-    /// The highest parameter.
+    /// The highest number of a parameter.
     pub(super) binds: usize,
-    /// How deep the tree can become.
+    /// An upper bound of the depth of the tree.
     pub(super) depth: usize,
 }
 
 pub(super) fn read(dialect: Dialect, sql: &str) -> Result<ScannedText, Rejection> {
-    let refuse = |code, span: Span, say: Say| Rejection::new(code, sql, place(span), say);
+    let reject =
+        |code, span: Span, explanation: Explanation| Rejection::new(code, sql, place(span), explanation);
     if sql.len() > LONGEST {
-        let why = format!("a statement of {} bytes; {LONGEST} are read", sql.len());
-        return Err(refuse(
+        let why = format!("the statement has {} bytes; at most {LONGEST} are accepted", sql.len());
+        return Err(reject(
             Code::TooLong,
             Span::empty(),
-            say(why, "bind the values instead of writing them out"),
+            explain(why, "bind the values instead of writing them out"),
         ));
     }
     if let Some((at, _)) = sql.match_indices('\0').next() {
         let line = sql[..at].matches('\n').count() + 1;
-        let say = say("a NUL character ends the text for some databases", "remove it");
-        return Err(Rejection::new(Code::Syntax, sql, (line, 1, 1), say));
+        let explanation = explain("a NUL character ends the text for some databases", "remove it");
+        return Err(Rejection::new(Code::Syntax, sql, (line, 1, 1), explanation));
     }
     if dialect == Dialect::MySql && (sql.contains("/*!") || sql.contains("/*M!")) {
-        let why = "a comment that the server runs";
-        return Err(refuse(Code::Comment, Span::empty(), say(why, "write it as SQL, or leave it out")));
+        let why = "the server executes this comment";
+        return Err(reject(Code::Comment, Span::empty(), explain(why, "write it as SQL, or remove it")));
     }
     let tokens = tokens(dialect, sql)?;
     for token in &tokens {
-        if let Some((code, say)) = objection(dialect, &token.token) {
-            return Err(refuse(code, token.span, say));
+        if let Some((code, explanation)) = token_problem(dialect, &token.token) {
+            return Err(reject(code, token.span, explanation));
         }
     }
     for three in tokens.windows(3) {
@@ -57,17 +58,18 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<ScannedText, Rejection
             && dialect == Dialect::Postgres
             && escaped(first, name)
         {
-            let say = say("a name with escapes in it", "write the name as it is");
-            return Err(refuse(Code::Name, one.span, say));
+            let explanation = explain("a name with escapes in it", "write the name without escapes");
+            return Err(reject(Code::Name, one.span, explanation));
         }
     }
     let mut tokens = null_tests(dialect, tokens);
-    let depth = depth(&tokens).map_err(|(span, say)| refuse(Code::TooDeep, span, say))?;
-    let binds = number(dialect, &mut tokens).map_err(|(span, say)| refuse(Code::Placeholder, span, say))?;
+    let depth = depth(&tokens).map_err(|(span, explanation)| reject(Code::TooDeep, span, explanation))?;
+    let binds = number(dialect, &mut tokens)
+        .map_err(|(span, explanation)| reject(Code::Placeholder, span, explanation))?;
     Ok(ScannedText { tokens, binds, depth })
 }
 
-/// `a ISNULL` and `a NOTNULL` as `a IS NULL` and `a IS NOT NULL`: the parser takes ISNULL for a name.
+/// Replaces `a ISNULL` and `a NOTNULL` by `a IS NULL` and `a IS NOT NULL`: the parser reads ISNULL as a name.
 fn null_tests(dialect: Dialect, tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let test = |token: &Token| match token {
         Token::Word(word) if word.quote_style.is_none() && dialect != Dialect::MySql => {
@@ -84,7 +86,7 @@ fn null_tests(dialect: Dialect, tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan
     }
     let mut read: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len() + 4);
     for token in tokens {
-        // Behind a dot or AS it is a name.
+        // After a dot or AS it is a name.
         let before = read.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
         let named = before.is_some_and(|token| match &token.token {
             Token::Word(word) => word.keyword == Keyword::AS,
@@ -102,32 +104,35 @@ fn null_tests(dialect: Dialect, tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan
     read
 }
 
-fn objection(dialect: Dialect, token: &Token) -> Option<(Code, Say)> {
+fn token_problem(dialect: Dialect, token: &Token) -> Option<(Code, Explanation)> {
     match token {
-        Token::Word(word) => name(dialect, word),
-        Token::Whitespace(Whitespace::MultiLineComment(text)) if text.trim_start().starts_with('+') => {
-            Some((Code::Comment, say("an optimizer hint can change how a statement is read", "leave it out")))
-        }
+        Token::Word(word) => name_problem(dialect, word),
+        Token::Whitespace(Whitespace::MultiLineComment(text)) if text.trim_start().starts_with('+') => Some(
+            (Code::Comment, explain("an optimizer hint can change how a statement is read", "remove it")),
+        ),
         Token::SingleQuotedString(text) if dialect == Dialect::MySql && escapes_a_quote(text) => Some((
             Code::Literal,
-            say(
+            explain(
                 "where this text ends depends on the session's `sql_mode`",
                 "write the quote twice, or bind the text",
             ),
         )),
         Token::DoubleQuotedString(_) => Some((
             Code::Literal,
-            say("text or a name, as the session's `sql_mode` has it", "quote text with ' and names with `"),
+            explain(
+                "whether this is text or a name depends on the session's `sql_mode`",
+                "quote text with ' and names with `",
+            ),
         )),
         _ => None,
     }
 }
 
-fn name(dialect: Dialect, word: &Word) -> Option<(Code, Say)> {
+fn name_problem(dialect: Dialect, word: &Word) -> Option<(Code, Explanation)> {
     let value = word.value.as_str();
     if value.to_ascii_lowercase().starts_with(RESERVED) {
-        let why = format!("names that begin with `{RESERVED}` are the rewriter's own");
-        return Some((Code::Reserved, say(why, "choose another name")));
+        let why = format!("names that begin with `{RESERVED}` are reserved for the rewriter");
+        return Some((Code::Reserved, explain(why, "choose another name")));
     }
     if word.quote_style.is_none() && numbered(value, '$').is_some() && dialect == Dialect::MySql {
         return None;
@@ -138,20 +143,20 @@ fn name(dialect: Dialect, word: &Word) -> Option<(Code, Say)> {
     };
     if value.is_empty() || value.chars().any(odd) {
         let why = "a name with characters that could end it early";
-        return Some((Code::Name, say(why, "use letters, digits and underscores")));
+        return Some((Code::Name, explain(why, "use letters, digits and underscores")));
     }
     if value.chars().any(folds_to_ascii) {
-        let why = "a letter that some databases take for a plain one when they compare names";
-        return Some((Code::Name, say(why, "use plain letters")));
+        let why = "a letter that some databases fold to an ASCII letter when they compare names";
+        return Some((Code::Name, explain(why, "use ASCII letters")));
     }
     if value.len() > 63 {
         let why = "a name of more than 63 bytes, which a database would shorten";
-        return Some((Code::Name, say(why, "choose a shorter one")));
+        return Some((Code::Name, explain(why, "choose a shorter one")));
     }
     None
 }
 
-/// Whether a backslash stands before a quote, which one setting of `sql_mode` takes for the end of the text.
+/// Whether a backslash precedes a quote: with one setting of `sql_mode` the quote then ends the text.
 fn escapes_a_quote(raw: &str) -> bool {
     let mut run = 0;
     for c in raw.chars() {
@@ -164,7 +169,7 @@ fn escapes_a_quote(raw: &str) -> bool {
     run % 2 == 1
 }
 
-/// The Kelvin sign is a `k` in lower case, and a dotted `İ` is an `i` to MySQL.
+/// Whether a letter folds to ASCII: the lower case of the Kelvin sign is `k`, and MySQL compares `İ` as `i`.
 fn folds_to_ascii(c: char) -> bool {
     !c.is_ascii()
         && (c.to_lowercase().any(|c| c.is_ascii())

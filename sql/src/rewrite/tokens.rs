@@ -1,8 +1,8 @@
-//! Text to tokens, and their places in the text.
+//! Splits a text into tokens, and computes their positions.
 
 use super::grammar::grammar;
 use crate::dialect::Dialect;
-use crate::rejection::{Code, Rejection, say};
+use crate::rejection::{Code, Rejection, explain};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 pub(super) fn place(span: Span) -> (usize, usize, usize) {
@@ -13,18 +13,18 @@ pub(super) fn place(span: Span) -> (usize, usize, usize) {
 }
 
 pub(super) fn tokens(dialect: Dialect, sql: &str) -> Result<Vec<TokenWithSpan>, Rejection> {
-    let refuse = |span, why: String| {
-        Rejection::new(Code::Syntax, sql, place(span), say(why, "write it as the database would take it"))
+    let reject = |span, why: String| {
+        Rejection::new(Code::Syntax, sql, place(span), explain(why, "write it in the database's syntax"))
     };
     let tokens = Tokenizer::new(grammar(dialect), sql)
         .with_unescape(false)
         .tokenize_with_location()
-        .map_err(|e| refuse(Span::new(e.location, e.location), e.message))?;
-    numbers(dialect, sql, tokens).map_err(|(span, why)| refuse(span, why))
+        .map_err(|e| reject(Span::new(e.location, e.location), e.message))?;
+    numbers(dialect, sql, tokens).map_err(|(span, why)| reject(span, why))
 }
 
-/// Numbers in other bases, each as one token that is printed as it was written: to the tokenizer `0x0A` is the same
-/// as the text of bytes `x'0A'`, and `0b101` the number 0 with a name behind it.
+/// Makes each number in another base one token that is printed as written. For the tokenizer `0x0A` equals the bytes
+/// `x'0A'`, and `0b101` is the number 0 followed by a name.
 fn numbers(
     dialect: Dialect,
     sql: &str,
@@ -51,7 +51,7 @@ fn numbers(
             continue;
         };
         if !is_number(dialect, &number) {
-            return Err((token.span, format!("`{number}` is no number")));
+            return Err((token.span, format!("`{number}` is not a number")));
         }
         let start = match &token.token {
             Token::Word(_) => read.pop().map_or(token.span.start, |last| last.span.start),
@@ -62,14 +62,14 @@ fn numbers(
     Ok(read)
 }
 
-/// Whether a number is directly followed by a name, which could be a part of it.
+/// Whether a name follows a number directly, so that it could be a part of the number.
 fn touches(first: &TokenWithSpan, second: &TokenWithSpan) -> bool {
     matches!(first.token, Token::Number(..))
         && first.span.end == second.span.start
         && matches!(&second.token, Token::Word(word) if word.quote_style.is_none())
 }
 
-/// The characters of a text by their places, which are asked for in order.
+/// Looks up the characters of a text by their positions, in ascending order.
 struct CharPositions<'a> {
     chars: std::iter::Peekable<std::str::Chars<'a>>,
     at: (u64, u64),

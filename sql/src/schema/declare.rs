@@ -1,4 +1,4 @@
-//! What is declared about single tables, functions, keys and types.
+//! Declarations of single tables, functions, keys and types.
 
 use super::Schema;
 use super::keys::key_elements;
@@ -7,7 +7,7 @@ use crate::name::{InvalidName, plain_name, table_name};
 use std::collections::BTreeSet;
 
 impl Schema {
-    /// A dialect that every statement is written for.
+    /// Adds a dialect that every statement must run on.
     #[must_use]
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         if !self.dialects.contains(&dialect) {
@@ -16,7 +16,7 @@ impl Schema {
         self
     }
 
-    /// This table's tenant column has another name; for the table of tenants it is its id.
+    /// Declares the tenant column of one table. For the table of tenants it is the id.
     ///
     /// # Errors
     /// A name is not plain, or the table is shared.
@@ -29,53 +29,53 @@ impl Schema {
         table_name(&table)?;
         plain_name("tenant column", &column)?;
         if self.is_shared(&table) {
-            return Err(twice(&table));
+            return Err(declared_twice(&table));
         }
         self.columns.insert(table, column);
         Ok(self)
     }
 
-    /// This table has no tenant: everybody may read it, and nobody may write to it.
+    /// Declares a shared table: every tenant may read it, and no tenant may write to it.
     ///
     /// # Errors
-    /// The name is not plain, or the table was said to be something else.
+    /// The name is not plain, or the table has another declaration.
     pub fn shared(mut self, table: impl Into<String>) -> Result<Self, InvalidName> {
-        let table = self.free(table.into())?;
+        let table = self.undeclared(table.into())?;
         self.shared.insert(table);
         Ok(self)
     }
 
-    /// This table has no tenant: everybody may read it and write to it.
+    /// Declares a shared table that every tenant may read and write.
     ///
     /// # Errors
-    /// The name is not plain, or the table was said to be something else.
+    /// The name is not plain, or the table has another declaration.
     pub fn shared_writable(mut self, table: impl Into<String>) -> Result<Self, InvalidName> {
-        let table = self.free(table.into())?;
+        let table = self.undeclared(table.into())?;
         self.writable.insert(table);
         Ok(self)
     }
 
-    /// This function of the database reads no table, so statements may call it.
+    /// Declares a function of the database that reads no table, so that statements may call it.
     ///
     /// # Errors
-    /// The name is not plain, or the function is one that no declaration allows: it changes the session (and so
-    /// the tenant of what follows), ends other sessions, reads files or runs text as SQL.
+    /// The name is not plain, or no declaration can allow the function: it changes the session (and so the tenant of
+    /// later statements), ends other sessions, reads files or runs text as SQL.
     pub fn function(mut self, name: impl Into<String>) -> Result<Self, InvalidName> {
         let name = name.into();
         name.split('.').try_for_each(|part| plain_name("function", part))?;
         let lower = name.to_ascii_lowercase();
-        if let Some(why) = crate::functions::never(lower.rsplit('.').next().unwrap_or(&lower)) {
+        if let Some(why) = crate::functions::forbidden_reason(lower.rsplit('.').next().unwrap_or(&lower)) {
             return Err(InvalidName(format!(
-                "the function `{name}` {why}, so `functions` cannot allow it; take it out of `functions`, and call it \
-                 on a connection of your own that carries no tenant"
+                "the function `{name}` {why}, so `functions` cannot allow it; remove it from `functions`, and call it \
+                 on a connection of your own that has no tenant"
             )));
         }
         self.functions.insert(name);
         Ok(self)
     }
 
-    /// A unique key of this table that holds for all tenants together: its columns (or expressions), separated by
-    /// commas. An upsert that names it keeps it as written; any other conflict target gets the tenant column.
+    /// Declares a unique key of this table that is unique across all tenants: its columns (or expressions), separated
+    /// by commas. An upsert that names the key keeps it as written; any other conflict target gets the tenant column.
     ///
     /// # Errors
     /// The table's name is not plain, or the key has no element.
@@ -91,10 +91,11 @@ impl Schema {
         Ok(self)
     }
 
-    /// A composite type of the database, with its fields: `(expr).field` is read for these names only.
+    /// Declares a composite type of the database and its fields. Statements may read `(expr).field` for declared
+    /// names only.
     ///
     /// # Errors
-    /// A name is not plain, or a field is called like a function that no declaration allows.
+    /// A name is not plain, or a field has the name of a function that no declaration allows.
     pub fn composite_type<T: Into<String>>(
         mut self,
         name: impl Into<String>,
@@ -105,9 +106,9 @@ impl Schema {
         let fields: BTreeSet<String> = fields.into_iter().map(Into::into).collect();
         for field in &fields {
             plain_name("field", field)?;
-            if crate::functions::never(field).is_some() {
+            if crate::functions::forbidden_reason(field).is_some() {
                 return Err(InvalidName(format!(
-                    "the field `{field}` of `{name}` is called like a function, which `(..).{field}` would call; rename it"
+                    "the field `{field}` of `{name}` has the name of a function, which `(..).{field}` would call; rename it"
                 )));
             }
         }
@@ -115,17 +116,17 @@ impl Schema {
         Ok(self)
     }
 
-    /// This view reads these tables. Over shared tables alone it is shared; otherwise it must have the tenant
-    /// column, and the view itself must not join rows of several tenants. It cannot be written to.
+    /// Declares the tables that a view reads. A view over shared tables only is shared. Any other view must have the
+    /// tenant column, and its definition must not join rows of different tenants. Views cannot be written to.
     ///
     /// # Errors
-    /// A name is not plain, there is no table, or the view was said to be something else.
+    /// A name is not plain, `tables` is empty, or the view has another declaration.
     pub fn view<T: Into<String>>(
         mut self,
         view: impl Into<String>,
         tables: impl IntoIterator<Item = T>,
     ) -> Result<Self, InvalidName> {
-        let view = self.free(view.into())?;
+        let view = self.undeclared(view.into())?;
         let tables: Vec<String> = tables.into_iter().map(Into::into).collect();
         tables.iter().try_for_each(|table| table_name(table))?;
         if tables.is_empty() || tables.contains(&view) {
@@ -135,16 +136,17 @@ impl Schema {
         Ok(self)
     }
 
-    /// This table is a partition (or a child) of that one, and is whose that one is.
+    /// Declares a partition (or an inheriting child) of a table. It has the tenant column, or is shared, as its
+    /// parent.
     ///
     /// # Errors
-    /// A name is not plain, or the table was said to be something else.
+    /// A name is not plain, or the table has another declaration.
     pub fn partition(
         mut self,
         child: impl Into<String>,
         parent: impl Into<String>,
     ) -> Result<Self, InvalidName> {
-        let child = self.free(child.into())?;
+        let child = self.undeclared(child.into())?;
         let parent = parent.into();
         table_name(&parent)?;
         if child == parent || self.partitions.contains_key(&parent) {
@@ -158,11 +160,11 @@ impl Schema {
         self.shared.iter().chain(&self.writable).any(|other| other.eq_ignore_ascii_case(table))
     }
 
-    /// A table of which nothing was said yet.
-    fn free(&self, table: String) -> Result<String, InvalidName> {
+    /// Checks that a table has no declaration yet.
+    fn undeclared(&self, table: String) -> Result<String, InvalidName> {
         table_name(&table)?;
         if self.is_declared(&table) {
-            return Err(twice(&table));
+            return Err(declared_twice(&table));
         }
         Ok(table)
     }
@@ -173,6 +175,6 @@ impl Schema {
     }
 }
 
-fn twice(table: &str) -> InvalidName {
+fn declared_twice(table: &str) -> InvalidName {
     InvalidName(format!("the table `{table}` is declared twice; name it in one place"))
 }

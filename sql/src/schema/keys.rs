@@ -1,7 +1,7 @@
 //! The elements of a unique key, in the form in which two keys are compared.
 
-/// The elements of a key, sorted, each in lower case, without spaces, quotes, parentheses and casts: PostgreSQL writes
-/// `lower((email)::text)` for `lower(email)`.
+/// Splits a key into its elements, sorted, in lower case, without spaces, quotes, parentheses and casts: PostgreSQL
+/// prints `lower((email)::text)` for `lower(email)`.
 pub(crate) fn key_elements(key: &str) -> Vec<String> {
     let (mut elements, mut depth, mut cast) = (vec![String::new()], 0_usize, false);
     let mut chars = key.chars().peekable();

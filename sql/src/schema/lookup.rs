@@ -1,28 +1,27 @@
-//! What the schema holds about one table, function or type.
+//! Look-ups of one table, function or type.
 
 use super::{Access, Schema, TenantType};
 use crate::dialect::Dialect;
 use std::collections::BTreeSet;
 
 impl Schema {
-    /// The type of the tenant columns, where it is known. On Postgres the tenant is bound as that type, whatever
-    /// the kind of its id.
+    /// Returns the type of the tenant columns, if it is known. On Postgres the tenant is bound as that type.
     pub fn tenant_type(&self) -> Option<TenantType> {
         self.tenant_type
     }
 
-    /// The tenant column of a table, given its name as the database resolves it; `None` for a shared one.
+    /// Returns the tenant column of a table, given its name as the database resolves it; `None` for a shared table.
     pub fn tenant_column(&self, dialect: Dialect, table: &str) -> Option<&str> {
         self.access(dialect, table).tenant
     }
 
-    /// Whether statements may write to a table, given its name as the database resolves it: not to one that is only
-    /// shared, nor to a view.
+    /// Whether statements may write to a table, given its name as the database resolves it. Shared tables that are
+    /// not declared as writable are read-only, and so are views.
     pub fn is_writable(&self, dialect: Dialect, table: &str) -> bool {
         self.access(dialect, table).writable
     }
 
-    /// Whether a table's tenant column has this name, in upper or lower case.
+    /// Whether any tenant column has this name, ignoring case.
     #[cfg(feature = "rewrite")]
     pub(crate) fn is_tenant_column(&self, name: &str) -> bool {
         std::iter::once(&self.column)
@@ -30,12 +29,12 @@ impl Schema {
             .any(|column| column.eq_ignore_ascii_case(name))
     }
 
-    /// The name that tenant columns have where nothing else was said.
+    /// Returns the default name of tenant columns.
     pub fn column_name(&self) -> &str {
         &self.column
     }
 
-    /// Whether the database says that a table has no tenant column.
+    /// Whether a table has no tenant column in the snapshot of the database.
     pub fn lacks_tenant(&self, dialect: Dialect, name: &str) -> bool {
         self.without.iter().any(|listed| match dialect {
             Dialect::Sqlite => listed.eq_ignore_ascii_case(name),
@@ -43,28 +42,28 @@ impl Schema {
         })
     }
 
-    /// The dialects that every statement is written for, in the order they were named.
+    /// Returns the dialects that every statement must run on, in the order of their declaration.
     pub fn dialects(&self) -> &[Dialect] {
         &self.dialects
     }
 
-    /// What may be done with a table, given its name as the database resolves it.
+    /// Returns how statements may use a table, given its name as the database resolves it.
     pub(crate) fn access(&self, dialect: Dialect, name: &str) -> Access<'_> {
         let same = |listed: &str| match dialect {
             Dialect::Sqlite => listed.eq_ignore_ascii_case(name),
             _ => listed == name,
         };
         if let Some((_, parent)) = self.partitions.iter().find(|(child, _)| same(child)) {
-            return self.root(dialect, parent);
+            return self.base_access(dialect, parent);
         }
         if let Some((view, tables)) = self.views.iter().find(|(view, _)| same(view)) {
-            let tenant = tables.iter().any(|table| self.root(dialect, table).tenant.is_some());
+            let tenant = tables.iter().any(|table| self.base_access(dialect, table).tenant.is_some());
             return Access { tenant: tenant.then(|| self.column_of(dialect, view)), writable: false };
         }
-        self.root(dialect, name)
+        self.base_access(dialect, name)
     }
 
-    pub(super) fn root(&self, dialect: Dialect, name: &str) -> Access<'_> {
+    pub(super) fn base_access(&self, dialect: Dialect, name: &str) -> Access<'_> {
         let same = |listed: &String| match dialect {
             Dialect::Sqlite => listed.eq_ignore_ascii_case(name),
             _ => listed == name,
@@ -88,8 +87,8 @@ impl Schema {
             .map_or(&self.column, |(_, column)| column)
     }
 
-    /// Whether a function of the database was declared, so that statements may call it. A declared name counts as
-    /// written and in lower case, which is how PostgreSQL reads it without quotes.
+    /// Whether a function of the database was declared, so that statements may call it. A declared name matches as
+    /// written and in lower case, since PostgreSQL folds unquoted names.
     pub fn allows_function(&self, name: &str) -> bool {
         self.functions.iter().any(|listed| {
             listed == name
@@ -97,23 +96,23 @@ impl Schema {
         })
     }
 
-    /// The columns of a table, given its name as the database resolves it, where a snapshot lists them.
+    /// Returns the columns of a table, given its name as the database resolves it, if a snapshot lists them.
     pub fn columns_of(&self, table: &str) -> Option<&BTreeSet<String>> {
         self.table_columns.get(table)
     }
 
-    /// The columns of a table's primary key, where a snapshot lists them.
+    /// Returns the columns of a table's primary key, if a snapshot lists them.
     #[cfg(feature = "rewrite")]
     pub(crate) fn primary_key(&self, table: &str) -> Option<&BTreeSet<String>> {
         self.primary_keys.get(table)
     }
 
-    /// Whether a composite type was declared that has this field.
+    /// Whether any declared composite type has this field.
     pub fn has_field(&self, field: &str) -> bool {
         self.composite_types.values().any(|fields| fields.contains(field))
     }
 
-    /// Whether a unique key of the table holds for all tenants together.
+    /// Whether this is a unique key of the table across all tenants.
     #[cfg(feature = "rewrite")]
     pub(crate) fn is_global_key(&self, dialect: Dialect, table: &str, key: &[String]) -> bool {
         self.global_keys.iter().any(|(listed, keys)| {

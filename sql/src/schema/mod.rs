@@ -1,4 +1,4 @@
-//! [`Schema`]: which tables are whose.
+//! [`Schema`]: which tables belong to tenants, and by which column.
 
 mod declare;
 mod file;
@@ -15,11 +15,11 @@ pub use tenant_type::TenantType;
 use crate::dialect::Dialect;
 use crate::name::{InvalidName, plain_name};
 
-/// What the rewriter has to know of a database: the tenant column, and what is not as usual.
+/// What the rewriter knows about a database: the tenant column, and the tables that are exceptions.
 ///
-/// A table that is not named here belongs to tenants. Names are written as the database stores them (on Postgres
-/// that is in lower case, unless a table was created with quotes), and a name with its schema is another name:
-/// `countries` says nothing about `public.countries`.
+/// A table that is not declared belongs to tenants. Names are written as the database stores them: on Postgres in
+/// lower case, unless a table was created with quotes. A name with its schema is another name: `countries` does not
+/// declare `public.countries`.
 ///
 /// ```
 /// use tenancy_sql::{Dialect, Schema};
@@ -29,8 +29,8 @@ use crate::name::{InvalidName, plain_name};
 ///     dialects = ["postgres", "sqlite"]
 ///     column = "tenant_id"
 ///     columns = { tenants = "id" }        # tables whose tenant column has another name
-///     shared = ["countries"]              # everybody reads, nobody writes
-///     shared_writable = ["feedback"]      # everybody reads and writes
+///     shared = ["countries"]              # every tenant reads, no tenant writes
+///     shared_writable = ["feedback"]      # every tenant reads and writes
 ///     functions = ["crypt"]               # functions that read no table
 ///     views = { open_orders = ["orders"] }
 ///     partitions = { orders_2026 = "orders" }
@@ -53,28 +53,28 @@ pub struct Schema {
     partitions: BTreeMap<String, String>,
     tenant_type: Option<TenantType>,
     snapshot: Option<String>,
-    /// Tables that have no tenant column, whatever they should have.
+    /// Tables without a tenant column, by the snapshot.
     without: BTreeSet<String>,
-    /// The columns of each table, as far as a snapshot lists them.
+    /// The columns of each table that a snapshot lists.
     table_columns: BTreeMap<String, BTreeSet<String>>,
-    /// The unique keys of each table that do not hold the tenant column, each as its sorted elements.
+    /// The unique keys of each table that do not contain the tenant column, each as its sorted elements.
     global_keys: BTreeMap<String, BTreeSet<Vec<String>>>,
     /// The fields of each composite type.
     composite_types: BTreeMap<String, BTreeSet<String>>,
-    /// The primary key of each table, as far as a snapshot lists them.
+    /// The primary key of each table that a snapshot lists.
     primary_keys: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// What may be done with one table.
+/// How statements may use one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Access<'a> {
-    /// The tenant column; none if the table is shared.
+    /// The tenant column; `None` for a shared table.
     pub(crate) tenant: Option<&'a str>,
     pub(crate) writable: bool,
 }
 
 impl Schema {
-    /// Every table belongs to tenants, by this column.
+    /// Creates a schema in which every table belongs to tenants by this column.
     ///
     /// # Errors
     /// The column is not a plain name.

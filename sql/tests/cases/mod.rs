@@ -76,8 +76,8 @@ pub fn read(file: &str) -> Vec<Case> {
                 ("!! ", code) => Err(code.trim().to_owned()),
                 (_, text) => {
                     let text = if text == "(same)" { &sql } else { text };
-                    let own = format!("{}: ", word(dialect));
-                    let special = rest[verdict + 1..].iter().find_map(|line| line.strip_prefix(&own));
+                    let prefix = format!("{}: ", word(dialect));
+                    let special = rest[verdict + 1..].iter().find_map(|line| line.strip_prefix(&prefix));
                     Ok(special.map_or_else(|| translated(dialect, text), str::to_owned))
                 }
             };

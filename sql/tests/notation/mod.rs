@@ -130,14 +130,16 @@ const WRITES: [&str; 9] = [
 ];
 
 fn code(sql: &str, schema: &Schema) -> Result<String, Code> {
-    rewrite(Dialect::Postgres, sql, schema).map(|own| own.text().to_owned()).map_err(|refused| refused.code())
+    rewrite(Dialect::Postgres, sql, schema)
+        .map(|rewritten| rewritten.text().to_owned())
+        .map_err(|rejected| rejected.code())
 }
 
 #[test]
 fn no_function_is_called_by_a_dot() {
     let schema = super::schema();
     let (mut tried, mut unread) = (0, 0);
-    let mut refused = |sql: String| {
+    let mut rejected = |sql: String| {
         let got = code(&sql, &schema);
         // `$1.f` is no column of anything and so not known at all; a few forms do not parse in some places.
         assert!(matches!(got, Err(Code::Function | Code::Construct | Code::Syntax)), "{sql}\n{got:?}");
@@ -149,11 +151,11 @@ fn no_function_is_called_by_a_dot() {
             let expr = form.replace("{f}", function);
             let from = if from.is_empty() { "FROM orders o".to_owned() } else { format!("FROM {from}") };
             for clause in CLAUSES {
-                refused(clause.replace("{e}", &expr).replace("{from}", &from));
+                rejected(clause.replace("{e}", &expr).replace("{from}", &from));
             }
         }
         for write in WRITES {
-            refused(write.replace("{f}", function));
+            rejected(write.replace("{f}", function));
         }
     }
     assert!(tried > 36_000 && unread * 20 < tried, "{tried} statements, {unread} of them do not parse");

@@ -1,8 +1,8 @@
-//! The second pass: proves of a printed statement that no table of tenants in it stands unguarded.
+//! The second pass: proves that every tenant table of a printed statement has a guard.
 //!
-//! It shares no walk with the first pass. Where that one goes by hand from node to node, this one lets the
-//! parser's own visitor report every name of a table, and asks of each: guarded, a CTE, shared, or the target of a
-//! write that keeps to the tenant? What it cannot answer it refuses.
+//! It shares no code for the walk with the first pass, which visits node by node. This pass uses the parser's
+//! visitor, which reports every table name. Each must be guarded, a CTE, shared, or the target of a write that is
+//! limited to the tenant. Anything else is rejected.
 
 mod writes;
 
@@ -47,7 +47,7 @@ pub(super) fn prove(
     let names = Names::of(dialect, schema, statement);
     match visited {
         Continue(()) if functional_notation::first(&names, statement, targets).is_some() => {
-            Err("a name behind a dot can call any function".to_owned())
+            Err("a name after a dot can call any function".to_owned())
         }
         Continue(()) => Ok(()),
         Break(why) => Err(why),
@@ -58,19 +58,19 @@ struct Prover<'a> {
     dialect: Dialect,
     schema: &'a Schema,
     tenant: &'a Expr,
-    /// The SELECT of the whole statement, if it is one.
+    /// The position of the outermost SELECT.
     top: Option<Location>,
-    /// The CTEs of the queries around, outermost first.
+    /// The CTEs of the enclosing queries, outermost first.
     open: Vec<Vec<CteScope>>,
-    /// Where the names stand that are proven.
+    /// The positions of the proven table names.
     proven: BTreeSet<Location>,
 }
 
 struct CteScope {
     name: String,
-    /// Where the name is; a recursive CTE is in sight from here on.
+    /// The position of the name; a recursive CTE is in scope from here on.
     start: Location,
-    /// The parenthesis after the body; any CTE is in sight from here on.
+    /// The parenthesis after the body; every CTE is in scope from here on.
     end: Location,
     recursive: bool,
 }
@@ -109,8 +109,8 @@ impl Visitor for Prover<'_> {
         for factor in &factors {
             let TableFactor::Table { name, args: None, .. } = factor else { continue };
             let Some(alias) = alias_of(factor) else { continue };
-            // Within a subquery SQLite and MySQL look further out for a column that the table does not have, so
-            // there only an alias that nobody else can have proves anything.
+            // In a subquery, SQLite and MySQL search enclosing queries for a column that the table does not have.
+            // There only a reserved alias is a proof.
             let own = alias.value.to_ascii_lowercase().starts_with(RESERVED);
             if !(self.dialect == Dialect::Postgres || top || own) {
                 continue;
@@ -120,8 +120,8 @@ impl Visitor for Prover<'_> {
             };
             let Some(column) = self.access(name).tenant else { continue };
             if factors.iter().filter(same).count() == 1
-                && (self.holds(select.selection.as_ref(), &alias, column)
-                    || self.joined(&select.from, name, &alias, column))
+                && (self.requires_tenant(select.selection.as_ref(), &alias, column)
+                    || self.join_requires_tenant(&select.from, name, &alias, column))
             {
                 self.proven.extend(name_start(name));
             }
@@ -166,7 +166,7 @@ impl Visitor for Prover<'_> {
             matches!(&name.0[..], [only] if only.as_ident().is_some_and(|name| is_dual(self.dialect, name)));
         let known =
             dual || self.proven.contains(&at) || self.is_cte(name, at) || self.access(name).tenant.is_none();
-        if known { Continue(()) } else { Break(format!("the table `{name}` stands unguarded")) }
+        if known { Continue(()) } else { Break(format!("the table `{name}` has no guard")) }
     }
 
     fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<String> {
@@ -178,7 +178,7 @@ impl Visitor for Prover<'_> {
             Statement::Merge(merge) => self.merge(merge),
             _ => false,
         };
-        if kept { Continue(()) } else { Break("a write does not keep to the tenant".to_owned()) }
+        if kept { Continue(()) } else { Break("a write is not limited to the tenant".to_owned()) }
     }
 }
 
@@ -186,7 +186,7 @@ impl Prover<'_> {
     fn may_call(&self, name: &ObjectName) -> bool {
         let mut function = self.name(name);
         if self.dialect == Dialect::MySql {
-            // It folds the names of functions, and not those of tables.
+            // MySQL folds the names of functions, but not those of tables.
             function.make_ascii_lowercase();
         }
         is_pure(self.dialect, &function) || self.schema.allows_function(&function)
@@ -214,11 +214,12 @@ impl Prover<'_> {
                 .any(|cte| cte.name == folded && (at > cte.end || (cte.recursive && at > cte.start)))
     }
 
-    /// Whether `alias.column = tenant` is one of the conditions that all must hold.
-    fn holds(&self, condition: Option<&Expr>, alias: &Ident, column: &str) -> bool {
+    /// Whether the condition requires `alias.column = tenant`: it is one of the terms joined by AND.
+    fn requires_tenant(&self, condition: Option<&Expr>, alias: &Ident, column: &str) -> bool {
         match condition {
             Some(Expr::BinaryOp { left, op: BinaryOperator::And, right }) => {
-                self.holds(Some(left), alias, column) || self.holds(Some(right), alias, column)
+                self.requires_tenant(Some(left), alias, column)
+                    || self.requires_tenant(Some(right), alias, column)
             }
             Some(Expr::BinaryOp { left, op: BinaryOperator::Eq, right }) => {
                 let Expr::CompoundIdentifier(idents) = &**left else { return false };
@@ -231,8 +232,14 @@ impl Prover<'_> {
         }
     }
 
-    /// Whether the table stands on a side of a join whose rows must fulfil the join's ON, and the ON holds the tenant.
-    fn joined(&self, from: &[TableWithJoins], name: &ObjectName, alias: &Ident, column: &str) -> bool {
+    /// Whether the ON of a join requires the tenant, and the table is on a side whose rows must match the ON.
+    fn join_requires_tenant(
+        &self,
+        from: &[TableWithJoins],
+        name: &ObjectName,
+        alias: &Ident,
+        column: &str,
+    ) -> bool {
         use JoinOperator as J;
         let here = |factor: &TableFactor| matches!(factor, TableFactor::Table { name: other, .. } if name_start(other) == name_start(name));
         self.dialect == Dialect::Postgres
@@ -246,7 +253,7 @@ impl Prover<'_> {
                     };
                     let JoinConstraint::On(on) = constraint else { return false };
                     ((right && here(&join.relation)) || (left && n == 0 && here(&item.relation)))
-                        && self.holds(Some(on), alias, column)
+                        && self.requires_tenant(Some(on), alias, column)
                 })
             })
     }
@@ -256,7 +263,7 @@ impl Prover<'_> {
     }
 }
 
-/// `TABLE t` is no name to the visitor.
+/// Rejects `TABLE t`, whose name the visitor does not report.
 fn without_table(body: &SetExpr) -> ControlFlow<String> {
     match body {
         SetExpr::Table(_) => Break("TABLE reads a whole table".to_owned()),

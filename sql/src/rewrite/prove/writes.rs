@@ -1,4 +1,4 @@
-//! The second pass over writes: each keeps to the tenant.
+//! The second pass over writes: each write must be limited to the tenant.
 
 use super::{Prover, name_start};
 use crate::dialect::Dialect;
@@ -9,7 +9,7 @@ use sqlparser::ast::{
     TableFactor, TableObject, Update,
 };
 
-/// Where the tenant stands in a list of columns and in each row for it.
+/// The position of the tenant in a list of columns and in each row.
 #[derive(Clone, Copy)]
 enum TenantPosition {
     First,
@@ -26,14 +26,16 @@ impl TenantPosition {
 }
 
 impl Prover<'_> {
-    /// The target of a write and whether it is kept by `condition`; marks it as proven.
+    /// Whether `condition` limits the target of a write to the tenant; marks it as proven.
     fn target(&mut self, factor: &TableFactor, condition: Option<&Expr>, sets: &[Assignment]) -> bool {
         let TableFactor::Table { name, args: None, .. } = factor else { return false };
         let Some(alias) = alias_of(factor) else { return false };
-        self.written(name, |this, column| this.holds(condition, &alias, column) && this.leaves(sets, column))
+        self.check_target(name, |this, column| {
+            this.requires_tenant(condition, &alias, column) && this.keeps_tenant_column(sets, column)
+        })
     }
 
-    fn written(&mut self, name: &ObjectName, kept: impl Fn(&Self, &str) -> bool) -> bool {
+    fn check_target(&mut self, name: &ObjectName, kept: impl Fn(&Self, &str) -> bool) -> bool {
         let access = self.access(name);
         let kept = access.writable && access.tenant.is_none_or(|column| kept(self, column));
         if kept {
@@ -64,9 +66,9 @@ impl Prover<'_> {
         let alias = insert.table_alias.as_ref().map_or(last, |alias| &alias.alias);
         let replaces = insert.replace_into || insert.or == Some(sqlparser::ast::SqliteOnConflict::Replace);
         !replaces
-            && self.written(name, |this, column| {
+            && self.check_target(name, |this, column| {
                 let stamped =
-                    |end| insert.source.as_ref().is_some_and(|source| this.stamped(&source.body, end));
+                    |end| insert.source.as_ref().is_some_and(|source| this.has_tenant(&source.body, end));
                 let others = match &insert.columns[..] {
                     [first, others @ ..]
                         if is_column(Some(first), column) && stamped(TenantPosition::First) =>
@@ -78,18 +80,19 @@ impl Prover<'_> {
                     }
                     _ => return false,
                 };
-                others.iter().all(|name| this.may_set(name, column) && !this.commands(name, last))
+                others.iter().all(|name| this.may_set(name, column) && !this.is_fts_command(name, last))
                     && match &insert.on {
                         None => true,
                         Some(OnInsert::OnConflict(on)) => match &on.action {
                             OnConflictAction::DoNothing => true,
                             OnConflictAction::DoUpdate(set) => {
-                                this.holds(set.selection.as_ref(), alias, column)
-                                    && this.leaves(&set.assignments, column)
+                                this.requires_tenant(set.selection.as_ref(), alias, column)
+                                    && this.keeps_tenant_column(&set.assignments, column)
                             }
                         },
                         Some(OnInsert::DuplicateKeyUpdate(sets)) => {
-                            this.leaves(sets, column) && sets.iter().all(|set| this.keeps(set, alias, column))
+                            this.keeps_tenant_column(sets, column)
+                                && sets.iter().all(|set| this.keeps_foreign_rows(set, alias, column))
                         }
                         _ => false,
                     }
@@ -97,26 +100,26 @@ impl Prover<'_> {
     }
 
     /// Whether no assignment can move a row to another tenant.
-    fn leaves(&self, sets: &[Assignment], column: &str) -> bool {
+    fn keeps_tenant_column(&self, sets: &[Assignment], column: &str) -> bool {
         sets.iter().all(|set| match &set.target {
             AssignmentTarget::ColumnName(name) => self.may_set(name, column),
             AssignmentTarget::Tuple(names) => names.iter().all(|name| self.may_set(name, column)),
         })
     }
 
-    /// On SQLite a tenant column that is an INTEGER PRIMARY KEY has three names more.
+    /// On SQLite a tenant column that is an INTEGER PRIMARY KEY has three other names.
     fn may_set(&self, name: &ObjectName, column: &str) -> bool {
         let more: &[&str] = if self.dialect == Dialect::Sqlite { &["rowid", "oid", "_rowid_"] } else { &[] };
         !more.iter().copied().chain([column]).any(|column| is_column(Some(name), column))
     }
 
     /// Whether an insert into this column is a command to a full-text table of SQLite.
-    fn commands(&self, name: &ObjectName, table: &Ident) -> bool {
+    fn is_fts_command(&self, name: &ObjectName, table: &Ident) -> bool {
         self.dialect == Dialect::Sqlite && is_column(Some(name), &table.value)
     }
 
-    /// Whether the tenant stands at this end of every row.
-    fn stamped(&self, source: &SetExpr, end: TenantPosition) -> bool {
+    /// Whether every row has the tenant at this position.
+    fn has_tenant(&self, source: &SetExpr, end: TenantPosition) -> bool {
         match source {
             SetExpr::Values(values) => {
                 values.rows.iter().all(|row| end.of(&row.content).is_some_and(|expr| self.is_tenant(expr)))
@@ -124,34 +127,36 @@ impl Prover<'_> {
             SetExpr::Select(select) => {
                 matches!(end.of(&select.projection), Some(SelectItem::UnnamedExpr(expr)) if self.is_tenant(expr))
             }
-            SetExpr::Query(query) => self.stamped(&query.body, end),
+            SetExpr::Query(query) => self.has_tenant(&query.body, end),
             _ => false,
         }
     }
 
     /// `c = CASE WHEN alias.tenant_id = ? THEN .. ELSE alias.c END`
-    fn keeps(&self, set: &Assignment, alias: &Ident, column: &str) -> bool {
+    fn keeps_foreign_rows(&self, set: &Assignment, alias: &Ident, column: &str) -> bool {
         let AssignmentTarget::ColumnName(name) = &set.target else { return false };
         let Some(last) = name.0.last().and_then(|part| part.as_ident()) else { return false };
         let Expr::Case { operand: None, conditions, else_result: Some(otherwise), .. } = &set.value else {
             return false;
         };
         let Expr::CompoundIdentifier(idents) = &**otherwise else { return false };
-        matches!(&conditions[..], [only] if self.holds(Some(&only.condition), alias, column))
+        matches!(&conditions[..], [only] if self.requires_tenant(Some(&only.condition), alias, column))
             && matches!(&idents[..], [of, own] if of == alias && own == last)
     }
 
     pub(super) fn merge(&mut self, merge: &Merge) -> bool {
         let TableFactor::Table { name, args: None, .. } = &merge.table else { return false };
         let Some(alias) = alias_of(&merge.table) else { return false };
-        self.written(name, |this, column| {
-            this.holds(Some(&*merge.on), &alias, column)
+        self.check_target(name, |this, column| {
+            this.requires_tenant(Some(&*merge.on), &alias, column)
                 && merge.clauses.iter().all(|clause| {
                     clause.clause_kind != MergeClauseKind::NotMatchedBySource
                         && match &clause.action {
                             MergeAction::Delete { .. } | MergeAction::DoNothing { .. } => true,
                             MergeAction::Update(update) => match &update.kind {
-                                sqlparser::ast::MergeUpdateKind::Set(sets) => this.leaves(sets, column),
+                                sqlparser::ast::MergeUpdateKind::Set(sets) => {
+                                    this.keeps_tenant_column(sets, column)
+                                }
                                 sqlparser::ast::MergeUpdateKind::Wildcard => false,
                             },
                             MergeAction::Insert(insert) => match &insert.kind {
