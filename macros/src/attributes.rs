@@ -18,7 +18,7 @@ pub(crate) fn struct_attributes(input: &DeriveInput, mistakes: &mut Mistakes) ->
             } else if meta.path.is_ident("column") {
                 &mut column
             } else {
-                return Err(meta.error("here go `table = \"..\"` and `column = \"..\"`"));
+                return Err(meta.error("expected `table = \"..\"` or `column = \"..\"`"));
             };
             let value: LitStr = meta.value()?.parse()?;
             if slot.replace(value).is_some() {
@@ -36,7 +36,7 @@ pub(crate) fn struct_attributes(input: &DeriveInput, mistakes: &mut Mistakes) ->
     if table.is_none() {
         mistakes.add(
             &input.ident,
-            "which table is this a row of?\nhelp: write `#[tenant(table = \"..\")]` on the struct",
+            "the table of this row is not declared\nhelp: write `#[tenant(table = \"..\")]` on the struct",
         );
     }
     StructAttributes {
@@ -61,9 +61,9 @@ pub(crate) fn field_role(attrs: &[Attribute], mistakes: &mut Mistakes) -> FieldR
                     FieldRole::Deleted
                 }
                 (_, Some(word)) if word == "id" || word == "soft_delete" => {
-                    return Err(meta.error("the id of a row cannot say that it is deleted"));
+                    return Err(meta.error("the id of a row cannot be its soft-delete field"));
                 }
-                _ => return Err(meta.error("on a field go `#[tenant(id)]` and `#[tenant(soft_delete)]`")),
+                _ => return Err(meta.error("expected `#[tenant(id)]` or `#[tenant(soft_delete)]`")),
             };
             Ok(())
         }));

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tenancy_sql::Schema;
 
-/// What the macros know of the tables, and the files that say so.
+/// The schema, and the files that it was read from.
 pub(crate) struct Configuration {
     pub(crate) schema: Schema,
     /// The text of each file, by its path.
     pub(crate) files: Vec<(String, String)>,
 }
 
-/// The `tenancy.toml` beside the `Cargo.toml` of the crate that is compiled, or above it.
+/// Reads the `tenancy.toml` beside the `Cargo.toml` of the crate that is compiled, or above it.
 pub(crate) fn configuration() -> Result<Arc<Configuration>, String> {
     static LAST: Mutex<Option<Arc<Configuration>>> = Mutex::new(None);
 
@@ -27,7 +27,7 @@ pub(crate) fn configuration() -> Result<Arc<Configuration>, String> {
             )
         })?;
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    // The same texts again, for the next query of the same crate.
+    // The files are unchanged since the previous query of the same crate.
     let unchanged = |known: &&Arc<Configuration>| {
         Path::new(&known.files[0].0) == path
             && known
@@ -44,7 +44,7 @@ pub(crate) fn configuration() -> Result<Arc<Configuration>, String> {
         files.push((path.display().to_string(), text.clone()));
         Ok(text)
     };
-    let text = read(&path).map_err(|e: std::io::Error| format!("{} does not read: {e}", path.display()))?;
+    let text = read(&path).map_err(|e: std::io::Error| format!("{} cannot be read: {e}", path.display()))?;
     let schema = Schema::from_toml(&text)
         .and_then(|schema| schema.with_named_snapshot(|file| read(&path.with_file_name(file))))
         .map_err(|e| format!("{}: {e}", path.display()))?;

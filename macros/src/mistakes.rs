@@ -2,7 +2,7 @@
 
 use quote::ToTokens;
 
-/// Every mistake of an input, told together.
+/// Collects every mistake of an input, so that they are reported together.
 #[derive(Default)]
 pub(crate) struct Mistakes(Option<syn::Error>);
 

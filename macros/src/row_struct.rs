@@ -10,7 +10,7 @@ pub(crate) struct RowStruct<'a> {
     pub(crate) table: String,
     pub(crate) id: RowField<'a>,
     pub(crate) columns: Vec<RowField<'a>>,
-    /// The field that says that a row is deleted, and what is in its `Option`.
+    /// The type of the soft-delete field, and the type in its `Option`.
     pub(crate) deleted: Option<(&'a Type, &'a Type)>,
     pub(crate) entity: TableSpec,
 }
@@ -41,7 +41,7 @@ pub(crate) fn check(input: &DeriveInput) -> syn::Result<RowStruct<'_>> {
                     mistakes.add(
                         name,
                         &format!(
-                            "`{column}` is the tenant column: the scope sets it by itself, so a row cannot carry it\n\
+                            "`{column}` is the tenant column: the scope sets it, so a row cannot have it\n\
                              help: remove this field; to name another tenant column, write `#[tenant(column = \"..\")]`"
                         ),
                     );
@@ -52,12 +52,15 @@ pub(crate) fn check(input: &DeriveInput) -> syn::Result<RowStruct<'_>> {
                     FieldRole::Column => columns.push(field),
                     FieldRole::Deleted => {
                         if deleted.is_some() {
-                            mistakes.add(name, "a second `#[tenant(soft_delete)]`\nhelp: one field says that a row is deleted");
+                            mistakes.add(
+                                name,
+                                "a second `#[tenant(soft_delete)]`\nhelp: keep it on one field only",
+                            );
                         }
                         let value = optional(field.ty).unwrap_or_else(|| {
                             mistakes.add(
                                 field.ty,
-                                "a row that is there has no time of deletion\nhelp: make this field an `Option<..>`",
+                                "the soft-delete field is empty while the row exists\nhelp: make this field an `Option<..>`",
                             );
                             field.ty
                         });
@@ -68,12 +71,12 @@ pub(crate) fn check(input: &DeriveInput) -> syn::Result<RowStruct<'_>> {
             }
             match ids.len() {
                 1 if optional(ids[0].ty).is_some() => {
-                    mistakes.add(ids[0].ty, "a row always has its id\nhelp: write the type without `Option`");
+                    mistakes.add(ids[0].ty, "the id of a row cannot be NULL\nhelp: write the type without `Option`");
                 }
                 1 => {}
                 0 => mistakes.add(
                     &input.ident,
-                    "which field is the id of a row within its tenant?\nhelp: write `#[tenant(id)]` on that field",
+                    "no field is the id of a row within its tenant\nhelp: write `#[tenant(id)]` on that field",
                 ),
                 _ => mistakes.add(
                     ids[1].name,
@@ -92,12 +95,12 @@ pub(crate) fn check(input: &DeriveInput) -> syn::Result<RowStruct<'_>> {
             Some((column, ..)) => entity.soft_delete(column),
             None => Ok(entity),
         })
-        .map_err(|refusal| syn::Error::new_spanned(&input.ident, refusal))?;
+        .map_err(|rejection| syn::Error::new_spanned(&input.ident, rejection))?;
     let deleted = deleted.map(|(_, field, value)| (field, value));
     Ok(RowStruct { name: &input.ident, table: attributes.table, id, columns, deleted, entity })
 }
 
-/// What is in an `Option`, by its name: a column of that type can be NULL.
+/// The type in an `Option`, recognised by its name: a column of that type can be NULL.
 pub(crate) fn optional(ty: &Type) -> Option<&Type> {
     let Type::Path(path) = ty else { return None };
     let last = path.path.segments.last().filter(|last| last.ident == "Option")?;

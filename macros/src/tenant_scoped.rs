@@ -1,4 +1,4 @@
-//! `#[derive(TenantScoped)]`: attributes, then checks, then expansion.
+//! `#[derive(TenantScoped)]`: expands a checked struct.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -11,7 +11,7 @@ use crate::row_struct::{RowField, RowStruct, check, optional};
 pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     match check(input) {
         Ok(row) => expand(&row),
-        // One mistake gives one error: the stub keeps "the trait is not implemented" away.
+        // The stub prevents a second error, "the trait is not implemented", for the same mistake.
         Err(error) => {
             let mistakes = error.to_compile_error();
             let stub = stub(&input.ident);
@@ -24,7 +24,7 @@ fn expand(row: &RowStruct<'_>) -> TokenStream {
     let RowStruct { name, table, id, columns, deleted, entity } = row;
     let (id_name, id_type) = (id.name, id.ty);
     let values = columns.iter().map(|field| field.name);
-    // Each type once: a bound that stands twice is an error that stands twice.
+    // Each type once: a duplicate bound would duplicate its errors.
     let mut types: Vec<&Type> = Vec::new();
     for ty in std::iter::once(id.ty).chain(columns.iter().map(|field| field.ty)) {
         if !types.iter().any(|known| known.to_token_stream().to_string() == ty.to_token_stream().to_string())
@@ -114,7 +114,7 @@ fn expand(row: &RowStruct<'_>) -> TokenStream {
     }
 }
 
-/// The column as a constant: `Order::STATUS`.
+/// Generates the column as a constant: `Order::STATUS`.
 fn handle(row: &Ident, index: usize, field: &RowField<'_>) -> TokenStream {
     let RowField { name, column, ty, visibility } = field;
     let constant = Ident::new(&name.to_string().trim_start_matches("r#").to_uppercase(), name.span());
@@ -135,7 +135,7 @@ fn handle(row: &Ident, index: usize, field: &RowField<'_>) -> TokenStream {
     }
 }
 
-/// That a column which is taken for one without NULL is none with.
+/// Generates a check that a field without the name `Option` is not an `Option` by another name.
 fn plain(field: &RowField<'_>) -> TokenStream {
     let RowField { column, ty, .. } = field;
     let mistake =
@@ -143,9 +143,9 @@ fn plain(field: &RowField<'_>) -> TokenStream {
     quote_spanned! { ty.span() => ::core::assert!(!::tenancy::scope::FieldType::<#ty>::IS_OPTION, #mistake); }
 }
 
-/// What the field holds for a row that is deleted, or is not.
+/// Generates the value of the soft-delete field for a deleted row, and for one that is not.
 fn mark(field: &Type, value: &Type) -> TokenStream {
-    // One span, so that a type that is no time is one error.
+    // One span, so that a type that is not a time gives one error.
     quote_spanned! { value.span() =>
         fn mark(
             at: ::core::option::Option<::std::time::SystemTime>,
