@@ -1,4 +1,4 @@
-//! The queries of a Rust file, found in its tokens, so that those within other macros are found too.
+//! Finds the queries of a Rust file in its tokens, also within other macros.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -28,7 +28,7 @@ const FILES: [&str; 6] = [
 /// Functions whose first argument is SQL.
 const FUNCTIONS: [&str; 7] =
     ["query", "query_as", "query_scalar", "query_with", "query_as_with", "query_scalar_with", "raw_sql"];
-/// Methods of executors that take SQL by itself.
+/// Methods of executors whose first argument is SQL.
 const METHODS: [&str; 11] = [
     "execute",
     "execute_many",
@@ -42,16 +42,16 @@ const METHODS: [&str; 11] = [
     "copy_in_raw",
     "copy_out_raw",
 ];
-/// How a text begins that is taken for SQL where other texts could stand.
+/// First words of a string that is taken for SQL, where other strings are possible.
 const VERBS: [&str; 17] = [
     "select", "insert", "update", "delete", "with", "merge", "replace", "values", "truncate", "create",
     "alter", "drop", "copy", "lock", "call", "explain", "pragma",
 ];
 
-/// The texts of the constants of a file, by their names: the same name can stand in several places.
+/// The strings of the constants of a file, by name. Several constants can have the same name.
 type Texts = HashMap<String, BTreeSet<String>>;
 
-/// A query, and where it stands: line and column from one.
+/// A query and its position: line and column, from one.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Found {
     pub(crate) line: usize,
@@ -62,17 +62,17 @@ pub(crate) struct Found {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Sql {
     Text(String),
-    /// What a `query_file!` names.
+    /// The file that a `query_file!` names.
     File(String),
     /// The table that `#[tenant(table = "..")]` names.
     Table(String),
-    /// The beginning of a text that is made while the program runs.
+    /// The beginning of a text that is built at run time.
     Started(String),
-    /// Nothing of it is in the source.
+    /// A text that is built at run time from nothing in the source.
     Computed,
 }
 
-/// The queries of a file, in its order.
+/// Returns the queries of a file, in the order of the text.
 pub(crate) fn queries(source: &str) -> Result<Vec<Found>, String> {
     let tokens: TokenStream = source.parse().map_err(|e: proc_macro2::LexError| {
         let at = e.span().start();
@@ -85,7 +85,7 @@ pub(crate) fn queries(source: &str) -> Result<Vec<Found>, String> {
     Ok(found)
 }
 
-/// `const NAME: &str = "…";`, so that a query can be its constant.
+/// Collects `const NAME: &str = "…";`, which a query can use.
 fn constants(tokens: TokenStream, texts: &mut Texts) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (at, token) in tokens.iter().enumerate() {
@@ -129,7 +129,7 @@ fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<Found>) {
     }
 }
 
-/// The SQL of a call, given the name that is called and what stands around it.
+/// The SQL of a call, given its name and the tokens around the name.
 fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -> Option<Sql> {
     if before.last().is_some_and(|token| is_ident(token, &["fn", "mod", "use"])) {
         return None;
@@ -177,12 +177,12 @@ fn table(attribute: &Group) -> Option<String> {
     is_ident(name, &["tenant"]).then(|| arguments(group).iter().find_map(text)).flatten()
 }
 
-/// `sqlx::`, before a name.
+/// Whether `sqlx::` precedes a name.
 fn is_of_sqlx(before: &[TokenTree]) -> bool {
     matches!(before, [.., name, one, two] if is_ident(name, &["sqlx"]) && is_punct(one, ':') && is_punct(two, ':'))
 }
 
-/// Whether an argument is SQL by what makes it: `AssertSqlSafe(..)`, or `format!("SELECT ..")`.
+/// Whether the expression of an argument shows that it is SQL: `AssertSqlSafe(..)`, or `format!("SELECT ..")`.
 fn is_made(argument: &[TokenTree]) -> bool {
     let format = |tokens: &[TokenTree]| match tokens {
         [name, bang, TokenTree::Group(group)] if is_ident(name, &["format"]) && is_punct(bang, '!') => {
@@ -193,7 +193,7 @@ fn is_made(argument: &[TokenTree]) -> bool {
     argument.iter().any(|token| is_ident(token, &["AssertSqlSafe"])) || argument.windows(3).any(format)
 }
 
-/// The parentheses of a call: at once, after `::<..>`, or after `::new`.
+/// The parentheses of a call: directly, after `::<..>`, or after `::new`.
 fn call(after: &[TokenTree]) -> Option<&Group> {
     let mut depth = 0_usize;
     for (at, token) in after.iter().enumerate() {
@@ -202,7 +202,7 @@ fn call(after: &[TokenTree]) -> Option<&Group> {
                 return (group.delimiter() == Delimiter::Parenthesis).then_some(group);
             }
             TokenTree::Punct(punct) if punct.as_char() == '<' && at >= 2 => depth += 1,
-            // The arrow of a function's type ends nothing.
+            // The arrow of a function type is not a closing bracket.
             TokenTree::Punct(punct) if punct.as_char() == '>' && at > 0 && !is_punct(&after[at - 1], '-') => {
                 depth = depth.checked_sub(1)?;
             }
@@ -224,7 +224,7 @@ fn arguments(group: &Group) -> Vec<Vec<TokenTree>> {
         .collect()
 }
 
-/// A literal, perhaps of several parts: `"a"`, `r"a"`, `"a" + "b"`, `concat!("a", "b")`, also behind `&`.
+/// A literal, possibly of several parts: `"a"`, `r"a"`, `"a" + "b"`, `concat!("a", "b")`, also after `&`.
 fn literal(tokens: &[TokenTree]) -> Option<String> {
     match tokens {
         [TokenTree::Group(group)] if group.delimiter() == Delimiter::None => {
@@ -244,7 +244,7 @@ fn literal(tokens: &[TokenTree]) -> Option<String> {
     }
 }
 
-/// What a path can stand for; only its last name is looked at.
+/// The constants that a path can refer to, by its last name only.
 fn constant<'a>(tokens: &[TokenTree], texts: &'a Texts) -> Option<&'a BTreeSet<String>> {
     let path = |token: &TokenTree| {
         matches!(token, TokenTree::Ident(_)) || is_punct(token, ':') || is_punct(token, '&')
@@ -257,7 +257,7 @@ fn constant<'a>(tokens: &[TokenTree], texts: &'a Texts) -> Option<&'a BTreeSet<S
 
 fn looks_like_sql(text: &str) -> bool {
     let start = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
-    // A comment before it is read over by whoever reads the SQL.
+    // SQL can begin with a comment.
     start.starts_with("--")
         || start.starts_with("/*")
         || start
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_found_wherever_it_stands() {
+    fn queries_are_found_in_every_position() {
         let source = r##"
             use sqlx::query;
             const OPEN: &str = "SELECT 2";
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_usual_query_is_found_as_well() {
+    fn unusual_queries_are_found() {
         let source = r#"
             mod one { const OPEN: &str = "SELECT 1"; fn f() { sqlx::query(OPEN); pool.execute(OPEN); } }
             mod two { const OPEN: &str = "SELECT spy(2)"; }
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_query_is_left_alone() {
+    fn other_strings_are_ignored() {
         let source = r#"
             fn query(text: &str) {}
             fn main() {
