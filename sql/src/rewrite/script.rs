@@ -12,6 +12,13 @@ use std::ops::ControlFlow;
 
 /// Splits a text, such as a file, into its statements, each with the line that it begins on.
 ///
+/// ```
+/// use tenancy_sql::{Dialect, statements};
+///
+/// let found = statements(Dialect::Postgres, "SELECT 1;\nSELECT 2").unwrap();
+/// assert_eq!(found, [(1, "SELECT 1"), (2, "SELECT 2")]);
+/// ```
+///
 /// # Errors
 /// [`Code::Syntax`](crate::Code::Syntax) if a quotation or a comment does not end.
 pub fn statements(dialect: Dialect, sql: &str) -> Result<Vec<(usize, &str)>, Rejection> {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use tenancy_sql::{Bind, Dialect, Rewritten, TableSpec, rewrite, statements};
 
 use super::config::{Config, Configs};
-use super::source::{Found, Sql, queries};
+use super::source::{FoundQuery, QueryText, queries};
 
 pub(crate) fn run(paths: &[PathBuf], configs: Configs, quiet: bool) -> Result<ExitCode, String> {
     let mut files = BTreeSet::new();
@@ -95,11 +95,11 @@ impl Report {
         }
     }
 
-    fn query(&mut self, file: &Path, Found { line, column, sql }: &Found, config: &Config) {
+    fn query(&mut self, file: &Path, FoundQuery { line, column, sql }: &FoundQuery, config: &Config) {
         let place = format!("{}:{line}:{column}", file.display());
         match sql {
-            Sql::Text(sql) => self.statement(&place, sql, config),
-            Sql::File(name) => {
+            QueryText::Text(sql) => self.statement(&place, sql, config),
+            QueryText::File(name) => {
                 // Relative to the package, as in sqlx.
                 let package = file.canonicalize().ok().and_then(|file| {
                     file.ancestors().find(|dir| dir.join("Cargo.toml").is_file()).map(Path::to_owned)
@@ -110,9 +110,9 @@ impl Report {
                     Err(e) => self.broken(&format!("{place}: {name}: {e}")),
                 }
             }
-            Sql::Table(name) => self.table(&place, name),
-            Sql::Started(start) => self.computed(&place, &format!("begins with `{}`", start.trim())),
-            Sql::Computed => self.computed(&place, "not a literal"),
+            QueryText::Table(name) => self.table(&place, name),
+            QueryText::Started(start) => self.computed(&place, &format!("begins with `{}`", start.trim())),
+            QueryText::Computed => self.computed(&place, "not a literal"),
         }
     }
 

@@ -25,7 +25,7 @@ struct Cli {
 enum Command {
     /// Check SQL, and write a snapshot of the database for it.
     #[command(subcommand)]
-    Sql(Sql),
+    Sql(SqlCommand),
     /// Check whether a live PostgreSQL database isolates tenants, even if a query does not.
     ///
     /// Connect as the application does. Queries the catalogue for everything that bypasses row-level security, and
@@ -56,7 +56,7 @@ enum Command {
 }
 
 #[derive(Subcommand)]
-enum Sql {
+enum SqlCommand {
     /// Show the rewritten text of each query of a code base, or why it is rejected.
     ///
     /// Reads Rust files and directories of them: the macros and functions `sqlx::query*`, `QueryBuilder`, `raw_sql`,
@@ -114,11 +114,11 @@ impl From<Database> for Dialect {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Policies(options) => policies::run(options),
-        Command::Sql(Sql::Check { paths, config, dialect, quiet }) => {
+        Command::Sql(SqlCommand::Check { paths, config, dialect, quiet }) => {
             let dialects = dialect.into_iter().map(Dialect::from).collect();
             check::run(&paths, config::Configs::new(config, dialects), quiet)
         }
-        Command::Sql(Sql::Snapshot { url, config, check }) => snapshot::run(url, config, check),
+        Command::Sql(SqlCommand::Snapshot { url, config, check }) => snapshot::run(url, config, check),
         Command::Doctor { url, config, format, accept } => doctor::run(url, config, format, &accept),
     };
     result.unwrap_or_else(|error| {

@@ -60,7 +60,7 @@ fn check_against(file: &Path, written: &str) -> Result<ExitCode, String> {
 }
 
 /// The tables and views of a database, by the names that a statement uses.
-struct Found {
+struct DatabaseTables {
     dialect: Dialect,
     /// The columns of each table and view, with their types.
     tables: BTreeMap<String, BTreeMap<String, String>>,
@@ -82,7 +82,7 @@ struct UniqueKey {
     elements: Vec<String>,
 }
 
-async fn read(url: &str) -> Result<Found, String> {
+async fn read(url: &str) -> Result<DatabaseTables, String> {
     let failed = |e: sqlx::Error| e.to_string();
     match url.split(':').next().unwrap_or_default() {
         "postgres" | "postgresql" => {
@@ -100,7 +100,7 @@ const NAME: &str =
 const USERS: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' \
     AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')";
 
-async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
+async fn postgres(mut conn: PgConnection) -> sqlx::Result<DatabaseTables> {
     let columns: Vec<(String, String, String, String)> = sqlx::query_as(AssertSqlSafe(format!(
         "SELECT {NAME}, n.nspname || '.' || c.relname, a.attname::text, format_type(a.atttypid, NULL) FROM pg_class c \
          JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -154,7 +154,7 @@ async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
     .fetch_all(&mut conn)
     .await?;
     conn.close().await?;
-    let mut found = Found::new(Dialect::Postgres, columns, views, partitions);
+    let mut found = DatabaseTables::new(Dialect::Postgres, columns, views, partitions);
     found.add_keys(keys);
     for (name, field) in types.into_iter().filter(|(name, field)| plain(name) && plain(field)) {
         found.types.entry(name).or_default().insert(field);
@@ -162,7 +162,7 @@ async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
     Ok(found)
 }
 
-async fn sqlite(mut conn: SqliteConnection) -> Result<Found, String> {
+async fn sqlite(mut conn: SqliteConnection) -> Result<DatabaseTables, String> {
     let failed = |e: sqlx::Error| e.to_string();
     let columns: Vec<(String, String, String, String)> = sqlx::query_as(
         "SELECT t.name, 'main.' || t.name, c.name, c.type FROM sqlite_schema t, pragma_table_xinfo(t.name) c \
@@ -194,7 +194,7 @@ async fn sqlite(mut conn: SqliteConnection) -> Result<Found, String> {
     .await
     .map_err(failed)?;
     conn.close().await.map_err(failed)?;
-    let mut found = Found::new(Dialect::Sqlite, columns, views, Vec::new());
+    let mut found = DatabaseTables::new(Dialect::Sqlite, columns, views, Vec::new());
     let split = |names: String| names.split('\n').map(str::to_owned).collect();
     found.add_keys(
         keys.into_iter().filter_map(|(table, primary, names)| Some((table, primary, split(names?)))),
@@ -202,7 +202,7 @@ async fn sqlite(mut conn: SqliteConnection) -> Result<Found, String> {
     Ok(found)
 }
 
-impl Found {
+impl DatabaseTables {
     fn new(
         dialect: Dialect,
         columns: Vec<(String, String, String, String)>,

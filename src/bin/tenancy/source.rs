@@ -53,14 +53,14 @@ type Texts = HashMap<String, BTreeSet<String>>;
 
 /// A query and its position: line and column, from one.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct FoundQuery {
     pub(crate) line: usize,
     pub(crate) column: usize,
-    pub(crate) sql: Sql,
+    pub(crate) sql: QueryText,
 }
 
 #[derive(Debug, PartialEq)]
-pub(crate) enum Sql {
+pub(crate) enum QueryText {
     Text(String),
     /// The file that a `query_file!` names.
     File(String),
@@ -73,7 +73,7 @@ pub(crate) enum Sql {
 }
 
 /// Returns the queries of a file, in the order of the text.
-pub(crate) fn queries(source: &str) -> Result<Vec<Found>, String> {
+pub(crate) fn queries(source: &str) -> Result<Vec<FoundQuery>, String> {
     let tokens: TokenStream = source.parse().map_err(|e: proc_macro2::LexError| {
         let at = e.span().start();
         format!("{}:{}: {e}", at.line, at.column + 1)
@@ -106,7 +106,7 @@ fn constants(tokens: TokenStream, texts: &mut Texts) {
     }
 }
 
-fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<Found>) {
+fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<FoundQuery>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (at, token) in tokens.iter().enumerate() {
         match token {
@@ -114,14 +114,18 @@ fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<Found>) {
                 let attribute = tokens[..at].last().is_some_and(|token| is_punct(token, '#'));
                 if let Some(table) = attribute.then(|| table(group)).flatten() {
                     let start = group.span_open().start();
-                    found.push(Found { line: start.line, column: start.column + 1, sql: Sql::Table(table) });
+                    found.push(FoundQuery {
+                        line: start.line,
+                        column: start.column + 1,
+                        sql: QueryText::Table(table),
+                    });
                 }
                 walk(group.stream(), texts, found);
             }
             TokenTree::Ident(name) => {
                 if let Some(sql) = query(&name.to_string(), &tokens[..at], &tokens[at + 1..], texts) {
                     let start = name.span().start();
-                    found.push(Found { line: start.line, column: start.column + 1, sql });
+                    found.push(FoundQuery { line: start.line, column: start.column + 1, sql });
                 }
             }
             _ => {}
@@ -130,7 +134,7 @@ fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<Found>) {
 }
 
 /// The SQL of a call, given its name and the tokens around the name.
-fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -> Option<Sql> {
+fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -> Option<QueryText> {
     if before.last().is_some_and(|token| is_ident(token, &["fn", "mod", "use"])) {
         return None;
     }
@@ -139,8 +143,8 @@ fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -
     {
         let text = || arguments(group).iter().find_map(|argument| literal(argument));
         return match name {
-            name if MACROS.contains(&name) => Some(text().map_or(Sql::Computed, Sql::Text)),
-            name if FILES.contains(&name) => Some(text().map_or(Sql::Computed, Sql::File)),
+            name if MACROS.contains(&name) => Some(text().map_or(QueryText::Computed, QueryText::Text)),
+            name if FILES.contains(&name) => Some(text().map_or(QueryText::Computed, QueryText::File)),
             _ => None,
         };
     }
@@ -156,12 +160,12 @@ fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -
     let text = texts.first().filter(|_| texts.len() == 1).cloned();
     match name {
         name if !method && FUNCTIONS.contains(&name) => {
-            (known || texts.is_empty()).then(|| text.map_or(Sql::Computed, Sql::Text))
+            (known || texts.is_empty()).then(|| text.map_or(QueryText::Computed, QueryText::Text))
         }
         name if method && METHODS.contains(&name) => {
-            (known || is_made(first)).then(|| text.map_or(Sql::Computed, Sql::Text))
+            (known || is_made(first)).then(|| text.map_or(QueryText::Computed, QueryText::Text))
         }
-        "QueryBuilder" => Some(text.map_or(Sql::Computed, Sql::Started)),
+        "QueryBuilder" => Some(text.map_or(QueryText::Computed, QueryText::Started)),
         _ => None,
     }
 }
@@ -278,12 +282,12 @@ fn is_punct(token: &TokenTree, sign: char) -> bool {
 mod tests {
     use super::*;
 
-    fn found(source: &str) -> Vec<(usize, Sql)> {
+    fn found(source: &str) -> Vec<(usize, QueryText)> {
         queries(source).unwrap().into_iter().map(|found| (found.line, found.sql)).collect()
     }
 
-    fn text(sql: &str) -> Sql {
-        Sql::Text(sql.to_owned())
+    fn text(sql: &str) -> QueryText {
+        QueryText::Text(sql.to_owned())
     }
 
     #[test]
@@ -314,11 +318,11 @@ mod tests {
             (9, text("SELECT 4")),
             (9, text("SELECT 5")),
             (10, text("SELECT 6")),
-            (11, Sql::File("queries/seven.sql".to_owned())),
-            (12, Sql::Started("SELECT 8 WHERE ".to_owned())),
-            (13, Sql::Computed),
+            (11, QueryText::File("queries/seven.sql".to_owned())),
+            (12, QueryText::Started("SELECT 8 WHERE ".to_owned())),
+            (13, QueryText::Computed),
             (14, text("DELETE FROM t")),
-            (15, Sql::Computed),
+            (15, QueryText::Computed),
             (16, text("SELECT 11")),
             (17, text("SELECT 2")),
         ];
@@ -344,17 +348,17 @@ mod tests {
             }
         "#;
         let wanted = [
-            (2, Sql::Computed),
-            (2, Sql::Computed),
+            (2, QueryText::Computed),
+            (2, QueryText::Computed),
             (6, text("TRUNCATE orders")),
             (7, text("SET ROLE admin")),
             (8, text("DROP TABLE orders")),
             (9, text("TRUNCATE orders")),
             (10, text("SELECT 10")),
             (11, text("COPY orders FROM STDIN")),
-            (12, Sql::Computed),
-            (13, Sql::Computed),
-            (14, Sql::Computed),
+            (12, QueryText::Computed),
+            (13, QueryText::Computed),
+            (14, QueryText::Computed),
         ];
         assert_eq!(found(source), wanted);
     }
@@ -368,7 +372,7 @@ mod tests {
             mod inner { #[tenant(column = "org_id", table = "shop.notes")] struct Note; }
             fn tenant(table: &str) { tenant(table = "none") }
         "#;
-        let table = |name: &str| Sql::Table(name.to_owned());
+        let table = |name: &str| QueryText::Table(name.to_owned());
         assert_eq!(found(source), [(3, table("orders")), (5, table("shop.notes"))]);
     }
 
