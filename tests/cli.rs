@@ -398,7 +398,7 @@ async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
     let (code, _, err) = tenancy(&["doctor", "--url", "sqlite:x.db"], dir.path());
     assert_eq!(
         (code, err.as_str()),
-        (2, "tenancy: the doctor examines PostgreSQL only, and `sqlite` is not that\n")
+        (2, "tenancy: the doctor examines PostgreSQL only; `sqlite` is another database\n")
     );
 }
 
