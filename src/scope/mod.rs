@@ -81,7 +81,7 @@
 //! Your own SQL runs on a scope as well. [`query!`](crate::query) and its siblings prove it while compiling, and
 //! [`query_checked!`](crate::query_checked) and its siblings give it to sqlx's own macros after that; with the
 //! feature `dynamic`, `&scope` and `&mut tx` are executors of sqlx, and every query is proven when it runs. Either way
-//! it reaches this tenant's rows only, or is refused; `docs/refusals.md` lists the reasons.
+//! it reaches this tenant's rows only, or is refused; `docs/reference/sql-rejections.md` lists the reasons.
 //!
 //! Reading across tenants has one name, [`TenantDb::cross_tenant`], and leaves a trail.
 //!

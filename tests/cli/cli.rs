@@ -64,7 +64,7 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
       |                     ^^^
     help: if it reads none, add it to `functions` in tenancy.toml
 ./src/handlers.rs:10:11: not read
-    made while the program runs (no literal); on `&scope` or `&mut tx` it is proven then
+    built at run time (not a literal); an executor of `&scope` or `&mut tx` proves it then
 ./src/handlers.rs:11:11: scoped
     UPDATE orders SET total = 0 WHERE orders.tenant_id = $2 AND (id = $1)
 6 queries: 2 scoped, 2 on shared tables, 1 rejected, 1 not read
@@ -270,10 +270,7 @@ others = [
     }
 
     let check = ["sql", "snapshot", "--check", "--url", &url];
-    assert_eq!(
-        tenancy(&check, dir.path()),
-        (0, "db.toml is what the database says\n".to_owned(), String::new())
-    );
+    assert_eq!(tenancy(&check, dir.path()), (0, "db.toml matches the database\n".to_owned(), String::new()));
     Postgres::raw(&pool, "DROP VIEW most_recent; CREATE TABLE items (tenant_id uuid)").await.unwrap();
     let (code, out, _) = tenancy(&check, dir.path());
     assert_eq!(code, 1);
@@ -349,7 +346,7 @@ fn a_snapshot_that_is_not_there_is_said() {
     let (code, _, err) = tenancy(&["sql", "snapshot", "--url", "mysql://localhost/x"], dir.path());
     assert_eq!(
         (code, err.as_str()),
-        (2, "tenancy: the database does not answer: `mysql` is not known; use postgres: or sqlite:\n")
+        (2, "tenancy: the database cannot be read: `mysql` is not known; use postgres: or sqlite:\n")
     );
 }
 
@@ -399,7 +396,7 @@ async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
     let (code, _, err) = tenancy(&["doctor", "--url", "sqlite:x.db"], dir.path());
     assert_eq!(
         (code, err.as_str()),
-        (2, "tenancy: the doctor examines PostgreSQL only, and `sqlite` is not that\n")
+        (2, "tenancy: the doctor examines PostgreSQL only; `sqlite` is another database\n")
     );
 }
 
@@ -416,7 +413,7 @@ async fn policies_are_printed_checked_and_applied() {
     let lacking = "table public.orders: it has no policy `tenancy_floor`
 table public.orders: it has no policy `tenancy_own`
 table public.orders: its row-level security is off, and its row-level security does not bind its owner
-3 lacking, 1 table compared
+3 missing, 1 table compared
 besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies` prints them
 ";
     assert_eq!(run(&["--check"]), (1, lacking.to_owned(), String::new()));
@@ -472,7 +469,7 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
             .unwrap();
         let (code, out, err) = run(as_raised);
         assert!(code == 1 && out.starts_with(wanted), "{out}{err}");
-        assert!(out.contains("\n1 without a policy, to be decided on by a person\n"), "{out}");
+        assert!(out.contains("\n1 without a policy; decide whether each needs one\n"), "{out}");
         Postgres::raw(&pool, &format!("DROP TABLE {name}")).await.unwrap();
         assert_eq!(run(as_raised).0, 0);
     }
@@ -497,5 +494,5 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     assert_eq!(code, 2);
     assert!(err.starts_with("tenancy: the table `public.countries` is declared as shared"), "{err}");
     let (code, _, err) = tenancy(&["policies", "--url", "sqlite:x.db"], dir.path());
-    assert!(code == 2 && err.contains("row-level security is PostgreSQL's"), "{err}");
+    assert!(code == 2 && err.contains("row-level security needs PostgreSQL"), "{err}");
 }
