@@ -55,7 +55,7 @@ async fn report(app: &App) -> tenancy::Result<Vec<PerTenant<(i64, i64)>>> {
     let reading = app.db.cross_tenant(&app.directory, &*app.store, reason, Actor::user("ada"))?;
     reading
         .read(async |tenant| {
-            let sums = tenancy::query_as!(&mut *tenant, (i64, i64), "SELECT count(*), sum(total) FROM orders");
+            let sums = tenancy::query_as!(&mut *tenant, (i64, i64), "SELECT count(*), coalesce(sum(total), 0) FROM orders");
             sums.fetch_one().await
         })
         .await
