@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use tenancy::clock::Timestamp;
-use tenancy::resolve::{ApiKeySource, Signal, Source, StaticRequest};
-use tenancy::store::{CacheOptions, Cached, MemoryStore};
-use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, StoredApiKey, TenantId};
+use tenancy::resolve::{ApiKeySource, OwnedRequest, Source, SourceOutcome};
+use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
+use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyParts, ApiKeyStore, TenantId};
 use tenancy::{Error, ErrorKind, Result};
 
 const ROUNDS: usize = 20_000;
@@ -32,7 +32,7 @@ impl ApiKeyStore for Table {
     }
 
     async fn revoke_key(&self, _: &TenantId, _: &str, _: Timestamp) -> Result<Arc<ApiKey>> {
-        Err(Error::new(ErrorKind::Refused, "this table is only read"))
+        Err(Error::new(ErrorKind::SqlRejected, "this table is only read"))
     }
 
     async fn keys(&self, tenant: &TenantId) -> Result<Vec<Arc<ApiKey>>> {
@@ -40,21 +40,21 @@ impl ApiKeyStore for Table {
     }
 }
 
-fn request(id: &str) -> StaticRequest {
+fn request(id: &str) -> OwnedRequest {
     let body = format!("shop_live_{id}_{}", "s".repeat(43));
     let text = format!("{body}_{:08x}", crc32fast::hash(body.as_bytes()));
-    StaticRequest::get("/").with_header("authorization", format!("Bearer {text}"))
+    OwnedRequest::get("/").with_header("authorization", format!("Bearer {text}"))
 }
 
 /// The time of one refusal.
-fn refused(source: &ApiKeySource, request: &StaticRequest) -> Duration {
+fn refused(source: &ApiKeySource, request: &OwnedRequest) -> Duration {
     let begin = Instant::now();
     let mut signal = source.read(black_box(request));
-    while let Signal::Pending(later) = signal {
+    while let SourceOutcome::Pending(later) = signal {
         signal = later.now_or_never().expect("nothing here is waited for");
     }
     let time = begin.elapsed();
-    assert!(matches!(black_box(signal), Signal::Invalid(_)));
+    assert!(matches!(black_box(signal), SourceOutcome::Invalid(_)));
     time
 }
 
@@ -69,7 +69,7 @@ fn unknown(n: usize) -> String {
 fn source(store: Arc<dyn ApiKeyStore>) -> ApiKeySource {
     let tenant = TenantId::random();
     for n in 0..KEYS {
-        let key = StoredApiKey {
+        let key = ApiKeyParts {
             id: known(n),
             tenant: tenant.clone(),
             name: "CI".to_owned(),
@@ -87,7 +87,7 @@ fn source(store: Arc<dyn ApiKeyStore>) -> ApiKeySource {
 fn main() {
     let table = || Table(MemoryStore::new());
     let options = CacheOptions::new().ttl(Duration::from_hours(1)).negative_ttl(Duration::from_hours(1));
-    let cached = || Cached::new(table(), options.clone().capacity(100_000).negative_capacity(100_000));
+    let cached = || CachedStore::new(table(), options.clone().capacity(100_000).negative_capacity(100_000));
     println!("medians of {ROUNDS} refusals each; D is the largest distance of the two distributions");
     for (name, store, again) in [
         ("a table that is asked each time", Arc::new(table()) as Arc<dyn ApiKeyStore>, false),

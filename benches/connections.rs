@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join_all};
 use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Postgres};
-use tenancy::scope::Walls;
+use tenancy::scope::Enforcement;
 use tenancy::{TenantDb, TenantScoped};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -94,7 +94,7 @@ impl<'a> Planes<'a> {
         Self {
             plain: options().test_before_acquire(false).connect_with(bare.clone()).await.unwrap(),
             pinged: options().connect_with(bare.clone()).await.unwrap(),
-            predicate: plane(&bare).walls(Walls::Predicate).build().await.unwrap(),
+            predicate: plane(&bare).enforcement(Enforcement::PredicateOnly).build().await.unwrap(),
             both: plane(&walled).build().await.unwrap(),
             tables,
             tenant: tables.world.acme.tenant_id().to_string().parse().unwrap(),

@@ -15,7 +15,7 @@ use futures_util::future::LocalBoxFuture;
 use sqlx::pool::PoolOptions;
 use sqlx::{Executor, Pool};
 use tenancy::audit::AuditPolicy;
-use tenancy::scope::Page;
+use tenancy::scope::PageRequest;
 use tenancy::{TenantDb, TenantScoped, query_as};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -135,7 +135,7 @@ macro_rules! doors {
                 ),
                 way!(
                     "Order::list",
-                    Order::list(&scope, Page::first(20)).map(|page| page.map(|page| page.items))
+                    Order::list(&scope, PageRequest::first(20)).map(|page| page.map(|page| page.items))
                 ),
             ];
             compare(&runtime, concat!(stringify!($name), ", list of 20"), &list, 20);

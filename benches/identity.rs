@@ -16,12 +16,12 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, DecodingKey};
-use tenancy::context::{Actor, Directory};
+use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::Catalog;
 use tenancy::resolve::{
-    HeaderSource, HostSource, Membership, Resolver, Signal, Source, StaticRequest, TrustedPeers,
+    HeaderSource, HostSource, Membership, OwnedRequest, Resolver, Source, SourceOutcome, TrustedPeers,
 };
-use tenancy::store::{CacheOptions, Cached, CachedMembers, MemoryStore};
+use tenancy::store::{CacheOptions, CachedMembership, CachedStore, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
 use tenancy::web::{PeerAddr, TenantLayer};
 use tokio::runtime::Runtime;
@@ -38,9 +38,11 @@ impl Membership for Everybody {
 }
 
 /// Ten thousand tenants, cached.
-async fn directory() -> (Directory, TenantId) {
-    let store =
-        Cached::new(MemoryStore::new(), CacheOptions::new().capacity(20_000).ttl(Duration::from_hours(1)));
+async fn directory() -> (TenantDirectory, TenantId) {
+    let store = CachedStore::new(
+        MemoryStore::new(),
+        CacheOptions::new().capacity(20_000).ttl(Duration::from_hours(1)),
+    );
     let mut last = None;
     for n in 0..10_000 {
         let slug = Slug::parse(&format!("tenant-{n}")).unwrap();
@@ -49,7 +51,7 @@ async fn directory() -> (Directory, TenantId) {
     }
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
-    (Directory::new(Arc::new(store), Arc::new(Catalog::from_toml(catalog).unwrap())), last.unwrap())
+    (TenantDirectory::new(Arc::new(store), Arc::new(Catalog::from_toml(catalog).unwrap())), last.unwrap())
 }
 
 fn hosts() -> HostSource {
@@ -64,7 +66,7 @@ fn identity(c: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let (directory, last) = runtime.block_on(directory());
     let peer = "10.0.0.7:4000".parse().unwrap();
-    let request = StaticRequest::get("/orders")
+    let request = OwnedRequest::get("/orders")
         .with_header("accept", "application/json")
         .with_header("user-agent", "bench")
         .with_peer(peer);
@@ -73,18 +75,18 @@ fn identity(c: &mut Criterion) {
     let both = host.clone().with_header("x-tenant-id", last.to_string());
 
     let mut group = c.benchmark_group("resolution, warm");
-    let mut bench = |name: &str, resolver: Resolver, request: &StaticRequest| {
+    let mut bench = |name: &str, resolver: Resolver, request: &OwnedRequest| {
         // The first answer is waited for; all others must be at hand.
-        runtime.block_on(resolver.resolve_public(request)).unwrap();
+        runtime.block_on(resolver.resolve_unauthenticated(request)).unwrap();
         group.bench_function(name, |b| {
-            b.iter(|| resolver.resolve_public(black_box(request)).at_hand().unwrap().unwrap());
+            b.iter(|| resolver.resolve_unauthenticated(black_box(request)).at_hand().unwrap().unwrap());
         });
     };
     let new = || Resolver::new(directory.clone());
     bench("host", new().source(hosts()), &host);
     bench("header", new().source(headers()), &header);
     bench("host and header", new().source(hosts()).source(headers()), &both);
-    let members = CachedMembers::new(Everybody, Duration::from_hours(1));
+    let members = CachedMembership::new(Everybody, Duration::from_hours(1));
     bench(
         "host and header, with members to ask",
         new().source(hosts()).source(headers()).members(members),
@@ -114,7 +116,7 @@ fn identity(c: &mut Criterion) {
     ];
     for (name, token) in tokens {
         let request = request.clone().with_header("authorization", &token);
-        assert!(matches!(source.read(&request), Signal::Proven { .. }), "{name}");
+        assert!(matches!(source.read(&request), SourceOutcome::Verified { .. }), "{name}");
         let (message, code) = token.strip_prefix("Bearer ").unwrap().rsplit_once('.').unwrap();
         let code = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, code).unwrap();
         let (algorithm, key) = match name {
@@ -144,7 +146,7 @@ fn identity(c: &mut Criterion) {
         ("with, by header", new().source(headers())),
         ("with, by host and header", new().source(hosts()).source(headers())),
     ] {
-        let mut behind = TenantLayer::public_by_selection(Arc::new(resolver)).layer(inner);
+        let mut behind = TenantLayer::allow_unauthenticated(Arc::new(resolver)).layer(inner);
         group.bench_function(name, |b| b.iter(|| behind.call(ask()).now_or_never().unwrap()));
     }
     group.finish();

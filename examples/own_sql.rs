@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sqlx::sqlite::SqlitePoolOptions;
-use tenancy::context::{Actor, Directory};
+use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::Catalog;
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, TenantStatus};
@@ -69,11 +69,11 @@ async fn tenants() -> tenancy::Result<(TenantContext, TenantContext)> {
     let catalog = Catalog::from_toml(
         "version = 1\n[features]\nexport = { kind = \"flag\" }\n[plans.free]\nfeatures = { export = false }",
     )?;
-    let directory = Directory::new(store, Arc::new(catalog));
+    let directory = TenantDirectory::new(store, Arc::new(catalog));
     let enter = async |name: &str| {
         let tenant = NewTenant::new(Slug::parse(name)?, name, "free").status(TenantStatus::Active);
         let tenant = directory.store().insert(tenant).await?;
-        directory.enter(tenant.id(), Actor::system("example")).await
+        directory.context(tenant.id(), Actor::system("example")).await
     };
     Ok((enter("acme").await?, enter("globex").await?))
 }

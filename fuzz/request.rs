@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tenancy::clock::Timestamp;
-use tenancy::context::{Actor, Directory};
+use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::Catalog;
 use tenancy::resolve::{
     ApiKeySource, CertificateSource, ForwardedHost, HeaderKeys, HeaderSource, HostSource, HttpVersion,
-    Identity, JwtSource, PathSource, Resolver, SessionSource, SignedHeaderSource, StaticRequest, TlsInfo,
+    Identity, JwtSource, OwnedRequest, PathSource, Resolver, SessionSource, SignedHeaderSource, TlsInfo,
     TrustedPeers,
 };
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{
-    ApiKey, ApiKeyFormat, ApiKeyStore, Domain, DomainState, DomainStore, NewTenant, Slug, StoredApiKey,
+    ApiKey, ApiKeyFormat, ApiKeyParts, ApiKeyStore, Domain, DomainState, DomainStore, NewTenant, Slug,
     TenantId, TenantStatus, TenantStore,
 };
 
@@ -36,7 +36,7 @@ pub(crate) async fn world() -> Resolver {
         let claimed = store.claim_domain(&id, &domain).await.unwrap();
         let DomainState::Pending { challenge, .. } = claimed.state else { panic!("it is somebody's") };
         store.verify_domain(&id, &domain, &[challenge.record_text()]).await.unwrap();
-        let key = StoredApiKey {
+        let key = ApiKeyParts {
             id: KEYS[n].to_owned(),
             tenant: id,
             name: "CI".to_owned(),
@@ -55,7 +55,7 @@ pub(crate) async fn world() -> Resolver {
         .issuer("https://login.example.com")
         .audience("api")
         .hs256(SECRET)
-        .beside_api_keys("shop")
+        .ignore_api_keys("shop")
         .build()
         .unwrap();
     let certificate = |name: &str| {
@@ -63,8 +63,8 @@ pub(crate) async fn world() -> Resolver {
         Some(Identity::new(Actor::service("sync")).tenant(Slug::parse(slug).ok()?))
     };
     let hosts = HostSource::new(["example.com"]).unwrap().custom_domains(store.clone());
-    Resolver::new(Directory::new(store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap())))
-        .source(hosts.forwarded_by(proxies(), ForwardedHost::Forwarded))
+    Resolver::new(TenantDirectory::new(store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap())))
+        .source(hosts.trusted_proxies(proxies(), ForwardedHost::Forwarded))
         .source(ApiKeySource::new(keys, store).header("x-api-key").unwrap())
         .source(PathSource::new("/t").unwrap())
         .source(HeaderSource::new("x-tenant-id", proxies()).unwrap())
@@ -75,10 +75,10 @@ pub(crate) async fn world() -> Resolver {
 }
 
 /// A request out of bytes: lines, of which the first letter says what they are. What is left out is there in good order.
-pub(crate) fn request(data: &[u8]) -> StaticRequest {
+pub(crate) fn request(data: &[u8]) -> OwnedRequest {
     let mut lines = data.split(|b| *b == b'\n');
     let path = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
-    let mut request = StaticRequest::get(path);
+    let mut request = OwnedRequest::get(path);
     for line in lines {
         let Some((what, value)) = line.split_first() else { continue };
         let text = || String::from_utf8_lossy(value).into_owned();
@@ -109,7 +109,7 @@ pub(crate) async fn one_tenant_or_none(resolver: &Resolver, data: &[u8]) {
     let request = request(data);
     let shown = || String::from_utf8_lossy(data).into_owned();
     let proven = resolver.resolve(&request).await;
-    let selected = resolver.resolve_public(&request).await;
+    let selected = resolver.resolve_unauthenticated(&request).await;
     assert!(proven.is_err(), "let in without a credential: {:?}", shown());
     if let Ok(ctx) = &selected {
         let lower = data.to_ascii_lowercase();

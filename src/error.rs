@@ -76,7 +76,9 @@ pub enum ErrorKind {
     /// A signature does not prove what came with it: a webhook's body, or a job.
     SignatureInvalid,
     /// The SQL could reach another tenant's rows, or it is not known that it could not.
-    Refused,
+    SqlRejected,
+    /// The context belongs to a cross-tenant read, and opens nothing else.
+    CrossTenantContext,
     /// What was opened for a time is used after it.
     Expired,
     /// The tenant lives where this data plane does not reach.
@@ -117,7 +119,8 @@ impl ErrorKind {
             Self::RolledBack => "rolled-back",
             Self::Unaudited => "unaudited",
             Self::SignatureInvalid => "signature-invalid",
-            Self::Refused => "sql-refused",
+            Self::SqlRejected => "sql-rejected",
+            Self::CrossTenantContext => "cross-tenant-context",
             Self::Expired => "expired",
             Self::UnsupportedPlacement => "unsupported-placement",
             Self::Misconfigured => "misconfigured",

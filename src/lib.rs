@@ -9,8 +9,8 @@ pub mod context;
 mod error;
 #[cfg(feature = "postgres")]
 pub mod isolation;
-#[cfg(feature = "keys")]
-pub mod keys;
+#[cfg(feature = "namespace")]
+pub mod namespace;
 pub mod plan;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod quota;

@@ -10,7 +10,7 @@
 //!
 //! async fn create_project(db: &TenantDb<sqlx::Sqlite>, ctx: &TenantContext) -> tenancy::Result<()> {
 //!     let mut tx = db.begin(ctx).await?;
-//!     PROJECTS.take(&mut tx, 1).await?; // fails with `LimitReached` when the plan is used up
+//!     PROJECTS.acquire(&mut tx, 1).await?; // fails with `LimitReached` when the plan is used up
 //!     // .. insert the project ..
 //!     tx.commit().await // the place and the project are there together, or neither is
 //! }
@@ -22,7 +22,7 @@
 //! async fn delete_project(db: &TenantDb<sqlx::Sqlite>, ctx: &TenantContext, id: i64) -> tenancy::Result<()> {
 //!     let mut tx = db.begin(ctx).await?;
 //!     let deleted = Project::delete(&mut tx, id).await?;
-//!     PROJECTS.give_back(&mut tx, deleted).await?; // nothing, if there was no such project
+//!     PROJECTS.release(&mut tx, deleted).await?; // nothing, if there was no such project
 //!     tx.commit().await
 //! }
 //! # }
@@ -31,13 +31,13 @@
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::Cap;
-use crate::scope::{Backend, Deleted, Scoped, Statement, Tx, Value, database_error};
+use crate::plan::Limit;
+use crate::scope::{Backend, Deleted, Statement, TenantExecutor, Tx, Value, database_error};
 
 /// A count of things that exist now, kept within what the tenant's plan allows.
 ///
 /// The count is a row per tenant and feature. Taking a place is one conditional statement on that row, so any
-/// number of transactions on any number of machines never exceed the cap together; the row stays locked until
+/// number of transactions on any number of machines never exceed the limit together; the row stays locked until
 /// the transaction ends, so take the place late in a long one. It is a change: under
 /// [`AuditPolicy::Required`](crate::audit::AuditPolicy::Required) the transaction records an event. Where one transaction takes several gauges, take
 /// them in the same order everywhere.
@@ -54,13 +54,13 @@ pub struct Usage {
     pub used: u64,
     /// How much the plan allows.
     #[serde(rename = "limit")]
-    pub cap: Cap,
+    pub limit: Limit,
 }
 
 impl Usage {
-    /// How much is left; `None` for unlimited. A tenant that is over its cap, after a downgrade, has 0 left.
+    /// How much is left; `None` for unlimited. A tenant that is over its limit, after a downgrade, has 0 left.
     pub fn remaining(&self) -> Option<u64> {
-        self.cap.limit().map(|most| most.saturating_sub(self.used))
+        self.limit.max().map(|most| most.saturating_sub(self.used))
     }
 }
 
@@ -85,11 +85,11 @@ impl Gauge {
     /// [`plan_denial`](Error::plan_denial); [`ErrorKind::UnknownFeature`] if the catalog has no such gauge;
     /// [`ErrorKind::InvalidInput`] if `n` is 0 or over 2^53 − 1; [`ErrorKind::Retryable`] if the transaction's
     /// isolation level makes it lose.
-    pub async fn take<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
-        let cap = tx.context().entitlements().cap(self.feature)?;
+    pub async fn acquire<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
+        let limit = tx.context().entitlements().limit(self.feature)?;
         let n = places(n)?;
-        let most = cap.limit().map_or(MOST, |most| i64::try_from(most).unwrap_or(MOST).min(MOST));
-        let statement = Statement::own(
+        let most = limit.max().map_or(MOST, |most| i64::try_from(most).unwrap_or(MOST).min(MOST));
+        let statement = Statement::internal_table(
             tx.context(),
             "INSERT INTO tenancy_gauges (tenant_id, feature, used) SELECT $1, $2, $3 WHERE $3 <= $4 \
              ON CONFLICT (tenant_id, feature) DO UPDATE SET used = tenancy_gauges.used + excluded.used \
@@ -98,10 +98,10 @@ impl Gauge {
         )?
         .writing();
         if let Some(used) = number::<DB>(&tx.fetch(statement).await?)? {
-            return Ok(Usage { used, cap });
+            return Ok(Usage { used, limit });
         }
         let used = self.used(&mut *tx).await?;
-        Err(tx.context().entitlements().limit_reached(self.feature, cap, used))
+        Err(tx.context().entitlements().limit_reached(self.feature, limit, used))
     }
 
     /// Gives back a place for each row that was deleted: none for a row that was not there.
@@ -111,8 +111,8 @@ impl Gauge {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] if the rows were another tenant's than the transaction; otherwise as
-    /// [`give_back_places`](Self::give_back_places).
-    pub async fn give_back<DB: Backend>(&self, tx: &mut Tx<'_, DB>, deleted: Deleted) -> Result<Usage> {
+    /// [`release_places`](Self::release_places).
+    pub async fn release<DB: Backend>(&self, tx: &mut Tx<'_, DB>, deleted: Deleted) -> Result<Usage> {
         if deleted.tenant() != tx.context().tenant_id() {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
@@ -121,7 +121,7 @@ impl Gauge {
         }
         match deleted.rows() {
             0 => self.usage(tx).await,
-            rows => self.give_back_places(tx, rows).await,
+            rows => self.release_places(tx, rows).await,
         }
     }
 
@@ -131,10 +131,10 @@ impl Gauge {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if fewer are in use, which means that something was given back twice.
-    pub async fn give_back_places<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
-        let cap = tx.context().entitlements().cap(self.feature)?;
+    pub async fn release_places<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
+        let limit = tx.context().entitlements().limit(self.feature)?;
         let n = places(n)?;
-        let statement = Statement::own(
+        let statement = Statement::internal_table(
             tx.context(),
             "UPDATE tenancy_gauges SET used = used - $3 \
              WHERE tenant_id = $1 AND feature = $2 AND used >= $3 RETURNING used",
@@ -142,7 +142,7 @@ impl Gauge {
         )?
         .writing();
         match number::<DB>(&tx.fetch(statement).await?)? {
-            Some(used) => Ok(Usage { used, cap }),
+            Some(used) => Ok(Usage { used, limit }),
             None => Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
@@ -157,13 +157,13 @@ impl Gauge {
     ///
     /// # Errors
     /// [`ErrorKind::UnknownFeature`] if the catalog has no such gauge, [`ErrorKind::StoreUnavailable`].
-    pub async fn usage<S: Scoped>(&self, scope: S) -> Result<Usage> {
-        let cap = scope.context().entitlements().cap(self.feature)?;
-        Ok(Usage { used: self.used(scope).await?, cap })
+    pub async fn usage<S: TenantExecutor>(&self, scope: S) -> Result<Usage> {
+        let limit = scope.context().entitlements().limit(self.feature)?;
+        Ok(Usage { used: self.used(scope).await?, limit })
     }
 
-    async fn used<S: Scoped>(&self, scope: S) -> Result<u64> {
-        let statement = Statement::own(
+    async fn used<S: TenantExecutor>(&self, scope: S) -> Result<u64> {
+        let statement = Statement::internal_table(
             scope.context(),
             "SELECT used FROM tenancy_gauges WHERE tenant_id = $1 AND feature = $2",
             &[Value::Text(self.feature)],

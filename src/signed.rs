@@ -11,14 +11,14 @@ use sha2::Sha256;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The keys of one purpose. The first signs; all of them prove.
-pub(crate) struct Keys {
+pub(crate) struct SigningKeys {
     /// What a signed text begins with: another purpose or version has another one.
     prefix: &'static str,
-    signs: Key,
-    others: Vec<Key>,
+    signs: SigningKey,
+    others: Vec<SigningKey>,
 }
 
-struct Key {
+struct SigningKey {
     id: String,
     secret: SecretSlice<u8>,
 }
@@ -26,13 +26,13 @@ struct Key {
 /// A secret shorter than the code it makes is the easier one to guess.
 const SHORTEST_SECRET: usize = 32;
 
-impl Keys {
+impl SigningKeys {
     pub(crate) fn new(prefix: &'static str, id: String, secret: &[u8]) -> Result<Self> {
-        Ok(Self { prefix, signs: Key::new(id, secret)?, others: Vec::new() })
+        Ok(Self { prefix, signs: SigningKey::new(id, secret)?, others: Vec::new() })
     }
 
     pub(crate) fn also(mut self, id: String, secret: &[u8]) -> Result<Self> {
-        let key = Key::new(id, secret)?;
+        let key = SigningKey::new(id, secret)?;
         if self.all().any(|known| known.id == key.id) {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
@@ -68,12 +68,12 @@ impl Keys {
         String::from_utf8(contents).map_err(|_| "the contents are no text")
     }
 
-    fn all(&self) -> impl Iterator<Item = &Key> {
+    fn all(&self) -> impl Iterator<Item = &SigningKey> {
         std::iter::once(&self.signs).chain(&self.others)
     }
 }
 
-impl Key {
+impl SigningKey {
     fn new(id: String, secret: &[u8]) -> Result<Self> {
         let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let fault = if !plain || !(1..=32).contains(&id.len()) {
@@ -101,7 +101,7 @@ impl Key {
 }
 
 /// The ids, and nothing else.
-impl fmt::Debug for Keys {
+impl fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.all().map(|key| &key.id)).finish()
     }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use common::{Order, TestBackend, World};
 use tenancy::audit::{AuditEvent, AuditSink, MemorySink, Outcome};
 use tenancy::context::{Actor, ResolvedBy};
-use tenancy::scope::{CrossTenant, Dialect, Page, Reason, StoredEvent, Stores, Tagged};
+use tenancy::scope::{CrossTenant, Dialect, PageRequest, PerTenant, Reason, StoredEvent, SupportsRow};
 use tenancy::tenant::{NewTenant, Placement, Slug, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
@@ -40,7 +40,7 @@ fn ada() -> Actor {
 }
 
 /// Two orders of acme, one of globex, and a tenant that is suspended, with one.
-async fn seeded<DB: TestBackend + Stores<Order>>() -> World<DB> {
+async fn seeded<DB: TestBackend + SupportsRow<Order>>() -> World<DB> {
     let world = World::<DB>::new().await;
     for (ctx, totals) in [(&world.acme, vec![1, 2]), (&world.globex, vec![40])] {
         for total in totals {
@@ -50,34 +50,34 @@ async fn seeded<DB: TestBackend + Stores<Order>>() -> World<DB> {
     let initech =
         NewTenant::new(Slug::parse("initech").unwrap(), "Initech", "free").status(TenantStatus::Active);
     let initech = world.store.insert(initech).await.unwrap();
-    let ctx = world.directory.enter(initech.id(), ada()).await.unwrap();
+    let ctx = world.directory.context(initech.id(), ada()).await.unwrap();
     Order::insert(&world.db.scope(&ctx), &Order::new(500)).await.unwrap();
     world.store.update(&initech.with_status(TenantStatus::Suspended).unwrap()).await.unwrap();
     world
 }
 
 /// What each tenant's answer is, by its slug.
-fn by_slug<T: Clone>(answers: &[Tagged<T>]) -> Vec<(String, T)> {
+fn by_slug<T: Clone>(answers: &[PerTenant<T>]) -> Vec<(String, T)> {
     let mut all: Vec<_> =
         answers.iter().map(|answer| (answer.tenant.slug().to_string(), answer.value.clone())).collect();
     all.sort_by(|one, other| one.0.cmp(&other.0));
     all
 }
 
-async fn totals<DB: TestBackend + Stores<Order>>(
+async fn totals<DB: TestBackend + SupportsRow<Order>>(
     across: &CrossTenant<'_, DB>,
-) -> tenancy::Result<Vec<Tagged<Vec<i64>>>> {
+) -> tenancy::Result<Vec<PerTenant<Vec<i64>>>> {
     across
         .read(async |tenant| {
-            let orders = Order::list(&mut *tenant, Page::first(10)).await?.items;
+            let orders = Order::list(&mut *tenant, PageRequest::first(10)).await?.items;
             Ok(orders.iter().map(|order| order.total).collect())
         })
         .await
 }
 
-async fn every_row_comes_with_its_tenant<DB: TestBackend + Stores<Order>>() {
+async fn every_row_comes_with_its_tenant<DB: TestBackend + SupportsRow<Order>>() {
     let world = seeded::<DB>().await;
-    let across = world.db.across_tenants(&world.directory, &*world.store, reason(), ada()).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &*world.store, reason(), ada()).unwrap();
     let wanted =
         [("acme".to_owned(), vec![1, 2]), ("globex".to_owned(), vec![40]), ("initech".to_owned(), vec![500])];
     assert_eq!(by_slug(&totals(&across).await.unwrap()), wanted);
@@ -88,9 +88,9 @@ async fn every_row_comes_with_its_tenant<DB: TestBackend + Stores<Order>>() {
     assert_eq!(Order::count(&world.db.scope(&world.globex)).await.unwrap(), 1);
 }
 
-async fn each_tenant_reads_in_its_own_trail_who_read_it_and_why<DB: TestBackend + Stores<Order>>() {
+async fn each_tenant_reads_in_its_own_trail_who_read_it_and_why<DB: TestBackend + SupportsRow<Order>>() {
     let world = seeded::<DB>().await;
-    let across = world.db.across_tenants(&world.directory, &*world.store, reason(), ada()).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &*world.store, reason(), ada()).unwrap();
     totals(&across).await.unwrap();
     for ctx in [&world.acme, &world.globex] {
         let events = StoredEvent::newest(&world.db.scope(ctx), None, 10).await.unwrap();
@@ -109,13 +109,14 @@ async fn each_tenant_reads_in_its_own_trail_who_read_it_and_why<DB: TestBackend 
     }
 }
 
-async fn nothing_can_be_changed<DB: TestBackend + Stores<Order>>() {
+async fn nothing_can_be_changed<DB: TestBackend + SupportsRow<Order>>() {
     let world = seeded::<DB>().await;
     let trail = MemorySink::new();
-    let across = world.db.across_tenants(&world.directory, &trail, reason(), ada()).unwrap();
-    let order = Order::list(&world.db.scope(&world.acme), Page::first(1)).await.unwrap().items.remove(0);
+    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
+    let order =
+        Order::list(&world.db.scope(&world.acme), PageRequest::first(1)).await.unwrap().items.remove(0);
     let refused = |error: Error| {
-        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert_eq!(error.kind(), ErrorKind::SqlRejected, "{error}");
         assert!(error.to_string().contains("changes nothing"), "{error}");
     };
     refused(across.read(async |tenant| Order::insert(tenant, &order).await).await.unwrap_err());
@@ -133,10 +134,10 @@ async fn nothing_can_be_changed<DB: TestBackend + Stores<Order>>() {
     assert_eq!(by_slug(&totals(&across).await.unwrap())[0].1, [1, 2]);
 }
 
-async fn what_is_lent_opens_nothing_else<DB: TestBackend + Stores<Order>>() {
+async fn what_is_lent_opens_nothing_else<DB: TestBackend + SupportsRow<Order>>() {
     let world = seeded::<DB>().await;
     let trail = MemorySink::new();
-    let across = world.db.across_tenants(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
     let kept: Mutex<Vec<TenantContext>> = Mutex::default();
     across
         .read(async |tenant| {
@@ -150,9 +151,12 @@ async fn what_is_lent_opens_nothing_else<DB: TestBackend + Stores<Order>>() {
     for ctx in &kept {
         assert_eq!(ctx.resolved_by(), ResolvedBy::CrossTenant);
         let scope = world.db.scope(ctx);
-        assert_eq!(Order::count(&scope).await.unwrap_err().kind(), ErrorKind::Refused);
-        assert_eq!(Order::insert(&scope, &Order::new(1)).await.unwrap_err().kind(), ErrorKind::Refused);
-        assert_eq!(world.db.begin(ctx).await.unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(Order::count(&scope).await.unwrap_err().kind(), ErrorKind::CrossTenantContext);
+        assert_eq!(
+            Order::insert(&scope, &Order::new(1)).await.unwrap_err().kind(),
+            ErrorKind::CrossTenantContext
+        );
+        assert_eq!(world.db.begin(ctx).await.unwrap_err().kind(), ErrorKind::CrossTenantContext);
     }
 }
 
@@ -185,7 +189,7 @@ fn store_down() -> Error {
     tenancy::tenant::TenantId::parse("").unwrap_err()
 }
 
-async fn without_a_trail_nothing_is_read<DB: TestBackend + Stores<Order>>() {
+async fn without_a_trail_nothing_is_read<DB: TestBackend + SupportsRow<Order>>() {
     let world = seeded::<DB>().await;
     let reads = AtomicUsize::new(0);
     let reading = async |tenant: &mut tenancy::scope::Tx<'_, DB>| {
@@ -193,23 +197,25 @@ async fn without_a_trail_nothing_is_read<DB: TestBackend + Stores<Order>>() {
         Order::count(tenant).await
     };
     let trail = Failing::after(0);
-    let across = world.db.across_tenants(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
     assert!(across.read(reading).await.is_err());
     assert_eq!(reads.load(Ordering::SeqCst), 0, "the intent was not written, and rows were read");
 
     // Where the outcome cannot be written, the rows are not handed out; the intent stands.
     let trail = Failing::after(1);
-    let across = world.db.across_tenants(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
     assert!(across.read(reading).await.is_err());
     assert_eq!(reads.load(Ordering::SeqCst), 3);
     let outcomes: Vec<_> = trail.kept.events().iter().map(AuditEvent::ended).collect();
     assert_eq!(outcomes, [Outcome::Unknown; 3]);
 }
 
-async fn a_failure_ends_the_reading_and_is_told<DB: TestBackend + Stores<Order> + Stores<Missing>>() {
+async fn a_failure_ends_the_reading_and_is_told<
+    DB: TestBackend + SupportsRow<Order> + SupportsRow<Missing>,
+>() {
     let world = seeded::<DB>().await;
     let trail = MemorySink::new();
-    let across = world.db.across_tenants(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
     let turns = AtomicUsize::new(0);
     let failing = across.read(async |tenant| match turns.fetch_add(1, Ordering::SeqCst) {
         0 => Order::count(tenant).await,
@@ -231,10 +237,10 @@ async fn a_failure_ends_the_reading_and_is_told<DB: TestBackend + Stores<Order> 
     assert_eq!(quiet.await.unwrap_err().kind(), ErrorKind::RolledBack);
 }
 
-async fn a_permission_runs_out<DB: TestBackend + Stores<Order>>() {
+async fn a_permission_runs_out<DB: TestBackend + SupportsRow<Order>>() {
     let world = seeded::<DB>().await;
     let trail = MemorySink::new();
-    let across = || world.db.across_tenants(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = || world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
     let error = totals(&across().valid_for(Duration::ZERO)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired);
     assert_eq!(trail.events(), [], "nothing was read, and nothing is told");
@@ -276,12 +282,12 @@ async fn a_permission_runs_out<DB: TestBackend + Stores<Order>>() {
 }
 
 /// One connection for the rows and for the trail; and a reader who goes away, wherever it is, leaves no tenant on it.
-async fn a_reading_that_is_dropped_leaves_no_tenant_behind<DB: TestBackend + Stores<Order>>() {
+async fn a_reading_that_is_dropped_leaves_no_tenant_behind<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
     for (ctx, total) in [(&world.acme, 1), (&world.globex, 40)] {
         Order::insert(&world.db.scope(ctx), &Order::new(total)).await.unwrap();
     }
-    let across = world.db.across_tenants(&world.directory, &*world.store, reason(), ada()).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &*world.store, reason(), ada()).unwrap();
     let (mut dropped, turns) = (0, AtomicUsize::new(0));
     for polls in (0..60).map(|n| n * 20) {
         {
@@ -311,22 +317,22 @@ async fn a_reading_that_is_dropped_leaves_no_tenant_behind<DB: TestBackend + Sto
     assert_eq!(by_slug(&totals(&across).await.unwrap())[1].1, [40]);
 }
 
-async fn what_cannot_be_read_whole_is_not_read<DB: TestBackend + Stores<Order>>() {
+async fn what_cannot_be_read_whole_is_not_read<DB: TestBackend + SupportsRow<Order>>() {
     let world = seeded::<DB>().await;
     let trail = MemorySink::new();
     let far = NewTenant::new(Slug::parse("umbrella").unwrap(), "Umbrella", "free")
         .placement(Placement::Database { name: "cluster-7".to_owned() });
     world.store.insert(far).await.unwrap();
-    let across = world.db.across_tenants(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
     assert_eq!(totals(&across).await.unwrap_err().kind(), ErrorKind::UnsupportedPlacement);
     assert_eq!(trail.events(), []);
 }
 
-async fn who_and_why_must_be_said<DB: TestBackend + Stores<Order>>() {
+async fn who_and_why_must_be_said<DB: TestBackend + SupportsRow<Order>>() {
     let world = seeded::<DB>().await;
     let trail = MemorySink::new();
     for nobody in [Actor::Anonymous, Actor::user(" "), Actor::system("")] {
-        let error = world.db.across_tenants(&world.directory, &trail, reason(), nobody).unwrap_err();
+        let error = world.db.cross_tenant(&world.directory, &trail, reason(), nobody).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
     for text in ["", "        ", "report", "two\nlines of text", &"long".repeat(200)] {
@@ -353,7 +359,7 @@ on_every_database!(
 async fn a_reading_runs_on_a_task_with_any_query() {
     let world = seeded::<sqlx::Postgres>().await;
     let sums = tokio::spawn(async move {
-        let across = world.db.across_tenants(&world.directory, &*world.store, reason(), ada())?;
+        let across = world.db.cross_tenant(&world.directory, &*world.store, reason(), ada())?;
         let checked = across
             .read(async |tenant| {
                 tenancy::query_scalar!(tenant, i64, "SELECT CAST(sum(total) AS bigint) FROM orders")
@@ -388,7 +394,7 @@ async fn many_tenants_are_all_read_and_all_told() {
         world.store.insert(NewTenant::new(slug, "Tenant", "free")).await.unwrap();
     }
     let trail = MemorySink::new();
-    let across = world.db.across_tenants(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
     assert_eq!(across.read(async |tenant| Order::count(tenant).await).await.unwrap().len(), 452);
     let events = trail.events();
     assert_eq!(events.iter().filter(|event| event.ended() == Outcome::Unknown).count(), 452);

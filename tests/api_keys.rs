@@ -18,10 +18,10 @@ use common::TestBackend;
 use futures_util::FutureExt;
 use secrecy::ExposeSecret;
 use tenancy::clock::{ManualClock, Timestamp};
-use tenancy::context::Directory;
+use tenancy::context::TenantDirectory;
 use tenancy::plan::Catalog;
-use tenancy::resolve::{ApiKeySource, HostSource, Resolver, Signal, Source, StaticRequest};
-use tenancy::store::{CacheOptions, Cached, MemoryStore, SqlStore};
+use tenancy::resolve::{ApiKeySource, HostSource, OwnedRequest, Resolver, Source, SourceOutcome};
+use tenancy::store::{CacheOptions, CachedStore, MemoryStore, SqlStore};
 use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, TenantId};
 use tenancy::testing::api_key_store;
 use tenancy::{Error, ErrorKind, Result};
@@ -34,9 +34,9 @@ const NOW: Timestamp = Timestamp::from_seconds(world::NOW);
 #[tokio::test]
 async fn the_memory_store_keeps_every_promise() {
     api_key_store(async || MemoryStore::new()).await;
-    api_key_store(async || Cached::new(MemoryStore::new(), CacheOptions::new())).await;
+    api_key_store(async || CachedStore::new(MemoryStore::new(), CacheOptions::new())).await;
     let none = || CacheOptions::new().capacity(0).negative_capacity(0);
-    api_key_store(async || Cached::new(MemoryStore::new(), none())).await;
+    api_key_store(async || CachedStore::new(MemoryStore::new(), none())).await;
 }
 
 async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
@@ -49,7 +49,7 @@ async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
         store
     };
     api_key_store(fresh).await;
-    api_key_store(async || Cached::new(fresh().await, CacheOptions::new())).await;
+    api_key_store(async || CachedStore::new(fresh().await, CacheOptions::new())).await;
 }
 
 /// What a database holds of a key opens nothing.
@@ -161,7 +161,7 @@ async fn keys() -> Keys {
         .with_clock(clock.clone());
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
-    let directory = Directory::new(world.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
+    let directory = TenantDirectory::new(world.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
     let resolver = Resolver::new(directory).source(HostSource::new(["example.com"]).unwrap()).source(source);
     world.app = world::app(Arc::new(resolver));
     let own = async |tenant| {
@@ -296,9 +296,9 @@ async fn a_request_holds_one_key_in_one_place() {
         assert_eq!(keys.send("example.com", &[(name, value)]).await.code(), "tenant-missing", "{value}");
     }
     let no_header = ApiKeySource::new(format(), keys.world.store.clone());
-    let request = StaticRequest::get("/").with_header("x-api-key", acme.as_str());
+    let request = OwnedRequest::get("/").with_header("x-api-key", acme.as_str());
     assert!(
-        matches!(no_header.read(&request), Signal::Absent),
+        matches!(no_header.read(&request), SourceOutcome::Absent),
         "that header is not read unless it was named"
     );
     for bad in ["", "x api", "x_api_key", "x:y"] {
@@ -318,7 +318,9 @@ async fn i77_a_key_in_the_url_is_not_read_and_none_is_shown() {
     }
     assert_eq!(keys.bearer(text).await.status, StatusCode::OK);
     let source = ApiKeySource::new(format(), keys.world.store.clone());
-    let Signal::Pending(signal) = source.read(&bearer_request(text)) else { panic!("the store is asked") };
+    let SourceOutcome::Pending(signal) = source.read(&bearer_request(text)) else {
+        panic!("the store is asked")
+    };
     let signal = signal.await;
     let (_, secret) = ApiKey::issue(&format(), key.tenant().clone(), "CI", NOW);
     let shown = format!("{:?} {source:?} {key:?} {signal:?} {secret:?}", keys.world.store);
@@ -387,12 +389,12 @@ impl ApiKeyStore for Probed {
 /// What a source says of a key, asked until it knows.
 async fn ask(source: &ApiKeySource, text: &str) -> Result<TenantId> {
     let mut signal = source.read(&bearer_request(text));
-    while let Signal::Pending(later) = signal {
+    while let SourceOutcome::Pending(later) = signal {
         signal = later.await;
     }
     match signal {
-        Signal::Proven { candidate: tenancy::resolve::Candidate::Id(tenant), .. } => Ok(tenant),
-        Signal::Invalid(error) => Err(error),
+        SourceOutcome::Verified { candidate: tenancy::resolve::Candidate::Id(tenant), .. } => Ok(tenant),
+        SourceOutcome::Invalid(error) => Err(error),
         other => panic!("{other:?}"),
     }
 }
@@ -402,8 +404,8 @@ async fn ask(source: &ApiKeySource, text: &str) -> Result<TenantId> {
 async fn i78_a_revoked_key_is_refused_at_once_here_and_in_its_time_elsewhere() {
     let probe = Probed::new();
     let ttl = Duration::from_millis(400);
-    let here = Arc::new(Cached::new(probe.clone(), CacheOptions::new()));
-    let there = Arc::new(Cached::new(probe.clone(), CacheOptions::new().ttl(ttl)));
+    let here = Arc::new(CachedStore::new(probe.clone(), CacheOptions::new()));
+    let there = Arc::new(CachedStore::new(probe.clone(), CacheOptions::new().ttl(ttl)));
     let (acme, globex) = (TenantId::random(), TenantId::random());
     let ((key, text), (other, other_text)) = (issue(&acme), issue(&globex));
     for key in [&key, &other] {
@@ -434,7 +436,7 @@ async fn i78_a_revoked_key_is_refused_at_once_here_and_in_its_time_elsewhere() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i78_a_slow_answer_does_not_bring_a_revoked_key_back() {
     let probe = Probed::new();
-    let store = Arc::new(Cached::new(probe.clone(), CacheOptions::new()));
+    let store = Arc::new(CachedStore::new(probe.clone(), CacheOptions::new()));
     let acme = TenantId::random();
     let (key, text) = issue(&acme);
     store.insert_key(&key).await.unwrap();
@@ -462,7 +464,7 @@ async fn i78_a_slow_answer_does_not_bring_a_revoked_key_back() {
 async fn i93_a_herd_of_one_unknown_key_is_one_question() {
     let probe = Probed::new();
     let options = CacheOptions::new().negative_ttl(Duration::from_hours(1));
-    let store = Arc::new(Cached::new(probe.clone(), options));
+    let store = Arc::new(CachedStore::new(probe.clone(), options));
     let source = ApiKeySource::new(format(), store.clone());
     let (_, text) = issue(&TenantId::random());
     probe.0.answers.forget_permits(Semaphore::MAX_PERMITS);
@@ -495,7 +497,7 @@ async fn i93_a_herd_of_one_unknown_key_is_one_question() {
 #[tokio::test]
 async fn a_store_that_is_down_is_no_wrong_key_and_is_not_remembered() {
     let probe = Probed::new();
-    let store = Arc::new(Cached::new(probe.clone(), CacheOptions::new()));
+    let store = Arc::new(CachedStore::new(probe.clone(), CacheOptions::new()));
     let (key, text) = issue(&TenantId::random());
     store.insert_key(&key).await.unwrap();
     let source = ApiKeySource::new(format(), store);
@@ -522,8 +524,8 @@ fn issue(tenant: &TenantId) -> (ApiKey, String) {
     (key, secret.expose_secret().to_owned())
 }
 
-fn bearer_request(text: &str) -> StaticRequest {
-    StaticRequest::get("/").with_header("Authorization", format!("Bearer {text}"))
+fn bearer_request(text: &str) -> OwnedRequest {
+    OwnedRequest::get("/").with_header("Authorization", format!("Bearer {text}"))
 }
 
 /// The parts of a key with the checksum that belongs to them.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::{Order, TestBackend, World};
 use log::Log;
 use tenancy::audit::{AuditEvent, AuditPolicy, AuditSink, MemorySink, Outcome, TracingSink};
-use tenancy::scope::{Scope, StoredEvent, Stores, TenantDb};
+use tenancy::scope::{Scope, StoredEvent, SupportsRow, TenantDb};
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ async fn actions<DB: TestBackend>(scope: &Scope<'_, DB>) -> Vec<String> {
         .collect()
 }
 
-async fn an_event_is_kept_exactly_if_its_change_is<DB: TestBackend + Stores<Order>>() {
+async fn an_event_is_kept_exactly_if_its_change_is<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let order = Order::new();
     let mut tx = world.db.begin(&world.acme).await.unwrap();
@@ -57,7 +57,7 @@ async fn an_event_is_kept_exactly_if_its_change_is<DB: TestBackend + Stores<Orde
     assert_eq!(json["occurred_us"], event.occurred().micros());
 }
 
-async fn where_events_are_required_a_silent_change_is_not_made<DB: TestBackend + Stores<Order>>() {
+async fn where_events_are_required_a_silent_change_is_not_made<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::with(AuditPolicy::Required, 4).await;
     let scope = world.db.scope(&world.acme);
     let order = Order::new();
@@ -82,7 +82,7 @@ async fn where_events_are_required_a_silent_change_is_not_made<DB: TestBackend +
     assert_eq!(actions(&scope).await, ["tenancy.unaudited_commit"]);
 }
 
-async fn an_event_of_another_tenant_is_refused<DB: TestBackend + Stores<Order>>() {
+async fn an_event_of_another_tenant_is_refused<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let mut tx = world.db.begin(&world.acme).await.unwrap();
     let error = tx.record(AuditEvent::new(&world.globex, "order.create")).await.unwrap_err();
@@ -91,7 +91,7 @@ async fn an_event_of_another_tenant_is_refused<DB: TestBackend + Stores<Order>>(
     assert_eq!(actions(&world.db.scope(&world.globex)).await, [""; 0]);
 }
 
-async fn events_are_never_changed_or_removed<DB: TestBackend + Stores<Order>>() {
+async fn events_are_never_changed_or_removed<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let sink: &dyn AuditSink = &*world.store;
     let event = AuditEvent::new(&world.acme, "order.read").outcome(Outcome::Denied);
@@ -113,13 +113,13 @@ async fn events_are_never_changed_or_removed<DB: TestBackend + Stores<Order>>() 
     assert_eq!(actions(&world.db.scope(&world.acme)).await, ["order.read"]);
 }
 
-async fn committed_events_are_copied_to_the_other_sinks<DB: TestBackend + Stores<Order>>() {
+async fn committed_events_are_copied_to_the_other_sinks<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let copy = Arc::new(MemorySink::new());
     let db = TenantDb::from_pool(world.pool.clone())
         .audit(AuditPolicy::Required)
-        .copy_audit_to(copy.clone())
-        .copy_audit_to(Arc::new(TracingSink))
+        .mirror_audit_to(copy.clone())
+        .mirror_audit_to(Arc::new(TracingSink))
         .build()
         .await
         .unwrap();
@@ -136,7 +136,7 @@ async fn committed_events_are_copied_to_the_other_sinks<DB: TestBackend + Stores
     assert_eq!(copy.events().len(), 1, "written twice, kept once");
 }
 
-async fn the_trail_is_read_in_pages_newest_first<DB: TestBackend + Stores<Order>>() {
+async fn the_trail_is_read_in_pages_newest_first<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let events: Vec<_> = (0..7).map(|n| AuditEvent::new(&world.acme, format!("step.{n}"))).collect();
     world.store.write(&events).await.unwrap();
@@ -155,7 +155,9 @@ async fn the_trail_is_read_in_pages_newest_first<DB: TestBackend + Stores<Order>
 }
 
 /// After a failed statement nothing is kept whatever is recorded, and the commit says that.
-async fn after_a_failed_statement_a_commit_says_that_it_is_rolled_back<DB: TestBackend + Stores<Order>>() {
+async fn after_a_failed_statement_a_commit_says_that_it_is_rolled_back<
+    DB: TestBackend + SupportsRow<Order>,
+>() {
     for policy in [AuditPolicy::Optional, AuditPolicy::Required] {
         let world = World::<DB>::with(policy, 4).await;
         let order = Order::new();
@@ -198,7 +200,7 @@ async fn a_transaction_with_changes_that_is_dropped_is_in_the_log() {
     dropped_changes::<sqlx::Postgres>().await;
 }
 
-async fn dropped_changes<DB: TestBackend + Stores<Order>>() {
+async fn dropped_changes<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let order = Order::new();
     for ctx in [&world.acme, &world.globex] {

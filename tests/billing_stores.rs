@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::{CATALOG, TestBackend};
 use serde_json::{Value, json};
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
-use tenancy::billing::{BillingStore, Receipt};
+use tenancy::billing::{BillingStore, EventOutcome};
 use tenancy::clock::{Clock, ManualClock, Timestamp};
 use tenancy::plan::Catalog;
 use tenancy::store::{MemoryStore, SqlStore};
@@ -46,7 +46,7 @@ impl Side {
         Self { webhook, billing: store.clone(), tenants: store, clock }
     }
 
-    async fn send(&self, event: &Value) -> Receipt {
+    async fn send(&self, event: &Value) -> EventOutcome {
         let body = event.to_string();
         let signature = sign(SECRET, body.as_bytes(), self.clock.now());
         self.webhook.receive(body.as_bytes(), &[signature.as_bytes()]).await.unwrap()
@@ -170,11 +170,11 @@ async fn of_an_event_that_comes_many_times_at_once_one_counts<DB: TestBackend>()
     let (mut applied, mut duplicates) = (0, 0);
     for task in tasks {
         match task.await.unwrap() {
-            Receipt::Applied { tenant } => {
+            EventOutcome::Applied { tenant } => {
                 applied += 1;
                 assert_eq!((tenant.plan(), tenant.version()), ("pro", 2));
             }
-            Receipt::Duplicate => duplicates += 1,
+            EventOutcome::Duplicate => duplicates += 1,
             other => panic!("{other:?}"),
         }
     }

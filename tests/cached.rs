@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tenancy::store::{CacheOptions, Cached, MemoryStore};
+use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
@@ -100,7 +100,7 @@ async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
 #[tokio::test]
 async fn r13_a_slug_and_an_id_of_one_text_are_two_tenants() {
     let probe = Probe::new();
-    let store = Cached::new(Probed(probe.clone()), CacheOptions::new());
+    let store = CachedStore::new(Probed(probe.clone()), CacheOptions::new());
     let id = |text: &str| TenantId::parse(text).unwrap();
     for (own, name) in [("acme", "globex"), ("globex", "acme")] {
         store
@@ -125,7 +125,7 @@ async fn r13_a_slug_and_an_id_of_one_text_are_two_tenants() {
 async fn many_who_ask_at_once_are_one_question() {
     let probe = Probe::new();
     let tenant = probe.inner.insert(acme()).await.unwrap();
-    let store = Arc::new(Cached::new(Probed(probe.clone()), CacheOptions::new()));
+    let store = Arc::new(CachedStore::new(Probed(probe.clone()), CacheOptions::new()));
     probe.hold();
     let mut tasks = Vec::new();
     for n in 0..64 {
@@ -152,7 +152,7 @@ async fn a_slow_answer_never_replaces_a_newer_one() {
     for by_slug in [true, false] {
         let probe = Probe::new();
         let old = probe.inner.insert(acme()).await.unwrap();
-        let store = Arc::new(Cached::new(Probed(probe.clone()), CacheOptions::new()));
+        let store = Arc::new(CachedStore::new(Probed(probe.clone()), CacheOptions::new()));
 
         probe.hold();
         let slow = tokio::spawn({
@@ -188,7 +188,7 @@ async fn a_slow_answer_never_replaces_a_newer_one() {
 async fn a_slow_answer_under_an_old_slug_is_no_answer() {
     let probe = Probe::new();
     let old = probe.inner.insert(acme()).await.unwrap();
-    let store = Arc::new(Cached::new(Probed(probe.clone()), CacheOptions::new()));
+    let store = Arc::new(CachedStore::new(Probed(probe.clone()), CacheOptions::new()));
     probe.hold();
     let slow = tokio::spawn({
         let store = store.clone();
@@ -208,7 +208,8 @@ async fn a_slow_answer_under_an_old_slug_is_no_answer() {
 async fn what_does_not_exist_is_remembered_in_bounded_space_and_time() {
     let probe = Probe::new();
     let options = CacheOptions::new().negative_capacity(10).negative_ttl(Duration::from_millis(50));
-    let store = Cached::new(Probed(probe.clone()), options.clone().negative_ttl(Duration::from_hours(1)));
+    let store =
+        CachedStore::new(Probed(probe.clone()), options.clone().negative_ttl(Duration::from_hours(1)));
     for _ in 0..5 {
         assert_eq!(store.by_slug(&slug("nobody")).await.unwrap(), None);
     }
@@ -229,7 +230,7 @@ async fn what_does_not_exist_is_remembered_in_bounded_space_and_time() {
     })
     .await;
 
-    let store = Cached::new(Probed(probe.clone()), options);
+    let store = CachedStore::new(Probed(probe.clone()), options);
     assert_eq!(store.by_slug(&slug("late")).await.unwrap(), None);
     // Another process inserts it.
     let late = probe.inner.insert(NewTenant::new(slug("late"), "Late", "free")).await.unwrap();
@@ -239,7 +240,7 @@ async fn what_does_not_exist_is_remembered_in_bounded_space_and_time() {
 
 #[tokio::test]
 async fn an_insert_clears_what_was_remembered_as_absent() {
-    let store = Cached::new(MemoryStore::new(), CacheOptions::new());
+    let store = CachedStore::new(MemoryStore::new(), CacheOptions::new());
     let new = acme();
     let id = new.clone().into_tenant().id().clone();
     assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), None);
@@ -253,7 +254,7 @@ async fn an_insert_clears_what_was_remembered_as_absent() {
 async fn a_tenant_that_is_forgotten_is_not_absent_again() {
     // The name was asked for before the insert, and what was remembered then would outlast the tenant.
     let options = CacheOptions::new().ttl(Duration::from_millis(1)).negative_ttl(Duration::from_hours(1));
-    let store = Cached::new(MemoryStore::new(), options);
+    let store = CachedStore::new(MemoryStore::new(), options);
     let new = acme();
     let id = new.clone().into_tenant().id().clone();
     assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), None);
@@ -269,7 +270,7 @@ async fn a_tenant_that_is_forgotten_is_not_absent_again() {
 async fn a_store_that_is_down_is_unavailable_and_not_remembered_as_such() {
     let probe = Probe::new();
     let tenant = probe.inner.insert(acme()).await.unwrap();
-    let store = Arc::new(Cached::new(Probed(probe.clone()), CacheOptions::new()));
+    let store = Arc::new(CachedStore::new(Probed(probe.clone()), CacheOptions::new()));
 
     probe.down.store(true, Ordering::SeqCst);
     for _ in 0..3 {
@@ -306,7 +307,7 @@ async fn a_store_that_is_down_is_unavailable_and_not_remembered_as_such() {
 #[tokio::test]
 async fn who_lost_a_race_reads_the_winner() {
     let probe = Probe::new();
-    let store = Cached::new(Probed(probe.clone()), CacheOptions::new());
+    let store = CachedStore::new(Probed(probe.clone()), CacheOptions::new());
     let read = store.insert(acme()).await.unwrap();
     // Another process wins, and nobody tells the cache.
     let winner = probe.inner.update(&read.with_name("Winner")).await.unwrap();
@@ -317,7 +318,7 @@ async fn who_lost_a_race_reads_the_winner() {
 
 #[tokio::test]
 async fn what_is_looked_at_all_the_time_never_grows_older() {
-    let store = Arc::new(Cached::new(MemoryStore::new(), CacheOptions::new()));
+    let store = Arc::new(CachedStore::new(MemoryStore::new(), CacheOptions::new()));
     let mut acme = store.insert(acme()).await.unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..3)

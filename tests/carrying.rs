@@ -18,9 +18,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenancy::audit::AuditEvent;
 use tenancy::clock::{Clock, ManualClock, SystemClock};
-use tenancy::context::{Actor, Directory, Envelope, Job, JobKeys, Opened, Recheck, ResolvedBy};
+use tenancy::context::{
+    Actor, Envelope, Job, JobKeys, ReceivedJob, ResolvedBy, Revalidator, TenantDirectory,
+};
 use tenancy::plan::Catalog;
-use tenancy::scope::{Reason, StoredEvent, Stores};
+use tenancy::scope::{Reason, StoredEvent, SupportsRow};
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantStatus};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};
@@ -59,7 +61,7 @@ fn signed(ctx: &TenantContext, order: Uuid) -> String {
 
 /// Tenants without a database.
 struct Tenants {
-    directory: Directory,
+    directory: TenantDirectory,
     clock: Arc<ManualClock>,
     acme: TenantContext,
     globex: TenantContext,
@@ -68,23 +70,23 @@ struct Tenants {
 async fn tenants() -> Tenants {
     let catalog = Arc::new(Catalog::from_toml(common::CATALOG).unwrap());
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
-    let directory = Directory::new(Arc::new(MemoryStore::new()), catalog).with_clock(clock.clone());
+    let directory = TenantDirectory::new(Arc::new(MemoryStore::new()), catalog).with_clock(clock.clone());
     let mut contexts = Vec::new();
     for (slug, actor) in [("acme", Actor::user("ada")), ("globex", Actor::system("nightly"))] {
         let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(TenantStatus::Active);
         let tenant = directory.store().insert(new).await.unwrap();
-        contexts.push(directory.enter(tenant.id(), actor).await.unwrap());
+        contexts.push(directory.context(tenant.id(), actor).await.unwrap());
     }
     let [acme, globex] = contexts.try_into().unwrap();
     Tenants { directory, clock, acme, globex }
 }
 
-async fn change(directory: &Directory, ctx: &TenantContext, to: impl FnOnce(&Tenant) -> Tenant) {
+async fn change(directory: &TenantDirectory, ctx: &TenantContext, to: impl FnOnce(&Tenant) -> Tenant) {
     let now = directory.store().by_id(ctx.tenant_id()).await.unwrap().unwrap();
     directory.store().update(&to(&now)).await.unwrap();
 }
 
-async fn suspend(directory: &Directory, ctx: &TenantContext) {
+async fn suspend(directory: &TenantDirectory, ctx: &TenantContext) {
     change(directory, ctx, |tenant| tenant.with_status(TenantStatus::Suspended).unwrap()).await;
 }
 
@@ -100,7 +102,7 @@ async fn a_job_brings_its_own_tenant_actor_and_request_and_no_other() {
     let order = Uuid::now_v7();
     for ctx in [&acme, &globex] {
         let text = signed(ctx, order);
-        let opened: Opened<Pay> = keys().open(&directory, &text).await.unwrap();
+        let opened: ReceivedJob<Pay> = keys().open(&directory, &text).await.unwrap();
         assert_eq!(opened.context.tenant_id(), ctx.tenant_id());
         assert_eq!(opened.context.actor(), ctx.actor());
         assert_eq!(opened.context.request_id(), ctx.request_id());
@@ -114,7 +116,7 @@ async fn a_job_brings_its_own_tenant_actor_and_request_and_no_other() {
         let next = keys().open::<Pay>(&directory, &next).await.unwrap().context;
         assert_eq!((next.actor(), next.request_id()), (ctx.actor(), ctx.request_id()));
     }
-    let nobody = directory.enter(acme.tenant_id(), Actor::Anonymous).await.unwrap();
+    let nobody = directory.context(acme.tenant_id(), Actor::Anonymous).await.unwrap();
     let opened = keys().open::<Pay>(&directory, &signed(&nobody, order)).await.unwrap();
     assert_eq!(opened.context.actor(), &Actor::Anonymous);
 }
@@ -194,7 +196,7 @@ async fn a_job_opens_as_what_it_is_and_as_nothing_else() {
 #[tokio::test]
 async fn a_new_key_signs_while_the_old_one_still_opens() {
     let Tenants { directory, acme, .. } = tenants().await;
-    let both = || JobKeys::new("two", OTHER_SECRET).unwrap().also_open("one", SECRET).unwrap();
+    let both = || JobKeys::new("two", OTHER_SECRET).unwrap().with_previous_key("one", SECRET).unwrap();
     let old = signed(&acme, Uuid::nil());
     let new = Envelope::new(&acme, &Pay { order: Uuid::nil() }).sign(&both()).unwrap();
     assert!(both().open::<Pay>(&directory, &old).await.is_ok());
@@ -214,7 +216,7 @@ fn keys_that_are_none_are_refused() {
     for (id, secret) in [("one", &SECRET[..31]), ("", SECRET), ("a.b", SECRET), (&"k".repeat(33), SECRET)] {
         assert_eq!(kind(JobKeys::new(id, secret)), ErrorKind::Misconfigured, "{id}");
     }
-    assert_eq!(kind(keys().also_open("one", OTHER_SECRET)), ErrorKind::Misconfigured);
+    assert_eq!(kind(keys().with_previous_key("one", OTHER_SECRET)), ErrorKind::Misconfigured);
 }
 
 /// `I82`: someone who can write to the queue and has no key.
@@ -280,7 +282,7 @@ fn an_actor_of_any_text_arrives_as_it_left() {
     proptest!(|(name in "\\PC{0,40}|[\\x00-\\x1f\"\\\\]{0,8}", person: bool)| {
         let actor = if person { Actor::user(name) } else { Actor::system(name) };
         let arrived = runtime.block_on(async {
-            let ctx = tenants.directory.enter(tenants.acme.tenant_id(), actor.clone()).await.unwrap();
+            let ctx = tenants.directory.context(tenants.acme.tenant_id(), actor.clone()).await.unwrap();
             keys().open::<Pay>(&tenants.directory, &signed(&ctx, Uuid::nil())).await.unwrap().context
         });
         prop_assert_eq!(arrived.actor(), &actor);
@@ -294,7 +296,7 @@ fn order() -> Order {
 }
 
 /// X13, `I82`: the job's tenant and the row's tenant are the same, or nothing runs.
-async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + Stores<Order>>() {
+async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let (ours, theirs) = (order(), order());
     Order::insert(&world.db.scope(&world.acme), &ours).await.unwrap();
@@ -358,11 +360,11 @@ async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + Store
 }
 
 /// What a job does is found under the request that asked for it.
-async fn a_jobs_events_are_those_of_its_request<DB: TestBackend + Stores<Order>>() {
+async fn a_jobs_events_are_those_of_its_request<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     for ctx in [&world.acme, &world.globex] {
         let text = signed(ctx, Uuid::now_v7());
-        let Opened { context, job, .. } = keys().open::<Pay>(&world.directory, &text).await.unwrap();
+        let ReceivedJob { context, job, .. } = keys().open::<Pay>(&world.directory, &text).await.unwrap();
         let mut tx = world.db.begin(&context).await.unwrap();
         Order::insert(&mut tx, &Order { id: job.order, ..order() }).await.unwrap();
         tx.record(AuditEvent::new(&context, "order.pay")).await.unwrap();
@@ -379,13 +381,13 @@ async fn a_jobs_events_are_those_of_its_request<DB: TestBackend + Stores<Order>>
 async fn what_is_lent_to_a_reading_makes_no_job<DB: TestBackend>() {
     let world = World::<DB>::new().await;
     let (reason, actor) = (Reason::new("to see what is left behind").unwrap(), Actor::user("root"));
-    let across = world.db.across_tenants(&world.directory, &*world.store, reason, actor).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &*world.store, reason, actor).unwrap();
     let tried = across
         .read(async |tx| {
             let job = Pay { order: Uuid::nil() };
             let envelope = Envelope::new(tx.context(), &job);
-            let renewed = world.directory.renew(tx.context()).await;
-            let mut recheck = Recheck::new(world.directory.clone(), tx.context().clone());
+            let renewed = world.directory.refresh(tx.context()).await;
+            let mut recheck = Revalidator::new(world.directory.clone(), tx.context().clone());
             Ok([
                 kind(envelope.sign(&keys())),
                 kind(envelope.to_json()),
@@ -397,7 +399,7 @@ async fn what_is_lent_to_a_reading_makes_no_job<DB: TestBackend>() {
         .unwrap();
     assert_eq!(tried.len(), 2);
     for tagged in tried {
-        assert_eq!(tagged.value, [ErrorKind::Refused; 4]);
+        assert_eq!(tagged.value, [ErrorKind::CrossTenantContext; 4]);
     }
 }
 
@@ -413,7 +415,7 @@ on_every_database!(
 async fn a_task_logs_under_its_own_tenant() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
     let forger = Actor::user("eve\nERROR forged line \u{1b}[31m");
-    let globex = directory.enter(globex.tenant_id(), forger).await.unwrap();
+    let globex = directory.context(globex.tenant_id(), forger).await.unwrap();
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
@@ -451,23 +453,23 @@ async fn a_task_logs_under_its_own_tenant() {
 async fn a_context_that_is_renewed_is_the_same_one_as_things_are_now() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
     change(&directory, &acme, |tenant| tenant.with_plan("pro")).await;
-    let now = directory.renew(&acme).await.unwrap();
+    let now = directory.refresh(&acme).await.unwrap();
     assert_eq!(
         (now.tenant_id(), now.actor(), now.request_id(), now.resolved_by()),
         (acme.tenant_id(), acme.actor(), acme.request_id(), acme.resolved_by())
     );
     assert!(acme.entitlements().require("export").is_err() && now.entitlements().require("export").is_ok());
     suspend(&directory, &globex).await;
-    assert_eq!(kind(directory.renew(&globex).await), ErrorKind::TenantSuspended);
-    assert!(directory.renew(&acme).await.is_ok());
+    assert_eq!(kind(directory.refresh(&globex).await), ErrorKind::TenantSuspended);
+    assert!(directory.refresh(&acme).await.is_ok());
 }
 
 /// R29, `I84`: suspended while connected.
 #[tokio::test]
 async fn a_stream_ends_when_its_tenant_is_suspended_and_the_other_goes_on() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
-    let mut streams =
-        [&acme, &globex].map(|ctx| Recheck::new(directory.clone(), ctx.clone()).guard(stream::iter(1..=4)));
+    let mut streams = [&acme, &globex]
+        .map(|ctx| Revalidator::new(directory.clone(), ctx.clone()).guard_stream(stream::iter(1..=4)));
     for stream in &mut streams {
         assert_eq!(stream.next().await.unwrap().unwrap(), 1);
     }
@@ -482,7 +484,7 @@ async fn a_stream_ends_when_its_tenant_is_suspended_and_the_other_goes_on() {
 async fn a_check_is_no_older_than_was_said() {
     let Tenants { directory, clock, acme, globex, .. } = tenants().await;
     let every = Duration::from_secs(30);
-    let mut recheck = Recheck::new(directory.clone(), acme.clone()).every(every);
+    let mut recheck = Revalidator::new(directory.clone(), acme.clone()).interval(every);
     assert!(recheck.check().await.is_ok());
     suspend(&directory, &acme).await;
     clock.advance_seconds(29);
@@ -493,12 +495,15 @@ async fn a_check_is_no_older_than_was_said() {
     assert_eq!(kind(recheck.check().await), ErrorKind::TenantSuspended);
 
     // A clock that is put back gives nobody more time; and the first check is made at once.
-    let mut recheck = Recheck::new(directory.clone(), globex.clone()).every(every);
+    let mut recheck = Revalidator::new(directory.clone(), globex.clone()).interval(every);
     assert!(recheck.check().await.is_ok());
     suspend(&directory, &globex).await;
     clock.advance_seconds(-3600);
     assert_eq!(kind(recheck.check().await), ErrorKind::TenantSuspended);
-    assert_eq!(kind(Recheck::new(directory, globex).every(every).check().await), ErrorKind::TenantSuspended);
+    assert_eq!(
+        kind(Revalidator::new(directory, globex).interval(every).check().await),
+        ErrorKind::TenantSuspended
+    );
 }
 
 /// `I84`: the token of one of two ends while both are connected.
@@ -508,14 +513,14 @@ async fn a_stream_ends_with_the_token_that_opened_it() {
     let opened = clock.now();
     let guarded = |ctx: &TenantContext, minutes| {
         let (clock, end) = (clock.clone(), opened.after(Duration::from_mins(minutes)));
-        let recheck = Recheck::new(directory.clone(), ctx.clone()).and(move |_| {
+        let recheck = Revalidator::new(directory.clone(), ctx.clone()).with_check(move |_| {
             let over = clock.now() >= end;
             async move {
                 let over = over.then(|| Error::new(ErrorKind::CredentialInvalid, "the token has expired"));
                 over.map_or(Ok(()), Err)
             }
         });
-        recheck.guard(stream::iter(1..=4))
+        recheck.guard_stream(stream::iter(1..=4))
     };
     let (mut ours, mut theirs) = (guarded(&acme, 5), guarded(&globex, 60));
     clock.advance_seconds(5 * 60 - 1);
@@ -533,8 +538,8 @@ async fn a_change_of_plan_is_seen_and_a_member_who_was_put_out_is_out() {
     let member = Arc::new(AtomicBool::new(true));
     let asked = member.clone();
     let ada = acme.clone();
-    let mut recheck = Recheck::new(directory.clone(), acme.clone())
-        .and(move |ctx: TenantContext| {
+    let mut recheck = Revalidator::new(directory.clone(), acme.clone())
+        .with_check(move |ctx: TenantContext| {
             let still = asked.load(Ordering::SeqCst) || ctx.actor() != ada.actor();
             async move {
                 let out =
@@ -542,7 +547,7 @@ async fn a_change_of_plan_is_seen_and_a_member_who_was_put_out_is_out() {
                 if still { Ok(()) } else { Err(out) }
             }
         })
-        .and(async |ctx: TenantContext| {
+        .with_check(async |ctx: TenantContext| {
             if ctx.entitlements().plan() == "enterprise" { ctx.entitlements().require("sso") } else { Ok(()) }
         });
     assert!(recheck.check().await.unwrap().entitlements().require("export").is_err());
@@ -553,20 +558,22 @@ async fn a_change_of_plan_is_seen_and_a_member_who_was_put_out_is_out() {
     member.store(true, Ordering::SeqCst);
     change(&directory, &acme, |tenant| tenant.with_plan("enterprise")).await;
     assert_eq!(kind(recheck.check().await), ErrorKind::UnknownFeature, "the second hook was not asked");
-    assert!(Recheck::new(directory, globex).check().await.is_ok());
+    assert!(Revalidator::new(directory, globex).check().await.is_ok());
 }
 
 /// Workers run on threads that they do not choose.
 #[test]
 fn what_is_carried_can_be_sent() {
-    fn send<T: Send>(_: impl FnOnce(&'static Directory, &'static JobKeys) -> T) {}
-    fn send_db<T: Send>(_: impl FnOnce(&'static tenancy::TenantDb<sqlx::Postgres>, &'static Directory) -> T) {
+    fn send<T: Send>(_: impl FnOnce(&'static TenantDirectory, &'static JobKeys) -> T) {}
+    fn send_db<T: Send>(
+        _: impl FnOnce(&'static tenancy::TenantDb<sqlx::Postgres>, &'static TenantDirectory) -> T,
+    ) {
     }
     send(|directory, keys| keys.open::<Pay>(directory, ""));
     send_db(|db, directory| db.open_job::<Pay, Order>(directory, "", |job| job.order));
     send(|directory, _| async move {
         let ctx: TenantContext =
-            directory.enter_by_slug(&Slug::parse("acme").unwrap(), Actor::Anonymous).await?;
-        Recheck::new(directory.clone(), ctx).check().await.map(|_| ())
+            directory.context_by_slug(&Slug::parse("acme").unwrap(), Actor::Anonymous).await?;
+        Revalidator::new(directory.clone(), ctx).check().await.map(|_| ())
     });
 }

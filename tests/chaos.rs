@@ -22,7 +22,7 @@ use pooler::Pooler;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, Postgres, Row};
 use tenancy::context::Actor;
-use tenancy::scope::{Page, Schema, SendMode};
+use tenancy::scope::{ConnectionMode, PageRequest, Schema};
 use tenancy::tenant::{NewTenant, Slug, TenantStatus};
 use tenancy::{TenantContext, TenantDb, TenantScoped};
 use tokio::task::JoinSet;
@@ -112,7 +112,7 @@ async fn work(
             Ok(vec![note.id])
         }
         2 => {
-            own(&Note::list(&scope, Page::first(50)).await.map_err(words)?.items);
+            own(&Note::list(&scope, PageRequest::first(50)).await.map_err(words)?.items);
             Ok(vec![])
         }
         3 | 4 => {
@@ -141,7 +141,7 @@ async fn work(
         _ => {
             let mut tx = db.begin(ctx).await.map_err(words)?;
             Note::insert(&mut tx, &note()).await.map_err(words)?;
-            own(&Note::list(&mut tx, Page::first(50)).await.map_err(words)?.items);
+            own(&Note::list(&mut tx, PageRequest::first(50)).await.map_err(words)?.items);
             if what == 8 {
                 tx.rollback().await.map_err(words)?;
             }
@@ -220,7 +220,7 @@ async fn terminator(options: PgConnectOptions, seed: u64, tally: Arc<Tally>) {
 }
 
 #[expect(clippy::print_stdout, reason = "what happened is told")]
-async fn chaos(mode: SendMode, connections: u32) {
+async fn chaos(mode: ConnectionMode, connections: u32) {
     let number = |name: &str, default| env::var(name).map_or(default, |n| n.parse().expect("a number"));
     let (seconds, seed) = (number("CHAOS_SECONDS", 8), number("CHAOS_SEED", 1));
     let world = World::<Postgres>::new().await;
@@ -228,7 +228,7 @@ async fn chaos(mode: SendMode, connections: u32) {
     let third =
         NewTenant::new(Slug::parse("initech").unwrap(), "Initech", "free").status(TenantStatus::Active);
     let third = world.directory.store().insert(third).await.unwrap();
-    let third = world.directory.enter(third.id(), Actor::user("peter")).await.unwrap();
+    let third = world.directory.context(third.id(), Actor::user("peter")).await.unwrap();
     let tenants = [world.acme.clone(), world.globex.clone(), third];
 
     let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&world.pool).await.unwrap();
@@ -236,7 +236,7 @@ async fn chaos(mode: SendMode, connections: u32) {
     let direct = direct.database(&name);
     let url = direct.to_url_lossy().to_string();
     let pooler = match mode {
-        SendMode::PgBouncer => Some(Pooler::start(&url, "transaction", connections).await),
+        ConnectionMode::PgBouncer => Some(Pooler::start(&url, "transaction", connections).await),
         _ => None,
     };
     let url = pooler.as_ref().map_or(url, Pooler::url);
@@ -244,7 +244,7 @@ async fn chaos(mode: SendMode, connections: u32) {
     world.pool.close().await;
     let options = PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(20));
     let schema = Schema::new("tenant_id").unwrap().function("runs_as").unwrap();
-    let db = TenantDb::postgres(options, url).send_mode(mode).schema(schema).build().await.unwrap();
+    let db = TenantDb::postgres(options, url).connection_mode(mode).schema(schema).build().await.unwrap();
 
     let tally = Arc::new(Tally::default());
     let terminating = tokio::spawn(terminator(direct.clone(), seed, tally.clone()));
@@ -296,10 +296,10 @@ async fn chaos(mode: SendMode, connections: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_statement_runs_under_another_tenant_whatever_goes_wrong() {
-    chaos(SendMode::Merged, 4).await;
+    chaos(ConnectionMode::Direct, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nor_behind_a_pooler() {
-    chaos(SendMode::PgBouncer, 4).await;
+    chaos(ConnectionMode::PgBouncer, 4).await;
 }

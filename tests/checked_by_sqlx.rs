@@ -14,7 +14,7 @@ use common::{TestBackend, World};
 use sqlx::{Executor, Postgres, SqlSafeStr};
 use tenancy::audit::MemorySink;
 use tenancy::context::Actor;
-use tenancy::scope::{Checked, Dialect, Reason};
+use tenancy::scope::{CheckedQuery, Dialect, Reason};
 use tenancy::{ErrorKind, query_as_checked, query_checked, query_scalar_checked};
 use uuid::Uuid;
 
@@ -156,7 +156,7 @@ async fn values_and_scopes_mean_what_they_say_where_they_stand() {
 async fn a_lent_context_opens_no_checked_query() {
     let world = seeded().await;
     let (audit, reason) = (MemorySink::new(), Reason::new("monthly report FIN-12").unwrap());
-    let across = world.db.across_tenants(&world.directory, &audit, reason, Actor::user("ada")).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &audit, reason, Actor::user("ada")).unwrap();
     let contexts = across.read(async |tenant| Ok(tenant.context().clone())).await.unwrap();
     assert_eq!(contexts.len(), 2);
     for ctx in contexts.iter().map(|tagged| &tagged.value) {
@@ -168,10 +168,10 @@ async fn a_lent_context_opens_no_checked_query() {
             "open",
             7_i64
         );
-        assert_eq!(added.execute().await.unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(added.execute().await.unwrap_err().kind(), ErrorKind::SqlRejected);
         let found =
             query_as_checked!(&scope, Customer, "SELECT name, note FROM customers WHERE name = $1", "Ada");
-        assert_eq!(found.fetch_all().await.unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(found.fetch_all().await.unwrap_err().kind(), ErrorKind::SqlRejected);
     }
 }
 
@@ -180,7 +180,7 @@ async fn what_was_proven_for_one_database_does_not_run_on_another() {
     let world = seeded().await;
     let scope = world.db.scope(&world.acme);
     let query = || sqlx::query::<Postgres>("SELECT 1");
-    let run = |dialect| Checked::unchecked_for_macros_only(&scope, query(), false, dialect).execute();
+    let run = |dialect| CheckedQuery::unchecked_for_macros_only(&scope, query(), false, dialect).execute();
     assert_eq!(run(Dialect::Postgres).await.unwrap(), 1);
     let refused = run(Dialect::Sqlite).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Misconfigured);

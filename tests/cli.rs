@@ -59,7 +59,7 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
     SELECT name FROM countries
 ./src/handlers.rs:5:11: no table
     SELECT 1
-./src/handlers.rs:6:19: refused
+./src/handlers.rs:6:19: rejected
     T007: the function `spy` could read any table
       |
     2 |          WHERE id = spy(id)
@@ -69,7 +69,7 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
     made while the program runs (no literal); on `&scope` or `&mut tx` it is proven then
 ./src/handlers.rs:11:11: scoped
     UPDATE orders SET total = 0 WHERE orders.tenant_id = $2 AND (id = $1)
-6 queries: 2 scoped, 2 of no tenant's table, 1 refused, 1 not read
+6 queries: 2 scoped, 2 on shared tables, 1 rejected, 1 not read
 ";
     assert_eq!((code, out.as_str(), err.as_str()), (1, wanted, ""));
 
@@ -97,7 +97,7 @@ fn a_struct_over_a_table_of_the_library_is_refused() {
         write(dir.path(), "src/handlers.rs", &row(table));
         let (got, out, _) = tenancy(&["sql", "check", "src"], dir.path());
         assert_eq!(
-            (got, out.contains("src/handlers.rs:2:2: refused\n    T015: ")),
+            (got, out.contains("src/handlers.rs:2:2: rejected\n    T015: ")),
             (code, code == 1),
             "{table}: {out}"
         );
@@ -129,7 +129,7 @@ fn a_file_of_sql_is_read_statement_by_statement() {
     let (code, out, _) = tenancy(&["sql", "check", "all.sql"], dir.path());
     assert_eq!(code, 1);
     for part in
-        ["all.sql:2: scoped", "all.sql:5: refused\n    T005", "all.sql:6: scoped", "3 queries: 2 scoped"]
+        ["all.sql:2: scoped", "all.sql:5: rejected\n    T005", "all.sql:6: scoped", "3 queries: 2 scoped"]
     {
         assert!(out.contains(part), "{part}:\n{out}");
     }
@@ -442,22 +442,22 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     Postgres::raw(&pool, &file).await.unwrap();
     let (code, out, _) = run(&["--check"]);
     assert!(code == 0 && out.starts_with("the policies are as planned: 1 table compared\n"), "{out}");
-    let (code, out, _) = run(&["--apply", "--unset", "raises"]);
+    let (code, out, _) = run(&["--apply", "--missing-tenant", "error"]);
     assert!(
         code == 0 && out.contains("of another declaration") && out.contains("\n2 done, 1 table compared\n"),
         "{out}"
     );
-    assert_eq!(run(&["--check", "--unset", "raises"]).0, 0);
+    assert_eq!(run(&["--check", "--missing-tenant", "error"]).0, 0);
     assert_eq!(run(&["--check"]).0, 1);
-    let (code, out, _) = run(&["--apply", "--unset", "raises", "--keys"]);
+    let (code, out, _) = run(&["--apply", "--missing-tenant", "error", "--keys"]);
     assert!(
         code == 0 && out.contains("primary key orders_pkey of public.orders: it lacks the tenant"),
         "{out}"
     );
-    assert_eq!(run(&["--check", "--unset", "raises", "--keys"]).0, 0);
+    assert_eq!(run(&["--check", "--missing-tenant", "error", "--keys"]).0, 0);
 
     // A table that nobody decided on is no success, wherever it is; nor is a database in which nothing was compared.
-    let as_raised: &[&str] = &["--check", "--unset", "raises"];
+    let as_raised: &[&str] = &["--check", "--missing-tenant", "error"];
     for (table, wanted) in [
         (
             "secrets (token text)",

@@ -60,7 +60,7 @@ async fn every_no_of_postgres_has_a_name_and_no_detail() {
     says!(InvalidInput, "INSERT INTO people (id, name, age) VALUES (2, 'bob', 0)");
     says!(InvalidInput, "INSERT INTO people (id, name) VALUES (2, 'roberta')");
     says!(InvalidInput, "UPDATE people SET age = age / $1", 0_i32);
-    says!(Refused, "INSERT INTO closed (id) VALUES (1)");
+    says!(SqlRejected, "INSERT INTO closed (id) VALUES (1)");
     says!(Misconfigured, "DELETE FROM withheld WHERE id = 1");
     says!(Misconfigured, "DELETE FROM nowhere WHERE id = 1");
     says!(Misconfigured, "UPDATE people SET nothing = 1");
@@ -219,7 +219,7 @@ async fn an_error_of_sqlx_becomes_the_one_it_is() {
         let kind = |error| Error::from_sqlx(error).kind();
         let refused = sqlx::query("TRUNCATE people").execute(&scope).await.unwrap_err();
         let refused = Error::from_sqlx(refused);
-        assert_eq!(refused.kind(), ErrorKind::Refused);
+        assert_eq!(refused.kind(), ErrorKind::SqlRejected);
         assert!(refused.to_string().starts_with("T005"), "{refused}");
         let few = sqlx::query("SELECT id FROM people WHERE id = $1").fetch_one(&scope).await.unwrap_err();
         assert_eq!(kind(few), ErrorKind::InvalidInput);

@@ -10,8 +10,8 @@ use futures_util::{FutureExt, StreamExt, future, stream};
 use sqlx::pool::PoolOptions;
 use tenancy::ErrorKind;
 use tenancy::isolation::doctor::{Check, Fix, Report, Severity};
-use tenancy::isolation::{Policies, Unset};
-use tenancy::scope::{TenantDb, Walls};
+use tenancy::isolation::{MissingTenant, RlsPolicies};
+use tenancy::scope::{Enforcement, TenantDb};
 use ward::Ward;
 use ward::cases::{CASES, Case};
 use ward::implicit::IMPLICIT;
@@ -127,8 +127,8 @@ async fn proven(case: &Case) {
     if case.found.iter().any(|(check, _)| OF_TABLES.contains(check)) {
         let mut owner = ward.connect(&ward.owner).await;
         let schema = ward::schema();
-        let all = Policies::new(&schema).plan(&mut owner).await;
-        let reached = Policies::new(&schema).runtime_role(&ward.app).plan(&mut owner).await;
+        let all = RlsPolicies::new(&schema).plan(&mut owner).await;
+        let reached = RlsPolicies::new(&schema).runtime_role(&ward.app).plan(&mut owner).await;
         let fails = all.is_err_and(|error| error.kind() == ErrorKind::Misconfigured)
             || reached.is_ok_and(|plan| !plan.is_empty() || !plan.unguarded().is_empty())
             || case.found.iter().any(|(check, _)| *check == Check::OwnerPastRls);
@@ -205,9 +205,9 @@ const BEYOND_THE_OWNER: [Check; 16] = [
 async fn agreed(ward: &Ward, plant: &str) {
     let schema = ward::schema();
     let mut owner = ward.connect(&ward.owner).await;
-    let plan = Policies::new(&schema).with_keys().plan(&mut owner).await.unwrap();
+    let plan = RlsPolicies::new(&schema).with_keys().plan(&mut owner).await.unwrap();
     let lacking: Vec<_> =
-        plan.steps().iter().map(|step| format!("{}: {}", step.object(), step.reason())).collect();
+        plan.changes().iter().map(|step| format!("{}: {}", step.object(), step.reason())).collect();
     assert_eq!(lacking, [""; 0], "{plant}");
     assert_eq!(ward.broken_keys().await, [""; 0], "{plant}");
 }
@@ -216,7 +216,7 @@ async fn agreed(ward: &Ward, plant: &str) {
 async fn a_fix_has_the_form_that_the_policies_of_the_other_tables_have() {
     let ward = Ward::new().await;
     let schema = ward::schema();
-    let raising = Policies::new(&schema).unset(Unset::Raises);
+    let raising = RlsPolicies::new(&schema).missing_tenant(MissingTenant::Error);
     let mut owner = ward.connect(&ward.owner).await;
     raising.apply(&mut owner).await.unwrap();
     ward.examined(&ward.app, "").await.assert_clean();
@@ -232,7 +232,7 @@ async fn a_fix_has_the_form_that_the_policies_of_the_other_tables_have() {
     }
     ward.examined(&ward.app, "").await.assert_clean();
     let left = raising.plan(&mut owner).await.unwrap();
-    assert!(left.is_empty(), "{:?}", left.steps());
+    assert!(left.is_empty(), "{:?}", left.changes());
 }
 
 #[tokio::test]
@@ -260,16 +260,16 @@ async fn an_application_starts_with_a_note_and_not_with_a_function_that_is_calle
     let ward = Ward::new().await;
     // A tenant's id is of one type in an application.
     ward.as_owner("DROP TABLE counters, notes").await;
-    let db = |walls: Walls| {
+    let db = |walls: Enforcement| {
         TenantDb::postgres(PoolOptions::new().max_connections(2), ward.url(&ward.app))
             .schema(ward::schema())
-            .walls(walls)
+            .enforcement(walls)
     };
-    let started = db(Walls::Both).build().await.unwrap();
+    let started = db(Enforcement::PredicateAndRls).build().await.unwrap();
     assert_eq!(started.doctor().await.unwrap().notes(), [ward.named(UNCHECKED)]);
     drop(started);
     ward.as_owner("CREATE FUNCTION history(orders) RETURNS bigint LANGUAGE sql AS 'SELECT 1'").await;
-    for walls in [Walls::Both, Walls::Predicate] {
+    for walls in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
         let error = db(walls).build().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(

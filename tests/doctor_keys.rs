@@ -3,7 +3,7 @@
 mod common;
 mod ward;
 
-use tenancy::isolation::Policies;
+use tenancy::isolation::RlsPolicies;
 use tenancy::isolation::doctor::{Check, Fix, Report};
 use ward::Ward;
 
@@ -96,7 +96,7 @@ async fn the_fix_of_a_key_is_rejected_by_rows_that_break_it_when_the_owner_runs_
         fixed(&ward).await.assert_clean();
         assert_eq!(ward.broken_keys().await, [""; 0]);
         let mut owner = ward.connect(&ward.owner).await;
-        let plan = Policies::new(&ward::schema()).with_keys().plan(&mut owner).await.unwrap();
+        let plan = RlsPolicies::new(&ward::schema()).with_keys().plan(&mut owner).await.unwrap();
         assert!(plan.is_empty(), "{plant}: {plan:?}");
         let unforced = state(&ward).await.into_iter().filter(|line| line.ends_with("unforced"));
         assert_eq!(unforced.collect::<Vec<_>>(), [""; 0], "{plant}");

@@ -16,12 +16,13 @@ use axum::http::{Request, StatusCode};
 use common::TestBackend;
 use dns::{DnsServer, free_address};
 use tenancy::clock::{Clock, ManualClock, Timestamp};
-use tenancy::context::Directory;
+use tenancy::context::TenantDirectory;
 use tenancy::plan::Catalog;
-use tenancy::resolve::{HostSource, PathSource, Resolver, StaticRequest, TlsInfo};
-use tenancy::store::{CacheOptions, Cached, MemoryStore, SqlStore};
+use tenancy::resolve::{HostSource, OwnedRequest, PathSource, Resolver, TlsInfo};
+use tenancy::store::{CacheOptions, CachedStore, MemoryStore, SqlStore};
 use tenancy::tenant::{
-    Challenge, Dns, Domain, DomainState, DomainStore, DomainVerifier, TenantDomain, TenantId, TxtLookup,
+    Challenge, DnsResolver, Domain, DomainState, DomainStore, DomainVerifier, TenantDomain, TenantId,
+    TxtLookup,
 };
 use tenancy::testing::domain_store;
 use tenancy::{ErrorKind, Result};
@@ -31,10 +32,10 @@ use world::{World, get_from, world};
 #[tokio::test]
 async fn the_memory_store_keeps_every_promise() {
     domain_store(async |clock| MemoryStore::new().with_clock(clock)).await;
-    let cached = async |clock| Cached::new(MemoryStore::new().with_clock(clock), CacheOptions::new());
+    let cached = async |clock| CachedStore::new(MemoryStore::new().with_clock(clock), CacheOptions::new());
     domain_store(cached).await;
     let none = || CacheOptions::new().capacity(0).negative_capacity(0);
-    domain_store(async |clock| Cached::new(MemoryStore::new().with_clock(clock), none())).await;
+    domain_store(async |clock| CachedStore::new(MemoryStore::new().with_clock(clock), none())).await;
 }
 
 async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
@@ -47,14 +48,15 @@ async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
         store
     };
     domain_store(fresh).await;
-    domain_store(async |clock| Cached::new(fresh(clock).await, CacheOptions::new())).await;
+    domain_store(async |clock| CachedStore::new(fresh(clock).await, CacheOptions::new())).await;
 }
 
 /// `I28`: twenty tasks on two nodes verify one domain for two tenants, each with its own good token.
 async fn of_many_who_verify_one_domain_exactly_one_wins<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(20).await;
-    let nodes: Vec<_> =
-        (0..2).map(|_| Arc::new(Cached::new(SqlStore::new(pool.clone()), CacheOptions::new()))).collect();
+    let nodes: Vec<_> = (0..2)
+        .map(|_| Arc::new(CachedStore::new(SqlStore::new(pool.clone()), CacheOptions::new())))
+        .collect();
     SqlStore::new(pool).migrate().await.unwrap();
     let tenants = [TenantId::random(), TenantId::random()];
     for round in 0..4 {
@@ -201,7 +203,7 @@ async fn the_suite_rejects_broken_stores() {
         let run = domain_store(async |clock| {
             let inner = MemoryStore::new().with_clock(clock);
             let restless = fault == Fault::ForgetsTheRest;
-            let inner = if restless { inner.domain_rest(std::time::Duration::ZERO) } else { inner };
+            let inner = if restless { inner.domain_cooldown(std::time::Duration::ZERO) } else { inner };
             Broken { inner, fault }
         });
         let text = suites::panic_of(run).await;
@@ -218,10 +220,10 @@ async fn hosts() -> World {
     world
 }
 
-fn directory(world: &World) -> Directory {
+fn directory(world: &World) -> TenantDirectory {
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
-    Directory::new(world.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()))
+    TenantDirectory::new(world.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()))
 }
 
 async fn own(store: &impl DomainStore, tenant: &TenantId, name: &str) {
@@ -282,7 +284,7 @@ async fn i28_a_claim_reaches_nobody_until_it_is_verified_and_the_first_wins() {
 #[tokio::test]
 async fn i29_a_domain_that_was_removed_rests_and_then_wants_a_token_of_its_next_tenant() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(world::NOW)));
-    let store = Cached::new(MemoryStore::new().with_clock(clock.clone()), CacheOptions::new());
+    let store = CachedStore::new(MemoryStore::new().with_clock(clock.clone()), CacheOptions::new());
     let (acme, globex, name) = (TenantId::random(), TenantId::random(), domain("acme.com"));
     let first = challenge(&store.claim_domain(&acme, &name).await.unwrap());
     // What is left in DNS proves nothing later on.
@@ -382,15 +384,15 @@ async fn ports_and_the_name_of_the_connection_are_held_for_custom_domains_too() 
         .unwrap()
         .custom_domains(world.store.clone())
         .ports([443])
-        .match_tls();
+        .require_sni_match();
     let resolver = Resolver::new(directory(&world)).source(hosts);
     let ask = async |host: &str, asked: Option<&str>| {
-        let request = StaticRequest::get("/").with_header("Host", host);
+        let request = OwnedRequest::get("/").with_header("Host", host);
         let request = match asked {
             Some(asked) => request.with_tls(TlsInfo::new().with_server_name(asked)),
             None => request,
         };
-        let found = resolver.resolve_public(&request).await;
+        let found = resolver.resolve_unauthenticated(&request).await;
         found.map(|ctx| ctx.tenant().slug().to_string()).map_err(|error| error.kind())
     };
     assert_eq!(ask("acme.com", Some("acme.com")).await, Ok("acme".to_owned()));
@@ -457,7 +459,7 @@ async fn dns_that_does_not_answer_changes_nothing() {
     store.claim_domain(&acme, &pending).await.unwrap();
     // This server refuses to speak of `org`; nobody listens at the other address.
     let server = DnsServer::start(&[]).await;
-    let nobody = || Dns::new([free_address()]).unwrap();
+    let nobody = || DnsResolver::new([free_address()]).unwrap();
     let verifiers = [
         DomainVerifier::new(server.lookup(), store.clone()),
         DomainVerifier::new(nobody(), store.clone()),
@@ -472,7 +474,7 @@ async fn dns_that_does_not_answer_changes_nothing() {
     assert_eq!(store.by_domain(&name).await.unwrap().as_ref(), Some(&acme), "what is verified stays so");
     let listed = store.domains(&acme).await.unwrap();
     assert_eq!(listed.iter().map(TenantDomain::is_verified).collect::<Vec<_>>(), [true, false]);
-    assert_eq!(Dns::new([]).unwrap_err().kind(), ErrorKind::Misconfigured);
+    assert_eq!(DnsResolver::new([]).unwrap_err().kind(), ErrorKind::Misconfigured);
 }
 
 fn challenge(claimed: &TenantDomain) -> Challenge {

@@ -167,10 +167,10 @@ macro_rules! dynamic_tests {
                     "",
                 ] {
                     let error = sqlx::query(sql).execute(&scope).await.unwrap_err();
-                    assert_eq!(refusal(&error).kind(), ErrorKind::Refused, "{sql}: {error}");
+                    assert_eq!(refusal(&error).kind(), ErrorKind::SqlRejected, "{sql}: {error}");
                     let mut tx = world.db.begin(&world.acme).await.unwrap();
                     let error = (&mut tx).execute(sql).await.unwrap_err();
-                    assert_eq!(refusal(&error).kind(), ErrorKind::Refused, "{sql}: {error}");
+                    assert_eq!(refusal(&error).kind(), ErrorKind::SqlRejected, "{sql}: {error}");
                 }
                 assert_eq!((sum(&scope).await, sum(&world.db.scope(&world.globex)).await), (15, 15));
             }
@@ -204,7 +204,7 @@ macro_rules! dynamic_tests {
                     assert_eq!(row.get::<i64, _>(0), count);
                 }
                 let error = (&scope).prepare(sqlx::SqlStr::from_static("TRUNCATE orders")).await.unwrap_err();
-                assert_eq!(refusal(&error).kind(), ErrorKind::Refused);
+                assert_eq!(refusal(&error).kind(), ErrorKind::SqlRejected);
             }
 
             async fn scope_prepare(scope: &Scope<'_, Db>, sql: sqlx::SqlStr) -> <Db as sqlx::Database>::Statement {

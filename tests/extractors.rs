@@ -17,9 +17,9 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
 use serde_json::{Value, json};
-use tenancy::context::Directory;
+use tenancy::context::TenantDirectory;
 use tenancy::plan::Catalog;
-use tenancy::resolve::{HeaderSource, HostSource, Resolver, StaticRequest, TlsInfo, TrustedPeers};
+use tenancy::resolve::{HeaderSource, HostSource, OwnedRequest, Resolver, TlsInfo, TrustedPeers};
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, TenantStatus, TenantStore};
 use tenancy::web::{FeatureKey, PeerAddr, RequireActive, RequireFeature, TenantLayer, TenantMiddleware};
@@ -107,8 +107,8 @@ async fn world() -> World {
         store.insert(NewTenant::new(Slug::parse(slug).unwrap(), slug, plan).status(status)).await.unwrap();
     }
     let catalog = Arc::new(Catalog::from_toml(CATALOG).unwrap());
-    let resolver = Resolver::new(Directory::new(store.clone(), catalog))
-        .source(HostSource::new(["example.com"]).unwrap().match_tls())
+    let resolver = Resolver::new(TenantDirectory::new(store.clone(), catalog))
+        .source(HostSource::new(["example.com"]).unwrap().require_sni_match())
         .source(HeaderSource::new("x-tenant-id", TrustedPeers::new(["10.0.0.0/8"]).unwrap()).unwrap())
         .source(tokens());
     World { store, resolver: Arc::new(resolver) }
@@ -134,7 +134,7 @@ impl World {
             .route("/seats", get(seats))
             .route("/start", get(start))
             .route("/open", get(open))
-            .route_layer(TenantLayer::public_by_selection(self.resolver.clone()))
+            .route_layer(TenantLayer::allow_unauthenticated(self.resolver.clone()))
             .route("/forgotten/export", get(export))
             .route("/forgotten/start", get(start));
         let mut request = Request::get(path).header("host", host);
@@ -167,7 +167,7 @@ impl World {
     ) -> (u16, header::HeaderMap, String) {
         let request = request.to_request();
         prepare(&mut request.extensions_mut());
-        let tenants = TenantMiddleware::public_by_selection(self.resolver.clone());
+        let tenants = TenantMiddleware::allow_unauthenticated(self.resolver.clone());
         let app = actix_web::App::new()
             .service(scope("/forgotten").route("/export", to(export)).route("/start", to(start)))
             .service(scope("/broken").wrap(from_fn(broken)).wrap(tenants.clone()))
@@ -308,8 +308,8 @@ async fn actix_web_knows_the_connection_by_what_the_program_says_of_it() {
 #[tokio::test]
 async fn actix_web_replaces_a_context_from_elsewhere() {
     let world = world().await;
-    let view = StaticRequest::get("/").with_header("host", "globex.example.com");
-    let foreign = world.resolver.resolve_public(&view).await.unwrap();
+    let view = OwnedRequest::get("/").with_header("host", "globex.example.com");
+    let foreign = world.resolver.resolve_unauthenticated(&view).await.unwrap();
     let prepare = |extensions: &mut Extensions| drop(extensions.insert(foreign));
     assert_eq!(world.send_with(at("/open"), prepare).await.2, "open acme");
 }

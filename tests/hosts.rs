@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use tenancy::ErrorKind;
-use tenancy::resolve::{Candidate, HostSource, HttpVersion, Signal, Source, StaticRequest};
+use tenancy::resolve::{Candidate, HostSource, HttpVersion, OwnedRequest, Source, SourceOutcome};
 use tenancy::tenant::Slug;
 use url::{Host, Url};
 
@@ -12,15 +12,15 @@ const BASES: [&str; 3] = ["example.com", "eu.example.com", "localhost"];
 /// The slug that a host names; `Err` if it is refused.
 fn ours(host: &[u8]) -> Result<Option<String>, ErrorKind> {
     let source = HostSource::new(BASES).unwrap();
-    let read = |request: StaticRequest| match source.read(&request) {
-        Signal::Absent => Ok(None),
-        Signal::Selected(Candidate::Slug(slug)) => Ok(Some(slug.to_string())),
-        Signal::Invalid(error) => Err(error.kind()),
+    let read = |request: OwnedRequest| match source.read(&request) {
+        SourceOutcome::Absent => Ok(None),
+        SourceOutcome::Unverified(Candidate::Slug(slug)) => Ok(Some(slug.to_string())),
+        SourceOutcome::Invalid(error) => Err(error.kind()),
         other => panic!("{other:?}"),
     };
-    let answer = read(StaticRequest::get("/").with_header("Host", host));
+    let answer = read(OwnedRequest::get("/").with_header("Host", host));
     if let Ok(text) = std::str::from_utf8(host) {
-        let two = StaticRequest::get("/").with_version(HttpVersion::Http2).with_authority(text);
+        let two = OwnedRequest::get("/").with_version(HttpVersion::Http2).with_authority(text);
         assert_eq!(read(two), answer, "as :authority it means the same: {text:?}");
     }
     answer

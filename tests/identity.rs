@@ -287,7 +287,7 @@ async fn a_renamed_tenant_takes_its_name_along() {
     let early = world.store.update(&world.globex.with_slug(slug("acme"))).await.unwrap_err();
     assert_eq!(early.kind(), tenancy::ErrorKind::Conflict, "the slug of {between:?} rests");
 
-    let store = Arc::new(MemoryStore::new().slug_rest(Duration::ZERO));
+    let store = Arc::new(MemoryStore::new().slug_cooldown(Duration::ZERO));
     let insert = async |name| {
         store.insert(NewTenant::new(slug(name), name, "free").status(TenantStatus::Active)).await.unwrap()
     };

@@ -9,9 +9,9 @@ use futures_util::StreamExt;
 use proptest::prelude::*;
 use sqlx::{Executor, SqlStr};
 use tenancy::audit::MemorySink;
-use tenancy::context::{Actor, BrowserNonce, LoginKeys};
+use tenancy::context::{Actor, LoginNonce, LoginStateKeys};
 use tenancy::quota::Gauge;
-use tenancy::scope::{Page, Reason, StoredEvent, Stores};
+use tenancy::scope::{PageRequest, Reason, StoredEvent, SupportsRow};
 use tenancy::tenant::{NewTenant, Placement, Slug, TenantId, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped, query};
 use uuid::Uuid;
@@ -22,7 +22,7 @@ impl Order {
     }
 }
 
-async fn a_foreign_row_looks_like_a_missing_one<DB: TestBackend + Stores<Order>>() {
+async fn a_foreign_row_looks_like_a_missing_one<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
     let order = Order::new(100);
@@ -44,14 +44,14 @@ async fn a_foreign_row_looks_like_a_missing_one<DB: TestBackend + Stores<Order>>
         tx.commit().await.unwrap();
     }
     assert_eq!(Order::count(&acme).await.unwrap(), 0);
-    assert_eq!(Order::list(&acme, Page::first(10)).await.unwrap().items, []);
+    assert_eq!(Order::list(&acme, PageRequest::first(10)).await.unwrap().items, []);
 
     assert_eq!(Order::find(&globex, order.id).await.unwrap(), Some(order.clone()));
     assert_eq!(Order::count(&globex).await.unwrap(), 1);
-    assert_eq!(Order::list(&globex, Page::first(10)).await.unwrap().items, [order]);
+    assert_eq!(Order::list(&globex, PageRequest::first(10)).await.unwrap().items, [order]);
 }
 
-async fn the_owner_reads_and_changes_its_own<DB: TestBackend + Stores<Order>>() {
+async fn the_owner_reads_and_changes_its_own<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let globex = world.db.scope(&world.globex);
     let mut order = Order::new(100);
@@ -65,7 +65,7 @@ async fn the_owner_reads_and_changes_its_own<DB: TestBackend + Stores<Order>>() 
     assert_eq!(Order::count(&globex).await.unwrap(), 0);
 }
 
-async fn two_tenants_may_use_the_same_id<DB: TestBackend + Stores<Order>>() {
+async fn two_tenants_may_use_the_same_id<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
     let ours = Order::new(1);
@@ -84,7 +84,7 @@ async fn two_tenants_may_use_the_same_id<DB: TestBackend + Stores<Order>>() {
     assert_eq!(Order::find(&globex, ours.id).await.unwrap(), Some(theirs));
 }
 
-async fn pages_hold_every_own_row_once_and_no_other<DB: TestBackend + Stores<Order>>() {
+async fn pages_hold_every_own_row_once_and_no_other<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
     let mut ours = Vec::new();
@@ -96,29 +96,29 @@ async fn pages_hold_every_own_row_once_and_no_other<DB: TestBackend + Stores<Ord
     }
     for limit in [1, 5, 22, 23, 24, 1000] {
         let mut seen = Vec::new();
-        let mut page = Page::first(limit);
+        let mut page = PageRequest::first(limit);
         loop {
             let listing = Order::list(&acme, page).await.unwrap();
             assert!(listing.items.len() <= usize::from(limit));
             seen.extend(listing.items);
             match listing.next {
-                Some(next) => page = Page::after(next, limit),
+                Some(next) => page = PageRequest::after(next, limit),
                 None => break,
             }
         }
         assert_eq!(seen, ours, "in pages of {limit}");
     }
     // A cursor carries no authority: from another tenant's row one still sees one's own.
-    let theirs = Order::list(&globex, Page::first(1)).await.unwrap().items.remove(0);
-    let after = Order::list(&acme, Page::after(theirs.id, 1000)).await.unwrap();
+    let theirs = Order::list(&globex, PageRequest::first(1)).await.unwrap().items.remove(0);
+    let after = Order::list(&acme, PageRequest::after(theirs.id, 1000)).await.unwrap();
     assert!(after.items.iter().all(|order| ours.contains(order)));
     for limit in [0, 1001] {
-        let error = Order::list(&acme, Page::first(limit)).await.unwrap_err();
+        let error = Order::list(&acme, PageRequest::first(limit)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
 }
 
-async fn what_is_not_committed_is_not_there<DB: TestBackend + Stores<Order>>() {
+async fn what_is_not_committed_is_not_there<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let order = Order::new(5);
     let mut tx = world.db.begin(&world.acme).await.unwrap();
@@ -138,13 +138,15 @@ async fn what_is_not_committed_is_not_there<DB: TestBackend + Stores<Order>>() {
     assert!(Order::exists(&world.db.scope(&world.acme), order.id).await.unwrap());
 }
 
-async fn a_value_that_breaks_a_rule_is_refused_by_name<DB: TestBackend + Stores<Order>>() {
+async fn a_value_that_breaks_a_rule_is_refused_by_name<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     let error = Order::insert(&world.db.scope(&world.acme), &Order::new(-1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
-async fn after_a_failed_statement_nothing_is_kept_and_the_commit_says_so<DB: TestBackend + Stores<Order>>() {
+async fn after_a_failed_statement_nothing_is_kept_and_the_commit_says_so<
+    DB: TestBackend + SupportsRow<Order>,
+>() {
     let world = World::<DB>::new().await;
     let order = Order::new(1);
     let mut tx = world.db.begin(&world.acme).await.unwrap();
@@ -156,7 +158,7 @@ async fn after_a_failed_statement_nothing_is_kept_and_the_commit_says_so<DB: Tes
 }
 
 /// What each way to a tenant's rows answers for a context that opens none.
-async fn refusals<DB: TestBackend + Stores<Order>>(
+async fn refusals<DB: TestBackend + SupportsRow<Order>>(
     world: &World<DB>,
     ctx: &TenantContext,
 ) -> Vec<(&'static str, ErrorKind)> {
@@ -172,7 +174,7 @@ async fn refusals<DB: TestBackend + Stores<Order>>(
     }
     refused!("find", Order::find(scope, Uuid::now_v7()).await);
     refused!("insert", Order::insert(scope, &Order::new(1)).await);
-    refused!("page", Order::list(scope, Page::first(1)).await);
+    refused!("page", Order::list(scope, PageRequest::first(1)).await);
     refused!("select", Order::select().all(scope, 10).await);
     refused!("delete", Order::select().delete(scope).await);
     refused!("query!", query!(scope, "SELECT id FROM orders").execute().await);
@@ -192,7 +194,7 @@ async fn refusals<DB: TestBackend + Stores<Order>>(
 }
 
 /// The rows of such a tenant are elsewhere: here there are none, and none are made.
-async fn a_tenant_whose_rows_are_elsewhere_opens_nothing_here<DB: TestBackend + Stores<Order>>() {
+async fn a_tenant_whose_rows_are_elsewhere_opens_nothing_here<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     for ctx in [&world.acme, &world.globex] {
         Order::insert(&world.db.scope(ctx), &Order::new(7)).await.unwrap();
@@ -203,7 +205,7 @@ async fn a_tenant_whose_rows_are_elsewhere_opens_nothing_here<DB: TestBackend + 
     ] {
         let tenant = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(TenantStatus::Active);
         let tenant = world.store.insert(tenant.placement(placement)).await.unwrap();
-        let ctx = world.directory.enter(tenant.id(), Actor::user("ada")).await.unwrap();
+        let ctx = world.directory.context(tenant.id(), Actor::user("ada")).await.unwrap();
         for (way, kind) in refusals(&world, &ctx).await {
             assert_eq!(kind, ErrorKind::UnsupportedPlacement, "{way}");
         }
@@ -214,13 +216,13 @@ async fn a_tenant_whose_rows_are_elsewhere_opens_nothing_here<DB: TestBackend + 
 }
 
 /// A context that was lent to a reading across tenants opens what the reading gives, and nothing by itself.
-async fn a_context_that_was_lent_opens_nothing_by_itself<DB: TestBackend + Stores<Order>>() {
+async fn a_context_that_was_lent_opens_nothing_by_itself<DB: TestBackend + SupportsRow<Order>>() {
     let world = World::<DB>::new().await;
     for ctx in [&world.acme, &world.globex] {
         Order::insert(&world.db.scope(ctx), &Order::new(7)).await.unwrap();
     }
     let (audit, reason) = (MemorySink::new(), Reason::new("monthly report FIN-12").unwrap());
-    let across = world.db.across_tenants(&world.directory, &audit, reason, Actor::user("ada")).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &audit, reason, Actor::user("ada")).unwrap();
     let kept: Mutex<Vec<TenantContext>> = Mutex::default();
     let reading = across.read(async |tenant| {
         kept.lock().unwrap().push(tenant.context().clone());
@@ -228,15 +230,15 @@ async fn a_context_that_was_lent_opens_nothing_by_itself<DB: TestBackend + Store
     });
     assert_eq!(reading.await.unwrap().iter().map(|count| count.value).sum::<u64>(), 2);
 
-    let (keys, browser) = (LoginKeys::new("one", [7; 32]).unwrap(), BrowserNonce::random());
+    let (keys, browser) = (LoginStateKeys::new("one", [7; 32]).unwrap(), LoginNonce::random());
     let kept = kept.into_inner().unwrap();
     assert_eq!(kept.len(), 2);
     for ctx in &kept {
         for (way, kind) in refusals(&world, ctx).await {
-            assert_eq!(kind, ErrorKind::Refused, "{way}");
+            assert_eq!(kind, ErrorKind::CrossTenantContext, "{way}");
         }
-        assert_eq!(keys.state(ctx, &browser).unwrap_err().kind(), ErrorKind::Refused);
-        assert_eq!(world.directory.renew(ctx).await.unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(keys.state(ctx, &browser).unwrap_err().kind(), ErrorKind::CrossTenantContext);
+        assert_eq!(world.directory.refresh(ctx).await.unwrap_err().kind(), ErrorKind::CrossTenantContext);
     }
     for ctx in [&world.acme, &world.globex] {
         assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 1);

@@ -11,11 +11,11 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tenancy::audit::{MemorySink, Outcome};
 use tenancy::clock::{Clock, SystemClock};
-use tenancy::context::{Actor, Directory};
+use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::Catalog;
 use tenancy::resolve::{
-    ApiKeySource, HostSource, JwtAlgorithm, JwtSource, JwtSourceBuilder, Membership, Resolver, Source,
-    StaticRequest,
+    ApiKeySource, HostSource, JwtAlgorithm, JwtSource, JwtSourceBuilder, Membership, OwnedRequest, Resolver,
+    Source,
 };
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{
@@ -58,15 +58,15 @@ impl World {
         let catalog =
             "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
         let catalog = Arc::new(Catalog::from_toml(catalog).unwrap());
-        Resolver::new(Directory::new(self.store.clone(), catalog))
+        Resolver::new(TenantDirectory::new(self.store.clone(), catalog))
             .source(HostSource::new(["example.com"]).unwrap())
             .source(source)
-            .audit_to(self.trail.clone())
+            .audit_sink(self.trail.clone())
     }
 }
 
 async fn resolve(resolver: &Resolver, host: &str, token: &str) -> Result<TenantContext> {
-    let request = StaticRequest::get("/orders").with_header("Host", host);
+    let request = OwnedRequest::get("/orders").with_header("Host", host);
     resolver.resolve(&request.with_header("Authorization", format!("Bearer {token}"))).await
 }
 
@@ -81,9 +81,9 @@ fn of(issuer: &str) -> JwtSourceBuilder {
 /// Acme's own identity provider with a P-256 key, and Globex's with an Ed25519 key, both of the same `kid`.
 fn customers(world: &World) -> JwtSource {
     let acme = of(ACME_IDP).pem(JwtAlgorithm::Es256, P256_PUBLIC).kid("1");
-    let acme = acme.only_tenants([world.acme.id().clone()]).build().unwrap();
+    let acme = acme.allowed_tenants([world.acme.id().clone()]).build().unwrap();
     let globex = of(GLOBEX_IDP).eddsa_pem(ED25519_PUBLIC).kid("1");
-    acme.or(globex.only_tenants([world.globex.id().clone()]).build().unwrap()).unwrap()
+    acme.add_issuer(globex.allowed_tenants([world.globex.id().clone()]).build().unwrap()).unwrap()
 }
 
 fn signed_by_acme(claims: &Value) -> String {
@@ -189,7 +189,7 @@ async fn with_shared_keys_the_issuers_name_and_the_tenant_claim_agree() {
         assert_eq!(world.trail.events().last().unwrap().tenant(), other.id(), "I57");
 
         // I57: a good token of a tenant that the program does not take from this issuer.
-        let closed = by_template().only_tenants([other.id().clone()]).build().unwrap();
+        let closed = by_template().allowed_tenants([other.id().clone()]).build().unwrap();
         let refused = kind(resolve(&world.resolver(closed), "example.com", &good).await);
         assert_eq!(refused, ErrorKind::TenantConflict, "I57");
         let stranger = TenantId::random();
@@ -246,7 +246,7 @@ impl Membership for Members {
 async fn a_token_without_a_tenant_opens_the_tenants_of_its_person() {
     let world = world().await;
     let members = Members::default();
-    let people = builder().without_tenant().hs256(SECRET).build().unwrap();
+    let people = builder().identity_only().hs256(SECRET).build().unwrap();
     let resolver = world.resolver(people).members(members.clone());
     let mut nobody = claims(world.acme.id());
     nobody.as_object_mut().unwrap().remove("tenant_id");
@@ -298,10 +298,10 @@ async fn a_token_outlives_neither_its_membership_nor_its_tenant() {
 #[test]
 fn people_of_two_issuers_are_not_mistaken_for_each_other() {
     let named = |issuer, prefix| {
-        let source = of(issuer).hs256(SECRET).subject_prefix(prefix).without_tenant();
+        let source = of(issuer).hs256(SECRET).subject_prefix(prefix).identity_only();
         source.build().unwrap()
     };
-    let source = named(ACME_IDP, "acme|").or(named(GLOBEX_IDP, "globex|")).unwrap();
+    let source = named(ACME_IDP, "acme|").add_issuer(named(GLOBEX_IDP, "globex|")).unwrap();
     let key = EncodingKey::from_secret(SECRET);
     let tenant = TenantId::random();
     for (issuer, actor) in [(ACME_IDP, "user:acme|ada"), (GLOBEX_IDP, "user:globex|ada")] {
@@ -309,11 +309,11 @@ fn people_of_two_issuers_are_not_mistaken_for_each_other() {
     }
     let with_tenant = of(GLOBEX_IDP).hs256(SECRET).build().unwrap();
     for confused in [
-        named(ACME_IDP, "").or(named(GLOBEX_IDP, "")),
-        named(ACME_IDP, "acme|").or(named(GLOBEX_IDP, "acme|")),
-        named(ACME_IDP, "acme|").or(named(GLOBEX_IDP, "acme|x|")),
-        named(ACME_IDP, "acme|").or(named(GLOBEX_IDP, "")),
-        named(ACME_IDP, "").or(with_tenant),
+        named(ACME_IDP, "").add_issuer(named(GLOBEX_IDP, "")),
+        named(ACME_IDP, "acme|").add_issuer(named(GLOBEX_IDP, "acme|")),
+        named(ACME_IDP, "acme|").add_issuer(named(GLOBEX_IDP, "acme|x|")),
+        named(ACME_IDP, "acme|").add_issuer(named(GLOBEX_IDP, "")),
+        named(ACME_IDP, "").add_issuer(with_tenant),
     ] {
         let error = confused.expect_err("the same actor would be two people");
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
@@ -326,30 +326,30 @@ fn issuers_that_cannot_be_told_apart_are_refused_at_the_start() {
     let exact = |issuer: &str| of(issuer).hs256(SECRET).build().unwrap();
     let template = |template: &str| builder().issuer_template(template).hs256(SECRET).build().unwrap();
     for overlapping in [
-        exact(ISSUER).or(exact(ISSUER)),
-        exact("https://a.example/t1/v2").or(template("https://a.example/{tenant}/v2")),
-        template("https://a.example/{tenant}/v2").or(exact("https://a.example/t1/v2")),
-        template("https://a.example/{tenant}/v2").or(template("https://a.example/{tenant}/v2")),
-        template("https://a.example/{tenant}").or(template("https://a.example/x{tenant}")),
-        exact(ISSUER).or(exact(ACME_IDP)).unwrap().or(exact(ACME_IDP)),
+        exact(ISSUER).add_issuer(exact(ISSUER)),
+        exact("https://a.example/t1/v2").add_issuer(template("https://a.example/{tenant}/v2")),
+        template("https://a.example/{tenant}/v2").add_issuer(exact("https://a.example/t1/v2")),
+        template("https://a.example/{tenant}/v2").add_issuer(template("https://a.example/{tenant}/v2")),
+        template("https://a.example/{tenant}").add_issuer(template("https://a.example/x{tenant}")),
+        exact(ISSUER).add_issuer(exact(ACME_IDP)).unwrap().add_issuer(exact(ACME_IDP)),
     ] {
         assert_eq!(overlapping.unwrap_err().kind(), ErrorKind::Misconfigured);
     }
-    template("https://a.example/{tenant}/v2").or(template("https://b.example/{tenant}/v2")).unwrap();
-    template("https://a.example/{tenant}/v2").or(exact("https://a.example/t1/v3")).unwrap();
+    template("https://a.example/{tenant}/v2").add_issuer(template("https://b.example/{tenant}/v2")).unwrap();
+    template("https://a.example/{tenant}/v2").add_issuer(exact("https://a.example/t1/v3")).unwrap();
 
     let bad = [
         builder().hs256(SECRET).issuer("https://a.example/{tenant}"),
         builder().hs256(SECRET).issuer_template("https://a.example/"),
         builder().hs256(SECRET).issuer_template("{tenant}"),
         builder().hs256(SECRET).issuer_template("https://{tenant}.example/{tenant}"),
-        by_template().without_tenant(),
-        builder().hs256(SECRET).without_tenant().only_tenants([TenantId::random()]),
+        by_template().identity_only(),
+        builder().hs256(SECRET).identity_only().allowed_tenants([TenantId::random()]),
         builder().hs256(SECRET).subject_prefix("a\n"),
         builder().hs256(SECRET).subject_prefix("a".repeat(65)),
-        builder().hs256(SECRET).beside_api_keys(""),
-        builder().hs256(SECRET).beside_api_keys("a.b"),
-        builder().hs256(SECRET).beside_api_keys("a b"),
+        builder().hs256(SECRET).ignore_api_keys(""),
+        builder().hs256(SECRET).ignore_api_keys("a.b"),
+        builder().hs256(SECRET).ignore_api_keys("a b"),
     ];
     for (index, builder) in bad.into_iter().enumerate() {
         assert_eq!(builder.build().expect_err(&index.to_string()).kind(), ErrorKind::Misconfigured);
@@ -358,7 +358,7 @@ fn issuers_that_cannot_be_told_apart_are_refused_at_the_start() {
 
 #[test]
 fn api_keys_in_the_same_header_are_left_alone() {
-    let beside = builder().hs256(SECRET).beside_api_keys("shop").build().unwrap();
+    let beside = builder().hs256(SECRET).ignore_api_keys("shop").build().unwrap();
     let alone = builder().hs256(SECRET).build().unwrap();
     let tenant = TenantId::random();
     let good = token(Algorithm::HS256, None, &claims(&tenant), &EncodingKey::from_secret(SECRET));
@@ -368,7 +368,8 @@ fn api_keys_in_the_same_header_are_left_alone() {
     let key = "shop_live_4f2a_c2VjcmV0_9b1c";
     assert_eq!(judged(&alone, key), INVALID);
     assert_eq!(judged(&beside, key), "absent");
-    let joined = beside.or(of(ACME_IDP).hs256(SECRET).beside_api_keys("old").build().unwrap()).unwrap();
+    let joined =
+        beside.add_issuer(of(ACME_IDP).hs256(SECRET).ignore_api_keys("old").build().unwrap()).unwrap();
     for absent in [key, "shop_", "old_live_1"] {
         assert_eq!(judged(&joined, absent), "absent", "{absent}");
     }
@@ -385,8 +386,8 @@ fn api_keys_in_the_same_header_are_left_alone() {
         assert_eq!(judged(&joined, invalid), INVALID, "{invalid}");
     }
     let with = |values: &[&str]| {
-        let request = StaticRequest::get("/");
-        let add = |request: StaticRequest, value: &&str| request.with_header("Authorization", *value);
+        let request = OwnedRequest::get("/");
+        let add = |request: OwnedRequest, value: &&str| request.with_header("Authorization", *value);
         outcome(joined.read(&values.iter().fold(request, add)))
     };
     assert_eq!(with(&["bearer shop_live_1"]), "absent");
@@ -401,7 +402,7 @@ async fn tokens_and_api_keys_in_the_same_header_open_their_own_tenants() {
     let format = ApiKeyFormat::new("shop", "live").unwrap();
     // With the `_` or without, the prefix is the same.
     for prefix in ["shop", "shop_"] {
-        let tokens = builder().hs256(SECRET).beside_api_keys(prefix).build().unwrap();
+        let tokens = builder().hs256(SECRET).ignore_api_keys(prefix).build().unwrap();
         let resolver = world.resolver(tokens).source(ApiKeySource::new(format.clone(), world.store.clone()));
         for (tenant, other) in world.both_sides() {
             let (key, text) = ApiKey::issue(&format, tenant.id().clone(), "CI", SystemClock.now());

@@ -12,7 +12,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use tenancy::ErrorKind;
 use tenancy::clock::ManualClock;
-use tenancy::resolve::{JwtSource, RemoteJwks, Signal};
+use tenancy::resolve::{JwtSource, RemoteJwks, SourceOutcome};
 use tenancy::tenant::TenantId;
 use tokens::{
     AUDIENCE, ED25519, ISSUER, P256, P256_PUBLIC, SECRETS, builder, claims, clock, judged, jwk, outcome,
@@ -149,7 +149,7 @@ fn ada(tenant: &TenantId) -> String {
 /// What came of a token after all waiting.
 async fn settled(source: &JwtSource, token: &str) -> String {
     let mut signal = read(source, token);
-    while let Signal::Pending(later) = signal {
+    while let SourceOutcome::Pending(later) = signal {
         signal = later.await;
     }
     outcome(signal)
@@ -189,7 +189,7 @@ async fn a_herd_fetches_once() {
     let good = by_first(&tenant);
     let waiting: Vec<_> = (0..100)
         .map(|_| match read(&source, &good) {
-            Signal::Pending(later) => later,
+            SourceOutcome::Pending(later) => later,
             other => panic!("{other:?}"),
         })
         .collect();

@@ -12,7 +12,7 @@ use axum::http::{Request, StatusCode};
 use axum::routing::get;
 use jsonwebtoken::Algorithm;
 use serde_json::json;
-use tenancy::context::Directory;
+use tenancy::context::TenantDirectory;
 use tenancy::plan::Catalog;
 use tenancy::resolve::{HostSource, JwtSource, RemoteJwks, Resolver};
 use tokens::{P256, builder, claims, jwk, private, token};
@@ -24,7 +24,7 @@ async fn app(source: impl Fn(&World) -> JwtSource) -> World {
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
     let catalog = Arc::new(Catalog::from_toml(catalog).unwrap());
-    let resolver = Resolver::new(Directory::new(world.store.clone(), catalog))
+    let resolver = Resolver::new(TenantDirectory::new(world.store.clone(), catalog))
         .source(HostSource::new(["example.com"]).unwrap())
         .source(source(&world));
     world.app = world::app(Arc::new(resolver));
@@ -50,7 +50,7 @@ async fn a_request_waits_for_its_key_and_then_reaches_its_own_tenant() {
     let keys = RemoteJwks::plain_on_loopback(&url).unwrap();
     let world = app(|world| {
         let source = builder().remote_jwks(&keys);
-        source.only_tenants([world.acme.id().clone(), world.suspended.id().clone()]).build().unwrap()
+        source.allowed_tenants([world.acme.id().clone(), world.suspended.id().clone()]).build().unwrap()
     })
     .await;
     let signed = |tenant: &tenancy::tenant::Tenant| {

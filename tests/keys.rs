@@ -12,9 +12,9 @@ use common::World;
 use futures_util::StreamExt;
 use proptest::prelude::*;
 use tenancy::audit::MemorySink;
-use tenancy::context::{Actor, Directory};
-use tenancy::keys::moka::TenantCache;
-use tenancy::keys::redis::TenantRedis;
+use tenancy::context::{Actor, TenantDirectory};
+use tenancy::namespace::moka::TenantCache;
+use tenancy::namespace::redis::TenantRedis;
 use tenancy::plan::Catalog;
 use tenancy::scope::Reason;
 use tenancy::store::MemoryStore;
@@ -28,13 +28,14 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Contexts of tenants with these ids.
 async fn enter<const N: usize>(ids: [&str; N]) -> [TenantContext; N] {
     let store = Arc::new(MemoryStore::new());
-    let directory = Directory::new(store.clone(), Arc::new(Catalog::from_toml(common::CATALOG).unwrap()));
+    let directory =
+        TenantDirectory::new(store.clone(), Arc::new(Catalog::from_toml(common::CATALOG).unwrap()));
     let mut contexts = Vec::new();
     for (at, id) in ids.iter().enumerate() {
         let slug = Slug::parse(&format!("tenant-{at}")).unwrap();
         let new = NewTenant::new(slug, *id, "free").id(TenantId::parse(id).unwrap());
         let tenant = store.insert(new.status(TenantStatus::Active)).await.unwrap();
-        contexts.push(directory.enter(tenant.id(), Actor::system("test")).await.unwrap());
+        contexts.push(directory.context(tenant.id(), Actor::system("test")).await.unwrap());
     }
     contexts.try_into().expect("as many contexts as ids")
 }
@@ -222,7 +223,7 @@ async fn a_context_that_was_lent_makes_no_names() {
     let world = World::<sqlx::Sqlite>::new().await;
     let trail = MemorySink::new();
     let reason = Reason::new("monthly report FIN-12").unwrap();
-    let across = world.db.across_tenants(&world.directory, &trail, reason, Actor::user("ada")).unwrap();
+    let across = world.db.cross_tenant(&world.directory, &trail, reason, Actor::user("ada")).unwrap();
     let cache = TenantCache::<u8>::new(10, MINUTE);
     cache.insert(world.acme.key("x").unwrap(), 1).await;
     let refused = across
@@ -238,7 +239,7 @@ async fn a_context_that_was_lent_makes_no_names() {
                 cache.flush(ctx),
             ]
             .map(|name| name.map_err(|error| error.kind()));
-            Ok(kinds.iter().filter(|kind| **kind == Err(ErrorKind::Refused)).count())
+            Ok(kinds.iter().filter(|kind| **kind == Err(ErrorKind::CrossTenantContext)).count())
         })
         .await
         .unwrap();

@@ -11,12 +11,12 @@ use std::path::Path;
 use common::{Order, TestBackend, World};
 use sqlx::{Postgres, QueryBuilder, Row};
 use tenancy::audit::AuditPolicy;
-use tenancy::scope::{Page, Stores};
+use tenancy::scope::{PageRequest, SupportsRow};
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
 
 /// Three orders of acme, of 1 to 3, and two of globex, of 10 and 20.
-async fn seeded<DB: TestBackend + Stores<Order>>(connections: u32) -> World<DB> {
+async fn seeded<DB: TestBackend + SupportsRow<Order>>(connections: u32) -> World<DB> {
     let world = World::<DB>::with(AuditPolicy::Optional, connections).await;
     for (ctx, totals) in [(&world.acme, vec![1, 2, 3]), (&world.globex, vec![10, 20])] {
         for total in totals {
@@ -71,7 +71,7 @@ fn q45_there_is_no_scoping_to_forget() {
 }
 
 /// What scopes is the executor itself and not a layer before it, so no order of layers leaves it out.
-async fn q46_whatever_runs_a_query_scopes_it<DB: TestBackend + Stores<Order>>() {
+async fn q46_whatever_runs_a_query_scopes_it<DB: TestBackend + SupportsRow<Order>>() {
     let world = seeded::<DB>(4).await;
     for (ctx, count) in [(&world.acme, 3), (&world.globex, 2)] {
         let scope = world.db.scope(ctx);
@@ -85,18 +85,21 @@ async fn q46_whatever_runs_a_query_scopes_it<DB: TestBackend + Stores<Order>>() 
 }
 
 /// Ids that came from a cache, a form or another query give no right to their rows.
-async fn q58_ids_of_another_tenant_find_nothing<DB: TestBackend + Stores<Order>>() {
+async fn q58_ids_of_another_tenant_find_nothing<DB: TestBackend + SupportsRow<Order>>() {
     let world = seeded::<DB>(4).await;
-    let theirs = Order::list(&world.db.scope(&world.globex), Page::first(10)).await.unwrap().items;
+    let theirs = Order::list(&world.db.scope(&world.globex), PageRequest::first(10)).await.unwrap().items;
     let acme = world.db.scope(&world.acme);
     for order in &theirs {
         assert_eq!(Order::find(&acme, order.id).await.unwrap(), None);
         assert!(!Order::delete(&acme, order.id).await.unwrap().found());
     }
     // A cursor of another tenant's list is a place in this one's, and shows this one's rows only.
-    let page = Order::list(&acme, Page::after(theirs[0].id, 10)).await.unwrap();
+    let page = Order::list(&acme, PageRequest::after(theirs[0].id, 10)).await.unwrap();
     assert!(page.items.iter().all(|order| order.total < 10));
-    assert_eq!(Order::list(&world.db.scope(&world.globex), Page::first(10)).await.unwrap().items, theirs);
+    assert_eq!(
+        Order::list(&world.db.scope(&world.globex), PageRequest::first(10)).await.unwrap().items,
+        theirs
+    );
 }
 
 /// One prepared statement serves every tenant, so none has a tenant in its text.
@@ -139,7 +142,7 @@ async fn w09_a_refusal_points_into_the_text_that_was_written() {
         .unwrap_err();
     let sqlx::Error::Configuration(cause) = &refused else { panic!("{refused:?}") };
     let error: &tenancy::Error = cause.downcast_ref().unwrap();
-    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(error.kind(), ErrorKind::SqlRejected);
     let text = error.to_string();
     assert!(
         text.contains("3 | JOIN orders p ON p.id = o.id AND spy(p.id)") && !text.contains("__tnt"),

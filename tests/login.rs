@@ -13,7 +13,7 @@ use axum::routing::get;
 use proptest::prelude::*;
 use serde::Deserialize;
 use tenancy::clock::{ManualClock, Timestamp};
-use tenancy::context::{Actor, BrowserNonce, Directory, Job, JobKeys, LoginKeys};
+use tenancy::context::{Actor, Job, JobKeys, LoginNonce, LoginStateKeys, TenantDirectory};
 use tenancy::plan::Catalog;
 use tenancy::resolve::{HostSource, Resolver};
 use tenancy::store::MemoryStore;
@@ -29,7 +29,7 @@ const CATALOG: &str =
 const REFUSED: &str = "this login was not begun here in this browser, or too long ago; begin it again";
 
 struct Tenants {
-    directory: Directory,
+    directory: TenantDirectory,
     clock: Arc<ManualClock>,
     acme: TenantContext,
     globex: TenantContext,
@@ -37,11 +37,11 @@ struct Tenants {
 
 async fn tenants() -> Tenants {
     let store = Arc::new(MemoryStore::new());
-    let directory = Directory::new(store.clone(), Arc::new(Catalog::from_toml(CATALOG).unwrap()));
+    let directory = TenantDirectory::new(store.clone(), Arc::new(Catalog::from_toml(CATALOG).unwrap()));
     let enter = async |slug: &str| {
         let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(TenantStatus::Active);
         let tenant = store.insert(new).await.unwrap();
-        directory.enter(tenant.id(), Actor::Anonymous).await.unwrap()
+        directory.context(tenant.id(), Actor::Anonymous).await.unwrap()
     };
     let (acme, globex) = (enter("acme").await, enter("globex").await);
     let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(NOW)));
@@ -49,11 +49,11 @@ async fn tenants() -> Tenants {
 }
 
 impl Tenants {
-    fn keys(&self) -> LoginKeys {
-        self.clocked(LoginKeys::new("one", SECRET).unwrap())
+    fn keys(&self) -> LoginStateKeys {
+        self.clocked(LoginStateKeys::new("one", SECRET).unwrap())
     }
 
-    fn clocked(&self, keys: LoginKeys) -> LoginKeys {
+    fn clocked(&self, keys: LoginStateKeys) -> LoginStateKeys {
         keys.with_clock(self.clock.clone())
     }
 
@@ -73,7 +73,7 @@ async fn a_state_is_good_for_its_own_tenant_and_browser() {
     let tenants = tenants().await;
     let keys = tenants.keys();
     for (ctx, other) in tenants.both_sides() {
-        let (browser, attacker) = (BrowserNonce::random(), BrowserNonce::random());
+        let (browser, attacker) = (LoginNonce::random(), LoginNonce::random());
         let state = keys.state(ctx, &browser).unwrap();
         assert!(state.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{state}");
         assert!(state.len() < 400, "{}", state.len());
@@ -94,7 +94,7 @@ async fn a_state_is_good_for_its_own_tenant_and_browser() {
 async fn a_state_is_good_for_its_time() {
     let tenants = tenants().await;
     for (ctx, _) in tenants.both_sides() {
-        let browser = BrowserNonce::random();
+        let browser = LoginNonce::random();
         for (keys, seconds) in [(tenants.keys(), 600), (tenants.keys().valid_for(Duration::from_mins(1)), 60)]
         {
             let state = keys.state(ctx, &browser).unwrap();
@@ -110,32 +110,32 @@ async fn a_state_is_good_for_its_time() {
 #[tokio::test]
 async fn a_new_key_signs_while_the_old_one_is_still_good() {
     let tenants = tenants().await;
-    let both = || LoginKeys::new("two", OTHER_SECRET).unwrap().also_open("one", SECRET).unwrap();
+    let both = || LoginStateKeys::new("two", OTHER_SECRET).unwrap().with_previous_key("one", SECRET).unwrap();
     let both = || tenants.clocked(both());
     for (ctx, other) in tenants.both_sides() {
-        let browser = BrowserNonce::random();
+        let browser = LoginNonce::random();
         let (old, new) = (tenants.keys().state(ctx, &browser).unwrap(), both().state(ctx, &browser).unwrap());
         for state in [&old, &new] {
             both().check(ctx, &browser, state).unwrap();
             assert_refused(both().check(other, &browser, state), "another tenant");
         }
-        let retired = tenants.clocked(LoginKeys::new("two", OTHER_SECRET).unwrap());
-        let renamed = tenants.clocked(LoginKeys::new("one", OTHER_SECRET).unwrap());
+        let retired = tenants.clocked(LoginStateKeys::new("two", OTHER_SECRET).unwrap());
+        let renamed = tenants.clocked(LoginStateKeys::new("one", OTHER_SECRET).unwrap());
         for (keys, state) in [(tenants.keys(), &new), (retired, &old), (renamed, &old)] {
             assert_refused(keys.check(ctx, &browser, state), "a key that is not known");
         }
     }
     for (id, secret) in [("one", &SECRET[..31]), ("", SECRET), ("a.b", SECRET), (&"k".repeat(33), SECRET)] {
-        assert_eq!(LoginKeys::new(id, secret).unwrap_err().kind(), ErrorKind::Misconfigured, "{id}");
+        assert_eq!(LoginStateKeys::new(id, secret).unwrap_err().kind(), ErrorKind::Misconfigured, "{id}");
     }
-    let twice = tenants.keys().also_open("one", OTHER_SECRET).unwrap_err();
+    let twice = tenants.keys().with_previous_key("one", OTHER_SECRET).unwrap_err();
     assert_eq!(twice.kind(), ErrorKind::Misconfigured);
 }
 
 #[tokio::test]
 async fn what_is_no_state_is_refused() {
     let tenants = tenants().await;
-    let (keys, browser) = (tenants.keys(), BrowserNonce::random());
+    let (keys, browser) = (tenants.keys(), LoginNonce::random());
     let state = keys.state(&tenants.acme, &browser).unwrap();
     let theirs = keys.state(&tenants.globex, &browser).unwrap();
     let part = |text: &str, at: usize| text.split('.').nth(at).unwrap().to_owned();
@@ -175,14 +175,14 @@ impl Job for Nothing {
 
 #[test]
 fn a_cookie_that_was_not_made_here_is_refused() {
-    let browser = BrowserNonce::random();
+    let browser = LoginNonce::random();
     let text = browser.expose().to_owned();
     assert_eq!(text.len(), 43);
-    assert_ne!(text, BrowserNonce::random().expose());
-    assert_eq!(BrowserNonce::parse(&text).unwrap().expose(), text);
+    assert_ne!(text, LoginNonce::random().expose());
+    assert_eq!(LoginNonce::parse(&text).unwrap().expose(), text);
     for bad in ["", "x", &text[..42], &format!("{text}a"), &format!("{}.", &text[..42]), &"\u{e9}".repeat(43)]
     {
-        assert_refused(BrowserNonce::parse(bad), bad);
+        assert_refused(LoginNonce::parse(bad), bad);
     }
     assert!(!format!("{browser:?}").contains(&text));
 }
@@ -194,7 +194,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let tenants = runtime.block_on(tenants());
-        let (keys, browser) = (tenants.keys(), BrowserNonce::random());
+        let (keys, browser) = (tenants.keys(), LoginNonce::random());
         let state = keys.state(&tenants.acme, &browser).unwrap();
         let kind = |result: Result<()>| result.map_err(|error| error.kind());
         let at = at.index(state.len());
@@ -211,31 +211,31 @@ proptest! {
         let at = cookie_at.index(cookie.len());
         cookie.replace_range(at..=at, &letter);
         let expected = if cookie == browser.expose() { Ok(()) } else { Err(ErrorKind::InvalidInput) };
-        prop_assert_eq!(kind(keys.check(&tenants.acme, &BrowserNonce::parse(&cookie).unwrap(), &state)), expected);
+        prop_assert_eq!(kind(keys.check(&tenants.acme, &LoginNonce::parse(&cookie).unwrap(), &state)), expected);
     }
 }
 
 // ---- over HTTP, as the documentation says ----
 
 async fn begin(
-    State(keys): State<Arc<LoginKeys>>,
+    State(keys): State<Arc<LoginStateKeys>>,
     ctx: TenantContext,
 ) -> Result<([(&'static str, String); 1], String)> {
-    let browser = BrowserNonce::random();
+    let browser = LoginNonce::random();
     let state = keys.state(&ctx, &browser)?;
     let cookie = format!("__Host-login={}; Path=/; Secure; HttpOnly; SameSite=Lax", browser.expose());
     Ok(([("set-cookie", cookie)], state))
 }
 
 async fn callback(
-    State(keys): State<Arc<LoginKeys>>,
+    State(keys): State<Arc<LoginStateKeys>>,
     ctx: TenantContext,
     headers: HeaderMap,
     to: Uri,
 ) -> Result<String> {
     let cookie = headers.get("cookie").and_then(|value| value.to_str().ok()?.strip_prefix("__Host-login="));
     let state = to.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("state=")));
-    keys.check(&ctx, &BrowserNonce::parse(cookie.unwrap_or_default())?, state.unwrap_or_default())?;
+    keys.check(&ctx, &LoginNonce::parse(cookie.unwrap_or_default())?, state.unwrap_or_default())?;
     Ok(format!("{} is let in", ctx.tenant().slug()))
 }
 
@@ -246,7 +246,7 @@ async fn a_state_of_one_tenant_is_a_bad_request_at_the_other() {
     let app = Router::new()
         .route("/login", get(begin))
         .route("/callback", get(callback))
-        .layer(TenantLayer::public_by_selection(Arc::new(resolver)))
+        .layer(TenantLayer::allow_unauthenticated(Arc::new(resolver)))
         .with_state(Arc::new(tenants.keys()));
     let send = async |host: &str, path: String, cookie: Option<&str>| -> Answer {
         let mut request = Request::get(path).header("host", host);

@@ -14,7 +14,7 @@ use axum::routing::get;
 use log::Log;
 use secrecy::ExposeSecret;
 use tenancy::clock::Timestamp;
-use tenancy::resolve::{ApiKeySource, Signal, Source, StaticRequest};
+use tenancy::resolve::{ApiKeySource, OwnedRequest, Source, SourceOutcome};
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, Tenant, TenantId, TenantStore};
 use tenancy::web::{TenantLayer, TenantMiddleware};
@@ -76,7 +76,7 @@ async fn a_route_runs_in_a_span_of_its_tenant() {
     let world = world().await;
     let app = Router::new()
         .route("/", get(async || tracing::info!("at work")))
-        .layer(TenantLayer::public_by_selection(Arc::new(resolver(world.store.clone()))));
+        .layer(TenantLayer::allow_unauthenticated(Arc::new(resolver(world.store.clone()))));
     let world = world::World { app, ..world };
     for (tenant, other) in world.both_sides() {
         let (log, _guard) = start();
@@ -239,12 +239,12 @@ async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
     let (log, _guard) = start();
     let text = text.expose_secret();
     for shown in [text, &text[..text.len() - 1], &text.replace("acme_live", "acme_test")] {
-        let request = StaticRequest::get("/").with_header("Authorization", format!("Bearer {shown}"));
+        let request = OwnedRequest::get("/").with_header("Authorization", format!("Bearer {shown}"));
         let signal = match source.read(&request) {
-            Signal::Pending(later) => later.await,
+            SourceOutcome::Pending(later) => later.await,
             signal => signal,
         };
-        assert!(matches!(signal, Signal::Invalid(_)), "{shown}");
+        assert!(matches!(signal, SourceOutcome::Invalid(_)), "{shown}");
     }
     let log = log.text();
     assert_eq!(log.matches("API key refused").count(), 3, "{log}");
@@ -256,7 +256,7 @@ async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
 #[tokio::test]
 async fn behind_actix_web_it_is_the_same() {
     let world = world().await;
-    let tenants = TenantMiddleware::public_by_selection(Arc::new(resolver(world.store.clone())));
+    let tenants = TenantMiddleware::allow_unauthenticated(Arc::new(resolver(world.store.clone())));
     let work = web::get().to(async || {
         tracing::info!("at work");
         "done"

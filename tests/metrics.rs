@@ -9,8 +9,8 @@ use axum::body::Body;
 use metrics::set_default_local_recorder;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tenancy::ErrorKind;
-use tenancy::resolve::{Resolver, StaticRequest};
-use tenancy::store::{CacheOptions, Cached, MemoryStore};
+use tenancy::resolve::{OwnedRequest, Resolver};
+use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use world::{bearer, get_from, resolver};
 
@@ -23,7 +23,7 @@ async fn fresh() -> (Arc<Resolver>, Arc<Tenant>, Arc<Tenant>) {
         store.insert(new).await.unwrap()
     };
     let (acme, globex) = (insert("acme", "4711").await, insert("globex", "4712").await);
-    (Arc::new(resolver(Arc::new(Cached::new(store, CacheOptions::new())))), acme, globex)
+    (Arc::new(resolver(Arc::new(CachedStore::new(store, CacheOptions::new())))), acme, globex)
 }
 
 /// Every counter, as `name{label=value,..}`, with its value. Each snapshot starts anew.
@@ -45,12 +45,12 @@ fn expected(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
 }
 
 /// A request that names no tenant.
-fn bare() -> StaticRequest {
-    StaticRequest::get("/").with_header("host", "example.com")
+fn bare() -> OwnedRequest {
+    OwnedRequest::get("/").with_header("host", "example.com")
 }
 
-fn host(tenant: &str) -> StaticRequest {
-    StaticRequest::get("/").with_header("host", format!("{tenant}.example.com"))
+fn host(tenant: &str) -> OwnedRequest {
+    OwnedRequest::get("/").with_header("host", format!("{tenant}.example.com"))
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn every_request_and_every_lookup_is_counted_once() {
     for tenant in [&acme, &globex] {
         // The store is asked the first time, and not the second.
         for _ in 0..2 {
-            resolver.resolve_public(&host(tenant.slug().as_str())).await.unwrap();
+            resolver.resolve_unauthenticated(&host(tenant.slug().as_str())).await.unwrap();
         }
         assert_eq!(
             counts(&snapshotter),
@@ -76,7 +76,7 @@ async fn every_request_and_every_lookup_is_counted_once() {
     }
     // Everything is at hand: a token alone, with its own host, with the other's, a host alone.
     for (tenant, other) in [(&acme, &globex), (&globex, &acme)] {
-        let token = |request: StaticRequest| request.with_header("authorization", bearer(tenant));
+        let token = |request: OwnedRequest| request.with_header("authorization", bearer(tenant));
         resolver.resolve(&token(bare())).await.unwrap();
         resolver.resolve(&token(host(tenant.slug().as_str()))).await.unwrap();
         resolver.resolve(&token(host(other.slug().as_str()))).await.unwrap_err();
@@ -93,10 +93,10 @@ async fn every_request_and_every_lookup_is_counted_once() {
     }
 
     for _ in 0..3 {
-        let error = resolver.resolve_public(&host("nobody")).await.unwrap_err();
+        let error = resolver.resolve_unauthenticated(&host("nobody")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TenantUnknown);
     }
-    resolver.resolve_public(&host("a..b")).await.unwrap_err();
+    resolver.resolve_unauthenticated(&host("a..b")).await.unwrap_err();
     resolver.resolve(&bare()).await.unwrap_err();
     let counts = counts(&snapshotter);
     assert_eq!(counts.get("tenancy_refusals_total{code=tenant-unknown}"), Some(&3), "{counts:?}");
@@ -125,9 +125,9 @@ async fn no_label_names_a_tenant_and_there_are_few_of_them() {
         assert!(world.send(request.body(Body::empty()).unwrap()).await.status.is_success());
     }
     for n in 0..500 {
-        resolver.resolve_public(&host(&format!("nobody-{n}"))).await.unwrap_err();
-        let path = StaticRequest::get(format!("/t/{n}/x")).with_header("host", "example.com");
-        resolver.resolve_public(&path).await.unwrap_err();
+        resolver.resolve_unauthenticated(&host(&format!("nobody-{n}"))).await.unwrap_err();
+        let path = OwnedRequest::get(format!("/t/{n}/x")).with_header("host", "example.com");
+        resolver.resolve_unauthenticated(&path).await.unwrap_err();
         resolver.resolve(&host("x").with_header("authorization", format!("Bearer {n}"))).await.unwrap_err();
     }
     let counts = counts(&snapshotter);

@@ -9,8 +9,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode, Version};
-use tenancy::resolve::{RequestView, Signal, Source};
-use tenancy::store::{CacheOptions, Cached, MemoryStore};
+use tenancy::resolve::{RequestView, Source, SourceOutcome};
+use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 use tenancy::web::TenantLayer;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
@@ -31,8 +31,8 @@ async fn a_route_outside_the_layer_answers_500_and_says_nothing() {
 async fn a_context_from_elsewhere_is_replaced_or_taken_out() {
     let world = world().await;
     let resolver = resolver(world.store.clone());
-    let view = tenancy::resolve::StaticRequest::get("/").with_header("host", "globex.example.com");
-    let foreign = resolver.resolve_public(&view).await.unwrap();
+    let view = tenancy::resolve::OwnedRequest::get("/").with_header("host", "globex.example.com");
+    let foreign = resolver.resolve_unauthenticated(&view).await.unwrap();
     let request = |host: &str| get_from(host, "/login").extension(foreign.clone());
 
     let answer = world.send(request("acme.example.com").body(Body::empty()).unwrap()).await;
@@ -49,7 +49,7 @@ async fn an_outer_public_layer_opens_no_inner_protected_route() {
     let app = Router::new()
         .route("/", axum::routing::get(who))
         .layer(TenantLayer::new(resolver.clone()))
-        .layer(TenantLayer::public_by_selection(resolver));
+        .layer(TenantLayer::allow_unauthenticated(resolver));
     let world = world::World { app, ..world };
     let answer = world.send(get_from("acme.example.com", "/").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.code(), "credential-missing");
@@ -93,8 +93,8 @@ async fn a_vary_that_cannot_be_written_is_one_over_everything() {
     struct Odd;
 
     impl Source for Odd {
-        fn read(&self, _: &dyn RequestView) -> Signal {
-            Signal::Absent
+        fn read(&self, _: &dyn RequestView) -> SourceOutcome {
+            SourceOutcome::Absent
         }
 
         fn vary(&self) -> Option<&str> {
@@ -195,7 +195,7 @@ impl TenantStore for Slow {
 #[tokio::test]
 async fn a_store_that_is_down_is_503_and_never_another_tenant() {
     let world = world().await;
-    let down = Cached::new(Slow { inner: world.store.clone(), go: None }, CacheOptions::new());
+    let down = CachedStore::new(Slow { inner: world.store.clone(), go: None }, CacheOptions::new());
     let world = world::World { app: app(Arc::new(resolver(Arc::new(down)))), ..world };
     for (tenant, _) in world.both_sides() {
         let host = format!("{}.example.com", tenant.slug());

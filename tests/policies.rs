@@ -6,7 +6,7 @@ mod policy_worlds;
 
 use policy_worlds::{ACME, GLOBEX, SHARED, SHOP, Shop, code, rows, run, shown, state, versions};
 use sqlx::{Connection, PgConnection};
-use tenancy::isolation::{Policies, Unset};
+use tenancy::isolation::{MissingTenant, RlsPolicies};
 use tenancy_sql::Schema;
 
 /// Each table with one row of each tenant.
@@ -40,8 +40,8 @@ const READS: [&str; 9] = [
 
 #[tokio::test]
 async fn each_tenant_sees_and_changes_its_own_rows_alone() {
-    for unset in [Unset::HidesAll, Unset::Raises] {
-        let mut shop = Shop::guarded(SHOP, |policies| policies.unset(unset)).await;
+    for unset in [MissingTenant::NoRows, MissingTenant::Error] {
+        let mut shop = Shop::guarded(SHOP, |policies| policies.missing_tenant(unset)).await;
         // A partition has no rights of its own, so that the policies are what is asked.
         run(&mut shop.owner, &format!("GRANT ALL ON events_2026, events_2026_rest TO {}", shop.role)).await;
         stock(&mut shop.app).await;
@@ -109,8 +109,8 @@ async fn each_tenant_sees_and_changes_its_own_rows_alone() {
 
 #[tokio::test]
 async fn without_a_tenant_there_is_nothing_or_an_error() {
-    for unset in [Unset::HidesAll, Unset::Raises] {
-        let mut shop = Shop::guarded(SHOP, |policies| policies.unset(unset)).await;
+    for unset in [MissingTenant::NoRows, MissingTenant::Error] {
+        let mut shop = Shop::guarded(SHOP, |policies| policies.missing_tenant(unset)).await;
         run(&mut shop.owner, &format!("GRANT ALL ON events_2026, events_2026_rest TO {}", shop.role)).await;
         // Never set on this connection; then set and finished, which leaves the setting empty and not away.
         for turn in ["never set", "set and finished"] {
@@ -121,17 +121,17 @@ async fn without_a_tenant_there_is_nothing_or_an_error() {
             assert_eq!(left.as_deref(), if turn == "never set" { None } else { Some("") });
             for sql in READS.into_iter().chain(["DELETE FROM projects RETURNING name"]) {
                 match (unset, rows(&mut shop.app, None, sql).await) {
-                    (Unset::HidesAll, answer) => assert_eq!(answer.unwrap(), [""; 0], "{turn}: {sql}"),
+                    (MissingTenant::NoRows, answer) => assert_eq!(answer.unwrap(), [""; 0], "{turn}: {sql}"),
                     (_, answer) => assert_eq!(answer.unwrap_err(), "42704", "{turn}: {sql}"),
                 }
             }
             let insert = format!("INSERT INTO projects VALUES ('{ACME}', 7, 'x') RETURNING name");
-            let refused = if unset == Unset::Raises { "42704" } else { "42501" };
+            let refused = if unset == MissingTenant::Error { "42704" } else { "42501" };
             assert_eq!(rows(&mut shop.app, None, &insert).await.unwrap_err(), refused, "{turn}");
             stock(&mut shop.app).await;
             run(&mut shop.owner, "TRUNCATE projects, tasks, events, notes, old_notes").await;
         }
-        if unset == Unset::Raises {
+        if unset == MissingTenant::Error {
             let error = sqlx::raw_sql("SELECT * FROM projects").execute(&mut shop.app).await.unwrap_err();
             assert!(error.to_string().contains("app.tenant_id (no tenant is set)"), "{error}");
         }
@@ -140,8 +140,8 @@ async fn without_a_tenant_there_is_nothing_or_an_error() {
 
 #[tokio::test]
 async fn a_prepared_statement_follows_the_tenant() {
-    for unset in [Unset::HidesAll, Unset::Raises] {
-        let mut shop = Shop::guarded(SHOP, |policies| policies.unset(unset)).await;
+    for unset in [MissingTenant::NoRows, MissingTenant::Error] {
+        let mut shop = Shop::guarded(SHOP, |policies| policies.missing_tenant(unset)).await;
         stock(&mut shop.app).await;
         // sqlx prepares it once; from the sixth time on PostgreSQL may keep a plan for any values.
         for turn in 0..12 {
@@ -161,7 +161,7 @@ async fn a_prepared_statement_follows_the_tenant() {
                     .fetch_all(&mut shop.app)
                     .await;
             match (unset, seen) {
-                (Unset::HidesAll, seen) => assert_eq!(seen.unwrap(), [""; 0]),
+                (MissingTenant::NoRows, seen) => assert_eq!(seen.unwrap(), [""; 0]),
                 (_, seen) => assert_eq!(code(&seen.unwrap_err()), "42704"),
             }
         }
@@ -173,7 +173,7 @@ async fn a_second_time_changes_nothing_and_what_differs_is_mended() {
     let mut shop = Shop::new(SHOP).await;
     run(&mut shop.owner, "CREATE POLICY visitors ON projects FOR SELECT USING (name = 'open')").await;
     let schema = Schema::from_toml(SHARED).unwrap();
-    let policies = Policies::new(&schema).runtime_role(&shop.role);
+    let policies = RlsPolicies::new(&schema).runtime_role(&shop.role);
     let owner = &mut shop.owner;
 
     let before = versions(owner).await;
@@ -187,10 +187,10 @@ async fn a_second_time_changes_nothing_and_what_differs_is_mended() {
     assert_eq!(versions(owner).await, after, "a second time no statement ran");
 
     // Another declaration replaces both policies of each table, and nothing else.
-    let raising = policies.clone().unset(Unset::Raises);
+    let raising = policies.clone().missing_tenant(MissingTenant::Error);
     let replaced = raising.apply(owner).await.unwrap();
-    assert_eq!(replaced.steps().len(), 2 * 7, "{:?}", shown(&replaced));
-    assert!(replaced.steps().iter().all(|step| step.reason().contains("of another declaration")));
+    assert_eq!(replaced.changes().len(), 2 * 7, "{:?}", shown(&replaced));
+    assert!(replaced.changes().iter().all(|step| step.reason().contains("of another declaration")));
     assert!(raising.plan(owner).await.unwrap().is_empty());
     policies.apply(owner).await.unwrap();
     let right = state(owner).await;
@@ -238,12 +238,12 @@ async fn what_is_declared_shared_later_loses_its_policies() {
     let mut shop = Shop::new("CREATE TABLE accounts (id uuid PRIMARY KEY, name text NOT NULL)").await;
     let owner = &mut shop.owner;
     let own = Schema::from_toml("columns = { accounts = \"id\" }").unwrap();
-    Policies::new(&own).apply(owner).await.unwrap();
+    RlsPolicies::new(&own).apply(owner).await.unwrap();
     assert!(state(owner).await.iter().any(|line| line.starts_with("policy accounts tenancy_floor")));
 
     // A column that the declaration does not name any more is no reason to open a table.
     let forgotten = Schema::new("tenant_id").unwrap();
-    let error = Policies::new(&forgotten).plan(owner).await.unwrap_err();
+    let error = RlsPolicies::new(&forgotten).plan(owner).await.unwrap_err();
     assert_eq!(error.kind(), tenancy::ErrorKind::Misconfigured);
     assert!(
         error.to_string().contains("`public.accounts` has policies of `tenancy` and no tenant column"),
@@ -251,7 +251,7 @@ async fn what_is_declared_shared_later_loses_its_policies() {
     );
 
     let shared = Schema::from_toml("shared = [\"accounts\"]").unwrap();
-    let done = Policies::new(&shared).apply(owner).await.unwrap();
+    let done = RlsPolicies::new(&shared).apply(owner).await.unwrap();
     let wanted = [
         "table public.accounts: its policy `tenancy_floor` is not declared any more",
         "table public.accounts: its policy `tenancy_own` is not declared any more",
@@ -262,13 +262,13 @@ async fn what_is_declared_shared_later_loses_its_policies() {
     assert!(left.iter().any(|line| line == "table accounts f f"), "{left:?}");
 
     // With a policy of one's own it stays secured, and with the tenant column it is not shared.
-    Policies::new(&own).apply(owner).await.unwrap();
+    RlsPolicies::new(&own).apply(owner).await.unwrap();
     run(owner, "CREATE POLICY all_may_read ON accounts FOR SELECT USING (true)").await;
-    Policies::new(&shared).apply(owner).await.unwrap();
+    RlsPolicies::new(&shared).apply(owner).await.unwrap();
     let left = state(owner).await;
     assert!(left.iter().any(|line| line == "table accounts t t"), "{left:?}");
     run(owner, "ALTER TABLE accounts ADD tenant_id uuid").await;
-    let error = Policies::new(&shared).plan(owner).await.unwrap_err();
+    let error = RlsPolicies::new(&shared).plan(owner).await.unwrap_err();
     assert!(
         error.to_string().contains("is declared as shared, and in the database it has the tenant column"),
         "{error}"
@@ -279,10 +279,10 @@ async fn what_is_declared_shared_later_loses_its_policies() {
 async fn two_nodes_that_start_at_once_make_the_policies_once() {
     let mut shop = Shop::new(SHOP).await;
     let schema = Schema::from_toml(SHARED).unwrap();
-    let policies = Policies::new(&schema);
+    let policies = RlsPolicies::new(&schema);
     let mut other = PgConnection::connect(&shop.url).await.unwrap();
     let (one, two) = tokio::join!(policies.apply(&mut shop.owner), policies.apply(&mut other));
-    let mut steps = [one.unwrap().steps().len(), two.unwrap().steps().len()];
+    let mut steps = [one.unwrap().changes().len(), two.unwrap().changes().len()];
     steps.sort_unstable();
     assert_eq!(steps[0], 0);
     assert!(steps[1] > 20, "{steps:?}");
@@ -295,11 +295,11 @@ async fn what_cannot_be_changed_leaves_everything_as_it_was() {
     run(&mut shop.owner, &format!("GRANT ALL ON ALL TABLES IN SCHEMA public TO {}", shop.role)).await;
     let before = state(&mut shop.owner).await;
     // The role of the application owns nothing.
-    let error = Policies::new(&schema).apply(&mut shop.app).await.unwrap_err();
+    let error = RlsPolicies::new(&schema).apply(&mut shop.app).await.unwrap_err();
     assert_eq!(error.kind(), tenancy::ErrorKind::Database);
     assert_eq!(error.to_string(), "table public.events cannot be changed: must be owner of table events");
     assert_eq!(state(&mut shop.owner).await, before);
     // Nothing of it is held: the owner is not kept waiting.
     run(&mut shop.owner, "SET lock_timeout = '5s'").await;
-    Policies::new(&schema).apply(&mut shop.owner).await.unwrap();
+    RlsPolicies::new(&schema).apply(&mut shop.owner).await.unwrap();
 }

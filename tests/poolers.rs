@@ -16,7 +16,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool, Postgres, Row, SqlSafeStr};
 use tenancy::audit::AuditEvent;
 use tenancy::quota::Gauge;
-use tenancy::scope::{Page, SendMode, Walls};
+use tenancy::scope::{ConnectionMode, Enforcement, PageRequest};
 use tenancy::store::SqlStore;
 use tenancy::tenant::TenantStore;
 use tenancy::{
@@ -74,7 +74,7 @@ async fn seeded() -> (World<Postgres>, String) {
 
 async fn pooled(pooler: &Pooler, connections: u32) -> TenantDb<Postgres> {
     TenantDb::postgres(PgPoolOptions::new().max_connections(connections), pooler.url())
-        .send_mode(SendMode::PgBouncer)
+        .connection_mode(ConnectionMode::PgBouncer)
         .build()
         .await
         .unwrap()
@@ -91,7 +91,7 @@ async fn every_door(
     let name = ctx.tenant().slug().as_str();
     let scope = db.scope(ctx);
 
-    let orders = Order::list(&scope, Page::first(5)).await.unwrap().items;
+    let orders = Order::list(&scope, PageRequest::first(5)).await.unwrap().items;
     assert!(orders.len() == 5 && orders.iter().all(|order| order.status == name), "{name}: {orders:?}");
     assert_eq!(Order::find(&scope, orders[0].id).await.unwrap().as_ref(), Some(&orders[0]));
 
@@ -139,7 +139,7 @@ async fn every_door(
         order.id
     );
     assert_eq!(added.execute().await.unwrap(), 1);
-    Gauge::new("projects").take(&mut tx, 1).await.unwrap();
+    Gauge::new("projects").acquire(&mut tx, 1).await.unwrap();
     tx.record(AuditEvent::new(ctx, "order.add")).await.unwrap();
     assert!(Order::find(&mut tx, order.id).await.unwrap().is_some());
     tx.rollback().await.unwrap();
@@ -158,7 +158,7 @@ async fn ten_thousand_statements_by_every_door_reach_their_own_tenant() {
     let pooler = Pooler::start(&url, "transaction", LENT).await;
     let db = pooled(&pooler, 12).await;
     let pool = PgPoolOptions::new().max_connections(4).connect(&pooler.url()).await.unwrap();
-    let store = Arc::new(SqlStore::new(pool).send_mode(SendMode::PgBouncer));
+    let store = Arc::new(SqlStore::new(pool).connection_mode(ConnectionMode::PgBouncer));
     let mut tasks = JoinSet::new();
     for task in 0..24 {
         let (db, store) = (db.clone(), store.clone());
@@ -220,15 +220,16 @@ async fn a_pooler_that_was_not_named_is_noticed() {
     // One connection for each client is as none, and a mode that is not needed is slower and no more.
     let session = Pooler::start(&url, "session", 8).await;
     let plain = TenantDb::postgres(options(), session.url()).build().await.unwrap();
-    let direct = TenantDb::postgres(options(), &url).send_mode(SendMode::PgBouncer).build().await.unwrap();
+    let direct =
+        TenantDb::postgres(options(), &url).connection_mode(ConnectionMode::PgBouncer).build().await.unwrap();
     for db in [plain, direct] {
         assert_eq!(Order::count(&db.scope(&world.acme)).await.unwrap(), 5);
     }
 
     // Here no transaction stays together at all.
     let statement = Pooler::start(&url, "statement", 8).await;
-    for mode in [SendMode::Merged, SendMode::PgBouncer] {
-        assert!(TenantDb::postgres(options(), statement.url()).send_mode(mode).build().await.is_err());
+    for mode in [ConnectionMode::Direct, ConnectionMode::PgBouncer] {
+        assert!(TenantDb::postgres(options(), statement.url()).connection_mode(mode).build().await.is_err());
     }
 }
 
@@ -241,8 +242,8 @@ async fn what_is_said_of_the_database_must_be_so() {
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(error.to_string().contains(word), "{error}");
     };
-    refused(TenantDb::postgres(options(), &url).send_mode(SendMode::Citus), "citus").await;
-    refused(TenantDb::postgres(options(), &url).walls(Walls::Predicate), "`customers`").await;
+    refused(TenantDb::postgres(options(), &url).connection_mode(ConnectionMode::Citus), "citus").await;
+    refused(TenantDb::postgres(options(), &url).enforcement(Enforcement::PredicateOnly), "`customers`").await;
     let connect: PgConnectOptions = url.parse().unwrap();
     let pool = async |name: &str, value: &str| {
         options().connect_with(connect.clone().options([(name, value)])).await.unwrap()
@@ -254,15 +255,16 @@ async fn what_is_said_of_the_database_must_be_so() {
     for table in ["orders", "customers"] {
         Postgres::raw(&world.pool, &format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")).await.unwrap();
     }
-    let db = TenantDb::postgres(options(), &url).walls(Walls::Predicate).build().await.unwrap();
+    let db =
+        TenantDb::postgres(options(), &url).enforcement(Enforcement::PredicateOnly).build().await.unwrap();
     for ctx in [&world.acme, &world.globex] {
         let scope = db.scope(ctx);
-        let orders = Order::list(&scope, Page::first(10)).await.unwrap().items;
+        let orders = Order::list(&scope, PageRequest::first(10)).await.unwrap().items;
         assert!(orders.len() == 5 && orders.iter().all(|o| o.status == ctx.tenant().slug().as_str()));
         // The library's own tables have both walls all the same.
         let mut tx = db.begin(ctx).await.unwrap();
         let gauge = Gauge::new("projects");
-        gauge.take(&mut tx, 2).await.unwrap();
+        gauge.acquire(&mut tx, 2).await.unwrap();
         tx.record(AuditEvent::new(ctx, "taken")).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(gauge.usage(&scope).await.unwrap().used, 2);
@@ -279,8 +281,11 @@ async fn behind_a_pooler_nothing_is_prepared_ahead() {
     use sqlx::Executor;
 
     let (world, url) = seeded().await;
-    let db =
-        TenantDb::postgres(PgPoolOptions::new(), &url).send_mode(SendMode::PgBouncer).build().await.unwrap();
+    let db = TenantDb::postgres(PgPoolOptions::new(), &url)
+        .connection_mode(ConnectionMode::PgBouncer)
+        .build()
+        .await
+        .unwrap();
     let scope = db.scope(&world.acme);
     let error = (&scope).prepare("SELECT total FROM orders".into_sql_str()).await.unwrap_err();
     assert!(error.to_string().contains("prepared ahead"), "{error}");

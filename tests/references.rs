@@ -4,7 +4,7 @@ mod common;
 
 use common::{TestBackend, World};
 use sqlx::{Postgres, Sqlite};
-use tenancy::scope::{Ref, Stores};
+use tenancy::scope::{ForeignKey, SupportsRow};
 use tenancy::{ErrorKind, TenantScoped, query, query_as};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
@@ -20,9 +20,9 @@ struct Invoice {
     #[tenant(id)]
     id: i64,
     #[sqlx(rename = "customer_id")]
-    customer: Ref<Customer>,
+    customer: ForeignKey<Customer>,
     #[sqlx(rename = "payer_id")]
-    payer: Option<Ref<Customer>>,
+    payer: Option<ForeignKey<Customer>>,
 }
 
 /// The same table, for those who want the plain id.
@@ -35,7 +35,7 @@ struct PlainInvoice {
     payer_id: Option<i64>,
 }
 
-trait Tables: TestBackend + Stores<Customer> + Stores<Invoice> + Stores<PlainInvoice> {
+trait Tables: TestBackend + SupportsRow<Customer> + SupportsRow<Invoice> + SupportsRow<PlainInvoice> {
     const TENANT: &'static str;
 }
 
@@ -122,7 +122,7 @@ async fn a_reference_of_another_tenant_is_refused_before_anything_is_sent<DB: Ta
         assert!(Invoice::update(&mut tx, &good).await.unwrap().found());
         tx.commit().await.unwrap();
     }
-    let filter = Invoice::select().filter(Invoice::CUSTOMER.one_of([own.clone(), theirs.clone()]));
+    let filter = Invoice::select().filter(Invoice::CUSTOMER.is_in([own.clone(), theirs.clone()]));
     assert_eq!(filter.count(&acme).await.unwrap_err().kind(), ErrorKind::Misconfigured);
     let set = Invoice::select().update(&acme, [Invoice::PAYER.set(theirs.clone())]).await;
     assert_eq!(set.unwrap_err().kind(), ErrorKind::Misconfigured);
@@ -160,11 +160,11 @@ macro_rules! other_doors {
             );
             let error = forged.fetch_all().await.unwrap_err();
             assert!(
-                error.cause().unwrap().to_string().contains("only the repository reads a `Ref`"),
+                error.cause().unwrap().to_string().contains("only the repository reads a `ForeignKey`"),
                 "{error:?}"
             );
             let read = sqlx::query_as::<$db, Invoice>("SELECT * FROM invoices").fetch_all(&acme).await;
-            assert!(read.unwrap_err().to_string().contains("only the repository reads a `Ref`"));
+            assert!(read.unwrap_err().to_string().contains("only the repository reads a `ForeignKey`"));
             let bound = sqlx::query(insert).bind(2_i64).bind(own.clone()).execute(&acme).await;
             let error = bound.unwrap_err();
             assert!(format!("{error:?}").contains("bind its `id()` here"), "{error:?}");

@@ -113,7 +113,7 @@ async fn near_to_good_requests_get_in_or_not_by_one_line() {
         ("/login\nhacme.example.com\nhacme.example.com", None),
     ] {
         request::one_tenant_or_none(&resolver, data.as_bytes()).await;
-        let answer = resolver.resolve_public(&request::request(data.as_bytes())).await;
+        let answer = resolver.resolve_unauthenticated(&request::request(data.as_bytes())).await;
         assert_eq!(answer.ok().map(|ctx| ctx.tenant().slug().to_string()).as_deref(), wanted, "{data:?}");
     }
 }

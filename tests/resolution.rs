@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tenancy::audit::{AuditEvent, AuditSink, MemorySink, Outcome};
-use tenancy::context::{Actor, Directory, ResolvedBy};
+use tenancy::context::{Actor, ResolvedBy, TenantDirectory};
 use tenancy::plan::Catalog;
 use tenancy::resolve::{
-    Candidate, Identity, Membership, RequestView, Resolver, Signal, Source, StaticRequest,
+    Candidate, Identity, Membership, OwnedRequest, RequestView, Resolver, Source, SourceOutcome,
 };
-use tenancy::store::{CachedMembers, MemoryStore};
+use tenancy::store::{CachedMembership, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tokio::sync::Semaphore;
@@ -29,12 +29,12 @@ enum Who {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Say {
     Absent,
-    Selected(Who, ById),
-    Proven(Who),
+    Unverified(Who, ById),
+    Verified(Who),
     /// Ada is calling, wherever.
-    Identified,
+    VerifiedActor,
     /// A credential that may not speak for this tenant.
-    Denied(Who),
+    Forbidden(Who),
     Invalid,
 }
 
@@ -63,20 +63,24 @@ impl Membership for Members {
 type Names = [(TenantId, Slug); 4];
 
 impl Source for Fixed {
-    fn read(&self, _: &dyn RequestView) -> Signal {
+    fn read(&self, _: &dyn RequestView) -> SourceOutcome {
         let named = |who: Who, by_id| {
             let (id, slug) = self.names[who as usize].clone();
             if by_id { Candidate::Id(id) } else { Candidate::Slug(slug) }
         };
         let signal = match self.say {
-            Say::Absent => Signal::Absent,
-            Say::Selected(who, by_id) => Signal::Selected(named(who, by_id)),
-            Say::Proven(who) => Signal::Proven { candidate: named(who, true), actor: Actor::user("ada") },
-            Say::Identified => Signal::Identified(Actor::user("ada")),
-            Say::Denied(who) => Signal::Denied { candidate: named(who, true), actor: Actor::user("ada") },
-            Say::Invalid => Signal::Invalid(Error::new(ErrorKind::InvalidInput, "malformed")),
+            Say::Absent => SourceOutcome::Absent,
+            Say::Unverified(who, by_id) => SourceOutcome::Unverified(named(who, by_id)),
+            Say::Verified(who) => {
+                SourceOutcome::Verified { candidate: named(who, true), actor: Actor::user("ada") }
+            }
+            Say::VerifiedActor => SourceOutcome::VerifiedActor(Actor::user("ada")),
+            Say::Forbidden(who) => {
+                SourceOutcome::Forbidden { candidate: named(who, true), actor: Actor::user("ada") }
+            }
+            Say::Invalid => SourceOutcome::Invalid(Error::new(ErrorKind::InvalidInput, "malformed")),
         };
-        if self.later { Signal::Pending(Box::pin(std::future::ready(signal))) } else { signal }
+        if self.later { SourceOutcome::Pending(Box::pin(std::future::ready(signal))) } else { signal }
     }
 }
 
@@ -108,8 +112,8 @@ impl TenantStore for Cold {
 }
 
 struct World {
-    warm: Directory,
-    cold: Directory,
+    warm: TenantDirectory,
+    cold: TenantDirectory,
     names: Names,
 }
 
@@ -129,8 +133,8 @@ async fn world() -> World {
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
     let catalog = Arc::new(Catalog::from_toml(catalog).unwrap());
-    let warm = Directory::new(store.clone(), catalog.clone());
-    World { warm, cold: Directory::new(Arc::new(Cold(store)), catalog), names }
+    let warm = TenantDirectory::new(store.clone(), catalog.clone());
+    World { warm, cold: TenantDirectory::new(Arc::new(Cold(store)), catalog), names }
 }
 
 impl World {
@@ -142,14 +146,15 @@ impl World {
             [(&self.warm, false), (&self.cold, false), (&self.warm, true), (&self.cold, true)]
         {
             let trail = Arc::new(MemorySink::new());
-            let over =
-                Resolver::new(directory.clone()).members(Members(self.names.clone())).audit_to(trail.clone());
+            let over = Resolver::new(directory.clone())
+                .members(Members(self.names.clone()))
+                .audit_sink(trail.clone());
             let resolver = says.iter().fold(over, |resolver, say| {
                 resolver.source(Fixed { say: *say, names: self.names.clone(), later })
             });
-            let request = StaticRequest::get("/");
+            let request = OwnedRequest::get("/");
             let answer = if public {
-                resolver.resolve_public(&request).await
+                resolver.resolve_unauthenticated(&request).await
             } else {
                 resolver.resolve(&request).await
             };
@@ -181,70 +186,74 @@ async fn the_outcomes_are_these() {
     use ErrorKind::{
         CredentialMissing, InvalidInput, TenantConflict, TenantMissing, TenantSuspended, TenantUnknown,
     };
-    use Say::{Absent, Denied, Identified, Invalid, Proven, Selected};
+    use Say::{Absent, Forbidden, Invalid, Unverified, Verified, VerifiedActor};
     use Who::{Acme, Globex, Nobody, Suspended};
     let world = world().await;
     // what the sources say, on a protected route, on a public route; `None` is acme.
     let rows: &[(&[Say], Option<ErrorKind>, Option<ErrorKind>)] = &[
         (&[], Some(TenantMissing), Some(TenantMissing)),
         (&[Absent, Absent], Some(TenantMissing), Some(TenantMissing)),
-        (&[Selected(Acme, true)], Some(CredentialMissing), None),
-        (&[Selected(Acme, true), Selected(Acme, false)], Some(CredentialMissing), None),
-        (&[Selected(Nobody, true)], Some(CredentialMissing), Some(TenantUnknown)),
-        (&[Selected(Suspended, false)], Some(CredentialMissing), Some(TenantUnknown)),
-        (&[Selected(Acme, true), Selected(Globex, true)], Some(CredentialMissing), Some(TenantConflict)),
-        (&[Selected(Acme, true), Selected(Nobody, false)], Some(CredentialMissing), Some(TenantConflict)),
-        (&[Selected(Nobody, true), Selected(Nobody, true)], Some(CredentialMissing), Some(TenantUnknown)),
+        (&[Unverified(Acme, true)], Some(CredentialMissing), None),
+        (&[Unverified(Acme, true), Unverified(Acme, false)], Some(CredentialMissing), None),
+        (&[Unverified(Nobody, true)], Some(CredentialMissing), Some(TenantUnknown)),
+        (&[Unverified(Suspended, false)], Some(CredentialMissing), Some(TenantUnknown)),
+        (&[Unverified(Acme, true), Unverified(Globex, true)], Some(CredentialMissing), Some(TenantConflict)),
+        (&[Unverified(Acme, true), Unverified(Nobody, false)], Some(CredentialMissing), Some(TenantConflict)),
+        (&[Unverified(Nobody, true), Unverified(Nobody, true)], Some(CredentialMissing), Some(TenantUnknown)),
         (
-            &[Selected(Suspended, true), Selected(Suspended, true)],
+            &[Unverified(Suspended, true), Unverified(Suspended, true)],
             Some(CredentialMissing),
             Some(TenantUnknown),
         ),
-        (&[Selected(Nobody, true), Selected(Nobody, false)], Some(CredentialMissing), Some(TenantConflict)),
         (
-            &[Selected(Nobody, true), Selected(Suspended, false)],
+            &[Unverified(Nobody, true), Unverified(Nobody, false)],
             Some(CredentialMissing),
             Some(TenantConflict),
         ),
-        (&[Proven(Acme)], None, None),
-        (&[Absent, Proven(Acme), Selected(Acme, false)], None, None),
-        (&[Selected(Acme, false), Proven(Acme)], None, None),
-        (&[Proven(Acme), Selected(Globex, false)], Some(TenantConflict), Some(TenantConflict)),
-        (&[Selected(Globex, true), Proven(Acme)], Some(TenantConflict), Some(TenantConflict)),
-        (&[Proven(Acme), Selected(Nobody, false)], Some(TenantConflict), Some(TenantConflict)),
-        (&[Proven(Acme), Selected(Suspended, false)], Some(TenantConflict), Some(TenantConflict)),
-        (&[Proven(Acme), Proven(Globex)], Some(TenantConflict), Some(TenantConflict)),
-        (&[Proven(Nobody)], Some(TenantUnknown), Some(TenantUnknown)),
-        (&[Proven(Nobody), Selected(Acme, true)], Some(TenantUnknown), Some(TenantUnknown)),
-        (&[Proven(Suspended)], Some(TenantSuspended), Some(TenantSuspended)),
-        (&[Proven(Globex)], Some(TenantUnknown), Some(TenantUnknown)),
-        (&[Identified], Some(TenantMissing), Some(TenantMissing)),
-        (&[Identified, Selected(Acme, false)], None, None),
-        (&[Selected(Acme, true), Identified, Proven(Acme)], None, None),
-        (&[Identified, Selected(Suspended, true)], Some(TenantSuspended), Some(TenantSuspended)),
-        (&[Identified, Selected(Nobody, true)], Some(TenantUnknown), Some(TenantUnknown)),
         (
-            &[Identified, Selected(Nobody, true), Selected(Nobody, false)],
+            &[Unverified(Nobody, true), Unverified(Suspended, false)],
+            Some(CredentialMissing),
+            Some(TenantConflict),
+        ),
+        (&[Verified(Acme)], None, None),
+        (&[Absent, Verified(Acme), Unverified(Acme, false)], None, None),
+        (&[Unverified(Acme, false), Verified(Acme)], None, None),
+        (&[Verified(Acme), Unverified(Globex, false)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Unverified(Globex, true), Verified(Acme)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Verified(Acme), Unverified(Nobody, false)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Verified(Acme), Unverified(Suspended, false)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Verified(Acme), Verified(Globex)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Verified(Nobody)], Some(TenantUnknown), Some(TenantUnknown)),
+        (&[Verified(Nobody), Unverified(Acme, true)], Some(TenantUnknown), Some(TenantUnknown)),
+        (&[Verified(Suspended)], Some(TenantSuspended), Some(TenantSuspended)),
+        (&[Verified(Globex)], Some(TenantUnknown), Some(TenantUnknown)),
+        (&[VerifiedActor], Some(TenantMissing), Some(TenantMissing)),
+        (&[VerifiedActor, Unverified(Acme, false)], None, None),
+        (&[Unverified(Acme, true), VerifiedActor, Verified(Acme)], None, None),
+        (&[VerifiedActor, Unverified(Suspended, true)], Some(TenantSuspended), Some(TenantSuspended)),
+        (&[VerifiedActor, Unverified(Nobody, true)], Some(TenantUnknown), Some(TenantUnknown)),
+        (
+            &[VerifiedActor, Unverified(Nobody, true), Unverified(Nobody, false)],
             Some(TenantConflict),
             Some(TenantConflict),
         ),
         (
-            &[Identified, Selected(Nobody, true), Selected(Globex, false)],
+            &[VerifiedActor, Unverified(Nobody, true), Unverified(Globex, false)],
             Some(TenantConflict),
             Some(TenantConflict),
         ),
         (
-            &[Identified, Selected(Acme, true), Selected(Globex, true)],
+            &[VerifiedActor, Unverified(Acme, true), Unverified(Globex, true)],
             Some(TenantConflict),
             Some(TenantConflict),
         ),
-        (&[Denied(Acme)], Some(TenantConflict), Some(TenantConflict)),
-        (&[Denied(Nobody)], Some(TenantConflict), Some(TenantConflict)),
-        (&[Proven(Acme), Denied(Acme)], Some(TenantConflict), Some(TenantConflict)),
-        (&[Proven(Acme), Denied(Nobody)], Some(TenantConflict), Some(TenantConflict)),
-        (&[Identified, Invalid, Selected(Acme, true)], Some(InvalidInput), Some(InvalidInput)),
-        (&[Proven(Acme), Invalid], Some(InvalidInput), Some(InvalidInput)),
-        (&[Invalid, Proven(Acme), Selected(Globex, true)], Some(InvalidInput), Some(InvalidInput)),
+        (&[Forbidden(Acme)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Forbidden(Nobody)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Verified(Acme), Forbidden(Acme)], Some(TenantConflict), Some(TenantConflict)),
+        (&[Verified(Acme), Forbidden(Nobody)], Some(TenantConflict), Some(TenantConflict)),
+        (&[VerifiedActor, Invalid, Unverified(Acme, true)], Some(InvalidInput), Some(InvalidInput)),
+        (&[Verified(Acme), Invalid], Some(InvalidInput), Some(InvalidInput)),
+        (&[Invalid, Verified(Acme), Unverified(Globex, true)], Some(InvalidInput), Some(InvalidInput)),
     ];
     for (says, protected, public) in rows {
         for (expected, is_public) in [(protected, false), (public, true)] {
@@ -252,7 +261,7 @@ async fn the_outcomes_are_these() {
             assert_eq!(result.as_ref().err().map(Error::kind), *expected, "{says:?}, public: {is_public}");
             if let Ok(ctx) = result {
                 assert_eq!(*ctx.tenant_id(), world.names[0].0, "{says:?}");
-                let proven = says.contains(&Proven(Acme)) || says.contains(&Identified);
+                let proven = says.contains(&Verified(Acme)) || says.contains(&VerifiedActor);
                 assert_eq!(*ctx.actor() == Actor::user("ada"), proven, "{says:?}");
             }
         }
@@ -263,11 +272,11 @@ async fn the_outcomes_are_these() {
 /// on its public ones.
 #[tokio::test]
 async fn a_person_reaches_only_the_tenants_that_are_theirs() {
-    use Say::{Identified, Selected};
+    use Say::{Unverified, VerifiedActor};
     let world = world().await;
-    let says = [Identified, Selected(Who::Globex, false)];
+    let says = [VerifiedActor, Unverified(Who::Globex, false)];
     let error = world.resolve(&says, false).await.unwrap_err();
-    let nobody = world.resolve(&[Identified, Selected(Who::Nobody, false)], false).await.unwrap_err();
+    let nobody = world.resolve(&[VerifiedActor, Unverified(Who::Nobody, false)], false).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.to_string()),
         (nobody.kind(), nobody.to_string()),
@@ -278,11 +287,11 @@ async fn a_person_reaches_only_the_tenants_that_are_theirs() {
 
     // Without anybody to ask, nobody is let in on their word.
     let resolver = Resolver::new(world.warm.clone())
-        .source(Fixed { say: Identified, names: world.names.clone(), later: false })
-        .source(Fixed { say: Selected(Who::Acme, true), names: world.names.clone(), later: false });
+        .source(Fixed { say: VerifiedActor, names: world.names.clone(), later: false })
+        .source(Fixed { say: Unverified(Who::Acme, true), names: world.names.clone(), later: false });
     for answer in [
-        resolver.resolve(&StaticRequest::get("/")).await,
-        resolver.resolve_public(&StaticRequest::get("/")).await,
+        resolver.resolve(&OwnedRequest::get("/")).await,
+        resolver.resolve_unauthenticated(&OwnedRequest::get("/")).await,
     ] {
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::Misconfigured);
     }
@@ -293,7 +302,7 @@ async fn a_person_reaches_only_the_tenants_that_are_theirs() {
 struct Guest(Option<TenantId>);
 
 impl Source for Guest {
-    fn read(&self, _: &dyn RequestView) -> Signal {
+    fn read(&self, _: &dyn RequestView) -> SourceOutcome {
         let guest = Identity::new(Actor::Anonymous);
         self.0.iter().fold(guest, |guest, tenant| guest.tenant(tenant.clone())).into()
     }
@@ -310,10 +319,10 @@ async fn nobody_in_particular_proves_nothing() {
             let resolver = Resolver::new(world.warm.clone())
                 .members(Members(world.names.clone()))
                 .source(guest)
-                .source(Fixed { say: Say::Selected(who, true), names: world.names.clone(), later: false });
-            let error = resolver.resolve(&StaticRequest::get("/")).await.unwrap_err();
+                .source(Fixed { say: Say::Unverified(who, true), names: world.names.clone(), later: false });
+            let error = resolver.resolve(&OwnedRequest::get("/")).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::CredentialMissing, "{told}");
-            let visitor = resolver.resolve_public(&StaticRequest::get("/")).await.unwrap();
+            let visitor = resolver.resolve_unauthenticated(&OwnedRequest::get("/")).await.unwrap();
             assert_eq!((visitor.tenant_id(), visitor.actor()), (id, &Actor::Anonymous), "{told}");
         }
     }
@@ -321,25 +330,25 @@ async fn nobody_in_particular_proves_nothing() {
 
 #[tokio::test]
 async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
-    use Say::{Denied, Identified, Invalid, Proven, Selected};
+    use Say::{Forbidden, Invalid, Unverified, Verified, VerifiedActor};
     use Who::{Acme, Globex, Nobody};
     let world = world().await;
     let none: &[Who] = &[];
     // what the sources say, whose trails are told, and why.
     let rows: &[(&[Say], &[Who], &str)] = &[
-        (&[Proven(Acme)], none, ""),
-        (&[Proven(Acme), Selected(Globex, false)], &[Acme], "conflict"),
-        (&[Selected(Globex, false), Proven(Acme)], &[Acme], "conflict"),
-        (&[Proven(Acme), Selected(Nobody, false)], &[Acme], "conflict"),
-        (&[Proven(Acme), Proven(Globex)], &[Acme, Globex], "conflict"),
-        (&[Denied(Globex)], &[Globex], "issuer"),
-        (&[Denied(Nobody)], none, ""),
-        (&[Proven(Globex)], &[Globex], "not a member"),
-        (&[Identified, Selected(Globex, true)], &[Globex], "not a member"),
+        (&[Verified(Acme)], none, ""),
+        (&[Verified(Acme), Unverified(Globex, false)], &[Acme], "conflict"),
+        (&[Unverified(Globex, false), Verified(Acme)], &[Acme], "conflict"),
+        (&[Verified(Acme), Unverified(Nobody, false)], &[Acme], "conflict"),
+        (&[Verified(Acme), Verified(Globex)], &[Acme, Globex], "conflict"),
+        (&[Forbidden(Globex)], &[Globex], "issuer"),
+        (&[Forbidden(Nobody)], none, ""),
+        (&[Verified(Globex)], &[Globex], "not a member"),
+        (&[VerifiedActor, Unverified(Globex, true)], &[Globex], "not a member"),
         // What proves nothing fills no trail.
-        (&[Selected(Acme, true), Selected(Globex, true)], none, ""),
-        (&[Proven(Acme), Selected(Globex, false), Invalid], none, ""),
-        (&[Identified, Selected(Acme, true)], none, ""),
+        (&[Unverified(Acme, true), Unverified(Globex, true)], none, ""),
+        (&[Verified(Acme), Unverified(Globex, false), Invalid], none, ""),
+        (&[VerifiedActor, Unverified(Acme, true)], none, ""),
     ];
     for (says, wanted, reason) in rows {
         let (answer, told) = world.resolve_told(says, false).await;
@@ -376,10 +385,10 @@ async fn a_refusal_that_cannot_be_told_is_one_still() {
 
     let world = world().await;
     let resolver = Resolver::new(world.warm.clone())
-        .audit_to(Arc::new(Full))
-        .source(Fixed { say: Say::Proven(Who::Acme), names: world.names.clone(), later: false })
-        .source(Fixed { say: Say::Selected(Who::Globex, true), names: world.names.clone(), later: false });
-    let error = resolver.resolve(&StaticRequest::get("/")).await.unwrap_err();
+        .audit_sink(Arc::new(Full))
+        .source(Fixed { say: Say::Verified(Who::Acme), names: world.names.clone(), later: false })
+        .source(Fixed { say: Say::Unverified(Who::Globex, true), names: world.names.clone(), later: false });
+    let error = resolver.resolve(&OwnedRequest::get("/")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TenantConflict);
 }
 
@@ -402,15 +411,15 @@ async fn what_was_known_of_members_ends_when_they_change() {
     let table = Table::default();
     let (acme, globex) = (&world.names[0].0, &world.names[1].0);
     table.0.lock().unwrap().0.extend([acme.clone(), globex.clone()]);
-    let members = CachedMembers::new(table.clone(), Duration::from_mins(5));
+    let members = CachedMembership::new(table.clone(), Duration::from_mins(5));
     let over = |who| {
         Resolver::new(world.warm.clone()).members(members.clone()).source(Fixed {
-            say: Say::Proven(who),
+            say: Say::Verified(who),
             names: world.names.clone(),
             later: false,
         })
     };
-    let request = StaticRequest::get("/");
+    let request = OwnedRequest::get("/");
     let enter = async |who| over(who).resolve(&request).await.map(|_| ()).map_err(|error| error.kind());
     for _ in 0..3 {
         assert_eq!((enter(Who::Acme).await, enter(Who::Globex).await), (Ok(()), Ok(())));
@@ -458,7 +467,7 @@ async fn a_late_answer_about_members_is_not_kept() {
         go: Arc::new(Semaphore::new(0)),
         answers: Arc::new(Mutex::new(vec![Ok(true), Ok(false), down(), Ok(true)])),
     };
-    let members = CachedMembers::new(slow.clone(), Duration::from_mins(5));
+    let members = CachedMembership::new(slow.clone(), Duration::from_mins(5));
     let (tenant, ada) = (TenantId::random(), Actor::user("ada"));
     let early = {
         let (members, tenant, ada) = (members.clone(), tenant.clone(), ada.clone());
@@ -480,12 +489,16 @@ async fn a_late_answer_about_members_is_not_kept() {
 #[tokio::test]
 async fn what_is_at_hand_is_there_without_waiting() {
     let world = world().await;
-    let over = |directory: &Directory| {
+    let over = |directory: &TenantDirectory| {
         Resolver::new(directory.clone())
-            .source(Fixed { say: Say::Proven(Who::Acme), names: world.names.clone(), later: false })
-            .source(Fixed { say: Say::Selected(Who::Acme, false), names: world.names.clone(), later: false })
+            .source(Fixed { say: Say::Verified(Who::Acme), names: world.names.clone(), later: false })
+            .source(Fixed {
+                say: Say::Unverified(Who::Acme, false),
+                names: world.names.clone(),
+                later: false,
+            })
     };
-    let request = StaticRequest::get("/");
+    let request = OwnedRequest::get("/");
     assert!(over(&world.warm).resolve(&request).at_hand().is_ok_and(|answer| answer.is_ok()));
     let waiting = over(&world.cold).resolve(&request).at_hand().unwrap_err();
     assert_eq!(waiting.await.unwrap().tenant().slug().as_str(), "acme");
@@ -499,16 +512,16 @@ fn unproven() -> impl Strategy<Value = Say> {
     prop_oneof![
         1 => Just(Say::Absent),
         1 => Just(Say::Invalid),
-        6 => (who(), any::<bool>()).prop_map(|(who, by_id)| Say::Selected(who, by_id)),
+        6 => (who(), any::<bool>()).prop_map(|(who, by_id)| Say::Unverified(who, by_id)),
     ]
 }
 
 fn anything() -> impl Strategy<Value = Say> {
     prop_oneof![
         6 => unproven(),
-        3 => who().prop_map(Say::Proven),
-        1 => Just(Say::Identified),
-        1 => who().prop_map(Say::Denied),
+        3 => who().prop_map(Say::Verified),
+        1 => Just(Say::VerifiedActor),
+        1 => who().prop_map(Say::Forbidden),
     ]
 }
 
@@ -538,14 +551,14 @@ proptest! {
                 // Only on a public route, or for somebody who is known, and only where no tenant was named at all, may
                 // a selection select.
                 (Err(error), Ok(ctx)) => {
-                    let known = says.contains(&Say::Identified) && *ctx.actor() == Actor::user("ada");
+                    let known = says.contains(&Say::VerifiedActor) && *ctx.actor() == Actor::user("ada");
                     assert!((public || known) && error.kind() == ErrorKind::TenantMissing, "{error}");
                 }
             }
             if let Ok(ctx) = &after {
                 for say in &more {
                     let named = match say {
-                        Say::Selected(who, _) | Say::Proven(who) | Say::Denied(who) => &world.names[*who as usize].0,
+                        Say::Unverified(who, _) | Say::Verified(who) | Say::Forbidden(who) => &world.names[*who as usize].0,
                         _ => continue,
                     };
                     assert_eq!(named, ctx.tenant_id(), "everything that was named is the tenant that was reached");

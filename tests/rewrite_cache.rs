@@ -166,7 +166,7 @@ macro_rules! cache_tests {
                     .execute(&world.db.scope(&world.acme))
                     .await
                     .unwrap_err();
-                assert_eq!(Error::from_sqlx(error).kind(), ErrorKind::Refused);
+                assert_eq!(Error::from_sqlx(error).kind(), ErrorKind::SqlRejected);
             }
 
             /// Its rewriting waits for a thread of the runtime that may be kept waiting, and holds nobody up meanwhile.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::{Order, TestBackend, World};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Postgres};
-use tenancy::scope::{SendMode, Walls};
+use tenancy::scope::{ConnectionMode, Enforcement};
 use tenancy::{TenantDb, TenantScoped, query, query_scalar};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -100,20 +100,20 @@ fn text(body: &[u8]) -> String {
 }
 
 /// The tables with row-level security or without, as the walls want it, and one connection that is written down.
-async fn recorded(walls: Walls, mode: SendMode) -> (World<Postgres>, TenantDb<Postgres>, Sent) {
+async fn recorded(walls: Enforcement, mode: ConnectionMode) -> (World<Postgres>, TenantDb<Postgres>, Sent) {
     let world = World::<Postgres>::new().await;
-    if walls == Walls::Predicate {
+    if walls == Enforcement::PredicateOnly {
         Postgres::raw(&world.pool, "ALTER TABLE orders DISABLE ROW LEVEL SECURITY").await.unwrap();
     }
     let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&world.pool).await.unwrap();
     let server: PgConnectOptions = common::postgres_url().parse().unwrap();
-    if mode == SendMode::Citus {
+    if mode == ConnectionMode::Citus {
         pretend_citus(&name).await;
     }
     let (options, sent) = recorder(&server.database(&name)).await;
     let db = TenantDb::postgres(PgPoolOptions::new().max_connections(1), options.to_url_lossy().to_string())
-        .walls(walls)
-        .send_mode(mode)
+        .enforcement(walls)
+        .connection_mode(mode)
         .build()
         .await
         .unwrap();
@@ -161,7 +161,7 @@ async fn transaction(db: &TenantDb<Postgres>, world: &World<Postgres>) {
 
 /// The messages of a mode: `BEGIN` with whatever comes in the same message, how a statement is sent, and the end.
 async fn sends(
-    (walls, mode): (Walls, SendMode),
+    (walls, mode): (Enforcement, ConnectionMode),
     wanted_read: &[&str],
     wanted_write: &[&str],
     wanted_transaction: &[&str],
@@ -193,7 +193,7 @@ const TELL: &str = "SET LOCAL app.tenant_id = 'acme'";
 #[tokio::test]
 async fn through_both_walls_a_read_takes_two_and_a_write_three() {
     sends(
-        (Walls::Both, SendMode::Merged),
+        (Enforcement::PredicateAndRls, ConnectionMode::Direct),
         &[READ, "execute", "ROLLBACK", "ping"],
         &[WRITE, "execute", "COMMIT", "ping"],
         &[WRITE, "execute", "execute", "COMMIT", "ping"],
@@ -204,7 +204,7 @@ async fn through_both_walls_a_read_takes_two_and_a_write_three() {
 #[tokio::test]
 async fn by_the_predicate_alone_each_takes_one() {
     sends(
-        (Walls::Predicate, SendMode::Merged),
+        (Enforcement::PredicateOnly, ConnectionMode::Direct),
         &["execute", "ping"],
         &["execute", "ping"],
         &[WRITE, "execute", "execute", "COMMIT", "ping"],
@@ -217,9 +217,9 @@ async fn by_the_predicate_alone_each_takes_one() {
 #[tokio::test]
 async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
     let [read, write] = [READ, WRITE].map(|begin| format!("{begin}; echo"));
-    for walls in [Walls::Both, Walls::Predicate] {
+    for walls in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
         sends(
-            (walls, SendMode::PgBouncer),
+            (walls, ConnectionMode::PgBouncer),
             &[&*read, "parse", "execute", "ROLLBACK", "ping"],
             &[&*write, "parse", "execute", "COMMIT", "ping"],
             &[&*write, "parse", "execute", "parse", "execute", "COMMIT", "ping"],
@@ -232,7 +232,7 @@ async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
 #[tokio::test]
 async fn citus_is_told_the_tenant_in_a_message_of_its_own() {
     sends(
-        (Walls::Both, SendMode::Citus),
+        (Enforcement::PredicateAndRls, ConnectionMode::Citus),
         &["BEGIN READ ONLY", TELL, "execute", "ROLLBACK", "ping"],
         &["BEGIN", TELL, "execute", "COMMIT", "ping"],
         &["BEGIN", TELL, "execute", "execute", "COMMIT", "ping"],

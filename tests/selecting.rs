@@ -5,7 +5,7 @@ mod common;
 use base64::Engine;
 use common::{TestBackend, World};
 use sqlx::{Postgres, Sqlite};
-use tenancy::scope::{Cursor, Filter, Page, Scope, Select, Sort, Stores};
+use tenancy::scope::{Cursor, Filter, PageRequest, Scope, Select, Sort, SupportsRow};
 use tenancy::{ErrorKind, TenantScoped};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
@@ -20,7 +20,7 @@ struct Item {
     r#type: bool,
 }
 
-trait ItemsBackend: TestBackend + Stores<Item> {
+trait ItemsBackend: TestBackend + SupportsRow<Item> {
     const ITEMS: &'static str;
 }
 
@@ -102,12 +102,12 @@ fn filter(dice: &mut Dice, depth: u64) -> (Filter<Item>, Meaning) {
         13 => (Item::WEIGHT.lt(weight), Box::new(move |item| item.weight.is_some_and(|w| w < weight))),
         14 => {
             let sizes: Vec<i64> = (0..dice.roll(4)).map(|_| dice.size()).collect();
-            (Item::SIZE.one_of(sizes.clone()), Box::new(move |item| sizes.contains(&item.size)))
+            (Item::SIZE.is_in(sizes.clone()), Box::new(move |item| sizes.contains(&item.size)))
         }
         _ => {
             let notes: Vec<String> = (0..dice.roll(4)).map(|_| dice.text()).collect();
             (
-                Item::NOTE.one_of(notes.clone()),
+                Item::NOTE.is_in(notes.clone()),
                 Box::new(move |item| item.note.as_ref().is_some_and(|note| notes.contains(note))),
             )
         }
@@ -225,7 +225,7 @@ async fn pages_in_any_order_hold_each_row_once<DB: ItemsBackend>() {
         let select = sorts.into_iter().fold(select, |select, (sort, _)| select.order_by(sort));
         let select = || select.clone();
         let limit = u16::try_from(1 + dice.roll(12)).unwrap();
-        let (mut seen, mut page) = (Vec::new(), Page::first(limit));
+        let (mut seen, mut page) = (Vec::new(), PageRequest::first(limit));
         loop {
             let listing = select().page(&acme, page).await.unwrap();
             assert!(listing.items.len() <= usize::from(limit));
@@ -240,9 +240,9 @@ async fn pages_in_any_order_hold_each_row_once<DB: ItemsBackend>() {
             assert_eq!(serde_json::from_str::<Cursor>(&json).unwrap(), next);
             let next: Cursor = text.parse().unwrap();
             // It carries no authority: another tenant sees its own rows with it.
-            let theirs = select().page(&globex, Page::after(next.clone(), 1000)).await.unwrap();
+            let theirs = select().page(&globex, PageRequest::after(next.clone(), 1000)).await.unwrap();
             assert!(theirs.items.iter().all(|item| all_theirs.contains(item)));
-            page = Page::after(next, limit);
+            page = PageRequest::after(next, limit);
         }
         assert_eq!(seen, wanted, "{describe} in pages of {limit}");
         assert_eq!(every(&acme, select()).await, wanted);
@@ -254,8 +254,8 @@ async fn a_cursor_serves_its_own_order_only<DB: ItemsBackend>() {
     let (world, _) = seeded::<DB>(&mut Dice(3)).await;
     let acme = world.db.scope(&world.acme);
     let by_size = || Item::select().order_by(Item::SIZE.asc());
-    let cursor = by_size().page(&acme, Page::first(3)).await.unwrap().next.unwrap();
-    let after = |cursor: &Cursor| Page::after(cursor.clone(), 3);
+    let cursor = by_size().page(&acme, PageRequest::first(3)).await.unwrap().next.unwrap();
+    let after = |cursor: &Cursor| PageRequest::after(cursor.clone(), 3);
     assert!(by_size().page(&acme, after(&cursor)).await.is_ok());
     for other in [
         Item::select(),
@@ -292,7 +292,7 @@ async fn what_cannot_be_asked_is_refused_by_name<DB: ItemsBackend>() {
         assert!(error.to_string().contains(word), "{error}");
     };
     for limit in [0, 1001] {
-        refused(Item::select().page(&acme, Page::first(limit)).await.unwrap_err(), "1 to 1000");
+        refused(Item::select().page(&acme, PageRequest::first(limit)).await.unwrap_err(), "1 to 1000");
         refused(Item::select().all(&acme, limit).await.unwrap_err(), "1 to 1000");
     }
     refused(Item::select().all(&acme, 39).await.unwrap_err(), "read them in pages");
@@ -310,7 +310,7 @@ async fn what_cannot_be_asked_is_refused_by_name<DB: ItemsBackend>() {
     };
     assert!(Item::select().filter(deep(500)).count(&acme).await.is_ok());
     refused(Item::select().filter(deep(501)).count(&acme).await.unwrap_err(), "at most 500");
-    let many = |values: i64| Item::select().filter(Item::ID.one_of(0..values));
+    let many = |values: i64| Item::select().filter(Item::ID.is_in(0..values));
     assert_eq!(many(30_000).count(&acme).await.unwrap(), 20);
     refused(many(70_000).count(&acme).await.unwrap_err(), "ask for less");
     assert_eq!(every(&acme, Item::select()).await, ours);

@@ -11,7 +11,7 @@ use axum::http::request::Builder;
 use axum::http::{Method, Request, StatusCode};
 use tenancy::audit::{AuditEvent, MemorySink};
 use tenancy::clock::{ManualClock, Timestamp};
-use tenancy::context::{Actor, Directory};
+use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::Catalog;
 use tenancy::resolve::{
     HeaderKeys, HostSource, Identity, Membership, Resolver, SessionSource, SignedHeaderSource, SignedTenant,
@@ -78,12 +78,12 @@ async fn world() -> World {
     });
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
-    let resolver = Resolver::new(Directory::new(store, Arc::new(Catalog::from_toml(catalog).unwrap())))
+    let resolver = Resolver::new(TenantDirectory::new(store, Arc::new(Catalog::from_toml(catalog).unwrap())))
         .source(HostSource::new(["example.com"]).unwrap())
         .source(sessions.unwrap())
         .source(SignedHeaderSource::new("x-signed", keys()).unwrap().with_clock(clock()))
         .members(members.clone())
-        .audit_to(trail.clone());
+        .audit_sink(trail.clone());
     World { acme, globex, members, trail, app: world::app(Arc::new(resolver)) }
 }
 

@@ -56,7 +56,7 @@ async fn i30_a_slug_that_was_given_up_rests() {
     let clock = self::clock();
     rests(&MemoryStore::new().with_clock(clock.clone()), &clock, 90).await;
     let week = Duration::from_hours(7 * 24);
-    rests(&MemoryStore::new().with_clock(clock.clone()).slug_rest(week), &clock, 7).await;
+    rests(&MemoryStore::new().with_clock(clock.clone()).slug_cooldown(week), &clock, 7).await;
 }
 
 /// `I89`: whoever tries slugs hears whether one can be had, and not why it cannot.
@@ -101,7 +101,7 @@ async fn i30_a_slug_that_was_given_up_rests_in_sql<DB: TestBackend>() {
     store.migrate().await.unwrap();
     rests(&store, &clock, 90).await;
     let (pool, _cleanup) = DB::fresh(4).await;
-    let store = SqlStore::new(pool).with_clock(clock.clone()).slug_rest(Duration::from_hours(7 * 24));
+    let store = SqlStore::new(pool).with_clock(clock.clone()).slug_cooldown(Duration::from_hours(7 * 24));
     store.migrate().await.unwrap();
     rests(&store, &clock, 7).await;
 }

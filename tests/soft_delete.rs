@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use common::{TestBackend, World};
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, Sqlite};
-use tenancy::scope::{Page, Scope, Stores};
+use tenancy::scope::{PageRequest, Scope, SupportsRow};
 use tenancy::{ErrorKind, TenantScoped};
 
 /// Microseconds; `chrono::DateTime` and `time::OffsetDateTime` serve as well.
@@ -31,7 +31,7 @@ struct Note {
     text: String,
 }
 
-trait Notes: TestBackend + Stores<Note> {
+trait Notes: TestBackend + SupportsRow<Note> {
     const TENANT: &'static str;
 }
 
@@ -86,9 +86,9 @@ async fn a_deleted_row_is_as_if_it_were_not_there<DB: Notes>() {
     assert_eq!(Note::find(&acme, 2).await.unwrap(), None);
     assert!(!Note::exists(&acme, 2).await.unwrap());
     assert_eq!(Note::count(&acme).await.unwrap(), 3);
-    let listed = Note::list(&acme, Page::first(10)).await.unwrap().items;
+    let listed = Note::list(&acme, PageRequest::first(10)).await.unwrap().items;
     assert_eq!(listed.iter().map(|note| note.id).collect::<Vec<_>>(), [1, 3, 4]);
-    let after = Note::list(&acme, Page::after(1, 10)).await.unwrap().items;
+    let after = Note::list(&acme, PageRequest::after(1, 10)).await.unwrap().items;
     assert_eq!(after.iter().map(|note| note.id).collect::<Vec<_>>(), [3, 4]);
     assert!(!Note::update(&acme, &note(2, "changed")).await.unwrap().found());
     assert!(!Note::delete(&acme, 2).await.unwrap().found());
@@ -122,8 +122,8 @@ async fn the_mark_is_the_time_and_is_set_once<DB: Notes>() {
     assert_eq!(ids(&acme).await, [vec![], vec![1, 2, 3, 4], vec![1, 2, 3, 4]]);
     assert_eq!(Note::count(&world.db.scope(&world.globex)).await.unwrap(), 3);
     let page = || Note::select().only_deleted().order_by(Note::DELETED_AT.desc());
-    let first = page().page(&acme, Page::first(3)).await.unwrap();
-    let rest = page().page(&acme, Page::after(first.next.unwrap(), 3)).await.unwrap();
+    let first = page().page(&acme, PageRequest::first(3)).await.unwrap();
+    let rest = page().page(&acme, PageRequest::after(first.next.unwrap(), 3)).await.unwrap();
     assert_eq!((rest.items, rest.next), (vec![marked.unwrap()], None));
 }
 

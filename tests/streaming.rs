@@ -17,9 +17,9 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use sqlx::{Pool, Postgres, Row, Sqlite};
 use tenancy::audit::AuditPolicy;
-use tenancy::context::{Actor, Directory, Recheck};
+use tenancy::context::{Actor, Revalidator, TenantDirectory};
 use tenancy::resolve::{HostSource, Resolver};
-use tenancy::scope::{Scope, Stores};
+use tenancy::scope::{Scope, SupportsRow};
 use tenancy::tenant::TenantStatus;
 use tenancy::web::TenantLayer;
 use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
@@ -32,7 +32,7 @@ const ROWS: usize = 1200;
 
 type Orders<'s> = BoxStream<'s, Result<Order, axum::BoxError>>;
 
-trait Streamed: TestBackend + Stores<Order> {
+trait Streamed: TestBackend + SupportsRow<Order> {
     /// The rows of one query of sqlx.
     fn query<'s>(scope: &'s Scope<'s, Self>) -> Orders<'s>;
 
@@ -200,7 +200,7 @@ on_every_database!(
 
 struct App<DB: Streamed> {
     db: TenantDb<DB>,
-    directory: Directory,
+    directory: TenantDirectory,
 }
 
 type Shared<DB> = State<Arc<App<DB>>>;
@@ -220,8 +220,9 @@ async fn large<DB: Streamed>(State(app): Shared<DB>, ctx: TenantContext) -> Body
 }
 
 async fn watched<DB: Streamed>(State(app): Shared<DB>, ctx: TenantContext) -> Body {
-    let recheck = Recheck::new(app.directory.clone(), ctx.clone());
-    let rows = recheck.guard(app.db.stream(ctx, pages)).map(|item| item.map_err(axum::BoxError::from)?);
+    let recheck = Revalidator::new(app.directory.clone(), ctx.clone());
+    let rows =
+        recheck.guard_stream(app.db.stream(ctx, pages)).map(|item| item.map_err(axum::BoxError::from)?);
     Body::from_stream(rows.map_ok(|order| format!("{}{}\n", order.status, " ".repeat(1 << 15))))
 }
 
@@ -237,7 +238,7 @@ async fn serve<DB: Streamed>(world: &World<DB>) -> SocketAddr {
         .route("/query", get(by_query::<DB>))
         .route("/large", get(large::<DB>))
         .route("/watched", get(watched::<DB>))
-        .layer(TenantLayer::public_by_selection(Arc::new(resolver)))
+        .layer(TenantLayer::allow_unauthenticated(Arc::new(resolver)))
         .with_state(Arc::new(app));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
@@ -324,7 +325,7 @@ async fn a_download_ends_when_its_tenant_is_suspended<DB: Streamed>() {
     assert!(!ended && sent < ROWS - 1, "{sent} rows were sent after the tenant was suspended");
     // The first row was read with the head.
     assert!(other_ended && theirs.matches("globex's").count() == ROWS - 1);
-    let refused = world.directory.enter(world.acme.tenant_id(), Actor::Anonymous).await.unwrap_err();
+    let refused = world.directory.context(world.acme.tenant_id(), Actor::Anonymous).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TenantSuspended);
 }
 

@@ -10,11 +10,11 @@ use stripe_world::{
     SECRET, START, World, checkout, created, deleted, event, item, stamped, subscription, updated, with,
 };
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeEvents, StripeWebhook, sign};
-use tenancy::billing::{BillingStore, Provider, Receipt, Subscription, process};
+use tenancy::billing::{BillingStore, EventOutcome, Provider, Subscription, process};
 use tenancy::clock::Timestamp;
 use tenancy::context::Actor;
 use tenancy::plan::Catalog;
-use tenancy::tenant::{NewTenant, SetBy, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use tenancy::tenant::{NewTenant, Slug, StatusSource, Tenant, TenantId, TenantStatus, TenantStore};
 use tenancy::{ErrorKind, Result};
 
 fn sub(status: &str, price: &str) -> Value {
@@ -174,7 +174,7 @@ async fn a_link_answers_with_the_tenant_as_the_freed_events_left_it() {
     }
     let receipt =
         world.send(&checkout("e4", 6, "cus_1", &json!({ "metadata": { "tenant_id": "acme" } }))).await;
-    let Receipt::Applied { tenant } = receipt else { panic!("{receipt:?}") };
+    let EventOutcome::Applied { tenant } = receipt else { panic!("{receipt:?}") };
     assert_eq!(*tenant, world.tenant("acme").await, "a cache that is told this is not behind");
     assert!(world.subscription("sub_1").unwrap().needs_refresh());
 }
@@ -300,7 +300,7 @@ async fn billing_never_lifts_what_an_operator_set() {
     expect(&world, &deleted("e4", 4, &sub("active", "price_pro")), "applied").await;
     let acme = world.tenant("acme").await;
     assert_eq!((acme.plan(), acme.status()), ("free", TenantStatus::Suspended));
-    assert_eq!(acme.status_set_by(), SetBy::Operator);
+    assert_eq!(acme.status_set_by(), StatusSource::Operator);
     let said = world.audit("billing.subscription").last().unwrap().details()["attention"].clone();
     assert_eq!(said, "billing may not set the tenant to active");
 }
@@ -481,7 +481,7 @@ async fn a_cache_hears_of_what_was_committed_and_of_nothing_else() {
         let body = event.to_string();
         let signature = sign(SECRET, body.as_bytes(), Timestamp::from_seconds(START));
         let receipt = webhook.receive(body.as_bytes(), &[signature.as_bytes()]).await.unwrap();
-        assert!(!matches!(receipt, Receipt::Quarantined { .. }));
+        assert!(!matches!(receipt, EventOutcome::Quarantined { .. }));
     }
     assert_eq!(*told.0.lock().unwrap(), [2, 3]);
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use common::TestBackend;
-use tenancy::store::{CacheOptions, Cached, MemoryStore, SqlStore};
-use tenancy::tenant::{NewTenant, Slug, StoredTenant, Tenant, TenantId, TenantStore};
+use tenancy::store::{CacheOptions, CachedStore, MemoryStore, SqlStore};
+use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantParts, TenantStore};
 use tenancy::testing::tenant_store;
 use tenancy::{ErrorKind, Result};
 
@@ -20,11 +20,12 @@ async fn the_memory_store_keeps_every_promise() {
 
 #[tokio::test]
 async fn a_cached_store_keeps_every_promise() {
-    tenant_store(async || Cached::new(MemoryStore::new(), CacheOptions::new())).await;
+    tenant_store(async || CachedStore::new(MemoryStore::new(), CacheOptions::new())).await;
     // Also with no room at all, and with a cache over a cache.
     let none = || CacheOptions::new().capacity(0).negative_capacity(0);
-    tenant_store(async || Cached::new(MemoryStore::new(), none())).await;
-    let twice = || Cached::new(Cached::new(MemoryStore::new(), CacheOptions::new()), CacheOptions::new());
+    tenant_store(async || CachedStore::new(MemoryStore::new(), none())).await;
+    let twice =
+        || CachedStore::new(CachedStore::new(MemoryStore::new(), CacheOptions::new()), CacheOptions::new());
     Box::pin(tenant_store(async || twice())).await;
 }
 
@@ -39,7 +40,7 @@ async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
         store
     };
     tenant_store(fresh).await;
-    tenant_store(async || Cached::new(fresh().await, CacheOptions::new())).await;
+    tenant_store(async || CachedStore::new(fresh().await, CacheOptions::new())).await;
 }
 
 /// Nobody hears that their request is malformed because a row of ours is.
@@ -131,7 +132,7 @@ impl TenantStore for Broken {
 }
 
 fn at_version(tenant: &Tenant, version: u64) -> Tenant {
-    Tenant::from_stored(StoredTenant {
+    Tenant::from_stored(TenantParts {
         id: tenant.id().clone(),
         slug: tenant.slug().clone(),
         name: tenant.name().to_owned(),

@@ -5,10 +5,10 @@ mod common;
 
 use common::{CATALOG, Cleanup, TestBackend};
 use sqlx::{AssertSqlSafe, Database, Pool, Postgres, Sqlite};
-use tenancy::context::{Actor, Directory};
+use tenancy::context::{Actor, TenantDirectory};
 use tenancy::isolation::doctor::Check;
 use tenancy::plan::Catalog;
-use tenancy::scope::{Page, Schema, Scope, TenantDb};
+use tenancy::scope::{PageRequest, Schema, Scope, TenantDb};
 use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped, query, query_checked, query_scalar};
@@ -80,14 +80,16 @@ async fn tenants<DB: Typed>(ids: [TenantId; 2], tables: &str) -> Tenants<DB> {
     let store = SqlStore::new(pool.clone());
     store.migrate().await.unwrap();
     DB::raw(&pool, tables).await.unwrap();
-    let directory =
-        Directory::new(std::sync::Arc::new(store), std::sync::Arc::new(Catalog::from_toml(CATALOG).unwrap()));
+    let directory = TenantDirectory::new(
+        std::sync::Arc::new(store),
+        std::sync::Arc::new(Catalog::from_toml(CATALOG).unwrap()),
+    );
     let mut contexts = Vec::new();
     for (slug, id) in ["acme", "globex"].into_iter().zip(ids) {
         let new =
             NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(TenantStatus::Active).id(id);
         let tenant = directory.store().insert(new).await.unwrap();
-        contexts.push(directory.enter(tenant.id(), Actor::user("ada")).await.unwrap());
+        contexts.push(directory.context(tenant.id(), Actor::user("ada")).await.unwrap());
     }
     let [acme, globex] = contexts.try_into().unwrap();
     Tenants { pool, acme, globex, _cleanup: cleanup }
@@ -128,7 +130,7 @@ macro_rules! type_tests {
                 let ours = Note { id: 1, text: own.to_owned() };
                 assert_eq!(Note::find(scope, 1).await.unwrap().as_ref(), Some(&ours));
                 assert_eq!(
-                    Note::list(scope, Page::first(10)).await.unwrap().items,
+                    Note::list(scope, PageRequest::first(10)).await.unwrap().items,
                     std::slice::from_ref(&ours)
                 );
                 assert_eq!(Note::select().filter(Note::TEXT.eq(own)).count(scope).await.unwrap(), 1);

@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tenancy::ErrorKind;
-use tenancy::context::{Actor, Directory};
+use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::Catalog;
 use tenancy::resolve::{CertificateSource, HostSource, Identity, Resolver, TlsInfo};
 use tenancy::tenant::{Slug, Tenant};
@@ -112,12 +112,12 @@ async fn serve(world: &World) -> SocketAddr {
 fn app(world: &World) -> Router {
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
-    let directory = Directory::new(world.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
+    let directory = TenantDirectory::new(world.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
     let certificates = CertificateSource::new(|name| {
         let (tenant, service) = name.strip_prefix("spiffe://example.com/")?.split_once('/')?;
         Some(Identity::new(Actor::service(service)).tenant(Slug::parse(tenant).ok()?))
     });
-    let hosts = HostSource::new(["example.com"]).unwrap().match_tls();
+    let hosts = HostSource::new(["example.com"]).unwrap().require_sni_match();
     world::app(Arc::new(Resolver::new(directory).source(hosts).source(certificates)))
 }
 

@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use tenancy::resolve::{JwtSource, Signal, Source, StaticRequest};
+use tenancy::resolve::{JwtSource, OwnedRequest, Source, SourceOutcome};
 use tenancy::tenant::TenantId;
 use world::{
     AUDIENCE, Answer, ED25519_PUBLIC, ISSUER, NOW, OTHER_SECRET, SECRET, World, bearer, claims, signed,
@@ -290,14 +290,14 @@ async fn a_token_for_a_tenant_that_is_not_there_reaches_none() {
 async fn an_issuer_speaks_only_for_its_own_tenants() {
     let world = world().await;
     let source = JwtSource::builder().issuer(ISSUER).audience(AUDIENCE).hs256(SECRET);
-    let source = source.only_tenants([world.acme.id().clone()]).build().unwrap();
+    let source = source.allowed_tenants([world.acme.id().clone()]).build().unwrap();
     let read = |tenant: &tenancy::tenant::Tenant| {
         let mut claims = claims(tenant);
         claims["exp"] = json!(4_000_000_000_i64);
         claims["iat"] = json!(1_000_000_000);
         let token = signed(HS256, &claims.to_string(), SECRET);
-        source.read(&StaticRequest::get("/").with_header("Authorization", token))
+        source.read(&OwnedRequest::get("/").with_header("Authorization", token))
     };
-    assert!(matches!(read(&world.acme), Signal::Proven { .. }));
-    assert!(matches!(read(&world.globex), Signal::Denied { .. }), "I56 I57");
+    assert!(matches!(read(&world.acme), SourceOutcome::Verified { .. }));
+    assert!(matches!(read(&world.globex), SourceOutcome::Forbidden { .. }), "I56 I57");
 }

@@ -34,14 +34,14 @@ enum Expected {
     /// The tenant, and how it is known.
     Tenant(String),
     /// This refusal; or one of the server itself, before any of our code runs.
-    Refused(ErrorKind),
+    Rejection(ErrorKind),
     /// Anything but a tenant.
     Nobody,
     /// The route that has no tenant.
     Open,
 }
 
-use Expected::{Nobody, Open, Refused};
+use Expected::{Nobody, Open, Rejection};
 
 struct Row {
     name: &'static str,
@@ -123,7 +123,7 @@ fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
     let (mine, theirs) = (format!("{}.example.com", tenant.slug()), format!("{}.example.com", other.slug()));
     let slug = tenant.slug().as_str();
     let here = |by: &str| Expected::Tenant(format!("{slug} {by}"));
-    let bad = || Refused(ErrorKind::InvalidAuthority);
+    let bad = || Rejection(ErrorKind::InvalidAuthority);
     let bytes = |text: String| Ask::Bytes(text.into_bytes());
     let frames = |fields: &[(&'static str, &str)]| Ask::Frames {
         path: "/login",
@@ -157,10 +157,10 @@ fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
         ("I9 twice", from(format!("{mine}..")), bad()),
         ("I10", from(format!("{mine}:8443")), here("anonymous host")),
         ("I10", from(format!("{slug}.localhost:3000")), here("anonymous host")),
-        ("I13", from("example.com"), Refused(ErrorKind::TenantMissing)),
-        ("I13", from("www.example.com"), Refused(ErrorKind::TenantMissing)),
-        ("I13", from("127.0.0.1"), Refused(ErrorKind::TenantMissing)),
-        ("I13", from("[::1]:80"), Refused(ErrorKind::TenantMissing)),
+        ("I13", from("example.com"), Rejection(ErrorKind::TenantMissing)),
+        ("I13", from("www.example.com"), Rejection(ErrorKind::TenantMissing)),
+        ("I13", from("127.0.0.1"), Rejection(ErrorKind::TenantMissing)),
+        ("I13", from("[::1]:80"), Rejection(ErrorKind::TenantMissing)),
         ("I14", from(""), bad()),
         ("I16 raw", from(b"acm\xc3\xa9.example.com"), bad()),
         ("I17 control", from(format!("{mine}\0")), bad()),
@@ -173,7 +173,7 @@ fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
         (
             "I34",
             from("example.com").with("x-tenant-id", other.slug().as_str()),
-            Refused(ErrorKind::TenantMissing),
+            Rejection(ErrorKind::TenantMissing),
         ),
         (
             "I36 space",
@@ -184,21 +184,21 @@ fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
         (
             "I38",
             get("/orders", &theirs).with("authorization", bearer(tenant)),
-            Refused(ErrorKind::TenantConflict),
+            Rejection(ErrorKind::TenantConflict),
         ),
-        ("I40", get("/orders", &mine), Refused(ErrorKind::CredentialMissing)),
+        ("I40", get("/orders", &mine), Rejection(ErrorKind::CredentialMissing)),
         ("I41", get("/orders", &mine).with("authorization", bearer(tenant)), here("user:ada jwt")),
         ("I42", get(format!("/login?tenant={0}&tenant_id={0}", other.slug()), &mine), here("anonymous host")),
         ("path", get(format!("/t/{slug}/login"), &mine), here("anonymous host")),
         ("path", get(format!("/t/{slug}/login"), "example.com"), here("anonymous path")),
-        ("path", get(format!("/t/{}/login", other.slug()), &mine), Refused(ErrorKind::TenantConflict)),
+        ("path", get(format!("/t/{}/login", other.slug()), &mine), Rejection(ErrorKind::TenantConflict)),
         ("path escaped", get(format!("/%74/{}/login", other.slug()), &mine), Nobody),
         ("path escaped", get(format!("/t%2F{}/login", other.slug()), &mine), Nobody),
         ("path escaped", get(format!("/t/%{:x}{}/login", slug.as_bytes()[0], &slug[1..]), &mine), Nobody),
         ("path escaped", get("/%6cogin", &mine), Nobody),
         ("path odd", get(format!("//t/{}/login", other.slug()), &mine), Nobody),
         ("path odd", get(format!("/t/{}/../{slug}/login", other.slug()), &mine), Nobody),
-        ("I88", from("nobody.example.com"), Refused(ErrorKind::TenantUnknown)),
+        ("I88", from("nobody.example.com"), Rejection(ErrorKind::TenantUnknown)),
         ("I98 slash", get("/orders/", &mine).with("authorization", bearer(other)), Nobody),
         ("I100", get("/health", &mine), Open),
         ("I100", get("/health", "nobody@evil.com"), Open),
@@ -213,7 +213,7 @@ fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
         rows.push(("I12", from(host), bad()));
     }
     for host in [format!("{mine}.evil.com"), format!("{slug}.evil.com")] {
-        rows.push(("I12", from(host), Refused(ErrorKind::TenantMissing)));
+        rows.push(("I12", from(host), Rejection(ErrorKind::TenantMissing)));
     }
     for label in ["{}\u{ad}", "{}\u{200d}", "{}\u{ff0e}example.com", "\u{24d0}{}"] {
         rows.push(("I16", from(format!("{}.example.com", label.replace("{}", slug))), bad()));
@@ -246,10 +246,10 @@ fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
     }
     // A peer that says it is the proxy is still who it is.
     let claims = from("example.com").with("x-forwarded-for", "10.0.0.7").with("forwarded", "for=10.0.0.7");
-    rows.push(("I34", claims.with("x-tenant-id", slug), Refused(ErrorKind::TenantMissing)));
+    rows.push(("I34", claims.with("x-tenant-id", slug), Rejection(ErrorKind::TenantMissing)));
     for method in ["HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"] {
         let ask = get("/orders", &mine).with("x-http-method-override", "GET").method(method);
-        rows.push(("I98", ask, Refused(ErrorKind::CredentialMissing)));
+        rows.push(("I98", ask, Rejection(ErrorKind::CredentialMissing)));
     }
     rows.into_iter().map(|(name, ask, expected)| Row { name, ask, expected }).collect()
 }
@@ -294,7 +294,7 @@ impl Front {
     fn check(&self, row: &Row, outcome: &Outcome, tenant: &Tenant, other: &Tenant) -> bool {
         let told = format!("{}, {}: {outcome:?}", self.name, row.name);
         let Outcome::Answer(answer) = outcome else {
-            assert!(matches!(row.expected, Refused(_) | Nobody), "{told}");
+            assert!(matches!(row.expected, Rejection(_) | Nobody), "{told}");
             return true;
         };
         let text = self.text(answer);
@@ -309,7 +309,7 @@ impl Front {
                 assert_eq!((answer.status, text), (200, who.as_str()), "{told}");
                 unshared();
             }
-            Refused(kind) => {
+            Rejection(kind) => {
                 let method = if let Ask::Both { method, .. } = row.ask { method } else { "GET" };
                 if !self.refuses(answer, *kind, method) {
                     assert!((400..500).contains(&answer.status) && answer.code().is_empty(), "{told}");
@@ -365,8 +365,8 @@ async fn a_trusted_peer_is_known_behind_every_server() {
             let named = |host: &str| from(host).with("x-tenant-id", slug);
             let rows = [
                 (named("example.com"), Expected::Tenant(format!("{slug} anonymous header"))),
-                (named(&format!("{}.example.com", other.slug())), Refused(ErrorKind::TenantConflict)),
-                (named("example.com").with("x-tenant-id", slug), Refused(ErrorKind::InvalidInput)),
+                (named(&format!("{}.example.com", other.slug())), Rejection(ErrorKind::TenantConflict)),
+                (named("example.com").with("x-tenant-id", slug), Rejection(ErrorKind::InvalidInput)),
             ];
             for (ask, expected) in rows {
                 let row = Row { name: "trusted", ask, expected };
@@ -437,10 +437,10 @@ async fn a_host_that_the_connection_was_not_made_for_is_misdirected() {
         for front in fronts(&resolver, &TlsInfo::new().with_server_name(mine.clone())).await {
             let rows = [
                 (from(&mine), Expected::Tenant(format!("{} anonymous host", tenant.slug()))),
-                (from(&theirs), Refused(ErrorKind::Misdirected)),
+                (from(&theirs), Rejection(ErrorKind::Misdirected)),
                 (
                     get("/orders", &theirs).with("authorization", bearer(other)),
-                    Refused(ErrorKind::Misdirected),
+                    Rejection(ErrorKind::Misdirected),
                 ),
             ];
             for (ask, expected) in rows {

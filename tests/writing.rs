@@ -6,7 +6,7 @@ use common::{Order, TestBackend, World};
 use serde_json::json;
 use sqlx::{Postgres, Sqlite};
 use tenancy::audit::AuditPolicy;
-use tenancy::scope::Stores;
+use tenancy::scope::SupportsRow;
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ struct Sent {
     total: i64,
 }
 
-trait Tables: TestBackend + Stores<Order> + Stores<Sent> + Stores<Ticket> {
+trait Tables: TestBackend + SupportsRow<Order> + SupportsRow<Sent> + SupportsRow<Ticket> {
     const TENANT: &'static str;
 }
 

@@ -4,7 +4,7 @@ mod query;
 mod tenant_scoped;
 
 use proc_macro::TokenStream;
-use query::{Answer, Query, Types};
+use query::{Query, Returns, Types};
 use syn::parse::{ParseStream, Parser};
 use syn::{DeriveInput, parse_macro_input};
 
@@ -43,7 +43,7 @@ pub fn derive_tenant_scoped(input: TokenStream) -> TokenStream {
 /// ```
 #[proc_macro]
 pub fn query(input: TokenStream) -> TokenStream {
-    expand(Answer::Nothing, Types::Written, input)
+    expand(Returns::Nothing, Types::Written, input)
 }
 
 /// As `query!`, with the type of a row after the scope: any `sqlx::FromRow`.
@@ -51,7 +51,7 @@ pub fn query(input: TokenStream) -> TokenStream {
 /// `query_as!(&scope, Order, "SELECT id, status FROM orders WHERE total > $1", 100)`.
 #[proc_macro]
 pub fn query_as(input: TokenStream) -> TokenStream {
-    expand(Answer::Rows, Types::Written, input)
+    expand(Returns::Rows, Types::Written, input)
 }
 
 /// As `query!`, with the type of the only column after the scope.
@@ -59,7 +59,7 @@ pub fn query_as(input: TokenStream) -> TokenStream {
 /// `query_scalar!(&scope, i64, "SELECT count(*) FROM orders")`.
 #[proc_macro]
 pub fn query_scalar(input: TokenStream) -> TokenStream {
-    expand(Answer::Scalars, Types::Written, input)
+    expand(Returns::Scalars, Types::Written, input)
 }
 
 /// As `query!`, with the text then given to `sqlx::query!`, which asks a database what it makes of it.
@@ -75,7 +75,7 @@ pub fn query_scalar(input: TokenStream) -> TokenStream {
 /// ```
 #[proc_macro]
 pub fn query_checked(input: TokenStream) -> TokenStream {
-    expand(Answer::Nothing, Types::Checked, input)
+    expand(Returns::Nothing, Types::Checked, input)
 }
 
 /// As `query_checked!`, with the type of a row after the scope: a struct with a field for each column.
@@ -83,7 +83,7 @@ pub fn query_checked(input: TokenStream) -> TokenStream {
 /// `query_as_checked!(&scope, Order, "SELECT id, status FROM orders WHERE total > $1", 100_i64)`.
 #[proc_macro]
 pub fn query_as_checked(input: TokenStream) -> TokenStream {
-    expand(Answer::Rows, Types::Checked, input)
+    expand(Returns::Rows, Types::Checked, input)
 }
 
 /// As `query_checked!`, for the only column.
@@ -91,10 +91,10 @@ pub fn query_as_checked(input: TokenStream) -> TokenStream {
 /// `query_scalar_checked!(&scope, r#"SELECT count(*) AS "count!" FROM orders"#)`.
 #[proc_macro]
 pub fn query_scalar_checked(input: TokenStream) -> TokenStream {
-    expand(Answer::Scalars, Types::Checked, input)
+    expand(Returns::Scalars, Types::Checked, input)
 }
 
-fn expand(answer: Answer, types: Types, input: TokenStream) -> TokenStream {
+fn expand(answer: Returns, types: Types, input: TokenStream) -> TokenStream {
     let parsed = Parser::parse(|input: ParseStream<'_>| Query::parse(answer, types, input), input);
     parsed.and_then(|query| query.expand()).unwrap_or_else(|error| error.to_compile_error()).into()
 }

@@ -14,7 +14,7 @@ use tenancy_sql::{Bind, Dialect, Rewritten, Schema, rewrite, says_what_is_null};
 
 /// What a query answers.
 #[derive(Clone, Copy)]
-pub(crate) enum Answer {
+pub(crate) enum Returns {
     Nothing,
     Rows,
     Scalars,
@@ -28,7 +28,7 @@ pub(crate) enum Types {
 }
 
 pub(crate) struct Query {
-    answer: Answer,
+    answer: Returns,
     types: Types,
     scope: Expr,
     row: Option<Type>,
@@ -37,12 +37,12 @@ pub(crate) struct Query {
 }
 
 impl Query {
-    pub(crate) fn parse(answer: Answer, types: Types, input: ParseStream<'_>) -> syn::Result<Self> {
+    pub(crate) fn parse(answer: Returns, types: Types, input: ParseStream<'_>) -> syn::Result<Self> {
         let scope = input.parse()?;
         input.parse::<Token![,]>()?;
         let row = match (answer, types) {
-            (Answer::Nothing, _) | (Answer::Scalars, Types::Checked) => None,
-            (Answer::Rows, _) | (Answer::Scalars, Types::Written) => {
+            (Returns::Nothing, _) | (Returns::Scalars, Types::Checked) => None,
+            (Returns::Rows, _) | (Returns::Scalars, Types::Written) => {
                 let row = Type::parse(input)?;
                 input.parse::<Token![,]>()?;
                 Some(row)
@@ -122,8 +122,8 @@ impl Query {
             quote! { (::tenancy::scope::Dialect::#dialect, #text) }
         });
         let row = match (self.answer, &self.row) {
-            (Answer::Rows, Some(row)) => quote! { #row },
-            (Answer::Scalars, Some(row)) => quote! { (#row,) },
+            (Returns::Rows, Some(row)) => quote! { #row },
+            (Returns::Scalars, Some(row)) => quote! { (#row,) },
             _ => quote! { () },
         };
         let Self { scope, values, .. } = self;
@@ -140,7 +140,7 @@ impl Query {
             #(.value(#values))*
         };
         match self.answer {
-            Answer::Scalars => quote! { #query.scalars() },
+            Returns::Scalars => quote! { #query.scalars() },
             _ => query,
         }
     }
@@ -153,20 +153,20 @@ impl Query {
         // Names that no value says; the scope's has its span, for the error that there is where it is none.
         let of_whom = Ident::new("__tenancy_scope", scope.span());
         let whose = Ident::new("tenant", Span::mixed_site());
-        let of = quote_spanned! { scope.span() => ::tenancy::scope::Checked::tenant(&#of_whom) };
+        let of = quote_spanned! { scope.span() => ::tenancy::scope::CheckedQuery::tenant(&#of_whom) };
         // The tenant is of whatever type its column has, and sqlx is told so by `as _`.
         let tenant = variants.tenant().then(|| quote! { #whose as _ });
         let arguments = values.iter().map(ToTokens::to_token_stream).chain(tenant);
         let query = match (self.answer, row) {
-            (Answer::Rows, Some(row)) => quote! { ::sqlx::query_as!(#row, #text, #(#arguments),*) },
-            (Answer::Scalars, _) => quote! { ::sqlx::query_scalar!(#text, #(#arguments),*) },
+            (Returns::Rows, Some(row)) => quote! { ::sqlx::query_as!(#row, #text, #(#arguments),*) },
+            (Returns::Scalars, _) => quote! { ::sqlx::query_scalar!(#text, #(#arguments),*) },
             _ => quote! { ::sqlx::query!(#text, #(#arguments),*) },
         };
         quote! {{
             #configured
             let #of_whom = #scope;
             let #whose = #of;
-            ::tenancy::scope::Checked::unchecked_for_macros_only(
+            ::tenancy::scope::CheckedQuery::unchecked_for_macros_only(
                 #of_whom, #query, #writes, ::tenancy::scope::Dialect::#dialect,
             )
         }}

@@ -6,7 +6,7 @@ use syn::spanned::Spanned;
 use syn::{
     Attribute, Data, DeriveInput, Fields, GenericArgument, Ident, LitStr, PathArguments, Type, Visibility,
 };
-use tenancy_sql::{Dialect, Entity, Statements, Table};
+use tenancy_sql::{Dialect, Statements, Table, TableSpec};
 
 pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     match check(input) {
@@ -20,14 +20,14 @@ pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
     }
 }
 
-struct Row<'a> {
+struct RowStruct<'a> {
     name: &'a Ident,
     table: String,
     id: Field<'a>,
     columns: Vec<Field<'a>>,
     /// The field that says that a row is deleted, and what is in its `Option`.
     deleted: Option<(&'a Type, &'a Type)>,
-    entity: Entity,
+    entity: TableSpec,
 }
 
 struct Field<'a> {
@@ -37,7 +37,7 @@ struct Field<'a> {
     visibility: &'a Visibility,
 }
 
-fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
+fn check(input: &DeriveInput) -> syn::Result<RowStruct<'_>> {
     let mut mistakes = Mistakes::default();
     if !input.generics.params.is_empty() {
         mistakes.add(&input.generics, "a tenant-scoped row has no generics: write a struct for each table");
@@ -102,14 +102,14 @@ fn check(input: &DeriveInput) -> syn::Result<Row<'_>> {
     mistakes.none()?;
     let id = ids.remove(0);
     let names = columns.iter().map(|field| field.column.clone());
-    let entity = Entity::new(&container.table, &container.tenant_column, &id.column, names)
+    let entity = TableSpec::new(&container.table, &container.tenant_column, &id.column, names)
         .and_then(|entity| match &deleted {
             Some((column, ..)) => entity.soft_delete(column),
             None => Ok(entity),
         })
         .map_err(|refusal| syn::Error::new_spanned(&input.ident, refusal))?;
     let deleted = deleted.map(|(_, field, value)| (field, value));
-    Ok(Row { name: &input.ident, table: container.table, id, columns, deleted, entity })
+    Ok(RowStruct { name: &input.ident, table: container.table, id, columns, deleted, entity })
 }
 
 struct Container {
@@ -195,8 +195,8 @@ fn column(name: &Ident, attrs: &[Attribute], mistakes: &mut Mistakes) -> String 
     column
 }
 
-fn expand(row: &Row<'_>) -> TokenStream {
-    let Row { name, table, id, columns, deleted, entity } = row;
+fn expand(row: &RowStruct<'_>) -> TokenStream {
+    let RowStruct { name, table, id, columns, deleted, entity } = row;
     let (id_name, id_type) = (id.name, id.ty);
     let values = columns.iter().map(|field| field.name);
     // Each type once: a bound that stands twice is an error that stands twice.
@@ -259,17 +259,17 @@ fn expand(row: &Row<'_>) -> TokenStream {
         }
 
         #[automatically_derived]
-        impl<DB> ::tenancy::scope::Entity<DB> for #name
+        impl<DB> ::tenancy::scope::BindRow<DB> for #name
         where
             DB: ::tenancy::scope::Backend,
             #(#types: for<'q> ::tenancy::scope::sqlx::Encode<'q, DB> + ::tenancy::scope::sqlx::Type<DB>,)*
             #name: for<'r> ::tenancy::scope::sqlx::FromRow<'r, DB::Row>,
         {
-            fn bind_id(id: &#id_type, binds: &mut ::tenancy::scope::Binds<DB>) -> ::tenancy::Result<()> {
+            fn bind_id(id: &#id_type, binds: &mut ::tenancy::scope::BindArguments<DB>) -> ::tenancy::Result<()> {
                 binds.push(id)
             }
 
-            fn bind_columns(&self, binds: &mut ::tenancy::scope::Binds<DB>) -> ::tenancy::Result<()> {
+            fn bind_columns(&self, binds: &mut ::tenancy::scope::BindArguments<DB>) -> ::tenancy::Result<()> {
                 #(binds.push(&self.#values)?;)*
                 let _ = binds;
                 ::core::result::Result::Ok(())
@@ -277,7 +277,7 @@ fn expand(row: &Row<'_>) -> TokenStream {
 
             fn bind_value(
                 value: &dyn ::core::any::Any,
-                binds: &mut ::tenancy::scope::Binds<DB>,
+                binds: &mut ::tenancy::scope::BindArguments<DB>,
             ) -> ::tenancy::Result<bool> {
                 #(if let ::core::option::Option::Some(value) = value.downcast_ref::<#types>() {
                     binds.push(value)?;

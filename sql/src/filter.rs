@@ -48,7 +48,7 @@ impl Filter {
     }
 
     /// The column is one of so many values.
-    pub fn one_of(column: usize, values: usize) -> Self {
+    pub fn is_in(column: usize, values: usize) -> Self {
         Self::of(Node::OneOf(column, values), 1)
     }
 
@@ -186,11 +186,11 @@ impl Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Dialect, Entity, Rows};
+    use crate::{Dialect, Rows, TableSpec};
 
     fn text(filter: &Filter) -> String {
         let table =
-            Entity::new("t", "tenant_id", "id", ["a", "b"]).unwrap().statements(Dialect::Postgres).table;
+            TableSpec::new("t", "tenant_id", "id", ["a", "b"]).unwrap().statements(Dialect::Postgres).table;
         let text = table.count(Rows { filter: Some(filter), ..Rows::default() });
         text.split_once(" AND (").unwrap().1.strip_suffix(')').unwrap().to_owned()
     }
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(text(&equal(1).and(equal(2)).and(equal(0))), r#""a" = $2 AND "b" = $3 AND "id" = $4"#);
         assert_eq!(text(&!equal(1).or(equal(2))), r#"("a" = $2 OR "b" = $3) IS NOT TRUE"#);
         assert_eq!(!!equal(1), equal(1));
-        assert_eq!(text(&Filter::one_of(1, 0)), "1 = 0");
+        assert_eq!(text(&Filter::is_in(1, 0)), "1 = 0");
     }
 
     #[test]

@@ -1,19 +1,19 @@
 //! The SQL of the `tenancy` crate as text: pure functions, no IO, no database.
 //!
-//! [`Entity`] describes one tenant-owned table; [`Entity::statements`] writes every statement that the
+//! [`TableSpec`] describes one tenant-owned table; [`TableSpec::statements`] writes every statement that the
 //! repository of that table runs. In each of them the tenant is the bind `$1` and stands in a predicate of the
 //! statement's only table (or in the tenant column of an insert), so none can reach another tenant's row. The
 //! text is the same for all tenants.
 //!
 //! ```
-//! use tenancy_sql::{Dialect, Entity};
+//! use tenancy_sql::{Dialect, TableSpec};
 //!
-//! let orders = Entity::new("orders", "tenant_id", "id", ["status", "total"])?;
+//! let orders = TableSpec::new("orders", "tenant_id", "id", ["status", "total"])?;
 //! assert_eq!(
 //!     orders.statements(Dialect::Postgres).find,
 //!     r#"SELECT "id", "status", "total" FROM "orders" WHERE "tenant_id" = $1 AND "id" = $2"#,
 //! );
-//! # Ok::<(), tenancy_sql::Refusal>(())
+//! # Ok::<(), tenancy_sql::InvalidName>(())
 //! ```
 //!
 //! With the feature `rewrite`, `rewrite` scopes a statement that a person wrote, or says why it cannot.
@@ -26,7 +26,7 @@ mod filter;
 #[cfg(feature = "schema")]
 mod functions;
 #[cfg(feature = "rewrite")]
-mod refused;
+mod rejection;
 #[cfg(feature = "rewrite")]
 mod rewrite;
 #[cfg(feature = "schema")]
@@ -40,12 +40,12 @@ pub use filter::{Comparison, Filter};
 #[cfg(feature = "schema")]
 pub use functions::is_pure;
 #[cfg(feature = "rewrite")]
-pub use refused::{Code, Refused, Spot};
+pub use rejection::{Code, Rejection, Spot};
 #[cfg(feature = "rewrite")]
 pub use rewrite::{Bind, Rewritten, relations, rewrite, says_what_is_null, statements};
 #[cfg(feature = "schema")]
 pub use schema::{Schema, TenantType};
-pub use table::{Deleted, Key, Rows, Table};
+pub use table::{Deleted, Rows, SortKey, Table};
 
 /// The database that a text is written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,19 +85,19 @@ impl Dialect {
 
 /// Why something cannot be written as SQL, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal(String);
+pub struct InvalidName(String);
 
-impl fmt::Display for Refusal {
+impl fmt::Display for InvalidName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for InvalidName {}
 
 /// A tenant-owned table, as its repository sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entity {
+pub struct TableSpec {
     table: String,
     tenant: String,
     id: String,
@@ -133,7 +133,7 @@ pub struct Statements {
     pub table: Table,
 }
 
-impl Entity {
+impl TableSpec {
     /// A table, its tenant column, its id column within a tenant, and its other columns in the order of binds.
     ///
     /// # Errors
@@ -145,7 +145,7 @@ impl Entity {
         tenant: impl Into<String>,
         id: impl Into<String>,
         columns: impl IntoIterator<Item = C>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, InvalidName> {
         let entity = Self {
             table: table.into(),
             tenant: tenant.into(),
@@ -163,7 +163,7 @@ impl Entity {
             .next()
             .is_some_and(|name| name.to_ascii_lowercase().starts_with("tenancy_"))
         {
-            return Err(Refusal(format!(
+            return Err(InvalidName(format!(
                 "T015: `{}` is a table of `tenancy`; use the methods of the crate for it, and give a table of your own \
                  another name",
                 entity.table
@@ -178,12 +178,12 @@ impl Entity {
             // Unquoted, both databases fold case: two names that differ in case only are one column to a reader.
             let folded = column.to_ascii_lowercase();
             if folded == entity.tenant.to_ascii_lowercase() {
-                return Err(Refusal(format!(
+                return Err(InvalidName(format!(
                     "`{column}` is the tenant column, which the scope sets by itself; remove the field"
                 )));
             }
             if seen.contains(&folded) {
-                return Err(Refusal(format!(
+                return Err(InvalidName(format!(
                     "the column `{column}` is named twice; rename one of the fields"
                 )));
             }
@@ -196,10 +196,13 @@ impl Entity {
     ///
     /// # Errors
     /// A name that is none of the other columns.
-    pub fn soft_delete(mut self, column: &str) -> Result<Self, Refusal> {
+    pub fn soft_delete(mut self, column: &str) -> Result<Self, InvalidName> {
         let known = self.columns.iter().position(|known| known == column);
         self.deleted = Some(known.ok_or_else(|| {
-            Refusal(format!("`{}` is none of the table's columns; name one of them", column.escape_debug()))
+            InvalidName(format!(
+                "`{}` is none of the table's columns; name one of them",
+                column.escape_debug()
+            ))
         })?);
         Ok(self)
     }
@@ -279,14 +282,16 @@ impl Entity {
 }
 
 /// Names that the rewriter gives to what it adds.
-fn not_of_a_guard(name: &str) -> Result<(), Refusal> {
+fn not_of_a_guard(name: &str) -> Result<(), InvalidName> {
     if !name.to_ascii_lowercase().starts_with("__tnt") {
         return Ok(());
     }
-    Err(Refusal(format!("T015: the name `{name}` begins with `__tnt`, which is reserved; choose another")))
+    Err(InvalidName(format!(
+        "T015: the name `{name}` begins with `__tnt`, which is reserved; choose another"
+    )))
 }
 
-fn plain_name(what: &str, name: &str) -> Result<(), Refusal> {
+fn plain_name(what: &str, name: &str) -> Result<(), InvalidName> {
     let plain = !name.is_empty()
         && name.len() <= 63
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
@@ -294,7 +299,7 @@ fn plain_name(what: &str, name: &str) -> Result<(), Refusal> {
     if plain {
         return Ok(());
     }
-    Err(Refusal(format!(
+    Err(InvalidName(format!(
         "the {what} `{}` is not a plain name; use 1 to 63 letters, digits and underscores, not a digit first",
         name.escape_debug()
     )))
@@ -322,7 +327,7 @@ mod tests {
 
     #[test]
     fn every_statement_names_the_tenant_and_no_other_table() {
-        let orders = Entity::new("orders", "tenant_id", "id", ["status", "total"]).unwrap();
+        let orders = TableSpec::new("orders", "tenant_id", "id", ["status", "total"]).unwrap();
         for dialect in Dialect::ALL {
             let tenant = dialect.quote("tenant_id");
             let statements = orders.statements(dialect);
@@ -355,25 +360,25 @@ mod tests {
     #[test]
     fn the_tenant_column_is_never_written_by_a_field() {
         for name in ["tenant_id", "TENANT_ID"] {
-            let refusal = Entity::new("orders", "tenant_id", "id", [name]).unwrap_err();
+            let refusal = TableSpec::new("orders", "tenant_id", "id", [name]).unwrap_err();
             assert!(refusal.to_string().contains("which the scope sets by itself"));
         }
-        assert!(Entity::new("orders", "tenant_id", "tenant_id", ["status"]).is_err());
+        assert!(TableSpec::new("orders", "tenant_id", "tenant_id", ["status"]).is_err());
         let statements =
-            Entity::new("orders", "org", "id", ["status"]).unwrap().statements(Dialect::Postgres);
+            TableSpec::new("orders", "org", "id", ["status"]).unwrap().statements(Dialect::Postgres);
         assert!(!statements.update.contains("SET \"org\""));
     }
 
     #[test]
     fn names_that_could_be_more_than_names_are_refused() {
         for bad in ["", "a b", "a\"b", "a`b", "a;b", "a--", "1a", "ä", "a'b", &"a".repeat(64)] {
-            assert!(Entity::new(bad, "tenant_id", "id", ["x"]).is_err(), "{bad}");
-            assert!(Entity::new("t", bad, "id", ["x"]).is_err(), "{bad}");
-            assert!(Entity::new("t", "tenant_id", bad, ["x"]).is_err(), "{bad}");
-            assert!(Entity::new("t", "tenant_id", "id", [bad]).is_err(), "{bad}");
+            assert!(TableSpec::new(bad, "tenant_id", "id", ["x"]).is_err(), "{bad}");
+            assert!(TableSpec::new("t", bad, "id", ["x"]).is_err(), "{bad}");
+            assert!(TableSpec::new("t", "tenant_id", bad, ["x"]).is_err(), "{bad}");
+            assert!(TableSpec::new("t", "tenant_id", "id", [bad]).is_err(), "{bad}");
         }
-        assert!(Entity::new("shop.orders", "tenant_id", "id", ["x"]).is_ok());
-        assert!(Entity::new("t", "tenant_id", "id", ["x", "X"]).is_err());
+        assert!(TableSpec::new("shop.orders", "tenant_id", "id", ["x"]).is_ok());
+        assert!(TableSpec::new("t", "tenant_id", "id", ["x", "X"]).is_err());
     }
 
     #[test]
@@ -381,20 +386,20 @@ mod tests {
         for table in
             ["tenancy_gauges", "TENANCY_audit_events", "app.tenancy_tenants", "__tnt_orders", "__TNT.orders"]
         {
-            let refusal = Entity::new(table, "tenant_id", "id", ["x"]).unwrap_err();
+            let refusal = TableSpec::new(table, "tenant_id", "id", ["x"]).unwrap_err();
             assert!(refusal.to_string().starts_with("T015: "), "{refusal}");
         }
-        assert!(Entity::new("t", "__tnt_id", "id", ["x"]).is_err());
-        assert!(Entity::new("t", "tenant_id", "__tnt_id", ["x"]).is_err());
-        assert!(Entity::new("t", "tenant_id", "id", ["__tnt_x"]).is_err());
+        assert!(TableSpec::new("t", "__tnt_id", "id", ["x"]).is_err());
+        assert!(TableSpec::new("t", "tenant_id", "__tnt_id", ["x"]).is_err());
+        assert!(TableSpec::new("t", "tenant_id", "id", ["__tnt_x"]).is_err());
         for table in ["tenancy", "tenancy_shop.orders", "my_tenancy_notes", "_tnt"] {
-            assert!(Entity::new(table, "tenant_id", "id", ["tenancy_x"]).is_ok(), "{table}");
+            assert!(TableSpec::new(table, "tenant_id", "id", ["tenancy_x"]).is_ok(), "{table}");
         }
     }
 
     #[test]
     fn a_deleted_row_is_skipped_beside_the_tenant() {
-        let orders = Entity::new("orders", "tenant_id", "id", ["status", "gone"]).unwrap();
+        let orders = TableSpec::new("orders", "tenant_id", "id", ["status", "gone"]).unwrap();
         assert!(orders.clone().soft_delete("id").is_err());
         let s = orders.soft_delete("gone").unwrap().statements(Dialect::Sqlite);
         let guard = "WHERE `tenant_id` = $1 AND `gone` IS NULL";
@@ -412,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_table_of_ids_alone_can_still_be_updated_in_place() {
-        let s = Entity::new("tags", "tenant_id", "id", [""; 0]).unwrap().statements(Dialect::Postgres);
+        let s = TableSpec::new("tags", "tenant_id", "id", [""; 0]).unwrap().statements(Dialect::Postgres);
         assert_eq!(s.update, r#"UPDATE "tags" SET "id" = "id" WHERE "tenant_id" = $1 AND "id" = $2"#);
     }
 }

@@ -51,7 +51,7 @@ pub struct Rows<'a> {
 /// A column that rows are sorted by. NULL stands above every value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "all there is to say of a key")]
-pub struct Key {
+pub struct SortKey {
     /// Which column.
     pub column: usize,
     /// The largest first.
@@ -65,7 +65,7 @@ impl Table {
     ///
     /// `after` says of each key of the last row seen whether it has a value, which is bound, or is NULL. The keys
     /// must end with the id, so that no two rows are equal.
-    pub fn select(&self, rows: Rows<'_>, keys: &[Key], after: Option<&[bool]>) -> String {
+    pub fn select(&self, rows: Rows<'_>, keys: &[SortKey], after: Option<&[bool]>) -> String {
         let mut text = Text::new(format!("SELECT {}", self.columns));
         self.from(rows, &mut text);
         if let Some(given) = after {
@@ -165,7 +165,7 @@ impl Table {
     }
 
     /// The databases disagree where NULL stands, so it is said.
-    fn order(&self, key: Key) -> String {
+    fn order(&self, key: SortKey) -> String {
         let column = self.column(key.column);
         let direction = if key.descending { " DESC" } else { "" };
         match (key.nullable, self.dialect) {
@@ -177,7 +177,7 @@ impl Table {
     }
 
     /// What comes after a row. The first half of an `AND` is what an index can start from, if NULL is not in it.
-    fn after(&self, keys: &[Key], given: &[bool], text: &mut Text) {
+    fn after(&self, keys: &[SortKey], given: &[bool], text: &mut Text) {
         let (Some((key, keys)), Some((value, given))) = (keys.split_first(), given.split_first()) else {
             return text.push("1 = 0");
         };
@@ -238,20 +238,20 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Comparison, Entity};
+    use crate::{Comparison, TableSpec};
 
     fn orders(dialect: Dialect) -> Table {
-        let orders = Entity::new("orders", "tenant_id", "id", ["status", "total", "note"]).unwrap();
+        let orders = TableSpec::new("orders", "tenant_id", "id", ["status", "total", "note"]).unwrap();
         orders.statements(dialect).table
     }
 
-    fn key(column: usize, descending: bool, nullable: bool) -> Key {
-        Key { column, descending, nullable }
+    fn key(column: usize, descending: bool, nullable: bool) -> SortKey {
+        SortKey { column, descending, nullable }
     }
 
     #[test]
     fn the_tenant_stands_outside_of_the_filter() {
-        let filter = Filter::compare(1, Comparison::Equal).or(Filter::is_null(3)).or(!Filter::one_of(2, 2));
+        let filter = Filter::compare(1, Comparison::Equal).or(Filter::is_null(3)).or(!Filter::is_in(2, 2));
         let rows = Rows { filter: Some(&filter), ..Rows::default() };
         assert_eq!(
             orders(Dialect::Postgres).count(rows),

@@ -8,12 +8,12 @@
 //! ```
 //! use tenancy::audit::{AuditEvent, AuditSink, MemorySink, Outcome};
 //! # use std::sync::Arc;
-//! # use tenancy::{context::{Actor, Directory}, plan::Catalog, store::MemoryStore, tenant::{NewTenant, Slug, TenantStatus, TenantStore}};
+//! # use tenancy::{context::{Actor, TenantDirectory}, plan::Catalog, store::MemoryStore, tenant::{NewTenant, Slug, TenantStatus, TenantStore}};
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
 //! # let store = Arc::new(MemoryStore::new());
 //! # let catalog = Arc::new(Catalog::from_toml("version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }")?);
 //! # let acme = store.insert(NewTenant::new(Slug::parse("acme")?, "Acme", "free").status(TenantStatus::Active)).await?;
-//! # let ctx = Directory::new(store, catalog).enter(acme.id(), Actor::user("ada")).await?;
+//! # let ctx = TenantDirectory::new(store, catalog).context(acme.id(), Actor::user("ada")).await?;
 //! let sink = MemorySink::new();
 //! let event = AuditEvent::new(&ctx, "report.download")
 //!     .target("report", "2026-11")

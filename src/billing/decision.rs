@@ -1,10 +1,10 @@
 use std::fmt;
 
 use super::guard::{self, Order};
-use super::subscription::Row;
-use super::{Origin, Subscription, SubscriptionFacts, SubscriptionState, SubscriptionStatus};
+use super::subscription::SubscriptionRow;
+use super::{Subscription, SubscriptionEventKind, SubscriptionFacts, SubscriptionState, SubscriptionStatus};
 use crate::plan::{Catalog, Plan};
-use crate::tenant::{SetBy, Tenant, TenantStatus};
+use crate::tenant::{StatusSource, Tenant, TenantStatus};
 
 /// What follows from one event: the rows as they are to be stored, and what a person should look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,19 +12,19 @@ use crate::tenant::{SetBy, Tenant, TenantStatus};
 #[must_use]
 pub struct Decision {
     /// What became of the event.
-    pub verdict: Verdict,
+    pub verdict: EventOrder,
     /// The subscription as it is to be stored.
     pub subscription: Subscription,
     /// The tenant as it is to be stored; `None` if it stays as it is.
     pub tenant: Option<Tenant>,
     /// What a person should look at.
-    pub attention: Vec<Attention>,
+    pub review_items: Vec<ReviewItem>,
 }
 
 /// What became of an event about a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum EventOrder {
     /// The subscription is what the event says.
     Newer,
     /// The subscription was that already.
@@ -38,7 +38,7 @@ pub enum Verdict {
 /// Something that the catalog or the lifecycle has no answer to; the tenant stays as it is in that respect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Attention {
+pub enum ReviewItem {
     /// None of the subscription's prices is in the catalog.
     UnmappedPrice {
         /// The first of them, if there is any.
@@ -66,7 +66,7 @@ pub enum Attention {
     },
 }
 
-impl fmt::Display for Attention {
+impl fmt::Display for ReviewItem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnmappedPrice { price: Some(price) } => {
@@ -91,7 +91,7 @@ impl fmt::Display for Attention {
 ///
 /// ```
 /// use tenancy::billing::{
-///     Origin, Price, SubscriptionFacts, SubscriptionState, SubscriptionStatus, Verdict, Watermark, decide,
+///     SubscriptionEventKind, Price, SubscriptionFacts, SubscriptionState, SubscriptionStatus, EventOrder, Watermark, decide,
 /// };
 /// # use tenancy::{clock::Timestamp, plan::Catalog, tenant::{NewTenant, Slug, TenantStatus}};
 /// # let catalog = Catalog::from_toml("version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }\n[plans.pro]\nprices = [\"price_pro\"]\nfeatures = { sso = true }")?;
@@ -100,11 +100,11 @@ impl fmt::Display for Attention {
 ///     "sub_1",
 ///     "cus_1",
 ///     SubscriptionState::new(SubscriptionStatus::PastDue, vec![Price::new("price_pro")]),
-///     Origin::Updated,
+///     SubscriptionEventKind::Updated,
 ///     Watermark::new(Timestamp::from_seconds(1_700_000_000), "evt_1"),
 /// );
 /// let decision = decide(&acme, &[], &facts, &catalog);
-/// assert_eq!(decision.verdict, Verdict::Newer);
+/// assert_eq!(decision.verdict, EventOrder::Newer);
 /// let acme = decision.tenant.unwrap();
 /// assert_eq!((acme.plan(), acme.status()), ("pro", TenantStatus::PastDue));
 /// # Ok::<(), tenancy::Error>(())
@@ -121,36 +121,36 @@ pub fn decide(
             verdict,
             subscription: kept(stored, facts, needs_refresh),
             tenant: None,
-            attention: Vec::new(),
+            review_items: Vec::new(),
         };
         match guard::order(&stored.row, facts) {
             Order::Newer => {}
-            Order::Older => return kept(Verdict::Stale, false),
-            Order::Same => return kept(Verdict::Unchanged, false),
-            Order::Unclear => return kept(Verdict::NeedsRefresh, true),
+            Order::Older => return kept(EventOrder::Stale, false),
+            Order::Same => return kept(EventOrder::Unchanged, false),
+            Order::Unclear => return kept(EventOrder::NeedsRefresh, true),
         }
     }
 
-    let mut attention = Vec::new();
+    let mut review_items = Vec::new();
     let row = stored.map(|stored| &stored.row);
     let plan = match plan_of(&facts.state, catalog) {
         Ok(plan) => Some(plan.to_owned()),
         Err(why) => {
-            attention.push(why);
+            review_items.push(why);
             row.and_then(|row| row.plan.clone())
         }
     };
     let same_second = row.is_some_and(|row| row.as_of.created.seconds() == facts.as_of.created.seconds());
     let subscription = Subscription::from_row(
         tenant.id().clone(),
-        Row {
+        SubscriptionRow {
             id: facts.id.clone(),
             customer: facts.customer.clone(),
             started: facts.started.or(row.and_then(|row| row.started)),
             plan,
             state: facts.state.clone(),
             as_of: facts.as_of.clone(),
-            announced: facts.origin == Origin::Created,
+            announced: facts.kind == SubscriptionEventKind::Created,
             previous: facts.previous.clone(),
             seen: guard::seen(row, facts, &facts.state),
             // A later second settles what was open, and so does the end of the subscription.
@@ -160,13 +160,23 @@ pub fn decide(
         },
     );
     if row.is_some_and(|row| row.state == facts.state) {
-        return Decision { verdict: Verdict::Unchanged, subscription, tenant: None, attention: Vec::new() };
+        return Decision {
+            verdict: EventOrder::Unchanged,
+            subscription,
+            tenant: None,
+            review_items: Vec::new(),
+        };
     }
 
     let all: Vec<&Subscription> =
         subscriptions.iter().filter(|other| other.id() != facts.id).chain([&subscription]).collect();
-    let next = follow(tenant, &all, &subscription, catalog, &mut attention);
-    Decision { verdict: Verdict::Newer, tenant: (next != *tenant).then_some(next), subscription, attention }
+    let next = follow(tenant, &all, &subscription, catalog, &mut review_items);
+    Decision {
+        verdict: EventOrder::Newer,
+        tenant: (next != *tenant).then_some(next),
+        subscription,
+        review_items,
+    }
 }
 
 /// The stored subscription, with what the event adds to the knowledge about its second.
@@ -190,15 +200,15 @@ fn follow(
     all: &[&Subscription],
     changed: &Subscription,
     catalog: &Catalog,
-    attention: &mut Vec<Attention>,
+    review_items: &mut Vec<ReviewItem>,
 ) -> Tenant {
     let live: Vec<&Subscription> = all.iter().copied().filter(|one| one.status().is_live()).collect();
     if live.is_empty() {
         // A subscription that never bought a plan does not take one away when it ends.
         return if *changed.status() == SubscriptionStatus::Canceled && changed.plan().is_some() {
             match catalog.fallback() {
-                Some(plan) => with_status(&tenant.with_plan(plan.key()), TenantStatus::Active, attention),
-                None => with_status(tenant, TenantStatus::Deactivated, attention),
+                Some(plan) => with_status(&tenant.with_plan(plan.key()), TenantStatus::Active, review_items),
+                None => with_status(tenant, TenantStatus::Deactivated, review_items),
             }
         } else {
             tenant.clone()
@@ -214,7 +224,7 @@ fn follow(
     let open: Vec<String> =
         candidates.iter().filter(|one| rank(one.status()) >= OPEN).map(|one| one.id().to_owned()).collect();
     if open.len() > 1 {
-        attention.push(Attention::SeveralSubscriptions { subscriptions: open });
+        review_items.push(ReviewItem::SeveralSubscriptions { subscriptions: open });
     }
     let Some(best) = candidates.into_iter().max_by_key(|one| {
         (rank(one.status()), !one.row.state.is_ending(), one.row.started, one.row.id.as_str())
@@ -228,7 +238,7 @@ fn follow(
         SubscriptionStatus::PastDue => TenantStatus::PastDue,
         SubscriptionStatus::Unpaid | SubscriptionStatus::Paused => TenantStatus::Suspended,
         SubscriptionStatus::Unknown(status) => {
-            attention.push(Attention::UnknownStatus { status: status.clone() });
+            review_items.push(ReviewItem::UnknownStatus { status: status.clone() });
             return tenant.clone();
         }
         SubscriptionStatus::Incomplete
@@ -238,25 +248,25 @@ fn follow(
     let next = match plan_of(&best.row.state, catalog) {
         Ok(plan) => tenant.with_plan(plan),
         Err(why) => {
-            if !attention.contains(&why) {
-                attention.push(why);
+            if !review_items.contains(&why) {
+                review_items.push(why);
             }
             tenant.clone()
         }
     };
-    with_status(&next, status, attention)
+    with_status(&next, status, review_items)
 }
 
 /// The tenant with another status, or as it is where billing may not set one.
-fn with_status(tenant: &Tenant, wanted: TenantStatus, attention: &mut Vec<Attention>) -> Tenant {
-    tenant.with_status_by(wanted, SetBy::Billing).unwrap_or_else(|_| {
-        attention.push(Attention::StatusHeld { wanted });
+fn with_status(tenant: &Tenant, wanted: TenantStatus, review_items: &mut Vec<ReviewItem>) -> Tenant {
+    tenant.with_status_by(wanted, StatusSource::Billing).unwrap_or_else(|_| {
+        review_items.push(ReviewItem::StatusHeld { wanted });
         tenant.clone()
     })
 }
 
 /// The one plan that the prices buy; the other prices are for seats and extras.
-fn plan_of<'a>(state: &SubscriptionState, catalog: &'a Catalog) -> Result<&'a str, Attention> {
+fn plan_of<'a>(state: &SubscriptionState, catalog: &'a Catalog) -> Result<&'a str, ReviewItem> {
     let mut plans: Vec<&str> = state
         .prices
         .iter()
@@ -271,9 +281,9 @@ fn plan_of<'a>(state: &SubscriptionState, catalog: &'a Catalog) -> Result<&'a st
     plans.dedup();
     match plans.as_slice() {
         [plan] => Ok(plan),
-        [] => Err(Attention::UnmappedPrice { price: state.prices.first().map(|price| price.id.clone()) }),
+        [] => Err(ReviewItem::UnmappedPrice { price: state.prices.first().map(|price| price.id.clone()) }),
         several => {
-            Err(Attention::SeveralPlans { plans: several.iter().map(|&plan| plan.to_owned()).collect() })
+            Err(ReviewItem::SeveralPlans { plans: several.iter().map(|&plan| plan.to_owned()).collect() })
         }
     }
 }

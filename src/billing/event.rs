@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{Previous, SubscriptionState, Watermark};
+use super::{PreviousAttributes, SubscriptionState, Watermark};
 use crate::clock::Timestamp;
 
 /// One event of a billing system, in words that no billing system owns.
@@ -38,27 +38,27 @@ impl BillingEvent {
     }
 
     /// Whom the event is about.
-    pub fn parties(&self) -> Parties<'_> {
+    pub fn subjects(&self) -> EventSubjects<'_> {
         match &self.fact {
-            Fact::Subscription(facts) => Parties {
+            Fact::Subscription(facts) => EventSubjects {
                 customer: Some(&facts.customer),
                 subscription: Some(&facts.id),
                 tenant: facts.tenant.as_deref(),
                 reference: None,
             },
-            Fact::CheckoutCompleted(facts) => Parties {
+            Fact::CheckoutCompleted(facts) => EventSubjects {
                 customer: facts.customer.as_deref(),
                 subscription: facts.subscription.as_deref(),
                 tenant: facts.tenant.as_deref(),
                 reference: facts.reference.as_deref(),
             },
-            Fact::PaymentSucceeded(facts) | Fact::PaymentFailed(facts) => Parties {
+            Fact::PaymentSucceeded(facts) | Fact::PaymentFailed(facts) => EventSubjects {
                 customer: facts.customer.as_deref(),
                 subscription: facts.subscription.as_deref(),
                 tenant: facts.tenant.as_deref(),
                 reference: None,
             },
-            Fact::Ignored { .. } | Fact::Unreadable { .. } => Parties::default(),
+            Fact::Ignored { .. } | Fact::Unreadable { .. } => EventSubjects::default(),
         }
     }
 }
@@ -80,7 +80,7 @@ impl fmt::Debug for BillingEvent {
 /// Whom an event is about, as far as it says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Parties<'a> {
+pub struct EventSubjects<'a> {
     /// The customer.
     pub customer: Option<&'a str>,
     /// The subscription.
@@ -118,7 +118,7 @@ pub enum Fact {
 /// Which sort of event told of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Origin {
+pub enum SubscriptionEventKind {
     /// It announced the subscription.
     Created,
     /// It told of a change.
@@ -142,9 +142,9 @@ pub struct SubscriptionFacts {
     /// What it looks like after the event.
     pub state: SubscriptionState,
     /// What it looked like before, where the event changed it.
-    pub previous: Previous,
+    pub previous: PreviousAttributes,
     /// Which sort of event this is.
-    pub origin: Origin,
+    pub kind: SubscriptionEventKind,
     /// Which event this is.
     pub as_of: Watermark,
 }
@@ -155,7 +155,7 @@ impl SubscriptionFacts {
         id: impl Into<String>,
         customer: impl Into<String>,
         state: SubscriptionState,
-        origin: Origin,
+        kind: SubscriptionEventKind,
         as_of: Watermark,
     ) -> Self {
         Self {
@@ -164,8 +164,8 @@ impl SubscriptionFacts {
             tenant: None,
             started: None,
             state,
-            previous: Previous::default(),
-            origin,
+            previous: PreviousAttributes::default(),
+            kind,
             as_of,
         }
     }

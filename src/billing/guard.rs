@@ -1,7 +1,7 @@
 //! Which of two events of one subscription is the later one, when nothing but their contents can tell.
 
-use super::subscription::Row;
-use super::{Origin, Previous, SubscriptionFacts, SubscriptionState};
+use super::subscription::SubscriptionRow;
+use super::{PreviousAttributes, SubscriptionEventKind, SubscriptionFacts, SubscriptionState};
 
 /// How an event stands to what is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) enum Order {
 
 /// Events carry whole seconds, and one call makes several in one second. So inside a second the contents decide:
 /// an event continues from the stored one if the values it says there were before are the stored ones.
-pub(super) fn order(stored: &Row, facts: &SubscriptionFacts) -> Order {
+pub(super) fn order(stored: &SubscriptionRow, facts: &SubscriptionFacts) -> Order {
     if stored.state.status.is_final() {
         return Order::Older;
     }
@@ -28,7 +28,7 @@ pub(super) fn order(stored: &Row, facts: &SubscriptionFacts) -> Order {
         std::cmp::Ordering::Less => return Order::Older,
         std::cmp::Ordering::Equal => {}
     }
-    if facts.origin == Origin::Created {
+    if facts.kind == SubscriptionEventKind::Created {
         return Order::Older;
     }
     if facts.state == stored.state {
@@ -54,7 +54,7 @@ pub(super) fn order(stored: &Row, facts: &SubscriptionFacts) -> Order {
 }
 
 /// A subscription that comes back to a state within one second walks in a circle, which has no last point.
-fn newer_unless_seen(stored: &Row, facts: &SubscriptionFacts) -> Order {
+fn newer_unless_seen(stored: &SubscriptionRow, facts: &SubscriptionFacts) -> Order {
     if stored.seen.len() >= MOST_SEEN || stored.seen.contains(&facts.state) {
         Order::Unclear
     } else {
@@ -67,7 +67,7 @@ const MOST_SEEN: usize = 16;
 
 /// The states that events of the second of `facts` told of, beside the one that is stored now.
 pub(super) fn seen(
-    stored: Option<&Row>,
+    stored: Option<&SubscriptionRow>,
     facts: &SubscriptionFacts,
     current: &SubscriptionState,
 ) -> Vec<SubscriptionState> {
@@ -88,13 +88,13 @@ pub(super) fn seen(
 
 /// Whether every value that an event changed was, before it, the one in `state`. An event that changed nothing
 /// fits nothing.
-fn fits(previous: &Previous, state: &SubscriptionState) -> bool {
+fn fits(previous: &PreviousAttributes, state: &SubscriptionState) -> bool {
     !previous.is_empty() && before(state, previous) == *state
 }
 
 /// The state before the event that led to `state`.
-fn before(state: &SubscriptionState, previous: &Previous) -> SubscriptionState {
-    let Previous { status, prices, cancel_at, cancel_at_period_end, period_end } = previous.clone();
+fn before(state: &SubscriptionState, previous: &PreviousAttributes) -> SubscriptionState {
+    let PreviousAttributes { status, prices, cancel_at, cancel_at_period_end, period_end } = previous.clone();
     SubscriptionState {
         status: status.unwrap_or_else(|| state.status.clone()),
         prices: prices.unwrap_or_else(|| state.prices.clone()),

@@ -5,7 +5,7 @@
 //! what is stored, and the tenant's plan and status follow from **all** its live subscriptions. So an event that
 //! comes twice, late or in the wrong order does no harm: a subscription that has ended stays ended, an older
 //! event never overwrites a newer one, and where the order cannot be known it says so
-//! ([`Receipt::NeedsRefresh`]) instead of guessing.
+//! ([`EventOutcome::NeedsRefresh`]) instead of guessing.
 //!
 //! | the subscription is | the tenant becomes |
 //! |---|---|
@@ -34,11 +34,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::decision::{Attention, Decision, Verdict, decide};
-pub use self::event::{BillingEvent, CheckoutFacts, Fact, Origin, Parties, PaymentFacts, SubscriptionFacts};
-pub use self::process::{Receipt, process};
+pub use self::decision::{Decision, EventOrder, ReviewItem, decide};
+pub use self::event::{
+    BillingEvent, CheckoutFacts, EventSubjects, Fact, PaymentFacts, SubscriptionEventKind, SubscriptionFacts,
+};
+pub use self::process::{EventOutcome, process};
 pub use self::subscription::{
-    Previous, Price, Subscription, SubscriptionState, SubscriptionStatus, Watermark,
+    PreviousAttributes, Price, Subscription, SubscriptionState, SubscriptionStatus, Watermark,
 };
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
@@ -84,7 +86,7 @@ pub trait BillingTx: Send {
     ///
     /// # Errors
     /// As every method here.
-    async fn first_time(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool>;
+    async fn record_once(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool>;
 
     /// Makes every other transaction that holds the same customer or subscription wait until this one ends, also
     /// where no row of it exists yet: an advisory lock on Postgres, nothing in a `BEGIN IMMEDIATE` of SQLite.
@@ -93,7 +95,7 @@ pub trait BillingTx: Send {
     ///
     /// # Errors
     /// As every method here.
-    async fn hold(&mut self, key: &str) -> Result<()>;
+    async fn advisory_lock(&mut self, key: &str) -> Result<()>;
 
     /// The tenant of a stored subscription.
     ///

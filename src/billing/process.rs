@@ -3,8 +3,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Attention, BillingEvent, BillingTx, Fact, Parties, PaymentFacts, Provider, Quarantined,
-    SubscriptionFacts, Verdict, decide,
+    BillingEvent, BillingTx, EventOrder, EventSubjects, Fact, PaymentFacts, Provider, Quarantined,
+    ReviewItem, SubscriptionFacts, decide,
 };
 use crate::audit::AuditEvent;
 use crate::clock::Clock;
@@ -17,7 +17,7 @@ use crate::tenant::{Tenant, TenantId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
-pub enum Receipt {
+pub enum EventOutcome {
     /// Something changed: the tenant, or the customer that is linked to it.
     Applied {
         /// The tenant as it stands now.
@@ -44,7 +44,7 @@ pub enum Receipt {
     },
 }
 
-impl Receipt {
+impl EventOutcome {
     /// The receipt in one stable word, in kebab case: for a log line or an answer.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -77,22 +77,22 @@ pub async fn process<T: BillingTx + ?Sized>(
     event: &BillingEvent,
     catalog: &Catalog,
     clock: &dyn Clock,
-) -> Result<Receipt> {
+) -> Result<EventOutcome> {
     if let Fact::Ignored { reason } = event.fact {
-        return Ok(Receipt::Ignored { reason });
+        return Ok(EventOutcome::Ignored { reason });
     }
-    let mut desk = Desk { tx, provider, catalog, clock };
-    if !desk.tx.first_time(&event.id, event.account.as_deref(), clock.now()).await? {
-        return Ok(Receipt::Duplicate);
+    let mut processor = EventProcessor { tx, provider, catalog, clock };
+    if !processor.tx.record_once(&event.id, event.account.as_deref(), clock.now()).await? {
+        return Ok(EventOutcome::Duplicate);
     }
-    let (mut receipt, linked) = desk.handle(event).await?;
+    let (mut receipt, linked) = processor.handle(event).await?;
     if linked {
-        let parties = event.parties();
-        for held in desk.tx.take_quarantined(parties.customer, parties.subscription).await? {
+        let parties = event.subjects();
+        for held in processor.tx.take_quarantined(parties.customer, parties.subscription).await? {
             match provider.read(&held.raw) {
-                Ok(event) => receipt = outcome(receipt, desk.handle(&event).await?.0),
+                Ok(event) => receipt = outcome(receipt, processor.handle(&event).await?.0),
                 // What does not read any more must not stop the others; it stays where it was.
-                Err(_) => desk.tx.quarantine(&held).await?,
+                Err(_) => processor.tx.quarantine(&held).await?,
             }
         }
     }
@@ -100,8 +100,8 @@ pub async fn process<T: BillingTx + ?Sized>(
 }
 
 /// What a link and the events that it freed come to together: the tenant as it was written last.
-fn outcome(so_far: Receipt, freed: Receipt) -> Receipt {
-    if matches!(freed, Receipt::Applied { .. }) { freed } else { so_far }
+fn outcome(so_far: EventOutcome, freed: EventOutcome) -> EventOutcome {
+    if matches!(freed, EventOutcome::Applied { .. }) { freed } else { so_far }
 }
 
 const UNKNOWN_TENANT: &str = "no tenant is known for this customer or subscription";
@@ -117,22 +117,22 @@ enum Owner {
     Contradiction,
 }
 
-struct Desk<'a, T: ?Sized> {
+struct EventProcessor<'a, T: ?Sized> {
     tx: &'a mut T,
     provider: &'a dyn Provider,
     catalog: &'a Catalog,
     clock: &'a dyn Clock,
 }
 
-impl<T: BillingTx + ?Sized> Desk<'_, T> {
+impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
     /// Does what the event asks for; the second answer is whether its customer was linked just now.
-    async fn handle(&mut self, event: &BillingEvent) -> Result<(Receipt, bool)> {
+    async fn handle(&mut self, event: &BillingEvent) -> Result<(EventOutcome, bool)> {
         if let Fact::Unreadable { reason } = event.fact {
             return Ok((self.quarantine(event, reason).await?, false));
         }
-        let parties = event.parties();
+        let parties = event.subjects();
         for key in [parties.customer, parties.subscription].into_iter().flatten() {
-            self.tx.hold(key).await?;
+            self.tx.advisory_lock(key).await?;
         }
         let (id, named) = match self.owner(parties).await? {
             Owner::Stored(id) => (id, false),
@@ -171,7 +171,7 @@ impl<T: BillingTx + ?Sized> Desk<'_, T> {
     }
 
     /// Finds whose an event is, from the strongest evidence to the weakest.
-    async fn owner(&mut self, parties: Parties<'_>) -> Result<Owner> {
+    async fn owner(&mut self, parties: EventSubjects<'_>) -> Result<Owner> {
         let by_subscription = match parties.subscription {
             Some(id) => self.tx.tenant_of_subscription(id).await?,
             None => None,
@@ -223,19 +223,19 @@ impl<T: BillingTx + ?Sized> Desk<'_, T> {
         tenant: Tenant,
         facts: &SubscriptionFacts,
         linked: bool,
-    ) -> Result<Receipt> {
+    ) -> Result<EventOutcome> {
         let subscriptions = self.tx.subscriptions(tenant.id()).await?;
         let decision = decide(&tenant, &subscriptions, facts, self.catalog);
         if subscriptions.iter().all(|stored| *stored != decision.subscription) {
             self.tx.save_subscription(&decision.subscription).await?;
         }
-        if decision.verdict == Verdict::NeedsRefresh {
+        if decision.verdict == EventOrder::NeedsRefresh {
             tracing::warn!(tenant.id = %tenant.id(), event = %event.id, "the order of two events cannot be known");
         }
-        for attention in &decision.attention {
-            tracing::warn!(tenant.id = %tenant.id(), event = %event.id, %attention, "billing needs attention");
+        for review_items in &decision.review_items {
+            tracing::warn!(tenant.id = %tenant.id(), event = %event.id, %review_items, "billing needs attention");
         }
-        if decision.tenant.is_some() || !decision.attention.is_empty() {
+        if decision.tenant.is_some() || !decision.review_items.is_empty() {
             let next = decision.tenant.as_ref().unwrap_or(&tenant);
             let mut change = self
                 .audit(event, &tenant, "billing.subscription")
@@ -245,19 +245,19 @@ impl<T: BillingTx + ?Sized> Desk<'_, T> {
                 .detail("to_plan", next.plan())
                 .detail("from_status", tenant.status())
                 .detail("to_status", next.status());
-            if !decision.attention.is_empty() {
-                let all: Vec<String> = decision.attention.iter().map(Attention::to_string).collect();
+            if !decision.review_items.is_empty() {
+                let all: Vec<String> = decision.review_items.iter().map(ReviewItem::to_string).collect();
                 change = change.detail("attention", all.join("; "));
             }
             self.tx.record(&change).await?;
         }
         if let Some(next) = &decision.tenant {
-            return Ok(Receipt::Applied { tenant: self.tx.save_tenant(next).await? });
+            return Ok(EventOutcome::Applied { tenant: self.tx.save_tenant(next).await? });
         }
         Ok(match decision.verdict {
-            Verdict::Stale => Receipt::Stale,
-            Verdict::NeedsRefresh => Receipt::NeedsRefresh,
-            Verdict::Newer | Verdict::Unchanged => unchanged(tenant, linked),
+            EventOrder::Stale => EventOutcome::Stale,
+            EventOrder::NeedsRefresh => EventOutcome::NeedsRefresh,
+            EventOrder::Newer | EventOrder::Unchanged => unchanged(tenant, linked),
         })
     }
 
@@ -268,7 +268,7 @@ impl<T: BillingTx + ?Sized> Desk<'_, T> {
         facts: &PaymentFacts,
         action: &'static str,
         linked: bool,
-    ) -> Result<Receipt> {
+    ) -> Result<EventOutcome> {
         let mut news = self.audit(event, &tenant, action);
         if let Some(invoice) = &facts.invoice {
             news = news.target("invoice", invoice);
@@ -299,8 +299,8 @@ impl<T: BillingTx + ?Sized> Desk<'_, T> {
         .detail("event_kind", &event.kind)
     }
 
-    async fn quarantine(&mut self, event: &BillingEvent, reason: &'static str) -> Result<Receipt> {
-        let parties = event.parties();
+    async fn quarantine(&mut self, event: &BillingEvent, reason: &'static str) -> Result<EventOutcome> {
+        let parties = event.subjects();
         tracing::warn!(event = %event.id, kind = %event.kind, reason, "a billing event went to the quarantine");
         self.tx
             .quarantine(&Quarantined {
@@ -314,10 +314,10 @@ impl<T: BillingTx + ?Sized> Desk<'_, T> {
                 raw: event.raw.clone(),
             })
             .await?;
-        Ok(Receipt::Quarantined { reason })
+        Ok(EventOutcome::Quarantined { reason })
     }
 }
 
-fn unchanged(tenant: Tenant, linked: bool) -> Receipt {
-    if linked { Receipt::Applied { tenant: Arc::new(tenant) } } else { Receipt::Unchanged }
+fn unchanged(tenant: Tenant, linked: bool) -> EventOutcome {
+    if linked { EventOutcome::Applied { tenant: Arc::new(tenant) } } else { EventOutcome::Unchanged }
 }

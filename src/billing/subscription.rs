@@ -148,7 +148,7 @@ impl SubscriptionState {
 /// The values that an event says a subscription had before it; `None` where the event did not change them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Previous {
+pub struct PreviousAttributes {
     /// The status before.
     pub status: Option<SubscriptionStatus>,
     /// The prices before.
@@ -161,7 +161,7 @@ pub struct Previous {
     pub period_end: Option<Timestamp>,
 }
 
-impl Previous {
+impl PreviousAttributes {
     /// Whether the event changed nothing that is kept here.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -192,12 +192,12 @@ impl Watermark {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     tenant: TenantId,
-    pub(super) row: Row,
+    pub(super) row: SubscriptionRow,
 }
 
 /// What is kept of a subscription, beside whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Row {
+pub(super) struct SubscriptionRow {
     pub(super) id: String,
     pub(super) customer: String,
     pub(super) started: Option<Timestamp>,
@@ -207,14 +207,14 @@ pub(super) struct Row {
     /// Whether `as_of` is the event that announced the subscription.
     pub(super) announced: bool,
     /// What the event of `as_of` changed.
-    pub(super) previous: Previous,
+    pub(super) previous: PreviousAttributes,
     /// Every other state that an event of the same second told of.
     pub(super) seen: Vec<SubscriptionState>,
     pub(super) needs_refresh: bool,
 }
 
 impl Subscription {
-    pub(super) fn from_row(tenant: TenantId, row: Row) -> Self {
+    pub(super) fn from_row(tenant: TenantId, row: SubscriptionRow) -> Self {
         Self { tenant, row }
     }
 

@@ -1,10 +1,10 @@
 use async_stream::stream;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 
-use super::Recheck;
+use super::Revalidator;
 use crate::error::Result;
 
-impl Recheck {
+impl Revalidator {
     /// The stream's items, each handed out only after a [`check`](Self::check): the first that fails ends the stream
     /// with its error.
     ///
@@ -14,17 +14,17 @@ impl Recheck {
     ///
     /// ```
     /// use futures_util::stream::{Stream, StreamExt};
-    /// use tenancy::context::Recheck;
+    /// use tenancy::context::Revalidator;
     ///
     /// fn body(
-    ///     recheck: Recheck,
+    ///     recheck: Revalidator,
     ///     events: impl Stream<Item = String> + Send + 'static,
     ///     heartbeats: impl Stream<Item = String> + Send + 'static,
     /// ) -> axum::body::Body {
-    ///     axum::body::Body::from_stream(recheck.guard(futures_util::stream::select(events, heartbeats)))
+    ///     axum::body::Body::from_stream(recheck.guard_stream(futures_util::stream::select(events, heartbeats)))
     /// }
     /// ```
-    pub fn guard<'s, S>(mut self, items: S) -> BoxStream<'s, Result<S::Item>>
+    pub fn guard_stream<'s, S>(mut self, items: S) -> BoxStream<'s, Result<S::Item>>
     where
         S: Stream + Send + 's,
         S::Item: Send,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Actor, Directory, ResolvedBy, TenantContext};
+use super::{Actor, ResolvedBy, TenantContext, TenantDirectory};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
@@ -44,7 +44,7 @@ pub struct Envelope<'a, J> {
 /// A job that was opened, and the context to do it in.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Opened<J> {
+pub struct ReceivedJob<J> {
     /// The tenant as it is now, the actor who asked for the job, and the request in which that was.
     pub context: TenantContext,
     /// What is to be done.
@@ -71,8 +71,8 @@ impl<'a, J: Job> Envelope<'a, J> {
     /// The plain text, which opens only together with a row of the tenant: see `TenantDb::open_job`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the job does not serialise; [`ErrorKind::Refused`] if the context was lent to a
-    /// reading across tenants, which must leave nothing behind that could change a row.
+    /// [`ErrorKind::InvalidInput`] if the job does not serialise; [`ErrorKind::CrossTenantContext`] if the context belongs to a
+    /// cross-tenant read, which must leave nothing behind that could change a row.
     pub fn to_json(&self) -> Result<String> {
         self.ctx.not_lent()?;
         let fault = |e| {
@@ -128,10 +128,10 @@ enum Carried {
     Service(std::sync::Arc<str>),
 }
 
-impl Directory {
+impl TenantDirectory {
     /// Opens a text of [`Envelope::to_json`]. Whoever calls this must know by other means that the text is to be
     /// believed.
-    pub(crate) async fn open_believed<J: Job>(&self, text: &str) -> Result<Opened<J>> {
+    pub(crate) async fn open_believed<J: Job>(&self, text: &str) -> Result<ReceivedJob<J>> {
         let contents: Contents = serde_json::from_str(text).map_err(|e| unreadable().with_source(e))?;
         if contents.v != VERSION {
             return Err(unreadable());
@@ -163,7 +163,7 @@ impl Directory {
             )
             .with_source(e)
         })?;
-        Ok(Opened { context, job, id: contents.id, issued: contents.issued_us })
+        Ok(ReceivedJob { context, job, id: contents.id, issued: contents.issued_us })
     }
 }
 

@@ -1,6 +1,6 @@
-use super::{Directory, Envelope, Job, Opened};
+use super::{Envelope, Job, ReceivedJob, TenantDirectory};
 use crate::error::{Error, ErrorKind, Result};
-use crate::signed::Keys;
+use crate::signed::SigningKeys;
 
 /// The keys that sign jobs, and prove that they were signed: HMAC-SHA256.
 ///
@@ -9,14 +9,14 @@ use crate::signed::Keys;
 ///
 /// # fn keys(new: &[u8], old: &[u8]) -> tenancy::Result<JobKeys> {
 /// // The first key signs. To change it, put the new one in front, and keep the old one until its jobs are done.
-/// let keys = JobKeys::new("2026-11", new)?.also_open("2026-05", old)?;
+/// let keys = JobKeys::new("2026-11", new)?.with_previous_key("2026-05", old)?;
 /// # Ok(keys) }
 /// ```
 ///
 /// # Security
 /// Who has a key can make a job for any tenant and actor. Take random bytes for it, and share it with no other use.
 #[derive(Debug)]
-pub struct JobKeys(Keys);
+pub struct JobKeys(SigningKeys);
 
 impl JobKeys {
     /// The key that signs, under the id by which its envelopes name it.
@@ -24,14 +24,14 @@ impl JobKeys {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] for a secret under 32 bytes, or an id that is not 1 to 32 letters, digits and `-`.
     pub fn new(id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
-        Keys::new("tenancy-job-1", id.into(), secret.as_ref()).map(Self)
+        SigningKeys::new("tenancy-job-1", id.into(), secret.as_ref()).map(Self)
     }
 
     /// With another key, whose envelopes still open.
     ///
     /// # Errors
     /// As [`new`](Self::new), and for an id that is there already.
-    pub fn also_open(self, id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
+    pub fn with_previous_key(self, id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
         self.0.also(id.into(), secret.as_ref()).map(Self)
     }
 
@@ -40,8 +40,8 @@ impl JobKeys {
     /// # Errors
     /// [`ErrorKind::SignatureInvalid`], always with the same text, unless one of the keys signed exactly this text;
     /// the reason is a `tracing` event of level `DEBUG`. [`ErrorKind::Expired`]; [`ErrorKind::InvalidInput`] for another
-    /// kind of job, or one that does not read; otherwise as [`Directory::enter`].
-    pub async fn open<J: Job>(&self, directory: &Directory, envelope: &str) -> Result<Opened<J>> {
+    /// kind of job, or one that does not read; otherwise as [`TenantDirectory::context`].
+    pub async fn open<J: Job>(&self, directory: &TenantDirectory, envelope: &str) -> Result<ReceivedJob<J>> {
         let text = self.0.verify(envelope, None).map_err(|reason| {
             tracing::debug!(reason, "a job's signature was refused");
             Error::new(ErrorKind::SignatureInvalid, "the job's signature does not prove it")

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::TenantContext;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::signed::Keys;
+use crate::signed::SigningKeys;
 use crate::tenant::TenantId;
 
 /// The keys that make and check the `state` of a login elsewhere: OAuth 2.0, OIDC.
@@ -21,11 +21,11 @@ use crate::tenant::TenantId;
 ///
 /// ```
 /// use tenancy::TenantContext;
-/// use tenancy::context::{BrowserNonce, LoginKeys};
+/// use tenancy::context::{LoginNonce, LoginStateKeys};
 ///
 /// // `GET /login` at the tenant's host, a public route: the cookie to set, and where to send the browser.
-/// fn begin(ctx: &TenantContext, keys: &LoginKeys) -> tenancy::Result<(String, String)> {
-///     let browser = BrowserNonce::random();
+/// fn begin(ctx: &TenantContext, keys: &LoginStateKeys) -> tenancy::Result<(String, String)> {
+///     let browser = LoginNonce::random();
 ///     let state = keys.state(ctx, &browser)?;
 ///     let kept = "Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600";
 ///     let to = "https://id.example.net/authorize?response_type=code&client_id=shop";
@@ -33,8 +33,8 @@ use crate::tenant::TenantId;
 /// }
 ///
 /// // `GET /callback?code=..&state=..` at the same host, before the code is looked at.
-/// fn finish(ctx: &TenantContext, keys: &LoginKeys, cookie: &str, state: &str) -> tenancy::Result<()> {
-///     keys.check(ctx, &BrowserNonce::parse(cookie)?, state)
+/// fn finish(ctx: &TenantContext, keys: &LoginStateKeys, cookie: &str, state: &str) -> tenancy::Result<()> {
+///     keys.check(ctx, &LoginNonce::parse(cookie)?, state)
 /// }
 /// ```
 ///
@@ -46,8 +46,8 @@ use crate::tenant::TenantId;
 /// state is no stand-in for either. Who has a key can begin a login for anybody: take random bytes for it, and share it
 /// with no other use.
 #[derive(Debug)]
-pub struct LoginKeys {
-    keys: Keys,
+pub struct LoginStateKeys {
+    keys: SigningKeys,
     time: Duration,
     clock: Arc<dyn Clock>,
 }
@@ -67,13 +67,13 @@ struct Contents {
     nonce: String,
 }
 
-impl LoginKeys {
+impl LoginStateKeys {
     /// The key that signs, under the id by which its states name it.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] for a secret under 32 bytes, or an id that is not 1 to 32 letters, digits and `-`.
     pub fn new(id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
-        let keys = Keys::new("tenancy-login-1", id.into(), secret.as_ref())?;
+        let keys = SigningKeys::new("tenancy-login-1", id.into(), secret.as_ref())?;
         Ok(Self { keys, time: TEN_MINUTES, clock: Arc::new(SystemClock) })
     }
 
@@ -81,7 +81,7 @@ impl LoginKeys {
     ///
     /// # Errors
     /// As [`new`](Self::new), and for an id that is there already.
-    pub fn also_open(self, id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
+    pub fn with_previous_key(self, id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
         Ok(Self { keys: self.keys.also(id.into(), secret.as_ref())?, ..self })
     }
 
@@ -100,8 +100,8 @@ impl LoginKeys {
     /// The state of a login that begins now: letters, digits, `.`, `-` and `_`, as it stands in a URL.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] if the context was lent to a reading across tenants.
-    pub fn state(&self, ctx: &TenantContext, browser: &BrowserNonce) -> Result<String> {
+    /// [`ErrorKind::CrossTenantContext`] if the context belongs to a cross-tenant read.
+    pub fn state(&self, ctx: &TenantContext, browser: &LoginNonce) -> Result<String> {
         ctx.not_lent()?;
         let contents = Contents {
             tenant: ctx.tenant_id().to_string(),
@@ -118,7 +118,7 @@ impl LoginKeys {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] (status 400), always with the same text, unless one of the keys made this state for this
     /// tenant and this browser, and its time is not over; the reason is a `tracing` event of level `DEBUG`.
-    pub fn check(&self, ctx: &TenantContext, browser: &BrowserNonce, state: &str) -> Result<()> {
+    pub fn check(&self, ctx: &TenantContext, browser: &LoginNonce, state: &str) -> Result<()> {
         if self.tenant(browser, state)? != *ctx.tenant_id() {
             return Err(refused("it was begun at another tenant"));
         }
@@ -132,13 +132,13 @@ impl LoginKeys {
     ///
     /// # Security
     /// This tells at which tenant the login began, and not that the person belongs to it: ask who they are, then enter by
-    /// [`Directory::enter`](super::Directory::enter), then ask whether they are a member. A `__Host-` cookie is kept for one
+    /// [`TenantDirectory::context`](super::TenantDirectory::context), then ask whether they are a member. A `__Host-` cookie is kept for one
     /// host, so such a login begins at the shared host as well.
-    pub fn tenant(&self, browser: &BrowserNonce, state: &str) -> Result<TenantId> {
+    pub fn tenant(&self, browser: &LoginNonce, state: &str) -> Result<TenantId> {
         self.read(browser, state).map_err(refused)
     }
 
-    fn read(&self, browser: &BrowserNonce, state: &str) -> Result<TenantId, &'static str> {
+    fn read(&self, browser: &LoginNonce, state: &str) -> Result<TenantId, &'static str> {
         if state.len() > LONGEST {
             return Err("it is longer than any state");
         }
@@ -157,12 +157,12 @@ impl LoginKeys {
 /// Keep it in a `__Host-` cookie with `Secure`, `HttpOnly` and `SameSite=Lax`: the callback is a navigation from another
 /// site, on which `Strict` would not send it. A provider that answers by a form (`response_mode=form_post`) needs
 /// `SameSite=None`.
-pub struct BrowserNonce(SecretString);
+pub struct LoginNonce(SecretString);
 
 /// 256 bits in base64.
 const NONCE_LENGTH: usize = 43;
 
-impl BrowserNonce {
+impl LoginNonce {
     /// A new one, for a login that begins.
     ///
     /// # Panics
@@ -174,7 +174,7 @@ impl BrowserNonce {
     /// Reads the value of the cookie. If there is none, give the empty text.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`], as [`LoginKeys::check`], for anything that [`random`](Self::random) does not make.
+    /// [`ErrorKind::InvalidInput`], as [`LoginStateKeys::check`], for anything that [`random`](Self::random) does not make.
     pub fn parse(cookie: &str) -> Result<Self> {
         let is_nonce = cookie.len() == NONCE_LENGTH
             && cookie.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
@@ -187,7 +187,7 @@ impl BrowserNonce {
     }
 }
 
-impl fmt::Debug for BrowserNonce {
+impl fmt::Debug for LoginNonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("BrowserNonce").field(&"..").finish()
     }

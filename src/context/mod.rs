@@ -1,24 +1,24 @@
-//! The proof of who is calling: [`TenantContext`], and the [`Directory`] that alone can make one.
+//! The proof of who is calling: [`TenantContext`], and the [`TenantDirectory`] that alone can make one.
 //!
 //! A context says that a tenant exists, is open for requests, and what its plan allows. Everything that touches
 //! a tenant's data asks for one, so code that has none cannot reach any.
 //!
 //! It is a value, and goes where values go: a task gets a clone, and [`in_span`](TenantContext::in_span) puts its
 //! tenant on the task's log lines. Through a queue it goes in an `Envelope`. What stays open for long, such as a
-//! websocket, asks again by [`Recheck`]. A login that goes by way of an identity provider comes back to its tenant by
-//! the `state` of `LoginKeys`.
+//! websocket, asks again by [`Revalidator`]. A login that goes by way of an identity provider comes back to its tenant by
+//! the `state` of `LoginStateKeys`.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use tenancy::context::{Actor, Directory};
+//! use tenancy::context::{Actor, TenantDirectory};
 //! # use tenancy::{plan::Catalog, store::MemoryStore, tenant::{NewTenant, Slug, TenantStatus, TenantStore}};
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
 //! # let store = Arc::new(MemoryStore::new());
 //! # let catalog = Arc::new(Catalog::from_toml("version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }")?);
 //! # let acme = store.insert(NewTenant::new(Slug::parse("acme")?, "Acme", "free").status(TenantStatus::Active)).await?;
 //! # let acme = acme.id().clone();
-//! let directory = Directory::new(store, catalog);
-//! let ctx = directory.enter(&acme, Actor::system("nightly-report")).await?;
+//! let directory = TenantDirectory::new(store, catalog);
+//! let ctx = directory.context(&acme, Actor::system("nightly-report")).await?;
 //! assert_eq!(ctx.tenant().slug().as_str(), "acme");
 //! # Ok(()) }
 //! ```
@@ -31,7 +31,7 @@ mod job;
 mod job_keys;
 #[cfg(feature = "login")]
 mod login;
-mod recheck;
+mod revalidator;
 mod span;
 
 use std::fmt;
@@ -41,12 +41,12 @@ use serde::Serialize;
 use uuid::Uuid;
 
 #[cfg(any(feature = "jobs", feature = "sqlite", feature = "postgres"))]
-pub use self::job::{Envelope, Job, Opened};
+pub use self::job::{Envelope, Job, ReceivedJob};
 #[cfg(feature = "jobs")]
 pub use self::job_keys::JobKeys;
 #[cfg(feature = "login")]
-pub use self::login::{BrowserNonce, LoginKeys};
-pub use self::recheck::Recheck;
+pub use self::login::{LoginNonce, LoginStateKeys};
+pub use self::revalidator::Revalidator;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Catalog, Entitlements};
@@ -124,8 +124,8 @@ pub enum ResolvedBy {
     Certificate,
     /// By a source of your own.
     Custom,
-    /// By your own code, through [`Directory::enter`].
-    Program,
+    /// By your own code, through [`TenantDirectory::context`].
+    Internal,
     /// By a job's envelope, which a request of the tenant made.
     Job,
     /// By a reading across tenants: what it opens is read, and nothing else.
@@ -135,7 +135,7 @@ pub enum ResolvedBy {
 /// A tenant that is known, exists, and is open: the key to everything of that tenant.
 ///
 /// Cheap to clone. Comes from the [`Resolver`](crate::resolve::Resolver) of a request or from
-/// [`Directory::enter`], and from nowhere else.
+/// [`TenantDirectory::context`], and from nowhere else.
 ///
 /// # Security
 /// There is no constructor, no `Default`, no `Deserialize` and no conversion from text.
@@ -186,12 +186,12 @@ impl TenantContext {
         *self.0.request_id.get_or_init(Uuid::now_v7)
     }
 
-    /// Refuses a context that was lent to a reading across tenants, which opens nothing else.
+    /// Refuses a context of a cross-tenant read, which opens nothing else.
     pub(crate) fn not_lent(&self) -> Result<()> {
         if self.resolved_by() == ResolvedBy::CrossTenant {
             return Err(Error::new(
-                ErrorKind::Refused,
-                "this context was lent to a reading across tenants, and opens nothing else; use `Directory::enter`",
+                ErrorKind::CrossTenantContext,
+                "this context belongs to a cross-tenant read, and opens nothing else; use `TenantDirectory::context`",
             ));
         }
         Ok(())
@@ -212,19 +212,19 @@ impl fmt::Debug for TenantContext {
 
 /// The tenants and the plans together: the one place where a [`TenantContext`] is made.
 #[derive(Debug, Clone)]
-pub struct Directory {
+pub struct TenantDirectory {
     store: Arc<dyn TenantStore>,
     catalog: Arc<Catalog>,
     clock: Arc<dyn Clock>,
 }
 
-impl Directory {
+impl TenantDirectory {
     /// A directory over a store and a catalog.
     pub fn new(store: Arc<dyn TenantStore>, catalog: Arc<Catalog>) -> Self {
         Self { store, catalog, clock: Arc::new(SystemClock) }
     }
 
-    /// With another clock, which says when a job's envelope has expired and when a [`Recheck`] is due.
+    /// With another clock, which says when a job's envelope has expired and when a [`Revalidator`] is due.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
@@ -249,25 +249,25 @@ impl Directory {
     /// # Security
     /// The id must come from a place you trust, such as a job that you queued yourself. For requests use a
     /// [`Resolver`](crate::resolve::Resolver).
-    pub async fn enter(&self, id: &TenantId, actor: Actor) -> Result<TenantContext> {
+    pub async fn context(&self, id: &TenantId, actor: Actor) -> Result<TenantContext> {
         let tenant = self.store.by_id(id).await?.ok_or_else(unknown_tenant)?;
-        self.admit(tenant, actor, ResolvedBy::Program)
+        self.admit(tenant, actor, ResolvedBy::Internal)
     }
 
-    /// A context for a tenant by its slug; otherwise as [`enter`](Self::enter).
+    /// A context for a tenant by its slug; otherwise as [`context`](Self::context).
     ///
     /// # Errors
-    /// As [`enter`](Self::enter).
-    pub async fn enter_by_slug(&self, slug: &Slug, actor: Actor) -> Result<TenantContext> {
+    /// As [`context`](Self::context).
+    pub async fn context_by_slug(&self, slug: &Slug, actor: Actor) -> Result<TenantContext> {
         let tenant = self.store.by_slug(slug).await?.ok_or_else(unknown_tenant)?;
-        self.admit(tenant, actor, ResolvedBy::Program)
+        self.admit(tenant, actor, ResolvedBy::Internal)
     }
 
     /// The same context as things are now: same tenant, actor and request; status and plan as they stand.
     ///
     /// # Errors
-    /// As [`enter`](Self::enter); [`ErrorKind::Refused`] for a context that was lent to a reading across tenants.
-    pub async fn renew(&self, ctx: &TenantContext) -> Result<TenantContext> {
+    /// As [`context`](Self::context); [`ErrorKind::CrossTenantContext`] for a context of a cross-tenant read.
+    pub async fn refresh(&self, ctx: &TenantContext) -> Result<TenantContext> {
         ctx.not_lent()?;
         self.readmit(ctx.tenant_id(), ctx.actor().clone(), ctx.resolved_by(), ctx.request_id()).await
     }

@@ -70,7 +70,7 @@ pub(super) struct Side<'a> {
     pub(super) tenant: &'a str,
 }
 
-pub(super) enum Verdict {
+pub(super) enum KeyStatus {
     Right,
     /// What a person has to decide.
     ByHand(&'static str),
@@ -85,18 +85,18 @@ pub(super) enum Verdict {
 }
 
 impl ForeignKey {
-    pub(super) fn judge(&self, child: Side<'_>, parent: Side<'_>) -> Verdict {
+    pub(super) fn judge(&self, child: Side<'_>, parent: Side<'_>) -> KeyStatus {
         let (own, theirs) = (child.tenant, parent.tenant);
         let is_tenant = |(a, b): &&(String, String)| a == own && b == theirs;
         let paired = self.columns.iter().any(|pair| is_tenant(&pair));
         let rest: Vec<&(String, String)> = self.columns.iter().filter(|pair| !is_tenant(pair)).collect();
         if rest.iter().any(|(a, b)| a == own || b == theirs) {
-            return Verdict::ByHand(
+            return KeyStatus::ByHand(
                 "it compares the tenant with what is no tenant, and can refer to another's rows",
             );
         }
         if self.on_update.sets() {
-            return Verdict::ByHand(if paired {
+            return KeyStatus::ByHand(if paired {
                 "ON UPDATE it takes the tenant from its rows; choose another action"
             } else {
                 "it can refer to another tenant's rows; its ON UPDATE would take the tenant away once it has one: \
@@ -106,20 +106,22 @@ impl ForeignKey {
         let emptied =
             self.on_delete_columns.is_empty() || self.on_delete_columns.iter().any(|column| column == own);
         let reason = match (paired, self.on_delete.sets() && emptied) {
-            (true, false) => return Verdict::Right,
+            (true, false) => return KeyStatus::Right,
             (true, true) if rest.is_empty() => {
-                return Verdict::ByHand("ON DELETE it takes the tenant from its rows; choose another action");
+                return KeyStatus::ByHand(
+                    "ON DELETE it takes the tenant from its rows; choose another action",
+                );
             }
             (true, true) => "ON DELETE it takes the tenant from its rows",
             (false, _) => "it lacks the tenant: a row can refer to another tenant's, and be deleted with it",
         };
         if self.period {
-            return Verdict::ByHand(
+            return KeyStatus::ByHand(
                 "it lacks the tenant and compares periods: make it anew with the tenant in front",
             );
         }
         if self.full && self.nullable {
-            return Verdict::ByHand(
+            return KeyStatus::ByHand(
                 "it is MATCH FULL with columns that may be empty, which a key with the tenant cannot be; say by a \
                  CHECK which are empty together, and make it MATCH SIMPLE",
             );
@@ -133,7 +135,7 @@ impl ForeignKey {
         };
         let columns = if self.on_delete.sets() { format!(" ({})", list(set)) } else { String::new() };
         let (table, name) = (child.table, quoted(&self.name));
-        Verdict::Wrong {
+        KeyStatus::Wrong {
             reason,
             drop: format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name};"),
             add: format!(

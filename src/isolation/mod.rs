@@ -1,16 +1,16 @@
 //! The second wall: how the database itself keeps tenants apart, and whether it does.
 //!
-//! [`Policies`] writes the row-level security of PostgreSQL from what `tenancy.toml` declares and what the database
+//! [`RlsPolicies`] writes the row-level security of PostgreSQL from what `tenancy.toml` declares and what the database
 //! says of its tables, and tells what a database lacks. [`doctor`] examines a live database as the application's own
 //! role.
 //!
 //! ```no_run
 //! # async fn run(conn: &mut sqlx::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
-//! use tenancy::isolation::{Policies, doctor};
+//! use tenancy::isolation::{RlsPolicies, doctor};
 //! use tenancy::scope::Schema;
 //!
 //! let schema = Schema::from_toml(&std::fs::read_to_string("tenancy.toml")?)?;
-//! let policies = Policies::new(&schema).runtime_role("app");
+//! let policies = RlsPolicies::new(&schema).runtime_role("app");
 //!
 //! let lacking = policies.plan(conn).await?;
 //! std::fs::write("migrations/0007_policies.sql", lacking.sql())?; // for the migrations of your own,
@@ -23,7 +23,7 @@
 pub mod doctor;
 mod foreign_key;
 mod policy;
-mod row;
+mod rls;
 
-pub use self::policy::Unset;
-pub use self::row::{Migration, Policies, Step};
+pub use self::policy::MissingTenant;
+pub use self::rls::{PolicyChange, PolicyPlan, RlsPolicies};

@@ -12,19 +12,19 @@ pub(super) const OWN: &str = "tenancy_own";
 pub(super) const OWN_TABLES: &str = "tenancy_";
 /// How the comment of a generated policy begins; the hash of its definition follows.
 pub(super) const MARK: &str = "tenancy ";
-/// The setting that does not exist, whose name is the error of [`Unset::Raises`].
+/// The setting that does not exist, whose name is the error of [`MissingTenant::Error`].
 pub(super) const RAISED: &str = "app.tenant_id (no tenant is set)";
 
 /// What a statement sees that runs without a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
-pub enum Unset {
+pub enum MissingTenant {
     /// No row, as if there were none.
     #[default]
-    HidesAll,
+    NoRows,
     /// An error that says so, wherever a row or an index is looked at. A forgotten tenant is noticed at once; a scan
     /// that no index serves takes about a tenth longer.
-    Raises,
+    Error,
 }
 
 /// The type of a tenant column.
@@ -63,7 +63,7 @@ pub(super) struct Planned {
 
 impl Planned {
     /// Both policies of a table with this tenant column, whose name the database prints as `printed`.
-    pub(super) fn both(column: &str, printed: &str, kind: Kind, unset: Unset) -> [Self; 2] {
+    pub(super) fn both(column: &str, printed: &str, kind: Kind, unset: MissingTenant) -> [Self; 2] {
         let using = format!("{} = {}", quoted(column), value(kind, unset));
         let printed = format!("({printed} = {})", printed_value(kind, unset));
         let floor = Self { name: FLOOR, permissive: false, using: using.clone(), printed: printed.clone() };
@@ -99,11 +99,11 @@ impl Planned {
 }
 
 /// The tenant that the transaction is for. After a finished `SET LOCAL` the setting is empty, and not away.
-fn value(kind: Kind, unset: Unset) -> String {
+fn value(kind: Kind, unset: MissingTenant) -> String {
     let text = match unset {
-        Unset::HidesAll => "nullif(current_setting('app.tenant_id', true), '')".to_owned(),
+        MissingTenant::NoRows => "nullif(current_setting('app.tenant_id', true), '')".to_owned(),
         // There is no such setting, which is what the error says.
-        Unset::Raises => format!(
+        MissingTenant::Error => format!(
             "current_setting(CASE WHEN current_setting('app.tenant_id', true) <> '' THEN 'app.tenant_id' \
              ELSE '{RAISED}' END)"
         ),
@@ -115,10 +115,10 @@ fn value(kind: Kind, unset: Unset) -> String {
     }
 }
 
-fn printed_value(kind: Kind, unset: Unset) -> String {
+fn printed_value(kind: Kind, unset: MissingTenant) -> String {
     let text = match unset {
-        Unset::HidesAll => "NULLIF(current_setting('app.tenant_id'::text, true), ''::text)".to_owned(),
-        Unset::Raises => format!(
+        MissingTenant::NoRows => "NULLIF(current_setting('app.tenant_id'::text, true), ''::text)".to_owned(),
+        MissingTenant::Error => format!(
             "current_setting(\nCASE\n    WHEN (current_setting('app.tenant_id'::text, true) <> ''::text) \
              THEN 'app.tenant_id'::text\n    ELSE '{RAISED}'::text\nEND)"
         ),

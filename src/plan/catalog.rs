@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Cap, Entitlements, Feature};
+use super::{Entitlements, Feature, Limit};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The plans you sell, and what each allows. Read once, at start-up.
@@ -201,9 +201,9 @@ fn compile(
                         "the plan `{plan}` gives `{key}` the value {most}; write \"unlimited\" instead"
                     )));
                 }
-                Feature::Gauge(Cap::AtMost(most))
+                Feature::Gauge(Limit::AtMost(most))
             }
-            (Declared::Gauge { .. }, Some(Value::Word(Word::Unlimited))) => Feature::Gauge(Cap::Unlimited),
+            (Declared::Gauge { .. }, Some(Value::Word(Word::Unlimited))) => Feature::Gauge(Limit::Unlimited),
             (Declared::Flag {}, Some(_)) => {
                 return Err(misconfigured(format!(
                     "`{key}` is a flag: the plan `{plan}` must give it true or false"
@@ -262,7 +262,7 @@ mod tests {
     fn a_catalog_says_what_each_plan_allows() {
         let catalog = Catalog::from_toml(GOOD).unwrap();
         assert_eq!(catalog.plans().map(Plan::key).collect::<Vec<_>>(), ["enterprise", "free", "pro"]);
-        assert_eq!(catalog.entitlements("enterprise").unwrap().cap("projects").unwrap(), Cap::Unlimited);
+        assert_eq!(catalog.entitlements("enterprise").unwrap().limit("projects").unwrap(), Limit::Unlimited);
         assert_eq!(catalog.plan_for_price("pro_monthly").unwrap().title(), "Pro");
         assert!(catalog.plan_for_price("price_2").is_none());
         assert_eq!(catalog.fallback().unwrap().key(), "free");
@@ -279,7 +279,7 @@ mod tests {
         for error in [
             free.flag("exports").unwrap_err(),
             free.require("exports").unwrap_err(),
-            free.cap("export").unwrap_err(),
+            free.limit("export").unwrap_err(),
             free.flag("projects").unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::UnknownFeature);

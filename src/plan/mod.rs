@@ -4,7 +4,7 @@
 //! no default and no sentinel for "unlimited". A key that the catalog does not know is an error, never a "yes".
 //!
 //! ```
-//! use tenancy::plan::{Cap, Catalog};
+//! use tenancy::plan::{Limit, Catalog};
 //!
 //! let catalog = Catalog::from_toml(r#"
 //!     version = 1
@@ -23,7 +23,7 @@
 //! "#)?;
 //!
 //! let free = catalog.entitlements("free")?;
-//! assert_eq!(free.cap("projects")?, Cap::AtMost(3));
+//! assert_eq!(free.limit("projects")?, Limit::AtMost(3));
 //! assert!(free.require("export").is_err());
 //! assert_eq!(catalog.plan_for_price("price_pro_monthly").unwrap().key(), "pro");
 //! # Ok::<(), tenancy::Error>(())
@@ -42,15 +42,15 @@ use crate::error::{Error, ErrorKind, PlanDenial, Result};
 /// How much of something a plan allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "there is no third answer to `how much?`")]
-pub enum Cap {
+pub enum Limit {
     /// As much as one likes. It is counted all the same.
     Unlimited,
     /// At most this much; `AtMost(0)` is none.
     AtMost(u64),
 }
 
-impl Cap {
-    /// Whether `total` is within the cap.
+impl Limit {
+    /// Whether `total` is within the limit.
     pub const fn allows(self, total: u64) -> bool {
         match self {
             Self::Unlimited => true,
@@ -59,7 +59,7 @@ impl Cap {
     }
 
     /// The number, or `None` for unlimited.
-    pub const fn limit(self) -> Option<u64> {
+    pub const fn max(self) -> Option<u64> {
         match self {
             Self::Unlimited => None,
             Self::AtMost(most) => Some(most),
@@ -68,13 +68,13 @@ impl Cap {
 }
 
 /// A number, or `null` for unlimited.
-impl Serialize for Cap {
+impl Serialize for Limit {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.limit().serialize(serializer)
+        self.max().serialize(serializer)
     }
 }
 
-impl fmt::Display for Cap {
+impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unlimited => f.write_str("unlimited"),
@@ -90,8 +90,8 @@ impl fmt::Display for Cap {
 pub enum Feature {
     /// The plan has it, or not.
     Flag(bool),
-    /// A count of things that exist now (seats, projects) stays within the cap.
-    Gauge(Cap),
+    /// A count of things that exist now (seats, projects) stays within the limit.
+    Gauge(Limit),
 }
 
 /// What one plan allows, compiled once and shared by every request.
@@ -168,13 +168,13 @@ impl Entitlements {
         }
     }
 
-    /// The cap of a gauge.
+    /// The limit of a gauge.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownFeature`] if the catalog does not declare it, or declares another kind.
-    pub fn cap(&self, key: &str) -> Result<Cap> {
+    pub fn limit(&self, key: &str) -> Result<Limit> {
         match self.feature(key)? {
-            Feature::Gauge(cap) => Ok(cap),
+            Feature::Gauge(limit) => Ok(limit),
             Feature::Flag(_) => Err(wrong_kind(key, "a flag, not a gauge")),
         }
     }
@@ -201,11 +201,11 @@ impl Entitlements {
         not(any(feature = "sqlite", feature = "postgres")),
         expect(dead_code, reason = "gauges need SQL")
     )]
-    pub(crate) fn limit_reached(&self, key: &str, cap: Cap, used: u64) -> Error {
+    pub(crate) fn limit_reached(&self, key: &str, limit: Limit, used: u64) -> Error {
         Error::denied(
             ErrorKind::LimitReached,
-            format!("the plan `{}` allows {cap} `{key}`, and {used} are in use", self.plan),
-            self.denial(key, cap.limit(), Some(used)),
+            format!("the plan `{}` allows {limit} `{key}`, and {used} are in use", self.plan),
+            self.denial(key, limit.max(), Some(used)),
         )
     }
 

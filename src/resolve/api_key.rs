@@ -5,8 +5,8 @@ use tracing::debug;
 
 use super::bearer::bearer;
 use super::header::header_name;
-use super::view::{Field, RequestView};
-use super::{Candidate, Signal, Source};
+use super::view::{HeaderField, RequestView};
+use super::{Candidate, Source, SourceOutcome};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Actor, ResolvedBy};
 use crate::error::Result;
@@ -17,18 +17,18 @@ use crate::tenant::{ApiKeyFormat, ApiKeyStore, Presented};
 /// The tenant is that of the stored key, and nothing in the key's text. A bearer token that does not begin as a key of
 /// this service is somebody else's, and is left alone. A key that is mistyped costs no look into the store. A source of
 /// JSON Web Tokens takes every bearer token for its own, and refuses what is none: tell it of the keys beside it
-/// (`JwtSourceBuilder::beside_api_keys`), or have keys sent in a header of their own.
+/// (`JwtSourceBuilder::ignore_api_keys`), or have keys sent in a header of their own.
 ///
 /// # Security
 /// A key that is unknown, wrong, revoked, expired or malformed is refused in one and the same way. Its secret is compared in
 /// constant time, and with nothing if no key has its id; an id is looked for in the same way whether there is such a key
 /// or not, but for the time that your store takes. A key in the URL is never read. With a store that is
-/// [`Cached`](crate::store::Cached), what another process revoked still opens until the time to live is over.
+/// [`CachedStore`](crate::store::CachedStore), what another process revoked still opens until the time to live is over.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use tenancy::clock::{Clock, SystemClock};
-/// use tenancy::resolve::{ApiKeySource, Signal, Source, StaticRequest};
+/// use tenancy::resolve::{ApiKeySource, SourceOutcome, Source, OwnedRequest};
 /// use tenancy::store::MemoryStore;
 /// use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, TenantId};
 /// use secrecy::ExposeSecret;
@@ -40,9 +40,9 @@ use crate::tenant::{ApiKeyFormat, ApiKeyStore, Presented};
 /// store.insert_key(&key).await?;
 ///
 /// let source = ApiKeySource::new(format, store).header("x-api-key")?;
-/// let request = StaticRequest::get("/").with_header("X-Api-Key", secret.expose_secret());
-/// let Signal::Pending(answer) = source.read(&request) else { panic!("the store is asked") };
-/// assert!(matches!(answer.await, Signal::Proven { .. }));
+/// let request = OwnedRequest::get("/").with_header("X-Api-Key", secret.expose_secret());
+/// let SourceOutcome::Pending(answer) = source.read(&request) else { panic!("the store is asked") };
+/// assert!(matches!(answer.await, SourceOutcome::Verified { .. }));
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -78,14 +78,14 @@ impl ApiKeySource {
     /// The text of the key that the request holds, if it holds one.
     fn find<'r>(&self, request: &'r dyn RequestView) -> Result<Option<&'r [u8]>, &'static str> {
         let bearer = match request.header("authorization") {
-            Field::Absent => None,
-            Field::Once(value) => bearer(value).filter(|token| self.format.is_meant_by(token)),
-            Field::Repeated => return Err("several Authorization headers"),
+            HeaderField::Absent => None,
+            HeaderField::Once(value) => bearer(value).filter(|token| self.format.is_meant_by(token)),
+            HeaderField::Repeated => return Err("several Authorization headers"),
         };
-        let own = match self.header.as_deref().map_or(Field::Absent, |name| request.header(name)) {
-            Field::Absent => None,
-            Field::Once(value) => Some(value),
-            Field::Repeated => return Err("several headers of the key's own"),
+        let own = match self.header.as_deref().map_or(HeaderField::Absent, |name| request.header(name)) {
+            HeaderField::Absent => None,
+            HeaderField::Once(value) => Some(value),
+            HeaderField::Repeated => return Err("several headers of the key's own"),
         };
         match (bearer, own) {
             (Some(_), Some(_)) => Err("a key in two places"),
@@ -95,21 +95,21 @@ impl ApiKeySource {
 }
 
 impl Source for ApiKeySource {
-    fn read(&self, request: &dyn RequestView) -> Signal {
+    fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         let parse = |text| Presented::parse(&self.format, text);
         let presented = match self.find(request).and_then(|found| found.map(parse).transpose()) {
-            Ok(None) => return Signal::Absent,
+            Ok(None) => return SourceOutcome::Absent,
             Ok(Some(presented)) => presented,
             Err(fault) => return refused(fault, None),
         };
         let (store, clock) = (self.store.clone(), self.clock.clone());
-        Signal::Pending(Box::pin(async move {
+        SourceOutcome::Pending(Box::pin(async move {
             let stored = match store.key(&presented.id).await {
                 Ok(stored) => stored,
-                Err(error) => return Signal::Invalid(error),
+                Err(error) => return SourceOutcome::Invalid(error),
             };
             match presented.check(stored.as_deref(), clock.now()) {
-                Ok(key) => Signal::Proven {
+                Ok(key) => SourceOutcome::Verified {
                     candidate: Candidate::Id(key.tenant().clone()),
                     actor: Actor::api_key(key.id()),
                 },
@@ -127,9 +127,9 @@ impl Source for ApiKeySource {
     }
 }
 
-fn refused(reason: &str, key: Option<&str>) -> Signal {
+fn refused(reason: &str, key: Option<&str>) -> SourceOutcome {
     debug!(reason, key, "API key refused");
-    Signal::not_valid()
+    SourceOutcome::not_valid()
 }
 
 impl fmt::Debug for ApiKeySource {

@@ -2,9 +2,9 @@
 
 use std::net::Ipv6Addr;
 
-use super::view::{Field, HttpVersion, RequestView};
+use super::view::{HeaderField, HttpVersion, RequestView};
 use crate::tenant::read_name;
-pub(super) use crate::tenant::{Fault, HostName as Host};
+pub(super) use crate::tenant::{DomainNameError, HostName as Host};
 
 /// The authority of a request in its normal form: lower case, without the dot at the end.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,12 +17,12 @@ impl<'a> Authority<'a> {
     /// The one authority of a request, or why there is none.
     ///
     /// Stricter than RFC 9112, section 3.2.2: when the target and `Host` both carry one, they must agree.
-    pub(super) fn of(request: &'a dyn RequestView) -> Result<Self, Fault> {
+    pub(super) fn of(request: &'a dyn RequestView) -> Result<Self, DomainNameError> {
         let target = request.authority().map(|text| Self::parse(text.as_bytes())).transpose()?;
         let header = match request.header("host") {
-            Field::Absent => None,
-            Field::Once(value) => Some(Self::parse(value)?),
-            Field::Repeated => return Err("several Host headers"),
+            HeaderField::Absent => None,
+            HeaderField::Once(value) => Some(Self::parse(value)?),
+            HeaderField::Repeated => return Err("several Host headers"),
         };
         match (target, header, request.version()) {
             (Some(target), Some(header), _) if target != header => Err("the target and Host disagree"),
@@ -32,7 +32,7 @@ impl<'a> Authority<'a> {
         }
     }
 
-    pub(super) fn parse(raw: &'a [u8]) -> Result<Self, Fault> {
+    pub(super) fn parse(raw: &'a [u8]) -> Result<Self, DomainNameError> {
         let text = std::str::from_utf8(raw).map_err(|_| "not ASCII")?;
         if let Some(bracketed) = text.strip_prefix('[') {
             let (address, port) = bracketed.split_once(']').ok_or("an unclosed bracket")?;
@@ -52,7 +52,7 @@ impl<'a> Authority<'a> {
     }
 }
 
-fn read_port(digits: &str) -> Result<u16, Fault> {
+fn read_port(digits: &str) -> Result<u16, DomainNameError> {
     if digits.is_empty() || digits.len() > 5 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err("not a port");
     }

@@ -4,7 +4,7 @@ use tracing::debug;
 
 use super::identity::Identity;
 use super::view::{RequestView, TlsInfo};
-use super::{Signal, Source};
+use super::{Source, SourceOutcome};
 use crate::context::ResolvedBy;
 
 /// Reads the tenant from the client's certificate (mutual TLS): a hook of yours says whom its names stand for.
@@ -17,7 +17,7 @@ use crate::context::ResolvedBy;
 ///
 /// ```
 /// use tenancy::context::Actor;
-/// use tenancy::resolve::{CertificateSource, Identity, Signal, Source, StaticRequest, TlsInfo};
+/// use tenancy::resolve::{CertificateSource, Identity, SourceOutcome, Source, OwnedRequest, TlsInfo};
 /// use tenancy::tenant::Slug;
 ///
 /// let source = CertificateSource::new(|name| {
@@ -25,7 +25,7 @@ use crate::context::ResolvedBy;
 ///     Some(Identity::new(Actor::service(service)).tenant(Slug::parse(tenant).ok()?))
 /// });
 /// let tls = TlsInfo::new().with_name("spiffe://example.com/acme/worker");
-/// assert!(matches!(source.read(&StaticRequest::get("/").with_tls(tls)), Signal::Proven { .. }));
+/// assert!(matches!(source.read(&OwnedRequest::get("/").with_tls(tls)), SourceOutcome::Verified { .. }));
 /// ```
 #[must_use]
 pub struct CertificateSource {
@@ -42,13 +42,13 @@ impl CertificateSource {
 }
 
 impl Source for CertificateSource {
-    fn read(&self, request: &dyn RequestView) -> Signal {
+    fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         let names = request.tls().into_iter().flat_map(TlsInfo::names);
         let mut known = names.filter_map(|name| (self.hook)(name));
-        let Some(first) = known.next() else { return Signal::Absent };
+        let Some(first) = known.next() else { return SourceOutcome::Absent };
         if known.any(|other| other != first) {
             debug!("the names of a certificate stand for different callers");
-            return Signal::not_valid();
+            return SourceOutcome::not_valid();
         }
         first.into()
     }
@@ -66,7 +66,7 @@ impl fmt::Debug for CertificateSource {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::StaticRequest;
+    use super::super::view::OwnedRequest;
     use super::*;
     use crate::context::Actor;
     use crate::tenant::Slug;
@@ -79,14 +79,14 @@ mod tests {
         });
         let read = |names: &[&str]| {
             let tls = names.iter().fold(TlsInfo::new(), |tls, name| tls.with_name(*name));
-            source.read(&StaticRequest::get("/").with_tls(tls))
+            source.read(&OwnedRequest::get("/").with_tls(tls))
         };
         let (acme, globex) = ("acme.clients.example.com", "globex.clients.example.com");
-        assert!(matches!(read(&[acme]), Signal::Proven { .. }));
-        assert!(matches!(read(&["other.example.com", acme, acme]), Signal::Proven { .. }));
-        assert!(matches!(read(&[acme, globex]), Signal::Invalid(_)));
-        assert!(matches!(read(&[]), Signal::Absent));
-        assert!(matches!(read(&["evil.com"]), Signal::Absent));
-        assert!(matches!(source.read(&StaticRequest::get("/")), Signal::Absent), "no TLS");
+        assert!(matches!(read(&[acme]), SourceOutcome::Verified { .. }));
+        assert!(matches!(read(&["other.example.com", acme, acme]), SourceOutcome::Verified { .. }));
+        assert!(matches!(read(&[acme, globex]), SourceOutcome::Invalid(_)));
+        assert!(matches!(read(&[]), SourceOutcome::Absent));
+        assert!(matches!(read(&["evil.com"]), SourceOutcome::Absent));
+        assert!(matches!(source.read(&OwnedRequest::get("/")), SourceOutcome::Absent), "no TLS");
     }
 }

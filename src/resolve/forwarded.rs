@@ -1,6 +1,6 @@
-use super::authority::{Authority, Fault};
+use super::authority::{Authority, DomainNameError};
 use super::header::TrustedPeers;
-use super::view::{Field, RequestView, is_token};
+use super::view::{HeaderField, RequestView, is_token};
 
 /// Which header a proxy of yours puts the client's host in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,7 +20,7 @@ impl ForwardedHost {
         }
     }
 
-    fn authority(self, value: &[u8]) -> Result<Authority<'_>, Fault> {
+    fn authority(self, value: &[u8]) -> Result<Authority<'_>, DomainNameError> {
         match self {
             Self::Forwarded => Authority::parse(forwarded_host(value)?),
             Self::XForwardedHost => Authority::parse(value),
@@ -37,9 +37,12 @@ pub(super) struct Forwarding {
 
 impl Forwarding {
     /// What a trusted peer says; `None` if it says nothing, or somebody else does.
-    pub(super) fn authority<'a>(&self, request: &'a dyn RequestView) -> Result<Option<Authority<'a>>, Fault> {
+    pub(super) fn authority<'a>(
+        &self,
+        request: &'a dyn RequestView,
+    ) -> Result<Option<Authority<'a>>, DomainNameError> {
         let field = request.header(self.header.header());
-        if field == Field::Absent {
+        if field == HeaderField::Absent {
             return Ok(None);
         }
         if !self.peers.trust(request.peer()) {
@@ -50,7 +53,7 @@ impl Forwarding {
             return Ok(None);
         }
         match field {
-            Field::Once(value) => self.header.authority(value).map(Some),
+            HeaderField::Once(value) => self.header.authority(value).map(Some),
             _ => Err("the forwarded host is there more than once"),
         }
     }
@@ -58,7 +61,7 @@ impl Forwarding {
 
 /// The one `host` of a `Forwarded` header with one element. Of several proxies, only the last one's word could be
 /// believed, so several are refused.
-fn forwarded_host(value: &[u8]) -> Result<&[u8], Fault> {
+fn forwarded_host(value: &[u8]) -> Result<&[u8], DomainNameError> {
     let mut host = None;
     let mut rest = value;
     loop {
@@ -76,7 +79,7 @@ fn forwarded_host(value: &[u8]) -> Result<&[u8], Fault> {
 }
 
 /// The name of a pair, and what is after its `=`.
-fn token(text: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+fn token(text: &[u8]) -> Result<(&[u8], &[u8]), DomainNameError> {
     let end = text.iter().position(|b| !is_token(*b)).unwrap_or(text.len());
     match &text[end..] {
         [b'=', after @ ..] if end > 0 => Ok((&text[..end], after)),
@@ -85,7 +88,7 @@ fn token(text: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
 }
 
 /// A token or a quoted string, and what is after it.
-fn word(text: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
+fn word(text: &[u8]) -> Result<(&[u8], &[u8]), DomainNameError> {
     if let [b'"', quoted @ ..] = text {
         let end = quoted.iter().position(|b| *b == b'"').ok_or("Forwarded with an open quote")?;
         // Nothing in a host needs an escape, so one is there to mislead.
@@ -107,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    fn host(value: &str) -> Result<String, Fault> {
+    fn host(value: &str) -> Result<String, DomainNameError> {
         forwarded_host(value.as_bytes()).map(|host| String::from_utf8(host.to_vec()).unwrap())
     }
 

@@ -3,8 +3,8 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use tracing::warn;
 
-use super::view::{Field, RequestView};
-use super::{Naming, Signal, Source};
+use super::view::{HeaderField, RequestView};
+use super::{Naming, Source, SourceOutcome};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -18,12 +18,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// sent under that name.
 ///
 /// ```
-/// use tenancy::resolve::{HeaderSource, Signal, Source, StaticRequest, TrustedPeers};
+/// use tenancy::resolve::{HeaderSource, SourceOutcome, Source, OwnedRequest, TrustedPeers};
 ///
 /// let source = HeaderSource::new("X-Tenant", TrustedPeers::new(["10.0.0.0/8"])?)?;
-/// let request = StaticRequest::get("/").with_header("X-Tenant", "acme");
-/// assert!(matches!(source.read(&request.clone().with_peer("10.1.2.3:9999".parse().unwrap())), Signal::Selected(_)));
-/// assert!(matches!(source.read(&request.with_peer("203.0.113.7:9999".parse().unwrap())), Signal::Absent));
+/// let request = OwnedRequest::get("/").with_header("X-Tenant", "acme");
+/// assert!(matches!(source.read(&request.clone().with_peer("10.1.2.3:9999".parse().unwrap())), SourceOutcome::Unverified(_)));
+/// assert!(matches!(source.read(&request.with_peer("203.0.113.7:9999".parse().unwrap())), SourceOutcome::Absent));
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -66,17 +66,17 @@ pub(super) fn header_name(name: &str) -> Result<String> {
 }
 
 impl Source for HeaderSource {
-    fn read(&self, request: &dyn RequestView) -> Signal {
+    fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         let field = request.header(&self.name);
-        if field == Field::Absent {
-            return Signal::Absent;
+        if field == HeaderField::Absent {
+            return SourceOutcome::Absent;
         }
         if !self.peers.trust(request.peer()) {
             warn!(header = self.name, peer = ?request.peer(), "a tenant header from a peer that is not trusted");
-            return Signal::Absent;
+            return SourceOutcome::Absent;
         }
-        let Field::Once(value) = field else {
-            return Signal::Invalid(Error::new(
+        let HeaderField::Once(value) = field else {
+            return SourceOutcome::Invalid(Error::new(
                 ErrorKind::InvalidInput,
                 "the tenant header is there more than once",
             ));
@@ -84,7 +84,7 @@ impl Source for HeaderSource {
         let candidate = std::str::from_utf8(value)
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "the tenant header is not text"))
             .and_then(|text| self.naming.read(text));
-        candidate.map_or_else(Signal::Invalid, Signal::Selected)
+        candidate.map_or_else(SourceOutcome::Invalid, SourceOutcome::Unverified)
     }
 
     fn resolved_by(&self) -> ResolvedBy {
@@ -139,49 +139,49 @@ impl TrustedPeers {
 #[cfg(test)]
 mod tests {
     use super::super::Candidate;
-    use super::super::view::StaticRequest;
+    use super::super::view::OwnedRequest;
     use super::*;
 
     fn source() -> HeaderSource {
         HeaderSource::new("X-Tenant-Id", TrustedPeers::new(["10.0.0.0/8", "::1/128"]).unwrap()).unwrap()
     }
 
-    fn from_proxy() -> StaticRequest {
-        StaticRequest::get("/").with_peer("10.0.0.7:5000".parse().unwrap())
+    fn from_proxy() -> OwnedRequest {
+        OwnedRequest::get("/").with_peer("10.0.0.7:5000".parse().unwrap())
     }
 
     #[test]
     fn only_a_trusted_peer_is_believed() {
-        let request = StaticRequest::get("/").with_header("x-tenant-id", "acme");
-        assert!(matches!(source().read(&request), Signal::Absent), "an unknown peer");
+        let request = OwnedRequest::get("/").with_header("x-tenant-id", "acme");
+        assert!(matches!(source().read(&request), SourceOutcome::Absent), "an unknown peer");
         for (peer, trusted) in
             [("10.9.9.9:1", true), ("[::ffff:10.9.9.9]:1", true), ("[::1]:1", true), ("11.0.0.1:1", false)]
         {
             let signal = source().read(&request.clone().with_peer(peer.parse().unwrap()));
-            assert_eq!(matches!(signal, Signal::Selected(_)), trusted, "{peer}: {signal:?}");
+            assert_eq!(matches!(signal, SourceOutcome::Unverified(_)), trusted, "{peer}: {signal:?}");
         }
         // Not even its form is looked at when the peer is not trusted.
-        let junk = StaticRequest::get("/").with_header("x-tenant-id", "'--");
-        assert!(matches!(source().read(&junk), Signal::Absent));
+        let junk = OwnedRequest::get("/").with_header("x-tenant-id", "'--");
+        assert!(matches!(source().read(&junk), SourceOutcome::Absent));
     }
 
     #[test]
     fn a_value_is_one_id_or_slug_or_it_is_refused() {
         let read = |value: &str| source().read(&from_proxy().with_header("x-tenant-id", value));
         let uuid = "018f3f5e-3a5a-7c3e-9d0a-000000000001";
-        assert!(matches!(read("acme"), Signal::Selected(Candidate::Slug(_))));
-        assert!(matches!(read("42"), Signal::Selected(Candidate::Id(_))));
-        assert!(matches!(read(uuid), Signal::Selected(Candidate::Id(_))));
+        assert!(matches!(read("acme"), SourceOutcome::Unverified(Candidate::Slug(_))));
+        assert!(matches!(read("42"), SourceOutcome::Unverified(Candidate::Id(_))));
+        assert!(matches!(read(uuid), SourceOutcome::Unverified(Candidate::Id(_))));
         for bad in ["", "0", "*", "acme'--", "../beta", "acme,globex", "%0d%0a", &"a".repeat(10_000), "null"]
         {
-            assert!(matches!(read(bad), Signal::Invalid(_)), "{bad}");
+            assert!(matches!(read(bad), SourceOutcome::Invalid(_)), "{bad}");
         }
         let twice = from_proxy().with_header("x-tenant-id", "acme").with_header("X-Tenant-Id", "acme");
-        assert!(matches!(source().read(&twice), Signal::Invalid(_)));
+        assert!(matches!(source().read(&twice), SourceOutcome::Invalid(_)));
         let ids = source().ids().read(&from_proxy().with_header("x-tenant-id", "acme"));
-        assert!(matches!(ids, Signal::Selected(Candidate::Id(_))));
+        assert!(matches!(ids, SourceOutcome::Unverified(Candidate::Id(_))));
         let slugs = source().slugs().read(&from_proxy().with_header("x-tenant-id", "42"));
-        assert!(matches!(slugs, Signal::Invalid(_)));
+        assert!(matches!(slugs, SourceOutcome::Invalid(_)));
     }
 
     #[test]

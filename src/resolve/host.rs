@@ -3,11 +3,11 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::authority::{Authority, Fault, Host};
+use super::authority::{Authority, DomainNameError, Host};
 use super::forwarded::{ForwardedHost, Forwarding};
 use super::header::TrustedPeers;
 use super::view::{RequestView, TlsInfo};
-use super::{Candidate, Signal, Source};
+use super::{Candidate, Source, SourceOutcome};
 use crate::context::{ResolvedBy, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Domain, DomainStore, Slug, is_reserved};
@@ -22,15 +22,15 @@ use crate::tenant::{Domain, DomainStore, Slug, is_reserved};
 ///
 /// # Security
 /// A host is a selection, not evidence. `Forwarded`, `X-Forwarded-Host` and their kin are not read: behind a proxy, let
-/// the proxy pass the `Host` on, or name it with [`forwarded_by`](Self::forwarded_by).
+/// the proxy pass the `Host` on, or name it with [`trusted_proxies`](Self::trusted_proxies).
 ///
 /// ```
-/// use tenancy::resolve::{Candidate, HostSource, Signal, Source, StaticRequest};
+/// use tenancy::resolve::{Candidate, HostSource, SourceOutcome, Source, OwnedRequest};
 /// use tenancy::tenant::Slug;
 ///
 /// let source = HostSource::new(["example.com", "localhost"])?.ports([443, 3000]);
-/// let request = StaticRequest::get("/").with_header("Host", "ACME.localhost:3000");
-/// assert!(matches!(source.read(&request), Signal::Selected(Candidate::Slug(slug)) if slug.as_str() == "acme"));
+/// let request = OwnedRequest::get("/").with_header("Host", "ACME.localhost:3000");
+/// assert!(matches!(source.read(&request), SourceOutcome::Unverified(Candidate::Slug(slug)) if slug.as_str() == "acme"));
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ use crate::tenant::{Domain, DomainStore, Slug, is_reserved};
 pub struct HostSource {
     domains: Vec<String>,
     ports: Option<Vec<u16>>,
-    match_tls: bool,
+    require_sni_match: bool,
     forwarding: Option<Forwarding>,
     vary: &'static str,
     custom: Option<Arc<dyn DomainStore>>,
@@ -71,7 +71,14 @@ impl HostSource {
         if domains.is_empty() {
             return Err(Error::new(ErrorKind::Misconfigured, "a host source needs at least one base domain"));
         }
-        Ok(Self { domains, ports: None, match_tls: false, forwarding: None, vary: "host", custom: None })
+        Ok(Self {
+            domains,
+            ports: None,
+            require_sni_match: false,
+            forwarding: None,
+            vary: "host",
+            custom: None,
+        })
     }
 
     /// Refuses every host with another port than these. A host without a port is fine.
@@ -81,8 +88,8 @@ impl HostSource {
 
     /// Refuses a request whose host is not the one that its TLS connection was made for
     /// ([`ErrorKind::Misdirected`], status 421: RFC 9110, section 15.5.20), where the server says which that was.
-    pub fn match_tls(self) -> Self {
-        Self { match_tls: true, ..self }
+    pub fn require_sni_match(self) -> Self {
+        Self { require_sni_match: true, ..self }
     }
 
     /// Reads a host that is below no base domain as a tenant's own domain, which it has verified.
@@ -123,7 +130,7 @@ impl HostSource {
     ///
     /// # Security
     /// The proxy must set the header on every request, and drop what a client sent under that name.
-    pub fn forwarded_by(self, peers: TrustedPeers, header: ForwardedHost) -> Self {
+    pub fn trusted_proxies(self, peers: TrustedPeers, header: ForwardedHost) -> Self {
         let vary = match header {
             ForwardedHost::Forwarded => "host, forwarded",
             ForwardedHost::XForwardedHost => "host, x-forwarded-host",
@@ -131,14 +138,14 @@ impl HostSource {
         Self { forwarding: Some(Forwarding { header, peers }), vary, ..self }
     }
 
-    fn authority<'a>(&self, request: &'a dyn RequestView) -> Result<Authority<'a>, Signal> {
+    fn authority<'a>(&self, request: &'a dyn RequestView) -> Result<Authority<'a>, SourceOutcome> {
         let own = Authority::of(request).map_err(malformed)?;
         let forwarded = self.forwarding.as_ref().map(|forwarding| forwarding.authority(request));
         if let Some(forwarded) = forwarded.transpose().map_err(malformed)?.flatten() {
             return Ok(forwarded);
         }
         if self.is_misdirected(request, &own.host) {
-            return Err(Signal::Invalid(Error::new(
+            return Err(SourceOutcome::Invalid(Error::new(
                 ErrorKind::Misdirected,
                 "the connection was made for another host; open one for this host",
             )));
@@ -148,13 +155,13 @@ impl HostSource {
 
     /// Whether the connection was made for another host.
     fn is_misdirected(&self, request: &dyn RequestView, host: &Host<'_>) -> bool {
-        let asked = request.tls().and_then(TlsInfo::server_name).filter(|_| self.match_tls);
+        let asked = request.tls().and_then(TlsInfo::server_name).filter(|_| self.require_sni_match);
         asked.is_some_and(|asked| {
             Authority::parse(asked.as_bytes()).map(|asked| asked.host).as_ref() != Ok(host)
         })
     }
 
-    fn select<'a>(&self, Authority { host, port }: Authority<'a>) -> Result<Named<'a>, Fault> {
+    fn select<'a>(&self, Authority { host, port }: Authority<'a>) -> Result<Named<'a>, DomainNameError> {
         if let (Some(ports), Some(port)) = (&self.ports, port)
             && !ports.contains(&port)
         {
@@ -182,35 +189,35 @@ impl HostSource {
     }
 
     /// Whose own a host is that is below no base domain.
-    fn elsewhere(&self, name: &str) -> Signal {
-        let Some(store) = &self.custom else { return Signal::Absent };
-        let Ok(domain) = Domain::parse(name) else { return Signal::Invalid(unknown_tenant()) };
+    fn elsewhere(&self, name: &str) -> SourceOutcome {
+        let Some(store) = &self.custom else { return SourceOutcome::Absent };
+        let Ok(domain) = Domain::parse(name) else { return SourceOutcome::Invalid(unknown_tenant()) };
         if let Some(tenant) = store.peek_domain(&domain) {
-            return Signal::Selected(Candidate::Id(tenant));
+            return SourceOutcome::Unverified(Candidate::Id(tenant));
         }
         let store = store.clone();
-        Signal::Pending(Box::pin(async move {
+        SourceOutcome::Pending(Box::pin(async move {
             match store.by_domain(&domain).await {
-                Ok(Some(tenant)) => Signal::Selected(Candidate::Id(tenant)),
+                Ok(Some(tenant)) => SourceOutcome::Unverified(Candidate::Id(tenant)),
                 Ok(None) => {
                     debug!("a host that is nobody's own");
-                    Signal::Invalid(unknown_tenant())
+                    SourceOutcome::Invalid(unknown_tenant())
                 }
-                Err(error) => Signal::Invalid(error),
+                Err(error) => SourceOutcome::Invalid(error),
             }
         }))
     }
 }
 
 impl Source for HostSource {
-    fn read(&self, request: &dyn RequestView) -> Signal {
+    fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         let authority = match self.authority(request) {
             Ok(authority) => authority,
             Err(signal) => return signal,
         };
         match self.select(authority) {
-            Ok(Named::Nobody) => Signal::Absent,
-            Ok(Named::Slug(slug)) => Signal::Selected(Candidate::Slug(slug)),
+            Ok(Named::Nobody) => SourceOutcome::Absent,
+            Ok(Named::Slug(slug)) => SourceOutcome::Unverified(Candidate::Slug(slug)),
             Ok(Named::Elsewhere(name)) => self.elsewhere(&name),
             Err(reason) => malformed(reason),
         }
@@ -225,9 +232,9 @@ impl Source for HostSource {
     }
 }
 
-fn malformed(reason: Fault) -> Signal {
+fn malformed(reason: DomainNameError) -> SourceOutcome {
     debug!(reason, "host refused");
-    Signal::Invalid(Error::new(
+    SourceOutcome::Invalid(Error::new(
         ErrorKind::InvalidAuthority,
         "the host of this request is malformed or ambiguous",
     ))
@@ -235,24 +242,24 @@ fn malformed(reason: Fault) -> Signal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::{HttpVersion, StaticRequest};
+    use super::super::view::{HttpVersion, OwnedRequest};
     use super::*;
 
     fn source() -> HostSource {
         HostSource::new(["example.com", "eu.example.com", "localhost"]).unwrap()
     }
 
-    fn read(request: &StaticRequest) -> std::result::Result<Option<String>, ErrorKind> {
+    fn read(request: &OwnedRequest) -> std::result::Result<Option<String>, ErrorKind> {
         match source().read(request) {
-            Signal::Absent => Ok(None),
-            Signal::Selected(Candidate::Slug(slug)) => Ok(Some(slug.to_string())),
-            Signal::Invalid(error) => Err(error.kind()),
+            SourceOutcome::Absent => Ok(None),
+            SourceOutcome::Unverified(Candidate::Slug(slug)) => Ok(Some(slug.to_string())),
+            SourceOutcome::Invalid(error) => Err(error.kind()),
             other => panic!("{other:?}"),
         }
     }
 
     fn host(host: &str) -> std::result::Result<Option<String>, ErrorKind> {
-        read(&StaticRequest::get("/").with_header("Host", host))
+        read(&OwnedRequest::get("/").with_header("Host", host))
     }
 
     #[test]
@@ -286,7 +293,7 @@ mod tests {
     fn there_is_exactly_one_authority() {
         let invalid = Err(ErrorKind::InvalidAuthority);
         let acme = Ok(Some("acme".to_owned()));
-        let get = || StaticRequest::get("/");
+        let get = || OwnedRequest::get("/");
         let name = "acme.example.com";
 
         assert_eq!(read(&get()), invalid);
@@ -317,16 +324,16 @@ mod tests {
     #[test]
     fn a_port_off_the_list_is_refused() {
         let source = source().ports([8443]);
-        let read = |host: &str| source.read(&StaticRequest::get("/").with_header("Host", host));
-        assert!(matches!(read("acme.example.com:8443"), Signal::Selected(_)));
-        assert!(matches!(read("acme.example.com"), Signal::Selected(_)));
-        assert!(matches!(read("acme.example.com:80"), Signal::Invalid(_)));
+        let read = |host: &str| source.read(&OwnedRequest::get("/").with_header("Host", host));
+        assert!(matches!(read("acme.example.com:8443"), SourceOutcome::Unverified(_)));
+        assert!(matches!(read("acme.example.com"), SourceOutcome::Unverified(_)));
+        assert!(matches!(read("acme.example.com:80"), SourceOutcome::Invalid(_)));
     }
 
     #[test]
     fn a_forwarded_host_counts_from_a_trusted_peer_only() {
         let peers = || TrustedPeers::new(["10.0.0.0/8"]).unwrap();
-        let get = || StaticRequest::get("/").with_header("Host", "acme.example.com");
+        let get = || OwnedRequest::get("/").with_header("Host", "acme.example.com");
         let (proxy, stranger) = ("10.0.0.7:1".parse().unwrap(), "203.0.113.9:1".parse().unwrap());
         for (header, name, value, two) in [
             (
@@ -342,10 +349,10 @@ mod tests {
                 "a.example.com, b.example.com",
             ),
         ] {
-            let source = source().forwarded_by(peers(), header);
-            let read = |request: StaticRequest| match source.read(&request) {
-                Signal::Selected(Candidate::Slug(slug)) => Ok(slug.to_string()),
-                Signal::Invalid(error) => Err(error.kind()),
+            let source = source().trusted_proxies(peers(), header);
+            let read = |request: OwnedRequest| match source.read(&request) {
+                SourceOutcome::Unverified(Candidate::Slug(slug)) => Ok(slug.to_string()),
+                SourceOutcome::Invalid(error) => Err(error.kind()),
                 other => panic!("{other:?}"),
             };
             let (acme, globex) = (Ok("acme".to_owned()), Ok("globex".to_owned()));
@@ -357,7 +364,7 @@ mod tests {
             assert_eq!(read(get().with_header(name, two).with_peer(proxy)), bad, "{name}: two");
             let twice = get().with_header(name, value).with_header(name, value).with_peer(proxy);
             assert_eq!(read(twice), bad, "{name}: twice");
-            let no_host = StaticRequest::get("/").with_header(name, value).with_peer(proxy);
+            let no_host = OwnedRequest::get("/").with_header(name, value).with_peer(proxy);
             assert_eq!(read(no_host), bad, "{name}: the request's own host");
             let other = if name == "Forwarded" { "X-Forwarded-Host" } else { "Forwarded" };
             assert_eq!(read(get().with_header(other, "host=globex.example.com").with_peer(proxy)), acme);
@@ -367,14 +374,14 @@ mod tests {
 
     #[test]
     fn a_connection_made_for_another_host_is_misdirected() {
-        let acme = StaticRequest::get("/").with_header("Host", "acme.example.com:8443");
+        let acme = OwnedRequest::get("/").with_header("Host", "acme.example.com:8443");
         let over = |name: &str| acme.clone().with_tls(TlsInfo::new().with_server_name(name));
-        let read = |source: &HostSource, request: &StaticRequest| match source.read(request) {
-            Signal::Selected(_) => Ok(()),
-            Signal::Invalid(error) => Err(error.kind()),
+        let read = |source: &HostSource, request: &OwnedRequest| match source.read(request) {
+            SourceOutcome::Unverified(_) => Ok(()),
+            SourceOutcome::Invalid(error) => Err(error.kind()),
             other => panic!("{other:?}"),
         };
-        let strict = source().match_tls();
+        let strict = source().require_sni_match();
         assert_eq!(read(&strict, &over("ACME.example.com.")), Ok(()));
         for other in ["globex.example.com", "example.com", "not a name", ""] {
             assert_eq!(read(&strict, &over(other)), Err(ErrorKind::Misdirected), "{other}");

@@ -1,4 +1,4 @@
-use super::{Candidate, Signal};
+use super::{Candidate, SourceOutcome};
 use crate::context::Actor;
 use crate::tenant::{Slug, TenantId};
 
@@ -35,11 +35,11 @@ impl Identity {
     }
 }
 
-impl From<Identity> for Signal {
+impl From<Identity> for SourceOutcome {
     fn from(Identity { actor, tenant }: Identity) -> Self {
         match tenant {
-            Some(candidate) => Self::Proven { candidate, actor },
-            None => Self::Identified(actor),
+            Some(candidate) => Self::Verified { candidate, actor },
+            None => Self::VerifiedActor(actor),
         }
     }
 }

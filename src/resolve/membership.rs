@@ -43,7 +43,7 @@ pub trait Membership: Send + Sync + fmt::Debug {
         None
     }
 
-    /// Asks for the person of a context, as a [`Recheck`](crate::context::Recheck) does. A machine is let through: one
+    /// Asks for the person of a context, as a [`Revalidator`](crate::context::Revalidator) does. A machine is let through: one
     /// that is a member, because its credential names no tenant, has to be asked about by [`is_member`](Self::is_member).
     ///
     /// # Errors

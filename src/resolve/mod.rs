@@ -3,7 +3,7 @@
 //! A source either *proves* (a verified token) or merely *selects* (a host, a path, a header). Sources are not
 //! ranked: if two of them name different tenants, the request is refused. A route that touches a tenant's
 //! data asks for proof ([`Resolver::resolve`]); a public page may live with a selection
-//! ([`Resolver::resolve_public`]).
+//! ([`Resolver::resolve_unauthenticated`]).
 //!
 //! Nothing here knows a web framework: a request is a [`RequestView`]. With the feature `tower` the
 //! middleware does all of this for you.
@@ -13,17 +13,17 @@
 //! ```
 //! use std::sync::Arc;
 //! use tenancy::ErrorKind;
-//! use tenancy::context::Directory;
-//! use tenancy::resolve::{HostSource, Resolver, StaticRequest};
+//! use tenancy::context::TenantDirectory;
+//! use tenancy::resolve::{HostSource, Resolver, OwnedRequest};
 //! # use tenancy::{plan::Catalog, store::MemoryStore, tenant::{NewTenant, Slug, TenantStatus, TenantStore}};
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
 //! # let store = Arc::new(MemoryStore::new());
 //! # let catalog = Arc::new(Catalog::from_toml("version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }")?);
 //! # store.insert(NewTenant::new(Slug::parse("acme")?, "Acme", "free").status(TenantStatus::Active)).await?;
-//! let resolver = Resolver::new(Directory::new(store, catalog)).source(HostSource::new(["example.com"])?);
+//! let resolver = Resolver::new(TenantDirectory::new(store, catalog)).source(HostSource::new(["example.com"])?);
 //!
-//! let request = StaticRequest::get("/").with_header("Host", "acme.example.com");
-//! let ctx = resolver.resolve_public(&request).await?;
+//! let request = OwnedRequest::get("/").with_header("Host", "acme.example.com");
+//! let ctx = resolver.resolve_unauthenticated(&request).await?;
 //! assert_eq!(ctx.tenant().slug().as_str(), "acme");
 //!
 //! // A host selects; it proves nothing.
@@ -38,7 +38,7 @@ mod authority;
 #[cfg(any(feature = "api-keys", feature = "jwt"))]
 mod bearer;
 mod certificate;
-mod claims;
+mod evidence;
 mod forwarded;
 mod header;
 mod host;
@@ -74,11 +74,11 @@ pub use self::jwt::RemoteJwks;
 pub use self::jwt::{JwtAlgorithm, JwtSource, JwtSourceBuilder};
 pub use self::membership::Membership;
 pub use self::path::PathSource;
-pub use self::resolver::{Resolver, Resolving};
+pub use self::resolver::{ResolveFuture, Resolver};
 pub use self::session::SessionSource;
 #[cfg(feature = "signed-header")]
 pub use self::signed_header::{HeaderKeys, SignedHeaderSource, SignedTenant};
-pub use self::view::{Field, HttpVersion, RequestView, StaticRequest, TlsInfo};
+pub use self::view::{HeaderField, HttpVersion, OwnedRequest, RequestView, TlsInfo};
 use crate::context::{Actor, ResolvedBy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Slug, TenantId};
@@ -88,11 +88,11 @@ use crate::tenant::{Slug, TenantId};
 /// For a credential of your own, such as an API key or a client certificate, implement this trait.
 ///
 /// # Security
-/// Answer [`Signal::Proven`] only for what you verified yourself, and [`Signal::Invalid`] for anything
+/// Answer [`SourceOutcome::Verified`] only for what you verified yourself, and [`SourceOutcome::Invalid`] for anything
 /// malformed, repeated or ambiguous: `Absent` would let another source decide alone.
 pub trait Source: Send + Sync + fmt::Debug {
     /// What the request says here.
-    fn read(&self, request: &dyn RequestView) -> Signal;
+    fn read(&self, request: &dyn RequestView) -> SourceOutcome;
 
     /// The name of this way, for the context and the audit log.
     fn resolved_by(&self) -> ResolvedBy {
@@ -108,14 +108,14 @@ pub trait Source: Send + Sync + fmt::Debug {
 
 /// What one [`Source`] says about one request.
 #[non_exhaustive]
-pub enum Signal {
+pub enum SourceOutcome {
     /// Nothing: the request does not use this source.
     Absent,
     /// The request picks this tenant, and proves nothing.
-    Selected(Candidate),
+    Unverified(Candidate),
     /// A verified credential binds the request to this tenant. One that speaks for nobody in particular
     /// ([`Anonymous`](Actor::Anonymous)) merely selects it.
-    Proven {
+    Verified {
         /// The tenant that the credential was issued for.
         candidate: Candidate,
         /// Who the credential speaks for.
@@ -123,10 +123,10 @@ pub enum Signal {
     },
     /// A verified credential says who is calling, and no tenant. Another source selects one, and the
     /// [`Membership`] of the resolver says whether it is theirs.
-    Identified(Actor),
+    VerifiedActor(Actor),
     /// A verified credential names a tenant that it may not speak for: the request is refused as a conflict, and told
     /// to that tenant's audit trail.
-    Denied {
+    Forbidden {
         /// The tenant that the credential names.
         candidate: Candidate,
         /// Who the credential speaks for.
@@ -140,25 +140,25 @@ pub enum Signal {
     Pending(Later),
 }
 
-type Later = Pin<Box<dyn Future<Output = Signal> + Send>>;
+type Later = Pin<Box<dyn Future<Output = SourceOutcome> + Send>>;
 
-impl Signal {
+impl SourceOutcome {
     /// The one answer to every credential that is not good; why it is not is for the log.
     fn not_valid() -> Self {
         Self::Invalid(Error::new(ErrorKind::CredentialInvalid, "the credential is not valid"))
     }
 }
 
-impl fmt::Debug for Signal {
+impl fmt::Debug for SourceOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str("Absent"),
-            Self::Selected(candidate) => f.debug_tuple("Selected").field(candidate).finish(),
-            Self::Proven { candidate, actor } => {
+            Self::Unverified(candidate) => f.debug_tuple("Selected").field(candidate).finish(),
+            Self::Verified { candidate, actor } => {
                 f.debug_struct("Proven").field("candidate", candidate).field("actor", actor).finish()
             }
-            Self::Identified(actor) => f.debug_tuple("Identified").field(actor).finish(),
-            Self::Denied { candidate, actor } => {
+            Self::VerifiedActor(actor) => f.debug_tuple("Identified").field(actor).finish(),
+            Self::Forbidden { candidate, actor } => {
                 f.debug_struct("Denied").field("candidate", candidate).field("actor", actor).finish()
             }
             Self::Invalid(error) => f.debug_tuple("Invalid").field(error).finish(),

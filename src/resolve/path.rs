@@ -1,5 +1,5 @@
 use super::view::RequestView;
-use super::{Naming, Signal, Source};
+use super::{Naming, Source, SourceOutcome};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -16,12 +16,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// A path is a selection, not evidence.
 ///
 /// ```
-/// use tenancy::resolve::{PathSource, Signal, Source, StaticRequest};
+/// use tenancy::resolve::{PathSource, SourceOutcome, Source, OwnedRequest};
 ///
 /// let source = PathSource::new("/t")?;
-/// assert!(matches!(source.read(&StaticRequest::get("/t/acme/orders")), Signal::Selected(_)));
-/// assert!(matches!(source.read(&StaticRequest::get("/t/ac%6de")), Signal::Invalid(_)));
-/// assert!(matches!(source.read(&StaticRequest::get("/health")), Signal::Absent));
+/// assert!(matches!(source.read(&OwnedRequest::get("/t/acme/orders")), SourceOutcome::Unverified(_)));
+/// assert!(matches!(source.read(&OwnedRequest::get("/t/ac%6de")), SourceOutcome::Invalid(_)));
+/// assert!(matches!(source.read(&OwnedRequest::get("/health")), SourceOutcome::Absent));
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -62,18 +62,18 @@ impl PathSource {
 }
 
 impl Source for PathSource {
-    fn read(&self, request: &dyn RequestView) -> Signal {
+    fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         let path = request.path();
         let rest = path.strip_prefix(self.prefix.as_str()).and_then(|rest| rest.strip_prefix('/'));
         match rest {
-            _ if is_untidy(path) => Signal::Invalid(Error::new(
+            _ if is_untidy(path) => SourceOutcome::Invalid(Error::new(
                 ErrorKind::InvalidInput,
                 "the path begins with two slashes, or has a segment `.` or `..`; send it without",
             )),
-            None | Some("") => Signal::Absent,
+            None | Some("") => SourceOutcome::Absent,
             Some(rest) => {
                 let segment = rest.split('/').next().unwrap_or_default();
-                self.naming.read(segment).map_or_else(Signal::Invalid, Signal::Selected)
+                self.naming.read(segment).map_or_else(SourceOutcome::Invalid, SourceOutcome::Unverified)
             }
         }
     }
@@ -93,22 +93,22 @@ fn is_untidy(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::Candidate;
-    use super::super::view::StaticRequest;
+    use super::super::view::OwnedRequest;
     use super::*;
 
     #[test]
     fn the_one_segment_after_the_prefix_counts() {
         let source = PathSource::new("/t").unwrap();
-        let read = |path: &str| source.read(&StaticRequest::get(path));
+        let read = |path: &str| source.read(&OwnedRequest::get(path));
         for good in ["/t/acme", "/t/acme/", "/t/acme/orders/globex", "/t/ACME"] {
             let signal = read(good);
             assert!(
-                matches!(&signal, Signal::Selected(Candidate::Slug(slug)) if slug.as_str() == "acme"),
+                matches!(&signal, SourceOutcome::Unverified(Candidate::Slug(slug)) if slug.as_str() == "acme"),
                 "{good}: {signal:?}"
             );
         }
         for none in ["/", "/t", "/t/", "/T/acme", "/tt/acme", "/x/t/acme", "/x//t/acme", "/t...", "*"] {
-            assert!(matches!(read(none), Signal::Absent), "{none}");
+            assert!(matches!(read(none), SourceOutcome::Absent), "{none}");
         }
         for bad in [
             "/t//acme",
@@ -127,9 +127,9 @@ mod tests {
             "/t/www",
             "/t/*",
         ] {
-            assert!(matches!(read(bad), Signal::Invalid(_)), "{bad}");
+            assert!(matches!(read(bad), SourceOutcome::Invalid(_)), "{bad}");
         }
-        assert!(matches!(read("/t/42"), Signal::Selected(Candidate::Id(_))));
+        assert!(matches!(read("/t/42"), SourceOutcome::Unverified(Candidate::Id(_))));
     }
 
     #[test]

@@ -5,18 +5,18 @@ use std::task::{Context, Poll};
 
 use tracing::error;
 
-use super::claims::{Claims, Demand, Refusal};
+use super::evidence::{Demand, Evidence, Rejection};
 use super::membership::Membership;
 use super::view::RequestView;
-use super::{Candidate, Signal, Source, metrics};
+use super::{Candidate, Source, SourceOutcome, metrics};
 use crate::audit::AuditSink;
-use crate::context::{Directory, TenantContext};
+use crate::context::{TenantContext, TenantDirectory};
 use crate::error::{Error, Result};
 use crate::tenant::{Tenant, TenantStore};
 
 /// Reads every source of a request and answers with its one tenant, or with the reason why there is none.
 ///
-/// - All sources are read, always. One that is [`Invalid`](Signal::Invalid) refuses the request.
+/// - All sources are read, always. One that is [`Invalid`](SourceOutcome::Invalid) refuses the request.
 /// - Everything that was named is looked up and compared by id. Two different tenants refuse the request.
 /// - There is no default tenant, and nothing else is tried after a lookup that found none.
 ///
@@ -24,21 +24,21 @@ use crate::tenant::{Tenant, TenantStore};
 #[must_use]
 pub struct Resolver {
     sources: Vec<Box<dyn Source>>,
-    gate: Gate,
+    gate: Decision,
 }
 
 /// What decides, once every source was read.
 #[derive(Clone)]
-struct Gate {
-    directory: Directory,
+struct Decision {
+    directory: TenantDirectory,
     members: Option<Arc<dyn Membership>>,
     trail: Option<Arc<dyn AuditSink>>,
 }
 
 impl Resolver {
     /// A resolver without a source yet: it refuses every request.
-    pub fn new(directory: Directory) -> Self {
-        Self { sources: Vec::new(), gate: Gate { directory, members: None, trail: None } }
+    pub fn new(directory: TenantDirectory) -> Self {
+        Self { sources: Vec::new(), gate: Decision { directory, members: None, trail: None } }
     }
 
     /// With one more source. The order decides nothing but whose actor is taken when several sources prove
@@ -62,7 +62,7 @@ impl Resolver {
     /// # Security
     /// Each such request is an event, and who holds a credential can send many: limit their rate in front. The actor of an
     /// event is whom the credential names; an issuer of a customer's may call its people what it likes.
-    pub fn audit_to(mut self, trail: Arc<dyn AuditSink>) -> Self {
+    pub fn audit_sink(mut self, trail: Arc<dyn AuditSink>) -> Self {
         self.gate.trail = Some(trail);
         self
     }
@@ -83,7 +83,7 @@ impl Resolver {
     /// [`TenantInactive`]: crate::ErrorKind::TenantInactive
     /// [`Misconfigured`]: crate::ErrorKind::Misconfigured
     /// [`StoreUnavailable`]: crate::ErrorKind::StoreUnavailable
-    pub fn resolve(&self, request: &dyn RequestView) -> Resolving {
+    pub fn resolve(&self, request: &dyn RequestView) -> ResolveFuture {
         self.start(request, Demand::Evidence)
     }
 
@@ -96,7 +96,7 @@ impl Resolver {
     ///
     /// # Security
     /// Anybody can select any tenant. Serve only what the whole world may see, such as a login page.
-    pub fn resolve_public(&self, request: &dyn RequestView) -> Resolving {
+    pub fn resolve_unauthenticated(&self, request: &dyn RequestView) -> ResolveFuture {
         self.start(request, Demand::Selection)
     }
 
@@ -105,16 +105,16 @@ impl Resolver {
         self.sources.iter().filter_map(|source| source.vary())
     }
 
-    fn start(&self, request: &dyn RequestView, demand: Demand) -> Resolving {
-        let mut claims = Claims::new(demand);
+    fn start(&self, request: &dyn RequestView, demand: Demand) -> ResolveFuture {
+        let mut claims = Evidence::new(demand);
         let mut said = self.sources.iter().map(|source| (source.resolved_by(), source.read(request)));
         while let Some((by, signal)) = said.next() {
             if let Some(later) = claims.add(by, signal) {
                 // All are read now, as the request does not stay; in their order, as the first decides whose actor it is.
-                let mut rest = vec![(by, Signal::Pending(later))];
+                let mut rest = vec![(by, SourceOutcome::Pending(later))];
                 rest.extend(said);
                 let gate = self.gate.clone();
-                return Resolving::pending(async move {
+                return ResolveFuture::pending(async move {
                     for (by, mut signal) in rest {
                         while let Some(later) = claims.add(by, signal) {
                             signal = later.await;
@@ -139,20 +139,20 @@ impl fmt::Debug for Resolver {
     }
 }
 
-impl Gate {
+impl Decision {
     /// What the sources say together, and whose it is: at once, if all that is needed for it is at hand.
-    fn weigh(&self, mut claims: Claims) -> Resolving {
+    fn weigh(&self, mut claims: Evidence) -> ResolveFuture {
         if let Err(error) = claims.check(self.members.is_some()) {
-            return Resolving::ready(counted(Err(error)));
+            return ResolveFuture::ready(counted(Err(error)));
         }
         if let Some(result) = self.at_hand(&mut claims) {
-            return Resolving::ready(counted(result));
+            return ResolveFuture::ready(counted(result));
         }
         let gate = self.clone();
-        Resolving::pending(async move { counted(gate.ask(claims).await) })
+        ResolveFuture::pending(async move { counted(gate.ask(claims).await) })
     }
 
-    fn at_hand(&self, claims: &mut Claims) -> Option<Result<TenantContext>> {
+    fn at_hand(&self, claims: &mut Evidence) -> Option<Result<TenantContext>> {
         let store = self.directory.store().as_ref();
         for (candidate, found) in claims.candidates() {
             *found = Some(peek(store, candidate)?);
@@ -168,11 +168,11 @@ impl Gate {
                 }
                 Some(claims.admit(&self.directory, tenant))
             }
-            Err(Refusal { error, told }) => (told.is_empty() || self.trail.is_none()).then_some(Err(error)),
+            Err(Rejection { error, told }) => (told.is_empty() || self.trail.is_none()).then_some(Err(error)),
         }
     }
 
-    async fn ask(&self, mut claims: Claims) -> Result<TenantContext> {
+    async fn ask(&self, mut claims: Evidence) -> Result<TenantContext> {
         let store = self.directory.store();
         for (candidate, found) in claims.candidates() {
             *found = match candidate {
@@ -199,7 +199,7 @@ impl Gate {
     }
 
     /// Tells the trail of a refusal. That it could not be told makes it no less of one.
-    async fn tell(&self, Refusal { error, told }: Refusal) -> Error {
+    async fn tell(&self, Rejection { error, told }: Rejection) -> Error {
         if let Some(trail) = &self.trail
             && !told.is_empty()
             && let Err(failure) = trail.write(&told).await
@@ -224,14 +224,14 @@ fn peek(store: &dyn TenantStore, candidate: &Candidate) -> Option<Arc<Tenant>> {
 
 /// The future of a [`Resolver`]: ready at once when every named tenant is at hand.
 #[must_use = "futures do nothing unless polled"]
-pub struct Resolving(State);
+pub struct ResolveFuture(State);
 
 enum State {
     Ready(Option<Result<TenantContext>>),
     Pending(Pin<Box<dyn Future<Output = Result<TenantContext>> + Send>>),
 }
 
-impl Future for Resolving {
+impl Future for ResolveFuture {
     type Output = Result<TenantContext>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -242,7 +242,7 @@ impl Future for Resolving {
     }
 }
 
-impl Resolving {
+impl ResolveFuture {
     fn ready(result: Result<TenantContext>) -> Self {
         Self(State::Ready(Some(result)))
     }
@@ -263,7 +263,7 @@ impl Resolving {
     }
 }
 
-impl fmt::Debug for Resolving {
+impl fmt::Debug for ResolveFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.0 {
             State::Ready(_) => "Ready",

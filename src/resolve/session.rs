@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::identity::Identity;
-use super::view::{Field, RequestView, is_token};
-use super::{Signal, Source};
+use super::view::{HeaderField, RequestView, is_token};
+use super::{Source, SourceOutcome};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -71,7 +71,7 @@ impl SessionSource {
 
     /// The cookie's value; `None` if there is no such cookie.
     fn value(&self, request: &dyn RequestView) -> Result<Option<String>, &'static str> {
-        if request.header("cookie") == Field::Absent {
+        if request.header("cookie") == HeaderField::Absent {
             return Ok(None);
         }
         // HTTP/2 may send each cookie in a line of its own (RFC 9113, section 8.2.3).
@@ -101,22 +101,22 @@ impl SessionSource {
 }
 
 impl Source for SessionSource {
-    fn read(&self, request: &dyn RequestView) -> Signal {
+    fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         match self.value(request) {
-            Ok(None) => Signal::Absent,
+            Ok(None) => SourceOutcome::Absent,
             Ok(Some(id)) => {
                 let asked = (self.hook)(id);
-                Signal::Pending(Box::pin(async move {
+                SourceOutcome::Pending(Box::pin(async move {
                     match asked.await {
                         Ok(Some(identity)) => identity.into(),
-                        Ok(None) => Signal::Absent,
-                        Err(error) => Signal::Invalid(error),
+                        Ok(None) => SourceOutcome::Absent,
+                        Err(error) => SourceOutcome::Invalid(error),
                     }
                 }))
             }
             Err(reason) => {
                 debug!(reason, "session refused");
-                Signal::not_valid()
+                SourceOutcome::not_valid()
             }
         }
     }
@@ -138,13 +138,13 @@ impl fmt::Debug for SessionSource {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::StaticRequest;
+    use super::super::view::OwnedRequest;
     use super::*;
 
     fn value(lines: &[&str]) -> Result<Option<String>, &'static str> {
         let source = SessionSource::cookie("sid", async |_| Ok(None)).unwrap();
         let request =
-            lines.iter().fold(StaticRequest::get("/"), |request, line| request.with_header("Cookie", line));
+            lines.iter().fold(OwnedRequest::get("/"), |request, line| request.with_header("Cookie", line));
         source.value(&request)
     }
 

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use super::header::header_name;
-use super::view::{Field, RequestView};
-use super::{Candidate, Signal, Source};
+use super::view::{HeaderField, RequestView};
+use super::{Candidate, Source, SourceOutcome};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Actor, ResolvedBy};
 use crate::error::Result;
-use crate::signed::Keys;
+use crate::signed::SigningKeys;
 use crate::tenant::TenantId;
 
 /// Reads the tenant from a header that a gateway, or another service of yours, has signed: for where the address of the
@@ -29,7 +29,7 @@ use crate::tenant::TenantId;
 /// membership as about any other's.
 ///
 /// ```
-/// use tenancy::resolve::{HeaderKeys, Signal, SignedHeaderSource, SignedTenant, Source, StaticRequest};
+/// use tenancy::resolve::{HeaderKeys, SourceOutcome, SignedHeaderSource, SignedTenant, Source, OwnedRequest};
 /// use tenancy::tenant::TenantId;
 ///
 /// let keys = || HeaderKeys::new("2026-11", b"a secret of at least thirty-two bytes");
@@ -37,10 +37,10 @@ use crate::tenant::TenantId;
 /// let value = SignedTenant::new("gateway", &acme, "GET", "/orders").user("ada").sign(&keys()?);
 ///
 /// let source = SignedHeaderSource::new("x-tenant-signed", keys()?)?;
-/// let request = StaticRequest::get("/orders").with_header("x-tenant-signed", &value);
-/// assert!(matches!(source.read(&request), Signal::Proven { .. }));
-/// let elsewhere = StaticRequest::get("/invoices").with_header("x-tenant-signed", &value);
-/// assert!(matches!(source.read(&elsewhere), Signal::Invalid(_)));
+/// let request = OwnedRequest::get("/orders").with_header("x-tenant-signed", &value);
+/// assert!(matches!(source.read(&request), SourceOutcome::Verified { .. }));
+/// let elsewhere = OwnedRequest::get("/invoices").with_header("x-tenant-signed", &value);
+/// assert!(matches!(source.read(&elsewhere), SourceOutcome::Invalid(_)));
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl SignedHeaderSource {
         Self { clock, ..self }
     }
 
-    fn verify(&self, value: &[u8], request: &dyn RequestView) -> Result<Signal, &'static str> {
+    fn verify(&self, value: &[u8], request: &dyn RequestView) -> Result<SourceOutcome, &'static str> {
         let value = std::str::from_utf8(value).map_err(|_| "not text")?;
         if value.len() > 4096 {
             return Err("longer than 4 KiB");
@@ -88,7 +88,7 @@ impl SignedHeaderSource {
             None if is_name(&service) => Actor::service(service),
             _ => return Err("not a name"),
         };
-        Ok(Signal::Proven { candidate, actor })
+        Ok(SourceOutcome::Verified { candidate, actor })
     }
 }
 
@@ -97,15 +97,15 @@ fn is_name(name: &str) -> bool {
 }
 
 impl Source for SignedHeaderSource {
-    fn read(&self, request: &dyn RequestView) -> Signal {
+    fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         let verified = match request.header(&self.name) {
-            Field::Absent => return Signal::Absent,
-            Field::Repeated => Err("it is there more than once"),
-            Field::Once(value) => self.verify(value, request),
+            HeaderField::Absent => return SourceOutcome::Absent,
+            HeaderField::Repeated => Err("it is there more than once"),
+            HeaderField::Once(value) => self.verify(value, request),
         };
         verified.unwrap_or_else(|reason| {
             debug!(reason, header = self.name, "a signed header was refused");
-            Signal::not_valid()
+            SourceOutcome::not_valid()
         })
     }
 
@@ -123,7 +123,7 @@ impl Source for SignedHeaderSource {
 /// # Security
 /// Take random bytes for them, and share them with no other use.
 #[derive(Debug)]
-pub struct HeaderKeys(Keys);
+pub struct HeaderKeys(SigningKeys);
 
 impl HeaderKeys {
     /// The key that signs, under the id by which its headers name it.
@@ -131,14 +131,14 @@ impl HeaderKeys {
     /// # Errors
     /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) for a secret under 32 bytes, or an id that is not 1 to 32 letters, digits and `-`.
     pub fn new(id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
-        Keys::new("tenancy-header-1", id.into(), secret.as_ref()).map(Self)
+        SigningKeys::new("tenancy-header-1", id.into(), secret.as_ref()).map(Self)
     }
 
     /// With another key, whose headers are still believed.
     ///
     /// # Errors
     /// As [`new`](Self::new), and for an id that is there already.
-    pub fn also_open(self, id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
+    pub fn with_previous_key(self, id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
         self.0.also(id.into(), secret.as_ref()).map(Self)
     }
 }
@@ -206,7 +206,7 @@ impl fmt::Debug for SignedTenant {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::StaticRequest;
+    use super::super::view::OwnedRequest;
     use super::*;
     use crate::clock::{ManualClock, Timestamp};
 
@@ -228,14 +228,15 @@ mod tests {
         SignedTenant::new("gateway", &acme(), "GET", "/orders").at(&*at(NOW))
     }
 
-    fn read(path: &str, value: impl AsRef<[u8]>) -> Signal {
-        let source = SignedHeaderSource::new("X-Signed", keys("b").also_open("a", [8_u8; 32]).unwrap());
-        source.unwrap().with_clock(at(NOW)).read(&StaticRequest::get(path).with_header("x-signed", value))
+    fn read(path: &str, value: impl AsRef<[u8]>) -> SourceOutcome {
+        let source =
+            SignedHeaderSource::new("X-Signed", keys("b").with_previous_key("a", [8_u8; 32]).unwrap());
+        source.unwrap().with_clock(at(NOW)).read(&OwnedRequest::get(path).with_header("x-signed", value))
     }
 
-    fn who(signal: &Signal) -> Option<&Actor> {
+    fn who(signal: &SourceOutcome) -> Option<&Actor> {
         match signal {
-            Signal::Proven { candidate: Candidate::Id(id), actor } if *id == acme() => Some(actor),
+            SourceOutcome::Verified { candidate: Candidate::Id(id), actor } if *id == acme() => Some(actor),
             _ => None,
         }
     }
@@ -254,7 +255,7 @@ mod tests {
     #[test]
     fn what_was_not_is_refused() {
         let good = call().sign(&keys("b"));
-        let job = crate::signed::Keys::new("tenancy-job-1", "b".to_owned(), &[7; 32]).unwrap();
+        let job = crate::signed::SigningKeys::new("tenancy-job-1", "b".to_owned(), &[7; 32]).unwrap();
         let by = |contents: &str| keys("b").0.sign(contents, None);
         let [flipped, cut] = [
             good.char_indices()
@@ -299,14 +300,14 @@ mod tests {
             ("long", "a".repeat(5000)),
             ("empty", String::new()),
         ] {
-            assert!(matches!(read("/orders", value), Signal::Invalid(_)), "{name}");
+            assert!(matches!(read("/orders", value), SourceOutcome::Invalid(_)), "{name}");
         }
-        assert!(matches!(read("/orders", b"\xff"), Signal::Invalid(_)));
-        assert!(matches!(read("/orders/1", &good), Signal::Invalid(_)), "another path");
+        assert!(matches!(read("/orders", b"\xff"), SourceOutcome::Invalid(_)));
+        assert!(matches!(read("/orders/1", &good), SourceOutcome::Invalid(_)), "another path");
         let source = SignedHeaderSource::new("x-signed", keys("b")).unwrap().with_clock(at(NOW));
         let twice =
-            StaticRequest::get("/orders").with_header("x-signed", &good).with_header("x-signed", &good);
-        assert!(matches!(source.read(&twice), Signal::Invalid(_)), "twice");
-        assert!(matches!(source.read(&StaticRequest::get("/orders")), Signal::Absent));
+            OwnedRequest::get("/orders").with_header("x-signed", &good).with_header("x-signed", &good);
+        assert!(matches!(source.read(&twice), SourceOutcome::Invalid(_)), "twice");
+        assert!(matches!(source.read(&OwnedRequest::get("/orders")), SourceOutcome::Absent));
     }
 }

@@ -15,13 +15,13 @@ pub trait RequestView {
     fn path(&self) -> &str;
 
     /// The header of this name; names are compared without regard to case.
-    fn header(&self, name: &str) -> Field<'_>;
+    fn header(&self, name: &str) -> HeaderField<'_>;
 
     /// Every line of a header that may be repeated, such as `Cookie` over HTTP/2; none if they cannot be told apart.
     fn lines(&self, name: &str) -> Vec<&[u8]> {
         match self.header(name) {
-            Field::Once(value) => vec![value],
-            Field::Absent | Field::Repeated => Vec::new(),
+            HeaderField::Once(value) => vec![value],
+            HeaderField::Absent | HeaderField::Repeated => Vec::new(),
         }
     }
 
@@ -78,7 +78,7 @@ impl TlsInfo {
 /// A header of a request. What is repeated has no value, so that nobody takes the first of two by accident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a header is there not at all, once, or more often")]
-pub enum Field<'a> {
+pub enum HeaderField<'a> {
     /// There is no such header.
     Absent,
     /// There is exactly one, with this value.
@@ -109,14 +109,14 @@ pub enum HttpVersion {
 /// A request written down by hand: for tests, and for a source of your own that wants some.
 ///
 /// ```
-/// use tenancy::resolve::{Field, RequestView, StaticRequest};
+/// use tenancy::resolve::{HeaderField, RequestView, OwnedRequest};
 ///
-/// let request = StaticRequest::get("/orders").with_header("Host", "acme.example.com");
-/// assert_eq!(request.header("host"), Field::Once(b"acme.example.com"));
+/// let request = OwnedRequest::get("/orders").with_header("Host", "acme.example.com");
+/// assert_eq!(request.header("host"), HeaderField::Once(b"acme.example.com"));
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct StaticRequest {
+pub struct OwnedRequest {
     method: String,
     version: HttpVersion,
     authority: Option<String>,
@@ -126,7 +126,7 @@ pub struct StaticRequest {
     tls: Option<TlsInfo>,
 }
 
-impl StaticRequest {
+impl OwnedRequest {
     /// A GET request over HTTP/1.1 without any header.
     pub fn get(path: impl Into<String>) -> Self {
         Self {
@@ -167,7 +167,7 @@ impl StaticRequest {
     }
 }
 
-impl RequestView for StaticRequest {
+impl RequestView for OwnedRequest {
     fn method(&self) -> &str {
         &self.method
     }
@@ -184,12 +184,12 @@ impl RequestView for StaticRequest {
         &self.path
     }
 
-    fn header(&self, name: &str) -> Field<'_> {
+    fn header(&self, name: &str) -> HeaderField<'_> {
         let mut values = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         match (values.next(), values.next()) {
-            (None, _) => Field::Absent,
-            (Some((_, value)), None) => Field::Once(value),
-            (Some(_), Some(_)) => Field::Repeated,
+            (None, _) => HeaderField::Absent,
+            (Some((_, value)), None) => HeaderField::Once(value),
+            (Some(_), Some(_)) => HeaderField::Repeated,
         }
     }
 

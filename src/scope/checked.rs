@@ -1,4 +1,4 @@
-//! [`Checked`]: a proven statement whose types sqlx has checked as well.
+//! [`CheckedQuery`]: a proven statement whose types sqlx has checked as well.
 
 use std::fmt;
 
@@ -6,35 +6,35 @@ use sqlx::FromRow;
 use sqlx::query::{Map, Query, QueryScalar};
 use tenancy_sql::Dialect;
 
-use super::backend::{Backend, BoundTenant, Line};
+use super::backend::{Backend, BoundTenant, Conn};
+use super::executor::{Fetch, TenantExecutor};
 use super::query::no_such_row;
-use super::scoped::{Fetch, Scoped};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A query whose types sqlx's own macros have checked, after it was rewritten and proven: what
 /// [`query_checked!`](crate::query_checked) and its siblings make.
 #[must_use = "a query does nothing until it is executed or fetched"]
-pub struct Checked<S, Q> {
+pub struct CheckedQuery<S, Q> {
     scope: S,
     query: Q,
     writes: bool,
     dialect: Dialect,
 }
 
-impl<S, Q> fmt::Debug for Checked<S, Q> {
+impl<S, Q> fmt::Debug for CheckedQuery<S, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Checked").field("writes", &self.writes).finish_non_exhaustive()
     }
 }
 
-impl<S: Scoped> Checked<S, ()> {
+impl<S: TenantExecutor> CheckedQuery<S, ()> {
     #[doc(hidden)]
     pub fn tenant(scope: &S) -> BoundTenant {
         scope.bound_tenant()
     }
 }
 
-impl<S, Q> Checked<S, Q> {
+impl<S, Q> CheckedQuery<S, Q> {
     /// Runs the query as it is given: only the macros, which have proven its text, call this.
     #[doc(hidden)]
     pub fn unchecked_for_macros_only(scope: S, query: Q, writes: bool, dialect: Dialect) -> Self {
@@ -42,7 +42,7 @@ impl<S, Q> Checked<S, Q> {
     }
 }
 
-impl<S: Scoped, Q> Checked<S, Q> {
+impl<S: TenantExecutor, Q> CheckedQuery<S, Q> {
     /// sqlx chooses its database by `DATABASE_URL`, and the proof is of the first dialect of `tenancy.toml`.
     fn proven(&self) -> Result<()> {
         let (proven, runs) = (self.dialect, <S::Database as Backend>::DIALECT);
@@ -58,7 +58,7 @@ impl<S: Scoped, Q> Checked<S, Q> {
     }
 }
 
-impl<DB: Backend, S: Scoped<Database = DB>> Checked<S, Query<'_, DB, DB::Arguments>> {
+impl<DB: Backend, S: TenantExecutor<Database = DB>> CheckedQuery<S, Query<'_, DB, DB::Arguments>> {
     /// Runs the statement, and says how many rows it changed.
     ///
     /// # Errors
@@ -70,14 +70,14 @@ impl<DB: Backend, S: Scoped<Database = DB>> Checked<S, Query<'_, DB, DB::Argumen
 }
 
 // The database is named by itself: through the scope alone the compiler does not see that these futures are `Send`.
-impl<DB: Backend, S: Scoped<Database = DB>, Q: Answers<DB>> Checked<S, Q> {
+impl<DB: Backend, S: TenantExecutor<Database = DB>, Q: Answers<DB>> CheckedQuery<S, Q> {
     /// Every row.
     ///
     /// # Errors
     /// [`ErrorKind::Database`] if a row does not read; otherwise as a read of [`TenantScoped`](crate::TenantScoped).
     pub async fn fetch_all(self) -> Result<Vec<Q::Row>> {
         self.proven()?;
-        self.scope.fetch(Rows { query: self.query, writes: self.writes }).await
+        self.scope.fetch(FetchRows { query: self.query, writes: self.writes }).await
     }
 
     /// The first row, or `None`.
@@ -100,14 +100,14 @@ impl<DB: Backend, S: Scoped<Database = DB>, Q: Answers<DB>> Checked<S, Q> {
 struct Change<'q, DB: Backend>(Query<'q, DB, DB::Arguments>);
 
 impl<DB: Backend> Fetch<DB> for Change<'_, DB> {
-    type Answer = u64;
+    type Output = u64;
 
     fn writes(&self) -> bool {
         true
     }
 
-    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<u64> {
-        DB::execute_query(line, self.0).await
+    async fn run(self, conn: Conn<'_, DB>) -> sqlx::Result<u64> {
+        DB::execute_query(conn, self.0).await
     }
 
     fn met_rows(rows: &u64) -> bool {
@@ -121,7 +121,7 @@ impl<DB: Backend> Fetch<DB> for Change<'_, DB> {
 pub trait Answers<DB: Backend>: Send {
     type Row: Send;
 
-    fn all(self, line: Line<'_, DB>) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
+    fn all(self, conn: Conn<'_, DB>) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
 }
 
 impl<DB: Backend, F, T> Answers<DB> for Map<'_, DB, F, DB::Arguments>
@@ -131,8 +131,8 @@ where
 {
     type Row = T;
 
-    async fn all(self, line: Line<'_, DB>) -> sqlx::Result<Vec<T>> {
-        DB::fetch_mapped(line, self).await
+    async fn all(self, conn: Conn<'_, DB>) -> sqlx::Result<Vec<T>> {
+        DB::fetch_mapped(conn, self).await
     }
 }
 
@@ -143,28 +143,28 @@ where
 {
     type Row = T;
 
-    async fn all(self, line: Line<'_, DB>) -> sqlx::Result<Vec<T>> {
-        DB::fetch_scalars(line, self).await
+    async fn all(self, conn: Conn<'_, DB>) -> sqlx::Result<Vec<T>> {
+        DB::fetch_scalars(conn, self).await
     }
 }
 
-struct Rows<Q> {
+struct FetchRows<Q> {
     query: Q,
     writes: bool,
 }
 
-impl<DB: Backend, Q: Answers<DB>> Fetch<DB> for Rows<Q> {
-    type Answer = Vec<Q::Row>;
+impl<DB: Backend, Q: Answers<DB>> Fetch<DB> for FetchRows<Q> {
+    type Output = Vec<Q::Row>;
 
     fn writes(&self) -> bool {
         self.writes
     }
 
-    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<Self::Answer> {
-        self.query.all(line).await
+    async fn run(self, conn: Conn<'_, DB>) -> sqlx::Result<Self::Output> {
+        self.query.all(conn).await
     }
 
-    fn met_rows(rows: &Self::Answer) -> bool {
+    fn met_rows(rows: &Self::Output) -> bool {
         !rows.is_empty()
     }
 }

@@ -9,11 +9,11 @@ use sqlx::Pool;
 use sqlx::pool::PoolOptions;
 use tenancy_sql::{Schema, TenantType};
 
-use super::backend::{Backend, BoundTenant, Line, Mode, agreed_type, change_error, database_error, sealed};
+use super::backend::{Backend, BoundTenant, Conn, TxMode, agreed_type, change_error, database_error, sealed};
 use super::dynamic::RewriteCache;
-use super::scoped::{Fetch, Scoped};
+use super::enforcement::{ConnectionMode, Enforcement};
+use super::executor::{Fetch, TenantExecutor};
 use super::tx::{OpenTransaction, Tx};
-use super::walls::{SendMode, Walls};
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,8 +31,8 @@ pub(super) struct Inner<DB: Backend> {
     pub(super) pool: Pool<DB>,
     /// Whether nobody else has the pool.
     owned: bool,
-    walls: Walls,
-    pub(super) send: SendMode,
+    enforcement: Enforcement,
+    pub(super) connection_mode: ConnectionMode,
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "nobody is asked"))]
     schema: Schema,
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "nobody is asked"))]
@@ -49,11 +49,11 @@ impl<DB: Backend> Inner<DB> {
     pub(super) async fn open(
         &self,
         tenant: Option<&TenantId>,
-        mode: Mode,
+        mode: TxMode,
     ) -> sqlx::Result<OpenTransaction<DB>> {
         // Where nobody else has the pool and nothing stands before the database, nothing can have been left behind.
-        let echo = !(self.owned && self.send == SendMode::Merged);
-        OpenTransaction::open(&self.pool, self.send, tenant, mode, echo).await
+        let verify_tenant = !(self.owned && self.connection_mode == ConnectionMode::Direct);
+        OpenTransaction::open(&self.pool, self.connection_mode, tenant, mode, verify_tenant).await
     }
 
     /// The tenant as statements bind it.
@@ -62,11 +62,14 @@ impl<DB: Backend> Inner<DB> {
     }
 
     /// Whether a statement by itself needs no transaction; `plain`: it is one, and reaches no table of the library.
-    pub(super) fn bare(&self, writes: bool, plain: bool) -> bool {
-        if DB::TWO_WALLS {
+    pub(super) fn autocommit(&self, writes: bool, plain: bool) -> bool {
+        if DB::HAS_RLS {
             // The library's own tables have row-level security, whatever the user's have. And whoever shares the pool
             // may have left a transaction open, which would swallow a change.
-            self.owned && plain && self.walls == Walls::Predicate && self.send != SendMode::PgBouncer
+            self.owned
+                && plain
+                && self.enforcement == Enforcement::PredicateOnly
+                && self.connection_mode != ConnectionMode::PgBouncer
         } else {
             !writes
         }
@@ -83,8 +86,8 @@ impl<DB: Backend> fmt::Debug for TenantDb<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantDb")
             .field("database", &DB::NAME)
-            .field("walls", &self.0.walls)
-            .field("send", &self.0.send)
+            .field("enforcement", &self.0.enforcement)
+            .field("connection_mode", &self.0.connection_mode)
             .field("audit", &self.0.audit)
             .finish_non_exhaustive()
     }
@@ -94,8 +97,8 @@ impl<DB: Backend> fmt::Debug for TenantDb<DB> {
 #[must_use = "call `build().await`"]
 pub struct TenantDbBuilder<DB: Backend> {
     source: PoolSource<DB>,
-    walls: Walls,
-    send: SendMode,
+    enforcement: Enforcement,
+    connection_mode: ConnectionMode,
     audit: AuditPolicy,
     copies: Vec<Arc<dyn AuditSink>>,
     schema: Schema,
@@ -124,7 +127,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     /// Also sends each recorded event to `sink`, after its transaction has committed.
     ///
     /// The copy is best effort: what counts is the row that was written in the transaction.
-    pub fn copy_audit_to(mut self, sink: Arc<dyn AuditSink>) -> Self {
+    pub fn mirror_audit_to(mut self, sink: Arc<dyn AuditSink>) -> Self {
         self.copies.push(sink);
         self
     }
@@ -158,7 +161,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
         let pool = match self.source {
             PoolSource::Pool(pool) => pool,
             PoolSource::Url(options, url) => {
-                DB::connect(options, &url, self.send).await.map_err(|e| match e {
+                DB::connect(options, &url, self.connection_mode).await.map_err(|e| match e {
                     sqlx::Error::Configuration(cause) => {
                         Error::new(ErrorKind::Misconfigured, "the database URL does not read")
                             .with_source(cause)
@@ -167,14 +170,14 @@ impl<DB: Backend> TenantDbBuilder<DB> {
                 })?
             }
         };
-        DB::probe(&pool, self.walls, self.send, &self.schema, &self.accepted).await?;
+        DB::preflight(&pool, self.enforcement, self.connection_mode, &self.schema, &self.accepted).await?;
         let columns = DB::tenant_columns(&pool, &self.schema).await?;
         let tenant_type = agreed_type(self.schema.tenant_type(), &columns)?;
         Ok(TenantDb(Arc::new(Inner {
             pool,
             owned,
-            walls: self.walls,
-            send: self.send,
+            enforcement: self.enforcement,
+            connection_mode: self.connection_mode,
             audit: self.audit,
             copies: self.copies,
             tenant_type,
@@ -187,9 +190,9 @@ impl<DB: Backend> TenantDbBuilder<DB> {
 
 #[cfg(feature = "postgres")]
 impl TenantDbBuilder<sqlx::Postgres> {
-    /// How many walls stand between tenants; [`Walls::Both`] if not said.
-    pub fn walls(mut self, walls: Walls) -> Self {
-        self.walls = walls;
+    /// How many walls stand between tenants; [`Enforcement::PredicateAndRls`] if not said.
+    pub fn enforcement(mut self, enforcement: Enforcement) -> Self {
+        self.enforcement = enforcement;
         self
     }
 
@@ -200,9 +203,9 @@ impl TenantDbBuilder<sqlx::Postgres> {
         self
     }
 
-    /// What stands between the program and the database; [`SendMode::Merged`] if not said.
-    pub fn send_mode(mut self, mode: SendMode) -> Self {
-        self.send = mode;
+    /// What stands between the program and the database; [`ConnectionMode::Direct`] if not said.
+    pub fn connection_mode(mut self, connection_mode: ConnectionMode) -> Self {
+        self.connection_mode = connection_mode;
         self
     }
 }
@@ -251,8 +254,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     fn new(source: PoolSource<DB>) -> Self {
         Self {
             source,
-            walls: Walls::default(),
-            send: SendMode::default(),
+            enforcement: Enforcement::default(),
+            connection_mode: ConnectionMode::default(),
             audit: AuditPolicy::default(),
             copies: Vec::new(),
             schema: Schema::new("tenant_id").expect("`tenant_id` is a plain name"),
@@ -269,7 +272,7 @@ impl<DB: Backend> TenantDb<DB> {
     /// `TenantDb::postgres` or `TenantDb::sqlite`, which make one that nobody else has.
     ///
     /// A connection that they left inside a transaction, as a `begin` of sqlx does that is cancelled, is noticed where a
-    /// transaction begins. A single statement under `Walls::Predicate` begins none: it runs inside of theirs, and what
+    /// transaction begins. A single statement under `Enforcement::PredicateOnly` begins none: it runs inside of theirs, and what
     /// it wrote is lost with it.
     pub fn from_pool(pool: Pool<DB>) -> TenantDbBuilder<DB> {
         TenantDbBuilder::new(PoolSource::Pool(pool))
@@ -346,7 +349,7 @@ impl<DB: Backend> fmt::Debug for Scope<'_, DB> {
 
 impl<DB: Backend> sealed::Sealed for &Scope<'_, DB> {}
 
-impl<DB: Backend> Scoped for &Scope<'_, DB> {
+impl<DB: Backend> TenantExecutor for &Scope<'_, DB> {
     type Database = DB;
 
     fn context(&self) -> &TenantContext {
@@ -357,17 +360,17 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
         self.db.bound(self.ctx)
     }
 
-    async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Answer> {
+    async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Output> {
         admit(self.ctx)?;
         let writes = fetch.writes();
         if writes {
             self.may_write()?;
         }
-        if self.db.bare(writes, fetch.plain()) {
+        if self.db.autocommit(writes, fetch.plain()) {
             let mut conn = self.db.pool.acquire().await.map_err(|e| database_error(&e))?;
-            let line = Line::on(&mut conn, self.db.send);
+            let conn = Conn::on(&mut conn, self.db.connection_mode);
             let error = if writes { change_error } else { database_error };
-            return fetch.run(line).await.map_err(|e| error(&e));
+            return fetch.run(conn).await.map_err(|e| error(&e));
         }
         if writes {
             let mut tx = Tx::open(self.db, self.ctx, Location::caller()).await?;
@@ -377,7 +380,7 @@ impl<DB: Backend> Scoped for &Scope<'_, DB> {
         }
         // The rollback at the end rides with the connection's way home.
         let mut open =
-            self.db.open(Some(self.ctx.tenant_id()), Mode::Read).await.map_err(|e| database_error(&e))?;
-        fetch.run(open.line()).await.map_err(|e| database_error(&e))
+            self.db.open(Some(self.ctx.tenant_id()), TxMode::Read).await.map_err(|e| database_error(&e))?;
+        fetch.run(open.conn()).await.map_err(|e| database_error(&e))
     }
 }

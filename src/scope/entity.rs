@@ -10,16 +10,16 @@ use std::time::SystemTime;
 use sqlx::{AssertSqlSafe, FromRow, SqlSafeStr};
 use tenancy_sql::{Dialect, Statements};
 
-use super::backend::{Backend, Binds, database_error};
+use super::backend::{Backend, BindArguments, database_error};
 use super::changed::{Deleted, Updated};
-use super::reference::{Ref, reading};
-use super::scoped::{Scoped, Statement};
+use super::executor::{Statement, TenantExecutor};
+use super::foreign_key::{ForeignKey, reading};
 use super::select::{Select, limited};
 use super::soft_delete::{SoftDelete, by_id, mark, table};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a method of [`TenantScoped`] answers. Boxed, so that a call without a scope is one error and not three.
-pub type Answer<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
+pub type ResultFuture<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
 
 /// A row of a tenant-owned table, and the repository of that table.
 ///
@@ -42,11 +42,11 @@ pub type Answer<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
 ///
 /// The struct has no field for the tenant column: the scope fills it in, and nothing can change it.
 ///
-/// It can also be written by hand, beside [`Entity`], with the statements that [`EntitySql`](super::EntitySql) writes:
+/// It can also be written by hand, beside [`BindRow`], with the statements that [`TableSpec`](super::TableSpec) writes:
 ///
 /// ```
 /// use std::sync::LazyLock;
-/// use tenancy::scope::{Binds, Dialect, Entity, EntitySql, Statements};
+/// use tenancy::scope::{BindArguments, Dialect, BindRow, TableSpec, Statements};
 /// use tenancy::TenantScoped;
 ///
 /// #[derive(sqlx::FromRow)]
@@ -60,19 +60,19 @@ pub type Answer<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
 ///
 ///     fn statements(_: Dialect) -> &'static Statements {
 ///         static SQLITE: LazyLock<Statements> = LazyLock::new(|| {
-///             EntitySql::new("notes", "tenant_id", "id", ["text"]).unwrap().statements(Dialect::Sqlite)
+///             TableSpec::new("notes", "tenant_id", "id", ["text"]).unwrap().statements(Dialect::Sqlite)
 ///         });
 ///         &SQLITE
 ///     }
 /// }
 ///
-/// impl Entity<sqlx::Sqlite> for Note {
-///     fn bind_id(id: &i64, binds: &mut Binds<sqlx::Sqlite>) -> tenancy::Result<()> { binds.push(id) }
-///     fn bind_columns(&self, binds: &mut Binds<sqlx::Sqlite>) -> tenancy::Result<()> { binds.push(&self.text) }
+/// impl BindRow<sqlx::Sqlite> for Note {
+///     fn bind_id(id: &i64, binds: &mut BindArguments<sqlx::Sqlite>) -> tenancy::Result<()> { binds.push(id) }
+///     fn bind_columns(&self, binds: &mut BindArguments<sqlx::Sqlite>) -> tenancy::Result<()> { binds.push(&self.text) }
 /// }
 /// ```
 /// # Security
-/// By hand, take [`statements`](Self::statements) from `EntitySql` as above: they are run as they stand, and a text of your
+/// By hand, take [`statements`](Self::statements) from `TableSpec` as above: they are run as they stand, and a text of your
 /// own in them is one that nothing has proven.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a row of a tenant-owned table",
@@ -101,10 +101,10 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`], or [`ErrorKind::Database`] if the row does not read.
-    fn find<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, Option<Self>>
+    fn find<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> ResultFuture<'s, Option<Self>>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
     {
         let statement = with_id::<S, Self>(&scope, |s| &s.find, id.borrow());
         Box::pin(async move { Ok(rows::<S, Self>(scope, statement?).await?.pop()) })
@@ -114,10 +114,10 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a page of none or of more than 1,000; otherwise as [`find`](Self::find).
-    fn list<'s, S>(scope: S, page: Page<Self::Id>) -> Answer<'s, Listing<Self>>
+    fn list<'s, S>(scope: S, page: PageRequest<Self::Id>) -> ResultFuture<'s, Page<Self>>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
     {
         let statement = page_statement::<S, Self>(&scope, &page);
         Box::pin(async move {
@@ -125,7 +125,7 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
             let more = items.len() > usize::from(page.limit);
             items.truncate(page.limit.into());
             let next = if more { items.last().map(|last| last.id().clone()) } else { None };
-            Ok(Listing { items, next })
+            Ok(Page { items, next })
         })
     }
 
@@ -133,10 +133,10 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    fn count<'s, S>(scope: S) -> Answer<'s, u64>
+    fn count<'s, S>(scope: S) -> ResultFuture<'s, u64>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
     {
         let statement = statement::<S, Self>(&scope, |s| &s.count);
         Box::pin(async move { number::<S::Database>(&scope.fetch(statement?).await?) })
@@ -146,10 +146,10 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    fn exists<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, bool>
+    fn exists<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> ResultFuture<'s, bool>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
     {
         let statement = with_id::<S, Self>(&scope, |s| &s.exists, id.borrow());
         Box::pin(async move { Ok(!scope.fetch(statement?).await?.is_empty()) })
@@ -159,12 +159,15 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     ///
     /// # Errors
     /// As [`find`](Self::find).
-    fn reference<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, Option<Ref<Self>>>
+    fn reference<'s, S>(
+        scope: S,
+        id: impl Borrow<Self::Id> + Send,
+    ) -> ResultFuture<'s, Option<ForeignKey<Self>>>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
     {
-        let reference = Ref::new(id.borrow().clone(), scope.context().tenant_id().clone());
+        let reference = ForeignKey::new(id.borrow().clone(), scope.context().tenant_id().clone());
         let exists = Self::exists(scope, id);
         Box::pin(async move { Ok(exists.await?.then_some(reference)) })
     }
@@ -174,10 +177,10 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     /// # Errors
     /// [`ErrorKind::Conflict`] if its key is taken, [`ErrorKind::ReferenceViolation`] if it refers to a row that
     /// is not there, [`ErrorKind::InvalidInput`] if a value breaks a rule of its column.
-    fn insert<'s, S>(scope: S, row: &Self) -> Answer<'s, ()>
+    fn insert<'s, S>(scope: S, row: &Self) -> ResultFuture<'s, ()>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
     {
         let statement = with_row::<S, Self>(&scope, |s| &s.insert, row);
         Box::pin(async move { scope.execute(statement?).await.map(|_| ()) })
@@ -187,10 +190,10 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
-    fn insert_many<'s, S>(scope: S, rows: &[Self]) -> Answer<'s, u64>
+    fn insert_many<'s, S>(scope: S, rows: &[Self]) -> ResultFuture<'s, u64>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
     {
         let statements = with_rows::<S, Self>(&scope, rows);
         Box::pin(async move {
@@ -210,10 +213,10 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     /// [`ErrorKind::Conflict`] if another unique key is taken, or the id where ids are unique among all tenants: then
     /// nothing is changed, and the error does not say whose row it was. [`ErrorKind::Misconfigured`] if the table
     /// has no such index. Otherwise as [`insert`](Self::insert).
-    fn upsert<'s, S>(scope: S, row: &Self) -> Answer<'s, ()>
+    fn upsert<'s, S>(scope: S, row: &Self) -> ResultFuture<'s, ()>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
     {
         let statement = with_row::<S, Self>(&scope, |s| &s.upsert, row);
         Box::pin(async move {
@@ -228,10 +231,10 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
-    fn update<'s, S>(scope: S, row: &Self) -> Answer<'s, Updated>
+    fn update<'s, S>(scope: S, row: &Self) -> ResultFuture<'s, Updated>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
     {
         let statement = with_row::<S, Self>(&scope, |s| &s.update, row);
         Box::pin(async move { scope.execute(statement?).await.map(Updated::new) })
@@ -242,10 +245,10 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     ///
     /// # Errors
     /// [`ErrorKind::ReferenceViolation`] if other rows still refer to it.
-    fn delete<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, Deleted>
+    fn delete<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> ResultFuture<'s, Deleted>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
     {
         let statement = with_id::<S, Self>(&scope, |s| &s.delete, id.borrow()).and_then(|mut statement| {
             if let Some((_, mark)) = mark::<Self>(table::<S, Self>(), Some(SystemTime::now()))? {
@@ -261,10 +264,10 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     ///
     /// # Errors
     /// As [`update`](Self::update).
-    fn restore<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, Updated>
+    fn restore<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> ResultFuture<'s, Updated>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
         Self: SoftDelete,
     {
         by_id::<Self>(id.borrow()).restore(scope)
@@ -275,10 +278,10 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
     ///
     /// # Errors
     /// As [`delete`](Self::delete).
-    fn purge<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> Answer<'s, Deleted>
+    fn purge<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> ResultFuture<'s, Deleted>
     where
-        S: Scoped + 's,
-        S::Database: Stores<Self>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<Self>,
         Self: SoftDelete,
     {
         by_id::<Self>(id.borrow()).purge(scope)
@@ -294,70 +297,70 @@ pub trait TenantScoped: Sized + Send + Unpin + 'static {
 
 /// How a row's values go to one database. `#[derive(TenantScoped)]` writes it for every database whose sqlx
 /// driver knows the types of all the fields.
-pub trait Entity<DB: Backend>: TenantScoped + for<'r> FromRow<'r, DB::Row> {
+pub trait BindRow<DB: Backend>: TenantScoped + for<'r> FromRow<'r, DB::Row> {
     /// Binds an id.
     ///
     /// # Errors
     /// If it does not encode.
-    fn bind_id(id: &Self::Id, binds: &mut Binds<DB>) -> Result<()>;
+    fn bind_id(id: &Self::Id, binds: &mut BindArguments<DB>) -> Result<()>;
 
     /// Binds the other columns, in the order of [`TenantScoped::statements`].
     ///
     /// # Errors
     /// If one does not encode.
-    fn bind_columns(&self, binds: &mut Binds<DB>) -> Result<()>;
+    fn bind_columns(&self, binds: &mut BindArguments<DB>) -> Result<()>;
 
     /// Binds a value that has the type of one of the fields; `false` if none has, as here, where no type is known.
     /// Filters need it.
     ///
     /// # Errors
     /// If it does not encode.
-    fn bind_value(value: &dyn Any, binds: &mut Binds<DB>) -> Result<bool> {
+    fn bind_value(value: &dyn Any, binds: &mut BindArguments<DB>) -> Result<bool> {
         let _ = (value, binds);
         Ok(false)
     }
 }
 
-/// A database that can keep rows of type `T`: holds for every `T` that is an [`Entity`] of it.
+/// A database that can keep rows of type `T`: holds for every `T` that is an [`BindRow`] of it.
 ///
-/// Code that is generic over the database asks for `DB: Stores<Order> + Stores<Project>`.
+/// Code that is generic over the database asks for `DB: SupportsRow<Order> + SupportsRow<Project>`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot keep rows of type `{T}`",
     label = "a field of `{T}` has no type in this database, or `{T}` is not an `sqlx::FromRow`",
     note = "each field needs `sqlx::Type`, `sqlx::Encode` and `sqlx::Decode` for `{Self}`, and the struct `#[derive(sqlx::FromRow)]`"
 )]
-pub trait Stores<T: TenantScoped>: Backend {
+pub trait SupportsRow<T: TenantScoped>: Backend {
     #[doc(hidden)]
-    fn bind_id(id: &T::Id, binds: &mut Binds<Self>) -> Result<()>;
+    fn bind_id(id: &T::Id, binds: &mut BindArguments<Self>) -> Result<()>;
 
     #[doc(hidden)]
-    fn bind_columns(row: &T, binds: &mut Binds<Self>) -> Result<()>;
+    fn bind_columns(row: &T, binds: &mut BindArguments<Self>) -> Result<()>;
 
     #[doc(hidden)]
-    fn bind_value(value: &dyn Any, binds: &mut Binds<Self>) -> Result<()>;
+    fn bind_value(value: &dyn Any, binds: &mut BindArguments<Self>) -> Result<()>;
 
     #[doc(hidden)]
     fn read(row: &Self::Row) -> sqlx::Result<T>;
 }
 
 #[diagnostic::do_not_recommend]
-impl<DB: Backend, T: Entity<DB>> Stores<T> for DB {
-    fn bind_id(id: &T::Id, binds: &mut Binds<Self>) -> Result<()> {
+impl<DB: Backend, T: BindRow<DB>> SupportsRow<T> for DB {
+    fn bind_id(id: &T::Id, binds: &mut BindArguments<Self>) -> Result<()> {
         T::bind_id(id, binds)
     }
 
-    fn bind_columns(row: &T, binds: &mut Binds<Self>) -> Result<()> {
+    fn bind_columns(row: &T, binds: &mut BindArguments<Self>) -> Result<()> {
         row.bind_columns(binds)
     }
 
-    fn bind_value(value: &dyn Any, binds: &mut Binds<Self>) -> Result<()> {
+    fn bind_value(value: &dyn Any, binds: &mut BindArguments<Self>) -> Result<()> {
         if T::bind_value(value, binds)? {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::Misconfigured,
             format!(
-                "no field of a row of `{}` is known to have this type; write `Entity::bind_value`",
+                "no field of a row of `{}` is known to have this type; write `BindRow::bind_value`",
                 T::TABLE
             ),
         ))
@@ -371,12 +374,12 @@ impl<DB: Backend, T: Entity<DB>> Stores<T> for DB {
 /// Which rows of a list: so many, from the start or after a place. That is an id in
 /// [`list`](TenantScoped::list), and a [`Cursor`](super::Cursor) in [`Select::page`].
 #[derive(Debug, Clone)]
-pub struct Page<After> {
+pub struct PageRequest<After> {
     pub(super) after: Option<After>,
     pub(super) limit: u16,
 }
 
-impl<After> Page<After> {
+impl<After> PageRequest<After> {
     /// The first `limit` rows.
     pub fn first(limit: u16) -> Self {
         Self { after: None, limit }
@@ -391,40 +394,48 @@ impl<After> Page<After> {
 /// A page of rows.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Listing<T: TenantScoped, After = <T as TenantScoped>::Id> {
+pub struct Page<T: TenantScoped, After = <T as TenantScoped>::Id> {
     /// The rows, in order.
     pub items: Vec<T>,
-    /// Where the next page starts: give it to [`Page::after`]. `None` on the last page.
+    /// Where the next page starts: give it to [`PageRequest::after`]. `None` on the last page.
     pub next: Option<After>,
 }
 
 type Pick = fn(&'static Statements) -> &'static str;
 
-fn statement<S: Scoped, T: TenantScoped>(scope: &S, pick: Pick) -> Result<Statement<S::Database>> {
+fn statement<S: TenantExecutor, T: TenantScoped>(scope: &S, pick: Pick) -> Result<Statement<S::Database>> {
     Statement::new(scope, pick(T::statements(S::Database::DIALECT)))
 }
 
-fn with_id<S: Scoped, T: TenantScoped>(scope: &S, pick: Pick, id: &T::Id) -> Result<Statement<S::Database>>
+fn with_id<S: TenantExecutor, T: TenantScoped>(
+    scope: &S,
+    pick: Pick,
+    id: &T::Id,
+) -> Result<Statement<S::Database>>
 where
-    S::Database: Stores<T>,
+    S::Database: SupportsRow<T>,
 {
     let mut statement = statement::<S, T>(scope, pick)?;
     S::Database::bind_id(id, &mut statement.binds)?;
     Ok(statement)
 }
 
-fn with_row<S: Scoped, T: TenantScoped>(scope: &S, pick: Pick, row: &T) -> Result<Statement<S::Database>>
+fn with_row<S: TenantExecutor, T: TenantScoped>(
+    scope: &S,
+    pick: Pick,
+    row: &T,
+) -> Result<Statement<S::Database>>
 where
-    S::Database: Stores<T>,
+    S::Database: SupportsRow<T>,
 {
     let mut statement = with_id::<S, T>(scope, pick, row.id())?;
     S::Database::bind_columns(row, &mut statement.binds)?;
     Ok(statement)
 }
 
-fn with_rows<S: Scoped, T: TenantScoped>(scope: &S, rows: &[T]) -> Result<Vec<Statement<S::Database>>>
+fn with_rows<S: TenantExecutor, T: TenantScoped>(scope: &S, rows: &[T]) -> Result<Vec<Statement<S::Database>>>
 where
-    S::Database: Stores<T>,
+    S::Database: SupportsRow<T>,
 {
     let table = table::<S, T>();
     let statement = |rows: &[T]| {
@@ -439,9 +450,12 @@ where
     rows.chunks(table.rows_of_an_insert()).map(statement).collect()
 }
 
-fn page_statement<S: Scoped, T: TenantScoped>(scope: &S, page: &Page<T::Id>) -> Result<Statement<S::Database>>
+fn page_statement<S: TenantExecutor, T: TenantScoped>(
+    scope: &S,
+    page: &PageRequest<T::Id>,
+) -> Result<Statement<S::Database>>
 where
-    S::Database: Stores<T>,
+    S::Database: SupportsRow<T>,
 {
     limited(page.limit)?;
     let mut statement = match &page.after {
@@ -460,12 +474,12 @@ pub(super) fn number<DB: Backend>(rows: &[DB::Row]) -> Result<u64> {
 }
 
 /// The rows of a statement, read as this tenant's.
-pub(super) async fn rows<S: Scoped, T: TenantScoped>(
+pub(super) async fn rows<S: TenantExecutor, T: TenantScoped>(
     scope: S,
     statement: Statement<S::Database>,
 ) -> Result<Vec<T>>
 where
-    S::Database: Stores<T>,
+    S::Database: SupportsRow<T>,
 {
     let tenant = scope.context().tenant_id().clone();
     let rows = scope.fetch(statement).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tenancy_sql::Comparison;
 
-/// A value of one of a row's fields, which [`Entity::bind_value`](super::Entity::bind_value) can bind.
+/// A value of one of a row's fields, which [`BindRow::bind_value`](super::BindRow::bind_value) can bind.
 pub(super) type Erased = Arc<dyn Any + Send + Sync>;
 
 /// A column of the table whose rows are `T`: what `#[derive(TenantScoped)]` names `Order::STATUS` for a field
@@ -27,7 +27,7 @@ pub(super) type Erased = Arc<dyn Any + Send + Sync>;
 ///     note: Option<String>,
 /// }
 ///
-/// let unpaid: Filter<Order> = Order::STATUS.one_of(["open", "late"]).and(Order::NOTE.is_null());
+/// let unpaid: Filter<Order> = Order::STATUS.is_in(["open", "late"]).and(Order::NOTE.is_null());
 /// ```
 ///
 /// There is none for the tenant column: whose rows they are is not for a filter to say.
@@ -113,7 +113,7 @@ impl<T, F: Send + Sync + 'static, V> Column<T, F, V> {
     }
 
     /// The column is one of these; of none, it is not.
-    pub fn one_of<I: Into<V>>(self, values: impl IntoIterator<Item = I>) -> Filter<T> {
+    pub fn is_in<I: Into<V>>(self, values: impl IntoIterator<Item = I>) -> Filter<T> {
         let mut values: Vec<Erased> = values.into_iter().map(|value| self.erase(value)).collect();
         // The last one again, so that few texts serve lists of every length, and the database knows them.
         if let Some(last) = values.last().cloned()
@@ -121,12 +121,12 @@ impl<T, F: Send + Sync + 'static, V> Column<T, F, V> {
         {
             values.resize(values.len().next_power_of_two(), last);
         }
-        Filter::new(tenancy_sql::Filter::one_of(self.index, values.len()), values)
+        Filter::new(tenancy_sql::Filter::is_in(self.index, values.len()), values)
     }
 
     /// A new value for the column, for [`Select::update`](super::Select::update).
-    pub fn set(self, value: impl Into<F>) -> Set<T> {
-        Set { column: self.index, value: Arc::new(value.into()), of: PhantomData }
+    pub fn set(self, value: impl Into<F>) -> Assignment<T> {
+        Assignment { column: self.index, value: Arc::new(value.into()), of: PhantomData }
     }
 
     fn compare(self, comparison: Comparison, value: impl Into<V>) -> Filter<T> {
@@ -217,13 +217,13 @@ impl<T> fmt::Debug for Filter<T> {
 
 /// A new value for a column: what [`Column::set`] makes.
 #[must_use = "give it to `select().update(..)`"]
-pub struct Set<T> {
+pub struct Assignment<T> {
     pub(super) column: usize,
     pub(super) value: Erased,
     of: PhantomData<fn() -> T>,
 }
 
-impl<T> fmt::Debug for Set<T> {
+impl<T> fmt::Debug for Assignment<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Set").field("column", &self.column).finish_non_exhaustive()
     }

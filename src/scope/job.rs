@@ -1,7 +1,7 @@
 use super::backend::Backend;
 use super::db::TenantDb;
-use super::entity::{Stores, TenantScoped};
-use crate::context::{Directory, Job, Opened};
+use super::entity::{SupportsRow, TenantScoped};
+use crate::context::{Job, ReceivedJob, TenantDirectory};
 use crate::error::{Error, ErrorKind, Result};
 
 impl<DB: Backend> TenantDb<DB> {
@@ -12,7 +12,7 @@ impl<DB: Backend> TenantDb<DB> {
     /// whose tenant and row do not belong together never runs.
     ///
     /// ```
-    /// use tenancy::context::{Directory, Envelope, Job, Opened};
+    /// use tenancy::context::{TenantDirectory, Envelope, Job, ReceivedJob};
     /// use tenancy::{TenantContext, TenantDb, TenantScoped};
     ///
     /// #[derive(TenantScoped, sqlx::FromRow)]
@@ -35,8 +35,8 @@ impl<DB: Backend> TenantDb<DB> {
     ///     Envelope::new(ctx, &SendInvoice { order: order.id }).to_json()
     /// }
     ///
-    /// async fn work(db: &TenantDb<sqlx::Postgres>, directory: &Directory, text: &str) -> tenancy::Result<()> {
-    ///     let (Opened { context, .. }, order) =
+    /// async fn work(db: &TenantDb<sqlx::Postgres>, directory: &TenantDirectory, text: &str) -> tenancy::Result<()> {
+    ///     let (ReceivedJob { context, .. }, order) =
     ///         db.open_job::<SendInvoice, Order>(directory, text, |job| job.order).await?;
     ///     println!("{} is asked to pay {}", context.tenant().name(), order.id);
     ///     Ok(())
@@ -45,7 +45,7 @@ impl<DB: Backend> TenantDb<DB> {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if the tenant has no such row; [`ErrorKind::InvalidInput`] if the text is no envelope,
-    /// or one of another kind of job; [`ErrorKind::Expired`]; otherwise as [`Directory::enter`] and
+    /// or one of another kind of job; [`ErrorKind::Expired`]; otherwise as [`TenantDirectory::context`] and
     /// [`find`](TenantScoped::find).
     ///
     /// # Security
@@ -53,14 +53,14 @@ impl<DB: Backend> TenantDb<DB> {
     /// nobody but your own program write to the queue, or sign the envelopes.
     pub async fn open_job<J, T>(
         &self,
-        directory: &Directory,
+        directory: &TenantDirectory,
         envelope: &str,
         row: impl FnOnce(&J) -> T::Id,
-    ) -> Result<(Opened<J>, T)>
+    ) -> Result<(ReceivedJob<J>, T)>
     where
         J: Job,
         T: TenantScoped,
-        DB: Stores<T>,
+        DB: SupportsRow<T>,
     {
         let opened = directory.open_believed::<J>(envelope).await?;
         let id = row(&opened.job);

@@ -6,7 +6,7 @@
 //! tenant it is for, so that row-level security refuses on its own what a query should not have asked.
 //!
 //! ```
-//! use tenancy::scope::{Page, TenantDb};
+//! use tenancy::scope::{PageRequest, TenantDb};
 //! use tenancy::{TenantContext, TenantScoped};
 //! use sqlx::sqlite::SqlitePoolOptions;
 //!
@@ -29,16 +29,16 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
 //! # use std::sync::Arc;
-//! # use tenancy::{context::{Actor, Directory}, plan::Catalog, store::MemoryStore, tenant::{NewTenant, Slug, TenantStatus, TenantStore}};
+//! # use tenancy::{context::{Actor, TenantDirectory}, plan::Catalog, store::MemoryStore, tenant::{NewTenant, Slug, TenantStatus, TenantStore}};
 //! # let store = Arc::new(MemoryStore::new());
 //! # let catalog = Arc::new(Catalog::from_toml("version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }")?);
 //! # let mut ids = Vec::new();
 //! # for slug in ["acme", "globex"] {
 //! #     ids.push(store.insert(NewTenant::new(Slug::parse(slug)?, slug, "free").status(TenantStatus::Active)).await?.id().clone());
 //! # }
-//! # let directory = Directory::new(store, catalog);
-//! # let acme = directory.enter(&ids[0], Actor::user("ada")).await?;
-//! # let globex = directory.enter(&ids[1], Actor::user("bob")).await?;
+//! # let directory = TenantDirectory::new(store, catalog);
+//! # let acme = directory.context(&ids[0], Actor::user("ada")).await?;
+//! # let globex = directory.context(&ids[1], Actor::user("bob")).await?;
 //! # let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
 //! # sqlx::raw_sql("CREATE TABLE orders (tenant_id, id INTEGER, status TEXT, PRIMARY KEY (tenant_id, id))").execute(&pool).await.unwrap();
 //! let db = TenantDb::from_pool(pool).build().await?;
@@ -46,7 +46,7 @@
 //!
 //! assert!(pay(&db, &acme, 7).await?);
 //! assert!(!pay(&db, &globex, 7).await?); // not globex's: there is no such row
-//! assert_eq!(Order::list(&db.scope(&globex), Page::first(20)).await?.items, []);
+//! assert_eq!(Order::list(&db.scope(&globex), PageRequest::first(20)).await?.items, []);
 //! # Ok(()) }
 //! ```
 //!
@@ -64,16 +64,16 @@
 //!
 //! ```
 //! # use tenancy::TenantScoped;
-//! # use tenancy::scope::{Cursor, Listing, Page, Scope};
+//! # use tenancy::scope::{Cursor, Page, PageRequest, Scope};
 //! # #[derive(TenantScoped, sqlx::FromRow)]
 //! # #[tenant(table = "orders")]
 //! # struct Order { #[tenant(id)] id: i64, status: String, total: i64, note: Option<String> }
 //! # async fn run(scope: Scope<'_, sqlx::Sqlite>) -> tenancy::Result<()> {
 //! let open = Order::STATUS.eq("open").and(Order::TOTAL.gt(100).or(!Order::NOTE.contains("gift")));
 //! let largest = Order::select().filter(open).order_by(Order::TOTAL.desc());
-//! let page: Listing<Order, Cursor> = largest.clone().page(&scope, Page::first(20)).await?;
+//! let page: Page<Order, Cursor> = largest.clone().page(&scope, PageRequest::first(20)).await?;
 //! if let Some(next) = page.next {
-//!     largest.page(&scope, Page::after(next, 20)).await?;
+//!     largest.page(&scope, PageRequest::after(next, 20)).await?;
 //! }
 //! # Ok(()) }
 //! ```
@@ -83,7 +83,7 @@
 //! feature `dynamic`, `&scope` and `&mut tx` are executors of sqlx, and every query is proven when it runs. Either way
 //! it reaches this tenant's rows only, or is refused; `docs/refusals.md` lists the reasons.
 //!
-//! Reading across tenants has one name, [`TenantDb::across_tenants`], and leaves a trail.
+//! Reading across tenants has one name, [`TenantDb::cross_tenant`], and leaves a trail.
 //!
 //! A call without a scope does not compile:
 //!
@@ -97,27 +97,29 @@
 //! }
 //! ```
 
-mod across;
 mod backend;
 mod changed;
 #[cfg(feature = "macros")]
 mod checked;
+mod cross_tenant;
 mod db;
 #[cfg(feature = "dynamic")]
 mod dynamic;
 #[cfg(not(feature = "dynamic"))]
 #[path = "no_dynamic.rs"]
 mod dynamic;
+mod enforcement;
 mod entity;
+mod executor;
 mod filter;
+mod foreign_key;
 mod job;
 #[cfg(feature = "macros")]
 mod query;
-mod reference;
-mod scoped;
 mod select;
 mod soft_delete;
 mod sort;
+mod stored_event;
 #[cfg(feature = "streaming")]
 mod streaming;
 #[cfg(any(feature = "dynamic", feature = "macros"))]
@@ -125,38 +127,36 @@ mod streams;
 #[cfg(not(any(feature = "dynamic", feature = "macros")))]
 #[path = "no_streams.rs"]
 mod streams;
-mod trail;
 mod tx;
-mod walls;
 
 /// The version of sqlx that this crate speaks.
 pub use sqlx;
 #[cfg(feature = "dynamic")]
-pub use tenancy_sql::{Code, Refused};
-pub use tenancy_sql::{Dialect, Entity as EntitySql, Schema, Statements, Table};
+pub use tenancy_sql::{Code, Rejection};
+pub use tenancy_sql::{Dialect, Schema, Statements, Table, TableSpec};
 
-pub use self::across::{CrossTenant, Reason, Tagged};
-pub use self::backend::{Backend, Binds};
+pub use self::backend::{Backend, BindArguments};
 pub use self::changed::{Deleted, Updated};
 #[cfg(feature = "macros")]
-pub use self::checked::Checked;
+pub use self::checked::CheckedQuery;
+pub use self::cross_tenant::{CrossTenant, PerTenant, Reason};
 pub use self::db::{Scope, TenantDb, TenantDbBuilder};
-pub use self::entity::{Answer, Entity, Listing, Page, Stores, TenantScoped};
-pub use self::filter::{Column, Filter, Set};
+pub use self::enforcement::{ConnectionMode, Enforcement};
+pub use self::entity::{BindRow, Page, PageRequest, ResultFuture, SupportsRow, TenantScoped};
+pub use self::executor::TenantExecutor;
+pub use self::filter::{Assignment, Column, Filter};
 #[doc(hidden)]
 pub use self::filter::{FieldType, NoOption};
+pub use self::foreign_key::ForeignKey;
 #[cfg(feature = "macros")]
-pub use self::query::{Query, Scalars, Variants};
-pub use self::reference::Ref;
-pub use self::scoped::Scoped;
+pub use self::query::{Query, ScalarQuery, Variants};
 pub use self::select::Select;
 pub use self::soft_delete::{DeletedAt, SoftDelete};
 pub use self::sort::{Cursor, Sort, Sortable};
-pub use self::trail::StoredEvent;
+pub use self::stored_event::StoredEvent;
 pub use self::tx::Tx;
-pub use self::walls::{SendMode, Walls};
 
-pub(crate) use self::backend::{Line, Mode, Value, database_error};
-pub(crate) use self::scoped::Statement;
-pub(crate) use self::trail::insert_event;
+pub(crate) use self::backend::{Conn, TxMode, Value, database_error};
+pub(crate) use self::executor::Statement;
+pub(crate) use self::stored_event::insert_event;
 pub(crate) use self::tx::OpenTransaction;

@@ -7,15 +7,15 @@ use sqlx::{Encode, FromRow, Type};
 use tenancy_sql::Dialect;
 
 use super::backend::{Value, database_error};
-use super::scoped::{Scoped, Statement};
+use super::executor::{Statement, TenantExecutor};
 use crate::error::{Error, ErrorKind, Result};
 
-type Row<S> = <<S as Scoped>::Database as sqlx::Database>::Row;
+type Row<S> = <<S as TenantExecutor>::Database as sqlx::Database>::Row;
 
 /// A query that was rewritten and proven while the program was compiled: what
 /// [`query!`](crate::query), [`query_as!`](crate::query_as) and [`query_scalar!`](crate::query_scalar) make.
 #[must_use = "a query does nothing until it is executed or fetched"]
-pub struct Query<S: Scoped, T> {
+pub struct Query<S: TenantExecutor, T> {
     scope: S,
     statement: Result<Statement<S::Database>>,
     tenant: bool,
@@ -32,13 +32,13 @@ pub struct Variants {
     pub writes: bool,
 }
 
-impl<S: Scoped, T> fmt::Debug for Query<S, T> {
+impl<S: TenantExecutor, T> fmt::Debug for Query<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Query").field("statement", &self.statement).finish_non_exhaustive()
     }
 }
 
-impl<S: Scoped, T> Query<S, T> {
+impl<S: TenantExecutor, T> Query<S, T> {
     /// Runs the text as it is given: only the macros, which have proven it, call this.
     #[doc(hidden)]
     pub fn unchecked_for_macros_only(scope: S, variants: &'static Variants) -> Self {
@@ -126,7 +126,7 @@ pub(super) fn no_such_row() -> Error {
     Error::new(ErrorKind::NotFound, "no such row")
 }
 
-fn read<S: Scoped, T: for<'r> FromRow<'r, Row<S>>>(row: &Row<S>) -> Result<T> {
+fn read<S: TenantExecutor, T: for<'r> FromRow<'r, Row<S>>>(row: &Row<S>) -> Result<T> {
     T::from_row(row).map_err(|e| match e {
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
             Error::new(
@@ -139,19 +139,19 @@ fn read<S: Scoped, T: for<'r> FromRow<'r, Row<S>>>(row: &Row<S>) -> Result<T> {
     })
 }
 
-impl<S: Scoped, T> Query<S, (T,)> {
+impl<S: TenantExecutor, T> Query<S, (T,)> {
     #[doc(hidden)]
-    pub fn scalars(self) -> Scalars<S, T> {
-        Scalars(self)
+    pub fn scalars(self) -> ScalarQuery<S, T> {
+        ScalarQuery(self)
     }
 }
 
 /// A [`Query`] whose rows have one column: what [`query_scalar!`](crate::query_scalar) makes.
 #[derive(Debug)]
 #[must_use = "a query does nothing until it is fetched"]
-pub struct Scalars<S: Scoped, T>(Query<S, (T,)>);
+pub struct ScalarQuery<S: TenantExecutor, T>(Query<S, (T,)>);
 
-impl<S: Scoped, T> Scalars<S, T>
+impl<S: TenantExecutor, T> ScalarQuery<S, T>
 where
     (T,): for<'r> FromRow<'r, Row<S>>,
 {

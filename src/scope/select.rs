@@ -4,13 +4,13 @@ use std::fmt;
 use std::time::SystemTime;
 
 use sqlx::{AssertSqlSafe, SqlSafeStr};
-use tenancy_sql::{Deleted, Filter as Tree, Key, Rows, Table};
+use tenancy_sql::{Deleted, Filter as Tree, Rows, SortKey, Table};
 
 use super::backend::{Backend, Value};
 use super::changed::{Deleted as DeletedRows, Updated};
-use super::entity::{Answer, Listing, Page, Stores, TenantScoped, number, rows};
-use super::filter::{Erased, Filter, Set};
-use super::scoped::{Scoped, Statement};
+use super::entity::{Page, PageRequest, ResultFuture, SupportsRow, TenantScoped, number, rows};
+use super::executor::{Statement, TenantExecutor};
+use super::filter::{Assignment, Erased, Filter};
 use super::soft_delete::{mark, table};
 use super::sort::{Cursor, Sort, Sortable, row_id};
 use crate::error::{Error, ErrorKind, Result};
@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// ```
 /// use tenancy::TenantScoped;
-/// use tenancy::scope::{Cursor, Listing, Page, Scope};
+/// use tenancy::scope::{Cursor, Page, PageRequest, Scope};
 ///
 /// #[derive(TenantScoped, sqlx::FromRow)]
 /// #[tenant(table = "orders")]
@@ -30,8 +30,8 @@ use crate::error::{Error, ErrorKind, Result};
 ///     total: i64,
 /// }
 ///
-/// async fn open(scope: &Scope<'_, sqlx::Sqlite>, after: Option<Cursor>) -> tenancy::Result<Listing<Order, Cursor>> {
-///     let page = after.map_or(Page::first(20), |cursor| Page::after(cursor, 20));
+/// async fn open(scope: &Scope<'_, sqlx::Sqlite>, after: Option<Cursor>) -> tenancy::Result<Page<Order, Cursor>> {
+///     let page = after.map_or(PageRequest::first(20), |cursor| PageRequest::after(cursor, 20));
 ///     Order::select().filter(Order::STATUS.eq("open")).order_by(Order::TOTAL.desc()).page(scope, page).await
 /// }
 /// ```
@@ -83,10 +83,10 @@ impl<T: TenantScoped> Select<T> {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if there are more, or for a `most` over 1,000: read them in
     /// [pages](Self::page); otherwise as [`page`](Self::page).
-    pub fn all<'s, S>(self, scope: S, most: u16) -> Answer<'s, Vec<T>>
+    pub fn all<'s, S>(self, scope: S, most: u16) -> ResultFuture<'s, Vec<T>>
     where
-        S: Scoped + 's,
-        S::Database: Stores<T>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<T>,
     {
         let statement =
             limited(most).and_then(|()| self.select(&scope, &self.keys(), &[], i64::from(most) + 1));
@@ -106,16 +106,16 @@ impl<T: TenantScoped> Select<T> {
     ///
     /// # Errors
     /// As [`page`](Self::page).
-    pub fn first<'s, S>(self, scope: S) -> Answer<'s, Option<T>>
+    pub fn first<'s, S>(self, scope: S) -> ResultFuture<'s, Option<T>>
     where
-        S: Scoped + 's,
-        S::Database: Stores<T>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<T>,
     {
         let statement = self.select(&scope, &self.keys(), &[], 1);
         Box::pin(async move { Ok(rows::<S, T>(scope, statement?).await?.pop()) })
     }
 
-    /// A page of rows. Whoever follows [`Listing::next`] to the end meets each row once, however many are equal.
+    /// A page of rows. Whoever follows [`Page::next`] to the end meets each row once, however many are equal.
     ///
     /// An index on the tenant column, the sorted columns and the id lets every page start where the last one ended;
     /// where the first sorted column can be NULL and is ascending, the database walks there from the beginning.
@@ -124,20 +124,20 @@ impl<T: TenantScoped> Select<T> {
     /// [`ErrorKind::InvalidInput`] for a page of none or of more than 1,000, for a cursor that does not read or is
     /// of another order, and for a filter of more than 500 conditions or more values than the database takes;
     /// otherwise as [`find`](TenantScoped::find).
-    pub fn page<'s, S>(self, scope: S, page: Page<Cursor>) -> Answer<'s, Listing<T, Cursor>>
+    pub fn page<'s, S>(self, scope: S, page: PageRequest<Cursor>) -> ResultFuture<'s, Page<T, Cursor>>
     where
-        S: Scoped + 's,
-        S::Database: Stores<T>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<T>,
         T::Id: Sortable,
     {
-        let Page { after, limit } = page;
+        let PageRequest { after, limit } = page;
         let table = table::<S, T>();
         let mut sorts = self.sorts.clone();
         if !sorts.iter().any(|sort| sort.key.column == 0) {
             sorts.push(row_id::<T>().asc());
         }
         sorts.truncate(self.keys().len());
-        let keys: Vec<Key> = sorts.iter().map(|sort| sort.key).collect();
+        let keys: Vec<SortKey> = sorts.iter().map(|sort| sort.key).collect();
         let statement = limited(limit).and_then(|()| {
             let after = after.map_or_else(|| Ok(Vec::new()), |cursor| cursor.values(table, &sorts))?;
             // One more than asked, to know whether there is a next page.
@@ -149,7 +149,7 @@ impl<T: TenantScoped> Select<T> {
             items.truncate(limit.into());
             let last = items.last().filter(|_| more);
             let next = last.map(|row| Cursor::of_row(table, &sorts, row)).transpose()?;
-            Ok(Listing { items, next })
+            Ok(Page { items, next })
         })
     }
 
@@ -157,10 +157,10 @@ impl<T: TenantScoped> Select<T> {
     ///
     /// # Errors
     /// As [`page`](Self::page).
-    pub fn count<'s, S>(self, scope: S) -> Answer<'s, u64>
+    pub fn count<'s, S>(self, scope: S) -> ResultFuture<'s, u64>
     where
-        S: Scoped + 's,
-        S::Database: Stores<T>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<T>,
     {
         let statement = self.statement(&scope, Table::count, &[]);
         Box::pin(async move { number::<S::Database>(&scope.fetch(statement?).await?) })
@@ -170,10 +170,10 @@ impl<T: TenantScoped> Select<T> {
     ///
     /// # Errors
     /// As [`page`](Self::page).
-    pub fn exists<'s, S>(self, scope: S) -> Answer<'s, bool>
+    pub fn exists<'s, S>(self, scope: S) -> ResultFuture<'s, bool>
     where
-        S: Scoped + 's,
-        S::Database: Stores<T>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<T>,
     {
         let statement = self.statement(&scope, Table::exists, &[]);
         Box::pin(async move { Ok(!scope.fetch(statement?).await?.is_empty()) })
@@ -184,10 +184,14 @@ impl<T: TenantScoped> Select<T> {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if there is nothing to set, a column is set twice, or the id is set; otherwise
     /// as [`insert`](TenantScoped::insert).
-    pub fn update<'s, S>(self, scope: S, sets: impl IntoIterator<Item = Set<T>>) -> Answer<'s, Updated>
+    pub fn update<'s, S>(
+        self,
+        scope: S,
+        sets: impl IntoIterator<Item = Assignment<T>>,
+    ) -> ResultFuture<'s, Updated>
     where
-        S: Scoped + 's,
-        S::Database: Stores<T>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<T>,
     {
         let (columns, values): (Vec<_>, Vec<_>) = sets.into_iter().map(|set| (set.column, set.value)).unzip();
         let statement = settable(&columns)
@@ -200,10 +204,10 @@ impl<T: TenantScoped> Select<T> {
     ///
     /// # Errors
     /// As [`TenantScoped::delete`].
-    pub fn delete<'s, S>(self, scope: S) -> Answer<'s, DeletedRows>
+    pub fn delete<'s, S>(self, scope: S) -> ResultFuture<'s, DeletedRows>
     where
-        S: Scoped + 's,
-        S::Database: Stores<T>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<T>,
     {
         let statement = mark::<T>(table::<S, T>(), Some(SystemTime::now())).and_then(|mark| match mark {
             None => self.statement(&scope, Table::delete, &[]).map(Some),
@@ -224,25 +228,25 @@ impl<T: TenantScoped> Select<T> {
     }
 
     /// The columns that sort, up to the id, which always decides.
-    fn keys(&self) -> Vec<Key> {
-        let mut keys: Vec<Key> = self.sorts.iter().map(|sort| sort.key).collect();
+    fn keys(&self) -> Vec<SortKey> {
+        let mut keys: Vec<SortKey> = self.sorts.iter().map(|sort| sort.key).collect();
         let id = keys.iter().position(|key| key.column == 0);
         keys.truncate(id.map_or(keys.len(), |id| id + 1));
         if id.is_none() {
-            keys.push(Key { column: 0, descending: false, nullable: false });
+            keys.push(SortKey { column: 0, descending: false, nullable: false });
         }
         keys
     }
 
-    fn select<S: Scoped>(
+    fn select<S: TenantExecutor>(
         &self,
         scope: &S,
-        keys: &[Key],
+        keys: &[SortKey],
         after: &[Option<Erased>],
         limit: i64,
     ) -> Result<Statement<S::Database>>
     where
-        S::Database: Stores<T>,
+        S::Database: SupportsRow<T>,
     {
         let given: Vec<bool> = after.iter().map(Option::is_some).collect();
         let given = (!given.is_empty()).then_some(given.as_slice());
@@ -255,14 +259,14 @@ impl<T: TenantScoped> Select<T> {
     }
 
     /// The statement with the tenant bound, `first` after it, then the filter's values.
-    pub(super) fn statement<S: Scoped>(
+    pub(super) fn statement<S: TenantExecutor>(
         &self,
         scope: &S,
         write: impl FnOnce(&Table, Rows<'_>) -> String,
         first: &[Erased],
     ) -> Result<Statement<S::Database>>
     where
-        S::Database: Stores<T>,
+        S::Database: SupportsRow<T>,
     {
         let tree = self.filter.as_ref().map(|filter| &filter.tree);
         let values = self.filter.as_ref().map_or(&[][..], |filter| &filter.values);

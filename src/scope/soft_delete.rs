@@ -6,9 +6,9 @@ use tenancy_sql::{Deleted, Table};
 
 use super::backend::Backend;
 use super::changed::{Deleted as DeletedRows, Updated};
-use super::entity::{Answer, Stores, TenantScoped};
+use super::entity::{ResultFuture, SupportsRow, TenantScoped};
+use super::executor::TenantExecutor;
 use super::filter::{Erased, Filter};
-use super::scoped::Scoped;
 use super::select::Select;
 use super::sort::row_id;
 use crate::error::{Error, ErrorKind, Result};
@@ -100,10 +100,10 @@ impl<T: TenantScoped> Select<T> {
     ///
     /// # Errors
     /// As [`update`](Self::update).
-    pub fn restore<'s, S>(mut self, scope: S) -> Answer<'s, Updated>
+    pub fn restore<'s, S>(mut self, scope: S) -> ResultFuture<'s, Updated>
     where
-        S: Scoped + 's,
-        S::Database: Stores<T>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<T>,
         T: SoftDelete,
     {
         self.deleted = Deleted::Only;
@@ -119,10 +119,10 @@ impl<T: TenantScoped> Select<T> {
     ///
     /// # Errors
     /// As [`TenantScoped::delete`].
-    pub fn purge<'s, S>(self, scope: S) -> Answer<'s, DeletedRows>
+    pub fn purge<'s, S>(self, scope: S) -> ResultFuture<'s, DeletedRows>
     where
-        S: Scoped + 's,
-        S::Database: Stores<T>,
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<T>,
         T: SoftDelete,
     {
         let statement = self.statement(&scope, Table::delete, &[]);
@@ -151,7 +151,7 @@ pub(super) fn mark<T: TenantScoped>(
     }
 }
 
-pub(super) fn table<S: Scoped, T: TenantScoped>() -> &'static Table {
+pub(super) fn table<S: TenantExecutor, T: TenantScoped>() -> &'static Table {
     &T::statements(S::Database::DIALECT).table
 }
 

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
-use tenancy_sql::{Key, Table};
+use tenancy_sql::{SortKey, Table};
 
 use super::entity::TenantScoped;
 use super::filter::{Column, Erased};
@@ -47,7 +47,7 @@ impl<T: 'static, F: Send + Sync + 'static, V: 'static> Column<T, F, V> {
     where
         V: Sortable,
     {
-        let key = Key { column: self.index, descending, nullable: self.nullable };
+        let key = SortKey { column: self.index, descending, nullable: self.nullable };
         Sort { key, column: Arc::new(self) }
     }
 }
@@ -55,7 +55,7 @@ impl<T: 'static, F: Send + Sync + 'static, V: 'static> Column<T, F, V> {
 /// By which column rows are sorted, and which way: `Order::TOTAL.desc()`.
 #[must_use = "give it to `select().order_by(..)`"]
 pub struct Sort<T> {
-    pub(super) key: Key,
+    pub(super) key: SortKey,
     column: Arc<dyn Sorted<T>>,
 }
 
@@ -105,7 +105,7 @@ impl<T, F: Send + Sync + 'static, V: Sortable> Sorted<T> for Column<T, F, V> {
     }
 }
 
-/// Where a page ends: give it to [`Page::after`](super::Page::after) for the next one.
+/// Where a page ends: give it to [`PageRequest::after`](super::PageRequest::after) for the next one.
 ///
 /// As text it fits a URL as it is. It holds the values by which the last row was sorted, and nothing of the tenant:
 /// with another tenant's cursor one still sees one's own rows.

@@ -3,7 +3,7 @@ use futures_util::stream::{BoxStream, StreamExt, poll_fn};
 
 use super::backend::Backend;
 use super::db::{Scope, TenantDb};
-use super::entity::{Page, Stores, TenantScoped};
+use super::entity::{PageRequest, SupportsRow, TenantScoped};
 use super::select::Select;
 use super::sort::Sortable;
 use crate::context::TenantContext;
@@ -72,19 +72,19 @@ impl<T: TenantScoped> Select<T> {
     /// Each item as [`page`](Self::page); the stream ends with the first error.
     pub fn stream<'s, DB>(self, scope: &'s Scope<'s, DB>) -> BoxStream<'s, Result<T>>
     where
-        DB: Stores<T>,
+        DB: SupportsRow<T>,
         T: 's,
         T::Id: Sortable,
     {
         Box::pin(try_stream! {
-            let mut page = Page::first(PAGE);
+            let mut page = PageRequest::first(PAGE);
             loop {
                 let listing = self.clone().page(scope, page).await?;
                 for row in listing.items {
                     yield row;
                 }
                 let Some(next) = listing.next else { return };
-                page = Page::after(next, PAGE);
+                page = PageRequest::after(next, PAGE);
             }
         })
     }

@@ -7,11 +7,11 @@ use sqlx::Pool;
 use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
 
-use super::backend::{Backend, BoundTenant, Line, Mode, change_error, database_error, sealed};
+use super::backend::{Backend, BoundTenant, Conn, TxMode, change_error, database_error, sealed};
 use super::db::Inner;
-use super::scoped::{Fetch, Scoped};
-use super::trail::insert_event;
-use super::walls::SendMode;
+use super::enforcement::ConnectionMode;
+use super::executor::{Fetch, TenantExecutor};
+use super::stored_event::insert_event;
 use crate::audit::{AuditEvent, AuditPolicy};
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +23,7 @@ use crate::tenant::TenantId;
 /// changes and no statement failed.
 pub struct Tx<'a, DB: Backend> {
     pub(super) db: &'a Inner<DB>,
-    mode: Mode,
+    mode: TxMode,
     pub(super) conn: OpenTransaction<DB>,
     pub(super) progress: Progress<'a>,
     recorded: Vec<AuditEvent>,
@@ -46,24 +46,30 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         ctx: &'a TenantContext,
         begun_at: &'static Location<'static>,
     ) -> Result<Self> {
-        let conn = db.open(Some(ctx.tenant_id()), Mode::Write).await.map_err(|e| database_error(&e))?;
-        Ok(Self { db, mode: Mode::Write, conn, progress: Progress::new(ctx, begun_at), recorded: Vec::new() })
+        let conn = db.open(Some(ctx.tenant_id()), TxMode::Write).await.map_err(|e| database_error(&e))?;
+        Ok(Self {
+            db,
+            mode: TxMode::Write,
+            conn,
+            progress: Progress::new(ctx, begun_at),
+            recorded: Vec::new(),
+        })
     }
 
     /// One tenant's turn in a transaction that reads one tenant after the other.
-    pub(super) async fn turn(
+    pub(super) async fn switch_tenant(
         db: &'a Inner<DB>,
         ctx: &'a TenantContext,
         mut conn: OpenTransaction<DB>,
     ) -> Result<Self> {
-        DB::enter(conn.line(), ctx.tenant_id()).await.map_err(|e| database_error(&e))?;
+        DB::set_tenant(conn.conn(), ctx.tenant_id()).await.map_err(|e| database_error(&e))?;
         let progress = Progress::new(ctx, Location::caller());
-        Ok(Self { db, mode: Mode::Snapshot, conn, progress, recorded: Vec::new() })
+        Ok(Self { db, mode: TxMode::Snapshot, conn, progress, recorded: Vec::new() })
     }
 
     /// The end of the turn.
-    pub(super) fn give_back(mut self) -> Result<OpenTransaction<DB>> {
-        self.enter_statement()?;
+    pub(super) fn release(mut self) -> Result<OpenTransaction<DB>> {
+        self.begin_statement()?;
         Ok(self.conn)
     }
 
@@ -84,8 +90,8 @@ impl<'a, DB: Backend> Tx<'a, DB> {
                 "this event is of another tenant than the transaction; make it from `tx.context()`",
             ));
         }
-        self.enter(true)?;
-        let written = insert_event::<DB>(self.conn.line(), &event).await;
+        self.check_usable(true)?;
+        let written = insert_event::<DB>(self.conn.conn(), &event).await;
         self.progress.settle(written)?;
         self.progress.met_rows = true;
         self.recorded.push(event);
@@ -128,7 +134,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     }
 
     async fn finish(mut self) -> Result<()> {
-        self.enter_statement()?;
+        self.begin_statement()?;
         self.conn.commit().await?;
         for sink in &self.db.copies {
             // The row in the database is the record; a copy that fails must not undo what has happened.
@@ -140,20 +146,20 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     }
 
     /// Before a statement, which `writes` or not.
-    pub(super) fn enter(&mut self, writes: bool) -> Result<()> {
-        if writes && self.mode != Mode::Write {
+    pub(super) fn check_usable(&mut self, writes: bool) -> Result<()> {
+        if writes && self.mode != TxMode::Write {
             return Err(Error::new(
-                ErrorKind::Refused,
-                "a reading across tenants changes nothing; to change a tenant's rows, open it with `Directory::enter`",
+                ErrorKind::SqlRejected,
+                "a reading across tenants changes nothing; to change a tenant's rows, open it with `TenantDirectory::context`",
             ));
         }
-        self.enter_statement()?;
+        self.begin_statement()?;
         self.progress.changed |= writes;
         Ok(())
     }
 
     /// Before every statement. [`Progress::settle`] follows when it has ended; a cancelled statement stays `Running`.
-    pub(super) fn enter_statement(&mut self) -> Result<()> {
+    pub(super) fn begin_statement(&mut self) -> Result<()> {
         self.progress.usable()?;
         self.progress.state = State::Running;
         Ok(())
@@ -245,7 +251,7 @@ impl Drop for Progress<'_> {
 
 impl<DB: Backend> sealed::Sealed for &mut Tx<'_, DB> {}
 
-impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
+impl<DB: Backend> TenantExecutor for &mut Tx<'_, DB> {
     type Database = DB;
 
     fn context(&self) -> &TenantContext {
@@ -256,10 +262,10 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
         self.db.bound(self.progress.ctx)
     }
 
-    async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Answer> {
+    async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Output> {
         let writes = fetch.writes();
-        self.enter(writes)?;
-        let answer = fetch.run(self.conn.line()).await;
+        self.check_usable(writes)?;
+        let answer = fetch.run(self.conn.conn()).await;
         let answer = self.progress.settle(answer).map_err(|e| database_error(&e))?;
         self.progress.met_rows |= writes && F::met_rows(&answer);
         Ok(answer)
@@ -271,7 +277,7 @@ impl<DB: Backend> Scoped for &mut Tx<'_, DB> {
 /// The control plane uses it too, without a tenant.
 pub(crate) struct OpenTransaction<DB: Backend> {
     conn: Option<PoolConnection<DB>>,
-    send: SendMode,
+    connection_mode: ConnectionMode,
 }
 
 impl<DB: Backend> OpenTransaction<DB> {
@@ -282,10 +288,10 @@ impl<DB: Backend> OpenTransaction<DB> {
     /// connection is given up unless the end of `BEGIN` was seen.
     pub(crate) async fn open(
         pool: &Pool<DB>,
-        send: SendMode,
+        connection_mode: ConnectionMode,
         tenant: Option<&TenantId>,
-        mode: Mode,
-        echo: bool,
+        mode: TxMode,
+        verify_tenant: bool,
     ) -> sqlx::Result<Self> {
         // A server that was started anew leaves connections in the pool that it knows nothing of.
         let mut dead = pool.size();
@@ -293,27 +299,27 @@ impl<DB: Backend> OpenTransaction<DB> {
             let conn = pool.acquire().await?;
             let mut opening = Opening(Some(conn));
             let conn = opening.0.as_mut().expect("it was just put there");
-            match DB::begin(Line::on(conn, send), tenant, mode, echo).await {
-                Ok(()) => return Ok(Self { conn: opening.0.take(), send }),
+            match DB::begin(Conn::on(conn, connection_mode), tenant, mode, verify_tenant).await {
+                Ok(()) => return Ok(Self { conn: opening.0.take(), connection_mode }),
                 Err(error) if dead > 0 && is_unfit(&error) => dead -= 1,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    pub(crate) fn line(&mut self) -> Line<'_, DB> {
+    pub(crate) fn conn(&mut self) -> Conn<'_, DB> {
         let conn = self.conn.as_mut().expect("only the end of the transaction takes the connection");
-        Line::on(conn, self.send)
+        Conn::on(conn, self.connection_mode)
     }
 
     pub(crate) async fn commit(mut self) -> Result<()> {
-        DB::TransactionManager::commit(self.line().conn).await.map_err(|e| change_error(&e))?;
+        DB::TransactionManager::commit(self.conn().conn).await.map_err(|e| change_error(&e))?;
         self.conn = None;
         Ok(())
     }
 
     pub(crate) async fn rollback(mut self) -> Result<()> {
-        DB::TransactionManager::rollback(self.line().conn).await.map_err(|e| database_error(&e))?;
+        DB::TransactionManager::rollback(self.conn().conn).await.map_err(|e| database_error(&e))?;
         self.conn = None;
         Ok(())
     }
@@ -339,7 +345,7 @@ struct Opening<DB: Backend>(Option<PoolConnection<DB>>);
 impl<DB: Backend> Drop for Opening<DB> {
     fn drop(&mut self) {
         if let Some(conn) = self.0.take() {
-            DB::abandon(conn);
+            DB::discard(conn);
         }
     }
 }

@@ -12,7 +12,7 @@ mod metrics;
 mod sql;
 
 #[cfg(feature = "cache")]
-pub use self::cached::{CacheOptions, Cached, CachedMembers};
+pub use self::cached::{CacheOptions, CachedMembership, CachedStore};
 pub use self::memory::MemoryStore;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::sql::SqlStore;
@@ -27,16 +27,16 @@ use crate::error::{Error, ErrorKind};
 #[derive(Debug, Clone)]
 struct Terms {
     clock: Arc<dyn Clock>,
-    slug_rest: Duration,
-    domain_rest: Duration,
+    slug_cooldown: Duration,
+    domain_cooldown: Duration,
 }
 
 impl Default for Terms {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
-            slug_rest: Duration::from_hours(90 * 24),
-            domain_rest: Duration::from_hours(30 * 24),
+            slug_cooldown: Duration::from_hours(90 * 24),
+            domain_cooldown: Duration::from_hours(30 * 24),
         }
     }
 }

@@ -75,12 +75,12 @@ impl ApiKeyFormat {
 /// # Ok(()) }
 /// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(StoredApiKey);
+pub struct ApiKey(ApiKeyParts);
 
 /// The parts of an [`ApiKey`], for [`ApiKey::from_stored`].
 #[derive(Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a store must fill in every part, and hear of a new one")]
-pub struct StoredApiKey {
+pub struct ApiKeyParts {
     /// See [`ApiKey::id`].
     pub id: String,
     /// See [`ApiKey::tenant`].
@@ -112,7 +112,7 @@ impl ApiKey {
         let body = format!("{}{id}_{}", format.start, random::<SECRET_LENGTH>());
         let hash = Sha256::digest(&body).into();
         let key =
-            StoredApiKey { id, tenant, name: name.into(), hash, created: now, expires: None, revoked: None };
+            ApiKeyParts { id, tenant, name: name.into(), hash, created: now, expires: None, revoked: None };
         let text = format!("{body}_{:08x}", crc32fast::hash(body.as_bytes()));
         (Self(key), text.into())
     }
@@ -120,14 +120,14 @@ impl ApiKey {
     /// The same key, which ends at a time.
     #[must_use]
     pub fn expiring(self, at: Timestamp) -> Self {
-        Self(StoredApiKey { expires: Some(at), ..self.0 })
+        Self(ApiKeyParts { expires: Some(at), ..self.0 })
     }
 
     /// A key read back by a store of your own.
     ///
     /// # Security
     /// Only a store should call this: whoever can make an `ApiKey` decides whose data its holder reaches.
-    pub fn from_stored(stored: StoredApiKey) -> Self {
+    pub fn from_stored(stored: ApiKeyParts) -> Self {
         Self(stored)
     }
 
@@ -169,7 +169,7 @@ impl ApiKey {
     /// The same key, revoked; the first time counts. For stores of your own.
     #[must_use]
     pub fn revoked_at(&self, now: Timestamp) -> Self {
-        Self(StoredApiKey { revoked: self.0.revoked.or(Some(now)), ..self.0.clone() })
+        Self(ApiKeyParts { revoked: self.0.revoked.or(Some(now)), ..self.0.clone() })
     }
 }
 
@@ -180,7 +180,7 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-impl fmt::Debug for StoredApiKey {
+impl fmt::Debug for ApiKeyParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiKey")
             .field("id", &self.id)
@@ -229,10 +229,10 @@ pub(crate) struct Presented {
 }
 
 /// Why a key is refused. For logs; a client hears one text for all of them.
-type Fault = &'static str;
+type KeyFormatError = &'static str;
 
 impl Presented {
-    pub(crate) fn parse(format: &ApiKeyFormat, text: &[u8]) -> Result<Self, Fault> {
+    pub(crate) fn parse(format: &ApiKeyFormat, text: &[u8]) -> Result<Self, KeyFormatError> {
         if text.len() > LONGEST {
             return Err("too long");
         }
@@ -257,7 +257,11 @@ impl Presented {
     }
 
     /// The stored key, if this is it, and it may be used. One that is not there is compared all the same.
-    pub(crate) fn check<'a>(&self, stored: Option<&'a ApiKey>, now: Timestamp) -> Result<&'a ApiKey, Fault> {
+    pub(crate) fn check<'a>(
+        &self,
+        stored: Option<&'a ApiKey>,
+        now: Timestamp,
+    ) -> Result<&'a ApiKey, KeyFormatError> {
         let hash = stored.map_or([0; 32], |key| *key.hash());
         let same = bool::from(self.hash.ct_eq(&hash));
         match stored {

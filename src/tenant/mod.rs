@@ -32,17 +32,17 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "api-keys")]
 pub(crate) use self::api_key::Presented;
 #[cfg(feature = "api-keys")]
-pub use self::api_key::{ApiKey, ApiKeyFormat, ApiKeyStore, StoredApiKey};
+pub use self::api_key::{ApiKey, ApiKeyFormat, ApiKeyParts, ApiKeyStore};
 #[cfg(feature = "dns")]
-pub use self::domain::Dns;
+pub use self::domain::DnsResolver;
 pub use self::domain::{
     Challenge, Domain, DomainState, DomainStore, DomainVerifier, TenantDomain, TxtLookup,
 };
-pub(crate) use self::domain::{Fault, HostName, read_name};
+pub(crate) use self::domain::{DomainNameError, HostName, read_name};
 pub use self::id::{TenantId, TenantIdValue};
 pub use self::slug::Slug;
 pub(crate) use self::slug::is_reserved;
-pub use self::status::{SetBy, TenantStatus};
+pub use self::status::{StatusSource, TenantStatus};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where a tenant's rows live. Data, not code: the same queries run in every placement.
@@ -71,7 +71,7 @@ pub struct Tenant {
     slug: Slug,
     name: String,
     status: TenantStatus,
-    status_set_by: SetBy,
+    status_set_by: StatusSource,
     plan: String,
     placement: Placement,
     version: u64,
@@ -99,7 +99,7 @@ impl Tenant {
     }
 
     /// Who set the status: billing never lifts what an operator decided.
-    pub fn status_set_by(&self) -> SetBy {
+    pub fn status_set_by(&self) -> StatusSource {
         self.status_set_by
     }
 
@@ -123,7 +123,7 @@ impl Tenant {
     /// # Errors
     /// [`ErrorKind::IllegalTransition`] if the lifecycle has no such step.
     pub fn with_status(&self, status: TenantStatus) -> Result<Self> {
-        self.with_status_by(status, SetBy::Operator)
+        self.with_status_by(status, StatusSource::Operator)
     }
 
     /// The tenant with another status, set by `by`.
@@ -131,9 +131,9 @@ impl Tenant {
     /// # Errors
     /// [`ErrorKind::IllegalTransition`] if the lifecycle has no such step, or if billing would lift what an
     /// operator decided.
-    pub fn with_status_by(&self, status: TenantStatus, by: SetBy) -> Result<Self> {
-        let held = self.status_set_by == SetBy::Operator && !self.status.is_open();
-        if by == SetBy::Billing && held && status != self.status {
+    pub fn with_status_by(&self, status: TenantStatus, by: StatusSource) -> Result<Self> {
+        let held = self.status_set_by == StatusSource::Operator && !self.status.is_open();
+        if by == StatusSource::Billing && held && status != self.status {
             return Err(Error::new(
                 ErrorKind::IllegalTransition,
                 format!(
@@ -144,7 +144,7 @@ impl Tenant {
         }
         if status == self.status {
             // Naming the same status again changes nothing, unless an operator takes it over from billing.
-            let status_set_by = if by == SetBy::Operator { by } else { self.status_set_by };
+            let status_set_by = if by == StatusSource::Operator { by } else { self.status_set_by };
             return Ok(Self { status_set_by, ..self.clone() });
         }
         if !self.status.can_become(status) {
@@ -178,8 +178,8 @@ impl Tenant {
     ///
     /// # Security
     /// Only a store should call this: whoever can make a `Tenant` decides what it may do.
-    pub fn from_stored(stored: StoredTenant) -> Self {
-        let StoredTenant { id, slug, name, status, status_set_by, plan, placement, version } = stored;
+    pub fn from_stored(stored: TenantParts) -> Self {
+        let TenantParts { id, slug, name, status, status_set_by, plan, placement, version } = stored;
         Self { id, slug, name, status, status_set_by, plan, placement, version }
     }
 }
@@ -187,7 +187,7 @@ impl Tenant {
 /// The parts of a [`Tenant`], for [`Tenant::from_stored`].
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_structs, reason = "a store must fill in every part, and hear of a new one")]
-pub struct StoredTenant {
+pub struct TenantParts {
     /// See [`Tenant::id`].
     pub id: TenantId,
     /// See [`Tenant::slug`].
@@ -197,7 +197,7 @@ pub struct StoredTenant {
     /// See [`Tenant::status`].
     pub status: TenantStatus,
     /// See [`Tenant::status_set_by`].
-    pub status_set_by: SetBy,
+    pub status_set_by: StatusSource,
     /// See [`Tenant::plan`].
     pub plan: String,
     /// See [`Tenant::placement`].
@@ -249,7 +249,7 @@ impl NewTenant {
     /// The tenant as a store inserts it: version 1.
     pub fn into_tenant(self) -> Tenant {
         let Self { id, slug, name, status, plan, placement } = self;
-        Tenant { id, slug, name, status, status_set_by: SetBy::Operator, plan, placement, version: 1 }
+        Tenant { id, slug, name, status, status_set_by: StatusSource::Operator, plan, placement, version: 1 }
     }
 }
 

@@ -36,7 +36,7 @@ pub enum TenantStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum SetBy {
+pub enum StatusSource {
     /// A person, or a program in a person's name.
     Operator,
     /// The billing system.
@@ -107,7 +107,7 @@ impl fmt::Display for TenantStatus {
     }
 }
 
-impl SetBy {
+impl StatusSource {
     /// The stable name, in snake case.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -124,8 +124,8 @@ fn issue(tenant: &TenantId, name: &str) -> ApiKey {
     ApiKey::issue(&format, tenant.clone(), name, NOW).0
 }
 
-fn parts(key: &ApiKey) -> crate::tenant::StoredApiKey {
-    crate::tenant::StoredApiKey {
+fn parts(key: &ApiKey) -> crate::tenant::ApiKeyParts {
+    crate::tenant::ApiKeyParts {
         id: key.id().to_owned(),
         tenant: key.tenant().clone(),
         name: key.name().to_owned(),

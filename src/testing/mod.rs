@@ -21,7 +21,7 @@ use futures_util::future::{join, join_all};
 pub use self::api_keys::api_key_store;
 pub use self::domains::domain_store;
 use crate::error::{ErrorKind, Result};
-use crate::tenant::{NewTenant, Placement, SetBy, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use crate::tenant::{NewTenant, Placement, Slug, StatusSource, Tenant, TenantId, TenantStatus, TenantStore};
 
 /// Holds a [`TenantStore`] to its promises, each on a store of its own from `fresh`.
 ///
@@ -73,7 +73,7 @@ async fn keeps_every_field(store: &dyn TenantStore) {
 
     let trial = NewTenant::new(slug("trial"), "Trial", "pro").status(TenantStatus::Trialing);
     let trial = done(store.insert(trial).await, "an insert of a new tenant succeeds");
-    let changed = trial.with_status_by(TenantStatus::Suspended, SetBy::Billing);
+    let changed = trial.with_status_by(TenantStatus::Suspended, StatusSource::Billing);
     let changed = done(changed, "the lifecycle has this step").with_plan("free").with_name("Renamed");
     let written = done(store.update(&changed).await, "an update over the version that was read succeeds");
     assert_eq!(*written, changed.next_version(), "promise broken: an update answers with what was written");

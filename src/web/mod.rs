@@ -14,9 +14,9 @@
 mod actix_web;
 #[cfg(feature = "axum")]
 mod axum;
+mod core;
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 mod extract;
-mod gate;
 mod peer;
 #[cfg(feature = "tower")]
 mod peer_of;

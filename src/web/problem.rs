@@ -146,7 +146,8 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         | ErrorKind::UnknownFeature
         | ErrorKind::Unaudited
         | ErrorKind::RolledBack
-        | ErrorKind::Refused
+        | ErrorKind::SqlRejected
+        | ErrorKind::CrossTenantContext
         | ErrorKind::UnsupportedPlacement
         | ErrorKind::Misconfigured
         | ErrorKind::Expired

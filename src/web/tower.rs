@@ -11,13 +11,13 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Span;
 
-use super::gate::Gate;
+use super::core::MiddlewareCore;
 use super::peer_of::{peer, target};
 use super::problem::UNSHARED;
 use super::refusal::{grpc_refusal, is_grpc, refusal};
 use crate::context::TenantContext;
 use crate::error::Error;
-use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsInfo};
+use crate::resolve::{HeaderField, HttpVersion, RequestView, ResolveFuture, Resolver, TlsInfo};
 
 /// Puts a tenant in front of every route behind it: a request reaches the route with a
 /// [`TenantContext`](crate::TenantContext) in its extensions, or not at all.
@@ -34,7 +34,7 @@ use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsIn
 ///
 /// # fn wire(resolver: Arc<Resolver>) {
 /// let proven = TenantLayer::new(resolver.clone());
-/// let login_page = TenantLayer::public_by_selection(resolver);
+/// let login_page = TenantLayer::allow_unauthenticated(resolver);
 /// # }
 /// ```
 ///
@@ -52,22 +52,22 @@ use crate::resolve::{Field, HttpVersion, RequestView, Resolver, Resolving, TlsIn
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct TenantLayer {
-    gate: Arc<Gate<HeaderValue>>,
+    gate: Arc<MiddlewareCore<HeaderValue>>,
     grpc: bool,
 }
 
 impl TenantLayer {
     /// For routes that touch a tenant's data: the request must prove who is calling.
     pub fn new(resolver: Arc<Resolver>) -> Self {
-        Self { gate: Arc::new(Gate::proven(resolver)), grpc: false }
+        Self { gate: Arc::new(MiddlewareCore::proven(resolver)), grpc: false }
     }
 
     /// For public routes, such as a login page: that the request names a tenant suffices.
     ///
     /// # Security
     /// Anybody can name any tenant. Behind this layer, serve only what the whole world may see.
-    pub fn public_by_selection(resolver: Arc<Resolver>) -> Self {
-        Self { gate: Arc::new(Gate::selected(resolver)), grpc: false }
+    pub fn allow_unauthenticated(resolver: Arc<Resolver>) -> Self {
+        Self { gate: Arc::new(MiddlewareCore::selected(resolver)), grpc: false }
     }
 
     /// Around services of gRPC: a refused call (a POST of `application/grpc`, not over HTTP/1) is answered with its
@@ -93,7 +93,7 @@ impl<S> Layer<S> for TenantLayer {
 #[derive(Debug, Clone)]
 pub struct TenantService<S> {
     inner: S,
-    gate: Arc<Gate<HeaderValue>>,
+    gate: Arc<MiddlewareCore<HeaderValue>>,
     grpc: bool,
 }
 
@@ -112,16 +112,16 @@ where
 
     fn call(&mut self, request: Request<B>) -> TenantFuture<S, B> {
         let grpc = self.grpc && is_grpc(&request);
-        let unknown = Gate::<HeaderValue>::span();
+        let unknown = MiddlewareCore::<HeaderValue>::span();
         let resolving = unknown.in_scope(|| self.gate.resolve(&View::of(&request)).at_hand());
         let state = match resolving {
             Ok(Ok(tenant)) => enter(&mut self.inner, request, tenant),
-            Ok(Err(error)) => State::Refused { error: Some(error), span: unknown },
+            Ok(Err(error)) => State::Rejected { error: Some(error), span: unknown },
             Err(resolving) => {
                 // The service that was polled ready is the one to be called.
                 let next = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, next);
-                State::Resolving { resolving, waiting: Some(Box::new((request, inner))), span: unknown }
+                State::ResolveFuture { resolving, waiting: Some(Box::new((request, inner))), span: unknown }
             }
         };
         TenantFuture { state, gate: self.gate.clone(), grpc }
@@ -147,7 +147,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, S::Future, B>,
-        gate: Arc<Gate<HeaderValue>>,
+        gate: Arc<MiddlewareCore<HeaderValue>>,
         grpc: bool,
     }
 }
@@ -155,9 +155,9 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<S, F, B> {
-        Resolving { #[pin] resolving: Resolving, waiting: Option<Box<(Request<B>, S)>>, span: Span },
+        ResolveFuture { #[pin] resolving: ResolveFuture, waiting: Option<Box<(Request<B>, S)>>, span: Span },
         Serving { #[pin] future: F, span: Span },
-        Refused { error: Option<Error>, span: Span },
+        Rejected { error: Option<Error>, span: Span },
     }
 }
 
@@ -172,19 +172,19 @@ where
         let mut this = self.project();
         loop {
             let next = match this.state.as_mut().project() {
-                StateProjection::Resolving { resolving, waiting, span } => {
+                StateProjection::ResolveFuture { resolving, waiting, span } => {
                     let resolved = ready!(span.in_scope(|| resolving.poll(context)));
                     let (request, mut inner) = *waiting.take().expect("a request resolves once");
                     match resolved {
                         Ok(tenant) => enter(&mut inner, request, tenant),
-                        Err(error) => State::Refused { error: Some(error), span: span.clone() },
+                        Err(error) => State::Rejected { error: Some(error), span: span.clone() },
                     }
                 }
                 StateProjection::Serving { future, span } => {
                     let served = ready!(span.in_scope(|| future.poll(context)));
                     return Poll::Ready(served.map(|response| mark(this.gate, response)));
                 }
-                StateProjection::Refused { error, span } => {
+                StateProjection::Rejected { error, span } => {
                     let error = error.take().expect("not polled again after it was ready");
                     let refusal = if *this.grpc { grpc_refusal } else { refusal };
                     let response = span.in_scope(|| refusal(&error));
@@ -199,16 +199,16 @@ where
 impl<S: Service<Request<B>>, B> fmt::Debug for TenantFuture<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Resolving { .. } => "Resolving",
+            State::ResolveFuture { .. } => "Resolving",
             State::Serving { .. } => "Serving",
-            State::Refused { .. } => "Refused",
+            State::Rejected { .. } => "Refused",
         };
         f.debug_struct("TenantFuture").field("state", &state).finish_non_exhaustive()
     }
 }
 
 /// Keeps one tenant's response out of another's cache.
-fn mark<R>(gate: &Gate<HeaderValue>, mut response: Response<R>) -> Response<R> {
+fn mark<R>(gate: &MiddlewareCore<HeaderValue>, mut response: Response<R>) -> Response<R> {
     let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(UNSHARED));
@@ -264,12 +264,12 @@ impl RequestView for View<'_> {
         self.uri.path()
     }
 
-    fn header(&self, name: &str) -> Field<'_> {
+    fn header(&self, name: &str) -> HeaderField<'_> {
         let mut values = self.headers.get_all(name).iter();
         match (values.next(), values.next()) {
-            (None, _) => Field::Absent,
-            (Some(value), None) => Field::Once(value.as_bytes()),
-            (Some(_), Some(_)) => Field::Repeated,
+            (None, _) => HeaderField::Absent,
+            (Some(value), None) => HeaderField::Once(value.as_bytes()),
+            (Some(_), Some(_)) => HeaderField::Repeated,
         }
     }
 

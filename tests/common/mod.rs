@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Pool, Postgres, Sqlite};
 use tenancy::audit::AuditPolicy;
-use tenancy::context::{Actor, Directory};
+use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::Catalog;
 use tenancy::scope::{Backend, TenantDb};
 use tenancy::store::SqlStore;
@@ -242,7 +242,7 @@ pub struct World<DB: Backend> {
     pub db: TenantDb<DB>,
     pub pool: Pool<DB>,
     pub store: Arc<SqlStore<DB>>,
-    pub directory: Directory,
+    pub directory: TenantDirectory,
     /// On the plan `free`.
     pub acme: TenantContext,
     /// On the plan `pro`.
@@ -261,7 +261,7 @@ impl<DB: TestBackend> World<DB> {
         store.migrate().await.expect("the crate's tables are made");
         DB::raw(&pool, DB::ORDERS).await.expect("the table of orders is made");
         let catalog = Arc::new(Catalog::from_toml(CATALOG).expect("the catalog reads"));
-        let directory = Directory::new(store.clone(), catalog);
+        let directory = TenantDirectory::new(store.clone(), catalog);
         let acme = enter(&directory, "acme", "free").await;
         let globex = enter(&directory, "globex", "pro").await;
         let db = TenantDb::from_pool(pool.clone()).audit(policy).build().await.expect("the pool is open");
@@ -270,15 +270,15 @@ impl<DB: TestBackend> World<DB> {
 
     /// A context of the same tenant as it stands now.
     pub async fn again(&self, ctx: &TenantContext) -> tenancy::Result<TenantContext> {
-        self.directory.enter(ctx.tenant_id(), ctx.actor().clone()).await
+        self.directory.context(ctx.tenant_id(), ctx.actor().clone()).await
     }
 }
 
-async fn enter(directory: &Directory, slug: &str, plan: &str) -> TenantContext {
+async fn enter(directory: &TenantDirectory, slug: &str, plan: &str) -> TenantContext {
     let tenant =
         NewTenant::new(Slug::parse(slug).unwrap(), slug.to_uppercase(), plan).status(TenantStatus::Active);
     let tenant = directory.store().insert(tenant).await.expect("the tenant is new");
-    directory.enter(tenant.id(), Actor::user(format!("{slug}-user"))).await.expect("the tenant is open")
+    directory.context(tenant.id(), Actor::user(format!("{slug}-user"))).await.expect("the tenant is open")
 }
 
 pub fn id_text(id: &TenantId) -> String {

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 
 use server::{Server, program};
-use tenancy::tenant::{Dns, TxtLookup};
+use tenancy::tenant::{DnsResolver, TxtLookup};
 
 const NO_DNS: &str = "this test needs dnsmasq. Run `scripts/test`, which installs it; or install it \
     (`apt-get install dnsmasq-base`), so that `dnsmasq` is in the PATH or in /usr/sbin";
@@ -35,7 +35,7 @@ impl DnsServer {
                 command.arg(format!("--txt-record={name},{}", strings.join(",")));
             }
             let mut process = Server::start(&mut command, NO_DNS);
-            let lookup = Dns::new([address]).expect("one server is enough");
+            let lookup = DnsResolver::new([address]).expect("one server is enough");
             let answers = async || lookup.txt("ready.com").await.is_ok_and(|found| found == ["ready"]);
             if process.is_ready(answers).await {
                 return Self { _process: process, address };
@@ -44,8 +44,8 @@ impl DnsServer {
         panic!("dnsmasq does not answer; does `{}` run by hand?", program.display());
     }
 
-    pub(crate) fn lookup(&self) -> Dns {
-        Dns::new([self.address]).expect("one server is enough")
+    pub(crate) fn lookup(&self) -> DnsResolver {
+        DnsResolver::new([self.address]).expect("one server is enough")
     }
 }
 

@@ -59,7 +59,7 @@ async fn route(resolver: Arc<Resolver>, request: Request<Incoming>) -> Answer {
             TenantLayer::new(resolver).layer(service_fn(who)).oneshot(request).await
         }
         ["login"] | ["t", _, "login"] => {
-            TenantLayer::public_by_selection(resolver).layer(service_fn(who)).oneshot(request).await
+            TenantLayer::allow_unauthenticated(resolver).layer(service_fn(who)).oneshot(request).await
         }
         _ => {
             let mut response = Response::default();

@@ -4,18 +4,18 @@ mod unguarded;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tenancy::ErrorKind;
-use tenancy::isolation::{Migration, Policies, Step, Unset};
+use tenancy::isolation::{MissingTenant, PolicyChange, PolicyPlan, RlsPolicies};
 use tenancy_sql::Schema;
 
 use crate::policy_worlds::{ACME, GLOBEX, SHARED, SHOP, Shop, new_role, rows, run, shown, state, texts};
 
-fn said(steps: &[Step]) -> Vec<String> {
+fn said(steps: &[PolicyChange]) -> Vec<String> {
     steps.iter().map(|step| format!("{}: {}", step.object(), step.reason())).collect()
 }
 
-async fn planned(conn: &mut PgConnection, toml: &str) -> tenancy::Result<Migration> {
+async fn planned(conn: &mut PgConnection, toml: &str) -> tenancy::Result<PolicyPlan> {
     let schema = Schema::from_toml(toml).unwrap();
-    Policies::new(&schema).plan(conn).await
+    RlsPolicies::new(&schema).plan(conn).await
 }
 
 #[tokio::test]
@@ -35,8 +35,8 @@ async fn ids_of_each_type_and_names_of_every_kind() {
     run(&mut shop.owner, path).await;
     run(&mut shop.app, path).await;
     let schema = Schema::from_toml("columns = { Orders = \"select\" }").unwrap();
-    for unset in [Unset::HidesAll, Unset::Raises] {
-        let policies = Policies::new(&schema).unset(unset).runtime_role(&shop.role);
+    for unset in [MissingTenant::NoRows, MissingTenant::Error] {
+        let policies = RlsPolicies::new(&schema).missing_tenant(unset).runtime_role(&shop.role);
         policies.apply(&mut shop.owner).await.unwrap();
         assert!(policies.plan(&mut shop.owner).await.unwrap().is_empty());
         for (table, column, ids) in [
@@ -63,7 +63,7 @@ async fn ids_of_each_type_and_names_of_every_kind() {
                 run(&mut shop.owner, "ALTER TABLE \"user\" ENABLE ROW LEVEL SECURITY").await;
             }
             match unset {
-                Unset::HidesAll => {
+                MissingTenant::NoRows => {
                     assert_eq!(rows(&mut shop.app, None, &read).await.unwrap(), [""; 0], "{table}");
                 }
                 _ => assert_eq!(rows(&mut shop.app, None, &read).await.unwrap_err(), "42704", "{table}"),
@@ -132,9 +132,10 @@ async fn a_child_in_another_schema_is_whose_its_parent_is() {
         CREATE VIEW counts AS SELECT * FROM counted";
     let mut shop = Shop::new(tables).await;
     let schema = Schema::from_toml("columns = { accounts = \"id\" }").unwrap();
-    let plan = Policies::new(&schema).plan(&mut shop.owner).await.unwrap();
-    let policies = plan.steps().iter().filter(|step| step.sql().contains("CREATE POLICY \"tenancy_floor\""));
-    let tables: Vec<_> = policies.map(Step::object).collect();
+    let plan = RlsPolicies::new(&schema).plan(&mut shop.owner).await.unwrap();
+    let policies =
+        plan.changes().iter().filter(|step| step.sql().contains("CREATE POLICY \"tenancy_floor\""));
+    let tables: Vec<_> = policies.map(PolicyChange::object).collect();
     assert_eq!(tables, ["table archive.accounts_2025", "table public.accounts", "table public.own"]);
     // What no policy can guard is listed, and is no advice.
     let advice = said(plan.unguarded());
@@ -164,7 +165,7 @@ async fn the_role_of_the_application_gets_what_it_needs_and_no_more() {
     )
     .await;
     let schema = Schema::from_toml(SHARED).unwrap();
-    let policies = Policies::new(&schema).runtime_role(&role);
+    let policies = RlsPolicies::new(&schema).runtime_role(&role);
     policies.apply(&mut shop.owner).await.unwrap();
     let rights = format!(
         "SELECT concat_ws(' ', c.relname, string_agg(p, ' ' ORDER BY n)) FROM pg_class c, \
@@ -193,7 +194,7 @@ async fn the_role_of_the_application_gets_what_it_needs_and_no_more() {
     run(&mut shop.owner, "CREATE TABLE later (tenant_id uuid NOT NULL, words text)").await;
     assert_eq!(rows(&mut shop.app, Some(ACME), "SELECT words FROM later").await.unwrap_err(), "42501");
     let plan = policies.plan(&mut shop.owner).await.unwrap();
-    assert!(plan.steps().iter().all(|step| step.object() == "table public.later"), "{:?}", shown(&plan));
+    assert!(plan.changes().iter().all(|step| step.object() == "table public.later"), "{:?}", shown(&plan));
     policies.apply(&mut shop.owner).await.unwrap();
     assert_eq!(rows(&mut shop.app, Some(ACME), "SELECT words FROM later").await.unwrap(), [""; 0]);
 }
@@ -212,13 +213,13 @@ async fn a_role_that_policies_do_not_bind_is_refused() {
         (owner.as_str(), "or is a member of its owner, and could switch its security off"),
         (member.as_str(), "or is a member of its owner, and could switch its security off"),
     ] {
-        let error = Policies::new(&schema).runtime_role(role).plan(&mut shop.owner).await.unwrap_err();
+        let error = RlsPolicies::new(&schema).runtime_role(role).plan(&mut shop.owner).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(error.to_string().contains(wanted), "{error}");
     }
     let member_of_exempt = format!("LOGIN IN ROLE {exempt}");
     let (member, _member) = new_role(&member_of_exempt).await;
-    let error = Policies::new(&schema).runtime_role(&member).plan(&mut shop.owner).await.unwrap_err();
+    let error = RlsPolicies::new(&schema).runtime_role(&member).plan(&mut shop.owner).await.unwrap_err();
     assert!(error.to_string().contains(&format!("`{exempt}` is a superuser or has BYPASSRLS")), "{error}");
 }
 
@@ -244,7 +245,7 @@ const GROWN_TOML: &str = "columns = { tenants = \"id\" }";
 async fn keys_get_the_tenant_when_asked_by_name() {
     let mut shop = Shop::new(GROWN).await;
     let schema = Schema::from_toml(GROWN_TOML).unwrap();
-    let policies = Policies::new(&schema);
+    let policies = RlsPolicies::new(&schema);
     let keys = "SELECT concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint \
         WHERE conrelid::regclass::text NOT LIKE 'pg\\_%' AND conparentid = 0 AND contype IN ('p', 'u', 'f') \
         UNION ALL SELECT pg_get_indexdef('\"one (handle)\"'::regclass) \
@@ -258,7 +259,7 @@ async fn keys_get_the_tenant_when_asked_by_name() {
     assert!(policies.plan(&mut shop.owner).await.unwrap().is_empty());
 
     let done = policies.clone().with_keys().apply(&mut shop.owner).await.unwrap();
-    assert_eq!(done.steps(), plain.keys());
+    assert_eq!(done.changes(), plain.keys());
     let wanted = [
         "\"Teams\" Teams_id_key UNIQUE (tenant_id, id)",
         "\"Teams\" Teams_pkey PRIMARY KEY (tenant_id, id)",
@@ -329,9 +330,9 @@ async fn a_key_that_rows_break_already_is_not_taken_for_kept() {
         (format!("INSERT INTO logs VALUES ('{GLOBEX}', '2026-06-01', 1, 1)"), "TRUNCATE logs"),
     ] {
         run(&mut shop.owner, &breaks).await;
-        Policies::new(&schema).apply(&mut shop.owner).await.unwrap();
+        RlsPolicies::new(&schema).apply(&mut shop.owner).await.unwrap();
         let before = state(&mut shop.owner).await;
-        let error = Policies::new(&schema).with_keys().apply(&mut shop.owner).await.unwrap_err();
+        let error = RlsPolicies::new(&schema).with_keys().apply(&mut shop.owner).await.unwrap_err();
         assert!(error.to_string().contains("violates foreign key constraint"), "{error}");
         assert_eq!(state(&mut shop.owner).await, before);
         run(&mut shop.owner, undo).await;
@@ -339,7 +340,7 @@ async fn a_key_that_rows_break_already_is_not_taken_for_kept() {
             EXECUTE 'ALTER TABLE ' || t || ' NO FORCE ROW LEVEL SECURITY'; END LOOP; END $$";
         run(&mut shop.owner, tables).await;
     }
-    Policies::new(&schema).with_keys().apply(&mut shop.owner).await.unwrap();
+    RlsPolicies::new(&schema).with_keys().apply(&mut shop.owner).await.unwrap();
     assert!(state(&mut shop.owner).await.iter().any(|line| line.starts_with("table logs_2026 t t")));
 }
 
@@ -350,7 +351,7 @@ async fn a_unique_index_of_a_partitioned_table_holds_on_its_partitions() {
         CREATE UNIQUE INDEX one_code ON visits (region, code)";
     let mut shop = Shop::new(tables).await;
     let schema = Schema::from_toml("").unwrap();
-    Policies::new(&schema).with_keys().apply(&mut shop.owner).await.unwrap();
+    RlsPolicies::new(&schema).with_keys().apply(&mut shop.owner).await.unwrap();
     let indexes = "SELECT concat_ws(' ', indrelid::regclass, indisunique, indisvalid, indnkeyatts) FROM pg_index \
         WHERE indrelid IN ('visits'::regclass, 'visits_eu'::regclass) ORDER BY 1";
     assert_eq!(texts(&mut shop.owner, indexes).await, ["visits t t 3", "visits_eu t t 3"]);
@@ -366,7 +367,7 @@ async fn a_key_that_a_person_has_to_decide_on_is_advice() {
         CREATE TABLE rooms (tenant_id uuid NOT NULL, during int4range, EXCLUDE USING gist (during WITH &&))";
     let mut shop = Shop::new(tables).await;
     let schema = Schema::from_toml("shared = [\"lookups\"]").unwrap();
-    let policies = Policies::new(&schema).with_keys();
+    let policies = RlsPolicies::new(&schema).with_keys();
     let done = policies.apply(&mut shop.owner).await.unwrap();
     let wanted = [
         "foreign key c2_p_fkey of public.c2: it can refer to another tenant's rows; its ON UPDATE would take the tenant \
@@ -465,7 +466,7 @@ async fn an_index_that_policies_take_out_of_use_is_named() {
         );
     }
     // The advice is right, and taking it helps: with the index alone PostgreSQL reads the table.
-    Policies::new(&Schema::from_toml(SHARED).unwrap()).apply(&mut shop.owner).await.unwrap();
+    RlsPolicies::new(&Schema::from_toml(SHARED).unwrap()).apply(&mut shop.owner).await.unwrap();
     run(&mut shop.owner, "ALTER TABLE docs DROP CONSTRAINT docs_pkey; DROP INDEX fine_lower, fine_price")
         .await;
     let explain = "EXPLAIN SELECT name FROM docs WHERE lower(name) = 'x'";
@@ -498,7 +499,7 @@ async fn the_file_makes_what_the_call_makes() {
         let (mut by_call, mut by_file) = (Shop::new(tables).await, Shop::new(tables).await);
         let schema = Schema::from_toml(toml).unwrap();
         let role = by_call.role.clone();
-        let mut policies = Policies::new(&schema).runtime_role(&role);
+        let mut policies = RlsPolicies::new(&schema).runtime_role(&role);
         if keys {
             policies = policies.with_keys();
         }
@@ -536,7 +537,7 @@ async fn policies_written_by_hand_as_the_example_has_them_are_adopted() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/saas/migrations/postgres/0001_app.sql");
     let mut shop = Shop::new(&std::fs::read_to_string(example).unwrap()).await;
     let schema = Schema::new("tenant_id").unwrap();
-    let plan = Policies::new(&schema).plan(&mut shop.owner).await.unwrap();
+    let plan = RlsPolicies::new(&schema).plan(&mut shop.owner).await.unwrap();
     let wanted: Vec<String> = ["orders", "projects"]
         .into_iter()
         .flat_map(|table| ["floor", "own"].map(|policy| (table, policy)))
@@ -546,13 +547,13 @@ async fn policies_written_by_hand_as_the_example_has_them_are_adopted() {
         .collect();
     assert_eq!(shown(&plan), wanted);
     assert!(
-        plan.steps().iter().all(|step| step.sql().starts_with("COMMENT ON POLICY ")),
+        plan.changes().iter().all(|step| step.sql().starts_with("COMMENT ON POLICY ")),
         "{:?}",
-        plan.steps()
+        plan.changes()
     );
     assert!(plan.keys().is_empty() && plan.advice().is_empty(), "{plan:?}");
-    Policies::new(&schema).apply(&mut shop.owner).await.unwrap();
-    assert!(Policies::new(&schema).with_keys().plan(&mut shop.owner).await.unwrap().is_empty());
+    RlsPolicies::new(&schema).apply(&mut shop.owner).await.unwrap();
+    assert!(RlsPolicies::new(&schema).with_keys().plan(&mut shop.owner).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -561,8 +562,8 @@ async fn in_a_transaction_of_the_caller_it_is_part_of_it() {
     let before = state(&mut shop.owner).await;
     let schema = Schema::from_toml(SHARED).unwrap();
     let mut tx = shop.owner.begin().await.unwrap();
-    Policies::new(&schema).apply(&mut tx).await.unwrap();
-    assert!(Policies::new(&schema).plan(&mut tx).await.unwrap().is_empty());
+    RlsPolicies::new(&schema).apply(&mut tx).await.unwrap();
+    assert!(RlsPolicies::new(&schema).plan(&mut tx).await.unwrap().is_empty());
     let path: String = sqlx::query_scalar("SHOW search_path").fetch_one(&mut *tx).await.unwrap();
     assert_eq!(path, "\"$user\", public", "the search path is as it was");
     tx.rollback().await.unwrap();

@@ -1,6 +1,6 @@
 //! What has no policy is no success: tables without a tenant, outside of the search path, or none at all.
 
-use tenancy::isolation::{Migration, Policies};
+use tenancy::isolation::{PolicyPlan, RlsPolicies};
 use tenancy_sql::Schema;
 
 use super::said;
@@ -18,13 +18,13 @@ const TABLES: &str = "
 const TOML: &str = "shared = [\"elsewhere.shared\"]";
 
 /// The objects, without the reasons.
-fn unguarded(plan: &Migration) -> Vec<&str> {
-    plan.unguarded().iter().map(tenancy::isolation::Step::object).collect()
+fn unguarded(plan: &PolicyPlan) -> Vec<&str> {
+    plan.unguarded().iter().map(tenancy::isolation::PolicyChange::object).collect()
 }
 
-async fn plan(shop: &mut Shop, with_role: bool) -> Migration {
+async fn plan(shop: &mut Shop, with_role: bool) -> PolicyPlan {
     let schema = Schema::from_toml(TOML).unwrap();
-    let policies = Policies::new(&schema);
+    let policies = RlsPolicies::new(&schema);
     let policies = if with_role { policies.runtime_role(&shop.role) } else { policies };
     policies.apply(&mut shop.owner).await.unwrap();
     policies.plan(&mut shop.owner).await.unwrap()
@@ -89,16 +89,16 @@ async fn a_schema_that_is_added_to_the_search_path_gets_its_policies() {
     let mut shop =
         Shop::new("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.hidden (tenant_id uuid NOT NULL)").await;
     let schema = Schema::new("tenant_id").unwrap();
-    let before = Policies::new(&schema).plan(&mut shop.owner).await.unwrap();
+    let before = RlsPolicies::new(&schema).plan(&mut shop.owner).await.unwrap();
     assert_eq!(
         (before.is_empty(), before.tables(), unguarded(&before)),
         (true, 0, vec!["table elsewhere.hidden"])
     );
     run(&mut shop.owner, "SET search_path = public, elsewhere").await;
-    Policies::new(&schema).apply(&mut shop.owner).await.unwrap();
+    RlsPolicies::new(&schema).apply(&mut shop.owner).await.unwrap();
     run(&mut shop.owner, "RESET search_path").await;
     // The policies stand, wherever they are looked at from.
-    let after = Policies::new(&schema).plan(&mut shop.owner).await.unwrap();
+    let after = RlsPolicies::new(&schema).plan(&mut shop.owner).await.unwrap();
     assert!(after.is_empty() && after.unguarded().is_empty(), "{after:?}");
 }
 
@@ -106,7 +106,7 @@ async fn a_schema_that_is_added_to_the_search_path_gets_its_policies() {
 async fn a_database_without_tenants_is_compared_with_nothing() {
     let mut shop = Shop::new("CREATE TABLE countries (code text)").await;
     let schema = Schema::from_toml("shared = [\"countries\"]").unwrap();
-    let plan = Policies::new(&schema).plan(&mut shop.owner).await.unwrap();
+    let plan = RlsPolicies::new(&schema).plan(&mut shop.owner).await.unwrap();
     assert!(plan.is_empty() && plan.unguarded().is_empty());
     assert_eq!(plan.tables(), 0);
 }

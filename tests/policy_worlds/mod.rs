@@ -3,7 +3,7 @@
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Postgres};
-use tenancy::isolation::{Migration, Policies};
+use tenancy::isolation::{PolicyPlan, RlsPolicies};
 use tenancy_sql::Schema;
 use uuid::Uuid;
 
@@ -59,10 +59,13 @@ impl Shop {
     }
 
     /// The shop with its policies and the rights of its role.
-    pub(crate) async fn guarded(tables: &str, policies: impl FnOnce(Policies<'_>) -> Policies<'_>) -> Self {
+    pub(crate) async fn guarded(
+        tables: &str,
+        policies: impl FnOnce(RlsPolicies<'_>) -> RlsPolicies<'_>,
+    ) -> Self {
         let mut shop = Self::new(tables).await;
         let schema = Schema::from_toml(SHARED).unwrap();
-        let policies = policies(Policies::new(&schema).runtime_role(&shop.role));
+        let policies = policies(RlsPolicies::new(&schema).runtime_role(&shop.role));
         policies.apply(&mut shop.owner).await.unwrap();
         shop
     }
@@ -113,8 +116,8 @@ pub(crate) fn code(error: &sqlx::Error) -> String {
 }
 
 /// Every step with its reason, as lines.
-pub(crate) fn shown(migration: &Migration) -> Vec<String> {
-    migration.steps().iter().map(|step| format!("{}: {}", step.object(), step.reason())).collect()
+pub(crate) fn shown(migration: &PolicyPlan) -> Vec<String> {
+    migration.changes().iter().map(|step| format!("{}: {}", step.object(), step.reason())).collect()
 }
 
 /// What the catalogue says of policies, views, rights and keys, without anything that differs between two databases.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tenancy::Result;
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
-use tenancy::billing::{Receipt, Subscription};
+use tenancy::billing::{EventOutcome, Subscription};
 use tenancy::clock::{Clock, ManualClock, Timestamp};
 use tenancy::plan::Catalog;
 use tenancy::store::MemoryStore;
@@ -67,13 +67,13 @@ impl World {
         Self { store, clock, webhook }
     }
 
-    pub async fn try_send(&self, event: &Value) -> Result<Receipt> {
+    pub async fn try_send(&self, event: &Value) -> Result<EventOutcome> {
         let body = event.to_string();
         let signature = sign(SECRET, body.as_bytes(), self.clock.now());
         self.webhook.receive(body.as_bytes(), &[signature.as_bytes()]).await
     }
 
-    pub async fn send(&self, event: &Value) -> Receipt {
+    pub async fn send(&self, event: &Value) -> EventOutcome {
         self.try_send(event).await.unwrap()
     }
 

@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tenancy::clock::{ManualClock, Timestamp};
-use tenancy::resolve::{JwtAlgorithm, JwtSource, JwtSourceBuilder, Signal, Source, StaticRequest};
+use tenancy::resolve::{JwtAlgorithm, JwtSource, JwtSourceBuilder, OwnedRequest, Source, SourceOutcome};
 use tenancy::tenant::TenantId;
 
 pub const NOW: i64 = 1_900_000_000;
@@ -94,12 +94,12 @@ pub fn signed(algorithm: Algorithm, header: &Value, claims: &Value, key: &Encodi
     format!("{message}.{signature}")
 }
 
-pub fn read(source: &JwtSource, token: &str) -> Signal {
-    source.read(&StaticRequest::get("/").with_header("Authorization", format!("Bearer {token}")))
+pub fn read(source: &JwtSource, token: &str) -> SourceOutcome {
+    source.read(&OwnedRequest::get("/").with_header("Authorization", format!("Bearer {token}")))
 }
 
 /// Who is let in for which tenant, as a text; what came otherwise.
-pub fn outcome(signal: Signal) -> String {
+pub fn outcome(signal: SourceOutcome) -> String {
     use tenancy::resolve::Candidate;
     let name = |candidate| match candidate {
         Candidate::Id(id) => id.to_string(),
@@ -107,12 +107,12 @@ pub fn outcome(signal: Signal) -> String {
         other => panic!("{other:?}"),
     };
     match signal {
-        Signal::Absent => "absent".to_owned(),
-        Signal::Proven { candidate, actor } => format!("{actor} of {}", name(candidate)),
-        Signal::Identified(actor) => format!("{actor}"),
-        Signal::Denied { candidate, actor } => format!("denied {actor} of {}", name(candidate)),
-        Signal::Invalid(error) => error.kind().code().to_owned(),
-        Signal::Pending(_) => "pending".to_owned(),
+        SourceOutcome::Absent => "absent".to_owned(),
+        SourceOutcome::Verified { candidate, actor } => format!("{actor} of {}", name(candidate)),
+        SourceOutcome::VerifiedActor(actor) => format!("{actor}"),
+        SourceOutcome::Forbidden { candidate, actor } => format!("denied {actor} of {}", name(candidate)),
+        SourceOutcome::Invalid(error) => error.kind().code().to_owned(),
+        SourceOutcome::Pending(_) => "pending".to_owned(),
         other => panic!("{other:?}"),
     }
 }

@@ -1,6 +1,6 @@
 struct Everything;
 
-impl tenancy::scope::Scoped for Everything {
+impl tenancy::scope::TenantExecutor for Everything {
     type Database = sqlx::Sqlite;
 }
 

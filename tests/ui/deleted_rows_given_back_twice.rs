@@ -2,8 +2,8 @@
 
 async fn run(tx: &mut tenancy::scope::Tx<'_, sqlx::Sqlite>, deleted: tenancy::scope::Deleted) -> tenancy::Result<()> {
     let projects = tenancy::quota::Gauge::new("projects");
-    projects.give_back(tx, deleted).await?;
-    projects.give_back(tx, deleted).await?;
+    projects.release(tx, deleted).await?;
+    projects.release(tx, deleted).await?;
     Ok(())
 }
 

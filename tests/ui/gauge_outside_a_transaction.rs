@@ -1,5 +1,5 @@
 async fn handler(db: &tenancy::TenantDb<sqlx::Sqlite>, ctx: &tenancy::TenantContext) {
-    let _ = tenancy::quota::Gauge::new("projects").take(&db.scope(ctx), 1).await;
+    let _ = tenancy::quota::Gauge::new("projects").acquire(&db.scope(ctx), 1).await;
 }
 
 fn main() {}

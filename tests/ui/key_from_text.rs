@@ -1,4 +1,4 @@
-async fn cached(redis: tenancy::keys::redis::TenantRedis) {
+async fn cached(redis: tenancy::namespace::redis::TenantRedis) {
     let _ = redis.get("order:42").await;
 }
 

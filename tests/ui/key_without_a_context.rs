@@ -1,4 +1,4 @@
 fn main() {
-    let _ = tenancy::keys::Key("order:42".into());
-    let _ = tenancy::keys::Key::default();
+    let _ = tenancy::namespace::CacheKey("order:42".into());
+    let _ = tenancy::namespace::CacheKey::default();
 }

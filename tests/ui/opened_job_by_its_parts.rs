@@ -11,7 +11,7 @@ impl Job for Pay {
 
 fn opened(context: tenancy::TenantContext, id: uuid::Uuid, issued: tenancy::clock::Timestamp) {
     let job = Pay { order: 7 };
-    let _ = tenancy::context::Opened { context, job, id, issued };
+    let _ = tenancy::context::ReceivedJob { context, job, id, issued };
 }
 
 fn main() {}

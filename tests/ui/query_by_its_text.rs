@@ -7,7 +7,7 @@ fn run(scope: &tenancy::scope::Scope<'_, sqlx::Sqlite>) {
         writes: true,
     };
     let _ = tenancy::scope::Query::<_, ()>::new(scope, &TEXTS);
-    let _ = tenancy::scope::Checked::new(scope, (), false, tenancy::scope::Dialect::Sqlite);
+    let _ = tenancy::scope::CheckedQuery::new(scope, (), false, tenancy::scope::Dialect::Sqlite);
 }
 
 fn main() {}

@@ -1,5 +1,5 @@
 use tenancy::TenantScoped;
-use tenancy::scope::Ref;
+use tenancy::scope::ForeignKey;
 use tenancy::tenant::TenantId;
 
 #[derive(TenantScoped, sqlx::FromRow)]
@@ -10,8 +10,8 @@ struct Customer {
     name: String,
 }
 
-fn forged(id: i64, tenant: TenantId) -> [Ref<Customer>; 2] {
-    [Ref::new(id, tenant), id.into()]
+fn forged(id: i64, tenant: TenantId) -> [ForeignKey<Customer>; 2] {
+    [ForeignKey::new(id, tenant), id.into()]
 }
 
 fn main() {}

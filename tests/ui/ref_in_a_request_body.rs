@@ -1,5 +1,5 @@
 use tenancy::TenantScoped;
-use tenancy::scope::Ref;
+use tenancy::scope::ForeignKey;
 
 #[derive(TenantScoped, sqlx::FromRow)]
 #[tenant(table = "customers")]
@@ -11,7 +11,7 @@ struct Customer {
 
 #[derive(serde::Deserialize)]
 struct NewOrder {
-    customer: Ref<Customer>,
+    customer: ForeignKey<Customer>,
 }
 
 fn main() {}

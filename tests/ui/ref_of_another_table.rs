@@ -1,5 +1,5 @@
 use tenancy::TenantScoped;
-use tenancy::scope::Ref;
+use tenancy::scope::ForeignKey;
 
 #[derive(TenantScoped, sqlx::FromRow)]
 #[tenant(table = "customers")]
@@ -15,7 +15,7 @@ struct Order {
     #[tenant(id)]
     id: i64,
     status: String,
-    customer: Ref<Customer>,
+    customer: ForeignKey<Customer>,
 }
 
 async fn handler(scope: &tenancy::scope::Scope<'_, sqlx::Sqlite>) -> tenancy::Result<()> {

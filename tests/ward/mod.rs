@@ -8,7 +8,7 @@ pub mod reach;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
-use tenancy::isolation::Policies;
+use tenancy::isolation::RlsPolicies;
 use tenancy::isolation::doctor::{self, Report};
 use tenancy_sql::Schema;
 use uuid::Uuid;
@@ -138,7 +138,7 @@ impl Ward {
             + TABLES;
         ward.as_owner(&tables).await;
         let mut owner = ward.connect(&ward.owner).await;
-        Policies::new(&schema()).apply(&mut owner).await.expect("the policies are made");
+        RlsPolicies::new(&schema()).apply(&mut owner).await.expect("the policies are made");
         owner.close().await.expect("the connection ends");
         ward
     }

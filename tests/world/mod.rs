@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use tenancy::TenantContext;
 use tenancy::clock::{ManualClock, Timestamp};
-use tenancy::context::Directory;
+use tenancy::context::TenantDirectory;
 use tenancy::plan::Catalog;
 use tenancy::resolve::{HeaderSource, HostSource, JwtSource, PathSource, Resolver, TrustedPeers};
 use tenancy::store::MemoryStore;
@@ -69,8 +69,8 @@ pub(crate) fn resolver(store: Arc<dyn TenantStore>) -> Resolver {
 pub(crate) fn resolver_behind(store: Arc<dyn TenantStore>, proxies: &str) -> Resolver {
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
-    Resolver::new(Directory::new(store, Arc::new(Catalog::from_toml(catalog).unwrap())))
-        .source(HostSource::new(["example.com", "localhost"]).unwrap().match_tls())
+    Resolver::new(TenantDirectory::new(store, Arc::new(Catalog::from_toml(catalog).unwrap())))
+        .source(HostSource::new(["example.com", "localhost"]).unwrap().require_sni_match())
         .source(HeaderSource::new("x-tenant-id", TrustedPeers::new([proxies]).unwrap()).unwrap())
         .source(PathSource::new("/t").unwrap())
         .source(tokens())
@@ -97,7 +97,7 @@ pub(crate) fn app(resolver: Arc<Resolver>) -> Router {
         .route("/login", any(who))
         .route("/t/{tenant}/login", any(who))
         .route("/logo", get(async || ([("cache-control", "public, max-age=60")], "logo")))
-        .route_layer(TenantLayer::public_by_selection(resolver));
+        .route_layer(TenantLayer::allow_unauthenticated(resolver));
     Router::new()
         .merge(proven)
         .merge(public)

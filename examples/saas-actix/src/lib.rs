@@ -21,7 +21,7 @@ pub fn routes<DB: AppDb>(
     let changes = TenantMiddleware::new(resolver.clone());
     // This demo shows its data to anybody who opens a tenant's subdomain. For an application with logins, which
     // is most of them, write `TenantMiddleware::new` here too: then reading needs a token as well.
-    let reads = TenantMiddleware::public_by_selection(resolver);
+    let reads = TenantMiddleware::allow_unauthenticated(resolver);
     move |config| {
         let projects = resource("/api/projects")
             .route(get().to(api::list_projects::<DB>).wrap(reads.clone()))

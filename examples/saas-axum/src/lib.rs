@@ -35,7 +35,7 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
         .route("/api/usage", get(api::usage::<DB>))
         .route("/api/audit", get(api::audit::<DB>))
         .route("/api/plan", get(api::plan::<DB>))
-        .layer(TenantLayer::public_by_selection(resolver));
+        .layer(TenantLayer::allow_unauthenticated(resolver));
     let webhook = post(api::stripe_webhook::<DB>).layer(DefaultBodyLimit::max(LONGEST_WEBHOOK));
     let open = Router::new()
         .route("/", get(async || Html(PAGE)))

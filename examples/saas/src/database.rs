@@ -11,7 +11,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{Pool, Postgres, Sqlite};
-use tenancy::scope::{Backend, Stores};
+use tenancy::scope::{Backend, SupportsRow};
 use tenancy::{Error, ErrorKind, Result};
 
 use crate::model::{Order, Project};
@@ -19,7 +19,7 @@ use crate::model::{Order, Project};
 /// A database that this application runs on: the same handlers, on SQLite and on Postgres.
 ///
 /// An application with one database needs none of this: it writes `TenantDb<sqlx::Postgres>`.
-pub trait AppDb: Backend + Stores<Project> + Stores<Order> {
+pub trait AppDb: Backend + SupportsRow<Project> + SupportsRow<Order> {
     /// Opens the database.
     fn open(url: &str) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
 

@@ -10,7 +10,7 @@ use tenancy::audit::AuditEvent;
 use tenancy::billing::stripe::sign;
 use tenancy::billing::{BillingStore, Subscription, SubscriptionStatus};
 use tenancy::clock::{Clock, SystemClock};
-use tenancy::context::{Actor, Directory};
+use tenancy::context::{Actor, TenantDirectory};
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus};
 use tenancy::{Error, ErrorKind, Result, TenantDb, TenantScoped};
 use uuid::{Uuid, uuid};
@@ -74,7 +74,7 @@ impl Demo {
     /// Makes the tenants and their data, unless they are there.
     pub(crate) async fn seed<DB: AppDb>(
         db: &TenantDb<DB>,
-        directory: &Directory,
+        directory: &TenantDirectory,
         settings: &Settings,
     ) -> Result<Self> {
         for seed in &TENANTS {
@@ -86,11 +86,11 @@ impl Demo {
                 Err(error) if error.kind() == ErrorKind::Conflict => continue,
                 Err(error) => return Err(error),
             }
-            let ctx = directory.enter(&seed.tenant()?, Actor::system("seed")).await?;
+            let ctx = directory.context(&seed.tenant()?, Actor::system("seed")).await?;
             let mut tx = db.begin(&ctx).await?;
             for (n, name) in seed.projects.iter().enumerate() {
                 let project = Project::new((*name).to_owned());
-                PROJECTS.take(&mut tx, 1).await?;
+                PROJECTS.acquire(&mut tx, 1).await?;
                 Project::insert(&mut tx, &project).await?;
                 for order in 0..3 {
                     let mut row =
@@ -98,7 +98,7 @@ impl Demo {
                     if n == 0 && order == 0 {
                         row.id = seed.order;
                     }
-                    ORDERS.take(&mut tx, 1).await?;
+                    ORDERS.acquire(&mut tx, 1).await?;
                     Order::insert(&mut tx, &row).await?;
                 }
             }

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use tenancy::TenantDb;
 use tenancy::audit::{AuditPolicy, TracingSink};
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook};
-use tenancy::context::Directory;
+use tenancy::context::TenantDirectory;
 use tenancy::plan::Catalog;
 use tenancy::resolve::{HostSource, JwtSource, Resolver};
-use tenancy::store::{CacheOptions, Cached, SqlStore};
+use tenancy::store::{CacheOptions, CachedStore, SqlStore};
 use tracing_subscriber::EnvFilter;
 
 pub use sqlx::{Postgres, Sqlite};
@@ -40,7 +40,7 @@ pub const LONGEST_WEBHOOK: usize = 1 << 20;
 pub struct App<DB: AppDb> {
     db: TenantDb<DB>,
     store: Arc<SqlStore<DB>>,
-    directory: Directory,
+    directory: TenantDirectory,
     stripe: StripeWebhook,
     demo: Demo,
 }
@@ -56,8 +56,8 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
     database::migrate(&pool).await?;
 
     let catalog = Arc::new(Catalog::from_toml(include_str!("../catalog.toml"))?);
-    let tenants = Arc::new(Cached::new(SqlStore::new(pool.clone()), CacheOptions::new()));
-    let directory = Directory::new(tenants.clone(), catalog.clone());
+    let tenants = Arc::new(CachedStore::new(SqlStore::new(pool.clone()), CacheOptions::new()));
+    let directory = TenantDirectory::new(tenants.clone(), catalog.clone());
     let stripe = StripeWebhook::new(
         SigningSecrets::new([settings.stripe_webhook_secret.as_str()])?,
         Mode::Test,
@@ -67,7 +67,7 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
     );
     let db = TenantDb::from_pool(pool)
         .audit(AuditPolicy::Required)
-        .copy_audit_to(Arc::new(TracingSink))
+        .mirror_audit_to(Arc::new(TracingSink))
         .build()
         .await?;
     let demo = Demo::seed(&db, &directory, settings).await?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tenancy::audit::{AuditEvent, AuditSink, Outcome};
 use tenancy::plan::Entitlements;
 use tenancy::quota::Gauge;
-use tenancy::scope::{Listing, Page, StoredEvent, Stores, Tx};
+use tenancy::scope::{Page, PageRequest, StoredEvent, SupportsRow, Tx};
 use tenancy::{Error, ErrorKind, Result, TenantContext, TenantScoped};
 use uuid::Uuid;
 
@@ -52,10 +52,10 @@ fn twenty() -> u16 {
 }
 
 impl Which {
-    fn page(&self) -> Page<Uuid> {
+    fn page(&self) -> PageRequest<Uuid> {
         match self.after {
-            Some(id) => Page::after(id, self.limit),
-            None => Page::first(self.limit),
+            Some(id) => PageRequest::after(id, self.limit),
+            None => PageRequest::first(self.limit),
         }
     }
 }
@@ -186,7 +186,7 @@ impl<DB: AppDb> App<DB> {
         let mut gauges = Vec::new();
         for gauge in [PROJECTS, ORDERS] {
             let usage = gauge.usage(&scope).await?;
-            gauges.push(json!({ "feature": gauge.feature(), "used": usage.used, "limit": usage.cap }));
+            gauges.push(json!({ "feature": gauge.feature(), "used": usage.used, "limit": usage.limit }));
         }
         Ok(json!({ "gauges": gauges }))
     }
@@ -241,7 +241,7 @@ impl<DB: AppDb> App<DB> {
 
     async fn find<T>(&self, ctx: &TenantContext, id: &str) -> Result<T>
     where
-        DB: Stores<T>,
+        DB: SupportsRow<T>,
         T: TenantScoped<Id = Uuid>,
     {
         T::find(&self.db.scope(ctx), parse(id)?).await?.ok_or_else(not_found)
@@ -250,12 +250,12 @@ impl<DB: AppDb> App<DB> {
     /// The place in the plan, the row and the event: all of them, or none.
     async fn create<T>(&self, ctx: &TenantContext, gauge: Gauge, kind: &str, row: &T) -> Result<()>
     where
-        DB: Stores<T>,
+        DB: SupportsRow<T>,
         T: TenantScoped<Id = Uuid> + Sync,
     {
         let event = AuditEvent::new(ctx, format!("{kind}.create")).target(kind, row.id());
         let mut tx = self.db.begin(ctx).await?;
-        if let Err(refused) = gauge.take(&mut tx, 1).await {
+        if let Err(refused) = gauge.acquire(&mut tx, 1).await {
             tx.rollback().await?;
             self.denied(event, &refused).await;
             return Err(refused);
@@ -267,7 +267,7 @@ impl<DB: AppDb> App<DB> {
 
     async fn delete<T>(&self, ctx: &TenantContext, gauge: Gauge, kind: &str, id: &str) -> Result<()>
     where
-        DB: Stores<T>,
+        DB: SupportsRow<T>,
         T: TenantScoped<Id = Uuid>,
     {
         let id = parse(id)?;
@@ -276,7 +276,7 @@ impl<DB: AppDb> App<DB> {
         if !deleted.found() {
             return Err(not_found());
         }
-        gauge.give_back(&mut tx, deleted).await?;
+        gauge.release(&mut tx, deleted).await?;
         tx.record(AuditEvent::new(ctx, format!("{kind}.delete")).target(kind, id)).await?;
         tx.commit().await
     }
@@ -293,7 +293,7 @@ impl<DB: AppDb> App<DB> {
 
 async fn save<DB, T>(mut tx: Tx<'_, DB>, ctx: &TenantContext, action: &str, row: &T) -> Result<()>
 where
-    DB: AppDb + Stores<T>,
+    DB: AppDb + SupportsRow<T>,
     T: TenantScoped<Id = Uuid> + Sync,
 {
     if !T::update(&mut tx, row).await?.found() {
@@ -312,7 +312,7 @@ fn csv_line(order: &Order) -> String {
     format!("{id},{project_id},\"{guard}{title}\",{amount_cents},{status}\n")
 }
 
-fn listing<T: TenantScoped<Id = Uuid> + Serialize>(listing: &Listing<T>) -> Value {
+fn listing<T: TenantScoped<Id = Uuid> + Serialize>(listing: &Page<T>) -> Value {
     json!({ "items": listing.items, "next": listing.next })
 }
 

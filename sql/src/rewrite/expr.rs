@@ -10,27 +10,27 @@ use sqlparser::ast::{
 use super::calls::Call;
 use super::query::At;
 use super::text::numbered;
-use super::{Pass, Verdict, allowed};
+use super::{Pass, SqlResult, allowed};
 use crate::Dialect;
 use crate::functions::is_pure;
-use crate::refused::Code;
+use crate::rejection::Code;
 
 impl Pass<'_> {
-    pub(super) fn exprs(&mut self, exprs: &mut [Expr]) -> Verdict {
+    pub(super) fn exprs(&mut self, exprs: &mut [Expr]) -> SqlResult {
         exprs.iter_mut().try_for_each(|expr| self.expr(expr))
     }
 
-    pub(super) fn maybe(&mut self, expr: Option<&mut Expr>) -> Verdict {
+    pub(super) fn maybe(&mut self, expr: Option<&mut Expr>) -> SqlResult {
         expr.map_or(Ok(()), |expr| self.expr(expr))
     }
 
-    fn pair(&mut self, left: &mut Expr, right: &mut Expr) -> Verdict {
+    fn pair(&mut self, left: &mut Expr, right: &mut Expr) -> SqlResult {
         self.expr(left)?;
         self.expr(right)
     }
 
     /// One expression. Chains of operators lean to the left and are walked in a loop.
-    pub(super) fn expr(&mut self, mut expr: &mut Expr) -> Verdict {
+    pub(super) fn expr(&mut self, mut expr: &mut Expr) -> SqlResult {
         loop {
             match expr {
                 Expr::BinaryOp { left, op, right } => {
@@ -52,7 +52,7 @@ impl Pass<'_> {
         }
     }
 
-    fn term(&mut self, expr: &mut Expr) -> Verdict {
+    fn term(&mut self, expr: &mut Expr) -> SqlResult {
         match expr {
             Expr::Identifier(ident) => {
                 if allowed::is_call(self.dialect, ident) {
@@ -98,7 +98,7 @@ impl Pass<'_> {
         }
     }
 
-    fn comparison(&mut self, expr: &mut Expr) -> Verdict {
+    fn comparison(&mut self, expr: &mut Expr) -> SqlResult {
         match expr {
             Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
                 self.pair(left, right)
@@ -141,7 +141,7 @@ impl Pass<'_> {
     }
 
     /// What SQL spells in words of its own and is a function all the same.
-    fn special_form(&mut self, expr: &mut Expr) -> Verdict {
+    fn special_form(&mut self, expr: &mut Expr) -> SqlResult {
         match expr {
             Expr::Cast { kind: _, expr, data_type, format } => {
                 self.allow(format.is_none(), "CAST .. FORMAT")?;
@@ -211,7 +211,7 @@ impl Pass<'_> {
     }
 
     /// `(expr).field`, `o.list[1]` and what they are made of.
-    fn field_access(&mut self, expr: &mut Expr) -> Verdict {
+    fn field_access(&mut self, expr: &mut Expr) -> SqlResult {
         let Expr::CompoundFieldAccess { root, access_chain } = expr else { return Ok(()) };
         self.allow(!matches!(**root, Expr::Value(_)), "a name in quotes for text")?;
         // `shop.orders.tags[1]` begins with a column of three parts.
@@ -242,7 +242,7 @@ impl Pass<'_> {
     }
 
     /// PostgreSQL takes a name behind a dot that is no column for a function of what stands before it.
-    pub(super) fn no_call(&mut self, call: Option<Call>) -> Verdict {
+    pub(super) fn no_call(&mut self, call: Option<Call>) -> SqlResult {
         let Some(Call { name, field }) = call else { return Ok(()) };
         self.see_ident(&name);
         let name = name.value;
@@ -262,7 +262,7 @@ impl Pass<'_> {
     }
 
     /// `schema.table.column` becomes `table.column`: behind its guard the table has no schema any more.
-    fn unqualify(&mut self, idents: &mut Vec<Ident>) -> Verdict {
+    fn unqualify(&mut self, idents: &mut Vec<Ident>) -> SqlResult {
         if idents.len() < 3 {
             return Ok(());
         }
@@ -273,14 +273,14 @@ impl Pass<'_> {
         self.several_parts(idents)
     }
 
-    fn several_parts(&self, idents: &[Ident]) -> Verdict {
+    fn several_parts(&self, idents: &[Ident]) -> SqlResult {
         let name = idents.iter().map(|ident| ident.value.as_str()).collect::<Vec<_>>().join(".");
         let why = format!("which table `{name}` names is not plain: another one is called like it, or none");
         self.refuse(Code::Name, why, "give the table an alias, and write `alias.column`")
     }
 
     /// `schema.table.*`, as `unqualify`.
-    pub(super) fn wildcard_of(&mut self, name: &mut ObjectName) -> Verdict {
+    pub(super) fn wildcard_of(&mut self, name: &mut ObjectName) -> SqlResult {
         let parts = self.parts(name)?;
         match &parts[..] {
             [_] => Ok(()),
@@ -293,12 +293,12 @@ impl Pass<'_> {
         }
     }
 
-    fn field(&self, field: &DateTimeField) -> Verdict {
+    fn field(&self, field: &DateTimeField) -> SqlResult {
         let known = !matches!(field, DateTimeField::Custom(_) | DateTimeField::Week(Some(_)));
         self.allow(known, "this field of a date")
     }
 
-    fn column(&mut self, idents: &[Ident]) -> Verdict {
+    fn column(&mut self, idents: &[Ident]) -> SqlResult {
         const POSTGRES: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
         const SQLITE: [&str; 3] = ["rowid", "_rowid_", "oid"];
         for ident in idents {
@@ -322,7 +322,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn value(&mut self, value: &mut Value) -> Verdict {
+    pub(super) fn value(&mut self, value: &mut Value) -> SqlResult {
         let literal = |this: &Self, why: &str, mend: &str| this.refuse(Code::Literal, why, mend);
         match value {
             Value::Number(text, _) => {
@@ -358,7 +358,7 @@ impl Pass<'_> {
         }
     }
 
-    fn operator(&self, operator: &BinaryOperator) -> Verdict {
+    fn operator(&self, operator: &BinaryOperator) -> SqlResult {
         if allowed::operator(self.dialect, operator) {
             return Ok(());
         }
@@ -369,7 +369,7 @@ impl Pass<'_> {
         )
     }
 
-    pub(super) fn function_name(&mut self, name: &ObjectName) -> Verdict<String> {
+    pub(super) fn function_name(&mut self, name: &ObjectName) -> SqlResult<String> {
         let parts = self.parts(name)?;
         self.no_dot(&parts)?;
         let folded = parts.iter().map(|part| self.fold(part)).collect::<Vec<_>>().join(".");
@@ -384,7 +384,7 @@ impl Pass<'_> {
         )
     }
 
-    fn function(&mut self, function: &mut Function) -> Verdict {
+    fn function(&mut self, function: &mut Function) -> SqlResult {
         let Function {
             name,
             uses_odbc_syntax,
@@ -426,7 +426,7 @@ impl Pass<'_> {
         }
     }
 
-    pub(super) fn arguments(&mut self, args: &mut [FunctionArg]) -> Verdict {
+    pub(super) fn arguments(&mut self, args: &mut [FunctionArg]) -> SqlResult {
         for arg in args {
             let arg = match arg {
                 FunctionArg::Unnamed(arg)
@@ -444,7 +444,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn window(&mut self, spec: &mut WindowSpec) -> Verdict {
+    pub(super) fn window(&mut self, spec: &mut WindowSpec) -> SqlResult {
         let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
         self.exprs(partition_by)?;
         self.order_exprs(order_by)?;
@@ -460,7 +460,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn data_type(&self, data_type: &DataType) -> Verdict {
+    pub(super) fn data_type(&self, data_type: &DataType) -> SqlResult {
         self.allow(allowed::data_type(self.dialect, data_type), "this type")
     }
 }

@@ -10,9 +10,9 @@ use sqlparser::ast::{
 
 use super::guard::plain_alias;
 use super::query::At;
-use super::{Pass, Verdict};
+use super::{Pass, SqlResult};
 use crate::Dialect;
-use crate::refused::Code;
+use crate::rejection::Code;
 use crate::schema::Access;
 
 /// The most tables that one statement reads, counted each time they are named: the proof compares each with each.
@@ -69,7 +69,7 @@ enum Form {
 
 impl<'a> Pass<'a> {
     /// What may be done with a table, given its name as the database resolves it.
-    pub(super) fn access(&self, name: &str) -> Verdict<Access<'a>> {
+    pub(super) fn access(&self, name: &str) -> SqlResult<Access<'a>> {
         if name.rsplit('.').next().is_some_and(|last| last.to_ascii_lowercase().starts_with("tenancy_")) {
             return self.refuse(
                 Code::Reserved,
@@ -99,7 +99,7 @@ impl Pass<'_> {
         locks: &[LockClause],
         guards: &mut Vec<Guard>,
         filled_up: &mut Vec<Guard>,
-    ) -> Verdict {
+    ) -> SqlResult {
         let TableWithJoins { relation, joins } = item;
         let places: Vec<Place> =
             (0..=joins.len()).map(|n| if predicate { place(joins, n) } else { Place::Behind }).collect();
@@ -138,7 +138,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn join(&mut self, operator: &mut JoinOperator) -> Verdict {
+    pub(super) fn join(&mut self, operator: &mut JoinOperator) -> SqlResult {
         let constraint = match operator {
             JoinOperator::Join(constraint)
             | JoinOperator::Inner(constraint)
@@ -159,12 +159,12 @@ impl Pass<'_> {
     }
 
     /// One item of a FROM that is only read.
-    pub(super) fn source(&mut self, item: &mut TableWithJoins) -> Verdict {
+    pub(super) fn source(&mut self, item: &mut TableWithJoins) -> SqlResult {
         self.distinct_aliases(std::slice::from_ref(item))?;
         self.table_with_joins(item, false, &[], &mut Vec::new(), &mut Vec::new())
     }
 
-    pub(super) fn source_factor(&mut self, factor: &mut TableFactor) -> Verdict {
+    pub(super) fn source_factor(&mut self, factor: &mut TableFactor) -> SqlResult {
         self.factor(factor, Form::Derived, &[], &mut Vec::new())
     }
 
@@ -174,7 +174,7 @@ impl Pass<'_> {
         form: Form,
         locks: &[LockClause],
         guards: &mut Vec<Guard>,
-    ) -> Verdict {
+    ) -> SqlResult {
         match factor {
             TableFactor::Table {
                 name,
@@ -231,7 +231,7 @@ impl Pass<'_> {
         name: &ObjectName,
         args: &mut [FunctionArg],
         alias: Option<&TableAlias>,
-    ) -> Verdict {
+    ) -> SqlResult {
         self.maybe_alias(alias)?;
         self.function_name(name)?;
         self.arguments(args)
@@ -244,7 +244,7 @@ impl Pass<'_> {
         form: Form,
         locks: &[LockClause],
         guards: &mut Vec<Guard>,
-    ) -> Verdict {
+    ) -> SqlResult {
         let TableFactor::Table {
             name,
             alias,
@@ -297,7 +297,7 @@ impl Pass<'_> {
     }
 
     /// A table that is read, and its tenant column; none for a shared table and for a CTE.
-    fn resolve(&mut self, parts: &[Ident]) -> Verdict<Option<(String, String)>> {
+    fn resolve(&mut self, parts: &[Ident]) -> SqlResult<Option<(String, String)>> {
         self.sources += 1;
         if self.sources > MOST_TABLES {
             let why = format!("more than {MOST_TABLES} tables in one statement");
@@ -320,7 +320,7 @@ impl Pass<'_> {
         Ok(access.tenant.map(|column| (name, column.to_owned())))
     }
 
-    pub(super) fn not_a_cte(&self, folded: &str) -> Verdict {
+    pub(super) fn not_a_cte(&self, folded: &str) -> SqlResult {
         if self.cte_names.contains(&folded.to_ascii_lowercase()) {
             return self.refuse(
                 Code::CteName,
@@ -332,7 +332,7 @@ impl Pass<'_> {
     }
 
     /// The name of a table as the database resolves it, if it is no catalogue's.
-    pub(super) fn table_name(&self, parts: &[Ident]) -> Verdict<String> {
+    pub(super) fn table_name(&self, parts: &[Ident]) -> SqlResult<String> {
         self.no_dot(parts)?;
         self.no_text(parts)?;
         for part in parts {
@@ -355,7 +355,7 @@ impl Pass<'_> {
         Ok(parts.iter().map(|part| self.fold(part)).collect::<Vec<_>>().join("."))
     }
 
-    fn no_text(&self, parts: &[Ident]) -> Verdict {
+    fn no_text(&self, parts: &[Ident]) -> SqlResult {
         if parts.iter().any(|part| part.quote_style == Some('\'')) {
             return self.refuse(Code::Name, "a table's name in quotes for text", "quote it as a name");
         }
@@ -363,14 +363,14 @@ impl Pass<'_> {
     }
 
     /// `"public.plans"` is one name and not the table `plans` of the schema `public`.
-    pub(super) fn no_dot(&self, parts: &[Ident]) -> Verdict {
+    pub(super) fn no_dot(&self, parts: &[Ident]) -> SqlResult {
         if parts.iter().any(|part| part.value.contains('.')) {
             return self.refuse(Code::Name, "a name with a dot in it", "quote each part on its own");
         }
         Ok(())
     }
 
-    pub(super) fn not_a_catalog(&self, lower: &str) -> Verdict {
+    pub(super) fn not_a_catalog(&self, lower: &str) -> SqlResult {
         let system = match self.dialect {
             Dialect::Postgres => lower.starts_with("pg_") || lower == "information_schema",
             Dialect::Sqlite => {
@@ -390,7 +390,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn sample(&mut self, sample: &mut TableSample) -> Verdict {
+    fn sample(&mut self, sample: &mut TableSample) -> SqlResult {
         let TableSample { modifier: _, name: _, quantity, seed: _, bucket, offset } = sample;
         self.allow(bucket.is_none() && offset.is_none(), "a bucket of a sample")?;
         match quantity {
@@ -400,7 +400,7 @@ impl Pass<'_> {
     }
 
     /// Two tables of one name in one FROM: which of them a column belongs to depends on the database.
-    pub(super) fn distinct_aliases(&mut self, from: &[TableWithJoins]) -> Verdict {
+    pub(super) fn distinct_aliases(&mut self, from: &[TableWithJoins]) -> SqlResult {
         let mut seen = BTreeSet::new();
         for item in from {
             for factor in std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
@@ -416,11 +416,11 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn maybe_alias(&mut self, alias: Option<&TableAlias>) -> Verdict {
+    pub(super) fn maybe_alias(&mut self, alias: Option<&TableAlias>) -> SqlResult {
         alias.map_or(Ok(()), |alias| self.alias(alias))
     }
 
-    pub(super) fn alias(&mut self, alias: &TableAlias) -> Verdict {
+    pub(super) fn alias(&mut self, alias: &TableAlias) -> SqlResult {
         let TableAlias { explicit: _, name, columns, at } = alias;
         self.see_ident(name);
         self.allow(at.is_none(), "AT")?;

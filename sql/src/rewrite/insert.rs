@@ -14,13 +14,13 @@ use super::guard::{plain_alias, plain_ident, query};
 use super::query::At;
 use super::text::RESERVED;
 use super::write::{Target, factors};
-use super::{Pass, Verdict, conflict};
+use super::{Pass, SqlResult, conflict};
 use crate::Dialect;
-use crate::refused::Code;
+use crate::rejection::Code;
 use crate::schema::key_elements;
 
 impl Pass<'_> {
-    pub(super) fn insert(&mut self, insert: &mut Insert) -> Verdict {
+    pub(super) fn insert(&mut self, insert: &mut Insert) -> SqlResult {
         let Insert {
             insert_token,
             optimizer_hints,
@@ -122,7 +122,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn no_columns(&self, what: &str) -> Verdict {
+    pub(super) fn no_columns(&self, what: &str) -> SqlResult {
         let why = format!("an INSERT {what} leaves no place for the tenant");
         self.refuse(Code::ColumnList, why, "write INSERT INTO t (a, b) VALUES (..)")
     }
@@ -131,7 +131,7 @@ impl Pass<'_> {
     ///
     /// Where a position in ORDER BY or GROUP BY could count the items it comes last: a query around the source would
     /// give `'{}'`, NULL and parameters the type `text` before PostgreSQL sees the column that they are for.
-    fn stamp_source(&mut self, source: &mut Query) -> Verdict<bool> {
+    fn stamp_source(&mut self, source: &mut Query) -> SqlResult<bool> {
         let plain_clauses = source.with.is_none()
             && source.order_by.is_none()
             && source.limit_clause.is_none()
@@ -180,7 +180,7 @@ impl Pass<'_> {
         Ok(false)
     }
 
-    fn on_insert(&mut self, on: &mut OnInsert, target: &Target) -> Verdict {
+    fn on_insert(&mut self, on: &mut OnInsert, target: &Target) -> SqlResult {
         match on {
             OnInsert::OnConflict(OnConflict { conflict_target, action }) => {
                 match conflict_target {
@@ -217,7 +217,7 @@ impl Pass<'_> {
 
     /// Keys are led by the tenant, so a target without the tenant column gets it, unless a key for all tenants
     /// together is declared (or listed by the snapshot) that is just what was written.
-    fn conflict_target(&mut self, columns: &mut Vec<Ident>, target: &Target) -> Verdict {
+    fn conflict_target(&mut self, columns: &mut Vec<Ident>, target: &Target) -> SqlResult {
         let number = conflict::number(columns);
         let mut elements = match number {
             None => columns.iter().cloned().map(Expr::Identifier).collect(),
@@ -250,7 +250,7 @@ impl Pass<'_> {
     }
 
     /// `c = v` becomes `c = CASE WHEN t.tenant_id = ? THEN v ELSE t.c END`: there is no WHERE to put a guard in.
-    fn keep_unless_own(&mut self, assignment: &mut Assignment, target: &Target, column: &str) -> Verdict {
+    fn keep_unless_own(&mut self, assignment: &mut Assignment, target: &Target, column: &str) -> SqlResult {
         let AssignmentTarget::ColumnName(name) = &assignment.target else {
             return self.unknown("this assignment");
         };
@@ -268,7 +268,7 @@ impl Pass<'_> {
     }
 
     /// To a full-text table of SQLite, an insert into the column of its own name is a command: `delete-all`.
-    fn no_command(&mut self, column: &ObjectName, table: &[Ident]) -> Verdict {
+    fn no_command(&mut self, column: &ObjectName, table: &[Ident]) -> SqlResult {
         let parts = self.parts(column)?;
         let same = match (parts.last(), table.last()) {
             (Some(column), Some(table)) => column.value.eq_ignore_ascii_case(&table.value),

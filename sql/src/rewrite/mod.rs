@@ -30,7 +30,7 @@ use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use self::conflict::Target;
 use self::names::Names;
-use crate::refused::{Code, Refused, say};
+use crate::rejection::{Code, Rejection, say};
 use crate::schema::TenantType;
 use crate::{Dialect, Schema};
 
@@ -148,12 +148,12 @@ impl Rewritten {
 ///
 /// let refused = rewrite(Dialect::Postgres, "TRUNCATE orders", &schema).unwrap_err();
 /// assert_eq!(refused.code(), Code::Statement);
-/// # Ok::<(), tenancy_sql::Refusal>(())
+/// # Ok::<(), tenancy_sql::InvalidName>(())
 /// ```
 ///
 /// # Errors
 /// Whatever is not known to stay within the tenant; [`Code`] lists the reasons.
-pub fn rewrite(dialect: Dialect, sql: &str, schema: &Schema) -> Result<Rewritten, Refused> {
+pub fn rewrite(dialect: Dialect, sql: &str, schema: &Schema) -> Result<Rewritten, Rejection> {
     run(dialect, sql, schema, None).map(|(rewritten, _)| rewritten)
 }
 
@@ -163,12 +163,12 @@ fn run(
     sql: &str,
     schema: &Schema,
     without: Option<usize>,
-) -> Result<(Rewritten, usize), Refused> {
+) -> Result<(Rewritten, usize), Rejection> {
     let text = text::read(dialect, sql)?;
     if dialect == Dialect::MySql && schema.tenant_type() == Some(TenantType::Text) {
         let why = "MySQL compares a tenant column of type text by its collation, to which `a` and `A` can be one tenant";
         let how = "make the column BINARY(16) or BIGINT, and say so under `type` in tenancy.toml";
-        return Err(Refused::new(Code::Construct, sql, (1, 1, 1), say(why, how)));
+        return Err(Rejection::new(Code::Construct, sql, (1, 1, 1), say(why, how)));
     }
     with_stack(sql, text.depth, || scope(dialect, sql, schema, without, text))
 }
@@ -177,14 +177,14 @@ fn run(
 fn with_stack<T: Send>(
     sql: &str,
     depth: usize,
-    work: impl FnOnce() -> Result<T, Refused> + Send,
-) -> Result<T, Refused> {
+    work: impl FnOnce() -> Result<T, Rejection> + Send,
+) -> Result<T, Rejection> {
     if depth <= SHALLOW {
         return work();
     }
     on_deep_stack(work).unwrap_or_else(|e| {
         let why = format!("there is no stack for a statement as deep as this one: {e}");
-        Err(Refused::new(Code::TooDeep, sql, (1, 1, 1), say(why, "try again, or write it more plainly")))
+        Err(Rejection::new(Code::TooDeep, sql, (1, 1, 1), say(why, "try again, or write it more plainly")))
     })
 }
 
@@ -201,9 +201,9 @@ fn scope(
     schema: &Schema,
     without: Option<usize>,
     text: text::Text,
-) -> Result<(Rewritten, usize), Refused> {
+) -> Result<(Rewritten, usize), Rejection> {
     let whole = text.tokens.first().map_or_else(Span::empty, |token| token.span);
-    let refuse = |code, span, say| Refused::new(code, sql, text::place(span), say);
+    let refuse = |code, span, say| Rejection::new(code, sql, text::place(span), say);
     let (mut statements, targets) = parse(dialect, text.tokens, RECURSION).map_err(|why| {
         let span = located(&why).unwrap_or(whole);
         let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
@@ -301,11 +301,11 @@ fn parser(dialect: Dialect, tokens: Vec<TokenWithSpan>, recursion: usize) -> Par
 }
 
 /// The statements of a text that is only looked at.
-fn statements_of(dialect: Dialect, sql: &str, text: text::Text) -> Result<Vec<Statement>, Refused> {
+fn statements_of(dialect: Dialect, sql: &str, text: text::Text) -> Result<Vec<Statement>, Rejection> {
     with_stack(sql, text.depth, || {
         parse(dialect, text.tokens, RECURSION).map(|(statements, _)| statements).map_err(|why| {
             let say = say(why, "write it as the database would take it, or more plainly");
-            Refused::new(Code::Syntax, sql, (1, 1, 1), say)
+            Rejection::new(Code::Syntax, sql, (1, 1, 1), say)
         })
     })
 }
@@ -353,14 +353,14 @@ struct Pass<'a> {
     without: Option<usize>,
 }
 
-type Verdict<T = ()> = Result<T, Refused>;
+type SqlResult<T = ()> = Result<T, Rejection>;
 
 impl Pass<'_> {
-    fn refuse<T>(&self, code: Code, why: impl Into<String>, mend: impl Into<String>) -> Verdict<T> {
-        Err(Refused::new(code, self.sql, text::place(self.here), say(why, mend)))
+    fn refuse<T>(&self, code: Code, why: impl Into<String>, mend: impl Into<String>) -> SqlResult<T> {
+        Err(Rejection::new(code, self.sql, text::place(self.here), say(why, mend)))
     }
 
-    fn unknown<T>(&self, what: &str) -> Verdict<T> {
+    fn unknown<T>(&self, what: &str) -> SqlResult<T> {
         self.refuse(
             Code::Construct,
             format!("{what} is not known to stay within a tenant"),
@@ -368,7 +368,7 @@ impl Pass<'_> {
         )
     }
 
-    fn allow(&self, known: bool, what: &str) -> Verdict {
+    fn allow(&self, known: bool, what: &str) -> SqlResult {
         if known { Ok(()) } else { self.unknown(what) }
     }
 
@@ -398,7 +398,7 @@ impl Pass<'_> {
     }
 
     /// The parts of a plain name.
-    fn parts(&mut self, name: &ObjectName) -> Verdict<Vec<Ident>> {
+    fn parts(&mut self, name: &ObjectName) -> SqlResult<Vec<Ident>> {
         let ObjectName(parts) = name;
         let mut idents = Vec::new();
         for part in parts {

@@ -39,7 +39,7 @@ fn the_second_pass_misses_no_guard_that_is_left_out() {
 
 /// How the guard at one place of the tenant is spoilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+enum Mutation {
     /// Another value stands for the tenant.
     Value,
     /// Another column is compared.
@@ -53,7 +53,7 @@ enum Fault {
 /// Makes one fault at one place.
 struct Spoiler<'a> {
     tenant: &'a Expr,
-    fault: Fault,
+    fault: Mutation,
     /// How many places to pass by.
     skip: usize,
     done: bool,
@@ -81,9 +81,9 @@ impl VisitorMut for Spoiler<'_> {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let place = match (self.fault, &*expr) {
-            (Fault::Value, expr) => self.is_tenant(expr),
-            (Fault::Column | Fault::Operator, expr) => self.is_guard(expr),
-            (Fault::Either, Expr::BinaryOp { op: BinaryOperator::And, left, right }) => {
+            (Mutation::Value, expr) => self.is_tenant(expr),
+            (Mutation::Column | Mutation::Operator, expr) => self.is_guard(expr),
+            (Mutation::Either, Expr::BinaryOp { op: BinaryOperator::And, left, right }) => {
                 self.is_guard(left) || self.is_guard(right)
             }
             _ => false,
@@ -92,13 +92,13 @@ impl VisitorMut for Spoiler<'_> {
             return ControlFlow::Continue(());
         }
         match (self.fault, &mut *expr) {
-            (Fault::Column, Expr::BinaryOp { left, .. }) => {
+            (Mutation::Column, Expr::BinaryOp { left, .. }) => {
                 if let Expr::CompoundIdentifier(idents) = &mut **left {
                     idents[1] = Ident::new("other_id");
                 }
             }
-            (Fault::Operator, Expr::BinaryOp { op, .. }) => *op = BinaryOperator::GtEq,
-            (Fault::Either, Expr::BinaryOp { op, .. }) => *op = BinaryOperator::Or,
+            (Mutation::Operator, Expr::BinaryOp { op, .. }) => *op = BinaryOperator::GtEq,
+            (Mutation::Either, Expr::BinaryOp { op, .. }) => *op = BinaryOperator::Or,
             _ => *expr = Expr::Value(Value::Number("1".to_owned(), false).into()),
         }
         ControlFlow::Break(())
@@ -125,7 +125,7 @@ fn the_second_pass_misses_no_guard_that_is_spoilt() {
     for (case, own, _) in accepted() {
         let ((whole, targets), tenant) = own.reread(case.dialect, &schema).unwrap();
         assert_eq!(prove::prove(case.dialect, &schema, &whole, &targets, &tenant), Ok(()), "{}", own.text());
-        for fault in [Fault::Value, Fault::Column, Fault::Operator, Fault::Either] {
+        for fault in [Mutation::Value, Mutation::Column, Mutation::Operator, Mutation::Either] {
             for skip in 0.. {
                 let mut statement = whole.clone();
                 let mut spoiler = Spoiler { tenant: &tenant, fault, skip, done: false };
@@ -142,7 +142,7 @@ fn the_second_pass_misses_no_guard_that_is_spoilt() {
     let floors =
         [("query", 450), ("insert", 20), ("upsert", 10), ("update", 30), ("delete", 15), ("merge", 5)];
     for (kind, floor) in floors {
-        for fault in [Fault::Value, Fault::Column, Fault::Operator] {
+        for fault in [Mutation::Value, Mutation::Column, Mutation::Operator] {
             let count = spoilt.get(&(kind, format!("{fault:?}"))).copied().unwrap_or(0);
             assert!(count >= floor, "{fault:?}: only {count} of {kind}; {spoilt:?}");
         }

@@ -15,7 +15,7 @@ use sqlparser::tokenizer::{Span, Token};
 
 use super::{fold, statements_of, text};
 use crate::Dialect;
-use crate::refused::{Code, Refused, say};
+use crate::rejection::{Code, Rejection, say};
 
 /// Refuses a statement for PostgreSQL that has an outer join, and a column of which it cannot be told whether the
 /// join makes it null, unless the statement says so as sqlx reads it: `AS "name?"` or `AS "name!"`.
@@ -24,7 +24,7 @@ use crate::refused::{Code, Refused, say};
 ///
 /// # Errors
 /// [`Code::Nullability`] at the first such column.
-pub fn says_what_is_null(sql: &str) -> Result<(), Refused> {
+pub fn says_what_is_null(sql: &str) -> Result<(), Rejection> {
     let text = text::read(Dialect::Postgres, sql)?;
     let outer = |keyword| matches!(keyword, Keyword::LEFT | Keyword::RIGHT | Keyword::FULL);
     if !text.tokens.iter().any(|token| matches!(&token.token, Token::Word(word) if outer(word.keyword))) {
@@ -32,7 +32,7 @@ pub fn says_what_is_null(sql: &str) -> Result<(), Refused> {
     }
     let statements = statements_of(Dialect::Postgres, sql, text)?;
     let Some((column, span)) = statements.iter().find_map(unsure) else { return Ok(()) };
-    Err(Refused::new(
+    Err(Rejection::new(
         Code::Nullability,
         sql,
         text::place(span),

@@ -10,9 +10,9 @@ use sqlparser::ast::{
     Values, Visit, Visitor, WildcardAdditionalOptions, With,
 };
 
-use super::{Pass, Verdict};
+use super::{Pass, SqlResult};
 use crate::Dialect;
-use crate::refused::Code;
+use crate::rejection::Code;
 
 /// The most CTEs of one statement: each table is looked up among all that are in sight.
 const MOST_CTES: usize = 64;
@@ -30,7 +30,7 @@ pub(super) enum At {
 
 impl Pass<'_> {
     /// Collects the names of all CTEs, then rewrites.
-    pub(super) fn statement(&mut self, statement: &mut Statement) -> Verdict {
+    pub(super) fn statement(&mut self, statement: &mut Statement) -> SqlResult {
         let (names, count) = cte_names(statement);
         if count > MOST_CTES {
             let why = format!("{count} CTEs in one statement; {MOST_CTES} are read");
@@ -51,7 +51,7 @@ impl Pass<'_> {
         }
     }
 
-    pub(super) fn query(&mut self, query: &mut Query, at: At) -> Verdict {
+    pub(super) fn query(&mut self, query: &mut Query, at: At) -> SqlResult {
         let Query {
             with,
             body,
@@ -111,7 +111,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn with(&mut self, with: &mut With, at: At) -> Verdict {
+    fn with(&mut self, with: &mut With, at: At) -> SqlResult {
         let With { with_token: _, recursive, cte_tables } = with;
         let at = if at == At::Top { At::Cte } else { At::Within };
         self.scopes.push(Vec::new());
@@ -137,7 +137,13 @@ impl Pass<'_> {
         }
     }
 
-    fn set_expr(&mut self, body: &mut SetExpr, at: At, locks: &[LockClause], ordered_by: &[Expr]) -> Verdict {
+    fn set_expr(
+        &mut self,
+        body: &mut SetExpr,
+        at: At,
+        locks: &[LockClause],
+        ordered_by: &[Expr],
+    ) -> SqlResult {
         match body {
             SetExpr::Select(select) => self.select(select, at, locks, ordered_by),
             SetExpr::Query(query) => self.query(query, At::Within),
@@ -167,7 +173,7 @@ impl Pass<'_> {
         at == At::Top || (at == At::Cte && self.dialect == Dialect::Postgres)
     }
 
-    pub(super) fn values(&mut self, values: &mut Values) -> Verdict {
+    pub(super) fn values(&mut self, values: &mut Values) -> SqlResult {
         let Values { explicit_row: _, value_keyword: _, rows } = values;
         for Parens { opening_token: _, content, closing_token: _ } in rows {
             self.exprs(content)?;
@@ -175,7 +181,13 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn select(&mut self, select: &mut Select, at: At, locks: &[LockClause], ordered_by: &[Expr]) -> Verdict {
+    fn select(
+        &mut self,
+        select: &mut Select,
+        at: At,
+        locks: &[LockClause],
+        ordered_by: &[Expr],
+    ) -> SqlResult {
         let Select {
             select_token,
             optimizer_hints,
@@ -266,7 +278,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn items(&mut self, items: &mut [SelectItem]) -> Verdict {
+    pub(super) fn items(&mut self, items: &mut [SelectItem]) -> SqlResult {
         for item in items {
             match item {
                 SelectItem::UnnamedExpr(expr) => self.expr(expr)?,
@@ -291,7 +303,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn wildcard(&self, options: &WildcardAdditionalOptions) -> Verdict {
+    fn wildcard(&self, options: &WildcardAdditionalOptions) -> SqlResult {
         let WildcardAdditionalOptions {
             wildcard_token: _,
             opt_ilike,
@@ -310,7 +322,7 @@ impl Pass<'_> {
         self.allow(plain, "an option of *")
     }
 
-    fn order_by(&mut self, order_by: &mut OrderBy) -> Verdict {
+    fn order_by(&mut self, order_by: &mut OrderBy) -> SqlResult {
         let OrderBy { kind, interpolate } = order_by;
         self.allow(interpolate.is_none(), "INTERPOLATE")?;
         match kind {
@@ -319,7 +331,7 @@ impl Pass<'_> {
         }
     }
 
-    pub(super) fn order_exprs(&mut self, exprs: &mut [OrderByExpr]) -> Verdict {
+    pub(super) fn order_exprs(&mut self, exprs: &mut [OrderByExpr]) -> SqlResult {
         for OrderByExpr { expr, options, with_fill } in exprs {
             let OrderByOptions { sort, nulls_first: _ } = options;
             self.allow(with_fill.is_none(), "WITH FILL")?;

@@ -9,7 +9,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 
 use super::statements_of;
-use crate::refused::{Code, Refused, Say, say};
+use crate::rejection::{Code, Rejection, Say, say};
 use crate::{Bind, Dialect};
 
 /// The longest text that is read, in bytes.
@@ -48,9 +48,9 @@ pub(super) fn place(span: Span) -> (usize, usize, usize) {
     (number(span.start.line), number(span.start.column), number(length))
 }
 
-pub(super) fn tokens(dialect: Dialect, sql: &str) -> Result<Vec<TokenWithSpan>, Refused> {
+pub(super) fn tokens(dialect: Dialect, sql: &str) -> Result<Vec<TokenWithSpan>, Rejection> {
     let refuse = |span, why: String| {
-        Refused::new(Code::Syntax, sql, place(span), say(why, "write it as the database would take it"))
+        Rejection::new(Code::Syntax, sql, place(span), say(why, "write it as the database would take it"))
     };
     let tokens = Tokenizer::new(grammar(dialect), sql)
         .with_unescape(false)
@@ -164,8 +164,8 @@ impl<'a> Lines<'a> {
     }
 }
 
-pub(super) fn read(dialect: Dialect, sql: &str) -> Result<Text, Refused> {
-    let refuse = |code, span: Span, say: Say| Refused::new(code, sql, place(span), say);
+pub(super) fn read(dialect: Dialect, sql: &str) -> Result<Text, Rejection> {
+    let refuse = |code, span: Span, say: Say| Rejection::new(code, sql, place(span), say);
     if sql.len() > LONGEST {
         let why = format!("a statement of {} bytes; {LONGEST} are read", sql.len());
         return Err(refuse(
@@ -177,7 +177,7 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<Text, Refused> {
     if let Some((at, _)) = sql.match_indices('\0').next() {
         let line = sql[..at].matches('\n').count() + 1;
         let say = say("a NUL character ends the text for some databases", "remove it");
-        return Err(Refused::new(Code::Syntax, sql, (line, 1, 1), say));
+        return Err(Rejection::new(Code::Syntax, sql, (line, 1, 1), say));
     }
     if dialect == Dialect::MySql && (sql.contains("/*!") || sql.contains("/*M!")) {
         let why = "a comment that the server runs";
@@ -435,7 +435,7 @@ pub(super) fn placeholder(dialect: Dialect, n: usize) -> String {
 }
 
 /// MySQL takes parameters in the order of the text only: `?2 .. ?1` becomes `? .. ?` and the order `2, 1`.
-pub(super) fn in_order(printed: &str, tenant: usize) -> Result<(String, Vec<Bind>), Refused> {
+pub(super) fn in_order(printed: &str, tenant: usize) -> Result<(String, Vec<Bind>), Rejection> {
     let mut binds = Vec::new();
     let text = with_places(Dialect::MySql, printed, |n| {
         binds.push(if n == tenant { Bind::Tenant } else { Bind::Value(n) });
@@ -450,7 +450,7 @@ const MANY: usize = 32;
 /// SQLite looks the number of a parameter up among all before it, unless it is the highest so far: with the tenant's
 /// in front that takes quadratic time. `?1 .. ?2` becomes `? .. ?`, and the tenant `$3`, a name that sqlx binds by its
 /// number.
-pub(super) fn in_place(printed: String, values: usize) -> Result<String, Refused> {
+pub(super) fn in_place(printed: String, values: usize) -> Result<String, Rejection> {
     if values < MANY {
         return Ok(printed);
     }
@@ -471,7 +471,7 @@ fn with_places(
     dialect: Dialect,
     printed: &str,
     mut place: impl FnMut(usize) -> String,
-) -> Result<String, Refused> {
+) -> Result<String, Rejection> {
     let mut text = String::with_capacity(printed.len());
     for token in tokens(dialect, printed)? {
         let n = match &token.token {
@@ -490,7 +490,7 @@ fn with_places(
 ///
 /// # Errors
 /// [`Code::Syntax`] where the text cannot be divided: a quotation or a comment that does not end.
-pub fn statements(dialect: Dialect, sql: &str) -> Result<Vec<(usize, &str)>, Refused> {
+pub fn statements(dialect: Dialect, sql: &str) -> Result<Vec<(usize, &str)>, Rejection> {
     let tokens = tokens(dialect, sql)?;
     let lines = Lines::of(sql);
     let mut found = Vec::new();
@@ -508,7 +508,7 @@ pub fn statements(dialect: Dialect, sql: &str) -> Result<Vec<(usize, &str)>, Ref
 ///
 /// # Errors
 /// [`Code::Syntax`] if it cannot be parsed.
-pub fn relations(dialect: Dialect, sql: &str) -> Result<BTreeSet<String>, Refused> {
+pub fn relations(dialect: Dialect, sql: &str) -> Result<BTreeSet<String>, Rejection> {
     let statements = statements_of(dialect, sql, read(dialect, sql)?)?;
     let mut names = BTreeSet::new();
     let _ = visit_relations(&statements, |name| {

@@ -9,9 +9,9 @@ use sqlparser::ast::{
 
 use super::from::alias_of;
 use super::guard::both;
-use super::{Pass, Verdict};
+use super::{Pass, SqlResult};
 use crate::Dialect;
-use crate::refused::Code;
+use crate::rejection::Code;
 
 /// The table that a statement writes to.
 pub(super) struct Target {
@@ -24,7 +24,7 @@ pub(super) struct Target {
 }
 
 impl Pass<'_> {
-    pub(super) fn target(&mut self, name: &ObjectName, alias: Option<&Ident>) -> Verdict<Target> {
+    pub(super) fn target(&mut self, name: &ObjectName, alias: Option<&Ident>) -> SqlResult<Target> {
         self.writes = true;
         let parts = self.parts(name)?;
         if let [name] = &parts[..] {
@@ -49,7 +49,7 @@ impl Pass<'_> {
     }
 
     /// The target of an UPDATE, a DELETE or a MERGE.
-    fn target_factor(&mut self, factor: &TableFactor) -> Verdict<Target> {
+    fn target_factor(&mut self, factor: &TableFactor) -> SqlResult<Target> {
         let TableFactor::Table {
             name,
             alias,
@@ -82,7 +82,7 @@ impl Pass<'_> {
         &mut self,
         target: &Target,
         sources: impl IntoIterator<Item = &'f TableFactor>,
-    ) -> Verdict {
+    ) -> SqlResult {
         for factor in sources {
             if let TableFactor::NestedJoin { .. } = factor {
                 self.unknown("a join in parentheses beside the target of a write")?;
@@ -97,7 +97,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn update(&mut self, update: &mut Update) -> Verdict {
+    pub(super) fn update(&mut self, update: &mut Update) -> SqlResult {
         let Update {
             update_token,
             optimizer_hints,
@@ -148,7 +148,7 @@ impl Pass<'_> {
         self.keep(target, selection, returning.as_mut())
     }
 
-    pub(super) fn delete(&mut self, delete: &mut Delete) -> Verdict {
+    pub(super) fn delete(&mut self, delete: &mut Delete) -> SqlResult {
         let Delete {
             delete_token,
             optimizer_hints,
@@ -187,7 +187,7 @@ impl Pass<'_> {
         target: Target,
         selection: &mut Option<Expr>,
         returning: Option<&mut Vec<SelectItem>>,
-    ) -> Verdict {
+    ) -> SqlResult {
         if let Some(items) = returning {
             self.items(items)?;
         }
@@ -204,11 +204,11 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn no_replace(&self, or: Option<SqliteOnConflict>) -> Verdict {
+    pub(super) fn no_replace(&self, or: Option<SqliteOnConflict>) -> SqlResult {
         if or == Some(SqliteOnConflict::Replace) { self.replace() } else { Ok(()) }
     }
 
-    pub(super) fn replace(&self) -> Verdict {
+    pub(super) fn replace(&self) -> SqlResult {
         self.refuse(
             Code::Replace,
             "REPLACE deletes whatever row is in the way, whosever it is",
@@ -221,7 +221,7 @@ impl Pass<'_> {
         assignments: &mut [Assignment],
         target: &Target,
         qualified: bool,
-    ) -> Verdict {
+    ) -> SqlResult {
         for Assignment { target: place, value } in assignments {
             match place {
                 AssignmentTarget::ColumnName(name) => {
@@ -246,7 +246,7 @@ impl Pass<'_> {
     }
 
     /// A column that a statement may set: any but the tenant's.
-    pub(super) fn settable(&mut self, name: &ObjectName, column: Option<&str>) -> Verdict {
+    pub(super) fn settable(&mut self, name: &ObjectName, column: Option<&str>) -> SqlResult {
         const ROWID: [&str; 3] = ["rowid", "_rowid_", "oid"];
         for part in self.parts(name)? {
             // On SQLite an INTEGER PRIMARY KEY is the rowid, and the key of the table of tenants is the tenant.
@@ -269,7 +269,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn merge(&mut self, merge: &mut Merge) -> Verdict {
+    pub(super) fn merge(&mut self, merge: &mut Merge) -> SqlResult {
         let Merge { merge_token, optimizer_hints, into: _, table, source, on, clauses, output } = merge;
         self.see(merge_token.0.span);
         self.allow(optimizer_hints.is_empty() && output.is_none(), "a clause of this MERGE")?;
@@ -307,7 +307,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn merge_insert(&mut self, insert: &mut MergeInsertExpr, target: &Target) -> Verdict {
+    fn merge_insert(&mut self, insert: &mut MergeInsertExpr, target: &Target) -> SqlResult {
         let MergeInsertExpr { insert_token, columns, kind_token: _, kind, insert_predicate } = insert;
         self.see(insert_token.0.span);
         self.allow(insert_predicate.is_none(), "WHERE in a MERGE")?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::{Schema, TenantType, table_name};
-use crate::{Dialect, Refusal};
+use crate::{Dialect, InvalidName};
 
 impl Schema {
     /// Read from the text of a `tenancy.toml`. Every key may be left out; the column is `tenant_id` then.
@@ -13,8 +13,8 @@ impl Schema {
     /// # Errors
     /// Not TOML, an unknown key, a dialect that is none, a name that is not plain, or a table that is said to be
     /// two things.
-    pub fn from_toml(text: &str) -> Result<Self, Refusal> {
-        let file: File = toml::from_str(text).map_err(|e| Refusal(format!("tenancy.toml: {e}")))?;
+    pub fn from_toml(text: &str) -> Result<Self, InvalidName> {
+        let file: File = toml::from_str(text).map_err(|e| InvalidName(format!("tenancy.toml: {e}")))?;
         let File {
             dialects,
             column,
@@ -38,7 +38,7 @@ impl Schema {
                 "sqlite" => Dialect::Sqlite,
                 "mysql" => Dialect::MySql,
                 _ => {
-                    return Err(Refusal(format!(
+                    return Err(InvalidName(format!(
                         "the dialect `{}` is not known; write \"postgres\", \"sqlite\" or \"mysql\"",
                         name.escape_debug()
                     )));
@@ -98,12 +98,12 @@ impl Schema {
     /// assert_eq!(own.text(), "SELECT id FROM open_orders WHERE open_orders.tenant_id = $1::UUID");
     /// let refused = rewrite(Dialect::Postgres, "SELECT key FROM secrets", &schema).unwrap_err();
     /// assert_eq!(refused.code(), Code::NoTenantColumn);
-    /// # Ok::<(), tenancy_sql::Refusal>(())
+    /// # Ok::<(), tenancy_sql::InvalidName>(())
     /// ```
     ///
     /// # Errors
     /// Not such a text, or a table is declared shared that has the tenant column.
-    pub fn with_snapshot(mut self, text: &str) -> Result<Self, Refusal> {
+    pub fn with_snapshot(mut self, text: &str) -> Result<Self, InvalidName> {
         let Snapshot {
             r#type,
             tenants,
@@ -114,7 +114,7 @@ impl Schema {
             primary_keys,
             global_keys,
             composite_types,
-        } = toml::from_str(text).map_err(|e| Refusal(format!("the snapshot of the database: {e}")))?;
+        } = toml::from_str(text).map_err(|e| InvalidName(format!("the snapshot of the database: {e}")))?;
         let names = tenants.iter().chain(&others).chain(views.keys()).chain(partitions.keys());
         for name in names.chain(table_columns.keys()) {
             table_name(name)?;
@@ -152,7 +152,7 @@ impl Schema {
         {
             let parent =
                 self.partitions.get(table).map_or_else(String::new, |parent| format!(" with `{parent}`"));
-            return Err(Refusal(format!(
+            return Err(InvalidName(format!(
                 "the table `{table}` is declared as shared{parent}, and in the database it has the tenant column; \
                  take it out of `shared` in tenancy.toml"
             )));
@@ -168,10 +168,10 @@ impl Schema {
     pub fn with_named_snapshot(
         self,
         read: impl FnOnce(&str) -> std::io::Result<String>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, InvalidName> {
         let Some(file) = &self.snapshot else { return Ok(self) };
         let text = read(file).map_err(|e| {
-            Refusal(format!(
+            InvalidName(format!(
                 "the snapshot `{file}` that tenancy.toml names does not read: {e}; write it with `tenancy sql snapshot`"
             ))
         })?;

@@ -4,7 +4,7 @@ mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Dialect, Refusal, plain_name};
+use crate::{Dialect, InvalidName, plain_name};
 
 /// What the rewriter has to know of a database: the tenant column, and what is not as usual.
 ///
@@ -30,7 +30,7 @@ use crate::{Dialect, Refusal, plain_name};
 ///     "#,
 /// )?;
 /// assert_eq!(schema.dialects(), [Dialect::Postgres, Dialect::Sqlite]);
-/// # Ok::<(), tenancy_sql::Refusal>(())
+/// # Ok::<(), tenancy_sql::InvalidName>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
@@ -78,10 +78,10 @@ impl TenantType {
         }
     }
 
-    fn parse(name: &str) -> Result<Self, Refusal> {
+    fn parse(name: &str) -> Result<Self, InvalidName> {
         [Self::Uuid, Self::BigInt, Self::Text].into_iter().find(|known| known.as_str() == name).ok_or_else(
             || {
-                Refusal(format!(
+                InvalidName(format!(
                     "the type `{}` of the tenant column is not known; write \"uuid\", \"bigint\" or \"text\"",
                     name.escape_debug()
                 ))
@@ -103,7 +103,7 @@ impl Schema {
     ///
     /// # Errors
     /// The column is not a plain name.
-    pub fn new(column: impl Into<String>) -> Result<Self, Refusal> {
+    pub fn new(column: impl Into<String>) -> Result<Self, InvalidName> {
         let column = column.into();
         plain_name("tenant column", &column)?;
         Ok(Self {
@@ -181,7 +181,11 @@ impl Schema {
     ///
     /// # Errors
     /// A name is not plain, or the table is shared.
-    pub fn column(mut self, table: impl Into<String>, column: impl Into<String>) -> Result<Self, Refusal> {
+    pub fn column(
+        mut self,
+        table: impl Into<String>,
+        column: impl Into<String>,
+    ) -> Result<Self, InvalidName> {
         let (table, column) = (table.into(), column.into());
         table_name(&table)?;
         plain_name("tenant column", &column)?;
@@ -196,7 +200,7 @@ impl Schema {
     ///
     /// # Errors
     /// The name is not plain, or the table was said to be something else.
-    pub fn shared(mut self, table: impl Into<String>) -> Result<Self, Refusal> {
+    pub fn shared(mut self, table: impl Into<String>) -> Result<Self, InvalidName> {
         let table = self.free(table.into())?;
         self.shared.insert(table);
         Ok(self)
@@ -206,7 +210,7 @@ impl Schema {
     ///
     /// # Errors
     /// The name is not plain, or the table was said to be something else.
-    pub fn shared_writable(mut self, table: impl Into<String>) -> Result<Self, Refusal> {
+    pub fn shared_writable(mut self, table: impl Into<String>) -> Result<Self, InvalidName> {
         let table = self.free(table.into())?;
         self.writable.insert(table);
         Ok(self)
@@ -217,12 +221,12 @@ impl Schema {
     /// # Errors
     /// The name is not plain, or the function is one that no declaration allows: it changes the session (and so
     /// the tenant of what follows), ends other sessions, reads files or runs text as SQL.
-    pub fn function(mut self, name: impl Into<String>) -> Result<Self, Refusal> {
+    pub fn function(mut self, name: impl Into<String>) -> Result<Self, InvalidName> {
         let name = name.into();
         name.split('.').try_for_each(|part| plain_name("function", part))?;
         let lower = name.to_ascii_lowercase();
         if let Some(why) = crate::functions::never(lower.rsplit('.').next().unwrap_or(&lower)) {
-            return Err(Refusal(format!(
+            return Err(InvalidName(format!(
                 "the function `{name}` {why}, so `functions` cannot allow it; take it out of `functions`, and call it \
                  on a connection of your own that carries no tenant"
             )));
@@ -236,11 +240,11 @@ impl Schema {
     ///
     /// # Errors
     /// The table's name is not plain, or the key has no element.
-    pub fn global_key(mut self, table: &str, key: &str) -> Result<Self, Refusal> {
+    pub fn global_key(mut self, table: &str, key: &str) -> Result<Self, InvalidName> {
         table_name(table)?;
         let key = key_elements(key);
         if key.iter().any(String::is_empty) {
-            return Err(Refusal(format!(
+            return Err(InvalidName(format!(
                 "a global key of the table `{table}` names no column; write the columns, separated by commas"
             )));
         }
@@ -256,14 +260,14 @@ impl Schema {
         mut self,
         name: impl Into<String>,
         fields: impl IntoIterator<Item = T>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, InvalidName> {
         let name = name.into();
         name.split('.').try_for_each(|part| plain_name("composite type", part))?;
         let fields: BTreeSet<String> = fields.into_iter().map(Into::into).collect();
         for field in &fields {
             plain_name("field", field)?;
             if crate::functions::never(field).is_some() {
-                return Err(Refusal(format!(
+                return Err(InvalidName(format!(
                     "the field `{field}` of `{name}` is called like a function, which `(..).{field}` would call; rename it"
                 )));
             }
@@ -281,12 +285,12 @@ impl Schema {
         mut self,
         view: impl Into<String>,
         tables: impl IntoIterator<Item = T>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, InvalidName> {
         let view = self.free(view.into())?;
         let tables: Vec<String> = tables.into_iter().map(Into::into).collect();
         tables.iter().try_for_each(|table| table_name(table))?;
         if tables.is_empty() || tables.contains(&view) {
-            return Err(Refusal(format!("the view `{view}` must name the tables that it reads")));
+            return Err(InvalidName(format!("the view `{view}` must name the tables that it reads")));
         }
         self.views.insert(view, tables);
         Ok(self)
@@ -296,12 +300,16 @@ impl Schema {
     ///
     /// # Errors
     /// A name is not plain, or the table was said to be something else.
-    pub fn partition(mut self, child: impl Into<String>, parent: impl Into<String>) -> Result<Self, Refusal> {
+    pub fn partition(
+        mut self,
+        child: impl Into<String>,
+        parent: impl Into<String>,
+    ) -> Result<Self, InvalidName> {
         let child = self.free(child.into())?;
         let parent = parent.into();
         table_name(&parent)?;
         if child == parent || self.partitions.contains_key(&parent) {
-            return Err(Refusal(format!("the partition `{child}` must name the table at the root")));
+            return Err(InvalidName(format!("the partition `{child}` must name the table at the root")));
         }
         self.partitions.insert(child, parent);
         Ok(self)
@@ -389,7 +397,7 @@ impl Schema {
     }
 
     /// A table of which nothing was said yet.
-    fn free(&self, table: String) -> Result<String, Refusal> {
+    fn free(&self, table: String) -> Result<String, InvalidName> {
         table_name(&table)?;
         if self.is_declared(&table) {
             return Err(twice(&table));
@@ -403,7 +411,7 @@ impl Schema {
     }
 }
 
-fn table_name(name: &str) -> Result<(), Refusal> {
+fn table_name(name: &str) -> Result<(), InvalidName> {
     name.split('.').try_for_each(|part| plain_name("table", part))
 }
 
@@ -435,6 +443,6 @@ pub(crate) fn key_elements(key: &str) -> Vec<String> {
     elements
 }
 
-fn twice(table: &str) -> Refusal {
-    Refusal(format!("the table `{table}` is declared twice; name it in one place"))
+fn twice(table: &str) -> InvalidName {
+    InvalidName(format!("the table `{table}` is declared twice; name it in one place"))
 }

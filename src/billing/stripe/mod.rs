@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use tenancy::billing::Receipt;
+//! use tenancy::billing::EventOutcome;
 //! use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
 //! use tenancy::clock::{Clock, SystemClock};
 //! # use tenancy::{plan::Catalog, store::MemoryStore, tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore}};
@@ -28,7 +28,7 @@
 //! }"#;
 //! let signature = sign("whsec_example", body, SystemClock.now());
 //! let receipt = webhook.receive(body, &[signature.as_bytes()]).await?;
-//! let Receipt::Applied { tenant } = receipt else { panic!("{receipt:?}") };
+//! let EventOutcome::Applied { tenant } = receipt else { panic!("{receipt:?}") };
 //! assert_eq!(tenant.plan(), "pro");
 //! # Ok(()) }
 //! ```
@@ -39,7 +39,7 @@ mod verify;
 use std::sync::Arc;
 
 pub use self::verify::{SigningSecrets, sign};
-use super::{BillingEvent, BillingStore, Fact, Provider, Receipt, process};
+use super::{BillingEvent, BillingStore, EventOutcome, Fact, Provider, process};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Catalog;
@@ -161,31 +161,31 @@ impl StripeWebhook {
     /// | [`ErrorKind::Misconfigured`] (thin events) | 422 |
     /// | any other error | 503 |
     ///
-    /// A [`Receipt::Quarantined`] is a 200 as well: the event is kept here, and Stripe would disable an endpoint
+    /// A [`EventOutcome::Quarantined`] is a 200 as well: the event is kept here, and Stripe would disable an endpoint
     /// that refuses it for days.
     ///
     /// # Errors
     /// [`ErrorKind::SignatureInvalid`] as [`SigningSecrets::verify`]; [`ErrorKind::InvalidInput`] if the body is
     /// longer than 1 MiB or not an event; [`ErrorKind::Misconfigured`] if it is a thin event; and what the store
     /// answers, in which case nothing was changed.
-    pub async fn receive(&self, body: &[u8], signatures: &[&[u8]]) -> Result<Receipt> {
+    pub async fn receive(&self, body: &[u8], signatures: &[&[u8]]) -> Result<EventOutcome> {
         if body.len() > LONGEST_BODY {
             return Err(Error::new(ErrorKind::InvalidInput, "the webhook's body is longer than 1 MiB"));
         }
         self.secrets.verify(body, signatures, self.clock.now())?;
         let event = self.events.read(body)?;
         if let Fact::Ignored { reason } = event.fact {
-            return Ok(Receipt::Ignored { reason });
+            return Ok(EventOutcome::Ignored { reason });
         }
         let receipt = self.settle(&event).await?;
-        if let Receipt::Applied { tenant } = &receipt {
+        if let EventOutcome::Applied { tenant } = &receipt {
             self.tenants.committed(tenant).await;
         }
         Ok(receipt)
     }
 
     /// Runs the transaction, and again if it lost against another one.
-    async fn settle(&self, event: &BillingEvent) -> Result<Receipt> {
+    async fn settle(&self, event: &BillingEvent) -> Result<EventOutcome> {
         let mut attempt = 1;
         loop {
             match self.once(event).await {
@@ -200,7 +200,7 @@ impl StripeWebhook {
         }
     }
 
-    async fn once(&self, event: &BillingEvent) -> Result<Receipt> {
+    async fn once(&self, event: &BillingEvent) -> Result<EventOutcome> {
         let mut tx = self.store.begin().await?;
         let receipt = process(&mut *tx, &self.events, event, &self.catalog, &*self.clock).await?;
         tx.commit().await?;

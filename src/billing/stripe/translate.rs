@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{Accounts, Mode};
 use crate::billing::{
-    BillingEvent, CheckoutFacts, Fact, Origin, PaymentFacts, Previous, Price, SubscriptionFacts,
-    SubscriptionState, SubscriptionStatus, Watermark,
+    BillingEvent, CheckoutFacts, Fact, PaymentFacts, PreviousAttributes, Price, SubscriptionEventKind,
+    SubscriptionFacts, SubscriptionState, SubscriptionStatus, Watermark,
 };
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -62,11 +62,11 @@ pub(super) fn translate(raw: &[u8], mode: Mode, accounts: Accounts) -> Result<Bi
         let as_of = Watermark::new(created, id.as_str());
         let data = envelope.data.unwrap_or(Data { object: Value::Null, previous_attributes: None });
         let subscription =
-            |origin| subscription(&data, origin, as_of).unwrap_or_else(|reason| Fact::Unreadable { reason });
+            |change| subscription(&data, change, as_of).unwrap_or_else(|reason| Fact::Unreadable { reason });
         match kind.as_str() {
-            "customer.subscription.created" => subscription(Origin::Created),
-            "customer.subscription.updated" => subscription(Origin::Updated),
-            "customer.subscription.deleted" => subscription(Origin::Deleted),
+            "customer.subscription.created" => subscription(SubscriptionEventKind::Created),
+            "customer.subscription.updated" => subscription(SubscriptionEventKind::Updated),
+            "customer.subscription.deleted" => subscription(SubscriptionEventKind::Deleted),
             "checkout.session.completed" => checkout(&data.object),
             "invoice.paid" => payment(&data.object, "amount_paid", Fact::PaymentSucceeded),
             "invoice.payment_failed" => payment(&data.object, "amount_due", Fact::PaymentFailed),
@@ -81,14 +81,14 @@ pub(super) fn translate(raw: &[u8], mode: Mode, accounts: Accounts) -> Result<Bi
     })
 }
 
-fn subscription(data: &Data, origin: Origin, as_of: Watermark) -> Result<Fact, &'static str> {
+fn subscription(data: &Data, kind: SubscriptionEventKind, as_of: Watermark) -> Result<Fact, &'static str> {
     let object = &data.object;
     let id = id(object, "id").ok_or("the subscription has no id")?;
     let customer = customer(object).ok_or("the subscription has no customer")?;
     let status = text(object, "status").ok_or("the subscription has no status")?;
     // `deleted` is the end, whatever the snapshot inside says.
-    let status = match origin {
-        Origin::Deleted => SubscriptionStatus::Canceled,
+    let status = match kind {
+        SubscriptionEventKind::Deleted => SubscriptionStatus::Canceled,
         _ => SubscriptionStatus::parse(&status),
     };
     let mut state = SubscriptionState::new(status, prices(object).unwrap_or_default());
@@ -96,15 +96,15 @@ fn subscription(data: &Data, origin: Origin, as_of: Watermark) -> Result<Fact, &
     state.cancel_at_period_end =
         object.get("cancel_at_period_end").and_then(Value::as_bool).unwrap_or_default();
     state.period_end = period_end(object);
-    let mut facts = SubscriptionFacts::new(id, customer, state, origin, as_of);
+    let mut facts = SubscriptionFacts::new(id, customer, state, kind, as_of);
     facts.tenant = stamp(object);
     facts.started = object.get("created").or_else(|| object.get("start_date")).and_then(time);
     facts.previous = data.previous_attributes.as_ref().map(previous).unwrap_or_default();
     Ok(Fact::Subscription(facts))
 }
 
-fn previous(attributes: &Value) -> Previous {
-    Previous {
+fn previous(attributes: &Value) -> PreviousAttributes {
+    PreviousAttributes {
         status: text(attributes, "status").map(|status| SubscriptionStatus::parse(&status)),
         prices: prices(attributes),
         cancel_at: attributes.get("cancel_at").map(time),

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tenancy_sql::{Bind, Dialect, Entity, Rewritten, rewrite, statements};
+use tenancy_sql::{Bind, Dialect, Rewritten, TableSpec, rewrite, statements};
 
 use super::config::{Config, Configs};
 use super::source::{Found, Sql, queries};
@@ -27,8 +27,8 @@ pub(crate) fn run(paths: &[PathBuf], configs: Configs, quiet: bool) -> Result<Ex
     }
     report.end();
     show(&std::mem::take(&mut report.text))?;
-    let Counts { refused, broken, .. } = report.counts;
-    Ok(match (broken, refused) {
+    let Counts { rejected, broken, .. } = report.counts;
+    Ok(match (broken, rejected) {
         (0, 0) => ExitCode::SUCCESS,
         (0, _) => ExitCode::from(1),
         _ => ExitCode::from(2),
@@ -61,7 +61,7 @@ fn collect(path: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), String> {
 struct Counts {
     scoped: usize,
     shared: usize,
-    refused: usize,
+    rejected: usize,
     computed: usize,
     broken: usize,
 }
@@ -121,7 +121,7 @@ impl Report {
                     self.statement(&format!("{}:{line}", file.display()), sql, config);
                 }
             }
-            Err(refused) => self.broken(&format!("{}: {refused}", file.display())),
+            Err(rejected) => self.broken(&format!("{}: {rejected}", file.display())),
         }
     }
 
@@ -130,11 +130,11 @@ impl Report {
         for dialect in &config.dialects {
             match rewrite(*dialect, sql, &config.schema) {
                 Ok(rewritten) => texts.push((*dialect, rewritten)),
-                Err(refused) => {
-                    self.counts.refused += 1;
+                Err(rejected) => {
+                    self.counts.rejected += 1;
                     let on =
                         if config.dialects.len() > 1 { format!(" on {dialect:?}") } else { String::new() };
-                    self.say(&format!("{place}: refused{on}"), &refused.to_string());
+                    self.say(&format!("{place}: rejected{on}"), &rejected.to_string());
                     return;
                 }
             }
@@ -163,9 +163,9 @@ impl Report {
 
     /// The table of a struct is no query; a name that the derive rejects is reported as a query that is.
     fn table(&mut self, place: &str, name: &str) {
-        if let Err(refusal) = Entity::new(name, "tenant_id", "id", [""; 0]) {
-            self.counts.refused += 1;
-            self.say(&format!("{place}: refused"), &refusal.to_string());
+        if let Err(rejection) = TableSpec::new(name, "tenant_id", "id", [""; 0]) {
+            self.counts.rejected += 1;
+            self.say(&format!("{place}: rejected"), &rejection.to_string());
         }
     }
 
@@ -189,10 +189,10 @@ impl Report {
     }
 
     fn end(&mut self) {
-        let Counts { scoped, shared, refused, computed, broken } = self.counts;
-        let all = scoped + shared + refused + computed;
+        let Counts { scoped, shared, rejected, computed, broken } = self.counts;
+        let all = scoped + shared + rejected + computed;
         let mut text = format!(
-            "{all} queries: {scoped} scoped, {shared} of no tenant's table, {refused} refused, {computed} not read"
+            "{all} queries: {scoped} scoped, {shared} on shared tables, {rejected} rejected, {computed} not read"
         );
         if broken > 0 {
             let _ = write!(text, "; {broken} files could not be read");

@@ -52,16 +52,16 @@ enum Command {
     /// comments, keys that lack the tenant and indexes that policies take out of use. Nothing is written to the
     /// database without `--apply`. Exits with 1 if `--check` finds anything, and with 2 if something could not be read
     /// or done.
-    Policies(policies::Asked),
+    Policies(policies::Options),
 }
 
 #[derive(Subcommand)]
 enum Sql {
-    /// Show what each query of a code base becomes on a tenant's scope, or why it is refused.
+    /// Show what each query of a code base becomes on a tenant's scope, or why it is rejected.
     ///
     /// Reads Rust files, and the directories that hold them: `sqlx::query*`, macros and functions, `QueryBuilder`,
     /// `raw_sql`, and the macros of this crate. A `.sql` file is read if it is named, or if a `query_file!` names it.
-    /// Exits with 1 if a query is refused, and with 2 if something could not be read.
+    /// Exits with 1 if a query is rejected, and with 2 if something could not be read.
     Check {
         /// Files and directories.
         #[arg(required = true)]
@@ -72,7 +72,7 @@ enum Sql {
         /// A database that the queries are written for, in place of those of `tenancy.toml`.
         #[arg(long, value_enum)]
         dialect: Vec<Database>,
-        /// Show only what is refused or could not be read.
+        /// Show only what is rejected or could not be read.
         #[arg(long, short)]
         quiet: bool,
     },
@@ -113,7 +113,7 @@ impl From<Database> for Dialect {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Policies(asked) => policies::run(asked),
+        Command::Policies(options) => policies::run(options),
         Command::Sql(Sql::Check { paths, config, dialect, quiet }) => {
             let dialects = dialect.into_iter().map(Dialect::from).collect();
             check::run(&paths, config::Configs::new(config, dialects), quiet)

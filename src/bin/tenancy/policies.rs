@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use sqlx::{Connection, PgConnection};
-use tenancy::isolation::{Migration, Policies, Unset};
+use tenancy::isolation::{MissingTenant, PolicyPlan, RlsPolicies};
 
 use super::config::{database, schema};
 
 #[derive(Args)]
-pub(crate) struct Asked {
+pub(crate) struct Options {
     /// The database, `postgres://…`, in place of `DATABASE_URL`.
     #[arg(long)]
     url: Option<String>,
@@ -22,8 +22,8 @@ pub(crate) struct Asked {
     #[arg(long)]
     role: Option<String>,
     /// What a statement sees that runs without a tenant: nothing, or an error.
-    #[arg(long, value_enum, default_value = "hides-all")]
-    unset: Seen,
+    #[arg(long, value_enum, default_value = "no-rows")]
+    missing_tenant: MissingTenantOption,
     /// Also change the columns and keys that lack the tenant, which are comments otherwise.
     #[arg(long)]
     keys: bool,
@@ -37,22 +37,22 @@ pub(crate) struct Asked {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Seen {
-    HidesAll,
-    Raises,
+enum MissingTenantOption {
+    NoRows,
+    Error,
 }
 
-impl From<Seen> for Unset {
-    fn from(seen: Seen) -> Self {
+impl From<MissingTenantOption> for MissingTenant {
+    fn from(seen: MissingTenantOption) -> Self {
         match seen {
-            Seen::HidesAll => Self::HidesAll,
-            Seen::Raises => Self::Raises,
+            MissingTenantOption::NoRows => Self::NoRows,
+            MissingTenantOption::Error => Self::Error,
         }
     }
 }
 
-pub(crate) fn run(asked: Asked) -> Result<ExitCode, String> {
-    let Asked { url, config, role, unset, keys, check, apply } = asked;
+pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
+    let Options { url, config, role, missing_tenant, keys, check, apply } = options;
     let url = database(url)?;
     if !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
         return Err("row-level security is PostgreSQL's; name a database of it, postgres://…".to_owned());
@@ -60,7 +60,7 @@ pub(crate) fn run(asked: Asked) -> Result<ExitCode, String> {
     let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
     let schema = schema(&config)?;
 
-    let mut policies = Policies::new(&schema).unset(unset.into());
+    let mut policies = RlsPolicies::new(&schema).missing_tenant(missing_tenant.into());
     if let Some(role) = role {
         policies = policies.runtime_role(role);
     }
@@ -89,9 +89,9 @@ pub(crate) fn run(asked: Asked) -> Result<ExitCode, String> {
     Ok(if check && fails { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-fn summary(migration: &Migration, what: &str) -> String {
+fn summary(migration: &PolicyPlan, what: &str) -> String {
     let mut said = String::new();
-    let (steps, unguarded, tables) = (migration.steps(), migration.unguarded(), migration.tables());
+    let (steps, unguarded, tables) = (migration.changes(), migration.unguarded(), migration.tables());
     let compared =
         if tables == 1 { "1 table compared".to_owned() } else { format!("{tables} tables compared") };
     for step in steps.iter().chain(unguarded) {

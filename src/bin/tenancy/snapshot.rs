@@ -24,7 +24,7 @@ pub(crate) fn run(url: Option<String>, config: Option<PathBuf>, check: bool) -> 
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let found = runtime.block_on(read(&url)).map_err(|e| format!("the database does not answer: {e}"))?;
     let written = found.written(&schema);
-    // What would be refused later is refused now.
+    // What would be rejected later is rejected now.
     schema.clone().with_snapshot(&written).map_err(|e| e.to_string())?;
 
     if check {

@@ -13,7 +13,7 @@ use super::implicit::Implicit;
 use super::relation::{Column, Policy, Relation};
 use super::routine::Routine;
 use crate::isolation::foreign_key::{self, ForeignKey};
-use crate::isolation::policy::{FLOOR, RAISED, Unset};
+use crate::isolation::policy::{FLOOR, MissingTenant, RAISED};
 
 /// Tables of the crate that belong to the operator, not to tenants.
 const CONTROL_PLANE: [&str; 9] = [
@@ -273,12 +273,12 @@ impl Catalog {
     }
 
     /// What the generated policies of this database do without a tenant.
-    pub(super) fn unset(&self) -> Unset {
+    pub(super) fn missing_tenant(&self) -> MissingTenant {
         let raises = |policy: &Policy| {
             policy.name == FLOOR && policy.using.as_ref().is_some_and(|using| using.contains(RAISED))
         };
         let mut policies = self.relations.values().flat_map(|relation| &relation.policies);
-        if policies.any(raises) { Unset::Raises } else { Unset::HidesAll }
+        if policies.any(raises) { MissingTenant::Error } else { MissingTenant::NoRows }
     }
 
     /// The tables of tenants below a view.

@@ -8,7 +8,7 @@ use super::catalog::{Catalog, Index, Whose};
 use super::check::Check;
 use super::relation::{Column, Relation};
 use super::report::{Finding, Fix};
-use crate::isolation::foreign_key::{self, ForeignKey, Side, Verdict};
+use crate::isolation::foreign_key::{self, ForeignKey, KeyStatus, Side};
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     let tenants: Vec<_> = catalog.tenants(schema).collect();
@@ -126,8 +126,8 @@ fn foreign(
     };
     let parent_side = Side { table: &parent.ident, tenant: owner };
     match key.judge(Side { table: &child.ident, tenant: own }, parent_side) {
-        Verdict::Right => None,
-        Verdict::ByHand(reason) => Some(finding(
+        KeyStatus::Right => None,
+        KeyStatus::ByHand(reason) => Some(finding(
             reason,
             Fix::Step(
                 "make it anew as the reason says, between NO FORCE and FORCE ROW LEVEL SECURITY of both tables, or its \
@@ -135,7 +135,7 @@ fn foreign(
                     .to_owned(),
             ),
         )),
-        Verdict::Wrong { reason, drop, add, needs } => {
+        KeyStatus::Wrong { reason, drop, add, needs } => {
             let there = catalog.indexes.iter().any(|index| {
                 let columns: BTreeSet<&str> = index.columns.iter().flatten().map(String::as_str).collect();
                 index.table == parent.oid

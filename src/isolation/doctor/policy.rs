@@ -1,13 +1,13 @@
 //! Whether the policies of a table compare with the tenant.
 
 use super::relation::{Column, Policy, Relation};
-use crate::isolation::policy::{FLOOR, OWN, Planned, Unset, quoted};
+use crate::isolation::policy::{FLOOR, MissingTenant, OWN, Planned, quoted};
 
 /// The commands that policies are for, as the catalogue writes them, and what one must be given to run them.
 const COMMANDS: [(char, &str); 4] = [('r', "SELECT"), ('a', "INSERT"), ('w', "UPDATE"), ('d', "DELETE")];
 
 /// What the policies of one table come to.
-pub(super) enum Verdict<'a> {
+pub(super) enum PolicyStatus<'a> {
     /// Nothing opens the table, and a floor stands below what is permitted.
     Floor,
     /// These open it.
@@ -18,7 +18,7 @@ pub(super) enum Verdict<'a> {
     None,
 }
 
-pub(super) fn judge<'a>(relation: &'a Relation, column: &Column) -> Verdict<'a> {
+pub(super) fn judge<'a>(relation: &'a Relation, column: &Column) -> PolicyStatus<'a> {
     let known = forms(column);
     let compares = |policy: &Policy, command: char| {
         expressions(policy, command).all(|text| known.contains(&in_one_line(text)))
@@ -38,13 +38,13 @@ pub(super) fn judge<'a>(relation: &'a Relation, column: &Column) -> Verdict<'a> 
         |policy: &&Policy| bare.iter().any(|command| of(policy, *command) && !compares(policy, *command));
     let open: Vec<&Policy> = permissive().filter(opens).collect();
     if !open.is_empty() {
-        Verdict::Open(open)
+        PolicyStatus::Open(open)
     } else if permissive().next().is_none() {
-        Verdict::None
+        PolicyStatus::None
     } else if permissive().any(|policy| bare.iter().any(|command| of(policy, *command))) {
-        Verdict::NoFloor
+        PolicyStatus::NoFloor
     } else {
-        Verdict::Floor
+        PolicyStatus::Floor
     }
 }
 
@@ -120,7 +120,7 @@ fn is_text(column: &Column) -> bool {
 pub(super) fn written(
     relation: &Relation,
     column: &Column,
-    unset: Unset,
+    unset: MissingTenant,
     own: bool,
 ) -> Result<String, String> {
     let policies = Planned::both(&column.name, &column.ident, column.kind()?, unset);
@@ -145,8 +145,8 @@ pub(super) fn altered<'a>(relation: &'a Relation, column: &Column) -> Vec<&'a st
             && policy.using.as_deref() == Some(&planned.printed)
             && policy.check.is_none()
     };
-    let both =
-        [Unset::HidesAll, Unset::Raises].map(|unset| Planned::both(&column.name, &column.ident, kind, unset));
+    let both = [MissingTenant::NoRows, MissingTenant::Error]
+        .map(|unset| Planned::both(&column.name, &column.ident, kind, unset));
     let right = |name: &str| {
         let mut planned = both.iter().flatten().filter(|planned| planned.name == name);
         named(name).is_some_and(|policy| planned.any(|planned| is(planned, policy)))

@@ -4,13 +4,13 @@ use tenancy_sql::Schema;
 
 use super::catalog::{Catalog, Whose};
 use super::check::Check;
-use super::policy::{self, Verdict};
+use super::policy::{self, PolicyStatus};
 use super::relation::{Column, Relation};
 use super::report::{Finding, Fix};
-use crate::isolation::policy::Unset;
+use crate::isolation::policy::MissingTenant;
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
-    let unset = catalog.unset();
+    let unset = catalog.missing_tenant();
     for relation in catalog.relations.values().filter(|relation| relation.is_table() && relation.reachable())
     {
         match catalog.whose(relation, schema) {
@@ -129,7 +129,7 @@ fn tenant_column(relation: &Relation, column: &Column, found: &mut Vec<Finding>)
 }
 
 /// Row-level security: one finding at most, the worst.
-fn rows(relation: &Relation, column: &Column, unset: Unset, found: &mut Vec<Finding>) {
+fn rows(relation: &Relation, column: &Column, unset: MissingTenant, found: &mut Vec<Finding>) {
     let verdict = policy::judge(relation, column);
     let ident = &relation.ident;
     let written = |own: bool, after: &str| match policy::written(relation, column, unset, own) {
@@ -139,8 +139,8 @@ fn rows(relation: &Relation, column: &Column, unset: Unset, found: &mut Vec<Find
     if !relation.rls {
         let enable = format!("ALTER TABLE {ident} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY");
         let fix = match verdict {
-            Verdict::Floor => Fix::Sql(enable),
-            _ => written(matches!(verdict, Verdict::None), &format!("\n{enable};")),
+            PolicyStatus::Floor => Fix::Sql(enable),
+            _ => written(matches!(verdict, PolicyStatus::None), &format!("\n{enable};")),
         };
         let (check, detail) = match relation.parents.first() {
             Some(_) => (Check::ChildWithoutRls, "its parent's policies are not asked for it"),
@@ -159,7 +159,7 @@ fn rows(relation: &Relation, column: &Column, unset: Unset, found: &mut Vec<Find
         ));
     }
     let (check, detail, own) = match verdict {
-        Verdict::Floor => {
+        PolicyStatus::Floor => {
             let altered = policy::altered(relation, column);
             if altered.is_empty() {
                 return;
@@ -167,7 +167,7 @@ fn rows(relation: &Relation, column: &Column, unset: Unset, found: &mut Vec<Find
             let detail = format!("not as `tenancy policies` writes it: `{}`", altered.join("`, `"));
             (Check::AlteredPolicy, detail, true)
         }
-        Verdict::Open(policies) => {
+        PolicyStatus::Open(policies) => {
             let names: Vec<_> = policies.iter().map(|policy| format!("`{}`", policy.name)).collect();
             let detail = format!(
                 "{} does not compare `{}` with app.tenant_id in a form that is known",
@@ -176,10 +176,10 @@ fn rows(relation: &Relation, column: &Column, unset: Unset, found: &mut Vec<Find
             );
             (Check::OpenPolicy, detail, false)
         }
-        Verdict::NoFloor => {
+        PolicyStatus::NoFloor => {
             (Check::NoFloor, "all its policies compare with the tenant, and are permissive".to_owned(), false)
         }
-        Verdict::None => {
+        PolicyStatus::None => {
             let detail = "row-level security is on, and no permissive policy is for this role";
             (Check::NoPolicy, detail.to_owned(), true)
         }

@@ -7,9 +7,9 @@ use jsonwebtoken::Algorithm;
 use super::super::Naming;
 use super::document;
 use super::issuer::{Issuer, Keys, Name};
-use super::key::Key;
+use super::key::VerificationKey;
 use super::public_key::PublicKey;
-use super::token::Fault;
+use super::token::TokenError;
 use super::{JwtAlgorithm, JwtSource};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +27,7 @@ pub struct JwtSourceBuilder {
     /// Whether the last key waits for a name.
     unnamed: bool,
     api_keys: Vec<String>,
-    fault: Option<Fault>,
+    fault: Option<TokenError>,
     clock: Arc<dyn Clock>,
 }
 
@@ -49,7 +49,7 @@ impl Default for JwtSourceBuilder {
 }
 
 impl JwtSourceBuilder {
-    /// The issuer whose tokens are accepted: the exact text of their `iss`. For several, see [`JwtSource::or`].
+    /// The issuer whose tokens are accepted: the exact text of their `iss`. For several, see [`JwtSource::add_issuer`].
     pub fn issuer(self, issuer: impl Into<String>) -> Self {
         let issuer = issuer.into();
         if issuer.contains(['{', '}']) {
@@ -97,7 +97,7 @@ impl JwtSourceBuilder {
     /// # Security
     /// Whoever the `sub` names is sought among all your members. An issuer that you do not run could name any of them: give
     /// it a [`subject_prefix`](Self::subject_prefix) with which no user of your sessions or signed headers begins.
-    pub fn without_tenant(self) -> Self {
+    pub fn identity_only(self) -> Self {
         Self { claim: None, ..self }
     }
 
@@ -106,7 +106,7 @@ impl JwtSourceBuilder {
     ///
     /// A good token for another tenant is refused as a [conflict](ErrorKind::TenantConflict), and told to that
     /// tenant's audit trail.
-    pub fn only_tenants(self, tenants: impl IntoIterator<Item = TenantId>) -> Self {
+    pub fn allowed_tenants(self, tenants: impl IntoIterator<Item = TenantId>) -> Self {
         Self { tenants: Some(tenants.into_iter().collect()), ..self }
     }
 
@@ -122,7 +122,7 @@ impl JwtSourceBuilder {
 
     /// Leaves alone what begins with `prefix` and `_` and has no dot: API keys that come in the same header, for a
     /// source of their own. Without this they are refused, as everything that is no token.
-    pub fn beside_api_keys(mut self, prefix: impl AsRef<str>) -> Self {
+    pub fn ignore_api_keys(mut self, prefix: impl AsRef<str>) -> Self {
         let prefix = prefix.as_ref();
         let prefix = prefix.strip_suffix('_').unwrap_or(prefix);
         if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
@@ -134,23 +134,25 @@ impl JwtSourceBuilder {
 
     /// A shared secret of at least 32 bytes, for tokens signed with HS256.
     pub fn hs256(self, secret: impl AsRef<[u8]>) -> Self {
-        self.key(Key::secret(Algorithm::HS256, secret.as_ref()))
+        self.key(VerificationKey::secret(Algorithm::HS256, secret.as_ref()))
     }
 
     /// A shared secret of at least 48 bytes, for tokens signed with HS384.
     pub fn hs384(self, secret: impl AsRef<[u8]>) -> Self {
-        self.key(Key::secret(Algorithm::HS384, secret.as_ref()))
+        self.key(VerificationKey::secret(Algorithm::HS384, secret.as_ref()))
     }
 
     /// A shared secret of at least 64 bytes, for tokens signed with HS512.
     pub fn hs512(self, secret: impl AsRef<[u8]>) -> Self {
-        self.key(Key::secret(Algorithm::HS512, secret.as_ref()))
+        self.key(VerificationKey::secret(Algorithm::HS512, secret.as_ref()))
     }
 
     /// A public key in PEM (`-----BEGIN PUBLIC KEY-----`), for tokens signed with this algorithm and no other. RSA keys
     /// have at least 2048 bits.
     pub fn pem(self, algorithm: JwtAlgorithm, pem: impl AsRef<[u8]>) -> Self {
-        self.key(PublicKey::from_pem(pem.as_ref()).and_then(|key| Key::public(algorithm.into(), &key)))
+        self.key(
+            PublicKey::from_pem(pem.as_ref()).and_then(|key| VerificationKey::public(algorithm.into(), &key)),
+        )
     }
 
     /// The public key of an Ed25519 pair in PEM, for tokens signed with EdDSA.
@@ -224,7 +226,7 @@ impl JwtSourceBuilder {
         Ok(JwtSource { issuers: vec![Arc::new(issuer)], api_keys })
     }
 
-    fn key(mut self, key: Result<Key, Fault>) -> Self {
+    fn key(mut self, key: Result<VerificationKey, TokenError>) -> Self {
         match key {
             Ok(key) => {
                 self.keys.given.push(key);
@@ -234,7 +236,7 @@ impl JwtSourceBuilder {
         }
     }
 
-    pub(super) fn fault(mut self, text: Fault) -> Self {
+    pub(super) fn fault(mut self, text: TokenError) -> Self {
         self.fault.get_or_insert(text);
         self
     }
@@ -269,7 +271,7 @@ mod tests {
             JwtSource::builder().issuer("").audience("api").hs256(secret),
             JwtSource::builder().issuer("https://idp").hs256(secret),
             builder().hs256(secret).tenant_claim(""),
-            builder().hs256(secret).slug_claim("tenant").only_tenants([]),
+            builder().hs256(secret).slug_claim("tenant").allowed_tenants([]),
         ];
         for (index, builder) in bad.into_iter().enumerate() {
             assert_eq!(builder.build().expect_err(&index.to_string()).kind(), ErrorKind::Misconfigured);

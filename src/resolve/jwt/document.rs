@@ -5,9 +5,9 @@ use serde_json::Value;
 use tracing::{debug, warn};
 
 use super::algorithm::named;
-use super::key::Key;
+use super::key::VerificationKey;
 use super::public_key::PublicKey;
-use super::token::{Fault, Object, is_kid};
+use super::token::{Object, TokenError, is_kid};
 
 const MOST: usize = 64;
 
@@ -18,7 +18,7 @@ struct Document {
 
 /// The keys of a document that can verify a token; there may be none. Two of one name are both tried: nothing says
 /// which one the issuer meant, and both are its own.
-pub(super) fn keys(json: &[u8]) -> Result<Vec<Key>, Fault> {
+pub(super) fn keys(json: &[u8]) -> Result<Vec<VerificationKey>, TokenError> {
     let document: Document =
         serde_json::from_slice(json).map_err(|_| "not a JWKS: `{\"keys\": [..]}`, with every member once")?;
     if document.keys.len() > MOST {
@@ -34,7 +34,7 @@ pub(super) fn keys(json: &[u8]) -> Result<Vec<Key>, Fault> {
     Ok(keys)
 }
 
-fn key(jwk: &Object) -> Result<Key, Fault> {
+fn key(jwk: &Object) -> Result<VerificationKey, TokenError> {
     // Everything but public keys: an `oct` key that anybody can read is no secret.
     let public = PublicKey::from_jwk(jwk)?;
     if jwk.get("d").is_some() {
@@ -59,7 +59,7 @@ fn key(jwk: &Object) -> Result<Key, Fault> {
         Some(Value::String(kid)) if is_kid(kid) => Some(kid.clone()),
         Some(_) => return Err("not a kid"),
     };
-    let mut key = Key::public(algorithm, &public)?;
+    let mut key = VerificationKey::public(algorithm, &public)?;
     key.kid = kid;
     Ok(key)
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jsonwebtoken::Algorithm;
 
-use super::super::{Candidate, Naming, Signal};
-use super::key::Key;
-use super::token::{Claims, Fault, Token};
+use super::super::{Candidate, Naming, SourceOutcome};
+use super::key::VerificationKey;
+use super::token::{Claims, Token, TokenError};
 use crate::clock::Clock;
 use crate::context::Actor;
 use crate::error::{Error, ErrorKind};
@@ -35,8 +35,8 @@ pub(super) enum Name {
 }
 
 /// What came of a token.
-pub(super) enum Verdict {
-    Settled(Signal),
+pub(super) enum TokenOutcome {
+    Settled(SourceOutcome),
     /// A key may be there after this.
     Wait(Wait),
 }
@@ -44,7 +44,12 @@ pub(super) enum Verdict {
 impl Issuer {
     /// Judges a token that names this issuer. What costs least is asked first; the binding to tenants last, because a
     /// refusal that is told to a tenant must be about a token that is real.
-    pub(super) fn judge(&self, token: &Token<'_>, claims: &Claims, patient: bool) -> Result<Verdict, Fault> {
+    pub(super) fn judge(
+        &self,
+        token: &Token<'_>,
+        claims: &Claims,
+        patient: bool,
+    ) -> Result<TokenOutcome, TokenError> {
         claims.check_times(self.clock.now().seconds())?;
         claims.check_audience(&self.audiences)?;
         let subject = claims.subject()?;
@@ -54,23 +59,23 @@ impl Issuer {
         };
         match self.keys.check(token, patient)? {
             Checked::Signed => {}
-            Checked::Wait(wait) => return Ok(Verdict::Wait(wait)),
+            Checked::Wait(wait) => return Ok(TokenOutcome::Wait(wait)),
             Checked::Unknown => {
                 let text = "the keys of the issuer cannot be fetched; try again later";
                 let error = Error::new(ErrorKind::StoreUnavailable, text);
-                return Ok(Verdict::Settled(Signal::Invalid(error)));
+                return Ok(TokenOutcome::Settled(SourceOutcome::Invalid(error)));
             }
         }
         let actor = match &*self.subject_prefix {
             "" => Actor::user(subject),
             prefix => Actor::user(format!("{prefix}{subject}")),
         };
-        Ok(Verdict::Settled(match candidate {
-            None => Signal::Identified(actor),
+        Ok(TokenOutcome::Settled(match candidate {
+            None => SourceOutcome::VerifiedActor(actor),
             Some((candidate, naming)) if self.speaks_for(&candidate, naming, claims.issuer()?) => {
-                Signal::Proven { candidate, actor }
+                SourceOutcome::Verified { candidate, actor }
             }
-            Some((candidate, _)) => Signal::Denied { candidate, actor },
+            Some((candidate, _)) => SourceOutcome::Forbidden { candidate, actor },
         }))
     }
 
@@ -128,7 +133,7 @@ impl Name {
 /// The keys of an issuer: those that were given, and those that are fetched.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
-    pub(super) given: Vec<Key>,
+    pub(super) given: Vec<VerificationKey>,
     pub(super) fetched: Option<Arc<dyn Fetched>>,
 }
 
@@ -138,10 +143,10 @@ pub(super) type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Keys that somebody else publishes.
 pub(super) trait Fetched: Send + Sync + fmt::Debug {
     /// Those that may be used now, without waiting; `None` if none were fetched, or too long ago.
-    fn at_hand(&self) -> Option<Arc<[Key]>>;
+    fn at_hand(&self) -> Option<Arc<[VerificationKey]>>;
 
     /// Until there are others than those that were seen; `None` if it is too early to ask again.
-    fn others_than(&self, seen: Option<&Arc<[Key]>>) -> Option<Wait>;
+    fn others_than(&self, seen: Option<&Arc<[VerificationKey]>>) -> Option<Wait>;
 }
 
 enum Checked {
@@ -152,8 +157,8 @@ enum Checked {
 }
 
 impl Keys {
-    fn check(&self, token: &Token<'_>, patient: bool) -> Result<Checked, Fault> {
-        const NOT_SIGNED: Fault = "no key for this algorithm and kid, or the signature does not match";
+    fn check(&self, token: &Token<'_>, patient: bool) -> Result<Checked, TokenError> {
+        const NOT_SIGNED: TokenError = "no key for this algorithm and kid, or the signature does not match";
         if self.given.iter().any(|key| key.verifies(token)) {
             return Ok(Checked::Signed);
         }
@@ -161,7 +166,8 @@ impl Keys {
         if matches!(token.algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512) {
             return Err("a secret is never published");
         }
-        let wait = |seen: Option<&Arc<[Key]>>| if patient { fetched.others_than(seen) } else { None };
+        let wait =
+            |seen: Option<&Arc<[VerificationKey]>>| if patient { fetched.others_than(seen) } else { None };
         let Some(keys) = fetched.at_hand() else {
             return Ok(wait(None).map_or(Checked::Unknown, Checked::Wait));
         };

@@ -4,18 +4,18 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 use super::public_key::PublicKey;
-use super::token::{Fault, Token};
+use super::token::{Token, TokenError};
 
 /// A key with the one algorithm it is for: a token cannot choose.
-pub(super) struct Key {
+pub(super) struct VerificationKey {
     pub(super) kid: Option<String>,
     algorithm: Algorithm,
     material: DecodingKey,
 }
 
-impl Key {
+impl VerificationKey {
     /// A shared secret, as long as the hash at least (RFC 7518, section 3.2).
-    pub(super) fn secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, TokenError> {
         let (shortest, short) = match algorithm {
             Algorithm::HS384 => (48, "an HS384 secret has at least 48 bytes; generate one"),
             Algorithm::HS512 => (64, "an HS512 secret has at least 64 bytes; generate one"),
@@ -30,7 +30,7 @@ impl Key {
         Ok(Self { kid: None, algorithm, material: DecodingKey::from_secret(secret) })
     }
 
-    pub(super) fn public(algorithm: Algorithm, key: &PublicKey) -> Result<Self, Fault> {
+    pub(super) fn public(algorithm: Algorithm, key: &PublicKey) -> Result<Self, TokenError> {
         if !key.is_for(algorithm) {
             return Err("this key is not of the kind that its algorithm needs");
         }
@@ -52,7 +52,7 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for VerificationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key")
             .field("kid", &self.kid)

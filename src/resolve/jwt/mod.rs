@@ -15,13 +15,13 @@ use tracing::debug;
 
 pub use self::algorithm::JwtAlgorithm;
 pub use self::builder::JwtSourceBuilder;
-use self::issuer::{Issuer, Verdict};
+use self::issuer::{Issuer, TokenOutcome};
 #[cfg(feature = "jwks")]
 pub use self::remote::RemoteJwks;
-use self::token::{Claims, Fault, Token};
+use self::token::{Claims, Token, TokenError};
 use super::bearer::bearer;
-use super::view::{Field, RequestView};
-use super::{Signal, Source};
+use super::view::{HeaderField, RequestView};
+use super::{Source, SourceOutcome};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -63,9 +63,9 @@ use crate::error::{Error, ErrorKind, Result};
 ///     .issuer("https://idp.acme.example")
 ///     .audience("https://api.example.com")
 ///     .hs256(b"a secret that is shared with Acme only")
-///     .only_tenants([acme])
+///     .allowed_tenants([acme])
 ///     .build()?;
-/// let source = ours.or(theirs)?;
+/// let source = ours.add_issuer(theirs)?;
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 pub struct JwtSource {
@@ -87,8 +87,8 @@ impl JwtSource {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] if one `iss` could be that of both, or if one of them says only
-    /// [who is calling](JwtSourceBuilder::without_tenant) and the other could say the same of somebody else.
-    pub fn or(mut self, other: Self) -> Result<Self> {
+    /// [who is calling](JwtSourceBuilder::identity_only) and the other could say the same of somebody else.
+    pub fn add_issuer(mut self, other: Self) -> Result<Self> {
         for theirs in other.issuers {
             for ours in &self.issuers {
                 if ours.name.overlaps(&theirs.name) {
@@ -108,20 +108,20 @@ impl JwtSource {
         Ok(self)
     }
 
-    fn verify(&self, authorization: &[u8]) -> Result<Signal, Fault> {
+    fn verify(&self, authorization: &[u8]) -> Result<SourceOutcome, TokenError> {
         let token = bearer(authorization).ok_or("not a bearer token")?;
         if self.is_api_key(token) {
-            return Ok(Signal::Absent);
+            return Ok(SourceOutcome::Absent);
         }
         let parsed = Token::parse(token)?;
         let claims = Claims::parse(parsed.payload)?;
         let iss = claims.issuer()?;
         let issuer = self.issuers.iter().find(|it| it.name.matches(iss)).ok_or("another issuer")?;
         match issuer.judge(&parsed, &claims, true)? {
-            Verdict::Settled(signal) => Ok(signal),
-            Verdict::Wait(wait) => {
+            TokenOutcome::Settled(signal) => Ok(signal),
+            TokenOutcome::Wait(wait) => {
                 let (issuer, token) = (Arc::clone(issuer), token.to_vec());
-                Ok(Signal::Pending(Box::pin(async move {
+                Ok(SourceOutcome::Pending(Box::pin(async move {
                     wait.await;
                     again(&issuer, &token).unwrap_or_else(refused)
                 })))
@@ -135,25 +135,25 @@ impl JwtSource {
 }
 
 /// Judges a token with the keys that are there now.
-fn again(issuer: &Issuer, token: &[u8]) -> Result<Signal, Fault> {
+fn again(issuer: &Issuer, token: &[u8]) -> Result<SourceOutcome, TokenError> {
     let token = Token::parse(token)?;
     match issuer.judge(&token, &Claims::parse(token.payload)?, false)? {
-        Verdict::Settled(signal) => Ok(signal),
-        Verdict::Wait(_) => Err("a second wait"),
+        TokenOutcome::Settled(signal) => Ok(signal),
+        TokenOutcome::Wait(_) => Err("a second wait"),
     }
 }
 
-fn refused(reason: Fault) -> Signal {
+fn refused(reason: TokenError) -> SourceOutcome {
     debug!(reason, "token refused");
-    Signal::not_valid()
+    SourceOutcome::not_valid()
 }
 
 impl Source for JwtSource {
-    fn read(&self, request: &dyn RequestView) -> Signal {
+    fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         let verified = match request.header("authorization") {
-            Field::Absent => return Signal::Absent,
-            Field::Repeated => Err("several Authorization headers"),
-            Field::Once(value) => self.verify(value),
+            HeaderField::Absent => return SourceOutcome::Absent,
+            HeaderField::Repeated => Err("several Authorization headers"),
+            HeaderField::Once(value) => self.verify(value),
         };
         verified.unwrap_or_else(refused)
     }

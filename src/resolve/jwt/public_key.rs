@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
-use super::token::{Fault, Object};
+use super::token::{Object, TokenError};
 
 /// A public key that is strong enough, in its parts.
 #[derive(Debug)]
@@ -20,11 +20,12 @@ pub(super) enum PublicKey {
     Ed25519(Vec<u8>),
 }
 
-const NOT_A_PEM: Fault = "this is not the PEM of one public key; it starts with `-----BEGIN PUBLIC KEY-----`";
-const OTHER_KIND: Fault = "this is not a public key of RSA, P-256, P-384 or Ed25519";
+const NOT_A_PEM: TokenError =
+    "this is not the PEM of one public key; it starts with `-----BEGIN PUBLIC KEY-----`";
+const OTHER_KIND: TokenError = "this is not a public key of RSA, P-256, P-384 or Ed25519";
 
 impl PublicKey {
-    pub(super) fn from_pem(pem: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn from_pem(pem: &[u8]) -> Result<Self, TokenError> {
         let text = str::from_utf8(pem).map_err(|_| NOT_A_PEM)?.trim_ascii();
         if text.contains("PRIVATE KEY") {
             return Err("this is a private key: who verifies needs the public one, and should hold no other");
@@ -42,7 +43,7 @@ impl PublicKey {
     }
 
     /// A `SubjectPublicKeyInfo`, and nothing after it.
-    fn from_der(der: &[u8]) -> Result<Self, Fault> {
+    fn from_der(der: &[u8]) -> Result<Self, TokenError> {
         const SEQUENCE: u8 = 0x30;
         const INTEGER: u8 = 0x02;
         const BIT_STRING: u8 = 0x03;
@@ -74,7 +75,7 @@ impl PublicKey {
     }
 
     /// The members of a JWK that make its key.
-    pub(super) fn from_jwk(jwk: &Object) -> Result<Self, Fault> {
+    pub(super) fn from_jwk(jwk: &Object) -> Result<Self, TokenError> {
         let text = |name| jwk.get(name).and_then(Value::as_str);
         let bytes = |name| {
             let text = text(name).ok_or("a part of the key is missing")?;
@@ -94,7 +95,7 @@ impl PublicKey {
         }
     }
 
-    fn rsa(n: &[u8], e: &[u8]) -> Result<Self, Fault> {
+    fn rsa(n: &[u8], e: &[u8]) -> Result<Self, TokenError> {
         let (n, e) = (unsigned(n), unsigned(e));
         let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
         if bits < 2048 {
@@ -113,7 +114,7 @@ impl PublicKey {
         Ok(Self::Rsa { n: n.to_vec(), e: e.to_vec() })
     }
 
-    fn point(bytes: &[u8], width: usize) -> Result<Vec<u8>, Fault> {
+    fn point(bytes: &[u8], width: usize) -> Result<Vec<u8>, TokenError> {
         if bytes.len() == 1 + 2 * width && bytes[0] == 4 {
             Ok(bytes.to_vec())
         } else {
@@ -121,7 +122,7 @@ impl PublicKey {
         }
     }
 
-    fn ed25519(bytes: Vec<u8>) -> Result<Self, Fault> {
+    fn ed25519(bytes: Vec<u8>) -> Result<Self, TokenError> {
         if bytes.len() == 32 { Ok(Self::Ed25519(bytes)) } else { Err("an Ed25519 key has 32 bytes") }
     }
 

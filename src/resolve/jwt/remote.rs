@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::JwtSourceBuilder;
 use super::document;
 use super::issuer::{Fetched, Wait};
-use super::key::Key;
+use super::key::VerificationKey;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -76,7 +76,7 @@ struct SharedState {
 /// Keys, and when they were asked for, in seconds.
 #[derive(Clone)]
 struct Loaded {
-    keys: Arc<[Key]>,
+    keys: Arc<[VerificationKey]>,
     at: i64,
 }
 
@@ -250,7 +250,7 @@ impl RemoteJwks {
 }
 
 impl Fetched for RemoteJwks {
-    fn at_hand(&self) -> Option<Arc<[Key]>> {
+    fn at_hand(&self) -> Option<Arc<[VerificationKey]>> {
         let loaded = self.loaded()?;
         let now = self.now();
         if !is_within(self.every, loaded.at, now) {
@@ -262,7 +262,7 @@ impl Fetched for RemoteJwks {
         self.is_usable(&loaded).then_some(loaded.keys)
     }
 
-    fn others_than(&self, seen: Option<&Arc<[Key]>>) -> Option<Wait> {
+    fn others_than(&self, seen: Option<&Arc<[VerificationKey]>>) -> Option<Wait> {
         let mut attempts = self.attempts();
         let now = self.now();
         // Somebody else may have fetched them since.

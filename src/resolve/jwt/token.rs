@@ -14,7 +14,7 @@ use super::algorithm::named;
 use crate::tenant::TenantId;
 
 /// Why a token is refused. For logs; a client hears one text for all of them.
-pub(super) type Fault = &'static str;
+pub(super) type TokenError = &'static str;
 
 const LONGEST: usize = 8 * 1024;
 const LEEWAY: i64 = 30;
@@ -38,7 +38,7 @@ pub(super) struct Token<'a> {
 
 impl<'a> Token<'a> {
     /// Takes a token apart. The length is checked before anything is decoded.
-    pub(super) fn parse(token: &'a [u8]) -> Result<Self, Fault> {
+    pub(super) fn parse(token: &'a [u8]) -> Result<Self, TokenError> {
         if token.len() > LONGEST {
             return Err("longer than 8 KiB");
         }
@@ -78,12 +78,12 @@ impl<'a> Token<'a> {
 pub(super) struct Claims(Object);
 
 impl Claims {
-    pub(super) fn parse(payload: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn parse(payload: &[u8]) -> Result<Self, TokenError> {
         Object::decode(payload).map(Self)
     }
 
     /// `exp` must be there; `nbf` and `iat` must be right if they are there.
-    pub(super) fn check_times(&self, now: i64) -> Result<(), Fault> {
+    pub(super) fn check_times(&self, now: i64) -> Result<(), TokenError> {
         if self.time("exp")?.ok_or("no exp")? + LEEWAY <= now {
             return Err("expired");
         }
@@ -95,11 +95,11 @@ impl Claims {
         Ok(())
     }
 
-    pub(super) fn issuer(&self) -> Result<&str, Fault> {
+    pub(super) fn issuer(&self) -> Result<&str, TokenError> {
         self.text("iss")
     }
 
-    pub(super) fn check_audience(&self, audiences: &[String]) -> Result<(), Fault> {
+    pub(super) fn check_audience(&self, audiences: &[String]) -> Result<(), TokenError> {
         let ours = |found: &str| audiences.iter().any(|audience| audience == found);
         let found = match self.0.get("aud") {
             Some(Value::String(found)) => ours(found),
@@ -111,7 +111,7 @@ impl Claims {
         if found { Ok(()) } else { Err("for another audience") }
     }
 
-    pub(super) fn subject(&self) -> Result<&str, Fault> {
+    pub(super) fn subject(&self) -> Result<&str, TokenError> {
         let subject = self.text("sub")?;
         if subject.is_empty() || subject.len() > 255 || subject.chars().any(char::is_control) {
             return Err("not a sub");
@@ -119,7 +119,7 @@ impl Claims {
         Ok(subject)
     }
 
-    pub(super) fn tenant(&self, claim: &str, naming: Naming) -> Result<Candidate, Fault> {
+    pub(super) fn tenant(&self, claim: &str, naming: Naming) -> Result<Candidate, TokenError> {
         let candidate = match (self.0.get(claim), naming) {
             (Some(Value::String(text)), _) => naming.read(text).ok(),
             (Some(Value::Number(number)), Naming::Id) => {
@@ -130,12 +130,12 @@ impl Claims {
         candidate.ok_or("no tenant claim, or one that names none")
     }
 
-    fn text(&self, claim: &str) -> Result<&str, Fault> {
+    fn text(&self, claim: &str) -> Result<&str, TokenError> {
         self.0.get(claim).and_then(Value::as_str).ok_or("a claim is missing, or not text")
     }
 
     /// A time in whole seconds; a fraction is cut off.
-    fn time(&self, claim: &str) -> Result<Option<i64>, Fault> {
+    fn time(&self, claim: &str) -> Result<Option<i64>, TokenError> {
         let Some(value) = self.0.get(claim) else { return Ok(None) };
         let whole = value.as_i64().or_else(|| value.as_f64().map(whole_seconds));
         match whole {
@@ -159,7 +159,7 @@ impl Object {
         self.0.get(name)
     }
 
-    fn decode(part: &[u8]) -> Result<Self, Fault> {
+    fn decode(part: &[u8]) -> Result<Self, TokenError> {
         let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64url")?;
         serde_json::from_slice(&json).map_err(|_| "not a JSON object with every key once")
     }

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind};
 impl Error {
     /// The error of this crate for one of sqlx, as SQL of your own on a scope gives it (feature `dynamic`).
     ///
-    /// A rejected statement is [`ErrorKind::Refused`] again, a violated key [`ErrorKind::Conflict`] with its
+    /// A rejected statement is [`ErrorKind::SqlRejected`] again, a violated key [`ErrorKind::Conflict`] with its
     /// [`constraint`](Self::constraint), and so on, so a handler that answers [`tenancy::Result`](crate::Result) needs no
     /// error type of its own.
     ///
@@ -63,7 +63,7 @@ pub(crate) fn database_error(error: &sqlx::Error) -> Error {
         sqlx::Error::BeginFailed => (
             ErrorKind::Misconfigured,
             "a connection was inside of another transaction, or lost the tenant that it was told: let `TenantDb` have \
-             its pool alone, and name a pooler by `send_mode`",
+             its pool alone, and name a pooler by `connection_mode`",
         ),
         sqlx::Error::Encode(cause) | sqlx::Error::Configuration(cause) if cause.is::<Error>() => {
             let own: &Error = cause.downcast_ref().expect("it was just asked");
@@ -137,11 +137,11 @@ fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
             "a statement of this transaction failed, so nothing of it is kept; begin a new one",
         ),
         "25006" => (
-            ErrorKind::Refused,
+            ErrorKind::SqlRejected,
             "a statement that only reads was about to write, through a function perhaps; run it in a transaction",
         ),
         "42501" if message.contains("row-level security") => (
-            ErrorKind::Refused,
+            ErrorKind::SqlRejected,
             "the database refused a row that is not the tenant's; compare the table's policies with \
              `tenancy doctor`",
         ),

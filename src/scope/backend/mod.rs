@@ -4,7 +4,7 @@ mod errors;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
-mod probe;
+mod preflight;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod tenant_type;
@@ -19,9 +19,9 @@ pub(super) use self::errors::encoding_error;
 pub(crate) use self::errors::{change_error, database_error};
 pub(crate) use self::tenant_type::BoundTenant;
 pub(super) use self::tenant_type::{ColumnType, TenantColumn, agreed_type};
-use super::reference::binding;
+use super::enforcement::{ConnectionMode, Enforcement};
+use super::foreign_key::binding;
 use super::streams::Streams;
-use super::walls::{SendMode, Walls};
 use crate::error::Result;
 use crate::tenant::TenantId;
 
@@ -37,42 +37,42 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
     /// The dialect its statements are written in.
     const DIALECT: Dialect;
 
-    /// Opens a transaction that belongs to a tenant (or, for the control plane, to none). With `echo` the database
+    /// Opens a transaction that belongs to a tenant (or, for the control plane, to none). With `verify_tenant` the database
     /// confirms both: that it began now, and whose it is.
     #[doc(hidden)]
     fn begin(
-        line: Line<'_, Self>,
+        conn: Conn<'_, Self>,
         tenant: Option<&TenantId>,
-        mode: Mode,
-        echo: bool,
+        mode: TxMode,
+        verify_tenant: bool,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Tells an open transaction its tenant.
     #[doc(hidden)]
-    fn enter(line: Line<'_, Self>, tenant: &TenantId) -> impl Future<Output = sqlx::Result<()>> + Send;
+    fn set_tenant(conn: Conn<'_, Self>, tenant: &TenantId) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Makes every other transaction that holds the same key wait until this one ends.
     #[doc(hidden)]
-    fn hold(line: Line<'_, Self>, key: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
+    fn advisory_lock(conn: Conn<'_, Self>, key: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Whether the database itself knows of tenants, inside a transaction that said whose it is.
     #[doc(hidden)]
-    const TWO_WALLS: bool;
+    const HAS_RLS: bool;
 
     /// Gives up a connection whose `begin` was not seen to end.
     #[doc(hidden)]
-    fn abandon(conn: sqlx::pool::PoolConnection<Self>);
+    fn discard(conn: sqlx::pool::PoolConnection<Self>);
 
     #[doc(hidden)]
     fn execute(
-        line: Line<'_, Self>,
+        conn: Conn<'_, Self>,
         sql: SqlStr,
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
     #[doc(hidden)]
     fn fetch(
-        line: Line<'_, Self>,
+        conn: Conn<'_, Self>,
         sql: SqlStr,
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
@@ -81,7 +81,7 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
     fn connect(
         options: sqlx::pool::PoolOptions<Self>,
         url: &str,
-        send: SendMode,
+        connection_mode: ConnectionMode,
     ) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
 
     /// The findings about a database that somebody has accepted.
@@ -90,10 +90,10 @@ pub trait Backend: sqlx::Database + sealed::Sealed + Streams {
 
     /// Refuses a database that is not what it was said to be, or would not keep tenants apart.
     #[doc(hidden)]
-    fn probe(
+    fn preflight(
         pool: &Pool<Self>,
-        walls: Walls,
-        send: SendMode,
+        enforcement: Enforcement,
+        connection_mode: ConnectionMode,
         schema: &Schema,
         accepted: &Self::Accepted,
     ) -> impl Future<Output = Result<()>> + Send;
@@ -133,20 +133,20 @@ pub(crate) mod sealed {
 /// A connection, and how statements are sent on it.
 #[doc(hidden)]
 #[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
-pub struct Line<'c, DB: sqlx::Database> {
+pub struct Conn<'c, DB: sqlx::Database> {
     pub(crate) conn: &'c mut DB::Connection,
-    pub(crate) send: SendMode,
+    pub(crate) connection_mode: ConnectionMode,
 }
 
-impl<'c, DB: sqlx::Database> Line<'c, DB> {
-    pub(crate) fn on(conn: &'c mut PoolConnection<DB>, send: SendMode) -> Self {
-        Self { conn, send }
+impl<'c, DB: sqlx::Database> Conn<'c, DB> {
+    pub(crate) fn on(conn: &'c mut PoolConnection<DB>, connection_mode: ConnectionMode) -> Self {
+        Self { conn, connection_mode }
     }
 }
 
-impl<DB: sqlx::Database> std::fmt::Debug for Line<'_, DB> {
+impl<DB: sqlx::Database> std::fmt::Debug for Conn<'_, DB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("send", &self.send).finish_non_exhaustive()
+        f.debug_struct("Conn").field("connection_mode", &self.connection_mode).finish_non_exhaustive()
     }
 }
 
@@ -154,7 +154,7 @@ impl<DB: sqlx::Database> std::fmt::Debug for Line<'_, DB> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[doc(hidden)]
 #[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
-pub enum Mode {
+pub enum TxMode {
     Read,
     /// To read several times as of one moment.
     Snapshot,
@@ -175,20 +175,20 @@ pub enum Value<'a> {
 }
 
 /// The binds of a statement, in order.
-pub struct Binds<DB: Backend> {
+pub struct BindArguments<DB: Backend> {
     arguments: DB::Arguments,
     /// Whose references can be bound.
     tenant: Option<TenantId>,
 }
 
-impl<DB: Backend> std::fmt::Debug for Binds<DB> {
+impl<DB: Backend> std::fmt::Debug for BindArguments<DB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The values are a tenant's data.
         f.debug_struct("Binds").field("len", &self.arguments.len()).finish_non_exhaustive()
     }
 }
 
-impl<DB: Backend> Binds<DB> {
+impl<DB: Backend> BindArguments<DB> {
     pub(crate) fn new() -> Self {
         Self { arguments: DB::Arguments::default(), tenant: None }
     }
@@ -202,7 +202,7 @@ impl<DB: Backend> Binds<DB> {
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the value does not encode,
-    /// [`Misconfigured`](crate::ErrorKind::Misconfigured) if it is a [`Ref`](super::Ref) of another tenant.
+    /// [`Misconfigured`](crate::ErrorKind::Misconfigured) if it is a [`ForeignKey`](super::ForeignKey) of another tenant.
     pub fn push<'t, T: Encode<'t, DB> + Type<DB>>(&mut self, value: T) -> Result<()> {
         let arguments = &mut self.arguments;
         let added = match &self.tenant {
@@ -225,20 +225,23 @@ impl<DB: Backend> Binds<DB> {
 macro_rules! plain_backend {
     ($db:ty, $migrations:expr) => {
         async fn execute(
-            line: crate::scope::backend::Line<'_, Self>,
+            conn: crate::scope::backend::Conn<'_, Self>,
             sql: sqlx::SqlStr,
             binds: Self::Arguments,
         ) -> sqlx::Result<u64> {
-            let query = sqlx::query_with::<$db, _>(sql, binds).persistent(line.send.names());
-            Ok(query.execute(line.conn).await?.rows_affected())
+            let query = sqlx::query_with::<$db, _>(sql, binds).persistent(conn.connection_mode.names());
+            Ok(query.execute(conn.conn).await?.rows_affected())
         }
 
         async fn fetch(
-            line: crate::scope::backend::Line<'_, Self>,
+            conn: crate::scope::backend::Conn<'_, Self>,
             sql: sqlx::SqlStr,
             binds: Self::Arguments,
         ) -> sqlx::Result<Vec<Self::Row>> {
-            sqlx::query_with::<$db, _>(sql, binds).persistent(line.send.names()).fetch_all(line.conn).await
+            sqlx::query_with::<$db, _>(sql, binds)
+                .persistent(conn.connection_mode.names())
+                .fetch_all(conn.conn)
+                .await
         }
 
         async fn migrate(pool: &sqlx::Pool<Self>) -> Result<(), sqlx::migrate::MigrateError> {

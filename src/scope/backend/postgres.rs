@@ -11,10 +11,12 @@ use sqlx_core::transaction::TransactionManager;
 use tenancy_sql::{Dialect, Schema, TenantType};
 
 use super::tenant_type::encode_tenant_id;
-use super::{Backend, ColumnType, Line, Mode, TenantColumn, database_error, plain_backend, probe, sealed};
+use super::{
+    Backend, ColumnType, Conn, TenantColumn, TxMode, database_error, plain_backend, preflight, sealed,
+};
 use crate::error::Result;
 use crate::isolation::doctor::Check;
-use crate::scope::walls::{SendMode, Walls};
+use crate::scope::enforcement::{ConnectionMode, Enforcement};
 use crate::tenant::TenantId;
 
 /// After how long a connection may have gone without anybody having noticed.
@@ -26,25 +28,25 @@ impl sealed::Sealed for Postgres {}
 
 impl Backend for Postgres {
     const DIALECT: Dialect = Dialect::Postgres;
-    const TWO_WALLS: bool = true;
+    const HAS_RLS: bool = true;
     type Accepted = Vec<Check>;
 
     async fn begin(
-        line: Line<'_, Self>,
+        conn: Conn<'_, Self>,
         tenant: Option<&TenantId>,
-        mode: Mode,
-        echo: bool,
+        mode: TxMode,
+        verify_tenant: bool,
     ) -> sqlx::Result<()> {
         let begin = match mode {
-            Mode::Read => "BEGIN READ ONLY",
-            Mode::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            Mode::Write => "BEGIN",
+            TxMode::Read => "BEGIN READ ONLY",
+            TxMode::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            TxMode::Write => "BEGIN",
         };
-        if line.send == SendMode::Citus {
+        if conn.connection_mode == ConnectionMode::Citus {
             // A message of several statements reaches the workers whole, and its BEGIN is one too many there.
-            open(line.conn, begin.to_owned()).await?;
+            open(conn.conn, begin.to_owned()).await?;
             return match tenant {
-                Some(tenant) => Self::enter(line, tenant).await,
+                Some(tenant) => Self::set_tenant(conn, tenant).await,
                 None => Ok(()),
             };
         }
@@ -56,10 +58,10 @@ impl Backend for Postgres {
             let _ = write!(message, "; SET LOCAL app.tenant_id = '{tenant}'");
             let _ = write!(right, " AND current_setting('app.tenant_id') = '{tenant}'");
         }
-        if echo {
+        if verify_tenant {
             let _ = write!(message, "; SELECT 1/({right})::int");
         }
-        open(line.conn, message).await.map_err(|error| match &error {
+        open(conn.conn, message).await.map_err(|error| match &error {
             sqlx::Error::Database(e) if e.code().as_deref() == Some(DIVISION_BY_ZERO) => {
                 sqlx::Error::BeginFailed
             }
@@ -67,30 +69,34 @@ impl Backend for Postgres {
         })
     }
 
-    async fn enter(line: Line<'_, Self>, tenant: &TenantId) -> sqlx::Result<()> {
+    async fn set_tenant(conn: Conn<'_, Self>, tenant: &TenantId) -> sqlx::Result<()> {
         let statement = format!("SET LOCAL app.tenant_id = '{}'", setting(tenant));
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(line.conn).await.map(|_| ())
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn.conn).await.map(|_| ())
     }
 
-    async fn hold(line: Line<'_, Self>, key: &str) -> sqlx::Result<()> {
+    async fn advisory_lock(conn: Conn<'_, Self>, key: &str) -> sqlx::Result<()> {
         // Ends with the transaction. Two keys of one hash wait for each other without need, and no more.
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
             .bind(key)
-            .persistent(line.send.names())
-            .execute(line.conn)
+            .persistent(conn.connection_mode.names())
+            .execute(conn.conn)
             .await
             .map(|_| ())
     }
 
-    fn abandon(conn: PoolConnection<Self>) {
+    fn discard(conn: PoolConnection<Self>) {
         // The server may be inside a transaction of this tenant that nobody knows of: in sqlx 0.9.0 the pool
         // would hand it to the next request. Dropping the socket ends the session, and the transaction with it.
         drop(conn.detach());
     }
 
-    async fn connect(options: PoolOptions<Self>, url: &str, send: SendMode) -> sqlx::Result<Pool<Self>> {
+    async fn connect(
+        options: PoolOptions<Self>,
+        url: &str,
+        connection_mode: ConnectionMode,
+    ) -> sqlx::Result<Pool<Self>> {
         let connect: PgConnectOptions = url.parse()?;
-        let connect = if send.names() { connect } else { connect.statement_cache_capacity(0) };
+        let connect = if connection_mode.names() { connect } else { connect.statement_cache_capacity(0) };
         // sqlx asks a connection whether it is alive each time, which costs a round trip. `BEGIN` finds that out as
         // well, so only one that lay idle for long is asked.
         let options = options.test_before_acquire(false).before_acquire(|conn, meta| {
@@ -104,14 +110,14 @@ impl Backend for Postgres {
         options.connect_with(connect).await
     }
 
-    async fn probe(
+    async fn preflight(
         pool: &Pool<Self>,
-        walls: Walls,
-        send: SendMode,
+        enforcement: Enforcement,
+        connection_mode: ConnectionMode,
         schema: &Schema,
         accepted: &Self::Accepted,
     ) -> Result<()> {
-        probe::probe(pool, walls, send, schema, accepted).await
+        preflight::preflight(pool, enforcement, connection_mode, schema, accepted).await
     }
 
     async fn tenant_columns(pool: &Pool<Self>, schema: &Schema) -> Result<Vec<TenantColumn>> {

@@ -9,9 +9,9 @@ use sqlx_core::transaction::TransactionManager;
 use tenancy_sql::{Dialect, Schema, TenantType};
 
 use super::tenant_type::encode_tenant_id;
-use super::{Backend, ColumnType, Line, Mode, TenantColumn, database_error, plain_backend, sealed};
+use super::{Backend, ColumnType, Conn, TenantColumn, TxMode, database_error, plain_backend, sealed};
 use crate::error::Result;
-use crate::scope::walls::{SendMode, Walls};
+use crate::scope::enforcement::{ConnectionMode, Enforcement};
 use crate::tenant::TenantId;
 
 encode_tenant_id!(Sqlite);
@@ -20,41 +20,41 @@ impl sealed::Sealed for Sqlite {}
 
 impl Backend for Sqlite {
     const DIALECT: Dialect = Dialect::Sqlite;
-    const TWO_WALLS: bool = false;
+    const HAS_RLS: bool = false;
     type Accepted = ();
 
-    async fn begin(line: Line<'_, Self>, _: Option<&TenantId>, mode: Mode, _: bool) -> sqlx::Result<()> {
+    async fn begin(conn: Conn<'_, Self>, _: Option<&TenantId>, mode: TxMode, _: bool) -> sqlx::Result<()> {
         // A deferred transaction that reads and then writes can lose against another writer without waiting;
         // an immediate one waits for its turn at the start.
         let statement = match mode {
-            Mode::Read | Mode::Snapshot => "BEGIN",
-            Mode::Write => "BEGIN IMMEDIATE",
+            TxMode::Read | TxMode::Snapshot => "BEGIN",
+            TxMode::Write => "BEGIN IMMEDIATE",
         };
-        <Sqlite as sqlx::Database>::TransactionManager::begin(line.conn, Some(statement.into_sql_str())).await
+        <Sqlite as sqlx::Database>::TransactionManager::begin(conn.conn, Some(statement.into_sql_str())).await
     }
 
-    async fn enter(_: Line<'_, Self>, _: &TenantId) -> sqlx::Result<()> {
+    async fn set_tenant(_: Conn<'_, Self>, _: &TenantId) -> sqlx::Result<()> {
         Ok(())
     }
 
-    async fn hold(_: Line<'_, Self>, _: &str) -> sqlx::Result<()> {
+    async fn advisory_lock(_: Conn<'_, Self>, _: &str) -> sqlx::Result<()> {
         // A transaction that was opened to write is the only one there is.
         Ok(())
     }
 
-    fn abandon(conn: PoolConnection<Self>) {
+    fn discard(conn: PoolConnection<Self>) {
         // sqlx's worker thread rolls back a BEGIN whose caller has gone, and no state of a tenant is on the
         // connection. Closing it would also lose an in-memory database.
         drop(conn);
     }
 
-    async fn connect(options: PoolOptions<Self>, url: &str, _: SendMode) -> sqlx::Result<Pool<Self>> {
+    async fn connect(options: PoolOptions<Self>, url: &str, _: ConnectionMode) -> sqlx::Result<Pool<Self>> {
         let connect =
             SqliteConnectOptions::from_str(url)?.journal_mode(SqliteJournalMode::Wal).foreign_keys(true);
         options.connect_with(connect).await
     }
 
-    async fn probe(_: &Pool<Self>, _: Walls, _: SendMode, _: &Schema, (): &()) -> Result<()> {
+    async fn preflight(_: &Pool<Self>, _: Enforcement, _: ConnectionMode, _: &Schema, (): &()) -> Result<()> {
         Ok(())
     }
 

@@ -6,9 +6,9 @@ use futures_util::future::BoxFuture;
 use sqlx::{Execute, Executor, SqlStr};
 
 use super::{Asked, Ready};
-use crate::scope::backend::{Backend, Line, Mode};
+use crate::scope::backend::{Backend, Conn, TxMode};
 use crate::scope::db::{Scope, admit};
-use crate::scope::scoped::Scoped;
+use crate::scope::executor::TenantExecutor;
 use crate::scope::streams::{Step, Steps, carried, first};
 use crate::scope::tx::{State, Tx};
 
@@ -16,7 +16,7 @@ use crate::scope::tx::{State, Tx};
 /// refused where that cannot be proven.
 ///
 /// A refusal is an [`sqlx::Error::Configuration`] whose source is a [`tenancy::Error`](crate::Error) of kind
-/// [`Refused`](crate::ErrorKind::Refused); [`Error::from_sqlx`](crate::Error::from_sqlx) gives that error. The texts that
+/// [`SqlRejected`](crate::ErrorKind::SqlRejected); [`Error::from_sqlx`](crate::Error::from_sqlx) gives that error. The texts that
 /// were used last are remembered with what they were rewritten to. Statements that write are finished, and committed, before their first row is handed
 /// out.
 impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
@@ -37,29 +37,29 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
             if !read_only {
                 self.may_write().map_err(carried)?;
             }
-            let bare = self.db.bare(!read_only, true);
+            let autocommit = self.db.autocommit(!read_only, true);
             let tenant = Some(self.context().tenant_id());
-            if read_only && bare {
+            if read_only && autocommit {
                 let mut conn = self.db.pool.acquire().await?;
-                let line = Line::on(&mut conn, self.db.send);
-                let mut steps = DB::stream(line, sql, binds, persistent);
+                let conn = Conn::on(&mut conn, self.db.connection_mode);
+                let mut steps = DB::stream(conn, sql, binds, persistent);
                 while let Some(step) = steps.try_next().await? {
                     yield step;
                 }
             } else if read_only {
-                let mut open = self.db.open(tenant, Mode::Read).await?;
-                let mut steps = DB::stream(open.line(), sql, binds, persistent);
+                let mut open = self.db.open(tenant, TxMode::Read).await?;
+                let mut steps = DB::stream(open.conn(), sql, binds, persistent);
                 while let Some(step) = steps.try_next().await? {
                     yield step;
                 }
             } else {
-                let steps: Vec<Step<DB>> = if bare {
+                let steps: Vec<Step<DB>> = if autocommit {
                     let mut conn = self.db.pool.acquire().await?;
-                    let line = Line::on(&mut conn, self.db.send);
-                    DB::stream(line, sql, binds, persistent).try_collect().await?
+                    let conn = Conn::on(&mut conn, self.db.connection_mode);
+                    DB::stream(conn, sql, binds, persistent).try_collect().await?
                 } else {
-                    let mut open = self.db.open(tenant, Mode::Write).await?;
-                    let steps = DB::stream(open.line(), sql, binds, persistent).try_collect().await?;
+                    let mut open = self.db.open(tenant, TxMode::Write).await?;
+                    let steps = DB::stream(open.conn(), sql, binds, persistent).try_collect().await?;
                     open.commit().await.map_err(carried)?;
                     steps
                 };
@@ -90,7 +90,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
             admit(self.context()).map_err(carried)?;
             let sql = self.db.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
             let mut conn = self.db.pool.acquire().await?;
-            DB::prepare(Line::on(&mut conn, self.db.send), sql, parameters).await
+            DB::prepare(Conn::on(&mut conn, self.db.connection_mode), sql, parameters).await
         })
     }
 
@@ -102,7 +102,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
             admit(self.context()).map_err(carried)?;
             let sql = self.db.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
             let mut conn = self.db.pool.acquire().await?;
-            DB::describe(Line::on(&mut conn, self.db.send), sql).await
+            DB::describe(Conn::on(&mut conn, self.db.connection_mode), sql).await
         })
     }
 }
@@ -126,12 +126,12 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
             let asked = asked.map_err(carried)?;
             let Ready { sql, binds, persistent, read_only } =
                 self.db.rewrites.ready(asked, &tenant).await.map_err(carried)?;
-            self.enter(!read_only).map_err(carried)?;
+            self.check_usable(!read_only).map_err(carried)?;
             self.progress.met_rows |= !read_only;
             // Between two rows nothing is on its way to the database: the next statement reads past those that are left.
             let left = if read_only { State::Usable } else { State::Unread };
             {
-                let mut steps = DB::stream(self.conn.line(), sql, binds, persistent);
+                let mut steps = DB::stream(self.conn.conn(), sql, binds, persistent);
                 loop {
                     let step = self.progress.settle(steps.try_next().await)?;
                     let Some(step) = step else { break };
@@ -161,8 +161,8 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
     {
         Box::pin(async move {
             let sql = self.db.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
-            self.enter_statement().map_err(carried)?;
-            let statement = DB::prepare(self.conn.line(), sql, parameters).await;
+            self.begin_statement().map_err(carried)?;
+            let statement = DB::prepare(self.conn.conn(), sql, parameters).await;
             self.progress.settle(statement)
         })
     }
@@ -173,8 +173,8 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
     {
         Box::pin(async move {
             let sql = self.db.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
-            self.enter_statement().map_err(carried)?;
-            let description = DB::describe(self.conn.line(), sql).await;
+            self.begin_statement().map_err(carried)?;
+            let description = DB::describe(self.conn.conn(), sql).await;
             self.progress.settle(description)
         })
     }

@@ -140,8 +140,9 @@ struct Ready<DB: Backend> {
 
 impl Rewrite {
     fn new<DB: Backend>(schema: &Schema, sql: &str) -> Result<Arc<Self>> {
-        let rewritten = tenancy_sql::rewrite(DB::DIALECT, sql, schema)
-            .map_err(|refusal| Error::new(ErrorKind::Refused, refusal.to_string()).with_source(refusal))?;
+        let rewritten = tenancy_sql::rewrite(DB::DIALECT, sql, schema).map_err(|refusal| {
+            Error::new(ErrorKind::SqlRejected, refusal.to_string()).with_source(refusal)
+        })?;
         let tenant = rewritten.binds().contains(&Bind::Tenant);
         Ok(Arc::new(Self {
             text: rewritten.text().into(),

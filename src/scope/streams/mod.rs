@@ -10,7 +10,7 @@ use sqlx::query::{Map, Query, QueryScalar};
 use sqlx::{FromRow, SqlStr};
 use sqlx_core::describe::Describe;
 
-use super::backend::Line;
+use super::backend::Conn;
 use crate::error::{Error, ErrorKind};
 
 /// One step of a statement: what it did, or a row.
@@ -24,7 +24,7 @@ pub(super) type Steps<'c, DB> = BoxStream<'c, sqlx::Result<Step<DB>>>;
 pub trait Streams: sqlx::Database {
     #[doc(hidden)]
     fn stream(
-        line: Line<'_, Self>,
+        conn: Conn<'_, Self>,
         sql: SqlStr,
         binds: Self::Arguments,
         persistent: bool,
@@ -32,26 +32,26 @@ pub trait Streams: sqlx::Database {
 
     #[doc(hidden)]
     fn prepare(
-        line: Line<'_, Self>,
+        conn: Conn<'_, Self>,
         sql: SqlStr,
         parameters: &[Self::TypeInfo],
     ) -> impl Future<Output = sqlx::Result<Self::Statement>> + Send;
 
     #[doc(hidden)]
     fn describe(
-        line: Line<'_, Self>,
+        conn: Conn<'_, Self>,
         sql: SqlStr,
     ) -> impl Future<Output = sqlx::Result<Describe<Self>>> + Send;
 
     #[doc(hidden)]
     fn execute_query(
-        line: Line<'_, Self>,
+        conn: Conn<'_, Self>,
         query: Query<'_, Self, Self::Arguments>,
     ) -> impl Future<Output = sqlx::Result<u64>> + Send;
 
     #[doc(hidden)]
     fn fetch_mapped<F, T>(
-        line: Line<'_, Self>,
+        conn: Conn<'_, Self>,
         query: Map<'_, Self, F, Self::Arguments>,
     ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
     where
@@ -60,7 +60,7 @@ pub trait Streams: sqlx::Database {
 
     #[doc(hidden)]
     fn fetch_scalars<T>(
-        line: Line<'_, Self>,
+        conn: Conn<'_, Self>,
         query: QueryScalar<'_, Self, T, Self::Arguments>,
     ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
     where
@@ -89,7 +89,7 @@ macro_rules! streams {
         use sqlx_core::describe::Describe;
 
         use super::{Steps, Streams, nothing_ahead};
-        use crate::scope::backend::Line;
+        use crate::scope::backend::Conn;
 
         type Connection = <$db as sqlx::Database>::Connection;
         type Arguments = <$db as sqlx::Database>::Arguments;
@@ -99,64 +99,65 @@ macro_rules! streams {
 
         impl Streams for $db {
             fn stream(
-                line: Line<'_, Self>,
+                conn: Conn<'_, Self>,
                 sql: SqlStr,
                 binds: Arguments,
                 persistent: bool,
             ) -> Steps<'_, Self> {
-                let query = sqlx::query_with(sql, binds).persistent(persistent && line.send.names());
-                line.conn.fetch_many(query)
+                let query =
+                    sqlx::query_with(sql, binds).persistent(persistent && conn.connection_mode.names());
+                conn.conn.fetch_many(query)
             }
 
             async fn prepare(
-                line: Line<'_, Self>,
+                conn: Conn<'_, Self>,
                 sql: SqlStr,
                 parameters: &[TypeInfo],
             ) -> sqlx::Result<Statement> {
-                if !line.send.names() {
+                if !conn.connection_mode.names() {
                     return Err(nothing_ahead());
                 }
-                line.conn.prepare_with(sql, parameters).await
+                conn.conn.prepare_with(sql, parameters).await
             }
 
-            async fn describe(line: Line<'_, Self>, sql: SqlStr) -> sqlx::Result<Describe<Self>> {
-                if !line.send.names() {
+            async fn describe(conn: Conn<'_, Self>, sql: SqlStr) -> sqlx::Result<Describe<Self>> {
+                if !conn.connection_mode.names() {
                     return Err(nothing_ahead());
                 }
-                line.conn.describe(sql).await
+                conn.conn.describe(sql).await
             }
 
             async fn execute_query(
-                line: Line<'_, Self>,
+                conn: Conn<'_, Self>,
                 query: sqlx::query::Query<'_, Self, Arguments>,
             ) -> sqlx::Result<u64> {
-                Ok(query.persistent(line.send.names()).execute(line.conn).await?.rows_affected())
+                Ok(query.persistent(conn.connection_mode.names()).execute(conn.conn).await?.rows_affected())
             }
 
             async fn fetch_mapped<F, T>(
-                line: Line<'_, Self>,
+                conn: Conn<'_, Self>,
                 query: sqlx::query::Map<'_, Self, F, Arguments>,
             ) -> sqlx::Result<Vec<T>>
             where
                 F: FnMut(Row) -> sqlx::Result<T> + Send,
                 T: Send + Unpin,
             {
-                if line.send.names() {
-                    query.fetch_all(line.conn).await
+                if conn.connection_mode.names() {
+                    query.fetch_all(conn.conn).await
                 } else {
-                    query.fetch_all(Nameless(line.conn)).await
+                    query.fetch_all(Nameless(conn.conn)).await
                 }
             }
 
             async fn fetch_scalars<T>(
-                line: Line<'_, Self>,
+                conn: Conn<'_, Self>,
                 query: sqlx::query::QueryScalar<'_, Self, T, Arguments>,
             ) -> sqlx::Result<Vec<T>>
             where
                 T: Send + Unpin,
                 (T,): for<'r> sqlx::FromRow<'r, Row>,
             {
-                query.persistent(line.send.names()).fetch_all(line.conn).await
+                query.persistent(conn.connection_mode.names()).fetch_all(conn.conn).await
             }
         }
 

@@ -2,14 +2,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::Cached;
+use super::CachedStore;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::tenant::{ApiKey, ApiKeyStore, TenantId};
 
 /// Whether a change was made or not, who asks next asks the store.
 #[async_trait]
-impl<S: ApiKeyStore> ApiKeyStore for Cached<S> {
+impl<S: ApiKeyStore> ApiKeyStore for CachedStore<S> {
     async fn insert_key(&self, key: &ApiKey) -> Result<()> {
         let inserted = self.store.insert_key(key).await;
         self.api_keys.forget(&key.id().to_owned()).await;

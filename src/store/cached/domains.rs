@@ -1,12 +1,12 @@
 use async_trait::async_trait;
 
-use super::Cached;
+use super::CachedStore;
 use crate::error::Result;
 use crate::tenant::{Domain, DomainStore, TenantDomain, TenantId};
 
 /// Whether a change was made or not, who asks next asks the store.
 #[async_trait]
-impl<S: DomainStore> DomainStore for Cached<S> {
+impl<S: DomainStore> DomainStore for CachedStore<S> {
     async fn claim_domain(&self, tenant: &TenantId, domain: &Domain) -> Result<TenantDomain> {
         self.store.claim_domain(tenant, domain).await
     }

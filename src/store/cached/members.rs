@@ -25,15 +25,15 @@ use crate::tenant::TenantId;
 /// ```
 /// use std::time::Duration;
 /// use tenancy::resolve::{Membership, Resolver};
-/// use tenancy::store::CachedMembers;
+/// use tenancy::store::CachedMembership;
 ///
-/// # fn wire(resolver: Resolver, members: impl Membership + 'static) -> (Resolver, CachedMembers) {
-/// let members = CachedMembers::new(members, Duration::from_secs(30));
+/// # fn wire(resolver: Resolver, members: impl Membership + 'static) -> (Resolver, CachedMembership) {
+/// let members = CachedMembership::new(members, Duration::from_secs(30));
 /// let resolver = resolver.members(members.clone()); // keep one, to say what has changed
 /// # (resolver, members) }
 /// ```
 #[derive(Clone)]
-pub struct CachedMembers(Arc<Inner>);
+pub struct CachedMembership(Arc<Inner>);
 
 struct Inner {
     members: Box<dyn Membership>,
@@ -53,7 +53,7 @@ const STRANGERS: u64 = 10_000;
 const STRANGERS_FOR: Duration = Duration::from_secs(5);
 const EPOCHS: usize = 1024;
 
-impl CachedMembers {
+impl CachedMembership {
     /// A cache in front of `members`, which may be as stale as this. 100,000 people are kept.
     ///
     /// # Panics
@@ -95,7 +95,7 @@ enum NotKept {
 }
 
 #[async_trait]
-impl Membership for CachedMembers {
+impl Membership for CachedMembership {
     async fn is_member(&self, tenant: &TenantId, actor: &Actor) -> Result<bool> {
         let Inner { members, known, strangers, .. } = &*self.0;
         let question = self.0.question(tenant, actor);
@@ -134,7 +134,7 @@ impl Membership for CachedMembers {
     }
 }
 
-impl fmt::Debug for CachedMembers {
+impl fmt::Debug for CachedMembership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CachedMembers").field("members", &self.0.members).finish_non_exhaustive()
     }

@@ -1,9 +1,9 @@
 #[cfg(feature = "api-keys")]
 mod api_keys;
 mod domains;
-mod front;
+mod l1;
+mod loading;
 mod members;
-mod shelf;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use futures_util::FutureExt;
 use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 
-use self::front::Front;
-pub use self::members::CachedMembers;
-use self::shelf::Shelf;
+use self::l1::L1Cache;
+use self::loading::LoadingCache;
+pub use self::members::CachedMembership;
 use super::metrics;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Domain, NewTenant, Slug, Tenant, TenantId, TenantStore};
@@ -38,25 +38,25 @@ use crate::tenant::{Domain, NewTenant, Slug, Tenant, TenantId, TenantStore};
 /// no sooner than elsewhere: make changes that must not wait in a task of their own.
 ///
 /// ```
-/// use tenancy::store::{CacheOptions, Cached, MemoryStore};
+/// use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
 /// # use tenancy::tenant::{NewTenant, Slug, TenantStore};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
-/// let store = Cached::new(MemoryStore::new(), CacheOptions::new().capacity(50_000));
+/// let store = CachedStore::new(MemoryStore::new(), CacheOptions::new().capacity(50_000));
 /// let acme = store.insert(NewTenant::new(Slug::parse("acme")?, "Acme", "free")).await?;
 /// assert!(store.peek_id(acme.id()).is_some());
 /// # Ok(()) }
 /// ```
-pub struct Cached<S> {
+pub struct CachedStore<S> {
     store: S,
     tenants: Cache<TenantId, Arc<Tenant>>,
     /// Only a hint: what it says counts if the tenant still has the slug.
     slugs: Cache<Slug, TenantId>,
     absent: Cache<Name, ()>,
-    front: Front,
+    l1: L1Cache,
     failures: AtomicU64,
-    domains: Shelf<Domain, TenantId>,
+    domains: LoadingCache<Domain, TenantId>,
     #[cfg(feature = "api-keys")]
-    api_keys: Shelf<String, Arc<crate::tenant::ApiKey>>,
+    api_keys: LoadingCache<String, Arc<crate::tenant::ApiKey>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,7 +65,7 @@ enum Name {
     Slug(Slug),
 }
 
-/// How much a [`Cached`] store keeps, and for how long.
+/// How much a [`CachedStore`] store keeps, and for how long.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct CacheOptions {
@@ -114,23 +114,23 @@ impl Default for CacheOptions {
     }
 }
 
-impl<S> Cached<S> {
+impl<S> CachedStore<S> {
     /// A cache in front of `store`.
     ///
     /// # Panics
     /// If one of the times is longer than 1000 years.
     #[expect(clippy::needless_pass_by_value, reason = "options are built in place and used up")]
     pub fn new(store: S, options: CacheOptions) -> Self {
-        let domains = Shelf::new(&options);
+        let domains = LoadingCache::new(&options);
         #[cfg(feature = "api-keys")]
-        let api_keys = Shelf::new(&options);
+        let api_keys = LoadingCache::new(&options);
         let CacheOptions { capacity, ttl, negative_capacity, negative_ttl } = options;
         // What is seen in front may have stood in the cache for all its time: together they are as old as was allowed.
-        let front = ttl / 16;
-        let ttl = ttl.saturating_sub(front);
+        let l1 = ttl / 16;
+        let ttl = ttl.saturating_sub(l1);
         Self {
             store,
-            front: Front::new(capacity, front),
+            l1: L1Cache::new(capacity, l1),
             tenants: Cache::builder().max_capacity(capacity).time_to_live(ttl).build(),
             slugs: Cache::builder().max_capacity(capacity).time_to_live(ttl).build(),
             absent: Cache::builder().max_capacity(negative_capacity).time_to_live(negative_ttl).build(),
@@ -142,7 +142,7 @@ impl<S> Cached<S> {
     }
 }
 
-impl<S: TenantStore> Cached<S> {
+impl<S: TenantStore> CachedStore<S> {
     /// Asks the store, unless it failed since `seen` was read: who waited for somebody else's failed attempt
     /// fails with it, instead of queueing up for attempts of their own.
     async fn ask<T>(&self, seen: u64, question: impl Future<Output = Result<T>>) -> Result<T> {
@@ -159,7 +159,7 @@ impl<S: TenantStore> Cached<S> {
     /// Keeps a tenant, unless a newer version is kept, and answers with what is kept.
     async fn keep(&self, tenant: Arc<Tenant>) -> Arc<Tenant> {
         let offered = tenant.clone();
-        let _change = self.front.change();
+        let _change = self.l1.change();
         let kept = self
             .tenants
             .entry_by_ref(tenant.id())
@@ -193,7 +193,7 @@ impl<S: TenantStore> Cached<S> {
 
     /// Forgets a tenant whose state is in doubt, unless a newer version is kept.
     async fn forget(&self, tenant: &Tenant) {
-        let _change = self.front.change();
+        let _change = self.l1.change();
         self.tenants
             .entry_by_ref(tenant.id())
             .and_compute_with(|entry| {
@@ -246,7 +246,7 @@ impl<S: TenantStore> Cached<S> {
 }
 
 #[async_trait]
-impl<S: TenantStore> TenantStore for Cached<S> {
+impl<S: TenantStore> TenantStore for CachedStore<S> {
     async fn by_id(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>> {
         if let Some(tenant) = self.tenants.get(id).await {
             metrics::hit();
@@ -270,7 +270,7 @@ impl<S: TenantStore> TenantStore for Cached<S> {
                     return Ok::<_, Error>(Op::Nop);
                 }
                 if let Some(tenant) = self.ask(seen, self.store.by_id(id)).await? {
-                    *change = Some(self.front.change());
+                    *change = Some(self.l1.change());
                     return Ok(Op::Put(tenant));
                 }
                 self.absent.insert(absent, ()).await;
@@ -320,12 +320,12 @@ impl<S: TenantStore> TenantStore for Cached<S> {
     }
 
     fn peek_id(&self, id: &TenantId) -> Option<Arc<Tenant>> {
-        let tenant = self.front.find(id, |tenant| tenant.id() == id, || self.kept_id(id));
+        let tenant = self.l1.find(id, |tenant| tenant.id() == id, || self.kept_id(id));
         tenant.inspect(|_| metrics::hit())
     }
 
     fn peek_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
-        let tenant = self.front.find(slug, |tenant| tenant.slug() == slug, || self.kept_slug(slug));
+        let tenant = self.l1.find(slug, |tenant| tenant.slug() == slug, || self.kept_slug(slug));
         tenant.inspect(|_| metrics::hit())
     }
 
@@ -335,7 +335,7 @@ impl<S: TenantStore> TenantStore for Cached<S> {
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Cached<S> {
+impl<S: fmt::Debug> fmt::Debug for CachedStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cached").field("store", &self.store).finish_non_exhaustive()
     }

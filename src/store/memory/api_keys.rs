@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::tenant::{ApiKey, ApiKeyStore, TenantId};
 
-pub(super) type Rows = BTreeMap<String, Arc<ApiKey>>;
+pub(super) type ApiKeyRows = BTreeMap<String, Arc<ApiKey>>;
 
 #[async_trait]
 impl ApiKeyStore for MemoryStore {

@@ -17,7 +17,7 @@ type EventKey = (Option<String>, String);
 
 /// The rows of billing beside the tenants.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Rows {
+pub(super) struct BillingRows {
     /// How many transactions were committed.
     generation: u64,
     seen: HashSet<EventKey>,
@@ -65,18 +65,18 @@ impl BillingStore for MemoryStore {
 /// Works on a copy. Instead of waiting for a lock it loses at the commit against whoever was faster.
 struct MemoryTx<'a> {
     store: &'a MemoryStore,
-    rows: Rows,
+    rows: BillingRows,
     /// The tenants as this transaction wrote them, each with the version that it was first read at.
     tenants: HashMap<TenantId, (u64, Arc<Tenant>)>,
 }
 
 #[async_trait]
 impl BillingTx for MemoryTx<'_> {
-    async fn first_time(&mut self, event: &str, account: Option<&str>, _now: Timestamp) -> Result<bool> {
+    async fn record_once(&mut self, event: &str, account: Option<&str>, _now: Timestamp) -> Result<bool> {
         Ok(self.rows.seen.insert((account.map(str::to_owned), event.to_owned())))
     }
 
-    async fn hold(&mut self, _key: &str) -> Result<()> {
+    async fn advisory_lock(&mut self, _key: &str) -> Result<()> {
         Ok(())
     }
 

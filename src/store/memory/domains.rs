@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::tenant::{Challenge, Domain, DomainState, DomainStore, TenantDomain, TenantId};
 
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(super) struct DomainRows {
     held: HashMap<Domain, Held>,
     claims: BTreeMap<(Domain, String), Claim>,
 }
@@ -29,7 +29,7 @@ struct Claim {
     expires: Timestamp,
 }
 
-impl Rows {
+impl DomainRows {
     fn verified(&self, domain: &Domain) -> Option<&Held> {
         self.held.get(domain).filter(|held| held.until.is_none())
     }
@@ -89,7 +89,7 @@ impl Rows {
             && held.until.is_none()
             && &held.by == tenant
         {
-            held.until = Some(now.after(terms.domain_rest));
+            held.until = Some(now.after(terms.domain_cooldown));
             self.claims.retain(|(claimed, _), _| claimed != domain);
             return Ok(());
         }

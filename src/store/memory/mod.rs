@@ -21,11 +21,11 @@ use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 pub struct MemoryStore {
     terms: Terms,
     tenants: RwLock<Tenants>,
-    domains: Mutex<domains::Rows>,
+    domains: Mutex<domains::DomainRows>,
     #[cfg(feature = "api-keys")]
-    api_keys: RwLock<api_keys::Rows>,
+    api_keys: RwLock<api_keys::ApiKeyRows>,
     #[cfg(feature = "stripe")]
-    billing: Mutex<billing::Rows>,
+    billing: Mutex<billing::BillingRows>,
 }
 
 impl MemoryStore {
@@ -43,15 +43,15 @@ impl MemoryStore {
 
     /// For how long a slug that was given up is its old tenant's alone; 90 days if not said.
     #[must_use]
-    pub fn slug_rest(mut self, rest: Duration) -> Self {
-        self.terms.slug_rest = rest;
+    pub fn slug_cooldown(mut self, rest: Duration) -> Self {
+        self.terms.slug_cooldown = rest;
         self
     }
 
     /// For how long a domain that was removed is its old tenant's alone; 30 days if not said.
     #[must_use]
-    pub fn domain_rest(mut self, rest: Duration) -> Self {
-        self.terms.domain_rest = rest;
+    pub fn domain_cooldown(mut self, rest: Duration) -> Self {
+        self.terms.domain_cooldown = rest;
         self
     }
 }

@@ -63,7 +63,7 @@ impl Tenants {
             return Err(taken());
         }
         for tenant in tenants {
-            let until = terms.now().after(terms.slug_rest);
+            let until = terms.now().after(terms.slug_cooldown);
             if let Some(old) = self.by_id.get(tenant.id())
                 && old.slug() != tenant.slug()
             {

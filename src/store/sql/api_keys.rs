@@ -6,15 +6,15 @@ use super::super::{key_taken, no_such_key};
 use super::{SqlStore, execute, fetch, stored, text, time};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::scope::{Backend, Mode, Value, database_error};
-use crate::tenant::{ApiKey, ApiKeyStore, StoredApiKey, TenantId};
+use crate::scope::{Backend, TxMode, Value, database_error};
+use crate::tenant::{ApiKey, ApiKeyParts, ApiKeyStore, TenantId};
 
 #[async_trait]
 impl<DB: Backend> ApiKeyStore for SqlStore<DB> {
     async fn insert_key(&self, key: &ApiKey) -> Result<()> {
-        let mut tx = self.open(Mode::Write).await?;
+        let mut tx = self.open(TxMode::Write).await?;
         execute::<DB>(
-            tx.line(),
+            tx.conn(),
             "INSERT INTO tenancy_api_keys (id, tenant_id, name, hash, created_us, expires_us, revoked_us) \
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
             &[
@@ -35,7 +35,7 @@ impl<DB: Backend> ApiKeyStore for SqlStore<DB> {
     async fn key(&self, id: &str) -> Result<Option<Arc<ApiKey>>> {
         let mut reading = self.reading().await?;
         let rows = fetch::<DB>(
-            reading.line(),
+            reading.conn(),
             "SELECT id, tenant_id, name, hash, created_us, expires_us, revoked_us FROM tenancy_api_keys \
              WHERE id = $1",
             &[Value::Text(id)],
@@ -45,9 +45,9 @@ impl<DB: Backend> ApiKeyStore for SqlStore<DB> {
     }
 
     async fn revoke_key(&self, tenant: &TenantId, id: &str, now: Timestamp) -> Result<Arc<ApiKey>> {
-        let mut tx = self.open(Mode::Write).await?;
+        let mut tx = self.open(TxMode::Write).await?;
         let rows = fetch::<DB>(
-            tx.line(),
+            tx.conn(),
             "UPDATE tenancy_api_keys SET revoked_us = coalesce(revoked_us, $3) WHERE id = $1 AND tenant_id = $2 \
              RETURNING id, tenant_id, name, hash, created_us, expires_us, revoked_us",
             &[Value::Text(id), Value::Text(&tenant.to_string()), Value::Int(now.micros())],
@@ -61,7 +61,7 @@ impl<DB: Backend> ApiKeyStore for SqlStore<DB> {
     async fn keys(&self, tenant: &TenantId) -> Result<Vec<Arc<ApiKey>>> {
         let mut reading = self.reading().await?;
         let rows = fetch::<DB>(
-            reading.line(),
+            reading.conn(),
             "SELECT id, tenant_id, name, hash, created_us, expires_us, revoked_us FROM tenancy_api_keys \
              WHERE tenant_id = $1 ORDER BY id",
             &[Value::Text(&tenant.to_string())],
@@ -77,7 +77,7 @@ fn read_key<DB: Backend>(row: &DB::Row) -> Result<Arc<ApiKey>> {
         Ok::<_, Error>(time.map(Timestamp::from_micros))
     };
     let hash = DB::bytes(row, 3).map_err(|e| database_error(&e))?;
-    Ok(Arc::new(ApiKey::from_stored(StoredApiKey {
+    Ok(Arc::new(ApiKey::from_stored(ApiKeyParts {
         id: text::<DB>(row, 0)?,
         tenant: stored(TenantId::parse(&text::<DB>(row, 1)?))?,
         name: text::<DB>(row, 2)?,

@@ -7,13 +7,13 @@ use crate::audit::AuditEvent;
 use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::scope::{Backend, Mode, OpenTransaction, Value, database_error, insert_event};
+use crate::scope::{Backend, OpenTransaction, TxMode, Value, database_error, insert_event};
 use crate::tenant::{Tenant, TenantId};
 
 #[async_trait]
 impl<DB: Backend> BillingStore for SqlStore<DB> {
     async fn begin(&self) -> Result<Box<dyn BillingTx + '_>> {
-        Ok(Box::new(SqlTx { open: self.open(Mode::Write).await?, terms: &self.terms }))
+        Ok(Box::new(SqlTx { open: self.open(TxMode::Write).await?, terms: &self.terms }))
     }
 }
 
@@ -24,11 +24,11 @@ struct SqlTx<'a, DB: Backend> {
 
 impl<DB: Backend> SqlTx<'_, DB> {
     async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
-        execute::<DB>(self.open.line(), sql, values).await
+        execute::<DB>(self.open.conn(), sql, values).await
     }
 
     async fn fetch(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<DB::Row>> {
-        fetch::<DB>(self.open.line(), sql, values).await
+        fetch::<DB>(self.open.conn(), sql, values).await
     }
 
     /// The tenant id that a query answers in its first column.
@@ -40,7 +40,7 @@ impl<DB: Backend> SqlTx<'_, DB> {
 
 #[async_trait]
 impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
-    async fn first_time(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool> {
+    async fn record_once(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool> {
         let inserted = self
             .execute(
                 "INSERT INTO tenancy_billing_events (account, event, received_us) VALUES ($1, $2, $3) \
@@ -51,8 +51,10 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
         Ok(inserted == 1)
     }
 
-    async fn hold(&mut self, key: &str) -> Result<()> {
-        DB::hold(self.open.line(), &format!("tenancy.billing:{key}")).await.map_err(|e| database_error(&e))
+    async fn advisory_lock(&mut self, key: &str) -> Result<()> {
+        DB::advisory_lock(self.open.conn(), &format!("tenancy.billing:{key}"))
+            .await
+            .map_err(|e| database_error(&e))
     }
 
     async fn tenant_of_subscription(&mut self, subscription: &str) -> Result<Option<TenantId>> {
@@ -65,8 +67,10 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
 
     async fn lock_tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>> {
         let id = id.to_string();
-        DB::hold(self.open.line(), &format!("tenancy.tenant:{id}")).await.map_err(|e| database_error(&e))?;
-        tenant_where::<DB>(self.open.line(), TENANT_BY_ID, &id).await
+        DB::advisory_lock(self.open.conn(), &format!("tenancy.tenant:{id}"))
+            .await
+            .map_err(|e| database_error(&e))?;
+        tenant_where::<DB>(self.open.conn(), TENANT_BY_ID, &id).await
     }
 
     async fn subscriptions(&mut self, tenant: &TenantId) -> Result<Vec<Subscription>> {
@@ -118,8 +122,8 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     }
 
     async fn record(&mut self, event: &AuditEvent) -> Result<()> {
-        DB::enter(self.open.line(), event.tenant()).await.map_err(|e| database_error(&e))?;
-        insert_event::<DB>(self.open.line(), event).await
+        DB::set_tenant(self.open.conn(), event.tenant()).await.map_err(|e| database_error(&e))?;
+        insert_event::<DB>(self.open.conn(), event).await
     }
 
     async fn quarantine(&mut self, held: &Quarantined) -> Result<()> {

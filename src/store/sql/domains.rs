@@ -4,7 +4,7 @@ use super::super::{domain_taken, no_such_domain};
 use super::{SqlStore, Terms, execute, fetch, stored, text, time};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::scope::{Backend, Mode, OpenTransaction, Value, database_error};
+use crate::scope::{Backend, OpenTransaction, TxMode, Value, database_error};
 use crate::tenant::{Challenge, Domain, DomainState, DomainStore, TenantDomain, TenantId};
 
 /// One step with one domain of one tenant. Steps with a domain come one after the other, on all nodes.
@@ -21,13 +21,13 @@ impl<DB: Backend> Step<'_, DB> {
     async fn execute(&mut self, sql: &'static str, more: &[Value<'_>]) -> Result<u64> {
         let mut values = vec![Value::Text(self.domain.as_str()), Value::Text(&self.tenant_text)];
         values.extend_from_slice(more);
-        execute::<DB>(self.tx.line(), sql, &values).await
+        execute::<DB>(self.tx.conn(), sql, &values).await
     }
 
     async fn fetch(&mut self, sql: &'static str, more: &[Value<'_>]) -> Result<Option<DB::Row>> {
         let mut values = vec![Value::Text(self.domain.as_str()), Value::Text(&self.tenant_text)];
         values.extend_from_slice(more);
-        Ok(fetch::<DB>(self.tx.line(), sql, &values).await?.into_iter().next())
+        Ok(fetch::<DB>(self.tx.conn(), sql, &values).await?.into_iter().next())
     }
 
     fn with(&self, state: DomainState) -> TenantDomain {
@@ -85,7 +85,7 @@ impl<DB: Backend> Step<'_, DB> {
         }
         let ended = "DELETE FROM tenancy_domain_claims WHERE tenant_id = $1 AND expires_us <= $2";
         let values = [Value::Text(&self.tenant_text), Value::Int(self.now.micros())];
-        execute::<DB>(self.tx.line(), ended, &values).await?;
+        execute::<DB>(self.tx.conn(), ended, &values).await?;
         let (challenge, expires) = (Challenge::random(self.domain.clone()), self.now.after(Terms::CLAIM));
         self.execute(
             "INSERT INTO tenancy_domain_claims (domain, tenant_id, token, expires_us) VALUES ($1, $2, $3, $4) \
@@ -123,7 +123,7 @@ impl<DB: Backend> Step<'_, DB> {
     }
 
     async fn remove(&mut self, terms: &Terms) -> Result<()> {
-        let until = self.now.after(terms.domain_rest);
+        let until = self.now.after(terms.domain_cooldown);
         let given_up = self
             .execute(
                 "UPDATE tenancy_domains SET until_us = $3 WHERE domain = $1 AND tenant_id = $2 AND until_us IS NULL",
@@ -145,14 +145,16 @@ impl<DB: Backend> Step<'_, DB> {
 
     async fn void_claims(&mut self) -> Result<()> {
         let sql = "DELETE FROM tenancy_domain_claims WHERE domain = $1";
-        execute::<DB>(self.tx.line(), sql, &[Value::Text(self.domain.as_str())]).await.map(|_| ())
+        execute::<DB>(self.tx.conn(), sql, &[Value::Text(self.domain.as_str())]).await.map(|_| ())
     }
 }
 
 impl<DB: Backend> SqlStore<DB> {
     async fn step<'a>(&self, tenant: &'a TenantId, domain: &'a Domain) -> Result<Step<'a, DB>> {
-        let mut tx = self.open(Mode::Write).await?;
-        DB::hold(tx.line(), &format!("tenancy.domain:{domain}")).await.map_err(|e| database_error(&e))?;
+        let mut tx = self.open(TxMode::Write).await?;
+        DB::advisory_lock(tx.conn(), &format!("tenancy.domain:{domain}"))
+            .await
+            .map_err(|e| database_error(&e))?;
         Ok(Step { tx, tenant, tenant_text: tenant.to_string(), domain, now: self.terms.now() })
     }
 }
@@ -187,7 +189,7 @@ impl<DB: Backend> DomainStore for SqlStore<DB> {
     async fn domains(&self, tenant: &TenantId) -> Result<Vec<TenantDomain>> {
         let mut reading = self.reading().await?;
         let rows = fetch::<DB>(
-            reading.line(),
+            reading.conn(),
             "SELECT domain, verified_us AS at_us, NULL AS token FROM tenancy_domains \
              WHERE tenant_id = $1 AND until_us IS NULL \
              UNION ALL SELECT domain, expires_us, token FROM tenancy_domain_claims \
@@ -213,7 +215,7 @@ impl<DB: Backend> DomainStore for SqlStore<DB> {
     async fn by_domain(&self, domain: &Domain) -> Result<Option<TenantId>> {
         let mut reading = self.reading().await?;
         let rows = fetch::<DB>(
-            reading.line(),
+            reading.conn(),
             "SELECT tenant_id FROM tenancy_domains WHERE domain = $1 AND until_us IS NULL",
             &[Value::Text(domain.as_str())],
         )

@@ -18,10 +18,11 @@ use crate::clock::{Clock, Timestamp};
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::{
-    Backend, Binds, Line, Mode, OpenTransaction, SendMode, Value, database_error, insert_event,
+    Backend, BindArguments, Conn, ConnectionMode, OpenTransaction, TxMode, Value, database_error,
+    insert_event,
 };
 use crate::tenant::{
-    NewTenant, Placement, SetBy, Slug, StoredTenant, Tenant, TenantId, TenantStatus, TenantStore,
+    NewTenant, Placement, Slug, StatusSource, Tenant, TenantId, TenantParts, TenantStatus, TenantStore,
 };
 
 /// The control plane in a database: tenants, their domains and API keys, billing state, and audit events that belong to no
@@ -45,13 +46,13 @@ use crate::tenant::{
 /// ```
 pub struct SqlStore<DB: Backend> {
     pool: Pool<DB>,
-    send: SendMode,
+    connection_mode: ConnectionMode,
     terms: Terms,
 }
 
 impl<DB: Backend> Clone for SqlStore<DB> {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone(), send: self.send, terms: self.terms.clone() }
+        Self { pool: self.pool.clone(), connection_mode: self.connection_mode, terms: self.terms.clone() }
     }
 }
 
@@ -64,7 +65,7 @@ impl<DB: Backend> fmt::Debug for SqlStore<DB> {
 impl<DB: Backend> SqlStore<DB> {
     /// A store on this pool.
     pub fn new(pool: Pool<DB>) -> Self {
-        Self { pool, send: SendMode::default(), terms: Terms::default() }
+        Self { pool, connection_mode: ConnectionMode::default(), terms: Terms::default() }
     }
 
     /// With another clock.
@@ -80,29 +81,35 @@ impl<DB: Backend> SqlStore<DB> {
     /// [`Deleting`](crate::tenant::TenantStatus::Deleting). The slug of a tenant whose row is removed without that is
     /// never handed on.
     #[must_use]
-    pub fn slug_rest(mut self, rest: Duration) -> Self {
-        self.terms.slug_rest = rest;
+    pub fn slug_cooldown(mut self, rest: Duration) -> Self {
+        self.terms.slug_cooldown = rest;
         self
     }
 
     /// For how long a domain that was removed is its old tenant's alone; 30 days if not said.
     #[must_use]
-    pub fn domain_rest(mut self, rest: Duration) -> Self {
-        self.terms.domain_rest = rest;
+    pub fn domain_cooldown(mut self, rest: Duration) -> Self {
+        self.terms.domain_cooldown = rest;
         self
     }
 
     /// A connection for one read. Behind a pooler that shares connections it stands in a transaction, too.
     async fn reading(&self) -> Result<Reading<DB>> {
-        if self.send == SendMode::PgBouncer {
-            return self.open(Mode::Read).await.map(Reading::Open);
+        if self.connection_mode == ConnectionMode::PgBouncer {
+            return self.open(TxMode::Read).await.map(Reading::Open);
         }
-        self.pool.acquire().await.map(|conn| Reading::Bare(conn, self.send)).map_err(|e| database_error(&e))
+        self.pool
+            .acquire()
+            .await
+            .map(|conn| Reading::Autocommit(conn, self.connection_mode))
+            .map_err(|e| database_error(&e))
     }
 
     /// A transaction that has no tenant.
-    async fn open(&self, mode: Mode) -> Result<OpenTransaction<DB>> {
-        OpenTransaction::open(&self.pool, self.send, None, mode, true).await.map_err(|e| database_error(&e))
+    async fn open(&self, mode: TxMode) -> Result<OpenTransaction<DB>> {
+        OpenTransaction::open(&self.pool, self.connection_mode, None, mode, true)
+            .await
+            .map_err(|e| database_error(&e))
     }
 
     /// Brings the crate's own tables up to date. Several nodes may call it at once.
@@ -121,26 +128,26 @@ impl<DB: Backend> SqlStore<DB> {
 
 #[cfg(feature = "postgres")]
 impl SqlStore<sqlx::Postgres> {
-    /// What stands between the program and the database; [`SendMode::Merged`] if not said.
+    /// What stands between the program and the database; [`ConnectionMode::Direct`] if not said.
     ///
     /// [`migrate`](Self::migrate) needs a connection past any pooler: sqlx holds a lock of the session meanwhile.
     #[must_use]
-    pub fn send_mode(mut self, mode: SendMode) -> Self {
-        self.send = mode;
+    pub fn connection_mode(mut self, connection_mode: ConnectionMode) -> Self {
+        self.connection_mode = connection_mode;
         self
     }
 }
 
 enum Reading<DB: Backend> {
-    Bare(PoolConnection<DB>, SendMode),
+    Autocommit(PoolConnection<DB>, ConnectionMode),
     Open(OpenTransaction<DB>),
 }
 
 impl<DB: Backend> Reading<DB> {
-    fn line(&mut self) -> Line<'_, DB> {
+    fn conn(&mut self) -> Conn<'_, DB> {
         match self {
-            Self::Bare(conn, send) => Line::on(conn, *send),
-            Self::Open(open) => open.line(),
+            Self::Autocommit(conn, connection_mode) => Conn::on(conn, *connection_mode),
+            Self::Open(open) => open.conn(),
         }
     }
 }
@@ -149,12 +156,12 @@ impl<DB: Backend> Reading<DB> {
 impl<DB: Backend> TenantStore for SqlStore<DB> {
     async fn by_id(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>> {
         let mut reading = self.reading().await?;
-        tenant_where::<DB>(reading.line(), TENANT_BY_ID, &id.to_string()).await.map(|t| t.map(Arc::new))
+        tenant_where::<DB>(reading.conn(), TENANT_BY_ID, &id.to_string()).await.map(|t| t.map(Arc::new))
     }
 
     async fn by_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>> {
         let mut reading = self.reading().await?;
-        tenant_where::<DB>(reading.line(), TENANT_BY_SLUG, slug.as_str()).await.map(|t| t.map(Arc::new))
+        tenant_where::<DB>(reading.conn(), TENANT_BY_SLUG, slug.as_str()).await.map(|t| t.map(Arc::new))
     }
 
     async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>> {
@@ -162,7 +169,7 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
         let after = after.map(ToString::to_string).unwrap_or_default();
         let mut reading = self.reading().await?;
         let rows = fetch::<DB>(
-            reading.line(),
+            reading.conn(),
             "SELECT id, slug, name, status, status_set_by, plan, placement, version \
              FROM tenancy_tenants WHERE id > $1 ORDER BY id LIMIT $2",
             &[Value::Text(&after), Value::Int(limit.into())],
@@ -174,9 +181,9 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = tenant.into_tenant();
         let placement = placement_text(tenant.placement());
-        let mut tx = self.open(Mode::Write).await?;
+        let mut tx = self.open(TxMode::Write).await?;
         execute::<DB>(
-            tx.line(),
+            tx.conn(),
             "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, version) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             &[
@@ -198,7 +205,7 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
     }
 
     async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
-        let mut tx = self.open(Mode::Write).await?;
+        let mut tx = self.open(TxMode::Write).await?;
         let saved = save_tenant::<DB>(&mut tx, tenant, &self.terms).await?;
         tx.commit().await?;
         Ok(saved)
@@ -210,10 +217,10 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
 #[async_trait]
 impl<DB: Backend> AuditSink for SqlStore<DB> {
     async fn write(&self, events: &[AuditEvent]) -> Result<()> {
-        let mut tx = self.open(Mode::Write).await?;
+        let mut tx = self.open(TxMode::Write).await?;
         for event in events {
-            DB::enter(tx.line(), event.tenant()).await.map_err(|e| database_error(&e))?;
-            insert_event::<DB>(tx.line(), event).await?;
+            DB::set_tenant(tx.conn(), event.tenant()).await.map_err(|e| database_error(&e))?;
+            insert_event::<DB>(tx.conn(), event).await?;
         }
         tx.commit().await
     }
@@ -225,22 +232,22 @@ const TENANT_BY_SLUG: &str = "SELECT id, slug, name, status, status_set_by, plan
                               FROM tenancy_tenants WHERE slug = $1";
 
 async fn tenant_where<DB: Backend>(
-    line: Line<'_, DB>,
+    conn: Conn<'_, DB>,
     sql: &'static str,
     key: &str,
 ) -> Result<Option<Tenant>> {
-    let rows = fetch::<DB>(line, sql, &[Value::Text(key)]).await?;
+    let rows = fetch::<DB>(conn, sql, &[Value::Text(key)]).await?;
     rows.first().map(read_tenant::<DB>).transpose()
 }
 
 fn read_tenant<DB: Backend>(row: &DB::Row) -> Result<Tenant> {
     let version = DB::int(row, 7).map_err(|e| database_error(&e))?;
-    Ok(Tenant::from_stored(StoredTenant {
+    Ok(Tenant::from_stored(TenantParts {
         id: stored(TenantId::parse(&text::<DB>(row, 0)?))?,
         slug: stored(Slug::parse(&text::<DB>(row, 1)?))?,
         name: text::<DB>(row, 2)?,
         status: stored(TenantStatus::parse(&text::<DB>(row, 3)?))?,
-        status_set_by: stored(SetBy::parse(&text::<DB>(row, 4)?))?,
+        status_set_by: stored(StatusSource::parse(&text::<DB>(row, 4)?))?,
         plan: text::<DB>(row, 5)?,
         placement: serde_json::from_str::<Placement>(&text::<DB>(row, 6)?).map_err(|e| {
             Error::new(ErrorKind::Database, "the placement of a tenant does not read").with_source(e)
@@ -258,7 +265,7 @@ async fn save_tenant<DB: Backend>(
     let id = tenant.id().to_string();
     let placement = placement_text(tenant.placement());
     let written = execute::<DB>(
-        tx.line(),
+        tx.conn(),
         "UPDATE tenancy_tenants SET slug = $3, name = $4, status = $5, status_set_by = $6, plan = $7, \
          placement = $8, version = version + 1 WHERE id = $1 AND version = $2",
         &[
@@ -278,7 +285,7 @@ async fn save_tenant<DB: Backend>(
         take_slug::<DB>(tx, tenant, terms).await?;
         return Ok(Arc::new(tenant.next_version()));
     }
-    match tenant_where::<DB>(tx.line(), TENANT_BY_ID, &id).await? {
+    match tenant_where::<DB>(tx.conn(), TENANT_BY_ID, &id).await? {
         Some(_) => Err(stale()),
         None => Err(unknown_tenant()),
     }
@@ -288,16 +295,16 @@ async fn save_tenant<DB: Backend>(
 /// of a slug is its own lock: of two who want it, one finds the other's.
 async fn take_slug<DB: Backend>(tx: &mut OpenTransaction<DB>, tenant: &Tenant, terms: &Terms) -> Result<()> {
     let (id, slug) = (tenant.id().to_string(), tenant.slug().as_str());
-    let until = terms.now().after(terms.slug_rest).micros();
+    let until = terms.now().after(terms.slug_cooldown).micros();
     execute::<DB>(
-        tx.line(),
+        tx.conn(),
         "UPDATE tenancy_slugs SET until_us = $3 WHERE tenant_id = $1 AND slug <> $2 AND until_us IS NULL",
         &[Value::Text(&id), Value::Text(slug), Value::Int(until)],
     )
     .await?;
     let ends = tenant.status() == TenantStatus::Deleting;
     let written = execute::<DB>(
-        tx.line(),
+        tx.conn(),
         "INSERT INTO tenancy_slugs (slug, tenant_id, until_us) VALUES ($1, $2, $3) ON CONFLICT (slug) DO UPDATE \
          SET tenant_id = excluded.tenant_id, until_us = excluded.until_us \
          WHERE tenancy_slugs.tenant_id = excluded.tenant_id OR tenancy_slugs.until_us <= $4",
@@ -312,22 +319,22 @@ async fn take_slug<DB: Backend>(tx: &mut OpenTransaction<DB>, tenant: &Tenant, t
     if written == 1 { Ok(()) } else { Err(super::taken()) }
 }
 
-async fn execute<DB: Backend>(line: Line<'_, DB>, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
+async fn execute<DB: Backend>(conn: Conn<'_, DB>, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
     let binds = binds::<DB>(values)?;
-    DB::execute(line, sql.into_sql_str(), binds.into_arguments()).await.map_err(|e| database_error(&e))
+    DB::execute(conn, sql.into_sql_str(), binds.into_arguments()).await.map_err(|e| database_error(&e))
 }
 
 async fn fetch<DB: Backend>(
-    line: Line<'_, DB>,
+    conn: Conn<'_, DB>,
     sql: &'static str,
     values: &[Value<'_>],
 ) -> Result<Vec<DB::Row>> {
     let binds = binds::<DB>(values)?;
-    DB::fetch(line, sql.into_sql_str(), binds.into_arguments()).await.map_err(|e| database_error(&e))
+    DB::fetch(conn, sql.into_sql_str(), binds.into_arguments()).await.map_err(|e| database_error(&e))
 }
 
-fn binds<DB: Backend>(values: &[Value<'_>]) -> Result<Binds<DB>> {
-    let mut binds = Binds::new();
+fn binds<DB: Backend>(values: &[Value<'_>]) -> Result<BindArguments<DB>> {
+    let mut binds = BindArguments::new();
     for value in values {
         binds.push_value(*value)?;
     }

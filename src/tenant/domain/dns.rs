@@ -21,9 +21,9 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// # Security
 /// Whoever controls the servers that are asked, or the way to them, decides whose a domain is. Ask resolvers of your own
 /// network, best ones that validate DNSSEC.
-pub struct Dns(TokioResolver);
+pub struct DnsResolver(TokioResolver);
 
-impl Dns {
+impl DnsResolver {
     /// Asks the servers that the operating system is set up with.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl Dns {
 }
 
 #[async_trait]
-impl TxtLookup for Dns {
+impl TxtLookup for DnsResolver {
     async fn txt(&self, name: &str) -> Result<Vec<String>> {
         // The dot at the end keeps the machine's own search domains out of it.
         let found = match self.0.txt_lookup(format!("{name}.")).await {
@@ -90,13 +90,16 @@ impl TxtLookup for Dns {
     }
 }
 
-impl fmt::Debug for Dns {
+impl fmt::Debug for DnsResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dns").finish_non_exhaustive()
     }
 }
 
 fn misconfigured(error: &NetError) -> Error {
-    Error::new(ErrorKind::Misconfigured, "the DNS servers to ask cannot be read; name them with `Dns::new`")
-        .with_source(error.to_string())
+    Error::new(
+        ErrorKind::Misconfigured,
+        "the DNS servers to ask cannot be read; name them with `DnsResolver::new`",
+    )
+    .with_source(error.to_string())
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 #[cfg(feature = "dns")]
-pub use self::dns::Dns;
-pub(crate) use self::name::{Fault, HostName, read_name};
+pub use self::dns::DnsResolver;
+pub(crate) use self::name::{DomainNameError, HostName, read_name};
 pub use self::store::{Challenge, DomainState, DomainStore, TenantDomain};
 pub use self::verifier::{DomainVerifier, TxtLookup};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,7 +43,7 @@ impl Domain {
     /// # Errors
     /// [`ErrorKind::InvalidInput`], naming the rule that is broken; the text is not repeated.
     pub fn parse(text: &str) -> Result<Self> {
-        let invalid = |why: Fault| {
+        let invalid = |why: DomainNameError| {
             Error::new(
                 ErrorKind::InvalidInput,
                 format!("not a custom domain: {why}; use a whole host name such as `shop.example.com`"),

@@ -11,9 +11,9 @@ pub(crate) enum HostName<'a> {
 }
 
 /// Why a name is refused. For logs; a client hears one text for all of them.
-pub(crate) type Fault = &'static str;
+pub(crate) type DomainNameError = &'static str;
 
-pub(crate) fn read_name(text: &str) -> Result<HostName<'_>, Fault> {
+pub(crate) fn read_name(text: &str) -> Result<HostName<'_>, DomainNameError> {
     let name = text.strip_suffix('.').unwrap_or(text);
     if name.len() > 253 {
         return Err("too long");

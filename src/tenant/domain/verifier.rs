@@ -8,7 +8,7 @@ use super::{Domain, DomainStore, TenantDomain};
 use crate::error::Result;
 use crate::tenant::TenantId;
 
-/// Who asks DNS for TXT records. With the feature `dns` there is one: `Dns`.
+/// Who asks DNS for TXT records. With the feature `dns` there is one: `DnsResolver`.
 #[async_trait]
 pub trait TxtLookup: Send + Sync + fmt::Debug {
     /// The TXT records of this name, each with its strings joined; none if the name has none or does not exist.

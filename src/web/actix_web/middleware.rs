@@ -10,7 +10,7 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, VARY};
 use actix_web::{HttpMessage, ResponseError};
 use tracing::instrument::Instrument;
 
-use super::super::gate::Gate;
+use super::super::core::MiddlewareCore;
 use super::super::problem::UNSHARED;
 use super::view::{View, one_spelling};
 use crate::resolve::Resolver;
@@ -37,7 +37,7 @@ use crate::resolve::Resolver;
 ///
 /// # fn wire(resolver: Arc<Resolver>) {
 /// let app = actix_web::App::new()
-///     .service(web::resource("/login").wrap(TenantMiddleware::public_by_selection(resolver.clone())))
+///     .service(web::resource("/login").wrap(TenantMiddleware::allow_unauthenticated(resolver.clone())))
 ///     .service(web::scope("/api").wrap(TenantMiddleware::new(resolver)).route("/orders", web::get().to(orders)));
 /// # }
 /// ```
@@ -53,20 +53,20 @@ use crate::resolve::Resolver;
 /// goes around this one: with `wrap`, the last is the outermost.
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct TenantMiddleware(Arc<Gate<HeaderValue>>);
+pub struct TenantMiddleware(Arc<MiddlewareCore<HeaderValue>>);
 
 impl TenantMiddleware {
     /// For routes that touch a tenant's data: the request must prove who is calling.
     pub fn new(resolver: Arc<Resolver>) -> Self {
-        Self(Arc::new(Gate::proven(resolver)))
+        Self(Arc::new(MiddlewareCore::proven(resolver)))
     }
 
     /// For public routes, such as a login page: that the request names a tenant suffices.
     ///
     /// # Security
     /// Anybody can name any tenant. Behind this middleware, serve only what the whole world may see.
-    pub fn public_by_selection(resolver: Arc<Resolver>) -> Self {
-        Self(Arc::new(Gate::selected(resolver)))
+    pub fn allow_unauthenticated(resolver: Arc<Resolver>) -> Self {
+        Self(Arc::new(MiddlewareCore::selected(resolver)))
     }
 }
 
@@ -90,7 +90,7 @@ where
 #[derive(Debug)]
 pub struct TenantService<S> {
     inner: Rc<S>,
-    gate: Arc<Gate<HeaderValue>>,
+    gate: Arc<MiddlewareCore<HeaderValue>>,
 }
 
 impl<S, B> Service<ServiceRequest> for TenantService<S>
@@ -105,7 +105,7 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let unknown = Gate::<HeaderValue>::span();
+        let unknown = MiddlewareCore::<HeaderValue>::span();
         let resolving = unknown
             .in_scope(|| one_spelling(request.path()).map(|()| self.gate.resolve(&View::of(&request))));
         let (inner, gate) = (self.inner.clone(), self.gate.clone());
@@ -144,7 +144,7 @@ where
 }
 
 /// Keeps one tenant's response out of another's cache.
-fn mark(gate: &Gate<HeaderValue>, headers: &mut HeaderMap) {
+fn mark(gate: &MiddlewareCore<HeaderValue>, headers: &mut HeaderMap) {
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(UNSHARED));
     }

@@ -8,7 +8,7 @@ use actix_web::http::{Uri, Version, uri};
 
 use super::super::peer::PeerAddr;
 use crate::error::{Error, ErrorKind, Result};
-use crate::resolve::{Field, HttpVersion, RequestView, TlsInfo};
+use crate::resolve::{HeaderField, HttpVersion, RequestView, TlsInfo};
 
 /// A request of actix-web, as the sources see it.
 pub(super) struct View<'a> {
@@ -48,12 +48,12 @@ impl RequestView for View<'_> {
         self.uri().path()
     }
 
-    fn header(&self, name: &str) -> Field<'_> {
+    fn header(&self, name: &str) -> HeaderField<'_> {
         let mut values = self.request.headers().get_all(name);
         match (values.next(), values.next()) {
-            (None, _) => Field::Absent,
-            (Some(value), None) => Field::Once(value.as_bytes()),
-            (Some(_), Some(_)) => Field::Repeated,
+            (None, _) => HeaderField::Absent,
+            (Some(value), None) => HeaderField::Once(value.as_bytes()),
+            (Some(_), Some(_)) => HeaderField::Repeated,
         }
     }
 

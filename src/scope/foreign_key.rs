@@ -20,7 +20,7 @@ use crate::tenant::TenantId;
 /// came with a request is no reference, so it cannot be written into a row before the row it names was looked up.
 ///
 /// ```
-/// use tenancy::scope::{Ref, Tx};
+/// use tenancy::scope::{ForeignKey, Tx};
 /// use tenancy::{Error, ErrorKind, TenantScoped};
 ///
 /// #[derive(TenantScoped, sqlx::FromRow)]
@@ -36,7 +36,7 @@ use crate::tenant::TenantId;
 ///     #[tenant(id)]
 ///     id: i64,
 ///     #[sqlx(rename = "customer_id")]
-///     customer: Ref<Customer>,
+///     customer: ForeignKey<Customer>,
 /// }
 ///
 /// async fn order(tx: &mut Tx<'_, sqlx::Sqlite>, id: i64, customer: i64) -> tenancy::Result<()> {
@@ -49,18 +49,18 @@ use crate::tenant::TenantId;
 /// Its column holds the plain id. A field of the plain type works as well, and is checked by the database alone.
 ///
 /// # Security
-/// There is no way from an id to a `Ref`: no constructor, no `From`, no `Deserialize`. The repository alone reads
+/// There is no way from an id to a `ForeignKey`: no constructor, no `From`, no `Deserialize`. The repository alone reads
 /// it from a row, because only there is it known that the value comes from a column of the tenant's own row; SQL of
 /// your own reads the plain id.
 ///
 /// It says that the row was there when it was looked up, not that it still is. That, and that the column never held
 /// anything else, is for the database to say: `FOREIGN KEY (tenant_id, customer_id) REFERENCES customers`.
-pub struct Ref<T: TenantScoped> {
+pub struct ForeignKey<T: TenantScoped> {
     id: T::Id,
     tenant: TenantId,
 }
 
-impl<T: TenantScoped> Ref<T> {
+impl<T: TenantScoped> ForeignKey<T> {
     pub(super) fn new(id: T::Id, tenant: TenantId) -> Self {
         Self { id, tenant }
     }
@@ -71,13 +71,13 @@ impl<T: TenantScoped> Ref<T> {
     }
 }
 
-impl<T: TenantScoped> Clone for Ref<T> {
+impl<T: TenantScoped> Clone for ForeignKey<T> {
     fn clone(&self) -> Self {
         Self { id: self.id.clone(), tenant: self.tenant.clone() }
     }
 }
 
-impl<T: TenantScoped> PartialEq for Ref<T>
+impl<T: TenantScoped> PartialEq for ForeignKey<T>
 where
     T::Id: PartialEq,
 {
@@ -86,9 +86,9 @@ where
     }
 }
 
-impl<T: TenantScoped> Eq for Ref<T> where T::Id: Eq {}
+impl<T: TenantScoped> Eq for ForeignKey<T> where T::Id: Eq {}
 
-impl<T: TenantScoped> Hash for Ref<T>
+impl<T: TenantScoped> Hash for ForeignKey<T>
 where
     T::Id: Hash,
 {
@@ -98,7 +98,7 @@ where
     }
 }
 
-impl<T: TenantScoped> fmt::Debug for Ref<T>
+impl<T: TenantScoped> fmt::Debug for ForeignKey<T>
 where
     T::Id: fmt::Debug,
 {
@@ -108,7 +108,7 @@ where
 }
 
 /// As the plain id.
-impl<T: TenantScoped> Serialize for Ref<T>
+impl<T: TenantScoped> Serialize for ForeignKey<T>
 where
     T::Id: Serialize,
 {
@@ -117,7 +117,7 @@ where
     }
 }
 
-impl<DB: Backend, T: TenantScoped> Type<DB> for Ref<T>
+impl<DB: Backend, T: TenantScoped> Type<DB> for ForeignKey<T>
 where
     T::Id: Type<DB>,
 {
@@ -130,19 +130,19 @@ where
     }
 }
 
-impl<'r, DB: Backend, T: TenantScoped> Decode<'r, DB> for Ref<T>
+impl<'r, DB: Backend, T: TenantScoped> Decode<'r, DB> for ForeignKey<T>
 where
     T::Id: Decode<'r, DB>,
 {
     fn decode(value: DB::ValueRef<'r>) -> Result<Self, BoxDynError> {
         let tenant = READING.with_borrow(Clone::clone).ok_or(
-            "only the repository reads a `Ref`; read the plain id here, and get one with `reference(&scope, id)`",
+            "only the repository reads a `ForeignKey`; read the plain id here, and get one with `reference(&scope, id)`",
         )?;
         Ok(Self { id: T::Id::decode(value)?, tenant })
     }
 }
 
-impl<'q, DB: Backend, T: TenantScoped> Encode<'q, DB> for Ref<T>
+impl<'q, DB: Backend, T: TenantScoped> Encode<'q, DB> for ForeignKey<T>
 where
     T::Id: Encode<'q, DB>,
 {
@@ -152,7 +152,7 @@ where
             Some(false) => {
                 "this reference is of another tenant than the scope; get one with `reference(&scope, id)`"
             }
-            None => "a `Ref` is bound by the repository and by `query!`; bind its `id()` here",
+            None => "a `ForeignKey` is bound by the repository and by `query!`; bind its `id()` here",
         };
         Err(Error::new(ErrorKind::Misconfigured, text).into())
     }

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use super::{Candidate, Later, Signal};
+use super::{Candidate, Later, SourceOutcome};
 use crate::audit::{AuditEvent, Outcome};
-use crate::context::{Actor, Directory, ResolvedBy, TenantContext, unknown_tenant};
+use crate::context::{Actor, ResolvedBy, TenantContext, TenantDirectory, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::Tenant;
 
@@ -17,7 +17,7 @@ pub(super) enum Demand {
 }
 
 /// What all sources of one request say together.
-pub(super) struct Claims {
+pub(super) struct Evidence {
     demand: Demand,
     named: Vec<Named>,
     identified: Vec<(Actor, ResolvedBy)>,
@@ -33,57 +33,58 @@ struct Named {
 }
 
 enum Stand {
-    Selected,
-    Proven(Actor),
-    Denied(Actor),
+    Unverified,
+    Verified(Actor),
+    Forbidden(Actor),
 }
 
 impl Named {
     /// Whom a verified credential names, beside the tenant.
     fn holder(&self) -> Option<&Actor> {
         match &self.stand {
-            Stand::Selected => None,
-            Stand::Proven(actor) | Stand::Denied(actor) => Some(actor),
+            Stand::Unverified => None,
+            Stand::Verified(actor) | Stand::Forbidden(actor) => Some(actor),
         }
     }
 }
 
 /// Why a request is refused, and what the trails of the tenants concerned are told of it.
-pub(super) struct Refusal {
+pub(super) struct Rejection {
     pub(super) error: Error,
     pub(super) told: Vec<AuditEvent>,
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         Self { error, told: Vec::new() }
     }
 }
 
-impl Claims {
+impl Evidence {
     pub(super) fn new(demand: Demand) -> Self {
         Self { demand, named: Vec::new(), identified: Vec::new(), invalid: None }
     }
 
     /// Adds what a source said; gives back what it will say later.
-    pub(super) fn add(&mut self, by: ResolvedBy, signal: Signal) -> Option<Later> {
+    pub(super) fn add(&mut self, by: ResolvedBy, signal: SourceOutcome) -> Option<Later> {
         let (candidate, stand) = match signal {
             // That somebody is nobody in particular proves nothing.
-            Signal::Absent | Signal::Identified(Actor::Anonymous) => return None,
-            Signal::Selected(candidate) | Signal::Proven { candidate, actor: Actor::Anonymous } => {
-                (candidate, Stand::Selected)
+            SourceOutcome::Absent | SourceOutcome::VerifiedActor(Actor::Anonymous) => return None,
+            SourceOutcome::Unverified(candidate)
+            | SourceOutcome::Verified { candidate, actor: Actor::Anonymous } => {
+                (candidate, Stand::Unverified)
             }
-            Signal::Proven { candidate, actor } => (candidate, Stand::Proven(actor)),
-            Signal::Denied { candidate, actor } => (candidate, Stand::Denied(actor)),
-            Signal::Identified(actor) => {
+            SourceOutcome::Verified { candidate, actor } => (candidate, Stand::Verified(actor)),
+            SourceOutcome::Forbidden { candidate, actor } => (candidate, Stand::Forbidden(actor)),
+            SourceOutcome::VerifiedActor(actor) => {
                 self.identified.push((actor, by));
                 return None;
             }
-            Signal::Invalid(error) => {
+            SourceOutcome::Invalid(error) => {
                 self.invalid.get_or_insert(error);
                 return None;
             }
-            Signal::Pending(later) => return Some(later),
+            SourceOutcome::Pending(later) => return Some(later),
         };
         self.named.push(Named { candidate, stand, by, found: None });
         None
@@ -125,9 +126,9 @@ impl Claims {
     }
 
     /// The one tenant that all name, of what was found for each.
-    pub(super) fn agree(&self) -> Result<Arc<Tenant>, Refusal> {
+    pub(super) fn agree(&self) -> Result<Arc<Tenant>, Rejection> {
         // Whether the tenant exists for which a credential may not speak is nothing for its holder to know.
-        if self.named.iter().any(|named| matches!(named.stand, Stand::Denied(_))) {
+        if self.named.iter().any(|named| matches!(named.stand, Stand::Forbidden(_))) {
             return Err(self.conflict(true));
         }
         // A credential for a tenant that is gone stays unknown, and beside one that holds a name that does not
@@ -149,7 +150,7 @@ impl Claims {
         first.filter(same).ok_or_else(|| self.conflict(false))
     }
 
-    fn conflict(&self, denied: bool) -> Refusal {
+    fn conflict(&self, denied: bool) -> Rejection {
         let reason = if denied { "issuer" } else { "conflict" };
         warn!(reason, sources = ?self.ways(), "the sources of a request do not agree on a tenant");
         let event = |named: &Named| Some(self.event(named.found.as_ref()?, named.holder()?, reason));
@@ -159,7 +160,7 @@ impl Claims {
         } else {
             "this request names more than one tenant; name one, or the same everywhere"
         };
-        Refusal { told, error: Error::new(ErrorKind::TenantConflict, text) }
+        Rejection { told, error: Error::new(ErrorKind::TenantConflict, text) }
     }
 
     fn event(&self, tenant: &Tenant, actor: &Actor, reason: &str) -> AuditEvent {
@@ -184,7 +185,7 @@ impl Claims {
 
     /// The claims without those who are no members. On a public route somebody who is at home elsewhere is a visitor
     /// like any other.
-    pub(super) fn without(&mut self, strangers: &[Actor], tenant: &Tenant) -> Result<(), Refusal> {
+    pub(super) fn without(&mut self, strangers: &[Actor], tenant: &Tenant) -> Result<(), Rejection> {
         let Some(stranger) = strangers.first() else { return Ok(()) };
         let holds = self.named.iter().filter_map(Named::holder).any(|actor| strangers.contains(actor));
         self.identified.retain(|(actor, _)| !strangers.contains(actor));
@@ -193,11 +194,11 @@ impl Claims {
         }
         debug!("somebody who is no member of the tenant");
         // The same as for a tenant that does not exist.
-        Err(Refusal { error: unknown_tenant(), told: vec![self.event(tenant, stranger, "not a member")] })
+        Err(Rejection { error: unknown_tenant(), told: vec![self.event(tenant, stranger, "not a member")] })
     }
 
     /// The context, if the tenant is open.
-    pub(super) fn admit(&self, directory: &Directory, tenant: Arc<Tenant>) -> Result<TenantContext> {
+    pub(super) fn admit(&self, directory: &TenantDirectory, tenant: Arc<Tenant>) -> Result<TenantContext> {
         let holder = self.named.iter().find_map(|named| Some((named.holder()?, named.by)));
         let person = || self.identified.first().map(|(actor, by)| (actor, *by));
         match holder.or_else(person) {

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::backend::{Backend, Mode, database_error};
+use super::backend::{Backend, TxMode, database_error};
 use super::db::{Inner, TenantDb, shared_placement};
 use super::tx::Tx;
 use crate::audit::{AuditEvent, AuditSink, Outcome};
-use crate::context::{Actor, Directory, TenantContext};
+use crate::context::{Actor, TenantContext, TenantDirectory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::Tenant;
 
@@ -31,7 +31,7 @@ impl Reason {
         }
         Err(Error::new(
             ErrorKind::InvalidInput,
-            "say why in 8 to 500 characters on one line: what for, and where that is written down",
+            "say why in 8 to 500 characters on one conn: what for, and where that is written down",
         ))
     }
 
@@ -44,7 +44,7 @@ impl Reason {
 /// A value, and the tenant that it was read of.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Tagged<T> {
+pub struct PerTenant<T> {
     /// Whose it is.
     pub tenant: Arc<Tenant>,
     /// What was read.
@@ -59,7 +59,7 @@ pub struct Tagged<T> {
 /// ```
 /// use tenancy::TenantScoped;
 /// use tenancy::audit::AuditSink;
-/// use tenancy::context::{Actor, Directory};
+/// use tenancy::context::{Actor, TenantDirectory};
 /// use tenancy::scope::{Reason, TenantDb};
 /// # #[derive(TenantScoped, sqlx::FromRow)]
 /// # #[tenant(table = "orders")]
@@ -67,11 +67,11 @@ pub struct Tagged<T> {
 ///
 /// async fn orders_of_all(
 ///     db: &TenantDb<sqlx::Postgres>,
-///     directory: &Directory,
+///     directory: &TenantDirectory,
 ///     trail: &dyn AuditSink,
 /// ) -> tenancy::Result<u64> {
 ///     let reason = Reason::new("monthly report FIN-12")?;
-///     let across = db.across_tenants(directory, trail, reason, Actor::user("ada"))?;
+///     let across = db.cross_tenant(directory, trail, reason, Actor::user("ada"))?;
 ///     let counts = across.read(async |tenant| Order::count(tenant).await).await?;
 ///     for count in &counts {
 ///         println!("{}: {}", count.tenant.slug(), count.value);
@@ -86,7 +86,7 @@ pub struct Tagged<T> {
 /// the second cannot, nothing is answered.
 pub struct CrossTenant<'a, DB: Backend> {
     db: &'a Inner<DB>,
-    directory: &'a Directory,
+    directory: &'a TenantDirectory,
     trail: &'a dyn AuditSink,
     reason: Reason,
     actor: Actor,
@@ -110,9 +110,9 @@ impl<DB: Backend> TenantDb<DB> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for an actor who is nobody.
-    pub fn across_tenants<'a>(
+    pub fn cross_tenant<'a>(
         &'a self,
-        directory: &'a Directory,
+        directory: &'a TenantDirectory,
         trail: &'a dyn AuditSink,
         reason: Reason,
         actor: Actor,
@@ -145,11 +145,11 @@ impl<DB: Backend> CrossTenant<'_, DB> {
     /// failure ends the whole reading, so what comes back is always complete.
     ///
     /// # Errors
-    /// [`ErrorKind::Expired`] when the time is over, [`ErrorKind::Refused`] from a statement that would change
+    /// [`ErrorKind::Expired`] when the time is over, [`ErrorKind::SqlRejected`] from a statement that would change
     /// rows, [`ErrorKind::UnsupportedPlacement`] if a tenant's rows are not in the shared tables,
     /// [`ErrorKind::UnknownPlan`] if the catalog does not know a tenant's plan, whatever the trail or `read`
     /// answers, or [`ErrorKind::StoreUnavailable`].
-    pub async fn read<T, F>(&self, read: F) -> Result<Vec<Tagged<T>>>
+    pub async fn read<T, F>(&self, read: F) -> Result<Vec<PerTenant<T>>>
     where
         F: AsyncFnMut(&mut Tx<'_, DB>) -> Result<T>,
     {
@@ -169,7 +169,7 @@ impl<DB: Backend> CrossTenant<'_, DB> {
             None => Ok(contexts
                 .iter()
                 .zip(values)
-                .map(|(ctx, value)| Tagged { tenant: ctx.tenant().clone(), value })
+                .map(|(ctx, value)| PerTenant { tenant: ctx.tenant().clone(), value })
                 .collect()),
         }
     }
@@ -196,12 +196,12 @@ impl<DB: Backend> CrossTenant<'_, DB> {
     where
         F: AsyncFnMut(&mut Tx<'_, DB>) -> Result<T>,
     {
-        let mut conn = self.db.open(None, Mode::Snapshot).await.map_err(|e| database_error(&e))?;
+        let mut conn = self.db.open(None, TxMode::Snapshot).await.map_err(|e| database_error(&e))?;
         for ctx in contexts {
             self.in_time()?;
-            let mut tx = Tx::turn(self.db, ctx, conn).await?;
+            let mut tx = Tx::switch_tenant(self.db, ctx, conn).await?;
             let value = read(&mut tx).await?;
-            conn = tx.give_back()?;
+            conn = tx.release()?;
             self.in_time()?;
             values.push(value);
         }
@@ -230,7 +230,7 @@ impl<DB: Backend> CrossTenant<'_, DB> {
         }
         Err(Error::new(
             ErrorKind::Expired,
-            "the permission to read across tenants has run out; open it anew with `across_tenants`, or for longer \
+            "the permission to read across tenants has run out; open it anew with `cross_tenant`, or for longer \
              with `valid_for`",
         ))
     }

@@ -9,7 +9,7 @@ use redis::aio::ConnectionManager;
 use redis::{Client, Cmd, ErrorKind as Fault, FromRedisValue, RedisError, ServerErrorKind, cmd};
 use uuid::Uuid;
 
-use super::{Channel, Key, LockKey};
+use super::{CacheKey, Channel, LockKey};
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// ```
 /// use std::time::Duration;
 /// use tenancy::TenantContext;
-/// use tenancy::keys::redis::TenantRedis;
+/// use tenancy::namespace::redis::TenantRedis;
 ///
 /// // Once: TenantRedis::connect(redis::Client::open("redis://127.0.0.1/")?).await?
 /// # async fn import(redis: &TenantRedis, ctx: &TenantContext) -> tenancy::Result<()> {
@@ -53,7 +53,7 @@ impl TenantRedis {
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`]; [`ErrorKind::Database`].
-    pub async fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
+    pub async fn get(&self, key: &CacheKey) -> Result<Option<Vec<u8>>> {
         self.ask(cmd("GET").arg(key.as_str())).await
     }
 
@@ -61,7 +61,7 @@ impl TenantRedis {
     ///
     /// # Errors
     /// As [`get`](Self::get); [`ErrorKind::InvalidInput`] for less than a millisecond.
-    pub async fn set(&self, key: &Key, value: impl AsRef<[u8]>, ttl: Duration) -> Result<()> {
+    pub async fn set(&self, key: &CacheKey, value: impl AsRef<[u8]>, ttl: Duration) -> Result<()> {
         self.ask(cmd("SET").arg(key.as_str()).arg(value.as_ref()).arg("PX").arg(millis(ttl)?)).await
     }
 
@@ -69,7 +69,7 @@ impl TenantRedis {
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub async fn delete(&self, key: &Key) -> Result<bool> {
+    pub async fn delete(&self, key: &CacheKey) -> Result<bool> {
         self.ask(cmd("UNLINK").arg(key.as_str())).await
     }
 
@@ -79,7 +79,7 @@ impl TenantRedis {
     ///
     /// # Errors
     /// As [`set`](Self::set); [`ErrorKind::Database`] too if the value is no number, or one that is too large.
-    pub async fn increment(&self, key: &Key, by: i64, ttl: Duration) -> Result<i64> {
+    pub async fn increment(&self, key: &CacheKey, by: i64, ttl: Duration) -> Result<i64> {
         self.ask(cmd("EVAL").arg(INCREMENT).arg(1).arg(key.as_str()).arg(by).arg(millis(ttl)?)).await
     }
 
@@ -117,13 +117,13 @@ impl TenantRedis {
         Ok(answer.map(|_| Lock { redis: self.clone(), key: key.clone(), token }))
     }
 
-    /// Deletes every value of this tenant under a [`Key`], and nothing of another's; answers how many. Locks that are
+    /// Deletes every value of this tenant under a [`CacheKey`], and nothing of another's; answers how many. Locks that are
     /// held and idempotency keys stay.
     ///
     /// What is written meanwhile may stay. The keys are searched for step by step, so Redis goes on answering others.
     ///
     /// # Errors
-    /// As [`get`](Self::get); [`ErrorKind::Refused`] for a context that was lent to a reading across tenants.
+    /// As [`get`](Self::get); [`ErrorKind::CrossTenantContext`] for a context that belongs to a cross-tenant read.
     pub async fn flush(&self, ctx: &TenantContext) -> Result<u64> {
         // No name holds what is a wildcard to Redis.
         let pattern = format!("{}*", ctx.prefix()?.keys());

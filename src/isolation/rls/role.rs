@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::catalog::Catalog;
 use super::view::View;
-use super::{Step, refused, unread};
+use super::{PolicyChange, refused, unread};
 use crate::error::Result;
 use crate::isolation::policy::quoted;
 
@@ -18,7 +18,7 @@ pub(super) async fn steps(
     catalog: &Catalog,
     views: &[View],
     role: &str,
-) -> Result<Vec<Step>> {
+) -> Result<Vec<PolicyChange>> {
     let oid = bound(conn, catalog, role).await?;
     let mut wanted: Vec<Wanted<'_>> = Vec::new();
     // A partition is read and written by way of its parent.
@@ -114,7 +114,12 @@ async fn bound(conn: &mut PgConnection, catalog: &Catalog, role: &str) -> Result
     }
 }
 
-async fn schemas(conn: &mut PgConnection, wanted: &[Wanted<'_>], oid: i64, role: &str) -> Result<Vec<Step>> {
+async fn schemas(
+    conn: &mut PgConnection,
+    wanted: &[Wanted<'_>],
+    oid: i64,
+    role: &str,
+) -> Result<Vec<PolicyChange>> {
     let names: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.schema).collect();
     let closed: Vec<String> = sqlx::query_scalar(
         "SELECT nspname::text FROM pg_namespace \
@@ -127,12 +132,17 @@ async fn schemas(conn: &mut PgConnection, wanted: &[Wanted<'_>], oid: i64, role:
     .map_err(unread)?;
     let step = |schema: String| {
         let sql = format!("GRANT USAGE ON SCHEMA {} TO {};", quoted(&schema), quoted(role));
-        Step::new(format!("schema {schema}"), format!("`{role}` may not use it"), sql)
+        PolicyChange::new(format!("schema {schema}"), format!("`{role}` may not use it"), sql)
     };
     Ok(closed.into_iter().map(step).collect())
 }
 
-async fn tables(conn: &mut PgConnection, wanted: &[Wanted<'_>], oid: i64, role: &str) -> Result<Vec<Step>> {
+async fn tables(
+    conn: &mut PgConnection,
+    wanted: &[Wanted<'_>],
+    oid: i64,
+    role: &str,
+) -> Result<Vec<PolicyChange>> {
     type Row = (i64, Vec<String>, Vec<String>, Vec<String>);
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT c.oid::int8, \
@@ -155,7 +165,7 @@ async fn tables(conn: &mut PgConnection, wanted: &[Wanted<'_>], oid: i64, role: 
         if !missing.is_empty() {
             let rights = missing.join(", ");
             let sql = format!("GRANT {rights} ON {name} TO {};", quoted(role));
-            steps.push(Step::new(object.clone(), format!("`{role}` lacks {rights}"), sql));
+            steps.push(PolicyChange::new(object.clone(), format!("`{role}` lacks {rights}"), sql));
         }
         for (rights, to, who) in [(own, quoted(role), role), (public, "PUBLIC".to_owned(), "PUBLIC")] {
             let more: BTreeSet<&str> =
@@ -163,7 +173,7 @@ async fn tables(conn: &mut PgConnection, wanted: &[Wanted<'_>], oid: i64, role: 
             if !more.is_empty() {
                 let rights = more.into_iter().collect::<Vec<_>>().join(", ");
                 let sql = format!("REVOKE {rights} ON {name} FROM {to};");
-                steps.push(Step::new(object.clone(), format!("`{who}` has {rights}"), sql));
+                steps.push(PolicyChange::new(object.clone(), format!("`{who}` has {rights}"), sql));
             }
         }
     }
@@ -176,7 +186,7 @@ async fn sequences(
     wanted: &[Wanted<'_>],
     oid: i64,
     role: &str,
-) -> Result<Vec<Step>> {
+) -> Result<Vec<PolicyChange>> {
     let written = wanted.iter().filter(|wanted| wanted.needs.contains(&"INSERT"));
     let rows: Vec<(String, String)> = sqlx::query_as(
         "SELECT DISTINCT n.nspname::text, s.relname::text FROM pg_attrdef f \
@@ -194,13 +204,22 @@ async fn sequences(
     let step = |(schema, name): (String, String)| {
         let sql =
             format!("GRANT USAGE ON SEQUENCE {}.{} TO {};", quoted(&schema), quoted(&name), quoted(role));
-        Step::new(format!("sequence {schema}.{name}"), format!("`{role}` may not take numbers from it"), sql)
+        PolicyChange::new(
+            format!("sequence {schema}.{name}"),
+            format!("`{role}` may not take numbers from it"),
+            sql,
+        )
     };
     Ok(rows.into_iter().map(step).collect())
 }
 
 /// Rights to tables that do not exist yet, and so have no policy.
-async fn defaults(conn: &mut PgConnection, wanted: &[Wanted<'_>], oid: i64, role: &str) -> Result<Vec<Step>> {
+async fn defaults(
+    conn: &mut PgConnection,
+    wanted: &[Wanted<'_>],
+    oid: i64,
+    role: &str,
+) -> Result<Vec<PolicyChange>> {
     let names: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.schema).collect();
     let rows: Vec<(String, Option<String>, bool)> = sqlx::query_as(
         "SELECT DISTINCT pg_get_userbyid(d.defaclrole)::text, n.nspname::text, a.grantee = 0 \
@@ -223,7 +242,11 @@ async fn defaults(conn: &mut PgConnection, wanted: &[Wanted<'_>], oid: i64, role
         );
         let object =
             schema.map_or_else(|| "new tables".to_owned(), |schema| format!("new tables in {schema}"));
-        Step::new(object, format!("`{who}` gets rights to those of `{owner}`, which have no policy yet"), sql)
+        PolicyChange::new(
+            object,
+            format!("`{who}` gets rights to those of `{owner}`, which have no policy yet"),
+            sql,
+        )
     };
     Ok(rows.into_iter().map(step).collect())
 }

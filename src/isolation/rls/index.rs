@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
-use super::{Step, unread};
+use super::{PolicyChange, unread};
 use crate::error::Result;
 use crate::isolation::policy::quoted;
 
@@ -21,7 +21,7 @@ struct Index {
 
 /// Before the policy has passed a row, PostgreSQL shows it only to leakproof operators and functions; so an index of
 /// others serves no query of a tenant's, whichever columns stand in it.
-pub(super) async fn advice(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<Step>> {
+pub(super) async fn advice(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<PolicyChange>> {
     let (tables, numbers): (Vec<i64>, Vec<i16>) =
         catalog.tenants.iter().map(|table| (table.oid, table.column().number)).unzip();
     let led: Vec<i64> = sqlx::query_scalar(
@@ -39,7 +39,7 @@ pub(super) async fn advice(conn: &mut PgConnection, catalog: &Catalog) -> Result
 }
 
 impl Index {
-    fn advice(&self, catalog: &Catalog, led: &[i64]) -> Option<Step> {
+    fn advice(&self, catalog: &Catalog, led: &[i64]) -> Option<PolicyChange> {
         let table = catalog.tenant(self.table)?;
         let tenant = quoted(&table.column().name);
         let reason = format!(
@@ -56,7 +56,7 @@ impl Index {
             _ if led.contains(&self.table) => String::new(),
             _ => format!("CREATE INDEX ON {} ({tenant});", table.name),
         };
-        Some(Step::new(format!("index {} of {}", self.shown, table.shown), reason, sql))
+        Some(PolicyChange::new(format!("index {} of {}", self.shown, table.shown), reason, sql))
     }
 }
 

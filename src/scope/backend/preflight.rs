@@ -10,20 +10,20 @@ use tenancy_sql::{Dialect, Schema};
 use super::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolation::doctor::{self, Check, Severity};
-use crate::scope::walls::{SendMode, Walls};
+use crate::scope::enforcement::{ConnectionMode, Enforcement};
 
 /// How often two connections are compared: a pooler may lend each another of its own.
 const LOOKS: usize = 4;
 
 /// Simple queries all along: a statement with a name is what a pooler mixes up.
-pub(super) async fn probe(
+pub(super) async fn preflight(
     pool: &Pool<Postgres>,
-    walls: Walls,
-    send: SendMode,
+    enforcement: Enforcement,
+    connection_mode: ConnectionMode,
     schema: &Schema,
     accepted: &[Check],
 ) -> Result<()> {
-    if send == SendMode::PgBouncer && keeps_statements(pool) {
+    if connection_mode == ConnectionMode::PgBouncer && keeps_statements(pool) {
         return Err(misconfigured(
             "behind a pooler that shares connections sqlx must not keep statements: make the pool with \
              `statement_cache_capacity(0)`, or let `TenantDb::postgres` make it",
@@ -32,20 +32,20 @@ pub(super) async fn probe(
     let mut conn = pool.acquire().await.map_err(|e| database_error(&e))?;
     // Whoever stops waiting could leave it inside of a transaction, and the pool may be one that others have as well.
     conn.close_on_drop();
-    tenant_stays_in_its_transaction(&mut conn, send).await?;
-    citus_is_as_said(&mut conn, send).await?;
-    if walls == Walls::Predicate {
-        nothing_is_hidden(&mut conn, send, schema).await?;
+    tenant_stays_in_its_transaction(&mut conn, connection_mode).await?;
+    citus_is_as_said(&mut conn, connection_mode).await?;
+    if enforcement == Enforcement::PredicateOnly {
+        nothing_is_hidden(&mut conn, connection_mode, schema).await?;
     }
-    keeps_tenants_apart(&mut conn, walls, schema, accepted).await?;
-    if send != SendMode::PgBouncer && pool.options().get_max_connections() > 1 {
+    keeps_tenants_apart(&mut conn, enforcement, schema, accepted).await?;
+    if connection_mode != ConnectionMode::PgBouncer && pool.options().get_max_connections() > 1 {
         nobody_else_is_on_the_connection(pool, conn).await?;
     }
     Ok(())
 }
 
 /// What is about the second wall, where that is not in use.
-const SECOND_WALL: [Check; 12] = [
+const RLS_FAULTS: [Check; 12] = [
     Check::ExemptRole,
     Check::OwnerPastRls,
     Check::RlsOff,
@@ -62,15 +62,15 @@ const SECOND_WALL: [Check; 12] = [
 
 async fn keeps_tenants_apart(
     conn: &mut PgConnection,
-    walls: Walls,
+    enforcement: Enforcement,
     schema: &Schema,
     accepted: &[Check],
 ) -> Result<()> {
     /// How many findings an error names.
     const SHOWN: usize = 5;
-    let second_wall: &[Check] = if walls == Walls::Predicate { &SECOND_WALL } else { &[] };
+    let rls_faults: &[Check] = if enforcement == Enforcement::PredicateOnly { &RLS_FAULTS } else { &[] };
     let report = doctor::examine(conn, schema).await?;
-    let failures = report.failures(&[accepted, second_wall].concat());
+    let failures = report.failures(&[accepted, rls_faults].concat());
     for finding in report.findings().iter().filter(|finding| finding.severity() == Severity::Warning) {
         tracing::warn!(
             target: "tenancy::doctor",
@@ -105,7 +105,10 @@ fn keeps_statements(pool: &Pool<Postgres>) -> bool {
 }
 
 /// What is told in one message is known in the next, and forgotten after the transaction.
-async fn tenant_stays_in_its_transaction(conn: &mut PgConnection, send: SendMode) -> Result<()> {
+async fn tenant_stays_in_its_transaction(
+    conn: &mut PgConnection,
+    connection_mode: ConnectionMode,
+) -> Result<()> {
     const TOLD: &str = "00000000-0000-4000-8000-746f6c643f3f";
     const ASK: &str = "SELECT coalesce(current_setting('app.tenant_id', true), ''), \
                        current_setting('standard_conforming_strings')";
@@ -121,8 +124,8 @@ async fn tenant_stays_in_its_transaction(conn: &mut PgConnection, send: SendMode
             "`standard_conforming_strings` is off, which gives backslashes in strings another meaning; turn it on",
         ));
     }
-    match send {
-        SendMode::Citus => {
+    match connection_mode {
+        ConnectionMode::Citus => {
             run(conn, "BEGIN READ ONLY").await?;
             run(conn, &format!("SET LOCAL app.tenant_id = '{TOLD}'")).await?;
         }
@@ -136,7 +139,7 @@ async fn tenant_stays_in_its_transaction(conn: &mut PgConnection, send: SendMode
     }
     Err(misconfigured(
         "a transaction does not keep the tenant that it was told, or not to itself: what stands before the database \
-         must send a transaction to one connection (for PgBouncer `pool_mode` `transaction` or `session`)",
+         must connection_mode a transaction to one connection (for PgBouncer `pool_mode` `transaction` or `session`)",
     ))
 }
 
@@ -157,12 +160,12 @@ async fn nobody_else_is_on_the_connection(
         return Ok(());
     }
     Err(misconfigured(
-        "a pooler that shares connections stands before the database: say `.send_mode(SendMode::PgBouncer)`, also to \
+        "a pooler that shares connections stands before the database: say `.connection_mode(ConnectionMode::PgBouncer)`, also to \
          `SqlStore`, for without it statements can be answered with those of others",
     ))
 }
 
-async fn citus_is_as_said(conn: &mut PgConnection, send: SendMode) -> Result<()> {
+async fn citus_is_as_said(conn: &mut PgConnection, connection_mode: ConnectionMode) -> Result<()> {
     let found = texts(
         conn,
         "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'citus'), \
@@ -170,22 +173,27 @@ async fn citus_is_as_said(conn: &mut PgConnection, send: SendMode) -> Result<()>
     )
     .await?;
     let (citus, propagates) = (found[0].is_some(), found[1].as_deref() == Some("local"));
-    match (send, citus, propagates) {
-        (SendMode::Citus, true, true) | (SendMode::Merged | SendMode::PgBouncer, false, _) => Ok(()),
-        (SendMode::Citus, true, false) => Err(misconfigured(
+    match (connection_mode, citus, propagates) {
+        (ConnectionMode::Citus, true, true)
+        | (ConnectionMode::Direct | ConnectionMode::PgBouncer, false, _) => Ok(()),
+        (ConnectionMode::Citus, true, false) => Err(misconfigured(
             "the tenant would not reach Citus's workers: `ALTER ROLE .. SET citus.propagate_set_commands = 'local'`",
         )),
-        (SendMode::Citus, false, _) => Err(misconfigured(
-            "`SendMode::Citus` is said, and this database has no extension `citus`; say `SendMode::Merged`",
+        (ConnectionMode::Citus, false, _) => Err(misconfigured(
+            "`ConnectionMode::Citus` is said, and this database has no extension `citus`; say `ConnectionMode::Direct`",
         )),
-        (SendMode::Merged | SendMode::PgBouncer, true, _) => Err(misconfigured(
-            "this database has the extension `citus`, whose workers hear of the tenant under `SendMode::Citus` only",
+        (ConnectionMode::Direct | ConnectionMode::PgBouncer, true, _) => Err(misconfigured(
+            "this database has the extension `citus`, whose workers hear of the tenant under `ConnectionMode::Citus` only",
         )),
     }
 }
 
 /// Without the second wall in use, row-level security would make the user's tables look empty.
-async fn nothing_is_hidden(conn: &mut PgConnection, send: SendMode, schema: &Schema) -> Result<()> {
+async fn nothing_is_hidden(
+    conn: &mut PgConnection,
+    connection_mode: ConnectionMode,
+    schema: &Schema,
+) -> Result<()> {
     let rows = sqlx::raw_sql(
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
@@ -196,12 +204,14 @@ async fn nothing_is_hidden(conn: &mut PgConnection, send: SendMode, schema: &Sch
     .map_err(|e| database_error(&e))?;
     for row in rows {
         let table: String = row.try_get(0).map_err(|e| database_error(&e))?;
-        if send != SendMode::PgBouncer && schema.tenant_column(Dialect::Postgres, &table).is_some() {
+        if connection_mode != ConnectionMode::PgBouncer
+            && schema.tenant_column(Dialect::Postgres, &table).is_some()
+        {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
                 format!(
-                    "`Walls::Predicate` does not tell the database the tenant, and the table `{table}` has row-level \
-                     security, so it would look empty; use `Walls::Both`"
+                    "`Enforcement::PredicateOnly` does not tell the database the tenant, and the table `{table}` has row-level \
+                     security, so it would look empty; use `Enforcement::PredicateAndRls`"
                 ),
             ));
         }

@@ -1,7 +1,7 @@
 //! What differs between the policies of tenants' tables and the planned ones.
 
 use super::catalog::{Catalog, Column, Policy, Table};
-use super::{Step, Unset};
+use super::{MissingTenant, PolicyChange};
 use crate::isolation::policy::{FLOOR, MARK, OWN, Planned, quoted};
 
 impl Planned {
@@ -41,17 +41,19 @@ impl Policy {
     }
 }
 
-fn planned(column: &Column, unset: Unset) -> [Planned; 2] {
+fn planned(column: &Column, unset: MissingTenant) -> [Planned; 2] {
     Planned::both(&column.name, &column.printed, column.kind, unset)
 }
 
-pub(super) fn steps(catalog: &Catalog, unset: Unset) -> Vec<Step> {
+pub(super) fn steps(catalog: &Catalog, unset: MissingTenant) -> Vec<PolicyChange> {
     let mut steps = Vec::new();
     for table in &catalog.tenants {
         let differences: Vec<_> =
             planned(table.column(), unset).iter().filter_map(|planned| planned.difference(table)).collect();
         let stale = table.policies.iter().filter(|policy| ![FLOOR, OWN].contains(&policy.name.as_str()));
-        steps.extend(differences.into_iter().map(|(reason, sql)| Step::new(table.object(), reason, sql)));
+        steps.extend(
+            differences.into_iter().map(|(reason, sql)| PolicyChange::new(table.object(), reason, sql)),
+        );
         steps.extend(stale.filter(|policy| policy.is_ours()).map(|policy| dropped(table, policy)));
         // The policies come first: a table that is secured without one shows nothing.
         let secured = [
@@ -69,7 +71,7 @@ pub(super) fn steps(catalog: &Catalog, unset: Unset) -> Vec<Step> {
         }
         if !actions.is_empty() {
             let sql = format!("ALTER TABLE {} {};", table.name, actions.join(", "));
-            steps.push(Step::new(table.object(), reasons.join(", and "), sql));
+            steps.push(PolicyChange::new(table.object(), reasons.join(", and "), sql));
         }
     }
     for table in &catalog.shared {
@@ -84,14 +86,14 @@ pub(super) fn steps(catalog: &Catalog, unset: Unset) -> Vec<Step> {
                 "ALTER TABLE {} NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY;",
                 table.name
             );
-            steps.push(Step::new(table.object(), "it is shared, and would show nothing", sql));
+            steps.push(PolicyChange::new(table.object(), "it is shared, and would show nothing", sql));
         }
     }
     steps
 }
 
-fn dropped(table: &Table, policy: &Policy) -> Step {
+fn dropped(table: &Table, policy: &Policy) -> PolicyChange {
     let reason = format!("its policy `{}` is not declared any more", policy.name);
     let sql = format!("DROP POLICY IF EXISTS {} ON {};", quoted(&policy.name), table.name);
-    Step::new(table.object(), reason, sql)
+    PolicyChange::new(table.object(), reason, sql)
 }

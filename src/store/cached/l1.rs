@@ -9,7 +9,7 @@ use crate::tenant::Tenant;
 /// which counts who is asked for. What falls on a place that is taken replaces it.
 ///
 /// Nothing of it counts any more once something in the cache has changed, or after its time.
-pub(super) struct Front {
+pub(super) struct L1Cache {
     places: Box<[RwLock<Option<Hot>>]>,
     hasher: RandomState,
     generation: AtomicU64,
@@ -23,7 +23,7 @@ struct Hot {
     until: Instant,
 }
 
-impl Front {
+impl L1Cache {
     pub(super) fn new(capacity: u64, time: Duration) -> Self {
         let places = usize::try_from(capacity).unwrap_or(usize::MAX).clamp(1, 1 << 15).next_power_of_two();
         Self {
@@ -72,7 +72,7 @@ impl Front {
 }
 
 /// A change of the cache, under way.
-pub(super) struct Change<'a>(&'a Front);
+pub(super) struct Change<'a>(&'a L1Cache);
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {

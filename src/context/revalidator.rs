@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Directory, TenantContext};
+use super::{TenantContext, TenantDirectory};
 use crate::clock::Timestamp;
 use crate::error::Result;
 
@@ -16,7 +16,7 @@ use crate::error::Result;
 /// ```
 /// use std::time::Duration;
 /// use tenancy::TenantContext;
-/// use tenancy::context::{Directory, Recheck};
+/// use tenancy::context::{TenantDirectory, Revalidator};
 ///
 /// # struct Socket;
 /// # impl Socket {
@@ -25,10 +25,10 @@ use crate::error::Result;
 /// # }
 /// # async fn is_member(_: &TenantContext) -> tenancy::Result<()> { Ok(()) }
 /// # fn answer(_: &TenantContext, _: &str) -> String { String::new() }
-/// async fn serve(mut socket: Socket, ctx: TenantContext, directory: Directory) -> tenancy::Result<()> {
-///     let mut recheck = Recheck::new(directory, ctx)
-///         .every(Duration::from_secs(5))
-///         .and(async |ctx: TenantContext| is_member(&ctx).await);
+/// async fn serve(mut socket: Socket, ctx: TenantContext, directory: TenantDirectory) -> tenancy::Result<()> {
+///     let mut recheck = Revalidator::new(directory, ctx)
+///         .interval(Duration::from_secs(5))
+///         .with_check(async |ctx: TenantContext| is_member(&ctx).await);
 ///     while let Some(question) = socket.recv().await {
 ///         let ctx = recheck.check().await?; // the error ends the connection
 ///         socket.send(answer(ctx, &question)).await;
@@ -44,10 +44,10 @@ use crate::error::Result;
 /// and proxies need as well: then it ends no later than that.
 ///
 /// The credential itself is not looked at again: that a token has expired, an API key was revoked or a session ended is for
-/// a hook of yours ([`and`](Self::and)) to say.
+/// a hook of yours ([`and`](Self::with_check)) to say.
 #[must_use = "it checks nothing until it is asked to"]
-pub struct Recheck {
-    directory: Directory,
+pub struct Revalidator {
+    directory: TenantDirectory,
     ctx: TenantContext,
     every: Duration,
     hooks: Vec<Hook>,
@@ -56,20 +56,20 @@ pub struct Recheck {
 
 type Hook = Arc<dyn Fn(TenantContext) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> + Send + Sync>;
 
-impl Recheck {
+impl Revalidator {
     /// Looks each time that it is asked, which costs nothing where the directory's store is a cache.
-    pub fn new(directory: Directory, ctx: TenantContext) -> Self {
+    pub fn new(directory: TenantDirectory, ctx: TenantContext) -> Self {
         Self { directory, ctx, every: Duration::ZERO, hooks: Vec::new(), checked: None }
     }
 
     /// Looks no more often than this.
-    pub fn every(self, time: Duration) -> Self {
+    pub fn interval(self, time: Duration) -> Self {
         Self { every: time, ..self }
     }
 
     /// Asks this as well, with the context as it is then: whether the user is still a member, or the plan still has
     /// what the connection is for.
-    pub fn and<F, A>(mut self, hook: F) -> Self
+    pub fn with_check<F, A>(mut self, hook: F) -> Self
     where
         F: Fn(TenantContext) -> A + Send + Sync + 'static,
         A: Future<Output = Result<()>> + Send + 'static,
@@ -81,13 +81,13 @@ impl Recheck {
     /// The context as it is now, if the connection may go on.
     ///
     /// # Errors
-    /// As [`Directory::renew`], also if the store cannot be asked; and what the hooks of [`and`](Self::and) say. After
+    /// As [`TenantDirectory::refresh`], also if the store cannot be asked; and what the hooks of [`and`](Self::with_check) say. After
     /// an error the next call looks again, however soon it comes.
     pub async fn check(&mut self) -> Result<&TenantContext> {
         let now = self.directory.clock.now();
         if self.is_due(now) {
             self.checked = None;
-            let ctx = self.directory.renew(&self.ctx).await?;
+            let ctx = self.directory.refresh(&self.ctx).await?;
             for hook in &self.hooks {
                 hook(ctx.clone()).await?;
             }
@@ -105,7 +105,7 @@ impl Recheck {
     }
 }
 
-impl fmt::Debug for Recheck {
+impl fmt::Debug for Revalidator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recheck")
             .field("ctx", &self.ctx)

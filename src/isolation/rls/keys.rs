@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::catalog::{Catalog, Table};
-use super::{Step, refused, unread};
+use super::{PolicyChange, refused, unread};
 use crate::error::Result;
-use crate::isolation::foreign_key::{self, ForeignKey, Side, Verdict};
+use crate::isolation::foreign_key::{self, ForeignKey, KeyStatus, Side};
 use crate::isolation::policy::quoted;
 
 pub(super) struct Keys {
     /// In the order in which they can be done.
-    pub(super) keys: Vec<Step>,
+    pub(super) keys: Vec<PolicyChange>,
     /// What only a person can mend.
-    pub(super) advice: Vec<Step>,
+    pub(super) advice: Vec<PolicyChange>,
 }
 
 impl Keys {
@@ -33,14 +33,14 @@ impl Keys {
             };
             let object = format!("foreign key {} of {}", foreign.name, child.shown);
             match foreign.judge(side(child), side(parent)) {
-                Verdict::Right => {}
-                Verdict::ByHand(reason) => advice.push(Step::new(object, reason, "")),
-                Verdict::Wrong { reason, drop, add, needs } => {
+                KeyStatus::Right => {}
+                KeyStatus::ByHand(reason) => advice.push(PolicyChange::new(object, reason, "")),
+                KeyStatus::Wrong { reason, drop, add, needs } => {
                     replaced.insert(foreign.oid);
-                    dropped.push(Step::new(object.clone(), reason, drop));
+                    dropped.push(PolicyChange::new(object.clone(), reason, drop));
                     let family = [child, parent].into_iter().flat_map(|table| catalog.family(table.oid));
                     let add = foreign_key::checked(&family.map(|table| table.name.as_str()).collect(), &add);
-                    added.push(Step::new(object, "it is made anew, with the tenant", add));
+                    added.push(PolicyChange::new(object, "it is made anew, with the tenant", add));
                     referred.push((foreign.parent, needs));
                 }
             }
@@ -57,19 +57,19 @@ impl Keys {
             }
             if of_tenants.contains(&unique.table) {
                 let reason = "each tenant has one row here, so it is unique among tenants: one learns what another has";
-                advice.push(Step::new(unique.object(table), reason, ""));
+                advice.push(PolicyChange::new(unique.object(table), reason, ""));
                 continue;
             }
             if unique.referred.iter().any(|by| !replaced.contains(by)) {
                 let reason = "it lacks the tenant, and a key refers to it that cannot be given the tenant: two tenants \
                               collide in it, and one learns of the other's rows";
-                advice.push(Step::new(unique.object(table), reason, ""));
+                advice.push(PolicyChange::new(unique.object(table), reason, ""));
                 continue;
             }
             columns.insert(tenant.clone());
             made.push((unique.table, columns));
             let reason = "it lacks the tenant: two tenants collide in it, and one learns of the other's rows";
-            keys.push(Step::new(unique.object(table), reason, unique.with_tenant(table)));
+            keys.push(PolicyChange::new(unique.object(table), reason, unique.with_tenant(table)));
         }
         for (parent, needs) in referred {
             if made.iter().any(|(table, columns)| *table == parent && *columns == needs) {
@@ -77,7 +77,11 @@ impl Keys {
             }
             let Some(table) = catalog.tenant(parent) else { continue };
             let sql = foreign_key::unique(side(table), &needs);
-            keys.push(Step::new(table.object(), "foreign keys with the tenant need a key to refer to", sql));
+            keys.push(PolicyChange::new(
+                table.object(),
+                "foreign keys with the tenant need a key to refer to",
+                sql,
+            ));
             made.push((parent, needs));
         }
         keys.extend(added);
@@ -94,7 +98,7 @@ fn tables_of_tenants(catalog: &Catalog, unique: &[Unique]) -> BTreeSet<i64> {
     unique.iter().filter(by_tenant).map(|key| key.table).collect()
 }
 
-fn columns(catalog: &Catalog, of_tenants: &BTreeSet<i64>) -> Vec<Step> {
+fn columns(catalog: &Catalog, of_tenants: &BTreeSet<i64>) -> Vec<PolicyChange> {
     let mut steps = Vec::new();
     // A partition's column is as its parent's is; a child's is its own.
     for table in catalog.tenants.iter().filter(|table| !table.partition) {
@@ -104,12 +108,12 @@ fn columns(catalog: &Catalog, of_tenants: &BTreeSet<i64>) -> Vec<Step> {
         if column.nullable {
             let reason =
                 "its tenant column may be empty, and a foreign key with an empty part is not checked";
-            steps.push(Step::new(table.object(), reason, alter("SET NOT NULL")));
+            steps.push(PolicyChange::new(table.object(), reason, alter("SET NOT NULL")));
         }
         // The id of a tenant may be given by the database.
         if let Some(action) = column.filled.filter(|_| !of_tenants.contains(&table.oid)) {
             let reason = "its tenant column fills itself, so that a forgotten tenant is not noticed";
-            steps.push(Step::new(table.object(), reason, alter(action)));
+            steps.push(PolicyChange::new(table.object(), reason, alter(action)));
         }
     }
     steps
@@ -208,7 +212,7 @@ async fn unique_keys(conn: &mut PgConnection, tables: &[i64]) -> Result<Vec<Uniq
 }
 
 /// Exclusion constraints, which could be about anything.
-async fn exclusions(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<Step>> {
+async fn exclusions(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<PolicyChange>> {
     let (tables, numbers): (Vec<i64>, Vec<i16>) =
         catalog.tenants.iter().map(|table| (table.oid, table.column().number)).unzip();
     let rows: Vec<(i64, String)> = sqlx::query_as(
@@ -226,7 +230,7 @@ async fn exclusions(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<St
         let table = catalog.tenant(table)?;
         let reason = "it lacks the tenant: two tenants collide in it; make it anew with the tenant column `WITH =`, \
                       which the extension btree_gist has for every type";
-        Some(Step::new(format!("exclusion constraint {name} of {}", table.shown), reason, ""))
+        Some(PolicyChange::new(format!("exclusion constraint {name} of {}", table.shown), reason, ""))
     };
     Ok(rows.into_iter().filter_map(step).collect())
 }

@@ -9,13 +9,13 @@ use super::CacheOptions;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Answers of a store, kept for a time: what is there, and apart from it what is not. A failure is never kept.
-pub(super) struct Shelf<K, V> {
+pub(super) struct LoadingCache<K, V> {
     kept: Cache<K, V>,
     absent: Cache<K, ()>,
     failures: AtomicU64,
 }
 
-impl<K, V> Shelf<K, V>
+impl<K, V> LoadingCache<K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,

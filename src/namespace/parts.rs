@@ -16,24 +16,24 @@ use std::fmt::Display;
     label = "needs a text, a tuple or a list",
     note = "of a single value that is no text, write a tuple that says what it is: `ctx.key((\"order\", id))`"
 )]
-pub trait Parts {
+pub trait KeyParts {
     /// Hands each part on, in order.
     fn each(&self, part: &mut dyn FnMut(&dyn Display));
 }
 
-impl Parts for str {
+impl KeyParts for str {
     fn each(&self, part: &mut dyn FnMut(&dyn Display)) {
         part(&self);
     }
 }
 
-impl Parts for String {
+impl KeyParts for String {
     fn each(&self, part: &mut dyn FnMut(&dyn Display)) {
         part(self);
     }
 }
 
-impl<T: Display> Parts for [T] {
+impl<T: Display> KeyParts for [T] {
     fn each(&self, part: &mut dyn FnMut(&dyn Display)) {
         for text in self {
             part(text);
@@ -41,13 +41,13 @@ impl<T: Display> Parts for [T] {
     }
 }
 
-impl<T: Display> Parts for Vec<T> {
+impl<T: Display> KeyParts for Vec<T> {
     fn each(&self, part: &mut dyn FnMut(&dyn Display)) {
         self.as_slice().each(part);
     }
 }
 
-impl<P: Parts + ?Sized> Parts for &P {
+impl<P: KeyParts + ?Sized> KeyParts for &P {
     fn each(&self, part: &mut dyn FnMut(&dyn Display)) {
         (**self).each(part);
     }
@@ -55,7 +55,7 @@ impl<P: Parts + ?Sized> Parts for &P {
 
 macro_rules! tuple {
     ($($name:ident)+) => {
-        impl<$($name: Display),+> Parts for ($($name,)+) {
+        impl<$($name: Display),+> KeyParts for ($($name,)+) {
             fn each(&self, part: &mut dyn FnMut(&dyn Display)) {
                 #[expect(non_snake_case, reason = "the names of the types serve as those of the values")]
                 let ($($name,)+) = self;

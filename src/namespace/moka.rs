@@ -7,16 +7,16 @@ use std::time::Duration;
 use moka::future::Cache;
 use moka::ops::compute::Op;
 
-use super::Key;
+use super::CacheKey;
 use crate::context::TenantContext;
 use crate::error::Result;
 
-/// Values of any tenant, each under a [`Key`], which holds its tenant.
+/// Values of any tenant, each under a [`CacheKey`], which holds its tenant.
 ///
 /// ```
 /// use std::time::Duration;
 /// use tenancy::TenantContext;
-/// use tenancy::keys::moka::TenantCache;
+/// use tenancy::namespace::moka::TenantCache;
 ///
 /// # async fn count(_: &TenantContext) -> tenancy::Result<u64> { Ok(7) }
 /// # async fn dashboard(cache: &TenantCache<u64>, ctx: &TenantContext) -> tenancy::Result<()> {
@@ -29,7 +29,7 @@ use crate::error::Result;
 /// What is the same for a whole tenant belongs here. What depends on who asks, such as permissions, needs the actor as
 /// one of the key's parts.
 pub struct TenantCache<V> {
-    values: Cache<Key, V>,
+    values: Cache<CacheKey, V>,
     flushes: AtomicU64,
 }
 
@@ -44,7 +44,7 @@ impl<V: Clone + Send + Sync + 'static> TenantCache<V> {
     }
 
     /// The value, if it is kept.
-    pub async fn get(&self, key: &Key) -> Option<V> {
+    pub async fn get(&self, key: &CacheKey) -> Option<V> {
         self.values.get(key).await
     }
 
@@ -55,7 +55,7 @@ impl<V: Clone + Send + Sync + 'static> TenantCache<V> {
     /// # Errors
     /// That of `load`.
     #[expect(clippy::missing_panics_doc, reason = "what was neither kept nor loaded was an error")]
-    pub async fn get_with<E>(&self, key: &Key, load: impl Future<Output = Result<V, E>>) -> Result<V, E>
+    pub async fn get_with<E>(&self, key: &CacheKey, load: impl Future<Output = Result<V, E>>) -> Result<V, E>
     where
         E: Send + Sync + 'static,
     {
@@ -87,12 +87,12 @@ impl<V: Clone + Send + Sync + 'static> TenantCache<V> {
     }
 
     /// Keeps a value, in place of one that is kept.
-    pub async fn insert(&self, key: Key, value: V) {
+    pub async fn insert(&self, key: CacheKey, value: V) {
         self.values.insert(key, value).await;
     }
 
     /// Forgets a value. Waits for a load of it that is under way, so what that one has read is not kept.
-    pub async fn invalidate(&self, key: &Key) {
+    pub async fn invalidate(&self, key: &CacheKey) {
         self.values.entry_by_ref(key).and_compute_with(|_| std::future::ready(Op::Remove)).await;
     }
 
@@ -101,7 +101,7 @@ impl<V: Clone + Send + Sync + 'static> TenantCache<V> {
     /// What a load that is under way has read is handed to those who wait for it, and not kept.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) for a context that was lent to a reading across tenants.
+    /// [`ErrorKind::CrossTenantContext`](crate::ErrorKind::CrossTenantContext) for a context that belongs to a cross-tenant read.
     #[expect(clippy::missing_panics_doc, reason = "the cache was built to support it")]
     pub fn flush(&self, ctx: &TenantContext) -> Result<()> {
         let prefix = ctx.prefix()?;

@@ -1,8 +1,8 @@
-//! [`Scoped`]: what a tenant's statement runs on, and the statements themselves.
+//! [`TenantExecutor`]: what a tenant's statement runs on, and the statements themselves.
 
 use sqlx::{SqlSafeStr, SqlStr};
 
-use super::backend::{Backend, Binds, BoundTenant, Line, Value, sealed};
+use super::backend::{Backend, BindArguments, BoundTenant, Conn, Value, sealed};
 use crate::context::TenantContext;
 use crate::error::Result;
 
@@ -15,7 +15,7 @@ use crate::error::Result;
     note = "open a scope with `db.scope(&ctx)`, or a transaction with `db.begin(&ctx).await?`, where `db` is a `TenantDb` and `ctx` the request's `TenantContext`",
     note = "pass `&scope` or `&mut tx`: a pool or a connection of sqlx would reach the rows of every tenant"
 )]
-pub trait Scoped: sealed::Sealed + Send + Sized {
+pub trait TenantExecutor: sealed::Sealed + Send + Sized {
     /// The database it runs on.
     type Database: Backend;
 
@@ -27,7 +27,7 @@ pub trait Scoped: sealed::Sealed + Send + Sized {
     fn bound_tenant(&self) -> BoundTenant;
 
     #[doc(hidden)]
-    fn fetch<F: Fetch<Self::Database>>(self, fetch: F) -> impl Future<Output = Result<F::Answer>> + Send;
+    fn fetch<F: Fetch<Self::Database>>(self, fetch: F) -> impl Future<Output = Result<F::Output>> + Send;
 
     #[doc(hidden)]
     fn execute(self, statement: Statement<Self::Database>) -> impl Future<Output = Result<u64>> + Send {
@@ -48,7 +48,7 @@ pub trait Scoped: sealed::Sealed + Send + Sized {
 #[doc(hidden)]
 #[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
 pub trait Fetch<DB: Backend>: Send {
-    type Answer: Send;
+    type Output: Send;
 
     /// Whether it can change rows, also where it answers some.
     fn writes(&self) -> bool;
@@ -58,14 +58,14 @@ pub trait Fetch<DB: Backend>: Send {
         true
     }
 
-    fn run(self, line: Line<'_, DB>) -> impl Future<Output = sqlx::Result<Self::Answer>> + Send;
+    fn run(self, conn: Conn<'_, DB>) -> impl Future<Output = sqlx::Result<Self::Output>> + Send;
 
     /// Whether an answer is about rows at all.
-    fn met_rows(answer: &Self::Answer) -> bool;
+    fn met_rows(answer: &Self::Output) -> bool;
 }
 
 impl<DB: Backend> Fetch<DB> for Statement<DB> {
-    type Answer = Vec<DB::Row>;
+    type Output = Vec<DB::Row>;
 
     fn writes(&self) -> bool {
         self.writes
@@ -75,11 +75,11 @@ impl<DB: Backend> Fetch<DB> for Statement<DB> {
         !self.own
     }
 
-    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<Self::Answer> {
-        DB::fetch(line, self.sql, self.binds.into_arguments()).await
+    async fn run(self, conn: Conn<'_, DB>) -> sqlx::Result<Self::Output> {
+        DB::fetch(conn, self.sql, self.binds.into_arguments()).await
     }
 
-    fn met_rows(rows: &Self::Answer) -> bool {
+    fn met_rows(rows: &Self::Output) -> bool {
         !rows.is_empty()
     }
 }
@@ -88,7 +88,7 @@ impl<DB: Backend> Fetch<DB> for Statement<DB> {
 struct Changes<DB: Backend>(Vec<Statement<DB>>);
 
 impl<DB: Backend> Fetch<DB> for Changes<DB> {
-    type Answer = u64;
+    type Output = u64;
 
     fn writes(&self) -> bool {
         true
@@ -98,11 +98,11 @@ impl<DB: Backend> Fetch<DB> for Changes<DB> {
         matches!(&self.0[..], [statement] if statement.plain())
     }
 
-    async fn run(self, line: Line<'_, DB>) -> sqlx::Result<u64> {
+    async fn run(self, conn: Conn<'_, DB>) -> sqlx::Result<u64> {
         let mut rows = 0;
         for statement in self.0 {
-            let line = Line { conn: &mut *line.conn, send: line.send };
-            rows += DB::execute(line, statement.sql, statement.binds.into_arguments()).await?;
+            let conn = Conn { conn: &mut *conn.conn, connection_mode: conn.connection_mode };
+            rows += DB::execute(conn, statement.sql, statement.binds.into_arguments()).await?;
         }
         Ok(rows)
     }
@@ -118,7 +118,7 @@ impl<DB: Backend> Fetch<DB> for Changes<DB> {
 #[expect(unnameable_types, reason = "of a sealed trait's hidden methods")]
 pub struct Statement<DB: Backend> {
     pub(crate) sql: SqlStr,
-    pub(crate) binds: Binds<DB>,
+    pub(crate) binds: BindArguments<DB>,
     /// Whether it can change rows, also where it answers some.
     pub(crate) writes: bool,
     /// Whether its table is one of the library.
@@ -127,16 +127,20 @@ pub struct Statement<DB: Backend> {
 
 impl<DB: Backend> Statement<DB> {
     /// For a table of the user.
-    pub(crate) fn new(scope: &impl Scoped<Database = DB>, sql: impl SqlSafeStr) -> Result<Self> {
+    pub(crate) fn new(scope: &impl TenantExecutor<Database = DB>, sql: impl SqlSafeStr) -> Result<Self> {
         let tenant = scope.bound_tenant();
-        let mut binds = Binds::of(&tenant.id);
+        let mut binds = BindArguments::of(&tenant.id);
         binds.push_value(Value::Tenant(&tenant))?;
         Ok(Self { sql: sql.into_sql_str(), binds, writes: false, own: false })
     }
 
     /// For a table of the library, whose tenant column is the id's text.
-    pub(crate) fn own(ctx: &TenantContext, sql: impl SqlSafeStr, values: &[Value<'_>]) -> Result<Self> {
-        let mut binds = Binds::new();
+    pub(crate) fn internal_table(
+        ctx: &TenantContext,
+        sql: impl SqlSafeStr,
+        values: &[Value<'_>],
+    ) -> Result<Self> {
+        let mut binds = BindArguments::new();
         binds.push_value(Value::Text(&ctx.tenant_id().to_string()))?;
         for value in values {
             binds.push_value(*value)?;
@@ -152,6 +156,6 @@ impl<DB: Backend> Statement<DB> {
     /// A statement that was proven while compiling; its values, and the tenant after them, are still to be bound.
     #[cfg_attr(not(feature = "macros"), expect(dead_code, reason = "only the macros prove while compiling"))]
     pub(crate) fn checked(ctx: &TenantContext, sql: &'static str, writes: bool) -> Self {
-        Self { sql: sql.into_sql_str(), binds: Binds::of(ctx.tenant_id()), writes, own: false }
+        Self { sql: sql.into_sql_str(), binds: BindArguments::of(ctx.tenant_id()), writes, own: false }
     }
 }

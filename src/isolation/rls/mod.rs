@@ -16,7 +16,7 @@ use tenancy_sql::Schema;
 use self::catalog::Catalog;
 use self::keys::Keys;
 use self::unguarded::Unguarded;
-use super::policy::Unset;
+use super::policy::MissingTenant;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The row-level security that a database should have.
@@ -38,21 +38,21 @@ use crate::error::{Error, ErrorKind, Result};
 /// from choosing another tenant by `SET`.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is read or written before `plan` or `apply`"]
-pub struct Policies<'a> {
+pub struct RlsPolicies<'a> {
     schema: &'a Schema,
-    unset: Unset,
+    unset: MissingTenant,
     role: Option<String>,
     keys: bool,
 }
 
-impl<'a> Policies<'a> {
+impl<'a> RlsPolicies<'a> {
     /// The policies of what this declares.
     pub fn new(schema: &'a Schema) -> Self {
-        Self { schema, unset: Unset::default(), role: None, keys: false }
+        Self { schema, unset: MissingTenant::default(), role: None, keys: false }
     }
 
     /// What a statement sees that runs without a tenant.
-    pub fn unset(mut self, unset: Unset) -> Self {
+    pub fn missing_tenant(mut self, unset: MissingTenant) -> Self {
         self.unset = unset;
         self
     }
@@ -67,7 +67,7 @@ impl<'a> Policies<'a> {
         self
     }
 
-    /// Also changes the columns and keys that lack the tenant: see [`Migration::keys`].
+    /// Also changes the columns and keys that lack the tenant: see [`PolicyPlan::keys`].
     pub fn with_keys(mut self) -> Self {
         self.keys = true;
         self
@@ -80,7 +80,7 @@ impl<'a> Policies<'a> {
     /// type than `uuid`, `bigint` and `text`, a table that is declared as shared and has the tenant column, a table with
     /// policies of this crate that lost it, a role that the policies would not bind; if PostgreSQL is older than 15; and
     /// if the database does not answer, [`ErrorKind::Database`] or [`ErrorKind::StoreUnavailable`].
-    pub async fn plan(&self, conn: &mut PgConnection) -> Result<Migration> {
+    pub async fn plan(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
         let mut tx = conn.begin().await.map_err(unread)?;
         // Only for the reading: it takes the search path away, so that every name is written with its schema.
         let plan = self.read(&mut tx).await;
@@ -96,7 +96,7 @@ impl<'a> Policies<'a> {
     /// # Errors
     /// As [`plan`](Self::plan); [`ErrorKind::Database`] if a statement is refused or the database is not as planned
     /// afterwards. Nothing is changed then.
-    pub async fn apply(&self, conn: &mut PgConnection) -> Result<Migration> {
+    pub async fn apply(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
         let mut tx = conn.begin().await.map_err(unread)?;
         let done = self.run(&mut tx).await;
         // Said at once: a transaction that is only dropped keeps its locks until the connection is used again.
@@ -107,7 +107,7 @@ impl<'a> Policies<'a> {
         done
     }
 
-    async fn run(&self, conn: &mut PgConnection) -> Result<Migration> {
+    async fn run(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('tenancy policies', 0))")
             .execute(&mut *conn)
             .await
@@ -118,20 +118,20 @@ impl<'a> Policies<'a> {
         }
         // Whoever waits for a table's lock holds up everybody who comes after.
         sqlx::raw_sql("SET LOCAL lock_timeout = '10s'").execute(&mut *conn).await.map_err(unread)?;
-        for step in plan.steps() {
+        for step in plan.changes() {
             sqlx::raw_sql(AssertSqlSafe(step.sql())).execute(&mut *conn).await.map_err(|e| {
                 let refused = format!("{} cannot be changed: {}", step.object(), said(&e));
                 Error::new(kind(&e), refused).with_source(e)
             })?;
         }
-        if let Some(left) = self.plan(conn).await?.steps().first() {
+        if let Some(left) = self.plan(conn).await?.changes().first() {
             let text = format!("{} is not as planned after it was changed: {}", left.object(), left.reason());
             return Err(Error::new(ErrorKind::Database, text));
         }
         Ok(plan)
     }
 
-    async fn read(&self, conn: &mut PgConnection) -> Result<Migration> {
+    async fn read(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
         let catalog = Catalog::read(conn, self.schema).await?;
         let mut steps = policy::steps(&catalog, self.unset);
         let views = view::views(conn, &catalog).await?;
@@ -146,28 +146,28 @@ impl<'a> Policies<'a> {
         let unguarded = Unguarded::read(conn, &catalog, &views, self.role.as_deref()).await?;
         advice.extend(unguarded.advice);
         advice.extend(index::advice(conn, &catalog).await?);
-        Ok(Migration { steps, keys, advice, unguarded: unguarded.reached, tables: catalog.tenants.len() })
+        Ok(PolicyPlan { steps, keys, advice, unguarded: unguarded.reached, tables: catalog.tenants.len() })
     }
 }
 
-/// What a database lacks, as [`Policies::plan`] found it.
+/// What a database lacks, as [`RlsPolicies::plan`] found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Migration {
-    steps: Vec<Step>,
-    keys: Vec<Step>,
-    advice: Vec<Step>,
-    unguarded: Vec<Step>,
+pub struct PolicyPlan {
+    steps: Vec<PolicyChange>,
+    keys: Vec<PolicyChange>,
+    advice: Vec<PolicyChange>,
+    unguarded: Vec<PolicyChange>,
     tables: usize,
 }
 
-impl Migration {
+impl PolicyPlan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
     /// What is to be done, in this order.
-    pub fn steps(&self) -> &[Step] {
+    pub fn changes(&self) -> &[PolicyChange] {
         &self.steps
     }
 
@@ -175,9 +175,9 @@ impl Migration {
     /// and foreign keys by which one tenant can collide with another's rows, or refer to them. PostgreSQL checks keys
     /// past row-level security.
     ///
-    /// They are done only [`with_keys`](Policies::with_keys), because they lock tables while they read them whole,
+    /// They are done only [`with_keys`](RlsPolicies::with_keys), because they lock tables while they read them whole,
     /// fail on rows that break them, and make what was unique among all tenants unique within each.
-    pub fn keys(&self) -> &[Step] {
+    pub fn keys(&self) -> &[PolicyChange] {
         &self.keys
     }
 
@@ -185,9 +185,9 @@ impl Migration {
     /// that is not declared as shared, one outside of the `search_path`, a materialized view, a foreign table. `tenancy
     /// policies --check` fails on them.
     ///
-    /// With a [runtime role](Policies::runtime_role) these are the ones that it reaches, and the others are
+    /// With a [runtime role](RlsPolicies::runtime_role) these are the ones that it reaches, and the others are
     /// [advice](Self::advice); without one, all of them. They have no SQL.
-    pub fn unguarded(&self) -> &[Step] {
+    pub fn unguarded(&self) -> &[PolicyChange] {
         &self.unguarded
     }
 
@@ -198,7 +198,7 @@ impl Migration {
 
     /// What a person should know or change: indexes that row-level security takes out of use, and tables and views that
     /// no policy guards and the application does not reach. The SQL of some is empty.
-    pub fn advice(&self) -> &[Step] {
+    pub fn advice(&self) -> &[PolicyChange] {
         &self.advice
     }
 
@@ -211,13 +211,13 @@ impl Migration {
 
 /// One change: of what, why, and by which SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct PolicyChange {
     object: String,
     reason: String,
     sql: String,
 }
 
-impl Step {
+impl PolicyChange {
     fn new(object: impl Into<String>, reason: impl Into<String>, sql: impl Into<String>) -> Self {
         Self { object: object.into(), reason: reason.into(), sql: sql.into() }
     }

@@ -5,13 +5,13 @@
 //!
 //! ```
 //! # use std::sync::Arc;
-//! # use tenancy::context::{Actor, Directory};
+//! # use tenancy::context::{Actor, TenantDirectory};
 //! # use tenancy::{plan::Catalog, store::MemoryStore, tenant::{NewTenant, Slug, TenantStatus, TenantStore}};
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
 //! # let store = Arc::new(MemoryStore::new());
 //! # let catalog = Arc::new(Catalog::from_toml("version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }")?);
 //! # let acme = store.insert(NewTenant::new(Slug::parse("acme")?, "Acme", "free").status(TenantStatus::Active)).await?;
-//! # let ctx = Directory::new(store, catalog).enter(acme.id(), Actor::system("docs")).await?;
+//! # let ctx = TenantDirectory::new(store, catalog).context(acme.id(), Actor::system("docs")).await?;
 //! let cached = ctx.key(("order", 42))?;
 //! let file = ctx.object_path(("reports", 2026, "../../globex/jan.pdf"))?; // a name like any other
 //! let room = ctx.channel("orders")?;
@@ -32,10 +32,10 @@
 //!
 //! # Security
 //! Two parts are the same if their texts are: `42` and `"42"`. What is in a part can be read back, so put no secret
-//! there. A context that was lent to a reading across tenants makes no names: by one, things could be changed.
+//! there. A context of a cross-tenant read makes no names: by one, things could be changed.
 //!
 //! ```compile_fail
-//! let key: tenancy::keys::Key = "order:42".into();
+//! let key: tenancy::namespace::CacheKey = "order:42".into();
 //! ```
 
 mod encoding;
@@ -51,7 +51,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use self::encoding::Writer;
-pub use self::parts::Parts;
+pub use self::parts::KeyParts;
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -84,7 +84,7 @@ macro_rules! name {
 
 name! {
     /// The key of a value in a cache or a key-value store: see [`TenantContext::key`].
-    Key
+    CacheKey
 }
 
 name! {
@@ -117,10 +117,10 @@ impl TenantContext {
     /// The key of a value in a cache or a key-value store.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] without any part; [`ErrorKind::Refused`] for a context that was lent to a reading
+    /// [`ErrorKind::InvalidInput`] without any part; [`ErrorKind::CrossTenantContext`] for a context that belongs to a cross-tenant read
     /// across tenants.
-    pub fn key(&self, parts: impl Parts) -> Result<Key> {
-        self.name(':', Purpose::Key, &parts).map(Key)
+    pub fn key(&self, parts: impl KeyParts) -> Result<CacheKey> {
+        self.name(':', Purpose::CacheKey, &parts).map(CacheKey)
     }
 
     /// The path of an object, such as a file that was uploaded. Each part is one segment, whatever is in it: a `/` or
@@ -130,7 +130,7 @@ impl TenantContext {
     ///
     /// # Errors
     /// As [`key`](Self::key), and [`ErrorKind::InvalidInput`] if the path has more than the 1024 bytes that S3 takes.
-    pub fn object_path(&self, parts: impl Parts) -> Result<ObjectPath> {
+    pub fn object_path(&self, parts: impl KeyParts) -> Result<ObjectPath> {
         let path = self.name('/', Purpose::Object, &parts)?;
         if path.len() > LONGEST_PATH {
             return Err(Error::new(
@@ -149,7 +149,7 @@ impl TenantContext {
     ///
     /// # Errors
     /// As [`key`](Self::key).
-    pub fn channel(&self, parts: impl Parts) -> Result<Channel> {
+    pub fn channel(&self, parts: impl KeyParts) -> Result<Channel> {
         self.name('.', Purpose::Channel, &parts).map(Channel)
     }
 
@@ -157,11 +157,11 @@ impl TenantContext {
     ///
     /// # Errors
     /// As [`key`](Self::key).
-    pub fn lock_key(&self, parts: impl Parts) -> Result<LockKey> {
+    pub fn lock_key(&self, parts: impl KeyParts) -> Result<LockKey> {
         self.name(':', Purpose::Lock, &parts).map(LockKey)
     }
 
-    /// The key for the answer to a request that its client may send again, of the client's `Idempotency-Key`.
+    /// The key for the answer to a request that its client may send again, of the client's `Idempotency-CacheKey`.
     ///
     /// `route` is the route as your code has it (`/orders/{id}`), or the path, if the answer depends on it.
     ///
@@ -191,13 +191,13 @@ impl TenantContext {
     /// What all names of this tenant begin with, and no other tenant's: to list or delete what is the tenant's.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] for a context that was lent to a reading across tenants.
-    pub fn prefix(&self) -> Result<Prefix> {
+    /// [`ErrorKind::CrossTenantContext`] for a context that belongs to a cross-tenant read.
+    pub fn prefix(&self) -> Result<TenantPrefix> {
         self.not_lent()?;
         let of = |separator| Writer::of(self.tenant_id(), separator);
         let mut keys = of(':');
-        keys.push(&Purpose::Key.text());
-        Ok(Prefix {
+        keys.push(&Purpose::CacheKey.text());
+        Ok(TenantPrefix {
             all: of(':').under(),
             keys: keys.under(),
             objects: of('/').under(),
@@ -205,7 +205,7 @@ impl TenantContext {
         })
     }
 
-    fn name(&self, separator: char, purpose: Purpose, parts: &impl Parts) -> Result<Arc<str>> {
+    fn name(&self, separator: char, purpose: Purpose, parts: &impl KeyParts) -> Result<Arc<str>> {
         self.not_lent()?;
         let mut writer = Writer::of(self.tenant_id(), separator);
         writer.push(&purpose.text());
@@ -253,20 +253,20 @@ impl LockKey {
 ///
 /// A text that begins with it is a name of this tenant: `acme2`'s do not begin with `acme`'s.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Prefix {
+pub struct TenantPrefix {
     all: String,
     keys: String,
     objects: String,
     channels: String,
 }
 
-impl Prefix {
-    /// Of each [`Key`], [`LockKey`] and [`IdempotencyKey`].
+impl TenantPrefix {
+    /// Of each [`CacheKey`], [`LockKey`] and [`IdempotencyKey`].
     pub fn all(&self) -> &str {
         &self.all
     }
 
-    /// Of each [`Key`] alone, which is what a cache is flushed by: a lock that is held stays.
+    /// Of each [`CacheKey`] alone, which is what a cache is flushed by: a lock that is held stays.
     pub fn keys(&self) -> &str {
         &self.keys
     }
@@ -284,7 +284,7 @@ impl Prefix {
 
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
-    Key,
+    CacheKey,
     Object,
     Channel,
     Lock,
@@ -294,7 +294,7 @@ enum Purpose {
 impl Purpose {
     const fn text(self) -> &'static str {
         match self {
-            Self::Key => "key",
+            Self::CacheKey => "key",
             Self::Object => "object",
             Self::Channel => "channel",
             Self::Lock => "lock",

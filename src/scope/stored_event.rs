@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 use sqlx::SqlSafeStr;
 use uuid::Uuid;
 
-use super::backend::{Backend, Binds, Line, Value, database_error};
-use super::scoped::{Scoped, Statement};
+use super::backend::{Backend, BindArguments, Conn, Value, database_error};
+use super::executor::{Statement, TenantExecutor};
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -42,12 +42,12 @@ impl StoredEvent {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a limit over 1,000, [`ErrorKind::StoreUnavailable`].
-    pub async fn newest<S: Scoped>(scope: S, before: Option<Uuid>, limit: u16) -> Result<Vec<Self>> {
+    pub async fn newest<S: TenantExecutor>(scope: S, before: Option<Uuid>, limit: u16) -> Result<Vec<Self>> {
         if !(1..=1000).contains(&limit) {
             return Err(Error::new(ErrorKind::InvalidInput, "a page has 1 to 1000 events"));
         }
         let before = before.unwrap_or(Uuid::max()).to_string();
-        let statement = Statement::own(
+        let statement = Statement::internal_table(
             scope.context(),
             "SELECT id, occurred_us, event FROM tenancy_audit_events \
              WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
@@ -74,15 +74,15 @@ impl StoredEvent {
 }
 
 /// Writes an event on a connection that is inside its tenant's transaction. Writing it twice counts once.
-pub(crate) async fn insert_event<DB: Backend>(line: Line<'_, DB>, event: &AuditEvent) -> Result<()> {
-    let mut binds = Binds::<DB>::new();
+pub(crate) async fn insert_event<DB: Backend>(conn: Conn<'_, DB>, event: &AuditEvent) -> Result<()> {
+    let mut binds = BindArguments::<DB>::new();
     binds.push_value(Value::Text(&event.tenant().to_string()))?;
     binds.push_value(Value::Text(&event.id().to_string()))?;
     binds.push_value(Value::Int(event.occurred().micros()))?;
     binds.push_value(Value::Text(event.action()))?;
     binds.push_value(Value::Bytes(&event.bytes()))?;
     DB::execute(
-        line,
+        conn,
         "INSERT INTO tenancy_audit_events (tenant_id, id, occurred_us, action, event) \
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING"
             .into_sql_str(),

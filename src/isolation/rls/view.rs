@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
-use super::{Step, unread};
+use super::{PolicyChange, unread};
 use crate::error::Result;
 use crate::isolation::policy::quoted;
 
@@ -58,12 +58,12 @@ impl View {
     }
 }
 
-pub(super) fn steps(views: &[View]) -> Vec<Step> {
+pub(super) fn steps(views: &[View]) -> Vec<PolicyChange> {
     let owners = views.iter().filter(|view| !view.materialized && !view.invoker);
     owners
         .map(|view| {
             let sql = format!("ALTER VIEW {} SET (security_invoker = true);", view.name);
-            Step::new(format!("view {}", view.shown), "it reads with the rights of its owner", sql)
+            PolicyChange::new(format!("view {}", view.shown), "it reads with the rights of its owner", sql)
         })
         .collect()
 }

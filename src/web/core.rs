@@ -2,17 +2,17 @@ use std::sync::Arc;
 
 use tracing::{Span, info_span};
 
-use crate::resolve::{RequestView, Resolver, Resolving};
+use crate::resolve::{RequestView, ResolveFuture, Resolver};
 
 /// What a middleware asks of every request, whatever its framework; `V` is the framework's header value.
 #[derive(Debug)]
-pub(super) struct Gate<V> {
+pub(super) struct MiddlewareCore<V> {
     resolver: Arc<Resolver>,
-    resolve: fn(&Resolver, &dyn RequestView) -> Resolving,
+    resolve: fn(&Resolver, &dyn RequestView) -> ResolveFuture,
     vary: Option<V>,
 }
 
-impl<V: for<'a> TryFrom<&'a str>> Gate<V> {
+impl<V: for<'a> TryFrom<&'a str>> MiddlewareCore<V> {
     /// Through which only those come who prove who is calling.
     pub(super) fn proven(resolver: Arc<Resolver>) -> Self {
         Self::over(resolver, Resolver::resolve)
@@ -20,10 +20,10 @@ impl<V: for<'a> TryFrom<&'a str>> Gate<V> {
 
     /// Through which everybody comes who names a tenant.
     pub(super) fn selected(resolver: Arc<Resolver>) -> Self {
-        Self::over(resolver, Resolver::resolve_public)
+        Self::over(resolver, Resolver::resolve_unauthenticated)
     }
 
-    fn over(resolver: Arc<Resolver>, resolve: fn(&Resolver, &dyn RequestView) -> Resolving) -> Self {
+    fn over(resolver: Arc<Resolver>, resolve: fn(&Resolver, &dyn RequestView) -> ResolveFuture) -> Self {
         let names: Vec<&str> = resolver.vary().collect();
         // A source of your own may name what is no header: then nothing says for whom else a response is good.
         let vary = |names: &str| V::try_from(names).or_else(|_| V::try_from("*")).ok();
@@ -36,7 +36,7 @@ impl<V: for<'a> TryFrom<&'a str>> Gate<V> {
         info_span!("tenant", tenant.id = %"unknown")
     }
 
-    pub(super) fn resolve(&self, request: &dyn RequestView) -> Resolving {
+    pub(super) fn resolve(&self, request: &dyn RequestView) -> ResolveFuture {
         (self.resolve)(&self.resolver, request)
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Migration, Step};
+use super::{PolicyChange, PolicyPlan};
 
 const HEAD: &str = "\
 -- Row-level security for the tables of tenants, written by `tenancy` from tenancy.toml and the database.
@@ -18,12 +18,12 @@ const UNGUARDED: &str = "\
 ";
 const ADVICE: &str = "-- Advice.\n";
 
-pub(super) fn write(migration: &Migration) -> String {
+pub(super) fn write(migration: &PolicyPlan) -> String {
     let mut text = HEAD.to_owned();
     if migration.is_empty() {
         text += "\n-- Nothing is to be done.\n";
     }
-    for step in migration.steps() {
+    for step in migration.changes() {
         // A String takes whatever is written to it.
         let _ = writeln!(text, "\n{}{}", title(step), step.sql());
     }
@@ -40,7 +40,7 @@ pub(super) fn write(migration: &Migration) -> String {
     text
 }
 
-fn title(step: &Step) -> String {
+fn title(step: &PolicyChange) -> String {
     comment(&format!("{}: {}", step.object(), step.reason()))
 }
 

@@ -1,4 +1,4 @@
-//! [`Refused`]: why a statement is not run, where, and how to mend it.
+//! [`Rejection`]: why a statement is not run, where, and how to mend it.
 
 use std::fmt;
 
@@ -135,7 +135,7 @@ pub struct Spot {
 /// `Display` shows the line with a caret under the spot. The text holds a line of the statement, so show it to
 /// the developer and not to the caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct Rejection {
     code: Code,
     spot: Spot,
     line: String,
@@ -143,7 +143,7 @@ pub struct Refused {
     mend: String,
 }
 
-impl Refused {
+impl Rejection {
     pub(crate) fn new(
         code: Code,
         sql: &str,
@@ -177,7 +177,7 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A window of the line, so that a line of a generated statement does not fill the screen.
         const BEFORE: usize = 60;
@@ -203,7 +203,7 @@ impl fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for Rejection {}
 
 /// What a refusal says.
 #[derive(Debug)]
