@@ -75,11 +75,10 @@ async fn app(url: &str) -> Result<(TenantDb<sqlx::Postgres>, [TenantContext; 2])
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL to an empty database on PostgreSQL")?;
-    let (db, contexts) = app(&url).await?;
-    for ctx in &contexts {
-        let scope = db.scope(ctx);
-        println!("{}: {:?}", ctx.tenant().slug(), totals(&scope).await?);
-    }
+    let (db, [first, second]) = app(&url).await?;
+    let (first, second) = (db.scope(&first), db.scope(&second));
+    println!("ann is customer {} of the second tenant", register(&second, 7, "ann@example.com").await?);
+    println!("{:?}\n{:?}", totals(&first).await?, totals(&second).await?);
     Ok(())
 }
 

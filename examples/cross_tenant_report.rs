@@ -65,7 +65,7 @@ async fn report(app: &App) -> tenancy::Result<Vec<PerTenant<(i64, i64)>>> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = app().await?;
     for PerTenant { tenant, value: (orders, total), .. } in report(&app).await? {
-        println!("{:10} {orders:5} orders {total:8}", tenant.slug());
+        println!("{:10} {orders:5} orders {total:8}", tenant.slug().as_str());
         let ctx = app.directory.context(tenant.id(), Actor::system("example")).await?;
         for event in StoredEvent::newest(&app.db.scope(&ctx), None, 2).await? {
             println!("    {}", event.json());

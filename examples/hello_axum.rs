@@ -32,8 +32,8 @@ async fn list(State(db): Db, ctx: TenantContext) -> tenancy::Result<Json<Vec<Not
     Ok(Json(Note::list(&db.scope(&ctx), PageRequest::first(100)).await?.items))
 }
 
-/// The routes, and the API key of each tenant.
-async fn app() -> Result<(Router, Vec<SecretString>), Box<dyn std::error::Error>> {
+/// The routes, and each tenant's name with its API key.
+async fn app() -> Result<(Router, Vec<(&'static str, SecretString)>), Box<dyn std::error::Error>> {
     let plans = "version = 1\n[features]\n[plans.free]\nfeatures = {}";
     let (store, format) = (Arc::new(MemoryStore::new()), ApiKeyFormat::new("hello", "test")?);
     let mut keys = Vec::new();
@@ -42,7 +42,7 @@ async fn app() -> Result<(Router, Vec<SecretString>), Box<dyn std::error::Error>
         let tenant = store.insert(tenant).await?;
         let (key, text) = ApiKey::issue(&format, tenant.id().clone(), "first key", SystemClock.now());
         store.insert_key(&key).await?;
-        keys.push(text);
+        keys.push((name, text));
     }
     let directory = TenantDirectory::new(store.clone(), Arc::new(Catalog::from_toml(plans)?));
     let resolver = Resolver::new(directory).source(ApiKeySource::new(format, store));
@@ -60,9 +60,9 @@ async fn app() -> Result<(Router, Vec<SecretString>), Box<dyn std::error::Error>
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (app, keys) = app().await?;
-    for key in &keys {
+    for (name, key) in &keys {
         let curl = format!("curl -H 'Authorization: Bearer {}' localhost:3000/notes", key.expose_secret());
-        println!("{curl} --json '{{\"id\": 1, \"text\": \"hello\"}}'\n{curl}\n");
+        println!("# {name}\n{curl} --json '{{\"id\": 1, \"text\": \"a note of {name}\"}}'\n{curl}\n");
     }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     Ok(axum::serve(listener, app).await?)
@@ -94,13 +94,15 @@ mod tests {
     #[tokio::test]
     async fn each_key_reaches_the_notes_of_its_tenant() {
         let (app, keys) = app().await.unwrap();
-        let [acme, globex] = &keys[..] else { panic!("two tenants") };
+        let [(_, acme), (_, globex)] = &keys[..] else { panic!("two tenants") };
         let note = r#"{"id":1,"text":"hello"}"#;
         assert_eq!(send(&app, Some(acme), Some(note)).await.0, StatusCode::OK);
         assert_eq!(send(&app, Some(acme), Some(note)).await.0, StatusCode::CONFLICT, "1 is taken, within acme");
         assert_eq!(send(&app, Some(acme), None).await.1, format!("[{note}]"));
         assert_eq!(send(&app, Some(globex), None).await.1, "[]");
         assert_eq!(send(&app, Some(globex), Some(note)).await.0, StatusCode::OK, "globex has a note 1 of its own");
-        assert_eq!(send(&app, None, None).await.0, StatusCode::UNAUTHORIZED);
+        assert_eq!(send(&app, None, None).await.0, StatusCode::BAD_REQUEST, "nothing names a tenant");
+        let forged = SecretString::from(format!("{}0", acme.expose_secret()));
+        assert_eq!(send(&app, Some(&forged), None).await.0, StatusCode::UNAUTHORIZED);
     }
 }

@@ -7,6 +7,8 @@ pub mod billing;
 pub mod clock;
 pub mod context;
 mod error;
+#[cfg(all(any(doc, doctest), feature = "full"))]
+pub mod guide;
 #[cfg(feature = "postgres")]
 pub mod isolation;
 #[cfg(feature = "namespace")]
