@@ -1,4 +1,4 @@
-//! A report over all tenants: each tenant is read as itself, and its own audit log says who read it and why.
+//! A report over all tenants: each tenant is read as itself, and its own audit log holds who read it and why.
 //!
 //! `cargo run --example cross_tenant_report` runs it on SQLite in memory.
 #![allow(clippy::print_stdout, reason = "the program prints its report")]
