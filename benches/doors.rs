@@ -15,7 +15,7 @@ use futures_util::future::LocalBoxFuture;
 use sqlx::pool::PoolOptions;
 use sqlx::{Executor, Pool};
 use tenancy::audit::AuditPolicy;
-use tenancy::scope::PageRequest;
+use tenancy::scope::select::PageRequest;
 use tenancy::{TenantDb, TenantScoped, query_as};
 use tokio::runtime::Runtime;
 use uuid::Uuid;

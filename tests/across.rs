@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use common::{Order, TestBackend, World};
 use tenancy::audit::{AuditEvent, AuditSink, MemorySink, Outcome};
 use tenancy::context::{Actor, ResolvedBy};
-use tenancy::scope::{CrossTenant, Dialect, PageRequest, PerTenant, Reason, StoredEvent, SupportsRow};
+use tenancy::scope::row::SupportsRow;
+use tenancy::scope::select::PageRequest;
+use tenancy::scope::{CrossTenant, Dialect, PerTenant, Reason, StoredEvent};
 use tenancy::tenant::{NewTenant, Placement, Slug, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
@@ -100,7 +102,7 @@ async fn each_tenant_reads_in_its_own_trail_who_read_it_and_why<DB: TestBackend 
         let outcomes: Vec<_> = events.iter().map(|event| event["outcome"].clone()).collect();
         assert_eq!(outcomes, ["unknown", "success"]);
         for event in &events {
-            assert_eq!(event["action"], "tenancy.across_tenants");
+            assert_eq!(event["action"], "tenancy.cross_tenant");
             assert_eq!(event["actor"], serde_json::json!({"kind": "user", "id": "ada"}));
             assert_eq!(event["details"]["reason"], "monthly report FIN-12");
             assert_eq!(event["tenant"], ctx.tenant_id().to_string());

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use common::{Order, TestBackend, World};
 use log::Log;
 use tenancy::audit::{AuditEvent, AuditPolicy, AuditSink, MemorySink, Outcome, TracingSink};
-use tenancy::scope::{Scope, StoredEvent, SupportsRow, TenantDb};
+use tenancy::scope::row::SupportsRow;
+use tenancy::scope::{Scope, StoredEvent, TenantDb};
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
 

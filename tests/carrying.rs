@@ -22,7 +22,8 @@ use tenancy::context::{
     Actor, Envelope, Job, JobKeys, ReceivedJob, ResolvedBy, Revalidator, TenantDirectory,
 };
 use tenancy::plan::Catalog;
-use tenancy::scope::{Reason, StoredEvent, SupportsRow};
+use tenancy::scope::row::SupportsRow;
+use tenancy::scope::{Reason, StoredEvent};
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantStatus};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};

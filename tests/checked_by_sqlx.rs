@@ -14,7 +14,8 @@ use common::{TestBackend, World};
 use sqlx::{Executor, Postgres, SqlSafeStr};
 use tenancy::audit::MemorySink;
 use tenancy::context::Actor;
-use tenancy::scope::{CheckedQuery, Dialect, Reason};
+use tenancy::scope::query::CheckedQuery;
+use tenancy::scope::{Dialect, Reason};
 use tenancy::{ErrorKind, query_as_checked, query_checked, query_scalar_checked};
 use uuid::Uuid;
 
@@ -168,10 +169,10 @@ async fn a_lent_context_opens_no_checked_query() {
             "open",
             7_i64
         );
-        assert_eq!(added.execute().await.unwrap_err().kind(), ErrorKind::SqlRejected);
+        assert_eq!(added.execute().await.unwrap_err().kind(), ErrorKind::CrossTenantContext);
         let found =
             query_as_checked!(&scope, Customer, "SELECT name, note FROM customers WHERE name = $1", "Ada");
-        assert_eq!(found.fetch_all().await.unwrap_err().kind(), ErrorKind::SqlRejected);
+        assert_eq!(found.fetch_all().await.unwrap_err().kind(), ErrorKind::CrossTenantContext);
     }
 }
 

@@ -11,7 +11,8 @@ use std::path::Path;
 use common::{Order, TestBackend, World};
 use sqlx::{Postgres, QueryBuilder, Row};
 use tenancy::audit::AuditPolicy;
-use tenancy::scope::{PageRequest, SupportsRow};
+use tenancy::scope::row::SupportsRow;
+use tenancy::scope::select::PageRequest;
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
 

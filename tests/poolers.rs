@@ -16,7 +16,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool, Postgres, Row, SqlSafeStr};
 use tenancy::audit::AuditEvent;
 use tenancy::quota::Gauge;
-use tenancy::scope::{ConnectionMode, Enforcement, PageRequest};
+use tenancy::scope::select::PageRequest;
+use tenancy::scope::{ConnectionMode, Enforcement};
 use tenancy::store::SqlStore;
 use tenancy::tenant::TenantStore;
 use tenancy::{
@@ -215,7 +216,7 @@ async fn a_pooler_that_was_not_named_is_noticed() {
     let options = || PgPoolOptions::new().max_connections(4);
     let error = TenantDb::postgres(options(), pooler.url()).build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
-    assert!(error.to_string().contains("SendMode::PgBouncer"), "{error}");
+    assert!(error.to_string().contains("ConnectionMode::PgBouncer"), "{error}");
 
     // One connection for each client is as none, and a mode that is not needed is slower and no more.
     let session = Pooler::start(&url, "session", 8).await;

@@ -6,7 +6,7 @@ use common::{Order, TestBackend, World};
 use tenancy::audit::{AuditEvent, AuditPolicy};
 use tenancy::plan::Limit;
 use tenancy::quota::Gauge;
-use tenancy::scope::SupportsRow;
+use tenancy::scope::row::SupportsRow;
 use tenancy::tenant::TenantStore;
 use tenancy::{ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;

@@ -4,7 +4,7 @@ mod common;
 
 use common::{TestBackend, World};
 use sqlx::{Postgres, Sqlite};
-use tenancy::scope::{ForeignKey, SupportsRow};
+use tenancy::scope::row::{ForeignKey, SupportsRow};
 use tenancy::{ErrorKind, TenantScoped, query, query_as};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
@@ -67,12 +67,12 @@ async fn seeded<DB: Tables>() -> World<DB> {
 async fn a_reference_is_to_a_row_that_the_tenant_has<DB: Tables>() {
     let world = seeded::<DB>().await;
     let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
-    assert_eq!(Customer::reference(&acme, 3).await.unwrap(), None);
-    assert!(Customer::reference(&globex, 3).await.unwrap().is_some());
+    assert_eq!(Customer::foreign_key(&acme, 3).await.unwrap(), None);
+    assert!(Customer::foreign_key(&globex, 3).await.unwrap().is_some());
     let mut tx = world.db.begin(&world.acme).await.unwrap();
-    assert_eq!(Customer::reference(&mut tx, 3).await.unwrap(), None);
-    let customer = Customer::reference(&mut tx, 1).await.unwrap().unwrap();
-    let payer = Customer::reference(&mut tx, 2).await.unwrap();
+    assert_eq!(Customer::foreign_key(&mut tx, 3).await.unwrap(), None);
+    let customer = Customer::foreign_key(&mut tx, 1).await.unwrap().unwrap();
+    let payer = Customer::foreign_key(&mut tx, 2).await.unwrap();
     let invoice = Invoice { id: 10, customer: customer.clone(), payer };
     Invoice::insert(&mut tx, &invoice).await.unwrap();
     tx.commit().await.unwrap();
@@ -96,8 +96,8 @@ async fn a_reference_of_another_tenant_is_refused_before_anything_is_sent<DB: Ta
     let world = seeded::<DB>().await;
     let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
     // Both tenants have a customer 1, so the database would take it.
-    let theirs = Customer::reference(&globex, 1).await.unwrap().unwrap();
-    let own = Customer::reference(&acme, 1).await.unwrap().unwrap();
+    let theirs = Customer::foreign_key(&globex, 1).await.unwrap().unwrap();
+    let own = Customer::foreign_key(&acme, 1).await.unwrap().unwrap();
     assert_eq!((theirs.id(), own.id()), (&1, &1));
     assert_ne!(theirs, own);
     let good = Invoice { id: 1, customer: own.clone(), payer: None };
@@ -142,7 +142,7 @@ macro_rules! other_doors {
         async fn $name() {
             let world = seeded::<$db>().await;
             let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
-            let own = Customer::reference(&acme, 1).await.unwrap().unwrap();
+            let own = Customer::foreign_key(&acme, 1).await.unwrap().unwrap();
             let insert = "INSERT INTO invoices (id, customer_id) VALUES ($1, $2)";
             let statement =
                 query!(&acme, "INSERT INTO invoices (id, customer_id) VALUES ($1, $2)", 1_i64, own.clone());

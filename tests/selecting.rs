@@ -5,7 +5,9 @@ mod common;
 use base64::Engine;
 use common::{TestBackend, World};
 use sqlx::{Postgres, Sqlite};
-use tenancy::scope::{Cursor, Filter, PageRequest, Scope, Select, Sort, SupportsRow};
+use tenancy::scope::Scope;
+use tenancy::scope::row::SupportsRow;
+use tenancy::scope::select::{Cursor, Filter, PageRequest, Select, Sort};
 use tenancy::{ErrorKind, TenantScoped};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]

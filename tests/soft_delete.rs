@@ -7,7 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use common::{TestBackend, World};
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, Sqlite};
-use tenancy::scope::{PageRequest, Scope, SupportsRow};
+use tenancy::scope::Scope;
+use tenancy::scope::row::SupportsRow;
+use tenancy::scope::select::PageRequest;
 use tenancy::{ErrorKind, TenantScoped};
 
 /// Microseconds; `chrono::DateTime` and `time::OffsetDateTime` serve as well.

@@ -6,7 +6,7 @@ use common::{Order, TestBackend, World};
 use serde_json::json;
 use sqlx::{Postgres, Sqlite};
 use tenancy::audit::AuditPolicy;
-use tenancy::scope::SupportsRow;
+use tenancy::scope::row::SupportsRow;
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
 

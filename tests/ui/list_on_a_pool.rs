@@ -9,7 +9,7 @@ struct Order {
 }
 
 async fn handler(pool: &sqlx::SqlitePool) {
-    let _ = Order::list(pool, tenancy::scope::PageRequest::first(10)).await;
+    let _ = Order::list(pool, tenancy::scope::select::PageRequest::first(10)).await;
 }
 
 fn main() {}

@@ -1,5 +1,5 @@
 use tenancy::TenantScoped;
-use tenancy::scope::ForeignKey;
+use tenancy::scope::row::ForeignKey;
 use tenancy::tenant::TenantId;
 
 #[derive(TenantScoped, sqlx::FromRow)]

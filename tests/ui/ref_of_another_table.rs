@@ -1,5 +1,5 @@
 use tenancy::TenantScoped;
-use tenancy::scope::ForeignKey;
+use tenancy::scope::row::ForeignKey;
 
 #[derive(TenantScoped, sqlx::FromRow)]
 #[tenant(table = "customers")]
