@@ -17,6 +17,8 @@ use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, TenantStatus};
 use tenancy::{TenantContext, TenantDb, plan::Catalog};
 
+type Failure = Box<dyn std::error::Error>;
+
 // ---- The application as it was: nothing here knows of tenants. ----
 
 const TABLES: &str = "
@@ -43,7 +45,7 @@ async fn totals(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
 // ---- What is new. ----
 
 /// The tenants, and the rows of the first one: all that there were before.
-async fn app(url: &str) -> Result<(TenantDb<sqlx::Postgres>, [TenantContext; 2]), Box<dyn std::error::Error>> {
+async fn app(url: &str) -> Result<(TenantDb<sqlx::Postgres>, [TenantContext; 2]), Failure> {
     let mut owner = PgConnection::connect(url).await?;
     sqlx::raw_sql(TABLES).execute(&mut owner).await?;
     assert_eq!(totals(&mut owner).await?, [("ann@example.com".to_owned(), 150)]);
@@ -73,8 +75,9 @@ async fn app(url: &str) -> Result<(TenantDb<sqlx::Postgres>, [TenantContext; 2])
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let url = std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL to an empty database on PostgreSQL")?;
+async fn main() -> Result<(), Failure> {
+    let url =
+        std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL to an empty database on PostgreSQL")?;
     let (db, [first, second]) = app(&url).await?;
     let (first, second) = (db.scope(&first), db.scope(&second));
     println!("ann is customer {} of the second tenant", register(&second, 7, "ann@example.com").await?);

@@ -13,6 +13,8 @@ use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, Slug, TenantStatus};
 use tenancy::{TenantDb, TenantScoped};
 
+type Failure = Box<dyn std::error::Error>;
+
 #[derive(TenantScoped, sqlx::FromRow)]
 #[tenant(table = "orders")]
 struct Order {
@@ -28,10 +30,11 @@ struct App {
     directory: TenantDirectory,
 }
 
-async fn app() -> Result<App, Box<dyn std::error::Error>> {
+async fn app() -> Result<App, Failure> {
     let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = one.connect("sqlite::memory:").await?;
-    let table = "CREATE TABLE orders (tenant_id BLOB, id INTEGER, total INTEGER, PRIMARY KEY (tenant_id, id))";
+    let table =
+        "CREATE TABLE orders (tenant_id BLOB, id INTEGER, total INTEGER, PRIMARY KEY (tenant_id, id))";
     sqlx::query(table).execute(&pool).await?;
     let store = Arc::new(SqlStore::new(pool.clone()));
     store.migrate().await?;
@@ -55,14 +58,18 @@ async fn report(app: &App) -> tenancy::Result<Vec<PerTenant<(i64, i64)>>> {
     let reading = app.db.cross_tenant(&app.directory, &*app.store, reason, Actor::user("ada"))?;
     reading
         .read(async |tenant| {
-            let sums = tenancy::query_as!(&mut *tenant, (i64, i64), "SELECT count(*), coalesce(sum(total), 0) FROM orders");
+            let sums = tenancy::query_as!(
+                &mut *tenant,
+                (i64, i64),
+                "SELECT count(*), coalesce(sum(total), 0) FROM orders"
+            );
             sums.fetch_one().await
         })
         .await
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Failure> {
     let app = app().await?;
     for PerTenant { tenant, value: (orders, total), .. } in report(&app).await? {
         println!("{:10} {orders:5} orders {total:8}", tenant.slug().as_str());

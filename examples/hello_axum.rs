@@ -9,10 +9,16 @@ use axum::{Json, Router, extract::State, routing::get};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::sqlite::{Sqlite, SqlitePoolOptions};
 use tenancy::clock::{Clock, SystemClock};
+use tenancy::context::TenantDirectory;
+use tenancy::plan::Catalog;
 use tenancy::resolve::{ApiKeySource, Resolver};
+use tenancy::scope::select::PageRequest;
+use tenancy::store::MemoryStore;
 use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, TenantStatus, TenantStore};
+use tenancy::web::TenantLayer;
 use tenancy::{TenantContext, TenantDb, TenantScoped};
-use tenancy::{context::TenantDirectory, plan::Catalog, scope::PageRequest, store::MemoryStore, web::TenantLayer};
+
+type Failure = Box<dyn std::error::Error>;
 
 #[derive(TenantScoped, sqlx::FromRow, serde::Serialize, serde::Deserialize)]
 #[tenant(table = "notes")]
@@ -33,7 +39,7 @@ async fn list(State(db): Db, ctx: TenantContext) -> tenancy::Result<Json<Vec<Not
 }
 
 /// The routes, and each tenant's name with its API key.
-async fn app() -> Result<(Router, Vec<(&'static str, SecretString)>), Box<dyn std::error::Error>> {
+async fn app() -> Result<(Router, Vec<(&'static str, SecretString)>), Failure> {
     let plans = "version = 1\n[features]\n[plans.free]\nfeatures = {}";
     let (store, format) = (Arc::new(MemoryStore::new()), ApiKeyFormat::new("hello", "test")?);
     let mut keys = Vec::new();
@@ -50,15 +56,17 @@ async fn app() -> Result<(Router, Vec<(&'static str, SecretString)>), Box<dyn st
     // One connection that is never closed, because the database in memory ends with it.
     let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = one.connect("sqlite::memory:").await?;
-    let table = "CREATE TABLE notes (tenant_id BLOB, id INTEGER, text TEXT NOT NULL, PRIMARY KEY (tenant_id, id))";
+    let table =
+        "CREATE TABLE notes (tenant_id BLOB, id INTEGER, text TEXT NOT NULL, PRIMARY KEY (tenant_id, id))";
     sqlx::query(table).execute(&pool).await?;
     let db = TenantDb::from_pool(pool).build().await?;
-    let routes = Router::new().route("/notes", get(list).post(add)).layer(TenantLayer::new(Arc::new(resolver)));
+    let routes =
+        Router::new().route("/notes", get(list).post(add)).layer(TenantLayer::new(Arc::new(resolver)));
     Ok((routes.with_state(db), keys))
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Failure> {
     let (app, keys) = app().await?;
     for (name, key) in &keys {
         let curl = format!("curl -H 'Authorization: Bearer {}' localhost:3000/notes", key.expose_secret());
@@ -97,10 +105,18 @@ mod tests {
         let [(_, acme), (_, globex)] = &keys[..] else { panic!("two tenants") };
         let note = r#"{"id":1,"text":"hello"}"#;
         assert_eq!(send(&app, Some(acme), Some(note)).await.0, StatusCode::OK);
-        assert_eq!(send(&app, Some(acme), Some(note)).await.0, StatusCode::CONFLICT, "1 is taken, within acme");
+        assert_eq!(
+            send(&app, Some(acme), Some(note)).await.0,
+            StatusCode::CONFLICT,
+            "1 is taken, within acme"
+        );
         assert_eq!(send(&app, Some(acme), None).await.1, format!("[{note}]"));
         assert_eq!(send(&app, Some(globex), None).await.1, "[]");
-        assert_eq!(send(&app, Some(globex), Some(note)).await.0, StatusCode::OK, "globex has a note 1 of its own");
+        assert_eq!(
+            send(&app, Some(globex), Some(note)).await.0,
+            StatusCode::OK,
+            "globex has a note 1 of its own"
+        );
         assert_eq!(send(&app, None, None).await.0, StatusCode::BAD_REQUEST, "nothing names a tenant");
         let forged = SecretString::from(format!("{}0", acme.expose_secret()));
         assert_eq!(send(&app, Some(&forged), None).await.0, StatusCode::UNAUTHORIZED);

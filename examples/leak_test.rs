@@ -12,13 +12,15 @@ use axum::routing::get;
 use axum::{Json, Router};
 use sqlx::sqlite::{Sqlite, SqlitePoolOptions};
 use tenancy::resolve::{HeaderSource, Resolver, TrustedPeers};
-use tenancy::scope::PageRequest;
+use tenancy::scope::select::PageRequest;
 use tenancy::tenant::{NewTenant, Slug, TenantStatus, TenantStore};
 use tenancy::web::{PeerAddr, TenantLayer};
 use tenancy::{Error, ErrorKind, TenantContext, TenantDb, TenantScoped, context::TenantDirectory};
 use tenancy::{plan::Catalog, store::MemoryStore};
 use tower::ServiceExt;
 use uuid::Uuid;
+
+type Failure = Box<dyn std::error::Error>;
 
 #[derive(TenantScoped, sqlx::FromRow, serde::Serialize, serde::Deserialize)]
 #[tenant(table = "notes")]
@@ -48,10 +50,11 @@ async fn remove(State(db): Db, ctx: TenantContext, Path(id): Path<Uuid>) -> tena
 }
 
 /// The routes, and the data plane, with which the test adds a row for each tenant.
-async fn app() -> Result<(Router, TenantDb<Sqlite>, TenantDirectory), Box<dyn std::error::Error>> {
+async fn app() -> Result<(Router, TenantDb<Sqlite>, TenantDirectory), Failure> {
     let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = one.connect("sqlite::memory:").await?;
-    let table = "CREATE TABLE notes (tenant_id BLOB, id BLOB, text TEXT NOT NULL, PRIMARY KEY (tenant_id, id))";
+    let table =
+        "CREATE TABLE notes (tenant_id BLOB, id BLOB, text TEXT NOT NULL, PRIMARY KEY (tenant_id, id))";
     sqlx::query(table).execute(&pool).await?;
     let db = TenantDb::from_pool(pool).build().await?;
     let store = Arc::new(MemoryStore::new());
@@ -62,7 +65,8 @@ async fn app() -> Result<(Router, TenantDb<Sqlite>, TenantDirectory), Box<dyn st
     let directory = TenantDirectory::new(store, Arc::new(catalog));
     // Your application has credentials here. A header keeps this file short, so its routes are open to anybody.
     let header = HeaderSource::new("x-tenant", TrustedPeers::new(["127.0.0.1/32"])?)?;
-    let tenants = TenantLayer::allow_unauthenticated(Arc::new(Resolver::new(directory.clone()).source(header)));
+    let tenants =
+        TenantLayer::allow_unauthenticated(Arc::new(Resolver::new(directory.clone()).source(header)));
     let one = get(read).put(write).delete(remove);
     let routes = Router::new().route("/notes", get(list)).route("/notes/{id}", one).layer(tenants);
     Ok((routes.with_state(db.clone()), db, directory))
@@ -78,17 +82,22 @@ async fn send(app: &Router, tenant: &str, method: Method, path: &str) -> (Status
 
 /// Each tenant sends every request for a row of the other one, and for one that does not exist. The answers must be
 /// equal, and the row unchanged.
-async fn attack() -> Result<(), Box<dyn std::error::Error>> {
+async fn attack() -> Result<(), Failure> {
     let (app, db, directory) = app().await?;
     let mut ids = Vec::new();
     for name in ["acme", "globex"] {
-        let ctx = directory.context_by_slug(&Slug::parse(name)?, tenancy::context::Actor::system("test")).await?;
+        let ctx =
+            directory.context_by_slug(&Slug::parse(name)?, tenancy::context::Actor::system("test")).await?;
         ids.push(Uuid::now_v7());
-        Note::insert(&db.scope(&ctx), &Note { id: *ids.last().unwrap(), text: format!("secret of {name}") }).await?;
+        Note::insert(&db.scope(&ctx), &Note { id: *ids.last().unwrap(), text: format!("secret of {name}") })
+            .await?;
     }
     for (attacker, victim, id) in [("acme", "globex", ids[1]), ("globex", "acme", ids[0])] {
         let before = send(&app, victim, Method::GET, "/notes").await;
-        assert!(before.1.contains(&format!("secret of {victim}")), "the test sees the row that it attacks: {before:?}");
+        assert!(
+            before.1.contains(&format!("secret of {victim}")),
+            "the test sees the row that it attacks: {before:?}"
+        );
         for method in [Method::GET, Method::PUT, Method::DELETE] {
             let foreign = send(&app, attacker, method.clone(), &format!("/notes/{id}")).await;
             let missing = send(&app, attacker, method.clone(), &format!("/notes/{}", Uuid::now_v7())).await;
@@ -104,7 +113,7 @@ async fn attack() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Failure> {
     attack().await
 }
 

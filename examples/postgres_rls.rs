@@ -19,6 +19,8 @@ use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, TenantStatus};
 use tenancy::{TenantDb, TenantScoped};
 
+type Failure = Box<dyn std::error::Error>;
+
 #[derive(TenantScoped, sqlx::FromRow)]
 #[tenant(table = "orders")]
 struct Order {
@@ -35,7 +37,7 @@ struct Counts {
     on_a_connection_without_a_tenant: i64,
 }
 
-async fn app(url: &str) -> Result<Counts, Box<dyn std::error::Error>> {
+async fn app(url: &str) -> Result<Counts, Failure> {
     // As the owner: the table, then its policies. `tenancy policies` writes the same SQL for your migrations.
     let mut owner = PgConnection::connect(url).await?;
     sqlx::raw_sql(
@@ -51,7 +53,11 @@ async fn app(url: &str) -> Result<Counts, Box<dyn std::error::Error>> {
 
     // As the application. The doctor examines the database here, and a fault is an error.
     let db: TenantDb<Postgres> = TenantDb::postgres(PgPoolOptions::new(), url).schema(schema).build().await?;
-    db.doctor().await?.findings().iter().for_each(|finding| println!("{}: {}", finding.check(), finding.detail()));
+    db.doctor()
+        .await?
+        .findings()
+        .iter()
+        .for_each(|finding| println!("{}: {}", finding.check(), finding.detail()));
 
     let catalog = Catalog::from_toml("version = 1\n[features]\n[plans.free]\nfeatures = {}")?;
     let directory = TenantDirectory::new(Arc::new(MemoryStore::new()), Arc::new(catalog));
@@ -67,13 +73,16 @@ async fn app(url: &str) -> Result<Counts, Box<dyn std::error::Error>> {
     Ok(Counts {
         on_a_scope_of_acme: counts[0],
         on_a_scope_of_globex: counts[1],
-        on_a_connection_without_a_tenant: sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&mut owner).await?,
+        on_a_connection_without_a_tenant: sqlx::query_scalar("SELECT count(*) FROM orders")
+            .fetch_one(&mut owner)
+            .await?,
     })
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let url = std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL to an empty database on PostgreSQL")?;
+async fn main() -> Result<(), Failure> {
+    let url =
+        std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL to an empty database on PostgreSQL")?;
     println!("{:#?}", app(&url).await?);
     Ok(())
 }

@@ -17,7 +17,9 @@ impl FreshDatabase {
     pub(crate) async fn new() -> Self {
         let server = std::env::var("TEST_POSTGRES_URL").unwrap_or_else(|_| panic!("{NO_POSTGRES}"));
         let name = format!("tenancy_test_{}", uuid::Uuid::now_v7().simple());
-        execute(&server, format!("CREATE DATABASE {name}")).await.unwrap_or_else(|e| panic!("{NO_POSTGRES}\n({e})"));
+        execute(&server, format!("CREATE DATABASE {name}"))
+            .await
+            .unwrap_or_else(|e| panic!("{NO_POSTGRES}\n({e})"));
         let options: PgConnectOptions = server.parse().expect("TEST_POSTGRES_URL is a URL");
         let url = options.database(&name).to_url_lossy().to_string();
         Self { url, server, name }
@@ -32,7 +34,11 @@ impl Drop for FreshDatabase {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(execute(&server, drop))
         });
-        assert!(matches!(dropped.join(), Ok(Ok(()))) || std::thread::panicking(), "{} stays behind", self.name);
+        assert!(
+            matches!(dropped.join(), Ok(Ok(()))) || std::thread::panicking(),
+            "{} stays behind",
+            self.name
+        );
     }
 }
 
