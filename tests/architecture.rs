@@ -5,15 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module may use those above it, and no other.
-const MAP: [&str; 17] = [
+const MAP: [&str; 18] = [
     "error",
     "clock",
     "signed",
     "tenant",
     "plan",
     "context",
-    "keys",
+    "namespace",
     "audit",
+    "database",
     "isolation",
     "scope",
     "resolve",
@@ -144,18 +145,29 @@ fn the_packages_of_the_example_have_one_set_of_lints() {
 }
 
 /// A file that grows past this is split by word.
-const LONGEST: usize = 600;
+const LONGEST: usize = 400;
 
 #[test]
-fn no_file_is_too_long_to_read() {
+fn each_file_is_short_and_says_what_is_in_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     let examples = EXAMPLES.map(|name| format!("examples/{name}/src"));
     for dir in ["src", "sql/src", "macros/src"].map(str::to_owned).into_iter().chain(examples) {
         sources(&root.join(dir), &mut files);
     }
+    assert!(files.len() > 200, "only {} source files were found", files.len());
+    let mut faults = Vec::new();
     for file in files {
-        let lines = fs::read_to_string(&file).expect("a source file reads").lines().count();
-        assert!(lines <= LONGEST, "{} has {lines} lines; split it by word", file.display());
+        let text = fs::read_to_string(&file).expect("a source file reads");
+        let lines = text.lines().count();
+        if lines > LONGEST {
+            faults.push(format!("{} has {lines} lines; split it by word", file.display()));
+        }
+        // The root's documentation is the README.
+        if !text.starts_with("//! ") && !text.starts_with("#![doc = include_str!") {
+            faults
+                .push(format!("{} does not begin with a `//!` line that says what is in it", file.display()));
+        }
     }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -2,10 +2,11 @@
 
 use sqlx::SqlSafeStr;
 
-use super::bind::{Value, arguments};
+use super::bind::arguments;
 use super::conn::Conn;
 use super::driver::Driver;
 use super::error::database_error;
+use super::value::Value;
 use crate::audit::AuditEvent;
 use crate::error::Result;
 

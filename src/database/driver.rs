@@ -4,10 +4,10 @@ use std::future::Future;
 
 use sqlx::{Pool, SqlStr};
 
-use super::bind::Value;
 use super::conn::{Conn, TxMode};
 use super::connection_mode::ConnectionMode;
 use super::native::Native;
+use super::value::Value;
 use crate::tenant::TenantId;
 
 /// What the library needs of a database: how a transaction begins, and how values are sent and read.

@@ -18,9 +18,10 @@ mod postgres;
 mod sqlite;
 mod tenant_id;
 mod transaction;
+mod value;
 
 pub(crate) use self::audit_row::insert_event;
-pub(crate) use self::bind::{Value, arguments};
+pub(crate) use self::bind::arguments;
 pub(crate) use self::conn::{Conn, TxMode};
 pub use self::connection_mode::ConnectionMode;
 pub(crate) use self::driver::Driver;
@@ -29,3 +30,4 @@ pub(crate) use self::error::{change_error, database_error, encoding_error};
 pub(crate) use self::native::{Step, Steps, carried, first};
 pub(crate) use self::tenant_id::BoundTenant;
 pub(crate) use self::transaction::OpenTransaction;
+pub(crate) use self::value::Value;

@@ -8,9 +8,9 @@ use tenancy_sql::Dialect;
 
 use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
-use crate::scope::session::{Backend, Run, Statement, TenantExecutor};
+use crate::scope::session::{Backend, Statement, TenantExecutor};
 
-type Row<S> = <<S as Run>::Database as sqlx::Database>::Row;
+type Row<S> = <<S as TenantExecutor>::Database as sqlx::Database>::Row;
 
 /// A query that was rewritten and proven while the program was compiled: what
 /// [`query!`](crate::query), [`query_as!`](crate::query_as) and [`query_scalar!`](crate::query_scalar) make.

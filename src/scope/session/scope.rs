@@ -32,11 +32,11 @@ impl<DB: Backend> fmt::Debug for Scope<'_, DB> {
     }
 }
 
-impl<DB: Backend> TenantExecutor for &Scope<'_, DB> {}
-
-impl<DB: Backend> Run for &Scope<'_, DB> {
+impl<DB: Backend> TenantExecutor for &Scope<'_, DB> {
     type Database = DB;
+}
 
+impl<DB: Backend> Run<DB> for &Scope<'_, DB> {
     fn context(&self) -> &TenantContext {
         self.ctx
     }

@@ -171,11 +171,11 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     }
 }
 
-impl<DB: Backend> TenantExecutor for &mut Tx<'_, DB> {}
-
-impl<DB: Backend> Run for &mut Tx<'_, DB> {
+impl<DB: Backend> TenantExecutor for &mut Tx<'_, DB> {
     type Database = DB;
+}
 
+impl<DB: Backend> Run<DB> for &mut Tx<'_, DB> {
     fn context(&self) -> &TenantContext {
         self.progress.ctx
     }
