@@ -32,9 +32,9 @@ struct Order {
 /// What `SELECT count(*) FROM orders` counts.
 #[derive(Debug, PartialEq)]
 struct Counts {
-    on_a_scope_of_acme: u64,
-    on_a_scope_of_globex: u64,
-    on_a_connection_without_a_tenant: i64,
+    acme: u64,
+    globex: u64,
+    without_a_tenant: i64,
 }
 
 async fn app(url: &str) -> Result<Counts, Failure> {
@@ -71,11 +71,9 @@ async fn app(url: &str) -> Result<Counts, Failure> {
         counts.push(Order::count(&db.scope(&ctx)).await?);
     }
     Ok(Counts {
-        on_a_scope_of_acme: counts[0],
-        on_a_scope_of_globex: counts[1],
-        on_a_connection_without_a_tenant: sqlx::query_scalar("SELECT count(*) FROM orders")
-            .fetch_one(&mut owner)
-            .await?,
+        acme: counts[0],
+        globex: counts[1],
+        without_a_tenant: sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&mut owner).await?,
     })
 }
 
@@ -95,7 +93,6 @@ mod support;
 async fn a_query_without_a_tenant_reads_nothing() {
     let database = support::FreshDatabase::new().await;
     let counts = app(&database.url).await.unwrap();
-    let wanted =
-        Counts { on_a_scope_of_acme: 3, on_a_scope_of_globex: 2, on_a_connection_without_a_tenant: 0 };
+    let wanted = Counts { acme: 3, globex: 2, without_a_tenant: 0 };
     assert_eq!(counts, wanted);
 }

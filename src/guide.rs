@@ -28,8 +28,8 @@ pub mod how_to {
 /// - [The doctor's checks](https://github.com/tenancy-rs/tenancy/blob/main/docs/doctor.md)
 /// - [SQL rejections](https://github.com/tenancy-rs/tenancy/blob/main/docs/refusals.md)
 /// - [Every way in which SQL calls a function](https://github.com/tenancy-rs/tenancy/blob/main/docs/calls.md)
-/// - [Metrics](https://github.com/tenancy-rs/tenancy/blob/main/docs/metrics.md)
-/// - [Attacks on who is calling](https://github.com/tenancy-rs/tenancy/blob/main/docs/identity.md)
+/// - [Metrics](https://github.com/tenancy-rs/tenancy/blob/main/docs/reference/metrics.md)
+/// - [Attacks on who is calling](https://github.com/tenancy-rs/tenancy/blob/main/docs/reference/identity-attacks.md)
 pub mod reference {}
 
 /// Why it is as it is.
