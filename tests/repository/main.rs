@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 mod architecture;
 mod attacks;
+mod binaries;
 mod circles;
 mod leak_list;
 mod servers;
