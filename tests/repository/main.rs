@@ -12,6 +12,7 @@ mod attacks;
 mod binaries;
 mod circles;
 mod leak_list;
+mod readme;
 mod servers;
 
 /// Every file below a directory.
