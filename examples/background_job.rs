@@ -102,7 +102,7 @@ mod tests {
         let text = later(&ctx, &worker.keys, 7).unwrap();
         assert!(worker.work(&text).await.unwrap());
         assert!(!worker.work(&text).await.unwrap(), "the second delivery");
-        let altered = worker.work(&text.replacen('A', "B", 1)).await.unwrap_err();
+        let altered = worker.work(&format!("{text}A")).await.unwrap_err();
         assert_eq!(altered.kind(), ErrorKind::SignatureInvalid);
         let suspended = ctx.tenant().with_status(TenantStatus::Suspended).unwrap();
         worker.directory.store().update(&suspended).await.unwrap();
