@@ -14,7 +14,9 @@ use tenancy::context::TenantDirectory;
 use tenancy::plan::Catalog;
 use tenancy::resolve::{ApiKeySource, Resolver};
 use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
-use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, TenantId, TenantStatus, TenantStore};
+use tenancy::tenant::{
+    ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, TenantId, TenantStatus, TenantStore,
+};
 use tenancy::web::TenantLayer;
 
 type Store = Arc<CachedStore<MemoryStore>>;
@@ -34,12 +36,17 @@ async fn create(State(store): State<Store>, ctx: TenantContext) -> tenancy::Resu
 
 async fn list(State(store): State<Store>, ctx: TenantContext) -> tenancy::Result<Json<Value>> {
     let keys = store.keys(ctx.tenant_id()).await?;
-    let shown = |key: &Arc<ApiKey>| json!({ "id": key.id(), "name": key.name(), "revoked": key.revoked().is_some() });
+    let shown =
+        |key: &Arc<ApiKey>| json!({ "id": key.id(), "name": key.name(), "revoked": key.revoked().is_some() });
     Ok(Json(keys.iter().map(shown).collect()))
 }
 
 /// 404 for an id of another tenant.
-async fn revoke(State(store): State<Store>, ctx: TenantContext, Path(id): Path<String>) -> tenancy::Result<()> {
+async fn revoke(
+    State(store): State<Store>,
+    ctx: TenantContext,
+    Path(id): Path<String>,
+) -> tenancy::Result<()> {
     store.revoke_key(ctx.tenant_id(), &id, SystemClock.now()).await.map(|_| ())
 }
 
@@ -53,7 +60,8 @@ async fn app() -> tenancy::Result<(Router, Vec<String>)> {
         keys.push(issue(&store, tenant.id(), "first key").await?.1);
     }
     let plans = Catalog::from_toml("version = 1\n[features]\n[plans.free]\nfeatures = {}")?;
-    let source = ApiKeySource::new(ApiKeyFormat::new("example", "test")?, store.clone()).header("x-api-key")?;
+    let source =
+        ApiKeySource::new(ApiKeyFormat::new("example", "test")?, store.clone()).header("x-api-key")?;
     let resolver = Resolver::new(TenantDirectory::new(store.clone(), Arc::new(plans))).source(source);
     let routes = Router::new()
         .route("/keys", get(list).post(create))

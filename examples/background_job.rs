@@ -41,7 +41,8 @@ struct Worker {
 impl Worker {
     /// Verifies one text of the queue and does its job; `false` if that was done before.
     async fn work(&self, text: &str) -> tenancy::Result<bool> {
-        let ReceivedJob { context, job, id, .. } = self.keys.open::<SendInvoice>(&self.directory, text).await?;
+        let ReceivedJob { context, job, id, .. } =
+            self.keys.open::<SendInvoice>(&self.directory, text).await?;
         context.in_span(self.run(&context, &job, id)).await
     }
 
@@ -51,7 +52,12 @@ impl Worker {
             Err(error) if error.kind() == ErrorKind::Conflict => return Ok(false),
             inserted => inserted?,
         }
-        println!("the invoice of order {} of {}, asked for by {}", job.order, ctx.tenant().slug(), ctx.actor());
+        println!(
+            "the invoice of order {} of {}, asked for by {}",
+            job.order,
+            ctx.tenant().slug(),
+            ctx.actor()
+        );
         tx.commit().await?;
         Ok(true)
     }
@@ -71,7 +77,8 @@ async fn app() -> Result<(Worker, TenantContext), Box<dyn std::error::Error>> {
     let ctx = directory.context(acme.id(), Actor::user("ada")).await?;
     let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = one.connect("sqlite::memory:").await?;
-    let table = "CREATE TABLE done_jobs (tenant_id BLOB NOT NULL, id BLOB NOT NULL, PRIMARY KEY (tenant_id, id))";
+    let table =
+        "CREATE TABLE done_jobs (tenant_id BLOB NOT NULL, id BLOB NOT NULL, PRIMARY KEY (tenant_id, id))";
     sqlx::query(table).execute(&pool).await?;
     let db = TenantDb::from_pool(pool).build().await?;
     let keys = Arc::new(JobKeys::new("2026-11", b"at least thirty-two random bytes")?);

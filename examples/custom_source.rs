@@ -94,7 +94,8 @@ mod tests {
     async fn a_known_token_is_accepted_and_nothing_else() {
         let app = app().await.unwrap();
         let send = async |headers: &[&str]| {
-            let request = headers.iter().fold(Request::get("/"), |it, value| it.header("authorization", *value));
+            let request =
+                headers.iter().fold(Request::get("/"), |it, value| it.header("authorization", *value));
             app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status()
         };
         assert_eq!(send(&["Token s3cr3t"]).await, StatusCode::OK);

@@ -13,7 +13,9 @@ use tenancy::clock::{Clock, SystemClock};
 use tenancy::resolve::{JwtSource, Resolver};
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
 use tenancy::{TenantContext, TenantDb, TenantScoped};
-use tenancy::{context::TenantDirectory, plan::Catalog, scope::PageRequest, store::MemoryStore, web::TenantMiddleware};
+use tenancy::{
+    context::TenantDirectory, plan::Catalog, scope::PageRequest, store::MemoryStore, web::TenantMiddleware,
+};
 
 const SECRET: &[u8] = b"at least thirty-two random bytes";
 
@@ -37,7 +39,8 @@ async fn list(db: Db, ctx: TenantContext) -> tenancy::Result<Json<Vec<Note>>> {
 }
 
 /// The routes, and a token for each tenant.
-async fn app() -> Result<(impl FnOnce(&mut ServiceConfig) + Clone + Send, Vec<String>), Box<dyn std::error::Error>> {
+async fn app()
+-> Result<(impl FnOnce(&mut ServiceConfig) + Clone + Send, Vec<String>), Box<dyn std::error::Error>> {
     let plans = "version = 1\n[features]\n[plans.free]\nfeatures = {}";
     let (store, mut tokens) = (Arc::new(MemoryStore::new()), Vec::new());
     for name in ["acme", "globex"] {
@@ -51,7 +54,8 @@ async fn app() -> Result<(impl FnOnce(&mut ServiceConfig) + Clone + Send, Vec<St
     // One connection that is never closed, because the database in memory ends with it.
     let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = one.connect("sqlite::memory:").await?;
-    let table = "CREATE TABLE notes (tenant_id BLOB, id INTEGER, text TEXT NOT NULL, PRIMARY KEY (tenant_id, id))";
+    let table =
+        "CREATE TABLE notes (tenant_id BLOB, id INTEGER, text TEXT NOT NULL, PRIMARY KEY (tenant_id, id))";
     sqlx::query(table).execute(&pool).await?;
     let db = Data::new(TenantDb::from_pool(pool).build().await?);
     let routes = move |config: &mut ServiceConfig| {
@@ -64,7 +68,8 @@ async fn app() -> Result<(impl FnOnce(&mut ServiceConfig) + Clone + Send, Vec<St
 /// A token of one hour. The claim `tenant_id` holds the tenant's id; `sub` becomes the actor.
 fn token(tenant: &TenantId) -> jsonwebtoken::errors::Result<String> {
     let end = SystemClock.now().seconds() + 3600;
-    let claims = serde_json::json!({ "iss": "hello", "aud": "hello", "sub": "ada", "tenant_id": tenant, "exp": end });
+    let claims =
+        serde_json::json!({ "iss": "hello", "aud": "hello", "sub": "ada", "tenant_id": tenant, "exp": end });
     jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET))
 }
 

@@ -53,7 +53,8 @@ async fn delete(db: &TenantDb<Sqlite>, ctx: &TenantContext, id: i64) -> tenancy:
 async fn app() -> Result<(TenantDb<Sqlite>, TenantContext), Box<dyn std::error::Error>> {
     let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
     let pool = one.connect("sqlite::memory:").await?;
-    let table = "CREATE TABLE projects (tenant_id BLOB NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (tenant_id, id))";
+    let table =
+        "CREATE TABLE projects (tenant_id BLOB NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (tenant_id, id))";
     sqlx::query(table).execute(&pool).await?;
     let store = SqlStore::new(pool.clone());
     store.migrate().await?; // makes `tenancy_gauges`

@@ -64,7 +64,9 @@ async fn app() -> tenancy::Result<(Router, Members, TenantId)> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for tenant in ["acme", "initech", "globex"] {
-        println!("curl -i -b '__Host-session=s3cr3t' -H 'Host: {tenant}.localhost:3000' http://localhost:3000/");
+        println!(
+            "curl -i -b '__Host-session=s3cr3t' -H 'Host: {tenant}.localhost:3000' http://localhost:3000/"
+        );
     }
     let (app, ..) = app().await?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;

@@ -34,8 +34,13 @@ features = { export = true }
 type Tenants = Arc<CachedStore<SqlStore<Sqlite>>>;
 
 /// Takes the body raw: the signature covers each byte of it.
-async fn receive(State(stripe): State<Arc<StripeWebhook>>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
-    let signatures: Vec<&[u8]> = headers.get_all("stripe-signature").iter().map(HeaderValue::as_bytes).collect();
+async fn receive(
+    State(stripe): State<Arc<StripeWebhook>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, String) {
+    let signatures: Vec<&[u8]> =
+        headers.get_all("stripe-signature").iter().map(HeaderValue::as_bytes).collect();
     match stripe.receive(&body, &signatures).await {
         Ok(outcome) => (StatusCode::OK, outcome.as_str().to_owned()), // whatever it is
         Err(error) => match error.kind() {
