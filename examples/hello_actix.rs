@@ -102,6 +102,6 @@ mod tests {
             assert_eq!(call_and_read_body(&service, request).await, notes);
         }
         let nobody = TestRequest::get().uri("/notes").to_request();
-        assert_eq!(call_service(&service, nobody).await.status(), 401);
+        assert_eq!(call_service(&service, nobody).await.status(), 400, "nothing names a tenant");
     }
 }
