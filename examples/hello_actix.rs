@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    #[actix_web::test]
+    #[tokio::test]
     async fn each_token_reaches_the_notes_of_its_tenant() {
         let (routes, tokens) = app().await.unwrap();
         let service = init_service(App::new().configure(routes)).await;
