@@ -15,16 +15,17 @@ use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
 use tenancy::web::TenantLayer;
 use tenancy::{Error, ErrorKind, TenantContext};
+use tokio::sync::RwLock;
 
 type Hash = [u8; 32];
 
 /// The tokens, by their hash: who leaks the table leaks no token. In an application, a table of the database.
 #[derive(Debug, Clone)]
-struct TokenSource(Arc<HashMap<Hash, (TenantId, String)>>);
+struct TokenSource(Arc<RwLock<HashMap<Hash, (TenantId, String)>>>);
 
 impl TokenSource {
     async fn find(self, hash: Hash) -> tenancy::Result<Option<(TenantId, String)>> {
-        Ok(self.0.get(&hash).cloned()) // a query
+        Ok(self.0.read().await.get(&hash).cloned()) // a query
     }
 }
 
@@ -71,7 +72,7 @@ async fn app() -> tenancy::Result<Router> {
     let tokens = HashMap::from([(Sha256::digest(b"s3cr3t").into(), (acme.id().clone(), "ada".to_owned()))]);
     let plans = Catalog::from_toml("version = 1\n[features]\n[plans.free]\nfeatures = {}")?;
     let directory = TenantDirectory::new(store, Arc::new(plans));
-    let resolver = Resolver::new(directory).source(TokenSource(Arc::new(tokens)));
+    let resolver = Resolver::new(directory).source(TokenSource(Arc::new(RwLock::new(tokens))));
     Ok(Router::new().route("/", get(whoami)).route_layer(TenantLayer::new(Arc::new(resolver))))
 }
 
