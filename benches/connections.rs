@@ -3,7 +3,7 @@
 //!
 //! Needs `TEST_POSTGRES_URL`, as the tests do.
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/fixture/common.rs"]
 mod common;
 
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 //!
 //! SQLite, and Postgres if `TEST_POSTGRES_URL` is set. All but the first way use a pool that does not ping.
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/fixture/common.rs"]
 mod common;
 
 use std::hint::black_box;
@@ -15,7 +15,7 @@ use futures_util::future::LocalBoxFuture;
 use sqlx::pool::PoolOptions;
 use sqlx::{Executor, Pool};
 use tenancy::audit::AuditPolicy;
-use tenancy::scope::PageRequest;
+use tenancy::scope::select::PageRequest;
 use tenancy::{TenantDb, TenantScoped, query_as};
 use tokio::runtime::Runtime;
 use uuid::Uuid;

@@ -2,7 +2,7 @@
 //! against the bare check of its signature; and through the whole middleware, against the service without it, each with
 //! the making of the request.
 
-#[path = "../tests/world/mod.rs"]
+#[path = "../tests/identity/fixture.rs"]
 mod world;
 
 use std::convert::Infallible;

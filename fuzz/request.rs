@@ -1,4 +1,5 @@
-//! What must hold of every request, however it is put together. Used by the fuzz target and by `tests/requests.rs`.
+//! What must hold of every request, however it is put together. Used by the fuzz target and by
+//! `tests/identity/requests.rs`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -6,6 +6,8 @@ pub mod audit;
 pub mod billing;
 pub mod clock;
 pub mod context;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod database;
 mod error;
 #[cfg(feature = "postgres")]
 pub mod isolation;
@@ -29,7 +31,12 @@ pub mod web;
 pub use self::context::TenantContext;
 pub use self::error::{Error, ErrorKind, PlanDenial, Result};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use self::scope::{TenantDb, TenantScoped};
+pub use self::scope::TenantDb;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::scope::repository::TenantScoped;
+/// The version of sqlx that this crate uses.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use sqlx;
 /// Makes a struct the row of a tenant-owned table: see the trait [`trait@TenantScoped`].
 #[cfg(feature = "macros")]
 pub use tenancy_macros::TenantScoped;

@@ -30,9 +30,11 @@
 
 use serde::Serialize;
 
+use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Limit;
-use crate::scope::{Backend, Deleted, Statement, TenantExecutor, Tx, Value, database_error};
+use crate::scope::row::Deleted;
+use crate::scope::{Backend, Run, Statement, TenantExecutor, Tx};
 
 /// A count of things that exist now, kept within what the tenant's plan allows.
 ///

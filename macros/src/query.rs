@@ -128,9 +128,9 @@ impl Query {
         };
         let Self { scope, values, .. } = self;
         let query = quote! {
-            ::tenancy::scope::Query::<_, #row>::unchecked_for_macros_only(#scope, {
+            ::tenancy::scope::query::Query::<_, #row>::unchecked_for_macros_only(#scope, {
                 #configured
-                static VARIANTS: ::tenancy::scope::Variants = ::tenancy::scope::Variants {
+                static VARIANTS: ::tenancy::scope::query::Variants = ::tenancy::scope::query::Variants {
                     texts: &[#(#texts),*],
                     tenant: #tenant,
                     writes: #writes,
@@ -153,7 +153,7 @@ impl Query {
         // Names that no value says; the scope's has its span, for the error that there is where it is none.
         let of_whom = Ident::new("__tenancy_scope", scope.span());
         let whose = Ident::new("tenant", Span::mixed_site());
-        let of = quote_spanned! { scope.span() => ::tenancy::scope::CheckedQuery::tenant(&#of_whom) };
+        let of = quote_spanned! { scope.span() => ::tenancy::scope::query::CheckedQuery::tenant(&#of_whom) };
         // The tenant is of whatever type its column has, and sqlx is told so by `as _`.
         let tenant = variants.tenant().then(|| quote! { #whose as _ });
         let arguments = values.iter().map(ToTokens::to_token_stream).chain(tenant);
@@ -166,7 +166,7 @@ impl Query {
             #configured
             let #of_whom = #scope;
             let #whose = #of;
-            ::tenancy::scope::CheckedQuery::unchecked_for_macros_only(
+            ::tenancy::scope::query::CheckedQuery::unchecked_for_macros_only(
                 #of_whom, #query, #writes, ::tenancy::scope::Dialect::#dialect,
             )
         }}

@@ -217,7 +217,7 @@ fn expand(row: &RowStruct<'_>) -> TokenStream {
             mark(field, value),
             quote! {
                 #[automatically_derived]
-                impl ::tenancy::scope::SoftDelete for #name {}
+                impl ::tenancy::scope::row::SoftDelete for #name {}
             },
         ),
         None => Default::default(),
@@ -232,12 +232,12 @@ fn expand(row: &RowStruct<'_>) -> TokenStream {
         }
 
         const _: () = {
-            use ::tenancy::scope::NoOption as _;
+            use ::tenancy::scope::row::NoOption as _;
             #(#plain)*
         };
 
         #[automatically_derived]
-        impl ::tenancy::TenantScoped for #name {
+        impl ::tenancy::scope::row::TenantRow for #name {
             type Id = #id_type;
             const TABLE: &'static str = #table;
 
@@ -245,9 +245,9 @@ fn expand(row: &RowStruct<'_>) -> TokenStream {
                 &self.#id_name
             }
 
-            fn statements(dialect: ::tenancy::scope::Dialect) -> &'static ::tenancy::scope::Statements {
-                static POSTGRES: ::tenancy::scope::Statements = #postgres;
-                static SQLITE: ::tenancy::scope::Statements = #sqlite;
+            fn statements(dialect: ::tenancy::scope::Dialect) -> &'static ::tenancy::scope::row::Statements {
+                static POSTGRES: ::tenancy::scope::row::Statements = #postgres;
+                static SQLITE: ::tenancy::scope::row::Statements = #sqlite;
                 match dialect {
                     ::tenancy::scope::Dialect::Postgres => &POSTGRES,
                     ::tenancy::scope::Dialect::Sqlite => &SQLITE,
@@ -259,17 +259,17 @@ fn expand(row: &RowStruct<'_>) -> TokenStream {
         }
 
         #[automatically_derived]
-        impl<DB> ::tenancy::scope::BindRow<DB> for #name
+        impl<DB> ::tenancy::scope::row::BindRow<DB> for #name
         where
             DB: ::tenancy::scope::Backend,
-            #(#types: for<'q> ::tenancy::scope::sqlx::Encode<'q, DB> + ::tenancy::scope::sqlx::Type<DB>,)*
-            #name: for<'r> ::tenancy::scope::sqlx::FromRow<'r, DB::Row>,
+            #(#types: for<'q> ::tenancy::sqlx::Encode<'q, DB> + ::tenancy::sqlx::Type<DB>,)*
+            #name: for<'r> ::tenancy::sqlx::FromRow<'r, DB::Row>,
         {
-            fn bind_id(id: &#id_type, binds: &mut ::tenancy::scope::BindArguments<DB>) -> ::tenancy::Result<()> {
+            fn bind_id(id: &#id_type, binds: &mut ::tenancy::scope::row::BindArguments<DB>) -> ::tenancy::Result<()> {
                 binds.push(id)
             }
 
-            fn bind_columns(&self, binds: &mut ::tenancy::scope::BindArguments<DB>) -> ::tenancy::Result<()> {
+            fn bind_columns(&self, binds: &mut ::tenancy::scope::row::BindArguments<DB>) -> ::tenancy::Result<()> {
                 #(binds.push(&self.#values)?;)*
                 let _ = binds;
                 ::core::result::Result::Ok(())
@@ -277,7 +277,7 @@ fn expand(row: &RowStruct<'_>) -> TokenStream {
 
             fn bind_value(
                 value: &dyn ::core::any::Any,
-                binds: &mut ::tenancy::scope::BindArguments<DB>,
+                binds: &mut ::tenancy::scope::row::BindArguments<DB>,
             ) -> ::tenancy::Result<bool> {
                 #(if let ::core::option::Option::Some(value) = value.downcast_ref::<#types>() {
                     binds.push(value)?;
@@ -294,7 +294,7 @@ fn handle(row: &Ident, index: usize, field: &Field<'_>) -> TokenStream {
     let Field { name, column, ty, visibility } = field;
     let constant = Ident::new(&name.to_string().trim_start_matches("r#").to_uppercase(), name.span());
     let doc = format!("The column `{column}`.");
-    let column = quote! { ::tenancy::scope::Column };
+    let column = quote! { ::tenancy::scope::select::Column };
     let (ty, new) = match optional(ty) {
         Some(value) => {
             (quote! { #ty, #value }, quote! { true, ::core::option::Option::Some, |row| row.#name.as_ref() })
@@ -315,7 +315,7 @@ fn plain(field: &Field<'_>) -> TokenStream {
     let Field { column, ty, .. } = field;
     let mistake =
         format!("the column `{column}` can be NULL: write its type as `Option<..>`, not by another name");
-    quote_spanned! { ty.span() => ::core::assert!(!::tenancy::scope::FieldType::<#ty>::IS_OPTION, #mistake); }
+    quote_spanned! { ty.span() => ::core::assert!(!::tenancy::scope::row::FieldType::<#ty>::IS_OPTION, #mistake); }
 }
 
 /// What the field holds for a row that is deleted, or is not.
@@ -325,7 +325,7 @@ fn mark(field: &Type, value: &Type) -> TokenStream {
         fn mark(
             at: ::core::option::Option<::std::time::SystemTime>,
         ) -> ::core::option::Option<::std::sync::Arc<dyn ::core::any::Any + Send + Sync>> {
-            let mark: #field = at.map(<#value as ::tenancy::scope::DeletedAt>::deleted_at);
+            let mark: #field = at.map(<#value as ::tenancy::scope::row::DeletedAt>::deleted_at);
             ::core::option::Option::Some(::std::sync::Arc::new(mark))
         }
     }
@@ -363,7 +363,7 @@ fn statements(statements: &Statements) -> TokenStream {
         quote! { #name: ::std::borrow::Cow::Borrowed(#text) }
     });
     let table = parts(table);
-    quote! { ::tenancy::scope::Statements { #(#fields,)* table: #table } }
+    quote! { ::tenancy::scope::row::Statements { #(#fields,)* table: #table } }
 }
 
 fn parts(table: &Table) -> TokenStream {
@@ -377,7 +377,7 @@ fn parts(table: &Table) -> TokenStream {
     let none = || quote! { ::core::option::Option::None };
     let deleted = deleted.map_or_else(none, |column| quote! { ::core::option::Option::Some(#column) });
     quote! {
-        ::tenancy::scope::Table {
+        ::tenancy::scope::row::Table {
             dialect: ::tenancy::scope::Dialect::#dialect,
             #(#fields,)*
             deleted: #deleted,
@@ -388,11 +388,11 @@ fn parts(table: &Table) -> TokenStream {
 fn stub(name: &Ident) -> TokenStream {
     quote! {
         #[automatically_derived]
-        impl ::tenancy::TenantScoped for #name {
+        impl ::tenancy::scope::row::TenantRow for #name {
             type Id = ();
             const TABLE: &'static str = "";
             fn id(&self) -> &Self::Id { &() }
-            fn statements(_: ::tenancy::scope::Dialect) -> &'static ::tenancy::scope::Statements {
+            fn statements(_: ::tenancy::scope::Dialect) -> &'static ::tenancy::scope::row::Statements {
                 ::core::unreachable!()
             }
         }

@@ -22,6 +22,7 @@
 
 pub mod doctor;
 mod foreign_key;
+mod own_tables;
 mod policy;
 mod rls;
 

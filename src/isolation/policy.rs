@@ -8,8 +8,6 @@ use sha2::{Digest, Sha256};
 pub(super) const FLOOR: &str = "tenancy_floor";
 /// The permissive policy.
 pub(super) const OWN: &str = "tenancy_own";
-/// How the names of this crate's own tables begin, whose policies come with their migrations.
-pub(super) const OWN_TABLES: &str = "tenancy_";
 /// How the comment of a generated policy begins; the hash of its definition follows.
 pub(super) const MARK: &str = "tenancy ";
 /// The setting that does not exist, whose name is the error of [`MissingTenant::Error`].

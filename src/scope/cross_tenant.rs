@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::backend::{Backend, TxMode, database_error};
-use super::db::{Inner, TenantDb, shared_placement};
-use super::tx::Tx;
+use super::session::{Backend, Core, TenantDb, Tx, shared_placement};
 use crate::audit::{AuditEvent, AuditSink, Outcome};
 use crate::context::{Actor, TenantContext, TenantDirectory};
+use crate::database::{TxMode, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::Tenant;
 
@@ -31,7 +30,7 @@ impl Reason {
         }
         Err(Error::new(
             ErrorKind::InvalidInput,
-            "say why in 8 to 500 characters on one conn: what for, and where that is written down",
+            "say why in 8 to 500 characters on one line: what for, and where that is written down",
         ))
     }
 
@@ -68,10 +67,10 @@ pub struct PerTenant<T> {
 /// async fn orders_of_all(
 ///     db: &TenantDb<sqlx::Postgres>,
 ///     directory: &TenantDirectory,
-///     trail: &dyn AuditSink,
+///     sink: &dyn AuditSink,
 /// ) -> tenancy::Result<u64> {
 ///     let reason = Reason::new("monthly report FIN-12")?;
-///     let across = db.cross_tenant(directory, trail, reason, Actor::user("ada"))?;
+///     let across = db.cross_tenant(directory, sink, reason, Actor::user("ada"))?;
 ///     let counts = across.read(async |tenant| Order::count(tenant).await).await?;
 ///     for count in &counts {
 ///         println!("{}: {}", count.tenant.slug(), count.value);
@@ -85,9 +84,9 @@ pub struct PerTenant<T> {
 /// says how the reading ended; both name the actor and the reason. If the first cannot be written nothing is read; if
 /// the second cannot, nothing is answered.
 pub struct CrossTenant<'a, DB: Backend> {
-    db: &'a Inner<DB>,
+    db: &'a Core<DB>,
     directory: &'a TenantDirectory,
-    trail: &'a dyn AuditSink,
+    sink: &'a dyn AuditSink,
     reason: Reason,
     actor: Actor,
     opened: Instant,
@@ -104,7 +103,7 @@ impl<DB: Backend> fmt::Debug for CrossTenant<'_, DB> {
 }
 
 impl<DB: Backend> TenantDb<DB> {
-    /// Opens the reading of all tenants of `directory`, for fifteen minutes; `trail` keeps who did it and why.
+    /// Opens the reading of all tenants of `directory`, for fifteen minutes; `sink` keeps who did it and why.
     ///
     /// [`SqlStore`](crate::store::SqlStore) is a trail that writes beside the tenants' other events.
     ///
@@ -113,7 +112,7 @@ impl<DB: Backend> TenantDb<DB> {
     pub fn cross_tenant<'a>(
         &'a self,
         directory: &'a TenantDirectory,
-        trail: &'a dyn AuditSink,
+        sink: &'a dyn AuditSink,
         reason: Reason,
         actor: Actor,
     ) -> Result<CrossTenant<'a, DB>> {
@@ -127,7 +126,7 @@ impl<DB: Backend> TenantDb<DB> {
             return Err(Error::new(ErrorKind::InvalidInput, "say who reads across tenants: a named actor"));
         }
         let (opened, time) = (Instant::now(), Duration::from_mins(15));
-        Ok(CrossTenant { db: &self.0, directory, trail, reason, actor, opened, time })
+        Ok(CrossTenant { db: &self.0, directory, sink, reason, actor, opened, time })
     }
 }
 
@@ -216,10 +215,10 @@ impl<DB: Backend> CrossTenant<'_, DB> {
         for (batch, contexts) in contexts.chunks(BATCH.into()).enumerate() {
             let first = batch * usize::from(BATCH);
             let event =
-                |ctx| AuditEvent::new(ctx, "tenancy.across_tenants").detail("reason", self.reason.as_str());
+                |ctx| AuditEvent::new(ctx, "tenancy.cross_tenant").detail("reason", self.reason.as_str());
             let events: Vec<_> =
                 contexts.iter().enumerate().map(|(n, ctx)| say(first + n, event(ctx))).collect();
-            self.trail.write(&events).await?;
+            self.sink.write(&events).await?;
         }
         Ok(())
     }

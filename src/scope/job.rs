@@ -1,6 +1,5 @@
-use super::backend::Backend;
-use super::db::TenantDb;
-use super::entity::{SupportsRow, TenantScoped};
+use super::repository::{SupportsRow, TenantScoped};
+use super::session::{Backend, TenantDb};
 use crate::context::{Job, ReceivedJob, TenantDirectory};
 use crate::error::{Error, ErrorKind, Result};
 

@@ -6,8 +6,8 @@
 //! tenant it is for, so that row-level security refuses on its own what a query should not have asked.
 //!
 //! ```
-//! use tenancy::scope::{PageRequest, TenantDb};
-//! use tenancy::{TenantContext, TenantScoped};
+//! use tenancy::scope::select::PageRequest;
+//! use tenancy::{TenantContext, TenantDb, TenantScoped};
 //! use sqlx::sqlite::SqlitePoolOptions;
 //!
 //! #[derive(Debug, PartialEq, TenantScoped, sqlx::FromRow)]
@@ -64,7 +64,7 @@
 //!
 //! ```
 //! # use tenancy::TenantScoped;
-//! # use tenancy::scope::{Cursor, Page, PageRequest, Scope};
+//! # use tenancy::scope::{Scope, select::{Cursor, Page, PageRequest}};
 //! # #[derive(TenantScoped, sqlx::FromRow)]
 //! # #[tenant(table = "orders")]
 //! # struct Order { #[tenant(id)] id: i64, status: String, total: i64, note: Option<String> }
@@ -97,66 +97,58 @@
 //! }
 //! ```
 
-mod backend;
-mod changed;
-#[cfg(feature = "macros")]
-mod checked;
 mod cross_tenant;
-mod db;
-#[cfg(feature = "dynamic")]
-mod dynamic;
-#[cfg(not(feature = "dynamic"))]
-#[path = "no_dynamic.rs"]
-mod dynamic;
-mod enforcement;
-mod entity;
-mod executor;
-mod filter;
-mod foreign_key;
 mod job;
-#[cfg(feature = "macros")]
-mod query;
-mod select;
-mod soft_delete;
-mod sort;
+mod own_sql;
+pub(crate) mod repository;
+mod session;
 mod stored_event;
 #[cfg(feature = "streaming")]
-mod streaming;
-#[cfg(any(feature = "dynamic", feature = "macros"))]
-mod streams;
-#[cfg(not(any(feature = "dynamic", feature = "macros")))]
-#[path = "no_streams.rs"]
-mod streams;
-mod tx;
+mod stream;
 
-/// The version of sqlx that this crate speaks.
-pub use sqlx;
-#[cfg(feature = "dynamic")]
-pub use tenancy_sql::{Code, Rejection};
-pub use tenancy_sql::{Dialect, Schema, Statements, Table, TableSpec};
+pub use tenancy_sql::{Dialect, Schema};
 
-pub use self::backend::{Backend, BindArguments};
-pub use self::changed::{Deleted, Updated};
-#[cfg(feature = "macros")]
-pub use self::checked::CheckedQuery;
 pub use self::cross_tenant::{CrossTenant, PerTenant, Reason};
-pub use self::db::{Scope, TenantDb, TenantDbBuilder};
-pub use self::enforcement::{ConnectionMode, Enforcement};
-pub use self::entity::{BindRow, Page, PageRequest, ResultFuture, SupportsRow, TenantScoped};
-pub use self::executor::TenantExecutor;
-pub use self::filter::{Assignment, Column, Filter};
-#[doc(hidden)]
-pub use self::filter::{FieldType, NoOption};
-pub use self::foreign_key::ForeignKey;
-#[cfg(feature = "macros")]
-pub use self::query::{Query, ScalarQuery, Variants};
-pub use self::select::Select;
-pub use self::soft_delete::{DeletedAt, SoftDelete};
-pub use self::sort::{Cursor, Sort, Sortable};
+pub use self::session::{Backend, Enforcement, Scope, TenantDb, TenantDbBuilder, TenantExecutor, Tx};
 pub use self::stored_event::StoredEvent;
-pub use self::tx::Tx;
+pub use crate::database::ConnectionMode;
 
-pub(crate) use self::backend::{Conn, TxMode, Value, database_error};
-pub(crate) use self::executor::Statement;
-pub(crate) use self::stored_event::insert_event;
-pub(crate) use self::tx::OpenTransaction;
+pub(crate) use self::session::{Run, Statement};
+
+pub mod row {
+    //! What a row is, and what its writes return: the contract behind `#[derive(TenantScoped)]`.
+    //!
+    //! A handler needs [`ForeignKey`], [`Updated`], [`Deleted`] and [`SoftDelete`]. The other items are for rows that
+    //! implement [`TenantRow`] by hand, and for code that is generic over the database.
+
+    pub use tenancy_sql::{Statements, Table, TableSpec};
+
+    pub use super::repository::{
+        BindRow, Deleted, DeletedAt, ForeignKey, ResultFuture, SoftDelete, SupportsRow, TenantRow, Updated,
+    };
+    #[doc(hidden)]
+    pub use super::repository::{FieldType, NoOption};
+    pub use super::session::BindArguments;
+}
+
+pub mod select {
+    //! Filters, orders and pages: what [`TenantScoped::select`](crate::TenantScoped::select) is made of.
+
+    pub use super::repository::{
+        Assignment, Column, Cursor, Filter, Page, PageRequest, Select, Sort, Sortable,
+    };
+}
+
+#[cfg(any(feature = "dynamic", feature = "macros"))]
+pub mod query {
+    //! SQL of your own: what [`query!`](crate::query) and its siblings return, and why a statement was rejected.
+
+    #[cfg(feature = "dynamic")]
+    pub use tenancy_sql::{Code, Rejection};
+
+    #[cfg(feature = "macros")]
+    #[doc(hidden)]
+    pub use super::own_sql::Variants;
+    #[cfg(feature = "macros")]
+    pub use super::own_sql::{CheckedQuery, Query, ScalarQuery};
+}

@@ -2,13 +2,11 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sqlx::SqlSafeStr;
 use uuid::Uuid;
 
-use super::backend::{Backend, BindArguments, Conn, Value, database_error};
-use super::executor::{Statement, TenantExecutor};
-use crate::audit::AuditEvent;
+use super::session::{Backend, Statement, TenantExecutor};
 use crate::clock::Timestamp;
+use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An audit event as it stands in the database: its exact bytes.
@@ -71,24 +69,4 @@ impl StoredEvent {
             occurred: Timestamp::from_micros(occurred),
         })
     }
-}
-
-/// Writes an event on a connection that is inside its tenant's transaction. Writing it twice counts once.
-pub(crate) async fn insert_event<DB: Backend>(conn: Conn<'_, DB>, event: &AuditEvent) -> Result<()> {
-    let mut binds = BindArguments::<DB>::new();
-    binds.push_value(Value::Text(&event.tenant().to_string()))?;
-    binds.push_value(Value::Text(&event.id().to_string()))?;
-    binds.push_value(Value::Int(event.occurred().micros()))?;
-    binds.push_value(Value::Text(event.action()))?;
-    binds.push_value(Value::Bytes(&event.bytes()))?;
-    DB::execute(
-        conn,
-        "INSERT INTO tenancy_audit_events (tenant_id, id, occurred_us, action, event) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING"
-            .into_sql_str(),
-        binds.into_arguments(),
-    )
-    .await
-    .map(|_| ())
-    .map_err(|e| database_error(&e))
 }

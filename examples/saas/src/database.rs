@@ -11,7 +11,8 @@ use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{Pool, Postgres, Sqlite};
-use tenancy::scope::{Backend, SupportsRow};
+use tenancy::scope::Backend;
+use tenancy::scope::row::SupportsRow;
 use tenancy::{Error, ErrorKind, Result};
 
 use crate::model::{Order, Project};

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tenancy::audit::{AuditEvent, AuditSink, Outcome};
 use tenancy::plan::Entitlements;
 use tenancy::quota::Gauge;
-use tenancy::scope::{Page, PageRequest, StoredEvent, SupportsRow, Tx};
+use tenancy::scope::row::SupportsRow;
+use tenancy::scope::select::{Page, PageRequest};
+use tenancy::scope::{StoredEvent, Tx};
 use tenancy::{Error, ErrorKind, Result, TenantContext, TenantScoped};
 use uuid::Uuid;
 

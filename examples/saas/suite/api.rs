@@ -6,11 +6,11 @@
     reason = "a test looks at the rows from outside of every wall"
 )]
 
-#[path = "../../../tests/common/mod.rs"]
+#[path = "../../../tests/fixture/common.rs"]
 #[macro_use]
 mod common;
 mod http;
-#[path = "../../../tests/stripe_sdk/ask.rs"]
+#[path = "../../../tests/fixture/stripe_sdk/ask.rs"]
 mod sdk;
 
 use std::net::SocketAddr;

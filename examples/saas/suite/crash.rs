@@ -6,7 +6,7 @@
     reason = "a test looks at the rows from outside of every wall"
 )]
 
-#[path = "../../../tests/common/mod.rs"]
+#[path = "../../../tests/fixture/common.rs"]
 #[macro_use]
 mod common;
 mod http;

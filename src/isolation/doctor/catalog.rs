@@ -8,25 +8,11 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 use tenancy_sql::Schema;
 
-use super::granted::Granted;
-use super::implicit::Implicit;
+use super::objects::{Granted, Implicit, Routine};
 use super::relation::{Column, Policy, Relation};
-use super::routine::Routine;
 use crate::isolation::foreign_key::{self, ForeignKey};
+use crate::isolation::own_tables::CONTROL_PLANE;
 use crate::isolation::policy::{FLOOR, MissingTenant, RAISED};
-
-/// Tables of the crate that belong to the operator, not to tenants.
-const CONTROL_PLANE: [&str; 9] = [
-    "tenancy_tenants",
-    "tenancy_slugs",
-    "tenancy_domains",
-    "tenancy_domain_claims",
-    "tenancy_api_keys",
-    "tenancy_customers",
-    "tenancy_subscriptions",
-    "tenancy_billing_events",
-    "tenancy_billing_quarantine",
-];
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Server {

@@ -1,22 +1,9 @@
 //! Rights that the role was given and that a fresh server, or the script of an extension, does not give.
 
-use serde::Deserialize;
-
 use super::catalog::Catalog;
 use super::check::Check;
+use super::objects::Granted;
 use super::report::{Finding, Fix};
-
-/// A right that is not among `pg_init_privs` or `acldefault()`.
-#[derive(Debug, Deserialize)]
-pub(super) struct Granted {
-    /// As `GRANT` names it: `FUNCTION`, `TABLE`, `FOREIGN SERVER`; of a column with the column in front.
-    kind: String,
-    name: String,
-    rights: Vec<String>,
-    to: Vec<String>,
-    /// Of a foreign server: a user mapping lets the role connect.
-    mapped: bool,
-}
 
 pub(super) fn judge(catalog: &Catalog, found: &mut Vec<Finding>) {
     if catalog.superuser() {

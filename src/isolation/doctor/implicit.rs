@@ -1,29 +1,12 @@
 //! Functions that a statement calls without looking like a call, or by the name of another function.
 
-use serde::Deserialize;
 use tenancy_sql::{Dialect, Schema, is_pure};
 
 use super::catalog::Catalog;
 use super::check::Check;
+use super::objects::Implicit;
 use super::report::{Finding, Fix};
 use super::routine::Named;
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Implicit {
-    schema: String,
-    name: String,
-    signature: String,
-    /// By what it is called.
-    how: Vec<String>,
-    /// A function of the server has the same name.
-    named: bool,
-    /// It takes one argument.
-    scalar: bool,
-    /// The server looks at EXECUTE before it calls the function.
-    checked: bool,
-    /// Who of the role's roles, and of everybody, may execute it.
-    to: Vec<String>,
-}
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     for function in &catalog.implicit {

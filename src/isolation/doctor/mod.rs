@@ -39,6 +39,7 @@ mod code;
 mod granted;
 mod implicit;
 mod keys;
+mod objects;
 mod policy;
 mod probe;
 mod relation;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use tenancy_sql::{Dialect, Schema};
 
-use crate::isolation::policy::{Kind, OWN_TABLES};
+use crate::isolation::own_tables;
+use crate::isolation::policy::Kind;
 
 #[derive(Debug, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
@@ -102,7 +103,7 @@ impl Relation {
 
     /// Whether its policies come with this crate's migrations.
     pub(super) fn is_own_table(&self) -> bool {
-        self.name.starts_with(OWN_TABLES)
+        self.name.starts_with(own_tables::PREFIX)
     }
 
     /// As a statement says it.

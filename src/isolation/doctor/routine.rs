@@ -1,10 +1,10 @@
 //! Functions and procedures: with whose rights they run, when they are called, and as which tenant.
 
-use serde::Deserialize;
 use tenancy_sql::Schema;
 
 use super::catalog::Catalog;
 use super::check::Check;
+use super::objects::Routine;
 use super::report::{Finding, Fix};
 
 /// The name of a function, as `functions` in `tenancy.toml` lists it.
@@ -31,31 +31,6 @@ impl Named<'_> {
     fn qualified(self) -> String {
         format!("{}.{}", self.schema, self.name)
     }
-}
-
-#[derive(Debug, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
-pub(super) struct Routine {
-    schema: String,
-    name: String,
-    signature: String,
-    procedure: bool,
-    owner: String,
-    own: bool,
-    /// The extension that it came with.
-    extension: Option<String>,
-    /// Runs as its owner, and the role can make it run.
-    definer: bool,
-    /// Nothing but a person made it so.
-    leakproof: bool,
-    /// The role can make it run, and it has the tenant among its settings, by this name.
-    sets_tenant: Option<String>,
-    /// The tables whose policies call it, though its answer is kept.
-    frozen: Vec<i64>,
-    /// The role can make it run, and it is written in this language, which is not trusted.
-    language: Option<String>,
-    /// Who of the role's roles, and of everybody, may execute it.
-    to: Vec<String>,
 }
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {

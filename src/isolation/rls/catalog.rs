@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sqlx::PgConnection;
 use tenancy_sql::{Dialect, Schema};
 
-use super::relations::{Found, Relation, columns, parents, policies, relations};
-use super::{refused, unread};
+use super::error::{refused, unread};
+use super::relations::{Column, Found, Policy, Relation, Security, columns, parents, policies, relations};
 use crate::error::Result;
-use crate::isolation::policy::{Kind, OWN_TABLES, quoted};
+use crate::isolation::own_tables;
+use crate::isolation::policy::{Kind, quoted};
 
 /// Where sqlx keeps which migrations were run.
 const MIGRATIONS: &str = "_sqlx_migrations";
@@ -54,37 +55,6 @@ pub(super) struct Table {
     pub(super) above: BTreeSet<i64>,
     pub(super) security: Security,
     pub(super) policies: Vec<Policy>,
-}
-
-/// Whether row-level security is on, and binds the table's owner.
-#[derive(Clone, Copy)]
-pub(super) struct Security {
-    pub(super) enabled: bool,
-    pub(super) forced: bool,
-}
-
-/// A tenant column.
-#[derive(Clone)]
-pub(super) struct Column {
-    pub(super) name: String,
-    /// As the database prints it: quoted where it must be.
-    pub(super) printed: String,
-    pub(super) kind: Kind,
-    pub(super) number: i16,
-    pub(super) nullable: bool,
-    /// What takes its default away, if it has one.
-    pub(super) filled: Option<&'static str>,
-}
-
-/// A policy as it stands.
-pub(super) struct Policy {
-    pub(super) name: String,
-    pub(super) permissive: bool,
-    /// For every command and every role.
-    pub(super) of_all: bool,
-    pub(super) using: Option<String>,
-    pub(super) check: Option<String>,
-    pub(super) comment: Option<String>,
 }
 
 impl Table {
@@ -150,7 +120,7 @@ impl Reader<'_> {
         let mut own = BTreeMap::new();
         for (oid, relation) in &self.relations {
             if relation.near
-                && !relation.name.starts_with(OWN_TABLES)
+                && !relation.name.starts_with(own_tables::PREFIX)
                 && let Some(column) = self.own_column(*oid, relation)?
             {
                 own.insert(*oid, column);
@@ -203,7 +173,7 @@ impl Reader<'_> {
                 continue;
             }
             // Of an extension's tables only those with a tenant column could hold a tenant's rows.
-            let known = relation.name.starts_with(OWN_TABLES) || relation.name == MIGRATIONS;
+            let known = relation.name.starts_with(own_tables::PREFIX) || relation.name == MIGRATIONS;
             if known || (relation.member && !self.has_column(oid, relation)) {
                 continue;
             }

@@ -3,7 +3,8 @@
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
-use super::{PolicyChange, unread};
+use super::error::unread;
+use super::plan::PolicyChange;
 use crate::error::Result;
 use crate::isolation::policy::quoted;
 

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::catalog::{Catalog, Table};
-use super::{PolicyChange, refused, unread};
+use super::error::{refused, unread};
+use super::plan::PolicyChange;
 use crate::error::Result;
 use crate::isolation::foreign_key::{self, ForeignKey, KeyStatus, Side};
 use crate::isolation::policy::quoted;

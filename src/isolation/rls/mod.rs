@@ -1,12 +1,13 @@
 //! Row-level security, generated.
 
 mod catalog;
+mod error;
 mod index;
 mod keys;
+mod plan;
 mod policy;
 mod relations;
 mod role;
-mod script;
 mod unguarded;
 mod view;
 
@@ -14,7 +15,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tenancy_sql::Schema;
 
 use self::catalog::Catalog;
+use self::error::{kind, said, unread};
 use self::keys::Keys;
+pub use self::plan::{PolicyChange, PolicyPlan};
 use self::unguarded::Unguarded;
 use super::policy::MissingTenant;
 use crate::error::{Error, ErrorKind, Result};
@@ -147,123 +150,5 @@ impl<'a> RlsPolicies<'a> {
         advice.extend(unguarded.advice);
         advice.extend(index::advice(conn, &catalog).await?);
         Ok(PolicyPlan { steps, keys, advice, unguarded: unguarded.reached, tables: catalog.tenants.len() })
-    }
-}
-
-/// What a database lacks, as [`RlsPolicies::plan`] found it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyPlan {
-    steps: Vec<PolicyChange>,
-    keys: Vec<PolicyChange>,
-    advice: Vec<PolicyChange>,
-    unguarded: Vec<PolicyChange>,
-    tables: usize,
-}
-
-impl PolicyPlan {
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
-    /// What is to be done, in this order.
-    pub fn changes(&self) -> &[PolicyChange] {
-        &self.steps
-    }
-
-    /// Columns and keys that lack the tenant: tenant columns that may be empty or fill themselves, and primary, unique
-    /// and foreign keys by which one tenant can collide with another's rows, or refer to them. PostgreSQL checks keys
-    /// past row-level security.
-    ///
-    /// They are done only [`with_keys`](RlsPolicies::with_keys), because they lock tables while they read them whole,
-    /// fail on rows that break them, and make what was unique among all tenants unique within each.
-    pub fn keys(&self) -> &[PolicyChange] {
-        &self.keys
-    }
-
-    /// Tables and views that no generated policy guards, of which a person has to decide: a table without a tenant column
-    /// that is not declared as shared, one outside of the `search_path`, a materialized view, a foreign table. `tenancy
-    /// policies --check` fails on them.
-    ///
-    /// With a [runtime role](RlsPolicies::runtime_role) these are the ones that it reaches, and the others are
-    /// [advice](Self::advice); without one, all of them. They have no SQL.
-    pub fn unguarded(&self) -> &[PolicyChange] {
-        &self.unguarded
-    }
-
-    /// How many tables were compared, partitions and children among them. A plan of none says nothing of a database.
-    pub fn tables(&self) -> usize {
-        self.tables
-    }
-
-    /// What a person should know or change: indexes that row-level security takes out of use, and tables and views that
-    /// no policy guards and the application does not reach. The SQL of some is empty.
-    pub fn advice(&self) -> &[PolicyChange] {
-        &self.advice
-    }
-
-    /// The steps as a file for migrations of your own, with the reasons as comments; the keys and the advice follow as
-    /// comments. It may be run again.
-    pub fn sql(&self) -> String {
-        script::write(self)
-    }
-}
-
-/// One change: of what, why, and by which SQL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PolicyChange {
-    object: String,
-    reason: String,
-    sql: String,
-}
-
-impl PolicyChange {
-    fn new(object: impl Into<String>, reason: impl Into<String>, sql: impl Into<String>) -> Self {
-        Self { object: object.into(), reason: reason.into(), sql: sql.into() }
-    }
-
-    /// What it changes, such as `table public.orders`.
-    pub fn object(&self) -> &str {
-        &self.object
-    }
-
-    /// What is not as it should be.
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-
-    /// The statements that mend it.
-    pub fn sql(&self) -> &str {
-        &self.sql
-    }
-}
-
-fn refused(text: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Misconfigured, text.into())
-}
-
-/// The database does not answer what it is asked.
-fn unread(error: sqlx::Error) -> Error {
-    let text = format!("the database does not say what its tables are: {}", said(&error));
-    Error::new(kind(&error), text).with_source(error)
-}
-
-fn kind(error: &sqlx::Error) -> ErrorKind {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-            ErrorKind::StoreUnavailable
-        }
-        sqlx::Error::Database(db) if matches!(db.code().as_deref(), Some("40001" | "40P01" | "55P03")) => {
-            ErrorKind::Retryable
-        }
-        _ => ErrorKind::Database,
-    }
-}
-
-/// The first line of what the database said, which names tables and keys but no row.
-fn said(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Database(db) => db.message().to_owned(),
-        other => other.to_string(),
     }
 }

@@ -1,7 +1,9 @@
 //! What differs between the policies of tenants' tables and the planned ones.
 
-use super::catalog::{Catalog, Column, Policy, Table};
-use super::{MissingTenant, PolicyChange};
+use super::catalog::{Catalog, Table};
+use super::plan::PolicyChange;
+use super::relations::{Column, Policy};
+use crate::isolation::policy::MissingTenant;
 use crate::isolation::policy::{FLOOR, MARK, OWN, Planned, quoted};
 
 impl Planned {

@@ -5,10 +5,40 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use sqlx::PgConnection;
 use tenancy_sql::{Dialect, Schema};
 
-use super::catalog::{Column, Policy, Security};
-use super::unread;
+use super::error::unread;
 use crate::error::Result;
 use crate::isolation::policy::Kind;
+
+/// Whether row-level security is on, and binds the table's owner.
+#[derive(Clone, Copy)]
+pub(super) struct Security {
+    pub(super) enabled: bool,
+    pub(super) forced: bool,
+}
+
+/// A tenant column.
+#[derive(Clone)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// As the database prints it: quoted where it must be.
+    pub(super) printed: String,
+    pub(super) kind: Kind,
+    pub(super) number: i16,
+    pub(super) nullable: bool,
+    /// What takes its default away, if it has one.
+    pub(super) filled: Option<&'static str>,
+}
+
+/// A policy as it stands.
+pub(super) struct Policy {
+    pub(super) name: String,
+    pub(super) permissive: bool,
+    /// For every command and every role.
+    pub(super) of_all: bool,
+    pub(super) using: Option<String>,
+    pub(super) check: Option<String>,
+    pub(super) comment: Option<String>,
+}
 
 #[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
 pub(super) struct Relation {

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
+use super::error::{refused, unread};
+use super::plan::PolicyChange;
 use super::view::View;
-use super::{PolicyChange, refused, unread};
 use crate::error::Result;
 use crate::isolation::policy::quoted;
 

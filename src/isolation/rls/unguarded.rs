@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
+use super::error::unread;
+use super::plan::PolicyChange;
 use super::view::View;
-use super::{PolicyChange, unread};
 use crate::error::Result;
 
 pub(super) struct Unguarded {

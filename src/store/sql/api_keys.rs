@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use super::super::{key_taken, no_such_key};
 use super::{SqlStore, execute, fetch, stored, text, time};
 use crate::clock::Timestamp;
+use crate::database::{TxMode, Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
-use crate::scope::{Backend, TxMode, Value, database_error};
+use crate::scope::Backend;
 use crate::tenant::{ApiKey, ApiKeyParts, ApiKeyStore, TenantId};
 
 #[async_trait]

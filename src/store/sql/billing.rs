@@ -6,8 +6,9 @@ use super::{SqlStore, TENANT_BY_ID, Terms, execute, fetch, save_tenant, stored, 
 use crate::audit::AuditEvent;
 use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
 use crate::clock::Timestamp;
+use crate::database::{OpenTransaction, TxMode, Value, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
-use crate::scope::{Backend, OpenTransaction, TxMode, Value, database_error, insert_event};
+use crate::scope::Backend;
 use crate::tenant::{Tenant, TenantId};
 
 #[async_trait]

@@ -3,8 +3,9 @@ use async_trait::async_trait;
 use super::super::{domain_taken, no_such_domain};
 use super::{SqlStore, Terms, execute, fetch, stored, text, time};
 use crate::clock::Timestamp;
+use crate::database::{OpenTransaction, TxMode, Value, database_error};
 use crate::error::Result;
-use crate::scope::{Backend, OpenTransaction, TxMode, Value, database_error};
+use crate::scope::Backend;
 use crate::tenant::{Challenge, Domain, DomainState, DomainStore, TenantDomain, TenantId};
 
 /// One step with one domain of one tenant. Steps with a domain come one after the other, on all nodes.

@@ -16,11 +16,11 @@ use super::{Terms, stale};
 use crate::audit::{AuditEvent, AuditSink};
 use crate::clock::{Clock, Timestamp};
 use crate::context::unknown_tenant;
-use crate::error::{Error, ErrorKind, Result};
-use crate::scope::{
-    Backend, BindArguments, Conn, ConnectionMode, OpenTransaction, TxMode, Value, database_error,
-    insert_event,
+use crate::database::{
+    Conn, ConnectionMode, OpenTransaction, TxMode, Value, arguments, database_error, insert_event,
 };
+use crate::error::{Error, ErrorKind, Result};
+use crate::scope::Backend;
 use crate::tenant::{
     NewTenant, Placement, Slug, StatusSource, Tenant, TenantId, TenantParts, TenantStatus, TenantStore,
 };
@@ -320,8 +320,8 @@ async fn take_slug<DB: Backend>(tx: &mut OpenTransaction<DB>, tenant: &Tenant, t
 }
 
 async fn execute<DB: Backend>(conn: Conn<'_, DB>, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
-    let binds = binds::<DB>(values)?;
-    DB::execute(conn, sql.into_sql_str(), binds.into_arguments()).await.map_err(|e| database_error(&e))
+    let arguments = arguments::<DB>(values)?;
+    DB::execute(conn, sql.into_sql_str(), arguments).await.map_err(|e| database_error(&e))
 }
 
 async fn fetch<DB: Backend>(
@@ -329,16 +329,8 @@ async fn fetch<DB: Backend>(
     sql: &'static str,
     values: &[Value<'_>],
 ) -> Result<Vec<DB::Row>> {
-    let binds = binds::<DB>(values)?;
-    DB::fetch(conn, sql.into_sql_str(), binds.into_arguments()).await.map_err(|e| database_error(&e))
-}
-
-fn binds<DB: Backend>(values: &[Value<'_>]) -> Result<BindArguments<DB>> {
-    let mut binds = BindArguments::new();
-    for value in values {
-        binds.push_value(*value)?;
-    }
-    Ok(binds)
+    let arguments = arguments::<DB>(values)?;
+    DB::fetch(conn, sql.into_sql_str(), arguments).await.map_err(|e| database_error(&e))
 }
 
 fn text<DB: Backend>(row: &DB::Row, column: usize) -> Result<String> {

@@ -1,0 +1,32 @@
+//! Writes an audit event into the library's own table. Reading it back is `scope::StoredEvent`.
+
+use sqlx::SqlSafeStr;
+
+use super::bind::arguments;
+use super::conn::Conn;
+use super::driver::Driver;
+use super::error::database_error;
+use super::value::Value;
+use crate::audit::AuditEvent;
+use crate::error::Result;
+
+/// Inserts an event on a connection that is inside a transaction of its tenant. Inserting it twice keeps one row.
+pub(crate) async fn insert_event<DB: Driver>(conn: Conn<'_, DB>, event: &AuditEvent) -> Result<()> {
+    let arguments = arguments::<DB>(&[
+        Value::Text(&event.tenant().to_string()),
+        Value::Text(&event.id().to_string()),
+        Value::Int(event.occurred().micros()),
+        Value::Text(event.action()),
+        Value::Bytes(&event.bytes()),
+    ])?;
+    DB::execute(
+        conn,
+        "INSERT INTO tenancy_audit_events (tenant_id, id, occurred_us, action, event) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING"
+            .into_sql_str(),
+        arguments,
+    )
+    .await
+    .map(|_| ())
+    .map_err(|e| database_error(&e))
+}

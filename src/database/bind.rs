@@ -1,0 +1,15 @@
+//! Binds the values of a statement of the library.
+
+use super::driver::Driver;
+use super::error::encoding_error;
+use super::value::Value;
+use crate::error::Result;
+
+/// The arguments of a statement of the library, in order.
+pub(crate) fn arguments<DB: Driver>(values: &[Value<'_>]) -> Result<DB::Arguments> {
+    let mut arguments = DB::Arguments::default();
+    for value in values {
+        DB::push(&mut arguments, *value).map_err(encoding_error)?;
+    }
+    Ok(arguments)
+}

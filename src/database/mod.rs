@@ -1,0 +1,33 @@
+//! Connections, transactions, binding and database errors: the floor under the data plane (`scope`) and the SQL stores
+//! (`store`). It knows no repository and no SQL of the user.
+
+mod audit_row;
+mod bind;
+mod conn;
+mod connection_mode;
+mod driver;
+mod error;
+#[cfg(any(feature = "dynamic", feature = "macros"))]
+mod native;
+#[cfg(not(any(feature = "dynamic", feature = "macros")))]
+#[path = "no_native.rs"]
+mod native;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod tenant_id;
+mod transaction;
+mod value;
+
+pub(crate) use self::audit_row::insert_event;
+pub(crate) use self::bind::arguments;
+pub(crate) use self::conn::{Conn, TxMode};
+pub use self::connection_mode::ConnectionMode;
+pub(crate) use self::driver::Driver;
+pub(crate) use self::error::{change_error, database_error, encoding_error};
+#[cfg(feature = "dynamic")]
+pub(crate) use self::native::{Step, Steps, carried, first};
+pub(crate) use self::tenant_id::BoundTenant;
+pub(crate) use self::transaction::OpenTransaction;
+pub(crate) use self::value::Value;

@@ -1,0 +1,221 @@
+//! [`Native`]: runs queries that sqlx built, for the scoped executor and for the `query_checked!` macros.
+
+use futures_util::stream::BoxStream;
+use sqlx::query::{Map, Query, QueryScalar};
+use sqlx::{FromRow, SqlStr};
+use sqlx_core::describe::Describe;
+
+use super::conn::Conn;
+use crate::error::{Error, ErrorKind};
+
+/// One step of a statement: what it did, or a row.
+pub(crate) type Step<DB> = sqlx::Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>;
+
+/// What a statement answers, step by step.
+pub(crate) type Steps<'c, DB> = BoxStream<'c, sqlx::Result<Step<DB>>>;
+
+/// What sqlx's own queries need of a connection.
+#[expect(unnameable_types, reason = "part of a sealed trait")]
+pub trait Native: sqlx::Database {
+    fn stream(
+        conn: Conn<'_, Self>,
+        sql: SqlStr,
+        binds: Self::Arguments,
+        persistent: bool,
+    ) -> BoxStream<'_, sqlx::Result<Step<Self>>>;
+
+    fn prepare(
+        conn: Conn<'_, Self>,
+        sql: SqlStr,
+        parameters: &[Self::TypeInfo],
+    ) -> impl Future<Output = sqlx::Result<Self::Statement>> + Send;
+
+    fn describe(
+        conn: Conn<'_, Self>,
+        sql: SqlStr,
+    ) -> impl Future<Output = sqlx::Result<Describe<Self>>> + Send;
+
+    fn execute_query(
+        conn: Conn<'_, Self>,
+        query: Query<'_, Self, Self::Arguments>,
+    ) -> impl Future<Output = sqlx::Result<u64>> + Send;
+
+    fn fetch_mapped<F, T>(
+        conn: Conn<'_, Self>,
+        query: Map<'_, Self, F, Self::Arguments>,
+    ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
+    where
+        F: FnMut(Self::Row) -> sqlx::Result<T> + Send,
+        T: Send + Unpin;
+
+    fn fetch_scalars<T>(
+        conn: Conn<'_, Self>,
+        query: QueryScalar<'_, Self, T, Self::Arguments>,
+    ) -> impl Future<Output = sqlx::Result<Vec<T>>> + Send
+    where
+        T: Send + Unpin,
+        (T,): for<'r> FromRow<'r, Self::Row>;
+}
+
+/// sqlx has no error of ours: it carries one where a configuration is at fault.
+pub(crate) fn carried(error: Error) -> sqlx::Error {
+    sqlx::Error::Configuration(Box::new(error))
+}
+
+/// A statement that is prepared ahead stays on a connection, under a name.
+fn nothing_ahead() -> sqlx::Error {
+    carried(Error::new(
+        ErrorKind::Misconfigured,
+        "statements cannot be prepared ahead behind a pooler that shares connections; run the query itself",
+    ))
+}
+
+/// The twins differ in nothing but the database's name.
+macro_rules! native {
+    ($db:ty) => {
+        use futures_util::future::BoxFuture;
+        use sqlx::{Execute, Executor, SqlStr};
+        use sqlx_core::describe::Describe;
+
+        use super::{Conn, Native, Steps, nothing_ahead};
+
+        type Connection = <$db as sqlx::Database>::Connection;
+        type Arguments = <$db as sqlx::Database>::Arguments;
+        type Row = <$db as sqlx::Database>::Row;
+        type TypeInfo = <$db as sqlx::Database>::TypeInfo;
+        type Statement = <$db as sqlx::Database>::Statement;
+
+        impl Native for $db {
+            fn stream(
+                conn: Conn<'_, Self>,
+                sql: SqlStr,
+                binds: Arguments,
+                persistent: bool,
+            ) -> Steps<'_, Self> {
+                let query =
+                    sqlx::query_with(sql, binds).persistent(persistent && conn.connection_mode.names());
+                conn.conn.fetch_many(query)
+            }
+
+            async fn prepare(
+                conn: Conn<'_, Self>,
+                sql: SqlStr,
+                parameters: &[TypeInfo],
+            ) -> sqlx::Result<Statement> {
+                if !conn.connection_mode.names() {
+                    return Err(nothing_ahead());
+                }
+                conn.conn.prepare_with(sql, parameters).await
+            }
+
+            async fn describe(conn: Conn<'_, Self>, sql: SqlStr) -> sqlx::Result<Describe<Self>> {
+                if !conn.connection_mode.names() {
+                    return Err(nothing_ahead());
+                }
+                conn.conn.describe(sql).await
+            }
+
+            async fn execute_query(
+                conn: Conn<'_, Self>,
+                query: sqlx::query::Query<'_, Self, Arguments>,
+            ) -> sqlx::Result<u64> {
+                Ok(query.persistent(conn.connection_mode.names()).execute(conn.conn).await?.rows_affected())
+            }
+
+            async fn fetch_mapped<F, T>(
+                conn: Conn<'_, Self>,
+                query: sqlx::query::Map<'_, Self, F, Arguments>,
+            ) -> sqlx::Result<Vec<T>>
+            where
+                F: FnMut(Row) -> sqlx::Result<T> + Send,
+                T: Send + Unpin,
+            {
+                if conn.connection_mode.names() {
+                    query.fetch_all(conn.conn).await
+                } else {
+                    query.fetch_all(Nameless(conn.conn)).await
+                }
+            }
+
+            async fn fetch_scalars<T>(
+                conn: Conn<'_, Self>,
+                query: sqlx::query::QueryScalar<'_, Self, T, Arguments>,
+            ) -> sqlx::Result<Vec<T>>
+            where
+                T: Send + Unpin,
+                (T,): for<'r> sqlx::FromRow<'r, Row>,
+            {
+                query.persistent(conn.connection_mode.names()).fetch_all(conn.conn).await
+            }
+        }
+
+        /// A connection on which no statement gets a name; a mapped query of sqlx cannot be told to go without.
+        #[derive(Debug)]
+        struct Nameless<'c>(&'c mut Connection);
+
+        impl<'c> Executor<'c> for Nameless<'c> {
+            type Database = $db;
+
+            fn fetch_many<'e, 'q: 'e, E>(self, mut query: E) -> Steps<'e, $db>
+            where
+                'c: 'e,
+                E: 'q + Execute<'q, $db>,
+            {
+                match query.take_arguments() {
+                    Ok(binds) => {
+                        let query = sqlx::query_with(query.sql(), binds.unwrap_or_default());
+                        self.0.fetch_many(query.persistent(false))
+                    }
+                    Err(error) => {
+                        Box::pin(futures_util::stream::once(async { Err(sqlx::Error::Encode(error)) }))
+                    }
+                }
+            }
+
+            fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, sqlx::Result<Option<Row>>>
+            where
+                'c: 'e,
+                E: 'q + Execute<'q, $db>,
+            {
+                let steps = self.fetch_many(query);
+                Box::pin(super::first::<$db>(steps))
+            }
+
+            fn prepare_with<'e>(self, _: SqlStr, _: &'e [TypeInfo]) -> BoxFuture<'e, sqlx::Result<Statement>>
+            where
+                'c: 'e,
+            {
+                Box::pin(async { Err(nothing_ahead()) })
+            }
+
+            fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<$db>>>
+            where
+                'c: 'e,
+            {
+                Box::pin(async { Err(nothing_ahead()) })
+            }
+        }
+    };
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    native!(sqlx::Postgres);
+}
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    native!(sqlx::Sqlite);
+}
+
+/// The first row of a stream that is read to its end: only then is it known that the statement succeeded.
+pub(crate) async fn first<DB: sqlx::Database>(mut steps: Steps<'_, DB>) -> sqlx::Result<Option<DB::Row>> {
+    use futures_util::TryStreamExt;
+
+    let mut first = None;
+    while let Some(step) = steps.try_next().await? {
+        if let sqlx::Either::Right(row) = step {
+            first.get_or_insert(row);
+        }
+    }
+    Ok(first)
+}

@@ -1,0 +1,59 @@
+//! SQLite as a [`Driver`].
+
+use std::str::FromStr;
+
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::{Pool, SqlSafeStr, Sqlite};
+use sqlx_core::transaction::TransactionManager;
+
+use super::conn::{Conn, TxMode};
+use super::connection_mode::ConnectionMode;
+use super::driver::{Driver, common_methods};
+use super::tenant_id::encode_tenant_id;
+use crate::tenant::TenantId;
+
+encode_tenant_id!(Sqlite);
+
+impl Driver for Sqlite {
+    const HAS_RLS: bool = false;
+
+    async fn begin(conn: Conn<'_, Self>, _: Option<&TenantId>, mode: TxMode, _: bool) -> sqlx::Result<()> {
+        // A deferred transaction that reads and then writes can lose against another writer without waiting;
+        // an immediate one waits for its turn at the start.
+        let statement = match mode {
+            TxMode::Read | TxMode::Snapshot => "BEGIN",
+            TxMode::Write => "BEGIN IMMEDIATE",
+        };
+        <Sqlite as sqlx::Database>::TransactionManager::begin(conn.conn, Some(statement.into_sql_str())).await
+    }
+
+    async fn set_tenant(_: Conn<'_, Self>, _: &TenantId) -> sqlx::Result<()> {
+        Ok(())
+    }
+
+    async fn advisory_lock(_: Conn<'_, Self>, _: &str) -> sqlx::Result<()> {
+        // A transaction that was opened to write is the only one there is.
+        Ok(())
+    }
+
+    fn discard(conn: PoolConnection<Self>) {
+        // sqlx's worker thread rolls back a BEGIN whose caller has gone, and no state of a tenant is on the
+        // connection. Closing it would also lose an in-memory database.
+        drop(conn);
+    }
+
+    async fn connect(options: PoolOptions<Self>, url: &str, _: ConnectionMode) -> sqlx::Result<Pool<Self>> {
+        let connect =
+            SqliteConnectOptions::from_str(url)?.journal_mode(SqliteJournalMode::Wal).foreign_keys(true);
+        options.connect_with(connect).await
+    }
+
+    common_methods!(
+        Sqlite,
+        &[
+            (1, "tenancy", include_str!("../../migrations/sqlite/0001_tenancy.sql")),
+            (2, "tenants own", include_str!("../../migrations/sqlite/0002_tenants_own.sql")),
+        ]
+    );
+}

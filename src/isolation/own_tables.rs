@@ -1,0 +1,17 @@
+//! The library's own tables. Their policies come with their migrations.
+
+/// How their names begin.
+pub(super) const PREFIX: &str = "tenancy_";
+
+/// Those that belong to the operator, not to tenants.
+pub(super) const CONTROL_PLANE: [&str; 9] = [
+    "tenancy_tenants",
+    "tenancy_slugs",
+    "tenancy_domains",
+    "tenancy_domain_claims",
+    "tenancy_api_keys",
+    "tenancy_customers",
+    "tenancy_subscriptions",
+    "tenancy_billing_events",
+    "tenancy_billing_quarantine",
+];

@@ -1,0 +1,168 @@
+//! [`ForeignKey`]: the id of a row that was looked up in its tenant.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use serde::{Serialize, Serializer};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::{Decode, Encode, Type};
+
+use super::row::TenantRow;
+use crate::error::{Error, ErrorKind};
+use crate::scope::session::{Backend, decoding, is_encoding_for};
+use crate::tenant::TenantId;
+
+/// A foreign key: the id of a row of type `T` that was seen by a scope, and the tenant that scope was of.
+///
+/// It comes from [`TenantScoped::foreign_key`](crate::TenantScoped::foreign_key), which looks the row up, or as a field of a row that the repository
+/// read. It can be bound for its own tenant only; for another it is an error before anything is sent. An id that
+/// came with a request is no reference, so it cannot be written into a row before the row it names was looked up.
+///
+/// ```
+/// use tenancy::scope::Tx;
+/// use tenancy::scope::row::ForeignKey;
+/// use tenancy::{Error, ErrorKind, TenantScoped};
+///
+/// #[derive(TenantScoped, sqlx::FromRow)]
+/// #[tenant(table = "customers")]
+/// struct Customer {
+///     #[tenant(id)]
+///     id: i64,
+/// }
+///
+/// #[derive(TenantScoped, sqlx::FromRow)]
+/// #[tenant(table = "orders")]
+/// struct Order {
+///     #[tenant(id)]
+///     id: i64,
+///     #[sqlx(rename = "customer_id")]
+///     customer: ForeignKey<Customer>,
+/// }
+///
+/// async fn order(tx: &mut Tx<'_, sqlx::Sqlite>, id: i64, customer: i64) -> tenancy::Result<()> {
+///     let customer = Customer::foreign_key(&mut *tx, customer).await?;
+///     let customer = customer.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such customer"))?;
+///     Order::insert(tx, &Order { id, customer }).await
+/// }
+/// ```
+///
+/// Its column holds the plain id. A field of the plain type works as well, and is checked by the database alone.
+///
+/// # Security
+/// There is no way from an id to a `ForeignKey`: no constructor, no `From`, no `Deserialize`. The repository alone reads
+/// it from a row, because only there is it known that the value comes from a column of the tenant's own row; SQL of
+/// your own reads the plain id.
+///
+/// It says that the row was there when it was looked up, not that it still is. That, and that the column never held
+/// anything else, is for the database to say: `FOREIGN KEY (tenant_id, customer_id) REFERENCES customers`.
+pub struct ForeignKey<T: TenantRow> {
+    id: T::Id,
+    tenant: TenantId,
+}
+
+impl<T: TenantRow> ForeignKey<T> {
+    pub(super) fn new(id: T::Id, tenant: TenantId) -> Self {
+        Self { id, tenant }
+    }
+
+    /// The id of the row.
+    pub fn id(&self) -> &T::Id {
+        &self.id
+    }
+}
+
+impl<T: TenantRow> Clone for ForeignKey<T> {
+    fn clone(&self) -> Self {
+        Self { id: self.id.clone(), tenant: self.tenant.clone() }
+    }
+}
+
+impl<T: TenantRow> PartialEq for ForeignKey<T>
+where
+    T::Id: PartialEq,
+{
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.tenant == other.tenant
+    }
+}
+
+impl<T: TenantRow> Eq for ForeignKey<T> where T::Id: Eq {}
+
+impl<T: TenantRow> Hash for ForeignKey<T>
+where
+    T::Id: Hash,
+{
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id.hash(state);
+        self.tenant.hash(state);
+    }
+}
+
+impl<T: TenantRow> fmt::Debug for ForeignKey<T>
+where
+    T::Id: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ForeignKey").field(&self.id).finish()
+    }
+}
+
+/// As the plain id.
+impl<T: TenantRow> Serialize for ForeignKey<T>
+where
+    T::Id: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.id.serialize(serializer)
+    }
+}
+
+impl<DB: Backend, T: TenantRow> Type<DB> for ForeignKey<T>
+where
+    T::Id: Type<DB>,
+{
+    fn type_info() -> DB::TypeInfo {
+        T::Id::type_info()
+    }
+
+    fn compatible(ty: &DB::TypeInfo) -> bool {
+        T::Id::compatible(ty)
+    }
+}
+
+impl<'r, DB: Backend, T: TenantRow> Decode<'r, DB> for ForeignKey<T>
+where
+    T::Id: Decode<'r, DB>,
+{
+    fn decode(value: DB::ValueRef<'r>) -> Result<Self, BoxDynError> {
+        let tenant = decoding().ok_or(
+            "only the repository reads a `ForeignKey`; read the plain id here, and get one with `foreign_key(&scope, id)`",
+        )?;
+        Ok(Self { id: T::Id::decode(value)?, tenant })
+    }
+}
+
+impl<'q, DB: Backend, T: TenantRow> Encode<'q, DB> for ForeignKey<T>
+where
+    T::Id: Encode<'q, DB>,
+{
+    fn encode_by_ref(&self, buf: &mut DB::ArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let text = match is_encoding_for(&self.tenant) {
+            Some(true) => return self.id.encode_by_ref(buf),
+            Some(false) => {
+                "this foreign key belongs to another tenant than the scope; get one with `foreign_key(&scope, id)`"
+            }
+            None => "a `ForeignKey` is bound by the repository and by `query!`; bind its `id()` here",
+        };
+        Err(Error::new(ErrorKind::Misconfigured, text).into())
+    }
+
+    fn produces(&self) -> Option<DB::TypeInfo> {
+        self.id.produces()
+    }
+
+    fn size_hint(&self) -> usize {
+        self.id.size_hint()
+    }
+}

@@ -1,0 +1,161 @@
+//! What a row is: [`TenantRow`], the contract that the derive implements, and how a row's values reach a database.
+//!
+//! What a row can then do is `TenantScoped`, in `tenant_scoped.rs`.
+
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sqlx::FromRow;
+use tenancy_sql::{Dialect, Statements};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::scope::session::{Backend, BindArguments};
+
+/// The future that repository methods return. Boxed, so that a call without a scope is one compile error and not three.
+pub type ResultFuture<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
+
+/// A row of a tenant-owned table: its id, its table, and the table's statements.
+///
+/// `#[derive(TenantScoped)]` implements it. Every `TenantRow` has the methods of
+/// [`TenantScoped`](crate::TenantScoped), and none of them can be overridden.
+///
+/// To implement it by hand, add [`BindRow`], and take the statements from [`TableSpec`](super::TableSpec):
+///
+/// ```
+/// use std::sync::LazyLock;
+/// use tenancy::scope::Dialect;
+/// use tenancy::scope::row::{BindArguments, BindRow, Statements, TableSpec, TenantRow};
+///
+/// #[derive(sqlx::FromRow)]
+/// struct Note { id: i64, text: String }
+///
+/// impl TenantRow for Note {
+///     type Id = i64;
+///     const TABLE: &'static str = "notes";
+///
+///     fn id(&self) -> &i64 { &self.id }
+///
+///     fn statements(_: Dialect) -> &'static Statements {
+///         static SQLITE: LazyLock<Statements> = LazyLock::new(|| {
+///             TableSpec::new("notes", "tenant_id", "id", ["text"]).unwrap().statements(Dialect::Sqlite)
+///         });
+///         &SQLITE
+///     }
+/// }
+///
+/// impl BindRow<sqlx::Sqlite> for Note {
+///     fn bind_id(id: &i64, binds: &mut BindArguments<sqlx::Sqlite>) -> tenancy::Result<()> { binds.push(id) }
+///     fn bind_columns(&self, binds: &mut BindArguments<sqlx::Sqlite>) -> tenancy::Result<()> { binds.push(&self.text) }
+/// }
+/// ```
+/// # Security
+/// By hand, take [`statements`](Self::statements) from `TableSpec` as above: they are run as they stand, and a text of your
+/// own in them is one that nothing has proven.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a row of a tenant-owned table",
+    label = "`TenantScoped` is not implemented",
+    note = "write `#[derive(TenantScoped, sqlx::FromRow)]` and `#[tenant(table = \"..\")]` on the struct, and `#[tenant(id)]` on its id"
+)]
+pub trait TenantRow: Sized + Send + Unpin + 'static {
+    /// The id of a row within its tenant.
+    type Id: Clone + Send + Sync + 'static;
+
+    /// The table.
+    const TABLE: &'static str;
+
+    /// This row's id.
+    fn id(&self) -> &Self::Id;
+
+    /// The table's statements.
+    fn statements(dialect: Dialect) -> &'static Statements;
+
+    /// What the field of a [`SoftDelete`] holds for a row that is deleted, or is not.
+    #[doc(hidden)]
+    fn mark(at: Option<SystemTime>) -> Option<Arc<dyn Any + Send + Sync>> {
+        let _ = at;
+        None
+    }
+}
+
+/// Binds a row's values for one database.
+///
+/// `#[derive(TenantScoped)]` implements it for every database whose sqlx driver knows the types of all fields.
+pub trait BindRow<DB: Backend>: TenantRow + for<'r> FromRow<'r, DB::Row> {
+    /// Binds an id.
+    ///
+    /// # Errors
+    /// If it does not encode.
+    fn bind_id(id: &Self::Id, binds: &mut BindArguments<DB>) -> Result<()>;
+
+    /// Binds the other columns, in the order of [`TenantRow::statements`].
+    ///
+    /// # Errors
+    /// If one does not encode.
+    fn bind_columns(&self, binds: &mut BindArguments<DB>) -> Result<()>;
+
+    /// Binds a value that has the type of one of the fields; `false` if none has, as here, where no type is known.
+    /// Filters need it.
+    ///
+    /// # Errors
+    /// If it does not encode.
+    fn bind_value(value: &dyn Any, binds: &mut BindArguments<DB>) -> Result<bool> {
+        let _ = (value, binds);
+        Ok(false)
+    }
+}
+
+/// A database that can store rows of type `T`: every `DB` for which `T` implements [`BindRow`].
+///
+/// Code that is generic over the database takes `DB: SupportsRow<Order> + SupportsRow<Project>`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot keep rows of type `{T}`",
+    label = "a field of `{T}` has no type in this database, or `{T}` is not an `sqlx::FromRow`",
+    note = "each field needs `sqlx::Type`, `sqlx::Encode` and `sqlx::Decode` for `{Self}`, and the struct `#[derive(sqlx::FromRow)]`"
+)]
+pub trait SupportsRow<T: TenantRow>: Backend + RowCodec<T> {}
+
+#[diagnostic::do_not_recommend]
+impl<DB: Backend, T: BindRow<DB>> SupportsRow<T> for DB {}
+
+/// Binds and reads rows of type `T`.
+#[expect(unnameable_types, reason = "a sealed trait: `SupportsRow` is its public name")]
+pub trait RowCodec<T: TenantRow>: Backend {
+    fn bind_id(id: &T::Id, binds: &mut BindArguments<Self>) -> Result<()>;
+
+    fn bind_columns(row: &T, binds: &mut BindArguments<Self>) -> Result<()>;
+
+    fn bind_value(value: &dyn Any, binds: &mut BindArguments<Self>) -> Result<()>;
+
+    fn read(row: &Self::Row) -> sqlx::Result<T>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<DB: Backend, T: BindRow<DB>> RowCodec<T> for DB {
+    fn bind_id(id: &T::Id, binds: &mut BindArguments<Self>) -> Result<()> {
+        T::bind_id(id, binds)
+    }
+
+    fn bind_columns(row: &T, binds: &mut BindArguments<Self>) -> Result<()> {
+        row.bind_columns(binds)
+    }
+
+    fn bind_value(value: &dyn Any, binds: &mut BindArguments<Self>) -> Result<()> {
+        if T::bind_value(value, binds)? {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Misconfigured,
+            format!(
+                "no field of a row of `{}` is known to have this type; write `BindRow::bind_value`",
+                T::TABLE
+            ),
+        ))
+    }
+
+    fn read(row: &Self::Row) -> sqlx::Result<T> {
+        T::from_row(row)
+    }
+}

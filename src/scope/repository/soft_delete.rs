@@ -1,0 +1,139 @@
+//! [`SoftDelete`]: rows that are marked before they are removed.
+
+use std::time::SystemTime;
+
+use tenancy_sql::{Deleted, Table};
+
+use super::affected::{Deleted as DeletedRows, Updated};
+use super::filter::Filter;
+use super::row::{ResultFuture, SupportsRow, TenantRow};
+use super::select::Select;
+use super::sort::row_id;
+use super::statements::{mark, table, unknown_mark};
+use crate::scope::session::TenantExecutor;
+
+/// A row that is marked as deleted before it is removed: `#[tenant(soft_delete)]` on the field that says when.
+///
+/// The field is an `Option` of a type that is `From<SystemTime>`, as those of `chrono` and `time` are, and the time
+/// is that of the machine's clock. `delete` sets it. A row that is deleted is not found, listed, counted, updated or
+/// overwritten by an upsert; its id stays taken. [`restore`](crate::TenantScoped::restore) brings it back,
+/// [`purge`](crate::TenantScoped::purge) removes it, and [`Select::with_deleted`] and [`Select::only_deleted`] show it.
+///
+/// ```
+/// use std::time::{SystemTime, UNIX_EPOCH};
+/// use tenancy::TenantScoped;
+/// use tenancy::scope::Tx;
+///
+/// #[derive(sqlx::Type)]
+/// #[sqlx(transparent)]
+/// struct Seconds(i64);
+///
+/// impl From<SystemTime> for Seconds {
+///     fn from(time: SystemTime) -> Self {
+///         Self(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed()))
+///     }
+/// }
+///
+/// #[derive(TenantScoped, sqlx::FromRow)]
+/// #[tenant(table = "orders")]
+/// struct Order {
+///     #[tenant(id)]
+///     id: i64,
+///     #[tenant(soft_delete)]
+///     deleted_at: Option<Seconds>,
+/// }
+///
+/// async fn forget(tx: &mut Tx<'_, sqlx::Sqlite>, before: Seconds) -> tenancy::Result<u64> {
+///     let purged = Order::select().only_deleted().filter(Order::DELETED_AT.lt(before)).purge(tx).await?;
+///     Ok(purged.rows())
+/// }
+/// ```
+///
+/// # Security
+/// It is a condition beside the tenant's, not in its place: who asks for deleted rows gets the tenant's own.
+#[diagnostic::on_unimplemented(
+    message = "rows of type `{Self}` are not marked when they are deleted: they are removed",
+    label = "has no field with `#[tenant(soft_delete)]`",
+    note = "write `#[tenant(soft_delete)]` on a field such as `deleted_at: Option<DateTime<Utc>>`, and add its column"
+)]
+pub trait SoftDelete: TenantRow {}
+
+/// When a row was deleted: holds for every type that is `From<SystemTime>`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot say when a row was deleted",
+    label = "is not `From<SystemTime>`",
+    note = "use `DateTime<Utc>` of `chrono`, `OffsetDateTime` of `time`, or a type of your own with `impl From<SystemTime>`"
+)]
+pub trait DeletedAt: Sized {
+    /// This time.
+    fn deleted_at(at: SystemTime) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<V: From<SystemTime>> DeletedAt for V {
+    fn deleted_at(at: SystemTime) -> Self {
+        at.into()
+    }
+}
+
+impl<T: TenantRow> Select<T> {
+    /// Rows that are deleted, too.
+    pub fn with_deleted(mut self) -> Self
+    where
+        T: SoftDelete,
+    {
+        self.deleted = Deleted::With;
+        self
+    }
+
+    /// Only rows that are deleted.
+    pub fn only_deleted(mut self) -> Self
+    where
+        T: SoftDelete,
+    {
+        self.deleted = Deleted::Only;
+        self
+    }
+
+    /// Brings back those of these rows that are deleted, and says how many there were.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update).
+    pub fn restore<'s, S>(mut self, scope: S) -> ResultFuture<'s, Updated>
+    where
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<T>,
+        T: SoftDelete,
+    {
+        self.deleted = Deleted::Only;
+        let statement = mark::<T>(table::<S, T>(), None).and_then(|mark| {
+            let (column, value) = mark.ok_or_else(unknown_mark)?;
+            self.statement(&scope, |table, rows| table.update(rows, &[column]), &[value])
+        });
+        Box::pin(async move { scope.execute(statement?).await.map(Updated::new) })
+    }
+
+    /// Removes all these rows for good, and says how many there were: those that are not deleted, unless
+    /// [`with_deleted`](Self::with_deleted) or [`only_deleted`](Self::only_deleted) was said.
+    ///
+    /// # Errors
+    /// As [`TenantScoped::delete`](crate::TenantScoped::delete).
+    pub fn purge<'s, S>(self, scope: S) -> ResultFuture<'s, DeletedRows>
+    where
+        S: TenantExecutor + 's,
+        S::Database: SupportsRow<T>,
+        T: SoftDelete,
+    {
+        let statement = self.statement(&scope, Table::delete, &[]);
+        let tenant = scope.context().tenant_id().clone();
+        Box::pin(async move { Ok(DeletedRows::new(scope.execute(statement?).await?, tenant)) })
+    }
+}
+
+/// The row with this id, deleted or not.
+pub(super) fn by_id<T: TenantRow>(id: &T::Id) -> Select<T> {
+    let filter: Filter<T> = row_id::<T>().eq(id.clone());
+    let mut select = Select::new().filter(filter);
+    select.deleted = Deleted::With;
+    select
+}

@@ -1,0 +1,138 @@
+//! The statements of a table, bound and run: what `TenantScoped` and `Select` share.
+
+use std::time::SystemTime;
+
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+use tenancy_sql::{Statements, Table};
+
+use super::filter::Erased;
+use super::page::PageRequest;
+use super::row::{RowCodec, SupportsRow, TenantRow};
+use crate::database::{Value, database_error};
+use crate::error::{Error, ErrorKind, Result};
+use crate::scope::session::{Backend, Statement, TenantExecutor, decoding_for};
+
+type Pick = fn(&'static Statements) -> &'static str;
+
+pub(super) fn statement<S: TenantExecutor, T: TenantRow>(
+    scope: &S,
+    pick: Pick,
+) -> Result<Statement<S::Database>> {
+    Statement::new(&scope.bound_tenant(), pick(T::statements(S::Database::DIALECT)))
+}
+
+pub(super) fn with_id<S: TenantExecutor, T: TenantRow>(
+    scope: &S,
+    pick: Pick,
+    id: &T::Id,
+) -> Result<Statement<S::Database>>
+where
+    S::Database: SupportsRow<T>,
+{
+    let mut statement = statement::<S, T>(scope, pick)?;
+    S::Database::bind_id(id, &mut statement.binds)?;
+    Ok(statement)
+}
+
+pub(super) fn with_row<S: TenantExecutor, T: TenantRow>(
+    scope: &S,
+    pick: Pick,
+    row: &T,
+) -> Result<Statement<S::Database>>
+where
+    S::Database: SupportsRow<T>,
+{
+    let mut statement = with_id::<S, T>(scope, pick, row.id())?;
+    S::Database::bind_columns(row, &mut statement.binds)?;
+    Ok(statement)
+}
+
+pub(super) fn with_rows<S: TenantExecutor, T: TenantRow>(
+    scope: &S,
+    rows: &[T],
+) -> Result<Vec<Statement<S::Database>>>
+where
+    S::Database: SupportsRow<T>,
+{
+    let table = table::<S, T>();
+    let statement = |rows: &[T]| {
+        let sql = AssertSqlSafe(table.insert(rows.len())).into_sql_str();
+        let mut statement = Statement::new(&scope.bound_tenant(), sql)?;
+        for row in rows {
+            S::Database::bind_id(row.id(), &mut statement.binds)?;
+            S::Database::bind_columns(row, &mut statement.binds)?;
+        }
+        Ok(statement)
+    };
+    rows.chunks(table.rows_of_an_insert()).map(statement).collect()
+}
+
+pub(super) fn page_statement<S: TenantExecutor, T: TenantRow>(
+    scope: &S,
+    page: &PageRequest<T::Id>,
+) -> Result<Statement<S::Database>>
+where
+    S::Database: SupportsRow<T>,
+{
+    limited(page.limit)?;
+    let mut statement = match &page.after {
+        Some(after) => with_id::<S, T>(scope, |s| &s.next_page, after)?,
+        None => statement::<S, T>(scope, |s| &s.first_page)?,
+    };
+    // One more than asked, to know whether there is a next page.
+    statement.binds.push_value(Value::Int(i64::from(page.limit) + 1))?;
+    Ok(statement)
+}
+
+/// The one number of an answer.
+pub(super) fn number<DB: Backend>(rows: &[DB::Row]) -> Result<u64> {
+    let number = rows.first().map_or(Ok(0), |row| DB::int(row, 0)).map_err(|e| database_error(&e))?;
+    Ok(u64::try_from(number).unwrap_or(0))
+}
+
+/// The rows of a statement, read as this tenant's.
+pub(super) async fn rows<S: TenantExecutor, T: TenantRow>(
+    scope: S,
+    statement: Statement<S::Database>,
+) -> Result<Vec<T>>
+where
+    S::Database: SupportsRow<T>,
+{
+    let tenant = scope.context().tenant_id().clone();
+    let rows = scope.fetch(statement).await?;
+    let read = || rows.iter().map(|row| S::Database::read(row)).collect::<sqlx::Result<_>>();
+    decoding_for(&tenant, read).map_err(|e| {
+        Error::new(
+            ErrorKind::Database,
+            format!("a row of `{}` does not read as its struct; compare their columns and types", T::TABLE),
+        )
+        .with_source(e.to_string())
+    })
+}
+
+pub(super) fn limited(rows: u16) -> Result<()> {
+    if (1..=1000).contains(&rows) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidInput, "a page has 1 to 1000 rows"))
+}
+
+/// The column that marks a row, and its value: when it was deleted, or that it was not. `None` if rows are removed.
+pub(super) fn mark<T: TenantRow>(table: &Table, at: Option<SystemTime>) -> Result<Option<(usize, Erased)>> {
+    match (table.deleted, T::mark(at)) {
+        (Some(column), Some(mark)) => Ok(Some((column, mark))),
+        (None, None) => Ok(None),
+        _ => Err(unknown_mark()),
+    }
+}
+
+pub(super) fn table<S: TenantExecutor, T: TenantRow>() -> &'static Table {
+    &T::statements(S::Database::DIALECT).table
+}
+
+pub(super) fn unknown_mark() -> Error {
+    Error::new(
+        ErrorKind::Misconfigured,
+        "how a row is marked as deleted is not known; derive `TenantScoped`, with `#[tenant(soft_delete)]` on a field",
+    )
+}

@@ -1,0 +1,151 @@
+//! [`Core`]: the pool of a data plane, its settings, and the one rule for how a statement is sent.
+
+use std::sync::Arc;
+
+use sqlx::Pool;
+use sqlx::pool::PoolConnection;
+use tenancy_sql::{Schema, TenantType};
+
+use super::backend::Backend;
+use super::enforcement::Enforcement;
+use super::rewrite_cache::RewriteCache;
+use crate::audit::{AuditPolicy, AuditSink};
+use crate::context::TenantContext;
+use crate::database::{
+    BoundTenant, Conn, ConnectionMode, OpenTransaction, TxMode, change_error, database_error,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::{Placement, Tenant, TenantId};
+
+pub(in crate::scope) struct Core<DB: Backend> {
+    pub(in crate::scope) pool: Pool<DB>,
+    /// Whether no other code can reach the pool.
+    pub(super) owned: bool,
+    pub(super) enforcement: Enforcement,
+    pub(in crate::scope) connection_mode: ConnectionMode,
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only the doctor reads it"))]
+    pub(super) schema: Schema,
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only the doctor reads it"))]
+    pub(super) accepted: DB::Accepted,
+    pub(super) audit: AuditPolicy,
+    pub(super) copies: Vec<Arc<dyn AuditSink>>,
+    /// The type of the tenant columns.
+    pub(super) tenant_type: Option<TenantType>,
+    #[cfg_attr(
+        not(feature = "dynamic"),
+        expect(dead_code, reason = "only the scoped executor rewrites at run time")
+    )]
+    pub(in crate::scope) rewrites: RewriteCache,
+}
+
+impl<DB: Backend> Core<DB> {
+    /// The tenant as statements bind it.
+    pub(in crate::scope) fn bound(&self, ctx: &TenantContext) -> BoundTenant {
+        BoundTenant { id: ctx.tenant_id().clone(), column: self.tenant_type }
+    }
+
+    /// Opens a transaction of `tenant`, or of none for one that switches between tenants.
+    pub(in crate::scope) async fn open(
+        &self,
+        tenant: Option<&TenantId>,
+        mode: TxMode,
+    ) -> sqlx::Result<OpenTransaction<DB>> {
+        // On a pool of our own without a pooler, no other code can have left a transaction or a tenant behind.
+        let verify_tenant = !(self.owned && self.connection_mode == ConnectionMode::Direct);
+        OpenTransaction::open(&self.pool, self.connection_mode, tenant, mode, verify_tenant).await
+    }
+
+    /// Rejects a context that may run no statement here by itself, and an unaudited write where audit is required.
+    pub(in crate::scope) fn permit(&self, ctx: &TenantContext, writes: bool) -> Result<()> {
+        admit(ctx)?;
+        if writes && self.audit == AuditPolicy::Required {
+            return Err(Error::new(
+                ErrorKind::Unaudited,
+                "changes must be recorded here: use `db.begin(&ctx)`, and `tx.record(..)` beside the change",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The connection on which a single statement runs, in a transaction of its own or without one.
+    ///
+    /// `plain`: it is one statement, and reaches no table of the library.
+    pub(in crate::scope) async fn lease(
+        &self,
+        tenant: &TenantId,
+        writes: bool,
+        plain: bool,
+    ) -> sqlx::Result<Lease<DB>> {
+        if self.autocommit(writes, plain) {
+            return Ok(Lease::Autocommit {
+                conn: self.pool.acquire().await?,
+                mode: self.connection_mode,
+                writes,
+            });
+        }
+        let mode = if writes { TxMode::Write } else { TxMode::Read };
+        self.open(Some(tenant), mode).await.map(|open| Lease::Transaction { open, writes })
+    }
+
+    /// Whether a single statement runs without a transaction.
+    fn autocommit(&self, writes: bool, plain: bool) -> bool {
+        if DB::HAS_RLS {
+            // The library's own tables have row-level security, whatever the user's tables have. On a shared pool other
+            // code may have left a transaction open, which would take the change with it.
+            self.owned
+                && plain
+                && self.enforcement == Enforcement::PredicateOnly
+                && self.connection_mode != ConnectionMode::PgBouncer
+        } else {
+            !writes
+        }
+    }
+}
+
+/// The connection of a single statement.
+pub(in crate::scope) enum Lease<DB: Backend> {
+    Autocommit { conn: PoolConnection<DB>, mode: ConnectionMode, writes: bool },
+    Transaction { open: OpenTransaction<DB>, writes: bool },
+}
+
+impl<DB: Backend> Lease<DB> {
+    pub(in crate::scope) fn conn(&mut self) -> Conn<'_, DB> {
+        match self {
+            Self::Autocommit { conn, mode, .. } => Conn::on(conn, *mode),
+            Self::Transaction { open, .. } => open.conn(),
+        }
+    }
+
+    /// The error of the statement: without a transaction, a lost connection leaves open whether a write was kept.
+    pub(super) fn error(&self, error: &sqlx::Error) -> Error {
+        match self {
+            Self::Autocommit { writes: true, .. } => change_error(error),
+            _ => database_error(error),
+        }
+    }
+
+    /// Keeps what the statement wrote. A transaction that only read is rolled back when it is dropped.
+    pub(in crate::scope) async fn finish(self) -> Result<()> {
+        match self {
+            Self::Transaction { open, writes: true } => open.commit().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Rejects a context that opens nothing here by itself.
+pub(in crate::scope) fn admit(ctx: &TenantContext) -> Result<()> {
+    ctx.not_lent()?;
+    shared_placement(ctx.tenant())
+}
+
+/// Rejects a tenant whose rows are not in the shared tables.
+pub(in crate::scope) fn shared_placement(tenant: &Tenant) -> Result<()> {
+    if *tenant.placement() == Placement::Shared {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::UnsupportedPlacement,
+        "this tenant's rows are not in the shared tables, and this data plane reaches no others",
+    ))
+}

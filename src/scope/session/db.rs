@@ -1,0 +1,75 @@
+//! [`TenantDb`]: the data plane. Its builder is in `builder.rs`, and how a statement is sent in `core.rs`.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::backend::Backend;
+use super::core::{Core, admit};
+use super::scope::Scope;
+use super::tx::Tx;
+use crate::context::TenantContext;
+#[cfg(feature = "postgres")]
+use crate::database::database_error;
+use crate::error::Result;
+#[cfg(feature = "postgres")]
+use crate::isolation::doctor::{self, Report};
+
+/// The data plane: owns the connections and lends them to one tenant at a time.
+///
+/// Cheap to clone. It runs no query itself: open a [`scope`](Self::scope) for single statements, or
+/// [`begin`](Self::begin) a transaction.
+pub struct TenantDb<DB: Backend>(pub(in crate::scope) Arc<Core<DB>>);
+
+impl<DB: Backend> TenantDb<DB> {
+    /// Single statements of one tenant.
+    pub fn scope<'a>(&'a self, ctx: &'a TenantContext) -> Scope<'a, DB> {
+        Scope { core: &self.0, ctx }
+    }
+
+    /// A transaction of one tenant.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`] if there is no connection, [`ErrorKind::UnsupportedPlacement`] if the
+    /// tenant's rows are not in the shared tables.
+    #[track_caller]
+    pub fn begin<'a>(&'a self, ctx: &'a TenantContext) -> impl Future<Output = Result<Tx<'a, DB>>> + Send {
+        let begun_at = Location::caller();
+        async move {
+            admit(ctx)?;
+            Tx::open(&self.0, ctx, begun_at).await
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl TenantDb<sqlx::Postgres> {
+    /// Examines the database once more, through the pool: for a readiness probe, or a test.
+    ///
+    /// What was [accepted](TenantDbBuilder::accept) is left out of the report.
+    ///
+    /// # Errors
+    /// As [`doctor::examine`].
+    pub async fn doctor(&self) -> Result<Report> {
+        let mut conn = self.0.pool.acquire().await.map_err(|e| database_error(&e))?;
+        Ok(doctor::examine(&mut conn, &self.0.schema).await?.accepting(&self.0.accepted))
+    }
+}
+
+impl<DB: Backend> Clone for TenantDb<DB> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<DB: Backend> fmt::Debug for TenantDb<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantDb")
+            .field("database", &DB::NAME)
+            .field("enforcement", &self.0.enforcement)
+            .field("connection_mode", &self.0.connection_mode)
+            .field("audit", &self.0.audit)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,38 @@
+//! A tenant's session with the database: the data plane, its scopes and transactions. Repositories and own SQL stand on it.
+
+mod backend;
+mod bind;
+mod builder;
+mod core;
+mod db;
+mod enforcement;
+mod executor;
+mod preflight;
+mod progress;
+#[cfg(feature = "dynamic")]
+mod rewrite_cache;
+#[cfg(not(feature = "dynamic"))]
+#[path = "no_rewrite_cache.rs"]
+mod rewrite_cache;
+mod scope;
+mod statement;
+mod tenant_local;
+mod tx;
+
+pub use self::backend::Backend;
+pub use self::bind::BindArguments;
+pub use self::builder::TenantDbBuilder;
+pub use self::db::TenantDb;
+pub use self::enforcement::Enforcement;
+pub use self::executor::TenantExecutor;
+pub use self::scope::Scope;
+pub use self::tx::Tx;
+
+pub(super) use self::core::{Core, shared_placement};
+pub(crate) use self::executor::Run;
+#[cfg(feature = "dynamic")]
+pub(super) use self::progress::State;
+#[cfg(feature = "dynamic")]
+pub(super) use self::rewrite_cache::{Ready, SqlxQuery};
+pub(crate) use self::statement::{Fetch, Statement};
+pub(super) use self::tenant_local::{decoding, decoding_for, is_encoding_for};

@@ -1,0 +1,33 @@
+//! [`Preflight`]: the checks as a trait, one implementation for each database.
+
+use std::future::Future;
+
+use sqlx::Pool;
+use tenancy_sql::Schema;
+
+use super::tenant_column::TenantColumn;
+use crate::database::{ConnectionMode, Driver};
+use crate::error::Result;
+use crate::scope::session::enforcement::Enforcement;
+
+/// Checks a database before a `TenantDb` uses it.
+#[expect(unnameable_types, reason = "a sealed trait: `scope::Backend` is its public name")]
+pub trait Preflight: Driver {
+    /// The doctor's findings that the caller accepts.
+    type Accepted: Default + Send + Sync;
+
+    /// Rejects a database that differs from the declaration, or that would not keep tenants apart.
+    fn preflight(
+        pool: &Pool<Self>,
+        enforcement: Enforcement,
+        connection_mode: ConnectionMode,
+        schema: &Schema,
+        accepted: &Self::Accepted,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// The tenant columns of the database, with their types.
+    fn tenant_columns(
+        pool: &Pool<Self>,
+        schema: &Schema,
+    ) -> impl Future<Output = Result<Vec<TenantColumn>>> + Send;
+}

@@ -1,0 +1,13 @@
+//! What is checked about a database when a `TenantDb` is built: [`Preflight`], and the types of the tenant columns.
+
+mod check;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_columns;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod tenant_column;
+
+pub(in crate::scope) use self::check::Preflight;
+pub(super) use self::tenant_column::agreed_type;

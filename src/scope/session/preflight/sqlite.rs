@@ -1,0 +1,55 @@
+//! SQLite has no role, no pooler and no row-level security: only the tenant columns are checked.
+
+use sqlx::{Pool, Sqlite};
+use tenancy_sql::{Dialect, Schema, TenantType};
+
+use super::check::Preflight;
+use super::tenant_column::{ColumnType, TenantColumn};
+use crate::database::{ConnectionMode, database_error};
+use crate::error::Result;
+use crate::scope::session::enforcement::Enforcement;
+
+impl Preflight for Sqlite {
+    type Accepted = ();
+
+    async fn preflight(_: &Pool<Self>, _: Enforcement, _: ConnectionMode, _: &Schema, (): &()) -> Result<()> {
+        Ok(())
+    }
+
+    async fn tenant_columns(pool: &Pool<Self>, schema: &Schema) -> Result<Vec<TenantColumn>> {
+        let rows: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT m.name, c.name, c.type FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+             WHERE m.type = 'table' AND substr(m.name, 1, 8) <> 'tenancy_'",
+        )
+        .fetch_all(pool)
+        .await
+        .map_err(|e| database_error(&e))?;
+        let is_tenant = |(table, column, _): &(String, String, String)| {
+            schema
+                .tenant_column(Dialect::Sqlite, table)
+                .is_some_and(|tenant| tenant.eq_ignore_ascii_case(column))
+        };
+        let column = |(table, column, written): (String, String, String)| {
+            let is = affinity(&written);
+            TenantColumn { name: format!("{table}.{column}"), written, is }
+        };
+        Ok(rows.into_iter().filter(is_tenant).map(column).collect())
+    }
+}
+
+/// <https://sqlite.org/datatype3.html#determination_of_column_affinity>
+fn affinity(written: &str) -> ColumnType {
+    let written = written.to_ascii_uppercase();
+    let has = |words: &[&str]| words.iter().any(|word| written.contains(word));
+    if has(&["INT"]) {
+        ColumnType::Stored(TenantType::BigInt)
+    } else if has(&["CHAR", "CLOB", "TEXT"]) {
+        ColumnType::Typed(TenantType::Text)
+    } else if has(&["BLOB"]) {
+        ColumnType::Stored(TenantType::Uuid)
+    } else if ["", "ANY", "UUID"].contains(&written.as_str()) {
+        ColumnType::Any
+    } else {
+        ColumnType::Numeric
+    }
+}

@@ -1,0 +1,121 @@
+//! [`Statement`]: one tenant's statement with what is bound so far; [`Fetch`]: what runs on a tenant's connection.
+
+use sqlx::{SqlSafeStr, SqlStr};
+
+use super::backend::Backend;
+use super::bind::BindArguments;
+use crate::context::TenantContext;
+use crate::database::{BoundTenant, Conn, Value};
+use crate::error::Result;
+
+/// What runs on the connection of a tenant and returns something.
+#[expect(unnameable_types, reason = "part of the sealed traits")]
+pub trait Fetch<DB: Backend>: Send {
+    type Output: Send;
+
+    /// Whether it can change rows, also where it returns some.
+    fn writes(&self) -> bool;
+
+    /// Whether it is a single statement that reaches no table of the library.
+    fn plain(&self) -> bool {
+        true
+    }
+
+    fn run(self, conn: Conn<'_, DB>) -> impl Future<Output = sqlx::Result<Self::Output>> + Send;
+
+    /// Whether the output says that at least one row was read or changed.
+    fn met_rows(output: &Self::Output) -> bool;
+}
+
+impl<DB: Backend> Fetch<DB> for Statement<DB> {
+    type Output = Vec<DB::Row>;
+
+    fn writes(&self) -> bool {
+        self.writes
+    }
+
+    fn plain(&self) -> bool {
+        !self.internal
+    }
+
+    async fn run(self, conn: Conn<'_, DB>) -> sqlx::Result<Self::Output> {
+        DB::fetch(conn, self.sql, self.binds.into_arguments()).await
+    }
+
+    fn met_rows(rows: &Self::Output) -> bool {
+        !rows.is_empty()
+    }
+}
+
+/// Statements that change rows; the output is how many rows they changed.
+pub(super) struct Changes<DB: Backend>(pub(super) Vec<Statement<DB>>);
+
+impl<DB: Backend> Fetch<DB> for Changes<DB> {
+    type Output = u64;
+
+    fn writes(&self) -> bool {
+        true
+    }
+
+    fn plain(&self) -> bool {
+        matches!(&self.0[..], [statement] if statement.plain())
+    }
+
+    async fn run(self, mut conn: Conn<'_, DB>) -> sqlx::Result<u64> {
+        let mut rows = 0;
+        for statement in self.0 {
+            rows += DB::execute(conn.reborrow(), statement.sql, statement.binds.into_arguments()).await?;
+        }
+        Ok(rows)
+    }
+
+    fn met_rows(rows: &u64) -> bool {
+        *rows > 0
+    }
+}
+
+/// A statement of one tenant, with what is bound so far.
+#[derive(Debug)]
+#[expect(unnameable_types, reason = "part of the sealed traits")]
+pub struct Statement<DB: Backend> {
+    sql: SqlStr,
+    pub(in crate::scope) binds: BindArguments<DB>,
+    /// Whether it can change rows, also where it returns some.
+    writes: bool,
+    /// Whether its table belongs to the library.
+    internal: bool,
+}
+
+impl<DB: Backend> Statement<DB> {
+    /// For a table of the user; the tenant is bound first.
+    pub(in crate::scope) fn new(tenant: &BoundTenant, sql: impl SqlSafeStr) -> Result<Self> {
+        let mut binds = BindArguments::of(&tenant.id);
+        binds.push_value(Value::Tenant(tenant))?;
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: false })
+    }
+
+    /// For a table of the library, whose tenant column holds the id's text; the tenant is bound first.
+    pub(crate) fn internal_table(
+        ctx: &TenantContext,
+        sql: impl SqlSafeStr,
+        values: &[Value<'_>],
+    ) -> Result<Self> {
+        let tenant = ctx.tenant_id().to_string();
+        let mut all = vec![Value::Text(&tenant)];
+        all.extend_from_slice(values);
+        let binds = BindArguments::internal(&all)?;
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: true })
+    }
+
+    /// The same statement, which changes rows and returns some.
+    pub(crate) fn writing(self) -> Self {
+        Self { writes: true, ..self }
+    }
+
+    /// A statement that was proven while compiling; its values, and the tenant after them, are still to be bound.
+    #[cfg_attr(not(feature = "macros"), expect(dead_code, reason = "only the macros prove while compiling"))]
+    pub(in crate::scope) fn checked(ctx: &TenantContext, sql: &'static str, writes: bool) -> Self {
+        let binds = BindArguments::of(ctx.tenant_id());
+        Self { sql: sql.into_sql_str(), binds, writes, internal: false }
+    }
+}

@@ -1,1 +1,0 @@
-super::streams!(sqlx::Postgres);

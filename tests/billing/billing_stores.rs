@@ -1,0 +1,187 @@
+//! Billing does the same on every store: the memory store, SQLite and Postgres answer alike, event by event.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
+use tenancy::billing::{BillingStore, EventOutcome};
+use tenancy::clock::{Clock, ManualClock, Timestamp};
+use tenancy::plan::Catalog;
+use tenancy::store::{MemoryStore, SqlStore};
+use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
+
+use crate::common::{CATALOG, TestBackend};
+
+const SECRET: &str = "whsec_stores";
+const START: i64 = 1_700_000_000;
+
+/// One store with its endpoint.
+struct Side {
+    webhook: StripeWebhook,
+    billing: Arc<dyn BillingStore>,
+    tenants: Arc<dyn TenantStore>,
+    clock: Arc<ManualClock>,
+}
+
+impl Side {
+    async fn new<S: BillingStore + TenantStore + 'static>(store: S) -> Self {
+        let store = Arc::new(store);
+        for name in ["acme", "globex"] {
+            let tenant = NewTenant::new(Slug::parse(name).unwrap(), name, "free")
+                .id(TenantId::parse(name).unwrap())
+                .status(TenantStatus::Active);
+            store.insert(tenant).await.unwrap();
+        }
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
+        let webhook = StripeWebhook::new(
+            SigningSecrets::new([SECRET]).unwrap(),
+            Mode::Test,
+            store.clone(),
+            Arc::new(Catalog::from_toml(CATALOG).unwrap()),
+            store.clone(),
+        )
+        .clock(clock.clone());
+        Self { webhook, billing: store.clone(), tenants: store, clock }
+    }
+
+    async fn send(&self, event: &Value) -> EventOutcome {
+        let body = event.to_string();
+        let signature = sign(SECRET, body.as_bytes(), self.clock.now());
+        self.webhook.receive(body.as_bytes(), &[signature.as_bytes()]).await.unwrap()
+    }
+
+    /// Everything that billing knows, as text.
+    async fn stand(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut tx = self.billing.begin().await.unwrap();
+        for name in ["acme", "globex"] {
+            let id = TenantId::parse(name).unwrap();
+            lines.push(format!("{:?}", self.tenants.by_id(&id).await.unwrap()));
+            lines.push(format!("{:?}", tx.subscriptions(&id).await.unwrap()));
+        }
+        for customer in ["cus_1", "cus_2", "cus_3"] {
+            lines.push(format!("{:?}", tx.tenant_of_customer(customer).await.unwrap()));
+            lines.push(format!("{:?}", tx.take_quarantined(Some(customer), None).await.unwrap()));
+        }
+        lines
+    }
+}
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        of[usize::try_from(self.0 >> 33).unwrap() % of.len()]
+    }
+}
+
+fn event(dice: &mut Dice, n: usize) -> Value {
+    let customer = dice.roll(&["cus_1", "cus_2", "cus_3"]);
+    let subscription = dice.roll(&["sub_1", "sub_2", "sub_3"]);
+    let tenant = match dice.roll(&["acme", "globex", "nobody", ""]) {
+        "" => json!({}),
+        tenant => json!({ "tenant_id": tenant }),
+    };
+    let status =
+        dice.roll(&["active", "active", "trialing", "past_due", "unpaid", "canceled", "incomplete", "novel"]);
+    let price = dice.roll(&["price_pro", "price_pro", "price_enterprise", "price_unknown"]);
+    let created = START + i64::from(dice.roll(&["0", "1", "1", "2", "30"]).parse::<i32>().unwrap());
+    let (kind, object) = match dice.roll(&[
+        "subscription",
+        "subscription",
+        "subscription",
+        "checkout",
+        "paid",
+        "failed",
+    ]) {
+        "checkout" => (
+            "checkout.session.completed",
+            json!({ "id": "cs_1", "object": "checkout.session", "mode": "subscription", "customer": customer,
+                "subscription": subscription, "payment_status": "paid", "metadata": tenant }),
+        ),
+        "paid" => (
+            "invoice.paid",
+            json!({ "id": "in_1", "object": "invoice", "customer": customer, "subscription": subscription,
+                "amount_paid": 1000, "currency": "eur" }),
+        ),
+        "failed" => (
+            "invoice.payment_failed",
+            json!({ "id": "in_2", "object": "invoice", "customer": customer, "subscription": subscription,
+                "attempt_count": 1 }),
+        ),
+        _ => (
+            if status == "canceled" {
+                "customer.subscription.deleted"
+            } else {
+                "customer.subscription.updated"
+            },
+            json!({ "id": subscription, "object": "subscription", "customer": customer, "status": status,
+                "metadata": tenant, "items": { "data": [{ "price": { "id": price }, "quantity": 1 }] } }),
+        ),
+    };
+    // Now and then the same event comes again.
+    let id = dice.roll(&[format!("evt_{n}").as_str(), format!("evt_{}", n / 2).as_str()]).to_owned();
+    json!({ "id": id, "object": "event", "type": kind, "created": created, "livemode": false,
+        "data": { "object": object } })
+}
+
+async fn the_sql_store_answers_as_the_memory_store_does<DB: TestBackend>() {
+    let mut receipts = std::collections::BTreeSet::new();
+    let (pool, _cleanup) = DB::fresh(4).await;
+    for seed in 0..30_u64 {
+        let memory = Side::new(MemoryStore::new()).await;
+        let sql = SqlStore::new(pool.clone());
+        sql.migrate().await.unwrap();
+        for table in ["subscriptions", "customers", "billing_events", "billing_quarantine", "tenants"] {
+            DB::raw(&pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
+        }
+        let sql = Side::new(sql).await;
+        let mut dice = Dice(seed);
+        for n in 0..14 {
+            let event = event(&mut dice, n);
+            let (expected, answered) = (memory.send(&event).await, sql.send(&event).await);
+            assert_eq!(answered, expected, "seed {seed}, event {n}: {event}");
+            receipts.insert(format!("{expected:?}").split([' ', '{']).next().unwrap().to_owned());
+        }
+        assert_eq!(sql.stand().await, memory.stand().await, "seed {seed}");
+    }
+    assert!(receipts.len() >= 6, "the histories reach too little: {receipts:?}");
+}
+
+async fn of_an_event_that_comes_many_times_at_once_one_counts<DB: TestBackend>() {
+    let (pool, _cleanup) = DB::fresh(8).await;
+    let store = SqlStore::new(pool);
+    store.migrate().await.unwrap();
+    let side = Arc::new(Side::new(store).await);
+    let event = json!({ "id": "evt_1", "object": "event", "type": "customer.subscription.created", "created": START,
+        "livemode": false, "data": { "object": { "id": "sub_1", "object": "subscription", "customer": "cus_1",
+            "status": "active", "metadata": { "tenant_id": "acme" },
+            "items": { "data": [{ "price": { "id": "price_pro" } }] } } } });
+    let tasks: Vec<_> = (0..12)
+        .map(|_| {
+            let (side, event) = (side.clone(), event.clone());
+            tokio::spawn(async move { side.send(&event).await })
+        })
+        .collect();
+    let (mut applied, mut duplicates) = (0, 0);
+    for task in tasks {
+        match task.await.unwrap() {
+            EventOutcome::Applied { tenant } => {
+                applied += 1;
+                assert_eq!((tenant.plan(), tenant.version()), ("pro", 2));
+            }
+            EventOutcome::Duplicate => duplicates += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((applied, duplicates), (1, 11));
+    let globex = side.tenants.by_id(&TenantId::parse("globex").unwrap()).await.unwrap().unwrap();
+    assert_eq!((globex.plan(), globex.version()), ("free", 1));
+}
+
+on_every_database!(
+    the_sql_store_answers_as_the_memory_store_does,
+    of_an_event_that_comes_many_times_at_once_one_counts,
+);

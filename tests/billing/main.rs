@@ -1,0 +1,13 @@
+//! Stripe's events, from the signature to the plan.
+
+#[macro_use]
+#[path = "../fixture/common.rs"]
+mod common;
+
+mod billing_stores;
+mod stripe_fixture;
+mod stripe_lifecycle;
+mod stripe_order;
+mod stripe_sdk;
+mod stripe_signature;
+mod stripe_translate;

@@ -1,0 +1,28 @@
+//! A tenant's rows: queries, transactions, streams, jobs, quotas, keys and the audit log, on SQLite and PostgreSQL.
+
+#[macro_use]
+#[path = "../fixture/common.rs"]
+mod common;
+#[path = "../fixture/log.rs"]
+mod log;
+
+mod across;
+mod audit;
+mod carrying;
+mod checked;
+mod checked_by_sqlx;
+mod database_errors;
+mod dynamic;
+mod isolation;
+mod keys;
+mod leaks;
+mod quota;
+mod references;
+mod rewrite_cache;
+mod round_trips;
+mod sea_query;
+mod selecting;
+mod soft_delete;
+mod streaming;
+mod tenant_types;
+mod writing;

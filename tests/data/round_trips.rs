@@ -1,0 +1,240 @@
+//! What goes over the wire to Postgres, message by message: round trips are what a query costs.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Postgres};
+use tenancy::scope::{ConnectionMode, Enforcement};
+use tenancy::{TenantDb, TenantScoped, query, query_scalar};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use uuid::Uuid;
+
+use crate::common::{self, Order, TestBackend, World};
+
+/// What was sent that is waited for, in order; each is one round trip.
+#[derive(Clone, Default)]
+struct Sent(Arc<Mutex<Vec<String>>>);
+
+impl Sent {
+    fn add(&self, message: String) {
+        self.0.lock().unwrap().push(message);
+    }
+
+    /// All that was sent since the last look, once the connection is back in its pool: there sqlx asks whether it lives.
+    async fn settled(&self) -> Vec<String> {
+        let until = Instant::now() + Duration::from_secs(20);
+        while self.0.lock().unwrap().last().is_none_or(|last| last != "ping") {
+            assert!(
+                Instant::now() < until,
+                "the connection does not come back: {:?}",
+                self.0.lock().unwrap()
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// A server that hands everything on to Postgres, and writes down what is asked.
+async fn recorder(to: &PgConnectOptions) -> (PgConnectOptions, Sent) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = to.clone().host("127.0.0.1").port(listener.local_addr().unwrap().port());
+    let address = (to.get_host().to_owned(), to.get_port());
+    let sent = Sent::default();
+    let record = sent.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect((address.0.as_str(), address.1)).await.unwrap();
+            let ((from, mut back), (mut answers, onward)) = (client.into_split(), server.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
+            tokio::spawn(hand_on(from, onward, record.clone()));
+        }
+    });
+    (options, sent)
+}
+
+/// <https://www.postgresql.org/docs/current/protocol-message-formats.html>
+async fn hand_on(mut from: OwnedReadHalf, mut onward: OwnedWriteHalf, sent: Sent) -> io::Result<()> {
+    // Until the start-up message there is no type byte: first sqlx asks for TLS.
+    loop {
+        let (length, body) = message(&mut from).await?;
+        onward.write_all(&length).await?;
+        onward.write_all(&body).await?;
+        if body.starts_with(&196_608_u32.to_be_bytes()) {
+            break;
+        }
+    }
+    let mut since_sync = Vec::new();
+    loop {
+        let kind = from.read_u8().await?;
+        let (length, body) = message(&mut from).await?;
+        match kind {
+            b'Q' => sent.add(text(&body)),
+            b'S' if since_sync.is_empty() => sent.add("ping".to_owned()),
+            b'S' => sent.add(std::mem::take(&mut since_sync).join("+")),
+            b'P' => since_sync.push("parse"),
+            b'E' => since_sync.push("execute"),
+            _ => {}
+        }
+        onward.write_all(&[kind]).await?;
+        onward.write_all(&length).await?;
+        onward.write_all(&body).await?;
+    }
+}
+
+async fn message(from: &mut OwnedReadHalf) -> io::Result<([u8; 4], Vec<u8>)> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length).await?;
+    let mut body = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap() - 4];
+    from.read_exact(&mut body).await?;
+    Ok((length, body))
+}
+
+fn text(body: &[u8]) -> String {
+    String::from_utf8_lossy(body.strip_suffix(b"\0").unwrap_or(body)).into_owned()
+}
+
+/// The tables with row-level security or without, as the walls want it, and one connection that is written down.
+async fn recorded(walls: Enforcement, mode: ConnectionMode) -> (World<Postgres>, TenantDb<Postgres>, Sent) {
+    let world = World::<Postgres>::new().await;
+    if walls == Enforcement::PredicateOnly {
+        Postgres::raw(&world.pool, "ALTER TABLE orders DISABLE ROW LEVEL SECURITY").await.unwrap();
+    }
+    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&world.pool).await.unwrap();
+    let server: PgConnectOptions = common::postgres_url().parse().unwrap();
+    if mode == ConnectionMode::Citus {
+        pretend_citus(&name).await;
+    }
+    let (options, sent) = recorder(&server.database(&name)).await;
+    let db = TenantDb::postgres(PgPoolOptions::new().max_connections(1), options.to_url_lossy().to_string())
+        .enforcement(walls)
+        .connection_mode(mode)
+        .build()
+        .await
+        .unwrap();
+    // What is prepared once, and what sqlx asks once of a connection, is over.
+    for _ in 0..2 {
+        read(&db, &world).await;
+        write(&db, &world).await;
+        transaction(&db, &world).await;
+    }
+    sent.settled().await;
+    (world, db, sent)
+}
+
+/// Citus is not to be had everywhere; its name in the catalogue lets the messages be looked at, and no more.
+async fn pretend_citus(database: &str) {
+    let admin: PgConnectOptions = common::admin_url().parse().unwrap();
+    let mut admin = admin.database(database).connect().await.unwrap();
+    let pretend = format!(
+        "INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion) \
+         SELECT 999999, 'citus', extowner, extnamespace, false, '0' FROM pg_extension WHERE extname = 'plpgsql'; \
+         ALTER DATABASE {database} SET citus.propagate_set_commands = 'local'"
+    );
+    sqlx::raw_sql(AssertSqlSafe(pretend)).execute(&mut admin).await.unwrap();
+}
+
+async fn read(db: &TenantDb<Postgres>, world: &World<Postgres>) {
+    let scope = db.scope(&world.acme);
+    let count = query_scalar!(&scope, i64, "SELECT count(*) FROM orders WHERE total < $1", 0_i64);
+    assert_eq!(count.fetch_one().await.unwrap(), 0);
+}
+
+async fn write(db: &TenantDb<Postgres>, world: &World<Postgres>) {
+    let scope = db.scope(&world.acme);
+    let removed = query!(&scope, "DELETE FROM orders WHERE total = $1", 7_i64).execute().await.unwrap();
+    assert_eq!(removed, 0);
+}
+
+async fn transaction(db: &TenantDb<Postgres>, world: &World<Postgres>) {
+    let mut tx = db.begin(&world.acme).await.unwrap();
+    let order = Order { id: Uuid::now_v7(), status: "open".to_owned(), total: 1 };
+    Order::insert(&mut tx, &order).await.unwrap();
+    assert!(Order::delete(&mut tx, order.id).await.unwrap().found());
+    tx.commit().await.unwrap();
+}
+
+/// The messages of a mode: `BEGIN` with whatever comes in the same message, how a statement is sent, and the end.
+async fn sends(
+    (walls, mode): (Enforcement, ConnectionMode),
+    wanted_read: &[&str],
+    wanted_write: &[&str],
+    wanted_transaction: &[&str],
+) {
+    let (world, db, sent) = recorded(walls, mode).await;
+    let tenant = world.acme.tenant_id().to_string();
+    let got = async || -> Vec<String> {
+        let sent = sent.settled().await;
+        let short = |message: &String| {
+            let (told, echo) =
+                message.split_once("; SELECT 1/").map_or((&**message, ""), |(told, _)| (told, "; echo"));
+            format!("{told}{echo}").replace(&tenant, "acme")
+        };
+        sent.iter().map(short).collect()
+    };
+    read(&db, &world).await;
+    assert_eq!(got().await, wanted_read, "a read under {mode:?} with {walls:?}");
+    write(&db, &world).await;
+    assert_eq!(got().await, wanted_write, "a write under {mode:?} with {walls:?}");
+    transaction(&db, &world).await;
+    assert_eq!(got().await, wanted_transaction, "a transaction under {mode:?} with {walls:?}");
+}
+
+const READ: &str = "BEGIN READ ONLY; SET LOCAL app.tenant_id = 'acme'";
+const WRITE: &str = "BEGIN; SET LOCAL app.tenant_id = 'acme'";
+const TELL: &str = "SET LOCAL app.tenant_id = 'acme'";
+
+/// A read is over after two; the rollback and sqlx's question travel while nobody waits for them.
+#[tokio::test]
+async fn through_both_walls_a_read_takes_two_and_a_write_three() {
+    sends(
+        (Enforcement::PredicateAndRls, ConnectionMode::Direct),
+        &[READ, "execute", "ROLLBACK", "ping"],
+        &[WRITE, "execute", "COMMIT", "ping"],
+        &[WRITE, "execute", "execute", "COMMIT", "ping"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn by_the_predicate_alone_each_takes_one() {
+    sends(
+        (Enforcement::PredicateOnly, ConnectionMode::Direct),
+        &["execute", "ping"],
+        &["execute", "ping"],
+        &[WRITE, "execute", "execute", "COMMIT", "ping"],
+    )
+    .await;
+}
+
+/// A statement without a name is parsed each time, and never outside of a transaction; and the database is asked whether
+/// the transaction is this one's own, which on a pool of one's own it must be.
+#[tokio::test]
+async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
+    let [read, write] = [READ, WRITE].map(|begin| format!("{begin}; echo"));
+    for walls in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
+        sends(
+            (walls, ConnectionMode::PgBouncer),
+            &[&*read, "parse", "execute", "ROLLBACK", "ping"],
+            &[&*write, "parse", "execute", "COMMIT", "ping"],
+            &[&*write, "parse", "execute", "parse", "execute", "COMMIT", "ping"],
+        )
+        .await;
+    }
+}
+
+/// Citus hands a message on whole, and its workers are inside a transaction already.
+#[tokio::test]
+async fn citus_is_told_the_tenant_in_a_message_of_its_own() {
+    sends(
+        (Enforcement::PredicateAndRls, ConnectionMode::Citus),
+        &["BEGIN READ ONLY", TELL, "execute", "ROLLBACK", "ping"],
+        &["BEGIN", TELL, "execute", "COMMIT", "ping"],
+        &["BEGIN", TELL, "execute", "execute", "COMMIT", "ping"],
+    )
+    .await;
+}

@@ -1,0 +1,60 @@
+//! The same routes behind four servers; each answers with the tenant, the actor and the way by which they are known.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+mod actix;
+mod bare;
+pub(crate) mod grpc;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Extension;
+use tenancy::resolve::{Resolver, TlsInfo};
+use tokio::net::TcpListener;
+
+use crate::fixture::app;
+
+/// How requests reach a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Http1,
+    Http2,
+    Grpc,
+}
+
+/// A server that is running.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) name: &'static str,
+    pub(crate) speaks: Speaks,
+    pub(crate) at: SocketAddr,
+}
+
+/// Every server there is, with what TLS would have said on each of their connections.
+pub(crate) async fn fronts(resolver: &Arc<Resolver>, tls: &TlsInfo) -> Vec<Front> {
+    let axum = serve_axum(resolver.clone(), tls.clone()).await;
+    let actix = actix::serve(resolver.clone(), tls.clone());
+    let bare = bare::serve(resolver.clone(), tls.clone()).await;
+    let grpc = grpc::serve(resolver.clone(), tls.clone());
+    [
+        ("axum", Speaks::Http1, axum),
+        ("axum, HTTP/2", Speaks::Http2, axum),
+        ("actix-web", Speaks::Http1, actix),
+        ("actix-web, HTTP/2", Speaks::Http2, actix),
+        ("hyper", Speaks::Http1, bare),
+        ("hyper, HTTP/2", Speaks::Http2, bare),
+        ("tonic", Speaks::Grpc, grpc),
+    ]
+    .map(|(name, speaks, at)| Front { name, speaks, at })
+    .into()
+}
+
+async fn serve_axum(resolver: Arc<Resolver>, tls: TlsInfo) -> SocketAddr {
+    let app = app(resolver).layer(Extension(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await.unwrap();
+    });
+    at
+}

@@ -1,0 +1,284 @@
+//! What goes to the log, because the client must not hear it.
+
+use std::sync::Arc;
+
+use actix_web::test::{TestRequest, call_service, init_service};
+use actix_web::web;
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use secrecy::ExposeSecret;
+use tenancy::clock::Timestamp;
+use tenancy::resolve::{ApiKeySource, OwnedRequest, Source, SourceOutcome};
+use tenancy::store::MemoryStore;
+use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, Tenant, TenantId, TenantStore};
+use tenancy::web::{TenantLayer, TenantMiddleware};
+use tenancy::{Error, ErrorKind, Result, TenantContext};
+use tracing::subscriber::DefaultGuard;
+
+use crate::fixture::{
+    self, OTHER_SECRET, SECRET, STRANGER, bearer, claims, from_peer, get_from, resolver, signed, world,
+};
+use crate::log::Log;
+
+/// Logs what this thread does from now on.
+fn start() -> (Log, DefaultGuard) {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+#[tokio::test]
+async fn a_route_without_the_layer_says_how_to_mend_it() {
+    let world = world().await;
+    let (log, _guard) = start();
+    let answer = world.send(get_from("acme.example.com", "/forgotten").body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.code(), "misconfigured");
+    let log = log.text();
+    assert!(log.contains("ERROR") && log.contains(".layer(TenantLayer::new(resolver))"), "{log}");
+}
+
+#[tokio::test]
+async fn why_a_token_is_refused_is_in_the_log_and_the_token_is_not() {
+    let world = world().await;
+    let (log, _guard) = start();
+    let token = signed(r#"{"alg":"HS256"}"#, &claims(&world.acme).to_string(), OTHER_SECRET);
+    let request = get_from("example.com", "/orders").header("authorization", &token);
+    let answer = world.send(request.body(Body::empty()).unwrap()).await;
+    assert!(!answer.body.contains("signature"), "{}", answer.body);
+    let log = log.text();
+    assert!(log.contains("the signature does not match"), "{log}");
+    assert!(!log.contains(&token[7..40]), "the token is in the log: {log}");
+}
+
+#[tokio::test]
+async fn what_a_stranger_tries_leaves_a_warning_without_its_text() {
+    let world = world().await;
+    let (log, _guard) = start();
+    let request = get_from("acme.example.com", "/login").header("x-tenant-id", "globex\u{a0}ERROR forged");
+    let answer = world.send(from_peer(request, STRANGER)).await;
+    assert_eq!(answer.body, "acme anonymous host");
+    let conflict = get_from("globex.example.com", "/orders").header("authorization", bearer(&world.acme));
+    assert_eq!(world.send(conflict.body(Body::empty()).unwrap()).await.code(), "tenant-conflict");
+    let log = log.text();
+    assert_eq!(log.matches("WARN").count(), 2, "{log}");
+    assert!(log.contains("203.0.113.9") && !log.contains("forged"), "I34 I48: {log}");
+}
+
+#[tokio::test]
+async fn a_route_runs_in_a_span_of_its_tenant() {
+    let world = world().await;
+    let app = Router::new()
+        .route("/", get(async || tracing::info!("at work")))
+<<<<<<< HEAD:tests/identity/logs.rs
+        .layer(TenantLayer::allow_unauthenticated(Arc::new(resolver(world.store.clone()))));
+    let world = world::World { app, ..world };
+=======
+        .layer(TenantLayer::public_by_selection(Arc::new(resolver(world.store.clone()))));
+    let world = fixture::World { app, ..world };
+>>>>>>> tests:tests/identity/logs.rs
+    for (tenant, other) in world.both_sides() {
+        let (log, _guard) = start();
+        let host = format!("{}.example.com", tenant.slug());
+        world.send(get_from(&host, "/").body(Body::empty()).unwrap()).await;
+        let log = log.text();
+        assert!(log.contains(&format!("tenant{{tenant.id={} request_id=", tenant.id())), "{log}");
+        assert!(!log.contains(&other.id().to_string()), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_refused_request_stands_in_the_span_of_no_tenant() {
+    let world = world().await;
+    let other_token = signed(r#"{"alg":"HS256"}"#, &claims(&world.acme).to_string(), OTHER_SECRET);
+    let refused = [
+        (get_from("example.com", "/orders").header("authorization", other_token), "token refused"),
+        (
+            get_from("globex.example.com", "/orders").header("authorization", bearer(&world.acme)),
+            "do not agree",
+        ),
+        (get_from("acme..example.com", "/orders"), "host refused"),
+        (get_from("initech.example.com", "/login"), "hidden from a caller without proof"),
+    ];
+    for (request, said) in refused {
+        let (log, _guard) = start();
+        assert!(world.send(request.body(Body::empty()).unwrap()).await.status.is_client_error());
+        let log = log.text();
+        let line = log.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{said}: {log}"));
+        assert!(line.contains(" tenant{tenant.id=unknown}: "), "{line}");
+        for tenant in [&world.acme, &world.globex] {
+            assert!(!log.contains(&format!("tenant.id={}", tenant.id())), "{log}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn so_does_what_is_said_while_a_store_is_asked() {
+    let world = world().await;
+    // The memory has nothing at hand, and then the store is down.
+    let app = fixture::app(Arc::new(resolver(Arc::new(Down))));
+    let world = fixture::World { app, ..world };
+    for tenant in [&world.acme, &world.globex] {
+        let (log, _guard) = start();
+        let request = get_from("example.com", "/orders").header("authorization", bearer(tenant));
+        let answer = world.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.code(), "store-unavailable");
+        let log = log.text();
+        assert_eq!(log.matches("ERROR tenant{tenant.id=unknown}: ").count(), 1, "{log}");
+    }
+}
+
+/// A store that cannot be reached.
+#[derive(Debug)]
+struct Down;
+
+#[async_trait]
+impl TenantStore for Down {
+    async fn by_id(&self, _: &TenantId) -> Result<Option<Arc<Tenant>>> {
+        tokio::task::yield_now().await;
+        Err(Error::new(ErrorKind::StoreUnavailable, "down"))
+    }
+
+    async fn by_slug(&self, _: &Slug) -> Result<Option<Arc<Tenant>>> {
+        Err(Error::new(ErrorKind::StoreUnavailable, "down"))
+    }
+
+    async fn list(&self, _: Option<&TenantId>, _: u16) -> Result<Vec<Arc<Tenant>>> {
+        Err(Error::new(ErrorKind::StoreUnavailable, "down"))
+    }
+
+    async fn insert(&self, _: NewTenant) -> Result<Arc<Tenant>> {
+        Err(Error::new(ErrorKind::StoreUnavailable, "down"))
+    }
+
+    async fn update(&self, _: &Tenant) -> Result<Arc<Tenant>> {
+        Err(Error::new(ErrorKind::StoreUnavailable, "down"))
+    }
+}
+
+/// I48: a value that a client chose is in no line of the log at length, and begins no line of its own.
+#[tokio::test]
+async fn no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by_it() {
+    let world = world().await;
+    let much = "z".repeat(4_000);
+    // Bytes that a header may hold; a real line break is refused by `http` itself.
+    let values = [
+        much.clone(),
+        format!("acme\u{85}ERROR forged {much}"),
+        format!("acme\u{2028}ERROR forged {much}"),
+        format!("acme%0d%0aERROR forged {much}"),
+        format!("acme\tERROR forged {much}"),
+        format!("{much}.example.com"),
+        format!("acme.{much}.com"),
+    ];
+    let (log, _guard) = start();
+    let mut sent = 0;
+    for value in &values {
+        let header = axum::http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+        for (name, host) in
+            [("x-tenant-id", "acme.example.com"), ("authorization", "example.com"), ("host", "")]
+        {
+            for peer in [fixture::PROXY, STRANGER] {
+                let mut request = axum::http::Request::get("/orders");
+                if name != "host" {
+                    request = request.header("host", host);
+                }
+                let answer = world.send(from_peer(request.header(name, &header), peer)).await;
+                assert!(answer.status.is_client_error(), "{name}: {}", answer.status);
+                sent += 1;
+            }
+        }
+        let token = |header: String, claims: String| signed(&header, &claims, SECRET);
+        let mut tenant = claims(&world.acme);
+        tenant["tenant_id"] = value.as_str().into();
+        let mut issuer = claims(&world.globex);
+        issuer["iss"] = format!("{value}\nERROR forged").into();
+        for token in [
+            token(r#"{"alg":"HS256"}"#.to_owned(), tenant.to_string()),
+            token(r#"{"alg":"HS256"}"#.to_owned(), issuer.to_string()),
+            token(
+                serde_json::json!({"alg": "HS256", "kid": format!("{value}\r\nERROR forged")}).to_string(),
+                claims(&world.acme).to_string(),
+            ),
+            token(serde_json::json!({"alg": value}).to_string(), claims(&world.acme).to_string()),
+        ] {
+            let request = get_from("example.com", "/orders").header("authorization", token);
+            assert!(world.send(request.body(Body::empty()).unwrap()).await.status.is_client_error());
+            sent += 1;
+        }
+        let path = format!("/t/{}/orders", value.replace(|c: char| !c.is_ascii_alphanumeric(), "%0a"));
+        assert!(
+            world
+                .send(get_from("example.com", &path).body(Body::empty()).unwrap())
+                .await
+                .status
+                .is_client_error()
+        );
+        sent += 1;
+    }
+    let log = log.text();
+    assert_eq!(sent, values.len() * 11);
+    assert!(log.lines().count() > values.len() * 4, "hardly anything was logged: {log}");
+    for line in log.split(['\n', '\r', '\u{85}', '\u{2028}']).filter(|line| !line.is_empty()) {
+        assert!(line.starts_with("20") && line.contains("Z "), "a line of its own: {line}");
+        assert!(!line.contains(&much[..65]), "{} bytes of what a client said", line.len());
+    }
+}
+
+/// `I77`: the reason why a key is refused is for the log, with the id, and the secret is for nobody.
+#[tokio::test]
+async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
+    let store = Arc::new(MemoryStore::new());
+    let format = ApiKeyFormat::new("acme", "live").unwrap();
+    let now = Timestamp::from_seconds(fixture::NOW);
+    let (key, text) = ApiKey::issue(&format, TenantId::random(), "CI", now);
+    store.insert_key(&key).await.unwrap();
+    store.revoke_key(key.tenant(), key.id(), now).await.unwrap();
+    let source = ApiKeySource::new(format, store);
+    let (log, _guard) = start();
+    let text = text.expose_secret();
+    for shown in [text, &text[..text.len() - 1], &text.replace("acme_live", "acme_test")] {
+        let request = OwnedRequest::get("/").with_header("Authorization", format!("Bearer {shown}"));
+        let signal = match source.read(&request) {
+            SourceOutcome::Pending(later) => later.await,
+            signal => signal,
+        };
+        assert!(matches!(signal, SourceOutcome::Invalid(_)), "{shown}");
+    }
+    let log = log.text();
+    assert_eq!(log.matches("API key refused").count(), 3, "{log}");
+    assert!(log.contains("revoked") && log.contains(key.id()), "{log}");
+    let secret = text.split('_').nth(3).unwrap();
+    assert!(!log.contains(secret) && !log.contains(&secret[..8]), "the log holds a secret");
+}
+
+#[tokio::test]
+async fn behind_actix_web_it_is_the_same() {
+    let world = world().await;
+    let tenants = TenantMiddleware::allow_unauthenticated(Arc::new(resolver(world.store.clone())));
+    let work = web::get().to(async || {
+        tracing::info!("at work");
+        "done"
+    });
+    let app = actix_web::App::new()
+        .route("/forgotten", web::get().to(async |ctx: TenantContext| ctx.request_id().to_string()))
+        .route("/", work.wrap(tenants));
+    let app = init_service(app).await;
+    for (tenant, other) in world.both_sides() {
+        let (log, _guard) = start();
+        let host = format!("{}.example.com", tenant.slug());
+        let ask = |path| TestRequest::get().uri(path).insert_header(("host", host.as_str())).to_request();
+        assert_eq!(call_service(&app, ask("/")).await.status(), 200);
+        assert_eq!(call_service(&app, ask("/forgotten")).await.status(), 500);
+        let log = log.text();
+        assert!(log.contains(&format!("tenant{{tenant.id={} request_id=", tenant.id())), "{log}");
+        assert!(log.contains("ERROR") && log.contains(".wrap(TenantMiddleware::new(resolver))"), "{log}");
+        assert!(!log.contains(&other.id().to_string()), "{log}");
+    }
+}

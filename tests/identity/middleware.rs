@@ -1,0 +1,257 @@
+//! The middleware itself: what it puts into a request, and what it does when it cannot.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, StatusCode, Version};
+use tenancy::resolve::{RequestView, Source, SourceOutcome};
+use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
+use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
+use tenancy::web::TenantLayer;
+use tenancy::{Error, ErrorKind, Result, TenantContext};
+use tokio::sync::Notify;
+
+use crate::fixture::{self, app, bearer, get_from, resolver, world};
+
+#[tokio::test]
+async fn a_route_outside_the_layer_answers_500_and_says_nothing() {
+    let world = world().await;
+    let request = get_from("acme.example.com", "/forgotten").header("authorization", bearer(&world.acme));
+    let answer = world.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer.code(), "misconfigured");
+    assert!(!answer.body.contains("Layer"), "the client hears how the program is built: {}", answer.body);
+}
+
+#[tokio::test]
+async fn a_context_from_elsewhere_is_replaced_or_taken_out() {
+    let world = world().await;
+    let resolver = resolver(world.store.clone());
+    let view = tenancy::resolve::OwnedRequest::get("/").with_header("host", "globex.example.com");
+    let foreign = resolver.resolve_unauthenticated(&view).await.unwrap();
+    let request = |host: &str| get_from(host, "/login").extension(foreign.clone());
+
+    let answer = world.send(request("acme.example.com").body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.body, "acme anonymous host");
+    let answer = world.send(request("example.com").body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.code(), "tenant-missing");
+}
+
+#[tokio::test]
+async fn an_outer_public_layer_opens_no_inner_protected_route() {
+    let world = world().await;
+    let resolver = Arc::new(resolver(world.store.clone()));
+    let who = async |ctx: TenantContext| ctx.tenant().slug().to_string();
+    let app = Router::new()
+        .route("/", axum::routing::get(who))
+        .layer(TenantLayer::new(resolver.clone()))
+<<<<<<< HEAD:tests/identity/middleware.rs
+        .layer(TenantLayer::allow_unauthenticated(resolver));
+    let world = world::World { app, ..world };
+=======
+        .layer(TenantLayer::public_by_selection(resolver));
+    let world = fixture::World { app, ..world };
+>>>>>>> tests:tests/identity/middleware.rs
+    let answer = world.send(get_from("acme.example.com", "/").body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.code(), "credential-missing");
+    let request = get_from("acme.example.com", "/").header("authorization", bearer(&world.acme));
+    assert_eq!(world.send(request.body(Body::empty()).unwrap()).await.body, "acme");
+}
+
+/// A refusal has the status of one, also for who says that they speak gRPC: by it `auth_request` of nginx lets in.
+#[tokio::test]
+async fn nobody_makes_a_refusal_look_like_a_success() {
+    let mut world = world().await;
+    let mut statuses = Vec::new();
+    let grpc = Router::new()
+        .route("/orders", axum::routing::any(async |_: TenantContext| "an order"))
+        .layer(TenantLayer::new(Arc::new(resolver(world.store.clone()))).grpc());
+    for app in [None, Some(grpc)] {
+        world.app = app.unwrap_or(world.app);
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            for method in ["GET", "POST"] {
+                let request = Request::builder().version(version).method(method);
+                let request =
+                    request.uri("http://acme.example.com/orders").header("host", "acme.example.com");
+                let request = request.header("content-type", "application/grpc").body(Body::empty()).unwrap();
+                let answer = world.send(request).await;
+                let grpc_status =
+                    answer.headers.get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+                assert_eq!(grpc_status.is_none(), answer.status == StatusCode::UNAUTHORIZED);
+                statuses.push((answer.status.as_u16(), grpc_status));
+            }
+        }
+    }
+    // One only: a call of gRPC, behind a layer that was told to expect them.
+    let call = (200, Some("16".to_owned()));
+    assert_eq!(statuses, [vec![(401, None); 7], vec![call]].concat());
+}
+
+/// A source of one's own that says nonsense about headers takes the others' `Vary` away from no response.
+#[tokio::test]
+async fn a_vary_that_cannot_be_written_is_one_over_everything() {
+    #[derive(Debug)]
+    struct Odd;
+
+    impl Source for Odd {
+        fn read(&self, _: &dyn RequestView) -> SourceOutcome {
+            SourceOutcome::Absent
+        }
+
+        fn vary(&self) -> Option<&str> {
+            Some("x-odd\n")
+        }
+    }
+
+    let mut world = world().await;
+    world.app = app(Arc::new(resolver(world.store.clone()).source(Odd)));
+    for (tenant, _) in world.both_sides() {
+        let host = format!("{}.example.com", tenant.slug());
+        let answer = world.send(get_from(&host, "/login").body(Body::empty()).unwrap()).await;
+        assert_eq!(
+            (answer.status, &answer.headers["vary"]),
+            (StatusCode::OK, &axum::http::HeaderValue::from_static("*"))
+        );
+    }
+}
+
+/// What a nested router has matched is gone from the request, and counts all the same.
+#[tokio::test]
+async fn a_nested_router_hides_no_tenant_in_the_path() {
+    let mut world = world().await;
+    let resolver = Arc::new(resolver(world.store.clone()));
+    let who = async |ctx: TenantContext| ctx.tenant().slug().to_string();
+    let inner = Router::new().route("/", axum::routing::get(who)).route("/orders", axum::routing::get(who));
+    world.app = Router::new().nest("/t/{tenant}", inner.layer(TenantLayer::new(resolver)));
+    for (tenant, other) in world.both_sides() {
+        for rest in ["", "/orders"] {
+            let ask = async |slug: &Slug| {
+                let request = get_from("example.com", &format!("/t/{slug}{rest}"));
+                let request = request.header("authorization", bearer(tenant)).body(Body::empty()).unwrap();
+                world.send(request).await
+            };
+            assert_eq!(ask(tenant.slug()).await.body, tenant.slug().as_str(), "{rest}");
+            assert_eq!(ask(other.slug()).await.code(), "tenant-conflict", "{rest}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn axum_knows_the_peer_too() {
+    let world = world().await;
+    for (peer, code) in [("10.0.0.7:1", ""), ("203.0.113.9:1", "tenant-missing")] {
+        let peer: std::net::SocketAddr = peer.parse().unwrap();
+        let request = get_from("example.com", "/login").header("x-tenant-id", "acme");
+        let request = request.extension(ConnectInfo(peer)).body(Body::empty()).unwrap();
+        assert_eq!(world.send(request).await.code(), code, "{peer}");
+    }
+}
+
+/// A store that is down, or that waits before it answers.
+#[derive(Debug)]
+struct Slow {
+    inner: Arc<MemoryStore>,
+    go: Option<Arc<Notify>>,
+}
+
+impl Slow {
+    async fn wait(&self) -> Result<()> {
+        match &self.go {
+            Some(go) => {
+                go.notified().await;
+                Ok(())
+            }
+            None => {
+                Err(Error::new(ErrorKind::StoreUnavailable, "10.0.0.5:5432 refused").with_source("secret"))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TenantStore for Slow {
+    async fn by_id(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>> {
+        self.wait().await?;
+        self.inner.by_id(id).await
+    }
+
+    async fn by_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>> {
+        self.wait().await?;
+        self.inner.by_slug(slug).await
+    }
+
+    async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>> {
+        self.inner.list(after, limit).await
+    }
+
+    async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
+        self.inner.insert(tenant).await
+    }
+
+    async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
+        self.inner.update(tenant).await
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_503_and_never_another_tenant() {
+    let world = world().await;
+<<<<<<< HEAD:tests/identity/middleware.rs
+    let down = CachedStore::new(Slow { inner: world.store.clone(), go: None }, CacheOptions::new());
+    let world = world::World { app: app(Arc::new(resolver(Arc::new(down)))), ..world };
+=======
+    let down = Cached::new(Slow { inner: world.store.clone(), go: None }, CacheOptions::new());
+    let world = fixture::World { app: app(Arc::new(resolver(Arc::new(down)))), ..world };
+>>>>>>> tests:tests/identity/middleware.rs
+    for (tenant, _) in world.both_sides() {
+        let host = format!("{}.example.com", tenant.slug());
+        let request = get_from(&host, "/orders").header("authorization", bearer(tenant));
+        let answer = world.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable")
+        );
+        assert_eq!(answer.headers["retry-after"], "1");
+        assert!(!answer.body.contains("10.0") && !answer.body.contains("secret"), "I94: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_the_store_keep_their_own_tenant() {
+    let world = world().await;
+    let go = Arc::new(Notify::new());
+    let slow = Slow { inner: world.store.clone(), go: Some(go.clone()) };
+    let slow = app(Arc::new(resolver(Arc::new(slow))));
+    let world = fixture::World { app: slow, ..world };
+    // I90: one that is cancelled while it waits leaves nothing behind.
+    let cancelled = get_from("acme.example.com", "/login").body(Body::empty()).unwrap();
+    let cancelled = tokio::time::timeout(std::time::Duration::ZERO, world.send(cancelled)).await;
+    assert!(cancelled.is_err());
+
+    let acme = world.send(get_from("acme.example.com", "/login").body(Body::empty()).unwrap());
+    let globex = world.send(get_from("globex.example.com", "/login").body(Body::empty()).unwrap());
+    let release = async {
+        for _ in 0..100 {
+            go.notify_one();
+            tokio::task::yield_now().await;
+        }
+    };
+    let (acme, globex, ()) = tokio::join!(acme, globex, release);
+    assert_eq!(acme.body, "acme anonymous host");
+    assert_eq!(globex.body, "globex anonymous host");
+}
+
+#[tokio::test]
+async fn an_error_of_a_handler_is_a_problem_document() {
+    let app = Router::new().route(
+        "/",
+        axum::routing::get(async || Err::<String, _>(Error::new(ErrorKind::NotFound, "no such order"))),
+    );
+    let world = fixture::World { app, ..world().await };
+    let answer = world.send(Request::get("/").body(Body::empty()).unwrap()).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::NOT_FOUND, "not-found"));
+    assert_eq!(answer.headers["content-type"], "application/problem+json");
+}

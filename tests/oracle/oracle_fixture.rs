@@ -1,0 +1,349 @@
+//! Three databases on which one statement must do the same: one holds a tenant's rows alone, two hold others' as well.
+
+use std::fmt::{self, Debug};
+
+use futures_util::TryStreamExt;
+use sqlx::mysql::MySqlConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection as _, Either, Executor, Postgres, Row};
+use tenancy_sql::{Bind, Dialect, Rewritten, Schema, rewrite};
+use uuid::Uuid;
+
+use crate::common::{Cleanup, TestBackend, admin_url, postgres_url};
+use crate::mysql::fresh_mysql;
+use crate::oracle_statements::{self as statements, COUNT};
+
+/// The tenant that the statements are run as, among three.
+const TENANT: i64 = 2;
+
+/// After this many statements that claim only to read, the rows are looked at all the same.
+const READS: usize = 100;
+
+/// What an engine sends for one value.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Value(Option<Vec<u8>>);
+
+impl Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            None => f.write_str("NULL"),
+            Some(bytes) => write!(f, "{}", bytes.escape_ascii()),
+        }
+    }
+}
+
+/// Rows, sorted; without any, how many were written; or the error's code.
+pub(crate) type Answer = Result<Vec<Vec<Value>>, String>;
+
+/// What the tables hold, one text for each table of each tenant.
+type State = Vec<Vec<Value>>;
+
+/// What a statement did.
+#[derive(Debug)]
+struct Effect {
+    answer: Answer,
+    /// The rows afterwards, if it may have written and did not fail as a whole.
+    state: Option<State>,
+}
+
+/// What stands between the tenants of the databases that hold several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wall {
+    /// Statements are rewritten.
+    Rewriter,
+    /// Statements run as they are, on tables with policies, as a role that does not own them.
+    Policies,
+}
+
+/// The three databases.
+pub(crate) struct Worlds {
+    dialect: Dialect,
+    wall: Wall,
+    schema: Schema,
+    alone: World,
+    shared: [World; 2],
+    reads: usize,
+}
+
+impl Worlds {
+    pub(crate) async fn new(dialect: Dialect, wall: Wall, seed: u64) -> Self {
+        let schema = Schema::from_toml(
+            r#"
+            shared = ["countries"]
+            global_keys = { orders = ["customer"] }
+            composite_types = { address = ["street", "city"], orders = ["total", "note"] }
+            "#,
+        )
+        .and_then(|schema| {
+            let keys = "primary_keys = { orders = [\"tenant_id\", \"id\"], items = [\"tenant_id\", \"id\"] }";
+            schema.with_snapshot(keys)
+        })
+        .unwrap();
+        let alone = World::new(dialect, Wall::Rewriter, &[TENANT], seed, 0).await;
+        let shared = [
+            World::new(dialect, wall, &[1, TENANT, 3], seed, 1).await,
+            World::new(dialect, wall, &[1, TENANT, 3], seed, 2).await,
+        ];
+        let [one, two] = shared.each_ref().map(|world| parted(&world.untouched));
+        assert_eq!((&one.0, &two.0), (&alone.untouched, &alone.untouched), "the tenant's rows are the same");
+        assert_eq!(one.1.len(), 2 * COUNT, "two other tenants have rows in every table");
+        assert_ne!(one.1, two.1, "the others' rows differ");
+        Self { dialect, wall, schema, alone, shared, reads: 0 }
+    }
+
+    /// As if nobody had said that this table belongs to tenants: what a rewriter without its guards does, or a table
+    /// without its policies.
+    pub(crate) async fn unguarded(mut self, table: &str) -> Self {
+        if self.wall == Wall::Policies {
+            for world in &mut self.shared {
+                world.connection.run(&format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")).await;
+            }
+            return self;
+        }
+        Self { schema: self.schema.shared_writable(table).unwrap(), ..self }
+    }
+
+    /// Runs a statement on all three and undoes it; what it answers, or how it does not do the same on each.
+    pub(crate) async fn compare(&mut self, sql: &str, values: &[i64]) -> Result<Answer, String> {
+        let own = rewrite(self.dialect, sql, &self.schema).map_err(|refused| format!("{sql}\n{refused}"))?;
+        let writes = !own.is_read_only();
+        let (text, scoped) = match self.wall {
+            Wall::Rewriter => (own.text(), bound(&own, values)),
+            Wall::Policies => (sql, values.to_vec()),
+        };
+        let [one, two] = &mut self.shared;
+        let (wanted, one, two) = tokio::join!(
+            self.alone.effect(sql, values, writes),
+            one.effect(text, &scoped, writes),
+            two.effect(text, &scoped, writes),
+        );
+        let differ = |what: &str, got: &dyn Debug, wanted: &dyn Debug| {
+            Err(format!("{sql}\n{text}\n{what} {got:?}\nwanted {wanted:?}"))
+        };
+        for (got, world) in [one, two].iter().zip(&self.shared) {
+            if got.answer != wanted.answer {
+                return differ("answered", &got.answer, &wanted.answer);
+            }
+            let (Some(got), Some(wanted)) = (&got.state, &wanted.state) else { continue };
+            let ((own_rows, others), untouched) = (parted(got), parted(&world.untouched).1);
+            if own_rows != *wanted {
+                return differ("the tenant's rows are", &own_rows, wanted);
+            }
+            if others != untouched {
+                return differ("the others' rows are", &others, &untouched);
+            }
+        }
+        if !writes {
+            self.reads += 1;
+            if self.reads.is_multiple_of(READS) {
+                self.unchanged().await.map_err(|why| format!("{sql}, or one before: {why}"))?;
+            }
+        }
+        Ok(wanted.answer)
+    }
+
+    /// Whether the rows are as they were: all that was written is undone, and what only reads writes nothing.
+    pub(crate) async fn unchanged(&mut self) -> Result<(), String> {
+        let [one, two] = &mut self.shared;
+        for world in [&mut self.alone, one, two] {
+            let state = world.connection.state(self.dialect, "", "").await;
+            if state != world.untouched {
+                return Err(format!("what only reads has written: {state:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The values for a rewritten text, in its order.
+fn bound(own: &Rewritten, values: &[i64]) -> Vec<i64> {
+    let value = |bind: &Bind| match bind {
+        Bind::Value(n) => values[n - 1],
+        Bind::Tenant => TENANT,
+        other => panic!("{other:?} is new"),
+    };
+    own.binds().iter().map(value).collect()
+}
+
+/// The rows of the tenant, and those of the others.
+fn parted(state: &State) -> (State, State) {
+    let own = Value(Some(TENANT.to_string().into_bytes()));
+    state.iter().cloned().partition(|row| row[0] == own)
+}
+
+struct World {
+    dialect: Dialect,
+    /// Becomes the application for one statement, and what undoes that.
+    enter: String,
+    leave: &'static str,
+    connection: Connection,
+    untouched: State,
+    _cleanup: Option<Cleanup>,
+}
+
+impl World {
+    async fn new(dialect: Dialect, wall: Wall, tenants: &[i64], seed: u64, salt: u64) -> Self {
+        let (mut connection, cleanup) = match wall {
+            Wall::Rewriter => Connection::fresh(dialect).await,
+            Wall::Policies => Connection::as_owner().await,
+        };
+        let alone = (tenants.len() == 1).then_some(TENANT);
+        connection.run(&statements::tables(dialect, alone)).await;
+        let (enter, leave) = match wall {
+            Wall::Rewriter => (String::new(), ""),
+            Wall::Policies => {
+                let options: PgConnectOptions = postgres_url().parse().expect("TEST_POSTGRES_URL reads");
+                let role = options.get_username();
+                connection.run(&statements::policies(role)).await;
+                let enter = format!("; SET LOCAL ROLE \"{role}\"; SET LOCAL app.tenant_id = '{TENANT}'");
+                (enter, "RESET ROLE; ")
+            }
+        };
+        for &tenant in tenants {
+            let salt = if tenant == TENANT { 0 } else { salt };
+            connection.run(&statements::rows(dialect, tenant, seed ^ (salt * 977))).await;
+        }
+        let untouched = connection.state(dialect, "", "").await;
+        Self { dialect, enter, leave, connection, untouched, _cleanup: cleanup }
+    }
+
+    /// Runs one statement; in a transaction that is undone if it writes.
+    async fn effect(&mut self, sql: &str, values: &[i64], writes: bool) -> Effect {
+        if !writes && self.enter.is_empty() {
+            return Effect { answer: self.connection.answer(sql, values, writes).await, state: None };
+        }
+        self.connection.run(&format!("BEGIN{}", self.enter)).await;
+        let answer = self.connection.answer(sql, values, writes).await;
+        if !writes {
+            self.connection.run("ROLLBACK").await;
+            return Effect { answer, state: None };
+        }
+        // After an error Postgres has undone the transaction and answers nothing more in it.
+        if answer.is_err() && self.dialect == Dialect::Postgres {
+            self.connection.run("ROLLBACK").await;
+            return Effect { answer, state: None };
+        }
+        let state = self.connection.state(self.dialect, self.leave, "; ROLLBACK").await;
+        Effect { answer, state: Some(state) }
+    }
+}
+
+enum Connection {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+    MySql(MySqlConnection),
+}
+
+macro_rules! on {
+    ($self:ident, $connection:ident => $body:expr) => {
+        match $self {
+            Connection::Sqlite($connection) => $body,
+            Connection::Postgres($connection) => $body,
+            Connection::MySql($connection) => $body,
+        }
+    };
+}
+
+/// Every value of a row, as it was sent.
+macro_rules! row {
+    ($row:expr, $bytes:expr) => {
+        (0..$row.len()).map(|i| Value($row.get_unchecked::<Option<_>, _>(i).map($bytes))).collect::<Vec<_>>()
+    };
+}
+
+impl Connection {
+    async fn fresh(dialect: Dialect) -> (Self, Option<Cleanup>) {
+        match dialect {
+            Dialect::Sqlite => {
+                let connection = SqliteConnection::connect("sqlite::memory:").await.expect("SQLite opens");
+                (Self::Sqlite(connection), None)
+            }
+            Dialect::Postgres => {
+                let (url, cleanup) = Postgres::fresh_url().await;
+                let mut connection = PgConnection::connect(&url).await.expect("the new database opens");
+                // It takes the small tables for large ones, and would compile most statements to machine code.
+                connection.execute("SET jit = off").await.expect("Postgres has a jit");
+                (Self::Postgres(connection), Some(cleanup))
+            }
+            _ => {
+                let (mut connection, cleanup) = fresh_mysql().await;
+                // MariaDB 10.11 merges a derived table into an outer join with a constant or a coalesce() in the
+                // place where the join has NULLs: wrong for any query with a derived table, ours or not.
+                let exact = "SET SESSION optimizer_switch = 'derived_merge=off'";
+                connection.execute(exact).await.expect("MariaDB knows derived_merge");
+                (Self::MySql(connection), Some(cleanup))
+            }
+        }
+    }
+
+    /// A new database of a superuser's.
+    async fn as_owner() -> (Self, Option<Cleanup>) {
+        let owner: PgConnectOptions = admin_url().parse().expect("TEST_POSTGRES_ADMIN_URL reads");
+        let mut server = PgConnection::connect_with(&owner).await.expect("the superuser logs in");
+        let name = format!("tenancy_test_{}", Uuid::now_v7().simple());
+        let create = format!("CREATE DATABASE {name}");
+        server.execute(AssertSqlSafe(create)).await.expect("a superuser can make databases");
+        let mut connection =
+            PgConnection::connect_with(&owner.clone().database(&name)).await.expect("the new database opens");
+        connection.execute("SET jit = off").await.expect("Postgres has a jit");
+        let cleanup = Cleanup::database(name, async move |name| {
+            let mut server = PgConnection::connect_with(&owner).await?;
+            let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+            server.execute(AssertSqlSafe(drop)).await.map(|_| ())
+        });
+        (Self::Postgres(connection), Some(cleanup))
+    }
+
+    async fn run(&mut self, sql: &str) {
+        on!(self, connection => {
+            let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
+            done.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        });
+    }
+
+    /// What every table holds; runs `before` and `then` in the same message.
+    async fn state(&mut self, dialect: Dialect, before: &str, then: &str) -> State {
+        let sql = format!("{before}{}{then}", statements::state(dialect));
+        on!(self, connection => {
+            let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await;
+            sorted(rows.expect("the state reads").iter().map(|row| row!(row, String::into_bytes)).collect())
+        })
+    }
+
+    async fn answer(&mut self, sql: &str, values: &[i64], writes: bool) -> Answer {
+        let answered = on!(self, connection => {
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for value in values {
+                query = query.bind(*value);
+            }
+            let (mut rows, mut count) = (Vec::new(), 0);
+            let mut answers = (&mut *connection).fetch_many(query);
+            loop {
+                match answers.try_next().await {
+                    Ok(Some(Either::Left(done))) => count += done.rows_affected(),
+                    Ok(Some(Either::Right(row))) => rows.push(row!(row, |bytes: Vec<u8>| bytes)),
+                    Ok(None) => break Ok((rows, count)),
+                    Err(e) => break Err(e),
+                }
+            }
+        });
+        match answered {
+            Ok((rows, count)) if writes && rows.is_empty() => {
+                Ok(vec![vec![Value(Some(format!("{count} written").into_bytes()))]])
+            }
+            Ok((rows, _)) => Ok(sorted(rows)),
+            Err(e) => {
+                let code = e.as_database_error().and_then(sqlx::error::DatabaseError::code);
+                let code = code.unwrap_or_else(|| panic!("{sql}: {e}"));
+                // SQLite tells a primary key from another one, and a database of one tenant has one of each.
+                Err(if code == "1555" { "2067".to_owned() } else { code.into_owned() })
+            }
+        }
+    }
+}
+
+fn sorted(mut rows: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
+    rows.sort();
+    rows
+}

@@ -1,0 +1,403 @@
+//! The doctor finds each planted defect, and nothing else; and what it says mends it.
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::{FutureExt, StreamExt, future, stream};
+use sqlx::pool::PoolOptions;
+use tenancy::ErrorKind;
+use tenancy::isolation::doctor::{Check, Fix, Report, Severity};
+<<<<<<< HEAD:tests/postgres/doctor.rs
+use tenancy::isolation::{MissingTenant, RlsPolicies};
+use tenancy::scope::{Enforcement, TenantDb};
+use ward::Ward;
+use ward::cases::{CASES, Case};
+use ward::implicit::IMPLICIT;
+use ward::reach::REACH;
+=======
+use tenancy::isolation::{Policies, Unset};
+use tenancy::scope::{TenantDb, Walls};
+
+use crate::doctor_cases::cases::{CASES, Case};
+use crate::doctor_cases::implicit::IMPLICIT;
+use crate::doctor_cases::reach::REACH;
+use crate::doctor_cases::{self, Ward};
+>>>>>>> tests:tests/postgres/doctor.rs
+
+/// What no schema can show, and where it is tested.
+const ELSEWHERE: [Check; 3] = [
+    Check::BrokenKey,     // tests/postgres/doctor_keys.rs
+    Check::ServerVersion, // src/isolation/doctor/server.rs
+    Check::SqlxBegin,     // tests/cli/cli.rs
+];
+
+/// What an ordinary role is told of the rows that it does not see.
+const UNCHECKED: &str = "whether rows keep their foreign keys was not checked for 2 of them: `{app}` does not see all rows; a role \
+    with BYPASSRLS and SELECT on the tables does";
+
+fn found(report: &Report) -> Vec<(Check, String)> {
+    report.findings().iter().map(|finding| (finding.check(), finding.object().to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_clean_schema_is_clean_in_every_form() {
+    let ward = Ward::new().await;
+    let report = ward.examined(&ward.app, "").await;
+    report.assert_clean();
+    assert_eq!(report.notes(), [ward.named(UNCHECKED)]);
+    // projects, orders, events, documents, contracts, counters, notes, and the crate's gauges and audit events.
+    assert_eq!((report.tables(), report.proven_with_rows()), (9, 9));
+    let text = report.to_string();
+    let (note, clean) = text.split_once('\n').unwrap();
+    assert_eq!(note, format!("note: {}", ward.named(UNCHECKED)));
+    assert!(
+        clean.starts_with("clean: 9 tables of tenants in `") && clean.ends_with("9 of 9 proven with rows"),
+        "{text}"
+    );
+    assert!(!clean.contains('\n'), "{text}");
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!((&json["findings"], &json["role"]), (&serde_json::json!([]), &serde_json::json!(ward.app)));
+    assert_eq!(report.to_sarif()["runs"][0]["results"], serde_json::json!([]));
+    for table in ["projects", "orders", "events", "documents", "counters", "notes", "tenancy_audit_events"] {
+        assert_eq!(ward.rows(table).await, 0, "the probe left a row in {table}");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_raises_where_no_tenant_is_set_is_as_clean() {
+    let ward = Ward::new().await;
+    let raises = "current_setting(CASE WHEN current_setting('app.tenant_id', true) <> '' THEN 'app.tenant_id'
+        ELSE 'app.tenant_id (no tenant is set)' END)";
+    let alter = |table: &str, same: String| {
+        format!(
+            "DROP POLICY tenancy_floor ON {table}; DROP POLICY tenancy_own ON {table};
+            CREATE POLICY floor ON {table} AS RESTRICTIVE USING ({same}); CREATE POLICY own ON {table} USING ({same});"
+        )
+    };
+    let both = alter("projects", format!("tenant_id = {raises}::uuid"))
+        + &alter("notes", format!("customer = {raises}"))
+        + &alter("counters", "tenant_id = current_setting('app.tenant_id')::bigint".to_owned());
+    ward.as_owner(&both).await;
+    let report = ward.examined(&ward.app, "").await;
+    report.assert_clean();
+    assert_eq!((report.notes(), report.proven_with_rows()), (&[ward.named(UNCHECKED)][..], 9));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_defect_is_found_by_itself_and_fixed_by_what_the_finding_says() {
+    all_proven(CASES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_fresh_server_does_not_give_is_found_and_taken_away_by_what_the_finding_says() {
+    all_proven(REACH).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_that_is_called_without_a_call_is_found_and_kept_back_by_what_the_finding_says() {
+    all_proven(IMPLICIT).await;
+}
+
+#[test]
+fn every_check_has_a_case() {
+    let cases = [CASES, REACH, IMPLICIT].into_iter().flatten();
+    let planted: BTreeSet<Check> = cases.flat_map(|case| case.found).map(|(check, _)| *check).collect();
+    for check in Check::ALL {
+        assert!(planted.contains(check) != ELSEWHERE.contains(check), "{check} has no case, or one too many");
+    }
+}
+
+async fn all_proven(cases: &'static [Case]) {
+    let failed: Vec<&str> = stream::iter(cases)
+        .map(async |case| AssertUnwindSafe(proven(case)).catch_unwind().await.err().map(|_| case.plant))
+        .buffer_unordered(4)
+        .filter_map(future::ready)
+        .collect()
+        .await;
+    assert_eq!(failed, [""; 0]);
+}
+
+async fn proven(case: &Case) {
+    let ward = Ward::new().await;
+    ward.as_admin(doctor_cases::ROWS).await;
+    let plant = format!("SET ROLE {{owner}}; {}", case.plant);
+    ward.as_admin(&plant).await;
+    let report = ward.examined(&ward.app, case.session).await;
+    let wanted: Vec<_> = case.found.iter().map(|(check, object)| (*check, ward.named(object))).collect();
+    assert_eq!(found(&report), wanted, "{}\n{report}", case.plant);
+    let errors = wanted.iter().filter(|(check, _)| check.severity() == Severity::Error).count();
+    assert_eq!(report.failures(&[]).len(), errors);
+    let accepted: Vec<_> = wanted.iter().map(|(check, _)| *check).collect();
+    assert!(report.failures(&accepted).is_empty());
+
+    // What the doctor finds of a table's policies `policies --check` finds too.
+    if case.found.iter().any(|(check, _)| OF_TABLES.contains(check)) {
+        let mut owner = ward.connect(&ward.owner).await;
+<<<<<<< HEAD:tests/postgres/doctor.rs
+        let schema = ward::schema();
+        let all = RlsPolicies::new(&schema).plan(&mut owner).await;
+        let reached = RlsPolicies::new(&schema).runtime_role(&ward.app).plan(&mut owner).await;
+=======
+        let schema = doctor_cases::schema();
+        let all = Policies::new(&schema).plan(&mut owner).await;
+        let reached = Policies::new(&schema).runtime_role(&ward.app).plan(&mut owner).await;
+>>>>>>> tests:tests/postgres/doctor.rs
+        let fails = all.is_err_and(|error| error.kind() == ErrorKind::Misconfigured)
+            || reached.is_ok_and(|plan| !plan.is_empty() || !plan.unguarded().is_empty())
+            || case.found.iter().any(|(check, _)| *check == Check::OwnerPastRls);
+        assert!(fails, "`policies --check` does not find it: {}", case.plant);
+    }
+
+    // What has to wait for another fix says so first, and is SQL then.
+    let mut session = case.session;
+    for _ in 0..3 {
+        let report = ward.examined(&ward.app, session).await;
+        let fixes: Vec<_> =
+            report.findings().iter().map(|finding| (finding.check(), finding.fix().clone())).collect();
+        if fixes.is_empty() {
+            break;
+        }
+        let mut ran = false;
+        for (check, fix) in fixes {
+            if let Fix::Sql(sql) = fix {
+                // As the owner, whom FORCE binds; only what the owner may not do, as who may.
+                if BEYOND_THE_OWNER.contains(&check) {
+                    ward.as_admin(&sql).await;
+                } else {
+                    ward.as_owner(&sql).await;
+                }
+                ran = true;
+            }
+        }
+        if !ran {
+            assert!(!case.by_hand.is_empty(), "no fix is SQL, and the case has none by hand: {}", case.plant);
+            ward.as_admin(&format!("SET ROLE {{owner}}; {}", case.by_hand)).await;
+            session = "";
+        }
+    }
+    ward.examined(&ward.app, session).await.assert_clean();
+    agreed(&ward, case.plant).await;
+}
+
+/// What `policies` compares too.
+const OF_TABLES: [Check; 11] = [
+    Check::OwnerPastRls,
+    Check::RlsOff,
+    Check::ChildWithoutRls,
+    Check::OpenPolicy,
+    Check::MissingTenantColumn,
+    Check::TenantType,
+    Check::ForeignTable,
+    Check::RlsNotForced,
+    Check::NoFloor,
+    Check::AlteredPolicy,
+    Check::NoPolicy,
+];
+
+/// The fixes that ask for more than the owner of the tables may do.
+const BEYOND_THE_OWNER: [Check; 16] = [
+    Check::ImplicitFunction,
+    Check::ExemptRole,
+    Check::OwnerPastRls,
+    Check::OwnerView,
+    Check::MaterializedView,
+    Check::ForeignTable,
+    Check::DefinerFunction,
+    Check::LeakproofFunction,
+    Check::EventTrigger,
+    Check::SystemPrivilege,
+    Check::ForeignServer,
+    Check::PredefinedRole,
+    Check::UnsafeSetting,
+    Check::SettingDefault,
+    Check::OwnerRole,
+    Check::WidePrivilege,
+];
+
+/// After the fixes `policies` lacks nothing, and each foreign key holds in truth.
+async fn agreed(ward: &Ward, plant: &str) {
+    let schema = doctor_cases::schema();
+    let mut owner = ward.connect(&ward.owner).await;
+    let plan = RlsPolicies::new(&schema).with_keys().plan(&mut owner).await.unwrap();
+    let lacking: Vec<_> =
+        plan.changes().iter().map(|step| format!("{}: {}", step.object(), step.reason())).collect();
+    assert_eq!(lacking, [""; 0], "{plant}");
+    assert_eq!(ward.broken_keys().await, [""; 0], "{plant}");
+}
+
+#[tokio::test]
+async fn a_fix_has_the_form_that_the_policies_of_the_other_tables_have() {
+    let ward = Ward::new().await;
+<<<<<<< HEAD:tests/postgres/doctor.rs
+    let schema = ward::schema();
+    let raising = RlsPolicies::new(&schema).missing_tenant(MissingTenant::Error);
+=======
+    let schema = doctor_cases::schema();
+    let raising = Policies::new(&schema).unset(Unset::Raises);
+>>>>>>> tests:tests/postgres/doctor.rs
+    let mut owner = ward.connect(&ward.owner).await;
+    raising.apply(&mut owner).await.unwrap();
+    ward.examined(&ward.app, "").await.assert_clean();
+    ward.as_owner(
+        "DROP POLICY tenancy_floor ON projects; ALTER POLICY tenancy_own ON orders USING (true); DROP POLICY tenancy_own ON notes",
+    )
+    .await;
+    let report = ward.examined(&ward.app, "").await;
+    let wanted = [(Check::NoFloor, "projects"), (Check::AlteredPolicy, "orders"), (Check::NoPolicy, "notes")];
+    assert_eq!(found(&report), wanted.map(|(check, table)| (check, table.to_owned())), "{report}");
+    for finding in report.findings() {
+        ward.as_owner(&finding.fix().to_string()).await;
+    }
+    ward.examined(&ward.app, "").await.assert_clean();
+    let left = raising.plan(&mut owner).await.unwrap();
+    assert!(left.is_empty(), "{:?}", left.changes());
+}
+
+#[tokio::test]
+async fn who_runs_the_application_is_found_on_a_clean_schema() {
+    let ward = Ward::new().await;
+    let report = ward.examined("", "").await;
+    let [superuser] = &report.findings() else { panic!("{report}") };
+    assert_eq!((superuser.check(), superuser.detail().contains("is a superuser")), (Check::ExemptRole, true));
+    assert_eq!(report.notes(), ["no probe was made: no policy is asked for this role"]);
+
+    ward.as_admin("GRANT ALL ON ALL TABLES IN SCHEMA public TO {operator}; REVOKE TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA public FROM {operator};
+        REVOKE ALL ON for_the_operator, for_the_owner FROM {operator}; REVOKE INSERT, UPDATE, DELETE ON countries FROM {operator}").await;
+    let report = ward.examined(&ward.operator, "").await;
+    assert_eq!(found(&report), [(Check::ExemptRole, ward.operator.clone())], "{report}");
+
+    // A role that was taken on at login, and can be put off again.
+    ward.as_admin("GRANT {app} TO {operator}").await;
+    let report = ward.examined(&ward.operator, "SET ROLE {app}").await;
+    assert_eq!(found(&report), [(Check::ExemptRole, ward.operator.clone())], "{report}");
+    ward.as_admin("REVOKE {app} FROM {operator}").await;
+}
+
+#[tokio::test]
+async fn an_application_starts_with_a_note_and_not_with_a_function_that_is_called_without_a_call() {
+    let ward = Ward::new().await;
+    // A tenant's id is of one type in an application.
+    ward.as_owner("DROP TABLE counters, notes").await;
+    let db = |walls: Enforcement| {
+        TenantDb::postgres(PoolOptions::new().max_connections(2), ward.url(&ward.app))
+<<<<<<< HEAD:tests/postgres/doctor.rs
+            .schema(ward::schema())
+            .enforcement(walls)
+=======
+            .schema(doctor_cases::schema())
+            .walls(walls)
+>>>>>>> tests:tests/postgres/doctor.rs
+    };
+    let started = db(Enforcement::PredicateAndRls).build().await.unwrap();
+    assert_eq!(started.doctor().await.unwrap().notes(), [ward.named(UNCHECKED)]);
+    drop(started);
+    ward.as_owner("CREATE FUNCTION history(orders) RETURNS bigint LANGUAGE sql AS 'SELECT 1'").await;
+    for walls in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
+        let error = db(walls).build().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(
+            error.to_string().contains("implicit-function at history: it is called by `history` written"),
+            "{error}"
+        );
+        db(walls).accept(Check::ImplicitFunction).build().await.unwrap();
+        let off =
+            "DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT oid FROM pg_class WHERE relrowsecurity LOOP
+            EXECUTE 'ALTER TABLE ' || t || ' DISABLE ROW LEVEL SECURITY'; END LOOP; END $$";
+        ward.as_owner(off).await;
+    }
+}
+
+#[tokio::test]
+async fn an_owner_is_told_what_it_could_undo() {
+    let ward = Ward::new().await;
+    ward.as_owner("DROP MATERIALIZED VIEW for_the_operator; DROP TABLE for_the_owner").await;
+    let report = ward.examined(&ward.owner, "").await;
+    assert_eq!(found(&report), [(Check::OwnerRole, ward.owner.clone())], "{report}");
+    assert!(report.failures(&[]).is_empty());
+    assert_eq!(report.proven_with_rows(), 9, "{:?}", report.notes());
+
+    ward.as_admin("GRANT {owner} TO {app}").await;
+    let report = ward.examined(&ward.app, "").await;
+    assert_eq!(found(&report), [(Check::OwnerRole, ward.owner.clone())], "{report}");
+}
+
+#[test]
+fn the_table_of_checks_is_what_the_program_has() {
+    let docs = include_str!("../../docs/doctor.md");
+    for check in Check::ALL {
+        let row =
+            format!("| `{}` | {} | {} | {} | ", check.id(), check.severity(), check.title(), check.help());
+        assert!(docs.contains(&row), "docs/doctor.md has no row `{row}`");
+    }
+    let rows = docs.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, Check::ALL.len(), "docs/doctor.md has rows for checks that are none");
+}
+
+#[tokio::test]
+async fn sarif_holds_each_finding_with_its_rule_place_and_mend() {
+    let ward = Ward::new().await;
+    ward.as_owner("DROP POLICY tenancy_floor ON projects; ALTER TABLE notes DISABLE ROW LEVEL SECURITY")
+        .await;
+    let report = ward.examined(&ward.app, "").await;
+    let sarif = report.to_sarif();
+    assert_eq!(sarif["version"], "2.1.0");
+    let run = &sarif["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), Check::ALL.len());
+    let results = run["results"].as_array().unwrap();
+    let told: Vec<_> = results
+        .iter()
+        .map(|result| {
+            let rule = &rules[usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap()];
+            assert_eq!(rule["id"], result["ruleId"]);
+            assert!(rule["help"]["text"].as_str().is_some_and(|text| !text.is_empty()));
+            let place = &result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"];
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            assert!(text(&result["message"]["text"]).contains("To mend it: "), "{result}");
+            [text(&result["ruleId"]), text(&result["level"]), text(place)]
+        })
+        .collect();
+    assert_eq!(told, [["rls-off", "error", "notes"], ["no-floor", "warning", "projects"]]);
+
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["findings"][0]["check"], "rls-off");
+    assert_eq!(json["findings"][0]["severity"], "error");
+    assert_eq!(
+        json["findings"][0]["fix"]["sql"],
+        "ALTER TABLE public.notes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+    );
+    let accepted = report.accepting(&[Check::RlsOff, Check::NoFloor]);
+    accepted.assert_clean();
+    assert_eq!(accepted.notes()[1..], ["accepted: rls-off (1)", "accepted: no-floor (1)"]);
+}
+
+#[tokio::test]
+async fn what_the_database_does_not_answer_is_no_silence() {
+    let ward = Ward::new().await;
+    // Somebody migrates: no question waits for that for long.
+    let mut migration = ward.connect(&ward.owner).await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE notes IN ACCESS EXCLUSIVE MODE").execute(&mut migration).await.unwrap();
+    let report = ward.examined(&ward.app, "").await;
+    assert!(!report.findings().is_empty());
+    for finding in report.findings() {
+        assert_eq!((finding.check(), finding.severity()), (Check::Unexamined, Severity::Error), "{report}");
+        assert!(finding.detail().contains("timeout"), "{report}");
+    }
+    sqlx::raw_sql("ROLLBACK").execute(&mut migration).await.unwrap();
+
+    let standby = ward.examined(&ward.app, "SET default_transaction_read_only = on").await;
+    standby.assert_clean();
+    assert_eq!(
+        (standby.proven_with_rows(), standby.notes()),
+        (0, &["no row was written: the server is read only".to_owned(), ward.named(UNCHECKED)][..])
+    );
+}
+
+#[test]
+fn an_examination_may_move_between_threads() {
+    fn moves<T: Send>(_: T) {}
+    fn proof(conn: &mut sqlx::PgConnection, schema: &tenancy_sql::Schema) {
+        moves(tenancy::isolation::doctor::examine(conn, schema));
+    }
+    let _ = proof;
+}

@@ -1,0 +1,21 @@
+//! PostgreSQL's part: row-level security, the doctor, connections that end, and PgBouncer.
+
+#[macro_use]
+#[path = "../fixture/common.rs"]
+mod common;
+#[path = "../fixture/doctor_cases/mod.rs"]
+mod doctor_cases;
+#[path = "../fixture/server.rs"]
+mod server;
+
+mod chaos;
+mod connections;
+mod doctor;
+mod doctor_keys;
+mod leak_fixture;
+mod policies;
+mod policy_fixture;
+mod policy_rules;
+mod pooler;
+mod poolers;
+mod walls;

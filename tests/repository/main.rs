@@ -1,0 +1,23 @@
+//! What the repository promises about itself: its module map, its tables of attacks and leaks, its servers.
+
+#[path = "../fixture/common.rs"]
+mod common;
+#[path = "../fixture/mysql.rs"]
+mod mysql;
+
+use std::path::{Path, PathBuf};
+
+mod architecture;
+mod attacks;
+mod leak_list;
+mod servers;
+
+/// Every file below a directory.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
+        let path = entry.expect("the directory reads").path();
+        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+    }
+    files
+}

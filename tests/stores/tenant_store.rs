@@ -1,0 +1,170 @@
+//! Every tenant store keeps the same promises, and the suite that says so notices when one does not.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+<<<<<<< HEAD:tests/stores/tenant_store.rs
+use common::TestBackend;
+use tenancy::store::{CacheOptions, CachedStore, MemoryStore, SqlStore};
+use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantParts, TenantStore};
+=======
+use tenancy::store::{CacheOptions, Cached, MemoryStore, SqlStore};
+use tenancy::tenant::{NewTenant, Slug, StoredTenant, Tenant, TenantId, TenantStore};
+>>>>>>> tests:tests/stores/tenant_store.rs
+use tenancy::testing::tenant_store;
+use tenancy::{ErrorKind, Result};
+
+use crate::common::TestBackend;
+use crate::suites;
+
+#[tokio::test]
+async fn the_memory_store_keeps_every_promise() {
+    tenant_store(async || MemoryStore::new()).await;
+}
+
+#[tokio::test]
+async fn a_cached_store_keeps_every_promise() {
+    tenant_store(async || CachedStore::new(MemoryStore::new(), CacheOptions::new())).await;
+    // Also with no room at all, and with a cache over a cache.
+    let none = || CacheOptions::new().capacity(0).negative_capacity(0);
+    tenant_store(async || CachedStore::new(MemoryStore::new(), none())).await;
+    let twice =
+        || CachedStore::new(CachedStore::new(MemoryStore::new(), CacheOptions::new()), CacheOptions::new());
+    Box::pin(tenant_store(async || twice())).await;
+}
+
+async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
+    let cleanups = std::sync::Mutex::new(Vec::new());
+    let fresh = async || {
+        let (pool, cleanup) = DB::fresh(8).await;
+        cleanups.lock().unwrap().push(cleanup);
+        let store = SqlStore::new(pool);
+        store.migrate().await.unwrap();
+        store.migrate().await.expect("tables that are there stay as they are");
+        store
+    };
+    tenant_store(fresh).await;
+    tenant_store(async || CachedStore::new(fresh().await, CacheOptions::new())).await;
+}
+
+/// Nobody hears that their request is malformed because a row of ours is.
+async fn a_row_that_does_not_read_is_the_databases_fault<DB: TestBackend>() {
+    let (pool, _cleanup) = DB::fresh(4).await;
+    let store = SqlStore::new(pool.clone());
+    store.migrate().await.unwrap();
+    let [acme, globex] =
+        ["acme", "globex"].map(|name| NewTenant::new(Slug::parse(name).unwrap(), name, "free"));
+    let (acme, globex) = (store.insert(acme).await.unwrap(), store.insert(globex).await.unwrap());
+    DB::raw(&pool, "UPDATE tenancy_tenants SET slug = 'www' WHERE slug = 'acme'").await.unwrap();
+    assert_eq!(store.by_id(acme.id()).await.unwrap_err().kind(), ErrorKind::Database);
+    assert_eq!(store.by_id(globex.id()).await.unwrap(), Some(globex));
+}
+
+on_every_database!(the_sql_store_keeps_every_promise, a_row_that_does_not_read_is_the_databases_fault);
+
+/// A memory store with a fault built in.
+#[derive(Debug)]
+struct Broken {
+    inner: MemoryStore,
+    fault: Fault,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    /// Writes over whatever is there.
+    IgnoresVersions,
+    /// Answers every question by slug with the first tenant it ever saw.
+    LeaksBySlug,
+    /// Answers an unknown id with somebody else.
+    LeaksById,
+    /// Forgets what an update wrote.
+    LosesUpdates,
+    /// Says yes to a taken slug, and does nothing.
+    SwallowsConflicts,
+    /// Knows nothing after the first page.
+    ListsTheFirstPageOnly,
+    /// Starts a page with the last tenant of the page before.
+    ListsTheLastAgain,
+}
+
+#[async_trait]
+impl TenantStore for Broken {
+    async fn by_id(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>> {
+        match self.inner.by_id(id).await? {
+            None if self.fault == Fault::LeaksById => self.inner.by_slug(&slug("acme")).await,
+            found => Ok(found),
+        }
+    }
+
+    async fn by_slug(&self, name: &Slug) -> Result<Option<Arc<Tenant>>> {
+        match self.fault {
+            Fault::LeaksBySlug => self.inner.by_slug(&slug("acme")).await,
+            _ => self.inner.by_slug(name).await,
+        }
+    }
+
+    async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>> {
+        match self.fault {
+            Fault::ListsTheFirstPageOnly if after.is_some() => Ok(Vec::new()),
+            Fault::ListsTheLastAgain if limit > 1 && after.is_some() => {
+                let last = self.inner.by_id(after.unwrap()).await?;
+                Ok(last.into_iter().collect())
+            }
+            _ => self.inner.list(after, limit).await,
+        }
+    }
+
+    async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
+        let copy = tenant.clone().into_tenant();
+        match self.inner.insert(tenant).await {
+            Err(_) if self.fault == Fault::SwallowsConflicts => Ok(Arc::new(copy)),
+            result => result,
+        }
+    }
+
+    async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
+        match self.fault {
+            Fault::LosesUpdates => Ok(Arc::new(tenant.next_version())),
+            Fault::IgnoresVersions => {
+                let stored = self.inner.by_id(tenant.id()).await?;
+                let version = stored.map_or(tenant.version(), |stored| stored.version());
+                self.inner.update(&at_version(tenant, version)).await
+            }
+            _ => self.inner.update(tenant).await,
+        }
+    }
+}
+
+fn at_version(tenant: &Tenant, version: u64) -> Tenant {
+    Tenant::from_stored(TenantParts {
+        id: tenant.id().clone(),
+        slug: tenant.slug().clone(),
+        name: tenant.name().to_owned(),
+        status: tenant.status(),
+        status_set_by: tenant.status_set_by(),
+        plan: tenant.plan().to_owned(),
+        placement: tenant.placement().clone(),
+        version,
+    })
+}
+
+#[tokio::test]
+async fn the_suite_rejects_broken_stores() {
+    for fault in [
+        Fault::IgnoresVersions,
+        Fault::LeaksBySlug,
+        Fault::LeaksById,
+        Fault::LosesUpdates,
+        Fault::SwallowsConflicts,
+        Fault::ListsTheFirstPageOnly,
+        Fault::ListsTheLastAgain,
+    ] {
+        let run = tenant_store(async || Broken { inner: MemoryStore::new(), fault });
+        let text = suites::panic_of(run).await;
+        assert!(text.contains("promise broken: "), "{fault:?}: {text}");
+    }
+}
+
+fn slug(text: &str) -> Slug {
+    Slug::parse(text).unwrap()
+}
