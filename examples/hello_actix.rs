@@ -14,7 +14,8 @@ use tenancy::resolve::{JwtSource, Resolver};
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
 use tenancy::{TenantContext, TenantDb, TenantScoped};
 use tenancy::{
-    context::TenantDirectory, plan::Catalog, scope::PageRequest, store::MemoryStore, web::TenantMiddleware,
+    context::TenantDirectory, plan::Catalog, scope::select::PageRequest, store::MemoryStore,
+    web::TenantMiddleware,
 };
 
 const SECRET: &[u8] = b"at least thirty-two random bytes";

@@ -19,7 +19,7 @@ use tenancy::web::TenantLayer;
 use tokio::net::TcpListener;
 
 /// A key for this example only.
-const KEY: &str = include_str!("../tests/tokens/p256.pem");
+const KEY: &str = include_str!("../tests/identity/tokens/p256.pem");
 const AUDIENCE: &str = "https://api.example.com";
 
 /// Publishes the public half of the key, and answers with the address of the issuer.
