@@ -1,4 +1,4 @@
-//! A job that runs for the tenant that asked for it, and once: `cargo run --example background_job`.
+//! A job that runs once, for the tenant of the request that queued it: `cargo run --example background_job`.
 //!
 //! The queue is a channel here. Any queue will do, because an envelope is a text.
 #![allow(clippy::print_stdout, reason = "the program prints what happens")]
@@ -52,12 +52,7 @@ impl Worker {
             Err(error) if error.kind() == ErrorKind::Conflict => return Ok(false),
             inserted => inserted?,
         }
-        println!(
-            "the invoice of order {} of {}, asked for by {}",
-            job.order,
-            ctx.tenant().slug(),
-            ctx.actor()
-        );
+        println!("the invoice of order {} of {}, queued by {}", job.order, ctx.tenant().slug(), ctx.actor());
         tx.commit().await?;
         Ok(true)
     }

@@ -1,7 +1,7 @@
-//! A session says who is calling, the host which tenant, and a table of members whether that is allowed:
+//! A session identifies the user, the host names the tenant, a table of members permits it:
 //! `cargo run --example session_members`, then the commands that it prints.
 //!
-//! One person can be a member of several tenants, with one login. Somebody who is removed is rejected at the next
+//! One person can be a member of several tenants, with one login. A user who is removed is rejected at the next
 //! request, although the session is still good.
 #![allow(clippy::print_stdout, reason = "the program prints what to try")]
 
