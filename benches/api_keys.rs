@@ -1,5 +1,6 @@
-//! Whether the time of a refusal tells why an API key was refused (`I76`): an id that nobody has, against a secret that is
-//! wrong, by turns; and how far the two distributions are apart.
+//! Compares the time to reject an API key with an unknown id and one with a wrong secret (`I76`). The two are
+//! measured alternately. The result is the distance of the two distributions: a large one would reveal which ids
+//! exist.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -14,15 +15,15 @@ use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyParts, ApiKeyStore, TenantId};
 use tenancy::{Error, ErrorKind, Result};
 
 const ROUNDS: usize = 20_000;
-/// Of so many keys each, so that what is unknown is unknown each time.
+/// The number of known and of unknown ids. Each is used once, so that an unknown id is never cached.
 const KEYS: usize = 20_000;
 
-/// A table that is asked each time, and has nothing at hand.
+/// A store whose keys cannot be read without waiting, as those of a database.
 #[derive(Debug)]
-struct Table(MemoryStore);
+struct DatabaseLike(MemoryStore);
 
 #[async_trait]
-impl ApiKeyStore for Table {
+impl ApiKeyStore for DatabaseLike {
     async fn insert_key(&self, key: &ApiKey) -> Result<()> {
         self.0.insert_key(key).await
     }
@@ -32,7 +33,7 @@ impl ApiKeyStore for Table {
     }
 
     async fn revoke_key(&self, _: &TenantId, _: &str, _: Timestamp) -> Result<Arc<ApiKey>> {
-        Err(Error::new(ErrorKind::SqlRejected, "this table is only read"))
+        Err(Error::new(ErrorKind::SqlRejected, "this store is read-only"))
     }
 
     async fn keys(&self, tenant: &TenantId) -> Result<Vec<Arc<ApiKey>>> {
@@ -46,15 +47,15 @@ fn request(id: &str) -> OwnedRequest {
     OwnedRequest::get("/").with_header("authorization", format!("Bearer {text}"))
 }
 
-/// The time of one refusal.
-fn refused(source: &ApiKeySource, request: &OwnedRequest) -> Duration {
+/// Measures one rejection.
+fn time_rejection(source: &ApiKeySource, request: &OwnedRequest) -> Duration {
     let begin = Instant::now();
-    let mut signal = source.read(black_box(request));
-    while let SourceOutcome::Pending(later) = signal {
-        signal = later.now_or_never().expect("nothing here is waited for");
+    let mut outcome = source.read(black_box(request));
+    while let SourceOutcome::Pending(pending) = outcome {
+        outcome = pending.now_or_never().expect("the store is in memory");
     }
     let time = begin.elapsed();
-    assert!(matches!(black_box(signal), SourceOutcome::Invalid(_)));
+    assert!(matches!(black_box(outcome), SourceOutcome::Invalid(_)));
     time
 }
 
@@ -78,61 +79,61 @@ fn source(store: Arc<dyn ApiKeyStore>) -> ApiKeySource {
             expires: None,
             revoked: None,
         };
-        store.insert_key(&ApiKey::from_stored(key)).now_or_never().expect("it is in memory").unwrap();
+        store.insert_key(&ApiKey::from_stored(key)).now_or_never().expect("the store is in memory").unwrap();
     }
     ApiKeySource::new(ApiKeyFormat::new("shop", "live").unwrap(), store)
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the bench is for")]
+#[expect(clippy::print_stdout, reason = "the table is the output of the bench")]
 fn main() {
-    let table = || Table(MemoryStore::new());
+    let store = || DatabaseLike(MemoryStore::new());
     let options = CacheOptions::new().ttl(Duration::from_hours(1)).negative_ttl(Duration::from_hours(1));
-    let cached = || CachedStore::new(table(), options.clone().capacity(100_000).negative_capacity(100_000));
-    println!("medians of {ROUNDS} refusals each; D is the largest distance of the two distributions");
-    for (name, store, again) in [
-        ("a table that is asked each time", Arc::new(table()) as Arc<dyn ApiKeyStore>, false),
-        ("a cache, for the first time", Arc::new(cached()), false),
-        ("a cache, of ids that were tried before", Arc::new(cached()), true),
+    let cached = || CachedStore::new(store(), options.clone().capacity(100_000).negative_capacity(100_000));
+    println!("medians of {ROUNDS} rejections each; D is the largest distance of the two distributions");
+    for (name, store, repeat) in [
+        ("a store without a cache", Arc::new(store()) as Arc<dyn ApiKeyStore>, false),
+        ("a cache, first attempt", Arc::new(cached()), false),
+        ("a cache, repeated attempt", Arc::new(cached()), true),
     ] {
         let source = source(store);
-        let asked: Vec<_> = (0..KEYS).map(|n| (request(&known(n)), request(&unknown(n)))).collect();
-        if again {
-            for (wrong, unknown) in &asked {
-                refused(&source, wrong);
-                refused(&source, unknown);
+        let requests: Vec<_> = (0..KEYS).map(|n| (request(&known(n)), request(&unknown(n)))).collect();
+        if repeat {
+            for (wrong, unknown) in &requests {
+                time_rejection(&source, wrong);
+                time_rejection(&source, unknown);
             }
         }
         let (mut wrong, mut absent) = (Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS));
         for n in 0..ROUNDS {
-            let (known, unknown) = &asked[n % KEYS];
-            // Whichever comes first is not always the same.
+            let (known, unknown) = &requests[n % KEYS];
+            // The order alternates, so that neither kind always runs first.
             if n % 2 == 0 {
-                wrong.push(refused(&source, known));
-                absent.push(refused(&source, unknown));
+                wrong.push(time_rejection(&source, known));
+                absent.push(time_rejection(&source, unknown));
             } else {
-                absent.push(refused(&source, unknown));
-                wrong.push(refused(&source, known));
+                absent.push(time_rejection(&source, unknown));
+                wrong.push(time_rejection(&source, known));
             }
         }
         let (secret, id) = (median(&mut wrong), median(&mut absent));
-        let apart = distance(&wrong, &absent);
-        println!("  {name:<40} wrong secret {secret:>6} ns, unknown id {id:>6} ns, D = {apart:.2}");
+        let distance = distance(&wrong, &absent);
+        println!("  {name:<40} wrong secret {secret:>6} ns, unknown id {id:>6} ns, D = {distance:.2}");
     }
 }
 
-/// Sorts, too.
+/// Sorts the times and returns their median.
 fn median(times: &mut [Duration]) -> u128 {
     times.sort_unstable();
     times[times.len() / 2].as_nanos()
 }
 
-/// The largest distance of two distributions (Kolmogorov and Smirnov), each given in order: 0 if they are alike, 1 if no
-/// time of one is a time of the other.
-#[expect(clippy::cast_precision_loss, reason = "there are few of them")]
+/// The Kolmogorov-Smirnov distance of two sorted samples: 0 if their distributions are equal, 1 if they do not
+/// overlap.
+#[expect(clippy::cast_precision_loss, reason = "the samples are small")]
 fn distance(one: &[Duration], other: &[Duration]) -> f64 {
     let below = |times: &[Duration], time: Duration| {
         times.partition_point(|known| *known <= time) as f64 / times.len() as f64
     };
-    let apart = |time: &Duration| (below(one, *time) - below(other, *time)).abs();
-    one.iter().chain(other).map(apart).fold(0.0, f64::max)
+    let difference = |time: &Duration| (below(one, *time) - below(other, *time)).abs();
+    one.iter().chain(other).map(difference).fold(0.0, f64::max)
 }

@@ -1,7 +1,7 @@
-//! What the fuzz targets ask of the rewriter, and the statements they ask it of. The property test
-//! `sql/tests/rewrite_properties.rs` asks the same on stable Rust.
-#![allow(dead_code, reason = "each target takes what it needs")]
-#![allow(unreachable_pub, reason = "this is no library")]
+//! The properties of the rewriter that the fuzz targets check, and how they generate statements. The property test
+//! `sql/tests/rewrite_properties.rs` checks the same properties on stable Rust.
+#![allow(dead_code, reason = "each target uses only a part")]
+#![allow(unreachable_pub, reason = "this is not a library")]
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ pub const WORDS: &str = "SELECT FROM WHERE JOIN LEFT RIGHT FULL CROSS NATURAL LA
     /* */ /*! # NULL true OVER PARTITION FILTER INTERVAL CAST EXTRACT TABLESAMPLE SYSTEM LOCK SHARE DUPLICATE KEY \
     REPLACE IGNORE";
 
-/// Every statement of the case files.
+/// Every statement in the case files.
 static CORPUS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let files = [
         include_str!("../sql/tests/cases/constructs.txt"),
@@ -27,8 +27,8 @@ static CORPUS: LazyLock<Vec<String>> = LazyLock::new(|| {
     files.iter().flat_map(|file| cases::read(file)).map(|case| case.sql).collect()
 });
 
-/// The statement that some bytes stand for: themselves as a text, or one of the case files', changed by words and
-/// by characters.
+/// Decodes bytes into a statement: the bytes as text, or a statement of the case files with changed words and
+/// characters.
 pub fn statement(data: &[u8]) -> String {
     let (changes, mut sql) = match data {
         [how, rest @ ..] if how % 4 == 0 => return String::from_utf8_lossy(rest).into_owned(),
@@ -65,45 +65,51 @@ fn by_word(sql: &str, how: u8, at: usize, with: usize) -> String {
     let mut words: Vec<String> = sql.split_inclusive([' ', ',', '(', ')', '.']).map(str::to_owned).collect();
     let known: Vec<&str> = WORDS.split_whitespace().collect();
     let at = at % (words.len() + 1);
-    let there = at < words.len();
+    let in_range = at < words.len();
     match how / 3 % 5 {
         0 => words.insert(at, format!(" {} ", known[with % known.len()])),
-        1 if there => words[at] = format!(" {} ", known[with % known.len()]),
-        2 if there => words.insert(at, words[at].clone()),
-        3 if there => words.swap(at, with % sql.len().max(1).min(at + 1)),
+        1 if in_range => words[at] = format!(" {} ", known[with % known.len()]),
+        2 if in_range => words.insert(at, words[at].clone()),
+        3 if in_range => words.swap(at, with % sql.len().max(1).min(at + 1)),
         4 => {
-            // The rest of another statement.
+            // The end of another statement.
             words.truncate(at);
             words.extend(split(corpus(with * 7)).skip(at / 2).map(str::to_owned));
         }
-        _ if there => drop(words.remove(at)),
+        _ if in_range => drop(words.remove(at)),
         _ => {}
     }
     words.concat()
 }
 
-/// Whatever comes in: no panic, a reason for each refusal, and no statement that one pass takes and the other not.
+/// No input causes a panic, each rejection has a reason, and no statement passes one check of the rewriter and fails
+/// the other.
 pub fn never_panics(sql: &str) {
     let schema = cases::schema();
     for dialect in Dialect::ALL {
         match rewrite(dialect, sql, &schema) {
-            Err(refused) => {
-                assert!(!refused.to_string().is_empty());
-                assert_ne!(refused.code().as_str(), "T099", "{sql}\n{refused}");
+            Err(rejection) => {
+                assert!(!rejection.to_string().is_empty());
+                assert_ne!(rejection.code().as_str(), "T099", "{sql}\n{rejection}");
             }
-            Ok(own) => {
-                let owned = own.tables().iter().any(|table| {
+            Ok(rewritten) => {
+                let has_tenant_table = rewritten.tables().iter().any(|table| {
                     let shared = ["countries", "feedback", "public.plans", "all_countries", "countries_eu"];
                     !shared.contains(&table.as_str())
                 });
-                assert_eq!(owned, own.binds().contains(&Bind::Tenant), "{sql}\n{}", own.text());
-                // The output is the rewriter's own, so as an input it is refused for its names, or needs no guard.
-                if let Err(again) = rewrite(dialect, own.text(), &schema) {
-                    let why = again.code().as_str();
+                assert_eq!(
+                    has_tenant_table,
+                    rewritten.binds().contains(&Bind::Tenant),
+                    "{sql}\n{}",
+                    rewritten.text()
+                );
+                // As an input, the output is rejected for its reserved names, or accepted if it has no tenant table.
+                if let Err(rejection) = rewrite(dialect, rewritten.text(), &schema) {
+                    let code = rejection.code().as_str();
                     assert!(
-                        matches!(why, "T001" | "T002" | "T011" | "T015" | "T016"),
-                        "{}\n{again}",
-                        own.text()
+                        matches!(code, "T001" | "T002" | "T011" | "T015" | "T016"),
+                        "{}\n{rejection}",
+                        rewritten.text()
                     );
                 }
             }
@@ -111,14 +117,15 @@ pub fn never_panics(sql: &str) {
     }
 }
 
-/// What is accepted is proven again, from the text that would run and its binds alone. Returns how often it was.
+/// Each accepted statement is verified again, from the text that would run and its binds alone. Returns the number of
+/// dialects that accept the statement.
 pub fn accepted_reverifies(sql: &str) -> usize {
     let schema = cases::schema();
     let mut accepted = 0;
     for dialect in Dialect::ALL {
-        if let Ok(own) = rewrite(dialect, sql, &schema) {
-            let proven = own.reprove(dialect, &schema);
-            assert_eq!(proven, Ok(()), "{dialect:?}: {sql}\n{}", own.text());
+        if let Ok(rewritten) = rewrite(dialect, sql, &schema) {
+            let verified = rewritten.reprove(dialect, &schema);
+            assert_eq!(verified, Ok(()), "{dialect:?}: {sql}\n{}", rewritten.text());
             accepted += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! What must hold of every request, however it is put together. Used by the fuzz target and by
+//! The properties of tenant resolution that must hold for every request. Used by the fuzz target and by
 //! `tests/identity/requests.rs`.
 
 use std::net::SocketAddr;
@@ -21,12 +21,12 @@ use tenancy::tenant::{
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 const IDS: [&str; 2] = ["018f3f5e-3a5a-7c3e-9d0a-000000000001", "018f3f5e-3a5a-7c3e-9d0a-000000000002"];
 const SLUGS: [&str; 2] = ["acme", "globex"];
-/// Each tenant's own.
+/// The custom domain of each tenant.
 const DOMAINS: [&str; 2] = ["one.example.net", "two.example.net"];
-/// Of keys whose secrets nobody knows.
+/// The ids of API keys whose secrets are unknown.
 pub(crate) const KEYS: [&str; 2] = ["acmeacmeacmeacme", "globexglobexglob"];
 
-/// Two tenants behind every source there is. Who holds no credential of theirs proves nothing.
+/// A resolver with two tenants and a source of every kind. The requests below contain no valid credential.
 pub(crate) async fn world() -> Resolver {
     let store = Arc::new(MemoryStore::new());
     for n in 0..2 {
@@ -35,7 +35,7 @@ pub(crate) async fn world() -> Resolver {
         store.insert(new.status(TenantStatus::Active)).await.unwrap();
         let domain = Domain::parse(DOMAINS[n]).unwrap();
         let claimed = store.claim_domain(&id, &domain).await.unwrap();
-        let DomainState::Pending { challenge, .. } = claimed.state else { panic!("it is somebody's") };
+        let DomainState::Pending { challenge, .. } = claimed.state else { panic!("the domain is taken") };
         store.verify_domain(&id, &domain, &[challenge.record_text()]).await.unwrap();
         let key = ApiKeyParts {
             id: KEYS[n].to_owned(),
@@ -75,15 +75,16 @@ pub(crate) async fn world() -> Resolver {
         .source(tokens)
 }
 
-/// A request out of bytes: lines, of which the first letter says what they are. What is left out is there in good order.
+/// Decodes bytes into a request. The first line is the path; the first byte of each further line selects what it
+/// sets.
 pub(crate) fn request(data: &[u8]) -> OwnedRequest {
     let mut lines = data.split(|b| *b == b'\n');
     let path = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
     let mut request = OwnedRequest::get(path);
     for line in lines {
-        let Some((what, value)) = line.split_first() else { continue };
+        let Some((kind, value)) = line.split_first() else { continue };
         let text = || String::from_utf8_lossy(value).into_owned();
-        request = match what {
+        request = match kind {
             b'h' => request.with_header("host", value),
             b'2' => request.with_version(HttpVersion::Http2).with_authority(text()),
             b'0' => request.with_version(HttpVersion::Http10),
@@ -104,28 +105,28 @@ pub(crate) fn request(data: &[u8]) -> OwnedRequest {
     request
 }
 
-/// Nobody without a credential gets in; a public route shows a tenant only to a request that names it, and to one that
-/// names another as well, it shows none; and no error repeats what came in.
+/// Without a credential no request is authenticated. An unauthenticated route resolves a tenant only if the request
+/// names that tenant. No error contains a part of the request.
 pub(crate) async fn one_tenant_or_none(resolver: &Resolver, data: &[u8]) {
     let request = request(data);
-    let shown = || String::from_utf8_lossy(data).into_owned();
-    let proven = resolver.resolve(&request).await;
-    let selected = resolver.resolve_unauthenticated(&request).await;
-    assert!(proven.is_err(), "let in without a credential: {:?}", shown());
-    if let Ok(ctx) = &selected {
+    let input = || String::from_utf8_lossy(data).into_owned();
+    let authenticated = resolver.resolve(&request).await;
+    let unauthenticated = resolver.resolve_unauthenticated(&request).await;
+    assert!(authenticated.is_err(), "authenticated without a credential: {:?}", input());
+    if let Ok(ctx) = &unauthenticated {
         let lower = data.to_ascii_lowercase();
         let names = |text: &str| lower.windows(text.len()).any(|part| part == text.as_bytes());
         let slug = ctx.tenant().slug().as_str();
         let domain = DOMAINS[SLUGS.iter().position(|known| *known == slug).unwrap()];
-        let said = names(slug) || names(&ctx.tenant_id().to_string()) || names(domain);
-        assert!(said, "{slug} was not named: {:?}", shown());
-        assert_eq!(*ctx.actor(), Actor::Anonymous, "{:?}", shown());
+        let named = names(slug) || names(&ctx.tenant_id().to_string()) || names(domain);
+        assert!(named, "{slug} was not named: {:?}", input());
+        assert_eq!(*ctx.actor(), Actor::Anonymous, "{:?}", input());
     }
-    for error in [proven.err(), selected.err()].into_iter().flatten() {
+    for error in [authenticated.err(), unauthenticated.err()].into_iter().flatten() {
         let text = error.to_string();
         assert!(text.len() < 300 && !text.contains(char::is_control), "{text:?}");
-        let odd =
+        let repeats_input =
             data.windows(16).any(|part| std::str::from_utf8(part).is_ok_and(|part| text.contains(part)));
-        assert!(!odd, "{text:?} repeats {:?}", shown());
+        assert!(!repeats_input, "{text:?} repeats {:?}", input());
     }
 }

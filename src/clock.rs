@@ -14,18 +14,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// A point in time: whole microseconds since 1970-01-01T00:00:00Z, which every database here keeps exactly.
+/// A point in time in whole microseconds since 1970-01-01T00:00:00Z.
+///
+/// Every supported database stores it without rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From microseconds since the Unix epoch.
+    /// Creates a timestamp from microseconds since the Unix epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// From seconds since the Unix epoch; saturates at the ends of the range.
+    /// Creates a timestamp from seconds since the Unix epoch; saturates at the ends of the range.
     pub const fn from_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000))
     }
@@ -35,7 +37,7 @@ impl Timestamp {
         self.0
     }
 
-    /// So much later; saturates at the end of the range.
+    /// This timestamp plus `time`; saturates at the end of the range.
     #[must_use]
     pub fn after(self, time: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX)))
@@ -47,13 +49,13 @@ impl Timestamp {
     }
 }
 
-/// Where the crate reads the time.
+/// A source of the current time. Types that depend on the time accept one through `with_clock`.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time now.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The clock of the machine.
+/// The clock of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -67,17 +69,17 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is told to move.
+/// A clock for tests: its time changes only through [`advance_seconds`](Self::advance_seconds).
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// Creates a clock whose time is `now`.
     pub const fn new(now: Timestamp) -> Self {
         Self(AtomicI64::new(now.0))
     }
 
-    /// Moves the clock; a negative number moves it back.
+    /// Adds `seconds` to the clock's time; a negative number moves it back.
     pub fn advance_seconds(&self, seconds: i64) {
         self.0.fetch_add(seconds.saturating_mul(1_000_000), Ordering::SeqCst);
     }

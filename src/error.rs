@@ -1,7 +1,7 @@
-//! The one error of the crate: an opaque [`Error`] with a public [`ErrorKind`].
+//! The error type of the crate: an opaque [`Error`] with a public [`ErrorKind`].
 //!
-//! Every way in which the crate can say no has a name. The text of an error says what happened and how to
-//! mend it; it never holds another tenant's data, a secret, or raw input.
+//! Every failure of the crate has a kind. The text of an error states what happened and how to fix it; it never
+//! contains another tenant's data, a secret, or raw input.
 //!
 //! ```
 //! use tenancy::{ErrorKind, tenant::TenantId};
@@ -17,80 +17,80 @@ use std::fmt;
 /// A result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, in one word. Match on this; the text is for people.
+/// The category of an [`Error`]. Match on the kind; the text is for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No source of the request named a tenant.
+    /// No source found a tenant in the request.
     TenantMissing,
-    /// A tenant was named that does not exist.
+    /// The tenant that the request or the caller names does not exist.
     TenantUnknown,
     /// Two sources of one request name different tenants.
     TenantConflict,
     /// The tenant is suspended.
     TenantSuspended,
-    /// The tenant is not open for requests: still provisioning, deactivated, or being deleted.
+    /// The tenant is not open for requests: it is provisioning, deactivated, or being deleted.
     TenantInactive,
-    /// The route needs proof of who is calling, and the request holds none.
+    /// The route requires a credential, and the request has none.
     CredentialMissing,
-    /// A credential was presented and is not valid.
+    /// The credential of the request is not valid.
     CredentialInvalid,
     /// The host of the request is malformed or ambiguous.
     InvalidAuthority,
-    /// The host of the request is not the one that its TLS connection was made for.
+    /// The host of the request differs from the server name (SNI) of its TLS connection.
     Misdirected,
-    /// A value has a form that cannot be accepted.
+    /// A value has an invalid format.
     InvalidInput,
-    /// No such row, or not one of this tenant: from outside both are the same.
+    /// The row does not exist or belongs to another tenant. The caller cannot distinguish the two cases.
     NotFound,
-    /// The write collides with a row that exists.
+    /// The write conflicts with an existing row, such as on a unique key.
     Conflict,
-    /// The write refers to a row that does not exist, or is still referred to.
+    /// The write violates a foreign key: it refers to a missing row, or other rows still refer to this one.
     ReferenceViolation,
-    /// A row was changed by somebody else since it was read.
+    /// Another writer changed the row since it was read.
     StaleVersion,
-    /// A change of state that the lifecycle does not allow.
+    /// The tenant lifecycle does not allow this change of status.
     IllegalTransition,
     /// The catalog has no plan of that name.
     UnknownPlan,
     /// The catalog has no feature of that name.
     UnknownFeature,
-    /// A payment of the tenant is overdue, and what was asked for waits for it.
+    /// A payment of the tenant is overdue, and the route requires a tenant without overdue payments.
     PaymentOverdue,
     /// The tenant's plan does not include the feature.
     FeatureNotInPlan,
-    /// The tenant has used up what its plan allows.
+    /// The tenant has reached a limit of its plan.
     LimitReached,
-    /// The store or database cannot be reached; trying again later may help.
+    /// The store or database cannot be reached; a later retry may succeed.
     StoreUnavailable,
-    /// The transaction lost against another one; running it again may help.
+    /// The transaction lost a conflict with another transaction; running it again may succeed.
     Retryable,
-    /// The connection broke while a change was being made to last: it is not known whether it was. Look before you
-    /// make it again.
+    /// The connection broke while a change was being committed, so it is unknown whether the change was kept.
+    /// Read the rows before you repeat the change.
     OutcomeUnknown,
-    /// A statement of the transaction failed or was cancelled, or its rows were not all read, so nothing of the transaction
-    /// is kept.
+    /// A statement of the transaction failed or was cancelled, or not all of its rows were read. The whole
+    /// transaction is rolled back.
     RolledBack,
     /// The transaction changed rows and recorded no audit event.
     Unaudited,
-    /// A signature does not prove what came with it: a webhook's body, or a job.
+    /// The signature of a webhook's body or of a job is not valid.
     SignatureInvalid,
-    /// The SQL could reach another tenant's rows, or it is not known that it could not.
+    /// The SQL can reach another tenant's rows, or the check cannot rule that out.
     SqlRejected,
-    /// The context belongs to a cross-tenant read, and opens nothing else.
+    /// The context belongs to a cross-tenant read and is valid for nothing else.
     CrossTenantContext,
-    /// What was opened for a time is used after it.
+    /// A job or a cross-tenant permission is used after its time limit.
     Expired,
-    /// The tenant lives where this data plane does not reach.
+    /// The tenant's rows are in a placement that this data plane does not serve.
     UnsupportedPlacement,
-    /// The program is put together wrongly; the text says how to mend it.
+    /// The program is configured wrongly; the text states how to fix it.
     Misconfigured,
-    /// The database refused for a reason that has no kind of its own.
+    /// The database returned an error that has no kind of its own.
     Database,
 }
 
 impl ErrorKind {
-    /// The stable name of the kind, in kebab case; part of problem documents and log lines.
+    /// The stable name of the kind, in kebab case, as used in problem documents and log lines.
     pub const fn code(self) -> &'static str {
         match self {
             Self::TenantMissing => "tenant-missing",
@@ -135,24 +135,24 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// What the plan allows, beside what was asked: the facts of a
-/// [`LimitReached`](ErrorKind::LimitReached) or [`FeatureNotInPlan`](ErrorKind::FeatureNotInPlan) error.
+/// The details of a [`LimitReached`](ErrorKind::LimitReached) or
+/// [`FeatureNotInPlan`](ErrorKind::FeatureNotInPlan) error: the feature, the plan and its limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlanDenial {
-    /// The key of the feature that was asked for.
+    /// The key of the requested feature.
     pub feature: String,
-    /// The plan that said no.
+    /// The key of the tenant's plan.
     pub plan: String,
-    /// How much the plan allows; `None` for a feature that is simply not in the plan.
+    /// How much the plan allows; `None` for a flag, which has no limit.
     pub limit: Option<u64>,
-    /// How much is used; `None` for a feature that is simply not in the plan.
+    /// How much is in use; `None` for a flag.
     pub used: Option<u64>,
-    /// Where a person can change the plan, when the catalog says so.
+    /// The URL where a person can change the plan, if the catalog has one.
     pub upgrade_url: Option<String>,
 }
 
-/// Anything that can go wrong in this crate.
+/// The error of every fallible operation in this crate. Its [`kind`](Error::kind) is the part to match on.
 #[derive(thiserror::Error)]
 #[error("{}", .0.message)]
 pub struct Error(Box<Repr>);
@@ -166,15 +166,26 @@ struct Repr {
 }
 
 impl Error {
-    /// An error of this kind, with one lower-case line for people: what happened and how to mend it.
+    /// Creates an error of this kind, with one lower-case line for people: what happened and how to fix it.
     ///
-    /// For your own [`TenantStore`](crate::tenant::TenantStore), [`Source`](crate::resolve::Source) or
+    /// Use it in your own [`TenantStore`](crate::tenant::TenantStore), [`Source`](crate::resolve::Source) or
     /// [`AuditSink`](crate::audit::AuditSink).
+    ///
+    /// ```
+    /// use tenancy::{Error, ErrorKind};
+    ///
+    /// fn read(path: &str) -> tenancy::Result<String> {
+    ///     std::fs::read_to_string(path).map_err(|e| {
+    ///         Error::new(ErrorKind::StoreUnavailable, "the tenant file cannot be read").with_source(e)
+    ///     })
+    /// }
+    /// assert!(read("/does/not/exist").unwrap_err().is_transient());
+    /// ```
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Repr { kind, message: message.into(), denial: None, constraint: None, source: None }))
     }
 
-    /// The same error, carrying what caused it. The cause is for logs; it is not part of the text.
+    /// Adds the underlying error. The cause is for logs; it is not part of the text.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
@@ -193,50 +204,50 @@ impl Error {
         self
     }
 
-    /// What went wrong, in one word.
+    /// The category of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What the plan allows, when a plan said no.
+    /// The details of a rejection by the tenant's plan; `None` for errors of other kinds.
     pub fn plan_denial(&self) -> Option<&PlanDenial> {
         self.0.denial.as_ref()
     }
 
-    /// The constraint that a write violates, so that "the user name is taken" and "the e-mail is taken" are told apart.
+    /// The constraint that a write violates. It distinguishes "the user name is taken" from "the e-mail is taken".
     ///
-    /// On PostgreSQL it is the constraint's name, such as `users_email_key`; a NOT NULL has none. SQLite gives the columns
-    /// of a key (`users.tenant_id, users.email`) or the index, the column of a NOT NULL, the name or the text of a CHECK,
-    /// and nothing for a foreign key. An `upsert` whose id is taken has none.
+    /// On PostgreSQL it is the constraint's name, such as `users_email_key`; a NOT NULL has none. On SQLite it is the
+    /// columns of a key (`users.tenant_id, users.email`) or the index, the column of a NOT NULL, or the name or the
+    /// text of a CHECK; a foreign key has none. An `upsert` whose id is taken has none.
     ///
     /// ```
     /// use tenancy::{Error, ErrorKind};
     ///
-    /// fn answer(error: &Error) -> &'static str {
+    /// fn message(error: &Error) -> &'static str {
     ///     match (error.kind(), error.constraint()) {
-    ///         (ErrorKind::Conflict, Some("users_email_key")) => "this e-mail is taken",
-    ///         (ErrorKind::Conflict, _) => "this is taken",
-    ///         _ => "it did not work",
+    ///         (ErrorKind::Conflict, Some("users_email_key")) => "the e-mail is taken",
+    ///         (ErrorKind::Conflict, _) => "the value is taken",
+    ///         _ => "the change failed",
     ///     }
     /// }
     /// ```
     ///
     /// # Security
-    /// Never a value. It is a name of your tables, and no part of the text: what the caller of a request reads is for you to
-    /// choose.
+    /// The constraint never contains a value of a row. It names parts of your schema, so it is not part of the
+    /// error's text: you choose what the caller of a request reads.
     pub fn constraint(&self) -> Option<&str> {
         self.0.constraint.as_deref()
     }
 
-    /// What caused this, when something else did.
+    /// The underlying error, if there is one.
     pub fn cause(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {
         self.0.source.as_deref()
     }
 
-    /// Whether the same call may succeed later without any change: the store was down, or a transaction lost.
+    /// Whether a retry of the same call may succeed: the store was down, or a transaction lost a conflict.
     ///
-    /// A call that writes, and lost its connection, may have succeeded all the same: before it is made again, look, or give
-    /// it a key that is unique.
+    /// A write that lost its connection may have succeeded. Before you repeat it, read the rows, or give the write a
+    /// unique key.
     pub fn is_transient(&self) -> bool {
         matches!(self.kind(), ErrorKind::StoreUnavailable | ErrorKind::Retryable)
     }
@@ -269,9 +280,9 @@ mod tests {
 
     #[test]
     fn the_cause_is_kept_out_of_the_text() {
-        let error = Error::new(ErrorKind::Database, "the write was refused")
+        let error = Error::new(ErrorKind::Database, "the write was rejected")
             .with_source(std::io::Error::other("key (acme, 7)"));
-        assert_eq!(error.to_string(), "the write was refused");
+        assert_eq!(error.to_string(), "the write was rejected");
         assert_eq!(error.cause().unwrap().to_string(), "key (acme, 7)");
     }
 }

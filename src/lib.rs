@@ -37,7 +37,7 @@ pub use self::scope::repository::TenantScoped;
 /// The version of sqlx that this crate uses.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use sqlx;
-/// Makes a struct the row of a tenant-owned table: see the trait [`trait@TenantScoped`].
+/// Derives the trait [`trait@TenantScoped`], which maps a struct to the rows of a tenant-owned table.
 #[cfg(feature = "macros")]
 pub use tenancy_macros::TenantScoped;
 #[cfg(feature = "macros")]

@@ -1,4 +1,7 @@
-//! Limits that hold under concurrency: a [`Gauge`] counts what a tenant has, in the caller's own transaction.
+//! Plan limits that hold under concurrency: a [`Gauge`] counts what a tenant has, in the caller's transaction.
+//!
+//! A [`Gauge`] counts things that exist. It is not a rate limiter, and flags of a plan need no gauge: see
+//! [`Entitlements::require`](crate::plan::Entitlements::require).
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")] {
@@ -10,9 +13,9 @@
 //!
 //! async fn create_project(db: &TenantDb<sqlx::Sqlite>, ctx: &TenantContext) -> tenancy::Result<()> {
 //!     let mut tx = db.begin(ctx).await?;
-//!     PROJECTS.acquire(&mut tx, 1).await?; // fails with `LimitReached` when the plan is used up
+//!     PROJECTS.acquire(&mut tx, 1).await?; // fails with `LimitReached` at the plan's limit
 //!     // .. insert the project ..
-//!     tx.commit().await // the place and the project are there together, or neither is
+//!     tx.commit().await // commits the count and the project together
 //! }
 //!
 //! # use tenancy::TenantScoped;
@@ -22,7 +25,7 @@
 //! async fn delete_project(db: &TenantDb<sqlx::Sqlite>, ctx: &TenantContext, id: i64) -> tenancy::Result<()> {
 //!     let mut tx = db.begin(ctx).await?;
 //!     let deleted = Project::delete(&mut tx, id).await?;
-//!     PROJECTS.release(&mut tx, deleted).await?; // nothing, if there was no such project
+//!     PROJECTS.release(&mut tx, deleted).await?; // releases nothing if there was no such project
 //!     tx.commit().await
 //! }
 //! # }
@@ -36,41 +39,42 @@ use crate::plan::Limit;
 use crate::scope::row::Deleted;
 use crate::scope::{Backend, Run, Statement, TenantExecutor, Tx};
 
-/// A count of things that exist now, kept within what the tenant's plan allows.
+/// A counter of existing things, such as projects or seats, with the limit of the tenant's plan.
 ///
-/// The count is a row per tenant and feature. Taking a place is one conditional statement on that row, so any
-/// number of transactions on any number of machines never exceed the limit together; the row stays locked until
-/// the transaction ends, so take the place late in a long one. It is a change: under
-/// [`AuditPolicy::Required`](crate::audit::AuditPolicy::Required) the transaction records an event. Where one transaction takes several gauges, take
-/// them in the same order everywhere.
+/// The count is a row per tenant and feature. [`acquire`](Self::acquire) is one conditional statement on that row, so
+/// concurrent transactions, also on several machines, never exceed the limit together.
+///
+/// The row stays locked until the transaction ends: in a long transaction, acquire late. To avoid deadlocks, acquire
+/// several gauges in the same order everywhere. A changed count is a change: under
+/// [`AuditPolicy::Required`](crate::audit::AuditPolicy::Required) the transaction must record an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gauge {
     feature: &'static str,
 }
 
-/// How much of a gauge is used.
+/// The used amount and the limit of a gauge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Usage {
-    /// How much is used.
+    /// The used amount.
     pub used: u64,
-    /// How much the plan allows.
+    /// The limit of the tenant's plan.
     #[serde(rename = "limit")]
     pub limit: Limit,
 }
 
 impl Usage {
-    /// How much is left; `None` for unlimited. A tenant that is over its limit, after a downgrade, has 0 left.
+    /// The remaining amount; `None` for unlimited. It is 0 for a tenant over its limit, such as after a downgrade.
     pub fn remaining(&self) -> Option<u64> {
-        self.limit.max().map(|most| most.saturating_sub(self.used))
+        self.limit.max().map(|max| max.saturating_sub(self.used))
     }
 }
 
-/// The most that a gauge counts: what every database and every JSON reader keeps exactly.
-const MOST: i64 = (1 << 53) - 1;
+/// The highest count, 2^53 − 1: every database and every JSON parser represents it exactly.
+const MAX_COUNT: i64 = (1 << 53) - 1;
 
 impl Gauge {
-    /// The gauge of a feature that the catalog declares as `{ kind = "gauge" }`.
+    /// Creates the gauge of a feature that the catalog declares as `{ kind = "gauge" }`.
     pub const fn new(feature: &'static str) -> Self {
         Self { feature }
     }
@@ -80,45 +84,45 @@ impl Gauge {
         self.feature
     }
 
-    /// Takes `n` places, or fails and takes none.
+    /// Adds `n` to the count if the limit allows it; otherwise changes nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::LimitReached`] if they do not fit, with the numbers in
+    /// [`ErrorKind::LimitReached`] if the count would exceed the limit, with the numbers in
     /// [`plan_denial`](Error::plan_denial); [`ErrorKind::UnknownFeature`] if the catalog has no such gauge;
-    /// [`ErrorKind::InvalidInput`] if `n` is 0 or over 2^53 − 1; [`ErrorKind::Retryable`] if the transaction's
-    /// isolation level makes it lose.
+    /// [`ErrorKind::InvalidInput`] if `n` is 0 or over 2^53 − 1; [`ErrorKind::Retryable`] after a conflict with
+    /// another transaction, under an isolation level that reports one.
     pub async fn acquire<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
         let limit = tx.context().entitlements().limit(self.feature)?;
-        let n = places(n)?;
-        let most = limit.max().map_or(MOST, |most| i64::try_from(most).unwrap_or(MOST).min(MOST));
+        let n = checked_amount(n)?;
+        let max = limit.max().map_or(MAX_COUNT, |max| i64::try_from(max).unwrap_or(MAX_COUNT).min(MAX_COUNT));
         let statement = Statement::internal_table(
             tx.context(),
             "INSERT INTO tenancy_gauges (tenant_id, feature, used) SELECT $1, $2, $3 WHERE $3 <= $4 \
              ON CONFLICT (tenant_id, feature) DO UPDATE SET used = tenancy_gauges.used + excluded.used \
              WHERE tenancy_gauges.used + excluded.used <= $4 RETURNING used",
-            &[Value::Text(self.feature), Value::Int(n), Value::Int(most)],
+            &[Value::Text(self.feature), Value::Int(n), Value::Int(max)],
         )?
         .writing();
-        if let Some(used) = number::<DB>(&tx.fetch(statement).await?)? {
+        if let Some(used) = first_int::<DB>(&tx.fetch(statement).await?)? {
             return Ok(Usage { used, limit });
         }
         let used = self.used(&mut *tx).await?;
         Err(tx.context().entitlements().limit_reached(self.feature, limit, used))
     }
 
-    /// Gives back a place for each row that was deleted: none for a row that was not there.
+    /// Subtracts the number of deleted rows from the count. A row that did not exist subtracts nothing.
     ///
-    /// Of rows that are marked before they are removed, give back at `delete` or at `purge`, not at both, and take anew
-    /// before a `restore`.
+    /// With soft deletes, release either at `delete` or at `purge`, not at both, and acquire again before a
+    /// `restore`.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if the rows were another tenant's than the transaction; otherwise as
+    /// [`ErrorKind::Misconfigured`] if the rows belong to another tenant than the transaction; otherwise as
     /// [`release_places`](Self::release_places).
     pub async fn release<DB: Backend>(&self, tx: &mut Tx<'_, DB>, deleted: Deleted) -> Result<Usage> {
         if deleted.tenant() != tx.context().tenant_id() {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
-                "these rows were deleted for another tenant than the transaction; delete them in the same transaction",
+                "these rows belong to another tenant than the transaction; delete and release in the same transaction",
             ));
         }
         match deleted.rows() {
@@ -127,15 +131,16 @@ impl Gauge {
         }
     }
 
-    /// Gives back `n` places, for what is not deleted by the repository.
+    /// Subtracts `n` from the count, for deletes by SQL of your own.
     ///
-    /// Count what was really removed: for SQL of your own, the number of rows that the statement changed.
+    /// `n` is the number of rows that the statement deleted. For deletes by the repository use
+    /// [`release`](Self::release).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if fewer are in use, which means that something was given back twice.
+    /// [`ErrorKind::InvalidInput`] if the count is lower than `n`, which means that something was released twice.
     pub async fn release_places<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
         let limit = tx.context().entitlements().limit(self.feature)?;
-        let n = places(n)?;
+        let n = checked_amount(n)?;
         let statement = Statement::internal_table(
             tx.context(),
             "UPDATE tenancy_gauges SET used = used - $3 \
@@ -143,19 +148,19 @@ impl Gauge {
             &[Value::Text(self.feature), Value::Int(n)],
         )?
         .writing();
-        match number::<DB>(&tx.fetch(statement).await?)? {
+        match first_int::<DB>(&tx.fetch(statement).await?)? {
             Some(used) => Ok(Usage { used, limit }),
             None => Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "{n} `{}` given back, but fewer are in use; give back exactly what was taken",
+                    "{n} `{}` released, but fewer are in use; release exactly what was acquired",
                     self.feature
                 ),
             )),
         }
     }
 
-    /// How much is used now.
+    /// Reads the used amount and the limit.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownFeature`] if the catalog has no such gauge, [`ErrorKind::StoreUnavailable`].
@@ -170,18 +175,18 @@ impl Gauge {
             "SELECT used FROM tenancy_gauges WHERE tenant_id = $1 AND feature = $2",
             &[Value::Text(self.feature)],
         )?;
-        Ok(number::<S::Database>(&scope.fetch(statement).await?)?.unwrap_or(0))
+        Ok(first_int::<S::Database>(&scope.fetch(statement).await?)?.unwrap_or(0))
     }
 }
 
-fn places(n: u64) -> Result<i64> {
+fn checked_amount(n: u64) -> Result<i64> {
     match i64::try_from(n) {
-        Ok(n @ 1..=MOST) => Ok(n),
-        _ => Err(Error::new(ErrorKind::InvalidInput, "take or give back 1 to 2^53 - 1 places")),
+        Ok(n @ 1..=MAX_COUNT) => Ok(n),
+        _ => Err(Error::new(ErrorKind::InvalidInput, "the amount must be 1 to 2^53 - 1")),
     }
 }
 
-fn number<DB: Backend>(rows: &[DB::Row]) -> Result<Option<u64>> {
+fn first_int<DB: Backend>(rows: &[DB::Row]) -> Result<Option<u64>> {
     let Some(row) = rows.first() else { return Ok(None) };
     let number = DB::int(row, 0).map_err(|e| database_error(&e))?;
     Ok(Some(u64::try_from(number).unwrap_or(0)))

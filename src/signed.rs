@@ -1,4 +1,4 @@
-//! Texts that only a holder of a key can have made: HMAC-SHA256 over what they are for, the key's id and the contents.
+//! Signed texts for jobs, login states and headers: HMAC-SHA256 over the purpose, the key's id and the contents.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use sha2::Sha256;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The keys of one purpose. The first signs; all of them prove.
+/// The keys of one purpose. The first key signs; all keys verify.
 pub(crate) struct SigningKeys {
-    /// What a signed text begins with: another purpose or version has another one.
+    /// The start of every signed text. Each purpose and each version has its own prefix.
     prefix: &'static str,
-    signs: SigningKey,
-    others: Vec<SigningKey>,
+    current: SigningKey,
+    previous: Vec<SigningKey>,
 }
 
 struct SigningKey {
@@ -23,15 +23,47 @@ struct SigningKey {
     secret: SecretSlice<u8>,
 }
 
-/// A secret shorter than the code it makes is the easier one to guess.
-const SHORTEST_SECRET: usize = 32;
+/// The length of the HMAC. A shorter secret is easier to guess than the HMAC itself.
+const MIN_SECRET_BYTES: usize = 32;
+
+/// Implements `new` and `with_previous_key` for a struct with a field `keys: SigningKeys`.
+///
+/// `$signed` is the plural of what the keys sign, for the docs; `$field: $value` fill the other fields.
+macro_rules! signing_key_constructors {
+    ($prefix:literal, $signed:literal $(, $field:ident: $value:expr)*) => {
+        #[doc = concat!("Creates the keys from one secret, which signs. Signed ", $signed, " contain `id`.")]
+        ///
+        /// # Errors
+        /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) for a secret under 32 bytes, or an id that
+        /// is not 1 to 32 letters, digits and `-`.
+        pub fn new(id: impl Into<String>, secret: impl AsRef<[u8]>) -> crate::Result<Self> {
+            let keys = crate::signed::SigningKeys::new($prefix, id.into(), secret.as_ref())?;
+            Ok(Self { keys $(, $field: $value)* })
+        }
+
+        #[doc = concat!("Adds a previous key: ", $signed, " that it signed are still accepted.")]
+        ///
+        /// # Errors
+        /// As [`new`](Self::new), and for an id that another key already has.
+        pub fn with_previous_key(
+            mut self,
+            id: impl Into<String>,
+            secret: impl AsRef<[u8]>,
+        ) -> crate::Result<Self> {
+            self.keys.add_previous(id.into(), secret.as_ref())?;
+            Ok(self)
+        }
+    };
+}
+
+pub(crate) use signing_key_constructors;
 
 impl SigningKeys {
     pub(crate) fn new(prefix: &'static str, id: String, secret: &[u8]) -> Result<Self> {
-        Ok(Self { prefix, signs: SigningKey::new(id, secret)?, others: Vec::new() })
+        Ok(Self { prefix, current: SigningKey::new(id, secret)?, previous: Vec::new() })
     }
 
-    pub(crate) fn also(mut self, id: String, secret: &[u8]) -> Result<Self> {
+    pub(crate) fn add_previous(&mut self, id: String, secret: &[u8]) -> Result<()> {
         let key = SigningKey::new(id, secret)?;
         if self.all().any(|known| known.id == key.id) {
             return Err(Error::new(
@@ -39,19 +71,21 @@ impl SigningKeys {
                 "two signing keys have the same id; give each its own",
             ));
         }
-        self.others.push(key);
-        Ok(self)
+        self.previous.push(key);
+        Ok(())
     }
 
-    /// The signed text: letters, digits, `.`, `-` and `_`. What it is bound to is not in it, and has to be there again.
+    /// Signs `contents`. The text has letters, digits, `.`, `-` and `_` only.
+    ///
+    /// The text does not contain `bound_to`: [`verify`](Self::verify) needs the same value again.
     pub(crate) fn sign(&self, contents: impl AsRef<[u8]>, bound_to: Option<&str>) -> String {
         let contents = URL_SAFE_NO_PAD.encode(contents);
-        let signed = format!("{}.{}.{contents}", self.prefix, self.signs.id);
-        let code = URL_SAFE_NO_PAD.encode(self.signs.code(&signed, bound_to).finalize().into_bytes());
+        let signed = format!("{}.{}.{contents}", self.prefix, self.current.id);
+        let code = URL_SAFE_NO_PAD.encode(self.current.code(&signed, bound_to).finalize().into_bytes());
         format!("{signed}.{code}")
     }
 
-    /// The contents of a text that one of the keys signed, bound to just this, or why they are not to be believed.
+    /// The contents of a text that one of the keys signed for the same `bound_to`, or the reason for the rejection.
     pub(crate) fn verify(&self, text: &str, bound_to: Option<&str>) -> Result<String, &'static str> {
         let (signed, code) = text.rsplit_once('.').ok_or("it has no signature")?;
         let [prefix, id, contents] = signed.split('.').collect::<Vec<_>>()[..] else {
@@ -61,15 +95,15 @@ impl SigningKeys {
             return Err("it was signed for another purpose or by another version");
         }
         let key = self.all().find(|key| key.id == id).ok_or("no key has its id")?;
-        // One text for each code: the engine takes no padding and no stray bits.
-        let code = URL_SAFE_NO_PAD.decode(code).map_err(|_| "the signature does not read")?;
-        key.code(signed, bound_to).verify_slice(&code).map_err(|_| "the signature is another one")?;
-        let contents = URL_SAFE_NO_PAD.decode(contents).map_err(|_| "the contents do not read")?;
-        String::from_utf8(contents).map_err(|_| "the contents are no text")
+        // Each code has exactly one encoding: the engine rejects padding and trailing bits.
+        let code = URL_SAFE_NO_PAD.decode(code).map_err(|_| "the signature is not base64url")?;
+        key.code(signed, bound_to).verify_slice(&code).map_err(|_| "the signature differs")?;
+        let contents = URL_SAFE_NO_PAD.decode(contents).map_err(|_| "the contents are not base64url")?;
+        String::from_utf8(contents).map_err(|_| "the contents are not UTF-8")
     }
 
     fn all(&self) -> impl Iterator<Item = &SigningKey> {
-        std::iter::once(&self.signs).chain(&self.others)
+        std::iter::once(&self.current).chain(&self.previous)
     }
 }
 
@@ -78,7 +112,7 @@ impl SigningKey {
         let plain = id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let fault = if !plain || !(1..=32).contains(&id.len()) {
             "the id of a signing key is 1 to 32 letters, digits and `-`"
-        } else if secret.len() < SHORTEST_SECRET {
+        } else if secret.len() < MIN_SECRET_BYTES {
             "a signing key has at least 32 bytes; make one with `openssl rand -base64 32`"
         } else {
             return Ok(Self { id, secret: secret.to_vec().into() });
@@ -87,11 +121,11 @@ impl SigningKey {
     }
 
     fn code(&self, signed: &str, bound_to: Option<&str>) -> Hmac<Sha256> {
-        // The prefix stands in what is signed, so the code is of no use elsewhere, nor one from elsewhere here.
+        // The signed text contains the prefix, so a code of one purpose does not verify for another.
         let mut code = Hmac::<Sha256>::new_from_slice(self.secret.expose_secret())
             .expect("a key of any length is a key for HMAC");
         code.update(signed.as_bytes());
-        // What is signed has three parts, always, so a fourth is never taken for one of them.
+        // The signed text always has three parts, so `bound_to` as the fourth is unambiguous.
         if let Some(bound_to) = bound_to {
             code.update(b".");
             code.update(bound_to.as_bytes());
@@ -100,7 +134,7 @@ impl SigningKey {
     }
 }
 
-/// The ids, and nothing else.
+/// Writes the ids of the keys, never the secrets.
 impl fmt::Debug for SigningKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.all().map(|key| &key.id)).finish()

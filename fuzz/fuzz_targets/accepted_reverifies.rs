@@ -1,4 +1,4 @@
-//! Whatever the rewriter accepts is proven again from its text.
+//! Fuzz target: each statement that the rewriter accepts is verified again from its output text.
 #![no_main]
 
 #[path = "../body.rs"]

@@ -1,4 +1,4 @@
-//! Whatever a request is made of: one tenant, or none.
+//! Fuzz target: each request resolves to one tenant or to none.
 #![no_main]
 
 #[path = "../request.rs"]
@@ -9,10 +9,10 @@ use std::sync::OnceLock;
 use tenancy::resolve::Resolver;
 use tokio::runtime::{Builder, Runtime};
 
-static WORLD: OnceLock<(Runtime, Resolver)> = OnceLock::new();
+static FIXTURE: OnceLock<(Runtime, Resolver)> = OnceLock::new();
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let (runtime, resolver) = WORLD.get_or_init(|| {
+    let (runtime, resolver) = FIXTURE.get_or_init(|| {
         let runtime = Builder::new_current_thread().build().unwrap();
         let resolver = runtime.block_on(request::world());
         (runtime, resolver)

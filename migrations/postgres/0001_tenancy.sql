@@ -1,4 +1,4 @@
--- The tables of the `tenancy` crate on PostgreSQL. Tenant ids are kept as their canonical text.
+-- The tables of the `tenancy` crate on PostgreSQL. Tenant ids are stored as their canonical text.
 
 CREATE TABLE tenancy_tenants (
     id            text   NOT NULL PRIMARY KEY CHECK (id <> ''),
@@ -34,7 +34,7 @@ CREATE TABLE tenancy_audit_events (
     PRIMARY KEY (tenant_id, id)
 );
 
--- Events are read and added, never changed or removed: there is no policy for either.
+-- Audit events are only read and inserted: no policy allows UPDATE or DELETE.
 ALTER TABLE tenancy_audit_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tenancy_audit_events FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenancy_floor ON tenancy_audit_events AS RESTRICTIVE
@@ -59,7 +59,7 @@ CREATE TABLE tenancy_subscriptions (
 
 CREATE INDEX tenancy_subscriptions_of_tenant ON tenancy_subscriptions (tenant_id, id);
 
--- Every event that was seen; the account is '' for one's own.
+-- The processed events. The account is '' for events of your own account.
 CREATE TABLE tenancy_billing_events (
     account     text   NOT NULL,
     event       text   NOT NULL,

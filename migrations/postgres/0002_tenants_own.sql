@@ -1,6 +1,6 @@
--- What a tenant has to itself beside its rows, on PostgreSQL: its slugs, its domains, its API keys.
+-- The slugs, domains and API keys of tenants, on PostgreSQL.
 
--- Every slug that is in use or was. The end is empty while it is in use; until then it is nobody else's.
+-- The slugs that are in use or reserved. `until_us` is NULL while a slug is in use, else the end of its cool-down.
 CREATE TABLE tenancy_slugs (
     slug      text NOT NULL PRIMARY KEY,
     tenant_id text NOT NULL,
@@ -11,7 +11,7 @@ INSERT INTO tenancy_slugs (slug, tenant_id) SELECT slug, id FROM tenancy_tenants
 
 CREATE INDEX tenancy_slugs_of_tenant ON tenancy_slugs (tenant_id);
 
--- Domains that were verified. The end is empty while one is in use; until then it rests.
+-- The verified domains. `until_us` is NULL while a domain is in use, else the end of its cool-down.
 CREATE TABLE tenancy_domains (
     domain      text COLLATE "C" NOT NULL PRIMARY KEY CHECK (domain <> ''),
     tenant_id   text NOT NULL,
@@ -21,7 +21,7 @@ CREATE TABLE tenancy_domains (
 
 CREATE INDEX tenancy_domains_of_tenant ON tenancy_domains (tenant_id);
 
--- Many tenants can claim a domain that nobody has.
+-- The unverified claims. Several tenants can claim a domain that has no owner.
 CREATE TABLE tenancy_domain_claims (
     domain     text COLLATE "C" NOT NULL CHECK (domain <> ''),
     tenant_id  text NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE tenancy_domain_claims (
 
 CREATE INDEX tenancy_domain_claims_of_tenant ON tenancy_domain_claims (tenant_id);
 
--- Of each secret there is the hash only.
+-- The API keys. Only the hash of a secret is stored.
 CREATE TABLE tenancy_api_keys (
     id         text COLLATE "C" NOT NULL PRIMARY KEY CHECK (id <> ''),
     tenant_id  text NOT NULL,

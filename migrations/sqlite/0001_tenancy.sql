@@ -1,4 +1,4 @@
--- The tables of the `tenancy` crate on SQLite. Tenant ids are kept as their canonical text.
+-- The tables of the `tenancy` crate on SQLite. Tenant ids are stored as their canonical text.
 
 CREATE TABLE tenancy_tenants (
     id            TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''),
@@ -48,7 +48,7 @@ CREATE TABLE tenancy_subscriptions (
 
 CREATE INDEX tenancy_subscriptions_of_tenant ON tenancy_subscriptions (tenant_id, id);
 
--- Every event that was seen; the account is '' for one's own.
+-- The processed events. The account is '' for events of your own account.
 CREATE TABLE tenancy_billing_events (
     account     TEXT    NOT NULL,
     event       TEXT    NOT NULL,

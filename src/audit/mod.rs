@@ -1,9 +1,8 @@
-//! What was done, by whom: [`AuditEvent`], the [`AuditSink`] that takes events, and the [`AuditPolicy`] of a
-//! data plane.
+//! The audit log: [`AuditEvent`], the [`AuditSink`] that stores events, and the [`AuditPolicy`] of a data plane.
 //!
-//! An event about a change is written in the change's own transaction, with
-//! `Tx::record` of the [`scope`](crate#modules) module: either both are there or neither is. An event about
-//! something that changed no row (a refusal, a login) goes to a sink directly.
+//! An event about a change is written in the transaction of the change, with `Tx::record` of the
+//! [`scope`](crate#modules) module: both are committed or neither is. An event that changes no row, such as a
+//! rejected request or a login, is written to a sink directly.
 //!
 //! ```
 //! use tenancy::audit::{AuditEvent, AuditSink, MemorySink, Outcome};
@@ -36,35 +35,35 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::context::{Actor, TenantContext};
 use crate::tenant::TenantId;
 
-/// How an attempt ended.
+/// The result of the action that an [`AuditEvent`] describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It was done.
+    /// The action succeeded.
     Success,
-    /// It was refused: by a plan, a role, or because the row is not the tenant's.
+    /// The action was rejected: by a plan, by a role, or because the row belongs to another tenant.
     Denied,
-    /// It was allowed and did not work.
+    /// The action was allowed and failed.
     Failed,
-    /// It is about to begin; a later event of the same request says how it ended.
+    /// The action is about to start; a later event of the same request has its result.
     Unknown,
 }
 
-/// Whether changes must be recorded.
+/// Whether a transaction that changes rows must record an audit event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum AuditPolicy {
-    /// Changes need no event.
+    /// A change needs no event.
     #[default]
     Optional,
     /// A transaction that changed rows or a gauge and recorded no event does not commit.
     Required,
 }
 
-/// One thing that was done or tried, with who, on what, and how it ended.
+/// An entry of the audit log: who did what to which object, when, in which request, and with which result.
 ///
-/// Only what you put in is in it: no field of a row enters by itself, so no secret does.
+/// An event contains only what you add. No field of a row is copied automatically, so no secret is either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AuditEvent {
     #[serde(rename = "v")]
@@ -84,17 +83,17 @@ pub struct AuditEvent {
     plan: String,
 }
 
-/// What an event is about.
+/// The object of an audit event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// The kind of thing, such as `order`.
+    /// The kind of object, such as `order`.
     pub kind: String,
-    /// Which one.
+    /// The id of the object.
     pub id: String,
 }
 
 impl AuditEvent {
-    /// A successful `action`, such as `order.update`, by the actor of `ctx`, now.
+    /// Creates an event: the actor of `ctx` performed `action`, such as `order.update`, successfully and now.
     pub fn new(ctx: &TenantContext, action: impl Into<String>) -> Self {
         Self::with_actor(
             ctx.tenant_id().clone(),
@@ -133,7 +132,7 @@ impl AuditEvent {
         self
     }
 
-    /// About this thing.
+    /// Sets the object of the action.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "callers pass ids and numbers, not borrows of them")]
     pub fn target(mut self, kind: impl Into<String>, id: impl ToString) -> Self {
@@ -141,14 +140,14 @@ impl AuditEvent {
         self
     }
 
-    /// With another outcome than success.
+    /// Sets the outcome. The default is [`Outcome::Success`].
     #[must_use]
     pub fn outcome(mut self, outcome: Outcome) -> Self {
         self.outcome = outcome;
         self
     }
 
-    /// With a fact worth keeping. Never put a secret here.
+    /// Adds a detail. Details are stored in plain text: never add a secret.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "callers pass ids and numbers, not borrows of them")]
     pub fn detail(mut self, name: impl Into<String>, value: impl ToString) -> Self {
@@ -156,47 +155,47 @@ impl AuditEvent {
         self
     }
 
-    /// The event's own id: a UUID of version 7.
+    /// The id of the event: a UUID of version 7.
     pub fn id(&self) -> Uuid {
         self.id
     }
 
-    /// Whose event it is.
+    /// The tenant that the event belongs to.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// When it happened.
+    /// When the event was created.
     pub fn occurred(&self) -> Timestamp {
         self.occurred
     }
 
-    /// Who did it.
+    /// Who performed the action.
     pub fn actor(&self) -> &Actor {
         &self.actor
     }
 
-    /// What was done.
+    /// The action, such as `order.update`.
     pub fn action(&self) -> &str {
         &self.action
     }
 
-    /// What it was done to.
+    /// The object of the action, as set by [`target`](Self::target).
     pub fn about(&self) -> Option<&Target> {
         self.target.as_ref()
     }
 
-    /// How it ended.
+    /// The outcome, as set by [`outcome`](Self::outcome).
     pub fn ended(&self) -> Outcome {
         self.outcome
     }
 
-    /// The facts kept with it.
+    /// The details, as added by [`detail`](Self::detail).
     pub fn details(&self) -> &BTreeMap<String, String> {
         &self.details
     }
 
-    /// The exact bytes that are stored: JSON in a fixed order of fields.
+    /// The stored bytes: JSON with a fixed order of fields.
     #[cfg_attr(
         not(any(feature = "sqlite", feature = "postgres")),
         expect(dead_code, reason = "only a database stores bytes")

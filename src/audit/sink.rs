@@ -1,3 +1,5 @@
+//! [`AuditSink`] and two sinks. `Tx::record` writes events to the database without a sink.
+
 use std::fmt;
 use std::sync::Mutex;
 
@@ -6,16 +8,16 @@ use async_trait::async_trait;
 use super::AuditEvent;
 use crate::error::Result;
 
-/// Somewhere audit events go.
+/// A destination of audit events. Implement it to send them to your own log or service.
 ///
-/// Writing is idempotent by the event's id: a batch that is sent twice counts once.
+/// Writes are idempotent by event id: a batch that is written twice is stored once.
 #[async_trait]
 pub trait AuditSink: Send + Sync + fmt::Debug {
-    /// Takes a batch of events, all of them or none.
+    /// Stores a batch of events, all of them or none.
     ///
     /// # Errors
-    /// When the events could not be kept. The caller still has them and decides: a refusal that cannot be
-    /// recorded is still a refusal.
+    /// If the events could not be stored. The caller still has the events and decides what to do: a rejected request
+    /// stays rejected, also if its event cannot be stored.
     async fn write(&self, events: &[AuditEvent]) -> Result<()>;
 }
 
@@ -28,7 +30,7 @@ impl AuditSink for TracingSink {
     async fn write(&self, events: &[AuditEvent]) -> Result<()> {
         for event in events {
             let (kind, id) = event.about().map_or(("", ""), |target| (&target.kind, &target.id));
-            // Debug quoting keeps a line break in a name from forging a second line.
+            // Debug formatting escapes line breaks, so a name cannot forge a log line.
             tracing::info!(
                 target: "tenancy::audit",
                 { event = %event.id(),
@@ -56,10 +58,10 @@ impl MemorySink {
         Self::default()
     }
 
-    /// Every event so far, in the order it came.
+    /// All events so far, in the order in which they were written.
     ///
     /// # Panics
-    /// If a thread panicked while it wrote.
+    /// If a thread panicked during a write.
     pub fn events(&self) -> Vec<AuditEvent> {
         self.0.lock().expect("no writer panicked").clone()
     }

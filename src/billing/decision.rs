@@ -1,67 +1,70 @@
+//! [`decide`]: what an event about a subscription changes. Pure functions; `process.rs` reads and writes the rows.
+
 use std::fmt;
 
-use super::guard::{self, Order};
-use super::subscription::SubscriptionRow;
-use super::{Subscription, SubscriptionEventKind, SubscriptionFacts, SubscriptionState, SubscriptionStatus};
+use super::event::{SubscriptionEventKind, SubscriptionFacts};
+use super::ordering::{self, Order};
+use super::subscription::{Subscription, SubscriptionRow, SubscriptionState, SubscriptionStatus};
 use crate::plan::{Catalog, Plan};
 use crate::tenant::{StatusSource, Tenant, TenantStatus};
 
-/// What follows from one event: the rows as they are to be stored, and what a person should look at.
+/// The result of one event: the rows to store, and what a person should review.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
 pub struct Decision {
-    /// What became of the event.
-    pub verdict: EventOrder,
-    /// The subscription as it is to be stored.
+    /// How the event relates to the stored subscription.
+    pub order: EventOrder,
+    /// The subscription to store.
     pub subscription: Subscription,
-    /// The tenant as it is to be stored; `None` if it stays as it is.
+    /// The tenant to store; `None` if the tenant does not change.
     pub tenant: Option<Tenant>,
-    /// What a person should look at.
+    /// What a person should review.
     pub review_items: Vec<ReviewItem>,
 }
 
-/// What became of an event about a subscription.
+/// How an event about a subscription relates to the stored subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventOrder {
-    /// The subscription is what the event says.
+    /// The event is newer: its state is stored.
     Newer,
-    /// The subscription was that already.
+    /// The stored state is already that of the event.
     Unchanged,
-    /// The event is older than what is stored.
+    /// The event is older than the stored state.
     Stale,
-    /// Which of two events of one second is the later one cannot be known: nothing changed.
+    /// Two events of one second, whose order cannot be known: nothing changed.
     NeedsRefresh,
 }
 
-/// Something that the catalog or the lifecycle has no answer to; the tenant stays as it is in that respect.
+/// Something that a person should review, because neither the catalog nor the lifecycle decides it. That part of the
+/// tenant does not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReviewItem {
     /// None of the subscription's prices is in the catalog.
     UnmappedPrice {
-        /// The first of them, if there is any.
+        /// The first price, if there is one.
         price: Option<String>,
     },
-    /// The subscription's prices buy more than one plan.
+    /// The subscription's prices belong to several plans.
     SeveralPlans {
-        /// The plans' keys.
+        /// The keys of the plans.
         plans: Vec<String>,
     },
-    /// The tenant pays for more than one subscription at once.
+    /// The tenant has several subscriptions that are in trial, active or past due.
     SeveralSubscriptions {
-        /// The subscriptions' ids.
+        /// The ids of the subscriptions.
         subscriptions: Vec<String>,
     },
     /// A status that this version does not know.
     UnknownStatus {
-        /// The billing system's word.
+        /// The status, as the billing system writes it.
         status: String,
     },
-    /// Billing would set another status, and may not: an operator closed the tenant, or it is being deleted.
+    /// Billing may not set the status that follows: an operator closed the tenant, or it is being deleted.
     StatusHeld {
-        /// What billing would set.
+        /// The status that billing may not set.
         wanted: TenantStatus,
     },
 }
@@ -85,9 +88,9 @@ impl fmt::Display for ReviewItem {
     }
 }
 
-/// What an event about a subscription means for its tenant. Pure: the same arguments, the same answer.
+/// Decides what an event about a subscription changes. A pure function: it does no I/O and reads no clock.
 ///
-/// `subscriptions` are all that are stored for the tenant.
+/// `subscriptions` must contain every stored subscription of the tenant.
 ///
 /// ```
 /// use tenancy::billing::{
@@ -104,7 +107,7 @@ impl fmt::Display for ReviewItem {
 ///     Watermark::new(Timestamp::from_seconds(1_700_000_000), "evt_1"),
 /// );
 /// let decision = decide(&acme, &[], &facts, &catalog);
-/// assert_eq!(decision.verdict, EventOrder::Newer);
+/// assert_eq!(decision.order, EventOrder::Newer);
 /// let acme = decision.tenant.unwrap();
 /// assert_eq!((acme.plan(), acme.status()), ("pro", TenantStatus::PastDue));
 /// # Ok::<(), tenancy::Error>(())
@@ -117,17 +120,17 @@ pub fn decide(
 ) -> Decision {
     let stored = subscriptions.iter().find(|subscription| subscription.id() == facts.id);
     if let Some(stored) = stored {
-        let kept = |verdict, needs_refresh| Decision {
-            verdict,
-            subscription: kept(stored, facts, needs_refresh),
+        let unchanged = |order, needs_refresh| Decision {
+            order,
+            subscription: with_seen(stored, facts, needs_refresh),
             tenant: None,
             review_items: Vec::new(),
         };
-        match guard::order(&stored.row, facts) {
+        match ordering::order(&stored.row, facts) {
             Order::Newer => {}
-            Order::Older => return kept(EventOrder::Stale, false),
-            Order::Same => return kept(EventOrder::Unchanged, false),
-            Order::Unclear => return kept(EventOrder::NeedsRefresh, true),
+            Order::Older => return unchanged(EventOrder::Stale, false),
+            Order::Same => return unchanged(EventOrder::Unchanged, false),
+            Order::Unclear => return unchanged(EventOrder::NeedsRefresh, true),
         }
     }
 
@@ -135,8 +138,8 @@ pub fn decide(
     let row = stored.map(|stored| &stored.row);
     let plan = match plan_of(&facts.state, catalog) {
         Ok(plan) => Some(plan.to_owned()),
-        Err(why) => {
-            review_items.push(why);
+        Err(item) => {
+            review_items.push(item);
             row.and_then(|row| row.plan.clone())
         }
     };
@@ -152,8 +155,8 @@ pub fn decide(
             as_of: facts.as_of.clone(),
             announced: facts.kind == SubscriptionEventKind::Created,
             previous: facts.previous.clone(),
-            seen: guard::seen(row, facts, &facts.state),
-            // A later second settles what was open, and so does the end of the subscription.
+            seen: ordering::seen(row, facts, &facts.state),
+            // An event of a later second resolves the uncertainty, and so does the end of the subscription.
             needs_refresh: same_second
                 && row.is_some_and(|row| row.needs_refresh)
                 && !facts.state.status.is_final(),
@@ -161,7 +164,7 @@ pub fn decide(
     );
     if row.is_some_and(|row| row.state == facts.state) {
         return Decision {
-            verdict: EventOrder::Unchanged,
+            order: EventOrder::Unchanged,
             subscription,
             tenant: None,
             review_items: Vec::new(),
@@ -170,41 +173,41 @@ pub fn decide(
 
     let all: Vec<&Subscription> =
         subscriptions.iter().filter(|other| other.id() != facts.id).chain([&subscription]).collect();
-    let next = follow(tenant, &all, &subscription, catalog, &mut review_items);
+    let next = next_tenant(tenant, &all, &subscription, catalog, &mut review_items);
     Decision {
-        verdict: EventOrder::Newer,
+        order: EventOrder::Newer,
         tenant: (next != *tenant).then_some(next),
         subscription,
         review_items,
     }
 }
 
-/// The stored subscription, with what the event adds to the knowledge about its second.
-fn kept(stored: &Subscription, facts: &SubscriptionFacts, needs_refresh: bool) -> Subscription {
-    let mut kept = stored.clone();
-    let row = &mut kept.row;
+/// The stored subscription, with the event's state added to the states seen in its second.
+fn with_seen(stored: &Subscription, facts: &SubscriptionFacts, needs_refresh: bool) -> Subscription {
+    let mut subscription = stored.clone();
+    let row = &mut subscription.row;
     if row.state.status.is_final() || row.as_of.created.seconds() != facts.as_of.created.seconds() {
-        return kept;
+        return subscription;
     }
-    row.seen = guard::seen(Some(&stored.row), facts, &stored.row.state);
+    row.seen = ordering::seen(Some(&stored.row), facts, &stored.row.state);
     row.needs_refresh |= needs_refresh;
     if row.state == facts.state && row.previous.is_empty() {
         row.previous = facts.previous.clone();
     }
-    kept
+    subscription
 }
 
-/// The tenant as it follows from all its subscriptions, of which `changed` is the one that an event changed.
-fn follow(
+/// The tenant that follows from all its subscriptions; `changed` is the one that the event changed.
+fn next_tenant(
     tenant: &Tenant,
     all: &[&Subscription],
     changed: &Subscription,
     catalog: &Catalog,
     review_items: &mut Vec<ReviewItem>,
 ) -> Tenant {
-    let live: Vec<&Subscription> = all.iter().copied().filter(|one| one.status().is_live()).collect();
+    let live: Vec<&Subscription> = all.iter().copied().filter(|sub| sub.status().is_live()).collect();
     if live.is_empty() {
-        // A subscription that never bought a plan does not take one away when it ends.
+        // The end of a subscription that never had a plan does not change the tenant's plan.
         return if *changed.status() == SubscriptionStatus::Canceled && changed.plan().is_some() {
             match catalog.fallback() {
                 Some(plan) => with_status(&tenant.with_plan(plan.key()), TenantStatus::Active, review_items),
@@ -215,19 +218,22 @@ fn follow(
         };
     }
 
-    // Subscriptions to something that is not in the catalog have no say beside one that is.
-    let ours: Vec<&Subscription> = live.iter().copied().filter(|one| one.plan().is_some()).collect();
-    if !ours.is_empty() && changed.plan().is_none() {
+    // Subscriptions without a plan of the catalog count only if no subscription has one.
+    let with_plan: Vec<&Subscription> = live.iter().copied().filter(|sub| sub.plan().is_some()).collect();
+    if !with_plan.is_empty() && changed.plan().is_none() {
         return tenant.clone();
     }
-    let candidates = if ours.is_empty() { live } else { ours };
-    let open: Vec<String> =
-        candidates.iter().filter(|one| rank(one.status()) >= OPEN).map(|one| one.id().to_owned()).collect();
+    let candidates = if with_plan.is_empty() { live } else { with_plan };
+    let open: Vec<String> = candidates
+        .iter()
+        .filter(|sub| rank(sub.status()) >= KEEPS_OPEN)
+        .map(|sub| sub.id().to_owned())
+        .collect();
     if open.len() > 1 {
         review_items.push(ReviewItem::SeveralSubscriptions { subscriptions: open });
     }
-    let Some(best) = candidates.into_iter().max_by_key(|one| {
-        (rank(one.status()), !one.row.state.is_ending(), one.row.started, one.row.id.as_str())
+    let Some(best) = candidates.into_iter().max_by_key(|sub| {
+        (rank(sub.status()), !sub.row.state.is_ending(), sub.row.started, sub.row.id.as_str())
     }) else {
         return tenant.clone();
     };
@@ -247,9 +253,9 @@ fn follow(
     };
     let next = match plan_of(&best.row.state, catalog) {
         Ok(plan) => tenant.with_plan(plan),
-        Err(why) => {
-            if !review_items.contains(&why) {
-                review_items.push(why);
+        Err(item) => {
+            if !review_items.contains(&item) {
+                review_items.push(item);
             }
             tenant.clone()
         }
@@ -257,7 +263,7 @@ fn follow(
     with_status(&next, status, review_items)
 }
 
-/// The tenant with another status, or as it is where billing may not set one.
+/// The tenant with the status `wanted`, or unchanged if billing may not set it.
 fn with_status(tenant: &Tenant, wanted: TenantStatus, review_items: &mut Vec<ReviewItem>) -> Tenant {
     tenant.with_status_by(wanted, StatusSource::Billing).unwrap_or_else(|_| {
         review_items.push(ReviewItem::StatusHeld { wanted });
@@ -265,7 +271,7 @@ fn with_status(tenant: &Tenant, wanted: TenantStatus, review_items: &mut Vec<Rev
     })
 }
 
-/// The one plan that the prices buy; the other prices are for seats and extras.
+/// The plan that the prices belong to. Prices without a plan are for seats and add-ons.
 fn plan_of<'a>(state: &SubscriptionState, catalog: &'a Catalog) -> Result<&'a str, ReviewItem> {
     let mut plans: Vec<&str> = state
         .prices
@@ -288,13 +294,13 @@ fn plan_of<'a>(state: &SubscriptionState, catalog: &'a Catalog) -> Result<&'a st
     }
 }
 
-/// How much a live subscription is worth to its tenant. A word that is not known outranks what would close the
-/// tenant, and nothing else.
+/// Ranks the statuses of live subscriptions: the highest decides. An unknown status outranks only the statuses that
+/// suspend the tenant.
 fn rank(status: &SubscriptionStatus) -> u8 {
     match status {
         SubscriptionStatus::Active => 5,
         SubscriptionStatus::Trialing => 4,
-        SubscriptionStatus::PastDue => OPEN,
+        SubscriptionStatus::PastDue => KEEPS_OPEN,
         SubscriptionStatus::Unknown(_) => 2,
         SubscriptionStatus::Unpaid | SubscriptionStatus::Paused => 1,
         SubscriptionStatus::Incomplete
@@ -303,4 +309,5 @@ fn rank(status: &SubscriptionStatus) -> u8 {
     }
 }
 
-const OPEN: u8 = 3;
+/// The lowest rank of a status that keeps the tenant open.
+const KEEPS_OPEN: u8 = 3;

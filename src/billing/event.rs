@@ -1,30 +1,34 @@
+//! [`BillingEvent`]: one event of a billing system, parsed, and the facts in it.
+
 use std::fmt;
 
-use super::{PreviousAttributes, SubscriptionState, Watermark};
+use super::subscription::{PreviousAttributes, SubscriptionState, Watermark};
 use crate::clock::Timestamp;
 
-/// One event of a billing system, in words that no billing system owns.
+/// One event of a billing system, in a form that is the same for every billing system.
+///
+/// A [`Provider`](super::Provider) parses it; [`process`](super::process()) applies it.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BillingEvent {
-    /// The event's id: the same event delivered twice has the same.
+    /// The event's id, which is the same for each delivery of the event.
     pub id: String,
-    /// When the billing system made the event, in whole seconds.
+    /// When the billing system created the event, in whole seconds.
     pub created: Timestamp,
-    /// The billing system's name for this sort of event.
+    /// The type of the event, as the billing system writes it.
     pub kind: String,
-    /// Whether it is about real money.
+    /// Whether it is a live event, about real money.
     pub livemode: bool,
-    /// The connected account it happened in; `None` for your own.
+    /// The connected account that it happened in; `None` for your own.
     pub account: Option<String>,
-    /// What it says.
+    /// The facts in the event.
     pub fact: Fact,
-    /// The event as it came, for the quarantine.
+    /// The event as received, for the quarantine.
     pub raw: Vec<u8>,
 }
 
 impl BillingEvent {
-    /// An event of your own account.
+    /// A test-mode event of your own account, without raw bytes.
     pub fn new(id: impl Into<String>, created: Timestamp, kind: impl Into<String>, fact: Fact) -> Self {
         Self {
             id: id.into(),
@@ -37,7 +41,7 @@ impl BillingEvent {
         }
     }
 
-    /// Whom the event is about.
+    /// The customer, subscription and tenant that the event is about.
     pub fn subjects(&self) -> EventSubjects<'_> {
         match &self.fact {
             Fact::Subscription(facts) => EventSubjects {
@@ -63,7 +67,7 @@ impl BillingEvent {
     }
 }
 
-/// Without the raw event, which holds names and addresses.
+/// Omits the raw event, which contains names and addresses.
 impl fmt::Debug for BillingEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BillingEvent")
@@ -77,57 +81,58 @@ impl fmt::Debug for BillingEvent {
     }
 }
 
-/// Whom an event is about, as far as it says.
+/// The customer, subscription and tenant that an event names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventSubjects<'a> {
-    /// The customer.
+    /// The id of the customer.
     pub customer: Option<&'a str>,
-    /// The subscription.
+    /// The id of the subscription.
     pub subscription: Option<&'a str>,
-    /// The tenant that your own program stamped on it.
+    /// The tenant id that your program wrote into the object's metadata.
     pub tenant: Option<&'a str>,
-    /// What the visitor brought along to the checkout. Weaker than a stamp: a visitor may have edited it.
+    /// The reference of the checkout, which may be a tenant id. Weaker evidence than the metadata: a visitor may have
+    /// edited it.
     pub reference: Option<&'a str>,
 }
 
-/// What an event says.
+/// The facts in an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fact {
-    /// A subscription now looks like this. The only fact that changes what a tenant may do.
+    /// The current state of a subscription. Only this fact changes a tenant's plan and status.
     Subscription(SubscriptionFacts),
-    /// A checkout was completed: from now on this customer belongs to that tenant.
+    /// A checkout was completed: its customer belongs to the tenant from now on.
     CheckoutCompleted(CheckoutFacts),
-    /// A payment came. News only: access follows the subscription.
+    /// A payment succeeded. Only recorded: access follows the subscription.
     PaymentSucceeded(PaymentFacts),
-    /// A payment did not come. News only: access follows the subscription.
+    /// A payment failed. Only recorded: access follows the subscription.
     PaymentFailed(PaymentFacts),
-    /// Nothing to do.
+    /// An event that changes nothing.
     Ignored {
         /// Why.
         reason: &'static str,
     },
-    /// The event should say something and does not read: it is kept for a person to look at.
+    /// An event of a known type that is malformed. It goes to the quarantine for a person to review.
     Unreadable {
         /// What is missing.
         reason: &'static str,
     },
 }
 
-/// Which sort of event told of a subscription.
+/// The type of an event about a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SubscriptionEventKind {
-    /// It announced the subscription.
+    /// The subscription was created.
     Created,
-    /// It told of a change.
+    /// The subscription changed.
     Updated,
-    /// It told of the end.
+    /// The subscription ended.
     Deleted,
 }
 
-/// What an event says of a subscription: all of it, not only what changed.
+/// The full state of a subscription in an event, not only what changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscriptionFacts {
@@ -135,22 +140,22 @@ pub struct SubscriptionFacts {
     pub id: String,
     /// The id of the customer who pays.
     pub customer: String,
-    /// The tenant that your own program stamped on the subscription.
+    /// The tenant id that your program wrote into the subscription's metadata.
     pub tenant: Option<String>,
-    /// When the subscription began.
+    /// When the subscription started.
     pub started: Option<Timestamp>,
-    /// What it looks like after the event.
+    /// The state after the event.
     pub state: SubscriptionState,
-    /// What it looked like before, where the event changed it.
+    /// The previous values of what the event changed.
     pub previous: PreviousAttributes,
-    /// Which sort of event this is.
+    /// The type of the event.
     pub kind: SubscriptionEventKind,
-    /// Which event this is.
+    /// The time and id of the event.
     pub as_of: Watermark,
 }
 
 impl SubscriptionFacts {
-    /// The facts of an event that names no earlier values and no tenant.
+    /// Facts without previous values and without a tenant.
     pub fn new(
         id: impl Into<String>,
         customer: impl Into<String>,
@@ -171,38 +176,38 @@ impl SubscriptionFacts {
     }
 }
 
-/// What an event says of a checkout.
+/// The facts of a completed checkout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckoutFacts {
-    /// The customer that came out of it.
+    /// The customer that the checkout created or used.
     pub customer: Option<String>,
-    /// The subscription that came out of it.
+    /// The subscription that the checkout created.
     pub subscription: Option<String>,
-    /// The tenant that your own program stamped on the checkout.
+    /// The tenant id that your program wrote into the checkout's metadata.
     pub tenant: Option<String>,
-    /// What the visitor brought along; `None` where a visitor could have edited it in a link.
+    /// The reference of the checkout; `None` for a payment link, whose URL a visitor can edit.
     pub reference: Option<String>,
 }
 
-/// What an event says of a payment.
+/// The facts of a payment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PaymentFacts {
-    /// The customer.
+    /// The id of the customer.
     pub customer: Option<String>,
     /// The subscription that the payment is for.
     pub subscription: Option<String>,
-    /// The tenant that your own program stamped on the subscription.
+    /// The tenant id that your program wrote into the subscription's metadata.
     pub tenant: Option<String>,
-    /// The invoice.
+    /// The id of the invoice.
     pub invoice: Option<String>,
-    /// How much was paid or is due, in the currency's smallest unit. A trial begins with a payment of 0.
+    /// The amount paid or due, in the currency's smallest unit. A trial starts with a payment of 0.
     pub amount: Option<i64>,
-    /// The currency.
+    /// The currency code.
     pub currency: Option<String>,
-    /// How often it was tried.
+    /// The number of attempts so far.
     pub attempt: Option<u64>,
-    /// When it is tried again.
+    /// When the billing system tries again.
     pub next_attempt: Option<Timestamp>,
 }

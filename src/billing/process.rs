@@ -1,11 +1,13 @@
+//! [`process()`]: applies one event in an open transaction. The rules about subscriptions are in `decision.rs`.
+
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{
-    BillingEvent, BillingTx, EventOrder, EventSubjects, Fact, PaymentFacts, Provider, Quarantined,
-    ReviewItem, SubscriptionFacts, decide,
-};
+use super::decision::{EventOrder, ReviewItem, decide};
+use super::event::{BillingEvent, EventSubjects, Fact, PaymentFacts, SubscriptionFacts};
+use super::provider::Provider;
+use super::store::{BillingTx, Quarantined};
 use crate::audit::AuditEvent;
 use crate::clock::Clock;
 use crate::context::Actor;
@@ -13,31 +15,31 @@ use crate::error::Result;
 use crate::plan::Catalog;
 use crate::tenant::{Tenant, TenantId};
 
-/// What became of an event.
+/// The outcome of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
 pub enum EventOutcome {
     /// Something changed: the tenant, or the customer that is linked to it.
     Applied {
-        /// The tenant as it stands now.
+        /// The tenant after the event.
         tenant: Arc<Tenant>,
     },
-    /// The event told nothing new of the tenant.
+    /// The event changed nothing.
     Unchanged,
     /// The event was processed before.
     Duplicate,
-    /// The event is older than what is stored.
+    /// The event is older than the stored state.
     Stale,
-    /// Two events of one second whose order cannot be known: the tenant stays as it is until the next event, or
-    /// until a person looks.
+    /// Two events of one second, whose order cannot be known: the tenant does not change until the next event, or
+    /// until a person reviews it.
     NeedsRefresh,
-    /// The event is of no interest here.
+    /// The event is of a type, mode or account that this program does not use.
     Ignored {
         /// Why.
         reason: &'static str,
     },
-    /// The event is kept for later.
+    /// The event is in the quarantine.
     Quarantined {
         /// Why.
         reason: &'static str,
@@ -45,7 +47,7 @@ pub enum EventOutcome {
 }
 
 impl EventOutcome {
-    /// The receipt in one stable word, in kebab case: for a log line or an answer.
+    /// The outcome as a stable word in kebab case, for logs and responses.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Applied { .. } => "applied",
@@ -59,18 +61,18 @@ impl EventOutcome {
     }
 }
 
-/// Processes one event in an open transaction: seen before? whose? what follows? and all of it is written to
-/// `tx`.
+/// Applies one event in an open transaction: skips it if it was processed before, finds its tenant, and writes what
+/// changes to `tx`.
 ///
-/// The caller commits after `Ok`, whatever the receipt, and drops the transaction after an error: then the event
-/// counts as not seen, and its next delivery starts from the beginning.
+/// The caller commits after `Ok`, whatever the outcome. After an error the caller drops the transaction: then the
+/// event counts as not processed, and its next delivery starts from the beginning.
 ///
-/// The tenant is the one that is stored for the subscription, or for the customer; else the existing tenant whose
-/// id your own program stamped on the object; else the one the visitor brought to the checkout. An event that
-/// contradicts what is stored never moves a customer: it goes to the quarantine.
+/// The tenant is the stored one of the subscription or of the customer; else the existing tenant whose id is in the
+/// object's metadata; else the one in the reference of the checkout. An event that contradicts the stored state never
+/// moves a customer to another tenant: it goes to the quarantine.
 ///
 /// # Errors
-/// What the transaction answers; nothing else.
+/// Only the errors of the transaction.
 pub async fn process<T: BillingTx + ?Sized>(
     tx: &mut T,
     provider: &dyn Provider,
@@ -85,33 +87,33 @@ pub async fn process<T: BillingTx + ?Sized>(
     if !processor.tx.record_once(&event.id, event.account.as_deref(), clock.now()).await? {
         return Ok(EventOutcome::Duplicate);
     }
-    let (mut receipt, linked) = processor.handle(event).await?;
+    let (mut result, linked) = processor.handle(event).await?;
     if linked {
-        let parties = event.subjects();
-        for held in processor.tx.take_quarantined(parties.customer, parties.subscription).await? {
-            match provider.read(&held.raw) {
-                Ok(event) => receipt = outcome(receipt, processor.handle(&event).await?.0),
-                // What does not read any more must not stop the others; it stays where it was.
-                Err(_) => processor.tx.quarantine(&held).await?,
+        let subjects = event.subjects();
+        for quarantined in processor.tx.take_quarantined(subjects.customer, subjects.subscription).await? {
+            match provider.read(&quarantined.raw) {
+                Ok(event) => result = latest_applied(result, processor.handle(&event).await?.0),
+                // An event that can no longer be parsed must not block the others; it returns to the quarantine.
+                Err(_) => processor.tx.quarantine(&quarantined).await?,
             }
         }
     }
-    Ok(receipt)
+    Ok(result)
 }
 
-/// What a link and the events that it freed come to together: the tenant as it was written last.
-fn outcome(so_far: EventOutcome, freed: EventOutcome) -> EventOutcome {
-    if matches!(freed, EventOutcome::Applied { .. }) { freed } else { so_far }
+/// The outcome of an event and of the quarantined events after it: the one with the tenant that was written last.
+fn latest_applied(so_far: EventOutcome, next: EventOutcome) -> EventOutcome {
+    if matches!(next, EventOutcome::Applied { .. }) { next } else { so_far }
 }
 
 const UNKNOWN_TENANT: &str = "no tenant is known for this customer or subscription";
 const CONTRADICTION: &str = "the event names another tenant than the one that is stored";
 const SECOND_CUSTOMER: &str = "the tenant has a live subscription of another customer";
 
-/// Whose an event is.
+/// The tenant that an event belongs to.
 enum Owner {
     Stored(TenantId),
-    /// Named by the event, and not stored yet.
+    /// The event names the tenant, and nothing is stored yet.
     Named(TenantId),
     Unknown,
     Contradiction,
@@ -125,16 +127,16 @@ struct EventProcessor<'a, T: ?Sized> {
 }
 
 impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
-    /// Does what the event asks for; the second answer is whether its customer was linked just now.
+    /// Applies an event. The second value is whether its customer was linked by this event.
     async fn handle(&mut self, event: &BillingEvent) -> Result<(EventOutcome, bool)> {
         if let Fact::Unreadable { reason } = event.fact {
             return Ok((self.quarantine(event, reason).await?, false));
         }
-        let parties = event.subjects();
-        for key in [parties.customer, parties.subscription].into_iter().flatten() {
+        let subjects = event.subjects();
+        for key in [subjects.customer, subjects.subscription].into_iter().flatten() {
             self.tx.advisory_lock(key).await?;
         }
-        let (id, named) = match self.owner(parties).await? {
+        let (id, named) = match self.owner(subjects).await? {
             Owner::Stored(id) => (id, false),
             Owner::Named(id) => (id, true),
             Owner::Unknown => return Ok((self.quarantine(event, UNKNOWN_TENANT).await?, false)),
@@ -144,10 +146,13 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             return Ok((self.quarantine(event, UNKNOWN_TENANT).await?, false));
         };
         let mut linked = false;
-        if let Some(customer) = parties.customer
+        if let Some(customer) = subjects.customer
             && self.tx.tenant_of_customer(customer).await?.is_none()
         {
-            if named && matches!(event.fact, Fact::CheckoutCompleted(_)) && self.pays(&id, customer).await? {
+            if named
+                && matches!(event.fact, Fact::CheckoutCompleted(_))
+                && self.has_other_payer(&id, customer).await?
+            {
                 return Ok((self.quarantine(event, SECOND_CUSTOMER).await?, false));
             }
             if self.tx.link_customer(customer, &id).await? != id {
@@ -157,7 +162,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             self.tx.record(&link).await?;
             linked = true;
         }
-        let receipt = match &event.fact {
+        let outcome = match &event.fact {
             Fact::Subscription(facts) => self.subscription(event, tenant, facts, linked).await?,
             Fact::PaymentSucceeded(facts) => {
                 self.payment(event, tenant, facts, "billing.payment_succeeded", linked).await?
@@ -167,35 +172,35 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             }
             _ => unchanged(tenant, linked),
         };
-        Ok((receipt, linked))
+        Ok((outcome, linked))
     }
 
-    /// Finds whose an event is, from the strongest evidence to the weakest.
-    async fn owner(&mut self, parties: EventSubjects<'_>) -> Result<Owner> {
-        let by_subscription = match parties.subscription {
+    /// Finds the tenant of an event, from the strongest evidence to the weakest.
+    async fn owner(&mut self, subjects: EventSubjects<'_>) -> Result<Owner> {
+        let by_subscription = match subjects.subscription {
             Some(id) => self.tx.tenant_of_subscription(id).await?,
             None => None,
         };
-        let by_customer = match parties.customer {
+        let by_customer = match subjects.customer {
             Some(id) => self.tx.tenant_of_customer(id).await?,
             None => None,
         };
-        if let (Some(one), Some(other)) = (&by_subscription, &by_customer)
-            && one != other
+        if let (Some(a), Some(b)) = (&by_subscription, &by_customer)
+            && a != b
         {
             return Ok(Owner::Contradiction);
         }
         let stored = by_subscription.or(by_customer);
-        if let (Some(stored), Some(stamp)) = (&stored, parties.tenant)
-            && TenantId::parse(stamp).ok().as_ref() != Some(stored)
+        if let (Some(stored), Some(metadata)) = (&stored, subjects.tenant)
+            && TenantId::parse(metadata).ok().as_ref() != Some(stored)
         {
             return Ok(Owner::Contradiction);
         }
-        let stamped = self.existing(parties.tenant).await?;
-        let brought = self.existing(parties.reference).await?;
-        let named = match (stamped, brought) {
-            (Some(one), Some(other)) if one != other => return Ok(Owner::Contradiction),
-            (one, other) => one.or(other),
+        let by_metadata = self.existing(subjects.tenant).await?;
+        let by_reference = self.existing(subjects.reference).await?;
+        let named = match (by_metadata, by_reference) {
+            (Some(a), Some(b)) if a != b => return Ok(Owner::Contradiction),
+            (a, b) => a.or(b),
         };
         Ok(match (stored, named) {
             (Some(stored), Some(named)) if stored != named => Owner::Contradiction,
@@ -205,16 +210,16 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         })
     }
 
-    /// The tenant that a text names, if there is one.
+    /// The existing tenant with this id, if the text is one.
     async fn existing(&mut self, text: Option<&str>) -> Result<Option<TenantId>> {
         let Some(id) = text.and_then(|text| TenantId::parse(text).ok()) else { return Ok(None) };
         Ok(self.tx.lock_tenant(&id).await?.map(|tenant| tenant.id().clone()))
     }
 
-    /// Whether a tenant has a live subscription that another customer pays.
-    async fn pays(&mut self, tenant: &TenantId, customer: &str) -> Result<bool> {
+    /// Whether another customer pays for a live subscription of the tenant.
+    async fn has_other_payer(&mut self, tenant: &TenantId, customer: &str) -> Result<bool> {
         let subscriptions = self.tx.subscriptions(tenant).await?;
-        Ok(subscriptions.iter().any(|one| one.customer() != customer && one.status().is_live()))
+        Ok(subscriptions.iter().any(|sub| sub.customer() != customer && sub.status().is_live()))
     }
 
     async fn subscription(
@@ -229,11 +234,11 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         if subscriptions.iter().all(|stored| *stored != decision.subscription) {
             self.tx.save_subscription(&decision.subscription).await?;
         }
-        if decision.verdict == EventOrder::NeedsRefresh {
+        if decision.order == EventOrder::NeedsRefresh {
             tracing::warn!(tenant.id = %tenant.id(), event = %event.id, "the order of two events cannot be known");
         }
-        for review_items in &decision.review_items {
-            tracing::warn!(tenant.id = %tenant.id(), event = %event.id, %review_items, "billing needs attention");
+        for review_item in &decision.review_items {
+            tracing::warn!(tenant.id = %tenant.id(), event = %event.id, %review_item, "a billing event needs review");
         }
         if decision.tenant.is_some() || !decision.review_items.is_empty() {
             let next = decision.tenant.as_ref().unwrap_or(&tenant);
@@ -254,7 +259,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         if let Some(next) = &decision.tenant {
             return Ok(EventOutcome::Applied { tenant: self.tx.save_tenant(next).await? });
         }
-        Ok(match decision.verdict {
+        Ok(match decision.order {
             EventOrder::Stale => EventOutcome::Stale,
             EventOrder::NeedsRefresh => EventOutcome::NeedsRefresh,
             EventOrder::Newer | EventOrder::Unchanged => unchanged(tenant, linked),
@@ -269,20 +274,20 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         action: &'static str,
         linked: bool,
     ) -> Result<EventOutcome> {
-        let mut news = self.audit(event, &tenant, action);
+        let mut record = self.audit(event, &tenant, action);
         if let Some(invoice) = &facts.invoice {
-            news = news.target("invoice", invoice);
+            record = record.target("invoice", invoice);
         }
         if let Some(amount) = facts.amount {
-            news = news.detail("amount", amount);
+            record = record.detail("amount", amount);
         }
         if let Some(currency) = &facts.currency {
-            news = news.detail("currency", currency);
+            record = record.detail("currency", currency);
         }
         if let Some(attempt) = facts.attempt {
-            news = news.detail("attempt", attempt);
+            record = record.detail("attempt", attempt);
         }
-        self.tx.record(&news).await?;
+        self.tx.record(&record).await?;
         Ok(unchanged(tenant, linked))
     }
 
@@ -300,14 +305,14 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
     }
 
     async fn quarantine(&mut self, event: &BillingEvent, reason: &'static str) -> Result<EventOutcome> {
-        let parties = event.subjects();
+        let subjects = event.subjects();
         tracing::warn!(event = %event.id, kind = %event.kind, reason, "a billing event went to the quarantine");
         self.tx
             .quarantine(&Quarantined {
                 event: event.id.clone(),
                 account: event.account.clone(),
-                customer: parties.customer.map(str::to_owned),
-                subscription: parties.subscription.map(str::to_owned),
+                customer: subjects.customer.map(str::to_owned),
+                subscription: subjects.subscription.map(str::to_owned),
                 reason: reason.to_owned(),
                 created: event.created,
                 received: self.clock.now(),

@@ -1,3 +1,5 @@
+//! [`Subscription`]: a subscription as it is stored, and the values in it.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -6,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
-/// Where a subscription stands, in the billing system's own words.
+/// The status of a subscription, named as Stripe names it.
 ///
 /// ```
 /// use tenancy::billing::SubscriptionStatus;
@@ -18,28 +20,28 @@ use crate::tenant::TenantId;
 #[serde(from = "String", into = "String")]
 #[non_exhaustive]
 pub enum SubscriptionStatus {
-    /// The first payment has not come yet. Grants nothing, and takes nothing away.
+    /// The first payment is pending. Changes nothing about the tenant.
     Incomplete,
-    /// The first payment never came. The end.
+    /// The first payment never succeeded. Final.
     IncompleteExpired,
-    /// On a trial.
+    /// In a trial period.
     Trialing,
     /// Paid.
     Active,
     /// A payment is overdue.
     PastDue,
-    /// The billing system gave up collecting.
+    /// The billing system stopped trying to collect the payment.
     Unpaid,
-    /// Paused: a trial ended without a means of payment, or somebody asked for it.
+    /// Paused: on request, or because a trial ended without a payment method.
     Paused,
-    /// Ended. The end.
+    /// Ended. Final.
     Canceled,
-    /// A word that this version does not know: the tenant stays as it is, and a person should look.
+    /// A status that this version does not know: the tenant does not change, and a person should review it.
     Unknown(String),
 }
 
 impl SubscriptionStatus {
-    /// Reads the billing system's word; a word that is not known is kept as it is.
+    /// Parses the billing system's status; an unknown one becomes [`Unknown`](Self::Unknown).
     pub fn parse(text: &str) -> Self {
         match text {
             "incomplete" => Self::Incomplete,
@@ -54,7 +56,7 @@ impl SubscriptionStatus {
         }
     }
 
-    /// The billing system's word.
+    /// The status as the billing system writes it.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Incomplete => "incomplete",
@@ -74,7 +76,7 @@ impl SubscriptionStatus {
         matches!(self, Self::Canceled | Self::IncompleteExpired)
     }
 
-    /// Whether the subscription says something about its tenant now: it has begun, and has not ended.
+    /// Whether the subscription has started and has not ended.
     pub fn is_live(&self) -> bool {
         !self.is_final() && *self != Self::Incomplete
     }
@@ -98,88 +100,88 @@ impl fmt::Display for SubscriptionStatus {
     }
 }
 
-/// One price that a subscription is made of.
+/// One price of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Price {
-    /// The price's id.
+    /// The id of the price.
     pub id: String,
-    /// The price's name of your own choice, if it has one.
+    /// The lookup key that you gave the price, if any.
     pub lookup_key: Option<String>,
-    /// How many; `None` for a metered price.
+    /// The quantity; `None` for a metered price.
     pub quantity: Option<u64>,
 }
 
 impl Price {
-    /// A price by its id.
+    /// A price with this id, without a lookup key and a quantity.
     pub fn new(id: impl Into<String>) -> Self {
         Self { id: id.into(), lookup_key: None, quantity: None }
     }
 }
 
-/// What a subscription looks like at one moment.
+/// The state of a subscription at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SubscriptionState {
-    /// Where it stands.
+    /// The status.
     pub status: SubscriptionStatus,
-    /// What it is made of: every price.
+    /// Every price of the subscription.
     pub prices: Vec<Price>,
-    /// The date at which it is set to end.
+    /// When it is scheduled to end.
     pub cancel_at: Option<Timestamp>,
-    /// Whether it is set to end with the period that is paid for.
+    /// Whether it is scheduled to end with the paid period.
     pub cancel_at_period_end: bool,
-    /// The end of the period that is paid for; of several, the last.
+    /// The end of the paid period; if items have different periods, the latest end.
     pub period_end: Option<Timestamp>,
 }
 
 impl SubscriptionState {
-    /// A subscription of this status and these prices, not set to end.
+    /// A state with this status and these prices, not scheduled to end.
     pub fn new(status: SubscriptionStatus, prices: Vec<Price>) -> Self {
         Self { status, prices, cancel_at: None, cancel_at_period_end: false, period_end: None }
     }
 
-    /// Whether it is set to end, in either of the two ways there are.
+    /// Whether it is scheduled to end, at a date or with its period.
     pub fn is_ending(&self) -> bool {
         self.cancel_at.is_some() || self.cancel_at_period_end
     }
 }
 
-/// The values that an event says a subscription had before it; `None` where the event did not change them.
+/// The values of a subscription before an event; `None` where the event did not change a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PreviousAttributes {
-    /// The status before.
+    /// The previous status.
     pub status: Option<SubscriptionStatus>,
-    /// The prices before.
+    /// The previous prices.
     pub prices: Option<Vec<Price>>,
-    /// The date at which it was set to end; the inner `None` means that it was not.
+    /// When it was scheduled to end; the inner `None` means that it was not scheduled.
     pub cancel_at: Option<Option<Timestamp>>,
-    /// Whether it was set to end with its period.
+    /// Whether it was scheduled to end with its period.
     pub cancel_at_period_end: Option<bool>,
-    /// The end of the period before.
+    /// The previous end of the paid period.
     pub period_end: Option<Timestamp>,
 }
 
 impl PreviousAttributes {
-    /// Whether the event changed nothing that is kept here.
+    /// Whether the event changed none of these values.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// The event that a stored subscription stands as of.
+/// The event that a stored state comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Watermark {
-    /// When the billing system made the event, in whole seconds.
+    /// When the billing system created the event, in whole seconds.
     pub created: Timestamp,
     /// The event's id.
     pub event: String,
 }
 
 impl Watermark {
-    /// As of this event.
+    /// A watermark of the event with this time and id.
     pub fn new(created: Timestamp, event: impl Into<String>) -> Self {
         Self { created, event: event.into() }
     }
@@ -187,15 +189,15 @@ impl Watermark {
 
 /// A subscription as it is stored.
 ///
-/// For an SQL store: the [`id`](Self::id), [`tenant`](Self::tenant) and [`customer`](Self::customer) in columns,
-/// and the rest as the text of [`to_json`](Self::to_json) in one more.
+/// An SQL store needs columns for the [`id`](Self::id), the [`tenant`](Self::tenant) and the
+/// [`customer`](Self::customer), and one for the text of [`to_json`](Self::to_json), which contains the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     tenant: TenantId,
     pub(super) row: SubscriptionRow,
 }
 
-/// What is kept of a subscription, beside whose it is.
+/// What is stored about a subscription, except its tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SubscriptionRow {
     pub(super) id: String,
@@ -204,11 +206,11 @@ pub(super) struct SubscriptionRow {
     pub(super) plan: Option<String>,
     pub(super) state: SubscriptionState,
     pub(super) as_of: Watermark,
-    /// Whether `as_of` is the event that announced the subscription.
+    /// Whether `as_of` is the event that created the subscription.
     pub(super) announced: bool,
-    /// What the event of `as_of` changed.
+    /// The previous values in the event of `as_of`.
     pub(super) previous: PreviousAttributes,
-    /// Every other state that an event of the same second told of.
+    /// The other states in events of the same second.
     pub(super) seen: Vec<SubscriptionState>,
     pub(super) needs_refresh: bool,
 }
@@ -218,60 +220,60 @@ impl Subscription {
         Self { tenant, row }
     }
 
-    /// The billing system's id.
+    /// The id that the billing system gave it.
     pub fn id(&self) -> &str {
         &self.row.id
     }
 
-    /// The billing system's id of the customer who pays.
+    /// The billing system's id of the customer who pays for it.
     pub fn customer(&self) -> &str {
         &self.row.customer
     }
 
-    /// The tenant it is for.
+    /// The tenant that it belongs to.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// Where it stands.
+    /// The status.
     pub fn status(&self) -> &SubscriptionStatus {
         &self.row.state.status
     }
 
-    /// The key of the plan that it buys; of the last known one, if its prices are no longer in the catalog.
+    /// The key of its plan; if its prices are no longer in the catalog, of its last known plan.
     pub fn plan(&self) -> Option<&str> {
         self.row.plan.as_deref()
     }
 
-    /// What it is made of.
+    /// Its prices.
     pub fn prices(&self) -> &[Price] {
         &self.row.state.prices
     }
 
-    /// When it is set to end, by a date or with its period; `None` if it goes on.
+    /// When it is scheduled to end, at a date or with its period; `None` if it is not.
     pub fn cancel_at(&self) -> Option<Timestamp> {
         let state = &self.row.state;
         state.cancel_at.or(if state.cancel_at_period_end { state.period_end } else { None })
     }
 
-    /// The end of the period that is paid for. A delayed event can leave it in the past: access follows the
-    /// status, never this.
+    /// The end of the paid period. A delayed event can leave it in the past, so decide access by the
+    /// [`status`](Self::status), never by this.
     pub fn period_end(&self) -> Option<Timestamp> {
         self.row.state.period_end
     }
 
-    /// The event that all of this is as of.
+    /// The event that the stored state comes from.
     pub fn as_of(&self) -> &Watermark {
         &self.row.as_of
     }
 
-    /// Whether events came in an order that leaves more than one answer: read the subscription from the billing
-    /// system, or wait for its next event, which settles it.
+    /// Whether the order of two events was ambiguous. Read the subscription from the billing system, or wait for its
+    /// next event, which resolves it.
     pub fn needs_refresh(&self) -> bool {
         self.row.needs_refresh
     }
 
-    /// Everything but the tenant as one line of JSON, which [`from_json`](Self::from_json) reads back exactly.
+    /// Serialises everything but the tenant as one line of JSON, which [`from_json`](Self::from_json) parses exactly.
     ///
     /// # Panics
     /// Never: strings, numbers and lists of them are always JSON.
@@ -279,7 +281,7 @@ impl Subscription {
         serde_json::to_string(&self.row).expect("strings, numbers and lists of them are always JSON")
     }
 
-    /// A subscription read back by a store of your own.
+    /// Parses a subscription that a store read: the tenant, and the text of [`to_json`](Self::to_json).
     ///
     /// # Errors
     /// [`ErrorKind::Database`] if the text did not come from [`to_json`](Self::to_json).
@@ -287,7 +289,7 @@ impl Subscription {
         let row = serde_json::from_str(text).map_err(|cause| {
             Error::new(
                 ErrorKind::Database,
-                "a stored subscription does not read; restore its row from a backup",
+                "a stored subscription is malformed; restore its row from a backup",
             )
             .with_source(cause)
         })?;

@@ -1,3 +1,5 @@
+//! [`Revalidator::guard_stream`]: a tenant check before each item of a stream (feature `streaming`).
+
 use async_stream::stream;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 
@@ -5,23 +7,23 @@ use super::Revalidator;
 use crate::error::Result;
 
 impl Revalidator {
-    /// The stream's items, each handed out only after a [`check`](Self::check): the first that fails ends the stream
-    /// with its error.
+    /// Yields the items of a stream, with a [`check`](Self::check) before each item. The first failed check ends the
+    /// stream with its error, and its item is dropped.
     ///
-    /// An item that has come is not handed out if the check says no. A stream that stands still is not looked at: for
-    /// server-sent events, put the heartbeats into the stream that is guarded, not around it (axum's `keep_alive` is
-    /// around it). Of a stream of results, `.map(Result::flatten)` makes one again.
+    /// There is no timer: a stream without items is not checked. For server-sent events, put the heartbeats into the
+    /// guarded stream, not around it; axum's `keep_alive` is around it. If the items are results,
+    /// `.map(Result::flatten)` makes a stream of plain results again.
     ///
     /// ```
     /// use futures_util::stream::{Stream, StreamExt};
     /// use tenancy::context::Revalidator;
     ///
     /// fn body(
-    ///     recheck: Revalidator,
+    ///     revalidator: Revalidator,
     ///     events: impl Stream<Item = String> + Send + 'static,
     ///     heartbeats: impl Stream<Item = String> + Send + 'static,
     /// ) -> axum::body::Body {
-    ///     axum::body::Body::from_stream(recheck.guard_stream(futures_util::stream::select(events, heartbeats)))
+    ///     axum::body::Body::from_stream(revalidator.guard_stream(futures_util::stream::select(events, heartbeats)))
     /// }
     /// ```
     pub fn guard_stream<'s, S>(mut self, items: S) -> BoxStream<'s, Result<S::Item>>

@@ -1,3 +1,5 @@
+//! [`Job`], its [`Envelope`] and [`ReceivedJob`]: jobs that carry their tenant through a queue of your own.
+
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -10,29 +12,28 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
-/// What is to be done later, by a worker: the part of a job that you write.
+/// The payload of a background job. You implement this trait for each kind of job.
 pub trait Job: Serialize + DeserializeOwned {
-    /// The name of this kind of job. An envelope that was made for one kind does not open as another, even if their
-    /// fields are the same.
+    /// The name of this kind of job. An envelope of one kind does not open as another, even with the same fields.
     const NAME: &'static str;
 }
 
-/// A job on its way to a queue, with the tenant, actor and request that it comes from.
+/// A job with the tenant, the actor and the request that created it, for any queue that transports text.
 ///
-/// It becomes a text for any queue, in one of two ways: signed with `sign` (feature `jobs`) and opened by
-/// `JobKeys::open`, or plain with [`to_json`](Self::to_json) and opened by `TenantDb::open_job`, together with a row
-/// that must be the tenant's. There is no third way to open one.
+/// | write | open | what proves the tenant |
+/// |---|---|---|
+/// | `sign` (feature `jobs`) | `JobKeys::open` | the signature |
+/// | [`to_json`](Self::to_json) | `TenantDb::open_job` | a row that must belong to the tenant |
 ///
 #[cfg_attr(feature = "jobs", doc = include_str!("job_example.md"))]
 ///
 /// # Security
-/// An envelope is written, and never read back: who has its text can open it, and do nothing else with it. Opening
-/// lets the tenant in anew, so a tenant that was suspended meanwhile is refused, and a job that runs late meets the
-/// plan as it is then.
+/// An `Envelope` cannot be deserialised: a text can only be opened in one of these two ways. Opening reads the tenant
+/// again. It fails for a tenant that has been suspended since, and the context contains the current plan.
 ///
-/// The text is not encrypted: whoever reads the queue reads the job.
+/// The text is not encrypted: whoever can read the queue can read the job.
 #[derive(Debug)]
-#[must_use = "it does nothing until it is signed or written"]
+#[must_use = "it does nothing until it is signed or serialised"]
 pub struct Envelope<'a, J> {
     ctx: &'a TenantContext,
     job: &'a J,
@@ -41,44 +42,43 @@ pub struct Envelope<'a, J> {
     expires: Option<Timestamp>,
 }
 
-/// A job that was opened, and the context to do it in.
+/// A job from an opened envelope, with the context to run it in.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ReceivedJob<J> {
-    /// The tenant as it is now, the actor who asked for the job, and the request in which that was.
+    /// The context: the tenant with its current status and plan, and the actor and request id that created the job.
     pub context: TenantContext,
-    /// What is to be done.
+    /// The payload.
     pub job: J,
-    /// The id of the envelope, a UUID of version 7. A queue delivers a job twice at times, and dead letters are sent
-    /// again: keep the id in a table of the tenant, in the transaction that does the job.
+    /// The id of the envelope, a UUID of version 7. Queues can deliver a job twice: insert the id into a tenant table
+    /// with a unique key, in the transaction that does the job.
     pub id: Uuid,
-    /// When the envelope was made.
+    /// When the envelope was created.
     pub issued: Timestamp,
 }
 
 impl<'a, J: Job> Envelope<'a, J> {
-    /// An envelope that does not expire.
+    /// Creates an envelope that does not expire.
     pub fn new(ctx: &'a TenantContext, job: &'a J) -> Self {
         Self { ctx, job, id: Uuid::now_v7(), issued: SystemClock.now(), expires: None }
     }
 
-    /// Lets the envelope expire this long after it was made: a dead letter that is sent again later does not open.
+    /// Sets how long the envelope is valid. A dead letter that is redelivered after that does not open.
     pub fn valid_for(self, time: Duration) -> Self {
-        let time = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-        Self { expires: Some(Timestamp::from_micros(self.issued.micros().saturating_add(time))), ..self }
+        Self { expires: Some(self.issued.after(time)), ..self }
     }
 
-    /// The plain text, which opens only together with a row of the tenant: see `TenantDb::open_job`.
+    /// Serialises the envelope without a signature. `TenantDb::open_job` opens it, together with a row of the tenant.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the job does not serialise; [`ErrorKind::CrossTenantContext`] if the context belongs to a
-    /// cross-tenant read, which must leave nothing behind that could change a row.
+    /// [`ErrorKind::InvalidInput`] if the job does not serialise; [`ErrorKind::CrossTenantContext`] if the context
+    /// belongs to a cross-tenant read, because a job can write.
     pub fn to_json(&self) -> Result<String> {
         self.ctx.not_lent()?;
         let fault = |e| {
             Error::new(
                 ErrorKind::InvalidInput,
-                "the job does not serialise; is a map in it with keys that are no text?",
+                "the job does not serialise; does it contain a map whose keys are not strings?",
             )
             .with_source(e)
         };
@@ -100,7 +100,7 @@ impl<'a, J: Job> Envelope<'a, J> {
 
 const VERSION: u8 = 1;
 
-/// What is in an envelope's text.
+/// The JSON of an envelope.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
@@ -108,7 +108,7 @@ struct Contents {
     name: String,
     id: Uuid,
     tenant: String,
-    #[serde(with = "Carried")]
+    #[serde(with = "SerializedActor")]
     actor: Actor,
     request_id: Uuid,
     issued_us: Timestamp,
@@ -117,10 +117,10 @@ struct Contents {
     job: Box<RawValue>,
 }
 
-/// An actor as an envelope carries it: `Actor` itself cannot be read from anything.
+/// The actor in an envelope. `Actor` itself does not implement `Deserialize`.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Actor", tag = "kind", content = "id", rename_all = "snake_case")]
-enum Carried {
+enum SerializedActor {
     User(std::sync::Arc<str>),
     Anonymous,
     System(std::sync::Arc<str>),
@@ -129,8 +129,8 @@ enum Carried {
 }
 
 impl TenantDirectory {
-    /// Opens a text of [`Envelope::to_json`]. Whoever calls this must know by other means that the text is to be
-    /// believed.
+    /// Opens a text of [`Envelope::to_json`] without a proof of its origin: the caller must verify the signature or
+    /// check a row of the tenant.
     pub(crate) async fn open_believed<J: Job>(&self, text: &str) -> Result<ReceivedJob<J>> {
         let contents: Contents = serde_json::from_str(text).map_err(|e| unreadable().with_source(e))?;
         if contents.v != VERSION {
@@ -140,7 +140,7 @@ impl TenantDirectory {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "this envelope holds no job `{}` but another kind; is it in the wrong queue?",
+                    "this envelope contains another kind of job than `{}`; is it in the wrong queue?",
                     J::NAME
                 ),
             ));
@@ -148,7 +148,7 @@ impl TenantDirectory {
         if contents.expires_us.is_some_and(|end| self.clock.now() >= end) {
             return Err(Error::new(
                 ErrorKind::Expired,
-                "this job has expired; if it is still to be done, make it anew in a request of its tenant",
+                "this job has expired; if it is still needed, create it again in a request of its tenant",
             ));
         }
         let tenant = TenantId::parse(&contents.tenant).map_err(|_| unreadable())?;
@@ -157,7 +157,7 @@ impl TenantDirectory {
             Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "the job in this envelope does not read as a `{}` of this version of the program",
+                    "the job in this envelope does not deserialise as a `{}` of this version of the program",
                     J::NAME
                 ),
             )
@@ -170,6 +170,6 @@ impl TenantDirectory {
 fn unreadable() -> Error {
     Error::new(
         ErrorKind::InvalidInput,
-        "this is no job's envelope, or one of another version; it names no tenant",
+        "this text is not the envelope of a job, or the envelope has another version",
     )
 }

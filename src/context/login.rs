@@ -1,3 +1,5 @@
+//! [`LoginStateKeys`] and [`LoginNonce`]: the `state` parameter of an OAuth 2.0 or OIDC login (feature `login`).
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,178 +12,165 @@ use serde::{Deserialize, Serialize};
 use super::TenantContext;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind, Result};
-use crate::signed::SigningKeys;
+use crate::signed::{SigningKeys, signing_key_constructors};
 use crate::tenant::TenantId;
 
-/// The keys that make and check the `state` of a login elsewhere: OAuth 2.0, OIDC.
+/// The keys that sign and verify the `state` parameter of a login at an identity provider (OAuth 2.0, OIDC).
 ///
-/// The state is bound to the tenant at whose host the login began and to the browser in which it did. So nobody ends a
-/// login that somebody else began (RFC 6749, section 10.12; RFC 9700, section 4.7), and a login that was begun at one
-/// tenant does not end at another.
+/// A state is bound to the tenant on whose host the login started and to the browser that started it. An attacker
+/// cannot make another person's browser complete the attacker's login (RFC 6749, section 10.12; RFC 9700, section
+/// 4.7). A login that started at one tenant cannot complete at another.
 ///
 /// ```
 /// use tenancy::TenantContext;
 /// use tenancy::context::{LoginNonce, LoginStateKeys};
 ///
-/// // `GET /login` at the tenant's host, a public route: the cookie to set, and where to send the browser.
+/// // `GET /login` on the tenant's host, an unauthenticated route: returns the cookie to set and the redirect URL.
 /// fn begin(ctx: &TenantContext, keys: &LoginStateKeys) -> tenancy::Result<(String, String)> {
-///     let browser = LoginNonce::random();
-///     let state = keys.state(ctx, &browser)?;
-///     let kept = "Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600";
-///     let to = "https://id.example.net/authorize?response_type=code&client_id=shop";
-///     Ok((format!("__Host-login={}; {kept}", browser.expose()), format!("{to}&state={state}")))
+///     let nonce = LoginNonce::random();
+///     let state = keys.state(ctx, &nonce)?;
+///     let attributes = "Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=600";
+///     let authorize = "https://id.example.net/authorize?response_type=code&client_id=shop";
+///     Ok((format!("__Host-login={}; {attributes}", nonce.expose()), format!("{authorize}&state={state}")))
 /// }
 ///
-/// // `GET /callback?code=..&state=..` at the same host, before the code is looked at.
+/// // `GET /callback?code=..&state=..` on the same host: check the state before you use the code.
 /// fn finish(ctx: &TenantContext, keys: &LoginStateKeys, cookie: &str, state: &str) -> tenancy::Result<()> {
 ///     keys.check(ctx, &LoginNonce::parse(cookie)?, state)
 /// }
 /// ```
 ///
 /// # Security
-/// Nothing is kept here, so a state is good for its whole time. That a code is taken once is the provider's to see to
-/// (RFC 6749, section 4.1.2); remove the cookie when the login is done, and the state is of no use any more.
+/// Nothing is stored, so a state is valid until it expires. The provider must accept each code only once (RFC 6749,
+/// section 4.1.2). Remove the cookie when the login is complete; the state is invalid without it.
 ///
-/// Send a code challenge as well (PKCE, RFC 7636), and compare `iss` where there is more than one provider (RFC 9207): a
-/// state is no stand-in for either. Who has a key can begin a login for anybody: take random bytes for it, and share it
-/// with no other use.
+/// A state replaces neither PKCE nor the `iss` check: send a code challenge as well (RFC 7636), and compare `iss` if
+/// you have several providers (RFC 9207). Whoever has a key can start a login for anybody: use random bytes, and use
+/// the key for nothing else.
 #[derive(Debug)]
 pub struct LoginStateKeys {
     keys: SigningKeys,
-    time: Duration,
+    lifetime: Duration,
     clock: Arc<dyn Clock>,
 }
 
 const TEN_MINUTES: Duration = Duration::from_mins(10);
 
-/// A state of the longest key id and tenant id is shorter.
-const LONGEST: usize = 1024;
+/// Longer than a state with the longest key id and the longest tenant id.
+const MAX_STATE_BYTES: usize = 1024;
 
-/// What is in a state. It is signed and not encrypted.
+/// The contents of a state. They are signed, not encrypted.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
     tenant: String,
     expires_us: Timestamp,
-    /// Two states are never the same text.
+    /// Makes each state unique.
     nonce: String,
 }
 
 impl LoginStateKeys {
-    /// The key that signs, under the id by which its states name it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Misconfigured`] for a secret under 32 bytes, or an id that is not 1 to 32 letters, digits and `-`.
-    pub fn new(id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
-        let keys = SigningKeys::new("tenancy-login-1", id.into(), secret.as_ref())?;
-        Ok(Self { keys, time: TEN_MINUTES, clock: Arc::new(SystemClock) })
-    }
+    signing_key_constructors!("tenancy-login-1", "states", lifetime: TEN_MINUTES, clock: Arc::new(SystemClock));
 
-    /// With another key, whose states are still good.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), and for an id that is there already.
-    pub fn with_previous_key(self, id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
-        Ok(Self { keys: self.keys.also(id.into(), secret.as_ref())?, ..self })
-    }
-
-    /// Lets a login take so long; ten minutes if nothing is said.
+    /// Sets how long a state is valid. The default is ten minutes.
     #[must_use]
-    pub fn valid_for(self, time: Duration) -> Self {
-        Self { time, ..self }
+    pub fn valid_for(self, lifetime: Duration) -> Self {
+        Self { lifetime, ..self }
     }
 
-    /// With another clock.
+    /// Replaces the clock, for tests. The default is the [`SystemClock`].
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// The state of a login that begins now: letters, digits, `.`, `-` and `_`, as it stands in a URL.
+    /// Creates the state of a login that starts now. It needs no URL encoding: letters, digits, `.`, `-` and `_`.
     ///
     /// # Errors
     /// [`ErrorKind::CrossTenantContext`] if the context belongs to a cross-tenant read.
-    pub fn state(&self, ctx: &TenantContext, browser: &LoginNonce) -> Result<String> {
+    pub fn state(&self, ctx: &TenantContext, nonce: &LoginNonce) -> Result<String> {
         ctx.not_lent()?;
         let contents = Contents {
             tenant: ctx.tenant_id().to_string(),
-            expires_us: self.clock.now().after(self.time),
+            expires_us: self.clock.now().after(self.lifetime),
             nonce: random::<16>(),
         };
-        // Texts and a number always serialise.
+        // Strings and a number always serialise.
         let contents = serde_json::to_vec(&contents).unwrap_or_default();
-        Ok(self.keys.sign(contents, Some(browser.expose())))
+        Ok(self.keys.sign(contents, Some(nonce.expose())))
     }
 
-    /// Checks the state of a callback that came to the tenant's own host.
+    /// Checks the state of a callback on the tenant's own host.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] (status 400), always with the same text, unless one of the keys made this state for this
-    /// tenant and this browser, and its time is not over; the reason is a `tracing` event of level `DEBUG`.
-    pub fn check(&self, ctx: &TenantContext, browser: &LoginNonce, state: &str) -> Result<()> {
-        if self.tenant(browser, state)? != *ctx.tenant_id() {
-            return Err(refused("it was begun at another tenant"));
+    /// [`ErrorKind::InvalidInput`] (status 400), always with the same text, unless one of the keys signed this state
+    /// for this tenant and this browser, and the state has not expired. The reason is a `tracing` event of level
+    /// `DEBUG`.
+    pub fn check(&self, ctx: &TenantContext, nonce: &LoginNonce, state: &str) -> Result<()> {
+        if self.tenant(nonce, state)? != *ctx.tenant_id() {
+            return Err(rejected("the login started at another tenant"));
         }
         Ok(())
     }
 
-    /// The tenant of a callback that came to a host which all tenants share.
+    /// The tenant at which the login started, for a callback on a host that all tenants share.
     ///
     /// # Errors
     /// As [`check`](Self::check).
     ///
     /// # Security
-    /// This tells at which tenant the login began, and not that the person belongs to it: ask who they are, then enter by
-    /// [`TenantDirectory::context`](super::TenantDirectory::context), then ask whether they are a member. A `__Host-` cookie is kept for one
-    /// host, so such a login begins at the shared host as well.
-    pub fn tenant(&self, browser: &LoginNonce, state: &str) -> Result<TenantId> {
-        self.read(browser, state).map_err(refused)
+    /// The result does not prove that the person belongs to the tenant. Authenticate the person first, call
+    /// [`TenantDirectory::context`](super::TenantDirectory::context) second, and check their membership third. A
+    /// `__Host-` cookie belongs to one host, so such a login must start on the shared host as well.
+    pub fn tenant(&self, nonce: &LoginNonce, state: &str) -> Result<TenantId> {
+        self.read(nonce, state).map_err(rejected)
     }
 
-    fn read(&self, browser: &LoginNonce, state: &str) -> Result<TenantId, &'static str> {
-        if state.len() > LONGEST {
-            return Err("it is longer than any state");
+    fn read(&self, nonce: &LoginNonce, state: &str) -> Result<TenantId, &'static str> {
+        if state.len() > MAX_STATE_BYTES {
+            return Err("longer than any state");
         }
-        let text = self.keys.verify(state, Some(browser.expose()))?;
+        let text = self.keys.verify(state, Some(nonce.expose()))?;
         let contents: Contents =
-            serde_json::from_str(&text).map_err(|_| "its contents are not those of this version")?;
+            serde_json::from_str(&text).map_err(|_| "the contents have the format of another version")?;
         if self.clock.now() >= contents.expires_us {
-            return Err("its time is over");
+            return Err("the state has expired");
         }
-        TenantId::parse(&contents.tenant).map_err(|_| "not a tenant's id")
+        TenantId::parse(&contents.tenant).map_err(|_| "not a tenant id")
     }
 }
 
-/// The secret that a browser keeps in a cookie while its login is under way; its state is of no use in any other browser.
+/// A random secret in a browser cookie that binds a login's state to that browser.
 ///
-/// Keep it in a `__Host-` cookie with `Secure`, `HttpOnly` and `SameSite=Lax`: the callback is a navigation from another
-/// site, on which `Strict` would not send it. A provider that answers by a form (`response_mode=form_post`) needs
-/// `SameSite=None`.
+/// Store it in a `__Host-` cookie with `Secure`, `HttpOnly` and `SameSite=Lax`. The callback is a navigation from
+/// another site, on which a browser does not send a `Strict` cookie. A provider that responds with a form post
+/// (`response_mode=form_post`) needs `SameSite=None`.
 pub struct LoginNonce(SecretString);
 
 /// 256 bits in base64.
 const NONCE_LENGTH: usize = 43;
 
 impl LoginNonce {
-    /// A new one, for a login that begins.
+    /// Creates a nonce for a new login.
     ///
     /// # Panics
-    /// If the operating system has no random numbers.
+    /// If the operating system cannot provide random bytes.
     pub fn random() -> Self {
         Self(random::<32>().into())
     }
 
-    /// Reads the value of the cookie. If there is none, give the empty text.
+    /// Parses the value of the cookie. Pass the empty string if the request has no such cookie.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`], as [`LoginStateKeys::check`], for anything that [`random`](Self::random) does not make.
+    /// [`ErrorKind::InvalidInput`], as [`LoginStateKeys::check`], if the value does not have the form of
+    /// [`random`](Self::random).
     pub fn parse(cookie: &str) -> Result<Self> {
         let is_nonce = cookie.len() == NONCE_LENGTH
             && cookie.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        if is_nonce { Ok(Self(cookie.into())) } else { Err(refused("the browser has no cookie of a login")) }
+        if is_nonce { Ok(Self(cookie.into())) } else { Err(rejected("the request has no login cookie")) }
     }
 
-    /// The value for the cookie.
+    /// The value to store in the cookie.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -189,7 +178,7 @@ impl LoginNonce {
 
 impl fmt::Debug for LoginNonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("BrowserNonce").field(&"..").finish()
+        f.debug_tuple("LoginNonce").field(&"..").finish()
     }
 }
 
@@ -199,10 +188,10 @@ fn random<const N: usize>() -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn refused(reason: &'static str) -> Error {
-    tracing::debug!(reason, "the state of a login was refused");
+fn rejected(reason: &'static str) -> Error {
+    tracing::debug!(reason, "the state of a login was rejected");
     Error::new(
         ErrorKind::InvalidInput,
-        "this login was not begun here in this browser, or too long ago; begin it again",
+        "this login did not start here in this browser, or it took too long; start it again",
     )
 }

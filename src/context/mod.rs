@@ -1,12 +1,15 @@
-//! The proof of who is calling: [`TenantContext`], and the [`TenantDirectory`] that alone can make one.
+//! [`TenantContext`], the verified tenant of a request or job, and [`TenantDirectory`], which creates it.
 //!
-//! A context says that a tenant exists, is open for requests, and what its plan allows. Everything that touches
-//! a tenant's data asks for one, so code that has none cannot reach any.
+//! A context proves that its tenant exists and was open for requests when the context was created. It contains the
+//! actor and what the tenant's plan allows. Every API for tenant data requires a context, so code without one cannot
+//! reach it.
 //!
-//! It is a value, and goes where values go: a task gets a clone, and [`in_span`](TenantContext::in_span) puts its
-//! tenant on the task's log lines. Through a queue it goes in an `Envelope`. What stays open for long, such as a
-//! websocket, asks again by [`Revalidator`]. A login that goes by way of an identity provider comes back to its tenant by
-//! the `state` of `LoginStateKeys`.
+//! | where the tenant is needed | use |
+//! |---|---|
+//! | a spawned task | a clone of the context; [`in_span`](TenantContext::in_span) adds the tenant to its log lines |
+//! | a job in a queue | an `Envelope` |
+//! | a long-lived connection, such as a websocket | a [`Revalidator`], which checks the tenant again |
+//! | the callback of a login at an identity provider | the `state` of `LoginStateKeys` |
 //!
 //! ```
 //! use std::sync::Arc;
@@ -52,40 +55,40 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Catalog, Entitlements};
 use crate::tenant::{Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
-/// Who acts. Comes from a verified credential or from your own code, never from a request's body.
+/// Who makes a request or a change. It comes from a verified credential or your own code, never from a request body.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "kind", content = "id", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Actor {
-    /// A person, by the subject of the credential.
+    /// A person, identified by the subject of the credential.
     User(Arc<str>),
-    /// Nobody in particular: the request chose a tenant and proved nothing.
+    /// An unauthenticated caller: the request selected a tenant and has no credential.
     Anonymous,
     /// A part of the program itself: a job, a webhook, the command line.
     System(Arc<str>),
-    /// The holder of a tenant's API key, by the key's public id.
+    /// The holder of a tenant's API key, identified by the key's public id.
     ApiKey(Arc<str>),
-    /// Another program, by the name that its certificate or signature proves.
+    /// Another program, identified by the name in its verified certificate or signed header.
     Service(Arc<str>),
 }
 
 impl Actor {
-    /// A person, by the subject of the credential.
+    /// A [`User`](Self::User) with this subject.
     pub fn user(subject: impl Into<Arc<str>>) -> Self {
         Self::User(subject.into())
     }
 
-    /// A part of the program itself, by its name.
+    /// A [`System`](Self::System) actor with this name.
     pub fn system(name: impl Into<Arc<str>>) -> Self {
         Self::System(name.into())
     }
 
-    /// The holder of an API key, by the key's public id.
+    /// An [`ApiKey`](Self::ApiKey) actor with this public id.
     pub fn api_key(id: impl Into<Arc<str>>) -> Self {
         Self::ApiKey(id.into())
     }
 
-    /// Another program, by its proven name.
+    /// A [`Service`](Self::Service) with this verified name.
     pub fn service(name: impl Into<Arc<str>>) -> Self {
         Self::Service(name.into())
     }
@@ -103,7 +106,7 @@ impl fmt::Display for Actor {
     }
 }
 
-/// How a tenant came to be known.
+/// How the tenant of a context was determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -118,27 +121,27 @@ pub enum ResolvedBy {
     Path,
     /// By a tenant's API key.
     ApiKey,
-    /// By a session, and what it or another source selects.
+    /// By a session, together with the tenant that the session or another source selects.
     Session,
-    /// By the certificate that the peer of a TLS connection proved to have.
+    /// By the client certificate of the TLS connection.
     Certificate,
     /// By a source of your own.
     Custom,
-    /// By your own code, through [`TenantDirectory::context`].
+    /// By your own code, through [`TenantDirectory::context`] or [`TenantDirectory::context_by_slug`].
     Internal,
-    /// By a job's envelope, which a request of the tenant made.
+    /// By the envelope of a job.
     Job,
-    /// By a reading across tenants: what it opens is read, and nothing else.
+    /// By a cross-tenant read. Such a context can only read.
     CrossTenant,
 }
 
-/// A tenant that is known, exists, and is open: the key to everything of that tenant.
+/// The verified tenant of a request or job, with the actor and what the plan allows.
 ///
-/// Cheap to clone. Comes from the [`Resolver`](crate::resolve::Resolver) of a request or from
-/// [`TenantDirectory::context`], and from nowhere else.
+/// Every API that reads or writes tenant data takes a context. A clone is cheap. The crate creates contexts in a
+/// [`Resolver`](crate::resolve::Resolver), in [`TenantDirectory`], for a job's envelope, and for a cross-tenant read.
 ///
 /// # Security
-/// There is no constructor, no `Default`, no `Deserialize` and no conversion from text.
+/// There is no public constructor, no `Default`, no `Deserialize` and no conversion from text.
 ///
 /// ```compile_fail
 /// let ctx: tenancy::TenantContext = serde_json::from_str("{}").unwrap();
@@ -151,12 +154,12 @@ struct Inner {
     actor: Actor,
     entitlements: Arc<Entitlements>,
     resolved_by: ResolvedBy,
-    /// Made when it is asked for first, unless it was carried here.
+    /// Generated at the first use, unless an envelope or an earlier context provided it.
     request_id: OnceLock<Uuid>,
 }
 
 impl TenantContext {
-    /// The tenant, as it was when the request came in.
+    /// The tenant, as it was when this context was created.
     pub fn tenant(&self) -> &Arc<Tenant> {
         &self.0.tenant
     }
@@ -166,7 +169,7 @@ impl TenantContext {
         self.0.tenant.id()
     }
 
-    /// Who acts.
+    /// Who makes the request or runs the job.
     pub fn actor(&self) -> &Actor {
         &self.0.actor
     }
@@ -176,22 +179,22 @@ impl TenantContext {
         &self.0.entitlements
     }
 
-    /// How the tenant came to be known.
+    /// How the tenant was determined.
     pub fn resolved_by(&self) -> ResolvedBy {
         self.0.resolved_by
     }
 
-    /// The id of the request or job, which its audit events carry: a UUID of version 7.
+    /// The id of the request, which its audit events contain: a UUID of version 7. A job keeps the id of its request.
     pub fn request_id(&self) -> Uuid {
         *self.0.request_id.get_or_init(Uuid::now_v7)
     }
 
-    /// Refuses a context of a cross-tenant read, which opens nothing else.
+    /// Rejects the context of a cross-tenant read.
     pub(crate) fn not_lent(&self) -> Result<()> {
         if self.resolved_by() == ResolvedBy::CrossTenant {
             return Err(Error::new(
                 ErrorKind::CrossTenantContext,
-                "this context belongs to a cross-tenant read, and opens nothing else; use `TenantDirectory::context`",
+                "this context belongs to a cross-tenant read and is valid for nothing else; use `TenantDirectory::context`",
             ));
         }
         Ok(())
@@ -210,7 +213,18 @@ impl fmt::Debug for TenantContext {
     }
 }
 
-/// The tenants and the plans together: the one place where a [`TenantContext`] is made.
+/// Looks up tenants and their plans, and creates each [`TenantContext`].
+///
+/// ```
+/// use tenancy::context::{Actor, TenantDirectory};
+/// use tenancy::tenant::TenantId;
+///
+/// async fn nightly_report(directory: &TenantDirectory, id: &TenantId) -> tenancy::Result<()> {
+///     let ctx = directory.context(id, Actor::system("nightly-report")).await?; // fails if the tenant is suspended
+///     println!("{} is on the plan {}", ctx.tenant().name(), ctx.entitlements().plan());
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct TenantDirectory {
     store: Arc<dyn TenantStore>,
@@ -219,42 +233,42 @@ pub struct TenantDirectory {
 }
 
 impl TenantDirectory {
-    /// A directory over a store and a catalog.
+    /// Creates a directory from a tenant store and a plan catalog.
     pub fn new(store: Arc<dyn TenantStore>, catalog: Arc<Catalog>) -> Self {
         Self { store, catalog, clock: Arc::new(SystemClock) }
     }
 
-    /// With another clock, which says when a job's envelope has expired and when a [`Revalidator`] is due.
+    /// Replaces the clock. It decides when a job's envelope expires and when a [`Revalidator`] checks again.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// The store.
+    /// The tenant store.
     pub fn store(&self) -> &Arc<dyn TenantStore> {
         &self.store
     }
 
-    /// The catalog.
+    /// The plan catalog.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }
 
-    /// A context for your own code: a job, a webhook, a command.
+    /// Creates a context for your own code, such as a scheduled task, a webhook or a command.
     ///
     /// # Errors
     /// [`ErrorKind::TenantUnknown`], [`ErrorKind::TenantSuspended`], [`ErrorKind::TenantInactive`],
     /// [`ErrorKind::UnknownPlan`], or [`ErrorKind::StoreUnavailable`].
     ///
     /// # Security
-    /// The id must come from a place you trust, such as a job that you queued yourself. For requests use a
+    /// The id must come from a trusted place, such as your own configuration or table. For requests use a
     /// [`Resolver`](crate::resolve::Resolver).
     pub async fn context(&self, id: &TenantId, actor: Actor) -> Result<TenantContext> {
         let tenant = self.store.by_id(id).await?.ok_or_else(unknown_tenant)?;
         self.admit(tenant, actor, ResolvedBy::Internal)
     }
 
-    /// A context for a tenant by its slug; otherwise as [`context`](Self::context).
+    /// Creates a context for the tenant with this slug; otherwise as [`context`](Self::context).
     ///
     /// # Errors
     /// As [`context`](Self::context).
@@ -263,7 +277,9 @@ impl TenantDirectory {
         self.admit(tenant, actor, ResolvedBy::Internal)
     }
 
-    /// The same context as things are now: same tenant, actor and request; status and plan as they stand.
+    /// Reads the tenant again and creates a context with its current status and plan.
+    ///
+    /// Tenant, actor, source and request id are those of `ctx`.
     ///
     /// # Errors
     /// As [`context`](Self::context); [`ErrorKind::CrossTenantContext`] for a context of a cross-tenant read.
@@ -272,7 +288,7 @@ impl TenantDirectory {
         self.readmit(ctx.tenant_id(), ctx.actor().clone(), ctx.resolved_by(), ctx.request_id()).await
     }
 
-    /// A context that is made anew of what was carried.
+    /// Creates a context from the tenant id, actor and request id of an earlier one.
     async fn readmit(
         &self,
         id: &TenantId,
@@ -284,7 +300,7 @@ impl TenantDirectory {
         self.admit_request(tenant, actor, resolved_by, request_id.into())
     }
 
-    /// A context of a request that begins now.
+    /// Creates the context of a new request.
     pub(crate) fn admit(
         &self,
         tenant: Arc<Tenant>,
@@ -294,7 +310,7 @@ impl TenantDirectory {
         self.admit_request(tenant, actor, resolved_by, OnceLock::new())
     }
 
-    /// The one door through which every context comes: the status is checked here, whatever the source was.
+    /// Checks the tenant's status and creates a context. Only [`lend`](Self::lend) creates one without this check.
     fn admit_request(
         &self,
         tenant: Arc<Tenant>,
@@ -309,19 +325,19 @@ impl TenantDirectory {
             }
             _ => return Err(Error::new(ErrorKind::TenantInactive, "this tenant is not open for requests")),
         }
-        self.mint(tenant, actor, resolved_by, request_id)
+        self.create(tenant, actor, resolved_by, request_id)
     }
 
-    /// A context for reading across tenants, whatever the tenant's status; it opens nothing by itself.
+    /// Creates a context for a cross-tenant read, whatever the tenant's status. No other operation accepts it.
     #[cfg_attr(
         not(any(feature = "sqlite", feature = "postgres")),
-        expect(dead_code, reason = "only a data plane reads across tenants")
+        expect(dead_code, reason = "cross-tenant reads need SQL")
     )]
-    pub(crate) fn lend(&self, tenant: Arc<Tenant>, actor: Actor, reading: Uuid) -> Result<TenantContext> {
-        self.mint(tenant, actor, ResolvedBy::CrossTenant, reading.into())
+    pub(crate) fn lend(&self, tenant: Arc<Tenant>, actor: Actor, request_id: Uuid) -> Result<TenantContext> {
+        self.create(tenant, actor, ResolvedBy::CrossTenant, request_id.into())
     }
 
-    fn mint(
+    fn create(
         &self,
         tenant: Arc<Tenant>,
         actor: Actor,

@@ -1,3 +1,5 @@
+//! [`Revalidator`]: checks the tenant of a long-lived connection again.
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,11 +9,10 @@ use super::{TenantContext, TenantDirectory};
 use crate::clock::Timestamp;
 use crate::error::Result;
 
-/// Looks again whether the tenant of a connection that stays open may go on: a websocket, server-sent events, a long
-/// download.
+/// Checks the tenant of a long-lived connection again: a websocket, server-sent events, a long download.
 ///
-/// Such a connection learnt who its tenant is when it began. Whether that tenant has been suspended since, is on
-/// another plan, or its user is no member any more, it learns only by asking.
+/// Such a connection resolves its tenant once, when it opens. Without a new check it continues after the tenant is
+/// suspended, changes its plan, or removes the user.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,93 +25,93 @@ use crate::error::Result;
 /// #     async fn send(&mut self, _: String) {}
 /// # }
 /// # async fn is_member(_: &TenantContext) -> tenancy::Result<()> { Ok(()) }
-/// # fn answer(_: &TenantContext, _: &str) -> String { String::new() }
+/// # fn reply(_: &TenantContext, _: &str) -> String { String::new() }
 /// async fn serve(mut socket: Socket, ctx: TenantContext, directory: TenantDirectory) -> tenancy::Result<()> {
-///     let mut recheck = Revalidator::new(directory, ctx)
+///     let mut revalidator = Revalidator::new(directory, ctx)
 ///         .interval(Duration::from_secs(5))
 ///         .with_check(async |ctx: TenantContext| is_member(&ctx).await);
-///     while let Some(question) = socket.recv().await {
-///         let ctx = recheck.check().await?; // the error ends the connection
-///         socket.send(answer(ctx, &question)).await;
+///     while let Some(message) = socket.recv().await {
+///         let ctx = revalidator.check().await?; // the error ends the connection
+///         socket.send(reply(ctx, &message)).await;
 ///     }
 ///     Ok(())
 /// }
 /// ```
 ///
-/// With the feature `streaming`, `guard` does the same for a stream.
+/// With the feature `streaming`, `guard_stream` checks each item of a stream.
 ///
 /// # Security
-/// A connection on which nothing happens is not looked at. Send something over it from time to time, which browsers
-/// and proxies need as well: then it ends no later than that.
+/// There is no timer: an idle connection is not checked. Send a heartbeat at an interval, which browsers and proxies
+/// need as well, and check before each one.
 ///
-/// The credential itself is not looked at again: that a token has expired, an API key was revoked or a session ended is for
-/// a hook of yours ([`and`](Self::with_check)) to say.
-#[must_use = "it checks nothing until it is asked to"]
+/// The credential is not checked again. Add a check of your own ([`with_check`](Self::with_check)) for an expired
+/// token, a revoked API key or an ended session.
+#[must_use = "it checks nothing until `check` is called"]
 pub struct Revalidator {
     directory: TenantDirectory,
     ctx: TenantContext,
-    every: Duration,
-    hooks: Vec<Hook>,
-    checked: Option<Timestamp>,
+    interval: Duration,
+    checks: Vec<Check>,
+    last_check: Option<Timestamp>,
 }
 
-type Hook = Arc<dyn Fn(TenantContext) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> + Send + Sync>;
+type Check = Arc<dyn Fn(TenantContext) -> Pin<Box<dyn Future<Output = Result<()>> + Send>> + Send + Sync>;
 
 impl Revalidator {
-    /// Looks each time that it is asked, which costs nothing where the directory's store is a cache.
+    /// Creates a revalidator that reads the tenant at every [`check`](Self::check). With a `CachedStore` (feature
+    /// `cache`) in the directory, most reads come from memory.
     pub fn new(directory: TenantDirectory, ctx: TenantContext) -> Self {
-        Self { directory, ctx, every: Duration::ZERO, hooks: Vec::new(), checked: None }
+        Self { directory, ctx, interval: Duration::ZERO, checks: Vec::new(), last_check: None }
     }
 
-    /// Looks no more often than this.
-    pub fn interval(self, time: Duration) -> Self {
-        Self { every: time, ..self }
+    /// Sets the minimum time between two reads. A [`check`](Self::check) before that returns the last context.
+    pub fn interval(self, interval: Duration) -> Self {
+        Self { interval, ..self }
     }
 
-    /// Asks this as well, with the context as it is then: whether the user is still a member, or the plan still has
-    /// what the connection is for.
-    pub fn with_check<F, A>(mut self, hook: F) -> Self
+    /// Adds a check that runs with the refreshed context, such as of the user's membership or a feature of the plan.
+    pub fn with_check<F, A>(mut self, check: F) -> Self
     where
         F: Fn(TenantContext) -> A + Send + Sync + 'static,
         A: Future<Output = Result<()>> + Send + 'static,
     {
-        self.hooks.push(Arc::new(move |ctx| Box::pin(hook(ctx))));
+        self.checks.push(Arc::new(move |ctx| Box::pin(check(ctx))));
         self
     }
 
-    /// The context as it is now, if the connection may go on.
+    /// Returns the current context if the connection may continue.
     ///
     /// # Errors
-    /// As [`TenantDirectory::refresh`], also if the store cannot be asked; and what the hooks of [`and`](Self::with_check) say. After
-    /// an error the next call looks again, however soon it comes.
+    /// As [`TenantDirectory::refresh`], also if the store cannot be reached; and every error of
+    /// [`with_check`](Self::with_check). After an error the next call checks again, whatever the interval.
     pub async fn check(&mut self) -> Result<&TenantContext> {
         let now = self.directory.clock.now();
         if self.is_due(now) {
-            self.checked = None;
+            self.last_check = None;
             let ctx = self.directory.refresh(&self.ctx).await?;
-            for hook in &self.hooks {
-                hook(ctx.clone()).await?;
+            for check in &self.checks {
+                check(ctx.clone()).await?;
             }
             self.ctx = ctx;
-            self.checked = Some(now);
+            self.last_check = Some(now);
         }
         Ok(&self.ctx)
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
-        let Some(checked) = self.checked else { return true };
-        // A clock that was put back says nothing of how long ago it was.
-        u128::try_from(now.micros().saturating_sub(checked.micros()))
-            .map_or(true, |since| since >= self.every.as_micros())
+        let Some(last_check) = self.last_check else { return true };
+        // After the clock moved back the elapsed time is unknown, so the check is due.
+        u128::try_from(now.micros().saturating_sub(last_check.micros()))
+            .map_or(true, |elapsed| elapsed >= self.interval.as_micros())
     }
 }
 
 impl fmt::Debug for Revalidator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recheck")
+        f.debug_struct("Revalidator")
             .field("ctx", &self.ctx)
-            .field("every", &self.every)
-            .field("hooks", &self.hooks.len())
+            .field("interval", &self.interval)
+            .field("checks", &self.checks.len())
             .finish_non_exhaustive()
     }
 }

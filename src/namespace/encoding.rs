@@ -1,18 +1,20 @@
+//! The encoding of names, as the docs of the parent module describe it.
+
 use std::fmt::{Display, Write};
 
 use crate::tenant::TenantId;
 
-/// What every name begins with: another version of the encoding has another one.
+/// The start of every name. Each version of the encoding has its own.
 const VERSION: &str = "t1";
 
-/// Writes names of one tenant: fields that say how long they are.
-pub(super) struct Writer {
+/// Writes the names of one tenant as length-prefixed fields.
+pub(super) struct NameWriter {
     text: String,
     separator: char,
 }
 
-impl Writer {
-    pub(super) fn of(tenant: &TenantId, separator: char) -> Self {
+impl NameWriter {
+    pub(super) fn new(tenant: &TenantId, separator: char) -> Self {
         let mut writer = Self { text: VERSION.to_owned(), separator };
         writer.push(tenant);
         writer
@@ -20,15 +22,16 @@ impl Writer {
 
     pub(super) fn push(&mut self, field: &dyn Display) {
         let field = escape(&field.to_string(), self.separator);
-        write!(self.text, "{}{}-{field}", self.separator, field.len()).expect("a text takes what is written");
+        write!(self.text, "{}{}-{field}", self.separator, field.len())
+            .expect("writing to a `String` never fails");
     }
 
-    pub(super) fn finish(self) -> String {
+    pub(super) fn into_name(self) -> String {
         self.text
     }
 
-    /// What all names begin with that go on from here.
-    pub(super) fn under(mut self) -> String {
+    /// The common prefix of all names that continue these fields.
+    pub(super) fn into_prefix(mut self) -> String {
         self.text.push(self.separator);
         self.text
     }
@@ -38,16 +41,16 @@ fn escape(field: &str, separator: char) -> String {
     let mut escaped = String::with_capacity(field.len());
     let mut bytes = field.bytes().peekable();
     while let Some(byte) = bytes.next() {
-        let stays = match byte {
+        let is_plain = match byte {
             b'-' => true,
-            // So no name holds `..`, nor ends with a dot, which some stores and proxies take for something.
+            // No name contains `..` or ends with a dot, which some stores and proxies interpret.
             b'.' => separator != '.' && bytes.peek().is_some_and(u8::is_ascii_alphanumeric),
             _ => byte.is_ascii_alphanumeric(),
         };
-        if stays {
+        if is_plain {
             escaped.push(char::from(byte));
         } else {
-            write!(escaped, "_{byte:02x}").expect("a text takes what is written");
+            write!(escaped, "_{byte:02x}").expect("writing to a `String` never fails");
         }
     }
     escaped
@@ -60,15 +63,15 @@ mod tests {
     use super::*;
 
     fn written(tenant: &TenantId, separator: char, fields: &[String]) -> String {
-        let mut writer = Writer::of(tenant, separator);
+        let mut writer = NameWriter::new(tenant, separator);
         for field in fields {
             writer.push(field);
         }
-        writer.finish()
+        writer.into_name()
     }
 
-    /// The tenant and the fields of a name. That every name reads back is that no two of them are the same.
-    fn read(name: &str, separator: char) -> Option<Vec<String>> {
+    /// The tenant and the fields of a name. If each name decodes to its input, no two inputs have the same name.
+    fn decode(name: &str, separator: char) -> Option<Vec<String>> {
         let mut rest = name.strip_prefix(VERSION)?;
         let mut fields = Vec::new();
         while !rest.is_empty() {
@@ -94,7 +97,7 @@ mod tests {
         String::from_utf8(bytes).ok()
     }
 
-    /// What naive encodings stumble over: separators, lengths as text, escapes as text, nothing, other scripts.
+    /// Input that breaks naive encodings: separators, lengths and escapes as text, the empty string, other scripts.
     fn hostile() -> impl Strategy<Value = String> {
         prop_oneof![
             "[:/.,_%0-9a-]{0,8}",
@@ -120,16 +123,16 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
         #[test]
-        fn a_name_reads_back_in_one_way(
+        fn a_name_decodes_to_its_fields(
             tenant in tenant(), separator in separator(), fields in prop::collection::vec(hostile(), 0..5)
         ) {
             let name = written(&tenant, separator, &fields);
             let expected: Vec<String> = std::iter::once(tenant.to_string()).chain(fields).collect();
-            prop_assert_eq!(read(&name, separator), Some(expected), "{}", name);
+            prop_assert_eq!(decode(&name, separator), Some(expected), "{}", name);
         }
 
         #[test]
-        fn nothing_in_a_name_means_something(
+        fn a_name_has_no_special_characters(
             tenant in tenant(), separator in separator(), fields in prop::collection::vec(hostile(), 0..5)
         ) {
             let name = written(&tenant, separator, &fields);
@@ -144,9 +147,9 @@ mod tests {
             tenant in tenant(), other in tenant(), longer in "[a-z0-9]{1,3}", separator in separator(),
             fields in prop::collection::vec(hostile(), 1..4)
         ) {
-            let prefix = Writer::of(&tenant, separator).under();
+            let prefix = NameWriter::new(&tenant, separator).into_prefix();
             prop_assert!(written(&tenant, separator, &fields).starts_with(&prefix));
-            // The one whose id goes on where this one ends.
+            // A tenant whose id starts with this tenant's id.
             let longer = TenantId::parse(&format!("{tenant}{longer}"));
             for other in longer.into_iter().chain([other]).filter(|other| *other != tenant) {
                 prop_assert!(!written(&other, separator, &fields).starts_with(&prefix), "{} {}", tenant, other);

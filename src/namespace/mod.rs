@@ -1,7 +1,7 @@
-//! Names for what is a tenant's outside of its tables: in a cache, an object store, a channel, under a lock.
+//! Tenant-prefixed names outside the database: cache keys, object paths, channels, locks, idempotency keys.
 //!
-//! A name is made of a [`TenantContext`] and holds its tenant, so two tenants never meet under one, whatever its parts
-//! are. Each purpose has a type of its own, and none is made of a text.
+//! A [`TenantContext`] creates each name, and the name contains the tenant id. Two tenants never share a name,
+//! whatever parts they pass. Each purpose has its own type, and no type can be created from a string.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -13,26 +13,30 @@
 //! # let acme = store.insert(NewTenant::new(Slug::parse("acme")?, "Acme", "free").status(TenantStatus::Active)).await?;
 //! # let ctx = TenantDirectory::new(store, catalog).context(acme.id(), Actor::system("docs")).await?;
 //! let cached = ctx.key(("order", 42))?;
-//! let file = ctx.object_path(("reports", 2026, "../../globex/jan.pdf"))?; // a name like any other
-//! let room = ctx.channel("orders")?;
+//! let file = ctx.object_path(("reports", 2026, "../../globex/jan.pdf"))?; // `..` and `/` are escaped
+//! let channel = ctx.channel("orders")?;
 //! let lock = ctx.lock_key(("invoice", 7))?;
 //!
 //! assert_eq!(cached.to_string(), format!("t1:36-{}:3-key:5-order:2-42", ctx.tenant_id()));
 //! assert!(file.as_str().ends_with("/7-reports/4-2026/34-_2e_2e_2f_2e_2e_2fglobex_2fjan.pdf"));
-//! # let _ = (room, lock); Ok(()) }
+//! # let _ = (channel, lock); Ok(()) }
 //! ```
 //!
-//! # How a name is written
-//! `t1`, the version; then the tenant's id, the purpose and each part. Each is the length of what follows, `-`, and its
-//! text, in which every byte but ASCII letters, digits and `-` is `_` and two hex digits. A `.` stays if a letter or a
-//! digit follows. Between them stands `:`, `/` in an object's path, `.` in a channel, where no `.` stays. So a name reads
-//! back in one way only: other tenants, purposes or parts make another name.
+//! # Encoding
+//! A name consists of fields: the version `t1`, then the tenant id, the purpose and each part. The separator is `:`,
+//! or `/` in an object path, or `.` in a channel.
 //!
-//! Nothing in it means something to Redis, NATS, PostgreSQL or S3: no wildcard, no brace, no quote, no `%`, no space.
+//! Each field after the version is its escaped length, `-`, and its escaped text. ASCII letters, digits and `-` are
+//! unchanged; any other byte becomes `_` and two hex digits. A `.` is unchanged if a letter or a digit follows,
+//! except in a channel. The encoding is unambiguous: a different tenant, purpose or list of parts yields a different
+//! name.
+//!
+//! A name contains no character that is special in Redis, NATS, PostgreSQL or S3: no wildcard, brace, quote, `%` or
+//! space.
 //!
 //! # Security
-//! Two parts are the same if their texts are: `42` and `"42"`. What is in a part can be read back, so put no secret
-//! there. A context of a cross-tenant read makes no names: by one, things could be changed.
+//! Parts are compared as text: `42` and `"42"` yield the same name. The parts are readable in the name, so do not put
+//! a secret there. The context of a cross-tenant read cannot create names, because a name permits writes.
 //!
 //! ```compile_fail
 //! let key: tenancy::namespace::CacheKey = "order:42".into();
@@ -50,7 +54,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use self::encoding::Writer;
+use self::encoding::NameWriter;
 pub use self::parts::KeyParts;
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
@@ -62,7 +66,7 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The name as text.
+            /// The encoded name.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -83,60 +87,61 @@ macro_rules! name {
 }
 
 name! {
-    /// The key of a value in a cache or a key-value store: see [`TenantContext::key`].
+    /// The key of a value in a cache or a key-value store, from [`TenantContext::key`].
     CacheKey
 }
 
 name! {
-    /// The path of an object in a store such as S3: see [`TenantContext::object_path`].
+    /// The path of an object in an object store such as S3, from [`TenantContext::object_path`].
     ObjectPath
 }
 
 name! {
-    /// A channel, room, topic or subject: see [`TenantContext::channel`].
+    /// The name of a publish/subscribe channel, topic or subject, from [`TenantContext::channel`].
     Channel
 }
 
 name! {
-    /// What is locked: see [`TenantContext::lock_key`].
+    /// The name of a lock, from [`TenantContext::lock_key`].
     LockKey
 }
 
 name! {
-    /// Under what the answer to a request is kept, for when it is sent again: see [`TenantContext::idempotency`].
+    /// The key of a stored response to a request that may be repeated, from [`TenantContext::idempotency`].
     IdempotencyKey
 }
 
-/// The longest key of an object in S3, in bytes.
-const LONGEST_PATH: usize = 1024;
+/// The maximum length of an object key in S3, in bytes.
+const MAX_PATH_BYTES: usize = 1024;
 
-/// The longest idempotency key that a client may send, in bytes.
-const LONGEST_CLIENT_KEY: usize = 255;
+/// The maximum length of an idempotency key from a client, in bytes.
+const MAX_CLIENT_KEY_BYTES: usize = 255;
 
 impl TenantContext {
-    /// The key of a value in a cache or a key-value store.
+    /// Creates the key of a value in a cache or a key-value store.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] without any part; [`ErrorKind::CrossTenantContext`] for a context that belongs to a cross-tenant read
-    /// across tenants.
+    /// [`ErrorKind::InvalidInput`] if `parts` is empty; [`ErrorKind::CrossTenantContext`] for the context of a
+    /// cross-tenant read.
     pub fn key(&self, parts: impl KeyParts) -> Result<CacheKey> {
         self.name(':', Purpose::CacheKey, &parts).map(CacheKey)
     }
 
-    /// The path of an object, such as a file that was uploaded. Each part is one segment, whatever is in it: a `/` or
-    /// `..` in one leads nowhere.
+    /// Creates the path of an object, such as an uploaded file.
     ///
-    /// The last segment is no name to show to people: keep that one in a column, or in `Content-Disposition`.
+    /// Each part is one segment: `/` and `..` in it are escaped. The last segment is not a display name: keep the
+    /// file's name in a column, or in `Content-Disposition`.
     ///
     /// # Errors
-    /// As [`key`](Self::key), and [`ErrorKind::InvalidInput`] if the path has more than the 1024 bytes that S3 takes.
+    /// As [`key`](Self::key), and [`ErrorKind::InvalidInput`] if the path is longer than the 1024 bytes that S3
+    /// allows.
     pub fn object_path(&self, parts: impl KeyParts) -> Result<ObjectPath> {
         let path = self.name('/', Purpose::Object, &parts)?;
-        if path.len() > LONGEST_PATH {
+        if path.len() > MAX_PATH_BYTES {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 format!(
-                    "this object's path has {} bytes, and an object store takes {LONGEST_PATH}; use a shorter name, \
+                    "this object's path has {} bytes, and an object store allows {MAX_PATH_BYTES}; use a shorter name, \
                      such as an id",
                     path.len()
                 ),
@@ -145,7 +150,9 @@ impl TenantContext {
         Ok(ObjectPath(path))
     }
 
-    /// A channel for messages among the tenant's own, of Redis, NATS or PostgreSQL.
+    /// Creates the name of a channel for messages within the tenant, in Redis, NATS or PostgreSQL.
+    ///
+    /// PostgreSQL limits the length of a channel: see [`Channel::notify_name`].
     ///
     /// # Errors
     /// As [`key`](Self::key).
@@ -153,7 +160,7 @@ impl TenantContext {
         self.name('.', Purpose::Channel, &parts).map(Channel)
     }
 
-    /// The name of a lock.
+    /// Creates the name of a lock.
     ///
     /// # Errors
     /// As [`key`](Self::key).
@@ -161,25 +168,26 @@ impl TenantContext {
         self.name(':', Purpose::Lock, &parts).map(LockKey)
     }
 
-    /// The key for the answer to a request that its client may send again, of the client's `Idempotency-CacheKey`.
+    /// Creates the key under which you store the response to a request with an `Idempotency-Key` header.
     ///
-    /// `route` is the route as your code has it (`/orders/{id}`), or the path, if the answer depends on it.
+    /// `route` is the route pattern of your code (`/orders/{id}`), or the path if the response depends on the path.
+    /// `client_key` is the value of the header.
     ///
     /// ```
-    /// # fn kept(ctx: &tenancy::TenantContext) -> tenancy::Result<()> {
+    /// # fn store_key(ctx: &tenancy::TenantContext) -> tenancy::Result<()> {
     /// let key = ctx.idempotency("POST", "/orders", "8e03978e-40d5-43e8-bc93-6894a57f9324")?;
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
-    /// As [`key`](Self::key), and [`ErrorKind::InvalidInput`] for a client's key that is empty or has more than 255
+    /// As [`key`](Self::key), and [`ErrorKind::InvalidInput`] for a client's key that is empty or longer than 255
     /// bytes.
     ///
     /// # Security
-    /// People of one tenant share its keys. Where one must not read the answer to another, compare the actor that was
-    /// kept with it.
+    /// All users of a tenant share the same keys. If one user must not read the response to another, store the actor
+    /// with the response and compare it.
     pub fn idempotency(&self, method: &str, route: &str, client_key: &str) -> Result<IdempotencyKey> {
-        if client_key.is_empty() || client_key.len() > LONGEST_CLIENT_KEY {
+        if client_key.is_empty() || client_key.len() > MAX_CLIENT_KEY_BYTES {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "an idempotency key has 1 to 255 bytes; send a random UUID",
@@ -188,26 +196,26 @@ impl TenantContext {
         self.name(':', Purpose::Idempotency, &(method, route, client_key)).map(IdempotencyKey)
     }
 
-    /// What all names of this tenant begin with, and no other tenant's: to list or delete what is the tenant's.
+    /// Creates the prefixes that all names of this tenant share, to list or delete them.
     ///
     /// # Errors
-    /// [`ErrorKind::CrossTenantContext`] for a context that belongs to a cross-tenant read.
+    /// [`ErrorKind::CrossTenantContext`] for the context of a cross-tenant read.
     pub fn prefix(&self) -> Result<TenantPrefix> {
         self.not_lent()?;
-        let of = |separator| Writer::of(self.tenant_id(), separator);
-        let mut keys = of(':');
+        let writer = |separator| NameWriter::new(self.tenant_id(), separator);
+        let mut keys = writer(':');
         keys.push(&Purpose::CacheKey.text());
         Ok(TenantPrefix {
-            all: of(':').under(),
-            keys: keys.under(),
-            objects: of('/').under(),
-            channels: of('.').under(),
+            all: writer(':').into_prefix(),
+            keys: keys.into_prefix(),
+            objects: writer('/').into_prefix(),
+            channels: writer('.').into_prefix(),
         })
     }
 
     fn name(&self, separator: char, purpose: Purpose, parts: &impl KeyParts) -> Result<Arc<str>> {
         self.not_lent()?;
-        let mut writer = Writer::of(self.tenant_id(), separator);
+        let mut writer = NameWriter::new(self.tenant_id(), separator);
         writer.push(&purpose.text());
         let mut count = 0;
         parts.each(&mut |part| {
@@ -217,18 +225,17 @@ impl TenantContext {
         if count == 0 {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "a name has at least one part; this one has none",
+                "a name needs at least one part; pass one, such as `(\"order\", id)`",
             ));
         }
-        Ok(writer.finish().into())
+        Ok(writer.into_name().into())
     }
 }
 
 impl Channel {
-    /// A name for the same channel in 59 letters, digits and `_`, for `LISTEN` and `pg_notify` of PostgreSQL, which take
-    /// no more than 63 bytes.
+    /// A hash of the channel's name, for `LISTEN` and `pg_notify` of PostgreSQL, which allow at most 63 bytes.
     ///
-    /// Two channels have two such names unless SHA-256, cut to 224 bits, collides.
+    /// The result has 59 letters, digits and `_`. It contains 224 bits of SHA-256, so collisions are negligible.
     pub fn notify_name(&self) -> String {
         let digest = Sha256::digest(self.0.as_bytes());
         digest[..28].iter().fold("t1_".to_owned(), |name, byte| name + &format!("{byte:02x}"))
@@ -236,22 +243,23 @@ impl Channel {
 }
 
 impl LockKey {
-    /// A number for `pg_advisory_xact_lock` and its siblings.
+    /// The number of this lock for `pg_advisory_xact_lock` and the other advisory lock functions of PostgreSQL.
     ///
-    /// These are 64 bits of a SHA-256. Two locks that have the same number, which chance does not bring about, wait for
-    /// each other without need; they never fail to exclude.
+    /// The number is 64 bits of a SHA-256. If two locks collide, which is very unlikely, they exclude each other as
+    /// well.
     ///
     /// # Security
-    /// PostgreSQL has one space of such numbers in each database: do not lock numbers of your own beside these.
+    /// Each database has only one space of these numbers: use no advisory locks with other numbers in the same
+    /// database.
     pub fn advisory(&self) -> i64 {
         let digest = Sha256::digest(self.0.as_bytes());
         digest[..8].iter().fold(0, |number, byte| number << 8 | i64::from(*byte))
     }
 }
 
-/// What all names of one tenant begin with: see [`TenantContext::prefix`].
+/// The prefixes of all names of one tenant, from [`TenantContext::prefix`].
 ///
-/// A text that begins with it is a name of this tenant: `acme2`'s do not begin with `acme`'s.
+/// Every name with such a prefix belongs to this tenant: names of `acme2` do not start with a prefix of `acme`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TenantPrefix {
     all: String,
@@ -261,22 +269,22 @@ pub struct TenantPrefix {
 }
 
 impl TenantPrefix {
-    /// Of each [`CacheKey`], [`LockKey`] and [`IdempotencyKey`].
+    /// The prefix of each [`CacheKey`], [`LockKey`] and [`IdempotencyKey`].
     pub fn all(&self) -> &str {
         &self.all
     }
 
-    /// Of each [`CacheKey`] alone, which is what a cache is flushed by: a lock that is held stays.
+    /// The prefix of each [`CacheKey`] only, to flush a cache without releasing locks.
     pub fn keys(&self) -> &str {
         &self.keys
     }
 
-    /// Of each [`ObjectPath`]; ends with `/`.
+    /// The prefix of each [`ObjectPath`]. It ends with `/`.
     pub fn objects(&self) -> &str {
         &self.objects
     }
 
-    /// Of each [`Channel`]; with `*` behind it a pattern for `PSUBSCRIBE`, with `>` one for NATS.
+    /// The prefix of each [`Channel`]. Append `*` for a pattern of `PSUBSCRIBE`, or `>` for one of NATS.
     pub fn channels(&self) -> &str {
         &self.channels
     }

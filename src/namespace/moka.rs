@@ -1,4 +1,4 @@
-//! A cache in memory whose keys are those of a tenant, on [moka](https://docs.rs/moka).
+//! [`TenantCache`]: an in-memory cache with tenant-prefixed keys, based on [moka](https://docs.rs/moka).
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use super::CacheKey;
 use crate::context::TenantContext;
 use crate::error::Result;
 
-/// Values of any tenant, each under a [`CacheKey`], which holds its tenant.
+/// An in-memory cache for the values of all tenants. Each value has a [`CacheKey`], which contains its tenant.
 ///
 /// ```
 /// use std::time::Duration;
@@ -20,41 +20,41 @@ use crate::error::Result;
 ///
 /// # async fn count(_: &TenantContext) -> tenancy::Result<u64> { Ok(7) }
 /// # async fn dashboard(cache: &TenantCache<u64>, ctx: &TenantContext) -> tenancy::Result<()> {
-/// // Once: TenantCache::new(10_000, Duration::from_secs(30))
-/// let open = cache.get_with(&ctx.key(("orders", "open"))?, count(ctx)).await?;
-/// # let _ = open; Ok(()) }
+/// // At start-up: TenantCache::new(10_000, Duration::from_secs(30))
+/// let open_orders = cache.get_with(&ctx.key(("orders", "open"))?, count(ctx)).await?;
+/// # let _ = open_orders; Ok(()) }
 /// ```
 ///
 /// # Security
-/// What is the same for a whole tenant belongs here. What depends on who asks, such as permissions, needs the actor as
-/// one of the key's parts.
+/// The key identifies the tenant, not the user. For a value that depends on the user, such as permissions, add the
+/// actor as a part of the key.
 pub struct TenantCache<V> {
     values: Cache<CacheKey, V>,
     flushes: AtomicU64,
 }
 
 impl<V: Clone + Send + Sync + 'static> TenantCache<V> {
-    /// A cache of at most this many values, of all tenants together, each kept for at most this long.
+    /// Creates a cache of at most `capacity` values, for all tenants together. Each value expires after `ttl`.
     ///
     /// # Panics
-    /// If the time is longer than 1000 years.
+    /// If `ttl` is longer than 1000 years.
     pub fn new(capacity: u64, ttl: Duration) -> Self {
         let builder = Cache::builder().max_capacity(capacity).time_to_live(ttl);
         Self { values: builder.support_invalidation_closures().build(), flushes: AtomicU64::new(0) }
     }
 
-    /// The value, if it is kept.
+    /// The cached value, if there is one.
     pub async fn get(&self, key: &CacheKey) -> Option<V> {
         self.values.get(key).await
     }
 
-    /// The value; loaded and kept, if it is not. However many ask for one key at once, one of them loads.
+    /// Returns the cached value, or loads and caches it. Of concurrent calls for one key, only one loads.
     ///
-    /// An error is not kept: the next of those who wait tries.
+    /// An error is not cached: the next waiting call loads again.
     ///
     /// # Errors
-    /// That of `load`.
-    #[expect(clippy::missing_panics_doc, reason = "what was neither kept nor loaded was an error")]
+    /// The error of `load`.
+    #[expect(clippy::missing_panics_doc, reason = "without an error, the value was cached or loaded")]
     pub async fn get_with<E>(&self, key: &CacheKey, load: impl Future<Output = Result<V, E>>) -> Result<V, E>
     where
         E: Send + Sync + 'static,
@@ -62,12 +62,12 @@ impl<V: Clone + Send + Sync + 'static> TenantCache<V> {
         if let Some(value) = self.get(key).await {
             return Ok(value);
         }
-        let seen = self.flushes.load(Ordering::SeqCst);
+        let flushes_before = self.flushes.load(Ordering::SeqCst);
         let mut loaded = None;
         self.values
             .entry_by_ref(key)
             .and_try_compute_with(|entry| async {
-                // Somebody may have loaded it while we waited for our turn.
+                // A concurrent call may have loaded the value in the meantime.
                 let value = match entry {
                     Some(entry) => {
                         loaded = Some(entry.into_value());
@@ -79,29 +79,30 @@ impl<V: Clone + Send + Sync + 'static> TenantCache<V> {
                 Ok::<_, E>(Op::Put(value))
             })
             .await?;
-        // It may have been read before what the flush was for.
-        if self.flushes.load(Ordering::SeqCst) != seen {
+        // After a flush during the load, the loaded value may be stale.
+        if self.flushes.load(Ordering::SeqCst) != flushes_before {
             self.values.invalidate(key).await;
         }
-        Ok(loaded.expect("it was kept or loaded"))
+        Ok(loaded.expect("the value was cached or loaded"))
     }
 
-    /// Keeps a value, in place of one that is kept.
+    /// Caches a value and replaces the previous one.
     pub async fn insert(&self, key: CacheKey, value: V) {
         self.values.insert(key, value).await;
     }
 
-    /// Forgets a value. Waits for a load of it that is under way, so what that one has read is not kept.
+    /// Removes a value. If a load of this key is in progress, waits for it and removes its value.
     pub async fn invalidate(&self, key: &CacheKey) {
         self.values.entry_by_ref(key).and_compute_with(|_| std::future::ready(Op::Remove)).await;
     }
 
-    /// Forgets everything of this tenant, and nothing of another's.
+    /// Removes all values of this tenant. Values of other tenants stay.
     ///
-    /// What a load that is under way has read is handed to those who wait for it, and not kept.
+    /// A load in progress still returns its value, which is not cached.
     ///
     /// # Errors
-    /// [`ErrorKind::CrossTenantContext`](crate::ErrorKind::CrossTenantContext) for a context that belongs to a cross-tenant read.
+    /// [`ErrorKind::CrossTenantContext`](crate::ErrorKind::CrossTenantContext) for the context of a cross-tenant
+    /// read.
     #[expect(clippy::missing_panics_doc, reason = "the cache was built to support it")]
     pub fn flush(&self, ctx: &TenantContext) -> Result<()> {
         let prefix = ctx.prefix()?;

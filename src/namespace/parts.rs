@@ -1,6 +1,8 @@
+//! [`KeyParts`]: the types that a name can be created from.
+
 use std::fmt::Display;
 
-/// What a name is made of, beside its tenant: a text, a tuple of up to six things that have one, or a list.
+/// The parts of a name after the tenant: a string, a tuple of one to six `Display` values, or a list of them.
 ///
 /// ```
 /// # fn names(ctx: &tenancy::TenantContext, id: uuid::Uuid, path: &str) -> tenancy::Result<()> {
@@ -10,14 +12,27 @@ use std::fmt::Display;
 /// # Ok(()) }
 /// ```
 ///
-/// For a type of your own, hand on each of its parts.
+/// Implement it for a type of your own by passing on its parts:
+///
+/// ```
+/// use std::fmt::Display;
+/// use tenancy::namespace::KeyParts;
+///
+/// struct OrderId(i64);
+///
+/// impl KeyParts for OrderId {
+///     fn each(&self, part: &mut dyn FnMut(&dyn Display)) {
+///         ("order", self.0).each(part);
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not what a name is made of",
-    label = "needs a text, a tuple or a list",
-    note = "of a single value that is no text, write a tuple that says what it is: `ctx.key((\"order\", id))`"
+    message = "a name cannot be created from `{Self}`",
+    label = "expected a string, a tuple or a list",
+    note = "for a single value that is not a string, pass a tuple that names its kind: `ctx.key((\"order\", id))`"
 )]
 pub trait KeyParts {
-    /// Hands each part on, in order.
+    /// Calls `part` with each part, in order.
     fn each(&self, part: &mut dyn FnMut(&dyn Display));
 }
 

@@ -1,3 +1,5 @@
+//! [`Catalog`]: the parser and the checks of the TOML file of plans.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -6,7 +8,7 @@ use serde::Deserialize;
 use super::{Entitlements, Feature, Limit};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The plans you sell, and what each allows. Read once, at start-up.
+/// The plans you sell and what each plan allows. Read it once, at start-up.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     version: u32,
@@ -29,12 +31,12 @@ impl Plan {
         &self.key
     }
 
-    /// The plan's name for people; the key where the catalog gives none.
+    /// The plan's display name; its key if the catalog has no `title`.
     pub fn title(&self) -> &str {
         &self.title
     }
 
-    /// The billing system's ids and lookup keys of the prices that buy this plan.
+    /// The prices of this plan: their ids or lookup keys in the billing system.
     pub fn prices(&self) -> &[String] {
         &self.prices
     }
@@ -47,17 +49,17 @@ impl Plan {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct CatalogFile {
     version: u32,
     upgrade_url: Option<String>,
     fallback: Option<String>,
-    features: BTreeMap<String, Declared>,
-    plans: BTreeMap<String, Offered>,
+    features: BTreeMap<String, FeatureKind>,
+    plans: BTreeMap<String, PlanEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-enum Declared {
+enum FeatureKind {
     Flag {},
     Gauge {
         #[serde(rename = "unit")]
@@ -67,7 +69,7 @@ enum Declared {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Offered {
+struct PlanEntry {
     title: Option<String>,
     #[serde(default)]
     prices: Vec<String>,
@@ -79,33 +81,33 @@ struct Offered {
 enum Value {
     Flag(bool),
     AtMost(u64),
-    Word(Word),
+    Keyword(Keyword),
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Word {
+enum Keyword {
     Unlimited,
 }
 
 impl Catalog {
-    /// Reads a catalog.
+    /// Parses a catalog and checks that each plan has a valid value for each feature.
     ///
-    /// | key | means |
+    /// | key | meaning |
     /// |---|---|
-    /// | `version` | yours to count up; shown in audit events and entitlements |
+    /// | `version` | a number that you increase; part of the entitlements |
     /// | `upgrade_url` | where a person can change the plan (optional) |
     /// | `fallback` | the plan of a tenant whose last subscription ended; without it such a tenant is deactivated |
     /// | `[features]` | each feature with its kind: `{ kind = "flag" }` or `{ kind = "gauge", unit = "seats" }` |
     /// | `[plans.KEY]` | `title`, `prices` (ids or lookup keys), and `features`: a value for **every** feature |
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`], naming the plan and the feature that is missing, unknown or of the wrong
-    /// kind, or the price that two plans claim.
+    /// [`ErrorKind::Misconfigured`], with the plan and the feature that is missing, unknown or of the wrong kind, or
+    /// with the price that two plans share.
     pub fn from_toml(text: &str) -> Result<Self> {
-        let file: File = toml::from_str(text).map_err(|e| {
+        let file: CatalogFile = toml::from_str(text).map_err(|e| {
             misconfigured(format!(
-                "the catalog does not read: {}",
+                "the catalog is not valid: {}",
                 e.to_string().trim_end().replace('\n', " | ")
             ))
         })?;
@@ -113,25 +115,25 @@ impl Catalog {
             return Err(misconfigured("the catalog has no plan; add a table [plans.free]".to_owned()));
         }
         let upgrade_url: Option<Arc<str>> = file.upgrade_url.map(Into::into);
-        let mut sold = BTreeMap::new();
+        let mut plan_of_price = BTreeMap::new();
         let mut plans = BTreeMap::new();
-        for (key, offered) in file.plans {
-            for price in &offered.prices {
-                if let Some(other) = sold.insert(price.clone(), key.clone()) {
+        for (key, entry) in file.plans {
+            for price in &entry.prices {
+                if let Some(other) = plan_of_price.insert(price.clone(), key.clone()) {
                     return Err(misconfigured(format!(
                         "the price `{price}` buys both `{other}` and `{key}`; a price buys one plan"
                     )));
                 }
             }
-            let features = compile(&key, &file.features, offered.features)?;
+            let features = compile(&key, &file.features, entry.features)?;
             let entitlements = Arc::new(Entitlements {
                 plan: key.clone(),
                 catalog_version: file.version,
                 features,
                 upgrade_url: upgrade_url.clone(),
             });
-            let title = offered.title.unwrap_or_else(|| key.clone());
-            plans.insert(key.clone(), Plan { key, title, prices: offered.prices, entitlements });
+            let title = entry.title.unwrap_or_else(|| key.clone());
+            plans.insert(key.clone(), Plan { key, title, prices: entry.prices, entitlements });
         }
         if let Some(fallback) = &file.fallback
             && !plans.contains_key(fallback)
@@ -141,7 +143,7 @@ impl Catalog {
         Ok(Self { version: file.version, plans, fallback: file.fallback })
     }
 
-    /// The version that the file gives itself.
+    /// The `version` of the file.
     pub fn version(&self) -> u32 {
         self.version
     }
@@ -174,64 +176,66 @@ impl Catalog {
         Ok(self.plan(plan)?.entitlements.clone())
     }
 
-    /// The plan that a price buys, by the price's id or lookup key.
+    /// The plan of a price, by the price's id or lookup key.
     pub fn plan_for_price(&self, price: &str) -> Option<&Plan> {
         self.plans.values().find(|plan| plan.prices.iter().any(|known| known == price))
     }
 
-    /// The plan that a tenant falls to when its last subscription has ended.
+    /// The plan that a tenant gets when its last subscription has ended.
     pub fn fallback(&self) -> Option<&Plan> {
         self.fallback.as_deref().and_then(|key| self.plans.get(key))
     }
 }
 
-/// A plan's features in the order of their keys, each checked against its declaration.
+/// The features of a plan, sorted by key, each checked against its declaration.
 fn compile(
     plan: &str,
-    declared: &BTreeMap<String, Declared>,
-    mut offered: BTreeMap<String, Value>,
+    declared: &BTreeMap<String, FeatureKind>,
+    mut values: BTreeMap<String, Value>,
 ) -> Result<Vec<(String, Feature)>> {
     let mut features = Vec::with_capacity(declared.len());
     for (key, kind) in declared {
-        let feature = match (kind, offered.remove(key)) {
-            (Declared::Flag {}, Some(Value::Flag(on))) => Feature::Flag(on),
-            (Declared::Gauge { .. }, Some(Value::AtMost(most))) => {
-                if most > MOST {
+        let feature = match (kind, values.remove(key)) {
+            (FeatureKind::Flag {}, Some(Value::Flag(on))) => Feature::Flag(on),
+            (FeatureKind::Gauge { .. }, Some(Value::AtMost(max))) => {
+                if max > MAX_LIMIT {
                     return Err(misconfigured(format!(
-                        "the plan `{plan}` gives `{key}` the value {most}; write \"unlimited\" instead"
+                        "the plan `{plan}` gives `{key}` the value {max}; write \"unlimited\" instead"
                     )));
                 }
-                Feature::Gauge(Limit::AtMost(most))
+                Feature::Gauge(Limit::AtMost(max))
             }
-            (Declared::Gauge { .. }, Some(Value::Word(Word::Unlimited))) => Feature::Gauge(Limit::Unlimited),
-            (Declared::Flag {}, Some(_)) => {
+            (FeatureKind::Gauge { .. }, Some(Value::Keyword(Keyword::Unlimited))) => {
+                Feature::Gauge(Limit::Unlimited)
+            }
+            (FeatureKind::Flag {}, Some(_)) => {
                 return Err(misconfigured(format!(
                     "`{key}` is a flag: the plan `{plan}` must give it true or false"
                 )));
             }
-            (Declared::Gauge { .. }, Some(_)) => {
+            (FeatureKind::Gauge { .. }, Some(_)) => {
                 return Err(misconfigured(format!(
                     "`{key}` is a gauge: the plan `{plan}` must give it a whole number or \"unlimited\""
                 )));
             }
             (_, None) => {
                 return Err(misconfigured(format!(
-                    "the plan `{plan}` says nothing about `{key}`; a plan gives every feature a value"
+                    "the plan `{plan}` has no value for `{key}`; give every plan a value for every feature"
                 )));
             }
         };
         features.push((key.clone(), feature));
     }
-    if let Some(key) = offered.keys().next() {
+    if let Some(key) = values.keys().next() {
         return Err(misconfigured(format!(
-            "the plan `{plan}` names `{key}`, which [features] does not declare; declare it, or mend the key"
+            "the plan `{plan}` names `{key}`, which [features] does not declare; declare it, or fix the key"
         )));
     }
     Ok(features)
 }
 
-/// The largest number that every database and every JSON reader keeps exactly: 2^53 − 1.
-const MOST: u64 = (1 << 53) - 1;
+/// 2^53 − 1: the largest integer that every database and every JSON parser represents exactly.
+const MAX_LIMIT: u64 = (1 << 53) - 1;
 
 fn misconfigured(text: String) -> Error {
     Error::new(ErrorKind::Misconfigured, text)
@@ -259,7 +263,7 @@ mod tests {
     "#;
 
     #[test]
-    fn a_catalog_says_what_each_plan_allows() {
+    fn a_catalog_has_the_limits_of_each_plan() {
         let catalog = Catalog::from_toml(GOOD).unwrap();
         assert_eq!(catalog.plans().map(Plan::key).collect::<Vec<_>>(), ["enterprise", "free", "pro"]);
         assert_eq!(catalog.entitlements("enterprise").unwrap().limit("projects").unwrap(), Limit::Unlimited);
@@ -272,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_catalog_does_not_know_is_an_error() {
+    fn an_unknown_key_is_an_error() {
         let catalog = Catalog::from_toml(GOOD).unwrap();
         let free = catalog.entitlements("free").unwrap();
         assert_eq!(catalog.plan("gold").unwrap_err().kind(), ErrorKind::UnknownPlan);
@@ -287,12 +291,12 @@ mod tests {
     }
 
     #[test]
-    fn a_faulty_catalog_is_refused_with_its_fault() {
-        for (from, to, says) in [
+    fn an_invalid_catalog_is_rejected_with_the_reason() {
+        for (from, to, reason) in [
             (
                 "features = { projects = 3, export = false }",
                 "features = { projects = 3 }",
-                "`free` says nothing about `export`",
+                "`free` has no value for `export`",
             ),
             (
                 "features = { projects = 3, export",
@@ -313,7 +317,7 @@ mod tests {
             assert_ne!(text, GOOD, "{from}");
             let error = Catalog::from_toml(&text).expect_err(to);
             assert_eq!(error.kind(), ErrorKind::Misconfigured);
-            assert!(error.to_string().contains(says), "{to}: {error}");
+            assert!(error.to_string().contains(reason), "{to}: {error}");
         }
     }
 }

@@ -1,7 +1,9 @@
-//! What a tenant may do: the [`Catalog`] of plans, read from TOML, and the [`Entitlements`] a plan compiles to.
+//! Plans and their limits: the [`Catalog`] of plans, read from TOML, and the [`Entitlements`] of each plan.
 //!
-//! Every feature is declared once, with its kind, and every plan says something about every feature: there is
-//! no default and no sentinel for "unlimited". A key that the catalog does not know is an error, never a "yes".
+//! The catalog declares each feature once, with its kind, and each plan has a value for each feature. There is no
+//! default and no magic number for "unlimited". An unknown feature key is an error, never "allowed".
+//!
+//! The gauges that count what a tenant uses are in the module [`quota`](crate#modules).
 //!
 //! ```
 //! use tenancy::plan::{Limit, Catalog};
@@ -41,11 +43,11 @@ use crate::error::{Error, ErrorKind, PlanDenial, Result};
 
 /// How much of something a plan allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "there is no third answer to `how much?`")]
+#[expect(clippy::exhaustive_enums, reason = "a limit is a number or none, for good")]
 pub enum Limit {
-    /// As much as one likes. It is counted all the same.
+    /// No limit. A gauge still counts.
     Unlimited,
-    /// At most this much; `AtMost(0)` is none.
+    /// At most this number; `AtMost(0)` allows none.
     AtMost(u64),
 }
 
@@ -54,7 +56,7 @@ impl Limit {
     pub const fn allows(self, total: u64) -> bool {
         match self {
             Self::Unlimited => true,
-            Self::AtMost(most) => total <= most,
+            Self::AtMost(max) => total <= max,
         }
     }
 
@@ -62,12 +64,12 @@ impl Limit {
     pub const fn max(self) -> Option<u64> {
         match self {
             Self::Unlimited => None,
-            Self::AtMost(most) => Some(most),
+            Self::AtMost(max) => Some(max),
         }
     }
 }
 
-/// A number, or `null` for unlimited.
+/// Serialises as a number, or as `null` for unlimited.
 impl Serialize for Limit {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.max().serialize(serializer)
@@ -78,23 +80,23 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unlimited => f.write_str("unlimited"),
-            Self::AtMost(most) => most.fmt(f),
+            Self::AtMost(max) => max.fmt(f),
         }
     }
 }
 
-/// What a plan says of one feature.
+/// The value of one feature in a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Feature {
-    /// The plan has it, or not.
+    /// Whether the plan includes the feature.
     Flag(bool),
-    /// A count of things that exist now (seats, projects) stays within the limit.
+    /// How many things (seats, projects) may exist at a time.
     Gauge(Limit),
 }
 
-/// What one plan allows, compiled once and shared by every request.
+/// What one plan allows: the value of each feature. The catalog builds it once, and all requests share it.
 ///
 /// ```
 /// # use tenancy::plan::Catalog;
@@ -119,27 +121,27 @@ fn as_map<S: serde::Serializer>(features: &[(String, Feature)], serializer: S) -
 }
 
 impl Entitlements {
-    /// The key of the plan these come from.
+    /// The key of the plan.
     pub fn plan(&self) -> &str {
         &self.plan
     }
 
-    /// The version of the catalog these come from.
+    /// The version of the catalog.
     pub fn catalog_version(&self) -> u32 {
         self.catalog_version
     }
 
-    /// Where a person can change the plan, when the catalog says so.
+    /// The URL where a person can change the plan, if the catalog has one.
     pub fn upgrade_url(&self) -> Option<&str> {
         self.upgrade_url.as_deref()
     }
 
-    /// Every feature with what the plan says of it, sorted by key.
+    /// Every feature with its value in the plan, sorted by key.
     pub fn features(&self) -> impl Iterator<Item = (&str, Feature)> {
         self.features.iter().map(|(key, feature)| (key.as_str(), *feature))
     }
 
-    /// What the plan says of a feature.
+    /// The value of a feature in the plan.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownFeature`] if the catalog does not declare it.
@@ -151,13 +153,13 @@ impl Entitlements {
                 Error::new(
                     ErrorKind::UnknownFeature,
                     format!(
-                        "the catalog declares no feature `{key}`; add it under [features], or mend the key"
+                        "the catalog declares no feature `{key}`; add it under [features], or fix the key"
                     ),
                 )
             })
     }
 
-    /// Whether the plan has a flag.
+    /// Whether the plan includes the feature `key`, which must be a flag.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownFeature`] if the catalog does not declare it, or declares another kind.
@@ -168,7 +170,7 @@ impl Entitlements {
         }
     }
 
-    /// The limit of a gauge.
+    /// The plan's limit of the feature `key`, which must be a gauge.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownFeature`] if the catalog does not declare it, or declares another kind.
@@ -179,11 +181,12 @@ impl Entitlements {
         }
     }
 
-    /// Passes if the plan has the flag.
+    /// Returns an error unless the plan includes the feature `key`, which must be a flag.
     ///
     /// # Errors
-    /// [`ErrorKind::FeatureNotInPlan`] if it does not; its [`plan_denial`](Error::plan_denial) says where to
-    /// upgrade. [`ErrorKind::UnknownFeature`] as [`flag`](Self::flag).
+    /// [`ErrorKind::FeatureNotInPlan`] if the plan does not include the feature; the error's
+    /// [`plan_denial`](Error::plan_denial) contains the upgrade URL. [`ErrorKind::UnknownFeature`] as
+    /// [`flag`](Self::flag).
     pub fn require(&self, key: &str) -> Result<()> {
         if self.flag(key)? {
             return Ok(());
@@ -196,7 +199,7 @@ impl Entitlements {
         ))
     }
 
-    /// The error for a gauge that is full.
+    /// The error for a gauge that has reached its limit.
     #[cfg_attr(
         not(any(feature = "sqlite", feature = "postgres")),
         expect(dead_code, reason = "gauges need SQL")
@@ -220,6 +223,6 @@ impl Entitlements {
     }
 }
 
-fn wrong_kind(key: &str, what: &str) -> Error {
-    Error::new(ErrorKind::UnknownFeature, format!("the catalog declares `{key}` as {what}"))
+fn wrong_kind(key: &str, kinds: &str) -> Error {
+    Error::new(ErrorKind::UnknownFeature, format!("the catalog declares `{key}` as {kinds}"))
 }

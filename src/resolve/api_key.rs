@@ -1,29 +1,33 @@
+//! The tenant of an API key. Keys are issued and compared in `src/tenant/api_key.rs`.
+
 use std::fmt;
 use std::sync::Arc;
 
 use tracing::debug;
 
 use super::bearer::bearer;
-use super::header::header_name;
+use super::candidate::Candidate;
+use super::source::{Source, SourceOutcome};
+use super::syntax::header_name;
 use super::view::{HeaderField, RequestView};
-use super::{Candidate, Source, SourceOutcome};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Actor, ResolvedBy};
 use crate::error::Result;
 use crate::tenant::{ApiKeyFormat, ApiKeyStore, Presented};
 
-/// Proves the tenant by one of its API keys, in `Authorization: Bearer acme_live_…` or in a header of its own.
+/// Reads the tenant of an API key, in `Authorization: Bearer acme_live_…` or in a header that you name.
 ///
-/// The tenant is that of the stored key, and nothing in the key's text. A bearer token that does not begin as a key of
-/// this service is somebody else's, and is left alone. A key that is mistyped costs no look into the store. A source of
-/// JSON Web Tokens takes every bearer token for its own, and refuses what is none: tell it of the keys beside it
-/// (`JwtSourceBuilder::ignore_api_keys`), or have keys sent in a header of their own.
+/// The tenant comes from the stored key, never from the text of the key. A bearer token that does not begin with the
+/// name of this format is ignored. A mistyped key is rejected by its checksum, without a query to the store. A source
+/// of JSON Web Tokens rejects every bearer token that is not a token: make it skip keys with
+/// `JwtSourceBuilder::ignore_api_keys`, or have clients send keys in a separate [`header`](Self::header).
 ///
 /// # Security
-/// A key that is unknown, wrong, revoked, expired or malformed is refused in one and the same way. Its secret is compared in
-/// constant time, and with nothing if no key has its id; an id is looked for in the same way whether there is such a key
-/// or not, but for the time that your store takes. A key in the URL is never read. With a store that is
-/// [`CachedStore`](crate::store::CachedStore), what another process revoked still opens until the time to live is over.
+/// This is a verified credential. A key that is unknown, wrong, revoked, expired or malformed yields the same error.
+/// The secret is compared in constant time, and the comparison also runs when no key has the id. Known and unknown
+/// ids take the same path, apart from the time of your store. A key in the URL is never read. With a
+/// [`CachedStore`](crate::store::CachedStore), a key that another process revoked is accepted until its cache entry
+/// expires.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -41,8 +45,8 @@ use crate::tenant::{ApiKeyFormat, ApiKeyStore, Presented};
 ///
 /// let source = ApiKeySource::new(format, store).header("x-api-key")?;
 /// let request = OwnedRequest::get("/").with_header("X-Api-Key", secret.expose_secret());
-/// let SourceOutcome::Pending(answer) = source.read(&request) else { panic!("the store is asked") };
-/// assert!(matches!(answer.await, SourceOutcome::Verified { .. }));
+/// let SourceOutcome::Pending(lookup) = source.read(&request) else { panic!("the store is queried") };
+/// assert!(matches!(lookup.await, SourceOutcome::Verified { .. }));
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
@@ -56,40 +60,42 @@ pub struct ApiKeySource {
 }
 
 impl ApiKeySource {
-    /// A source over the keys of this format.
+    /// Reads keys of this format, and looks them up in `store`.
     pub fn new(format: ApiKeyFormat, store: Arc<dyn ApiKeyStore>) -> Self {
         Self { format, store, clock: Arc::new(SystemClock), header: None, vary: "authorization".to_owned() }
     }
 
-    /// Reads this header as well. A request uses it or `Authorization` for its key, never both.
+    /// Reads this header as well as `Authorization`. A request with a key in both is rejected.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) for a name with anything but letters, digits and hyphens.
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) for a name with anything but letters, digits and
+    /// hyphens.
     pub fn header(self, name: &str) -> Result<Self> {
         let name = header_name(name)?;
         Ok(Self { vary: format!("authorization, {name}"), header: Some(name), ..self })
     }
 
-    /// With another clock, which says when a key has expired.
+    /// Replaces the clock that decides whether a key has expired.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// The text of the key that the request holds, if it holds one.
+    /// The text of the key in the request, if it contains one.
     fn find<'r>(&self, request: &'r dyn RequestView) -> Result<Option<&'r [u8]>, &'static str> {
         let bearer = match request.header("authorization") {
             HeaderField::Absent => None,
             HeaderField::Once(value) => bearer(value).filter(|token| self.format.is_meant_by(token)),
             HeaderField::Repeated => return Err("several Authorization headers"),
         };
-        let own = match self.header.as_deref().map_or(HeaderField::Absent, |name| request.header(name)) {
-            HeaderField::Absent => None,
-            HeaderField::Once(value) => Some(value),
-            HeaderField::Repeated => return Err("several headers of the key's own"),
-        };
-        match (bearer, own) {
-            (Some(_), Some(_)) => Err("a key in two places"),
-            (bearer, own) => Ok(bearer.or(own)),
+        let from_header =
+            match self.header.as_deref().map_or(HeaderField::Absent, |name| request.header(name)) {
+                HeaderField::Absent => None,
+                HeaderField::Once(value) => Some(value),
+                HeaderField::Repeated => return Err("several API key headers"),
+            };
+        match (bearer, from_header) {
+            (Some(_), Some(_)) => Err("a key in two headers"),
+            (bearer, from_header) => Ok(bearer.or(from_header)),
         }
     }
 }
@@ -100,7 +106,7 @@ impl Source for ApiKeySource {
         let presented = match self.find(request).and_then(|found| found.map(parse).transpose()) {
             Ok(None) => return SourceOutcome::Absent,
             Ok(Some(presented)) => presented,
-            Err(fault) => return refused(fault, None),
+            Err(fault) => return rejected(fault, None),
         };
         let (store, clock) = (self.store.clone(), self.clock.clone());
         SourceOutcome::Pending(Box::pin(async move {
@@ -113,7 +119,7 @@ impl Source for ApiKeySource {
                     candidate: Candidate::Id(key.tenant().clone()),
                     actor: Actor::api_key(key.id()),
                 },
-                Err(fault) => refused(fault, Some(&presented.id)),
+                Err(fault) => rejected(fault, Some(&presented.id)),
             }
         }))
     }
@@ -127,8 +133,8 @@ impl Source for ApiKeySource {
     }
 }
 
-fn refused(reason: &str, key: Option<&str>) -> SourceOutcome {
-    debug!(reason, key, "API key refused");
+fn rejected(reason: &str, key: Option<&str>) -> SourceOutcome {
+    debug!(reason, key, "API key rejected");
     SourceOutcome::not_valid()
 }
 

@@ -1,4 +1,4 @@
-//! The one strict parser of hosts: every way of writing a host has one normal form, or is refused.
+//! The only parser of hosts, and a strict one: every spelling of a host has one normal form, or is rejected.
 
 use std::net::Ipv6Addr;
 
@@ -6,7 +6,7 @@ use super::view::{HeaderField, HttpVersion, RequestView};
 use crate::tenant::read_name;
 pub(super) use crate::tenant::{DomainNameError, HostName as Host};
 
-/// The authority of a request in its normal form: lower case, without the dot at the end.
+/// The host and port of a request in normal form: lower case, without a trailing dot.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Authority<'a> {
     pub(super) host: Host<'a>,
@@ -14,9 +14,9 @@ pub(super) struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// The one authority of a request, or why there is none.
+    /// The authority of a request, or why it has none.
     ///
-    /// Stricter than RFC 9112, section 3.2.2: when the target and `Host` both carry one, they must agree.
+    /// Stricter than RFC 9112, section 3.2.2: if both the target and `Host` contain an authority, they must be equal.
     pub(super) fn of(request: &'a dyn RequestView) -> Result<Self, DomainNameError> {
         let target = request.authority().map(|text| Self::parse(text.as_bytes())).transpose()?;
         let header = match request.header("host") {
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_hosts_are_refused() {
+    fn malformed_hosts_are_rejected() {
         let long_label = format!("{}.example.com", "a".repeat(64));
         let long_name = format!("{}com", "a.".repeat(126));
         for raw in [

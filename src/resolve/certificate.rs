@@ -1,19 +1,23 @@
+//! The tenant in a client certificate. The handshake itself is verified by your TLS server.
+
 use std::fmt;
 
 use tracing::debug;
 
 use super::identity::Identity;
+use super::source::{Source, SourceOutcome};
 use super::view::{RequestView, TlsInfo};
-use super::{Source, SourceOutcome};
 use crate::context::ResolvedBy;
 
-/// Reads the tenant from the client's certificate (mutual TLS): a hook of yours says whom its names stand for.
+/// Reads the caller from the client's certificate (mutual TLS). Your hook maps a name of the certificate to an
+/// [`Identity`].
 ///
-/// It is asked about every subject alternative name, such as `spiffe://example.com/acme/worker`. A certificate none of
-/// whose names it knows says nothing; one whose names stand for different callers is refused.
+/// The hook is called with every subject alternative name, such as `spiffe://example.com/acme/worker`. If it returns
+/// `None` for all names, the source is absent. A certificate whose names map to different identities is rejected.
 ///
 /// # Security
-/// This proves. The server must have verified the certificate, and put its names in the request as [`TlsInfo`].
+/// This is a verified credential. The server must have verified the certificate before it inserts the names into the
+/// request as [`TlsInfo`].
 ///
 /// ```
 /// use tenancy::context::Actor;
@@ -35,7 +39,7 @@ pub struct CertificateSource {
 type Hook = Box<dyn Fn(&str) -> Option<Identity> + Send + Sync>;
 
 impl CertificateSource {
-    /// A source over the names of the client's certificate.
+    /// Maps the names of client certificates with `hook`.
     pub fn new(hook: impl Fn(&str) -> Option<Identity> + Send + Sync + 'static) -> Self {
         Self { hook: Box::new(hook) }
     }
@@ -47,7 +51,7 @@ impl Source for CertificateSource {
         let mut known = names.filter_map(|name| (self.hook)(name));
         let Some(first) = known.next() else { return SourceOutcome::Absent };
         if known.any(|other| other != first) {
-            debug!("the names of a certificate stand for different callers");
+            debug!("the names of a certificate map to different identities");
             return SourceOutcome::not_valid();
         }
         first.into()
@@ -72,7 +76,7 @@ mod tests {
     use crate::tenant::Slug;
 
     #[test]
-    fn the_names_of_a_certificate_stand_for_one_caller_or_none() {
+    fn the_names_of_a_certificate_map_to_one_identity_or_none() {
         let source = CertificateSource::new(|name| {
             let tenant = Slug::parse(name.strip_suffix(".clients.example.com")?).ok()?;
             Some(Identity::new(Actor::service("sync")).tenant(tenant))

@@ -1,8 +1,11 @@
-use super::authority::{Authority, DomainNameError};
-use super::header::TrustedPeers;
-use super::view::{HeaderField, RequestView, is_token};
+//! The host in a header that a trusted proxy sets. Whether it names a tenant is decided in `host.rs`.
 
-/// Which header a proxy of yours puts the client's host in.
+use super::authority::{Authority, DomainNameError};
+use super::syntax::is_token;
+use super::trusted_peers::TrustedPeers;
+use super::view::{HeaderField, RequestView};
+
+/// The header in which your proxy sends the host that the client requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ForwardedHost {
@@ -28,7 +31,7 @@ impl ForwardedHost {
     }
 }
 
-/// A header in which proxies of yours say which host the client asked for.
+/// A forwarding header, and the proxies that may set it.
 #[derive(Debug, Clone)]
 pub(super) struct Forwarding {
     pub(super) header: ForwardedHost,
@@ -36,7 +39,7 @@ pub(super) struct Forwarding {
 }
 
 impl Forwarding {
-    /// What a trusted peer says; `None` if it says nothing, or somebody else does.
+    /// The forwarded authority; `None` if the header is absent, or the peer is not trusted.
     pub(super) fn authority<'a>(
         &self,
         request: &'a dyn RequestView,
@@ -45,7 +48,7 @@ impl Forwarding {
         if field == HeaderField::Absent {
             return Ok(None);
         }
-        if !self.peers.trust(request.peer()) {
+        if !self.peers.contains(request.peer()) {
             tracing::warn!(
                 header = self.header.header(), peer = ?request.peer(),
                 "a forwarded host from a peer that is not trusted"
@@ -54,32 +57,32 @@ impl Forwarding {
         }
         match field {
             HeaderField::Once(value) => self.header.authority(value).map(Some),
-            _ => Err("the forwarded host is there more than once"),
+            _ => Err("the forwarded host is repeated"),
         }
     }
 }
 
-/// The one `host` of a `Forwarded` header with one element. Of several proxies, only the last one's word could be
-/// believed, so several are refused.
+/// The `host` of a `Forwarded` header with exactly one element. Each proxy appends an element, and only the last one
+/// is trustworthy, so several are rejected.
 fn forwarded_host(value: &[u8]) -> Result<&[u8], DomainNameError> {
     let mut host = None;
-    let mut rest = value;
+    let mut remaining = value;
     loop {
-        let (name, after) = token(rest)?;
-        let (text, after) = word(after)?;
+        let (name, after) = pair_name(remaining)?;
+        let (text, after) = pair_value(after)?;
         if name.eq_ignore_ascii_case(b"host") && host.replace(text).is_some() {
             return Err("Forwarded has two hosts");
         }
-        rest = match after {
+        remaining = match after {
             [] => return host.ok_or("Forwarded without a host"),
             [b';', after @ ..] => after,
-            _ => return Err("Forwarded with more than one element, or not well formed"),
+            _ => return Err("Forwarded with several elements, or not well formed"),
         };
     }
 }
 
-/// The name of a pair, and what is after its `=`.
-fn token(text: &[u8]) -> Result<(&[u8], &[u8]), DomainNameError> {
+/// Splits off the name of a pair and its `=`.
+fn pair_name(text: &[u8]) -> Result<(&[u8], &[u8]), DomainNameError> {
     let end = text.iter().position(|b| !is_token(*b)).unwrap_or(text.len());
     match &text[end..] {
         [b'=', after @ ..] if end > 0 => Ok((&text[..end], after)),
@@ -87,11 +90,11 @@ fn token(text: &[u8]) -> Result<(&[u8], &[u8]), DomainNameError> {
     }
 }
 
-/// A token or a quoted string, and what is after it.
-fn word(text: &[u8]) -> Result<(&[u8], &[u8]), DomainNameError> {
+/// Splits off a token or a quoted string.
+fn pair_value(text: &[u8]) -> Result<(&[u8], &[u8]), DomainNameError> {
     if let [b'"', quoted @ ..] = text {
         let end = quoted.iter().position(|b| *b == b'"').ok_or("Forwarded with an open quote")?;
-        // Nothing in a host needs an escape, so one is there to mislead.
+        // No character of a host needs an escape.
         if quoted[..end].contains(&b'\\') {
             return Err("Forwarded with an escape");
         }

@@ -1,28 +1,33 @@
+//! The tenant in the host: a subdomain, or a custom domain. Hosts are parsed in `authority.rs`.
+
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use tracing::debug;
 
 use super::authority::{Authority, DomainNameError, Host};
+use super::candidate::Candidate;
+use super::custom_domains::CustomDomains;
 use super::forwarded::{ForwardedHost, Forwarding};
-use super::header::TrustedPeers;
+use super::source::{Source, SourceOutcome};
+use super::trusted_peers::TrustedPeers;
 use super::view::{RequestView, TlsInfo};
-use super::{Candidate, Source, SourceOutcome};
-use crate::context::{ResolvedBy, unknown_tenant};
+use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{Domain, DomainStore, Slug, is_reserved};
+use crate::tenant::{Slug, is_reserved};
 
-/// Reads the slug from the host: `acme.example.com` is the tenant `acme`.
+/// Reads the tenant from the host: `acme.example.com` is the tenant with the slug `acme`.
 ///
-/// Exactly one label before a base domain names a tenant. The base domain itself, a reserved word (`www`,
-/// `api`), an IP address, or a host elsewhere names none. A host that is malformed, repeated or ambiguous is
-/// refused with [`ErrorKind::InvalidAuthority`].
+/// Exactly one label before a base domain is a slug. The base domain itself, a reserved word before it (`www`,
+/// `api`), an IP address, and a host under no base domain name no tenant. A host that is malformed, repeated or
+/// ambiguous is rejected with [`ErrorKind::InvalidAuthority`].
 ///
-/// With [`custom_domains`](Self::custom_domains), a host elsewhere is a tenant's own domain, or the request is refused.
+/// With `custom_domains` (feature `custom-domains`), a host under no base domain must be the verified domain of a
+/// tenant.
 ///
 /// # Security
-/// A host is a selection, not evidence. `Forwarded`, `X-Forwarded-Host` and their kin are not read: behind a proxy, let
-/// the proxy pass the `Host` on, or name it with [`trusted_proxies`](Self::trusted_proxies).
+/// A host is an unverified hint, not a credential. `Forwarded`, `X-Forwarded-Host` and similar headers are not read.
+/// Behind a proxy, configure the proxy to forward the `Host` unchanged, or use
+/// [`trusted_proxies`](Self::trusted_proxies).
 ///
 /// ```
 /// use tenancy::resolve::{Candidate, HostSource, SourceOutcome, Source, OwnedRequest};
@@ -30,7 +35,8 @@ use crate::tenant::{Domain, DomainStore, Slug, is_reserved};
 ///
 /// let source = HostSource::new(["example.com", "localhost"])?.ports([443, 3000]);
 /// let request = OwnedRequest::get("/").with_header("Host", "ACME.localhost:3000");
-/// assert!(matches!(source.read(&request), SourceOutcome::Unverified(Candidate::Slug(slug)) if slug.as_str() == "acme"));
+/// let SourceOutcome::Unverified(Candidate::Slug(slug)) = source.read(&request) else { panic!("no slug") };
+/// assert_eq!(slug.as_str(), "acme");
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -41,22 +47,22 @@ pub struct HostSource {
     require_sni_match: bool,
     forwarding: Option<Forwarding>,
     vary: &'static str,
-    custom: Option<Arc<dyn DomainStore>>,
+    custom: CustomDomains,
 }
 
 /// What a host names.
-enum Named<'a> {
-    Nobody,
+enum HostKind<'a> {
+    NoTenant,
     Slug(Slug),
-    /// A name that is below no base domain.
-    Elsewhere(Cow<'a, str>),
+    /// A name under no base domain.
+    Custom(Cow<'a, str>),
 }
 
 impl HostSource {
-    /// A source over the base domains under which tenants live.
+    /// Reads the slug before one of these base domains.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if there is none, or one is not a plain domain name.
+    /// [`ErrorKind::Misconfigured`] if the list is empty, or a base domain is not a plain domain name.
     pub fn new(domains: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
         let domains = domains
             .into_iter()
@@ -77,59 +83,27 @@ impl HostSource {
             require_sni_match: false,
             forwarding: None,
             vary: "host",
-            custom: None,
+            custom: CustomDomains::default(),
         })
     }
 
-    /// Refuses every host with another port than these. A host without a port is fine.
+    /// Rejects a host with any other port. A host without a port is accepted.
     pub fn ports(self, ports: impl IntoIterator<Item = u16>) -> Self {
         Self { ports: Some(ports.into_iter().collect()), ..self }
     }
 
-    /// Refuses a request whose host is not the one that its TLS connection was made for
-    /// ([`ErrorKind::Misdirected`], status 421: RFC 9110, section 15.5.20), where the server says which that was.
+    /// Rejects a request whose host differs from the server name (SNI) of its TLS connection, if
+    /// [`RequestView::tls`] contains one. The error is [`ErrorKind::Misdirected`], status 421 (RFC 9110,
+    /// section 15.5.20).
     pub fn require_sni_match(self) -> Self {
         Self { require_sni_match: true, ..self }
     }
 
-    /// Reads a host that is below no base domain as a tenant's own domain, which it has verified.
+    /// Reads the host from this header if the peer is one of these proxies. The request's `Host` is then not used,
+    /// but must still be well-formed. A header from any other peer is ignored and logged as a warning.
     ///
     /// # Security
-    /// Any other host elsewhere is refused with [`ErrorKind::TenantUnknown`], whether somebody claimed it or nobody knows
-    /// it, and whatever the rest of the request says: a name that somebody else points at this service reaches no tenant,
-    /// not even by a valid token. Base domains themselves, reserved words below them, and addresses name nobody, as
-    /// without this.
-    pub fn custom_domains(self, domains: Arc<dyn DomainStore>) -> Self {
-        Self { custom: Some(domains), ..self }
-    }
-
-    /// Reads a domain that a tenant wants to claim.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it is none, or is a base domain or below one: those names are given out by slug.
-    pub fn parse_custom(&self, text: &str) -> Result<Domain> {
-        let domain = Domain::parse(text)?;
-        let below = |base: &String| {
-            domain
-                .as_str()
-                .strip_suffix(base.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        };
-        if self.domains.iter().any(below) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "not a custom domain: it belongs to this service; use a domain of the tenant's own",
-            ));
-        }
-        Ok(domain)
-    }
-
-    /// Believes these peers about which host the client asked for, where they say so in this header; the request's own
-    /// host is then theirs, and must be well-formed all the same. From any other peer the header is ignored, with a
-    /// warning in the log.
-    ///
-    /// # Security
-    /// The proxy must set the header on every request, and drop what a client sent under that name.
+    /// The proxy must set the header on every request, and must drop a header of that name that a client sends.
     pub fn trusted_proxies(self, peers: TrustedPeers, header: ForwardedHost) -> Self {
         let vary = match header {
             ForwardedHost::Forwarded => "host, forwarded",
@@ -139,73 +113,88 @@ impl HostSource {
     }
 
     fn authority<'a>(&self, request: &'a dyn RequestView) -> Result<Authority<'a>, SourceOutcome> {
-        let own = Authority::of(request).map_err(malformed)?;
+        let authority = Authority::of(request).map_err(malformed)?;
         let forwarded = self.forwarding.as_ref().map(|forwarding| forwarding.authority(request));
         if let Some(forwarded) = forwarded.transpose().map_err(malformed)?.flatten() {
             return Ok(forwarded);
         }
-        if self.is_misdirected(request, &own.host) {
+        if self.is_misdirected(request, &authority.host) {
             return Err(SourceOutcome::Invalid(Error::new(
                 ErrorKind::Misdirected,
                 "the connection was made for another host; open one for this host",
             )));
         }
-        Ok(own)
+        Ok(authority)
     }
 
-    /// Whether the connection was made for another host.
+    /// Whether the TLS connection was made for another host.
     fn is_misdirected(&self, request: &dyn RequestView, host: &Host<'_>) -> bool {
-        let asked = request.tls().and_then(TlsInfo::server_name).filter(|_| self.require_sni_match);
-        asked.is_some_and(|asked| {
-            Authority::parse(asked.as_bytes()).map(|asked| asked.host).as_ref() != Ok(host)
+        let server_name = request.tls().and_then(TlsInfo::server_name).filter(|_| self.require_sni_match);
+        server_name.is_some_and(|name| {
+            Authority::parse(name.as_bytes()).map(|named| named.host).as_ref() != Ok(host)
         })
     }
 
-    fn select<'a>(&self, Authority { host, port }: Authority<'a>) -> Result<Named<'a>, DomainNameError> {
+    fn select<'a>(&self, Authority { host, port }: Authority<'a>) -> Result<HostKind<'a>, DomainNameError> {
         if let (Some(ports), Some(port)) = (&self.ports, port)
             && !ports.contains(&port)
         {
             return Err("a port off the list");
         }
-        let Host::Name(name) = host else { return Ok(Named::Nobody) };
+        let Host::Name(name) = host else { return Ok(HostKind::NoTenant) };
         if self.domains.iter().any(|domain| *domain == name) {
-            return Ok(Named::Nobody);
+            return Ok(HostKind::NoTenant);
         }
-        // Of two base domains of which one lies below the other, the longer one decides.
+        // Of two base domains of which one is under the other, the longer one decides.
         let label = self
             .domains
             .iter()
             .filter_map(|domain| name.strip_suffix(domain.as_str())?.strip_suffix('.'))
             .min_by_key(|label| label.len());
         match label {
-            None => Ok(Named::Elsewhere(name)),
-            Some(label) if label.contains('.') => Err("more than one label before the base domain"),
+            None => Ok(HostKind::Custom(name)),
+            Some(label) if label.contains('.') => Err("several labels before the base domain"),
             Some(label) => match Slug::parse(label) {
-                Ok(slug) => Ok(Named::Slug(slug)),
-                Err(_) if is_reserved(label) => Ok(Named::Nobody),
+                Ok(slug) => Ok(HostKind::Slug(slug)),
+                Err(_) if is_reserved(label) => Ok(HostKind::NoTenant),
                 Err(_) => Err("a label that no tenant can have"),
             },
         }
     }
+}
 
-    /// Whose own a host is that is below no base domain.
-    fn elsewhere(&self, name: &str) -> SourceOutcome {
-        let Some(store) = &self.custom else { return SourceOutcome::Absent };
-        let Ok(domain) = Domain::parse(name) else { return SourceOutcome::Invalid(unknown_tenant()) };
-        if let Some(tenant) = store.peek_domain(&domain) {
-            return SourceOutcome::Unverified(Candidate::Id(tenant));
+#[cfg(feature = "custom-domains")]
+impl HostSource {
+    /// Looks up a host under no base domain as a custom domain, which a tenant has verified.
+    ///
+    /// # Security
+    /// Every other host under no base domain is rejected with [`ErrorKind::TenantUnknown`], whether it is claimed or
+    /// unknown, and whatever the other sources yield. A foreign name that points at this service reaches no tenant,
+    /// not even with a valid token. Base domains, reserved words before them, and IP addresses still name no tenant.
+    pub fn custom_domains(self, domains: std::sync::Arc<dyn crate::tenant::DomainStore>) -> Self {
+        Self { custom: CustomDomains::of(domains), ..self }
+    }
+
+    /// Parses a domain that a tenant wants to claim.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the text is not a domain, or is a base domain or under one: those names belong
+    /// to slugs.
+    pub fn parse_custom(&self, text: &str) -> Result<crate::tenant::Domain> {
+        let domain = crate::tenant::Domain::parse(text)?;
+        let is_under = |base: &String| {
+            domain
+                .as_str()
+                .strip_suffix(base.as_str())
+                .is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+        };
+        if self.domains.iter().any(is_under) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "not a custom domain: it belongs to this service; use a domain of the tenant's own",
+            ));
         }
-        let store = store.clone();
-        SourceOutcome::Pending(Box::pin(async move {
-            match store.by_domain(&domain).await {
-                Ok(Some(tenant)) => SourceOutcome::Unverified(Candidate::Id(tenant)),
-                Ok(None) => {
-                    debug!("a host that is nobody's own");
-                    SourceOutcome::Invalid(unknown_tenant())
-                }
-                Err(error) => SourceOutcome::Invalid(error),
-            }
-        }))
+        Ok(domain)
     }
 }
 
@@ -213,12 +202,12 @@ impl Source for HostSource {
     fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         let authority = match self.authority(request) {
             Ok(authority) => authority,
-            Err(signal) => return signal,
+            Err(outcome) => return outcome,
         };
         match self.select(authority) {
-            Ok(Named::Nobody) => SourceOutcome::Absent,
-            Ok(Named::Slug(slug)) => SourceOutcome::Unverified(Candidate::Slug(slug)),
-            Ok(Named::Elsewhere(name)) => self.elsewhere(&name),
+            Ok(HostKind::NoTenant) => SourceOutcome::Absent,
+            Ok(HostKind::Slug(slug)) => SourceOutcome::Unverified(Candidate::Slug(slug)),
+            Ok(HostKind::Custom(name)) => self.custom.read(&name),
             Err(reason) => malformed(reason),
         }
     }
@@ -233,7 +222,7 @@ impl Source for HostSource {
 }
 
 fn malformed(reason: DomainNameError) -> SourceOutcome {
-    debug!(reason, "host refused");
+    debug!(reason, "host rejected");
     SourceOutcome::Invalid(Error::new(
         ErrorKind::InvalidAuthority,
         "the host of this request is malformed or ambiguous",
@@ -322,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_off_the_list_is_refused() {
+    fn a_port_off_the_list_is_rejected() {
         let source = source().ports([8443]);
         let read = |host: &str| source.read(&OwnedRequest::get("/").with_header("Host", host));
         assert!(matches!(read("acme.example.com:8443"), SourceOutcome::Unverified(_)));
@@ -334,7 +323,7 @@ mod tests {
     fn a_forwarded_host_counts_from_a_trusted_peer_only() {
         let peers = || TrustedPeers::new(["10.0.0.0/8"]).unwrap();
         let get = || OwnedRequest::get("/").with_header("Host", "acme.example.com");
-        let (proxy, stranger) = ("10.0.0.7:1".parse().unwrap(), "203.0.113.9:1".parse().unwrap());
+        let (proxy, untrusted) = ("10.0.0.7:1".parse().unwrap(), "203.0.113.9:1".parse().unwrap());
         for (header, name, value, two) in [
             (
                 ForwardedHost::Forwarded,
@@ -359,8 +348,12 @@ mod tests {
             let bad = Err(ErrorKind::InvalidAuthority);
             assert_eq!(read(get().with_header(name, value).with_peer(proxy)), globex, "{name}");
             assert_eq!(read(get().with_peer(proxy)), acme, "{name}: nothing forwarded");
-            assert_eq!(read(get().with_header(name, value).with_peer(stranger)), acme, "{name}: a stranger");
-            assert_eq!(read(get().with_header(name, value)), acme, "{name}: nobody known");
+            assert_eq!(
+                read(get().with_header(name, value).with_peer(untrusted)),
+                acme,
+                "{name}: an untrusted peer"
+            );
+            assert_eq!(read(get().with_header(name, value)), acme, "{name}: an unknown peer");
             assert_eq!(read(get().with_header(name, two).with_peer(proxy)), bad, "{name}: two");
             let twice = get().with_header(name, value).with_header(name, value).with_peer(proxy);
             assert_eq!(read(twice), bad, "{name}: twice");
@@ -385,10 +378,14 @@ mod tests {
         assert_eq!(read(&strict, &over("ACME.example.com.")), Ok(()));
         for other in ["globex.example.com", "example.com", "not a name", ""] {
             assert_eq!(read(&strict, &over(other)), Err(ErrorKind::Misdirected), "{other}");
-            assert_eq!(read(&source(), &over(other)), Ok(()), "{other}, where it was not asked for");
+            assert_eq!(read(&source(), &over(other)), Ok(()), "{other}, without the option");
         }
-        let silent = acme.clone().with_tls(TlsInfo::new());
-        assert_eq!((read(&strict, &acme), read(&strict, &silent)), (Ok(()), Ok(())), "not known, not judged");
+        let without_sni = acme.clone().with_tls(TlsInfo::new());
+        assert_eq!(
+            (read(&strict, &acme), read(&strict, &without_sni)),
+            (Ok(()), Ok(())),
+            "no server name, no check"
+        );
     }
 
     #[test]

@@ -1,11 +1,14 @@
-use super::{Candidate, SourceOutcome};
+//! The result of a hook that maps a session or a certificate to a caller.
+
+use super::candidate::Candidate;
+use super::source::SourceOutcome;
 use crate::context::Actor;
 use crate::tenant::{Slug, TenantId};
 
-/// Who a session or a certificate stands for, and whose data it may reach: the answer of a hook of yours.
+/// The caller that a session or a certificate belongs to, and the tenant it is valid for. Your hook returns it.
 ///
-/// Without a tenant it says who is calling and no more: another source selects the tenant, and the
-/// [`Membership`](super::Membership) of the resolver says whether it is theirs.
+/// Without a tenant, another source must name one, and the [`Membership`](super::Membership) of the resolver must
+/// confirm that the caller is a member.
 ///
 /// ```
 /// use tenancy::context::Actor;
@@ -24,12 +27,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Somebody, of no particular tenant. A guest, who is [`Anonymous`](Actor::Anonymous), proves nothing.
+    /// A caller without a tenant. The actor [`Anonymous`](Actor::Anonymous), such as a guest session, proves nothing.
     pub fn new(actor: Actor) -> Self {
         Self { actor, tenant: None }
     }
 
-    /// Of this tenant: an id, or a slug.
+    /// Sets the tenant, by id or by slug.
     pub fn tenant(self, tenant: impl Into<Candidate>) -> Self {
         Self { tenant: Some(tenant.into()), ..self }
     }

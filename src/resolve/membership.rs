@@ -1,3 +1,5 @@
+//! The trait `Membership`. The cache in front of one is in `src/store/cached`.
+
 use std::fmt;
 
 use async_trait::async_trait;
@@ -6,11 +8,11 @@ use crate::context::{Actor, TenantContext, unknown_tenant};
 use crate::error::Result;
 use crate::tenant::TenantId;
 
-/// Who may act for which tenant: your own table of members.
+/// Looks up whether a person may act for a tenant, in your own table of members.
 ///
-/// A [`Resolver`](super::Resolver) that has one asks it about every person whom a credential names: one who was
-/// removed is refused although the token is still valid, and one whose credential names no tenant may choose among
-/// their own. A machine's credential that names its tenant, such as an API key, belongs to it, and is not asked about.
+/// A [`Resolver`](super::Resolver) with a membership checks every person whom a credential names. A removed member is
+/// rejected although the token is still valid. A person whose credential names no tenant can reach every tenant of
+/// which they are a member. A machine's credential that names its tenant, such as an API key, is not checked.
 ///
 /// ```
 /// use async_trait::async_trait;
@@ -34,21 +36,22 @@ pub trait Membership: Send + Sync + fmt::Debug {
     /// Whether this person may act for this tenant.
     ///
     /// # Errors
-    /// When it cannot be known: the request is refused with the error.
+    /// If the lookup fails. The request is rejected with the error.
     async fn is_member(&self, tenant: &TenantId, actor: &Actor) -> Result<bool>;
 
-    /// What is at hand, without waiting; `None` if it has to be asked for.
+    /// The cached result, without waiting; `None` if [`is_member`](Self::is_member) must be called.
     fn peek(&self, tenant: &TenantId, actor: &Actor) -> Option<bool> {
         let _ = (tenant, actor);
         None
     }
 
-    /// Asks for the person of a context, as a [`Revalidator`](crate::context::Revalidator) does. A machine is let through: one
-    /// that is a member, because its credential names no tenant, has to be asked about by [`is_member`](Self::is_member).
+    /// Checks the person of a context, as a [`Revalidator`](crate::context::Revalidator) does. A machine passes
+    /// unchecked. Where machines are members, because their credentials name no tenant, call
+    /// [`is_member`](Self::is_member) instead.
     ///
     /// # Errors
-    /// [`ErrorKind::TenantUnknown`](crate::ErrorKind::TenantUnknown) for one who is no member, which is also what a
-    /// tenant that does not exist is answered with; or as [`is_member`](Self::is_member).
+    /// [`ErrorKind::TenantUnknown`](crate::ErrorKind::TenantUnknown) for a person who is no member, as for a tenant
+    /// that does not exist; or the errors of [`is_member`](Self::is_member).
     async fn require(&self, ctx: &TenantContext) -> Result<()> {
         let Actor::User(_) = ctx.actor() else { return Ok(()) };
         if self.is_member(ctx.tenant_id(), ctx.actor()).await? { Ok(()) } else { Err(unknown_tenant()) }

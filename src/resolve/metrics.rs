@@ -1,3 +1,5 @@
+//! Counters of resolved and rejected requests.
+
 use std::sync::OnceLock;
 
 use metrics::{Key, Label, Level, Metadata, with_recorder};
@@ -6,26 +8,26 @@ use serde_json::Value;
 use crate::context::{ResolvedBy, TenantContext};
 use crate::error::Result;
 
-/// Counts how a request ended. No label is made of what the request or a tenant says.
+/// Counts the result of a request. No label contains anything from the request or of a tenant.
 pub(super) fn resolved(result: &Result<TenantContext>) {
     match result {
-        Ok(ctx) => RESOLUTIONS.count(ctx.resolved_by() as usize, || way(ctx.resolved_by())),
-        Err(error) => REFUSALS.count(error.kind() as usize, || error.kind().code().to_owned()),
+        Ok(ctx) => RESOLUTIONS.count(ctx.resolved_by() as usize, || label(ctx.resolved_by())),
+        Err(error) => REJECTIONS.count(error.kind() as usize, || error.kind().code().to_owned()),
     }
 }
 
-/// The way as it stands in the audit log, too.
-fn way(by: ResolvedBy) -> String {
+/// The kind of source, spelled as in the audit log.
+fn label(by: ResolvedBy) -> String {
     match serde_json::to_value(by) {
-        Ok(Value::String(way)) => way,
+        Ok(Value::String(label)) => label,
         _ => "other".to_owned(),
     }
 }
 
 static RESOLUTIONS: Family = Family::new("tenancy_resolutions_total", "by");
-static REFUSALS: Family = Family::new("tenancy_refusals_total", "code");
+static REJECTIONS: Family = Family::new("tenancy_refusals_total", "code");
 
-/// Counters whose one label has the names of an enum's variants as its values. The key of each is made once.
+/// Counters with one label whose values are the variants of an enum. The key of each counter is built once.
 struct Family {
     name: &'static str,
     label: &'static str,
@@ -38,10 +40,10 @@ impl Family {
     }
 
     fn count(&self, variant: usize, value: impl FnOnce() -> String) {
-        let make = || Key::from_parts(self.name, vec![Label::new(self.label, value())]);
+        let build = || Key::from_parts(self.name, vec![Label::new(self.label, value())]);
         match self.keys.get(variant) {
-            Some(key) => increment(key.get_or_init(make)),
-            None => increment(&make()),
+            Some(key) => increment(key.get_or_init(build)),
+            None => increment(&build()),
         }
     }
 }

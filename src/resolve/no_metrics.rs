@@ -1,3 +1,5 @@
+//! Without the feature `metrics`, nothing is counted.
+
 use crate::context::TenantContext;
 use crate::error::Result;
 

@@ -1,19 +1,23 @@
+//! The tenant in the path of the request.
+
+use super::candidate::Naming;
+use super::source::{Source, SourceOutcome};
 use super::view::RequestView;
-use super::{Naming, Source, SourceOutcome};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Reads the tenant from the path: the one segment after a prefix, as in `/t/acme/orders`.
 ///
-/// A UUID or an integer in it is an id, anything else a slug; [`ids`](Self::ids) and [`slugs`](Self::slugs)
-/// settle it. The segment is never decoded: a percent sign in it is refused. So is a path with a segment `.` or `..`, or
-/// two slashes at its start, wherever it leads: others would read another path there.
+/// A UUID or an integer is read as an id, any other segment as a slug; [`ids`](Self::ids) and [`slugs`](Self::slugs)
+/// restrict the segment to one of them. The segment is never decoded: one with a percent sign is rejected. Every path
+/// with a segment `.` or `..`, or with two slashes at its start, is rejected: other programs normalise it to another
+/// path.
 ///
-/// The path is the whole one that was sent, also where the middleware stands within a nested router of axum. Under any
-/// other that strips what it matched, the middleware must stand outside.
+/// The source reads the whole path that the client sent, also inside a nested router of axum. Around any other router
+/// that strips a matched prefix, add the middleware outside of that router.
 ///
 /// # Security
-/// A path is a selection, not evidence.
+/// A path is an unverified hint, not a credential.
 ///
 /// ```
 /// use tenancy::resolve::{PathSource, SourceOutcome, Source, OwnedRequest};
@@ -32,7 +36,7 @@ pub struct PathSource {
 }
 
 impl PathSource {
-    /// A source over the segment after `prefix`.
+    /// Reads the segment after `prefix`.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] if the prefix does not start with a slash, or ends with one.
@@ -50,12 +54,12 @@ impl PathSource {
         Ok(Self { prefix, naming: Naming::Either })
     }
 
-    /// The segment is always an id.
+    /// Reads the segment as an id only.
     pub fn ids(self) -> Self {
         Self { naming: Naming::Id, ..self }
     }
 
-    /// The segment is always a slug.
+    /// Reads the segment as a slug only.
     pub fn slugs(self) -> Self {
         Self { naming: Naming::Slug, ..self }
     }
@@ -64,16 +68,16 @@ impl PathSource {
 impl Source for PathSource {
     fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         let path = request.path();
-        let rest = path.strip_prefix(self.prefix.as_str()).and_then(|rest| rest.strip_prefix('/'));
-        match rest {
-            _ if is_untidy(path) => SourceOutcome::Invalid(Error::new(
+        let after = path.strip_prefix(self.prefix.as_str()).and_then(|after| after.strip_prefix('/'));
+        match after {
+            _ if is_ambiguous(path) => SourceOutcome::Invalid(Error::new(
                 ErrorKind::InvalidInput,
                 "the path begins with two slashes, or has a segment `.` or `..`; send it without",
             )),
             None | Some("") => SourceOutcome::Absent,
-            Some(rest) => {
-                let segment = rest.split('/').next().unwrap_or_default();
-                self.naming.read(segment).map_or_else(SourceOutcome::Invalid, SourceOutcome::Unverified)
+            Some(after) => {
+                let segment = after.split('/').next().unwrap_or_default();
+                self.naming.parse(segment).map_or_else(SourceOutcome::Invalid, SourceOutcome::Unverified)
             }
         }
     }
@@ -83,8 +87,8 @@ impl Source for PathSource {
     }
 }
 
-/// Whether a proxy, or what stands behind us, would make another path of it, and find another tenant there.
-fn is_untidy(path: &str) -> bool {
+/// Whether a proxy or an upstream service could normalise the path, and find another tenant in it.
+fn is_ambiguous(path: &str) -> bool {
     let is_dots = |segment: &str| matches!(&*segment.to_ascii_lowercase().replace("%2e", "."), "." | "..");
     let mut short = path.split('/').filter(|segment| segment.starts_with(['.', '%']) && segment.len() <= 6);
     path.starts_with("//") || short.any(is_dots)
@@ -92,19 +96,19 @@ fn is_untidy(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Candidate;
+    use super::super::candidate::Candidate;
     use super::super::view::OwnedRequest;
     use super::*;
 
     #[test]
-    fn the_one_segment_after_the_prefix_counts() {
+    fn the_segment_after_the_prefix_names_the_tenant() {
         let source = PathSource::new("/t").unwrap();
         let read = |path: &str| source.read(&OwnedRequest::get(path));
         for good in ["/t/acme", "/t/acme/", "/t/acme/orders/globex", "/t/ACME"] {
-            let signal = read(good);
+            let outcome = read(good);
             assert!(
-                matches!(&signal, SourceOutcome::Unverified(Candidate::Slug(slug)) if slug.as_str() == "acme"),
-                "{good}: {signal:?}"
+                matches!(&outcome, SourceOutcome::Unverified(Candidate::Slug(slug)) if slug.as_str() == "acme"),
+                "{good}: {outcome:?}"
             );
         }
         for none in ["/", "/t", "/t/", "/T/acme", "/tt/acme", "/x/t/acme", "/x//t/acme", "/t...", "*"] {

@@ -1,79 +1,87 @@
+//! Reads the sources of a request and queries the stores. What the results mean is decided in `decision.rs`.
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tracing::error;
+use tracing::{debug, error, warn};
 
-use super::evidence::{Demand, Evidence, Rejection};
+use super::candidate::Candidate;
+use super::decision::{Cause, Evidence, Rejection, Requirement, is_hidden_from_anonymous};
 use super::membership::Membership;
+use super::metrics;
+use super::source::{Source, SourceOutcome};
 use super::view::RequestView;
-use super::{Candidate, Source, SourceOutcome, metrics};
 use crate::audit::AuditSink;
-use crate::context::{TenantContext, TenantDirectory};
+use crate::context::{Actor, TenantContext, TenantDirectory, unknown_tenant};
 use crate::error::{Error, Result};
 use crate::tenant::{Tenant, TenantStore};
 
-/// Reads every source of a request and answers with its one tenant, or with the reason why there is none.
+/// Finds the tenant of a request: reads every [`Source`], and returns a [`TenantContext`] or the reason for
+/// rejection.
 ///
-/// - All sources are read, always. One that is [`Invalid`](SourceOutcome::Invalid) refuses the request.
-/// - Everything that was named is looked up and compared by id. Two different tenants refuse the request.
-/// - There is no default tenant, and nothing else is tried after a lookup that found none.
+/// - Every source is read on every request. An [`Invalid`](SourceOutcome::Invalid) source rejects the request.
+/// - Every named tenant is looked up and compared by id. Two different tenants reject the request.
+/// - There is no default tenant, and no fallback after a lookup that finds no tenant.
 ///
-/// So one more selecting source can turn a success into a refusal, but never change which tenant is reached.
+/// So a further unverified source can reject a request that was accepted, but never change which tenant it reaches.
+///
+/// See the [module](super) for an example.
 #[must_use]
 pub struct Resolver {
     sources: Vec<Box<dyn Source>>,
-    gate: Decision,
+    backends: Backends,
 }
 
-/// What decides, once every source was read.
+/// What is queried and written after the sources were read.
 #[derive(Clone)]
-struct Decision {
+struct Backends {
     directory: TenantDirectory,
-    members: Option<Arc<dyn Membership>>,
-    trail: Option<Arc<dyn AuditSink>>,
+    membership: Option<Arc<dyn Membership>>,
+    audit: Option<Arc<dyn AuditSink>>,
 }
 
 impl Resolver {
-    /// A resolver without a source yet: it refuses every request.
+    /// A resolver without sources: it rejects every request until [`source`](Self::source) adds one.
     pub fn new(directory: TenantDirectory) -> Self {
-        Self { sources: Vec::new(), gate: Decision { directory, members: None, trail: None } }
+        Self { sources: Vec::new(), backends: Backends { directory, membership: None, audit: None } }
     }
 
-    /// With one more source. The order decides nothing but whose actor is taken when several sources prove
-    /// the same tenant: the first.
+    /// Adds a source. The order matters in one case only: when several sources verify the same tenant, the first
+    /// one's actor is the actor of the context.
     pub fn source(mut self, source: impl Source + 'static) -> Self {
         self.sources.push(Box::new(source));
         self
     }
 
-    /// Asks this, too, about every person whom a credential names.
+    /// Checks the membership of every person whom a credential names.
     pub fn members(mut self, members: impl Membership + 'static) -> Self {
-        self.gate.members = Some(Arc::new(members));
+        self.backends.membership = Some(Arc::new(members));
         self
     }
 
-    /// Tells the trail of a tenant of every credential that was used against another name, for another issuer's
-    /// tenant, or by somebody who is no member.
+    /// Writes an audit event for every rejected request that holds a verified credential. Such a credential was used
+    /// with another tenant's name, by an issuer that may not act for the tenant, or by a person who is no member.
     ///
-    /// What proves nothing is logged only: otherwise anybody could fill a tenant's trail.
+    /// Requests without a verified credential are only logged. Otherwise anybody could fill a tenant's audit log.
     ///
     /// # Security
-    /// Each such request is an event, and who holds a credential can send many: limit their rate in front. The actor of an
-    /// event is whom the credential names; an issuer of a customer's may call its people what it likes.
-    pub fn audit_sink(mut self, trail: Arc<dyn AuditSink>) -> Self {
-        self.gate.trail = Some(trail);
+    /// Every such request writes an event, and the holder of a credential can send many: limit their rate before the
+    /// resolver. The actor of the event is the one that the credential names. An issuer that a customer runs can put
+    /// any name there.
+    pub fn audit_sink(mut self, sink: Arc<dyn AuditSink>) -> Self {
+        self.backends.audit = Some(sink);
         self
     }
 
-    /// The tenant of a request that proves who is calling.
+    /// Finds the tenant of a request that must hold a verified credential.
     ///
     /// # Errors
-    /// [`TenantMissing`] if no source named a tenant, [`CredentialMissing`] if none proved one, [`TenantConflict`] if two
-    /// disagree, [`TenantUnknown`], [`TenantSuspended`], [`TenantInactive`], the error of a source that is invalid,
-    /// [`Misconfigured`] if somebody is known without their tenant and no [`Membership`] can be asked, or
-    /// [`StoreUnavailable`].
+    /// [`TenantMissing`] if no source names a tenant, [`CredentialMissing`] if no credential is verified,
+    /// [`TenantConflict`] if two sources disagree, [`TenantUnknown`], [`TenantSuspended`], [`TenantInactive`], the
+    /// error of an invalid source, [`Misconfigured`] if a credential names no tenant and the resolver has no
+    /// [`Membership`], or [`StoreUnavailable`].
     ///
     /// [`TenantMissing`]: crate::ErrorKind::TenantMissing
     /// [`CredentialMissing`]: crate::ErrorKind::CredentialMissing
@@ -84,20 +92,20 @@ impl Resolver {
     /// [`Misconfigured`]: crate::ErrorKind::Misconfigured
     /// [`StoreUnavailable`]: crate::ErrorKind::StoreUnavailable
     pub fn resolve(&self, request: &dyn RequestView) -> ResolveFuture {
-        self.start(request, Demand::Evidence)
+        self.start(request, Requirement::Credential)
     }
 
-    /// The tenant of a request on a public route, where a selection suffices: without proof the actor is
-    /// [anonymous](crate::context::Actor::Anonymous).
+    /// Finds the tenant of a request on a public route, where an unverified hint suffices. Without a credential the
+    /// actor is [anonymous](crate::context::Actor::Anonymous).
     ///
     /// # Errors
-    /// As [`resolve`](Self::resolve), without [`CredentialMissing`](crate::ErrorKind::CredentialMissing). To a caller without proof, a
-    /// tenant that is not open looks like one that does not exist.
+    /// As [`resolve`](Self::resolve), without [`CredentialMissing`](crate::ErrorKind::CredentialMissing). To an
+    /// anonymous caller, a suspended or inactive tenant looks like one that does not exist.
     ///
     /// # Security
-    /// Anybody can select any tenant. Serve only what the whole world may see, such as a login page.
+    /// Any caller can name any tenant. Serve only public content, such as a login page.
     pub fn resolve_unauthenticated(&self, request: &dyn RequestView) -> ResolveFuture {
-        self.start(request, Demand::Selection)
+        self.start(request, Requirement::TenantName)
     }
 
     /// The request headers that decide the tenant, in lower case, for the `Vary` header of responses.
@@ -105,109 +113,139 @@ impl Resolver {
         self.sources.iter().filter_map(|source| source.vary())
     }
 
-    fn start(&self, request: &dyn RequestView, demand: Demand) -> ResolveFuture {
-        let mut claims = Evidence::new(demand);
-        let mut said = self.sources.iter().map(|source| (source.resolved_by(), source.read(request)));
-        while let Some((by, signal)) = said.next() {
-            if let Some(later) = claims.add(by, signal) {
-                // All are read now, as the request does not stay; in their order, as the first decides whose actor it is.
-                let mut rest = vec![(by, SourceOutcome::Pending(later))];
-                rest.extend(said);
-                let gate = self.gate.clone();
+    fn start(&self, request: &dyn RequestView, requirement: Requirement) -> ResolveFuture {
+        let mut evidence = Evidence::new(requirement);
+        let mut outcomes = self.sources.iter().map(|source| (source.resolved_by(), source.read(request)));
+        while let Some((by, outcome)) = outcomes.next() {
+            if let Some(pending) = evidence.add(by, outcome) {
+                // The future does not borrow the request, so all sources are read now. They stay in their order,
+                // because the first verified one provides the actor.
+                let mut remaining = vec![(by, SourceOutcome::Pending(pending))];
+                remaining.extend(outcomes);
+                let backends = self.backends.clone();
                 return ResolveFuture::pending(async move {
-                    for (by, mut signal) in rest {
-                        while let Some(later) = claims.add(by, signal) {
-                            signal = later.await;
+                    for (by, mut outcome) in remaining {
+                        while let Some(pending) = evidence.add(by, outcome) {
+                            outcome = pending.await;
                         }
                     }
-                    gate.weigh(claims).await
+                    backends.decide(evidence).await
                 });
             }
         }
-        self.gate.weigh(claims)
+        self.backends.decide(evidence)
     }
 }
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resolver")
-            .field("directory", &self.gate.directory)
+            .field("directory", &self.backends.directory)
             .field("sources", &self.sources)
-            .field("members", &self.gate.members)
-            .field("trail", &self.gate.trail)
+            .field("members", &self.backends.membership)
+            .field("audit_sink", &self.backends.audit)
             .finish()
     }
 }
 
-impl Decision {
-    /// What the sources say together, and whose it is: at once, if all that is needed for it is at hand.
-    fn weigh(&self, mut claims: Evidence) -> ResolveFuture {
-        if let Err(error) = claims.check(self.members.is_some()) {
+impl Backends {
+    /// Decides at once if the caches hold all that is needed; otherwise the future queries the stores.
+    fn decide(&self, mut evidence: Evidence) -> ResolveFuture {
+        if let Err(error) = evidence.check(self.membership.is_some()) {
             return ResolveFuture::ready(counted(Err(error)));
         }
-        if let Some(result) = self.at_hand(&mut claims) {
+        if let Some(result) = self.decide_from_caches(&mut evidence) {
             return ResolveFuture::ready(counted(result));
         }
-        let gate = self.clone();
-        ResolveFuture::pending(async move { counted(gate.ask(claims).await) })
+        let backends = self.clone();
+        ResolveFuture::pending(async move { counted(backends.decide_from_stores(evidence).await) })
     }
 
-    fn at_hand(&self, claims: &mut Evidence) -> Option<Result<TenantContext>> {
+    /// `None` if a store must be queried or an audit event written.
+    fn decide_from_caches(&self, evidence: &mut Evidence) -> Option<Result<TenantContext>> {
         let store = self.directory.store().as_ref();
-        for (candidate, found) in claims.candidates() {
-            *found = Some(peek(store, candidate)?);
+        for (candidate, tenant) in evidence.lookups() {
+            *tenant = Some(peek(store, candidate)?);
         }
-        match claims.agree() {
-            Ok(tenant) => {
-                if let Some(members) = &self.members {
-                    for person in claims.people() {
-                        if !members.peek(tenant.id(), person)? {
-                            return None;
-                        }
-                    }
-                }
-                Some(claims.admit(&self.directory, tenant))
+        let tenant = match evidence.tenant() {
+            Ok(tenant) => tenant,
+            Err(rejection) if rejection.events.is_empty() || self.audit.is_none() => {
+                return Some(Err(logged(rejection).error));
             }
-            Err(Rejection { error, told }) => (told.is_empty() || self.trail.is_none()).then_some(Err(error)),
+            Err(_) => return None,
+        };
+        if let Some(membership) = &self.membership {
+            for person in evidence.people() {
+                if !membership.peek(tenant.id(), person)? {
+                    return None;
+                }
+            }
         }
+        Some(self.admit(evidence, tenant))
     }
 
-    async fn ask(&self, mut claims: Evidence) -> Result<TenantContext> {
+    async fn decide_from_stores(&self, mut evidence: Evidence) -> Result<TenantContext> {
         let store = self.directory.store();
-        for (candidate, found) in claims.candidates() {
-            *found = match candidate {
+        for (candidate, tenant) in evidence.lookups() {
+            *tenant = match candidate {
                 Candidate::Id(id) => store.by_id(id).await?,
                 Candidate::Slug(slug) => store.by_slug(slug).await?,
             };
         }
-        let tenant = match claims.agree() {
+        let tenant = match evidence.tenant() {
             Ok(tenant) => tenant,
-            Err(refusal) => return Err(self.tell(refusal).await),
+            Err(rejection) => return Err(self.record(rejection).await),
         };
-        if let Some(members) = &self.members {
-            let mut strangers = Vec::new();
-            for person in claims.people() {
-                if !members.is_member(tenant.id(), person).await? {
-                    strangers.push(person.clone());
+        if let Some(membership) = &self.membership {
+            let mut non_members = Vec::new();
+            for person in evidence.people() {
+                if !membership.is_member(tenant.id(), person).await? {
+                    non_members.push(person.clone());
                 }
             }
-            if let Err(refusal) = claims.without(&strangers, &tenant) {
-                return Err(self.tell(refusal).await);
+            if let Err(rejection) = evidence.remove_non_members(&non_members, &tenant) {
+                return Err(self.record(rejection).await);
             }
         }
-        claims.admit(&self.directory, tenant)
+        self.admit(&evidence, tenant)
     }
 
-    /// Tells the trail of a refusal. That it could not be told makes it no less of one.
-    async fn tell(&self, Rejection { error, told }: Rejection) -> Error {
-        if let Some(trail) = &self.trail
-            && !told.is_empty()
-            && let Err(failure) = trail.write(&told).await
+    /// The context, if the status of the tenant allows one.
+    fn admit(&self, evidence: &Evidence, tenant: Arc<Tenant>) -> Result<TenantContext> {
+        let (actor, by) = evidence.caller();
+        let is_anonymous = actor == Actor::Anonymous;
+        self.directory.admit(tenant, actor, by).map_err(|error| {
+            if is_anonymous && is_hidden_from_anonymous(error.kind()) {
+                debug!(reason = error.kind().code(), "status hidden from an anonymous caller");
+                return unknown_tenant();
+            }
+            error
+        })
+    }
+
+    /// Logs a rejection and writes its audit events. A failure of the audit sink does not change the error.
+    async fn record(&self, rejection: Rejection) -> Error {
+        let Rejection { error, events, .. } = logged(rejection);
+        if let Some(audit) = &self.audit
+            && !events.is_empty()
+            && let Err(failure) = audit.write(&events).await
         {
-            error!(%failure, events = told.len(), "a refusal could not be written to the audit trail");
+            error!(%failure, events = events.len(), "a rejection could not be written to the audit log");
         }
         error
     }
+}
+
+fn logged(rejection: Rejection) -> Rejection {
+    let (reason, sources) = (rejection.cause.reason(), &rejection.sources);
+    match rejection.cause {
+        Cause::Unknown => {}
+        Cause::Forbidden | Cause::Disagreement => {
+            warn!(reason, ?sources, "the sources of a request do not agree on a tenant");
+        }
+        Cause::NotMember => debug!("the caller is not a member of the tenant"),
+    }
+    rejection
 }
 
 fn counted(result: Result<TenantContext>) -> Result<TenantContext> {
@@ -222,7 +260,7 @@ fn peek(store: &dyn TenantStore, candidate: &Candidate) -> Option<Arc<Tenant>> {
     }
 }
 
-/// The future of a [`Resolver`]: ready at once when every named tenant is at hand.
+/// The future of a [`Resolver`]. It is ready at once when the caches hold everything that it needs.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResolveFuture(State);
 
@@ -251,10 +289,10 @@ impl ResolveFuture {
         Self(State::Pending(Box::pin(future)))
     }
 
-    /// The answer, if it is there without waiting.
+    /// The result, if it is ready without waiting.
     ///
     /// # Errors
-    /// Gives the future back if a store must be asked.
+    /// Returns the future unchanged if a store must be queried.
     pub fn at_hand(self) -> Result<Result<TenantContext>, Self> {
         match self.0 {
             State::Ready(Some(result)) => Ok(result),
@@ -269,6 +307,6 @@ impl fmt::Debug for ResolveFuture {
             State::Ready(_) => "Ready",
             State::Pending(_) => "Pending",
         };
-        f.debug_tuple("Resolving").field(&state).finish()
+        f.debug_tuple("ResolveFuture").field(&state).finish()
     }
 }

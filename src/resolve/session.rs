@@ -1,3 +1,5 @@
+//! The caller of a session cookie. Sessions themselves are created and stored by your application.
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -5,21 +7,23 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::identity::Identity;
-use super::view::{HeaderField, RequestView, is_token};
-use super::{Source, SourceOutcome};
+use super::source::{Source, SourceOutcome};
+use super::syntax::is_token;
+use super::view::{HeaderField, RequestView};
 use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Reads who is calling from a session: a cookie, and a hook of yours that knows the sessions.
+/// Reads the caller from a session cookie. Your hook looks up the session.
 ///
-/// A session that the hook does not know (it ended, it was signed out) counts as none, so that who has an old cookie
-/// can still reach the login page. A cookie that is there twice is refused: a neighbour's subdomain can set one for the
-/// whole domain.
+/// A session for which the hook returns `None`, because it ended or was signed out, counts as absent. So a client
+/// with an old cookie can still reach the login page. A repeated cookie is rejected: another subdomain can set a
+/// cookie for the whole domain.
 ///
 /// # Security
-/// This proves. Name the cookie `__Host-…`, which browsers keep to one host; then one tenant's pages cannot set
-/// another's. A session without a tenant reaches those of which its user is a member ([`Resolver::members`]). Requests
-/// that change something need a guard against forgery from other sites (`SameSite`, `Origin`), as with every cookie.
+/// This is a verified credential. Give the cookie a name with the prefix `__Host-`, which browsers bind to one host:
+/// then the pages of one tenant cannot set the cookie of another. A session without a tenant reaches every tenant of
+/// which its user is a member ([`Resolver::members`]). Protect requests that change data against cross-site request
+/// forgery (`SameSite`, `Origin`), as with every cookie.
 ///
 /// [`Resolver::members`]: super::Resolver::members
 ///
@@ -46,18 +50,18 @@ pub struct SessionSource {
 type Hook =
     Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = Result<Option<Identity>>> + Send>> + Send + Sync>;
 
-/// More than any session's id, and less than browsers keep.
-const LONGEST: usize = 4096;
+/// In bytes: longer than any session id, and shorter than the limit of browsers.
+const MAX_LENGTH: usize = 4096;
 
 impl SessionSource {
-    /// A source over the cookie `name`; the hook is asked for its value.
+    /// Reads the cookie `name`, and looks up its value with `hook`.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] if `name` is not the name of a cookie (RFC 6265, section 4.1.1).
-    pub fn cookie<F, A>(name: impl Into<String>, hook: F) -> Result<Self>
+    pub fn cookie<F, Fut>(name: impl Into<String>, hook: F) -> Result<Self>
     where
-        F: Fn(String) -> A + Send + Sync + 'static,
-        A: Future<Output = Result<Option<Identity>>> + Send + 'static,
+        F: Fn(String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Option<Identity>>> + Send + 'static,
     {
         let name = name.into();
         if name.is_empty() || !name.bytes().all(is_token) {
@@ -74,27 +78,27 @@ impl SessionSource {
         if request.header("cookie") == HeaderField::Absent {
             return Ok(None);
         }
-        // HTTP/2 may send each cookie in a line of its own (RFC 9113, section 8.2.3).
+        // HTTP/2 may send each cookie in a separate line (RFC 9113, section 8.2.3).
         let lines = request.lines("cookie");
         if lines.is_empty() {
-            return Err("several Cookie headers, which the server does not tell apart");
+            return Err("several Cookie headers, which the server does not distinguish");
         }
         let mut found = None;
         for pair in lines.into_iter().flat_map(|line| line.split(|b| *b == b';')) {
             let pair = pair.trim_ascii();
             let Some(value) =
-                pair.strip_prefix(self.name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+                pair.strip_prefix(self.name.as_bytes()).and_then(|after| after.strip_prefix(b"="))
             else {
                 continue;
             };
             if found.replace(value).is_some() {
-                return Err("the session's cookie is there twice");
+                return Err("the session cookie is repeated");
             }
         }
         let Some(value) = found else { return Ok(None) };
-        let octet = |b: &u8| b.is_ascii_graphic() && !b"\",;\\".contains(b);
-        if value.is_empty() || value.len() > LONGEST || !value.iter().all(octet) {
-            return Err("not the value of a session's cookie");
+        let is_cookie_octet = |b: &u8| b.is_ascii_graphic() && !b"\",;\\".contains(b);
+        if value.is_empty() || value.len() > MAX_LENGTH || !value.iter().all(is_cookie_octet) {
+            return Err("not the value of a session cookie");
         }
         Ok(Some(value.iter().map(|b| char::from(*b)).collect()))
     }
@@ -105,9 +109,9 @@ impl Source for SessionSource {
         match self.value(request) {
             Ok(None) => SourceOutcome::Absent,
             Ok(Some(id)) => {
-                let asked = (self.hook)(id);
+                let lookup = (self.hook)(id);
                 SourceOutcome::Pending(Box::pin(async move {
-                    match asked.await {
+                    match lookup.await {
                         Ok(Some(identity)) => identity.into(),
                         Ok(None) => SourceOutcome::Absent,
                         Err(error) => SourceOutcome::Invalid(error),
@@ -115,7 +119,7 @@ impl Source for SessionSource {
                 }))
             }
             Err(reason) => {
-                debug!(reason, "session refused");
+                debug!(reason, "session rejected");
                 SourceOutcome::not_valid()
             }
         }
@@ -158,7 +162,7 @@ mod tests {
         for none in ["a=1", "xsid=1", "SID=1", "sid", "a=sid=1", "sid2=1"] {
             assert_eq!(value(&[none]), Ok(None), "{none}");
         }
-        let long = format!("sid={}", "a".repeat(LONGEST + 1));
+        let long = format!("sid={}", "a".repeat(MAX_LENGTH + 1));
         for bad in ["sid=a; sid=b", "sid=a; sid=a", "sid=", "sid=\"a\"", "sid=a b", "sid=ä", &long] {
             assert!(value(&[bad]).is_err(), "{bad}");
         }

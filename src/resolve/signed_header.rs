@@ -1,32 +1,36 @@
+//! The tenant in a header signed with a shared key. Headers that a proxy sets unsigned are in `header.rs`.
+
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
-use super::header::header_name;
+use super::candidate::Candidate;
+use super::source::{Source, SourceOutcome};
+use super::syntax::header_name;
 use super::view::{HeaderField, RequestView};
-use super::{Candidate, Source, SourceOutcome};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{Actor, ResolvedBy};
 use crate::error::Result;
-use crate::signed::SigningKeys;
+use crate::signed::{SigningKeys, signing_key_constructors};
 use crate::tenant::TenantId;
 
-/// Reads the tenant from a header that a gateway, or another service of yours, has signed: for where the address of the
-/// peer proves nothing.
+/// Reads the tenant from a header that your gateway or another of your services has signed. Use it where the address
+/// of the peer proves nothing.
 ///
-/// What is signed is the tenant, on whose behalf the call is made, the method, the path, and the time: the header is of
-/// no use for another method or path, and for nothing a minute after.
+/// The signature covers the tenant, the caller, the method, the path and the time. The header is not valid for
+/// another method or path, or more than a minute later.
 ///
 /// # Security
-/// This proves. Who has a key can speak for every tenant and everybody. Neither the query nor the body is signed, nor who
-/// is called, and nothing remembers a header: who sees one can send it again within the minute, with another query or
-/// body, to whoever has the same key. Call over TLS, give each service that is called a key of its own, and what must not
-/// be done twice an idempotency key.
+/// This is a verified credential. A holder of a key can act for every tenant and every user. The signature covers
+/// neither the query, nor the body, nor the receiving service, and headers are not remembered. Whoever reads a header
+/// can send it again within the minute, with another query or body, to every service with the same key. So call over
+/// TLS, give each receiving service its own key, and protect operations that must not run twice with an idempotency
+/// key.
 ///
-/// A service that calls on somebody's behalf names them ([`user`](SignedTenant::user)), and the callee asks about their
-/// membership as about any other's.
+/// A service that calls on behalf of a user names the user ([`user`](SignedTenant::user)). The receiver checks the
+/// membership of that user like that of any other.
 ///
 /// ```
 /// use tenancy::resolve::{HeaderKeys, SourceOutcome, SignedHeaderSource, SignedTenant, Source, OwnedRequest};
@@ -39,8 +43,8 @@ use crate::tenant::TenantId;
 /// let source = SignedHeaderSource::new("x-tenant-signed", keys()?)?;
 /// let request = OwnedRequest::get("/orders").with_header("x-tenant-signed", &value);
 /// assert!(matches!(source.read(&request), SourceOutcome::Verified { .. }));
-/// let elsewhere = OwnedRequest::get("/invoices").with_header("x-tenant-signed", &value);
-/// assert!(matches!(source.read(&elsewhere), SourceOutcome::Invalid(_)));
+/// let another_path = OwnedRequest::get("/invoices").with_header("x-tenant-signed", &value);
+/// assert!(matches!(source.read(&another_path), SourceOutcome::Invalid(_)));
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug)]
@@ -51,11 +55,11 @@ pub struct SignedHeaderSource {
     clock: Arc<dyn Clock>,
 }
 
-/// How far the clocks of signer and reader may differ, and how long a header is good for. In seconds.
+/// How old a header may be, and how far the clocks of signer and reader may differ. In seconds.
 const WINDOW: i64 = 60;
 
 impl SignedHeaderSource {
-    /// A source over the header `name`.
+    /// Reads the header `name`, and verifies it with `keys`.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) if `name` is not the name of a header.
@@ -63,7 +67,7 @@ impl SignedHeaderSource {
         Ok(Self { name: header_name(name)?, keys, clock: Arc::new(SystemClock) })
     }
 
-    /// With another clock.
+    /// Replaces the clock.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
@@ -73,16 +77,16 @@ impl SignedHeaderSource {
         if value.len() > 4096 {
             return Err("longer than 4 KiB");
         }
-        let text = self.keys.0.verify(value, None)?;
+        let text = self.keys.keys.verify(value, None)?;
         let Contents { service, tenant, user, method, path, at } =
-            serde_json::from_str(&text).map_err(|_| "its contents are not those of this version")?;
+            serde_json::from_str(&text).map_err(|_| "not the contents of this version")?;
         if method != request.method() || path != request.path() {
-            return Err("it was signed for another request");
+            return Err("signed for another method or path");
         }
         if self.clock.now().seconds().abs_diff(at) > WINDOW.unsigned_abs() {
-            return Err("it was not signed just now");
+            return Err("signed more than a minute ago, or in the future");
         }
-        let candidate = TenantId::parse(&tenant).map(Candidate::Id).map_err(|_| "not a tenant's id")?;
+        let candidate = TenantId::parse(&tenant).map(Candidate::Id).map_err(|_| "not a tenant id")?;
         let actor = match user {
             Some(user) if is_name(&user) => Actor::user(user),
             None if is_name(&service) => Actor::service(service),
@@ -100,11 +104,11 @@ impl Source for SignedHeaderSource {
     fn read(&self, request: &dyn RequestView) -> SourceOutcome {
         let verified = match request.header(&self.name) {
             HeaderField::Absent => return SourceOutcome::Absent,
-            HeaderField::Repeated => Err("it is there more than once"),
+            HeaderField::Repeated => Err("repeated"),
             HeaderField::Once(value) => self.verify(value, request),
         };
         verified.unwrap_or_else(|reason| {
-            debug!(reason, header = self.name, "a signed header was refused");
+            debug!(reason, header = self.name, "signed header rejected");
             SourceOutcome::not_valid()
         })
     }
@@ -118,37 +122,25 @@ impl Source for SignedHeaderSource {
     }
 }
 
-/// The keys that sign headers, and prove that they were signed: HMAC-SHA256.
+/// The keys that sign headers and verify their signatures, with HMAC-SHA256.
 ///
 /// # Security
-/// Take random bytes for them, and share them with no other use.
+/// Use random bytes, and use the keys for nothing else.
 #[derive(Debug)]
-pub struct HeaderKeys(SigningKeys);
-
-impl HeaderKeys {
-    /// The key that signs, under the id by which its headers name it.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) for a secret under 32 bytes, or an id that is not 1 to 32 letters, digits and `-`.
-    pub fn new(id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
-        SigningKeys::new("tenancy-header-1", id.into(), secret.as_ref()).map(Self)
-    }
-
-    /// With another key, whose headers are still believed.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), and for an id that is there already.
-    pub fn with_previous_key(self, id: impl Into<String>, secret: impl AsRef<[u8]>) -> Result<Self> {
-        self.0.also(id.into(), secret.as_ref()).map(Self)
-    }
+pub struct HeaderKeys {
+    keys: SigningKeys,
 }
 
-/// The value of a signed header, for one request: what a gateway or a calling service writes.
+impl HeaderKeys {
+    signing_key_constructors!("tenancy-header-1", "headers");
+}
+
+/// The value of a signed header for one request. A gateway or a calling service creates it.
 ///
 /// In another language: `tenancy-header-1.<key id>.<base64url of the JSON>.<base64url of the code>`, both without
-/// padding, where the code is HMAC-SHA256 over all before its dot, and the JSON is
-/// `{"service":"gateway","tenant":"<id>","user":"ada","method":"GET","path":"/orders","at":<Unix seconds>}`, with
-/// `user` left out if the service calls for itself.
+/// padding. The code is HMAC-SHA256 over everything before its dot. The JSON is
+/// `{"service":"gateway","tenant":"<id>","user":"ada","method":"GET","path":"/orders","at":<Unix seconds>}`, without
+/// `user` if the service calls on its own behalf.
 #[must_use]
 pub struct SignedTenant {
     contents: Contents,
@@ -167,7 +159,7 @@ struct Contents {
 }
 
 impl SignedTenant {
-    /// A call of `service` for this tenant, with this method and path (without the query), now.
+    /// A call by `service` for this tenant, with this method and path (without the query), at the current time.
     pub fn new(
         service: impl Into<String>,
         tenant: &TenantId,
@@ -179,13 +171,13 @@ impl SignedTenant {
         Self { contents: Contents { service, tenant, user: None, method, path, at } }
     }
 
-    /// On behalf of this person.
+    /// Sets the user on whose behalf the service calls.
     pub fn user(mut self, subject: impl Into<String>) -> Self {
         self.contents.user = Some(subject.into());
         self
     }
 
-    /// At the time of another clock.
+    /// Sets the time of the call from another clock.
     pub fn at(mut self, clock: &dyn Clock) -> Self {
         self.contents.at = clock.now().seconds();
         self
@@ -193,8 +185,8 @@ impl SignedTenant {
 
     /// The value of the header.
     pub fn sign(&self, keys: &HeaderKeys) -> String {
-        // Texts and a number always serialise; an empty text would be refused.
-        keys.0.sign(serde_json::to_vec(&self.contents).unwrap_or_default(), None)
+        // Strings and a number always serialise; the reader would reject an empty text.
+        keys.keys.sign(serde_json::to_vec(&self.contents).unwrap_or_default(), None)
     }
 }
 
@@ -234,29 +226,32 @@ mod tests {
         source.unwrap().with_clock(at(NOW)).read(&OwnedRequest::get(path).with_header("x-signed", value))
     }
 
-    fn who(signal: &SourceOutcome) -> Option<&Actor> {
-        match signal {
+    fn actor_of(outcome: &SourceOutcome) -> Option<&Actor> {
+        match outcome {
             SourceOutcome::Verified { candidate: Candidate::Id(id), actor } if *id == acme() => Some(actor),
             _ => None,
         }
     }
 
     #[test]
-    fn what_was_signed_for_this_request_proves() {
-        assert_eq!(who(&read("/orders", call().sign(&keys("b")))), Some(&Actor::service("gateway")));
-        assert_eq!(who(&read("/orders", call().user("ada").sign(&keys("b")))), Some(&Actor::user("ada")));
+    fn a_header_signed_for_this_request_is_verified() {
+        assert_eq!(actor_of(&read("/orders", call().sign(&keys("b")))), Some(&Actor::service("gateway")));
+        assert_eq!(
+            actor_of(&read("/orders", call().user("ada").sign(&keys("b")))),
+            Some(&Actor::user("ada"))
+        );
         let old = HeaderKeys::new("a", [8_u8; 32]).unwrap();
-        assert!(who(&read("/orders", call().sign(&old))).is_some(), "an older key");
+        assert!(actor_of(&read("/orders", call().sign(&old))).is_some(), "an older key");
         for off in [-WINDOW, WINDOW] {
-            assert!(who(&read("/orders", call().at(&*at(NOW + off)).sign(&keys("b")))).is_some());
+            assert!(actor_of(&read("/orders", call().at(&*at(NOW + off)).sign(&keys("b")))).is_some());
         }
     }
 
     #[test]
-    fn what_was_not_is_refused() {
+    fn every_other_header_is_rejected() {
         let good = call().sign(&keys("b"));
         let job = crate::signed::SigningKeys::new("tenancy-job-1", "b".to_owned(), &[7; 32]).unwrap();
-        let by = |contents: &str| keys("b").0.sign(contents, None);
+        let by = |contents: &str| keys("b").keys.sign(contents, None);
         let [flipped, cut] = [
             good.char_indices()
                 .map(|(i, c)| {
@@ -305,9 +300,9 @@ mod tests {
         assert!(matches!(read("/orders", b"\xff"), SourceOutcome::Invalid(_)));
         assert!(matches!(read("/orders/1", &good), SourceOutcome::Invalid(_)), "another path");
         let source = SignedHeaderSource::new("x-signed", keys("b")).unwrap().with_clock(at(NOW));
-        let twice =
+        let repeated =
             OwnedRequest::get("/orders").with_header("x-signed", &good).with_header("x-signed", &good);
-        assert!(matches!(source.read(&twice), SourceOutcome::Invalid(_)), "twice");
+        assert!(matches!(source.read(&repeated), SourceOutcome::Invalid(_)), "twice");
         assert!(matches!(source.read(&OwnedRequest::get("/orders")), SourceOutcome::Absent));
     }
 }

@@ -1,6 +1,8 @@
+//! A request as the sources see it, whatever the web framework.
+
 use std::net::SocketAddr;
 
-/// What a [`Source`](super::Source) may see of a request, whatever the web framework.
+/// The parts of a request that a [`Source`](super::Source) can read, whatever the web framework.
 pub trait RequestView {
     /// The method, such as `GET`.
     fn method(&self) -> &str;
@@ -8,16 +10,17 @@ pub trait RequestView {
     /// The version of HTTP.
     fn version(&self) -> HttpVersion;
 
-    /// The authority of the request's target, if it has one: `:authority`, or that of an absolute-form target.
+    /// The authority of the request target, if it has one: `:authority`, or that of an absolute-form target.
     fn authority(&self) -> Option<&str>;
 
-    /// The path of the target, as it was sent: not decoded, not normalised, without the query.
+    /// The path of the target as the client sent it: not decoded, not normalised, without the query.
     fn path(&self) -> &str;
 
-    /// The header of this name; names are compared without regard to case.
+    /// The header with this name. Names are compared without regard to case.
     fn header(&self, name: &str) -> HeaderField<'_>;
 
-    /// Every line of a header that may be repeated, such as `Cookie` over HTTP/2; none if they cannot be told apart.
+    /// All lines of a header that may be repeated, such as `Cookie` over HTTP/2. Empty if the lines cannot be
+    /// distinguished.
     fn lines(&self, name: &str) -> Vec<&[u8]> {
         match self.header(name) {
             HeaderField::Once(value) => vec![value],
@@ -25,20 +28,20 @@ pub trait RequestView {
         }
     }
 
-    /// The address at the other end of the connection; `None` if it is not known.
+    /// The address of the peer of the connection; `None` if it is not known.
     fn peer(&self) -> Option<SocketAddr>;
 
-    /// What the TLS handshake of the connection said; `None` without TLS, or if it is not known.
+    /// What the TLS handshake of the connection contained; `None` without TLS, or if it is not known.
     fn tls(&self) -> Option<&TlsInfo> {
         None
     }
 }
 
-/// What the TLS handshake of a connection said. Your server's accept loop inserts it as a request extension, as it does
-/// with the address of the peer.
+/// The server name and the client's certificate names of a TLS handshake. Your server's accept loop inserts it as a
+/// request extension, like the address of the peer.
 ///
 /// # Security
-/// Only names of a certificate that the handshake has verified belong here.
+/// Insert only names of a certificate that the handshake has verified.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
 pub struct TlsInfo {
@@ -47,24 +50,24 @@ pub struct TlsInfo {
 }
 
 impl TlsInfo {
-    /// A connection that named no server, whose client showed no certificate.
+    /// A handshake without a server name and without a client certificate.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The name that the client asked for (SNI, RFC 6066, section 3).
+    /// Sets the server name that the client sent (SNI, RFC 6066, section 3).
     pub fn with_server_name(self, name: impl Into<Box<str>>) -> Self {
         Self { server_name: Some(name.into()), ..self }
     }
 
-    /// One more subject alternative name of the client's verified certificate, as text: a DNS name, or a URI such as a
+    /// Adds a subject alternative name of the client's verified certificate, as text: a DNS name, or a URI such as a
     /// SPIFFE id.
     pub fn with_name(mut self, name: impl Into<Box<str>>) -> Self {
         self.names.push(name.into());
         self
     }
 
-    /// The name that the client asked for.
+    /// The server name that the client sent.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
@@ -75,24 +78,19 @@ impl TlsInfo {
     }
 }
 
-/// A header of a request. What is repeated has no value, so that nobody takes the first of two by accident.
+/// A header of a request. A repeated header has no value, so no code can use the first of two by accident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a header is there not at all, once, or more often")]
+#[expect(clippy::exhaustive_enums, reason = "a header is absent, present once, or repeated")]
 pub enum HeaderField<'a> {
-    /// There is no such header.
+    /// The request has no such header.
     Absent,
-    /// There is exactly one, with this value.
+    /// The request has exactly one, with this value.
     Once(&'a [u8]),
-    /// There are several.
+    /// The request has several.
     Repeated,
 }
 
-/// Whether a name may hold this byte where HTTP wants a token (RFC 9110, section 5.6.2).
-pub(super) fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
-}
-
-/// A version of HTTP, as far as the place of the host depends on it.
+/// A version of HTTP. It decides whether the host is in `Host` or in `:authority`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HttpVersion {
@@ -106,7 +104,7 @@ pub enum HttpVersion {
     Http3,
 }
 
-/// A request written down by hand: for tests, and for a source of your own that wants some.
+/// A request that owns its parts: for tests, such as those of your own [`Source`](super::Source).
 ///
 /// ```
 /// use tenancy::resolve::{HeaderField, RequestView, OwnedRequest};
@@ -127,7 +125,7 @@ pub struct OwnedRequest {
 }
 
 impl OwnedRequest {
-    /// A GET request over HTTP/1.1 without any header.
+    /// A GET request over HTTP/1.1 without headers.
     pub fn get(path: impl Into<String>) -> Self {
         Self {
             method: "GET".to_owned(),
@@ -140,28 +138,28 @@ impl OwnedRequest {
         }
     }
 
-    /// With another version of HTTP.
+    /// Sets the version of HTTP.
     pub fn with_version(self, version: HttpVersion) -> Self {
         Self { version, ..self }
     }
 
-    /// With an authority in the target.
+    /// Sets the authority of the target.
     pub fn with_authority(self, authority: impl Into<String>) -> Self {
         Self { authority: Some(authority.into()), ..self }
     }
 
-    /// With one more header.
+    /// Adds a header.
     pub fn with_header(mut self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.into(), value.as_ref().to_vec()));
         self
     }
 
-    /// From this address.
+    /// Sets the address of the peer.
     pub fn with_peer(self, peer: SocketAddr) -> Self {
         Self { peer: Some(peer), ..self }
     }
 
-    /// Over a TLS connection with this handshake.
+    /// Sets the TLS handshake of the connection.
     pub fn with_tls(self, tls: TlsInfo) -> Self {
         Self { tls: Some(tls), ..self }
     }

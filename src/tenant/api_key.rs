@@ -1,3 +1,5 @@
+//! [`ApiKey`], its text format and the [`ApiKeyStore`] (feature `api-keys`). The request source is in `resolve`.
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,28 +13,28 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// 95 bits, which no two keys share.
+/// 95 bits: collisions are negligible.
 const ID_LENGTH: usize = 16;
 /// 256 bits.
 const SECRET_LENGTH: usize = 43;
 const CRC_LENGTH: usize = 8;
-/// So that what is not a key costs little.
-const LONGEST: usize = 128;
+/// Longer texts are rejected before any other work.
+const MAX_KEY_BYTES: usize = 128;
 
-/// How the keys of one service begin: its name and the environment, such as `acme` and `live`.
+/// The prefix of a service's API keys: the service's name and the environment, such as `acme` and `live`.
 ///
-/// A key reads `acme_live_<id>_<secret>_<crc>`: scanners for leaked secrets know it by its beginning, and the checksum
-/// tells a mistyped key without a look into the store.
+/// The text of a key is `acme_live_<id>_<secret>_<crc>`. Scanners for leaked secrets recognise the prefix, and the
+/// checksum detects a mistyped key without a query of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKeyFormat {
     /// `acme_`
     service: String,
     /// `acme_live_`
-    start: String,
+    prefix: String,
 }
 
 impl ApiKeyFormat {
-    /// A format of these two words: 2 to 16 of `a-z` and `0-9` each, a letter first.
+    /// Creates a format from two words, each of 2 to 16 characters `a-z` and `0-9`, a letter first.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] for other words.
@@ -45,19 +47,20 @@ impl ApiKeyFormat {
         if !is_word(service) || !is_word(environment) {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
-                "a key begins with two words of 2 to 16 of a-z and 0-9, a letter first, such as `acme` and `live`",
+                "an API key starts with two words of 2 to 16 characters a-z and 0-9, a letter first, such as `acme` and \
+                 `live`",
             ));
         }
-        Ok(Self { service: format!("{service}_"), start: format!("{service}_{environment}_") })
+        Ok(Self { service: format!("{service}_"), prefix: format!("{service}_{environment}_") })
     }
 
-    /// Whether a credential is meant to be a key of this service, valid or not.
+    /// Whether a credential starts as a key of this service, in any environment.
     pub(crate) fn is_meant_by(&self, text: &[u8]) -> bool {
         text.starts_with(self.service.as_bytes())
     }
 }
 
-/// A tenant's key, as a store keeps it: without the secret, of which it has the hash only.
+/// An API key of a tenant, as a store keeps it: with a hash in place of the secret.
 ///
 /// ```
 /// use tenancy::clock::{Clock, SystemClock};
@@ -70,16 +73,16 @@ impl ApiKeyFormat {
 /// let format = ApiKeyFormat::new("acme", "live")?;
 /// let (key, secret) = ApiKey::issue(&format, tenant.clone(), "CI", SystemClock.now());
 /// store.insert_key(&key).await?;
-/// assert!(secret.expose_secret().starts_with("acme_live_"), "shown once, and never again");
+/// assert!(secret.expose_secret().starts_with("acme_live_"), "show the text once; only its hash is stored");
 /// assert!(!format!("{key:?}").contains(secret.expose_secret()));
 /// # Ok(()) }
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(ApiKeyParts);
 
-/// The parts of an [`ApiKey`], for [`ApiKey::from_stored`].
+/// The fields of an [`ApiKey`], for [`ApiKey::from_stored`].
 #[derive(Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a store must fill in every part, and hear of a new one")]
+#[expect(clippy::exhaustive_structs, reason = "a new field must break the build of a custom store")]
 pub struct ApiKeyParts {
     /// See [`ApiKey::id`].
     pub id: String,
@@ -98,10 +101,12 @@ pub struct ApiKeyParts {
 }
 
 impl ApiKey {
-    /// A new key of a tenant, and its text, which is the holder's alone and cannot be had again.
+    /// Creates a new key for a tenant. Returns the key for the store and the text for its holder.
+    ///
+    /// The text cannot be recovered later. [`insert_key`](ApiKeyStore::insert_key) stores the key.
     ///
     /// # Panics
-    /// If the operating system has no random numbers.
+    /// If the operating system cannot provide random bytes.
     pub fn issue(
         format: &ApiKeyFormat,
         tenant: TenantId,
@@ -109,7 +114,7 @@ impl ApiKey {
         now: Timestamp,
     ) -> (Self, SecretString) {
         let id = random::<ID_LENGTH>();
-        let body = format!("{}{id}_{}", format.start, random::<SECRET_LENGTH>());
+        let body = format!("{}{id}_{}", format.prefix, random::<SECRET_LENGTH>());
         let hash = Sha256::digest(&body).into();
         let key =
             ApiKeyParts { id, tenant, name: name.into(), hash, created: now, expires: None, revoked: None };
@@ -117,63 +122,63 @@ impl ApiKey {
         (Self(key), text.into())
     }
 
-    /// The same key, which ends at a time.
+    /// Sets the time at which the key expires.
     #[must_use]
     pub fn expiring(self, at: Timestamp) -> Self {
         Self(ApiKeyParts { expires: Some(at), ..self.0 })
     }
 
-    /// A key read back by a store of your own.
+    /// Creates a key from its stored fields, for a store of your own.
     ///
     /// # Security
-    /// Only a store should call this: whoever can make an `ApiKey` decides whose data its holder reaches.
+    /// Only a store should call this: the fields decide which tenant's data the holder of the key can reach.
     pub fn from_stored(stored: ApiKeyParts) -> Self {
         Self(stored)
     }
 
-    /// The public part, which may be shown and logged.
+    /// The public id, which may be shown and logged.
     pub fn id(&self) -> &str {
         &self.0.id
     }
 
-    /// Whose key it is.
+    /// The tenant that owns the key.
     pub fn tenant(&self) -> &TenantId {
         &self.0.tenant
     }
 
-    /// The name for people.
+    /// The display name.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// SHA-256 of the key's text up to the checksum: the secret, and with it the id and the environment.
+    /// SHA-256 of the key's text without the checksum: service, environment, id and secret.
     pub fn hash(&self) -> &[u8; 32] {
         &self.0.hash
     }
 
-    /// When it was issued.
+    /// When the key was issued.
     pub fn created(&self) -> Timestamp {
         self.0.created
     }
 
-    /// When it ends, if it does.
+    /// When the key expires, if it does.
     pub fn expires(&self) -> Option<Timestamp> {
         self.0.expires
     }
 
-    /// When it was revoked, if it was.
+    /// When the key was revoked, if it was.
     pub fn revoked(&self) -> Option<Timestamp> {
         self.0.revoked
     }
 
-    /// The same key, revoked; the first time counts. For stores of your own.
+    /// The key as revoked at `now`, for a store of your own. An earlier revocation keeps its time.
     #[must_use]
     pub fn revoked_at(&self, now: Timestamp) -> Self {
         Self(ApiKeyParts { revoked: self.0.revoked.or(Some(now)), ..self.0.clone() })
     }
 }
 
-/// Without the hash: it is no secret of its own, and belongs into no log.
+/// Omits the hash, so that no log contains it.
 impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -192,52 +197,52 @@ impl fmt::Debug for ApiKeyParts {
     }
 }
 
-/// Where tenants' keys are kept.
+/// The storage of API keys. Implement it to keep them in a database of your own.
 ///
-/// [`testing::api_key_store`](crate::testing::api_key_store) checks the promises on a store of your own.
+/// [`testing::api_key_store`](crate::testing::api_key_store) tests an implementation against this contract.
 #[async_trait]
 pub trait ApiKeyStore: Send + Sync + fmt::Debug {
     /// Adds a key.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if there is one with this id.
+    /// [`ErrorKind::Conflict`] if a key with this id exists.
     async fn insert_key(&self, key: &ApiKey) -> Result<()>;
 
-    /// The key with this id, or `None`. One that was revoked or has ended is still found.
+    /// The key with this id, or `None`. Revoked and expired keys are returned as well.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`] when it cannot be known; never `None` in that case.
+    /// [`ErrorKind::StoreUnavailable`] if the store cannot be read; never `None` in that case.
     async fn key(&self, id: &str) -> Result<Option<Arc<ApiKey>>>;
 
-    /// Revokes a key of this tenant, for good. Again is no error, and the first time stays.
+    /// Revokes a key of this tenant permanently. Revoking it again is no error and keeps the first time.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if the tenant has no such key.
     async fn revoke_key(&self, tenant: &TenantId, id: &str, now: Timestamp) -> Result<Arc<ApiKey>>;
 
-    /// Every key of a tenant, in the order of their ids.
+    /// All keys of a tenant, sorted by id.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`] when it cannot be known.
+    /// [`ErrorKind::StoreUnavailable`] if the store cannot be read.
     async fn keys(&self, tenant: &TenantId) -> Result<Vec<Arc<ApiKey>>>;
 }
 
-/// A key as a request presents it: well-formed, and not looked up yet. Of the secret there is the hash only.
+/// A well-formed key from a request, not yet looked up. It contains the hash of the secret only.
 pub(crate) struct Presented {
     pub(crate) id: String,
     hash: [u8; 32],
 }
 
-/// Why a key is refused. For logs; a client hears one text for all of them.
+/// Why a key is rejected. For logs only; the response has the same text for all reasons.
 type KeyFormatError = &'static str;
 
 impl Presented {
     pub(crate) fn parse(format: &ApiKeyFormat, text: &[u8]) -> Result<Self, KeyFormatError> {
-        if text.len() > LONGEST {
+        if text.len() > MAX_KEY_BYTES {
             return Err("too long");
         }
         let text = std::str::from_utf8(text).map_err(|_| "not ASCII")?;
-        let rest = text.strip_prefix(&format.start).ok_or("a key of another environment")?;
+        let rest = text.strip_prefix(&format.prefix).ok_or("a key of another environment")?;
         let mut parts = rest.split('_');
         let (Some(id), Some(secret), Some(crc), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -256,17 +261,17 @@ impl Presented {
         Ok(Self { id: id.to_owned(), hash: Sha256::digest(body).into() })
     }
 
-    /// The stored key, if this is it, and it may be used. One that is not there is compared all the same.
+    /// Returns the stored key if the secrets match and the key is valid. An absent key costs the same comparison.
     pub(crate) fn check<'a>(
         &self,
         stored: Option<&'a ApiKey>,
         now: Timestamp,
     ) -> Result<&'a ApiKey, KeyFormatError> {
         let hash = stored.map_or([0; 32], |key| *key.hash());
-        let same = bool::from(self.hash.ct_eq(&hash));
+        let matches = bool::from(self.hash.ct_eq(&hash));
         match stored {
             None => Err("unknown"),
-            Some(_) if !same => Err("the secret differs"),
+            Some(_) if !matches => Err("the secret differs"),
             Some(key) if key.revoked().is_some() => Err("revoked"),
             Some(key) if key.expires().is_some_and(|end| end <= now) => Err("expired"),
             Some(key) => Ok(key),
@@ -278,10 +283,10 @@ fn random<const N: usize>() -> String {
     let mut text = String::with_capacity(N);
     let mut bytes = [0; 64];
     while text.len() < N {
-        getrandom::fill(&mut bytes).expect("the operating system has random numbers");
-        // 248 is four times 62: above it, some letters would come more often.
-        let even = bytes.iter().filter(|byte| **byte < 248).take(N - text.len());
-        text.extend(even.map(|byte| char::from(ALPHABET[usize::from(byte % 62)])));
+        getrandom::fill(&mut bytes).expect("the operating system provides random bytes");
+        // 248 is four times 62. Bytes from 248 on would make some characters more frequent.
+        let unbiased = bytes.iter().filter(|byte| **byte < 248).take(N - text.len());
+        text.extend(unbiased.map(|byte| char::from(ALPHABET[usize::from(byte % 62)])));
     }
     text
 }

@@ -9,16 +9,16 @@ use uuid::Uuid;
 use super::slug::slug_fault;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The identity of a tenant: never changes, is never used again.
+/// The permanent id of a tenant. It never changes and is never reused.
 ///
-/// A UUID, a positive integer, or a slug-like text of at most 63 bytes, whichever your tables use. It is parsed
-/// once, at the edge, into one canonical form: two ids are equal exactly if their texts are.
+/// The id is a UUID, a positive integer, or a slug-like text of at most 63 bytes, whichever your tables use. Parsing
+/// normalises it: two ids are equal if and only if their texts are equal.
 ///
-/// In a statement of your own it binds in the type of its own kind. Where the tenant columns are declared as `text`, bind
-/// `id.to_string()` to compare with them; the tenant that a scope adds by itself has the declared type.
+/// In a statement of your own, an id binds as `uuid`, `bigint` or `text`, according to its kind. If your tenant
+/// columns are declared as `text`, bind `id.to_string()`. The tenant value that a scope adds has the declared type.
 ///
 /// # Security
-/// There is no `Default`, no `From<&str>` and no `Deserialize`: an id does not come out of a request body by
+/// There is no `Default`, no `From<&str>` and no `Deserialize`, so an id cannot come from a request body by
 /// accident. Nil and max UUIDs, `0`, the empty text, `*` and the like are not ids.
 ///
 /// ```
@@ -53,15 +53,15 @@ pub enum TenantIdValue<'a> {
 }
 
 impl TenantId {
-    /// A new random id: a UUID of version 7, which sorts by time of creation.
+    /// Creates a random id: a UUID of version 7, which sorts by time of creation.
     pub fn random() -> Self {
         Self(Repr::Uuid(Uuid::now_v7()))
     }
 
-    /// Reads the text of an id: a hyphenated UUID, a positive decimal integer, or a slug-like text.
+    /// Parses an id: a hyphenated UUID, a positive decimal integer, or a slug-like text.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for anything else; the text is not repeated in the error.
+    /// [`ErrorKind::InvalidInput`] for any other text. The error does not contain the text.
     pub fn parse(text: &str) -> Result<Self> {
         let invalid = |why: &str| {
             Error::new(
@@ -91,7 +91,7 @@ impl TenantId {
         }
     }
 
-    /// An id from a UUID.
+    /// Creates an id from a UUID.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for the nil and the max UUID.
@@ -105,7 +105,7 @@ impl TenantId {
         Ok(Self(Repr::Uuid(uuid)))
     }
 
-    /// An id from an integer.
+    /// Creates an id from an integer.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for zero and negative numbers.
@@ -116,7 +116,7 @@ impl TenantId {
         Ok(Self(Repr::Int(id)))
     }
 
-    /// The value in the type of its column.
+    /// The id in the type of its database column.
     pub fn value(&self) -> TenantIdValue<'_> {
         match &self.0 {
             Repr::Uuid(uuid) => TenantIdValue::Uuid(*uuid),
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hostile_and_empty_ids_are_refused() {
+    fn hostile_and_empty_ids_are_rejected() {
         for bad in [
             "",
             "0",

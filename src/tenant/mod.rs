@@ -1,6 +1,13 @@
-//! Who the tenants are: [`TenantId`], [`Slug`], [`Tenant`], its [`TenantStatus`] and [`Placement`], and the
-//! [`TenantStore`] that keeps them (the control plane). What is a tenant's own beside its rows: each [`Domain`] that it has
-//! shown to be its own, in a [`DomainStore`], and with the feature `api-keys` each `ApiKey`, in an `ApiKeyStore`.
+//! The tenants themselves and the traits of their stores (the control plane).
+//!
+//! | type | contents | store |
+//! |---|---|---|
+//! | [`Tenant`] | [`TenantId`], [`Slug`], [`TenantStatus`], plan, [`Placement`] | [`TenantStore`] |
+//! | [`TenantDomain`] | a custom [`Domain`] and its verification | [`DomainStore`] |
+//! | `ApiKey` (feature `api-keys`) | the hash of an API key | `ApiKeyStore` |
+//!
+//! Implementations of the stores are in [`store`](crate::store). The rows of your own tables belong to the data
+//! plane, the [`scope`](crate#modules) module.
 //!
 //! ```
 //! use tenancy::store::MemoryStore;
@@ -18,7 +25,9 @@
 
 #[cfg(feature = "api-keys")]
 mod api_key;
+#[cfg(feature = "custom-domains")]
 mod domain;
+mod host_name;
 mod id;
 mod slug;
 mod status;
@@ -35,22 +44,23 @@ pub(crate) use self::api_key::Presented;
 pub use self::api_key::{ApiKey, ApiKeyFormat, ApiKeyParts, ApiKeyStore};
 #[cfg(feature = "dns")]
 pub use self::domain::DnsResolver;
+#[cfg(feature = "custom-domains")]
 pub use self::domain::{
     Challenge, Domain, DomainState, DomainStore, DomainVerifier, TenantDomain, TxtLookup,
 };
-pub(crate) use self::domain::{DomainNameError, HostName, read_name};
+pub(crate) use self::host_name::{DomainNameError, HostName, read_name};
 pub use self::id::{TenantId, TenantIdValue};
 pub use self::slug::Slug;
 pub(crate) use self::slug::is_reserved;
 pub use self::status::{StatusSource, TenantStatus};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Where a tenant's rows live. Data, not code: the same queries run in every placement.
+/// Where a tenant's rows are stored: in shared tables, in a schema or in a database. Queries are the same in each.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Placement {
-    /// In the shared tables, told apart by the tenant column.
+    /// In the shared tables, where the tenant column identifies the rows.
     Shared,
     /// In a schema of its own.
     Schema {
@@ -59,12 +69,14 @@ pub enum Placement {
     },
     /// In a database of its own.
     Database {
-        /// The name under which the connection is configured; never a URL, which would hold a password.
+        /// The name of the configured connection. Never a URL, which would contain a password.
         name: String,
     },
 }
 
-/// One tenant, as the store knew it when it was read.
+/// A tenant as read from the store, with its slug, status, plan and version.
+///
+/// The `with_` methods return a changed copy, which [`TenantStore::update`] writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Tenant {
     id: TenantId,
@@ -78,27 +90,27 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// The id: never changes.
+    /// The id, which never changes.
     pub fn id(&self) -> &TenantId {
         &self.id
     }
 
-    /// The name in URLs: may change.
+    /// The name in URLs, which can change.
     pub fn slug(&self) -> &Slug {
         &self.slug
     }
 
-    /// The name for people.
+    /// The display name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where the tenant stands in its lifecycle.
+    /// The status in the tenant's lifecycle.
     pub fn status(&self) -> TenantStatus {
         self.status
     }
 
-    /// Who set the status: billing never lifts what an operator decided.
+    /// Who set the status. Billing cannot change a closed status that an operator set.
     pub fn status_set_by(&self) -> StatusSource {
         self.status_set_by
     }
@@ -108,12 +120,12 @@ impl Tenant {
         &self.plan
     }
 
-    /// Where the tenant's rows live.
+    /// Where the tenant's rows are stored.
     pub fn placement(&self) -> &Placement {
         &self.placement
     }
 
-    /// How often the tenant was written; 1 after the insert. An update must name the version it read.
+    /// The version: 1 after the insert, and one more after each update. An update must have the version it read.
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -129,11 +141,11 @@ impl Tenant {
     /// The tenant with another status, set by `by`.
     ///
     /// # Errors
-    /// [`ErrorKind::IllegalTransition`] if the lifecycle has no such step, or if billing would lift what an
-    /// operator decided.
+    /// [`ErrorKind::IllegalTransition`] if the lifecycle has no such step, or if billing would change a closed status
+    /// that an operator set.
     pub fn with_status_by(&self, status: TenantStatus, by: StatusSource) -> Result<Self> {
-        let held = self.status_set_by == StatusSource::Operator && !self.status.is_open();
-        if by == StatusSource::Billing && held && status != self.status {
+        let is_locked = self.status_set_by == StatusSource::Operator && !self.status.is_open();
+        if by == StatusSource::Billing && is_locked && status != self.status {
             return Err(Error::new(
                 ErrorKind::IllegalTransition,
                 format!(
@@ -143,7 +155,7 @@ impl Tenant {
             ));
         }
         if status == self.status {
-            // Naming the same status again changes nothing, unless an operator takes it over from billing.
+            // The same status again changes nothing, unless an operator replaces billing as its source.
             let status_set_by = if by == StatusSource::Operator { by } else { self.status_set_by };
             return Ok(Self { status_set_by, ..self.clone() });
         }
@@ -162,31 +174,31 @@ impl Tenant {
         Self { plan: plan.into(), ..self.clone() }
     }
 
-    /// The tenant under another slug.
+    /// The tenant with another slug.
     #[must_use]
     pub fn with_slug(&self, slug: Slug) -> Self {
         Self { slug, ..self.clone() }
     }
 
-    /// The tenant under another name for people.
+    /// The tenant with another display name.
     #[must_use]
     pub fn with_name(&self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self.clone() }
     }
 
-    /// A tenant read back by a store of your own.
+    /// Creates a tenant from its stored fields, for a store of your own.
     ///
     /// # Security
-    /// Only a store should call this: whoever can make a `Tenant` decides what it may do.
+    /// Only a store should call this: the fields decide the tenant's status, plan and placement.
     pub fn from_stored(stored: TenantParts) -> Self {
         let TenantParts { id, slug, name, status, status_set_by, plan, placement, version } = stored;
         Self { id, slug, name, status, status_set_by, plan, placement, version }
     }
 }
 
-/// The parts of a [`Tenant`], for [`Tenant::from_stored`].
+/// The fields of a [`Tenant`], for [`Tenant::from_stored`].
 #[derive(Debug, Clone)]
-#[expect(clippy::exhaustive_structs, reason = "a store must fill in every part, and hear of a new one")]
+#[expect(clippy::exhaustive_structs, reason = "a new field must break the build of a custom store")]
 pub struct TenantParts {
     /// See [`Tenant::id`].
     pub id: TenantId,
@@ -206,7 +218,16 @@ pub struct TenantParts {
     pub version: u64,
 }
 
-/// A tenant that is about to be inserted.
+/// A tenant to insert into a [`TenantStore`].
+///
+/// ```
+/// use tenancy::tenant::{NewTenant, Placement, Slug, TenantStatus};
+///
+/// let new = NewTenant::new(Slug::parse("acme")?, "Acme Ltd", "free").status(TenantStatus::Trialing);
+/// let tenant = new.into_tenant();
+/// assert_eq!((tenant.version(), tenant.placement()), (1, &Placement::Shared));
+/// # Ok::<(), tenancy::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct NewTenant {
@@ -219,7 +240,8 @@ pub struct NewTenant {
 }
 
 impl NewTenant {
-    /// A tenant with a random id, provisioning, in the shared tables.
+    /// Creates a tenant with a random id, the status [`Provisioning`](TenantStatus::Provisioning) and the placement
+    /// [`Shared`](Placement::Shared). `plan` is a key of the [`Catalog`](crate::plan::Catalog).
     pub fn new(slug: Slug, name: impl Into<String>, plan: impl Into<String>) -> Self {
         Self {
             id: TenantId::random(),
@@ -231,41 +253,46 @@ impl NewTenant {
         }
     }
 
-    /// With an id of your own.
+    /// Sets the id.
     pub fn id(self, id: TenantId) -> Self {
         Self { id, ..self }
     }
 
-    /// With another status to start from.
+    /// Sets the initial status.
     pub fn status(self, status: TenantStatus) -> Self {
         Self { status, ..self }
     }
 
-    /// With another placement.
+    /// Sets the placement.
     pub fn placement(self, placement: Placement) -> Self {
         Self { placement, ..self }
     }
 
-    /// The tenant as a store inserts it: version 1.
+    /// The tenant that a store inserts, with version 1. For stores of your own.
     pub fn into_tenant(self) -> Tenant {
         let Self { id, slug, name, status, plan, placement } = self;
         Tenant { id, slug, name, status, status_set_by: StatusSource::Operator, plan, placement, version: 1 }
     }
 }
 
-/// The control plane: where the tenants themselves are kept.
+/// The storage of tenants: the control plane. Implement it to keep them in a database of your own.
 ///
-/// Implementations must answer from what was last committed, refuse a second tenant with an id or slug that is
-/// taken, and write an update only over the version that was read. A slug that a tenant gives up is not handed on: for a
-/// while only the same tenant can take it again, so that links, cookies and caches that still say it reach nobody else.
-/// Two tenants that are to swap their slugs have to wait for that long; that is intended.
-/// [`testing::tenant_store`](crate::testing::tenant_store) checks all of this on a store of your own.
+/// An implementation must:
+///
+/// - return the last committed state,
+/// - reject an insert whose id or slug is taken,
+/// - write an update only over the version that was read,
+/// - keep a slug that a tenant gives up in a cool-down, in which only the same tenant can take it again. Old links,
+///   cookies and caches then never lead to another tenant. Two tenants that swap their slugs must wait for the
+///   cool-down.
+///
+/// [`testing::tenant_store`](crate::testing::tenant_store) tests an implementation against this contract.
 #[async_trait]
 pub trait TenantStore: Send + Sync + fmt::Debug {
     /// The tenant with this id, or `None`.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`] when it cannot be known; never `None` in that case.
+    /// [`ErrorKind::StoreUnavailable`] if the store cannot be read; never `None` in that case.
     async fn by_id(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>>;
 
     /// The tenant with this slug, or `None`.
@@ -274,8 +301,9 @@ pub trait TenantStore: Send + Sync + fmt::Debug {
     /// As [`by_id`](Self::by_id).
     async fn by_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>>;
 
-    /// Up to `limit` tenants, in an order of the store's own that does not change: those after `after`, or the
-    /// first ones.
+    /// Up to `limit` tenants after the tenant `after`, or from the start.
+    ///
+    /// The store chooses the order, which must never change.
     ///
     /// # Errors
     /// As [`by_id`](Self::by_id).
@@ -284,37 +312,39 @@ pub trait TenantStore: Send + Sync + fmt::Debug {
     /// Adds a tenant.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if the id or the slug is taken, or another tenant gave the slug up not long ago.
+    /// [`ErrorKind::Conflict`] if the id or the slug is taken, or the slug is in the cool-down of another tenant.
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>>;
 
-    /// Writes a tenant over the version that `tenant` was read at, and answers with the next version.
+    /// Writes a tenant if its stored version is still that of `tenant`. Returns the tenant with the next version.
     ///
     /// # Errors
-    /// [`ErrorKind::StaleVersion`] if it was changed meanwhile: read again and decide again.
-    /// [`ErrorKind::TenantUnknown`] if there is no such tenant, [`ErrorKind::Conflict`] if the slug is taken, or another
-    /// tenant gave it up not long ago.
+    /// [`ErrorKind::StaleVersion`] if the tenant has changed since it was read: read it again and decide again.
+    /// [`ErrorKind::TenantUnknown`] if there is no such tenant, [`ErrorKind::Conflict`] if the slug is taken or in
+    /// the cool-down of another tenant.
     async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>>;
 
-    /// What is already at hand for this id, without waiting; `None` if the store must be asked.
+    /// The cached tenant with this id, without I/O; `None` if it is not cached.
     fn peek_id(&self, id: &TenantId) -> Option<Arc<Tenant>> {
         let _ = id;
         None
     }
 
-    /// What is already at hand for this slug, without waiting; `None` if the store must be asked.
+    /// The cached tenant with this slug, without I/O; `None` if it is not cached.
     fn peek_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
         let _ = slug;
         None
     }
 
-    /// Tells a cache that `tenant` was committed by somebody else; a store without a cache has nothing to do.
+    /// Notifies a cache that another writer, such as billing, committed `tenant`.
+    ///
+    /// A store without a cache does nothing.
     async fn committed(&self, tenant: &Arc<Tenant>) {
         let _ = tenant;
     }
 }
 
 impl Tenant {
-    /// The tenant as it stands after an update was written: one version on. For stores of your own.
+    /// The tenant with the next version, as an update writes it. For stores of your own.
     #[must_use]
     pub fn next_version(&self) -> Self {
         Self { version: self.version + 1, ..self.clone() }

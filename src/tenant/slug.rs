@@ -1,3 +1,5 @@
+//! [`Slug`]: the name of a tenant in URLs, and the reserved names.
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -7,11 +9,11 @@ use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The name of a tenant in URLs: one DNS label, lower case. Unlike the id it may change.
+/// The name of a tenant in URLs: one DNS label in lower case. Unlike the id it can change.
 ///
-/// 2 to 63 bytes of `a-z`, `0-9` and inner hyphens; not all digits and no UUID, which could be another tenant's id, no
-/// `--` at the third and fourth place (RFC 5891 keeps those for encoded names), and not one of the reserved words such as
-/// `www` or `api`.
+/// A slug has 2 to 63 bytes of `a-z`, `0-9` and inner hyphens. It is not all digits and not a UUID, which could be
+/// another tenant's id. It has no `--` as third and fourth character (RFC 5891 reserves those for encoded names), and
+/// it is not a reserved word such as `www` or `api`.
 ///
 /// ```
 /// use tenancy::tenant::Slug;
@@ -24,10 +26,10 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Slug(Arc<str>);
 
 impl Slug {
-    /// Reads a slug; upper-case ASCII letters are lowered, as DNS does.
+    /// Parses a slug. Upper-case ASCII letters become lower case, as in DNS.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`], naming the rule that is broken.
+    /// [`ErrorKind::InvalidInput`], with the rule that the text violates.
     pub fn parse(text: &str) -> Result<Self> {
         let is_upper = text.bytes().any(|byte| byte.is_ascii_uppercase());
         let lower = if is_upper { Cow::Owned(text.to_ascii_lowercase()) } else { Cow::Borrowed(text) };
@@ -59,19 +61,19 @@ pub(super) fn slug_fault(text: &str) -> Option<&'static str> {
         return Some("it starts or ends with a hyphen");
     }
     if bytes.len() >= 4 && &bytes[2..4] == b"--" {
-        return Some("it has `--` at the third place, which is kept for encoded names");
+        return Some("it has `--` at the third place, which is reserved for encoded names");
     }
     if bytes.iter().all(u8::is_ascii_digit) {
         return Some("it has digits only");
     }
-    // With or without hyphens: where an id may stand as well, this is one.
+    // With or without hyphens: where a request may contain an id or a slug, this text would be an id.
     if matches!(bytes.len(), 32 | 36) && Uuid::try_parse(text).is_ok() {
         return Some("it reads as a UUID");
     }
     is_reserved(text).then_some("it is a reserved word")
 }
 
-/// Whether a lower-case label means something else than a tenant: to a browser, a mail server, a database or this crate.
+/// Whether a browser, a mail server, a database or this crate gives a lower-case label another meaning than a tenant.
 pub(crate) fn is_reserved(label: &str) -> bool {
     matches!(
         label,
@@ -155,7 +157,7 @@ mod tests {
             assert!(Slug::parse(bad).is_err(), "{bad}");
         }
         for id in ["018f3f5e-3a5a-7c3e-9d0a-000000000001", "018F3F5E3A5A7C3E9D0A000000000001"] {
-            assert!(Slug::parse(id).is_err(), "{id} is an id, perhaps somebody else's");
+            assert!(Slug::parse(id).is_err(), "{id} is an id, perhaps of another tenant");
         }
     }
 }

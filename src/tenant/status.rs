@@ -1,10 +1,12 @@
+//! [`TenantStatus`] and the steps of the tenant lifecycle.
+
 use std::fmt;
 
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Where a tenant stands in its lifecycle.
+/// The state of a tenant in its lifecycle. Requests of a tenant are served if its status [is open](Self::is_open).
 ///
 /// ```
 /// use tenancy::tenant::TenantStatus;
@@ -16,19 +18,19 @@ use crate::error::{Error, ErrorKind, Result};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TenantStatus {
-    /// Being set up; not open yet.
+    /// The tenant is being set up and is not open yet.
     Provisioning,
-    /// Open, on a trial.
+    /// Open, in a trial period.
     Trialing,
     /// Open.
     Active,
     /// Open, but a payment is overdue.
     PastDue,
-    /// Closed for now; the data is kept.
+    /// Closed temporarily; the data is kept.
     Suspended,
     /// Closed; the data is kept until it is deleted.
     Deactivated,
-    /// Being deleted. There is no way back.
+    /// The data is being deleted. This status is final.
     Deleting,
 }
 
@@ -37,7 +39,7 @@ pub enum TenantStatus {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum StatusSource {
-    /// A person, or a program in a person's name.
+    /// A person, or a program on a person's behalf.
     Operator,
     /// The billing system.
     Billing,
@@ -55,12 +57,12 @@ impl TenantStatus {
         Self::Deleting,
     ];
 
-    /// Whether requests of the tenant are served.
+    /// Whether requests of a tenant with this status are served: trialing, active and past due.
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Trialing | Self::Active | Self::PastDue)
     }
 
-    /// Whether the lifecycle has a step from this status to `next`. Staying is not a step.
+    /// Whether a tenant can change from this status to `next`. No status can change to itself.
     pub const fn can_become(self, next: Self) -> bool {
         use TenantStatus::{Active, Deactivated, Deleting, PastDue, Provisioning, Suspended, Trialing};
         match self {
@@ -87,7 +89,7 @@ impl TenantStatus {
         }
     }
 
-    /// Reads the stable name.
+    /// Parses the stable name.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for any other text.
@@ -95,7 +97,7 @@ impl TenantStatus {
         Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidInput,
-                "not a tenant status; see TenantStatus::ALL for the ones there are",
+                "not a tenant status; `TenantStatus::ALL` lists the valid ones",
             )
         })
     }
@@ -116,7 +118,7 @@ impl StatusSource {
         }
     }
 
-    /// Reads the stable name.
+    /// Parses the stable name.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for any other text.

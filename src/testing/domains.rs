@@ -1,112 +1,130 @@
+//! The contract of [`DomainStore`].
+
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{assert_refused, done};
+use super::{assert_rejected, expect_ok};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::error::ErrorKind;
 use crate::tenant::{Challenge, Domain, DomainState, DomainStore, TenantDomain, TenantId};
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// Holds a [`DomainStore`] to its promises, each on a store of its own from `fresh`, which runs by the clock that it is
-/// given, and lets a domain rest for 30 days.
+/// Tests a [`DomainStore`] against the contract of the trait. `fresh` creates a new, empty store for each rule.
+///
+/// The store must use the clock that `fresh` gets, and a domain cool-down of 30 days.
+///
+/// ```
+/// use tenancy::store::MemoryStore;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// tenancy::testing::domain_store(async |clock| MemoryStore::new().with_clock(clock)).await;
+/// # }
+/// ```
 ///
 /// # Panics
-/// On the first promise that is broken, naming it.
+/// If the store violates a rule, with that rule.
 pub async fn domain_store<S, F>(fresh: F)
 where
     S: DomainStore,
     F: AsyncFn(Arc<dyn Clock>) -> S,
 {
-    let world = async || {
+    let fixture = async || {
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_700_000_000)));
         let store = fresh(clock.clone()).await;
-        World { store, clock, acme: TenantId::random(), globex: TenantId::random() }
+        Fixture { store, clock, acme: TenantId::random(), globex: TenantId::random() }
     };
-    verifies_what_was_proven(&world().await).await;
-    wants_the_very_token(&world().await).await;
-    lets_the_first_verified_win(&world().await).await;
-    ends_a_claim(&world().await).await;
-    lets_a_removed_domain_rest(&world().await).await;
-    wants_a_new_token_after_a_removal(&world().await).await;
-    gives_up_only_ones_own(&world().await).await;
-    keeps_one_row_for_every_spelling(&world().await).await;
-    lists_a_tenants_domains(&world().await).await;
-    lets_one_of_many_tenants_win(&world().await).await;
+    verifies_a_claim_by_its_record(&fixture().await).await;
+    requires_the_exact_token(&fixture().await).await;
+    gives_a_domain_to_the_first_verified(&fixture().await).await;
+    expires_a_claim(&fixture().await).await;
+    keeps_a_removed_domain_in_cooldown(&fixture().await).await;
+    requires_a_new_token_after_a_removal(&fixture().await).await;
+    removes_only_domains_of_the_tenant(&fixture().await).await;
+    normalises_each_spelling(&fixture().await).await;
+    lists_a_tenants_domains(&fixture().await).await;
+    gives_a_domain_to_one_of_many_tenants(&fixture().await).await;
 }
 
-struct World<S> {
+struct Fixture<S> {
     store: S,
     clock: Arc<ManualClock>,
     acme: TenantId,
     globex: TenantId,
 }
 
-impl<S: DomainStore> World<S> {
+impl<S: DomainStore> Fixture<S> {
     async fn claim(&self, tenant: &TenantId, name: &str) -> Challenge {
-        let claimed =
-            done(self.store.claim_domain(tenant, &domain(name)).await, "a free domain can be claimed");
+        let claimed = expect_ok(
+            self.store.claim_domain(tenant, &domain(name)).await,
+            "a domain without an owner can be claimed",
+        );
         challenge(claimed)
     }
 
-    async fn own(&self, tenant: &TenantId, name: &str) {
+    async fn claim_and_verify(&self, tenant: &TenantId, name: &str) {
         let seen = [self.claim(tenant, name).await.record_text()];
         let verified = self.store.verify_domain(tenant, &domain(name), &seen).await;
         assert!(
-            done(verified, "a claim is verified by its token").is_verified(),
+            expect_ok(verified, "a claim is verified by its token").is_verified(),
             "promise broken: a claim is verified by its token"
         );
-        self.assert_is(name, Some(tenant), "a verified domain is its tenant's").await;
+        self.assert_owner(name, Some(tenant), "a verified domain belongs to its tenant").await;
     }
 
-    async fn assert_is(&self, name: &str, tenant: Option<&TenantId>, promise: &str) {
-        // Twice, for caches: the first read may fill what the second one reads.
+    async fn assert_owner(&self, name: &str, tenant: Option<&TenantId>, promise: &str) {
+        // Read twice: the first read may fill a cache for the second.
         for _ in 0..2 {
-            let found = done(self.store.by_domain(&domain(name)).await, "a read by domain succeeds");
+            let found = expect_ok(self.store.by_domain(&domain(name)).await, "a read by domain succeeds");
             assert_eq!(found.as_ref(), tenant, "promise broken: {promise}");
-            if let Some(at_hand) = self.store.peek_domain(&domain(name)) {
-                assert_eq!(Some(&at_hand), tenant, "promise broken: {promise} (what is at hand)");
+            if let Some(cached) = self.store.peek_domain(&domain(name)) {
+                assert_eq!(Some(&cached), tenant, "promise broken: {promise} (cached)");
             }
         }
     }
 }
 
-async fn verifies_what_was_proven(world: &World<impl DomainStore>) {
-    let World { store, acme, globex, .. } = world;
-    world.assert_is("acme.com", None, "what was never claimed is nobody's").await;
-    let first = world.claim(acme, "acme.com").await;
-    world.assert_is("acme.com", None, "a claim makes a domain nobody's").await;
+async fn verifies_a_claim_by_its_record(fixture: &Fixture<impl DomainStore>) {
+    let Fixture { store, acme, globex, .. } = fixture;
+    fixture.assert_owner("acme.com", None, "a domain that was never claimed has no owner").await;
+    let first = fixture.claim(acme, "acme.com").await;
+    fixture.assert_owner("acme.com", None, "a claimed domain has no owner").await;
     assert_eq!(
-        world.claim(acme, "acme.com").await,
+        fixture.claim(acme, "acme.com").await,
         first,
-        "promise broken: a claim that is pending is answered as it is"
+        "promise broken: a repeated claim returns the pending claim unchanged"
     );
     let seen = ["v=spf1 -all".to_owned(), first.record_text()];
-    let verified = done(store.verify_domain(acme, &domain("acme.com"), &seen).await, "a token verifies");
-    assert!(verified.is_verified(), "promise broken: one record of several is enough");
-    world.assert_is("acme.com", Some(acme), "a verified domain is its tenant's").await;
-    world.assert_is("www.acme.com", None, "a domain below a verified one is another").await;
-    world.assert_is("acme.co", None, "only the whole domain is a match").await;
+    let verified = expect_ok(store.verify_domain(acme, &domain("acme.com"), &seen).await, "a token verifies");
+    assert!(verified.is_verified(), "promise broken: one matching record of several is enough");
+    fixture.assert_owner("acme.com", Some(acme), "a verified domain belongs to its tenant").await;
+    fixture.assert_owner("www.acme.com", None, "a subdomain of a verified domain is another domain").await;
+    fixture.assert_owner("acme.co", None, "only the whole domain is a match").await;
 
-    // What is verified stays so, whatever DNS says later.
+    // A verified domain stays verified, whatever DNS contains later.
     let again =
-        done(store.verify_domain(acme, &domain("acme.com"), &[]).await, "verifying again is no error");
-    assert_eq!(again, verified, "promise broken: what is verified stays so");
-    let again = done(store.claim_domain(acme, &domain("acme.com")).await, "claiming one's own is no error");
-    assert_eq!(again, verified, "promise broken: a claim of one's own domain changes nothing");
-    world.own(globex, "globex.com").await;
-    world.assert_is("acme.com", Some(acme), "a domain of one tenant leaves those of others alone").await;
+        expect_ok(store.verify_domain(acme, &domain("acme.com"), &[]).await, "verifying again is no error");
+    assert_eq!(again, verified, "promise broken: a verified domain stays verified");
+    let again = expect_ok(
+        store.claim_domain(acme, &domain("acme.com")).await,
+        "claiming an owned domain is no error",
+    );
+    assert_eq!(again, verified, "promise broken: a claim of an owned domain changes nothing");
+    fixture.claim_and_verify(globex, "globex.com").await;
+    fixture
+        .assert_owner("acme.com", Some(acme), "a domain of one tenant does not change those of others")
+        .await;
 }
 
-async fn wants_the_very_token(world: &World<impl DomainStore>) {
-    let World { store, acme, globex, .. } = world;
-    let mine = world.claim(acme, "acme.com").await;
-    let theirs = world.claim(globex, "acme.com").await;
-    let elsewhere = world.claim(acme, "acme.org").await;
+async fn requires_the_exact_token(fixture: &Fixture<impl DomainStore>) {
+    let Fixture { store, acme, globex, .. } = fixture;
+    let mine = fixture.claim(acme, "acme.com").await;
+    let theirs = fixture.claim(globex, "acme.com").await;
+    let elsewhere = fixture.claim(acme, "acme.org").await;
     assert!(
         mine.token() != theirs.token() && mine.token() != elsewhere.token() && mine.token().len() >= 32,
-        "promise broken: a token is random, and of one tenant and one domain"
+        "promise broken: a token is random and valid for one tenant and one domain"
     );
     let text = mine.record_text();
     for wrong in [
@@ -119,140 +137,160 @@ async fn wants_the_very_token(world: &World<impl DomainStore>) {
         mine.token().to_owned(),
         String::new(),
     ] {
-        let still = store.verify_domain(acme, &domain("acme.com"), &[wrong]).await;
-        let still = done(still, "a wrong token leaves the claim as it is");
-        assert_eq!(challenge(still), mine, "promise broken: a wrong token leaves the claim as it is");
+        let unverified = store.verify_domain(acme, &domain("acme.com"), &[wrong]).await;
+        let unverified = expect_ok(unverified, "a wrong token leaves the claim unchanged");
+        assert_eq!(challenge(unverified), mine, "promise broken: a wrong token leaves the claim unchanged");
     }
-    world.assert_is("acme.com", None, "a wrong token verifies nothing").await;
+    fixture.assert_owner("acme.com", None, "a wrong token verifies nothing").await;
     let unclaimed = store.verify_domain(acme, &domain("other.com"), &[text]).await;
-    assert_refused(unclaimed, ErrorKind::NotFound, "what was not claimed cannot be verified");
+    assert_rejected(unclaimed, ErrorKind::NotFound, "an unclaimed domain cannot be verified");
 }
 
-async fn lets_the_first_verified_win(world: &World<impl DomainStore>) {
-    let World { store, acme, globex, .. } = world;
-    let squatter = world.claim(globex, "acme.com").await;
-    world.own(acme, "acme.com").await;
+async fn gives_a_domain_to_the_first_verified(fixture: &Fixture<impl DomainStore>) {
+    let Fixture { store, acme, globex, .. } = fixture;
+    let squatter = fixture.claim(globex, "acme.com").await;
+    fixture.claim_and_verify(acme, "acme.com").await;
     let late = store.verify_domain(globex, &domain("acme.com"), &[squatter.record_text()]).await;
     match late {
-        Ok(_) => panic!("promise broken: the first to verify a domain has it"),
+        Ok(_) => panic!("promise broken: the first tenant to verify a domain owns it"),
         Err(error) => assert!(
             matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound),
-            "promise broken: the claims of others are void once a domain is verified: {error}"
+            "promise broken: a verification voids the claims of other tenants: {error}"
         ),
     }
     let again = store.claim_domain(globex, &domain("acme.com")).await;
-    assert_refused(again, ErrorKind::Conflict, "a domain that is another tenant's cannot be claimed");
-    world.assert_is("acme.com", Some(acme), "the first to verify a domain has it").await;
+    assert_rejected(again, ErrorKind::Conflict, "a domain of another tenant cannot be claimed");
+    fixture.assert_owner("acme.com", Some(acme), "the first tenant to verify a domain owns it").await;
 }
 
-async fn ends_a_claim(world: &World<impl DomainStore>) {
-    let World { store, clock, acme, .. } = world;
-    let old = world.claim(acme, "acme.com").await;
+async fn expires_a_claim(fixture: &Fixture<impl DomainStore>) {
+    let Fixture { store, clock, acme, .. } = fixture;
+    let old = fixture.claim(acme, "acme.com").await;
     clock.advance_seconds(7 * DAY);
     let late = store.verify_domain(acme, &domain("acme.com"), &[old.record_text()]).await;
-    assert_refused(late, ErrorKind::NotFound, "a claim ends after seven days");
-    let listed = done(store.domains(acme).await, "a list succeeds");
-    assert!(listed.is_empty(), "promise broken: a claim that ended is not listed");
-    let new = world.claim(acme, "acme.com").await;
+    assert_rejected(late, ErrorKind::NotFound, "a claim expires after seven days");
+    let listed = expect_ok(store.domains(acme).await, "a list succeeds");
+    assert!(listed.is_empty(), "promise broken: an expired claim is not listed");
+    let new = fixture.claim(acme, "acme.com").await;
     assert_ne!(new.token(), old.token(), "promise broken: a new claim has a new token");
     let old = store.verify_domain(acme, &domain("acme.com"), &[old.record_text()]).await;
-    assert!(!done(old, "the new claim is pending").is_verified(), "promise broken: an old token is void");
+    assert!(
+        !expect_ok(old, "a claim with an old token is still pending").is_verified(),
+        "promise broken: an old token does not verify"
+    );
 }
 
-async fn lets_a_removed_domain_rest(world: &World<impl DomainStore>) {
-    let World { store, clock, acme, globex } = world;
-    world.own(acme, "acme.com").await;
-    done(store.remove_domain(acme, &domain("acme.com")).await, "one's own domain can be removed");
-    world.assert_is("acme.com", None, "a removed domain is nobody's").await;
+async fn keeps_a_removed_domain_in_cooldown(fixture: &Fixture<impl DomainStore>) {
+    let Fixture { store, clock, acme, globex } = fixture;
+    fixture.claim_and_verify(acme, "acme.com").await;
+    expect_ok(store.remove_domain(acme, &domain("acme.com")).await, "an owned domain can be removed");
+    fixture.assert_owner("acme.com", None, "a removed domain has no owner").await;
     let gone = store.remove_domain(acme, &domain("acme.com")).await;
-    assert_refused(gone, ErrorKind::NotFound, "what was removed cannot be removed again");
+    assert_rejected(gone, ErrorKind::NotFound, "a removed domain cannot be removed again");
 
     clock.advance_seconds(30 * DAY - 1);
     let early = store.claim_domain(globex, &domain("acme.com")).await;
-    assert_refused(early, ErrorKind::Conflict, "a removed domain rests");
+    assert_rejected(early, ErrorKind::Conflict, "a removed domain is in its cool-down");
     clock.advance_seconds(1);
-    world.own(globex, "acme.com").await;
+    fixture.claim_and_verify(globex, "acme.com").await;
     let back = store.claim_domain(acme, &domain("acme.com")).await;
-    assert_refused(back, ErrorKind::Conflict, "after its rest a domain is whose it is now");
+    assert_rejected(back, ErrorKind::Conflict, "after the cool-down a domain belongs to its new owner");
 }
 
-async fn wants_a_new_token_after_a_removal(world: &World<impl DomainStore>) {
-    let World { store, clock, acme, globex } = world;
-    let first = world.claim(acme, "acme.com").await;
+async fn requires_a_new_token_after_a_removal(fixture: &Fixture<impl DomainStore>) {
+    let Fixture { store, clock, acme, globex } = fixture;
+    let first = fixture.claim(acme, "acme.com").await;
     let seen = [first.record_text()];
-    done(store.verify_domain(acme, &domain("acme.com"), &seen).await, "a token verifies");
-    done(store.remove_domain(acme, &domain("acme.com")).await, "one's own domain can be removed");
+    expect_ok(store.verify_domain(acme, &domain("acme.com"), &seen).await, "a token verifies");
+    expect_ok(store.remove_domain(acme, &domain("acme.com")).await, "an owned domain can be removed");
 
     let unclaimed = store.verify_domain(acme, &domain("acme.com"), &seen).await;
-    assert_refused(unclaimed, ErrorKind::NotFound, "what was removed has to be claimed again");
-    let second = world.claim(acme, "acme.com").await;
-    assert_ne!(second.token(), first.token(), "promise broken: what was removed needs a new token");
+    assert_rejected(unclaimed, ErrorKind::NotFound, "a removed domain must be claimed again");
+    let second = fixture.claim(acme, "acme.com").await;
+    assert_ne!(second.token(), first.token(), "promise broken: a removed domain needs a new token");
     let old = store.verify_domain(acme, &domain("acme.com"), &seen).await;
-    assert!(!done(old, "the new claim is pending").is_verified(), "promise broken: an old token is void");
+    assert!(
+        !expect_ok(old, "a claim with an old token is still pending").is_verified(),
+        "promise broken: an old token does not verify"
+    );
     let other = store.claim_domain(globex, &domain("acme.com")).await;
-    assert_refused(other, ErrorKind::Conflict, "a domain still rests while its old tenant claims it again");
+    assert_rejected(other, ErrorKind::Conflict, "a new claim of the old owner does not end the cool-down");
 
     let seen = [second.record_text()];
-    done(store.verify_domain(acme, &domain("acme.com"), &seen).await, "the same tenant need not wait");
-    world.assert_is("acme.com", Some(acme), "the same tenant can have its domain back").await;
+    expect_ok(
+        store.verify_domain(acme, &domain("acme.com"), &seen).await,
+        "the old owner can verify in the cool-down",
+    );
+    fixture.assert_owner("acme.com", Some(acme), "the old owner can own the domain again").await;
     clock.advance_seconds(60 * DAY);
     let other = store.claim_domain(globex, &domain("acme.com")).await;
-    assert_refused(other, ErrorKind::Conflict, "a domain that was taken back rests no more");
+    assert_rejected(
+        other,
+        ErrorKind::Conflict,
+        "a domain that was verified again stays owned after the old cool-down",
+    );
 }
 
-async fn gives_up_only_ones_own(world: &World<impl DomainStore>) {
-    let World { store, acme, globex, .. } = world;
-    world.own(acme, "acme.com").await;
-    let pending = world.claim(acme, "shop.acme.com").await;
-    for name in ["acme.com", "shop.acme.com", "nobody.com"] {
+async fn removes_only_domains_of_the_tenant(fixture: &Fixture<impl DomainStore>) {
+    let Fixture { store, acme, globex, .. } = fixture;
+    fixture.claim_and_verify(acme, "acme.com").await;
+    let pending = fixture.claim(acme, "shop.acme.com").await;
+    for name in ["acme.com", "shop.acme.com", "absent.com"] {
         let foreign = store.remove_domain(globex, &domain(name)).await;
-        assert_refused(foreign, ErrorKind::NotFound, "a domain of another tenant looks like none");
+        assert_rejected(
+            foreign,
+            ErrorKind::NotFound,
+            "a domain of another tenant looks like an absent domain",
+        );
     }
-    world.assert_is("acme.com", Some(acme), "a refused removal changes nothing").await;
+    fixture.assert_owner("acme.com", Some(acme), "a rejected removal changes nothing").await;
     assert_eq!(
-        world.claim(acme, "shop.acme.com").await,
+        fixture.claim(acme, "shop.acme.com").await,
         pending,
-        "promise broken: a refused removal changes nothing"
+        "promise broken: a rejected removal changes nothing"
     );
-    done(store.remove_domain(acme, &domain("shop.acme.com")).await, "a claim can be given up");
-    world.claim(globex, "shop.acme.com").await;
+    expect_ok(store.remove_domain(acme, &domain("shop.acme.com")).await, "a claim can be removed");
+    fixture.claim(globex, "shop.acme.com").await;
 }
 
-async fn keeps_one_row_for_every_spelling(world: &World<impl DomainStore>) {
-    let World { store, acme, globex, .. } = world;
-    world.own(acme, "Shop.ACME.com").await;
+async fn normalises_each_spelling(fixture: &Fixture<impl DomainStore>) {
+    let Fixture { store, acme, globex, .. } = fixture;
+    fixture.claim_and_verify(acme, "Shop.ACME.com").await;
     for spelling in ["shop.acme.com", "SHOP.acme.COM.", "shop.acme.com."] {
-        world.assert_is(spelling, Some(acme), "a domain has one form").await;
+        fixture.assert_owner(spelling, Some(acme), "all spellings are one domain").await;
         let again = store.claim_domain(globex, &domain(spelling)).await;
-        assert_refused(again, ErrorKind::Conflict, "a domain has one form");
+        assert_rejected(again, ErrorKind::Conflict, "all spellings are one domain");
     }
 }
 
-async fn lists_a_tenants_domains(world: &World<impl DomainStore>) {
-    let World { store, acme, globex, .. } = world;
-    world.own(acme, "b.acme.com").await;
-    world.claim(acme, "c.acme.com").await;
-    world.own(acme, "a.acme.com").await;
-    world.own(acme, "gone.acme.com").await;
-    done(store.remove_domain(acme, &domain("gone.acme.com")).await, "one's own domain can be removed");
-    world.claim(globex, "d.acme.com").await;
-    let listed = done(store.domains(acme).await, "a list succeeds");
-    let told: Vec<_> = listed.iter().map(|one| (one.domain.as_str(), one.is_verified())).collect();
+async fn lists_a_tenants_domains(fixture: &Fixture<impl DomainStore>) {
+    let Fixture { store, acme, globex, .. } = fixture;
+    fixture.claim_and_verify(acme, "b.acme.com").await;
+    fixture.claim(acme, "c.acme.com").await;
+    fixture.claim_and_verify(acme, "a.acme.com").await;
+    fixture.claim_and_verify(acme, "gone.acme.com").await;
+    expect_ok(store.remove_domain(acme, &domain("gone.acme.com")).await, "an owned domain can be removed");
+    fixture.claim(globex, "d.acme.com").await;
+    let listed = expect_ok(store.domains(acme).await, "a list succeeds");
+    let names: Vec<_> = listed.iter().map(|one| (one.domain.as_str(), one.is_verified())).collect();
     assert_eq!(
-        told,
+        names,
         [("a.acme.com", true), ("b.acme.com", true), ("c.acme.com", false)],
-        "promise broken: a list shows a tenant's own domains and claims, sorted"
+        "promise broken: a list contains the domains and claims of a tenant, sorted"
     );
-    assert!(listed.iter().all(|one| &one.tenant == acme), "promise broken: a list shows one tenant's");
-    let theirs = done(store.domains(globex).await, "a list succeeds");
-    assert_eq!(theirs.len(), 1, "promise broken: a list shows one tenant's");
+    assert!(
+        listed.iter().all(|one| &one.tenant == acme),
+        "promise broken: a list contains one tenant's domains only"
+    );
+    let theirs = expect_ok(store.domains(globex).await, "a list succeeds");
+    assert_eq!(theirs.len(), 1, "promise broken: a list contains one tenant's domains only");
 }
 
-async fn lets_one_of_many_tenants_win(world: &World<impl DomainStore>) {
-    let World { store, acme, globex, .. } = world;
+async fn gives_a_domain_to_one_of_many_tenants(fixture: &Fixture<impl DomainStore>) {
+    let Fixture { store, acme, globex, .. } = fixture;
     let name = domain("acme.com");
-    let mine = [world.claim(acme, "acme.com").await.record_text()];
-    let theirs = [world.claim(globex, "acme.com").await.record_text()];
+    let mine = [fixture.claim(acme, "acme.com").await.record_text()];
+    let theirs = [fixture.claim(globex, "acme.com").await.record_text()];
     let attempts = (0..20).map(|n| match n % 2 {
         0 => (acme, store.verify_domain(acme, &name, &mine)),
         _ => (globex, store.verify_domain(globex, &name, &theirs)),
@@ -262,17 +300,23 @@ async fn lets_one_of_many_tenants_win(world: &World<impl DomainStore>) {
     for (tenant, result) in results {
         match result {
             Ok(verified) if verified.is_verified() => winners.push(tenant),
-            Ok(_) => panic!("promise broken: a right token is not met with a pending claim"),
+            Ok(_) => panic!("promise broken: a claim with the right token becomes verified"),
             Err(error) => assert!(
                 matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound | ErrorKind::Retryable),
-                "promise broken: who loses a race for a domain hears `conflict`: {error}"
+                "promise broken: a concurrent verification that loses returns `conflict`: {error}"
             ),
         }
     }
     winners.sort();
     winners.dedup();
-    assert_eq!(winners.len(), 1, "promise broken: of many who verify one domain exactly one tenant wins");
-    world.assert_is("acme.com", winners.first().copied(), "the winner has the domain").await;
+    assert_eq!(
+        winners.len(),
+        1,
+        "promise broken: of many concurrent verifications exactly one tenant succeeds"
+    );
+    fixture
+        .assert_owner("acme.com", winners.first().copied(), "the tenant that verified first owns the domain")
+        .await;
 }
 
 fn challenge(claimed: TenantDomain) -> Challenge {
@@ -283,5 +327,5 @@ fn challenge(claimed: TenantDomain) -> Challenge {
 }
 
 fn domain(text: &str) -> Domain {
-    done(Domain::parse(text), "the suite's domains are domains")
+    expect_ok(Domain::parse(text), "the domains of the suite are valid")
 }

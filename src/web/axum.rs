@@ -1,17 +1,17 @@
-//! axum: [`TenantContext`] as an extractor, [`Error`] as a response.
+//! axum: [`TenantContext`] as an extractor, [`Error`] as a response. The middleware is in `tower.rs`.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 
-use super::extract::{FeatureKey, RequireActive, RequireFeature, forgotten};
-use super::refusal::refusal;
+use super::extract::{FeatureKey, RequireActive, RequireFeature, missing_middleware};
+use super::response::problem_response;
 use crate::context::TenantContext;
 use crate::error::Error;
 
-/// The context that the [`TenantLayer`](crate::web::TenantLayer) left in the request. A handler that takes one
-/// cannot run without a tenant.
+/// Extracts the context that the [`TenantLayer`](crate::web::TenantLayer) inserted into the request. A handler with
+/// this argument cannot run without a tenant.
 ///
 /// # Errors
 /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured), status 500, if the route is not behind the layer.
@@ -19,11 +19,9 @@ impl<S: Send + Sync> FromRequestParts<S> for TenantContext {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or_else(|| forgotten("`.layer(TenantLayer::new(resolver))` to the router after this route"))
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            missing_middleware("`.layer(TenantLayer::new(resolver))` to the router after this route")
+        })
     }
 }
 
@@ -43,9 +41,9 @@ impl<S: Send + Sync> FromRequestParts<S> for RequireActive {
     }
 }
 
-/// The [`Problem`](crate::web::Problem) of the error; what is the program's own fault goes to the log.
+/// Responds with the [`Problem`](crate::web::Problem) of the error. Errors with status 500 and above are logged.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        refusal::<Body>(&self)
+        problem_response::<Body>(&self)
     }
 }

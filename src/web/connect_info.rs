@@ -1,16 +1,18 @@
+//! What axum adds to the extensions of a request. Without axum, `no_connect_info.rs` is compiled instead.
+
 use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, OriginalUri};
 use http::{Extensions, Uri};
 
-/// What axum's server knows of the connection.
+/// The peer address that axum's server inserts.
 pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
     extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
 }
 
-/// The target as it was sent, where a nested router has cut off the part of its path that it matched. A target that
-/// was rewritten otherwise stands.
-pub(super) fn sent<'a>(extensions: &'a Extensions, left: &Uri) -> Option<&'a Uri> {
-    let sent = &extensions.get::<OriginalUri>()?.0;
-    (left.path() == "/" || sent.path().ends_with(left.path())).then_some(sent)
+/// The target as the client sent it, if a nested router has stripped the prefix that it matched. `None` for a target
+/// that other code has rewritten.
+pub(super) fn original<'a>(extensions: &'a Extensions, current: &Uri) -> Option<&'a Uri> {
+    let original = &extensions.get::<OriginalUri>()?.0;
+    (current.path() == "/" || original.path().ends_with(current.path())).then_some(original)
 }

@@ -1,10 +1,12 @@
+//! What the middleware of all frameworks shares: the resolver, and the value of `Vary`.
+
 use std::sync::Arc;
 
 use tracing::{Span, info_span};
 
 use crate::resolve::{RequestView, ResolveFuture, Resolver};
 
-/// What a middleware asks of every request, whatever its framework; `V` is the framework's header value.
+/// The part of the middleware that does not depend on the framework. `V` is the framework's type of header values.
 #[derive(Debug)]
 pub(super) struct MiddlewareCore<V> {
     resolver: Arc<Resolver>,
@@ -13,26 +15,26 @@ pub(super) struct MiddlewareCore<V> {
 }
 
 impl<V: for<'a> TryFrom<&'a str>> MiddlewareCore<V> {
-    /// Through which only those come who prove who is calling.
-    pub(super) fn proven(resolver: Arc<Resolver>) -> Self {
-        Self::over(resolver, Resolver::resolve)
+    /// Requires a verified credential.
+    pub(super) fn authenticated(resolver: Arc<Resolver>) -> Self {
+        Self::with(resolver, Resolver::resolve)
     }
 
-    /// Through which everybody comes who names a tenant.
-    pub(super) fn selected(resolver: Arc<Resolver>) -> Self {
-        Self::over(resolver, Resolver::resolve_unauthenticated)
+    /// Accepts every request that names a tenant.
+    pub(super) fn unauthenticated(resolver: Arc<Resolver>) -> Self {
+        Self::with(resolver, Resolver::resolve_unauthenticated)
     }
 
-    fn over(resolver: Arc<Resolver>, resolve: fn(&Resolver, &dyn RequestView) -> ResolveFuture) -> Self {
+    fn with(resolver: Arc<Resolver>, resolve: fn(&Resolver, &dyn RequestView) -> ResolveFuture) -> Self {
         let names: Vec<&str> = resolver.vary().collect();
-        // A source of your own may name what is no header: then nothing says for whom else a response is good.
+        // If a custom source returns an invalid header name, `*` makes the response unfit for every other request.
         let vary = |names: &str| V::try_from(names).or_else(|_| V::try_from("*")).ok();
         let vary = if names.is_empty() { None } else { vary(&names.join(", ")) };
         Self { resolver, resolve, vary }
     }
 
-    /// The span of a request that is not, or not yet, a tenant's.
-    pub(super) fn span() -> Span {
+    /// The span of a request without a tenant, or before its tenant is known.
+    pub(super) fn span_without_tenant() -> Span {
         info_span!("tenant", tenant.id = %"unknown")
     }
 

@@ -1,5 +1,5 @@
-//! What a handler can ask for in its signature, whatever the framework. Each adapter finds the context of the request,
-//! and asks here.
+//! Extractors for handlers, whatever the framework: they check the plan and the status of the tenant. The adapters of
+//! axum and actix-web find the context of the request.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,14 +12,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantStatus;
 
 /// The error of a handler that takes a context on a route without the middleware.
-pub(super) fn forgotten(mend: &str) -> Error {
+pub(super) fn missing_middleware(fix: &str) -> Error {
     error!(
-        "a handler takes a TenantContext, and its route is not behind the middleware that finds it; add {mend}"
+        "a handler takes a TenantContext, but its route has no middleware that resolves the tenant; add {fix}"
     );
-    Error::new(ErrorKind::Misconfigured, "the route is not behind the middleware that finds its tenant")
+    Error::new(ErrorKind::Misconfigured, "this route has no middleware that resolves the tenant")
 }
 
-/// A flag of the [`Catalog`](crate::plan::Catalog), as a type that a handler's signature can name.
+/// Names a flag of the [`Catalog`](crate::plan::Catalog) by a type, for [`RequireFeature`].
 ///
 /// ```
 /// use tenancy::web::{FeatureKey, RequireFeature};
@@ -39,20 +39,22 @@ pub trait FeatureKey {
     const KEY: &'static str;
 }
 
-/// The context of a tenant whose plan has the flag `F`: an extractor for axum and actix-web.
+/// An extractor for axum and actix-web: the context of a tenant whose plan includes the feature `F`.
 ///
-/// A tenant without it is answered 403, with what the plan is and where it can be changed
-/// ([`PlanDenial`](crate::PlanDenial)); a key that the catalog does not declare as a flag, 500.
+/// A tenant without the feature gets a response with status 403, its plan, and the URL for an upgrade
+/// ([`PlanDenial`](crate::PlanDenial)). A key that the catalog does not declare as a flag yields status 500.
+///
+/// See [`FeatureKey`] for an example.
 ///
 /// # Security
-/// Behind the public middleware the answer tells a stranger which plan the tenant is on.
+/// On a public route, the response reveals the plan of the tenant to an unauthenticated caller.
 pub struct RequireFeature<F> {
     ctx: TenantContext,
     feature: PhantomData<fn() -> F>,
 }
 
 impl<F: FeatureKey> RequireFeature<F> {
-    /// The context, if its plan has the flag.
+    /// Checks the plan of a context.
     ///
     /// # Errors
     /// [`ErrorKind::FeatureNotInPlan`], or [`ErrorKind::UnknownFeature`].
@@ -83,15 +85,15 @@ impl<F: FeatureKey> fmt::Debug for RequireFeature<F> {
     }
 }
 
-/// The context of a tenant that is [`Active`](TenantStatus::Active) or [`Trialing`](TenantStatus::Trialing): an
-/// extractor for axum and actix-web.
+/// An extractor for axum and actix-web: the context of a tenant that is [`Active`](TenantStatus::Active) or
+/// [`Trialing`](TenantStatus::Trialing).
 ///
-/// The middleware lets a tenant in whose payment is overdue ([`TenantStatus::is_open`]). Where that is not enough,
-/// such as before something that costs you money, take this: its people are answered 402.
+/// The middleware also accepts a tenant whose payment is overdue ([`TenantStatus::is_open`]). Use this extractor
+/// where that is not enough, such as on a route that causes costs. A tenant with an overdue payment gets status 402.
 ///
 /// # Security
-/// Somebody who proved nothing hears 404, as of a tenant that does not exist: whether a bill is paid is not theirs to
-/// know.
+/// An unauthenticated caller gets 404, as for a tenant that does not exist, so the response does not reveal whether a
+/// bill is paid.
 ///
 /// ```
 /// use tenancy::web::RequireActive;
@@ -104,7 +106,7 @@ impl<F: FeatureKey> fmt::Debug for RequireFeature<F> {
 pub struct RequireActive(TenantContext);
 
 impl RequireActive {
-    /// The context, if its tenant owes nothing.
+    /// Checks the status of the tenant.
     ///
     /// # Errors
     /// [`ErrorKind::PaymentOverdue`], or [`ErrorKind::TenantUnknown`] for an [anonymous](Actor::Anonymous) caller.
@@ -127,7 +129,7 @@ fn overdue(url: Option<&str>) -> Error {
     let at = url.map(|url| format!(" at {url}")).unwrap_or_default();
     Error::new(
         ErrorKind::PaymentOverdue,
-        format!("a payment of this tenant is overdue; settle it{at}, and ask again"),
+        format!("a payment of this tenant is overdue; settle it{at}, and try again"),
     )
 }
 

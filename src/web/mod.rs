@@ -1,5 +1,10 @@
-//! What a client sees: one table from [`ErrorKind`](crate::ErrorKind) to status and title, as [`Problem`] documents; and the
-//! middleware in front of your routes.
+//! Middleware and extractors for axum, tower, tonic and actix-web, and the response to each error.
+//!
+//! - The middleware finds the tenant of each request:
+//!   [`TenantLayer`](https://docs.rs/tenancy/latest/tenancy/web/struct.TenantLayer.html) for tower, axum and tonic,
+//!   [`TenantMiddleware`](https://docs.rs/tenancy/latest/tenancy/web/struct.TenantMiddleware.html) for actix-web.
+//! - A handler takes a [`TenantContext`](crate::TenantContext) as an argument.
+//! - A [`Problem`] is the response to an [`ErrorKind`](crate::ErrorKind): its status, and a document of RFC 9457.
 //!
 //! ```
 //! use tenancy::web::Problem;
@@ -14,15 +19,15 @@
 mod actix_web;
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "tower")]
+mod connection;
 mod core;
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 mod extract;
 mod peer;
-#[cfg(feature = "tower")]
-mod peer_of;
 mod problem;
 #[cfg(feature = "tower")]
-mod refusal;
+mod response;
 #[cfg(feature = "tower")]
 mod tower;
 

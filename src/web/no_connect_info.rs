@@ -1,13 +1,15 @@
+//! In place of `connect_info.rs` if the feature `axum` is disabled.
+
 use std::net::SocketAddr;
 
 use http::{Extensions, Uri};
 
-/// Without axum there is no extension but our own.
+/// Without axum, only the extension of this crate contains the peer.
 pub(super) fn peer(_: &Extensions) -> Option<SocketAddr> {
     None
 }
 
-/// Nor is a path cut in a way that is known.
-pub(super) fn sent<'a>(_: &'a Extensions, _: &Uri) -> Option<&'a Uri> {
+/// Without axum, no stripped prefix is known.
+pub(super) fn original<'a>(_: &'a Extensions, _: &Uri) -> Option<&'a Uri> {
     None
 }

@@ -1,14 +1,16 @@
+//! The response to each kind of error: its status, title and document. HTTP types are in `response.rs`.
+
 use serde::Serialize;
 use tracing::error;
 
 use crate::error::{Error, ErrorKind};
 
-/// The `Cache-Control` of what is one tenant's.
-pub(super) const UNSHARED: &str = "private, no-store";
+/// The `Cache-Control` of responses with tenant data.
+pub(super) const PRIVATE_NO_STORE: &str = "private, no-store";
 
-/// The document of RFC 9457 (`application/problem+json`) for one [`Error`], with its status.
+/// The response to an [`Error`]: a status, and a document of RFC 9457 (`application/problem+json`).
 ///
-/// What went wrong inside (a database, a mistake in the program) is not in it: that is for the log.
+/// It contains no details of internal errors, such as those of the database. They are written to the log only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     kind: ErrorKind,
@@ -25,14 +27,15 @@ impl Problem {
         status_and_title(self.kind).0
     }
 
-    /// What happened, in one line that a client may read.
+    /// What happened, in one line for the client.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// The status of a gRPC call, where it does not go well.
+    /// The gRPC status code.
     ///
-    /// The [`TenantLayer`](crate::web::TenantLayer) answers so by itself; for an error of your own method, with tonic:
+    /// The [`TenantLayer`](crate::web::TenantLayer) sets it for rejected calls. For an error in your own method, with
+    /// tonic:
     ///
     /// ```
     /// use tenancy::web::Problem;
@@ -70,8 +73,8 @@ impl Problem {
         self.json
     }
 
-    /// Of the error that ends a request: what is the program's own fault goes to the log.
-    pub(super) fn told(error: &Error) -> Self {
+    /// The problem of the error that ends a request. An error with status 500 and above is logged.
+    pub(super) fn logged(error: &Error) -> Self {
         let problem = Self::from(error);
         if problem.status() >= 500 {
             error!(kind = error.kind().code(), %error, cause = error.cause().map(tracing::field::display), "request failed");
@@ -79,14 +82,14 @@ impl Problem {
         problem
     }
 
-    /// The headers that the response needs, beside those about tenants.
+    /// The headers of the response, without `Vary`.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
         let more = match self.status() {
             401 => Some(("www-authenticate", "Bearer")),
             503 => Some(("retry-after", "1")),
             _ => None,
         };
-        [("content-type", Self::CONTENT_TYPE), ("cache-control", UNSHARED)].into_iter().chain(more)
+        [("content-type", Self::CONTENT_TYPE), ("cache-control", PRIVATE_NO_STORE)].into_iter().chain(more)
     }
 }
 
@@ -95,7 +98,7 @@ impl From<&Error> for Problem {
         let kind = error.kind();
         let (status, title) = status_and_title(kind);
         let detail = match status {
-            503 => "The request could not be served just now; try again.".to_owned(),
+            503 => "The request could not be served; try again later.".to_owned(),
             500.. => "The request could not be served; the reason is in the log.".to_owned(),
             _ => error.to_string(),
         };
@@ -111,18 +114,18 @@ impl From<&Error> for Problem {
             used: denial.and_then(|denial| denial.used),
             upgrade_url: denial.and_then(|denial| denial.upgrade_url.as_deref()),
         };
-        // Texts and numbers always serialise; were it otherwise, the status alone still says enough.
+        // Strings and numbers always serialise.
         let json = serde_json::to_vec(&document).unwrap_or_default();
         Self { kind, detail, json }
     }
 }
 
-/// The table. Exhaustive: a new kind does not compile until it has its row.
+/// The status and title of each kind. The match is exhaustive, so a new kind needs a row to compile.
 fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
     match kind {
         ErrorKind::TenantMissing => (400, "No tenant named"),
         ErrorKind::TenantUnknown => (404, "No such tenant"),
-        ErrorKind::TenantConflict => (403, "More than one tenant named"),
+        ErrorKind::TenantConflict => (403, "Several tenants named"),
         ErrorKind::TenantSuspended => (403, "Tenant suspended"),
         ErrorKind::TenantInactive => (403, "Tenant not open"),
         ErrorKind::CredentialMissing => (401, "Credential missing"),
@@ -134,14 +137,14 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::Conflict => (409, "Exists already"),
         ErrorKind::ReferenceViolation => (409, "Reference not possible"),
         ErrorKind::StaleVersion => (409, "Changed meanwhile"),
-        ErrorKind::IllegalTransition => (409, "Step not allowed"),
+        ErrorKind::IllegalTransition => (409, "Transition not allowed"),
         ErrorKind::PaymentOverdue => (402, "Payment overdue"),
         ErrorKind::FeatureNotInPlan => (403, "Not in the plan"),
         ErrorKind::LimitReached => (403, "Plan limit reached"),
-        ErrorKind::StoreUnavailable => (503, "Not available just now"),
+        ErrorKind::StoreUnavailable => (503, "Temporarily unavailable"),
         ErrorKind::Retryable => (503, "Try again"),
         ErrorKind::SignatureInvalid => (400, "Signature not valid"),
-        ErrorKind::OutcomeUnknown => (500, "Not known whether it was done"),
+        ErrorKind::OutcomeUnknown => (500, "Outcome unknown"),
         ErrorKind::UnknownPlan
         | ErrorKind::UnknownFeature
         | ErrorKind::Unaudited
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_says_no_says_why() {
+    fn a_denied_plan_names_the_limit() {
         let denial = PlanDenial {
             feature: "projects".to_owned(),
             plan: "free".to_owned(),
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inside_stays_inside() {
+    fn internal_details_are_not_in_the_document() {
         for kind in [
             ErrorKind::Database,
             ErrorKind::Misconfigured,

@@ -1,3 +1,5 @@
+//! The middleware of tower, for axum and tonic as well. What it shares with actix-web is in `core.rs`.
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,34 +13,38 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Span;
 
+use super::connection::{peer, target};
 use super::core::MiddlewareCore;
-use super::peer_of::{peer, target};
-use super::problem::UNSHARED;
-use super::refusal::{grpc_refusal, is_grpc, refusal};
+use super::problem::PRIVATE_NO_STORE;
+use super::response::{grpc_response, is_grpc, problem_response};
 use crate::context::TenantContext;
 use crate::error::Error;
 use crate::resolve::{HeaderField, HttpVersion, RequestView, ResolveFuture, Resolver, TlsInfo};
 
-/// Puts a tenant in front of every route behind it: a request reaches the route with a
-/// [`TenantContext`](crate::TenantContext) in its extensions, or not at all.
+/// Middleware for tower and axum that finds the tenant of every request. A request without a tenant does not reach
+/// the route.
 ///
-/// A refused request is answered with a [`Problem`](crate::web::Problem) document, and around services of gRPC a call with
-/// its [status](Self::grpc). Responses get `Vary` over the headers that the sources read, and `Cache-Control: private, no-store` unless the route set one itself. The route runs in the
-/// [span](TenantContext::span) of its context; before, and where the request is refused, the span `tenant` has the
-/// `tenant.id` `unknown`, which is no tenant's.
+/// The route gets a [`TenantContext`](crate::TenantContext) in the extensions of the request. A rejected request gets
+/// a [`Problem`](crate::web::Problem) document as its response, and a rejected gRPC call its [status](Self::grpc).
+/// Every response gets a `Vary` header with the headers that the sources read, and `Cache-Control: private, no-store`
+/// unless the route sets a `Cache-Control` itself.
+///
+/// The route runs in the [span](TenantContext::span) of its context. Before the tenant is known, and for rejected
+/// requests, the `tenant.id` of the span `tenant` is `unknown`, which no tenant can have as its id.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use tenancy::resolve::Resolver;
 /// use tenancy::web::TenantLayer;
 ///
-/// # fn wire(resolver: Arc<Resolver>) {
-/// let proven = TenantLayer::new(resolver.clone());
-/// let login_page = TenantLayer::allow_unauthenticated(resolver);
+/// # fn app(resolver: Arc<Resolver>) {
+/// let tenant_data = TenantLayer::new(resolver.clone()); // requires a credential
+/// let login_page = TenantLayer::allow_unauthenticated(resolver); // requires the name of a tenant
 /// # }
 /// ```
 ///
-/// With tonic it goes around the services as a router of axum, and a method finds the context in its request's extensions:
+/// With tonic, add the layer to the services as an axum router. A method reads the context from the extensions of its
+/// request:
 ///
 /// ```
 /// # use tenancy::web::TenantLayer;
@@ -52,30 +58,30 @@ use crate::resolve::{HeaderField, HttpVersion, RequestView, ResolveFuture, Resol
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct TenantLayer {
-    gate: Arc<MiddlewareCore<HeaderValue>>,
+    core: Arc<MiddlewareCore<HeaderValue>>,
     grpc: bool,
 }
 
 impl TenantLayer {
-    /// For routes that touch a tenant's data: the request must prove who is calling.
+    /// For routes that touch tenant data: the request must hold a verified credential.
     pub fn new(resolver: Arc<Resolver>) -> Self {
-        Self { gate: Arc::new(MiddlewareCore::proven(resolver)), grpc: false }
+        Self { core: Arc::new(MiddlewareCore::authenticated(resolver)), grpc: false }
     }
 
-    /// For public routes, such as a login page: that the request names a tenant suffices.
+    /// For public routes, such as a login page: an unverified hint suffices.
     ///
     /// # Security
-    /// Anybody can name any tenant. Behind this layer, serve only what the whole world may see.
+    /// Any caller can name any tenant. Use it only for routes with public content.
     pub fn allow_unauthenticated(resolver: Arc<Resolver>) -> Self {
-        Self { gate: Arc::new(MiddlewareCore::selected(resolver)), grpc: false }
+        Self { core: Arc::new(MiddlewareCore::unauthenticated(resolver)), grpc: false }
     }
 
-    /// Around services of gRPC: a refused call (a POST of `application/grpc`, not over HTTP/1) is answered with its
-    /// [status of gRPC](crate::web::Problem::grpc_code), which a client reads in place of a problem document.
+    /// Responds to a rejected gRPC call with a [gRPC status](crate::web::Problem::grpc_code) instead of a problem
+    /// document. A gRPC call is a POST of `application/grpc` over HTTP/2 or later.
     ///
     /// # Security
-    /// In HTTP such a refusal has the status 200. Whoever goes by that, such as a proxy that asks whether to let somebody
-    /// in, or a count of refusals, takes it for a success.
+    /// The HTTP status of such a response is 200. A proxy that authorises requests by the HTTP status, or a metric
+    /// over it, counts it as a success.
     pub fn grpc(self) -> Self {
         Self { grpc: true, ..self }
     }
@@ -85,15 +91,15 @@ impl<S> Layer<S> for TenantLayer {
     type Service = TenantService<S>;
 
     fn layer(&self, inner: S) -> TenantService<S> {
-        TenantService { inner, gate: self.gate.clone(), grpc: self.grpc }
+        TenantService { inner, core: self.core.clone(), grpc: self.grpc }
     }
 }
 
-/// The service that a [`TenantLayer`] makes.
+/// The service that a [`TenantLayer`] creates.
 #[derive(Debug, Clone)]
 pub struct TenantService<S> {
     inner: S,
-    gate: Arc<MiddlewareCore<HeaderValue>>,
+    core: Arc<MiddlewareCore<HeaderValue>>,
     grpc: bool,
 }
 
@@ -112,42 +118,42 @@ where
 
     fn call(&mut self, request: Request<B>) -> TenantFuture<S, B> {
         let grpc = self.grpc && is_grpc(&request);
-        let unknown = MiddlewareCore::<HeaderValue>::span();
-        let resolving = unknown.in_scope(|| self.gate.resolve(&View::of(&request)).at_hand());
-        let state = match resolving {
-            Ok(Ok(tenant)) => enter(&mut self.inner, request, tenant),
+        let unknown = MiddlewareCore::<HeaderValue>::span_without_tenant();
+        let result = unknown.in_scope(|| self.core.resolve(&View::of(&request)).at_hand());
+        let state = match result {
+            Ok(Ok(tenant)) => call_inner(&mut self.inner, request, tenant),
             Ok(Err(error)) => State::Rejected { error: Some(error), span: unknown },
             Err(resolving) => {
-                // The service that was polled ready is the one to be called.
+                // `self.inner` was polled ready, so it is called, and its clone takes its place.
                 let next = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, next);
-                State::ResolveFuture { resolving, waiting: Some(Box::new((request, inner))), span: unknown }
+                State::Resolving { resolving, waiting: Some(Box::new((request, inner))), span: unknown }
             }
         };
-        TenantFuture { state, gate: self.gate.clone(), grpc }
+        TenantFuture { state, core: self.core.clone(), grpc }
     }
 }
 
-fn enter<S, B>(inner: &mut S, mut request: Request<B>, tenant: TenantContext) -> State<S, S::Future, B>
+fn call_inner<S, B>(inner: &mut S, mut request: Request<B>, tenant: TenantContext) -> State<S, S::Future, B>
 where
     S: Service<Request<B>>,
 {
     let span = tenant.span();
-    // In place of any context from elsewhere, which is no proof here.
+    // Replaces a context that other code inserted: only the resolver of this layer counts.
     request.extensions_mut().insert(tenant);
     let future = span.in_scope(|| inner.call(request));
     State::Serving { future, span }
 }
 
 pin_project! {
-    /// The future of a [`TenantService`]. Nothing is boxed when the tenant is at hand.
+    /// The future of a [`TenantService`]. It allocates nothing if the caches hold the tenant.
     pub struct TenantFuture<S, B>
     where
         S: Service<Request<B>>,
     {
         #[pin]
         state: State<S, S::Future, B>,
-        gate: Arc<MiddlewareCore<HeaderValue>>,
+        core: Arc<MiddlewareCore<HeaderValue>>,
         grpc: bool,
     }
 }
@@ -155,7 +161,7 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<S, F, B> {
-        ResolveFuture { #[pin] resolving: ResolveFuture, waiting: Option<Box<(Request<B>, S)>>, span: Span },
+        Resolving { #[pin] resolving: ResolveFuture, waiting: Option<Box<(Request<B>, S)>>, span: Span },
         Serving { #[pin] future: F, span: Span },
         Rejected { error: Option<Error>, span: Span },
     }
@@ -172,23 +178,23 @@ where
         let mut this = self.project();
         loop {
             let next = match this.state.as_mut().project() {
-                StateProjection::ResolveFuture { resolving, waiting, span } => {
+                StateProjection::Resolving { resolving, waiting, span } => {
                     let resolved = ready!(span.in_scope(|| resolving.poll(context)));
                     let (request, mut inner) = *waiting.take().expect("a request resolves once");
                     match resolved {
-                        Ok(tenant) => enter(&mut inner, request, tenant),
+                        Ok(tenant) => call_inner(&mut inner, request, tenant),
                         Err(error) => State::Rejected { error: Some(error), span: span.clone() },
                     }
                 }
                 StateProjection::Serving { future, span } => {
-                    let served = ready!(span.in_scope(|| future.poll(context)));
-                    return Poll::Ready(served.map(|response| mark(this.gate, response)));
+                    let result = ready!(span.in_scope(|| future.poll(context)));
+                    return Poll::Ready(result.map(|response| add_cache_headers(this.core, response)));
                 }
                 StateProjection::Rejected { error, span } => {
                     let error = error.take().expect("not polled again after it was ready");
-                    let refusal = if *this.grpc { grpc_refusal } else { refusal };
-                    let response = span.in_scope(|| refusal(&error));
-                    return Poll::Ready(Ok(mark(this.gate, response)));
+                    let respond = if *this.grpc { grpc_response } else { problem_response };
+                    let response = span.in_scope(|| respond(&error));
+                    return Poll::Ready(Ok(add_cache_headers(this.core, response)));
                 }
             };
             this.state.set(next);
@@ -199,27 +205,27 @@ where
 impl<S: Service<Request<B>>, B> fmt::Debug for TenantFuture<S, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::ResolveFuture { .. } => "Resolving",
+            State::Resolving { .. } => "Resolving",
             State::Serving { .. } => "Serving",
-            State::Rejected { .. } => "Refused",
+            State::Rejected { .. } => "Rejected",
         };
         f.debug_struct("TenantFuture").field("state", &state).finish_non_exhaustive()
     }
 }
 
-/// Keeps one tenant's response out of another's cache.
-fn mark<R>(gate: &MiddlewareCore<HeaderValue>, mut response: Response<R>) -> Response<R> {
+/// Prevents caches from serving the response of one tenant to another.
+fn add_cache_headers<R>(core: &MiddlewareCore<HeaderValue>, mut response: Response<R>) -> Response<R> {
     let headers = response.headers_mut();
     if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(UNSHARED));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(PRIVATE_NO_STORE));
     }
-    if let Some(vary) = gate.vary() {
+    if let Some(vary) = core.vary() {
         headers.append(VARY, vary.clone());
     }
     response
 }
 
-/// A request of the `http` crate, as the sources see it.
+/// Adapts a request of the `http` crate for the sources.
 struct View<'a> {
     method: &'a str,
     version: HttpVersion,

@@ -246,7 +246,7 @@ async fn what_was_not_signed_in_one_piece_does_not_open() {
     ] {
         let error = keys().open::<Pay>(&directory, &bad).await.expect_err(what);
         assert_eq!(error.kind(), ErrorKind::SignatureInvalid, "{what}");
-        assert_eq!(error.to_string(), "the job's signature does not prove it", "{what}");
+        assert_eq!(error.to_string(), "the job's signature is not valid", "{what}");
     }
     assert!(keys().open::<Pay>(&directory, &text).await.is_ok());
 }

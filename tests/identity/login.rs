@@ -25,7 +25,7 @@ const CATALOG: &str =
     "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
 
 /// What a client hears, whatever is wrong.
-const REFUSED: &str = "this login was not begun here in this browser, or too long ago; begin it again";
+const REFUSED: &str = "this login did not start here in this browser, or it took too long; start it again";
 
 struct Tenants {
     directory: TenantDirectory,

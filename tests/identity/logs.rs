@@ -76,13 +76,8 @@ async fn a_route_runs_in_a_span_of_its_tenant() {
     let world = world().await;
     let app = Router::new()
         .route("/", get(async || tracing::info!("at work")))
-<<<<<<< HEAD:tests/identity/logs.rs
         .layer(TenantLayer::allow_unauthenticated(Arc::new(resolver(world.store.clone()))));
-    let world = world::World { app, ..world };
-=======
-        .layer(TenantLayer::public_by_selection(Arc::new(resolver(world.store.clone()))));
     let world = fixture::World { app, ..world };
->>>>>>> tests:tests/identity/logs.rs
     for (tenant, other) in world.both_sides() {
         let (log, _guard) = start();
         let host = format!("{}.example.com", tenant.slug());
@@ -98,13 +93,13 @@ async fn what_is_said_of_a_refused_request_stands_in_the_span_of_no_tenant() {
     let world = world().await;
     let other_token = signed(r#"{"alg":"HS256"}"#, &claims(&world.acme).to_string(), OTHER_SECRET);
     let refused = [
-        (get_from("example.com", "/orders").header("authorization", other_token), "token refused"),
+        (get_from("example.com", "/orders").header("authorization", other_token), "token rejected"),
         (
             get_from("globex.example.com", "/orders").header("authorization", bearer(&world.acme)),
             "do not agree",
         ),
-        (get_from("acme..example.com", "/orders"), "host refused"),
-        (get_from("initech.example.com", "/login"), "hidden from a caller without proof"),
+        (get_from("acme..example.com", "/orders"), "host rejected"),
+        (get_from("initech.example.com", "/login"), "status hidden from an anonymous caller"),
     ];
     for (request, said) in refused {
         let (log, _guard) = start();
@@ -252,7 +247,7 @@ async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
         assert!(matches!(signal, SourceOutcome::Invalid(_)), "{shown}");
     }
     let log = log.text();
-    assert_eq!(log.matches("API key refused").count(), 3, "{log}");
+    assert_eq!(log.matches("API key rejected").count(), 3, "{log}");
     assert!(log.contains("revoked") && log.contains(key.id()), "{log}");
     let secret = text.split('_').nth(3).unwrap();
     assert!(!log.contains(secret) && !log.contains(&secret[..8]), "the log holds a secret");

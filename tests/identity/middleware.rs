@@ -48,13 +48,8 @@ async fn an_outer_public_layer_opens_no_inner_protected_route() {
     let app = Router::new()
         .route("/", axum::routing::get(who))
         .layer(TenantLayer::new(resolver.clone()))
-<<<<<<< HEAD:tests/identity/middleware.rs
         .layer(TenantLayer::allow_unauthenticated(resolver));
-    let world = world::World { app, ..world };
-=======
-        .layer(TenantLayer::public_by_selection(resolver));
     let world = fixture::World { app, ..world };
->>>>>>> tests:tests/identity/middleware.rs
     let answer = world.send(get_from("acme.example.com", "/").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.code(), "credential-missing");
     let request = get_from("acme.example.com", "/").header("authorization", bearer(&world.acme));
@@ -199,13 +194,8 @@ impl TenantStore for Slow {
 #[tokio::test]
 async fn a_store_that_is_down_is_503_and_never_another_tenant() {
     let world = world().await;
-<<<<<<< HEAD:tests/identity/middleware.rs
     let down = CachedStore::new(Slow { inner: world.store.clone(), go: None }, CacheOptions::new());
-    let world = world::World { app: app(Arc::new(resolver(Arc::new(down)))), ..world };
-=======
-    let down = Cached::new(Slow { inner: world.store.clone(), go: None }, CacheOptions::new());
     let world = fixture::World { app: app(Arc::new(resolver(Arc::new(down)))), ..world };
->>>>>>> tests:tests/identity/middleware.rs
     for (tenant, _) in world.both_sides() {
         let host = format!("{}.example.com", tenant.slug());
         let request = get_from(&host, "/orders").header("authorization", bearer(tenant));

@@ -82,13 +82,8 @@ async fn world() -> World {
         .source(sessions.unwrap())
         .source(SignedHeaderSource::new("x-signed", keys()).unwrap().with_clock(clock()))
         .members(members.clone())
-<<<<<<< HEAD:tests/identity/sessions.rs
         .audit_sink(trail.clone());
-    World { acme, globex, members, trail, app: world::app(Arc::new(resolver)) }
-=======
-        .audit_to(trail.clone());
     World { acme, globex, members, trail, app: fixture::app(Arc::new(resolver)) }
->>>>>>> tests:tests/identity/sessions.rs
 }
 
 impl World {

@@ -116,13 +116,8 @@ fn app(world: &World) -> Router {
         let (tenant, service) = name.strip_prefix("spiffe://example.com/")?.split_once('/')?;
         Some(Identity::new(Actor::service(service)).tenant(Slug::parse(tenant).ok()?))
     });
-<<<<<<< HEAD:tests/identity/tls.rs
     let hosts = HostSource::new(["example.com"]).unwrap().require_sni_match();
-    world::app(Arc::new(Resolver::new(directory).source(hosts).source(certificates)))
-=======
-    let hosts = HostSource::new(["example.com"]).unwrap().match_tls();
     fixture::app(Arc::new(Resolver::new(directory).source(hosts).source(certificates)))
->>>>>>> tests:tests/identity/tls.rs
 }
 
 /// Who connects, and how.

@@ -7,22 +7,13 @@ use futures_util::{FutureExt, StreamExt, future, stream};
 use sqlx::pool::PoolOptions;
 use tenancy::ErrorKind;
 use tenancy::isolation::doctor::{Check, Fix, Report, Severity};
-<<<<<<< HEAD:tests/postgres/doctor.rs
 use tenancy::isolation::{MissingTenant, RlsPolicies};
 use tenancy::scope::{Enforcement, TenantDb};
-use ward::Ward;
-use ward::cases::{CASES, Case};
-use ward::implicit::IMPLICIT;
-use ward::reach::REACH;
-=======
-use tenancy::isolation::{Policies, Unset};
-use tenancy::scope::{TenantDb, Walls};
 
 use crate::doctor_cases::cases::{CASES, Case};
 use crate::doctor_cases::implicit::IMPLICIT;
 use crate::doctor_cases::reach::REACH;
 use crate::doctor_cases::{self, Ward};
->>>>>>> tests:tests/postgres/doctor.rs
 
 /// What no schema can show, and where it is tested.
 const ELSEWHERE: [Check; 3] = [
@@ -133,15 +124,9 @@ async fn proven(case: &Case) {
     // What the doctor finds of a table's policies `policies --check` finds too.
     if case.found.iter().any(|(check, _)| OF_TABLES.contains(check)) {
         let mut owner = ward.connect(&ward.owner).await;
-<<<<<<< HEAD:tests/postgres/doctor.rs
-        let schema = ward::schema();
+        let schema = doctor_cases::schema();
         let all = RlsPolicies::new(&schema).plan(&mut owner).await;
         let reached = RlsPolicies::new(&schema).runtime_role(&ward.app).plan(&mut owner).await;
-=======
-        let schema = doctor_cases::schema();
-        let all = Policies::new(&schema).plan(&mut owner).await;
-        let reached = Policies::new(&schema).runtime_role(&ward.app).plan(&mut owner).await;
->>>>>>> tests:tests/postgres/doctor.rs
         let fails = all.is_err_and(|error| error.kind() == ErrorKind::Misconfigured)
             || reached.is_ok_and(|plan| !plan.is_empty() || !plan.unguarded().is_empty())
             || case.found.iter().any(|(check, _)| *check == Check::OwnerPastRls);
@@ -228,13 +213,8 @@ async fn agreed(ward: &Ward, plant: &str) {
 #[tokio::test]
 async fn a_fix_has_the_form_that_the_policies_of_the_other_tables_have() {
     let ward = Ward::new().await;
-<<<<<<< HEAD:tests/postgres/doctor.rs
-    let schema = ward::schema();
-    let raising = RlsPolicies::new(&schema).missing_tenant(MissingTenant::Error);
-=======
     let schema = doctor_cases::schema();
-    let raising = Policies::new(&schema).unset(Unset::Raises);
->>>>>>> tests:tests/postgres/doctor.rs
+    let raising = RlsPolicies::new(&schema).missing_tenant(MissingTenant::Error);
     let mut owner = ward.connect(&ward.owner).await;
     raising.apply(&mut owner).await.unwrap();
     ward.examined(&ward.app, "").await.assert_clean();
@@ -280,13 +260,8 @@ async fn an_application_starts_with_a_note_and_not_with_a_function_that_is_calle
     ward.as_owner("DROP TABLE counters, notes").await;
     let db = |walls: Enforcement| {
         TenantDb::postgres(PoolOptions::new().max_connections(2), ward.url(&ward.app))
-<<<<<<< HEAD:tests/postgres/doctor.rs
-            .schema(ward::schema())
-            .enforcement(walls)
-=======
             .schema(doctor_cases::schema())
-            .walls(walls)
->>>>>>> tests:tests/postgres/doctor.rs
+            .enforcement(walls)
     };
     let started = db(Enforcement::PredicateAndRls).build().await.unwrap();
     assert_eq!(started.doctor().await.unwrap().notes(), [ward.named(UNCHECKED)]);

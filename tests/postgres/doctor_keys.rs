@@ -1,13 +1,6 @@
 //! A foreign key that the doctor says to make is checked against every row, and one that rows break is found.
 
-<<<<<<< HEAD:tests/postgres/doctor_keys.rs
-mod common;
-mod ward;
-
 use tenancy::isolation::RlsPolicies;
-=======
-use tenancy::isolation::Policies;
->>>>>>> tests:tests/postgres/doctor_keys.rs
 use tenancy::isolation::doctor::{Check, Fix, Report};
 
 use crate::doctor_cases::{self, Ward};
@@ -101,11 +94,7 @@ async fn the_fix_of_a_key_is_rejected_by_rows_that_break_it_when_the_owner_runs_
         fixed(&ward).await.assert_clean();
         assert_eq!(ward.broken_keys().await, [""; 0]);
         let mut owner = ward.connect(&ward.owner).await;
-<<<<<<< HEAD:tests/postgres/doctor_keys.rs
-        let plan = RlsPolicies::new(&ward::schema()).with_keys().plan(&mut owner).await.unwrap();
-=======
-        let plan = Policies::new(&doctor_cases::schema()).with_keys().plan(&mut owner).await.unwrap();
->>>>>>> tests:tests/postgres/doctor_keys.rs
+        let plan = RlsPolicies::new(&doctor_cases::schema()).with_keys().plan(&mut owner).await.unwrap();
         assert!(plan.is_empty(), "{plant}: {plan:?}");
         let unforced = state(&ward).await.into_iter().filter(|line| line.ends_with("unforced"));
         assert_eq!(unforced.collect::<Vec<_>>(), [""; 0], "{plant}");

@@ -1,4 +1,4 @@
-//! The table of attacks in `docs/identity.md`, held against the tests that it names.
+//! The table of attacks in `docs/reference/identity-attacks.md`, held against the tests that it names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use tenancy::{Error, ErrorKind};
 
 use crate::files;
 
-const PAGE: &str = include_str!("../../docs/identity.md");
+const PAGE: &str = include_str!("../../docs/reference/identity-attacks.md");
 
 /// The attacks. The list has gaps; what is in it has a row and a test.
 const NUMBERS: [u16; 75] = [

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 mod architecture;
 mod attacks;
+mod binaries;
+mod circles;
 mod leak_list;
 mod servers;
 

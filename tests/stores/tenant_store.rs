@@ -3,14 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-<<<<<<< HEAD:tests/stores/tenant_store.rs
-use common::TestBackend;
 use tenancy::store::{CacheOptions, CachedStore, MemoryStore, SqlStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantParts, TenantStore};
-=======
-use tenancy::store::{CacheOptions, Cached, MemoryStore, SqlStore};
-use tenancy::tenant::{NewTenant, Slug, StoredTenant, Tenant, TenantId, TenantStore};
->>>>>>> tests:tests/stores/tenant_store.rs
 use tenancy::testing::tenant_store;
 use tenancy::{ErrorKind, Result};
 

@@ -1,18 +1,18 @@
-//! The handlers. None of them names a tenant: the context does.
+//! The handlers. No handler takes a tenant id: the tenant comes from the [`TenantContext`].
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
 use actix_web::web::{Bytes, Data, Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::TryStreamExt;
-use saas::operations::{ChangedOrder, NewOrder, NewProject, Which};
-use saas::{App, AppDb, Order, Project, Wanted};
+use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
+use saas::{App, AppDb, Order, Project, SimulatedEvent};
 use serde_json::Value;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 
 type Shared<DB> = Data<App<DB>>;
-type Sent<T> = Result<Json<T>, actix_web::Error>;
-type Page = Result<Query<Which>, actix_web::Error>;
+type JsonBody<T> = Result<Json<T>, actix_web::Error>;
+type Page = Result<Query<PageQuery>, actix_web::Error>;
 type Created<T> = (Json<T>, StatusCode);
 
 // ---- projects ----
@@ -22,7 +22,7 @@ pub(crate) async fn list_projects<DB: AppDb>(
     ctx: TenantContext,
     page: Page,
 ) -> Result<Json<Value>> {
-    app.list_projects(&ctx, &which(page)?).await.map(Json)
+    app.list_projects(&ctx, &page_query(page)?).await.map(Json)
 }
 
 pub(crate) async fn read_project<DB: AppDb>(
@@ -36,7 +36,7 @@ pub(crate) async fn read_project<DB: AppDb>(
 pub(crate) async fn create_project<DB: AppDb>(
     app: Shared<DB>,
     ctx: TenantContext,
-    body: Sent<NewProject>,
+    body: JsonBody<NewProject>,
 ) -> Result<Created<Project>> {
     Ok((Json(app.create_project(&ctx, json(body)?).await?), StatusCode::CREATED))
 }
@@ -45,7 +45,7 @@ pub(crate) async fn update_project<DB: AppDb>(
     app: Shared<DB>,
     ctx: TenantContext,
     id: Path<String>,
-    body: Sent<NewProject>,
+    body: JsonBody<NewProject>,
 ) -> Result<Json<Project>> {
     app.update_project(&ctx, &id, json(body)?).await.map(Json)
 }
@@ -65,7 +65,7 @@ pub(crate) async fn list_orders<DB: AppDb>(
     ctx: TenantContext,
     page: Page,
 ) -> Result<Json<Value>> {
-    app.list_orders(&ctx, &which(page)?).await.map(Json)
+    app.list_orders(&ctx, &page_query(page)?).await.map(Json)
 }
 
 pub(crate) async fn read_order<DB: AppDb>(
@@ -79,7 +79,7 @@ pub(crate) async fn read_order<DB: AppDb>(
 pub(crate) async fn create_order<DB: AppDb>(
     app: Shared<DB>,
     ctx: TenantContext,
-    body: Sent<NewOrder>,
+    body: JsonBody<NewOrder>,
 ) -> Result<Created<Order>> {
     Ok((Json(app.create_order(&ctx, json(body)?).await?), StatusCode::CREATED))
 }
@@ -88,7 +88,7 @@ pub(crate) async fn update_order<DB: AppDb>(
     app: Shared<DB>,
     ctx: TenantContext,
     id: Path<String>,
-    body: Sent<ChangedOrder>,
+    body: JsonBody<OrderChange>,
 ) -> Result<Json<Order>> {
     app.update_order(&ctx, &id, json(body)?).await.map(Json)
 }
@@ -109,14 +109,14 @@ pub(crate) async fn export_orders<DB: AppDb>(app: Shared<DB>, ctx: TenantContext
         .streaming(csv))
 }
 
-// ---- what a tenant may see of itself ----
+// ---- usage, audit log, plan ----
 
 pub(crate) async fn usage<DB: AppDb>(app: Shared<DB>, ctx: TenantContext) -> Result<Json<Value>> {
     app.usage(&ctx).await.map(Json)
 }
 
 pub(crate) async fn audit<DB: AppDb>(app: Shared<DB>, ctx: TenantContext, page: Page) -> Result<Json<Value>> {
-    app.trail(&ctx, &which(page)?).await.map(Json)
+    app.audit_log(&ctx, &page_query(page)?).await.map(Json)
 }
 
 pub(crate) async fn plan<DB: AppDb>(app: Shared<DB>, ctx: TenantContext) -> Result<Json<Value>> {
@@ -125,7 +125,7 @@ pub(crate) async fn plan<DB: AppDb>(app: Shared<DB>, ctx: TenantContext) -> Resu
 
 // ---- Stripe, and the demo ----
 
-/// The body must reach the verifier byte for byte, so this is the one handler that takes it raw.
+/// The signature covers the body byte for byte, so only this handler takes the raw bytes.
 pub(crate) async fn stripe_webhook<DB: AppDb>(
     app: Shared<DB>,
     request: HttpRequest,
@@ -145,14 +145,14 @@ pub(crate) async fn tenants<DB: AppDb>(app: Shared<DB>) -> Result<Json<Value>> {
     app.tenants().await.map(Json)
 }
 
-pub(crate) async fn happen<DB: AppDb>(app: Shared<DB>, wanted: Json<Wanted>) -> Result<Json<Value>> {
-    app.happen(wanted.into_inner()).await.map(Json)
+pub(crate) async fn simulate<DB: AppDb>(app: Shared<DB>, event: Json<SimulatedEvent>) -> Result<Json<Value>> {
+    app.simulate(event.into_inner()).await.map(Json)
 }
 
-fn which(page: Page) -> Result<Which> {
+fn page_query(page: Page) -> Result<PageQuery> {
     page.map(Query::into_inner).map_err(|e| Error::new(ErrorKind::InvalidInput, e.to_string()))
 }
 
-fn json<T>(body: Sent<T>) -> Result<T> {
+fn json<T>(body: JsonBody<T>) -> Result<T> {
     body.map(Json::into_inner).map_err(|e| Error::new(ErrorKind::InvalidInput, e.to_string()))
 }

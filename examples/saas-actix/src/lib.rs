@@ -1,14 +1,14 @@
-//! The application behind actix-web: [`routes`] puts its routes into an `App`.
+//! The example application on actix-web: [`routes`] adds its routes to an `App`.
 //!
-//! What to look at first: [`routes`] (which routes need proof of who is calling) and `api.rs` (handlers, none of which
-//! names a tenant). What they do is in the package `saas`.
+//! Start with [`routes`] (which routes need a credential) and `api.rs` (the handlers). The operations are in the
+//! package `saas`.
 
 mod api;
 
 use std::sync::Arc;
 
 use actix_web::web::{Data, Html, PayloadConfig, ServiceConfig, delete, get, post, put, resource};
-use saas::{App, AppDb, LONGEST_WEBHOOK, PAGE};
+use saas::{App, AppDb, MAX_WEBHOOK_BODY, PAGE};
 use tenancy::resolve::Resolver;
 use tenancy::web::TenantMiddleware;
 
@@ -17,10 +17,10 @@ pub fn routes<DB: AppDb>(
     app: Arc<App<DB>>,
     resolver: Arc<Resolver>,
 ) -> impl FnOnce(&mut ServiceConfig) + Clone + Send {
-    // A verified token says whose data may be changed. If the host names a tenant too, they must agree.
+    // Changes need a verified token. If the host names a tenant too, it must be the tenant of the token.
     let changes = TenantMiddleware::new(resolver.clone());
-    // This demo shows its data to anybody who opens a tenant's subdomain. For an application with logins, which
-    // is most of them, write `TenantMiddleware::new` here too: then reading needs a token as well.
+    // This demo shows a tenant's data to anyone who opens its subdomain. An application with logins should use
+    // `TenantMiddleware::new` here too, so that reads need a token as well.
     let reads = TenantMiddleware::allow_unauthenticated(resolver);
     move |config| {
         let projects = resource("/api/projects")
@@ -50,10 +50,10 @@ pub fn routes<DB: AppDb>(
             .route("/", get().to(async || Html::new(PAGE)))
             .service(
                 resource("/webhooks/stripe")
-                    .app_data(PayloadConfig::new(LONGEST_WEBHOOK))
+                    .app_data(PayloadConfig::new(MAX_WEBHOOK_BODY))
                     .route(post().to(api::stripe_webhook::<DB>)),
             )
             .route("/demo/tenants", get().to(api::tenants::<DB>))
-            .route("/demo/stripe", post().to(api::happen::<DB>));
+            .route("/demo/stripe", post().to(api::simulate::<DB>));
     }
 }

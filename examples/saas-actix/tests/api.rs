@@ -1,4 +1,4 @@
-//! The application as its users meet it, behind actix-web: see the suite.
+//! Runs the suite `api` over HTTP on actix-web.
 
 #[path = "../../saas/suite/api.rs"]
 mod suite;

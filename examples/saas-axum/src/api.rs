@@ -1,4 +1,4 @@
-//! The handlers. None of them names a tenant: the context does.
+//! The handlers. No handler takes a tenant id: the tenant comes from the [`TenantContext`].
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use saas::operations::{ChangedOrder, NewOrder, NewProject, Which};
-use saas::{App, AppDb, Order, Project, Wanted};
+use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
+use saas::{App, AppDb, Order, Project, SimulatedEvent};
 use serde_json::Value;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 
 type Shared<DB> = State<Arc<App<DB>>>;
-type Sent<T> = Result<Json<T>, JsonRejection>;
-type Page = Result<Query<Which>, QueryRejection>;
+type JsonBody<T> = Result<Json<T>, JsonRejection>;
+type Page = Result<Query<PageQuery>, QueryRejection>;
 
 // ---- projects ----
 
@@ -24,7 +24,7 @@ pub(crate) async fn list_projects<DB: AppDb>(
     ctx: TenantContext,
     page: Page,
 ) -> Result<Json<Value>> {
-    app.list_projects(&ctx, &which(page)?).await.map(Json)
+    app.list_projects(&ctx, &page_query(page)?).await.map(Json)
 }
 
 pub(crate) async fn read_project<DB: AppDb>(
@@ -38,7 +38,7 @@ pub(crate) async fn read_project<DB: AppDb>(
 pub(crate) async fn create_project<DB: AppDb>(
     State(app): Shared<DB>,
     ctx: TenantContext,
-    body: Sent<NewProject>,
+    body: JsonBody<NewProject>,
 ) -> Result<(StatusCode, Json<Project>)> {
     Ok((StatusCode::CREATED, Json(app.create_project(&ctx, json(body)?).await?)))
 }
@@ -47,7 +47,7 @@ pub(crate) async fn update_project<DB: AppDb>(
     State(app): Shared<DB>,
     ctx: TenantContext,
     Path(id): Path<String>,
-    body: Sent<NewProject>,
+    body: JsonBody<NewProject>,
 ) -> Result<Json<Project>> {
     app.update_project(&ctx, &id, json(body)?).await.map(Json)
 }
@@ -67,7 +67,7 @@ pub(crate) async fn list_orders<DB: AppDb>(
     ctx: TenantContext,
     page: Page,
 ) -> Result<Json<Value>> {
-    app.list_orders(&ctx, &which(page)?).await.map(Json)
+    app.list_orders(&ctx, &page_query(page)?).await.map(Json)
 }
 
 pub(crate) async fn read_order<DB: AppDb>(
@@ -81,7 +81,7 @@ pub(crate) async fn read_order<DB: AppDb>(
 pub(crate) async fn create_order<DB: AppDb>(
     State(app): Shared<DB>,
     ctx: TenantContext,
-    body: Sent<NewOrder>,
+    body: JsonBody<NewOrder>,
 ) -> Result<(StatusCode, Json<Order>)> {
     Ok((StatusCode::CREATED, Json(app.create_order(&ctx, json(body)?).await?)))
 }
@@ -90,7 +90,7 @@ pub(crate) async fn update_order<DB: AppDb>(
     State(app): Shared<DB>,
     ctx: TenantContext,
     Path(id): Path<String>,
-    body: Sent<ChangedOrder>,
+    body: JsonBody<OrderChange>,
 ) -> Result<Json<Order>> {
     app.update_order(&ctx, &id, json(body)?).await.map(Json)
 }
@@ -112,7 +112,7 @@ pub(crate) async fn export_orders<DB: AppDb>(State(app): Shared<DB>, ctx: Tenant
     Ok((headers, csv).into_response())
 }
 
-// ---- what a tenant may see of itself ----
+// ---- usage, audit log, plan ----
 
 pub(crate) async fn usage<DB: AppDb>(State(app): Shared<DB>, ctx: TenantContext) -> Result<Json<Value>> {
     app.usage(&ctx).await.map(Json)
@@ -123,7 +123,7 @@ pub(crate) async fn audit<DB: AppDb>(
     ctx: TenantContext,
     page: Page,
 ) -> Result<Json<Value>> {
-    app.trail(&ctx, &which(page)?).await.map(Json)
+    app.audit_log(&ctx, &page_query(page)?).await.map(Json)
 }
 
 pub(crate) async fn plan<DB: AppDb>(State(app): Shared<DB>, ctx: TenantContext) -> Result<Json<Value>> {
@@ -132,7 +132,7 @@ pub(crate) async fn plan<DB: AppDb>(State(app): Shared<DB>, ctx: TenantContext) 
 
 // ---- Stripe, and the demo ----
 
-/// The body must reach the verifier byte for byte, so this is the one handler that takes it raw.
+/// The signature covers the body byte for byte, so only this handler takes the raw bytes.
 pub(crate) async fn stripe_webhook<DB: AppDb>(
     State(app): Shared<DB>,
     headers: HeaderMap,
@@ -150,17 +150,17 @@ pub(crate) async fn tenants<DB: AppDb>(State(app): Shared<DB>) -> Result<Json<Va
     app.tenants().await.map(Json)
 }
 
-pub(crate) async fn happen<DB: AppDb>(
+pub(crate) async fn simulate<DB: AppDb>(
     State(app): Shared<DB>,
-    Json(wanted): Json<Wanted>,
+    Json(event): Json<SimulatedEvent>,
 ) -> Result<Json<Value>> {
-    app.happen(wanted).await.map(Json)
+    app.simulate(event).await.map(Json)
 }
 
-fn which(page: Page) -> Result<Which> {
+fn page_query(page: Page) -> Result<PageQuery> {
     page.map(|Query(which)| which).map_err(|e| Error::new(ErrorKind::InvalidInput, e.body_text()))
 }
 
-fn json<T>(body: Sent<T>) -> Result<T> {
+fn json<T>(body: JsonBody<T>) -> Result<T> {
     body.map(|Json(body)| body).map_err(|e| Error::new(ErrorKind::InvalidInput, e.body_text()))
 }

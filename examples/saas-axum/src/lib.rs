@@ -1,7 +1,7 @@
-//! The application behind axum: [`app`] is its router.
+//! The example application on axum: [`app`] is its router.
 //!
-//! What to look at first: [`app`] (which routes need proof of who is calling) and `api.rs` (handlers, none of which names
-//! a tenant). What they do is in the package `saas`.
+//! Start with [`app`] (which routes need a credential) and `api.rs` (the handlers). The operations are in the package
+//! `saas`.
 
 mod api;
 
@@ -11,21 +11,21 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::response::Html;
 use axum::routing::{get, post, put};
-use saas::{App, AppDb, LONGEST_WEBHOOK, PAGE};
+use saas::{App, AppDb, MAX_WEBHOOK_BODY, PAGE};
 use tenancy::resolve::Resolver;
 use tenancy::web::TenantLayer;
 
 /// The router.
 pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
-    // A verified token says whose data may be changed. If the host names a tenant too, they must agree.
+    // Changes need a verified token. If the host names a tenant too, it must be the tenant of the token.
     let changes = Router::new()
         .route("/api/projects", post(api::create_project::<DB>))
         .route("/api/projects/{id}", put(api::update_project::<DB>).delete(api::delete_project::<DB>))
         .route("/api/orders", post(api::create_order::<DB>))
         .route("/api/orders/{id}", put(api::update_order::<DB>).delete(api::delete_order::<DB>))
         .layer(TenantLayer::new(resolver.clone()));
-    // This demo shows its data to anybody who opens a tenant's subdomain. For an application with logins, which
-    // is most of them, write `TenantLayer::new` here too: then reading needs a token as well.
+    // This demo shows a tenant's data to anyone who opens its subdomain. An application with logins should use
+    // `TenantLayer::new` here too, so that reads need a token as well.
     let reads = Router::new()
         .route("/api/projects", get(api::list_projects::<DB>))
         .route("/api/projects/{id}", get(api::read_project::<DB>))
@@ -36,11 +36,11 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
         .route("/api/audit", get(api::audit::<DB>))
         .route("/api/plan", get(api::plan::<DB>))
         .layer(TenantLayer::allow_unauthenticated(resolver));
-    let webhook = post(api::stripe_webhook::<DB>).layer(DefaultBodyLimit::max(LONGEST_WEBHOOK));
+    let webhook = post(api::stripe_webhook::<DB>).layer(DefaultBodyLimit::max(MAX_WEBHOOK_BODY));
     let open = Router::new()
         .route("/", get(async || Html(PAGE)))
         .route("/webhooks/stripe", webhook)
         .route("/demo/tenants", get(api::tenants::<DB>))
-        .route("/demo/stripe", post(api::happen::<DB>));
+        .route("/demo/stripe", post(api::simulate::<DB>));
     Router::new().merge(changes).merge(reads).merge(open).with_state(app)
 }

@@ -1,5 +1,5 @@
-//! A small SaaS on axum. `cargo run -p saas-axum` starts it on an SQLite file of its own;
-//! `DATABASE_URL=postgres://… cargo run -p saas-axum` runs the same program on Postgres.
+//! A small SaaS on axum. `cargo run -p saas-axum` runs it on an SQLite file;
+//! `DATABASE_URL=postgres://… cargo run -p saas-axum` runs it on PostgreSQL.
 
 use std::error::Error;
 
@@ -13,8 +13,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve<DB: AppDb>(settings: Settings) -> Result<(), Box<dyn Error>> {
-    // The demo hands its tokens to whoever asks, so it listens to this machine only.
-    let listener = TcpListener::bind(("127.0.0.1", settings.port)).await.map_err(|e| settings.no_port(&e))?;
+    // The demo gives its tokens to every client, so it listens on 127.0.0.1 only.
+    let listener =
+        TcpListener::bind(("127.0.0.1", settings.port)).await.map_err(|e| settings.port_error(&e))?;
     let (app, resolver) = build::<DB>(&settings).await?;
     app.welcome(&settings, listener.local_addr()?.port());
     axum::serve(listener, saas_axum::app(app, resolver))

@@ -1,4 +1,4 @@
-//! The application as its users meet it, behind axum: see the suite.
+//! Runs the suite `api` over HTTP on axum.
 
 #[path = "../../saas/suite/api.rs"]
 mod suite;

@@ -1,4 +1,4 @@
-//! The server is killed in the middle of a hundred writes: see the suite.
+//! Runs the suite `crash`: the server is killed during a hundred writes.
 
 #[path = "../../saas/suite/crash.rs"]
 mod suite;

@@ -1,7 +1,9 @@
+//! Opens and migrates the database, SQLite or PostgreSQL.
+
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "the pool is made and given away here, before the first request"
+    reason = "the pool is created here and passed to `TenantDb`, before the first request"
 )]
 
 use std::str::FromStr;
@@ -17,15 +19,15 @@ use tenancy::{Error, ErrorKind, Result};
 
 use crate::model::{Order, Project};
 
-/// A database that this application runs on: the same handlers, on SQLite and on Postgres.
+/// A database that this application supports: the same handlers run on SQLite and on PostgreSQL.
 ///
-/// An application with one database needs none of this: it writes `TenantDb<sqlx::Postgres>`.
+/// An application with one database does not need this trait: it uses `TenantDb<sqlx::Postgres>`.
 pub trait AppDb: Backend + SupportsRow<Project> + SupportsRow<Order> {
     /// Opens the database.
     fn open(url: &str) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
 
-    /// Makes the application's own tables.
-    fn make_tables(pool: &Pool<Self>) -> impl Future<Output = Result<(), MigrateError>> + Send;
+    /// Creates or upgrades the application's tables.
+    fn create_tables(pool: &Pool<Self>) -> impl Future<Output = Result<(), MigrateError>> + Send;
 }
 
 impl AppDb for Sqlite {
@@ -37,7 +39,7 @@ impl AppDb for Sqlite {
         SqlitePoolOptions::new().max_connections(8).connect_with(options).await
     }
 
-    async fn make_tables(pool: &Pool<Self>) -> Result<(), MigrateError> {
+    async fn create_tables(pool: &Pool<Self>) -> Result<(), MigrateError> {
         sqlx::migrate!("migrations/sqlite").run(pool).await
     }
 }
@@ -47,19 +49,19 @@ impl AppDb for Postgres {
         PgPoolOptions::new().max_connections(16).connect(url).await
     }
 
-    async fn make_tables(pool: &Pool<Self>) -> Result<(), MigrateError> {
+    async fn create_tables(pool: &Pool<Self>) -> Result<(), MigrateError> {
         sqlx::migrate!("migrations/postgres").run(pool).await
     }
 }
 
 pub(crate) async fn connect<DB: AppDb>(url: &str) -> Result<Pool<DB>> {
     DB::open(url).await.map_err(|e| {
-        Error::new(ErrorKind::StoreUnavailable, format!("the database of DATABASE_URL does not open: {e}"))
+        Error::new(ErrorKind::StoreUnavailable, format!("the database of DATABASE_URL cannot be opened: {e}"))
     })
 }
 
 pub(crate) async fn migrate<DB: AppDb>(pool: &Pool<DB>) -> Result<()> {
-    DB::make_tables(pool).await.map_err(|e| {
-        Error::new(ErrorKind::Database, format!("the application's tables cannot be brought up to date: {e}"))
+    DB::create_tables(pool).await.map_err(|e| {
+        Error::new(ErrorKind::Database, format!("the application's tables cannot be upgraded: {e}"))
     })
 }

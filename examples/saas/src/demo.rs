@@ -1,4 +1,4 @@
-//! What only the demo has: two tenants with data, tokens for everybody, and Stripe events on demand.
+//! The parts that only the demo needs: two tenants with data, tokens for both, and simulated Stripe events.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::{App, AppDb, Settings};
 pub(crate) const ISSUER: &str = "saas";
 pub(crate) const AUDIENCE: &str = "saas";
 
-/// The demo's two tenants. Their ids are fixed, so that a command can be copied from the documentation.
+/// The two tenants of the demo. Their ids are fixed, so that commands can be copied from the documentation.
 const TENANTS: [Seed; 2] = [
     Seed {
         id: uuid!("0198a000-0000-7000-8000-00000000000a"),
@@ -46,7 +46,7 @@ struct Seed {
     slug: &'static str,
     name: &'static str,
     plan: &'static str,
-    /// One order of the tenant, for the other one to ask for in vain.
+    /// An order of the tenant, which the other tenant requests and does not find.
     order: Uuid,
     projects: &'static [&'static str],
 }
@@ -71,7 +71,7 @@ impl std::fmt::Debug for Demo {
 }
 
 impl Demo {
-    /// Makes the tenants and their data, unless they are there.
+    /// Inserts the tenants and their data, unless they exist.
     pub(crate) async fn seed<DB: AppDb>(
         db: &TenantDb<DB>,
         directory: &TenantDirectory,
@@ -111,7 +111,7 @@ impl Demo {
         })
     }
 
-    /// A token that proves a user of this tenant, for twelve hours.
+    /// Signs a token for a user of this tenant, valid for twelve hours.
     fn token(&self, seed: &Seed) -> Result<String> {
         let now = SystemClock.now().seconds();
         let claims = json!({
@@ -119,16 +119,16 @@ impl Demo {
             "tenant_id": seed.id, "iat": now, "exp": now + 12 * 60 * 60,
         });
         jsonwebtoken::encode(&Header::default(), &claims, &self.jwt).map_err(|e| {
-            Error::new(ErrorKind::Misconfigured, "the demo's token cannot be made").with_source(e)
+            Error::new(ErrorKind::Misconfigured, "the token of the demo cannot be signed").with_source(e)
         })
     }
 
-    /// What the program prints when it has started.
+    /// Returns the text that the program prints after its start.
     pub(crate) fn welcome(&self, settings: &Settings, port: u16) -> String {
         let mut text = format!(
             "\nA small SaaS, listening on http://127.0.0.1:{port}/\n\
              Data: {}   Webhook secret: {}\n\nTokens:\n",
-            // A URL can hold a password; what stands before it says enough.
+            // The part before `@` can contain a password.
             settings.database_url.split('@').next_back().unwrap_or_default(),
             self.stripe_webhook_secret,
         );
@@ -144,7 +144,7 @@ impl Demo {
              curl -H 'Authorization: Bearer {token}' http://127.0.0.1:{port}/api/projects\n  \
              curl -i -H 'Authorization: Bearer {token}' http://127.0.0.1:{port}/api/orders/{}\n  \
              curl http://globex.localhost:{port}/api/usage\n\
-             The second asks for an order of globex with a token of acme: 404.\n",
+             The second requests an order of globex with a token of acme: 404.\n",
             globex.order,
         );
         text
@@ -152,16 +152,20 @@ impl Demo {
 }
 
 impl<DB: AppDb> App<DB> {
-    /// For the page: both tenants, with a token for each. A real application logs the user in.
+    /// Returns both tenants with a token for each, for the page. A real application logs the user in.
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// If the database cannot be read.
     pub async fn tenants(&self) -> Result<Value> {
         let mut tenants = Vec::new();
         for seed in &TENANTS {
             let tenant = self.directory.store().by_id(&seed.tenant()?).await?;
-            let tenant =
-                tenant.ok_or_else(|| Error::new(ErrorKind::TenantUnknown, "the demo's tenants are gone"))?;
+            let tenant = tenant.ok_or_else(|| {
+                Error::new(
+                    ErrorKind::TenantUnknown,
+                    "the tenants of the demo do not exist; restart the program to create them",
+                )
+            })?;
             tenants.push(json!({
                 "id": tenant.id(), "slug": tenant.slug(), "name": tenant.name(), "plan": tenant.plan(),
                 "status": tenant.status(), "token": self.demo.token(seed)?, "sample_order_id": seed.order,
@@ -170,51 +174,50 @@ impl<DB: AppDb> App<DB> {
         Ok(Value::Array(tenants))
     }
 
-    /// For the page: makes the event that Stripe would send, signs it as Stripe does, and delivers it as the webhook
-    /// would.
+    /// Builds and signs the event that Stripe would send, and passes it to the webhook, for the page.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] for a tenant that is not the demo's, or when the database cannot be asked.
-    pub async fn happen(&self, wanted: Wanted) -> Result<Value> {
-        let seed = TENANTS.iter().find(|seed| seed.slug == wanted.slug);
-        let seed = seed.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such tenant of the demo"))?;
+    /// [`ErrorKind::NotFound`] for a tenant that is not of the demo, or an error if the database cannot be read.
+    pub async fn simulate(&self, requested: SimulatedEvent) -> Result<Value> {
+        let seed = TENANTS.iter().find(|seed| seed.slug == requested.slug);
+        let seed = seed.ok_or_else(|| Error::new(ErrorKind::NotFound, "the demo has no such tenant"))?;
         let mut tx = self.store.begin().await?;
         let subscriptions = tx.subscriptions(&seed.tenant()?).await?;
         drop(tx);
-        let live = subscriptions.iter().find(|one| !one.status().is_final());
-        let event = happening(seed, live, wanted.event).to_string();
+        let live = subscriptions.iter().find(|sub| !sub.status().is_final());
+        let event = event_body(seed, live, requested.event).to_string();
         let signature = sign(&self.demo.stripe_webhook_secret, event.as_bytes(), SystemClock.now());
-        let receipt = self.stripe.receive(event.as_bytes(), &[signature.as_bytes()]).await?;
-        Ok(json!({ "received": receipt.as_str() }))
+        let outcome = self.stripe.receive(event.as_bytes(), &[signature.as_bytes()]).await?;
+        Ok(json!({ "received": outcome.as_str() }))
     }
 }
 
-/// What shall happen to a tenant's subscription.
+/// A Stripe event to simulate.
 #[derive(Debug, Deserialize)]
-pub struct Wanted {
+pub struct SimulatedEvent {
     slug: String,
-    event: Happening,
+    event: EventKind,
 }
 
 #[derive(Debug, Deserialize, Clone, Copy)]
 #[serde(rename_all = "snake_case")]
-enum Happening {
+enum EventKind {
     Upgrade,
     PaymentFailed,
     Unpaid,
     Cancel,
 }
 
-fn happening(seed: &Seed, live: Option<&Subscription>, happening: Happening) -> Value {
+fn event_body(seed: &Seed, live: Option<&Subscription>, kind: EventKind) -> Value {
     let now = SystemClock.now().seconds();
     let new = Uuid::new_v4().simple();
     let id = live.map_or_else(|| format!("sub_{new}"), |live| live.id().to_owned());
-    let (status, kind) = match (happening, live) {
-        (Happening::Upgrade, None) => ("active", "customer.subscription.created"),
-        (Happening::Upgrade, Some(_)) => ("active", "customer.subscription.updated"),
-        (Happening::PaymentFailed, _) => ("past_due", "customer.subscription.updated"),
-        (Happening::Unpaid, _) => ("unpaid", "customer.subscription.updated"),
-        (Happening::Cancel, _) => ("canceled", "customer.subscription.deleted"),
+    let (status, event_type) = match (kind, live) {
+        (EventKind::Upgrade, None) => ("active", "customer.subscription.created"),
+        (EventKind::Upgrade, Some(_)) => ("active", "customer.subscription.updated"),
+        (EventKind::PaymentFailed, _) => ("past_due", "customer.subscription.updated"),
+        (EventKind::Unpaid, _) => ("unpaid", "customer.subscription.updated"),
+        (EventKind::Cancel, _) => ("canceled", "customer.subscription.deleted"),
     };
     let before = live.map(Subscription::status).filter(|before| before.as_str() != status);
     json!({
@@ -223,7 +226,7 @@ fn happening(seed: &Seed, live: Option<&Subscription>, happening: Happening) -> 
         "api_version": "2026-10-28.endive",
         "created": now,
         "livemode": false,
-        "type": kind,
+        "type": event_type,
         "data": {
             "object": {
                 "id": id,

@@ -1,7 +1,7 @@
-//! The application without a web framework: [`build`] puts it together, [`operations`] is what it does.
+//! The example application without a web framework: [`build`] constructs it, [`operations`] has its operations.
 //!
-//! What to look at first: `model.rs` (two tenant-owned tables) and `operations.rs` (what is done with them, by a context
-//! that says whose they are). `saas-axum` and `saas-actix` put routes in front of it.
+//! Start with `model.rs` (two tenant-scoped tables) and `operations.rs` (queries and changes in a tenant context).
+//! The packages `saas-axum` and `saas-actix` add the routes.
 
 mod database;
 mod demo;
@@ -25,17 +25,17 @@ use tracing_subscriber::EnvFilter;
 pub use sqlx::{Postgres, Sqlite};
 
 pub use self::database::AppDb;
-pub use self::demo::{Demo, Wanted};
+pub use self::demo::{Demo, SimulatedEvent};
 pub use self::model::{Order, Project};
 pub use self::settings::Settings;
 
-/// The one page.
+/// The page of the user interface.
 pub const PAGE: &str = include_str!("page.html");
 
-/// How long the body of a webhook may be, in bytes.
-pub const LONGEST_WEBHOOK: usize = 1 << 20;
+/// The longest webhook body that is accepted, in bytes.
+pub const MAX_WEBHOOK_BODY: usize = 1 << 20;
 
-/// What every handler can reach. None of it reaches a tenant's rows without that tenant's context.
+/// The state that the handlers share. It gives access to a tenant's rows only with a context of that tenant.
 #[derive(Debug)]
 pub struct App<DB: AppDb> {
     db: TenantDb<DB>,
@@ -45,10 +45,10 @@ pub struct App<DB: AppDb> {
     demo: Demo,
 }
 
-/// Connects, migrates, seeds, and puts the application together, with what finds the tenant of a request.
+/// Connects to the database, migrates and seeds it, and returns the application and the resolver of its requests.
 ///
 /// # Errors
-/// When a setting does not read or the database cannot be reached.
+/// If a setting is invalid or the database cannot be reached.
 pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<DB>>, Arc<Resolver>)> {
     let pool = database::connect::<DB>(&settings.database_url).await?;
     let store = Arc::new(SqlStore::new(pool.clone()));
@@ -71,13 +71,14 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
         .build()
         .await?;
     let demo = Demo::seed(&db, &directory, settings).await?;
-    let resolver =
-        Resolver::new(directory.clone()).source(tokens(settings)?).source(HostSource::new(["localhost"])?);
+    let resolver = Resolver::new(directory.clone())
+        .source(jwt_source(settings)?)
+        .source(HostSource::new(["localhost"])?);
     Ok((Arc::new(App { db, store, directory, stripe, demo }), Arc::new(resolver)))
 }
 
-/// The tokens that prove who is calling: HS256 by the shared secret, EdDSA by a public key if one is set.
-fn tokens(settings: &Settings) -> tenancy::Result<JwtSource> {
+/// The source of bearer tokens: HS256 with the shared secret, and EdDSA if a public key is set.
+fn jwt_source(settings: &Settings) -> tenancy::Result<JwtSource> {
     let source = JwtSource::builder()
         .issuer(demo::ISSUER)
         .audience(demo::AUDIENCE)
@@ -89,17 +90,17 @@ fn tokens(settings: &Settings) -> tenancy::Result<JwtSource> {
 }
 
 impl<DB: AppDb> App<DB> {
-    /// Says on standard output where it listens, and what to try.
+    /// Prints the address of the server and commands to try.
     pub fn welcome(&self, settings: &Settings, port: u16) {
-        // A reader that has gone, such as `head`, is no reason to stop.
+        // A closed standard output, as after `| head`, must not stop the server.
         let _ = writeln!(std::io::stdout(), "{}", self.demo.welcome(settings, port));
     }
 }
 
-/// What a program does before all else: it starts its log and reads its settings.
+/// Initialises the log and reads the settings. Call it first.
 ///
 /// # Errors
-/// A line that names the variable that does not read.
+/// A line that names the invalid variable.
 pub fn start(program: &str) -> Result<Settings, Box<dyn Error>> {
     let filter =
         EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,tenancy::audit=info"));

@@ -1,3 +1,5 @@
+//! The two tenant-scoped tables, and the gauges of their limits.
+
 use serde::Serialize;
 use sqlx::FromRow;
 use tenancy::TenantScoped;
@@ -5,9 +7,9 @@ use tenancy::clock::{Clock, SystemClock};
 use tenancy::quota::Gauge;
 use uuid::Uuid;
 
-/// How many projects a tenant has, within what its plan allows.
+/// Counts a tenant's projects against the limit of its plan.
 pub(crate) const PROJECTS: Gauge = Gauge::new("projects");
-/// How many orders a tenant has, within what its plan allows.
+/// Counts a tenant's orders against the limit of its plan.
 pub(crate) const ORDERS: Gauge = Gauge::new("orders");
 
 /// A project of a tenant.
@@ -20,7 +22,7 @@ pub struct Project {
     pub(crate) created_us: i64,
 }
 
-/// An order of a tenant, within one of its projects.
+/// An order of a tenant, in one of its projects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, TenantScoped)]
 #[tenant(table = "orders")]
 pub struct Order {

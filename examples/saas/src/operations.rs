@@ -1,4 +1,4 @@
-//! What the application does. Nothing here names a tenant: the context does, and the scope it opens.
+//! The operations of the application. No function takes a tenant id: the tenant comes from the [`TenantContext`].
 
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -15,14 +15,14 @@ use uuid::Uuid;
 use crate::model::{ORDERS, Order, PROJECTS, Project};
 use crate::{App, AppDb};
 
-/// What a client says of a project.
+/// The body of a request that creates or renames a project.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewProject {
     name: String,
 }
 
-/// What a client says of an order that is to be.
+/// The body of a request that creates an order.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewOrder {
@@ -31,30 +31,30 @@ pub struct NewOrder {
     amount_cents: i64,
 }
 
-/// What a client says of an order that is there.
+/// The body of a request that changes an order.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ChangedOrder {
+pub struct OrderChange {
     title: String,
     amount_cents: i64,
     status: String,
 }
 
-/// Which rows of a list: `?limit=20&after=ID`.
+/// The page of a list: `?limit=20&after=ID`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Which {
+pub struct PageQuery {
     after: Option<Uuid>,
-    #[serde(default = "twenty")]
+    #[serde(default = "default_limit")]
     limit: u16,
 }
 
-fn twenty() -> u16 {
+fn default_limit() -> u16 {
     20
 }
 
-impl Which {
-    fn page(&self) -> PageRequest<Uuid> {
+impl PageQuery {
+    fn request(&self) -> PageRequest<Uuid> {
         match self.after {
             Some(id) => PageRequest::after(id, self.limit),
             None => PageRequest::first(self.limit),
@@ -65,15 +65,15 @@ impl Which {
 impl<DB: AppDb> App<DB> {
     // ---- projects ----
 
-    /// Some of the tenant's projects.
+    /// Returns a page of the tenant's projects.
     ///
     /// # Errors
-    /// When there is no such page.
-    pub async fn list_projects(&self, ctx: &TenantContext, which: &Which) -> Result<Value> {
-        Ok(listing(&Project::list(&self.db.scope(ctx), which.page()).await?))
+    /// [`ErrorKind::InvalidInput`] for an invalid page.
+    pub async fn list_projects(&self, ctx: &TenantContext, page: &PageQuery) -> Result<Value> {
+        Ok(listing(&Project::list(&self.db.scope(ctx), page.request()).await?))
     }
 
-    /// One of the tenant's projects.
+    /// Returns one of the tenant's projects.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`].
@@ -81,7 +81,7 @@ impl<DB: AppDb> App<DB> {
         self.find(ctx, id).await
     }
 
-    /// One more, if the plan has a place for it.
+    /// Creates a project, unless the limit of the plan is reached.
     ///
     /// # Errors
     /// [`ErrorKind::LimitReached`].
@@ -91,7 +91,7 @@ impl<DB: AppDb> App<DB> {
         Ok(project)
     }
 
-    /// Another name for one.
+    /// Renames a project.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`].
@@ -103,7 +103,7 @@ impl<DB: AppDb> App<DB> {
         Ok(project)
     }
 
-    /// Deletes one, which gives its place in the plan back.
+    /// Deletes a project and decrements its gauge.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], or [`ErrorKind::ReferenceViolation`] while it has orders.
@@ -113,15 +113,15 @@ impl<DB: AppDb> App<DB> {
 
     // ---- orders ----
 
-    /// Some of the tenant's orders.
+    /// Returns a page of the tenant's orders.
     ///
     /// # Errors
-    /// When there is no such page.
-    pub async fn list_orders(&self, ctx: &TenantContext, which: &Which) -> Result<Value> {
-        Ok(listing(&Order::list(&self.db.scope(ctx), which.page()).await?))
+    /// [`ErrorKind::InvalidInput`] for an invalid page.
+    pub async fn list_orders(&self, ctx: &TenantContext, page: &PageQuery) -> Result<Value> {
+        Ok(listing(&Order::list(&self.db.scope(ctx), page.request()).await?))
     }
 
-    /// One of the tenant's orders.
+    /// Returns one of the tenant's orders.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`].
@@ -129,7 +129,7 @@ impl<DB: AppDb> App<DB> {
         self.find(ctx, id).await
     }
 
-    /// One more, if the plan has a place for it.
+    /// Creates an order, unless the limit of the plan is reached.
     ///
     /// # Errors
     /// [`ErrorKind::LimitReached`], or [`ErrorKind::ReferenceViolation`] if the tenant has no such project.
@@ -139,12 +139,12 @@ impl<DB: AppDb> App<DB> {
         Ok(order)
     }
 
-    /// Changes one.
+    /// Changes an order.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`].
-    pub async fn update_order(&self, ctx: &TenantContext, id: &str, new: ChangedOrder) -> Result<Order> {
-        let ChangedOrder { title, amount_cents, status } = new;
+    pub async fn update_order(&self, ctx: &TenantContext, id: &str, change: OrderChange) -> Result<Order> {
+        let OrderChange { title, amount_cents, status } = change;
         let mut tx = self.db.begin(ctx).await?;
         let order = Order::find(&mut tx, parse(id)?).await?.ok_or_else(not_found)?;
         let order = Order { title, amount_cents, status, ..order };
@@ -152,7 +152,7 @@ impl<DB: AppDb> App<DB> {
         Ok(order)
     }
 
-    /// Deletes one, which gives its place in the plan back.
+    /// Deletes an order and decrements its gauge.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`].
@@ -160,29 +160,29 @@ impl<DB: AppDb> App<DB> {
         self.delete::<Order>(ctx, ORDERS, "order", id).await
     }
 
-    /// All orders as CSV, a page at a time, while they are sent. Only where the plan has it.
+    /// Streams all orders as CSV. The rows are read a page at a time while the response is sent.
     ///
     /// # Errors
-    /// [`ErrorKind::FeatureNotInPlan`], which the audit trail hears of.
+    /// [`ErrorKind::FeatureNotInPlan`], which is written to the audit log.
     pub async fn export_orders(
         &self,
         ctx: TenantContext,
     ) -> Result<impl Stream<Item = Result<String>> + Send + use<DB>> {
-        if let Err(refused) = ctx.entitlements().require("export") {
-            self.denied(AuditEvent::new(&ctx, "order.export"), &refused).await;
-            return Err(refused);
+        if let Err(rejection) = ctx.entitlements().require("export") {
+            self.denied(AuditEvent::new(&ctx, "order.export"), &rejection).await;
+            return Err(rejection);
         }
         let orders = self.db.stream(ctx, |scope| Order::select().stream(scope));
-        let head = stream::once(async { Ok("id,project_id,title,amount_cents,status\n".to_owned()) });
-        Ok(head.chain(orders.map_ok(|order| csv_line(&order))))
+        let header = stream::once(async { Ok("id,project_id,title,amount_cents,status\n".to_owned()) });
+        Ok(header.chain(orders.map_ok(|order| csv_line(&order))))
     }
 
-    // ---- what a tenant may see of itself ----
+    // ---- usage, audit log, plan ----
 
-    /// How much of the plan is used.
+    /// Returns the usage and the limit of each gauge.
     ///
     /// # Errors
-    /// When the database cannot be asked.
+    /// If the database cannot be read.
     pub async fn usage(&self, ctx: &TenantContext) -> Result<Value> {
         let scope = self.db.scope(ctx);
         let mut gauges = Vec::new();
@@ -193,20 +193,20 @@ impl<DB: AppDb> App<DB> {
         Ok(json!({ "gauges": gauges }))
     }
 
-    /// What was done, the newest first.
+    /// Returns a page of the audit log, newest first.
     ///
     /// # Errors
-    /// When there is no such page.
-    pub async fn trail(&self, ctx: &TenantContext, which: &Which) -> Result<Value> {
-        let items = StoredEvent::newest(&self.db.scope(ctx), which.after, which.limit).await?;
-        let next = (items.len() == usize::from(which.limit)).then(|| items.last().map(StoredEvent::id));
+    /// [`ErrorKind::InvalidInput`] for an invalid page.
+    pub async fn audit_log(&self, ctx: &TenantContext, page: &PageQuery) -> Result<Value> {
+        let items = StoredEvent::newest(&self.db.scope(ctx), page.after, page.limit).await?;
+        let next = (items.len() == usize::from(page.limit)).then(|| items.last().map(StoredEvent::id));
         Ok(json!({ "items": items, "next": next }))
     }
 
-    /// What the tenant bought.
+    /// Returns the tenant's plan and its features.
     ///
     /// # Errors
-    /// When the catalog no longer has the plan.
+    /// If the catalog does not contain the plan.
     pub fn plan(&self, ctx: &TenantContext) -> Result<Value> {
         let tenant = ctx.tenant();
         let plan = self.directory.catalog().plan(tenant.plan())?;
@@ -224,13 +224,13 @@ impl<DB: AppDb> App<DB> {
 
     // ---- Stripe ----
 
-    /// An event of Stripe, whose body must come here byte for byte.
+    /// Handles a webhook of Stripe. `body` must be the bytes exactly as received.
     ///
     /// # Errors
-    /// The status to answer with: by it Stripe sees whether to send the event again.
+    /// The status of the response, by which Stripe decides whether to send the event again.
     pub async fn stripe_webhook(&self, body: &[u8], signatures: &[&[u8]]) -> Result<Value, u16> {
         match self.stripe.receive(body, signatures).await {
-            Ok(receipt) => Ok(json!({ "received": receipt.as_str() })),
+            Ok(outcome) => Ok(json!({ "received": outcome.as_str() })),
             Err(error) => Err(match error.kind() {
                 ErrorKind::SignatureInvalid | ErrorKind::InvalidInput => 400,
                 ErrorKind::Misconfigured => 422,
@@ -249,7 +249,7 @@ impl<DB: AppDb> App<DB> {
         T::find(&self.db.scope(ctx), parse(id)?).await?.ok_or_else(not_found)
     }
 
-    /// The place in the plan, the row and the event: all of them, or none.
+    /// Increments the gauge, inserts the row and records the event in one transaction.
     async fn create<T>(&self, ctx: &TenantContext, gauge: Gauge, kind: &str, row: &T) -> Result<()>
     where
         DB: SupportsRow<T>,
@@ -257,10 +257,10 @@ impl<DB: AppDb> App<DB> {
     {
         let event = AuditEvent::new(ctx, format!("{kind}.create")).target(kind, row.id());
         let mut tx = self.db.begin(ctx).await?;
-        if let Err(refused) = gauge.acquire(&mut tx, 1).await {
+        if let Err(rejection) = gauge.acquire(&mut tx, 1).await {
             tx.rollback().await?;
-            self.denied(event, &refused).await;
-            return Err(refused);
+            self.denied(event, &rejection).await;
+            return Err(rejection);
         }
         T::insert(&mut tx, row).await?;
         tx.record(event).await?;
@@ -283,12 +283,12 @@ impl<DB: AppDb> App<DB> {
         tx.commit().await
     }
 
-    /// A refusal changes no row, so its event goes to the store directly; a refusal that cannot be recorded is
-    /// still a refusal.
-    async fn denied(&self, event: AuditEvent, refused: &Error) {
-        let event = event.outcome(Outcome::Denied).detail("reason", refused.kind());
+    /// Records a rejection. It changes no row, so its event is written without a transaction. If the write fails, the
+    /// request is rejected all the same.
+    async fn denied(&self, event: AuditEvent, rejection: &Error) {
+        let event = event.outcome(Outcome::Denied).detail("reason", rejection.kind());
         if let Err(error) = self.store.write(&[event]).await {
-            tracing::error!(%error, "a refusal was not recorded");
+            tracing::error!(%error, "a rejection was not recorded");
         }
     }
 }
@@ -308,10 +308,10 @@ where
 
 fn csv_line(order: &Order) -> String {
     let Order { id, project_id, title, amount_cents, status, .. } = order;
-    // A spreadsheet runs a cell that starts like a formula; the quote in front makes it text.
-    let guard = if title.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+    // A spreadsheet evaluates a cell that starts like a formula. A leading quote makes it text.
+    let quote = if title.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
     let title = title.replace('"', "\"\"");
-    format!("{id},{project_id},\"{guard}{title}\",{amount_cents},{status}\n")
+    format!("{id},{project_id},\"{quote}{title}\",{amount_cents},{status}\n")
 }
 
 fn listing<T: TenantScoped<Id = Uuid> + Serialize>(listing: &Page<T>) -> Value {

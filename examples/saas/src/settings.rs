@@ -1,34 +1,36 @@
+//! [`Settings`]: the environment variables of the program.
+
 use std::env;
 use std::env::VarError;
 use std::fmt;
 
 use uuid::Uuid;
 
-/// What the environment says.
+/// The settings, from environment variables.
 #[derive(Clone)]
-#[expect(clippy::exhaustive_structs, reason = "tests put it together by hand")]
+#[expect(clippy::exhaustive_structs, reason = "tests construct it directly")]
 pub struct Settings {
-    /// `PORT`: 3000 if not set; 0 for any free port.
+    /// `PORT`: 3000 by default; 0 for any free port.
     pub port: u16,
-    /// `DATABASE_URL`: an SQLite file beside you, named after the program, if not set.
+    /// `DATABASE_URL`: by default an SQLite file in the working directory, named after the program.
     pub database_url: String,
-    /// `JWT_SECRET`: at least 32 bytes; a new one at every start if not set.
+    /// `JWT_SECRET`: at least 32 bytes; by default a new one at every start.
     pub jwt_secret: String,
     /// `JWT_ED25519_PUBLIC_PEM`: a public key for tokens signed with EdDSA, as PEM.
     pub jwt_ed25519_public_pem: Option<String>,
-    /// `STRIPE_WEBHOOK_SECRET`: a new one at every start if not set.
+    /// `STRIPE_WEBHOOK_SECRET`: by default a new one at every start.
     pub stripe_webhook_secret: String,
 }
 
 impl Settings {
-    /// Reads the environment.
+    /// Reads the settings from the environment.
     ///
     /// # Errors
-    /// A line that names the variable that does not read.
+    /// A line that names the invalid variable.
     pub fn from_env(program: &str) -> Result<Self, String> {
         let port = match read("PORT")? {
             Some(port) => {
-                port.parse().map_err(|_| format!("PORT is a number from 0 to 65535, not `{port}`"))?
+                port.parse().map_err(|_| format!("PORT is `{port}`; use a number from 0 to 65535"))?
             }
             None => 3000,
         };
@@ -52,20 +54,20 @@ fn read(name: &str) -> Result<Option<String>, String> {
     }
 }
 
-/// 244 random bits.
+/// A secret of 244 random bits.
 fn new_secret() -> String {
     format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
 impl Settings {
-    /// Whether the data is on Postgres; on SQLite otherwise.
+    /// Whether the database is PostgreSQL; otherwise it is SQLite.
     pub fn is_postgres(&self) -> bool {
         self.database_url.starts_with("postgres")
     }
 
-    /// The error for a port that cannot be had.
-    pub fn no_port(&self, error: &std::io::Error) -> String {
-        format!("port {} cannot be had ({error}); set PORT to another one", self.port)
+    /// The error text for a port that cannot be bound.
+    pub fn port_error(&self, error: &std::io::Error) -> String {
+        format!("port {} cannot be bound ({error}); set PORT to another one", self.port)
     }
 }
 

@@ -1,9 +1,9 @@
-//! The application as its users meet it, over HTTP, on SQLite and on Postgres. Whoever takes this in says, as `serve`,
-//! how it is started in the test's own process.
+//! Tests the application over HTTP, on SQLite and on PostgreSQL. The including test defines `serve`, which starts the
+//! application in the process of the test.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "a test looks at the rows from outside of every wall"
+    reason = "a test reads the rows without a tenant scope"
 )]
 
 #[path = "../../../tests/fixture/common.rs"]
@@ -28,12 +28,12 @@ const WEBHOOK_SECRET: &str = "whsec_test";
 
 struct Running {
     at: SocketAddr,
-    acme: Side,
-    globex: Side,
+    acme: DemoTenant,
+    globex: DemoTenant,
     _cleanup: Cleanup,
 }
 
-struct Side {
+struct DemoTenant {
     id: String,
     token: String,
     order: String,
@@ -50,12 +50,12 @@ async fn start<DB: AppDb + TestBackend>() -> Running {
     };
     let at = super::serve::<DB>(&settings).await;
     let tenants = get("/demo/tenants").send(at).await.json();
-    let side = |n: usize| Side {
+    let tenant = |n: usize| DemoTenant {
         id: tenants[n]["id"].as_str().unwrap().to_owned(),
         token: tenants[n]["token"].as_str().unwrap().to_owned(),
         order: tenants[n]["sample_order_id"].as_str().unwrap().to_owned(),
     };
-    Running { at, acme: side(0), globex: side(1), _cleanup: cleanup }
+    Running { at, acme: tenant(0), globex: tenant(1), _cleanup: cleanup }
 }
 
 impl Running {
@@ -66,7 +66,7 @@ impl Running {
         (tenant["plan"].as_str().unwrap().to_owned(), tenant["status"].as_str().unwrap().to_owned())
     }
 
-    async fn stripe(&self, event: &Value) -> http::Answer {
+    async fn stripe(&self, event: &Value) -> http::Response {
         let body = event.to_string();
         let signature = sign(WEBHOOK_SECRET, body.as_bytes(), SystemClock.now());
         post("/webhooks/stripe", body).header("stripe-signature", &signature).send(self.at).await
@@ -85,45 +85,45 @@ fn subscription(tenant: &str, status: &str, created: i64) -> Value {
     })
 }
 
-async fn neither_tenant_reaches_the_others_orders<DB: AppDb + TestBackend>() {
+async fn no_tenant_reaches_orders_of_another<DB: AppDb + TestBackend>() {
     let app = start::<DB>().await;
     let change = json!({ "title": "stolen", "amount_cents": 0, "status": "paid" });
-    for (mine, theirs) in [(&app.acme, &app.globex), (&app.globex, &app.acme)] {
-        let before = get(format!("/api/orders/{}", theirs.order)).token(&theirs.token).send(app.at).await;
+    for (own, other) in [(&app.acme, &app.globex), (&app.globex, &app.acme)] {
+        let before = get(format!("/api/orders/{}", other.order)).token(&other.token).send(app.at).await;
         assert_eq!(before.status, 200);
         let requests: [fn(String, &Value) -> Request; 3] =
             [|path, _| get(path), |path, change| put(path, change), |path, _| delete(path)];
         for request in requests {
-            let ask = async |id: &str| {
-                request(format!("/api/orders/{id}"), &change).token(&mine.token).send(app.at).await
+            let response = async |id: &str| {
+                request(format!("/api/orders/{id}"), &change).token(&own.token).send(app.at).await
             };
-            let foreign = ask(&theirs.order).await;
-            assert_eq!(foreign.refusal(), (404, "not-found".to_owned()));
-            // To the byte the same as for an id that nobody has, and for what is no id.
-            assert_eq!(foreign, ask(&Uuid::now_v7().to_string()).await);
-            assert_eq!(foreign, ask("no-such-order").await);
+            let foreign = response(&other.order).await;
+            assert_eq!(foreign.problem(), (404, "not-found".to_owned()));
+            // Byte for byte the response for an id that does not exist, and for a malformed id.
+            assert_eq!(foreign, response(&Uuid::now_v7().to_string()).await);
+            assert_eq!(foreign, response("no-such-order").await);
         }
-        let after = get(format!("/api/orders/{}", theirs.order)).token(&theirs.token).send(app.at).await;
+        let after = get(format!("/api/orders/{}", other.order)).token(&other.token).send(app.at).await;
         assert_eq!(before, after);
 
-        // An order cannot be put into the other tenant's project either.
-        let projects = get("/api/projects").token(&theirs.token).send(app.at).await.json();
+        // An order cannot be created in a project of the other tenant either.
+        let projects = get("/api/projects").token(&other.token).send(app.at).await.json();
         let order = json!({ "project_id": projects["items"][0]["id"], "title": "x", "amount_cents": 1 });
-        let foreign = post("/api/orders", &order).token(&mine.token).send(app.at).await;
-        assert_eq!(foreign.refusal(), (409, "reference-violation".to_owned()));
+        let foreign = post("/api/orders", &order).token(&own.token).send(app.at).await;
+        assert_eq!(foreign.problem(), (409, "reference-violation".to_owned()));
         let nowhere = json!({ "project_id": Uuid::now_v7(), "title": "x", "amount_cents": 1 });
-        assert_eq!(foreign, post("/api/orders", &nowhere).token(&mine.token).send(app.at).await);
+        assert_eq!(foreign, post("/api/orders", &nowhere).token(&own.token).send(app.at).await);
     }
-    for side in [&app.acme, &app.globex] {
-        let listed = get("/api/orders?limit=1000").token(&side.token).send(app.at).await.json();
-        let other = if side.order == app.acme.order { &app.globex } else { &app.acme };
+    for tenant in [&app.acme, &app.globex] {
+        let listed = get("/api/orders?limit=1000").token(&tenant.token).send(app.at).await.json();
+        let other = if tenant.order == app.acme.order { &app.globex } else { &app.acme };
         let ids: Vec<&str> =
             listed["items"].as_array().unwrap().iter().map(|o| o["id"].as_str().unwrap()).collect();
-        assert!(ids.contains(&side.order.as_str()) && !ids.contains(&other.order.as_str()));
+        assert!(ids.contains(&tenant.order.as_str()) && !ids.contains(&other.order.as_str()));
     }
 }
 
-async fn a_tenant_works_with_its_own<DB: AppDb + TestBackend>() {
+async fn a_tenant_manages_its_data<DB: AppDb + TestBackend>() {
     let app = start::<DB>().await;
     let token = &app.globex.token;
     let made = post("/api/projects", json!({ "name": "New" })).token(token).send(app.at).await;
@@ -140,21 +140,21 @@ async fn a_tenant_works_with_its_own<DB: AppDb + TestBackend>() {
     assert_eq!((&read["status"], &read["project_id"]), (&json!("paid"), &json!(project)));
 
     let blocked = delete(format!("/api/projects/{project}")).token(token).send(app.at).await;
-    assert_eq!(blocked.refusal(), (409, "reference-violation".to_owned()));
+    assert_eq!(blocked.problem(), (409, "reference-violation".to_owned()));
     assert_eq!(delete(format!("/api/orders/{id}")).token(token).send(app.at).await.status, 204);
     assert_eq!(delete(format!("/api/projects/{project}")).token(token).send(app.at).await.status, 204);
     assert_eq!(delete(format!("/api/projects/{project}")).token(token).send(app.at).await.status, 404);
 
-    let trail = get("/api/audit?limit=6").token(token).send(app.at).await.json();
+    let events = get("/api/audit?limit=6").token(token).send(app.at).await.json();
     let actions: Vec<&str> =
-        trail["items"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
+        events["items"].as_array().unwrap().iter().map(|e| e["action"].as_str().unwrap()).collect();
     assert_eq!(
         actions,
         ["project.delete", "order.delete", "order.update", "order.create", "project.create", "demo.seed"]
     );
-    assert_eq!(trail["items"][0]["actor"], json!({ "kind": "user", "id": "demo@globex.example" }));
-    let theirs = get("/api/audit").token(&app.acme.token).send(app.at).await.json();
-    assert_eq!(theirs["items"].as_array().unwrap().len(), 1, "acme sees its seed only");
+    assert_eq!(events["items"][0]["actor"], json!({ "kind": "user", "id": "demo@globex.example" }));
+    let of_acme = get("/api/audit").token(&app.acme.token).send(app.at).await.json();
+    assert_eq!(of_acme["items"].as_array().unwrap().len(), 1, "acme sees only its own seed event");
 }
 
 async fn lists_come_in_pages<DB: AppDb + TestBackend>() {
@@ -172,49 +172,46 @@ async fn lists_come_in_pages<DB: AppDb + TestBackend>() {
     assert_eq!(seen.len(), 12);
     assert!(seen.is_sorted());
     for bad in ["limit=0", "limit=1001", "limit=x", "after=x", "page=2"] {
-        let refused = get(format!("/api/orders?{bad}")).token(&app.globex.token).send(app.at).await;
-        assert_eq!(refused.refusal(), (400, "invalid-input".to_owned()), "{bad}");
+        let rejected = get(format!("/api/orders?{bad}")).token(&app.globex.token).send(app.at).await;
+        assert_eq!(rejected.problem(), (400, "invalid-input".to_owned()), "{bad}");
     }
 }
 
-async fn what_the_plan_does_not_allow_is_refused_with_the_way_up<DB: AppDb + TestBackend>() {
+async fn what_the_plan_does_not_allow_is_rejected_with_the_upgrade_url<DB: AppDb + TestBackend>() {
     let app = start::<DB>().await;
     let create = |name: &str| post("/api/projects", json!({ "name": name })).token(&app.acme.token);
     assert_eq!(create("third").send(app.at).await.status, 201);
-    let refused = create("fourth").send(app.at).await;
-    assert_eq!(refused.refusal(), (403, "plan-limit-reached".to_owned()));
-    let problem = refused.json();
+    let rejected = create("fourth").send(app.at).await;
+    assert_eq!(rejected.problem(), (403, "plan-limit-reached".to_owned()));
+    let problem = rejected.json();
     assert_eq!((&problem["limit"], &problem["used"]), (&json!(3), &json!(3)));
     assert_eq!(problem["upgrade_url"], "/#plan");
 
-    let refused = get("/api/orders/export").token(&app.acme.token).send(app.at).await;
-    assert_eq!(refused.refusal(), (403, "feature-not-in-plan".to_owned()));
+    let rejected = get("/api/orders/export").token(&app.acme.token).send(app.at).await;
+    assert_eq!(rejected.problem(), (403, "feature-not-in-plan".to_owned()));
     assert_eq!(
-        (&refused.json()["feature"], &refused.json()["upgrade_url"]),
+        (&rejected.json()["feature"], &rejected.json()["upgrade_url"]),
         (&json!("export"), &json!("/#plan"))
     );
     let csv = get("/api/orders/export").token(&app.globex.token).send(app.at).await;
     assert_eq!((csv.status, csv.body.lines().count()), (200, 13));
-    assert!(
-        csv.headers.contains(&"transfer-encoding: chunked".to_owned()),
-        "it was put together before it was sent"
-    );
+    assert!(csv.headers.contains(&"transfer-encoding: chunked".to_owned()), "the response must be streamed");
     let orders = get("/api/orders?limit=100").token(&app.globex.token).send(app.at).await.json();
     for order in orders["items"].as_array().unwrap() {
         assert!(csv.body.contains(order["id"].as_str().unwrap()));
     }
     assert!(!csv.body.contains(&app.acme.order));
 
-    // Both refusals are in the trail, as refusals.
-    let trail = get("/api/audit?limit=2").token(&app.acme.token).send(app.at).await.json();
-    for event in trail["items"].as_array().unwrap() {
+    // The audit log contains both rejections as denied.
+    let events = get("/api/audit?limit=2").token(&app.acme.token).send(app.at).await.json();
+    for event in events["items"].as_array().unwrap() {
         assert_eq!(event["outcome"], "denied");
     }
     let usage = get("/api/usage").token(&app.acme.token).send(app.at).await.json();
     assert_eq!(usage["gauges"][0], json!({ "feature": "projects", "used": 3, "limit": 3 }));
 }
 
-async fn a_race_for_the_last_place_has_one_winner<DB: AppDb + TestBackend>() {
+async fn a_race_for_the_last_unit_has_one_winner<DB: AppDb + TestBackend>() {
     let app = start::<DB>().await;
     let tasks: Vec<_> = (0..20)
         .map(|n| {
@@ -250,7 +247,7 @@ async fn a_signed_stripe_event_changes_plan_and_status_at_once<DB: AppDb + TestB
         "past_due"
     );
 
-    // A suspended tenant is refused everywhere, by token and by host; the other one goes on.
+    // Every request of a suspended tenant is rejected, by token and by host. The other tenant is not affected.
     app.stripe(&subscription(&app.acme.id, "unpaid", now - 40)).await;
     let body = json!({ "name": "x" });
     let some = Uuid::now_v7();
@@ -271,15 +268,15 @@ async fn a_signed_stripe_event_changes_plan_and_status_at_once<DB: AppDb + TestB
         get("/api/plan"),
     ] {
         let by_token = request.clone().token(&app.acme.token).send(app.at).await;
-        assert_eq!(by_token.refusal(), (403, "tenant-suspended".to_owned()));
+        assert_eq!(by_token.problem(), (403, "tenant-suspended".to_owned()));
     }
-    // To somebody who proved nothing it looks as if there were no such tenant.
+    // An unauthenticated caller gets the same response as for a tenant that does not exist.
     let by_host = get("/api/usage").host("acme.localhost").send(app.at).await;
-    assert_eq!(by_host.refusal(), (404, "tenant-unknown".to_owned()));
+    assert_eq!(by_host.problem(), (404, "tenant-unknown".to_owned()));
     assert_eq!(by_host, get("/api/usage").host("nobody.localhost").send(app.at).await);
     assert_eq!(get("/api/plan").token(&app.globex.token).send(app.at).await.status, 200);
 
-    // An older event that comes late changes nothing; the next one lifts the suspension.
+    // An older event that arrives late changes nothing; the next one ends the suspension.
     assert_eq!(app.stripe(&subscription(&app.acme.id, "active", now - 45)).await.json()["received"], "stale");
     assert_eq!(app.tenant("acme").await.1, "suspended");
     app.stripe(&subscription(&app.acme.id, "active", now - 30)).await;
@@ -287,22 +284,18 @@ async fn a_signed_stripe_event_changes_plan_and_status_at_once<DB: AppDb + TestB
 
     app.stripe(&subscription(&app.acme.id, "canceled", now - 20)).await;
     assert_eq!(app.tenant("acme").await, ("free".to_owned(), "active".to_owned()));
-    assert_eq!(
-        app.tenant("globex").await,
-        ("pro".to_owned(), "active".to_owned()),
-        "globex was never touched"
-    );
-    let trail = get("/api/audit?limit=1").token(&app.acme.token).send(app.at).await.json();
-    assert_eq!(trail["items"][0]["actor"], json!({ "kind": "system", "id": "stripe" }));
+    assert_eq!(app.tenant("globex").await, ("pro".to_owned(), "active".to_owned()), "globex is unchanged");
+    let events = get("/api/audit?limit=1").token(&app.acme.token).send(app.at).await.json();
+    assert_eq!(events["items"][0]["actor"], json!({ "kind": "system", "id": "stripe" }));
 }
 
 async fn an_event_signed_by_stripes_own_sdk_activates_pro_within_one_request<DB: AppDb + TestBackend>() {
     let app = start::<DB>().await;
     let now = SystemClock.now().seconds();
     let body = subscription(&app.acme.id, "active", now).to_string();
-    let question = json!({ "secret": WEBHOOK_SECRET, "sign": [{ "body": body, "time": now }], "verify": [] });
-    let answer = tokio::task::spawn_blocking(move || sdk::ask_the_sdk(&question)).await.unwrap();
-    let signature = answer["signed"][0].as_str().unwrap();
+    let request = json!({ "secret": WEBHOOK_SECRET, "sign": [{ "body": body, "time": now }], "verify": [] });
+    let response = tokio::task::spawn_blocking(move || sdk::ask_the_sdk(&request)).await.unwrap();
+    let signature = response["signed"][0].as_str().unwrap();
     let sent = post("/webhooks/stripe", &body).header("stripe-signature", signature).send(app.at).await;
     assert_eq!((sent.status, sent.json()), (200, json!({ "received": "applied" })));
     let plan = get("/api/plan").token(&app.acme.token).send(app.at).await.json();
@@ -338,34 +331,34 @@ async fn an_event_that_stripe_did_not_sign_changes_nothing<DB: AppDb + TestBacke
 async fn the_tenant_comes_from_the_token_or_the_subdomain_and_they_must_agree<DB: AppDb + TestBackend>() {
     let app = start::<DB>().await;
     let plan = || get("/api/plan");
-    let slug = |answer: http::Answer| answer.json()["tenant"]["slug"].as_str().unwrap().to_owned();
+    let slug = |response: http::Response| response.json()["tenant"]["slug"].as_str().unwrap().to_owned();
     assert_eq!(slug(plan().host("acme.localhost:3000").send(app.at).await), "acme");
     assert_eq!(slug(plan().host("GLOBEX.localhost").send(app.at).await), "globex");
     assert_eq!(slug(plan().token(&app.globex.token).send(app.at).await), "globex");
     assert_eq!(slug(plan().token(&app.acme.token).host("acme.localhost").send(app.at).await), "acme");
 
     let conflict = plan().token(&app.acme.token).host("globex.localhost").send(app.at).await;
-    assert_eq!(conflict.refusal(), (403, "tenant-conflict".to_owned()));
-    assert_eq!(plan().send(app.at).await.refusal(), (400, "tenant-missing".to_owned()));
+    assert_eq!(conflict.problem(), (403, "tenant-conflict".to_owned()));
+    assert_eq!(plan().send(app.at).await.problem(), (400, "tenant-missing".to_owned()));
     assert_eq!(
-        plan().host("nobody.localhost").send(app.at).await.refusal(),
+        plan().host("nobody.localhost").send(app.at).await.problem(),
         (404, "tenant-unknown".to_owned())
     );
-    assert_eq!(plan().token("x.y.z").send(app.at).await.refusal(), (401, "credential-invalid".to_owned()));
-    // Who is calling must be proven before anything is changed.
+    assert_eq!(plan().token("x.y.z").send(app.at).await.problem(), (401, "credential-invalid".to_owned()));
+    // A change needs a credential.
     let create = post("/api/projects", json!({ "name": "x" }));
-    let unproven = create.clone().host("globex.localhost").send(app.at).await;
-    assert_eq!(unproven.refusal(), (401, "credential-missing".to_owned()));
+    let unauthenticated = create.clone().host("globex.localhost").send(app.at).await;
+    assert_eq!(unauthenticated.problem(), (401, "credential-missing".to_owned()));
     assert_eq!(create.host("globex.localhost").token(&app.globex.token).send(app.at).await.status, 201);
-    // A header of the client selects nothing, and a body cannot name a tenant.
+    // A header of a client does not select a tenant, and a body cannot name one.
     let header = plan().token(&app.acme.token).header("x-tenant-id", &app.globex.id).send(app.at).await;
     assert_eq!(slug(header), "acme");
     let body = json!({ "name": "x", "tenant_id": app.globex.id });
-    let refused = post("/api/projects", body).token(&app.acme.token).send(app.at).await;
-    assert_eq!(refused.refusal(), (400, "invalid-input".to_owned()));
+    let rejected = post("/api/projects", body).token(&app.acme.token).send(app.at).await;
+    assert_eq!(rejected.problem(), (400, "invalid-input".to_owned()));
 }
 
-async fn a_token_signed_with_eddsa_is_as_good<DB: AppDb + TestBackend>() {
+async fn a_token_signed_with_eddsa_is_accepted<DB: AppDb + TestBackend>() {
     let app = start::<DB>().await;
     let now = SystemClock.now().seconds();
     let claims = json!({
@@ -382,12 +375,12 @@ async fn a_token_signed_with_eddsa_is_as_good<DB: AppDb + TestBackend>() {
     assert_eq!(get("/api/plan").token(&forged).send(app.at).await.status, 401);
 }
 
-async fn the_page_needs_no_other_host<DB: AppDb + TestBackend>() {
+async fn the_page_loads_nothing_from_other_hosts<DB: AppDb + TestBackend>() {
     let app = start::<DB>().await;
     let page = get("/").send(app.at).await;
     assert_eq!(page.status, 200);
     assert!(page.headers.iter().any(|header| header.starts_with("content-type: text/html")));
-    assert!(page.body.contains("name=\"viewport\""), "it is made for a phone too");
+    assert!(page.body.contains("name=\"viewport\""), "the page must fit phones");
     for foreign in ["src=\"http", "src='http", "href=\"http", "href='http", "//cdn", "@import", "url(http"] {
         assert!(!page.body.contains(foreign), "{foreign}");
     }
@@ -399,15 +392,15 @@ async fn the_page_needs_no_other_host<DB: AppDb + TestBackend>() {
 }
 
 on_every_database!(
-    neither_tenant_reaches_the_others_orders,
-    a_tenant_works_with_its_own,
+    no_tenant_reaches_orders_of_another,
+    a_tenant_manages_its_data,
     lists_come_in_pages,
-    what_the_plan_does_not_allow_is_refused_with_the_way_up,
-    a_race_for_the_last_place_has_one_winner,
+    what_the_plan_does_not_allow_is_rejected_with_the_upgrade_url,
+    a_race_for_the_last_unit_has_one_winner,
     a_signed_stripe_event_changes_plan_and_status_at_once,
     an_event_signed_by_stripes_own_sdk_activates_pro_within_one_request,
     an_event_that_stripe_did_not_sign_changes_nothing,
     the_tenant_comes_from_the_token_or_the_subdomain_and_they_must_agree,
-    a_token_signed_with_eddsa_is_as_good,
-    the_page_needs_no_other_host,
+    a_token_signed_with_eddsa_is_accepted,
+    the_page_loads_nothing_from_other_hosts,
 );

@@ -1,10 +1,10 @@
-//! As much of an HTTP client as the tests need: one request, one connection.
+//! A minimal HTTP client for the tests: one connection for each request.
 #![allow(
     dead_code,
     unreachable_pub,
     missing_debug_implementations,
     clippy::needless_pass_by_value,
-    reason = "each test takes what it needs"
+    reason = "each test uses only a part"
 )]
 
 use std::net::SocketAddr;
@@ -23,20 +23,20 @@ pub struct Request {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     /// Sorted, without the date.
     pub headers: Vec<String>,
     pub body: String,
 }
 
-impl Answer {
+impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("no JSON ({e}): {self:?}"))
     }
 
-    /// The status, and of a problem document its code.
-    pub fn refusal(&self) -> (u16, String) {
+    /// The status and code of a problem document.
+    pub fn problem(&self) -> (u16, String) {
         assert!(self.headers.contains(&"content-type: application/problem+json".to_owned()), "{self:?}");
         let code = self.json()["type"]
             .as_str()
@@ -96,8 +96,8 @@ impl Request {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
-    /// Sends it; `None` if the server went away before the whole answer was there.
-    pub async fn try_send(&self, to: SocketAddr) -> Option<Answer> {
+    /// Sends the request. Returns `None` if the connection closes before the response is complete.
+    pub async fn try_send(&self, to: SocketAddr) -> Option<Response> {
         let mut stream = TcpStream::connect(to).await.ok()?;
         let Self { method, path, host, headers, body } = self;
         let mut text = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
@@ -106,34 +106,34 @@ impl Request {
         }
         text.extend(["content-length: ", &body.len().to_string(), "\r\n\r\n", body]);
         stream.write_all(text.as_bytes()).await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.ok()?;
+        let (head, body) = response.split_once("\r\n\r\n")?;
         let mut lines = head.split("\r\n");
         let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
         let mut headers: Vec<String> =
             lines.filter(|line| !line.starts_with("date:")).map(str::to_owned).collect();
         headers.sort();
         if headers.contains(&"transfer-encoding: chunked".to_owned()) {
-            return Some(Answer { status, headers, body: unchunked(body)? });
+            return Some(Response { status, headers, body: unchunked(body)? });
         }
         let length = headers.iter().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-        (length.unwrap_or(0) == body.len()).then(|| Answer { status, headers, body: body.to_owned() })
+        (length.unwrap_or(0) == body.len()).then(|| Response { status, headers, body: body.to_owned() })
     }
 
-    pub async fn send(&self, to: SocketAddr) -> Answer {
-        self.try_send(to).await.expect("the server answers")
+    pub async fn send(&self, to: SocketAddr) -> Response {
+        self.try_send(to).await.expect("the server responds")
     }
 }
 
-/// A body that was sent in pieces; `None` if the last one is missing.
-fn unchunked(mut rest: &str) -> Option<String> {
+/// Decodes a chunked body. Returns `None` if the last chunk is missing.
+fn unchunked(mut remaining: &str) -> Option<String> {
     let mut body = String::new();
     loop {
-        let (length, more) = rest.split_once("\r\n")?;
+        let (length, more) = remaining.split_once("\r\n")?;
         let length = usize::from_str_radix(length, 16).ok()?;
         body += more.get(..length)?;
-        rest = more[length..].strip_prefix("\r\n")?;
+        remaining = more[length..].strip_prefix("\r\n")?;
         if length == 0 {
             return Some(body);
         }

@@ -1,9 +1,10 @@
-//! From Stripe's JSON to a [`BillingEvent`], by path and not by type: any API version reads.
+//! Translates Stripe's JSON into a [`BillingEvent`]. Fields are looked up by path, so that every API version is
+//! accepted.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Accounts, Mode};
+use super::mode::{Accounts, Mode};
 use crate::billing::{
     BillingEvent, CheckoutFacts, Fact, PaymentFacts, PreviousAttributes, Price, SubscriptionEventKind,
     SubscriptionFacts, SubscriptionState, SubscriptionStatus, Watermark,
@@ -11,10 +12,10 @@ use crate::billing::{
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The metadata key under which your own program stamps the tenant's id on subscriptions and checkouts.
-const STAMP: &str = "tenant_id";
+/// The metadata key of subscriptions and checkouts under which the application writes the tenant's id.
+const TENANT_METADATA: &str = "tenant_id";
 
-/// The keys that are read; serde refuses the second of two equal ones. Others are of no concern.
+/// The keys that are used. serde rejects a duplicate of one of them, and ignores all others.
 #[derive(Deserialize)]
 struct Envelope {
     object: Option<String>,
@@ -52,7 +53,7 @@ pub(super) fn translate(raw: &[u8], mode: Mode, accounts: Accounts) -> Result<Bi
     let id = envelope.id.filter(|id| !id.is_empty()).ok_or_else(|| incomplete("it has no id"))?;
     let kind = envelope.kind.ok_or_else(|| incomplete("it has no type"))?;
     let created = envelope.created.as_ref().and_then(time).ok_or_else(|| incomplete("it has no date"))?;
-    let livemode = envelope.livemode.ok_or_else(|| incomplete("it does not say whether it is live"))?;
+    let livemode = envelope.livemode.ok_or_else(|| incomplete("it has no `livemode`"))?;
 
     let fact = if livemode != (mode == Mode::Live) {
         Fact::Ignored { reason: "the event is of the other mode, live or test" }
@@ -70,7 +71,7 @@ pub(super) fn translate(raw: &[u8], mode: Mode, accounts: Accounts) -> Result<Bi
             "checkout.session.completed" => checkout(&data.object),
             "invoice.paid" => payment(&data.object, "amount_paid", Fact::PaymentSucceeded),
             "invoice.payment_failed" => payment(&data.object, "amount_due", Fact::PaymentFailed),
-            _ => Fact::Ignored { reason: "the event is of a type that changes nothing here" },
+            _ => Fact::Ignored { reason: "events of this type change nothing" },
         }
     };
     Ok(BillingEvent {
@@ -86,7 +87,7 @@ fn subscription(data: &Data, kind: SubscriptionEventKind, as_of: Watermark) -> R
     let id = id(object, "id").ok_or("the subscription has no id")?;
     let customer = customer(object).ok_or("the subscription has no customer")?;
     let status = text(object, "status").ok_or("the subscription has no status")?;
-    // `deleted` is the end, whatever the snapshot inside says.
+    // An event `deleted` ends the subscription, whatever status its snapshot has.
     let status = match kind {
         SubscriptionEventKind::Deleted => SubscriptionStatus::Canceled,
         _ => SubscriptionStatus::parse(&status),
@@ -97,7 +98,7 @@ fn subscription(data: &Data, kind: SubscriptionEventKind, as_of: Watermark) -> R
         object.get("cancel_at_period_end").and_then(Value::as_bool).unwrap_or_default();
     state.period_end = period_end(object);
     let mut facts = SubscriptionFacts::new(id, customer, state, kind, as_of);
-    facts.tenant = stamp(object);
+    facts.tenant = metadata_tenant(object);
     facts.started = object.get("created").or_else(|| object.get("start_date")).and_then(time);
     facts.previous = data.previous_attributes.as_ref().map(previous).unwrap_or_default();
     Ok(Fact::Subscription(facts))
@@ -117,19 +118,25 @@ fn checkout(object: &Value) -> Fact {
     let customer = customer(object);
     let subscription = id(object, "subscription");
     if customer.is_none() && subscription.is_none() {
-        return Fact::Ignored { reason: "the checkout made no customer" };
+        return Fact::Ignored { reason: "the checkout has neither a customer nor a subscription" };
     }
-    // A payment link carries its reference in a URL that the visitor may edit.
+    // The reference of a payment link comes from a URL that the visitor can edit.
     let reference =
         if id(object, "payment_link").is_none() { text(object, "client_reference_id") } else { None };
-    Fact::CheckoutCompleted(CheckoutFacts { customer, subscription, tenant: stamp(object), reference })
+    Fact::CheckoutCompleted(CheckoutFacts {
+        customer,
+        subscription,
+        tenant: metadata_tenant(object),
+        reference,
+    })
 }
 
 fn payment(object: &Value, amount: &str, fact: fn(PaymentFacts) -> Fact) -> Fact {
     let lines = || list(object, &["lines", "data"]).iter();
-    // Until 2025 the subscription stood on the invoice; since then it stands under `parent`. The lines know too.
+    // Until 2025 the subscription was a field of the invoice; since then it is under `parent`. The lines have it as
+    // well.
     let details = at(object, &["parent", "subscription_details"]);
-    let of_line = |line: &Value| {
+    let line_subscription = |line: &Value| {
         at(line, &["parent", "subscription_item_details"])
             .and_then(|details| id(details, "subscription"))
             .or_else(|| id(line, "subscription"))
@@ -138,14 +145,14 @@ fn payment(object: &Value, amount: &str, fact: fn(PaymentFacts) -> Fact) -> Fact
     let subscription = details
         .and_then(|details| id(details, "subscription"))
         .or_else(|| id(object, "subscription"))
-        .or_else(|| lines().find_map(of_line));
+        .or_else(|| lines().find_map(line_subscription));
     if customer.is_none() && subscription.is_none() {
-        return Fact::Ignored { reason: "the invoice has no customer" };
+        return Fact::Ignored { reason: "the invoice has neither a customer nor a subscription" };
     }
     let tenant = details
-        .and_then(stamp)
-        .or_else(|| object.get("subscription_details").and_then(stamp))
-        .or_else(|| lines().find_map(stamp));
+        .and_then(metadata_tenant)
+        .or_else(|| object.get("subscription_details").and_then(metadata_tenant))
+        .or_else(|| lines().find_map(metadata_tenant));
     fact(PaymentFacts {
         customer,
         subscription,
@@ -158,8 +165,8 @@ fn payment(object: &Value, amount: &str, fact: fn(PaymentFacts) -> Fact) -> Fact
     })
 }
 
-/// Every price of a subscription: `price` on its items, or the `plan` of older versions, or the one `plan` of the
-/// oldest. `None` where nothing is said of them.
+/// Every price of a subscription: the `price` of each item; in older versions the `plan` of each item; in the oldest
+/// the one `plan` of the subscription. `None` if the object has none of them.
 fn prices(object: &Value) -> Option<Vec<Price>> {
     let items = list(object, &["items", "data"]);
     let prices: Vec<Price> = items.iter().filter_map(price).collect();
@@ -177,7 +184,7 @@ fn price(item: &Value) -> Option<Price> {
     Some(price)
 }
 
-/// The end of the paid period: on the subscription, or since 2025 on its items, of which the last counts.
+/// The end of the paid period: a field of the subscription, or since 2025 of its items, of which the latest counts.
 fn period_end(object: &Value) -> Option<Timestamp> {
     let items = list(object, &["items", "data"]);
     object
@@ -186,16 +193,19 @@ fn period_end(object: &Value) -> Option<Timestamp> {
         .or_else(|| items.iter().filter_map(|item| item.get("current_period_end").and_then(time)).max())
 }
 
-/// Who pays: a customer, or since 2025 possibly an account.
+/// The payer: a customer, or since 2025 possibly an account.
 fn customer(object: &Value) -> Option<String> {
     id(object, "customer").or_else(|| id(object, "customer_account"))
 }
 
-fn stamp(object: &Value) -> Option<String> {
-    at(object, &["metadata", STAMP]).and_then(Value::as_str).filter(|id| !id.is_empty()).map(str::to_owned)
+fn metadata_tenant(object: &Value) -> Option<String> {
+    at(object, &["metadata", TENANT_METADATA])
+        .and_then(Value::as_str)
+        .filter(|id| !id.is_empty())
+        .map(str::to_owned)
 }
 
-/// An id, or the id of the whole object where that stands in its place.
+/// An id, or the `id` of an expanded object in its place.
 fn id(object: &Value, key: &str) -> Option<String> {
     let value = object.get(key)?;
     value.as_str().or_else(|| value.get("id")?.as_str()).filter(|id| !id.is_empty()).map(str::to_owned)

@@ -1,3 +1,5 @@
+//! [`SigningSecrets`]: verifies the `Stripe-Signature` header of a webhook.
+
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -8,14 +10,14 @@ use sha2::Sha256;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How far the signature's time may lie from ours, in either direction.
+/// The largest difference between the time in the signature and the current time, in either direction.
 const TOLERANCE_SECONDS: u64 = 300;
-/// The longest `Stripe-Signature` header that is read.
-const LONGEST_HEADER: usize = 4096;
-/// The most signatures that are tried from one header.
-const MOST_CANDIDATES: usize = 16;
+/// The longest `Stripe-Signature` header that is parsed, in bytes.
+const MAX_HEADER: usize = 4096;
+/// The most signatures of one header that are compared.
+const MAX_CANDIDATES: usize = 16;
 
-/// The signing secrets of your webhook endpoints: all that are in use, old and new while one is being rolled.
+/// The signing secrets of your webhook endpoints. While you rotate a secret, pass both the old and the new one.
 ///
 /// ```
 /// use tenancy::billing::stripe::{SigningSecrets, sign};
@@ -35,20 +37,20 @@ impl SigningSecrets {
     /// The secrets as Stripe shows them, `whsec_` included.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if there is none, or if one is empty or holds white space: an empty secret
-    /// would let anybody sign.
+    /// [`ErrorKind::Misconfigured`] if there is no secret, or if one is empty or contains white space: anyone can
+    /// sign with an empty secret.
     pub fn new<S: Into<String>>(secrets: impl IntoIterator<Item = S>) -> Result<Self> {
         let secrets: Vec<String> = secrets.into_iter().map(Into::into).collect();
         if secrets.is_empty() {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
-                "there is no webhook signing secret; pass the one of your endpoint, which begins with whsec_",
+                "there is no webhook signing secret; pass the secret of your endpoint, which begins with whsec_",
             ));
         }
         if secrets.iter().any(|secret| secret.is_empty() || secret.contains(char::is_whitespace)) {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
-                "a webhook signing secret is empty or holds white space; check the variable that it comes from",
+                "a webhook signing secret is empty or contains white space; check the variable that it comes from",
             ));
         }
         if secrets.iter().any(|secret| !secret.starts_with("whsec_")) {
@@ -57,22 +59,22 @@ impl SigningSecrets {
         Ok(Self(secrets.into_iter().map(SecretString::from).collect()))
     }
 
-    /// Passes if the headers prove that Stripe sent exactly this body, within five minutes of `now`.
+    /// Verifies that Stripe signed exactly this body within five minutes of `now`.
     ///
-    /// `headers` are the values of all `Stripe-Signature` headers of the request, and `body` is what came over the
-    /// wire: before any JSON extractor, decompression or change of line ends.
+    /// `headers` are the values of all `Stripe-Signature` headers of the request. `body` contains the bytes as
+    /// received: before any JSON extractor, decompression or change of line endings.
     ///
     /// # Errors
-    /// [`ErrorKind::SignatureInvalid`], always with the same text; the reason is a `tracing` event of level
-    /// `DEBUG`.
+    /// [`ErrorKind::SignatureInvalid`], always with the same text. The reason is logged at level `DEBUG`.
     ///
     /// # Security
-    /// Stricter than Stripe's own SDKs: a time in the future, a second time, a time that is not plain digits, a
-    /// second header, an oversized header and more than 16 signatures are refused. The code is computed over the
-    /// time as it was sent, and compared in constant time, with every secret, without an early exit.
+    /// Stricter than Stripe's own SDKs: a time more than five minutes in the future, a second time, a time that is
+    /// not plain digits, a second header, an oversized header and more than 16 signatures are rejected. The signature
+    /// is computed over the time exactly as sent, and compared in constant time, with every secret, without an early
+    /// exit.
     pub fn verify(&self, body: &[u8], headers: &[&[u8]], now: Timestamp) -> Result<()> {
         self.check(body, headers, now).map_err(|reason| {
-            tracing::debug!(reason, "a webhook signature was refused");
+            tracing::debug!(reason, "a webhook signature was rejected");
             Error::new(ErrorKind::SignatureInvalid, "the webhook's signature does not prove its body")
         })
     }
@@ -81,24 +83,24 @@ impl SigningSecrets {
         let header = match headers {
             [header] => Header::parse(header)?,
             [] => return Err("there is no Stripe-Signature header"),
-            _ => return Err("there is more than one Stripe-Signature header"),
+            _ => return Err("there are several Stripe-Signature headers"),
         };
-        let mut proven = false;
+        let mut verified = false;
         for (index, secret) in self.0.iter().enumerate() {
             let code = code(secret.expose_secret(), header.time, body);
             for candidate in &header.candidates {
                 let equal = code.clone().verify_slice(candidate).is_ok();
                 if equal {
-                    tracing::trace!(secret.index = index, "a webhook signature was proven");
+                    tracing::trace!(secret.index = index, "a webhook signature was verified");
                 }
-                proven |= equal;
+                verified |= equal;
             }
         }
-        if !proven {
-            return Err("no signature fits any secret");
+        if !verified {
+            return Err("no signature matches a secret");
         }
-        let apart = now.seconds().abs_diff(header.seconds);
-        if apart > TOLERANCE_SECONDS {
+        let difference = now.seconds().abs_diff(header.seconds);
+        if difference > TOLERANCE_SECONDS {
             return Err(if header.seconds < now.seconds() {
                 "the signature is too old"
             } else {
@@ -109,17 +111,17 @@ impl SigningSecrets {
     }
 }
 
-/// How many there are, and nothing else.
+/// Shows the number of secrets only.
 impl fmt::Debug for SigningSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SigningSecrets({} redacted)", self.0.len())
     }
 }
 
-/// The `Stripe-Signature` header that Stripe would send with this body: for tests and demonstrations.
+/// Returns the `Stripe-Signature` header that Stripe would send with this body: for tests and demonstrations.
 ///
 /// # Panics
-/// If `at` lies before 1970.
+/// If `at` is before 1970.
 pub fn sign(secret: &str, body: &[u8], at: Timestamp) -> String {
     let time = at.seconds().to_string();
     assert!(at.seconds() >= 0, "Stripe signs no time before 1970");
@@ -139,9 +141,9 @@ fn code(secret: &str, time: &str, body: &[u8]) -> Hmac<Sha256> {
     code
 }
 
-/// A header that is well-formed.
+/// A well-formed header.
 struct Header<'a> {
-    /// The time as it was sent: this text is signed, not its number.
+    /// The time exactly as sent: the signature covers this text, not the number.
     time: &'a str,
     seconds: i64,
     candidates: Vec<[u8; 32]>,
@@ -149,18 +151,18 @@ struct Header<'a> {
 
 impl<'a> Header<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, &'static str> {
-        if bytes.len() > LONGEST_HEADER {
+        if bytes.len() > MAX_HEADER {
             return Err("the header is too long");
         }
         if !bytes.iter().all(u8::is_ascii_graphic) {
-            return Err("the header holds something else than visible ASCII");
+            return Err("the header contains bytes other than visible ASCII");
         }
         let text = str::from_utf8(bytes).map_err(|_| "the header is not ASCII")?;
         let mut times = Vec::new();
         let mut count = 0;
         let mut candidates = Vec::new();
         for item in text.split(',') {
-            // Items of other schemes, and items that are none, are no concern of ours.
+            // Items of other schemes and malformed items are ignored.
             match item.split_once('=') {
                 Some(("t", value)) => times.push(value),
                 Some(("v1", value)) => {
@@ -170,22 +172,22 @@ impl<'a> Header<'a> {
                 _ => {}
             }
         }
-        if count > MOST_CANDIDATES {
-            return Err("the header holds too many signatures");
+        if count > MAX_CANDIDATES {
+            return Err("the header contains too many signatures");
         }
-        let [time] = times[..] else { return Err("the header holds no time, or more than one") };
+        let [time] = times[..] else { return Err("the header contains no time, or several") };
         if time.is_empty() || time.starts_with('0') || !time.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err("the time is not a plain number");
         }
         let seconds = time.parse().map_err(|_| "the time is out of range")?;
         if candidates.is_empty() {
-            return Err("the header holds no signature of scheme v1");
+            return Err("the header contains no signature of scheme v1");
         }
         Ok(Self { time, seconds, candidates })
     }
 }
 
-/// 64 lower-case hexadecimal digits, as Stripe writes them; anything else is not a signature.
+/// Decodes 64 lower-case hexadecimal digits, as Stripe writes them; anything else is not a signature.
 fn unhex(text: &str) -> Option<[u8; 32]> {
     let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
     let digit = |byte: u8| match byte {

@@ -1,6 +1,8 @@
+//! The algorithms of signatures.
+
 use jsonwebtoken::Algorithm;
 
-/// An algorithm whose signatures are verified with a public key.
+/// A signature algorithm with a public key, for [`JwtSourceBuilder::pem`](super::JwtSourceBuilder::pem).
 ///
 /// ```
 /// use tenancy::resolve::{JwtAlgorithm, JwtSource};
@@ -52,8 +54,8 @@ impl From<JwtAlgorithm> for Algorithm {
     }
 }
 
-/// The algorithm of this name, as it stands in an `alg`: case counts.
-pub(super) fn named(name: &str) -> Option<Algorithm> {
+/// The algorithm with this name in an `alg`. Names are case-sensitive.
+pub(super) fn by_name(name: &str) -> Option<Algorithm> {
     Some(match name {
         "HS256" => Algorithm::HS256,
         "HS384" => Algorithm::HS384,

@@ -1,21 +1,24 @@
+//! The builder of a [`JwtSource`], which checks the configuration at start-up.
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use jsonwebtoken::Algorithm;
 
-use super::super::Naming;
+use super::super::candidate::Naming;
+use super::algorithm::JwtAlgorithm;
 use super::document;
 use super::issuer::{Issuer, Keys, Name};
 use super::key::VerificationKey;
 use super::public_key::PublicKey;
+use super::source::JwtSource;
 use super::token::TokenError;
-use super::{JwtAlgorithm, JwtSource};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
-/// Puts a [`JwtSource`] together.
+/// Builds a [`JwtSource`]: one issuer, its audiences and its keys. See [`JwtSource`] for an example.
 #[must_use]
 pub struct JwtSourceBuilder {
     name: Option<Name>,
@@ -24,7 +27,7 @@ pub struct JwtSourceBuilder {
     tenants: Option<HashSet<TenantId>>,
     subject_prefix: String,
     pub(super) keys: Keys,
-    /// Whether the last key waits for a name.
+    /// Whether `kid` may name the last key.
     unnamed: bool,
     api_keys: Vec<String>,
     fault: Option<TokenError>,
@@ -48,125 +51,131 @@ impl Default for JwtSourceBuilder {
     }
 }
 
+impl JwtSource {
+    /// A builder without issuer, audience and key: all three must be given.
+    pub fn builder() -> JwtSourceBuilder {
+        JwtSourceBuilder::default()
+    }
+}
+
 impl JwtSourceBuilder {
-    /// The issuer whose tokens are accepted: the exact text of their `iss`. For several, see [`JwtSource::add_issuer`].
+    /// Sets the issuer: the exact `iss` of its tokens. For several issuers, see [`JwtSource::add_issuer`].
     pub fn issuer(self, issuer: impl Into<String>) -> Self {
         let issuer = issuer.into();
         if issuer.contains(['{', '}']) {
-            return self.fault("an issuer with a tenant in its name is given with `issuer_template`");
+            return self.fault("set an issuer with a tenant in its name with `issuer_template`");
         }
         Self { name: Some(Name::Exact(issuer)), ..self }
     }
 
-    /// The issuers whose `iss` is this text with a tenant in the place of `{tenant}`, as in
-    /// `https://login.example.com/{tenant}/v2.0`. They share their keys, so what the `iss` says and what the tenant
-    /// claim says must be the same tenant.
+    /// Sets the issuer to a template with a tenant in place of `{tenant}`, as in
+    /// `https://login.example.com/{tenant}/v2.0`. All tenants share its keys, so the `iss` and the tenant claim of a
+    /// token must name the same tenant.
     pub fn issuer_template(self, template: impl AsRef<str>) -> Self {
         match template.as_ref().split_once("{tenant}") {
             Some((before, after)) if !before.is_empty() && !after.contains(['{', '}']) => {
                 Self { name: Some(Name::Template(before.to_owned(), after.to_owned())), ..self }
             }
-            _ => self.fault("an issuer template holds `{tenant}` once, and a text before it"),
+            _ => self.fault("an issuer template contains `{tenant}` once, and text before it"),
         }
     }
 
-    /// An audience that this program answers to; a token must name one of them in its `aud`.
+    /// Adds an audience of this program. The `aud` of a token must contain one of them.
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audiences.push(audience.into());
         self
     }
 
-    /// The claim that carries the tenant's id, instead of `tenant_id`.
+    /// Sets the claim that contains the tenant id, instead of `tenant_id`.
     pub fn tenant_claim(self, claim: impl Into<String>) -> Self {
         Self { claim: Some((claim.into(), Naming::Id)), ..self }
     }
 
-    /// The claim that carries the tenant's slug.
+    /// Sets the claim that contains the tenant's slug.
     ///
     /// # Security
-    /// A slug may change hands, an id never does: a token outlives a rename. Prefer
+    /// A slug can be reassigned to another tenant while a token is still valid; an id cannot. Prefer
     /// [`tenant_claim`](Self::tenant_claim).
     pub fn slug_claim(self, claim: impl Into<String>) -> Self {
         Self { claim: Some((claim.into(), Naming::Slug)), ..self }
     }
 
-    /// The tokens say who is calling and name no tenant. Another source selects one, and the
-    /// [`Membership`](super::super::Membership) of the resolver says whether it is theirs. What a token holds in a
-    /// tenant claim all the same is not read.
+    /// Reads only the caller from the tokens, not a tenant. Another source must name the tenant, and the
+    /// [`Membership`](super::super::Membership) of the resolver must confirm that the caller is a member. A tenant
+    /// claim is ignored.
     ///
     /// # Security
-    /// Whoever the `sub` names is sought among all your members. An issuer that you do not run could name any of them: give
-    /// it a [`subject_prefix`](Self::subject_prefix) with which no user of your sessions or signed headers begins.
+    /// The `sub` is looked up among all your members, so an issuer that you do not run could name any of them. Give
+    /// it a [`subject_prefix`](Self::subject_prefix) with which no user id of your sessions or signed headers begins.
     pub fn identity_only(self) -> Self {
         Self { claim: None, ..self }
     }
 
-    /// The only tenants that this issuer may speak for. Without this it may speak for all of them, which is
-    /// right for an issuer of your own and wrong for one that a customer runs.
+    /// Restricts the issuer to these tenants. Without a restriction it may act for all tenants, which is right for
+    /// your own issuer and wrong for one that a customer runs.
     ///
-    /// A good token for another tenant is refused as a [conflict](ErrorKind::TenantConflict), and told to that
-    /// tenant's audit trail.
+    /// A valid token for another tenant is rejected as a [conflict](ErrorKind::TenantConflict), and the rejection is
+    /// written to the audit log of that tenant.
     pub fn allowed_tenants(self, tenants: impl IntoIterator<Item = TenantId>) -> Self {
         Self { tenants: Some(tenants.into_iter().collect()), ..self }
     }
 
-    /// Puts this before each `sub`, as in `okta|`, so that a person of this issuer is not taken for one of the same
-    /// `sub` at another.
+    /// Prepends this to each `sub`, as in `okta|`. So the same `sub` of two issuers yields two different users.
     pub fn subject_prefix(self, prefix: impl Into<String>) -> Self {
         let prefix = prefix.into();
         if prefix.len() > 64 || prefix.chars().any(char::is_control) {
-            return self.fault("a subject prefix has at most 64 bytes, and none that cannot be printed");
+            return self.fault("a subject prefix has at most 64 bytes, and no control characters");
         }
         Self { subject_prefix: prefix, ..self }
     }
 
-    /// Leaves alone what begins with `prefix` and `_` and has no dot: API keys that come in the same header, for a
-    /// source of their own. Without this they are refused, as everything that is no token.
+    /// Ignores bearer tokens that begin with `prefix` and `_` and contain no dot: API keys, which another source
+    /// reads. Without this setting they are rejected, like every text that is not a token.
     pub fn ignore_api_keys(mut self, prefix: impl AsRef<str>) -> Self {
         let prefix = prefix.as_ref();
         let prefix = prefix.strip_suffix('_').unwrap_or(prefix);
         if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return self.fault("the prefix of API keys is of letters, digits and `_`");
+            return self.fault("the prefix of API keys consists of letters, digits and `_`");
         }
         self.api_keys.push(format!("{prefix}_"));
         self
     }
 
-    /// A shared secret of at least 32 bytes, for tokens signed with HS256.
+    /// Adds a shared secret of at least 32 bytes, for tokens signed with HS256.
     pub fn hs256(self, secret: impl AsRef<[u8]>) -> Self {
         self.key(VerificationKey::secret(Algorithm::HS256, secret.as_ref()))
     }
 
-    /// A shared secret of at least 48 bytes, for tokens signed with HS384.
+    /// Adds a shared secret of at least 48 bytes, for tokens signed with HS384.
     pub fn hs384(self, secret: impl AsRef<[u8]>) -> Self {
         self.key(VerificationKey::secret(Algorithm::HS384, secret.as_ref()))
     }
 
-    /// A shared secret of at least 64 bytes, for tokens signed with HS512.
+    /// Adds a shared secret of at least 64 bytes, for tokens signed with HS512.
     pub fn hs512(self, secret: impl AsRef<[u8]>) -> Self {
         self.key(VerificationKey::secret(Algorithm::HS512, secret.as_ref()))
     }
 
-    /// A public key in PEM (`-----BEGIN PUBLIC KEY-----`), for tokens signed with this algorithm and no other. RSA keys
-    /// have at least 2048 bits.
+    /// Adds a public key in PEM (`-----BEGIN PUBLIC KEY-----`), for tokens signed with this algorithm only. An RSA
+    /// key must have at least 2048 bits.
     pub fn pem(self, algorithm: JwtAlgorithm, pem: impl AsRef<[u8]>) -> Self {
         self.key(
             PublicKey::from_pem(pem.as_ref()).and_then(|key| VerificationKey::public(algorithm.into(), &key)),
         )
     }
 
-    /// The public key of an Ed25519 pair in PEM, for tokens signed with EdDSA.
+    /// Adds the public key of an Ed25519 pair in PEM, for tokens signed with EdDSA.
     pub fn eddsa_pem(self, pem: impl AsRef<[u8]>) -> Self {
         self.pem(JwtAlgorithm::EdDsa, pem)
     }
 
-    /// The public keys of a JSON Web Key Set that does not change.
+    /// Adds the public keys of a JSON Web Key Set that does not change.
     ///
-    /// Each is used for the one algorithm in its `alg`; without one, RSA keys are for RS256. Keys that are not for
-    /// signatures, too weak, of a kind that is not known, or secret are left out.
+    /// Each key verifies the algorithm in its `alg` only; an RSA key without `alg` verifies RS256. Keys that are not
+    /// for signatures, too weak, of an unknown type, or secret are skipped.
     pub fn jwks(mut self, json: impl AsRef<[u8]>) -> Self {
         match document::keys(json.as_ref()) {
-            Ok(keys) if keys.is_empty() => self.fault("this JWKS holds no key that can be used"),
+            Ok(keys) if keys.is_empty() => self.fault("this JWKS contains no usable key"),
             Ok(keys) => {
                 self.keys.given.extend(keys);
                 Self { unnamed: false, ..self }
@@ -175,28 +184,28 @@ impl JwtSourceBuilder {
         }
     }
 
-    /// Names the key that was given just before: it is used only for tokens of this `kid`. A key without a
-    /// name is tried for every token.
+    /// Sets the `kid` of the key that was added last: it verifies only tokens with this `kid`. A key without a `kid`
+    /// is tried for every token.
     pub fn kid(mut self, kid: impl Into<String>) -> Self {
         match self.keys.given.last_mut() {
             Some(key) if self.unnamed => {
                 key.kid = Some(kid.into());
                 Self { unnamed: false, ..self }
             }
-            _ => self.fault("`kid` names the key given just before it, once"),
+            _ => self.fault("`kid` must follow the key that it names, once"),
         }
     }
 
-    /// With another clock.
+    /// Replaces the clock.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// The source.
+    /// Builds the source.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if the issuer, every audience or every key is missing, one of the keys cannot be
-    /// used, or the issuer is bound to tenants that its tokens do not name by id.
+    /// [`ErrorKind::Misconfigured`] if the issuer, the audience or the key is missing, if a key cannot be used, or if
+    /// the issuer is restricted to tenants that its tokens do not name by id.
     pub fn build(self) -> Result<JwtSource> {
         let Self { name, audiences, claim, tenants, subject_prefix, keys, api_keys, fault, clock, .. } = self;
         if let Some(fault) = fault {
@@ -217,13 +226,13 @@ impl JwtSourceBuilder {
             return missing("a key");
         }
         if tenants.is_some() && !matches!(claim, Some((_, Naming::Id))) {
-            return missing("a claim with ids, not slugs, to bind its issuer to tenants");
+            return missing("a claim with ids, not slugs, to restrict its issuer to tenants");
         }
         if matches!(name, Name::Template(..)) && claim.is_none() {
             return missing("a tenant claim to compare with the tenant in the name of its issuer");
         }
         let issuer = Issuer { name, audiences, claim, tenants, subject_prefix, keys, clock };
-        Ok(JwtSource { issuers: vec![Arc::new(issuer)], api_keys })
+        Ok(JwtSource::new(issuer, api_keys))
     }
 
     fn key(mut self, key: Result<VerificationKey, TokenError>) -> Self {
@@ -257,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_weak_is_refused_at_the_start() {
+    fn a_missing_or_weak_part_is_rejected_at_the_start() {
         let secret = [7_u8; 32];
         let bad = [
             builder(),

@@ -1,3 +1,5 @@
+//! The issuer of tokens: which of its tokens are valid, and for which tenants. Tokens are parsed in `token.rs`.
+
 use std::collections::HashSet;
 use std::fmt;
 use std::pin::Pin;
@@ -5,7 +7,8 @@ use std::sync::Arc;
 
 use jsonwebtoken::Algorithm;
 
-use super::super::{Candidate, Naming, SourceOutcome};
+use super::super::candidate::{Candidate, Naming};
+use super::super::source::SourceOutcome;
 use super::key::VerificationKey;
 use super::token::{Claims, Token, TokenError};
 use crate::clock::Clock;
@@ -13,12 +16,12 @@ use crate::context::Actor;
 use crate::error::{Error, ErrorKind};
 use crate::tenant::TenantId;
 
-/// An issuer, and what its tokens are good for.
+/// An issuer, its keys, and the tenants for which its tokens are valid.
 #[derive(Debug)]
 pub(super) struct Issuer {
     pub(super) name: Name,
     pub(super) audiences: Vec<String>,
-    /// The claim that names the tenant, unless its tokens name none.
+    /// The claim that names the tenant; `None` if the tokens name only callers.
     pub(super) claim: Option<(String, Naming)>,
     pub(super) tenants: Option<HashSet<TenantId>>,
     pub(super) subject_prefix: String,
@@ -26,29 +29,29 @@ pub(super) struct Issuer {
     pub(super) clock: Arc<dyn Clock>,
 }
 
-/// What stands in the `iss` of its tokens.
+/// The `iss` of its tokens.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Name {
     Exact(String),
-    /// What stands before and after the tenant.
+    /// The text before and after the tenant.
     Template(String, String),
 }
 
-/// What came of a token.
+/// The result of verifying a token.
 pub(super) enum TokenOutcome {
-    Settled(SourceOutcome),
-    /// A key may be there after this.
+    Done(SourceOutcome),
+    /// Verify the token again after this: the key may then be present.
     Wait(Wait),
 }
 
 impl Issuer {
-    /// Judges a token that names this issuer. What costs least is asked first; the binding to tenants last, because a
-    /// refusal that is told to a tenant must be about a token that is real.
-    pub(super) fn judge(
+    /// Verifies a token that names this issuer. The cheap checks come first. The restriction to tenants comes last:
+    /// only a token with a valid signature may write to the audit log of a tenant. `may_wait` allows a fetch of keys.
+    pub(super) fn verify(
         &self,
         token: &Token<'_>,
         claims: &Claims,
-        patient: bool,
+        may_wait: bool,
     ) -> Result<TokenOutcome, TokenError> {
         claims.check_times(self.clock.now().seconds())?;
         claims.check_audience(&self.audiences)?;
@@ -57,36 +60,36 @@ impl Issuer {
             Some((claim, naming)) => Some((claims.tenant(claim, *naming)?, *naming)),
             None => None,
         };
-        match self.keys.check(token, patient)? {
+        match self.keys.check(token, may_wait)? {
             Checked::Signed => {}
             Checked::Wait(wait) => return Ok(TokenOutcome::Wait(wait)),
-            Checked::Unknown => {
+            Checked::NoKeys => {
                 let text = "the keys of the issuer cannot be fetched; try again later";
                 let error = Error::new(ErrorKind::StoreUnavailable, text);
-                return Ok(TokenOutcome::Settled(SourceOutcome::Invalid(error)));
+                return Ok(TokenOutcome::Done(SourceOutcome::Invalid(error)));
             }
         }
         let actor = match &*self.subject_prefix {
             "" => Actor::user(subject),
             prefix => Actor::user(format!("{prefix}{subject}")),
         };
-        Ok(TokenOutcome::Settled(match candidate {
+        Ok(TokenOutcome::Done(match candidate {
             None => SourceOutcome::VerifiedActor(actor),
-            Some((candidate, naming)) if self.speaks_for(&candidate, naming, claims.issuer()?) => {
+            Some((candidate, naming)) if self.may_act_for(&candidate, naming, claims.issuer()?) => {
                 SourceOutcome::Verified { candidate, actor }
             }
             Some((candidate, _)) => SourceOutcome::Forbidden { candidate, actor },
         }))
     }
 
-    /// Whether a `sub` of one could be taken for somebody of the other, where only the `sub` says who it is.
+    /// Whether a `sub` of one issuer could equal a `sub` of the other, where only the `sub` identifies the caller.
     pub(super) fn may_confuse_people_with(&self, other: &Self) -> bool {
-        let (ours, theirs) = (&*self.subject_prefix, &*other.subject_prefix);
+        let (prefix, other_prefix) = (&*self.subject_prefix, &*other.subject_prefix);
         (self.claim.is_none() || other.claim.is_none())
-            && (ours.starts_with(theirs) || theirs.starts_with(ours))
+            && (prefix.starts_with(other_prefix) || other_prefix.starts_with(prefix))
     }
 
-    fn speaks_for(&self, candidate: &Candidate, naming: Naming, iss: &str) -> bool {
+    fn may_act_for(&self, candidate: &Candidate, naming: Naming, iss: &str) -> bool {
         let listed = match (&self.tenants, candidate) {
             (None, _) => true,
             (Some(tenants), Candidate::Id(id)) => tenants.contains(id),
@@ -95,7 +98,7 @@ impl Issuer {
         let named = match &self.name {
             Name::Exact(_) => true,
             name @ Name::Template(..) => {
-                name.tenant(iss).is_some_and(|tenant| naming.read(tenant).is_ok_and(|it| it == *candidate))
+                name.tenant(iss).is_some_and(|tenant| naming.parse(tenant).is_ok_and(|it| it == *candidate))
             }
         };
         listed && named
@@ -110,7 +113,7 @@ impl Name {
         }
     }
 
-    /// What stands in the place of the tenant. Nothing that has a meaning in a URL can stand there.
+    /// The text in place of `{tenant}`: letters, digits, `-` and `_`, so nothing with a meaning in a URL.
     fn tenant<'a>(&self, iss: &'a str) -> Option<&'a str> {
         let Self::Template(before, after) = self else { return None };
         let tenant = iss.strip_prefix(before.as_str())?.strip_suffix(after.as_str())?;
@@ -118,7 +121,7 @@ impl Name {
         (!tenant.is_empty() && tenant.bytes().all(plain)).then_some(tenant)
     }
 
-    /// Whether one `iss` could be that of both.
+    /// Whether an `iss` could match both names.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Exact(name), other) | (other, Self::Exact(name)) => other.matches(name),
@@ -130,46 +133,46 @@ impl Name {
     }
 }
 
-/// The keys of an issuer: those that were given, and those that are fetched.
+/// The keys of an issuer: those of the configuration, and those that are fetched.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     pub(super) given: Vec<VerificationKey>,
-    pub(super) fetched: Option<Arc<dyn Fetched>>,
+    pub(super) fetched: Option<Arc<dyn FetchedKeys>>,
 }
 
-/// Until keys were fetched, or were not.
+/// Completes when a fetch of keys has succeeded or failed.
 pub(super) type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Keys that somebody else publishes.
-pub(super) trait Fetched: Send + Sync + fmt::Debug {
-    /// Those that may be used now, without waiting; `None` if none were fetched, or too long ago.
-    fn at_hand(&self) -> Option<Arc<[VerificationKey]>>;
+/// Keys that the issuer publishes.
+pub(super) trait FetchedKeys: Send + Sync + fmt::Debug {
+    /// The keys that are usable now; `None` if none were fetched, or too long ago.
+    fn current(&self) -> Option<Arc<[VerificationKey]>>;
 
-    /// Until there are others than those that were seen; `None` if it is too early to ask again.
-    fn others_than(&self, seen: Option<&Arc<[VerificationKey]>>) -> Option<Wait>;
+    /// Completes when the keys differ from `seen`, or a fetch has failed; `None` if it is too early for a fetch.
+    fn newer_than(&self, seen: Option<&Arc<[VerificationKey]>>) -> Option<Wait>;
 }
 
 enum Checked {
     Signed,
     Wait(Wait),
-    /// There are no keys to check with.
-    Unknown,
+    /// No keys could be fetched.
+    NoKeys,
 }
 
 impl Keys {
-    fn check(&self, token: &Token<'_>, patient: bool) -> Result<Checked, TokenError> {
+    fn check(&self, token: &Token<'_>, may_wait: bool) -> Result<Checked, TokenError> {
         const NOT_SIGNED: TokenError = "no key for this algorithm and kid, or the signature does not match";
         if self.given.iter().any(|key| key.verifies(token)) {
             return Ok(Checked::Signed);
         }
         let Some(fetched) = &self.fetched else { return Err(NOT_SIGNED) };
         if matches!(token.algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512) {
-            return Err("a secret is never published");
+            return Err("an HMAC algorithm, and no shared secret is configured for it");
         }
         let wait =
-            |seen: Option<&Arc<[VerificationKey]>>| if patient { fetched.others_than(seen) } else { None };
-        let Some(keys) = fetched.at_hand() else {
-            return Ok(wait(None).map_or(Checked::Unknown, Checked::Wait));
+            |seen: Option<&Arc<[VerificationKey]>>| if may_wait { fetched.newer_than(seen) } else { None };
+        let Some(keys) = fetched.current() else {
+            return Ok(wait(None).map_or(Checked::NoKeys, Checked::Wait));
         };
         if keys.iter().any(|key| key.verifies(token)) {
             return Ok(Checked::Signed);

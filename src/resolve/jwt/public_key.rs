@@ -1,4 +1,4 @@
-//! Public keys as they are written down: PEM (RFC 7468, RFC 5280) and JWK (RFC 7517, RFC 7518, RFC 8037).
+//! Parses public keys: PEM (RFC 7468, RFC 5280) and JWK (RFC 7517, RFC 7518, RFC 8037).
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::token::{Object, TokenError};
 
-/// A public key that is strong enough, in its parts.
+/// The parts of a public key that is strong enough.
 #[derive(Debug)]
 pub(super) enum PublicKey {
     Rsa {
@@ -28,14 +28,16 @@ impl PublicKey {
     pub(super) fn from_pem(pem: &[u8]) -> Result<Self, TokenError> {
         let text = str::from_utf8(pem).map_err(|_| NOT_A_PEM)?.trim_ascii();
         if text.contains("PRIVATE KEY") {
-            return Err("this is a private key: who verifies needs the public one, and should hold no other");
+            return Err(
+                "this is a private key; configure the public key, and keep the private one with the issuer",
+            );
         }
         if text.contains("BEGIN CERTIFICATE") {
-            return Err("this is a certificate, which nobody would check; take the public key out of it");
+            return Err("this is a certificate, and its chain would not be verified; extract its public key");
         }
         let inner = text
             .strip_prefix("-----BEGIN PUBLIC KEY-----")
-            .and_then(|rest| rest.strip_suffix("-----END PUBLIC KEY-----"))
+            .and_then(|inner| inner.strip_suffix("-----END PUBLIC KEY-----"))
             .ok_or(NOT_A_PEM)?;
         let base64: String = inner.split_ascii_whitespace().collect();
         let der = STANDARD.decode(base64).map_err(|_| NOT_A_PEM)?;
@@ -47,7 +49,7 @@ impl PublicKey {
         const SEQUENCE: u8 = 0x30;
         const INTEGER: u8 = 0x02;
         const BIT_STRING: u8 = 0x03;
-        // What follows the tag and the length of the `AlgorithmIdentifier`: object identifiers and parameters.
+        // The contents of the `AlgorithmIdentifier`: object identifiers and parameters.
         const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
         const P256: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
         const P384: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22";
@@ -56,7 +58,7 @@ impl PublicKey {
         let read = || {
             let info = only(SEQUENCE, der)?;
             let (kind, rest) = element(SEQUENCE, info)?;
-            // No bit of the last byte is unused.
+            // The zero byte: no bit of the last byte is unused.
             let key = only(BIT_STRING, rest)?.strip_prefix(&[0])?;
             Some((kind, key))
         };
@@ -74,7 +76,7 @@ impl PublicKey {
         }
     }
 
-    /// The members of a JWK that make its key.
+    /// Parses the members of a JWK.
     pub(super) fn from_jwk(jwk: &Object) -> Result<Self, TokenError> {
         let text = |name| jwk.get(name).and_then(Value::as_str);
         let bytes = |name| {
@@ -83,7 +85,7 @@ impl PublicKey {
         };
         let point = |width| {
             let (x, y) = (bytes("x")?, bytes("y")?);
-            // Each half for itself: a short one must not be made up for by a long one.
+            // Each coordinate is checked: a long one must not compensate for a short one.
             if x.len() == width { Self::point(&[&[4], &*x, &*y].concat(), width) } else { Err(OTHER_KIND) }
         };
         match (text("kty"), text("crv")) {
@@ -99,17 +101,17 @@ impl PublicKey {
         let (n, e) = (unsigned(n), unsigned(e));
         let bits = n.len() * 8 - n.first().map_or(0, |first| first.leading_zeros() as usize);
         if bits < 2048 {
-            return Err("an RSA key has at least 2048 bits; make a new one");
+            return Err("an RSA key has at least 2048 bits; generate a new one");
         }
         if bits > 8192 {
             return Err("an RSA key has at most 8192 bits");
         }
-        // An exponent of one would make every text its own signature.
+        // With the exponent one, every text would be its own signature.
         if e.len() > 8
             || e == [1]
             || [n, e].iter().any(|number| number.last().is_none_or(|last| last % 2 == 0))
         {
-            return Err("this is not the modulus and the exponent of an RSA key");
+            return Err("these are not the modulus and exponent of an RSA key");
         }
         Ok(Self::Rsa { n: n.to_vec(), e: e.to_vec() })
     }
@@ -118,7 +120,7 @@ impl PublicKey {
         if bytes.len() == 1 + 2 * width && bytes[0] == 4 {
             Ok(bytes.to_vec())
         } else {
-            Err("this is not a point of its curve, uncompressed")
+            Err("this is not an uncompressed point of its curve")
         }
     }
 
@@ -126,8 +128,8 @@ impl PublicKey {
         if bytes.len() == 32 { Ok(Self::Ed25519(bytes)) } else { Err("an Ed25519 key has 32 bytes") }
     }
 
-    /// The algorithm of a JWK that names none.
-    pub(super) fn usual(&self) -> Algorithm {
+    /// The algorithm of a JWK without `alg`.
+    pub(super) fn default_algorithm(&self) -> Algorithm {
         match self {
             Self::Rsa { .. } => Algorithm::RS256,
             Self::P256(_) => Algorithm::ES256,
@@ -147,7 +149,7 @@ impl PublicKey {
                     | Algorithm::PS384
                     | Algorithm::PS512
             ),
-            _ => algorithm == self.usual(),
+            _ => algorithm == self.default_algorithm(),
         }
     }
 
@@ -160,12 +162,12 @@ impl PublicKey {
     }
 }
 
-/// The contents of the DER element that is all of this.
+/// The contents of a DER element with this tag, and no bytes after it.
 fn only(tag: u8, der: &[u8]) -> Option<&[u8]> {
     element(tag, der).filter(|(_, rest)| rest.is_empty()).map(|(contents, _)| contents)
 }
 
-/// The contents of the first DER element, which has this tag, and what stands behind it.
+/// The contents of the first DER element, which has this tag, and the bytes after it.
 fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&first, rest) = der.split_first()?;
     let (&short, rest) = rest.split_first()?;
@@ -180,7 +182,7 @@ fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     if first == tag { rest.split_at_checked(length) } else { None }
 }
 
-/// A number without the zeros before it.
+/// A number without leading zeros.
 fn unsigned(mut number: &[u8]) -> &[u8] {
     while let [0, rest @ ..] = number {
         number = rest;

@@ -1,3 +1,5 @@
+//! Keys that are fetched from the issuer. Which keys of a document are used is decided in `document.rs`.
+
 use std::error::Error as _;
 use std::fmt;
 use std::pin::Pin;
@@ -12,42 +14,42 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
-use super::JwtSourceBuilder;
+use super::builder::JwtSourceBuilder;
 use super::document;
-use super::issuer::{Fetched, Wait};
+use super::issuer::{FetchedKeys, Wait};
 use super::key::VerificationKey;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 
-const LARGEST: usize = 64 * 1024;
-/// Between two tokens of unknown keys that have the set fetched.
-const UNKNOWN_KEY: Duration = Duration::from_mins(1);
-/// Between two attempts of which the first one failed.
-const RETRY: Duration = Duration::from_secs(5);
+const MAX_BODY: usize = 64 * 1024;
+/// The minimum time between two fetches because of an unknown `kid`.
+const UNKNOWN_KEY_PAUSE: Duration = Duration::from_mins(1);
+/// The minimum time between a failed fetch and the next.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// The keys that an issuer publishes as a JSON Web Key Set.
+/// Fetches and caches the keys that an issuer publishes as a JSON Web Key Set.
 ///
-/// - They are fetched when the first token needs them, or before by [`load`](Self::load).
-/// - Those that are older than [`every`](Self::every) are fetched anew while requests go on with them.
-/// - A token whose `kid` is not among them has them fetched anew, at most once a minute.
-/// - However many requests need them at once, they are fetched once.
-/// - When the issuer does not answer, those that are there serve for [`stale_for`](Self::stale_for) longer. Then every
-///   token is refused with [`ErrorKind::StoreUnavailable`].
+/// - The keys are fetched when the first token needs them, or earlier by [`load`](Self::load).
+/// - Keys older than [`every`](Self::every) are fetched again in the background; requests use the old ones meanwhile.
+/// - A token with an unknown `kid` triggers a fetch, at most once a minute.
+/// - Concurrent requests share one fetch.
+/// - If the issuer does not respond, the cached keys stay usable for another [`stale_for`](Self::stale_for). Then
+///   every token is rejected with [`ErrorKind::StoreUnavailable`].
 ///
-/// Clones share their keys. A Tokio runtime is needed. Which keys of a set are used says
-/// [`JwtSourceBuilder::jwks`](super::JwtSourceBuilder::jwks); a set without any refuses every token.
+/// Clones share their keys. A Tokio runtime is required. [`JwtSourceBuilder::jwks`](super::JwtSourceBuilder::jwks)
+/// documents which keys of a set are used; with a set without usable keys, every token is rejected.
 ///
 /// # Security
-/// Only the URL given here is asked, over HTTPS, with the certificates that the system trusts; a redirect is not
-/// followed, and of an answer no more than 64 KiB is read. What the issuer withdraws is accepted until the next fetch; so
-/// is a key that it exchanges for another of the same `kid`. Its `Cache-Control` is not read.
+/// Keys are fetched from this URL only, over HTTPS, with the certificates that the system trusts. Redirects are not
+/// followed, and a response over 64 KiB is rejected. A key that the issuer withdraws, or replaces under the same
+/// `kid`, is accepted until the next fetch. `Cache-Control` is not read.
 ///
 /// ```
 /// use tenancy::resolve::{JwtSource, RemoteJwks};
 ///
 /// # async fn start() -> tenancy::Result<()> {
 /// let keys = RemoteJwks::new("https://login.example.com/.well-known/jwks.json")?;
-/// keys.load().await?; // no keys, no start
+/// keys.load().await?; // fail at start-up if the keys cannot be fetched
 /// let source = JwtSource::builder()
 ///     .issuer("https://login.example.com")
 ///     .audience("https://api.example.com")
@@ -73,7 +75,7 @@ struct SharedState {
     attempts: Mutex<Attempts>,
 }
 
-/// Keys, and when they were asked for, in seconds.
+/// Keys, and the time at which their fetch began, in seconds.
 #[derive(Clone)]
 struct Loaded {
     keys: Arc<[VerificationKey]>,
@@ -82,21 +84,21 @@ struct Loaded {
 
 #[derive(Default)]
 struct Attempts {
-    /// The last one, which may be under way.
+    /// The last fetch, which may still run.
     flight: Option<(AbortHandle, Flight)>,
     last: Option<i64>,
-    /// The last one for the sake of a key that was not known.
+    /// The last one because of an unknown `kid`.
     for_unknown_key: Option<i64>,
 }
 
-/// How many keys came, or why none did.
+/// The number of keys, or why the fetch failed.
 type Flight = Shared<Pin<Box<dyn Future<Output = Result<usize, Arc<str>>> + Send>>>;
 
 impl RemoteJwks {
-    /// The keys at this URL. Nothing is fetched yet.
+    /// The keys at this URL. They are not fetched yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if the URL is not one of HTTPS with a host and without a user and a fragment.
+    /// [`ErrorKind::Misconfigured`] if the URL is not `https://…` with a host and without a user and a fragment.
     pub fn new(url: &str) -> Result<Self> {
         let url = parse(url).filter(|url| url.scheme() == "https").ok_or_else(|| {
             misconfigured("the URL of a JWKS is `https://…`, with a host and without a user and a fragment")
@@ -104,20 +106,19 @@ impl RemoteJwks {
         Self::with_client(url, Client::builder().https_only(true))
     }
 
-    /// The keys at a URL of plain HTTP on this machine itself, for tests and for an issuer that runs beside the
-    /// program.
+    /// The keys at a plain HTTP URL on the loopback interface, for tests and for an issuer on the same machine.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if the URL is not one of HTTP whose host is `127.0.0.1` or `[::1]`.
+    /// [`ErrorKind::Misconfigured`] if the URL is not `http://127.0.0.1` or `http://[::1]`.
     pub fn plain_on_loopback(url: &str) -> Result<Self> {
-        let here =
+        let is_loopback =
             |url: &Url| url.scheme() == "http" && matches!(url.host_str(), Some("127.0.0.1" | "[::1]"));
-        let url = parse(url).filter(here).ok_or_else(|| {
+        let url = parse(url).filter(is_loopback).ok_or_else(|| {
             misconfigured(
                 "a JWKS over plain HTTP is at `http://127.0.0.1` or `http://[::1]`; use HTTPS elsewhere",
             )
         })?;
-        // Without certificates: a system that has none can use this all the same.
+        // No root certificates are loaded, so this also works on a system without any.
         Self::with_client(url, Client::builder().no_proxy().tls_certs_only([]))
     }
 
@@ -125,7 +126,7 @@ impl RemoteJwks {
         let client = client
             .redirect(redirect::Policy::none())
             .build()
-            .map_err(|error| misconfigured("the HTTP client cannot be set up").with_source(error))?;
+            .map_err(|error| misconfigured("the HTTP client cannot be built").with_source(error))?;
         Ok(Self {
             url,
             client,
@@ -137,30 +138,30 @@ impl RemoteJwks {
         })
     }
 
-    /// The age at which keys are fetched anew, instead of 5 minutes.
+    /// Sets the age at which keys are fetched again. The default is 5 minutes.
     pub fn every(self, every: Duration) -> Self {
         Self { every, ..self }
     }
 
-    /// How much longer keys serve while the issuer does not answer, instead of an hour.
+    /// Sets how much longer keys stay usable while the issuer does not respond. The default is one hour.
     pub fn stale_for(self, stale_for: Duration) -> Self {
         Self { stale_for, ..self }
     }
 
-    /// How long a fetch may take, instead of 5 seconds.
+    /// Sets the timeout of a fetch. The default is 5 seconds.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// With another clock.
+    /// Replaces the clock.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
-    /// Fetches the keys now. Call it at the start, so that a program without keys does not start.
+    /// Fetches the keys now. Call it at start-up to fail early if there are no keys.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`] if they cannot be fetched, or none of them can be used.
+    /// [`ErrorKind::StoreUnavailable`] if the keys cannot be fetched, or none is usable.
     pub async fn load(&self) -> Result<()> {
         let flight = self.fetch_now(&mut self.attempts());
         let unavailable = |reason: &str| {
@@ -172,7 +173,7 @@ impl RemoteJwks {
         match flight {
             None => Err(misconfigured("a JWKS is fetched on a Tokio runtime, and there is none here")),
             Some(flight) => match flight.await {
-                Ok(0) => Err(unavailable("it holds none that can be used")),
+                Ok(0) => Err(unavailable("it contains no usable key")),
                 Ok(_) => Ok(()),
                 Err(reason) => Err(unavailable(&reason)),
             },
@@ -195,7 +196,7 @@ impl RemoteJwks {
         is_within(self.every.saturating_add(self.stale_for), loaded.at, self.now())
     }
 
-    /// The fetch that is under way, or a new one. It goes on when whoever asked for it is gone.
+    /// Joins the running fetch or starts one. A fetch continues when the request that started it is cancelled.
     fn fetch_now(&self, attempts: &mut Attempts) -> Option<Flight> {
         if let Some((task, flight)) = &attempts.flight
             && !task.is_finished()
@@ -206,7 +207,7 @@ impl RemoteJwks {
         let this = self.clone();
         let task = runtime.spawn(async move { this.fetch().await });
         let handle = task.abort_handle();
-        let flight = async move { task.await.unwrap_or_else(|_| Err("the fetch was ended".into())) };
+        let flight = async move { task.await.unwrap_or_else(|_| Err("the fetch was aborted".into())) };
         let flight = flight.boxed().shared();
         attempts.flight = Some((handle, flight.clone()));
         attempts.last = Some(self.now());
@@ -236,11 +237,11 @@ impl RemoteJwks {
         let request = request.header(ACCEPT, "application/jwk-set+json, application/json");
         let mut response = request.send().await.map_err(reason)?;
         if response.status() != StatusCode::OK {
-            return Err(format!("it answers {}", response.status()));
+            return Err(format!("it responds with status {}", response.status()));
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(reason)? {
-            if body.len() + chunk.len() > LARGEST {
+            if body.len() + chunk.len() > MAX_BODY {
                 return Err("it is larger than 64 KiB".to_owned());
             }
             body.extend_from_slice(&chunk);
@@ -249,34 +250,34 @@ impl RemoteJwks {
     }
 }
 
-impl Fetched for RemoteJwks {
-    fn at_hand(&self) -> Option<Arc<[VerificationKey]>> {
+impl FetchedKeys for RemoteJwks {
+    fn current(&self) -> Option<Arc<[VerificationKey]>> {
         let loaded = self.loaded()?;
         let now = self.now();
         if !is_within(self.every, loaded.at, now) {
             let mut attempts = self.attempts();
-            if attempts.last.is_none_or(|last| !is_within(RETRY, last, now)) {
+            if attempts.last.is_none_or(|last| !is_within(RETRY_PAUSE, last, now)) {
                 self.fetch_now(&mut attempts);
             }
         }
         self.is_usable(&loaded).then_some(loaded.keys)
     }
 
-    fn others_than(&self, seen: Option<&Arc<[VerificationKey]>>) -> Option<Wait> {
+    fn newer_than(&self, seen: Option<&Arc<[VerificationKey]>>) -> Option<Wait> {
         let mut attempts = self.attempts();
         let now = self.now();
-        // Somebody else may have fetched them since.
+        // Another request may have fetched them meanwhile.
         if let Some(loaded) = self.loaded().filter(|loaded| self.is_usable(loaded))
             && seen.is_none_or(|seen| !Arc::ptr_eq(seen, &loaded.keys))
         {
             return Some(Box::pin(async {}));
         }
-        let under_way = attempts.flight.as_ref().is_some_and(|(task, _)| !task.is_finished());
+        let is_running = attempts.flight.as_ref().is_some_and(|(task, _)| !task.is_finished());
         let (last, pause) = match seen {
-            None => (&mut attempts.last, RETRY),
-            Some(_) => (&mut attempts.for_unknown_key, UNKNOWN_KEY),
+            None => (&mut attempts.last, RETRY_PAUSE),
+            Some(_) => (&mut attempts.for_unknown_key, UNKNOWN_KEY_PAUSE),
         };
-        if !under_way {
+        if !is_running {
             if last.is_some_and(|last| is_within(pause, last, now)) {
                 return None;
             }
@@ -284,7 +285,7 @@ impl Fetched for RemoteJwks {
         }
         let flight = self.fetch_now(&mut attempts)?;
         Some(Box::pin(async move {
-            // Whether it failed shows in the keys that are there then.
+            // A failure shows in the keys, which are then unchanged.
             let _ = flight.await;
         }))
     }
@@ -302,28 +303,28 @@ impl fmt::Debug for RemoteJwks {
 }
 
 impl JwtSourceBuilder {
-    /// The public keys that the issuer publishes at a URL.
+    /// Verifies tokens with the public keys that the issuer publishes at a URL.
     pub fn remote_jwks(mut self, keys: &RemoteJwks) -> Self {
         if self.keys.fetched.replace(Arc::new(keys.clone())).is_some() {
-            return self.fault("an issuer publishes its keys at one URL");
+            return self.fault("`remote_jwks` can be set once: an issuer publishes its keys at one URL");
         }
         self
     }
 }
 
-/// Whether no more than this went by. A clock that was set back says nothing of how much did.
+/// Whether less than `span` has passed. `false` if the clock was set back.
 fn is_within(span: Duration, since: i64, now: i64) -> bool {
     u64::try_from(now.saturating_sub(since)).is_ok_and(|seconds| seconds < span.as_secs())
 }
 
 fn parse(url: &str) -> Option<Url> {
     let url = Url::parse(url).ok()?;
-    let plain =
+    let is_valid =
         url.has_host() && url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-    plain.then_some(url)
+    is_valid.then_some(url)
 }
 
-/// What went wrong, with its causes and without the URL.
+/// The error with its causes, and without the URL.
 fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();

@@ -1,4 +1,4 @@
-//! A token taken apart, strictly: what a lax reader would overlook is refused.
+//! Parses tokens strictly: what a lax parser would overlook is rejected. Signatures are verified in `key.rs`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,37 +9,37 @@ use jsonwebtoken::Algorithm;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::super::{Candidate, Naming};
-use super::algorithm::named;
+use super::super::candidate::{Candidate, Naming};
+use super::algorithm::by_name;
 use crate::tenant::TenantId;
 
-/// Why a token is refused. For logs; a client hears one text for all of them.
+/// Why a token is rejected. For the log; the client gets the same error for every reason.
 pub(super) type TokenError = &'static str;
 
-const LONGEST: usize = 8 * 1024;
+const MAX_LENGTH: usize = 8 * 1024;
 const LEEWAY: i64 = 30;
 const END_OF_TIME: i64 = 253_402_300_799; // the last second of the year 9999
 
-/// Whether this can be the name of a key.
+/// Whether a text is accepted as the `kid` of a key.
 pub(super) fn is_kid(text: &str) -> bool {
     text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// A token in its parts, not verified yet.
+/// The parts of a token that is not verified yet.
 #[derive(Debug)]
 pub(super) struct Token<'a> {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
-    /// What is signed: header and payload as they were sent.
+    /// The signed text: header and payload as they were sent.
     pub(super) message: &'a [u8],
     pub(super) payload: &'a [u8],
     pub(super) signature: Vec<u8>,
 }
 
 impl<'a> Token<'a> {
-    /// Takes a token apart. The length is checked before anything is decoded.
+    /// Splits and decodes a token. The length is checked first.
     pub(super) fn parse(token: &'a [u8]) -> Result<Self, TokenError> {
-        if token.len() > LONGEST {
+        if token.len() > MAX_LENGTH {
             return Err("longer than 8 KiB");
         }
         let mut parts = token.split(|b| *b == b'.');
@@ -52,7 +52,7 @@ impl<'a> Token<'a> {
         let header = Object::decode(header)?;
         for name in ["crit", "b64", "enc", "zip"] {
             if header.get(name).is_some() {
-                return Err("a header that changes what the token means");
+                return Err("a header that changes the meaning of the token");
             }
         }
         match header.get("typ") {
@@ -62,7 +62,7 @@ impl<'a> Token<'a> {
             Some(_) => return Err("not the type of an access token"),
         }
         let algorithm =
-            header.get("alg").and_then(Value::as_str).and_then(named).ok_or("not an algorithm")?;
+            header.get("alg").and_then(Value::as_str).and_then(by_name).ok_or("not an algorithm")?;
         let kid = match header.get("kid") {
             None => None,
             Some(Value::String(kid)) if is_kid(kid) => Some(kid.clone()),
@@ -82,7 +82,7 @@ impl Claims {
         Object::decode(payload).map(Self)
     }
 
-    /// `exp` must be there; `nbf` and `iat` must be right if they are there.
+    /// Requires `exp`; checks `nbf` and `iat` if present.
     pub(super) fn check_times(&self, now: i64) -> Result<(), TokenError> {
         if self.time("exp")?.ok_or("no exp")? + LEEWAY <= now {
             return Err("expired");
@@ -100,11 +100,11 @@ impl Claims {
     }
 
     pub(super) fn check_audience(&self, audiences: &[String]) -> Result<(), TokenError> {
-        let ours = |found: &str| audiences.iter().any(|audience| audience == found);
+        let is_accepted = |found: &str| audiences.iter().any(|audience| audience == found);
         let found = match self.0.get("aud") {
-            Some(Value::String(found)) => ours(found),
+            Some(Value::String(found)) => is_accepted(found),
             Some(Value::Array(all)) if all.iter().all(Value::is_string) => {
-                all.iter().filter_map(Value::as_str).any(ours)
+                all.iter().filter_map(Value::as_str).any(is_accepted)
             }
             _ => return Err("no aud, or not text"),
         };
@@ -121,20 +121,20 @@ impl Claims {
 
     pub(super) fn tenant(&self, claim: &str, naming: Naming) -> Result<Candidate, TokenError> {
         let candidate = match (self.0.get(claim), naming) {
-            (Some(Value::String(text)), _) => naming.read(text).ok(),
+            (Some(Value::String(text)), _) => naming.parse(text).ok(),
             (Some(Value::Number(number)), Naming::Id) => {
                 number.as_i64().and_then(|id| TenantId::from_int(id).ok()).map(Candidate::Id)
             }
             _ => None,
         };
-        candidate.ok_or("no tenant claim, or one that names none")
+        candidate.ok_or("no tenant claim, or not the name of a tenant")
     }
 
     fn text(&self, claim: &str) -> Result<&str, TokenError> {
         self.0.get(claim).and_then(Value::as_str).ok_or("a claim is missing, or not text")
     }
 
-    /// A time in whole seconds; a fraction is cut off.
+    /// A time in whole seconds; fractions are truncated.
     fn time(&self, claim: &str) -> Result<Option<i64>, TokenError> {
         let Some(value) = self.0.get(claim) else { return Ok(None) };
         let whole = value.as_i64().or_else(|| value.as_f64().map(whole_seconds));
@@ -150,7 +150,7 @@ fn whole_seconds(seconds: f64) -> i64 {
     seconds.floor() as i64
 }
 
-/// A JSON object in which every key stands once. Of two, readers would disagree which one counts.
+/// A JSON object without repeated keys. Parsers disagree on which of two values counts.
 #[derive(Debug)]
 pub(super) struct Object(BTreeMap<String, Value>);
 
@@ -161,15 +161,15 @@ impl Object {
 
     fn decode(part: &[u8]) -> Result<Self, TokenError> {
         let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64url")?;
-        serde_json::from_slice(&json).map_err(|_| "not a JSON object with every key once")
+        serde_json::from_slice(&json).map_err(|_| "not a JSON object without repeated keys")
     }
 }
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EveryKeyOnce;
+        struct ObjectVisitor;
 
-        impl<'de> Visitor<'de> for EveryKeyOnce {
+        impl<'de> Visitor<'de> for ObjectVisitor {
             type Value = Object;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -180,13 +180,13 @@ impl<'de> Deserialize<'de> for Object {
                 let mut members = BTreeMap::new();
                 while let Some((key, value)) = map.next_entry()? {
                     if members.insert(key, value).is_some() {
-                        return Err(A::Error::custom("a key stands twice"));
+                        return Err(A::Error::custom("a key is repeated"));
                     }
                 }
                 Ok(Object(members))
             }
         }
 
-        deserializer.deserialize_map(EveryKeyOnce)
+        deserializer.deserialize_map(ObjectVisitor)
     }
 }

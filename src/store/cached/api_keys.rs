@@ -1,3 +1,5 @@
+//! API keys in a [`CachedStore`].
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,12 +9,12 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::tenant::{ApiKey, ApiKeyStore, TenantId};
 
-/// Whether a change was made or not, who asks next asks the store.
+/// A change evicts its key even if the store returned an error: the change may have been made.
 #[async_trait]
 impl<S: ApiKeyStore> ApiKeyStore for CachedStore<S> {
     async fn insert_key(&self, key: &ApiKey) -> Result<()> {
         let inserted = self.store.insert_key(key).await;
-        self.api_keys.forget(&key.id().to_owned()).await;
+        self.api_keys.evict(&key.id().to_owned()).await;
         inserted
     }
 
@@ -22,7 +24,7 @@ impl<S: ApiKeyStore> ApiKeyStore for CachedStore<S> {
 
     async fn revoke_key(&self, tenant: &TenantId, id: &str, now: Timestamp) -> Result<Arc<ApiKey>> {
         let revoked = self.store.revoke_key(tenant, id, now).await;
-        self.api_keys.forget(&id.to_owned()).await;
+        self.api_keys.evict(&id.to_owned()).await;
         revoked
     }
 

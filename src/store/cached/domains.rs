@@ -1,10 +1,12 @@
+//! Custom domains in a [`CachedStore`].
+
 use async_trait::async_trait;
 
 use super::CachedStore;
 use crate::error::Result;
 use crate::tenant::{Domain, DomainStore, TenantDomain, TenantId};
 
-/// Whether a change was made or not, who asks next asks the store.
+/// A change evicts its domain even if the store returned an error: the change may have been made.
 #[async_trait]
 impl<S: DomainStore> DomainStore for CachedStore<S> {
     async fn claim_domain(&self, tenant: &TenantId, domain: &Domain) -> Result<TenantDomain> {
@@ -18,13 +20,13 @@ impl<S: DomainStore> DomainStore for CachedStore<S> {
         seen: &[String],
     ) -> Result<TenantDomain> {
         let verified = self.store.verify_domain(tenant, domain, seen).await;
-        self.domains.forget(domain).await;
+        self.domains.evict(domain).await;
         verified
     }
 
     async fn remove_domain(&self, tenant: &TenantId, domain: &Domain) -> Result<()> {
         let removed = self.store.remove_domain(tenant, domain).await;
-        self.domains.forget(domain).await;
+        self.domains.evict(domain).await;
         removed
     }
 

@@ -1,3 +1,5 @@
+//! [`L1Cache`]: a small table in front of the tenant cache, for reads that keep no usage statistics.
+
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -5,78 +7,79 @@ use std::time::{Duration, Instant};
 
 use crate::tenant::Tenant;
 
-/// The tenants that were asked for last, in front of the cache: a look at one costs a fraction of a look into the cache,
-/// which counts who is asked for. What falls on a place that is taken replaces it.
+/// Recently read tenants. A read here costs a fraction of a read of the main cache, which records each access.
 ///
-/// Nothing of it counts any more once something in the cache has changed, or after its time.
+/// A fixed number of slots; an insert replaces what its slot holds. All entries become invalid when the main cache
+/// changes, and each entry after `ttl`.
 pub(super) struct L1Cache {
-    places: Box<[RwLock<Option<Hot>>]>,
+    slots: Box<[RwLock<Option<Entry>>]>,
     hasher: RandomState,
     generation: AtomicU64,
-    changes: AtomicU64,
-    time: Duration,
+    pending_changes: AtomicU64,
+    ttl: Duration,
 }
 
-struct Hot {
+struct Entry {
     tenant: Arc<Tenant>,
     generation: u64,
-    until: Instant,
+    expires: Instant,
 }
 
 impl L1Cache {
-    pub(super) fn new(capacity: u64, time: Duration) -> Self {
-        let places = usize::try_from(capacity).unwrap_or(usize::MAX).clamp(1, 1 << 15).next_power_of_two();
+    pub(super) fn new(capacity: u64, ttl: Duration) -> Self {
+        let slots = usize::try_from(capacity).unwrap_or(usize::MAX).clamp(1, 1 << 15).next_power_of_two();
         Self {
-            places: std::iter::repeat_with(RwLock::default).take(places).collect(),
+            slots: std::iter::repeat_with(RwLock::default).take(slots).collect(),
             hasher: RandomState::new(),
             generation: AtomicU64::new(0),
-            changes: AtomicU64::new(0),
-            time,
+            pending_changes: AtomicU64::new(0),
+            ttl,
         }
     }
 
-    /// Something in the cache is about to change: until that is done nothing is found here, and nothing that was.
-    pub(super) fn change(&self) -> Change<'_> {
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        Change(self)
+    /// Announces a change of the main cache. Until the guard is dropped, this cache returns nothing; after that,
+    /// nothing from before the change.
+    pub(super) fn begin_change(&self) -> ChangeGuard<'_> {
+        self.pending_changes.fetch_add(1, Ordering::SeqCst);
+        ChangeGuard(self)
     }
 
-    /// The tenant of this name, or else what `look` finds in the cache.
-    pub(super) fn find<K: Hash>(
+    /// Returns the tenant of this id or slug, or else what `read_main` finds in the main cache.
+    pub(super) fn get_or<K: Hash>(
         &self,
-        name: &K,
-        is_named: impl Fn(&Tenant) -> bool,
-        look: impl FnOnce() -> Option<Arc<Tenant>>,
+        key: &K,
+        matches: impl Fn(&Tenant) -> bool,
+        read_main: impl FnOnce() -> Option<Arc<Tenant>>,
     ) -> Option<Arc<Tenant>> {
-        // In this order, and before the cache is looked into: a change that is seen to be over has turned the
-        // generation, and one that comes meanwhile makes what was found count no more.
-        if self.changes.load(Ordering::SeqCst) != 0 {
-            return look();
+        // The order matters, and both reads come before the main cache is read: a change that has ended has already
+        // incremented the generation, and a change that begins later makes the entry stored below invalid.
+        if self.pending_changes.load(Ordering::SeqCst) != 0 {
+            return read_main();
         }
         let generation = self.generation.load(Ordering::SeqCst);
         let now = Instant::now();
-        #[expect(clippy::cast_possible_truncation, reason = "a place, whichever")]
-        let place = &self.places[self.hasher.hash_one(name) as usize & (self.places.len() - 1)];
-        if let Some(hot) = &*place.read().unwrap_or_else(PoisonError::into_inner)
-            && hot.generation == generation
-            && now < hot.until
-            && is_named(&hot.tenant)
+        #[expect(clippy::cast_possible_truncation, reason = "any slot will do")]
+        let slot = &self.slots[self.hasher.hash_one(key) as usize & (self.slots.len() - 1)];
+        if let Some(entry) = &*slot.read().unwrap_or_else(PoisonError::into_inner)
+            && entry.generation == generation
+            && now < entry.expires
+            && matches(&entry.tenant)
         {
-            return Some(hot.tenant.clone());
+            return Some(entry.tenant.clone());
         }
-        let tenant = look()?;
-        let hot = Hot { tenant: tenant.clone(), generation, until: now + self.time };
-        *place.write().unwrap_or_else(PoisonError::into_inner) = Some(hot);
+        let tenant = read_main()?;
+        let entry = Entry { tenant: tenant.clone(), generation, expires: now + self.ttl };
+        *slot.write().unwrap_or_else(PoisonError::into_inner) = Some(entry);
         Some(tenant)
     }
 }
 
-/// A change of the cache, under way.
-pub(super) struct Change<'a>(&'a L1Cache);
+/// A change of the main cache in progress.
+pub(super) struct ChangeGuard<'a>(&'a L1Cache);
 
-impl Drop for Change<'_> {
+impl Drop for ChangeGuard<'_> {
     fn drop(&mut self) {
         self.0.generation.fetch_add(1, Ordering::SeqCst);
-        self.0.changes.fetch_sub(1, Ordering::SeqCst);
+        self.0.pending_changes.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -1,3 +1,5 @@
+//! [`CachedMembership`]: a cache in front of the application's [`Membership`].
+
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -13,14 +15,14 @@ use crate::error::{Error, Result};
 use crate::resolve::Membership;
 use crate::tenant::TenantId;
 
-/// Members in front of which the answers are kept for a time.
+/// Caches the results of a [`Membership`].
 ///
-/// - However many ask about one person at once, your members are asked once.
-/// - That somebody is no member is remembered for five seconds at the most; that it could not be known, never.
+/// - Concurrent checks of the same actor and tenant make one call.
+/// - A negative result is cached for five seconds at most. An error is never cached.
 ///
 /// # Security
-/// Somebody who was removed by another process is still let in for the time given to [`new`](Self::new). Whoever
-/// removes one calls [`changed`](Self::changed), here and on the other nodes, to have it seen at once.
+/// A member whom another process removes keeps access for up to the `staleness` given to [`new`](Self::new). To apply
+/// a removal at once, call [`changed`](Self::changed) on every node.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,113 +31,112 @@ use crate::tenant::TenantId;
 ///
 /// # fn wire(resolver: Resolver, members: impl Membership + 'static) -> (Resolver, CachedMembership) {
 /// let members = CachedMembership::new(members, Duration::from_secs(30));
-/// let resolver = resolver.members(members.clone()); // keep one, to say what has changed
+/// let resolver = resolver.members(members.clone()); // keep a clone for `members.changed(..)`
 /// # (resolver, members) }
 /// ```
 #[derive(Clone)]
 pub struct CachedMembership(Arc<Inner>);
 
 struct Inner {
-    members: Box<dyn Membership>,
-    known: Cache<Question, ()>,
-    strangers: Cache<Question, ()>,
-    /// Counts the changes of a tenant's members; tenants share the places of a fixed table.
+    source: Box<dyn Membership>,
+    members: Cache<MemberKey, ()>,
+    non_members: Cache<MemberKey, ()>,
+    /// Counts the changes of each tenant's members. Tenants share the entries of a table of fixed size.
     epochs: Box<[AtomicU64]>,
     hasher: RandomState,
 }
 
-/// An answer counts as long as the epoch in which it was asked for: one that is on its way while the members change is
-/// not found afterwards.
-type Question = (TenantId, Actor, u64);
+/// The epoch is that of the lookup's start: a result that arrives after a change is stored under a key that is never
+/// read again.
+type MemberKey = (TenantId, Actor, u64);
 
 const CAPACITY: u64 = 100_000;
-const STRANGERS: u64 = 10_000;
-const STRANGERS_FOR: Duration = Duration::from_secs(5);
+const NEGATIVE_CAPACITY: u64 = 10_000;
+const NEGATIVE_TTL: Duration = Duration::from_secs(5);
 const EPOCHS: usize = 1024;
 
 impl CachedMembership {
-    /// A cache in front of `members`, which may be as stale as this. 100,000 people are kept.
+    /// A cache in front of `members`, whose entries are used for up to `staleness`. It holds 100,000 members.
     ///
     /// # Panics
-    /// If the time is longer than 1000 years.
+    /// If `staleness` is longer than 1000 years.
     pub fn new(members: impl Membership + 'static, staleness: Duration) -> Self {
         Self(Arc::new(Inner {
-            members: Box::new(members),
-            known: Cache::builder().max_capacity(CAPACITY).time_to_live(staleness).build(),
-            strangers: Cache::builder()
-                .max_capacity(STRANGERS)
-                .time_to_live(staleness.min(STRANGERS_FOR))
+            source: Box::new(members),
+            members: Cache::builder().max_capacity(CAPACITY).time_to_live(staleness).build(),
+            non_members: Cache::builder()
+                .max_capacity(NEGATIVE_CAPACITY)
+                .time_to_live(staleness.min(NEGATIVE_TTL))
                 .build(),
             epochs: std::iter::repeat_with(AtomicU64::default).take(EPOCHS).collect(),
             hasher: RandomState::new(),
         }))
     }
 
-    /// Somebody joined this tenant or left it: what was known of its members counts no more.
+    /// Invalidates what is cached about this tenant's members. Call it when a member joins or leaves.
     pub fn changed(&self, tenant: &TenantId) {
         self.0.epoch(tenant).fetch_add(1, Ordering::SeqCst);
     }
 }
 
 impl Inner {
-    #[expect(clippy::cast_possible_truncation, reason = "a place in the table, whichever")]
+    #[expect(clippy::cast_possible_truncation, reason = "any entry of the table will do")]
     fn epoch(&self, tenant: &TenantId) -> &AtomicU64 {
         &self.epochs[self.hasher.hash_one(tenant) as usize % EPOCHS]
     }
 
-    fn question(&self, tenant: &TenantId, actor: &Actor) -> Question {
+    fn key(&self, tenant: &TenantId, actor: &Actor) -> MemberKey {
         (tenant.clone(), actor.clone(), self.epoch(tenant).load(Ordering::SeqCst))
     }
 }
 
-/// Why nothing was kept of an answer.
-enum NotKept {
-    Stranger,
+/// Why a lookup adds nothing to the cache of members.
+enum NotCached {
+    NotAMember,
     Failed(Error),
 }
 
 #[async_trait]
 impl Membership for CachedMembership {
     async fn is_member(&self, tenant: &TenantId, actor: &Actor) -> Result<bool> {
-        let Inner { members, known, strangers, .. } = &*self.0;
-        let question = self.0.question(tenant, actor);
-        if strangers.contains_key(&question) {
+        let Inner { source, members, non_members, .. } = &*self.0;
+        let key = self.0.key(tenant, actor);
+        if non_members.contains_key(&key) {
             return Ok(false);
         }
-        let asked = async {
-            match members.is_member(tenant, actor).await {
+        let lookup = async {
+            match source.is_member(tenant, actor).await {
                 Ok(true) => Ok(()),
-                Ok(false) => Err(NotKept::Stranger),
-                Err(error) => Err(NotKept::Failed(error)),
+                Ok(false) => Err(NotCached::NotAMember),
+                Err(error) => Err(NotCached::Failed(error)),
             }
         };
-        match known.try_get_with_by_ref(&question, asked).await {
+        match members.try_get_with_by_ref(&key, lookup).await {
             Ok(()) => Ok(true),
-            Err(not_kept) => match &*not_kept {
-                NotKept::Stranger => {
-                    strangers.insert(question, ()).await;
+            Err(not_cached) => match &*not_cached {
+                NotCached::NotAMember => {
+                    non_members.insert(key, ()).await;
                     Ok(false)
                 }
-                NotKept::Failed(error) => Err(Error::new(
-                    error.kind(),
-                    "it cannot be known just now who the members of the tenant are",
-                )
-                .with_source(error.to_string())),
+                NotCached::Failed(error) => {
+                    Err(Error::new(error.kind(), "the members of the tenant cannot be read just now")
+                        .with_source(error.to_string()))
+                }
             },
         }
     }
 
     fn peek(&self, tenant: &TenantId, actor: &Actor) -> Option<bool> {
-        let question = self.0.question(tenant, actor);
-        if self.0.known.get(&question).now_or_never().flatten().is_some() {
+        let key = self.0.key(tenant, actor);
+        if self.0.members.get(&key).now_or_never().flatten().is_some() {
             return Some(true);
         }
-        self.0.strangers.contains_key(&question).then_some(false)
+        self.0.non_members.contains_key(&key).then_some(false)
     }
 }
 
 impl fmt::Debug for CachedMembership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CachedMembers").field("members", &self.0.members).finish_non_exhaustive()
+        f.debug_struct("CachedMembership").field("members", &self.0.source).finish_non_exhaustive()
     }
 }

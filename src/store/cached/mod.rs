@@ -1,14 +1,17 @@
+//! [`CachedStore`] and [`CachedMembership`]: caches in front of a store and of a membership check.
+
 #[cfg(feature = "api-keys")]
 mod api_keys;
+#[cfg(feature = "custom-domains")]
 mod domains;
 mod l1;
 mod loading;
 mod members;
+mod options;
+mod store_calls;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -18,24 +21,27 @@ use moka::ops::compute::{CompResult, Op};
 use self::l1::L1Cache;
 use self::loading::LoadingCache;
 pub use self::members::CachedMembership;
+pub use self::options::CacheOptions;
+use self::store_calls::StoreCalls;
 use super::metrics;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{Domain, NewTenant, Slug, Tenant, TenantId, TenantStore};
+use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 
-/// A store in front of which the tenants that are asked for often are kept in memory, and their domains and API keys.
+/// Caches the tenants, domains and API keys of a store in memory.
 ///
-/// - However many ask for one tenant at once, the store is asked once.
-/// - An older version never replaces a newer one, even if it was slower to arrive.
-/// - That a tenant does not exist is remembered apart, for a short time and in bounded space; that the store
-///   failed is never remembered.
+/// - Concurrent lookups of the same tenant make one query.
+/// - An older version never replaces a newer one, even if its query returns later.
+/// - An id, slug, domain or API key that does not exist is cached too: for a short time, and in bounded memory.
+/// - An error is never cached.
 ///
 /// # Security
-/// What another process changes is seen after the [`ttl`](CacheOptions::ttl) at the latest: so long a
-/// suspended tenant is still served, a domain that was removed still reaches its tenant, and an API key that was revoked
-/// still opens. Pass changes of tenants on with [`committed`](TenantStore::committed) to have them seen at once.
+/// A change by another process is seen after the [`ttl`](CacheOptions::ttl) at the latest. Until then a suspended
+/// tenant is still served, a removed domain still selects its tenant, and a revoked API key is still accepted. To
+/// apply a change of a tenant at once, pass it to [`committed`](TenantStore::committed).
 ///
-/// A change whose future is dropped before it ended, as when a client hangs up, may have been made, and is then seen here
-/// no sooner than elsewhere: make changes that must not wait in a task of their own.
+/// If the future of a change is dropped before it completes, as when a client disconnects, the change may have been
+/// made, and this cache sees it as late as any other process does. Run changes that must be seen at once in a task of
+/// their own.
 ///
 /// ```
 /// use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
@@ -49,92 +55,46 @@ use crate::tenant::{Domain, NewTenant, Slug, Tenant, TenantId, TenantStore};
 pub struct CachedStore<S> {
     store: S,
     tenants: Cache<TenantId, Arc<Tenant>>,
-    /// Only a hint: what it says counts if the tenant still has the slug.
+    /// A hint: an entry is valid only if the tenant still has the slug.
     slugs: Cache<Slug, TenantId>,
-    absent: Cache<Name, ()>,
+    absent: Cache<TenantKey, ()>,
     l1: L1Cache,
-    failures: AtomicU64,
-    domains: LoadingCache<Domain, TenantId>,
+    calls: StoreCalls,
+    #[cfg(feature = "custom-domains")]
+    domains: LoadingCache<crate::tenant::Domain, TenantId>,
     #[cfg(feature = "api-keys")]
     api_keys: LoadingCache<String, Arc<crate::tenant::ApiKey>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Name {
+enum TenantKey {
     Id(TenantId),
     Slug(Slug),
-}
-
-/// How much a [`CachedStore`] store keeps, and for how long.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct CacheOptions {
-    capacity: u64,
-    ttl: Duration,
-    negative_capacity: u64,
-    negative_ttl: Duration,
-}
-
-impl CacheOptions {
-    /// 10,000 tenants for 60 seconds, and 10,000 names that do not exist for 5 seconds. As many domains, and as many API
-    /// keys.
-    pub fn new() -> Self {
-        Self {
-            capacity: 10_000,
-            ttl: Duration::from_mins(1),
-            negative_capacity: 10_000,
-            negative_ttl: Duration::from_secs(5),
-        }
-    }
-
-    /// How many tenants are kept.
-    pub fn capacity(self, capacity: u64) -> Self {
-        Self { capacity, ..self }
-    }
-
-    /// How long a tenant is kept: how stale it can be when another process changed it.
-    pub fn ttl(self, ttl: Duration) -> Self {
-        Self { ttl, ..self }
-    }
-
-    /// How many names that do not exist are kept.
-    pub fn negative_capacity(self, negative_capacity: u64) -> Self {
-        Self { negative_capacity, ..self }
-    }
-
-    /// How long a name that does not exist is kept: how late it can be seen when another process inserted it.
-    pub fn negative_ttl(self, negative_ttl: Duration) -> Self {
-        Self { negative_ttl, ..self }
-    }
-}
-
-impl Default for CacheOptions {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl<S> CachedStore<S> {
     /// A cache in front of `store`.
     ///
     /// # Panics
-    /// If one of the times is longer than 1000 years.
+    /// If one of the time-to-live values is longer than 1000 years.
     #[expect(clippy::needless_pass_by_value, reason = "options are built in place and used up")]
     pub fn new(store: S, options: CacheOptions) -> Self {
+        #[cfg(feature = "custom-domains")]
         let domains = LoadingCache::new(&options);
         #[cfg(feature = "api-keys")]
         let api_keys = LoadingCache::new(&options);
         let CacheOptions { capacity, ttl, negative_capacity, negative_ttl } = options;
-        // What is seen in front may have stood in the cache for all its time: together they are as old as was allowed.
-        let l1 = ttl / 16;
-        let ttl = ttl.saturating_sub(l1);
+        // An entry can enter the L1 cache at the end of its time in the main cache: both times together are `ttl`.
+        let l1_ttl = ttl / 16;
+        let ttl = ttl.saturating_sub(l1_ttl);
         Self {
             store,
-            l1: L1Cache::new(capacity, l1),
+            l1: L1Cache::new(capacity, l1_ttl),
             tenants: Cache::builder().max_capacity(capacity).time_to_live(ttl).build(),
             slugs: Cache::builder().max_capacity(capacity).time_to_live(ttl).build(),
             absent: Cache::builder().max_capacity(negative_capacity).time_to_live(negative_ttl).build(),
-            failures: AtomicU64::new(0),
+            calls: StoreCalls::default(),
+            #[cfg(feature = "custom-domains")]
             domains,
             #[cfg(feature = "api-keys")]
             api_keys,
@@ -143,35 +103,22 @@ impl<S> CachedStore<S> {
 }
 
 impl<S: TenantStore> CachedStore<S> {
-    /// Asks the store, unless it failed since `seen` was read: who waited for somebody else's failed attempt
-    /// fails with it, instead of queueing up for attempts of their own.
-    async fn ask<T>(&self, seen: u64, question: impl Future<Output = Result<T>>) -> Result<T> {
-        if self.failures.load(Ordering::Acquire) != seen {
-            return Err(Error::new(ErrorKind::StoreUnavailable, "the tenant store cannot be reached"));
-        }
-        let answer = question.await;
-        if answer.as_ref().is_err_and(Error::is_transient) {
-            self.failures.fetch_add(1, Ordering::AcqRel);
-        }
-        answer
-    }
-
-    /// Keeps a tenant, unless a newer version is kept, and answers with what is kept.
-    async fn keep(&self, tenant: Arc<Tenant>) -> Arc<Tenant> {
-        let offered = tenant.clone();
-        let _change = self.l1.change();
-        let kept = self
+    /// Caches a tenant unless a newer version is cached. Returns the cached version.
+    async fn cache(&self, tenant: Arc<Tenant>) -> Arc<Tenant> {
+        let candidate = tenant.clone();
+        let _change = self.l1.begin_change();
+        let cached = self
             .tenants
             .entry_by_ref(tenant.id())
             .and_compute_with(|entry| {
-                let newer = entry.is_some_and(|entry| entry.value().version() > offered.version());
+                let newer = entry.is_some_and(|entry| entry.value().version() > candidate.version());
                 async move {
-                    self.absent.invalidate(&Name::Id(offered.id().clone())).await;
-                    if newer { Op::Nop } else { Op::Put(offered) }
+                    self.absent.invalidate(&TenantKey::Id(candidate.id().clone())).await;
+                    if newer { Op::Nop } else { Op::Put(candidate) }
                 }
             })
             .await;
-        match kept {
+        match cached {
             CompResult::Unchanged(entry) | CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) => {
                 entry.into_value()
             }
@@ -179,21 +126,21 @@ impl<S: TenantStore> CachedStore<S> {
         }
     }
 
-    /// Keeps a tenant that was just written, under its slug as well.
-    async fn keep_written(&self, tenant: Arc<Tenant>) {
-        let kept = self.keep(tenant).await;
+    /// Caches a tenant that was just written, by id and by slug.
+    async fn cache_written(&self, tenant: Arc<Tenant>) {
+        let cached = self.cache(tenant).await;
         self.slugs
-            .entry_by_ref(kept.slug())
+            .entry_by_ref(cached.slug())
             .and_compute_with(|_| async {
-                self.absent.invalidate(&Name::Slug(kept.slug().clone())).await;
-                Op::Put(kept.id().clone())
+                self.absent.invalidate(&TenantKey::Slug(cached.slug().clone())).await;
+                Op::Put(cached.id().clone())
             })
             .await;
     }
 
-    /// Forgets a tenant whose state is in doubt, unless a newer version is kept.
-    async fn forget(&self, tenant: &Tenant) {
-        let _change = self.l1.change();
+    /// Evicts a tenant whose stored state is uncertain, unless a newer version is cached.
+    async fn evict(&self, tenant: &Tenant) {
+        let _change = self.l1.begin_change();
         self.tenants
             .entry_by_ref(tenant.id())
             .and_compute_with(|entry| {
@@ -203,41 +150,41 @@ impl<S: TenantStore> CachedStore<S> {
             .await;
     }
 
-    fn kept_id(&self, id: &TenantId) -> Option<Arc<Tenant>> {
+    fn cached_by_id(&self, id: &TenantId) -> Option<Arc<Tenant>> {
         self.tenants.get(id).now_or_never().flatten()
     }
 
-    fn kept_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
+    fn cached_by_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
         let id = self.slugs.get(slug).now_or_never().flatten()?;
-        self.kept_id(&id).filter(|tenant| tenant.slug() == slug)
+        self.cached_by_id(&id).filter(|tenant| tenant.slug() == slug)
     }
 
-    /// Asks the store by slug; one at a time for each slug.
+    /// Loads a tenant by slug. One load runs at a time for each slug.
     async fn load_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>> {
-        let seen = self.failures.load(Ordering::Acquire);
+        let failures = self.calls.failures();
         let mut loaded = None;
         self.slugs
             .entry_by_ref(slug)
             .and_try_compute_with(|_| async {
-                // Somebody may have loaded it while we waited for our turn.
-                loaded = self.kept_slug(slug);
-                if loaded.is_some() || self.absent.contains_key(&Name::Slug(slug.clone())) {
+                // Another task may have loaded the tenant while this one waited for the entry.
+                loaded = self.cached_by_slug(slug);
+                if loaded.is_some() || self.absent.contains_key(&TenantKey::Slug(slug.clone())) {
                     return Ok::<_, Error>(Op::Nop);
                 }
-                let Some(tenant) = self.ask(seen, self.store.by_slug(slug)).await? else {
-                    self.absent.insert(Name::Slug(slug.clone()), ()).await;
+                let Some(tenant) = self.calls.run(failures, self.store.by_slug(slug)).await? else {
+                    self.absent.insert(TenantKey::Slug(slug.clone()), ()).await;
                     return Ok(Op::Remove);
                 };
-                let kept = self.keep(tenant).await;
-                if kept.slug() != slug {
-                    // The store answered with an older state than was committed already.
+                let cached = self.cache(tenant).await;
+                if cached.slug() != slug {
+                    // The query read an older state than the one that is cached.
                     return Err(Error::new(
                         ErrorKind::StoreUnavailable,
                         "the tenant was renamed while it was read; try again",
                     ));
                 }
-                let id = kept.id().clone();
-                loaded = Some(kept);
+                let id = cached.id().clone();
+                loaded = Some(cached);
                 Ok(Op::Put(id))
             })
             .await?;
@@ -252,25 +199,25 @@ impl<S: TenantStore> TenantStore for CachedStore<S> {
             metrics::hit();
             return Ok(Some(tenant));
         }
-        let absent = Name::Id(id.clone());
+        let absent = TenantKey::Id(id.clone());
         if self.absent.contains_key(&absent) {
             metrics::absent();
             return Ok(None);
         }
         metrics::miss();
-        let seen = self.failures.load(Ordering::Acquire);
+        let failures = self.calls.failures();
         let mut changed = None;
         let change = &mut changed;
         let result = self
             .tenants
             .entry_by_ref(id)
             .and_try_compute_with(|entry| async move {
-                // Somebody may have loaded it while we waited for our turn.
+                // Another task may have loaded the tenant while this one waited for the entry.
                 if entry.is_some() || self.absent.contains_key(&absent) {
                     return Ok::<_, Error>(Op::Nop);
                 }
-                if let Some(tenant) = self.ask(seen, self.store.by_id(id)).await? {
-                    *change = Some(self.l1.change());
+                if let Some(tenant) = self.calls.run(failures, self.store.by_id(id)).await? {
+                    *change = Some(self.l1.begin_change());
                     return Ok(Op::Put(tenant));
                 }
                 self.absent.insert(absent, ()).await;
@@ -282,11 +229,11 @@ impl<S: TenantStore> TenantStore for CachedStore<S> {
     }
 
     async fn by_slug(&self, slug: &Slug) -> Result<Option<Arc<Tenant>>> {
-        if let Some(tenant) = self.kept_slug(slug) {
+        if let Some(tenant) = self.cached_by_slug(slug) {
             metrics::hit();
             return Ok(Some(tenant));
         }
-        if self.absent.contains_key(&Name::Slug(slug.clone())) {
+        if self.absent.contains_key(&TenantKey::Slug(slug.clone())) {
             metrics::absent();
             return Ok(None);
         }
@@ -300,43 +247,43 @@ impl<S: TenantStore> TenantStore for CachedStore<S> {
 
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = self.store.insert(tenant).await?;
-        self.keep_written(tenant.clone()).await;
+        self.cache_written(tenant.clone()).await;
         Ok(tenant)
     }
 
     async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
         match self.store.update(tenant).await {
             Ok(next) => {
-                self.keep_written(next.clone()).await;
+                self.cache_written(next.clone()).await;
                 Ok(next)
             }
             Err(error) => {
-                // It was changed meanwhile, or it is not known whether this change was made: who reads again
-                // must read from the store.
-                self.forget(tenant).await;
+                // Another writer changed the tenant, or it is not known whether this change was made: the next read
+                // must query the store.
+                self.evict(tenant).await;
                 Err(error)
             }
         }
     }
 
     fn peek_id(&self, id: &TenantId) -> Option<Arc<Tenant>> {
-        let tenant = self.l1.find(id, |tenant| tenant.id() == id, || self.kept_id(id));
+        let tenant = self.l1.get_or(id, |tenant| tenant.id() == id, || self.cached_by_id(id));
         tenant.inspect(|_| metrics::hit())
     }
 
     fn peek_slug(&self, slug: &Slug) -> Option<Arc<Tenant>> {
-        let tenant = self.l1.find(slug, |tenant| tenant.slug() == slug, || self.kept_slug(slug));
+        let tenant = self.l1.get_or(slug, |tenant| tenant.slug() == slug, || self.cached_by_slug(slug));
         tenant.inspect(|_| metrics::hit())
     }
 
     async fn committed(&self, tenant: &Arc<Tenant>) {
-        self.keep_written(tenant.clone()).await;
+        self.cache_written(tenant.clone()).await;
         self.store.committed(tenant).await;
     }
 }
 
 impl<S: fmt::Debug> fmt::Debug for CachedStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cached").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("CachedStore").field("store", &self.store).finish_non_exhaustive()
     }
 }

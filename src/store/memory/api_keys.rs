@@ -1,24 +1,23 @@
-use std::collections::BTreeMap;
+//! [`ApiKeyStore`] in memory.
+
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::super::{key_taken, no_such_key};
 use super::{MemoryStore, poisoned};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::store::errors::{key_exists, no_such_key};
 use crate::tenant::{ApiKey, ApiKeyStore, TenantId};
-
-pub(super) type ApiKeyRows = BTreeMap<String, Arc<ApiKey>>;
 
 #[async_trait]
 impl ApiKeyStore for MemoryStore {
     async fn insert_key(&self, key: &ApiKey) -> Result<()> {
         match self.api_keys.write().map_err(poisoned)?.entry(key.id().to_owned()) {
-            Entry::Occupied(_) => Err(key_taken()),
-            Entry::Vacant(place) => {
-                place.insert(Arc::new(key.clone()));
+            Entry::Occupied(_) => Err(key_exists()),
+            Entry::Vacant(entry) => {
+                entry.insert(Arc::new(key.clone()));
                 Ok(())
             }
         }

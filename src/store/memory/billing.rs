@@ -1,35 +1,23 @@
-use std::collections::{BTreeMap, HashMap, HashSet};
+//! [`BillingStore`] in memory, and reads of its rows for tests.
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::super::stale;
+use super::rows::BillingRows;
 use super::{MemoryStore, poisoned};
 use crate::audit::AuditEvent;
 use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
 use crate::clock::Timestamp;
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::errors::{stale_version, subscription_of_another_tenant};
 use crate::tenant::{Tenant, TenantId, TenantStore};
 
-/// An event's id within the account it happened in.
-type EventKey = (Option<String>, String);
-
-/// The rows of billing beside the tenants.
-#[derive(Debug, Default, Clone)]
-pub(super) struct BillingRows {
-    /// How many transactions were committed.
-    generation: u64,
-    seen: HashSet<EventKey>,
-    customers: HashMap<String, TenantId>,
-    subscriptions: BTreeMap<String, Subscription>,
-    quarantine: BTreeMap<EventKey, Quarantined>,
-    audit: Vec<AuditEvent>,
-}
-
-/// What billing stored.
+/// The rows of billing, for tests.
 impl MemoryStore {
-    /// Every subscription, sorted by id.
+    /// Returns every subscription, sorted by id.
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if a writer panicked.
@@ -37,7 +25,7 @@ impl MemoryStore {
         Ok(self.billing.lock().map_err(poisoned)?.subscriptions.values().cloned().collect())
     }
 
-    /// Every event in the quarantine.
+    /// Returns every event in the quarantine.
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if a writer panicked.
@@ -45,7 +33,7 @@ impl MemoryStore {
         Ok(self.billing.lock().map_err(poisoned)?.quarantine.values().cloned().collect())
     }
 
-    /// Every audit event that billing recorded, in the order it came.
+    /// Returns every audit event that billing recorded, oldest first.
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if a writer panicked.
@@ -62,11 +50,11 @@ impl BillingStore for MemoryStore {
     }
 }
 
-/// Works on a copy. Instead of waiting for a lock it loses at the commit against whoever was faster.
+/// A transaction on a copy of the rows. It takes no locks: its commit fails if another transaction committed first.
 struct MemoryTx<'a> {
     store: &'a MemoryStore,
     rows: BillingRows,
-    /// The tenants as this transaction wrote them, each with the version that it was first read at.
+    /// The tenants that this transaction wrote, each with the version that it read first.
     tenants: HashMap<TenantId, (u64, Arc<Tenant>)>,
 }
 
@@ -81,7 +69,7 @@ impl BillingTx for MemoryTx<'_> {
     }
 
     async fn tenant_of_subscription(&mut self, subscription: &str) -> Result<Option<TenantId>> {
-        Ok(self.rows.subscriptions.get(subscription).map(|one| one.tenant().clone()))
+        Ok(self.rows.subscriptions.get(subscription).map(|stored| stored.tenant().clone()))
     }
 
     async fn tenant_of_customer(&mut self, customer: &str) -> Result<Option<TenantId>> {
@@ -96,13 +84,13 @@ impl BillingTx for MemoryTx<'_> {
     }
 
     async fn subscriptions(&mut self, tenant: &TenantId) -> Result<Vec<Subscription>> {
-        Ok(self.rows.subscriptions.values().filter(|one| one.tenant() == tenant).cloned().collect())
+        Ok(self.rows.subscriptions.values().filter(|stored| stored.tenant() == tenant).cloned().collect())
     }
 
     async fn save_subscription(&mut self, subscription: &Subscription) -> Result<()> {
         let stored = self.rows.subscriptions.get(subscription.id());
         if stored.is_some_and(|stored| stored.tenant() != subscription.tenant()) {
-            return Err(Error::new(ErrorKind::Conflict, "the subscription is stored for another tenant"));
+            return Err(subscription_of_another_tenant());
         }
         self.rows.subscriptions.insert(subscription.id().to_owned(), subscription.clone());
         Ok(())
@@ -115,7 +103,7 @@ impl BillingTx for MemoryTx<'_> {
     async fn save_tenant(&mut self, tenant: &Tenant) -> Result<Arc<Tenant>> {
         let stored = self.lock_tenant(tenant.id()).await?.ok_or_else(unknown_tenant)?;
         if stored.version() != tenant.version() {
-            return Err(stale());
+            return Err(stale_version());
         }
         let next = Arc::new(tenant.next_version());
         let read_at = self.tenants.get(tenant.id()).map_or(stored.version(), |(read_at, _)| *read_at);
@@ -128,8 +116,8 @@ impl BillingTx for MemoryTx<'_> {
         Ok(())
     }
 
-    async fn quarantine(&mut self, held: &Quarantined) -> Result<()> {
-        self.rows.quarantine.insert((held.account.clone(), held.event.clone()), held.clone());
+    async fn quarantine(&mut self, event: &Quarantined) -> Result<()> {
+        self.rows.quarantine.insert((event.account.clone(), event.event.clone()), event.clone());
         Ok(())
     }
 
@@ -138,13 +126,13 @@ impl BillingTx for MemoryTx<'_> {
         customer: Option<&str>,
         subscription: Option<&str>,
     ) -> Result<Vec<Quarantined>> {
-        let matches = |held: &Quarantined| {
-            (customer.is_some() && held.customer.as_deref() == customer)
-                || (subscription.is_some() && held.subscription.as_deref() == subscription)
+        let matches = |event: &Quarantined| {
+            (customer.is_some() && event.customer.as_deref() == customer)
+                || (subscription.is_some() && event.subscription.as_deref() == subscription)
         };
-        let (taken, left): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.rows.quarantine).into_iter().partition(|(_, held)| matches(held));
-        self.rows.quarantine = left;
+        let (taken, remaining): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.rows.quarantine).into_iter().partition(|(_, event)| matches(event));
+        self.rows.quarantine = remaining;
         let mut taken: Vec<Quarantined> = taken.into_values().collect();
         taken.sort_by(|a, b| (a.created, &a.event).cmp(&(b.created, &b.event)));
         Ok(taken)
@@ -153,19 +141,19 @@ impl BillingTx for MemoryTx<'_> {
     async fn commit(self: Box<Self>) -> Result<()> {
         let mut rows = self.store.billing.lock().map_err(poisoned)?;
         let mut tenants = self.store.tenants.write().map_err(poisoned)?;
-        let lost = rows.generation != self.rows.generation
+        let conflict = rows.generation != self.rows.generation
             || self
                 .tenants
                 .iter()
                 .any(|(id, (read_at, _))| tenants.get(id).is_none_or(|stored| stored.version() != *read_at));
-        if lost {
+        if conflict {
             return Err(Error::new(
                 ErrorKind::Retryable,
-                "another transaction was committed first; run this one again",
+                "another transaction committed first; run this one again",
             ));
         }
         let written = self.tenants.into_values().map(|(_, tenant)| tenant);
-        tenants.put_all(written, &self.store.terms)?;
+        tenants.put_all(written, &self.store.timing)?;
         *rows = self.rows;
         rows.generation += 1;
         Ok(())

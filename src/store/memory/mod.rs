@@ -1,31 +1,44 @@
+//! [`MemoryStore`]: every storage trait of the crate, in memory.
+
 #[cfg(feature = "api-keys")]
 mod api_keys;
 #[cfg(feature = "stripe")]
 mod billing;
+#[cfg(feature = "custom-domains")]
 mod domains;
-mod tenants;
+mod rows;
 
-use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
 
-use self::tenants::Tenants;
-use super::Terms;
-use crate::clock::Clock;
+use self::rows::TenantRows;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::timing::{Timing, timing_setters};
 use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 
-/// Keeps tenants in memory, and what is theirs: for tests and for a fixed handful of tenants.
+/// Stores tenants, their domains, API keys and billing state in memory: for tests, and for a few fixed tenants.
+///
+/// ```
+/// use tenancy::store::MemoryStore;
+/// use tenancy::tenant::{NewTenant, Slug, TenantStore};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
+/// let store = MemoryStore::new();
+/// let acme = store.insert(NewTenant::new(Slug::parse("acme")?, "Acme", "free")).await?;
+/// assert_eq!(store.by_id(acme.id()).await?, Some(acme));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    terms: Terms,
-    tenants: RwLock<Tenants>,
-    domains: Mutex<domains::DomainRows>,
+    timing: Timing,
+    tenants: RwLock<TenantRows>,
+    #[cfg(feature = "custom-domains")]
+    domains: std::sync::Mutex<rows::DomainRows>,
     #[cfg(feature = "api-keys")]
-    api_keys: RwLock<api_keys::ApiKeyRows>,
+    api_keys: RwLock<std::collections::BTreeMap<String, Arc<crate::tenant::ApiKey>>>,
     #[cfg(feature = "stripe")]
-    billing: Mutex<billing::BillingRows>,
+    billing: std::sync::Mutex<rows::BillingRows>,
 }
 
 impl MemoryStore {
@@ -34,26 +47,7 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// With another clock.
-    #[must_use]
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.terms.clock = clock;
-        self
-    }
-
-    /// For how long a slug that was given up is its old tenant's alone; 90 days if not said.
-    #[must_use]
-    pub fn slug_cooldown(mut self, rest: Duration) -> Self {
-        self.terms.slug_cooldown = rest;
-        self
-    }
-
-    /// For how long a domain that was removed is its old tenant's alone; 30 days if not said.
-    #[must_use]
-    pub fn domain_cooldown(mut self, rest: Duration) -> Self {
-        self.terms.domain_cooldown = rest;
-        self
-    }
+    timing_setters!();
 }
 
 #[async_trait]
@@ -69,20 +63,20 @@ impl TenantStore for MemoryStore {
     async fn list(&self, after: Option<&TenantId>, limit: u16) -> Result<Vec<Arc<Tenant>>> {
         let tenants = self.tenants.read().map_err(poisoned)?;
         let mut ids: Vec<_> = tenants.all().map(|tenant| (tenant.id().to_string(), tenant)).collect();
-        ids.sort_by(|one, other| one.0.cmp(&other.0));
+        ids.sort_by(|a, b| a.0.cmp(&b.0));
         let after = after.map(ToString::to_string);
-        let rest = ids.into_iter().filter(|(id, _)| after.as_ref().is_none_or(|after| id > after));
-        Ok(rest.take(limit.into()).map(|(_, tenant)| tenant.clone()).collect())
+        let remaining = ids.into_iter().filter(|(id, _)| after.as_ref().is_none_or(|after| id > after));
+        Ok(remaining.take(limit.into()).map(|(_, tenant)| tenant.clone()).collect())
     }
 
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = Arc::new(tenant.into_tenant());
-        self.tenants.write().map_err(poisoned)?.insert(tenant.clone(), &self.terms)?;
+        self.tenants.write().map_err(poisoned)?.insert(tenant.clone(), &self.timing)?;
         Ok(tenant)
     }
 
     async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
-        self.tenants.write().map_err(poisoned)?.update(tenant, &self.terms)
+        self.tenants.write().map_err(poisoned)?.update(tenant, &self.timing)
     }
 
     fn peek_id(&self, id: &TenantId) -> Option<Arc<Tenant>> {
@@ -95,5 +89,5 @@ impl TenantStore for MemoryStore {
 }
 
 fn poisoned<T>(_: std::sync::PoisonError<T>) -> Error {
-    Error::new(ErrorKind::StoreUnavailable, "a writer of the memory store panicked")
+    Error::new(ErrorKind::StoreUnavailable, "a writer of the memory store panicked; restart the program")
 }

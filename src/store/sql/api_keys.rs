@@ -1,19 +1,22 @@
+//! [`ApiKeyStore`] on SQL.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::super::{key_taken, no_such_key};
-use super::{SqlStore, execute, fetch, stored, text, time};
+use super::SqlStore;
+use super::query::{execute, fetch, stored, text, time};
 use crate::clock::Timestamp;
 use crate::database::{TxMode, Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
+use crate::store::errors::{key_exists, no_such_key};
 use crate::tenant::{ApiKey, ApiKeyParts, ApiKeyStore, TenantId};
 
 #[async_trait]
 impl<DB: Backend> ApiKeyStore for SqlStore<DB> {
     async fn insert_key(&self, key: &ApiKey) -> Result<()> {
-        let mut tx = self.open(TxMode::Write).await?;
+        let mut tx = self.begin_tx(TxMode::Write).await?;
         execute::<DB>(
             tx.conn(),
             "INSERT INTO tenancy_api_keys (id, tenant_id, name, hash, created_us, expires_us, revoked_us) \
@@ -29,14 +32,14 @@ impl<DB: Backend> ApiKeyStore for SqlStore<DB> {
             ],
         )
         .await
-        .map_err(|error| if error.kind() == ErrorKind::Conflict { key_taken() } else { error })?;
+        .map_err(|error| if error.kind() == ErrorKind::Conflict { key_exists() } else { error })?;
         tx.commit().await
     }
 
     async fn key(&self, id: &str) -> Result<Option<Arc<ApiKey>>> {
-        let mut reading = self.reading().await?;
+        let mut reader = self.reader().await?;
         let rows = fetch::<DB>(
-            reading.conn(),
+            reader.conn(),
             "SELECT id, tenant_id, name, hash, created_us, expires_us, revoked_us FROM tenancy_api_keys \
              WHERE id = $1",
             &[Value::Text(id)],
@@ -46,7 +49,7 @@ impl<DB: Backend> ApiKeyStore for SqlStore<DB> {
     }
 
     async fn revoke_key(&self, tenant: &TenantId, id: &str, now: Timestamp) -> Result<Arc<ApiKey>> {
-        let mut tx = self.open(TxMode::Write).await?;
+        let mut tx = self.begin_tx(TxMode::Write).await?;
         let rows = fetch::<DB>(
             tx.conn(),
             "UPDATE tenancy_api_keys SET revoked_us = coalesce(revoked_us, $3) WHERE id = $1 AND tenant_id = $2 \
@@ -60,9 +63,9 @@ impl<DB: Backend> ApiKeyStore for SqlStore<DB> {
     }
 
     async fn keys(&self, tenant: &TenantId) -> Result<Vec<Arc<ApiKey>>> {
-        let mut reading = self.reading().await?;
+        let mut reader = self.reader().await?;
         let rows = fetch::<DB>(
-            reading.conn(),
+            reader.conn(),
             "SELECT id, tenant_id, name, hash, created_us, expires_us, revoked_us FROM tenancy_api_keys \
              WHERE tenant_id = $1 ORDER BY id",
             &[Value::Text(&tenant.to_string())],
@@ -84,7 +87,7 @@ fn read_key<DB: Backend>(row: &DB::Row) -> Result<Arc<ApiKey>> {
         name: text::<DB>(row, 2)?,
         hash: hash
             .try_into()
-            .map_err(|_| Error::new(ErrorKind::Database, "the hash of an API key does not read"))?,
+            .map_err(|_| Error::new(ErrorKind::Database, "the stored hash of an API key is malformed"))?,
         created: time::<DB>(row, 4)?,
         expires: optional(5)?,
         revoked: optional(6)?,

@@ -1,38 +1,44 @@
+//! [`BillingStore`] on SQL.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{SqlStore, TENANT_BY_ID, Terms, execute, fetch, save_tenant, stored, tenant_where, text, time};
+use super::SqlStore;
+use super::query::{execute, fetch, stored, text, time};
+use super::tenants::{TENANT_BY_ID, save_tenant, tenant_where};
 use crate::audit::AuditEvent;
 use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
 use crate::clock::Timestamp;
 use crate::database::{OpenTransaction, TxMode, Value, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
+use crate::store::errors::subscription_of_another_tenant;
+use crate::store::timing::Timing;
 use crate::tenant::{Tenant, TenantId};
 
 #[async_trait]
 impl<DB: Backend> BillingStore for SqlStore<DB> {
     async fn begin(&self) -> Result<Box<dyn BillingTx + '_>> {
-        Ok(Box::new(SqlTx { open: self.open(TxMode::Write).await?, terms: &self.terms }))
+        Ok(Box::new(SqlTx { tx: self.begin_tx(TxMode::Write).await?, timing: &self.timing }))
     }
 }
 
 struct SqlTx<'a, DB: Backend> {
-    open: OpenTransaction<DB>,
-    terms: &'a Terms,
+    tx: OpenTransaction<DB>,
+    timing: &'a Timing,
 }
 
 impl<DB: Backend> SqlTx<'_, DB> {
     async fn execute(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<u64> {
-        execute::<DB>(self.open.conn(), sql, values).await
+        execute::<DB>(self.tx.conn(), sql, values).await
     }
 
     async fn fetch(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<DB::Row>> {
-        fetch::<DB>(self.open.conn(), sql, values).await
+        fetch::<DB>(self.tx.conn(), sql, values).await
     }
 
-    /// The tenant id that a query answers in its first column.
+    /// Returns the tenant id in the first column of a query's first row.
     async fn tenant_id(&mut self, sql: &'static str, key: &str) -> Result<Option<TenantId>> {
         let rows = self.fetch(sql, &[Value::Text(key)]).await?;
         rows.first().map(|row| stored(TenantId::parse(&text::<DB>(row, 0)?))).transpose()
@@ -53,7 +59,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     }
 
     async fn advisory_lock(&mut self, key: &str) -> Result<()> {
-        DB::advisory_lock(self.open.conn(), &format!("tenancy.billing:{key}"))
+        DB::advisory_lock(self.tx.conn(), &format!("tenancy.billing:{key}"))
             .await
             .map_err(|e| database_error(&e))
     }
@@ -68,10 +74,10 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
 
     async fn lock_tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>> {
         let id = id.to_string();
-        DB::advisory_lock(self.open.conn(), &format!("tenancy.tenant:{id}"))
+        DB::advisory_lock(self.tx.conn(), &format!("tenancy.tenant:{id}"))
             .await
             .map_err(|e| database_error(&e))?;
-        tenant_where::<DB>(self.open.conn(), TENANT_BY_ID, &id).await
+        tenant_where::<DB>(self.tx.conn(), TENANT_BY_ID, &id).await
     }
 
     async fn subscriptions(&mut self, tenant: &TenantId) -> Result<Vec<Subscription>> {
@@ -103,7 +109,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
         if written == 1 {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Conflict, "the subscription is stored for another tenant"))
+        Err(subscription_of_another_tenant())
     }
 
     async fn link_customer(&mut self, customer: &str, tenant: &TenantId) -> Result<TenantId> {
@@ -114,20 +120,20 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
         .await?;
         let linked = self.tenant_of_customer(customer).await?;
         linked.ok_or_else(|| {
-            Error::new(ErrorKind::Database, "the link of a customer went away while it was made")
+            Error::new(ErrorKind::Database, "the link of a customer was deleted while it was created")
         })
     }
 
     async fn save_tenant(&mut self, tenant: &Tenant) -> Result<Arc<Tenant>> {
-        save_tenant::<DB>(&mut self.open, tenant, self.terms).await
+        save_tenant::<DB>(&mut self.tx, tenant, self.timing).await
     }
 
     async fn record(&mut self, event: &AuditEvent) -> Result<()> {
-        DB::set_tenant(self.open.conn(), event.tenant()).await.map_err(|e| database_error(&e))?;
-        insert_event::<DB>(self.open.conn(), event).await
+        DB::set_tenant(self.tx.conn(), event.tenant()).await.map_err(|e| database_error(&e))?;
+        insert_event::<DB>(self.tx.conn(), event).await
     }
 
-    async fn quarantine(&mut self, held: &Quarantined) -> Result<()> {
+    async fn quarantine(&mut self, event: &Quarantined) -> Result<()> {
         self.execute(
             "INSERT INTO tenancy_billing_quarantine \
              (account, event, customer, subscription, reason, created_us, received_us, raw) \
@@ -135,14 +141,14 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
              SET customer = excluded.customer, subscription = excluded.subscription, reason = excluded.reason, \
              created_us = excluded.created_us, received_us = excluded.received_us, raw = excluded.raw",
             &[
-                Value::Text(held.account.as_deref().unwrap_or("")),
-                Value::Text(&held.event),
-                Value::OptionalText(held.customer.as_deref()),
-                Value::OptionalText(held.subscription.as_deref()),
-                Value::Text(&held.reason),
-                Value::Int(held.created.micros()),
-                Value::Int(held.received.micros()),
-                Value::Bytes(&held.raw),
+                Value::Text(event.account.as_deref().unwrap_or("")),
+                Value::Text(&event.event),
+                Value::OptionalText(event.customer.as_deref()),
+                Value::OptionalText(event.subscription.as_deref()),
+                Value::Text(&event.reason),
+                Value::Int(event.created.micros()),
+                Value::Int(event.received.micros()),
+                Value::Bytes(&event.raw),
             ],
         )
         .await
@@ -167,7 +173,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
-        self.open.commit().await
+        self.tx.commit().await
     }
 }
 

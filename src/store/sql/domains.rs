@@ -1,15 +1,20 @@
+//! [`DomainStore`] on SQL.
+
 use async_trait::async_trait;
 
-use super::super::{domain_taken, no_such_domain};
-use super::{SqlStore, Terms, execute, fetch, stored, text, time};
+use super::SqlStore;
+use super::query::{execute, fetch, stored, text, time};
 use crate::clock::Timestamp;
 use crate::database::{OpenTransaction, TxMode, Value, database_error};
 use crate::error::Result;
 use crate::scope::Backend;
+use crate::store::errors::{domain_taken, no_such_domain};
+use crate::store::timing::Timing;
 use crate::tenant::{Challenge, Domain, DomainState, DomainStore, TenantDomain, TenantId};
 
-/// One step with one domain of one tenant. Steps with a domain come one after the other, on all nodes.
-struct Step<'a, DB: Backend> {
+/// A transaction about one domain and one tenant. It holds an advisory lock on the domain, so that such transactions
+/// run one after the other on all nodes.
+struct DomainTx<'a, DB: Backend> {
     tx: OpenTransaction<DB>,
     tenant: &'a TenantId,
     tenant_text: String,
@@ -17,14 +22,15 @@ struct Step<'a, DB: Backend> {
     now: Timestamp,
 }
 
-impl<DB: Backend> Step<'_, DB> {
-    /// Runs a statement whose first binds are the domain and the tenant.
+impl<DB: Backend> DomainTx<'_, DB> {
+    /// Runs a statement whose first two binds are the domain and the tenant.
     async fn execute(&mut self, sql: &'static str, more: &[Value<'_>]) -> Result<u64> {
         let mut values = vec![Value::Text(self.domain.as_str()), Value::Text(&self.tenant_text)];
         values.extend_from_slice(more);
         execute::<DB>(self.tx.conn(), sql, &values).await
     }
 
+    /// Returns the first row of a query whose first two binds are the domain and the tenant.
     async fn fetch(&mut self, sql: &'static str, more: &[Value<'_>]) -> Result<Option<DB::Row>> {
         let mut values = vec![Value::Text(self.domain.as_str()), Value::Text(&self.tenant_text)];
         values.extend_from_slice(more);
@@ -35,8 +41,8 @@ impl<DB: Backend> Step<'_, DB> {
         TenantDomain { domain: self.domain.clone(), tenant: self.tenant.clone(), state }
     }
 
-    /// The domain, if it is the tenant's own.
-    async fn own(&mut self) -> Result<Option<TenantDomain>> {
+    /// Returns the domain if this tenant has verified it.
+    async fn verified(&mut self) -> Result<Option<TenantDomain>> {
         let row = self
             .fetch(
                 "SELECT verified_us FROM tenancy_domains \
@@ -48,20 +54,20 @@ impl<DB: Backend> Step<'_, DB> {
         Ok(since.map(|since| self.with(DomainState::Verified { since })))
     }
 
-    /// Refuses a domain that another tenant has, or had not long ago.
+    /// Fails if the domain belongs to another tenant or is reserved for one.
     async fn check_free(&mut self) -> Result<()> {
         let now = Value::Int(self.now.micros());
-        let other = self
+        let owner = self
             .fetch(
                 "SELECT 1 FROM tenancy_domains WHERE domain = $1 AND tenant_id <> $2 \
                  AND (until_us IS NULL OR until_us > $3)",
                 &[now],
             )
             .await?;
-        if other.is_some() { Err(domain_taken()) } else { Ok(()) }
+        if owner.is_some() { Err(domain_taken()) } else { Ok(()) }
     }
 
-    /// The tenant's claim, if it has not ended.
+    /// Returns the tenant's claim and when it expires, unless it has expired.
     async fn pending(&mut self) -> Result<Option<(Challenge, Timestamp)>> {
         let now = Value::Int(self.now.micros());
         let row = self
@@ -77,17 +83,18 @@ impl<DB: Backend> Step<'_, DB> {
     }
 
     async fn claim(&mut self) -> Result<TenantDomain> {
-        if let Some(own) = self.own().await? {
-            return Ok(own);
+        if let Some(verified) = self.verified().await? {
+            return Ok(verified);
         }
         self.check_free().await?;
         if let Some((challenge, expires)) = self.pending().await? {
             return Ok(self.with(DomainState::Pending { challenge, expires }));
         }
-        let ended = "DELETE FROM tenancy_domain_claims WHERE tenant_id = $1 AND expires_us <= $2";
+        let delete_expired = "DELETE FROM tenancy_domain_claims WHERE tenant_id = $1 AND expires_us <= $2";
         let values = [Value::Text(&self.tenant_text), Value::Int(self.now.micros())];
-        execute::<DB>(self.tx.conn(), ended, &values).await?;
-        let (challenge, expires) = (Challenge::random(self.domain.clone()), self.now.after(Terms::CLAIM));
+        execute::<DB>(self.tx.conn(), delete_expired, &values).await?;
+        let (challenge, expires) =
+            (Challenge::random(self.domain.clone()), self.now.after(Timing::CLAIM_TTL));
         self.execute(
             "INSERT INTO tenancy_domain_claims (domain, tenant_id, token, expires_us) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (domain, tenant_id) DO UPDATE SET token = excluded.token, expires_us = excluded.expires_us",
@@ -98,8 +105,8 @@ impl<DB: Backend> Step<'_, DB> {
     }
 
     async fn verify(&mut self, seen: &[String]) -> Result<TenantDomain> {
-        if let Some(own) = self.own().await? {
-            return Ok(own);
+        if let Some(verified) = self.verified().await? {
+            return Ok(verified);
         }
         let (challenge, expires) = self.pending().await?.ok_or_else(no_such_domain)?;
         self.check_free().await?;
@@ -119,20 +126,20 @@ impl<DB: Backend> Step<'_, DB> {
         if written == 0 {
             return Err(domain_taken());
         }
-        self.void_claims().await?;
+        self.delete_claims().await?;
         Ok(self.with(DomainState::Verified { since: now }))
     }
 
-    async fn remove(&mut self, terms: &Terms) -> Result<()> {
-        let until = self.now.after(terms.domain_cooldown);
-        let given_up = self
+    async fn remove(&mut self, timing: &Timing) -> Result<()> {
+        let until = self.now.after(timing.domain_cooldown);
+        let removed = self
             .execute(
                 "UPDATE tenancy_domains SET until_us = $3 WHERE domain = $1 AND tenant_id = $2 AND until_us IS NULL",
                 &[Value::Int(until.micros())],
             )
             .await?;
-        if given_up == 1 {
-            return self.void_claims().await;
+        if removed == 1 {
+            return self.delete_claims().await;
         }
         let now = Value::Int(self.now.micros());
         let claims = self
@@ -144,28 +151,33 @@ impl<DB: Backend> Step<'_, DB> {
         if claims == 1 { Ok(()) } else { Err(no_such_domain()) }
     }
 
-    async fn void_claims(&mut self) -> Result<()> {
+    /// Deletes all tenants' claims to the domain.
+    async fn delete_claims(&mut self) -> Result<()> {
         let sql = "DELETE FROM tenancy_domain_claims WHERE domain = $1";
         execute::<DB>(self.tx.conn(), sql, &[Value::Text(self.domain.as_str())]).await.map(|_| ())
+    }
+
+    async fn commit(self) -> Result<()> {
+        self.tx.commit().await
     }
 }
 
 impl<DB: Backend> SqlStore<DB> {
-    async fn step<'a>(&self, tenant: &'a TenantId, domain: &'a Domain) -> Result<Step<'a, DB>> {
-        let mut tx = self.open(TxMode::Write).await?;
+    async fn domain_tx<'a>(&self, tenant: &'a TenantId, domain: &'a Domain) -> Result<DomainTx<'a, DB>> {
+        let mut tx = self.begin_tx(TxMode::Write).await?;
         DB::advisory_lock(tx.conn(), &format!("tenancy.domain:{domain}"))
             .await
             .map_err(|e| database_error(&e))?;
-        Ok(Step { tx, tenant, tenant_text: tenant.to_string(), domain, now: self.terms.now() })
+        Ok(DomainTx { tx, tenant, tenant_text: tenant.to_string(), domain, now: self.timing.now() })
     }
 }
 
 #[async_trait]
 impl<DB: Backend> DomainStore for SqlStore<DB> {
     async fn claim_domain(&self, tenant: &TenantId, domain: &Domain) -> Result<TenantDomain> {
-        let mut step = self.step(tenant, domain).await?;
-        let claimed = step.claim().await?;
-        step.tx.commit().await?;
+        let mut tx = self.domain_tx(tenant, domain).await?;
+        let claimed = tx.claim().await?;
+        tx.commit().await?;
         Ok(claimed)
     }
 
@@ -175,27 +187,27 @@ impl<DB: Backend> DomainStore for SqlStore<DB> {
         domain: &Domain,
         seen: &[String],
     ) -> Result<TenantDomain> {
-        let mut step = self.step(tenant, domain).await?;
-        let verified = step.verify(seen).await?;
-        step.tx.commit().await?;
+        let mut tx = self.domain_tx(tenant, domain).await?;
+        let verified = tx.verify(seen).await?;
+        tx.commit().await?;
         Ok(verified)
     }
 
     async fn remove_domain(&self, tenant: &TenantId, domain: &Domain) -> Result<()> {
-        let mut step = self.step(tenant, domain).await?;
-        step.remove(&self.terms).await?;
-        step.tx.commit().await
+        let mut tx = self.domain_tx(tenant, domain).await?;
+        tx.remove(&self.timing).await?;
+        tx.commit().await
     }
 
     async fn domains(&self, tenant: &TenantId) -> Result<Vec<TenantDomain>> {
-        let mut reading = self.reading().await?;
+        let mut reader = self.reader().await?;
         let rows = fetch::<DB>(
-            reading.conn(),
+            reader.conn(),
             "SELECT domain, verified_us AS at_us, NULL AS token FROM tenancy_domains \
              WHERE tenant_id = $1 AND until_us IS NULL \
              UNION ALL SELECT domain, expires_us, token FROM tenancy_domain_claims \
              WHERE tenant_id = $1 AND expires_us > $2 ORDER BY 1",
-            &[Value::Text(&tenant.to_string()), Value::Int(self.terms.now().micros())],
+            &[Value::Text(&tenant.to_string()), Value::Int(self.timing.now().micros())],
         )
         .await?;
         let read = |row: &DB::Row| {
@@ -214,9 +226,9 @@ impl<DB: Backend> DomainStore for SqlStore<DB> {
     }
 
     async fn by_domain(&self, domain: &Domain) -> Result<Option<TenantId>> {
-        let mut reading = self.reading().await?;
+        let mut reader = self.reader().await?;
         let rows = fetch::<DB>(
-            reading.conn(),
+            reader.conn(),
             "SELECT tenant_id FROM tenancy_domains WHERE domain = $1 AND until_us IS NULL",
             &[Value::Text(domain.as_str())],
         )

@@ -1,3 +1,5 @@
+//! [`DnsResolver`]: TXT look-ups over DNS (feature `dns`).
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,30 +15,30 @@ use hickory_resolver::proto::rr::RData;
 use super::TxtLookup;
 use crate::error::{Error, ErrorKind, Result};
 
-/// For how long one server is waited for, each of the two times that it is asked.
+/// The timeout of one query to one server. A server gets at most two queries.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks DNS, without a cache: a record that was just made is seen as soon as the servers that are asked have it.
+/// A [`TxtLookup`] that queries DNS servers, without a cache: a new record is found as soon as the servers have it.
 ///
 /// # Security
-/// Whoever controls the servers that are asked, or the way to them, decides whose a domain is. Ask resolvers of your own
-/// network, best ones that validate DNSSEC.
+/// Whoever controls the servers, or the network path to them, decides which tenant owns a domain. Use resolvers of
+/// your own network, preferably ones that validate DNSSEC.
 pub struct DnsResolver(TokioResolver);
 
 impl DnsResolver {
-    /// Asks the servers that the operating system is set up with.
+    /// Uses the DNS servers of the operating system's configuration.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if these cannot be read.
+    /// [`ErrorKind::Misconfigured`] if that configuration cannot be read.
     pub fn from_system() -> Result<Self> {
         let builder = TokioResolver::builder_tokio().map_err(|e| misconfigured(&e))?;
         Self::build(builder)
     }
 
-    /// Asks these servers, over UDP, and over TCP where an answer is too long.
+    /// Uses these servers, over UDP, and over TCP for a response that is too long for UDP.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if there is none.
+    /// [`ErrorKind::Misconfigured`] if `servers` is empty.
     pub fn new(servers: impl IntoIterator<Item = SocketAddr>) -> Result<Self> {
         let servers: Vec<_> = servers
             .into_iter()
@@ -49,7 +51,10 @@ impl DnsResolver {
             })
             .collect();
         if servers.is_empty() {
-            return Err(Error::new(ErrorKind::Misconfigured, "DNS needs at least one server to ask"));
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "`DnsResolver::new` needs at least one server; pass its address",
+            ));
         }
         let config = ResolverConfig::from_name_servers(servers);
         Self::build(TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()))
@@ -68,7 +73,7 @@ impl DnsResolver {
 #[async_trait]
 impl TxtLookup for DnsResolver {
     async fn txt(&self, name: &str) -> Result<Vec<String>> {
-        // The dot at the end keeps the machine's own search domains out of it.
+        // The trailing dot disables the search domains of the operating system.
         let found = match self.0.txt_lookup(format!("{name}.")).await {
             Ok(found) => found,
             Err(NetError::Dns(DnsError::NoRecordsFound(none)))
@@ -77,12 +82,12 @@ impl TxtLookup for DnsResolver {
                 return Ok(Vec::new());
             }
             Err(error) => {
-                let text = "DNS did not answer; nothing was changed, try again later";
+                let text = "the DNS query failed; nothing was changed, try again later";
                 return Err(Error::new(ErrorKind::StoreUnavailable, text).with_source(error.to_string()));
             }
         };
         let records = found.answers().iter().filter_map(|record| match &record.data {
-            // A text of more than 255 bytes comes in several strings. What is no text matches nothing.
+            // A text over 255 bytes consists of several strings. A record that is not UTF-8 matches no challenge.
             RData::TXT(txt) => String::from_utf8(txt.txt_data.concat()).ok(),
             _ => None,
         });
@@ -92,14 +97,14 @@ impl TxtLookup for DnsResolver {
 
 impl fmt::Debug for DnsResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dns").finish_non_exhaustive()
+        f.debug_struct("DnsResolver").finish_non_exhaustive()
     }
 }
 
 fn misconfigured(error: &NetError) -> Error {
     Error::new(
         ErrorKind::Misconfigured,
-        "the DNS servers to ask cannot be read; name them with `DnsResolver::new`",
+        "the DNS configuration of the system cannot be read; pass the servers to `DnsResolver::new`",
     )
     .with_source(error.to_string())
 }

@@ -1,6 +1,7 @@
+//! Custom domains of tenants: [`Domain`], its verification over DNS, and the [`DomainStore`].
+
 #[cfg(feature = "dns")]
 mod dns;
-mod name;
 mod store;
 mod verifier;
 
@@ -11,19 +12,18 @@ use serde::{Serialize, Serializer};
 
 #[cfg(feature = "dns")]
 pub use self::dns::DnsResolver;
-pub(crate) use self::name::{DomainNameError, HostName, read_name};
 pub use self::store::{Challenge, DomainState, DomainStore, TenantDomain};
 pub use self::verifier::{DomainVerifier, TxtLookup};
+use super::host_name::{DomainNameError, HostName, read_name};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Where a challenge is answered, below the domain.
+/// The label below the domain whose TXT record contains the challenge.
 const CHALLENGE: &str = "_tenancy-challenge.";
 
-/// A host name of a tenant's own, such as `shop.acme.com`, in its one normal form: lower case, without the dot at the
-/// end.
+/// A custom host name of a tenant, such as `shop.acme.com`, normalised to lower case without a trailing dot.
 ///
-/// Not a wildcard, not an address, not a single label. A name in another script is written as DNS has it (`xn--…`), and
-/// only in the form that a browser would make of it.
+/// A domain is not a wildcard, not an IP address and not a single label. An internationalised name must be in its
+/// ASCII form (`xn--…`), exactly as a browser encodes it.
 ///
 /// ```
 /// use tenancy::tenant::Domain;
@@ -38,10 +38,10 @@ const CHALLENGE: &str = "_tenancy-challenge.";
 pub struct Domain(Arc<str>);
 
 impl Domain {
-    /// Reads a domain.
+    /// Parses a domain.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`], naming the rule that is broken; the text is not repeated.
+    /// [`ErrorKind::InvalidInput`], with the rule that the text violates. The error does not contain the text.
     pub fn parse(text: &str) -> Result<Self> {
         let invalid = |why: DomainNameError| {
             Error::new(
@@ -57,12 +57,12 @@ impl Domain {
             return Err(invalid("it has one label only"));
         }
         if name.len() + CHALLENGE.len() > 253 {
-            return Err(invalid("it is too long for the record that proves it"));
+            return Err(invalid("it is too long for the name of its TXT record"));
         }
-        // RFC 5891 keeps `--` at the third place; what stands there and is no encoded name is none at all.
+        // RFC 5891 reserves `--` at the third place for encoded labels, so any other label with it is invalid.
         let is_encoded = |label: &str| label.get(2..4) == Some("--");
         if name.split('.').any(is_encoded)
-            && idna::domain_to_ascii_strict(&name).map_or(true, |again| again != *name)
+            && idna::domain_to_ascii_strict(&name).map_or(true, |ascii| ascii != *name)
         {
             return Err(invalid("an encoded label (`xn--`) is not in the form that a browser makes"));
         }

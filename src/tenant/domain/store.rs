@@ -1,3 +1,5 @@
+//! [`DomainStore`]: claims and verified domains. Its implementations are in the module `store` of the crate.
+
 use std::fmt::{self, Write};
 
 use async_trait::async_trait;
@@ -7,9 +9,9 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::tenant::TenantId;
 
-/// What has to be put into DNS, to show that a domain is the tenant's own.
+/// The TXT record that a tenant must create to prove that it controls a domain.
 ///
-/// The token is random, is issued for one tenant and one domain, and is no secret: DNS shows it to everybody.
+/// The token is random and valid for one tenant and one domain. It is not a secret: anybody can read it in DNS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
     domain: Domain,
@@ -17,15 +19,15 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    const VALUE: &str = "tenancy-verification=";
+    const VALUE_PREFIX: &str = "tenancy-verification=";
 
-    /// A new one, with 256 random bits.
+    /// Creates a challenge with 256 random bits.
     ///
     /// # Panics
-    /// If the operating system has no random numbers.
+    /// If the operating system cannot provide random bytes.
     pub fn random(domain: Domain) -> Self {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).expect("the operating system has random numbers");
+        getrandom::fill(&mut bytes).expect("the operating system provides random bytes");
         let mut token = String::with_capacity(64);
         for byte in bytes {
             let _ = write!(token, "{byte:02x}");
@@ -33,7 +35,7 @@ impl Challenge {
         Self { domain, token }
     }
 
-    /// One read back by a store of your own.
+    /// Creates a challenge from its stored token, for a store of your own.
     pub fn from_stored(domain: Domain, token: impl Into<String>) -> Self {
         Self { domain, token: token.into() }
     }
@@ -45,17 +47,17 @@ impl Challenge {
 
     /// The text of the TXT record.
     pub fn record_text(&self) -> String {
-        format!("{}{}", Self::VALUE, self.token)
+        format!("{}{}", Self::VALUE_PREFIX, self.token)
     }
 
-    /// The random part, for a store to keep.
+    /// The random part, which a store keeps.
     pub fn token(&self) -> &str {
         &self.token
     }
 
-    /// Whether one of these TXT records, each whole, is exactly the one that is asked for.
-    pub fn is_met_by(&self, seen: &[String]) -> bool {
-        !self.token.is_empty() && seen.contains(&self.record_text())
+    /// Whether one of these TXT records is exactly the record of this challenge. Each text is one whole record.
+    pub fn is_met_by(&self, records: &[String]) -> bool {
+        !self.token.is_empty() && records.contains(&self.record_text())
     }
 }
 
@@ -64,70 +66,75 @@ pub(super) fn record_name(domain: &Domain) -> String {
     format!("{CHALLENGE}{domain}")
 }
 
-/// A domain, as it stands with one tenant.
+/// A tenant's claim or verified ownership of a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a store must fill in every part, and hear of a new one")]
+#[expect(clippy::exhaustive_structs, reason = "a new field must break the build of a custom store")]
 pub struct TenantDomain {
     /// The domain.
     pub domain: Domain,
-    /// Whose it is, or would be.
+    /// The tenant that claims or owns the domain.
     pub tenant: TenantId,
-    /// How far it has come.
+    /// Whether the domain is verified.
     pub state: DomainState,
 }
 
 impl TenantDomain {
-    /// Whether requests for the domain reach the tenant.
+    /// Whether the domain is verified, so that requests for it resolve to the tenant.
     pub fn is_verified(&self) -> bool {
         matches!(self.state, DomainState::Verified { .. })
     }
 }
 
-/// How far a tenant has come with a domain.
+/// The state of a tenant's domain: claimed or verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DomainState {
-    /// Claimed, and not shown to be the tenant's own yet.
+    /// The tenant has claimed the domain and has not verified it yet.
     Pending {
-        /// What has to be put into DNS.
+        /// The TXT record that the tenant must create.
         challenge: Challenge,
-        /// When the claim ends.
+        /// When the claim expires.
         expires: Timestamp,
     },
-    /// The tenant's own.
+    /// The tenant owns the domain.
     Verified {
-        /// Since when.
+        /// When the domain was verified.
         since: Timestamp,
     },
 }
 
-/// Which hosts are which tenant's own.
+/// The storage of custom domains: which tenant owns which host name.
 ///
-/// - Anybody can claim a domain that nobody has; the first to *verify* it has it. The claims of others are void then.
-/// - A domain that was removed rests for a while, in which only the same tenant can claim it. Whoever claims it next,
-///   the same tenant too, gets a new token.
-/// - A claim that is not verified within seven days ends.
+/// - Any tenant can claim a domain without an owner. The first tenant to *verify* the domain owns it, and the claims
+///   of other tenants become void.
+/// - A removed domain is in a cool-down, in which only the same tenant can claim it. The next claim, also of the same
+///   tenant, gets a new token.
+/// - A claim that is not verified within seven days expires.
 ///
-/// An implementation takes every step whole: of many who verify one domain at once, exactly one wins.
-/// [`testing::domain_store`](crate::testing::domain_store) checks all of this on a store of your own.
+/// Each method is atomic: of several tenants that verify one domain concurrently, exactly one succeeds.
+/// [`testing::domain_store`](crate::testing::domain_store) tests an implementation against this contract.
 #[async_trait]
 pub trait DomainStore: Send + Sync + fmt::Debug {
-    /// Claims a domain for a tenant. A claim that is pending is answered as it is, and so is a domain that is the
-    /// tenant's own already.
+    /// Claims a domain for a tenant.
+    ///
+    /// If the tenant already claims or owns the domain, that state is returned unchanged.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if it is another tenant's, or was and still rests.
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if another tenant owns the domain, or owned it and the
+    /// cool-down has not ended.
     async fn claim_domain(&self, tenant: &TenantId, domain: &Domain) -> Result<TenantDomain>;
 
-    /// Makes a claimed domain the tenant's own, if the claim's text is among the TXT records that were `seen`;
-    /// otherwise it is still pending. What is verified already stays so, whatever was seen.
+    /// Verifies a claimed domain if `seen`, the TXT records in DNS, contains the record of the claim.
+    ///
+    /// Otherwise the claim stays pending. A verified domain stays verified, whatever `seen` contains.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the tenant has no claim, or none any more;
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if somebody else was first, or it still rests.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if the tenant has no claim, or its claim has expired;
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if another tenant has verified the domain, or the domain
+    /// is in another tenant's cool-down.
     ///
     /// # Security
-    /// `seen` is what DNS said, never what a client sent: use a [`DomainVerifier`](super::DomainVerifier).
+    /// `seen` must come from DNS, never from a client: use a [`DomainVerifier`](super::DomainVerifier).
     async fn verify_domain(
         &self,
         tenant: &TenantId,
@@ -135,26 +142,26 @@ pub trait DomainStore: Send + Sync + fmt::Debug {
         seen: &[String],
     ) -> Result<TenantDomain>;
 
-    /// Gives up a domain or a claim. One that was verified rests from now on.
+    /// Removes a domain or a claim of a tenant. A verified domain enters its cool-down.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if it is not this tenant's.
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if this tenant neither claims nor owns the domain.
     async fn remove_domain(&self, tenant: &TenantId, domain: &Domain) -> Result<()>;
 
     /// The tenant's domains and claims, sorted by domain.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable) when it cannot be known.
+    /// [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the store cannot be read.
     async fn domains(&self, tenant: &TenantId) -> Result<Vec<TenantDomain>>;
 
-    /// Whose own a domain is. A claim makes it nobody's.
+    /// The tenant that owns the domain, or `None`. A claim is not ownership.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable) when it cannot be known; never `None` in that
-    /// case.
+    /// [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the store cannot be read; never `None`
+    /// in that case.
     async fn by_domain(&self, domain: &Domain) -> Result<Option<TenantId>>;
 
-    /// What is already at hand for this domain, without waiting; `None` if the store must be asked.
+    /// The cached owner of the domain, without I/O; `None` if it is not cached.
     fn peek_domain(&self, domain: &Domain) -> Option<TenantId> {
         let _ = domain;
         None

@@ -1,3 +1,5 @@
+//! [`DomainVerifier`]: looks up the TXT record of a claim and updates the store.
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,18 +10,20 @@ use super::{Domain, DomainStore, TenantDomain};
 use crate::error::Result;
 use crate::tenant::TenantId;
 
-/// Who asks DNS for TXT records. With the feature `dns` there is one: `DnsResolver`.
+/// A look-up of TXT records. The feature `dns` has an implementation: `DnsResolver`.
 #[async_trait]
 pub trait TxtLookup: Send + Sync + fmt::Debug {
-    /// The TXT records of this name, each with its strings joined; none if the name has none or does not exist.
+    /// The TXT records of `name`, each with its strings joined.
+    ///
+    /// The list is empty if the name has no TXT record or does not exist.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable) when it cannot be known; never an empty answer
+    /// [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the look-up fails; never an empty list
     /// in that case.
     async fn txt(&self, name: &str) -> Result<Vec<String>>;
 }
 
-/// Asks DNS whether a domain that a tenant claimed is its own, and tells the store.
+/// Verifies a claimed domain: looks up its TXT records and passes them to the [`DomainStore`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -52,16 +56,16 @@ pub struct DomainVerifier {
 }
 
 impl DomainVerifier {
-    /// A verifier over a way to ask and a store to tell.
+    /// Creates a verifier from a TXT look-up and a domain store.
     pub fn new(lookup: impl TxtLookup + 'static, store: Arc<dyn DomainStore>) -> Self {
         Self { lookup: Arc::new(lookup), store }
     }
 
-    /// Looks for the record of the tenant's claim; if it is there, the domain is the tenant's own from now on.
+    /// Looks up the TXT record of the tenant's claim. If the record exists, the tenant owns the domain from now on.
     ///
     /// # Errors
-    /// As [`DomainStore::verify_domain`]; [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if DNS does not
-    /// answer, which changes nothing.
+    /// As [`DomainStore::verify_domain`]; [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the
+    /// look-up fails, which changes nothing.
     pub async fn verify(&self, tenant: &TenantId, domain: &Domain) -> Result<TenantDomain> {
         let seen = self.lookup.txt(&record_name(domain)).await?;
         self.store.verify_domain(tenant, domain, &seen).await

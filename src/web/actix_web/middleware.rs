@@ -1,3 +1,5 @@
+//! The middleware of actix-web. What it shares with tower is in `src/web/core.rs`.
+
 use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,18 +13,22 @@ use actix_web::{HttpMessage, ResponseError};
 use tracing::instrument::Instrument;
 
 use super::super::core::MiddlewareCore;
-use super::super::problem::UNSHARED;
-use super::view::{View, one_spelling};
+use super::super::problem::PRIVATE_NO_STORE;
+use super::view::{View, reject_needless_escapes};
 use crate::resolve::Resolver;
 
-/// Puts a tenant in front of every route behind it: a request reaches the route with a
-/// [`TenantContext`](crate::TenantContext) in its extensions, or not at all. The
-/// [`TenantLayer`](https://docs.rs/tenancy/latest/tenancy/web/struct.TenantLayer.html) of actix-web.
+/// Middleware for actix-web that finds the tenant of every request. A request without a tenant does not reach the
+/// route.
 ///
-/// A refused request is answered with a [`Problem`](crate::web::Problem) document. Responses get `Vary` over the headers
-/// that the sources read, and `Cache-Control: private, no-store` unless the route set one itself. The route runs in the
-/// [span](crate::TenantContext::span) of its context; before, and where the request is refused, the span `tenant` has the
-/// `tenant.id` `unknown`, which is no tenant's.
+/// The route gets a [`TenantContext`](crate::TenantContext) in the extensions of the request. A rejected request gets
+/// a [`Problem`](crate::web::Problem) document as its response. Every response gets a `Vary` header with the headers
+/// that the sources read, and `Cache-Control: private, no-store` unless the route sets a `Cache-Control` itself.
+///
+/// The route runs in the [span](crate::TenantContext::span) of its context. Before the tenant is known, and for
+/// rejected requests, the `tenant.id` of the span `tenant` is `unknown`, which no tenant can have as its id.
+///
+/// The same for tower and axum is
+/// [`TenantLayer`](https://docs.rs/tenancy/latest/tenancy/web/struct.TenantLayer.html).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -42,31 +48,31 @@ use crate::resolve::Resolver;
 /// # }
 /// ```
 ///
-/// The peer is that of the socket; behind something that hides it, insert a [`PeerAddr`](crate::web::PeerAddr) into the
-/// request's extensions. What TLS said, a [`TlsInfo`](crate::resolve::TlsInfo), is read from the request's extensions, or
-/// from those of the connection, where `HttpServer::on_connect` puts it.
+/// The peer is that of the socket. To replace it, insert a [`PeerAddr`](crate::web::PeerAddr) into the extensions of
+/// the request. The [`TlsInfo`](crate::resolve::TlsInfo) is read from the extensions of the request, or from those of
+/// the connection, into which `HttpServer::on_connect` inserts it.
 ///
 /// # Security
-/// `ConnectionInfo`, which believes `Forwarded` headers of anybody, is never asked. actix-web routes by a path whose
-/// escapes it has undone, while sources see the path as it was sent; so a path that escapes a character which needs no
-/// escape (`/%74/acme` for `/t/acme`) is refused with 400. A middleware that rewrites the path, such as `NormalizePath`,
-/// goes around this one: with `wrap`, the last is the outermost.
+/// `ConnectionInfo` is not used, because it trusts the `Forwarded` headers of every client. actix-web routes by the
+/// decoded path, while sources read the path that the client sent. So a path that escapes a character which needs no
+/// escape (`/%74/acme` for `/t/acme`) is rejected with 400. Wrap middleware that rewrites the path, such as
+/// `NormalizePath`, around this one: the last `wrap` is the outermost.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct TenantMiddleware(Arc<MiddlewareCore<HeaderValue>>);
 
 impl TenantMiddleware {
-    /// For routes that touch a tenant's data: the request must prove who is calling.
+    /// For routes that touch tenant data: the request must hold a verified credential.
     pub fn new(resolver: Arc<Resolver>) -> Self {
-        Self(Arc::new(MiddlewareCore::proven(resolver)))
+        Self(Arc::new(MiddlewareCore::authenticated(resolver)))
     }
 
-    /// For public routes, such as a login page: that the request names a tenant suffices.
+    /// For public routes, such as a login page: an unverified hint suffices.
     ///
     /// # Security
-    /// Anybody can name any tenant. Behind this middleware, serve only what the whole world may see.
+    /// Any caller can name any tenant. Use it only for routes with public content.
     pub fn allow_unauthenticated(resolver: Arc<Resolver>) -> Self {
-        Self(Arc::new(MiddlewareCore::selected(resolver)))
+        Self(Arc::new(MiddlewareCore::unauthenticated(resolver)))
     }
 }
 
@@ -82,15 +88,15 @@ where
     type Future = Ready<Result<TenantService<S>, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(TenantService { inner: Rc::new(service), gate: self.0.clone() }))
+        ready(Ok(TenantService { inner: Rc::new(service), core: self.0.clone() }))
     }
 }
 
-/// The service that a [`TenantMiddleware`] makes.
+/// The service that a [`TenantMiddleware`] creates.
 #[derive(Debug)]
 pub struct TenantService<S> {
     inner: Rc<S>,
-    gate: Arc<MiddlewareCore<HeaderValue>>,
+    core: Arc<MiddlewareCore<HeaderValue>>,
 }
 
 impl<S, B> Service<ServiceRequest> for TenantService<S>
@@ -105,37 +111,38 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let unknown = MiddlewareCore::<HeaderValue>::span();
-        let resolving = unknown
-            .in_scope(|| one_spelling(request.path()).map(|()| self.gate.resolve(&View::of(&request))));
-        let (inner, gate) = (self.inner.clone(), self.gate.clone());
+        let unknown = MiddlewareCore::<HeaderValue>::span_without_tenant();
+        let resolving = unknown.in_scope(|| {
+            reject_needless_escapes(request.path()).map(|()| self.core.resolve(&View::of(&request)))
+        });
+        let (inner, core) = (self.inner.clone(), self.core.clone());
         Box::pin(async move {
             let resolved = match resolving {
                 Ok(resolving) => resolving.instrument(unknown.clone()).await,
                 Err(error) => Err(error),
             };
-            let served = match resolved {
+            let result = match resolved {
                 Ok(tenant) => {
-                    // In place of any context from elsewhere, which is no proof here.
+                    // Replaces a context that other code inserted: only the resolver of this middleware counts.
                     request.extensions_mut().insert(tenant.clone());
-                    let served = tenant.in_span(async { inner.call(request).await }).await;
-                    served.map(ServiceResponse::map_into_left_body)
+                    let result = tenant.in_span(async { inner.call(request).await }).await;
+                    result.map(ServiceResponse::map_into_left_body)
                 }
                 Err(error) => {
                     let response = unknown.in_scope(|| error.error_response());
-                    let refusal: ServiceResponse<BoxBody> = request.into_response(response);
-                    Ok(refusal.map_into_right_body())
+                    let rejected: ServiceResponse<BoxBody> = request.into_response(response);
+                    Ok(rejected.map_into_right_body())
                 }
             };
-            match served {
+            match result {
                 Ok(mut response) => {
-                    mark(&gate, response.headers_mut());
+                    add_cache_headers(&core, response.headers_mut());
                     Ok(response)
                 }
-                // What another middleware answers by an error is this tenant's as well.
+                // The error of another middleware can contain tenant data, too.
                 Err(error) => {
                     let mut response = error.error_response();
-                    mark(&gate, response.headers_mut());
+                    add_cache_headers(&core, response.headers_mut());
                     Err(InternalError::from_response(error, response).into())
                 }
             }
@@ -143,12 +150,12 @@ where
     }
 }
 
-/// Keeps one tenant's response out of another's cache.
-fn mark(gate: &MiddlewareCore<HeaderValue>, headers: &mut HeaderMap) {
+/// Prevents caches from serving the response of one tenant to another.
+fn add_cache_headers(core: &MiddlewareCore<HeaderValue>, headers: &mut HeaderMap) {
     if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(UNSHARED));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(PRIVATE_NO_STORE));
     }
-    if let Some(vary) = gate.vary() {
+    if let Some(vary) = core.vary() {
         headers.append(VARY, vary.clone());
     }
 }

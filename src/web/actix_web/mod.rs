@@ -10,16 +10,17 @@ use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 
 pub use self::middleware::TenantMiddleware;
-use super::extract::{FeatureKey, RequireActive, RequireFeature, forgotten};
+use super::extract::{FeatureKey, RequireActive, RequireFeature, missing_middleware};
 use super::problem::Problem;
 use crate::context::TenantContext;
 use crate::error::Error;
 
-/// The context that the [`TenantMiddleware`] left in the request. A handler that takes one cannot run without a
-/// tenant.
+/// Extracts the context that the [`TenantMiddleware`] inserted into the request. A handler with this argument cannot
+/// run without a tenant.
 ///
 /// # Errors
-/// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured), status 500, if the route is not behind the middleware.
+/// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured), status 500, if the route is not behind the
+/// middleware.
 impl FromRequest for TenantContext {
     type Error = Error;
     type Future = Ready<Result<Self, Error>>;
@@ -49,18 +50,18 @@ impl FromRequest for RequireActive {
 
 fn context(request: &HttpRequest) -> Result<TenantContext, Error> {
     request.extensions().get::<TenantContext>().cloned().ok_or_else(|| {
-        forgotten("`.wrap(TenantMiddleware::new(resolver))` to this route, or to the scope it is in")
+        missing_middleware("`.wrap(TenantMiddleware::new(resolver))` to this route, or to the scope it is in")
     })
 }
 
-/// The [`Problem`] of the error; what is the program's own fault goes to the log.
+/// Responds with the [`Problem`] of the error. Errors with status 500 and above are logged.
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         status(&Problem::from(self))
     }
 
     fn error_response(&self) -> HttpResponse {
-        let problem = Problem::told(self);
+        let problem = Problem::logged(self);
         let mut response = HttpResponse::build(status(&problem));
         for header in problem.headers() {
             response.insert_header(header);

@@ -1,3 +1,5 @@
+//! A request of actix-web as a `RequestView`.
+
 use std::cell::Ref;
 use std::net::SocketAddr;
 
@@ -10,7 +12,7 @@ use super::super::peer::PeerAddr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::resolve::{HeaderField, HttpVersion, RequestView, TlsInfo};
 
-/// A request of actix-web, as the sources see it.
+/// Adapts a request of actix-web for the sources.
 pub(super) struct View<'a> {
     request: &'a ServiceRequest,
     extensions: Ref<'a, Extensions>,
@@ -70,20 +72,22 @@ impl RequestView for View<'_> {
     }
 }
 
-/// Passes for a path of which the router, which undoes escapes, makes the same as a source, which does not.
+/// Rejects a path in which an unreserved character is escaped. The router decodes escapes and sources do not, so both
+/// would read different paths.
 ///
-/// What has to be escaped stands in no prefix of a source and in no name of a tenant; a slash the router leaves escaped.
-pub(super) fn one_spelling(path: &str) -> Result<()> {
+/// All other escapes are safe: no prefix of a source and no name of a tenant contains a character that needs an
+/// escape, and the router does not decode an escaped slash.
+pub(super) fn reject_needless_escapes(path: &str) -> Result<()> {
     let hex = |byte: u8| char::from(byte).to_digit(16);
-    let escapes_what_is_plain = |three: &[u8]| {
+    let is_needless = |three: &[u8]| {
         let (Some(high), Some(low)) = (hex(three[1]), hex(three[2])) else { return false };
-        let plain = u8::try_from(high * 16 + low).unwrap_or_default();
-        three[0] == b'%' && (plain.is_ascii_alphanumeric() || b"-._~".contains(&plain))
+        let byte = u8::try_from(high * 16 + low).unwrap_or_default();
+        three[0] == b'%' && (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
     };
-    if path.as_bytes().windows(3).any(escapes_what_is_plain) {
+    if path.as_bytes().windows(3).any(is_needless) {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            "the path escapes a letter, a digit or one of `-._~`; send it plain (RFC 3986, section 2.3)",
+            "the path escapes a letter, a digit or one of `-._~`; send it unescaped (RFC 3986, section 2.3)",
         ));
     }
     Ok(())
@@ -94,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_needs_an_escape_may_have_one() {
+    fn unreserved_characters_must_not_be_escaped() {
         for good in [
             "/",
             "/t/acme/orders",
@@ -107,10 +111,10 @@ mod tests {
             "/%7",
             "/a%20b",
         ] {
-            assert!(one_spelling(good).is_ok(), "{good}");
+            assert!(reject_needless_escapes(good).is_ok(), "{good}");
         }
         for bad in ["/%74/acme", "/t/%61cme", "/t/a%2Dcme", "/%%37", "/%2e%2E/x", "/%7E", "/caf%C3%A9/%41"] {
-            assert_eq!(one_spelling(bad).unwrap_err().kind(), ErrorKind::InvalidInput, "{bad}");
+            assert_eq!(reject_needless_escapes(bad).unwrap_err().kind(), ErrorKind::InvalidInput, "{bad}");
         }
     }
 }

@@ -1,4 +1,5 @@
--- Every key starts with the tenant, so that one tenant's rows can neither refer to another's nor collide with them.
+-- Every key starts with `tenant_id`, so that rows of one tenant can neither reference nor conflict with rows of
+-- another.
 CREATE TABLE projects (
     tenant_id  uuid   NOT NULL,
     id         uuid   NOT NULL,
@@ -21,7 +22,7 @@ CREATE TABLE orders (
 
 CREATE INDEX orders_of_project ON orders (tenant_id, project_id);
 
--- The second wall: what the queries should not have asked, the database refuses.
+-- Row-level security: if a query lacks the tenant predicate, the database still hides the rows of other tenants.
 ALTER TABLE projects ENABLE ROW LEVEL SECURITY;
 ALTER TABLE projects FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenancy_floor ON projects AS RESTRICTIVE

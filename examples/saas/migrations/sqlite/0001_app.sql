@@ -1,4 +1,5 @@
--- Every key starts with the tenant, so that one tenant's rows can neither refer to another's nor collide with them.
+-- Every key starts with `tenant_id`, so that rows of one tenant can neither reference nor conflict with rows of
+-- another.
 CREATE TABLE projects (
     tenant_id  BLOB    NOT NULL,
     id         BLOB    NOT NULL,

@@ -1,21 +1,23 @@
-//! Which of two events of one subscription is the later one, when nothing but their contents can tell.
+//! Decides which of two events of one subscription is the later one, from their times and contents.
 
-use super::subscription::SubscriptionRow;
-use super::{PreviousAttributes, SubscriptionEventKind, SubscriptionFacts, SubscriptionState};
+use super::event::{SubscriptionEventKind, SubscriptionFacts};
+use super::subscription::{PreviousAttributes, SubscriptionRow, SubscriptionState};
 
-/// How an event stands to what is stored.
+/// How an event relates to the stored state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     Newer,
     Older,
-    /// Of the same second, and it tells of the state that is stored.
+    /// Of the same second, with the stored state.
     Same,
-    /// Of the same second, and both orders fit, or neither.
+    /// Of the same second, and both orders are possible, or neither is.
     Unclear,
 }
 
-/// Events carry whole seconds, and one call makes several in one second. So inside a second the contents decide:
-/// an event continues from the stored one if the values it says there were before are the stored ones.
+/// Compares an event with the stored state.
+///
+/// Event times are whole seconds, and one API call creates several events within a second. So within a second the
+/// contents decide: an event follows the stored one if its previous values are the stored values.
 pub(super) fn order(stored: &SubscriptionRow, facts: &SubscriptionFacts) -> Order {
     if stored.state.status.is_final() {
         return Order::Older;
@@ -37,15 +39,16 @@ pub(super) fn order(stored: &SubscriptionRow, facts: &SubscriptionFacts) -> Orde
     if stored.announced {
         return Order::Newer;
     }
-    match (fits(&facts.previous, &stored.state), fits(&stored.previous, &facts.state)) {
-        (true, false) => newer_unless_seen(stored, facts),
+    match (matches_previous(&facts.previous, &stored.state), matches_previous(&stored.previous, &facts.state))
+    {
+        (true, false) => newer_unless_cycle(stored, facts),
         (false, true) => Order::Older,
         (false, false) => Order::Unclear,
         (true, true) => {
-            let continues = before(&facts.state, &facts.previous) == stored.state;
+            let follows = before(&facts.state, &facts.previous) == stored.state;
             let precedes = before(&stored.state, &stored.previous) == facts.state;
-            match (continues, precedes) {
-                (true, false) => newer_unless_seen(stored, facts),
+            match (follows, precedes) {
+                (true, false) => newer_unless_cycle(stored, facts),
                 (false, true) => Order::Older,
                 _ => Order::Unclear,
             }
@@ -53,19 +56,19 @@ pub(super) fn order(stored: &SubscriptionRow, facts: &SubscriptionFacts) -> Orde
     }
 }
 
-/// A subscription that comes back to a state within one second walks in a circle, which has no last point.
-fn newer_unless_seen(stored: &SubscriptionRow, facts: &SubscriptionFacts) -> Order {
-    if stored.seen.len() >= MOST_SEEN || stored.seen.contains(&facts.state) {
+/// If a subscription returns to an earlier state within one second, its states form a cycle, and no order is certain.
+fn newer_unless_cycle(stored: &SubscriptionRow, facts: &SubscriptionFacts) -> Order {
+    if stored.seen.len() >= MAX_SEEN || stored.seen.contains(&facts.state) {
         Order::Unclear
     } else {
         Order::Newer
     }
 }
 
-/// Past so many different states in one second the guard stops guessing.
-const MOST_SEEN: usize = 16;
+/// The most states of one second that are compared; with more, the order is unclear.
+const MAX_SEEN: usize = 16;
 
-/// The states that events of the second of `facts` told of, beside the one that is stored now.
+/// The states in events of the same second as `facts`, except `current`.
 pub(super) fn seen(
     stored: Option<&SubscriptionRow>,
     facts: &SubscriptionFacts,
@@ -73,7 +76,7 @@ pub(super) fn seen(
 ) -> Vec<SubscriptionState> {
     let mut seen = Vec::new();
     let mut add = |state: SubscriptionState| {
-        if state != *current && !seen.contains(&state) && seen.len() < MOST_SEEN {
+        if state != *current && !seen.contains(&state) && seen.len() < MAX_SEEN {
             seen.push(state);
         }
     };
@@ -86,13 +89,12 @@ pub(super) fn seen(
     seen
 }
 
-/// Whether every value that an event changed was, before it, the one in `state`. An event that changed nothing
-/// fits nothing.
-fn fits(previous: &PreviousAttributes, state: &SubscriptionState) -> bool {
+/// Whether the previous values of an event all match `state`. An event without previous values matches no state.
+fn matches_previous(previous: &PreviousAttributes, state: &SubscriptionState) -> bool {
     !previous.is_empty() && before(state, previous) == *state
 }
 
-/// The state before the event that led to `state`.
+/// The state before the event that resulted in `state`.
 fn before(state: &SubscriptionState, previous: &PreviousAttributes) -> SubscriptionState {
     let PreviousAttributes { status, prices, cancel_at, cancel_at_period_end, period_end } = previous.clone();
     SubscriptionState {

@@ -1,3 +1,5 @@
+//! Responses to rejected requests, for HTTP and for gRPC.
+
 use std::fmt::Write;
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -8,9 +10,9 @@ use crate::error::Error;
 
 const GRPC: &str = "application/grpc";
 
-/// The response to a request that is refused.
-pub(super) fn refusal<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
-    let problem = Problem::told(error);
+/// The HTTP response to a rejected request.
+pub(super) fn problem_response<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
+    let problem = Problem::logged(error);
     let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers: HeaderMap = problem
         .headers()
@@ -22,30 +24,30 @@ pub(super) fn refusal<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
     response
 }
 
-/// Whether this is a call of gRPC, whose caller reads its answer as such. That of gRPC-Web goes by the status of HTTP.
+/// Whether a request is a gRPC call. A client of gRPC-Web is not: it reads the HTTP status.
 pub(super) fn is_grpc<B>(request: &Request<B>) -> bool {
     let kind = request.headers().get(CONTENT_TYPE);
-    let rest = kind.and_then(|kind| kind.as_bytes().strip_prefix(GRPC.as_bytes()));
+    let suffix = kind.and_then(|kind| kind.as_bytes().strip_prefix(GRPC.as_bytes()));
     matches!(request.version(), Version::HTTP_2 | Version::HTTP_3)
         && request.method() == Method::POST
-        && rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        && suffix.is_some_and(|suffix| matches!(suffix.first(), None | Some(b'+' | b';')))
 }
 
-/// The same, of a call of gRPC: its status stands in the headers, and there is no body.
-pub(super) fn grpc_refusal<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
-    let problem = Problem::told(error);
+/// The response to a rejected gRPC call: the status is in the headers, and the body is empty.
+pub(super) fn grpc_response<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
+    let problem = Problem::logged(error);
     let mut response = Response::new(R::from(Vec::new()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(GRPC));
     headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(problem.grpc_code()));
-    if let Ok(message) = HeaderValue::try_from(escaped(problem.detail())) {
+    if let Ok(message) = HeaderValue::try_from(percent_encoded(problem.detail())) {
         headers.insert(HeaderName::from_static("grpc-message"), message);
     }
     response
 }
 
-/// As gRPC writes a message in a header.
-fn escaped(message: &str) -> String {
+/// Encodes a message for the header `grpc-message`.
+fn percent_encoded(message: &str) -> String {
     let mut text = String::with_capacity(message.len());
     for byte in message.bytes() {
         match byte {
@@ -64,7 +66,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn a_call_of_grpc_is_told_from_what_looks_like_one() {
+    fn only_a_grpc_call_is_recognised() {
         let over = |version, method, kind| {
             let request = Request::builder().version(version).method(method).header(CONTENT_TYPE, kind);
             is_grpc(&request.body(()).unwrap())
@@ -80,9 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_grpc_fits_into_a_header() {
-        assert_eq!(escaped("100 % caf\u{e9}\r\n"), "100 %25 caf%C3%A9%0D%0A");
-        let response: Response<Vec<u8>> = grpc_refusal(&Error::new(ErrorKind::NotFound, "no\nsuch row"));
+    fn a_grpc_message_is_percent_encoded() {
+        assert_eq!(percent_encoded("100 % caf\u{e9}\r\n"), "100 %25 caf%C3%A9%0D%0A");
+        let response: Response<Vec<u8>> = grpc_response(&Error::new(ErrorKind::NotFound, "no\nsuch row"));
         assert_eq!(
             (response.status(), &response.headers()["grpc-status"]),
             (StatusCode::OK, &HeaderValue::from(5))

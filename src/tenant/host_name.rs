@@ -1,16 +1,17 @@
-//! The one strict reader of host names: every way of writing a name has one normal form, or is refused.
+//! The strict parser of host names: each spelling of a name has one normal form or is rejected. Domains and the
+//! `Host` source use it.
 
 use std::borrow::Cow;
 
-/// The name half of an authority, in its normal form: lower case, without the dot at the end.
+/// The host of an authority, without the port, normalised to lower case without a trailing dot.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HostName<'a> {
     Name(Cow<'a, str>),
-    /// An address names no tenant, however it is written.
+    /// An IP address in any notation, which never identifies a tenant.
     Address(Cow<'a, str>),
 }
 
-/// Why a name is refused. For logs; a client hears one text for all of them.
+/// Why a name is rejected. For logs and for [`Domain::parse`](super::Domain::parse).
 pub(crate) type DomainNameError = &'static str;
 
 pub(crate) fn read_name(text: &str) -> Result<HostName<'_>, DomainNameError> {
@@ -23,7 +24,7 @@ pub(crate) fn read_name(text: &str) -> Result<HostName<'_>, DomainNameError> {
         for byte in label {
             is_lower &= !byte.is_ascii_uppercase();
             if !byte.is_ascii_alphanumeric() && *byte != b'-' {
-                return Err("a byte that no host name has");
+                return Err("a byte that is not allowed in a host name");
             }
         }
         let (Some(first), Some(last), ..=63) = (label.first(), label.last(), label.len()) else {
@@ -34,7 +35,7 @@ pub(crate) fn read_name(text: &str) -> Result<HostName<'_>, DomainNameError> {
         }
     }
     let name = if is_lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) };
-    // What a browser would read as an IPv4 address: `127.0.0.1`, and also `127.1` or `0x7f.1`.
+    // Browsers parse `127.1` and `0x7f.1` as IPv4 addresses as well.
     let last = name.rsplit('.').next().unwrap_or_default();
     let hex = last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
     if hex || last.bytes().all(|b| b.is_ascii_digit()) {

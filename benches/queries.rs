@@ -1,6 +1,8 @@
-//! What the three doors cost over plain sqlx: the same read on the same database, by turns, in one run.
+//! Compares checked queries, the scoped executor and the repository with plain sqlx: the same read on the same
+//! database. The variants run alternately in one run.
 //!
-//! SQLite, and Postgres if `TEST_POSTGRES_URL` is set. All but the first way use a pool that does not ping.
+//! Runs on SQLite, and on PostgreSQL if `TEST_POSTGRES_URL` is set. Only the variant "pool with ping" tests each
+//! connection before use.
 
 #[path = "../tests/fixture/common.rs"]
 mod common;
@@ -20,28 +22,29 @@ use tenancy::{TenantDb, TenantScoped, query_as};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-/// A way to run the read: its name, and what runs it once and says how many rows there were.
-type Way<'a> = (&'a str, Box<dyn Fn() -> LocalBoxFuture<'a, usize> + 'a>);
+/// A variant to measure: its name, and a function that runs the read once and returns the number of rows.
+type Variant<'a> = (&'a str, Box<dyn Fn() -> LocalBoxFuture<'a, usize> + 'a>);
 
-const GUARDED: &str = "SELECT id, status, total FROM orders WHERE tenant_id = $1 AND id = $2";
-const ASKED: &str = "SELECT id, status, total FROM orders WHERE id = $1";
-const GUARDED_LIST: &str = "SELECT id, status, total FROM orders WHERE tenant_id = $1 ORDER BY id LIMIT $2";
-const ASKED_LIST: &str = "SELECT id, status, total FROM orders ORDER BY id LIMIT $1";
+const WITH_PREDICATE: &str = "SELECT id, status, total FROM orders WHERE tenant_id = $1 AND id = $2";
+const WITHOUT_PREDICATE: &str = "SELECT id, status, total FROM orders WHERE id = $1";
+const WITH_PREDICATE_LIST: &str =
+    "SELECT id, status, total FROM orders WHERE tenant_id = $1 ORDER BY id LIMIT $2";
+const WITHOUT_PREDICATE_LIST: &str = "SELECT id, status, total FROM orders ORDER BY id LIMIT $1";
 
-/// How often all ways take their turn, and how often a way reads in its turn.
+/// The number of rounds, and how often a variant reads in each round.
 const ROUNDS: usize = 1000;
 const TURN: u32 = 15;
 
-macro_rules! way {
+macro_rules! variant {
     ($name:literal, $rows:expr) => {
         ($name, Box::new(|| async { $rows.await.unwrap().len() }.boxed_local()) as Box<_>)
     };
 }
 
-/// The doors on one database, with so many connections: sqlx's own bounds do not travel through generics. `$bare` is
-/// the table of orders as it is without row-level security, `$tell` tells the database the tenant.
-macro_rules! doors {
-    ($name:ident, $db:ty, $connections:literal, $seed:literal, $bare:literal, $tell:expr) => {
+/// The bench on one database. A macro, because sqlx's trait bounds cannot be written in a generic function. `$bare`
+/// is the table of orders without row-level security; `$set_tenant` is the statement that sets the tenant.
+macro_rules! queries {
+    ($name:ident, $db:ty, $connections:literal, $seed:literal, $bare:literal, $set_tenant:expr) => {
         mod $name {
             use super::*;
 
@@ -51,15 +54,15 @@ macro_rules! doors {
                 query: sqlx::query::QueryAs<'static, $db, Order, <$db as sqlx::Database>::Arguments>,
             ) -> sqlx::Result<Vec<Order>> {
                 let mut tx = pool.begin().await?;
-                if let Some(tell) = $tell {
-                    sqlx::query::<$db>(tell).bind(tenant.to_string()).execute(&mut *tx).await?;
+                if let Some(set_tenant) = $set_tenant {
+                    sqlx::query::<$db>(set_tenant).bind(tenant.to_string()).execute(&mut *tx).await?;
                 }
                 let rows = query.fetch_all(&mut *tx).await?;
                 tx.commit().await?;
                 Ok(rows)
             }
 
-        pub(super) fn doors(criterion: &mut Criterion) {
+        pub(super) fn queries(criterion: &mut Criterion) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let world = runtime.block_on(World::<$db>::with(AuditPolicy::Optional, $connections));
             let tenant: Uuid = world.acme.tenant_id().to_string().parse().unwrap();
@@ -90,22 +93,22 @@ macro_rules! doors {
                 let db = TenantDb::from_pool(pool.clone()).build().await.unwrap();
                 (pool, db)
             });
-            let (pinged, scope, id) = (&world.pool, db.scope(&world.acme), Uuid::from_u128(1000));
+            let (default_pool, scope, id) = (&world.pool, db.scope(&world.acme), Uuid::from_u128(1000));
 
             let bare =
                 concat!("SELECT id, status, total FROM ", $bare, " WHERE tenant_id = $1 AND id = $2");
             let by_hand = |sql| sqlx::query_as::<_, Order>(sql).bind(tenant).bind(id);
-            let point: Vec<Way<'_>> = vec![
-                way!("plain sqlx", by_hand(bare).fetch_all(&plain)),
-                way!("plain sqlx, pool with ping", by_hand(bare).fetch_all(pinged)),
-                way!("plain sqlx in a transaction", in_transaction(&plain, tenant, by_hand(GUARDED))),
-                way!("&scope", sqlx::query_as::<_, Order>(ASKED).bind(id).fetch_all(&scope)),
-                way!(
+            let point: Vec<Variant<'_>> = vec![
+                variant!("plain sqlx", by_hand(bare).fetch_all(&plain)),
+                variant!("plain sqlx, pool with ping", by_hand(bare).fetch_all(default_pool)),
+                variant!("plain sqlx in a transaction", in_transaction(&plain, tenant, by_hand(WITH_PREDICATE))),
+                variant!("&scope", sqlx::query_as::<_, Order>(WITHOUT_PREDICATE).bind(id).fetch_all(&scope)),
+                variant!(
                     "query_as!",
                     query_as!(&scope, Order, "SELECT id, status, total FROM orders WHERE id = $1", id)
                         .fetch_all()
                 ),
-                way!(
+                variant!(
                     "Order::find",
                     Order::find(&scope, id).map(|order| order.map(|order| Vec::from_iter(order)))
                 ),
@@ -118,12 +121,12 @@ macro_rules! doors {
                 " WHERE tenant_id = $1 ORDER BY id LIMIT $2"
             );
             let by_hand = |sql| sqlx::query_as::<_, Order>(sql).bind(tenant).bind(20_i64);
-            let list: Vec<Way<'_>> = vec![
-                way!("plain sqlx", by_hand(bare_list).fetch_all(&plain)),
-                way!("plain sqlx, pool with ping", by_hand(bare_list).fetch_all(pinged)),
-                way!("plain sqlx in a transaction", in_transaction(&plain, tenant, by_hand(GUARDED_LIST))),
-                way!("&scope", sqlx::query_as::<_, Order>(ASKED_LIST).bind(20_i64).fetch_all(&scope)),
-                way!(
+            let list: Vec<Variant<'_>> = vec![
+                variant!("plain sqlx", by_hand(bare_list).fetch_all(&plain)),
+                variant!("plain sqlx, pool with ping", by_hand(bare_list).fetch_all(default_pool)),
+                variant!("plain sqlx in a transaction", in_transaction(&plain, tenant, by_hand(WITH_PREDICATE_LIST))),
+                variant!("&scope", sqlx::query_as::<_, Order>(WITHOUT_PREDICATE_LIST).bind(20_i64).fetch_all(&scope)),
+                variant!(
                     "query_as!",
                     query_as!(
                         &scope,
@@ -133,23 +136,23 @@ macro_rules! doors {
                     )
                     .fetch_all()
                 ),
-                way!(
+                variant!(
                     "Order::list",
                     Order::list(&scope, PageRequest::first(20)).map(|page| page.map(|page| page.items))
                 ),
             ];
             compare(&runtime, concat!(stringify!($name), ", list of 20"), &list, 20);
 
-            // A stream that is not polled asks no database: what is left is the door.
+            // A stream that is not polled sends nothing: this measures the client side alone.
             let mut group = criterion.benchmark_group(concat!(stringify!($name), ", no database"));
             group.bench_function("plain sqlx", |bencher| {
                 bencher.iter(|| {
-                    let query = sqlx::query(black_box(GUARDED)).bind(tenant).bind(id);
+                    let query = sqlx::query(black_box(WITH_PREDICATE)).bind(tenant).bind(id);
                     drop(black_box((&plain).fetch_many(query)));
                 });
             });
             group.bench_function("&scope", |bencher| {
-                bencher.iter(|| drop(black_box((&scope).fetch_many(sqlx::query(black_box(ASKED)).bind(id)))));
+                bencher.iter(|| drop(black_box((&scope).fetch_many(sqlx::query(black_box(WITHOUT_PREDICATE)).bind(id)))));
             });
             group.finish();
         }
@@ -157,8 +160,8 @@ macro_rules! doors {
     };
 }
 
-doors!(sqlite, sqlx::Sqlite, 1, "SELECT 1", "orders", None::<&'static str>);
-doors!(
+queries!(sqlite, sqlx::Sqlite, 1, "SELECT 1", "orders", None::<&'static str>);
+queries!(
     postgres,
     sqlx::Postgres,
     4,
@@ -168,21 +171,22 @@ doors!(
 );
 
 fn every_database(criterion: &mut Criterion) {
-    sqlite::doors(criterion);
+    sqlite::queries(criterion);
     if std::env::var_os("TEST_POSTGRES_URL").is_some() {
-        postgres::doors(criterion);
+        postgres::queries(criterion);
     }
 }
 
-/// All ways by turns: what else the machine does hits them alike, and each ratio is within one round.
-#[expect(clippy::print_stdout, reason = "the table is what the bench is for")]
-fn compare(runtime: &Runtime, title: &str, ways: &[Way<'_>], rows: usize) {
-    for (name, run) in ways {
+/// Runs all variants alternately, so that other load on the machine affects all alike. Each ratio is within one
+/// round.
+#[expect(clippy::print_stdout, reason = "the table is the output of the bench")]
+fn compare(runtime: &Runtime, title: &str, variants: &[Variant<'_>], rows: usize) {
+    for (name, run) in variants {
         assert_eq!(runtime.block_on(run()), rows, "{title}, {name}");
     }
-    let mut times = vec![Vec::new(); ways.len()];
+    let mut times = vec![Vec::new(); variants.len()];
     for _ in 0..ROUNDS {
-        for ((_, run), times) in ways.iter().zip(&mut times) {
+        for ((_, run), times) in variants.iter().zip(&mut times) {
             let start = Instant::now();
             runtime.block_on(async {
                 for _ in 0..TURN {
@@ -192,15 +196,15 @@ fn compare(runtime: &Runtime, title: &str, ways: &[Way<'_>], rows: usize) {
             times.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(TURN));
         }
     }
-    println!("\n{title}: median of {ROUNDS} rounds, against plain sqlx in the same round");
-    for ((name, _), own) in ways.iter().zip(&times) {
+    println!("\n{title}: median of {ROUNDS} rounds, relative to plain sqlx in the same round");
+    for ((name, _), this) in variants.iter().zip(&times) {
         let median = |mut values: Vec<f64>| {
             values.sort_by(f64::total_cmp);
             values[values.len() / 2]
         };
-        let ratio = median(own.iter().zip(&times[0]).map(|(own, plain)| own / plain).collect());
-        let over = median(own.iter().zip(&times[0]).map(|(own, plain)| (own - plain) * 1e3).collect());
-        println!("  {name:<28} {:>8.1} µs  x{ratio:.2}  {over:>+9.0} ns", median(own.clone()));
+        let ratio = median(this.iter().zip(&times[0]).map(|(this, plain)| this / plain).collect());
+        let over = median(this.iter().zip(&times[0]).map(|(this, plain)| (this - plain) * 1e3).collect());
+        println!("  {name:<28} {:>8.1} µs  x{ratio:.2}  {over:>+9.0} ns", median(this.clone()));
     }
     println!();
 }

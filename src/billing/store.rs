@@ -1,0 +1,160 @@
+//! [`BillingStore`] and [`BillingTx`]: the storage of billing. Implementations are in [`crate::store`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::subscription::Subscription;
+use crate::audit::AuditEvent;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::tenant::{Tenant, TenantId};
+
+/// Stores customers, subscriptions, the ids of processed events and the quarantine, in the database of the tenants.
+#[async_trait]
+pub trait BillingStore: Send + Sync + fmt::Debug {
+    /// Opens a transaction. Dropping it without a [`commit`](BillingTx::commit) rolls it back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable).
+    async fn begin(&self) -> Result<Box<dyn BillingTx + '_>>;
+}
+
+/// One open transaction of a [`BillingStore`]. It reads and writes rows; the rules are in
+/// [`process`](super::process()).
+///
+/// Every method can fail with [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable), or with
+/// [`ErrorKind::Retryable`](crate::ErrorKind::Retryable) if the transaction conflicts with another one: then it is
+/// dropped and run again. Each method sees what the methods before it wrote.
+#[async_trait]
+pub trait BillingTx: Send {
+    /// Records an event as processed; returns `false` if it was recorded before. The unique row is the lock: a second
+    /// transaction with the same event waits for the first. Keep the rows for at least 35 days.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn record_once(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool>;
+
+    /// Locks a customer or subscription id until the transaction ends, even if no row with the id exists yet: an
+    /// advisory lock on PostgreSQL, nothing in a `BEGIN IMMEDIATE` of SQLite.
+    ///
+    /// Without the lock, an event could enter the quarantine just after the link that would have released it.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn advisory_lock(&mut self, key: &str) -> Result<()>;
+
+    /// Returns the tenant of a stored subscription.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn tenant_of_subscription(&mut self, subscription: &str) -> Result<Option<TenantId>>;
+
+    /// Returns the tenant that a customer is linked to.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn tenant_of_customer(&mut self, customer: &str) -> Result<Option<TenantId>>;
+
+    /// Returns the tenant, locked for update: a second transaction with the same tenant waits here.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn lock_tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>>;
+
+    /// Returns every subscription of a tenant, ended ones included, sorted by id.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn subscriptions(&mut self, tenant: &TenantId) -> Result<Vec<Subscription>>;
+
+    /// Inserts a subscription, or replaces the one with the same id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if the stored one belongs to another tenant.
+    async fn save_subscription(&mut self, subscription: &Subscription) -> Result<()>;
+
+    /// Links a customer to a tenant, unless the customer is linked already. Returns the tenant that the customer is
+    /// linked to afterwards.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn link_customer(&mut self, customer: &str, tenant: &TenantId) -> Result<TenantId>;
+
+    /// Updates a tenant and returns its next version, as [`TenantStore::update`](crate::tenant::TenantStore::update)
+    /// does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StaleVersion`](crate::ErrorKind::StaleVersion) if the stored version is another one.
+    async fn save_tenant(&mut self, tenant: &Tenant) -> Result<Arc<Tenant>>;
+
+    /// Writes an audit event, which is committed together with the transaction.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn record(&mut self, event: &AuditEvent) -> Result<()>;
+
+    /// Inserts an event into the quarantine, or replaces the one with the same account and id.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn quarantine(&mut self, event: &Quarantined) -> Result<()>;
+
+    /// Removes and returns the events in the quarantine for this customer or this subscription, sorted by
+    /// [`created`](Quarantined::created), then by [`event`](Quarantined::event).
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn take_quarantined(
+        &mut self,
+        customer: Option<&str>,
+        subscription: Option<&str>,
+    ) -> Result<Vec<Quarantined>>;
+
+    /// Commits the transaction.
+    ///
+    /// # Errors
+    /// As for every method of this trait; then nothing is committed.
+    async fn commit(self: Box<Self>) -> Result<()>;
+}
+
+/// An event in the quarantine.
+#[derive(Clone, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a store must save every field, so a new field must break its build"
+)]
+pub struct Quarantined {
+    /// The event's id.
+    pub event: String,
+    /// The connected account that it happened in; `None` for your own.
+    pub account: Option<String>,
+    /// The customer that it is about.
+    pub customer: Option<String>,
+    /// The subscription that it is about.
+    pub subscription: Option<String>,
+    /// Why it is in the quarantine: a short, stable text for people.
+    pub reason: String,
+    /// When the billing system created it.
+    pub created: Timestamp,
+    /// When this program received it.
+    pub received: Timestamp,
+    /// The event as received, byte for byte.
+    pub raw: Vec<u8>,
+}
+
+/// Omits the raw event, which contains names and addresses.
+impl fmt::Debug for Quarantined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quarantined")
+            .field("event", &self.event)
+            .field("account", &self.account)
+            .field("customer", &self.customer)
+            .field("subscription", &self.subscription)
+            .field("reason", &self.reason)
+            .field("created", &self.created)
+            .field("received", &self.received)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,21 @@
+//! The rows of billing; the tenants are in `tenants.rs`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::audit::AuditEvent;
+use crate::billing::{Quarantined, Subscription};
+use crate::tenant::TenantId;
+
+/// The id of an event, with the connected account that it happened in.
+type EventKey = (Option<String>, String);
+
+#[derive(Debug, Default, Clone)]
+pub(crate) struct BillingRows {
+    /// The number of committed transactions.
+    pub(crate) generation: u64,
+    pub(crate) seen: HashSet<EventKey>,
+    pub(crate) customers: HashMap<String, TenantId>,
+    pub(crate) subscriptions: BTreeMap<String, Subscription>,
+    pub(crate) quarantine: BTreeMap<EventKey, Quarantined>,
+    pub(crate) audit: Vec<AuditEvent>,
+}

@@ -1,0 +1,48 @@
+//! Runs statements on the crate's own tables, and reads columns of their rows.
+
+use sqlx::SqlSafeStr;
+
+use crate::clock::Timestamp;
+use crate::database::{Conn, Value, arguments, database_error};
+use crate::error::{Error, ErrorKind, Result};
+use crate::scope::Backend;
+
+pub(super) async fn execute<DB: Backend>(
+    conn: Conn<'_, DB>,
+    sql: &'static str,
+    values: &[Value<'_>],
+) -> Result<u64> {
+    let arguments = arguments::<DB>(values)?;
+    DB::execute(conn, sql.into_sql_str(), arguments).await.map_err(|e| database_error(&e))
+}
+
+pub(super) async fn fetch<DB: Backend>(
+    conn: Conn<'_, DB>,
+    sql: &'static str,
+    values: &[Value<'_>],
+) -> Result<Vec<DB::Row>> {
+    let arguments = arguments::<DB>(values)?;
+    DB::fetch(conn, sql.into_sql_str(), arguments).await.map_err(|e| database_error(&e))
+}
+
+pub(super) fn text<DB: Backend>(row: &DB::Row, column: usize) -> Result<String> {
+    DB::text(row, column).map_err(|e| database_error(&e))?.ok_or_else(|| {
+        Error::new(ErrorKind::Database, "a column of a table of `tenancy` is unexpectedly NULL")
+    })
+}
+
+/// Turns a parse error of a stored value into [`ErrorKind::Database`]: the caller did not cause it.
+pub(super) fn stored<T>(parsed: Result<T>) -> Result<T> {
+    parsed.map_err(|error| {
+        Error::new(
+            ErrorKind::Database,
+            "a row of a table of `tenancy` is malformed; was it written by hand, or by a newer version?",
+        )
+        .with_source(error.to_string())
+    })
+}
+
+/// Reads a time that is stored in microseconds.
+pub(super) fn time<DB: Backend>(row: &DB::Row, column: usize) -> Result<Timestamp> {
+    DB::int(row, column).map(Timestamp::from_micros).map_err(|e| database_error(&e))
+}
