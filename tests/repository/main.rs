@@ -12,6 +12,7 @@ mod attacks;
 mod binaries;
 mod circles;
 mod leak_list;
+mod links;
 mod readme;
 mod servers;
 
