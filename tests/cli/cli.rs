@@ -366,7 +366,7 @@ async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
     assert!(
         lines.len() == 2
             && lines[0].starts_with("note: ")
-            && lines[1].starts_with("clean: 9 tables of tenants in `"),
+            && lines[1].starts_with("clean: 9 tenant tables in `"),
         "{out}"
     );
 
@@ -376,9 +376,9 @@ async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
     assert_eq!(code, 1, "{out}");
     for part in [
         "error[open-policy]: notes: ",
-        "\n          CREATE POLICY \"tenancy_floor\" ON public.notes AS RESTRICTIVE\n              USING (\"customer\" = nullif(",
+        "\n         CREATE POLICY \"tenancy_floor\" ON public.notes AS RESTRICTIVE\n             USING (\"customer\" = nullif(",
         "advice[sqlx-begin]: sqlx 0.9.0: ",
-        "\n1 error, 0 warnings, 1 advice: 9 tables of tenants in `",
+        "\n1 error, 0 warnings, 1 advice: 9 tenant tables in `",
     ] {
         assert!(out.contains(part), "{part}:\n{out}");
     }

@@ -41,7 +41,7 @@ enum Command {
         /// How to say it: to people, or as JSON or SARIF to programs.
         #[arg(long, value_enum, default_value = "text")]
         format: doctor::Format,
-        /// A check whose findings are known, and left out; docs/doctor.md lists them.
+        /// A check whose findings are known, and left out; docs/reference/doctor-checks.md lists them.
         #[arg(long, value_name = "CHECK")]
         accept: Vec<String>,
     },
