@@ -89,6 +89,7 @@ struct Reads {
     relation: i64,
 }
 
+/// An object that is no table, function or privilege of the role.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", content = "is", rename_all = "snake_case")]
 pub(super) enum Other {
