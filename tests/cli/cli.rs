@@ -363,7 +363,7 @@ async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
     assert!(
         lines.len() == 2
             && lines[0].starts_with("note: ")
-            && lines[1].starts_with("clean: 9 tables of tenants in `"),
+            && lines[1].starts_with("clean: 9 tenant tables in `"),
         "{out}"
     );
 
@@ -373,9 +373,9 @@ async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
     assert_eq!(code, 1, "{out}");
     for part in [
         "error[open-policy]: notes: ",
-        "\n          CREATE POLICY \"tenancy_floor\" ON public.notes AS RESTRICTIVE\n              USING (\"customer\" = nullif(",
+        "\n         CREATE POLICY \"tenancy_floor\" ON public.notes AS RESTRICTIVE\n             USING (\"customer\" = nullif(",
         "advice[sqlx-begin]: sqlx 0.9.0: ",
-        "\n1 error, 0 warnings, 1 advice: 9 tables of tenants in `",
+        "\n1 error, 0 warnings, 1 advice: 9 tenant tables in `",
     ] {
         assert!(out.contains(part), "{part}:\n{out}");
     }
@@ -412,7 +412,7 @@ async fn policies_are_printed_checked_and_applied() {
 
     let lacking = "table public.orders: it has no policy `tenancy_floor`
 table public.orders: it has no policy `tenancy_own`
-table public.orders: its row-level security is off, and its row-level security does not bind its owner
+table public.orders: its row-level security is off, and its row-level security does not apply to its owner
 3 missing, 1 table compared
 besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies` prints them
 ";
@@ -420,13 +420,13 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     let (code, file, err) = run(&[]);
     assert_eq!((code, err.as_str()), (0, ""));
     for part in [
-        "-- Row-level security for the tables of tenants",
+        "-- Row-level security for tenant tables",
         "\n-- table public.orders: it has no policy `tenancy_floor`\nDROP POLICY IF EXISTS \"tenancy_floor\" ON \"public\".\"orders\";\n",
         "CREATE POLICY \"tenancy_floor\" ON \"public\".\"orders\" AS RESTRICTIVE\n    \
          USING (\"tenant_id\" = nullif(current_setting('app.tenant_id', true), '')::uuid);\n",
         "\nALTER TABLE \"public\".\"orders\" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;\n",
         "\n-- ALTER TABLE \"public\".\"orders\" DROP CONSTRAINT IF EXISTS \"orders_pkey\",\n",
-        "\n-- index by_body of public.orders: row-level security takes it out of use",
+        "\n-- index by_body of public.orders: row-level security prevents its use",
         "\n-- CREATE INDEX ON \"public\".\"orders\" (\"tenant_id\");\n",
     ] {
         assert!(file.contains(part), "{part}:\n{file}");
@@ -439,7 +439,7 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     assert!(code == 0 && out.starts_with("the policies are as planned: 1 table compared\n"), "{out}");
     let (code, out, _) = run(&["--apply", "--missing-tenant", "error"]);
     assert!(
-        code == 0 && out.contains("of another declaration") && out.contains("\n2 done, 1 table compared\n"),
+        code == 0 && out.contains("from another declaration") && out.contains("\n2 done, 1 table compared\n"),
         "{out}"
     );
     assert_eq!(run(&["--check", "--missing-tenant", "error"]).0, 0);
@@ -454,10 +454,7 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     // A table that nobody decided on is no success, wherever it is; nor is a database in which nothing was compared.
     let as_raised: &[&str] = &["--check", "--missing-tenant", "error"];
     for (table, wanted) in [
-        (
-            "secrets (token text)",
-            "table public.secrets: it has no tenant column and is not declared as shared",
-        ),
+        ("secrets (token text)", "table public.secrets: it has no tenant column and is not declared shared"),
         (
             "elsewhere.hidden (tenant_id uuid)",
             "table elsewhere.hidden: its schema is outside of the search_path",
@@ -492,7 +489,7 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     Postgres::raw(&pool, "ALTER TABLE countries ADD tenant_id uuid").await.unwrap();
     let (code, _, err) = run(&["--check"]);
     assert_eq!(code, 2);
-    assert!(err.starts_with("tenancy: the table `public.countries` is declared as shared"), "{err}");
+    assert!(err.starts_with("tenancy: the table `public.countries` is declared shared"), "{err}");
     let (code, _, err) = tenancy(&["policies", "--url", "sqlite:x.db"], dir.path());
     assert!(code == 2 && err.contains("row-level security needs PostgreSQL"), "{err}");
 }

@@ -67,7 +67,7 @@ enum Shows {
     Existence,
 }
 
-/// What gets past row-level security, and why. `docs/threat-model.md` names each kind.
+/// What gets past row-level security, and why. `docs/explanation/security-model.md` lists each kind.
 const PAST_WALL_TWO: &[(&str, Shows, &str)] = &[
     (
         "Q24 a view that nobody declared",

@@ -42,7 +42,7 @@ enum Command {
         /// The format of the report: text, or JSON or SARIF for other programs.
         #[arg(long, value_enum, default_value = "text")]
         format: doctor::Format,
-        /// A check whose findings are accepted and left out; docs/doctor.md lists the checks.
+        /// A check whose findings are accepted and left out; docs/reference/doctor-checks.md lists the checks.
         #[arg(long, value_name = "CHECK")]
         accept: Vec<String>,
     },
