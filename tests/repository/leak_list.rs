@@ -1,7 +1,7 @@
 //! The entries of the catalogue of leaks that are not about a query's text, each with the tests that cover it.
 //!
 //! A test is `file.rs::function`, of the one file of that name below `tests`, or what stands in that file: the name of a
-//! statement in `walls.rs`, the check of the doctor that a case of `doctor_cases/cases.rs` must find. A file below `ui` is
+//! statement in `enforcement.rs`, the check of the doctor that a case of `doctor_cases/cases.rs` must find. A file below `ui` is
 //! one of the package `compile-fail`.
 
 use std::collections::BTreeSet;
@@ -23,9 +23,9 @@ const ONE_HOST: &str = "identity.rs::a_host_reaches_its_own_tenant_or_none";
 const BATCH: &str = "writing.rs::each_operation_of_a_batch_reaches_its_own_rows_only";
 const BODY: &str = "writing.rs::a_body_that_names_another_tenant_is_written_for_its_own";
 const CHAOS: &str = "chaos.rs::no_statement_runs_under_another_tenant_whatever_goes_wrong";
-const FOREIGN_REF: &str = "references.rs::a_reference_of_another_tenant_is_refused_before_anything_is_sent";
+const FOREIGN_REF: &str = "foreign_keys.rs::a_reference_of_another_tenant_is_refused_before_anything_is_sent";
 const SAME_ID: &str = "isolation.rs::two_tenants_may_use_the_same_id";
-const TWO_VALUES: &str = "keys.rs::the_same_key_of_two_tenants_holds_two_values";
+const TWO_VALUES: &str = "namespace.rs::the_same_key_of_two_tenants_holds_two_values";
 const NO_TENANT: &str = "policies.rs::without_a_tenant_there_is_nothing_or_an_error";
 const SESSION: &str = "naive_pool.rs::what_a_session_was_told_is_not_what_a_scope_sees";
 
@@ -223,7 +223,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "hooks that a fresh connection skips",
         Tests(&["connections.rs::after_a_restart_of_the_server_nobody_sees_an_error"]),
     ),
-    ("P10", "a handler's own SET", Tests(&[SESSION, "walls.rs::P18 SET beside a query"])),
+    ("P10", "a handler's own SET", Tests(&[SESSION, "enforcement.rs::P18 SET beside a query"])),
     ("P12", "the setting is empty, not unset", Tests(&[NO_TENANT])),
     (
         "P13",
@@ -259,7 +259,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "P18",
         "set_config within a statement",
         Tests(&[
-            "walls.rs::P18 set_config before the scan",
+            "enforcement.rs::P18 set_config before the scan",
             "dynamic.rs::what_is_not_known_to_be_safe_is_refused_and_says_why",
         ]),
     ),
@@ -271,14 +271,14 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "P21",
         "one advisory lock for all tenants",
-        Tests(&["keys.rs::a_channel_and_a_lock_have_names_that_postgres_takes"]),
+        Tests(&["namespace.rs::a_channel_and_a_lock_have_names_that_postgres_takes"]),
     ),
     (
         "P22",
         "one channel for all tenants",
-        Tests(&["keys.rs::a_channel_and_a_lock_have_names_that_postgres_takes"]),
+        Tests(&["namespace.rs::a_channel_and_a_lock_have_names_that_postgres_takes"]),
     ),
-    ("P24", "row_security off", Tests(&["walls.rs::P24 row_security off"])),
+    ("P24", "row_security off", Tests(&["enforcement.rs::P24 row_security off"])),
     (
         "S01",
         "the owner, without FORCE",
@@ -300,7 +300,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "a permissive policy beside the right one",
         Tests(&["doctor_cases/cases.rs::Check::OpenPolicy", "doctor_cases/cases.rs::Check::NoFloor"]),
     ),
-    ("S08", "rows for everybody", Tests(&["walls.rs::S08 a row for everybody"])),
+    ("S08", "rows for everybody", Tests(&["enforcement.rs::S08 a row for everybody"])),
     ("S09", "a policy on the wrong column", Tests(&["doctor_cases/cases.rs::Check::OpenPolicy"])),
     ("S10", "OR an agent's setting", Tests(&["doctor_cases/cases.rs::app.agent"])),
     ("S12", "SECURITY DEFINER", Tests(&["doctor_cases/cases.rs::Check::DefinerFunction"])),
@@ -315,7 +315,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "LEAKPROOF",
         Tests(&[
             "doctor_cases/cases.rs::Check::LeakproofFunction",
-            "walls.rs::S16 a function marked LEAKPROOF",
+            "enforcement.rs::S16 a function marked LEAKPROOF",
         ]),
     ),
     ("S17", "an IMMUTABLE reader in a policy", Tests(&["doctor_cases/cases.rs::Check::FrozenTenant"])),
@@ -324,7 +324,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "a foreign key without the tenant",
         Tests(&[
             "doctor_cases/cases.rs::Check::ForeignKeyWithoutTenant",
-            "walls.rs::S18 a reference to a foreign row",
+            "enforcement.rs::S18 a reference to a foreign row",
         ]),
     ),
     (
@@ -332,7 +332,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "a unique key without the tenant",
         Tests(&[
             "doctor_cases/cases.rs::Check::KeyWithoutTenant",
-            "walls.rs::S20 a unique key without the tenant",
+            "enforcement.rs::S20 a unique key without the tenant",
         ]),
     ),
     (
@@ -375,7 +375,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "K01",
         "a check of existence past the tenant",
-        Tests(&["references.rs::a_reference_is_to_a_row_that_the_tenant_has"]),
+        Tests(&["foreign_keys.rs::a_reference_is_to_a_row_that_the_tenant_has"]),
     ),
     (
         "K02",
@@ -407,14 +407,14 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "X01",
         "a cache key without the tenant",
-        Tests(&[TWO_VALUES, "keys.rs::the_same_key_of_two_tenants_holds_two_values_in_redis"]),
+        Tests(&[TWO_VALUES, "namespace.rs::the_same_key_of_two_tenants_holds_two_values_in_redis"]),
     ),
     (
         "X02",
         "a flush of every tenant",
         Tests(&[
-            "keys.rs::a_flush_takes_one_tenants_values_and_no_others",
-            "keys.rs::a_flush_of_redis_takes_one_tenants_values_and_no_others",
+            "namespace.rs::a_flush_takes_one_tenants_values_and_no_others",
+            "namespace.rs::a_flush_of_redis_takes_one_tenants_values_and_no_others",
         ]),
     ),
     (
@@ -435,7 +435,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     ),
     ("X09", "one id in two tenants' fragments", Tests(&[TWO_VALUES])),
     ("X10", "a signed URL of another tenant", Waits("signed URLs are a later part")),
-    ("X12", "a path that leads elsewhere", Tests(&["keys.rs::a_path_leads_nowhere_else"])),
+    ("X12", "a path that leads elsewhere", Tests(&["namespace.rs::a_path_leads_nowhere_else"])),
     (
         "X13",
         "a job's tenant is not its row's",
@@ -444,9 +444,9 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "X14",
         "one idempotency key for all",
-        Tests(&["keys.rs::the_answer_to_a_request_is_kept_for_its_tenant_and_route"]),
+        Tests(&["namespace.rs::the_answer_to_a_request_is_kept_for_its_tenant_and_route"]),
     ),
-    ("X16", "a topic without the tenant", Tests(&["keys.rs::a_message_reaches_its_tenants_own"])),
+    ("X16", "a topic without the tenant", Tests(&["namespace.rs::a_message_reaches_its_tenants_own"])),
     ("X17", "a search index without the filter", Waits("search is a later part")),
     (
         "X18",
