@@ -1,5 +1,5 @@
 //! Two tenants, acme and globex, and a Stripe that sends what the test tells it to.
-#![allow(dead_code, unreachable_pub, reason = "each test uses its own part of the world")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its own part of the fixture")]
 
 use std::sync::Arc;
 
@@ -30,13 +30,13 @@ const PLANS: &str = r#"
 "#;
 
 #[derive(Debug)]
-pub struct World {
+pub struct Fixture {
     pub store: Arc<MemoryStore>,
     pub clock: Arc<ManualClock>,
     pub webhook: StripeWebhook,
 }
 
-impl World {
+impl Fixture {
     /// Both tenants active on `free`, which is also where a tenant falls to.
     pub async fn new() -> Self {
         Self::with_catalog(&format!("fallback = \"free\"\n{PLANS}")).await

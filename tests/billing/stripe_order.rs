@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tenancy::tenant::TenantStatus;
 
-use crate::stripe_fixture::{World, created, deleted, item, stamped, subscription, updated, with};
+use crate::stripe_fixture::{Fixture, created, deleted, item, stamped, subscription, updated, with};
 
 /// What happened to one subscription, in the order it happened, and what is true in the end.
 struct History {
@@ -256,12 +256,12 @@ async fn every_order_ends_right_or_is_marked() {
         let orders = deliveries(history.events.len());
         let circular = history.marked == orders.len();
         for order in orders {
-            let world = World::new().await;
+            let fixture = Fixture::new().await;
             let mut told = false;
             for &at in &order {
-                told |= world.send(&history.events[at]).await.as_str() == "needs-refresh";
+                told |= fixture.send(&history.events[at]).await.as_str() == "needs-refresh";
             }
-            let stored = world.subscription("sub_1").unwrap();
+            let stored = fixture.subscription("sub_1").unwrap();
             if stored.needs_refresh() {
                 marked += 1;
                 assert!(told, "{}: {order:?} is marked, and no receipt said so", history.name);
@@ -273,7 +273,7 @@ async fn every_order_ends_right_or_is_marked() {
                 );
                 continue;
             }
-            assert_eq!(world.acme().await, truth, "{}: {order:?}", history.name);
+            assert_eq!(fixture.acme().await, truth, "{}: {order:?}", history.name);
             assert_eq!(stored.prices()[0].quantity, history.quantity(), "{}: {order:?}", history.name);
             assert_eq!(stored.status().as_str(), history.subscription, "{}: {order:?}", history.name);
         }
@@ -285,12 +285,12 @@ async fn every_order_ends_right_or_is_marked() {
 
 #[tokio::test]
 async fn a_later_second_settles_what_was_marked() {
-    let world = World::new().await;
-    let _ = world.send(&created("e1", 0, &many("active", "price_pro", 1))).await;
-    let _ = world.send(&updated("e2", 5, &many("active", "price_pro", 2), &had("price_pro", 1))).await;
-    let _ = world.send(&updated("e3", 5, &many("active", "price_pro", 1), &had("price_pro", 2))).await;
-    assert!(world.subscription("sub_1").unwrap().needs_refresh());
-    let _ = world.send(&updated("e4", 6, &sub("past_due", "price_basic"), &was("active"))).await;
-    assert!(!world.subscription("sub_1").unwrap().needs_refresh());
-    assert_eq!(world.acme().await, ("basic".to_owned(), TenantStatus::PastDue));
+    let fixture = Fixture::new().await;
+    let _ = fixture.send(&created("e1", 0, &many("active", "price_pro", 1))).await;
+    let _ = fixture.send(&updated("e2", 5, &many("active", "price_pro", 2), &had("price_pro", 1))).await;
+    let _ = fixture.send(&updated("e3", 5, &many("active", "price_pro", 1), &had("price_pro", 2))).await;
+    assert!(fixture.subscription("sub_1").unwrap().needs_refresh());
+    let _ = fixture.send(&updated("e4", 6, &sub("past_due", "price_basic"), &was("active"))).await;
+    assert!(!fixture.subscription("sub_1").unwrap().needs_refresh());
+    assert_eq!(fixture.acme().await, ("basic".to_owned(), TenantStatus::PastDue));
 }

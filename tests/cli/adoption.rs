@@ -4,7 +4,7 @@
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::cli::{tenancy, write};
-use crate::doctor_cases::{TOML, Ward};
+use crate::doctor_cases::{Fixture, TOML};
 
 /// As migrations made them, for one customer alone.
 const TABLES: &str = "
@@ -72,19 +72,19 @@ async fn held(conn: &mut PgConnection, tenant: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn an_application_of_one_tenant_runs_as_it_is_written_once_its_keys_have_the_tenant() {
-    let ward = Ward::new().await;
-    ward.as_owner(TABLES).await;
+    let fixture = Fixture::new().await;
+    fixture.as_owner(TABLES).await;
     for table in ["teams", "accounts", "memberships", "posts"] {
-        ward.as_owner(&format!("ALTER TABLE {table} ADD tenant_id uuid NOT NULL")).await;
+        fixture.as_owner(&format!("ALTER TABLE {table} ADD tenant_id uuid NOT NULL")).await;
     }
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "tenancy.toml", TOML);
-    let (owner, app) = (ward.url(&ward.owner), ward.url(&ward.app));
+    let (owner, app) = (fixture.url(&fixture.owner), fixture.url(&fixture.app));
     let (code, out, err) =
-        tenancy(&["policies", "--url", &owner, "--role", &ward.app, "--keys", "--apply"], dir.path());
+        tenancy(&["policies", "--url", &owner, "--role", &fixture.app, "--keys", "--apply"], dir.path());
     assert_eq!(code, 0, "{out}{err}");
     let (code, out, err) =
-        tenancy(&["policies", "--url", &owner, "--role", &ward.app, "--check"], dir.path());
+        tenancy(&["policies", "--url", &owner, "--role", &fixture.app, "--check"], dir.path());
     assert_eq!(code, 0, "{out}{err}");
     let (code, out, err) = tenancy(&["doctor", "--url", &app], dir.path());
     assert_eq!(code, 0, "{out}{err}");
@@ -100,13 +100,13 @@ async fn an_application_of_one_tenant_runs_as_it_is_written_once_its_keys_have_t
     assert_eq!(scoped.len(), STATEMENTS.matches(";\n").count() + 1, "{out}");
 
     // The superuser is bound by no policy, so that it sees what both tenants have.
-    let mut all = ward.connect("").await;
+    let mut all = fixture.connect("").await;
     for tenant in [ONE, TWO] {
         sqlx::raw_sql(AssertSqlSafe(ROWS.replace("{t}", tenant))).execute(&mut all).await.unwrap();
     }
     let others = held(&mut all, TWO).await;
     let before = held(&mut all, ONE).await;
-    let mut conn = ward.connect(&ward.app).await;
+    let mut conn = fixture.connect(&fixture.app).await;
     let tenant: uuid::Uuid = ONE.trim_matches('\'').parse().unwrap();
     for sql in scoped {
         let mut tx = conn.begin().await.unwrap();

@@ -355,8 +355,8 @@ fn a_snapshot_that_is_not_there_is_said() {
 
 #[tokio::test]
 async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
-    let ward = doctor_cases::Ward::new().await;
-    let url = ward.url(&ward.app);
+    let fixture = doctor_cases::Fixture::new().await;
+    let url = fixture.url(&fixture.app);
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "tenancy.toml", doctor_cases::TOML);
     write(dir.path(), "Cargo.lock", "[[package]]\nname = \"sqlx-core\"\nversion = \"0.9.1\"\n");
@@ -370,7 +370,7 @@ async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
         "{out}"
     );
 
-    ward.as_owner("CREATE POLICY debug ON notes USING (true); DROP POLICY tenancy_floor ON notes").await;
+    fixture.as_owner("CREATE POLICY debug ON notes USING (true); DROP POLICY tenancy_floor ON notes").await;
     write(dir.path(), "Cargo.lock", "[[package]]\nname = \"sqlx-core\"\nversion = \"0.9.0\"\n");
     let (code, out, _) = tenancy(&["doctor", "--url", &url], dir.path());
     assert_eq!(code, 1, "{out}");

@@ -23,7 +23,7 @@ use tenancy::tenant::{NewTenant, Slug, Tenant, TenantStatus};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
 
-use crate::common::{self, Order, TestBackend, World};
+use crate::common::{self, Fixture, Order, TestBackend};
 use crate::log::Log;
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
@@ -295,13 +295,13 @@ fn order() -> Order {
 
 /// X13, `I82`: the job's tenant and the row's tenant are the same, or nothing runs.
 async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
+    let fixture = Fixture::<DB>::new().await;
     let (ours, theirs) = (order(), order());
-    Order::insert(&world.db.scope(&world.acme), &ours).await.unwrap();
-    Order::insert(&world.db.scope(&world.globex), &theirs).await.unwrap();
+    Order::insert(&fixture.db.scope(&fixture.acme), &ours).await.unwrap();
+    Order::insert(&fixture.db.scope(&fixture.globex), &theirs).await.unwrap();
     let open =
-        async |text: &str| world.db.open_job::<Pay, Order>(&world.directory, text, |job| job.order).await;
-    let sides = [(&world.acme, &ours, &theirs), (&world.globex, &theirs, &ours)];
+        async |text: &str| fixture.db.open_job::<Pay, Order>(&fixture.directory, text, |job| job.order).await;
+    let sides = [(&fixture.acme, &ours, &theirs), (&fixture.globex, &theirs, &ours)];
     for (ctx, own, foreign) in sides {
         let job = |order: Uuid| Envelope::new(ctx, &Pay { order }).to_json().unwrap();
         let (opened, row) = open(&job(own.id)).await.unwrap();
@@ -313,7 +313,7 @@ async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + Suppo
         assert_eq!(foreign.kind(), ErrorKind::NotFound);
         assert_eq!(foreign.to_string(), missing.to_string());
         // A job that was told another tenant's name names a row that is not that tenant's.
-        let other = if ctx.tenant_id() == world.acme.tenant_id() { &world.globex } else { &world.acme };
+        let other = if ctx.tenant_id() == fixture.acme.tenant_id() { &fixture.globex } else { &fixture.acme };
         let moved = job(own.id).replace(&ctx.tenant_id().to_string(), &other.tenant_id().to_string());
         assert_eq!(kind(open(&moved).await), ErrorKind::NotFound);
     }
@@ -321,13 +321,13 @@ async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + Suppo
         ("no envelope", "{}".to_owned()),
         ("no text", String::new()),
         ("the job without its envelope", serde_json::to_string(&Pay { order: ours.id }).unwrap()),
-        ("one that is signed", Envelope::new(&world.acme, &Pay { order: ours.id }).sign(&keys()).unwrap()),
-        ("another kind", Envelope::new(&world.acme, &Cancel { _order: ours.id }).to_json().unwrap()),
+        ("one that is signed", Envelope::new(&fixture.acme, &Pay { order: ours.id }).sign(&keys()).unwrap()),
+        ("another kind", Envelope::new(&fixture.acme, &Cancel { _order: ours.id }).to_json().unwrap()),
     ] {
         assert_eq!(kind(open(&text).await), ErrorKind::InvalidInput, "{what}");
     }
     let good: Value =
-        serde_json::from_str(&Envelope::new(&world.acme, &Pay { order: ours.id }).to_json().unwrap())
+        serde_json::from_str(&Envelope::new(&fixture.acme, &Pay { order: ours.id }).to_json().unwrap())
             .unwrap();
     let fields = good.as_object().unwrap();
     assert_eq!(fields.len(), 8, "{good}");
@@ -339,10 +339,10 @@ async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + Suppo
     for (field, value) in [
         ("tenant", json!("*")),
         ("tenant", json!(null)),
-        ("tenant", json!([world.acme.tenant_id().to_string()])),
+        ("tenant", json!([fixture.acme.tenant_id().to_string()])),
         ("v", json!(2)),
         ("actor", json!({ "kind": "admin", "id": "root" })),
-        ("tenant_id", json!(world.globex.tenant_id().to_string())),
+        ("tenant_id", json!(fixture.globex.tenant_id().to_string())),
         ("job", json!({})),
     ] {
         let mut changed = good.clone();
@@ -351,23 +351,23 @@ async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + Suppo
     }
     // A dead letter of a tenant that is closed, and of a row that is gone.
     let text = good.to_string();
-    assert!(Order::delete(&world.db.scope(&world.acme), ours.id).await.unwrap().found());
+    assert!(Order::delete(&fixture.db.scope(&fixture.acme), ours.id).await.unwrap().found());
     assert_eq!(kind(open(&text).await), ErrorKind::NotFound);
-    suspend(&world.directory, &world.acme).await;
+    suspend(&fixture.directory, &fixture.acme).await;
     assert_eq!(kind(open(&text).await), ErrorKind::TenantSuspended);
 }
 
 /// What a job does is found under the request that asked for it.
 async fn a_jobs_events_are_those_of_its_request<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    for ctx in [&world.acme, &world.globex] {
+    let fixture = Fixture::<DB>::new().await;
+    for ctx in [&fixture.acme, &fixture.globex] {
         let text = signed(ctx, Uuid::now_v7());
-        let ReceivedJob { context, job, .. } = keys().open::<Pay>(&world.directory, &text).await.unwrap();
-        let mut tx = world.db.begin(&context).await.unwrap();
+        let ReceivedJob { context, job, .. } = keys().open::<Pay>(&fixture.directory, &text).await.unwrap();
+        let mut tx = fixture.db.begin(&context).await.unwrap();
         Order::insert(&mut tx, &Order { id: job.order, ..order() }).await.unwrap();
         tx.record(AuditEvent::new(&context, "order.pay")).await.unwrap();
         tx.commit().await.unwrap();
-        let events = StoredEvent::newest(&world.db.scope(ctx), None, 10).await.unwrap();
+        let events = StoredEvent::newest(&fixture.db.scope(ctx), None, 10).await.unwrap();
         let events = serde_json::to_value(&events).unwrap();
         assert_eq!(events.as_array().unwrap().len(), 1);
         let text = events.to_string();
@@ -377,15 +377,15 @@ async fn a_jobs_events_are_those_of_its_request<DB: TestBackend + SupportsRow<Or
 
 /// A reading across tenants changes nothing: not later either.
 async fn what_is_lent_to_a_reading_makes_no_job<DB: TestBackend>() {
-    let world = World::<DB>::new().await;
+    let fixture = Fixture::<DB>::new().await;
     let (reason, actor) = (Reason::new("to see what is left behind").unwrap(), Actor::user("root"));
-    let across = world.db.cross_tenant(&world.directory, &*world.store, reason, actor).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &*fixture.store, reason, actor).unwrap();
     let tried = across
         .read(async |tx| {
             let job = Pay { order: Uuid::nil() };
             let envelope = Envelope::new(tx.context(), &job);
-            let renewed = world.directory.refresh(tx.context()).await;
-            let mut recheck = Revalidator::new(world.directory.clone(), tx.context().clone());
+            let renewed = fixture.directory.refresh(tx.context()).await;
+            let mut recheck = Revalidator::new(fixture.directory.clone(), tx.context().clone());
             Ok([
                 kind(envelope.sign(&keys())),
                 kind(envelope.to_json()),

@@ -14,7 +14,7 @@ use tenancy::scope::{Dialect, Reason};
 use tenancy::{ErrorKind, query_as_checked, query_checked, query_scalar_checked};
 use uuid::Uuid;
 
-use crate::common::{TestBackend, World};
+use crate::common::{Fixture, TestBackend};
 
 const TABLES: &str = include_str!("../fixture/customers.sql");
 
@@ -25,11 +25,11 @@ struct Customer {
     note: Option<String>,
 }
 
-async fn seeded() -> World<Postgres> {
-    let world = World::<Postgres>::new().await;
-    Postgres::raw(&world.pool, TABLES).await.unwrap();
-    for (ctx, name, total) in [(&world.acme, "Ada", 10_i64), (&world.globex, "Bob", 20)] {
-        let mut tx = world.db.begin(ctx).await.unwrap();
+async fn seeded() -> Fixture<Postgres> {
+    let fixture = Fixture::<Postgres>::new().await;
+    Postgres::raw(&fixture.pool, TABLES).await.unwrap();
+    for (ctx, name, total) in [(&fixture.acme, "Ada", 10_i64), (&fixture.globex, "Bob", 20)] {
+        let mut tx = fixture.db.begin(ctx).await.unwrap();
         let (order, none) = (Uuid::now_v7(), None::<String>);
         let added = query_checked!(
             &mut tx,
@@ -50,14 +50,14 @@ async fn seeded() -> World<Postgres> {
         assert_eq!(added.execute().await.unwrap(), 1);
         tx.commit().await.unwrap();
     }
-    world
+    fixture
 }
 
 #[tokio::test]
 async fn each_tenant_reads_its_own_rows_in_the_databases_types() {
-    let world = seeded().await;
-    for (ctx, name, total) in [(&world.acme, "Ada", 10_i64), (&world.globex, "Bob", 20)] {
-        let scope = world.db.scope(ctx);
+    let fixture = seeded().await;
+    for (ctx, name, total) in [(&fixture.acme, "Ada", 10_i64), (&fixture.globex, "Bob", 20)] {
+        let scope = fixture.db.scope(ctx);
         let rows = query_checked!(&scope, "SELECT name, note FROM customers").fetch_all().await.unwrap();
         let (seen, note): (&String, &Option<String>) = (&rows[0].name, &rows[0].note);
         assert_eq!((rows.len(), seen.as_str(), note.as_deref()), (1, name, None));
@@ -73,8 +73,8 @@ async fn each_tenant_reads_its_own_rows_in_the_databases_types() {
 
 #[tokio::test]
 async fn w10_what_sqlx_knows_of_a_column_is_known_through_the_guard() {
-    let world = seeded().await;
-    let scope = world.db.scope(&world.acme);
+    let fixture = seeded().await;
+    let scope = fixture.db.scope(&fixture.acme);
     // A table's own NOT NULL is seen through the guard; what an outer join makes null must say so.
     let rows = query_checked!(
         &scope,
@@ -101,8 +101,8 @@ async fn w10_what_sqlx_knows_of_a_column_is_known_through_the_guard() {
 
 #[tokio::test]
 async fn a_change_keeps_to_its_tenant() {
-    let world = seeded().await;
-    let scope = world.db.scope(&world.acme);
+    let fixture = seeded().await;
+    let scope = fixture.db.scope(&fixture.acme);
     let changed = query_checked!(&scope, "UPDATE orders SET status = $1", "paid").execute().await.unwrap();
     assert_eq!(changed, 1);
     let gone = query_checked!(&scope, "DELETE FROM customers RETURNING name").fetch_all().await.unwrap();
@@ -110,7 +110,7 @@ async fn a_change_keeps_to_its_tenant() {
     let none = query_scalar_checked!(&scope, "SELECT name FROM customers").fetch_one().await;
     assert_eq!(none.unwrap_err().kind(), ErrorKind::NotFound);
 
-    let other = world.db.scope(&world.globex);
+    let other = fixture.db.scope(&fixture.globex);
     let status = query_scalar_checked!(&other, "SELECT status FROM orders").fetch_all().await.unwrap();
     assert_eq!(status, ["open"]);
     let name = query_scalar_checked!(&other, "SELECT name FROM customers").fetch_all().await.unwrap();
@@ -127,9 +127,9 @@ async fn values_and_scopes_mean_what_they_say_where_they_stand() {
             query_as_checked!($scope, Customer, "SELECT name, note FROM customers WHERE name = $1", $name)
         };
     }
-    let world = seeded().await;
-    for (ctx, own, other) in [(&world.acme, "Ada", "Bob"), (&world.globex, "Bob", "Ada")] {
-        let scope = world.db.scope(ctx);
+    let fixture = seeded().await;
+    for (ctx, own, other) in [(&fixture.acme, "Ada", "Bob"), (&fixture.globex, "Bob", "Ada")] {
+        let scope = fixture.db.scope(ctx);
         let (tenancy_scope, tenancy_tenant) = (&scope, own);
         let found = query_as_checked!(
             tenancy_scope,
@@ -147,13 +147,13 @@ async fn values_and_scopes_mean_what_they_say_where_they_stand() {
 /// A context that was lent to a reading across tenants opens no query of its own.
 #[tokio::test]
 async fn a_lent_context_opens_no_checked_query() {
-    let world = seeded().await;
+    let fixture = seeded().await;
     let (audit, reason) = (MemorySink::new(), Reason::new("monthly report FIN-12").unwrap());
-    let across = world.db.cross_tenant(&world.directory, &audit, reason, Actor::user("ada")).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &audit, reason, Actor::user("ada")).unwrap();
     let contexts = across.read(async |tenant| Ok(tenant.context().clone())).await.unwrap();
     assert_eq!(contexts.len(), 2);
     for ctx in contexts.iter().map(|tagged| &tagged.value) {
-        let scope = world.db.scope(ctx);
+        let scope = fixture.db.scope(ctx);
         let added = query_checked!(
             &scope,
             "INSERT INTO orders (id, status, total) VALUES ($1, $2, $3)",
@@ -170,8 +170,8 @@ async fn a_lent_context_opens_no_checked_query() {
 
 #[tokio::test]
 async fn what_was_proven_for_one_database_does_not_run_on_another() {
-    let world = seeded().await;
-    let scope = world.db.scope(&world.acme);
+    let fixture = seeded().await;
+    let scope = fixture.db.scope(&fixture.acme);
     let query = || sqlx::query::<Postgres>("SELECT 1");
     let run = |dialect| CheckedQuery::unchecked_for_macros_only(&scope, query(), false, dialect).execute();
     assert_eq!(run(Dialect::Postgres).await.unwrap(), 1);
@@ -183,9 +183,9 @@ async fn what_was_proven_for_one_database_does_not_run_on_another() {
 /// The drop-in door takes sqlx's own macros as they are: checked as they were written, and scoped when they run.
 #[tokio::test]
 async fn sqlx_s_own_macros_run_on_a_scope_unchanged() {
-    let world = seeded().await;
-    for (ctx, name, total) in [(&world.acme, "Ada", 10_i64), (&world.globex, "Bob", 20)] {
-        let scope = world.db.scope(ctx);
+    let fixture = seeded().await;
+    for (ctx, name, total) in [(&fixture.acme, "Ada", 10_i64), (&fixture.globex, "Bob", 20)] {
+        let scope = fixture.db.scope(ctx);
         let orders = sqlx::query!("SELECT id, total FROM orders WHERE total > $1", 5_i64);
         let orders = orders.fetch_all(&scope).await.unwrap();
         assert_eq!((orders.len(), orders[0].total), (1, total));
@@ -193,7 +193,7 @@ async fn sqlx_s_own_macros_run_on_a_scope_unchanged() {
         let customers = customers.fetch_all(&scope).await.unwrap();
         assert_eq!(customers, [Customer { name: name.to_owned(), note: None }]);
 
-        let mut tx = world.db.begin(ctx).await.unwrap();
+        let mut tx = fixture.db.begin(ctx).await.unwrap();
         let changed =
             sqlx::query!("UPDATE orders SET total = total + $1", 1_i64).execute(&mut tx).await.unwrap();
         assert_eq!(changed.rows_affected(), 1);
@@ -206,8 +206,8 @@ async fn sqlx_s_own_macros_run_on_a_scope_unchanged() {
 /// `.sqlx` holds what a database says now.
 #[tokio::test]
 async fn the_offline_data_is_what_the_database_says() {
-    let world = seeded().await;
-    let mut conn = world.pool.acquire().await.unwrap();
+    let fixture = seeded().await;
+    let mut conn = fixture.pool.acquire().await.unwrap();
     let mut count = 0;
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx")).unwrap() {
         let json = std::fs::read_to_string(entry.unwrap().path()).unwrap();

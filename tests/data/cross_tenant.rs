@@ -16,7 +16,7 @@ use tenancy::tenant::{NewTenant, Placement, Slug, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
 
-use crate::common::{Order, TestBackend, World};
+use crate::common::{Fixture, Order, TestBackend};
 
 /// There is no such table.
 #[derive(TenantScoped, sqlx::FromRow)]
@@ -35,20 +35,20 @@ fn ada() -> Actor {
 }
 
 /// Two orders of acme, one of globex, and a tenant that is suspended, with one.
-async fn seeded<DB: TestBackend + SupportsRow<Order>>() -> World<DB> {
-    let world = World::<DB>::new().await;
-    for (ctx, totals) in [(&world.acme, vec![1, 2]), (&world.globex, vec![40])] {
+async fn seeded<DB: TestBackend + SupportsRow<Order>>() -> Fixture<DB> {
+    let fixture = Fixture::<DB>::new().await;
+    for (ctx, totals) in [(&fixture.acme, vec![1, 2]), (&fixture.globex, vec![40])] {
         for total in totals {
-            Order::insert(&world.db.scope(ctx), &Order::new(total)).await.unwrap();
+            Order::insert(&fixture.db.scope(ctx), &Order::new(total)).await.unwrap();
         }
     }
     let initech =
         NewTenant::new(Slug::parse("initech").unwrap(), "Initech", "free").status(TenantStatus::Active);
-    let initech = world.store.insert(initech).await.unwrap();
-    let ctx = world.directory.context(initech.id(), ada()).await.unwrap();
-    Order::insert(&world.db.scope(&ctx), &Order::new(500)).await.unwrap();
-    world.store.update(&initech.with_status(TenantStatus::Suspended).unwrap()).await.unwrap();
-    world
+    let initech = fixture.store.insert(initech).await.unwrap();
+    let ctx = fixture.directory.context(initech.id(), ada()).await.unwrap();
+    Order::insert(&fixture.db.scope(&ctx), &Order::new(500)).await.unwrap();
+    fixture.store.update(&initech.with_status(TenantStatus::Suspended).unwrap()).await.unwrap();
+    fixture
 }
 
 /// What each tenant's answer is, by its slug.
@@ -71,24 +71,24 @@ async fn totals<DB: TestBackend + SupportsRow<Order>>(
 }
 
 async fn every_row_comes_with_its_tenant<DB: TestBackend + SupportsRow<Order>>() {
-    let world = seeded::<DB>().await;
-    let across = world.db.cross_tenant(&world.directory, &*world.store, reason(), ada()).unwrap();
+    let fixture = seeded::<DB>().await;
+    let across = fixture.db.cross_tenant(&fixture.directory, &*fixture.store, reason(), ada()).unwrap();
     let wanted =
         [("acme".to_owned(), vec![1, 2]), ("globex".to_owned(), vec![40]), ("initech".to_owned(), vec![500])];
     assert_eq!(by_slug(&totals(&across).await.unwrap()), wanted);
     // A permission is for several readings.
     assert_eq!(by_slug(&totals(&across).await.unwrap()), wanted);
     // What else runs at the same time sees its own tenant.
-    assert_eq!(Order::count(&world.db.scope(&world.acme)).await.unwrap(), 2);
-    assert_eq!(Order::count(&world.db.scope(&world.globex)).await.unwrap(), 1);
+    assert_eq!(Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap(), 2);
+    assert_eq!(Order::count(&fixture.db.scope(&fixture.globex)).await.unwrap(), 1);
 }
 
 async fn each_tenant_reads_in_its_own_trail_who_read_it_and_why<DB: TestBackend + SupportsRow<Order>>() {
-    let world = seeded::<DB>().await;
-    let across = world.db.cross_tenant(&world.directory, &*world.store, reason(), ada()).unwrap();
+    let fixture = seeded::<DB>().await;
+    let across = fixture.db.cross_tenant(&fixture.directory, &*fixture.store, reason(), ada()).unwrap();
     totals(&across).await.unwrap();
-    for ctx in [&world.acme, &world.globex] {
-        let events = StoredEvent::newest(&world.db.scope(ctx), None, 10).await.unwrap();
+    for ctx in [&fixture.acme, &fixture.globex] {
+        let events = StoredEvent::newest(&fixture.db.scope(ctx), None, 10).await.unwrap();
         let mut events: Vec<serde_json::Value> =
             events.iter().map(|event| serde_json::from_str(event.json()).unwrap()).collect();
         events.reverse();
@@ -105,11 +105,11 @@ async fn each_tenant_reads_in_its_own_trail_who_read_it_and_why<DB: TestBackend 
 }
 
 async fn nothing_can_be_changed<DB: TestBackend + SupportsRow<Order>>() {
-    let world = seeded::<DB>().await;
+    let fixture = seeded::<DB>().await;
     let trail = MemorySink::new();
-    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
     let order =
-        Order::list(&world.db.scope(&world.acme), PageRequest::first(1)).await.unwrap().items.remove(0);
+        Order::list(&fixture.db.scope(&fixture.acme), PageRequest::first(1)).await.unwrap().items.remove(0);
     let refused = |error: Error| {
         assert_eq!(error.kind(), ErrorKind::SqlRejected, "{error}");
         assert!(error.to_string().contains("changes nothing"), "{error}");
@@ -130,9 +130,9 @@ async fn nothing_can_be_changed<DB: TestBackend + SupportsRow<Order>>() {
 }
 
 async fn what_is_lent_opens_nothing_else<DB: TestBackend + SupportsRow<Order>>() {
-    let world = seeded::<DB>().await;
+    let fixture = seeded::<DB>().await;
     let trail = MemorySink::new();
-    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
     let kept: Mutex<Vec<TenantContext>> = Mutex::default();
     across
         .read(async |tenant| {
@@ -145,13 +145,13 @@ async fn what_is_lent_opens_nothing_else<DB: TestBackend + SupportsRow<Order>>()
     assert_eq!(kept.len(), 3);
     for ctx in &kept {
         assert_eq!(ctx.resolved_by(), ResolvedBy::CrossTenant);
-        let scope = world.db.scope(ctx);
+        let scope = fixture.db.scope(ctx);
         assert_eq!(Order::count(&scope).await.unwrap_err().kind(), ErrorKind::CrossTenantContext);
         assert_eq!(
             Order::insert(&scope, &Order::new(1)).await.unwrap_err().kind(),
             ErrorKind::CrossTenantContext
         );
-        assert_eq!(world.db.begin(ctx).await.unwrap_err().kind(), ErrorKind::CrossTenantContext);
+        assert_eq!(fixture.db.begin(ctx).await.unwrap_err().kind(), ErrorKind::CrossTenantContext);
     }
 }
 
@@ -185,20 +185,20 @@ fn store_down() -> Error {
 }
 
 async fn without_a_trail_nothing_is_read<DB: TestBackend + SupportsRow<Order>>() {
-    let world = seeded::<DB>().await;
+    let fixture = seeded::<DB>().await;
     let reads = AtomicUsize::new(0);
     let reading = async |tenant: &mut tenancy::scope::Tx<'_, DB>| {
         reads.fetch_add(1, Ordering::SeqCst);
         Order::count(tenant).await
     };
     let trail = Failing::after(0);
-    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
     assert!(across.read(reading).await.is_err());
     assert_eq!(reads.load(Ordering::SeqCst), 0, "the intent was not written, and rows were read");
 
     // Where the outcome cannot be written, the rows are not handed out; the intent stands.
     let trail = Failing::after(1);
-    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
     assert!(across.read(reading).await.is_err());
     assert_eq!(reads.load(Ordering::SeqCst), 3);
     let outcomes: Vec<_> = trail.kept.events().iter().map(AuditEvent::ended).collect();
@@ -208,9 +208,9 @@ async fn without_a_trail_nothing_is_read<DB: TestBackend + SupportsRow<Order>>()
 async fn a_failure_ends_the_reading_and_is_told<
     DB: TestBackend + SupportsRow<Order> + SupportsRow<Missing>,
 >() {
-    let world = seeded::<DB>().await;
+    let fixture = seeded::<DB>().await;
     let trail = MemorySink::new();
-    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
     let turns = AtomicUsize::new(0);
     let failing = across.read(async |tenant| match turns.fetch_add(1, Ordering::SeqCst) {
         0 => Order::count(tenant).await,
@@ -233,9 +233,9 @@ async fn a_failure_ends_the_reading_and_is_told<
 }
 
 async fn a_permission_runs_out<DB: TestBackend + SupportsRow<Order>>() {
-    let world = seeded::<DB>().await;
+    let fixture = seeded::<DB>().await;
     let trail = MemorySink::new();
-    let across = || world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = || fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
     let error = totals(&across().valid_for(Duration::ZERO)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired);
     assert_eq!(trail.events(), [], "nothing was read, and nothing is told");
@@ -278,11 +278,11 @@ async fn a_permission_runs_out<DB: TestBackend + SupportsRow<Order>>() {
 
 /// One connection for the rows and for the trail; and a reader who goes away, wherever it is, leaves no tenant on it.
 async fn a_reading_that_is_dropped_leaves_no_tenant_behind<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
-    for (ctx, total) in [(&world.acme, 1), (&world.globex, 40)] {
-        Order::insert(&world.db.scope(ctx), &Order::new(total)).await.unwrap();
+    let fixture = Fixture::<DB>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
+    for (ctx, total) in [(&fixture.acme, 1), (&fixture.globex, 40)] {
+        Order::insert(&fixture.db.scope(ctx), &Order::new(total)).await.unwrap();
     }
-    let across = world.db.cross_tenant(&world.directory, &*world.store, reason(), ada()).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &*fixture.store, reason(), ada()).unwrap();
     let (mut dropped, turns) = (0, AtomicUsize::new(0));
     for polls in (0..60).map(|n| n * 20) {
         {
@@ -302,10 +302,10 @@ async fn a_reading_that_is_dropped_leaves_no_tenant_behind<DB: TestBackend + Sup
                 tokio::task::yield_now().await;
             }
         }
-        let all = DB::number(&world.pool, "SELECT count(*) FROM orders").await;
+        let all = DB::number(&fixture.pool, "SELECT count(*) FROM orders").await;
         assert_eq!(all, if DB::DIALECT == Dialect::Postgres { 0 } else { 2 }, "after {polls} polls");
-        for ctx in [&world.acme, &world.globex] {
-            assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 1, "after {polls} polls");
+        for ctx in [&fixture.acme, &fixture.globex] {
+            assert_eq!(Order::count(&fixture.db.scope(ctx)).await.unwrap(), 1, "after {polls} polls");
         }
     }
     assert!(dropped > 5, "only {dropped} readings were dropped on the way");
@@ -313,21 +313,21 @@ async fn a_reading_that_is_dropped_leaves_no_tenant_behind<DB: TestBackend + Sup
 }
 
 async fn what_cannot_be_read_whole_is_not_read<DB: TestBackend + SupportsRow<Order>>() {
-    let world = seeded::<DB>().await;
+    let fixture = seeded::<DB>().await;
     let trail = MemorySink::new();
     let far = NewTenant::new(Slug::parse("umbrella").unwrap(), "Umbrella", "free")
         .placement(Placement::Database { name: "cluster-7".to_owned() });
-    world.store.insert(far).await.unwrap();
-    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
+    fixture.store.insert(far).await.unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
     assert_eq!(totals(&across).await.unwrap_err().kind(), ErrorKind::UnsupportedPlacement);
     assert_eq!(trail.events(), []);
 }
 
 async fn who_and_why_must_be_said<DB: TestBackend + SupportsRow<Order>>() {
-    let world = seeded::<DB>().await;
+    let fixture = seeded::<DB>().await;
     let trail = MemorySink::new();
     for nobody in [Actor::Anonymous, Actor::user(" "), Actor::system("")] {
-        let error = world.db.cross_tenant(&world.directory, &trail, reason(), nobody).unwrap_err();
+        let error = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), nobody).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
     for text in ["", "        ", "report", "two\nlines of text", &"long".repeat(200)] {
@@ -352,9 +352,9 @@ on_every_database!(
 /// As a handler or a job would: on a task of its own, with queries of one's own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reading_runs_on_a_task_with_any_query() {
-    let world = seeded::<sqlx::Postgres>().await;
+    let fixture = seeded::<sqlx::Postgres>().await;
     let sums = tokio::spawn(async move {
-        let across = world.db.cross_tenant(&world.directory, &*world.store, reason(), ada())?;
+        let across = fixture.db.cross_tenant(&fixture.directory, &*fixture.store, reason(), ada())?;
         let checked = across
             .read(async |tenant| {
                 tenancy::query_scalar!(tenant, i64, "SELECT CAST(sum(total) AS bigint) FROM orders")
@@ -383,13 +383,13 @@ async fn a_reading_runs_on_a_task_with_any_query() {
 /// More tenants than are asked for or written at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_tenants_are_all_read_and_all_told() {
-    let world = World::<sqlx::Sqlite>::new().await;
+    let fixture = Fixture::<sqlx::Sqlite>::new().await;
     for n in 0..450 {
         let slug = Slug::parse(&format!("tenant-{n}")).unwrap();
-        world.store.insert(NewTenant::new(slug, "Tenant", "free")).await.unwrap();
+        fixture.store.insert(NewTenant::new(slug, "Tenant", "free")).await.unwrap();
     }
     let trail = MemorySink::new();
-    let across = world.db.cross_tenant(&world.directory, &trail, reason(), ada()).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
     assert_eq!(across.read(async |tenant| Order::count(tenant).await).await.unwrap().len(), 452);
     let events = trail.events();
     assert_eq!(events.iter().filter(|event| event.ended() == Outcome::Unknown).count(), 452);

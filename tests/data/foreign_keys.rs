@@ -4,7 +4,7 @@ use sqlx::{Postgres, Sqlite};
 use tenancy::scope::row::{ForeignKey, SupportsRow};
 use tenancy::{ErrorKind, TenantScoped, query, query_as};
 
-use crate::common::{TestBackend, World};
+use crate::common::{Fixture, TestBackend};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "customers")]
@@ -47,28 +47,28 @@ impl Tables for Postgres {
 }
 
 /// Both tenants have the customers 1 and 2; globex alone has the customer 3.
-async fn seeded<DB: Tables>() -> World<DB> {
-    let world = World::<DB>::new().await;
+async fn seeded<DB: Tables>() -> Fixture<DB> {
+    let fixture = Fixture::<DB>::new().await;
     for columns in [
         "customers (tenant_id TENANT NOT NULL, id bigint NOT NULL, PRIMARY KEY (tenant_id, id))",
         "invoices (tenant_id TENANT NOT NULL, id bigint NOT NULL, customer_id bigint NOT NULL, payer_id bigint,
          PRIMARY KEY (tenant_id, id), FOREIGN KEY (tenant_id, customer_id) REFERENCES customers (tenant_id, id))",
     ] {
         let sql = format!("CREATE TABLE {}", columns.replace("TENANT", DB::TENANT));
-        DB::raw(&world.pool, &sql).await.unwrap();
+        DB::raw(&fixture.pool, &sql).await.unwrap();
     }
     let customers = [1, 2, 3].map(|id| Customer { id });
-    Customer::insert_many(&world.db.scope(&world.acme), &customers[..2]).await.unwrap();
-    Customer::insert_many(&world.db.scope(&world.globex), &customers).await.unwrap();
-    world
+    Customer::insert_many(&fixture.db.scope(&fixture.acme), &customers[..2]).await.unwrap();
+    Customer::insert_many(&fixture.db.scope(&fixture.globex), &customers).await.unwrap();
+    fixture
 }
 
 async fn a_reference_is_to_a_row_that_the_tenant_has<DB: Tables>() {
-    let world = seeded::<DB>().await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let fixture = seeded::<DB>().await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     assert_eq!(Customer::foreign_key(&acme, 3).await.unwrap(), None);
     assert!(Customer::foreign_key(&globex, 3).await.unwrap().is_some());
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     assert_eq!(Customer::foreign_key(&mut tx, 3).await.unwrap(), None);
     let customer = Customer::foreign_key(&mut tx, 1).await.unwrap().unwrap();
     let payer = Customer::foreign_key(&mut tx, 2).await.unwrap();
@@ -92,8 +92,8 @@ async fn a_reference_is_to_a_row_that_the_tenant_has<DB: Tables>() {
 }
 
 async fn a_reference_of_another_tenant_is_refused_before_anything_is_sent<DB: Tables>() {
-    let world = seeded::<DB>().await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let fixture = seeded::<DB>().await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     // Both tenants have a customer 1, so the database would take it.
     let theirs = Customer::foreign_key(&globex, 1).await.unwrap().unwrap();
     let own = Customer::foreign_key(&acme, 1).await.unwrap().unwrap();
@@ -106,7 +106,7 @@ async fn a_reference_of_another_tenant_is_refused_before_anything_is_sent<DB: Ta
         Invoice { payer: Some(theirs.clone()), ..good.clone() },
     ];
     for bad in &bad {
-        let mut tx = world.db.begin(&world.acme).await.unwrap();
+        let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
         let many = [good.clone(), bad.clone()];
         for error in [
             Invoice::insert(&mut tx, bad).await.unwrap_err(),
@@ -139,8 +139,8 @@ macro_rules! other_doors {
     ($name:ident, $db:ty) => {
         #[tokio::test]
         async fn $name() {
-            let world = seeded::<$db>().await;
-            let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+            let fixture = seeded::<$db>().await;
+            let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
             let own = Customer::foreign_key(&acme, 1).await.unwrap().unwrap();
             let insert = "INSERT INTO invoices (id, customer_id) VALUES ($1, $2)";
             let statement =

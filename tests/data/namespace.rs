@@ -20,7 +20,7 @@ use tenancy::{Error, ErrorKind, TenantContext};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::common::{self, World};
+use crate::common::{self, Fixture};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -219,12 +219,12 @@ const NOTIFY: &str = "t1_1b003e8f2bc7f482621c334a3090b5dd7b55773aee9a1d180cc901a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_context_that_was_lent_makes_no_names() {
-    let world = World::<sqlx::Sqlite>::new().await;
+    let fixture = Fixture::<sqlx::Sqlite>::new().await;
     let trail = MemorySink::new();
     let reason = Reason::new("monthly report FIN-12").unwrap();
-    let across = world.db.cross_tenant(&world.directory, &trail, reason, Actor::user("ada")).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason, Actor::user("ada")).unwrap();
     let cache = TenantCache::<u8>::new(10, MINUTE);
-    cache.insert(world.acme.key("x").unwrap(), 1).await;
+    cache.insert(fixture.acme.key("x").unwrap(), 1).await;
     let refused = across
         .read(async |tenant| {
             let ctx = tenant.context();
@@ -243,7 +243,7 @@ async fn a_context_that_was_lent_makes_no_names() {
         .await
         .unwrap();
     assert_eq!(refused.iter().map(|tenant| tenant.value).collect::<Vec<_>>(), [7, 7]);
-    assert_eq!(cache.get(&world.acme.key("x").unwrap()).await, Some(1));
+    assert_eq!(cache.get(&fixture.acme.key("x").unwrap()).await, Some(1));
 }
 
 proptest! {

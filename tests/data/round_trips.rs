@@ -13,7 +13,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
-use crate::common::{self, Order, TestBackend, World};
+use crate::common::{self, Fixture, Order, TestBackend};
 
 /// What was sent that is waited for, in order; each is one round trip.
 #[derive(Clone, Default)]
@@ -99,12 +99,13 @@ fn text(body: &[u8]) -> String {
 }
 
 /// The tables with row-level security or without, as the walls want it, and one connection that is written down.
-async fn recorded(walls: Enforcement, mode: ConnectionMode) -> (World<Postgres>, TenantDb<Postgres>, Sent) {
-    let world = World::<Postgres>::new().await;
+async fn recorded(walls: Enforcement, mode: ConnectionMode) -> (Fixture<Postgres>, TenantDb<Postgres>, Sent) {
+    let fixture = Fixture::<Postgres>::new().await;
     if walls == Enforcement::PredicateOnly {
-        Postgres::raw(&world.pool, "ALTER TABLE orders DISABLE ROW LEVEL SECURITY").await.unwrap();
+        Postgres::raw(&fixture.pool, "ALTER TABLE orders DISABLE ROW LEVEL SECURITY").await.unwrap();
     }
-    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&world.pool).await.unwrap();
+    let name: String =
+        sqlx::query_scalar("SELECT current_database()").fetch_one(&fixture.pool).await.unwrap();
     let server: PgConnectOptions = common::postgres_url().parse().unwrap();
     if mode == ConnectionMode::Citus {
         pretend_citus(&name).await;
@@ -118,12 +119,12 @@ async fn recorded(walls: Enforcement, mode: ConnectionMode) -> (World<Postgres>,
         .unwrap();
     // What is prepared once, and what sqlx asks once of a connection, is over.
     for _ in 0..2 {
-        read(&db, &world).await;
-        write(&db, &world).await;
-        transaction(&db, &world).await;
+        read(&db, &fixture).await;
+        write(&db, &fixture).await;
+        transaction(&db, &fixture).await;
     }
     sent.settled().await;
-    (world, db, sent)
+    (fixture, db, sent)
 }
 
 /// Citus is not to be had everywhere; its name in the catalogue lets the messages be looked at, and no more.
@@ -138,20 +139,20 @@ async fn pretend_citus(database: &str) {
     sqlx::raw_sql(AssertSqlSafe(pretend)).execute(&mut admin).await.unwrap();
 }
 
-async fn read(db: &TenantDb<Postgres>, world: &World<Postgres>) {
-    let scope = db.scope(&world.acme);
+async fn read(db: &TenantDb<Postgres>, fixture: &Fixture<Postgres>) {
+    let scope = db.scope(&fixture.acme);
     let count = query_scalar!(&scope, i64, "SELECT count(*) FROM orders WHERE total < $1", 0_i64);
     assert_eq!(count.fetch_one().await.unwrap(), 0);
 }
 
-async fn write(db: &TenantDb<Postgres>, world: &World<Postgres>) {
-    let scope = db.scope(&world.acme);
+async fn write(db: &TenantDb<Postgres>, fixture: &Fixture<Postgres>) {
+    let scope = db.scope(&fixture.acme);
     let removed = query!(&scope, "DELETE FROM orders WHERE total = $1", 7_i64).execute().await.unwrap();
     assert_eq!(removed, 0);
 }
 
-async fn transaction(db: &TenantDb<Postgres>, world: &World<Postgres>) {
-    let mut tx = db.begin(&world.acme).await.unwrap();
+async fn transaction(db: &TenantDb<Postgres>, fixture: &Fixture<Postgres>) {
+    let mut tx = db.begin(&fixture.acme).await.unwrap();
     let order = Order { id: Uuid::now_v7(), status: "open".to_owned(), total: 1 };
     Order::insert(&mut tx, &order).await.unwrap();
     assert!(Order::delete(&mut tx, order.id).await.unwrap().found());
@@ -165,8 +166,8 @@ async fn sends(
     wanted_write: &[&str],
     wanted_transaction: &[&str],
 ) {
-    let (world, db, sent) = recorded(walls, mode).await;
-    let tenant = world.acme.tenant_id().to_string();
+    let (fixture, db, sent) = recorded(walls, mode).await;
+    let tenant = fixture.acme.tenant_id().to_string();
     let got = async || -> Vec<String> {
         let sent = sent.settled().await;
         let short = |message: &String| {
@@ -176,11 +177,11 @@ async fn sends(
         };
         sent.iter().map(short).collect()
     };
-    read(&db, &world).await;
+    read(&db, &fixture).await;
     assert_eq!(got().await, wanted_read, "a read under {mode:?} with {walls:?}");
-    write(&db, &world).await;
+    write(&db, &fixture).await;
     assert_eq!(got().await, wanted_write, "a write under {mode:?} with {walls:?}");
-    transaction(&db, &world).await;
+    transaction(&db, &fixture).await;
     assert_eq!(got().await, wanted_transaction, "a transaction under {mode:?} with {walls:?}");
 }
 

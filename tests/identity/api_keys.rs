@@ -1,4 +1,4 @@
-//! API keys: a program proves its tenant, in a world of two.
+//! API keys: a program proves its tenant, in a fixture of two.
 //!
 //! Rows are named as in the list of attacks: `I76`, `I77`, `I78`, and so on.
 
@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::common::TestBackend;
-use crate::fixture::{self, Answer, World, world};
+use crate::fixture::{self, Answer, Fixture};
 use crate::suites;
 
 const NOW: Timestamp = Timestamp::from_seconds(fixture::NOW);
@@ -141,33 +141,34 @@ async fn the_suite_rejects_broken_stores() {
     }
 }
 
-/// The world of two tenants, who have a key each; beside it a host selects.
+/// The fixture of two tenants, who have a key each; beside it a host selects.
 struct Keys {
-    world: World,
+    fixture: Fixture,
     clock: Arc<ManualClock>,
     acme: (ApiKey, String),
     globex: (ApiKey, String),
 }
 
 async fn keys() -> Keys {
-    let mut world = world().await;
+    let mut fixture = Fixture::new().await;
     let clock = Arc::new(ManualClock::new(NOW));
-    let source = ApiKeySource::new(format(), world.store.clone())
+    let source = ApiKeySource::new(format(), fixture.store.clone())
         .header("x-api-key")
         .unwrap()
         .with_clock(clock.clone());
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
-    let directory = TenantDirectory::new(world.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
+    let directory =
+        TenantDirectory::new(fixture.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
     let resolver = Resolver::new(directory).source(HostSource::new(["example.com"]).unwrap()).source(source);
-    world.app = fixture::app(Arc::new(resolver));
+    fixture.app = fixture::app(Arc::new(resolver));
     let own = async |tenant| {
         let (key, text) = issue(tenant);
-        world.store.insert_key(&key).await.unwrap();
+        fixture.store.insert_key(&key).await.unwrap();
         (key, text)
     };
-    let (acme, globex) = (own(world.acme.id()).await, own(world.globex.id()).await);
-    Keys { world, clock, acme, globex }
+    let (acme, globex) = (own(fixture.acme.id()).await, own(fixture.globex.id()).await);
+    Keys { fixture, clock, acme, globex }
 }
 
 impl Keys {
@@ -176,7 +177,7 @@ impl Keys {
         for (name, value) in headers {
             request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        self.world.send(request.body(Body::empty()).unwrap()).await
+        self.fixture.send(request.body(Body::empty()).unwrap()).await
     }
 
     async fn bearer(&self, text: &str) -> Answer {
@@ -205,8 +206,8 @@ async fn a_key_proves_its_own_tenant() {
     let vary = answer.headers.get("vary").unwrap().to_str().unwrap();
     assert!(vary.contains("authorization") && vary.contains("x-api-key"), "{vary}");
     // The key of a tenant that is closed opens nothing.
-    let (closed, text) = issue(keys.world.suspended.id());
-    keys.world.store.insert_key(&closed).await.unwrap();
+    let (closed, text) = issue(keys.fixture.suspended.id());
+    keys.fixture.store.insert_key(&closed).await.unwrap();
     assert_eq!(keys.bearer(&text).await.code(), "tenant-suspended");
 }
 
@@ -214,15 +215,15 @@ async fn a_key_proves_its_own_tenant() {
 async fn i76_whatever_is_wrong_with_a_key_the_answer_is_the_same() {
     let keys = keys().await;
     let (acme, globex) = (&keys.acme.1, &keys.globex.1);
-    let store = &keys.world.store;
-    let unknown = issue(keys.world.acme.id()).1;
-    let (revoked, revoked_text) = issue(keys.world.acme.id());
+    let store = &keys.fixture.store;
+    let unknown = issue(keys.fixture.acme.id()).1;
+    let (revoked, revoked_text) = issue(keys.fixture.acme.id());
     store.insert_key(&revoked).await.unwrap();
     assert_eq!(keys.bearer(&revoked_text).await.status, StatusCode::OK);
-    store.revoke_key(keys.world.acme.id(), revoked.id(), NOW).await.unwrap();
-    let (expired, expired_text) = issue(keys.world.acme.id());
+    store.revoke_key(keys.fixture.acme.id(), revoked.id(), NOW).await.unwrap();
+    let (expired, expired_text) = issue(keys.fixture.acme.id());
     store.insert_key(&expired.expiring(NOW)).await.unwrap();
-    let (ending, ending_text) = issue(keys.world.acme.id());
+    let (ending, ending_text) = issue(keys.fixture.acme.id());
     store.insert_key(&ending.expiring(NOW.after(Duration::from_mins(1)))).await.unwrap();
     assert_eq!(keys.bearer(&ending_text).await.status, StatusCode::OK);
     keys.clock.advance_seconds(60);
@@ -292,14 +293,14 @@ async fn a_request_holds_one_key_in_one_place() {
     ] {
         assert_eq!(keys.send("example.com", &[(name, value)]).await.code(), "tenant-missing", "{value}");
     }
-    let no_header = ApiKeySource::new(format(), keys.world.store.clone());
+    let no_header = ApiKeySource::new(format(), keys.fixture.store.clone());
     let request = OwnedRequest::get("/").with_header("x-api-key", acme.as_str());
     assert!(
         matches!(no_header.read(&request), SourceOutcome::Absent),
         "that header is not read unless it was named"
     );
     for bad in ["", "x api", "x_api_key", "x:y"] {
-        let source = ApiKeySource::new(format(), keys.world.store.clone());
+        let source = ApiKeySource::new(format(), keys.fixture.store.clone());
         assert_eq!(source.header(bad).unwrap_err().kind(), ErrorKind::Misconfigured);
     }
 }
@@ -310,17 +311,17 @@ async fn i77_a_key_in_the_url_is_not_read_and_none_is_shown() {
     let (key, text) = &keys.acme;
     for path in ["/orders?api_key=", "/orders?x-api-key=", "/orders?access_token=", "/orders?key="] {
         let request = Request::get(format!("{path}{text}")).header("host", "acme.example.com");
-        let answer = keys.world.send(request.body(Body::empty()).unwrap()).await;
+        let answer = keys.fixture.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.code(), "credential-missing", "{path}");
     }
     assert_eq!(keys.bearer(text).await.status, StatusCode::OK);
-    let source = ApiKeySource::new(format(), keys.world.store.clone());
+    let source = ApiKeySource::new(format(), keys.fixture.store.clone());
     let SourceOutcome::Pending(signal) = source.read(&bearer_request(text)) else {
         panic!("the store is asked")
     };
     let signal = signal.await;
     let (_, secret) = ApiKey::issue(&format(), key.tenant().clone(), "CI", NOW);
-    let shown = format!("{:?} {source:?} {key:?} {signal:?} {secret:?}", keys.world.store);
+    let shown = format!("{:?} {source:?} {key:?} {signal:?} {secret:?}", keys.fixture.store);
     assert!(shown.contains(key.id()), "{shown}");
     for text in [&keys.acme.1, &keys.globex.1, secret.expose_secret()] {
         let secret = text.split('_').nth(3).unwrap();

@@ -40,25 +40,12 @@ MCowBQYDK2VwAyEA4tlB/L2PepXwo/RgADLYUfXTMj9rRiHXKnyceo6l7mY=\n\
 pub(crate) const PROXY: &str = "10.0.0.7:4000";
 pub(crate) const STRANGER: &str = "203.0.113.9:4000";
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) acme: Arc<Tenant>,
     pub(crate) globex: Arc<Tenant>,
     pub(crate) suspended: Arc<Tenant>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) app: Router,
-}
-
-pub(crate) async fn world() -> World {
-    let store = Arc::new(MemoryStore::new());
-    let tenant = async |slug: &str, status| {
-        let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(status);
-        store.insert(new).await.unwrap()
-    };
-    let acme = tenant("acme", TenantStatus::Active).await;
-    let globex = tenant("globex", TenantStatus::Trialing).await;
-    let suspended = tenant("initech", TenantStatus::Suspended).await;
-    let app = app(Arc::new(resolver(store.clone())));
-    World { acme, globex, suspended, store, app }
 }
 
 pub(crate) fn resolver(store: Arc<dyn TenantStore>) -> Resolver {
@@ -132,7 +119,20 @@ impl Answer {
     }
 }
 
-impl World {
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let tenant = async |slug: &str, status| {
+            let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(status);
+            store.insert(new).await.unwrap()
+        };
+        let acme = tenant("acme", TenantStatus::Active).await;
+        let globex = tenant("globex", TenantStatus::Trialing).await;
+        let suspended = tenant("initech", TenantStatus::Suspended).await;
+        let app = app(Arc::new(resolver(store.clone())));
+        Self { acme, globex, suspended, store, app }
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         send(&self.app, request).await
     }

@@ -11,7 +11,7 @@ use tenancy::resolve::{OwnedRequest, Resolver};
 use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
-use crate::fixture::{self, bearer, get_from, resolver};
+use crate::fixture::{self, Fixture, bearer, get_from, resolver};
 
 /// A resolver over a cache that is empty, and two tenants in the store behind it.
 async fn fresh() -> (Arc<Resolver>, Arc<Tenant>, Arc<Tenant>) {
@@ -118,10 +118,10 @@ async fn no_label_names_a_tenant_and_there_are_few_of_them() {
     let snapshotter = recorder.snapshotter();
     let _guard = set_default_local_recorder(&recorder);
 
-    let world = fixture::World { app, ..fixture::world().await };
+    let fixture = Fixture { app, ..Fixture::new().await };
     for tenant in [&acme, &globex] {
         let request = get_from("example.com", "/orders").header("authorization", bearer(tenant));
-        assert!(world.send(request.body(Body::empty()).unwrap()).await.status.is_success());
+        assert!(fixture.send(request.body(Body::empty()).unwrap()).await.status.is_success());
     }
     for n in 0..500 {
         resolver.resolve_unauthenticated(&host(&format!("nobody-{n}"))).await.unwrap_err();

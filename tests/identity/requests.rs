@@ -79,7 +79,7 @@ proptest! {
     fn whatever_a_request_is_made_of_it_reaches_one_tenant_or_none(many in proptest::collection::vec(data(), 200)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let resolver = request::world().await;
+            let resolver = request::resolver().await;
             for data in many {
                 request::one_tenant_or_none(&resolver, &data).await;
             }
@@ -90,7 +90,7 @@ proptest! {
 /// The generator is worth something only if it gets in at times, and is refused at others.
 #[tokio::test]
 async fn near_to_good_requests_get_in_or_not_by_one_line() {
-    let resolver = request::world().await;
+    let resolver = request::resolver().await;
     let [acme, globex] = request::KEYS.map(|id| api_key(id, &"x".repeat(43)));
     for (data, wanted) in [
         ("/login\nhone.example.net", Some("acme")),

@@ -111,13 +111,13 @@ impl TenantStore for Cold {
     }
 }
 
-struct World {
+struct Fixture {
     warm: TenantDirectory,
     cold: TenantDirectory,
     names: Names,
 }
 
-async fn world() -> World {
+async fn seeded() -> Fixture {
     let store = Arc::new(MemoryStore::new());
     let tenant = async |slug: &str, status| {
         let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(status);
@@ -134,10 +134,10 @@ async fn world() -> World {
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
     let catalog = Arc::new(Catalog::from_toml(catalog).unwrap());
     let warm = TenantDirectory::new(store.clone(), catalog.clone());
-    World { warm, cold: TenantDirectory::new(Arc::new(Cold(store)), catalog), names }
+    Fixture { warm, cold: TenantDirectory::new(Arc::new(Cold(store)), catalog), names }
 }
 
-impl World {
+impl Fixture {
     /// The answer, which must be the same whether the tenants and what the sources say are at hand or not; and what
     /// the trail was told, each time.
     async fn resolve_told(&self, says: &[Say], public: bool) -> (Result<TenantContext>, Vec<AuditEvent>) {
@@ -188,7 +188,7 @@ async fn the_outcomes_are_these() {
     };
     use Say::{Absent, Forbidden, Invalid, Unverified, Verified, VerifiedActor};
     use Who::{Acme, Globex, Nobody, Suspended};
-    let world = world().await;
+    let fixture = seeded().await;
     // what the sources say, on a protected route, on a public route; `None` is acme.
     let rows: &[(&[Say], Option<ErrorKind>, Option<ErrorKind>)] = &[
         (&[], Some(TenantMissing), Some(TenantMissing)),
@@ -257,10 +257,10 @@ async fn the_outcomes_are_these() {
     ];
     for (says, protected, public) in rows {
         for (expected, is_public) in [(protected, false), (public, true)] {
-            let result = world.resolve(says, is_public).await;
+            let result = fixture.resolve(says, is_public).await;
             assert_eq!(result.as_ref().err().map(Error::kind), *expected, "{says:?}, public: {is_public}");
             if let Ok(ctx) = result {
-                assert_eq!(*ctx.tenant_id(), world.names[0].0, "{says:?}");
+                assert_eq!(*ctx.tenant_id(), fixture.names[0].0, "{says:?}");
                 let proven = says.contains(&Verified(Acme)) || says.contains(&VerifiedActor);
                 assert_eq!(*ctx.actor() == Actor::user("ada"), proven, "{says:?}");
             }
@@ -273,22 +273,22 @@ async fn the_outcomes_are_these() {
 #[tokio::test]
 async fn a_person_reaches_only_the_tenants_that_are_theirs() {
     use Say::{Unverified, VerifiedActor};
-    let world = world().await;
+    let fixture = seeded().await;
     let says = [VerifiedActor, Unverified(Who::Globex, false)];
-    let error = world.resolve(&says, false).await.unwrap_err();
-    let nobody = world.resolve(&[VerifiedActor, Unverified(Who::Nobody, false)], false).await.unwrap_err();
+    let error = fixture.resolve(&says, false).await.unwrap_err();
+    let nobody = fixture.resolve(&[VerifiedActor, Unverified(Who::Nobody, false)], false).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.to_string()),
         (nobody.kind(), nobody.to_string()),
         "a foreign tenant is unknown"
     );
-    let visitor = world.resolve(&says, true).await.unwrap();
-    assert_eq!((visitor.tenant_id(), visitor.actor()), (&world.names[1].0, &Actor::Anonymous));
+    let visitor = fixture.resolve(&says, true).await.unwrap();
+    assert_eq!((visitor.tenant_id(), visitor.actor()), (&fixture.names[1].0, &Actor::Anonymous));
 
     // Without anybody to ask, nobody is let in on their word.
-    let resolver = Resolver::new(world.warm.clone())
-        .source(Fixed { say: VerifiedActor, names: world.names.clone(), later: false })
-        .source(Fixed { say: Unverified(Who::Acme, true), names: world.names.clone(), later: false });
+    let resolver = Resolver::new(fixture.warm.clone())
+        .source(Fixed { say: VerifiedActor, names: fixture.names.clone(), later: false })
+        .source(Fixed { say: Unverified(Who::Acme, true), names: fixture.names.clone(), later: false });
     for answer in [
         resolver.resolve(&OwnedRequest::get("/")).await,
         resolver.resolve_unauthenticated(&OwnedRequest::get("/")).await,
@@ -311,15 +311,19 @@ impl Source for Guest {
 /// What stands for nobody is no proof, neither of who is calling nor for a tenant.
 #[tokio::test]
 async fn nobody_in_particular_proves_nothing() {
-    let world = world().await;
+    let fixture = seeded().await;
     for who in [Who::Acme, Who::Globex] {
-        let id = &world.names[who as usize].0;
+        let id = &fixture.names[who as usize].0;
         for guest in [Guest(None), Guest(Some(id.clone()))] {
             let told = format!("{guest:?}");
-            let resolver = Resolver::new(world.warm.clone())
-                .members(Members(world.names.clone()))
+            let resolver = Resolver::new(fixture.warm.clone())
+                .members(Members(fixture.names.clone()))
                 .source(guest)
-                .source(Fixed { say: Say::Unverified(who, true), names: world.names.clone(), later: false });
+                .source(Fixed {
+                    say: Say::Unverified(who, true),
+                    names: fixture.names.clone(),
+                    later: false,
+                });
             let error = resolver.resolve(&OwnedRequest::get("/")).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::CredentialMissing, "{told}");
             let visitor = resolver.resolve_unauthenticated(&OwnedRequest::get("/")).await.unwrap();
@@ -332,7 +336,7 @@ async fn nobody_in_particular_proves_nothing() {
 async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
     use Say::{Forbidden, Invalid, Unverified, Verified, VerifiedActor};
     use Who::{Acme, Globex, Nobody};
-    let world = world().await;
+    let fixture = seeded().await;
     let none: &[Who] = &[];
     // what the sources say, whose trails are told, and why.
     let rows: &[(&[Say], &[Who], &str)] = &[
@@ -351,11 +355,11 @@ async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
         (&[VerifiedActor, Unverified(Acme, true)], none, ""),
     ];
     for (says, wanted, reason) in rows {
-        let (answer, told) = world.resolve_told(says, false).await;
+        let (answer, told) = fixture.resolve_told(says, false).await;
         let whose: Vec<_> = told.iter().map(AuditEvent::tenant).collect();
         assert_eq!(
             whose,
-            wanted.iter().map(|who| &world.names[*who as usize].0).collect::<Vec<_>>(),
+            wanted.iter().map(|who| &fixture.names[*who as usize].0).collect::<Vec<_>>(),
             "{says:?}"
         );
         for event in &told {
@@ -383,11 +387,15 @@ async fn a_refusal_that_cannot_be_told_is_one_still() {
         }
     }
 
-    let world = world().await;
-    let resolver = Resolver::new(world.warm.clone())
+    let fixture = seeded().await;
+    let resolver = Resolver::new(fixture.warm.clone())
         .audit_sink(Arc::new(Full))
-        .source(Fixed { say: Say::Verified(Who::Acme), names: world.names.clone(), later: false })
-        .source(Fixed { say: Say::Unverified(Who::Globex, true), names: world.names.clone(), later: false });
+        .source(Fixed { say: Say::Verified(Who::Acme), names: fixture.names.clone(), later: false })
+        .source(Fixed {
+            say: Say::Unverified(Who::Globex, true),
+            names: fixture.names.clone(),
+            later: false,
+        });
     let error = resolver.resolve(&OwnedRequest::get("/")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TenantConflict);
 }
@@ -407,15 +415,15 @@ async fn what_was_known_of_members_ends_when_they_change() {
         }
     }
 
-    let world = world().await;
+    let fixture = seeded().await;
     let table = Table::default();
-    let (acme, globex) = (&world.names[0].0, &world.names[1].0);
+    let (acme, globex) = (&fixture.names[0].0, &fixture.names[1].0);
     table.0.lock().unwrap().0.extend([acme.clone(), globex.clone()]);
     let members = CachedMembership::new(table.clone(), Duration::from_mins(5));
     let over = |who| {
-        Resolver::new(world.warm.clone()).members(members.clone()).source(Fixed {
+        Resolver::new(fixture.warm.clone()).members(members.clone()).source(Fixed {
             say: Say::Verified(who),
-            names: world.names.clone(),
+            names: fixture.names.clone(),
             later: false,
         })
     };
@@ -488,19 +496,19 @@ async fn a_late_answer_about_members_is_not_kept() {
 
 #[tokio::test]
 async fn what_is_at_hand_is_there_without_waiting() {
-    let world = world().await;
+    let fixture = seeded().await;
     let over = |directory: &TenantDirectory| {
         Resolver::new(directory.clone())
-            .source(Fixed { say: Say::Verified(Who::Acme), names: world.names.clone(), later: false })
+            .source(Fixed { say: Say::Verified(Who::Acme), names: fixture.names.clone(), later: false })
             .source(Fixed {
                 say: Say::Unverified(Who::Acme, false),
-                names: world.names.clone(),
+                names: fixture.names.clone(),
                 later: false,
             })
     };
     let request = OwnedRequest::get("/");
-    assert!(over(&world.warm).resolve(&request).at_hand().is_ok_and(|answer| answer.is_ok()));
-    let waiting = over(&world.cold).resolve(&request).at_hand().unwrap_err();
+    assert!(over(&fixture.warm).resolve(&request).at_hand().is_ok_and(|answer| answer.is_ok()));
+    let waiting = over(&fixture.cold).resolve(&request).at_hand().unwrap_err();
     assert_eq!(waiting.await.unwrap().tenant().slug().as_str(), "acme");
 }
 
@@ -537,11 +545,11 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let world = world().await;
+            let fixture = seeded().await;
             let mut more = says.clone();
             more.insert(place.index(says.len() + 1), extra);
-            let before = world.resolve(&says, public).await;
-            let after = world.resolve(&more, public).await;
+            let before = fixture.resolve(&says, public).await;
+            let after = fixture.resolve(&more, public).await;
             match (&before, &after) {
                 (Ok(before), Ok(after)) => {
                     assert_eq!(before.tenant_id(), after.tenant_id());
@@ -558,7 +566,7 @@ proptest! {
             if let Ok(ctx) = &after {
                 for say in &more {
                     let named = match say {
-                        Say::Unverified(who, _) | Say::Verified(who) | Say::Forbidden(who) => &world.names[*who as usize].0,
+                        Say::Unverified(who, _) | Say::Verified(who) | Say::Forbidden(who) => &fixture.names[*who as usize].0,
                         _ => continue,
                     };
                     assert_eq!(named, ctx.tenant_id(), "everything that was named is the tenant that was reached");

@@ -28,7 +28,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tower::{ServiceExt, service_fn};
 use webpki::EndEntityCert;
 
-use crate::fixture::{self, World, world};
+use crate::fixture::{self, Fixture};
 
 // Made by openssl for these tests; good for a hundred years. The key of the authority was thrown away.
 const AUTHORITY: &str = include_str!("tls/authority.crt.pem");
@@ -72,7 +72,7 @@ fn info(connection: &ServerConnection) -> TlsInfo {
     names.fold(info, TlsInfo::with_name)
 }
 
-async fn serve(world: &World) -> SocketAddr {
+async fn serve(fixture: &Fixture) -> SocketAddr {
     let verifier = WebPkiClientVerifier::builder_with_provider(authority(), provider());
     let (certificate, key) = pair(SERVER);
     let mut config = ServerConfig::builder_with_provider(provider())
@@ -83,7 +83,7 @@ async fn serve(world: &World) -> SocketAddr {
         .unwrap();
     config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let app = app(world);
+    let app = app(fixture);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -108,10 +108,11 @@ async fn serve(world: &World) -> SocketAddr {
     at
 }
 
-fn app(world: &World) -> Router {
+fn app(fixture: &Fixture) -> Router {
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
-    let directory = TenantDirectory::new(world.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
+    let directory =
+        TenantDirectory::new(fixture.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
     let certificates = CertificateSource::new(|name| {
         let (tenant, service) = name.strip_prefix("spiffe://example.com/")?.split_once('/')?;
         Some(Identity::new(Actor::service(service)).tenant(Slug::parse(tenant).ok()?))
@@ -215,11 +216,11 @@ fn assert_code((status, body): &(u16, String), expected: u16, kind: ErrorKind) {
 
 #[tokio::test]
 async fn i26_a_request_for_another_host_than_that_of_the_handshake_is_misdirected() {
-    let world = world().await;
-    let at = serve(&world).await;
+    let fixture = Fixture::new().await;
+    let at = serve(&fixture).await;
     for speaks in [HTTP1, HTTP2] {
         let client = Client::new(at, speaks, None);
-        for (tenant, other) in world.both_sides() {
+        for (tenant, other) in fixture.both_sides() {
             let (mine, theirs) = (host_of(tenant), host_of(other));
             let with_port = format!("{mine}:8443");
             let hosts = [&*mine, &theirs, &mine, &with_port, "nobody.example.com", &mine];
@@ -239,11 +240,11 @@ async fn i26_a_request_for_another_host_than_that_of_the_handshake_is_misdirecte
 
 #[tokio::test]
 async fn without_a_name_in_the_handshake_the_host_alone_decides() {
-    let world = world().await;
-    let at = serve(&world).await;
+    let fixture = Fixture::new().await;
+    let at = serve(&fixture).await;
     for speaks in [HTTP1, HTTP2] {
         let client = Client::new(at, speaks, None).without_server_name();
-        for (tenant, other) in world.both_sides() {
+        for (tenant, other) in fixture.both_sides() {
             let (mine, theirs) = (host_of(tenant), host_of(other));
             let answers = client.ask(&mine, "/login", &[&mine, &theirs]).await;
             let expected = [tenant, other].map(|tenant| (200, format!("{} anonymous host", tenant.slug())));
@@ -254,10 +255,10 @@ async fn without_a_name_in_the_handshake_the_host_alone_decides() {
 
 #[tokio::test]
 async fn a_certificate_proves_its_own_tenant() {
-    let world = world().await;
-    let at = serve(&world).await;
+    let fixture = Fixture::new().await;
+    let at = serve(&fixture).await;
     for speaks in [HTTP1, HTTP2] {
-        for ((tenant, other), certificate) in world.both_sides().into_iter().zip([ACME, GLOBEX]) {
+        for ((tenant, other), certificate) in fixture.both_sides().into_iter().zip([ACME, GLOBEX]) {
             let (mine, theirs) = (host_of(tenant), host_of(other));
             let client = Client::new(at, speaks, Some(certificate));
             let answers = client.ask(&mine, "/orders", &[&mine, &theirs]).await;
@@ -274,10 +275,10 @@ async fn a_certificate_proves_its_own_tenant() {
 
 #[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_reaches_no_route() {
-    let world = world().await;
-    let at = serve(&world).await;
+    let fixture = Fixture::new().await;
+    let at = serve(&fixture).await;
     for speaks in [HTTP1, HTTP2] {
-        for tenant in [&world.acme, &world.globex] {
+        for tenant in [&fixture.acme, &fixture.globex] {
             let host = host_of(tenant);
             let forged = Client::new(at, speaks, Some(FORGED));
             assert_eq!(forged.ask(&host, "/login", &[&host]).await, [], "{host}");

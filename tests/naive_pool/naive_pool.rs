@@ -17,7 +17,7 @@ use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 use tokio::sync::RwLock;
 use uuid::Uuid;
 
-use crate::common::{Cleanup, World, admin_url};
+use crate::common::{Cleanup, Fixture, admin_url};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "orders")]
@@ -34,16 +34,16 @@ fn order(of: &str) -> Order {
 }
 
 /// One order of acme and two of globex, and a pool beside the world's that asks no connection whether it lives.
-async fn seeded(connections: u32) -> (World<Postgres>, PgPool) {
-    let world = World::<Postgres>::new().await;
-    for (ctx, of, count) in [(&world.acme, "acme", 1), (&world.globex, "globex", 2)] {
+async fn seeded(connections: u32) -> (Fixture<Postgres>, PgPool) {
+    let fixture = Fixture::<Postgres>::new().await;
+    for (ctx, of, count) in [(&fixture.acme, "acme", 1), (&fixture.globex, "globex", 2)] {
         for _ in 0..count {
-            Order::insert(&world.db.scope(ctx), &order(of)).await.unwrap();
+            Order::insert(&fixture.db.scope(ctx), &order(of)).await.unwrap();
         }
     }
     let options = PgPoolOptions::new().max_connections(connections).test_before_acquire(false);
-    let pool = options.connect_with((*world.pool.connect_options()).clone()).await.unwrap();
-    (world, pool)
+    let pool = options.connect_with((*fixture.pool.connect_options()).clone()).await.unwrap();
+    (fixture, pool)
 }
 
 /// Drops a future when it has waited so often, or answers what it did. `late`: not before the server was asked something
@@ -109,7 +109,7 @@ async fn tell(conn: &mut PgConnection) -> sqlx::Result<()> {
 #[tokio::test]
 async fn a_pool_with_hooks_answers_one_tenant_with_anothers_rows() {
     let _roles = ROLES.read().await;
-    let (world, _) = seeded(1).await;
+    let (fixture, _) = seeded(1).await;
     let naive = PgPoolOptions::new()
         .max_connections(1)
         .after_connect(|conn, _| Box::pin(tell(conn)))
@@ -122,10 +122,10 @@ async fn a_pool_with_hooks_answers_one_tenant_with_anothers_rows() {
                     .map(|_| true)
             })
         })
-        .connect_with((*world.pool.connect_options()).clone())
+        .connect_with((*fixture.pool.connect_options()).clone())
         .await
         .unwrap();
-    let [acme, globex] = [&world.acme, &world.globex].map(|ctx| ctx.tenant_id().to_string());
+    let [acme, globex] = [&fixture.acme, &fixture.globex].map(|ctx| ctx.tenant_id().to_string());
     let mut seen = None;
     for n in 0..TRIES {
         TENANT.scope(acme.clone(), dropped_after(1 + n % 12, None, naive.begin())).await;
@@ -149,8 +149,8 @@ async fn a_pool_with_hooks_answers_one_tenant_with_anothers_rows() {
 #[tokio::test]
 async fn a_begin_with_a_tenant_that_is_dropped_stays_for_the_next_user() {
     let _roles = ROLES.read().await;
-    let (world, pool) = seeded(1).await;
-    let acme = world.acme.tenant_id().to_string();
+    let (fixture, pool) = seeded(1).await;
+    let acme = fixture.acme.tenant_id().to_string();
     let begin = format!("BEGIN; SET LOCAL app.tenant_id = '{acme}'");
     let mut seen = None;
     for n in 0..TRIES {
@@ -254,10 +254,10 @@ async fn found(pool: &PgPool) -> Vec<Found> {
 }
 
 /// What each tenant sees is its own, and globex's is as it was.
-async fn each_sees_its_own(world: &World<Postgres>, db: &TenantDb<Postgres>, when: &str) {
-    let ours = Order::select().all(&db.scope(&world.acme), 1000).await.unwrap();
+async fn each_sees_its_own(fixture: &Fixture<Postgres>, db: &TenantDb<Postgres>, when: &str) {
+    let ours = Order::select().all(&db.scope(&fixture.acme), 1000).await.unwrap();
     assert!(!ours.is_empty() && ours.iter().all(|order| order.status == "acme"), "{when}: {ours:?}");
-    let theirs = Order::select().all(&db.scope(&world.globex), 1000).await.unwrap();
+    let theirs = Order::select().all(&db.scope(&fixture.globex), 1000).await.unwrap();
     assert!(theirs.len() == 2 && theirs.iter().all(|order| order.total == 1), "{when}: {theirs:?}");
     assert!(theirs.iter().all(|order| order.status == "globex"), "{when}: {theirs:?}");
 }
@@ -265,18 +265,18 @@ async fn each_sees_its_own(world: &World<Postgres>, db: &TenantDb<Postgres>, whe
 /// Whichever wait a future is dropped at, as soon as it waits or when the answer has come.
 async fn nothing_is_left_behind(connections: u32) {
     let _roles = ROLES.read().await;
-    let (world, pool) = seeded(connections).await;
+    let (fixture, pool) = seeded(connections).await;
     let db = TenantDb::from_pool(pool.clone()).build().await.unwrap();
     let mut dropped = 0;
     for used in USES {
-        for late in [None, Some(&world.pool)] {
+        for late in [None, Some(&fixture.pool)] {
             for waits in 1.. {
-                let ended = dropped_after(waits, late, used.run(&db, &world.acme)).await;
+                let ended = dropped_after(waits, late, used.run(&db, &fixture.acme)).await;
                 let when = format!("{used:?}, {waits} waits, late: {}", late.is_some());
                 for found in found(&pool).await {
                     assert_eq!(found, Found::nobody(), "{when}");
                 }
-                each_sees_its_own(&world, &db, &when).await;
+                each_sees_its_own(&fixture, &db, &when).await;
                 if ended.is_some() {
                     break;
                 }
@@ -300,9 +300,9 @@ async fn a_data_plane_of_two_connections_leaves_nothing_wherever_it_is_dropped()
 }
 
 /// A role that row-level security does not bind, and that the application's may become.
-async fn exempt_role(world: &World<Postgres>) -> (String, Cleanup) {
+async fn exempt_role(fixture: &Fixture<Postgres>) -> (String, Cleanup) {
     let name = format!("tenancy_test_{}", Uuid::now_v7().simple());
-    let app: String = sqlx::query_scalar("SELECT current_user").fetch_one(&world.pool).await.unwrap();
+    let app: String = sqlx::query_scalar("SELECT current_user").fetch_one(&fixture.pool).await.unwrap();
     let mut admin = PgConnection::connect(&admin_url()).await.expect("the superuser logs in");
     let make = format!("CREATE ROLE {name} BYPASSRLS; GRANT {name} TO \"{app}\"");
     sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut admin).await.expect("the superuser makes roles");
@@ -312,7 +312,7 @@ async fn exempt_role(world: &World<Postgres>) -> (String, Cleanup) {
     });
     // To everybody, so that nothing of the role is left in the database.
     sqlx::raw_sql("GRANT SELECT, INSERT, UPDATE, DELETE ON orders TO PUBLIC")
-        .execute(&world.pool)
+        .execute(&fixture.pool)
         .await
         .unwrap();
     (name, cleanup)
@@ -342,10 +342,10 @@ async fn processes(pool: &PgPool) -> BTreeSet<i32> {
 async fn a_scope_never_runs_in_a_transaction_that_somebody_left_open() {
     let _alone = ROLES.write().await;
     for connections in [1, 2] {
-        let (world, pool) = seeded(connections).await;
-        let (exempt, _cleanup) = exempt_role(&world).await;
+        let (fixture, pool) = seeded(connections).await;
+        let (exempt, _cleanup) = exempt_role(&fixture).await;
         let db = TenantDb::from_pool(pool.clone()).accept(Check::ExemptRole).build().await.unwrap();
-        let globex = world.globex.tenant_id();
+        let globex = fixture.globex.tenant_id();
         let left = [
             "BEGIN".to_owned(),
             "BEGIN READ ONLY".to_owned(),
@@ -356,13 +356,13 @@ async fn a_scope_never_runs_in_a_transaction_that_somebody_left_open() {
             for used in USES {
                 let before = leave(&pool, left).await;
                 let (there, now) =
-                    (Order::count(&world.db.scope(&world.acme)).await.unwrap(), found(&pool).await);
+                    (Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap(), found(&pool).await);
                 assert!(now.iter().all(|found| found.in_transaction), "{left}: {now:?}");
                 // Through the role that is exempt one sees everybody.
                 assert!(n < 3 || now.iter().all(|found| found.of.len() == 2), "{now:?}");
-                used.run(&db, &world.acme).await;
-                each_sees_its_own(&world, &db, left).await;
-                let kept = Order::count(&world.db.scope(&world.acme)).await.unwrap();
+                used.run(&db, &fixture.acme).await;
+                each_sees_its_own(&fixture, &db, left).await;
+                let kept = Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap();
                 let writes = matches!(used, Use::Write | Use::ScopeWrite);
                 assert_eq!(
                     kept,
@@ -380,39 +380,39 @@ async fn a_scope_never_runs_in_a_transaction_that_somebody_left_open() {
 #[tokio::test]
 async fn what_a_session_was_told_is_not_what_a_scope_sees() {
     let _alone = ROLES.write().await;
-    let (world, pool) = seeded(1).await;
-    let (exempt, _cleanup) = exempt_role(&world).await;
+    let (fixture, pool) = seeded(1).await;
+    let (exempt, _cleanup) = exempt_role(&fixture).await;
     let db = TenantDb::from_pool(pool.clone()).accept(Check::ExemptRole).build().await.unwrap();
-    let globex = world.globex.tenant_id();
+    let globex = fixture.globex.tenant_id();
     for left in [format!("SET app.tenant_id = '{globex}'"), format!("SET ROLE {exempt}")] {
         leave(&pool, &left).await;
         assert!(found(&pool).await[0].of.contains("globex"), "{left} shows something");
         for used in USES {
-            used.run(&db, &world.acme).await;
-            each_sees_its_own(&world, &db, &left).await;
+            used.run(&db, &fixture.acme).await;
+            each_sees_its_own(&fixture, &db, &left).await;
         }
         leave(&pool, "RESET ROLE; RESET app.tenant_id").await;
     }
     let before = leave(&pool, "BEGIN; SELECT 1 / 0").await;
-    Order::count(&db.scope(&world.acme)).await.unwrap();
+    Order::count(&db.scope(&fixture.acme)).await.unwrap();
     assert_ne!(processes(&pool).await, before);
-    each_sees_its_own(&world, &db, "after an error").await;
+    each_sees_its_own(&fixture, &db, "after an error").await;
 }
 
 /// The control plane shares the pool: what somebody left half done is not committed with its own.
 #[tokio::test]
 async fn the_control_plane_never_commits_what_somebody_left_open() {
     let _roles = ROLES.read().await;
-    let (world, pool) = seeded(1).await;
+    let (fixture, pool) = seeded(1).await;
     let store = SqlStore::new(pool.clone());
-    let globex = world.globex.tenant_id();
+    let globex = fixture.globex.tenant_id();
     let left = format!("BEGIN; SET LOCAL app.tenant_id = '{globex}'; UPDATE orders SET total = 9");
     for (slug, left) in [("initech", left.as_str()), ("umbrella", "BEGIN READ ONLY")] {
         let before = leave(&pool, left).await;
         let slug = Slug::parse(slug).unwrap();
         store.insert(NewTenant::new(slug.clone(), "New", "free")).await.unwrap();
-        assert!(world.store.by_slug(&slug).await.unwrap().is_some(), "{left}: it is there for others");
-        each_sees_its_own(&world, &world.db, left).await;
+        assert!(fixture.store.by_slug(&slug).await.unwrap().is_some(), "{left}: it is there for others");
+        each_sees_its_own(&fixture, &fixture.db, left).await;
         assert_ne!(processes(&pool).await, before, "{left}: the connection was given up");
     }
 }
@@ -421,8 +421,8 @@ async fn the_control_plane_never_commits_what_somebody_left_open() {
 #[tokio::test]
 async fn a_data_plane_that_is_not_built_leaves_nothing_on_the_pool() {
     let _roles = ROLES.read().await;
-    let (world, pool) = seeded(1).await;
-    for late in [None, Some(&world.pool)] {
+    let (fixture, pool) = seeded(1).await;
+    for late in [None, Some(&fixture.pool)] {
         for waits in 1.. {
             let built = dropped_after(waits, late, TenantDb::from_pool(pool.clone()).build()).await;
             let when = format!("{waits} waits, late: {}", late.is_some());

@@ -49,7 +49,7 @@ struct Effect {
 
 /// What stands between the tenants of the databases that hold several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wall {
+pub(crate) enum Layer {
     /// Statements are rewritten.
     Rewriter,
     /// Statements run as they are, on tables with policies, as a role that does not own them.
@@ -57,17 +57,17 @@ pub(crate) enum Wall {
 }
 
 /// The three databases.
-pub(crate) struct Worlds {
+pub(crate) struct Databases {
     dialect: Dialect,
-    wall: Wall,
+    layer: Layer,
     schema: Schema,
-    alone: World,
-    shared: [World; 2],
+    alone: Database,
+    shared: [Database; 2],
     reads: usize,
 }
 
-impl Worlds {
-    pub(crate) async fn new(dialect: Dialect, wall: Wall, seed: u64) -> Self {
+impl Databases {
+    pub(crate) async fn new(dialect: Dialect, layer: Layer, seed: u64) -> Self {
         let schema = Schema::from_toml(
             r#"
             shared = ["countries"]
@@ -80,24 +80,24 @@ impl Worlds {
             schema.with_snapshot(keys)
         })
         .unwrap();
-        let alone = World::new(dialect, Wall::Rewriter, &[TENANT], seed, 0).await;
+        let alone = Database::new(dialect, Layer::Rewriter, &[TENANT], seed, 0).await;
         let shared = [
-            World::new(dialect, wall, &[1, TENANT, 3], seed, 1).await,
-            World::new(dialect, wall, &[1, TENANT, 3], seed, 2).await,
+            Database::new(dialect, layer, &[1, TENANT, 3], seed, 1).await,
+            Database::new(dialect, layer, &[1, TENANT, 3], seed, 2).await,
         ];
-        let [one, two] = shared.each_ref().map(|world| parted(&world.untouched));
+        let [one, two] = shared.each_ref().map(|database| parted(&database.untouched));
         assert_eq!((&one.0, &two.0), (&alone.untouched, &alone.untouched), "the tenant's rows are the same");
         assert_eq!(one.1.len(), 2 * COUNT, "two other tenants have rows in every table");
         assert_ne!(one.1, two.1, "the others' rows differ");
-        Self { dialect, wall, schema, alone, shared, reads: 0 }
+        Self { dialect, layer, schema, alone, shared, reads: 0 }
     }
 
     /// As if nobody had said that this table belongs to tenants: what a rewriter without its guards does, or a table
     /// without its policies.
     pub(crate) async fn unguarded(mut self, table: &str) -> Self {
-        if self.wall == Wall::Policies {
-            for world in &mut self.shared {
-                world.connection.run(&format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")).await;
+        if self.layer == Layer::Policies {
+            for database in &mut self.shared {
+                database.connection.run(&format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")).await;
             }
             return self;
         }
@@ -108,9 +108,9 @@ impl Worlds {
     pub(crate) async fn compare(&mut self, sql: &str, values: &[i64]) -> Result<Answer, String> {
         let own = rewrite(self.dialect, sql, &self.schema).map_err(|refused| format!("{sql}\n{refused}"))?;
         let writes = !own.is_read_only();
-        let (text, scoped) = match self.wall {
-            Wall::Rewriter => (own.text(), bound(&own, values)),
-            Wall::Policies => (sql, values.to_vec()),
+        let (text, scoped) = match self.layer {
+            Layer::Rewriter => (own.text(), bound(&own, values)),
+            Layer::Policies => (sql, values.to_vec()),
         };
         let [one, two] = &mut self.shared;
         let (wanted, one, two) = tokio::join!(
@@ -121,12 +121,12 @@ impl Worlds {
         let differ = |what: &str, got: &dyn Debug, wanted: &dyn Debug| {
             Err(format!("{sql}\n{text}\n{what} {got:?}\nwanted {wanted:?}"))
         };
-        for (got, world) in [one, two].iter().zip(&self.shared) {
+        for (got, database) in [one, two].iter().zip(&self.shared) {
             if got.answer != wanted.answer {
                 return differ("answered", &got.answer, &wanted.answer);
             }
             let (Some(got), Some(wanted)) = (&got.state, &wanted.state) else { continue };
-            let ((own_rows, others), untouched) = (parted(got), parted(&world.untouched).1);
+            let ((own_rows, others), untouched) = (parted(got), parted(&database.untouched).1);
             if own_rows != *wanted {
                 return differ("the tenant's rows are", &own_rows, wanted);
             }
@@ -146,9 +146,9 @@ impl Worlds {
     /// Whether the rows are as they were: all that was written is undone, and what only reads writes nothing.
     pub(crate) async fn unchanged(&mut self) -> Result<(), String> {
         let [one, two] = &mut self.shared;
-        for world in [&mut self.alone, one, two] {
-            let state = world.connection.state(self.dialect, "", "").await;
-            if state != world.untouched {
+        for database in [&mut self.alone, one, two] {
+            let state = database.connection.state(self.dialect, "", "").await;
+            if state != database.untouched {
                 return Err(format!("what only reads has written: {state:?}"));
             }
         }
@@ -172,7 +172,7 @@ fn parted(state: &State) -> (State, State) {
     state.iter().cloned().partition(|row| row[0] == own)
 }
 
-struct World {
+struct Database {
     dialect: Dialect,
     /// Becomes the application for one statement, and what undoes that.
     enter: String,
@@ -182,17 +182,17 @@ struct World {
     _cleanup: Option<Cleanup>,
 }
 
-impl World {
-    async fn new(dialect: Dialect, wall: Wall, tenants: &[i64], seed: u64, salt: u64) -> Self {
-        let (mut connection, cleanup) = match wall {
-            Wall::Rewriter => Connection::fresh(dialect).await,
-            Wall::Policies => Connection::as_owner().await,
+impl Database {
+    async fn new(dialect: Dialect, layer: Layer, tenants: &[i64], seed: u64, salt: u64) -> Self {
+        let (mut connection, cleanup) = match layer {
+            Layer::Rewriter => Connection::fresh(dialect).await,
+            Layer::Policies => Connection::as_owner().await,
         };
         let alone = (tenants.len() == 1).then_some(TENANT);
         connection.run(&statements::tables(dialect, alone)).await;
-        let (enter, leave) = match wall {
-            Wall::Rewriter => (String::new(), ""),
-            Wall::Policies => {
+        let (enter, leave) = match layer {
+            Layer::Rewriter => (String::new(), ""),
+            Layer::Policies => {
                 let options: PgConnectOptions = postgres_url().parse().expect("TEST_POSTGRES_URL reads");
                 let role = options.get_username();
                 connection.run(&statements::policies(role)).await;

@@ -24,7 +24,7 @@ use tenancy::{TenantContext, TenantDb, TenantScoped};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::common::{self, TestBackend, World};
+use crate::common::{self, Fixture, TestBackend};
 use crate::pooler::Pooler;
 
 /// A row says who wrote it three times over: by the statement, by the database's setting, and by the tenant who was
@@ -222,15 +222,16 @@ async fn terminator(options: PgConnectOptions, seed: u64, tally: Arc<Tally>) {
 async fn chaos(mode: ConnectionMode, connections: u32) {
     let number = |name: &str, default| env::var(name).map_or(default, |n| n.parse().expect("a number"));
     let (seconds, seed) = (number("CHAOS_SECONDS", 8), number("CHAOS_SEED", 1));
-    let world = World::<Postgres>::new().await;
-    Postgres::raw(&world.pool, NOTES).await.unwrap();
+    let fixture = Fixture::<Postgres>::new().await;
+    Postgres::raw(&fixture.pool, NOTES).await.unwrap();
     let third =
         NewTenant::new(Slug::parse("initech").unwrap(), "Initech", "free").status(TenantStatus::Active);
-    let third = world.directory.store().insert(third).await.unwrap();
-    let third = world.directory.context(third.id(), Actor::user("peter")).await.unwrap();
-    let tenants = [world.acme.clone(), world.globex.clone(), third];
+    let third = fixture.directory.store().insert(third).await.unwrap();
+    let third = fixture.directory.context(third.id(), Actor::user("peter")).await.unwrap();
+    let tenants = [fixture.acme.clone(), fixture.globex.clone(), third];
 
-    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&world.pool).await.unwrap();
+    let name: String =
+        sqlx::query_scalar("SELECT current_database()").fetch_one(&fixture.pool).await.unwrap();
     let direct: PgConnectOptions = common::postgres_url().parse().unwrap();
     let direct = direct.database(&name);
     let url = direct.to_url_lossy().to_string();
@@ -240,7 +241,7 @@ async fn chaos(mode: ConnectionMode, connections: u32) {
     };
     let url = pooler.as_ref().map_or(url, Pooler::url);
     // The sessions of the test itself would be ended as well.
-    world.pool.close().await;
+    fixture.pool.close().await;
     let options = PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(20));
     let schema = Schema::new("tenant_id").unwrap().function("runs_as").unwrap();
     let db = TenantDb::postgres(options, url).connection_mode(mode).schema(schema).build().await.unwrap();

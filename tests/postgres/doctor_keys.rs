@@ -3,7 +3,7 @@
 use tenancy::isolation::RlsPolicies;
 use tenancy::isolation::doctor::{Check, Fix, Report};
 
-use crate::doctor_cases::{self, Ward};
+use crate::doctor_cases::{self, Fixture};
 
 const ACME: &str = "11111111-1111-4111-8111-111111111111";
 const GLOBEX: &str = "22222222-2222-4222-8222-222222222222";
@@ -64,50 +64,50 @@ fn fix_of(report: &Report, check: Check) -> String {
 }
 
 /// Runs every fix that is SQL as the owner, until there is none.
-async fn fixed(ward: &Ward) -> Report {
+async fn fixed(fixture: &Fixture) -> Report {
     for _ in 0..4 {
-        let report = ward.examined(&ward.app, "").await;
+        let report = fixture.examined(&fixture.app, "").await;
         for finding in report.findings() {
             if let Fix::Sql(sql) = finding.fix() {
-                ward.as_owner(sql).await;
+                fixture.as_owner(sql).await;
             }
         }
     }
-    ward.examined(&ward.app, "").await
+    fixture.examined(&fixture.app, "").await
 }
 
 #[tokio::test]
 async fn the_fix_of_a_key_is_rejected_by_rows_that_break_it_when_the_owner_runs_it() {
     for (plant, breaks) in WITHOUT_TENANT {
-        let ward = Ward::new().await;
-        ward.as_owner(&format!("ALTER TABLE projects ADD UNIQUE (id); {plant}")).await;
-        ward.as_admin(&tenants(PROJECTS)).await;
-        ward.as_admin(&tenants(breaks)).await;
-        let fix = fix_of(&ward.examined(&ward.app, "").await, Check::ForeignKeyWithoutTenant);
-        let before = state(&ward).await;
-        let error = ward.tried(&ward.owner, &fix).await.expect_err(plant).to_string();
+        let fixture = Fixture::new().await;
+        fixture.as_owner(&format!("ALTER TABLE projects ADD UNIQUE (id); {plant}")).await;
+        fixture.as_admin(&tenants(PROJECTS)).await;
+        fixture.as_admin(&tenants(breaks)).await;
+        let fix = fix_of(&fixture.examined(&fixture.app, "").await, Check::ForeignKeyWithoutTenant);
+        let before = state(&fixture).await;
+        let error = fixture.tried(&fixture.owner, &fix).await.expect_err(plant).to_string();
         assert!(error.contains("violates foreign key constraint \"planted\""), "{plant}: {error}");
-        assert_eq!(state(&ward).await, before, "{plant}: it was undone as a whole");
+        assert_eq!(state(&fixture).await, before, "{plant}: it was undone as a whole");
 
         // Without such a row the same fix makes the key, and the tables are forced again.
-        ward.as_admin("TRUNCATE projects CASCADE").await;
-        fixed(&ward).await.assert_clean();
-        assert_eq!(ward.broken_keys().await, [""; 0]);
-        let mut owner = ward.connect(&ward.owner).await;
+        fixture.as_admin("TRUNCATE projects CASCADE").await;
+        fixed(&fixture).await.assert_clean();
+        assert_eq!(fixture.broken_keys().await, [""; 0]);
+        let mut owner = fixture.connect(&fixture.owner).await;
         let plan = RlsPolicies::new(&doctor_cases::schema()).with_keys().plan(&mut owner).await.unwrap();
         assert!(plan.is_empty(), "{plant}: {plan:?}");
-        let unforced = state(&ward).await.into_iter().filter(|line| line.ends_with("unforced"));
+        let unforced = state(&fixture).await.into_iter().filter(|line| line.ends_with("unforced"));
         assert_eq!(unforced.collect::<Vec<_>>(), [""; 0], "{plant}");
         // It holds from now on.
-        ward.as_admin(&tenants(PROJECTS)).await;
-        let error = ward.tried("", &tenants(breaks)).await.expect_err(plant).to_string();
+        fixture.as_admin(&tenants(PROJECTS)).await;
+        let error = fixture.tried("", &tenants(breaks)).await.expect_err(plant).to_string();
         assert!(error.contains("violates foreign key constraint \"planted\""), "{plant}: {error}");
     }
 }
 
 /// Every foreign key, and every table of a tenant with whether its owner is bound.
-async fn state(ward: &Ward) -> Vec<String> {
-    let mut conn = ward.connect("").await;
+async fn state(fixture: &Fixture) -> Vec<String> {
+    let mut conn = fixture.connect("").await;
     sqlx::query_scalar(
         "SELECT concat_ws(' ', conrelid::regclass, conname, convalidated, pg_get_constraintdef(oid)) FROM pg_constraint \
             WHERE contype = 'f' AND conparentid = 0 \
@@ -157,24 +157,25 @@ const BROKEN: [(&str, &str); 5] = [
 #[tokio::test]
 async fn a_valid_key_that_rows_break_is_found_by_a_role_that_sees_them() {
     for (plant, rows) in BROKEN {
-        let ward = Ward::new().await;
-        ward.as_admin(&tenants(PROJECTS)).await;
-        ward.as_admin(&tenants(
-            "INSERT INTO documents VALUES ('{globex}', '{globex}', 1), ('{acme}', '{acme}', NULL);
+        let fixture = Fixture::new().await;
+        fixture.as_admin(&tenants(PROJECTS)).await;
+        fixture
+            .as_admin(&tenants(
+                "INSERT INTO documents VALUES ('{globex}', '{globex}', 1), ('{acme}', '{acme}', NULL);
              INSERT INTO events_2026 VALUES ('{globex}', '{globex}', '2026-06-01', '{}')",
-        ))
-        .await;
-        ward.as_admin(&tenants(plant)).await;
-        assert_eq!(ward.broken_keys().await, ["planted"], "{plant}");
+            ))
+            .await;
+        fixture.as_admin(&tenants(plant)).await;
+        assert_eq!(fixture.broken_keys().await, ["planted"], "{plant}");
 
         let broken = |report: &Report| -> Vec<String> {
             let found = report.findings().iter().filter(|finding| finding.check() == Check::BrokenKey);
             found.map(|finding| format!("{} {}", finding.detail(), finding.fix())).collect()
         };
         // A superuser and a role with BYPASSRLS see it, and the fix selects the row.
-        ward.as_admin("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {operator}").await;
-        for role in ["", &ward.operator] {
-            let found = broken(&ward.examined(role, "").await);
+        fixture.as_admin("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {operator}").await;
+        for role in ["", &fixture.operator] {
+            let found = broken(&fixture.examined(role, "").await);
             let [found] = &*found else { panic!("{plant}: {found:?}") };
             assert!(
                 found.starts_with(
@@ -184,14 +185,14 @@ async fn a_valid_key_that_rows_break_is_found_by_a_role_that_sees_them() {
             );
             let select = &found[found.find("SELECT c.*").unwrap()..];
             let count = format!("SELECT count(*) FROM ({select}) q");
-            let mut admin = ward.connect("").await;
+            let mut admin = fixture.connect("").await;
             let count: i64 =
                 sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut admin).await.unwrap();
             assert_eq!(count, 1, "{plant}");
         }
         // The application's role and the owner do not see the rows: they say so, and start.
-        for role in [&ward.app, &ward.owner] {
-            let report = ward.examined(role, "").await;
+        for role in [&fixture.app, &fixture.owner] {
+            let report = fixture.examined(role, "").await;
             assert_eq!(broken(&report), [""; 0]);
             let note =
                 format!("{role}` does not see all rows; a role with BYPASSRLS and SELECT on the tables does");
@@ -203,34 +204,35 @@ async fn a_valid_key_that_rows_break_is_found_by_a_role_that_sees_them() {
             );
         }
 
-        ward.as_admin(rows).await;
-        assert_eq!(broken(&ward.examined("", "").await), [""; 0], "{plant}");
-        assert_eq!(ward.broken_keys().await, [""; 0], "{plant}");
+        fixture.as_admin(rows).await;
+        assert_eq!(broken(&fixture.examined("", "").await), [""; 0], "{plant}");
+        assert_eq!(fixture.broken_keys().await, [""; 0], "{plant}");
     }
 }
 
 #[tokio::test]
 async fn a_role_that_sees_too_little_for_the_check_says_so() {
-    let ward = Ward::new().await;
+    let fixture = Fixture::new().await;
     // It is bound by no policy, and may read no table.
-    let report = ward.examined(&ward.operator, "").await;
+    let report = fixture.examined(&fixture.operator, "").await;
     assert!(report.notes().iter().any(|note| note.contains("was not checked for 2 of them")), "{report}");
     // What takes too long is named, and is no fault.
-    let mut busy = ward.connect(&ward.owner).await;
+    let mut busy = fixture.connect(&fixture.owner).await;
     sqlx::raw_sql("BEGIN; LOCK TABLE countries IN ACCESS EXCLUSIVE MODE").execute(&mut busy).await.unwrap();
-    let report = ward.examined("", "").await;
+    let report = fixture.examined("", "").await;
     let wanted = "whether rows keep the key `projects_country_fkey` of `projects` was not checked: canceling statement due to lock timeout";
     assert!(report.notes().iter().any(|note| note == wanted), "{report}");
 }
 
 #[tokio::test]
 async fn every_other_constraint_is_checked_although_its_owner_sees_no_row() {
-    let ward = Ward::new().await;
-    ward.as_admin(&tenants(PROJECTS)).await;
-    ward.as_admin(&tenants(
-        "INSERT INTO documents VALUES ('{acme}', '{acme}', NULL), ('{globex}', '{globex}', NULL)",
-    ))
-    .await;
+    let fixture = Fixture::new().await;
+    fixture.as_admin(&tenants(PROJECTS)).await;
+    fixture
+        .as_admin(&tenants(
+            "INSERT INTO documents VALUES ('{acme}', '{acme}', NULL), ('{globex}', '{globex}', NULL)",
+        ))
+        .await;
     for (sql, wanted) in [
         ("ALTER TABLE projects ADD CHECK (name <> 'y')", "is violated by some row"),
         (
@@ -245,7 +247,7 @@ async fn every_other_constraint_is_checked_although_its_owner_sees_no_row() {
             "violates check constraint",
         ),
     ] {
-        let error = ward.tried(&ward.owner, sql).await.expect_err(sql).to_string();
+        let error = fixture.tried(&fixture.owner, sql).await.expect_err(sql).to_string();
         assert!(error.contains(wanted), "{sql}: {error}");
     }
 }

@@ -11,7 +11,7 @@ use cases::{Case, schema};
 use futures_util::TryStreamExt;
 use tenancy_sql::{Bind, Dialect, rewrite};
 
-use crate::leak_fixture::{DOCS, Effect, MARKS, Rows, World, run};
+use crate::leak_fixture::{DOCS, Effect, Fixture, MARKS, Rows, run};
 
 const LEAKS: &str = include_str!("../../sql/tests/cases/leaks.txt");
 
@@ -204,8 +204,8 @@ impl Fared {
 
 #[tokio::test]
 async fn with_the_rewriter_off_no_entry_shows_a_foreign_row() {
-    let mut alone = World::new(Rows::Alone, true).await;
-    let mut shared = World::new(Rows::Shared, true).await;
+    let mut alone = Fixture::new(Rows::Alone, true).await;
+    let mut shared = Fixture::new(Rows::Shared, true).await;
     let others = shared.untouched.1.clone();
     let mut fared = Fared::default();
     let entries = entries();
@@ -224,8 +224,8 @@ async fn with_the_rewriter_off_no_entry_shows_a_foreign_row() {
 /// The texts as the rewriter makes them, on tables that have no policy.
 #[tokio::test]
 async fn with_row_level_security_off_no_entry_shows_a_foreign_row() {
-    let mut alone = World::new(Rows::Alone, false).await;
-    let mut shared = World::new(Rows::Shared, false).await;
+    let mut alone = Fixture::new(Rows::Alone, false).await;
+    let mut shared = Fixture::new(Rows::Shared, false).await;
     let others = shared.untouched.1.clone();
     let (mut fared, mut refused, mut ran) = (Fared::default(), 0, 0);
     for (name, sql) in &entries() {
@@ -254,8 +254,8 @@ async fn with_row_level_security_off_no_entry_shows_a_foreign_row() {
 /// With neither wall most entries show or change what is others': the tests above look at something.
 #[tokio::test]
 async fn with_both_walls_off_most_entries_show_foreign_rows() {
-    let mut alone = World::new(Rows::Alone, false).await;
-    let mut shared = World::new(Rows::Shared, false).await;
+    let mut alone = Fixture::new(Rows::Alone, false).await;
+    let mut shared = Fixture::new(Rows::Shared, false).await;
     let others = shared.untouched.1.clone();
     let mut told = 0;
     // Without policies Postgres would wait for the rows of a COPY.
@@ -276,7 +276,7 @@ async fn with_both_walls_off_most_entries_show_foreign_rows() {
 /// TRUNCATE asks no policy, so the privilege is all there is: without it the entry is an error.
 #[tokio::test]
 async fn a_role_that_may_truncate_empties_the_table_of_everybody() {
-    let mut shared = World::new(Rows::Shared, true).await;
+    let mut shared = Fixture::new(Rows::Shared, true).await;
     assert_eq!(shared.effect("2", "TRUNCATE jobs", &[]).await.answer, Err("42501".to_owned()));
     let role: String = sqlx::query_scalar("SELECT current_user").fetch_one(&mut shared.app).await.unwrap();
     run(&mut shared.admin, &format!("GRANT TRUNCATE ON jobs TO \"{role}\"")).await;
@@ -288,7 +288,7 @@ async fn a_role_that_may_truncate_empties_the_table_of_everybody() {
 /// The keys of Postgres work as the owner of the table does: without the tenant in it, a cascade goes on to others' rows.
 #[tokio::test]
 async fn a_foreign_key_without_the_tenant_deletes_what_is_of_others() {
-    let mut shared = World::new(Rows::Shared, true).await;
+    let mut shared = Fixture::new(Rows::Shared, true).await;
     run(&mut shared.admin, "INSERT INTO payments VALUES (1, 770077300, 1)").await;
     let before = shared.effect("2", "SELECT 1", &[]).await.state.unwrap();
     let after = shared.effect("2", "DELETE FROM invoices", &[]).await.state.unwrap();
@@ -298,7 +298,7 @@ async fn a_foreign_key_without_the_tenant_deletes_what_is_of_others() {
 /// W08: a plan that was made for one tenant answers the next with its own rows, and nobody with none.
 #[tokio::test]
 async fn w08_a_prepared_statement_goes_from_tenant_to_tenant() {
-    let mut shared = World::new(Rows::Shared, true).await;
+    let mut shared = Fixture::new(Rows::Shared, true).await;
     // After five runs Postgres may keep one plan for all values.
     for tenant in [2, 1, 3].into_iter().cycle().take(24) {
         run(&mut shared.app, &format!("BEGIN; SET LOCAL app.tenant_id = '{tenant}'")).await;
@@ -321,7 +321,7 @@ async fn w08_a_prepared_statement_goes_from_tenant_to_tenant() {
 /// Q37: COPY sends one tenant's rows, and takes none.
 #[tokio::test]
 async fn q37_copy_sends_own_rows_only() {
-    let mut shared = World::new(Rows::Shared, true).await;
+    let mut shared = Fixture::new(Rows::Shared, true).await;
     run(&mut shared.app, "BEGIN; SET LOCAL app.tenant_id = '2'").await;
     let copied = shared.app.copy_out_raw("COPY docs TO STDOUT").await.unwrap();
     let copied: Vec<_> = copied.try_collect().await.unwrap();

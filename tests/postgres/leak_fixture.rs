@@ -92,7 +92,7 @@ pub(crate) enum Rows {
     Shared,
 }
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     /// Logs in as a role that owns nothing here.
     pub(crate) app: PgConnection,
     pub(crate) admin: PgConnection,
@@ -101,7 +101,7 @@ pub(crate) struct World {
     _cleanup: Cleanup,
 }
 
-impl World {
+impl Fixture {
     /// With the policies on each table, or with none.
     pub(crate) async fn new(rows: Rows, policies: bool) -> Self {
         let name = format!("tenancy_test_{}", Uuid::now_v7().simple());

@@ -24,14 +24,14 @@ pub(crate) enum Speaks {
 
 /// A server that is running.
 #[derive(Debug)]
-pub(crate) struct Front {
+pub(crate) struct RunningServer {
     pub(crate) name: &'static str,
     pub(crate) speaks: Speaks,
     pub(crate) at: SocketAddr,
 }
 
 /// Every server there is, with what TLS would have said on each of their connections.
-pub(crate) async fn fronts(resolver: &Arc<Resolver>, tls: &TlsInfo) -> Vec<Front> {
+pub(crate) async fn start_all(resolver: &Arc<Resolver>, tls: &TlsInfo) -> Vec<RunningServer> {
     let axum = serve_axum(resolver.clone(), tls.clone()).await;
     let actix = actix::serve(resolver.clone(), tls.clone());
     let bare = bare::serve(resolver.clone(), tls.clone()).await;
@@ -45,7 +45,7 @@ pub(crate) async fn fronts(resolver: &Arc<Resolver>, tls: &TlsInfo) -> Vec<Front
         ("hyper, HTTP/2", Speaks::Http2, bare),
         ("tonic", Speaks::Grpc, grpc),
     ]
-    .map(|(name, speaks, at)| Front { name, speaks, at })
+    .map(|(name, speaks, at)| RunningServer { name, speaks, at })
     .into()
 }
 

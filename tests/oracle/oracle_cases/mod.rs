@@ -10,7 +10,7 @@
 
 use tenancy_sql::Dialect;
 
-use crate::oracle_fixture::Wall;
+use crate::oracle_fixture::Layer;
 
 const FILES: [&str; 6] = [
     include_str!("joins.txt"),
@@ -32,14 +32,14 @@ pub(crate) struct Case {
 }
 
 /// The statements for one engine.
-pub(crate) fn cases(dialect: Dialect, wall: Wall) -> Vec<Case> {
+pub(crate) fn cases(dialect: Dialect, layer: Layer) -> Vec<Case> {
     let engine = match dialect {
         Dialect::Postgres => 'P',
         Dialect::Sqlite => 'S',
         _ => 'M',
     };
     let mut cases = Vec::new();
-    for line in lines(wall) {
+    for line in lines(layer) {
         let (values, rest) = match line.strip_prefix('[').and_then(|line| line.split_once("] ")) {
             Some((values, rest)) => (values, rest),
             None => ("", line),
@@ -55,8 +55,8 @@ pub(crate) fn cases(dialect: Dialect, wall: Wall) -> Vec<Case> {
 }
 
 /// Every statement once, whatever engines it is for.
-fn lines(wall: Wall) -> impl Iterator<Item = &'static str> {
-    let more = (wall == Wall::Rewriter).then_some(&FOR_ONE_TENANT);
+fn lines(layer: Layer) -> impl Iterator<Item = &'static str> {
+    let more = (layer == Layer::Rewriter).then_some(&FOR_ONE_TENANT);
     let files = FILES.iter().chain(more);
     files.flat_map(|file| file.lines()).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }

@@ -286,7 +286,7 @@ async fn keys_get_the_tenant_when_asked_by_name() {
     let left = policies.with_keys().plan(&mut shop.owner).await.unwrap();
     assert!(left.is_empty() && left.keys().is_empty(), "{:?}", shown(&left));
 
-    // The world that the keys hold together: a user who leaves takes nothing of another tenant's, and no tenant away.
+    // The fixture that the keys hold together: a user who leaves takes nothing of another tenant's, and no tenant away.
     let acme = format!("BEGIN; SET LOCAL app.tenant_id = '{ACME}'");
     run(
         &mut shop.owner,
