@@ -275,13 +275,13 @@ async fn a_field_beside_the_stamp_names_nobody() {
 
 /// `I96`: a reference that a visitor brings to the checkout.
 #[tokio::test]
-async fn a_stranger_cannot_pay_its_way_into_a_paying_tenant() {
+async fn an_outsider_cannot_attach_its_subscription_to_a_paying_tenant() {
     let fixture = Fixture::new().await;
     expect(&fixture, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
     let session = json!({ "client_reference_id": "acme", "subscription": "sub_2" });
     expect(&fixture, &checkout("e2", 2, "cus_2", &session), "quarantined").await;
-    let stranger = subscription("sub_2", "cus_2", "unpaid", "price_basic");
-    expect(&fixture, &created("e3", 3, &stranger), "quarantined").await;
+    let outsider = subscription("sub_2", "cus_2", "unpaid", "price_basic");
+    expect(&fixture, &created("e3", 3, &outsider), "quarantined").await;
     assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active));
 }
 

@@ -129,7 +129,7 @@ async fn committed_events_are_copied_to_the_other_sinks<DB: TestBackend + Suppor
     assert_eq!(copy.events().len(), 1, "written twice, kept once");
 }
 
-async fn the_trail_is_read_in_pages_newest_first<DB: TestBackend + SupportsRow<Order>>() {
+async fn the_audit_log_is_read_in_pages_newest_first<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     let events: Vec<_> = (0..7).map(|n| AuditEvent::new(&fixture.acme, format!("step.{n}"))).collect();
     fixture.store.write(&events).await.unwrap();
@@ -261,5 +261,5 @@ on_every_database!(
     an_event_of_another_tenant_is_refused,
     events_are_never_changed_or_removed,
     committed_events_are_copied_to_the_other_sinks,
-    the_trail_is_read_in_pages_newest_first,
+    the_audit_log_is_read_in_pages_newest_first,
 );

@@ -376,7 +376,7 @@ async fn a_jobs_events_are_those_of_its_request<DB: TestBackend + SupportsRow<Or
 }
 
 /// A reading across tenants changes nothing: not later either.
-async fn what_is_lent_to_a_reading_makes_no_job<DB: TestBackend>() {
+async fn a_cross_tenant_context_makes_no_job<DB: TestBackend>() {
     let fixture = Fixture::<DB>::new().await;
     let (reason, actor) = (Reason::new("to see what is left behind").unwrap(), Actor::user("root"));
     let across = fixture.db.cross_tenant(&fixture.directory, &*fixture.store, reason, actor).unwrap();
@@ -404,7 +404,7 @@ async fn what_is_lent_to_a_reading_makes_no_job<DB: TestBackend>() {
 on_every_database!(
     an_unsigned_job_opens_with_its_tenants_row_only,
     a_jobs_events_are_those_of_its_request,
-    what_is_lent_to_a_reading_makes_no_job,
+    a_cross_tenant_context_makes_no_job,
 );
 
 // ---- tasks ----

@@ -146,7 +146,7 @@ async fn values_and_scopes_mean_what_they_say_where_they_stand() {
 
 /// A context that was lent to a reading across tenants opens no query of its own.
 #[tokio::test]
-async fn a_lent_context_opens_no_checked_query() {
+async fn a_cross_tenant_context_opens_no_checked_query() {
     let fixture = seeded().await;
     let (audit, reason) = (MemorySink::new(), Reason::new("monthly report FIN-12").unwrap());
     let across = fixture.db.cross_tenant(&fixture.directory, &audit, reason, Actor::user("ada")).unwrap();

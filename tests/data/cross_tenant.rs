@@ -83,7 +83,9 @@ async fn every_row_comes_with_its_tenant<DB: TestBackend + SupportsRow<Order>>()
     assert_eq!(Order::count(&fixture.db.scope(&fixture.globex)).await.unwrap(), 1);
 }
 
-async fn each_tenant_reads_in_its_own_trail_who_read_it_and_why<DB: TestBackend + SupportsRow<Order>>() {
+async fn the_audit_log_of_each_tenant_names_the_reader_and_the_reason<
+    DB: TestBackend + SupportsRow<Order>,
+>() {
     let fixture = seeded::<DB>().await;
     let across = fixture.db.cross_tenant(&fixture.directory, &*fixture.store, reason(), ada()).unwrap();
     totals(&across).await.unwrap();
@@ -106,8 +108,8 @@ async fn each_tenant_reads_in_its_own_trail_who_read_it_and_why<DB: TestBackend 
 
 async fn nothing_can_be_changed<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = seeded::<DB>().await;
-    let trail = MemorySink::new();
-    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
+    let sink = MemorySink::new();
+    let across = fixture.db.cross_tenant(&fixture.directory, &sink, reason(), ada()).unwrap();
     let order =
         Order::list(&fixture.db.scope(&fixture.acme), PageRequest::first(1)).await.unwrap().items.remove(0);
     let refused = |error: Error| {
@@ -129,10 +131,10 @@ async fn nothing_can_be_changed<DB: TestBackend + SupportsRow<Order>>() {
     assert_eq!(by_slug(&totals(&across).await.unwrap())[0].1, [1, 2]);
 }
 
-async fn what_is_lent_opens_nothing_else<DB: TestBackend + SupportsRow<Order>>() {
+async fn a_cross_tenant_context_opens_nothing_else<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = seeded::<DB>().await;
-    let trail = MemorySink::new();
-    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
+    let sink = MemorySink::new();
+    let across = fixture.db.cross_tenant(&fixture.directory, &sink, reason(), ada()).unwrap();
     let kept: Mutex<Vec<TenantContext>> = Mutex::default();
     across
         .read(async |tenant| {
@@ -184,24 +186,24 @@ fn store_down() -> Error {
     tenancy::tenant::TenantId::parse("").unwrap_err()
 }
 
-async fn without_a_trail_nothing_is_read<DB: TestBackend + SupportsRow<Order>>() {
+async fn without_an_audit_event_nothing_is_read<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = seeded::<DB>().await;
     let reads = AtomicUsize::new(0);
     let reading = async |tenant: &mut tenancy::scope::Tx<'_, DB>| {
         reads.fetch_add(1, Ordering::SeqCst);
         Order::count(tenant).await
     };
-    let trail = Failing::after(0);
-    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
+    let sink = Failing::after(0);
+    let across = fixture.db.cross_tenant(&fixture.directory, &sink, reason(), ada()).unwrap();
     assert!(across.read(reading).await.is_err());
     assert_eq!(reads.load(Ordering::SeqCst), 0, "the intent was not written, and rows were read");
 
     // Where the outcome cannot be written, the rows are not handed out; the intent stands.
-    let trail = Failing::after(1);
-    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
+    let sink = Failing::after(1);
+    let across = fixture.db.cross_tenant(&fixture.directory, &sink, reason(), ada()).unwrap();
     assert!(across.read(reading).await.is_err());
     assert_eq!(reads.load(Ordering::SeqCst), 3);
-    let outcomes: Vec<_> = trail.kept.events().iter().map(AuditEvent::ended).collect();
+    let outcomes: Vec<_> = sink.kept.events().iter().map(AuditEvent::ended).collect();
     assert_eq!(outcomes, [Outcome::Unknown; 3]);
 }
 
@@ -209,8 +211,8 @@ async fn a_failure_ends_the_reading_and_is_told<
     DB: TestBackend + SupportsRow<Order> + SupportsRow<Missing>,
 >() {
     let fixture = seeded::<DB>().await;
-    let trail = MemorySink::new();
-    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
+    let sink = MemorySink::new();
+    let across = fixture.db.cross_tenant(&fixture.directory, &sink, reason(), ada()).unwrap();
     let turns = AtomicUsize::new(0);
     let failing = across.read(async |tenant| match turns.fetch_add(1, Ordering::SeqCst) {
         0 => Order::count(tenant).await,
@@ -218,7 +220,7 @@ async fn a_failure_ends_the_reading_and_is_told<
     });
     assert_eq!(failing.await.unwrap_err().kind(), store_down().kind());
     assert_eq!(turns.load(Ordering::SeqCst), 2);
-    let events = trail.events();
+    let events = sink.events();
     let outcomes: Vec<_> = events.iter().map(AuditEvent::ended).collect();
     assert_eq!(outcomes[..3], [Outcome::Unknown; 3]);
     assert_eq!(outcomes[3..], [Outcome::Success, Outcome::Failed, Outcome::Failed]);
@@ -234,11 +236,11 @@ async fn a_failure_ends_the_reading_and_is_told<
 
 async fn a_permission_runs_out<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = seeded::<DB>().await;
-    let trail = MemorySink::new();
-    let across = || fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
+    let sink = MemorySink::new();
+    let across = || fixture.db.cross_tenant(&fixture.directory, &sink, reason(), ada()).unwrap();
     let error = totals(&across().valid_for(Duration::ZERO)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired);
-    assert_eq!(trail.events(), [], "nothing was read, and nothing is told");
+    assert_eq!(sink.events(), [], "nothing was read, and nothing is told");
 
     // Also between two tenants.
     let turns = AtomicUsize::new(0);
@@ -256,7 +258,7 @@ async fn a_permission_runs_out<DB: TestBackend + SupportsRow<Order>>() {
         .await
         .unwrap_err();
     assert_eq!((error.kind(), turns.load(Ordering::SeqCst)), (ErrorKind::Expired, 1));
-    assert_eq!(trail.events().last().unwrap().ended(), Outcome::Failed);
+    assert_eq!(sink.events().last().unwrap().ended(), Outcome::Failed);
 
     // Also in the turn of the last one.
     let (turns, until) = (AtomicUsize::new(0), Instant::now() + time);
@@ -314,20 +316,20 @@ async fn a_reading_that_is_dropped_leaves_no_tenant_behind<DB: TestBackend + Sup
 
 async fn what_cannot_be_read_whole_is_not_read<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = seeded::<DB>().await;
-    let trail = MemorySink::new();
+    let sink = MemorySink::new();
     let far = NewTenant::new(Slug::parse("umbrella").unwrap(), "Umbrella", "free")
         .placement(Placement::Database { name: "cluster-7".to_owned() });
     fixture.store.insert(far).await.unwrap();
-    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &sink, reason(), ada()).unwrap();
     assert_eq!(totals(&across).await.unwrap_err().kind(), ErrorKind::UnsupportedPlacement);
-    assert_eq!(trail.events(), []);
+    assert_eq!(sink.events(), []);
 }
 
 async fn who_and_why_must_be_said<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = seeded::<DB>().await;
-    let trail = MemorySink::new();
+    let sink = MemorySink::new();
     for nobody in [Actor::Anonymous, Actor::user(" "), Actor::system("")] {
-        let error = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), nobody).unwrap_err();
+        let error = fixture.db.cross_tenant(&fixture.directory, &sink, reason(), nobody).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
     for text in ["", "        ", "report", "two\nlines of text", &"long".repeat(200)] {
@@ -338,10 +340,10 @@ async fn who_and_why_must_be_said<DB: TestBackend + SupportsRow<Order>>() {
 
 on_every_database!(
     every_row_comes_with_its_tenant,
-    each_tenant_reads_in_its_own_trail_who_read_it_and_why,
+    the_audit_log_of_each_tenant_names_the_reader_and_the_reason,
     nothing_can_be_changed,
-    what_is_lent_opens_nothing_else,
-    without_a_trail_nothing_is_read,
+    a_cross_tenant_context_opens_nothing_else,
+    without_an_audit_event_nothing_is_read,
     a_failure_ends_the_reading_and_is_told,
     a_permission_runs_out,
     a_reading_that_is_dropped_leaves_no_tenant_behind,
@@ -388,10 +390,10 @@ async fn many_tenants_are_all_read_and_all_told() {
         let slug = Slug::parse(&format!("tenant-{n}")).unwrap();
         fixture.store.insert(NewTenant::new(slug, "Tenant", "free")).await.unwrap();
     }
-    let trail = MemorySink::new();
-    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason(), ada()).unwrap();
+    let sink = MemorySink::new();
+    let across = fixture.db.cross_tenant(&fixture.directory, &sink, reason(), ada()).unwrap();
     assert_eq!(across.read(async |tenant| Order::count(tenant).await).await.unwrap().len(), 452);
-    let events = trail.events();
+    let events = sink.events();
     assert_eq!(events.iter().filter(|event| event.ended() == Outcome::Unknown).count(), 452);
     assert_eq!(events.iter().filter(|event| event.ended() == Outcome::Success).count(), 452);
 }

@@ -135,7 +135,7 @@ on_every_database!(
 );
 
 /// The other doors: sqlx's own bounds do not travel through generics.
-macro_rules! other_doors {
+macro_rules! other_apis {
     ($name:ident, $db:ty) => {
         #[tokio::test]
         async fn $name() {
@@ -175,5 +175,5 @@ macro_rules! other_doors {
     };
 }
 
-other_doors!(on_sqlite_the_other_doors_make_no_reference, Sqlite);
-other_doors!(on_postgres_the_other_doors_make_no_reference, Postgres);
+other_apis!(on_sqlite_no_other_api_makes_a_reference, Sqlite);
+other_apis!(on_postgres_no_other_api_makes_a_reference, Postgres);

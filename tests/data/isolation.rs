@@ -211,7 +211,7 @@ async fn a_tenant_whose_rows_are_elsewhere_opens_nothing_here<DB: TestBackend + 
 }
 
 /// A context that was lent to a reading across tenants opens what the reading gives, and nothing by itself.
-async fn a_context_that_was_lent_opens_nothing_by_itself<DB: TestBackend + SupportsRow<Order>>() {
+async fn a_cross_tenant_context_opens_nothing_by_itself<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     for ctx in [&fixture.acme, &fixture.globex] {
         Order::insert(&fixture.db.scope(ctx), &Order::new(7)).await.unwrap();
@@ -243,7 +243,7 @@ async fn a_context_that_was_lent_opens_nothing_by_itself<DB: TestBackend + Suppo
 
 on_every_database!(
     a_tenant_whose_rows_are_elsewhere_opens_nothing_here,
-    a_context_that_was_lent_opens_nothing_by_itself,
+    a_cross_tenant_context_opens_nothing_by_itself,
     after_a_failed_statement_nothing_is_kept_and_the_commit_says_so,
     a_foreign_row_looks_like_a_missing_one,
     the_owner_reads_and_changes_its_own,

@@ -218,11 +218,11 @@ const ADVISORY: i64 = 2_255_260_106_114_910_266;
 const NOTIFY: &str = "t1_1b003e8f2bc7f482621c334a3090b5dd7b55773aee9a1d180cc901a8";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_context_that_was_lent_makes_no_names() {
+async fn a_cross_tenant_context_makes_no_names() {
     let fixture = Fixture::<sqlx::Sqlite>::new().await;
-    let trail = MemorySink::new();
+    let sink = MemorySink::new();
     let reason = Reason::new("monthly report FIN-12").unwrap();
-    let across = fixture.db.cross_tenant(&fixture.directory, &trail, reason, Actor::user("ada")).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &sink, reason, Actor::user("ada")).unwrap();
     let cache = TenantCache::<u8>::new(10, MINUTE);
     cache.insert(fixture.acme.key("x").unwrap(), 1).await;
     let refused = across

@@ -99,9 +99,12 @@ fn text(body: &[u8]) -> String {
 }
 
 /// The tables with row-level security or without, as the walls want it, and one connection that is written down.
-async fn recorded(walls: Enforcement, mode: ConnectionMode) -> (Fixture<Postgres>, TenantDb<Postgres>, Sent) {
+async fn recorded(
+    enforcement: Enforcement,
+    mode: ConnectionMode,
+) -> (Fixture<Postgres>, TenantDb<Postgres>, Sent) {
     let fixture = Fixture::<Postgres>::new().await;
-    if walls == Enforcement::PredicateOnly {
+    if enforcement == Enforcement::PredicateOnly {
         Postgres::raw(&fixture.pool, "ALTER TABLE orders DISABLE ROW LEVEL SECURITY").await.unwrap();
     }
     let name: String =
@@ -112,7 +115,7 @@ async fn recorded(walls: Enforcement, mode: ConnectionMode) -> (Fixture<Postgres
     }
     let (options, sent) = recorder(&server.database(&name)).await;
     let db = TenantDb::postgres(PgPoolOptions::new().max_connections(1), options.to_url_lossy().to_string())
-        .enforcement(walls)
+        .enforcement(enforcement)
         .connection_mode(mode)
         .build()
         .await
@@ -161,12 +164,12 @@ async fn transaction(db: &TenantDb<Postgres>, fixture: &Fixture<Postgres>) {
 
 /// The messages of a mode: `BEGIN` with whatever comes in the same message, how a statement is sent, and the end.
 async fn sends(
-    (walls, mode): (Enforcement, ConnectionMode),
+    (enforcement, mode): (Enforcement, ConnectionMode),
     wanted_read: &[&str],
     wanted_write: &[&str],
     wanted_transaction: &[&str],
 ) {
-    let (fixture, db, sent) = recorded(walls, mode).await;
+    let (fixture, db, sent) = recorded(enforcement, mode).await;
     let tenant = fixture.acme.tenant_id().to_string();
     let got = async || -> Vec<String> {
         let sent = sent.settled().await;
@@ -178,11 +181,11 @@ async fn sends(
         sent.iter().map(short).collect()
     };
     read(&db, &fixture).await;
-    assert_eq!(got().await, wanted_read, "a read under {mode:?} with {walls:?}");
+    assert_eq!(got().await, wanted_read, "a read under {mode:?} with {enforcement:?}");
     write(&db, &fixture).await;
-    assert_eq!(got().await, wanted_write, "a write under {mode:?} with {walls:?}");
+    assert_eq!(got().await, wanted_write, "a write under {mode:?} with {enforcement:?}");
     transaction(&db, &fixture).await;
-    assert_eq!(got().await, wanted_transaction, "a transaction under {mode:?} with {walls:?}");
+    assert_eq!(got().await, wanted_transaction, "a transaction under {mode:?} with {enforcement:?}");
 }
 
 const READ: &str = "BEGIN READ ONLY; SET LOCAL app.tenant_id = 'acme'";
@@ -191,7 +194,7 @@ const TELL: &str = "SET LOCAL app.tenant_id = 'acme'";
 
 /// A read is over after two; the rollback and sqlx's question travel while nobody waits for them.
 #[tokio::test]
-async fn through_both_walls_a_read_takes_two_and_a_write_three() {
+async fn with_predicate_and_rls_a_read_takes_two_and_a_write_three() {
     sends(
         (Enforcement::PredicateAndRls, ConnectionMode::Direct),
         &[READ, "execute", "ROLLBACK", "ping"],
@@ -217,9 +220,9 @@ async fn by_the_predicate_alone_each_takes_one() {
 #[tokio::test]
 async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
     let [read, write] = [READ, WRITE].map(|begin| format!("{begin}; echo"));
-    for walls in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
+    for enforcement in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
         sends(
-            (walls, ConnectionMode::PgBouncer),
+            (enforcement, ConnectionMode::PgBouncer),
             &[&*read, "parse", "execute", "ROLLBACK", "ping"],
             &[&*write, "parse", "execute", "COMMIT", "ping"],
             &[&*write, "parse", "execute", "parse", "execute", "COMMIT", "ping"],

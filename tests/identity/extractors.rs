@@ -24,7 +24,7 @@ use tenancy::web::{FeatureKey, PeerAddr, RequireActive, RequireFeature, TenantLa
 use tenancy::{Error, ErrorKind, TenantContext};
 use tower::ServiceExt;
 
-use crate::fixture::{PROXY, STRANGER, bearer, tokens};
+use crate::fixture::{PROXY, UNTRUSTED, bearer, tokens};
 
 enum Export {}
 
@@ -248,9 +248,9 @@ async fn a_payment_that_is_overdue_closes_a_handler_to_its_own_people_by_name() 
     assert_eq!(code(&refused), (402, "payment-overdue".to_owned()));
     assert!(refused.1.contains("settle it at /upgrade"), "{refused:?}");
     // To a stranger there is no such tenant.
-    let stranger = fixture.ask("/start", "hooli.example.com", None).await;
-    assert_eq!(code(&stranger), (404, "tenant-unknown".to_owned()));
-    assert_eq!(stranger, fixture.ask("/start", "nobody.example.com", None).await);
+    let outsider = fixture.ask("/start", "hooli.example.com", None).await;
+    assert_eq!(code(&outsider), (404, "tenant-unknown".to_owned()));
+    assert_eq!(outsider, fixture.ask("/start", "nobody.example.com", None).await);
 }
 
 fn text(headers: &header::HeaderMap, name: header::HeaderName) -> &str {
@@ -291,9 +291,9 @@ async fn actix_web_knows_the_connection_by_what_the_program_says_of_it() {
         request.insert_header(("x-tenant-id", "acme")).peer_addr(peer.parse().unwrap())
     };
     assert_eq!(fixture.send(named(PROXY)).await.2, "open acme");
-    assert_eq!(fixture.send(named(STRANGER)).await.0, 400);
+    assert_eq!(fixture.send(named(UNTRUSTED)).await.0, 400);
     // Behind a listener that knows better whose the connection is.
-    for (socket, said, status) in [(STRANGER, PROXY, 200), (PROXY, STRANGER, 400)] {
+    for (socket, said, status) in [(UNTRUSTED, PROXY, 200), (PROXY, UNTRUSTED, 400)] {
         let prepare = |extensions: &mut Extensions| {
             extensions.insert(PeerAddr(said.parse().unwrap()));
         };

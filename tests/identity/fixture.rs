@@ -38,7 +38,7 @@ MCowBQYDK2VwAyEA4tlB/L2PepXwo/RgADLYUfXTMj9rRiHXKnyceo6l7mY=\n\
 -----END PUBLIC KEY-----";
 
 pub(crate) const PROXY: &str = "10.0.0.7:4000";
-pub(crate) const STRANGER: &str = "203.0.113.9:4000";
+pub(crate) const UNTRUSTED: &str = "203.0.113.9:4000";
 
 pub(crate) struct Fixture {
     pub(crate) acme: Arc<Tenant>,

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, Request, StatusCode, Version};
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, TenantStatus, TenantStore};
 
-use crate::fixture::{Fixture, PROXY, STRANGER, app, bearer, from_peer, get_from, resolver};
+use crate::fixture::{Fixture, PROXY, UNTRUSTED, app, bearer, from_peer, get_from, resolver};
 
 #[tokio::test]
 async fn a_host_reaches_its_own_tenant_or_none() {
@@ -128,7 +128,7 @@ async fn forwarded_hosts_and_look_alike_headers_are_never_read() {
     for (tenant, other) in fixture.both_sides() {
         let host = format!("{}.example.com", tenant.slug());
         for (row, name) in headers {
-            for peer in [STRANGER, PROXY] {
+            for peer in [UNTRUSTED, PROXY] {
                 let theirs = match name {
                     "forwarded" => format!("host={}.example.com", other.slug()),
                     "x_tenant_id" | "x-tenant" => other.slug().to_string(),
@@ -159,13 +159,13 @@ async fn a_header_counts_only_from_a_trusted_peer_and_only_once() {
         assert_eq!(fixture.send(from_peer(by_id, PROXY)).await.body, format!("{slug} anonymous header"));
 
         // I34: ignored from a stranger, and from an address that is not known.
-        let answer = fixture.send(from_peer(get().header("x-tenant-id", slug), STRANGER)).await;
+        let answer = fixture.send(from_peer(get().header("x-tenant-id", slug), UNTRUSTED)).await;
         assert_eq!(answer.code(), "tenant-missing", "I34");
         let unknown = get().header("x-tenant-id", slug).body(Body::empty()).unwrap();
         assert_eq!(fixture.send(unknown).await.code(), "tenant-missing", "I34");
         let mine =
             get_from(&format!("{slug}.example.com"), "/login").header("x-tenant-id", other.slug().as_str());
-        assert!(fixture.send(from_peer(mine, STRANGER)).await.body.starts_with(slug), "I34");
+        assert!(fixture.send(from_peer(mine, UNTRUSTED)).await.body.starts_with(slug), "I34");
 
         let twice = get().header("x-tenant-id", slug).header("x-tenant-id", slug);
         assert_eq!(fixture.send(from_peer(twice, PROXY)).await.code(), "invalid-input");
@@ -259,7 +259,7 @@ async fn a_selection_never_wins_against_a_credential() {
 
 /// `I88`: whoever tries hosts finds those that are open, which show themselves, and no others.
 #[tokio::test]
-async fn to_a_stranger_a_closed_tenant_looks_like_none() {
+async fn to_an_outsider_a_closed_tenant_looks_like_none() {
     let fixture = Fixture::new().await;
     let answer = async |host: &str| fixture.send(get_from(host, "/login").body(Body::empty()).unwrap()).await;
     let unknown = answer("nobody.example.com").await;

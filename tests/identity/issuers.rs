@@ -35,7 +35,7 @@ struct Fixture {
     store: Arc<MemoryStore>,
     acme: Arc<Tenant>,
     globex: Arc<Tenant>,
-    trail: Arc<MemorySink>,
+    sink: Arc<MemorySink>,
 }
 
 async fn seeded() -> Fixture {
@@ -45,7 +45,7 @@ async fn seeded() -> Fixture {
         store.insert(new).await.unwrap()
     };
     let (acme, globex) = (tenant("acme").await, tenant("globex").await);
-    Fixture { acme, globex, trail: Arc::new(MemorySink::new()), store }
+    Fixture { acme, globex, sink: Arc::new(MemorySink::new()), store }
 }
 
 impl Fixture {
@@ -60,7 +60,7 @@ impl Fixture {
         Resolver::new(TenantDirectory::new(self.store.clone(), catalog))
             .source(HostSource::new(["example.com"]).unwrap())
             .source(source)
-            .audit_sink(self.trail.clone())
+            .audit_sink(self.sink.clone())
     }
 }
 
@@ -142,7 +142,7 @@ async fn an_issuer_that_names_another_ones_tenant_is_refused_and_told_of() {
         for host in ["example.com", host.as_str()] {
             assert_eq!(kind(resolve(&resolver, host, token).await), ErrorKind::TenantConflict, "I56");
         }
-        let events = fixture.trail.events();
+        let events = fixture.sink.events();
         assert_eq!(events.len(), 2 * (index + 1), "I56: each is told");
         let event = events.last().unwrap();
         assert_eq!(event.tenant(), victim.id(), "I56: the one that was named is told");
@@ -152,11 +152,11 @@ async fn an_issuer_that_names_another_ones_tenant_is_refused_and_told_of() {
     // What is not signed fills nobody's trail.
     let unsigned = signed_by_globex(&claims_of(ACME_IDP, fixture.globex.id()));
     assert_eq!(kind(resolve(&resolver, "example.com", &unsigned).await), ErrorKind::CredentialInvalid);
-    assert_eq!(fixture.trail.events().len(), 4);
+    assert_eq!(fixture.sink.events().len(), 4);
     // Whether somebody has the tenant or nobody, the answer is the same; a trail has only the one that is there.
     let nowhere = signed_by_acme(&claims_of(ACME_IDP, &TenantId::random()));
     assert_eq!(kind(resolve(&resolver, "example.com", &nowhere).await), ErrorKind::TenantConflict);
-    assert_eq!(fixture.trail.events().len(), 4);
+    assert_eq!(fixture.sink.events().len(), 4);
 }
 
 fn shared_issuer(tenant: &str) -> String {
@@ -185,14 +185,14 @@ async fn with_shared_keys_the_issuers_name_and_the_tenant_claim_agree() {
         let crossed = signed_by_acme(&claims_with_tid(&iss, other.id()));
         let refused = kind(resolve(&open, "example.com", &crossed).await);
         assert_eq!(refused, ErrorKind::TenantConflict, "I57");
-        assert_eq!(fixture.trail.events().last().unwrap().tenant(), other.id(), "I57");
+        assert_eq!(fixture.sink.events().last().unwrap().tenant(), other.id(), "I57");
 
         // I57: a good token of a tenant that the program does not take from this issuer.
         let closed = by_template().allowed_tenants([other.id().clone()]).build().unwrap();
         let refused = kind(resolve(&fixture.resolver(closed), "example.com", &good).await);
         assert_eq!(refused, ErrorKind::TenantConflict, "I57");
-        let stranger = TenantId::random();
-        let good_elsewhere = claims_with_tid(&shared_issuer(&stranger.to_string()), &stranger);
+        let outsider = TenantId::random();
+        let good_elsewhere = claims_with_tid(&shared_issuer(&outsider.to_string()), &outsider);
         let refused = kind(resolve(&open, "example.com", &signed_by_acme(&good_elsewhere)).await);
         assert_eq!(refused, ErrorKind::TenantUnknown, "I57");
     }

@@ -18,7 +18,7 @@ use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tracing::subscriber::DefaultGuard;
 
 use crate::fixture::{
-    self, Fixture, OTHER_SECRET, SECRET, STRANGER, bearer, claims, from_peer, get_from, resolver, signed,
+    self, Fixture, OTHER_SECRET, SECRET, UNTRUSTED, bearer, claims, from_peer, get_from, resolver, signed,
 };
 use crate::log::Log;
 
@@ -35,7 +35,7 @@ fn start() -> (Log, DefaultGuard) {
 }
 
 #[tokio::test]
-async fn a_route_without_the_layer_says_how_to_mend_it() {
+async fn a_route_without_the_layer_says_how_to_fix_it() {
     let fixture = Fixture::new().await;
     let (log, _guard) = start();
     let answer = fixture.send(get_from("acme.example.com", "/forgotten").body(Body::empty()).unwrap()).await;
@@ -58,11 +58,11 @@ async fn why_a_token_is_refused_is_in_the_log_and_the_token_is_not() {
 }
 
 #[tokio::test]
-async fn what_a_stranger_tries_leaves_a_warning_without_its_text() {
+async fn what_an_untrusted_client_sends_leaves_a_warning_without_its_text() {
     let fixture = Fixture::new().await;
     let (log, _guard) = start();
     let request = get_from("acme.example.com", "/login").header("x-tenant-id", "globex\u{a0}ERROR forged");
-    let answer = fixture.send(from_peer(request, STRANGER)).await;
+    let answer = fixture.send(from_peer(request, UNTRUSTED)).await;
     assert_eq!(answer.body, "acme anonymous host");
     let conflict = get_from("globex.example.com", "/orders").header("authorization", bearer(&fixture.acme));
     assert_eq!(fixture.send(conflict.body(Body::empty()).unwrap()).await.code(), "tenant-conflict");
@@ -179,7 +179,7 @@ async fn no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by
         for (name, host) in
             [("x-tenant-id", "acme.example.com"), ("authorization", "example.com"), ("host", "")]
         {
-            for peer in [fixture::PROXY, STRANGER] {
+            for peer in [fixture::PROXY, UNTRUSTED] {
                 let mut request = axum::http::Request::get("/orders");
                 if name != "host" {
                     request = request.header("host", host);

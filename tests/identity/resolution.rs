@@ -145,10 +145,10 @@ impl Fixture {
         for (directory, later) in
             [(&self.warm, false), (&self.cold, false), (&self.warm, true), (&self.cold, true)]
         {
-            let trail = Arc::new(MemorySink::new());
+            let sink = Arc::new(MemorySink::new());
             let over = Resolver::new(directory.clone())
                 .members(Members(self.names.clone()))
-                .audit_sink(trail.clone());
+                .audit_sink(sink.clone());
             let resolver = says.iter().fold(over, |resolver, say| {
                 resolver.source(Fixed { say: *say, names: self.names.clone(), later })
             });
@@ -158,7 +158,7 @@ impl Fixture {
             } else {
                 resolver.resolve(&request).await
             };
-            answers.push((answer, trail.events()));
+            answers.push((answer, sink.events()));
         }
         let told =
             |events: &[AuditEvent]| events.iter().map(|event| event.tenant().clone()).collect::<Vec<_>>();

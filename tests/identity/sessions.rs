@@ -39,7 +39,7 @@ struct Fixture {
     acme: Arc<Tenant>,
     globex: Arc<Tenant>,
     members: Table,
-    trail: Arc<MemorySink>,
+    sink: Arc<MemorySink>,
     app: axum::Router,
 }
 
@@ -60,7 +60,7 @@ async fn seeded() -> Fixture {
     let (acme, globex) = (tenant("acme").await, tenant("globex").await);
     let members = vec![("ada", acme.id().clone()), ("bob", globex.id().clone())];
     let members = Table(Arc::new(Mutex::new(Some(members))));
-    let (trail, at_acme) = (Arc::new(MemorySink::new()), acme.id().clone());
+    let (sink, at_acme) = (Arc::new(MemorySink::new()), acme.id().clone());
     let sessions = SessionSource::cookie("__Host-sid", move |id: String| {
         let identity = match id.as_str() {
             "of-ada" | "of-bob" | "of-eve" => Some(Identity::new(Actor::user(id[3..].to_owned()))),
@@ -82,8 +82,8 @@ async fn seeded() -> Fixture {
         .source(sessions.unwrap())
         .source(SignedHeaderSource::new("x-signed", keys()).unwrap().with_clock(clock()))
         .members(members.clone())
-        .audit_sink(trail.clone());
-    Fixture { acme, globex, members, trail, app: fixture::app(Arc::new(resolver)) }
+        .audit_sink(sink.clone());
+    Fixture { acme, globex, members, sink, app: fixture::app(Arc::new(resolver)) }
 }
 
 impl Fixture {
@@ -104,7 +104,7 @@ fn at(tenant: &Tenant, path: &str) -> Builder {
 #[tokio::test]
 async fn a_session_reaches_the_tenants_of_its_user_and_no_others() {
     let fixture = seeded().await;
-    for (tenant, user, other, stranger) in fixture.both_sides() {
+    for (tenant, user, other, outsider) in fixture.both_sides() {
         let slug = tenant.slug();
         let mine = at(tenant, "/orders").header("cookie", format!("a=b; __Host-sid=of-{user}"));
         let answer = fixture.send(mine).await;
@@ -121,7 +121,7 @@ async fn a_session_reaches_the_tenants_of_its_user_and_no_others() {
         let eve = at(tenant, "/orders").header("cookie", "__Host-sid=of-eve");
         assert_eq!(fixture.send(eve).await, theirs);
         // Told to the trail of the tenant that was tried, and to no other.
-        let told: Vec<AuditEvent> = fixture.trail.events();
+        let told: Vec<AuditEvent> = fixture.sink.events();
         let here = told.iter().rfind(|event| event.tenant() == tenant.id()).unwrap();
         assert_eq!((here.actor(), here.details()["reason"].as_str()), (&Actor::user("eve"), "not a member"));
         assert!(
@@ -129,7 +129,7 @@ async fn a_session_reaches_the_tenants_of_its_user_and_no_others() {
         );
 
         // On the public page of another tenant one is a visitor.
-        let visit = at(tenant, "/login").header("cookie", format!("__Host-sid=of-{stranger}"));
+        let visit = at(tenant, "/login").header("cookie", format!("__Host-sid=of-{outsider}"));
         assert_eq!(fixture.send(visit).await.body, format!("{slug} anonymous host"));
 
         // I40: without a session, or with one that ended, one gets as far as the login page.
@@ -188,7 +188,7 @@ async fn a_signed_header_is_good_for_one_request_of_one_tenant() {
         let call = SignedTenant::new(service, tenant.id(), "GET", "/orders").at(&*clock());
         user.into_iter().fold(call, SignedTenant::user).sign(&keys())
     };
-    for (tenant, user, other, stranger) in fixture.both_sides() {
+    for (tenant, user, other, outsider) in fixture.both_sides() {
         let plain = |value: &str| get_from("example.com", "/orders").header("x-signed", value);
         let by_itself = sign("gateway", tenant, None);
         assert_eq!(
@@ -202,7 +202,7 @@ async fn a_signed_header_is_good_for_one_request_of_one_tenant() {
             format!("{} user:{user} header", tenant.slug()),
             "I81"
         );
-        let too_wide = sign("reports", tenant, Some(stranger));
+        let too_wide = sign("reports", tenant, Some(outsider));
         assert_eq!(fixture.send(plain(&too_wide)).await.code(), "tenant-unknown", "I81");
         // I37: a client's own header is not the gateway's, and the gateway's is not for another request.
         assert_eq!(fixture.send(plain(&tenant.id().to_string())).await.code(), "credential-invalid", "I37");

@@ -142,7 +142,7 @@ async fn a_pool_with_hooks_answers_one_tenant_with_anothers_rows() {
         }
         assert_eq!(found.of, BTreeSet::from(["globex".to_owned()]));
     }
-    let seen = seen.expect("globex was never shown acme's rows: sqlx may have mended its begin");
+    let seen = seen.expect("globex was never shown acme's rows: sqlx may have fixed its begin");
     assert_eq!((seen.tenant, seen.of), (Some(acme), BTreeSet::from(["acme".to_owned()])));
 }
 

@@ -258,23 +258,23 @@ async fn an_application_starts_with_a_note_and_not_with_a_function_that_is_calle
     let fixture = Fixture::new().await;
     // A tenant's id is of one type in an application.
     fixture.as_owner("DROP TABLE counters, notes").await;
-    let db = |walls: Enforcement| {
+    let db = |enforcement: Enforcement| {
         TenantDb::postgres(PoolOptions::new().max_connections(2), fixture.url(&fixture.app))
             .schema(doctor_cases::schema())
-            .enforcement(walls)
+            .enforcement(enforcement)
     };
     let started = db(Enforcement::PredicateAndRls).build().await.unwrap();
     assert_eq!(started.doctor().await.unwrap().notes(), [fixture.named(UNCHECKED)]);
     drop(started);
     fixture.as_owner("CREATE FUNCTION history(orders) RETURNS bigint LANGUAGE sql AS 'SELECT 1'").await;
-    for walls in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
-        let error = db(walls).build().await.unwrap_err();
+    for enforcement in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
+        let error = db(enforcement).build().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(
             error.to_string().contains("implicit-function at history: it is called by `history` written"),
             "{error}"
         );
-        db(walls).accept(Check::ImplicitFunction).build().await.unwrap();
+        db(enforcement).accept(Check::ImplicitFunction).build().await.unwrap();
         let off =
             "DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT oid FROM pg_class WHERE relrowsecurity LOOP
             EXECUTE 'ALTER TABLE ' || t || ' DISABLE ROW LEVEL SECURITY'; END LOOP; END $$";
@@ -309,7 +309,7 @@ fn the_table_of_checks_is_what_the_program_has() {
 }
 
 #[tokio::test]
-async fn sarif_holds_each_finding_with_its_rule_place_and_mend() {
+async fn sarif_holds_each_finding_with_its_rule_place_and_fix() {
     let fixture = Fixture::new().await;
     fixture
         .as_owner("DROP POLICY tenancy_floor ON projects; ALTER TABLE notes DISABLE ROW LEVEL SECURITY")

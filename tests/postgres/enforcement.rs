@@ -68,7 +68,7 @@ enum Shows {
 }
 
 /// What gets past row-level security, and why. `docs/threat-model.md` names each kind.
-const PAST_WALL_TWO: &[(&str, Shows, &str)] = &[
+const PAST_RLS: &[(&str, Shows, &str)] = &[
     (
         "Q24 a view that nobody declared",
         Shows::Rows,
@@ -102,7 +102,7 @@ const PAST_WALL_TWO: &[(&str, Shows, &str)] = &[
 ];
 
 /// What gets past the rewriter.
-const PAST_WALL_ONE: &[(&str, Shows, &str)] = &[
+const PAST_REWRITER: &[(&str, Shows, &str)] = &[
     ("Q13 an upsert over another's row", Shows::Existence, "a unique key without the tenant"),
     ("Q13 on a constraint", Shows::Existence, "a unique key without the tenant"),
     ("Q14 DO NOTHING", Shows::Existence, "a unique key without the tenant"),
@@ -214,11 +214,11 @@ async fn with_the_rewriter_off_no_entry_shows_a_foreign_row() {
             let values = written(sql, &values);
             let (alone, shared) =
                 (alone.effect("2", sql, &values).await, shared.effect("2", sql, &values).await);
-            fared.compare(PAST_WALL_TWO, (name, sql), [&alone, &shared], &others);
+            fared.compare(PAST_RLS, (name, sql), [&alone, &shared], &others);
         }
     }
     assert!(entries.len() >= 100, "only {} entries", entries.len());
-    fared.is_as_listed(PAST_WALL_TWO, 80);
+    fared.is_as_listed(PAST_RLS, 80);
 }
 
 /// The texts as the rewriter makes them, on tables that have no policy.
@@ -244,16 +244,16 @@ async fn with_row_level_security_off_no_entry_shows_a_foreign_row() {
             let wanted = alone.effect("2", sql, &written(sql, &values)).await;
             // Nobody tells the tables whose row is written: the text does.
             let got = shared.effect("", own.text(), &written(sql, &bound)).await;
-            fared.compare(PAST_WALL_ONE, (name, own.text()), [&wanted, &got], &others);
+            fared.compare(PAST_REWRITER, (name, own.text()), [&wanted, &got], &others);
         }
     }
     assert!(ran >= 55 && refused >= 40, "{ran} ran, {refused} were refused");
-    fared.is_as_listed(PAST_WALL_ONE, 50);
+    fared.is_as_listed(PAST_REWRITER, 50);
 }
 
 /// With neither wall most entries show or change what is others': the tests above look at something.
 #[tokio::test]
-async fn with_both_walls_off_most_entries_show_foreign_rows() {
+async fn without_rewriter_and_rls_most_entries_show_foreign_rows() {
     let mut alone = Fixture::new(Rows::Alone, false).await;
     let mut shared = Fixture::new(Rows::Shared, false).await;
     let others = shared.untouched.1.clone();

@@ -166,7 +166,7 @@ async fn a_prepared_statement_follows_the_tenant() {
 }
 
 #[tokio::test]
-async fn a_second_time_changes_nothing_and_what_differs_is_mended() {
+async fn a_second_time_changes_nothing_and_what_differs_is_fixed() {
     let mut shop = Shop::new(SHOP).await;
     run(&mut shop.owner, "CREATE POLICY visitors ON projects FOR SELECT USING (name = 'open')").await;
     let schema = Schema::from_toml(SHARED).unwrap();

@@ -39,7 +39,7 @@ const CUSTOMERS: &str = "
     CREATE POLICY own ON customers USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)";
 
 /// How many connections the pooler lends out.
-const LENT: u32 = 3;
+const POOL_SIZE: u32 = 3;
 
 async fn url(fixture: &Fixture<Postgres>) -> String {
     let name: String =
@@ -82,7 +82,7 @@ async fn pooled(pooler: &Pooler, connections: u32) -> TenantDb<Postgres> {
 
 /// Each door once, and each answer looked at: `n` is part of what is asked, so another's answer is seen. How many
 /// statements that were.
-async fn every_door(
+async fn every_api(
     db: &TenantDb<Postgres>,
     store: &SqlStore<Postgres>,
     ctx: &TenantContext,
@@ -153,9 +153,9 @@ async fn every_door(
 
 /// The budget is none wrong in ten thousand.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_statements_by_every_door_reach_their_own_tenant() {
+async fn ten_thousand_statements_by_every_api_reach_their_own_tenant() {
     let (fixture, url) = seeded().await;
-    let pooler = Pooler::start(&url, "transaction", LENT).await;
+    let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let db = pooled(&pooler, 12).await;
     let pool = PgPoolOptions::new().max_connections(4).connect(&pooler.url()).await.unwrap();
     let store = Arc::new(SqlStore::new(pool).connection_mode(ConnectionMode::PgBouncer));
@@ -166,7 +166,7 @@ async fn ten_thousand_statements_by_every_door_reach_their_own_tenant() {
         tasks.spawn(async move {
             let mut statements = 0;
             for round in 0..22 {
-                statements += every_door(&db, &store, &ctx, 10_000 * (task + 1) + round).await;
+                statements += every_api(&db, &store, &ctx, 10_000 * (task + 1) + round).await;
             }
             statements
         });
@@ -182,7 +182,7 @@ async fn ten_thousand_statements_by_every_door_reach_their_own_tenant() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlx_alone_is_answered_with_what_others_asked() {
     let (_fixture, url) = seeded().await;
-    let pooler = Pooler::start(&url, "transaction", LENT).await;
+    let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let pool = PgPoolOptions::new().max_connections(12).connect(&pooler.url()).await.unwrap();
     let until = Instant::now() + Duration::from_mins(1);
     let mut wrong = 0;
@@ -211,7 +211,7 @@ async fn sqlx_alone_is_answered_with_what_others_asked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_that_was_not_named_is_noticed() {
     let (fixture, url) = seeded().await;
-    let pooler = Pooler::start(&url, "transaction", LENT).await;
+    let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let options = || PgPoolOptions::new().max_connections(4);
     let error = TenantDb::postgres(options(), pooler.url()).build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
@@ -324,7 +324,7 @@ async fn a_type_of_ones_own_is_an_error_once_and_right_from_then_on() {
     for (ctx, mood) in [(&fixture.acme, Mood::Glad), (&fixture.globex, Mood::Sad)] {
         Feeling::insert(&fixture.db.scope(ctx), &Feeling { id: 1, mood }).await.unwrap();
     }
-    let pooler = Pooler::start(&url, "transaction", LENT).await;
+    let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let db = pooled(&pooler, 6).await;
     let mut tasks = JoinSet::new();
     for task in 0..12 {
@@ -353,8 +353,8 @@ async fn a_type_of_ones_own_is_an_error_once_and_right_from_then_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_goes_away_at_any_await_leaves_no_tenant_behind_the_pooler() {
     let (fixture, url) = seeded().await;
-    for (connections, lent) in [(1, 1), (2, 1), (2, 2)] {
-        let pooler = Pooler::start(&url, "transaction", lent).await;
+    for (connections, pool_size) in [(1, 1), (2, 1), (2, 2)] {
+        let pooler = Pooler::start(&url, "transaction", pool_size).await;
         let db = pooled(&pooler, connections).await;
         let raw = PgPoolOptions::new().max_connections(1).connect(&pooler.url()).await.unwrap();
         let mut cancelled = 0;

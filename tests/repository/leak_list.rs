@@ -85,7 +85,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "R17",
         "status checked on one path only",
         Tests(&[
-            "identity.rs::to_a_stranger_a_closed_tenant_looks_like_none",
+            "identity.rs::to_an_outsider_a_closed_tenant_looks_like_none",
             "api_keys.rs::a_key_proves_its_own_tenant",
             "sessions.rs::a_session_reaches_the_tenants_of_its_user_and_no_others",
             "carrying.rs::a_tenant_that_was_closed_meanwhile_is_refused_and_the_plan_is_todays",
@@ -194,7 +194,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "P02",
         "a pooler that shares sessions",
         Tests(&[
-            "poolers.rs::ten_thousand_statements_by_every_door_reach_their_own_tenant",
+            "poolers.rs::ten_thousand_statements_by_every_api_reach_their_own_tenant",
             "poolers.rs::a_pooler_that_was_not_named_is_noticed",
         ]),
     ),
@@ -359,7 +359,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "S29",
         "a policy that was renamed",
-        Tests(&["policies.rs::a_second_time_changes_nothing_and_what_differs_is_mended"]),
+        Tests(&["policies.rs::a_second_time_changes_nothing_and_what_differs_is_fixed"]),
     ),
     (
         "S30",

@@ -454,14 +454,14 @@ async fn an_index_that_policies_take_out_of_use_is_named() {
         wanted.map(|(object, ..)| object),
         "{advice:#?}"
     );
-    for ((object, reason, sql), (_, why, mend)) in advice.iter().zip(wanted) {
+    for ((object, reason, sql), (_, why, fix)) in advice.iter().zip(wanted) {
         if object.contains("by_cast") {
             assert!(reason.contains("a cast through text") || reason.contains("function"), "{reason}");
         } else {
             assert!(reason.contains(why), "{object}: {reason}");
         }
         assert!(
-            sql.ends_with(mend) && sql.is_empty() == mend.is_empty() || object.contains("by_cast"),
+            sql.ends_with(fix) && sql.is_empty() == fix.is_empty() || object.contains("by_cast"),
             "{object}: {sql}"
         );
     }
