@@ -61,7 +61,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
             "middleware.rs::a_store_that_is_down_is_503_and_never_another_tenant",
         ]),
     ),
-    ("R10", "no tenant, no filter", Tests(&["ui/scope_without_a_context.rs", "ui/find_without_anything.rs"])),
+    ("R10", "no tenant, no filter", Tests(&["ui/scope_without_a_context.rs", "ui/find_without_an_executor.rs"])),
     (
         "R12",
         "a missing key drops the filter",
@@ -141,7 +141,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "C05",
         "a destructor enqueues a job",
-        Tests(&["ui/envelope_by_its_parts.rs", "ui/scope_that_outlives_its_context.rs"]),
+        Tests(&["ui/envelope_from_its_fields.rs", "ui/scope_that_outlives_its_context.rs"]),
     ),
     ("C06", "a scope not restored after an error", Tests(&[NO_LEFTOVERS])),
     (
@@ -158,7 +158,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "C12",
         "a singleton keeps the first tenant",
-        Tests(&["ui/scope_that_outlives_its_context.rs", "ui/scope_kept_from_a_stream.rs"]),
+        Tests(&["ui/scope_that_outlives_its_context.rs", "ui/scope_that_escapes_its_stream.rs"]),
     ),
     (
         "C13",
@@ -420,7 +420,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "X04",
         "an empty tenant is no tenant",
-        Tests(&["ui/key_without_a_context.rs", "isolation.rs::what_would_be_read_as_sql_is_no_id"]),
+        Tests(&["ui/cache_key_without_a_context.rs", "isolation.rs::what_would_be_read_as_sql_is_no_id"]),
     ),
     ("X05", "a response cached for another", Tests(&["identity.rs::responses_stay_out_of_shared_caches"])),
     (

@@ -1,4 +1,4 @@
-//! There is no constructor of a query that takes a text, but for the one of the macros, which says so.
+//! No constructor of a query takes a text, except `unchecked_for_macros_only`.
 
 fn run(scope: &tenancy::scope::Scope<'_, sqlx::Sqlite>) {
     static TEXTS: tenancy::scope::query::Variants = tenancy::scope::query::Variants {

@@ -1,4 +1,4 @@
-//! Rows that were deleted once give their places back once.
+//! A `Deleted` value releases a gauge once.
 
 async fn run(tx: &mut tenancy::scope::Tx<'_, sqlx::Sqlite>, deleted: tenancy::scope::row::Deleted) -> tenancy::Result<()> {
     let projects = tenancy::quota::Gauge::new("projects");

@@ -1,4 +1,4 @@
-//! Whether there was a row to update or delete is not let fall without a word.
+//! The result of an update or delete cannot be discarded silently.
 #![deny(unused_must_use)]
 
 use tenancy::TenantScoped;
