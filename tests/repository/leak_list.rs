@@ -61,7 +61,11 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
             "middleware.rs::a_store_that_is_down_is_503_and_never_another_tenant",
         ]),
     ),
-    ("R10", "no tenant, no filter", Tests(&["ui/scope_without_a_context.rs", "ui/find_without_an_executor.rs"])),
+    (
+        "R10",
+        "no tenant, no filter",
+        Tests(&["ui/scope_without_a_context.rs", "ui/find_without_an_executor.rs"]),
+    ),
     (
         "R12",
         "a missing key drops the filter",
