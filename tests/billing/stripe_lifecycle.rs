@@ -1,4 +1,4 @@
-//! What Stripe says becomes what a tenant may do, and never what another tenant may do.
+//! A Stripe event changes the plan and status of its own tenant, and never of another tenant.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,7 +24,7 @@ fn plan(plan: &str, status: TenantStatus) -> (String, TenantStatus) {
     (plan.to_owned(), status)
 }
 
-/// Sends, and expects this receipt.
+/// Sends an event and asserts its outcome.
 async fn expect(fixture: &Fixture, event: &Value, receipt: &str) {
     let got = fixture.send(event).await;
     assert_eq!(got.as_str(), receipt, "{got:?} for {event}");
@@ -104,7 +104,7 @@ async fn an_event_counts_once_however_often_it_comes() {
     for _ in 0..3 {
         expect(&fixture, &event, "duplicate").await;
     }
-    // Two events of one fact, as Stripe sometimes makes them.
+    // Two events for one change, as Stripe sometimes sends them.
     expect(&fixture, &created("e2", 1, &sub("active", "price_pro")), "stale").await;
     assert_eq!(fixture.tenant("acme").await.version(), version);
     assert_eq!(fixture.audit("billing.subscription").len(), 1);
@@ -194,7 +194,7 @@ async fn a_tenant_that_does_not_exist_is_unknown_whatever_names_it() {
     assert_eq!(fixture.acme().await, plan("free", TenantStatus::Active));
 }
 
-/// `I96`: in an event of acme's customer, globex is named where our own program stamps it.
+/// `I96`: an event of acme's customer names globex in the metadata that only the application writes.
 #[tokio::test]
 async fn a_contradiction_never_moves_a_customer() {
     let fixture = Fixture::new().await;
@@ -233,12 +233,12 @@ async fn a_contradiction_never_moves_a_customer() {
         assert_eq!(fixture.acme().await, before, "{event}");
         assert_eq!(fixture.quarantined(), n + 1);
     }
-    // A visitor's text that names no tenant contradicts nothing.
+    // A reference from a visitor that names no tenant is no contradiction.
     expect(&fixture, &checkout("x9", 9, "cus_1", &json!({ "client_reference_id": "user-7" })), "unchanged")
         .await;
 }
 
-/// `I96`: of all places that could name a tenant, those that nobody but our own program fills are read.
+/// `I96`: of all fields that could name a tenant, only those that the application alone fills are read.
 #[tokio::test]
 async fn a_field_beside_the_stamp_names_nobody() {
     for (own, other) in [("acme", "globex"), ("globex", "acme")] {
@@ -262,7 +262,7 @@ async fn a_field_beside_the_stamp_names_nobody() {
         assert_eq!(fixture.tenant(own).await.plan(), "pro");
         assert_eq!((fixture.tenant(other).await.plan(), fixture.tenant(other).await.version()), ("free", 1));
 
-        // Who can write the body, and has no secret of the endpoint, moves nothing either.
+        // An attacker who changes the body without the endpoint's secret changes nothing either.
         let body = created("e3", 1, &stamped(live("cus_own"), own)).to_string();
         let signature = sign(SECRET, body.as_bytes(), Timestamp::from_seconds(START));
         let moved = body.replace(&format!("\"tenant_id\":\"{own}\""), &format!("\"tenant_id\":\"{other}\""));
@@ -273,7 +273,7 @@ async fn a_field_beside_the_stamp_names_nobody() {
     }
 }
 
-/// `I96`: a reference that a visitor brings to the checkout.
+/// `I96`: a visitor brings the reference of another tenant to the checkout.
 #[tokio::test]
 async fn an_outsider_cannot_attach_its_subscription_to_a_paying_tenant() {
     let fixture = Fixture::new().await;
@@ -344,7 +344,7 @@ async fn a_price_that_is_not_in_the_catalog_changes_no_plan() {
         "it was the one that bought the plan"
     );
 
-    // A subscription that never bought a plan takes none away, and has no say beside one that did.
+    // A subscription that never paid for a plan removes none, and does not override one that did.
     let fixture = Fixture::new().await;
     let extra = |status: &str| stamped(subscription("sub_2", "cus_1", status, "price_mug"), "acme");
     expect(&fixture, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
@@ -441,7 +441,7 @@ async fn what_cannot_be_read_is_kept_and_what_cannot_be_trusted_is_not() {
     assert_eq!(fixture.quarantined(), 1);
 }
 
-/// A tenant store that remembers what it was told; it holds no tenant.
+/// A tenant store without tenants that records the versions it is notified of.
 #[derive(Debug, Default)]
 struct Told(Mutex<Vec<u64>>);
 

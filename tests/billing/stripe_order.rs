@@ -1,25 +1,27 @@
-//! Whatever order Stripe's events come in, and whichever comes twice: the tenant ends up right, or it is marked.
+//! In every order of delivery, with any event twice, the tenant ends in the right state, or the subscription needs a
+//! refresh.
 
 use serde_json::{Value, json};
 use tenancy::tenant::TenantStatus;
 
 use crate::stripe_fixture::{Fixture, created, deleted, item, stamped, subscription, updated, with};
 
-/// What happened to one subscription, in the order it happened, and what is true in the end.
+/// The events of one subscription, in the order in which they occurred, and the final state.
 struct History {
     name: &'static str,
     events: Vec<Value>,
     plan: &'static str,
     status: TenantStatus,
     subscription: &'static str,
-    /// How many deliveries are marked, exactly: a guard that marks everything is no guard. That happens where the
-    /// subscription comes back to a state within one second, or where of three changes in one second the middle one
-    /// is not there yet.
+    /// The exact number of deliveries that mark the subscription, so that a guard that marks everything fails. A
+    /// subscription is marked if it returns to a state within one second, or if the middle one of three changes in
+    /// one second
+    /// is missing.
     marked: usize,
 }
 
 impl History {
-    /// How many seats the last event tells of.
+    /// The number of seats in the last event.
     fn quantity(&self) -> Option<u64> {
         self.events.last().unwrap()["data"]["object"]["items"]["data"][0]["quantity"].as_u64()
     }
@@ -229,7 +231,7 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
         .collect()
 }
 
-/// Every order of `n` events, alone and with any one of them delivered a second time anywhere after the first.
+/// Every order of `n` events, alone and with any one event delivered a second time after the first.
 fn deliveries(n: usize) -> Vec<Vec<usize>> {
     let mut all = permutations(n);
     for order in permutations(n) {

@@ -1,4 +1,4 @@
-//! An event is there exactly if its change is, stays as it was written, and is its tenant's alone.
+//! An audit event commits with its change, never changes, and is visible to its own tenant only.
 
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ async fn events_are_never_changed_or_removed<DB: TestBackend + SupportsRow<Order
     assert_eq!(actions(&fixture.db.scope(&fixture.globex)).await, ["login"]);
 
     for sql in ["UPDATE tenancy_audit_events SET action = 'x'", "DELETE FROM tenancy_audit_events"] {
-        // SQLite refuses; Postgres has no policy for it, so it reaches no row.
+        // SQLite rejects the statement. PostgreSQL has no policy for it, so the statement reaches no row.
         let tenant = fixture.acme.tenant_id();
         let sql = match DB::NAME {
             "PostgreSQL" => format!("BEGIN; SET LOCAL app.tenant_id = '{tenant}'; {sql}; COMMIT"),
@@ -147,7 +147,7 @@ async fn the_audit_log_is_read_in_pages_newest_first<DB: TestBackend + SupportsR
     }
 }
 
-/// After a failed statement nothing is kept whatever is recorded, and the commit says that.
+/// After a failed statement the commit returns an error and keeps nothing, audit events included.
 async fn after_a_failed_statement_a_commit_says_that_it_is_rolled_back<
     DB: TestBackend + SupportsRow<Order>,
 >() {
@@ -186,7 +186,7 @@ async fn after_a_failed_statement_a_commit_says_that_it_is_rolled_back<
     }
 }
 
-/// Changes that are dropped without a word are a warning, with the tenant and the line that began the transaction.
+/// A transaction that is dropped with changes logs a warning with the tenant and the line that began it.
 #[tokio::test]
 async fn a_transaction_with_changes_that_is_dropped_is_in_the_log() {
     dropped_changes::<sqlx::Sqlite>().await;
@@ -225,13 +225,13 @@ async fn dropped_changes<DB: TestBackend + SupportsRow<Order>>() {
         }
         assert!(!warned[0].contains(&other.tenant_id().to_string()));
 
-        // An event alone is lost as well.
+        // A dropped transaction with only an audit event also logs a warning.
         let mut tx = begin(ctx).await;
         tx.record(AuditEvent::new(ctx, "order.read")).await.unwrap();
         drop(tx);
         assert_eq!(warnings().len(), 1);
 
-        // Nothing was changed, or it is known how it ended.
+        // No warning: the transaction changed nothing, or its end is known.
         let mut tx = begin(ctx).await;
         Order::count(&mut tx).await.unwrap();
         assert!(!Order::delete(&mut tx, Uuid::now_v7()).await.unwrap().found());

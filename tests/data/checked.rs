@@ -1,4 +1,4 @@
-//! SQL that was proven while compiling: one literal for both databases, one tenant at a time.
+//! A checked query is one SQL literal for both databases, proven at compile time, and runs for one tenant.
 
 use sqlx::FromRow;
 use tenancy::ErrorKind;
@@ -15,7 +15,7 @@ struct Order {
     total: i64,
 }
 
-/// The tests, for one database: sqlx's own bounds do not travel through generics.
+/// The tests for one database. A macro, because the trait bounds of sqlx differ per database.
 macro_rules! checked_tests {
     ($name:ident, $db:ty) => {
         mod $name {
@@ -98,7 +98,7 @@ macro_rules! checked_tests {
                         .unwrap()
                 };
                 assert_eq!((sum(&acme).await, sum(&globex).await), (6, 15));
-                // A change that answers rows is committed, too.
+                // A write that returns rows commits.
                 let raised =
                     query_scalar!(&acme, i64, "UPDATE orders SET total = total + $1 RETURNING total", 10_i64);
                 assert_eq!(raised.fetch_all().await.unwrap().len(), 3);
@@ -146,7 +146,7 @@ macro_rules! checked_tests {
 checked_tests!(sqlite, sqlx::Sqlite);
 checked_tests!(postgres, sqlx::Postgres);
 
-/// Cargo compiles a program anew when a file changes that its `.d` file names.
+/// Cargo recompiles a program if a file that its `.d` file names changes.
 #[test]
 fn a_change_of_tenancy_toml_compiles_the_queries_anew() {
     let depends = std::env::current_exe().unwrap().with_extension("d");

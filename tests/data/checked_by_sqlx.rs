@@ -1,6 +1,6 @@
-//! SQL that was proven and then given to sqlx's own macros: its types are the database's.
+//! Checked queries through sqlx's own macros: the compiler checks column and parameter types with the database.
 //!
-//! This file is compiled with what `.sqlx` holds. After a change of a query or a table, write that anew:
+//! This file compiles with the data in `.sqlx`. After a change of a query or a table, write the data again:
 //! `SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$PWD/.sqlx DATABASE_URL=… cargo test --all-features --test data --no-run`,
 //! with the tables of [`TABLES`] and `common::TestBackend::ORDERS` in that database.
 
@@ -21,7 +21,7 @@ const TABLES: &str = include_str!("../fixture/customers.sql");
 #[derive(Debug, PartialEq)]
 struct Customer {
     name: String,
-    /// Nullable in the table: anything but an `Option` does not compile.
+    /// The column is nullable: a type other than `Option` does not compile.
     note: Option<String>,
 }
 
@@ -75,7 +75,8 @@ async fn each_tenant_reads_its_own_rows_in_the_databases_types() {
 async fn w10_what_sqlx_knows_of_a_column_is_known_through_the_guard() {
     let fixture = seeded().await;
     let scope = fixture.db.scope(&fixture.acme);
-    // A table's own NOT NULL is seen through the guard; what an outer join makes null must say so.
+    // NOT NULL of a table holds in the guarded text; a column that an outer join makes nullable needs the `?`
+    // override.
     let rows = query_checked!(
         &scope,
         r#"SELECT o.total, c.name AS "name?" FROM orders o LEFT JOIN customers c ON c.order_id = o.id AND c.name <> $1"#,
@@ -85,7 +86,7 @@ async fn w10_what_sqlx_knows_of_a_column_is_known_through_the_guard() {
     let (total, name): (i64, Option<String>) = (row.total, row.name);
     assert_eq!((total, name), (10, None));
 
-    // Overrides stay what they are: of a column, its type, and a value's type.
+    // The overrides for nullability, column type and parameter type still apply.
     let note: Option<&str> = None;
     let rows = query_checked!(
         &scope,
@@ -115,7 +116,7 @@ async fn a_change_keeps_to_its_tenant() {
     assert_eq!(status, ["open"]);
     let name = query_scalar_checked!(&other, "SELECT name FROM customers").fetch_all().await.unwrap();
     assert_eq!(name, ["Bob"]);
-    // Without a table no tenant is bound.
+    // A query without a table binds no tenant.
     let one = query_scalar_checked!(&other, r#"SELECT 1 AS "one!""#).fetch_one().await.unwrap();
     assert_eq!(one, 1);
 }
@@ -144,7 +145,7 @@ async fn values_and_scopes_mean_what_they_say_where_they_stand() {
     }
 }
 
-/// A context that was lent to a reading across tenants opens no query of its own.
+/// A context from a cross-tenant read opens no checked query.
 #[tokio::test]
 async fn a_cross_tenant_context_opens_no_checked_query() {
     let fixture = seeded().await;
@@ -180,7 +181,7 @@ async fn what_was_proven_for_one_database_does_not_run_on_another() {
     assert!(refused.to_string().contains("name Postgres first in `dialects`"), "{refused}");
 }
 
-/// The drop-in door takes sqlx's own macros as they are: checked as they were written, and scoped when they run.
+/// The scoped executor runs sqlx's own macros unchanged: sqlx checks the original text, and the executor scopes it.
 #[tokio::test]
 async fn sqlx_s_own_macros_run_on_a_scope_unchanged() {
     let fixture = seeded().await;
@@ -203,7 +204,7 @@ async fn sqlx_s_own_macros_run_on_a_scope_unchanged() {
     }
 }
 
-/// `.sqlx` holds what a database says now.
+/// `.sqlx` equals what the database describes now.
 #[tokio::test]
 async fn the_offline_data_is_what_the_database_says() {
     let fixture = seeded().await;

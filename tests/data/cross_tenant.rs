@@ -1,4 +1,4 @@
-//! Reading across tenants: each row with its tenant, nothing changed, and nothing read that no trail tells of.
+//! A cross-tenant read returns each row with its tenant, changes nothing, and writes an audit event first.
 
 use std::pin::pin;
 use std::sync::Mutex;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::common::{Fixture, Order, TestBackend};
 
-/// There is no such table.
+/// A row type whose table does not exist.
 #[derive(TenantScoped, sqlx::FromRow)]
 #[tenant(table = "missing")]
 struct Missing {
@@ -34,7 +34,7 @@ fn ada() -> Actor {
     Actor::user("ada")
 }
 
-/// Two orders of acme, one of globex, and a tenant that is suspended, with one.
+/// Two orders of acme, one of globex, and one of a suspended tenant.
 async fn seeded<DB: TestBackend + SupportsRow<Order>>() -> Fixture<DB> {
     let fixture = Fixture::<DB>::new().await;
     for (ctx, totals) in [(&fixture.acme, vec![1, 2]), (&fixture.globex, vec![40])] {
@@ -51,7 +51,7 @@ async fn seeded<DB: TestBackend + SupportsRow<Order>>() -> Fixture<DB> {
     fixture
 }
 
-/// What each tenant's answer is, by its slug.
+/// The values by the slug of their tenant, sorted.
 fn by_slug<T: Clone>(answers: &[PerTenant<T>]) -> Vec<(String, T)> {
     let mut all: Vec<_> =
         answers.iter().map(|answer| (answer.tenant.slug().to_string(), answer.value.clone())).collect();
@@ -76,9 +76,9 @@ async fn every_row_comes_with_its_tenant<DB: TestBackend + SupportsRow<Order>>()
     let wanted =
         [("acme".to_owned(), vec![1, 2]), ("globex".to_owned(), vec![40]), ("initech".to_owned(), vec![500])];
     assert_eq!(by_slug(&totals(&across).await.unwrap()), wanted);
-    // A permission is for several readings.
+    // A permission allows several reads.
     assert_eq!(by_slug(&totals(&across).await.unwrap()), wanted);
-    // What else runs at the same time sees its own tenant.
+    // Other queries at the same time use their own tenant.
     assert_eq!(Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap(), 2);
     assert_eq!(Order::count(&fixture.db.scope(&fixture.globex)).await.unwrap(), 1);
 }
@@ -157,7 +157,7 @@ async fn a_cross_tenant_context_opens_nothing_else<DB: TestBackend + SupportsRow
     }
 }
 
-/// A sink that takes some writes and then no more.
+/// A sink that accepts `takes` writes and rejects the later ones.
 #[derive(Debug)]
 struct Failing {
     takes: usize,
@@ -182,7 +182,7 @@ impl AuditSink for Failing {
 }
 
 fn store_down() -> Error {
-    // The crate's own error of an unknown tenant stands in for a failure: tests cannot make errors of their own.
+    // This error stands in for a failure: tests cannot construct an `Error` of their own.
     tenancy::tenant::TenantId::parse("").unwrap_err()
 }
 
@@ -198,7 +198,7 @@ async fn without_an_audit_event_nothing_is_read<DB: TestBackend + SupportsRow<Or
     assert!(across.read(reading).await.is_err());
     assert_eq!(reads.load(Ordering::SeqCst), 0, "the intent was not written, and rows were read");
 
-    // Where the outcome cannot be written, the rows are not handed out; the intent stands.
+    // If the outcome cannot be written, the read returns no rows; the event with the intent stays.
     let sink = Failing::after(1);
     let across = fixture.db.cross_tenant(&fixture.directory, &sink, reason(), ada()).unwrap();
     assert!(across.read(reading).await.is_err());
@@ -226,7 +226,7 @@ async fn a_failure_ends_the_reading_and_is_told<
     assert_eq!(outcomes[3..], [Outcome::Success, Outcome::Failed, Outcome::Failed]);
     assert_eq!(events[4].details()["error"], store_down().kind().code());
 
-    // A statement that fails ends it too, also where its error is kept quiet.
+    // A failed statement also ends the read if the closure ignores its error.
     let quiet = across.read(async |tenant| {
         let missing = Missing::count(tenant).await;
         Ok(missing.is_err())
@@ -242,7 +242,7 @@ async fn a_permission_runs_out<DB: TestBackend + SupportsRow<Order>>() {
     assert_eq!(error.kind(), ErrorKind::Expired);
     assert_eq!(sink.events(), [], "nothing was read, and nothing is told");
 
-    // Also between two tenants.
+    // The permission also expires between two tenants.
     let turns = AtomicUsize::new(0);
     let time = Duration::from_secs(2);
     let until = Instant::now() + time;
@@ -260,7 +260,7 @@ async fn a_permission_runs_out<DB: TestBackend + SupportsRow<Order>>() {
     assert_eq!((error.kind(), turns.load(Ordering::SeqCst)), (ErrorKind::Expired, 1));
     assert_eq!(sink.events().last().unwrap().ended(), Outcome::Failed);
 
-    // Also in the turn of the last one.
+    // The permission also expires while the last tenant is read.
     let (turns, until) = (AtomicUsize::new(0), Instant::now() + time);
     let slow = across().valid_for(time);
     let error = slow
@@ -274,11 +274,11 @@ async fn a_permission_runs_out<DB: TestBackend + SupportsRow<Order>>() {
         .await
         .unwrap_err();
     assert_eq!((error.kind(), turns.load(Ordering::SeqCst)), (ErrorKind::Expired, 3));
-    // However long a time is, it is one.
+    // The longest duration is valid.
     assert_eq!(totals(&across().valid_for(Duration::MAX)).await.unwrap().len(), 3);
 }
 
-/// One connection for the rows and for the trail; and a reader who goes away, wherever it is, leaves no tenant on it.
+/// One connection serves the rows and the audit log. A dropped read leaves no tenant on the connection.
 async fn a_reading_that_is_dropped_leaves_no_tenant_behind<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
     for (ctx, total) in [(&fixture.acme, 1), (&fixture.globex, 40)] {
@@ -351,7 +351,7 @@ on_every_database!(
     who_and_why_must_be_said,
 );
 
-/// As a handler or a job would: on a task of its own, with queries of one's own.
+/// A cross-tenant read can be spawned as a task, and the closure can run any query.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reading_runs_on_a_task_with_any_query() {
     let fixture = seeded::<sqlx::Postgres>().await;
@@ -382,7 +382,7 @@ async fn a_reading_runs_on_a_task_with_any_query() {
     assert_eq!(sums, [3, 40, 500]);
 }
 
-/// More tenants than are asked for or written at once.
+/// More tenants than one page of the directory or one batch of the audit log holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_tenants_are_all_read_and_all_told() {
     let fixture = Fixture::<sqlx::Sqlite>::new().await;

@@ -1,4 +1,4 @@
-//! What Postgres says no with becomes an error with a name, and without what it says of rows.
+//! A database error becomes a named `ErrorKind` and contains no values of rows.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn every_no_of_postgres_has_a_name_and_no_detail() {
     says!(Misconfigured, "DELETE FROM nowhere WHERE id = 1");
     says!(Misconfigured, "UPDATE people SET nothing = 1");
     assert_eq!(query!(&scope, "INSERT INTO closed (id) VALUES (101)").execute().await.unwrap(), 1);
-    // A reference to a row of another tenant is as one to none.
+    // A foreign key to a row of another tenant and one to a missing row produce the same error.
     says!(ReferenceViolation, "INSERT INTO people (id, name, boss) VALUES (2, 'bob', 7)");
     let theirs = fixture.db.scope(&fixture.globex);
     query!(&theirs, "INSERT INTO people (id, name, boss) VALUES (7, 'bob', 1)").execute().await.unwrap();
@@ -83,7 +83,7 @@ struct Person {
     age: Option<i32>,
 }
 
-/// The row that violates a constraint of `people`, and its name on PostgreSQL and on SQLite.
+/// Rows that each violate a constraint of `people`, with the constraint's name on PostgreSQL and on SQLite.
 fn violations() -> [(Person, ErrorKind, &'static str, Option<&'static str>); 4] {
     let eve = Person { id: 2, name: "eve".to_owned(), boss: None, age: None };
     [
@@ -112,7 +112,7 @@ fn violations() -> [(Person, ErrorKind, &'static str, Option<&'static str>); 4] 
 #[track_caller]
 fn names(error: &Error, kind: ErrorKind, constraint: Option<&str>) {
     assert_eq!((error.kind(), error.constraint()), (kind, constraint), "{error:?}");
-    // Neither the name nor a value is in the text.
+    // The text contains neither the constraint name nor a value.
     let whole = format!("{error} {error:?}");
     assert!(!whole.contains("people") && !whole.contains("eve") && !whole.contains("77"), "{whole}");
 }
@@ -230,7 +230,7 @@ async fn an_error_of_sqlx_becomes_the_one_it_is() {
     }
 }
 
-/// Keys that begin with the tenant are apart: nobody waits for another tenant's transaction.
+/// With the tenant in the key, a transaction never waits for another tenant's transaction.
 #[tokio::test]
 async fn k06_an_uncommitted_key_holds_up_nobody_else() {
     let fixture = seeded().await;
@@ -249,7 +249,7 @@ async fn k06_an_uncommitted_key_holds_up_nobody_else() {
     }
 }
 
-/// What a deferred key says comes with the commit, and is an error as any other.
+/// A deferred constraint fails at commit, and its error has a name like any other.
 #[tokio::test]
 async fn k08_a_key_that_is_checked_at_commit_is_an_error_with_a_name() {
     let fixture = seeded().await;
@@ -284,7 +284,7 @@ async fn what_waits_too_long_is_told_apart() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retryable, "{error:?}");
-    // Nobody else's rows wait for these.
+    // Rows of another tenant are not locked.
     let theirs = fixture.db.scope(&fixture.globex);
     let id =
         query_scalar!(&theirs, i64, "SELECT id FROM people WHERE id = 1 FOR UPDATE NOWAIT").fetch_one().await;
@@ -294,7 +294,7 @@ async fn what_waits_too_long_is_told_apart() {
     one.rollback().await.unwrap();
 }
 
-/// The end of a line that hands on whatever is said, but hangs up when Postgres has committed and says so.
+/// A proxy to PostgreSQL that closes the connection in place of forwarding the reply to COMMIT.
 async fn hangs_up_at_a_commit(to: &PgConnectOptions) -> PgConnectOptions {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = to.clone().host("127.0.0.1").port(listener.local_addr().unwrap().port());
@@ -312,7 +312,7 @@ async fn hangs_up_at_a_commit(to: &PgConnectOptions) -> PgConnectOptions {
                     match to_client {
                         (0, _) => return,
                         (n, false) => server.write_all(&asked[..n]).await.unwrap(),
-                        // The tag of the command that has ended.
+                        // The command tag of a COMMIT that has completed.
                         (n, true) if said[..n].windows(7).any(|tag| tag == b"COMMIT\0") => return,
                         (n, true) => client.write_all(&said[..n]).await.unwrap(),
                     }

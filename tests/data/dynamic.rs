@@ -1,4 +1,4 @@
-//! Any sqlx query runs on a scope, reaches that tenant's rows only, or is refused.
+//! A sqlx query on a scope reaches only rows of its tenant, or is rejected.
 
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn refusal(error: &sqlx::Error) -> &Error {
     cause.downcast_ref().unwrap_or_else(|| panic!("not an error of tenancy: {cause:?}"))
 }
 
-/// The tests, for one database: sqlx's own bounds do not travel through generics.
+/// The tests for one database. A macro, because the trait bounds of sqlx differ per database.
 macro_rules! dynamic_tests {
     ($name:ident, $db:ty, $catalog:literal) => {
         mod $name {
@@ -85,7 +85,7 @@ macro_rules! dynamic_tests {
                 let count: i64 = builder.build_query_scalar().fetch_one(&scope).await.unwrap();
                 assert_eq!(count, 3);
 
-                // The same text for both tenants, warm from the first one.
+                // The same text for the second tenant, with the cache filled by the first.
                 let other = fixture.db.scope(&fixture.globex);
                 let theirs: Vec<Order> =
                     sqlx::query_as(sql).bind(0_i64).bind("open").fetch_all(&other).await.unwrap();
@@ -128,7 +128,7 @@ macro_rules! dynamic_tests {
                     .unwrap();
                 assert_eq!(done.rows_affected(), 5);
                 assert_eq!((sum(&ours).await, sum(&theirs).await), (515, 15));
-                // The other tenant cannot touch a row by its id, nor learn that it is there.
+                // Another tenant cannot change a row by its id, nor detect that the row exists.
                 let touched = sqlx::query("DELETE FROM orders WHERE id = $1").bind(acme[0].id).execute(&theirs);
                 assert_eq!(touched.await.unwrap().rows_affected(), 0);
                 let id: Uuid = sqlx::query_scalar("DELETE FROM orders WHERE id = $1 RETURNING id")
@@ -224,7 +224,7 @@ macro_rules! dynamic_tests {
                 tx.commit().await.unwrap();
                 assert_eq!(sum(&ours).await, 20);
 
-                // After a failed statement the commit says that nothing is kept.
+                // After a failed statement the commit returns an error, and nothing is kept.
                 let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                 sqlx::query(add).execute(&mut tx).await.unwrap();
                 let twice = sqlx::query("INSERT INTO orders (id, status, total) VALUES ($1, 'x', 1)").bind(acme[0].id);
@@ -233,7 +233,7 @@ macro_rules! dynamic_tests {
                 assert_eq!(sum(&ours).await, 20);
             }
 
-            /// Rows enough that most of them are on their way when the reader leaves.
+            /// Enough rows that most are still in transit when the reader stops.
             const MANY: &str = "SELECT a.total FROM orders a CROSS JOIN orders b CROSS JOIN orders c CROSS JOIN orders d \
                                 CROSS JOIN orders e";
 
@@ -286,7 +286,7 @@ macro_rules! dynamic_tests {
                 assert_eq!((sum(&scope).await, sum(&fixture.db.scope(&fixture.globex)).await), (20, 15));
             }
 
-            /// As a timeout does: the statement is given up while a row is waited for, the first one or a later one.
+            /// Drops a statement while it waits for its first or a later row, as a timeout does.
             #[tokio::test]
             async fn a_statement_that_is_given_up_in_flight_ends_the_transaction() {
                 let (fixture, _) = seeded().await;
@@ -347,7 +347,7 @@ macro_rules! dynamic_tests {
 dynamic_tests!(sqlite, sqlx::Sqlite, "SELECT * FROM sqlite_master");
 dynamic_tests!(postgres, sqlx::Postgres, "SELECT * FROM pg_stats");
 
-/// What goes wrong in rows that nobody read is no success of the transaction.
+/// An error in rows that were not read fails the transaction.
 #[tokio::test]
 async fn an_error_in_rows_that_were_left_is_not_lost() {
     let fixture = Fixture::<sqlx::Postgres>::new().await;

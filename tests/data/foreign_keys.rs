@@ -1,4 +1,4 @@
-//! A reference comes from a scoped read only, and is bound for its own tenant only.
+//! A `ForeignKey` comes only from a scoped read and is bound only for its own tenant.
 
 use sqlx::{Postgres, Sqlite};
 use tenancy::scope::row::{ForeignKey, SupportsRow};
@@ -24,7 +24,7 @@ struct Invoice {
     payer: Option<ForeignKey<Customer>>,
 }
 
-/// The same table, for those who want the plain id.
+/// The same table, with a plain id in place of the `ForeignKey`.
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "invoices")]
 struct PlainInvoice {
@@ -46,7 +46,7 @@ impl Tables for Postgres {
     const TENANT: &'static str = "uuid";
 }
 
-/// Both tenants have the customers 1 and 2; globex alone has the customer 3.
+/// Both tenants have the customers 1 and 2; only globex has the customer 3.
 async fn seeded<DB: Tables>() -> Fixture<DB> {
     let fixture = Fixture::<DB>::new().await;
     for columns in [
@@ -80,7 +80,7 @@ async fn a_reference_is_to_a_row_that_the_tenant_has<DB: Tables>() {
     assert_eq!(read, invoice);
     assert_eq!((*read.customer.id(), read.payer.as_ref().map(|payer| *payer.id())), (1, Some(2)));
     assert_eq!(serde_json::to_string(&read).unwrap(), r#"{"id":10,"customer":1,"payer":2}"#);
-    // What was read can be written again, and asked for.
+    // A value that was read can be written and filtered by.
     let next = Invoice { id: 11, payer: None, ..read };
     Invoice::upsert(&acme, &next).await.unwrap();
     let of_customer = |customer| Invoice::select().filter(Invoice::CUSTOMER.eq(customer));
@@ -94,7 +94,7 @@ async fn a_reference_is_to_a_row_that_the_tenant_has<DB: Tables>() {
 async fn a_reference_of_another_tenant_is_refused_before_anything_is_sent<DB: Tables>() {
     let fixture = seeded::<DB>().await;
     let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
-    // Both tenants have a customer 1, so the database would take it.
+    // Both tenants have a customer 1, so the database itself would accept the value.
     let theirs = Customer::foreign_key(&globex, 1).await.unwrap().unwrap();
     let own = Customer::foreign_key(&acme, 1).await.unwrap().unwrap();
     assert_eq!((theirs.id(), own.id()), (&1, &1));
@@ -117,7 +117,7 @@ async fn a_reference_of_another_tenant_is_refused_before_anything_is_sent<DB: Ta
             assert_eq!(error.kind(), ErrorKind::Misconfigured);
             assert!(error.to_string().starts_with("this reference is of another tenant"), "{error}");
         }
-        // Nothing failed at the database: the transaction is whole.
+        // The database rejected nothing, so the transaction is still usable.
         assert!(Invoice::update(&mut tx, &good).await.unwrap().found());
         tx.commit().await.unwrap();
     }
@@ -134,7 +134,7 @@ on_every_database!(
     a_reference_of_another_tenant_is_refused_before_anything_is_sent,
 );
 
-/// The other doors: sqlx's own bounds do not travel through generics.
+/// The other ways to run SQL. A macro, because the trait bounds of sqlx differ per database.
 macro_rules! other_apis {
     ($name:ident, $db:ty) => {
         #[tokio::test]
@@ -150,7 +150,7 @@ macro_rules! other_apis {
                 query!(&globex, "INSERT INTO invoices (id, customer_id) VALUES ($1, $2)", 1_i64, own.clone());
             assert_eq!(statement.execute().await.unwrap_err().kind(), ErrorKind::Misconfigured);
 
-            // What is not the repository's reads none: a text could name any value a reference.
+            // Queries outside of the repository decode no `ForeignKey`: their text could produce any value.
             let forged = query_as!(
                 &acme,
                 Invoice,

@@ -1,4 +1,4 @@
-//! One tenant never reads, changes, counts or learns of another tenant's rows.
+//! A tenant never reads, changes, counts or detects rows of another tenant.
 
 use std::sync::Mutex;
 
@@ -68,7 +68,7 @@ async fn two_tenants_may_use_the_same_id<DB: TestBackend + SupportsRow<Order>>()
     Order::insert(&acme, &ours).await.unwrap();
     Order::insert(&globex, &theirs).await.unwrap();
 
-    // The same key twice within a tenant is a conflict, and the error says nothing of the row.
+    // A duplicate key within a tenant is a conflict, and the error contains no value of the row.
     let error = Order::insert(&acme, &ours).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(!format!("{error:?}").contains(&ours.id.to_string()), "{error:?}");
@@ -103,7 +103,7 @@ async fn pages_hold_every_own_row_once_and_no_other<DB: TestBackend + SupportsRo
         }
         assert_eq!(seen, ours, "in pages of {limit}");
     }
-    // A cursor carries no authority: from another tenant's row one still sees one's own.
+    // A cursor carries no authority: after a cursor of another tenant, a list returns the caller's own rows.
     let theirs = Order::list(&globex, PageRequest::first(1)).await.unwrap().items.remove(0);
     let after = Order::list(&acme, PageRequest::after(theirs.id, 1000)).await.unwrap();
     assert!(after.items.iter().all(|order| ours.contains(order)));
@@ -152,7 +152,7 @@ async fn after_a_failed_statement_nothing_is_kept_and_the_commit_says_so<
     assert_eq!(Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap(), 0);
 }
 
-/// What each way to a tenant's rows answers for a context that opens none.
+/// The errors of each API for a context that it must reject.
 async fn refusals<DB: TestBackend + SupportsRow<Order>>(
     fixture: &Fixture<DB>,
     ctx: &TenantContext,
@@ -188,7 +188,7 @@ async fn refusals<DB: TestBackend + SupportsRow<Order>>(
     seen
 }
 
-/// The rows of such a tenant are elsewhere: here there are none, and none are made.
+/// The tenant's rows are in another database: this one reads and writes none.
 async fn a_tenant_whose_rows_are_elsewhere_opens_nothing_here<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     for ctx in [&fixture.acme, &fixture.globex] {
@@ -210,7 +210,7 @@ async fn a_tenant_whose_rows_are_elsewhere_opens_nothing_here<DB: TestBackend + 
     }
 }
 
-/// A context that was lent to a reading across tenants opens what the reading gives, and nothing by itself.
+/// A context from a cross-tenant read reads through that read only.
 async fn a_cross_tenant_context_opens_nothing_by_itself<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     for ctx in [&fixture.acme, &fixture.globex] {
@@ -253,8 +253,7 @@ on_every_database!(
     a_value_that_breaks_a_rule_is_refused_by_name,
 );
 
-/// Wall two by itself: SQL that forgot its tenant sees nothing on Postgres, inside a scope and outside.
-/// `I50`: PostgreSQL is told the tenant between quotes; nothing that ends them is ever part of an id.
+/// `I50`: statements contain the tenant id between quotes, so an id contains no character that ends a quoted text.
 #[tokio::test]
 async fn what_would_be_read_as_sql_is_no_id() {
     let fixture = Fixture::<sqlx::Sqlite>::new().await;
@@ -294,6 +293,7 @@ proptest! {
     }
 }
 
+/// Row-level security without the tenant predicate: SQL without a tenant reads and changes no row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_refuses_a_query_that_forgot_its_tenant() {
     let fixture = Fixture::<sqlx::Postgres>::new().await;
@@ -309,7 +309,7 @@ async fn postgres_refuses_a_query_that_forgot_its_tenant() {
     assert_eq!(Order::count(&fixture.db.scope(&fixture.globex)).await.unwrap(), 1);
 }
 
-/// A request that goes away while its transaction begins must not leave its tenant on the connection.
+/// A request that is dropped during BEGIN leaves no tenant on the connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_begin_that_is_dropped_in_flight_leaves_no_tenant_behind() {
     use std::future::Future;
@@ -336,7 +336,7 @@ async fn a_begin_that_is_dropped_in_flight_leaves_no_tenant_behind() {
         let first: (Option<String>, String) = sqlx::query_as(now).fetch_one(&fixture.pool).await.unwrap();
         let second: (Option<String>, String) = sqlx::query_as(now).fetch_one(&fixture.pool).await.unwrap();
         assert_eq!(first.0, None, "after {polls} polls the next user of the connection has a tenant");
-        // Within one transaction the time stands still.
+        // The transaction timestamp is constant within one transaction.
         assert_ne!(first.1, second.1, "after {polls} polls the next user is inside a transaction");
         assert_eq!(sqlx::Postgres::number(&fixture.pool, "SELECT count(*) FROM orders").await, 0);
     }

@@ -1,6 +1,7 @@
-//! The leaks of other libraries that are about who runs a query, and when, not about its text. Each name begins with
-//! its entry of the catalogue of leaks; those about a text are in `sql/tests/cases/leaks.txt`, and those of the other
-//! sections in `leak_list`.
+//! No leak of other libraries that depends on who runs a query, and when, reaches this one.
+//!
+//! Each name begins with its entry of the catalogue of leaks. The entries about the text of a query are in
+//! `sql/tests/cases/leaks.txt`, those of the other sections in `leak_list`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use crate::common::{Fixture, Order, TestBackend};
 
-/// Three orders of acme, of 1 to 3, and two of globex, of 10 and 20.
+/// Three orders of acme with totals 1 to 3, and two of globex with totals 10 and 20.
 async fn seeded<DB: TestBackend + SupportsRow<Order>>(connections: u32) -> Fixture<DB> {
     let fixture = Fixture::<DB>::with(AuditPolicy::Optional, connections).await;
     for (ctx, totals) in [(&fixture.acme, vec![1, 2, 3]), (&fixture.globex, vec![10, 20])] {
@@ -26,7 +27,7 @@ async fn seeded<DB: TestBackend + SupportsRow<Order>>(connections: u32) -> Fixtu
     fixture
 }
 
-/// What a query builder cannot say is said in SQL, on the same scope: no way around is needed for it.
+/// SQL that no query builder can express runs on the same scope, without an exception from scoping.
 #[tokio::test]
 async fn q40_sql_that_no_builder_can_say_is_scoped_as_well() {
     let fixture = seeded::<Postgres>(4).await;
@@ -43,7 +44,7 @@ async fn q40_sql_that_no_builder_can_say_is_scoped_as_well() {
     }
 }
 
-/// There is no scoped query to change afterwards: the whole text is read when it runs.
+/// No scoped query object exists that could be changed afterwards: the executor reads the whole text when it runs.
 #[tokio::test]
 async fn q44_a_query_that_is_changed_later_is_scoped_as_it_runs() {
     let fixture = seeded::<Postgres>(4).await;
@@ -59,7 +60,7 @@ async fn q44_a_query_that_is_changed_later_is_scoped_as_it_runs() {
     assert!(query.build().fetch_all(&scope).await.is_err());
 }
 
-/// No call takes a bare connection: `compile-fail/tests/ui` shows each of them not to compile.
+/// No function accepts a bare connection: each has a case in `compile-fail/tests/ui`.
 #[test]
 fn q45_there_is_no_scoping_to_forget() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("compile-fail/tests/ui");
@@ -69,7 +70,7 @@ fn q45_there_is_no_scoping_to_forget() {
     }
 }
 
-/// What scopes is the executor itself and not a layer before it, so no order of layers leaves it out.
+/// The executor itself scopes queries, so no order of middleware layers can skip it.
 async fn q46_whatever_runs_a_query_scopes_it<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = seeded::<DB>(4).await;
     for (ctx, count) in [(&fixture.acme, 3), (&fixture.globex, 2)] {
@@ -83,7 +84,7 @@ async fn q46_whatever_runs_a_query_scopes_it<DB: TestBackend + SupportsRow<Order
     }
 }
 
-/// Ids that came from a cache, a form or another query give no right to their rows.
+/// An id from a cache, a form or another query gives no access to its row.
 async fn q58_ids_of_another_tenant_find_nothing<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = seeded::<DB>(4).await;
     let theirs = Order::list(&fixture.db.scope(&fixture.globex), PageRequest::first(10)).await.unwrap().items;
@@ -92,7 +93,7 @@ async fn q58_ids_of_another_tenant_find_nothing<DB: TestBackend + SupportsRow<Or
         assert_eq!(Order::find(&acme, order.id).await.unwrap(), None);
         assert!(!Order::delete(&acme, order.id).await.unwrap().found());
     }
-    // A cursor of another tenant's list is a place in this one's, and shows this one's rows only.
+    // A cursor of another tenant is only a position: the page contains the caller's own rows.
     let page = Order::list(&acme, PageRequest::after(theirs[0].id, 10)).await.unwrap();
     assert!(page.items.iter().all(|order| order.total < 10));
     assert_eq!(
@@ -101,7 +102,7 @@ async fn q58_ids_of_another_tenant_find_nothing<DB: TestBackend + SupportsRow<Or
     );
 }
 
-/// One prepared statement serves every tenant, so none has a tenant in its text.
+/// One prepared statement serves every tenant: its text contains no tenant.
 #[tokio::test]
 async fn w08_a_prepared_statement_is_the_same_for_every_tenant() {
     let fixture = seeded::<Postgres>(1).await;
@@ -130,7 +131,7 @@ async fn w08_a_prepared_statement_is_the_same_for_every_tenant() {
     }
 }
 
-/// The text that runs is another than the one that was written; what is said of it is about the one that was written.
+/// An error refers to the text in the source, not to the rewritten text.
 #[tokio::test]
 async fn w09_a_refusal_points_into_the_text_that_was_written() {
     let fixture = seeded::<Postgres>(2).await;
@@ -151,7 +152,7 @@ async fn w09_a_refusal_points_into_the_text_that_was_written() {
 
 on_every_database!(q46_whatever_runs_a_query_scopes_it, q58_ids_of_another_tenant_find_nothing);
 
-/// Every entry about queries (Q) and about rewriting (W) has a test of its name.
+/// Each entry of the sections Q (queries) and W (rewriting) has a test with its name.
 #[test]
 fn no_leak_of_the_catalogue_is_left_out() {
     let wanted = "Q01 Q02 Q04 Q05 Q06 Q08 Q09 Q10 Q12 Q13 Q14 Q16 Q17 Q18 Q20 Q21 Q22 Q24 Q25 Q26 Q28 Q29 Q30 Q32 \

@@ -1,5 +1,5 @@
-//! What is a tenant's outside of its tables: no name of one tenant is another's, and nothing kept under one is found by
-//! another.
+//! Cache keys, object paths, channels and lock names of two tenants never collide, and no tenant reads another's
+//! values.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -39,12 +39,12 @@ async fn enter<const N: usize>(ids: [&str; N]) -> [TenantContext; N] {
     contexts.try_into().expect("as many contexts as ids")
 }
 
-/// Each tenant beside the other one.
+/// Each tenant, paired with the other one.
 fn both_sides(one: &TenantContext, other: &TenantContext) -> [(TenantContext, TenantContext); 2] {
     [(one.clone(), other.clone()), (other.clone(), one.clone())]
 }
 
-/// Every name that these parts make, of every purpose.
+/// The names of every kind that these parts produce.
 fn names(ctx: &TenantContext, parts: &[String]) -> Vec<String> {
     let mut names = vec![
         ctx.key(parts).unwrap().to_string(),
@@ -62,7 +62,7 @@ fn names(ctx: &TenantContext, parts: &[String]) -> Vec<String> {
     names
 }
 
-/// `I49`: no separator within a part makes it another part, another tenant, or another purpose.
+/// `I49`: a separator inside a part never produces the name of another part, tenant or purpose.
 #[tokio::test]
 async fn what_naive_names_confuse_stays_apart() {
     let [acme, acme2, four, forty] = enter(["acme", "acme2", "4", "40"]).await;
@@ -96,10 +96,10 @@ async fn what_naive_names_confuse_stays_apart() {
         }
     }
     assert!(made > 380, "only {made} names");
-    // A tenant's id and a part that go on in each other's place.
+    // The end of a tenant id and the start of a part are not interchangeable.
     assert_ne!(acme.key("2order").unwrap(), acme2.key("order").unwrap());
     assert_ne!(four.key("0").unwrap(), forty.key("").unwrap());
-    // The same parts, however they are written.
+    // Equal parts produce equal keys, as a tuple, a slice or a text.
     assert_eq!(acme.key(("order", 42)).unwrap(), acme.key(["order", "42"].as_slice()).unwrap());
     assert_eq!(acme.key("order").unwrap(), acme.key(("order",)).unwrap());
 }
@@ -139,7 +139,7 @@ async fn a_path_leads_nowhere_else() {
         }
         assert!(ctx.object_path("jan.pdf").unwrap().as_str().ends_with("/7-jan.pdf"));
     }
-    // As long as S3 takes it, and no longer.
+    // The longest path that S3 accepts, and one byte more.
     let half = "x".repeat(500);
     let room = 1024 - acme.object_path((&half, "")).unwrap().as_str().len() - "00".len();
     assert_eq!(acme.object_path((&half, "x".repeat(room))).unwrap().as_str().len(), 1024);
@@ -198,7 +198,7 @@ async fn a_channel_and_a_lock_have_names_that_postgres_takes() {
         assert!(name.len() <= 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'), "{name}");
         assert!(name.starts_with('t'), "an identifier begins with a letter: {name}");
         assert_ne!(name, other.channel(("orders", &long)).unwrap().notify_name());
-        // NATS: tokens that are not empty, and no wildcard.
+        // NATS: no token is empty, and none contains a wildcard.
         let hostile = ctx.channel((">", "*", "a b", "", "a.b")).unwrap();
         let tokens: Vec<&str> = hostile.as_str().split('.').collect();
         assert_eq!(tokens.len(), 8, "{hostile}");
@@ -208,7 +208,7 @@ async fn a_channel_and_a_lock_have_names_that_postgres_takes() {
         );
         assert_ne!(ctx.lock_key("x").unwrap().advisory(), other.lock_key("x").unwrap().advisory());
     }
-    // What was locked before an upgrade is the same after it.
+    // Names are stable across versions, so that locks and channels still match after an upgrade.
     assert_eq!(acme.lock_key("import").unwrap().as_str(), "t1:4-acme:4-lock:6-import");
     assert_eq!(acme.lock_key("import").unwrap().advisory(), ADVISORY);
     assert_eq!(acme.channel("orders").unwrap().notify_name(), NOTIFY);
@@ -282,7 +282,7 @@ async fn the_same_key_of_two_tenants_holds_two_values() {
     }
 }
 
-/// Loads that are counted, and held back until they are let go.
+/// A counter of loads that blocks them until they are released.
 struct Loads {
     count: AtomicUsize,
     gate: Semaphore,
@@ -363,7 +363,7 @@ async fn a_flush_takes_one_tenants_values_and_no_others() {
                 assert_eq!(kept, (at != flushed).then_some(n), "X02: {n} of tenant {at}");
             }
         }
-        // It is a cache still.
+        // The cache still works.
         let key = contexts[flushed].key(("order", 0)).unwrap();
         let again = cache.get_with(&key, async { Ok::<_, Error>(7) });
         assert_eq!(again.await.unwrap(), 7);
@@ -389,7 +389,7 @@ async fn what_was_read_before_a_flush_or_invalidation_is_not_kept_after_it() {
                 cache.flush(&ctx).unwrap();
                 loads.gate.add_permits(1);
             } else {
-                // The invalidation is waiting when the load ends.
+                // The invalidation waits until the load ends.
                 let invalidated = cache.invalidate(&key);
                 let mut invalidated = std::pin::pin!(invalidated);
                 assert!(futures_util::poll!(&mut invalidated).is_pending());
@@ -410,7 +410,7 @@ async fn redis() -> TenantRedis {
     TenantRedis::connect(client).await.unwrap_or_else(|e| panic!("{}\n({e})", common::NO_REDIS))
 }
 
-/// Two tenants whom nobody else's test knows; the second one's id goes on where the first one's ends.
+/// Two tenants that no other test uses; the second id starts with the first one.
 async fn fresh() -> [TenantContext; 2] {
     let id = format!("acme-{}", Uuid::now_v7().simple());
     enter([id.as_str(), format!("{id}2").as_str()]).await
@@ -454,7 +454,7 @@ async fn what_is_kept_in_redis_ends() {
         }
         let error = redis.set(&value, "x", Duration::from_micros(9)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        // What is no number is not counted on.
+        // A value that is no number is not incremented.
         redis.set(&value, "x", MINUTE).await.unwrap();
         let error = redis.increment(&value, 1, MINUTE).await.unwrap_err();
         assert_eq!((error.kind(), error.to_string().contains("tenant")), (ErrorKind::Database, false));
@@ -485,7 +485,7 @@ async fn a_lock_is_held_by_one_and_given_back_by_its_holder_alone() {
         let lock = redis.lock(&own, MINUTE).await.unwrap().expect("nobody has it");
         assert!(redis.lock(&own, MINUTE).await.unwrap().is_none(), "two have it");
         let others = redis.lock(&foreign, MINUTE).await.unwrap().expect("it is another tenant's");
-        // A flush of values leaves it.
+        // A flush of values keeps the lock.
         redis.flush(&ctx).await.unwrap();
         assert!(redis.lock(&own, MINUTE).await.unwrap().is_none(), "the flush opened it");
         assert!(lock.release().await.unwrap());
@@ -510,7 +510,7 @@ async fn a_flush_of_redis_takes_one_tenants_values_and_no_others() {
     let redis = redis().await;
     let [acme, acme2] = fresh().await;
     for (ctx, other) in both_sides(&acme, &acme2) {
-        // More than one step of the search.
+        // More keys than one step of SCAN returns.
         for n in 0..1_500 {
             redis.set(&ctx.key(("order", n)).unwrap(), "x", MINUTE).await.unwrap();
         }
@@ -530,7 +530,7 @@ async fn a_flush_of_redis_takes_one_tenants_values_and_no_others() {
 
 #[tokio::test]
 async fn a_redis_that_is_not_there_is_said_to_be_unavailable() {
-    // A port that was free a moment ago.
+    // A port on which no server listens.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
     let error = TenantRedis::connect(client).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! A gauge is exact: under concurrency, across rollbacks, and after a change of plan.
+//! A gauge is exact: under concurrency, after rollbacks, and after a change of plan.
 
 use tenancy::audit::{AuditEvent, AuditPolicy};
 use tenancy::plan::Limit;
@@ -109,7 +109,7 @@ async fn after_a_downgrade_what_exists_stays_and_nothing_is_added<DB: TestBacken
 }
 
 impl<DB: TestBackend + SupportsRow<Order>> Fixture<DB> {
-    /// Orders that have a place each.
+    /// Inserts orders and acquires one unit of the gauge for each.
     async fn with_places(&self, ctx: &TenantContext, count: u64) -> Vec<Uuid> {
         let mut tx = self.db.begin(ctx).await.unwrap();
         let mut ids = Vec::new();
@@ -123,7 +123,7 @@ impl<DB: TestBackend + SupportsRow<Order>> Fixture<DB> {
         ids
     }
 
-    /// The places in use, and the rows that are there.
+    /// The usage of the gauge, and the number of orders.
     async fn used(&self, ctx: &TenantContext) -> (u64, u64) {
         let scope = self.db.scope(ctx);
         (PROJECTS.usage(&scope).await.unwrap().used, Order::count(&scope).await.unwrap())
@@ -137,7 +137,7 @@ async fn places_come_back_for_rows_that_were_deleted_and_for_no_others<
     let ours = fixture.with_places(&fixture.acme, 5).await;
     let theirs = fixture.with_places(&fixture.globex, 3).await;
 
-    // Ids of nothing, of a row that was deleted before, and of another tenant's row.
+    // An id without a row, the id of a deleted row, and the id of another tenant's row.
     let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     for (id, used) in [(Uuid::now_v7(), 5), (theirs[0], 5), (ours[0], 4), (ours[0], 4), (Uuid::now_v7(), 4)] {
         let deleted = Order::delete(&mut tx, id).await.unwrap();
@@ -146,7 +146,7 @@ async fn places_come_back_for_rows_that_were_deleted_and_for_no_others<
     tx.commit().await.unwrap();
     assert_eq!((fixture.used(&fixture.acme).await, fixture.used(&fixture.globex).await), ((4, 4), (3, 3)));
 
-    // Many rows at once.
+    // Several rows in one delete.
     let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     let some = || Order::select().filter(Order::ID.is_in([ours[1], ours[2], theirs[0], Uuid::now_v7()]));
     let deleted = some().delete(&mut tx).await.unwrap();
@@ -158,7 +158,7 @@ async fn places_come_back_for_rows_that_were_deleted_and_for_no_others<
     tx.commit().await.unwrap();
     assert_eq!((fixture.used(&fixture.acme).await, fixture.used(&fixture.globex).await), ((2, 2), (3, 3)));
 
-    // What one tenant has deleted gives no place to another.
+    // Rows that one tenant deleted release nothing of another tenant's gauge.
     let deleted = Order::delete(&fixture.db.scope(&fixture.globex), theirs[1]).await.unwrap();
     let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     let error = PROJECTS.release(&mut tx, deleted).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! The texts that the scoped executor has rewritten: thousands of them, prepared ones, and long ones.
+//! The cache of rewritten texts returns the right text for thousands of statements, prepared ones and long ones.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::common::Fixture;
 
-/// A text with this many values, told apart from others by `n`.
+/// A text with this many values; `n` makes it distinct.
 fn list(values: usize, n: usize) -> String {
     let mut sql = format!("SELECT count(*) FROM orders WHERE total <> -{n} AND total IN (");
     for at in 1..=values {
@@ -18,7 +18,7 @@ fn list(values: usize, n: usize) -> String {
     sql + ")"
 }
 
-/// The tests, for one database: sqlx's own bounds do not travel through generics.
+/// The tests for one database. A macro, because the trait bounds of sqlx differ per database.
 macro_rules! cache_tests {
     ($name:ident, $db:ty) => {
         mod $name {
@@ -26,7 +26,7 @@ macro_rules! cache_tests {
 
             type Db = $db;
 
-            /// Three orders of acme, of 1 to 3, and five of globex.
+            /// Orders with totals from 1: three of acme, and five of globex.
             async fn seeded() -> Fixture<Db> {
                 let fixture = Fixture::<Db>::new().await;
                 for (ctx, most) in [(&fixture.acme, 3_i64), (&fixture.globex, 5)] {
@@ -88,11 +88,11 @@ macro_rules! cache_tests {
                         let own = [values.min(3), values.min(5)].map(|count| i64::try_from(count).unwrap());
                         assert_eq!(count(&fixture, &list(values, n), values).await, own, "{n}: {values}");
                     }
-                    // Prepared, run once and dropped.
+                    // Statements that are prepared, run once and dropped.
                     let once = prepare(&fixture, list(4, 100 + n)).await;
                     assert_eq!(run(&fixture, &once, 4).await, [3, 4]);
                 }
-                // What was prepared before all of these is what it was.
+                // The statements from before still return the same.
                 assert_eq!(run(&fixture, &statement, 2).await, [2, 2]);
                 for (values, statement) in &prepared {
                     let own = [3, 5].map(|most| i64::try_from(*values.min(&most)).unwrap());
@@ -101,7 +101,7 @@ macro_rules! cache_tests {
                 assert_eq!(count(&fixture, &list(2, 0), 2).await, [2, 2]);
             }
 
-            /// More of them than are kept after their statements are gone.
+            /// More statements than the cache keeps once they are dropped.
             #[tokio::test]
             async fn thousands_of_statements_are_prepared() {
                 let fixture = seeded().await;
@@ -109,7 +109,7 @@ macro_rules! cache_tests {
                 for n in 0..2500 {
                     let statement = prepare(&fixture, list(n % 3 + 1, n)).await;
                     if n % 100 == 0 {
-                        // A clone keeps it as well.
+                        // A clone also keeps the text in the cache.
                         kept.push((n % 3 + 1, statement.clone()));
                     }
                 }
@@ -133,7 +133,7 @@ macro_rules! cache_tests {
                     for (ctx, other) in [(&fixture.acme, &fixture.globex), (&fixture.globex, &fixture.acme)] {
                         let scope = fixture.db.scope(ctx);
                         let query = || sqlx::query_scalar::<Db, i64>(AssertSqlSafe(rewritten.clone()));
-                        // It has a place for a value, and that is the caller's.
+                        // The rewritten text, used as input, has a parameter that the caller must bind.
                         let error = Error::from_sqlx(query().fetch_one(&scope).await.unwrap_err());
                         assert_eq!(error.kind(), ErrorKind::InvalidInput);
                         assert_eq!(query().bind(other.tenant_id()).fetch_one(&scope).await.unwrap(), 0);
@@ -146,7 +146,7 @@ macro_rules! cache_tests {
                 }
             }
 
-            /// Longer than what is kept and rewritten at once.
+            /// A text that is too long for the cache and for a rewrite on the worker thread.
             #[tokio::test]
             async fn a_long_text_runs_and_is_prepared() {
                 let fixture = seeded().await;
@@ -168,7 +168,7 @@ macro_rules! cache_tests {
                 assert_eq!(Error::from_sqlx(error).kind(), ErrorKind::SqlRejected);
             }
 
-            /// Its rewriting waits for a thread of the runtime that may be kept waiting, and holds nobody up meanwhile.
+            /// The rewrite of a long text runs on a blocking thread, so other tasks on the worker continue.
             #[test]
             fn a_long_text_is_rewritten_off_the_worker() {
                 let runtime = tokio::runtime::Builder::new_current_thread()

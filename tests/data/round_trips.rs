@@ -1,4 +1,4 @@
-//! What goes over the wire to Postgres, message by message: round trips are what a query costs.
+//! Each read, write and transaction sends the expected messages to PostgreSQL: the cost of a query in round trips.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::common::{self, Fixture, Order, TestBackend};
 
-/// What was sent that is waited for, in order; each is one round trip.
+/// The messages that wait for a reply, in order; each is one round trip.
 #[derive(Clone, Default)]
 struct Sent(Arc<Mutex<Vec<String>>>);
 
@@ -24,7 +24,7 @@ impl Sent {
         self.0.lock().unwrap().push(message);
     }
 
-    /// All that was sent since the last look, once the connection is back in its pool: there sqlx asks whether it lives.
+    /// The messages since the last call, once the connection is back in its pool, where sqlx pings it.
     async fn settled(&self) -> Vec<String> {
         let until = Instant::now() + Duration::from_secs(20);
         while self.0.lock().unwrap().last().is_none_or(|last| last != "ping") {
@@ -39,7 +39,7 @@ impl Sent {
     }
 }
 
-/// A server that hands everything on to Postgres, and writes down what is asked.
+/// A proxy to PostgreSQL that records the messages of the client.
 async fn recorder(to: &PgConnectOptions) -> (PgConnectOptions, Sent) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = to.clone().host("127.0.0.1").port(listener.local_addr().unwrap().port());
@@ -59,7 +59,7 @@ async fn recorder(to: &PgConnectOptions) -> (PgConnectOptions, Sent) {
 
 /// <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 async fn hand_on(mut from: OwnedReadHalf, mut onward: OwnedWriteHalf, sent: Sent) -> io::Result<()> {
-    // Until the start-up message there is no type byte: first sqlx asks for TLS.
+    // The messages before the start-up message have no type byte: sqlx requests TLS first.
     loop {
         let (length, body) = message(&mut from).await?;
         onward.write_all(&length).await?;
@@ -98,7 +98,7 @@ fn text(body: &[u8]) -> String {
     String::from_utf8_lossy(body.strip_suffix(b"\0").unwrap_or(body)).into_owned()
 }
 
-/// The tables with row-level security or without, as the walls want it, and one connection that is written down.
+/// A pool with one recorded connection, with row-level security on the tables if `enforcement` requires it.
 async fn recorded(
     enforcement: Enforcement,
     mode: ConnectionMode,
@@ -120,7 +120,7 @@ async fn recorded(
         .build()
         .await
         .unwrap();
-    // What is prepared once, and what sqlx asks once of a connection, is over.
+    // The statements that sqlx prepares once, and its first queries on a connection, are over.
     for _ in 0..2 {
         read(&db, &fixture).await;
         write(&db, &fixture).await;
@@ -130,7 +130,7 @@ async fn recorded(
     (fixture, db, sent)
 }
 
-/// Citus is not to be had everywhere; its name in the catalogue lets the messages be looked at, and no more.
+/// Citus is not installed everywhere; its name in the catalogue is enough to check the messages.
 async fn pretend_citus(database: &str) {
     let admin: PgConnectOptions = common::admin_url().parse().unwrap();
     let mut admin = admin.database(database).connect().await.unwrap();
@@ -162,7 +162,7 @@ async fn transaction(db: &TenantDb<Postgres>, fixture: &Fixture<Postgres>) {
     tx.commit().await.unwrap();
 }
 
-/// The messages of a mode: `BEGIN` with whatever comes in the same message, how a statement is sent, and the end.
+/// Checks the messages of one mode: `BEGIN` with the statements in the same message, the statement, and the end.
 async fn sends(
     (enforcement, mode): (Enforcement, ConnectionMode),
     wanted_read: &[&str],
@@ -192,7 +192,7 @@ const READ: &str = "BEGIN READ ONLY; SET LOCAL app.tenant_id = 'acme'";
 const WRITE: &str = "BEGIN; SET LOCAL app.tenant_id = 'acme'";
 const TELL: &str = "SET LOCAL app.tenant_id = 'acme'";
 
-/// A read is over after two; the rollback and sqlx's question travel while nobody waits for them.
+/// A read returns after two round trips; nobody waits for the rollback and the ping.
 #[tokio::test]
 async fn with_predicate_and_rls_a_read_takes_two_and_a_write_three() {
     sends(
@@ -215,8 +215,7 @@ async fn by_the_predicate_alone_each_takes_one() {
     .await;
 }
 
-/// A statement without a name is parsed each time, and never outside of a transaction; and the database is asked whether
-/// the transaction is this one's own, which on a pool of one's own it must be.
+/// An unnamed statement is parsed at each use, always in a transaction. The message with BEGIN reads the tenant back.
 #[tokio::test]
 async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
     let [read, write] = [READ, WRITE].map(|begin| format!("{begin}; echo"));
@@ -231,7 +230,7 @@ async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
     }
 }
 
-/// Citus hands a message on whole, and its workers are inside a transaction already.
+/// Citus forwards a whole message, and its workers already have a transaction then.
 #[tokio::test]
 async fn citus_is_told_the_tenant_in_a_message_of_its_own() {
     sends(

@@ -1,4 +1,4 @@
-//! Statements that sea-query builds run on a scope as they are.
+//! Statements that sea-query builds run unchanged on a scope.
 
 use sea_query::{
     Alias, Expr, ExprTrait, Func, JoinType, OnConflict, Order, PostgresQueryBuilder, Query,
@@ -14,7 +14,7 @@ fn name(text: &str) -> Alias {
     Alias::new(text)
 }
 
-/// The tests, for one database: sqlx's own bounds do not travel through generics.
+/// The tests for one database. A macro, because the trait bounds of sqlx differ per database.
 macro_rules! sea_query_tests {
     ($module:ident, $db:ty, $builder:expr) => {
         #[tokio::test]
@@ -53,7 +53,7 @@ macro_rules! sea_query_tests {
                 assert_eq!(got, totals);
             }
 
-            // Changes, in a transaction; both tenants have rows of these ids.
+            // Writes in a transaction; both tenants have rows with these ids.
             let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
             let (sql, values) = Query::update()
                 .table("orders")

@@ -1,4 +1,4 @@
-//! Filters, orders and pages answer what a model in memory answers for the tenant's own rows, and touch no others.
+//! Filters, orders and pages return what a model in memory returns for the tenant's own rows, and touch no other row.
 
 use base64::Engine;
 use sqlx::{Postgres, Sqlite};
@@ -70,7 +70,7 @@ impl Dice {
     }
 }
 
-/// A filter, and what it means.
+/// A filter, and the same filter as a closure.
 type Meaning = Box<dyn Fn(&Item) -> bool>;
 
 fn filter(dice: &mut Dice, depth: u64) -> (Filter<Item>, Meaning) {
@@ -115,7 +115,7 @@ fn filter(dice: &mut Dice, depth: u64) -> (Filter<Item>, Meaning) {
     }
 }
 
-/// An order, and what it means: `None` is above every value.
+/// An order, and the same order as a comparison: `None` is greater than every value.
 type Ordering = Box<dyn Fn(&Item, &Item) -> std::cmp::Ordering>;
 
 fn sort(dice: &mut Dice) -> (Sort<Item>, Ordering) {
@@ -143,7 +143,7 @@ fn sort(dice: &mut Dice) -> (Sort<Item>, Ordering) {
     }
 }
 
-/// A fixture with rows of both tenants, of the same ids, and those of the first.
+/// A fixture with rows of both tenants under the same ids, and the rows of acme.
 async fn seeded<DB: ItemsBackend>(dice: &mut Dice) -> (Fixture<DB>, Vec<Item>) {
     let fixture = Fixture::<DB>::new().await;
     DB::raw(&fixture.pool, DB::ITEMS).await.unwrap();
@@ -179,7 +179,7 @@ async fn a_filter_answers_what_it_means<DB: ItemsBackend>() {
         let rest = every(&acme, Item::select().filter(!filter.clone())).await;
         assert_eq!(rest.len() + wanted.len(), ours.len(), "a filter and its contrary are all rows");
 
-        // In a transaction that is rolled back: what is changed is what was read, and nobody else's.
+        // In a transaction that is rolled back: a bulk update changes exactly the rows that the select returned.
         let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
         let sets = [Item::NOTE.set("seen".to_owned()), Item::WEIGHT.set(None), Item::SIZE.set(99)];
         assert_eq!(select().update(&mut tx, sets).await.unwrap().rows(), wanted.len() as u64);
@@ -233,14 +233,14 @@ async fn pages_in_any_order_hold_each_row_once<DB: ItemsBackend>() {
             seen.extend(listing.items);
             pages += 1;
             let Some(next) = listing.next else { break };
-            // By way of a URL.
+            // The cursor survives a URL.
             let text = next.to_string();
             assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{text}");
             assert!(!text.contains(&common::id_text(fixture.acme.tenant_id())));
             let json = serde_json::to_string(&next).unwrap();
             assert_eq!(serde_json::from_str::<Cursor>(&json).unwrap(), next);
             let next: Cursor = text.parse().unwrap();
-            // It carries no authority: another tenant sees its own rows with it.
+            // The cursor carries no authority: another tenant reads its own rows with it.
             let theirs = select().page(&globex, PageRequest::after(next.clone(), 1000)).await.unwrap();
             assert!(theirs.items.iter().all(|item| all_theirs.contains(item)));
             page = PageRequest::after(next, limit);
@@ -269,7 +269,7 @@ async fn a_cursor_serves_its_own_order_only<DB: ItemsBackend>() {
         assert!(error.to_string().starts_with("this cursor is of another list"), "{error}");
     }
 
-    // Broken texts, and texts whose values are not those of the columns.
+    // Malformed cursors, and cursors with values of other columns.
     let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let json = String::from_utf8(base64.decode(cursor.to_string()).unwrap()).unwrap();
     let order = &json[..json.find(",[").unwrap()];
@@ -303,7 +303,7 @@ async fn what_cannot_be_asked_is_refused_by_name<DB: ItemsBackend>() {
     let twice = [Item::SIZE.set(7), Item::SIZE.set(8)];
     refused(Item::select().update(&acme, twice).await.unwrap_err(), "set twice");
 
-    // As large as it may be, and one more; nested as deep as that.
+    // The largest filter, and one condition more; nested equally deep.
     let deep = |conditions: usize| {
         (1..conditions).fold(Item::SIZE.eq(-100), |filter, n| {
             if n % 2 == 0 { filter.and(Item::ID.ge(-100)) } else { !filter.or(Item::SIZE.eq(100)) }

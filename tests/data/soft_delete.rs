@@ -1,4 +1,4 @@
-//! A deleted row is marked, skipped, brought back and removed, by its own tenant only.
+//! Only its own tenant marks, restores and purges a soft-deleted row, and reads skip the row.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use tenancy::{ErrorKind, TenantScoped};
 
 use crate::common::{Fixture, TestBackend};
 
-/// Microseconds; `chrono::DateTime` and `time::OffsetDateTime` serve as well.
+/// Microseconds since the epoch; `chrono::DateTime` and `time::OffsetDateTime` also work.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, sqlx::Type, Serialize, Deserialize)]
 #[sqlx(transparent)]
 struct Moment(i64);
@@ -48,7 +48,7 @@ fn note(id: i64, text: &str) -> Note {
     Note { id, deleted_at: None, text: text.to_owned() }
 }
 
-/// Both tenants have the notes 1 to 4; each has deleted one of them, acme the note 2 and globex the note 3.
+/// Both tenants have the notes 1 to 4; acme has deleted note 2, and globex note 3.
 async fn seeded<DB: Notes>() -> Fixture<DB> {
     let fixture = Fixture::<DB>::new().await;
     let sql = format!(
@@ -97,7 +97,7 @@ async fn a_deleted_row_is_as_if_it_were_not_there<DB: Notes>() {
     assert_eq!(Note::select().update(&acme, set()).await.unwrap().rows(), 3);
     assert_eq!(Note::select().with_deleted().update(&acme, set()).await.unwrap().rows(), 4);
 
-    // Its id stays taken.
+    // The id of a soft-deleted row stays in use.
     for error in [Note::insert(&acme, &note(2, "new")).await, Note::upsert(&acme, &note(2, "new")).await] {
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Conflict);
     }

@@ -1,4 +1,4 @@
-//! Bodies that are still sent when their handler has returned.
+//! A streamed body contains one tenant's rows and leaves a clean connection, also after its handler has returned.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -26,16 +26,16 @@ use uuid::Uuid;
 
 use crate::common::{Fixture, Order, TestBackend};
 
-/// More than two pages of a stream.
+/// More rows than two pages of a stream.
 const ROWS: usize = 1200;
 
 type Orders<'s> = BoxStream<'s, Result<Order, axum::BoxError>>;
 
 trait Streamed: TestBackend + SupportsRow<Order> {
-    /// The rows of one query of sqlx.
+    /// The rows of one sqlx query.
     fn query<'s>(scope: &'s Scope<'s, Self>) -> Orders<'s>;
 
-    /// Whether the one connection of the pool knows nothing of any tenant, and is in no transaction.
+    /// Whether the pool's only connection has no tenant and no open transaction.
     fn is_clean(pool: &Pool<Self>) -> impl Future<Output = bool> + Send;
 }
 
@@ -48,7 +48,7 @@ impl Streamed for Sqlite {
     }
 
     async fn is_clean(pool: &Pool<Self>) -> bool {
-        // There is no transaction within a transaction.
+        // SQLite rejects a transaction inside another one.
         Self::raw(pool, "BEGIN IMMEDIATE; ROLLBACK").await.is_ok()
     }
 }
@@ -73,7 +73,7 @@ fn pages<'s, DB: Streamed>(scope: &'s Scope<'s, DB>) -> Orders<'s> {
     Order::select().stream(scope).map_err(Into::into).boxed()
 }
 
-/// Both ways to read rows into a stream.
+/// Both APIs that read rows into a stream.
 type Way<DB> = for<'s> fn(&'s Scope<'s, DB>) -> Orders<'s>;
 
 fn ways<DB: Streamed>() -> [Way<DB>; 2] {
@@ -106,7 +106,7 @@ async fn two_bodies_at_once_hold_their_own_rows_each<DB: Streamed>() {
     }
 }
 
-/// Item by item in turns, on one connection: which only pages can, as they hold it for one page.
+/// Two streams take turns on one connection; this needs pages, which hold the connection for one page at a time.
 async fn pages_share_one_connection_by_turns<DB: Streamed>() {
     let (fixture, [ours, theirs]) = filled::<DB>(1).await;
     let acme = fixture.db.stream(fixture.acme.clone(), pages);
@@ -115,7 +115,7 @@ async fn pages_share_one_connection_by_turns<DB: Streamed>() {
     while let Some((n, (acme, globex))) = turns.next().await {
         assert!(acme.unwrap() == ours[n] && globex.unwrap() == theirs[n], "row {n}");
         if n == 0 {
-            // Between two pages the connection is on its way home, or there.
+            // Between two pages the connection returns to the pool.
             until(|| fixture.pool.num_idle() == 1).await;
         }
     }
@@ -123,7 +123,7 @@ async fn pages_share_one_connection_by_turns<DB: Streamed>() {
     assert!(DB::is_clean(&fixture.pool).await);
 }
 
-/// Nothing is read before it is wanted: what is added behind the first page is met by pages, and not by one query.
+/// Rows are read on demand: a row that is added later is in a later page, but not in a query that has started.
 async fn a_body_is_read_while_it_is_sent<DB: Streamed>() {
     for (way, more) in ways::<DB>().into_iter().zip([1, 0]) {
         let (fixture, _) = filled::<DB>(2).await;
@@ -144,7 +144,7 @@ async fn a_body_that_is_dropped_at_any_point_leaves_a_clean_connection<DB: Strea
     let (fixture, [_, theirs]) = filled::<DB>(1).await;
     for way in ways::<DB>() {
         let mut begun = 0;
-        // First by single polls, so as to stop within a BEGIN as well; then by rows.
+        // First in steps of one poll, to stop within BEGIN as well; then in steps of one row.
         for polls in 0..25 {
             let mut rows = fixture.db.stream(fixture.acme.clone(), way);
             for _ in 0..polls {
@@ -212,7 +212,7 @@ async fn by_query<DB: Streamed>(State(app): Shared<DB>, ctx: TenantContext) -> B
     body(app.db.stream(ctx, DB::query))
 }
 
-/// More than all buffers between server and client hold.
+/// A body larger than all buffers between server and client.
 async fn large<DB: Streamed>(State(app): Shared<DB>, ctx: TenantContext) -> Body {
     let rows = app.db.stream(ctx, DB::query);
     Body::from_stream(rows.map_ok(|order| format!("{}{}\n", order.status, " ".repeat(1 << 15))))
@@ -252,7 +252,7 @@ async fn ask(at: SocketAddr, tenant: &str, path: &str) -> TcpStream {
     stream
 }
 
-/// The rest of an answer, and whether it came to its end.
+/// The remaining bytes of a response, and whether it ended properly.
 async fn rest(mut stream: TcpStream) -> (String, bool) {
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer).await.is_ok();
@@ -297,7 +297,7 @@ async fn a_client_that_goes_away_leaves_a_clean_connection<DB: Streamed>() {
     assert!(ended && answer.matches("globex's\n").count() == ROWS && !answer.contains("acme"));
 }
 
-/// Waits for what another task does.
+/// Waits until a condition that another task fulfils holds.
 async fn until(done: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(1);
     while !done() {
@@ -306,7 +306,7 @@ async fn until(done: impl Fn() -> bool) {
     }
 }
 
-/// `I84`: suspended while a body is being sent.
+/// `I84`: the tenant is suspended during a download.
 async fn a_download_ends_when_its_tenant_is_suspended<DB: Streamed>() {
     let (fixture, _) = filled::<DB>(4).await;
     let at = serve(&fixture).await;
@@ -322,7 +322,7 @@ async fn a_download_ends_when_its_tenant_is_suspended<DB: Streamed>() {
     let ((ours, ended), (theirs, other_ended)) = tokio::join!(rest(ours), rest(theirs));
     let sent = ours.matches("acme's").count();
     assert!(!ended && sent < ROWS - 1, "{sent} rows were sent after the tenant was suspended");
-    // The first row was read with the head.
+    // The first row was read together with the head of the response.
     assert!(other_ended && theirs.matches("globex's").count() == ROWS - 1);
     let refused = fixture.directory.context(fixture.acme.tenant_id(), Actor::Anonymous).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TenantSuspended);

@@ -1,4 +1,4 @@
-//! Many rows at once, and rows that may be there already: all or none, and never another tenant's.
+//! Batch inserts and upserts write all rows or none, and never a row of another tenant.
 
 use serde_json::json;
 use sqlx::{Postgres, Sqlite};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::common::{Fixture, Order, TestBackend};
 
-/// Of a table whose ids are unique among all tenants.
+/// A row of a table whose ids are unique across all tenants.
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "tickets")]
 struct Ticket {
@@ -58,7 +58,7 @@ async fn many_rows_are_added_or_none<DB: Tables>() {
             assert_eq!(Order::find(&acme, last.id).await.unwrap().as_ref(), Some(last));
         }
     }
-    // The last of three statements fails: nothing of the first two is kept.
+    // The last of three statements fails, and nothing of the first two is kept.
     let before = Order::count(&acme).await.unwrap();
     let mut rows = orders(2500);
     rows[2400].total = -1;
@@ -111,7 +111,7 @@ async fn an_upsert_cannot_take_another_tenants_id<DB: Tables>() {
     Ticket::upsert(&globex, &ticket("theirs")).await.unwrap();
     let error = Ticket::upsert(&acme, &ticket("stolen")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    // What the tenant sees is what it sees of a key of its own that is taken.
+    // The error equals the error for a key of the tenant's own that is in use.
     let own = Ticket::insert(&globex, &ticket("again")).await.unwrap_err();
     assert_eq!(format!("{error:?}"), format!("{own:?}"));
     assert_eq!(Ticket::count(&acme).await.unwrap(), 0);
@@ -119,7 +119,7 @@ async fn an_upsert_cannot_take_another_tenants_id<DB: Tables>() {
     Ticket::upsert(&globex, &ticket("changed")).await.unwrap();
     assert_eq!(Ticket::find(&globex, 7).await.unwrap(), Some(ticket("changed")));
 
-    // Without the index there is no telling whose row it would be, so nothing is written.
+    // Without the index the owner of the row is unknown, so nothing is written.
     DB::raw(&fixture.pool, "DROP TABLE tickets").await.unwrap();
     DB::raw(&fixture.pool, &format!("CREATE TABLE tickets ({columns})")).await.unwrap();
     Ticket::insert(&globex, &ticket("theirs")).await.unwrap();
@@ -131,7 +131,7 @@ async fn an_upsert_cannot_take_another_tenants_id<DB: Tables>() {
     assert_eq!(Ticket::find(&globex, 7).await.unwrap(), Some(ticket("theirs")));
 }
 
-/// `I44`: the body of a request names the other tenant; what is written is one's own all the same.
+/// `I44`: the request body names the other tenant; the row is written for the caller's tenant.
 async fn a_body_that_names_another_tenant_is_written_for_its_own<DB: Tables>() {
     let fixture = Fixture::<DB>::new().await;
     for (ctx, other) in [(&fixture.acme, &fixture.globex), (&fixture.globex, &fixture.acme)] {
@@ -157,7 +157,7 @@ async fn a_body_that_names_another_tenant_is_written_for_its_own<DB: Tables>() {
     }
 }
 
-/// `I97`: one request names rows of both tenants, one operation after the other.
+/// `I97`: one request names rows of both tenants, in several operations.
 async fn each_operation_of_a_batch_reaches_its_own_rows_only<DB: Tables>() {
     let fixture = Fixture::<DB>::new().await;
     for (ctx, other) in [(&fixture.acme, &fixture.globex), (&fixture.globex, &fixture.acme)] {
