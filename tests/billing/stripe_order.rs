@@ -15,8 +15,7 @@ struct History {
     subscription: &'static str,
     /// The exact number of deliveries that mark the subscription, so that a guard that marks everything fails. A
     /// subscription is marked if it returns to a state within one second, or if the middle one of three changes in
-    /// one second
-    /// is missing.
+    /// one second is missing.
     marked: usize,
 }
 

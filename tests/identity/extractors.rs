@@ -1,4 +1,4 @@
-//! What a handler's signature asks for is asked behind axum and behind actix-web alike.
+//! Extractors check feature, limit and status alike behind axum and actix-web.
 
 use std::sync::Arc;
 
@@ -32,14 +32,14 @@ impl FeatureKey for Export {
     const KEY: &'static str = "export";
 }
 
-/// Which the catalog does not declare.
+/// A feature that the catalog does not declare.
 enum Misspelt {}
 
 impl FeatureKey for Misspelt {
     const KEY: &'static str = "exprot";
 }
 
-/// Which is a gauge.
+/// A feature that is a gauge.
 enum Seats {}
 
 impl FeatureKey for Seats {
@@ -78,7 +78,7 @@ async fn open(ctx: TenantContext) -> String {
     format!("open {}", ctx.tenant().slug())
 }
 
-/// A middleware that answers by an error.
+/// A middleware that returns an error.
 async fn broken(_: ServiceRequest, _: Next<BoxBody>) -> Result<ServiceResponse, actix_web::Error> {
     Err(ErrorImATeapot("broken"))
 }
@@ -118,7 +118,7 @@ impl Fixture {
         bearer(&self.store.by_slug(&Slug::parse(slug).unwrap()).await.unwrap().unwrap())
     }
 
-    /// Status and body of the answer of each framework, which are the same.
+    /// Status and body of both frameworks, which must be equal.
     async fn ask(&self, path: &str, host: &str, token: Option<String>) -> (u16, String) {
         let axum = self.ask_axum(path, host, token.clone()).await;
         let actix = self.ask_actix(path, host, token).await;
@@ -247,7 +247,7 @@ async fn a_payment_that_is_overdue_closes_a_handler_to_its_own_people_by_name() 
     let refused = of("hooli", "/start").await;
     assert_eq!(code(&refused), (402, "payment-overdue".to_owned()));
     assert!(refused.1.contains("settle it at /upgrade"), "{refused:?}");
-    // To a stranger there is no such tenant.
+    // For an unauthenticated caller the tenant does not exist.
     let outsider = fixture.ask("/start", "hooli.example.com", None).await;
     assert_eq!(code(&outsider), (404, "tenant-unknown".to_owned()));
     assert_eq!(outsider, fixture.ask("/start", "nobody.example.com", None).await);
@@ -292,7 +292,7 @@ async fn actix_web_knows_the_connection_by_what_the_program_says_of_it() {
     };
     assert_eq!(fixture.send(named(PROXY)).await.2, "open acme");
     assert_eq!(fixture.send(named(UNTRUSTED)).await.0, 400);
-    // Behind a listener that knows better whose the connection is.
+    // With a peer address that the listener provides.
     for (socket, said, status) in [(UNTRUSTED, PROXY, 200), (PROXY, UNTRUSTED, 400)] {
         let prepare = |extensions: &mut Extensions| {
             extensions.insert(PeerAddr(said.parse().unwrap()));

@@ -1,4 +1,4 @@
-//! Who is calling: every way to lie about the tenant by host, header or path, in a fixture of two tenants.
+//! No host, header or path can forge the tenant of a request.
 //!
 //! Rows are named as in the list of attacks: `I1`, `I2`, and so on.
 
@@ -139,7 +139,7 @@ async fn forwarded_hosts_and_look_alike_headers_are_never_read() {
                 assert_eq!(answer.body, format!("{} anonymous host", tenant.slug()), "{row} {name}");
             }
         }
-        // I42: nor is the query.
+        // I42: the query is not read either.
         let request = get_from(&host, &format!("/login?tenant={0}&tenant_id={0}", other.slug()));
         let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.body, format!("{} anonymous host", tenant.slug()), "I42");
@@ -158,7 +158,7 @@ async fn a_header_counts_only_from_a_trusted_peer_and_only_once() {
         let by_id = get().header("X-Tenant-ID", tenant.id().to_string());
         assert_eq!(fixture.send(from_peer(by_id, PROXY)).await.body, format!("{slug} anonymous header"));
 
-        // I34: ignored from a stranger, and from an address that is not known.
+        // I34: the header is ignored from an untrusted peer and from an unknown address.
         let answer = fixture.send(from_peer(get().header("x-tenant-id", slug), UNTRUSTED)).await;
         assert_eq!(answer.code(), "tenant-missing", "I34");
         let unknown = get().header("x-tenant-id", slug).body(Body::empty()).unwrap();
@@ -210,13 +210,13 @@ async fn a_selection_never_wins_against_a_credential() {
         let theirs = format!("{}.example.com", other.slug());
         let authorized = |host: &str, path: &str| get_from(host, path).header("authorization", &token);
 
-        // I41: the same tenant, by id in the token, by slug everywhere else.
+        // I41: the same tenant, by id in the token, and by slug in every other source.
         let path = format!("/t/{}/orders", tenant.slug());
         let same = authorized(&mine, &path).header("x-tenant-id", tenant.slug().as_str());
         let answer = fixture.send(from_peer(same, PROXY)).await;
         assert_eq!(answer.body, format!("{} user:ada jwt", tenant.slug()), "I41");
 
-        // I38: another tenant, or one that does not exist; by host, header or path.
+        // I38: another tenant or a missing one, by host, header or path.
         let path_of_other = format!("/t/{}/orders", other.slug());
         let conflicts = [
             authorized(&theirs, "/orders"),
@@ -241,14 +241,14 @@ async fn a_selection_never_wins_against_a_credential() {
         answers.dedup();
         assert_eq!(answers.len(), 1, "a foreign tenant and one that does not exist look alike: {answers:?}");
 
-        // I40: a selection alone opens no protected route, whether the tenant exists or not.
+        // I40: an unverified hint alone opens no protected route, whether the tenant exists or not.
         for host in [mine.as_str(), "nobody.example.com", "initech.example.com"] {
             let answer = fixture.send(get_from(host, "/orders").body(Body::empty()).unwrap()).await;
             let found = (answer.status, answer.code());
             assert_eq!(found, (StatusCode::UNAUTHORIZED, "credential-missing".to_owned()), "I40 {host}");
             assert_eq!(answer.headers["www-authenticate"], "Bearer");
         }
-        // I98: whatever the method.
+        // I98: with every method.
         for method in ["HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"] {
             let request = Request::builder().method(method).uri("/orders").header("host", &mine);
             let request = request.header("x-http-method-override", "GET").body(Body::empty()).unwrap();
@@ -257,7 +257,7 @@ async fn a_selection_never_wins_against_a_credential() {
     }
 }
 
-/// `I88`: whoever tries hosts finds those that are open, which show themselves, and no others.
+/// `I88`: a caller that tries hosts finds only active tenants, whose public pages are visible anyway.
 #[tokio::test]
 async fn to_an_outsider_a_closed_tenant_looks_like_none() {
     let fixture = Fixture::new().await;
@@ -265,13 +265,13 @@ async fn to_an_outsider_a_closed_tenant_looks_like_none() {
     let unknown = answer("nobody.example.com").await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     assert_eq!(answer("initech.example.com").await, unknown);
-    // Nor does a second name that nobody has bring out which of them is somebody's.
+    // A second, unknown name does not distinguish a suspended tenant from a missing one either.
     let beside = async |path: &str| {
         fixture.send(get_from("nobody.example.com", path).body(Body::empty()).unwrap()).await
     };
     assert_eq!(beside("/t/initech/login").await, beside("/t/no-one/login").await);
 
-    // The tenant's own people hear why.
+    // Authenticated users of the tenant get the reason.
     let request = get_from("example.com", "/orders").header("authorization", bearer(&fixture.suspended));
     let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::FORBIDDEN, "tenant-suspended"));
@@ -280,7 +280,7 @@ async fn to_an_outsider_a_closed_tenant_looks_like_none() {
 #[tokio::test]
 async fn a_renamed_tenant_takes_its_name_along() {
     let mut fixture = Fixture::new().await;
-    // I92: acme and globex swap slugs, once these have rested; a token stays with its tenant, a host goes with the name.
+    // I92: acme and globex swap slugs after the cool-down. A token stays with its tenant, a host follows the slug.
     let slug = |text: &str| Slug::parse(text).unwrap();
     let between = fixture.store.update(&fixture.acme.with_slug(slug("between"))).await.unwrap();
     let early = fixture.store.update(&fixture.globex.with_slug(slug("acme"))).await.unwrap_err();
@@ -312,7 +312,7 @@ async fn responses_stay_out_of_shared_caches() {
         assert_eq!(answer.headers["cache-control"], "private, no-store", "I85 {path}");
         assert_eq!(answer.headers["vary"], "host, x-tenant-id, authorization", "I85 {path}");
     }
-    // A route that sets its own is believed; I100: a route without tenants is left alone.
+    // A route's own `cache-control` is kept. I100: a route without tenants is not changed.
     let logo = fixture.send(get_from("acme.example.com", "/logo").body(Body::empty()).unwrap()).await;
     assert_eq!(logo.headers["cache-control"], "public, max-age=60");
     let health = fixture.send(get_from("acme.example.com", "/health").body(Body::empty()).unwrap()).await;

@@ -1,4 +1,4 @@
-//! Several issuers in one program: each is checked with its own keys, and speaks for its own tenants.
+//! With several issuers, each token is verified with the keys of its issuer and reaches only tenants of its issuer.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -77,7 +77,7 @@ fn of(issuer: &str) -> JwtSourceBuilder {
     builder().issuer(issuer)
 }
 
-/// Acme's own identity provider with a P-256 key, and Globex's with an Ed25519 key, both of the same `kid`.
+/// Acme's identity provider with a P-256 key, and that of globex with an Ed25519 key, both with the same `kid`.
 fn customers(fixture: &Fixture) -> JwtSource {
     let acme = of(ACME_IDP).pem(JwtAlgorithm::Es256, P256_PUBLIC).kid("1");
     let acme = acme.allowed_tenants([fixture.acme.id().clone()]).build().unwrap();
@@ -149,11 +149,11 @@ async fn an_issuer_that_names_another_ones_tenant_is_refused_and_told_of() {
         assert_eq!((event.action(), event.ended()), ("request.refuse", Outcome::Denied));
         assert_eq!(event.actor(), &Actor::user("ada"));
     }
-    // What is not signed fills nobody's trail.
+    // A token with an invalid signature writes no audit event.
     let unsigned = signed_by_globex(&claims_of(ACME_IDP, fixture.globex.id()));
     assert_eq!(kind(resolve(&resolver, "example.com", &unsigned).await), ErrorKind::CredentialInvalid);
     assert_eq!(fixture.sink.events().len(), 4);
-    // Whether somebody has the tenant or nobody, the answer is the same; a trail has only the one that is there.
+    // A missing tenant produces the same error as an existing one, and no audit event.
     let nowhere = signed_by_acme(&claims_of(ACME_IDP, &TenantId::random()));
     assert_eq!(kind(resolve(&resolver, "example.com", &nowhere).await), ErrorKind::TenantConflict);
     assert_eq!(fixture.sink.events().len(), 4);
@@ -187,7 +187,7 @@ async fn with_shared_keys_the_issuers_name_and_the_tenant_claim_agree() {
         assert_eq!(refused, ErrorKind::TenantConflict, "I57");
         assert_eq!(fixture.sink.events().last().unwrap().tenant(), other.id(), "I57");
 
-        // I57: a good token of a tenant that the program does not take from this issuer.
+        // I57: a valid token for a tenant that the issuer may not speak for.
         let closed = by_template().allowed_tenants([other.id().clone()]).build().unwrap();
         let refused = kind(resolve(&fixture.resolver(closed), "example.com", &good).await);
         assert_eq!(refused, ErrorKind::TenantConflict, "I57");
@@ -223,14 +223,14 @@ fn a_template_matches_a_tenant_and_nothing_else_in_its_place() {
     ] {
         assert_eq!(judged(&source, &signed_by_acme(&claims_with_tid(&iss, &tenant))), INVALID, "I57: {iss}");
     }
-    // Names that are well-formed and not this tenant's.
+    // Well-formed issuers that do not belong to this tenant.
     for other in ["common", "organizations", &TenantId::random().to_string()] {
         let token = signed_by_acme(&claims_with_tid(&shared_issuer(other), &tenant));
         assert_eq!(judged(&source, &token), format!("denied user:ada of {tenant}"), "I57: {other}");
     }
 }
 
-/// Who is a member of what; a set that can be changed.
+/// The members of each tenant; the set can change.
 #[derive(Debug, Clone, Default)]
 struct Members(Arc<Mutex<HashSet<(TenantId, String)>>>);
 
@@ -259,15 +259,15 @@ async fn a_token_without_a_tenant_opens_the_tenants_of_its_person() {
         assert_eq!((ctx.tenant_id(), ctx.actor()), (tenant.id(), &Actor::user("ada")));
         assert_eq!(kind(resolve(&resolver, &there, &ada).await), ErrorKind::TenantUnknown);
         assert_eq!(kind(resolve(&resolver, "example.com", &ada).await), ErrorKind::TenantMissing);
-        // A claim that is there all the same is not read.
+        // The claim is not read if the token contains it.
         let claiming = token(Algorithm::HS256, None, &claims(other.id()), &key);
         assert_eq!(resolve(&resolver, &here, &claiming).await.unwrap().tenant_id(), tenant.id());
         assert_eq!(kind(resolve(&resolver, &there, &claiming).await), ErrorKind::TenantUnknown);
-        // I70: from the next request on.
+        // I70: effective from the next request.
         members.0.lock().unwrap().clear();
         assert_eq!(kind(resolve(&resolver, &here, &ada).await), ErrorKind::TenantUnknown, "I70");
     }
-    // A source that asks for the claim refuses a token without it.
+    // A source that requires the claim rejects a token without it.
     let strict = builder().hs256(SECRET).build().unwrap();
     assert_eq!(judged(&strict, &ada), INVALID, "I64");
 }
@@ -399,7 +399,7 @@ fn api_keys_in_the_same_header_are_left_alone() {
 async fn tokens_and_api_keys_in_the_same_header_open_their_own_tenants() {
     let fixture = seeded().await;
     let format = ApiKeyFormat::new("shop", "live").unwrap();
-    // With the `_` or without, the prefix is the same.
+    // The prefix is the same with and without `_`.
     for prefix in ["shop", "shop_"] {
         let tokens = builder().hs256(SECRET).ignore_api_keys(prefix).build().unwrap();
         let resolver =

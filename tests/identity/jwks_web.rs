@@ -1,4 +1,4 @@
-//! What a client of the whole app sees while keys are fetched, when they cannot be, and of an issuer that overreaches.
+//! An HTTP client gets the right response while keys are pending, unavailable, or of an overreaching issuer.
 
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tenancy::resolve::{HostSource, JwtSource, RemoteJwks, Resolver};
 use crate::fixture::{self, Answer, Fixture};
 use crate::tokens::{P256, builder, claims, jwk, private, token};
 
-/// The app with this source of tokens in the place of its own.
+/// The app with this source of tokens in place of its own.
 async fn app(source: impl Fn(&Fixture) -> JwtSource) -> Fixture {
     let mut fixture = Fixture::new().await;
     let catalog =
@@ -54,7 +54,7 @@ async fn a_request_waits_for_its_key_and_then_reaches_its_own_tenant() {
     let signed = |tenant: &tenancy::tenant::Tenant| {
         token(Algorithm::ES256, Some("1"), &claims(tenant.id()), &private(P256))
     };
-    // The first one waits, the second one does not.
+    // The first request waits for the keys, the second one does not.
     for _ in 0..2 {
         assert_eq!(orders(&fixture, &signed(&fixture.acme)).await.body, "acme user:ada jwt");
         let refused = orders(&fixture, &signed(&fixture.globex)).await;

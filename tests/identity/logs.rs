@@ -1,4 +1,4 @@
-//! What goes to the log, because the client must not hear it.
+//! The log contains the reasons that a client must not see, and no secret.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::fixture::{
 };
 use crate::log::Log;
 
-/// Logs what this thread does from now on.
+/// Records the log of this thread from now on.
 fn start() -> (Log, DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
@@ -116,7 +116,7 @@ async fn what_is_said_of_a_refused_request_stands_in_the_span_of_no_tenant() {
 #[tokio::test]
 async fn so_does_what_is_said_while_a_store_is_asked() {
     let fixture = Fixture::new().await;
-    // The memory has nothing at hand, and then the store is down.
+    // An empty cache over a store that is down.
     let app = fixture::app(Arc::new(resolver(Arc::new(Down))));
     let fixture = Fixture { app, ..fixture };
     for tenant in [&fixture.acme, &fixture.globex] {
@@ -129,7 +129,7 @@ async fn so_does_what_is_said_while_a_store_is_asked() {
     }
 }
 
-/// A store that cannot be reached.
+/// A store that is unreachable.
 #[derive(Debug)]
 struct Down;
 
@@ -157,12 +157,12 @@ impl TenantStore for Down {
     }
 }
 
-/// I48: a value that a client chose is in no line of the log at length, and begins no line of its own.
+/// I48: a log line contains at most 64 bytes of a client's value, and no value starts a new line.
 #[tokio::test]
 async fn no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by_it() {
     let fixture = Fixture::new().await;
     let much = "z".repeat(4_000);
-    // Bytes that a header may hold; a real line break is refused by `http` itself.
+    // Bytes that are valid in a header; `http` itself rejects line breaks.
     let values = [
         much.clone(),
         format!("acme\u{85}ERROR forged {much}"),
@@ -226,7 +226,7 @@ async fn no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by
     }
 }
 
-/// `I77`: the reason why a key is refused is for the log, with the id, and the secret is for nobody.
+/// `I77`: the log contains the reason for rejecting a key, and its id, but never its secret.
 #[tokio::test]
 async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
     let store = Arc::new(MemoryStore::new());

@@ -1,4 +1,4 @@
-//! What is counted: each request once, each lookup once, and nothing that names a tenant.
+//! Metrics count each request and each lookup once, and no label names a tenant.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantSto
 
 use crate::fixture::{self, Fixture, bearer, get_from, resolver};
 
-/// A resolver over a cache that is empty, and two tenants in the store behind it.
+/// A resolver over an empty cache, and two tenants in the store behind it.
 async fn fresh() -> (Arc<Resolver>, Arc<Tenant>, Arc<Tenant>) {
     let store = MemoryStore::new();
     let insert = async |slug: &str, id: &str| {
@@ -25,7 +25,7 @@ async fn fresh() -> (Arc<Resolver>, Arc<Tenant>, Arc<Tenant>) {
     (Arc::new(resolver(Arc::new(CachedStore::new(store, CacheOptions::new())))), acme, globex)
 }
 
-/// Every counter, as `name{label=value,..}`, with its value. Each snapshot starts anew.
+/// Every counter, as `name{label=value,..}`, with its value. Each snapshot resets the counters.
 fn counts(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
@@ -60,7 +60,7 @@ async fn every_request_and_every_lookup_is_counted_once() {
     let _guard = set_default_local_recorder(&recorder);
 
     for tenant in [&acme, &globex] {
-        // The store is asked the first time, and not the second.
+        // The first lookup queries the store, the second does not.
         for _ in 0..2 {
             resolver.resolve_unauthenticated(&host(tenant.slug().as_str())).await.unwrap();
         }
@@ -73,7 +73,7 @@ async fn every_request_and_every_lookup_is_counted_once() {
             ])
         );
     }
-    // Everything is at hand: a token alone, with its own host, with the other's, a host alone.
+    // From a warm cache: a token alone, a token with its own host, a token with the other host, a host alone.
     for (tenant, other) in [(&acme, &globex), (&globex, &acme)] {
         let token = |request: OwnedRequest| request.with_header("authorization", bearer(tenant));
         resolver.resolve(&token(bare())).await.unwrap();

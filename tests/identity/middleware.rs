@@ -1,4 +1,4 @@
-//! The middleware itself: what it puts into a request, and what it does when it cannot.
+//! The middleware puts the context into the request, or returns an error that no handler and no client can change.
 
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ async fn an_outer_public_layer_opens_no_inner_protected_route() {
     assert_eq!(fixture.send(request.body(Body::empty()).unwrap()).await.body, "acme");
 }
 
-/// A refusal has the status of one, also for who says that they speak gRPC: by it `auth_request` of nginx lets in.
+/// An error keeps its HTTP status, even if the request claims to be gRPC: `auth_request` of nginx reads the status.
 #[tokio::test]
 async fn nobody_makes_a_refusal_look_like_a_success() {
     let mut fixture = Fixture::new().await;
@@ -80,12 +80,12 @@ async fn nobody_makes_a_refusal_look_like_a_success() {
             }
         }
     }
-    // One only: a call of gRPC, behind a layer that was told to expect them.
+    // Only one has status 200: a gRPC call, behind a layer that is configured for gRPC.
     let call = (200, Some("16".to_owned()));
     assert_eq!(statuses, [vec![(401, None); 7], vec![call]].concat());
 }
 
-/// A source of one's own that says nonsense about headers takes the others' `Vary` away from no response.
+/// A custom source with an invalid header name makes `Vary` `*`, which covers every other source.
 #[tokio::test]
 async fn a_vary_that_cannot_be_written_is_one_over_everything() {
     #[derive(Debug)]
@@ -113,7 +113,7 @@ async fn a_vary_that_cannot_be_written_is_one_over_everything() {
     }
 }
 
-/// What a nested router has matched is gone from the request, and counts all the same.
+/// A nested router removes its prefix from the path, and the path source still reads it.
 #[tokio::test]
 async fn a_nested_router_hides_no_tenant_in_the_path() {
     let mut fixture = Fixture::new().await;
@@ -145,7 +145,7 @@ async fn axum_knows_the_peer_too() {
     }
 }
 
-/// A store that is down, or that waits before it answers.
+/// A store that is down, or that waits before it returns.
 #[derive(Debug)]
 struct Slow {
     inner: Arc<MemoryStore>,
@@ -216,7 +216,7 @@ async fn requests_that_wait_for_the_store_keep_their_own_tenant() {
     let slow = Slow { inner: fixture.store.clone(), go: Some(go.clone()) };
     let slow = app(Arc::new(resolver(Arc::new(slow))));
     let fixture = Fixture { app: slow, ..fixture };
-    // I90: one that is cancelled while it waits leaves nothing behind.
+    // I90: a request that is cancelled while it waits leaves nothing behind.
     let cancelled = get_from("acme.example.com", "/login").body(Body::empty()).unwrap();
     let cancelled = tokio::time::timeout(std::time::Duration::ZERO, fixture.send(cancelled)).await;
     assert!(cancelled.is_err());

@@ -1,4 +1,4 @@
-//! However many sources there are and whatever they say: one tenant, or none.
+//! For any number and combination of sources, a request resolves to one tenant or none.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantSto
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tokio::sync::Semaphore;
 
-/// Who a source names.
+/// The tenant that a source names.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Who {
     Acme,
@@ -25,13 +25,13 @@ enum Who {
     Nobody,
 }
 
-/// What a source says, whatever the request.
+/// The outcome of a source, independent of the request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Say {
     Absent,
     Unverified(Who, ById),
     Verified(Who),
-    /// Ada is calling, wherever.
+    /// Ada is the caller, for any tenant.
     VerifiedActor,
     /// A credential that may not speak for this tenant.
     Forbidden(Who),
@@ -44,7 +44,7 @@ type ById = bool;
 struct Fixed {
     say: Say,
     names: Names,
-    /// Whether it has to be waited for.
+    /// Whether the outcome is pending first.
     later: bool,
 }
 
@@ -84,7 +84,7 @@ impl Source for Fixed {
     }
 }
 
-/// The memory store without what is at hand, so that the slow way is taken.
+/// The memory store without its synchronous lookups, so that resolution takes the asynchronous path.
 #[derive(Debug)]
 struct Cold(Arc<MemoryStore>);
 
@@ -138,8 +138,8 @@ async fn seeded() -> Fixture {
 }
 
 impl Fixture {
-    /// The answer, which must be the same whether the tenants and what the sources say are at hand or not; and what
-    /// the trail was told, each time.
+    /// The result, which must not depend on whether tenants and outcomes are available synchronously, and the events
+    /// in the audit sink of each run.
     async fn resolve_told(&self, says: &[Say], public: bool) -> (Result<TenantContext>, Vec<AuditEvent>) {
         let mut answers = Vec::new();
         for (directory, later) in
@@ -189,7 +189,7 @@ async fn the_outcomes_are_these() {
     use Say::{Absent, Forbidden, Invalid, Unverified, Verified, VerifiedActor};
     use Who::{Acme, Globex, Nobody, Suspended};
     let fixture = seeded().await;
-    // what the sources say, on a protected route, on a public route; `None` is acme.
+    // outcomes of the sources, result on a protected route, result on a public route; `None` is acme.
     let rows: &[(&[Say], Option<ErrorKind>, Option<ErrorKind>)] = &[
         (&[], Some(TenantMissing), Some(TenantMissing)),
         (&[Absent, Absent], Some(TenantMissing), Some(TenantMissing)),
@@ -268,8 +268,7 @@ async fn the_outcomes_are_these() {
     }
 }
 
-/// Who is at home at acme and visits globex is a stranger there: nobody on its protected routes, a visitor like any other
-/// on its public ones.
+/// A member of acme who visits globex is rejected on its protected routes, and anonymous on its public routes.
 #[tokio::test]
 async fn a_person_reaches_only_the_tenants_that_are_theirs() {
     use Say::{Unverified, VerifiedActor};
@@ -285,7 +284,7 @@ async fn a_person_reaches_only_the_tenants_that_are_theirs() {
     let visitor = fixture.resolve(&says, true).await.unwrap();
     assert_eq!((visitor.tenant_id(), visitor.actor()), (&fixture.names[1].0, &Actor::Anonymous));
 
-    // Without anybody to ask, nobody is let in on their word.
+    // Without a membership check, a verified actor alone reaches no tenant.
     let resolver = Resolver::new(fixture.warm.clone())
         .source(Fixed { say: VerifiedActor, names: fixture.names.clone(), later: false })
         .source(Fixed { say: Unverified(Who::Acme, true), names: fixture.names.clone(), later: false });
@@ -297,7 +296,7 @@ async fn a_person_reaches_only_the_tenants_that_are_theirs() {
     }
 }
 
-/// A guest's session: somebody, and nobody in particular.
+/// A guest session: authenticated, but without an identity.
 #[derive(Debug)]
 struct Guest(Option<TenantId>);
 
@@ -308,7 +307,7 @@ impl Source for Guest {
     }
 }
 
-/// What stands for nobody is no proof, neither of who is calling nor for a tenant.
+/// An anonymous identity proves neither an actor nor a tenant.
 #[tokio::test]
 async fn nobody_in_particular_proves_nothing() {
     let fixture = seeded().await;
@@ -338,7 +337,7 @@ async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
     use Who::{Acme, Globex, Nobody};
     let fixture = seeded().await;
     let none: &[Who] = &[];
-    // what the sources say, whose trails are told, and why.
+    // outcomes of the sources, tenants whose audit log has an event, and its reason.
     let rows: &[(&[Say], &[Who], &str)] = &[
         (&[Verified(Acme)], none, ""),
         (&[Verified(Acme), Unverified(Globex, false)], &[Acme], "conflict"),
@@ -349,7 +348,7 @@ async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
         (&[Forbidden(Nobody)], none, ""),
         (&[Verified(Globex)], &[Globex], "not a member"),
         (&[VerifiedActor, Unverified(Globex, true)], &[Globex], "not a member"),
-        // What proves nothing fills no trail.
+        // Without a verified credential no event is written.
         (&[Unverified(Acme, true), Unverified(Globex, true)], none, ""),
         (&[Verified(Acme), Unverified(Globex, false), Invalid], none, ""),
         (&[VerifiedActor, Unverified(Acme, true)], none, ""),
@@ -374,7 +373,7 @@ async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
     }
 }
 
-/// A trail that cannot be written makes a refusal no less of one.
+/// If the audit sink fails, the request is still rejected.
 #[tokio::test]
 async fn a_refusal_that_cannot_be_told_is_one_still() {
     #[derive(Debug)]
@@ -400,7 +399,7 @@ async fn a_refusal_that_cannot_be_told_is_one_still() {
     assert_eq!(error.kind(), ErrorKind::TenantConflict);
 }
 
-/// I70: who was removed is refused at once where the cache is told, and is let in again when they are back.
+/// I70: with an invalidated cache a removed member is rejected at once, and accepted once added again.
 #[tokio::test]
 async fn what_was_known_of_members_ends_when_they_change() {
     #[derive(Debug, Clone, Default)]
@@ -449,7 +448,7 @@ async fn what_was_known_of_members_ends_when_they_change() {
     assert_eq!((enter(Who::Acme).await, enter(Who::Globex).await), (Ok(()), Ok(())));
 }
 
-/// An answer that was on its way while the members changed is not found afterwards; a failure is never kept.
+/// A result that was in transit during a change of members is not cached, and a failure never is.
 #[tokio::test]
 async fn a_late_answer_about_members_is_not_kept() {
     #[derive(Debug, Clone)]
@@ -556,8 +555,8 @@ proptest! {
                     assert_eq!(before.actor(), after.actor());
                 }
                 (_, Err(_)) => {}
-                // Only on a public route, or for somebody who is known, and only where no tenant was named at all, may
-                // a selection select.
+                // An unverified hint selects a tenant only on a public route, or for a known caller, and only if no
+                // other source named a tenant.
                 (Err(error), Ok(ctx)) => {
                     let known = says.contains(&Say::VerifiedActor) && *ctx.actor() == Actor::user("ada");
                     assert!((public || known) && error.kind() == ErrorKind::TenantMissing, "{error}");

@@ -1,5 +1,6 @@
-//! Who is calling by a session, and by a header that a gateway signs: through the whole middleware, in a fixture of two
-//! tenants of which ada is at home in acme, bob in globex, and eve in neither.
+//! A session or a signed gateway header reaches only tenants of its user, through the whole middleware.
+//!
+//! Of two tenants, ada is a member of acme, bob of globex, and eve of neither.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,7 +21,7 @@ use tenancy::{Error, ErrorKind};
 
 use crate::fixture::{self, Answer, NOW, get_from};
 
-/// Whose sessions there are, and who is a member of what; `None` while the database is down.
+/// The members of each tenant; `None` while the database is down.
 #[derive(Debug, Clone)]
 struct Table(Arc<Mutex<Option<Rows>>>);
 
@@ -64,7 +65,7 @@ async fn seeded() -> Fixture {
     let sessions = SessionSource::cookie("__Host-sid", move |id: String| {
         let identity = match id.as_str() {
             "of-ada" | "of-bob" | "of-eve" => Some(Identity::new(Actor::user(id[3..].to_owned()))),
-            // A session that was made at acme, and says so.
+            // A session that names its tenant.
             "of-ada-at-acme" => Some(Identity::new(Actor::user("ada")).tenant(at_acme.clone())),
             _ => None,
         };
@@ -91,7 +92,7 @@ impl Fixture {
         fixture::send(&self.app, request.body(Body::empty()).unwrap()).await
     }
 
-    /// Each tenant with who is at home there, and the other one with theirs.
+    /// Each tenant with its member, and the other tenant with its own.
     fn both_sides(&self) -> [(&Tenant, &str, &Tenant, &str); 2] {
         [(&self.acme, "ada", &self.globex, "bob"), (&self.globex, "bob", &self.acme, "ada")]
     }
@@ -111,7 +112,7 @@ async fn a_session_reaches_the_tenants_of_its_user_and_no_others() {
         assert_eq!(answer.body, format!("{slug} user:{user} session"));
         assert!(answer.headers["vary"].to_str().unwrap().contains("cookie"), "{answer:?}");
 
-        // I88: theirs, and nobody's, look alike.
+        // I88: another tenant and a missing one produce the same response.
         let theirs = at(other, "/orders").header("cookie", format!("__Host-sid=of-{user}"));
         let theirs = fixture.send(theirs).await;
         let nobodys =
@@ -120,7 +121,7 @@ async fn a_session_reaches_the_tenants_of_its_user_and_no_others() {
         assert_eq!((theirs.status, theirs.code().as_str()), (StatusCode::NOT_FOUND, "tenant-unknown"));
         let eve = at(tenant, "/orders").header("cookie", "__Host-sid=of-eve");
         assert_eq!(fixture.send(eve).await, theirs);
-        // Told to the trail of the tenant that was tried, and to no other.
+        // The event is in the audit log of the requested tenant, and in no other.
         let told: Vec<AuditEvent> = fixture.sink.events();
         let here = told.iter().rfind(|event| event.tenant() == tenant.id()).unwrap();
         assert_eq!((here.actor(), here.details()["reason"].as_str()), (&Actor::user("eve"), "not a member"));
@@ -128,11 +129,11 @@ async fn a_session_reaches_the_tenants_of_its_user_and_no_others() {
             !told.iter().any(|event| event.tenant() == tenant.id() && *event.actor() == Actor::user(user))
         );
 
-        // On the public page of another tenant one is a visitor.
+        // On a public page of another tenant the user is anonymous.
         let visit = at(tenant, "/login").header("cookie", format!("__Host-sid=of-{outsider}"));
         assert_eq!(fixture.send(visit).await.body, format!("{slug} anonymous host"));
 
-        // I40: without a session, or with one that ended, one gets as far as the login page.
+        // I40: without a valid session a caller reaches only the public pages.
         for cookie in [None, Some("__Host-sid=ended"), Some("other=1")] {
             let with = |request: Builder| match cookie {
                 Some(cookie) => request.header("cookie", cookie),
@@ -146,17 +147,17 @@ async fn a_session_reaches_the_tenants_of_its_user_and_no_others() {
             let login = fixture.send(with(at(tenant, "/login"))).await;
             assert_eq!(login.body, format!("{slug} anonymous host"), "{cookie:?}");
         }
-        // Two of them: one is from somewhere else.
+        // A request with two session cookies is rejected.
         let two =
             at(tenant, "/orders").header("cookie", format!("__Host-sid=of-{user}; __Host-sid=of-{user}"));
         assert_eq!(fixture.send(two).await.code(), "credential-invalid");
         let down = at(tenant, "/orders").header("cookie", "__Host-sid=down");
         assert_eq!(fixture.send(down).await.status, StatusCode::SERVICE_UNAVAILABLE, "I94");
     }
-    // Without a tenant anywhere, being known helps nobody.
+    // An authenticated user without any tenant hint gets an error.
     let nowhere = get_from("example.com", "/orders").header("cookie", "__Host-sid=of-ada");
     assert_eq!(fixture.send(nowhere).await.code(), "tenant-missing");
-    // A session that names its tenant needs no host for it, and goes with no other.
+    // A session that names its tenant needs no host, and conflicts with the host of another tenant.
     let bound = |host: &str| get_from(host, "/orders").header("cookie", "__Host-sid=of-ada-at-acme");
     for host in ["example.com", "acme.example.com"] {
         assert_eq!(fixture.send(bound(host)).await.body, "acme user:ada session", "{host}");
@@ -172,11 +173,11 @@ async fn who_was_removed_is_refused_although_the_session_lives() {
         fixture.send(request).await.status
     };
     assert_eq!(ask(&fixture.acme, "ada").await, StatusCode::OK);
-    // I70: removed.
+    // I70: the member is removed.
     fixture.members.0.lock().unwrap().as_mut().unwrap().retain(|(user, _)| *user != "ada");
     assert_eq!(ask(&fixture.acme, "ada").await, StatusCode::NOT_FOUND, "I70");
     assert_eq!(ask(&fixture.globex, "bob").await, StatusCode::OK, "I70: and nobody else");
-    // I94: who cannot be asked about is not let in.
+    // I94: while the members are unavailable, nobody is accepted.
     *fixture.members.0.lock().unwrap() = None;
     assert_eq!(ask(&fixture.globex, "bob").await, StatusCode::SERVICE_UNAVAILABLE, "I94");
 }
@@ -195,7 +196,7 @@ async fn a_signed_header_is_good_for_one_request_of_one_tenant() {
             fixture.send(plain(&by_itself)).await.body,
             format!("{} service:gateway header", tenant.slug())
         );
-        // I81: on somebody's behalf it reaches what they may, however far the service itself would.
+        // I81: on behalf of a user, a service reaches only what the user may reach.
         let delegated = sign("reports", tenant, Some(user));
         assert_eq!(
             fixture.send(plain(&delegated)).await.body,
@@ -204,7 +205,7 @@ async fn a_signed_header_is_good_for_one_request_of_one_tenant() {
         );
         let too_wide = sign("reports", tenant, Some(outsider));
         assert_eq!(fixture.send(plain(&too_wide)).await.code(), "tenant-unknown", "I81");
-        // I37: a client's own header is not the gateway's, and the gateway's is not for another request.
+        // I37: a client cannot write the gateway's header, nor replay it for another request.
         assert_eq!(fixture.send(plain(&tenant.id().to_string())).await.code(), "credential-invalid", "I37");
         let replayed = get_from("example.com", "/t/x/orders").header("x-signed", &by_itself);
         assert_eq!(fixture.send(replayed).await.code(), "credential-invalid", "I37");
@@ -212,7 +213,7 @@ async fn a_signed_header_is_good_for_one_request_of_one_tenant() {
         assert_eq!(fixture.send(posted).await.code(), "credential-invalid", "I37");
         let twice = plain(&by_itself).header("x-signed", &by_itself);
         assert_eq!(fixture.send(twice).await.code(), "credential-invalid", "I37");
-        // I38: beside the host of another tenant, or another's session.
+        // I38: together with the host, or the session, of another tenant.
         let elsewhere = at(other, "/orders").header("x-signed", &by_itself);
         assert_eq!(fixture.send(elsewhere).await.code(), "tenant-conflict", "I38");
     }

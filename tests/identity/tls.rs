@@ -1,4 +1,4 @@
-//! `I26`, and clients with certificates, over real handshakes: what TLS says of a connection holds for each request on it.
+//! `I26`: the SNI name and the client certificate of a real handshake hold for each request on the connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,13 +30,13 @@ use webpki::EndEntityCert;
 
 use crate::fixture::{self, Fixture};
 
-// Made by openssl for these tests; good for a hundred years. The key of the authority was thrown away.
+// Generated with openssl for these tests, valid for a hundred years. The authority's key was deleted.
 const AUTHORITY: &str = include_str!("tls/authority.crt.pem");
-/// For `*.example.com`: the certificate under which a browser takes one connection for both tenants.
+/// For `*.example.com`, with which a browser reuses one connection for both tenants.
 const SERVER: Pair = (include_str!("tls/server.crt.pem"), include_str!("tls/server.pem"));
 const ACME: Pair = (include_str!("tls/acme-worker.crt.pem"), include_str!("tls/acme-worker.pem"));
 const GLOBEX: Pair = (include_str!("tls/globex-worker.crt.pem"), include_str!("tls/globex-worker.pem"));
-/// It says what that of acme says, and signed itself.
+/// A self-signed certificate with the names of acme's.
 const FORGED: Pair = (include_str!("tls/forged-worker.crt.pem"), include_str!("tls/forged-worker.pem"));
 
 type Pair = (&'static str, &'static str);
@@ -59,13 +59,13 @@ fn pair((certificate, key): Pair) -> (Vec<CertificateDer<'static>>, PrivateKeyDe
     (vec![certificate], PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
 }
 
-/// What an accept loop says of a connection.
+/// The TLS data that an accept loop provides.
 fn info(connection: &ServerConnection) -> TlsInfo {
     let mut info = TlsInfo::new();
     if let Some(name) = connection.server_name() {
         info = info.with_server_name(name);
     }
-    // The handshake has verified it.
+    // The handshake has verified the certificate.
     let Some(certificate) = connection.peer_certificates().and_then(<[_]>::first) else { return info };
     let certificate = EndEntityCert::try_from(certificate).unwrap();
     let names = certificate.valid_dns_names().chain(certificate.valid_uri_names());
@@ -91,7 +91,7 @@ async fn serve(fixture: &Fixture) -> SocketAddr {
             let (socket, _) = listener.accept().await.unwrap();
             let (acceptor, app) = (acceptor.clone(), app.clone());
             tokio::spawn(async move {
-                // A handshake that fails is what one of the tests is about.
+                // One test makes the handshake fail.
                 let Ok(stream) = acceptor.accept(socket).await else { return };
                 let tls = info(stream.get_ref().1);
                 let routes = service_fn(move |mut request: Request<Incoming>| {
@@ -121,7 +121,7 @@ fn app(fixture: &Fixture) -> Router {
     fixture::app(Arc::new(Resolver::new(directory).source(hosts).source(certificates)))
 }
 
-/// Who connects, and how.
+/// A client with its TLS configuration and its protocol.
 struct Client {
     config: ClientConfig,
     at: SocketAddr,
@@ -146,8 +146,8 @@ impl Client {
         self
     }
 
-    /// Asks for these hosts, one after the other, on one connection that was made for `host`: status and body of each, or
-    /// nothing where the server ended it.
+    /// Requests these hosts in turn on one connection that was made for `host`. Returns status and body of each, or
+    /// nothing if the server closed the connection.
     async fn ask(&self, host: &str, path: &str, hosts: &[&str]) -> Vec<(u16, String)> {
         let exchange = async {
             let socket = TcpStream::connect(self.at).await.unwrap();
@@ -171,7 +171,7 @@ async fn by_http1(mut stream: TlsStream<TcpStream>, path: &str, hosts: &[&str]) 
     let requests: Vec<String> = hosts.iter().map(head).collect();
     let requests = requests.join("\r\n") + "Connection: close\r\n\r\n";
     let mut answers = Vec::new();
-    // A server that wants another certificate ends the connection at any point.
+    // A server that rejects the certificate closes the connection at any point.
     let _ = stream.write_all(requests.as_bytes()).await;
     let _ = stream.read_to_end(&mut answers).await;
     let answers = String::from_utf8(answers).unwrap();
@@ -264,9 +264,9 @@ async fn a_certificate_proves_its_own_tenant() {
             let answers = client.ask(&mine, "/orders", &[&mine, &theirs]).await;
             assert_eq!(answers[0], (200, format!("{} service:worker certificate", tenant.slug())));
             assert_code(&answers[1], 421, ErrorKind::Misdirected);
-            // At the other's host, over a connection that was made for it.
+            // The other tenant's host, over a connection that was made for it.
             assert_code(&client.ask(&theirs, "/orders", &[&theirs]).await[0], 403, ErrorKind::TenantConflict);
-            // Who shows none is nobody, also just after one who did.
+            // A client without a certificate is unauthenticated, also right after a client with one.
             let nobody = Client::new(at, speaks, None).ask(&mine, "/orders", &[&mine]).await;
             assert_code(&nobody[0], 401, ErrorKind::CredentialMissing);
         }

@@ -1,4 +1,4 @@
-//! Tokens: what a lax verifier lets through is refused here, and every refusal looks the same.
+//! A token that a lax verifier accepts is rejected, and every rejection looks the same.
 
 use std::net::TcpListener;
 
@@ -23,7 +23,7 @@ async fn present(fixture: &Fixture, authorization: impl AsRef<[u8]>) -> Answer {
     fixture.send(request.body(Body::empty()).unwrap()).await
 }
 
-/// The claims of a token in order, with these changed; `null` takes one out.
+/// Valid claims with these changes; `null` removes a claim.
 fn with(fixture: &Fixture, changes: &Value) -> String {
     let mut claims = claims(&fixture.acme);
     for (name, value) in changes.as_object().unwrap() {
@@ -53,7 +53,7 @@ async fn a_token_reaches_its_own_tenant() {
         let ed = signed_ed25519(r#"{"alg":"EdDSA","kid":"ed-1"}"#, &body);
         assert_eq!(present(&fixture, ed).await.body, expected);
 
-        // I69: the scheme is compared without regard to case.
+        // I69: the scheme is compared case-insensitively.
         for scheme in ["bearer", "BEARER"] {
             let token = bearer(tenant).replacen("Bearer", scheme, 1);
             assert_eq!(present(&fixture, token).await.body, expected, "{scheme}");
@@ -72,7 +72,7 @@ async fn claims_that_are_in_order_are_accepted() {
         json!({"nbf": NOW + 30, "iat": NOW + 30}),
         json!({"iat": null}),
         json!({"scope": "a b", "nested": {"tenant_id": "x"}}),
-        // Claims that a person can edit at some issuers name another tenant.
+        // Claims that users can edit at some issuers name another tenant.
         json!({"user_metadata": {"tenant_id": fixture.globex.id().to_string()}, "org_id": fixture.globex.id().to_string()}),
         json!({"app_metadata": {"tenant_id": fixture.globex.id().to_string()}, "tenant": "globex", "tid": "globex"}),
     ] {
@@ -98,7 +98,7 @@ async fn every_flaw_is_refused_and_all_refusals_look_alike() {
     }
 }
 
-/// Keys, algorithms, and headers that change the meaning.
+/// Wrong keys and algorithms, and headers that change the meaning.
 fn flawed_headers(fixture: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
     let good = claims(&fixture.acme).to_string();
     let mut cases = Vec::new();
@@ -145,7 +145,7 @@ fn flawed_headers(fixture: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
     cases
 }
 
-/// Claims that are missing, of another type, wrong, or there twice.
+/// Claims that are missing, of another type, wrong, or duplicated.
 fn flawed_claims(fixture: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
     let good = claims(&fixture.acme).to_string();
     let mut cases = Vec::new();
@@ -203,7 +203,7 @@ fn flawed_claims(fixture: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
     cases
 }
 
-/// Size and form.
+/// Wrong sizes and formats.
 fn flawed_forms(fixture: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
     let good = claims(&fixture.acme).to_string();
     let mut cases = Vec::new();
@@ -272,11 +272,12 @@ async fn nobody_asks_where_a_token_says_its_keys_are() {
 #[tokio::test]
 async fn a_token_for_a_tenant_that_is_not_there_reaches_none() {
     let fixture = Fixture::new().await;
-    // I30: an id is never used again, so a token of a deleted tenant maps to nobody, whoever has its slug now.
+    // I30: an id is never used again, so a token of a deleted tenant reaches no tenant, even if its slug is in use
+    // again.
     for id in [TenantId::random().to_string(), "acme".to_owned()] {
         let token = signed(HS256, &with(&fixture, &json!({"tenant_id": id})), SECRET);
         assert_eq!(present(&fixture, &token).await.code(), "tenant-unknown", "{id}");
-        // Beside it, a host that exists and one that does not are answered alike.
+        // Together with it, an existing host and a missing one produce equal responses.
         for host in ["acme.example.com", "nobody.example.com"] {
             let request = Request::get("/orders").header("host", host).header("authorization", &token);
             let answer = fixture.send(request.body(Body::empty()).unwrap()).await;

@@ -1,4 +1,4 @@
-//! One table of requests, as bytes and as frames, against every server: what a server really makes of them.
+//! One table of raw requests has the same result on every server.
 //!
 //! Rows are named as in the list of attacks: `I1`, `I2`, and so on.
 
@@ -15,7 +15,7 @@ use crate::fixture::{Fixture, bearer, resolver, resolver_behind};
 use crate::http_servers::{self, RunningServer, Speaks, start_all};
 use crate::socket_client::{self, Answer, Headers, Outcome, http1, http2};
 
-/// A request, in the words of one version of HTTP or of both.
+/// A request, for one version of HTTP or for both.
 enum Ask {
     /// `Host` in HTTP/1.1, `:authority` in HTTP/2.
     Both { method: &'static str, path: String, host: Vec<u8>, headers: Vec<(&'static str, String)> },
@@ -25,16 +25,16 @@ enum Ask {
     Frames { path: &'static str, headers: Vec<(&'static str, String)> },
 }
 
-/// What must come of it.
+/// The expected result.
 #[derive(Debug, Clone, PartialEq)]
 enum Expected {
-    /// The tenant, and how it is known.
+    /// The tenant, and its source.
     Tenant(String),
-    /// This refusal; or one of the server itself, before any of our code runs.
+    /// This error, or an error of the server itself before any code of this crate runs.
     Rejection(ErrorKind),
     /// Anything but a tenant.
     Nobody,
-    /// The route that has no tenant.
+    /// The route without a tenant.
     Open,
 }
 
@@ -114,7 +114,7 @@ impl Ask {
     }
 }
 
-/// The rows of the list of attacks that a server can see, for one tenant beside the other.
+/// The attacks that a server can observe, for one tenant against the other.
 #[expect(clippy::too_many_lines, reason = "one table")]
 fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
     let (mine, theirs) = (format!("{}.example.com", tenant.slug()), format!("{}.example.com", other.slug()));
@@ -241,7 +241,7 @@ fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
         };
         rows.push((name, from(&mine).with(header, value), here("anonymous host")));
     }
-    // A peer that says it is the proxy is still who it is.
+    // A peer that claims to be the proxy is still untrusted.
     let claims = from("example.com").with("x-forwarded-for", "10.0.0.7").with("forwarded", "for=10.0.0.7");
     rows.push(("I34", claims.with("x-tenant-id", slug), Rejection(ErrorKind::TenantMissing)));
     for method in ["HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"] {
@@ -251,11 +251,11 @@ fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
     rows.into_iter().map(|(name, ask, expected)| Row { name, ask, expected }).collect()
 }
 
-/// An empty message of gRPC.
+/// An empty gRPC message.
 const EMPTY: &[u8] = &[0; 5];
 
 impl RunningServer {
-    /// What it makes of a request, if it can be put to it at all: the path of a call of gRPC names no tenant.
+    /// The server's result, if it can receive the request at all: the path of a gRPC call names no tenant.
     async fn ask(&self, ask: &Ask) -> Option<Outcome> {
         if self.speaks == Speaks::Grpc && matches!(ask, Ask::Both { path, .. } if path.starts_with("/t/")) {
             return None;
@@ -267,7 +267,7 @@ impl RunningServer {
         })
     }
 
-    /// The message of an answer without what gRPC puts around it.
+    /// The message of a response without the gRPC framing.
     fn text<'a>(&self, answer: &'a Answer) -> &'a str {
         match self.speaks {
             Speaks::Grpc => answer.body.get(EMPTY.len()..).unwrap_or_default(),
@@ -275,10 +275,10 @@ impl RunningServer {
         }
     }
 
-    /// Whether an answer is this refusal of ours.
+    /// Whether a response is this error of the crate.
     fn refuses(&self, answer: &Answer, kind: ErrorKind, method: &str) -> bool {
         let problem = Problem::from(&Error::new(kind, ""));
-        // A call of gRPC is a POST, which a GET of the table becomes.
+        // A gRPC call is a POST, also for a GET in the table.
         if self.speaks == Speaks::Grpc && matches!(method, "GET" | "POST") {
             let status = answer.header("grpc-status").parse().ok();
             return (answer.status, status) == (200, Some(problem.grpc_code())) && answer.body.is_empty();
@@ -287,7 +287,7 @@ impl RunningServer {
         answer.status == problem.status() && typed && (method == "HEAD" || answer.code() == kind.code())
     }
 
-    /// Checks one row; `true` if the server itself refused it.
+    /// Checks one row; `true` if the server itself rejected it.
     fn check(&self, row: &Row, outcome: &Outcome, tenant: &Tenant, other: &Tenant) -> bool {
         let told = format!("{}, {}: {outcome:?}", self.name, row.name);
         let Outcome::Answer(answer) = outcome else {
@@ -296,7 +296,7 @@ impl RunningServer {
         };
         let text = self.text(answer);
         assert!(!text.contains(other.slug().as_str()), "{told}");
-        // Our own answers about tenants stay out of every shared cache.
+        // Responses of this crate stay out of shared caches.
         let unshared = || {
             assert_eq!(answer.header("cache-control"), "private, no-store", "{told}");
             assert_eq!(answer.header("vary"), "host, x-tenant-id, authorization", "{told}");
@@ -322,7 +322,7 @@ impl RunningServer {
     }
 }
 
-/// The rows that a server refuses by itself, before any of our code runs.
+/// The rows that a server rejects before any code of this crate runs.
 fn refused_by_itself(server: &RunningServer) -> &'static [&'static str] {
     match (server.speaks, server.name) {
         (Speaks::Http1, "actix-web") => &["I1", "I17 control", "I2", "I4", "folded", "no host"],
@@ -427,7 +427,7 @@ async fn one_connection_carries_no_tenant_over() {
 async fn a_host_that_the_connection_was_not_made_for_is_misdirected() {
     let fixture = Fixture::new().await;
     let resolver = Arc::new(resolver(fixture.store.clone()));
-    // I26: what TLS said of the connection stands for both sides in turn.
+    // I26: the TLS data of the connection applies to both tenants in turn.
     for (tenant, other) in fixture.both_sides() {
         let (mine, theirs) =
             (format!("{}.example.com", tenant.slug()), format!("{}.example.com", other.slug()));
