@@ -1,12 +1,14 @@
-//! An application of its own life before there were tenants: its tables get the tenant column, its keys the tenant in
-//! front, and then every statement that `tenancy sql check` calls scoped prepares and runs, upserts included.
+//! An application that was written for one customer runs for several tenants after `tenancy sql check` accepts it.
+//!
+//! Its tables get the tenant column, and its keys begin with the tenant. Then every statement that the command calls
+//! scoped prepares and runs, upserts included.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::cli::{tenancy, write};
 use crate::doctor_cases::{Fixture, TOML};
 
-/// As migrations made them, for one customer alone.
+/// The tables from the migrations, for one customer.
 const TABLES: &str = "
     CREATE TYPE role AS ENUM ('reader', 'editor');
     CREATE TYPE address AS (street text, city text);
@@ -26,7 +28,7 @@ const ROWS: &str = "
     INSERT INTO memberships (tenant_id, account_id, team_id) VALUES ({t}, 1, 1), ({t}, 2, 1);
     INSERT INTO posts (tenant_id, id, team_id, author, slug, title) VALUES ({t}, 1, 1, 1, 'one', 'One'), ({t}, 2, 1, NULL, 'two', 'Two');";
 
-/// What the application says, as it said it before.
+/// The statements of the application, unchanged.
 const STATEMENTS: &str = "
     INSERT INTO accounts (id, email) VALUES (1, 'c@x') ON CONFLICT (id) DO UPDATE SET email = excluded.email;
     INSERT INTO accounts (id, email) VALUES (3, 'c@x') ON CONFLICT (email) DO UPDATE SET name = 'Cid' RETURNING id;
@@ -99,7 +101,7 @@ async fn an_application_of_one_tenant_runs_as_it_is_written_once_its_keys_have_t
     let scoped: Vec<&str> = out.lines().filter_map(|line| line.strip_prefix("    ")).collect();
     assert_eq!(scoped.len(), STATEMENTS.matches(";\n").count() + 1, "{out}");
 
-    // The superuser is bound by no policy, so that it sees what both tenants have.
+    // The superuser bypasses policies, so it sees the rows of both tenants.
     let mut all = fixture.connect("").await;
     for tenant in [ONE, TWO] {
         sqlx::raw_sql(AssertSqlSafe(ROWS.replace("{t}", tenant))).execute(&mut all).await.unwrap();

@@ -1,5 +1,4 @@
-//! Remote keys are fetched once for concurrent requests, rarely for unknown keys, and no token is valid without a
-//! key.
+//! Remote keys are fetched once for concurrent requests and rarely for unknown keys; a token needs its key.
 
 use std::net::TcpListener as StdListener;
 use std::sync::atomic::{AtomicUsize, Ordering};

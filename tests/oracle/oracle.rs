@@ -1,12 +1,12 @@
-//! A rewritten statement on the database of all tenants does what the statement does on a database of one tenant.
+//! A rewritten statement on a database of several tenants does what the original does on a database of one tenant.
 //!
-//! Statements are made up at random, from a seed that is printed, and others are written by hand. Each runs as it is on
-//! a database that holds one tenant's rows and, rewritten, on two that hold others' rows as well, each time other ones:
-//! the same rows, the same count, the same error, the same rows afterwards, and the others' rows as they were. That it
-//! is the same on both also shows that nothing of the others' rows can be learnt.
+//! Statements are random, from a seed that is printed, or written by hand. Each runs unchanged on a database with one
+//! tenant's rows, and rewritten on two databases with different rows of other tenants. Rows, counts, errors and the
+//! tenant's rows afterwards must be equal, and foreign rows unchanged. Equal results on both databases show that no
+//! result depends on foreign rows.
 //!
-//! On Postgres the statements also run as they are, behind policies and nothing else. They do the same without an
-//! exception: every key of these tables begins with the tenant.
+//! On PostgreSQL the statements also run unchanged behind policies alone. They behave equally without an exception,
+//! because every key of these tables begins with the tenant.
 
 use tenancy_sql::Dialect;
 
@@ -14,7 +14,7 @@ use crate::oracle_cases::{Case, cases};
 use crate::oracle_fixture::{Databases, Layer};
 use crate::oracle_statements::{Statements, TABLES};
 
-/// Runs statements that are made up. `ORACLE_SEED` and `ORACLE_COUNT` run others, and more.
+/// Runs random statements. `ORACLE_SEED` and `ORACLE_COUNT` select others, and more.
 #[expect(clippy::print_stdout, reason = "the seed, for whom a statement fails")]
 async fn made_up(dialect: Dialect, layer: Layer, count: usize) {
     let read = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
@@ -39,7 +39,7 @@ async fn made_up(dialect: Dialect, layer: Layer, count: usize) {
     assert!(answered * 3 > count, "{answered} of {count} answered rows: the statements prove too little");
 }
 
-/// Runs the statements that are written by hand; each must work, and answer or write a row.
+/// Runs the statements written by hand; each must succeed, and return or write a row.
 async fn by_hand(dialect: Dialect, layer: Layer, at_least: usize) {
     let mut databases = Databases::new(dialect, layer, 1).await;
     let cases = cases(dialect, layer);
@@ -76,7 +76,7 @@ async fn on_mariadb_a_rewritten_statement_does_what_it_does_for_one_tenant_alone
     made_up(Dialect::MySql, Layer::Rewriter, 4_000).await;
 }
 
-/// Without its guards a table is told by most statements that name it, so nothing goes wrong unseen.
+/// For a table without guards most statements that name it must fail the comparison, so the comparison detects leaks.
 async fn told_without_guards(dialect: Dialect, layer: Layer) {
     for (table, ..) in TABLES {
         let mut databases = Databases::new(dialect, layer, 1).await.unguarded(table).await;
@@ -112,7 +112,7 @@ async fn on_mariadb_each_construct_does_what_it_does_for_one_tenant_alone() {
     by_hand(Dialect::MySql, Layer::Rewriter, 220).await;
 }
 
-/// The second layer by itself: what is not rewritten does the same behind policies.
+/// Row-level security alone: an unchanged statement behind policies has the same effect.
 #[tokio::test]
 async fn behind_policies_a_statement_as_it_is_does_what_it_does_for_one_tenant_alone() {
     by_hand(Dialect::Postgres, Layer::Policies, 350).await;

@@ -1,4 +1,4 @@
-//! Connections that are gone are found out before a statement runs on them.
+//! A closed connection is detected before a statement runs on it.
 
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, Postgres};
@@ -12,7 +12,7 @@ fn order() -> Order {
     Order { id: Uuid::now_v7(), status: "open".to_owned(), total: 1 }
 }
 
-/// Ends every connection of a database but this one, as a restart of the server does.
+/// Ends every other connection of a database, as a restart of the server does.
 async fn end_all(conn: &mut PgConnection) -> usize {
     let ended = sqlx::query(
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
@@ -40,7 +40,7 @@ async fn after_a_restart_of_the_server_nobody_sees_an_error() {
     Order::insert(&db.scope(&fixture.acme), &order()).await.unwrap();
 
     for round in 1..=3_u64 {
-        // Several are open, and lie idle.
+        // Opens several connections and leaves them idle.
         let at_once = tokio::join!(
             used(db.scope(&fixture.acme)),
             used(db.scope(&fixture.globex)),
@@ -52,7 +52,7 @@ async fn after_a_restart_of_the_server_nobody_sees_an_error() {
             (round, 0, round, 0)
         );
         assert!(end_all(&mut outside).await >= 2);
-        // A read, a write and a transaction: each on connections that are gone.
+        // A read, a write and a transaction, each after all connections were closed.
         assert_eq!(Order::count(&db.scope(&fixture.globex)).await.unwrap(), 0);
         end_all(&mut outside).await;
         Order::insert(&db.scope(&fixture.acme), &order()).await.unwrap();
@@ -63,7 +63,7 @@ async fn after_a_restart_of_the_server_nobody_sees_an_error() {
     }
 }
 
-/// What had begun is not begun again: the caller hears that it is lost.
+/// A transaction that was cut off is not repeated; the caller gets an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_is_cut_off_is_an_error_and_keeps_nothing() {
     let fixture = Fixture::<Postgres>::new().await;

@@ -1,4 +1,4 @@
-//! The doctor finds each planted defect, and nothing else; and what it says mends it.
+//! The doctor finds each planted defect and nothing else, and its fix removes the defect.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -15,14 +15,14 @@ use crate::doctor_cases::implicit::IMPLICIT;
 use crate::doctor_cases::reach::REACH;
 use crate::doctor_cases::{self, Fixture};
 
-/// What no schema can show, and where it is tested.
+/// The checks that no planted schema can trigger, and where they are tested.
 const ELSEWHERE: [Check; 3] = [
     Check::BrokenKey,     // tests/postgres/doctor_keys.rs
     Check::ServerVersion, // src/isolation/doctor/server.rs
     Check::SqlxBegin,     // tests/cli/cli.rs
 ];
 
-/// What an ordinary role is told of the rows that it does not see.
+/// The note for a role that does not see all rows.
 const UNCHECKED: &str = "whether rows keep their foreign keys was not checked for 2 of them: `{app}` does not see all rows; a role \
     with BYPASSRLS and SELECT on the tables does";
 
@@ -121,7 +121,7 @@ async fn proven(case: &Case) {
     let accepted: Vec<_> = wanted.iter().map(|(check, _)| *check).collect();
     assert!(report.failures(&accepted).is_empty());
 
-    // What the doctor finds of a table's policies `policies --check` finds too.
+    // `policies --check` also finds what the doctor finds about a table's policies.
     if case.found.iter().any(|(check, _)| OF_TABLES.contains(check)) {
         let mut owner = fixture.connect(&fixture.owner).await;
         let schema = doctor_cases::schema();
@@ -133,7 +133,7 @@ async fn proven(case: &Case) {
         assert!(fails, "`policies --check` does not find it: {}", case.plant);
     }
 
-    // What has to wait for another fix says so first, and is SQL then.
+    // A fix that depends on another fix is a step first, and SQL afterwards.
     let mut session = case.session;
     for _ in 0..3 {
         let report = fixture.examined(&fixture.app, session).await;
@@ -145,7 +145,7 @@ async fn proven(case: &Case) {
         let mut ran = false;
         for (check, fix) in fixes {
             if let Fix::Sql(sql) = fix {
-                // As the owner, whom FORCE binds; only what the owner may not do, as who may.
+                // Runs as the owner, who is subject to FORCE; a fix beyond the owner's rights runs as the superuser.
                 if BEYOND_THE_OWNER.contains(&check) {
                     fixture.as_admin(&sql).await;
                 } else {
@@ -164,7 +164,7 @@ async fn proven(case: &Case) {
     agreed(&fixture, case.plant).await;
 }
 
-/// What `policies` compares too.
+/// The checks that `policies` compares too.
 const OF_TABLES: [Check; 11] = [
     Check::OwnerPastRls,
     Check::RlsOff,
@@ -179,7 +179,7 @@ const OF_TABLES: [Check; 11] = [
     Check::NoPolicy,
 ];
 
-/// The fixes that ask for more than the owner of the tables may do.
+/// The checks whose fixes exceed the rights of the tables' owner.
 const BEYOND_THE_OWNER: [Check; 16] = [
     Check::ImplicitFunction,
     Check::ExemptRole,
@@ -199,7 +199,7 @@ const BEYOND_THE_OWNER: [Check; 16] = [
     Check::WidePrivilege,
 ];
 
-/// After the fixes `policies` lacks nothing, and each foreign key holds in truth.
+/// After the fixes, `policies` plans nothing, and no row breaks a foreign key.
 async fn agreed(fixture: &Fixture, plant: &str) {
     let schema = doctor_cases::schema();
     let mut owner = fixture.connect(&fixture.owner).await;
@@ -246,7 +246,7 @@ async fn who_runs_the_application_is_found_on_a_clean_schema() {
     let report = fixture.examined(&fixture.operator, "").await;
     assert_eq!(found(&report), [(Check::ExemptRole, fixture.operator.clone())], "{report}");
 
-    // A role that was taken on at login, and can be put off again.
+    // A role that is set at login and can be reset.
     fixture.as_admin("GRANT {app} TO {operator}").await;
     let report = fixture.examined(&fixture.operator, "SET ROLE {app}").await;
     assert_eq!(found(&report), [(Check::ExemptRole, fixture.operator.clone())], "{report}");
@@ -256,7 +256,7 @@ async fn who_runs_the_application_is_found_on_a_clean_schema() {
 #[tokio::test]
 async fn an_application_starts_with_a_note_and_not_with_a_function_that_is_called_without_a_call() {
     let fixture = Fixture::new().await;
-    // A tenant's id is of one type in an application.
+    // An application has one type of tenant id.
     fixture.as_owner("DROP TABLE counters, notes").await;
     let db = |enforcement: Enforcement| {
         TenantDb::postgres(PoolOptions::new().max_connections(2), fixture.url(&fixture.app))
@@ -350,7 +350,7 @@ async fn sarif_holds_each_finding_with_its_rule_place_and_fix() {
 #[tokio::test]
 async fn what_the_database_does_not_answer_is_no_silence() {
     let fixture = Fixture::new().await;
-    // Somebody migrates: no question waits for that for long.
+    // During a migration no query waits long for a lock.
     let mut migration = fixture.connect(&fixture.owner).await;
     sqlx::raw_sql("BEGIN; LOCK TABLE notes IN ACCESS EXCLUSIVE MODE").execute(&mut migration).await.unwrap();
     let report = fixture.examined(&fixture.app, "").await;

@@ -1,4 +1,4 @@
-//! A foreign key that the doctor says to make is checked against every row, and one that rows break is found.
+//! A foreign key from a fix of the doctor is validated against every row, and the doctor finds a key that rows break.
 
 use tenancy::isolation::RlsPolicies;
 use tenancy::isolation::doctor::{Check, Fix, Report};
@@ -16,7 +16,7 @@ fn tenants(sql: &str) -> String {
     sql.replace("{acme}", ACME).replace("{globex}", GLOBEX)
 }
 
-/// Keys without the tenant: what plants each, and a row of GLOBEX that refers to the project of ACME.
+/// Keys without the tenant: the SQL that plants each key, and a row of GLOBEX that refers to the project of ACME.
 const WITHOUT_TENANT: [(&str, &str); 7] = [
     (
         "ALTER TABLE documents ADD CONSTRAINT planted FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE SET NULL",
@@ -63,7 +63,7 @@ fn fix_of(report: &Report, check: Check) -> String {
     }
 }
 
-/// Runs every fix that is SQL as the owner, until there is none.
+/// Runs every SQL fix as the owner, until none is left.
 async fn fixed(fixture: &Fixture) -> Report {
     for _ in 0..4 {
         let report = fixture.examined(&fixture.app, "").await;
@@ -89,7 +89,7 @@ async fn the_fix_of_a_key_is_rejected_by_rows_that_break_it_when_the_owner_runs_
         assert!(error.contains("violates foreign key constraint \"planted\""), "{plant}: {error}");
         assert_eq!(state(&fixture).await, before, "{plant}: it was undone as a whole");
 
-        // Without such a row the same fix makes the key, and the tables are forced again.
+        // Without such a row the same fix makes the key, and FORCE is on again.
         fixture.as_admin("TRUNCATE projects CASCADE").await;
         fixed(&fixture).await.assert_clean();
         assert_eq!(fixture.broken_keys().await, [""; 0]);
@@ -98,14 +98,14 @@ async fn the_fix_of_a_key_is_rejected_by_rows_that_break_it_when_the_owner_runs_
         assert!(plan.is_empty(), "{plant}: {plan:?}");
         let unforced = state(&fixture).await.into_iter().filter(|line| line.ends_with("unforced"));
         assert_eq!(unforced.collect::<Vec<_>>(), [""; 0], "{plant}");
-        // It holds from now on.
+        // The key is enforced from now on.
         fixture.as_admin(&tenants(PROJECTS)).await;
         let error = fixture.tried("", &tenants(breaks)).await.expect_err(plant).to_string();
         assert!(error.contains("violates foreign key constraint \"planted\""), "{plant}: {error}");
     }
 }
 
-/// Every foreign key, and every table of a tenant with whether its owner is bound.
+/// Every foreign key, and every tenant table with its FORCE setting.
 async fn state(fixture: &Fixture) -> Vec<String> {
     let mut conn = fixture.connect("").await;
     sqlx::query_scalar(
@@ -120,9 +120,9 @@ async fn state(fixture: &Fixture) -> Vec<String> {
     .unwrap()
 }
 
-/// How a valid key comes to be broken, each with what is done about its rows.
+/// The ways in which a valid key becomes broken, each with the statement that repairs its rows.
 const BROKEN: [(&str, &str); 5] = [
-    // PostgreSQL asks as the owner for the rows that break it, and sees none.
+    // PostgreSQL validates as the owner, for whom the policies hide the rows.
     (
         "SET ROLE {owner}; ALTER TABLE documents ADD CONSTRAINT planted FOREIGN KEY (tenant_id, project_id) REFERENCES projects (tenant_id, id)",
         "DELETE FROM documents",
@@ -139,7 +139,7 @@ const BROKEN: [(&str, &str); 5] = [
          ALTER TABLE events ATTACH PARTITION events_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')",
         "UPDATE events SET project = NULL",
     ),
-    // No trigger runs, and so no key is asked.
+    // Without triggers PostgreSQL checks no key.
     (
         "SET ROLE {owner}; CREATE TABLE more (tenant_id uuid NOT NULL, project bigint, CONSTRAINT planted FOREIGN KEY (tenant_id, project)
             REFERENCES projects (tenant_id, id));
@@ -172,7 +172,7 @@ async fn a_valid_key_that_rows_break_is_found_by_a_role_that_sees_them() {
             let found = report.findings().iter().filter(|finding| finding.check() == Check::BrokenKey);
             found.map(|finding| format!("{} {}", finding.detail(), finding.fix())).collect()
         };
-        // A superuser and a role with BYPASSRLS see it, and the fix selects the row.
+        // A superuser and a role with BYPASSRLS see the row, and the fix selects it.
         fixture.as_admin("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {operator}").await;
         for role in ["", &fixture.operator] {
             let found = broken(&fixture.examined(role, "").await);
@@ -190,7 +190,7 @@ async fn a_valid_key_that_rows_break_is_found_by_a_role_that_sees_them() {
                 sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut admin).await.unwrap();
             assert_eq!(count, 1, "{plant}");
         }
-        // The application's role and the owner do not see the rows: they say so, and start.
+        // The application's role and the owner cannot see the rows: the report has a note, and the program starts.
         for role in [&fixture.app, &fixture.owner] {
             let report = fixture.examined(role, "").await;
             assert_eq!(broken(&report), [""; 0]);
@@ -213,10 +213,10 @@ async fn a_valid_key_that_rows_break_is_found_by_a_role_that_sees_them() {
 #[tokio::test]
 async fn a_role_that_sees_too_little_for_the_check_says_so() {
     let fixture = Fixture::new().await;
-    // It is bound by no policy, and may read no table.
+    // The role bypasses policies, and has no SELECT on the tables.
     let report = fixture.examined(&fixture.operator, "").await;
     assert!(report.notes().iter().any(|note| note.contains("was not checked for 2 of them")), "{report}");
-    // What takes too long is named, and is no fault.
+    // A check that takes too long is a note, and no error.
     let mut busy = fixture.connect(&fixture.owner).await;
     sqlx::raw_sql("BEGIN; LOCK TABLE countries IN ACCESS EXCLUSIVE MODE").execute(&mut busy).await.unwrap();
     let report = fixture.examined("", "").await;

@@ -1,6 +1,7 @@
-//! Each wall by itself. With the rewriter switched off, row-level security shows nothing foreign for any entry of the
-//! catalogue of leaks; with row-level security switched off, the rewriter does not. What one of them cannot hold back
-//! is listed, and shown to get through.
+//! Row-level security alone and the rewriter alone each show no foreign row, except for the entries listed here.
+//!
+//! The entries are those of the catalogue of leaks. An entry that one layer cannot stop is listed, and shown to pass
+//! it.
 
 #[path = "../../sql/tests/cases/mod.rs"]
 mod cases;
@@ -15,7 +16,7 @@ use crate::leak_fixture::{DOCS, Effect, Fixture, MARKS, Rows, run};
 
 const LEAKS: &str = include_str!("../../sql/tests/cases/leaks.txt");
 
-/// Entries that have no text of their own, or one that does not run on these tables, as SQL that does.
+/// Entries without a text, or with one that does not run on these tables, as SQL that does.
 const MORE: &[(&str, &str)] = &[
     (
         "Q04 a window's frame of one number",
@@ -56,18 +57,18 @@ const MORE: &[(&str, &str)] = &[
 const SET_CONFIG: &str = "WITH s AS MATERIALIZED (SELECT set_config('app.tenant_id', '1', true) AS v) \
                           SELECT docs.* FROM s CROSS JOIN docs";
 
-/// What an entry shows of others, and alone does not.
+/// What an entry shows on the shared database and not on the database of one tenant.
 #[derive(Debug, Clone, Copy)]
 enum Shows {
-    /// Their rows.
+    /// Rows of other tenants.
     Rows,
     /// This text.
     Text(&'static str),
-    /// That there are any: the answer is another.
+    /// The existence of rows: the result differs.
     Existence,
 }
 
-/// What gets past row-level security, and why. `docs/threat-model.md` names each kind.
+/// The entries that pass row-level security, and why. `docs/threat-model.md` names each kind.
 const PAST_RLS: &[(&str, Shows, &str)] = &[
     (
         "Q24 a view that nobody declared",
@@ -101,7 +102,7 @@ const PAST_RLS: &[(&str, Shows, &str)] = &[
     ("S18 a reference to a foreign row", Shows::Existence, "a foreign key without the tenant"),
 ];
 
-/// What gets past the rewriter.
+/// The entries that pass the rewriter.
 const PAST_REWRITER: &[(&str, Shows, &str)] = &[
     ("Q13 an upsert over another's row", Shows::Existence, "a unique key without the tenant"),
     ("Q13 on a constraint", Shows::Existence, "a unique key without the tenant"),
@@ -111,7 +112,7 @@ const PAST_REWRITER: &[(&str, Shows, &str)] = &[
     ("S20 a unique key without the tenant", Shows::Existence, "a unique key without the tenant"),
 ];
 
-/// Answers that are other ones each time: nothing but the mark is looked for in them.
+/// Results that differ at each run: only the mark is searched for.
 const BY_CHANCE: &[&str] = &[
     "Q48 EXPLAIN ANALYZE",
     "Q52 pg_stats",
@@ -120,7 +121,7 @@ const BY_CHANCE: &[&str] = &[
     "W04 TABLESAMPLE moves inside",
 ];
 
-/// The entries for Postgres, and those of `MORE`.
+/// The entries for PostgreSQL, and those of `MORE`.
 fn entries() -> Vec<(String, String)> {
     let mut counted = BTreeMap::new();
     let written = cases::read(LEAKS).into_iter().filter(|case| case.dialect == Dialect::Postgres);
@@ -134,7 +135,7 @@ fn entries() -> Vec<(String, String)> {
     entries
 }
 
-/// Values for the parameters: one's own id, no row's, and ids of other tenants.
+/// Values for the parameters: an own id, an unused id, and ids of other tenants.
 fn values(sql: &str) -> Vec<Vec<i64>> {
     let highest = (1..=9).rev().find(|n| sql.contains(&format!("${n}"))).unwrap_or(0);
     if highest == 0 {
@@ -151,7 +152,7 @@ fn written(sql: &str, values: &[i64]) -> Vec<String> {
     values.iter().enumerate().map(value).collect()
 }
 
-/// How an entry fared, over all its values.
+/// The results of an entry over all its values.
 #[derive(Debug, Default)]
 struct Fared {
     wrong: Vec<String>,
@@ -221,7 +222,7 @@ async fn with_the_rewriter_off_no_entry_shows_a_foreign_row() {
     fared.is_as_listed(PAST_RLS, 80);
 }
 
-/// The texts as the rewriter makes them, on tables that have no policy.
+/// The rewritten texts, on tables without policies.
 #[tokio::test]
 async fn with_row_level_security_off_no_entry_shows_a_foreign_row() {
     let mut alone = Fixture::new(Rows::Alone, false).await;
@@ -242,7 +243,7 @@ async fn with_row_level_security_off_no_entry_shows_a_foreign_row() {
             });
             let bound: Vec<i64> = bound.collect();
             let wanted = alone.effect("2", sql, &written(sql, &values)).await;
-            // Nobody tells the tables whose row is written: the text does.
+            // The setting is empty: the tenant is in the text.
             let got = shared.effect("", own.text(), &written(sql, &bound)).await;
             fared.compare(PAST_REWRITER, (name, own.text()), [&wanted, &got], &others);
         }
@@ -251,14 +252,14 @@ async fn with_row_level_security_off_no_entry_shows_a_foreign_row() {
     fared.is_as_listed(PAST_REWRITER, 50);
 }
 
-/// With neither wall most entries show or change what is others': the tests above look at something.
+/// Without the rewriter and without policies most entries show or change foreign rows, so the tests above do test.
 #[tokio::test]
 async fn without_rewriter_and_rls_most_entries_show_foreign_rows() {
     let mut alone = Fixture::new(Rows::Alone, false).await;
     let mut shared = Fixture::new(Rows::Shared, false).await;
     let others = shared.untouched.1.clone();
     let mut told = 0;
-    // Without policies Postgres would wait for the rows of a COPY.
+    // Without policies PostgreSQL would wait for the rows of a COPY.
     let entries = entries().into_iter().filter(|(name, _)| name != "Q37 COPY");
     for (name, sql) in entries {
         let mut fared = Fared::default();
@@ -273,7 +274,7 @@ async fn without_rewriter_and_rls_most_entries_show_foreign_rows() {
     assert!(told >= 70, "only {told} are told");
 }
 
-/// TRUNCATE asks no policy, so the privilege is all there is: without it the entry is an error.
+/// TRUNCATE ignores policies, so only the missing privilege stops this entry.
 #[tokio::test]
 async fn a_role_that_may_truncate_empties_the_table_of_everybody() {
     let mut shared = Fixture::new(Rows::Shared, true).await;
@@ -285,7 +286,7 @@ async fn a_role_that_may_truncate_empties_the_table_of_everybody() {
     assert_ne!(others, shared.untouched.1);
 }
 
-/// The keys of Postgres work as the owner of the table does: without the tenant in it, a cascade goes on to others' rows.
+/// PostgreSQL enforces keys as the table's owner: without the tenant in the key, a cascade reaches foreign rows.
 #[tokio::test]
 async fn a_foreign_key_without_the_tenant_deletes_what_is_of_others() {
     let mut shared = Fixture::new(Rows::Shared, true).await;
@@ -295,11 +296,11 @@ async fn a_foreign_key_without_the_tenant_deletes_what_is_of_others() {
     assert_ne!(before.1, after.1);
 }
 
-/// W08: a plan that was made for one tenant answers the next with its own rows, and nobody with none.
+/// W08: a plan made for one tenant returns the next tenant's own rows, and no rows without a tenant.
 #[tokio::test]
 async fn w08_a_prepared_statement_goes_from_tenant_to_tenant() {
     let mut shared = Fixture::new(Rows::Shared, true).await;
-    // After five runs Postgres may keep one plan for all values.
+    // After five runs PostgreSQL may keep a generic plan.
     for tenant in [2, 1, 3].into_iter().cycle().take(24) {
         run(&mut shared.app, &format!("BEGIN; SET LOCAL app.tenant_id = '{tenant}'")).await;
         let of: Vec<i64> = sqlx::query_scalar("SELECT DISTINCT tenant_id FROM docs WHERE id > $1")
@@ -318,7 +319,7 @@ async fn w08_a_prepared_statement_goes_from_tenant_to_tenant() {
     }
 }
 
-/// Q37: COPY sends one tenant's rows, and takes none.
+/// Q37: COPY TO sends one tenant's rows, and COPY FROM is rejected.
 #[tokio::test]
 async fn q37_copy_sends_own_rows_only() {
     let mut shared = Fixture::new(Rows::Shared, true).await;

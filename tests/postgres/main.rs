@@ -1,4 +1,4 @@
-//! PostgreSQL's part: row-level security, the doctor, connections that end, and PgBouncer.
+//! PostgreSQL: row-level security, the doctor, lost connections, and PgBouncer.
 
 #[macro_use]
 #[path = "../fixture/common.rs"]

@@ -1,4 +1,4 @@
-//! Behind PgBouncer in transaction mode, a connection of the program is another one of the server at each transaction.
+//! Behind PgBouncer in transaction mode, each statement reaches its own tenant, on changing server connections.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -38,7 +38,7 @@ const CUSTOMERS: &str = "
     ALTER TABLE customers FORCE ROW LEVEL SECURITY;
     CREATE POLICY own ON customers USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)";
 
-/// How many connections the pooler lends out.
+/// The number of server connections of the pooler.
 const POOL_SIZE: u32 = 3;
 
 async fn url(fixture: &Fixture<Postgres>) -> String {
@@ -48,7 +48,7 @@ async fn url(fixture: &Fixture<Postgres>) -> String {
     options.database(&name).to_url_lossy().to_string()
 }
 
-/// Both tenants have five orders, whose status is their name, and a customer of that name.
+/// Both tenants have five orders and one customer, all named after the tenant.
 async fn seeded() -> (Fixture<Postgres>, String) {
     let fixture = Fixture::<Postgres>::new().await;
     Postgres::raw(&fixture.pool, CUSTOMERS).await.unwrap();
@@ -80,8 +80,8 @@ async fn pooled(pooler: &Pooler, connections: u32) -> TenantDb<Postgres> {
         .unwrap()
 }
 
-/// Each door once, and each answer looked at: `n` is part of what is asked, so another's answer is seen. How many
-/// statements that were.
+/// Uses each way of running SQL once and checks each result. `n` is part of the query, so a result of another query
+/// fails. Returns the number of statements.
 async fn every_api(
     db: &TenantDb<Postgres>,
     store: &SqlStore<Postgres>,
@@ -151,7 +151,7 @@ async fn every_api(
     19
 }
 
-/// The budget is none wrong in ten thousand.
+/// Ten thousand statements, and no wrong result.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_statements_by_every_api_reach_their_own_tenant() {
     let (fixture, url) = seeded().await;
@@ -178,7 +178,7 @@ async fn ten_thousand_statements_by_every_api_reach_their_own_tenant() {
     }
 }
 
-/// What the mode is for: sqlx as it is, behind the same pooler, gets the answers of others.
+/// The reason for the mode: plain sqlx gets results of other queries behind the same pooler.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlx_alone_is_answered_with_what_others_asked() {
     let (_fixture, url) = seeded().await;
@@ -217,7 +217,7 @@ async fn a_pooler_that_was_not_named_is_noticed() {
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("ConnectionMode::PgBouncer"), "{error}");
 
-    // One connection for each client is as none, and a mode that is not needed is slower and no more.
+    // A pooler with one server connection for each client needs no mode, and an unneeded mode is only slower.
     let session = Pooler::start(&url, "session", 8).await;
     let plain = TenantDb::postgres(options(), session.url()).build().await.unwrap();
     let direct =
@@ -226,7 +226,7 @@ async fn a_pooler_that_was_not_named_is_noticed() {
         assert_eq!(Order::count(&db.scope(&fixture.acme)).await.unwrap(), 5);
     }
 
-    // Here no transaction stays together at all.
+    // In statement mode no transaction stays on one connection.
     let statement = Pooler::start(&url, "statement", 8).await;
     for mode in [ConnectionMode::Direct, ConnectionMode::PgBouncer] {
         assert!(TenantDb::postgres(options(), statement.url()).connection_mode(mode).build().await.is_err());
@@ -263,7 +263,7 @@ async fn what_is_said_of_the_database_must_be_so() {
         let scope = db.scope(ctx);
         let orders = Order::list(&scope, PageRequest::first(10)).await.unwrap().items;
         assert!(orders.len() == 5 && orders.iter().all(|o| o.status == ctx.tenant().slug().as_str()));
-        // The library's own tables have both walls all the same.
+        // The library's own tables still have the tenant predicate and row-level security.
         let mut tx = db.begin(ctx).await.unwrap();
         let gauge = Gauge::new("projects");
         gauge.acquire(&mut tx, 2).await.unwrap();
@@ -277,7 +277,7 @@ async fn what_is_said_of_the_database_must_be_so() {
     }
 }
 
-/// A statement that is prepared ahead has a name, which another client's session would not know, or know otherwise.
+/// A statement that is prepared ahead has a name that is unknown, or different, in another client's session.
 #[tokio::test]
 async fn behind_a_pooler_nothing_is_prepared_ahead() {
     use sqlx::Executor;
@@ -310,8 +310,8 @@ struct Feeling {
     mood: Mood,
 }
 
-/// sqlx looks a type of one's own up between two messages of the statement that has it, which loses a statement without a
-/// name: once for each connection that is an error, and never another's answer.
+/// Between two messages of a statement sqlx looks up a custom type, which loses an unnamed statement. That is one
+/// error for each connection, and never a result of another query.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_type_of_ones_own_is_an_error_once_and_right_from_then_on() {
     let (fixture, url) = seeded().await;
@@ -349,7 +349,7 @@ async fn a_type_of_ones_own_is_an_error_once_and_right_from_then_on() {
     assert!(refused <= 30, "{refused} of 600 were refused");
 }
 
-/// Whatever a request was doing when it went away, nobody meets its tenant afterwards.
+/// A request that is dropped at any await leaves no tenant for the next user.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_goes_away_at_any_await_leaves_no_tenant_behind_the_pooler() {
     let (fixture, url) = seeded().await;
@@ -387,7 +387,7 @@ async fn a_request_that_goes_away_at_any_await_leaves_no_tenant_behind_the_poole
     assert_eq!(Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap(), 5);
 }
 
-/// The next client of the pooler has no tenant, is in no transaction, and sees nothing.
+/// The next client of the pooler has no tenant and no open transaction, and reads no row.
 async fn nobody_is_there(raw: &PgPool, polls: usize) {
     let now = "SELECT coalesce(current_setting('app.tenant_id', true), ''), now()::text, \
                (SELECT count(*) FROM orders)::text";

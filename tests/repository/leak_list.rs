@@ -1,16 +1,16 @@
-//! The entries of the catalogue of leaks that are not about a query's text, each with the tests that cover it.
+//! Each entry of the catalogue of leaks that is not about a query's text has tests, or a reason why it waits.
 //!
-//! A test is `file.rs::function`, of the one file of that name below `tests`, or what stands in that file: the name of a
-//! statement in `enforcement.rs`, the check of the doctor that a case of `doctor_cases/cases.rs` must find. A file below `ui` is
-//! one of the package `compile-fail`.
+//! A test is `file.rs::function`, in the one file with that name below `tests`; or a text of that file: the name of a
+//! statement in `enforcement.rs`, or the check that a case of `doctor_cases/cases.rs` must find. A file below `ui` is
+//! a case of the package `compile-fail`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What covers an entry.
+/// The tests of an entry, or the reason for their absence.
 enum Cover {
     Tests(&'static [&'static str]),
-    /// Why there is no test yet.
+    /// The reason why no test exists yet.
     Waits(&'static str),
 }
 
@@ -480,7 +480,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     ),
 ];
 
-/// The sections' numbers, as the catalogue has them: they have gaps.
+/// The numbers of each section in the catalogue, which have gaps.
 const SECTIONS: [(char, &str); 6] = [
     ('R', "01 02 04 05 06 08 09 10 12 13 14 16 17 18 20 21 22 24 25 26 28 29 30"),
     ('C', "01 02 04 05 06 08 09 10 12 13 14 16 17 18 20"),
