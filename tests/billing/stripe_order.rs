@@ -1,5 +1,4 @@
-//! In every order of delivery, with any event twice, the tenant ends in the right state, or the subscription needs a
-//! refresh.
+//! In every order of delivery, with any event twice, the tenant ends in the right state or is marked for a refresh.
 
 use serde_json::{Value, json};
 use tenancy::tenant::TenantStatus;

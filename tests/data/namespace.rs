@@ -1,5 +1,4 @@
-//! Cache keys, object paths, channels and lock names of two tenants never collide, and no tenant reads another's
-//! values.
+//! Cache keys, paths, channels and locks of two tenants never collide, and no tenant reads another's values.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! The declared type of the tenant column applies to every API on every database; a column of another type fails at
-//! start.
+//! The declared type of the tenant column applies everywhere, and a column of another type fails at start.
 
 use sqlx::{AssertSqlSafe, Database, Pool, Postgres, Sqlite};
 use tenancy::context::{Actor, TenantDirectory};

@@ -1,7 +1,6 @@
-//! Fixture: the tables of `sql/tests/cases/leaks.txt`, with the rows of tenant 2 alone, or of tenants 1 and 3 as
-//! well.
+//! Fixture: the tables of `sql/tests/cases/leaks.txt`, with rows of tenant 2 alone or of three tenants.
 //!
-//! A superuser owns the databases. Each foreign row contains a mark that no own row contains.
+//! A superuser owns the databases. Each row of the tenants 1 and 3 contains a mark that no row of tenant 2 contains.
 
 use std::fmt::Write;
 
