@@ -38,12 +38,12 @@ fn compile<'a>(test: &str, cases: &str, environment: impl IntoIterator<Item = (&
 
 #[test]
 fn what_could_cross_tenants_does_not_compile() {
-    let cases = std::fs::read_dir("compile-fail/tests/ui")
+    let cases = std::fs::read_dir("tests/ui")
         .expect("the cases are beside this file")
         .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|ext| ext == "rs"))
         .count();
     assert!(cases >= CASES, "{cases} cases, at least {CASES} are expected");
-    compile("what_could_cross_tenants_does_not_compile", "compile-fail/tests/ui/*.rs", []);
+    compile("what_could_cross_tenants_does_not_compile", "tests/ui/*.rs", []);
 }
 
 /// With `DATABASE_URL` the macros query the database, and the compiler prints its errors: `tests/live`.

@@ -1,19 +1,19 @@
 //! The tenant in the host: a subdomain, or a custom domain. Hosts are parsed in `authority.rs`.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use tracing::debug;
 
 use super::authority::{Authority, DomainNameError, Host};
 use super::candidate::Candidate;
+use super::custom_domains::CustomDomains;
 use super::forwarded::{ForwardedHost, Forwarding};
 use super::source::{Source, SourceOutcome};
 use super::trusted_peers::TrustedPeers;
 use super::view::{RequestView, TlsInfo};
-use crate::context::{ResolvedBy, unknown_tenant};
+use crate::context::ResolvedBy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{Domain, DomainStore, Slug, is_reserved};
+use crate::tenant::{Slug, is_reserved};
 
 /// Reads the tenant from the host: `acme.example.com` is the tenant with the slug `acme`.
 ///
@@ -21,7 +21,7 @@ use crate::tenant::{Domain, DomainStore, Slug, is_reserved};
 /// `api`), an IP address, and a host under no base domain name no tenant. A host that is malformed, repeated or
 /// ambiguous is rejected with [`ErrorKind::InvalidAuthority`].
 ///
-/// With [`custom_domains`](Self::custom_domains), a host under no base domain must be the verified domain of a
+/// With `custom_domains` (feature `custom-domains`), a host under no base domain must be the verified domain of a
 /// tenant.
 ///
 /// # Security
@@ -47,7 +47,7 @@ pub struct HostSource {
     require_sni_match: bool,
     forwarding: Option<Forwarding>,
     vary: &'static str,
-    custom: Option<Arc<dyn DomainStore>>,
+    custom: CustomDomains,
 }
 
 /// What a host names.
@@ -83,7 +83,7 @@ impl HostSource {
             require_sni_match: false,
             forwarding: None,
             vary: "host",
-            custom: None,
+            custom: CustomDomains::default(),
         })
     }
 
@@ -97,38 +97,6 @@ impl HostSource {
     /// section 15.5.20).
     pub fn require_sni_match(self) -> Self {
         Self { require_sni_match: true, ..self }
-    }
-
-    /// Looks up a host under no base domain as a custom domain, which a tenant has verified.
-    ///
-    /// # Security
-    /// Every other host under no base domain is rejected with [`ErrorKind::TenantUnknown`], whether it is claimed or
-    /// unknown, and whatever the other sources yield. A foreign name that points at this service reaches no tenant,
-    /// not even with a valid token. Base domains, reserved words before them, and IP addresses still name no tenant.
-    pub fn custom_domains(self, domains: Arc<dyn DomainStore>) -> Self {
-        Self { custom: Some(domains), ..self }
-    }
-
-    /// Parses a domain that a tenant wants to claim.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the text is not a domain, or is a base domain or under one: those names belong
-    /// to slugs.
-    pub fn parse_custom(&self, text: &str) -> Result<Domain> {
-        let domain = Domain::parse(text)?;
-        let is_under = |base: &String| {
-            domain
-                .as_str()
-                .strip_suffix(base.as_str())
-                .is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
-        };
-        if self.domains.iter().any(is_under) {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "not a custom domain: it belongs to this service; use a domain of the tenant's own",
-            ));
-        }
-        Ok(domain)
     }
 
     /// Reads the host from this header if the peer is one of these proxies. The request's `Host` is then not used,
@@ -193,25 +161,40 @@ impl HostSource {
             },
         }
     }
+}
 
-    /// The tenant of a custom domain.
-    fn custom_domain(&self, name: &str) -> SourceOutcome {
-        let Some(store) = &self.custom else { return SourceOutcome::Absent };
-        let Ok(domain) = Domain::parse(name) else { return SourceOutcome::Invalid(unknown_tenant()) };
-        if let Some(tenant) = store.peek_domain(&domain) {
-            return SourceOutcome::Unverified(Candidate::Id(tenant));
+#[cfg(feature = "custom-domains")]
+impl HostSource {
+    /// Looks up a host under no base domain as a custom domain, which a tenant has verified.
+    ///
+    /// # Security
+    /// Every other host under no base domain is rejected with [`ErrorKind::TenantUnknown`], whether it is claimed or
+    /// unknown, and whatever the other sources yield. A foreign name that points at this service reaches no tenant,
+    /// not even with a valid token. Base domains, reserved words before them, and IP addresses still name no tenant.
+    pub fn custom_domains(self, domains: std::sync::Arc<dyn crate::tenant::DomainStore>) -> Self {
+        Self { custom: CustomDomains::of(domains), ..self }
+    }
+
+    /// Parses a domain that a tenant wants to claim.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the text is not a domain, or is a base domain or under one: those names belong
+    /// to slugs.
+    pub fn parse_custom(&self, text: &str) -> Result<crate::tenant::Domain> {
+        let domain = crate::tenant::Domain::parse(text)?;
+        let is_under = |base: &String| {
+            domain
+                .as_str()
+                .strip_suffix(base.as_str())
+                .is_some_and(|prefix| prefix.is_empty() || prefix.ends_with('.'))
+        };
+        if self.domains.iter().any(is_under) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "not a custom domain: it belongs to this service; use a domain of the tenant's own",
+            ));
         }
-        let store = store.clone();
-        SourceOutcome::Pending(Box::pin(async move {
-            match store.by_domain(&domain).await {
-                Ok(Some(tenant)) => SourceOutcome::Unverified(Candidate::Id(tenant)),
-                Ok(None) => {
-                    debug!("no tenant has verified the domain of this host");
-                    SourceOutcome::Invalid(unknown_tenant())
-                }
-                Err(error) => SourceOutcome::Invalid(error),
-            }
-        }))
+        Ok(domain)
     }
 }
 
@@ -224,7 +207,7 @@ impl Source for HostSource {
         match self.select(authority) {
             Ok(HostKind::NoTenant) => SourceOutcome::Absent,
             Ok(HostKind::Slug(slug)) => SourceOutcome::Unverified(Candidate::Slug(slug)),
-            Ok(HostKind::Custom(name)) => self.custom_domain(&name),
+            Ok(HostKind::Custom(name)) => self.custom.read(&name),
             Err(reason) => malformed(reason),
         }
     }

@@ -40,6 +40,11 @@ mod authority;
 mod bearer;
 mod candidate;
 mod certificate;
+#[cfg(feature = "custom-domains")]
+mod custom_domains;
+#[cfg(not(feature = "custom-domains"))]
+#[path = "no_custom_domains.rs"]
+mod custom_domains;
 mod decision;
 mod forwarded;
 mod header;

@@ -16,6 +16,7 @@ pub(super) fn stale_version() -> Error {
     )
 }
 
+#[cfg(feature = "custom-domains")]
 pub(super) fn domain_taken() -> Error {
     Error::new(
         ErrorKind::Conflict,
@@ -23,6 +24,7 @@ pub(super) fn domain_taken() -> Error {
     )
 }
 
+#[cfg(feature = "custom-domains")]
 pub(super) fn no_such_domain() -> Error {
     Error::new(ErrorKind::NotFound, "this tenant has neither this domain nor a claim to it; claim it first")
 }

@@ -10,6 +10,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 pub(super) struct Timing {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) slug_cooldown: Duration,
+    #[cfg(feature = "custom-domains")]
     pub(super) domain_cooldown: Duration,
 }
 
@@ -18,6 +19,7 @@ impl Default for Timing {
         Self {
             clock: Arc::new(SystemClock),
             slug_cooldown: Duration::from_hours(90 * 24),
+            #[cfg(feature = "custom-domains")]
             domain_cooldown: Duration::from_hours(30 * 24),
         }
     }
@@ -25,6 +27,7 @@ impl Default for Timing {
 
 impl Timing {
     /// How long a claimed domain can be verified.
+    #[cfg(feature = "custom-domains")]
     pub(super) const CLAIM_TTL: Duration = Duration::from_hours(7 * 24);
 
     pub(super) fn now(&self) -> Timestamp {
@@ -54,6 +57,7 @@ macro_rules! timing_setters {
         }
 
         /// How long a removed domain stays reserved for its tenant; 30 days by default.
+        #[cfg(feature = "custom-domains")]
         #[must_use]
         pub fn domain_cooldown(mut self, cooldown: std::time::Duration) -> Self {
             self.timing.domain_cooldown = cooldown;

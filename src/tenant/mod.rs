@@ -25,7 +25,9 @@
 
 #[cfg(feature = "api-keys")]
 mod api_key;
+#[cfg(feature = "custom-domains")]
 mod domain;
+mod host_name;
 mod id;
 mod slug;
 mod status;
@@ -42,10 +44,11 @@ pub(crate) use self::api_key::Presented;
 pub use self::api_key::{ApiKey, ApiKeyFormat, ApiKeyParts, ApiKeyStore};
 #[cfg(feature = "dns")]
 pub use self::domain::DnsResolver;
+#[cfg(feature = "custom-domains")]
 pub use self::domain::{
     Challenge, Domain, DomainState, DomainStore, DomainVerifier, TenantDomain, TxtLookup,
 };
-pub(crate) use self::domain::{DomainNameError, HostName, read_name};
+pub(crate) use self::host_name::{DomainNameError, HostName, read_name};
 pub use self::id::{TenantId, TenantIdValue};
 pub use self::slug::Slug;
 pub(crate) use self::slug::is_reserved;

@@ -12,6 +12,7 @@
 
 #[cfg(feature = "api-keys")]
 mod api_keys;
+#[cfg(feature = "custom-domains")]
 mod domains;
 
 use std::collections::HashSet;
@@ -21,6 +22,7 @@ use futures_util::future::{join, join_all};
 
 #[cfg(feature = "api-keys")]
 pub use self::api_keys::api_key_store;
+#[cfg(feature = "custom-domains")]
 pub use self::domains::domain_store;
 use crate::error::{ErrorKind, Result};
 use crate::tenant::{NewTenant, Placement, Slug, StatusSource, Tenant, TenantId, TenantStatus, TenantStore};

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "api-keys")]
 mod api_keys;
+#[cfg(feature = "custom-domains")]
 mod domains;
 mod l1;
 mod loading;
@@ -24,7 +25,7 @@ pub use self::options::CacheOptions;
 use self::store_calls::StoreCalls;
 use super::metrics;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{Domain, NewTenant, Slug, Tenant, TenantId, TenantStore};
+use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 
 /// Caches the tenants, domains and API keys of a store in memory.
 ///
@@ -59,7 +60,8 @@ pub struct CachedStore<S> {
     absent: Cache<TenantKey, ()>,
     l1: L1Cache,
     calls: StoreCalls,
-    domains: LoadingCache<Domain, TenantId>,
+    #[cfg(feature = "custom-domains")]
+    domains: LoadingCache<crate::tenant::Domain, TenantId>,
     #[cfg(feature = "api-keys")]
     api_keys: LoadingCache<String, Arc<crate::tenant::ApiKey>>,
 }
@@ -77,6 +79,7 @@ impl<S> CachedStore<S> {
     /// If one of the time-to-live values is longer than 1000 years.
     #[expect(clippy::needless_pass_by_value, reason = "options are built in place and used up")]
     pub fn new(store: S, options: CacheOptions) -> Self {
+        #[cfg(feature = "custom-domains")]
         let domains = LoadingCache::new(&options);
         #[cfg(feature = "api-keys")]
         let api_keys = LoadingCache::new(&options);
@@ -91,6 +94,7 @@ impl<S> CachedStore<S> {
             slugs: Cache::builder().max_capacity(capacity).time_to_live(ttl).build(),
             absent: Cache::builder().max_capacity(negative_capacity).time_to_live(negative_ttl).build(),
             calls: StoreCalls::default(),
+            #[cfg(feature = "custom-domains")]
             domains,
             #[cfg(feature = "api-keys")]
             api_keys,

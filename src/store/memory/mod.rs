@@ -4,14 +4,15 @@
 mod api_keys;
 #[cfg(feature = "stripe")]
 mod billing;
+#[cfg(feature = "custom-domains")]
 mod domains;
 mod rows;
 
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
 
-use self::rows::{DomainRows, TenantRows};
+use self::rows::TenantRows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::timing::{Timing, timing_setters};
 use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
@@ -32,11 +33,12 @@ use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 pub struct MemoryStore {
     timing: Timing,
     tenants: RwLock<TenantRows>,
-    domains: Mutex<DomainRows>,
+    #[cfg(feature = "custom-domains")]
+    domains: std::sync::Mutex<rows::DomainRows>,
     #[cfg(feature = "api-keys")]
     api_keys: RwLock<std::collections::BTreeMap<String, Arc<crate::tenant::ApiKey>>>,
     #[cfg(feature = "stripe")]
-    billing: Mutex<rows::BillingRows>,
+    billing: std::sync::Mutex<rows::BillingRows>,
 }
 
 impl MemoryStore {

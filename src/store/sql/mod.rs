@@ -5,6 +5,7 @@
 mod api_keys;
 #[cfg(feature = "stripe")]
 mod billing;
+#[cfg(feature = "custom-domains")]
 mod domains;
 mod query;
 mod tenants;

@@ -2,7 +2,6 @@
 
 #[cfg(feature = "dns")]
 mod dns;
-mod name;
 mod store;
 mod verifier;
 
@@ -13,9 +12,9 @@ use serde::{Serialize, Serializer};
 
 #[cfg(feature = "dns")]
 pub use self::dns::DnsResolver;
-pub(crate) use self::name::{DomainNameError, HostName, read_name};
 pub use self::store::{Challenge, DomainState, DomainStore, TenantDomain};
 pub use self::verifier::{DomainVerifier, TxtLookup};
+use super::host_name::{DomainNameError, HostName, read_name};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The label below the domain whose TXT record contains the challenge.

@@ -2,10 +2,12 @@
 
 #[cfg(feature = "stripe")]
 mod billing;
+#[cfg(feature = "custom-domains")]
 mod domains;
 mod tenants;
 
 #[cfg(feature = "stripe")]
 pub(super) use self::billing::BillingRows;
+#[cfg(feature = "custom-domains")]
 pub(super) use self::domains::DomainRows;
 pub(super) use self::tenants::TenantRows;
