@@ -9,7 +9,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Order, TestBackend, World};
+use common::{Fixture, Order, TestBackend};
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, join_all};
 use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPool, PgPoolOptions};
@@ -42,34 +42,34 @@ const DELAY: Duration = Duration::from_millis(2);
 /// Two databases with the same rows, one without and one with row-level security.
 struct Tables {
     without_rls: PgPool,
-    world: World<Postgres>,
+    fixture: Fixture<Postgres>,
     _cleanup: common::Cleanup,
 }
 
 impl Tables {
     async fn new() -> Self {
-        let world = World::<Postgres>::new().await;
+        let fixture = Fixture::<Postgres>::new().await;
         let (without_rls, cleanup) = Postgres::fresh(4).await;
         let policies = Postgres::ORDERS.find(';').expect("the policies come after the table");
         Postgres::raw(&without_rls, &Postgres::ORDERS[..policies]).await.unwrap();
         for (pool, before, after) in [
             (&without_rls, "SELECT 1", "VACUUM ANALYZE orders"),
             (
-                &world.pool,
+                &fixture.pool,
                 "ALTER TABLE orders NO FORCE ROW LEVEL SECURITY",
                 "ALTER TABLE orders FORCE ROW LEVEL SECURITY",
             ),
         ] {
             Postgres::raw(pool, before).await.unwrap();
             for n in 0..ROWS {
-                let ctx = if n % 2 == 0 { &world.acme } else { &world.globex };
+                let ctx = if n % 2 == 0 { &fixture.acme } else { &fixture.globex };
                 let tenant: Uuid = ctx.tenant_id().to_string().parse().unwrap();
                 let order = sqlx::query("INSERT INTO orders VALUES ($1, $2, 'open', 7)");
                 order.bind(tenant).bind(Uuid::from_u128(n)).execute(pool).await.unwrap();
             }
             Postgres::raw(pool, after).await.unwrap();
         }
-        Self { without_rls, world, _cleanup: cleanup }
+        Self { without_rls, fixture, _cleanup: cleanup }
     }
 }
 
@@ -89,7 +89,7 @@ impl<'a> Databases<'a> {
             let options: PgConnectOptions = (*pool.connect_options()).clone();
             port.map_or(options.clone(), |port| options.host("127.0.0.1").port(port))
         };
-        let (without_rls, with_rls) = (at(&tables.without_rls), at(&tables.world.pool));
+        let (without_rls, with_rls) = (at(&tables.without_rls), at(&tables.fixture.pool));
         let options = || PgPoolOptions::new().max_connections(connections);
         let db = |at: &PgConnectOptions| TenantDb::postgres(options(), at.to_url_lossy().to_string());
         Self {
@@ -98,7 +98,7 @@ impl<'a> Databases<'a> {
             predicate: db(&without_rls).enforcement(Enforcement::PredicateOnly).build().await.unwrap(),
             predicate_and_rls: db(&with_rls).build().await.unwrap(),
             tables,
-            tenant: tables.world.acme.tenant_id().to_string().parse().unwrap(),
+            tenant: tables.fixture.acme.tenant_id().to_string().parse().unwrap(),
         }
     }
 
@@ -123,17 +123,17 @@ impl<'a> Databases<'a> {
     }
 
     async fn find(&self, db: &TenantDb<Postgres>, lane: usize) {
-        let scope = db.scope(&self.tables.world.acme);
+        let scope = db.scope(&self.tables.fixture.acme);
         assert!(Order::find(&scope, id(lane)).await.unwrap().is_some());
     }
 
     async fn update(&self, db: &TenantDb<Postgres>, lane: usize) {
         let order = Order { id: id(lane), status: "open".to_owned(), total: 7 };
-        assert!(Order::update(&db.scope(&self.tables.world.acme), &order).await.unwrap().found());
+        assert!(Order::update(&db.scope(&self.tables.fixture.acme), &order).await.unwrap().found());
     }
 
     async fn begin(&self, commit: bool) {
-        let tx = self.predicate_and_rls.begin(&self.tables.world.acme).await.unwrap();
+        let tx = self.predicate_and_rls.begin(&self.tables.fixture.acme).await.unwrap();
         let ended = if commit { tx.commit().await } else { tx.rollback().await };
         ended.unwrap();
     }

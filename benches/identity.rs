@@ -3,7 +3,7 @@
 //! same service without it; these times include the construction of the request.
 
 #[path = "../tests/identity/fixture.rs"]
-mod world;
+mod fixture;
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -108,11 +108,11 @@ fn identity(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("token");
     let tenant = runtime.block_on(directory.store().by_id(&last)).unwrap().unwrap();
-    let source = world::tokens();
+    let source = fixture::tokens();
     let ed25519 = r#"{"alg":"EdDSA","kid":"ed-1","typ":"JWT"}"#;
     let tokens = [
-        ("HS256", world::bearer(&tenant)),
-        ("EdDSA", world::signed_ed25519(ed25519, &world::claims(&tenant).to_string())),
+        ("HS256", fixture::bearer(&tenant)),
+        ("EdDSA", fixture::signed_ed25519(ed25519, &fixture::claims(&tenant).to_string())),
     ];
     for (name, token) in tokens {
         let request = request.clone().with_header("authorization", &token);
@@ -120,8 +120,8 @@ fn identity(c: &mut Criterion) {
         let (message, code) = token.strip_prefix("Bearer ").unwrap().rsplit_once('.').unwrap();
         let code = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, code).unwrap();
         let (algorithm, key) = match name {
-            "HS256" => (Algorithm::HS256, DecodingKey::from_secret(world::SECRET)),
-            _ => (Algorithm::EdDSA, DecodingKey::from_ed_pem(world::ED25519_PUBLIC.as_bytes()).unwrap()),
+            "HS256" => (Algorithm::HS256, DecodingKey::from_secret(fixture::SECRET)),
+            _ => (Algorithm::EdDSA, DecodingKey::from_ed_pem(fixture::ED25519_PUBLIC.as_bytes()).unwrap()),
         };
         group.bench_function(format!("{name}, signature alone"), |b| {
             b.iter(|| {

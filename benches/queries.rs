@@ -10,7 +10,7 @@ mod common;
 use std::hint::black_box;
 use std::time::Instant;
 
-use common::{Order, World};
+use common::{Fixture, Order};
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -64,11 +64,11 @@ macro_rules! queries {
 
         pub(super) fn queries(criterion: &mut Criterion) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let world = runtime.block_on(World::<$db>::with(AuditPolicy::Optional, $connections));
-            let tenant: Uuid = world.acme.tenant_id().to_string().parse().unwrap();
+            let fixture = runtime.block_on(Fixture::<$db>::with(AuditPolicy::Optional, $connections));
+            let tenant: Uuid = fixture.acme.tenant_id().to_string().parse().unwrap();
             let (plain, db) = runtime.block_on(async {
-                let other: Uuid = world.globex.tenant_id().to_string().parse().unwrap();
-                let options = (*world.pool.connect_options()).clone();
+                let other: Uuid = fixture.globex.tenant_id().to_string().parse().unwrap();
+                let options = (*fixture.pool.connect_options()).clone();
                 let pool: Pool<$db> = PoolOptions::new()
                     .max_connections($connections)
                     .test_before_acquire(false)
@@ -93,7 +93,7 @@ macro_rules! queries {
                 let db = TenantDb::from_pool(pool.clone()).build().await.unwrap();
                 (pool, db)
             });
-            let (default_pool, scope, id) = (&world.pool, db.scope(&world.acme), Uuid::from_u128(1000));
+            let (default_pool, scope, id) = (&fixture.pool, db.scope(&fixture.acme), Uuid::from_u128(1000));
 
             let bare =
                 concat!("SELECT id, status, total FROM ", $bare, " WHERE tenant_id = $1 AND id = $2");

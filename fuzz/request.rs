@@ -27,7 +27,7 @@ const DOMAINS: [&str; 2] = ["one.example.net", "two.example.net"];
 pub(crate) const KEYS: [&str; 2] = ["acmeacmeacmeacme", "globexglobexglob"];
 
 /// A resolver with two tenants and a source of every kind. The requests below contain no valid credential.
-pub(crate) async fn world() -> Resolver {
+pub(crate) async fn resolver() -> Resolver {
     let store = Arc::new(MemoryStore::new());
     for n in 0..2 {
         let (id, slug) = (TenantId::parse(IDS[n]).unwrap(), Slug::parse(SLUGS[n]).unwrap());

@@ -1,4 +1,4 @@
-//! What must not compile does not, and the compiler says how to mend it: see `compile-fail/tests/ui` and `tests/live`.
+//! Misuse does not compile, and the compiler error names the fix. The cases are in `tests/ui` and `tests/live`.
 
 #[path = "../../tests/fixture/common.rs"]
 mod common;
@@ -10,17 +10,17 @@ use std::process::Command;
 use common::TestBackend;
 use sqlx::Postgres;
 
-/// How many cases there are at least; a case that goes missing is a promise that goes missing.
+/// The minimum number of cases, so that a deleted case fails the test.
 const CASES: usize = 81;
 
-/// The cases that this process compiles.
+/// The environment variable with the cases that this process compiles.
 const COMPILES: &str = "TENANCY_TEST_COMPILES";
 
-/// The flags that trybuild compiles cases with. It compiles what they depend on without the last one, and cargo builds all
-/// of that a second time when the flags differ. Flags of the environment hold for both.
+/// The flags with which trybuild compiles cases. It compiles their dependencies without the last flag, and cargo builds
+/// the dependencies twice if the flags differ. Flags from the environment apply to both builds.
 const FLAGS: &str = "--cfg\u{1f}trybuild\u{1f}--verbose\u{1f}-A\u{1f}dead_code\u{1f}--diagnostic-width=140";
 
-/// Compiles cases in another run of the test of this name, because only another process can have another environment.
+/// Compiles cases in a second run of the named test: another environment needs another process.
 fn compile<'a>(test: &str, cases: &str, environment: impl IntoIterator<Item = (&'a str, &'a OsStr)>) {
     if std::env::var_os(COMPILES).is_some() {
         return trybuild::TestCases::new().compile_fail(cases);
@@ -38,15 +38,15 @@ fn compile<'a>(test: &str, cases: &str, environment: impl IntoIterator<Item = (&
 
 #[test]
 fn what_could_cross_tenants_does_not_compile() {
-    let cases = std::fs::read_dir("compile-fail/tests/ui")
+    let cases = std::fs::read_dir("tests/ui")
         .expect("the cases are beside this file")
         .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|ext| ext == "rs"))
         .count();
     assert!(cases >= CASES, "{cases} cases, at least {CASES} are expected");
-    compile("what_could_cross_tenants_does_not_compile", "compile-fail/tests/ui/*.rs", []);
+    compile("what_could_cross_tenants_does_not_compile", "tests/ui/*.rs", []);
 }
 
-/// With `DATABASE_URL` the macros ask the database itself, and the compiler shows what it says: `tests/live`.
+/// With `DATABASE_URL` the macros query the database, and the compiler prints its errors: `tests/live`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_type_that_is_not_the_databases_does_not_compile() {
     let (test, cases) = ("a_type_that_is_not_the_databases_does_not_compile", "tests/live/*.rs");
@@ -70,7 +70,7 @@ async fn a_type_that_is_not_the_databases_does_not_compile() {
         ],
     );
     drop(cleanup);
-    // What was asked was the guarded text, not the one that was written.
+    // The macros described the guarded text, not the text in the source.
     let asked: BTreeSet<String> = std::fs::read_dir(saved.path())
         .unwrap()
         .map(|entry| {

@@ -1,4 +1,4 @@
-//! Billing does the same on every store: the memory store, SQLite and Postgres answer alike, event by event.
+//! The memory store, SQLite and PostgreSQL reach the same billing state after every event.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::common::{CATALOG, TestBackend};
 const SECRET: &str = "whsec_stores";
 const START: i64 = 1_700_000_000;
 
-/// One store with its endpoint.
+/// One store with its webhook endpoint.
 struct Side {
     webhook: StripeWebhook,
     billing: Arc<dyn BillingStore>,
@@ -50,7 +50,7 @@ impl Side {
         self.webhook.receive(body.as_bytes(), &[signature.as_bytes()]).await.unwrap()
     }
 
-    /// Everything that billing knows, as text.
+    /// The whole billing state, as text.
     async fn stand(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut tx = self.billing.begin().await.unwrap();
@@ -67,7 +67,7 @@ impl Side {
     }
 }
 
-/// Numbers that look random and are the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -121,7 +121,7 @@ fn event(dice: &mut Dice, n: usize) -> Value {
                 "metadata": tenant, "items": { "data": [{ "price": { "id": price }, "quantity": 1 }] } }),
         ),
     };
-    // Now and then the same event comes again.
+    // Some events are delivered twice.
     let id = dice.roll(&[format!("evt_{n}").as_str(), format!("evt_{}", n / 2).as_str()]).to_owned();
     json!({ "id": id, "object": "event", "type": kind, "created": created, "livemode": false,
         "data": { "object": object } })

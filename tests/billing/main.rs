@@ -1,4 +1,4 @@
-//! Stripe's events, from the signature to the plan.
+//! Stripe events: from the verified signature to the tenant's plan and status.
 
 #[macro_use]
 #[path = "../fixture/common.rs"]

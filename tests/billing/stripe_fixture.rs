@@ -1,5 +1,5 @@
-//! Two tenants, acme and globex, and a Stripe that sends what the test tells it to.
-#![allow(dead_code, unreachable_pub, reason = "each test uses its own part of the world")]
+//! Fixture: two tenants, acme and globex, and signed Stripe events of the test's choice.
+#![allow(dead_code, unreachable_pub, reason = "each test uses its own part of the fixture")]
 
 use std::sync::Arc;
 
@@ -30,19 +30,19 @@ const PLANS: &str = r#"
 "#;
 
 #[derive(Debug)]
-pub struct World {
+pub struct Fixture {
     pub store: Arc<MemoryStore>,
     pub clock: Arc<ManualClock>,
     pub webhook: StripeWebhook,
 }
 
-impl World {
-    /// Both tenants active on `free`, which is also where a tenant falls to.
+impl Fixture {
+    /// Both tenants are active on `free`, which is also the fallback plan.
     pub async fn new() -> Self {
         Self::with_catalog(&format!("fallback = \"free\"\n{PLANS}")).await
     }
 
-    /// Without a plan to fall to.
+    /// Without a fallback plan.
     pub async fn without_fallback() -> Self {
         Self::with_catalog(PLANS).await
     }
@@ -81,7 +81,7 @@ impl World {
         Tenant::clone(&self.store.by_id(&TenantId::parse(name).unwrap()).await.unwrap().unwrap())
     }
 
-    /// The plan and status of acme, while globex stands exactly as it stood in the beginning.
+    /// The plan and status of acme. Asserts that globex is unchanged.
     pub async fn acme(&self) -> (String, TenantStatus) {
         let globex = self.tenant("globex").await;
         assert_eq!((globex.plan(), globex.status(), globex.version()), ("free", TenantStatus::Active, 1));
@@ -111,7 +111,7 @@ pub fn event(id: &str, second: i64, kind: &str, object: &Value) -> Value {
     })
 }
 
-/// A subscription of today's shape; merge other values over it with [`with`].
+/// A subscription of the current API version; override values with [`with`].
 pub fn subscription(id: &str, customer: &str, status: &str, price: &str) -> Value {
     json!({
         "id": id, "object": "subscription", "customer": customer, "status": status,
@@ -127,7 +127,7 @@ pub fn item(price: &str, quantity: u64) -> Value {
     })
 }
 
-/// `value` with the top-level keys of `over` laid over it.
+/// `value`, with the top-level keys of `over` replaced.
 pub fn with(mut value: Value, over: &Value) -> Value {
     for (key, new) in over.as_object().unwrap() {
         value[key] = new.clone();
@@ -135,12 +135,12 @@ pub fn with(mut value: Value, over: &Value) -> Value {
     value
 }
 
-/// The subscription stamped with a tenant.
+/// The subscription with a tenant id in its metadata.
 pub fn stamped(subscription: Value, tenant: &str) -> Value {
     with(subscription, &json!({ "metadata": { "tenant_id": tenant } }))
 }
 
-/// `customer.subscription.updated`, with the values before it.
+/// `customer.subscription.updated`, with the previous attributes.
 pub fn updated(id: &str, second: i64, object: &Value, previous: &Value) -> Value {
     let mut event = event(id, second, "customer.subscription.updated", object);
     event["data"]["previous_attributes"] = previous.clone();

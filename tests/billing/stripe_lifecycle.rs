@@ -1,4 +1,4 @@
-//! What Stripe says becomes what a tenant may do, and never what another tenant may do.
+//! A Stripe event changes the plan and status of its own tenant, and never of another tenant.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use tenancy::tenant::{NewTenant, Slug, StatusSource, Tenant, TenantId, TenantSta
 use tenancy::{ErrorKind, Result};
 
 use crate::stripe_fixture::{
-    SECRET, START, World, checkout, created, deleted, event, item, stamped, subscription, updated, with,
+    Fixture, SECRET, START, checkout, created, deleted, event, item, stamped, subscription, updated, with,
 };
 
 fn sub(status: &str, price: &str) -> Value {
@@ -24,18 +24,18 @@ fn plan(plan: &str, status: TenantStatus) -> (String, TenantStatus) {
     (plan.to_owned(), status)
 }
 
-/// Sends, and expects this receipt.
-async fn expect(world: &World, event: &Value, receipt: &str) {
-    let got = world.send(event).await;
+/// Sends an event and asserts its outcome.
+async fn expect(fixture: &Fixture, event: &Value, receipt: &str) {
+    let got = fixture.send(event).await;
     assert_eq!(got.as_str(), receipt, "{got:?} for {event}");
 }
 
 #[tokio::test]
 async fn a_subscription_decides_plan_and_status() {
     use TenantStatus::{Active, PastDue, Suspended, Trialing};
-    let world = World::new().await;
-    expect(&world, &created("e1", 1, &sub("incomplete", "price_pro")), "applied").await;
-    assert_eq!(world.acme().await, plan("free", Active), "nothing is paid yet");
+    let fixture = Fixture::new().await;
+    expect(&fixture, &created("e1", 1, &sub("incomplete", "price_pro")), "applied").await;
+    assert_eq!(fixture.acme().await, plan("free", Active), "nothing is paid yet");
     for (second, status, receipt, expected) in [
         (2, "trialing", "applied", plan("pro", Trialing)),
         (3, "active", "applied", plan("pro", Active)),
@@ -49,19 +49,19 @@ async fn a_subscription_decides_plan_and_status() {
         (11, "active", "unchanged", plan("pro", Active)),
     ] {
         expect(
-            &world,
+            &fixture,
             &updated(&format!("e{second}"), second, &sub(status, "price_pro"), &json!({})),
             receipt,
         )
         .await;
-        assert_eq!(world.acme().await, expected, "{status}");
+        assert_eq!(fixture.acme().await, expected, "{status}");
     }
-    expect(&world, &updated("e12", 12, &sub("active", "price_basic"), &json!({})), "applied").await;
-    assert_eq!(world.acme().await, plan("basic", Active));
-    expect(&world, &deleted("e13", 13, &sub("active", "price_basic")), "applied").await;
-    assert_eq!(world.acme().await, plan("free", Active), "the fallback of the catalog");
+    expect(&fixture, &updated("e12", 12, &sub("active", "price_basic"), &json!({})), "applied").await;
+    assert_eq!(fixture.acme().await, plan("basic", Active));
+    expect(&fixture, &deleted("e13", 13, &sub("active", "price_basic")), "applied").await;
+    assert_eq!(fixture.acme().await, plan("free", Active), "the fallback of the catalog");
 
-    let changes = world.audit("billing.subscription");
+    let changes = fixture.audit("billing.subscription");
     assert_eq!(changes.len(), 11, "one a change, one for the word that is not known");
     let last = changes.last().unwrap();
     assert_eq!(last.actor(), &Actor::system("stripe"));
@@ -79,44 +79,46 @@ async fn a_subscription_decides_plan_and_status() {
             ("to_status", "active"),
         ]
     );
-    assert!(world.store.billing_audit().unwrap().iter().all(|event| event.tenant().to_string() == "acme"));
+    assert!(fixture.store.billing_audit().unwrap().iter().all(|event| event.tenant().to_string() == "acme"));
 }
 
 #[tokio::test]
 async fn without_a_fallback_the_end_deactivates_and_a_new_one_opens_again() {
-    let world = World::without_fallback().await;
-    expect(&world, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
-    expect(&world, &deleted("e2", 2, &sub("active", "price_pro")), "applied").await;
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Deactivated));
-    expect(&world, &updated("e3", 3, &sub("active", "price_pro"), &json!({})), "stale").await;
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Deactivated), "what ended stays ended");
+    let fixture = Fixture::without_fallback().await;
+    expect(&fixture, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
+    expect(&fixture, &deleted("e2", 2, &sub("active", "price_pro")), "applied").await;
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Deactivated));
+    expect(&fixture, &updated("e3", 3, &sub("active", "price_pro"), &json!({})), "stale").await;
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Deactivated), "what ended stays ended");
     let again = stamped(subscription("sub_2", "cus_1", "active", "price_basic"), "acme");
-    expect(&world, &created("e4", 4, &again), "applied").await;
-    assert_eq!(world.acme().await, plan("basic", TenantStatus::Active));
+    expect(&fixture, &created("e4", 4, &again), "applied").await;
+    assert_eq!(fixture.acme().await, plan("basic", TenantStatus::Active));
 }
 
 #[tokio::test]
 async fn an_event_counts_once_however_often_it_comes() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let event = created("e1", 1, &sub("active", "price_pro"));
-    expect(&world, &event, "applied").await;
-    let version = world.tenant("acme").await.version();
+    expect(&fixture, &event, "applied").await;
+    let version = fixture.tenant("acme").await.version();
     for _ in 0..3 {
-        expect(&world, &event, "duplicate").await;
+        expect(&fixture, &event, "duplicate").await;
     }
-    // Two events of one fact, as Stripe sometimes makes them.
-    expect(&world, &created("e2", 1, &sub("active", "price_pro")), "stale").await;
-    assert_eq!(world.tenant("acme").await.version(), version);
-    assert_eq!(world.audit("billing.subscription").len(), 1);
+    // Two events for one change, as Stripe sometimes sends them.
+    expect(&fixture, &created("e2", 1, &sub("active", "price_pro")), "stale").await;
+    assert_eq!(fixture.tenant("acme").await.version(), version);
+    assert_eq!(fixture.audit("billing.subscription").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn deliveries_at_the_same_time_are_one_after_the_other() {
-    let world = Arc::new(World::new().await);
+    let fixture = Arc::new(Fixture::new().await);
     let tasks: Vec<_> = (0..8)
         .map(|_| {
-            let world = world.clone();
-            tokio::spawn(async move { world.try_send(&created("e1", 1, &sub("active", "price_pro"))).await })
+            let fixture = fixture.clone();
+            tokio::spawn(
+                async move { fixture.try_send(&created("e1", 1, &sub("active", "price_pro"))).await },
+            )
         })
         .collect();
     let mut applied = 0;
@@ -127,36 +129,36 @@ async fn deliveries_at_the_same_time_are_one_after_the_other() {
         }
     }
     assert_eq!(applied, 1);
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Active));
-    assert_eq!(world.tenant("acme").await.version(), 2);
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active));
+    assert_eq!(fixture.tenant("acme").await.version(), 2);
 }
 
 #[tokio::test]
 async fn an_event_of_an_unknown_tenant_waits_for_the_link() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let unstamped = subscription("sub_1", "cus_1", "active", "price_pro");
     let invoice = json!({ "id": "in_1", "customer": "cus_1", "amount_paid": 900, "currency": "eur" });
-    expect(&world, &event("e1", 1, "invoice.paid", &invoice), "quarantined").await;
-    expect(&world, &updated("e3", 3, &unstamped, &json!({ "status": "incomplete" })), "quarantined").await;
-    expect(&world, &created("e2", 2, &with(unstamped, &json!({ "status": "incomplete" }))), "quarantined")
+    expect(&fixture, &event("e1", 1, "invoice.paid", &invoice), "quarantined").await;
+    expect(&fixture, &updated("e3", 3, &unstamped, &json!({ "status": "incomplete" })), "quarantined").await;
+    expect(&fixture, &created("e2", 2, &with(unstamped, &json!({ "status": "incomplete" }))), "quarantined")
         .await;
     let other = subscription("sub_9", "cus_9", "active", "price_pro");
-    expect(&world, &created("e9", 2, &other), "quarantined").await;
-    assert_eq!(world.acme().await, plan("free", TenantStatus::Active));
-    assert_eq!(world.quarantined(), 4);
-    expect(&world, &event("e1", 1, "invoice.paid", &invoice), "duplicate").await;
+    expect(&fixture, &created("e9", 2, &other), "quarantined").await;
+    assert_eq!(fixture.acme().await, plan("free", TenantStatus::Active));
+    assert_eq!(fixture.quarantined(), 4);
+    expect(&fixture, &event("e1", 1, "invoice.paid", &invoice), "duplicate").await;
 
     let session = json!({ "subscription": "sub_1", "client_reference_id": "acme" });
-    expect(&world, &checkout("e4", 4, "cus_1", &session), "applied").await;
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Active));
-    assert_eq!(world.quarantined(), 1, "the other customer's event stays");
-    assert_eq!(world.audit("billing.payment_succeeded").len(), 1);
-    assert_eq!(world.audit("billing.link").len(), 1);
+    expect(&fixture, &checkout("e4", 4, "cus_1", &session), "applied").await;
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active));
+    assert_eq!(fixture.quarantined(), 1, "the other customer's event stays");
+    assert_eq!(fixture.audit("billing.payment_succeeded").len(), 1);
+    assert_eq!(fixture.audit("billing.link").len(), 1);
 }
 
 #[tokio::test]
 async fn a_link_answers_with_the_tenant_as_the_freed_events_left_it() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let seats = |n| {
         with(
             subscription("sub_1", "cus_1", "active", "price_pro"),
@@ -169,35 +171,35 @@ async fn a_link_answers_with_the_tenant_as_the_freed_events_left_it() {
         updated("e2", 5, &seats(2), &had(1)),
         updated("e3", 5, &seats(1), &had(2)),
     ] {
-        expect(&world, &event, "quarantined").await;
+        expect(&fixture, &event, "quarantined").await;
     }
     let receipt =
-        world.send(&checkout("e4", 6, "cus_1", &json!({ "metadata": { "tenant_id": "acme" } }))).await;
+        fixture.send(&checkout("e4", 6, "cus_1", &json!({ "metadata": { "tenant_id": "acme" } }))).await;
     let EventOutcome::Applied { tenant } = receipt else { panic!("{receipt:?}") };
-    assert_eq!(*tenant, world.tenant("acme").await, "a cache that is told this is not behind");
-    assert!(world.subscription("sub_1").unwrap().needs_refresh());
+    assert_eq!(*tenant, fixture.tenant("acme").await, "a cache that is told this is not behind");
+    assert!(fixture.subscription("sub_1").unwrap().needs_refresh());
 }
 
 #[tokio::test]
 async fn a_tenant_that_does_not_exist_is_unknown_whatever_names_it() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     for (n, tenant) in ["nobody", "*", "", "acme' OR 1=1 --", "ACME"].into_iter().enumerate() {
         let object = stamped(subscription("sub_7", "cus_7", "active", "price_pro"), tenant);
-        expect(&world, &created(&format!("s{n}"), 1, &object), "quarantined").await;
+        expect(&fixture, &created(&format!("s{n}"), 1, &object), "quarantined").await;
         let session = json!({ "client_reference_id": tenant });
-        expect(&world, &checkout(&format!("c{n}"), 1, "cus_7", &session), "quarantined").await;
+        expect(&fixture, &checkout(&format!("c{n}"), 1, "cus_7", &session), "quarantined").await;
     }
     let link = json!({ "client_reference_id": "acme", "payment_link": "plink_1" });
-    expect(&world, &checkout("e9", 1, "cus_7", &link), "quarantined").await;
-    assert_eq!(world.acme().await, plan("free", TenantStatus::Active));
+    expect(&fixture, &checkout("e9", 1, "cus_7", &link), "quarantined").await;
+    assert_eq!(fixture.acme().await, plan("free", TenantStatus::Active));
 }
 
-/// `I96`: in an event of acme's customer, globex is named where our own program stamps it.
+/// `I96`: an event of acme's customer names globex in the metadata that only the application writes.
 #[tokio::test]
 async fn a_contradiction_never_moves_a_customer() {
-    let world = World::new().await;
-    expect(&world, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
-    let before = world.acme().await;
+    let fixture = Fixture::new().await;
+    expect(&fixture, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
+    let before = fixture.acme().await;
     let hijack = |status| stamped(subscription("sub_1", "cus_1", status, "price_basic"), "globex");
     for (n, event) in [
         updated("x1", 2, &hijack("unpaid"), &json!({})),
@@ -227,20 +229,20 @@ async fn a_contradiction_never_moves_a_customer() {
     .iter()
     .enumerate()
     {
-        expect(&world, event, "quarantined").await;
-        assert_eq!(world.acme().await, before, "{event}");
-        assert_eq!(world.quarantined(), n + 1);
+        expect(&fixture, event, "quarantined").await;
+        assert_eq!(fixture.acme().await, before, "{event}");
+        assert_eq!(fixture.quarantined(), n + 1);
     }
-    // A visitor's text that names no tenant contradicts nothing.
-    expect(&world, &checkout("x9", 9, "cus_1", &json!({ "client_reference_id": "user-7" })), "unchanged")
+    // A reference from a visitor that names no tenant is no contradiction.
+    expect(&fixture, &checkout("x9", 9, "cus_1", &json!({ "client_reference_id": "user-7" })), "unchanged")
         .await;
 }
 
-/// `I96`: of all places that could name a tenant, those that nobody but our own program fills are read.
+/// `I96`: of all fields that could name a tenant, only those that the application alone fills are read.
 #[tokio::test]
 async fn a_field_beside_the_stamp_names_nobody() {
     for (own, other) in [("acme", "globex"), ("globex", "acme")] {
-        let world = World::new().await;
+        let fixture = Fixture::new().await;
         let named = json!({ "tenant_id": other, "tenant": other, "client_reference_id": other,
                             "description": other, "customer_email": format!("ada@{other}.example") });
         let decoyed = |id: &str, object: Value| {
@@ -253,124 +255,132 @@ async fn a_field_beside_the_stamp_names_nobody() {
             event
         };
         let live = |customer: &str| subscription(&format!("sub_{customer}"), customer, "active", "price_pro");
-        expect(&world, &decoyed("e1", live("cus_nobody")), "quarantined").await;
-        assert_eq!(world.tenant(own).await.plan(), "free", "it was stamped by nobody");
+        expect(&fixture, &decoyed("e1", live("cus_nobody")), "quarantined").await;
+        assert_eq!(fixture.tenant(own).await.plan(), "free", "it was stamped by nobody");
         let event = decoyed("e2", stamped(live("cus_own"), own));
-        expect(&world, &event, "applied").await;
-        assert_eq!(world.tenant(own).await.plan(), "pro");
-        assert_eq!((world.tenant(other).await.plan(), world.tenant(other).await.version()), ("free", 1));
+        expect(&fixture, &event, "applied").await;
+        assert_eq!(fixture.tenant(own).await.plan(), "pro");
+        assert_eq!((fixture.tenant(other).await.plan(), fixture.tenant(other).await.version()), ("free", 1));
 
-        // Who can write the body, and has no secret of the endpoint, moves nothing either.
+        // An attacker who changes the body without the endpoint's secret changes nothing either.
         let body = created("e3", 1, &stamped(live("cus_own"), own)).to_string();
         let signature = sign(SECRET, body.as_bytes(), Timestamp::from_seconds(START));
         let moved = body.replace(&format!("\"tenant_id\":\"{own}\""), &format!("\"tenant_id\":\"{other}\""));
         assert_ne!(moved, body);
-        let error = world.webhook.receive(moved.as_bytes(), &[signature.as_bytes()]).await.unwrap_err();
+        let error = fixture.webhook.receive(moved.as_bytes(), &[signature.as_bytes()]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::SignatureInvalid);
-        assert_eq!(world.tenant(other).await.version(), 1);
+        assert_eq!(fixture.tenant(other).await.version(), 1);
     }
 }
 
-/// `I96`: a reference that a visitor brings to the checkout.
+/// `I96`: a visitor brings the reference of another tenant to the checkout.
 #[tokio::test]
-async fn a_stranger_cannot_pay_its_way_into_a_paying_tenant() {
-    let world = World::new().await;
-    expect(&world, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
+async fn an_outsider_cannot_attach_its_subscription_to_a_paying_tenant() {
+    let fixture = Fixture::new().await;
+    expect(&fixture, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
     let session = json!({ "client_reference_id": "acme", "subscription": "sub_2" });
-    expect(&world, &checkout("e2", 2, "cus_2", &session), "quarantined").await;
-    let stranger = subscription("sub_2", "cus_2", "unpaid", "price_basic");
-    expect(&world, &created("e3", 3, &stranger), "quarantined").await;
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Active));
+    expect(&fixture, &checkout("e2", 2, "cus_2", &session), "quarantined").await;
+    let outsider = subscription("sub_2", "cus_2", "unpaid", "price_basic");
+    expect(&fixture, &created("e3", 3, &outsider), "quarantined").await;
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active));
 }
 
 #[tokio::test]
 async fn billing_never_lifts_what_an_operator_set() {
-    let world = World::new().await;
-    expect(&world, &created("e1", 1, &sub("active", "price_basic")), "applied").await;
-    let held = world.tenant("acme").await.with_status(TenantStatus::Suspended).unwrap();
-    let _ = world.store.update(&held).await.unwrap();
-    expect(&world, &updated("e2", 2, &sub("active", "price_pro"), &json!({})), "applied").await;
+    let fixture = Fixture::new().await;
+    expect(&fixture, &created("e1", 1, &sub("active", "price_basic")), "applied").await;
+    let held = fixture.tenant("acme").await.with_status(TenantStatus::Suspended).unwrap();
+    let _ = fixture.store.update(&held).await.unwrap();
+    expect(&fixture, &updated("e2", 2, &sub("active", "price_pro"), &json!({})), "applied").await;
     assert_eq!(
-        world.acme().await,
+        fixture.acme().await,
         plan("pro", TenantStatus::Suspended),
         "the plan follows, the status waits"
     );
-    expect(&world, &updated("e3", 3, &sub("past_due", "price_pro"), &json!({})), "unchanged").await;
-    expect(&world, &deleted("e4", 4, &sub("active", "price_pro")), "applied").await;
-    let acme = world.tenant("acme").await;
+    expect(&fixture, &updated("e3", 3, &sub("past_due", "price_pro"), &json!({})), "unchanged").await;
+    expect(&fixture, &deleted("e4", 4, &sub("active", "price_pro")), "applied").await;
+    let acme = fixture.tenant("acme").await;
     assert_eq!((acme.plan(), acme.status()), ("free", TenantStatus::Suspended));
     assert_eq!(acme.status_set_by(), StatusSource::Operator);
-    let said = world.audit("billing.subscription").last().unwrap().details()["attention"].clone();
+    let said = fixture.audit("billing.subscription").last().unwrap().details()["attention"].clone();
     assert_eq!(said, "billing may not set the tenant to active");
 }
 
 #[tokio::test]
 async fn of_two_subscriptions_the_live_one_counts() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let old = |status: &str| stamped(subscription("sub_old", "cus_1", status, "price_basic"), "acme");
     let new = |status: &str| with(sub(status, "price_pro"), &json!({ "created": START }));
-    expect(&world, &created("e1", 1, &old("active")), "applied").await;
-    expect(&world, &created("e2", 2, &new("incomplete")), "unchanged").await;
-    assert_eq!(world.acme().await, plan("basic", TenantStatus::Active));
-    expect(&world, &updated("e3", 3, &new("active"), &json!({})), "applied").await;
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Active), "of two paid ones the later");
-    let said = &world.audit("billing.subscription").last().unwrap().details()["attention"].clone();
+    expect(&fixture, &created("e1", 1, &old("active")), "applied").await;
+    expect(&fixture, &created("e2", 2, &new("incomplete")), "unchanged").await;
+    assert_eq!(fixture.acme().await, plan("basic", TenantStatus::Active));
+    expect(&fixture, &updated("e3", 3, &new("active"), &json!({})), "applied").await;
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active), "of two paid ones the later");
+    let said = &fixture.audit("billing.subscription").last().unwrap().details()["attention"].clone();
     assert!(said.contains("sub_1") && said.contains("sub_old"), "{said}");
-    expect(&world, &updated("e4", 4, &old("past_due"), &json!({})), "unchanged").await;
-    expect(&world, &deleted("e5", 5, &old("active")), "unchanged").await;
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Active), "the end of the old one ends nothing");
-    expect(&world, &deleted("e6", 6, &new("active")), "applied").await;
-    assert_eq!(world.acme().await, plan("free", TenantStatus::Active));
+    expect(&fixture, &updated("e4", 4, &old("past_due"), &json!({})), "unchanged").await;
+    expect(&fixture, &deleted("e5", 5, &old("active")), "unchanged").await;
+    assert_eq!(
+        fixture.acme().await,
+        plan("pro", TenantStatus::Active),
+        "the end of the old one ends nothing"
+    );
+    expect(&fixture, &deleted("e6", 6, &new("active")), "applied").await;
+    assert_eq!(fixture.acme().await, plan("free", TenantStatus::Active));
 }
 
 #[tokio::test]
 async fn a_price_that_is_not_in_the_catalog_changes_no_plan() {
-    let world = World::new().await;
-    expect(&world, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
-    expect(&world, &updated("e2", 2, &sub("active", "price_of_sales"), &json!({})), "unchanged").await;
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Active));
-    let said = world.audit("billing.subscription").last().unwrap().details()["attention"].clone();
+    let fixture = Fixture::new().await;
+    expect(&fixture, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
+    expect(&fixture, &updated("e2", 2, &sub("active", "price_of_sales"), &json!({})), "unchanged").await;
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active));
+    let said = fixture.audit("billing.subscription").last().unwrap().details()["attention"].clone();
     assert!(said.contains("`price_of_sales`"), "{said}");
-    expect(&world, &deleted("e3", 3, &sub("active", "price_of_sales")), "applied").await;
-    assert_eq!(world.acme().await, plan("free", TenantStatus::Active), "it was the one that bought the plan");
+    expect(&fixture, &deleted("e3", 3, &sub("active", "price_of_sales")), "applied").await;
+    assert_eq!(
+        fixture.acme().await,
+        plan("free", TenantStatus::Active),
+        "it was the one that bought the plan"
+    );
 
-    // A subscription that never bought a plan takes none away, and has no say beside one that did.
-    let world = World::new().await;
+    // A subscription that never paid for a plan removes none, and does not override one that did.
+    let fixture = Fixture::new().await;
     let extra = |status: &str| stamped(subscription("sub_2", "cus_1", status, "price_mug"), "acme");
-    expect(&world, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
-    expect(&world, &created("e2", 2, &extra("unpaid")), "unchanged").await;
-    expect(&world, &deleted("e3", 3, &extra("active")), "unchanged").await;
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Active));
+    expect(&fixture, &created("e1", 1, &sub("active", "price_pro")), "applied").await;
+    expect(&fixture, &created("e2", 2, &extra("unpaid")), "unchanged").await;
+    expect(&fixture, &deleted("e3", 3, &extra("active")), "unchanged").await;
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active));
 }
 
 #[tokio::test]
 async fn exactly_one_plan_is_bought() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let items = |prices: &[&str]| {
         let items: Vec<Value> = prices.iter().map(|price| item(price, 1)).collect();
         with(sub("active", ""), &json!({ "items": { "data": items } }))
     };
-    expect(&world, &created("e1", 1, &items(&["price_seat", "price_pro"])), "applied").await;
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Active), "an extra item is no plan");
-    expect(&world, &updated("e2", 2, &items(&["price_basic", "price_pro"]), &json!({})), "unchanged").await;
-    let said = world.audit("billing.subscription").last().unwrap().details()["attention"].clone();
+    expect(&fixture, &created("e1", 1, &items(&["price_seat", "price_pro"])), "applied").await;
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active), "an extra item is no plan");
+    expect(&fixture, &updated("e2", 2, &items(&["price_basic", "price_pro"]), &json!({})), "unchanged").await;
+    let said = fixture.audit("billing.subscription").last().unwrap().details()["attention"].clone();
     assert_eq!(said, "the subscription buys several plans: basic, pro");
     let mut keyed = sub("active", "price_new");
     keyed["items"]["data"][0]["price"]["lookup_key"] = json!("pro_by_key");
-    expect(&world, &updated("e3", 3, &keyed, &json!({})), "unchanged").await;
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Active), "by the price's lookup key");
+    expect(&fixture, &updated("e3", 3, &keyed, &json!({})), "unchanged").await;
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active), "by the price's lookup key");
 }
 
 #[tokio::test]
 async fn payments_are_news_and_no_access() {
-    let world = World::new().await;
-    expect(&world, &created("e1", 1, &sub("unpaid", "price_pro")), "applied").await;
+    let fixture = Fixture::new().await;
+    expect(&fixture, &created("e1", 1, &sub("unpaid", "price_pro")), "applied").await;
     let invoice = json!({ "id": "in_1", "customer": "cus_1", "amount_paid": 900, "amount_due": 900,
                           "currency": "eur", "attempt_count": 2 });
-    expect(&world, &event("e2", 2, "invoice.paid", &invoice), "unchanged").await;
-    expect(&world, &event("e3", 3, "invoice.payment_failed", &invoice), "unchanged").await;
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Suspended));
-    let failed = &world.audit("billing.payment_failed")[0];
+    expect(&fixture, &event("e2", 2, "invoice.paid", &invoice), "unchanged").await;
+    expect(&fixture, &event("e3", 3, "invoice.payment_failed", &invoice), "unchanged").await;
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Suspended));
+    let failed = &fixture.audit("billing.payment_failed")[0];
     assert_eq!(failed.about().unwrap().id, "in_1");
     assert_eq!((failed.details()["amount"].as_str(), failed.details()["attempt"].as_str()), ("900", "2"));
 }
@@ -385,15 +395,15 @@ async fn every_api_version_leads_to_the_same_tenant() {
         json!({ "customer": { "id": "cus_1" }, "items": { "data": [item("price_pro", 1)] } }),
         json!({ "customer": null, "customer_account": "acct_1", "items": { "data": [item("price_pro", 1)] } }),
     ] {
-        let world = World::new().await;
-        expect(&world, &created("e1", 1, &with(base.clone(), &shape)), "applied").await;
-        assert_eq!(world.acme().await, plan("pro", TenantStatus::Active), "{shape}");
+        let fixture = Fixture::new().await;
+        expect(&fixture, &created("e1", 1, &with(base.clone(), &shape)), "applied").await;
+        assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active), "{shape}");
     }
 }
 
 #[tokio::test]
 async fn a_cancellation_is_seen_in_both_of_its_forms() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let period_end = Timestamp::from_seconds(START + 2_592_000);
     for (second, over, expected) in [
         (1, json!({ "cancel_at": START + 77 }), Some(Timestamp::from_seconds(START + 77))),
@@ -401,37 +411,37 @@ async fn a_cancellation_is_seen_in_both_of_its_forms() {
         (3, json!({ "cancel_at_period_end": true }), Some(period_end)),
     ] {
         let object = with(sub("active", "price_pro"), &over);
-        let _ = world.send(&updated(&format!("e{second}"), second, &object, &json!({}))).await;
-        let stored = world.subscription("sub_1").unwrap();
+        let _ = fixture.send(&updated(&format!("e{second}"), second, &object, &json!({}))).await;
+        let stored = fixture.subscription("sub_1").unwrap();
         assert_eq!(stored.cancel_at(), expected, "{over}");
         assert_eq!(stored.period_end(), Some(period_end));
         let back = Subscription::from_json(stored.tenant().clone(), &stored.to_json()).unwrap();
         assert_eq!(back, stored, "stored and read back");
-        assert_eq!(world.acme().await, plan("pro", TenantStatus::Active), "active until then");
+        assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active), "active until then");
     }
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_is_kept_and_what_cannot_be_trusted_is_not() {
-    let world = World::new().await;
-    expect(&world, &created("e1", 1, &json!({ "id": "sub_1", "customer": "cus_1" })), "quarantined").await;
-    assert_eq!(world.store.billing_quarantine().unwrap()[0].reason, "the subscription has no status");
+    let fixture = Fixture::new().await;
+    expect(&fixture, &created("e1", 1, &json!({ "id": "sub_1", "customer": "cus_1" })), "quarantined").await;
+    assert_eq!(fixture.store.billing_quarantine().unwrap()[0].reason, "the subscription has no status");
 
     let good = created("e2", 2, &sub("active", "price_pro")).to_string();
     let signature = sign("whsec_other", good.as_bytes(), Timestamp::from_seconds(START));
-    let error = world.webhook.receive(good.as_bytes(), &[signature.as_bytes()]).await.unwrap_err();
+    let error = fixture.webhook.receive(good.as_bytes(), &[signature.as_bytes()]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SignatureInvalid);
     let long = vec![b' '; (1 << 20) + 1];
     let signature = sign(SECRET, &long, Timestamp::from_seconds(START));
-    let error = world.webhook.receive(&long, &[signature.as_bytes()]).await.unwrap_err();
+    let error = fixture.webhook.receive(&long, &[signature.as_bytes()]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let live = with(created("e3", 3, &sub("active", "price_pro")), &json!({ "livemode": true }));
-    expect(&world, &live, "ignored").await;
-    assert_eq!(world.acme().await, plan("free", TenantStatus::Active));
-    assert_eq!(world.quarantined(), 1);
+    expect(&fixture, &live, "ignored").await;
+    assert_eq!(fixture.acme().await, plan("free", TenantStatus::Active));
+    assert_eq!(fixture.quarantined(), 1);
 }
 
-/// A tenant store that remembers what it was told; it holds no tenant.
+/// A tenant store without tenants that records the versions it is notified of.
 #[derive(Debug, Default)]
 struct Told(Mutex<Vec<u64>>);
 
@@ -459,18 +469,18 @@ impl TenantStore for Told {
 
 #[tokio::test]
 async fn a_cache_hears_of_what_was_committed_and_of_nothing_else() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let catalog =
         Catalog::from_toml("version = 1\n[features]\n[plans.pro]\nprices = [\"price_pro\"]\nfeatures = {}");
     let told = Arc::new(Told::default());
     let webhook = StripeWebhook::new(
         SigningSecrets::new([SECRET]).unwrap(),
         Mode::Test,
-        world.store.clone(),
+        fixture.store.clone(),
         Arc::new(catalog.unwrap()),
         told.clone(),
     )
-    .clock(world.clock.clone());
+    .clock(fixture.clock.clone());
     for event in [
         created("e1", 1, &sub("active", "price_pro")),
         created("e1", 1, &sub("active", "price_pro")),
@@ -487,7 +497,7 @@ async fn a_cache_hears_of_what_was_committed_and_of_nothing_else() {
 
 #[tokio::test]
 async fn what_is_not_committed_did_not_happen() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let events = StripeEvents::new(Mode::Test);
     let catalog =
         Catalog::from_toml("version = 1\n[features]\n[plans.pro]\nprices = [\"price_pro\"]\nfeatures = {}")
@@ -495,22 +505,23 @@ async fn what_is_not_committed_did_not_happen() {
     let raw = created("e1", 1, &sub("active", "price_pro")).to_string();
     let event = events.read(raw.as_bytes()).unwrap();
 
-    let mut dropped = world.store.begin().await.unwrap();
-    let receipt = process(&mut *dropped, &events, &event, &catalog, &*world.clock).await.unwrap();
+    let mut dropped = fixture.store.begin().await.unwrap();
+    let receipt = process(&mut *dropped, &events, &event, &catalog, &*fixture.clock).await.unwrap();
     assert_eq!(receipt.as_str(), "applied");
     drop(dropped);
-    assert_eq!(world.acme().await, plan("free", TenantStatus::Active));
-    assert!(world.subscription("sub_1").is_none());
-    assert!(world.store.billing_audit().unwrap().is_empty());
+    assert_eq!(fixture.acme().await, plan("free", TenantStatus::Active));
+    assert!(fixture.subscription("sub_1").is_none());
+    assert!(fixture.store.billing_audit().unwrap().is_empty());
 
-    let (mut first, mut second) = (world.store.begin().await.unwrap(), world.store.begin().await.unwrap());
+    let (mut first, mut second) =
+        (fixture.store.begin().await.unwrap(), fixture.store.begin().await.unwrap());
     for tx in [&mut first, &mut second] {
-        let receipt = process(&mut **tx, &events, &event, &catalog, &*world.clock).await.unwrap();
+        let receipt = process(&mut **tx, &events, &event, &catalog, &*fixture.clock).await.unwrap();
         assert_eq!(receipt.as_str(), "applied", "the event that was not committed was not seen");
     }
     first.commit().await.unwrap();
     assert_eq!(second.commit().await.unwrap_err().kind(), ErrorKind::Retryable);
-    assert_eq!(world.acme().await, plan("pro", TenantStatus::Active));
-    assert_eq!(world.tenant("acme").await.version(), 2);
-    assert_eq!(world.audit("billing.subscription").len(), 1);
+    assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active));
+    assert_eq!(fixture.tenant("acme").await.version(), 2);
+    assert_eq!(fixture.audit("billing.subscription").len(), 1);
 }

@@ -1,25 +1,25 @@
-//! Whatever order Stripe's events come in, and whichever comes twice: the tenant ends up right, or it is marked.
+//! In every order of delivery, with any event twice, the tenant ends in the right state or is marked for a refresh.
 
 use serde_json::{Value, json};
 use tenancy::tenant::TenantStatus;
 
-use crate::stripe_fixture::{World, created, deleted, item, stamped, subscription, updated, with};
+use crate::stripe_fixture::{Fixture, created, deleted, item, stamped, subscription, updated, with};
 
-/// What happened to one subscription, in the order it happened, and what is true in the end.
+/// The events of one subscription, in the order in which they occurred, and the final state.
 struct History {
     name: &'static str,
     events: Vec<Value>,
     plan: &'static str,
     status: TenantStatus,
     subscription: &'static str,
-    /// How many deliveries are marked, exactly: a guard that marks everything is no guard. That happens where the
-    /// subscription comes back to a state within one second, or where of three changes in one second the middle one
-    /// is not there yet.
+    /// The exact number of deliveries that mark the subscription, so that a guard that marks everything fails. A
+    /// subscription is marked if it returns to a state within one second, or if the middle one of three changes in
+    /// one second is missing.
     marked: usize,
 }
 
 impl History {
-    /// How many seats the last event tells of.
+    /// The number of seats in the last event.
     fn quantity(&self) -> Option<u64> {
         self.events.last().unwrap()["data"]["object"]["items"]["data"][0]["quantity"].as_u64()
     }
@@ -229,7 +229,7 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
         .collect()
 }
 
-/// Every order of `n` events, alone and with any one of them delivered a second time anywhere after the first.
+/// Every order of `n` events, alone and with any one event delivered a second time after the first.
 fn deliveries(n: usize) -> Vec<Vec<usize>> {
     let mut all = permutations(n);
     for order in permutations(n) {
@@ -256,12 +256,12 @@ async fn every_order_ends_right_or_is_marked() {
         let orders = deliveries(history.events.len());
         let circular = history.marked == orders.len();
         for order in orders {
-            let world = World::new().await;
+            let fixture = Fixture::new().await;
             let mut told = false;
             for &at in &order {
-                told |= world.send(&history.events[at]).await.as_str() == "needs-refresh";
+                told |= fixture.send(&history.events[at]).await.as_str() == "needs-refresh";
             }
-            let stored = world.subscription("sub_1").unwrap();
+            let stored = fixture.subscription("sub_1").unwrap();
             if stored.needs_refresh() {
                 marked += 1;
                 assert!(told, "{}: {order:?} is marked, and no receipt said so", history.name);
@@ -273,7 +273,7 @@ async fn every_order_ends_right_or_is_marked() {
                 );
                 continue;
             }
-            assert_eq!(world.acme().await, truth, "{}: {order:?}", history.name);
+            assert_eq!(fixture.acme().await, truth, "{}: {order:?}", history.name);
             assert_eq!(stored.prices()[0].quantity, history.quantity(), "{}: {order:?}", history.name);
             assert_eq!(stored.status().as_str(), history.subscription, "{}: {order:?}", history.name);
         }
@@ -285,12 +285,12 @@ async fn every_order_ends_right_or_is_marked() {
 
 #[tokio::test]
 async fn a_later_second_settles_what_was_marked() {
-    let world = World::new().await;
-    let _ = world.send(&created("e1", 0, &many("active", "price_pro", 1))).await;
-    let _ = world.send(&updated("e2", 5, &many("active", "price_pro", 2), &had("price_pro", 1))).await;
-    let _ = world.send(&updated("e3", 5, &many("active", "price_pro", 1), &had("price_pro", 2))).await;
-    assert!(world.subscription("sub_1").unwrap().needs_refresh());
-    let _ = world.send(&updated("e4", 6, &sub("past_due", "price_basic"), &was("active"))).await;
-    assert!(!world.subscription("sub_1").unwrap().needs_refresh());
-    assert_eq!(world.acme().await, ("basic".to_owned(), TenantStatus::PastDue));
+    let fixture = Fixture::new().await;
+    let _ = fixture.send(&created("e1", 0, &many("active", "price_pro", 1))).await;
+    let _ = fixture.send(&updated("e2", 5, &many("active", "price_pro", 2), &had("price_pro", 1))).await;
+    let _ = fixture.send(&updated("e3", 5, &many("active", "price_pro", 1), &had("price_pro", 2))).await;
+    assert!(fixture.subscription("sub_1").unwrap().needs_refresh());
+    let _ = fixture.send(&updated("e4", 6, &sub("past_due", "price_basic"), &was("active"))).await;
+    assert!(!fixture.subscription("sub_1").unwrap().needs_refresh());
+    assert_eq!(fixture.acme().await, ("basic".to_owned(), TenantStatus::PastDue));
 }

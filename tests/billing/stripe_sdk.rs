@@ -1,4 +1,4 @@
-//! Stripe's official SDK and this crate sign alike: each accepts what the other signed, and refuses the rest.
+//! Stripe's official SDK and this crate accept each other's signatures and reject the same forgeries.
 
 #[path = "../fixture/stripe_sdk/ask.rs"]
 mod ask;

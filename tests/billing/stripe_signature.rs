@@ -1,4 +1,4 @@
-//! A webhook's signature proves its body, or nothing happens: every form that Stripe's SDKs disagree on.
+//! A webhook body without a valid signature has no effect, in every form in which Stripe's SDKs disagree.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ const OTHER: &str = "whsec_two";
 const BODY: &[u8] = b"{\"id\":\"evt_1\",\n \"object\":\"event\"}";
 const NOW: i64 = 1_700_000_000;
 
-/// The signature by the book, independent of the code under test: over any text in the place of the time.
+/// The signature as documented, independent of the code under test; `time` can be any text.
 fn v1(secret: &str, time: &str, body: &[u8]) -> String {
     let mut code = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     code.update(&[time.as_bytes(), b".", body].concat());
@@ -123,7 +123,7 @@ fn every_form_of_the_header_has_its_answer() {
     }
 }
 
-/// A good header of exactly `length` bytes.
+/// A valid header of exactly `length` bytes.
 fn pad(good: &str, length: usize) -> Vec<u8> {
     let mut header = format!("t=1700000000,v1={good},x=").into_bytes();
     header.resize(length, b'x');
@@ -178,7 +178,7 @@ fn any_of_several_secrets_proves() {
         secrets.verify(BODY, &[sign(secret, BODY, now).as_bytes()], now).unwrap();
     }
     assert!(secrets.verify(BODY, &[sign("whsec_three", BODY, now).as_bytes()], now).is_err());
-    // While a secret is being rolled, Stripe signs with both, and either endpoint may hold only one.
+    // During a rotation Stripe signs with both secrets, and an endpoint can hold either one.
     let both =
         format!("t={NOW},v1={},v1={}", v1("whsec_three", "1700000000", BODY), v1(OTHER, "1700000000", BODY));
     secrets.verify(BODY, &[both.as_bytes()], now).unwrap();

@@ -1,4 +1,4 @@
-//! Events of any API version read to the same facts, and nothing that is not an event does harm.
+//! Events of every API version translate to the same facts, and malformed events have no effect.
 
 use proptest::prelude::*;
 use serde_json::{Map, Number, Value, json};
@@ -112,7 +112,7 @@ fn an_invoice_names_its_subscription_in_every_version() {
     }
 }
 
-/// `I96`: the visitor writes that reference.
+/// `I96`: behind a payment link, the visitor writes the reference.
 #[test]
 fn a_payment_link_brings_no_reference() {
     for (link, reference) in [(Value::Null, Some("acme")), (json!("plink_1"), None)] {
@@ -202,7 +202,7 @@ fn an_event_does_not_show_its_body() {
     assert!(shown.contains("sub_1") && !shown.contains("Ada"), "{shown}");
 }
 
-/// Any JSON, made largely of the keys and words that are looked for.
+/// Any JSON, built mostly of the keys and values that the parser reads.
 fn json_value() -> impl Strategy<Value = Value> {
     let word = prop_oneof![
         Just("event"),

@@ -1,12 +1,14 @@
-//! An application of its own life before there were tenants: its tables get the tenant column, its keys the tenant in
-//! front, and then every statement that `tenancy sql check` calls scoped prepares and runs, upserts included.
+//! An application that was written for one customer runs for several tenants after `tenancy sql check` accepts it.
+//!
+//! Its tables get the tenant column, and its keys begin with the tenant. Then every statement that the command calls
+//! scoped prepares and runs, upserts included.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::cli::{tenancy, write};
-use crate::doctor_cases::{TOML, Ward};
+use crate::doctor_cases::{Fixture, TOML};
 
-/// As migrations made them, for one customer alone.
+/// The tables from the migrations, for one customer.
 const TABLES: &str = "
     CREATE TYPE role AS ENUM ('reader', 'editor');
     CREATE TYPE address AS (street text, city text);
@@ -26,7 +28,7 @@ const ROWS: &str = "
     INSERT INTO memberships (tenant_id, account_id, team_id) VALUES ({t}, 1, 1), ({t}, 2, 1);
     INSERT INTO posts (tenant_id, id, team_id, author, slug, title) VALUES ({t}, 1, 1, 1, 'one', 'One'), ({t}, 2, 1, NULL, 'two', 'Two');";
 
-/// What the application says, as it said it before.
+/// The statements of the application, unchanged.
 const STATEMENTS: &str = "
     INSERT INTO accounts (id, email) VALUES (1, 'c@x') ON CONFLICT (id) DO UPDATE SET email = excluded.email;
     INSERT INTO accounts (id, email) VALUES (3, 'c@x') ON CONFLICT (email) DO UPDATE SET name = 'Cid' RETURNING id;
@@ -72,19 +74,19 @@ async fn held(conn: &mut PgConnection, tenant: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn an_application_of_one_tenant_runs_as_it_is_written_once_its_keys_have_the_tenant() {
-    let ward = Ward::new().await;
-    ward.as_owner(TABLES).await;
+    let fixture = Fixture::new().await;
+    fixture.as_owner(TABLES).await;
     for table in ["teams", "accounts", "memberships", "posts"] {
-        ward.as_owner(&format!("ALTER TABLE {table} ADD tenant_id uuid NOT NULL")).await;
+        fixture.as_owner(&format!("ALTER TABLE {table} ADD tenant_id uuid NOT NULL")).await;
     }
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "tenancy.toml", TOML);
-    let (owner, app) = (ward.url(&ward.owner), ward.url(&ward.app));
+    let (owner, app) = (fixture.url(&fixture.owner), fixture.url(&fixture.app));
     let (code, out, err) =
-        tenancy(&["policies", "--url", &owner, "--role", &ward.app, "--keys", "--apply"], dir.path());
+        tenancy(&["policies", "--url", &owner, "--role", &fixture.app, "--keys", "--apply"], dir.path());
     assert_eq!(code, 0, "{out}{err}");
     let (code, out, err) =
-        tenancy(&["policies", "--url", &owner, "--role", &ward.app, "--check"], dir.path());
+        tenancy(&["policies", "--url", &owner, "--role", &fixture.app, "--check"], dir.path());
     assert_eq!(code, 0, "{out}{err}");
     let (code, out, err) = tenancy(&["doctor", "--url", &app], dir.path());
     assert_eq!(code, 0, "{out}{err}");
@@ -99,14 +101,14 @@ async fn an_application_of_one_tenant_runs_as_it_is_written_once_its_keys_have_t
     let scoped: Vec<&str> = out.lines().filter_map(|line| line.strip_prefix("    ")).collect();
     assert_eq!(scoped.len(), STATEMENTS.matches(";\n").count() + 1, "{out}");
 
-    // The superuser is bound by no policy, so that it sees what both tenants have.
-    let mut all = ward.connect("").await;
+    // The superuser bypasses policies, so it sees the rows of both tenants.
+    let mut all = fixture.connect("").await;
     for tenant in [ONE, TWO] {
         sqlx::raw_sql(AssertSqlSafe(ROWS.replace("{t}", tenant))).execute(&mut all).await.unwrap();
     }
     let others = held(&mut all, TWO).await;
     let before = held(&mut all, ONE).await;
-    let mut conn = ward.connect(&ward.app).await;
+    let mut conn = fixture.connect(&fixture.app).await;
     let tenant: uuid::Uuid = ONE.trim_matches('\'').parse().unwrap();
     for sql in scoped {
         let mut tx = conn.begin().await.unwrap();

@@ -1,4 +1,4 @@
-//! The command line, as somebody runs it on a code base.
+//! The commands of `tenancy` report on a code base and a database, with the right exit codes.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -41,7 +41,7 @@ fn project() -> tempfile::TempDir {
     write(dir.path(), "tenancy.toml", "dialects = [\"postgres\"]\nshared = [\"countries\"]\n");
     write(dir.path(), "src/handlers.rs", HANDLERS);
     write(dir.path(), "queries/report.sql", "UPDATE orders SET total = 0 WHERE id = $1;\n");
-    // Neither is read: what is built, and what is hidden.
+    // Build output and hidden files are not read.
     write(dir.path(), "target/debug/out.rs", "fn f() { sqlx::query(\"SELECT spy(1)\"); }");
     write(dir.path(), ".git/hook.rs", "fn f() { sqlx::query(\"SELECT spy(1)\"); }");
     dir
@@ -71,7 +71,7 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
 ";
     assert_eq!((code, out.as_str(), err.as_str()), (1, wanted, ""));
 
-    // A module that is called as what is built is none.
+    // A module named like build output is read.
     write(dir.path(), "src/target/mod.rs", "fn f() { sqlx::query(\"SELECT spy(1)\"); }");
     let (code, out, _) = tenancy(&["sql", "check", "--quiet", "src"], dir.path());
     assert!(out.contains("src/target/mod.rs:1:"), "{out}");
@@ -108,7 +108,7 @@ fn a_clean_tree_succeeds_and_the_configuration_decides() {
     write(dir.path(), "other.toml", "dialects = [\"postgres\"]\nfunctions = [\"spy\"]\n");
     let (code, out, _) = tenancy(&["sql", "check", "--config", "other.toml", "src"], dir.path());
     assert_eq!(code, 0, "{out}");
-    // There, `countries` is a tenant's.
+    // With that file, `countries` is a tenant table.
     assert!(out.contains("countries.tenant_id = $1"), "{out}");
 
     let (code, out, _) = tenancy(&["sql", "check", "--dialect", "mysql", "src"], dir.path());
@@ -276,7 +276,7 @@ others = [
     assert_eq!(code, 1);
     assert!(out.contains("-    \"most_recent\",\n") && out.contains("+    \"items\",\n"), "{out}");
 
-    // A view is shared only if all that it reads is known to be.
+    // A view is shared only if everything that it reads is known to be shared.
     let hidden =
         "CREATE FUNCTION every_id() RETURNS SETOF uuid LANGUAGE sql STABLE AS 'SELECT id FROM orders';
         CREATE TABLE \"Odd name\" (tenant_id uuid, note text); CREATE TABLE \"2026_codes\" (code text);
@@ -293,7 +293,7 @@ others = [
     }
     let written = std::fs::read_to_string(dir.path().join("db.toml")).unwrap();
 
-    // Nor is a table shared by another of its names.
+    // A table is not shared under another name either.
     let other =
         "dialects = [\"postgres\"]\nshared = [\"countries\", \"public.items\"]\nsnapshot = \"db.toml\"\n";
     write(dir.path(), "other.toml", other);
@@ -301,7 +301,7 @@ others = [
     assert_eq!(code, 2);
     assert!(err.contains("`public.items` is declared as shared"), "{err}");
 
-    // What is declared shared and holds tenants' rows is a hole, and is said before anything is written.
+    // A shared table with a tenant column is an error before anything is written.
     Postgres::raw(&pool, "ALTER TABLE countries ADD COLUMN tenant_id uuid").await.unwrap();
     let (code, _, err) = tenancy(&["sql", "snapshot", "--url", &url], dir.path());
     assert_eq!(code, 2);
@@ -352,8 +352,8 @@ fn a_snapshot_that_is_not_there_is_said() {
 
 #[tokio::test]
 async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
-    let ward = doctor_cases::Ward::new().await;
-    let url = ward.url(&ward.app);
+    let fixture = doctor_cases::Fixture::new().await;
+    let url = fixture.url(&fixture.app);
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "tenancy.toml", doctor_cases::TOML);
     write(dir.path(), "Cargo.lock", "[[package]]\nname = \"sqlx-core\"\nversion = \"0.9.1\"\n");
@@ -367,7 +367,7 @@ async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
         "{out}"
     );
 
-    ward.as_owner("CREATE POLICY debug ON notes USING (true); DROP POLICY tenancy_floor ON notes").await;
+    fixture.as_owner("CREATE POLICY debug ON notes USING (true); DROP POLICY tenancy_floor ON notes").await;
     write(dir.path(), "Cargo.lock", "[[package]]\nname = \"sqlx-core\"\nversion = \"0.9.0\"\n");
     let (code, out, _) = tenancy(&["doctor", "--url", &url], dir.path());
     assert_eq!(code, 1, "{out}");
@@ -433,7 +433,7 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     }
     assert!(!file.contains("countries"), "{file}");
 
-    // What is printed is what is missing.
+    // The output is the missing SQL.
     Postgres::raw(&pool, &file).await.unwrap();
     let (code, out, _) = run(&["--check"]);
     assert!(code == 0 && out.starts_with("the policies are as planned: 1 table compared\n"), "{out}");
@@ -451,7 +451,7 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     );
     assert_eq!(run(&["--check", "--missing-tenant", "error", "--keys"]).0, 0);
 
-    // A table that nobody decided on is no success, wherever it is; nor is a database in which nothing was compared.
+    // An undeclared table is an error in any schema, and so is a database in which nothing was compared.
     let as_raised: &[&str] = &["--check", "--missing-tenant", "error"];
     for (table, wanted) in [
         ("secrets (token text)", "table public.secrets: it has no tenant column and is not declared shared"),
@@ -477,7 +477,7 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
         "{out}"
     );
 
-    // What cannot be is said, and is no success.
+    // An impossible request is an error with a reason.
     for (args, wanted) in [
         (&["--role", "nobody_of_that_name"][..], "tenancy: there is no role `nobody_of_that_name`"),
         (&["--check", "--apply"], "error: the argument '--check' cannot be used with '--apply'"),

@@ -1,4 +1,4 @@
-//! The program `tenancy`.
+//! The program `tenancy`: its output and its exit codes.
 
 #[path = "../fixture/common.rs"]
 mod common;

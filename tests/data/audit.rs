@@ -1,4 +1,4 @@
-//! An event is there exactly if its change is, stays as it was written, and is its tenant's alone.
+//! An audit event commits with its change, never changes, and is visible to its own tenant only.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tenancy::scope::{Scope, StoredEvent, TenantDb};
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
 
-use crate::common::{Order, TestBackend, World};
+use crate::common::{Fixture, Order, TestBackend};
 use crate::log::Log;
 
 async fn actions<DB: TestBackend>(scope: &Scope<'_, DB>) -> Vec<String> {
@@ -23,52 +23,52 @@ async fn actions<DB: TestBackend>(scope: &Scope<'_, DB>) -> Vec<String> {
 }
 
 async fn an_event_is_kept_exactly_if_its_change_is<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
+    let fixture = Fixture::<DB>::new().await;
     let order = Order::new(1);
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     Order::insert(&mut tx, &order).await.unwrap();
-    tx.record(AuditEvent::new(&world.acme, "order.create").target("order", order.id)).await.unwrap();
+    tx.record(AuditEvent::new(&fixture.acme, "order.create").target("order", order.id)).await.unwrap();
     drop(tx);
-    assert_eq!(actions(&world.db.scope(&world.acme)).await, [""; 0]);
+    assert_eq!(actions(&fixture.db.scope(&fixture.acme)).await, [""; 0]);
 
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     Order::insert(&mut tx, &order).await.unwrap();
-    tx.record(AuditEvent::new(&world.acme, "order.create").target("order", order.id).detail("total", 1))
+    tx.record(AuditEvent::new(&fixture.acme, "order.create").target("order", order.id).detail("total", 1))
         .await
         .unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(actions(&world.db.scope(&world.acme)).await, ["order.create"]);
-    assert_eq!(actions(&world.db.scope(&world.globex)).await, [""; 0], "globex sees nothing of it");
+    assert_eq!(actions(&fixture.db.scope(&fixture.acme)).await, ["order.create"]);
+    assert_eq!(actions(&fixture.db.scope(&fixture.globex)).await, [""; 0], "globex sees nothing of it");
 
-    let event = &StoredEvent::newest(&world.db.scope(&world.acme), None, 1).await.unwrap()[0];
+    let event = &StoredEvent::newest(&fixture.db.scope(&fixture.acme), None, 1).await.unwrap()[0];
     let json: serde_json::Value = serde_json::from_str(event.json()).unwrap();
-    assert_eq!(json["tenant"], world.acme.tenant_id().to_string());
+    assert_eq!(json["tenant"], fixture.acme.tenant_id().to_string());
     assert_eq!(json["actor"], serde_json::json!({"kind": "user", "id": "acme-user"}));
     assert_eq!(json["target"]["id"], order.id.to_string());
     assert_eq!(json["details"]["total"], "1");
-    assert_eq!(json["request_id"], world.acme.request_id().to_string());
+    assert_eq!(json["request_id"], fixture.acme.request_id().to_string());
     assert_eq!(json["occurred_us"], event.occurred().micros());
 }
 
 async fn where_events_are_required_a_silent_change_is_not_made<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::with(AuditPolicy::Required, 4).await;
-    let scope = world.db.scope(&world.acme);
+    let fixture = Fixture::<DB>::with(AuditPolicy::Required, 4).await;
+    let scope = fixture.db.scope(&fixture.acme);
     let order = Order::new(1);
 
     assert_eq!(Order::insert(&scope, &order).await.unwrap_err().kind(), ErrorKind::Unaudited);
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     Order::insert(&mut tx, &order).await.unwrap();
     assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::Unaudited);
     assert_eq!(Order::count(&scope).await.unwrap(), 0);
 
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     assert_eq!(Order::count(&mut tx).await.unwrap(), 0);
     tx.commit().await.expect("a transaction that only reads needs no event");
 
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     Order::insert(&mut tx, &order).await.unwrap();
     assert_eq!(tx.commit_unaudited("  ").await.unwrap_err().kind(), ErrorKind::InvalidInput);
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     Order::insert(&mut tx, &order).await.unwrap();
     tx.commit_unaudited("import of 2019").await.unwrap();
     assert_eq!(Order::count(&scope).await.unwrap(), 1);
@@ -76,40 +76,40 @@ async fn where_events_are_required_a_silent_change_is_not_made<DB: TestBackend +
 }
 
 async fn an_event_of_another_tenant_is_refused<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
-    let error = tx.record(AuditEvent::new(&world.globex, "order.create")).await.unwrap_err();
+    let fixture = Fixture::<DB>::new().await;
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
+    let error = tx.record(AuditEvent::new(&fixture.globex, "order.create")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     tx.commit().await.unwrap();
-    assert_eq!(actions(&world.db.scope(&world.globex)).await, [""; 0]);
+    assert_eq!(actions(&fixture.db.scope(&fixture.globex)).await, [""; 0]);
 }
 
 async fn events_are_never_changed_or_removed<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    let sink: &dyn AuditSink = &*world.store;
-    let event = AuditEvent::new(&world.acme, "order.read").outcome(Outcome::Denied);
+    let fixture = Fixture::<DB>::new().await;
+    let sink: &dyn AuditSink = &*fixture.store;
+    let event = AuditEvent::new(&fixture.acme, "order.read").outcome(Outcome::Denied);
     sink.write(std::slice::from_ref(&event)).await.unwrap();
-    sink.write(&[event, AuditEvent::new(&world.globex, "login")]).await.unwrap();
-    assert_eq!(actions(&world.db.scope(&world.acme)).await, ["order.read"], "written twice, kept once");
-    assert_eq!(actions(&world.db.scope(&world.globex)).await, ["login"]);
+    sink.write(&[event, AuditEvent::new(&fixture.globex, "login")]).await.unwrap();
+    assert_eq!(actions(&fixture.db.scope(&fixture.acme)).await, ["order.read"], "written twice, kept once");
+    assert_eq!(actions(&fixture.db.scope(&fixture.globex)).await, ["login"]);
 
     for sql in ["UPDATE tenancy_audit_events SET action = 'x'", "DELETE FROM tenancy_audit_events"] {
-        // SQLite refuses; Postgres has no policy for it, so it reaches no row.
-        let tenant = world.acme.tenant_id();
+        // SQLite rejects the statement. PostgreSQL has no policy for it, so the statement reaches no row.
+        let tenant = fixture.acme.tenant_id();
         let sql = match DB::NAME {
             "PostgreSQL" => format!("BEGIN; SET LOCAL app.tenant_id = '{tenant}'; {sql}; COMMIT"),
             _ => sql.to_owned(),
         };
-        let refused = DB::raw(&world.pool, &sql).await;
+        let refused = DB::raw(&fixture.pool, &sql).await;
         assert!(refused.is_err() || DB::NAME == "PostgreSQL");
     }
-    assert_eq!(actions(&world.db.scope(&world.acme)).await, ["order.read"]);
+    assert_eq!(actions(&fixture.db.scope(&fixture.acme)).await, ["order.read"]);
 }
 
 async fn committed_events_are_copied_to_the_other_sinks<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
+    let fixture = Fixture::<DB>::new().await;
     let copy = Arc::new(MemorySink::new());
-    let db = TenantDb::from_pool(world.pool.clone())
+    let db = TenantDb::from_pool(fixture.pool.clone())
         .audit(AuditPolicy::Required)
         .mirror_audit_to(copy.clone())
         .mirror_audit_to(Arc::new(TracingSink))
@@ -117,9 +117,9 @@ async fn committed_events_are_copied_to_the_other_sinks<DB: TestBackend + Suppor
         .await
         .unwrap();
     for commits in [false, true] {
-        let mut tx = db.begin(&world.acme).await.unwrap();
+        let mut tx = db.begin(&fixture.acme).await.unwrap();
         Order::insert(&mut tx, &Order::new(1)).await.unwrap();
-        tx.record(AuditEvent::new(&world.acme, "order.create")).await.unwrap();
+        tx.record(AuditEvent::new(&fixture.acme, "order.create")).await.unwrap();
         if commits {
             tx.commit().await.unwrap();
         }
@@ -129,11 +129,11 @@ async fn committed_events_are_copied_to_the_other_sinks<DB: TestBackend + Suppor
     assert_eq!(copy.events().len(), 1, "written twice, kept once");
 }
 
-async fn the_trail_is_read_in_pages_newest_first<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    let events: Vec<_> = (0..7).map(|n| AuditEvent::new(&world.acme, format!("step.{n}"))).collect();
-    world.store.write(&events).await.unwrap();
-    let scope = world.db.scope(&world.acme);
+async fn the_audit_log_is_read_in_pages_newest_first<DB: TestBackend + SupportsRow<Order>>() {
+    let fixture = Fixture::<DB>::new().await;
+    let events: Vec<_> = (0..7).map(|n| AuditEvent::new(&fixture.acme, format!("step.{n}"))).collect();
+    fixture.store.write(&events).await.unwrap();
+    let scope = fixture.db.scope(&fixture.acme);
     let first = StoredEvent::newest(&scope, None, 4).await.unwrap();
     let rest = StoredEvent::newest(&scope, first.last().map(StoredEvent::id), 4).await.unwrap();
     let seen: Vec<Uuid> = first.iter().chain(&rest).map(StoredEvent::id).collect();
@@ -147,20 +147,20 @@ async fn the_trail_is_read_in_pages_newest_first<DB: TestBackend + SupportsRow<O
     }
 }
 
-/// After a failed statement nothing is kept whatever is recorded, and the commit says that.
+/// After a failed statement the commit returns an error and keeps nothing, audit events included.
 async fn after_a_failed_statement_a_commit_says_that_it_is_rolled_back<
     DB: TestBackend + SupportsRow<Order>,
 >() {
     for policy in [AuditPolicy::Optional, AuditPolicy::Required] {
-        let world = World::<DB>::with(policy, 4).await;
+        let fixture = Fixture::<DB>::with(policy, 4).await;
         let order = Order::new(1);
-        for ctx in [&world.acme, &world.globex] {
-            let mut tx = world.db.begin(ctx).await.unwrap();
+        for ctx in [&fixture.acme, &fixture.globex] {
+            let mut tx = fixture.db.begin(ctx).await.unwrap();
             Order::insert(&mut tx, &order).await.unwrap();
             tx.record(AuditEvent::new(ctx, "order.create")).await.unwrap();
             tx.commit().await.unwrap();
             for records in [false, true] {
-                let mut tx = world.db.begin(ctx).await.unwrap();
+                let mut tx = fixture.db.begin(ctx).await.unwrap();
                 Order::insert(&mut tx, &Order::new(1)).await.unwrap();
                 if records {
                     tx.record(AuditEvent::new(ctx, "order.create")).await.unwrap();
@@ -175,18 +175,18 @@ async fn after_a_failed_statement_a_commit_says_that_it_is_rolled_back<
                 );
                 assert!(error.to_string().contains("a statement of this transaction failed"), "{error}");
             }
-            let mut tx = world.db.begin(ctx).await.unwrap();
+            let mut tx = fixture.db.begin(ctx).await.unwrap();
             Order::insert(&mut tx, &order).await.unwrap_err();
             assert_eq!(
                 tx.commit_unaudited("import of 2019").await.unwrap_err().kind(),
                 ErrorKind::RolledBack
             );
-            assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 1);
+            assert_eq!(Order::count(&fixture.db.scope(ctx)).await.unwrap(), 1);
         }
     }
 }
 
-/// Changes that are dropped without a word are a warning, with the tenant and the line that began the transaction.
+/// A transaction that is dropped with changes logs a warning with the tenant and the line that began it.
 #[tokio::test]
 async fn a_transaction_with_changes_that_is_dropped_is_in_the_log() {
     dropped_changes::<sqlx::Sqlite>().await;
@@ -194,10 +194,10 @@ async fn a_transaction_with_changes_that_is_dropped_is_in_the_log() {
 }
 
 async fn dropped_changes<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
+    let fixture = Fixture::<DB>::new().await;
     let order = Order::new(1);
-    for ctx in [&world.acme, &world.globex] {
-        Order::insert(&world.db.scope(ctx), &order).await.unwrap();
+    for ctx in [&fixture.acme, &fixture.globex] {
+        Order::insert(&fixture.db.scope(ctx), &order).await.unwrap();
     }
     let log = Log::default();
     let writer = log.clone();
@@ -210,9 +210,9 @@ async fn dropped_changes<DB: TestBackend + SupportsRow<Order>>() {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    let begin = async |ctx| world.db.begin(ctx).await.unwrap();
+    let begin = async |ctx| fixture.db.begin(ctx).await.unwrap();
     let line = line!() - 1;
-    for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
+    for (ctx, other) in [(&fixture.acme, &fixture.globex), (&fixture.globex, &fixture.acme)] {
         let mut tx = begin(ctx).await;
         Order::insert(&mut tx, &Order::new(1)).await.unwrap();
         drop(tx);
@@ -224,13 +224,13 @@ async fn dropped_changes<DB: TestBackend + SupportsRow<Order>>() {
         }
         assert!(!warned[0].contains(&other.tenant_id().to_string()));
 
-        // An event alone is lost as well.
+        // A dropped transaction with only an audit event also logs a warning.
         let mut tx = begin(ctx).await;
         tx.record(AuditEvent::new(ctx, "order.read")).await.unwrap();
         drop(tx);
         assert_eq!(warnings().len(), 1);
 
-        // Nothing was changed, or it is known how it ended.
+        // No warning: the transaction changed nothing, or its end is known.
         let mut tx = begin(ctx).await;
         Order::count(&mut tx).await.unwrap();
         assert!(!Order::delete(&mut tx, Uuid::now_v7()).await.unwrap().found());
@@ -247,9 +247,9 @@ async fn dropped_changes<DB: TestBackend + SupportsRow<Order>>() {
                 }
             }
         }
-        Order::insert(&world.db.scope(ctx), &order).await.unwrap_err();
+        Order::insert(&fixture.db.scope(ctx), &order).await.unwrap_err();
         assert_eq!(warnings(), [""; 0]);
-        assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 2);
+        assert_eq!(Order::count(&fixture.db.scope(ctx)).await.unwrap(), 2);
     }
 }
 
@@ -260,5 +260,5 @@ on_every_database!(
     an_event_of_another_tenant_is_refused,
     events_are_never_changed_or_removed,
     committed_events_are_copied_to_the_other_sinks,
-    the_trail_is_read_in_pages_newest_first,
+    the_audit_log_is_read_in_pages_newest_first,
 );

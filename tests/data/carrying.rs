@@ -1,4 +1,4 @@
-//! A context that is carried: through a queue, into a task, along a connection that stays open.
+//! Jobs, tasks and long-lived connections keep the tenant context with which they were created.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use tenancy::tenant::{NewTenant, Slug, Tenant, TenantStatus};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
 
-use crate::common::{self, Order, TestBackend, World};
+use crate::common::{self, Fixture, Order, TestBackend};
 use crate::log::Log;
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
@@ -38,7 +38,7 @@ impl Job for Pay {
     const NAME: &'static str = "order.pay";
 }
 
-/// The fields of [`Pay`], and another thing to do.
+/// The fields of [`Pay`], under another job name.
 #[derive(Debug, Serialize, Deserialize)]
 struct Cancel {
     #[serde(rename = "order")]
@@ -57,7 +57,7 @@ fn signed(ctx: &TenantContext, order: Uuid) -> String {
     Envelope::new(ctx, &Pay { order }).sign(&keys()).unwrap()
 }
 
-/// Tenants without a database.
+/// Two tenants in a memory store.
 struct Tenants {
     directory: TenantDirectory,
     clock: Arc<ManualClock>,
@@ -106,10 +106,10 @@ async fn a_job_brings_its_own_tenant_actor_and_request_and_no_other() {
         assert_eq!(opened.context.request_id(), ctx.request_id());
         assert_eq!(opened.context.resolved_by(), ResolvedBy::Job);
         assert_eq!(opened.job, Pay { order });
-        // Delivered twice, it is known by its id; made twice, it is two.
+        // A job has the same id at every delivery; two jobs with equal content have two ids.
         assert_eq!(keys().open::<Pay>(&directory, &text).await.unwrap().id, opened.id);
         assert_ne!(keys().open::<Pay>(&directory, &signed(ctx, order)).await.unwrap().id, opened.id);
-        // And a job may make another.
+        // A job can sign a further job.
         let next = signed(&opened.context, order);
         let next = keys().open::<Pay>(&directory, &next).await.unwrap().context;
         assert_eq!((next.actor(), next.request_id()), (ctx.actor(), ctx.request_id()));
@@ -119,7 +119,7 @@ async fn a_job_brings_its_own_tenant_actor_and_request_and_no_other() {
     assert_eq!(opened.context.actor(), &Actor::Anonymous);
 }
 
-/// C04: the worker's loop has no tenant but the job's.
+/// C04: the worker has no tenant except that of the job.
 #[tokio::test]
 async fn a_job_without_a_tenant_does_not_run_as_the_one_before_it() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
@@ -155,10 +155,10 @@ async fn a_tenant_that_was_closed_meanwhile_is_refused_and_the_plan_is_todays() 
     let opened = keys().open::<Pay>(&directory, &texts[1]).await.unwrap();
     assert!(globex.entitlements().require("export").is_err());
     assert!(opened.context.entitlements().require("export").is_ok());
-    // A dead letter is sent again when the tenant is open again.
+    // A job that was put aside runs once the tenant is active again.
     change(&directory, &acme, |tenant| tenant.with_status(TenantStatus::Active).unwrap()).await;
     assert!(keys().open::<Pay>(&directory, &texts[0]).await.is_ok());
-    // In the directory of another installation there is no such tenant, though the key be the same.
+    // The directory of another installation has no such tenant, even with the same signing key.
     let other = tenants().await.directory;
     assert_eq!(kind(keys().open::<Pay>(&other, &texts[0]).await), ErrorKind::TenantUnknown);
 }
@@ -199,7 +199,7 @@ async fn a_new_key_signs_while_the_old_one_still_opens() {
     let new = Envelope::new(&acme, &Pay { order: Uuid::nil() }).sign(&both()).unwrap();
     assert!(both().open::<Pay>(&directory, &old).await.is_ok());
     assert!(both().open::<Pay>(&directory, &new).await.is_ok());
-    // A node that does not know the new key, one that has retired the old, and one that has another under its name.
+    // One node lacks the new key, one has retired the old key, and one has a different secret under the old name.
     let retired = JobKeys::new("two", OTHER_SECRET).unwrap();
     let renamed = JobKeys::new("one", OTHER_SECRET).unwrap();
     for (keys, text) in [(keys(), &new), (retired, &old), (renamed, &old)] {
@@ -217,7 +217,7 @@ fn keys_that_are_none_are_refused() {
     assert_eq!(kind(keys().with_previous_key("one", OTHER_SECRET)), ErrorKind::Misconfigured);
 }
 
-/// `I82`: someone who can write to the queue and has no key.
+/// `I82`: an attacker can write to the queue but has no signing key.
 #[tokio::test]
 async fn what_was_not_signed_in_one_piece_does_not_open() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
@@ -293,27 +293,27 @@ fn order() -> Order {
     Order { id: Uuid::now_v7(), status: "open".to_owned(), total: 1 }
 }
 
-/// X13, `I82`: the job's tenant and the row's tenant are the same, or nothing runs.
+/// X13, `I82`: a job runs only if the tenant of the job owns the row.
 async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
+    let fixture = Fixture::<DB>::new().await;
     let (ours, theirs) = (order(), order());
-    Order::insert(&world.db.scope(&world.acme), &ours).await.unwrap();
-    Order::insert(&world.db.scope(&world.globex), &theirs).await.unwrap();
+    Order::insert(&fixture.db.scope(&fixture.acme), &ours).await.unwrap();
+    Order::insert(&fixture.db.scope(&fixture.globex), &theirs).await.unwrap();
     let open =
-        async |text: &str| world.db.open_job::<Pay, Order>(&world.directory, text, |job| job.order).await;
-    let sides = [(&world.acme, &ours, &theirs), (&world.globex, &theirs, &ours)];
+        async |text: &str| fixture.db.open_job::<Pay, Order>(&fixture.directory, text, |job| job.order).await;
+    let sides = [(&fixture.acme, &ours, &theirs), (&fixture.globex, &theirs, &ours)];
     for (ctx, own, foreign) in sides {
         let job = |order: Uuid| Envelope::new(ctx, &Pay { order }).to_json().unwrap();
         let (opened, row) = open(&job(own.id)).await.unwrap();
         assert_eq!((&row, opened.context.tenant_id()), (own, ctx.tenant_id()));
         assert_eq!((opened.context.actor(), opened.context.request_id()), (ctx.actor(), ctx.request_id()));
-        // The row of the other tenant, and one that nobody has: to the letter the same.
+        // A row of another tenant and a missing row produce the same error text.
         let (foreign, missing) = (open(&job(foreign.id)).await, open(&job(Uuid::now_v7())).await);
         let (foreign, missing) = (foreign.unwrap_err(), missing.unwrap_err());
         assert_eq!(foreign.kind(), ErrorKind::NotFound);
         assert_eq!(foreign.to_string(), missing.to_string());
-        // A job that was told another tenant's name names a row that is not that tenant's.
-        let other = if ctx.tenant_id() == world.acme.tenant_id() { &world.globex } else { &world.acme };
+        // A job whose tenant was replaced names a row that the new tenant does not own.
+        let other = if ctx.tenant_id() == fixture.acme.tenant_id() { &fixture.globex } else { &fixture.acme };
         let moved = job(own.id).replace(&ctx.tenant_id().to_string(), &other.tenant_id().to_string());
         assert_eq!(kind(open(&moved).await), ErrorKind::NotFound);
     }
@@ -321,13 +321,13 @@ async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + Suppo
         ("no envelope", "{}".to_owned()),
         ("no text", String::new()),
         ("the job without its envelope", serde_json::to_string(&Pay { order: ours.id }).unwrap()),
-        ("one that is signed", Envelope::new(&world.acme, &Pay { order: ours.id }).sign(&keys()).unwrap()),
-        ("another kind", Envelope::new(&world.acme, &Cancel { _order: ours.id }).to_json().unwrap()),
+        ("one that is signed", Envelope::new(&fixture.acme, &Pay { order: ours.id }).sign(&keys()).unwrap()),
+        ("another kind", Envelope::new(&fixture.acme, &Cancel { _order: ours.id }).to_json().unwrap()),
     ] {
         assert_eq!(kind(open(&text).await), ErrorKind::InvalidInput, "{what}");
     }
     let good: Value =
-        serde_json::from_str(&Envelope::new(&world.acme, &Pay { order: ours.id }).to_json().unwrap())
+        serde_json::from_str(&Envelope::new(&fixture.acme, &Pay { order: ours.id }).to_json().unwrap())
             .unwrap();
     let fields = good.as_object().unwrap();
     assert_eq!(fields.len(), 8, "{good}");
@@ -339,35 +339,35 @@ async fn an_unsigned_job_opens_with_its_tenants_row_only<DB: TestBackend + Suppo
     for (field, value) in [
         ("tenant", json!("*")),
         ("tenant", json!(null)),
-        ("tenant", json!([world.acme.tenant_id().to_string()])),
+        ("tenant", json!([fixture.acme.tenant_id().to_string()])),
         ("v", json!(2)),
         ("actor", json!({ "kind": "admin", "id": "root" })),
-        ("tenant_id", json!(world.globex.tenant_id().to_string())),
+        ("tenant_id", json!(fixture.globex.tenant_id().to_string())),
         ("job", json!({})),
     ] {
         let mut changed = good.clone();
         changed[field] = value.clone();
         assert_eq!(kind(open(&changed.to_string()).await), ErrorKind::InvalidInput, "{field}: {value}");
     }
-    // A dead letter of a tenant that is closed, and of a row that is gone.
+    // Jobs that wait while their row is deleted or their tenant is closed.
     let text = good.to_string();
-    assert!(Order::delete(&world.db.scope(&world.acme), ours.id).await.unwrap().found());
+    assert!(Order::delete(&fixture.db.scope(&fixture.acme), ours.id).await.unwrap().found());
     assert_eq!(kind(open(&text).await), ErrorKind::NotFound);
-    suspend(&world.directory, &world.acme).await;
+    suspend(&fixture.directory, &fixture.acme).await;
     assert_eq!(kind(open(&text).await), ErrorKind::TenantSuspended);
 }
 
-/// What a job does is found under the request that asked for it.
+/// The audit events of a job have the request id of the request that created the job.
 async fn a_jobs_events_are_those_of_its_request<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    for ctx in [&world.acme, &world.globex] {
+    let fixture = Fixture::<DB>::new().await;
+    for ctx in [&fixture.acme, &fixture.globex] {
         let text = signed(ctx, Uuid::now_v7());
-        let ReceivedJob { context, job, .. } = keys().open::<Pay>(&world.directory, &text).await.unwrap();
-        let mut tx = world.db.begin(&context).await.unwrap();
+        let ReceivedJob { context, job, .. } = keys().open::<Pay>(&fixture.directory, &text).await.unwrap();
+        let mut tx = fixture.db.begin(&context).await.unwrap();
         Order::insert(&mut tx, &Order { id: job.order, ..order() }).await.unwrap();
         tx.record(AuditEvent::new(&context, "order.pay")).await.unwrap();
         tx.commit().await.unwrap();
-        let events = StoredEvent::newest(&world.db.scope(ctx), None, 10).await.unwrap();
+        let events = StoredEvent::newest(&fixture.db.scope(ctx), None, 10).await.unwrap();
         let events = serde_json::to_value(&events).unwrap();
         assert_eq!(events.as_array().unwrap().len(), 1);
         let text = events.to_string();
@@ -375,17 +375,17 @@ async fn a_jobs_events_are_those_of_its_request<DB: TestBackend + SupportsRow<Or
     }
 }
 
-/// A reading across tenants changes nothing: not later either.
-async fn what_is_lent_to_a_reading_makes_no_job<DB: TestBackend>() {
-    let world = World::<DB>::new().await;
+/// A cross-tenant read creates no job that could write later.
+async fn a_cross_tenant_context_makes_no_job<DB: TestBackend>() {
+    let fixture = Fixture::<DB>::new().await;
     let (reason, actor) = (Reason::new("to see what is left behind").unwrap(), Actor::user("root"));
-    let across = world.db.cross_tenant(&world.directory, &*world.store, reason, actor).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &*fixture.store, reason, actor).unwrap();
     let tried = across
         .read(async |tx| {
             let job = Pay { order: Uuid::nil() };
             let envelope = Envelope::new(tx.context(), &job);
-            let renewed = world.directory.refresh(tx.context()).await;
-            let mut recheck = Revalidator::new(world.directory.clone(), tx.context().clone());
+            let renewed = fixture.directory.refresh(tx.context()).await;
+            let mut recheck = Revalidator::new(fixture.directory.clone(), tx.context().clone());
             Ok([
                 kind(envelope.sign(&keys())),
                 kind(envelope.to_json()),
@@ -404,7 +404,7 @@ async fn what_is_lent_to_a_reading_makes_no_job<DB: TestBackend>() {
 on_every_database!(
     an_unsigned_job_opens_with_its_tenants_row_only,
     a_jobs_events_are_those_of_its_request,
-    what_is_lent_to_a_reading_makes_no_job,
+    a_cross_tenant_context_makes_no_job,
 );
 
 // ---- tasks ----
@@ -462,7 +462,7 @@ async fn a_context_that_is_renewed_is_the_same_one_as_things_are_now() {
     assert!(directory.refresh(&acme).await.is_ok());
 }
 
-/// R29, `I84`: suspended while connected.
+/// R29, `I84`: the tenant is suspended while a client is connected.
 #[tokio::test]
 async fn a_stream_ends_when_its_tenant_is_suspended_and_the_other_goes_on() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
@@ -489,10 +489,10 @@ async fn a_check_is_no_older_than_was_said() {
     assert!(recheck.check().await.is_ok(), "it was looked at 29 seconds ago");
     clock.advance_seconds(1);
     assert_eq!(kind(recheck.check().await), ErrorKind::TenantSuspended);
-    // Whoever goes on asking hears the same.
+    // Each later check returns the same error.
     assert_eq!(kind(recheck.check().await), ErrorKind::TenantSuspended);
 
-    // A clock that is put back gives nobody more time; and the first check is made at once.
+    // A clock that is set back does not delay a check, and the first check runs at once.
     let mut recheck = Revalidator::new(directory.clone(), globex.clone()).interval(every);
     assert!(recheck.check().await.is_ok());
     suspend(&directory, &globex).await;
@@ -504,7 +504,7 @@ async fn a_check_is_no_older_than_was_said() {
     );
 }
 
-/// `I84`: the token of one of two ends while both are connected.
+/// `I84`: two clients are connected, and the token of one expires.
 #[tokio::test]
 async fn a_stream_ends_with_the_token_that_opened_it() {
     let Tenants { directory, clock, acme, globex } = tenants().await;
@@ -559,7 +559,7 @@ async fn a_change_of_plan_is_seen_and_a_member_who_was_put_out_is_out() {
     assert!(Revalidator::new(directory, globex).check().await.is_ok());
 }
 
-/// Workers run on threads that they do not choose.
+/// The futures are `Send`, as worker threads require.
 #[test]
 fn what_is_carried_can_be_sent() {
     fn send<T: Send>(_: impl FnOnce(&'static TenantDirectory, &'static JobKeys) -> T) {}

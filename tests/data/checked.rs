@@ -1,4 +1,4 @@
-//! SQL that was proven while compiling: one literal for both databases, one tenant at a time.
+//! A checked query is one SQL literal for both databases, proven at compile time, and runs for one tenant.
 
 use sqlx::FromRow;
 use tenancy::ErrorKind;
@@ -6,7 +6,7 @@ use tenancy::audit::{AuditEvent, AuditPolicy};
 use tenancy::{query, query_as, query_scalar};
 use uuid::Uuid;
 
-use crate::common::World;
+use crate::common::Fixture;
 
 #[derive(Debug, Clone, PartialEq, FromRow)]
 struct Order {
@@ -15,7 +15,7 @@ struct Order {
     total: i64,
 }
 
-/// The tests, for one database: sqlx's own bounds do not travel through generics.
+/// The tests for one database. A macro, because the trait bounds of sqlx differ per database.
 macro_rules! checked_tests {
     ($name:ident, $db:ty) => {
         mod $name {
@@ -23,10 +23,10 @@ macro_rules! checked_tests {
 
             type Db = $db;
 
-            async fn seeded() -> World<Db> {
-                let world = World::<Db>::new().await;
-                for (ctx, most) in [(&world.acme, 3_i64), (&world.globex, 5)] {
-                    let scope = world.db.scope(ctx);
+            async fn seeded() -> Fixture<Db> {
+                let fixture = Fixture::<Db>::new().await;
+                for (ctx, most) in [(&fixture.acme, 3_i64), (&fixture.globex, 5)] {
+                    let scope = fixture.db.scope(ctx);
                     for total in 1..=most {
                         let (id, status) = (Uuid::now_v7(), if total % 2 == 0 { "paid" } else { "open" });
                         let sql = query!(
@@ -39,14 +39,14 @@ macro_rules! checked_tests {
                         assert_eq!(sql.execute().await.unwrap(), 1);
                     }
                 }
-                world
+                fixture
             }
 
             #[tokio::test]
             async fn each_tenant_reads_its_own() {
-                let world = seeded().await;
-                for (ctx, count, open) in [(&world.acme, 3, 2), (&world.globex, 5, 3)] {
-                    let scope = world.db.scope(ctx);
+                let fixture = seeded().await;
+                for (ctx, count, open) in [(&fixture.acme, 3, 2), (&fixture.globex, 5, 3)] {
+                    let scope = fixture.db.scope(ctx);
                     let all =
                         query_scalar!(&scope, i64, "SELECT count(*) FROM orders").fetch_one().await.unwrap();
                     assert_eq!(all, count);
@@ -80,8 +80,8 @@ macro_rules! checked_tests {
 
             #[tokio::test]
             async fn each_tenant_changes_its_own() {
-                let world = seeded().await;
-                let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+                let fixture = seeded().await;
+                let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
                 let theirs = query_scalar!(&globex, Uuid, "SELECT id FROM orders").fetch_all().await.unwrap();
                 for id in theirs {
                     let stolen = query!(&acme, "UPDATE orders SET total = $1 WHERE id = $2", 0_i64, id);
@@ -98,13 +98,13 @@ macro_rules! checked_tests {
                         .unwrap()
                 };
                 assert_eq!((sum(&acme).await, sum(&globex).await), (6, 15));
-                // A change that answers rows is committed, too.
+                // A write that returns rows commits.
                 let raised =
                     query_scalar!(&acme, i64, "UPDATE orders SET total = total + $1 RETURNING total", 10_i64);
                 assert_eq!(raised.fetch_all().await.unwrap().len(), 3);
                 assert_eq!((sum(&acme).await, sum(&globex).await), (36, 15));
 
-                let mut tx = world.db.begin(&world.acme).await.unwrap();
+                let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                 assert_eq!(query!(&mut tx, "DELETE FROM orders").execute().await.unwrap(), 3);
                 drop(tx);
                 assert_eq!((sum(&acme).await, sum(&globex).await), (36, 15));
@@ -112,8 +112,8 @@ macro_rules! checked_tests {
 
             #[tokio::test]
             async fn where_events_are_required_a_silent_change_is_not_made() {
-                let world = World::<Db>::with(AuditPolicy::Required, 4).await;
-                let scope = world.db.scope(&world.acme);
+                let fixture = Fixture::<Db>::with(AuditPolicy::Required, 4).await;
+                let scope = fixture.db.scope(&fixture.acme);
                 let silent = query!(
                     &scope,
                     "INSERT INTO orders (id, status, total) VALUES ($1, 'x', 1)",
@@ -121,7 +121,7 @@ macro_rules! checked_tests {
                 );
                 assert_eq!(silent.execute().await.unwrap_err().kind(), ErrorKind::Unaudited);
                 for recorded in [false, true] {
-                    let mut tx = world.db.begin(&world.acme).await.unwrap();
+                    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                     let id = query_scalar!(
                         &mut tx,
                         Uuid,
@@ -130,7 +130,7 @@ macro_rules! checked_tests {
                     );
                     let id = id.fetch_one().await.unwrap();
                     if recorded {
-                        let event = AuditEvent::new(&world.acme, "order.create").target("order", id);
+                        let event = AuditEvent::new(&fixture.acme, "order.create").target("order", id);
                         tx.record(event).await.unwrap();
                     }
                     assert_eq!(tx.commit().await.is_ok(), recorded);
@@ -146,7 +146,7 @@ macro_rules! checked_tests {
 checked_tests!(sqlite, sqlx::Sqlite);
 checked_tests!(postgres, sqlx::Postgres);
 
-/// Cargo compiles a program anew when a file changes that its `.d` file names.
+/// Cargo recompiles a program if a file that its `.d` file names changes.
 #[test]
 fn a_change_of_tenancy_toml_compiles_the_queries_anew() {
     let depends = std::env::current_exe().unwrap().with_extension("d");

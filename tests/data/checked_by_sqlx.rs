@@ -1,6 +1,6 @@
-//! SQL that was proven and then given to sqlx's own macros: its types are the database's.
+//! Checked queries through sqlx's own macros: the compiler checks column and parameter types with the database.
 //!
-//! This file is compiled with what `.sqlx` holds. After a change of a query or a table, write that anew:
+//! This file compiles with the data in `.sqlx`. After a change of a query or a table, write the data again:
 //! `SQLX_OFFLINE=false SQLX_OFFLINE_DIR=$PWD/.sqlx DATABASE_URL=… cargo test --all-features --test data --no-run`,
 //! with the tables of [`TABLES`] and `common::TestBackend::ORDERS` in that database.
 
@@ -14,22 +14,22 @@ use tenancy::scope::{Dialect, Reason};
 use tenancy::{ErrorKind, query_as_checked, query_checked, query_scalar_checked};
 use uuid::Uuid;
 
-use crate::common::{TestBackend, World};
+use crate::common::{Fixture, TestBackend};
 
 const TABLES: &str = include_str!("../fixture/customers.sql");
 
 #[derive(Debug, PartialEq)]
 struct Customer {
     name: String,
-    /// Nullable in the table: anything but an `Option` does not compile.
+    /// The column is nullable: a type other than `Option` does not compile.
     note: Option<String>,
 }
 
-async fn seeded() -> World<Postgres> {
-    let world = World::<Postgres>::new().await;
-    Postgres::raw(&world.pool, TABLES).await.unwrap();
-    for (ctx, name, total) in [(&world.acme, "Ada", 10_i64), (&world.globex, "Bob", 20)] {
-        let mut tx = world.db.begin(ctx).await.unwrap();
+async fn seeded() -> Fixture<Postgres> {
+    let fixture = Fixture::<Postgres>::new().await;
+    Postgres::raw(&fixture.pool, TABLES).await.unwrap();
+    for (ctx, name, total) in [(&fixture.acme, "Ada", 10_i64), (&fixture.globex, "Bob", 20)] {
+        let mut tx = fixture.db.begin(ctx).await.unwrap();
         let (order, none) = (Uuid::now_v7(), None::<String>);
         let added = query_checked!(
             &mut tx,
@@ -50,14 +50,14 @@ async fn seeded() -> World<Postgres> {
         assert_eq!(added.execute().await.unwrap(), 1);
         tx.commit().await.unwrap();
     }
-    world
+    fixture
 }
 
 #[tokio::test]
 async fn each_tenant_reads_its_own_rows_in_the_databases_types() {
-    let world = seeded().await;
-    for (ctx, name, total) in [(&world.acme, "Ada", 10_i64), (&world.globex, "Bob", 20)] {
-        let scope = world.db.scope(ctx);
+    let fixture = seeded().await;
+    for (ctx, name, total) in [(&fixture.acme, "Ada", 10_i64), (&fixture.globex, "Bob", 20)] {
+        let scope = fixture.db.scope(ctx);
         let rows = query_checked!(&scope, "SELECT name, note FROM customers").fetch_all().await.unwrap();
         let (seen, note): (&String, &Option<String>) = (&rows[0].name, &rows[0].note);
         assert_eq!((rows.len(), seen.as_str(), note.as_deref()), (1, name, None));
@@ -73,9 +73,10 @@ async fn each_tenant_reads_its_own_rows_in_the_databases_types() {
 
 #[tokio::test]
 async fn w10_what_sqlx_knows_of_a_column_is_known_through_the_guard() {
-    let world = seeded().await;
-    let scope = world.db.scope(&world.acme);
-    // A table's own NOT NULL is seen through the guard; what an outer join makes null must say so.
+    let fixture = seeded().await;
+    let scope = fixture.db.scope(&fixture.acme);
+    // NOT NULL of a table holds in the guarded text; a column that an outer join makes nullable needs the `?`
+    // override.
     let rows = query_checked!(
         &scope,
         r#"SELECT o.total, c.name AS "name?" FROM orders o LEFT JOIN customers c ON c.order_id = o.id AND c.name <> $1"#,
@@ -85,7 +86,7 @@ async fn w10_what_sqlx_knows_of_a_column_is_known_through_the_guard() {
     let (total, name): (i64, Option<String>) = (row.total, row.name);
     assert_eq!((total, name), (10, None));
 
-    // Overrides stay what they are: of a column, its type, and a value's type.
+    // The overrides for nullability, column type and parameter type still apply.
     let note: Option<&str> = None;
     let rows = query_checked!(
         &scope,
@@ -101,8 +102,8 @@ async fn w10_what_sqlx_knows_of_a_column_is_known_through_the_guard() {
 
 #[tokio::test]
 async fn a_change_keeps_to_its_tenant() {
-    let world = seeded().await;
-    let scope = world.db.scope(&world.acme);
+    let fixture = seeded().await;
+    let scope = fixture.db.scope(&fixture.acme);
     let changed = query_checked!(&scope, "UPDATE orders SET status = $1", "paid").execute().await.unwrap();
     assert_eq!(changed, 1);
     let gone = query_checked!(&scope, "DELETE FROM customers RETURNING name").fetch_all().await.unwrap();
@@ -110,12 +111,12 @@ async fn a_change_keeps_to_its_tenant() {
     let none = query_scalar_checked!(&scope, "SELECT name FROM customers").fetch_one().await;
     assert_eq!(none.unwrap_err().kind(), ErrorKind::NotFound);
 
-    let other = world.db.scope(&world.globex);
+    let other = fixture.db.scope(&fixture.globex);
     let status = query_scalar_checked!(&other, "SELECT status FROM orders").fetch_all().await.unwrap();
     assert_eq!(status, ["open"]);
     let name = query_scalar_checked!(&other, "SELECT name FROM customers").fetch_all().await.unwrap();
     assert_eq!(name, ["Bob"]);
-    // Without a table no tenant is bound.
+    // A query without a table binds no tenant.
     let one = query_scalar_checked!(&other, r#"SELECT 1 AS "one!""#).fetch_one().await.unwrap();
     assert_eq!(one, 1);
 }
@@ -127,9 +128,9 @@ async fn values_and_scopes_mean_what_they_say_where_they_stand() {
             query_as_checked!($scope, Customer, "SELECT name, note FROM customers WHERE name = $1", $name)
         };
     }
-    let world = seeded().await;
-    for (ctx, own, other) in [(&world.acme, "Ada", "Bob"), (&world.globex, "Bob", "Ada")] {
-        let scope = world.db.scope(ctx);
+    let fixture = seeded().await;
+    for (ctx, own, other) in [(&fixture.acme, "Ada", "Bob"), (&fixture.globex, "Bob", "Ada")] {
+        let scope = fixture.db.scope(ctx);
         let (tenancy_scope, tenancy_tenant) = (&scope, own);
         let found = query_as_checked!(
             tenancy_scope,
@@ -144,16 +145,16 @@ async fn values_and_scopes_mean_what_they_say_where_they_stand() {
     }
 }
 
-/// A context that was lent to a reading across tenants opens no query of its own.
+/// A context from a cross-tenant read opens no checked query.
 #[tokio::test]
-async fn a_lent_context_opens_no_checked_query() {
-    let world = seeded().await;
+async fn a_cross_tenant_context_opens_no_checked_query() {
+    let fixture = seeded().await;
     let (audit, reason) = (MemorySink::new(), Reason::new("monthly report FIN-12").unwrap());
-    let across = world.db.cross_tenant(&world.directory, &audit, reason, Actor::user("ada")).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &audit, reason, Actor::user("ada")).unwrap();
     let contexts = across.read(async |tenant| Ok(tenant.context().clone())).await.unwrap();
     assert_eq!(contexts.len(), 2);
     for ctx in contexts.iter().map(|tagged| &tagged.value) {
-        let scope = world.db.scope(ctx);
+        let scope = fixture.db.scope(ctx);
         let added = query_checked!(
             &scope,
             "INSERT INTO orders (id, status, total) VALUES ($1, $2, $3)",
@@ -170,8 +171,8 @@ async fn a_lent_context_opens_no_checked_query() {
 
 #[tokio::test]
 async fn what_was_proven_for_one_database_does_not_run_on_another() {
-    let world = seeded().await;
-    let scope = world.db.scope(&world.acme);
+    let fixture = seeded().await;
+    let scope = fixture.db.scope(&fixture.acme);
     let query = || sqlx::query::<Postgres>("SELECT 1");
     let run = |dialect| CheckedQuery::unchecked_for_macros_only(&scope, query(), false, dialect).execute();
     assert_eq!(run(Dialect::Postgres).await.unwrap(), 1);
@@ -180,12 +181,12 @@ async fn what_was_proven_for_one_database_does_not_run_on_another() {
     assert!(refused.to_string().contains("name Postgres first in `dialects`"), "{refused}");
 }
 
-/// The drop-in door takes sqlx's own macros as they are: checked as they were written, and scoped when they run.
+/// The scoped executor runs sqlx's own macros unchanged: sqlx checks the original text, and the executor scopes it.
 #[tokio::test]
 async fn sqlx_s_own_macros_run_on_a_scope_unchanged() {
-    let world = seeded().await;
-    for (ctx, name, total) in [(&world.acme, "Ada", 10_i64), (&world.globex, "Bob", 20)] {
-        let scope = world.db.scope(ctx);
+    let fixture = seeded().await;
+    for (ctx, name, total) in [(&fixture.acme, "Ada", 10_i64), (&fixture.globex, "Bob", 20)] {
+        let scope = fixture.db.scope(ctx);
         let orders = sqlx::query!("SELECT id, total FROM orders WHERE total > $1", 5_i64);
         let orders = orders.fetch_all(&scope).await.unwrap();
         assert_eq!((orders.len(), orders[0].total), (1, total));
@@ -193,7 +194,7 @@ async fn sqlx_s_own_macros_run_on_a_scope_unchanged() {
         let customers = customers.fetch_all(&scope).await.unwrap();
         assert_eq!(customers, [Customer { name: name.to_owned(), note: None }]);
 
-        let mut tx = world.db.begin(ctx).await.unwrap();
+        let mut tx = fixture.db.begin(ctx).await.unwrap();
         let changed =
             sqlx::query!("UPDATE orders SET total = total + $1", 1_i64).execute(&mut tx).await.unwrap();
         assert_eq!(changed.rows_affected(), 1);
@@ -203,11 +204,11 @@ async fn sqlx_s_own_macros_run_on_a_scope_unchanged() {
     }
 }
 
-/// `.sqlx` holds what a database says now.
+/// `.sqlx` equals what the database describes now.
 #[tokio::test]
 async fn the_offline_data_is_what_the_database_says() {
-    let world = seeded().await;
-    let mut conn = world.pool.acquire().await.unwrap();
+    let fixture = seeded().await;
+    let mut conn = fixture.pool.acquire().await.unwrap();
     let mut count = 0;
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx")).unwrap() {
         let json = std::fs::read_to_string(entry.unwrap().path()).unwrap();

@@ -1,4 +1,4 @@
-//! What Postgres says no with becomes an error with a name, and without what it says of rows.
+//! A database error becomes a named `ErrorKind` and contains no values of rows.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tenancy::{Error, ErrorKind, TenantDb, TenantScoped, query, query_checked, qu
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::common::{TestBackend, World};
+use crate::common::{Fixture, TestBackend};
 
 const TABLES: &str = "
     CREATE TABLE people (
@@ -29,20 +29,20 @@ const TABLES: &str = "
     CREATE TABLE withheld (tenant_id uuid NOT NULL, id bigint NOT NULL, PRIMARY KEY (tenant_id, id));
     REVOKE ALL ON withheld FROM CURRENT_USER";
 
-async fn world() -> World<Postgres> {
-    let world = World::<Postgres>::new().await;
-    Postgres::raw(&world.pool, TABLES).await.unwrap();
-    for ctx in [&world.acme, &world.globex] {
-        let scope = world.db.scope(ctx);
+async fn seeded() -> Fixture<Postgres> {
+    let fixture = Fixture::<Postgres>::new().await;
+    Postgres::raw(&fixture.pool, TABLES).await.unwrap();
+    for ctx in [&fixture.acme, &fixture.globex] {
+        let scope = fixture.db.scope(ctx);
         query!(&scope, "INSERT INTO people (id, name, age) VALUES (1, 'ada', 40)").execute().await.unwrap();
     }
-    world
+    fixture
 }
 
 #[tokio::test]
 async fn every_no_of_postgres_has_a_name_and_no_detail() {
-    let world = world().await;
-    let scope = world.db.scope(&world.acme);
+    let fixture = seeded().await;
+    let scope = fixture.db.scope(&fixture.acme);
     macro_rules! says {
         ($kind:ident, $sql:literal $(, $value:expr)*) => {
             let error = query!(&scope, $sql $(, $value)*).execute().await.unwrap_err();
@@ -64,9 +64,9 @@ async fn every_no_of_postgres_has_a_name_and_no_detail() {
     says!(Misconfigured, "DELETE FROM nowhere WHERE id = 1");
     says!(Misconfigured, "UPDATE people SET nothing = 1");
     assert_eq!(query!(&scope, "INSERT INTO closed (id) VALUES (101)").execute().await.unwrap(), 1);
-    // A reference to a row of another tenant is as one to none.
+    // A foreign key to a row of another tenant and one to a missing row produce the same error.
     says!(ReferenceViolation, "INSERT INTO people (id, name, boss) VALUES (2, 'bob', 7)");
-    let theirs = world.db.scope(&world.globex);
+    let theirs = fixture.db.scope(&fixture.globex);
     query!(&theirs, "INSERT INTO people (id, name, boss) VALUES (7, 'bob', 1)").execute().await.unwrap();
     says!(ReferenceViolation, "INSERT INTO people (id, name, boss) VALUES (2, 'bob', 7)");
     let seen = query_scalar!(&theirs, i64, "SELECT count(*) FROM people").fetch_one().await.unwrap();
@@ -83,7 +83,7 @@ struct Person {
     age: Option<i32>,
 }
 
-/// The row that violates a constraint of `people`, and its name on PostgreSQL and on SQLite.
+/// Rows that each violate a constraint of `people`, with the constraint's name on PostgreSQL and on SQLite.
 fn violations() -> [(Person, ErrorKind, &'static str, Option<&'static str>); 4] {
     let eve = Person { id: 2, name: "eve".to_owned(), boss: None, age: None };
     [
@@ -112,16 +112,16 @@ fn violations() -> [(Person, ErrorKind, &'static str, Option<&'static str>); 4] 
 #[track_caller]
 fn names(error: &Error, kind: ErrorKind, constraint: Option<&str>) {
     assert_eq!((error.kind(), error.constraint()), (kind, constraint), "{error:?}");
-    // Neither the name nor a value is in the text.
+    // The text contains neither the constraint name nor a value.
     let whole = format!("{error} {error:?}");
     assert!(!whole.contains("people") && !whole.contains("eve") && !whole.contains("77"), "{whole}");
 }
 
 #[tokio::test]
 async fn a_violated_constraint_has_a_name_whichever_way_it_was_written() {
-    let world = world().await;
-    for ctx in [&world.acme, &world.globex] {
-        let scope = world.db.scope(ctx);
+    let fixture = seeded().await;
+    for ctx in [&fixture.acme, &fixture.globex] {
+        let scope = fixture.db.scope(ctx);
         for (person, kind, constraint, _) in violations() {
             let Person { id, name, boss, age } = person.clone();
             let constraint = Some(constraint);
@@ -143,7 +143,7 @@ async fn a_violated_constraint_has_a_name_whichever_way_it_was_written() {
                     .bind(boss)
                     .bind(age);
             names(&Error::from_sqlx(own.fetch_one(&scope).await.unwrap_err()), kind, constraint);
-            let mut tx = world.db.begin(ctx).await.unwrap();
+            let mut tx = fixture.db.begin(ctx).await.unwrap();
             let own = sqlx::query("INSERT INTO people (id, name, boss, age) VALUES ($1, $2, $3, $4)")
                 .bind(id)
                 .bind(&name)
@@ -156,8 +156,8 @@ async fn a_violated_constraint_has_a_name_whichever_way_it_was_written() {
         let none = query!(&scope, "INSERT INTO people (id) VALUES (2)");
         names(&none.execute().await.unwrap_err(), ErrorKind::InvalidInput, None);
     }
-    for ctx in [&world.acme, &world.globex] {
-        let (scope, id) = (world.db.scope(ctx), uuid::Uuid::now_v7());
+    for ctx in [&fixture.acme, &fixture.globex] {
+        let (scope, id) = (fixture.db.scope(ctx), uuid::Uuid::now_v7());
         for (total, wanted) in [(10_i64, None), (10, Some("orders_pkey")), (-77, Some("orders_total_check"))]
         {
             let added = query_checked!(
@@ -175,17 +175,17 @@ async fn a_violated_constraint_has_a_name_whichever_way_it_was_written() {
 
 #[tokio::test]
 async fn on_sqlite_a_violated_key_names_its_columns() {
-    let world = World::<Sqlite>::new().await;
+    let fixture = Fixture::<Sqlite>::new().await;
     Sqlite::raw(
-        &world.pool,
+        &fixture.pool,
         "CREATE TABLE people (tenant_id BLOB NOT NULL, id INTEGER NOT NULL, name TEXT NOT NULL, boss INTEGER,
             age INTEGER CHECK (age > 0), PRIMARY KEY (tenant_id, id), UNIQUE (tenant_id, name),
             FOREIGN KEY (tenant_id, boss) REFERENCES people (tenant_id, id)) STRICT",
     )
     .await
     .unwrap();
-    for ctx in [&world.acme, &world.globex] {
-        let scope = world.db.scope(ctx);
+    for ctx in [&fixture.acme, &fixture.globex] {
+        let scope = fixture.db.scope(ctx);
         let ada = Person { id: 1, name: "ada".to_owned(), boss: None, age: Some(40) };
         Person::insert(&scope, &ada).await.unwrap();
         for (person, kind, _, constraint) in violations() {
@@ -200,21 +200,21 @@ async fn on_sqlite_a_violated_key_names_its_columns() {
         let none = query!(&scope, "INSERT INTO people (id) VALUES (2)").execute().await.unwrap_err();
         names(&none, ErrorKind::InvalidInput, Some("people.name"));
     }
-    Sqlite::raw(&world.pool, "CREATE UNIQUE INDEX people_lower ON people (tenant_id, lower(name))")
+    Sqlite::raw(&fixture.pool, "CREATE UNIQUE INDEX people_lower ON people (tenant_id, lower(name))")
         .await
         .unwrap();
-    for ctx in [&world.acme, &world.globex] {
+    for ctx in [&fixture.acme, &fixture.globex] {
         let ada = Person { id: 2, name: "ADA".to_owned(), boss: None, age: None };
-        let error = Person::insert(&world.db.scope(ctx), &ada).await.unwrap_err();
+        let error = Person::insert(&fixture.db.scope(ctx), &ada).await.unwrap_err();
         assert_eq!((error.kind(), error.constraint()), (ErrorKind::Conflict, Some("index 'people_lower'")));
     }
 }
 
 #[tokio::test]
 async fn an_error_of_sqlx_becomes_the_one_it_is() {
-    let world = world().await;
-    for ctx in [&world.acme, &world.globex] {
-        let scope = world.db.scope(ctx);
+    let fixture = seeded().await;
+    for ctx in [&fixture.acme, &fixture.globex] {
+        let scope = fixture.db.scope(ctx);
         let kind = |error| Error::from_sqlx(error).kind();
         let refused = sqlx::query("TRUNCATE people").execute(&scope).await.unwrap_err();
         let refused = Error::from_sqlx(refused);
@@ -230,62 +230,62 @@ async fn an_error_of_sqlx_becomes_the_one_it_is() {
     }
 }
 
-/// Keys that begin with the tenant are apart: nobody waits for another tenant's transaction.
+/// With the tenant in the key, a transaction never waits for another tenant's transaction.
 #[tokio::test]
 async fn k06_an_uncommitted_key_holds_up_nobody_else() {
-    let world = world().await;
+    let fixture = seeded().await;
     let eve = Person { id: 7, name: "eve".to_owned(), boss: None, age: None };
-    let mut first = world.db.begin(&world.acme).await.unwrap();
+    let mut first = fixture.db.begin(&fixture.acme).await.unwrap();
     Person::insert(&mut first, &eve).await.unwrap();
     let beside = async {
-        let mut second = world.db.begin(&world.globex).await.unwrap();
+        let mut second = fixture.db.begin(&fixture.globex).await.unwrap();
         Person::insert(&mut second, &eve).await.unwrap();
         second.commit().await.unwrap();
     };
     tokio::time::timeout(Duration::from_mins(1), beside).await.expect("globex waits for acme's transaction");
     first.rollback().await.unwrap();
-    for (ctx, there) in [(&world.acme, false), (&world.globex, true)] {
-        assert_eq!(Person::exists(&world.db.scope(ctx), 7).await.unwrap(), there);
+    for (ctx, there) in [(&fixture.acme, false), (&fixture.globex, true)] {
+        assert_eq!(Person::exists(&fixture.db.scope(ctx), 7).await.unwrap(), there);
     }
 }
 
-/// What a deferred key says comes with the commit, and is an error as any other.
+/// A deferred constraint fails at commit, and its error has a name like any other.
 #[tokio::test]
 async fn k08_a_key_that_is_checked_at_commit_is_an_error_with_a_name() {
-    let world = world().await;
+    let fixture = seeded().await;
     let deferred =
         "ALTER TABLE people ALTER CONSTRAINT people_tenant_id_boss_fkey DEFERRABLE INITIALLY DEFERRED";
-    Postgres::raw(&world.pool, deferred).await.unwrap();
-    for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
+    Postgres::raw(&fixture.pool, deferred).await.unwrap();
+    for (ctx, other) in [(&fixture.acme, &fixture.globex), (&fixture.globex, &fixture.acme)] {
         let boss = Person { id: 9, name: "boss".to_owned(), boss: None, age: None };
-        Person::upsert(&world.db.scope(other), &boss).await.unwrap();
+        Person::upsert(&fixture.db.scope(other), &boss).await.unwrap();
         let eve = Person { id: 77, name: "eve".to_owned(), boss: Some(9), age: None };
-        let mut tx = world.db.begin(ctx).await.unwrap();
+        let mut tx = fixture.db.begin(ctx).await.unwrap();
         assert!(!Person::delete(&mut tx, 77).await.unwrap().found());
         let here = Person::select().filter(Person::ID.eq(9)).delete(&mut tx).await.unwrap();
         Person::insert(&mut tx, &eve).await.unwrap();
         let error = tx.commit().await.unwrap_err();
         names(&error, ErrorKind::ReferenceViolation, Some("people_tenant_id_boss_fkey"));
-        let scope = world.db.scope(ctx);
+        let scope = fixture.db.scope(ctx);
         assert!(!Person::exists(&scope, 77).await.unwrap());
         assert_eq!(Person::exists(&scope, 9).await.unwrap(), here.found());
-        assert!(Person::exists(&world.db.scope(other), 9).await.unwrap());
+        assert!(Person::exists(&fixture.db.scope(other), 9).await.unwrap());
     }
 }
 
 #[tokio::test]
 async fn what_waits_too_long_is_told_apart() {
-    let world = world().await;
-    let mut one = world.db.begin(&world.acme).await.unwrap();
+    let fixture = seeded().await;
+    let mut one = fixture.db.begin(&fixture.acme).await.unwrap();
     query!(&mut one, "UPDATE people SET age = 41 WHERE id = 1").execute().await.unwrap();
-    let mut two = world.db.begin(&world.acme).await.unwrap();
+    let mut two = fixture.db.begin(&fixture.acme).await.unwrap();
     let error = query_scalar!(&mut two, i64, "SELECT id FROM people WHERE id = 1 FOR UPDATE NOWAIT")
         .fetch_one()
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Retryable, "{error:?}");
-    // Nobody else's rows wait for these.
-    let theirs = world.db.scope(&world.globex);
+    // Rows of another tenant are not locked.
+    let theirs = fixture.db.scope(&fixture.globex);
     let id =
         query_scalar!(&theirs, i64, "SELECT id FROM people WHERE id = 1 FOR UPDATE NOWAIT").fetch_one().await;
     assert_eq!(id.unwrap(), 1);
@@ -294,7 +294,7 @@ async fn what_waits_too_long_is_told_apart() {
     one.rollback().await.unwrap();
 }
 
-/// The end of a line that hands on whatever is said, but hangs up when Postgres has committed and says so.
+/// A proxy to PostgreSQL that closes the connection in place of forwarding the reply to COMMIT.
 async fn hangs_up_at_a_commit(to: &PgConnectOptions) -> PgConnectOptions {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = to.clone().host("127.0.0.1").port(listener.local_addr().unwrap().port());
@@ -312,7 +312,7 @@ async fn hangs_up_at_a_commit(to: &PgConnectOptions) -> PgConnectOptions {
                     match to_client {
                         (0, _) => return,
                         (n, false) => server.write_all(&asked[..n]).await.unwrap(),
-                        // The tag of the command that has ended.
+                        // The command tag of a COMMIT that has completed.
                         (n, true) if said[..n].windows(7).any(|tag| tag == b"COMMIT\0") => return,
                         (n, true) => client.write_all(&said[..n]).await.unwrap(),
                     }
@@ -325,16 +325,16 @@ async fn hangs_up_at_a_commit(to: &PgConnectOptions) -> PgConnectOptions {
 
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_says_that_and_not_that_nothing_was_kept() {
-    let world = world().await;
-    let line = hangs_up_at_a_commit(&world.pool.connect_options()).await;
+    let fixture = seeded().await;
+    let line = hangs_up_at_a_commit(&fixture.pool.connect_options()).await;
     let pool = PgPoolOptions::new().max_connections(1).connect_with(line).await.unwrap();
     let db = TenantDb::from_pool(pool).accept(Check::OpenPolicy).build().await.unwrap();
-    let mut tx = db.begin(&world.acme).await.unwrap();
+    let mut tx = db.begin(&fixture.acme).await.unwrap();
     query!(&mut tx, "INSERT INTO people (id, name) VALUES (7, 'eve')").execute().await.unwrap();
     let error = tx.commit().await.unwrap_err();
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::OutcomeUnknown, false));
-    for (ctx, there) in [(&world.acme, 1), (&world.globex, 0)] {
-        let scope = world.db.scope(ctx);
+    for (ctx, there) in [(&fixture.acme, 1), (&fixture.globex, 0)] {
+        let scope = fixture.db.scope(ctx);
         let found = query_scalar!(&scope, i64, "SELECT count(*) FROM people WHERE id = 7").fetch_one().await;
         assert_eq!(found.unwrap(), there);
     }

@@ -1,4 +1,4 @@
-//! Any sqlx query runs on a scope, reaches that tenant's rows only, or is refused.
+//! A sqlx query on a scope reaches only rows of its tenant, or is rejected.
 
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tenancy::scope::Scope;
 use tenancy::{Error, ErrorKind};
 use uuid::Uuid;
 
-use crate::common::World;
+use crate::common::Fixture;
 
 #[derive(Debug, Clone, PartialEq, FromRow)]
 struct Order {
@@ -24,7 +24,7 @@ fn refusal(error: &sqlx::Error) -> &Error {
     cause.downcast_ref().unwrap_or_else(|| panic!("not an error of tenancy: {cause:?}"))
 }
 
-/// The tests, for one database: sqlx's own bounds do not travel through generics.
+/// The tests for one database. A macro, because the trait bounds of sqlx differ per database.
 macro_rules! dynamic_tests {
     ($name:ident, $db:ty, $catalog:literal) => {
         mod $name {
@@ -33,17 +33,17 @@ macro_rules! dynamic_tests {
             type Db = $db;
             const CATALOG: &str = $catalog;
 
-            async fn seeded() -> (World<Db>, Vec<Order>) {
-                let world = World::<Db>::new().await;
+            async fn seeded() -> (Fixture<Db>, Vec<Order>) {
+                let fixture = Fixture::<Db>::new().await;
                 let mut acme = Vec::new();
-                for (ctx, mine) in [(&world.acme, true), (&world.globex, false)] {
+                for (ctx, mine) in [(&fixture.acme, true), (&fixture.globex, false)] {
                     for total in 1..=5 {
                         let order = Order { id: Uuid::now_v7(), status: "open".to_owned(), total };
                         let done = sqlx::query("INSERT INTO orders (id, status, total) VALUES ($1, $2, $3)")
                             .bind(order.id)
                             .bind(&order.status)
                             .bind(order.total)
-                            .execute(&world.db.scope(ctx))
+                            .execute(&fixture.db.scope(ctx))
                             .await
                             .unwrap();
                         assert_eq!(done.rows_affected(), 1);
@@ -52,7 +52,7 @@ macro_rules! dynamic_tests {
                         }
                     }
                 }
-                (world, acme)
+                (fixture, acme)
             }
 
             async fn sum(scope: &Scope<'_, Db>) -> i64 {
@@ -64,8 +64,8 @@ macro_rules! dynamic_tests {
 
             #[tokio::test]
             async fn every_form_of_query_sees_its_own_rows_only() {
-                let (world, acme) = seeded().await;
-                let scope = world.db.scope(&world.acme);
+                let (fixture, acme) = seeded().await;
+                let scope = fixture.db.scope(&fixture.acme);
                 let sql = "SELECT id, status, total FROM orders WHERE total > $1 OR status = $2 ORDER BY id";
                 let all: Vec<Order> = sqlx::query_as(sql).bind(0_i64).bind("open").fetch_all(&scope).await.unwrap();
                 assert_eq!(all, acme);
@@ -85,14 +85,14 @@ macro_rules! dynamic_tests {
                 let count: i64 = builder.build_query_scalar().fetch_one(&scope).await.unwrap();
                 assert_eq!(count, 3);
 
-                // The same text for both tenants, warm from the first one.
-                let other = world.db.scope(&world.globex);
+                // The same text for the second tenant, with the cache filled by the first.
+                let other = fixture.db.scope(&fixture.globex);
                 let theirs: Vec<Order> =
                     sqlx::query_as(sql).bind(0_i64).bind("open").fetch_all(&other).await.unwrap();
                 assert_eq!(theirs.len(), 5);
                 assert!(theirs.iter().all(|order| !acme.contains(order)));
 
-                let mut tx = world.db.begin(&world.acme).await.unwrap();
+                let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                 let inside: Vec<Order> =
                     sqlx::query_as(sql).bind(0_i64).bind("open").fetch_all(&mut tx).await.unwrap();
                 assert_eq!(inside, acme);
@@ -100,9 +100,9 @@ macro_rules! dynamic_tests {
 
             #[tokio::test]
             async fn joins_subqueries_and_ctes_are_scoped_everywhere() {
-                let (world, _) = seeded().await;
-                for ctx in [&world.acme, &world.globex] {
-                    let scope = world.db.scope(ctx);
+                let (fixture, _) = seeded().await;
+                for ctx in [&fixture.acme, &fixture.globex] {
+                    let scope = fixture.db.scope(ctx);
                     for sql in [
                         "SELECT count(*) FROM orders a JOIN orders b ON a.total = b.total",
                         "SELECT count(*) FROM orders a LEFT JOIN orders b ON a.total = b.total",
@@ -120,15 +120,15 @@ macro_rules! dynamic_tests {
 
             #[tokio::test]
             async fn a_change_reaches_its_own_rows_only() {
-                let (world, acme) = seeded().await;
-                let (ours, theirs) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+                let (fixture, acme) = seeded().await;
+                let (ours, theirs) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
                 let done = sqlx::query("UPDATE orders SET total = total + 100 WHERE total > 0 OR 1 = 1")
                     .execute(&ours)
                     .await
                     .unwrap();
                 assert_eq!(done.rows_affected(), 5);
                 assert_eq!((sum(&ours).await, sum(&theirs).await), (515, 15));
-                // The other tenant cannot touch a row by its id, nor learn that it is there.
+                // Another tenant cannot change a row by its id, nor detect that the row exists.
                 let touched = sqlx::query("DELETE FROM orders WHERE id = $1").bind(acme[0].id).execute(&theirs);
                 assert_eq!(touched.await.unwrap().rows_affected(), 0);
                 let id: Uuid = sqlx::query_scalar("DELETE FROM orders WHERE id = $1 RETURNING id")
@@ -144,8 +144,8 @@ macro_rules! dynamic_tests {
 
             #[tokio::test]
             async fn what_is_not_known_to_be_safe_is_refused_and_says_why() {
-                let (world, _) = seeded().await;
-                let scope = world.db.scope(&world.acme);
+                let (fixture, _) = seeded().await;
+                let scope = fixture.db.scope(&fixture.acme);
                 for sql in [
                     "TRUNCATE orders",
                     "DROP TABLE orders",
@@ -167,19 +167,19 @@ macro_rules! dynamic_tests {
                 ] {
                     let error = sqlx::query(sql).execute(&scope).await.unwrap_err();
                     assert_eq!(refusal(&error).kind(), ErrorKind::SqlRejected, "{sql}: {error}");
-                    let mut tx = world.db.begin(&world.acme).await.unwrap();
+                    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                     let error = (&mut tx).execute(sql).await.unwrap_err();
                     assert_eq!(refusal(&error).kind(), ErrorKind::SqlRejected, "{sql}: {error}");
                 }
-                assert_eq!((sum(&scope).await, sum(&world.db.scope(&world.globex)).await), (15, 15));
+                assert_eq!((sum(&scope).await, sum(&fixture.db.scope(&fixture.globex)).await), (15, 15));
             }
 
             #[tokio::test]
             async fn a_value_too_few_or_too_many_never_takes_the_tenants_place() {
-                let (world, _) = seeded().await;
-                let scope = world.db.scope(&world.acme);
+                let (fixture, _) = seeded().await;
+                let scope = fixture.db.scope(&fixture.acme);
                 let sql = "SELECT count(*) FROM orders WHERE total = $1 OR total = $2";
-                let globex = world.globex.tenant_id();
+                let globex = fixture.globex.tenant_id();
                 for query in [
                     sqlx::query(sql),
                     sqlx::query(sql).bind(1_i64),
@@ -193,12 +193,12 @@ macro_rules! dynamic_tests {
 
             #[tokio::test]
             async fn a_prepared_statement_is_scoped_as_well() {
-                let (world, _) = seeded().await;
-                let scope = world.db.scope(&world.acme);
+                let (fixture, _) = seeded().await;
+                let scope = fixture.db.scope(&fixture.acme);
                 let sql = sqlx::SqlStr::from_static("SELECT count(*) FROM orders WHERE total > $1");
                 let statement = scope_prepare(&scope, sql).await;
-                for (ctx, least, count) in [(&world.acme, 0_i64, 5_i64), (&world.acme, 3, 2), (&world.globex, 4, 1)] {
-                    let scope = world.db.scope(ctx);
+                for (ctx, least, count) in [(&fixture.acme, 0_i64, 5_i64), (&fixture.acme, 3, 2), (&fixture.globex, 4, 1)] {
+                    let scope = fixture.db.scope(ctx);
                     let row = sqlx::Statement::query(&statement).bind(least).fetch_one(&scope).await.unwrap();
                     assert_eq!(row.get::<i64, _>(0), count);
                 }
@@ -212,20 +212,20 @@ macro_rules! dynamic_tests {
 
             #[tokio::test]
             async fn a_transaction_keeps_all_or_nothing() {
-                let (world, acme) = seeded().await;
-                let ours = world.db.scope(&world.acme);
+                let (fixture, acme) = seeded().await;
+                let ours = fixture.db.scope(&fixture.acme);
                 let add = "UPDATE orders SET total = total + 1";
-                let mut tx = world.db.begin(&world.acme).await.unwrap();
+                let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                 sqlx::query(add).execute(&mut tx).await.unwrap();
                 drop(tx);
                 assert_eq!(sum(&ours).await, 15);
-                let mut tx = world.db.begin(&world.acme).await.unwrap();
+                let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                 sqlx::query(add).execute(&mut tx).await.unwrap();
                 tx.commit().await.unwrap();
                 assert_eq!(sum(&ours).await, 20);
 
-                // After a failed statement the commit says that nothing is kept.
-                let mut tx = world.db.begin(&world.acme).await.unwrap();
+                // After a failed statement the commit returns an error, and nothing is kept.
+                let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                 sqlx::query(add).execute(&mut tx).await.unwrap();
                 let twice = sqlx::query("INSERT INTO orders (id, status, total) VALUES ($1, 'x', 1)").bind(acme[0].id);
                 assert!(matches!(twice.execute(&mut tx).await.unwrap_err(), sqlx::Error::Database(_)));
@@ -233,16 +233,16 @@ macro_rules! dynamic_tests {
                 assert_eq!(sum(&ours).await, 20);
             }
 
-            /// Rows enough that most of them are on their way when the reader leaves.
+            /// Enough rows that most are still in transit when the reader stops.
             const MANY: &str = "SELECT a.total FROM orders a CROSS JOIN orders b CROSS JOIN orders c CROSS JOIN orders d \
                                 CROSS JOIN orders e";
 
             #[tokio::test]
             async fn a_reader_may_leave_before_the_end_and_the_transaction_goes_on() {
-                let (world, _) = seeded().await;
-                for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
-                    let (before, theirs) = (sum(&world.db.scope(ctx)).await, sum(&world.db.scope(other)).await);
-                    let mut tx = world.db.begin(ctx).await.unwrap();
+                let (fixture, _) = seeded().await;
+                for (ctx, other) in [(&fixture.acme, &fixture.globex), (&fixture.globex, &fixture.acme)] {
+                    let (before, theirs) = (sum(&fixture.db.scope(ctx)).await, sum(&fixture.db.scope(other)).await);
+                    let mut tx = fixture.db.begin(ctx).await.unwrap();
                     for left in 1..=3 {
                         sqlx::query("UPDATE orders SET total = total + 1").execute(&mut tx).await.unwrap();
                         let mut rows = sqlx::query(MANY).fetch(&mut tx);
@@ -258,17 +258,17 @@ macro_rules! dynamic_tests {
                     }
                     assert!(sqlx::query(MANY).fetch(&mut tx).try_next().await.unwrap().is_some());
                     tx.commit().await.unwrap();
-                    assert_eq!(sum(&world.db.scope(ctx)).await, before + 15);
-                    assert_eq!(sum(&world.db.scope(other)).await, theirs);
+                    assert_eq!(sum(&fixture.db.scope(ctx)).await, before + 15);
+                    assert_eq!(sum(&fixture.db.scope(other)).await, theirs);
                 }
             }
 
             #[tokio::test]
             async fn what_writes_is_read_to_its_end_or_nothing_is_kept() {
-                let (world, _) = seeded().await;
-                let scope = world.db.scope(&world.acme);
+                let (fixture, _) = seeded().await;
+                let scope = fixture.db.scope(&fixture.acme);
                 let add = "UPDATE orders SET total = total + 1 RETURNING id";
-                let mut tx = world.db.begin(&world.acme).await.unwrap();
+                let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                 sqlx::query(add).execute(&mut tx).await.unwrap();
                 assert!(sqlx::query(add).fetch(&mut tx).try_next().await.unwrap().is_some());
                 let again = sqlx::query("SELECT id FROM orders").fetch_all(&mut tx).await.unwrap_err();
@@ -279,22 +279,22 @@ macro_rules! dynamic_tests {
                 }
                 assert_eq!(sum(&scope).await, 15);
 
-                let mut tx = world.db.begin(&world.acme).await.unwrap();
+                let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                 let ids: Vec<_> = sqlx::query(add).fetch(&mut tx).try_collect().await.unwrap();
                 assert_eq!(ids.len(), 5);
                 tx.commit().await.unwrap();
-                assert_eq!((sum(&scope).await, sum(&world.db.scope(&world.globex)).await), (20, 15));
+                assert_eq!((sum(&scope).await, sum(&fixture.db.scope(&fixture.globex)).await), (20, 15));
             }
 
-            /// As a timeout does: the statement is given up while a row is waited for, the first one or a later one.
+            /// Drops a statement while it waits for its first or a later row, as a timeout does.
             #[tokio::test]
             async fn a_statement_that_is_given_up_in_flight_ends_the_transaction() {
-                let (world, _) = seeded().await;
+                let (fixture, _) = seeded().await;
                 let deadline = Instant::now() + Duration::from_mins(1);
                 for rows_before in [0, 1] {
                     loop {
                         assert!(Instant::now() < deadline, "no row was waited for within a minute");
-                        let mut tx = world.db.begin(&world.acme).await.unwrap();
+                        let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                         sqlx::query("UPDATE orders SET total = total + 1").execute(&mut tx).await.unwrap();
                         let mut rows = sqlx::query(MANY).fetch(&mut tx);
                         for _ in 0..rows_before {
@@ -317,26 +317,26 @@ macro_rules! dynamic_tests {
                         assert!(error.to_string().contains("was cancelled before its result arrived"), "{error}");
                         break;
                     }
-                    assert_eq!(sum(&world.db.scope(&world.acme)).await, 15);
+                    assert_eq!(sum(&fixture.db.scope(&fixture.acme)).await, 15);
                 }
             }
 
             #[tokio::test]
             async fn where_events_are_required_a_silent_change_is_not_made() {
-                let world = World::<Db>::with(AuditPolicy::Required, 4).await;
-                let scope = world.db.scope(&world.acme);
+                let fixture = Fixture::<Db>::with(AuditPolicy::Required, 4).await;
+                let scope = fixture.db.scope(&fixture.acme);
                 let insert = || {
                     sqlx::query("INSERT INTO orders (id, status, total) VALUES ($1, 'x', 1)").bind(Uuid::now_v7())
                 };
                 let error = insert().execute(&scope).await.unwrap_err();
                 assert_eq!(refusal(&error).kind(), ErrorKind::Unaudited);
-                let mut tx = world.db.begin(&world.acme).await.unwrap();
+                let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                 insert().execute(&mut tx).await.unwrap();
                 assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::Unaudited);
                 assert_eq!(sum(&scope).await, 0);
-                let mut tx = world.db.begin(&world.acme).await.unwrap();
+                let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
                 insert().execute(&mut tx).await.unwrap();
-                tx.record(AuditEvent::new(&world.acme, "order.create")).await.unwrap();
+                tx.record(AuditEvent::new(&fixture.acme, "order.create")).await.unwrap();
                 tx.commit().await.unwrap();
                 assert_eq!(sum(&scope).await, 1);
             }
@@ -347,13 +347,13 @@ macro_rules! dynamic_tests {
 dynamic_tests!(sqlite, sqlx::Sqlite, "SELECT * FROM sqlite_master");
 dynamic_tests!(postgres, sqlx::Postgres, "SELECT * FROM pg_stats");
 
-/// What goes wrong in rows that nobody read is no success of the transaction.
+/// An error in rows that were not read fails the transaction.
 #[tokio::test]
 async fn an_error_in_rows_that_were_left_is_not_lost() {
-    let world = World::<sqlx::Postgres>::new().await;
-    for ctx in [&world.acme, &world.globex] {
+    let fixture = Fixture::<sqlx::Postgres>::new().await;
+    for ctx in [&fixture.acme, &fixture.globex] {
         for next in ["commit", "read"] {
-            let mut tx = world.db.begin(ctx).await.unwrap();
+            let mut tx = fixture.db.begin(ctx).await.unwrap();
             for total in [1_i64, 2, 0] {
                 sqlx::query("INSERT INTO orders (id, status, total) VALUES ($1, 'open', $2)")
                     .bind(Uuid::now_v7())
@@ -371,7 +371,7 @@ async fn an_error_in_rows_that_were_left_is_not_lost() {
             let kind = tx.commit().await.unwrap_err().kind();
             assert_eq!(kind, if next == "read" { ErrorKind::RolledBack } else { ErrorKind::InvalidInput });
             let none: i64 = sqlx::query_scalar("SELECT count(*) FROM orders")
-                .fetch_one(&world.db.scope(ctx))
+                .fetch_one(&fixture.db.scope(ctx))
                 .await
                 .unwrap();
             assert_eq!(none, 0);

@@ -1,4 +1,4 @@
-//! One tenant never reads, changes, counts or learns of another tenant's rows.
+//! A tenant never reads, changes, counts or detects rows of another tenant.
 
 use std::sync::Mutex;
 
@@ -15,11 +15,11 @@ use tenancy::tenant::{NewTenant, Placement, Slug, TenantId, TenantStatus, Tenant
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped, query};
 use uuid::Uuid;
 
-use crate::common::{Order, TestBackend, World};
+use crate::common::{Fixture, Order, TestBackend};
 
 async fn a_foreign_row_looks_like_a_missing_one<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let fixture = Fixture::<DB>::new().await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let order = Order::new(100);
     Order::insert(&globex, &order).await.unwrap();
 
@@ -33,7 +33,7 @@ async fn a_foreign_row_looks_like_a_missing_one<DB: TestBackend + SupportsRow<Or
                 .found()
         );
         assert!(!Order::delete(&acme, id).await.unwrap().found());
-        let mut tx = world.db.begin(&world.acme).await.unwrap();
+        let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
         assert_eq!(Order::find(&mut tx, id).await.unwrap(), None);
         assert!(!Order::delete(&mut tx, id).await.unwrap().found());
         tx.commit().await.unwrap();
@@ -47,8 +47,8 @@ async fn a_foreign_row_looks_like_a_missing_one<DB: TestBackend + SupportsRow<Or
 }
 
 async fn the_owner_reads_and_changes_its_own<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    let globex = world.db.scope(&world.globex);
+    let fixture = Fixture::<DB>::new().await;
+    let globex = fixture.db.scope(&fixture.globex);
     let mut order = Order::new(100);
     Order::insert(&globex, &order).await.unwrap();
     "paid".clone_into(&mut order.status);
@@ -61,14 +61,14 @@ async fn the_owner_reads_and_changes_its_own<DB: TestBackend + SupportsRow<Order
 }
 
 async fn two_tenants_may_use_the_same_id<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let fixture = Fixture::<DB>::new().await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let ours = Order::new(1);
     let theirs = Order { total: 2, ..ours.clone() };
     Order::insert(&acme, &ours).await.unwrap();
     Order::insert(&globex, &theirs).await.unwrap();
 
-    // The same key twice within a tenant is a conflict, and the error says nothing of the row.
+    // A duplicate key within a tenant is a conflict, and the error contains no value of the row.
     let error = Order::insert(&acme, &ours).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(!format!("{error:?}").contains(&ours.id.to_string()), "{error:?}");
@@ -80,8 +80,8 @@ async fn two_tenants_may_use_the_same_id<DB: TestBackend + SupportsRow<Order>>()
 }
 
 async fn pages_hold_every_own_row_once_and_no_other<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let fixture = Fixture::<DB>::new().await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let mut ours = Vec::new();
     for total in 0..23 {
         let order = Order::new(total);
@@ -103,7 +103,7 @@ async fn pages_hold_every_own_row_once_and_no_other<DB: TestBackend + SupportsRo
         }
         assert_eq!(seen, ours, "in pages of {limit}");
     }
-    // A cursor carries no authority: from another tenant's row one still sees one's own.
+    // A cursor carries no authority: after a cursor of another tenant, a list returns the caller's own rows.
     let theirs = Order::list(&globex, PageRequest::first(1)).await.unwrap().items.remove(0);
     let after = Order::list(&acme, PageRequest::after(theirs.id, 1000)).await.unwrap();
     assert!(after.items.iter().all(|order| ours.contains(order)));
@@ -114,50 +114,50 @@ async fn pages_hold_every_own_row_once_and_no_other<DB: TestBackend + SupportsRo
 }
 
 async fn what_is_not_committed_is_not_there<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
+    let fixture = Fixture::<DB>::new().await;
     let order = Order::new(5);
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     Order::insert(&mut tx, &order).await.unwrap();
     assert!(Order::exists(&mut tx, order.id).await.unwrap());
     drop(tx);
-    assert!(!Order::exists(&world.db.scope(&world.acme), order.id).await.unwrap());
+    assert!(!Order::exists(&fixture.db.scope(&fixture.acme), order.id).await.unwrap());
 
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     Order::insert(&mut tx, &order).await.unwrap();
     tx.rollback().await.unwrap();
-    assert!(!Order::exists(&world.db.scope(&world.acme), order.id).await.unwrap());
+    assert!(!Order::exists(&fixture.db.scope(&fixture.acme), order.id).await.unwrap());
 
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     Order::insert(&mut tx, &order).await.unwrap();
     tx.commit().await.unwrap();
-    assert!(Order::exists(&world.db.scope(&world.acme), order.id).await.unwrap());
+    assert!(Order::exists(&fixture.db.scope(&fixture.acme), order.id).await.unwrap());
 }
 
 async fn a_value_that_breaks_a_rule_is_refused_by_name<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    let error = Order::insert(&world.db.scope(&world.acme), &Order::new(-1)).await.unwrap_err();
+    let fixture = Fixture::<DB>::new().await;
+    let error = Order::insert(&fixture.db.scope(&fixture.acme), &Order::new(-1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
 async fn after_a_failed_statement_nothing_is_kept_and_the_commit_says_so<
     DB: TestBackend + SupportsRow<Order>,
 >() {
-    let world = World::<DB>::new().await;
+    let fixture = Fixture::<DB>::new().await;
     let order = Order::new(1);
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     Order::insert(&mut tx, &order).await.unwrap();
     assert_eq!(Order::insert(&mut tx, &order).await.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(Order::count(&mut tx).await.unwrap_err().kind(), ErrorKind::RolledBack);
     assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::RolledBack);
-    assert_eq!(Order::count(&world.db.scope(&world.acme)).await.unwrap(), 0);
+    assert_eq!(Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap(), 0);
 }
 
-/// What each way to a tenant's rows answers for a context that opens none.
+/// The errors of each API for a context that it must reject.
 async fn refusals<DB: TestBackend + SupportsRow<Order>>(
-    world: &World<DB>,
+    fixture: &Fixture<DB>,
     ctx: &TenantContext,
 ) -> Vec<(&'static str, ErrorKind)> {
-    let scope = &world.db.scope(ctx);
+    let scope = &fixture.db.scope(ctx);
     let mut seen = Vec::new();
     macro_rules! refused {
         ($way:literal, $answer:expr) => {
@@ -178,46 +178,46 @@ async fn refusals<DB: TestBackend + SupportsRow<Order>>(
     refused!("executor that writes", sqlx scope.execute("DELETE FROM orders").await);
     refused!("prepare", sqlx scope.prepare(SqlStr::from_static("SELECT id FROM orders")).await);
     refused!("describe", sqlx scope.describe(SqlStr::from_static("SELECT id FROM orders")).await);
-    let mut pages = world.db.stream(ctx.clone(), |scope| Order::select().stream(scope));
+    let mut pages = fixture.db.stream(ctx.clone(), |scope| Order::select().stream(scope));
     refused!("stream", pages.next().await.expect("it answers"));
-    let mut rows = world.db.stream(ctx.clone(), |scope| scope.fetch("SELECT id FROM orders"));
+    let mut rows = fixture.db.stream(ctx.clone(), |scope| scope.fetch("SELECT id FROM orders"));
     refused!("stream of a query", sqlx rows.next().await.expect("it answers").map(|_| ()));
     refused!("gauge", Gauge::new("projects").usage(scope).await);
     refused!("events", StoredEvent::newest(scope, None, 10).await);
-    refused!("begin", world.db.begin(ctx).await);
+    refused!("begin", fixture.db.begin(ctx).await);
     seen
 }
 
-/// The rows of such a tenant are elsewhere: here there are none, and none are made.
+/// The tenant's rows are in another database: this one reads and writes none.
 async fn a_tenant_whose_rows_are_elsewhere_opens_nothing_here<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    for ctx in [&world.acme, &world.globex] {
-        Order::insert(&world.db.scope(ctx), &Order::new(7)).await.unwrap();
+    let fixture = Fixture::<DB>::new().await;
+    for ctx in [&fixture.acme, &fixture.globex] {
+        Order::insert(&fixture.db.scope(ctx), &Order::new(7)).await.unwrap();
     }
     for (slug, placement) in [
         ("umbrella", Placement::Database { name: "cluster-7".to_owned() }),
         ("initech", Placement::Schema { name: "initech".to_owned() }),
     ] {
         let tenant = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(TenantStatus::Active);
-        let tenant = world.store.insert(tenant.placement(placement)).await.unwrap();
-        let ctx = world.directory.context(tenant.id(), Actor::user("ada")).await.unwrap();
-        for (way, kind) in refusals(&world, &ctx).await {
+        let tenant = fixture.store.insert(tenant.placement(placement)).await.unwrap();
+        let ctx = fixture.directory.context(tenant.id(), Actor::user("ada")).await.unwrap();
+        for (way, kind) in refusals(&fixture, &ctx).await {
             assert_eq!(kind, ErrorKind::UnsupportedPlacement, "{way}");
         }
     }
-    for ctx in [&world.acme, &world.globex] {
-        assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 1);
+    for ctx in [&fixture.acme, &fixture.globex] {
+        assert_eq!(Order::count(&fixture.db.scope(ctx)).await.unwrap(), 1);
     }
 }
 
-/// A context that was lent to a reading across tenants opens what the reading gives, and nothing by itself.
-async fn a_context_that_was_lent_opens_nothing_by_itself<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    for ctx in [&world.acme, &world.globex] {
-        Order::insert(&world.db.scope(ctx), &Order::new(7)).await.unwrap();
+/// A context from a cross-tenant read reads through that read only.
+async fn a_cross_tenant_context_opens_nothing_by_itself<DB: TestBackend + SupportsRow<Order>>() {
+    let fixture = Fixture::<DB>::new().await;
+    for ctx in [&fixture.acme, &fixture.globex] {
+        Order::insert(&fixture.db.scope(ctx), &Order::new(7)).await.unwrap();
     }
     let (audit, reason) = (MemorySink::new(), Reason::new("monthly report FIN-12").unwrap());
-    let across = world.db.cross_tenant(&world.directory, &audit, reason, Actor::user("ada")).unwrap();
+    let across = fixture.db.cross_tenant(&fixture.directory, &audit, reason, Actor::user("ada")).unwrap();
     let kept: Mutex<Vec<TenantContext>> = Mutex::default();
     let reading = across.read(async |tenant| {
         kept.lock().unwrap().push(tenant.context().clone());
@@ -229,21 +229,21 @@ async fn a_context_that_was_lent_opens_nothing_by_itself<DB: TestBackend + Suppo
     let kept = kept.into_inner().unwrap();
     assert_eq!(kept.len(), 2);
     for ctx in &kept {
-        for (way, kind) in refusals(&world, ctx).await {
+        for (way, kind) in refusals(&fixture, ctx).await {
             assert_eq!(kind, ErrorKind::CrossTenantContext, "{way}");
         }
         assert_eq!(keys.state(ctx, &browser).unwrap_err().kind(), ErrorKind::CrossTenantContext);
-        assert_eq!(world.directory.refresh(ctx).await.unwrap_err().kind(), ErrorKind::CrossTenantContext);
+        assert_eq!(fixture.directory.refresh(ctx).await.unwrap_err().kind(), ErrorKind::CrossTenantContext);
     }
-    for ctx in [&world.acme, &world.globex] {
-        assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 1);
+    for ctx in [&fixture.acme, &fixture.globex] {
+        assert_eq!(Order::count(&fixture.db.scope(ctx)).await.unwrap(), 1);
         keys.state(ctx, &browser).unwrap();
     }
 }
 
 on_every_database!(
     a_tenant_whose_rows_are_elsewhere_opens_nothing_here,
-    a_context_that_was_lent_opens_nothing_by_itself,
+    a_cross_tenant_context_opens_nothing_by_itself,
     after_a_failed_statement_nothing_is_kept_and_the_commit_says_so,
     a_foreign_row_looks_like_a_missing_one,
     the_owner_reads_and_changes_its_own,
@@ -253,12 +253,13 @@ on_every_database!(
     a_value_that_breaks_a_rule_is_refused_by_name,
 );
 
-/// Wall two by itself: SQL that forgot its tenant sees nothing on Postgres, inside a scope and outside.
-/// `I50`: PostgreSQL is told the tenant between quotes; nothing that ends them is ever part of an id.
+/// `I50`: statements contain the tenant id between quotes, so an id contains no character that ends a quoted text.
 #[tokio::test]
 async fn what_would_be_read_as_sql_is_no_id() {
-    let world = World::<sqlx::Sqlite>::new().await;
-    for id in [world.acme.tenant_id().to_string(), world.globex.tenant_id().to_string(), "acme".to_owned()] {
+    let fixture = Fixture::<sqlx::Sqlite>::new().await;
+    for id in
+        [fixture.acme.tenant_id().to_string(), fixture.globex.tenant_id().to_string(), "acme".to_owned()]
+    {
         assert!(TenantId::parse(&id).is_ok(), "{id}");
         for hostile in [
             "'",
@@ -292,34 +293,35 @@ proptest! {
     }
 }
 
+/// Row-level security without the tenant predicate: SQL without a tenant reads and changes no row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_refuses_a_query_that_forgot_its_tenant() {
-    let world = World::<sqlx::Postgres>::new().await;
-    Order::insert(&world.db.scope(&world.acme), &Order::new(1)).await.unwrap();
-    Order::insert(&world.db.scope(&world.globex), &Order::new(2)).await.unwrap();
+    let fixture = Fixture::<sqlx::Postgres>::new().await;
+    Order::insert(&fixture.db.scope(&fixture.acme), &Order::new(1)).await.unwrap();
+    Order::insert(&fixture.db.scope(&fixture.globex), &Order::new(2)).await.unwrap();
 
-    assert_eq!(sqlx::Postgres::number(&world.pool, "SELECT count(*) FROM orders").await, 0);
+    assert_eq!(sqlx::Postgres::number(&fixture.pool, "SELECT count(*) FROM orders").await, 0);
     for table in ["tenancy_gauges", "tenancy_audit_events"] {
-        assert_eq!(sqlx::Postgres::number(&world.pool, &format!("SELECT count(*) FROM {table}")).await, 0);
+        assert_eq!(sqlx::Postgres::number(&fixture.pool, &format!("SELECT count(*) FROM {table}")).await, 0);
     }
-    sqlx::Postgres::raw(&world.pool, "DELETE FROM orders").await.unwrap();
-    assert_eq!(Order::count(&world.db.scope(&world.acme)).await.unwrap(), 1);
-    assert_eq!(Order::count(&world.db.scope(&world.globex)).await.unwrap(), 1);
+    sqlx::Postgres::raw(&fixture.pool, "DELETE FROM orders").await.unwrap();
+    assert_eq!(Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap(), 1);
+    assert_eq!(Order::count(&fixture.db.scope(&fixture.globex)).await.unwrap(), 1);
 }
 
-/// A request that goes away while its transaction begins must not leave its tenant on the connection.
+/// A request that is dropped during BEGIN leaves no tenant on the connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_begin_that_is_dropped_in_flight_leaves_no_tenant_behind() {
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Waker};
 
-    let world = World::<sqlx::Postgres>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
-    Order::insert(&world.db.scope(&world.acme), &Order::new(1)).await.unwrap();
+    let fixture = Fixture::<sqlx::Postgres>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
+    Order::insert(&fixture.db.scope(&fixture.acme), &Order::new(1)).await.unwrap();
     let mut cancelled = 0;
     for polls in 1..60 {
         {
-            let mut begin = pin!(world.db.begin(&world.acme));
+            let mut begin = pin!(fixture.db.begin(&fixture.acme));
             let mut done = false;
             for _ in 0..polls {
                 if begin.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
@@ -331,12 +333,12 @@ async fn a_begin_that_is_dropped_in_flight_leaves_no_tenant_behind() {
             cancelled += usize::from(!done);
         }
         let now = "SELECT nullif(current_setting('app.tenant_id', true), ''), now()::text";
-        let first: (Option<String>, String) = sqlx::query_as(now).fetch_one(&world.pool).await.unwrap();
-        let second: (Option<String>, String) = sqlx::query_as(now).fetch_one(&world.pool).await.unwrap();
+        let first: (Option<String>, String) = sqlx::query_as(now).fetch_one(&fixture.pool).await.unwrap();
+        let second: (Option<String>, String) = sqlx::query_as(now).fetch_one(&fixture.pool).await.unwrap();
         assert_eq!(first.0, None, "after {polls} polls the next user of the connection has a tenant");
-        // Within one transaction the time stands still.
+        // The transaction timestamp is constant within one transaction.
         assert_ne!(first.1, second.1, "after {polls} polls the next user is inside a transaction");
-        assert_eq!(sqlx::Postgres::number(&world.pool, "SELECT count(*) FROM orders").await, 0);
+        assert_eq!(sqlx::Postgres::number(&fixture.pool, "SELECT count(*) FROM orders").await, 0);
     }
     assert!(cancelled > 5, "the test must cancel a begin to show anything; it did so {cancelled} times");
 }

@@ -1,6 +1,7 @@
-//! The leaks of other libraries that are about who runs a query, and when, not about its text. Each name begins with
-//! its entry of the catalogue of leaks; those about a text are in `sql/tests/cases/leaks.txt`, and those of the other
-//! sections in `leak_list`.
+//! No leak of other libraries that depends on who runs a query, and when, reaches this one.
+//!
+//! Each name begins with its entry of the catalogue of leaks. The entries about the text of a query are in
+//! `sql/tests/cases/leaks.txt`, those of the other sections in `leak_list`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,24 +13,24 @@ use tenancy::scope::select::PageRequest;
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
 
-use crate::common::{Order, TestBackend, World};
+use crate::common::{Fixture, Order, TestBackend};
 
-/// Three orders of acme, of 1 to 3, and two of globex, of 10 and 20.
-async fn seeded<DB: TestBackend + SupportsRow<Order>>(connections: u32) -> World<DB> {
-    let world = World::<DB>::with(AuditPolicy::Optional, connections).await;
-    for (ctx, totals) in [(&world.acme, vec![1, 2, 3]), (&world.globex, vec![10, 20])] {
+/// Three orders of acme with totals 1 to 3, and two of globex with totals 10 and 20.
+async fn seeded<DB: TestBackend + SupportsRow<Order>>(connections: u32) -> Fixture<DB> {
+    let fixture = Fixture::<DB>::with(AuditPolicy::Optional, connections).await;
+    for (ctx, totals) in [(&fixture.acme, vec![1, 2, 3]), (&fixture.globex, vec![10, 20])] {
         for total in totals {
             let order = Order { id: Uuid::now_v7(), status: "open".to_owned(), total };
-            Order::insert(&world.db.scope(ctx), &order).await.unwrap();
+            Order::insert(&fixture.db.scope(ctx), &order).await.unwrap();
         }
     }
-    world
+    fixture
 }
 
-/// What a query builder cannot say is said in SQL, on the same scope: no way around is needed for it.
+/// SQL that no query builder can express runs on the same scope, without an exception from scoping.
 #[tokio::test]
 async fn q40_sql_that_no_builder_can_say_is_scoped_as_well() {
-    let world = seeded::<Postgres>(4).await;
+    let fixture = seeded::<Postgres>(4).await;
     let sql = "WITH RECURSIVE ranked AS (
                    SELECT id, total, rank() OVER (ORDER BY total DESC) AS place FROM orders
                ), sums(place, sum) AS (
@@ -37,17 +38,17 @@ async fn q40_sql_that_no_builder_can_say_is_scoped_as_well() {
                    UNION ALL SELECT r.place, s.sum + r.total FROM sums s JOIN ranked r ON r.place = s.place + 1
                )
                SELECT max(sum)::bigint FROM sums";
-    for (ctx, sum) in [(&world.acme, 6_i64), (&world.globex, 30)] {
-        let got: i64 = sqlx::query_scalar(sql).fetch_one(&world.db.scope(ctx)).await.unwrap();
+    for (ctx, sum) in [(&fixture.acme, 6_i64), (&fixture.globex, 30)] {
+        let got: i64 = sqlx::query_scalar(sql).fetch_one(&fixture.db.scope(ctx)).await.unwrap();
         assert_eq!(got, sum);
     }
 }
 
-/// There is no scoped query to change afterwards: the whole text is read when it runs.
+/// No scoped query object exists that could be changed afterwards: the executor reads the whole text when it runs.
 #[tokio::test]
 async fn q44_a_query_that_is_changed_later_is_scoped_as_it_runs() {
-    let world = seeded::<Postgres>(4).await;
-    let scope = world.db.scope(&world.acme);
+    let fixture = seeded::<Postgres>(4).await;
+    let scope = fixture.db.scope(&fixture.acme);
     let mut query = QueryBuilder::<Postgres>::new("SELECT total FROM orders WHERE status = ");
     query.push_bind("open");
     query.push(" OR true UNION ALL SELECT o.total FROM orders o ORDER BY 1");
@@ -59,7 +60,7 @@ async fn q44_a_query_that_is_changed_later_is_scoped_as_it_runs() {
     assert!(query.build().fetch_all(&scope).await.is_err());
 }
 
-/// No call takes a bare connection: `compile-fail/tests/ui` shows each of them not to compile.
+/// No function accepts a bare connection: each has a case in `compile-fail/tests/ui`.
 #[test]
 fn q45_there_is_no_scoping_to_forget() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("compile-fail/tests/ui");
@@ -69,13 +70,13 @@ fn q45_there_is_no_scoping_to_forget() {
     }
 }
 
-/// What scopes is the executor itself and not a layer before it, so no order of layers leaves it out.
+/// The executor itself scopes queries, so no order of middleware layers can skip it.
 async fn q46_whatever_runs_a_query_scopes_it<DB: TestBackend + SupportsRow<Order>>() {
-    let world = seeded::<DB>(4).await;
-    for (ctx, count) in [(&world.acme, 3), (&world.globex, 2)] {
-        let scope = world.db.scope(ctx);
+    let fixture = seeded::<DB>(4).await;
+    for (ctx, count) in [(&fixture.acme, 3), (&fixture.globex, 2)] {
+        let scope = fixture.db.scope(ctx);
         assert_eq!(Order::count(&scope).await.unwrap(), count);
-        let clone = world.db.clone();
+        let clone = fixture.db.clone();
         assert_eq!(Order::count(&clone.scope(&ctx.clone())).await.unwrap(), count);
         let mut tx = clone.begin(ctx).await.unwrap();
         assert_eq!(Order::count(&mut tx).await.unwrap(), count);
@@ -83,31 +84,31 @@ async fn q46_whatever_runs_a_query_scopes_it<DB: TestBackend + SupportsRow<Order
     }
 }
 
-/// Ids that came from a cache, a form or another query give no right to their rows.
+/// An id from a cache, a form or another query gives no access to its row.
 async fn q58_ids_of_another_tenant_find_nothing<DB: TestBackend + SupportsRow<Order>>() {
-    let world = seeded::<DB>(4).await;
-    let theirs = Order::list(&world.db.scope(&world.globex), PageRequest::first(10)).await.unwrap().items;
-    let acme = world.db.scope(&world.acme);
+    let fixture = seeded::<DB>(4).await;
+    let theirs = Order::list(&fixture.db.scope(&fixture.globex), PageRequest::first(10)).await.unwrap().items;
+    let acme = fixture.db.scope(&fixture.acme);
     for order in &theirs {
         assert_eq!(Order::find(&acme, order.id).await.unwrap(), None);
         assert!(!Order::delete(&acme, order.id).await.unwrap().found());
     }
-    // A cursor of another tenant's list is a place in this one's, and shows this one's rows only.
+    // A cursor of another tenant is only a position: the page contains the caller's own rows.
     let page = Order::list(&acme, PageRequest::after(theirs[0].id, 10)).await.unwrap();
     assert!(page.items.iter().all(|order| order.total < 10));
     assert_eq!(
-        Order::list(&world.db.scope(&world.globex), PageRequest::first(10)).await.unwrap().items,
+        Order::list(&fixture.db.scope(&fixture.globex), PageRequest::first(10)).await.unwrap().items,
         theirs
     );
 }
 
-/// One prepared statement serves every tenant, so none has a tenant in its text.
+/// One prepared statement serves every tenant: its text contains no tenant.
 #[tokio::test]
 async fn w08_a_prepared_statement_is_the_same_for_every_tenant() {
-    let world = seeded::<Postgres>(1).await;
+    let fixture = seeded::<Postgres>(1).await;
     for _ in 0..3 {
-        for (ctx, sum) in [(&world.acme, 6_i64), (&world.globex, 30)] {
-            let scope = world.db.scope(ctx);
+        for (ctx, sum) in [(&fixture.acme, 6_i64), (&fixture.globex, 30)] {
+            let scope = fixture.db.scope(ctx);
             let got: i64 =
                 sqlx::query_scalar("SELECT sum(total)::bigint FROM orders").fetch_one(&scope).await.unwrap();
             assert_eq!(got, sum);
@@ -120,21 +121,21 @@ async fn w08_a_prepared_statement_is_the_same_for_every_tenant() {
         }
     }
     let prepared =
-        sqlx::query("SELECT statement FROM pg_prepared_statements").fetch_all(&world.pool).await.unwrap();
+        sqlx::query("SELECT statement FROM pg_prepared_statements").fetch_all(&fixture.pool).await.unwrap();
     let texts: Vec<String> = prepared.iter().map(|row| row.get(0)).collect();
     for part in ["sum(total)", "max(total)"] {
         assert_eq!(texts.iter().filter(|text| text.contains(part)).count(), 1, "{texts:?}");
     }
-    for ctx in [&world.acme, &world.globex] {
+    for ctx in [&fixture.acme, &fixture.globex] {
         assert!(!texts.iter().any(|text| text.contains(&ctx.tenant_id().to_string())), "{texts:?}");
     }
 }
 
-/// The text that runs is another than the one that was written; what is said of it is about the one that was written.
+/// An error refers to the text in the source, not to the rewritten text.
 #[tokio::test]
 async fn w09_a_refusal_points_into_the_text_that_was_written() {
-    let world = seeded::<Postgres>(2).await;
-    let scope = world.db.scope(&world.acme);
+    let fixture = seeded::<Postgres>(2).await;
+    let scope = fixture.db.scope(&fixture.acme);
     let refused = sqlx::query("SELECT o.id\nFROM orders o\nJOIN orders p ON p.id = o.id AND spy(p.id)")
         .fetch_all(&scope)
         .await
@@ -151,7 +152,7 @@ async fn w09_a_refusal_points_into_the_text_that_was_written() {
 
 on_every_database!(q46_whatever_runs_a_query_scopes_it, q58_ids_of_another_tenant_find_nothing);
 
-/// Every entry about queries (Q) and about rewriting (W) has a test of its name.
+/// Each entry of the sections Q (queries) and W (rewriting) has a test with its name.
 #[test]
 fn no_leak_of_the_catalogue_is_left_out() {
     let wanted = "Q01 Q02 Q04 Q05 Q06 Q08 Q09 Q10 Q12 Q13 Q14 Q16 Q17 Q18 Q20 Q21 Q22 Q24 Q25 Q26 Q28 Q29 Q30 Q32 \

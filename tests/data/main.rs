@@ -6,18 +6,18 @@ mod common;
 #[path = "../fixture/log.rs"]
 mod log;
 
-mod across;
 mod audit;
 mod carrying;
 mod checked;
 mod checked_by_sqlx;
+mod cross_tenant;
 mod database_errors;
 mod dynamic;
+mod foreign_keys;
 mod isolation;
-mod keys;
 mod leaks;
+mod namespace;
 mod quota;
-mod references;
 mod rewrite_cache;
 mod round_trips;
 mod sea_query;

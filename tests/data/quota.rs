@@ -1,4 +1,4 @@
-//! A gauge is exact: under concurrency, across rollbacks, and after a change of plan.
+//! A gauge is exact: under concurrency, after rollbacks, and after a change of plan.
 
 use tenancy::audit::{AuditEvent, AuditPolicy};
 use tenancy::plan::Limit;
@@ -8,15 +8,15 @@ use tenancy::tenant::TenantStore;
 use tenancy::{ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
 
-use crate::common::{Order, TestBackend, World};
+use crate::common::{Fixture, Order, TestBackend};
 
 const PROJECTS: Gauge = Gauge::new("projects");
 
 async fn of_a_hundred_tasks_that_race_for_five_places_exactly_five_win<DB: TestBackend>() {
-    let world = World::<DB>::with(AuditPolicy::Optional, 16).await;
+    let fixture = Fixture::<DB>::with(AuditPolicy::Optional, 16).await;
     let tasks: Vec<_> = (0..100)
         .map(|_| {
-            let (db, acme) = (world.db.clone(), world.acme.clone());
+            let (db, acme) = (fixture.db.clone(), fixture.acme.clone());
             tokio::spawn(async move {
                 let mut tx = db.begin(&acme).await.unwrap();
                 match PROJECTS.acquire(&mut tx, 1).await {
@@ -41,33 +41,37 @@ async fn of_a_hundred_tasks_that_race_for_five_places_exactly_five_win<DB: TestB
         won += usize::from(task.await.unwrap());
     }
     assert_eq!(won, 5);
-    assert_eq!(PROJECTS.usage(&world.db.scope(&world.acme)).await.unwrap().used, 5);
-    assert_eq!(PROJECTS.usage(&world.db.scope(&world.globex)).await.unwrap().used, 0, "globex took nothing");
+    assert_eq!(PROJECTS.usage(&fixture.db.scope(&fixture.acme)).await.unwrap().used, 5);
+    assert_eq!(
+        PROJECTS.usage(&fixture.db.scope(&fixture.globex)).await.unwrap().used,
+        0,
+        "globex took nothing"
+    );
 }
 
 async fn a_place_comes_back_with_the_rollback_and_with_the_row<DB: TestBackend>() {
-    let world = World::<DB>::new().await;
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let fixture = Fixture::<DB>::new().await;
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     assert_eq!(PROJECTS.acquire(&mut tx, 5).await.unwrap().remaining(), Some(0));
     drop(tx);
-    assert_eq!(PROJECTS.usage(&world.db.scope(&world.acme)).await.unwrap().used, 0);
+    assert_eq!(PROJECTS.usage(&fixture.db.scope(&fixture.acme)).await.unwrap().used, 0);
 
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     PROJECTS.acquire(&mut tx, 5).await.unwrap();
     assert_eq!(PROJECTS.acquire(&mut tx, 1).await.unwrap_err().kind(), ErrorKind::LimitReached);
     PROJECTS.release_places(&mut tx, 2).await.unwrap();
     assert_eq!(PROJECTS.acquire(&mut tx, 1).await.unwrap().used, 4);
     tx.commit().await.unwrap();
 
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     assert_eq!(PROJECTS.release_places(&mut tx, 5).await.unwrap_err().kind(), ErrorKind::InvalidInput);
     tx.rollback().await.unwrap();
-    assert_eq!(PROJECTS.usage(&world.db.scope(&world.acme)).await.unwrap().used, 4);
+    assert_eq!(PROJECTS.usage(&fixture.db.scope(&fixture.acme)).await.unwrap().used, 4);
 }
 
 async fn amounts_that_make_no_sense_are_refused_before_the_store<DB: TestBackend>() {
-    let world = World::<DB>::new().await;
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let fixture = Fixture::<DB>::new().await;
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     for n in [0, u64::MAX, 1 << 53] {
         assert_eq!(PROJECTS.acquire(&mut tx, n).await.unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(PROJECTS.release_places(&mut tx, n).await.unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -78,34 +82,34 @@ async fn amounts_that_make_no_sense_are_refused_before_the_store<DB: TestBackend
         assert_eq!(wrong.usage(&mut tx).await.unwrap_err().kind(), ErrorKind::UnknownFeature);
     }
     tx.commit().await.unwrap();
-    assert_eq!(PROJECTS.usage(&world.db.scope(&world.acme)).await.unwrap().used, 0);
+    assert_eq!(PROJECTS.usage(&fixture.db.scope(&fixture.acme)).await.unwrap().used, 0);
 }
 
 async fn after_a_downgrade_what_exists_stays_and_nothing_is_added<DB: TestBackend>() {
-    let world = World::<DB>::new().await;
-    let mut tx = world.db.begin(&world.globex).await.unwrap();
+    let fixture = Fixture::<DB>::new().await;
+    let mut tx = fixture.db.begin(&fixture.globex).await.unwrap();
     assert_eq!(PROJECTS.acquire(&mut tx, 40).await.unwrap().limit, Limit::AtMost(50));
     tx.commit().await.unwrap();
 
-    world.store.update(&world.globex.tenant().with_plan("free")).await.unwrap();
-    let globex = world.again(&world.globex).await.unwrap();
-    let usage = PROJECTS.usage(&world.db.scope(&globex)).await.unwrap();
+    fixture.store.update(&fixture.globex.tenant().with_plan("free")).await.unwrap();
+    let globex = fixture.again(&fixture.globex).await.unwrap();
+    let usage = PROJECTS.usage(&fixture.db.scope(&globex)).await.unwrap();
     assert_eq!((usage.used, usage.limit, usage.remaining()), (40, Limit::AtMost(5), Some(0)));
-    let mut tx = world.db.begin(&globex).await.unwrap();
+    let mut tx = fixture.db.begin(&globex).await.unwrap();
     assert_eq!(PROJECTS.acquire(&mut tx, 1).await.unwrap_err().kind(), ErrorKind::LimitReached);
     assert_eq!(PROJECTS.release_places(&mut tx, 36).await.unwrap().used, 4);
     assert_eq!(PROJECTS.acquire(&mut tx, 1).await.unwrap().used, 5);
     tx.commit().await.unwrap();
 
-    world.store.update(&globex.tenant().with_plan("enterprise")).await.unwrap();
-    let globex = world.again(&world.globex).await.unwrap();
-    let mut tx = world.db.begin(&globex).await.unwrap();
+    fixture.store.update(&globex.tenant().with_plan("enterprise")).await.unwrap();
+    let globex = fixture.again(&fixture.globex).await.unwrap();
+    let mut tx = fixture.db.begin(&globex).await.unwrap();
     let usage = PROJECTS.acquire(&mut tx, 1_000_000).await.unwrap();
     assert_eq!((usage.used, usage.remaining()), (1_000_005, None));
 }
 
-impl<DB: TestBackend + SupportsRow<Order>> World<DB> {
-    /// Orders that have a place each.
+impl<DB: TestBackend + SupportsRow<Order>> Fixture<DB> {
+    /// Inserts orders and acquires one unit of the gauge for each.
     async fn with_places(&self, ctx: &TenantContext, count: u64) -> Vec<Uuid> {
         let mut tx = self.db.begin(ctx).await.unwrap();
         let mut ids = Vec::new();
@@ -119,7 +123,7 @@ impl<DB: TestBackend + SupportsRow<Order>> World<DB> {
         ids
     }
 
-    /// The places in use, and the rows that are there.
+    /// The usage of the gauge, and the number of orders.
     async fn used(&self, ctx: &TenantContext) -> (u64, u64) {
         let scope = self.db.scope(ctx);
         (PROJECTS.usage(&scope).await.unwrap().used, Order::count(&scope).await.unwrap())
@@ -129,21 +133,21 @@ impl<DB: TestBackend + SupportsRow<Order>> World<DB> {
 async fn places_come_back_for_rows_that_were_deleted_and_for_no_others<
     DB: TestBackend + SupportsRow<Order>,
 >() {
-    let world = World::<DB>::new().await;
-    let ours = world.with_places(&world.acme, 5).await;
-    let theirs = world.with_places(&world.globex, 3).await;
+    let fixture = Fixture::<DB>::new().await;
+    let ours = fixture.with_places(&fixture.acme, 5).await;
+    let theirs = fixture.with_places(&fixture.globex, 3).await;
 
-    // Ids of nothing, of a row that was deleted before, and of another tenant's row.
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    // An id without a row, the id of a deleted row, and the id of another tenant's row.
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     for (id, used) in [(Uuid::now_v7(), 5), (theirs[0], 5), (ours[0], 4), (ours[0], 4), (Uuid::now_v7(), 4)] {
         let deleted = Order::delete(&mut tx, id).await.unwrap();
         assert_eq!(PROJECTS.release(&mut tx, deleted).await.unwrap().used, used);
     }
     tx.commit().await.unwrap();
-    assert_eq!((world.used(&world.acme).await, world.used(&world.globex).await), ((4, 4), (3, 3)));
+    assert_eq!((fixture.used(&fixture.acme).await, fixture.used(&fixture.globex).await), ((4, 4), (3, 3)));
 
-    // Many rows at once.
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    // Several rows in one delete.
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     let some = || Order::select().filter(Order::ID.is_in([ours[1], ours[2], theirs[0], Uuid::now_v7()]));
     let deleted = some().delete(&mut tx).await.unwrap();
     assert_eq!((deleted.rows(), deleted.found()), (2, true));
@@ -152,22 +156,22 @@ async fn places_come_back_for_rows_that_were_deleted_and_for_no_others<
     assert_eq!((deleted.rows(), deleted.found()), (0, false));
     assert_eq!(PROJECTS.release(&mut tx, deleted).await.unwrap().used, 2);
     tx.commit().await.unwrap();
-    assert_eq!((world.used(&world.acme).await, world.used(&world.globex).await), ((2, 2), (3, 3)));
+    assert_eq!((fixture.used(&fixture.acme).await, fixture.used(&fixture.globex).await), ((2, 2), (3, 3)));
 
-    // What one tenant has deleted gives no place to another.
-    let deleted = Order::delete(&world.db.scope(&world.globex), theirs[1]).await.unwrap();
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    // Rows that one tenant deleted release nothing of another tenant's gauge.
+    let deleted = Order::delete(&fixture.db.scope(&fixture.globex), theirs[1]).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     let error = PROJECTS.release(&mut tx, deleted).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     tx.rollback().await.unwrap();
-    assert_eq!(world.used(&world.acme).await, (2, 2));
+    assert_eq!(fixture.used(&fixture.acme).await, (2, 2));
 }
 
 async fn what_was_met_says_whether_a_row_was_there<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::new().await;
-    let ids = world.with_places(&world.globex, 1).await;
-    for (ctx, there) in [(&world.acme, false), (&world.globex, true)] {
-        let scope = world.db.scope(ctx);
+    let fixture = Fixture::<DB>::new().await;
+    let ids = fixture.with_places(&fixture.globex, 1).await;
+    for (ctx, there) in [(&fixture.acme, false), (&fixture.globex, true)] {
+        let scope = fixture.db.scope(ctx);
         let order = Order { id: ids[0], status: "paid".to_owned(), total: 2 };
         let updated = Order::update(&scope, &order).await.unwrap();
         assert_eq!((updated.found(), updated.rows()), (there, u64::from(there)));
@@ -185,24 +189,24 @@ async fn what_was_met_says_whether_a_row_was_there<DB: TestBackend + SupportsRow
 }
 
 async fn a_gauge_that_moves_is_a_change<DB: TestBackend + SupportsRow<Order>>() {
-    let world = World::<DB>::with(AuditPolicy::Required, 4).await;
-    let used = async |ctx| PROJECTS.usage(&world.db.scope(ctx)).await.unwrap().used;
-    for ctx in [&world.acme, &world.globex] {
-        let mut tx = world.db.begin(ctx).await.unwrap();
+    let fixture = Fixture::<DB>::with(AuditPolicy::Required, 4).await;
+    let used = async |ctx| PROJECTS.usage(&fixture.db.scope(ctx)).await.unwrap().used;
+    for ctx in [&fixture.acme, &fixture.globex] {
+        let mut tx = fixture.db.begin(ctx).await.unwrap();
         PROJECTS.acquire(&mut tx, 2).await.unwrap();
         assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::Unaudited);
         assert_eq!(used(ctx).await, 0);
 
-        let mut tx = world.db.begin(ctx).await.unwrap();
+        let mut tx = fixture.db.begin(ctx).await.unwrap();
         PROJECTS.acquire(&mut tx, 2).await.unwrap();
         tx.record(AuditEvent::new(ctx, "project.create")).await.unwrap();
         tx.commit().await.unwrap();
-        let mut tx = world.db.begin(ctx).await.unwrap();
+        let mut tx = fixture.db.begin(ctx).await.unwrap();
         PROJECTS.release_places(&mut tx, 1).await.unwrap();
         assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::Unaudited);
         assert_eq!(used(ctx).await, 2);
 
-        let mut tx = world.db.begin(ctx).await.unwrap();
+        let mut tx = fixture.db.begin(ctx).await.unwrap();
         PROJECTS.usage(&mut tx).await.unwrap();
         let none = Order::select().filter(Order::TOTAL.gt(7)).count(&mut tx).await.unwrap();
         assert_eq!(none, 0);

@@ -1,4 +1,4 @@
-//! What goes over the wire to Postgres, message by message: round trips are what a query costs.
+//! Each read, write and transaction sends the expected messages to PostgreSQL: the cost of a query in round trips.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -13,9 +13,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
-use crate::common::{self, Order, TestBackend, World};
+use crate::common::{self, Fixture, Order, TestBackend};
 
-/// What was sent that is waited for, in order; each is one round trip.
+/// The messages that wait for a reply, in order; each is one round trip.
 #[derive(Clone, Default)]
 struct Sent(Arc<Mutex<Vec<String>>>);
 
@@ -24,7 +24,7 @@ impl Sent {
         self.0.lock().unwrap().push(message);
     }
 
-    /// All that was sent since the last look, once the connection is back in its pool: there sqlx asks whether it lives.
+    /// The messages since the last call, once the connection is back in its pool, where sqlx pings it.
     async fn settled(&self) -> Vec<String> {
         let until = Instant::now() + Duration::from_secs(20);
         while self.0.lock().unwrap().last().is_none_or(|last| last != "ping") {
@@ -39,7 +39,7 @@ impl Sent {
     }
 }
 
-/// A server that hands everything on to Postgres, and writes down what is asked.
+/// A proxy to PostgreSQL that records the messages of the client.
 async fn recorder(to: &PgConnectOptions) -> (PgConnectOptions, Sent) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = to.clone().host("127.0.0.1").port(listener.local_addr().unwrap().port());
@@ -59,7 +59,7 @@ async fn recorder(to: &PgConnectOptions) -> (PgConnectOptions, Sent) {
 
 /// <https://www.postgresql.org/docs/current/protocol-message-formats.html>
 async fn hand_on(mut from: OwnedReadHalf, mut onward: OwnedWriteHalf, sent: Sent) -> io::Result<()> {
-    // Until the start-up message there is no type byte: first sqlx asks for TLS.
+    // The messages before the start-up message have no type byte: sqlx requests TLS first.
     loop {
         let (length, body) = message(&mut from).await?;
         onward.write_all(&length).await?;
@@ -98,35 +98,39 @@ fn text(body: &[u8]) -> String {
     String::from_utf8_lossy(body.strip_suffix(b"\0").unwrap_or(body)).into_owned()
 }
 
-/// The tables with row-level security or without, as the walls want it, and one connection that is written down.
-async fn recorded(walls: Enforcement, mode: ConnectionMode) -> (World<Postgres>, TenantDb<Postgres>, Sent) {
-    let world = World::<Postgres>::new().await;
-    if walls == Enforcement::PredicateOnly {
-        Postgres::raw(&world.pool, "ALTER TABLE orders DISABLE ROW LEVEL SECURITY").await.unwrap();
+/// A pool with one recorded connection, with row-level security on the tables if `enforcement` requires it.
+async fn recorded(
+    enforcement: Enforcement,
+    mode: ConnectionMode,
+) -> (Fixture<Postgres>, TenantDb<Postgres>, Sent) {
+    let fixture = Fixture::<Postgres>::new().await;
+    if enforcement == Enforcement::PredicateOnly {
+        Postgres::raw(&fixture.pool, "ALTER TABLE orders DISABLE ROW LEVEL SECURITY").await.unwrap();
     }
-    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&world.pool).await.unwrap();
+    let name: String =
+        sqlx::query_scalar("SELECT current_database()").fetch_one(&fixture.pool).await.unwrap();
     let server: PgConnectOptions = common::postgres_url().parse().unwrap();
     if mode == ConnectionMode::Citus {
         pretend_citus(&name).await;
     }
     let (options, sent) = recorder(&server.database(&name)).await;
     let db = TenantDb::postgres(PgPoolOptions::new().max_connections(1), options.to_url_lossy().to_string())
-        .enforcement(walls)
+        .enforcement(enforcement)
         .connection_mode(mode)
         .build()
         .await
         .unwrap();
-    // What is prepared once, and what sqlx asks once of a connection, is over.
+    // The statements that sqlx prepares once, and its first queries on a connection, are over.
     for _ in 0..2 {
-        read(&db, &world).await;
-        write(&db, &world).await;
-        transaction(&db, &world).await;
+        read(&db, &fixture).await;
+        write(&db, &fixture).await;
+        transaction(&db, &fixture).await;
     }
     sent.settled().await;
-    (world, db, sent)
+    (fixture, db, sent)
 }
 
-/// Citus is not to be had everywhere; its name in the catalogue lets the messages be looked at, and no more.
+/// Citus is not installed everywhere; its name in the catalogue is enough to check the messages.
 async fn pretend_citus(database: &str) {
     let admin: PgConnectOptions = common::admin_url().parse().unwrap();
     let mut admin = admin.database(database).connect().await.unwrap();
@@ -138,35 +142,35 @@ async fn pretend_citus(database: &str) {
     sqlx::raw_sql(AssertSqlSafe(pretend)).execute(&mut admin).await.unwrap();
 }
 
-async fn read(db: &TenantDb<Postgres>, world: &World<Postgres>) {
-    let scope = db.scope(&world.acme);
+async fn read(db: &TenantDb<Postgres>, fixture: &Fixture<Postgres>) {
+    let scope = db.scope(&fixture.acme);
     let count = query_scalar!(&scope, i64, "SELECT count(*) FROM orders WHERE total < $1", 0_i64);
     assert_eq!(count.fetch_one().await.unwrap(), 0);
 }
 
-async fn write(db: &TenantDb<Postgres>, world: &World<Postgres>) {
-    let scope = db.scope(&world.acme);
+async fn write(db: &TenantDb<Postgres>, fixture: &Fixture<Postgres>) {
+    let scope = db.scope(&fixture.acme);
     let removed = query!(&scope, "DELETE FROM orders WHERE total = $1", 7_i64).execute().await.unwrap();
     assert_eq!(removed, 0);
 }
 
-async fn transaction(db: &TenantDb<Postgres>, world: &World<Postgres>) {
-    let mut tx = db.begin(&world.acme).await.unwrap();
+async fn transaction(db: &TenantDb<Postgres>, fixture: &Fixture<Postgres>) {
+    let mut tx = db.begin(&fixture.acme).await.unwrap();
     let order = Order { id: Uuid::now_v7(), status: "open".to_owned(), total: 1 };
     Order::insert(&mut tx, &order).await.unwrap();
     assert!(Order::delete(&mut tx, order.id).await.unwrap().found());
     tx.commit().await.unwrap();
 }
 
-/// The messages of a mode: `BEGIN` with whatever comes in the same message, how a statement is sent, and the end.
+/// Checks the messages of one mode: `BEGIN` with the statements in the same message, the statement, and the end.
 async fn sends(
-    (walls, mode): (Enforcement, ConnectionMode),
+    (enforcement, mode): (Enforcement, ConnectionMode),
     wanted_read: &[&str],
     wanted_write: &[&str],
     wanted_transaction: &[&str],
 ) {
-    let (world, db, sent) = recorded(walls, mode).await;
-    let tenant = world.acme.tenant_id().to_string();
+    let (fixture, db, sent) = recorded(enforcement, mode).await;
+    let tenant = fixture.acme.tenant_id().to_string();
     let got = async || -> Vec<String> {
         let sent = sent.settled().await;
         let short = |message: &String| {
@@ -176,21 +180,21 @@ async fn sends(
         };
         sent.iter().map(short).collect()
     };
-    read(&db, &world).await;
-    assert_eq!(got().await, wanted_read, "a read under {mode:?} with {walls:?}");
-    write(&db, &world).await;
-    assert_eq!(got().await, wanted_write, "a write under {mode:?} with {walls:?}");
-    transaction(&db, &world).await;
-    assert_eq!(got().await, wanted_transaction, "a transaction under {mode:?} with {walls:?}");
+    read(&db, &fixture).await;
+    assert_eq!(got().await, wanted_read, "a read under {mode:?} with {enforcement:?}");
+    write(&db, &fixture).await;
+    assert_eq!(got().await, wanted_write, "a write under {mode:?} with {enforcement:?}");
+    transaction(&db, &fixture).await;
+    assert_eq!(got().await, wanted_transaction, "a transaction under {mode:?} with {enforcement:?}");
 }
 
 const READ: &str = "BEGIN READ ONLY; SET LOCAL app.tenant_id = 'acme'";
 const WRITE: &str = "BEGIN; SET LOCAL app.tenant_id = 'acme'";
 const TELL: &str = "SET LOCAL app.tenant_id = 'acme'";
 
-/// A read is over after two; the rollback and sqlx's question travel while nobody waits for them.
+/// A read returns after two round trips; nobody waits for the rollback and the ping.
 #[tokio::test]
-async fn through_both_walls_a_read_takes_two_and_a_write_three() {
+async fn with_predicate_and_rls_a_read_takes_two_and_a_write_three() {
     sends(
         (Enforcement::PredicateAndRls, ConnectionMode::Direct),
         &[READ, "execute", "ROLLBACK", "ping"],
@@ -211,14 +215,13 @@ async fn by_the_predicate_alone_each_takes_one() {
     .await;
 }
 
-/// A statement without a name is parsed each time, and never outside of a transaction; and the database is asked whether
-/// the transaction is this one's own, which on a pool of one's own it must be.
+/// An unnamed statement is parsed at each use, always in a transaction. The message with BEGIN reads the tenant back.
 #[tokio::test]
 async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
     let [read, write] = [READ, WRITE].map(|begin| format!("{begin}; echo"));
-    for walls in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
+    for enforcement in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
         sends(
-            (walls, ConnectionMode::PgBouncer),
+            (enforcement, ConnectionMode::PgBouncer),
             &[&*read, "parse", "execute", "ROLLBACK", "ping"],
             &[&*write, "parse", "execute", "COMMIT", "ping"],
             &[&*write, "parse", "execute", "parse", "execute", "COMMIT", "ping"],
@@ -227,7 +230,7 @@ async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
     }
 }
 
-/// Citus hands a message on whole, and its workers are inside a transaction already.
+/// Citus forwards a whole message, and its workers already have a transaction then.
 #[tokio::test]
 async fn citus_is_told_the_tenant_in_a_message_of_its_own() {
     sends(

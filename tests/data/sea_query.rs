@@ -1,4 +1,4 @@
-//! Statements that sea-query builds run on a scope as they are.
+//! Statements that sea-query builds run unchanged on a scope.
 
 use sea_query::{
     Alias, Expr, ExprTrait, Func, JoinType, OnConflict, Order, PostgresQueryBuilder, Query,
@@ -8,32 +8,34 @@ use sea_query_sqlx::SqlxBinder;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use crate::common::World;
+use crate::common::Fixture;
 
 fn name(text: &str) -> Alias {
     Alias::new(text)
 }
 
-/// The tests, for one database: sqlx's own bounds do not travel through generics.
+/// The tests for one database. A macro, because the trait bounds of sqlx differ per database.
 macro_rules! sea_query_tests {
     ($module:ident, $db:ty, $builder:expr) => {
         #[tokio::test]
         async fn $module() {
-            let world = World::<$db>::new().await;
+            let fixture = Fixture::<$db>::new().await;
             let ids = [Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7()];
-            for (ctx, totals) in [(&world.acme, [1_i64, 2, 3]), (&world.globex, [10, 20, 30])] {
+            for (ctx, totals) in [(&fixture.acme, [1_i64, 2, 3]), (&fixture.globex, [10, 20, 30])] {
                 let mut insert = Query::insert();
                 insert.into_table("orders").columns(["id", "status", "total"]);
                 for (id, total) in ids.iter().zip(totals) {
                     insert.values_panic([(*id).into(), "open".into(), total.into()]);
                 }
                 let (sql, values) = insert.build_sqlx($builder);
-                let done =
-                    sqlx::query_with(AssertSqlSafe(sql), values).execute(&world.db.scope(ctx)).await.unwrap();
+                let done = sqlx::query_with(AssertSqlSafe(sql), values)
+                    .execute(&fixture.db.scope(ctx))
+                    .await
+                    .unwrap();
                 assert_eq!(done.rows_affected(), 3);
             }
-            for (ctx, totals) in [(&world.acme, [3_i64, 2]), (&world.globex, [30, 20])] {
-                let scope = world.db.scope(ctx);
+            for (ctx, totals) in [(&fixture.acme, [3_i64, 2]), (&fixture.globex, [30, 20])] {
+                let scope = fixture.db.scope(ctx);
                 let mut inner = Query::select();
                 inner.expr(Func::min(Expr::col((name("i"), name("total"))))).from_as("orders", "i");
                 let mut select = Query::select();
@@ -51,8 +53,8 @@ macro_rules! sea_query_tests {
                 assert_eq!(got, totals);
             }
 
-            // Changes, in a transaction; both tenants have rows of these ids.
-            let mut tx = world.db.begin(&world.acme).await.unwrap();
+            // Writes in a transaction; both tenants have rows with these ids.
+            let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
             let (sql, values) = Query::update()
                 .table("orders")
                 .value("status", "paid")
@@ -77,7 +79,7 @@ macro_rules! sea_query_tests {
             tx.commit().await.unwrap();
 
             for (ctx, wanted) in
-                [(&world.acme, vec!["new", "paid"]), (&world.globex, vec!["open", "open", "open"])]
+                [(&fixture.acme, vec!["new", "paid"]), (&fixture.globex, vec!["open", "open", "open"])]
             {
                 let (sql, values) = Query::select()
                     .column("status")
@@ -85,7 +87,7 @@ macro_rules! sea_query_tests {
                     .order_by("status", Order::Asc)
                     .build_sqlx($builder);
                 let got: Vec<String> = sqlx::query_scalar_with(AssertSqlSafe(sql), values)
-                    .fetch_all(&world.db.scope(ctx))
+                    .fetch_all(&fixture.db.scope(ctx))
                     .await
                     .unwrap();
                 assert_eq!(got, wanted);

@@ -1,4 +1,4 @@
-//! Filters, orders and pages answer what a model in memory answers for the tenant's own rows, and touch no others.
+//! Filters, orders and pages return what a model in memory returns for the tenant's own rows, and touch no other row.
 
 use base64::Engine;
 use sqlx::{Postgres, Sqlite};
@@ -7,7 +7,7 @@ use tenancy::scope::row::SupportsRow;
 use tenancy::scope::select::{Cursor, Filter, PageRequest, Select, Sort};
 use tenancy::{ErrorKind, TenantScoped};
 
-use crate::common::{self, TestBackend, World};
+use crate::common::{self, Fixture, TestBackend};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "items")]
@@ -70,7 +70,7 @@ impl Dice {
     }
 }
 
-/// A filter, and what it means.
+/// A filter, and the same filter as a closure.
 type Meaning = Box<dyn Fn(&Item) -> bool>;
 
 fn filter(dice: &mut Dice, depth: u64) -> (Filter<Item>, Meaning) {
@@ -115,7 +115,7 @@ fn filter(dice: &mut Dice, depth: u64) -> (Filter<Item>, Meaning) {
     }
 }
 
-/// An order, and what it means: `None` is above every value.
+/// An order, and the same order as a comparison: `None` is greater than every value.
 type Ordering = Box<dyn Fn(&Item, &Item) -> std::cmp::Ordering>;
 
 fn sort(dice: &mut Dice) -> (Sort<Item>, Ordering) {
@@ -143,18 +143,18 @@ fn sort(dice: &mut Dice) -> (Sort<Item>, Ordering) {
     }
 }
 
-/// A world with rows of both tenants, of the same ids, and those of the first.
-async fn seeded<DB: ItemsBackend>(dice: &mut Dice) -> (World<DB>, Vec<Item>) {
-    let world = World::<DB>::new().await;
-    DB::raw(&world.pool, DB::ITEMS).await.unwrap();
+/// A fixture with rows of both tenants under the same ids, and the rows of acme.
+async fn seeded<DB: ItemsBackend>(dice: &mut Dice) -> (Fixture<DB>, Vec<Item>) {
+    let fixture = Fixture::<DB>::new().await;
+    DB::raw(&fixture.pool, DB::ITEMS).await.unwrap();
     let mut ours = Vec::new();
     for id in -20..20 {
         let item = dice.item(id);
-        Item::insert(&world.db.scope(&world.acme), &item).await.unwrap();
-        Item::insert(&world.db.scope(&world.globex), &dice.item(id)).await.unwrap();
+        Item::insert(&fixture.db.scope(&fixture.acme), &item).await.unwrap();
+        Item::insert(&fixture.db.scope(&fixture.globex), &dice.item(id)).await.unwrap();
         ours.push(item);
     }
-    (world, ours)
+    (fixture, ours)
 }
 
 async fn every<DB: ItemsBackend>(scope: &Scope<'_, DB>, select: Select<Item>) -> Vec<Item> {
@@ -163,8 +163,8 @@ async fn every<DB: ItemsBackend>(scope: &Scope<'_, DB>, select: Select<Item>) ->
 
 async fn a_filter_answers_what_it_means<DB: ItemsBackend>() {
     let dice = &mut Dice(11);
-    let (world, ours) = seeded::<DB>(dice).await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let (fixture, ours) = seeded::<DB>(dice).await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let theirs = every(&globex, Item::select()).await;
     let (mut some, mut all) = (0, 0);
     for round in 0..400 {
@@ -179,8 +179,8 @@ async fn a_filter_answers_what_it_means<DB: ItemsBackend>() {
         let rest = every(&acme, Item::select().filter(!filter.clone())).await;
         assert_eq!(rest.len() + wanted.len(), ours.len(), "a filter and its contrary are all rows");
 
-        // In a transaction that is rolled back: what is changed is what was read, and nobody else's.
-        let mut tx = world.db.begin(&world.acme).await.unwrap();
+        // In a transaction that is rolled back: a bulk update changes exactly the rows that the select returned.
+        let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
         let sets = [Item::NOTE.set("seen".to_owned()), Item::WEIGHT.set(None), Item::SIZE.set(99)];
         assert_eq!(select().update(&mut tx, sets).await.unwrap().rows(), wanted.len() as u64);
         let seen =
@@ -206,8 +206,8 @@ async fn a_filter_answers_what_it_means<DB: ItemsBackend>() {
 
 async fn pages_in_any_order_hold_each_row_once<DB: ItemsBackend>() {
     let dice = &mut Dice(5);
-    let (world, ours) = seeded::<DB>(dice).await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let (fixture, ours) = seeded::<DB>(dice).await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let all_theirs = every(&globex, Item::select()).await;
     let mut pages = 0;
     for _ in 0..60 {
@@ -233,14 +233,14 @@ async fn pages_in_any_order_hold_each_row_once<DB: ItemsBackend>() {
             seen.extend(listing.items);
             pages += 1;
             let Some(next) = listing.next else { break };
-            // By way of a URL.
+            // The cursor survives a URL.
             let text = next.to_string();
             assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{text}");
-            assert!(!text.contains(&common::id_text(world.acme.tenant_id())));
+            assert!(!text.contains(&common::id_text(fixture.acme.tenant_id())));
             let json = serde_json::to_string(&next).unwrap();
             assert_eq!(serde_json::from_str::<Cursor>(&json).unwrap(), next);
             let next: Cursor = text.parse().unwrap();
-            // It carries no authority: another tenant sees its own rows with it.
+            // The cursor carries no authority: another tenant reads its own rows with it.
             let theirs = select().page(&globex, PageRequest::after(next.clone(), 1000)).await.unwrap();
             assert!(theirs.items.iter().all(|item| all_theirs.contains(item)));
             page = PageRequest::after(next, limit);
@@ -252,8 +252,8 @@ async fn pages_in_any_order_hold_each_row_once<DB: ItemsBackend>() {
 }
 
 async fn a_cursor_serves_its_own_order_only<DB: ItemsBackend>() {
-    let (world, _) = seeded::<DB>(&mut Dice(3)).await;
-    let acme = world.db.scope(&world.acme);
+    let (fixture, _) = seeded::<DB>(&mut Dice(3)).await;
+    let acme = fixture.db.scope(&fixture.acme);
     let by_size = || Item::select().order_by(Item::SIZE.asc());
     let cursor = by_size().page(&acme, PageRequest::first(3)).await.unwrap().next.unwrap();
     let after = |cursor: &Cursor| PageRequest::after(cursor.clone(), 3);
@@ -269,7 +269,7 @@ async fn a_cursor_serves_its_own_order_only<DB: ItemsBackend>() {
         assert!(error.to_string().starts_with("this cursor belongs to another table"), "{error}");
     }
 
-    // Broken texts, and texts whose values are not those of the columns.
+    // Malformed cursors, and cursors with values of other columns.
     let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let json = String::from_utf8(base64.decode(cursor.to_string()).unwrap()).unwrap();
     let order = &json[..json.find(",[").unwrap()];
@@ -286,8 +286,8 @@ async fn a_cursor_serves_its_own_order_only<DB: ItemsBackend>() {
 }
 
 async fn what_cannot_be_asked_is_refused_by_name<DB: ItemsBackend>() {
-    let (world, ours) = seeded::<DB>(&mut Dice(9)).await;
-    let acme = world.db.scope(&world.acme);
+    let (fixture, ours) = seeded::<DB>(&mut Dice(9)).await;
+    let acme = fixture.db.scope(&fixture.acme);
     let refused = |error: tenancy::Error, word: &str| {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains(word), "{error}");
@@ -303,7 +303,7 @@ async fn what_cannot_be_asked_is_refused_by_name<DB: ItemsBackend>() {
     let twice = [Item::SIZE.set(7), Item::SIZE.set(8)];
     refused(Item::select().update(&acme, twice).await.unwrap_err(), "set twice");
 
-    // As large as it may be, and one more; nested as deep as that.
+    // The largest filter, and one condition more; nested equally deep.
     let deep = |conditions: usize| {
         (1..conditions).fold(Item::SIZE.eq(-100), |filter, n| {
             if n % 2 == 0 { filter.and(Item::ID.ge(-100)) } else { !filter.or(Item::SIZE.eq(100)) }

@@ -1,4 +1,4 @@
-//! A deleted row is marked, skipped, brought back and removed, by its own tenant only.
+//! Only its own tenant marks, restores and purges a soft-deleted row, and reads skip the row.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,9 +9,9 @@ use tenancy::scope::row::SupportsRow;
 use tenancy::scope::select::PageRequest;
 use tenancy::{ErrorKind, TenantScoped};
 
-use crate::common::{TestBackend, World};
+use crate::common::{Fixture, TestBackend};
 
-/// Microseconds; `chrono::DateTime` and `time::OffsetDateTime` serve as well.
+/// Microseconds since the epoch; `chrono::DateTime` and `time::OffsetDateTime` also work.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, sqlx::Type, Serialize, Deserialize)]
 #[sqlx(transparent)]
 struct Moment(i64);
@@ -48,22 +48,22 @@ fn note(id: i64, text: &str) -> Note {
     Note { id, deleted_at: None, text: text.to_owned() }
 }
 
-/// Both tenants have the notes 1 to 4; each has deleted one of them, acme the note 2 and globex the note 3.
-async fn seeded<DB: Notes>() -> World<DB> {
-    let world = World::<DB>::new().await;
+/// Both tenants have the notes 1 to 4; acme has deleted note 2, and globex note 3.
+async fn seeded<DB: Notes>() -> Fixture<DB> {
+    let fixture = Fixture::<DB>::new().await;
     let sql = format!(
         "CREATE TABLE notes (tenant_id {} NOT NULL, id bigint NOT NULL, deleted_at bigint, text text NOT NULL,
          PRIMARY KEY (tenant_id, id))",
         DB::TENANT
     );
-    DB::raw(&world.pool, &sql).await.unwrap();
-    for (ctx, deleted) in [(&world.acme, 2), (&world.globex, 3)] {
-        let scope = world.db.scope(ctx);
+    DB::raw(&fixture.pool, &sql).await.unwrap();
+    for (ctx, deleted) in [(&fixture.acme, 2), (&fixture.globex, 3)] {
+        let scope = fixture.db.scope(ctx);
         let owner = ctx.tenant().slug().as_str();
         Note::insert_many(&scope, &[1, 2, 3, 4].map(|id| note(id, owner))).await.unwrap();
         assert!(Note::delete(&scope, deleted).await.unwrap().found());
     }
-    world
+    fixture
 }
 
 async fn ids<DB: Notes>(scope: &Scope<'_, DB>) -> [Vec<i64>; 3] {
@@ -78,8 +78,8 @@ async fn ids<DB: Notes>(scope: &Scope<'_, DB>) -> [Vec<i64>; 3] {
 }
 
 async fn a_deleted_row_is_as_if_it_were_not_there<DB: Notes>() {
-    let world = seeded::<DB>().await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let fixture = seeded::<DB>().await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let theirs = ids(&globex).await;
     assert_eq!(ids(&acme).await, [vec![1, 3, 4], vec![1, 2, 3, 4], vec![2]]);
     assert_eq!(theirs, [vec![1, 2, 4], vec![1, 2, 3, 4], vec![3]]);
@@ -97,7 +97,7 @@ async fn a_deleted_row_is_as_if_it_were_not_there<DB: Notes>() {
     assert_eq!(Note::select().update(&acme, set()).await.unwrap().rows(), 3);
     assert_eq!(Note::select().with_deleted().update(&acme, set()).await.unwrap().rows(), 4);
 
-    // Its id stays taken.
+    // The id of a soft-deleted row stays in use.
     for error in [Note::insert(&acme, &note(2, "new")).await, Note::upsert(&acme, &note(2, "new")).await] {
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Conflict);
     }
@@ -107,9 +107,9 @@ async fn a_deleted_row_is_as_if_it_were_not_there<DB: Notes>() {
 
 async fn the_mark_is_the_time_and_is_set_once<DB: Notes>() {
     let before = Moment::from(SystemTime::now());
-    let world = seeded::<DB>().await;
+    let fixture = seeded::<DB>().await;
     let after = Moment::from(SystemTime::now());
-    let acme = world.db.scope(&world.acme);
+    let acme = fixture.db.scope(&fixture.acme);
     let gone = |time| {
         Note::select().only_deleted().filter(Note::DELETED_AT.ge(before).and(Note::DELETED_AT.le(time)))
     };
@@ -121,7 +121,7 @@ async fn the_mark_is_the_time_and_is_set_once<DB: Notes>() {
     }
     assert_eq!(Note::select().delete(&acme).await.unwrap().rows(), 3);
     assert_eq!(ids(&acme).await, [vec![], vec![1, 2, 3, 4], vec![1, 2, 3, 4]]);
-    assert_eq!(Note::count(&world.db.scope(&world.globex)).await.unwrap(), 3);
+    assert_eq!(Note::count(&fixture.db.scope(&fixture.globex)).await.unwrap(), 3);
     let page = || Note::select().only_deleted().order_by(Note::DELETED_AT.desc());
     let first = page().page(&acme, PageRequest::first(3)).await.unwrap();
     let rest = page().page(&acme, PageRequest::after(first.next.unwrap(), 3)).await.unwrap();
@@ -129,8 +129,8 @@ async fn the_mark_is_the_time_and_is_set_once<DB: Notes>() {
 }
 
 async fn what_is_deleted_comes_back_or_goes_for_good<DB: Notes>() {
-    let world = seeded::<DB>().await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let fixture = seeded::<DB>().await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let theirs = Note::select().with_deleted().all(&globex, 10).await.unwrap();
     assert!(!Note::restore(&acme, 1).await.unwrap().found(), "it is not deleted");
     assert!(!Note::restore(&acme, 3).await.unwrap().found(), "globex has deleted its own");

@@ -1,5 +1,4 @@
-//! The type of the tenant column: the one that is declared holds for every way in and on every database, and a column that
-//! contradicts it is noticed at start.
+//! The declared type of the tenant column applies everywhere, and a column of another type fails at start.
 
 use sqlx::{AssertSqlSafe, Database, Pool, Postgres, Sqlite};
 use tenancy::context::{Actor, TenantDirectory};
@@ -26,10 +25,10 @@ fn schema(declared: Option<&str>) -> Schema {
     Schema::from_toml(&declared.map_or_else(String::new, |name| format!("type = \"{name}\""))).unwrap()
 }
 
-/// `notes` on each database, with a tenant column of this type.
+/// The table `notes` on each database, with a tenant column of this type.
 trait Typed: TestBackend {
     fn notes(column: &str) -> String;
-    /// The tenant's id as a literal of the type.
+    /// The tenant id as a literal of the column type.
     fn literal(id: &TenantId, column: &str) -> String;
 }
 
@@ -74,7 +73,7 @@ struct Tenants<DB: TestBackend> {
     _cleanup: Cleanup,
 }
 
-/// Tenants whose ids are of one kind, on a database of these tables.
+/// Two tenants with ids of one kind, on a database with these tables.
 async fn tenants<DB: Typed>(ids: [TenantId; 2], tables: &str) -> Tenants<DB> {
     let (pool, cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool.clone());
@@ -107,7 +106,7 @@ fn texts() -> [TenantId; 2] {
     ["acme-1e2", "1e2x"].map(|text| TenantId::parse(text).unwrap())
 }
 
-/// The tests, for one database: sqlx's own bounds do not travel through generics.
+/// The tests for one database. A macro, because the trait bounds of sqlx differ per database.
 macro_rules! type_tests {
     ($name:ident, $db:ty, $uuid:literal, $bigint:literal, $text:literal) => {
         mod $name {
@@ -125,7 +124,7 @@ macro_rules! type_tests {
                 error.to_string()
             }
 
-            /// Every way to the rows sees one row that was there before, and writes beside it.
+            /// Each API reads the one existing row and writes another one.
             async fn every_way_in(scope: &Scope<'_, Db>, own: &str) {
                 let ours = Note { id: 1, text: own.to_owned() };
                 assert_eq!(Note::find(scope, 1).await.unwrap().as_ref(), Some(&ours));
@@ -143,7 +142,7 @@ macro_rules! type_tests {
                     .unwrap();
                 assert_eq!(text, own);
 
-                // The key that is there is taken.
+                // The existing key is a conflict.
                 assert_eq!(Note::insert(scope, &ours).await.unwrap_err().kind(), ErrorKind::Conflict);
                 let twice = query!(scope, "INSERT INTO notes (id, text) VALUES (1, 'twice')").execute();
                 assert_eq!(twice.await.unwrap_err().kind(), ErrorKind::Conflict);
@@ -167,7 +166,7 @@ macro_rules! type_tests {
                 assert_eq!((gone, Note::count(scope).await.unwrap()), (3, 1));
             }
 
-            /// Rows that something else has written, with ids of this kind in a column of this type.
+            /// Rows from another program, with tenant ids of this kind in a column of this type.
             async fn holds(ids: [TenantId; 2], column: &str, declared: Option<&str>) {
                 let tenants = tenants::<Db>(ids, &Db::notes(column)).await;
                 let db = open(&tenants, declared).await.unwrap();
@@ -268,7 +267,7 @@ macro_rules! type_tests {
 type_tests!(sqlite, Sqlite, "BLOB", "INTEGER", "TEXT");
 type_tests!(postgres, Postgres, "uuid", "bigint", "text");
 
-/// sqlx's own macros bind the tenant by the declared type as well.
+/// sqlx's own macros also bind the tenant with the declared type.
 #[tokio::test]
 async fn a_checked_query_binds_the_declared_type() {
     let orders = Postgres::ORDERS.replace("tenant_id uuid", "tenant_id text").replace("'')::uuid", "'')");
@@ -289,7 +288,7 @@ async fn a_checked_query_binds_the_declared_type() {
     }
 }
 
-/// Tables that the program cannot use say nothing of its own, and a table is declared with its schema or without.
+/// Tables that the role cannot use are ignored; a table is declared with its schema or without.
 #[tokio::test]
 async fn of_tables_elsewhere_only_those_that_the_role_can_use_count() {
     let withheld = Postgres::notes("text").replace("notes", "withheld");
@@ -306,12 +305,12 @@ async fn of_tables_elsewhere_only_those_that_the_role_can_use_count() {
     let error = build("").await.unwrap_err();
     assert!(error.contains("legacy.others.tenant_id") && !error.contains("withheld"), "{error}");
     build("shared = [\"legacy.others\"]").await.unwrap();
-    // It is the column that is declared for the table, and it is text.
+    // The declared column of the table is text, which contradicts the declared type.
     let error = build("columns = { \"legacy.others\" = \"org\" }").await.unwrap_err();
     assert!(error.contains("legacy.others.org"), "{error}");
 }
 
-/// A column that SQLite compares as numbers takes two tenants for one.
+/// SQLite compares a column of numeric affinity as numbers, so two tenants could be equal.
 #[tokio::test]
 async fn a_column_that_makes_numbers_of_texts_is_refused() {
     for (column, refuses) in [
@@ -333,7 +332,7 @@ async fn a_column_that_makes_numbers_of_texts_is_refused() {
             );
         }
     }
-    // What it is about.
+    // The comparison that the check prevents.
     let (pool, _cleanup) = Sqlite::fresh(1).await;
     Sqlite::raw(&pool, "CREATE TABLE t (tenant_id NUMERIC); INSERT INTO t VALUES ('1e2')").await.unwrap();
     let one: i64 =

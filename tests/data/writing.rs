@@ -1,4 +1,4 @@
-//! Many rows at once, and rows that may be there already: all or none, and never another tenant's.
+//! Batch inserts and upserts write all rows or none, and never a row of another tenant.
 
 use serde_json::json;
 use sqlx::{Postgres, Sqlite};
@@ -7,9 +7,9 @@ use tenancy::scope::row::SupportsRow;
 use tenancy::{ErrorKind, TenantScoped};
 use uuid::Uuid;
 
-use crate::common::{Order, TestBackend, World};
+use crate::common::{Fixture, Order, TestBackend};
 
-/// Of a table whose ids are unique among all tenants.
+/// A row of a table whose ids are unique across all tenants.
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "tickets")]
 struct Ticket {
@@ -45,8 +45,8 @@ fn orders(count: i64) -> Vec<Order> {
 }
 
 async fn many_rows_are_added_or_none<DB: Tables>() {
-    let world = World::<DB>::new().await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let fixture = Fixture::<DB>::new().await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     Order::insert_many(&globex, &orders(3)).await.unwrap();
     for count in [0, 1, 2, 999, 1000, 1001, 2500] {
         let rows = orders(count);
@@ -58,7 +58,7 @@ async fn many_rows_are_added_or_none<DB: Tables>() {
             assert_eq!(Order::find(&acme, last.id).await.unwrap().as_ref(), Some(last));
         }
     }
-    // The last of three statements fails: nothing of the first two is kept.
+    // The last of three statements fails, and nothing of the first two is kept.
     let before = Order::count(&acme).await.unwrap();
     let mut rows = orders(2500);
     rows[2400].total = -1;
@@ -66,7 +66,7 @@ async fn many_rows_are_added_or_none<DB: Tables>() {
     rows[2400].total = 1;
     rows[2400].id = rows[0].id;
     assert_eq!(Order::insert_many(&acme, &rows).await.unwrap_err().kind(), ErrorKind::Conflict);
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     assert!(Order::insert_many(&mut tx, &rows).await.is_err());
     assert_eq!(tx.commit().await.unwrap_err().kind(), ErrorKind::RolledBack);
     assert_eq!(Order::count(&acme).await.unwrap(), before);
@@ -74,18 +74,18 @@ async fn many_rows_are_added_or_none<DB: Tables>() {
 }
 
 async fn of_no_rows_nothing_is_done<DB: Tables>() {
-    let world = World::<DB>::with(AuditPolicy::Required, 2).await;
-    let acme = world.db.scope(&world.acme);
+    let fixture = Fixture::<DB>::with(AuditPolicy::Required, 2).await;
+    let acme = fixture.db.scope(&fixture.acme);
     assert_eq!(Order::insert_many(&acme, &[]).await.unwrap(), 0);
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     assert_eq!(Order::insert_many(&mut tx, &[]).await.unwrap(), 0);
     tx.commit().await.unwrap();
     assert_eq!(Order::insert_many(&acme, &orders(1)).await.unwrap_err().kind(), ErrorKind::Unaudited);
 }
 
 async fn an_upsert_adds_or_writes_the_tenants_own_row<DB: Tables>() {
-    let world = World::<DB>::new().await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let fixture = Fixture::<DB>::new().await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let mut order = orders(1).remove(0);
     Order::upsert(&globex, &order).await.unwrap();
     let theirs = order.clone();
@@ -101,15 +101,17 @@ async fn an_upsert_adds_or_writes_the_tenants_own_row<DB: Tables>() {
 }
 
 async fn an_upsert_cannot_take_another_tenants_id<DB: Tables>() {
-    let world = World::<DB>::new().await;
-    let (acme, globex) = (world.db.scope(&world.acme), world.db.scope(&world.globex));
+    let fixture = Fixture::<DB>::new().await;
+    let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let columns = format!("tenant_id {} NOT NULL, id bigint PRIMARY KEY, title text NOT NULL", DB::TENANT);
-    DB::raw(&world.pool, &format!("CREATE TABLE tickets ({columns}, UNIQUE (tenant_id, id))")).await.unwrap();
+    DB::raw(&fixture.pool, &format!("CREATE TABLE tickets ({columns}, UNIQUE (tenant_id, id))"))
+        .await
+        .unwrap();
     let ticket = |title: &str| Ticket { id: 7, title: title.to_owned() };
     Ticket::upsert(&globex, &ticket("theirs")).await.unwrap();
     let error = Ticket::upsert(&acme, &ticket("stolen")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    // What the tenant sees is what it sees of a key of its own that is taken.
+    // The error equals the error for a key of the tenant's own that is in use.
     let own = Ticket::insert(&globex, &ticket("again")).await.unwrap_err();
     assert_eq!(format!("{error:?}"), format!("{own:?}"));
     assert_eq!(Ticket::count(&acme).await.unwrap(), 0);
@@ -117,9 +119,9 @@ async fn an_upsert_cannot_take_another_tenants_id<DB: Tables>() {
     Ticket::upsert(&globex, &ticket("changed")).await.unwrap();
     assert_eq!(Ticket::find(&globex, 7).await.unwrap(), Some(ticket("changed")));
 
-    // Without the index there is no telling whose row it would be, so nothing is written.
-    DB::raw(&world.pool, "DROP TABLE tickets").await.unwrap();
-    DB::raw(&world.pool, &format!("CREATE TABLE tickets ({columns})")).await.unwrap();
+    // Without the index the owner of the row is unknown, so nothing is written.
+    DB::raw(&fixture.pool, "DROP TABLE tickets").await.unwrap();
+    DB::raw(&fixture.pool, &format!("CREATE TABLE tickets ({columns})")).await.unwrap();
     Ticket::insert(&globex, &ticket("theirs")).await.unwrap();
     for scope in [&acme, &globex] {
         let error = Ticket::upsert(scope, &ticket("stolen")).await.unwrap_err();
@@ -129,11 +131,11 @@ async fn an_upsert_cannot_take_another_tenants_id<DB: Tables>() {
     assert_eq!(Ticket::find(&globex, 7).await.unwrap(), Some(ticket("theirs")));
 }
 
-/// `I44`: the body of a request names the other tenant; what is written is one's own all the same.
+/// `I44`: the request body names the other tenant; the row is written for the caller's tenant.
 async fn a_body_that_names_another_tenant_is_written_for_its_own<DB: Tables>() {
-    let world = World::<DB>::new().await;
-    for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
-        let (own, foreign) = (world.db.scope(ctx), world.db.scope(other));
+    let fixture = Fixture::<DB>::new().await;
+    for (ctx, other) in [(&fixture.acme, &fixture.globex), (&fixture.globex, &fixture.acme)] {
+        let (own, foreign) = (fixture.db.scope(ctx), fixture.db.scope(other));
         let (before, theirs) = (Order::count(&own).await.unwrap(), Order::count(&foreign).await.unwrap());
         let id = Uuid::now_v7();
         for total in [1, 2] {
@@ -155,17 +157,17 @@ async fn a_body_that_names_another_tenant_is_written_for_its_own<DB: Tables>() {
     }
 }
 
-/// `I97`: one request names rows of both tenants, one operation after the other.
+/// `I97`: one request names rows of both tenants, in several operations.
 async fn each_operation_of_a_batch_reaches_its_own_rows_only<DB: Tables>() {
-    let world = World::<DB>::new().await;
-    for (ctx, other) in [(&world.acme, &world.globex), (&world.globex, &world.acme)] {
-        let (own, foreign) = (world.db.scope(ctx), world.db.scope(other));
+    let fixture = Fixture::<DB>::new().await;
+    for (ctx, other) in [(&fixture.acme, &fixture.globex), (&fixture.globex, &fixture.acme)] {
+        let (own, foreign) = (fixture.db.scope(ctx), fixture.db.scope(other));
         let (ours, theirs) = (orders(4), orders(4));
         Order::insert_many(&own, &ours).await.unwrap();
         Order::insert_many(&foreign, &theirs).await.unwrap();
         let mixed: Vec<_> = ours.iter().zip(&theirs).flat_map(|(own, foreign)| [own, foreign]).collect();
 
-        let mut tx = world.db.begin(ctx).await.unwrap();
+        let mut tx = fixture.db.begin(ctx).await.unwrap();
         for (at, order) in mixed.into_iter().enumerate() {
             let mine = at % 2 == 0;
             let taken = Order { status: "taken".to_owned(), ..order.clone() };

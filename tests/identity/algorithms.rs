@@ -1,4 +1,4 @@
-//! A key is for one algorithm, and a token cannot choose another one.
+//! A key verifies one algorithm, and a token cannot choose another one.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -15,7 +15,7 @@ use crate::tokens::{
 
 const INVALID: &str = "credential-invalid";
 
-/// Each algorithm with the key that signs, and a source that knows the key for this algorithm only.
+/// Each algorithm, its signing key, and a source with the verification key for this algorithm only.
 fn all() -> Vec<(Algorithm, EncodingKey, JwtSource)> {
     let mut all = Vec::new();
     for (index, algorithm) in SECRETS.into_iter().enumerate() {
@@ -62,7 +62,7 @@ fn a_key_verifies_its_own_algorithm_and_no_other() {
 
 #[test]
 fn one_source_holds_keys_of_many_algorithms_apart() {
-    // The one RSA key is for PS256 under its name, and for nothing else.
+    // The RSA key verifies PS256 under its `kid`, and nothing else.
     let source = builder()
         .pem(JwtAlgorithm::Ps256, RSA_PUBLIC)
         .kid("rsa")
@@ -113,7 +113,7 @@ fn an_empty_or_plain_signature_is_none() {
         let claims = URL_SAFE_NO_PAD.encode(claims(&tenant).to_string());
         for alg in [format!("{algorithm:?}"), "none".to_owned()] {
             let header = URL_SAFE_NO_PAD.encode(json!({ "alg": alg }).to_string());
-            // Zeros are what CVE-2022-21449 was: a signature of ECDSA that fits everything.
+            // CVE-2022-21449: an ECDSA signature of zeros that verifies every message.
             for signature in [vec![], vec![0], vec![0; 64], vec![0; 96], vec![0; 256]] {
                 let forged = format!("{header}.{claims}.{}", URL_SAFE_NO_PAD.encode(signature));
                 assert_eq!(judged(&source, &forged), INVALID, "{algorithm:?}");

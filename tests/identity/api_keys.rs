@@ -1,4 +1,4 @@
-//! API keys: a program proves its tenant, in a world of two.
+//! An API key proves the tenant of its stored row, and nothing else.
 //!
 //! Rows are named as in the list of attacks: `I76`, `I77`, `I78`, and so on.
 
@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::common::TestBackend;
-use crate::fixture::{self, Answer, World, world};
+use crate::fixture::{self, Answer, Fixture};
 use crate::suites;
 
 const NOW: Timestamp = Timestamp::from_seconds(fixture::NOW);
@@ -49,7 +49,7 @@ async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
     api_key_store(async || CachedStore::new(fresh().await, CacheOptions::new())).await;
 }
 
-/// What a database holds of a key opens nothing.
+/// The stored row of a key does not contain the secret.
 async fn a_database_holds_no_secret<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(2).await;
     let store = SqlStore::new(pool.clone());
@@ -67,7 +67,7 @@ async fn a_database_holds_no_secret<DB: TestBackend>() {
 
 on_every_database!(the_sql_store_keeps_every_promise, a_database_holds_no_secret);
 
-/// A memory store with a fault built in.
+/// A memory store with one deliberate fault.
 #[derive(Debug)]
 struct Broken {
     inner: MemoryStore,
@@ -141,33 +141,34 @@ async fn the_suite_rejects_broken_stores() {
     }
 }
 
-/// The world of two tenants, who have a key each; beside it a host selects.
+/// The fixture with one key for each tenant, and a host source beside the key source.
 struct Keys {
-    world: World,
+    fixture: Fixture,
     clock: Arc<ManualClock>,
     acme: (ApiKey, String),
     globex: (ApiKey, String),
 }
 
 async fn keys() -> Keys {
-    let mut world = world().await;
+    let mut fixture = Fixture::new().await;
     let clock = Arc::new(ManualClock::new(NOW));
-    let source = ApiKeySource::new(format(), world.store.clone())
+    let source = ApiKeySource::new(format(), fixture.store.clone())
         .header("x-api-key")
         .unwrap()
         .with_clock(clock.clone());
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
-    let directory = TenantDirectory::new(world.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
+    let directory =
+        TenantDirectory::new(fixture.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
     let resolver = Resolver::new(directory).source(HostSource::new(["example.com"]).unwrap()).source(source);
-    world.app = fixture::app(Arc::new(resolver));
+    fixture.app = fixture::app(Arc::new(resolver));
     let own = async |tenant| {
         let (key, text) = issue(tenant);
-        world.store.insert_key(&key).await.unwrap();
+        fixture.store.insert_key(&key).await.unwrap();
         (key, text)
     };
-    let (acme, globex) = (own(world.acme.id()).await, own(world.globex.id()).await);
-    Keys { world, clock, acme, globex }
+    let (acme, globex) = (own(fixture.acme.id()).await, own(fixture.globex.id()).await);
+    Keys { fixture, clock, acme, globex }
 }
 
 impl Keys {
@@ -176,7 +177,7 @@ impl Keys {
         for (name, value) in headers {
             request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        self.world.send(request.body(Body::empty()).unwrap()).await
+        self.fixture.send(request.body(Body::empty()).unwrap()).await
     }
 
     async fn bearer(&self, text: &str) -> Answer {
@@ -204,9 +205,9 @@ async fn a_key_proves_its_own_tenant() {
     let answer = keys.bearer(&keys.acme.1).await;
     let vary = answer.headers.get("vary").unwrap().to_str().unwrap();
     assert!(vary.contains("authorization") && vary.contains("x-api-key"), "{vary}");
-    // The key of a tenant that is closed opens nothing.
-    let (closed, text) = issue(keys.world.suspended.id());
-    keys.world.store.insert_key(&closed).await.unwrap();
+    // The key of a suspended tenant is rejected.
+    let (closed, text) = issue(keys.fixture.suspended.id());
+    keys.fixture.store.insert_key(&closed).await.unwrap();
     assert_eq!(keys.bearer(&text).await.code(), "tenant-suspended");
 }
 
@@ -214,22 +215,22 @@ async fn a_key_proves_its_own_tenant() {
 async fn i76_whatever_is_wrong_with_a_key_the_answer_is_the_same() {
     let keys = keys().await;
     let (acme, globex) = (&keys.acme.1, &keys.globex.1);
-    let store = &keys.world.store;
-    let unknown = issue(keys.world.acme.id()).1;
-    let (revoked, revoked_text) = issue(keys.world.acme.id());
+    let store = &keys.fixture.store;
+    let unknown = issue(keys.fixture.acme.id()).1;
+    let (revoked, revoked_text) = issue(keys.fixture.acme.id());
     store.insert_key(&revoked).await.unwrap();
     assert_eq!(keys.bearer(&revoked_text).await.status, StatusCode::OK);
-    store.revoke_key(keys.world.acme.id(), revoked.id(), NOW).await.unwrap();
-    let (expired, expired_text) = issue(keys.world.acme.id());
+    store.revoke_key(keys.fixture.acme.id(), revoked.id(), NOW).await.unwrap();
+    let (expired, expired_text) = issue(keys.fixture.acme.id());
     store.insert_key(&expired.expiring(NOW)).await.unwrap();
-    let (ending, ending_text) = issue(keys.world.acme.id());
+    let (ending, ending_text) = issue(keys.fixture.acme.id());
     store.insert_key(&ending.expiring(NOW.after(Duration::from_mins(1)))).await.unwrap();
     assert_eq!(keys.bearer(&ending_text).await.status, StatusCode::OK);
     keys.clock.advance_seconds(60);
 
     let mut parts: Vec<&str> = acme.split('_').collect();
     let theirs: Vec<&str> = globex.split('_').collect();
-    // Each with a checksum that is right: the other tenant's secret, and the same secret in another environment.
+    // Each text has a valid checksum: one with the other tenant's secret, one with another environment.
     parts[3] = theirs[3];
     let mixed = with_checksum(&parts);
     parts[3] = acme.split('_').nth(3).unwrap();
@@ -281,7 +282,7 @@ async fn a_request_holds_one_key_in_one_place() {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(keys.send("example.com", &headers).await.code(), "credential-invalid", "{headers:?}");
     }
-    // What is no key of this service is left to other sources.
+    // A text that is no key of this service is left to other sources.
     for (name, value) in [
         ("authorization", "Bearer eyJhbGciOiJub25lIn0.e30."),
         ("authorization", "Bearer other_live_x"),
@@ -292,14 +293,14 @@ async fn a_request_holds_one_key_in_one_place() {
     ] {
         assert_eq!(keys.send("example.com", &[(name, value)]).await.code(), "tenant-missing", "{value}");
     }
-    let no_header = ApiKeySource::new(format(), keys.world.store.clone());
+    let no_header = ApiKeySource::new(format(), keys.fixture.store.clone());
     let request = OwnedRequest::get("/").with_header("x-api-key", acme.as_str());
     assert!(
         matches!(no_header.read(&request), SourceOutcome::Absent),
         "that header is not read unless it was named"
     );
     for bad in ["", "x api", "x_api_key", "x:y"] {
-        let source = ApiKeySource::new(format(), keys.world.store.clone());
+        let source = ApiKeySource::new(format(), keys.fixture.store.clone());
         assert_eq!(source.header(bad).unwrap_err().kind(), ErrorKind::Misconfigured);
     }
 }
@@ -310,17 +311,17 @@ async fn i77_a_key_in_the_url_is_not_read_and_none_is_shown() {
     let (key, text) = &keys.acme;
     for path in ["/orders?api_key=", "/orders?x-api-key=", "/orders?access_token=", "/orders?key="] {
         let request = Request::get(format!("{path}{text}")).header("host", "acme.example.com");
-        let answer = keys.world.send(request.body(Body::empty()).unwrap()).await;
+        let answer = keys.fixture.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.code(), "credential-missing", "{path}");
     }
     assert_eq!(keys.bearer(text).await.status, StatusCode::OK);
-    let source = ApiKeySource::new(format(), keys.world.store.clone());
+    let source = ApiKeySource::new(format(), keys.fixture.store.clone());
     let SourceOutcome::Pending(signal) = source.read(&bearer_request(text)) else {
         panic!("the store is asked")
     };
     let signal = signal.await;
     let (_, secret) = ApiKey::issue(&format(), key.tenant().clone(), "CI", NOW);
-    let shown = format!("{:?} {source:?} {key:?} {signal:?} {secret:?}", keys.world.store);
+    let shown = format!("{:?} {source:?} {key:?} {signal:?} {secret:?}", keys.fixture.store);
     assert!(shown.contains(key.id()), "{shown}");
     for text in [&keys.acme.1, &keys.globex.1, secret.expose_secret()] {
         let secret = text.split('_').nth(3).unwrap();
@@ -330,7 +331,7 @@ async fn i77_a_key_in_the_url_is_not_read_and_none_is_shown() {
     assert!(!shown.contains(&hash), "the debug text holds a hash");
 }
 
-/// Counts questions, and holds their answers back until it is told to let them go.
+/// Counts the queries and delays their results until they are released.
 #[derive(Debug)]
 struct Probe {
     inner: MemoryStore,
@@ -363,7 +364,7 @@ impl ApiKeyStore for Probed {
         self.0.inner.insert_key(key).await
     }
 
-    /// The answer is what was true when the question came in.
+    /// The result is the state at the start of the query.
     async fn key(&self, id: &str) -> Result<Option<Arc<ApiKey>>> {
         self.0.asked.fetch_add(1, Ordering::SeqCst);
         let answer = self.0.inner.key(id).await;
@@ -383,7 +384,7 @@ impl ApiKeyStore for Probed {
     }
 }
 
-/// What a source says of a key, asked until it knows.
+/// Reads a key through a source and waits for the outcome.
 async fn ask(source: &ApiKeySource, text: &str) -> Result<TenantId> {
     let mut signal = source.read(&bearer_request(text));
     while let SourceOutcome::Pending(later) = signal {
@@ -396,7 +397,7 @@ async fn ask(source: &ApiKeySource, text: &str) -> Result<TenantId> {
     }
 }
 
-/// `I78`: the node that took the revocation at once, another one when its copy is too old.
+/// `I78`: the node that revokes a key rejects it at once, another node when its copy expires.
 #[tokio::test]
 async fn i78_a_revoked_key_is_refused_at_once_here_and_in_its_time_elsewhere() {
     let probe = Probed::new();
@@ -429,7 +430,7 @@ async fn i78_a_revoked_key_is_refused_at_once_here_and_in_its_time_elsewhere() {
     }
 }
 
-/// `I78`: an answer that was on its way when the key was revoked is not kept.
+/// `I78`: a result that was in transit when the key was revoked is not cached.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i78_a_slow_answer_does_not_bring_a_revoked_key_back() {
     let probe = Probed::new();
@@ -456,7 +457,7 @@ async fn i78_a_slow_answer_does_not_bring_a_revoked_key_back() {
     assert_eq!(ask(&source, &text).await.unwrap_err().kind(), ErrorKind::CredentialInvalid);
 }
 
-/// `I93`: for API keys.
+/// `I93`: concurrent lookups of an unknown key are one query.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i93_a_herd_of_one_unknown_key_is_one_question() {
     let probe = Probed::new();
@@ -480,11 +481,11 @@ async fn i93_a_herd_of_one_unknown_key_is_one_question() {
         assert_eq!(ask(&source, &text).await.unwrap_err().kind(), ErrorKind::CredentialInvalid);
     }
     assert_eq!(probe.asked(), 1);
-    // What is mistyped costs none at all.
+    // A mistyped key causes no query.
     assert!(ask(&source, &text[..text.len() - 1]).await.is_err());
     assert!(ask(&source, "acme_live_x_y_z").await.is_err());
     assert_eq!(probe.asked(), 1);
-    // A key that is made here is seen at once, although it was unknown a moment ago.
+    // A key that is inserted through this node works at once, although it was unknown before.
     let (key, text) = issue(&TenantId::random());
     assert!(ask(&source, &text).await.is_err());
     store.insert_key(&key).await.unwrap();
@@ -525,7 +526,7 @@ fn bearer_request(text: &str) -> OwnedRequest {
     OwnedRequest::get("/").with_header("Authorization", format!("Bearer {text}"))
 }
 
-/// The parts of a key with the checksum that belongs to them.
+/// The parts of a key, joined, with a valid checksum.
 fn with_checksum(parts: &[&str]) -> String {
     let body = parts[..4].join("_");
     format!("{body}_{:08x}", crc32fast::hash(body.as_bytes()))

@@ -1,4 +1,4 @@
-//! A DNS server of the test's own on loopback.
+//! Fixture: a DNS server on loopback, with the records of the test.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
@@ -10,17 +10,17 @@ use crate::server::{Server, program};
 const NO_DNS: &str = "this test needs dnsmasq. Run `scripts/test`, which installs it; or install it \
     (`apt-get install dnsmasq-base`), so that `dnsmasq` is in the PATH or in /usr/sbin";
 
-/// A running server, which knows every name below `com`, and refuses to speak of others. It ends with the value.
+/// A running server, authoritative for `com`, which rejects other names. It stops when the value is dropped.
 pub(crate) struct DnsServer {
     _process: Server,
     address: SocketAddr,
 }
 
 impl DnsServer {
-    /// A server with these TXT records: each a name, and the strings of one record.
+    /// Starts a server with these TXT records: each is a name and the strings of one record.
     pub(crate) async fn start(records: &[(&str, &[&str])]) -> Self {
         let program = program("dnsmasq", NO_DNS);
-        // A port that was free a moment ago can be taken by another test.
+        // Another test can take a free port in the meantime.
         for _ in 0..5 {
             let address = free_address();
             let mut command = Command::new(&program);
@@ -47,7 +47,7 @@ impl DnsServer {
     }
 }
 
-/// An address where nobody listens.
+/// An address without a listener.
 pub(crate) fn free_address() -> SocketAddr {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     socket.local_addr().expect("a bound socket has an address")

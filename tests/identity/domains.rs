@@ -1,4 +1,4 @@
-//! Custom domains: whose a host is, proven in DNS, in a world of two tenants.
+//! A custom domain reaches the tenant that verified it in DNS, and no other.
 //!
 //! Rows are named as in the list of attacks: `I28`, `I29`, and so on.
 
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::common::TestBackend;
 use crate::dns::{DnsServer, free_address};
-use crate::fixture::{self, World, get_from, world};
+use crate::fixture::{self, Fixture, get_from};
 use crate::suites;
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
     domain_store(async |clock| CachedStore::new(fresh(clock).await, CacheOptions::new())).await;
 }
 
-/// `I28`: twenty tasks on two nodes verify one domain for two tenants, each with its own good token.
+/// `I28`: twenty tasks on two nodes verify one domain for two tenants, each with its own valid token.
 async fn of_many_who_verify_one_domain_exactly_one_wins<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(20).await;
     let nodes: Vec<_> = (0..2)
@@ -94,7 +94,7 @@ async fn of_many_who_verify_one_domain_exactly_one_wins<DB: TestBackend>() {
     }
 }
 
-/// Many claim one domain at once, and each has a token of its own.
+/// Concurrent claims of one domain each have their own token.
 async fn many_claims_at_once_are_all_kept<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(8).await;
     let store = Arc::new(SqlStore::new(pool));
@@ -120,7 +120,7 @@ on_every_database!(
     many_claims_at_once_are_all_kept,
 );
 
-/// A memory store with a fault built in.
+/// A memory store with one deliberate fault.
 #[derive(Debug)]
 struct Broken {
     inner: MemoryStore,
@@ -207,19 +207,19 @@ async fn the_suite_rejects_broken_stores() {
     }
 }
 
-/// The world of two tenants, whose hosts may be their own domains; beside it a path selects, too.
-async fn hosts() -> World {
-    let mut world = world().await;
-    let hosts = HostSource::new(["example.com"]).unwrap().custom_domains(world.store.clone());
-    let resolver = Resolver::new(directory(&world)).source(hosts).source(PathSource::new("/t").unwrap());
-    world.app = fixture::app(Arc::new(resolver));
-    world
+/// The fixture with custom domains as a host source, and a path source beside it.
+async fn hosts() -> Fixture {
+    let mut fixture = Fixture::new().await;
+    let hosts = HostSource::new(["example.com"]).unwrap().custom_domains(fixture.store.clone());
+    let resolver = Resolver::new(directory(&fixture)).source(hosts).source(PathSource::new("/t").unwrap());
+    fixture.app = fixture::app(Arc::new(resolver));
+    fixture
 }
 
-fn directory(world: &World) -> TenantDirectory {
+fn directory(fixture: &Fixture) -> TenantDirectory {
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
-    TenantDirectory::new(world.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()))
+    TenantDirectory::new(fixture.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()))
 }
 
 async fn own(store: &impl DomainStore, tenant: &TenantId, name: &str) {
@@ -234,10 +234,10 @@ fn get(host: &str, path: &str) -> Request<Body> {
 
 #[tokio::test]
 async fn a_verified_domain_reaches_its_own_tenant() {
-    let world = hosts().await;
-    own(&*world.store, world.acme.id(), "shop.acme.com").await;
-    own(&*world.store, world.globex.id(), "globex.org").await;
-    own(&*world.store, world.globex.id(), "xn--mnchen-3ya.de").await;
+    let fixture = hosts().await;
+    own(&*fixture.store, fixture.acme.id(), "shop.acme.com").await;
+    own(&*fixture.store, fixture.globex.id(), "globex.org").await;
+    own(&*fixture.store, fixture.globex.id(), "xn--mnchen-3ya.de").await;
     for (host, slug) in [
         ("shop.acme.com", "acme"),
         ("SHOP.acme.COM.", "acme"),
@@ -246,35 +246,35 @@ async fn a_verified_domain_reaches_its_own_tenant() {
         ("xn--mnchen-3ya.de", "globex"),
         ("acme.example.com", "acme"),
     ] {
-        let answer = world.send(get(host, "/login")).await;
+        let answer = fixture.send(get(host, "/login")).await;
         assert_eq!(answer.body, format!("{slug} anonymous host"), "{host}");
     }
-    // A domain of one's own selects, and proves nothing.
-    assert_eq!(world.send(get("shop.acme.com", "/orders")).await.code(), "credential-missing");
-    // Both ways of naming one tenant agree; two tenants do not.
-    assert_eq!(world.send(get("shop.acme.com", "/t/acme/login")).await.status, StatusCode::OK);
-    assert_eq!(world.send(get("shop.acme.com", "/t/globex/login")).await.code(), "tenant-conflict");
-    assert_eq!(world.send(get("globex.org", "/t/acme/login")).await.code(), "tenant-conflict");
+    // A custom domain is an unverified hint.
+    assert_eq!(fixture.send(get("shop.acme.com", "/orders")).await.code(), "credential-missing");
+    // Domain and path of one tenant agree; those of two tenants conflict.
+    assert_eq!(fixture.send(get("shop.acme.com", "/t/acme/login")).await.status, StatusCode::OK);
+    assert_eq!(fixture.send(get("shop.acme.com", "/t/globex/login")).await.code(), "tenant-conflict");
+    assert_eq!(fixture.send(get("globex.org", "/t/acme/login")).await.code(), "tenant-conflict");
 }
 
 #[tokio::test]
 async fn i28_a_claim_reaches_nobody_until_it_is_verified_and_the_first_wins() {
-    let world = hosts().await;
+    let fixture = hosts().await;
     let name = domain("acme.com");
-    let [acme, globex] = [world.acme.id(), world.globex.id()];
-    let mine = challenge(&world.store.claim_domain(acme, &name).await.unwrap());
-    let theirs = challenge(&world.store.claim_domain(globex, &name).await.unwrap());
-    let unknown = world.send(get("nobody.com", "/login")).await;
+    let [acme, globex] = [fixture.acme.id(), fixture.globex.id()];
+    let mine = challenge(&fixture.store.claim_domain(acme, &name).await.unwrap());
+    let theirs = challenge(&fixture.store.claim_domain(globex, &name).await.unwrap());
+    let unknown = fixture.send(get("nobody.com", "/login")).await;
     assert_eq!((unknown.status, unknown.code().as_str()), (StatusCode::NOT_FOUND, "tenant-unknown"));
-    assert_eq!(world.send(get("acme.com", "/login")).await, unknown, "pending and unknown look alike");
+    assert_eq!(fixture.send(get("acme.com", "/login")).await, unknown, "pending and unknown look alike");
 
-    // The wrong tenant's record is in DNS.
+    // DNS contains the record of the other tenant.
     let seen = [mine.record_text()];
-    assert!(!world.store.verify_domain(globex, &name, &seen).await.unwrap().is_verified());
-    assert!(world.store.verify_domain(acme, &name, &seen).await.unwrap().is_verified());
-    let late = world.store.verify_domain(globex, &name, &[theirs.record_text()]).await.unwrap_err();
+    assert!(!fixture.store.verify_domain(globex, &name, &seen).await.unwrap().is_verified());
+    assert!(fixture.store.verify_domain(acme, &name, &seen).await.unwrap().is_verified());
+    let late = fixture.store.verify_domain(globex, &name, &[theirs.record_text()]).await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::NotFound);
-    assert_eq!(world.send(get("acme.com", "/login")).await.body, "acme anonymous host");
+    assert_eq!(fixture.send(get("acme.com", "/login")).await.body, "acme anonymous host");
 }
 
 #[tokio::test]
@@ -283,7 +283,7 @@ async fn i29_a_domain_that_was_removed_rests_and_then_wants_a_token_of_its_next_
     let store = CachedStore::new(MemoryStore::new().with_clock(clock.clone()), CacheOptions::new());
     let (acme, globex, name) = (TenantId::random(), TenantId::random(), domain("acme.com"));
     let first = challenge(&store.claim_domain(&acme, &name).await.unwrap());
-    // What is left in DNS proves nothing later on.
+    // A stale DNS record proves nothing later.
     let dangling = [first.record_text()];
     assert!(store.verify_domain(&acme, &name, &dangling).await.unwrap().is_verified());
     assert_eq!(store.by_domain(&name).await.unwrap().as_ref(), Some(&acme));
@@ -302,8 +302,8 @@ async fn i29_a_domain_that_was_removed_rests_and_then_wants_a_token_of_its_next_
 
 #[tokio::test]
 async fn i31_a_foreign_name_reaches_no_tenant_whatever_else_the_request_says() {
-    let world = hosts().await;
-    own(&*world.store, world.acme.id(), "acme.com").await;
+    let fixture = hosts().await;
+    own(&*fixture.store, fixture.acme.id(), "acme.com").await;
     for host in [
         "evil.com",
         "www.acme.com",
@@ -314,19 +314,19 @@ async fn i31_a_foreign_name_reaches_no_tenant_whatever_else_the_request_says() {
         "xn--a.com",
     ] {
         for path in ["/login", "/t/acme/login", "/t/globex/login"] {
-            let answer = world.send(get(host, path)).await;
+            let answer = fixture.send(get(host, path)).await;
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{host}{path}");
             assert_eq!(answer.code(), "tenant-unknown", "{host}{path}");
         }
     }
-    // Names of the service itself, and addresses, name nobody, so that another source can.
+    // Hosts of the service and IP addresses select no tenant, so that another source can.
     for host in ["example.com", "www.example.com", "127.0.0.1", "[::1]:80"] {
-        assert_eq!(world.send(get(host, "/login")).await.code(), "tenant-missing", "{host}");
-        assert_eq!(world.send(get(host, "/t/acme/login")).await.status, StatusCode::OK, "{host}");
+        assert_eq!(fixture.send(get(host, "/login")).await.code(), "tenant-missing", "{host}");
+        assert_eq!(fixture.send(get(host, "/t/acme/login")).await.status, StatusCode::OK, "{host}");
     }
-    // And what is malformed stays so.
+    // A malformed host is still an error.
     for host in ["acme.com..", "a@acme.com", "acme.com, evil.com", "-acme.com", "acme.com:0"] {
-        assert_eq!(world.send(get(host, "/login")).await.code(), "invalid-authority", "{host}");
+        assert_eq!(fixture.send(get(host, "/login")).await.code(), "invalid-authority", "{host}");
     }
 }
 
@@ -352,13 +352,13 @@ async fn i32_and_names_of_the_service_itself_cannot_be_claimed() {
     for good in ["acme.com", "notexample.com", "example.com.acme.com", "example.org"] {
         assert!(hosts.parse_custom(good).is_ok(), "{good}");
     }
-    // One that was claimed all the same is never asked for: the slug decides.
-    let world = self::hosts().await;
-    own(&*world.store, world.globex.id(), "acme.example.com").await;
-    assert_eq!(world.send(get("acme.example.com", "/login")).await.body, "acme anonymous host");
+    // A claimed domain below the base domain is never looked up: the slug decides.
+    let fixture = self::hosts().await;
+    own(&*fixture.store, fixture.globex.id(), "acme.example.com").await;
+    assert_eq!(fixture.send(get("acme.example.com", "/login")).await.body, "acme anonymous host");
 }
 
-/// `I33`: spellings of one name are one row.
+/// `I33`: all spellings of one name are one row.
 #[tokio::test]
 async fn i33_a_domain_has_one_form() {
     let store = MemoryStore::new();
@@ -373,15 +373,15 @@ async fn i33_a_domain_has_one_form() {
 
 #[tokio::test]
 async fn ports_and_the_name_of_the_connection_are_held_for_custom_domains_too() {
-    let world = world().await;
-    own(&*world.store, world.acme.id(), "acme.com").await;
-    own(&*world.store, world.globex.id(), "globex.com").await;
+    let fixture = Fixture::new().await;
+    own(&*fixture.store, fixture.acme.id(), "acme.com").await;
+    own(&*fixture.store, fixture.globex.id(), "globex.com").await;
     let hosts = HostSource::new(["example.com"])
         .unwrap()
-        .custom_domains(world.store.clone())
+        .custom_domains(fixture.store.clone())
         .ports([443])
         .require_sni_match();
-    let resolver = Resolver::new(directory(&world)).source(hosts);
+    let resolver = Resolver::new(directory(&fixture)).source(hosts);
     let ask = async |host: &str, asked: Option<&str>| {
         let request = OwnedRequest::get("/").with_header("Host", host);
         let request = match asked {
@@ -399,7 +399,7 @@ async fn ports_and_the_name_of_the_connection_are_held_for_custom_domains_too() 
     assert_eq!(ask("acme.com:8080", None).await, Err(ErrorKind::InvalidAuthority));
 }
 
-/// A store that cannot be reached.
+/// A store that is unreachable.
 #[derive(Debug)]
 struct Down;
 
@@ -420,7 +420,7 @@ async fn a_domain_is_verified_by_what_dns_says() {
     assert_eq!(record, "_tenancy-challenge.shop.acme.com");
     let text = mine.record_text();
 
-    // Not there yet; there, but at another place, or not the very text.
+    // The record is missing, under another name, or has another text.
     let cut = &text[..text.len() - 1];
     let wrong: [(&str, &[&str]); 4] = [
         ("shop.acme.com", &[&text]),
@@ -435,7 +435,7 @@ async fn a_domain_is_verified_by_what_dns_says() {
     }
     assert_eq!(server.lookup().txt("nobody.com").await.unwrap(), Vec::<String>::new(), "NXDOMAIN");
 
-    // Among others, and in two strings of one record.
+    // The record among others, and in two strings of one record.
     let (head, tail) = text.split_at(20);
     let right: [(&str, &[&str]); 2] = [(&record, &["something else"]), (&record, &[head, tail])];
     let server = DnsServer::start(&right).await;
@@ -453,7 +453,7 @@ async fn dns_that_does_not_answer_changes_nothing() {
     let (acme, name, pending) = (TenantId::random(), domain("acme.org"), domain("shop.acme.org"));
     own(&*store, &acme, "acme.org").await;
     store.claim_domain(&acme, &pending).await.unwrap();
-    // This server refuses to speak of `org`; nobody listens at the other address.
+    // This server rejects names below `org`; the other address has no listener.
     let server = DnsServer::start(&[]).await;
     let nobody = || DnsResolver::new([free_address()]).unwrap();
     let verifiers = [

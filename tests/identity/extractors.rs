@@ -1,4 +1,4 @@
-//! What a handler's signature asks for is asked behind axum and behind actix-web alike.
+//! Extractors check feature, limit and status alike behind axum and actix-web.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use tenancy::web::{FeatureKey, PeerAddr, RequireActive, RequireFeature, TenantLa
 use tenancy::{Error, ErrorKind, TenantContext};
 use tower::ServiceExt;
 
-use crate::fixture::{PROXY, STRANGER, bearer, tokens};
+use crate::fixture::{PROXY, UNTRUSTED, bearer, tokens};
 
 enum Export {}
 
@@ -32,14 +32,14 @@ impl FeatureKey for Export {
     const KEY: &'static str = "export";
 }
 
-/// Which the catalog does not declare.
+/// A feature that the catalog does not declare.
 enum Misspelt {}
 
 impl FeatureKey for Misspelt {
     const KEY: &'static str = "exprot";
 }
 
-/// Which is a gauge.
+/// A feature that is a gauge.
 enum Seats {}
 
 impl FeatureKey for Seats {
@@ -78,7 +78,7 @@ async fn open(ctx: TenantContext) -> String {
     format!("open {}", ctx.tenant().slug())
 }
 
-/// A middleware that answers by an error.
+/// A middleware that returns an error.
 async fn broken(_: ServiceRequest, _: Next<BoxBody>) -> Result<ServiceResponse, actix_web::Error> {
     Err(ErrorImATeapot("broken"))
 }
@@ -91,12 +91,12 @@ async fn logo() -> impl Responder {
     "logo".customize().insert_header((header::CACHE_CONTROL, "public, max-age=60"))
 }
 
-struct World {
+struct Fixture {
     store: Arc<MemoryStore>,
     resolver: Arc<Resolver>,
 }
 
-async fn world() -> World {
+async fn seeded() -> Fixture {
     let store = Arc::new(MemoryStore::new());
     for (slug, plan, status) in [
         ("acme", "free", TenantStatus::Active),
@@ -110,15 +110,15 @@ async fn world() -> World {
         .source(HostSource::new(["example.com"]).unwrap().require_sni_match())
         .source(HeaderSource::new("x-tenant-id", TrustedPeers::new(["10.0.0.0/8"]).unwrap()).unwrap())
         .source(tokens());
-    World { store, resolver: Arc::new(resolver) }
+    Fixture { store, resolver: Arc::new(resolver) }
 }
 
-impl World {
+impl Fixture {
     async fn token(&self, slug: &str) -> String {
         bearer(&self.store.by_slug(&Slug::parse(slug).unwrap()).await.unwrap().unwrap())
     }
 
-    /// Status and body of the answer of each framework, which are the same.
+    /// Status and body of both frameworks, which must be equal.
     async fn ask(&self, path: &str, host: &str, token: Option<String>) -> (u16, String) {
         let axum = self.ask_axum(path, host, token.clone()).await;
         let actix = self.ask_actix(path, host, token).await;
@@ -203,9 +203,10 @@ fn code(answer: &(u16, String)) -> (u16, String) {
 
 #[tokio::test]
 async fn a_flag_of_the_plan_opens_a_handler() {
-    let world = world().await;
-    let of =
-        async |slug: &str, path: &str| world.ask(path, "example.com", Some(world.token(slug).await)).await;
+    let fixture = seeded().await;
+    let of = async |slug: &str, path: &str| {
+        fixture.ask(path, "example.com", Some(fixture.token(slug).await)).await
+    };
     assert_eq!(of("globex", "/export").await, (200, "exported globex".to_owned()));
     assert_eq!(of("hooli", "/export").await, (200, "exported hooli".to_owned()));
     let refused = problem(&of("acme", "/export").await);
@@ -233,22 +234,23 @@ async fn a_flag_of_the_plan_opens_a_handler() {
 
 #[tokio::test]
 async fn a_payment_that_is_overdue_closes_a_handler_to_its_own_people_by_name() {
-    let world = world().await;
-    let of =
-        async |slug: &str, path: &str| world.ask(path, "example.com", Some(world.token(slug).await)).await;
+    let fixture = seeded().await;
+    let of = async |slug: &str, path: &str| {
+        fixture.ask(path, "example.com", Some(fixture.token(slug).await)).await
+    };
     for slug in ["acme", "globex"] {
         assert_eq!(of(slug, "/start").await, (200, format!("started {slug}")));
-        let selected = world.ask("/start", &format!("{slug}.example.com"), None).await;
+        let selected = fixture.ask("/start", &format!("{slug}.example.com"), None).await;
         assert_eq!(selected, (200, format!("started {slug}")));
     }
     assert_eq!(of("hooli", "/open").await, (200, "open hooli".to_owned()));
     let refused = of("hooli", "/start").await;
     assert_eq!(code(&refused), (402, "payment-overdue".to_owned()));
     assert!(refused.1.contains("settle it at /upgrade"), "{refused:?}");
-    // To a stranger there is no such tenant.
-    let stranger = world.ask("/start", "hooli.example.com", None).await;
-    assert_eq!(code(&stranger), (404, "tenant-unknown".to_owned()));
-    assert_eq!(stranger, world.ask("/start", "nobody.example.com", None).await);
+    // For an unauthenticated caller the tenant does not exist.
+    let outsider = fixture.ask("/start", "hooli.example.com", None).await;
+    assert_eq!(code(&outsider), (404, "tenant-unknown".to_owned()));
+    assert_eq!(outsider, fixture.ask("/start", "nobody.example.com", None).await);
 }
 
 fn text(headers: &header::HeaderMap, name: header::HeaderName) -> &str {
@@ -261,11 +263,11 @@ fn at(path: &str) -> TestRequest {
 
 #[tokio::test]
 async fn actix_web_keeps_what_is_a_tenants_out_of_shared_caches() {
-    let world = world().await;
+    let fixture = seeded().await;
     for (path, status) in
         [("/open", 200), ("/export", 403), ("/missing", 404), ("/nowhere", 404), ("/broken/x", 418)]
     {
-        let (found, headers, body) = world.send(at(path)).await;
+        let (found, headers, body) = fixture.send(at(path)).await;
         assert_eq!(
             (found, text(&headers, header::CACHE_CONTROL)),
             (status, "private, no-store"),
@@ -273,42 +275,42 @@ async fn actix_web_keeps_what_is_a_tenants_out_of_shared_caches() {
         );
         assert_eq!(text(&headers, header::VARY), "host, x-tenant-id, authorization", "{path}");
     }
-    let (_, headers, _) = world.send(at("/missing")).await;
+    let (_, headers, _) = fixture.send(at("/missing")).await;
     assert_eq!(text(&headers, header::CONTENT_TYPE), "application/problem+json");
-    let (_, headers, _) = world.send(at("/logo")).await;
+    let (_, headers, _) = fixture.send(at("/logo")).await;
     assert_eq!(text(&headers, header::CACHE_CONTROL), "public, max-age=60");
-    let (_, headers, _) = world.send(at("/forgotten/start")).await;
+    let (_, headers, _) = fixture.send(at("/forgotten/start")).await;
     assert!(!headers.contains_key(header::VARY));
 }
 
 #[tokio::test]
 async fn actix_web_knows_the_connection_by_what_the_program_says_of_it() {
-    let world = world().await;
+    let fixture = seeded().await;
     let named = |peer: &str| {
         let request = TestRequest::get().uri("/open").insert_header((header::HOST, "example.com"));
         request.insert_header(("x-tenant-id", "acme")).peer_addr(peer.parse().unwrap())
     };
-    assert_eq!(world.send(named(PROXY)).await.2, "open acme");
-    assert_eq!(world.send(named(STRANGER)).await.0, 400);
-    // Behind a listener that knows better whose the connection is.
-    for (socket, said, status) in [(STRANGER, PROXY, 200), (PROXY, STRANGER, 400)] {
+    assert_eq!(fixture.send(named(PROXY)).await.2, "open acme");
+    assert_eq!(fixture.send(named(UNTRUSTED)).await.0, 400);
+    // With a peer address that the listener provides.
+    for (socket, said, status) in [(UNTRUSTED, PROXY, 200), (PROXY, UNTRUSTED, 400)] {
         let prepare = |extensions: &mut Extensions| {
             extensions.insert(PeerAddr(said.parse().unwrap()));
         };
-        assert_eq!(world.send_with(named(socket), prepare).await.0, status, "{said}");
+        assert_eq!(fixture.send_with(named(socket), prepare).await.0, status, "{said}");
     }
     for (name, status) in [("acme.example.com", 200), ("globex.example.com", 421)] {
         let prepare =
             |extensions: &mut Extensions| drop(extensions.insert(TlsInfo::new().with_server_name(name)));
-        assert_eq!(world.send_with(at("/open"), prepare).await.0, status, "{name}");
+        assert_eq!(fixture.send_with(at("/open"), prepare).await.0, status, "{name}");
     }
 }
 
 #[tokio::test]
 async fn actix_web_replaces_a_context_from_elsewhere() {
-    let world = world().await;
+    let fixture = seeded().await;
     let view = OwnedRequest::get("/").with_header("host", "globex.example.com");
-    let foreign = world.resolver.resolve_unauthenticated(&view).await.unwrap();
+    let foreign = fixture.resolver.resolve_unauthenticated(&view).await.unwrap();
     let prepare = |extensions: &mut Extensions| drop(extensions.insert(foreign));
-    assert_eq!(world.send_with(at("/open"), prepare).await.2, "open acme");
+    assert_eq!(fixture.send_with(at("/open"), prepare).await.2, "open acme");
 }

@@ -1,4 +1,4 @@
-//! Two tenants, acme and globex, behind one app that uses every source.
+//! Fixture: two tenants, acme and globex, and one app with every kind of source.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) const AUDIENCE: &str = "https://api.example.com";
 pub(crate) const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 pub(crate) const OTHER_SECRET: &[u8] = b"another secret, thirty-two bytes too";
 
-// A pair made for these tests.
+// A key pair that only these tests use.
 pub(crate) const ED25519_PRIVATE: &str = "\
 -----BEGIN PRIVATE KEY-----\n\
 MC4CAQAwBQYDK2VwBCIEIMzcpAZlSPcXxTSYzrxReNMEeTduJGa6Zg6nEmz2yU2w\n\
@@ -38,9 +38,9 @@ MCowBQYDK2VwAyEA4tlB/L2PepXwo/RgADLYUfXTMj9rRiHXKnyceo6l7mY=\n\
 -----END PUBLIC KEY-----";
 
 pub(crate) const PROXY: &str = "10.0.0.7:4000";
-pub(crate) const STRANGER: &str = "203.0.113.9:4000";
+pub(crate) const UNTRUSTED: &str = "203.0.113.9:4000";
 
-pub(crate) struct World {
+pub(crate) struct Fixture {
     pub(crate) acme: Arc<Tenant>,
     pub(crate) globex: Arc<Tenant>,
     pub(crate) suspended: Arc<Tenant>,
@@ -48,24 +48,11 @@ pub(crate) struct World {
     pub(crate) app: Router,
 }
 
-pub(crate) async fn world() -> World {
-    let store = Arc::new(MemoryStore::new());
-    let tenant = async |slug: &str, status| {
-        let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(status);
-        store.insert(new).await.unwrap()
-    };
-    let acme = tenant("acme", TenantStatus::Active).await;
-    let globex = tenant("globex", TenantStatus::Trialing).await;
-    let suspended = tenant("initech", TenantStatus::Suspended).await;
-    let app = app(Arc::new(resolver(store.clone())));
-    World { acme, globex, suspended, store, app }
-}
-
 pub(crate) fn resolver(store: Arc<dyn TenantStore>) -> Resolver {
     resolver_behind(store, "10.0.0.0/8")
 }
 
-/// The same, behind other proxies.
+/// The same resolver, behind other proxies.
 pub(crate) fn resolver_behind(store: Arc<dyn TenantStore>, proxies: &str) -> Resolver {
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
@@ -109,13 +96,13 @@ async fn who(ctx: TenantContext) -> String {
     said_of(&ctx)
 }
 
-/// What a route says of its context.
+/// The text that a route returns for its context.
 pub(crate) fn said_of(ctx: &TenantContext) -> String {
     let by = serde_json::to_value(ctx.resolved_by()).unwrap();
     format!("{} {} {}", ctx.tenant().slug(), ctx.actor(), by.as_str().unwrap())
 }
 
-/// What came back.
+/// A complete response.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -124,7 +111,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The code of the problem, or the empty text.
+    /// The code of the problem document, or the empty text.
     pub(crate) fn code(&self) -> String {
         let problem: Value = serde_json::from_str(&self.body).unwrap_or_default();
         let code = problem["type"].as_str().and_then(|kind| kind.strip_prefix("urn:problem-type:tenancy:"));
@@ -132,12 +119,25 @@ impl Answer {
     }
 }
 
-impl World {
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let tenant = async |slug: &str, status| {
+            let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(status);
+            store.insert(new).await.unwrap()
+        };
+        let acme = tenant("acme", TenantStatus::Active).await;
+        let globex = tenant("globex", TenantStatus::Trialing).await;
+        let suspended = tenant("initech", TenantStatus::Suspended).await;
+        let app = app(Arc::new(resolver(store.clone())));
+        Self { acme, globex, suspended, store, app }
+    }
+
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         send(&self.app, request).await
     }
 
-    /// Each tenant beside the other one: what holds for one side must hold for the other.
+    /// Each tenant with the other one, so that each assertion runs in both directions.
     pub(crate) fn both_sides(&self) -> [(&Tenant, &Tenant); 2] {
         [(&self.acme, &self.globex), (&self.globex, &self.acme)]
     }
@@ -159,7 +159,7 @@ pub(crate) fn from_peer(request: axum::http::request::Builder, peer: &str) -> Re
     request.extension(PeerAddr(peer.parse().unwrap())).body(Body::empty()).unwrap()
 }
 
-/// Claims that are in order.
+/// Valid claims.
 pub(crate) fn claims(tenant: &Tenant) -> Value {
     json!({
         "iss": ISSUER,
@@ -171,12 +171,12 @@ pub(crate) fn claims(tenant: &Tenant) -> Value {
     })
 }
 
-/// An `Authorization` value with a token that is in order.
+/// An `Authorization` value with a valid token.
 pub(crate) fn bearer(tenant: &Tenant) -> String {
     signed(&json!({"alg": "HS256", "typ": "JWT"}).to_string(), &claims(tenant).to_string(), SECRET)
 }
 
-/// A token of any header and claims, signed with a shared secret.
+/// A token with any header and claims, signed with a shared secret.
 pub(crate) fn signed(header: &str, claims: &str, secret: &[u8]) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let key = EncodingKey::from_secret(secret);
@@ -184,7 +184,7 @@ pub(crate) fn signed(header: &str, claims: &str, secret: &[u8]) -> String {
     format!("Bearer {message}.{signature}")
 }
 
-/// A token of any header and claims, signed with the Ed25519 key.
+/// A token with any header and claims, signed with the Ed25519 key.
 pub(crate) fn signed_ed25519(header: &str, claims: &str) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let key = EncodingKey::from_ed_pem(ED25519_PRIVATE.as_bytes()).unwrap();

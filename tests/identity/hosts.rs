@@ -1,5 +1,6 @@
-//! The parser of hosts against `url` (WHATWG) and `idna`: what is accepted means to a browser what it means here, and
-//! names the same tenant.
+//! A host that the parser accepts means the same to a browser, and selects the same tenant there.
+//!
+//! The parser is compared with `url` (WHATWG) and `idna`.
 
 use proptest::prelude::*;
 use tenancy::ErrorKind;
@@ -9,7 +10,7 @@ use url::{Host, Url};
 
 const BASES: [&str; 3] = ["example.com", "eu.example.com", "localhost"];
 
-/// The slug that a host names; `Err` if it is refused.
+/// The slug that a host selects; `Err` if the host is rejected.
 fn ours(host: &[u8]) -> Result<Option<String>, ErrorKind> {
     let source = HostSource::new(BASES).unwrap();
     let read = |request: OwnedRequest| match source.read(&request) {
@@ -26,13 +27,13 @@ fn ours(host: &[u8]) -> Result<Option<String>, ErrorKind> {
     answer
 }
 
-/// The host as a browser has it.
+/// The host as a browser parses it.
 fn theirs(host: &[u8]) -> Option<Host<String>> {
     let url = Url::parse(&format!("http://{}/", std::str::from_utf8(host).ok()?)).ok()?;
     url.host().map(|host| host.to_owned())
 }
 
-/// The slug that a browser's idea of a host names, by the rule in one line.
+/// The slug in a browser's host, by the rule in one line.
 fn named(host: &Host<String>) -> Option<String> {
     let Host::Domain(name) = host else { return None };
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -46,7 +47,7 @@ fn named(host: &Host<String>) -> Option<String> {
     label.map(str::to_owned)
 }
 
-/// What must hold of every host.
+/// The properties of every host.
 fn agrees(host: &[u8]) {
     let shown = String::from_utf8_lossy(host);
     match ours(host) {
@@ -57,7 +58,7 @@ fn agrees(host: &[u8]) {
             let strict = idna::domain_to_ascii_strict(name.strip_suffix('.').unwrap_or(&name));
             assert_eq!(strict.ok().as_deref(), name.strip_suffix('.').or(Some(&name)), "{shown:?}");
         }
-        // What names no tenant here names none, or a word that is kept, to a browser.
+        // If the host selects no tenant here, it selects none, or a reserved word, in a browser.
         Ok(None) => {
             let slug = theirs(host).as_ref().and_then(named);
             let free = slug.as_deref().is_some_and(|slug| Slug::parse(slug).is_ok());
@@ -80,7 +81,7 @@ fn what_browsers_make_of_odd_hosts_is_never_another_tenant() {
         "evil.com",
         "acme.example.com.evil.com",
         "x.acme.example.com",
-        // What a browser takes for plain ASCII, and we refuse.
+        // Characters that a browser maps to ASCII and that the parser rejects.
         "ac\u{ad}me.example.com",
         "ac\u{200d}me.example.com",
         "acme\u{ff0e}example.com",
@@ -123,7 +124,7 @@ fn what_browsers_make_of_odd_hosts_is_never_another_tenant() {
     ] {
         agrees(host.as_bytes());
     }
-    // Some of these a browser does reach a tenant with: to refuse them is the point.
+    // A browser reaches a tenant with some of these hosts; the parser rejects them on purpose.
     for host in
         ["ac\u{ad}me.example.com", "acme\u{ff0e}example.com", "%61cme.example.com", "user@acme.example.com"]
     {
@@ -132,7 +133,7 @@ fn what_browsers_make_of_odd_hosts_is_never_another_tenant() {
     }
 }
 
-/// Hosts that are near to good ones: one of the parts is odd, or the whole is random.
+/// Hosts that are almost valid: one part is odd, or the whole host is random.
 fn host() -> impl Strategy<Value = Vec<u8>> {
     let label = prop_oneof![
         4 => "[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?",

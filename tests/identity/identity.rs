@@ -1,4 +1,4 @@
-//! Who is calling: every way to lie about the tenant by host, header or path, in a world of two tenants.
+//! No host, header or path can forge the tenant of a request.
 //!
 //! Rows are named as in the list of attacks: `I1`, `I2`, and so on.
 
@@ -10,11 +10,11 @@ use axum::http::{HeaderValue, Request, StatusCode, Version};
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, TenantStatus, TenantStore};
 
-use crate::fixture::{PROXY, STRANGER, app, bearer, from_peer, get_from, resolver, world};
+use crate::fixture::{Fixture, PROXY, UNTRUSTED, app, bearer, from_peer, get_from, resolver};
 
 #[tokio::test]
 async fn a_host_reaches_its_own_tenant_or_none() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     // row, host with {} for the slug, expected problem; `ok` is the tenant itself.
     let rows: &[(&str, &str, &str)] = &[
         ("I8", "{}.example.com", "ok"),
@@ -56,11 +56,11 @@ async fn a_host_reaches_its_own_tenant_or_none() {
         ("I88", "nobody.example.com", "tenant-unknown"),
     ];
     for (row, host, expected) in rows {
-        for (tenant, other) in world.both_sides() {
+        for (tenant, other) in fixture.both_sides() {
             let host = host.replace("{}", tenant.slug().as_str());
             let value = HeaderValue::from_bytes(host.as_bytes()).unwrap();
             let request = Request::get("/login").header("host", value).body(Body::empty()).unwrap();
-            let answer = world.send(request).await;
+            let answer = fixture.send(request).await;
             if *expected == "ok" {
                 assert_eq!(answer.status, StatusCode::OK, "{row} {host}");
                 assert_eq!(answer.body, format!("{} anonymous host", tenant.slug()), "{row} {host}");
@@ -73,15 +73,15 @@ async fn a_host_reaches_its_own_tenant_or_none() {
     let long_label = format!("{}.example.com", "a".repeat(64));
     let long_name = format!("{}example.com", "a.".repeat(122));
     for host in [long_label, long_name] {
-        let answer = world.send(get_from(&host, "/login").body(Body::empty()).unwrap()).await;
+        let answer = fixture.send(get_from(&host, "/login").body(Body::empty()).unwrap()).await;
         assert_eq!(answer.code(), "invalid-authority", "I18 {host}");
     }
 }
 
 #[tokio::test]
 async fn a_request_has_one_authority() {
-    let world = world().await;
-    for (tenant, other) in world.both_sides() {
+    let fixture = Fixture::new().await;
+    for (tenant, other) in fixture.both_sides() {
         let (mine, theirs) =
             (format!("{}.example.com", tenant.slug()), format!("{}.example.com", other.slug()));
         let absolute = |host: &str| format!("http://{host}/login");
@@ -103,18 +103,18 @@ async fn a_request_has_one_authority() {
             ("no Host", get("/login").version(Version::HTTP_10)),
         ];
         for (row, request) in rows {
-            let answer = world.send(request.body(Body::empty()).unwrap()).await;
+            let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
             assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{row}");
             assert_eq!(answer.code(), "invalid-authority", "{row}");
         }
         let two = get(&absolute(&mine)).version(Version::HTTP_2).body(Body::empty()).unwrap();
-        assert!(world.send(two).await.body.starts_with(tenant.slug().as_str()));
+        assert!(fixture.send(two).await.body.starts_with(tenant.slug().as_str()));
     }
 }
 
 #[tokio::test]
 async fn forwarded_hosts_and_look_alike_headers_are_never_read() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     let headers = [
         ("I21", "x-forwarded-host"),
         ("I22", "forwarded"),
@@ -125,50 +125,50 @@ async fn forwarded_hosts_and_look_alike_headers_are_never_read() {
         ("I36", "x_tenant_id"),
         ("I36", "x-tenant"),
     ];
-    for (tenant, other) in world.both_sides() {
+    for (tenant, other) in fixture.both_sides() {
         let host = format!("{}.example.com", tenant.slug());
         for (row, name) in headers {
-            for peer in [STRANGER, PROXY] {
+            for peer in [UNTRUSTED, PROXY] {
                 let theirs = match name {
                     "forwarded" => format!("host={}.example.com", other.slug()),
                     "x_tenant_id" | "x-tenant" => other.slug().to_string(),
                     _ => format!("{}.example.com", other.slug()),
                 };
                 let request = get_from(&host, "/login").header(name, theirs);
-                let answer = world.send(from_peer(request, peer)).await;
+                let answer = fixture.send(from_peer(request, peer)).await;
                 assert_eq!(answer.body, format!("{} anonymous host", tenant.slug()), "{row} {name}");
             }
         }
-        // I42: nor is the query.
+        // I42: the query is not read either.
         let request = get_from(&host, &format!("/login?tenant={0}&tenant_id={0}", other.slug()));
-        let answer = world.send(request.body(Body::empty()).unwrap()).await;
+        let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.body, format!("{} anonymous host", tenant.slug()), "I42");
     }
 }
 
 #[tokio::test]
 async fn a_header_counts_only_from_a_trusted_peer_and_only_once() {
-    let world = world().await;
-    for (tenant, other) in world.both_sides() {
+    let fixture = Fixture::new().await;
+    for (tenant, other) in fixture.both_sides() {
         let get = || get_from("example.com", "/login");
         let slug = tenant.slug().as_str();
 
-        let answer = world.send(from_peer(get().header("x-tenant-id", slug), PROXY)).await;
+        let answer = fixture.send(from_peer(get().header("x-tenant-id", slug), PROXY)).await;
         assert_eq!(answer.body, format!("{slug} anonymous header"));
         let by_id = get().header("X-Tenant-ID", tenant.id().to_string());
-        assert_eq!(world.send(from_peer(by_id, PROXY)).await.body, format!("{slug} anonymous header"));
+        assert_eq!(fixture.send(from_peer(by_id, PROXY)).await.body, format!("{slug} anonymous header"));
 
-        // I34: ignored from a stranger, and from an address that is not known.
-        let answer = world.send(from_peer(get().header("x-tenant-id", slug), STRANGER)).await;
+        // I34: the header is ignored from an untrusted peer and from an unknown address.
+        let answer = fixture.send(from_peer(get().header("x-tenant-id", slug), UNTRUSTED)).await;
         assert_eq!(answer.code(), "tenant-missing", "I34");
         let unknown = get().header("x-tenant-id", slug).body(Body::empty()).unwrap();
-        assert_eq!(world.send(unknown).await.code(), "tenant-missing", "I34");
+        assert_eq!(fixture.send(unknown).await.code(), "tenant-missing", "I34");
         let mine =
             get_from(&format!("{slug}.example.com"), "/login").header("x-tenant-id", other.slug().as_str());
-        assert!(world.send(from_peer(mine, STRANGER)).await.body.starts_with(slug), "I34");
+        assert!(fixture.send(from_peer(mine, UNTRUSTED)).await.body.starts_with(slug), "I34");
 
         let twice = get().header("x-tenant-id", slug).header("x-tenant-id", slug);
-        assert_eq!(world.send(from_peer(twice, PROXY)).await.code(), "invalid-input");
+        assert_eq!(fixture.send(from_peer(twice, PROXY)).await.code(), "invalid-input");
         for bad in [
             "acme'--",
             "acme\"; drop schema",
@@ -194,7 +194,7 @@ async fn a_header_counts_only_from_a_trusted_peer_and_only_once() {
             "urn:uuid:018f3f5e-3a5a-7c3e-9d0a-000000000001",
             &"a".repeat(10_000),
         ] {
-            let answer = world.send(from_peer(get().header("x-tenant-id", bad), PROXY)).await;
+            let answer = fixture.send(from_peer(get().header("x-tenant-id", bad), PROXY)).await;
             assert_eq!(answer.code(), "invalid-input", "I45/I46 {bad}");
             assert!(bad.len() < 5 || !answer.body.contains(bad), "I48: the input is repeated: {bad}");
         }
@@ -203,20 +203,20 @@ async fn a_header_counts_only_from_a_trusted_peer_and_only_once() {
 
 #[tokio::test]
 async fn a_selection_never_wins_against_a_credential() {
-    let world = world().await;
-    for (tenant, other) in world.both_sides() {
+    let fixture = Fixture::new().await;
+    for (tenant, other) in fixture.both_sides() {
         let token = bearer(tenant);
         let mine = format!("{}.example.com", tenant.slug());
         let theirs = format!("{}.example.com", other.slug());
         let authorized = |host: &str, path: &str| get_from(host, path).header("authorization", &token);
 
-        // I41: the same tenant, by id in the token, by slug everywhere else.
+        // I41: the same tenant, by id in the token, and by slug in every other source.
         let path = format!("/t/{}/orders", tenant.slug());
         let same = authorized(&mine, &path).header("x-tenant-id", tenant.slug().as_str());
-        let answer = world.send(from_peer(same, PROXY)).await;
+        let answer = fixture.send(from_peer(same, PROXY)).await;
         assert_eq!(answer.body, format!("{} user:ada jwt", tenant.slug()), "I41");
 
-        // I38: another tenant, or one that does not exist; by host, header or path.
+        // I38: another tenant or a missing one, by host, header or path.
         let path_of_other = format!("/t/{}/orders", other.slug());
         let conflicts = [
             authorized(&theirs, "/orders"),
@@ -230,7 +230,7 @@ async fn a_selection_never_wins_against_a_credential() {
         ];
         let mut answers = Vec::new();
         for request in conflicts {
-            let answer = world.send(from_peer(request, PROXY)).await;
+            let answer = fixture.send(from_peer(request, PROXY)).await;
             assert_eq!(
                 (answer.status, answer.code().as_str()),
                 (StatusCode::FORBIDDEN, "tenant-conflict"),
@@ -241,80 +241,80 @@ async fn a_selection_never_wins_against_a_credential() {
         answers.dedup();
         assert_eq!(answers.len(), 1, "a foreign tenant and one that does not exist look alike: {answers:?}");
 
-        // I40: a selection alone opens no protected route, whether the tenant exists or not.
+        // I40: an unverified hint alone opens no protected route, whether the tenant exists or not.
         for host in [mine.as_str(), "nobody.example.com", "initech.example.com"] {
-            let answer = world.send(get_from(host, "/orders").body(Body::empty()).unwrap()).await;
+            let answer = fixture.send(get_from(host, "/orders").body(Body::empty()).unwrap()).await;
             let found = (answer.status, answer.code());
             assert_eq!(found, (StatusCode::UNAUTHORIZED, "credential-missing".to_owned()), "I40 {host}");
             assert_eq!(answer.headers["www-authenticate"], "Bearer");
         }
-        // I98: whatever the method.
+        // I98: with every method.
         for method in ["HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"] {
             let request = Request::builder().method(method).uri("/orders").header("host", &mine);
             let request = request.header("x-http-method-override", "GET").body(Body::empty()).unwrap();
-            assert_eq!(world.send(request).await.status, StatusCode::UNAUTHORIZED, "I98 {method}");
+            assert_eq!(fixture.send(request).await.status, StatusCode::UNAUTHORIZED, "I98 {method}");
         }
     }
 }
 
-/// `I88`: whoever tries hosts finds those that are open, which show themselves, and no others.
+/// `I88`: a caller that tries hosts finds only active tenants, whose public pages are visible anyway.
 #[tokio::test]
-async fn to_a_stranger_a_closed_tenant_looks_like_none() {
-    let world = world().await;
-    let answer = async |host: &str| world.send(get_from(host, "/login").body(Body::empty()).unwrap()).await;
+async fn to_an_outsider_a_closed_tenant_looks_like_none() {
+    let fixture = Fixture::new().await;
+    let answer = async |host: &str| fixture.send(get_from(host, "/login").body(Body::empty()).unwrap()).await;
     let unknown = answer("nobody.example.com").await;
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     assert_eq!(answer("initech.example.com").await, unknown);
-    // Nor does a second name that nobody has bring out which of them is somebody's.
+    // A second, unknown name does not distinguish a suspended tenant from a missing one either.
     let beside = async |path: &str| {
-        world.send(get_from("nobody.example.com", path).body(Body::empty()).unwrap()).await
+        fixture.send(get_from("nobody.example.com", path).body(Body::empty()).unwrap()).await
     };
     assert_eq!(beside("/t/initech/login").await, beside("/t/no-one/login").await);
 
-    // The tenant's own people hear why.
-    let request = get_from("example.com", "/orders").header("authorization", bearer(&world.suspended));
-    let answer = world.send(request.body(Body::empty()).unwrap()).await;
+    // Authenticated users of the tenant get the reason.
+    let request = get_from("example.com", "/orders").header("authorization", bearer(&fixture.suspended));
+    let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::FORBIDDEN, "tenant-suspended"));
 }
 
 #[tokio::test]
 async fn a_renamed_tenant_takes_its_name_along() {
-    let mut world = world().await;
-    // I92: acme and globex swap slugs, once these have rested; a token stays with its tenant, a host goes with the name.
+    let mut fixture = Fixture::new().await;
+    // I92: acme and globex swap slugs after the cool-down. A token stays with its tenant, a host follows the slug.
     let slug = |text: &str| Slug::parse(text).unwrap();
-    let between = world.store.update(&world.acme.with_slug(slug("between"))).await.unwrap();
-    let early = world.store.update(&world.globex.with_slug(slug("acme"))).await.unwrap_err();
+    let between = fixture.store.update(&fixture.acme.with_slug(slug("between"))).await.unwrap();
+    let early = fixture.store.update(&fixture.globex.with_slug(slug("acme"))).await.unwrap_err();
     assert_eq!(early.kind(), tenancy::ErrorKind::Conflict, "the slug of {between:?} rests");
 
     let store = Arc::new(MemoryStore::new().slug_cooldown(Duration::ZERO));
     let insert = async |name| {
         store.insert(NewTenant::new(slug(name), name, "free").status(TenantStatus::Active)).await.unwrap()
     };
-    (world.acme, world.globex) = (insert("acme").await, insert("globex").await);
-    world.app = app(Arc::new(resolver(store.clone())));
-    let acme = store.update(&world.acme.with_slug(slug("between"))).await.unwrap();
-    store.update(&world.globex.with_slug(slug("acme"))).await.unwrap();
+    (fixture.acme, fixture.globex) = (insert("acme").await, insert("globex").await);
+    fixture.app = app(Arc::new(resolver(store.clone())));
+    let acme = store.update(&fixture.acme.with_slug(slug("between"))).await.unwrap();
+    store.update(&fixture.globex.with_slug(slug("acme"))).await.unwrap();
     store.update(&acme.with_slug(slug("globex"))).await.unwrap();
-    for (tenant, old, new) in [(&world.acme, "acme", "globex"), (&world.globex, "globex", "acme")] {
+    for (tenant, old, new) in [(&fixture.acme, "acme", "globex"), (&fixture.globex, "globex", "acme")] {
         let at = |host: String| get_from(&host, "/orders").header("authorization", bearer(tenant));
-        let here = world.send(at(format!("{new}.example.com")).body(Body::empty()).unwrap()).await;
+        let here = fixture.send(at(format!("{new}.example.com")).body(Body::empty()).unwrap()).await;
         assert_eq!(here.body, format!("{new} user:ada jwt"));
-        let there = world.send(at(format!("{old}.example.com")).body(Body::empty()).unwrap()).await;
+        let there = fixture.send(at(format!("{old}.example.com")).body(Body::empty()).unwrap()).await;
         assert_eq!(there.code(), "tenant-conflict");
     }
 }
 
 #[tokio::test]
 async fn responses_stay_out_of_shared_caches() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     for path in ["/login", "/orders"] {
-        let answer = world.send(get_from("acme.example.com", path).body(Body::empty()).unwrap()).await;
+        let answer = fixture.send(get_from("acme.example.com", path).body(Body::empty()).unwrap()).await;
         assert_eq!(answer.headers["cache-control"], "private, no-store", "I85 {path}");
         assert_eq!(answer.headers["vary"], "host, x-tenant-id, authorization", "I85 {path}");
     }
-    // A route that sets its own is believed; I100: a route without tenants is left alone.
-    let logo = world.send(get_from("acme.example.com", "/logo").body(Body::empty()).unwrap()).await;
+    // A route's own `cache-control` is kept. I100: a route without tenants is not changed.
+    let logo = fixture.send(get_from("acme.example.com", "/logo").body(Body::empty()).unwrap()).await;
     assert_eq!(logo.headers["cache-control"], "public, max-age=60");
-    let health = world.send(get_from("acme.example.com", "/health").body(Body::empty()).unwrap()).await;
+    let health = fixture.send(get_from("acme.example.com", "/health").body(Body::empty()).unwrap()).await;
     assert_eq!((health.body.as_str(), health.headers.contains_key("vary")), ("up", false));
 }

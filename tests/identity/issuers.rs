@@ -1,4 +1,4 @@
-//! Several issuers in one program: each is checked with its own keys, and speaks for its own tenants.
+//! With several issuers, each token is verified with the keys of its issuer and reaches only tenants of its issuer.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -31,24 +31,24 @@ const ACME_IDP: &str = "https://idp.acme.example";
 const GLOBEX_IDP: &str = "https://idp.globex.example";
 const TEMPLATE: &str = "https://login.shared.example/{tenant}/v2.0";
 
-struct World {
+struct Fixture {
     store: Arc<MemoryStore>,
     acme: Arc<Tenant>,
     globex: Arc<Tenant>,
-    trail: Arc<MemorySink>,
+    sink: Arc<MemorySink>,
 }
 
-async fn world() -> World {
+async fn seeded() -> Fixture {
     let store = Arc::new(MemoryStore::new());
     let tenant = async |slug: &str| {
         let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(TenantStatus::Active);
         store.insert(new).await.unwrap()
     };
     let (acme, globex) = (tenant("acme").await, tenant("globex").await);
-    World { acme, globex, trail: Arc::new(MemorySink::new()), store }
+    Fixture { acme, globex, sink: Arc::new(MemorySink::new()), store }
 }
 
-impl World {
+impl Fixture {
     fn both_sides(&self) -> [(&Tenant, &Tenant); 2] {
         [(&self.acme, &self.globex), (&self.globex, &self.acme)]
     }
@@ -60,7 +60,7 @@ impl World {
         Resolver::new(TenantDirectory::new(self.store.clone(), catalog))
             .source(HostSource::new(["example.com"]).unwrap())
             .source(source)
-            .audit_sink(self.trail.clone())
+            .audit_sink(self.sink.clone())
     }
 }
 
@@ -77,12 +77,12 @@ fn of(issuer: &str) -> JwtSourceBuilder {
     builder().issuer(issuer)
 }
 
-/// Acme's own identity provider with a P-256 key, and Globex's with an Ed25519 key, both of the same `kid`.
-fn customers(world: &World) -> JwtSource {
+/// Acme's identity provider with a P-256 key, and that of globex with an Ed25519 key, both with the same `kid`.
+fn customers(fixture: &Fixture) -> JwtSource {
     let acme = of(ACME_IDP).pem(JwtAlgorithm::Es256, P256_PUBLIC).kid("1");
-    let acme = acme.allowed_tenants([world.acme.id().clone()]).build().unwrap();
+    let acme = acme.allowed_tenants([fixture.acme.id().clone()]).build().unwrap();
     let globex = of(GLOBEX_IDP).eddsa_pem(ED25519_PUBLIC).kid("1");
-    acme.add_issuer(globex.allowed_tenants([world.globex.id().clone()]).build().unwrap()).unwrap()
+    acme.add_issuer(globex.allowed_tenants([fixture.globex.id().clone()]).build().unwrap()).unwrap()
 }
 
 fn signed_by_acme(claims: &Value) -> String {
@@ -97,11 +97,11 @@ type Sign = fn(&Value) -> String;
 
 #[tokio::test]
 async fn a_token_is_checked_with_the_keys_of_its_own_issuer() {
-    let world = world().await;
-    let source = customers(&world);
+    let fixture = seeded().await;
+    let source = customers(&fixture);
     let sides: [(_, _, Sign, Sign); 2] = [
-        (&world.acme, ACME_IDP, signed_by_acme, signed_by_globex),
-        (&world.globex, GLOBEX_IDP, signed_by_globex, signed_by_acme),
+        (&fixture.acme, ACME_IDP, signed_by_acme, signed_by_globex),
+        (&fixture.globex, GLOBEX_IDP, signed_by_globex, signed_by_acme),
     ];
     for (tenant, issuer, own, foreign) in sides {
         let good = claims_of(issuer, tenant.id());
@@ -126,15 +126,15 @@ async fn a_token_is_checked_with_the_keys_of_its_own_issuer() {
 
 #[tokio::test]
 async fn an_issuer_that_names_another_ones_tenant_is_refused_and_told_of() {
-    let world = world().await;
-    let resolver = world.resolver(customers(&world));
-    let at_acme = signed_by_acme(&claims_of(ACME_IDP, world.acme.id()));
+    let fixture = seeded().await;
+    let resolver = fixture.resolver(customers(&fixture));
+    let at_acme = signed_by_acme(&claims_of(ACME_IDP, fixture.acme.id()));
     let ctx = resolve(&resolver, "acme.example.com", &at_acme).await.unwrap();
-    assert_eq!(ctx.tenant_id(), world.acme.id());
+    assert_eq!(ctx.tenant_id(), fixture.acme.id());
 
     let forged = [
-        (&world.globex, signed_by_acme(&claims_of(ACME_IDP, world.globex.id()))),
-        (&world.acme, signed_by_globex(&claims_of(GLOBEX_IDP, world.acme.id()))),
+        (&fixture.globex, signed_by_acme(&claims_of(ACME_IDP, fixture.globex.id()))),
+        (&fixture.acme, signed_by_globex(&claims_of(GLOBEX_IDP, fixture.acme.id()))),
     ];
     for (index, (victim, token)) in forged.iter().enumerate() {
         // Also at the host that agrees with the token.
@@ -142,21 +142,21 @@ async fn an_issuer_that_names_another_ones_tenant_is_refused_and_told_of() {
         for host in ["example.com", host.as_str()] {
             assert_eq!(kind(resolve(&resolver, host, token).await), ErrorKind::TenantConflict, "I56");
         }
-        let events = world.trail.events();
+        let events = fixture.sink.events();
         assert_eq!(events.len(), 2 * (index + 1), "I56: each is told");
         let event = events.last().unwrap();
         assert_eq!(event.tenant(), victim.id(), "I56: the one that was named is told");
         assert_eq!((event.action(), event.ended()), ("request.refuse", Outcome::Denied));
         assert_eq!(event.actor(), &Actor::user("ada"));
     }
-    // What is not signed fills nobody's trail.
-    let unsigned = signed_by_globex(&claims_of(ACME_IDP, world.globex.id()));
+    // A token with an invalid signature writes no audit event.
+    let unsigned = signed_by_globex(&claims_of(ACME_IDP, fixture.globex.id()));
     assert_eq!(kind(resolve(&resolver, "example.com", &unsigned).await), ErrorKind::CredentialInvalid);
-    assert_eq!(world.trail.events().len(), 4);
-    // Whether somebody has the tenant or nobody, the answer is the same; a trail has only the one that is there.
+    assert_eq!(fixture.sink.events().len(), 4);
+    // A missing tenant produces the same error as an existing one, and no audit event.
     let nowhere = signed_by_acme(&claims_of(ACME_IDP, &TenantId::random()));
     assert_eq!(kind(resolve(&resolver, "example.com", &nowhere).await), ErrorKind::TenantConflict);
-    assert_eq!(world.trail.events().len(), 4);
+    assert_eq!(fixture.sink.events().len(), 4);
 }
 
 fn shared_issuer(tenant: &str) -> String {
@@ -175,9 +175,9 @@ fn claims_with_tid(issuer: &str, tenant: &TenantId) -> Value {
 
 #[tokio::test]
 async fn with_shared_keys_the_issuers_name_and_the_tenant_claim_agree() {
-    let world = world().await;
-    let open = world.resolver(by_template().build().unwrap());
-    for (tenant, other) in world.both_sides() {
+    let fixture = seeded().await;
+    let open = fixture.resolver(by_template().build().unwrap());
+    for (tenant, other) in fixture.both_sides() {
         let iss = shared_issuer(&tenant.id().to_string());
         let good = signed_by_acme(&claims_with_tid(&iss, tenant.id()));
         assert_eq!(resolve(&open, "example.com", &good).await.unwrap().tenant_id(), tenant.id());
@@ -185,14 +185,14 @@ async fn with_shared_keys_the_issuers_name_and_the_tenant_claim_agree() {
         let crossed = signed_by_acme(&claims_with_tid(&iss, other.id()));
         let refused = kind(resolve(&open, "example.com", &crossed).await);
         assert_eq!(refused, ErrorKind::TenantConflict, "I57");
-        assert_eq!(world.trail.events().last().unwrap().tenant(), other.id(), "I57");
+        assert_eq!(fixture.sink.events().last().unwrap().tenant(), other.id(), "I57");
 
-        // I57: a good token of a tenant that the program does not take from this issuer.
+        // I57: a valid token for a tenant that the issuer may not speak for.
         let closed = by_template().allowed_tenants([other.id().clone()]).build().unwrap();
-        let refused = kind(resolve(&world.resolver(closed), "example.com", &good).await);
+        let refused = kind(resolve(&fixture.resolver(closed), "example.com", &good).await);
         assert_eq!(refused, ErrorKind::TenantConflict, "I57");
-        let stranger = TenantId::random();
-        let good_elsewhere = claims_with_tid(&shared_issuer(&stranger.to_string()), &stranger);
+        let outsider = TenantId::random();
+        let good_elsewhere = claims_with_tid(&shared_issuer(&outsider.to_string()), &outsider);
         let refused = kind(resolve(&open, "example.com", &signed_by_acme(&good_elsewhere)).await);
         assert_eq!(refused, ErrorKind::TenantUnknown, "I57");
     }
@@ -223,14 +223,14 @@ fn a_template_matches_a_tenant_and_nothing_else_in_its_place() {
     ] {
         assert_eq!(judged(&source, &signed_by_acme(&claims_with_tid(&iss, &tenant))), INVALID, "I57: {iss}");
     }
-    // Names that are well-formed and not this tenant's.
+    // Well-formed issuers that do not belong to this tenant.
     for other in ["common", "organizations", &TenantId::random().to_string()] {
         let token = signed_by_acme(&claims_with_tid(&shared_issuer(other), &tenant));
         assert_eq!(judged(&source, &token), format!("denied user:ada of {tenant}"), "I57: {other}");
     }
 }
 
-/// Who is a member of what; a set that can be changed.
+/// The members of each tenant; the set can change.
 #[derive(Debug, Clone, Default)]
 struct Members(Arc<Mutex<HashSet<(TenantId, String)>>>);
 
@@ -243,15 +243,15 @@ impl Membership for Members {
 
 #[tokio::test]
 async fn a_token_without_a_tenant_opens_the_tenants_of_its_person() {
-    let world = world().await;
+    let fixture = seeded().await;
     let members = Members::default();
     let people = builder().identity_only().hs256(SECRET).build().unwrap();
-    let resolver = world.resolver(people).members(members.clone());
-    let mut nobody = claims(world.acme.id());
+    let resolver = fixture.resolver(people).members(members.clone());
+    let mut nobody = claims(fixture.acme.id());
     nobody.as_object_mut().unwrap().remove("tenant_id");
     let key = EncodingKey::from_secret(SECRET);
     let ada = token(Algorithm::HS256, None, &nobody, &key);
-    for (tenant, other) in world.both_sides() {
+    for (tenant, other) in fixture.both_sides() {
         *members.0.lock().unwrap() = HashSet::from([(tenant.id().clone(), "user:ada".to_owned())]);
         let (here, there) =
             (format!("{}.example.com", tenant.slug()), format!("{}.example.com", other.slug()));
@@ -259,27 +259,27 @@ async fn a_token_without_a_tenant_opens_the_tenants_of_its_person() {
         assert_eq!((ctx.tenant_id(), ctx.actor()), (tenant.id(), &Actor::user("ada")));
         assert_eq!(kind(resolve(&resolver, &there, &ada).await), ErrorKind::TenantUnknown);
         assert_eq!(kind(resolve(&resolver, "example.com", &ada).await), ErrorKind::TenantMissing);
-        // A claim that is there all the same is not read.
+        // The claim is not read if the token contains it.
         let claiming = token(Algorithm::HS256, None, &claims(other.id()), &key);
         assert_eq!(resolve(&resolver, &here, &claiming).await.unwrap().tenant_id(), tenant.id());
         assert_eq!(kind(resolve(&resolver, &there, &claiming).await), ErrorKind::TenantUnknown);
-        // I70: from the next request on.
+        // I70: effective from the next request.
         members.0.lock().unwrap().clear();
         assert_eq!(kind(resolve(&resolver, &here, &ada).await), ErrorKind::TenantUnknown, "I70");
     }
-    // A source that asks for the claim refuses a token without it.
+    // A source that requires the claim rejects a token without it.
     let strict = builder().hs256(SECRET).build().unwrap();
     assert_eq!(judged(&strict, &ada), INVALID, "I64");
 }
 
 #[tokio::test]
 async fn a_token_outlives_neither_its_membership_nor_its_tenant() {
-    let world = world().await;
+    let fixture = seeded().await;
     let members = Members::default();
-    let resolver = world.resolver(customers(&world)).members(members.clone());
+    let resolver = fixture.resolver(customers(&fixture)).members(members.clone());
     let tokens = [
-        (&world.acme, signed_by_acme(&claims_of(ACME_IDP, world.acme.id()))),
-        (&world.globex, signed_by_globex(&claims_of(GLOBEX_IDP, world.globex.id()))),
+        (&fixture.acme, signed_by_acme(&claims_of(ACME_IDP, fixture.acme.id()))),
+        (&fixture.globex, signed_by_globex(&claims_of(GLOBEX_IDP, fixture.globex.id()))),
     ];
     for (tenant, token) in &tokens {
         let row = (tenant.id().clone(), "user:ada".to_owned());
@@ -289,7 +289,7 @@ async fn a_token_outlives_neither_its_membership_nor_its_tenant() {
         assert_eq!(kind(resolve(&resolver, "example.com", token).await), ErrorKind::TenantUnknown, "I70");
 
         members.0.lock().unwrap().insert(row);
-        world.store.update(&tenant.with_status(TenantStatus::Suspended).unwrap()).await.unwrap();
+        fixture.store.update(&tenant.with_status(TenantStatus::Suspended).unwrap()).await.unwrap();
         assert_eq!(kind(resolve(&resolver, "example.com", token).await), ErrorKind::TenantSuspended, "I70");
     }
 }
@@ -397,15 +397,16 @@ fn api_keys_in_the_same_header_are_left_alone() {
 
 #[tokio::test]
 async fn tokens_and_api_keys_in_the_same_header_open_their_own_tenants() {
-    let world = world().await;
+    let fixture = seeded().await;
     let format = ApiKeyFormat::new("shop", "live").unwrap();
-    // With the `_` or without, the prefix is the same.
+    // The prefix is the same with and without `_`.
     for prefix in ["shop", "shop_"] {
         let tokens = builder().hs256(SECRET).ignore_api_keys(prefix).build().unwrap();
-        let resolver = world.resolver(tokens).source(ApiKeySource::new(format.clone(), world.store.clone()));
-        for (tenant, other) in world.both_sides() {
+        let resolver =
+            fixture.resolver(tokens).source(ApiKeySource::new(format.clone(), fixture.store.clone()));
+        for (tenant, other) in fixture.both_sides() {
             let (key, text) = ApiKey::issue(&format, tenant.id().clone(), "CI", SystemClock.now());
-            world.store.insert_key(&key).await.unwrap();
+            fixture.store.insert_key(&key).await.unwrap();
             let good = token(Algorithm::HS256, None, &claims(tenant.id()), &EncodingKey::from_secret(SECRET));
             let actors = [(text.expose_secret(), Actor::api_key(key.id())), (&good, Actor::user("ada"))];
             for (credential, actor) in actors {

@@ -1,4 +1,4 @@
-//! Keys that are fetched: once for all who wait, seldom for strangers, and no token is let in without them.
+//! Remote keys are fetched once for concurrent requests and rarely for unknown keys; a token needs its key.
 
 use std::net::TcpListener as StdListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,24 +25,24 @@ const INVALID: &str = "credential-invalid";
 const UNAVAILABLE: &str = "store-unavailable";
 const LARGEST: usize = 64 * 1024;
 
-/// What a server says to each request.
+/// The response to each request.
 #[derive(Debug, Clone)]
 enum Say {
-    /// A status, lines of the head, and a body.
+    /// A status, header lines, and a body.
     This(u16, String, String),
     /// Chunks without an end.
     Endless,
-    /// Nothing, and the connection stays open.
+    /// No response on an open connection.
     Silence,
     NoHttp,
 }
 
-/// An issuer that publishes keys on this machine.
+/// An issuer that publishes keys on loopback.
 struct Publisher {
     url: String,
     say: Arc<Mutex<Say>>,
     asked: Arc<AtomicUsize>,
-    /// A request is answered when there is a permit.
+    /// A response needs a permit.
     open: Arc<Semaphore>,
 }
 
@@ -74,7 +74,7 @@ impl Publisher {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// A source with this issuer's keys, and what they are held by.
+    /// A source with this issuer's keys, the key set, and its clock.
     fn source(&self) -> (JwtSource, RemoteJwks, Arc<ManualClock>) {
         let clock = clock();
         let keys = RemoteJwks::plain_on_loopback(&self.url).unwrap().with_clock(clock.clone());
@@ -145,7 +145,7 @@ fn ada(tenant: &TenantId) -> String {
     format!("user:ada of {tenant}")
 }
 
-/// What came of a token after all waiting.
+/// The outcome of a token after all pending work.
 async fn settled(source: &JwtSource, token: &str) -> String {
     let mut signal = read(source, token);
     while let SourceOutcome::Pending(later) = signal {
@@ -223,7 +223,7 @@ async fn a_new_key_is_fetched_at_once_and_made_up_ones_once_a_minute() {
     assert_eq!(judged(&source, &by_second(&tenant)), ada(&tenant));
     assert_eq!(publisher.asked(), 2);
 
-    // What was withdrawn, and what never was: refused at once, and nobody is asked.
+    // A withdrawn key and an unknown key: both tokens are rejected at once, without a request.
     for _ in 0..50 {
         assert_eq!(judged(&source, &by_first(&tenant)), INVALID, "withdrawn");
         let made_up = token(Algorithm::EdDSA, Some("3"), &claims(&tenant), &private(ED25519));
@@ -264,7 +264,7 @@ async fn no_token_has_keys_fetched_that_could_not_be_good() {
         "a.b.c".to_owned(),
     ];
     for hmac in SECRETS {
-        // I52: the key that everybody can read is no secret.
+        // I52: a public key is no shared secret.
         let secret = EncodingKey::from_secret(P256_PUBLIC.as_bytes());
         hopeless.push(token(hmac, Some("1"), &claims(&tenant), &secret));
     }
@@ -288,7 +288,7 @@ async fn nobody_asks_where_a_token_says_its_keys_are() {
     });
     let forged = signed(Algorithm::EdDSA, &header, &claims(&tenant), &private(ED25519));
     assert_eq!(settled(&source, &forged).await, INVALID, "I66");
-    // The issuer's own key beside such a header: the header is not read.
+    // The issuer's own key together with such a header: the header is not read.
     let header = json!({ "alg": "ES256", "kid": "1", "jku": theirs, "x5u": theirs });
     let good = signed(Algorithm::ES256, &header, &claims(&tenant), &private(P256));
     assert_eq!(settled(&source, &good).await, ada(&tenant), "I66");
@@ -326,7 +326,7 @@ async fn while_the_issuer_is_down_keys_serve_for_a_time_and_then_no_more() {
         assert_eq!(judged(&source, &by_first(tenant)), ada(tenant), "I73");
     }
     until("the issuer was asked", || publisher.asked() == 2).await;
-    // A failure is not repeated for every request.
+    // A failed request is not repeated for every token.
     for _ in 0..50 {
         assert_eq!(judged(&source, &by_first(&acme)), ada(&acme));
     }
@@ -338,7 +338,7 @@ async fn while_the_issuer_is_down_keys_serve_for_a_time_and_then_no_more() {
     clock.advance_seconds(5);
     assert_eq!(settled(&source, &by_first(&acme)).await, UNAVAILABLE, "I73");
     assert_eq!(publisher.asked(), 3);
-    // A token that could not be good is refused as ever.
+    // A malformed token is rejected as before.
     assert_eq!(settled(&source, "a.b.c").await, INVALID);
 
     publisher.now_says(publishes(&[first()]));
@@ -403,7 +403,7 @@ async fn without_keys_a_program_does_not_start_and_no_token_is_let_in() {
 
         let source = builder().remote_jwks(&quick).build().unwrap();
         let outcome = settled(&source, &by_first(&tenant)).await;
-        // An issuer that publishes no key has withdrawn them all.
+        // An issuer that publishes no key has withdrawn all keys.
         let expected = if ["no key", "no public key"].contains(&row) { INVALID } else { UNAVAILABLE };
         assert_eq!(outcome, expected, "I73 {row}");
     }
@@ -431,7 +431,7 @@ async fn a_failed_fetch_leaves_the_keys_that_were_there() {
         keys.load().await.unwrap_err();
         assert_eq!(judged(&source, &by_first(&tenant)), ada(&tenant));
     }
-    // An issuer that withdraws all of them is believed.
+    // An empty key set withdraws all keys.
     publisher.now_says(publishes(&[]));
     keys.load().await.unwrap_err();
     assert_eq!(settled(&source, &by_first(&tenant)).await, INVALID);

@@ -1,4 +1,4 @@
-//! What of a published set of keys is used, and what is left out.
+//! Only usable keys of a JWKS document verify tokens, each for its own algorithm.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -51,7 +51,7 @@ fn every_kind_of_key_is_read() {
             assert_eq!(judged(&source, &token), INVALID, "{name} {kid:?}");
         }
     }
-    // One RSA key under six names: each name is for its algorithm.
+    // One RSA key under six `kid`s: each verifies its own algorithm.
     let crossed = token(Algorithm::RS256, Some("PS256"), &claims(&acme), &private(RSA));
     assert_eq!(judged(&source, &crossed), INVALID, "I53");
 }
@@ -67,7 +67,7 @@ fn a_key_that_names_no_algorithm_has_the_usual_one_of_its_kind() {
     ] {
         let source = source(&[jwk(kind, pem)]).unwrap();
         for (_, algorithm, signing, _) in PAIRS {
-            // Without a name it is tried for every token.
+            // A key without a `kid` is tried for every token.
             for kid in [None, Some("any")] {
                 let token = token(algorithm, kid, &claims(&tenant), &private(signing));
                 let expected =
@@ -127,7 +127,7 @@ fn what_is_weak_secret_or_for_something_else_is_left_out() {
         with(&p256, &json!({"y": null})),
         with(&p256, &json!({"x": format!("{x}AA")})),
         with(&p256, &json!({"x": &x[..40], "y": format!("{y}AAAA")})),
-        // The same point, cut elsewhere.
+        // The same point, split at another offset.
         with(&p256, &json!({"x": encode(&point[..30]), "y": encode(&point[30..])})),
         with(&p256, &json!({"d": "AAAA"})),
         with(&ed, &json!({"crv": "Ed448"})),
@@ -146,7 +146,7 @@ fn what_is_weak_secret_or_for_something_else_is_left_out() {
     for (index, key) in left_out.iter().enumerate() {
         let error = source(std::slice::from_ref(key)).expect_err(&format!("{index}: {key}"));
         assert_eq!(error.kind(), ErrorKind::Misconfigured, "{index}: {key}");
-        // Beside one that is in order, it does no harm.
+        // Together with a valid key, it has no effect.
         if index < left_out.len() - 1 {
             let beside = source(&[key.clone(), p256.clone()]).unwrap();
             assert_eq!(judged(&beside, &good), format!("user:ada of {tenant}"), "{index}: {key}");

@@ -1,4 +1,4 @@
-//! Tokens, keys and HTTPS by somebody else's cryptography: node's.
+//! Tokens, keys and HTTPS from another implementation (node) verify, and tampered ones do not.
 
 use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -78,7 +78,7 @@ fn what_node_signs_is_accepted_with_the_keys_that_node_writes() {
 
 const TRUSTED: &str = "TENANCY_TEST_TRUSTED_JWKS";
 
-/// Run again by itself as a program whose system trusts the authority of the tests.
+/// The test runs itself again, as a process whose system trusts the tests' certificate authority.
 #[tokio::test]
 async fn keys_come_over_https_from_a_server_that_the_system_trusts_and_from_no_other() {
     if let Ok(url) = env::var(TRUSTED) {
@@ -118,7 +118,7 @@ async fn keys_come_over_https_from_a_server_that_the_system_trusts_and_from_no_o
     };
     let (trusted, text) = trusting(&url);
     assert!(trusted && text.contains("1 passed"), "{text}");
-    // The certificate is for the address, not for the name.
+    // The certificate contains the address, not the name.
     let (trusted, text) = trusting(&url.replace("127.0.0.1", "localhost"));
     assert!(!trusted && text.contains("1 failed"), "{text}");
 

@@ -1,4 +1,4 @@
-//! `I80`: a login at an identity provider comes back to the tenant and the browser in which it began.
+//! `I80`: a login at an identity provider returns only to the tenant and the browser in which it began.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::fixture::{self, Answer, NOW, OTHER_SECRET, SECRET};
 const CATALOG: &str =
     "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
 
-/// What a client hears, whatever is wrong.
+/// The error that a client gets, for every reason.
 const REFUSED: &str = "this login did not start here in this browser, or it took too long; start it again";
 
 struct Tenants {
@@ -83,7 +83,7 @@ async fn a_state_is_good_for_its_own_tenant_and_browser() {
         assert_refused(keys.check(other, &browser, &state), "I80: another tenant");
         assert_refused(keys.check(ctx, &attacker, &state), "I80: another browser");
         assert_refused(keys.tenant(&attacker, &state), "I80: another browser, at a shared host");
-        // An attacker's own login at the same tenant is no login of the victim's.
+        // The state of an attacker's login at the same tenant is invalid in the victim's browser.
         let own = keys.state(ctx, &attacker).unwrap();
         assert_refused(keys.check(ctx, &browser, &own), "I80: the attacker's state in the victim's browser");
     }
@@ -157,7 +157,7 @@ async fn what_is_no_state_is_refused() {
     }
     keys.check(&tenants.acme, &browser, &state).unwrap();
 
-    // A job that is signed by the same secret is no state, nor the other way round.
+    // A signed job with the same secret is no login state, and vice versa.
     let jobs = JobKeys::new("one", SECRET).unwrap();
     let job = tenancy::context::Envelope::new(&tenants.acme, &Nothing {}).sign(&jobs).unwrap();
     assert_refused(keys.tenant(&browser, &job), "a job");

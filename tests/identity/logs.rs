@@ -1,4 +1,4 @@
-//! What goes to the log, because the client must not hear it.
+//! The log contains the reasons that a client must not see, and no secret.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tracing::subscriber::DefaultGuard;
 
 use crate::fixture::{
-    self, OTHER_SECRET, SECRET, STRANGER, bearer, claims, from_peer, get_from, resolver, signed, world,
+    self, Fixture, OTHER_SECRET, SECRET, UNTRUSTED, bearer, claims, from_peer, get_from, resolver, signed,
 };
 use crate::log::Log;
 
-/// Logs what this thread does from now on.
+/// Records the log of this thread from now on.
 fn start() -> (Log, DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
@@ -35,10 +35,10 @@ fn start() -> (Log, DefaultGuard) {
 }
 
 #[tokio::test]
-async fn a_route_without_the_layer_says_how_to_mend_it() {
-    let world = world().await;
+async fn a_route_without_the_layer_says_how_to_fix_it() {
+    let fixture = Fixture::new().await;
     let (log, _guard) = start();
-    let answer = world.send(get_from("acme.example.com", "/forgotten").body(Body::empty()).unwrap()).await;
+    let answer = fixture.send(get_from("acme.example.com", "/forgotten").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.code(), "misconfigured");
     let log = log.text();
     assert!(log.contains("ERROR") && log.contains(".layer(TenantLayer::new(resolver))"), "{log}");
@@ -46,11 +46,11 @@ async fn a_route_without_the_layer_says_how_to_mend_it() {
 
 #[tokio::test]
 async fn why_a_token_is_refused_is_in_the_log_and_the_token_is_not() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     let (log, _guard) = start();
-    let token = signed(r#"{"alg":"HS256"}"#, &claims(&world.acme).to_string(), OTHER_SECRET);
+    let token = signed(r#"{"alg":"HS256"}"#, &claims(&fixture.acme).to_string(), OTHER_SECRET);
     let request = get_from("example.com", "/orders").header("authorization", &token);
-    let answer = world.send(request.body(Body::empty()).unwrap()).await;
+    let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
     assert!(!answer.body.contains("signature"), "{}", answer.body);
     let log = log.text();
     assert!(log.contains("the signature does not match"), "{log}");
@@ -58,14 +58,14 @@ async fn why_a_token_is_refused_is_in_the_log_and_the_token_is_not() {
 }
 
 #[tokio::test]
-async fn what_a_stranger_tries_leaves_a_warning_without_its_text() {
-    let world = world().await;
+async fn what_an_untrusted_client_sends_leaves_a_warning_without_its_text() {
+    let fixture = Fixture::new().await;
     let (log, _guard) = start();
     let request = get_from("acme.example.com", "/login").header("x-tenant-id", "globex\u{a0}ERROR forged");
-    let answer = world.send(from_peer(request, STRANGER)).await;
+    let answer = fixture.send(from_peer(request, UNTRUSTED)).await;
     assert_eq!(answer.body, "acme anonymous host");
-    let conflict = get_from("globex.example.com", "/orders").header("authorization", bearer(&world.acme));
-    assert_eq!(world.send(conflict.body(Body::empty()).unwrap()).await.code(), "tenant-conflict");
+    let conflict = get_from("globex.example.com", "/orders").header("authorization", bearer(&fixture.acme));
+    assert_eq!(fixture.send(conflict.body(Body::empty()).unwrap()).await.code(), "tenant-conflict");
     let log = log.text();
     assert_eq!(log.matches("WARN").count(), 2, "{log}");
     assert!(log.contains("203.0.113.9") && !log.contains("forged"), "I34 I48: {log}");
@@ -73,15 +73,15 @@ async fn what_a_stranger_tries_leaves_a_warning_without_its_text() {
 
 #[tokio::test]
 async fn a_route_runs_in_a_span_of_its_tenant() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     let app = Router::new()
         .route("/", get(async || tracing::info!("at work")))
-        .layer(TenantLayer::allow_unauthenticated(Arc::new(resolver(world.store.clone()))));
-    let world = fixture::World { app, ..world };
-    for (tenant, other) in world.both_sides() {
+        .layer(TenantLayer::allow_unauthenticated(Arc::new(resolver(fixture.store.clone()))));
+    let fixture = Fixture { app, ..fixture };
+    for (tenant, other) in fixture.both_sides() {
         let (log, _guard) = start();
         let host = format!("{}.example.com", tenant.slug());
-        world.send(get_from(&host, "/").body(Body::empty()).unwrap()).await;
+        fixture.send(get_from(&host, "/").body(Body::empty()).unwrap()).await;
         let log = log.text();
         assert!(log.contains(&format!("tenant{{tenant.id={} request_id=", tenant.id())), "{log}");
         assert!(!log.contains(&other.id().to_string()), "{log}");
@@ -90,12 +90,12 @@ async fn a_route_runs_in_a_span_of_its_tenant() {
 
 #[tokio::test]
 async fn what_is_said_of_a_refused_request_stands_in_the_span_of_no_tenant() {
-    let world = world().await;
-    let other_token = signed(r#"{"alg":"HS256"}"#, &claims(&world.acme).to_string(), OTHER_SECRET);
+    let fixture = Fixture::new().await;
+    let other_token = signed(r#"{"alg":"HS256"}"#, &claims(&fixture.acme).to_string(), OTHER_SECRET);
     let refused = [
         (get_from("example.com", "/orders").header("authorization", other_token), "token rejected"),
         (
-            get_from("globex.example.com", "/orders").header("authorization", bearer(&world.acme)),
+            get_from("globex.example.com", "/orders").header("authorization", bearer(&fixture.acme)),
             "do not agree",
         ),
         (get_from("acme..example.com", "/orders"), "host rejected"),
@@ -103,11 +103,11 @@ async fn what_is_said_of_a_refused_request_stands_in_the_span_of_no_tenant() {
     ];
     for (request, said) in refused {
         let (log, _guard) = start();
-        assert!(world.send(request.body(Body::empty()).unwrap()).await.status.is_client_error());
+        assert!(fixture.send(request.body(Body::empty()).unwrap()).await.status.is_client_error());
         let log = log.text();
         let line = log.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{said}: {log}"));
         assert!(line.contains(" tenant{tenant.id=unknown}: "), "{line}");
-        for tenant in [&world.acme, &world.globex] {
+        for tenant in [&fixture.acme, &fixture.globex] {
             assert!(!log.contains(&format!("tenant.id={}", tenant.id())), "{log}");
         }
     }
@@ -115,21 +115,21 @@ async fn what_is_said_of_a_refused_request_stands_in_the_span_of_no_tenant() {
 
 #[tokio::test]
 async fn so_does_what_is_said_while_a_store_is_asked() {
-    let world = world().await;
-    // The memory has nothing at hand, and then the store is down.
+    let fixture = Fixture::new().await;
+    // An empty cache over a store that is down.
     let app = fixture::app(Arc::new(resolver(Arc::new(Down))));
-    let world = fixture::World { app, ..world };
-    for tenant in [&world.acme, &world.globex] {
+    let fixture = Fixture { app, ..fixture };
+    for tenant in [&fixture.acme, &fixture.globex] {
         let (log, _guard) = start();
         let request = get_from("example.com", "/orders").header("authorization", bearer(tenant));
-        let answer = world.send(request.body(Body::empty()).unwrap()).await;
+        let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.code(), "store-unavailable");
         let log = log.text();
         assert_eq!(log.matches("ERROR tenant{tenant.id=unknown}: ").count(), 1, "{log}");
     }
 }
 
-/// A store that cannot be reached.
+/// A store that is unreachable.
 #[derive(Debug)]
 struct Down;
 
@@ -157,12 +157,12 @@ impl TenantStore for Down {
     }
 }
 
-/// I48: a value that a client chose is in no line of the log at length, and begins no line of its own.
+/// I48: a log line contains at most 64 bytes of a client's value, and no value starts a new line.
 #[tokio::test]
 async fn no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by_it() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     let much = "z".repeat(4_000);
-    // Bytes that a header may hold; a real line break is refused by `http` itself.
+    // Bytes that are valid in a header; `http` itself rejects line breaks.
     let values = [
         much.clone(),
         format!("acme\u{85}ERROR forged {much}"),
@@ -179,37 +179,37 @@ async fn no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by
         for (name, host) in
             [("x-tenant-id", "acme.example.com"), ("authorization", "example.com"), ("host", "")]
         {
-            for peer in [fixture::PROXY, STRANGER] {
+            for peer in [fixture::PROXY, UNTRUSTED] {
                 let mut request = axum::http::Request::get("/orders");
                 if name != "host" {
                     request = request.header("host", host);
                 }
-                let answer = world.send(from_peer(request.header(name, &header), peer)).await;
+                let answer = fixture.send(from_peer(request.header(name, &header), peer)).await;
                 assert!(answer.status.is_client_error(), "{name}: {}", answer.status);
                 sent += 1;
             }
         }
         let token = |header: String, claims: String| signed(&header, &claims, SECRET);
-        let mut tenant = claims(&world.acme);
+        let mut tenant = claims(&fixture.acme);
         tenant["tenant_id"] = value.as_str().into();
-        let mut issuer = claims(&world.globex);
+        let mut issuer = claims(&fixture.globex);
         issuer["iss"] = format!("{value}\nERROR forged").into();
         for token in [
             token(r#"{"alg":"HS256"}"#.to_owned(), tenant.to_string()),
             token(r#"{"alg":"HS256"}"#.to_owned(), issuer.to_string()),
             token(
                 serde_json::json!({"alg": "HS256", "kid": format!("{value}\r\nERROR forged")}).to_string(),
-                claims(&world.acme).to_string(),
+                claims(&fixture.acme).to_string(),
             ),
-            token(serde_json::json!({"alg": value}).to_string(), claims(&world.acme).to_string()),
+            token(serde_json::json!({"alg": value}).to_string(), claims(&fixture.acme).to_string()),
         ] {
             let request = get_from("example.com", "/orders").header("authorization", token);
-            assert!(world.send(request.body(Body::empty()).unwrap()).await.status.is_client_error());
+            assert!(fixture.send(request.body(Body::empty()).unwrap()).await.status.is_client_error());
             sent += 1;
         }
         let path = format!("/t/{}/orders", value.replace(|c: char| !c.is_ascii_alphanumeric(), "%0a"));
         assert!(
-            world
+            fixture
                 .send(get_from("example.com", &path).body(Body::empty()).unwrap())
                 .await
                 .status
@@ -226,7 +226,7 @@ async fn no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by
     }
 }
 
-/// `I77`: the reason why a key is refused is for the log, with the id, and the secret is for nobody.
+/// `I77`: the log contains the reason for rejecting a key, and its id, but never its secret.
 #[tokio::test]
 async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
     let store = Arc::new(MemoryStore::new());
@@ -255,8 +255,8 @@ async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
 
 #[tokio::test]
 async fn behind_actix_web_it_is_the_same() {
-    let world = world().await;
-    let tenants = TenantMiddleware::allow_unauthenticated(Arc::new(resolver(world.store.clone())));
+    let fixture = Fixture::new().await;
+    let tenants = TenantMiddleware::allow_unauthenticated(Arc::new(resolver(fixture.store.clone())));
     let work = web::get().to(async || {
         tracing::info!("at work");
         "done"
@@ -265,7 +265,7 @@ async fn behind_actix_web_it_is_the_same() {
         .route("/forgotten", web::get().to(async |ctx: TenantContext| ctx.request_id().to_string()))
         .route("/", work.wrap(tenants));
     let app = init_service(app).await;
-    for (tenant, other) in world.both_sides() {
+    for (tenant, other) in fixture.both_sides() {
         let (log, _guard) = start();
         let host = format!("{}.example.com", tenant.slug());
         let ask = |path| TestRequest::get().uri(path).insert_header(("host", host.as_str())).to_request();

@@ -1,4 +1,4 @@
-//! Who is calling: hosts, headers, tokens, API keys, domains, sessions, and the middleware that asks for them.
+//! Tenant resolution: hosts, headers, tokens, API keys, domains, sessions, and the middleware.
 
 #[macro_use]
 #[path = "../fixture/common.rs"]

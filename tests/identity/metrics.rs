@@ -1,4 +1,4 @@
-//! What is counted: each request once, each lookup once, and nothing that names a tenant.
+//! Metrics count each request and each lookup once, and no label names a tenant.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use tenancy::resolve::{OwnedRequest, Resolver};
 use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
-use crate::fixture::{self, bearer, get_from, resolver};
+use crate::fixture::{self, Fixture, bearer, get_from, resolver};
 
-/// A resolver over a cache that is empty, and two tenants in the store behind it.
+/// A resolver over an empty cache, and two tenants in the store behind it.
 async fn fresh() -> (Arc<Resolver>, Arc<Tenant>, Arc<Tenant>) {
     let store = MemoryStore::new();
     let insert = async |slug: &str, id: &str| {
@@ -25,7 +25,7 @@ async fn fresh() -> (Arc<Resolver>, Arc<Tenant>, Arc<Tenant>) {
     (Arc::new(resolver(Arc::new(CachedStore::new(store, CacheOptions::new())))), acme, globex)
 }
 
-/// Every counter, as `name{label=value,..}`, with its value. Each snapshot starts anew.
+/// Every counter, as `name{label=value,..}`, with its value. Each snapshot resets the counters.
 fn counts(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
@@ -60,7 +60,7 @@ async fn every_request_and_every_lookup_is_counted_once() {
     let _guard = set_default_local_recorder(&recorder);
 
     for tenant in [&acme, &globex] {
-        // The store is asked the first time, and not the second.
+        // The first lookup queries the store, the second does not.
         for _ in 0..2 {
             resolver.resolve_unauthenticated(&host(tenant.slug().as_str())).await.unwrap();
         }
@@ -73,7 +73,7 @@ async fn every_request_and_every_lookup_is_counted_once() {
             ])
         );
     }
-    // Everything is at hand: a token alone, with its own host, with the other's, a host alone.
+    // From a warm cache: a token alone, a token with its own host, a token with the other host, a host alone.
     for (tenant, other) in [(&acme, &globex), (&globex, &acme)] {
         let token = |request: OwnedRequest| request.with_header("authorization", bearer(tenant));
         resolver.resolve(&token(bare())).await.unwrap();
@@ -118,10 +118,10 @@ async fn no_label_names_a_tenant_and_there_are_few_of_them() {
     let snapshotter = recorder.snapshotter();
     let _guard = set_default_local_recorder(&recorder);
 
-    let world = fixture::World { app, ..fixture::world().await };
+    let fixture = Fixture { app, ..Fixture::new().await };
     for tenant in [&acme, &globex] {
         let request = get_from("example.com", "/orders").header("authorization", bearer(tenant));
-        assert!(world.send(request.body(Body::empty()).unwrap()).await.status.is_success());
+        assert!(fixture.send(request.body(Body::empty()).unwrap()).await.status.is_success());
     }
     for n in 0..500 {
         resolver.resolve_unauthenticated(&host(&format!("nobody-{n}"))).await.unwrap_err();

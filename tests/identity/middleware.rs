@@ -1,4 +1,4 @@
-//! The middleware itself: what it puts into a request, and what it does when it cannot.
+//! The middleware puts the context into the request, or returns an error that no handler and no client can change.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use tenancy::web::TenantLayer;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tokio::sync::Notify;
 
-use crate::fixture::{self, app, bearer, get_from, resolver, world};
+use crate::fixture::{Fixture, app, bearer, get_from, resolver};
 
 #[tokio::test]
 async fn a_route_outside_the_layer_answers_500_and_says_nothing() {
-    let world = world().await;
-    let request = get_from("acme.example.com", "/forgotten").header("authorization", bearer(&world.acme));
-    let answer = world.send(request.body(Body::empty()).unwrap()).await;
+    let fixture = Fixture::new().await;
+    let request = get_from("acme.example.com", "/forgotten").header("authorization", bearer(&fixture.acme));
+    let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answer.code(), "misconfigured");
     assert!(!answer.body.contains("Layer"), "the client hears how the program is built: {}", answer.body);
@@ -28,51 +28,51 @@ async fn a_route_outside_the_layer_answers_500_and_says_nothing() {
 
 #[tokio::test]
 async fn a_context_from_elsewhere_is_replaced_or_taken_out() {
-    let world = world().await;
-    let resolver = resolver(world.store.clone());
+    let fixture = Fixture::new().await;
+    let resolver = resolver(fixture.store.clone());
     let view = tenancy::resolve::OwnedRequest::get("/").with_header("host", "globex.example.com");
     let foreign = resolver.resolve_unauthenticated(&view).await.unwrap();
     let request = |host: &str| get_from(host, "/login").extension(foreign.clone());
 
-    let answer = world.send(request("acme.example.com").body(Body::empty()).unwrap()).await;
+    let answer = fixture.send(request("acme.example.com").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.body, "acme anonymous host");
-    let answer = world.send(request("example.com").body(Body::empty()).unwrap()).await;
+    let answer = fixture.send(request("example.com").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.code(), "tenant-missing");
 }
 
 #[tokio::test]
 async fn an_outer_public_layer_opens_no_inner_protected_route() {
-    let world = world().await;
-    let resolver = Arc::new(resolver(world.store.clone()));
+    let fixture = Fixture::new().await;
+    let resolver = Arc::new(resolver(fixture.store.clone()));
     let who = async |ctx: TenantContext| ctx.tenant().slug().to_string();
     let app = Router::new()
         .route("/", axum::routing::get(who))
         .layer(TenantLayer::new(resolver.clone()))
         .layer(TenantLayer::allow_unauthenticated(resolver));
-    let world = fixture::World { app, ..world };
-    let answer = world.send(get_from("acme.example.com", "/").body(Body::empty()).unwrap()).await;
+    let fixture = Fixture { app, ..fixture };
+    let answer = fixture.send(get_from("acme.example.com", "/").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.code(), "credential-missing");
-    let request = get_from("acme.example.com", "/").header("authorization", bearer(&world.acme));
-    assert_eq!(world.send(request.body(Body::empty()).unwrap()).await.body, "acme");
+    let request = get_from("acme.example.com", "/").header("authorization", bearer(&fixture.acme));
+    assert_eq!(fixture.send(request.body(Body::empty()).unwrap()).await.body, "acme");
 }
 
-/// A refusal has the status of one, also for who says that they speak gRPC: by it `auth_request` of nginx lets in.
+/// An error keeps its HTTP status, even if the request claims to be gRPC: `auth_request` of nginx reads the status.
 #[tokio::test]
 async fn nobody_makes_a_refusal_look_like_a_success() {
-    let mut world = world().await;
+    let mut fixture = Fixture::new().await;
     let mut statuses = Vec::new();
     let grpc = Router::new()
         .route("/orders", axum::routing::any(async |_: TenantContext| "an order"))
-        .layer(TenantLayer::new(Arc::new(resolver(world.store.clone()))).grpc());
+        .layer(TenantLayer::new(Arc::new(resolver(fixture.store.clone()))).grpc());
     for app in [None, Some(grpc)] {
-        world.app = app.unwrap_or(world.app);
+        fixture.app = app.unwrap_or(fixture.app);
         for version in [Version::HTTP_11, Version::HTTP_2] {
             for method in ["GET", "POST"] {
                 let request = Request::builder().version(version).method(method);
                 let request =
                     request.uri("http://acme.example.com/orders").header("host", "acme.example.com");
                 let request = request.header("content-type", "application/grpc").body(Body::empty()).unwrap();
-                let answer = world.send(request).await;
+                let answer = fixture.send(request).await;
                 let grpc_status =
                     answer.headers.get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
                 assert_eq!(grpc_status.is_none(), answer.status == StatusCode::UNAUTHORIZED);
@@ -80,12 +80,12 @@ async fn nobody_makes_a_refusal_look_like_a_success() {
             }
         }
     }
-    // One only: a call of gRPC, behind a layer that was told to expect them.
+    // Only one has status 200: a gRPC call, behind a layer that is configured for gRPC.
     let call = (200, Some("16".to_owned()));
     assert_eq!(statuses, [vec![(401, None); 7], vec![call]].concat());
 }
 
-/// A source of one's own that says nonsense about headers takes the others' `Vary` away from no response.
+/// A custom source with an invalid header name makes `Vary` `*`, which covers every other source.
 #[tokio::test]
 async fn a_vary_that_cannot_be_written_is_one_over_everything() {
     #[derive(Debug)]
@@ -101,11 +101,11 @@ async fn a_vary_that_cannot_be_written_is_one_over_everything() {
         }
     }
 
-    let mut world = world().await;
-    world.app = app(Arc::new(resolver(world.store.clone()).source(Odd)));
-    for (tenant, _) in world.both_sides() {
+    let mut fixture = Fixture::new().await;
+    fixture.app = app(Arc::new(resolver(fixture.store.clone()).source(Odd)));
+    for (tenant, _) in fixture.both_sides() {
         let host = format!("{}.example.com", tenant.slug());
-        let answer = world.send(get_from(&host, "/login").body(Body::empty()).unwrap()).await;
+        let answer = fixture.send(get_from(&host, "/login").body(Body::empty()).unwrap()).await;
         assert_eq!(
             (answer.status, &answer.headers["vary"]),
             (StatusCode::OK, &axum::http::HeaderValue::from_static("*"))
@@ -113,20 +113,20 @@ async fn a_vary_that_cannot_be_written_is_one_over_everything() {
     }
 }
 
-/// What a nested router has matched is gone from the request, and counts all the same.
+/// A nested router removes its prefix from the path, and the path source still reads it.
 #[tokio::test]
 async fn a_nested_router_hides_no_tenant_in_the_path() {
-    let mut world = world().await;
-    let resolver = Arc::new(resolver(world.store.clone()));
+    let mut fixture = Fixture::new().await;
+    let resolver = Arc::new(resolver(fixture.store.clone()));
     let who = async |ctx: TenantContext| ctx.tenant().slug().to_string();
     let inner = Router::new().route("/", axum::routing::get(who)).route("/orders", axum::routing::get(who));
-    world.app = Router::new().nest("/t/{tenant}", inner.layer(TenantLayer::new(resolver)));
-    for (tenant, other) in world.both_sides() {
+    fixture.app = Router::new().nest("/t/{tenant}", inner.layer(TenantLayer::new(resolver)));
+    for (tenant, other) in fixture.both_sides() {
         for rest in ["", "/orders"] {
             let ask = async |slug: &Slug| {
                 let request = get_from("example.com", &format!("/t/{slug}{rest}"));
                 let request = request.header("authorization", bearer(tenant)).body(Body::empty()).unwrap();
-                world.send(request).await
+                fixture.send(request).await
             };
             assert_eq!(ask(tenant.slug()).await.body, tenant.slug().as_str(), "{rest}");
             assert_eq!(ask(other.slug()).await.code(), "tenant-conflict", "{rest}");
@@ -136,16 +136,16 @@ async fn a_nested_router_hides_no_tenant_in_the_path() {
 
 #[tokio::test]
 async fn axum_knows_the_peer_too() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     for (peer, code) in [("10.0.0.7:1", ""), ("203.0.113.9:1", "tenant-missing")] {
         let peer: std::net::SocketAddr = peer.parse().unwrap();
         let request = get_from("example.com", "/login").header("x-tenant-id", "acme");
         let request = request.extension(ConnectInfo(peer)).body(Body::empty()).unwrap();
-        assert_eq!(world.send(request).await.code(), code, "{peer}");
+        assert_eq!(fixture.send(request).await.code(), code, "{peer}");
     }
 }
 
-/// A store that is down, or that waits before it answers.
+/// A store that is down, or that waits before it returns.
 #[derive(Debug)]
 struct Slow {
     inner: Arc<MemoryStore>,
@@ -193,13 +193,13 @@ impl TenantStore for Slow {
 
 #[tokio::test]
 async fn a_store_that_is_down_is_503_and_never_another_tenant() {
-    let world = world().await;
-    let down = CachedStore::new(Slow { inner: world.store.clone(), go: None }, CacheOptions::new());
-    let world = fixture::World { app: app(Arc::new(resolver(Arc::new(down)))), ..world };
-    for (tenant, _) in world.both_sides() {
+    let fixture = Fixture::new().await;
+    let down = CachedStore::new(Slow { inner: fixture.store.clone(), go: None }, CacheOptions::new());
+    let fixture = Fixture { app: app(Arc::new(resolver(Arc::new(down)))), ..fixture };
+    for (tenant, _) in fixture.both_sides() {
         let host = format!("{}.example.com", tenant.slug());
         let request = get_from(&host, "/orders").header("authorization", bearer(tenant));
-        let answer = world.send(request.body(Body::empty()).unwrap()).await;
+        let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(
             (answer.status, answer.code().as_str()),
             (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable")
@@ -211,18 +211,18 @@ async fn a_store_that_is_down_is_503_and_never_another_tenant() {
 
 #[tokio::test]
 async fn requests_that_wait_for_the_store_keep_their_own_tenant() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     let go = Arc::new(Notify::new());
-    let slow = Slow { inner: world.store.clone(), go: Some(go.clone()) };
+    let slow = Slow { inner: fixture.store.clone(), go: Some(go.clone()) };
     let slow = app(Arc::new(resolver(Arc::new(slow))));
-    let world = fixture::World { app: slow, ..world };
-    // I90: one that is cancelled while it waits leaves nothing behind.
+    let fixture = Fixture { app: slow, ..fixture };
+    // I90: a request that is cancelled while it waits leaves nothing behind.
     let cancelled = get_from("acme.example.com", "/login").body(Body::empty()).unwrap();
-    let cancelled = tokio::time::timeout(std::time::Duration::ZERO, world.send(cancelled)).await;
+    let cancelled = tokio::time::timeout(std::time::Duration::ZERO, fixture.send(cancelled)).await;
     assert!(cancelled.is_err());
 
-    let acme = world.send(get_from("acme.example.com", "/login").body(Body::empty()).unwrap());
-    let globex = world.send(get_from("globex.example.com", "/login").body(Body::empty()).unwrap());
+    let acme = fixture.send(get_from("acme.example.com", "/login").body(Body::empty()).unwrap());
+    let globex = fixture.send(get_from("globex.example.com", "/login").body(Body::empty()).unwrap());
     let release = async {
         for _ in 0..100 {
             go.notify_one();
@@ -240,8 +240,8 @@ async fn an_error_of_a_handler_is_a_problem_document() {
         "/",
         axum::routing::get(async || Err::<String, _>(Error::new(ErrorKind::NotFound, "no such order"))),
     );
-    let world = fixture::World { app, ..world().await };
-    let answer = world.send(Request::get("/").body(Body::empty()).unwrap()).await;
+    let fixture = Fixture { app, ..Fixture::new().await };
+    let answer = fixture.send(Request::get("/").body(Body::empty()).unwrap()).await;
     assert_eq!((answer.status, answer.code().as_str()), (StatusCode::NOT_FOUND, "not-found"));
     assert_eq!(answer.headers["content-type"], "application/problem+json");
 }

@@ -1,11 +1,11 @@
-//! Requests put together at random, near to good ones: one tenant, or none. The body is shared with `fuzz/`.
+//! A random, almost valid request reaches one tenant or none. The test body is shared with `fuzz/`.
 
 #[path = "../../fuzz/request.rs"]
 mod request;
 
 use proptest::prelude::*;
 
-/// A line of a request: what it is, and a value that is likely to matter there.
+/// One line of a request: its kind, and a likely value.
 fn line() -> impl Strategy<Value = Vec<u8>> {
     let tenant = || {
         prop::sample::select(vec![
@@ -66,7 +66,7 @@ fn data() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(path, lines)| [vec![path.into_bytes()], lines].concat().join(&b'\n'))
 }
 
-/// A key with the checksum that belongs to it.
+/// A key with a valid checksum.
 fn api_key(id: &str, secret: &str) -> String {
     let body = format!("shop_live_{id}_{secret}");
     format!("{body}_{:08x}", crc32fast::hash(body.as_bytes()))
@@ -79,7 +79,7 @@ proptest! {
     fn whatever_a_request_is_made_of_it_reaches_one_tenant_or_none(many in proptest::collection::vec(data(), 200)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let resolver = request::world().await;
+            let resolver = request::resolver().await;
             for data in many {
                 request::one_tenant_or_none(&resolver, &data).await;
             }
@@ -87,10 +87,10 @@ proptest! {
     }
 }
 
-/// The generator is worth something only if it gets in at times, and is refused at others.
+/// Guards the generator: some of its requests are accepted, and others rejected.
 #[tokio::test]
 async fn near_to_good_requests_get_in_or_not_by_one_line() {
-    let resolver = request::world().await;
+    let resolver = request::resolver().await;
     let [acme, globex] = request::KEYS.map(|id| api_key(id, &"x".repeat(43)));
     for (data, wanted) in [
         ("/login\nhone.example.net", Some("acme")),

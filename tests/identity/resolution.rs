@@ -1,4 +1,4 @@
-//! However many sources there are and whatever they say: one tenant, or none.
+//! For any number and combination of sources, a request resolves to one tenant or none.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantSto
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tokio::sync::Semaphore;
 
-/// Who a source names.
+/// The tenant that a source names.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Who {
     Acme,
@@ -25,13 +25,13 @@ enum Who {
     Nobody,
 }
 
-/// What a source says, whatever the request.
+/// The outcome of a source, independent of the request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Say {
     Absent,
     Unverified(Who, ById),
     Verified(Who),
-    /// Ada is calling, wherever.
+    /// Ada is the caller, for any tenant.
     VerifiedActor,
     /// A credential that may not speak for this tenant.
     Forbidden(Who),
@@ -44,7 +44,7 @@ type ById = bool;
 struct Fixed {
     say: Say,
     names: Names,
-    /// Whether it has to be waited for.
+    /// Whether the outcome is pending first.
     later: bool,
 }
 
@@ -84,7 +84,7 @@ impl Source for Fixed {
     }
 }
 
-/// The memory store without what is at hand, so that the slow way is taken.
+/// The memory store without its synchronous lookups, so that resolution takes the asynchronous path.
 #[derive(Debug)]
 struct Cold(Arc<MemoryStore>);
 
@@ -111,13 +111,13 @@ impl TenantStore for Cold {
     }
 }
 
-struct World {
+struct Fixture {
     warm: TenantDirectory,
     cold: TenantDirectory,
     names: Names,
 }
 
-async fn world() -> World {
+async fn seeded() -> Fixture {
     let store = Arc::new(MemoryStore::new());
     let tenant = async |slug: &str, status| {
         let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(status);
@@ -134,21 +134,21 @@ async fn world() -> World {
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
     let catalog = Arc::new(Catalog::from_toml(catalog).unwrap());
     let warm = TenantDirectory::new(store.clone(), catalog.clone());
-    World { warm, cold: TenantDirectory::new(Arc::new(Cold(store)), catalog), names }
+    Fixture { warm, cold: TenantDirectory::new(Arc::new(Cold(store)), catalog), names }
 }
 
-impl World {
-    /// The answer, which must be the same whether the tenants and what the sources say are at hand or not; and what
-    /// the trail was told, each time.
+impl Fixture {
+    /// The result, which must not depend on whether tenants and outcomes are available synchronously, and the events
+    /// in the audit sink of each run.
     async fn resolve_told(&self, says: &[Say], public: bool) -> (Result<TenantContext>, Vec<AuditEvent>) {
         let mut answers = Vec::new();
         for (directory, later) in
             [(&self.warm, false), (&self.cold, false), (&self.warm, true), (&self.cold, true)]
         {
-            let trail = Arc::new(MemorySink::new());
+            let sink = Arc::new(MemorySink::new());
             let over = Resolver::new(directory.clone())
                 .members(Members(self.names.clone()))
-                .audit_sink(trail.clone());
+                .audit_sink(sink.clone());
             let resolver = says.iter().fold(over, |resolver, say| {
                 resolver.source(Fixed { say: *say, names: self.names.clone(), later })
             });
@@ -158,7 +158,7 @@ impl World {
             } else {
                 resolver.resolve(&request).await
             };
-            answers.push((answer, trail.events()));
+            answers.push((answer, sink.events()));
         }
         let told =
             |events: &[AuditEvent]| events.iter().map(|event| event.tenant().clone()).collect::<Vec<_>>();
@@ -188,8 +188,8 @@ async fn the_outcomes_are_these() {
     };
     use Say::{Absent, Forbidden, Invalid, Unverified, Verified, VerifiedActor};
     use Who::{Acme, Globex, Nobody, Suspended};
-    let world = world().await;
-    // what the sources say, on a protected route, on a public route; `None` is acme.
+    let fixture = seeded().await;
+    // outcomes of the sources, result on a protected route, result on a public route; `None` is acme.
     let rows: &[(&[Say], Option<ErrorKind>, Option<ErrorKind>)] = &[
         (&[], Some(TenantMissing), Some(TenantMissing)),
         (&[Absent, Absent], Some(TenantMissing), Some(TenantMissing)),
@@ -257,10 +257,10 @@ async fn the_outcomes_are_these() {
     ];
     for (says, protected, public) in rows {
         for (expected, is_public) in [(protected, false), (public, true)] {
-            let result = world.resolve(says, is_public).await;
+            let result = fixture.resolve(says, is_public).await;
             assert_eq!(result.as_ref().err().map(Error::kind), *expected, "{says:?}, public: {is_public}");
             if let Ok(ctx) = result {
-                assert_eq!(*ctx.tenant_id(), world.names[0].0, "{says:?}");
+                assert_eq!(*ctx.tenant_id(), fixture.names[0].0, "{says:?}");
                 let proven = says.contains(&Verified(Acme)) || says.contains(&VerifiedActor);
                 assert_eq!(*ctx.actor() == Actor::user("ada"), proven, "{says:?}");
             }
@@ -268,27 +268,26 @@ async fn the_outcomes_are_these() {
     }
 }
 
-/// Who is at home at acme and visits globex is a stranger there: nobody on its protected routes, a visitor like any other
-/// on its public ones.
+/// A member of acme who visits globex is rejected on its protected routes, and anonymous on its public routes.
 #[tokio::test]
 async fn a_person_reaches_only_the_tenants_that_are_theirs() {
     use Say::{Unverified, VerifiedActor};
-    let world = world().await;
+    let fixture = seeded().await;
     let says = [VerifiedActor, Unverified(Who::Globex, false)];
-    let error = world.resolve(&says, false).await.unwrap_err();
-    let nobody = world.resolve(&[VerifiedActor, Unverified(Who::Nobody, false)], false).await.unwrap_err();
+    let error = fixture.resolve(&says, false).await.unwrap_err();
+    let nobody = fixture.resolve(&[VerifiedActor, Unverified(Who::Nobody, false)], false).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.to_string()),
         (nobody.kind(), nobody.to_string()),
         "a foreign tenant is unknown"
     );
-    let visitor = world.resolve(&says, true).await.unwrap();
-    assert_eq!((visitor.tenant_id(), visitor.actor()), (&world.names[1].0, &Actor::Anonymous));
+    let visitor = fixture.resolve(&says, true).await.unwrap();
+    assert_eq!((visitor.tenant_id(), visitor.actor()), (&fixture.names[1].0, &Actor::Anonymous));
 
-    // Without anybody to ask, nobody is let in on their word.
-    let resolver = Resolver::new(world.warm.clone())
-        .source(Fixed { say: VerifiedActor, names: world.names.clone(), later: false })
-        .source(Fixed { say: Unverified(Who::Acme, true), names: world.names.clone(), later: false });
+    // Without a membership check, a verified actor alone reaches no tenant.
+    let resolver = Resolver::new(fixture.warm.clone())
+        .source(Fixed { say: VerifiedActor, names: fixture.names.clone(), later: false })
+        .source(Fixed { say: Unverified(Who::Acme, true), names: fixture.names.clone(), later: false });
     for answer in [
         resolver.resolve(&OwnedRequest::get("/")).await,
         resolver.resolve_unauthenticated(&OwnedRequest::get("/")).await,
@@ -297,7 +296,7 @@ async fn a_person_reaches_only_the_tenants_that_are_theirs() {
     }
 }
 
-/// A guest's session: somebody, and nobody in particular.
+/// A guest session: authenticated, but without an identity.
 #[derive(Debug)]
 struct Guest(Option<TenantId>);
 
@@ -308,18 +307,22 @@ impl Source for Guest {
     }
 }
 
-/// What stands for nobody is no proof, neither of who is calling nor for a tenant.
+/// An anonymous identity proves neither an actor nor a tenant.
 #[tokio::test]
 async fn nobody_in_particular_proves_nothing() {
-    let world = world().await;
+    let fixture = seeded().await;
     for who in [Who::Acme, Who::Globex] {
-        let id = &world.names[who as usize].0;
+        let id = &fixture.names[who as usize].0;
         for guest in [Guest(None), Guest(Some(id.clone()))] {
             let told = format!("{guest:?}");
-            let resolver = Resolver::new(world.warm.clone())
-                .members(Members(world.names.clone()))
+            let resolver = Resolver::new(fixture.warm.clone())
+                .members(Members(fixture.names.clone()))
                 .source(guest)
-                .source(Fixed { say: Say::Unverified(who, true), names: world.names.clone(), later: false });
+                .source(Fixed {
+                    say: Say::Unverified(who, true),
+                    names: fixture.names.clone(),
+                    later: false,
+                });
             let error = resolver.resolve(&OwnedRequest::get("/")).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::CredentialMissing, "{told}");
             let visitor = resolver.resolve_unauthenticated(&OwnedRequest::get("/")).await.unwrap();
@@ -332,9 +335,9 @@ async fn nobody_in_particular_proves_nothing() {
 async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
     use Say::{Forbidden, Invalid, Unverified, Verified, VerifiedActor};
     use Who::{Acme, Globex, Nobody};
-    let world = world().await;
+    let fixture = seeded().await;
     let none: &[Who] = &[];
-    // what the sources say, whose trails are told, and why.
+    // outcomes of the sources, tenants whose audit log has an event, and its reason.
     let rows: &[(&[Say], &[Who], &str)] = &[
         (&[Verified(Acme)], none, ""),
         (&[Verified(Acme), Unverified(Globex, false)], &[Acme], "conflict"),
@@ -345,17 +348,17 @@ async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
         (&[Forbidden(Nobody)], none, ""),
         (&[Verified(Globex)], &[Globex], "not a member"),
         (&[VerifiedActor, Unverified(Globex, true)], &[Globex], "not a member"),
-        // What proves nothing fills no trail.
+        // Without a verified credential no event is written.
         (&[Unverified(Acme, true), Unverified(Globex, true)], none, ""),
         (&[Verified(Acme), Unverified(Globex, false), Invalid], none, ""),
         (&[VerifiedActor, Unverified(Acme, true)], none, ""),
     ];
     for (says, wanted, reason) in rows {
-        let (answer, told) = world.resolve_told(says, false).await;
+        let (answer, told) = fixture.resolve_told(says, false).await;
         let whose: Vec<_> = told.iter().map(AuditEvent::tenant).collect();
         assert_eq!(
             whose,
-            wanted.iter().map(|who| &world.names[*who as usize].0).collect::<Vec<_>>(),
+            wanted.iter().map(|who| &fixture.names[*who as usize].0).collect::<Vec<_>>(),
             "{says:?}"
         );
         for event in &told {
@@ -370,7 +373,7 @@ async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
     }
 }
 
-/// A trail that cannot be written makes a refusal no less of one.
+/// If the audit sink fails, the request is still rejected.
 #[tokio::test]
 async fn a_refusal_that_cannot_be_told_is_one_still() {
     #[derive(Debug)]
@@ -383,16 +386,20 @@ async fn a_refusal_that_cannot_be_told_is_one_still() {
         }
     }
 
-    let world = world().await;
-    let resolver = Resolver::new(world.warm.clone())
+    let fixture = seeded().await;
+    let resolver = Resolver::new(fixture.warm.clone())
         .audit_sink(Arc::new(Full))
-        .source(Fixed { say: Say::Verified(Who::Acme), names: world.names.clone(), later: false })
-        .source(Fixed { say: Say::Unverified(Who::Globex, true), names: world.names.clone(), later: false });
+        .source(Fixed { say: Say::Verified(Who::Acme), names: fixture.names.clone(), later: false })
+        .source(Fixed {
+            say: Say::Unverified(Who::Globex, true),
+            names: fixture.names.clone(),
+            later: false,
+        });
     let error = resolver.resolve(&OwnedRequest::get("/")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TenantConflict);
 }
 
-/// I70: who was removed is refused at once where the cache is told, and is let in again when they are back.
+/// I70: with an invalidated cache a removed member is rejected at once, and accepted once added again.
 #[tokio::test]
 async fn what_was_known_of_members_ends_when_they_change() {
     #[derive(Debug, Clone, Default)]
@@ -407,15 +414,15 @@ async fn what_was_known_of_members_ends_when_they_change() {
         }
     }
 
-    let world = world().await;
+    let fixture = seeded().await;
     let table = Table::default();
-    let (acme, globex) = (&world.names[0].0, &world.names[1].0);
+    let (acme, globex) = (&fixture.names[0].0, &fixture.names[1].0);
     table.0.lock().unwrap().0.extend([acme.clone(), globex.clone()]);
     let members = CachedMembership::new(table.clone(), Duration::from_mins(5));
     let over = |who| {
-        Resolver::new(world.warm.clone()).members(members.clone()).source(Fixed {
+        Resolver::new(fixture.warm.clone()).members(members.clone()).source(Fixed {
             say: Say::Verified(who),
-            names: world.names.clone(),
+            names: fixture.names.clone(),
             later: false,
         })
     };
@@ -441,7 +448,7 @@ async fn what_was_known_of_members_ends_when_they_change() {
     assert_eq!((enter(Who::Acme).await, enter(Who::Globex).await), (Ok(()), Ok(())));
 }
 
-/// An answer that was on its way while the members changed is not found afterwards; a failure is never kept.
+/// A result that was in transit during a change of members is not cached, and a failure never is.
 #[tokio::test]
 async fn a_late_answer_about_members_is_not_kept() {
     #[derive(Debug, Clone)]
@@ -488,19 +495,19 @@ async fn a_late_answer_about_members_is_not_kept() {
 
 #[tokio::test]
 async fn what_is_at_hand_is_there_without_waiting() {
-    let world = world().await;
+    let fixture = seeded().await;
     let over = |directory: &TenantDirectory| {
         Resolver::new(directory.clone())
-            .source(Fixed { say: Say::Verified(Who::Acme), names: world.names.clone(), later: false })
+            .source(Fixed { say: Say::Verified(Who::Acme), names: fixture.names.clone(), later: false })
             .source(Fixed {
                 say: Say::Unverified(Who::Acme, false),
-                names: world.names.clone(),
+                names: fixture.names.clone(),
                 later: false,
             })
     };
     let request = OwnedRequest::get("/");
-    assert!(over(&world.warm).resolve(&request).at_hand().is_ok_and(|answer| answer.is_ok()));
-    let waiting = over(&world.cold).resolve(&request).at_hand().unwrap_err();
+    assert!(over(&fixture.warm).resolve(&request).at_hand().is_ok_and(|answer| answer.is_ok()));
+    let waiting = over(&fixture.cold).resolve(&request).at_hand().unwrap_err();
     assert_eq!(waiting.await.unwrap().tenant().slug().as_str(), "acme");
 }
 
@@ -537,19 +544,19 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let world = world().await;
+            let fixture = seeded().await;
             let mut more = says.clone();
             more.insert(place.index(says.len() + 1), extra);
-            let before = world.resolve(&says, public).await;
-            let after = world.resolve(&more, public).await;
+            let before = fixture.resolve(&says, public).await;
+            let after = fixture.resolve(&more, public).await;
             match (&before, &after) {
                 (Ok(before), Ok(after)) => {
                     assert_eq!(before.tenant_id(), after.tenant_id());
                     assert_eq!(before.actor(), after.actor());
                 }
                 (_, Err(_)) => {}
-                // Only on a public route, or for somebody who is known, and only where no tenant was named at all, may
-                // a selection select.
+                // An unverified hint selects a tenant only on a public route, or for a known caller, and only if no
+                // other source named a tenant.
                 (Err(error), Ok(ctx)) => {
                     let known = says.contains(&Say::VerifiedActor) && *ctx.actor() == Actor::user("ada");
                     assert!((public || known) && error.kind() == ErrorKind::TenantMissing, "{error}");
@@ -558,7 +565,7 @@ proptest! {
             if let Ok(ctx) = &after {
                 for say in &more {
                     let named = match say {
-                        Say::Unverified(who, _) | Say::Verified(who) | Say::Forbidden(who) => &world.names[*who as usize].0,
+                        Say::Unverified(who, _) | Say::Verified(who) | Say::Forbidden(who) => &fixture.names[*who as usize].0,
                         _ => continue,
                     };
                     assert_eq!(named, ctx.tenant_id(), "everything that was named is the tenant that was reached");

@@ -1,4 +1,4 @@
-//! A client that sends what no other would: bytes over HTTP/1.1, and HTTP/2 with any pseudo-header.
+//! Fixture: a client that sends malformed requests: any bytes over HTTP/1.1, and any pseudo-header over HTTP/2.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::net::SocketAddr;
@@ -11,14 +11,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Headers in their order; the names that start with a colon are those of HTTP/2.
+/// Headers in their order; names that start with a colon are pseudo-headers of HTTP/2.
 pub(crate) type Headers = Vec<(String, Vec<u8>)>;
 
-/// What came back.
+/// The result of one request.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
     Answer(Answer),
-    /// The server ended the stream or the connection without an answer.
+    /// The server closed the stream or the connection without a response.
     Broken,
 }
 
@@ -34,7 +34,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The code of the problem, or the empty text.
+    /// The code of the problem document, or the empty text.
     pub(crate) fn code(&self) -> String {
         let problem: Value = serde_json::from_str(&self.body).unwrap_or_default();
         let code = problem["type"].as_str().and_then(|kind| kind.strip_prefix("urn:problem-type:tenancy:"));
@@ -46,20 +46,20 @@ async fn soon<T>(exchange: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), exchange).await.expect("the server answers or closes")
 }
 
-/// Sends bytes as they are, and reads until the server closes.
+/// Sends bytes unchanged, and reads until the server closes.
 pub(crate) async fn send(at: SocketAddr, bytes: &[u8]) -> String {
     soon(async {
         let mut stream = TcpStream::connect(at).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
-        // A server that refuses the head may reset the connection behind its answer.
+        // A server that rejects the head may reset the connection after its response.
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
     })
     .await
 }
 
-/// The same, of one request.
+/// Sends one request, and parses the response.
 pub(crate) async fn http1(at: SocketAddr, bytes: &[u8]) -> Outcome {
     let text = send(at, bytes).await;
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return Outcome::Broken };
@@ -72,9 +72,9 @@ pub(crate) async fn http1(at: SocketAddr, bytes: &[u8]) -> Outcome {
     Outcome::Answer(Answer { status, headers: headers.collect(), body: body.to_owned() })
 }
 
-/// Sends requests over one connection of HTTP/2, one after the other, each with these headers and this body.
+/// Sends requests over one HTTP/2 connection, one after the other, each with these headers and this body.
 ///
-/// They are the frames of the `h2` client, with other headers in them: it would not send most of these.
+/// The frames come from the `h2` client, with their headers replaced: it would not send most of these.
 pub(crate) async fn http2(
     at: SocketAddr,
     requests: Vec<Headers>,
@@ -98,7 +98,7 @@ pub(crate) async fn http2(
     .await
 }
 
-/// Of which the client has to know: the answer to HEAD has a length and no body.
+/// The method, which the client must know: a response to HEAD has a length and no body.
 fn method(fields: &Headers) -> Method {
     let method = fields.iter().find(|(name, _)| name == ":method").expect("a request has a method");
     Method::from_bytes(&method.1).unwrap()
@@ -113,7 +113,7 @@ async fn ask(
     std::future::poll_fn(|context| client.poll_ready(context)).await?;
     let (response, mut stream) = client.send_request(request, body.is_none())?;
     if let Some(body) = body {
-        // One that is refused at once is not waited for.
+        // A stream that the server rejects early does not take the body.
         let _ = stream.send_data(Bytes::from_static(body), true);
     }
     let (parts, mut incoming) = response.await?.into_parts();
@@ -128,12 +128,12 @@ async fn ask(
     Ok(Answer { status: parts.status.as_u16(), headers, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
-/// Passes everything on, but in place of the block of each HEADERS frame the next of these.
+/// Forwards all frames, and replaces the block of each HEADERS frame with the next of these.
 async fn replace_headers(client: DuplexStream, server: TcpStream, requests: Vec<Headers>) {
     let (from_client, to_client) = tokio::io::split(client);
     let (from_server, to_server) = server.into_split();
     tokio::spawn(copy(from_server, to_client));
-    // A server that has closed is what some rows are about.
+    // Some rows make the server close the connection.
     let _ = frames(from_client, to_server, requests).await;
 }
 
@@ -167,7 +167,7 @@ async fn frames(
     }
 }
 
-/// Headers as HPACK's literals without indexing (RFC 7541, section 6.2.2): any byte in any name.
+/// Headers as HPACK literals without indexing (RFC 7541, section 6.2.2), which allow any byte in a name.
 fn block(headers: &Headers) -> Vec<u8> {
     let mut block = Vec::new();
     let mut text = |bytes: &[u8]| {
@@ -186,7 +186,7 @@ fn block(headers: &Headers) -> Vec<u8> {
         block.extend_from_slice(bytes);
     };
     for (name, value) in headers {
-        // The empty text stands for "no index": its length is the byte 0.
+        // The empty text encodes "no index": its length is the byte 0.
         text(b"");
         text(name.as_bytes());
         text(value);

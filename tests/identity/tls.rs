@@ -1,4 +1,4 @@
-//! `I26`, and clients with certificates, over real handshakes: what TLS says of a connection holds for each request on it.
+//! `I26`: the SNI name and the client certificate of a real handshake hold for each request on the connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,15 +28,15 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tower::{ServiceExt, service_fn};
 use webpki::EndEntityCert;
 
-use crate::fixture::{self, World, world};
+use crate::fixture::{self, Fixture};
 
-// Made by openssl for these tests; good for a hundred years. The key of the authority was thrown away.
+// Generated with openssl for these tests, valid for a hundred years. The authority's key was deleted.
 const AUTHORITY: &str = include_str!("tls/authority.crt.pem");
-/// For `*.example.com`: the certificate under which a browser takes one connection for both tenants.
+/// For `*.example.com`, with which a browser reuses one connection for both tenants.
 const SERVER: Pair = (include_str!("tls/server.crt.pem"), include_str!("tls/server.pem"));
 const ACME: Pair = (include_str!("tls/acme-worker.crt.pem"), include_str!("tls/acme-worker.pem"));
 const GLOBEX: Pair = (include_str!("tls/globex-worker.crt.pem"), include_str!("tls/globex-worker.pem"));
-/// It says what that of acme says, and signed itself.
+/// A self-signed certificate with the names of acme's.
 const FORGED: Pair = (include_str!("tls/forged-worker.crt.pem"), include_str!("tls/forged-worker.pem"));
 
 type Pair = (&'static str, &'static str);
@@ -59,20 +59,20 @@ fn pair((certificate, key): Pair) -> (Vec<CertificateDer<'static>>, PrivateKeyDe
     (vec![certificate], PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
 }
 
-/// What an accept loop says of a connection.
+/// The TLS data that an accept loop provides.
 fn info(connection: &ServerConnection) -> TlsInfo {
     let mut info = TlsInfo::new();
     if let Some(name) = connection.server_name() {
         info = info.with_server_name(name);
     }
-    // The handshake has verified it.
+    // The handshake has verified the certificate.
     let Some(certificate) = connection.peer_certificates().and_then(<[_]>::first) else { return info };
     let certificate = EndEntityCert::try_from(certificate).unwrap();
     let names = certificate.valid_dns_names().chain(certificate.valid_uri_names());
     names.fold(info, TlsInfo::with_name)
 }
 
-async fn serve(world: &World) -> SocketAddr {
+async fn serve(fixture: &Fixture) -> SocketAddr {
     let verifier = WebPkiClientVerifier::builder_with_provider(authority(), provider());
     let (certificate, key) = pair(SERVER);
     let mut config = ServerConfig::builder_with_provider(provider())
@@ -83,7 +83,7 @@ async fn serve(world: &World) -> SocketAddr {
         .unwrap();
     config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let app = app(world);
+    let app = app(fixture);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -91,7 +91,7 @@ async fn serve(world: &World) -> SocketAddr {
             let (socket, _) = listener.accept().await.unwrap();
             let (acceptor, app) = (acceptor.clone(), app.clone());
             tokio::spawn(async move {
-                // A handshake that fails is what one of the tests is about.
+                // One test makes the handshake fail.
                 let Ok(stream) = acceptor.accept(socket).await else { return };
                 let tls = info(stream.get_ref().1);
                 let routes = service_fn(move |mut request: Request<Incoming>| {
@@ -108,10 +108,11 @@ async fn serve(world: &World) -> SocketAddr {
     at
 }
 
-fn app(world: &World) -> Router {
+fn app(fixture: &Fixture) -> Router {
     let catalog =
         "version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }";
-    let directory = TenantDirectory::new(world.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
+    let directory =
+        TenantDirectory::new(fixture.store.clone(), Arc::new(Catalog::from_toml(catalog).unwrap()));
     let certificates = CertificateSource::new(|name| {
         let (tenant, service) = name.strip_prefix("spiffe://example.com/")?.split_once('/')?;
         Some(Identity::new(Actor::service(service)).tenant(Slug::parse(tenant).ok()?))
@@ -120,7 +121,7 @@ fn app(world: &World) -> Router {
     fixture::app(Arc::new(Resolver::new(directory).source(hosts).source(certificates)))
 }
 
-/// Who connects, and how.
+/// A client with its TLS configuration and its protocol.
 struct Client {
     config: ClientConfig,
     at: SocketAddr,
@@ -145,8 +146,8 @@ impl Client {
         self
     }
 
-    /// Asks for these hosts, one after the other, on one connection that was made for `host`: status and body of each, or
-    /// nothing where the server ended it.
+    /// Requests these hosts in turn on one connection that was made for `host`. Returns status and body of each, or
+    /// nothing if the server closed the connection.
     async fn ask(&self, host: &str, path: &str, hosts: &[&str]) -> Vec<(u16, String)> {
         let exchange = async {
             let socket = TcpStream::connect(self.at).await.unwrap();
@@ -170,7 +171,7 @@ async fn by_http1(mut stream: TlsStream<TcpStream>, path: &str, hosts: &[&str]) 
     let requests: Vec<String> = hosts.iter().map(head).collect();
     let requests = requests.join("\r\n") + "Connection: close\r\n\r\n";
     let mut answers = Vec::new();
-    // A server that wants another certificate ends the connection at any point.
+    // A server that rejects the certificate closes the connection at any point.
     let _ = stream.write_all(requests.as_bytes()).await;
     let _ = stream.read_to_end(&mut answers).await;
     let answers = String::from_utf8(answers).unwrap();
@@ -215,11 +216,11 @@ fn assert_code((status, body): &(u16, String), expected: u16, kind: ErrorKind) {
 
 #[tokio::test]
 async fn i26_a_request_for_another_host_than_that_of_the_handshake_is_misdirected() {
-    let world = world().await;
-    let at = serve(&world).await;
+    let fixture = Fixture::new().await;
+    let at = serve(&fixture).await;
     for speaks in [HTTP1, HTTP2] {
         let client = Client::new(at, speaks, None);
-        for (tenant, other) in world.both_sides() {
+        for (tenant, other) in fixture.both_sides() {
             let (mine, theirs) = (host_of(tenant), host_of(other));
             let with_port = format!("{mine}:8443");
             let hosts = [&*mine, &theirs, &mine, &with_port, "nobody.example.com", &mine];
@@ -239,11 +240,11 @@ async fn i26_a_request_for_another_host_than_that_of_the_handshake_is_misdirecte
 
 #[tokio::test]
 async fn without_a_name_in_the_handshake_the_host_alone_decides() {
-    let world = world().await;
-    let at = serve(&world).await;
+    let fixture = Fixture::new().await;
+    let at = serve(&fixture).await;
     for speaks in [HTTP1, HTTP2] {
         let client = Client::new(at, speaks, None).without_server_name();
-        for (tenant, other) in world.both_sides() {
+        for (tenant, other) in fixture.both_sides() {
             let (mine, theirs) = (host_of(tenant), host_of(other));
             let answers = client.ask(&mine, "/login", &[&mine, &theirs]).await;
             let expected = [tenant, other].map(|tenant| (200, format!("{} anonymous host", tenant.slug())));
@@ -254,18 +255,18 @@ async fn without_a_name_in_the_handshake_the_host_alone_decides() {
 
 #[tokio::test]
 async fn a_certificate_proves_its_own_tenant() {
-    let world = world().await;
-    let at = serve(&world).await;
+    let fixture = Fixture::new().await;
+    let at = serve(&fixture).await;
     for speaks in [HTTP1, HTTP2] {
-        for ((tenant, other), certificate) in world.both_sides().into_iter().zip([ACME, GLOBEX]) {
+        for ((tenant, other), certificate) in fixture.both_sides().into_iter().zip([ACME, GLOBEX]) {
             let (mine, theirs) = (host_of(tenant), host_of(other));
             let client = Client::new(at, speaks, Some(certificate));
             let answers = client.ask(&mine, "/orders", &[&mine, &theirs]).await;
             assert_eq!(answers[0], (200, format!("{} service:worker certificate", tenant.slug())));
             assert_code(&answers[1], 421, ErrorKind::Misdirected);
-            // At the other's host, over a connection that was made for it.
+            // The other tenant's host, over a connection that was made for it.
             assert_code(&client.ask(&theirs, "/orders", &[&theirs]).await[0], 403, ErrorKind::TenantConflict);
-            // Who shows none is nobody, also just after one who did.
+            // A client without a certificate is unauthenticated, also right after a client with one.
             let nobody = Client::new(at, speaks, None).ask(&mine, "/orders", &[&mine]).await;
             assert_code(&nobody[0], 401, ErrorKind::CredentialMissing);
         }
@@ -274,10 +275,10 @@ async fn a_certificate_proves_its_own_tenant() {
 
 #[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_reaches_no_route() {
-    let world = world().await;
-    let at = serve(&world).await;
+    let fixture = Fixture::new().await;
+    let at = serve(&fixture).await;
     for speaks in [HTTP1, HTTP2] {
-        for tenant in [&world.acme, &world.globex] {
+        for tenant in [&fixture.acme, &fixture.globex] {
             let host = host_of(tenant);
             let forged = Client::new(at, speaks, Some(FORGED));
             assert_eq!(forged.ask(&host, "/login", &[&host]).await, [], "{host}");

@@ -1,4 +1,4 @@
-//! Tokens: what a lax verifier lets through is refused here, and every refusal looks the same.
+//! A token that a lax verifier accepts is rejected, and every rejection looks the same.
 
 use std::net::TcpListener;
 
@@ -11,21 +11,21 @@ use tenancy::resolve::{JwtSource, OwnedRequest, Source, SourceOutcome};
 use tenancy::tenant::TenantId;
 
 use crate::fixture::{
-    AUDIENCE, Answer, ED25519_PUBLIC, ISSUER, NOW, OTHER_SECRET, SECRET, World, bearer, claims, signed,
-    signed_ed25519, world,
+    AUDIENCE, Answer, ED25519_PUBLIC, Fixture, ISSUER, NOW, OTHER_SECRET, SECRET, bearer, claims, signed,
+    signed_ed25519,
 };
 
 const HS256: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
-async fn present(world: &World, authorization: impl AsRef<[u8]>) -> Answer {
+async fn present(fixture: &Fixture, authorization: impl AsRef<[u8]>) -> Answer {
     let value = HeaderValue::from_bytes(authorization.as_ref()).unwrap();
     let request = Request::get("/orders").header("host", "example.com").header("authorization", value);
-    world.send(request.body(Body::empty()).unwrap()).await
+    fixture.send(request.body(Body::empty()).unwrap()).await
 }
 
-/// The claims of a token in order, with these changed; `null` takes one out.
-fn with(world: &World, changes: &Value) -> String {
-    let mut claims = claims(&world.acme);
+/// Valid claims with these changes; `null` removes a claim.
+fn with(fixture: &Fixture, changes: &Value) -> String {
+    let mut claims = claims(&fixture.acme);
     for (name, value) in changes.as_object().unwrap() {
         match value {
             Value::Null => claims.as_object_mut().unwrap().remove(name),
@@ -37,8 +37,8 @@ fn with(world: &World, changes: &Value) -> String {
 
 #[tokio::test]
 async fn a_token_reaches_its_own_tenant() {
-    let world = world().await;
-    for (tenant, _) in world.both_sides() {
+    let fixture = Fixture::new().await;
+    for (tenant, _) in fixture.both_sides() {
         let expected = format!("{} user:ada jwt", tenant.slug());
         let body = claims(tenant).to_string();
         for header in [
@@ -48,22 +48,22 @@ async fn a_token_reaches_its_own_tenant() {
             r#"{"alg":"HS256","typ":"at+JWT","kid":"not-ours"}"#,
             r#"{"alg":"HS256","jku":"https://evil.com/keys","x5u":"https://evil.com","jwk":{"kty":"oct"}}"#,
         ] {
-            assert_eq!(present(&world, signed(header, &body, SECRET)).await.body, expected, "{header}");
+            assert_eq!(present(&fixture, signed(header, &body, SECRET)).await.body, expected, "{header}");
         }
         let ed = signed_ed25519(r#"{"alg":"EdDSA","kid":"ed-1"}"#, &body);
-        assert_eq!(present(&world, ed).await.body, expected);
+        assert_eq!(present(&fixture, ed).await.body, expected);
 
-        // I69: the scheme is compared without regard to case.
+        // I69: the scheme is compared case-insensitively.
         for scheme in ["bearer", "BEARER"] {
             let token = bearer(tenant).replacen("Bearer", scheme, 1);
-            assert_eq!(present(&world, token).await.body, expected, "{scheme}");
+            assert_eq!(present(&fixture, token).await.body, expected, "{scheme}");
         }
     }
 }
 
 #[tokio::test]
 async fn claims_that_are_in_order_are_accepted() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     for changes in [
         json!({"aud": [AUDIENCE]}),
         json!({"aud": ["https://other.example.com", AUDIENCE]}),
@@ -72,35 +72,35 @@ async fn claims_that_are_in_order_are_accepted() {
         json!({"nbf": NOW + 30, "iat": NOW + 30}),
         json!({"iat": null}),
         json!({"scope": "a b", "nested": {"tenant_id": "x"}}),
-        // Claims that a person can edit at some issuers name another tenant.
-        json!({"user_metadata": {"tenant_id": world.globex.id().to_string()}, "org_id": world.globex.id().to_string()}),
-        json!({"app_metadata": {"tenant_id": world.globex.id().to_string()}, "tenant": "globex", "tid": "globex"}),
+        // Claims that users can edit at some issuers name another tenant.
+        json!({"user_metadata": {"tenant_id": fixture.globex.id().to_string()}, "org_id": fixture.globex.id().to_string()}),
+        json!({"app_metadata": {"tenant_id": fixture.globex.id().to_string()}, "tenant": "globex", "tid": "globex"}),
     ] {
-        let answer = present(&world, signed(HS256, &with(&world, &changes), SECRET)).await;
+        let answer = present(&fixture, signed(HS256, &with(&fixture, &changes), SECRET)).await;
         assert_eq!(answer.body, "acme user:ada jwt", "{changes}");
     }
 }
 
 #[tokio::test]
 async fn every_flaw_is_refused_and_all_refusals_look_alike() {
-    let world = world().await;
-    let mut cases = flawed_headers(&world);
-    cases.extend(flawed_claims(&world));
-    cases.extend(flawed_forms(&world));
+    let fixture = Fixture::new().await;
+    let mut cases = flawed_headers(&fixture);
+    cases.extend(flawed_claims(&fixture));
+    cases.extend(flawed_forms(&fixture));
     assert!(cases.len() > 100, "the list of flaws became short: {}", cases.len());
-    let expected = present(&world, "Bearer a.b.c").await;
+    let expected = present(&fixture, "Bearer a.b.c").await;
     assert_eq!(expected.status, StatusCode::UNAUTHORIZED);
     assert_eq!(expected.code(), "credential-invalid");
     assert_eq!(expected.headers["www-authenticate"], "Bearer");
     for (row, authorization) in cases {
-        let answer = present(&world, &authorization).await;
+        let answer = present(&fixture, &authorization).await;
         assert_eq!(answer, expected, "{row}: {}", String::from_utf8_lossy(&authorization));
     }
 }
 
-/// Keys, algorithms, and headers that change the meaning.
-fn flawed_headers(world: &World) -> Vec<(&'static str, Vec<u8>)> {
-    let good = claims(&world.acme).to_string();
+/// Wrong keys and algorithms, and headers that change the meaning.
+fn flawed_headers(fixture: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
+    let good = claims(&fixture.acme).to_string();
     let mut cases = Vec::new();
     let mut case = |row, authorization: String| cases.push((row, authorization.into_bytes()));
 
@@ -138,16 +138,16 @@ fn flawed_headers(world: &World) -> Vec<(&'static str, Vec<u8>)> {
     }
     case("I65", signed(r#"{"alg":"HS256","b64":false}"#, &good, SECRET));
     case("I74", signed(r#"{"alg":"HS256","enc":"A128GCM"}"#, &good, SECRET));
-    case("I74", signed(r#"{"alg":"HS256","cty":"JWT"}"#, &bearer(&world.acme), SECRET));
+    case("I74", signed(r#"{"alg":"HS256","cty":"JWT"}"#, &bearer(&fixture.acme), SECRET));
     for kid in [json!("k".repeat(129)), json!("a b"), json!("a\nb"), json!("\u{e9}"), json!(1), json!(null)] {
         case("kid", signed(&json!({"alg": "HS256", "kid": kid}).to_string(), &good, SECRET));
     }
     cases
 }
 
-/// Claims that are missing, of another type, wrong, or there twice.
-fn flawed_claims(world: &World) -> Vec<(&'static str, Vec<u8>)> {
-    let good = claims(&world.acme).to_string();
+/// Claims that are missing, of another type, wrong, or duplicated.
+fn flawed_claims(fixture: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
+    let good = claims(&fixture.acme).to_string();
     let mut cases = Vec::new();
     let mut case = |row, authorization: String| cases.push((row, authorization.into_bytes()));
 
@@ -189,28 +189,28 @@ fn flawed_claims(world: &World) -> Vec<(&'static str, Vec<u8>)> {
         json!({"tenant_id": -1}),
         json!({"tenant_id": 1.5}),
         json!({"tenant_id": true}),
-        json!({"tenant_id": [world.acme.id().to_string()]}),
+        json!({"tenant_id": [fixture.acme.id().to_string()]}),
         json!({"tenant_id": "acme'--"}),
     ] {
-        case("I54 I60 I61 I64", signed(HS256, &with(world, &changes), SECRET));
+        case("I54 I60 I61 I64", signed(HS256, &with(fixture, &changes), SECRET));
     }
     for twice in ["tenant_id", "sub", "aud", "exp", "iss"] {
-        let pair = format!("\"{twice}\":{}", claims(&world.globex)[twice]);
+        let pair = format!("\"{twice}\":{}", claims(&fixture.globex)[twice]);
         case("I62", signed(HS256, &good.replacen('{', &format!("{{{pair},"), 1), SECRET));
     }
-    let escaped = format!(r#"{{"tenant\u005fid":"{}","#, world.globex.id());
+    let escaped = format!(r#"{{"tenant\u005fid":"{}","#, fixture.globex.id());
     case("I62", signed(HS256, &good.replacen('{', &escaped, 1), SECRET));
     cases
 }
 
-/// Size and form.
-fn flawed_forms(world: &World) -> Vec<(&'static str, Vec<u8>)> {
-    let good = claims(&world.acme).to_string();
+/// Wrong sizes and formats.
+fn flawed_forms(fixture: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
+    let good = claims(&fixture.acme).to_string();
     let mut cases = Vec::new();
     let mut case = |row, authorization: String| cases.push((row, authorization.into_bytes()));
 
-    let token = bearer(&world.acme);
-    case("I68", signed(HS256, &with(world, &json!({"padding": "x".repeat(8 * 1024)})), SECRET));
+    let token = bearer(&fixture.acme);
+    case("I68", signed(HS256, &with(fixture, &json!({"padding": "x".repeat(8 * 1024)})), SECRET));
     case("I68", format!("Bearer {}", "a".repeat(100_000)));
     case("I68", signed(HS256, &format!("{}{}", "[".repeat(1000), "]".repeat(1000)), SECRET));
     case("I68", signed(HS256, &format!(r#"{{"a":{}1{}}}"#, "[".repeat(1000), "]".repeat(1000)), SECRET));
@@ -236,50 +236,51 @@ fn flawed_forms(world: &World) -> Vec<(&'static str, Vec<u8>)> {
 
 #[tokio::test]
 async fn two_authorization_headers_are_refused() {
-    let world = world().await;
-    let token = bearer(&world.acme);
-    for second in [token.clone(), bearer(&world.globex), String::new()] {
+    let fixture = Fixture::new().await;
+    let token = bearer(&fixture.acme);
+    for second in [token.clone(), bearer(&fixture.globex), String::new()] {
         let request = Request::get("/orders").header("host", "example.com");
         let request = request.header("authorization", &token).header("authorization", second);
-        let answer = world.send(request.body(Body::empty()).unwrap()).await;
+        let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.code(), "credential-invalid", "I69");
     }
 }
 
 #[tokio::test]
 async fn a_bad_token_spoils_a_public_route_too() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     let request =
         Request::get("/login").header("host", "acme.example.com").header("authorization", "Bearer a.b.c");
-    let answer = world.send(request.body(Body::empty()).unwrap()).await;
+    let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.code(), "credential-invalid");
 }
 
 #[tokio::test]
 async fn nobody_asks_where_a_token_says_its_keys_are() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let url = format!("http://{}/keys", listener.local_addr().unwrap());
     let header =
         json!({"alg": "HS256", "jku": url, "x5u": url, "jwk": {"kty": "oct", "k": "AAAA"}, "kid": url});
-    let token = signed(&header.to_string(), &claims(&world.acme).to_string(), OTHER_SECRET);
-    assert_eq!(present(&world, token).await.status, StatusCode::UNAUTHORIZED, "I66");
+    let token = signed(&header.to_string(), &claims(&fixture.acme).to_string(), OTHER_SECRET);
+    assert_eq!(present(&fixture, token).await.status, StatusCode::UNAUTHORIZED, "I66");
     let nobody = listener.accept().unwrap_err();
     assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock, "I66");
 }
 
 #[tokio::test]
 async fn a_token_for_a_tenant_that_is_not_there_reaches_none() {
-    let world = world().await;
-    // I30: an id is never used again, so a token of a deleted tenant maps to nobody, whoever has its slug now.
+    let fixture = Fixture::new().await;
+    // I30: an id is never used again, so a token of a deleted tenant reaches no tenant, even if its slug is in use
+    // again.
     for id in [TenantId::random().to_string(), "acme".to_owned()] {
-        let token = signed(HS256, &with(&world, &json!({"tenant_id": id})), SECRET);
-        assert_eq!(present(&world, &token).await.code(), "tenant-unknown", "{id}");
-        // Beside it, a host that exists and one that does not are answered alike.
+        let token = signed(HS256, &with(&fixture, &json!({"tenant_id": id})), SECRET);
+        assert_eq!(present(&fixture, &token).await.code(), "tenant-unknown", "{id}");
+        // Together with it, an existing host and a missing one produce equal responses.
         for host in ["acme.example.com", "nobody.example.com"] {
             let request = Request::get("/orders").header("host", host).header("authorization", &token);
-            let answer = world.send(request.body(Body::empty()).unwrap()).await;
+            let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
             assert_eq!(answer.code(), "tenant-unknown", "{id} {host}");
         }
     }
@@ -287,9 +288,9 @@ async fn a_token_for_a_tenant_that_is_not_there_reaches_none() {
 
 #[tokio::test]
 async fn an_issuer_speaks_only_for_its_own_tenants() {
-    let world = world().await;
+    let fixture = Fixture::new().await;
     let source = JwtSource::builder().issuer(ISSUER).audience(AUDIENCE).hs256(SECRET);
-    let source = source.allowed_tenants([world.acme.id().clone()]).build().unwrap();
+    let source = source.allowed_tenants([fixture.acme.id().clone()]).build().unwrap();
     let read = |tenant: &tenancy::tenant::Tenant| {
         let mut claims = claims(tenant);
         claims["exp"] = json!(4_000_000_000_i64);
@@ -297,6 +298,6 @@ async fn an_issuer_speaks_only_for_its_own_tenants() {
         let token = signed(HS256, &claims.to_string(), SECRET);
         source.read(&OwnedRequest::get("/").with_header("Authorization", token))
     };
-    assert!(matches!(read(&world.acme), SourceOutcome::Verified { .. }));
-    assert!(matches!(read(&world.globex), SourceOutcome::Forbidden { .. }), "I56 I57");
+    assert!(matches!(read(&fixture.acme), SourceOutcome::Verified { .. }));
+    assert!(matches!(read(&fixture.globex), SourceOutcome::Forbidden { .. }), "I56 I57");
 }

@@ -1,4 +1,4 @@
-//! One table of requests, as bytes and as frames, against every server: what a server really makes of them.
+//! One table of raw requests has the same result on every server.
 //!
 //! Rows are named as in the list of attacks: `I1`, `I2`, and so on.
 
@@ -11,11 +11,11 @@ use tenancy::web::Problem;
 use tenancy::{Error, ErrorKind};
 use tonic::codegen::http::uri::PathAndQuery;
 
-use crate::fixture::{bearer, resolver, resolver_behind, world};
-use crate::http_servers::{self, Front, Speaks, fronts};
+use crate::fixture::{Fixture, bearer, resolver, resolver_behind};
+use crate::http_servers::{self, RunningServer, Speaks, start_all};
 use crate::socket_client::{self, Answer, Headers, Outcome, http1, http2};
 
-/// A request, in the words of one version of HTTP or of both.
+/// A request, for one version of HTTP or for both.
 enum Ask {
     /// `Host` in HTTP/1.1, `:authority` in HTTP/2.
     Both { method: &'static str, path: String, host: Vec<u8>, headers: Vec<(&'static str, String)> },
@@ -25,16 +25,16 @@ enum Ask {
     Frames { path: &'static str, headers: Vec<(&'static str, String)> },
 }
 
-/// What must come of it.
+/// The expected result.
 #[derive(Debug, Clone, PartialEq)]
 enum Expected {
-    /// The tenant, and how it is known.
+    /// The tenant, and its source.
     Tenant(String),
-    /// This refusal; or one of the server itself, before any of our code runs.
+    /// This error, or an error of the server itself before any code of this crate runs.
     Rejection(ErrorKind),
     /// Anything but a tenant.
     Nobody,
-    /// The route that has no tenant.
+    /// The route without a tenant.
     Open,
 }
 
@@ -114,7 +114,7 @@ impl Ask {
     }
 }
 
-/// The rows of the list of attacks that a server can see, for one tenant beside the other.
+/// The attacks that a server can observe, for one tenant against the other.
 #[expect(clippy::too_many_lines, reason = "one table")]
 fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
     let (mine, theirs) = (format!("{}.example.com", tenant.slug()), format!("{}.example.com", other.slug()));
@@ -241,7 +241,7 @@ fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
         };
         rows.push((name, from(&mine).with(header, value), here("anonymous host")));
     }
-    // A peer that says it is the proxy is still who it is.
+    // A peer that claims to be the proxy is still untrusted.
     let claims = from("example.com").with("x-forwarded-for", "10.0.0.7").with("forwarded", "for=10.0.0.7");
     rows.push(("I34", claims.with("x-tenant-id", slug), Rejection(ErrorKind::TenantMissing)));
     for method in ["HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH"] {
@@ -251,11 +251,11 @@ fn rows(tenant: &Tenant, other: &Tenant) -> Vec<Row> {
     rows.into_iter().map(|(name, ask, expected)| Row { name, ask, expected }).collect()
 }
 
-/// An empty message of gRPC.
+/// An empty gRPC message.
 const EMPTY: &[u8] = &[0; 5];
 
-impl Front {
-    /// What it makes of a request, if it can be put to it at all: the path of a call of gRPC names no tenant.
+impl RunningServer {
+    /// The server's result, if it can receive the request at all: the path of a gRPC call names no tenant.
     async fn ask(&self, ask: &Ask) -> Option<Outcome> {
         if self.speaks == Speaks::Grpc && matches!(ask, Ask::Both { path, .. } if path.starts_with("/t/")) {
             return None;
@@ -267,7 +267,7 @@ impl Front {
         })
     }
 
-    /// The message of an answer without what gRPC puts around it.
+    /// The message of a response without the gRPC framing.
     fn text<'a>(&self, answer: &'a Answer) -> &'a str {
         match self.speaks {
             Speaks::Grpc => answer.body.get(EMPTY.len()..).unwrap_or_default(),
@@ -275,10 +275,10 @@ impl Front {
         }
     }
 
-    /// Whether an answer is this refusal of ours.
+    /// Whether a response is this error of the crate.
     fn refuses(&self, answer: &Answer, kind: ErrorKind, method: &str) -> bool {
         let problem = Problem::from(&Error::new(kind, ""));
-        // A call of gRPC is a POST, which a GET of the table becomes.
+        // A gRPC call is a POST, also for a GET in the table.
         if self.speaks == Speaks::Grpc && matches!(method, "GET" | "POST") {
             let status = answer.header("grpc-status").parse().ok();
             return (answer.status, status) == (200, Some(problem.grpc_code())) && answer.body.is_empty();
@@ -287,7 +287,7 @@ impl Front {
         answer.status == problem.status() && typed && (method == "HEAD" || answer.code() == kind.code())
     }
 
-    /// Checks one row; `true` if the server itself refused it.
+    /// Checks one row; `true` if the server itself rejected it.
     fn check(&self, row: &Row, outcome: &Outcome, tenant: &Tenant, other: &Tenant) -> bool {
         let told = format!("{}, {}: {outcome:?}", self.name, row.name);
         let Outcome::Answer(answer) = outcome else {
@@ -296,7 +296,7 @@ impl Front {
         };
         let text = self.text(answer);
         assert!(!text.contains(other.slug().as_str()), "{told}");
-        // Our own answers about tenants stay out of every shared cache.
+        // Responses of this crate stay out of shared caches.
         let unshared = || {
             assert_eq!(answer.header("cache-control"), "private, no-store", "{told}");
             assert_eq!(answer.header("vary"), "host, x-tenant-id, authorization", "{told}");
@@ -322,9 +322,9 @@ impl Front {
     }
 }
 
-/// The rows that a server refuses by itself, before any of our code runs.
-fn refused_by_itself(front: &Front) -> &'static [&'static str] {
-    match (front.speaks, front.name) {
+/// The rows that a server rejects before any code of this crate runs.
+fn refused_by_itself(server: &RunningServer) -> &'static [&'static str] {
+    match (server.speaks, server.name) {
         (Speaks::Http1, "actix-web") => &["I1", "I17 control", "I2", "I4", "folded", "no host"],
         (Speaks::Http1, _) => &["I17 control", "folded"],
         _ => &["I10 port", "I14", "I16", "I16 raw", "I17 I18", "I17 control", "I20", "I36 space", "I6 twice"],
@@ -333,31 +333,31 @@ fn refused_by_itself(front: &Front) -> &'static [&'static str] {
 
 #[tokio::test]
 async fn every_server_reaches_the_one_tenant_or_none() {
-    let world = world().await;
-    let resolver = Arc::new(resolver(world.store.clone()));
-    for front in fronts(&resolver, &TlsInfo::new()).await {
+    let fixture = Fixture::new().await;
+    let resolver = Arc::new(resolver(fixture.store.clone()));
+    for server in start_all(&resolver, &TlsInfo::new()).await {
         let (mut asked, mut alone) = (0, BTreeSet::new());
-        for (tenant, other) in world.both_sides() {
+        for (tenant, other) in fixture.both_sides() {
             for row in rows(tenant, other) {
-                if let Some(outcome) = front.ask(&row.ask).await {
+                if let Some(outcome) = server.ask(&row.ask).await {
                     asked += 1;
-                    if front.check(&row, &outcome, tenant, other) {
+                    if server.check(&row, &outcome, tenant, other) {
                         alone.insert(row.name);
                     }
                 }
             }
         }
-        assert!(asked > 150, "{}: only {asked} requests", front.name);
-        assert_eq!(alone, refused_by_itself(&front).iter().copied().collect(), "{}", front.name);
+        assert!(asked > 150, "{}: only {asked} requests", server.name);
+        assert_eq!(alone, refused_by_itself(&server).iter().copied().collect(), "{}", server.name);
     }
 }
 
 #[tokio::test]
 async fn a_trusted_peer_is_known_behind_every_server() {
-    let world = world().await;
-    let resolver = Arc::new(resolver_behind(world.store.clone(), "127.0.0.0/8"));
-    for front in fronts(&resolver, &TlsInfo::new()).await {
-        for (tenant, other) in world.both_sides() {
+    let fixture = Fixture::new().await;
+    let resolver = Arc::new(resolver_behind(fixture.store.clone(), "127.0.0.0/8"));
+    for server in start_all(&resolver, &TlsInfo::new()).await {
+        for (tenant, other) in fixture.both_sides() {
             let slug = tenant.slug().as_str();
             let named = |host: &str| from(host).with("x-tenant-id", slug);
             let rows = [
@@ -367,8 +367,8 @@ async fn a_trusted_peer_is_known_behind_every_server() {
             ];
             for (ask, expected) in rows {
                 let row = Row { name: "trusted", ask, expected };
-                let outcome = front.ask(&row.ask).await.unwrap();
-                assert!(!front.check(&row, &outcome, tenant, other), "{}: {outcome:?}", front.name);
+                let outcome = server.ask(&row.ask).await.unwrap();
+                assert!(!server.check(&row, &outcome, tenant, other), "{}: {outcome:?}", server.name);
             }
         }
     }
@@ -376,10 +376,10 @@ async fn a_trusted_peer_is_known_behind_every_server() {
 
 #[tokio::test]
 async fn one_connection_carries_no_tenant_over() {
-    let world = world().await;
-    let resolver = Arc::new(resolver(world.store.clone()));
-    for front in fronts(&resolver, &TlsInfo::new()).await {
-        for (tenant, other) in world.both_sides() {
+    let fixture = Fixture::new().await;
+    let resolver = Arc::new(resolver(fixture.store.clone()));
+    for server in start_all(&resolver, &TlsInfo::new()).await {
+        for (tenant, other) in fixture.both_sides() {
             let (mine, theirs) =
                 (format!("{}.example.com", tenant.slug()), format!("{}.example.com", other.slug()));
             // I25, I90: nothing of one request is left for the next.
@@ -395,17 +395,17 @@ async fn one_connection_carries_no_tenant_over() {
                 "credential-missing".to_owned(),
                 format!("{} anonymous host", tenant.slug()),
             ];
-            let texts: Vec<String> = if front.speaks == Speaks::Http1 {
+            let texts: Vec<String> = if server.speaks == Speaks::Http1 {
                 let mut bytes: Vec<u8> = asks.iter().flat_map(|ask| ask.http1().unwrap()).collect();
                 let text = String::from_utf8(bytes).unwrap();
                 let (kept, last) = text.rsplit_once("GET").unwrap();
                 bytes = format!("{}GET{last}", kept.replace("Connection: close\r\n", "")).into_bytes();
-                let answer = socket_client::send(front.at, &bytes).await;
+                let answer = socket_client::send(server.at, &bytes).await;
                 answer.split("HTTP/1.1 ").skip(1).map(str::to_owned).collect()
             } else {
-                let grpc = front.speaks == Speaks::Grpc;
+                let grpc = server.speaks == Speaks::Grpc;
                 let requests = asks.iter().map(|ask| ask.http2(grpc).unwrap()).collect();
-                let outcomes = http2(front.at, requests, grpc.then_some(EMPTY)).await;
+                let outcomes = http2(server.at, requests, grpc.then_some(EMPTY)).await;
                 let text = |outcome| match outcome {
                     Outcome::Answer(answer) if answer.header("grpc-status") == "16" => {
                         "credential-missing".to_owned()
@@ -415,9 +415,9 @@ async fn one_connection_carries_no_tenant_over() {
                 };
                 outcomes.into_iter().map(text).collect()
             };
-            assert_eq!(texts.len(), 4, "{}: {texts:?}", front.name);
+            assert_eq!(texts.len(), 4, "{}: {texts:?}", server.name);
             for (text, expected) in texts.iter().zip(&expected) {
-                assert!(text.contains(expected), "{}: {texts:?}", front.name);
+                assert!(text.contains(expected), "{}: {texts:?}", server.name);
             }
         }
     }
@@ -425,13 +425,13 @@ async fn one_connection_carries_no_tenant_over() {
 
 #[tokio::test]
 async fn a_host_that_the_connection_was_not_made_for_is_misdirected() {
-    let world = world().await;
-    let resolver = Arc::new(resolver(world.store.clone()));
-    // I26: what TLS said of the connection stands for both sides in turn.
-    for (tenant, other) in world.both_sides() {
+    let fixture = Fixture::new().await;
+    let resolver = Arc::new(resolver(fixture.store.clone()));
+    // I26: the TLS data of the connection applies to both tenants in turn.
+    for (tenant, other) in fixture.both_sides() {
         let (mine, theirs) =
             (format!("{}.example.com", tenant.slug()), format!("{}.example.com", other.slug()));
-        for front in fronts(&resolver, &TlsInfo::new().with_server_name(mine.clone())).await {
+        for server in start_all(&resolver, &TlsInfo::new().with_server_name(mine.clone())).await {
             let rows = [
                 (from(&mine), Expected::Tenant(format!("{} anonymous host", tenant.slug()))),
                 (from(&theirs), Rejection(ErrorKind::Misdirected)),
@@ -442,8 +442,8 @@ async fn a_host_that_the_connection_was_not_made_for_is_misdirected() {
             ];
             for (ask, expected) in rows {
                 let row = Row { name: "I26", ask, expected };
-                let outcome = front.ask(&row.ask).await.unwrap();
-                assert!(!front.check(&row, &outcome, tenant, other), "{}: {outcome:?}", front.name);
+                let outcome = server.ask(&row.ask).await.unwrap();
+                assert!(!server.check(&row, &outcome, tenant, other), "{}: {outcome:?}", server.name);
             }
         }
     }
@@ -451,8 +451,8 @@ async fn a_host_that_the_connection_was_not_made_for_is_misdirected() {
 
 #[tokio::test]
 async fn a_client_of_grpc_is_refused_with_a_status_it_knows() {
-    let world = world().await;
-    let routes = http_servers::grpc::routes(Arc::new(resolver(world.store.clone())));
+    let fixture = Fixture::new().await;
+    let routes = http_servers::grpc::routes(Arc::new(resolver(fixture.store.clone())));
     let ask = async |origin: &str, path: &'static str, token: Option<String>| {
         let mut client = tonic::client::Grpc::with_origin(routes.clone(), origin.parse().unwrap());
         client.ready().await.unwrap();
@@ -463,7 +463,7 @@ async fn a_client_of_grpc_is_refused_with_a_status_it_knows() {
         let path = PathAndQuery::from_static(path);
         client.unary(request, path, http_servers::grpc::Text).await.map(tonic::Response::into_inner)
     };
-    for (tenant, other) in world.both_sides() {
+    for (tenant, other) in fixture.both_sides() {
         let origin = format!("http://{}.example.com", tenant.slug());
         let answer = ask(&origin, "/orders/Who", Some(bearer(tenant))).await;
         assert_eq!(answer.unwrap(), format!("{} user:ada jwt", tenant.slug()));

@@ -1,5 +1,7 @@
-//! Tests that make the application's role a member of an exempt one, which every database of the server sees. They
-//! have a process of their own, so that no other test runs meanwhile.
+//! No scope inherits a tenant, a role or a transaction from a pooled connection.
+//!
+//! The tests make the application's role a member of an exempt role, which affects every database of the server. They
+//! have their own process, so that no other test runs meanwhile.
 
 #[path = "../fixture/common.rs"]
 mod common;

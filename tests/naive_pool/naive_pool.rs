@@ -1,5 +1,6 @@
-//! A begin that is cancelled in flight, with a pool as it is often used and with a `TenantDb`: on the one the next user
-//! reads another tenant's rows, on the other nobody does, wherever a future is dropped and whatever others left behind.
+//! A cancelled BEGIN leaks rows with a common pool setup, and never with a `TenantDb`.
+//!
+//! A future is dropped at any await, and connections start with any leftover session state.
 
 use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
@@ -17,14 +18,14 @@ use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 use tokio::sync::RwLock;
 use uuid::Uuid;
 
-use crate::common::{Cleanup, World, admin_url};
+use crate::common::{Cleanup, Fixture, admin_url};
 
 #[derive(Debug, Clone, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "orders")]
 struct Order {
     #[tenant(id)]
     id: Uuid,
-    /// Whose it is.
+    /// The slug of the tenant that owns the row.
     status: String,
     total: i64,
 }
@@ -33,21 +34,21 @@ fn order(of: &str) -> Order {
     Order { id: Uuid::now_v7(), status: of.to_owned(), total: 1 }
 }
 
-/// One order of acme and two of globex, and a pool beside the world's that asks no connection whether it lives.
-async fn seeded(connections: u32) -> (World<Postgres>, PgPool) {
-    let world = World::<Postgres>::new().await;
-    for (ctx, of, count) in [(&world.acme, "acme", 1), (&world.globex, "globex", 2)] {
+/// One order of acme and two of globex, and a second pool that does not ping its connections.
+async fn seeded(connections: u32) -> (Fixture<Postgres>, PgPool) {
+    let fixture = Fixture::<Postgres>::new().await;
+    for (ctx, of, count) in [(&fixture.acme, "acme", 1), (&fixture.globex, "globex", 2)] {
         for _ in 0..count {
-            Order::insert(&world.db.scope(ctx), &order(of)).await.unwrap();
+            Order::insert(&fixture.db.scope(ctx), &order(of)).await.unwrap();
         }
     }
     let options = PgPoolOptions::new().max_connections(connections).test_before_acquire(false);
-    let pool = options.connect_with((*world.pool.connect_options()).clone()).await.unwrap();
-    (world, pool)
+    let pool = options.connect_with((*fixture.pool.connect_options()).clone()).await.unwrap();
+    (fixture, pool)
 }
 
-/// Drops a future when it has waited so often, or answers what it did. `late`: not before the server was asked something
-/// else, so that it had the time to answer.
+/// Drops a future after `waits` polls, or returns its output. `late`: only after the server has answered another
+/// query, so that it had time to answer this one too.
 async fn dropped_after<T>(waits: usize, late: Option<&PgPool>, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = waits;
@@ -66,7 +67,7 @@ async fn dropped_after<T>(waits: usize, late: Option<&PgPool>, future: impl Futu
     done
 }
 
-/// Who a connection says it is for, whether it is inside a transaction, and whose rows it sees.
+/// The tenant of a connection, whether it is in a transaction, and the tenants whose rows it reads.
 #[derive(Debug, PartialEq)]
 struct Found {
     tenant: Option<String>,
@@ -80,7 +81,7 @@ impl Found {
     }
 
     async fn on(conn: &mut PgConnection) -> Self {
-        // One message: outside of a transaction it is one of its own, and as old.
+        // One message: outside of a transaction the message is its own transaction, with an equal timestamp.
         let looked = "SELECT nullif(current_setting('app.tenant_id', true), ''), now() <> statement_timestamp(), \
                       (SELECT coalesce(string_agg(DISTINCT status, ' '), '') FROM orders)";
         let row = sqlx::raw_sql(looked).fetch_one(conn).await.unwrap();
@@ -93,14 +94,14 @@ impl Found {
     }
 }
 
-/// How often a leak is tried for; each number of waits comes up many times.
+/// The number of attempts to produce a leak; each number of polls occurs many times.
 const TRIES: usize = 600;
 
 tokio::task_local! {
     static TENANT: String;
 }
 
-/// Tells a connection the tenant of the task, for as long as it is out.
+/// Sets the tenant of the task on a connection, while it is out of the pool.
 async fn tell(conn: &mut PgConnection) -> sqlx::Result<()> {
     let Ok(tenant) = TENANT.try_with(Clone::clone) else { return Ok(()) };
     sqlx::query("SELECT set_config('app.tenant_id', $1, false)").bind(tenant).execute(conn).await.map(|_| ())
@@ -109,7 +110,7 @@ async fn tell(conn: &mut PgConnection) -> sqlx::Result<()> {
 #[tokio::test]
 async fn a_pool_with_hooks_answers_one_tenant_with_anothers_rows() {
     let _roles = ROLES.read().await;
-    let (world, _) = seeded(1).await;
+    let (fixture, _) = seeded(1).await;
     let naive = PgPoolOptions::new()
         .max_connections(1)
         .after_connect(|conn, _| Box::pin(tell(conn)))
@@ -122,10 +123,10 @@ async fn a_pool_with_hooks_answers_one_tenant_with_anothers_rows() {
                     .map(|_| true)
             })
         })
-        .connect_with((*world.pool.connect_options()).clone())
+        .connect_with((*fixture.pool.connect_options()).clone())
         .await
         .unwrap();
-    let [acme, globex] = [&world.acme, &world.globex].map(|ctx| ctx.tenant_id().to_string());
+    let [acme, globex] = [&fixture.acme, &fixture.globex].map(|ctx| ctx.tenant_id().to_string());
     let mut seen = None;
     for n in 0..TRIES {
         TENANT.scope(acme.clone(), dropped_after(1 + n % 12, None, naive.begin())).await;
@@ -142,15 +143,15 @@ async fn a_pool_with_hooks_answers_one_tenant_with_anothers_rows() {
         }
         assert_eq!(found.of, BTreeSet::from(["globex".to_owned()]));
     }
-    let seen = seen.expect("globex was never shown acme's rows: sqlx may have mended its begin");
+    let seen = seen.expect("globex was never shown acme's rows: sqlx may have fixed its begin");
     assert_eq!((seen.tenant, seen.of), (Some(acme), BTreeSet::from(["acme".to_owned()])));
 }
 
 #[tokio::test]
 async fn a_begin_with_a_tenant_that_is_dropped_stays_for_the_next_user() {
     let _roles = ROLES.read().await;
-    let (world, pool) = seeded(1).await;
-    let acme = world.acme.tenant_id().to_string();
+    let (fixture, pool) = seeded(1).await;
+    let acme = fixture.acme.tenant_id().to_string();
     let begin = format!("BEGIN; SET LOCAL app.tenant_id = '{acme}'");
     let mut seen = None;
     for n in 0..TRIES {
@@ -163,18 +164,18 @@ async fn a_begin_with_a_tenant_that_is_dropped_stays_for_the_next_user() {
     }
     let wanted = Found { tenant: Some(acme), in_transaction: true, of: BTreeSet::from(["acme".to_owned()]) };
     assert_eq!(seen, Some(wanted));
-    // And it stays so.
+    // The connection stays in the transaction.
     assert!(Found::on(&mut pool.acquire().await.unwrap()).await.in_transaction);
 
-    // A data plane on this very pool is not built.
+    // A `TenantDb` on this pool does not build.
     let db = TenantDb::from_pool(pool.clone()).build().await;
     assert_eq!(db.unwrap_err().kind(), ErrorKind::Misconfigured, "it notices when it is built");
 }
 
-/// A role is a member of another in every database, so whoever makes one a member of an exempt role is alone meanwhile.
+/// Role membership applies to every database, so a test that changes it runs alone.
 static ROLES: RwLock<()> = RwLock::const_new(());
 
-/// What is done with a data plane, up to its end.
+/// A use of a `TenantDb`, from its start to its end.
 #[derive(Debug, Clone, Copy)]
 enum Use {
     Begin,
@@ -244,7 +245,7 @@ async fn every_connection(pool: &PgPool) -> Vec<PoolConnection<Postgres>> {
     all
 }
 
-/// Every connection of the pool as its next user finds it.
+/// The state of every connection of the pool, as its next user finds it.
 async fn found(pool: &PgPool) -> Vec<Found> {
     let mut found = Vec::new();
     for conn in &mut every_connection(pool).await {
@@ -253,30 +254,30 @@ async fn found(pool: &PgPool) -> Vec<Found> {
     found
 }
 
-/// What each tenant sees is its own, and globex's is as it was.
-async fn each_sees_its_own(world: &World<Postgres>, db: &TenantDb<Postgres>, when: &str) {
-    let ours = Order::select().all(&db.scope(&world.acme), 1000).await.unwrap();
+/// Each tenant reads its own rows, and those of globex are unchanged.
+async fn each_sees_its_own(fixture: &Fixture<Postgres>, db: &TenantDb<Postgres>, when: &str) {
+    let ours = Order::select().all(&db.scope(&fixture.acme), 1000).await.unwrap();
     assert!(!ours.is_empty() && ours.iter().all(|order| order.status == "acme"), "{when}: {ours:?}");
-    let theirs = Order::select().all(&db.scope(&world.globex), 1000).await.unwrap();
+    let theirs = Order::select().all(&db.scope(&fixture.globex), 1000).await.unwrap();
     assert!(theirs.len() == 2 && theirs.iter().all(|order| order.total == 1), "{when}: {theirs:?}");
     assert!(theirs.iter().all(|order| order.status == "globex"), "{when}: {theirs:?}");
 }
 
-/// Whichever wait a future is dropped at, as soon as it waits or when the answer has come.
+/// Drops a future at each await, at once or after the response has arrived.
 async fn nothing_is_left_behind(connections: u32) {
     let _roles = ROLES.read().await;
-    let (world, pool) = seeded(connections).await;
+    let (fixture, pool) = seeded(connections).await;
     let db = TenantDb::from_pool(pool.clone()).build().await.unwrap();
     let mut dropped = 0;
     for used in USES {
-        for late in [None, Some(&world.pool)] {
+        for late in [None, Some(&fixture.pool)] {
             for waits in 1.. {
-                let ended = dropped_after(waits, late, used.run(&db, &world.acme)).await;
+                let ended = dropped_after(waits, late, used.run(&db, &fixture.acme)).await;
                 let when = format!("{used:?}, {waits} waits, late: {}", late.is_some());
                 for found in found(&pool).await {
                     assert_eq!(found, Found::nobody(), "{when}");
                 }
-                each_sees_its_own(&world, &db, &when).await;
+                each_sees_its_own(&fixture, &db, &when).await;
                 if ended.is_some() {
                     break;
                 }
@@ -285,7 +286,7 @@ async fn nothing_is_left_behind(connections: u32) {
             }
         }
     }
-    // How often there is something to wait for is the machine's doing.
+    // The number of awaits depends on the machine.
     assert!(dropped >= 9, "only {dropped} were dropped");
 }
 
@@ -299,10 +300,10 @@ async fn a_data_plane_of_two_connections_leaves_nothing_wherever_it_is_dropped()
     nothing_is_left_behind(2).await;
 }
 
-/// A role that row-level security does not bind, and that the application's may become.
-async fn exempt_role(world: &World<Postgres>) -> (String, Cleanup) {
+/// An exempt role, of which the application's role is a member.
+async fn exempt_role(fixture: &Fixture<Postgres>) -> (String, Cleanup) {
     let name = format!("tenancy_test_{}", Uuid::now_v7().simple());
-    let app: String = sqlx::query_scalar("SELECT current_user").fetch_one(&world.pool).await.unwrap();
+    let app: String = sqlx::query_scalar("SELECT current_user").fetch_one(&fixture.pool).await.unwrap();
     let mut admin = PgConnection::connect(&admin_url()).await.expect("the superuser logs in");
     let make = format!("CREATE ROLE {name} BYPASSRLS; GRANT {name} TO \"{app}\"");
     sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut admin).await.expect("the superuser makes roles");
@@ -310,20 +311,20 @@ async fn exempt_role(world: &World<Postgres>) -> (String, Cleanup) {
         let mut admin = PgConnection::connect(&admin_url()).await?;
         sqlx::raw_sql(AssertSqlSafe(format!("DROP ROLE {name}"))).execute(&mut admin).await.map(|_| ())
     });
-    // To everybody, so that nothing of the role is left in the database.
+    // To PUBLIC, so that no grant to the role stays in the database.
     sqlx::raw_sql("GRANT SELECT, INSERT, UPDATE, DELETE ON orders TO PUBLIC")
-        .execute(&world.pool)
+        .execute(&fixture.pool)
         .await
         .unwrap();
     (name, cleanup)
 }
 
-/// Leaves every connection of the pool as `sql` makes it; their processes.
+/// Runs `sql` on every connection of the pool; returns their process ids.
 async fn leave(pool: &PgPool, sql: &str) -> BTreeSet<i32> {
     let mut processes = BTreeSet::new();
     for conn in &mut every_connection(pool).await {
         processes.insert(sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut **conn).await.unwrap());
-        // One of them is an error on purpose.
+        // One of the texts is an error on purpose.
         let _ = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **conn).await;
     }
     processes
@@ -337,15 +338,15 @@ async fn processes(pool: &PgPool) -> BTreeSet<i32> {
     processes
 }
 
-/// Whoever else has the pool may leave a transaction open on it: no scope ever runs inside.
+/// Other users of the pool may leave a transaction open: no scope runs inside of it.
 #[tokio::test]
 async fn a_scope_never_runs_in_a_transaction_that_somebody_left_open() {
     let _alone = ROLES.write().await;
     for connections in [1, 2] {
-        let (world, pool) = seeded(connections).await;
-        let (exempt, _cleanup) = exempt_role(&world).await;
+        let (fixture, pool) = seeded(connections).await;
+        let (exempt, _cleanup) = exempt_role(&fixture).await;
         let db = TenantDb::from_pool(pool.clone()).accept(Check::ExemptRole).build().await.unwrap();
-        let globex = world.globex.tenant_id();
+        let globex = fixture.globex.tenant_id();
         let left = [
             "BEGIN".to_owned(),
             "BEGIN READ ONLY".to_owned(),
@@ -356,13 +357,13 @@ async fn a_scope_never_runs_in_a_transaction_that_somebody_left_open() {
             for used in USES {
                 let before = leave(&pool, left).await;
                 let (there, now) =
-                    (Order::count(&world.db.scope(&world.acme)).await.unwrap(), found(&pool).await);
+                    (Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap(), found(&pool).await);
                 assert!(now.iter().all(|found| found.in_transaction), "{left}: {now:?}");
-                // Through the role that is exempt one sees everybody.
+                // With the exempt role every row is visible.
                 assert!(n < 3 || now.iter().all(|found| found.of.len() == 2), "{now:?}");
-                used.run(&db, &world.acme).await;
-                each_sees_its_own(&world, &db, left).await;
-                let kept = Order::count(&world.db.scope(&world.acme)).await.unwrap();
+                used.run(&db, &fixture.acme).await;
+                each_sees_its_own(&fixture, &db, left).await;
+                let kept = Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap();
                 let writes = matches!(used, Use::Write | Use::ScopeWrite);
                 assert_eq!(
                     kept,
@@ -376,53 +377,53 @@ async fn a_scope_never_runs_in_a_transaction_that_somebody_left_open() {
     }
 }
 
-/// A session that was told a tenant or a role shows a scope nothing else, and a transaction that failed before is not met.
+/// A leftover tenant or role in a session does not affect a scope, and a failed transaction is not reused.
 #[tokio::test]
 async fn what_a_session_was_told_is_not_what_a_scope_sees() {
     let _alone = ROLES.write().await;
-    let (world, pool) = seeded(1).await;
-    let (exempt, _cleanup) = exempt_role(&world).await;
+    let (fixture, pool) = seeded(1).await;
+    let (exempt, _cleanup) = exempt_role(&fixture).await;
     let db = TenantDb::from_pool(pool.clone()).accept(Check::ExemptRole).build().await.unwrap();
-    let globex = world.globex.tenant_id();
+    let globex = fixture.globex.tenant_id();
     for left in [format!("SET app.tenant_id = '{globex}'"), format!("SET ROLE {exempt}")] {
         leave(&pool, &left).await;
         assert!(found(&pool).await[0].of.contains("globex"), "{left} shows something");
         for used in USES {
-            used.run(&db, &world.acme).await;
-            each_sees_its_own(&world, &db, &left).await;
+            used.run(&db, &fixture.acme).await;
+            each_sees_its_own(&fixture, &db, &left).await;
         }
         leave(&pool, "RESET ROLE; RESET app.tenant_id").await;
     }
     let before = leave(&pool, "BEGIN; SELECT 1 / 0").await;
-    Order::count(&db.scope(&world.acme)).await.unwrap();
+    Order::count(&db.scope(&fixture.acme)).await.unwrap();
     assert_ne!(processes(&pool).await, before);
-    each_sees_its_own(&world, &db, "after an error").await;
+    each_sees_its_own(&fixture, &db, "after an error").await;
 }
 
-/// The control plane shares the pool: what somebody left half done is not committed with its own.
+/// The control plane shares the pool: it never commits a transaction that someone left open.
 #[tokio::test]
 async fn the_control_plane_never_commits_what_somebody_left_open() {
     let _roles = ROLES.read().await;
-    let (world, pool) = seeded(1).await;
+    let (fixture, pool) = seeded(1).await;
     let store = SqlStore::new(pool.clone());
-    let globex = world.globex.tenant_id();
+    let globex = fixture.globex.tenant_id();
     let left = format!("BEGIN; SET LOCAL app.tenant_id = '{globex}'; UPDATE orders SET total = 9");
     for (slug, left) in [("initech", left.as_str()), ("umbrella", "BEGIN READ ONLY")] {
         let before = leave(&pool, left).await;
         let slug = Slug::parse(slug).unwrap();
         store.insert(NewTenant::new(slug.clone(), "New", "free")).await.unwrap();
-        assert!(world.store.by_slug(&slug).await.unwrap().is_some(), "{left}: it is there for others");
-        each_sees_its_own(&world, &world.db, left).await;
+        assert!(fixture.store.by_slug(&slug).await.unwrap().is_some(), "{left}: it is there for others");
+        each_sees_its_own(&fixture, &fixture.db, left).await;
         assert_ne!(processes(&pool).await, before, "{left}: the connection was given up");
     }
 }
 
-/// A pool outlives the building of a data plane on it, wherever that is dropped.
+/// A pool stays usable after a `TenantDb` on it failed to build, or was dropped while building.
 #[tokio::test]
 async fn a_data_plane_that_is_not_built_leaves_nothing_on_the_pool() {
     let _roles = ROLES.read().await;
-    let (world, pool) = seeded(1).await;
-    for late in [None, Some(&world.pool)] {
+    let (fixture, pool) = seeded(1).await;
+    for late in [None, Some(&fixture.pool)] {
         for waits in 1.. {
             let built = dropped_after(waits, late, TenantDb::from_pool(pool.clone()).build()).await;
             let when = format!("{waits} waits, late: {}", late.is_some());

@@ -1,4 +1,4 @@
-//! Rewritten statements compared with the database's own results, and their query plans. The slow ones.
+//! The slow tests: rewritten statements and their query plans, compared with the database's own results.
 
 #[path = "../fixture/common.rs"]
 mod common;

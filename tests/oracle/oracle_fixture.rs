@@ -1,4 +1,4 @@
-//! Three databases on which one statement must do the same: one holds a tenant's rows alone, two hold others' as well.
+//! Fixture: three databases on which a statement must do the same: one of a single tenant, two of several tenants.
 
 use std::fmt::{self, Debug};
 
@@ -14,13 +14,13 @@ use crate::common::{Cleanup, TestBackend, admin_url, postgres_url};
 use crate::mysql::fresh_mysql;
 use crate::oracle_statements::{self as statements, COUNT};
 
-/// The tenant that the statements are run as, among three.
+/// The tenant of the statements, among three.
 const TENANT: i64 = 2;
 
-/// After this many statements that claim only to read, the rows are looked at all the same.
+/// After this many read-only statements the rows are compared all the same.
 const READS: usize = 100;
 
-/// What an engine sends for one value.
+/// The value that an engine sends.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Value(Option<Vec<u8>>);
 
@@ -33,41 +33,41 @@ impl Debug for Value {
     }
 }
 
-/// Rows, sorted; without any, how many were written; or the error's code.
+/// The sorted rows; without rows, the number of written rows; or the code of the error.
 pub(crate) type Answer = Result<Vec<Vec<Value>>, String>;
 
-/// What the tables hold, one text for each table of each tenant.
+/// The contents of the tables, one text for each table and tenant.
 type State = Vec<Vec<Value>>;
 
-/// What a statement did.
+/// The effect of a statement.
 #[derive(Debug)]
 struct Effect {
     answer: Answer,
-    /// The rows afterwards, if it may have written and did not fail as a whole.
+    /// The rows afterwards, if the statement may write and did not fail.
     state: Option<State>,
 }
 
-/// What stands between the tenants of the databases that hold several.
+/// The layer that separates the tenants of a shared database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wall {
+pub(crate) enum Layer {
     /// Statements are rewritten.
     Rewriter,
-    /// Statements run as they are, on tables with policies, as a role that does not own them.
+    /// Statements run unchanged, on tables with policies, as a role that does not own the tables.
     Policies,
 }
 
 /// The three databases.
-pub(crate) struct Worlds {
+pub(crate) struct Databases {
     dialect: Dialect,
-    wall: Wall,
+    layer: Layer,
     schema: Schema,
-    alone: World,
-    shared: [World; 2],
+    alone: Database,
+    shared: [Database; 2],
     reads: usize,
 }
 
-impl Worlds {
-    pub(crate) async fn new(dialect: Dialect, wall: Wall, seed: u64) -> Self {
+impl Databases {
+    pub(crate) async fn new(dialect: Dialect, layer: Layer, seed: u64) -> Self {
         let schema = Schema::from_toml(
             r#"
             shared = ["countries"]
@@ -80,37 +80,36 @@ impl Worlds {
             schema.with_snapshot(keys)
         })
         .unwrap();
-        let alone = World::new(dialect, Wall::Rewriter, &[TENANT], seed, 0).await;
+        let alone = Database::new(dialect, Layer::Rewriter, &[TENANT], seed, 0).await;
         let shared = [
-            World::new(dialect, wall, &[1, TENANT, 3], seed, 1).await,
-            World::new(dialect, wall, &[1, TENANT, 3], seed, 2).await,
+            Database::new(dialect, layer, &[1, TENANT, 3], seed, 1).await,
+            Database::new(dialect, layer, &[1, TENANT, 3], seed, 2).await,
         ];
-        let [one, two] = shared.each_ref().map(|world| parted(&world.untouched));
+        let [one, two] = shared.each_ref().map(|database| parted(&database.untouched));
         assert_eq!((&one.0, &two.0), (&alone.untouched, &alone.untouched), "the tenant's rows are the same");
         assert_eq!(one.1.len(), 2 * COUNT, "two other tenants have rows in every table");
         assert_ne!(one.1, two.1, "the others' rows differ");
-        Self { dialect, wall, schema, alone, shared, reads: 0 }
+        Self { dialect, layer, schema, alone, shared, reads: 0 }
     }
 
-    /// As if nobody had said that this table belongs to tenants: what a rewriter without its guards does, or a table
-    /// without its policies.
+    /// Treats this table as one without tenants: a rewriter without its guards, or a table without its policies.
     pub(crate) async fn unguarded(mut self, table: &str) -> Self {
-        if self.wall == Wall::Policies {
-            for world in &mut self.shared {
-                world.connection.run(&format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")).await;
+        if self.layer == Layer::Policies {
+            for database in &mut self.shared {
+                database.connection.run(&format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")).await;
             }
             return self;
         }
         Self { schema: self.schema.shared_writable(table).unwrap(), ..self }
     }
 
-    /// Runs a statement on all three and undoes it; what it answers, or how it does not do the same on each.
+    /// Runs a statement on all three databases and rolls it back. Returns the result, or the difference.
     pub(crate) async fn compare(&mut self, sql: &str, values: &[i64]) -> Result<Answer, String> {
         let own = rewrite(self.dialect, sql, &self.schema).map_err(|refused| format!("{sql}\n{refused}"))?;
         let writes = !own.is_read_only();
-        let (text, scoped) = match self.wall {
-            Wall::Rewriter => (own.text(), bound(&own, values)),
-            Wall::Policies => (sql, values.to_vec()),
+        let (text, scoped) = match self.layer {
+            Layer::Rewriter => (own.text(), bound(&own, values)),
+            Layer::Policies => (sql, values.to_vec()),
         };
         let [one, two] = &mut self.shared;
         let (wanted, one, two) = tokio::join!(
@@ -121,12 +120,12 @@ impl Worlds {
         let differ = |what: &str, got: &dyn Debug, wanted: &dyn Debug| {
             Err(format!("{sql}\n{text}\n{what} {got:?}\nwanted {wanted:?}"))
         };
-        for (got, world) in [one, two].iter().zip(&self.shared) {
+        for (got, database) in [one, two].iter().zip(&self.shared) {
             if got.answer != wanted.answer {
                 return differ("answered", &got.answer, &wanted.answer);
             }
             let (Some(got), Some(wanted)) = (&got.state, &wanted.state) else { continue };
-            let ((own_rows, others), untouched) = (parted(got), parted(&world.untouched).1);
+            let ((own_rows, others), untouched) = (parted(got), parted(&database.untouched).1);
             if own_rows != *wanted {
                 return differ("the tenant's rows are", &own_rows, wanted);
             }
@@ -143,12 +142,12 @@ impl Worlds {
         Ok(wanted.answer)
     }
 
-    /// Whether the rows are as they were: all that was written is undone, and what only reads writes nothing.
+    /// Checks that the rows are unchanged: every write was rolled back, and read-only statements wrote nothing.
     pub(crate) async fn unchanged(&mut self) -> Result<(), String> {
         let [one, two] = &mut self.shared;
-        for world in [&mut self.alone, one, two] {
-            let state = world.connection.state(self.dialect, "", "").await;
-            if state != world.untouched {
+        for database in [&mut self.alone, one, two] {
+            let state = database.connection.state(self.dialect, "", "").await;
+            if state != database.untouched {
                 return Err(format!("what only reads has written: {state:?}"));
             }
         }
@@ -172,9 +171,9 @@ fn parted(state: &State) -> (State, State) {
     state.iter().cloned().partition(|row| row[0] == own)
 }
 
-struct World {
+struct Database {
     dialect: Dialect,
-    /// Becomes the application for one statement, and what undoes that.
+    /// SQL that switches to the application's role for one statement, and SQL that switches back.
     enter: String,
     leave: &'static str,
     connection: Connection,
@@ -182,17 +181,17 @@ struct World {
     _cleanup: Option<Cleanup>,
 }
 
-impl World {
-    async fn new(dialect: Dialect, wall: Wall, tenants: &[i64], seed: u64, salt: u64) -> Self {
-        let (mut connection, cleanup) = match wall {
-            Wall::Rewriter => Connection::fresh(dialect).await,
-            Wall::Policies => Connection::as_owner().await,
+impl Database {
+    async fn new(dialect: Dialect, layer: Layer, tenants: &[i64], seed: u64, salt: u64) -> Self {
+        let (mut connection, cleanup) = match layer {
+            Layer::Rewriter => Connection::fresh(dialect).await,
+            Layer::Policies => Connection::as_owner().await,
         };
         let alone = (tenants.len() == 1).then_some(TENANT);
         connection.run(&statements::tables(dialect, alone)).await;
-        let (enter, leave) = match wall {
-            Wall::Rewriter => (String::new(), ""),
-            Wall::Policies => {
+        let (enter, leave) = match layer {
+            Layer::Rewriter => (String::new(), ""),
+            Layer::Policies => {
                 let options: PgConnectOptions = postgres_url().parse().expect("TEST_POSTGRES_URL reads");
                 let role = options.get_username();
                 connection.run(&statements::policies(role)).await;
@@ -208,7 +207,7 @@ impl World {
         Self { dialect, enter, leave, connection, untouched, _cleanup: cleanup }
     }
 
-    /// Runs one statement; in a transaction that is undone if it writes.
+    /// Runs one statement; a write runs in a transaction that is rolled back.
     async fn effect(&mut self, sql: &str, values: &[i64], writes: bool) -> Effect {
         if !writes && self.enter.is_empty() {
             return Effect { answer: self.connection.answer(sql, values, writes).await, state: None };
@@ -219,7 +218,7 @@ impl World {
             self.connection.run("ROLLBACK").await;
             return Effect { answer, state: None };
         }
-        // After an error Postgres has undone the transaction and answers nothing more in it.
+        // After an error PostgreSQL has aborted the transaction and runs nothing else in it.
         if answer.is_err() && self.dialect == Dialect::Postgres {
             self.connection.run("ROLLBACK").await;
             return Effect { answer, state: None };
@@ -262,14 +261,14 @@ impl Connection {
             Dialect::Postgres => {
                 let (url, cleanup) = Postgres::fresh_url().await;
                 let mut connection = PgConnection::connect(&url).await.expect("the new database opens");
-                // It takes the small tables for large ones, and would compile most statements to machine code.
+                // PostgreSQL overestimates the small tables, and would compile most statements to machine code.
                 connection.execute("SET jit = off").await.expect("Postgres has a jit");
                 (Self::Postgres(connection), Some(cleanup))
             }
             _ => {
                 let (mut connection, cleanup) = fresh_mysql().await;
-                // MariaDB 10.11 merges a derived table into an outer join with a constant or a coalesce() in the
-                // place where the join has NULLs: wrong for any query with a derived table, ours or not.
+                // MariaDB 10.11 merges a derived table into an outer join with a constant or a coalesce() where the
+                // join has NULLs. That is wrong for any query with a derived table, rewritten or not.
                 let exact = "SET SESSION optimizer_switch = 'derived_merge=off'";
                 connection.execute(exact).await.expect("MariaDB knows derived_merge");
                 (Self::MySql(connection), Some(cleanup))
@@ -277,7 +276,7 @@ impl Connection {
         }
     }
 
-    /// A new database of a superuser's.
+    /// A new database that a superuser owns.
     async fn as_owner() -> (Self, Option<Cleanup>) {
         let owner: PgConnectOptions = admin_url().parse().expect("TEST_POSTGRES_ADMIN_URL reads");
         let mut server = PgConnection::connect_with(&owner).await.expect("the superuser logs in");
@@ -302,7 +301,7 @@ impl Connection {
         });
     }
 
-    /// What every table holds; runs `before` and `then` in the same message.
+    /// The contents of every table; runs `before` and `then` in the same message.
     async fn state(&mut self, dialect: Dialect, before: &str, then: &str) -> State {
         let sql = format!("{before}{}{then}", statements::state(dialect));
         on!(self, connection => {
@@ -336,7 +335,7 @@ impl Connection {
             Err(e) => {
                 let code = e.as_database_error().and_then(sqlx::error::DatabaseError::code);
                 let code = code.unwrap_or_else(|| panic!("{sql}: {e}"));
-                // SQLite tells a primary key from another one, and a database of one tenant has one of each.
+                // SQLite distinguishes a primary key from another key, and a database of one tenant has one of each.
                 Err(if code == "1555" { "2067".to_owned() } else { code.into_owned() })
             }
         }

@@ -1,24 +1,24 @@
-//! Statements made up at random, and the tables that they are about.
+//! Generates random statements, and the tables that they use.
 
 use std::fmt::Write;
 
 use tenancy_sql::Dialect;
 
-/// The tables of tenants, with their columns of numbers and their text.
+/// The tenant tables, with their number columns and their text column.
 pub(crate) const TABLES: [(&str, &[&str], &str); 3] = [
     ("orders", &["customer", "total"], "note"),
     ("items", &["order_id", "qty"], "note"),
     ("customers", &["score"], "name"),
 ];
 
-/// A table of tenants that statements written by hand use beside those: values of more types.
+/// A tenant table with values of more types, for statements written by hand.
 const JOBS: &str = "jobs";
 
-/// How many tables of tenants there are.
+/// The number of tenant tables.
 pub(crate) const COUNT: usize = TABLES.len() + 1;
 
-/// The tables; on a database of one tenant the tenant's column fills itself, and keys have no tenant, as they had
-/// before there was more than one.
+/// The tables. On a database of one tenant the tenant column has a default, and keys do not contain it, as before the
+/// application had tenants.
 pub(crate) fn tables(dialect: Dialect, alone: Option<i64>) -> String {
     let tenant = alone.map_or("NOT NULL".to_owned(), |tenant| format!("NOT NULL DEFAULT {tenant}"));
     let keys = match alone {
@@ -48,7 +48,7 @@ pub(crate) fn tables(dialect: Dialect, alone: Option<i64>) -> String {
     )
     .unwrap();
     if dialect != Dialect::MySql {
-        // One key of each tenant, one of all tenants together; statements made up at random reach neither.
+        // One key per tenant, and one key across tenants; random statements use neither.
         let tenant = if alone.is_some() { "" } else { "tenant_id, " };
         write!(
             sql,
@@ -61,7 +61,7 @@ pub(crate) fn tables(dialect: Dialect, alone: Option<i64>) -> String {
            INSERT INTO countries VALUES (1, 'x'), (2, 'y'), (3, NULL), (5, 'z')"
 }
 
-/// The policies on the tables, on Postgres: rows of the tenant that the transaction was told, into which new ones go.
+/// The policies on the tables in PostgreSQL: each transaction reads and writes rows of its own tenant.
 pub(crate) fn policies(role: &str) -> String {
     let told = "nullif(current_setting('app.tenant_id', true), '')::bigint";
     let own = format!("USING (tenant_id = {told}) WITH CHECK (tenant_id = {told})");
@@ -114,7 +114,7 @@ pub(crate) fn rows(dialect: Dialect, tenant: i64, seed: u64) -> String {
     inserts.join(";\n")
 }
 
-/// What every table holds: a row for each tenant and table, with the tenant first.
+/// The contents of every table: a row for each tenant and table, with the tenant first.
 pub(crate) fn state(dialect: Dialect) -> String {
     let jobs: (&str, &[&str], &str) = (JOBS, &["n", "payload"], "note");
     let texts: Vec<String> = TABLES
@@ -157,7 +157,7 @@ impl Random {
 /// A stream of statements for one dialect.
 pub(crate) struct Statements {
     dialect: Dialect,
-    /// Whether keys may be named as they are on a database of one tenant.
+    /// Whether statements may name keys as on a database of one tenant.
     rewritten: bool,
     random: Random,
     names: usize,
@@ -166,7 +166,7 @@ pub(crate) struct Statements {
     avoid: Option<&'static str>,
 }
 
-/// The tables in sight: an alias and its columns of numbers.
+/// The visible tables: an alias and its number columns.
 type Sight = Vec<(String, Vec<&'static str>)>;
 
 const BASE: [(&str, &[&str]); 4] = [
@@ -220,11 +220,11 @@ impl Statements {
         format!("n{}", self.names)
     }
 
-    /// A whole SELECT, with CTEs before and an order after.
+    /// A whole SELECT, with CTEs in front and an ORDER BY at the end.
     fn top(&mut self) -> String {
         let mut with = Vec::new();
         let recursive = self.one_in(4);
-        // Two that change one row: which of them does is not said.
+        // If two CTEs change one row, PostgreSQL does not define which one does.
         let mut writes = self.postgres();
         for _ in 0..self.random.below(3) {
             let name = format!("w{}", with.len());
@@ -247,7 +247,7 @@ impl Statements {
             write!(sql, "WITH {}{} ", if recursive { "RECURSIVE " } else { "" }, with.join(", ")).unwrap();
         }
         if self.one_in(2) {
-            // Without a query around them, so that the tables stand at the top, with their texts.
+            // Without a surrounding query, so that the tables are at the top level, with their texts.
             sql += &self.texts();
         } else {
             let body = self.pair(&Vec::new(), 2);
@@ -277,7 +277,7 @@ impl Statements {
             0 => format!("SELECT DISTINCT {text} AS a, {one} AS b FROM {from} WHERE {condition}"),
             1 => {
                 let count = self.text("count(*)");
-                // Postgres takes no constant there.
+                // PostgreSQL accepts no constant there.
                 let key = if text == "'-'" { "1" } else { &text };
                 format!("SELECT {text} AS a, {count} AS b FROM {from} WHERE {condition} GROUP BY {key}")
             }
@@ -348,7 +348,7 @@ impl Statements {
             table = (table + 1) % BASE.len();
         }
         let (table, columns) = BASE[table];
-        // Now and then an alias that is another table's name.
+        // Sometimes an alias that is another table's name.
         let alias = if self.one_in(8) { format!("countries{}", self.names) } else { self.name() };
         self.names += 1;
         (format!("{table} AS {alias}"), (alias, columns.to_vec()))
@@ -378,7 +378,7 @@ impl Statements {
                 _ => write!(from, " JOIN {text} ON {left} = {right}"),
             }
             .unwrap();
-            // A comma binds less than a join: later conditions may not see what stands before it.
+            // A comma binds weaker than a join: later conditions cannot refer to what is before the comma.
             if from.contains(", ") {
                 sight.push(next);
                 break;
@@ -454,7 +454,8 @@ impl Statements {
     fn update(&mut self) -> String {
         let (table, columns) = self.target();
         let sight = vec![("t".to_owned(), columns.to_vec())];
-        // SQLite and MariaDB let an UPDATE see its own writes through a subquery, so there only others are read.
+        // In SQLite and MariaDB an UPDATE reads its own writes through a subquery, so only other tables are read
+        // there.
         if !self.postgres() {
             self.avoid = Some(table);
         }
@@ -494,7 +495,7 @@ impl Statements {
 
     fn delete(&mut self) -> String {
         let (table, columns) = self.target();
-        // MariaDB has no alias here, and takes no subquery over the table itself.
+        // MariaDB has no alias here, and accepts no subquery over the same table.
         let alias = if self.mysql() { table } else { "t" };
         if self.mysql() {
             self.avoid = Some(table);
@@ -552,7 +553,7 @@ impl Statements {
             }
             _ => {}
         }
-        // On MariaDB such a statement could return the row of another tenant that is in the way, and is refused.
+        // On MariaDB such a statement could return the conflicting row of another tenant, and is rejected.
         let in_the_way = sql.contains("ON DUPLICATE");
         if self.one_in(2) && !in_the_way {
             write!(sql, " RETURNING {}, {}", self.text("id"), self.text(three)).unwrap();

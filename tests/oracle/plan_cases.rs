@@ -1,10 +1,10 @@
-//! Queries as they are written for one tenant, with what a careful developer adds by hand in `[[..]]`.
+//! Queries for one tenant; `[[..]]` contains the predicates that a careful developer adds by hand.
 
 /// A query in both forms.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     sql: &'static str,
-    /// The values of its places, as SQL.
+    /// The values of its parameters, as SQL.
     pub(crate) values: &'static [&'static str],
 }
 
@@ -13,7 +13,7 @@ impl Case {
         Self { name, sql, values }
     }
 
-    /// The query without a word of tenants.
+    /// The query without tenants.
     pub(crate) fn plain(&self) -> String {
         let mut parts = self.sql.split("[[");
         let first = parts.next().unwrap_or_default().to_owned();
@@ -26,7 +26,7 @@ impl Case {
         self.sql.replace("[[", "").replace("]]", "").replace(":tenant", &tenant)
     }
 
-    /// The query of one table with a subquery that no planner looks through.
+    /// The query of one table with a subquery that no planner flattens.
     pub(crate) fn fenced(&self, fence: &str) -> String {
         let tenant = self.values.len() + 1;
         let own = format!("FROM (SELECT * FROM orders WHERE tenant_id = ${tenant} {fence}) o ");
@@ -34,14 +34,14 @@ impl Case {
     }
 }
 
-/// The tables, with indexes that are led by the tenant's column, and a million rows of a hundred tenants.
+/// The tables, with indexes that begin with the tenant column, and a million rows of a hundred tenants.
 pub(crate) const TABLES: &str = "
     CREATE TABLE customers (tenant_id bigint NOT NULL, id bigint PRIMARY KEY, name text NOT NULL, referred_by bigint);
     CREATE TABLE orders (tenant_id bigint NOT NULL, id bigint NOT NULL, customer_id bigint NOT NULL,
         status text NOT NULL, total bigint NOT NULL, created_at bigint NOT NULL);
     CREATE TABLE items (tenant_id bigint NOT NULL, id bigint NOT NULL, order_id bigint NOT NULL, sku text NOT NULL,
         quantity bigint NOT NULL, price bigint NOT NULL)";
-/// What each table holds, said of the number `n` of a row.
+/// The rows of each table, as SQL of the row number `n`.
 pub(crate) const ROWS: [(&str, u32, &str); 3] = [
     (
         "customers",
@@ -71,7 +71,7 @@ pub(crate) const INDEXES: &str = "
     CREATE UNIQUE INDEX items_id ON items (tenant_id, id);
     CREATE INDEX items_order ON items (tenant_id, order_id)";
 
-/// What has the same plan on every database.
+/// The queries with the same plan on every database.
 pub(crate) const EVERYWHERE: [Case; 23] = [
     Case::new(
         "point read",
@@ -218,7 +218,7 @@ pub(crate) const EVERYWHERE: [Case; 23] = [
     ),
 ];
 
-/// What only Postgres knows.
+/// The queries that only PostgreSQL supports.
 pub(crate) const ON_POSTGRES: [Case; 2] = [
     Case::new(
         "DISTINCT ON",
@@ -234,7 +234,7 @@ pub(crate) const ON_POSTGRES: [Case; 2] = [
     ),
 ];
 
-/// What SQLite plans in another way: the query, its plan, and the plan of the one by hand.
+/// The queries that SQLite plans differently: the query, its plan, and the plan of the form by hand.
 pub(crate) const OTHERWISE_ON_SQLITE: [(Case, &str, &str); 3] = [
     (
         Case::new(

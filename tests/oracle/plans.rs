@@ -1,4 +1,4 @@
-//! A rewritten query has the plan of the same query with its predicates written by hand, on a million rows.
+//! A rewritten query has the same plan as the query with its predicates written by hand, on a million rows.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use tenancy_sql::{Bind, Dialect, Schema, rewrite};
 use crate::common::TestBackend;
 use crate::plan_cases::{Case, EVERYWHERE, INDEXES, ON_POSTGRES, OTHERWISE_ON_SQLITE, ROWS, TABLES};
 
-/// One of the hundred.
+/// One of the hundred tenants.
 const TENANT: &str = "8";
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn w02_plain_wrapping_costs_nothing_on_sqlite() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// What the documentation says of each query is what the tests above have shown.
+/// The documentation names each query with the result that the tests above prove.
 #[test]
 fn the_documentation_names_every_query() {
     let docs = include_str!("../../docs/explanation/query-plans.md");
@@ -97,7 +97,7 @@ fn the_documentation_names_every_query() {
     }
 }
 
-/// What the rewriter makes of a case.
+/// The rewritten text of a case.
 fn rewritten(dialect: Dialect, case: &Case) -> String {
     let keys = "primary_keys = { customers = [\"id\"], orders = [\"id\"], items = [\"id\"] }";
     let schema = Schema::new("tenant_id").and_then(|schema| schema.with_snapshot(keys)).unwrap();
@@ -108,7 +108,7 @@ fn rewritten(dialect: Dialect, case: &Case) -> String {
     own.text().to_owned()
 }
 
-/// The rows in one transaction, and the indexes after them.
+/// Loads the rows in one transaction, and makes the indexes afterwards.
 async fn load<C: Connection>(connection: &mut C, rows: impl Fn(u32) -> String)
 where
     for<'c> &'c mut C: Executor<'c>,
@@ -121,7 +121,7 @@ where
     connection.execute(sqlx::raw_sql(AssertSqlSafe(script))).await.expect("the rows go in");
 }
 
-/// The plan with its costs, less what only the text decides.
+/// The plan with its costs, without the parts that only depend on the text.
 async fn on_postgres(connection: &mut PgConnection, sql: &str, values: &[&str]) -> String {
     let prepare = format!("PREPARE asked AS {sql}");
     connection.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
@@ -146,7 +146,7 @@ fn without_names(plan: &mut Value) {
     }
 }
 
-/// `o.id` is `id`.
+/// Writes `o.id` as `id`.
 fn without_qualifiers(text: &str) -> String {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     let mut plain = String::new();
@@ -157,14 +157,14 @@ fn without_qualifiers(text: &str) -> String {
     plain
 }
 
-/// `((a = 1) AND (b = 2))` is what `((b = 2) AND (a = 1))` is.
+/// Sorts conditions, so that `((a = 1) AND (b = 2))` equals `((b = 2) AND (a = 1))`.
 fn sorted_conditions(text: &str) -> String {
     let mut conditions: Vec<&str> = text.split(" AND ").map(|one| one.trim_matches(['(', ')'])).collect();
     conditions.sort_unstable();
     conditions.join(" AND ")
 }
 
-/// The steps, each under the one that it is part of, with tables for their aliases.
+/// The steps, each below the step that contains it, with tables in place of aliases.
 async fn on_sqlite(connection: &mut SqliteConnection, sql: &str) -> String {
     let explain = format!("EXPLAIN QUERY PLAN {sql}");
     let steps = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(explain))).await;

@@ -1,7 +1,7 @@
-//! Fifty tasks of three tenants do random work on few connections while requests are dropped and sessions ended. The
-//! database says under which tenant each statement ran.
+//! No statement runs under another tenant while requests are dropped and database sessions end.
 //!
-//! `CHAOS_SECONDS` says for how long, `CHAOS_SEED` which work.
+//! Fifty tasks of three tenants do random work on few connections, and the database records the tenant of each
+//! statement. `CHAOS_SECONDS` sets the duration, `CHAOS_SEED` the work.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -24,11 +24,11 @@ use tenancy::{TenantContext, TenantDb, TenantScoped};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::common::{self, TestBackend, World};
+use crate::common::{self, Fixture, TestBackend};
 use crate::pooler::Pooler;
 
-/// A row says who wrote it three times over: by the statement, by the database's setting, and by the tenant who was
-/// meant. The database refuses one that does not agree with itself.
+/// A row contains its tenant three times: from the statement, from the database setting, and from the test. The
+/// database rejects a row whose tenants differ.
 const NOTES: &str = "
     CREATE TABLE notes (
         tenant_id uuid NOT NULL,
@@ -54,7 +54,7 @@ struct Note {
     meant: String,
 }
 
-/// The same numbers for the same seed, which is all that is asked of them.
+/// Pseudo-random numbers, the same for equal seeds.
 struct Numbers(u64);
 
 impl Numbers {
@@ -76,11 +76,11 @@ struct Tally {
     ended: AtomicUsize,
 }
 
-/// What may go wrong when a session is ended: never that a row or a statement was another tenant's.
+/// The errors that an ended session may cause; a row or statement of another tenant is never one of them.
 fn is_harmless(words: &str) -> bool {
     const KINDS: [&str; 4] =
         ["kind: StoreUnavailable", "kind: Retryable", "kind: RolledBack", "kind: OutcomeUnknown"];
-    // The words of Postgres, PgBouncer, sqlx and the operating system for a connection that ended.
+    // The texts of PostgreSQL, PgBouncer, sqlx and the operating system for a connection that ended.
     const ENDED: [&str; 7] =
         ["code: \"08", "code: \"57p", "closed", "reset", "broken pipe", "eof", "pooltimedout"];
     let lower = words.to_lowercase();
@@ -88,7 +88,7 @@ fn is_harmless(words: &str) -> bool {
         && (KINDS.iter().any(|kind| words.contains(kind)) || ENDED.iter().any(|word| lower.contains(word)))
 }
 
-/// One piece of work; the ids of notes that were acknowledged.
+/// One unit of work; returns the ids of the notes that were acknowledged.
 async fn work(
     db: &TenantDb<Postgres>,
     ctx: &TenantContext,
@@ -153,7 +153,7 @@ fn words(error: impl Debug) -> String {
     format!("{error:?}")
 }
 
-/// Works until it is over, now and then going away in the middle; what was attempted, and what was acknowledged.
+/// Works until the deadline, and drops some work halfway. Returns the attempted and the acknowledged notes.
 async fn worker(
     db: TenantDb<Postgres>,
     ctx: TenantContext,
@@ -175,7 +175,7 @@ async fn worker(
                     Poll::Pending if left == 0 => Poll::Ready(None),
                     Poll::Pending => {
                         left -= 1;
-                        // As a timer or a second future in a `select!` would.
+                        // As a timer or another future in a `select!` would.
                         cx.waker().wake_by_ref();
                         Poll::Pending
                     }
@@ -199,7 +199,7 @@ async fn worker(
     (attempted, acknowledged)
 }
 
-/// Ends a session of the database now and then, as an operator or a failing server does.
+/// Ends random database sessions, as an operator or a failing server does.
 async fn terminator(options: PgConnectOptions, seed: u64, tally: Arc<Tally>) {
     let mut numbers = Numbers(seed);
     let mut connection = options.connect().await.unwrap();
@@ -222,15 +222,16 @@ async fn terminator(options: PgConnectOptions, seed: u64, tally: Arc<Tally>) {
 async fn chaos(mode: ConnectionMode, connections: u32) {
     let number = |name: &str, default| env::var(name).map_or(default, |n| n.parse().expect("a number"));
     let (seconds, seed) = (number("CHAOS_SECONDS", 8), number("CHAOS_SEED", 1));
-    let world = World::<Postgres>::new().await;
-    Postgres::raw(&world.pool, NOTES).await.unwrap();
+    let fixture = Fixture::<Postgres>::new().await;
+    Postgres::raw(&fixture.pool, NOTES).await.unwrap();
     let third =
         NewTenant::new(Slug::parse("initech").unwrap(), "Initech", "free").status(TenantStatus::Active);
-    let third = world.directory.store().insert(third).await.unwrap();
-    let third = world.directory.context(third.id(), Actor::user("peter")).await.unwrap();
-    let tenants = [world.acme.clone(), world.globex.clone(), third];
+    let third = fixture.directory.store().insert(third).await.unwrap();
+    let third = fixture.directory.context(third.id(), Actor::user("peter")).await.unwrap();
+    let tenants = [fixture.acme.clone(), fixture.globex.clone(), third];
 
-    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&world.pool).await.unwrap();
+    let name: String =
+        sqlx::query_scalar("SELECT current_database()").fetch_one(&fixture.pool).await.unwrap();
     let direct: PgConnectOptions = common::postgres_url().parse().unwrap();
     let direct = direct.database(&name);
     let url = direct.to_url_lossy().to_string();
@@ -239,8 +240,8 @@ async fn chaos(mode: ConnectionMode, connections: u32) {
         _ => None,
     };
     let url = pooler.as_ref().map_or(url, Pooler::url);
-    // The sessions of the test itself would be ended as well.
-    world.pool.close().await;
+    // The sessions of the fixture's pool would be ended too.
+    fixture.pool.close().await;
     let options = PgPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(20));
     let schema = Schema::new("tenant_id").unwrap().function("runs_as").unwrap();
     let db = TenantDb::postgres(options, url).connection_mode(mode).schema(schema).build().await.unwrap();
@@ -262,8 +263,8 @@ async fn chaos(mode: ConnectionMode, connections: u32) {
     }
     terminating.await.unwrap();
 
-    // Every note that was acknowledged is there, none that was never tried, and each is its own tenant's: the
-    // database would not have taken another.
+    // Every acknowledged note exists, no note exists that was not attempted, and each belongs to its own tenant: the
+    // table's constraints reject any other.
     let counts =
         [&tally.done, &tally.dropped, &tally.failed, &tally.ended].map(|n| n.load(Ordering::Relaxed));
     let mut connection = direct.connect().await.unwrap();

@@ -1,4 +1,4 @@
-//! Connections that are gone are found out before a statement runs on them.
+//! A closed connection is detected before a statement runs on it.
 
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, Postgres};
@@ -6,13 +6,13 @@ use tenancy::scope::Scope;
 use tenancy::{TenantDb, TenantScoped};
 use uuid::Uuid;
 
-use crate::common::{self, Order, World};
+use crate::common::{self, Fixture, Order};
 
 fn order() -> Order {
     Order { id: Uuid::now_v7(), status: "open".to_owned(), total: 1 }
 }
 
-/// Ends every connection of a database but this one, as a restart of the server does.
+/// Ends every other connection of a database, as a restart of the server does.
 async fn end_all(conn: &mut PgConnection) -> usize {
     let ended = sqlx::query(
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
@@ -27,9 +27,9 @@ async fn used(scope: Scope<'_, Postgres>) -> Result<u64, tenancy::Error> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restart_of_the_server_nobody_sees_an_error() {
-    let world = World::<Postgres>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
+    let fixture = Fixture::<Postgres>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
     let url =
-        sqlx::query_scalar::<_, String>("SELECT current_database()").fetch_one(&world.pool).await.unwrap();
+        sqlx::query_scalar::<_, String>("SELECT current_database()").fetch_one(&fixture.pool).await.unwrap();
     let options: sqlx::postgres::PgConnectOptions = common::postgres_url().parse().unwrap();
     let url = sqlx::ConnectOptions::to_url_lossy(&options.database(&url)).to_string();
     let mut outside = PgConnection::connect(&url).await.unwrap();
@@ -37,43 +37,44 @@ async fn after_a_restart_of_the_server_nobody_sees_an_error() {
         .build()
         .await
         .unwrap();
-    Order::insert(&db.scope(&world.acme), &order()).await.unwrap();
+    Order::insert(&db.scope(&fixture.acme), &order()).await.unwrap();
 
     for round in 1..=3_u64 {
-        // Several are open, and lie idle.
+        // Opens several connections and leaves them idle.
         let at_once = tokio::join!(
-            used(db.scope(&world.acme)),
-            used(db.scope(&world.globex)),
-            used(db.scope(&world.acme)),
-            used(db.scope(&world.globex))
+            used(db.scope(&fixture.acme)),
+            used(db.scope(&fixture.globex)),
+            used(db.scope(&fixture.acme)),
+            used(db.scope(&fixture.globex))
         );
         assert_eq!(
             (at_once.0.unwrap(), at_once.1.unwrap(), at_once.2.unwrap(), at_once.3.unwrap()),
             (round, 0, round, 0)
         );
         assert!(end_all(&mut outside).await >= 2);
-        // A read, a write and a transaction: each on connections that are gone.
-        assert_eq!(Order::count(&db.scope(&world.globex)).await.unwrap(), 0);
+        // A read, a write and a transaction, each after all connections were closed.
+        assert_eq!(Order::count(&db.scope(&fixture.globex)).await.unwrap(), 0);
         end_all(&mut outside).await;
-        Order::insert(&db.scope(&world.acme), &order()).await.unwrap();
+        Order::insert(&db.scope(&fixture.acme), &order()).await.unwrap();
         end_all(&mut outside).await;
-        let mut tx = db.begin(&world.acme).await.unwrap();
+        let mut tx = db.begin(&fixture.acme).await.unwrap();
         assert_eq!(Order::count(&mut tx).await.unwrap(), round + 1);
         tx.rollback().await.unwrap();
     }
 }
 
-/// What had begun is not begun again: the caller hears that it is lost.
+/// A transaction that was cut off is not repeated; the caller gets an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_is_cut_off_is_an_error_and_keeps_nothing() {
-    let world = World::<Postgres>::new().await;
-    let mut tx = world.db.begin(&world.acme).await.unwrap();
+    let fixture = Fixture::<Postgres>::new().await;
+    let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     Order::insert(&mut tx, &order()).await.unwrap();
-    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&world.pool).await.unwrap();
+    let name: String =
+        sqlx::query_scalar("SELECT current_database()").fetch_one(&fixture.pool).await.unwrap();
     let options: sqlx::postgres::PgConnectOptions = common::postgres_url().parse().unwrap();
     let mut outside = PgConnection::connect_with(&options.database(&name)).await.unwrap();
     end_all(&mut outside).await;
     assert!(Order::insert(&mut tx, &order()).await.is_err());
     assert!(tx.commit().await.is_err());
-    assert_eq!(Order::count(&world.db.scope(&world.acme)).await.unwrap(), 0);
+    assert_eq!(Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap(), 0);
 }

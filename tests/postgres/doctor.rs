@@ -13,9 +13,9 @@ use tenancy::scope::{Enforcement, TenantDb};
 use crate::doctor_cases::cases::{CASES, Case};
 use crate::doctor_cases::implicit::IMPLICIT;
 use crate::doctor_cases::reach::REACH;
-use crate::doctor_cases::{self, Ward};
+use crate::doctor_cases::{self, Fixture};
 
-/// What no schema can show, and where it is tested.
+/// The checks that no planted schema can trigger, and where they are tested.
 const ELSEWHERE: [Check; 3] = [
     Check::BrokenKey,     // tests/postgres/doctor_keys.rs
     Check::ServerVersion, // src/isolation/doctor/server.rs
@@ -32,31 +32,31 @@ fn found(report: &Report) -> Vec<(Check, String)> {
 
 #[tokio::test]
 async fn a_clean_schema_is_clean_in_every_form() {
-    let ward = Ward::new().await;
-    let report = ward.examined(&ward.app, "").await;
+    let fixture = Fixture::new().await;
+    let report = fixture.examined(&fixture.app, "").await;
     report.assert_clean();
-    assert_eq!(report.notes(), [ward.named(UNCHECKED)]);
+    assert_eq!(report.notes(), [fixture.named(UNCHECKED)]);
     // projects, orders, events, documents, contracts, counters, notes, and the crate's gauges and audit events.
     assert_eq!((report.tables(), report.proven_with_rows()), (9, 9));
     let text = report.to_string();
     let (note, clean) = text.split_once('\n').unwrap();
-    assert_eq!(note, format!("note: {}", ward.named(UNCHECKED)));
+    assert_eq!(note, format!("note: {}", fixture.named(UNCHECKED)));
     assert!(
         clean.starts_with("clean: 9 tenant tables in `") && clean.ends_with("9 of 9 proven with rows"),
         "{text}"
     );
     assert!(!clean.contains('\n'), "{text}");
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!((&json["findings"], &json["role"]), (&serde_json::json!([]), &serde_json::json!(ward.app)));
+    assert_eq!((&json["findings"], &json["role"]), (&serde_json::json!([]), &serde_json::json!(fixture.app)));
     assert_eq!(report.to_sarif()["runs"][0]["results"], serde_json::json!([]));
     for table in ["projects", "orders", "events", "documents", "counters", "notes", "tenancy_audit_events"] {
-        assert_eq!(ward.rows(table).await, 0, "the probe left a row in {table}");
+        assert_eq!(fixture.rows(table).await, 0, "the probe left a row in {table}");
     }
 }
 
 #[tokio::test]
 async fn a_policy_that_raises_where_no_tenant_is_set_is_as_clean() {
-    let ward = Ward::new().await;
+    let fixture = Fixture::new().await;
     let raises = "current_setting(CASE WHEN current_setting('app.tenant_id', true) <> '' THEN 'app.tenant_id'
         ELSE 'app.tenant_id (no tenant is set)' END)";
     let alter = |table: &str, same: String| {
@@ -68,10 +68,10 @@ async fn a_policy_that_raises_where_no_tenant_is_set_is_as_clean() {
     let both = alter("projects", format!("tenant_id = {raises}::uuid"))
         + &alter("notes", format!("customer = {raises}"))
         + &alter("counters", "tenant_id = current_setting('app.tenant_id')::bigint".to_owned());
-    ward.as_owner(&both).await;
-    let report = ward.examined(&ward.app, "").await;
+    fixture.as_owner(&both).await;
+    let report = fixture.examined(&fixture.app, "").await;
     report.assert_clean();
-    assert_eq!((report.notes(), report.proven_with_rows()), (&[ward.named(UNCHECKED)][..], 9));
+    assert_eq!((report.notes(), report.proven_with_rows()), (&[fixture.named(UNCHECKED)][..], 9));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -109,34 +109,34 @@ async fn all_proven(cases: &'static [Case]) {
 }
 
 async fn proven(case: &Case) {
-    let ward = Ward::new().await;
-    ward.as_admin(doctor_cases::ROWS).await;
+    let fixture = Fixture::new().await;
+    fixture.as_admin(doctor_cases::ROWS).await;
     let plant = format!("SET ROLE {{owner}}; {}", case.plant);
-    ward.as_admin(&plant).await;
-    let report = ward.examined(&ward.app, case.session).await;
-    let wanted: Vec<_> = case.found.iter().map(|(check, object)| (*check, ward.named(object))).collect();
+    fixture.as_admin(&plant).await;
+    let report = fixture.examined(&fixture.app, case.session).await;
+    let wanted: Vec<_> = case.found.iter().map(|(check, object)| (*check, fixture.named(object))).collect();
     assert_eq!(found(&report), wanted, "{}\n{report}", case.plant);
     let errors = wanted.iter().filter(|(check, _)| check.severity() == Severity::Error).count();
     assert_eq!(report.failures(&[]).len(), errors);
     let accepted: Vec<_> = wanted.iter().map(|(check, _)| *check).collect();
     assert!(report.failures(&accepted).is_empty());
 
-    // What the doctor finds of a table's policies `policies --check` finds too.
+    // `policies --check` also finds what the doctor finds about a table's policies.
     if case.found.iter().any(|(check, _)| OF_TABLES.contains(check)) {
-        let mut owner = ward.connect(&ward.owner).await;
+        let mut owner = fixture.connect(&fixture.owner).await;
         let schema = doctor_cases::schema();
         let all = RlsPolicies::new(&schema).plan(&mut owner).await;
-        let reached = RlsPolicies::new(&schema).runtime_role(&ward.app).plan(&mut owner).await;
+        let reached = RlsPolicies::new(&schema).runtime_role(&fixture.app).plan(&mut owner).await;
         let fails = all.is_err_and(|error| error.kind() == ErrorKind::Misconfigured)
             || reached.is_ok_and(|plan| !plan.is_empty() || !plan.unguarded().is_empty())
             || case.found.iter().any(|(check, _)| *check == Check::OwnerPastRls);
         assert!(fails, "`policies --check` does not find it: {}", case.plant);
     }
 
-    // What has to wait for another fix says so first, and is SQL then.
+    // A fix that depends on another fix is a step first, and SQL afterwards.
     let mut session = case.session;
     for _ in 0..3 {
-        let report = ward.examined(&ward.app, session).await;
+        let report = fixture.examined(&fixture.app, session).await;
         let fixes: Vec<_> =
             report.findings().iter().map(|finding| (finding.check(), finding.fix().clone())).collect();
         if fixes.is_empty() {
@@ -145,26 +145,26 @@ async fn proven(case: &Case) {
         let mut ran = false;
         for (check, fix) in fixes {
             if let Fix::Sql(sql) = fix {
-                // As the owner, whom FORCE binds; only what the owner may not do, as who may.
+                // Runs as the owner, who is subject to FORCE; a fix beyond the owner's rights runs as the superuser.
                 if BEYOND_THE_OWNER.contains(&check) {
-                    ward.as_admin(&sql).await;
+                    fixture.as_admin(&sql).await;
                 } else {
-                    ward.as_owner(&sql).await;
+                    fixture.as_owner(&sql).await;
                 }
                 ran = true;
             }
         }
         if !ran {
             assert!(!case.by_hand.is_empty(), "no fix is SQL, and the case has none by hand: {}", case.plant);
-            ward.as_admin(&format!("SET ROLE {{owner}}; {}", case.by_hand)).await;
+            fixture.as_admin(&format!("SET ROLE {{owner}}; {}", case.by_hand)).await;
             session = "";
         }
     }
-    ward.examined(&ward.app, session).await.assert_clean();
-    agreed(&ward, case.plant).await;
+    fixture.examined(&fixture.app, session).await.assert_clean();
+    agreed(&fixture, case.plant).await;
 }
 
-/// What `policies` compares too.
+/// The checks that `policies` compares too.
 const OF_TABLES: [Check; 11] = [
     Check::OwnerPastRls,
     Check::RlsOff,
@@ -179,7 +179,7 @@ const OF_TABLES: [Check; 11] = [
     Check::NoPolicy,
 ];
 
-/// The fixes that ask for more than the owner of the tables may do.
+/// The checks whose fixes exceed the rights of the tables' owner.
 const BEYOND_THE_OWNER: [Check; 16] = [
     Check::ImplicitFunction,
     Check::ExemptRole,
@@ -199,101 +199,101 @@ const BEYOND_THE_OWNER: [Check; 16] = [
     Check::WidePrivilege,
 ];
 
-/// After the fixes `policies` lacks nothing, and each foreign key holds in truth.
-async fn agreed(ward: &Ward, plant: &str) {
+/// After the fixes, `policies` plans nothing, and no row breaks a foreign key.
+async fn agreed(fixture: &Fixture, plant: &str) {
     let schema = doctor_cases::schema();
-    let mut owner = ward.connect(&ward.owner).await;
+    let mut owner = fixture.connect(&fixture.owner).await;
     let plan = RlsPolicies::new(&schema).with_keys().plan(&mut owner).await.unwrap();
     let lacking: Vec<_> =
         plan.changes().iter().map(|step| format!("{}: {}", step.object(), step.reason())).collect();
     assert_eq!(lacking, [""; 0], "{plant}");
-    assert_eq!(ward.broken_keys().await, [""; 0], "{plant}");
+    assert_eq!(fixture.broken_keys().await, [""; 0], "{plant}");
 }
 
 #[tokio::test]
 async fn a_fix_has_the_form_that_the_policies_of_the_other_tables_have() {
-    let ward = Ward::new().await;
+    let fixture = Fixture::new().await;
     let schema = doctor_cases::schema();
     let raising = RlsPolicies::new(&schema).missing_tenant(MissingTenant::Error);
-    let mut owner = ward.connect(&ward.owner).await;
+    let mut owner = fixture.connect(&fixture.owner).await;
     raising.apply(&mut owner).await.unwrap();
-    ward.examined(&ward.app, "").await.assert_clean();
-    ward.as_owner(
+    fixture.examined(&fixture.app, "").await.assert_clean();
+    fixture.as_owner(
         "DROP POLICY tenancy_floor ON projects; ALTER POLICY tenancy_own ON orders USING (true); DROP POLICY tenancy_own ON notes",
     )
     .await;
-    let report = ward.examined(&ward.app, "").await;
+    let report = fixture.examined(&fixture.app, "").await;
     let wanted = [(Check::NoFloor, "projects"), (Check::AlteredPolicy, "orders"), (Check::NoPolicy, "notes")];
     assert_eq!(found(&report), wanted.map(|(check, table)| (check, table.to_owned())), "{report}");
     for finding in report.findings() {
-        ward.as_owner(&finding.fix().to_string()).await;
+        fixture.as_owner(&finding.fix().to_string()).await;
     }
-    ward.examined(&ward.app, "").await.assert_clean();
+    fixture.examined(&fixture.app, "").await.assert_clean();
     let left = raising.plan(&mut owner).await.unwrap();
     assert!(left.is_empty(), "{:?}", left.changes());
 }
 
 #[tokio::test]
 async fn who_runs_the_application_is_found_on_a_clean_schema() {
-    let ward = Ward::new().await;
-    let report = ward.examined("", "").await;
+    let fixture = Fixture::new().await;
+    let report = fixture.examined("", "").await;
     let [superuser] = &report.findings() else { panic!("{report}") };
     assert_eq!((superuser.check(), superuser.detail().contains("is a superuser")), (Check::ExemptRole, true));
     assert_eq!(report.notes(), ["the probe did not run: no policy applies to this role"]);
 
-    ward.as_admin("GRANT ALL ON ALL TABLES IN SCHEMA public TO {operator}; REVOKE TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA public FROM {operator};
+    fixture.as_admin("GRANT ALL ON ALL TABLES IN SCHEMA public TO {operator}; REVOKE TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA public FROM {operator};
         REVOKE ALL ON for_the_operator, for_the_owner FROM {operator}; REVOKE INSERT, UPDATE, DELETE ON countries FROM {operator}").await;
-    let report = ward.examined(&ward.operator, "").await;
-    assert_eq!(found(&report), [(Check::ExemptRole, ward.operator.clone())], "{report}");
+    let report = fixture.examined(&fixture.operator, "").await;
+    assert_eq!(found(&report), [(Check::ExemptRole, fixture.operator.clone())], "{report}");
 
-    // A role that was taken on at login, and can be put off again.
-    ward.as_admin("GRANT {app} TO {operator}").await;
-    let report = ward.examined(&ward.operator, "SET ROLE {app}").await;
-    assert_eq!(found(&report), [(Check::ExemptRole, ward.operator.clone())], "{report}");
-    ward.as_admin("REVOKE {app} FROM {operator}").await;
+    // A role that is set at login and can be reset.
+    fixture.as_admin("GRANT {app} TO {operator}").await;
+    let report = fixture.examined(&fixture.operator, "SET ROLE {app}").await;
+    assert_eq!(found(&report), [(Check::ExemptRole, fixture.operator.clone())], "{report}");
+    fixture.as_admin("REVOKE {app} FROM {operator}").await;
 }
 
 #[tokio::test]
 async fn an_application_starts_with_a_note_and_not_with_a_function_that_is_called_without_a_call() {
-    let ward = Ward::new().await;
-    // A tenant's id is of one type in an application.
-    ward.as_owner("DROP TABLE counters, notes").await;
-    let db = |walls: Enforcement| {
-        TenantDb::postgres(PoolOptions::new().max_connections(2), ward.url(&ward.app))
+    let fixture = Fixture::new().await;
+    // An application has one type of tenant id.
+    fixture.as_owner("DROP TABLE counters, notes").await;
+    let db = |enforcement: Enforcement| {
+        TenantDb::postgres(PoolOptions::new().max_connections(2), fixture.url(&fixture.app))
             .schema(doctor_cases::schema())
-            .enforcement(walls)
+            .enforcement(enforcement)
     };
     let started = db(Enforcement::PredicateAndRls).build().await.unwrap();
-    assert_eq!(started.doctor().await.unwrap().notes(), [ward.named(UNCHECKED)]);
+    assert_eq!(started.doctor().await.unwrap().notes(), [fixture.named(UNCHECKED)]);
     drop(started);
-    ward.as_owner("CREATE FUNCTION history(orders) RETURNS bigint LANGUAGE sql AS 'SELECT 1'").await;
-    for walls in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
-        let error = db(walls).build().await.unwrap_err();
+    fixture.as_owner("CREATE FUNCTION history(orders) RETURNS bigint LANGUAGE sql AS 'SELECT 1'").await;
+    for enforcement in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
+        let error = db(enforcement).build().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(
             error.to_string().contains("implicit-function at history: it is called by `history` written"),
             "{error}"
         );
-        db(walls).accept(Check::ImplicitFunction).build().await.unwrap();
+        db(enforcement).accept(Check::ImplicitFunction).build().await.unwrap();
         let off =
             "DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT oid FROM pg_class WHERE relrowsecurity LOOP
             EXECUTE 'ALTER TABLE ' || t || ' DISABLE ROW LEVEL SECURITY'; END LOOP; END $$";
-        ward.as_owner(off).await;
+        fixture.as_owner(off).await;
     }
 }
 
 #[tokio::test]
 async fn an_owner_is_told_what_it_could_undo() {
-    let ward = Ward::new().await;
-    ward.as_owner("DROP MATERIALIZED VIEW for_the_operator; DROP TABLE for_the_owner").await;
-    let report = ward.examined(&ward.owner, "").await;
-    assert_eq!(found(&report), [(Check::OwnerRole, ward.owner.clone())], "{report}");
+    let fixture = Fixture::new().await;
+    fixture.as_owner("DROP MATERIALIZED VIEW for_the_operator; DROP TABLE for_the_owner").await;
+    let report = fixture.examined(&fixture.owner, "").await;
+    assert_eq!(found(&report), [(Check::OwnerRole, fixture.owner.clone())], "{report}");
     assert!(report.failures(&[]).is_empty());
     assert_eq!(report.proven_with_rows(), 9, "{:?}", report.notes());
 
-    ward.as_admin("GRANT {owner} TO {app}").await;
-    let report = ward.examined(&ward.app, "").await;
-    assert_eq!(found(&report), [(Check::OwnerRole, ward.owner.clone())], "{report}");
+    fixture.as_admin("GRANT {owner} TO {app}").await;
+    let report = fixture.examined(&fixture.app, "").await;
+    assert_eq!(found(&report), [(Check::OwnerRole, fixture.owner.clone())], "{report}");
 }
 
 #[test]
@@ -310,10 +310,11 @@ fn the_table_of_checks_is_what_the_program_has() {
 
 #[tokio::test]
 async fn sarif_holds_each_finding_with_its_rule_place_and_fix() {
-    let ward = Ward::new().await;
-    ward.as_owner("DROP POLICY tenancy_floor ON projects; ALTER TABLE notes DISABLE ROW LEVEL SECURITY")
+    let fixture = Fixture::new().await;
+    fixture
+        .as_owner("DROP POLICY tenancy_floor ON projects; ALTER TABLE notes DISABLE ROW LEVEL SECURITY")
         .await;
-    let report = ward.examined(&ward.app, "").await;
+    let report = fixture.examined(&fixture.app, "").await;
     let sarif = report.to_sarif();
     assert_eq!(sarif["version"], "2.1.0");
     let run = &sarif["runs"][0];
@@ -348,11 +349,11 @@ async fn sarif_holds_each_finding_with_its_rule_place_and_fix() {
 
 #[tokio::test]
 async fn what_the_database_does_not_answer_is_no_silence() {
-    let ward = Ward::new().await;
-    // Somebody migrates: no question waits for that for long.
-    let mut migration = ward.connect(&ward.owner).await;
+    let fixture = Fixture::new().await;
+    // During a migration no query waits long for a lock.
+    let mut migration = fixture.connect(&fixture.owner).await;
     sqlx::raw_sql("BEGIN; LOCK TABLE notes IN ACCESS EXCLUSIVE MODE").execute(&mut migration).await.unwrap();
-    let report = ward.examined(&ward.app, "").await;
+    let report = fixture.examined(&fixture.app, "").await;
     assert!(!report.findings().is_empty());
     for finding in report.findings() {
         assert_eq!((finding.check(), finding.severity()), (Check::Unexamined, Severity::Error), "{report}");
@@ -360,11 +361,11 @@ async fn what_the_database_does_not_answer_is_no_silence() {
     }
     sqlx::raw_sql("ROLLBACK").execute(&mut migration).await.unwrap();
 
-    let standby = ward.examined(&ward.app, "SET default_transaction_read_only = on").await;
+    let standby = fixture.examined(&fixture.app, "SET default_transaction_read_only = on").await;
     standby.assert_clean();
     assert_eq!(
         (standby.proven_with_rows(), standby.notes()),
-        (0, &["the probe wrote no row: the server is read-only".to_owned(), ward.named(UNCHECKED)][..])
+        (0, &["the probe wrote no row: the server is read-only".to_owned(), fixture.named(UNCHECKED)][..])
     );
 }
 

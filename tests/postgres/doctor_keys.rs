@@ -1,9 +1,9 @@
-//! A foreign key that the doctor says to make is checked against every row, and one that rows break is found.
+//! A foreign key from a fix of the doctor is validated against every row, and the doctor finds a key that rows break.
 
 use tenancy::isolation::RlsPolicies;
 use tenancy::isolation::doctor::{Check, Fix, Report};
 
-use crate::doctor_cases::{self, Ward};
+use crate::doctor_cases::{self, Fixture};
 
 const ACME: &str = "11111111-1111-4111-8111-111111111111";
 const GLOBEX: &str = "22222222-2222-4222-8222-222222222222";
@@ -16,7 +16,7 @@ fn tenants(sql: &str) -> String {
     sql.replace("{acme}", ACME).replace("{globex}", GLOBEX)
 }
 
-/// Keys without the tenant: what plants each, and a row of GLOBEX that refers to the project of ACME.
+/// Keys without the tenant: the SQL that plants each key, and a row of GLOBEX that refers to the project of ACME.
 const WITHOUT_TENANT: [(&str, &str); 7] = [
     (
         "ALTER TABLE documents ADD CONSTRAINT planted FOREIGN KEY (project_id) REFERENCES projects (id) ON DELETE SET NULL",
@@ -63,51 +63,51 @@ fn fix_of(report: &Report, check: Check) -> String {
     }
 }
 
-/// Runs every fix that is SQL as the owner, until there is none.
-async fn fixed(ward: &Ward) -> Report {
+/// Runs every SQL fix as the owner, until none is left.
+async fn fixed(fixture: &Fixture) -> Report {
     for _ in 0..4 {
-        let report = ward.examined(&ward.app, "").await;
+        let report = fixture.examined(&fixture.app, "").await;
         for finding in report.findings() {
             if let Fix::Sql(sql) = finding.fix() {
-                ward.as_owner(sql).await;
+                fixture.as_owner(sql).await;
             }
         }
     }
-    ward.examined(&ward.app, "").await
+    fixture.examined(&fixture.app, "").await
 }
 
 #[tokio::test]
 async fn the_fix_of_a_key_is_rejected_by_rows_that_break_it_when_the_owner_runs_it() {
     for (plant, breaks) in WITHOUT_TENANT {
-        let ward = Ward::new().await;
-        ward.as_owner(&format!("ALTER TABLE projects ADD UNIQUE (id); {plant}")).await;
-        ward.as_admin(&tenants(PROJECTS)).await;
-        ward.as_admin(&tenants(breaks)).await;
-        let fix = fix_of(&ward.examined(&ward.app, "").await, Check::ForeignKeyWithoutTenant);
-        let before = state(&ward).await;
-        let error = ward.tried(&ward.owner, &fix).await.expect_err(plant).to_string();
+        let fixture = Fixture::new().await;
+        fixture.as_owner(&format!("ALTER TABLE projects ADD UNIQUE (id); {plant}")).await;
+        fixture.as_admin(&tenants(PROJECTS)).await;
+        fixture.as_admin(&tenants(breaks)).await;
+        let fix = fix_of(&fixture.examined(&fixture.app, "").await, Check::ForeignKeyWithoutTenant);
+        let before = state(&fixture).await;
+        let error = fixture.tried(&fixture.owner, &fix).await.expect_err(plant).to_string();
         assert!(error.contains("violates foreign key constraint \"planted\""), "{plant}: {error}");
-        assert_eq!(state(&ward).await, before, "{plant}: it was undone as a whole");
+        assert_eq!(state(&fixture).await, before, "{plant}: it was undone as a whole");
 
-        // Without such a row the same fix makes the key, and the tables are forced again.
-        ward.as_admin("TRUNCATE projects CASCADE").await;
-        fixed(&ward).await.assert_clean();
-        assert_eq!(ward.broken_keys().await, [""; 0]);
-        let mut owner = ward.connect(&ward.owner).await;
+        // Without such a row the same fix makes the key, and FORCE is on again.
+        fixture.as_admin("TRUNCATE projects CASCADE").await;
+        fixed(&fixture).await.assert_clean();
+        assert_eq!(fixture.broken_keys().await, [""; 0]);
+        let mut owner = fixture.connect(&fixture.owner).await;
         let plan = RlsPolicies::new(&doctor_cases::schema()).with_keys().plan(&mut owner).await.unwrap();
         assert!(plan.is_empty(), "{plant}: {plan:?}");
-        let unforced = state(&ward).await.into_iter().filter(|line| line.ends_with("unforced"));
+        let unforced = state(&fixture).await.into_iter().filter(|line| line.ends_with("unforced"));
         assert_eq!(unforced.collect::<Vec<_>>(), [""; 0], "{plant}");
-        // It holds from now on.
-        ward.as_admin(&tenants(PROJECTS)).await;
-        let error = ward.tried("", &tenants(breaks)).await.expect_err(plant).to_string();
+        // The key is enforced from now on.
+        fixture.as_admin(&tenants(PROJECTS)).await;
+        let error = fixture.tried("", &tenants(breaks)).await.expect_err(plant).to_string();
         assert!(error.contains("violates foreign key constraint \"planted\""), "{plant}: {error}");
     }
 }
 
-/// Every foreign key, and every table of a tenant with whether its owner is bound.
-async fn state(ward: &Ward) -> Vec<String> {
-    let mut conn = ward.connect("").await;
+/// Every foreign key, and every tenant table with its FORCE setting.
+async fn state(fixture: &Fixture) -> Vec<String> {
+    let mut conn = fixture.connect("").await;
     sqlx::query_scalar(
         "SELECT concat_ws(' ', conrelid::regclass, conname, convalidated, pg_get_constraintdef(oid)) FROM pg_constraint \
             WHERE contype = 'f' AND conparentid = 0 \
@@ -120,9 +120,9 @@ async fn state(ward: &Ward) -> Vec<String> {
     .unwrap()
 }
 
-/// How a valid key comes to be broken, each with what is done about its rows.
+/// The ways in which a valid key becomes broken, each with the statement that repairs its rows.
 const BROKEN: [(&str, &str); 5] = [
-    // PostgreSQL asks as the owner for the rows that break it, and sees none.
+    // PostgreSQL validates as the owner, for whom the policies hide the rows.
     (
         "SET ROLE {owner}; ALTER TABLE documents ADD CONSTRAINT planted FOREIGN KEY (tenant_id, project_id) REFERENCES projects (tenant_id, id)",
         "DELETE FROM documents",
@@ -139,7 +139,7 @@ const BROKEN: [(&str, &str); 5] = [
          ALTER TABLE events ATTACH PARTITION events_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')",
         "UPDATE events SET project = NULL",
     ),
-    // No trigger runs, and so no key is asked.
+    // Without triggers PostgreSQL checks no key.
     (
         "SET ROLE {owner}; CREATE TABLE more (tenant_id uuid NOT NULL, project bigint, CONSTRAINT planted FOREIGN KEY (tenant_id, project)
             REFERENCES projects (tenant_id, id));
@@ -157,24 +157,25 @@ const BROKEN: [(&str, &str); 5] = [
 #[tokio::test]
 async fn a_valid_key_that_rows_break_is_found_by_a_role_that_sees_them() {
     for (plant, rows) in BROKEN {
-        let ward = Ward::new().await;
-        ward.as_admin(&tenants(PROJECTS)).await;
-        ward.as_admin(&tenants(
-            "INSERT INTO documents VALUES ('{globex}', '{globex}', 1), ('{acme}', '{acme}', NULL);
+        let fixture = Fixture::new().await;
+        fixture.as_admin(&tenants(PROJECTS)).await;
+        fixture
+            .as_admin(&tenants(
+                "INSERT INTO documents VALUES ('{globex}', '{globex}', 1), ('{acme}', '{acme}', NULL);
              INSERT INTO events_2026 VALUES ('{globex}', '{globex}', '2026-06-01', '{}')",
-        ))
-        .await;
-        ward.as_admin(&tenants(plant)).await;
-        assert_eq!(ward.broken_keys().await, ["planted"], "{plant}");
+            ))
+            .await;
+        fixture.as_admin(&tenants(plant)).await;
+        assert_eq!(fixture.broken_keys().await, ["planted"], "{plant}");
 
         let broken = |report: &Report| -> Vec<String> {
             let found = report.findings().iter().filter(|finding| finding.check() == Check::BrokenKey);
             found.map(|finding| format!("{} {}", finding.detail(), finding.fix())).collect()
         };
-        // A superuser and a role with BYPASSRLS see it, and the fix selects the row.
-        ward.as_admin("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {operator}").await;
-        for role in ["", &ward.operator] {
-            let found = broken(&ward.examined(role, "").await);
+        // A superuser and a role with BYPASSRLS see the row, and the fix selects it.
+        fixture.as_admin("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {operator}").await;
+        for role in ["", &fixture.operator] {
+            let found = broken(&fixture.examined(role, "").await);
             let [found] = &*found else { panic!("{plant}: {found:?}") };
             assert!(
                 found.starts_with(
@@ -184,14 +185,14 @@ async fn a_valid_key_that_rows_break_is_found_by_a_role_that_sees_them() {
             );
             let select = &found[found.find("SELECT c.*").unwrap()..];
             let count = format!("SELECT count(*) FROM ({select}) q");
-            let mut admin = ward.connect("").await;
+            let mut admin = fixture.connect("").await;
             let count: i64 =
                 sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut admin).await.unwrap();
             assert_eq!(count, 1, "{plant}");
         }
-        // The application's role and the owner do not see the rows: they say so, and start.
-        for role in [&ward.app, &ward.owner] {
-            let report = ward.examined(role, "").await;
+        // The application's role and the owner cannot see the rows: the report has a note, and the program starts.
+        for role in [&fixture.app, &fixture.owner] {
+            let report = fixture.examined(role, "").await;
             assert_eq!(broken(&report), [""; 0]);
             let note =
                 format!("{role}` does not see all rows; a role with BYPASSRLS and SELECT on the tables does");
@@ -199,34 +200,35 @@ async fn a_valid_key_that_rows_break_is_found_by_a_role_that_sees_them() {
             assert!(report.to_string().contains("note: foreign keys whose rows were not checked: "));
         }
 
-        ward.as_admin(rows).await;
-        assert_eq!(broken(&ward.examined("", "").await), [""; 0], "{plant}");
-        assert_eq!(ward.broken_keys().await, [""; 0], "{plant}");
+        fixture.as_admin(rows).await;
+        assert_eq!(broken(&fixture.examined("", "").await), [""; 0], "{plant}");
+        assert_eq!(fixture.broken_keys().await, [""; 0], "{plant}");
     }
 }
 
 #[tokio::test]
 async fn a_role_that_sees_too_little_for_the_check_says_so() {
-    let ward = Ward::new().await;
+    let fixture = Fixture::new().await;
     // It is bound by no policy, and may read no table.
-    let report = ward.examined(&ward.operator, "").await;
+    let report = fixture.examined(&fixture.operator, "").await;
     assert!(report.notes().iter().any(|note| note.contains("rows were not checked: 2; ")), "{report}");
     // What takes too long is named, and is no fault.
-    let mut busy = ward.connect(&ward.owner).await;
+    let mut busy = fixture.connect(&fixture.owner).await;
     sqlx::raw_sql("BEGIN; LOCK TABLE countries IN ACCESS EXCLUSIVE MODE").execute(&mut busy).await.unwrap();
-    let report = ward.examined("", "").await;
+    let report = fixture.examined("", "").await;
     let wanted = "the rows of the foreign key `projects_country_fkey` of `projects` were not checked: canceling statement due to lock timeout";
     assert!(report.notes().iter().any(|note| note == wanted), "{report}");
 }
 
 #[tokio::test]
 async fn every_other_constraint_is_checked_although_its_owner_sees_no_row() {
-    let ward = Ward::new().await;
-    ward.as_admin(&tenants(PROJECTS)).await;
-    ward.as_admin(&tenants(
-        "INSERT INTO documents VALUES ('{acme}', '{acme}', NULL), ('{globex}', '{globex}', NULL)",
-    ))
-    .await;
+    let fixture = Fixture::new().await;
+    fixture.as_admin(&tenants(PROJECTS)).await;
+    fixture
+        .as_admin(&tenants(
+            "INSERT INTO documents VALUES ('{acme}', '{acme}', NULL), ('{globex}', '{globex}', NULL)",
+        ))
+        .await;
     for (sql, wanted) in [
         ("ALTER TABLE projects ADD CHECK (name <> 'y')", "is violated by some row"),
         (
@@ -241,7 +243,7 @@ async fn every_other_constraint_is_checked_although_its_owner_sees_no_row() {
             "violates check constraint",
         ),
     ] {
-        let error = ward.tried(&ward.owner, sql).await.expect_err(sql).to_string();
+        let error = fixture.tried(&fixture.owner, sql).await.expect_err(sql).to_string();
         assert!(error.contains(wanted), "{sql}: {error}");
     }
 }

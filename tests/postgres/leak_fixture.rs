@@ -1,5 +1,6 @@
-//! The tables that `sql/tests/cases/leaks.txt` is about, on databases that a superuser owns, with the rows of tenant 2
-//! alone or with those of tenants 1 and 3 as well. Each foreign row holds a mark that no own row holds.
+//! Fixture: the tables of `sql/tests/cases/leaks.txt`, with rows of tenant 2 alone or of three tenants.
+//!
+//! A superuser owns the databases. Each row of the tenants 1 and 3 contains a mark that no row of tenant 2 contains.
 
 use std::fmt::Write;
 
@@ -12,10 +13,10 @@ use crate::common::{Cleanup, admin_url, postgres_url};
 /// The mark as a number or a text, as the hexadecimal digits of its bytes, and as a year.
 pub(crate) const MARKS: [&str; 3] = ["770077", "373730303737", "7700-07-07"];
 
-/// How many rows `docs` has where all tenants have rows.
+/// The number of rows in `docs` on the shared database.
 pub(crate) const DOCS: &str = "397";
 
-/// The tables with a policy; `docs_p1` is a partition that has none.
+/// The tables with a policy; `docs_p1` is a partition without one.
 const TABLES: [&str; 13] = [
     "docs",
     "secrets",
@@ -67,42 +68,42 @@ const SCHEMA: &str = "
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, a, b TO APP;
     GRANT USAGE ON SEQUENCE docs_id_seq TO APP";
 
-/// What a statement did.
+/// The effect of a statement.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Effect {
     /// The rows as text, or the code of the error.
     pub(crate) answer: Result<Vec<Vec<Option<String>>>, String>,
-    /// Everything that was sent back, an error's words as well, but for the numbers that were asked with.
+    /// Everything that the server sent, error texts included, without the numbers that the query contained.
     pub(crate) seen: String,
-    /// The rows of tenant 2 and those of others afterwards; none after an error.
+    /// The rows of tenant 2 and of the other tenants afterwards; none after an error.
     pub(crate) state: Option<(String, String)>,
 }
 
 impl Effect {
-    /// Whether anything foreign was shown.
+    /// Whether the result contains a mark.
     pub(crate) fn is_marked(&self) -> bool {
         MARKS.iter().any(|mark| self.seen.contains(mark))
     }
 }
 
-/// Whose rows a database holds.
+/// The tenants whose rows a database contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rows {
     Alone,
     Shared,
 }
 
-pub(crate) struct World {
-    /// Logs in as a role that owns nothing here.
+pub(crate) struct Fixture {
+    /// A connection of a role that owns no table here.
     pub(crate) app: PgConnection,
     pub(crate) admin: PgConnection,
-    /// The rows of tenant 2 and those of others.
+    /// The rows of tenant 2 and of the other tenants.
     pub(crate) untouched: (String, String),
     _cleanup: Cleanup,
 }
 
-impl World {
-    /// With the policies on each table, or with none.
+impl Fixture {
+    /// A database with policies on each table, or with none.
     pub(crate) async fn new(rows: Rows, policies: bool) -> Self {
         let name = format!("tenancy_test_{}", Uuid::now_v7().simple());
         let owner: PgConnectOptions = admin_url().parse().expect("TEST_POSTGRES_ADMIN_URL reads");
@@ -136,21 +137,21 @@ impl World {
             run(&mut admin, &TABLES.map(policy).concat()).await;
         }
         run(&mut admin, "ANALYZE").await;
-        // After that, for what is known of a materialized view is known to everybody.
+        // Last, because statistics of a materialized view are visible to every role.
         run(&mut admin, "REFRESH MATERIALIZED VIEW invoices_now").await;
         let untouched = state(&mut admin).await;
         let mut app = PgConnection::connect_with(&app.database(&name)).await.expect("the role logs in");
-        // A large object belongs to the role that made it, and the application has one role.
+        // The role that makes a large object owns it, and the application has one role.
         let bytes = if rows == Rows::Shared { "of 770077" } else { "of nobody" };
         run(&mut app, &format!("SELECT lo_from_bytea(1, '{bytes}')")).await;
         Self { app, admin, untouched, _cleanup: cleanup }
     }
 
-    /// Runs a text as the application's role, in a transaction that is told `tenant` and is undone.
+    /// Runs a text as the application's role, in a transaction for `tenant` that is rolled back.
     pub(crate) async fn effect(&mut self, tenant: &str, sql: &str, values: &[String]) -> Effect {
         let begin = format!("BEGIN; SET LOCAL app.tenant_id = '{tenant}'");
         run(&mut self.app, &begin).await;
-        // A simple query as it is; with parameters, prepared by SQL, so that every answer is a text.
+        // Without parameters as a simple query; with parameters, prepared in SQL, so that every value is a text.
         let answered = if values.is_empty() {
             rows(&mut self.app, sql).await
         } else {
@@ -185,12 +186,12 @@ impl World {
     }
 }
 
-/// The ids of others that a text names.
+/// The foreign ids that a text contains.
 fn numbers(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_ascii_digit()).filter(|number| number.len() > MARKS[0].len())
 }
 
-/// The policies of the guide: a floor that nothing widens, and a permission.
+/// The policies of the guide: a restrictive floor, and a permissive policy.
 fn policy(table: &str) -> String {
     let own = "tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint";
     format!(
@@ -200,7 +201,7 @@ fn policy(table: &str) -> String {
     )
 }
 
-/// One tenant's rows, their ids within bounds.
+/// One tenant's rows, with ids in a range.
 fn inserts(tenant: i64, first: i64, last: i64) -> String {
     let foreign = tenant != 2;
     let (word, time, bytes, code) = if foreign {
@@ -208,7 +209,7 @@ fn inserts(tenant: i64, first: i64, last: i64) -> String {
     } else {
         ("own ", "2026-01-01", "own", "00000000-0000-4000-8000-000000000002")
     };
-    // A total that tells how many rows a LIMIT of it lets through.
+    // A total that shows how many rows a LIMIT with it returns.
     let total = if tenant == 1 { 2 } else { first };
     let few = last.min(first + 19);
     let mut sql = format!(
@@ -239,7 +240,7 @@ fn inserts(tenant: i64, first: i64, last: i64) -> String {
     sql
 }
 
-/// What all tables hold, of tenant 2 and of the others, for whoever asks.
+/// The contents of all tables, of tenant 2 and of the others, for any caller.
 fn state_function() -> String {
     let tables = TABLES.map(|table| {
         format!("SELECT tenant_id = 2 AS own, '{table} ' || t::text AS held FROM {}", qualified(table) + " t")
@@ -264,7 +265,7 @@ async fn state(conn: &mut PgConnection) -> (String, String) {
     (own.unwrap_or_default(), others.unwrap_or_default())
 }
 
-/// Every value as text, the rows sorted.
+/// Every value as text, with the rows sorted.
 async fn rows(conn: &mut PgConnection, sql: &str) -> sqlx::Result<Vec<Vec<Option<String>>>> {
     let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *conn).await?;
     let value = |row: &sqlx::postgres::PgRow, n| row.get_unchecked::<Option<String>, _>(n);

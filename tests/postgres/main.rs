@@ -1,4 +1,4 @@
-//! PostgreSQL's part: row-level security, the doctor, connections that end, and PgBouncer.
+//! PostgreSQL: row-level security, the doctor, lost connections, and PgBouncer.
 
 #[macro_use]
 #[path = "../fixture/common.rs"]
@@ -12,10 +12,10 @@ mod chaos;
 mod connections;
 mod doctor;
 mod doctor_keys;
+mod enforcement;
 mod leak_fixture;
 mod policies;
 mod policy_fixture;
 mod policy_rules;
 mod pooler;
 mod poolers;
-mod walls;

@@ -1,4 +1,4 @@
-//! The second wall by itself: what generated policies show, hide and refuse, whatever a query says.
+//! Generated policies alone decide what a tenant reads and writes, whatever the query text contains.
 
 use sqlx::{Connection, PgConnection};
 use tenancy::isolation::{MissingTenant, RlsPolicies};
@@ -6,7 +6,7 @@ use tenancy_sql::Schema;
 
 use crate::policy_fixture::{ACME, GLOBEX, SHARED, SHOP, Shop, code, rows, run, shown, state, versions};
 
-/// Each table with one row of each tenant.
+/// One row of each table for a tenant.
 const STOCK: &str = "
     INSERT INTO projects VALUES ('{t}', 1, '{n}');
     INSERT INTO tasks (tenant_id, id, project_id, title) VALUES ('{t}', 1, 1, '{n}');
@@ -22,7 +22,7 @@ async fn stock(app: &mut PgConnection) {
     run(app, "INSERT INTO feedback (words) VALUES ('fine')").await;
 }
 
-/// What reads a tenant's rows, by every way to them.
+/// Reads of tenant rows, through each kind of table and view.
 const READS: [&str; 9] = [
     "SELECT name FROM projects",
     "SELECT title FROM tasks",
@@ -39,7 +39,7 @@ const READS: [&str; 9] = [
 async fn each_tenant_sees_and_changes_its_own_rows_alone() {
     for unset in [MissingTenant::NoRows, MissingTenant::Error] {
         let mut shop = Shop::guarded(SHOP, |policies| policies.missing_tenant(unset)).await;
-        // A partition has no rights of its own, so that the policies are what is asked.
+        // A partition has no grants of its own; the grant lets the policies decide.
         run(&mut shop.owner, &format!("GRANT ALL ON events_2026, events_2026_rest TO {}", shop.role)).await;
         stock(&mut shop.app).await;
         for (tenant, name, other) in [(ACME, "acme", GLOBEX), (GLOBEX, "globex", ACME)] {
@@ -49,7 +49,7 @@ async fn each_tenant_sees_and_changes_its_own_rows_alone() {
                 let aimed = format!("{sql} WHERE tenant_id = '{other}'");
                 assert_eq!(rows(app, Some(tenant), &aimed).await.unwrap(), [""; 0], "{aimed}");
             }
-            // Of another's rows none is changed, and none is made.
+            // No foreign row is changed, and none is created.
             for sql in [
                 format!("UPDATE projects SET name = 'mine' WHERE tenant_id = '{other}' RETURNING name"),
                 format!("DELETE FROM tasks WHERE tenant_id = '{other}' RETURNING title"),
@@ -69,7 +69,7 @@ async fn each_tenant_sees_and_changes_its_own_rows_alone() {
                     "INSERT INTO old_notes (tenant_id, words) VALUES ('{other}', 'theirs') RETURNING words"
                 ),
                 format!("INSERT INTO titles VALUES ('{other}', 'theirs') RETURNING title"),
-                // An upsert onto a row that is not seen.
+                // An upsert onto an invisible row.
                 format!(
                     "INSERT INTO projects VALUES ('{other}', 1, 'mine') \
                      ON CONFLICT (tenant_id, id) DO UPDATE SET name = 'mine' RETURNING name"
@@ -95,9 +95,9 @@ async fn each_tenant_sees_and_changes_its_own_rows_alone() {
         assert_eq!(gone.unwrap(), ["acme"]);
         assert_eq!(rows(&mut shop.app, Some(ACME), "SELECT title FROM tasks").await.unwrap(), [""; 0]);
         assert_eq!(rows(&mut shop.app, Some(GLOBEX), "SELECT title FROM tasks").await.unwrap(), ["globex"]);
-        // The owner is bound as well.
+        // The owner is subject to the policies too.
         assert_eq!(rows(&mut shop.owner, Some(ACME), "SELECT what FROM events").await.unwrap(), ["acme"]);
-        // Nor can the role empty a table, or write what is only shared.
+        // The role can neither truncate a table nor write a shared one.
         assert_eq!(code(&sqlx::raw_sql("TRUNCATE notes").execute(&mut shop.app).await.unwrap_err()), "42501");
         let shared = "INSERT INTO countries VALUES ('de') RETURNING code";
         assert_eq!(rows(&mut shop.app, Some(ACME), shared).await.unwrap_err(), "42501");
@@ -109,7 +109,7 @@ async fn without_a_tenant_there_is_nothing_or_an_error() {
     for unset in [MissingTenant::NoRows, MissingTenant::Error] {
         let mut shop = Shop::guarded(SHOP, |policies| policies.missing_tenant(unset)).await;
         run(&mut shop.owner, &format!("GRANT ALL ON events_2026, events_2026_rest TO {}", shop.role)).await;
-        // Never set on this connection; then set and finished, which leaves the setting empty and not away.
+        // First the setting was never set on this connection; then it was set and reset, which leaves an empty text.
         for turn in ["never set", "set and finished"] {
             let left: Option<String> = sqlx::query_scalar("SELECT current_setting('app.tenant_id', true)")
                 .fetch_one(&mut shop.app)
@@ -140,7 +140,7 @@ async fn a_prepared_statement_follows_the_tenant() {
     for unset in [MissingTenant::NoRows, MissingTenant::Error] {
         let mut shop = Shop::guarded(SHOP, |policies| policies.missing_tenant(unset)).await;
         stock(&mut shop.app).await;
-        // sqlx prepares it once; from the sixth time on PostgreSQL may keep a plan for any values.
+        // sqlx prepares the statement once; from the sixth run on PostgreSQL may keep a generic plan.
         for turn in 0..12 {
             let (tenant, name) = if turn % 3 == 0 { (GLOBEX, "globex") } else { (ACME, "acme") };
             let mut tx = shop.app.begin().await.unwrap();
@@ -166,7 +166,7 @@ async fn a_prepared_statement_follows_the_tenant() {
 }
 
 #[tokio::test]
-async fn a_second_time_changes_nothing_and_what_differs_is_mended() {
+async fn a_second_time_changes_nothing_and_what_differs_is_fixed() {
     let mut shop = Shop::new(SHOP).await;
     run(&mut shop.owner, "CREATE POLICY visitors ON projects FOR SELECT USING (name = 'open')").await;
     let schema = Schema::from_toml(SHARED).unwrap();
@@ -183,7 +183,7 @@ async fn a_second_time_changes_nothing_and_what_differs_is_mended() {
     assert!(again.is_empty(), "{:?}", shown(&again));
     assert_eq!(versions(owner).await, after, "a second time no statement ran");
 
-    // Another declaration replaces both policies of each table, and nothing else.
+    // Another declaration replaces both policies of each table, and changes nothing else.
     let raising = policies.clone().missing_tenant(MissingTenant::Error);
     let replaced = raising.apply(owner).await.unwrap();
     assert_eq!(replaced.changes().len(), 2 * 7, "{:?}", shown(&replaced));
@@ -192,7 +192,7 @@ async fn a_second_time_changes_nothing_and_what_differs_is_mended() {
     policies.apply(owner).await.unwrap();
     let right = state(owner).await;
 
-    // A change by hand is found, whatever the comment says, and fixed.
+    // A policy that was changed by hand is found, whatever its comment contains, and fixed.
     for (change, reason) in [
         ("ALTER POLICY tenancy_floor ON projects USING (true)", "was altered by hand"),
         ("ALTER POLICY tenancy_own ON projects WITH CHECK (true)", "was altered by hand"),
@@ -211,7 +211,7 @@ async fn a_second_time_changes_nothing_and_what_differs_is_mended() {
         ("ALTER TABLE projects NO FORCE ROW LEVEL SECURITY", "does not apply to its owner"),
         ("ALTER TABLE projects DISABLE ROW LEVEL SECURITY", "is off"),
         ("ALTER VIEW titles RESET (security_invoker)", "with the rights of its owner"),
-        // One of ours under another name is dropped.
+        // A generated policy under another name is dropped.
         ("ALTER POLICY tenancy_own ON projects RENAME TO mine", "`mine` is no longer declared"),
     ] {
         run(owner, change).await;
@@ -223,7 +223,7 @@ async fn a_second_time_changes_nothing_and_what_differs_is_mended() {
     let visitors = right.iter().filter(|line| line.contains("visitors"));
     assert_eq!(visitors.count(), 1, "the policy of somebody else is still there");
 
-    // The floor holds under it: an open permissive policy opens nothing.
+    // The restrictive floor still applies: an open permissive policy opens nothing.
     stock(&mut shop.app).await;
     run(&mut shop.owner, "CREATE POLICY everybody ON projects USING (true)").await;
     assert_eq!(rows(&mut shop.app, Some(ACME), "SELECT name FROM projects").await.unwrap(), ["acme"]);
@@ -238,7 +238,7 @@ async fn what_is_declared_shared_later_loses_its_policies() {
     RlsPolicies::new(&own).apply(owner).await.unwrap();
     assert!(state(owner).await.iter().any(|line| line.starts_with("policy accounts tenancy_floor")));
 
-    // A column that the declaration does not name any more is no reason to open a table.
+    // A column that is missing in the declaration does not open its table.
     let forgotten = Schema::new("tenant_id").unwrap();
     let error = RlsPolicies::new(&forgotten).plan(owner).await.unwrap_err();
     assert_eq!(error.kind(), tenancy::ErrorKind::Misconfigured);
@@ -258,7 +258,7 @@ async fn what_is_declared_shared_later_loses_its_policies() {
     let left = state(owner).await;
     assert!(left.iter().any(|line| line == "table accounts f f"), "{left:?}");
 
-    // With a policy of one's own it stays secured, and with the tenant column it is not shared.
+    // With a custom policy the table stays secured, and with the tenant column it is not shared.
     RlsPolicies::new(&own).apply(owner).await.unwrap();
     run(owner, "CREATE POLICY all_may_read ON accounts FOR SELECT USING (true)").await;
     RlsPolicies::new(&shared).apply(owner).await.unwrap();
@@ -288,12 +288,12 @@ async fn what_cannot_be_changed_leaves_everything_as_it_was() {
     let schema = Schema::from_toml(SHARED).unwrap();
     run(&mut shop.owner, &format!("GRANT ALL ON ALL TABLES IN SCHEMA public TO {}", shop.role)).await;
     let before = state(&mut shop.owner).await;
-    // The role of the application owns nothing.
+    // The application's role owns nothing.
     let error = RlsPolicies::new(&schema).apply(&mut shop.app).await.unwrap_err();
     assert_eq!(error.kind(), tenancy::ErrorKind::Database);
     assert_eq!(error.to_string(), "table public.events cannot be changed: must be owner of table events");
     assert_eq!(state(&mut shop.owner).await, before);
-    // Nothing of it is held: the owner is not kept waiting.
+    // No lock is left: the owner does not wait.
     run(&mut shop.owner, "SET lock_timeout = '5s'").await;
     RlsPolicies::new(&schema).apply(&mut shop.owner).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! A shop whose tables one role owns and another one uses.
+//! Fixture: a shop whose tables one role owns and another role uses.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use sqlx::postgres::PgConnectOptions;
@@ -12,7 +12,7 @@ use crate::common::{Cleanup, TestBackend, admin_url};
 pub(crate) const ACME: &str = "11111111-1111-4111-8111-111111111111";
 pub(crate) const GLOBEX: &str = "22222222-2222-4222-8222-222222222222";
 
-/// Every kind of table and view that a tenant's rows are in.
+/// Every kind of table and view with tenant rows.
 pub(crate) const SHOP: &str = "
     CREATE TABLE countries (code text PRIMARY KEY);
     CREATE TABLE feedback (id bigserial PRIMARY KEY, words text NOT NULL);
@@ -34,9 +34,9 @@ pub(crate) const SHARED: &str = "shared = [\"countries\"]\nshared_writable = [\"
 
 pub(crate) struct Shop {
     pub(crate) url: String,
-    /// Whom the tables belong to.
+    /// A connection of the tables' owner.
     pub(crate) owner: PgConnection,
-    /// Whom the application is.
+    /// A connection of the application's role.
     pub(crate) app: PgConnection,
     pub(crate) role: String,
     _database: Cleanup,
@@ -48,7 +48,7 @@ impl Shop {
         let (url, database) = Postgres::fresh_url().await;
         let mut owner = PgConnection::connect(&url).await.unwrap();
         run(&mut owner, tables).await;
-        // The owner of the database is a member, so that it can end the role's connections with it.
+        // The owner of the database is a member of the role, so that it can end the role's connections.
         let name: String =
             sqlx::query_scalar("SELECT current_user::text").fetch_one(&mut owner).await.unwrap();
         let options = format!("LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD 'runtime' ROLE {name}");
@@ -58,7 +58,7 @@ impl Shop {
         Self { url, owner, app, role, _database: database, _role: cleanup }
     }
 
-    /// The shop with its policies and the rights of its role.
+    /// The shop with its policies and the grants of its role.
     pub(crate) async fn guarded(
         tables: &str,
         policies: impl FnOnce(RlsPolicies<'_>) -> RlsPolicies<'_>,
@@ -71,7 +71,7 @@ impl Shop {
     }
 }
 
-/// A role of its own.
+/// Makes a role for this test.
 pub(crate) async fn new_role(options: &str) -> (String, Cleanup) {
     let mut admin = PgConnection::connect(&admin_url()).await.expect("TEST_POSTGRES_ADMIN_URL answers");
     let role = format!("tenancy_test_{}", Uuid::now_v7().simple());
@@ -87,7 +87,7 @@ pub(crate) async fn run(conn: &mut PgConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
 }
 
-/// What a statement that returns texts answers in a transaction of this tenant, or the code by which it is refused.
+/// The texts that a statement returns in a transaction of this tenant, or its error code.
 pub(crate) async fn rows(
     conn: &mut PgConnection,
     tenant: Option<&str>,
@@ -115,12 +115,12 @@ pub(crate) fn code(error: &sqlx::Error) -> String {
         .into_owned()
 }
 
-/// Every step with its reason, as lines.
+/// The changes of a plan with their reasons, as lines.
 pub(crate) fn shown(migration: &PolicyPlan) -> Vec<String> {
     migration.changes().iter().map(|step| format!("{}: {}", step.object(), step.reason())).collect()
 }
 
-/// What the catalogue says of policies, views, rights and keys, without anything that differs between two databases.
+/// Policies, views, grants and keys in the catalogue, without values that differ between two databases.
 pub(crate) async fn state(conn: &mut PgConnection) -> Vec<String> {
     texts(
         conn,
@@ -142,7 +142,7 @@ pub(crate) async fn state(conn: &mut PgConnection) -> Vec<String> {
     .await
 }
 
-/// Which versions of rows the catalogue holds: any statement that changes one makes another.
+/// The row versions of the catalogue: any statement that changes a row makes a new one.
 pub(crate) async fn versions(conn: &mut PgConnection) -> Vec<String> {
     texts(
         conn,

@@ -1,4 +1,4 @@
-//! A PgBouncer of the test's own before the Postgres of `TEST_POSTGRES_URL`, in transaction mode.
+//! Fixture: a PgBouncer in front of the PostgreSQL of `TEST_POSTGRES_URL`, in any pool mode.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::fs;
@@ -17,24 +17,24 @@ use crate::server::{Server, program};
 const NO_POOLER: &str = "this test needs PgBouncer. Run `scripts/test`, which installs it; or install it \
     (`apt-get install pgbouncer`), so that `pgbouncer` is in the PATH or in /usr/sbin";
 
-/// PgBouncer refuses to run as root; this user exists everywhere.
+/// PgBouncer does not run as root; this user exists everywhere.
 const NOBODY: u32 = 65534;
 
-/// A running pooler. It ends with the value.
+/// A running pooler. It stops when the value is dropped.
 pub(crate) struct Pooler {
     _process: Server,
     port: u16,
-    /// To the database itself.
+    /// The options of a direct connection to the database.
     direct: PgConnectOptions,
     _dir: TempDir,
 }
 
 impl Pooler {
-    /// A pooler of this `pool_mode` that lends out so many connections to each database.
+    /// Starts a pooler with this `pool_mode` and so many server connections for each database.
     pub(crate) async fn start(direct: &str, mode: &str, connections: u32) -> Self {
         let program = program("pgbouncer", NO_POOLER);
         let direct: PgConnectOptions = direct.parse().expect("the URL of the test's database reads");
-        // A port that was free a moment ago can be taken by another test.
+        // Another test can take a free port in the meantime.
         for _ in 0..5 {
             let port = free_port();
             let dir = tempfile::tempdir().expect("a directory for the pooler");
@@ -42,7 +42,7 @@ impl Pooler {
             let users = dir.path().join("users");
             fs::write(&config, settings(&direct, &users, port, mode, connections))
                 .expect("the settings are written");
-            // The role logs in at the server with the password of the URL, if it has one.
+            // The role logs in with the password of the URL, if the URL has one.
             let password = direct.to_url_lossy().password().unwrap_or_default().to_owned();
             fs::write(&users, format!("\"{}\" \"{password}\"\n", direct.get_username()))
                 .expect("the users are written");
@@ -67,7 +67,7 @@ impl Pooler {
         panic!("PgBouncer does not answer; does `{}` run by hand?", program.display());
     }
 
-    /// The database as seen through the pooler.
+    /// The URL of the database through the pooler.
     pub(crate) fn url(&self) -> String {
         self.options().to_url_lossy().to_string()
     }

@@ -1,4 +1,4 @@
-//! Behind PgBouncer in transaction mode, a connection of the program is another one of the server at each transaction.
+//! Behind PgBouncer in transaction mode, each statement reaches its own tenant, on changing server connections.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -22,7 +22,7 @@ use tenancy::{
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::common::{self, Order, TestBackend, World};
+use crate::common::{self, Fixture, Order, TestBackend};
 use crate::pooler::Pooler;
 
 #[derive(Debug, PartialEq)]
@@ -38,27 +38,28 @@ const CUSTOMERS: &str = "
     ALTER TABLE customers FORCE ROW LEVEL SECURITY;
     CREATE POLICY own ON customers USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)";
 
-/// How many connections the pooler lends out.
-const LENT: u32 = 3;
+/// The number of server connections of the pooler.
+const POOL_SIZE: u32 = 3;
 
-async fn url(world: &World<Postgres>) -> String {
-    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&world.pool).await.unwrap();
+async fn url(fixture: &Fixture<Postgres>) -> String {
+    let name: String =
+        sqlx::query_scalar("SELECT current_database()").fetch_one(&fixture.pool).await.unwrap();
     let options: PgConnectOptions = common::postgres_url().parse().unwrap();
     options.database(&name).to_url_lossy().to_string()
 }
 
-/// Both tenants have five orders, whose status is their name, and a customer of that name.
-async fn seeded() -> (World<Postgres>, String) {
-    let world = World::<Postgres>::new().await;
-    Postgres::raw(&world.pool, CUSTOMERS).await.unwrap();
-    for ctx in [&world.acme, &world.globex] {
+/// Both tenants have five orders and one customer, all named after the tenant.
+async fn seeded() -> (Fixture<Postgres>, String) {
+    let fixture = Fixture::<Postgres>::new().await;
+    Postgres::raw(&fixture.pool, CUSTOMERS).await.unwrap();
+    for ctx in [&fixture.acme, &fixture.globex] {
         let name = ctx.tenant().slug().as_str();
         for total in 1..=5 {
             let order = Order { id: Uuid::now_v7(), status: name.to_owned(), total };
-            Order::insert(&world.db.scope(ctx), &order).await.unwrap();
+            Order::insert(&fixture.db.scope(ctx), &order).await.unwrap();
         }
         let insert = query!(
-            &world.db.scope(ctx),
+            &fixture.db.scope(ctx),
             "INSERT INTO customers (id, name) VALUES ($1, $2)",
             Uuid::now_v7(),
             name
@@ -67,8 +68,8 @@ async fn seeded() -> (World<Postgres>, String) {
         .await;
         assert_eq!(insert.unwrap(), 1);
     }
-    let url = url(&world).await;
-    (world, url)
+    let url = url(&fixture).await;
+    (fixture, url)
 }
 
 async fn pooled(pooler: &Pooler, connections: u32) -> TenantDb<Postgres> {
@@ -79,9 +80,9 @@ async fn pooled(pooler: &Pooler, connections: u32) -> TenantDb<Postgres> {
         .unwrap()
 }
 
-/// Each door once, and each answer looked at: `n` is part of what is asked, so another's answer is seen. How many
-/// statements that were.
-async fn every_door(
+/// Uses each way of running SQL once and checks each result. `n` is part of the query, so a result of another query
+/// fails. Returns the number of statements.
+async fn every_api(
     db: &TenantDb<Postgres>,
     store: &SqlStore<Postgres>,
     ctx: &TenantContext,
@@ -150,38 +151,38 @@ async fn every_door(
     19
 }
 
-/// The budget is none wrong in ten thousand.
+/// Ten thousand statements, and no wrong result.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_statements_by_every_door_reach_their_own_tenant() {
-    let (world, url) = seeded().await;
-    let pooler = Pooler::start(&url, "transaction", LENT).await;
+async fn ten_thousand_statements_by_every_api_reach_their_own_tenant() {
+    let (fixture, url) = seeded().await;
+    let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let db = pooled(&pooler, 12).await;
     let pool = PgPoolOptions::new().max_connections(4).connect(&pooler.url()).await.unwrap();
     let store = Arc::new(SqlStore::new(pool).connection_mode(ConnectionMode::PgBouncer));
     let mut tasks = JoinSet::new();
     for task in 0..24 {
         let (db, store) = (db.clone(), store.clone());
-        let ctx = if task % 2 == 0 { world.acme.clone() } else { world.globex.clone() };
+        let ctx = if task % 2 == 0 { fixture.acme.clone() } else { fixture.globex.clone() };
         tasks.spawn(async move {
             let mut statements = 0;
             for round in 0..22 {
-                statements += every_door(&db, &store, &ctx, 10_000 * (task + 1) + round).await;
+                statements += every_api(&db, &store, &ctx, 10_000 * (task + 1) + round).await;
             }
             statements
         });
     }
     let statements: usize = tasks.join_all().await.into_iter().sum();
     assert!(statements >= 10_000, "only {statements} statements");
-    for ctx in [&world.acme, &world.globex] {
-        assert_eq!(Order::count(&world.db.scope(ctx)).await.unwrap(), 5);
+    for ctx in [&fixture.acme, &fixture.globex] {
+        assert_eq!(Order::count(&fixture.db.scope(ctx)).await.unwrap(), 5);
     }
 }
 
-/// What the mode is for: sqlx as it is, behind the same pooler, gets the answers of others.
+/// The reason for the mode: plain sqlx gets results of other queries behind the same pooler.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlx_alone_is_answered_with_what_others_asked() {
-    let (_world, url) = seeded().await;
-    let pooler = Pooler::start(&url, "transaction", LENT).await;
+    let (_fixture, url) = seeded().await;
+    let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let pool = PgPoolOptions::new().max_connections(12).connect(&pooler.url()).await.unwrap();
     let until = Instant::now() + Duration::from_mins(1);
     let mut wrong = 0;
@@ -209,23 +210,23 @@ async fn sqlx_alone_is_answered_with_what_others_asked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_that_was_not_named_is_noticed() {
-    let (world, url) = seeded().await;
-    let pooler = Pooler::start(&url, "transaction", LENT).await;
+    let (fixture, url) = seeded().await;
+    let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let options = || PgPoolOptions::new().max_connections(4);
     let error = TenantDb::postgres(options(), pooler.url()).build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("ConnectionMode::PgBouncer"), "{error}");
 
-    // One connection for each client is as none, and a mode that is not needed is slower and no more.
+    // A pooler with one server connection for each client needs no mode, and an unneeded mode is only slower.
     let session = Pooler::start(&url, "session", 8).await;
     let plain = TenantDb::postgres(options(), session.url()).build().await.unwrap();
     let direct =
         TenantDb::postgres(options(), &url).connection_mode(ConnectionMode::PgBouncer).build().await.unwrap();
     for db in [plain, direct] {
-        assert_eq!(Order::count(&db.scope(&world.acme)).await.unwrap(), 5);
+        assert_eq!(Order::count(&db.scope(&fixture.acme)).await.unwrap(), 5);
     }
 
-    // Here no transaction stays together at all.
+    // In statement mode no transaction stays on one connection.
     let statement = Pooler::start(&url, "statement", 8).await;
     for mode in [ConnectionMode::Direct, ConnectionMode::PgBouncer] {
         assert!(TenantDb::postgres(options(), statement.url()).connection_mode(mode).build().await.is_err());
@@ -234,7 +235,7 @@ async fn a_pooler_that_was_not_named_is_noticed() {
 
 #[tokio::test]
 async fn what_is_said_of_the_database_must_be_so() {
-    let (world, url) = seeded().await;
+    let (fixture, url) = seeded().await;
     let options = || PgPoolOptions::new().max_connections(2);
     let refused = async |builder: tenancy::scope::TenantDbBuilder<Postgres>, word: &str| {
         let error = builder.build().await.unwrap_err();
@@ -252,15 +253,17 @@ async fn what_is_said_of_the_database_must_be_so() {
         .await;
 
     for table in ["orders", "customers"] {
-        Postgres::raw(&world.pool, &format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")).await.unwrap();
+        Postgres::raw(&fixture.pool, &format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"))
+            .await
+            .unwrap();
     }
     let db =
         TenantDb::postgres(options(), &url).enforcement(Enforcement::PredicateOnly).build().await.unwrap();
-    for ctx in [&world.acme, &world.globex] {
+    for ctx in [&fixture.acme, &fixture.globex] {
         let scope = db.scope(ctx);
         let orders = Order::list(&scope, PageRequest::first(10)).await.unwrap().items;
         assert!(orders.len() == 5 && orders.iter().all(|o| o.status == ctx.tenant().slug().as_str()));
-        // The library's own tables have both walls all the same.
+        // The library's own tables still have the tenant predicate and row-level security.
         let mut tx = db.begin(ctx).await.unwrap();
         let gauge = Gauge::new("projects");
         gauge.acquire(&mut tx, 2).await.unwrap();
@@ -274,21 +277,21 @@ async fn what_is_said_of_the_database_must_be_so() {
     }
 }
 
-/// A statement that is prepared ahead has a name, which another client's session would not know, or know otherwise.
+/// A statement that is prepared ahead has a name that is unknown, or different, in another client's session.
 #[tokio::test]
 async fn behind_a_pooler_nothing_is_prepared_ahead() {
     use sqlx::Executor;
 
-    let (world, url) = seeded().await;
+    let (fixture, url) = seeded().await;
     let db = TenantDb::postgres(PgPoolOptions::new(), &url)
         .connection_mode(ConnectionMode::PgBouncer)
         .build()
         .await
         .unwrap();
-    let scope = db.scope(&world.acme);
+    let scope = db.scope(&fixture.acme);
     let error = (&scope).prepare("SELECT total FROM orders".into_sql_str()).await.unwrap_err();
     assert!(error.to_string().contains("prepared ahead"), "{error}");
-    let mut tx = db.begin(&world.acme).await.unwrap();
+    let mut tx = db.begin(&fixture.acme).await.unwrap();
     assert!((&mut tx).prepare("SELECT total FROM orders".into_sql_str()).await.is_err());
 }
 
@@ -307,26 +310,26 @@ struct Feeling {
     mood: Mood,
 }
 
-/// sqlx looks a type of one's own up between two messages of the statement that has it, which loses a statement without a
-/// name: once for each connection that is an error, and never another's answer.
+/// Between two messages of a statement sqlx looks up a custom type, which loses an unnamed statement. That is one
+/// error for each connection, and never a result of another query.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_type_of_ones_own_is_an_error_once_and_right_from_then_on() {
-    let (world, url) = seeded().await;
+    let (fixture, url) = seeded().await;
     let moods = "CREATE TYPE mood AS ENUM ('glad', 'sad');
         CREATE TABLE moods (tenant_id uuid NOT NULL, id bigint NOT NULL, mood mood NOT NULL, PRIMARY KEY (tenant_id, id));
         ALTER TABLE moods ENABLE ROW LEVEL SECURITY;
         ALTER TABLE moods FORCE ROW LEVEL SECURITY;
         CREATE POLICY own ON moods USING (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)";
-    Postgres::raw(&world.pool, moods).await.unwrap();
-    for (ctx, mood) in [(&world.acme, Mood::Glad), (&world.globex, Mood::Sad)] {
-        Feeling::insert(&world.db.scope(ctx), &Feeling { id: 1, mood }).await.unwrap();
+    Postgres::raw(&fixture.pool, moods).await.unwrap();
+    for (ctx, mood) in [(&fixture.acme, Mood::Glad), (&fixture.globex, Mood::Sad)] {
+        Feeling::insert(&fixture.db.scope(ctx), &Feeling { id: 1, mood }).await.unwrap();
     }
-    let pooler = Pooler::start(&url, "transaction", LENT).await;
+    let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let db = pooled(&pooler, 6).await;
     let mut tasks = JoinSet::new();
     for task in 0..12 {
         let db = db.clone();
-        let ctx = if task % 2 == 0 { world.acme.clone() } else { world.globex.clone() };
+        let ctx = if task % 2 == 0 { fixture.acme.clone() } else { fixture.globex.clone() };
         let wanted = if task % 2 == 0 { Mood::Glad } else { Mood::Sad };
         tasks.spawn(async move {
             let mut refused = 0;
@@ -346,23 +349,23 @@ async fn a_type_of_ones_own_is_an_error_once_and_right_from_then_on() {
     assert!(refused <= 30, "{refused} of 600 were refused");
 }
 
-/// Whatever a request was doing when it went away, nobody meets its tenant afterwards.
+/// A request that is dropped at any await leaves no tenant for the next user.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_goes_away_at_any_await_leaves_no_tenant_behind_the_pooler() {
-    let (world, url) = seeded().await;
-    for (connections, lent) in [(1, 1), (2, 1), (2, 2)] {
-        let pooler = Pooler::start(&url, "transaction", lent).await;
+    let (fixture, url) = seeded().await;
+    for (connections, pool_size) in [(1, 1), (2, 1), (2, 2)] {
+        let pooler = Pooler::start(&url, "transaction", pool_size).await;
         let db = pooled(&pooler, connections).await;
         let raw = PgPoolOptions::new().max_connections(1).connect(&pooler.url()).await.unwrap();
         let mut cancelled = 0;
         for polls in 1..100 {
             let work = async {
-                let mut tx = db.begin(&world.acme).await.unwrap();
+                let mut tx = db.begin(&fixture.acme).await.unwrap();
                 let order = Order { id: Uuid::now_v7(), status: "acme".to_owned(), total: 6 };
                 Order::insert(&mut tx, &order).await.unwrap();
                 assert!(Order::delete(&mut tx, order.id).await.unwrap().found());
                 tx.commit().await.unwrap();
-                assert_eq!(Order::count(&db.scope(&world.acme)).await.unwrap(), 5);
+                assert_eq!(Order::count(&db.scope(&fixture.acme)).await.unwrap(), 5);
             };
             {
                 let mut work = pin!(work);
@@ -377,14 +380,14 @@ async fn a_request_that_goes_away_at_any_await_leaves_no_tenant_behind_the_poole
                 cancelled += usize::from(!done);
             }
             nobody_is_there(&raw, polls).await;
-            assert_eq!(Order::count(&db.scope(&world.globex)).await.unwrap(), 5, "after {polls} polls");
+            assert_eq!(Order::count(&db.scope(&fixture.globex)).await.unwrap(), 5, "after {polls} polls");
         }
         assert!(cancelled > 20, "only {cancelled} were cancelled");
     }
-    assert_eq!(Order::count(&world.db.scope(&world.acme)).await.unwrap(), 5);
+    assert_eq!(Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap(), 5);
 }
 
-/// The next client of the pooler has no tenant, is in no transaction, and sees nothing.
+/// The next client of the pooler has no tenant and no open transaction, and reads no row.
 async fn nobody_is_there(raw: &PgPool, polls: usize) {
     let now = "SELECT coalesce(current_setting('app.tenant_id', true), ''), now()::text, \
                (SELECT count(*) FROM orders)::text";

@@ -1,10 +1,10 @@
-//! The module map of `docs/explanation/architecture.md`: imports go down the list only.
+//! Imports between modules go down the module map of `docs/explanation/architecture.md` only.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each module may use those above it, and no other.
+/// Each module may use the modules above it, and no other.
 const MAP: [&str; 18] = [
     "error",
     "clock",
@@ -26,7 +26,7 @@ const MAP: [&str; 18] = [
     "bin",
 ];
 
-/// What the root re-exports, and where it comes from.
+/// The re-exports of the root, with their modules.
 const ROOT: [(&str, &str); 7] = [
     ("Error", "error"),
     ("ErrorKind", "error"),
@@ -54,14 +54,14 @@ fn sources(dir: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The file without comments, so that a link in a comment is no import.
+/// The file without comments, because a link in a comment is no import.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("a source file reads");
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The modules of the crate that a file names, each with the module it belongs to.
+/// The modules of the crate that a file names; a re-export counts as its module.
 fn imports(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
@@ -144,7 +144,7 @@ fn the_packages_of_the_example_have_one_set_of_lints() {
     assert!(rules.iter().all(|one| *one == rules[0]), "copy examples/saas-axum/clippy.toml to the others");
 }
 
-/// A file that grows past this is split by word.
+/// A longer file is split by word.
 const LONGEST: usize = 400;
 
 #[test]

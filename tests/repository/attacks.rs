@@ -1,4 +1,4 @@
-//! The table of attacks in `docs/reference/identity-attacks.md`, held against the tests that it names.
+//! The table of attacks in `docs/reference/identity-attacks.md` names the right tests, and each named test exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,27 +11,27 @@ use crate::files;
 
 const PAGE: &str = include_str!("../../docs/reference/identity-attacks.md");
 
-/// The attacks. The list has gaps; what is in it has a row and a test.
+/// The numbers of the attacks, with gaps; each has a row and a test.
 const NUMBERS: [u16; 75] = [
     1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 16, 17, 18, 20, 21, 22, 24, 25, 26, 28, 29, 30, 32, 33, 34, 36, 37,
     38, 40, 41, 42, 44, 45, 46, 48, 49, 50, 52, 53, 54, 56, 57, 58, 60, 61, 62, 64, 65, 66, 68, 69, 70, 72,
     73, 74, 76, 77, 78, 80, 81, 82, 84, 85, 86, 88, 89, 90, 92, 93, 94, 96, 97, 98, 100,
 ];
 
-/// What the page says of one attack.
+/// A row of the table.
 struct Row {
     attack: &'static str,
     expected: &'static str,
     tests: Vec<&'static str>,
 }
 
-/// The number of an attack, if that is what a word is: `I33`.
+/// The number of an attack, if the word is one: `I33`.
 fn number(word: &str) -> Option<u16> {
     let digits = word.strip_prefix('I')?;
     (1..=3).contains(&digits.len()).then(|| digits.parse().ok())?
 }
 
-/// Every attack that a text names.
+/// The attacks that a text names.
 fn named(text: &str) -> BTreeSet<u16> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter_map(number).collect()
 }
@@ -48,7 +48,7 @@ fn rows() -> Vec<(u16, Row)> {
     PAGE.lines().filter_map(row).collect()
 }
 
-/// The text of each file of tests, by its path; but for this one, which names none.
+/// The text of each test file, by its path. This file is left out, because it tests no attack.
 fn tests() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut texts = BTreeMap::new();
@@ -70,7 +70,7 @@ fn every_attack_has_one_row_in_its_place() {
     assert!(readme.contains(&format!("{} attacks", NUMBERS.len())), "README.md says another number");
 }
 
-/// The refusals that rows speak of.
+/// The errors that the rows name.
 const KINDS: [ErrorKind; 11] = [
     ErrorKind::Conflict,
     ErrorKind::CredentialInvalid,

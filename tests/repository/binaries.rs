@@ -1,4 +1,4 @@
-//! Every file of tests is compiled: cargo finds `tests/<binary>/main.rs` by itself, and nothing else.
+//! Every test file is compiled: cargo finds only `tests/<binary>/main.rs` without a `mod` line.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
-//! No circle of imports between files: what a file uses stands in a file that does not use it back.
+//! Imports between files have no circle.
 //!
-//! `tests/repository/architecture.rs` orders the modules; this test reads every path, also those that begin with `super::`. A path
-//! to a re-export counts as one to the file that defines the item. A re-export and a `mod` line are no import.
+//! `tests/repository/architecture.rs` orders the modules; this test reads every path, also those that begin with
+//! `super::`. A path to a re-export counts as a path to the file that defines the item. Re-exports and `mod` lines
+//! are no imports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,11 +12,11 @@ use std::path::Path;
 type Module = Vec<String>;
 
 struct Source {
-    /// Where it is in the crate.
+    /// The path of the file in the crate.
     file: String,
     /// The code without comments, tests, `mod` lines and re-exports.
     code: String,
-    /// What its re-exports name, and the path that each comes from.
+    /// The re-exported names, and their paths.
     exported: BTreeMap<String, Vec<String>>,
 }
 
@@ -45,7 +46,7 @@ impl Tree {
         }
     }
 
-    /// The file that defines what a path names, seen from `from`.
+    /// The file that defines the item of a path, as seen from `from`.
     fn resolve(&self, from: &Module, path: &[String]) -> Option<&str> {
         let mut module: Module = match path.first()?.as_str() {
             "crate" => Vec::new(),
@@ -73,7 +74,7 @@ impl Tree {
         }
     }
 
-    /// Which files each file uses.
+    /// The files that each file uses.
     fn edges(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (module, source) in &self.0 {

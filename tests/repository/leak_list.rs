@@ -1,16 +1,16 @@
-//! The entries of the catalogue of leaks that are not about a query's text, each with the tests that cover it.
+//! Each entry of the catalogue of leaks that is not about a query's text has tests, or a reason why it waits.
 //!
-//! A test is `file.rs::function`, of the one file of that name below `tests`, or what stands in that file: the name of a
-//! statement in `walls.rs`, the check of the doctor that a case of `doctor_cases/cases.rs` must find. A file below `ui` is
-//! one of the package `compile-fail`.
+//! A test is `file.rs::function`, in the one file with that name below `tests`; or a text of that file: the name of a
+//! statement in `enforcement.rs`, or the check that a case of `doctor_cases/cases.rs` must find. A file below `ui` is
+//! a case of the package `compile-fail`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What covers an entry.
+/// The tests of an entry, or the reason for their absence.
 enum Cover {
     Tests(&'static [&'static str]),
-    /// Why there is no test yet.
+    /// The reason why no test exists yet.
     Waits(&'static str),
 }
 
@@ -23,9 +23,9 @@ const ONE_HOST: &str = "identity.rs::a_host_reaches_its_own_tenant_or_none";
 const BATCH: &str = "writing.rs::each_operation_of_a_batch_reaches_its_own_rows_only";
 const BODY: &str = "writing.rs::a_body_that_names_another_tenant_is_written_for_its_own";
 const CHAOS: &str = "chaos.rs::no_statement_runs_under_another_tenant_whatever_goes_wrong";
-const FOREIGN_REF: &str = "references.rs::a_reference_of_another_tenant_is_refused_before_anything_is_sent";
+const FOREIGN_REF: &str = "foreign_keys.rs::a_reference_of_another_tenant_is_refused_before_anything_is_sent";
 const SAME_ID: &str = "isolation.rs::two_tenants_may_use_the_same_id";
-const TWO_VALUES: &str = "keys.rs::the_same_key_of_two_tenants_holds_two_values";
+const TWO_VALUES: &str = "namespace.rs::the_same_key_of_two_tenants_holds_two_values";
 const NO_TENANT: &str = "policies.rs::without_a_tenant_there_is_nothing_or_an_error";
 const SESSION: &str = "naive_pool.rs::what_a_session_was_told_is_not_what_a_scope_sees";
 
@@ -61,7 +61,11 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
             "middleware.rs::a_store_that_is_down_is_503_and_never_another_tenant",
         ]),
     ),
-    ("R10", "no tenant, no filter", Tests(&["ui/scope_without_a_context.rs", "ui/find_without_anything.rs"])),
+    (
+        "R10",
+        "no tenant, no filter",
+        Tests(&["ui/scope_without_a_context.rs", "ui/find_without_an_executor.rs"]),
+    ),
     (
         "R12",
         "a missing key drops the filter",
@@ -85,7 +89,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "R17",
         "status checked on one path only",
         Tests(&[
-            "identity.rs::to_a_stranger_a_closed_tenant_looks_like_none",
+            "identity.rs::to_an_outsider_a_closed_tenant_looks_like_none",
             "api_keys.rs::a_key_proves_its_own_tenant",
             "sessions.rs::a_session_reaches_the_tenants_of_its_user_and_no_others",
             "carrying.rs::a_tenant_that_was_closed_meanwhile_is_refused_and_the_plan_is_todays",
@@ -141,7 +145,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "C05",
         "a destructor enqueues a job",
-        Tests(&["ui/envelope_by_its_parts.rs", "ui/scope_that_outlives_its_context.rs"]),
+        Tests(&["ui/envelope_from_its_fields.rs", "ui/scope_that_outlives_its_context.rs"]),
     ),
     ("C06", "a scope not restored after an error", Tests(&[NO_LEFTOVERS])),
     (
@@ -158,7 +162,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "C12",
         "a singleton keeps the first tenant",
-        Tests(&["ui/scope_that_outlives_its_context.rs", "ui/scope_kept_from_a_stream.rs"]),
+        Tests(&["ui/scope_that_outlives_its_context.rs", "ui/scope_that_escapes_its_stream.rs"]),
     ),
     (
         "C13",
@@ -194,7 +198,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "P02",
         "a pooler that shares sessions",
         Tests(&[
-            "poolers.rs::ten_thousand_statements_by_every_door_reach_their_own_tenant",
+            "poolers.rs::ten_thousand_statements_by_every_api_reach_their_own_tenant",
             "poolers.rs::a_pooler_that_was_not_named_is_noticed",
         ]),
     ),
@@ -223,7 +227,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "hooks that a fresh connection skips",
         Tests(&["connections.rs::after_a_restart_of_the_server_nobody_sees_an_error"]),
     ),
-    ("P10", "a handler's own SET", Tests(&[SESSION, "walls.rs::P18 SET beside a query"])),
+    ("P10", "a handler's own SET", Tests(&[SESSION, "enforcement.rs::P18 SET beside a query"])),
     ("P12", "the setting is empty, not unset", Tests(&[NO_TENANT])),
     (
         "P13",
@@ -259,7 +263,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "P18",
         "set_config within a statement",
         Tests(&[
-            "walls.rs::P18 set_config before the scan",
+            "enforcement.rs::P18 set_config before the scan",
             "dynamic.rs::what_is_not_known_to_be_safe_is_refused_and_says_why",
         ]),
     ),
@@ -271,14 +275,14 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "P21",
         "one advisory lock for all tenants",
-        Tests(&["keys.rs::a_channel_and_a_lock_have_names_that_postgres_takes"]),
+        Tests(&["namespace.rs::a_channel_and_a_lock_have_names_that_postgres_takes"]),
     ),
     (
         "P22",
         "one channel for all tenants",
-        Tests(&["keys.rs::a_channel_and_a_lock_have_names_that_postgres_takes"]),
+        Tests(&["namespace.rs::a_channel_and_a_lock_have_names_that_postgres_takes"]),
     ),
-    ("P24", "row_security off", Tests(&["walls.rs::P24 row_security off"])),
+    ("P24", "row_security off", Tests(&["enforcement.rs::P24 row_security off"])),
     (
         "S01",
         "the owner, without FORCE",
@@ -300,7 +304,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "a permissive policy beside the right one",
         Tests(&["doctor_cases/cases.rs::Check::OpenPolicy", "doctor_cases/cases.rs::Check::NoFloor"]),
     ),
-    ("S08", "rows for everybody", Tests(&["walls.rs::S08 a row for everybody"])),
+    ("S08", "rows for everybody", Tests(&["enforcement.rs::S08 a row for everybody"])),
     ("S09", "a policy on the wrong column", Tests(&["doctor_cases/cases.rs::Check::OpenPolicy"])),
     ("S10", "OR an agent's setting", Tests(&["doctor_cases/cases.rs::app.agent"])),
     ("S12", "SECURITY DEFINER", Tests(&["doctor_cases/cases.rs::Check::DefinerFunction"])),
@@ -315,7 +319,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "LEAKPROOF",
         Tests(&[
             "doctor_cases/cases.rs::Check::LeakproofFunction",
-            "walls.rs::S16 a function marked LEAKPROOF",
+            "enforcement.rs::S16 a function marked LEAKPROOF",
         ]),
     ),
     ("S17", "an IMMUTABLE reader in a policy", Tests(&["doctor_cases/cases.rs::Check::FrozenTenant"])),
@@ -324,7 +328,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "a foreign key without the tenant",
         Tests(&[
             "doctor_cases/cases.rs::Check::ForeignKeyWithoutTenant",
-            "walls.rs::S18 a reference to a foreign row",
+            "enforcement.rs::S18 a reference to a foreign row",
         ]),
     ),
     (
@@ -332,7 +336,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "a unique key without the tenant",
         Tests(&[
             "doctor_cases/cases.rs::Check::KeyWithoutTenant",
-            "walls.rs::S20 a unique key without the tenant",
+            "enforcement.rs::S20 a unique key without the tenant",
         ]),
     ),
     (
@@ -359,7 +363,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "S29",
         "a policy that was renamed",
-        Tests(&["policies.rs::a_second_time_changes_nothing_and_what_differs_is_mended"]),
+        Tests(&["policies.rs::a_second_time_changes_nothing_and_what_differs_is_fixed"]),
     ),
     (
         "S30",
@@ -375,7 +379,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "K01",
         "a check of existence past the tenant",
-        Tests(&["references.rs::a_reference_is_to_a_row_that_the_tenant_has"]),
+        Tests(&["foreign_keys.rs::a_reference_is_to_a_row_that_the_tenant_has"]),
     ),
     (
         "K02",
@@ -407,20 +411,20 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "X01",
         "a cache key without the tenant",
-        Tests(&[TWO_VALUES, "keys.rs::the_same_key_of_two_tenants_holds_two_values_in_redis"]),
+        Tests(&[TWO_VALUES, "namespace.rs::the_same_key_of_two_tenants_holds_two_values_in_redis"]),
     ),
     (
         "X02",
         "a flush of every tenant",
         Tests(&[
-            "keys.rs::a_flush_takes_one_tenants_values_and_no_others",
-            "keys.rs::a_flush_of_redis_takes_one_tenants_values_and_no_others",
+            "namespace.rs::a_flush_takes_one_tenants_values_and_no_others",
+            "namespace.rs::a_flush_of_redis_takes_one_tenants_values_and_no_others",
         ]),
     ),
     (
         "X04",
         "an empty tenant is no tenant",
-        Tests(&["ui/key_without_a_context.rs", "isolation.rs::what_would_be_read_as_sql_is_no_id"]),
+        Tests(&["ui/cache_key_without_a_context.rs", "isolation.rs::what_would_be_read_as_sql_is_no_id"]),
     ),
     ("X05", "a response cached for another", Tests(&["identity.rs::responses_stay_out_of_shared_caches"])),
     (
@@ -435,7 +439,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     ),
     ("X09", "one id in two tenants' fragments", Tests(&[TWO_VALUES])),
     ("X10", "a signed URL of another tenant", Waits("signed URLs are a later part")),
-    ("X12", "a path that leads elsewhere", Tests(&["keys.rs::a_path_leads_nowhere_else"])),
+    ("X12", "a path that leads elsewhere", Tests(&["namespace.rs::a_path_leads_nowhere_else"])),
     (
         "X13",
         "a job's tenant is not its row's",
@@ -444,9 +448,9 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "X14",
         "one idempotency key for all",
-        Tests(&["keys.rs::the_answer_to_a_request_is_kept_for_its_tenant_and_route"]),
+        Tests(&["namespace.rs::the_answer_to_a_request_is_kept_for_its_tenant_and_route"]),
     ),
-    ("X16", "a topic without the tenant", Tests(&["keys.rs::a_message_reaches_its_tenants_own"])),
+    ("X16", "a topic without the tenant", Tests(&["namespace.rs::a_message_reaches_its_tenants_own"])),
     ("X17", "a search index without the filter", Waits("search is a later part")),
     (
         "X18",
@@ -476,7 +480,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     ),
 ];
 
-/// The sections' numbers, as the catalogue has them: they have gaps.
+/// The numbers of each section in the catalogue, which have gaps.
 const SECTIONS: [(char, &str); 6] = [
     ('R', "01 02 04 05 06 08 09 10 12 13 14 16 17 18 20 21 22 24 25 26 28 29 30"),
     ('C', "01 02 04 05 06 08 09 10 12 13 14 16 17 18 20"),

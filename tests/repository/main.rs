@@ -1,4 +1,4 @@
-//! What the repository promises about itself: its module map, its tables of attacks and leaks, its servers.
+//! The repository's own rules: its module map, its tables of attacks and leaks, and its servers.
 
 #[path = "../fixture/common.rs"]
 mod common;

@@ -1,4 +1,4 @@
-//! The servers that `scripts/test` starts are there and are what they should be.
+//! The servers that `scripts/test` starts run, and are of the expected kind.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

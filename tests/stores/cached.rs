@@ -1,4 +1,4 @@
-//! The cache in front of a tenant store: one question for many, never an older state, never a lasting error.
+//! The cache of a tenant store loads once for concurrent callers, never returns an older state, and keeps no error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantSto
 use tenancy::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 
-/// Counts questions, and holds their answers back until it is told to let them go.
+/// Counts the queries and delays their results until they are released.
 #[derive(Debug)]
 struct Probe {
     inner: MemoryStore,
@@ -51,7 +51,7 @@ impl Probe {
     }
 }
 
-/// The probe as a store; the answer is what was true when the question came in.
+/// The probe as a store: a result is the state at the start of the query.
 #[derive(Debug, Clone)]
 struct Probed(Arc<Probe>);
 
@@ -96,7 +96,7 @@ async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// An id can be a text, and the slug of another tenant the same text.
+/// A tenant's id can equal the slug of another tenant.
 #[tokio::test]
 async fn r13_a_slug_and_an_id_of_one_text_are_two_tenants() {
     let probe = Probe::new();
@@ -108,7 +108,7 @@ async fn r13_a_slug_and_an_id_of_one_text_are_two_tenants() {
             .await
             .unwrap();
     }
-    // The second time, from memory.
+    // The second lookup comes from memory.
     for _ in 0..2 {
         for (own, name) in [("acme", "globex"), ("globex", "acme")] {
             let by_id = store.by_id(&id(own)).await.unwrap().unwrap();
@@ -120,7 +120,7 @@ async fn r13_a_slug_and_an_id_of_one_text_are_two_tenants() {
     assert!(Slug::parse("42").is_err() && TenantId::parse("42").is_ok());
 }
 
-/// `I93`: a herd is one question.
+/// `I93`: concurrent lookups are one query.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_who_ask_at_once_are_one_question() {
     let probe = Probe::new();
@@ -131,7 +131,7 @@ async fn many_who_ask_at_once_are_one_question() {
     for n in 0..64 {
         let (store, id) = (store.clone(), tenant.id().clone());
         tasks.push(tokio::spawn(async move {
-            // Half of them ask for a tenant that does not exist: that is one question as well.
+            // Half of the tasks look up a tenant that does not exist, which is also one query.
             if n % 2 == 0 { store.by_id(&id).await } else { store.by_slug(&slug("nobody")).await }
         }));
     }
@@ -161,7 +161,7 @@ async fn a_slow_answer_never_replaces_a_newer_one() {
         });
         until("the slow question arrives", async || probe.asked() == 1).await;
 
-        // While it is on its way, another process commits a newer state and says so.
+        // Before the result arrives, another process commits a newer state and notifies the cache.
         let new = probe.inner.update(&old.with_status(TenantStatus::Suspended).unwrap()).await.unwrap();
         let told = tokio::spawn({
             let (store, new) = (store.clone(), new.clone());
@@ -178,7 +178,7 @@ async fn a_slow_answer_never_replaces_a_newer_one() {
         assert_eq!(store.by_id(new.id()).await.unwrap(), Some(new.clone()));
         assert_eq!(store.by_slug(new.slug()).await.unwrap(), Some(new.clone()));
 
-        // Nor does hearing of the older state once more.
+        // A late notification of the older state has no effect.
         store.committed(&old).await;
         assert_eq!(store.peek_id(new.id()), Some(new));
     }
@@ -203,7 +203,7 @@ async fn a_slow_answer_under_an_old_slug_is_no_answer() {
     assert_eq!(store.by_slug(&slug("acme-corp")).await.unwrap(), Some(new));
 }
 
-/// `I93`: names that nobody has.
+/// `I93`: names without a tenant.
 #[tokio::test]
 async fn what_does_not_exist_is_remembered_in_bounded_space_and_time() {
     let probe = Probe::new();
@@ -232,7 +232,7 @@ async fn what_does_not_exist_is_remembered_in_bounded_space_and_time() {
 
     let store = CachedStore::new(Probed(probe.clone()), options);
     assert_eq!(store.by_slug(&slug("late")).await.unwrap(), None);
-    // Another process inserts it.
+    // Another process inserts the tenant.
     let late = probe.inner.insert(NewTenant::new(slug("late"), "Late", "free")).await.unwrap();
     until("the tenant shows up", async || store.by_slug(&slug("late")).await.unwrap().is_some()).await;
     assert_eq!(store.by_id(late.id()).await.unwrap(), Some(late));
@@ -252,7 +252,7 @@ async fn an_insert_clears_what_was_remembered_as_absent() {
 
 #[tokio::test]
 async fn a_tenant_that_is_forgotten_is_not_absent_again() {
-    // The name was asked for before the insert, and what was remembered then would outlast the tenant.
+    // A negative entry from before the insert would outlive the insert.
     let options = CacheOptions::new().ttl(Duration::from_millis(1)).negative_ttl(Duration::from_hours(1));
     let store = CachedStore::new(MemoryStore::new(), options);
     let new = acme();
@@ -281,7 +281,7 @@ async fn a_store_that_is_down_is_unavailable_and_not_remembered_as_such() {
     }
     assert_eq!(probe.asked(), 6, "a failure is not an answer to keep");
 
-    // Who waits for a question that fails, fails with it.
+    // Every caller that waits for a failed query gets its error.
     probe.hold();
     let tasks: Vec<_> = (0..64)
         .map(|_| {
@@ -309,7 +309,7 @@ async fn who_lost_a_race_reads_the_winner() {
     let probe = Probe::new();
     let store = CachedStore::new(Probed(probe.clone()), CacheOptions::new());
     let read = store.insert(acme()).await.unwrap();
-    // Another process wins, and nobody tells the cache.
+    // Another process wins, and nothing notifies the cache.
     let winner = probe.inner.update(&read.with_name("Winner")).await.unwrap();
     let lost = store.update(&read.with_name("Loser")).await.unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::StaleVersion);

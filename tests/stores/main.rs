@@ -1,4 +1,4 @@
-//! Stores of tenants, and the cache before them.
+//! Tenant stores, their slugs, and the cache over a store.
 
 #[macro_use]
 #[path = "../fixture/common.rs"]

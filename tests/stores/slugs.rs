@@ -1,4 +1,4 @@
-//! `I30`, `I89`, `I92`: the slug of one tenant is not handed on to the next.
+//! `I30`, `I89`, `I92`: the slug of one tenant is not reassigned to another before its cool-down ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ async fn kind(store: &dyn TenantStore, tenant: &Tenant) -> Result<(), ErrorKind>
     store.update(tenant).await.map(|_| ()).map_err(|error| error.kind())
 }
 
-/// Acme gives its slug up; globex can have it after `days` and not a moment before.
+/// Acme changes its slug; globex gets the old one after `days`, and not earlier.
 async fn rests(store: &dyn TenantStore, clock: &ManualClock, days: i64) {
     let acme = store.insert(new("acme")).await.unwrap();
     let globex = store.insert(new("globex")).await.unwrap();
@@ -43,7 +43,7 @@ async fn rests(store: &dyn TenantStore, clock: &ManualClock, days: i64) {
     assert_eq!((found.id(), found.slug()), (heir.id(), heir.slug()));
     assert_ne!(found.id(), acme.id(), "what was issued for the old tenant says another id");
     assert_eq!(kind(store, &moved.with_slug(slug("acme"))).await, Err(ErrorKind::Conflict));
-    // It is in use again, and does not come free with time.
+    // The slug is in use again, and does not become free with time.
     clock.advance_seconds(1000 * DAY);
     assert_eq!(store.insert(new("acme")).await.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(store.insert(new("acme-corp")).await.unwrap_err().kind(), ErrorKind::Conflict);
@@ -57,7 +57,7 @@ async fn i30_a_slug_that_was_given_up_rests() {
     rests(&MemoryStore::new().with_clock(clock.clone()).slug_cooldown(week), &clock, 7).await;
 }
 
-/// `I89`: whoever tries slugs hears whether one can be had, and not why it cannot.
+/// `I89`: the error for an unavailable slug does not contain the reason.
 async fn i89_a_slug_that_cannot_be_had_says_nothing_of_whose_it_is(store: &dyn TenantStore) {
     for [own, other] in [["acme", "globex"], ["initech", "umbrella"]] {
         let tenant = store.insert(new(own)).await.unwrap();
@@ -104,7 +104,7 @@ async fn i30_a_slug_that_was_given_up_rests_in_sql<DB: TestBackend>() {
     rests(&store, &clock, 7).await;
 }
 
-/// The row of a tenant that was being deleted is removed by hand: the slug rests all the same.
+/// A tenant's row is deleted by hand; its slug stays in the cool-down.
 async fn i30_the_slug_of_a_tenant_that_is_gone_rests<DB: TestBackend>() {
     let clock = self::clock();
     let (pool, _cleanup) = DB::fresh(4).await;
@@ -124,7 +124,7 @@ async fn i30_the_slug_of_a_tenant_that_is_gone_rests<DB: TestBackend>() {
     assert_eq!(error.kind(), ErrorKind::Conflict, "{} was removed without notice: for good", lost.id());
 }
 
-/// Twenty who want a slug while its tenant gives it up, on real connections: none of them gets it.
+/// Twenty callers insert a slug while its tenant is renamed, on real connections: none of them gets the slug.
 async fn i92_nobody_slips_in_while_a_tenant_is_renamed<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(20).await;
     let store = Arc::new(SqlStore::new(pool));
@@ -155,7 +155,7 @@ async fn i92_nobody_slips_in_while_a_tenant_is_renamed<DB: TestBackend>() {
     }
 }
 
-/// `I92`: a swap in two steps is refused, and leaves both as they were.
+/// `I92`: a swap in two steps is rejected and changes neither tenant.
 async fn i92_two_tenants_do_not_swap_their_slugs<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool);
@@ -177,7 +177,7 @@ on_every_database!(
     i92_two_tenants_do_not_swap_their_slugs,
 );
 
-/// The tables of the version before, with a tenant in them, are brought up to date.
+/// The migration upgrades the tables of the previous version, with a tenant in them.
 async fn upgrades<DB: TestBackend>(before: &str, step: &str) {
     let (pool, _cleanup) = DB::fresh(4).await;
     DB::raw(&pool, before).await.unwrap();

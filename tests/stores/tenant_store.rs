@@ -1,4 +1,4 @@
-//! Every tenant store keeps the same promises, and the suite that says so notices when one does not.
+//! Every tenant store passes the suite of `tenancy::testing`, and the suite rejects each deliberately broken store.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ async fn the_memory_store_keeps_every_promise() {
 #[tokio::test]
 async fn a_cached_store_keeps_every_promise() {
     tenant_store(async || CachedStore::new(MemoryStore::new(), CacheOptions::new())).await;
-    // Also with no room at all, and with a cache over a cache.
+    // Also with a capacity of zero, and with a cache over a cache.
     let none = || CacheOptions::new().capacity(0).negative_capacity(0);
     tenant_store(async || CachedStore::new(MemoryStore::new(), none())).await;
     let twice =
@@ -41,7 +41,7 @@ async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
     tenant_store(async || CachedStore::new(fresh().await, CacheOptions::new())).await;
 }
 
-/// Nobody hears that their request is malformed because a row of ours is.
+/// A malformed row is not reported as a malformed request.
 async fn a_row_that_does_not_read_is_the_databases_fault<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool.clone());
@@ -56,7 +56,7 @@ async fn a_row_that_does_not_read_is_the_databases_fault<DB: TestBackend>() {
 
 on_every_database!(the_sql_store_keeps_every_promise, a_row_that_does_not_read_is_the_databases_fault);
 
-/// A memory store with a fault built in.
+/// A memory store with one deliberate fault.
 #[derive(Debug)]
 struct Broken {
     inner: MemoryStore,
@@ -65,19 +65,19 @@ struct Broken {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
-    /// Writes over whatever is there.
+    /// Overwrites a newer version.
     IgnoresVersions,
-    /// Answers every question by slug with the first tenant it ever saw.
+    /// Returns the first tenant for every slug.
     LeaksBySlug,
-    /// Answers an unknown id with somebody else.
+    /// Returns another tenant for an unknown id.
     LeaksById,
-    /// Forgets what an update wrote.
+    /// Discards updates.
     LosesUpdates,
-    /// Says yes to a taken slug, and does nothing.
+    /// Accepts a slug that is in use, and does nothing.
     SwallowsConflicts,
-    /// Knows nothing after the first page.
+    /// Returns no second page.
     ListsTheFirstPageOnly,
-    /// Starts a page with the last tenant of the page before.
+    /// Repeats the last tenant of a page on the next page.
     ListsTheLastAgain,
 }
 

@@ -1,4 +1,4 @@
-//! What is written for tenants by the crate itself is not reached by a struct, whatever its schema and its case.
+//! The derive rejects the tables of the library, in any schema and any letter case.
 
 #[derive(tenancy::TenantScoped, sqlx::FromRow)]
 #[tenant(table = "tenancy_gauges")]

@@ -1,3 +1,5 @@
+//! Fixture: a server of actix-web.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! hyper and tower, without a framework.
+//! Fixture: a server of hyper and tower, without a framework.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -33,14 +33,14 @@ pub(super) async fn serve(resolver: Arc<Resolver>, tls: TlsInfo) -> SocketAddr {
                 request.extensions_mut().insert(tls.clone());
                 let head = request.method() == Method::HEAD;
                 let answer = route(resolver.clone(), request);
-                // Over HTTP/2 hyper leaves it to the service that an answer to HEAD has no body.
+                // Over HTTP/2, hyper does not remove the body of a response to HEAD.
                 async move {
                     answer.await.map(|answer| if head { answer.map(|_| Full::default()) } else { answer })
                 }
             });
             tokio::spawn(async move {
                 let connection = Builder::new(TokioExecutor::new());
-                // A connection that a client broke is what some rows are about.
+                // Some rows break the connection.
                 drop(
                     connection.serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes)).await,
                 );

@@ -1,4 +1,4 @@
-//! A service of tonic, whose messages are plain text: no compiler of protocol buffers is needed.
+//! Fixture: a tonic service with plain-text messages, which needs no protobuf compiler.
 
 use std::future::ready;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use tower::service_fn;
 
 use crate::fixture::said_of;
 
-/// The services, with the layers on them.
+/// The services, with their layers.
 pub(crate) fn routes(resolver: Arc<Resolver>) -> Routes {
     let method = |text: fn(&tonic::Request<String>) -> String| {
         any(move |request: Request<Body>| async move {
@@ -46,7 +46,7 @@ pub(super) fn serve(resolver: Arc<Resolver>, tls: TlsInfo) -> SocketAddr {
     let routes = routes(resolver);
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let at = incoming.local_addr().unwrap();
-    // What the server knows of the connection, as the sources know it.
+    // Copies the connection data into the extensions that the sources read.
     let connection = tower::util::MapRequestLayer::new(move |mut request: axum::http::Request<_>| {
         let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
         if let Some(peer) = peer {
@@ -59,7 +59,7 @@ pub(super) fn serve(resolver: Arc<Resolver>, tls: TlsInfo) -> SocketAddr {
     at
 }
 
-/// Messages of plain text.
+/// A codec of plain-text messages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Text;
 

@@ -1,4 +1,4 @@
-//! The same routes behind four servers; each answers with the tenant, the actor and the way by which they are known.
+//! Fixture: the same routes on four servers; each returns the tenant, the actor and the source of the tenant.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 mod actix;
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::fixture::app;
 
-/// How requests reach a server.
+/// The protocol of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Speaks {
     Http1,
@@ -22,16 +22,16 @@ pub(crate) enum Speaks {
     Grpc,
 }
 
-/// A server that is running.
+/// A running server.
 #[derive(Debug)]
-pub(crate) struct Front {
+pub(crate) struct RunningServer {
     pub(crate) name: &'static str,
     pub(crate) speaks: Speaks,
     pub(crate) at: SocketAddr,
 }
 
-/// Every server there is, with what TLS would have said on each of their connections.
-pub(crate) async fn fronts(resolver: &Arc<Resolver>, tls: &TlsInfo) -> Vec<Front> {
+/// Starts every server, with the same TLS data on each of their connections.
+pub(crate) async fn start_all(resolver: &Arc<Resolver>, tls: &TlsInfo) -> Vec<RunningServer> {
     let axum = serve_axum(resolver.clone(), tls.clone()).await;
     let actix = actix::serve(resolver.clone(), tls.clone());
     let bare = bare::serve(resolver.clone(), tls.clone()).await;
@@ -45,7 +45,7 @@ pub(crate) async fn fronts(resolver: &Arc<Resolver>, tls: &TlsInfo) -> Vec<Front
         ("hyper, HTTP/2", Speaks::Http2, bare),
         ("tonic", Speaks::Grpc, grpc),
     ]
-    .map(|(name, speaks, at)| Front { name, speaks, at })
+    .map(|(name, speaks, at)| RunningServer { name, speaks, at })
     .into()
 }
 

@@ -1,4 +1,4 @@
-//! Keys made for these tests, and tokens signed with them.
+//! Fixture: keys that only these tests use, and tokens signed with them.
 #![allow(dead_code, unreachable_pub, reason = "each test program takes what it needs")]
 
 use base64::Engine;
@@ -27,7 +27,7 @@ pub const P384_PUBLIC: &str = include_str!("p384.pub.pem");
 pub const ED25519: &str = include_str!("ed25519.pem");
 pub const ED25519_PUBLIC: &str = include_str!("ed25519.pub.pem");
 
-/// Every algorithm that a public key verifies, with its pair.
+/// Every algorithm with a public key, with its key pair.
 pub const PAIRS: [(JwtAlgorithm, Algorithm, &str, &str); 9] = [
     (JwtAlgorithm::Rs256, Algorithm::RS256, RSA, RSA_PUBLIC),
     (JwtAlgorithm::Rs384, Algorithm::RS384, RSA, RSA_PUBLIC),
@@ -58,7 +58,7 @@ pub fn builder() -> JwtSourceBuilder {
     JwtSource::builder().issuer(ISSUER).audience(AUDIENCE).with_clock(clock())
 }
 
-/// Claims that are in order.
+/// Valid claims.
 pub fn claims(tenant: &TenantId) -> Value {
     json!({
         "iss": ISSUER,
@@ -70,14 +70,14 @@ pub fn claims(tenant: &TenantId) -> Value {
     })
 }
 
-/// The same, of this issuer.
+/// Valid claims of this issuer.
 pub fn claims_of(issuer: &str, tenant: &TenantId) -> Value {
     let mut claims = claims(tenant);
     claims["iss"] = json!(issuer);
     claims
 }
 
-/// A token whose header is true.
+/// A token with a correct header.
 pub fn token(algorithm: Algorithm, kid: Option<&str>, claims: &Value, key: &EncodingKey) -> String {
     let mut header = json!({ "alg": format!("{algorithm:?}"), "typ": "JWT" });
     if let Some(kid) = kid {
@@ -98,7 +98,7 @@ pub fn read(source: &JwtSource, token: &str) -> SourceOutcome {
     source.read(&OwnedRequest::get("/").with_header("Authorization", format!("Bearer {token}")))
 }
 
-/// Who is let in for which tenant, as a text; what came otherwise.
+/// The outcome as a text: the actor and the tenant, or the error.
 pub fn outcome(signal: SourceOutcome) -> String {
     use tenancy::resolve::Candidate;
     let name = |candidate| match candidate {
@@ -121,7 +121,7 @@ pub fn judged(source: &JwtSource, token: &str) -> String {
     outcome(read(source, token))
 }
 
-/// The public half as a JWK, without `alg` and `kid`.
+/// The public key as a JWK, without `alg` and `kid`.
 pub fn jwk(algorithm: Algorithm, pem: &str) -> Value {
     let jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&private(pem), algorithm).unwrap();
     let mut jwk = serde_json::to_value(jwk).unwrap();

@@ -1,16 +1,16 @@
-//! Statements written by hand, a line each: the engines that it is for, values if it has parameters, the statement.
+//! Statements written by hand, one a line: the engines, the values of parameters, and the text.
 //!
 //! ```text
 //! PSM SELECT id FROM orders
 //! [3 4] PS SELECT id FROM orders WHERE id = $1 OR total = $2
 //! ```
 //!
-//! `P` is Postgres, `S` SQLite, `M` MariaDB; a line with `#` is a remark. Each answers a row or writes one, so that
-//! it says something, and none has a LIMIT without an order that decides.
+//! `P` is PostgreSQL, `S` SQLite, `M` MariaDB; a line with `#` is a remark. Each statement returns or writes a row,
+//! and none has a LIMIT without a total order.
 
 use tenancy_sql::Dialect;
 
-use crate::oracle_fixture::Wall;
+use crate::oracle_fixture::Layer;
 
 const FILES: [&str; 6] = [
     include_str!("joins.txt"),
@@ -21,8 +21,9 @@ const FILES: [&str; 6] = [
     include_str!("writes.txt"),
 ];
 
-/// Those that name keys which, on a database of several tenants, have the tenant in front: written as for one tenant,
-/// they run there only when they were rewritten.
+/// Statements that name keys as on a database of one tenant. On a database of several tenants these keys begin with
+/// the
+/// tenant, so the statements run there only when rewritten.
 const FOR_ONE_TENANT: &str = include_str!("keys.txt");
 
 /// A statement and the values of its parameters.
@@ -32,14 +33,14 @@ pub(crate) struct Case {
 }
 
 /// The statements for one engine.
-pub(crate) fn cases(dialect: Dialect, wall: Wall) -> Vec<Case> {
+pub(crate) fn cases(dialect: Dialect, layer: Layer) -> Vec<Case> {
     let engine = match dialect {
         Dialect::Postgres => 'P',
         Dialect::Sqlite => 'S',
         _ => 'M',
     };
     let mut cases = Vec::new();
-    for line in lines(wall) {
+    for line in lines(layer) {
         let (values, rest) = match line.strip_prefix('[').and_then(|line| line.split_once("] ")) {
             Some((values, rest)) => (values, rest),
             None => ("", line),
@@ -54,9 +55,9 @@ pub(crate) fn cases(dialect: Dialect, wall: Wall) -> Vec<Case> {
     cases
 }
 
-/// Every statement once, whatever engines it is for.
-fn lines(wall: Wall) -> impl Iterator<Item = &'static str> {
-    let more = (wall == Wall::Rewriter).then_some(&FOR_ONE_TENANT);
+/// Every statement once, for all engines.
+fn lines(layer: Layer) -> impl Iterator<Item = &'static str> {
+    let more = (layer == Layer::Rewriter).then_some(&FOR_ONE_TENANT);
     let files = FILES.iter().chain(more);
     files.flat_map(|file| file.lines()).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }

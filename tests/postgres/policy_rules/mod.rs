@@ -1,4 +1,4 @@
-//! What is planned for which table, key, view, index and role.
+//! The planned policies, keys, views, indexes and grants are the right ones for each kind of table and role.
 
 mod unguarded;
 
@@ -56,7 +56,7 @@ async fn ids_of_each_type_and_names_of_every_kind() {
                 let distinct = format!("SELECT DISTINCT words FROM {table}");
                 assert_eq!(rows(&mut shop.app, Some(id), &distinct).await.unwrap(), [format!("of {id}")]);
             }
-            // The setting is empty now: no row has that for its tenant, not even one that was made past the policy.
+            // The setting is empty now: no row has the empty tenant, not even one that was written past the policy.
             if table == "\"user\"" {
                 run(&mut shop.owner, "ALTER TABLE \"user\" DISABLE ROW LEVEL SECURITY").await;
                 run(&mut shop.owner, "INSERT INTO \"user\" VALUES ('', 'of nobody')").await;
@@ -70,7 +70,7 @@ async fn ids_of_each_type_and_names_of_every_kind() {
             }
         }
     }
-    // What is not in the search path is not touched, nor what is the crate's.
+    // Tables outside of the search path and the crate's own tables are not changed.
     run(&mut shop.owner, "RESET quote_all_identifiers").await;
     let left = state(&mut shop.owner).await;
     assert!(left.iter().any(|line| line == "table elsewhere.hidden f f"), "{left:?}");
@@ -111,7 +111,7 @@ async fn a_text_by_which_different_ids_are_equal_is_refused() {
     let mut shop = Shop::new("CREATE TABLE t (tenant_id text)").await;
     let alike = "CREATE COLLATION alike (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
         ALTER TABLE t ALTER tenant_id TYPE text COLLATE alike";
-    // Only ICU has such collations: a server that was built without it can hold none.
+    // Only ICU has such collations, and a server can be built without ICU.
     if let Err(error) = sqlx::raw_sql(alike).execute(&mut shop.owner).await {
         assert!(error.to_string().contains("ICU is not supported in this build"), "{error}");
         return;
@@ -137,7 +137,7 @@ async fn a_child_in_another_schema_is_whose_its_parent_is() {
         plan.changes().iter().filter(|step| step.sql().contains("CREATE POLICY \"tenancy_floor\""));
     let tables: Vec<_> = policies.map(PolicyChange::object).collect();
     assert_eq!(tables, ["table archive.accounts_2025", "table public.accounts", "table public.own"]);
-    // What no policy can guard is listed, and is no advice.
+    // Objects that no policy can guard are listed as unguarded, not as advice.
     let advice = said(plan.unguarded());
     assert!(plan.advice().is_empty(), "{plan:?}");
     let wanted = [
@@ -190,7 +190,7 @@ async fn the_role_of_the_application_gets_what_it_needs_and_no_more() {
         "titles SELECT",
     ];
     assert_eq!(held, wanted);
-    // A new table has no policy yet, and nobody reads it.
+    // A new table has no policy yet, and the role cannot read it.
     run(&mut shop.owner, "CREATE TABLE later (tenant_id uuid NOT NULL, words text)").await;
     assert_eq!(rows(&mut shop.app, Some(ACME), "SELECT words FROM later").await.unwrap_err(), "42501");
     let plan = policies.plan(&mut shop.owner).await.unwrap();
@@ -223,7 +223,7 @@ async fn a_role_that_policies_do_not_bind_is_refused() {
     assert!(error.to_string().contains(&format!("`{exempt}` is a superuser or has BYPASSRLS")), "{error}");
 }
 
-/// A schema as somebody has it who did not think of tenants.
+/// A schema that was designed without tenants.
 const GROWN: &str = "
     CREATE TABLE tenants (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), name text UNIQUE);
     CREATE TABLE users (tenant_id uuid DEFAULT '00000000-0000-0000-0000-000000000000' REFERENCES tenants, id bigserial PRIMARY KEY,
@@ -252,7 +252,7 @@ async fn keys_get_the_tenant_when_asked_by_name() {
         UNION ALL SELECT concat_ws(' ', attrelid::regclass, attname, attnotnull, atthasdef) FROM pg_attribute \
             WHERE attname IN ('tenant_id', 'id') AND attrelid IN ('users'::regclass, 'tenants'::regclass) ORDER BY 1";
     let before = texts(&mut shop.owner, keys).await;
-    // By itself only the policies are made.
+    // By default only the policies are made.
     let plain = policies.apply(&mut shop.owner).await.unwrap();
     assert_eq!(texts(&mut shop.owner, keys).await, before);
     assert_eq!(plain.keys().len(), 17, "{:#?}", said(plain.keys()));
@@ -286,7 +286,7 @@ async fn keys_get_the_tenant_when_asked_by_name() {
     let left = policies.with_keys().plan(&mut shop.owner).await.unwrap();
     assert!(left.is_empty() && left.keys().is_empty(), "{:?}", shown(&left));
 
-    // The world that the keys hold together: a user who leaves takes nothing of another tenant's, and no tenant away.
+    // The keys connect all tables: a deleted user removes no row of another tenant, and no tenant.
     let acme = format!("BEGIN; SET LOCAL app.tenant_id = '{ACME}'");
     run(
         &mut shop.owner,
@@ -324,7 +324,7 @@ async fn a_key_that_rows_break_already_is_not_taken_for_kept() {
          INSERT INTO users VALUES ('{ACME}', 1, 'a@a'), ('{GLOBEX}', 2, 'b@b')"
     );
     run(&mut shop.owner, &people).await;
-    // Each refers to another tenant's row; the security is forced before the keys are changed.
+    // Each row refers to another tenant's row; FORCE is set before the keys change.
     for (breaks, undo) in [
         (format!("INSERT INTO \"Teams\" VALUES ('{GLOBEX}', 1, 1, 2)"), "TRUNCATE \"Teams\" CASCADE"),
         (format!("INSERT INTO logs VALUES ('{GLOBEX}', '2026-06-01', 1, 1)"), "TRUNCATE logs"),
@@ -383,7 +383,7 @@ async fn a_key_that_a_person_has_to_decide_on_is_advice() {
         assert!(line.starts_with(wanted), "{line}");
     }
     assert_eq!(advice.len(), wanted.len(), "{advice:#?}");
-    // The one that could be changed refers to a key that was made for it.
+    // The key that could be changed refers to a key that was made for it.
     let keys = "SELECT concat_ws(' ', conrelid::regclass, pg_get_constraintdef(oid)) FROM pg_constraint \
         WHERE conrelid IN ('c1'::regclass, 'p'::regclass) AND contype IN ('f', 'u') ORDER BY 1";
     let wanted = [
@@ -465,7 +465,7 @@ async fn an_index_that_policies_take_out_of_use_is_named() {
             "{object}: {sql}"
         );
     }
-    // The advice is right, and taking it helps: with the index alone PostgreSQL reads the table.
+    // The advice is right and helps: with the index alone PostgreSQL scans the table.
     RlsPolicies::new(&Schema::from_toml(SHARED).unwrap()).apply(&mut shop.owner).await.unwrap();
     run(&mut shop.owner, "ALTER TABLE docs DROP CONSTRAINT docs_pkey; DROP INDEX fine_lower, fine_price")
         .await;
@@ -479,7 +479,7 @@ async fn an_index_that_policies_take_out_of_use_is_named() {
     let plan = rows(&mut shop.owner, Some(ACME), explain).await.unwrap().join("\n");
     assert!(plan.contains("Index Cond: (tenant_id =") && plan.contains("Filter: (lower(name)"), "{plan}");
 
-    // Nor does a composite index bring one back; a stored column does, as its `=` is leakproof.
+    // A composite index does not help either; a stored column does, because its `=` is leakproof.
     let more = "CREATE EXTENSION btree_gin; CREATE INDEX by_both ON docs USING gin (tenant_id, body);
         ALTER TABLE docs ADD lower_name text GENERATED ALWAYS AS (lower(name)) STORED;
         CREATE INDEX stored ON docs (tenant_id, lower_name)";
@@ -504,13 +504,13 @@ async fn the_file_makes_what_the_call_makes() {
             policies = policies.with_keys();
         }
         policies.apply(&mut by_call.owner).await.unwrap();
-        // The text is the same as that of the other database, whose file is run here.
+        // Both databases get the same SQL; here it runs as a file.
         let file = policies.plan(&mut by_file.owner).await.unwrap().sql();
         run(&mut by_file.owner, &file).await;
         let wanted = state(&mut by_call.owner).await;
         assert_eq!(state(&mut by_file.owner).await, wanted, "{file}");
         assert!(wanted.iter().filter(|line| line.starts_with("policy ")).count() >= 10);
-        // Again, it does no harm.
+        // A second run changes nothing.
         run(&mut by_file.owner, &file).await;
         assert_eq!(state(&mut by_file.owner).await, wanted);
         assert!(policies.plan(&mut by_file.owner).await.unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! What has no policy is no success: tables without a tenant, outside of the search path, or none at all.
+//! A table without a policy is reported: without a tenant, outside of the search path, or none at all.
 
 use tenancy::isolation::{PolicyPlan, RlsPolicies};
 use tenancy_sql::Schema;
@@ -40,13 +40,14 @@ async fn a_table_without_a_policy_counts_unless_the_role_does_not_reach_it() {
         "table elsewhere.hidden",
         "table elsewhere.numbered",
     ];
-    // Without a role every one of them counts, as nothing says who reads it.
+    // Without a role every object counts, because its readers are unknown.
     let by_nobody = plan(&mut shop, false).await;
     assert!(by_nobody.is_empty());
     assert_eq!((unguarded(&by_nobody), by_nobody.tables()), (all.to_vec(), 2));
     assert!(by_nobody.advice().is_empty(), "{:?}", said(by_nobody.advice()));
 
-    // With one they are advice, until it is granted a right: by itself, by a group, by everybody, on one column.
+    // With a role the objects are advice, until the role gets a right: its own, of a group, of PUBLIC, or on one
+    // column.
     let mut granted = plan(&mut shop, true).await;
     assert_eq!(unguarded(&granted), [""; 0]);
     assert_eq!(granted.advice().len(), all.len() + 1, "{:?}", said(granted.advice()));
@@ -72,7 +73,7 @@ async fn a_table_without_a_policy_counts_unless_the_role_does_not_reach_it() {
         "{file}"
     );
 
-    // Declared, secured or out of reach: none is left.
+    // Once declared, secured or out of reach, no object is left.
     run(
         &mut shop.owner,
         "REVOKE ALL ON secrets, base, counted, elsewhere.plain FROM PUBLIC; DROP TABLE secrets; DROP MATERIALIZED VIEW counted;
@@ -97,7 +98,7 @@ async fn a_schema_that_is_added_to_the_search_path_gets_its_policies() {
     run(&mut shop.owner, "SET search_path = public, elsewhere").await;
     RlsPolicies::new(&schema).apply(&mut shop.owner).await.unwrap();
     run(&mut shop.owner, "RESET search_path").await;
-    // The policies stand, wherever they are looked at from.
+    // The policies are found from any search path.
     let after = RlsPolicies::new(&schema).plan(&mut shop.owner).await.unwrap();
     assert!(after.is_empty() && after.unguarded().is_empty(), "{after:?}");
 }

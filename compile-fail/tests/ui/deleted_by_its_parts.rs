@@ -1,7 +1,0 @@
-//! What gives places back is made by a delete, and by nothing else.
-
-fn run(scope: &tenancy::scope::Scope<'_, sqlx::Sqlite>) {
-    let _ = tenancy::scope::row::Deleted { rows: 3, tenant: scope.context().tenant_id().clone() };
-}
-
-fn main() {}
