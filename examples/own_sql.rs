@@ -1,4 +1,4 @@
-//! The three doors to a tenant's rows, on an SQLite database in memory: `cargo run --example own_sql`.
+//! Three ways to reach a tenant's rows, on SQLite in memory: `cargo run --example own_sql`.
 
 use std::sync::Arc;
 
@@ -80,5 +80,5 @@ async fn tenants() -> tenancy::Result<(TenantContext, TenantContext)> {
 
 #[test]
 fn the_example_runs() {
-    main().expect("every door opens for its own tenant");
+    main().expect("each way reaches the rows of its own tenant");
 }

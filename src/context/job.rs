@@ -74,7 +74,7 @@ impl<'a, J: Job> Envelope<'a, J> {
     /// [`ErrorKind::InvalidInput`] if the job does not serialise; [`ErrorKind::CrossTenantContext`] if the context
     /// belongs to a cross-tenant read, because a job can write.
     pub fn to_json(&self) -> Result<String> {
-        self.ctx.not_lent()?;
+        self.ctx.reject_cross_tenant()?;
         let fault = |e| {
             Error::new(
                 ErrorKind::InvalidInput,

@@ -89,7 +89,7 @@ impl LoginStateKeys {
     /// # Errors
     /// [`ErrorKind::CrossTenantContext`] if the context belongs to a cross-tenant read.
     pub fn state(&self, ctx: &TenantContext, nonce: &LoginNonce) -> Result<String> {
-        ctx.not_lent()?;
+        ctx.reject_cross_tenant()?;
         let contents = Contents {
             tenant: ctx.tenant_id().to_string(),
             expires_us: self.clock.now().after(self.lifetime),

@@ -190,7 +190,7 @@ impl TenantContext {
     }
 
     /// Rejects the context of a cross-tenant read.
-    pub(crate) fn not_lent(&self) -> Result<()> {
+    pub(crate) fn reject_cross_tenant(&self) -> Result<()> {
         if self.resolved_by() == ResolvedBy::CrossTenant {
             return Err(Error::new(
                 ErrorKind::CrossTenantContext,
@@ -284,7 +284,7 @@ impl TenantDirectory {
     /// # Errors
     /// As [`context`](Self::context); [`ErrorKind::CrossTenantContext`] for a context of a cross-tenant read.
     pub async fn refresh(&self, ctx: &TenantContext) -> Result<TenantContext> {
-        ctx.not_lent()?;
+        ctx.reject_cross_tenant()?;
         self.readmit(ctx.tenant_id(), ctx.actor().clone(), ctx.resolved_by(), ctx.request_id()).await
     }
 

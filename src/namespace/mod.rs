@@ -201,7 +201,7 @@ impl TenantContext {
     /// # Errors
     /// [`ErrorKind::CrossTenantContext`] for the context of a cross-tenant read.
     pub fn prefix(&self) -> Result<TenantPrefix> {
-        self.not_lent()?;
+        self.reject_cross_tenant()?;
         let writer = |separator| NameWriter::new(self.tenant_id(), separator);
         let mut keys = writer(':');
         keys.push(&Purpose::CacheKey.text());
@@ -214,7 +214,7 @@ impl TenantContext {
     }
 
     fn name(&self, separator: char, purpose: Purpose, parts: &impl KeyParts) -> Result<Arc<str>> {
-        self.not_lent()?;
+        self.reject_cross_tenant()?;
         let mut writer = NameWriter::new(self.tenant_id(), separator);
         writer.push(&purpose.text());
         let mut count = 0;

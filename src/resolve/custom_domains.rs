@@ -10,10 +10,14 @@ use crate::context::unknown_tenant;
 use crate::tenant::{Domain, DomainStore};
 
 /// The store of custom domains, if the source reads them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct CustomDomains(Option<Arc<dyn DomainStore>>);
 
 impl CustomDomains {
+    pub(super) fn none() -> Self {
+        Self(None)
+    }
+
     pub(super) fn of(store: Arc<dyn DomainStore>) -> Self {
         Self(Some(store))
     }

@@ -83,7 +83,7 @@ impl HostSource {
             require_sni_match: false,
             forwarding: None,
             vary: "host",
-            custom: CustomDomains::default(),
+            custom: CustomDomains::none(),
         })
     }
 

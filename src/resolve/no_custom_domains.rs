@@ -2,10 +2,14 @@
 
 use super::source::SourceOutcome;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct CustomDomains;
 
 impl CustomDomains {
+    pub(super) fn none() -> Self {
+        Self
+    }
+
     #[expect(clippy::unused_self, reason = "as its twin")]
     pub(super) fn read(&self, _: &str) -> SourceOutcome {
         SourceOutcome::Absent

@@ -148,7 +148,7 @@ fn never_null_in_item<'a>(item: &'a TableWithJoins, ctes: &[&Ident]) -> Vec<&'a 
         let right = never_null_in_factor(relation, ctes);
         match join_operator {
             JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => {
-                never_null.extend(right)
+                never_null.extend(right);
             }
             JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => {}
             JoinOperator::Right(_) | JoinOperator::RightOuter(_) => never_null = right,

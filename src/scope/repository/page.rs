@@ -4,7 +4,7 @@ use super::row::TenantRow;
 
 /// The size of a page, and its start.
 ///
-/// The start is an id in [`list`](crate::TenantScoped::list), and a [`Cursor`](super::sort::Cursor) in
+/// The start is an id in [`list`](crate::TenantScoped::list), and a [`Cursor`](super::cursor::Cursor) in
 /// [`Select::page`](super::select::Select::page).
 #[derive(Debug, Clone)]
 pub struct PageRequest<After> {

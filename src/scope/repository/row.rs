@@ -25,7 +25,7 @@ pub type ResultFuture<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + '
 /// [`TenantScoped`](crate::TenantScoped), and none of them can be overridden.
 ///
 /// To implement it by hand, implement [`BindRow`] as well, and generate the statements with
-/// [`TableSpec`](super::TableSpec):
+/// [`TableSpec`](tenancy_sql::TableSpec):
 ///
 /// ```
 /// use std::sync::LazyLock;

@@ -136,7 +136,7 @@ impl<DB: Backend> Lease<DB> {
 
 /// Rejects a context of a cross-tenant read, and a tenant whose rows are not in the shared tables.
 pub(in crate::scope) fn check_context(ctx: &TenantContext) -> Result<()> {
-    ctx.not_lent()?;
+    ctx.reject_cross_tenant()?;
     shared_placement(ctx.tenant())
 }
 

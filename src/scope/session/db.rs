@@ -46,7 +46,7 @@ impl<DB: Backend> TenantDb<DB> {
     /// Begins a transaction of one tenant.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`] if there is no connection, [`ErrorKind::UnsupportedPlacement`] if the
+    /// [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if there is no connection, [`ErrorKind::UnsupportedPlacement`](crate::ErrorKind::UnsupportedPlacement) if the
     /// tenant's rows are not in the shared tables.
     #[track_caller]
     pub fn begin<'a>(&'a self, ctx: &'a TenantContext) -> impl Future<Output = Result<Tx<'a, DB>>> + Send {
@@ -62,7 +62,7 @@ impl<DB: Backend> TenantDb<DB> {
 impl TenantDb<sqlx::Postgres> {
     /// Runs the doctor's checks again on a pooled connection, for a readiness probe or a test.
     ///
-    /// The report leaves out the faults that were [accepted](TenantDbBuilder::accept).
+    /// The report leaves out the faults that were [accepted](super::builder::TenantDbBuilder::accept).
     ///
     /// # Errors
     /// As [`doctor::examine`].
