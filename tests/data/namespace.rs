@@ -63,7 +63,7 @@ fn names(ctx: &TenantContext, parts: &[String]) -> Vec<String> {
 
 /// `I49`: a separator inside a part never produces the name of another part, tenant or purpose.
 #[tokio::test]
-async fn what_naive_names_confuse_stays_apart() {
+async fn names_that_naive_joins_confuse_are_distinct() {
     let [acme, acme2, four, forty] = enter(["acme", "acme2", "4", "40"]).await;
     let lists: [&[&str]; 16] = [
         &["a", "b"],
@@ -308,7 +308,7 @@ impl Loads {
 }
 
 #[tokio::test]
-async fn who_asks_for_the_same_at_once_waits_for_one_load_of_its_own_tenant() {
+async fn concurrent_requests_for_a_key_wait_for_one_load_of_their_tenant() {
     let [acme, globex] = enter(["acme", "globex"]).await;
     let cache = Arc::new(TenantCache::new(100, MINUTE));
     let loads = Loads::new(0);
@@ -462,7 +462,7 @@ async fn what_is_kept_in_redis_ends() {
 }
 
 #[tokio::test]
-async fn a_message_reaches_its_tenants_own() {
+async fn a_message_reaches_only_its_own_tenant() {
     let redis = redis().await;
     let [acme, acme2] = fresh().await;
     for (ctx, other) in both_sides(&acme, &acme2) {
@@ -476,7 +476,7 @@ async fn a_message_reaches_its_tenants_own() {
 }
 
 #[tokio::test]
-async fn a_lock_is_held_by_one_and_given_back_by_its_holder_alone() {
+async fn a_lock_has_one_holder_who_alone_releases_it() {
     let redis = redis().await;
     let [acme, acme2] = fresh().await;
     for (ctx, other) in both_sides(&acme, &acme2) {
@@ -528,7 +528,7 @@ async fn a_flush_of_redis_takes_one_tenants_values_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_not_there_is_said_to_be_unavailable() {
+async fn an_unreachable_redis_is_unavailable() {
     // A port on which no server listens.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();

@@ -232,7 +232,7 @@ async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
 
 /// Citus forwards a whole message, and its workers already have a transaction then.
 #[tokio::test]
-async fn citus_is_told_the_tenant_in_a_message_of_its_own() {
+async fn citus_gets_the_tenant_in_a_separate_message() {
     sends(
         (Enforcement::PredicateAndRls, ConnectionMode::Citus),
         &["BEGIN READ ONLY", TELL, "execute", "ROLLBACK", "ping"],

@@ -182,7 +182,7 @@ fn outcome(result: &Result<TenantContext>) -> std::result::Result<(TenantId, Act
 }
 
 #[tokio::test]
-async fn the_outcomes_are_these() {
+async fn each_combination_of_sources_has_its_outcome() {
     use ErrorKind::{
         CredentialMissing, InvalidInput, TenantConflict, TenantMissing, TenantSuspended, TenantUnknown,
     };
@@ -309,7 +309,7 @@ impl Source for Guest {
 
 /// An anonymous identity proves neither an actor nor a tenant.
 #[tokio::test]
-async fn nobody_in_particular_proves_nothing() {
+async fn an_anonymous_identity_proves_nothing() {
     let fixture = seeded().await;
     for who in [Who::Acme, Who::Globex] {
         let id = &fixture.names[who as usize].0;
@@ -332,7 +332,7 @@ async fn nobody_in_particular_proves_nothing() {
 }
 
 #[tokio::test]
-async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
+async fn a_credential_at_the_wrong_tenant_is_in_its_audit_log() {
     use Say::{Forbidden, Invalid, Unverified, Verified, VerifiedActor};
     use Who::{Acme, Globex, Nobody};
     let fixture = seeded().await;
@@ -375,7 +375,7 @@ async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
 
 /// If the audit sink fails, the request is still rejected.
 #[tokio::test]
-async fn a_refusal_that_cannot_be_told_is_one_still() {
+async fn a_rejection_without_an_audit_event_is_still_a_rejection() {
     #[derive(Debug)]
     struct Full;
 
@@ -401,7 +401,7 @@ async fn a_refusal_that_cannot_be_told_is_one_still() {
 
 /// I70: with an invalidated cache a removed member is rejected at once, and accepted once added again.
 #[tokio::test]
-async fn what_was_known_of_members_ends_when_they_change() {
+async fn a_change_of_members_invalidates_the_cache() {
     #[derive(Debug, Clone, Default)]
     struct Table(Arc<Mutex<(HashSet<TenantId>, u32)>>);
 
@@ -450,7 +450,7 @@ async fn what_was_known_of_members_ends_when_they_change() {
 
 /// A result that was in transit during a change of members is not cached, and a failure never is.
 #[tokio::test]
-async fn a_late_answer_about_members_is_not_kept() {
+async fn a_late_result_about_members_is_not_cached() {
     #[derive(Debug, Clone)]
     struct Slow {
         asked: Arc<Semaphore>,
@@ -494,7 +494,7 @@ async fn a_late_answer_about_members_is_not_kept() {
 }
 
 #[tokio::test]
-async fn what_is_at_hand_is_there_without_waiting() {
+async fn a_warm_directory_resolves_without_waiting() {
     let fixture = seeded().await;
     let over = |directory: &TenantDirectory| {
         Resolver::new(directory.clone())

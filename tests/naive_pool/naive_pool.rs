@@ -108,7 +108,7 @@ async fn tell(conn: &mut PgConnection) -> sqlx::Result<()> {
 }
 
 #[tokio::test]
-async fn a_pool_with_hooks_answers_one_tenant_with_anothers_rows() {
+async fn a_pool_with_hooks_returns_rows_of_another_tenant() {
     let _roles = ROLES.read().await;
     let (fixture, _) = seeded(1).await;
     let naive = PgPoolOptions::new()
@@ -340,7 +340,7 @@ async fn processes(pool: &PgPool) -> BTreeSet<i32> {
 
 /// Other users of the pool may leave a transaction open: no scope runs inside of it.
 #[tokio::test]
-async fn a_scope_never_runs_in_a_transaction_that_somebody_left_open() {
+async fn a_scope_never_runs_in_a_leftover_transaction() {
     let _alone = ROLES.write().await;
     for connections in [1, 2] {
         let (fixture, pool) = seeded(connections).await;
@@ -379,7 +379,7 @@ async fn a_scope_never_runs_in_a_transaction_that_somebody_left_open() {
 
 /// A leftover tenant or role in a session does not affect a scope, and a failed transaction is not reused.
 #[tokio::test]
-async fn what_a_session_was_told_is_not_what_a_scope_sees() {
+async fn leftover_session_state_does_not_reach_a_scope() {
     let _alone = ROLES.write().await;
     let (fixture, pool) = seeded(1).await;
     let (exempt, _cleanup) = exempt_role(&fixture).await;
@@ -402,7 +402,7 @@ async fn what_a_session_was_told_is_not_what_a_scope_sees() {
 
 /// The control plane shares the pool: it never commits a transaction that someone left open.
 #[tokio::test]
-async fn the_control_plane_never_commits_what_somebody_left_open() {
+async fn the_control_plane_never_commits_a_leftover_transaction() {
     let _roles = ROLES.read().await;
     let (fixture, pool) = seeded(1).await;
     let store = SqlStore::new(pool.clone());
