@@ -443,10 +443,10 @@ async fn what_cannot_be_read_is_kept_and_what_cannot_be_trusted_is_not() {
 
 /// A tenant store without tenants that records the versions it is notified of.
 #[derive(Debug, Default)]
-struct Told(Mutex<Vec<u64>>);
+struct Notified(Mutex<Vec<u64>>);
 
 #[async_trait]
-impl TenantStore for Told {
+impl TenantStore for Notified {
     async fn by_id(&self, _: &TenantId) -> Result<Option<Arc<Tenant>>> {
         Ok(None)
     }
@@ -472,7 +472,7 @@ async fn a_cache_is_notified_of_committed_changes_only() {
     let fixture = Fixture::new().await;
     let catalog =
         Catalog::from_toml("version = 1\n[features]\n[plans.pro]\nprices = [\"price_pro\"]\nfeatures = {}");
-    let told = Arc::new(Told::default());
+    let told = Arc::new(Notified::default());
     let webhook = StripeWebhook::new(
         SigningSecrets::new([SECRET]).unwrap(),
         Mode::Test,

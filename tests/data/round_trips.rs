@@ -190,7 +190,7 @@ async fn sends(
 
 const READ: &str = "BEGIN READ ONLY; SET LOCAL app.tenant_id = 'acme'";
 const WRITE: &str = "BEGIN; SET LOCAL app.tenant_id = 'acme'";
-const TELL: &str = "SET LOCAL app.tenant_id = 'acme'";
+const SET_TENANT: &str = "SET LOCAL app.tenant_id = 'acme'";
 
 /// A read returns after two round trips; nobody waits for the rollback and the ping.
 #[tokio::test]
@@ -235,9 +235,9 @@ async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
 async fn citus_gets_the_tenant_in_a_separate_message() {
     sends(
         (Enforcement::PredicateAndRls, ConnectionMode::Citus),
-        &["BEGIN READ ONLY", TELL, "execute", "ROLLBACK", "ping"],
-        &["BEGIN", TELL, "execute", "COMMIT", "ping"],
-        &["BEGIN", TELL, "execute", "execute", "COMMIT", "ping"],
+        &["BEGIN READ ONLY", SET_TENANT, "execute", "ROLLBACK", "ping"],
+        &["BEGIN", SET_TENANT, "execute", "COMMIT", "ping"],
+        &["BEGIN", SET_TENANT, "execute", "execute", "COMMIT", "ping"],
     )
     .await;
 }

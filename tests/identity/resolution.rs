@@ -140,7 +140,11 @@ async fn seeded() -> Fixture {
 impl Fixture {
     /// The result, which must not depend on whether tenants and outcomes are available synchronously, and the events
     /// in the audit sink of each run.
-    async fn resolve_told(&self, says: &[Say], public: bool) -> (Result<TenantContext>, Vec<AuditEvent>) {
+    async fn resolve_with_events(
+        &self,
+        says: &[Say],
+        public: bool,
+    ) -> (Result<TenantContext>, Vec<AuditEvent>) {
         let mut answers = Vec::new();
         for (directory, later) in
             [(&self.warm, false), (&self.cold, false), (&self.warm, true), (&self.cold, true)]
@@ -170,7 +174,7 @@ impl Fixture {
     }
 
     async fn resolve(&self, says: &[Say], public: bool) -> Result<TenantContext> {
-        self.resolve_told(says, public).await.0
+        self.resolve_with_events(says, public).await.0
     }
 }
 
@@ -354,7 +358,7 @@ async fn a_credential_at_the_wrong_tenant_is_in_its_audit_log() {
         (&[VerifiedActor, Unverified(Acme, true)], none, ""),
     ];
     for (says, wanted, reason) in rows {
-        let (answer, told) = fixture.resolve_told(says, false).await;
+        let (answer, told) = fixture.resolve_with_events(says, false).await;
         let whose: Vec<_> = told.iter().map(AuditEvent::tenant).collect();
         assert_eq!(
             whose,
@@ -427,9 +431,9 @@ async fn a_change_of_members_invalidates_the_cache() {
         })
     };
     let request = OwnedRequest::get("/");
-    let enter = async |who| over(who).resolve(&request).await.map(|_| ()).map_err(|error| error.kind());
+    let outcome_of = async |who| over(who).resolve(&request).await.map(|_| ()).map_err(|error| error.kind());
     for _ in 0..3 {
-        assert_eq!((enter(Who::Acme).await, enter(Who::Globex).await), (Ok(()), Ok(())));
+        assert_eq!((outcome_of(Who::Acme).await, outcome_of(Who::Globex).await), (Ok(()), Ok(())));
     }
     assert_eq!(table.0.lock().unwrap().1, 2, "asked once for each");
     assert!(over(Who::Acme).resolve(&request).at_hand().is_ok(), "and then not waited for");
@@ -438,14 +442,14 @@ async fn a_change_of_members_invalidates_the_cache() {
     members.changed(acme);
     for _ in 0..3 {
         assert_eq!(
-            (enter(Who::Acme).await, enter(Who::Globex).await),
+            (outcome_of(Who::Acme).await, outcome_of(Who::Globex).await),
             (Err(ErrorKind::TenantUnknown), Ok(()))
         );
     }
     assert!(table.0.lock().unwrap().1 <= 4, "that somebody is no member is kept as well");
     table.0.lock().unwrap().0.insert(acme.clone());
     members.changed(acme);
-    assert_eq!((enter(Who::Acme).await, enter(Who::Globex).await), (Ok(()), Ok(())));
+    assert_eq!((outcome_of(Who::Acme).await, outcome_of(Who::Globex).await), (Ok(()), Ok(())));
 }
 
 /// A result that was in transit during a change of members is not cached, and a failure never is.

@@ -379,7 +379,7 @@ async fn a_request_dropped_at_any_await_leaves_no_tenant_behind_the_pooler() {
                 }
                 cancelled += usize::from(!done);
             }
-            nobody_is_there(&raw, polls).await;
+            no_tenant_is_left(&raw, polls).await;
             assert_eq!(Order::count(&db.scope(&fixture.globex)).await.unwrap(), 5, "after {polls} polls");
         }
         assert!(cancelled > 20, "only {cancelled} were cancelled");
@@ -388,7 +388,7 @@ async fn a_request_dropped_at_any_await_leaves_no_tenant_behind_the_pooler() {
 }
 
 /// The next client of the pooler has no tenant and no open transaction, and reads no row.
-async fn nobody_is_there(raw: &PgPool, polls: usize) {
+async fn no_tenant_is_left(raw: &PgPool, polls: usize) {
     let now = "SELECT coalesce(current_setting('app.tenant_id', true), ''), now()::text, \
                (SELECT count(*) FROM orders)::text";
     let row = async || {

@@ -31,7 +31,7 @@ async fn kind(store: &dyn TenantStore, tenant: &Tenant) -> Result<(), ErrorKind>
 }
 
 /// Acme changes its slug; globex gets the old one after `days`, and not earlier.
-async fn rests(store: &dyn TenantStore, clock: &ManualClock, days: i64) {
+async fn cools_down(store: &dyn TenantStore, clock: &ManualClock, days: i64) {
     let acme = store.insert(new("acme")).await.unwrap();
     let globex = store.insert(new("globex")).await.unwrap();
     let moved = store.update(&acme.with_slug(slug("acme-corp"))).await.unwrap();
@@ -52,9 +52,9 @@ async fn rests(store: &dyn TenantStore, clock: &ManualClock, days: i64) {
 #[tokio::test]
 async fn i30_a_released_slug_cools_down() {
     let clock = self::clock();
-    rests(&MemoryStore::new().with_clock(clock.clone()), &clock, 90).await;
+    cools_down(&MemoryStore::new().with_clock(clock.clone()), &clock, 90).await;
     let week = Duration::from_hours(7 * 24);
-    rests(&MemoryStore::new().with_clock(clock.clone()).slug_cooldown(week), &clock, 7).await;
+    cools_down(&MemoryStore::new().with_clock(clock.clone()).slug_cooldown(week), &clock, 7).await;
 }
 
 /// `I89`: the error for an unavailable slug does not contain the reason.
@@ -97,11 +97,11 @@ async fn i30_a_released_slug_cools_down_in_sql<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool).with_clock(clock.clone());
     store.migrate().await.unwrap();
-    rests(&store, &clock, 90).await;
+    cools_down(&store, &clock, 90).await;
     let (pool, _cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool).with_clock(clock.clone()).slug_cooldown(Duration::from_hours(7 * 24));
     store.migrate().await.unwrap();
-    rests(&store, &clock, 7).await;
+    cools_down(&store, &clock, 7).await;
 }
 
 /// A tenant's row is deleted by hand; its slug stays in the cool-down.
