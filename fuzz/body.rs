@@ -22,7 +22,7 @@ static CORPUS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let files = [
         include_str!("../sql/tests/cases/constructs.txt"),
         include_str!("../sql/tests/cases/leaks.txt"),
-        include_str!("../sql/tests/cases/refusals.txt"),
+        include_str!("../sql/tests/cases/rejections.txt"),
     ];
     files.iter().flat_map(|file| cases::read(file)).map(|case| case.sql).collect()
 });

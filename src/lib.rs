@@ -9,6 +9,8 @@ pub mod context;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod database;
 mod error;
+#[cfg(all(any(doc, doctest), feature = "full"))]
+pub mod guide;
 #[cfg(feature = "postgres")]
 pub mod isolation;
 #[cfg(feature = "namespace")]

@@ -1,18 +1,17 @@
-//! `query!`, `query_as!` and `query_scalar!`: arguments, then the rewriter, then expansion.
-
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+//! `query!`, its siblings and their `_checked` forms: parse the arguments, rewrite the SQL, expand.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
+use std::fmt::Display;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Expr, LitStr, Token, Type};
-use tenancy_sql::{Bind, Dialect, Rewritten, Schema, rewrite, says_what_is_null};
+use tenancy_sql::{Bind, Dialect, Rewritten, Schema, check_nullability, rewrite};
 
-/// What a query answers.
+use crate::configuration::configuration;
+
+/// What a query returns.
 #[derive(Clone, Copy)]
 pub(crate) enum Returns {
     Nothing,
@@ -20,15 +19,15 @@ pub(crate) enum Returns {
     Scalars,
 }
 
-/// Who looks at the types: the compiler alone, or sqlx's own macros as well.
+/// What checks the types: the compiler alone, or sqlx's macros as well.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Types {
     Written,
     Checked,
 }
 
-pub(crate) struct Query {
-    answer: Returns,
+pub(crate) struct QueryInput {
+    returns: Returns,
     types: Types,
     scope: Expr,
     row: Option<Type>,
@@ -36,11 +35,11 @@ pub(crate) struct Query {
     values: Vec<Expr>,
 }
 
-impl Query {
-    pub(crate) fn parse(answer: Returns, types: Types, input: ParseStream<'_>) -> syn::Result<Self> {
+impl QueryInput {
+    pub(crate) fn parse(returns: Returns, types: Types, input: ParseStream<'_>) -> syn::Result<Self> {
         let scope = input.parse()?;
         input.parse::<Token![,]>()?;
-        let row = match (answer, types) {
+        let row = match (returns, types) {
             (Returns::Nothing, _) | (Returns::Scalars, Types::Checked) => None,
             (Returns::Rows, _) | (Returns::Scalars, Types::Written) => {
                 let row = Type::parse(input)?;
@@ -49,19 +48,19 @@ impl Query {
             }
         };
         let sql: LitStr = input.parse().map_err(|error| {
-            syn::Error::new(error.span(), "here goes the SQL, as one literal: it is proven while compiling")
+            syn::Error::new(error.span(), "expected the SQL as one literal, which is proven at compile time")
         })?;
         let mut values = Vec::new();
         if !input.is_empty() {
             input.parse::<Token![,]>()?;
             values = Punctuated::<Expr, Token![,]>::parse_terminated(input)?.into_iter().collect();
         }
-        Ok(Self { answer, types, scope, row, sql, values })
+        Ok(Self { returns, types, scope, row, sql, values })
     }
 
     pub(crate) fn expand(&self) -> syn::Result<TokenStream> {
         let configuration = configuration().map_err(|text| self.error(text))?;
-        // A change of a file compiles this query anew.
+        // A change of one of these files recompiles the query.
         let paths = configuration.files.iter().map(|(path, _)| path);
         let configured = quote! { #(const _: &[u8] = include_bytes!(#paths);)* };
         let variants = self.variants(&configuration.schema)?;
@@ -75,11 +74,11 @@ impl Query {
         syn::Error::new(self.sql.span(), text)
     }
 
-    /// The statement for each database that it must run on. sqlx's own macros speak with one.
+    /// Rewrites the statement for each database that it must run on. sqlx's macros check against one only.
     fn variants(&self, schema: &Schema) -> syn::Result<Variants> {
         let dialects = match (self.types, schema.dialects()) {
             (_, []) => {
-                return Err(self.error("write the databases into tenancy.toml: dialects = [\"postgres\"]"));
+                return Err(self.error("declare the databases in tenancy.toml: dialects = [\"postgres\"]"));
             }
             (Types::Checked, [first, ..]) => std::slice::from_ref(first),
             (Types::Written, all) => all,
@@ -93,12 +92,12 @@ impl Query {
                 );
                 return Err(self.error(why));
             }
-            let rewritten = rewrite(*dialect, &sql, schema).map_err(|refusal| self.error(refusal))?;
+            let rewritten = rewrite(*dialect, &sql, schema).map_err(|rejection| self.error(rejection))?;
             if (self.types, *dialect) == (Types::Checked, Dialect::Postgres) {
-                says_what_is_null(&sql).map_err(|refusal| self.error(refusal))?;
+                check_nullability(&sql).map_err(|rejection| self.error(rejection))?;
             }
             if variants.last().is_some_and(|(_, other)| differ(other, &rewritten)) {
-                return Err(self.error("the databases of tenancy.toml would not do the same here"));
+                return Err(self.error("the databases of tenancy.toml need different binds for this statement, or only some of them write"));
             }
             variants.push((*dialect, rewritten));
         }
@@ -121,7 +120,7 @@ impl Query {
             let text = rewritten.text();
             quote! { (::tenancy::scope::Dialect::#dialect, #text) }
         });
-        let row = match (self.answer, &self.row) {
+        let row = match (self.returns, &self.row) {
             (Returns::Rows, Some(row)) => quote! { #row },
             (Returns::Scalars, Some(row)) => quote! { (#row,) },
             _ => quote! { () },
@@ -139,7 +138,7 @@ impl Query {
             })
             #(.value(#values))*
         };
-        match self.answer {
+        match self.returns {
             Returns::Scalars => quote! { #query.scalars() },
             _ => query,
         }
@@ -150,30 +149,31 @@ impl Query {
         let (writes, text) = (variants.writes(), LitStr::new(variants.0[0].1.text(), self.sql.span()));
         let dialect = variants.0[0].0;
         let dialect = format_ident!("{dialect:?}");
-        // Names that no value says; the scope's has its span, for the error that there is where it is none.
-        let of_whom = Ident::new("__tenancy_scope", scope.span());
-        let whose = Ident::new("tenant", Span::mixed_site());
-        let of = quote_spanned! { scope.span() => ::tenancy::scope::query::CheckedQuery::tenant(&#of_whom) };
-        // The tenant is of whatever type its column has, and sqlx is told so by `as _`.
-        let tenant = variants.tenant().then(|| quote! { #whose as _ });
+        // Names that no value can contain. The scope's name has its span, so that errors about its type point at it.
+        let scope_ident = Ident::new("__tenancy_scope", scope.span());
+        let tenant_ident = Ident::new("tenant", Span::mixed_site());
+        let of =
+            quote_spanned! { scope.span() => ::tenancy::scope::query::CheckedQuery::tenant(&#scope_ident) };
+        // The type of the tenant depends on its column; `as _` turns off sqlx's check of it.
+        let tenant = variants.tenant().then(|| quote! { #tenant_ident as _ });
         let arguments = values.iter().map(ToTokens::to_token_stream).chain(tenant);
-        let query = match (self.answer, row) {
+        let query = match (self.returns, row) {
             (Returns::Rows, Some(row)) => quote! { ::sqlx::query_as!(#row, #text, #(#arguments),*) },
             (Returns::Scalars, _) => quote! { ::sqlx::query_scalar!(#text, #(#arguments),*) },
             _ => quote! { ::sqlx::query!(#text, #(#arguments),*) },
         };
         quote! {{
             #configured
-            let #of_whom = #scope;
-            let #whose = #of;
+            let #scope_ident = #scope;
+            let #tenant_ident = #of;
             ::tenancy::scope::query::CheckedQuery::unchecked_for_macros_only(
-                #of_whom, #query, #writes, ::tenancy::scope::Dialect::#dialect,
+                #scope_ident, #query, #writes, ::tenancy::scope::Dialect::#dialect,
             )
         }}
     }
 }
 
-/// A statement, for each database that it must run on: at least one, and all alike.
+/// The rewritten statement for each database: at least one, with equal binds and effects.
 struct Variants(Vec<(Dialect, Rewritten)>);
 
 impl Variants {
@@ -188,53 +188,4 @@ impl Variants {
 
 fn differ(one: &Rewritten, other: &Rewritten) -> bool {
     one.binds() != other.binds() || one.is_read_only() != other.is_read_only()
-}
-
-/// What the macros know of the tables, and the files that say so.
-struct Configuration {
-    schema: Schema,
-    /// The text of each file, by its path.
-    files: Vec<(String, String)>,
-}
-
-/// The `tenancy.toml` beside the `Cargo.toml` of the crate that is compiled, or above it.
-fn configuration() -> Result<Arc<Configuration>, String> {
-    static LAST: Mutex<Option<Arc<Configuration>>> = Mutex::new(None);
-
-    let start = std::env::var("CARGO_MANIFEST_DIR").map_err(|_| "compile with cargo".to_owned())?;
-    let path: PathBuf = Path::new(&start)
-        .ancestors()
-        .map(|dir| dir.join("tenancy.toml"))
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            format!(
-                "there is no tenancy.toml in {start} or above\n\
-                 help: write one beside Cargo.toml: dialects = [\"postgres\"]"
-            )
-        })?;
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    // The same texts again, for the next query of the same crate.
-    let unchanged = |known: &&Arc<Configuration>| {
-        Path::new(&known.files[0].0) == path
-            && known
-                .files
-                .iter()
-                .all(|(path, text)| std::fs::read_to_string(path).is_ok_and(|now| now == *text))
-    };
-    if let Some(known) = last.as_ref().filter(unchanged) {
-        return Ok(known.clone());
-    }
-    let mut files = Vec::new();
-    let mut read = |path: &Path| {
-        let text = std::fs::read_to_string(path)?;
-        files.push((path.display().to_string(), text.clone()));
-        Ok(text)
-    };
-    let text = read(&path).map_err(|e: std::io::Error| format!("{} does not read: {e}", path.display()))?;
-    let schema = Schema::from_toml(&text)
-        .and_then(|schema| schema.with_named_snapshot(|file| read(&path.with_file_name(file))))
-        .map_err(|e| format!("{}: {e}", path.display()))?;
-    let configuration = Arc::new(Configuration { schema, files });
-    *last = Some(configuration.clone());
-    Ok(configuration)
 }

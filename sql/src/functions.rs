@@ -1,13 +1,13 @@
 //! The built-in functions that read nothing but their arguments.
 //!
-//! A list of what is allowed, not of what is not: a list of dangers cannot know a user's function. Left out on
-//! purpose is whatever reads a table, a file, a sequence, a session or the catalogue, runs text as SQL, waits, or
-//! takes locks.
+//! This is an allow list: a deny list cannot contain the functions that users define. It leaves out every function
+//! that reads a table, a file, a sequence, a session or the catalogue, runs text as SQL, waits, or takes locks.
 
-use crate::Dialect;
+use crate::dialect::Dialect;
 
-/// Why no declaration can allow the function of this name (in lower case, without its schema), if none can.
-pub(crate) fn never(name: &str) -> Option<&'static str> {
+/// The reason why no declaration can allow the function of this name; `None` if it can be declared. The name is in
+/// lower case and without its schema.
+pub(crate) fn forbidden_reason(name: &str) -> Option<&'static str> {
     NEVER
         .iter()
         .find(|(_, names)| {
@@ -19,11 +19,11 @@ pub(crate) fn never(name: &str) -> Option<&'static str> {
         .map(|(why, _)| *why)
 }
 
-/// What no declaration allows: a name, or the beginning of names.
+/// Functions that no declaration allows, by name or by prefix.
 const NEVER: &[(&str, &str)] = &[
     ("changes the settings of the session, and the tenant is one of them", "set_config pg_reload_conf"),
     (
-        "changes what the session holds, and other tenants use the same session later",
+        "changes the state of the session, which other tenants use later",
         "pg_advisory_lock pg_advisory_lock_shared pg_try_advisory_lock pg_try_advisory_lock_shared pg_advisory_unlock* \
          pg_replication_origin_session* setseed set_limit get_lock release_lock release_all_locks last_insert_id",
     ),
@@ -32,7 +32,7 @@ const NEVER: &[(&str, &str)] = &[
         "lastval currval last_insert_rowid found_rows row_count",
     ),
     (
-        "ends, steers or shows other sessions",
+        "ends, controls or shows other sessions",
         "pg_stat_get_* pg_stat_statements pgrowlocks \
          pg_terminate_backend pg_cancel_backend pg_log_backend_memory_contexts",
     ),
@@ -48,18 +48,18 @@ const NEVER: &[(&str, &str)] = &[
          lo_export lo_manage loread lowrite",
     ),
     (
-        "runs a text as SQL, on this connection or another",
+        "runs text as SQL, on this connection or another",
         "query_to_xml* cursor_to_xml* table_to_xml* schema_to_xml* database_to_xml* ts_stat ts_rewrite dblink* crosstab* \
          connectby xpath_table sys_eval sys_exec spider_* pg_background_* fts3_tokenizer",
     ),
     (
-        "steers the server as a whole",
+        "controls the whole server",
         "pg_switch_wal pg_create_* pg_drop_* pg_replication_* pg_logical_* pg_promote pg_wal_* pg_backup_* \
          pg_copy_* binary_upgrade_* pg_export_snapshot pg_import_system_collations pg_stat_reset* pg_stat_clear_snapshot",
     ),
 ];
 
-/// Whether the database's own function of this name reads nothing but its arguments, so that statements may call it
+/// Whether the built-in function of this name reads nothing but its arguments. Statements may call such functions
 /// without a declaration.
 pub fn is_pure(dialect: Dialect, name: &str) -> bool {
     let own = match dialect {

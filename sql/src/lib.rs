@@ -1,9 +1,8 @@
 //! The SQL of the `tenancy` crate as text: pure functions, no IO, no database.
 //!
-//! [`TableSpec`] describes one tenant-owned table; [`TableSpec::statements`] writes every statement that the
-//! repository of that table runs. In each of them the tenant is the bind `$1` and stands in a predicate of the
-//! statement's only table (or in the tenant column of an insert), so none can reach another tenant's row. The
-//! text is the same for all tenants.
+//! [`TableSpec`] describes one tenant-owned table; [`TableSpec::statements`] returns every statement that the
+//! repository of that table runs. Each statement binds the tenant as `$1`, in a predicate of its only table or in the
+//! tenant column of an insert, so no statement reaches another tenant's row. The text is the same for all tenants.
 //!
 //! ```
 //! use tenancy_sql::{Dialect, TableSpec};
@@ -16,15 +15,20 @@
 //! # Ok::<(), tenancy_sql::InvalidName>(())
 //! ```
 //!
-//! With the feature `rewrite`, `rewrite` scopes a statement that a person wrote, or says why it cannot.
+//! With the feature `rewrite`, the function `rewrite` scopes a hand-written statement to a tenant, or rejects it with
+//! a reason.
 
-// The case files are read by the tests of the crate and by those within it.
+// Integration tests and unit tests both read the case files, and these name the crate `tenancy_sql`.
 #[cfg(all(test, feature = "rewrite"))]
 extern crate self as tenancy_sql;
 
+mod builder;
+mod dialect;
 mod filter;
+mod filter_sql;
 #[cfg(feature = "schema")]
 mod functions;
+mod name;
 #[cfg(feature = "rewrite")]
 mod rejection;
 #[cfg(feature = "rewrite")]
@@ -32,392 +36,18 @@ mod rewrite;
 #[cfg(feature = "schema")]
 mod schema;
 mod table;
+mod table_spec;
 
-use std::borrow::Cow;
-use std::fmt;
-
+pub use dialect::Dialect;
 pub use filter::{Comparison, Filter};
 #[cfg(feature = "schema")]
 pub use functions::is_pure;
+pub use name::InvalidName;
 #[cfg(feature = "rewrite")]
 pub use rejection::{Code, Rejection, Spot};
 #[cfg(feature = "rewrite")]
-pub use rewrite::{Bind, Rewritten, relations, rewrite, says_what_is_null, statements};
+pub use rewrite::{Bind, Rewritten, check_nullability, relations, rewrite, statements};
 #[cfg(feature = "schema")]
 pub use schema::{Schema, TenantType};
 pub use table::{Deleted, Rows, SortKey, Table};
-
-/// The database that a text is written for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Dialect {
-    /// PostgreSQL 15 and later.
-    Postgres,
-    /// SQLite 3.35 and later.
-    Sqlite,
-    /// MySQL 8 and MariaDB 10.6, and later.
-    MySql,
-}
-
-impl Dialect {
-    /// Every dialect.
-    pub const ALL: [Self; 3] = [Self::Postgres, Self::Sqlite, Self::MySql];
-
-    /// How many values a statement can have.
-    pub const fn most_binds(self) -> usize {
-        match self {
-            Self::Postgres | Self::MySql => 65_535,
-            Self::Sqlite => 32_766,
-        }
-    }
-
-    /// A name, quoted so that it can only be read as a name.
-    ///
-    /// SQLite takes a double-quoted name that no column has for a *string*, so a misspelt tenant column would
-    /// silently compare two texts; backticks are only ever names.
-    fn quote(self, name: &str) -> String {
-        match self {
-            Self::Postgres => format!("\"{name}\""),
-            Self::Sqlite | Self::MySql => format!("`{name}`"),
-        }
-    }
-}
-
-/// Why something cannot be written as SQL, and how to mend it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidName(String);
-
-impl fmt::Display for InvalidName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for InvalidName {}
-
-/// A tenant-owned table, as its repository sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableSpec {
-    table: String,
-    tenant: String,
-    id: String,
-    columns: Vec<String>,
-    /// Which of the columns says that a row is deleted.
-    deleted: Option<usize>,
-}
-
-/// The statements of one repository in one dialect. The tenant is always `$1`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the derive macro writes it as a constant")]
-pub struct Statements {
-    /// `$2` the id. One row or none.
-    pub find: Cow<'static, str>,
-    /// `$2` how many. Rows in the order of their ids.
-    pub first_page: Cow<'static, str>,
-    /// `$2` the id to start after, `$3` how many. Rows in the order of their ids.
-    pub next_page: Cow<'static, str>,
-    /// One row with one number.
-    pub count: Cow<'static, str>,
-    /// `$2` the id. One row or none, with nothing of the table in it.
-    pub exists: Cow<'static, str>,
-    /// `$2` the id, then the columns in order.
-    pub insert: Cow<'static, str>,
-    /// `$2` the id, then the columns in order. Changes no row if the key is taken by a row that is not there for
-    /// the tenant.
-    pub upsert: Cow<'static, str>,
-    /// `$2` the id, then the columns in order.
-    pub update: Cow<'static, str>,
-    /// `$2` the id; where a row is only marked, `$3` the mark.
-    pub delete: Cow<'static, str>,
-    /// The table, for the statements that depend on what is asked.
-    pub table: Table,
-}
-
-impl TableSpec {
-    /// A table, its tenant column, its id column within a tenant, and its other columns in the order of binds.
-    ///
-    /// # Errors
-    /// A name that is not 1 to 63 of `a-z`, `A-Z`, `0-9` and `_`, or starts with a digit; a column that is named
-    /// twice; a column that is the tenant column, which only the scope may set; a name that is reserved, as in a statement
-    /// that a person wrote (`T015`): a table of `tenancy` itself, in whatever schema, or a name that begins with `__tnt`.
-    pub fn new<C: Into<String>>(
-        table: impl Into<String>,
-        tenant: impl Into<String>,
-        id: impl Into<String>,
-        columns: impl IntoIterator<Item = C>,
-    ) -> Result<Self, InvalidName> {
-        let entity = Self {
-            table: table.into(),
-            tenant: tenant.into(),
-            id: id.into(),
-            columns: columns.into_iter().map(Into::into).collect(),
-            deleted: None,
-        };
-        for part in entity.table.split('.') {
-            plain_name("table", part)?;
-            not_of_a_guard(part)?;
-        }
-        if entity
-            .table
-            .rsplit('.')
-            .next()
-            .is_some_and(|name| name.to_ascii_lowercase().starts_with("tenancy_"))
-        {
-            return Err(InvalidName(format!(
-                "T015: `{}` is a table of `tenancy`; use the methods of the crate for it, and give a table of your own \
-                 another name",
-                entity.table
-            )));
-        }
-        plain_name("tenant column", &entity.tenant)?;
-        not_of_a_guard(&entity.tenant)?;
-        let mut seen: Vec<String> = Vec::new();
-        for column in entity.all_columns() {
-            plain_name("column", column)?;
-            not_of_a_guard(column)?;
-            // Unquoted, both databases fold case: two names that differ in case only are one column to a reader.
-            let folded = column.to_ascii_lowercase();
-            if folded == entity.tenant.to_ascii_lowercase() {
-                return Err(InvalidName(format!(
-                    "`{column}` is the tenant column, which the scope sets by itself; remove the field"
-                )));
-            }
-            if seen.contains(&folded) {
-                return Err(InvalidName(format!(
-                    "the column `{column}` is named twice; rename one of the fields"
-                )));
-            }
-            seen.push(folded);
-        }
-        Ok(entity)
-    }
-
-    /// A row is deleted once this column has a value; the statements then skip it.
-    ///
-    /// # Errors
-    /// A name that is none of the other columns.
-    pub fn soft_delete(mut self, column: &str) -> Result<Self, InvalidName> {
-        let known = self.columns.iter().position(|known| known == column);
-        self.deleted = Some(known.ok_or_else(|| {
-            InvalidName(format!(
-                "`{}` is none of the table's columns; name one of them",
-                column.escape_debug()
-            ))
-        })?);
-        Ok(self)
-    }
-
-    /// Every statement of the repository, for one dialect.
-    pub fn statements(&self, dialect: Dialect) -> Statements {
-        let table = self.table.split('.').map(|part| dialect.quote(part)).collect::<Vec<_>>().join(".");
-        let tenant = dialect.quote(&self.tenant);
-        let id = dialect.quote(&self.id);
-        let names: Vec<String> = self.all_columns().map(|column| dialect.quote(column)).collect();
-        let all = names.join(", ");
-        let deleted = self.deleted.map(|column| dialect.quote(&self.columns[column]));
-        let alive = deleted.as_ref().map_or_else(String::new, |column| format!(" AND {column} IS NULL"));
-        let guard = format!("WHERE {tenant} = $1{alive}");
-        let own = format!("{table} {guard}");
-        let one = format!("{own} AND {id} = $2");
-        let places: Vec<String> = (1..=names.len() + 1).map(|n| format!("${n}")).collect();
-        let sets = if self.columns.is_empty() {
-            // Nothing to set, yet the answer must still say whether the row is there.
-            format!("{id} = {id}")
-        } else {
-            names[1..]
-                .iter()
-                .zip(3..)
-                .map(|(name, n)| format!("{name} = ${n}"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        Statements {
-            find: format!("SELECT {all} FROM {one}").into(),
-            first_page: format!("SELECT {all} FROM {own} ORDER BY {id} LIMIT $2").into(),
-            next_page: format!("SELECT {all} FROM {own} AND {id} > $2 ORDER BY {id} LIMIT $3").into(),
-            count: format!("SELECT count(*) FROM {own}").into(),
-            exists: format!("SELECT 1 FROM {one}").into(),
-            insert: format!("INSERT INTO {table} ({tenant}, {all}) VALUES ({})", places.join(", ")).into(),
-            upsert: self.upsert(dialect, &table, &all, &places.join(", ")).into(),
-            update: format!("UPDATE {table} SET {sets} {guard} AND {id} = $2").into(),
-            delete: match deleted {
-                Some(column) => format!("UPDATE {table} SET {column} = $3 {guard} AND {id} = $2").into(),
-                None => format!("DELETE FROM {one}").into(),
-            },
-            table: Table {
-                dialect,
-                name: table.into(),
-                tenant: tenant.into(),
-                columns: all.into(),
-                deleted: self.deleted.map(|column| column + 1),
-            },
-        }
-    }
-
-    fn upsert(&self, dialect: Dialect, table: &str, all: &str, places: &str) -> String {
-        let (tenant, id, held) =
-            (dialect.quote(&self.tenant), dialect.quote(&self.id), dialect.quote("held"));
-        // A table of ids alone has nothing to write, yet the answer must still say that the row is there.
-        let columns = if self.columns.is_empty() { std::slice::from_ref(&self.id) } else { &self.columns };
-        let columns = columns.iter().map(|column| dialect.quote(column));
-        let deleted = self.deleted.map(|column| dialect.quote(&self.columns[column]));
-        let into = |name: &str| format!("INSERT INTO {name} ({tenant}, {all}) VALUES ({places})");
-        if dialect == Dialect::MySql {
-            // Any unique key can be the one that is taken, another tenant's row among them.
-            let sets =
-                columns.map(|c| format!("{c} = CASE WHEN {tenant} = $1 THEN VALUES({c}) ELSE {c} END"));
-            let sets = sets.collect::<Vec<_>>().join(", ");
-            return format!("{} ON DUPLICATE KEY UPDATE {sets}", into(table));
-        }
-        let sets = columns.map(|c| format!("{c} = excluded.{c}")).collect::<Vec<_>>().join(", ");
-        let alive = deleted.map_or_else(String::new, |column| format!(" AND {held}.{column} IS NULL"));
-        let into = into(&format!("{table} AS {held}"));
-        format!("{into} ON CONFLICT ({tenant}, {id}) DO UPDATE SET {sets} WHERE {held}.{tenant} = $1{alive}")
-    }
-
-    /// The id first, then the others.
-    fn all_columns(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.id.as_str()).chain(self.columns.iter().map(String::as_str))
-    }
-}
-
-/// Names that the rewriter gives to what it adds.
-fn not_of_a_guard(name: &str) -> Result<(), InvalidName> {
-    if !name.to_ascii_lowercase().starts_with("__tnt") {
-        return Ok(());
-    }
-    Err(InvalidName(format!(
-        "T015: the name `{name}` begins with `__tnt`, which is reserved; choose another"
-    )))
-}
-
-fn plain_name(what: &str, name: &str) -> Result<(), InvalidName> {
-    let plain = !name.is_empty()
-        && name.len() <= 63
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && !name.as_bytes()[0].is_ascii_digit();
-    if plain {
-        return Ok(());
-    }
-    Err(InvalidName(format!(
-        "the {what} `{}` is not a plain name; use 1 to 63 letters, digits and underscores, not a digit first",
-        name.escape_debug()
-    )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn texts(s: &Statements) -> [&str; 9] {
-        let Statements {
-            find,
-            first_page,
-            next_page,
-            count,
-            exists,
-            insert,
-            upsert,
-            update,
-            delete,
-            table: _,
-        } = s;
-        [find, first_page, next_page, count, exists, insert, upsert, update, delete]
-    }
-
-    #[test]
-    fn every_statement_names_the_tenant_and_no_other_table() {
-        let orders = TableSpec::new("orders", "tenant_id", "id", ["status", "total"]).unwrap();
-        for dialect in Dialect::ALL {
-            let tenant = dialect.quote("tenant_id");
-            let statements = orders.statements(dialect);
-            for text in texts(&statements) {
-                assert!(
-                    text.contains(&format!("WHERE {tenant} = $1")) || text.contains(&format!("({tenant}, ")),
-                    "{text}"
-                );
-                assert_eq!(text.matches(&dialect.quote("orders")).count(), 1, "{text}");
-                assert!(!text.contains(" OR "), "{text}");
-            }
-        }
-        let s = orders.statements(Dialect::Sqlite);
-        assert_eq!(
-            s.insert,
-            "INSERT INTO `orders` (`tenant_id`, `id`, `status`, `total`) VALUES ($1, $2, $3, $4)"
-        );
-        assert_eq!(
-            s.upsert,
-            "INSERT INTO `orders` AS `held` (`tenant_id`, `id`, `status`, `total`) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (`tenant_id`, `id`) DO UPDATE SET `status` = excluded.`status`, \
-             `total` = excluded.`total` WHERE `held`.`tenant_id` = $1"
-        );
-        assert_eq!(
-            s.update,
-            "UPDATE `orders` SET `status` = $3, `total` = $4 WHERE `tenant_id` = $1 AND `id` = $2"
-        );
-    }
-
-    #[test]
-    fn the_tenant_column_is_never_written_by_a_field() {
-        for name in ["tenant_id", "TENANT_ID"] {
-            let refusal = TableSpec::new("orders", "tenant_id", "id", [name]).unwrap_err();
-            assert!(refusal.to_string().contains("which the scope sets by itself"));
-        }
-        assert!(TableSpec::new("orders", "tenant_id", "tenant_id", ["status"]).is_err());
-        let statements =
-            TableSpec::new("orders", "org", "id", ["status"]).unwrap().statements(Dialect::Postgres);
-        assert!(!statements.update.contains("SET \"org\""));
-    }
-
-    #[test]
-    fn names_that_could_be_more_than_names_are_refused() {
-        for bad in ["", "a b", "a\"b", "a`b", "a;b", "a--", "1a", "ä", "a'b", &"a".repeat(64)] {
-            assert!(TableSpec::new(bad, "tenant_id", "id", ["x"]).is_err(), "{bad}");
-            assert!(TableSpec::new("t", bad, "id", ["x"]).is_err(), "{bad}");
-            assert!(TableSpec::new("t", "tenant_id", bad, ["x"]).is_err(), "{bad}");
-            assert!(TableSpec::new("t", "tenant_id", "id", [bad]).is_err(), "{bad}");
-        }
-        assert!(TableSpec::new("shop.orders", "tenant_id", "id", ["x"]).is_ok());
-        assert!(TableSpec::new("t", "tenant_id", "id", ["x", "X"]).is_err());
-    }
-
-    #[test]
-    fn names_of_the_library_are_refused_as_in_sql() {
-        for table in
-            ["tenancy_gauges", "TENANCY_audit_events", "app.tenancy_tenants", "__tnt_orders", "__TNT.orders"]
-        {
-            let refusal = TableSpec::new(table, "tenant_id", "id", ["x"]).unwrap_err();
-            assert!(refusal.to_string().starts_with("T015: "), "{refusal}");
-        }
-        assert!(TableSpec::new("t", "__tnt_id", "id", ["x"]).is_err());
-        assert!(TableSpec::new("t", "tenant_id", "__tnt_id", ["x"]).is_err());
-        assert!(TableSpec::new("t", "tenant_id", "id", ["__tnt_x"]).is_err());
-        for table in ["tenancy", "tenancy_shop.orders", "my_tenancy_notes", "_tnt"] {
-            assert!(TableSpec::new(table, "tenant_id", "id", ["tenancy_x"]).is_ok(), "{table}");
-        }
-    }
-
-    #[test]
-    fn a_deleted_row_is_skipped_beside_the_tenant() {
-        let orders = TableSpec::new("orders", "tenant_id", "id", ["status", "gone"]).unwrap();
-        assert!(orders.clone().soft_delete("id").is_err());
-        let s = orders.soft_delete("gone").unwrap().statements(Dialect::Sqlite);
-        let guard = "WHERE `tenant_id` = $1 AND `gone` IS NULL";
-        for text in texts(&s).iter().filter(|text| !text.starts_with("INSERT")) {
-            assert!(text.contains(guard), "{text}");
-        }
-        assert_eq!(s.delete, format!("UPDATE `orders` SET `gone` = $3 {guard} AND `id` = $2"));
-        assert!(
-            s.upsert.ends_with(" WHERE `held`.`tenant_id` = $1 AND `held`.`gone` IS NULL"),
-            "{}",
-            s.upsert
-        );
-        assert_eq!(s.table.deleted, Some(2));
-    }
-
-    #[test]
-    fn a_table_of_ids_alone_can_still_be_updated_in_place() {
-        let s = TableSpec::new("tags", "tenant_id", "id", [""; 0]).unwrap().statements(Dialect::Postgres);
-        assert_eq!(s.update, r#"UPDATE "tags" SET "id" = "id" WHERE "tenant_id" = $1 AND "id" = $2"#);
-    }
-}
+pub use table_spec::{Statements, TableSpec};

@@ -1,16 +1,16 @@
-//! [`Rejection`]: why a statement is not run, where, and how to mend it.
+//! [`Rejection`]: why a statement is rejected, where, and how to fix it.
 
 use std::fmt;
 
-/// The kind of a refusal. Its text form (`T001`) is stable; each is explained in `docs/refusals.md`.
+/// The kind of a rejection. Its text form (`T001`) is stable; `docs/reference/sql-rejections.md` explains each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Code {
-    /// `T001`: the text is longer than any statement that a person writes, or names more tables or CTEs.
+    /// `T001`: the text is too long, or names too many tables or CTEs.
     TooLong,
-    /// `T002`: too many terms or parentheses within each other.
+    /// `T002`: terms or parentheses are nested too deeply.
     TooDeep,
-    /// `T003`: the text cannot be parsed, or does not mean the same when printed.
+    /// `T003`: the text cannot be parsed, or cannot be printed without a change of its meaning.
     Syntax,
     /// `T004`: not exactly one statement.
     NotOneStatement,
@@ -20,35 +20,35 @@ pub enum Code {
     Construct,
     /// `T007`: a function that is not on the list.
     Function,
-    /// `T008`: an operator that could be anybody's function.
+    /// `T008`: an operator that could call a user-defined function.
     Operator,
-    /// `T009`: a table of the database's own catalogue.
+    /// `T009`: a table of the database's catalogue.
     Catalog,
     /// `T010`: a write to a table that is declared as read-only.
     ReadOnlyTable,
-    /// `T011`: a statement that sets the tenant column by itself.
+    /// `T011`: a statement that sets the tenant column.
     TenantColumn,
     /// `T012`: an INSERT without a list of columns.
     ColumnList,
-    /// `T013`: REPLACE, which deletes whatever row is in the way.
+    /// `T013`: REPLACE, which deletes any conflicting row.
     Replace,
-    /// `T014`: a name that is a CTE in one place and could be a table in another.
+    /// `T014`: a name that is a CTE in one part of the statement and could be a table in another.
     CteName,
-    /// `T015`: a name that begins with `__tnt`, which is how the guards' names begin, or a table of `tenancy` itself.
+    /// `T015`: a name that begins with `__tnt`, the prefix of the guards' names, or a table of `tenancy` itself.
     Reserved,
     /// `T016`: a parameter in a form that cannot be numbered.
     Placeholder,
     /// `T017`: a literal whose end depends on a setting of the session.
     Literal,
-    /// `T018`: a name that can be read in two ways.
+    /// `T018`: an ambiguous or unsafe name.
     Name,
-    /// `T019`: a column that the database adds by itself and that a guarded table does not have.
+    /// `T019`: a system column of the database, which a guarded table does not have.
     SystemColumn,
-    /// `T020`: a comment that the database would run, or that changes how it runs.
+    /// `T020`: a comment that the database executes, or an optimizer hint.
     Comment,
-    /// `T021`: a column of which an outer join hides from sqlx that it may be null.
+    /// `T021`: a column that an outer join could make null, which sqlx cannot see.
     Nullability,
-    /// `T022`: a table of which the database says that it has no tenant column.
+    /// `T022`: a table that has no tenant column in the snapshot of the database.
     NoTenantColumn,
     /// `T099`: the second pass could not prove the rewritten text. A bug in this crate: please report it.
     Unproven,
@@ -118,7 +118,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// A place in the text of a statement. Lines and columns count from one, in characters.
+/// A position in the text of a statement. Lines and columns count from one, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Spot {
@@ -126,21 +126,21 @@ pub struct Spot {
     pub line: usize,
     /// The column of the first character.
     pub column: usize,
-    /// How many characters of that line, at least one.
+    /// The number of characters on that line, at least one.
     pub length: usize,
 }
 
-/// A statement that is not run: its [`Code`], the spot, why, and how to mend it.
+/// A rejected statement: the [`Code`], the position, the reason, and how to fix it.
 ///
-/// `Display` shows the line with a caret under the spot. The text holds a line of the statement, so show it to
-/// the developer and not to the caller of a request.
+/// `Display` shows the line with a caret under the position. It contains a line of the statement, so show it to the
+/// developer and not to the caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     code: Code,
     spot: Spot,
     line: String,
     why: String,
-    mend: String,
+    help: String,
 }
 
 impl Rejection {
@@ -148,38 +148,38 @@ impl Rejection {
         code: Code,
         sql: &str,
         (line, column, length): (usize, usize, usize),
-        say: Say,
+        explanation: Explanation,
     ) -> Self {
         let text = sql.lines().nth(line.saturating_sub(1)).unwrap_or_default();
         let left = text.chars().count().saturating_sub(column.saturating_sub(1)).max(1);
         let spot = Spot { line: line.max(1), column: column.max(1), length: length.clamp(1, left) };
-        Self { code, spot, line: text.to_owned(), why: say.why, mend: say.mend }
+        Self { code, spot, line: text.to_owned(), why: explanation.why, help: explanation.help }
     }
 
-    /// The stable code.
+    /// Returns the stable code.
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// Where in the statement.
+    /// Returns the position in the statement.
     pub fn spot(&self) -> Spot {
         self.spot
     }
 
-    /// Why, in one sentence.
+    /// Returns the reason, in one sentence.
     pub fn why(&self) -> &str {
         &self.why
     }
 
-    /// How to mend it, in one sentence.
-    pub fn mend(&self) -> &str {
-        &self.mend
+    /// Returns how to fix it, in one sentence.
+    pub fn help(&self) -> &str {
+        &self.help
     }
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A window of the line, so that a line of a generated statement does not fill the screen.
+        // Only a part of a long line is shown.
         const BEFORE: usize = 60;
         const SHOWN: usize = 120;
         let Spot { line, column, length } = self.spot;
@@ -199,19 +199,19 @@ impl fmt::Display for Rejection {
         writeln!(f, "{margin} |")?;
         writeln!(f, "{number} | {shown}")?;
         writeln!(f, "{margin} | {indent}{carets}")?;
-        write!(f, "help: {}", self.mend)
+        write!(f, "help: {}", self.help)
     }
 }
 
 impl std::error::Error for Rejection {}
 
-/// What a refusal says.
+/// The reason of a rejection, and how to fix it.
 #[derive(Debug)]
-pub(crate) struct Say {
+pub(crate) struct Explanation {
     pub(crate) why: String,
-    pub(crate) mend: String,
+    pub(crate) help: String,
 }
 
-pub(crate) fn say(why: impl Into<String>, mend: impl Into<String>) -> Say {
-    Say { why: why.into(), mend: mend.into() }
+pub(crate) fn explain(why: impl Into<String>, help: impl Into<String>) -> Explanation {
+    Explanation { why: why.into(), help: help.into() }
 }

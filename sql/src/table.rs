@@ -1,72 +1,72 @@
-//! Statements that depend on what is asked: put together when the program runs, from names that were checked when
-//! it was compiled. Values are binds, and equal questions have equal texts.
+//! [`Table`]: statements that are built at run time, from names that were checked at compile time. Values are binds,
+//! and equal requests have equal texts.
 
+use crate::builder::StatementBuilder;
+use crate::dialect::Dialect;
+use crate::filter::Filter;
 use std::borrow::Cow;
-use std::fmt::Write;
-
-use crate::{Dialect, Filter};
 
 /// A tenant-owned table, its names quoted for one dialect.
 ///
-/// Its methods write the statements whose text depends on what is asked. `$1` is the tenant in each of them: in a
-/// predicate outside of the caller's, or in the tenant column of every row of an insert.
+/// Its methods build the statements whose text depends on filters and orders. `$1` is always the tenant: in a
+/// predicate outside of the caller's filter, or in the tenant column of every row of an insert.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "the derive macro writes it as a constant")]
+#[expect(clippy::exhaustive_structs, reason = "the derive macro generates it as a constant")]
 pub struct Table {
-    /// Whose text it is.
+    /// The database that the names are quoted for.
     pub dialect: Dialect,
-    /// The table.
+    /// The table's name.
     pub name: Cow<'static, str>,
     /// Its tenant column.
     pub tenant: Cow<'static, str>,
-    /// The id and then the other columns, with `, ` between them.
+    /// The id, then the other columns, separated by `, `.
     pub columns: Cow<'static, str>,
-    /// Which column says that a row is deleted, if rows are only marked.
+    /// The index of the soft-delete column, if the table has one.
     pub deleted: Option<usize>,
 }
 
-/// Whether rows that are marked as deleted count.
+/// Whether a statement includes soft-deleted rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::exhaustive_enums, reason = "there is no fourth way")]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth option")]
 pub enum Deleted {
-    /// They do not.
+    /// Without deleted rows.
     #[default]
     Without,
-    /// They do.
+    /// Deleted rows and others.
     With,
-    /// Only they do.
+    /// Deleted rows only.
     Only,
 }
 
-/// Which of the tenant's rows.
+/// Which of the tenant's rows a statement is about.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::exhaustive_structs, reason = "two questions, and their answers")]
+#[expect(clippy::exhaustive_structs, reason = "a selection has these two parts")]
 pub struct Rows<'a> {
-    /// Those of which this holds; its values come after all that stands before it.
+    /// The condition on the rows. Its binds follow all earlier binds of the statement.
     pub filter: Option<&'a Filter>,
-    /// Whether deleted ones.
+    /// Whether deleted rows are included.
     pub deleted: Deleted,
 }
 
-/// A column that rows are sorted by. NULL stands above every value.
+/// A column that rows are sorted by. NULL sorts as greater than every value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "all there is to say of a key")]
+#[expect(clippy::exhaustive_structs, reason = "a sort key has these three parts")]
 pub struct SortKey {
-    /// Which column.
+    /// The index of the column.
     pub column: usize,
-    /// The largest first.
+    /// Whether the largest value comes first.
     pub descending: bool,
     /// Whether the column can be NULL.
     pub nullable: bool,
 }
 
 impl Table {
-    /// Rows in order: the filter's values, those of `after`, then how many.
+    /// Selects rows in order. Binds: the values of the filter, those of `after`, then the limit.
     ///
-    /// `after` says of each key of the last row seen whether it has a value, which is bound, or is NULL. The keys
-    /// must end with the id, so that no two rows are equal.
+    /// `after` has one entry for each key of the last row of the previous page: true for a value, which is bound, and
+    /// false for NULL. The keys must end with the id, so that no two rows are equal.
     pub fn select(&self, rows: Rows<'_>, keys: &[SortKey], after: Option<&[bool]>) -> String {
-        let mut text = Text::new(format!("SELECT {}", self.columns));
+        let mut text = StatementBuilder::new(format!("SELECT {}", self.columns));
         self.from(rows, &mut text);
         if let Some(given) = after {
             text.push(" AND (");
@@ -76,46 +76,48 @@ impl Table {
         let order: Vec<String> = keys.iter().map(|key| self.order(*key)).collect();
         let limit = text.place();
         text.push(&format!(" ORDER BY {} LIMIT {limit}", order.join(", ")));
-        text.sql
+        text.into_sql()
     }
 
-    /// One row with one number.
+    /// Counts rows: returns one row with one number.
     pub fn count(&self, rows: Rows<'_>) -> String {
-        let mut text = Text::new("SELECT count(*)".to_owned());
+        let mut text = StatementBuilder::new("SELECT count(*)".to_owned());
         self.from(rows, &mut text);
-        text.sql
+        text.into_sql()
     }
 
-    /// One row or none, with nothing of the table in it.
+    /// Returns at most one row, without columns of the table.
     pub fn exists(&self, rows: Rows<'_>) -> String {
-        let mut text = Text::new("SELECT 1".to_owned());
+        let mut text = StatementBuilder::new("SELECT 1".to_owned());
         self.from(rows, &mut text);
         text.push(" LIMIT 1");
-        text.sql
+        text.into_sql()
     }
 
-    /// The new values of the columns, then the filter's.
+    /// Updates columns. Binds: the new values, then the values of the filter.
     pub fn update(&self, rows: Rows<'_>, columns: &[usize]) -> String {
-        let mut text = Text::new(format!("UPDATE {} SET ", self.name));
+        let mut text = StatementBuilder::new(format!("UPDATE {} SET ", self.name));
         let sets: Vec<String> =
             columns.iter().map(|column| format!("{} = {}", self.column(*column), text.place())).collect();
         text.push(&sets.join(", "));
-        self.own(rows, &mut text);
-        text.sql
+        self.where_clause(rows, &mut text);
+        text.into_sql()
     }
 
-    /// Removes rows for good.
+    /// Deletes rows permanently.
     pub fn delete(&self, rows: Rows<'_>) -> String {
-        let mut text = Text::new("DELETE".to_owned());
+        let mut text = StatementBuilder::new("DELETE".to_owned());
         self.from(rows, &mut text);
-        text.sql
+        text.into_sql()
     }
 
-    /// Adds rows: for each the id, then the columns in order.
+    /// Inserts rows. Binds, for each row: the id, then the columns in order.
     pub fn insert(&self, rows: usize) -> String {
         let width = self.width();
-        let mut text =
-            Text::new(format!("INSERT INTO {} ({}, {}) VALUES ", self.name, self.tenant, self.columns));
+        let mut text = StatementBuilder::new(format!(
+            "INSERT INTO {} ({}, {}) VALUES ",
+            self.name, self.tenant, self.columns
+        ));
         for row in 0..rows {
             text.push(if row == 0 { "($1" } else { ", ($1" });
             for _ in 0..width {
@@ -125,10 +127,10 @@ impl Table {
             }
             text.push(")");
         }
-        text.sql
+        text.into_sql()
     }
 
-    /// How many rows one [`insert`](Self::insert) can take.
+    /// The largest number of rows of one [`insert`](Self::insert).
     pub fn rows_of_an_insert(&self) -> usize {
         ((self.dialect.most_binds() - 1) / self.width()).clamp(1, 1000)
     }
@@ -141,13 +143,13 @@ impl Table {
         self.columns.split(", ").nth(index).expect("a column of this table")
     }
 
-    fn from(&self, rows: Rows<'_>, text: &mut Text) {
+    fn from(&self, rows: Rows<'_>, text: &mut StatementBuilder) {
         text.push(&format!(" FROM {}", self.name));
-        self.own(rows, text);
+        self.where_clause(rows, text);
     }
 
-    /// The tenant's rows, and of them those that are asked for: the parentheses keep the filter inside.
-    fn own(&self, rows: Rows<'_>, text: &mut Text) {
+    /// The predicate on the tenant, followed by the filter in parentheses.
+    fn where_clause(&self, rows: Rows<'_>, text: &mut StatementBuilder) {
         text.push(&format!(" WHERE {} = $1", self.tenant));
         if let Some(column) = self.deleted {
             let column = self.column(column);
@@ -164,7 +166,7 @@ impl Table {
         }
     }
 
-    /// The databases disagree where NULL stands, so it is said.
+    /// The order of one key. The databases sort NULL differently, so the text states its position.
     fn order(&self, key: SortKey) -> String {
         let column = self.column(key.column);
         let direction = if key.descending { " DESC" } else { "" };
@@ -176,8 +178,8 @@ impl Table {
         }
     }
 
-    /// What comes after a row. The first half of an `AND` is what an index can start from, if NULL is not in it.
-    fn after(&self, keys: &[SortKey], given: &[bool], text: &mut Text) {
+    /// The rows after a given row. An index can start from the first half of an `AND`, unless it contains NULL.
+    fn after(&self, keys: &[SortKey], given: &[bool], text: &mut StatementBuilder) {
         let (Some((key, keys)), Some((value, given))) = (keys.split_first(), given.split_first()) else {
             return text.push("1 = 0");
         };
@@ -211,30 +213,6 @@ impl Table {
     }
 }
 
-/// A statement in the making; `$1` is the tenant's.
-pub(crate) struct Text {
-    sql: String,
-    places: usize,
-}
-
-impl Text {
-    fn new(sql: String) -> Self {
-        Self { sql, places: 1 }
-    }
-
-    pub(crate) fn push(&mut self, text: &str) {
-        self.sql.push_str(text);
-    }
-
-    /// The place of the next value.
-    pub(crate) fn place(&mut self) -> String {
-        self.places += 1;
-        let mut place = String::new();
-        write!(place, "${}", self.places).expect("a string takes text");
-        place
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tenant_stands_outside_of_the_filter() {
+    fn the_tenant_predicate_is_outside_of_the_filter() {
         let filter = Filter::compare(1, Comparison::Equal).or(Filter::is_null(3)).or(!Filter::is_in(2, 2));
         let rows = Rows { filter: Some(&filter), ..Rows::default() };
         assert_eq!(
@@ -270,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_starts_where_the_last_one_ended() {
+    fn a_page_starts_after_the_previous_one() {
         let keys = [key(3, false, true), key(2, true, false), key(0, false, false)];
         let text = |given: &[bool]| orders(Dialect::Sqlite).select(Rows::default(), &keys, Some(given));
         assert!(text(&[true, true, true]).ends_with(

@@ -1,4 +1,4 @@
-//! The case files, line by line: what each statement becomes, or with which code it is refused.
+//! Runs the case files: each statement has its expected text, or is rejected with its expected code.
 #![cfg(feature = "rewrite")]
 
 mod cases;
@@ -8,7 +8,7 @@ use cases::{Case, read, schema, word};
 use tenancy_sql::{Bind, Dialect, Schema, rewrite};
 
 const CONSTRUCTS: &str = include_str!("cases/constructs.txt");
-const REFUSALS: &str = include_str!("cases/refusals.txt");
+const REJECTIONS: &str = include_str!("cases/rejections.txt");
 const LEAKS: &str = include_str!("cases/leaks.txt");
 
 fn check(file: &str, at_least: usize) {
@@ -17,7 +17,8 @@ fn check(file: &str, at_least: usize) {
     let mut wrong = Vec::new();
     for Case { name, dialect, sql, wanted } in &cases {
         let got = rewrite(*dialect, sql, &schema);
-        let got = got.map(|own| own.text().to_owned()).map_err(|refused| refused.code().to_string());
+        let got =
+            got.map(|rewritten| rewritten.text().to_owned()).map_err(|rejected| rejected.code().to_string());
         if got != *wanted {
             wrong
                 .push(format!("{name} ({})\n  {sql}\n  wanted {wanted:?}\n  got    {got:?}", word(*dialect)));
@@ -28,45 +29,45 @@ fn check(file: &str, at_least: usize) {
 }
 
 #[test]
-fn every_construct_becomes_what_is_written() {
+fn every_construct_has_the_expected_text() {
     check(CONSTRUCTS, 320);
 }
 
 #[test]
-fn whatever_is_refused_is_refused_with_its_code() {
-    check(REFUSALS, 140);
+fn every_rejection_has_the_expected_code() {
+    check(REJECTIONS, 140);
 }
 
 #[test]
-fn every_known_leak_is_refused_or_harmless() {
+fn every_known_leak_is_rejected_or_harmless() {
     check(LEAKS, 120);
 }
 
 #[test]
-fn parameters_are_bound_in_the_order_that_is_said() {
+fn binds_are_in_the_order_of_each_dialect() {
     let schema = schema();
     let sql = "SELECT id FROM orders WHERE a = $2 AND b = $1 AND c = $2";
-    let own = rewrite(Dialect::Postgres, sql, &schema).unwrap();
-    assert_eq!(own.binds(), [Bind::Value(1), Bind::Value(2), Bind::Tenant]);
-    let own = rewrite(Dialect::MySql, sql, &schema).unwrap();
-    assert_eq!(own.binds(), [Bind::Tenant, Bind::Value(2), Bind::Value(1), Bind::Value(2)]);
-    let own = rewrite(Dialect::MySql, "UPDATE orders SET a = ? WHERE b = ?", &schema).unwrap();
-    assert_eq!(own.binds(), [Bind::Value(1), Bind::Tenant, Bind::Value(2)]);
-    let own = rewrite(Dialect::Sqlite, "SELECT name FROM countries WHERE id = ?", &schema).unwrap();
-    assert_eq!(own.binds(), [Bind::Value(1)]);
-    // A question mark in a text is no parameter.
-    let own = rewrite(Dialect::MySql, "SELECT '?1', `a?1` FROM orders WHERE b = ?", &schema).unwrap();
-    assert_eq!(own.text(), "SELECT '?1', `a?1` FROM orders WHERE orders.tenant_id = ? AND (b = ?)");
-    assert_eq!(own.binds(), [Bind::Tenant, Bind::Value(1)]);
+    let rewritten = rewrite(Dialect::Postgres, sql, &schema).unwrap();
+    assert_eq!(rewritten.binds(), [Bind::Value(1), Bind::Value(2), Bind::Tenant]);
+    let rewritten = rewrite(Dialect::MySql, sql, &schema).unwrap();
+    assert_eq!(rewritten.binds(), [Bind::Tenant, Bind::Value(2), Bind::Value(1), Bind::Value(2)]);
+    let rewritten = rewrite(Dialect::MySql, "UPDATE orders SET a = ? WHERE b = ?", &schema).unwrap();
+    assert_eq!(rewritten.binds(), [Bind::Value(1), Bind::Tenant, Bind::Value(2)]);
+    let rewritten = rewrite(Dialect::Sqlite, "SELECT name FROM countries WHERE id = ?", &schema).unwrap();
+    assert_eq!(rewritten.binds(), [Bind::Value(1)]);
+    // A question mark in a string is not a parameter.
+    let rewritten = rewrite(Dialect::MySql, "SELECT '?1', `a?1` FROM orders WHERE b = ?", &schema).unwrap();
+    assert_eq!(rewritten.text(), "SELECT '?1', `a?1` FROM orders WHERE orders.tenant_id = ? AND (b = ?)");
+    assert_eq!(rewritten.binds(), [Bind::Tenant, Bind::Value(1)]);
 }
 
-/// SQLite looks a numbered parameter up among all others, so that many would take quadratic time.
+/// SQLite searches a numbered parameter among all others, which takes quadratic time.
 #[test]
-fn many_parameters_stand_without_their_numbers_on_sqlite() {
+fn many_parameters_have_no_numbers_on_sqlite() {
     let schema = schema();
     let many = |n: usize, of: fn(usize) -> String| (1..=n).map(of).collect::<Vec<_>>().join(", ");
     for mark in [|_| "?".to_owned(), |n| format!("?{n}"), |n| format!("${n}")] {
-        let own = rewrite(
+        let rewritten = rewrite(
             Dialect::Sqlite,
             &format!("SELECT id FROM orders WHERE id IN ({})", many(40, mark)),
             &schema,
@@ -76,31 +77,32 @@ fn many_parameters_stand_without_their_numbers_on_sqlite() {
             "SELECT id FROM orders WHERE orders.tenant_id = $41 AND (id IN ({}))",
             many(40, |_| "?".to_owned())
         );
-        assert_eq!(own.text(), wanted);
-        assert_eq!((own.binds().len(), own.binds().last()), (41, Some(&Bind::Tenant)));
-        assert_eq!(own.reprove(Dialect::Sqlite, &schema), Ok(()));
+        assert_eq!(rewritten.text(), wanted);
+        assert_eq!((rewritten.binds().len(), rewritten.binds().last()), (41, Some(&Bind::Tenant)));
+        assert_eq!(rewritten.reprove(Dialect::Sqlite, &schema), Ok(()));
     }
-    // Out of order, twice, or few: with their numbers.
+    // Parameters out of order, repeated, or few keep their numbers.
     for list in [
         format!("?2, ?1, {}", many(40, |n| format!("?{}", n + 2))),
         format!("?1, {}", many(40, |n| format!("?{n}"))),
         many(31, |_| "?".to_owned()),
     ] {
-        let own = rewrite(Dialect::Sqlite, &format!("SELECT id FROM orders WHERE id IN ({list})"), &schema)
-            .unwrap();
-        assert!(own.text().contains("?1"), "{}", own.text());
-        assert_eq!(own.reprove(Dialect::Sqlite, &schema), Ok(()));
+        let rewritten =
+            rewrite(Dialect::Sqlite, &format!("SELECT id FROM orders WHERE id IN ({list})"), &schema)
+                .unwrap();
+        assert!(rewritten.text().contains("?1"), "{}", rewritten.text());
+        assert_eq!(rewritten.reprove(Dialect::Sqlite, &schema), Ok(()));
     }
-    let own = rewrite(
+    let rewritten = rewrite(
         Dialect::Sqlite,
         &format!("SELECT 'a''?' WHERE 1 IN ({})", many(32, |_| "?".to_owned())),
         &schema,
     );
-    assert!(own.unwrap().text().starts_with("SELECT 'a''?' WHERE 1 IN (?, ?"));
+    assert!(rewritten.unwrap().text().starts_with("SELECT 'a''?' WHERE 1 IN (?, ?"));
 }
 
 #[test]
-fn functions_that_steer_the_session_cannot_be_declared() {
+fn functions_that_change_the_session_cannot_be_declared() {
     for name in [
         "set_config",
         "pg_catalog.set_config",
@@ -118,8 +120,8 @@ fn functions_that_steer_the_session_cannot_be_declared() {
         "load_extension",
         "get_lock",
     ] {
-        let refusal = Schema::new("tenant_id").unwrap().function(name).unwrap_err().to_string();
-        assert!(refusal.contains("`functions` cannot allow it"), "{name}: {refusal}");
+        let rejection = Schema::new("tenant_id").unwrap().function(name).unwrap_err().to_string();
+        assert!(rejection.contains("`functions` cannot allow it"), "{name}: {rejection}");
         assert!(Schema::from_toml(&format!("functions = [\"{name}\"]")).is_err(), "{name}");
     }
     for name in
@@ -130,28 +132,28 @@ fn functions_that_steer_the_session_cannot_be_declared() {
 }
 
 #[test]
-fn reading_is_told_from_writing() {
+fn reads_and_writes_are_distinguished() {
     let schema = schema();
     let reads = |sql| rewrite(Dialect::Postgres, sql, &schema).unwrap().is_read_only();
     assert!(reads("WITH a AS (SELECT * FROM orders) SELECT * FROM a, countries"));
     assert!(!reads("SELECT id FROM orders FOR UPDATE"));
     assert!(!reads("WITH d AS (DELETE FROM orders RETURNING id) SELECT id FROM d"));
     assert!(!reads("INSERT INTO feedback (a) SELECT id FROM orders"));
-    let own = rewrite(
+    let rewritten = rewrite(
         Dialect::Postgres,
         "WITH a AS (SELECT * FROM Orders) SELECT * FROM a, public.items, countries c",
         &schema,
     );
-    assert_eq!(own.unwrap().tables(), ["countries", "orders", "public.items"]);
+    assert_eq!(rewritten.unwrap().tables(), ["countries", "orders", "public.items"]);
 }
 
 #[test]
-fn a_refusal_shows_the_line_with_a_caret() {
-    let refused =
+fn a_rejection_shows_the_line_with_a_caret() {
+    let rejected =
         rewrite(Dialect::Postgres, "SELECT id,\n       spy(name)\nFROM orders", &schema()).unwrap_err();
-    assert_eq!((refused.spot().line, refused.spot().column, refused.spot().length), (2, 8, 3));
+    assert_eq!((rejected.spot().line, rejected.spot().column, rejected.spot().length), (2, 8, 3));
     assert_eq!(
-        refused.to_string(),
+        rejected.to_string(),
         "T007: the function `spy` could read any table\n  \
            |\n\
          2 |        spy(name)\n  \
@@ -160,31 +162,31 @@ fn a_refusal_shows_the_line_with_a_caret() {
     );
 }
 
-/// Known types change how the tenant is bound, and nothing else.
+/// A known type of the tenant column changes only the cast of the tenant.
 #[test]
-fn the_type_of_the_tenant_column_is_said_at_every_bind() {
+fn every_bind_of_the_tenant_has_the_type_of_its_column() {
     let plain = schema();
     let (mut texts, mut casts) = (0, 0);
     for (name, written) in [("uuid", "UUID"), ("bigint", "BIGINT"), ("text", "TEXT")] {
         let typed = schema().with_snapshot(&format!("type = \"{name}\"")).unwrap();
         for Case { dialect, sql, .. } in [CONSTRUCTS, LEAKS].into_iter().flat_map(read) {
-            let Ok(own) = rewrite(dialect, &sql, &plain) else { continue };
+            let Ok(rewritten) = rewrite(dialect, &sql, &plain) else { continue };
             let typed = rewrite(dialect, &sql, &typed);
             if (dialect, name) == (Dialect::MySql, "text") {
-                // There a collation decides which tenants are the same.
+                // On MySQL a collation would decide which tenants are equal.
                 assert_eq!(typed.unwrap_err().code().as_str(), "T006");
                 continue;
             }
             let typed = typed.unwrap();
-            assert_eq!(typed.binds(), own.binds());
-            let wanted = if dialect == Dialect::Postgres && own.binds().contains(&Bind::Tenant) {
-                let tenant = format!("${}", own.binds().len());
+            assert_eq!(typed.binds(), rewritten.binds());
+            let wanted = if dialect == Dialect::Postgres && rewritten.binds().contains(&Bind::Tenant) {
+                let tenant = format!("${}", rewritten.binds().len());
                 casts += typed.text().matches(&format!("{tenant}::{written}")).count();
                 typed.text().replace(&format!("{tenant}::{written}"), &tenant)
             } else {
                 typed.text().to_owned()
             };
-            assert_eq!(wanted, own.text());
+            assert_eq!(wanted, rewritten.text());
             texts += 1;
         }
     }
@@ -192,7 +194,7 @@ fn the_type_of_the_tenant_column_is_said_at_every_bind() {
 }
 
 #[test]
-fn what_the_database_says_is_added_to_what_was_declared() {
+fn a_snapshot_is_added_to_the_declarations() {
     let file = "column = \"org\"\nshared = [\"countries\"]\nviews = { mine = [\"countries\"] }\nsnapshot = \"db.toml\"";
     let schema = Schema::from_toml(file).unwrap();
     assert_eq!((schema.snapshot_file(), schema.tenant_type()), (Some("db.toml"), None));
@@ -205,8 +207,8 @@ fn what_the_database_says_is_added_to_what_was_declared() {
         .unwrap();
     let column = |table| schema.tenant_column(Dialect::Postgres, table);
     assert_eq!(["orders", "all_orders", "orders_2026", "unheard_of"].map(column), [Some("org"); 4]);
-    assert_eq!(["countries", "names", "mine"].map(column), [None; 3], "what was declared stands above");
-    let run = |sql| rewrite(Dialect::Postgres, sql, &schema).map(|own| own.text().to_owned());
+    assert_eq!(["countries", "names", "mine"].map(column), [None; 3], "declarations take precedence");
+    let run = |sql| rewrite(Dialect::Postgres, sql, &schema).map(|rewritten| rewritten.text().to_owned());
     assert_eq!(
         run("SELECT 1 FROM orders_2026").unwrap(),
         "SELECT 1 FROM orders_2026 WHERE orders_2026.org = $1::BIGINT"
@@ -226,14 +228,14 @@ fn what_the_database_says_is_added_to_what_was_declared() {
     );
     assert_eq!(run("DELETE FROM all_orders").unwrap_err().code().as_str(), "T010");
 
-    // A view that has the tenant column is no shared one, whatever it was seen to read.
+    // A view with the tenant column is not shared, even if the tables that it reads are.
     let seen = "tenants = [\"visits\"]\nviews = { visits = [\"countries\"] }";
     let seen = Schema::from_toml(file).unwrap().with_snapshot(seen).unwrap();
     assert_eq!(seen.tenant_column(Dialect::Postgres, "visits"), Some("org"));
 
     let mistake = |text: &str| Schema::from_toml(file).unwrap().with_snapshot(text).unwrap_err().to_string();
     assert!(mistake("tenants = [\"countries\"]").contains("take it out of `shared`"));
-    // Reading a table reads what inherits from it.
+    // A read of a table includes the tables that inherit from it.
     let inherits = mistake("tenants = [\"visits\"]\npartitions = { visits = \"countries\" }");
     assert!(inherits.contains("`visits` is declared as shared with `countries`"), "{inherits}");
     assert!(mistake("tenants = [\"mine\"]").contains("`mine` is declared as shared"));
@@ -243,7 +245,7 @@ fn what_the_database_says_is_added_to_what_was_declared() {
 }
 
 #[test]
-fn a_configuration_with_a_mistake_is_refused_in_plain_words() {
+fn mistakes_in_a_configuration_are_explained() {
     let mistake = |text: &str| Schema::from_toml(text).unwrap_err().to_string();
     assert!(mistake("shred = []").contains("unknown field `shred`"));
     assert!(mistake("dialects = [\"oracle\"]").contains("`oracle` is not known"));
@@ -256,16 +258,16 @@ fn a_configuration_with_a_mistake_is_refused_in_plain_words() {
     assert!(Schema::from_toml("").is_ok());
 }
 
-/// What the proof compares with each other is counted; the most that is taken, and one more.
+/// The limits of tables and CTEs: the largest accepted number, and one more.
 #[test]
-fn statements_of_many_tables_are_refused() {
+fn statements_of_too_many_tables_are_rejected() {
     let schema = schema();
     let many = |n: usize, one: &dyn Fn(usize) -> String| (0..n).map(one).collect::<Vec<_>>().join(", ");
     for dialect in Dialect::ALL {
         let fits = |sql: &str| match rewrite(dialect, sql, &schema) {
             Ok(_) => true,
-            Err(refused) => {
-                assert_eq!(refused.code().as_str(), "T001", "{refused}");
+            Err(rejected) => {
+                assert_eq!(rejected.code().as_str(), "T001", "{rejected}");
                 false
             }
         };
@@ -285,9 +287,9 @@ fn statements_of_many_tables_are_refused() {
     }
 }
 
-/// On the 2 MiB stack of a test's thread, unoptimised: the deepest that is taken, and far deeper.
+/// The deepest accepted statements and far deeper ones, on the 2 MiB stack of a test thread, unoptimised.
 #[test]
-fn deep_statements_are_refused_before_they_cost_a_stack() {
+fn deep_statements_are_rejected_before_a_stack_overflow() {
     let schema = schema();
     let chain = |n: usize, link: &str| format!("SELECT id FROM orders WHERE {}", vec!["a = 1"; n].join(link));
     for dialect in Dialect::ALL {

@@ -1,5 +1,5 @@
-//! Whatever text comes in: no panic, and what comes out names no table of tenants without its guard. What is asked
-//! is what the fuzz targets ask.
+//! Property tests with the checks of the fuzz targets: no text causes a panic, and every rewritten text has a guard
+//! for each tenant table.
 #![cfg(feature = "rewrite")]
 
 #[path = "../../fuzz/body.rs"]
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 
-fn soup() -> impl Strategy<Value = String> {
+fn random_words() -> impl Strategy<Value = String> {
     let words: Vec<&str> = body::WORDS.split_whitespace().collect();
     prop::collection::vec(prop::sample::select(words), 0..40).prop_map(|words| words.join(" "))
 }
@@ -24,24 +24,24 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     #[test]
-    fn any_text_is_answered(sql in ".{0,120}") {
+    fn no_text_panics(sql in ".{0,120}") {
         check(&sql);
     }
 
     #[test]
-    fn any_words_are_answered(sql in soup()) {
+    fn no_sequence_of_words_panics(sql in random_words()) {
         check(&sql);
     }
 }
 
-/// Statements of the case files, changed a little: as many as the fuzzer would make of these bytes.
+/// Statements of the case files with small changes, derived from random bytes as in the fuzz target.
 #[test]
-fn any_statement_a_little_changed_is_answered() {
+fn slightly_changed_statements_are_rejected_or_proven() {
     let accepted = AtomicUsize::new(0);
     let config = ProptestConfig::with_cases(4_000);
     proptest!(config, |(data in prop::collection::vec(any::<u8>(), 2..18))| {
         accepted.fetch_add(check(&body::statement(&data)), Ordering::Relaxed);
     });
     let accepted = accepted.into_inner();
-    assert!(accepted > 1_000, "only {accepted} were accepted: the changes leave too little");
+    assert!(accepted > 1_000, "only {accepted} were accepted: the changes break too many statements");
 }

@@ -1,4 +1,4 @@
-//! Writes an audit event into the library's own table. Reading it back is `scope::StoredEvent`.
+//! Writes an audit event into the library's own table. `scope::StoredEvent` reads it back.
 
 use sqlx::SqlSafeStr;
 
@@ -10,7 +10,8 @@ use super::value::Value;
 use crate::audit::AuditEvent;
 use crate::error::Result;
 
-/// Inserts an event on a connection that is inside a transaction of its tenant. Inserting it twice keeps one row.
+/// Inserts an event on a connection that is inside a transaction of the event's tenant. A second insert of the same
+/// event has no effect.
 pub(crate) async fn insert_event<DB: Driver>(conn: Conn<'_, DB>, event: &AuditEvent) -> Result<()> {
     let arguments = arguments::<DB>(&[
         Value::Text(&event.tenant().to_string()),

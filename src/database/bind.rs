@@ -1,11 +1,11 @@
-//! Binds the values of a statement of the library.
+//! Binds the values of the library's own statements.
 
 use super::driver::Driver;
 use super::error::encoding_error;
 use super::value::Value;
 use crate::error::Result;
 
-/// The arguments of a statement of the library, in order.
+/// The arguments of one of the library's own statements, in order.
 pub(crate) fn arguments<DB: Driver>(values: &[Value<'_>]) -> Result<DB::Arguments> {
     let mut arguments = DB::Arguments::default();
     for value in values {

@@ -1,10 +1,10 @@
-//! [`Conn`]: a connection with the way statements are sent on it; what a transaction is opened for.
+//! [`Conn`]: a connection with its connection mode; [`TxMode`]: whether a transaction reads or writes.
 
 use sqlx::pool::PoolConnection;
 
 use super::connection_mode::ConnectionMode;
 
-/// A connection, and how statements are sent on it.
+/// A connection, and the mode in which statements are sent on it.
 #[expect(unnameable_types, reason = "part of the sealed traits")]
 pub struct Conn<'c, DB: sqlx::Database> {
     pub(crate) conn: &'c mut DB::Connection,
@@ -28,12 +28,12 @@ impl<DB: sqlx::Database> std::fmt::Debug for Conn<'_, DB> {
     }
 }
 
-/// What a transaction is opened for.
+/// Whether a transaction reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(unnameable_types, reason = "part of the sealed traits")]
 pub enum TxMode {
     Read,
-    /// Several reads of one moment.
+    /// Several reads that see the database as of one moment.
     Snapshot,
     Write,
 }

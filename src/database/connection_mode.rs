@@ -1,6 +1,8 @@
-//! [`ConnectionMode`]: what is between the program and PostgreSQL.
+//! [`ConnectionMode`]: whether a connection pooler or Citus is between the application and PostgreSQL.
 
-/// What is between a [`TenantDb`](crate::TenantDb) and PostgreSQL, and how statements are sent through it.
+/// Whether a connection pooler or Citus is between a [`TenantDb`](crate::TenantDb) and PostgreSQL.
+///
+/// The mode decides how statements are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ConnectionMode {
@@ -11,18 +13,19 @@ pub enum ConnectionMode {
     Direct,
     /// PgBouncer or another pooler that assigns a server connection for one transaction (`pool_mode = transaction`).
     ///
-    /// Every statement runs in a transaction and is sent unnamed, which costs one more round trip. A named statement, or
-    /// one outside a transaction, could be answered with another client's statement. Statements cannot be prepared ahead.
+    /// Every statement runs in a transaction and is sent unnamed, which costs one more round trip. A named statement,
+    /// or a statement outside a transaction, could return the result of another client's statement. `prepare` and
+    /// `describe` return an error.
     PgBouncer,
-    /// Citus. The tenant is set in a message of its own, because only then does it reach the workers.
+    /// Citus. A separate message sets the tenant, because Citus propagates the setting to its workers only then.
     ///
     /// The role needs `citus.propagate_set_commands = 'local'`.
     Citus,
 }
 
 impl ConnectionMode {
-    /// Whether a statement keeps a name on the connection, so that the next execution finds it there.
-    pub(crate) const fn names(self) -> bool {
+    /// Whether prepared statements are named, so that the next execution on the connection can reuse them.
+    pub(crate) const fn uses_named_statements(self) -> bool {
         !matches!(self, Self::PgBouncer)
     }
 }

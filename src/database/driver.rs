@@ -1,4 +1,4 @@
-//! [`Driver`]: what the library needs of a database. `postgres.rs` and `sqlite.rs` implement it.
+//! [`Driver`]: the database operations that the library needs. `postgres.rs` and `sqlite.rs` implement it.
 
 use std::future::Future;
 
@@ -10,11 +10,13 @@ use super::native::Native;
 use super::value::Value;
 use crate::tenant::TenantId;
 
-/// What the library needs of a database: how a transaction begins, and how values are sent and read.
+/// The database operations that the library needs: begin a transaction, set the tenant, bind and read values.
 #[expect(unnameable_types, reason = "a sealed trait: `scope::Backend` is its public name")]
 pub trait Driver: Native {
-    /// Opens a transaction that belongs to a tenant (or, for the control plane, to none). With `verify_tenant` the database
-    /// confirms both: that it began now, and whose it is.
+    /// Opens a transaction of a tenant, or for the control plane a transaction without a tenant.
+    ///
+    /// With `verify_tenant` the database confirms that the transaction began with this message, and that its tenant
+    /// is the given one.
     fn begin(
         conn: Conn<'_, Self>,
         tenant: Option<&TenantId>,
@@ -22,16 +24,16 @@ pub trait Driver: Native {
         verify_tenant: bool,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Tells an open transaction its tenant.
+    /// Sets the tenant of an open transaction.
     fn set_tenant(conn: Conn<'_, Self>, tenant: &TenantId) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Makes every other transaction that holds the same key wait until this one ends.
+    /// Takes a lock on `key` until the transaction ends. Another transaction that locks the same key waits.
     fn advisory_lock(conn: Conn<'_, Self>, key: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Whether the database itself knows of tenants, inside a transaction that said whose it is.
+    /// Whether the database supports row-level security (RLS).
     const HAS_RLS: bool;
 
-    /// Gives up a connection whose `begin` was not seen to end.
+    /// Disposes of a connection whose `begin` did not return.
     fn discard(conn: sqlx::pool::PoolConnection<Self>);
 
     fn execute(
@@ -52,7 +54,7 @@ pub trait Driver: Native {
         connection_mode: ConnectionMode,
     ) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
 
-    /// Brings the library's own tables up to date.
+    /// Runs the migrations of the library's own tables.
     fn migrate(pool: &Pool<Self>) -> impl Future<Output = Result<(), sqlx::migrate::MigrateError>> + Send;
 
     fn push(binds: &mut Self::Arguments, value: Value<'_>) -> Result<(), sqlx::error::BoxDynError>;
@@ -66,7 +68,7 @@ pub trait Driver: Native {
     fn bytes(row: &Self::Row, column: usize) -> sqlx::Result<Vec<u8>>;
 }
 
-/// The twins differ in names only; this is the part that is the same to the letter.
+/// The methods of [`Driver`] whose source is the same for both databases.
 macro_rules! common_methods {
     ($db:ty, $migrations:expr) => {
         async fn execute(
@@ -74,7 +76,8 @@ macro_rules! common_methods {
             sql: sqlx::SqlStr,
             binds: Self::Arguments,
         ) -> sqlx::Result<u64> {
-            let query = sqlx::query_with::<$db, _>(sql, binds).persistent(conn.connection_mode.names());
+            let query = sqlx::query_with::<$db, _>(sql, binds)
+                .persistent(conn.connection_mode.uses_named_statements());
             Ok(query.execute(conn.conn).await?.rows_affected())
         }
 
@@ -84,7 +87,7 @@ macro_rules! common_methods {
             binds: Self::Arguments,
         ) -> sqlx::Result<Vec<Self::Row>> {
             sqlx::query_with::<$db, _>(sql, binds)
-                .persistent(conn.connection_mode.names())
+                .persistent(conn.connection_mode.uses_named_statements())
                 .fetch_all(conn.conn)
                 .await
         }
@@ -127,7 +130,7 @@ macro_rules! common_methods {
 }
 pub(crate) use common_methods;
 
-/// The library's tables have a history of their own, beside that of the user's `sqlx migrate`.
+/// A migrator with its own history table, separate from the one of the user's `sqlx migrate`.
 pub(crate) fn migrator(files: &[(i64, &'static str, &'static str)]) -> sqlx::migrate::Migrator {
     use sqlx::SqlSafeStr;
     use sqlx::migrate::{Migration, MigrationType, Migrator};

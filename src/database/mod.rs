@@ -1,5 +1,7 @@
-//! Connections, transactions, binding and database errors: the floor under the data plane (`scope`) and the SQL stores
-//! (`store`). It knows no repository and no SQL of the user.
+//! Connections, transactions, argument binding and the mapping of database errors.
+//!
+//! The data plane (`scope`) and the SQL stores (`store`) are built on it. Repositories and the application's own SQL
+//! are in `scope`.
 
 mod audit_row;
 mod bind;
@@ -27,7 +29,7 @@ pub use self::connection_mode::ConnectionMode;
 pub(crate) use self::driver::Driver;
 pub(crate) use self::error::{change_error, database_error, encoding_error};
 #[cfg(feature = "dynamic")]
-pub(crate) use self::native::{Step, Steps, carried, first};
+pub(crate) use self::native::{ItemStream, StreamItem, first_row, to_sqlx_error};
 pub(crate) use self::tenant_id::BoundTenant;
 pub(crate) use self::transaction::OpenTransaction;
 pub(crate) use self::value::Value;

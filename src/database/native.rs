@@ -1,4 +1,4 @@
-//! [`Native`]: runs queries that sqlx built, for the scoped executor and for the `query_checked!` macros.
+//! [`Native`]: runs sqlx's own query objects, for the scoped executor and for the `query_checked!` macros.
 
 use futures_util::stream::BoxStream;
 use sqlx::query::{Map, Query, QueryScalar};
@@ -8,13 +8,14 @@ use sqlx_core::describe::Describe;
 use super::conn::Conn;
 use crate::error::{Error, ErrorKind};
 
-/// One step of a statement: what it did, or a row.
-pub(crate) type Step<DB> = sqlx::Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>;
+/// One item of a result: a row, or the summary of a finished statement.
+pub(crate) type StreamItem<DB> =
+    sqlx::Either<<DB as sqlx::Database>::QueryResult, <DB as sqlx::Database>::Row>;
 
-/// What a statement answers, step by step.
-pub(crate) type Steps<'c, DB> = BoxStream<'c, sqlx::Result<Step<DB>>>;
+/// The result of a statement as a stream.
+pub(crate) type ItemStream<'c, DB> = BoxStream<'c, sqlx::Result<StreamItem<DB>>>;
 
-/// What sqlx's own queries need of a connection.
+/// Runs sqlx's own query objects on a connection.
 #[expect(unnameable_types, reason = "part of a sealed trait")]
 pub trait Native: sqlx::Database {
     fn stream(
@@ -22,7 +23,7 @@ pub trait Native: sqlx::Database {
         sql: SqlStr,
         binds: Self::Arguments,
         persistent: bool,
-    ) -> BoxStream<'_, sqlx::Result<Step<Self>>>;
+    ) -> BoxStream<'_, sqlx::Result<StreamItem<Self>>>;
 
     fn prepare(
         conn: Conn<'_, Self>,
@@ -57,27 +58,27 @@ pub trait Native: sqlx::Database {
         (T,): for<'r> FromRow<'r, Self::Row>;
 }
 
-/// sqlx has no error of ours: it carries one where a configuration is at fault.
-pub(crate) fn carried(error: Error) -> sqlx::Error {
+/// Wraps an error of this crate in an [`sqlx::Error::Configuration`]; `Error::from_sqlx` unwraps it.
+pub(crate) fn to_sqlx_error(error: Error) -> sqlx::Error {
     sqlx::Error::Configuration(Box::new(error))
 }
 
-/// A statement that is prepared ahead stays on a connection, under a name.
-fn nothing_ahead() -> sqlx::Error {
-    carried(Error::new(
+/// The error of `prepare` and `describe` behind a pooler: both leave a named statement on a connection.
+fn preparing_unsupported() -> sqlx::Error {
+    to_sqlx_error(Error::new(
         ErrorKind::Misconfigured,
         "statements cannot be prepared ahead behind a pooler that shares connections; run the query itself",
     ))
 }
 
-/// The twins differ in nothing but the database's name.
+/// The implementation of [`Native`], which is the same for both databases.
 macro_rules! native {
     ($db:ty) => {
         use futures_util::future::BoxFuture;
         use sqlx::{Execute, Executor, SqlStr};
         use sqlx_core::describe::Describe;
 
-        use super::{Conn, Native, Steps, nothing_ahead};
+        use super::{Conn, ItemStream, Native, preparing_unsupported};
 
         type Connection = <$db as sqlx::Database>::Connection;
         type Arguments = <$db as sqlx::Database>::Arguments;
@@ -91,9 +92,9 @@ macro_rules! native {
                 sql: SqlStr,
                 binds: Arguments,
                 persistent: bool,
-            ) -> Steps<'_, Self> {
-                let query =
-                    sqlx::query_with(sql, binds).persistent(persistent && conn.connection_mode.names());
+            ) -> ItemStream<'_, Self> {
+                let query = sqlx::query_with(sql, binds)
+                    .persistent(persistent && conn.connection_mode.uses_named_statements());
                 conn.conn.fetch_many(query)
             }
 
@@ -102,15 +103,15 @@ macro_rules! native {
                 sql: SqlStr,
                 parameters: &[TypeInfo],
             ) -> sqlx::Result<Statement> {
-                if !conn.connection_mode.names() {
-                    return Err(nothing_ahead());
+                if !conn.connection_mode.uses_named_statements() {
+                    return Err(preparing_unsupported());
                 }
                 conn.conn.prepare_with(sql, parameters).await
             }
 
             async fn describe(conn: Conn<'_, Self>, sql: SqlStr) -> sqlx::Result<Describe<Self>> {
-                if !conn.connection_mode.names() {
-                    return Err(nothing_ahead());
+                if !conn.connection_mode.uses_named_statements() {
+                    return Err(preparing_unsupported());
                 }
                 conn.conn.describe(sql).await
             }
@@ -119,7 +120,11 @@ macro_rules! native {
                 conn: Conn<'_, Self>,
                 query: sqlx::query::Query<'_, Self, Arguments>,
             ) -> sqlx::Result<u64> {
-                Ok(query.persistent(conn.connection_mode.names()).execute(conn.conn).await?.rows_affected())
+                Ok(query
+                    .persistent(conn.connection_mode.uses_named_statements())
+                    .execute(conn.conn)
+                    .await?
+                    .rows_affected())
             }
 
             async fn fetch_mapped<F, T>(
@@ -130,10 +135,10 @@ macro_rules! native {
                 F: FnMut(Row) -> sqlx::Result<T> + Send,
                 T: Send + Unpin,
             {
-                if conn.connection_mode.names() {
+                if conn.connection_mode.uses_named_statements() {
                     query.fetch_all(conn.conn).await
                 } else {
-                    query.fetch_all(Nameless(conn.conn)).await
+                    query.fetch_all(UnnamedExecutor(conn.conn)).await
                 }
             }
 
@@ -145,18 +150,18 @@ macro_rules! native {
                 T: Send + Unpin,
                 (T,): for<'r> sqlx::FromRow<'r, Row>,
             {
-                query.persistent(conn.connection_mode.names()).fetch_all(conn.conn).await
+                query.persistent(conn.connection_mode.uses_named_statements()).fetch_all(conn.conn).await
             }
         }
 
-        /// A connection on which no statement gets a name; a mapped query of sqlx cannot be told to go without.
+        /// Sends every statement unnamed. sqlx's `Map` has no method `persistent` that would do the same.
         #[derive(Debug)]
-        struct Nameless<'c>(&'c mut Connection);
+        struct UnnamedExecutor<'c>(&'c mut Connection);
 
-        impl<'c> Executor<'c> for Nameless<'c> {
+        impl<'c> Executor<'c> for UnnamedExecutor<'c> {
             type Database = $db;
 
-            fn fetch_many<'e, 'q: 'e, E>(self, mut query: E) -> Steps<'e, $db>
+            fn fetch_many<'e, 'q: 'e, E>(self, mut query: E) -> ItemStream<'e, $db>
             where
                 'c: 'e,
                 E: 'q + Execute<'q, $db>,
@@ -177,22 +182,22 @@ macro_rules! native {
                 'c: 'e,
                 E: 'q + Execute<'q, $db>,
             {
-                let steps = self.fetch_many(query);
-                Box::pin(super::first::<$db>(steps))
+                let items = self.fetch_many(query);
+                Box::pin(super::first_row::<$db>(items))
             }
 
             fn prepare_with<'e>(self, _: SqlStr, _: &'e [TypeInfo]) -> BoxFuture<'e, sqlx::Result<Statement>>
             where
                 'c: 'e,
             {
-                Box::pin(async { Err(nothing_ahead()) })
+                Box::pin(async { Err(preparing_unsupported()) })
             }
 
             fn describe<'e>(self, _: SqlStr) -> BoxFuture<'e, sqlx::Result<Describe<$db>>>
             where
                 'c: 'e,
             {
-                Box::pin(async { Err(nothing_ahead()) })
+                Box::pin(async { Err(preparing_unsupported()) })
             }
         }
     };
@@ -207,13 +212,15 @@ mod sqlite {
     native!(sqlx::Sqlite);
 }
 
-/// The first row of a stream that is read to its end: only then is it known that the statement succeeded.
-pub(crate) async fn first<DB: sqlx::Database>(mut steps: Steps<'_, DB>) -> sqlx::Result<Option<DB::Row>> {
+/// The first row of a stream. It reads the stream to its end, because a statement can fail after its first row.
+pub(crate) async fn first_row<DB: sqlx::Database>(
+    mut items: ItemStream<'_, DB>,
+) -> sqlx::Result<Option<DB::Row>> {
     use futures_util::TryStreamExt;
 
     let mut first = None;
-    while let Some(step) = steps.try_next().await? {
-        if let sqlx::Either::Right(row) = step {
+    while let Some(item) = items.try_next().await? {
+        if let sqlx::Either::Right(row) = item {
             first.get_or_insert(row);
         }
     }

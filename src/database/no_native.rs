@@ -1,4 +1,4 @@
-//! Stands in for `native.rs` when no feature runs queries that sqlx built.
+//! Replaces `native.rs` when no feature runs sqlx's own query objects.
 
 #[expect(unnameable_types, reason = "part of a sealed trait")]
 pub trait Native: sqlx::Database {}

@@ -1,4 +1,4 @@
-//! PostgreSQL as a [`Driver`].
+//! [`Driver`] for PostgreSQL.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use super::driver::{Driver, common_methods};
 use super::tenant_id::encode_tenant_id;
 use crate::tenant::TenantId;
 
-/// After how long a connection may have gone without anybody having noticed.
-const IDLE: Duration = Duration::from_secs(10);
+/// How long a connection is idle before it is pinged on its next use.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(10);
 
 encode_tenant_id!(Postgres);
 
@@ -34,25 +34,25 @@ impl Driver for Postgres {
             TxMode::Write => "BEGIN",
         };
         if conn.connection_mode == ConnectionMode::Citus {
-            // A message of several statements reaches the workers whole, and its BEGIN is one too many there.
-            open(conn.conn, begin.to_owned()).await?;
+            // Citus forwards a message of several statements to its workers whole, with a BEGIN too many.
+            send_begin(conn.conn, begin.to_owned()).await?;
             return match tenant {
                 Some(tenant) => Self::set_tenant(conn, tenant).await,
                 None => Ok(()),
             };
         }
-        // One message for all, and local to the transaction: nothing of the tenant outlives it. The echo is the tenant
-        // as the database has it, in a transaction that is as old as this message and no older.
+        // One message begins the transaction and sets the tenant. The setting is local to the transaction. The check
+        // fails unless the transaction began with this message and its tenant is this one.
         let mut message = begin.to_owned();
-        let mut right = "now() = statement_timestamp()".to_owned();
-        if let Some(tenant) = tenant.map(setting) {
+        let mut check = "now() = statement_timestamp()".to_owned();
+        if let Some(tenant) = tenant.map(setting_value) {
             let _ = write!(message, "; SET LOCAL app.tenant_id = '{tenant}'");
-            let _ = write!(right, " AND current_setting('app.tenant_id') = '{tenant}'");
+            let _ = write!(check, " AND current_setting('app.tenant_id') = '{tenant}'");
         }
         if verify_tenant {
-            let _ = write!(message, "; SELECT 1/({right})::int");
+            let _ = write!(message, "; SELECT 1/({check})::int");
         }
-        open(conn.conn, message).await.map_err(|error| match &error {
+        send_begin(conn.conn, message).await.map_err(|error| match &error {
             sqlx::Error::Database(e) if e.code().as_deref() == Some(DIVISION_BY_ZERO) => {
                 sqlx::Error::BeginFailed
             }
@@ -61,23 +61,24 @@ impl Driver for Postgres {
     }
 
     async fn set_tenant(conn: Conn<'_, Self>, tenant: &TenantId) -> sqlx::Result<()> {
-        let statement = format!("SET LOCAL app.tenant_id = '{}'", setting(tenant));
+        let statement = format!("SET LOCAL app.tenant_id = '{}'", setting_value(tenant));
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn.conn).await.map(|_| ())
     }
 
     async fn advisory_lock(conn: Conn<'_, Self>, key: &str) -> sqlx::Result<()> {
-        // Ends with the transaction. Two keys of one hash wait for each other without need, and no more.
+        // The lock ends with the transaction. Two keys with the same hash wait for each other needlessly; that is
+        // safe.
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
             .bind(key)
-            .persistent(conn.connection_mode.names())
+            .persistent(conn.connection_mode.uses_named_statements())
             .execute(conn.conn)
             .await
             .map(|_| ())
     }
 
     fn discard(conn: PoolConnection<Self>) {
-        // The server may be inside a transaction of this tenant that nobody knows of: in sqlx 0.9.0 the pool
-        // would hand it to the next request. Dropping the socket ends the session, and the transaction with it.
+        // The session may be inside a transaction of this tenant. In sqlx 0.9.0 the pool would give it to the next
+        // request. Closing the socket ends the session, and the transaction with it.
         drop(conn.detach());
     }
 
@@ -87,12 +88,16 @@ impl Driver for Postgres {
         connection_mode: ConnectionMode,
     ) -> sqlx::Result<Pool<Self>> {
         let connect: PgConnectOptions = url.parse()?;
-        let connect = if connection_mode.names() { connect } else { connect.statement_cache_capacity(0) };
-        // sqlx asks a connection whether it is alive each time, which costs a round trip. `BEGIN` finds that out as
-        // well, so only one that lay idle for long is asked.
+        let connect = if connection_mode.uses_named_statements() {
+            connect
+        } else {
+            connect.statement_cache_capacity(0)
+        };
+        // `test_before_acquire` pings a connection on each use, which costs a round trip. `BEGIN` detects a dead
+        // connection as well, so only a connection that was idle for long is pinged.
         let options = options.test_before_acquire(false).before_acquire(|conn, meta| {
             Box::pin(async move {
-                if meta.idle_for > IDLE {
+                if meta.idle_for > PING_AFTER_IDLE {
                     conn.ping().await?;
                 }
                 Ok(true)
@@ -112,13 +117,13 @@ impl Driver for Postgres {
 
 const DIVISION_BY_ZERO: &str = "22012";
 
-async fn open(conn: &mut PgConnection, message: String) -> sqlx::Result<()> {
+async fn send_begin(conn: &mut PgConnection, message: String) -> sqlx::Result<()> {
     let message = AssertSqlSafe(message).into_sql_str();
     <Postgres as sqlx::Database>::TransactionManager::begin(conn, Some(message)).await
 }
 
-/// The tenant as text for `app.tenant_id`; every character of an id is safe, and it is checked all the same.
-fn setting(tenant: &TenantId) -> String {
+/// The tenant id as text for `app.tenant_id`. It is part of the SQL, so its characters are checked once more.
+fn setting_value(tenant: &TenantId) -> String {
     let text = tenant.to_string();
     assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'), "a tenant id is plain text");
     text

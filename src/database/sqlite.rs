@@ -1,4 +1,4 @@
-//! SQLite as a [`Driver`].
+//! [`Driver`] for SQLite.
 
 use std::str::FromStr;
 
@@ -19,8 +19,8 @@ impl Driver for Sqlite {
     const HAS_RLS: bool = false;
 
     async fn begin(conn: Conn<'_, Self>, _: Option<&TenantId>, mode: TxMode, _: bool) -> sqlx::Result<()> {
-        // A deferred transaction that reads and then writes can lose against another writer without waiting;
-        // an immediate one waits for its turn at the start.
+        // A deferred transaction that reads and then writes can fail without waiting if another one writes. An
+        // immediate transaction waits for the write lock at its start.
         let statement = match mode {
             TxMode::Read | TxMode::Snapshot => "BEGIN",
             TxMode::Write => "BEGIN IMMEDIATE",
@@ -33,13 +33,13 @@ impl Driver for Sqlite {
     }
 
     async fn advisory_lock(_: Conn<'_, Self>, _: &str) -> sqlx::Result<()> {
-        // A transaction that was opened to write is the only one there is.
+        // SQLite runs one write transaction at a time.
         Ok(())
     }
 
     fn discard(conn: PoolConnection<Self>) {
-        // sqlx's worker thread rolls back a BEGIN whose caller has gone, and no state of a tenant is on the
-        // connection. Closing it would also lose an in-memory database.
+        // sqlx's worker thread rolls back a BEGIN whose future was dropped, and SQLite has no tenant setting on the
+        // connection. Closing the connection would lose an in-memory database.
         drop(conn);
     }
 

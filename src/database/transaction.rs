@@ -11,7 +11,7 @@ use super::error::{change_error, database_error};
 use crate::error::Result;
 use crate::tenant::TenantId;
 
-/// A connection inside a transaction that was seen to begin.
+/// A connection inside a transaction whose `BEGIN` finished. Dropping it rolls back.
 ///
 /// The control plane uses it too, without a tenant.
 pub(crate) struct OpenTransaction<DB: Driver> {
@@ -20,11 +20,12 @@ pub(crate) struct OpenTransaction<DB: Driver> {
 }
 
 impl<DB: Driver> OpenTransaction<DB> {
-    /// Opens a transaction on a connection that nobody else can meet before its `BEGIN` has finished.
+    /// Opens a transaction. If the future is dropped before `BEGIN` returned, the connection does not go back to the
+    /// pool.
     ///
-    /// In sqlx 0.9.0 a `begin` that is dropped in flight (a timeout, a client that went away) leaves the connection
-    /// in the pool inside the tenant's open transaction, and every later user of it reads that tenant's rows. So the
-    /// connection is given up unless the end of `BEGIN` was seen.
+    /// In sqlx 0.9.0 a `begin` that is dropped in flight (a timeout, a client that disconnected) leaves the
+    /// connection in the pool inside the tenant's open transaction, and every later user of it reads that tenant's
+    /// rows.
     pub(crate) async fn open(
         pool: &Pool<DB>,
         connection_mode: ConnectionMode,
@@ -32,15 +33,15 @@ impl<DB: Driver> OpenTransaction<DB> {
         mode: TxMode,
         verify_tenant: bool,
     ) -> sqlx::Result<Self> {
-        // A server that was started anew leaves connections in the pool that it knows nothing of.
-        let mut dead = pool.size();
+        // After a restart of the server every pooled connection is dead, so each of them may fail once.
+        let mut retries = pool.size();
         loop {
             let conn = pool.acquire().await?;
             let mut opening = Opening(Some(conn));
-            let conn = opening.0.as_mut().expect("it was just put there");
+            let conn = opening.0.as_mut().expect("the connection was just stored");
             match DB::begin(Conn::on(conn, connection_mode), tenant, mode, verify_tenant).await {
                 Ok(()) => return Ok(Self { conn: opening.0.take(), connection_mode }),
-                Err(error) if dead > 0 && is_unfit(&error) => dead -= 1,
+                Err(error) if retries > 0 && is_retryable(&error) => retries -= 1,
                 Err(error) => return Err(error),
             }
         }
@@ -64,13 +65,12 @@ impl<DB: Driver> OpenTransaction<DB> {
     }
 }
 
-/// Whether another connection may do: this one had ended before it was asked, or was inside a transaction already, and
-/// nothing has happened on it.
-fn is_unfit(error: &sqlx::Error) -> bool {
+/// Whether `BEGIN` can be retried on another connection: this connection was dead, or inside a transaction already,
+/// and no statement ran on it.
+fn is_retryable(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::BeginFailed => true,
-        // The server's last words: it was told to end the connection, or all of them. Or somebody left a transaction
-        // behind in which a statement had failed.
+        // 57P: the server ended the connection or shuts down. 25P02: other code left a failed transaction open.
         sqlx::Error::Database(error) => {
             error.code().is_some_and(|code| code.starts_with("57P") || code == "25P02")
         }

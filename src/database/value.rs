@@ -1,8 +1,8 @@
-//! [`Value`]: what the library itself binds.
+//! [`Value`]: a value that the library itself binds.
 
 use super::tenant_id::BoundTenant;
 
-/// A value of the library's own tables, or a tenant id of any table.
+/// A value in one of the library's own tables, or the tenant id in any table.
 #[derive(Debug, Clone, Copy)]
 #[expect(unnameable_types, reason = "part of the sealed traits")]
 pub enum Value<'a> {

@@ -1,4 +1,4 @@
-//! Foreign keys between tables of tenants: whether they hold the tenant, and the SQL that gives it to them.
+//! Foreign keys between tenant tables: whether they contain the tenant column, and the SQL that adds it.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::policy::{list, quoted};
 
-/// Reads every foreign key, as a [`ForeignKey`] a row.
+/// The query that reads every foreign key: a row is a [`ForeignKey`].
 pub(super) const READ: &str = include_str!("foreign_keys.sql");
 
 #[derive(Debug, Deserialize)]
@@ -16,7 +16,7 @@ pub(super) struct ForeignKey {
     pub(super) name: String,
     pub(super) child: i64,
     pub(super) parent: i64,
-    /// Each column of the child with the column of the parent that it refers to.
+    /// Each column of the child with the column of the parent that it references.
     pub(super) columns: Vec<(String, String)>,
     /// The operator that compares each pair, the parent's value first.
     pub(super) operators: Vec<String>,
@@ -24,12 +24,14 @@ pub(super) struct ForeignKey {
     nullable: bool,
     on_update: Action,
     on_delete: Action,
-    /// Those that `SET NULL` and `SET DEFAULT` are about; all, if there are none.
+    /// The columns that `SET NULL` and `SET DEFAULT` change; all, if this is empty.
     on_delete_columns: Vec<String>,
+    /// `MATCH FULL`, over several columns.
     full: bool,
+    /// It compares periods (`PERIOD`, PostgreSQL 18).
     pub(super) period: bool,
     pub(super) valid: bool,
-    /// `DEFERRABLE` and the like.
+    /// `DEFERRABLE`, `NOT VALID` and other options, as SQL.
     options: String,
 }
 
@@ -63,75 +65,83 @@ impl Action {
     }
 }
 
-/// A table as SQL names it, and its tenant column.
+/// One table of a foreign key, as SQL names it, and its tenant column.
 #[derive(Clone, Copy)]
 pub(super) struct Side<'a> {
     pub(super) table: &'a str,
     pub(super) tenant: &'a str,
 }
 
+/// Whether a foreign key contains the tenant column, and how to add it.
 pub(super) enum KeyStatus {
     Right,
-    /// What a person has to decide.
+    /// A person has to change the key, for this reason.
     ByHand(&'static str),
     Wrong {
         reason: &'static str,
         drop: String,
-        /// Only [`checked`] makes PostgreSQL look at the rows.
+        /// PostgreSQL checks the rows only if [`checked`] wraps this statement.
         add: String,
-        /// The columns of the key that it refers to.
+        /// The columns of the unique key that it references.
         needs: BTreeSet<String>,
     },
 }
 
 impl ForeignKey {
     pub(super) fn judge(&self, child: Side<'_>, parent: Side<'_>) -> KeyStatus {
-        let (own, theirs) = (child.tenant, parent.tenant);
-        let is_tenant = |(a, b): &&(String, String)| a == own && b == theirs;
+        let (child_tenant, parent_tenant) = (child.tenant, parent.tenant);
+        let is_tenant = |(a, b): &&(String, String)| a == child_tenant && b == parent_tenant;
         let paired = self.columns.iter().any(|pair| is_tenant(&pair));
-        let rest: Vec<&(String, String)> = self.columns.iter().filter(|pair| !is_tenant(pair)).collect();
-        if rest.iter().any(|(a, b)| a == own || b == theirs) {
+        let others: Vec<&(String, String)> = self.columns.iter().filter(|pair| !is_tenant(pair)).collect();
+        if others.iter().any(|(a, b)| a == child_tenant || b == parent_tenant) {
             return KeyStatus::ByHand(
-                "it compares the tenant with what is no tenant, and can refer to another's rows",
+                "it compares the tenant column with another column, and can reference another tenant's rows",
             );
         }
         if self.on_update.sets() {
             return KeyStatus::ByHand(if paired {
-                "ON UPDATE it takes the tenant from its rows; choose another action"
+                "its ON UPDATE would overwrite the tenant column; choose another action"
             } else {
-                "it can refer to another tenant's rows; its ON UPDATE would take the tenant away once it has one: \
+                "it can reference another tenant's rows; with the tenant column its ON UPDATE would overwrite that column: \
                  choose another action"
             });
         }
-        let emptied =
-            self.on_delete_columns.is_empty() || self.on_delete_columns.iter().any(|column| column == own);
-        let reason = match (paired, self.on_delete.sets() && emptied) {
+        let overwrites_tenant = self.on_delete_columns.is_empty()
+            || self.on_delete_columns.iter().any(|column| column == child_tenant);
+        let reason = match (paired, self.on_delete.sets() && overwrites_tenant) {
             (true, false) => return KeyStatus::Right,
-            (true, true) if rest.is_empty() => {
+            (true, true) if others.is_empty() => {
                 return KeyStatus::ByHand(
-                    "ON DELETE it takes the tenant from its rows; choose another action",
+                    "its ON DELETE would overwrite the tenant column; choose another action",
                 );
             }
-            (true, true) => "ON DELETE it takes the tenant from its rows",
-            (false, _) => "it lacks the tenant: a row can refer to another tenant's, and be deleted with it",
+            (true, true) => "its ON DELETE would overwrite the tenant column",
+            (false, _) => {
+                "it lacks the tenant column: a row can reference another tenant's row, and be deleted with it"
+            }
         };
         if self.period {
             return KeyStatus::ByHand(
-                "it lacks the tenant and compares periods: make it anew with the tenant in front",
+                "it lacks the tenant column and compares periods: recreate it with the tenant column in front",
             );
         }
         if self.full && self.nullable {
             return KeyStatus::ByHand(
-                "it is MATCH FULL with columns that may be empty, which a key with the tenant cannot be; say by a \
-                 CHECK which are empty together, and make it MATCH SIMPLE",
+                "it is MATCH FULL with nullable columns, which a key with the tenant column cannot be: make it MATCH \
+                 SIMPLE, and add a CHECK that these columns are null together",
             );
         }
-        let from = std::iter::once(own).chain(rest.iter().map(|(a, _)| a.as_str()));
-        let to: Vec<&str> = std::iter::once(theirs).chain(rest.iter().map(|(_, b)| b.as_str())).collect();
+        let from = std::iter::once(child_tenant).chain(others.iter().map(|(a, _)| a.as_str()));
+        let to: Vec<&str> =
+            std::iter::once(parent_tenant).chain(others.iter().map(|(_, b)| b.as_str())).collect();
         let set: Vec<&str> = if self.on_delete_columns.is_empty() {
-            rest.iter().map(|(a, _)| a.as_str()).collect()
+            others.iter().map(|(a, _)| a.as_str()).collect()
         } else {
-            self.on_delete_columns.iter().map(String::as_str).filter(|column| *column != own).collect()
+            self.on_delete_columns
+                .iter()
+                .map(String::as_str)
+                .filter(|column| *column != child_tenant)
+                .collect()
         };
         let columns = if self.on_delete.sets() { format!(" ({})", list(set)) } else { String::new() };
         let (table, name) = (child.table, quoted(&self.name));
@@ -153,7 +163,7 @@ impl ForeignKey {
     }
 }
 
-/// The key that a foreign key with the tenant refers to, of these columns.
+/// The statement that adds the unique key of these columns, for a foreign key with the tenant column.
 pub(super) fn unique(parent: Side<'_>, needs: &BTreeSet<String>) -> String {
     let others = needs.iter().map(String::as_str).filter(|column| *column != parent.tenant);
     format!(
@@ -163,10 +173,10 @@ pub(super) fn unique(parent: Side<'_>, needs: &BTreeSet<String>) -> String {
     )
 }
 
-/// The statement that adds a foreign key, while the security of its tables does not bind their owner.
+/// Wraps the statement that adds a foreign key in `NO FORCE` and `FORCE`, so that PostgreSQL checks the rows.
 ///
-/// Otherwise PostgreSQL looks as the owner for rows that break the key, sees none of the rows, and marks the key as
-/// valid. The tables are both sides with all their partitions and children. Run it in one transaction.
+/// Under `FORCE`, PostgreSQL looks as the owner for rows that violate the key, sees no rows, and marks the key valid.
+/// The tables are both sides with all their partitions and children. Run the result in one transaction.
 pub(super) fn checked(tables: &BTreeSet<&str>, add: &str) -> String {
     let all = |action: &'static str| {
         tables.iter().map(move |name| format!("ALTER TABLE {name} {action} ROW LEVEL SECURITY;"))

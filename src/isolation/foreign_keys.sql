@@ -3,7 +3,7 @@ SELECT k.oid::bigint AS oid, k.conname AS name, k.conrelid::bigint AS child, k.c
         FROM unnest(k.conkey, k.confkey) WITH ORDINALITY u(own, theirs, at)
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.own
         JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = u.theirs) AS columns,
-    -- How a value of the parent is compared with one of the child.
+    -- The operator that compares a value of the parent with one of the child.
     ARRAY(SELECT format('OPERATOR(%I.%s)', s.nspname, o.oprname) FROM unnest(k.conpfeqop) WITH ORDINALITY u(operator, at)
         JOIN pg_operator o ON o.oid = u.operator JOIN pg_namespace s ON s.oid = o.oprnamespace ORDER BY u.at) AS operators,
     EXISTS (SELECT FROM pg_attribute a
@@ -19,6 +19,6 @@ SELECT k.oid::bigint AS oid, k.conname AS name, k.conrelid::bigint AS child, k.c
         || CASE WHEN to_jsonb(k)->>'conenforced' = 'false' THEN ' NOT ENFORCED' WHEN k.convalidated THEN '' ELSE ' NOT VALID' END
         AS options
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
--- One that a partition has from its parent is the parent's.
+-- A key that a partition inherits is reported for its parent only.
 WHERE k.contype = 'f' AND k.conparentid = 0 AND n.nspname NOT LIKE 'pg\_%'
 ORDER BY n.nspname, c.relname, k.conname

@@ -1,8 +1,8 @@
-//! The second wall: how the database itself keeps tenants apart, and whether it does.
+//! PostgreSQL row-level security: generates its policies, and examines whether a live database isolates tenants.
 //!
-//! [`RlsPolicies`] writes the row-level security of PostgreSQL from what `tenancy.toml` declares and what the database
-//! says of its tables, and tells what a database lacks. [`doctor`] examines a live database as the application's own
-//! role.
+//! [`RlsPolicies`] compares a database with the declaration in `tenancy.toml`, and writes the policies that it lacks.
+//! [`doctor`] examines a live database as the application's own role. The setting that the policies read is set by
+//! [`scope`](crate::scope).
 //!
 //! ```no_run
 //! # async fn run(conn: &mut sqlx::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
@@ -12,8 +12,8 @@
 //! let schema = Schema::from_toml(&std::fs::read_to_string("tenancy.toml")?)?;
 //! let policies = RlsPolicies::new(&schema).runtime_role("app");
 //!
-//! let lacking = policies.plan(conn).await?;
-//! std::fs::write("migrations/0007_policies.sql", lacking.sql())?; // for the migrations of your own,
+//! let plan = policies.plan(conn).await?;
+//! std::fs::write("migrations/0007_policies.sql", plan.sql())?; // as a migration,
 //! policies.apply(conn).await?; // or at once, in one transaction
 //!
 //! doctor::examine(conn, &schema).await?.assert_clean();

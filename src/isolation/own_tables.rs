@@ -1,9 +1,9 @@
-//! The library's own tables. Their policies come with their migrations.
+//! The names of this crate's own tables. Their migrations create their policies.
 
-/// How their names begin.
+/// The prefix of their names.
 pub(super) const PREFIX: &str = "tenancy_";
 
-/// Those that belong to the operator, not to tenants.
+/// The tables that belong to the operator, not to tenants.
 pub(super) const CONTROL_PLANE: [&str; 9] = [
     "tenancy_tenants",
     "tenancy_slugs",

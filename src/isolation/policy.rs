@@ -1,4 +1,5 @@
-//! The two policies of a tenant's table, as `policies` and the doctor both write them.
+//! The two generated policies of a tenant table: their SQL, and how PostgreSQL prints them. `rls/` and `doctor/` use
+//! both.
 
 use std::fmt::Write as _;
 
@@ -8,20 +9,20 @@ use sha2::{Digest, Sha256};
 pub(super) const FLOOR: &str = "tenancy_floor";
 /// The permissive policy.
 pub(super) const OWN: &str = "tenancy_own";
-/// How the comment of a generated policy begins; the hash of its definition follows.
+/// The prefix of a generated policy's comment; the hash of the definition follows.
 pub(super) const MARK: &str = "tenancy ";
-/// The setting that does not exist, whose name is the error of [`MissingTenant::Error`].
+/// The name of a setting that does not exist: reading it is the error of [`MissingTenant::Error`].
 pub(super) const RAISED: &str = "app.tenant_id (no tenant is set)";
 
-/// What a statement sees that runs without a tenant.
+/// What a policy does for a statement that runs without a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum MissingTenant {
-    /// No row, as if there were none.
+    /// The statement sees no rows.
     #[default]
     NoRows,
-    /// An error that says so, wherever a row or an index is looked at. A forgotten tenant is noticed at once; a scan
-    /// that no index serves takes about a tenth longer.
+    /// The statement fails as soon as it reads a row or an index. A missing tenant is then noticed at once; a scan
+    /// that uses no index takes about a tenth longer.
     Error,
 }
 
@@ -34,14 +35,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The kind of a type as the database prints it, or why no policy is generated for that type.
+    /// The kind of a type as PostgreSQL prints it, or why no policy is generated for that type.
     pub(super) fn of(r#type: &str, deterministic: bool) -> Result<Self, String> {
         match r#type {
             "uuid" => Ok(Self::Uuid),
             "bigint" => Ok(Self::BigInt),
             "text" if deterministic => Ok(Self::Text),
             "text" => {
-                Err("has a collation by which different ids are equal; give it a deterministic one, such as \
+                Err("has a collation that treats different ids as equal; use a deterministic one, such as \
                            \"C\""
                     .to_owned())
             }
@@ -50,36 +51,36 @@ impl Kind {
     }
 }
 
-/// A policy as it should be: for every command and every role.
+/// A generated policy, for every command and every role.
 pub(super) struct Planned {
     pub(super) name: &'static str,
     pub(super) permissive: bool,
     using: String,
-    /// The same as the database prints it.
+    /// The expression as PostgreSQL prints it.
     pub(super) printed: String,
 }
 
 impl Planned {
-    /// Both policies of a table with this tenant column, whose name the database prints as `printed`.
-    pub(super) fn both(column: &str, printed: &str, kind: Kind, unset: MissingTenant) -> [Self; 2] {
-        let using = format!("{} = {}", quoted(column), value(kind, unset));
-        let printed = format!("({printed} = {})", printed_value(kind, unset));
+    /// Both policies of a table with this tenant column, whose name PostgreSQL prints as `printed`.
+    pub(super) fn both(column: &str, printed: &str, kind: Kind, missing_tenant: MissingTenant) -> [Self; 2] {
+        let using = format!("{} = {}", quoted(column), value(kind, missing_tenant));
+        let printed = format!("({printed} = {})", printed_value(kind, missing_tenant));
         let floor = Self { name: FLOOR, permissive: false, using: using.clone(), printed: printed.clone() };
         [floor, Self { name: OWN, permissive: true, using, printed }]
     }
 
-    /// The comment by which the policy is known for a generated one.
+    /// The comment that marks the policy as generated.
     pub(super) fn mark(&self) -> String {
         let definition = format!("{} {} {}", self.name, self.permissive, self.using);
         let mut mark = MARK.to_owned();
         for byte in &Sha256::digest(definition)[..8] {
-            // A String takes whatever is written to it.
+            // Writing to a String cannot fail.
             let _ = write!(mark, "{byte:02x}");
         }
         mark
     }
 
-    /// The statements that create it, in place of any policy of its name, on a table as SQL names it.
+    /// The statements that create it on a table, and replace a policy with the same name.
     pub(super) fn create(&self, table: &str) -> String {
         let on = format!("{} ON {table}", quoted(self.name));
         let restrictive = if self.permissive { "" } else { " AS RESTRICTIVE" };
@@ -90,17 +91,17 @@ impl Planned {
         )
     }
 
-    /// The statement that marks it.
+    /// The statement that writes the mark.
     pub(super) fn comment(&self, table: &str) -> String {
         format!("COMMENT ON POLICY {} ON {table} IS '{}';", quoted(self.name), self.mark())
     }
 }
 
-/// The tenant that the transaction is for. After a finished `SET LOCAL` the setting is empty, and not away.
-fn value(kind: Kind, unset: MissingTenant) -> String {
-    let text = match unset {
+/// The tenant of the transaction, as SQL. After a finished `SET LOCAL` the setting is an empty string, and not unset.
+fn value(kind: Kind, missing_tenant: MissingTenant) -> String {
+    let text = match missing_tenant {
         MissingTenant::NoRows => "nullif(current_setting('app.tenant_id', true), '')".to_owned(),
-        // There is no such setting, which is what the error says.
+        // Reading a setting that does not exist is an error with its name.
         MissingTenant::Error => format!(
             "current_setting(CASE WHEN current_setting('app.tenant_id', true) <> '' THEN 'app.tenant_id' \
              ELSE '{RAISED}' END)"
@@ -113,8 +114,9 @@ fn value(kind: Kind, unset: MissingTenant) -> String {
     }
 }
 
-fn printed_value(kind: Kind, unset: MissingTenant) -> String {
-    let text = match unset {
+/// The same expression as PostgreSQL prints it.
+fn printed_value(kind: Kind, missing_tenant: MissingTenant) -> String {
+    let text = match missing_tenant {
         MissingTenant::NoRows => "NULLIF(current_setting('app.tenant_id'::text, true), ''::text)".to_owned(),
         MissingTenant::Error => format!(
             "current_setting(\nCASE\n    WHEN (current_setting('app.tenant_id'::text, true) <> ''::text) \
@@ -128,11 +130,12 @@ fn printed_value(kind: Kind, unset: MissingTenant) -> String {
     }
 }
 
-/// A name as SQL says it.
+/// A name as a quoted SQL identifier.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// Names as a comma-separated list of quoted identifiers.
 pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
 }

@@ -1,3 +1,5 @@
+//! [`CrossTenant`]: reads the rows of all tenants, one tenant after another, for a recorded reason.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,18 +13,18 @@ use crate::database::{TxMode, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::Tenant;
 
-/// How many tenants, or events of them, are asked for or written at once.
+/// How many tenants are read from the store, or events written to the sink, at once.
 const BATCH: u16 = 200;
 
-/// Why somebody reads across tenants: a text that the audit trail keeps.
+/// Why the rows of all tenants are read. The text is written to the audit log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason(String);
 
 impl Reason {
-    /// A reason that says enough to be looked into later, such as `monthly report FIN-12`.
+    /// Checks a reason. Name the purpose and a reference, such as `monthly report FIN-12`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] unless it has 8 to 500 bytes and no control character.
+    /// [`ErrorKind::InvalidInput`] unless the text has 8 to 500 bytes and no control character.
     pub fn new(text: impl Into<String>) -> Result<Self> {
         let text = text.into().trim().to_owned();
         if (8..=500).contains(&text.len()) && !text.chars().any(char::is_control) {
@@ -30,30 +32,31 @@ impl Reason {
         }
         Err(Error::new(
             ErrorKind::InvalidInput,
-            "say why in 8 to 500 characters on one line: what for, and where that is written down",
+            "a reason has 8 to 500 bytes on one line; give the purpose, and a reference to look it up",
         ))
     }
 
-    /// The reason, without spaces around it.
+    /// The text, without surrounding white space.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A value, and the tenant that it was read of.
+/// A value that was read from one tenant, with that tenant.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PerTenant<T> {
-    /// Whose it is.
+    /// The tenant.
     pub tenant: Arc<Tenant>,
-    /// What was read.
+    /// The value that the closure returned for the tenant.
     pub value: T,
 }
 
-/// The one way around the tenants' walls: reads every tenant, one after the other, for a reason that is written down.
+/// Reads the rows of all tenants, one tenant after another, for a recorded reason.
 ///
-/// Each tenant is read as itself, so no query meets the rows of two, row-level security stays on, and every answer
-/// comes with its tenant. Nothing can be changed. All tenants are read as of one moment, whatever their status.
+/// [`TenantDb::cross_tenant`] creates it. Each query runs for one tenant, with row-level security on, and each value
+/// comes with its tenant. The read is read-only. All tenants are read from one snapshot of the database, whatever
+/// their status.
 ///
 /// ```
 /// use tenancy::TenantScoped;
@@ -64,14 +67,14 @@ pub struct PerTenant<T> {
 /// # #[tenant(table = "orders")]
 /// # struct Order { #[tenant(id)] id: i64 }
 ///
-/// async fn orders_of_all(
+/// async fn count_all_orders(
 ///     db: &TenantDb<sqlx::Postgres>,
 ///     directory: &TenantDirectory,
 ///     sink: &dyn AuditSink,
 /// ) -> tenancy::Result<u64> {
 ///     let reason = Reason::new("monthly report FIN-12")?;
-///     let across = db.cross_tenant(directory, sink, reason, Actor::user("ada"))?;
-///     let counts = across.read(async |tenant| Order::count(tenant).await).await?;
+///     let cross_tenant = db.cross_tenant(directory, sink, reason, Actor::user("ada"))?;
+///     let counts = cross_tenant.read(async |tx| Order::count(tx).await).await?;
 ///     for count in &counts {
 ///         println!("{}: {}", count.tenant.slug(), count.value);
 ///     }
@@ -80,17 +83,17 @@ pub struct PerTenant<T> {
 /// ```
 ///
 /// # Security
-/// Each tenant's trail gets an event before anything is read, of outcome [`Outcome::Unknown`], and one after it that
-/// says how the reading ended; both name the actor and the reason. If the first cannot be written nothing is read; if
-/// the second cannot, nothing is answered.
+/// The sink gets two events for each tenant: one before anything is read, with [`Outcome::Unknown`], and one after
+/// the read, with its outcome. Both contain the actor and the reason. If the first event cannot be written, nothing
+/// is read. If the second cannot be written, no value is returned.
 pub struct CrossTenant<'a, DB: Backend> {
     db: &'a Core<DB>,
     directory: &'a TenantDirectory,
     sink: &'a dyn AuditSink,
     reason: Reason,
     actor: Actor,
-    opened: Instant,
-    time: Duration,
+    opened_at: Instant,
+    validity: Duration,
 }
 
 impl<DB: Backend> fmt::Debug for CrossTenant<'_, DB> {
@@ -103,12 +106,13 @@ impl<DB: Backend> fmt::Debug for CrossTenant<'_, DB> {
 }
 
 impl<DB: Backend> TenantDb<DB> {
-    /// Opens the reading of all tenants of `directory`, for fifteen minutes; `sink` keeps who did it and why.
+    /// Permits reads of all tenants of `directory` for fifteen minutes. `sink` records the actor and the reason.
     ///
-    /// [`SqlStore`](crate::store::SqlStore) is a trail that writes beside the tenants' other events.
+    /// With [`SqlStore`](crate::store::SqlStore) as the sink, the events are stored with each tenant's other audit
+    /// events.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for an actor who is nobody.
+    /// [`ErrorKind::InvalidInput`] for [`Actor::Anonymous`], or an actor whose name is blank.
     pub fn cross_tenant<'a>(
         &'a self,
         directory: &'a TenantDirectory,
@@ -123,31 +127,36 @@ impl<DB: Backend> TenantDb<DB> {
             Actor::Anonymous => false,
         };
         if !named {
-            return Err(Error::new(ErrorKind::InvalidInput, "say who reads across tenants: a named actor"));
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "a cross-tenant read needs an actor with a name",
+            ));
         }
-        let (opened, time) = (Instant::now(), Duration::from_mins(15));
-        Ok(CrossTenant { db: &self.0, directory, sink, reason, actor, opened, time })
+        let (opened_at, validity) = (Instant::now(), Duration::from_mins(15));
+        Ok(CrossTenant { db: &self.0, directory, sink, reason, actor, opened_at, validity })
     }
 }
 
 impl<DB: Backend> CrossTenant<'_, DB> {
-    /// Ends the permission this long from now, and a reading that still runs then.
+    /// Sets how long the permission is valid, from now on. A read that is still running then fails.
     #[must_use]
-    pub fn valid_for(mut self, time: Duration) -> Self {
-        (self.opened, self.time) = (Instant::now(), time);
+    pub fn valid_for(mut self, validity: Duration) -> Self {
+        (self.opened_at, self.validity) = (Instant::now(), validity);
         self
     }
 
-    /// Runs `read` once for each tenant, and answers with what it read, in the store's order of tenants.
+    /// Runs `read` once for each tenant, and returns the values in the store's order of tenants.
     ///
-    /// `read` gets a transaction of that tenant, on which every query of this crate runs that changes nothing. One
-    /// failure ends the whole reading, so what comes back is always complete.
+    /// `read` gets a read-only transaction of that tenant. One failure ends the whole read, so the result is always
+    /// complete.
     ///
     /// # Errors
-    /// [`ErrorKind::Expired`] when the time is over, [`ErrorKind::SqlRejected`] from a statement that would change
-    /// rows, [`ErrorKind::UnsupportedPlacement`] if a tenant's rows are not in the shared tables,
-    /// [`ErrorKind::UnknownPlan`] if the catalog does not know a tenant's plan, whatever the trail or `read`
-    /// answers, or [`ErrorKind::StoreUnavailable`].
+    /// - [`ErrorKind::Expired`] when the permission has expired,
+    /// - [`ErrorKind::SqlRejected`] from a statement that would change rows,
+    /// - [`ErrorKind::UnsupportedPlacement`] if a tenant's rows are not in the shared tables,
+    /// - [`ErrorKind::UnknownPlan`] if the catalog has no plan of a tenant's name,
+    /// - [`ErrorKind::StoreUnavailable`],
+    /// - any error of the sink or of `read`.
     pub async fn read<T, F>(&self, read: F) -> Result<Vec<PerTenant<T>>>
     where
         F: AsyncFnMut(&mut Tx<'_, DB>) -> Result<T>,
@@ -156,8 +165,8 @@ impl<DB: Backend> CrossTenant<'_, DB> {
         self.record(&contexts, |_, event| event.outcome(Outcome::Unknown)).await?;
         let mut values = Vec::with_capacity(contexts.len());
         let failed = self.read_all(&contexts, read, &mut values).await.err();
-        self.record(&contexts, |n, event| match &failed {
-            Some(error) if n >= values.len() => {
+        self.record(&contexts, |index, event| match &failed {
+            Some(error) if index >= values.len() => {
                 event.outcome(Outcome::Failed).detail("error", error.kind().code())
             }
             _ => event,
@@ -173,12 +182,12 @@ impl<DB: Backend> CrossTenant<'_, DB> {
         }
     }
 
-    /// A context for each tenant there is.
+    /// A context for each tenant of the store.
     async fn contexts(&self) -> Result<Vec<TenantContext>> {
-        let reading = Uuid::now_v7();
+        let request_id = Uuid::now_v7();
         let mut contexts: Vec<TenantContext> = Vec::new();
         loop {
-            self.in_time()?;
+            self.check_not_expired()?;
             let after = contexts.last().map(TenantContext::tenant_id);
             let tenants = self.directory.store().list(after, BATCH).await?;
             if tenants.is_empty() {
@@ -186,7 +195,7 @@ impl<DB: Backend> CrossTenant<'_, DB> {
             }
             for tenant in tenants {
                 shared_placement(&tenant)?;
-                contexts.push(self.directory.lend(tenant, self.actor.clone(), reading)?);
+                contexts.push(self.directory.lend(tenant, self.actor.clone(), request_id)?);
             }
         }
     }
@@ -197,11 +206,11 @@ impl<DB: Backend> CrossTenant<'_, DB> {
     {
         let mut conn = self.db.open(None, TxMode::Snapshot).await.map_err(|e| database_error(&e))?;
         for ctx in contexts {
-            self.in_time()?;
+            self.check_not_expired()?;
             let mut tx = Tx::switch_tenant(self.db, ctx, conn).await?;
             let value = read(&mut tx).await?;
             conn = tx.release()?;
-            self.in_time()?;
+            self.check_not_expired()?;
             values.push(value);
         }
         conn.rollback().await
@@ -210,26 +219,26 @@ impl<DB: Backend> CrossTenant<'_, DB> {
     async fn record(
         &self,
         contexts: &[TenantContext],
-        say: impl Fn(usize, AuditEvent) -> AuditEvent,
+        annotate: impl Fn(usize, AuditEvent) -> AuditEvent,
     ) -> Result<()> {
         for (batch, contexts) in contexts.chunks(BATCH.into()).enumerate() {
             let first = batch * usize::from(BATCH);
             let event =
                 |ctx| AuditEvent::new(ctx, "tenancy.cross_tenant").detail("reason", self.reason.as_str());
             let events: Vec<_> =
-                contexts.iter().enumerate().map(|(n, ctx)| say(first + n, event(ctx))).collect();
+                contexts.iter().enumerate().map(|(n, ctx)| annotate(first + n, event(ctx))).collect();
             self.sink.write(&events).await?;
         }
         Ok(())
     }
 
-    fn in_time(&self) -> Result<()> {
-        if self.opened.elapsed() < self.time {
+    fn check_not_expired(&self) -> Result<()> {
+        if self.opened_at.elapsed() < self.validity {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::Expired,
-            "the permission to read across tenants has run out; open it anew with `cross_tenant`, or for longer \
+            "the permission to read across tenants has expired; open a new one with `cross_tenant`, or a longer one \
              with `valid_for`",
         ))
     }

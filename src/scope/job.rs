@@ -1,14 +1,15 @@
+//! [`TenantDb::open_job`]: opens a job of a queue table together with the row that it names.
+
 use super::repository::{SupportsRow, TenantScoped};
 use super::session::{Backend, TenantDb};
 use crate::context::{Job, ReceivedJob, TenantDirectory};
 use crate::error::{Error, ErrorKind, Result};
 
 impl<DB: Backend> TenantDb<DB> {
-    /// Opens a job that is not signed, together with the row that it is about: for a queue that is a table of your own
-    /// database.
+    /// Opens an unsigned job together with the row that it names, for a queue that is a table of your own database.
     ///
-    /// `row` says which row the job names. It is looked up as the tenant's before the job is handed out, so a job
-    /// whose tenant and row do not belong together never runs.
+    /// `row` returns the id of the row. The row is looked up in the job's tenant before the job is returned, so a job
+    /// whose row belongs to another tenant never runs.
     ///
     /// ```
     /// use tenancy::context::{TenantDirectory, Envelope, Job, ReceivedJob};
@@ -30,26 +31,30 @@ impl<DB: Backend> TenantDb<DB> {
     ///     const NAME: &'static str = "invoice.send";
     /// }
     ///
-    /// fn later(ctx: &TenantContext, order: &Order) -> tenancy::Result<String> {
+    /// fn envelope(ctx: &TenantContext, order: &Order) -> tenancy::Result<String> {
     ///     Envelope::new(ctx, &SendInvoice { order: order.id }).to_json()
     /// }
     ///
-    /// async fn work(db: &TenantDb<sqlx::Postgres>, directory: &TenantDirectory, text: &str) -> tenancy::Result<()> {
+    /// async fn run(
+    ///     db: &TenantDb<sqlx::Postgres>,
+    ///     directory: &TenantDirectory,
+    ///     envelope: &str,
+    /// ) -> tenancy::Result<()> {
     ///     let (ReceivedJob { context, .. }, order) =
-    ///         db.open_job::<SendInvoice, Order>(directory, text, |job| job.order).await?;
-    ///     println!("{} is asked to pay {}", context.tenant().name(), order.id);
+    ///         db.open_job::<SendInvoice, Order>(directory, envelope, |job| job.order).await?;
+    ///     println!("{}: invoice for order {}", context.tenant().name(), order.id);
     ///     Ok(())
     /// }
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if the tenant has no such row; [`ErrorKind::InvalidInput`] if the text is no envelope,
-    /// or one of another kind of job; [`ErrorKind::Expired`]; otherwise as [`TenantDirectory::context`] and
-    /// [`find`](TenantScoped::find).
+    /// [`ErrorKind::NotFound`] if the tenant has no such row, [`ErrorKind::InvalidInput`] if the text is not an
+    /// envelope or contains another kind of job, [`ErrorKind::Expired`]; otherwise as [`TenantDirectory::context`]
+    /// and [`find`](TenantScoped::find).
     ///
     /// # Security
-    /// The row proves that tenant and job belong together. It does not prove who put the job there, nor its actor: let
-    /// nobody but your own program write to the queue, or sign the envelopes.
+    /// The row proves that the tenant and the row belong together. It proves neither who enqueued the job nor its
+    /// actor. Let only your own program write to the queue, or sign the envelopes with `JobKeys`.
     pub async fn open_job<J, T>(
         &self,
         directory: &TenantDirectory,
@@ -67,7 +72,7 @@ impl<DB: Backend> TenantDb<DB> {
         let row = found.ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
-                "the job's tenant has no such row; it is gone, or was never the tenant's",
+                "the job's tenant has no such row; it was deleted, or belongs to another tenant",
             )
         })?;
         Ok((opened, row))

@@ -1,4 +1,4 @@
-//! [`StoredEvent`]: audit events as the database holds them.
+//! [`StoredEvent`]: reads a tenant's audit events from the database.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -9,7 +9,15 @@ use crate::clock::Timestamp;
 use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 
-/// An audit event as it stands in the database: its exact bytes.
+/// An audit event as it is stored in the database, byte for byte.
+///
+/// ```
+/// use tenancy::scope::{Scope, StoredEvent};
+///
+/// async fn latest(scope: &Scope<'_, sqlx::Sqlite>) -> tenancy::Result<Vec<StoredEvent>> {
+///     StoredEvent::newest(scope, None, 50).await
+/// }
+/// ```
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct StoredEvent {
@@ -26,20 +34,20 @@ impl StoredEvent {
         self.id
     }
 
-    /// When it happened.
+    /// When the event happened.
     pub fn occurred(&self) -> Timestamp {
         self.occurred
     }
 
-    /// The event, as JSON.
+    /// The event as JSON.
     pub fn json(&self) -> &str {
         self.json.get()
     }
 
-    /// A tenant's newest events, newest first; `before` is the id of the last one seen.
+    /// The tenant's newest events, newest first. For the next page, pass the id of the last event as `before`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a limit over 1,000, [`ErrorKind::StoreUnavailable`].
+    /// [`ErrorKind::InvalidInput`] unless `limit` is 1 to 1,000, [`ErrorKind::StoreUnavailable`].
     pub async fn newest<S: TenantExecutor>(scope: S, before: Option<Uuid>, limit: u16) -> Result<Vec<Self>> {
         if !(1..=1000).contains(&limit) {
             return Err(Error::new(ErrorKind::InvalidInput, "a page has 1 to 1000 events"));
@@ -56,16 +64,17 @@ impl StoredEvent {
     }
 
     fn read<DB: Backend>(row: &DB::Row) -> Result<Self> {
-        let faulty = || Error::new(ErrorKind::Database, "an audit event in the database does not read");
-        let id = DB::text(row, 0).map_err(|e| database_error(&e))?.ok_or_else(faulty)?;
+        let unreadable =
+            || Error::new(ErrorKind::Database, "an audit event in the database cannot be parsed");
+        let id = DB::text(row, 0).map_err(|e| database_error(&e))?.ok_or_else(unreadable)?;
         let occurred = DB::int(row, 1).map_err(|e| database_error(&e))?;
         let bytes = DB::bytes(row, 2).map_err(|e| database_error(&e))?;
         Ok(Self {
             json: String::from_utf8(bytes)
                 .ok()
                 .and_then(|s| RawValue::from_string(s).ok())
-                .ok_or_else(faulty)?,
-            id: Uuid::parse_str(&id).map_err(|_| faulty())?,
+                .ok_or_else(unreadable)?,
+            id: Uuid::parse_str(&id).map_err(|_| unreadable())?,
             occurred: Timestamp::from_micros(occurred),
         })
     }

@@ -1,3 +1,5 @@
+//! [`TenantDb::stream`] and [`Select::stream`]: rows of one tenant as a stream.
+
 use async_stream::{stream, try_stream};
 use futures_util::stream::{BoxStream, StreamExt, poll_fn};
 
@@ -6,16 +8,15 @@ use super::session::{Backend, Scope, TenantDb};
 use crate::context::TenantContext;
 use crate::error::Result;
 
-/// How many rows are read at once.
+/// How many rows are read in one statement.
 const PAGE: u16 = 500;
 
 impl<DB: Backend> TenantDb<DB> {
-    /// A stream of one tenant's data that owns its scope, for a response that is still sent when its handler has
-    /// returned.
+    /// Streams one tenant's data, for a response body that is sent after its handler has returned.
     ///
-    /// `read` is called when the stream is first polled, and each poll runs in the [span](TenantContext::span) of the
-    /// context. A stream that is dropped, as when the client goes away, gives its connection back with nothing of the
-    /// tenant on it.
+    /// The stream owns its scope. `read` is called when the stream is first polled, and each poll runs in the
+    /// [span](TenantContext::span) of the context. If the stream is dropped, for example because the client
+    /// disconnects, its connection goes back to the pool without a tenant setting.
     ///
     /// ```
     /// use axum::body::Body;
@@ -37,10 +38,10 @@ impl<DB: Backend> TenantDb<DB> {
     /// }
     /// ```
     ///
-    /// With the feature `dynamic` the rows of one query of sqlx can be streamed as well, with
-    /// `db.stream(ctx, |scope| sqlx::query_as("SELECT id, total FROM orders").fetch(scope))`. They are rows of one
-    /// moment, and hold a connection until the last one is sent; if the client goes away, until the server's are all
-    /// read and thrown away.
+    /// With the feature `dynamic` a query of sqlx can be streamed as well: `db.stream(ctx, |scope|
+    /// sqlx::query_as("SELECT id, total FROM orders").fetch(scope))`. Its rows are from one snapshot. The stream
+    /// holds a connection until the last row is sent. If the client disconnects, the remaining rows are read and
+    /// discarded first.
     pub fn stream<T, F>(&self, ctx: TenantContext, read: F) -> BoxStream<'static, T>
     where
         F: for<'s> FnOnce(&'s Scope<'s, DB>) -> BoxStream<'s, T> + Send + 'static,
@@ -59,14 +60,14 @@ impl<DB: Backend> TenantDb<DB> {
 }
 
 impl<T: TenantRow> Select<T> {
-    /// The rows, one after the other, however many there are.
+    /// Streams all rows.
     ///
-    /// They are read in [pages](Self::page), and no connection is held between two of them: a client that reads slowly
-    /// costs none. So they are not rows of one moment: one that is changed while the stream runs is met as it was, as
-    /// it is, or, if it moves in the order, not at all or twice.
+    /// The rows are read in [pages](Self::page), and no connection is held between two pages. A slow client therefore
+    /// occupies no connection. The rows are not from one snapshot: a row that changes while the stream runs is
+    /// returned in its old or its new state. If its place in the order changes, it can be missing or come twice.
     ///
     /// # Errors
-    /// Each item as [`page`](Self::page); the stream ends with the first error.
+    /// Each item as [`page`](Self::page). The stream ends with the first error.
     pub fn stream<'s, DB>(self, scope: &'s Scope<'s, DB>) -> BoxStream<'s, Result<T>>
     where
         DB: SupportsRow<T>,
@@ -76,11 +77,11 @@ impl<T: TenantRow> Select<T> {
         Box::pin(try_stream! {
             let mut page = PageRequest::first(PAGE);
             loop {
-                let listing = self.clone().page(scope, page).await?;
-                for row in listing.items {
+                let rows = self.clone().page(scope, page).await?;
+                for row in rows.items {
                     yield row;
                 }
-                let Some(next) = listing.next else { return };
+                let Some(next) = rows.next else { return };
                 page = PageRequest::after(next, PAGE);
             }
         })

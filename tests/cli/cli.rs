@@ -64,7 +64,7 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
       |                     ^^^
     help: if it reads none, add it to `functions` in tenancy.toml
 ./src/handlers.rs:10:11: not read
-    made while the program runs (no literal); on `&scope` or `&mut tx` it is proven then
+    built at run time (not a literal); an executor of `&scope` or `&mut tx` proves it then
 ./src/handlers.rs:11:11: scoped
     UPDATE orders SET total = 0 WHERE orders.tenant_id = $2 AND (id = $1)
 6 queries: 2 scoped, 2 on shared tables, 1 rejected, 1 not read
@@ -270,10 +270,7 @@ others = [
     }
 
     let check = ["sql", "snapshot", "--check", "--url", &url];
-    assert_eq!(
-        tenancy(&check, dir.path()),
-        (0, "db.toml is what the database says\n".to_owned(), String::new())
-    );
+    assert_eq!(tenancy(&check, dir.path()), (0, "db.toml matches the database\n".to_owned(), String::new()));
     Postgres::raw(&pool, "DROP VIEW most_recent; CREATE TABLE items (tenant_id uuid)").await.unwrap();
     let (code, out, _) = tenancy(&check, dir.path());
     assert_eq!(code, 1);
@@ -349,7 +346,7 @@ fn a_missing_snapshot_is_an_error() {
     let (code, _, err) = tenancy(&["sql", "snapshot", "--url", "mysql://localhost/x"], dir.path());
     assert_eq!(
         (code, err.as_str()),
-        (2, "tenancy: the database does not answer: `mysql` is not known; use postgres: or sqlite:\n")
+        (2, "tenancy: the database cannot be read: `mysql` is not known; use postgres: or sqlite:\n")
     );
 }
 
@@ -366,7 +363,7 @@ async fn the_doctor_is_brief_on_a_clean_schema_and_fails_on_a_defect() {
     assert!(
         lines.len() == 2
             && lines[0].starts_with("note: ")
-            && lines[1].starts_with("clean: 9 tables of tenants in `"),
+            && lines[1].starts_with("clean: 9 tenant tables in `"),
         "{out}"
     );
 
@@ -376,9 +373,9 @@ async fn the_doctor_is_brief_on_a_clean_schema_and_fails_on_a_defect() {
     assert_eq!(code, 1, "{out}");
     for part in [
         "error[open-policy]: notes: ",
-        "\n          CREATE POLICY \"tenancy_floor\" ON public.notes AS RESTRICTIVE\n              USING (\"customer\" = nullif(",
+        "\n         CREATE POLICY \"tenancy_floor\" ON public.notes AS RESTRICTIVE\n             USING (\"customer\" = nullif(",
         "advice[sqlx-begin]: sqlx 0.9.0: ",
-        "\n1 error, 0 warnings, 1 advice: 9 tables of tenants in `",
+        "\n1 error, 0 warnings, 1 advice: 9 tenant tables in `",
     ] {
         assert!(out.contains(part), "{part}:\n{out}");
     }
@@ -399,7 +396,7 @@ async fn the_doctor_is_brief_on_a_clean_schema_and_fails_on_a_defect() {
     let (code, _, err) = tenancy(&["doctor", "--url", "sqlite:x.db"], dir.path());
     assert_eq!(
         (code, err.as_str()),
-        (2, "tenancy: the doctor examines PostgreSQL only, and `sqlite` is not that\n")
+        (2, "tenancy: the doctor examines PostgreSQL only; `sqlite` is another database\n")
     );
 }
 
@@ -415,21 +412,21 @@ async fn policies_are_printed_checked_and_applied() {
 
     let lacking = "table public.orders: it has no policy `tenancy_floor`
 table public.orders: it has no policy `tenancy_own`
-table public.orders: its row-level security is off, and its row-level security does not bind its owner
-3 lacking, 1 table compared
+table public.orders: its row-level security is off, and its row-level security does not apply to its owner
+3 missing, 1 table compared
 besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies` prints them
 ";
     assert_eq!(run(&["--check"]), (1, lacking.to_owned(), String::new()));
     let (code, file, err) = run(&[]);
     assert_eq!((code, err.as_str()), (0, ""));
     for part in [
-        "-- Row-level security for the tables of tenants",
+        "-- Row-level security for tenant tables",
         "\n-- table public.orders: it has no policy `tenancy_floor`\nDROP POLICY IF EXISTS \"tenancy_floor\" ON \"public\".\"orders\";\n",
         "CREATE POLICY \"tenancy_floor\" ON \"public\".\"orders\" AS RESTRICTIVE\n    \
          USING (\"tenant_id\" = nullif(current_setting('app.tenant_id', true), '')::uuid);\n",
         "\nALTER TABLE \"public\".\"orders\" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;\n",
         "\n-- ALTER TABLE \"public\".\"orders\" DROP CONSTRAINT IF EXISTS \"orders_pkey\",\n",
-        "\n-- index by_body of public.orders: row-level security takes it out of use",
+        "\n-- index by_body of public.orders: row-level security prevents its use",
         "\n-- CREATE INDEX ON \"public\".\"orders\" (\"tenant_id\");\n",
     ] {
         assert!(file.contains(part), "{part}:\n{file}");
@@ -442,7 +439,7 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     assert!(code == 0 && out.starts_with("the policies are as planned: 1 table compared\n"), "{out}");
     let (code, out, _) = run(&["--apply", "--missing-tenant", "error"]);
     assert!(
-        code == 0 && out.contains("of another declaration") && out.contains("\n2 done, 1 table compared\n"),
+        code == 0 && out.contains("from another declaration") && out.contains("\n2 done, 1 table compared\n"),
         "{out}"
     );
     assert_eq!(run(&["--check", "--missing-tenant", "error"]).0, 0);
@@ -457,10 +454,7 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     // An undeclared table is an error in any schema, and so is a database in which nothing was compared.
     let as_raised: &[&str] = &["--check", "--missing-tenant", "error"];
     for (table, wanted) in [
-        (
-            "secrets (token text)",
-            "table public.secrets: it has no tenant column and is not declared as shared",
-        ),
+        ("secrets (token text)", "table public.secrets: it has no tenant column and is not declared shared"),
         (
             "elsewhere.hidden (tenant_id uuid)",
             "table elsewhere.hidden: its schema is outside of the search_path",
@@ -472,7 +466,7 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
             .unwrap();
         let (code, out, err) = run(as_raised);
         assert!(code == 1 && out.starts_with(wanted), "{out}{err}");
-        assert!(out.contains("\n1 without a policy, to be decided on by a person\n"), "{out}");
+        assert!(out.contains("\n1 without a policy; decide whether each needs one\n"), "{out}");
         Postgres::raw(&pool, &format!("DROP TABLE {name}")).await.unwrap();
         assert_eq!(run(as_raised).0, 0);
     }
@@ -495,7 +489,7 @@ besides, columns and keys that lack the tenant: 1; advice: 1; `tenancy policies`
     Postgres::raw(&pool, "ALTER TABLE countries ADD tenant_id uuid").await.unwrap();
     let (code, _, err) = run(&["--check"]);
     assert_eq!(code, 2);
-    assert!(err.starts_with("tenancy: the table `public.countries` is declared as shared"), "{err}");
+    assert!(err.starts_with("tenancy: the table `public.countries` is declared shared"), "{err}");
     let (code, _, err) = tenancy(&["policies", "--url", "sqlite:x.db"], dir.path());
-    assert!(code == 2 && err.contains("row-level security is PostgreSQL's"), "{err}");
+    assert!(code == 2 && err.contains("row-level security needs PostgreSQL"), "{err}");
 }

@@ -217,8 +217,7 @@ async fn dropped_changes<DB: TestBackend + SupportsRow<Order>>() {
         let warned = warnings();
         assert_eq!(warned.len(), 1, "{warned:?}");
         let at = format!("begun_at={}:{line}:", file!());
-        for part in [&format!("tenant.id={}", ctx.tenant_id()), &at, "was dropped, so nothing of it is kept"]
-        {
+        for part in [&format!("tenant.id={}", ctx.tenant_id()), &at, "was dropped, so it is rolled back"] {
             assert!(warned[0].contains(part), "{part}: {warned:?}");
         }
         assert!(!warned[0].contains(&other.tenant_id().to_string()));

@@ -314,7 +314,7 @@ macro_rules! dynamic_tests {
                         }
                         let error = tx.commit().await.unwrap_err();
                         assert_eq!(error.kind(), ErrorKind::RolledBack);
-                        assert!(error.to_string().contains("was cancelled before its answer came"), "{error}");
+                        assert!(error.to_string().contains("was cancelled before its result arrived"), "{error}");
                         break;
                     }
                     assert_eq!(sum(&fixture.db.scope(&fixture.acme)).await, 15);

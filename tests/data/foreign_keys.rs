@@ -115,7 +115,7 @@ async fn a_reference_of_another_tenant_is_refused_before_anything_is_sent<DB: Ta
             Invoice::insert_many(&mut tx, &many).await.unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::Misconfigured);
-            assert!(error.to_string().starts_with("this reference is of another tenant"), "{error}");
+            assert!(error.to_string().starts_with("this foreign key belongs to another tenant"), "{error}");
         }
         // The database rejected nothing, so the transaction is still usable.
         assert!(Invoice::update(&mut tx, &good).await.unwrap().found());

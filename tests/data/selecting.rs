@@ -266,7 +266,7 @@ async fn a_cursor_serves_its_own_order_only<DB: ItemsBackend>() {
     ] {
         let error = other.page(&acme, after(&cursor)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
-        assert!(error.to_string().starts_with("this cursor is of another list"), "{error}");
+        assert!(error.to_string().starts_with("this cursor belongs to another table"), "{error}");
     }
 
     // Malformed cursors, and cursors with values of other columns.
@@ -299,7 +299,7 @@ async fn what_cannot_be_asked_is_refused_by_name<DB: ItemsBackend>() {
     refused(Item::select().all(&acme, 39).await.unwrap_err(), "read them in pages");
     assert_eq!(Item::select().all(&acme, 40).await.unwrap().len(), 40);
     refused(Item::select().update(&acme, []).await.unwrap_err(), "nothing to set");
-    refused(Item::select().update(&acme, [Item::ID.set(7)]).await.unwrap_err(), "does not change");
+    refused(Item::select().update(&acme, [Item::ID.set(7)]).await.unwrap_err(), "cannot be changed");
     let twice = [Item::SIZE.set(7), Item::SIZE.set(8)];
     refused(Item::select().update(&acme, twice).await.unwrap_err(), "set twice");
 

@@ -87,13 +87,13 @@ async fn w02_plain_wrapping_costs_nothing_on_sqlite() {
 /// The documentation names each query with the result that the tests above prove.
 #[test]
 fn the_documentation_names_every_query() {
-    let docs = include_str!("../../docs/plans.md");
+    let docs = include_str!("../../docs/explanation/query-plans.md");
     let otherwise = OTHERWISE_ON_SQLITE.iter().map(|(case, ..)| (case, "same", "**other**"));
     let verdicts = EVERYWHERE.iter().map(|case| (case, "same", "same"));
     let verdicts = verdicts.chain(ON_POSTGRES.iter().map(|case| (case, "same", "-"))).chain(otherwise);
     for (case, postgres, sqlite) in verdicts {
         let row = format!("| {} | {postgres} | {sqlite} |", case.name);
-        assert!(docs.contains(&row), "docs/plans.md has no row `{row}`");
+        assert!(docs.contains(&row), "docs/explanation/query-plans.md has no row `{row}`");
     }
 }
 

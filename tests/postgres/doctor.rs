@@ -1,4 +1,4 @@
-//! The doctor finds each planted defect and nothing else, and its fix removes the defect.
+//! The doctor finds each planted defect and nothing else, and its fix repairs the defect.
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
@@ -23,8 +23,8 @@ const ELSEWHERE: [Check; 3] = [
 ];
 
 /// The note for a role that does not see all rows.
-const UNCHECKED: &str = "whether rows keep their foreign keys was not checked for 2 of them: `{app}` does not see all rows; a role \
-    with BYPASSRLS and SELECT on the tables does";
+const UNCHECKED: &str = "foreign keys whose rows were not checked: 2; `{app}` does not see all rows; a role with BYPASSRLS and \
+    SELECT on the tables does";
 
 fn found(report: &Report) -> Vec<(Check, String)> {
     report.findings().iter().map(|finding| (finding.check(), finding.object().to_owned())).collect()
@@ -42,7 +42,7 @@ async fn a_clean_schema_is_clean_in_every_form() {
     let (note, clean) = text.split_once('\n').unwrap();
     assert_eq!(note, format!("note: {}", fixture.named(UNCHECKED)));
     assert!(
-        clean.starts_with("clean: 9 tables of tenants in `") && clean.ends_with("9 of 9 proven with rows"),
+        clean.starts_with("clean: 9 tenant tables in `") && clean.ends_with("9 of 9 proven with rows"),
         "{text}"
     );
     assert!(!clean.contains('\n'), "{text}");
@@ -239,7 +239,7 @@ async fn who_runs_the_application_is_found_on_a_clean_schema() {
     let report = fixture.examined("", "").await;
     let [superuser] = &report.findings() else { panic!("{report}") };
     assert_eq!((superuser.check(), superuser.detail().contains("is a superuser")), (Check::ExemptRole, true));
-    assert_eq!(report.notes(), ["no probe was made: no policy is asked for this role"]);
+    assert_eq!(report.notes(), ["the probe did not run: no policy applies to this role"]);
 
     fixture.as_admin("GRANT ALL ON ALL TABLES IN SCHEMA public TO {operator}; REVOKE TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA public FROM {operator};
         REVOKE ALL ON for_the_operator, for_the_owner FROM {operator}; REVOKE INSERT, UPDATE, DELETE ON countries FROM {operator}").await;
@@ -298,14 +298,14 @@ async fn an_owner_role_is_a_finding() {
 
 #[test]
 fn the_table_of_checks_is_what_the_program_has() {
-    let docs = include_str!("../../docs/doctor.md");
+    let docs = include_str!("../../docs/reference/doctor-checks.md");
     for check in Check::ALL {
         let row =
             format!("| `{}` | {} | {} | {} | ", check.id(), check.severity(), check.title(), check.help());
-        assert!(docs.contains(&row), "docs/doctor.md has no row `{row}`");
+        assert!(docs.contains(&row), "docs/reference/doctor-checks.md has no row `{row}`");
     }
     let rows = docs.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(rows, Check::ALL.len(), "docs/doctor.md has rows for checks that are none");
+    assert_eq!(rows, Check::ALL.len(), "docs/reference/doctor-checks.md has rows for unknown checks");
 }
 
 #[tokio::test]
@@ -329,7 +329,7 @@ async fn sarif_holds_each_finding_with_its_rule_place_and_fix() {
             assert!(rule["help"]["text"].as_str().is_some_and(|text| !text.is_empty()));
             let place = &result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"];
             let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
-            assert!(text(&result["message"]["text"]).contains("To mend it: "), "{result}");
+            assert!(text(&result["message"]["text"]).contains("To fix it: "), "{result}");
             [text(&result["ruleId"]), text(&result["level"]), text(place)]
         })
         .collect();
@@ -365,7 +365,7 @@ async fn what_the_database_does_not_answer_is_no_silence() {
     standby.assert_clean();
     assert_eq!(
         (standby.proven_with_rows(), standby.notes()),
-        (0, &["no row was written: the server is read only".to_owned(), fixture.named(UNCHECKED)][..])
+        (0, &["the probe wrote no row: the server is read-only".to_owned(), fixture.named(UNCHECKED)][..])
     );
 }
 

@@ -68,7 +68,7 @@ enum Shows {
     Existence,
 }
 
-/// The entries that pass row-level security, and why. `docs/threat-model.md` names each kind.
+/// The entries that pass row-level security, and why. `docs/explanation/security-model.md` names each kind.
 const PAST_RLS: &[(&str, Shows, &str)] = &[
     (
         "Q24 a view that nobody declared",

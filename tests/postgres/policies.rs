@@ -187,7 +187,7 @@ async fn a_second_time_changes_nothing_and_what_differs_is_fixed() {
     let raising = policies.clone().missing_tenant(MissingTenant::Error);
     let replaced = raising.apply(owner).await.unwrap();
     assert_eq!(replaced.changes().len(), 2 * 7, "{:?}", shown(&replaced));
-    assert!(replaced.changes().iter().all(|step| step.reason().contains("of another declaration")));
+    assert!(replaced.changes().iter().all(|step| step.reason().contains("from another declaration")));
     assert!(raising.plan(owner).await.unwrap().is_empty());
     policies.apply(owner).await.unwrap();
     let right = state(owner).await;
@@ -200,19 +200,19 @@ async fn a_second_time_changes_nothing_and_what_differs_is_fixed() {
         (
             "DROP POLICY tenancy_floor ON projects; CREATE POLICY tenancy_floor ON projects USING \
              (tenant_id = nullif(current_setting('app.tenant_id', true), '')::uuid)",
-            "of another declaration",
+            "from another declaration",
         ),
         ("DROP POLICY tenancy_own ON projects", "it has no policy `tenancy_own`"),
-        ("COMMENT ON POLICY tenancy_own ON projects IS NULL", "is as planned and not marked"),
+        ("COMMENT ON POLICY tenancy_own ON projects IS NULL", "is as planned, but not marked"),
         (
             "COMMENT ON POLICY tenancy_own ON projects IS 'tenancy 0123456789abcdef'",
-            "is as planned and not marked",
+            "is as planned, but not marked",
         ),
-        ("ALTER TABLE projects NO FORCE ROW LEVEL SECURITY", "does not bind its owner"),
+        ("ALTER TABLE projects NO FORCE ROW LEVEL SECURITY", "does not apply to its owner"),
         ("ALTER TABLE projects DISABLE ROW LEVEL SECURITY", "is off"),
         ("ALTER VIEW titles RESET (security_invoker)", "with the rights of its owner"),
         // A generated policy under another name is dropped.
-        ("ALTER POLICY tenancy_own ON projects RENAME TO mine", "`mine` is not declared any more"),
+        ("ALTER POLICY tenancy_own ON projects RENAME TO mine", "`mine` is no longer declared"),
     ] {
         run(owner, change).await;
         let plan = policies.plan(owner).await.unwrap();
@@ -243,16 +243,16 @@ async fn what_is_declared_shared_later_loses_its_policies() {
     let error = RlsPolicies::new(&forgotten).plan(owner).await.unwrap_err();
     assert_eq!(error.kind(), tenancy::ErrorKind::Misconfigured);
     assert!(
-        error.to_string().contains("`public.accounts` has policies of `tenancy` and no tenant column"),
+        error.to_string().contains("`public.accounts` has policies of `tenancy`, but no tenant column"),
         "{error}"
     );
 
     let shared = Schema::from_toml("shared = [\"accounts\"]").unwrap();
     let done = RlsPolicies::new(&shared).apply(owner).await.unwrap();
     let wanted = [
-        "table public.accounts: its policy `tenancy_floor` is not declared any more",
-        "table public.accounts: its policy `tenancy_own` is not declared any more",
-        "table public.accounts: it is shared, and would show nothing",
+        "table public.accounts: its policy `tenancy_floor` is no longer declared",
+        "table public.accounts: its policy `tenancy_own` is no longer declared",
+        "table public.accounts: it is shared, and row-level security without a policy would hide all rows",
     ];
     assert_eq!(shown(&done), wanted);
     let left = state(owner).await;
@@ -266,10 +266,7 @@ async fn what_is_declared_shared_later_loses_its_policies() {
     assert!(left.iter().any(|line| line == "table accounts t t"), "{left:?}");
     run(owner, "ALTER TABLE accounts ADD tenant_id uuid").await;
     let error = RlsPolicies::new(&shared).plan(owner).await.unwrap_err();
-    assert!(
-        error.to_string().contains("is declared as shared, and in the database it has the tenant column"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("is declared shared, but it has the tenant column"), "{error}");
 }
 
 #[tokio::test]

@@ -248,7 +248,7 @@ async fn what_is_said_of_the_database_must_be_so() {
     let pool = async |name: &str, value: &str| {
         options().connect_with(connect.clone().options([(name, value)])).await.unwrap()
     };
-    refused(TenantDb::from_pool(pool("app.tenant_id", "7").await), "starts out with a tenant").await;
+    refused(TenantDb::from_pool(pool("app.tenant_id", "7").await), "already has a tenant").await;
     refused(TenantDb::from_pool(pool("standard_conforming_strings", "off").await), "standard_conforming")
         .await;
 

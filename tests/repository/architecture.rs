@@ -1,4 +1,4 @@
-//! Imports between modules go down the module map of `docs/architecture.md` only.
+//! Imports between modules go down the module map of `docs/explanation/architecture.md` only.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,7 +39,7 @@ const ROOT: [(&str, &str); 7] = [
 
 fn rank(module: &str) -> usize {
     MAP.iter().position(|known| *known == module).unwrap_or_else(|| {
-        panic!("`{module}` is not in the module map: give it a place in tests/repository/architecture.rs and docs/architecture.md")
+        panic!("`{module}` is not in the module map: add it to tests/repository/architecture.rs and docs/explanation/architecture.md")
     })
 }
 

@@ -11,7 +11,10 @@ mod architecture;
 mod attacks;
 mod binaries;
 mod circles;
+mod contributing;
 mod leak_list;
+mod links;
+mod readme;
 mod servers;
 
 /// Every file below a directory.

@@ -1,13 +1,13 @@
-//! The operators and the types that the rewriter lets through: lists of what is allowed, for both passes.
+//! The operators and types that the rewriter accepts: allow lists for both passes.
 //!
-//! Functions have their list in `functions.rs`. Operators and types of a user's own are not seen here where they
-//! have the look of the database's: `tenancy doctor` reports the functions behind those.
+//! The list of functions is in `functions.rs`. User-defined operators and types with a built-in spelling cannot be
+//! recognised here: `tenancy doctor` reports the functions behind them.
 
 use sqlparser::ast::{ArrayElemTypeDef, BinaryOperator, DataType, Ident, ObjectName, UnaryOperator};
 
-use crate::Dialect;
+use crate::dialect::Dialect;
 
-/// Whether this is one of the database's own operators.
+/// Whether this is a built-in operator.
 pub(super) fn operator(dialect: Dialect, operator: &BinaryOperator) -> bool {
     use BinaryOperator as Op;
     match operator {
@@ -32,7 +32,7 @@ pub(super) fn operator(dialect: Dialect, operator: &BinaryOperator) -> bool {
         | Op::Arrow
         | Op::LongArrow => true,
         Op::Match | Op::Glob => dialect == Dialect::Sqlite,
-        // On SQLite REGEXP is whatever function `regexp` the application made.
+        // On SQLite, REGEXP calls the application's function `regexp`.
         Op::Regexp | Op::Spaceship | Op::Xor | Op::MyIntegerDivide | Op::BitwiseXor => {
             dialect == Dialect::MySql
         }
@@ -74,14 +74,14 @@ pub(super) fn operator(dialect: Dialect, operator: &BinaryOperator) -> bool {
         | Op::QuestionDashPipe
         | Op::QuestionDoublePipe
         | Op::TildeEq => dialect == Dialect::Postgres,
-        // Written by name, assignments, and operators of other databases.
+        // Operators by name, assignments, and operators of other databases.
         Op::Custom(_) | Op::PGCustomBinaryOperator(_) | Op::Assignment | Op::DuckIntegerDivide | Op::At => {
             false
         }
     }
 }
 
-/// Whether this word is a call, although it looks like a column: PostgreSQL and MySQL have such functions.
+/// Whether this word calls a function, although it looks like a column. PostgreSQL and MySQL have such functions.
 pub(super) fn is_call(dialect: Dialect, ident: &Ident) -> bool {
     const WORDS: [&str; 7] = [
         "current_catalog",
@@ -97,7 +97,7 @@ pub(super) fn is_call(dialect: Dialect, ident: &Ident) -> bool {
         && WORDS.iter().any(|word| ident.value.eq_ignore_ascii_case(word))
 }
 
-/// Whether this is one of the database's own operators with one operand.
+/// Whether this is a built-in operator with one operand.
 pub(super) fn unary(operator: UnaryOperator) -> bool {
     match operator {
         UnaryOperator::Plus
@@ -118,7 +118,7 @@ pub(super) fn unary(operator: UnaryOperator) -> bool {
     }
 }
 
-/// Types of PostgreSQL whose input looks up names, roles, transactions or rows, and those of its own inner working.
+/// Types of PostgreSQL whose input looks up names, roles, transactions or rows, and internal types.
 const POSTGRES_INNER: &[&str] = &[
     "aclitem",
     "any",
@@ -250,7 +250,7 @@ pub(super) fn data_type(dialect: Dialect, data_type: &DataType) -> bool {
         | T::GeometricType(_)
         | T::TsVector
         | T::TsQuery => true,
-        // `regclass`, types that are made on the spot, and those of other databases.
+        // `regclass`, anonymous types, and types of other databases.
         T::Regclass
         | T::Table(_)
         | T::NamedTable { .. }
@@ -295,13 +295,13 @@ pub(super) fn data_type(dialect: Dialect, data_type: &DataType) -> bool {
     }
 }
 
-/// A type by its name: a value type of PostgreSQL's own, or one that the application made.
+/// A type by its name: a built-in value type of PostgreSQL, or a user-defined type.
 fn custom(name: &ObjectName) -> bool {
     let parts: Option<Vec<String>> =
         name.0.iter().map(|part| part.as_ident().map(|ident| ident.value.to_ascii_lowercase())).collect();
     let Some(parts) = parts else { return false };
     let Some((last, schemas)) = parts.split_last() else { return false };
-    // `_regclass` is `regclass[]`, and a row of `pg_type` has columns that look names up.
+    // `_regclass` is `regclass[]`, and a row of `pg_type` has columns that look up names.
     let element = last.trim_start_matches('_');
     let inner = element.starts_with("pg_") || POSTGRES_INNER.contains(&element);
     let schema =

@@ -7,17 +7,15 @@ use sqlparser::ast::{
     Statement, TableObject, TableWithJoins, UpdateTableFromKind,
 };
 
-use super::fold;
-use super::from::alias_of;
+use super::identifiers::{alias_of, factors, fold};
 use super::names::{Columns, Names};
-use super::write::factors;
 
 impl Names<'_> {
-    /// Adds the CTEs of a query. Where two have one name, either can be meant.
+    /// Adds the CTEs of a query. CTEs of one name share the columns of all.
     pub(super) fn add_ctes(&mut self, query: &Query) {
         let Some(with) = &query.with else { return };
         for Cte { alias, query, .. } in &with.cte_tables {
-            // In a recursive one its own name is in sight, and its columns are those of the part before.
+            // A recursive CTE is in its own scope, with the columns of its first part.
             let mut columns: BTreeSet<String> = self.listed(Some(alias)).collect();
             let mut known = true;
             if columns.is_empty() {
@@ -84,7 +82,7 @@ impl Names<'_> {
         self.columns_of_items(items.as_deref().unwrap_or_default(), &from)
     }
 
-    /// The names in a FROM, each with its columns.
+    /// The names of a FROM, each with its columns.
     fn behind<'f>(
         &self,
         from: impl IntoIterator<Item = &'f TableWithJoins>,
@@ -120,7 +118,7 @@ impl Names<'_> {
         Some(columns)
     }
 
-    /// The columns of a FROM's item, all of its tables together.
+    /// The columns of an item of a FROM, of all its tables.
     pub(super) fn columns_of_from(&self, item: &TableWithJoins) -> Columns {
         let mut columns = BTreeSet::new();
         for factor in factors(item) {
@@ -130,7 +128,7 @@ impl Names<'_> {
     }
 }
 
-/// The name that a column has by its expression; none where PostgreSQL makes one up that nobody would write.
+/// The name that PostgreSQL derives from an expression; `None` for its generated names.
 fn name_of(names: &Names<'_>, expr: &Expr) -> Option<String> {
     let of = |ident: &Ident| Some(fold(names.dialect, ident));
     let word = |word: &str| Some(word.to_owned());

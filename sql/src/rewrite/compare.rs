@@ -1,37 +1,26 @@
-//! What was written against what is printed, token by token, by a reading of its own.
+//! Compares the written text with the printed text, token by token, without the parser.
 //!
-//! The parser reads both texts of the proof, so where it misreads a literal or drops a word both passes agree on the
-//! wrong thing. This reader knows no grammar, only where words, names, numbers, texts and operators end. It sees a
-//! literal, an operator or a word that was lost, changed or made up. It does not see how tokens belong together: a
-//! wrong precedence, or an argument in another's place.
+//! Both passes use one parser, so if it misreads a literal or drops a word, both miss it. This comparison uses a
+//! lexer of its own. It finds a literal, an operator or a word that was lost, changed or added. It does not find a
+//! change of the structure: another precedence, or swapped arguments.
 
-use std::iter::Peekable;
-use std::str::Chars;
+use super::identifiers::RESERVED;
+use super::lexer::{Lexeme, lex};
+use crate::dialect::Dialect;
+use crate::schema::Schema;
 
-use super::text::RESERVED;
-use crate::{Dialect, Schema};
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Lexeme {
-    Number(String),
-    Text(String),
-    Operator(String),
-    /// Without quotes, in upper case.
-    Word(String),
-    /// In quotes.
-    Name(String),
-}
-
-/// Words that guards are made of, and words that say nothing and come and go in print.
+/// Words of guards, and optional words that the printer adds.
 const ADDED: [&str; 20] = [
     "SELECT", "FROM", "AS", "WHERE", "AND", "TRUE", "CASE", "WHEN", "THEN", "ELSE", "END", "UUID", "BIGINT",
     "TEXT", "ASC", "INNER", "OUTER", "INTO", "ROWS", "ROW",
 ];
-/// Of those, the words that may also be missing in print.
+
+/// The optional words, which the printer may also drop.
 const DROPPED: [&str; 7] = ["AS", "ASC", "INNER", "OUTER", "INTO", "ROWS", "ROW"];
+
 const ADDED_OPERATORS: [&str; 3] = ["=", "*", "::"];
 
-/// The first difference that no guard explains. `dropped` are names of schemas that were left out before columns.
+/// Returns the first difference that no guard explains. `dropped` are the schemas that were removed before columns.
 pub(super) fn compare(
     dialect: Dialect,
     schema: &Schema,
@@ -61,7 +50,7 @@ pub(super) fn compare(
                     _ => false,
                 };
                 if !left_out {
-                    return Err(format!("printed again, {} would be lost", shown(lost)));
+                    return Err(format!("the rewritten text would lose {}", shown(lost)));
                 }
                 before.next();
             }
@@ -77,21 +66,21 @@ pub(super) fn compare(
                     Lexeme::Number(_) | Lexeme::Text(_) => false,
                 };
                 if !known {
-                    return Err(format!("printed again, {} would be added", shown(made)));
+                    return Err(format!("the rewritten text would add {}", shown(made)));
                 }
                 after.next();
             }
-            (Some(_), None) => return Err("printed again, it would not have the same words".to_owned()),
+            (Some(_), None) => return Err("the rewritten text would have other words".to_owned()),
         }
     }
 }
 
-/// The tenant column, and the names that guards have.
+/// Whether this is a tenant column, or a name that guards have.
 fn is_ours(schema: &Schema, name: &str) -> bool {
     name.to_ascii_lowercase().starts_with(RESERVED) || schema.is_tenant_column(name)
 }
 
-/// Words of the grammar, which no guard repeats as it repeats names. MySQL's guards have the locks of their query.
+/// Keywords that no guard adds, although guards repeat names. On MySQL guards repeat the locks of their query.
 fn is_operator(dialect: Dialect, word: &str) -> bool {
     const LOCKS: [&str; 6] = ["FOR", "UPDATE", "SHARE", "SKIP", "LOCKED", "NOWAIT"];
     const WORDS: &str = "
@@ -114,239 +103,6 @@ fn shown(lexeme: &Lexeme) -> String {
     }
 }
 
-fn lex(dialect: Dialect, text: &str) -> Vec<Lexeme> {
-    let mut lexer = Lexer { dialect, chars: text.chars().peekable(), found: Vec::new() };
-    while lexer.step() {}
-    lexer.found
-}
-
-struct Lexer<'a> {
-    dialect: Dialect,
-    chars: Peekable<Chars<'a>>,
-    found: Vec<Lexeme>,
-}
-
-impl Lexer<'_> {
-    /// Reads one token; false at the end.
-    fn step(&mut self) -> bool {
-        let Some(c) = self.chars.next() else { return false };
-        let next = self.chars.peek().copied();
-        match c {
-            _ if c.is_whitespace() => {}
-            '-' if next == Some('-') => self.skip_line(),
-            '#' if self.dialect == Dialect::MySql => self.skip_line(),
-            '/' if next == Some('*') => self.skip_comment(),
-            '\'' => {
-                let text = self.quoted('\'', false);
-                self.found.push(Lexeme::Text(text));
-            }
-            '"' | '`' => {
-                let name = self.quoted(c, false);
-                self.found.push(Lexeme::Name(name));
-            }
-            '[' if self.dialect == Dialect::Sqlite => {
-                let name = self.chars.by_ref().take_while(|c| *c != ']').collect();
-                self.found.push(Lexeme::Name(name));
-            }
-            '$' if self.dialect == Dialect::Postgres && !next.is_some_and(|c| c.is_ascii_digit()) => {
-                self.dollar();
-            }
-            '$' | '?' if !(self.dialect == Dialect::Postgres && c == '?') => {
-                self.run(|c| c.is_alphanumeric() || c == '_');
-            }
-            _ if c.is_ascii_digit() || (c == '.' && next.is_some_and(|c| c.is_ascii_digit())) => {
-                self.number(c);
-            }
-            _ if c.is_alphabetic() || c == '_' => self.word(c),
-            '(' | ')' | ',' | ';' | '.' | '[' | ']' | '{' | '}' | '\\' => {}
-            _ => self.operator(c),
-        }
-        true
-    }
-
-    fn run(&mut self, wanted: impl Fn(char) -> bool) -> String {
-        let mut run = String::new();
-        while let Some(c) = self.chars.next_if(|c| wanted(*c)) {
-            run.push(c);
-        }
-        run
-    }
-
-    fn skip_line(&mut self) {
-        self.run(|c| c != '\n');
-    }
-
-    fn skip_comment(&mut self) {
-        let (mut depth, mut last) = (1_usize, ' ');
-        self.chars.next();
-        for c in self.chars.by_ref() {
-            match (last, c) {
-                ('*', '/') => depth -= 1,
-                ('/', '*') if self.dialect == Dialect::Postgres => depth += 1,
-                _ => {
-                    last = c;
-                    continue;
-                }
-            }
-            last = ' ';
-            if depth == 0 {
-                return;
-            }
-        }
-    }
-
-    /// The rest of a quotation, in which a quote is written twice.
-    fn quoted(&mut self, quote: char, escapes: bool) -> String {
-        let mut text = String::new();
-        while let Some(c) = self.chars.next() {
-            match c {
-                '\\' if escapes => self.escape(&mut text),
-                '\\' if self.dialect == Dialect::MySql && quote == '\'' => {
-                    text.push(c);
-                    text.extend(self.chars.next());
-                }
-                _ if c == quote => match self.chars.next_if_eq(&quote) {
-                    Some(quote) => text.push(quote),
-                    None => break,
-                },
-                _ => text.push(c),
-            }
-        }
-        text
-    }
-
-    /// PostgreSQL's escapes in `E'..'`.
-    fn escape(&mut self, text: &mut String) {
-        let Some(c) = self.chars.next() else { return };
-        let (base, most) = match c {
-            'n' => return text.push('\n'),
-            't' => return text.push('\t'),
-            'r' => return text.push('\r'),
-            'b' => return text.push('\u{8}'),
-            'f' => return text.push('\u{c}'),
-            'x' => (16, 2),
-            'u' => (16, 4),
-            'U' => (16, 8),
-            '0'..='7' => (8, 2),
-            _ => return text.push(c),
-        };
-        let mut value = if base == 8 { c.to_digit(8).unwrap_or(0) } else { 0 };
-        for _ in 0..most {
-            let Some(digit) = self.chars.peek().and_then(|c| c.to_digit(base)) else { break };
-            value = value.wrapping_mul(base).wrapping_add(digit);
-            self.chars.next();
-        }
-        text.extend(char::from_u32(value));
-    }
-
-    /// `$tag$ .. $tag$`
-    fn dollar(&mut self) {
-        let tag = self.run(|c| c.is_alphanumeric() || c == '_');
-        if self.chars.next_if_eq(&'$').is_none() {
-            return;
-        }
-        let end = format!("${tag}$");
-        let mut text = String::new();
-        for c in self.chars.by_ref() {
-            text.push(c);
-            if text.ends_with(&end) {
-                text.truncate(text.len() - end.len());
-                break;
-            }
-        }
-        self.found.push(Lexeme::Text(text));
-    }
-
-    fn number(&mut self, first: char) {
-        let mut number = String::from(first);
-        while let Some(c) = self.chars.peek().copied() {
-            let sign = matches!(c, '+' | '-')
-                && number.ends_with(['e', 'E'])
-                && !number.starts_with("0x")
-                && !number.starts_with("0X");
-            if !(c.is_alphanumeric() || c == '_' || c == '.' || sign) {
-                break;
-            }
-            number.push(c);
-            self.chars.next();
-        }
-        self.found.push(Lexeme::Number(number.to_ascii_lowercase()));
-    }
-
-    fn word(&mut self, first: char) {
-        let mut word = String::from(first);
-        word += &self.run(|c| c.is_alphanumeric() || c == '_' || c == '$');
-        word.make_ascii_uppercase();
-        let prefix = matches!(&*word, "E" | "B" | "X" | "N") && self.chars.next_if_eq(&'\'').is_some();
-        if prefix {
-            let text = self.quoted('\'', word == "E" && self.dialect == Dialect::Postgres);
-            // A text is the same text in either form; bits and bytes are not.
-            self.found.push(match &*word {
-                "E" => Lexeme::Text(text),
-                _ => Lexeme::Number(format!("{word}'{}'", text.to_ascii_uppercase())),
-            });
-            return;
-        }
-        let last = self.found.last();
-        let after = |before: &str| matches!(last, Some(Lexeme::Word(last)) if last == before);
-        match &*word {
-            "NEXT" if after("FETCH") => self.words(&["FIRST"]),
-            "DISTINCTROW" if self.dialect == Dialect::MySql => self.words(&["DISTINCT"]),
-            // No limit at all.
-            "ALL" if after("LIMIT") => drop(self.found.pop()),
-            "ISNULL" if self.dialect != Dialect::MySql => self.words(&["IS", "NULL"]),
-            "NOTNULL" if self.dialect != Dialect::MySql => self.words(&["IS", "NOT", "NULL"]),
-            _ => self.found.push(Lexeme::Word(word)),
-        }
-    }
-
-    fn words(&mut self, words: &[&str]) {
-        self.found.extend(words.iter().map(|word| Lexeme::Word((*word).to_owned())));
-    }
-
-    fn operator(&mut self, first: char) {
-        let mut operator = String::from(first);
-        if self.dialect == Dialect::Postgres {
-            self.longest(&mut operator);
-        } else {
-            const LONG: [&str; 12] =
-                ["->>", "<=>", "||", "<=", ">=", "<>", "!=", "==", "<<", ">>", "->", "&&"];
-            while let Some(c) = self.chars.peek().copied() {
-                let longer = format!("{operator}{c}");
-                if !LONG.iter().any(|long| long.starts_with(&longer)) {
-                    break;
-                }
-                operator = longer;
-                self.chars.next();
-            }
-        }
-        let plain = match &*operator {
-            "!=" => "<>",
-            "==" => "=",
-            other => other,
-        };
-        self.found.push(Lexeme::Operator(plain.to_owned()));
-    }
-
-    /// PostgreSQL takes the longest run of its signs, and leaves a sign of a number at the end to the number.
-    fn longest(&mut self, operator: &mut String) {
-        const SIGNS: &str = "+-*/<>=~!@#%^&|`?:";
-        loop {
-            let mut ahead = self.chars.clone();
-            let Some(c) = ahead.next().filter(|c| SIGNS.contains(*c)) else { break };
-            let comment = matches!((c, ahead.next()), ('-', Some('-')) | ('/', Some('*')));
-            // `*-` is two operators and `@-` is one.
-            let special = |run: &str| run.chars().any(|c| "~!@#%^&|`?".contains(c));
-            let run: String = self.chars.clone().take_while(|c| SIGNS.contains(*c)).collect();
-            if comment || (matches!(c, '+' | '-') && !special(operator) && !special(&run)) {
-                break;
-            }
-            operator.push(c);
-            self.chars.next();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,9 +111,9 @@ mod tests {
         compare(dialect, &Schema::new("tenant_id").unwrap(), written, printed, Vec::new()).is_err()
     }
 
-    /// What a parser could get wrong without noticing it.
+    /// Changes that a parser could make by mistake.
     #[test]
-    fn literals_operators_and_words_that_change_are_seen() {
+    fn changed_literals_operators_and_words_are_found() {
         for (dialect, written, printed) in [
             (Dialect::Sqlite, "SELECT 0x0A", "SELECT X'0A'"),
             (Dialect::Postgres, "SELECT 0b101", "SELECT 0 AS b101"),
@@ -386,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_the_same_is_the_same() {
+    fn equivalent_texts_are_equal() {
         for (dialect, written, printed) in [
             (Dialect::Postgres, "SELECT 'a\\b' -- c", "SELECT E'a\\\\b'"),
             (Dialect::Postgres, "SELECT /* 'x' /* y */ */ $$a'b$$", "SELECT 'a''b'"),

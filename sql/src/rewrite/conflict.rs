@@ -1,7 +1,7 @@
 //! `ON CONFLICT (lower(email)) WHERE deleted_at IS NULL`: conflict targets that the parser has no node for.
 //!
-//! Each is taken out of the tokens, parsed on its own, and leaves a name behind, which is put back into the printed
-//! text. Plain lists of columns stay with the parser.
+//! Each target is cut out of the tokens, parsed on its own, and replaced by a name. After printing, the target
+//! replaces the name again. The parser itself parses plain lists of columns.
 
 use std::fmt;
 
@@ -10,22 +10,23 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
-use super::text::RESERVED;
-use crate::Dialect;
+use super::grammar;
+use super::identifiers::RESERVED;
+use crate::dialect::Dialect;
 
-/// The most targets of one statement.
+/// The largest number of targets of one statement.
 const MOST_TARGETS: usize = 64;
 
-/// A conflict target: what makes a key, and the condition of a partial index.
+/// A conflict target: the elements of a unique key, and the condition of a partial index.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(super) struct ConflictKey {
     pub(super) elements: Vec<Expr>,
     pub(super) predicate: Option<Expr>,
-    /// The name that stands for it in the tree.
+    /// The name that replaces it in the tree.
     name: String,
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for ConflictKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, element) in self.elements.iter().enumerate() {
             write!(f, "{}{element}", if n == 0 { "(" } else { ", " })?;
@@ -35,32 +36,34 @@ impl fmt::Display for Target {
     }
 }
 
-/// The number of the target that this name stands for.
+/// The number of the target that this name replaces.
 pub(super) fn number(columns: &[Ident]) -> Option<usize> {
     let [only] = columns else { return None };
     only.value.strip_prefix(RESERVED)?.strip_prefix("_target_")?.rsplit('_').next()?.parse().ok()
 }
 
-/// Takes the targets out of a text.
+/// Cuts the targets out of a text.
 pub(super) fn take(
     dialect: Dialect,
     tokens: Vec<TokenWithSpan>,
     recursion: usize,
-) -> Result<(Vec<TokenWithSpan>, Vec<Target>), ParserError> {
+) -> Result<(Vec<TokenWithSpan>, Vec<ConflictKey>), ParserError> {
     let mut targets = Vec::new();
     let mut rest: &[TokenWithSpan] = &tokens;
     let mut kept = Vec::new();
     let Some(mut found) = find(rest) else { return Ok((tokens, targets)) };
-    // No literal of the text has this name in it, so that it can be found in what is printed.
+    // No token of the text contains this name, so that it is unique in the printed text.
     let prefix = (0..100)
         .map(|salt| format!("{RESERVED}_target_{salt}_"))
         .find(|name| !tokens.iter().any(|token| token.token.to_string().contains(name.as_str())))
-        .ok_or_else(|| ParserError::ParserError("a text full of the rewriter's own names".to_owned()))?;
+        .ok_or_else(|| {
+            ParserError::ParserError("the text contains too many names of the rewriter".to_owned())
+        })?;
     loop {
         if targets.len() == MOST_TARGETS {
             return Err(ParserError::ParserError(format!("more than {MOST_TARGETS} conflict targets")));
         }
-        let Found { start, elements, predicate, end } = found;
+        let FoundTarget { start, elements, predicate, end } = found;
         let name = format!("{prefix}{}", targets.len());
         let elements = parser(dialect, &rest[elements], recursion, |parser| {
             parser.parse_comma_separated(Parser::parse_expr)
@@ -72,7 +75,7 @@ pub(super) fn take(
         let word = Token::Word(Word { value: name.clone(), quote_style: None, keyword: Keyword::NoKeyword });
         kept.push(TokenWithSpan::new(word, rest[start].span));
         kept.push(TokenWithSpan::new(Token::RParen, rest[start].span));
-        targets.push(Target { elements, predicate, name });
+        targets.push(ConflictKey { elements, predicate, name });
         rest = &rest[end..];
         match find(rest) {
             Some(next) => found = next,
@@ -83,8 +86,8 @@ pub(super) fn take(
     Ok((kept, targets))
 }
 
-/// Puts the targets back into what was printed.
-pub(super) fn put_back(mut printed: String, targets: &[Target]) -> String {
+/// Puts the targets back into the printed text.
+pub(super) fn put_back(mut printed: String, targets: &[ConflictKey]) -> String {
     for target in targets {
         printed = printed.replacen(&format!("({})", target.name), &target.to_string(), 1);
     }
@@ -97,29 +100,29 @@ fn parser<T>(
     recursion: usize,
     parse: impl FnOnce(&mut Parser<'static>) -> Result<T, ParserError>,
 ) -> Result<T, ParserError> {
-    let mut parser = super::parser(dialect, tokens.to_vec(), recursion);
+    let mut parser = grammar::parser(dialect, tokens.to_vec(), recursion);
     let parsed = parse(&mut parser)?;
     let next = parser.peek_token();
     match next.token {
         Token::EOF => Ok(parsed),
         other => Err(ParserError::ParserError(format!(
-            "a conflict target with `{other}`, which is not read{}",
+            "a conflict target with `{other}`, which is not supported{}",
             next.span.start
         ))),
     }
 }
 
-struct Found {
+struct FoundTarget {
     /// The parenthesis that opens the target.
     start: usize,
     elements: std::ops::Range<usize>,
     predicate: Option<std::ops::Range<usize>>,
-    /// What follows.
+    /// The first token after the target.
     end: usize,
 }
 
-/// The first target that is more than a list of columns.
-fn find(tokens: &[TokenWithSpan]) -> Option<Found> {
+/// The first target that is not a plain list of columns.
+fn find(tokens: &[TokenWithSpan]) -> Option<FoundTarget> {
     let words: Vec<usize> =
         (0..tokens.len()).filter(|n| !matches!(tokens[*n].token, Token::Whitespace(_))).collect();
     let word = |n: usize| words.get(n).map(|at| &tokens[*at].token);
@@ -129,7 +132,7 @@ fn find(tokens: &[TokenWithSpan]) -> Option<Found> {
             continue;
         }
         let close = closing(&words, tokens, n + 2)?;
-        // A name, a comma, a name: the parser's own list.
+        // Names separated by commas: the parser handles these.
         let plain = words[n + 3..close].iter().enumerate().all(|(n, at)| match &tokens[*at].token {
             Token::Word(_) => n % 2 == 0,
             token => n % 2 == 1 && *token == Token::Comma,
@@ -144,7 +147,7 @@ fn find(tokens: &[TokenWithSpan]) -> Option<Found> {
             continue;
         }
         let predicate = (end > close + 1).then(|| words[close + 1] + 1..words[end]);
-        return Some(Found {
+        return Some(FoundTarget {
             start: words[n + 2],
             elements: words[n + 2] + 1..words[close],
             predicate,

@@ -1,15 +1,15 @@
-//! GROUP BY a key that decides about other columns: where the tenant leads the key, it has to be grouped by as well.
+//! GROUP BY a primary key, which other columns depend on: if the tenant is a part of the key, the rewriter adds it.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{Expr, Ident, ObjectNamePart, SelectItem, Value, ValueWithSpan, Visit, Visitor};
 
-use super::Pass;
-use super::from::Guard;
-use crate::Dialect;
+use super::guard::Guard;
+use super::pass::Pass;
+use crate::dialect::Dialect;
 
-/// PostgreSQL's own aggregates, whose arguments need not be grouped by.
+/// The built-in aggregates of PostgreSQL, whose arguments need not be grouped by.
 const AGGREGATES: &str = "
 any_value array_agg avg bit_and bit_or bit_xor bool_and bool_or corr count covar_pop covar_samp every json_agg
 json_object_agg jsonb_agg jsonb_object_agg max min mode percentile_cont percentile_disc range_agg range_intersect_agg
@@ -18,17 +18,18 @@ stddev_samp string_agg sum var_pop var_samp variance
 ";
 
 impl Pass<'_> {
-    /// Groups by the tenant as well, of each table of which a column is read that is not grouped by.
+    /// Adds the tenant column of each table to the GROUP BY, if the statement reads a column of it that is not
+    /// grouped by.
     ///
-    /// The tenant is the same in all rows, so that it divides no group; of a table that a join fills up with NULLs
-    /// (`filled_up`) only beside a primary key that is grouped by, which is never NULL in rows of the table's own.
+    /// The tenant is the same in all rows, so this splits no group. For a table that a join fills with NULLs
+    /// (`filled_up`) this holds only if its primary key is grouped by too, which is never NULL in rows of the table.
     pub(super) fn group_by_tenant(
         &self,
         exprs: &mut Vec<Expr>,
         (items, others): (&[SelectItem], &[&Expr]),
         (guards, filled_up): (&[Guard], &[Guard]),
     ) {
-        // Beside sets of groups alone it would take away the group of no row at all.
+        // With grouping sets alone it would remove the group of no rows.
         if self.dialect != Dialect::Postgres || !exprs.iter().any(is_plain) {
             return;
         }
@@ -39,13 +40,13 @@ impl Pass<'_> {
                 Some(of) => self.fold(of) == self.fold(&guard.alias),
             })
         };
-        // A key that is known and has no tenant in it decides by itself.
+        // A known primary key without the tenant column is enough.
         let led = |guard: &&Guard| {
             self.schema.primary_key(&guard.table).is_none_or(|columns| columns.contains(&guard.column))
         };
         let by_key = |guard: &&Guard| {
             let by = |column: &&String| {
-                exprs.iter().flat_map(|expr| meant(expr, items)).any(|expr| {
+                exprs.iter().flat_map(|expr| grouped_exprs(expr, items)).any(|expr| {
                     matches!(expr, Expr::CompoundIdentifier(idents) if matches!(&idents[..], [of, name]
                         if self.fold(of) == self.fold(&guard.alias) && self.fold(name) == **column))
                 })
@@ -67,7 +68,7 @@ impl Pass<'_> {
         exprs.extend(own);
     }
 
-    /// The tables of which columns are read that are not grouped by; none for a column without its table.
+    /// The tables whose columns are read and not grouped by; `None` for a column without a table name.
     fn read_beside(&self, grouped: &[Expr], items: &[SelectItem], others: &[&Expr]) -> Vec<Option<Ident>> {
         let mut reader = Reader { pass: self, grouped, hidden: 0, found: Vec::new() };
         for (n, item) in (1..).zip(items) {
@@ -88,7 +89,7 @@ impl Pass<'_> {
                 let _ = expr.visit(&mut reader);
             }
         }
-        // ORDER BY may name what is selected.
+        // ORDER BY may name a selected item.
         let named = |expr: &&Expr| {
             let is = |name: &Ident| {
                 items.iter().any(|item| matches!(item, SelectItem::ExprWithAlias { alias, .. } if self.fold(alias) == self.fold(name)))
@@ -102,7 +103,7 @@ impl Pass<'_> {
     }
 }
 
-/// Whether this is one item of a GROUP BY, and no set of groups.
+/// Whether this is a plain item of a GROUP BY, not a grouping set.
 fn is_plain(expr: &Expr) -> bool {
     match expr {
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => false,
@@ -111,8 +112,8 @@ fn is_plain(expr: &Expr) -> bool {
     }
 }
 
-/// What one item of a GROUP BY groups by: an item of the SELECT by its place, or each part of a tuple.
-fn meant<'e>(expr: &'e Expr, items: &'e [SelectItem]) -> Vec<&'e Expr> {
+/// The expressions of one item of a GROUP BY: an item of the SELECT by its position, or each part of a tuple.
+fn grouped_exprs<'e>(expr: &'e Expr, items: &'e [SelectItem]) -> Vec<&'e Expr> {
     match expr {
         Expr::Tuple(exprs) => exprs.iter().collect(),
         Expr::Nested(expr) => vec![expr],
@@ -130,7 +131,7 @@ fn meant<'e>(expr: &'e Expr, items: &'e [SelectItem]) -> Vec<&'e Expr> {
 struct Reader<'a> {
     pass: &'a Pass<'a>,
     grouped: &'a [Expr],
-    /// How many expressions around are grouped by, or are aggregates.
+    /// The number of enclosing expressions that are grouped by, or are aggregates.
     hidden: usize,
     found: Vec<Option<Ident>>,
 }

@@ -1,5 +1,8 @@
-//! The guards: a table that is read becomes a derived table of the tenant's rows; a predicate goes first.
+//! The guards: a derived table of the tenant's rows in place of a table, or a predicate in front of a condition.
 
+use super::identifiers::{RESERVED, plain_alias, plain_ident};
+use super::pass::Pass;
+use crate::dialect::Dialect;
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     BinaryOperator, Expr, GroupByExpr, Ident, LockClause, ObjectName, ObjectNamePart, Query, Select,
@@ -7,13 +10,16 @@ use sqlparser::ast::{
 };
 use sqlparser::keywords::ALL_KEYWORDS;
 
-use super::Pass;
-use super::text::RESERVED;
-use crate::Dialect;
+/// A table that a predicate limits to the tenant's rows.
+pub(super) struct Guard {
+    pub(super) alias: Ident,
+    pub(super) column: String,
+    pub(super) table: String,
+}
 
 impl Pass<'_> {
-    /// `(SELECT * FROM t AS __tnt_t WHERE __tnt_t.tenant_id = $n) AS a`. The guard's alias depends on nothing but
-    /// the table's name, so that two equal subqueries stay equal.
+    /// `(SELECT * FROM t AS __tnt_t WHERE __tnt_t.tenant_id = $n) AS a`. The guard's alias depends only on the
+    /// table's name, so that two equal subqueries stay equal.
     pub(super) fn derived(
         &mut self,
         mut table: TableFactor,
@@ -29,7 +35,7 @@ impl Pass<'_> {
             }
             _ => plain_ident(RESERVED),
         };
-        let selection = self.guarding().then(|| self.owned(own, column));
+        let selection = self.takes_guard().then(|| self.tenant_predicate(own, column));
         let from = vec![TableWithJoins { relation: table, joins: Vec::new() }];
         let mut query =
             query(vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())], from, selection);
@@ -38,7 +44,7 @@ impl Pass<'_> {
     }
 
     /// `a.tenant_id = $n`
-    pub(super) fn owned(&self, alias: Ident, column: &str) -> Expr {
+    pub(super) fn tenant_predicate(&self, alias: Ident, column: &str) -> Expr {
         Expr::BinaryOp {
             left: Box::new(Expr::CompoundIdentifier(vec![alias, self.column_ident(column)])),
             op: BinaryOperator::Eq,
@@ -46,16 +52,16 @@ impl Pass<'_> {
         }
     }
 
-    /// Puts the guards before what was asked for.
-    pub(super) fn inject(
+    /// Puts the guards in front of the caller's condition.
+    pub(super) fn add_guards(
         &mut self,
         selection: &mut Option<Expr>,
         guards: impl IntoIterator<Item = (Ident, String)>,
     ) {
         let mut all = None;
         for (alias, column) in guards {
-            if self.guarding() {
-                let guard = self.owned(alias, &column);
+            if self.takes_guard() {
+                let guard = self.tenant_predicate(alias, &column);
                 all = Some(match all {
                     None => guard,
                     Some(before) => and(before, guard),
@@ -63,11 +69,11 @@ impl Pass<'_> {
             }
         }
         if let Some(guard) = all {
-            *selection = Some(both(guard, selection.take()));
+            *selection = Some(guarded(guard, selection.take()));
         }
     }
 
-    /// The tenant column, in quotes if it would be read as something else.
+    /// The tenant column, in quotes if it is a keyword or has upper-case letters.
     pub(super) fn column_ident(&self, column: &str) -> Ident {
         let keyword = ALL_KEYWORDS.binary_search(&column.to_ascii_uppercase().as_str()).is_ok();
         if !keyword && !column.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -77,8 +83,8 @@ impl Pass<'_> {
     }
 }
 
-/// The guard and what was asked for, in parentheses: an OR in it must not reach the guard.
-pub(super) fn both(guard: Expr, asked: Option<Expr>) -> Expr {
+/// The guard AND the caller's condition, in parentheses: an OR within must not include the guard.
+pub(super) fn guarded(guard: Expr, asked: Option<Expr>) -> Expr {
     match asked {
         None => guard,
         Some(asked @ Expr::Nested(_)) => and(guard, asked),
@@ -88,14 +94,6 @@ pub(super) fn both(guard: Expr, asked: Option<Expr>) -> Expr {
 
 fn and(left: Expr, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::And, right: Box::new(right) }
-}
-
-pub(super) fn plain_ident(name: &str) -> Ident {
-    Ident::new(name)
-}
-
-pub(super) fn plain_alias(name: Ident) -> TableAlias {
-    TableAlias { explicit: true, name, columns: Vec::new(), at: None }
 }
 
 fn guard_alias(name: &ObjectName) -> Ident {

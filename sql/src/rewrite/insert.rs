@@ -1,4 +1,4 @@
-//! INSERT: a new row gets its tenant, and an upsert changes rows of the tenant only.
+//! INSERT: every new row gets the tenant, and an upsert changes rows of the tenant only.
 
 use std::ops::ControlFlow;
 
@@ -10,12 +10,13 @@ use sqlparser::ast::{
     TableWithJoins, Value, Visit, Visitor, WildcardAdditionalOptions,
 };
 
-use super::guard::{plain_alias, plain_ident, query};
+use super::conflict;
+use super::guard::query;
+use super::identifiers::{RESERVED, factors, plain_alias, plain_ident};
+use super::pass::{Pass, SqlResult};
 use super::query::At;
-use super::text::RESERVED;
-use super::write::{Target, factors};
-use super::{Pass, SqlResult, conflict};
-use crate::Dialect;
+use super::write::WriteTarget;
+use crate::dialect::Dialect;
 use crate::rejection::Code;
 use crate::schema::key_elements;
 
@@ -49,7 +50,7 @@ impl Pass<'_> {
             multi_table_when_clauses,
             multi_table_else_clause,
         } = insert;
-        self.see(insert_token.0.span);
+        self.point_at(insert_token.0.span);
         if *replace_into {
             return self.replace();
         }
@@ -68,7 +69,9 @@ impl Pass<'_> {
             || !multi_table_when_clauses.is_empty()
             || multi_table_else_clause.is_some();
         self.allow(!rare, "a clause of this INSERT")?;
-        let TableObject::TableName(name) = table else { return self.unknown("INSERT into a function") };
+        let TableObject::TableName(name) = table else {
+            return self.reject_unknown("INSERT into a function");
+        };
         let alias = match &*table_alias {
             None => None,
             Some(TableAliasWithoutColumns { explicit: _, alias }) => {
@@ -82,14 +85,14 @@ impl Pass<'_> {
             return self.no_columns("INSERT .. SET");
         }
         let Some(source) = source else { return self.no_columns("DEFAULT VALUES") };
-        // MySQL lets ON DUPLICATE KEY UPDATE name the tables of the source as well.
+        // In MySQL, ON DUPLICATE KEY UPDATE may also name the tables of the source.
         let mut body = &*source.body;
         while let SetExpr::Query(query) = body {
             body = &query.body;
         }
         if let (Some(OnInsert::DuplicateKeyUpdate(_)), SetExpr::Select(select)) = (&*on, body) {
             for item in &select.from {
-                self.apart(&target, factors(item))?;
+                self.distinct_from(&target, factors(item))?;
             }
         }
         match &target.column {
@@ -98,11 +101,11 @@ impl Pass<'_> {
                     return self.no_columns("without a list of columns");
                 }
                 for name in &*columns {
-                    self.settable(name, Some(column))?;
+                    self.check_settable(name, Some(column))?;
                     self.no_command(name, &written)?;
                 }
                 let last = self.stamp_source(source)?;
-                if self.guarding() {
+                if self.takes_guard() {
                     let at = if last { columns.len() } else { 0 };
                     columns
                         .insert(at, ObjectName(vec![ObjectNamePart::Identifier(self.column_ident(column))]));
@@ -111,7 +114,7 @@ impl Pass<'_> {
             None => self.query(source, At::Within)?,
         }
         if let Some(on) = on {
-            // The row that is in the way is returned, whosever it is.
+            // This returns the conflicting row, also one of another tenant.
             let returns = matches!(on, OnInsert::DuplicateKeyUpdate(_)) && returning.is_some();
             self.allow(!returns, "RETURNING behind ON DUPLICATE KEY UPDATE")?;
             self.on_insert(on, &target)?;
@@ -124,13 +127,13 @@ impl Pass<'_> {
 
     pub(super) fn no_columns(&self, what: &str) -> SqlResult {
         let why = format!("an INSERT {what} leaves no place for the tenant");
-        self.refuse(Code::ColumnList, why, "write INSERT INTO t (a, b) VALUES (..)")
+        self.reject(Code::ColumnList, why, "write INSERT INTO t (a, b) VALUES (..)")
     }
 
-    /// Puts the tenant into every row of a source, and says whether it is the last column there or the first.
+    /// Adds the tenant to every row of a source, and returns whether it is the last column (true) or the first.
     ///
-    /// Where a position in ORDER BY or GROUP BY could count the items it comes last: a query around the source would
-    /// give `'{}'`, NULL and parameters the type `text` before PostgreSQL sees the column that they are for.
+    /// The tenant is last where positions in ORDER BY or GROUP BY could count the items. An enclosing query would not
+    /// do: in it `'{}'`, NULL and parameters get the type `text` before PostgreSQL sees the column that they are for.
     fn stamp_source(&mut self, source: &mut Query) -> SqlResult<bool> {
         let plain_clauses = source.with.is_none()
             && source.order_by.is_none()
@@ -138,8 +141,8 @@ impl Pass<'_> {
             && source.fetch.is_none()
             && source.locks.is_empty();
         self.query(source, At::Within)?;
-        // The column and its value are one guard: leaving out one alone cannot run.
-        if self.without == Some(self.guards) {
+        // The column and its value are one guard: a statement with only one of them cannot run.
+        if self.skipped_guard == Some(self.guards) {
             return Ok(false);
         }
         let tenant = self.tenant();
@@ -167,7 +170,7 @@ impl Pass<'_> {
             WildcardAdditionalOptions::default(),
         );
         let items = vec![SelectItem::UnnamedExpr(tenant), all];
-        // SQLite would take the ON of ON CONFLICT for a join's if there were no WHERE.
+        // Without a WHERE, SQLite reads the ON of ON CONFLICT as that of a join.
         let yes = Expr::Value(Value::Boolean(true).into());
         let inner = std::mem::replace(source, query(Vec::new(), Vec::new(), None));
         let relation = TableFactor::Derived {
@@ -180,12 +183,12 @@ impl Pass<'_> {
         Ok(false)
     }
 
-    fn on_insert(&mut self, on: &mut OnInsert, target: &Target) -> SqlResult {
+    fn on_insert(&mut self, on: &mut OnInsert, target: &WriteTarget) -> SqlResult {
         match on {
             OnInsert::OnConflict(OnConflict { conflict_target, action }) => {
                 match conflict_target {
                     None => {}
-                    // A constraint is one key, whatever its columns.
+                    // A constraint is one key already.
                     Some(ConflictTarget::OnConstraint(name)) => self.parts(name).map(drop)?,
                     Some(ConflictTarget::Columns(columns)) => self.conflict_target(columns, target)?,
                 }
@@ -193,9 +196,9 @@ impl Pass<'_> {
                     OnConflictAction::DoNothing => Ok(()),
                     OnConflictAction::DoUpdate(DoUpdate { assignments, selection }) => {
                         self.assignments(assignments, target, false)?;
-                        self.maybe(selection.as_mut())?;
+                        self.optional_expr(selection.as_mut())?;
                         if let Some(column) = &target.column {
-                            self.inject(selection, [(target.alias.clone(), column.clone())]);
+                            self.add_guards(selection, [(target.alias.clone(), column.clone())]);
                         }
                         Ok(())
                     }
@@ -204,27 +207,27 @@ impl Pass<'_> {
             OnInsert::DuplicateKeyUpdate(assignments) => {
                 self.assignments(assignments, target, false)?;
                 let Some(column) = &target.column else { return Ok(()) };
-                if self.guarding() {
+                if self.takes_guard() {
                     for assignment in assignments {
-                        self.keep_unless_own(assignment, target, column)?;
+                        self.keep_foreign_rows(assignment, target, column)?;
                     }
                 }
                 Ok(())
             }
-            _ => self.unknown("this clause of INSERT"),
+            _ => self.reject_unknown("this clause of INSERT"),
         }
     }
 
-    /// Keys are led by the tenant, so a target without the tenant column gets it, unless a key for all tenants
-    /// together is declared (or listed by the snapshot) that is just what was written.
-    fn conflict_target(&mut self, columns: &mut Vec<Ident>, target: &Target) -> SqlResult {
+    /// Adds the tenant column to a conflict target, since unique keys begin with the tenant. A target that is a
+    /// declared global key (or one of the snapshot) stays as written.
+    fn conflict_target(&mut self, columns: &mut Vec<Ident>, target: &WriteTarget) -> SqlResult {
         let number = conflict::number(columns);
         let mut elements = match number {
             None => columns.iter().cloned().map(Expr::Identifier).collect(),
             Some(n) => std::mem::take(&mut self.targets[n].elements),
         };
         let predicate = number.and_then(|n| self.targets[n].predicate.as_ref());
-        let queries = elements.iter().chain(predicate).any(|expr| expr.visit(&mut Queries).is_break());
+        let queries = elements.iter().chain(predicate).any(|expr| expr.visit(&mut QueryFinder).is_break());
         self.allow(!queries, "a query in a conflict target")?;
         self.exprs(&mut elements)?;
         if let Some(column) = &target.column {
@@ -242,32 +245,41 @@ impl Pass<'_> {
         }
         if let Some(n) = number {
             let mut predicate = self.targets[n].predicate.take();
-            self.maybe(predicate.as_mut())?;
+            self.optional_expr(predicate.as_mut())?;
             self.targets[n].elements = elements;
             self.targets[n].predicate = predicate;
         }
         Ok(())
     }
 
-    /// `c = v` becomes `c = CASE WHEN t.tenant_id = ? THEN v ELSE t.c END`: there is no WHERE to put a guard in.
-    fn keep_unless_own(&mut self, assignment: &mut Assignment, target: &Target, column: &str) -> SqlResult {
+    /// Replaces `c = v` by `c = CASE WHEN t.tenant_id = ? THEN v ELSE t.c END`: there is no WHERE for a guard.
+    fn keep_foreign_rows(
+        &mut self,
+        assignment: &mut Assignment,
+        target: &WriteTarget,
+        column: &str,
+    ) -> SqlResult {
         let AssignmentTarget::ColumnName(name) = &assignment.target else {
-            return self.unknown("this assignment");
+            return self.reject_unknown("this assignment");
         };
         let parts = self.parts(name)?;
-        let Some(last) = parts.last() else { return self.unknown("this assignment") };
+        let Some(last) = parts.last() else { return self.reject_unknown("this assignment") };
         let value = std::mem::replace(&mut assignment.value, Expr::Value(Value::Null.into()));
         assignment.value = Expr::Case {
             case_token: AttachedToken::empty(),
             end_token: AttachedToken::empty(),
             operand: None,
-            conditions: vec![CaseWhen { condition: self.owned(target.alias.clone(), column), result: value }],
+            conditions: vec![CaseWhen {
+                condition: self.tenant_predicate(target.alias.clone(), column),
+                result: value,
+            }],
             else_result: Some(Box::new(Expr::CompoundIdentifier(vec![target.alias.clone(), last.clone()]))),
         };
         Ok(())
     }
 
-    /// To a full-text table of SQLite, an insert into the column of its own name is a command: `delete-all`.
+    /// Rejects a column with the table's name: in a full-text table of SQLite, an insert into it is a command such as
+    /// `delete-all`.
     fn no_command(&mut self, column: &ObjectName, table: &[Ident]) -> SqlResult {
         let parts = self.parts(column)?;
         let same = match (parts.last(), table.last()) {
@@ -275,10 +287,10 @@ impl Pass<'_> {
             _ => false,
         };
         if same && self.dialect == Dialect::Sqlite {
-            return self.refuse(
+            return self.reject(
                 Code::Name,
-                "a column named like its table is where a full-text table takes commands about all rows",
-                "leave it out; if it is a column of your own, rename it",
+                "a full-text table reads a column with the table's name as a command for all rows",
+                "remove it; if it is a column of your own, rename it",
             );
         }
         Ok(())
@@ -286,9 +298,9 @@ impl Pass<'_> {
 }
 
 /// Breaks at a query.
-struct Queries;
+struct QueryFinder;
 
-impl Visitor for Queries {
+impl Visitor for QueryFinder {
     type Break = ();
 
     fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
@@ -296,8 +308,8 @@ impl Visitor for Queries {
     }
 }
 
-/// Puts the tenant last into every row, if that leaves the rows as they are: DISTINCT and set operations compare
-/// whole rows, and give literals a type by that.
+/// Appends the tenant to every row, and returns false where that would change the result: DISTINCT and set operations
+/// compare whole rows, and type literals by them.
 fn append(body: &mut SetExpr, tenant: &Expr) -> bool {
     match body {
         SetExpr::Query(query) => append(&mut query.body, tenant),

@@ -1,4 +1,4 @@
-//! The rewriter with one guard left out, or spoilt, at a time.
+//! Mutation tests: the second pass must reject a statement if one guard is left out or changed.
 
 #[path = "../../tests/cases/mod.rs"]
 mod cases;
@@ -16,12 +16,12 @@ fn accepted() -> impl Iterator<Item = (cases::Case, Rewritten, usize)> {
         [include_str!("../../tests/cases/constructs.txt"), include_str!("../../tests/cases/leaks.txt")];
     let schema = cases::schema();
     files.into_iter().flat_map(cases::read).filter_map(move |case| {
-        let (own, guards) = run(case.dialect, &case.sql, &schema, None).ok()?;
-        Some((case, own, guards))
+        let (rewritten, guards) = run(case.dialect, &case.sql, &schema, None).ok()?;
+        Some((case, rewritten, guards))
     })
 }
 
-/// Without one of its guards no statement passes the second pass: neither pass trusts the other.
+/// Without one of its guards, no statement passes the second pass.
 #[test]
 fn the_second_pass_misses_no_guard_that_is_left_out() {
     let schema = cases::schema();
@@ -29,7 +29,7 @@ fn the_second_pass_misses_no_guard_that_is_left_out() {
     for (case, _, guards) in accepted() {
         for guard in 0..guards {
             let got = run(case.dialect, &case.sql, &schema, Some(guard));
-            let code = got.map(|(own, _)| own.text).map_err(|refused| refused.code());
+            let code = got.map(|(rewritten, _)| rewritten.text).map_err(|rejected| rejected.code());
             assert_eq!(code, Err(Code::Unproven), "guard {guard} of {}: {}", case.name, case.sql);
             left_out += 1;
         }
@@ -37,24 +37,24 @@ fn the_second_pass_misses_no_guard_that_is_left_out() {
     assert!(left_out > 400, "only {left_out} guards were left out");
 }
 
-/// How the guard at one place of the tenant is spoilt.
+/// How one guard is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mutation {
-    /// Another value stands for the tenant.
+    /// Another value replaces the tenant.
     Value,
     /// Another column is compared.
     Column,
-    /// It is compared in another way.
+    /// Another operator compares it.
     Operator,
-    /// One of two conditions is enough.
+    /// OR replaces AND.
     Either,
 }
 
-/// Makes one fault at one place.
+/// Makes one change at one position.
 struct Spoiler<'a> {
     tenant: &'a Expr,
     fault: Mutation,
-    /// How many places to pass by.
+    /// The number of positions to skip.
     skip: usize,
     done: bool,
 }
@@ -117,14 +117,19 @@ fn kind(statement: &Statement) -> &'static str {
     }
 }
 
-/// Each place where the tenant stands matters: every row of an INSERT, every column of an upsert, every condition.
+/// Every position of the tenant matters: each row of an INSERT, each column of an upsert, each condition.
 #[test]
 fn the_second_pass_misses_no_guard_that_is_spoilt() {
     let schema = cases::schema();
     let mut spoilt: BTreeMap<(&str, String), usize> = BTreeMap::new();
-    for (case, own, _) in accepted() {
-        let ((whole, targets), tenant) = own.reread(case.dialect, &schema).unwrap();
-        assert_eq!(prove::prove(case.dialect, &schema, &whole, &targets, &tenant), Ok(()), "{}", own.text());
+    for (case, rewritten, _) in accepted() {
+        let ((whole, targets), tenant) = rewritten.reread(case.dialect, &schema).unwrap();
+        assert_eq!(
+            prove::prove(case.dialect, &schema, &whole, &targets, &tenant),
+            Ok(()),
+            "{}",
+            rewritten.text()
+        );
         for fault in [Mutation::Value, Mutation::Column, Mutation::Operator, Mutation::Either] {
             for skip in 0.. {
                 let mut statement = whole.clone();
@@ -149,7 +154,7 @@ fn the_second_pass_misses_no_guard_that_is_spoilt() {
     }
 }
 
-/// What the first pass refuses, the second does not prove either.
+/// The second pass rejects these statements as well, without the first pass.
 #[test]
 fn the_second_pass_knows_the_other_names_of_a_column() {
     let schema = cases::schema();
@@ -179,19 +184,20 @@ fn the_second_pass_knows_the_other_names_of_a_column() {
     let command = "INSERT INTO notes (tenant_id, notes) VALUES (?1, 'delete-all')";
     assert!(proven(Dialect::Sqlite, command, 0).is_err());
     assert_eq!(proven(Dialect::Sqlite, &command.replace(", notes", ", note"), 0), Ok(()));
-    // Elsewhere these are columns like any other.
+    // On other databases these are ordinary columns.
     let other = "UPDATE orders SET rowid = $1 WHERE orders.tenant_id = $2";
     assert_eq!(proven(Dialect::Postgres, other, 1), Ok(()));
 }
 
-/// What the first pass would let through by mistake: functions, types and operators are read by both.
+/// Both passes check functions, types and operators, so a mistake of the first pass does no harm.
 #[test]
 fn the_second_pass_knows_functions_types_and_operators_by_itself() {
     let schema = cases::schema();
-    let tenant = super::tenant(Dialect::Postgres, &schema, 9);
+    let tenant = super::parameters::tenant(Dialect::Postgres, &schema, 9);
     let proven = |sql: &str| {
-        let tokens = super::text::tokens(Dialect::Postgres, sql).unwrap();
-        let (statements, targets) = super::parse(Dialect::Postgres, tokens, super::RECURSION).unwrap();
+        let tokens = super::tokens::tokens(Dialect::Postgres, sql).unwrap();
+        let (statements, targets) =
+            super::parse::parse(Dialect::Postgres, tokens, super::parse::RECURSION).unwrap();
         prove::prove(Dialect::Postgres, &schema, &statements[0], &targets, &tenant)
     };
     for sql in [

@@ -1,4 +1,4 @@
-//! The names in the FROMs of a statement: which tables they stand for, and with which columns.
+//! The names in the FROMs of a statement: the tables that they refer to, and their columns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -8,24 +8,24 @@ use sqlparser::ast::{
     TableFactor, TableFunctionArgs, TableObject, Visit, Visitor,
 };
 
-use super::fold;
-use super::from::alias_of;
-use crate::{Dialect, Schema};
+use super::identifiers::{alias_of, fold};
+use crate::dialect::Dialect;
+use crate::schema::Schema;
 
 /// Functions of a FROM whose rows have the columns of the type of their first argument.
 const POPULATE: [&str; 4] =
     ["json_populate_record", "json_populate_recordset", "jsonb_populate_record", "jsonb_populate_recordset"];
 
-/// The columns of a table, of a query or of what stands in a FROM; none where they are not known.
+/// The columns of a table, a query or an item of a FROM; `None` if they are not known.
 pub(super) type Columns = Option<BTreeSet<String>>;
 
-/// Every name in a FROM of one statement, or of the target of a write, in lower case, with all that it stands for.
+/// Every name in a FROM of one statement, or of the target of a write, in lower case, with all tables it refers to.
 pub(super) struct Names<'a> {
     pub(super) dialect: Dialect,
     pub(super) schema: &'a Schema,
-    /// The CTEs, in lower case, with their columns where those are known.
+    /// The CTEs, in lower case, with their columns if those are known.
     pub(super) ctes: BTreeMap<String, Columns>,
-    /// Under which names a table of a schema is read without an alias, and whether anything else has that name.
+    /// The names of tables without an alias, with the parts of each; `None` for anything else of that name.
     qualified: BTreeMap<String, Vec<Option<Vec<String>>>>,
 }
 
@@ -39,13 +39,13 @@ impl<'a> Names<'a> {
         names
     }
 
-    /// Whether `schema.table.column` can be written as `table.column`: the name stands for that table everywhere.
+    /// Whether `schema.table.column` can be written as `table.column`: the name refers to that table everywhere.
     pub(super) fn only(&self, parts: &[Ident]) -> bool {
         let Some(last) = parts.last() else { return false };
         let wanted: Vec<String> = parts.iter().map(|part| fold(self.dialect, part)).collect();
         let Some(known) = self.qualified.get(&last.value.to_ascii_lowercase()) else { return false };
         let all = |wanted: &[String]| known.iter().all(|parts| parts.as_deref() == Some(wanted));
-        // Without its schema everywhere, a table is found by the search path.
+        // Without a schema everywhere, the search path finds the table.
         let plain = &wanted[wanted.len() - 1..];
         all(&wanted) || (all(plain) && !self.ctes.contains_key(&plain[0].to_ascii_lowercase()))
     }
@@ -61,7 +61,7 @@ impl<'a> Names<'a> {
         name.0.iter().map(part).collect()
     }
 
-    /// The columns of a table or a CTE, where they are known.
+    /// The columns of a table or a CTE, if they are known.
     pub(super) fn columns_of(&self, name: &ObjectName) -> Columns {
         let parts = self.folded(name);
         let cte = match &parts[..] {
@@ -74,7 +74,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Under an alias that lists columns, those that it lists.
+    /// The columns that the alias lists, or else `columns`.
     fn under(&self, alias: Option<&TableAlias>, columns: Columns) -> Columns {
         let listed: BTreeSet<String> = self.listed(alias).collect();
         if listed.is_empty() { columns } else { Some(listed) }
@@ -84,7 +84,7 @@ impl<'a> Names<'a> {
         self.under(alias, self.columns_of(name))
     }
 
-    /// The columns behind the name of an item of a FROM.
+    /// The columns of an item of a FROM.
     pub(super) fn columns_of_factor(&self, factor: &TableFactor) -> Columns {
         match factor {
             TableFactor::Table { name, alias, args: None, .. } => self.table(name, alias.as_ref()),
@@ -183,7 +183,7 @@ impl Visitor for Names<'_> {
     }
 }
 
-/// Collects the CTEs in the order in which they are in sight.
+/// Collects the CTEs in the order of their scopes.
 struct Ctes<'a, 'b>(&'a mut Names<'b>);
 
 impl Visitor for Ctes<'_, '_> {

@@ -1,8 +1,8 @@
-//! Whether sqlx, asked about a guarded statement, would take a column for never null that an outer join makes null.
+//! Finds columns that an outer join makes null, but that sqlx's macros would take for never null.
 //!
-//! sqlx sees outer joins in the plan that PostgreSQL makes with NULL for every parameter. A guard compares the tenant
-//! with NULL then, which is never true, so the plan is empty and shows no join; what is left are the tables' own
-//! NOT NULL. So a statement with an outer join says itself which of its columns may be null.
+//! sqlx finds outer joins in the plan that PostgreSQL makes with NULL for every parameter. A guard then compares the
+//! tenant with NULL, which is never true, so the plan is empty and shows no join. sqlx then relies on the NOT NULL of
+//! the tables. So a statement with an outer join must mark the columns that may be null.
 
 use std::ops::ControlFlow;
 
@@ -13,70 +13,73 @@ use sqlparser::ast::{
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token};
 
-use super::{fold, statements_of, text};
-use crate::Dialect;
-use crate::rejection::{Code, Rejection, say};
+use super::identifiers::fold;
+use super::parse::statements_of;
+use super::text;
+use super::tokens::place;
+use crate::dialect::Dialect;
+use crate::rejection::{Code, Rejection, explain};
 
-/// Refuses a statement for PostgreSQL that has an outer join, and a column of which it cannot be told whether the
-/// join makes it null, unless the statement says so as sqlx reads it: `AS "name?"` or `AS "name!"`.
+/// Rejects a PostgreSQL statement with a column that an outer join could make null, unless the column has one of
+/// sqlx's markers: `AS "name?"` or `AS "name!"`.
 ///
-/// For statements that [`rewrite`](super::rewrite) takes.
+/// For statements that [`rewrite`](super::rewrite) accepts.
 ///
 /// # Errors
 /// [`Code::Nullability`] at the first such column.
-pub fn says_what_is_null(sql: &str) -> Result<(), Rejection> {
+pub fn check_nullability(sql: &str) -> Result<(), Rejection> {
     let text = text::read(Dialect::Postgres, sql)?;
     let outer = |keyword| matches!(keyword, Keyword::LEFT | Keyword::RIGHT | Keyword::FULL);
     if !text.tokens.iter().any(|token| matches!(&token.token, Token::Word(word) if outer(word.keyword))) {
         return Ok(());
     }
     let statements = statements_of(Dialect::Postgres, sql, text)?;
-    let Some((column, span)) = statements.iter().find_map(unsure) else { return Ok(()) };
+    let Some((column, span)) = statements.iter().find_map(maybe_null) else { return Ok(()) };
     Err(Rejection::new(
         Code::Nullability,
         sql,
-        text::place(span),
-        say(
+        place(span),
+        explain(
             format!("the outer join could make `{column}` null, and sqlx cannot see that through the guard"),
             format!("write AS \"{column}?\" if it may be null, or AS \"{column}!\" if it never is"),
         ),
     ))
 }
 
-/// The first column of the result that could be null without a sign of it.
-fn unsure(statement: &Statement) -> Option<(String, Span)> {
+/// The first column of the result that could be null and has no marker.
+fn maybe_null(statement: &Statement) -> Option<(String, Span)> {
     if statement.visit(&mut OuterJoins).is_continue() {
         return None;
     }
-    unsure_of_statement(statement, &[])
+    maybe_null_in_statement(statement, &[])
 }
 
-/// `ctes` are those of the queries around it.
-fn unsure_of_statement(statement: &Statement, ctes: &[&Ident]) -> Option<(String, Span)> {
+/// `ctes` are those of the enclosing queries.
+fn maybe_null_in_statement(statement: &Statement, ctes: &[&Ident]) -> Option<(String, Span)> {
     match statement {
-        Statement::Query(query) => unsure_of_query(query, ctes),
-        // It answers of its target only.
+        Statement::Query(query) => maybe_null_in_query(query, ctes),
+        // It returns columns of its target only.
         Statement::Insert(_) => None,
-        Statement::Update(update) => unsure_of_items(update.returning.as_deref()?, |_| false),
-        Statement::Delete(delete) => unsure_of_items(delete.returning.as_deref()?, |_| false),
+        Statement::Update(update) => maybe_null_in_items(update.returning.as_deref()?, |_| false),
+        Statement::Delete(delete) => maybe_null_in_items(delete.returning.as_deref()?, |_| false),
         _ => Some(("*".to_owned(), statement.span())),
     }
 }
 
-fn unsure_of_query(query: &Query, around: &[&Ident]) -> Option<(String, Span)> {
+fn maybe_null_in_query(query: &Query, around: &[&Ident]) -> Option<(String, Span)> {
     let own = query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| &cte.alias.name);
     let ctes: Vec<&Ident> = around.iter().copied().chain(own).collect();
     match &*query.body {
-        SetExpr::Query(query) => unsure_of_query(query, &ctes),
+        SetExpr::Query(query) => maybe_null_in_query(query, &ctes),
         SetExpr::Select(select) => {
-            let sure = sure_tables(select, &ctes);
-            unsure_of_items(&select.projection, |table| sure.iter().any(|name| same(name, table)))
+            let never_null = never_null_tables(select, &ctes);
+            maybe_null_in_items(&select.projection, |table| never_null.iter().any(|name| same(name, table)))
         }
         SetExpr::Insert(statement)
         | SetExpr::Update(statement)
         | SetExpr::Delete(statement)
-        | SetExpr::Merge(statement) => unsure_of_statement(statement, &ctes),
-        // A column of UNION and its like is of no table, so sqlx takes it for nullable.
+        | SetExpr::Merge(statement) => maybe_null_in_statement(statement, &ctes),
+        // A column of UNION and the like belongs to no table, so sqlx takes it for nullable.
         SetExpr::SetOperation { .. } | SetExpr::Values(_) | SetExpr::Table(_) => None,
     }
 }
@@ -85,15 +88,15 @@ fn same(one: &Ident, other: &Ident) -> bool {
     fold(Dialect::Postgres, one) == fold(Dialect::Postgres, other)
 }
 
-fn unsure_of_items(items: &[SelectItem], sure: impl Fn(&Ident) -> bool) -> Option<(String, Span)> {
+fn maybe_null_in_items(items: &[SelectItem], never_null: impl Fn(&Ident) -> bool) -> Option<(String, Span)> {
     items.iter().find_map(|item| match item {
-        SelectItem::UnnamedExpr(expr) => unsure_column(expr, &sure),
+        SelectItem::UnnamedExpr(expr) => maybe_null_column(expr, &never_null),
         SelectItem::ExprWithAlias { expr, alias } => {
-            let column = unsure_column(expr, &sure)?;
-            (!says_so(&alias.value)).then_some((alias.value.clone(), column.1))
+            let column = maybe_null_column(expr, &never_null)?;
+            (!has_null_marker(&alias.value)).then_some((alias.value.clone(), column.1))
         }
         SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _)
-            if matches!(&name.0[..], [part] if part.as_ident().is_some_and(&sure)) =>
+            if matches!(&name.0[..], [part] if part.as_ident().is_some_and(&never_null)) =>
         {
             None
         }
@@ -101,20 +104,20 @@ fn unsure_of_items(items: &[SelectItem], sure: impl Fn(&Ident) -> bool) -> Optio
     })
 }
 
-/// A plain column keeps its table's NOT NULL, also behind a cast to the type that it has; what is computed is
-/// nullable to sqlx anyway.
-fn unsure_column(expr: &Expr, sure: &impl Fn(&Ident) -> bool) -> Option<(String, Span)> {
+/// A plain column keeps the NOT NULL of its table, also under a cast to its own type. sqlx takes computed columns for
+/// nullable.
+fn maybe_null_column(expr: &Expr, never_null: &impl Fn(&Ident) -> bool) -> Option<(String, Span)> {
     match expr {
-        Expr::Nested(expr) | Expr::Cast { expr, .. } => unsure_column(expr, sure),
+        Expr::Nested(expr) | Expr::Cast { expr, .. } => maybe_null_column(expr, never_null),
         Expr::Identifier(column) => Some((column.value.clone(), column.span)),
         Expr::CompoundIdentifier(parts) => match &parts[..] {
-            [table, _] if sure(table) => None,
+            [table, _] if never_null(table) => None,
             [.., column] => Some((column.value.clone(), expr.span())),
             [] => None,
         },
         // `(c).name`, where `c` is a table.
         Expr::CompoundFieldAccess { root, access_chain } => match (&**root, &access_chain[..]) {
-            (Expr::Nested(row), _) if matches!(&**row, Expr::Identifier(table) if sure(table)) => None,
+            (Expr::Nested(row), _) if matches!(&**row, Expr::Identifier(table) if never_null(table)) => None,
             (Expr::Nested(_), [AccessExpr::Dot(Expr::Identifier(column))]) => {
                 Some((column.value.clone(), expr.span()))
             }
@@ -124,36 +127,38 @@ fn unsure_column(expr: &Expr, sure: &impl Fn(&Ident) -> bool) -> Option<(String,
     }
 }
 
-/// sqlx's own signs: `name?`, `name!`, both also before `: Type`.
-fn says_so(alias: &str) -> bool {
+/// Whether an alias has a marker of sqlx: `name?` or `name!`, also before `: Type`.
+fn has_null_marker(alias: &str) -> bool {
     let name = alias.split(':').next().unwrap_or_default().trim_end();
     name.ends_with(['?', '!'])
 }
 
-/// The names of the tables of a FROM that no outer join of it makes null, and that hide none within.
-fn sure_tables<'a>(select: &'a Select, ctes: &[&Ident]) -> Vec<&'a Ident> {
-    let mut sure = Vec::new();
+/// The names of the tables of a FROM that no outer join makes null, neither in this FROM nor in a nested query.
+fn never_null_tables<'a>(select: &'a Select, ctes: &[&Ident]) -> Vec<&'a Ident> {
+    let mut never_null = Vec::new();
     for item in &select.from {
-        sure.extend(sure_of_item(item, ctes));
+        never_null.extend(never_null_in_item(item, ctes));
     }
-    sure
+    never_null
 }
 
-fn sure_of_item<'a>(item: &'a TableWithJoins, ctes: &[&Ident]) -> Vec<&'a Ident> {
-    let mut sure = sure_of_factor(&item.relation, ctes);
+fn never_null_in_item<'a>(item: &'a TableWithJoins, ctes: &[&Ident]) -> Vec<&'a Ident> {
+    let mut never_null = never_null_in_factor(&item.relation, ctes);
     for Join { relation, join_operator, .. } in &item.joins {
-        let right = sure_of_factor(relation, ctes);
+        let right = never_null_in_factor(relation, ctes);
         match join_operator {
-            JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => sure.extend(right),
+            JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => {
+                never_null.extend(right)
+            }
             JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => {}
-            JoinOperator::Right(_) | JoinOperator::RightOuter(_) => sure = right,
-            _ => sure.clear(),
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) => never_null = right,
+            _ => never_null.clear(),
         }
     }
-    sure
+    never_null
 }
 
-fn sure_of_factor<'a>(factor: &'a TableFactor, ctes: &[&Ident]) -> Vec<&'a Ident> {
+fn never_null_in_factor<'a>(factor: &'a TableFactor, ctes: &[&Ident]) -> Vec<&'a Ident> {
     match factor {
         TableFactor::Table { name, alias, .. } => {
             let Some(last) = name.0.last().and_then(|part| part.as_ident()) else { return Vec::new() };
@@ -162,7 +167,9 @@ fn sure_of_factor<'a>(factor: &'a TableFactor, ctes: &[&Ident]) -> Vec<&'a Ident
             }
             vec![alias.as_ref().map_or(last, |alias| &alias.name)]
         }
-        TableFactor::NestedJoin { table_with_joins, alias: None } => sure_of_item(table_with_joins, ctes),
+        TableFactor::NestedJoin { table_with_joins, alias: None } => {
+            never_null_in_item(table_with_joins, ctes)
+        }
         _ => Vec::new(),
     }
 }
@@ -221,10 +228,10 @@ fn outer(from: &[TableWithJoins]) -> ControlFlow<()> {
 mod tests {
     use super::*;
 
-    fn unsure(sql: &str) -> Option<String> {
-        says_what_is_null(sql).err().map(|refused| {
-            assert_eq!(refused.code(), Code::Nullability, "{refused}");
-            refused.mend().split('"').nth(1).unwrap().to_owned()
+    fn maybe_null(sql: &str) -> Option<String> {
+        check_nullability(sql).err().map(|rejected| {
+            assert_eq!(rejected.code(), Code::Nullability, "{rejected}");
+            rejected.help().split('"').nth(1).unwrap().to_owned()
         })
     }
 
@@ -245,7 +252,7 @@ mod tests {
             ("SELECT upper(c.name) FROM orders o LEFT JOIN customers c ON true", None),
             ("SELECT c.* FROM orders o LEFT JOIN customers c ON true", Some("*?")),
             ("SELECT * FROM orders o LEFT JOIN customers c ON true", Some("*?")),
-            // It cannot be told whose column it is.
+            // The table of the column is not known.
             ("SELECT id FROM orders o LEFT JOIN customers c ON true", Some("id?")),
             ("SELECT o.id FROM orders o RIGHT JOIN customers c ON true", Some("id?")),
             ("SELECT c.id FROM orders o RIGHT JOIN customers c ON true", None),
@@ -305,7 +312,7 @@ mod tests {
             ),
             ("SELECT C.name FROM customers c LEFT JOIN orders o ON true", None),
         ] {
-            assert_eq!(unsure(sql).as_deref(), wanted, "{sql}");
+            assert_eq!(maybe_null(sql).as_deref(), wanted, "{sql}");
         }
     }
 }

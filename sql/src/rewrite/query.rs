@@ -1,4 +1,4 @@
-//! Queries: names in sight, blocks, and the tables of a FROM.
+//! Queries: CTEs in scope, SELECT blocks, and ORDER BY.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -10,14 +10,14 @@ use sqlparser::ast::{
     Values, Visit, Visitor, WildcardAdditionalOptions, With,
 };
 
-use super::{Pass, SqlResult};
-use crate::Dialect;
+use super::pass::{Pass, SqlResult};
+use crate::dialect::Dialect;
 use crate::rejection::Code;
 
-/// The most CTEs of one statement: each table is looked up among all that are in sight.
+/// The largest number of CTEs of one statement: each table is looked up among all CTEs in scope.
 const MOST_CTES: usize = 64;
 
-/// Where a query stands.
+/// The position of a query in the statement.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum At {
     /// The whole statement.
@@ -29,12 +29,12 @@ pub(super) enum At {
 }
 
 impl Pass<'_> {
-    /// Collects the names of all CTEs, then rewrites.
+    /// Rewrites a statement, after it collected the names of all CTEs.
     pub(super) fn statement(&mut self, statement: &mut Statement) -> SqlResult {
         let (names, count) = cte_names(statement);
         if count > MOST_CTES {
-            let why = format!("{count} CTEs in one statement; {MOST_CTES} are read");
-            return self.refuse(Code::TooLong, why, "split it into several statements");
+            let why = format!("{count} CTEs in one statement; at most {MOST_CTES} are accepted");
+            return self.reject(Code::TooLong, why, "split it into several statements");
         }
         self.cte_names = names;
         match statement {
@@ -43,10 +43,10 @@ impl Pass<'_> {
             Statement::Update(update) => self.update(update),
             Statement::Delete(delete) => self.delete(delete),
             Statement::Merge(merge) => self.merge(merge),
-            _ => self.refuse(
+            _ => self.reject(
                 Code::Statement,
                 "not a statement about the rows of a tenant",
-                "run it apart, as the database's owner: migrations and settings belong to no tenant",
+                "run it outside of a scope, as the database's owner: migrations and settings belong to no tenant",
             ),
         }
     }
@@ -69,7 +69,7 @@ impl Pass<'_> {
             "FOR, SETTINGS or FORMAT",
         )?;
         self.allow(pipe_operators.is_empty(), "a pipe")?;
-        let known = self.scopes.len();
+        let known = self.cte_scopes.len();
         if let Some(with) = with {
             self.with(with, at)?;
         }
@@ -92,7 +92,7 @@ impl Pass<'_> {
             None => {}
             Some(LimitClause::LimitOffset { limit, offset, limit_by }) => {
                 self.allow(limit_by.is_empty(), "LIMIT BY")?;
-                self.maybe(limit.as_mut())?;
+                self.optional_expr(limit.as_mut())?;
                 if let Some(Offset { value, rows: _ }) = offset {
                     self.expr(value)?;
                 }
@@ -105,16 +105,16 @@ impl Pass<'_> {
         if let Some(fetch) = fetch {
             let sqlparser::ast::Fetch { with_ties: _, percent, quantity } = fetch;
             self.allow(!*percent, "FETCH PERCENT")?;
-            self.maybe(quantity.as_mut())?;
+            self.optional_expr(quantity.as_mut())?;
         }
-        self.scopes.truncate(known);
+        self.cte_scopes.truncate(known);
         Ok(())
     }
 
     fn with(&mut self, with: &mut With, at: At) -> SqlResult {
         let With { with_token: _, recursive, cte_tables } = with;
         let at = if at == At::Top { At::Cte } else { At::Within };
-        self.scopes.push(Vec::new());
+        self.cte_scopes.push(Vec::new());
         for Cte { alias, query, from, materialized: _, closing_paren_token: _ } in cte_tables {
             self.allow(from.is_none(), "WITH .. FROM")?;
             self.alias(alias)?;
@@ -132,7 +132,7 @@ impl Pass<'_> {
     }
 
     fn in_sight(&mut self, name: String) {
-        if let Some(scope) = self.scopes.last_mut() {
+        if let Some(scope) = self.cte_scopes.last_mut() {
             scope.push(name);
         }
     }
@@ -161,10 +161,10 @@ impl Pass<'_> {
             SetExpr::Update(Statement::Update(update)) if self.may_write(at) => self.update(update),
             SetExpr::Delete(Statement::Delete(delete)) if self.may_write(at) => self.delete(delete),
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-                self.unknown("a write within a query")
+                self.reject_unknown("a write within a query")
             }
             SetExpr::Table(_) => {
-                self.refuse(Code::Construct, "TABLE reads a whole table", "write SELECT * FROM it")
+                self.reject(Code::Construct, "TABLE reads a whole table", "write SELECT * FROM it")
             }
         }
     }
@@ -214,7 +214,7 @@ impl Pass<'_> {
             value_table_mode,
             flavor,
         } = select;
-        self.see(select_token.0.span);
+        self.point_at(select_token.0.span);
         self.allow(optimizer_hints.is_empty(), "an optimizer hint")?;
         self.allow(select_modifiers.is_none(), "a modifier of SELECT")?;
         self.allow(into.is_none(), "SELECT INTO")?;
@@ -235,10 +235,10 @@ impl Pass<'_> {
             Some(Distinct::On(exprs)) => self.exprs(exprs)?,
         }
         self.items(projection)?;
-        self.maybe(selection.as_mut())?;
+        self.optional_expr(selection.as_mut())?;
         let mut grouped = false;
         match group_by {
-            GroupByExpr::All(_) => self.unknown("GROUP BY ALL")?,
+            GroupByExpr::All(_) => self.reject_unknown("GROUP BY ALL")?,
             GroupByExpr::Expressions(exprs, modifiers) => {
                 let known = modifiers.iter().all(|modifier| *modifier == GroupByWithModifier::Rollup);
                 self.allow(known, "a modifier of GROUP BY")?;
@@ -246,7 +246,7 @@ impl Pass<'_> {
                 self.exprs(exprs)?;
             }
         }
-        self.maybe(having.as_mut())?;
+        self.optional_expr(having.as_mut())?;
         for NamedWindowDefinition(_, window) in &mut *named_window {
             match window {
                 NamedWindowExpr::NamedWindow(_) => {}
@@ -274,7 +274,7 @@ impl Pass<'_> {
             let others: Vec<&Expr> = having.iter().chain(ordered_by).chain(on).chain(windows).collect();
             self.group_by_tenant(exprs, (projection, &others), (&guards, &filled_up));
         }
-        self.inject(selection, guards.into_iter().map(|guard| (guard.alias, guard.column)));
+        self.add_guards(selection, guards.into_iter().map(|guard| (guard.alias, guard.column)));
         Ok(())
     }
 
@@ -283,9 +283,9 @@ impl Pass<'_> {
             match item {
                 SelectItem::UnnamedExpr(expr) => self.expr(expr)?,
                 SelectItem::ExprWithAlias { expr, alias } => {
-                    // To PostgreSQL `mood 'sad'` is a value of the type `mood`.
+                    // For PostgreSQL `mood 'sad'` is a value of the type `mood`.
                     let text = alias.quote_style == Some('\'') && self.dialect == Dialect::Postgres;
-                    self.see_ident(alias);
+                    self.point_at_ident(alias);
                     self.allow(!text, "a text behind a name")?;
                     self.expr(expr)?;
                 }
@@ -296,7 +296,7 @@ impl Pass<'_> {
                 SelectItem::Wildcard(options) => self.wildcard(options)?,
                 SelectItem::ExprWithAliases { .. }
                 | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _) => {
-                    self.unknown("this item")?;
+                    self.reject_unknown("this item")?;
                 }
             }
         }
@@ -326,7 +326,7 @@ impl Pass<'_> {
         let OrderBy { kind, interpolate } = order_by;
         self.allow(interpolate.is_none(), "INTERPOLATE")?;
         match kind {
-            OrderByKind::All(_) => self.unknown("ORDER BY ALL"),
+            OrderByKind::All(_) => self.reject_unknown("ORDER BY ALL"),
             OrderByKind::Expressions(exprs) => self.order_exprs(exprs),
         }
     }
@@ -336,7 +336,7 @@ impl Pass<'_> {
             let OrderByOptions { sort, nulls_first: _ } = options;
             self.allow(with_fill.is_none(), "WITH FILL")?;
             if let Some(OrderBySort::Using(_)) = sort {
-                self.refuse(Code::Operator, "ORDER BY USING names an operator", "write ASC or DESC")?;
+                self.reject(Code::Operator, "ORDER BY USING names an operator", "write ASC or DESC")?;
             }
             self.expr(expr)?;
         }
@@ -347,8 +347,8 @@ impl Pass<'_> {
 /// The names of all CTEs, in lower case, and how many there are.
 fn cte_names(statement: &Statement) -> (BTreeSet<String>, usize) {
     #[derive(Default)]
-    struct Ctes(BTreeSet<String>, usize);
-    impl Visitor for Ctes {
+    struct CteNames(BTreeSet<String>, usize);
+    impl Visitor for CteNames {
         type Break = ();
 
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
@@ -360,7 +360,7 @@ fn cte_names(statement: &Statement) -> (BTreeSet<String>, usize) {
             ControlFlow::Continue(())
         }
     }
-    let mut ctes = Ctes::default();
+    let mut ctes = CteNames::default();
     let _ = statement.visit(&mut ctes);
     (ctes.0, ctes.1)
 }

@@ -1,21 +1,22 @@
-//! Where a [`Schema`] comes from: `tenancy.toml`, and the snapshot of a database beside it.
+//! Reads a [`Schema`] from `tenancy.toml`, and from the snapshot of a database beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{Schema, TenantType, table_name};
-use crate::{Dialect, InvalidName};
+use super::{Schema, TenantType};
+use crate::dialect::Dialect;
+use crate::name::{InvalidName, table_name};
 
 impl Schema {
-    /// Read from the text of a `tenancy.toml`. Every key may be left out; the column is `tenant_id` then.
+    /// Reads the text of a `tenancy.toml`. Every key is optional; the default column is `tenant_id`.
     ///
     /// # Errors
-    /// Not TOML, an unknown key, a dialect that is none, a name that is not plain, or a table that is said to be
-    /// two things.
+    /// The text is not TOML, a key or a dialect is unknown, a name is not plain, or a table has two declarations.
     pub fn from_toml(text: &str) -> Result<Self, InvalidName> {
-        let file: File = toml::from_str(text).map_err(|e| InvalidName(format!("tenancy.toml: {e}")))?;
-        let File {
+        let file: TenancyToml =
+            toml::from_str(text).map_err(|e| InvalidName(format!("tenancy.toml: {e}")))?;
+        let TenancyToml {
             dialects,
             column,
             r#type,
@@ -74,14 +75,14 @@ impl Schema {
         Ok(schema)
     }
 
-    /// The file, beside `tenancy.toml`, that holds a snapshot of the database: its key `snapshot`.
+    /// Returns the file name of the snapshot of the database: the key `snapshot`, relative to `tenancy.toml`.
     pub fn snapshot_file(&self) -> Option<&str> {
         self.snapshot.as_deref()
     }
 
-    /// Adds what a live database said of its tables, as `tenancy sql snapshot` wrote it: the type of the tenant
-    /// columns, views with their tables, partitions, and which tables have no tenant column at all. What
-    /// `tenancy.toml` says itself stands above that.
+    /// Adds the snapshot of a database, which `tenancy sql snapshot` writes: the type of the tenant columns, views
+    /// with their tables, partitions, and which tables have no tenant column. Declarations in `tenancy.toml` take
+    /// precedence.
     ///
     /// ```
     /// use tenancy_sql::{Code, Dialect, Schema, rewrite};
@@ -94,15 +95,15 @@ impl Schema {
     ///     views = { open_orders = ["orders"] }
     ///     "#,
     /// )?;
-    /// let own = rewrite(Dialect::Postgres, "SELECT id FROM open_orders", &schema).unwrap();
-    /// assert_eq!(own.text(), "SELECT id FROM open_orders WHERE open_orders.tenant_id = $1::UUID");
-    /// let refused = rewrite(Dialect::Postgres, "SELECT key FROM secrets", &schema).unwrap_err();
-    /// assert_eq!(refused.code(), Code::NoTenantColumn);
+    /// let rewritten = rewrite(Dialect::Postgres, "SELECT id FROM open_orders", &schema).unwrap();
+    /// assert_eq!(rewritten.text(), "SELECT id FROM open_orders WHERE open_orders.tenant_id = $1::UUID");
+    /// let rejection = rewrite(Dialect::Postgres, "SELECT key FROM secrets", &schema).unwrap_err();
+    /// assert_eq!(rejection.code(), Code::NoTenantColumn);
     /// # Ok::<(), tenancy_sql::InvalidName>(())
     /// ```
     ///
     /// # Errors
-    /// Not such a text, or a table is declared shared that has the tenant column.
+    /// The text is not a snapshot, or a table that has the tenant column is declared as shared.
     pub fn with_snapshot(mut self, text: &str) -> Result<Self, InvalidName> {
         let Snapshot {
             r#type,
@@ -138,14 +139,14 @@ impl Schema {
             }
         }
         for (view, tables) in views {
-            // What has the tenant column is not shared, whatever it was seen to read.
+            // A view with the tenant column is not shared, even if the tables that it reads are.
             let seen = !tenants.contains(&view)
-                || tables.iter().any(|table| self.root(Dialect::Sqlite, table).tenant.is_some());
+                || tables.iter().any(|table| self.base_access(Dialect::Sqlite, table).tenant.is_some());
             if seen && !self.is_declared(&view) {
                 self = self.view(view, tables)?;
             }
         }
-        // SQLite's reading of names finds whatever another database would.
+        // SQLite ignores case, so this finds every match of the other databases too.
         if let Some(table) = tenants
             .iter()
             .find(|table| self.is_shared(table) || self.access(Dialect::Sqlite, table).tenant.is_none())
@@ -153,7 +154,7 @@ impl Schema {
             let parent =
                 self.partitions.get(table).map_or_else(String::new, |parent| format!(" with `{parent}`"));
             return Err(InvalidName(format!(
-                "the table `{table}` is declared as shared{parent}, and in the database it has the tenant column; \
+                "the table `{table}` is declared as shared{parent}, but it has the tenant column in the database; \
                  take it out of `shared` in tenancy.toml"
             )));
         }
@@ -161,10 +162,10 @@ impl Schema {
         Ok(self)
     }
 
-    /// Adds the snapshot that `tenancy.toml` names, if it names one; `read` reads a file beside it.
+    /// Adds the snapshot that `tenancy.toml` names, if any. `read` returns the text of a file beside `tenancy.toml`.
     ///
     /// # Errors
-    /// It does not read; otherwise as [`with_snapshot`](Self::with_snapshot).
+    /// The file cannot be read; otherwise as [`with_snapshot`](Self::with_snapshot).
     pub fn with_named_snapshot(
         self,
         read: impl FnOnce(&str) -> std::io::Result<String>,
@@ -172,7 +173,7 @@ impl Schema {
         let Some(file) = &self.snapshot else { return Ok(self) };
         let text = read(file).map_err(|e| {
             InvalidName(format!(
-                "the snapshot `{file}` that tenancy.toml names does not read: {e}; write it with `tenancy sql snapshot`"
+                "the snapshot `{file}` that tenancy.toml names cannot be read: {e}; write it with `tenancy sql snapshot`"
             ))
         })?;
         self.with_snapshot(&text)
@@ -181,7 +182,7 @@ impl Schema {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct TenancyToml {
     #[serde(default)]
     dialects: Vec<String>,
     column: Option<String>,
@@ -205,7 +206,7 @@ struct File {
     composite_types: BTreeMap<String, Vec<String>>,
 }
 
-/// What the database says of its tables.
+/// The file that `tenancy sql snapshot` writes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Snapshot {
@@ -213,7 +214,7 @@ struct Snapshot {
     /// The tables and views that have their tenant column.
     #[serde(default)]
     tenants: Vec<String>,
-    /// Those that have none.
+    /// The tables and views that have none.
     #[serde(default)]
     others: Vec<String>,
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! The case files: one statement, what it becomes, in plain text.
+//! Reads the case files: statements and their expected results, as plain text.
 //!
 //! ```text
 //! # a remark
@@ -8,14 +8,14 @@
 //! -> SELECT .. rewritten
 //! ```
 //!
-//! or, if it is refused, `!! T005` in place of the last line. `(same)` after the arrow is the statement itself, and
-//! a line `mysql: ..` under the arrow is the text of one dialect where it differs.
-#![allow(dead_code, reason = "each test takes what it needs")]
-#![allow(unreachable_pub, reason = "this is no library")]
+//! For a rejection, `!! T005` replaces the last line. `(same)` after the arrow is the statement itself. A line
+//! `mysql: ..` under the arrow is the text of one dialect, if it differs.
+#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(unreachable_pub, reason = "this is not a library")]
 
 use tenancy_sql::{Dialect, Schema};
 
-/// The schema that the cases are about.
+/// The schema of the cases.
 pub fn schema() -> Schema {
     Schema::from_toml(
         r#"
@@ -53,7 +53,7 @@ pub struct Case {
     pub name: String,
     pub dialect: Dialect,
     pub sql: String,
-    /// The text it becomes, or the code of the refusal.
+    /// The rewritten text, or the code of the rejection.
     pub wanted: Result<String, String>,
 }
 
@@ -66,18 +66,18 @@ pub fn read(file: &str) -> Vec<Case> {
         let dialects: Vec<Dialect> =
             lines.next().expect("dialects").split_whitespace().map(dialect).collect();
         let rest: Vec<&str> = lines.collect();
-        let verdict = rest
+        let result = rest
             .iter()
             .position(|line| line.starts_with("-> ") || line.starts_with("!! "))
-            .unwrap_or_else(|| panic!("no verdict: {name}"));
-        let sql = rest[..verdict].join("\n");
+            .unwrap_or_else(|| panic!("no result: {name}"));
+        let sql = rest[..result].join("\n");
         for dialect in dialects {
-            let wanted = match rest[verdict].split_at(3) {
+            let wanted = match rest[result].split_at(3) {
                 ("!! ", code) => Err(code.trim().to_owned()),
                 (_, text) => {
                     let text = if text == "(same)" { &sql } else { text };
-                    let own = format!("{}: ", word(dialect));
-                    let special = rest[verdict + 1..].iter().find_map(|line| line.strip_prefix(&own));
+                    let prefix = format!("{}: ", word(dialect));
+                    let special = rest[result + 1..].iter().find_map(|line| line.strip_prefix(&prefix));
                     Ok(special.map_or_else(|| translated(dialect, text), str::to_owned))
                 }
             };
@@ -87,7 +87,7 @@ pub fn read(file: &str) -> Vec<Case> {
     cases
 }
 
-/// `$2` as this dialect writes it.
+/// Replaces `$2` by this dialect's placeholder.
 fn translated(dialect: Dialect, text: &str) -> String {
     let sign = match dialect {
         Dialect::Postgres => return text.to_owned(),

@@ -1,9 +1,9 @@
-//! PostgreSQL calls functions, aggregates and casts in a notation that looks like reading a column or a field:
-//! `(x).f`, `alias.f`, `$1.f`. Every such form, of every function that may not be called, in every clause.
+//! Tests PostgreSQL's functional notation, which calls functions, aggregates and casts in the form of a column or a
+//! field: `(x).f`, `alias.f`, `$1.f`. The tests combine every form, function and clause.
 
 use tenancy_sql::{Code, Dialect, Schema, rewrite};
 
-/// The functions of the catalogue of leaks, and their like: each is refused as a call.
+/// Functions of the catalogue of leaks and similar ones. Every call of them is rejected.
 const FUNCTIONS: [&str; 29] = [
     "query_to_xml",
     "table_to_xml",
@@ -36,7 +36,7 @@ const FUNCTIONS: [&str; 29] = [
     "history",
 ];
 
-/// Forms in which a value or a row stands before the dot, with what must be in the FROM for it.
+/// Forms with a value or a row before the dot, and the FROM that each needs.
 const FORMS: [(&str, &str); 30] = [
     ("(1).{f}", ""),
     ("('a').{f}", ""),
@@ -70,7 +70,7 @@ const FORMS: [(&str, &str); 30] = [
     ("e.{f}", "jsonb_array_elements($1) AS e"),
 ];
 
-/// Every place in which an expression stands.
+/// Every position of an expression.
 const CLAUSES: [&str; 42] = [
     "SELECT {e} {from}",
     "SELECT {e} AS a {from}",
@@ -116,7 +116,7 @@ const CLAUSES: [&str; 42] = [
     "MERGE INTO notes n USING items i ON n.id = i.id WHEN MATCHED THEN UPDATE SET a = (SELECT {e} {from})",
 ];
 
-/// Where the row before the dot is that of the target of a write.
+/// Writes in which the row before the dot is that of the target.
 const WRITES: [&str; 9] = [
     "INSERT INTO ledger (id) VALUES (1) RETURNING ledger.{f}",
     "INSERT INTO ledger AS l (id) VALUES (1) RETURNING l.{f}",
@@ -130,16 +130,18 @@ const WRITES: [&str; 9] = [
 ];
 
 fn code(sql: &str, schema: &Schema) -> Result<String, Code> {
-    rewrite(Dialect::Postgres, sql, schema).map(|own| own.text().to_owned()).map_err(|refused| refused.code())
+    rewrite(Dialect::Postgres, sql, schema)
+        .map(|rewritten| rewritten.text().to_owned())
+        .map_err(|rejected| rejected.code())
 }
 
 #[test]
 fn no_function_is_called_by_a_dot() {
     let schema = super::schema();
     let (mut tried, mut unread) = (0, 0);
-    let mut refused = |sql: String| {
+    let mut rejected = |sql: String| {
         let got = code(&sql, &schema);
-        // `$1.f` is no column of anything and so not known at all; a few forms do not parse in some places.
+        // `$1.f` is rejected as an unknown construct; a few forms do not parse in some positions.
         assert!(matches!(got, Err(Code::Function | Code::Construct | Code::Syntax)), "{sql}\n{got:?}");
         tried += 1;
         unread += usize::from(got == Err(Code::Syntax));
@@ -149,17 +151,17 @@ fn no_function_is_called_by_a_dot() {
             let expr = form.replace("{f}", function);
             let from = if from.is_empty() { "FROM orders o".to_owned() } else { format!("FROM {from}") };
             for clause in CLAUSES {
-                refused(clause.replace("{e}", &expr).replace("{from}", &from));
+                rejected(clause.replace("{e}", &expr).replace("{from}", &from));
             }
         }
         for write in WRITES {
-            refused(write.replace("{f}", function));
+            rejected(write.replace("{f}", function));
         }
     }
     assert!(tried > 36_000 && unread * 20 < tried, "{tried} statements, {unread} of them do not parse");
 }
 
-/// Each clause takes an expression that is harmless, so that it is the function that was refused above.
+/// Each clause accepts a harmless expression, so the previous test rejects because of the function.
 #[test]
 fn columns_and_declared_fields_are_read_by_a_dot() {
     let schema = super::schema();
@@ -196,16 +198,16 @@ fn columns_and_declared_fields_are_read_by_a_dot() {
     }
 }
 
-/// What the snapshot lists of a table is not what a CTE or an alias of that name has.
+/// The columns of a table in the snapshot are not those of a CTE or an alias of that name.
 #[test]
-fn a_name_stands_for_all_that_has_it() {
+fn a_name_refers_to_everything_of_that_name() {
     let schema = super::schema();
     for sql in [
         "WITH ledger AS (SELECT 1 AS other) SELECT ledger.other FROM ledger",
         "SELECT ledger.other FROM (SELECT 1 AS other) AS ledger",
         "SELECT l.other FROM ledger AS l(a, other)",
         "SELECT new.other FROM orders AS new",
-        // The same name stands for something else in another scope.
+        // The same name refers to something else in another scope.
         "WITH a AS (SELECT p.amount FROM ledger p), b AS (SELECT p.n FROM (SELECT 1 AS n) p) SELECT p.amount FROM a p",
         "SELECT o.other, (SELECT o.amount FROM ledger o LIMIT 1) FROM (SELECT 1 AS other) o",
         "SELECT q.amount FROM (SELECT o.amount FROM ledger o) q JOIN (SELECT 1 AS other) o ON o.other = q.amount",
@@ -229,10 +231,10 @@ fn a_name_stands_for_all_that_has_it() {
         // The inner `g` is the function.
         "SELECT 1 FROM orders g WHERE EXISTS (SELECT g.lo_get FROM unnest(ARRAY[1]) g)",
         "SELECT 1 FROM unnest(ARRAY[1]) g WHERE EXISTS (SELECT 1 FROM orders o WHERE g.lo_get = 1)",
-        // With a list of columns the alias is no column any more.
+        // With a list of columns the alias is not a column.
         "SELECT lo_get.lo_get FROM unnest(ARRAY[1]) AS lo_get(v)",
         "SELECT o.pg_typeof FROM orders o",
-        // An anonymous row is cast to the row of any table that its columns fit.
+        // An anonymous row is cast to the row type of any table with matching columns.
         "SELECT x.history FROM (SELECT l.* FROM ledger l) x",
         "SELECT x.history FROM (SELECT * FROM ledger l JOIN app.ledger m ON l.id = m.id) x",
         "SELECT x.history FROM (SELECT id, amount AS a, l.tags[1], (l.home).city, lower('a'), 1 FROM ledger l) x",
@@ -248,12 +250,12 @@ fn a_name_stands_for_all_that_has_it() {
         "WITH x AS (INSERT INTO ledger (id) VALUES (1) RETURNING id, ledger.amount) SELECT y.history FROM x AS y",
         "WITH RECURSIVE x AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM x) SELECT x.history FROM x",
         "WITH x AS (WITH y AS (SELECT id FROM ledger) SELECT * FROM y) SELECT x.history FROM x",
-        // Other forms of the first argument, and names that an alias took away.
+        // Other forms of the first argument, and columns that an alias renamed.
         "SELECT x.history FROM jsonb_populate_recordset((NULL::ledger), $1) AS x",
         "SELECT x.history FROM jsonb_populate_recordset(coalesce(NULL, NULL::ledger), $1) AS x",
         "SELECT l.amount FROM ledger AS l(a, b, c, d, e)",
         "SELECT current_role",
-        // What comes later in a FROM is not in sight yet, and a block of a set operation does not see another's.
+        // Later items of a FROM are not in scope yet, and the blocks of a set operation have separate scopes.
         "SELECT 1 FROM unnest(ARRAY[1]) g WHERE EXISTS (SELECT 1 FROM (SELECT g.lo_get) q, orders g)",
         "SELECT 1 FROM unnest(ARRAY[1]) g WHERE EXISTS (SELECT 1 FROM items i JOIN items j ON g.lo_get = 1, orders g)",
         "SELECT 1 FROM unnest(ARRAY[1]) g WHERE EXISTS (SELECT 1 FROM orders g UNION SELECT 1 FROM items WHERE g.lo_get = 1)",

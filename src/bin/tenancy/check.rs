@@ -1,4 +1,4 @@
-//! `tenancy sql check`: what each query becomes.
+//! `tenancy sql check`: shows the rewritten text of each query, or its rejection.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use tenancy_sql::{Bind, Dialect, Rewritten, TableSpec, rewrite, statements};
 
 use super::config::{Config, Configs};
-use super::source::{Found, Sql, queries};
+use super::source::{FoundQuery, QueryText, queries};
 
 pub(crate) fn run(paths: &[PathBuf], configs: Configs, quiet: bool) -> Result<ExitCode, String> {
     let mut files = BTreeSet::new();
@@ -17,7 +17,7 @@ pub(crate) fn run(paths: &[PathBuf], configs: Configs, quiet: bool) -> Result<Ex
         collect(path, &mut files)?;
     }
     if files.is_empty() {
-        return Err("there is no Rust file there; name a directory of sources, or a file".to_owned());
+        return Err("no Rust file found; name a directory of sources, or a file".to_owned());
     }
     let mut report =
         Report { configs, quiet, text: String::new(), counts: Counts::default(), without: false };
@@ -37,15 +37,15 @@ pub(crate) fn run(paths: &[PathBuf], configs: Configs, quiet: bool) -> Result<Ex
 
 /// The Rust files below a directory, or the file itself.
 fn collect(path: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), String> {
-    let fault = |e: std::io::Error| format!("{}: {e}", path.display());
-    if !std::fs::metadata(path).map_err(fault)?.is_dir() {
+    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    if !std::fs::metadata(path).map_err(failed)?.is_dir() {
         files.insert(path.to_owned());
         return Ok(());
     }
-    for entry in std::fs::read_dir(path).map_err(fault)? {
-        let entry = entry.map_err(fault)?;
-        let (kind, name) = (entry.file_type().map_err(fault)?, entry.file_name());
-        // Cargo's own stands beside a Cargo.toml; a module can have the name as well.
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let (kind, name) = (entry.file_type().map_err(failed)?, entry.file_name());
+        // Cargo's directory `target` is beside a Cargo.toml; a module can have this name too.
         let built = name == "target" && path.join("Cargo.toml").is_file();
         let hidden = name.to_string_lossy().starts_with('.') || built || name == "node_modules";
         if kind.is_dir() && !hidden {
@@ -57,6 +57,7 @@ fn collect(path: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), String> {
     Ok(())
 }
 
+/// The number of queries by their result.
 #[derive(Default)]
 struct Counts {
     scoped: usize,
@@ -66,12 +67,13 @@ struct Counts {
     broken: usize,
 }
 
+/// The report so far, and the configurations of its files.
 struct Report {
     configs: Configs,
     quiet: bool,
     text: String,
     counts: Counts,
-    /// Whether a file was read without a `tenancy.toml`.
+    /// Whether any file has no `tenancy.toml`.
     without: bool,
 }
 
@@ -93,12 +95,12 @@ impl Report {
         }
     }
 
-    fn query(&mut self, file: &Path, Found { line, column, sql }: &Found, config: &Config) {
+    fn query(&mut self, file: &Path, FoundQuery { line, column, sql }: &FoundQuery, config: &Config) {
         let place = format!("{}:{line}:{column}", file.display());
         match sql {
-            Sql::Text(sql) => self.statement(&place, sql, config),
-            Sql::File(name) => {
-                // As sqlx does: relative to the package.
+            QueryText::Text(sql) => self.statement(&place, sql, config),
+            QueryText::File(name) => {
+                // Relative to the package, as in sqlx.
                 let package = file.canonicalize().ok().and_then(|file| {
                     file.ancestors().find(|dir| dir.join("Cargo.toml").is_file()).map(Path::to_owned)
                 });
@@ -108,9 +110,9 @@ impl Report {
                     Err(e) => self.broken(&format!("{place}: {name}: {e}")),
                 }
             }
-            Sql::Table(name) => self.table(&place, name),
-            Sql::Started(start) => self.computed(&place, &format!("begins with `{}`", start.trim())),
-            Sql::Computed => self.computed(&place, "no literal"),
+            QueryText::Table(name) => self.table(&place, name),
+            QueryText::Started(start) => self.computed(&place, &format!("begins with `{}`", start.trim())),
+            QueryText::Computed => self.computed(&place, "not a literal"),
         }
     }
 
@@ -134,13 +136,13 @@ impl Report {
                     self.counts.rejected += 1;
                     let on =
                         if config.dialects.len() > 1 { format!(" on {dialect:?}") } else { String::new() };
-                    self.say(&format!("{place}: rejected{on}"), &rejected.to_string());
+                    self.write(&format!("{place}: rejected{on}"), &rejected.to_string());
                     return;
                 }
             }
         }
         let scoped = texts.iter().any(|(_, rewritten)| rewritten.binds().contains(&Bind::Tenant));
-        let verdict = match (scoped, texts.iter().all(|(_, rewritten)| rewritten.tables().is_empty())) {
+        let outcome = match (scoped, texts.iter().all(|(_, rewritten)| rewritten.tables().is_empty())) {
             (true, _) => "scoped",
             (false, false) => "shared tables only",
             (false, true) => "no table",
@@ -158,30 +160,30 @@ impl Report {
                 if same { text.to_owned() } else { format!("{dialect:?}: {text}") }
             })
             .collect();
-        self.say(&format!("{place}: {verdict}"), &lines.join("\n"));
+        self.write(&format!("{place}: {outcome}"), &lines.join("\n"));
     }
 
-    /// The table of a struct is no query; a name that the derive rejects is reported as a query that is.
+    /// Checks the table name of a struct. A name that the derive rejects counts as a rejected query.
     fn table(&mut self, place: &str, name: &str) {
         if let Err(rejection) = TableSpec::new(name, "tenant_id", "id", [""; 0]) {
             self.counts.rejected += 1;
-            self.say(&format!("{place}: rejected"), &rejection.to_string());
+            self.write(&format!("{place}: rejected"), &rejection.to_string());
         }
     }
 
     fn computed(&mut self, place: &str, what: &str) {
         self.counts.computed += 1;
-        let why = format!("made while the program runs ({what}); on `&scope` or `&mut tx` it is proven then");
-        self.say(&format!("{place}: not read"), &why);
+        let why = format!("built at run time ({what}); an executor of `&scope` or `&mut tx` proves it then");
+        self.write(&format!("{place}: not read"), &why);
     }
 
     fn broken(&mut self, what: &str) {
         self.counts.broken += 1;
-        self.say(what, "");
+        self.write(what, "");
     }
 
-    fn say(&mut self, title: &str, text: &str) {
-        // A String takes whatever is written to it.
+    fn write(&mut self, title: &str, text: &str) {
+        // Writing to a String cannot fail.
         let _ = writeln!(self.text, "{title}");
         for line in text.lines() {
             let _ = writeln!(self.text, "    {line}");
@@ -198,16 +200,15 @@ impl Report {
             let _ = write!(text, "; {broken} files could not be read");
         }
         if self.without {
-            text +=
-                "\nno tenancy.toml was found for some: every table was taken for a tenant's, by `tenant_id`";
+            text += "\nno tenancy.toml was found for some files: all of their tables were treated as tenant tables with the column `tenant_id`";
         }
-        self.say(&text, "");
+        self.write(&text, "");
     }
 }
 
 pub(crate) fn show(text: &str) -> Result<(), String> {
     match std::io::stdout().write_all(text.as_bytes()) {
-        // Who reads has seen enough.
+        // The reader closed the pipe.
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => done.map_err(|e| format!("the report cannot be written: {e}")),
     }

@@ -1,4 +1,4 @@
-//! Which `tenancy.toml` a file is read by.
+//! Finds the `tenancy.toml` of a file.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::rc::Rc;
 
 use tenancy_sql::{Dialect, Schema};
 
-/// The database that was named: `--url`, or else `DATABASE_URL`.
+/// The URL of the database: `--url`, or else `DATABASE_URL`.
 pub(crate) fn database(url: Option<String>) -> Result<String, String> {
     url.or_else(|| std::env::var("DATABASE_URL").ok())
         .ok_or_else(|| "name the database: --url, or DATABASE_URL".to_owned())
 }
 
-/// What this `tenancy.toml` says, with the snapshot that it names.
+/// Reads a `tenancy.toml`, and the snapshot that it names.
 pub(crate) fn schema(path: &Path) -> Result<Schema, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     Schema::from_toml(&text)
@@ -22,14 +22,15 @@ pub(crate) fn schema(path: &Path) -> Result<Schema, String> {
         .map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// What a file's queries are read by.
+/// The schema and the dialects of a file's queries.
 pub(crate) struct Config {
     pub(crate) schema: Schema,
     pub(crate) dialects: Vec<Dialect>,
-    /// Where it was found.
+    /// The path of the `tenancy.toml`, if one was found.
     pub(crate) path: Option<PathBuf>,
 }
 
+/// Finds and caches the configurations of files.
 pub(crate) struct Configs {
     named: Option<PathBuf>,
     dialects: Vec<Dialect>,
@@ -41,7 +42,7 @@ impl Configs {
         Self { named, dialects, known: HashMap::new() }
     }
 
-    /// The configuration of a file: the one that was named, or the nearest one above it, or none.
+    /// The configuration of a file: that of `--config`, or else the nearest `tenancy.toml` above it, or the default.
     pub(crate) fn of(&mut self, file: &Path) -> Result<Rc<Config>, String> {
         let file = file.canonicalize().map_err(|e| format!("{}: {e}", file.display()))?;
         let nearest =
@@ -57,7 +58,7 @@ impl Configs {
         let dialects = match (&self.dialects[..], schema.dialects()) {
             ([], []) => vec![Dialect::Postgres],
             ([], listed) => listed.to_vec(),
-            (asked, _) => asked.to_vec(),
+            (requested, _) => requested.to_vec(),
         };
         let config = Rc::new(Config { schema, dialects, path: path.clone() });
         self.known.insert(path, config.clone());

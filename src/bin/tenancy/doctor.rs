@@ -1,4 +1,4 @@
-//! `tenancy doctor`: whether a live database would keep tenants apart.
+//! `tenancy doctor`: checks whether a live database isolates tenants.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,30 +33,30 @@ pub(crate) fn run(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let mut report = runtime.block_on(examine(&url, &schema))?;
-    if let Some(finding) = sqlx_of(&config)? {
+    if let Some(finding) = sqlx_finding(&config)? {
         report = report.with(finding);
     }
     let report = report.accepting(&accepted);
-    let said = match format {
+    let text = match format {
         Format::Text => report.to_string(),
         Format::Json => serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?,
         Format::Sarif => serde_json::to_string_pretty(&report.to_sarif()).map_err(|e| e.to_string())?,
     };
-    super::check::show(&(said + "\n"))?;
+    super::check::show(&(text + "\n"))?;
     Ok(ExitCode::from(u8::from(!report.failures(&[]).is_empty())))
 }
 
 async fn examine(url: &str, schema: &Schema) -> Result<Report, String> {
-    let fault = |e: &dyn std::fmt::Display| format!("the database does not answer: {e}");
+    let unreachable = |e: &dyn std::fmt::Display| format!("the database cannot be reached: {e}");
     let mut conn = match url.split(':').next().unwrap_or_default() {
-        "postgres" | "postgresql" => PgConnection::connect(url).await.map_err(|e| fault(&e))?,
-        other => return Err(format!("the doctor examines PostgreSQL only, and `{other}` is not that")),
+        "postgres" | "postgresql" => PgConnection::connect(url).await.map_err(|e| unreachable(&e))?,
+        other => return Err(format!("the doctor examines PostgreSQL only; `{other}` is another database")),
     };
     let report = doctor::examine(&mut conn, schema).await.map_err(|e| match e.cause() {
-        Some(cause) => fault(cause),
+        Some(cause) => unreachable(cause),
         None => e.to_string(),
     })?;
-    conn.close().await.map_err(|e| fault(&e))?;
+    conn.close().await.map_err(|e| unreachable(&e))?;
     Ok(report)
 }
 
@@ -72,8 +72,8 @@ struct Package {
     version: String,
 }
 
-/// What the nearest `Cargo.lock` says of sqlx.
-fn sqlx_of(config: &Path) -> Result<Option<Finding>, String> {
+/// A finding if the nearest `Cargo.lock` has a version of sqlx with a known fault.
+fn sqlx_finding(config: &Path) -> Result<Option<Finding>, String> {
     let config = config.canonicalize().map_err(|e| format!("{}: {e}", config.display()))?;
     let Some(path) = config.ancestors().skip(1).map(|dir| dir.join("Cargo.lock")).find(|path| path.is_file())
     else {
@@ -84,22 +84,22 @@ fn sqlx_of(config: &Path) -> Result<Option<Finding>, String> {
     let found = lock
         .package
         .into_iter()
-        .find(|package| package.name == "sqlx-core" && leaves_begun(&package.version));
+        .find(|package| package.name == "sqlx-core" && leaves_transaction_open(&package.version));
     Ok(found.map(|package| {
         Finding::new(
             Check::SqlxBegin,
             format!("sqlx {}", package.version),
             "sqlx 0.8.4 to 0.9.0 have this fault",
             Fix::Step(
-                "never call `pool.begin()` yourself: `TenantDb` guards its own; or take a later sqlx"
+                "never call `pool.begin()` yourself, since only `TenantDb` prevents this fault; or use a later sqlx"
                     .to_owned(),
             ),
         )
     }))
 }
 
-/// From 0.8.4 to 0.9.0.
-fn leaves_begun(version: &str) -> bool {
+/// Whether this version, 0.8.4 to 0.9.0, can leave a transaction open.
+fn leaves_transaction_open(version: &str) -> bool {
     let mut parts = version.split(['.', '-', '+']).map_while(|part| part.parse::<u32>().ok());
     let version = [parts.next(), parts.next(), parts.next()].map(|part| part.unwrap_or(0));
     ([0, 8, 4]..=[0, 9, 0]).contains(&version)
@@ -110,12 +110,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_versions_that_leave_a_transaction_begun() {
+    fn versions_that_leave_a_transaction_open() {
         for version in ["0.8.4", "0.8.6", "0.9.0"] {
-            assert!(leaves_begun(version), "{version}");
+            assert!(leaves_transaction_open(version), "{version}");
         }
         for version in ["0.7.4", "0.8.3", "0.9.1", "0.10.0", "1.0.0"] {
-            assert!(!leaves_begun(version), "{version}");
+            assert!(!leaves_transaction_open(version), "{version}");
         }
     }
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use tenancy_sql::Dialect;
 
-/// Multi-tenancy for Rust SaaS: find out what your SQL and your database do, and keep it within one tenant.
+/// Multi-tenancy for Rust SaaS: check that your SQL and your database isolate tenants.
 #[derive(Parser)]
 #[command(name = "tenancy", version, arg_required_else_help = true)]
 struct Cli {
@@ -23,72 +23,72 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Work on SQL.
+    /// Check SQL, and write a snapshot of the database for it.
     #[command(subcommand)]
-    Sql(Sql),
-    /// Examine a live PostgreSQL: whether it would keep tenants apart if a query did not.
+    Sql(SqlCommand),
+    /// Check whether a live PostgreSQL database isolates tenants, even if a query does not.
     ///
-    /// Connect as the application does. Asks the catalogue for all that opens row-level security, and lets two tenants
-    /// that do not exist try to reach each other's rows; all of it is undone. Also looks for the version of sqlx in the
-    /// nearest Cargo.lock. Exits with 1 if something is found that fails, and with 2 if the database does not answer.
+    /// Connect as the application does. Queries the catalogue for everything that bypasses row-level security, and
+    /// tries to read and write rows as two tenants that do not exist; all of it is rolled back. Also checks the
+    /// version of sqlx in the nearest Cargo.lock. Exits with 1 if a check fails, and with 2 if the database cannot be
+    /// reached.
     Doctor {
-        /// The database, `postgres://…`, in place of `DATABASE_URL`.
+        /// The database, `postgres://…`, instead of `DATABASE_URL`.
         #[arg(long)]
         url: Option<String>,
-        /// The `tenancy.toml`, in place of the one in this directory.
+        /// The `tenancy.toml`, instead of the one in this directory.
         #[arg(long)]
         config: Option<PathBuf>,
-        /// How to say it: to people, or as JSON or SARIF to programs.
+        /// The format of the report: text, or JSON or SARIF for other programs.
         #[arg(long, value_enum, default_value = "text")]
         format: doctor::Format,
-        /// A check whose findings are known, and left out; docs/doctor.md lists them.
+        /// A check whose findings are accepted and left out; docs/reference/doctor-checks.md lists the checks.
         #[arg(long, value_name = "CHECK")]
         accept: Vec<String>,
     },
-    /// Write the row-level security of a PostgreSQL database, or see that it is there.
+    /// Generate, apply or check the row-level security of a PostgreSQL database.
     ///
-    /// Prints what the database lacks as SQL for migrations of your own, by `tenancy.toml` and what the database says
-    /// of its tables: policies, views with the rights of their reader, the rights of the application's role; and, as
-    /// comments, keys that lack the tenant and indexes that policies take out of use. Nothing is written to the
-    /// database without `--apply`. Exits with 1 if `--check` finds anything, and with 2 if something could not be read
-    /// or done.
+    /// Prints the missing parts as SQL for your own migrations, from `tenancy.toml` and the catalogue of the
+    /// database: policies, views with the rights of their reader, and the rights of the application's role. Keys that
+    /// lack the tenant, and indexes that policies make useless, are printed as comments. Nothing is written to the
+    /// database without `--apply`. Exits with 1 if `--check` finds anything, and with 2 if an operation failed.
     Policies(policies::Options),
 }
 
 #[derive(Subcommand)]
-enum Sql {
-    /// Show what each query of a code base becomes on a tenant's scope, or why it is rejected.
+enum SqlCommand {
+    /// Show the rewritten text of each query of a code base, or why it is rejected.
     ///
-    /// Reads Rust files, and the directories that hold them: `sqlx::query*`, macros and functions, `QueryBuilder`,
-    /// `raw_sql`, and the macros of this crate. A `.sql` file is read if it is named, or if a `query_file!` names it.
-    /// Exits with 1 if a query is rejected, and with 2 if something could not be read.
+    /// Reads Rust files and directories of them: the macros and functions `sqlx::query*`, `QueryBuilder`, `raw_sql`,
+    /// and the macros of this crate. Reads a `.sql` file if it is an argument, or if a `query_file!` names it. Exits
+    /// with 1 if a query is rejected, and with 2 if something could not be read.
     Check {
         /// Files and directories.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// The `tenancy.toml` to use, in place of the nearest one above each file.
+        /// The `tenancy.toml`, instead of the nearest one above each file.
         #[arg(long)]
         config: Option<PathBuf>,
-        /// A database that the queries are written for, in place of those of `tenancy.toml`.
+        /// A database that the queries run on, instead of those of `tenancy.toml`.
         #[arg(long, value_enum)]
         dialect: Vec<Database>,
-        /// Show only what is rejected or could not be read.
+        /// Show only rejected queries, and files that could not be read.
         #[arg(long, short)]
         quiet: bool,
     },
-    /// Write down what a live database says of its tables, for `snapshot` in `tenancy.toml`.
+    /// Write a snapshot of the tables of a live database, for `snapshot` in `tenancy.toml`.
     ///
-    /// Which tables have the tenant column and of which type, which have none, which tables each view reads, and
-    /// which are partitions. A view that calls functions of yours could read anything, and is left out: say under
-    /// `views` in `tenancy.toml` what it reads. Nothing is written to the database.
+    /// The snapshot lists the tables with the tenant column and its type, the tables without it, the tables that each
+    /// view reads, and partitions. A view that calls user-defined functions could read any table and is left out:
+    /// declare its tables under `views` in `tenancy.toml`. Nothing is written to the database.
     Snapshot {
-        /// The database, `postgres://…` or `sqlite:…`, in place of `DATABASE_URL`.
+        /// The database, `postgres://…` or `sqlite:…`, instead of `DATABASE_URL`.
         #[arg(long)]
         url: Option<String>,
-        /// The `tenancy.toml`, in place of the one in this directory; the snapshot is written beside it.
+        /// The `tenancy.toml`, instead of the one in this directory; the snapshot is written beside it.
         #[arg(long)]
         config: Option<PathBuf>,
-        /// Write nothing, and exit with 1 if the file is not what the database says.
+        /// Write nothing, and exit with 1 if the file does not match the database.
         #[arg(long)]
         check: bool,
     },
@@ -112,17 +112,17 @@ impl From<Database> for Dialect {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let result = match Cli::parse().command {
         Command::Policies(options) => policies::run(options),
-        Command::Sql(Sql::Check { paths, config, dialect, quiet }) => {
+        Command::Sql(SqlCommand::Check { paths, config, dialect, quiet }) => {
             let dialects = dialect.into_iter().map(Dialect::from).collect();
             check::run(&paths, config::Configs::new(config, dialects), quiet)
         }
-        Command::Sql(Sql::Snapshot { url, config, check }) => snapshot::run(url, config, check),
+        Command::Sql(SqlCommand::Snapshot { url, config, check }) => snapshot::run(url, config, check),
         Command::Doctor { url, config, format, accept } => doctor::run(url, config, format, &accept),
     };
-    done.unwrap_or_else(|error| {
-        #[expect(clippy::print_stderr, reason = "the program's own words")]
+    result.unwrap_or_else(|error| {
+        #[expect(clippy::print_stderr, reason = "the error output of the program")]
         {
             eprintln!("tenancy: {error}");
         }

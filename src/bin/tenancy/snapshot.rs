@@ -1,4 +1,4 @@
-//! `tenancy sql snapshot`: what a live database says of its tables.
+//! `tenancy sql snapshot`: writes a snapshot of the tables of a live database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,8 +10,8 @@ use tenancy_sql::{Dialect, Schema, TenantType, relations};
 
 use super::config::database;
 
-/// The tables of the crate itself, which are for no query.
-const OWN: &str = "tenancy_";
+/// The prefix of the crate's own tables, which queries cannot use.
+const RESERVED_PREFIX: &str = "tenancy_";
 
 pub(crate) fn run(url: Option<String>, config: Option<PathBuf>, check: bool) -> Result<ExitCode, String> {
     let url = database(url)?;
@@ -22,50 +22,51 @@ pub(crate) fn run(url: Option<String>, config: Option<PathBuf>, check: bool) -> 
 
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let found = runtime.block_on(read(&url)).map_err(|e| format!("the database does not answer: {e}"))?;
+    let found = runtime.block_on(read(&url)).map_err(|e| format!("the database cannot be read: {e}"))?;
     let written = found.written(&schema);
-    // What would be rejected later is rejected now.
+    // Fail now if the snapshot could not be read later.
     schema.clone().with_snapshot(&written).map_err(|e| e.to_string())?;
 
     if check {
         return check_against(&file, &written);
     }
     std::fs::write(&file, written).map_err(|e| format!("{}: {e}", file.display()))?;
-    let mut said =
+    let mut text =
         format!("wrote {}: {} tables, {} views\n", file.display(), found.tables.len(), found.views.len());
     if schema.snapshot_file().is_none() {
-        said += "to use it, add to tenancy.toml: snapshot = \"tenancy.snapshot.toml\"\n";
+        text += "to use it, add to tenancy.toml: snapshot = \"tenancy.snapshot.toml\"\n";
     }
-    super::check::show(&said)?;
+    super::check::show(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn check_against(file: &Path, written: &str) -> Result<ExitCode, String> {
-    let kept = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
-    if kept == written {
-        super::check::show(&format!("{} is what the database says\n", file.display()))?;
+    let existing = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    if existing == written {
+        super::check::show(&format!("{} matches the database\n", file.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut said = format!("{} is not what the database says; write it anew\n", file.display());
-    let (kept, written): (BTreeSet<_>, BTreeSet<_>) = (kept.lines().collect(), written.lines().collect());
-    for line in kept.difference(&written) {
-        let _ = writeln!(said, "-{line}");
+    let mut text = format!("{} does not match the database; write it again\n", file.display());
+    let (existing, written): (BTreeSet<_>, BTreeSet<_>) =
+        (existing.lines().collect(), written.lines().collect());
+    for line in existing.difference(&written) {
+        let _ = writeln!(text, "-{line}");
     }
-    for line in written.difference(&kept) {
-        let _ = writeln!(said, "+{line}");
+    for line in written.difference(&existing) {
+        let _ = writeln!(text, "+{line}");
     }
-    super::check::show(&said)?;
+    super::check::show(&text)?;
     Ok(ExitCode::from(1))
 }
 
-/// A database's tables and views, by the names that a statement uses.
-struct Found {
+/// The tables and views of a database, by the names that a statement uses.
+struct DatabaseTables {
     dialect: Dialect,
-    /// The columns of each, views too, with their types.
+    /// The columns of each table and view, with their types.
     tables: BTreeMap<String, BTreeMap<String, String>>,
-    /// The same with their schemas.
+    /// The names with their schemas.
     qualified: BTreeMap<String, String>,
-    /// The tables and views that a view reads at once, and what is no name for whatever else it reads.
+    /// The tables and views that each view reads directly; `()` for anything else, such as a function.
     views: BTreeMap<String, BTreeSet<String>>,
     partitions: BTreeMap<String, String>,
     keys: Vec<UniqueKey>,
@@ -81,25 +82,25 @@ struct UniqueKey {
     elements: Vec<String>,
 }
 
-async fn read(url: &str) -> Result<Found, String> {
-    let fault = |e: sqlx::Error| e.to_string();
+async fn read(url: &str) -> Result<DatabaseTables, String> {
+    let failed = |e: sqlx::Error| e.to_string();
     match url.split(':').next().unwrap_or_default() {
         "postgres" | "postgresql" => {
-            postgres(PgConnection::connect(url).await.map_err(fault)?).await.map_err(fault)
+            postgres(PgConnection::connect(url).await.map_err(failed)?).await.map_err(failed)
         }
-        "sqlite" => sqlite(SqliteConnection::connect(url).await.map_err(fault)?).await,
+        "sqlite" => sqlite(SqliteConnection::connect(url).await.map_err(failed)?).await,
         other => Err(format!("`{other}` is not known; use postgres: or sqlite:")),
     }
 }
 
-/// A table's name as a statement says it: with its schema only where the search path does not lead there.
+/// A table's name in statements: with its schema only if the search path does not include that.
 const NAME: &str =
     "CASE WHEN pg_table_is_visible(c.oid) THEN c.relname::text ELSE n.nspname || '.' || c.relname END";
-/// Whose tables they are: not the server's, and no extension's.
+/// Limits tables to those of users: not of the server, and not of an extension.
 const USERS: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' \
     AND NOT EXISTS (SELECT 1 FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')";
 
-async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
+async fn postgres(mut conn: PgConnection) -> sqlx::Result<DatabaseTables> {
     let columns: Vec<(String, String, String, String)> = sqlx::query_as(AssertSqlSafe(format!(
         "SELECT {NAME}, n.nspname || '.' || c.relname, a.attname::text, format_type(a.atttypid, NULL) FROM pg_class c \
          JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -108,7 +109,7 @@ async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
     )))
     .fetch_all(&mut conn)
     .await?;
-    // A function of somebody's can read any table, also by way of an operator.
+    // A user-defined function can read any table, also through an operator.
     let views: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(format!(
         "SELECT DISTINCT {NAME}, CASE WHEN c2.oid IS NULL THEN '()' ELSE {of} END FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_rewrite r ON r.ev_class = c.oid \
@@ -122,7 +123,7 @@ async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
     )))
     .fetch_all(&mut conn)
     .await?;
-    // The root of each, however deep: nothing stands above a table that is no child itself.
+    // The root of each partition, at any depth: a root has no parent itself.
     let partitions: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(format!(
         "WITH RECURSIVE up AS (SELECT inhrelid AS child, inhparent AS root FROM pg_inherits \
              UNION SELECT up.child, i.inhparent FROM up JOIN pg_inherits i ON i.inhrelid = up.root) \
@@ -153,7 +154,7 @@ async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
     .fetch_all(&mut conn)
     .await?;
     conn.close().await?;
-    let mut found = Found::new(Dialect::Postgres, columns, views, partitions);
+    let mut found = DatabaseTables::new(Dialect::Postgres, columns, views, partitions);
     found.add_keys(keys);
     for (name, field) in types.into_iter().filter(|(name, field)| plain(name) && plain(field)) {
         found.types.entry(name).or_default().insert(field);
@@ -161,27 +162,27 @@ async fn postgres(mut conn: PgConnection) -> sqlx::Result<Found> {
     Ok(found)
 }
 
-async fn sqlite(mut conn: SqliteConnection) -> Result<Found, String> {
-    let fault = |e: sqlx::Error| e.to_string();
+async fn sqlite(mut conn: SqliteConnection) -> Result<DatabaseTables, String> {
+    let failed = |e: sqlx::Error| e.to_string();
     let columns: Vec<(String, String, String, String)> = sqlx::query_as(
         "SELECT t.name, 'main.' || t.name, c.name, c.type FROM sqlite_schema t, pragma_table_xinfo(t.name) c \
          WHERE t.type IN ('table', 'view') AND t.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
     )
     .fetch_all(&mut conn)
     .await
-    .map_err(fault)?;
-    let made: Vec<(String, String)> =
+    .map_err(failed)?;
+    let definitions: Vec<(String, String)> =
         sqlx::query_as("SELECT name, sql FROM sqlite_schema WHERE type = 'view'")
             .fetch_all(&mut conn)
             .await
-            .map_err(fault)?;
+            .map_err(failed)?;
     let mut views = Vec::new();
-    for (view, sql) in made {
+    for (view, sql) in definitions {
         let read = relations(Dialect::Sqlite, &sql).map_err(|e| format!("the view `{view}`: {e}"))?;
         let others = read.into_iter().filter(|table| !table.eq_ignore_ascii_case(&view));
         views.extend(others.map(|table| (view.clone(), table)));
     }
-    // A key with an expression has an element without a name; it is declared by hand.
+    // A key with an expression has an element without a name; users declare it in tenancy.toml.
     let keys: Vec<(String, bool, Option<String>)> = sqlx::query_as(
         "SELECT t.name, i.origin = 'pk', CASE WHEN count(c.name) = count(*) THEN group_concat(c.name, '\n') END \
          FROM sqlite_schema t, pragma_index_list(t.name) i, pragma_index_info(i.name) c \
@@ -191,9 +192,9 @@ async fn sqlite(mut conn: SqliteConnection) -> Result<Found, String> {
     )
     .fetch_all(&mut conn)
     .await
-    .map_err(fault)?;
-    conn.close().await.map_err(fault)?;
-    let mut found = Found::new(Dialect::Sqlite, columns, views, Vec::new());
+    .map_err(failed)?;
+    conn.close().await.map_err(failed)?;
+    let mut found = DatabaseTables::new(Dialect::Sqlite, columns, views, Vec::new());
     let split = |names: String| names.split('\n').map(str::to_owned).collect();
     found.add_keys(
         keys.into_iter().filter_map(|(table, primary, names)| Some((table, primary, split(names?)))),
@@ -201,7 +202,7 @@ async fn sqlite(mut conn: SqliteConnection) -> Result<Found, String> {
     Ok(found)
 }
 
-impl Found {
+impl DatabaseTables {
     fn new(
         dialect: Dialect,
         columns: Vec<(String, String, String, String)>,
@@ -233,14 +234,13 @@ impl Found {
         self.keys.extend(keys.filter(|key| self.tables.contains_key(&key.table)));
     }
 
-    /// The names under which a statement finds a table: without its schema, if the search path leads there, and
-    /// with it.
+    /// The names of a table in statements: with its schema, and without it if the search path includes the schema.
     fn names<'a>(&'a self, table: &'a String) -> impl Iterator<Item = &'a String> {
         let qualified = self.qualified.get(table).filter(|name| *name != table && plain(name));
         std::iter::once(table).chain(qualified)
     }
 
-    /// What the rewriter has to know of columns, keys and types.
+    /// Writes the columns, keys and types for the rewriter.
     fn written_details(&self, schema: &Schema, text: &mut String) {
         if self.dialect == Dialect::Postgres {
             *text += "\n[table_columns]\n";
@@ -280,7 +280,7 @@ impl Found {
         }
     }
 
-    /// The tables below a view, through other views, each by the table at its root.
+    /// The tables that a view reads, also through other views, with partitions replaced by their root.
     fn base(&self, view: &str, seen: &mut BTreeSet<String>, base: &mut BTreeSet<String>) {
         for table in self.views.get(view).into_iter().flatten() {
             if !seen.insert(table.clone()) {
@@ -302,7 +302,7 @@ impl Found {
                 Dialect::Sqlite => columns.keys().find(|name| name.eq_ignore_ascii_case(column)),
                 _ => columns.get_key_value(column).map(|(name, _)| name),
             };
-            // Of a shared table the database is asked for the usual column: it must not have it.
+            // For a shared table this looks for the default column, which it must not have.
             named(column(table).unwrap_or_else(|| schema.column_name()))
                 .map(|name| columns[name].to_ascii_lowercase())
         };
@@ -311,7 +311,7 @@ impl Found {
             match has(table) {
                 Some(kind) => {
                     tenants.push(table);
-                    // Under this name it was declared as shared.
+                    // The table was declared as shared under this name.
                     let also = self.qualified.get(table).filter(|name| column(name).is_none());
                     tenants.extend(also.filter(|name| plain(name)));
                     types.insert(kind);
@@ -319,8 +319,8 @@ impl Found {
                 None => others.push(table),
             }
         }
-        let mut text = "# What the database says of its tables, for tenancy.toml. Written by `tenancy sql snapshot`, and \
-                        written anew\n# after a migration; what is meant differently stands in tenancy.toml.\n"
+        let mut text = "# The tables of the database, for tenancy.toml. Written by `tenancy sql snapshot`; run it again after a\n# \
+                        migration. Declarations in tenancy.toml take precedence.\n"
             .to_owned();
         let known = |kind: &str| {
             [TenantType::Uuid, TenantType::BigInt, TenantType::Text].into_iter().find(|t| t.as_str() == kind)
@@ -341,7 +341,7 @@ impl Found {
         for view in self.views.keys() {
             let mut base = BTreeSet::new();
             self.base(view, &mut BTreeSet::new(), &mut base);
-            // Without those that have no plain name, the others must say by themselves that it is a tenant's.
+            // If a table has no plain name, the view is listed only if another of its tables has a tenant.
             let all = base.iter().all(|table| plain(table));
             base.retain(|table| plain(table));
             if all && !base.is_empty() || base.iter().any(|table| column(table).is_some()) {
@@ -357,12 +357,12 @@ impl Found {
     }
 }
 
-/// Whether a name can stand in a declaration; a table without one is a tenant's, like any unknown one.
+/// Whether a name can be declared. Other tables count as tenant tables, as all unknown tables do.
 fn plain(name: &str) -> bool {
     let part = |part: &str| {
         (1..=63).contains(&part.len())
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
             && !part.as_bytes()[0].is_ascii_digit()
     };
-    !name.starts_with(OWN) && name.split('.').all(part)
+    !name.starts_with(RESERVED_PREFIX) && name.split('.').all(part)
 }

@@ -1,4 +1,4 @@
-//! The queries of a Rust file, found in its tokens, so that those within other macros are found too.
+//! Finds the queries of a Rust file in its tokens, also within other macros.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -28,7 +28,7 @@ const FILES: [&str; 6] = [
 /// Functions whose first argument is SQL.
 const FUNCTIONS: [&str; 7] =
     ["query", "query_as", "query_scalar", "query_with", "query_as_with", "query_scalar_with", "raw_sql"];
-/// Methods of executors that take SQL by itself.
+/// Methods of executors whose first argument is SQL.
 const METHODS: [&str; 11] = [
     "execute",
     "execute_many",
@@ -42,38 +42,38 @@ const METHODS: [&str; 11] = [
     "copy_in_raw",
     "copy_out_raw",
 ];
-/// How a text begins that is taken for SQL where other texts could stand.
+/// First words of a string that is taken for SQL, where other strings are possible.
 const VERBS: [&str; 17] = [
     "select", "insert", "update", "delete", "with", "merge", "replace", "values", "truncate", "create",
     "alter", "drop", "copy", "lock", "call", "explain", "pragma",
 ];
 
-/// The texts of the constants of a file, by their names: the same name can stand in several places.
+/// The strings of the constants of a file, by name. Several constants can have the same name.
 type Texts = HashMap<String, BTreeSet<String>>;
 
-/// A query, and where it stands: line and column from one.
+/// A query and its position: line and column, from one.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct FoundQuery {
     pub(crate) line: usize,
     pub(crate) column: usize,
-    pub(crate) sql: Sql,
+    pub(crate) sql: QueryText,
 }
 
 #[derive(Debug, PartialEq)]
-pub(crate) enum Sql {
+pub(crate) enum QueryText {
     Text(String),
-    /// What a `query_file!` names.
+    /// The file that a `query_file!` names.
     File(String),
     /// The table that `#[tenant(table = "..")]` names.
     Table(String),
-    /// The beginning of a text that is made while the program runs.
+    /// The beginning of a text that is built at run time.
     Started(String),
-    /// Nothing of it is in the source.
+    /// A text that is built at run time from nothing in the source.
     Computed,
 }
 
-/// The queries of a file, in its order.
-pub(crate) fn queries(source: &str) -> Result<Vec<Found>, String> {
+/// Returns the queries of a file, in the order of the text.
+pub(crate) fn queries(source: &str) -> Result<Vec<FoundQuery>, String> {
     let tokens: TokenStream = source.parse().map_err(|e: proc_macro2::LexError| {
         let at = e.span().start();
         format!("{}:{}: {e}", at.line, at.column + 1)
@@ -85,7 +85,7 @@ pub(crate) fn queries(source: &str) -> Result<Vec<Found>, String> {
     Ok(found)
 }
 
-/// `const NAME: &str = "…";`, so that a query can be its constant.
+/// Collects `const NAME: &str = "…";`, which a query can use.
 fn constants(tokens: TokenStream, texts: &mut Texts) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (at, token) in tokens.iter().enumerate() {
@@ -106,7 +106,7 @@ fn constants(tokens: TokenStream, texts: &mut Texts) {
     }
 }
 
-fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<Found>) {
+fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<FoundQuery>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     for (at, token) in tokens.iter().enumerate() {
         match token {
@@ -114,14 +114,18 @@ fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<Found>) {
                 let attribute = tokens[..at].last().is_some_and(|token| is_punct(token, '#'));
                 if let Some(table) = attribute.then(|| table(group)).flatten() {
                     let start = group.span_open().start();
-                    found.push(Found { line: start.line, column: start.column + 1, sql: Sql::Table(table) });
+                    found.push(FoundQuery {
+                        line: start.line,
+                        column: start.column + 1,
+                        sql: QueryText::Table(table),
+                    });
                 }
                 walk(group.stream(), texts, found);
             }
             TokenTree::Ident(name) => {
                 if let Some(sql) = query(&name.to_string(), &tokens[..at], &tokens[at + 1..], texts) {
                     let start = name.span().start();
-                    found.push(Found { line: start.line, column: start.column + 1, sql });
+                    found.push(FoundQuery { line: start.line, column: start.column + 1, sql });
                 }
             }
             _ => {}
@@ -129,8 +133,8 @@ fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<Found>) {
     }
 }
 
-/// The SQL of a call, given the name that is called and what stands around it.
-fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -> Option<Sql> {
+/// The SQL of a call, given its name and the tokens around the name.
+fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -> Option<QueryText> {
     if before.last().is_some_and(|token| is_ident(token, &["fn", "mod", "use"])) {
         return None;
     }
@@ -139,8 +143,8 @@ fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -
     {
         let text = || arguments(group).iter().find_map(|argument| literal(argument));
         return match name {
-            name if MACROS.contains(&name) => Some(text().map_or(Sql::Computed, Sql::Text)),
-            name if FILES.contains(&name) => Some(text().map_or(Sql::Computed, Sql::File)),
+            name if MACROS.contains(&name) => Some(text().map_or(QueryText::Computed, QueryText::Text)),
+            name if FILES.contains(&name) => Some(text().map_or(QueryText::Computed, QueryText::File)),
             _ => None,
         };
     }
@@ -156,12 +160,12 @@ fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -
     let text = texts.first().filter(|_| texts.len() == 1).cloned();
     match name {
         name if !method && FUNCTIONS.contains(&name) => {
-            (known || texts.is_empty()).then(|| text.map_or(Sql::Computed, Sql::Text))
+            (known || texts.is_empty()).then(|| text.map_or(QueryText::Computed, QueryText::Text))
         }
         name if method && METHODS.contains(&name) => {
-            (known || is_made(first)).then(|| text.map_or(Sql::Computed, Sql::Text))
+            (known || is_made(first)).then(|| text.map_or(QueryText::Computed, QueryText::Text))
         }
-        "QueryBuilder" => Some(text.map_or(Sql::Computed, Sql::Started)),
+        "QueryBuilder" => Some(text.map_or(QueryText::Computed, QueryText::Started)),
         _ => None,
     }
 }
@@ -177,12 +181,12 @@ fn table(attribute: &Group) -> Option<String> {
     is_ident(name, &["tenant"]).then(|| arguments(group).iter().find_map(text)).flatten()
 }
 
-/// `sqlx::`, before a name.
+/// Whether `sqlx::` precedes a name.
 fn is_of_sqlx(before: &[TokenTree]) -> bool {
     matches!(before, [.., name, one, two] if is_ident(name, &["sqlx"]) && is_punct(one, ':') && is_punct(two, ':'))
 }
 
-/// Whether an argument is SQL by what makes it: `AssertSqlSafe(..)`, or `format!("SELECT ..")`.
+/// Whether the expression of an argument shows that it is SQL: `AssertSqlSafe(..)`, or `format!("SELECT ..")`.
 fn is_made(argument: &[TokenTree]) -> bool {
     let format = |tokens: &[TokenTree]| match tokens {
         [name, bang, TokenTree::Group(group)] if is_ident(name, &["format"]) && is_punct(bang, '!') => {
@@ -193,7 +197,7 @@ fn is_made(argument: &[TokenTree]) -> bool {
     argument.iter().any(|token| is_ident(token, &["AssertSqlSafe"])) || argument.windows(3).any(format)
 }
 
-/// The parentheses of a call: at once, after `::<..>`, or after `::new`.
+/// The parentheses of a call: directly, after `::<..>`, or after `::new`.
 fn call(after: &[TokenTree]) -> Option<&Group> {
     let mut depth = 0_usize;
     for (at, token) in after.iter().enumerate() {
@@ -202,7 +206,7 @@ fn call(after: &[TokenTree]) -> Option<&Group> {
                 return (group.delimiter() == Delimiter::Parenthesis).then_some(group);
             }
             TokenTree::Punct(punct) if punct.as_char() == '<' && at >= 2 => depth += 1,
-            // The arrow of a function's type ends nothing.
+            // The arrow of a function type is not a closing bracket.
             TokenTree::Punct(punct) if punct.as_char() == '>' && at > 0 && !is_punct(&after[at - 1], '-') => {
                 depth = depth.checked_sub(1)?;
             }
@@ -224,7 +228,7 @@ fn arguments(group: &Group) -> Vec<Vec<TokenTree>> {
         .collect()
 }
 
-/// A literal, perhaps of several parts: `"a"`, `r"a"`, `"a" + "b"`, `concat!("a", "b")`, also behind `&`.
+/// A literal, possibly of several parts: `"a"`, `r"a"`, `"a" + "b"`, `concat!("a", "b")`, also after `&`.
 fn literal(tokens: &[TokenTree]) -> Option<String> {
     match tokens {
         [TokenTree::Group(group)] if group.delimiter() == Delimiter::None => {
@@ -244,7 +248,7 @@ fn literal(tokens: &[TokenTree]) -> Option<String> {
     }
 }
 
-/// What a path can stand for; only its last name is looked at.
+/// The constants that a path can refer to, by its last name only.
 fn constant<'a>(tokens: &[TokenTree], texts: &'a Texts) -> Option<&'a BTreeSet<String>> {
     let path = |token: &TokenTree| {
         matches!(token, TokenTree::Ident(_)) || is_punct(token, ':') || is_punct(token, '&')
@@ -257,7 +261,7 @@ fn constant<'a>(tokens: &[TokenTree], texts: &'a Texts) -> Option<&'a BTreeSet<S
 
 fn looks_like_sql(text: &str) -> bool {
     let start = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
-    // A comment before it is read over by whoever reads the SQL.
+    // SQL can begin with a comment.
     start.starts_with("--")
         || start.starts_with("/*")
         || start
@@ -278,16 +282,16 @@ fn is_punct(token: &TokenTree, sign: char) -> bool {
 mod tests {
     use super::*;
 
-    fn found(source: &str) -> Vec<(usize, Sql)> {
+    fn found(source: &str) -> Vec<(usize, QueryText)> {
         queries(source).unwrap().into_iter().map(|found| (found.line, found.sql)).collect()
     }
 
-    fn text(sql: &str) -> Sql {
-        Sql::Text(sql.to_owned())
+    fn text(sql: &str) -> QueryText {
+        QueryText::Text(sql.to_owned())
     }
 
     #[test]
-    fn a_query_is_found_wherever_it_stands() {
+    fn queries_are_found_in_every_position() {
         let source = r##"
             use sqlx::query;
             const OPEN: &str = "SELECT 2";
@@ -314,11 +318,11 @@ mod tests {
             (9, text("SELECT 4")),
             (9, text("SELECT 5")),
             (10, text("SELECT 6")),
-            (11, Sql::File("queries/seven.sql".to_owned())),
-            (12, Sql::Started("SELECT 8 WHERE ".to_owned())),
-            (13, Sql::Computed),
+            (11, QueryText::File("queries/seven.sql".to_owned())),
+            (12, QueryText::Started("SELECT 8 WHERE ".to_owned())),
+            (13, QueryText::Computed),
             (14, text("DELETE FROM t")),
-            (15, Sql::Computed),
+            (15, QueryText::Computed),
             (16, text("SELECT 11")),
             (17, text("SELECT 2")),
         ];
@@ -326,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_usual_query_is_found_as_well() {
+    fn unusual_queries_are_found() {
         let source = r#"
             mod one { const OPEN: &str = "SELECT 1"; fn f() { sqlx::query(OPEN); pool.execute(OPEN); } }
             mod two { const OPEN: &str = "SELECT spy(2)"; }
@@ -344,17 +348,17 @@ mod tests {
             }
         "#;
         let wanted = [
-            (2, Sql::Computed),
-            (2, Sql::Computed),
+            (2, QueryText::Computed),
+            (2, QueryText::Computed),
             (6, text("TRUNCATE orders")),
             (7, text("SET ROLE admin")),
             (8, text("DROP TABLE orders")),
             (9, text("TRUNCATE orders")),
             (10, text("SELECT 10")),
             (11, text("COPY orders FROM STDIN")),
-            (12, Sql::Computed),
-            (13, Sql::Computed),
-            (14, Sql::Computed),
+            (12, QueryText::Computed),
+            (13, QueryText::Computed),
+            (14, QueryText::Computed),
         ];
         assert_eq!(found(source), wanted);
     }
@@ -368,12 +372,12 @@ mod tests {
             mod inner { #[tenant(column = "org_id", table = "shop.notes")] struct Note; }
             fn tenant(table: &str) { tenant(table = "none") }
         "#;
-        let table = |name: &str| Sql::Table(name.to_owned());
+        let table = |name: &str| QueryText::Table(name.to_owned());
         assert_eq!(found(source), [(3, table("orders")), (5, table("shop.notes"))]);
     }
 
     #[test]
-    fn what_is_no_query_is_left_alone() {
+    fn other_strings_are_ignored() {
         let source = r#"
             fn query(text: &str) {}
             fn main() {

@@ -1,4 +1,4 @@
-//! Foreign keys that are marked valid although rows break them.
+//! Finds foreign keys that are marked valid although rows violate them.
 
 use std::time::{Duration, Instant};
 
@@ -6,24 +6,25 @@ use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use tenancy_sql::Schema;
 
-use super::catalog::{self, Catalog, Whose};
+use super::catalog::{self, Catalog, Ownership};
 use super::check::Check;
 use super::relation::Relation;
 use super::report::{Finding, Fix, Report};
 use crate::isolation::foreign_key::ForeignKey;
 use crate::isolation::policy::quoted;
 
-/// How long all keys together may take; the ones after are named in a note.
-const LONGEST: Duration = Duration::from_secs(30);
-/// More broken rows than this are not counted.
-const COUNTED: i64 = 1000;
+/// The time for all keys together. Keys after that are named in a note.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// The number of rows at which counting stops.
+const COUNT_LIMIT: i64 = 1000;
 
 #[derive(Deserialize)]
 struct Broken {
     rows: i64,
 }
 
-/// Looks at the rows of each key between tables of which this role sees all rows. A note counts the others.
+/// Checks the rows of each foreign key between tables whose rows the role sees completely. A note counts the other
+/// keys.
 pub(super) async fn run(
     conn: &mut PgConnection,
     catalog: &Catalog,
@@ -38,8 +39,9 @@ pub(super) async fn run(
         else {
             continue;
         };
-        let of_tenants =
-            [child, parent].into_iter().any(|one| matches!(catalog.whose(one, schema), Whose::Tenant(_)));
+        let of_tenants = [child, parent]
+            .into_iter()
+            .any(|one| matches!(catalog.ownership(one, schema), Ownership::Tenant(_)));
         if !of_tenants {
             continue;
         }
@@ -49,18 +51,19 @@ pub(super) async fn run(
         }
         let unchecked = |why: &str| {
             format!(
-                "whether rows keep the key `{}` of `{}` was not checked: {why}",
+                "the rows of the foreign key `{}` of `{}` were not checked: {why}",
                 key.name,
                 child.display()
             )
         };
-        if key.period || started.elapsed() > LONGEST {
-            let why = if key.period { "it compares periods" } else { "the keys before it took too long" };
+        if key.period || started.elapsed() > TIME_LIMIT {
+            let why =
+                if key.period { "it compares periods" } else { "the keys before it exceeded the time limit" };
             report.notes.push(unchecked(why));
             continue;
         }
         let rows = broken(key, child, parent);
-        let sql = format!("SELECT count(*) AS rows FROM (SELECT {rows} LIMIT {COUNTED}) broken");
+        let sql = format!("SELECT count(*) AS rows FROM (SELECT {rows} LIMIT {COUNT_LIMIT}) broken");
         match catalog::rows::<Broken>(conn, &sql).await {
             Ok(found) => {
                 if let Some(Broken { rows: count @ 1.. }) = found.first() {
@@ -73,8 +76,8 @@ pub(super) async fn run(
     }
     if hidden > 0 {
         report.notes.push(format!(
-            "whether rows keep their foreign keys was not checked for {hidden} of them: `{}` does not see all rows; a \
-             role with BYPASSRLS and SELECT on the tables does",
+            "foreign keys whose rows were not checked: {hidden}; `{}` does not see all rows; a role with BYPASSRLS and \
+             SELECT on the tables does",
             catalog.server.role
         ));
     }
@@ -82,34 +85,30 @@ pub(super) async fn run(
 }
 
 fn finding(key: &ForeignKey, child: &Relation, parent: &Relation, count: i64, rows: &str) -> Finding {
-    let more = if count == COUNTED { " or more" } else { "" };
+    let more = if count == COUNT_LIMIT { " or more" } else { "" };
     Finding::new(
         Check::BrokenKey,
         child.display(),
         format!(
-            "`{}` is marked valid, and {count}{more} of its rows refer to no row of `{}`",
+            "`{}` is marked valid, and {count}{more} of its rows reference no row of `{}`",
             key.name,
             parent.display()
         ),
-        Fix::Step(format!(
-            "decide on these rows, as a role that sees all of them, and change or delete them: SELECT c.* {rows}"
-        )),
+        Fix::Step(format!("change or delete these rows, as a role that sees all of them: SELECT c.* {rows}")),
     )
 }
 
-/// The rows of the child, as `c`, that refer to a row that is not there.
+/// The `FROM` and `WHERE` that select the rows of the child, as `c`, whose parent row does not exist.
 fn broken(key: &ForeignKey, child: &Relation, parent: &Relation) -> String {
-    // A partitioned table has its rows in its partitions; a key of any other table is about that table alone.
+    // A partitioned table stores its rows in its partitions; a key of any other table applies to that table only.
     let from = |relation: &Relation, name: &str| {
         let only = if relation.kind == 'p' { "" } else { "ONLY " };
         format!("FROM {only}{} {name}", relation.ident)
     };
-    let set = key.columns.iter().map(|(own, _)| format!("c.{} IS NOT NULL", quoted(own)));
-    let same = key
-        .columns
-        .iter()
-        .zip(&key.operators)
-        .map(|((own, theirs), operator)| format!("p.{} {operator} c.{}", quoted(theirs), quoted(own)));
+    let set = key.columns.iter().map(|(child_column, _)| format!("c.{} IS NOT NULL", quoted(child_column)));
+    let same = key.columns.iter().zip(&key.operators).map(|((child_column, parent_column), operator)| {
+        format!("p.{} {operator} c.{}", quoted(parent_column), quoted(child_column))
+    });
     format!(
         "{} WHERE {} AND NOT EXISTS (SELECT {} WHERE {})",
         from(child, "c"),

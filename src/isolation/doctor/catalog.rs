@@ -1,4 +1,4 @@
-//! What the database's catalogue says, read as the role itself.
+//! [`Catalog`]: what the doctor reads from PostgreSQL's catalogue, as the examined role. It judges nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,20 +18,20 @@ use crate::isolation::policy::{FLOOR, MissingTenant, RAISED};
 pub(super) struct Server {
     pub(super) role: String,
     pub(super) database: String,
-    /// The schemas that a name without one is looked for in.
+    /// The search path: the schemas in which a name without a schema is resolved.
     pub(super) path: Vec<String>,
     pub(super) version: u32,
     pub(super) read_only: bool,
-    /// The tenant outside of any transaction.
+    /// The value of `app.tenant_id` outside of any transaction.
     pub(super) tenant: String,
     pub(super) roles: Vec<Role>,
     pub(super) settings: Vec<Setting>,
-    /// Settings that have a value in which the policies or the keys do not hold.
+    /// Settings whose value disables policies or keys.
     pub(super) unsafe_settings: Vec<String>,
     pub(super) large_objects: i64,
 }
 
-/// The role itself, or one that it is a member of.
+/// The examined role, or a role that it is a member of.
 #[derive(Debug, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
 pub(super) struct Role {
@@ -43,18 +43,18 @@ pub(super) struct Role {
     pub(super) replication: bool,
     pub(super) createrole: bool,
     pub(super) files: bool,
-    /// Every server has it, and no ordinary role is a member of it.
+    /// A role that every server has and that no ordinary role is a member of.
     pub(super) predefined: bool,
-    /// Who of the roles is its member at once.
+    /// The roles among these that are direct members of it.
     pub(super) members: Vec<String>,
 }
 
-/// A default of a setting that [`Server`] is asked for.
+/// A default value of a setting, for a role or a database.
 #[derive(Debug, Deserialize)]
 pub(super) struct Setting {
     /// In lower case.
     pub(super) name: String,
-    /// As it is to be reset.
+    /// The name as `RESET` needs it.
     pub(super) ident: String,
     pub(super) role: Option<String>,
     pub(super) database: Option<String>,
@@ -82,12 +82,14 @@ pub(super) struct Index {
     pub(super) leaky: bool,
 }
 
+/// A view, and a relation that it reads.
 #[derive(Debug, Deserialize)]
 struct Reads {
     view: i64,
     relation: i64,
 }
 
+/// An object that is no table, function or privilege of the role.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", content = "is", rename_all = "snake_case")]
 pub(super) enum Other {
@@ -97,12 +99,12 @@ pub(super) enum Other {
     Sequence { name: String, tables: Vec<i64> },
 }
 
-/// Whose the rows of a table are.
+/// Which tenants own the rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whose<'a> {
-    /// The tenant's in this column.
+pub(super) enum Ownership<'a> {
+    /// The tenant in this column.
     Tenant(&'a str),
-    /// By what was declared the tenant's in this column, which there is not.
+    /// The tenant in this declared column, which the table does not have.
     Unknown(&'a str),
     Shared {
         writable: bool,
@@ -120,7 +122,7 @@ pub(super) struct Catalog {
     pub(super) implicit: Vec<Implicit>,
     pub(super) granted: Vec<Granted>,
     pub(super) others: Vec<Other>,
-    /// What could not be read.
+    /// Queries that failed, each with the error message.
     pub(super) faults: Vec<(&'static str, String)>,
 }
 
@@ -129,21 +131,35 @@ impl Catalog {
         let server: Vec<Server> = rows(conn, include_str!("catalog/server.sql")).await?;
         let server = server.into_iter().next().ok_or(sqlx::Error::RowNotFound)?;
         let mut faults = Vec::new();
-        let relations: Vec<Relation> =
-            tried(conn, "tables, columns and policies", include_str!("catalog/relations.sql"), &mut faults)
-                .await?;
+        let relations: Vec<Relation> = rows_or_fault(
+            conn,
+            "tables, columns and policies",
+            include_str!("catalog/relations.sql"),
+            &mut faults,
+        )
+        .await?;
         let indexes =
-            tried(conn, "keys and indexes", include_str!("catalog/indexes.sql"), &mut faults).await?;
-        let foreign_keys = tried(conn, "foreign keys", foreign_key::READ, &mut faults).await?;
-        let read: Vec<Reads> = tried(conn, "views", include_str!("catalog/reads.sql"), &mut faults).await?;
-        let routines = tried(conn, "functions", include_str!("catalog/routines.sql"), &mut faults).await?;
-        let implicit =
-            tried(conn, "casts, operators and domains", include_str!("catalog/implicit.sql"), &mut faults)
-                .await?;
-        let granted =
-            tried(conn, "rights on what is the server's", include_str!("catalog/granted.sql"), &mut faults)
-                .await?;
-        let others = tried(
+            rows_or_fault(conn, "keys and indexes", include_str!("catalog/indexes.sql"), &mut faults).await?;
+        let foreign_keys = rows_or_fault(conn, "foreign keys", foreign_key::READ, &mut faults).await?;
+        let read: Vec<Reads> =
+            rows_or_fault(conn, "views", include_str!("catalog/reads.sql"), &mut faults).await?;
+        let routines =
+            rows_or_fault(conn, "functions", include_str!("catalog/routines.sql"), &mut faults).await?;
+        let implicit = rows_or_fault(
+            conn,
+            "casts, operators and domains",
+            include_str!("catalog/implicit.sql"),
+            &mut faults,
+        )
+        .await?;
+        let granted = rows_or_fault(
+            conn,
+            "privileges on objects of the server",
+            include_str!("catalog/granted.sql"),
+            &mut faults,
+        )
+        .await?;
+        let others = rows_or_fault(
             conn,
             "default privileges, publications, event triggers and sequences",
             include_str!("catalog/others.sql"),
@@ -164,7 +180,7 @@ impl Catalog {
             relation.visible = first.get(&relation.name).copied() == at(&relation.schema)
                 && first.contains_key(&relation.name);
         }
-        // Of an extension's tables only those with a tenant column could hold a tenant's rows; a view may read any.
+        // A table of an extension holds tenant rows only if it has a tenant column; a view may read any table.
         relations
             .retain(|_, one| !one.member || !one.is_table() || one.column(one.declared(schema)).is_some());
         let mut reads = BTreeMap::<i64, Vec<i64>>::new();
@@ -185,17 +201,17 @@ impl Catalog {
         })
     }
 
-    /// Whether the role itself is a superuser, who has every right without being given it.
+    /// Whether the role itself is a superuser, who has every privilege without a grant.
     pub(super) fn superuser(&self) -> bool {
         self.server.roles.iter().any(|role| role.own && role.superuser)
     }
 
-    /// Whether a role is asked for no policy at all.
+    /// Whether PostgreSQL applies no policy to the role.
     pub(super) fn bypasses(&self) -> bool {
         self.server.roles.iter().any(|role| role.own && (role.superuser || role.bypass))
     }
 
-    /// The tables of tenants that the role can reach, each with its tenant column.
+    /// The tenant tables that the role can reach, each with its tenant column.
     pub(super) fn tenants<'a>(
         &'a self,
         schema: &'a Schema,
@@ -203,30 +219,30 @@ impl Catalog {
         self.tenants_of_any(schema).filter(|(relation, _)| relation.reachable())
     }
 
-    /// The same, and those that the role cannot reach.
+    /// All tenant tables, including those that the role cannot reach.
     pub(super) fn tenants_of_any<'a>(
         &'a self,
         schema: &'a Schema,
     ) -> impl Iterator<Item = (&'a Relation, &'a Column)> + use<'a> {
         self.relations.values().filter(|relation| relation.is_table()).filter_map(|relation| {
-            match self.whose(relation, schema) {
-                Whose::Tenant(column) => Some((relation, relation.column(column)?)),
+            match self.ownership(relation, schema) {
+                Ownership::Tenant(column) => Some((relation, relation.column(column)?)),
                 _ => None,
             }
         })
     }
 
-    pub(super) fn whose<'a>(&'a self, relation: &'a Relation, schema: &'a Schema) -> Whose<'a> {
+    pub(super) fn ownership<'a>(&'a self, relation: &'a Relation, schema: &'a Schema) -> Ownership<'a> {
         if CONTROL_PLANE.contains(&&*relation.name) {
-            return Whose::Operator;
+            return Ownership::Operator;
         }
         let mut at = relation;
-        // A partition is whose its root is; the snapshot may not know it yet.
+        // A partition has the owner of its root; the snapshot may not contain the partition yet.
         for _ in 0..32 {
             if let Some(writable) = at.shared(schema) {
-                return Whose::Shared { writable };
+                return Ownership::Shared { writable };
             }
-            // A child that has a tenant column of its own is a tenant's, whatever it inherits from.
+            // A child with a tenant column of its own is a tenant table, whatever it inherits from.
             let own = !at.partition && at.column(at.declared(schema)).is_some();
             match at.parents.first().filter(|_| !own).and_then(|parent| self.relations.get(parent)) {
                 Some(parent) => at = parent,
@@ -238,12 +254,12 @@ impl Catalog {
             relation.column(column).map(|column| &*column.name)
         });
         match named {
-            Some(column) => Whose::Tenant(column),
-            None => Whose::Unknown(relation.declared(schema)),
+            Some(column) => Ownership::Tenant(column),
+            None => Ownership::Unknown(relation.declared(schema)),
         }
     }
 
-    /// These tables, and every partition and child of them.
+    /// These tables, with all their partitions and children.
     pub(super) fn family<'a>(&'a self, oids: &[i64]) -> impl Iterator<Item = &'a Relation> + use<'a> {
         let mut family: BTreeSet<i64> = oids.iter().copied().collect();
         loop {
@@ -258,7 +274,7 @@ impl Catalog {
         family.into_iter().filter_map(|oid| self.relations.get(&oid))
     }
 
-    /// What the generated policies of this database do without a tenant.
+    /// What the generated policies of this database do when no tenant is set.
     pub(super) fn missing_tenant(&self) -> MissingTenant {
         let raises = |policy: &Policy| {
             policy.name == FLOOR && policy.using.as_ref().is_some_and(|using| using.contains(RAISED))
@@ -267,18 +283,19 @@ impl Catalog {
         if policies.any(raises) { MissingTenant::Error } else { MissingTenant::NoRows }
     }
 
-    /// The tables of tenants below a view.
-    pub(super) fn below<'a>(&'a self, view: i64, schema: &'a Schema) -> Vec<&'a Relation> {
-        let found = self.under(view).into_iter();
-        let theirs =
-            |one: &&Relation| one.is_table() && !matches!(self.whose(one, schema), Whose::Shared { .. });
-        let mut found: Vec<&Relation> = found.filter(theirs).collect();
+    /// The tables that a view reads, without the shared ones.
+    pub(super) fn tables_read_by<'a>(&'a self, view: i64, schema: &'a Schema) -> Vec<&'a Relation> {
+        let found = self.relations_read_by(view).into_iter();
+        let not_shared = |one: &&Relation| {
+            one.is_table() && !matches!(self.ownership(one, schema), Ownership::Shared { .. })
+        };
+        let mut found: Vec<&Relation> = found.filter(not_shared).collect();
         found.sort_by_key(|relation| relation.display());
         found
     }
 
-    /// A view and everything that it reads, at once or by way of other views.
-    pub(super) fn under(&self, view: i64) -> Vec<&Relation> {
+    /// A view and every relation that it reads, directly or through other views.
+    pub(super) fn relations_read_by(&self, view: i64) -> Vec<&Relation> {
         let (mut seen, mut open) = (BTreeSet::new(), vec![view]);
         while let Some(oid) = open.pop() {
             if seen.insert(oid) {
@@ -289,10 +306,10 @@ impl Catalog {
     }
 }
 
-/// One message, and with it one transaction, that waits for nobody long.
+/// Runs a query as one message, and so as one transaction, with timeouts for locks and for the statement.
 ///
-/// No name of somebody's is taken for one of the server's, neither in the question nor in the answer: what is printed
-/// without a schema is PostgreSQL's own.
+/// The search path is `pg_catalog` only: a name without a schema, in the query and in what PostgreSQL prints, is one
+/// of PostgreSQL's own.
 pub(super) async fn rows<T: DeserializeOwned>(conn: &mut PgConnection, sql: &str) -> sqlx::Result<Vec<T>> {
     let sql = format!(
         "SELECT pg_catalog.set_config('tenancy.path', pg_catalog.to_json(pg_catalog.current_schemas(false))::pg_catalog.text, true); \
@@ -309,8 +326,8 @@ pub(super) async fn rows<T: DeserializeOwned>(conn: &mut PgConnection, sql: &str
         .collect()
 }
 
-/// The same; what the server refuses is noted, and the others go on.
-async fn tried<T: DeserializeOwned>(
+/// Runs a query like [`rows`]. If the server rejects it, the result is empty and the message goes to `faults`.
+async fn rows_or_fault<T: DeserializeOwned>(
     conn: &mut PgConnection,
     what: &'static str,
     sql: &str,

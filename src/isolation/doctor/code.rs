@@ -1,4 +1,4 @@
-//! Views, event triggers, publications, and what else there is beside the tables.
+//! Judges views, rules, event triggers, default privileges, publications and shared sequences.
 
 use tenancy_sql::Schema;
 
@@ -28,8 +28,8 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
                         Check::EventTrigger,
                         name.clone(),
                         format!(
-                            "it runs `{}` in statements of every role; once you have read it, name it under `functions` \
-                             in tenancy.toml to keep it",
+                            "it runs `{}` in statements of every role; review that function, and list it under \
+                             `functions` in tenancy.toml to keep it",
                             function.display(catalog)
                         ),
                         Fix::Sql(format!("ALTER EVENT TRIGGER {ident} DISABLE")),
@@ -65,7 +65,7 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
                     Fix::Sql(format!("ALTER PUBLICATION {ident} DROP TABLE {}", named.join(", ")))
                 } else {
                     Fix::Step(format!(
-                        "publish the tables that are shared by name, or accept `{}`",
+                        "publish only shared tables, each by name, or accept `{}`",
                         Check::Publication
                     ))
                 };
@@ -84,7 +84,7 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
                         Check::SharedSequence,
                         name.clone(),
                         format!("it numbers the rows of {} tables, among them {}", tables.len(), list(&fed)),
-                        Fix::Step("give each table a sequence of its own, or random ids".to_owned()),
+                        Fix::Step("use a sequence of its own for each table, or random ids".to_owned()),
                     ));
                 }
             }
@@ -93,43 +93,43 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
 }
 
 fn views(catalog: &Catalog, schema: &Schema, view: &Relation, found: &mut Vec<Finding>) {
-    let mut below: Vec<String> =
-        catalog.below(view.oid, schema).iter().map(|one| format!("`{}`", one.display())).collect();
-    // What an extension's own views read of the server is part of it.
+    let mut read: Vec<String> =
+        catalog.tables_read_by(view.oid, schema).iter().map(|one| format!("`{}`", one.display())).collect();
+    // The views of an extension may read tables of the server.
     let restricted = view.restricted.iter().filter(|_| !view.member);
-    below.extend(restricted.map(|name| format!("`{name}`")));
+    read.extend(restricted.map(|name| format!("`{name}`")));
     if view.kind == 'm' && !view.member {
-        // Whatever these read, it was read by the owner.
-        let calls = catalog.under(view.oid).into_iter().flat_map(|one| &one.calls);
+        // The owner's refresh ran these functions with the owner's rights.
+        let calls = catalog.relations_read_by(view.oid).into_iter().flat_map(|one| &one.calls);
         let unknown =
             calls.map(|(schema, name)| Named { schema, name }).filter(|one| !one.declared(catalog, schema));
-        below.extend(unknown.map(|one| format!("`{}()`", one.display(catalog))));
+        read.extend(unknown.map(|one| format!("`{}()`", one.display(catalog))));
     }
-    if below.is_empty() || (view.kind == 'm' && catalog.superuser()) {
+    if read.is_empty() || (view.kind == 'm' && catalog.superuser()) {
         return;
     }
-    let below = below.join(", ");
+    let read = read.join(", ");
     if view.kind == 'm' {
         let rights: Vec<_> = view.privileges.iter().map(String::as_str).collect();
         let fix = if view.granted(&rights) {
             Fix::Sql(view.revoke(&rights))
         } else {
             Fix::Step(
-                "let another role own it, and read it through a view that compares with the tenant"
+                "let another role own it, and let the application read it through a view that compares with the tenant"
                     .to_owned(),
             )
         };
         found.push(Finding::new(
             Check::MaterializedView,
             view.display(),
-            format!("it holds rows of {below}"),
+            format!("it contains rows of {read}"),
             fix,
         ));
     } else if !view.invoker {
         found.push(Finding::new(
             Check::OwnerView,
             view.display(),
-            format!("it reads {below} as `{}`", view.owner),
+            format!("it reads {read} as `{}`", view.owner),
             Fix::Sql(format!("ALTER VIEW {} SET (security_invoker = true)", view.ident)),
         ));
     }
@@ -144,6 +144,6 @@ fn rules(relation: &Relation, found: &mut Vec<Finding>) {
         Check::Unexamined,
         relation.display(),
         format!("its rules {} act on other tables with the rights of `{}`", names.join(", "), relation.owner),
-        Fix::Step("put a trigger in the place of each rule".to_owned()),
+        Fix::Step("replace each rule with a trigger".to_owned()),
     ));
 }

@@ -1,4 +1,4 @@
-//! Rights that the role was given and that a fresh server, or the script of an extension, does not give.
+//! Judges privileges of the role that neither a fresh server nor the script of an extension grants.
 
 use super::catalog::Catalog;
 use super::check::Check;
@@ -33,7 +33,7 @@ impl Granted {
         let (check, why) = match word.as_str() {
             "function" | "procedure" | "table" | "sequence" => (
                 Check::SystemPrivilege,
-                format!("on this {word}, which a fresh server or its extension keeps back"),
+                format!("on this {word}, which a fresh server or its extension restricts"),
             ),
             "foreign server" if *mapped => (
                 Check::ForeignServer,
@@ -41,11 +41,13 @@ impl Granted {
             ),
             "foreign server" | "foreign data wrapper" => (
                 Check::ForeignServer,
-                format!("on this {word}: a user mapping of its own, or a superuser's, lets it connect"),
+                format!(
+                    "on this {word}: a user mapping that the role or a superuser creates lets it connect"
+                ),
             ),
             _ => (
                 Check::WidePrivilege,
-                format!("on this {word}, which a fresh server gives to no ordinary role"),
+                format!("on this {word}, which a fresh server grants to no ordinary role"),
             ),
         };
         let columns = kind.strip_suffix(" ON TABLE");

@@ -1,4 +1,4 @@
-//! Functions that a statement calls without looking like a call, or by the name of another function.
+//! Judges functions that a statement runs without a call in its text, or under the name of another function.
 
 use tenancy_sql::{Dialect, Schema, is_pure};
 
@@ -11,40 +11,42 @@ use super::routine::Named;
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     for function in &catalog.implicit {
         let named = Named { schema: &function.schema, name: &function.name };
-        let ways = function.ways(catalog, schema);
-        if !ways.is_empty() && !named.declared(catalog, schema) {
-            found.push(function.finding(named.display(catalog), &ways));
+        let callers = function.callers(catalog, schema);
+        if !callers.is_empty() && !named.declared(catalog, schema) {
+            found.push(function.finding(named.display(catalog), &callers));
         }
     }
 }
 
 impl Implicit {
-    fn ways(&self, catalog: &Catalog, schema: &Schema) -> Vec<String> {
-        let mut ways = self.how.clone();
+    fn callers(&self, catalog: &Catalog, schema: &Schema) -> Vec<String> {
+        let mut callers = self.how.clone();
         if !catalog.server.path.contains(&self.schema) {
-            return ways;
+            return callers;
         }
         if self.named && is_pure(Dialect::Postgres, &self.name) {
-            ways.push(format!("`{}(..)`, which statements may call as the server's own function", self.name));
+            callers
+                .push(format!("`{}(..)`, which statements may call as the server's own function", self.name));
         }
         if self.scalar && schema.has_field(&self.name) {
-            ways.push(format!("`(..).{}` written like a field, which `composite_types` allows", self.name));
+            callers
+                .push(format!("`(..).{}` written like a field, which `composite_types` allows", self.name));
         }
-        ways
+        callers
     }
 
-    fn finding(&self, name: String, ways: &[String]) -> Finding {
+    fn finding(&self, name: String, callers: &[String]) -> Finding {
         let Self { signature, checked, to, .. } = self;
         let detail = format!(
-            "it is called by {}; read it: if it reads no table and no setting, name it under `functions` in tenancy.toml \
-             to keep it",
-            ways.join("; ")
+            "it is called by {}; review it: if it reads no table and no setting, list it under `functions` in \
+             tenancy.toml to keep it",
+            callers.join("; ")
         );
         let fix = if *checked && !to.is_empty() {
             Fix::Sql(format!("REVOKE EXECUTE ON ROUTINE {signature} FROM {}", to.join(", ")))
         } else {
             Fix::Step(format!(
-                "if it does, drop {signature} and what calls it: no right keeps the role from it"
+                "if it does, drop {signature} and the object that calls it: the server checks no privilege on it"
             ))
         };
         Finding::new(Check::ImplicitFunction, name, detail, fix)

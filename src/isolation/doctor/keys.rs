@@ -1,10 +1,11 @@
-//! Keys: they are checked past row-level security, so each must hold the tenant.
+//! Judges unique keys, foreign keys and indexes. PostgreSQL checks keys without row-level security, so each must
+//! contain the tenant column.
 
 use std::collections::BTreeSet;
 
 use tenancy_sql::Schema;
 
-use super::catalog::{Catalog, Index, Whose};
+use super::catalog::{Catalog, Index, Ownership};
 use super::check::Check;
 use super::relation::{Column, Relation};
 use super::report::{Finding, Fix};
@@ -28,13 +29,15 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
         else {
             continue;
         };
-        if let (true, Whose::Tenant(owner)) = (child.reachable(), catalog.whose(parent, schema)) {
-            let own = match catalog.whose(child, schema) {
-                Whose::Tenant(own) => Some(own),
-                Whose::Unknown(_) | Whose::Shared { .. } => None,
-                Whose::Operator => continue,
+        if let (true, Ownership::Tenant(parent_tenant)) =
+            (child.reachable(), catalog.ownership(parent, schema))
+        {
+            let child_tenant = match catalog.ownership(child, schema) {
+                Ownership::Tenant(column) => Some(column),
+                Ownership::Unknown(_) | Ownership::Shared { .. } => None,
+                Ownership::Operator => continue,
             };
-            found.extend(foreign(catalog, key, (child, own), (parent, owner)));
+            found.extend(foreign(catalog, key, (child, child_tenant), (parent, parent_tenant)));
         }
     }
 }
@@ -45,11 +48,11 @@ fn unique(relation: &Relation, column: &Column, index: &Index) -> Finding {
     let terms = terms.join(", ");
     let fix = if index.referenced {
         Fix::Step(format!(
-            "a foreign key refers to it: fix that first, then put `{}` in front of its columns",
+            "a foreign key references it: fix that key first, then put `{}` in front of these columns",
             column.name
         ))
     } else if index.exclusion || index.special {
-        Fix::Step(format!("make it anew with `{}` in front: {}", column.name, index.definition))
+        Fix::Step(format!("recreate it with `{}` in front: {}", column.name, index.definition))
     } else if index.constraint {
         let kind = if index.primary { "PRIMARY KEY" } else { "UNIQUE" };
         Fix::Sql(format!(
@@ -63,14 +66,14 @@ fn unique(relation: &Relation, column: &Column, index: &Index) -> Finding {
             column.ident
         ))
     };
-    let detail = format!("`{}` is unique over ({terms}) for all tenants together", index.name);
+    let detail = format!("`{}` is unique over ({terms}) across all tenants", index.name);
     Finding::new(Check::KeyWithoutTenant, relation.display(), detail, fix)
 }
 
 fn leaky(catalog: &Catalog, relation: &Relation, column: &Column, index: &Index) -> Finding {
     let terms = index.terms.join(", ");
     let Index { ident, short, .. } = index;
-    let led = catalog.indexes.iter().any(|other| {
+    let starts_with_tenant = catalog.indexes.iter().any(|other| {
         other.table == index.table
             && other.method == "btree"
             && other.predicate == index.predicate
@@ -79,8 +82,8 @@ fn leaky(catalog: &Catalog, relation: &Relation, column: &Column, index: &Index)
                 .split_first()
                 .is_some_and(|(first, rest)| *first == column.ident && *rest == *index.terms)
     });
-    let fix = if led {
-        // With the tenant in front it is there already.
+    let fix = if starts_with_tenant {
+        // An index with the tenant in front already exists.
         Fix::Sql(format!("DROP INDEX {ident}"))
     } else if index.method == "btree" && !index.special {
         Fix::together(&format!(
@@ -91,8 +94,8 @@ fn leaky(catalog: &Catalog, relation: &Relation, column: &Column, index: &Index)
         ))
     } else {
         Fix::Step(format!(
-            "drop it, and look rows up by an index led by `{}`, which bounds the scan to the tenant's rows, or by a stored \
-             column; no composite index brings it back: {}",
+            "drop it, and use an index that starts with `{}`, which limits the scan to the tenant's rows, or an index on a \
+             stored column; no composite index replaces it: {}",
             column.name, index.definition
         ))
     };
@@ -107,36 +110,37 @@ fn predicate(index: &Index) -> String {
 fn foreign(
     catalog: &Catalog,
     key: &ForeignKey,
-    (child, own): (&Relation, Option<&str>),
-    (parent, owner): (&Relation, &str),
+    (child, child_tenant): (&Relation, Option<&str>),
+    (parent, parent_tenant): (&Relation, &str),
 ) -> Option<Finding> {
-    let columns: Vec<_> = key.columns.iter().map(|(own, _)| own.as_str()).collect();
+    let columns: Vec<_> = key.columns.iter().map(|(column, _)| column.as_str()).collect();
     let finding = |reason: &str, fix| {
         let refers =
-            format!("`{}` refers to a row of `{}` by ({})", key.name, parent.display(), columns.join(", "));
+            format!("`{}` references a row of `{}` by ({})", key.name, parent.display(), columns.join(", "));
         Finding::new(Check::ForeignKeyWithoutTenant, child.display(), format!("{refers}: {reason}"), fix)
     };
-    let Some(own) = own else {
+    let Some(child_tenant) = child_tenant else {
         let step = format!(
-            "give the table the tenant column, and the key both: FOREIGN KEY (tenant, ..) REFERENCES {} ({owner}, ..); \
-             add it between NO FORCE and FORCE ROW LEVEL SECURITY of both tables, or its rows are not checked",
+            "add the tenant column to the table, and both tenant columns to the key: FOREIGN KEY (tenant, ..) REFERENCES {} \
+             ({parent_tenant}, ..); add it between NO FORCE and FORCE ROW LEVEL SECURITY of both tables, otherwise \
+             PostgreSQL does not check its rows",
             parent.ident
         );
-        return Some(finding("its table has no tenant", Fix::Step(step)));
+        return Some(finding("its table has no tenant column", Fix::Step(step)));
     };
-    let parent_side = Side { table: &parent.ident, tenant: owner };
-    match key.judge(Side { table: &child.ident, tenant: own }, parent_side) {
+    let parent_side = Side { table: &parent.ident, tenant: parent_tenant };
+    match key.judge(Side { table: &child.ident, tenant: child_tenant }, parent_side) {
         KeyStatus::Right => None,
         KeyStatus::ByHand(reason) => Some(finding(
             reason,
             Fix::Step(
-                "make it anew as the reason says, between NO FORCE and FORCE ROW LEVEL SECURITY of both tables, or its \
-                 rows are not checked"
+                "recreate it as described, between NO FORCE and FORCE ROW LEVEL SECURITY of both tables, otherwise \
+                 PostgreSQL does not check its rows"
                     .to_owned(),
             ),
         )),
         KeyStatus::Wrong { reason, drop, add, needs } => {
-            let there = catalog.indexes.iter().any(|index| {
+            let exists = catalog.indexes.iter().any(|index| {
                 let columns: BTreeSet<&str> = index.columns.iter().flatten().map(String::as_str).collect();
                 index.table == parent.oid
                     && index.unique
@@ -145,7 +149,7 @@ fn foreign(
                     && columns.len() == index.columns.len()
             });
             let unique =
-                if there { String::new() } else { foreign_key::unique(parent_side, &needs) + "\n" };
+                if exists { String::new() } else { foreign_key::unique(parent_side, &needs) + "\n" };
             let family = catalog.family(&[child.oid, parent.oid]).map(|relation| relation.ident.as_str());
             let add = foreign_key::checked(&family.collect(), &add);
             Some(finding(reason, Fix::together(&format!("{drop}\n{unique}{add}"))))

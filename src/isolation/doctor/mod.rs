@@ -1,8 +1,8 @@
-//! Examines a live database: whether it would keep tenants apart if a query did not.
+//! The doctor: examines a live PostgreSQL database for everything that lets a query bypass row-level security.
 //!
-//! The doctor asks the catalogue for everything that is known to open row-level security, from a role that is exempt to
-//! a key without its tenant, and then tries: two tenants that do not exist reach for each other's rows, and all of it is
-//! undone. It runs as the application's own role, on a connection like any other of its pool, and needs no rights.
+//! [`examine`] reads the catalogue for every known defect, from an exempt role to a key without the tenant column.
+//! Then it probes: two tenants that do not exist try to reach each other's rows, and every change is rolled back. It
+//! runs as the application's own role, on an ordinary connection, and needs no additional privileges.
 //!
 //! ```no_run
 //! use sqlx::Connection;
@@ -20,17 +20,19 @@
 //! # Ok(()) }
 //! ```
 //!
-//! In a test, [`Report::assert_clean`] is all of it. On the command line it is `tenancy doctor`. `docs/doctor.md` lists
-//! every [`Check`].
+//! A test over your migrations needs only [`Report::assert_clean`]. The command line has `tenancy doctor`.
+//! `docs/reference/doctor-checks.md` lists every [`Check`].
 //!
-//! A foreign key that an owner added under FORCE ROW LEVEL SECURITY is marked valid without a look at the rows. Whether rows
-//! break one is checked where the role sees all rows; otherwise a note says that it was not.
+//! PostgreSQL marks a foreign key valid without checking the rows if their owner adds it under FORCE ROW LEVEL
+//! SECURITY. The doctor checks the rows of such keys if the role sees all rows; otherwise a note counts the unchecked
+//! keys.
 //!
 //! # What the probe does
-//! A row of one tenant is made in each table where the types of its columns allow it, and the other tenant tries to see,
-//! change and delete it, and to add one. Nothing of it is kept, and no `NOTIFY` is sent; but triggers run, and sequences
-//! go on. Of a table with more than a hundred thousand rows a sample is read. On a server that is read only nothing is
-//! written. Nothing waits longer than two seconds for a lock, nor ten for an answer: what does is a finding.
+//! The probe inserts a row of one tenant into each table whose column types allow it. The other tenant then tries to
+//! read, change and delete that row, and to insert one. The probe keeps no change and sends no `NOTIFY`, but triggers
+//! run and sequences advance. It reads a sample of a table with more than 100,000 rows, and writes nothing to a
+//! read-only server. No statement waits longer than two seconds for a lock or runs longer than ten: one that does is
+//! a finding.
 
 mod broken;
 mod catalog;
@@ -59,14 +61,14 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Examines the database as the role of this connection.
 ///
-/// The connection must not be inside a transaction. Whoever stops waiting leaves none behind: each question is one
-/// message, and its own transaction.
+/// The connection must not be inside a transaction. Each query is one message and its own transaction, so a caller
+/// that drops the future leaves no transaction open.
 ///
 /// # Errors
-/// [`ErrorKind::StoreUnavailable`] if the connection breaks, and [`ErrorKind::Database`] if the server does not even say
-/// which role this is. What else the server refuses is a finding.
+/// [`ErrorKind::StoreUnavailable`] if the connection breaks, and [`ErrorKind::Database`] if the server does not
+/// return the role of the connection. Any other statement that the server rejects is a finding.
 pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
-    let catalog = Catalog::read(conn, schema).await.map_err(unanswered)?;
+    let catalog = Catalog::read(conn, schema).await.map_err(examine_error)?;
     let mut findings = Vec::new();
     server::judge(&catalog, schema, &mut findings);
     tables::judge(&catalog, schema, &mut findings);
@@ -83,13 +85,13 @@ pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report>
         findings,
         notes: Vec::new(),
     };
-    probe::run(conn, &catalog, schema, &mut report).await.map_err(unanswered)?;
-    broken::run(conn, &catalog, schema, &mut report).await.map_err(unanswered)?;
+    probe::run(conn, &catalog, schema, &mut report).await.map_err(examine_error)?;
+    broken::run(conn, &catalog, schema, &mut report).await.map_err(examine_error)?;
     report.sort();
     Ok(report)
 }
 
-fn unanswered(error: sqlx::Error) -> Error {
+fn examine_error(error: sqlx::Error) -> Error {
     let kind = match error {
         sqlx::Error::Database(_) | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => ErrorKind::Database,
         _ => ErrorKind::StoreUnavailable,

@@ -1,7 +1,9 @@
-//! What the catalogue has of functions and of rights: read by `catalog.rs`, judged by the files of the same names.
+//! Functions and privileges as the catalogue has them: read by `catalog.rs`, judged by `routine.rs`, `implicit.rs`
+//! and `granted.rs`.
 
 use serde::Deserialize;
 
+/// A function or procedure that the doctor may report.
 #[derive(Debug, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
 pub(super) struct Routine {
@@ -10,48 +12,50 @@ pub(super) struct Routine {
     pub(super) signature: String,
     pub(super) procedure: bool,
     pub(super) owner: String,
+    /// The role, or a role that it is a member of, owns it.
     pub(super) own: bool,
-    /// The extension that it came with.
+    /// The extension that it belongs to.
     pub(super) extension: Option<String>,
     /// Runs as its owner, and the role can make it run.
     pub(super) definer: bool,
-    /// Nothing but a person made it so.
+    /// A person marked it LEAKPROOF, not the server or an extension.
     pub(super) leakproof: bool,
-    /// The role can make it run, and it has the tenant among its settings, by this name.
+    /// The role can make it run, and its `SET` clause has the tenant setting, under this name.
     pub(super) sets_tenant: Option<String>,
-    /// The tables whose policies call it, though its answer is kept.
+    /// The tables whose policies call it although it is IMMUTABLE.
     pub(super) frozen: Vec<i64>,
-    /// The role can make it run, and it is written in this language, which is not trusted.
+    /// The role can make it run, and it is written in this untrusted language.
     pub(super) language: Option<String>,
-    /// Who of the role's roles, and of everybody, may execute it.
+    /// The roles of the role, and PUBLIC, that may execute it.
     pub(super) to: Vec<String>,
 }
 
+/// A function that a statement can run without a call in its text.
 #[derive(Debug, Deserialize)]
 pub(super) struct Implicit {
     pub(super) schema: String,
     pub(super) name: String,
     pub(super) signature: String,
-    /// By what it is called.
+    /// What calls it.
     pub(super) how: Vec<String>,
     /// A function of the server has the same name.
     pub(super) named: bool,
     /// It takes one argument.
     pub(super) scalar: bool,
-    /// The server looks at EXECUTE before it calls the function.
+    /// The server checks EXECUTE before it calls the function.
     pub(super) checked: bool,
-    /// Who of the role's roles, and of everybody, may execute it.
+    /// The roles of the role, and PUBLIC, that may execute it.
     pub(super) to: Vec<String>,
 }
 
-/// A right that is not among `pg_init_privs` or `acldefault()`.
+/// A privilege that is in neither `pg_init_privs` nor `acldefault()`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Granted {
-    /// As `GRANT` names it: `FUNCTION`, `TABLE`, `FOREIGN SERVER`; of a column with the column in front.
+    /// The kind as `GRANT` writes it: `FUNCTION`, `TABLE`, `FOREIGN SERVER`; for a column, `(column) ON TABLE`.
     pub(super) kind: String,
     pub(super) name: String,
     pub(super) rights: Vec<String>,
     pub(super) to: Vec<String>,
-    /// Of a foreign server: a user mapping lets the role connect.
+    /// A foreign server to which the role can connect through a user mapping.
     pub(super) mapped: bool,
 }

@@ -1,20 +1,20 @@
-//! Whether the policies of a table compare with the tenant.
+//! Judges the policies of a table: whether they compare with the tenant, and whether they are the generated ones.
 
 use super::relation::{Column, Policy, Relation};
 use crate::isolation::policy::{FLOOR, MissingTenant, OWN, Planned, quoted};
 
-/// The commands that policies are for, as the catalogue writes them, and what one must be given to run them.
+/// The commands of policies, as the catalogue writes them, each with the privilege that it needs.
 const COMMANDS: [(char, &str); 4] = [('r', "SELECT"), ('a', "INSERT"), ('w', "UPDATE"), ('d', "DELETE")];
 
-/// What the policies of one table come to.
+/// The result for all policies of one table.
 pub(super) enum PolicyStatus<'a> {
-    /// Nothing opens the table, and a floor stands below what is permitted.
+    /// Every permitted command compares with the tenant through a restrictive policy.
     Floor,
-    /// These open it.
+    /// These policies permit rows without comparing them with the tenant.
     Open(Vec<&'a Policy>),
-    /// All that is permitted compares with the tenant, and nothing says that the next policy has to.
+    /// Every permissive policy compares with the tenant, but no restrictive policy does.
     NoFloor,
-    /// Nothing is permitted.
+    /// No permissive policy applies to the role.
     None,
 }
 
@@ -29,26 +29,27 @@ pub(super) fn judge<'a>(relation: &'a Relation, column: &Column) -> PolicyStatus
         restrictive.any(|policy| of(policy, command) && compares(policy, command))
     };
     let permissive = || relation.policies.iter().filter(|policy| policy.permissive && policy.reaches);
-    let bare: Vec<char> = COMMANDS
+    let without_floor: Vec<char> = COMMANDS
         .into_iter()
         .filter(|(command, right)| relation.privileges.contains(*right) && !floor(*command))
         .map(|(command, _)| command)
         .collect();
-    let opens =
-        |policy: &&Policy| bare.iter().any(|command| of(policy, *command) && !compares(policy, *command));
+    let opens = |policy: &&Policy| {
+        without_floor.iter().any(|command| of(policy, *command) && !compares(policy, *command))
+    };
     let open: Vec<&Policy> = permissive().filter(opens).collect();
     if !open.is_empty() {
         PolicyStatus::Open(open)
     } else if permissive().next().is_none() {
         PolicyStatus::None
-    } else if permissive().any(|policy| bare.iter().any(|command| of(policy, *command))) {
+    } else if permissive().any(|policy| without_floor.iter().any(|command| of(policy, *command))) {
         PolicyStatus::NoFloor
     } else {
         PolicyStatus::Floor
     }
 }
 
-/// What a policy asks of the rows of a command; nothing is what asks for nothing.
+/// The expressions of a policy that apply to a command. A missing expression counts as `true`.
 fn expressions(policy: &Policy, command: char) -> impl Iterator<Item = &str> {
     let using = policy.using.as_deref().unwrap_or("true");
     let check = policy.check.as_deref().unwrap_or(using);
@@ -60,22 +61,22 @@ fn expressions(policy: &Policy, command: char) -> impl Iterator<Item = &str> {
     old.into_iter().chain(new)
 }
 
-/// How PostgreSQL prints a comparison with the tenant: the only forms that are taken for one.
+/// Every form in which PostgreSQL prints a comparison with the tenant. No other form counts as one.
 fn forms(column: &Column) -> Vec<String> {
     const UNSET_IS_NULL: &str = "NULLIF(current_setting('app.tenant_id'::text, true), ''::text)";
-    const UNSET_RAISES: &str = "current_setting( CASE WHEN (current_setting('app.tenant_id'::text, true) <> ''::text) \
+    const UNSET_IS_ERROR: &str = "current_setting( CASE WHEN (current_setting('app.tenant_id'::text, true) <> ''::text) \
         THEN 'app.tenant_id'::text ELSE 'app.tenant_id (no tenant is set)'::text END)";
     const PLAIN: [&str; 2] =
         ["current_setting('app.tenant_id'::text, true)", "current_setting('app.tenant_id'::text)"];
 
-    let (own, text) = (&column.ident, is_text(column));
+    let (ident, text) = (&column.ident, is_text(column));
     let casts = match &*column.r#type {
         "integer" => vec!["integer", "bigint"],
         other => vec![other],
     };
     let mut values = Vec::new();
-    // A plain setting is '' after its transaction, which no uuid and no number is; but a text could be.
-    for setting in [UNSET_IS_NULL, UNSET_RAISES].into_iter().chain(PLAIN.into_iter().filter(|_| !text)) {
+    // After its transaction the plain setting is '', which no uuid or number equals, but a text might.
+    for setting in [UNSET_IS_NULL, UNSET_IS_ERROR].into_iter().chain(PLAIN.into_iter().filter(|_| !text)) {
         if text {
             values.push((setting.to_owned(), "nullif"));
         }
@@ -88,25 +89,25 @@ fn forms(column: &Column) -> Vec<String> {
     }
     let mut forms = Vec::new();
     for (value, name) in values {
-        for own in [own.clone(), format!("({own})::{}", if text { "text" } else { &column.r#type })] {
-            forms.push(format!("({own} = {value})"));
-            forms.push(format!("({value} = {own})"));
-            forms.push(format!("({own} = ( SELECT {value} AS \"{name}\"))"));
-            forms.push(format!("({own} = ( SELECT {value} AS {name}))"));
+        for term in [ident.clone(), format!("({ident})::{}", if text { "text" } else { &column.r#type })] {
+            forms.push(format!("({term} = {value})"));
+            forms.push(format!("({value} = {term})"));
+            forms.push(format!("({term} = ( SELECT {value} AS \"{name}\"))"));
+            forms.push(format!("({term} = ( SELECT {value} AS {name}))"));
         }
         if column.r#type == "character varying" {
-            forms.push(format!("(({own})::text = ({value})::text)"));
+            forms.push(format!("(({ident})::text = ({value})::text)"));
         }
     }
     forms
 }
 
-/// PostgreSQL breaks a `CASE` into lines.
+/// Joins the lines into which PostgreSQL prints a `CASE`.
 fn in_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a default of the column is the tenant itself.
+/// Whether the default of the column is the current tenant.
 pub(super) fn is_tenant(column: &Column, default: &str) -> bool {
     forms(column).contains(&format!("({} = {default})", column.ident))
 }
@@ -115,23 +116,23 @@ fn is_text(column: &Column) -> bool {
     matches!(&*column.r#type, "text" | "character varying" | "character")
 }
 
-/// The SQL that writes the generated policies: the restrictive one, and with `own` the permissive one too; or why none is
-/// generated for the tenant column.
+/// The SQL that creates the generated policies: the restrictive one, and with `permissive` the permissive one too. Or
+/// the reason why the tenant column can have none.
 pub(super) fn written(
     relation: &Relation,
     column: &Column,
-    unset: MissingTenant,
-    own: bool,
+    missing: MissingTenant,
+    permissive: bool,
 ) -> Result<String, String> {
-    let policies = Planned::both(&column.name, &column.ident, column.kind()?, unset);
-    let planned = policies.iter().filter(|policy| own || !policy.permissive);
+    let policies = Planned::both(&column.name, &column.ident, column.kind()?, missing);
+    let planned = policies.iter().filter(|policy| permissive || !policy.permissive);
     let dropped = renamed(relation)
         .map(|policy| format!("DROP POLICY {} ON {};", quoted(&policy.name), relation.ident));
     let sql: Vec<String> = planned.map(|one| one.create(&relation.ident)).chain(dropped).collect();
     Ok(sql.join("\n"))
 }
 
-/// Of a table with generated policies, those that are not as they are generated.
+/// The generated policies of a table that were altered, renamed or dropped.
 pub(super) fn altered<'a>(relation: &'a Relation, column: &Column) -> Vec<&'a str> {
     let named = |name: &str| relation.policies.iter().find(|policy| policy.name == name);
     let (Ok(kind), false) = (column.kind(), relation.is_own_table()) else { return Vec::new() };
@@ -146,7 +147,7 @@ pub(super) fn altered<'a>(relation: &'a Relation, column: &Column) -> Vec<&'a st
             && policy.check.is_none()
     };
     let both = [MissingTenant::NoRows, MissingTenant::Error]
-        .map(|unset| Planned::both(&column.name, &column.ident, kind, unset));
+        .map(|missing| Planned::both(&column.name, &column.ident, kind, missing));
     let right = |name: &str| {
         let mut planned = both.iter().flatten().filter(|planned| planned.name == name);
         named(name).is_some_and(|policy| planned.any(|planned| is(planned, policy)))
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_with_the_tenant_is_known_and_nothing_that_looks_like_it() {
+    fn only_a_comparison_with_the_tenant_is_known() {
         let known = |kind: &str, text: &str| forms(&column(kind)).contains(&text.to_owned());
         assert!(known(
             "uuid",

@@ -1,4 +1,4 @@
-//! Two tenants that do not exist try to reach each other's rows; all of it is undone.
+//! The probe: two tenants that do not exist try to reach each other's rows, and every change is rolled back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,17 +8,18 @@ use sqlx::{AssertSqlSafe, Row};
 use tenancy_sql::Schema;
 use uuid::Uuid;
 
-use super::catalog::{Catalog, Whose};
+use super::catalog::{Catalog, Ownership};
 use super::check::{Check, Severity};
 use super::relation::{Column, Relation};
 use super::report::{Finding, Fix, Report};
 use super::server::unexamined;
 
-/// Of a table with more rows than this, only some are looked at.
-const MANY: f64 = 100_000.0;
-const LOOKED_AT: f64 = 10_000.0;
+/// The probe reads a sample of a table with more rows than this.
+const SAMPLE_ABOVE: f64 = 100_000.0;
+/// About how many rows a sample has.
+const SAMPLE_ROWS: f64 = 10_000.0;
 
-/// What is asked of a table.
+/// What `probe.sql` tries on a table.
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a right of the role")]
 struct Table {
@@ -26,7 +27,7 @@ struct Table {
     name: String,
     ident: String,
     tenant: String,
-    /// The two tenants, as the setting has them and as the column does.
+    /// The two tenants: as the value of the setting, and as an SQL expression of the column's type.
     a: String,
     b: String,
     value_a: String,
@@ -40,11 +41,12 @@ struct Table {
     row: Option<String>,
 }
 
+/// A result of `probe.sql` for a table.
 #[derive(Deserialize)]
-struct Said {
+struct Outcome {
     table: String,
-    is: String,
-    how: String,
+    kind: String,
+    detail: String,
 }
 
 pub(super) async fn run(
@@ -54,10 +56,10 @@ pub(super) async fn run(
     report: &mut Report,
 ) -> sqlx::Result<()> {
     if catalog.bypasses() {
-        report.notes.push("no probe was made: no policy is asked for this role".to_owned());
+        report.notes.push("the probe did not run: no policy applies to this role".to_owned());
         return Ok(());
     }
-    // Of what is known to be open the probe could only say the same.
+    // The probe skips tables that are already known to be open.
     let open: BTreeSet<String> = report
         .findings
         .iter()
@@ -72,74 +74,77 @@ pub(super) async fn run(
         .collect();
     let writes = !catalog.server.read_only;
     if !writes {
-        report.notes.push("no row was written: the server is read only".to_owned());
+        report.notes.push("the probe wrote no row: the server is read-only".to_owned());
     }
     let (a, b) = (Uuid::now_v7(), Uuid::now_v7());
     let mut tables = Vec::new();
     for (relation, column) in ordered(catalog, schema) {
-        if relation.kind == 'f' || relation.at_once.is_empty() || open.contains(&relation.display()) {
+        if relation.kind == 'f' || relation.usable.is_empty() || open.contains(&relation.display()) {
             continue;
         }
         match table(catalog, schema, (relation, column), (a, b), writes) {
             Some(table) => tables.push(table),
             None => report.findings.push(unexamined(
                 &relation.display(),
-                &format!("`{}` is {}, of which no tenant can be made up", column.name, column.r#type),
+                &format!(
+                    "`{}` is of the type {}, for which the probe has no tenant ids",
+                    column.name, column.r#type
+                ),
             )),
         }
     }
     if tables.is_empty() {
         return Ok(());
     }
-    match ask(conn, &tables).await {
-        Ok(said) => tell(said, catalog, schema, report),
+    match execute(conn, &tables).await {
+        Ok(outcomes) => record(outcomes, catalog, schema, report),
         Err(sqlx::Error::Database(error)) => report.findings.push(unexamined("probe", error.message())),
         Err(error) => return Err(error),
     }
     Ok(())
 }
 
-async fn ask(conn: &mut PgConnection, tables: &[Table]) -> sqlx::Result<Vec<Said>> {
+async fn execute(conn: &mut PgConnection, tables: &[Table]) -> sqlx::Result<Vec<Outcome>> {
     let tables = serde_json::to_string(tables).map_err(|e| sqlx::Error::Encode(e.into()))?;
-    // No name ends the text that it stands in.
+    // No table name can end the SQL string or the dollar quote around it.
     let tables = tables.replace('\'', "''").replace('$', "\\u0024");
     let sql = format!(
         "SET LOCAL standard_conforming_strings = on; SET LOCAL jit = off; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '2s'; \
          {}; SELECT current_setting('tenancy.doctor')",
         include_str!("probe.sql").replace("{TABLES}", &tables)
     );
-    // One message without a `BEGIN`: whoever stops waiting for it leaves no transaction behind.
+    // One message without `BEGIN`: a dropped future leaves no transaction open.
     let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await?;
     let text: &str = rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?;
     serde_json::from_str(text).map_err(|e| sqlx::Error::Decode(e.into()))
 }
 
-fn tell(said: Vec<Said>, catalog: &Catalog, schema: &Schema, report: &mut Report) {
+fn record(outcomes: Vec<Outcome>, catalog: &Catalog, schema: &Schema, report: &mut Report) {
     let counted: BTreeSet<String> = catalog
         .tenants(schema)
         .filter(|(table, _)| !table.partition)
         .map(|(table, _)| table.display())
         .collect();
     let mut open = BTreeMap::<(Check, String), Vec<String>>::new();
-    for Said { table, is, how } in said {
-        match &*is {
+    for Outcome { table, kind, detail } in outcomes {
+        match &*kind {
             "made" if counted.contains(&table) => report.proven += 1,
             "made" => {}
-            "unmade" => report.notes.push(format!("no row could be made in `{table}`: {how}")),
-            "read" => open.entry((Check::ProbeRead, table)).or_default().push(how),
-            "write" => open.entry((Check::ProbeWrite, table)).or_default().push(how),
-            _ => report.findings.push(unexamined(&table, &how)),
+            "unmade" => report.notes.push(format!("could not insert a row into `{table}`: {detail}")),
+            "read" => open.entry((Check::ProbeRead, table)).or_default().push(detail),
+            "write" => open.entry((Check::ProbeWrite, table)).or_default().push(detail),
+            _ => report.findings.push(unexamined(&table, &detail)),
         }
     }
-    for ((check, table), mut how) in open {
-        how.dedup();
-        let fix = "compare its policies with those of a table that is sound, as the database prints them (`\\d`), \
-                   and look for operators, functions and rules of the same names in another schema";
-        report.findings.push(Finding::new(check, table, how.join("; "), Fix::Step(fix.to_owned())));
+    for ((check, table), mut details) in open {
+        details.dedup();
+        let fix = "compare its policies with those of a table without this finding, as the database prints them (`\\d`), \
+                   and look for operators, functions and rules with the same names in another schema";
+        report.findings.push(Finding::new(check, table, details.join("; "), Fix::Step(fix.to_owned())));
     }
 }
 
-/// Parents before their children.
+/// The tenant tables, each after the tables that it references.
 fn ordered<'a>(catalog: &'a Catalog, schema: &'a Schema) -> Vec<(&'a Relation, &'a Column)> {
     let mut open: Vec<_> = catalog.tenants(schema).collect();
     let mut done = Vec::new();
@@ -153,7 +158,7 @@ fn ordered<'a>(catalog: &'a Catalog, schema: &'a Schema) -> Vec<(&'a Relation, &
         };
         let (waiting, mut ready): (Vec<_>, Vec<_>) = open.iter().copied().partition(waits);
         if ready.is_empty() {
-            // They refer to each other in a ring.
+            // These tables reference each other in a circle.
             done.extend(waiting);
             break;
         }
@@ -172,12 +177,12 @@ fn table(
 ) -> Option<Table> {
     let (a, b) = (tenant(column, a)?, tenant(column, b)?);
     let value = |tenant: &str| format!("'{tenant}'::{}", column.r#type);
-    let sample = if relation.rows > MANY {
-        format!(" TABLESAMPLE SYSTEM ({:.6})", 100.0 * LOOKED_AT / relation.rows)
+    let sample = if relation.rows > SAMPLE_ABOVE {
+        format!(" TABLESAMPLE SYSTEM ({:.6})", 100.0 * SAMPLE_ROWS / relation.rows)
     } else {
         String::new()
     };
-    let may = |right: &str| relation.at_once.contains(right);
+    let may = |right: &str| relation.usable.contains(right);
     let full = values(catalog, schema, relation, column, &value(&a));
     let insert = |values: &[(String, String)]| {
         let list = |of: fn(&(String, String)) -> &str| values.iter().map(of).collect::<Vec<_>>().join(", ");
@@ -203,7 +208,7 @@ fn table(
     })
 }
 
-/// The columns that a row must have, with values for them; the tenant's first.
+/// The columns that a row needs, each with a value; the tenant column first.
 fn values(
     catalog: &Catalog,
     schema: &Schema,
@@ -226,15 +231,15 @@ fn values(
     Some(values)
 }
 
-/// The value of a foreign key: of the row that A has in the parent, or of any row that is everybody's.
+/// The value of a foreign key column: from the row of tenant A in the parent, or from any row of a shared parent.
 fn referred(catalog: &Catalog, schema: &Schema, relation: &Relation, column: &Column) -> Option<String> {
     catalog.foreign_keys.iter().filter(|key| key.child == relation.oid).find_map(|key| {
-        let (_, theirs) = key.columns.iter().find(|(own, _)| *own == column.name)?;
+        let (_, parent_column) = key.columns.iter().find(|(child_column, _)| *child_column == column.name)?;
         let parent = catalog.relations.get(&key.parent)?;
-        let of = parent.column(theirs)?;
-        Some(match catalog.whose(parent, schema) {
-            Whose::Tenant(_) => {
-                // Bound as JSON, so that the value is in nobody's text.
+        let of = parent.column(parent_column)?;
+        Some(match catalog.ownership(parent, schema) {
+            Ownership::Tenant(_) => {
+                // Bound as JSON, so that the value is not part of an SQL text.
                 format!("($1->'{}'->>'{}')::{}", parent.oid, of.name.replace('\'', "''"), column.r#type)
             }
             _ => format!("(SELECT {} FROM {} LIMIT 1)", of.ident, parent.ident),
@@ -254,7 +259,7 @@ fn plain(column: &Column) -> Option<String> {
     Some(match kind {
         "uuid" => format!("'{}'::uuid", Uuid::now_v7()),
         "text" | "character varying" | "character" => format!("'{}'", text.replace('\'', "''")),
-        // Small enough for what is reckoned from it.
+        // Small, so that expressions over it do not overflow.
         "bigint" => (1 + (Uuid::now_v7().as_u64_pair().1 & 0xff_ffff)).to_string(),
         "integer" | "smallint" | "numeric" | "real" | "double precision" => "1".to_owned(),
         "boolean" => "false".to_owned(),
@@ -268,7 +273,7 @@ fn plain(column: &Column) -> Option<String> {
     })
 }
 
-/// A tenant that nobody has, in the type of its column.
+/// The id of a tenant that does not exist, in the type of the tenant column.
 fn tenant(column: &Column, id: Uuid) -> Option<String> {
     // The low bits are random.
     let low = id.as_u64_pair().1;

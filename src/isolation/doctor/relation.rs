@@ -1,4 +1,4 @@
-//! A table or a view, with its columns and policies.
+//! [`Relation`]: a table or a view, with its columns, policies and privileges.
 
 use std::collections::BTreeSet;
 
@@ -14,19 +14,21 @@ pub(super) struct Relation {
     pub(super) oid: i64,
     pub(super) schema: String,
     pub(super) name: String,
-    /// With its schema, and quoted where needed.
+    /// The name with its schema, quoted where needed.
     pub(super) ident: String,
-    /// Found without its schema.
+    /// A statement finds it without its schema.
     #[serde(skip)]
     pub(super) visible: bool,
+    /// `relkind`: `r`, `p`, `v`, `m` or `f`.
     pub(super) kind: char,
     pub(super) owner: String,
-    /// By the role, or by one that it is a member of.
+    /// The role, or a role that it is a member of, owns it.
     pub(super) owned: bool,
+    /// The role may use its schema.
     pub(super) usage: bool,
-    /// By a view or a function, whose reader is not asked for the schema.
+    /// A view or a function reads it; its caller needs no privilege on the schema.
     used: bool,
-    /// Those that do something.
+    /// The rules that do something.
     pub(super) rules: Vec<String>,
     pub(super) rls: bool,
     /// No policy hides a row from the role, and it may read every column.
@@ -35,18 +37,18 @@ pub(super) struct Relation {
     pub(super) partition: bool,
     pub(super) parents: Vec<i64>,
     pub(super) rows: f64,
-    /// A view that reads with the rights of who asks.
+    /// A view that reads with the rights of its reader.
     pub(super) invoker: bool,
-    /// Came with an extension, or was added to one.
+    /// It belongs to an extension.
     pub(super) member: bool,
-    /// Tables of the server that a view reads, and the role may not.
+    /// Tables of the server that a view reads and that the role may not read.
     pub(super) restricted: Vec<String>,
-    /// Functions that a view calls, each with its schema in front.
+    /// Functions that a view calls, each as schema and name.
     pub(super) calls: Vec<(String, String)>,
-    /// Those of the roles that it is a member of are among them.
+    /// The privileges of the role and of every role that it is a member of.
     pub(super) privileges: BTreeSet<String>,
-    /// Those that need no `SET ROLE`.
-    pub(super) at_once: BTreeSet<String>,
+    /// The privileges that need no `SET ROLE`.
+    pub(super) usable: BTreeSet<String>,
     grants: Vec<(String, String)>,
     pub(super) columns: Vec<Column>,
     pub(super) policies: Vec<Policy>,
@@ -57,19 +59,21 @@ pub(super) struct Relation {
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) ident: String,
-    /// Below any domain.
+    /// The type, with domains resolved.
     pub(super) r#type: String,
+    /// The type as declared, which may be a domain.
     pub(super) declared: String,
     pub(super) deterministic: bool,
     pub(super) r#enum: bool,
     pub(super) array: bool,
-    /// By itself or by its domain.
+    /// The column or its domain is NOT NULL.
     pub(super) not_null: bool,
+    /// The column itself is NOT NULL.
     pub(super) tenant_not_null: bool,
     pub(super) default: Option<String>,
     pub(super) generated: bool,
     pub(super) identity: bool,
-    /// One of the texts that a CHECK constraint lists.
+    /// A text that a CHECK constraint allows.
     pub(super) choice: Option<String>,
 }
 
@@ -79,20 +83,20 @@ pub(super) struct Policy {
     pub(super) name: String,
     pub(super) permissive: bool,
     pub(super) command: char,
-    /// For every role.
+    /// It is for every role.
     pub(super) everybody: bool,
-    /// Its comment is that of a generated one.
+    /// Its comment marks it as generated.
     pub(super) marked: bool,
-    /// The role could act under it.
+    /// It is for the role, or for a role that it is a member of.
     pub(super) reaches: bool,
-    /// The role cannot act without it.
+    /// It applies to every statement of the role.
     pub(super) binds: bool,
     pub(super) using: Option<String>,
     pub(super) check: Option<String>,
 }
 
 impl Relation {
-    /// A table, partitioned or not, or a foreign one.
+    /// Whether it is an ordinary, partitioned or foreign table.
     pub(super) fn is_table(&self) -> bool {
         matches!(self.kind, 'r' | 'p' | 'f')
     }
@@ -101,12 +105,12 @@ impl Relation {
         (self.usage || self.used) && !self.privileges.is_empty()
     }
 
-    /// Whether its policies come with this crate's migrations.
+    /// Whether it is one of this crate's tables, whose policies its migrations create.
     pub(super) fn is_own_table(&self) -> bool {
         self.name.starts_with(own_tables::PREFIX)
     }
 
-    /// As a statement says it.
+    /// The shortest name by which a statement finds it.
     pub(super) fn display(&self) -> String {
         if self.visible { self.name.clone() } else { self.qualified() }
     }
@@ -123,7 +127,7 @@ impl Relation {
         schemas.contains(&self.schema)
     }
 
-    /// `REVOKE` of what the role was given of these rights, by whomever.
+    /// The `REVOKE` of every grant of these rights to the role.
     pub(super) fn revoke(&self, rights: &[&str]) -> String {
         let mine = || self.grants.iter().filter(|(right, _)| rights.contains(&&**right));
         let rights: BTreeSet<_> = mine().map(|(right, _)| right.as_str()).collect();
@@ -132,7 +136,7 @@ impl Relation {
         format!("REVOKE {} ON {} FROM {}", list(rights), self.ident, list(from))
     }
 
-    /// Which of these rights were given to the role, rather than being its owner's.
+    /// Whether the role has one of these rights by a grant, and not as the owner.
     pub(super) fn granted(&self, rights: &[&str]) -> bool {
         !self.owned && self.grants.iter().any(|(right, _)| rights.contains(&&**right))
     }
@@ -145,17 +149,17 @@ impl Relation {
 
     pub(super) fn declared<'a>(&self, schema: &'a Schema) -> &'a str {
         let names = [self.display(), self.qualified()];
-        let own = |name: &String| schema.tenant_column(Dialect::Postgres, name);
+        let column = |name: &String| schema.tenant_column(Dialect::Postgres, name);
         names
             .iter()
-            .filter_map(own)
+            .filter_map(column)
             .find(|column| *column != schema.column_name())
             .unwrap_or(schema.column_name())
     }
 }
 
 impl Column {
-    /// The type as a tenant's, or why policies are not generated for it.
+    /// The type of a tenant column, or why no policy is generated for it.
     pub(super) fn kind(&self) -> Result<Kind, String> {
         Kind::of(&self.declared, self.deterministic)
     }

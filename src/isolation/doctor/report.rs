@@ -1,4 +1,4 @@
-//! What an examination found, as text and as JSON.
+//! [`Report`] and [`Finding`]: the result of an examination, as text and as JSON. SARIF is in `sarif.rs`.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use serde::Serialize;
 
 use super::check::{Check, Severity};
 
-/// What mends a finding.
+/// How to fix a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Fix {
-    /// SQL, to be run as the owner of the table, or as who may change the role.
+    /// SQL to run as the owner of the table, or as a role that may change the examined role.
     Sql(String),
-    /// Something that a person has to do or decide.
+    /// A step that a person has to take or decide on.
     Step(String),
 }
 
 impl Fix {
-    /// Statements that only help together, as one transaction.
+    /// Statements that must run in one transaction.
     pub(super) fn together(statements: &str) -> Self {
         Self::Sql(format!("BEGIN;\n{statements}\nCOMMIT;"))
     }
@@ -32,7 +32,7 @@ impl fmt::Display for Fix {
     }
 }
 
-/// Something that is wrong.
+/// A defect that a check found: the object, the details and the fix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     check: Check,
@@ -42,17 +42,17 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A finding of your own, to stand beside those of [`examine`](super::examine) in one report.
+    /// Creates a finding of your own, to add to a report with [`Report::with`].
     pub fn new(check: Check, object: impl Into<String>, detail: impl Into<String>, fix: Fix) -> Self {
         Self { check, object: object.into(), detail: detail.into(), fix }
     }
 
-    /// What was looked for.
+    /// The check that found it.
     pub fn check(&self) -> Check {
         self.check
     }
 
-    /// The table, role, view, .. that it is about.
+    /// The table, role, view or other object that is affected.
     pub fn object(&self) -> &str {
         &self.object
     }
@@ -62,12 +62,12 @@ impl Finding {
         &self.detail
     }
 
-    /// What mends it.
+    /// How to fix it.
     pub fn fix(&self) -> &Fix {
         &self.fix
     }
 
-    /// As its check says.
+    /// The severity of its check.
     pub fn severity(&self) -> Severity {
         self.check.severity()
     }
@@ -96,29 +96,29 @@ impl Serialize for Finding {
     }
 }
 
-/// What an examination found.
+/// The result of an examination.
 ///
-/// It displays as text for people, and serializes as JSON; [`to_sarif`](Self::to_sarif) is for code scanning.
+/// `Display` writes text for people and `Serialize` writes JSON; [`to_sarif`](Self::to_sarif) is for code scanning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub(super) role: String,
     pub(super) database: String,
-    /// How many tables of tenants the role can reach.
+    /// How many tenant tables the role can reach.
     pub(super) tables: usize,
-    /// Of how many of these a row was made, and was out of the other tenant's reach.
+    /// For how many of these the probe inserted a row that the other tenant could not reach.
     pub(super) proven: usize,
     pub(super) findings: Vec<Finding>,
-    /// What was left out, and why.
+    /// What was not examined, and why.
     pub(super) notes: Vec<String>,
 }
 
 impl Report {
-    /// All findings, the worst first.
+    /// All findings, errors first.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// The errors among the findings, without those of checks that are accepted.
+    /// The findings that are errors, without those of the accepted checks.
     pub fn failures(&self, accepted: &[Check]) -> Vec<&Finding> {
         let fails =
             |finding: &&Finding| finding.severity() == Severity::Error && !accepted.contains(&finding.check);
@@ -130,22 +130,22 @@ impl Report {
         &self.role
     }
 
-    /// How many tables of tenants the role can reach.
+    /// How many tenant tables the role can reach.
     pub fn tables(&self) -> usize {
         self.tables
     }
 
-    /// Of how many of these a row was made, which the other tenant could neither see nor change.
+    /// For how many of these the probe inserted a row that the other tenant could neither read nor change.
     pub fn proven_with_rows(&self) -> usize {
         self.proven
     }
 
-    /// What was left out of the examination, and why; no fault.
+    /// What was not examined, and why. A note is not a finding.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The same report with one more finding.
+    /// Returns the report with an additional finding.
     #[must_use]
     pub fn with(mut self, finding: Finding) -> Self {
         self.findings.push(finding);
@@ -153,7 +153,7 @@ impl Report {
         self
     }
 
-    /// The same report without the findings of checks that are accepted; a note says which they were.
+    /// Returns the report without the findings of the accepted checks, and with a note for each of these checks.
     #[must_use]
     pub fn accepting(mut self, accepted: &[Check]) -> Self {
         for check in accepted {
@@ -166,10 +166,10 @@ impl Report {
         self
     }
 
-    /// For tests: that there is no finding at all.
+    /// Asserts that there are no findings. For tests.
     ///
     /// # Panics
-    /// With the report as text, if there is one.
+    /// If there is a finding. The message is the report as text.
     #[track_caller]
     pub fn assert_clean(&self) {
         assert!(self.findings.is_empty(), "{self}");
@@ -196,8 +196,8 @@ impl fmt::Display for Report {
             )?;
             writeln!(f, "    {}", finding.detail)?;
             let mut lines = finding.fix.to_string();
-            lines = lines.trim_end().replace('\n', "\n          ");
-            writeln!(f, "    mend: {lines}")?;
+            lines = lines.trim_end().replace('\n', "\n         ");
+            writeln!(f, "    fix: {lines}")?;
         }
         for note in notes {
             writeln!(f, "note: {note}")?;
@@ -216,9 +216,6 @@ impl fmt::Display for Report {
                 plural(warnings)
             )?;
         }
-        write!(
-            f,
-            "{tables} tables of tenants in `{database}` as `{role}`, {proven} of {tables} proven with rows"
-        )
+        write!(f, "{tables} tenant tables in `{database}` as `{role}`, {proven} of {tables} proven with rows")
     }
 }

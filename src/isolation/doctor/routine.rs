@@ -1,4 +1,4 @@
-//! Functions and procedures: with whose rights they run, when they are called, and as which tenant.
+//! Judges functions and procedures: the rights and the tenant they run with, and when PostgreSQL calls them.
 
 use tenancy_sql::Schema;
 
@@ -15,7 +15,7 @@ pub(super) struct Named<'a> {
 }
 
 impl Named<'_> {
-    /// As a statement says it.
+    /// The shortest name by which a statement finds it.
     pub(super) fn display(self, catalog: &Catalog) -> String {
         if catalog.server.path.iter().any(|near| near == self.schema) {
             self.name.to_owned()
@@ -47,7 +47,7 @@ impl Routine {
         let name = named.display(catalog);
         let alter = |what: &str| Fix::Sql(format!("ALTER {word} {signature} {what}"));
         if self.definer && !self.own && !named.declared(catalog, schema) && !catalog.superuser() {
-            // An extension may need it as it is.
+            // An extension may need the function unchanged.
             let fix = match &self.extension {
                 None => alter("SECURITY INVOKER"),
                 Some(_) => Fix::Sql(format!("REVOKE EXECUTE ON {word} {signature} FROM PUBLIC")),
@@ -60,7 +60,7 @@ impl Routine {
                 Check::DefinerFunction,
                 name.clone(),
                 format!(
-                    "it runs as `{owner}`{of}; once you have read it, name it under `functions` in tenancy.toml to keep it"
+                    "it runs as `{owner}`{of}; review it, and list it under `functions` in tenancy.toml to keep it"
                 ),
                 fix,
             ));
@@ -77,7 +77,7 @@ impl Routine {
                 Check::SystemPrivilege,
                 name.clone(),
                 format!(
-                    "it is written in `{language}`, which reaches the server itself; once you have read it, name it under \
+                    "it is written in `{language}`, which has the rights of the server process; review it, and list it under \
                      `functions` in tenancy.toml to keep it"
                 ),
                 fix,
@@ -87,7 +87,7 @@ impl Routine {
             found.push(Finding::new(
                 Check::LeakproofFunction,
                 name.clone(),
-                "it may be called before any policy, on rows of every tenant",
+                "PostgreSQL may call it before any policy, on rows of every tenant",
                 alter("NOT LEAKPROOF"),
             ));
         }
@@ -95,7 +95,7 @@ impl Routine {
             found.push(Finding::new(
                 Check::SettingDefault,
                 name.clone(),
-                "app.tenant_id is among its settings: what it reads and writes is that tenant's, whoever calls it",
+                "its SET clause has app.tenant_id: it reads and writes as that tenant for every caller",
                 alter(&format!("RESET {setting}")),
             ));
         }
@@ -109,7 +109,7 @@ impl Routine {
             found.push(Finding::new(
                 Check::FrozenTenant,
                 name.clone(),
-                format!("the policies of {} call it, and it reads the session", tables.join(", ")),
+                format!("the policies of {} call it, and it reads the session state", tables.join(", ")),
                 alter("STABLE"),
             ));
         }

@@ -1,4 +1,4 @@
-//! A report in SARIF, for code scanning.
+//! [`Report::to_sarif`]: a report in SARIF 2.1.0, for code scanning.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,8 @@ use super::check::{Check, Severity};
 use super::report::{Finding, Report};
 
 impl Report {
-    /// The report in SARIF 2.1.0, for code scanning. Every check is a rule, and every finding a result whose place is
-    /// the object in the database.
+    /// Returns the report in SARIF 2.1.0, for code scanning. Every check is a rule. Every finding is a result whose
+    /// location is the database object.
     pub fn to_sarif(&self) -> Value {
         let rules: Vec<Value> = Check::ALL.iter().map(|check| rule(*check)).collect();
         let results: Vec<Value> = self.findings().iter().map(result).collect();
@@ -35,7 +35,7 @@ fn rule(check: Check) -> Value {
         "shortDescription": { "text": check.title() },
         "fullDescription": { "text": check.help() },
         "help": { "text": check.help() },
-        "helpUri": format!("{}/blob/main/docs/doctor.md#checks", env!("CARGO_PKG_REPOSITORY")),
+        "helpUri": format!("{}/blob/main/docs/reference/doctor-checks.md#checks", env!("CARGO_PKG_REPOSITORY")),
         "defaultConfiguration": { "level": level(check.severity()) },
     })
 }
@@ -46,7 +46,7 @@ fn result(finding: &Finding) -> Value {
         "ruleId": check.id(),
         "ruleIndex": Check::ALL.iter().position(|known| *known == check),
         "level": level(finding.severity()),
-        "message": { "text": format!("{}: {}\nTo mend it: {}", check.title(), finding.detail(), finding.fix()) },
+        "message": { "text": format!("{}: {}\nTo fix it: {}", check.title(), finding.detail(), finding.fix()) },
         "locations": [{ "logicalLocations": [{ "fullyQualifiedName": finding.object(), "kind": "resource" }] }],
         "partialFingerprints": { "object/v1": format!("{}:{}", check.id(), finding.object()) },
     })

@@ -1,4 +1,4 @@
-//! The role, its settings, and the server.
+//! Judges the role, its settings, and the version of the server.
 
 use tenancy_sql::Schema;
 
@@ -26,13 +26,13 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             found.push(Finding::new(
                 Check::LargeObjects,
                 server.role.clone(),
-                format!("the role can read {} of them", server.large_objects),
+                format!("the role can read {} large objects", server.large_objects),
                 Fix::Step("keep files in rows (bytea) or in an object store, and lo_unlink them".to_owned()),
             ));
         }
     }
     settings(catalog, found);
-    if let Some((fixed, cve)) = fault(server.version) {
+    if let Some((fixed, cve)) = vulnerability(server.version) {
         found.push(Finding::new(
             Check::ServerVersion,
             format!("PostgreSQL {}", version(server.version)),
@@ -49,8 +49,8 @@ pub(super) fn unexamined(what: &str, why: &str) -> Finding {
     Finding::new(
         Check::Unexamined,
         what,
-        format!("the database answered: {why}"),
-        Fix::Step("run the doctor again; if it stays, let the role read what it asks for, or remove what is in its way".to_owned()),
+        format!("the database returned: {why}"),
+        Fix::Step("run the doctor again; if the finding persists, grant the role read access, or remove the obstacle".to_owned()),
     )
 }
 
@@ -65,12 +65,12 @@ fn exempt(role: &Role, version: u32, found: &mut Vec<Finding>) {
     if role.replication && role.own {
         why.push("has REPLICATION");
     }
-    // Since 16 such a role can only give itself the roles that it made.
+    // Since PostgreSQL 16 such a role can grant itself only roles that it created.
     if role.createrole && version < 160_000 {
-        why.push("has CREATEROLE, and can make itself a member of any role");
+        why.push("has CREATEROLE, and can grant itself any role");
     }
     if role.files {
-        why.push("reaches the server's files");
+        why.push("can access the server's files");
     }
     if why.is_empty() {
         return;
@@ -79,7 +79,7 @@ fn exempt(role: &Role, version: u32, found: &mut Vec<Finding>) {
         revoke(role)
     } else if role.superuser {
         Fix::Step(
-            "connect as a role of the application's own: CREATE ROLE app LOGIN; and grant it what it needs"
+            "connect as a role of the application's own: CREATE ROLE app LOGIN; and grant it the privileges it needs"
                 .to_owned(),
         )
     } else {
@@ -93,10 +93,11 @@ fn exempt(role: &Role, version: u32, found: &mut Vec<Finding>) {
 fn owner(role: &Role, owned: &[&Relation], found: &mut Vec<Finding>) {
     let Some(first) = owned.first() else { return };
     let whose = if role.own { "" } else { "the role is a member of it, and " };
-    let detail = format!("{whose}it owns {} tables of tenants, such as `{}`", owned.len(), first.display());
+    let detail = format!("{whose}it owns {} tenant tables, such as `{}`", owned.len(), first.display());
     let fix = if role.own {
         Fix::Step(
-            "let the application connect as a role that owns nothing, and migrate as this one".to_owned(),
+            "let the application connect as a role that owns nothing, and run migrations as this one"
+                .to_owned(),
         )
     } else {
         revoke(role)
@@ -114,13 +115,13 @@ fn settings(catalog: &Catalog, found: &mut Vec<Finding>) {
     let server = &catalog.server;
     let defaults = |name: &'static str| server.settings.iter().filter(move |setting| setting.name == name);
     for setting in defaults(TENANT) {
-        let detail = format!("{TENANT} is set for it when it connects");
+        let detail = format!("{TENANT} is set when it connects");
         let (object, fix) = setting.reset();
         found.push(Finding::new(Check::SettingDefault, object, detail, fix));
     }
     if !server.tenant.is_empty() && defaults(TENANT).next().is_none() {
         let detail = format!("{TENANT} is set on this connection, outside of any tenant's transaction");
-        found.push(Finding::new(Check::SettingDefault, server.role.clone(), detail, elsewhere()));
+        found.push(Finding::new(Check::SettingDefault, server.role.clone(), detail, remove_setting()));
     }
     for (name, what) in UNSAFE {
         if !server.unsafe_settings.iter().any(|one| one == name) {
@@ -128,7 +129,7 @@ fn settings(catalog: &Catalog, found: &mut Vec<Finding>) {
         }
         let mut resets: Vec<(String, Fix)> = defaults(name).map(Setting::reset).collect();
         if resets.is_empty() {
-            resets.push((server.role.clone(), elsewhere()));
+            resets.push((server.role.clone(), remove_setting()));
         }
         for (object, fix) in resets {
             found.push(Finding::new(Check::UnsafeSetting, object, format!("{name} is on: {what}"), fix));
@@ -137,19 +138,19 @@ fn settings(catalog: &Catalog, found: &mut Vec<Finding>) {
 }
 
 const UNSAFE: [(&str, &str); 2] = [
-    ("lo_compat_privileges", "no right is needed to read and write any large object"),
-    ("session_replication_role", "it is `replica`, so that no trigger runs and no foreign key is checked"),
+    ("lo_compat_privileges", "any large object can be read and written without a privilege"),
+    ("session_replication_role", "with `replica` no trigger runs and no foreign key is checked"),
 ];
 
-fn elsewhere() -> Fix {
+fn remove_setting() -> Fix {
     Fix::Step(
-        "take it out of postgresql.conf, ALTER SYSTEM, the connection's options, and what sets it for a session"
+        "remove it from postgresql.conf, ALTER SYSTEM, the options of the connection, and code that sets it for a session"
             .to_owned(),
     )
 }
 
 impl Setting {
-    /// For whom it is set, and the statement that takes it away.
+    /// The role or database that has the setting, and the statement that resets it.
     fn reset(&self) -> (String, Fix) {
         let Self { ident: name, role, database, .. } = self;
         let (object, sql) = match (role, database) {
@@ -164,30 +165,31 @@ impl Setting {
     }
 }
 
-/// A role of every server, such as `pg_monitor`, that the role was made a member of; not what comes with one.
+/// Reports a predefined role, such as `pg_monitor`, that was granted directly. Predefined roles inside it are left
+/// out.
 fn predefined(role: &Role, roles: &[Role], found: &mut Vec<Finding>) {
     let given = |member: &String| roles.iter().any(|one| one.ident == *member && !one.predefined);
     if role.predefined && !role.files && role.members.iter().any(given) {
         found.push(Finding::new(
             Check::PredefinedRole,
             role.name.clone(),
-            "the role is a member of it, which a fresh server makes no role".to_owned(),
+            "the role is a member of it, and a fresh server grants it to no role".to_owned(),
             revoke(role),
         ));
     }
 }
 
-/// The last fault in row-level security that this server still has: the version that mends it, and its number.
-fn fault(version: u32) -> Option<(u32, &'static str)> {
-    const MENDED: [(&str, &[u32]); 4] = [
+/// The latest vulnerability in row-level security that this server has: the fixed version, and the CVE.
+fn vulnerability(version: u32) -> Option<(u32, &'static str)> {
+    const FIXED_IN: [(&str, &[u32]); 4] = [
         ("CVE-2025-8713", &[130_022, 140_019, 150_014, 160_010, 170_006]),
         ("CVE-2024-10976", &[120_021, 130_017, 140_014, 150_009, 160_005, 170_001]),
         ("CVE-2023-39418", &[150_004]),
         ("CVE-2023-2455", &[110_020, 120_015, 130_011, 140_008, 150_003]),
     ];
-    MENDED.into_iter().find_map(|(cve, minors)| {
-        let mended = minors.iter().find(|mended| **mended / 10_000 == version / 10_000)?;
-        (version < *mended).then_some((*mended, cve))
+    FIXED_IN.into_iter().find_map(|(cve, minors)| {
+        let fixed = minors.iter().find(|fixed| **fixed / 10_000 == version / 10_000)?;
+        (version < *fixed).then_some((*fixed, cve))
     })
 }
 
@@ -200,12 +202,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_was_not_updated_is_told_the_last_fault_it_has() {
-        assert_eq!(fault(150_002), Some((150_014, "CVE-2025-8713")));
-        assert_eq!(fault(150_013).map(|(fixed, _)| version(fixed)).as_deref(), Some("15.14"));
-        assert_eq!(fault(120_020), Some((120_021, "CVE-2024-10976")));
-        for mended in [130_022, 150_014, 150_018, 160_010, 170_006, 180_000, 190_002] {
-            assert_eq!(fault(mended), None, "{mended}");
+    fn an_outdated_server_gets_its_latest_vulnerability() {
+        assert_eq!(vulnerability(150_002), Some((150_014, "CVE-2025-8713")));
+        assert_eq!(vulnerability(150_013).map(|(fixed, _)| version(fixed)).as_deref(), Some("15.14"));
+        assert_eq!(vulnerability(120_020), Some((120_021, "CVE-2024-10976")));
+        for fixed in [130_022, 150_014, 150_018, 160_010, 170_006, 180_000, 190_002] {
+            assert_eq!(vulnerability(fixed), None, "{fixed}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Tables: their tenant column, their row-level security, and what the role may do to them.
+//! Judges tables: their tenant column, their row-level security, and the privileges of the role.
 
 use tenancy_sql::Schema;
 
-use super::catalog::{Catalog, Whose};
+use super::catalog::{Catalog, Ownership};
 use super::check::Check;
 use super::policy::{self, PolicyStatus};
 use super::relation::{Column, Relation};
@@ -10,23 +10,23 @@ use super::report::{Finding, Fix};
 use crate::isolation::policy::MissingTenant;
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
-    let unset = catalog.missing_tenant();
+    let missing_tenant = catalog.missing_tenant();
     for relation in catalog.relations.values().filter(|relation| relation.is_table() && relation.reachable())
     {
-        match catalog.whose(relation, schema) {
-            Whose::Operator => continue,
-            // A superuser reaches also what is meant for nobody.
-            Whose::Unknown(_) if catalog.superuser() => continue,
-            Whose::Shared { writable } => {
+        match catalog.ownership(relation, schema) {
+            Ownership::Operator => continue,
+            // A superuser can reach every table, so this would report tables that the application never uses.
+            Ownership::Unknown(_) if catalog.superuser() => continue,
+            Ownership::Shared { writable } => {
                 shared(catalog, relation, writable, found);
                 parent(catalog, schema, relation, found);
             }
-            Whose::Unknown(_) | Whose::Tenant(_) if relation.kind == 'f' => foreign(relation, found),
-            Whose::Unknown(column) => missing(relation, column, found),
-            Whose::Tenant(name) => {
+            Ownership::Unknown(_) | Ownership::Tenant(_) if relation.kind == 'f' => foreign(relation, found),
+            Ownership::Unknown(column) => missing(relation, column, found),
+            Ownership::Tenant(name) => {
                 let Some(column) = relation.column(name) else { continue };
                 tenant_column(relation, column, found);
-                rows(relation, column, unset, found);
+                rows(relation, column, missing_tenant, found);
             }
         }
         if !catalog.superuser() {
@@ -44,36 +44,38 @@ fn shared(catalog: &Catalog, relation: &Relation, writable: bool, found: &mut Ve
     let fix = if relation.granted(&WRITES) {
         Fix::Sql(relation.revoke(&WRITES))
     } else {
-        Fix::Step("take the role out of pg_write_all_data".to_owned())
+        Fix::Step("revoke pg_write_all_data from the role".to_owned())
     };
     let detail = format!(
-        "the role has {}; if all tenants shall write, name it under `shared_writable`",
+        "the role has {}; if every tenant may write, list it under `shared_writable`",
         may.join(", ")
     );
     found.push(Finding::new(Check::SharedWritable, relation.display(), detail, fix));
 }
 
-/// A shared table whose children are tenants'.
+/// Reports a shared table whose children are tenant tables.
 fn parent(catalog: &Catalog, schema: &Schema, relation: &Relation, found: &mut Vec<Finding>) {
-    let theirs = |(child, _): &(&Relation, &Column)| child.parents.contains(&relation.oid);
-    let below: Vec<_> = catalog
+    let is_child = |(child, _): &(&Relation, &Column)| child.parents.contains(&relation.oid);
+    let children: Vec<_> = catalog
         .tenants_of_any(schema)
-        .filter(theirs)
+        .filter(is_child)
         .map(|(child, _)| format!("`{}`", child.display()))
         .collect();
-    if !below.is_empty() && !catalog.superuser() {
+    if !children.is_empty() && !catalog.superuser() {
         found.push(Finding::new(
             Check::MissingTenantColumn,
             relation.display(),
-            format!("who reads it reads the rows of {} too, past the policies there", below.join(", ")),
-            Fix::Step("take the role's rights on it, or let its children inherit from nothing".to_owned()),
+            format!("a query on it also reads the rows of {}, without their policies", children.join(", ")),
+            Fix::Step(
+                "revoke the role's privileges on it, or remove the inheritance of its children".to_owned(),
+            ),
         ));
     }
 }
 
 fn foreign(relation: &Relation, found: &mut Vec<Finding>) {
     let rights: Vec<_> = relation.privileges.iter().map(String::as_str).collect();
-    let detail = format!("the role has {}, and no policy can be set on it", rights.join(", "));
+    let detail = format!("the role has {}, and a foreign table can have no policy", rights.join(", "));
     let fix = if relation.granted(&rights) {
         Fix::Sql(relation.revoke(&rights))
     } else {
@@ -89,8 +91,8 @@ fn missing(relation: &Relation, column: &str, found: &mut Vec<Finding>) {
         relation.display(),
         format!("it has no column `{column}`, and the role has {}", rights.join(", ")),
         Fix::Step(format!(
-            "add `{column}`, and to every key by `tenancy policies --keys`, which checks the rows; or, if every tenant may read its \
-             rows, name it under `shared` in tenancy.toml; or revoke the role's rights on it"
+            "add `{column}`, and add it to every key with `tenancy policies --keys`, which checks the rows; or, if every \
+             tenant may read its rows, list it under `shared` in tenancy.toml; or revoke the role's privileges on it"
         )),
     ));
 }
@@ -99,13 +101,13 @@ fn tenant_column(relation: &Relation, column: &Column, found: &mut Vec<Finding>)
     if relation.partition {
         return;
     }
-    // Without row-level security another type keeps ids apart as well, but a collation does not.
+    // Without row-level security any type distinguishes ids, but a non-deterministic collation does not.
     if let Err(why) = column.kind()
         && (relation.rls || !column.deterministic)
     {
         let detail = format!("the tenant column `{}` {why}", column.name);
-        let fix = "change the type of the column, and of the columns that refer to it; `tenancy policies` generates no \
-                   policy before";
+        let fix = "change the type of the column, and of the columns that reference it; until then `tenancy policies` generates \
+                   no policy";
         found.push(Finding::new(Check::TenantType, relation.display(), detail, Fix::Step(fix.to_owned())));
     }
     let alter =
@@ -128,23 +130,24 @@ fn tenant_column(relation: &Relation, column: &Column, found: &mut Vec<Finding>)
     }
 }
 
-/// Row-level security: one finding at most, the worst.
-fn rows(relation: &Relation, column: &Column, unset: MissingTenant, found: &mut Vec<Finding>) {
-    let verdict = policy::judge(relation, column);
+/// Judges row-level security. FORCE may add a finding; of the policies only the worst problem is reported.
+fn rows(relation: &Relation, column: &Column, missing_tenant: MissingTenant, found: &mut Vec<Finding>) {
+    let status = policy::judge(relation, column);
     let ident = &relation.ident;
-    let written = |own: bool, after: &str| match policy::written(relation, column, unset, own) {
-        Ok(sql) => Fix::together(&(sql + after)),
-        Err(why) => Fix::Step(format!("its tenant column {why}; then run the doctor again")),
-    };
+    let written =
+        |permissive: bool, after: &str| match policy::written(relation, column, missing_tenant, permissive) {
+            Ok(sql) => Fix::together(&(sql + after)),
+            Err(why) => Fix::Step(format!("the tenant column {why}; then run the doctor again")),
+        };
     if !relation.rls {
         let enable = format!("ALTER TABLE {ident} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY");
-        let fix = match verdict {
+        let fix = match status {
             PolicyStatus::Floor => Fix::Sql(enable),
-            _ => written(matches!(verdict, PolicyStatus::None), &format!("\n{enable};")),
+            _ => written(matches!(status, PolicyStatus::None), &format!("\n{enable};")),
         };
         let (check, detail) = match relation.parents.first() {
-            Some(_) => (Check::ChildWithoutRls, "its parent's policies are not asked for it"),
-            None => (Check::RlsOff, "no policy is asked for it"),
+            Some(_) => (Check::ChildWithoutRls, "the policies of its parent do not apply to it"),
+            None => (Check::RlsOff, "no policy applies to it"),
         };
         found.push(Finding::new(check, relation.display(), detail, fix));
         return;
@@ -154,37 +157,39 @@ fn rows(relation: &Relation, column: &Column, unset: MissingTenant, found: &mut 
         found.push(Finding::new(
             check,
             relation.display(),
-            format!("its owner `{}` is not bound by its policies", relation.owner),
+            format!("its policies do not apply to its owner `{}`", relation.owner),
             Fix::Sql(format!("ALTER TABLE {ident} FORCE ROW LEVEL SECURITY")),
         ));
     }
-    let (check, detail, own) = match verdict {
+    let (check, detail, permissive) = match status {
         PolicyStatus::Floor => {
             let altered = policy::altered(relation, column);
             if altered.is_empty() {
                 return;
             }
-            let detail = format!("not as `tenancy policies` writes it: `{}`", altered.join("`, `"));
+            let detail = format!("different from what `tenancy policies` writes: `{}`", altered.join("`, `"));
             (Check::AlteredPolicy, detail, true)
         }
         PolicyStatus::Open(policies) => {
             let names: Vec<_> = policies.iter().map(|policy| format!("`{}`", policy.name)).collect();
             let detail = format!(
-                "{} does not compare `{}` with app.tenant_id in a form that is known",
+                "{} does not compare `{}` with app.tenant_id in a known form",
                 names.join(" and "),
                 column.name
             );
             (Check::OpenPolicy, detail, false)
         }
-        PolicyStatus::NoFloor => {
-            (Check::NoFloor, "all its policies compare with the tenant, and are permissive".to_owned(), false)
-        }
+        PolicyStatus::NoFloor => (
+            Check::NoFloor,
+            "its policies compare with the tenant, but all of these are permissive".to_owned(),
+            false,
+        ),
         PolicyStatus::None => {
-            let detail = "row-level security is on, and no permissive policy is for this role";
+            let detail = "row-level security is on, and no permissive policy applies to this role";
             (Check::NoPolicy, detail.to_owned(), true)
         }
     };
-    found.push(Finding::new(check, relation.display(), detail, written(own, "")));
+    found.push(Finding::new(check, relation.display(), detail, written(permissive, "")));
 }
 
 fn privileges(relation: &Relation, found: &mut Vec<Finding>) {
@@ -198,7 +203,7 @@ fn privileges(relation: &Relation, found: &mut Vec<Finding>) {
             found.push(Finding::new(
                 check,
                 relation.display(),
-                format!("the role was given {}", rights.join(" or ")),
+                format!("the role was granted {}", rights.join(" or ")),
                 Fix::Sql(relation.revoke(rights)),
             ));
         }

@@ -1,57 +1,60 @@
-//! The tables of a database, and whose they are.
+//! [`Catalog`]: the tables of a database, and which of them are tenant tables.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::PgConnection;
 use tenancy_sql::{Dialect, Schema};
 
-use super::error::{refused, unread};
-use super::relations::{Column, Found, Policy, Relation, Security, columns, parents, policies, relations};
+use super::error::{misconfigured, read_error};
+use super::relations::{
+    Column, Policy, RawColumn, Relation, Security, columns, parents, policies, relations,
+};
 use crate::error::Result;
 use crate::isolation::own_tables;
 use crate::isolation::policy::{Kind, quoted};
 
-/// Where sqlx keeps which migrations were run.
+/// The table in which sqlx records migrations.
 const MIGRATIONS: &str = "_sqlx_migrations";
+/// The oldest supported `server_version_num`.
 const OLDEST: i32 = 150_000;
 
-/// What policies are made for.
+/// The tables of a database, by what policies they need.
 #[derive(Default)]
 pub(super) struct Catalog {
-    /// Those of tenants, by their names.
+    /// The tenant tables, sorted by name.
     pub(super) tenants: Vec<Table>,
     pub(super) shared: Vec<Table>,
-    /// Foreign tables below a tenant's, which can have no policy.
+    /// Foreign tables that are children of tenant tables. They cannot have a policy.
     pub(super) foreign: Vec<Table>,
-    /// Parents of tenants' tables that have no tenant, each with its child.
-    pub(super) open: Vec<(Other, String)>,
-    /// Tables without a tenant column that are not declared as shared.
-    pub(super) unknown: Vec<Other>,
-    /// Tables with a tenant column outside of the search path, whose security is not on or does not bind their owner.
-    pub(super) far: Vec<Other>,
+    /// Parents without a tenant column, each with its child, a tenant table.
+    pub(super) open: Vec<(UnmanagedTable, String)>,
+    /// Tables without a tenant column that are not declared shared.
+    pub(super) unknown: Vec<UnmanagedTable>,
+    /// Tables with a tenant column outside of the search path, whose row-level security is off or not forced.
+    pub(super) outside_search_path: Vec<UnmanagedTable>,
 }
 
 /// A table that gets no policy.
 #[derive(Clone)]
-pub(super) struct Other {
+pub(super) struct UnmanagedTable {
     pub(super) oid: i64,
     pub(super) shown: String,
-    /// In a schema of the search path.
-    pub(super) near: bool,
+    /// It is in a schema of the search path.
+    pub(super) in_search_path: bool,
 }
 
 pub(super) struct Table {
     pub(super) oid: i64,
-    /// With its schema, quoted.
+    /// The name with its schema, quoted.
     pub(super) name: String,
-    /// With its schema, for people.
+    /// The name with its schema, for messages.
     pub(super) shown: String,
     pub(super) schema: String,
-    /// None of a shared one.
+    /// The tenant column; `None` for a shared table.
     pub(super) tenant: Option<Column>,
     pub(super) writable: bool,
     pub(super) partition: bool,
-    /// Every table that it is a partition or a child of.
+    /// Every table above it: parents, and their parents.
     pub(super) above: BTreeSet<i64>,
     pub(super) security: Security,
     pub(super) policies: Vec<Policy>,
@@ -59,7 +62,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn column(&self) -> &Column {
-        self.tenant.as_ref().expect("a tenant's table was found by its column")
+        self.tenant.as_ref().expect("a tenant table was found by its column")
     }
 
     pub(super) fn object(&self) -> String {
@@ -76,30 +79,30 @@ impl Catalog {
         self.tenants.iter().find(|table| table.oid == oid)
     }
 
-    /// A tenant's table and all below it.
+    /// A tenant table with all its partitions and children.
     pub(super) fn family(&self, oid: i64) -> impl Iterator<Item = &Table> {
         self.tenants.iter().filter(move |table| table.oid == oid || table.above.contains(&oid))
     }
 
-    /// Reads it, and takes the search path away for the rest of the transaction.
+    /// Reads the catalogue, and empties the search path for the rest of the transaction.
     pub(super) async fn read(conn: &mut PgConnection, schema: &Schema) -> Result<Self> {
         let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
             .fetch_one(&mut *conn)
             .await
-            .map_err(unread)?;
+            .map_err(read_error)?;
         if version < OLDEST {
-            return Err(refused(format!(
-                "PostgreSQL 15 or later is needed, for views with the rights of their reader; this is {version}"
+            return Err(misconfigured(format!(
+                "PostgreSQL 15 or later is required, for views with `security_invoker`; this is {version}"
             )));
         }
         let relations = relations(conn).await?;
-        // From here on the database prints every name in one way.
+        // From here on PostgreSQL prints every name with its schema, quoted only where needed.
         sqlx::query(
             "SELECT set_config('search_path', '', true), set_config('quote_all_identifiers', 'off', true)",
         )
         .execute(&mut *conn)
         .await
-        .map_err(unread)?;
+        .map_err(read_error)?;
         let parents = parents(conn).await?;
         let columns = columns(conn, schema, &relations).await?;
         let policies = policies(conn).await?;
@@ -111,7 +114,7 @@ struct Reader<'a> {
     schema: &'a Schema,
     relations: BTreeMap<i64, Relation>,
     parents: HashMap<i64, Vec<i64>>,
-    columns: HashMap<(i64, String), Found>,
+    columns: HashMap<(i64, String), RawColumn>,
     policies: HashMap<i64, Vec<Policy>>,
 }
 
@@ -119,9 +122,9 @@ impl Reader<'_> {
     fn catalog(mut self) -> Result<Catalog> {
         let mut own = BTreeMap::new();
         for (oid, relation) in &self.relations {
-            if relation.near
+            if relation.in_search_path
                 && !relation.name.starts_with(own_tables::PREFIX)
-                && let Some(column) = self.own_column(*oid, relation)?
+                && let Some(column) = self.direct_tenant_column(*oid, relation)?
             {
                 own.insert(*oid, column);
             }
@@ -132,9 +135,9 @@ impl Reader<'_> {
             for column in above.iter().filter_map(|parent| own.get(parent)) {
                 let known = all.entry(*oid).or_insert_with(|| column.clone());
                 if known != column {
-                    return Err(refused(format!(
-                        "the table `{}` would be a tenant's by `{known}` and, as a child, by `{column}`; name one of \
-                         them for both under `columns` in tenancy.toml",
+                    return Err(misconfigured(format!(
+                        "the table `{}` has the tenant column `{known}` and, as a child, `{column}`; name one column \
+                         for both tables under `columns` in tenancy.toml",
                         self.relations[oid].shown()
                     )));
                 }
@@ -164,7 +167,7 @@ impl Reader<'_> {
                 for parent in
                     self.parents.get(&oid).into_iter().flatten().filter(|oid| !all.contains_key(oid))
                 {
-                    if let Some(other) = self.other(*parent) {
+                    if let Some(other) = self.unmanaged(*parent) {
                         catalog.open.push((other, table.shown.clone()));
                     }
                 }
@@ -172,29 +175,29 @@ impl Reader<'_> {
                 if foreign { &mut catalog.foreign } else { &mut catalog.tenants }.push(table);
                 continue;
             }
-            // Of an extension's tables only those with a tenant column could hold a tenant's rows.
+            // A table of an extension holds tenant rows only if it has a tenant column.
             let known = relation.name.starts_with(own_tables::PREFIX) || relation.name == MIGRATIONS;
             if known || (relation.member && !self.has_column(oid, relation)) {
                 continue;
             }
-            let Some(other) = self.other(oid) else { continue };
-            if !relation.near {
+            let Some(other) = self.unmanaged(oid) else { continue };
+            if !relation.in_search_path {
                 let secured = relation.security.enabled && relation.security.forced;
                 if self.is_shared(relation) {
                     continue;
                 }
                 match self.has_column(oid, relation) {
                     false => catalog.unknown.push(other),
-                    true if !secured => catalog.far.push(other),
+                    true if !secured => catalog.outside_search_path.push(other),
                     true => {}
                 }
             } else if self.is_shared(relation) {
                 table.writable = self.is_writable(relation);
                 catalog.shared.push(table);
             } else if table.policies.iter().any(Policy::is_ours) {
-                return Err(refused(format!(
-                    "the table `{}` has policies of `tenancy` and no tenant column any more; name the column under \
-                     `columns` in tenancy.toml, or declare the table as shared",
+                return Err(misconfigured(format!(
+                    "the table `{}` has policies of `tenancy`, but no tenant column; name the column under `columns` \
+                     in tenancy.toml, or declare the table shared",
                     table.shown
                 )));
             } else {
@@ -205,45 +208,45 @@ impl Reader<'_> {
         Ok(catalog)
     }
 
-    fn other(&self, oid: i64) -> Option<Other> {
+    fn unmanaged(&self, oid: i64) -> Option<UnmanagedTable> {
         let relation = self.relations.get(&oid)?;
-        Some(Other { oid, shown: relation.shown(), near: relation.near })
+        Some(UnmanagedTable { oid, shown: relation.shown(), in_search_path: relation.in_search_path })
     }
 
-    /// Whether a table that is not shared has the tenant column that is declared for it.
+    /// Whether a table has the tenant column that is declared for it. Never for a shared table.
     fn has_column(&self, oid: i64, relation: &Relation) -> bool {
         self.names(relation).flatten().any(|column| self.columns.contains_key(&(oid, column.to_owned())))
     }
 
-    /// The column by which a table says itself that it is a tenant's.
-    fn own_column(&self, oid: i64, relation: &Relation) -> Result<Option<String>> {
-        let usual = self.schema.column_name();
+    /// The tenant column of a table itself, without its parents.
+    fn direct_tenant_column(&self, oid: i64, relation: &Relation) -> Result<Option<String>> {
+        let default = self.schema.column_name();
         let has = |column: &str| self.columns.contains_key(&(oid, column.to_owned()));
         if self.is_shared(relation) {
-            if has(usual) {
-                return Err(refused(format!(
-                    "the table `{}` is declared as shared, and in the database it has the tenant column; take it out \
-                     of `shared` in tenancy.toml",
+            if has(default) {
+                return Err(misconfigured(format!(
+                    "the table `{}` is declared shared, but it has the tenant column; remove it from `shared` in \
+                     tenancy.toml",
                     relation.shown()
                 )));
             }
             return Ok(None);
         }
-        // A column that was declared for this table stands above the usual one.
-        let Some(declared) = self.names(relation).flatten().find(|column| *column != usual) else {
-            return Ok(has(usual).then(|| usual.to_owned()));
+        // A column that is declared for this table has priority over the default column.
+        let Some(declared) = self.names(relation).flatten().find(|column| *column != default) else {
+            return Ok(has(default).then(|| default.to_owned()));
         };
         if has(declared) {
             return Ok(Some(declared.to_owned()));
         }
-        Err(refused(format!(
-            "the table `{}` is declared with the tenant column `{declared}`, and has no such column; correct `columns` in \
+        Err(misconfigured(format!(
+            "the table `{}` is declared with the tenant column `{declared}`, but has no such column; correct `columns` in \
              tenancy.toml",
             relation.shown()
         )))
     }
 
-    /// The tenant column that the declaration has for each name of a table.
+    /// The declared tenant column for each name of a table; `None` for a shared table.
     fn names<'a>(&'a self, relation: &Relation) -> impl Iterator<Item = Option<&'a str>> {
         relation.names().into_iter().map(|name| self.schema.tenant_column(Dialect::Postgres, &name))
     }
@@ -252,7 +255,7 @@ impl Reader<'_> {
         self.names(relation).any(|column| column.is_none())
     }
 
-    /// Of a shared one: by whichever name it is declared, it is declared writable.
+    /// Whether a shared table is declared writable under each name that is declared.
     fn is_writable(&self, relation: &Relation) -> bool {
         relation.names().iter().all(|name| {
             self.schema.tenant_column(Dialect::Postgres, name).is_some()
@@ -260,7 +263,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Every table above a child, however far.
+    /// Every table above a child, at any distance.
     fn above(&self, oid: i64) -> BTreeSet<i64> {
         let mut above = BTreeSet::new();
         let mut next = vec![oid];
@@ -271,11 +274,15 @@ impl Reader<'_> {
     }
 
     fn tenant_column(&self, oid: i64, shown: &str, column: &str) -> Result<Column> {
-        let Some(Found { column, kind, deterministic }) = self.columns.get(&(oid, column.to_owned())) else {
-            return Err(refused(format!("the table `{shown}` lost its column `{column}` while it was read")));
+        let Some(RawColumn { column, kind, deterministic }) = self.columns.get(&(oid, column.to_owned()))
+        else {
+            return Err(misconfigured(format!(
+                "the table `{shown}` lost its column `{column}` during the check; run it again"
+            )));
         };
-        let kind = Kind::of(kind, *deterministic)
-            .map_err(|why| refused(format!("the tenant column `{}` of `{shown}` {why}", column.name)))?;
+        let kind = Kind::of(kind, *deterministic).map_err(|why| {
+            misconfigured(format!("the tenant column `{}` of `{shown}` {why}", column.name))
+        })?;
         Ok(Column { kind, ..column.clone() })
     }
 }

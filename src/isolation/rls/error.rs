@@ -1,14 +1,15 @@
-//! The errors of reading and changing policies.
+//! The errors of `RlsPolicies`: how a database error becomes one of this crate.
 
 use crate::error::{Error, ErrorKind};
 
-pub(super) fn refused(text: impl Into<String>) -> Error {
+/// The declaration does not fit the database.
+pub(super) fn misconfigured(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::Misconfigured, text.into())
 }
 
-/// The database does not answer what it is asked.
-pub(super) fn unread(error: sqlx::Error) -> Error {
-    let text = format!("the database does not say what its tables are: {}", said(&error));
+/// A query on the catalogue failed.
+pub(super) fn read_error(error: sqlx::Error) -> Error {
+    let text = format!("the catalogue of the database cannot be read: {}", message(&error));
     Error::new(kind(&error), text).with_source(error)
 }
 
@@ -24,8 +25,8 @@ pub(super) fn kind(error: &sqlx::Error) -> ErrorKind {
     }
 }
 
-/// The first line of what the database said, which names tables and keys but no row.
-pub(super) fn said(error: &sqlx::Error) -> String {
+/// The message of a database error, which names tables and keys but contains no row.
+pub(super) fn message(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(db) => db.message().to_owned(),
         other => other.to_string(),

@@ -1,27 +1,28 @@
-//! Indexes that row-level security takes out of use.
+//! Indexes that PostgreSQL cannot use under row-level security.
 
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
-use super::error::unread;
+use super::error::read_error;
 use super::plan::PolicyChange;
 use crate::error::Result;
 use crate::isolation::policy::quoted;
 
-/// An index on a tenants' table by which a query looks rows up with something that could tell of other rows.
+/// An index on a tenant table that needs an operator or a function that is not leakproof.
 struct Index {
     table: i64,
     shown: String,
     definition: String,
-    /// How the definition begins, up to the method.
+    /// The beginning of the definition, up to the method.
     head: String,
     btree: bool,
     /// The operators and functions that are not leakproof.
     leaky: Vec<String>,
 }
 
-/// Before the policy has passed a row, PostgreSQL shows it only to leakproof operators and functions; so an index of
-/// others serves no query of a tenant's, whichever columns stand in it.
+/// Lists the indexes that serve no query under a policy.
+///
+/// Until the policy accepts a row, PostgreSQL passes that row to leakproof operators and functions only.
 pub(super) async fn advice(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<PolicyChange>> {
     let (tables, numbers): (Vec<i64>, Vec<i16>) =
         catalog.tenants.iter().map(|table| (table.oid, table.column().number)).unzip();
@@ -34,7 +35,7 @@ pub(super) async fn advice(conn: &mut PgConnection, catalog: &Catalog) -> Result
     .bind(&numbers)
     .fetch_all(&mut *conn)
     .await
-    .map_err(unread)?;
+    .map_err(read_error)?;
     let indexes = leaky(conn, &tables, &numbers).await?;
     Ok(indexes.iter().filter_map(|index| index.advice(catalog, &led)).collect())
 }
@@ -44,12 +45,12 @@ impl Index {
         let table = catalog.tenant(self.table)?;
         let tenant = quoted(&table.column().name);
         let reason = format!(
-            "row-level security takes it out of use, as what it is looked up by is not leakproof: {}. What is found by \
-             the tenant is filtered row by row",
+            "row-level security prevents its use, because these are not leakproof: {}; PostgreSQL filters the rows of the \
+             tenant one by one",
             self.leaky.join(", ")
         );
         let sql = match self.definition.strip_prefix(&self.head) {
-            // Its order serves within a tenant, and it leads to the tenant's rows.
+            // With the tenant column in front it finds the tenant's rows, in the order of the other columns.
             Some(rest) if self.btree => {
                 let columns = rest.replacen('(', &format!("({tenant}, "), 1);
                 format!("CREATE INDEX ON {}{columns};", table.name)
@@ -62,9 +63,9 @@ impl Index {
 }
 
 async fn leaky(conn: &mut PgConnection, tables: &[i64], numbers: &[i16]) -> Result<Vec<Index>> {
-    // Of a B-tree the first column decides; of any other kind, each can. An operator class none of whose operators is
-    // leakproof is of no use. A pattern class stands for LIKE, whose operator is in no class of a B-tree. The functions
-    // of an expression are found by their numbers in its tree; a cast through text has none.
+    // A B-tree needs its first column; any other kind can use each of its columns. An operator class is useless if none
+    // of its operators is leakproof. A pattern class serves LIKE, whose operator is in no B-tree class. The functions of
+    // an expression are found by their oids in the expression tree; a cast through text has none.
     type Row = (i64, String, String, String, bool, Vec<String>);
     let rows: Vec<Row> = sqlx::query_as(
         "WITH ours AS ( \
@@ -103,7 +104,7 @@ async fn leaky(conn: &mut PgConnection, tables: &[i64], numbers: &[i16]) -> Resu
     .bind(numbers)
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
+    .map_err(read_error)?;
     let index = |(table, shown, definition, head, btree, leaky): Row| Index {
         table,
         shown,

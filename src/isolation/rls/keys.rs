@@ -1,24 +1,25 @@
-//! Tenant columns that may be empty, and keys that lack them.
+//! Tenant columns that may be null or have a default, and keys that lack the tenant column.
 
 use std::collections::BTreeSet;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::catalog::{Catalog, Table};
-use super::error::{refused, unread};
+use super::error::{misconfigured, read_error};
 use super::plan::PolicyChange;
 use crate::error::Result;
 use crate::isolation::foreign_key::{self, ForeignKey, KeyStatus, Side};
 use crate::isolation::policy::quoted;
 
-pub(super) struct Keys {
-    /// In the order in which they can be done.
+/// The changes to columns and keys.
+pub(super) struct KeyChanges {
+    /// In the order in which they must run.
     pub(super) keys: Vec<PolicyChange>,
-    /// What only a person can mend.
+    /// Keys that only a person can change.
     pub(super) advice: Vec<PolicyChange>,
 }
 
-impl Keys {
+impl KeyChanges {
     pub(super) async fn read(conn: &mut PgConnection, catalog: &Catalog) -> Result<Self> {
         let unique = unique_keys(conn, &catalog.oids()).await?;
         let of_tenants = tables_of_tenants(catalog, &unique);
@@ -27,7 +28,7 @@ impl Keys {
         let (mut dropped, mut added, mut replaced) = (Vec::new(), Vec::new(), BTreeSet::new());
         let mut referred = Vec::new();
         for foreign in foreign_keys(conn).await? {
-            // What refers to a tenant's key, but is none's, is looked at below.
+            // A key from another table to a tenant table is handled with the unique key below.
             let (Some(child), Some(parent)) = (catalog.tenant(foreign.child), catalog.tenant(foreign.parent))
             else {
                 continue;
@@ -41,7 +42,7 @@ impl Keys {
                     dropped.push(PolicyChange::new(object.clone(), reason, drop));
                     let family = [child, parent].into_iter().flat_map(|table| catalog.family(table.oid));
                     let add = foreign_key::checked(&family.map(|table| table.name.as_str()).collect(), &add);
-                    added.push(PolicyChange::new(object, "it is made anew, with the tenant", add));
+                    added.push(PolicyChange::new(object, "it is recreated with the tenant column", add));
                     referred.push((foreign.parent, needs));
                 }
             }
@@ -57,19 +58,19 @@ impl Keys {
                 continue;
             }
             if of_tenants.contains(&unique.table) {
-                let reason = "each tenant has one row here, so it is unique among tenants: one learns what another has";
+                let reason = "each tenant has one row here, so it is unique across tenants: it reveals values of one tenant to another";
                 advice.push(PolicyChange::new(unique.object(table), reason, ""));
                 continue;
             }
             if unique.referred.iter().any(|by| !replaced.contains(by)) {
-                let reason = "it lacks the tenant, and a key refers to it that cannot be given the tenant: two tenants \
-                              collide in it, and one learns of the other's rows";
+                let reason = "it lacks the tenant column, and a foreign key references it that cannot have the tenant column: \
+                              two tenants collide in it, and it reveals rows of one to the other";
                 advice.push(PolicyChange::new(unique.object(table), reason, ""));
                 continue;
             }
             columns.insert(tenant.clone());
             made.push((unique.table, columns));
-            let reason = "it lacks the tenant: two tenants collide in it, and one learns of the other's rows";
+            let reason = "it lacks the tenant column: two tenants collide in it, and it reveals rows of one to the other";
             keys.push(PolicyChange::new(unique.object(table), reason, unique.with_tenant(table)));
         }
         for (parent, needs) in referred {
@@ -80,7 +81,7 @@ impl Keys {
             let sql = foreign_key::unique(side(table), &needs);
             keys.push(PolicyChange::new(
                 table.object(),
-                "foreign keys with the tenant need a key to refer to",
+                "foreign keys with the tenant column need a unique key to reference",
                 sql,
             ));
             made.push((parent, needs));
@@ -91,7 +92,7 @@ impl Keys {
     }
 }
 
-/// Tables that have one row for each tenant.
+/// The tables with one row for each tenant: the tenant column alone is a unique key.
 fn tables_of_tenants(catalog: &Catalog, unique: &[Unique]) -> BTreeSet<i64> {
     let by_tenant = |key: &&Unique| {
         catalog.tenant(key.table).is_some_and(|table| key.columns == [table.column().name.as_str()])
@@ -100,30 +101,32 @@ fn tables_of_tenants(catalog: &Catalog, unique: &[Unique]) -> BTreeSet<i64> {
 }
 
 fn columns(catalog: &Catalog, of_tenants: &BTreeSet<i64>) -> Vec<PolicyChange> {
-    let mut steps = Vec::new();
-    // A partition's column is as its parent's is; a child's is its own.
+    let mut changes = Vec::new();
+    // A partition shares the column of its parent; a child has its own.
     for table in catalog.tenants.iter().filter(|table| !table.partition) {
         let column = table.column();
         let name = quoted(&column.name);
         let alter = |action: &str| format!("ALTER TABLE {} ALTER COLUMN {name} {action};", table.name);
         if column.nullable {
-            let reason =
-                "its tenant column may be empty, and a foreign key with an empty part is not checked";
-            steps.push(PolicyChange::new(table.object(), reason, alter("SET NOT NULL")));
+            let reason = "its tenant column may be null, and PostgreSQL does not check a foreign key with a null column";
+            changes.push(PolicyChange::new(table.object(), reason, alter("SET NOT NULL")));
         }
-        // The id of a tenant may be given by the database.
+        // The database may generate the id of a tenant, so a default is right in a table of tenants.
         if let Some(action) = column.filled.filter(|_| !of_tenants.contains(&table.oid)) {
-            let reason = "its tenant column fills itself, so that a forgotten tenant is not noticed";
-            steps.push(PolicyChange::new(table.object(), reason, alter(action)));
+            let reason =
+                "its tenant column has a default or an identity, so that a missing tenant is not noticed";
+            changes.push(PolicyChange::new(table.object(), reason, alter(action)));
         }
     }
-    steps
+    changes
 }
 
 async fn foreign_keys(conn: &mut PgConnection) -> Result<Vec<ForeignKey>> {
     let sql = format!("SELECT row_to_json(q)::text FROM ({}) q", foreign_key::READ);
-    let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(conn).await.map_err(unread)?;
-    let read = |row: &String| serde_json::from_str(row).map_err(|e| unread(sqlx::Error::Decode(e.into())));
+    let rows: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(conn).await.map_err(read_error)?;
+    let read =
+        |row: &String| serde_json::from_str(row).map_err(|e| read_error(sqlx::Error::Decode(e.into())));
     rows.iter().map(read).collect()
 }
 
@@ -136,16 +139,16 @@ struct Unique {
     name: String,
     table: i64,
     primary: bool,
-    /// Its columns; of an expression there is none.
+    /// Its columns, without expressions.
     columns: Vec<String>,
-    /// Of a constraint what it is, such as `UNIQUE (code)`; of an index the statement that makes it.
+    /// Of a constraint, its definition such as `UNIQUE (code)`; of an index, the statement that creates it.
     definition: String,
     constraint: bool,
     /// The index with its schema, quoted.
     index: String,
-    /// How the definition of an index begins, up to its columns.
+    /// The beginning of an index definition, up to its columns.
     head: String,
-    /// The foreign keys that need it.
+    /// The foreign keys that reference it.
     referred: Vec<i64>,
 }
 
@@ -159,10 +162,11 @@ impl Unique {
         format!("{kind} {} of {}", self.name, table.shown)
     }
 
+    /// The statements that recreate it with the tenant column in front.
     fn with_tenant(&self, table: &Table) -> String {
         let tenant = quoted(&table.column().name);
         let name = quoted(&self.name);
-        // The columns begin at the first parenthesis: of an index after its names, of a constraint at once.
+        // The columns begin at the first parenthesis after the head; the head of a constraint is empty.
         let (head, rest) = self.definition.split_at(self.head.len());
         let definition = format!("{head}{}", rest.replacen('(', &format!("({tenant}, "), 1));
         if self.constraint {
@@ -196,14 +200,16 @@ async fn unique_keys(conn: &mut PgConnection, tables: &[i64]) -> Result<Vec<Uniq
     .bind(tables)
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
+    .map_err(read_error)?;
     let unique = |row: Row| {
         let (name, table, primary, columns, definition, constraint, schema, start, on, referred) = row;
         let printed = [String::new(), format!("{start}ONLY {on}"), format!("{start}{on}")]
             .into_iter()
             .find(|head| head.is_empty() == constraint && definition.starts_with(head.as_str()))
-            .ok_or_else(|| refused(format!("what the database says of the index `{name}` does not read")))?;
-        // Of a partitioned table it is printed with `ONLY`, which would make none on the partitions.
+            .ok_or_else(|| {
+                misconfigured(format!("the definition of the index `{name}` has an unknown form"))
+            })?;
+        // PostgreSQL prints `ONLY` for a partitioned table, which would create no index on the partitions.
         let head = if constraint { String::new() } else { format!("{start}{on}") };
         let definition = format!("{head}{}", &definition[printed.len()..]);
         let index = format!("{}.{}", quoted(&schema), quoted(&name));
@@ -212,7 +218,7 @@ async fn unique_keys(conn: &mut PgConnection, tables: &[i64]) -> Result<Vec<Uniq
     rows.into_iter().map(unique).collect()
 }
 
-/// Exclusion constraints, which could be about anything.
+/// Exclusion constraints that lack the tenant column.
 async fn exclusions(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<PolicyChange>> {
     let (tables, numbers): (Vec<i64>, Vec<i16>) =
         catalog.tenants.iter().map(|table| (table.oid, table.column().number)).unzip();
@@ -226,12 +232,12 @@ async fn exclusions(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<Po
     .bind(numbers)
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
-    let step = |(table, name): (i64, String)| {
+    .map_err(read_error)?;
+    let change = |(table, name): (i64, String)| {
         let table = catalog.tenant(table)?;
-        let reason = "it lacks the tenant: two tenants collide in it; make it anew with the tenant column `WITH =`, \
-                      which the extension btree_gist has for every type";
+        let reason = "it lacks the tenant column: two tenants collide in it; recreate it with the tenant column `WITH =`, \
+                      which the extension btree_gist supports";
         Some(PolicyChange::new(format!("exclusion constraint {name} of {}", table.shown), reason, ""))
     };
-    Ok(rows.into_iter().filter_map(step).collect())
+    Ok(rows.into_iter().filter_map(change).collect())
 }

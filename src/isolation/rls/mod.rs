@@ -1,4 +1,4 @@
-//! Row-level security, generated.
+//! [`RlsPolicies`]: compares a database with the declaration, and writes the row-level security that it lacks.
 
 mod catalog;
 mod error;
@@ -15,97 +15,99 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tenancy_sql::Schema;
 
 use self::catalog::Catalog;
-use self::error::{kind, said, unread};
-use self::keys::Keys;
+use self::error::{kind, message, read_error};
+use self::keys::KeyChanges;
 pub use self::plan::{PolicyChange, PolicyPlan};
 use self::unguarded::Unguarded;
 use super::policy::MissingTenant;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The row-level security that a database should have.
+/// Generates the row-level security of a database's tenant tables.
 ///
-/// Whose tables are whose is said by the [`Schema`], of which the names and types are taken from the database: every
-/// table of the schemas in the `search_path` that has its tenant column and is not declared as shared belongs to
-/// tenants, and so does every partition and child of one. Each of them gets a `RESTRICTIVE` policy `tenancy_floor`,
-/// which no other policy can open, and a permissive one, `tenancy_own`; both compare the tenant column with
-/// `app.tenant_id`, which a [`Tx`](crate::scope::Tx) sets for itself alone. The security is forced, so that it
-/// binds the owner of the tables too.
+/// A table in a schema of the `search_path` is a tenant table if it has the tenant column that the [`Schema`]
+/// declares and is not declared shared. So is every partition and child of a tenant table. Each gets a `RESTRICTIVE`
+/// policy `tenancy_floor`, so that no other policy can open it, and a permissive policy `tenancy_own`. Both compare
+/// the tenant column with `app.tenant_id`, which a [`Tx`](crate::scope::Tx) sets for its own transaction. `FORCE ROW
+/// LEVEL SECURITY` applies them to the owner of the table too.
 ///
-/// A policy carries a hash of its definition as its comment. One that is as it should be is not touched; one that
-/// was written by another declaration, or altered by hand, is replaced; one that is not declared any more is dropped.
-/// Policies of your own are left alone, and so are the tables of this crate, which begin with `tenancy_`.
+/// The comment of a policy contains a hash of its definition. A policy that matches is not touched. One of another
+/// declaration, or one that was altered by hand, is replaced. One that is no longer declared is dropped. Your own
+/// policies stay unchanged, and so do the tables of this crate, whose names begin with `tenancy_`.
 ///
 /// # Security
-/// The comparison is of the kind that is read anew for each statement, so that a prepared statement follows the tenant.
-/// A policy does not bind superusers, nor roles with `BYPASSRLS`, and it does not stop a role that can run any SQL
-/// from choosing another tenant by `SET`.
+/// PostgreSQL evaluates the comparison for each execution, so a prepared statement follows the tenant. Policies do
+/// not apply to superusers and roles with `BYPASSRLS`. They do not stop a role that can run any SQL from choosing
+/// another tenant with `SET`.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is read or written before `plan` or `apply`"]
 pub struct RlsPolicies<'a> {
     schema: &'a Schema,
-    unset: MissingTenant,
+    missing_tenant: MissingTenant,
     role: Option<String>,
     keys: bool,
 }
 
 impl<'a> RlsPolicies<'a> {
-    /// The policies of what this declares.
+    /// Creates the generator for the tables that `schema` declares.
     pub fn new(schema: &'a Schema) -> Self {
-        Self { schema, unset: MissingTenant::default(), role: None, keys: false }
+        Self { schema, missing_tenant: MissingTenant::default(), role: None, keys: false }
     }
 
-    /// What a statement sees that runs without a tenant.
-    pub fn missing_tenant(mut self, unset: MissingTenant) -> Self {
-        self.unset = unset;
+    /// Sets what a policy does for a statement that runs without a tenant.
+    pub fn missing_tenant(mut self, missing_tenant: MissingTenant) -> Self {
+        self.missing_tenant = missing_tenant;
         self
     }
 
-    /// The role that the application logs in as: it may read and write the rows of tenants' tables and read the shared
-    /// ones, and it may not empty or change a table. It exists already, and owns none of them.
+    /// Sets the role that the application logs in as, and plans its grants.
     ///
-    /// What it gets of tables to come is taken back, as those have no policy yet. The tables of this crate are not
-    /// among what is granted.
+    /// The role may read and write tenant tables and read shared ones, but it may not truncate or alter a table. It
+    /// must exist, and must own none of the tables. Its default privileges on future tables are revoked, because
+    /// these have no policy yet. Grants on the tables of this crate are up to you.
     pub fn runtime_role(mut self, role: impl Into<String>) -> Self {
         self.role = Some(role.into());
         self
     }
 
-    /// Also changes the columns and keys that lack the tenant: see [`PolicyPlan::keys`].
+    /// Also plans the changes to columns and keys that lack the tenant column: see [`PolicyPlan::keys`].
     pub fn with_keys(mut self) -> Self {
         self.keys = true;
         self
     }
 
-    /// What the database lacks. Nothing is written.
+    /// Returns what the database lacks. Writes nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if a table cannot have a policy: a tenant column that is not there or of another
-    /// type than `uuid`, `bigint` and `text`, a table that is declared as shared and has the tenant column, a table with
-    /// policies of this crate that lost it, a role that the policies would not bind; if PostgreSQL is older than 15; and
-    /// if the database does not answer, [`ErrorKind::Database`] or [`ErrorKind::StoreUnavailable`].
+    /// [`ErrorKind::Misconfigured`] if
+    /// - a declared tenant column does not exist, or has another type than `uuid`, `bigint` and `text`;
+    /// - a table is declared shared and has the tenant column, or has generated policies and lost that column;
+    /// - policies would not apply to the runtime role;
+    /// - PostgreSQL is older than 15.
+    ///
+    /// [`ErrorKind::Database`] or [`ErrorKind::StoreUnavailable`] if the database does not answer.
     pub async fn plan(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
-        let mut tx = conn.begin().await.map_err(unread)?;
-        // Only for the reading: it takes the search path away, so that every name is written with its schema.
+        let mut tx = conn.begin().await.map_err(read_error)?;
+        // `read` empties the search path of this transaction, so that PostgreSQL prints every name with its schema.
         let plan = self.read(&mut tx).await;
-        tx.rollback().await.map_err(unread)?;
+        tx.rollback().await.map_err(read_error)?;
         plan
     }
 
-    /// Makes the database as it should be, in one transaction, and tells what that took.
+    /// Applies the plan in one transaction, and returns the changes that it made.
     ///
-    /// Several nodes may call it at once: one of them does the work. Run it as the owner of the tables. A table that is
-    /// changed is locked until the end, which is short unless keys are changed too.
+    /// Several nodes may call it at the same time: an advisory lock lets one of them do the work. Run it as the owner
+    /// of the tables. A changed table is locked until the end, which is short unless keys are changed too.
     ///
     /// # Errors
-    /// As [`plan`](Self::plan); [`ErrorKind::Database`] if a statement is refused or the database is not as planned
-    /// afterwards. Nothing is changed then.
+    /// As [`plan`](Self::plan); [`ErrorKind::Database`] if PostgreSQL rejects a statement, or if the database differs
+    /// from the plan afterwards. Nothing is changed then.
     pub async fn apply(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
-        let mut tx = conn.begin().await.map_err(unread)?;
+        let mut tx = conn.begin().await.map_err(read_error)?;
         let done = self.run(&mut tx).await;
-        // Said at once: a transaction that is only dropped keeps its locks until the connection is used again.
+        // Roll back explicitly: a dropped transaction keeps its locks until the connection is used again.
         match &done {
-            Ok(plan) if !plan.is_empty() => tx.commit().await.map_err(unread)?,
-            _ => tx.rollback().await.map_err(unread)?,
+            Ok(plan) if !plan.is_empty() => tx.commit().await.map_err(read_error)?,
+            _ => tx.rollback().await.map_err(read_error)?,
         }
         done
     }
@@ -114,21 +116,21 @@ impl<'a> RlsPolicies<'a> {
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('tenancy policies', 0))")
             .execute(&mut *conn)
             .await
-            .map_err(unread)?;
+            .map_err(read_error)?;
         let plan = self.plan(conn).await?;
         if plan.is_empty() {
             return Ok(plan);
         }
-        // Whoever waits for a table's lock holds up everybody who comes after.
-        sqlx::raw_sql("SET LOCAL lock_timeout = '10s'").execute(&mut *conn).await.map_err(unread)?;
-        for step in plan.changes() {
-            sqlx::raw_sql(AssertSqlSafe(step.sql())).execute(&mut *conn).await.map_err(|e| {
-                let refused = format!("{} cannot be changed: {}", step.object(), said(&e));
-                Error::new(kind(&e), refused).with_source(e)
+        // A statement that waits for a table lock blocks all later statements on that table.
+        sqlx::raw_sql("SET LOCAL lock_timeout = '10s'").execute(&mut *conn).await.map_err(read_error)?;
+        for change in plan.changes() {
+            sqlx::raw_sql(AssertSqlSafe(change.sql())).execute(&mut *conn).await.map_err(|e| {
+                let text = format!("{} cannot be changed: {}", change.object(), message(&e));
+                Error::new(kind(&e), text).with_source(e)
             })?;
         }
         if let Some(left) = self.plan(conn).await?.changes().first() {
-            let text = format!("{} is not as planned after it was changed: {}", left.object(), left.reason());
+            let text = format!("{} differs from the plan after the change: {}", left.object(), left.reason());
             return Err(Error::new(ErrorKind::Database, text));
         }
         Ok(plan)
@@ -136,19 +138,19 @@ impl<'a> RlsPolicies<'a> {
 
     async fn read(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
         let catalog = Catalog::read(conn, self.schema).await?;
-        let mut steps = policy::steps(&catalog, self.unset);
+        let mut changes = policy::changes(&catalog, self.missing_tenant);
         let views = view::views(conn, &catalog).await?;
-        steps.extend(view::steps(&views));
+        changes.extend(view::changes(&views));
         if let Some(role) = &self.role {
-            steps.extend(role::steps(conn, &catalog, &views, role).await?);
+            changes.extend(role::changes(conn, &catalog, &views, role).await?);
         }
-        let Keys { mut keys, mut advice } = Keys::read(conn, &catalog).await?;
+        let KeyChanges { mut keys, mut advice } = KeyChanges::read(conn, &catalog).await?;
         if self.keys {
-            steps.append(&mut keys);
+            changes.append(&mut keys);
         }
         let unguarded = Unguarded::read(conn, &catalog, &views, self.role.as_deref()).await?;
         advice.extend(unguarded.advice);
         advice.extend(index::advice(conn, &catalog).await?);
-        Ok(PolicyPlan { steps, keys, advice, unguarded: unguarded.reached, tables: catalog.tenants.len() })
+        Ok(PolicyPlan { changes, keys, advice, unguarded: unguarded.reached, tables: catalog.tenants.len() })
     }
 }

@@ -1,11 +1,11 @@
-//! [`PolicyPlan`]: what a database lacks, and the same as a file of SQL.
+//! [`PolicyPlan`]: the changes that a database needs, also as an SQL file.
 
 use std::fmt::Write as _;
 
-/// What a database lacks, as [`RlsPolicies::plan`](super::RlsPolicies::plan) found it.
+/// The changes that a database needs, from [`RlsPolicies::plan`](super::RlsPolicies::plan).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyPlan {
-    pub(super) steps: Vec<PolicyChange>,
+    pub(super) changes: Vec<PolicyChange>,
     pub(super) keys: Vec<PolicyChange>,
     pub(super) advice: Vec<PolicyChange>,
     pub(super) unguarded: Vec<PolicyChange>,
@@ -13,55 +13,54 @@ pub struct PolicyPlan {
 }
 
 impl PolicyPlan {
-    /// Whether there is nothing to do.
+    /// Whether [`changes`](Self::changes) is empty. Unguarded tables and advice do not count.
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.changes.is_empty()
     }
 
-    /// What is to be done, in this order.
+    /// The changes, in the order in which they must run.
     pub fn changes(&self) -> &[PolicyChange] {
-        &self.steps
+        &self.changes
     }
 
-    /// Columns and keys that lack the tenant: tenant columns that may be empty or fill themselves, and primary, unique
-    /// and foreign keys by which one tenant can collide with another's rows, or refer to them. PostgreSQL checks keys
-    /// past row-level security.
+    /// Changes to keys that lack the tenant column, and to tenant columns that may be null or have a default.
     ///
-    /// They are done only [`with_keys`](super::RlsPolicies::with_keys), because they lock tables while they read them whole,
-    /// fail on rows that break them, and make what was unique among all tenants unique within each.
+    /// PostgreSQL checks keys without row-level security, so a key without the tenant column lets one tenant collide
+    /// with another's rows, or reference them. [`changes`](Self::changes) contains these changes only
+    /// [`with_keys`](super::RlsPolicies::with_keys): they lock tables during a full scan, fail on rows that violate
+    /// them, and make a key unique within each tenant that was unique across tenants.
     pub fn keys(&self) -> &[PolicyChange] {
         &self.keys
     }
 
-    /// Tables and views that no generated policy guards, of which a person has to decide: a table without a tenant column
-    /// that is not declared as shared, one outside of the `search_path`, a materialized view, a foreign table. `tenancy
-    /// policies --check` fails on them.
+    /// Tables and views without a generated policy that need a decision: a table without a tenant column that is not
+    /// declared shared, a table outside of the `search_path`, a materialized view, a foreign table.
     ///
-    /// With a [runtime role](super::RlsPolicies::runtime_role) these are the ones that it reaches, and the others are
-    /// [advice](Self::advice); without one, all of them. They have no SQL.
+    /// `tenancy policies --check` fails on them. With a [runtime role](super::RlsPolicies::runtime_role) these are
+    /// the ones that the role can reach, and the others are [advice](Self::advice). Their SQL is empty.
     pub fn unguarded(&self) -> &[PolicyChange] {
         &self.unguarded
     }
 
-    /// How many tables were compared, partitions and children among them. A plan of none says nothing of a database.
+    /// The number of compared tables, including partitions and children. With 0, an empty plan proves nothing.
     pub fn tables(&self) -> usize {
         self.tables
     }
 
-    /// What a person should know or change: indexes that row-level security takes out of use, and tables and views that
-    /// no policy guards and the application does not reach. The SQL of some is empty.
+    /// Recommendations: indexes that PostgreSQL cannot use under row-level security, keys that a person has to
+    /// change, and tables and views without a policy that the runtime role cannot reach. Their SQL may be empty.
     pub fn advice(&self) -> &[PolicyChange] {
         &self.advice
     }
 
-    /// The steps as a file for migrations of your own, with the reasons as comments; the keys and the advice follow as
-    /// comments. It may be run again.
+    /// Returns the changes as an SQL migration, with the reasons as comments. Keys, unguarded tables and advice
+    /// follow as comments. The file may run several times.
     pub fn sql(&self) -> String {
         script(self)
     }
 }
 
-/// One change: of what, why, and by which SQL.
+/// A change of one object: the object, the reason and the SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyChange {
     object: String,
@@ -74,61 +73,61 @@ impl PolicyChange {
         Self { object: object.into(), reason: reason.into(), sql: sql.into() }
     }
 
-    /// What it changes, such as `table public.orders`.
+    /// The object that it changes, such as `table public.orders`.
     pub fn object(&self) -> &str {
         &self.object
     }
 
-    /// What is not as it should be.
+    /// How the object differs from the plan.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// The statements that fix it.
+    /// The statements that fix it, or an empty string.
     pub fn sql(&self) -> &str {
         &self.sql
     }
 }
 
 const HEAD: &str = "\
--- Row-level security for the tables of tenants, written by `tenancy` from tenancy.toml and the database.
--- Run it as the owner of the tables, in one transaction, as tools for migrations do. It may be run again.
+-- Row-level security for tenant tables, generated by `tenancy` from tenancy.toml and the database.
+-- Run it as the owner of the tables, in one transaction, as migration tools do. It may run several times.
 ";
 const KEYS: &str = "\
--- Keys that lack the tenant. PostgreSQL checks keys past row-level security, so these let one tenant collide with
--- another's rows, or refer to them. A person decides on each: it locks its tables while it reads them whole, fails on
--- rows that break it, and what was unique among all tenants is unique within each afterwards. Keep this order.
+-- Keys that lack the tenant column. PostgreSQL checks keys without row-level security, so these let one tenant collide
+-- with another's rows, or reference them. Decide on each: it locks its tables during a full scan, fails on rows that
+-- violate it, and a key that was unique across tenants is unique within each tenant afterwards. Keep this order.
 ";
 const UNGUARDED: &str = "\
--- What no policy guards. A person decides on each; `tenancy policies --check` fails until then.
+-- Tables and views without a policy. Decide on each; `tenancy policies --check` fails until then.
 ";
 const ADVICE: &str = "-- Advice.\n";
 
 fn script(plan: &PolicyPlan) -> String {
     let mut text = HEAD.to_owned();
     if plan.is_empty() {
-        text += "\n-- Nothing is to be done.\n";
+        text += "\n-- No changes.\n";
     }
-    for step in plan.changes() {
-        // A String takes whatever is written to it.
-        let _ = writeln!(text, "\n{}{}", title(step), step.sql());
+    for change in plan.changes() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\n{}{}", title(change), change.sql());
     }
-    for (head, steps) in [(KEYS, plan.keys()), (UNGUARDED, plan.unguarded()), (ADVICE, plan.advice())] {
-        if !steps.is_empty() {
+    for (head, changes) in [(KEYS, plan.keys()), (UNGUARDED, plan.unguarded()), (ADVICE, plan.advice())] {
+        if !changes.is_empty() {
             let _ = write!(text, "\n\n{head}");
         }
-        for step in steps {
-            let _ = write!(text, "\n{}{}", title(step), comment(step.sql()));
+        for change in changes {
+            let _ = write!(text, "\n{}{}", title(change), comment(change.sql()));
         }
     }
     text
 }
 
-fn title(step: &PolicyChange) -> String {
-    comment(&format!("{}: {}", step.object(), step.reason()))
+fn title(change: &PolicyChange) -> String {
+    comment(&format!("{}: {}", change.object(), change.reason()))
 }
 
-/// Whatever a name holds, no line of it stands outside of the comment.
+/// Text as SQL comment lines. A line break in a name cannot end the comment.
 fn comment(text: &str) -> String {
     let mut comment = String::new();
     for line in text.split(['\n', '\r']).filter(|line| !line.is_empty()) {

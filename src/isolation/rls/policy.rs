@@ -1,4 +1,4 @@
-//! What differs between the policies of tenants' tables and the planned ones.
+//! Compares the policies of each table with the planned ones.
 
 use super::catalog::{Catalog, Table};
 use super::plan::PolicyChange;
@@ -14,7 +14,7 @@ impl Planned {
             && policy.check.is_none()
     }
 
-    /// What is wrong with it as it stands, and the SQL that fixes that.
+    /// How the policy in the database differs, and the SQL that fixes it.
     fn difference(&self, table: &Table) -> Option<(String, String)> {
         let (name, mark) = (self.name, self.mark());
         let reason = match table.policies.iter().find(|policy| policy.name == name) {
@@ -22,13 +22,13 @@ impl Planned {
             Some(policy) if self.is(policy) => {
                 let kept = policy.comment.as_deref() == Some(&mark);
                 return (!kept).then(|| {
-                    (format!("its policy `{name}` is as planned and not marked"), self.comment(&table.name))
+                    (format!("its policy `{name}` is as planned, but not marked"), self.comment(&table.name))
                 });
             }
             Some(policy) if policy.comment.as_deref() == Some(&mark) => {
                 format!("its policy `{name}` was altered by hand")
             }
-            Some(_) => format!("its policy `{name}` is of another declaration"),
+            Some(_) => format!("its policy `{name}` is from another declaration"),
         };
         Some((reason, self.create(&table.name)))
     }
@@ -43,27 +43,30 @@ impl Policy {
     }
 }
 
-fn planned(column: &Column, unset: MissingTenant) -> [Planned; 2] {
-    Planned::both(&column.name, &column.printed, column.kind, unset)
+fn planned(column: &Column, missing_tenant: MissingTenant) -> [Planned; 2] {
+    Planned::both(&column.name, &column.printed, column.kind, missing_tenant)
 }
 
-pub(super) fn steps(catalog: &Catalog, unset: MissingTenant) -> Vec<PolicyChange> {
-    let mut steps = Vec::new();
+/// The changes to policies and row-level security, table by table.
+pub(super) fn changes(catalog: &Catalog, missing_tenant: MissingTenant) -> Vec<PolicyChange> {
+    let mut changes = Vec::new();
     for table in &catalog.tenants {
-        let differences: Vec<_> =
-            planned(table.column(), unset).iter().filter_map(|planned| planned.difference(table)).collect();
+        let differences: Vec<_> = planned(table.column(), missing_tenant)
+            .iter()
+            .filter_map(|planned| planned.difference(table))
+            .collect();
         let stale = table.policies.iter().filter(|policy| ![FLOOR, OWN].contains(&policy.name.as_str()));
-        steps.extend(
+        changes.extend(
             differences.into_iter().map(|(reason, sql)| PolicyChange::new(table.object(), reason, sql)),
         );
-        steps.extend(stale.filter(|policy| policy.is_ours()).map(|policy| dropped(table, policy)));
-        // The policies come first: a table that is secured without one shows nothing.
+        changes.extend(stale.filter(|policy| policy.is_ours()).map(|policy| dropped(table, policy)));
+        // The policies come first: with row-level security and no policy a table shows no rows.
         let secured = [
             (table.security.enabled, "ENABLE ROW LEVEL SECURITY", "its row-level security is off"),
             (
                 table.security.forced,
                 "FORCE ROW LEVEL SECURITY",
-                "its row-level security does not bind its owner",
+                "its row-level security does not apply to its owner",
             ),
         ];
         let (mut reasons, mut actions) = (Vec::new(), Vec::new());
@@ -73,13 +76,13 @@ pub(super) fn steps(catalog: &Catalog, unset: MissingTenant) -> Vec<PolicyChange
         }
         if !actions.is_empty() {
             let sql = format!("ALTER TABLE {} {};", table.name, actions.join(", "));
-            steps.push(PolicyChange::new(table.object(), reasons.join(", and "), sql));
+            changes.push(PolicyChange::new(table.object(), reasons.join(", and "), sql));
         }
     }
     for table in &catalog.shared {
         let ours: Vec<_> = table.policies.iter().filter(|policy| policy.is_ours()).collect();
-        steps.extend(ours.iter().map(|policy| dropped(table, policy)));
-        // Without any policy a secured table shows nothing to anybody.
+        changes.extend(ours.iter().map(|policy| dropped(table, policy)));
+        // With row-level security and no policy a table shows no rows to any role.
         if !ours.is_empty()
             && ours.len() == table.policies.len()
             && (table.security.enabled || table.security.forced)
@@ -88,14 +91,18 @@ pub(super) fn steps(catalog: &Catalog, unset: MissingTenant) -> Vec<PolicyChange
                 "ALTER TABLE {} NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY;",
                 table.name
             );
-            steps.push(PolicyChange::new(table.object(), "it is shared, and would show nothing", sql));
+            changes.push(PolicyChange::new(
+                table.object(),
+                "it is shared, and row-level security without a policy would hide all rows",
+                sql,
+            ));
         }
     }
-    steps
+    changes
 }
 
 fn dropped(table: &Table, policy: &Policy) -> PolicyChange {
-    let reason = format!("its policy `{}` is not declared any more", policy.name);
+    let reason = format!("its policy `{}` is no longer declared", policy.name);
     let sql = format!("DROP POLICY IF EXISTS {} ON {};", quoted(&policy.name), table.name);
     PolicyChange::new(table.object(), reason, sql)
 }

@@ -1,15 +1,15 @@
-//! What the database's catalogue has of tables, their parents, tenant columns and policies.
+//! Reads tables, their parents, tenant columns and policies from PostgreSQL's catalogue.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::PgConnection;
 use tenancy_sql::{Dialect, Schema};
 
-use super::error::unread;
+use super::error::read_error;
 use crate::error::Result;
 use crate::isolation::policy::Kind;
 
-/// Whether row-level security is on, and binds the table's owner.
+/// Whether row-level security is enabled, and forced for the owner of the table.
 #[derive(Clone, Copy)]
 pub(super) struct Security {
     pub(super) enabled: bool,
@@ -20,20 +20,20 @@ pub(super) struct Security {
 #[derive(Clone)]
 pub(super) struct Column {
     pub(super) name: String,
-    /// As the database prints it: quoted where it must be.
+    /// The name as PostgreSQL prints it, quoted where needed.
     pub(super) printed: String,
     pub(super) kind: Kind,
     pub(super) number: i16,
     pub(super) nullable: bool,
-    /// What takes its default away, if it has one.
+    /// The action that removes its default or identity, if it has one.
     pub(super) filled: Option<&'static str>,
 }
 
-/// A policy as it stands.
+/// A policy in the database.
 pub(super) struct Policy {
     pub(super) name: String,
     pub(super) permissive: bool,
-    /// For every command and every role.
+    /// It is for every command and every role.
     pub(super) of_all: bool,
     pub(super) using: Option<String>,
     pub(super) check: Option<String>,
@@ -50,8 +50,8 @@ pub(super) struct Relation {
     /// Whether a statement finds it without its schema.
     pub(super) visible: bool,
     /// Whether its schema is in the search path.
-    pub(super) near: bool,
-    /// Whether it came with an extension, or was added to one.
+    pub(super) in_search_path: bool,
+    /// Whether it belongs to an extension.
     pub(super) member: bool,
 }
 
@@ -60,7 +60,7 @@ impl Relation {
         format!("{}.{}", self.schema, self.name)
     }
 
-    /// Every name that a statement could say.
+    /// Every name by which a statement can name it.
     pub(super) fn names(&self) -> Vec<String> {
         self.visible.then(|| self.name.clone()).into_iter().chain([self.shown()]).collect()
     }
@@ -79,11 +79,12 @@ pub(super) async fn relations(conn: &mut PgConnection) -> Result<BTreeMap<i64, R
     )
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
-    let relation = |(oid, schema, name, kind, partition, enabled, forced, visible, near, member): Row| {
-        let security = Security { enabled, forced };
-        (oid, Relation { schema, name, kind, partition, security, visible, near, member })
-    };
+    .map_err(read_error)?;
+    let relation =
+        |(oid, schema, name, kind, partition, enabled, forced, visible, in_search_path, member): Row| {
+            let security = Security { enabled, forced };
+            (oid, Relation { schema, name, kind, partition, security, visible, in_search_path, member })
+        };
     Ok(rows.into_iter().map(relation).collect())
 }
 
@@ -92,7 +93,7 @@ pub(super) async fn parents(conn: &mut PgConnection) -> Result<HashMap<i64, Vec<
         sqlx::query_as("SELECT inhrelid::int8, inhparent::int8 FROM pg_inherits ORDER BY inhrelid, inhseqno")
             .fetch_all(conn)
             .await
-            .map_err(unread)?;
+            .map_err(read_error)?;
     let mut parents: HashMap<i64, Vec<i64>> = HashMap::new();
     for (child, parent) in rows {
         parents.entry(child).or_default().push(parent);
@@ -100,19 +101,19 @@ pub(super) async fn parents(conn: &mut PgConnection) -> Result<HashMap<i64, Vec<
     Ok(parents)
 }
 
-/// What is known of a column before its type is judged.
-pub(super) struct Found {
+/// A column before its type is checked.
+pub(super) struct RawColumn {
     pub(super) column: Column,
     pub(super) kind: String,
     pub(super) deterministic: bool,
 }
 
-/// The columns by which a table could be a tenant's.
+/// The columns with the name of a tenant column, by table and name.
 pub(super) async fn columns(
     conn: &mut PgConnection,
     schema: &Schema,
     relations: &BTreeMap<i64, Relation>,
-) -> Result<HashMap<(i64, String), Found>> {
+) -> Result<HashMap<(i64, String), RawColumn>> {
     type Row = (i64, String, String, String, i16, bool, bool, bool, bool);
     let declared = relations.values().flat_map(|relation| {
         [relation.name.clone(), relation.shown()]
@@ -130,7 +131,7 @@ pub(super) async fn columns(
     .bind(names)
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
+    .map_err(read_error)?;
     let found = |(table, name, printed, kind, number, nullable, default, identity, deterministic): Row| {
         let filled = match (default, identity) {
             (_, true) => Some("DROP IDENTITY"),
@@ -138,7 +139,7 @@ pub(super) async fn columns(
             (false, false) => None,
         };
         let column = Column { name: name.clone(), printed, kind: Kind::Text, number, nullable, filled };
-        ((table, name), Found { column, kind, deterministic })
+        ((table, name), RawColumn { column, kind, deterministic })
     };
     Ok(rows.into_iter().map(found).collect())
 }
@@ -152,7 +153,7 @@ pub(super) async fn policies(conn: &mut PgConnection) -> Result<HashMap<i64, Vec
     )
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
+    .map_err(read_error)?;
     let mut policies: HashMap<i64, Vec<Policy>> = HashMap::new();
     for (table, name, permissive, of_all, using, check, comment) in rows {
         policies.entry(table).or_default().push(Policy { name, permissive, of_all, using, check, comment });

@@ -1,11 +1,11 @@
-//! What the role of the application may do.
+//! Compares the privileges of the application's role with those that it needs.
 
 use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
-use super::error::{refused, unread};
+use super::error::{misconfigured, read_error};
 use super::plan::PolicyChange;
 use super::view::View;
 use crate::error::Result;
@@ -14,24 +14,24 @@ use crate::isolation::policy::quoted;
 const ALL: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 const READ: [&str; 1] = ["SELECT"];
 
-pub(super) async fn steps(
+pub(super) async fn changes(
     conn: &mut PgConnection,
     catalog: &Catalog,
     views: &[View],
     role: &str,
 ) -> Result<Vec<PolicyChange>> {
-    let oid = bound(conn, catalog, role).await?;
-    let mut wanted: Vec<Wanted<'_>> = Vec::new();
-    // A partition is read and written by way of its parent.
+    let oid = bound_role(conn, catalog, role).await?;
+    let mut wanted: Vec<RoleGrants<'_>> = Vec::new();
+    // The application reads and writes a partition through its parent.
     for table in catalog.tenants.iter().filter(|table| !table.partition) {
-        wanted.push(Wanted::new(table.oid, &table.name, table.object(), &table.schema, &ALL, &ALL));
+        wanted.push(RoleGrants::new(table.oid, &table.name, table.object(), &table.schema, &ALL, &ALL));
     }
     for table in &catalog.shared {
-        let may: &[_] = if table.writable { &ALL } else { &READ };
-        wanted.push(Wanted::new(table.oid, &table.name, table.object(), &table.schema, may, may));
+        let allowed: &[_] = if table.writable { &ALL } else { &READ };
+        wanted.push(RoleGrants::new(table.oid, &table.name, table.object(), &table.schema, allowed, allowed));
     }
     for view in views.iter().filter(|view| view.is_plain()) {
-        wanted.push(Wanted::new(
+        wanted.push(RoleGrants::new(
             view.oid,
             &view.name,
             format!("view {}", view.shown),
@@ -40,46 +40,46 @@ pub(super) async fn steps(
             &ALL,
         ));
     }
-    let mut steps = schemas(conn, &wanted, oid, role).await?;
-    steps.extend(tables(conn, &wanted, oid, role).await?);
-    steps.extend(sequences(conn, &wanted, oid, role).await?);
-    steps.extend(defaults(conn, &wanted, oid, role).await?);
-    Ok(steps)
+    let mut changes = schemas(conn, &wanted, oid, role).await?;
+    changes.extend(tables(conn, &wanted, oid, role).await?);
+    changes.extend(sequences(conn, &wanted, oid, role).await?);
+    changes.extend(defaults(conn, &wanted, oid, role).await?);
+    Ok(changes)
 }
 
-/// What is done with a table or a view, and what may be.
-struct Wanted<'a> {
+/// The privileges on one table or view: those that the role needs, and those that it may have.
+struct RoleGrants<'a> {
     oid: i64,
     name: &'a str,
     object: String,
     schema: &'a str,
-    needs: &'a [&'static str],
-    may: &'a [&'static str],
+    required: &'a [&'static str],
+    allowed: &'a [&'static str],
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> RoleGrants<'a> {
     fn new(
         oid: i64,
         name: &'a str,
         object: String,
         schema: &'a str,
-        needs: &'a [&'static str],
-        may: &'a [&'static str],
+        required: &'a [&'static str],
+        allowed: &'a [&'static str],
     ) -> Self {
-        Self { oid, name, object, schema, needs, may }
+        Self { oid, name, object, schema, required, allowed }
     }
 }
 
-/// The role, if policies bind it.
-async fn bound(conn: &mut PgConnection, catalog: &Catalog, role: &str) -> Result<i64> {
+/// The oid of the role, or an error if policies would not apply to it.
+async fn bound_role(conn: &mut PgConnection, catalog: &Catalog, role: &str) -> Result<i64> {
     let oid: Option<i64> = sqlx::query_scalar("SELECT oid::int8 FROM pg_roles WHERE rolname = $1")
         .bind(role)
         .fetch_optional(&mut *conn)
         .await
-        .map_err(unread)?;
+        .map_err(read_error)?;
     let Some(oid) = oid else {
-        return Err(refused(format!(
-            "there is no role `{role}`; make it: CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS",
+        return Err(misconfigured(format!(
+            "there is no role `{role}`; create it: CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS",
             quoted(role)
         )));
     };
@@ -90,11 +90,11 @@ async fn bound(conn: &mut PgConnection, catalog: &Catalog, role: &str) -> Result
     .bind(oid)
     .fetch_optional(&mut *conn)
     .await
-    .map_err(unread)?;
+    .map_err(read_error)?;
     if let Some(exempt) = exempt {
-        return Err(refused(format!(
-            "row-level security does not bind the role `{role}`: `{exempt}` is a superuser or has BYPASSRLS; let the \
-             application log in as a role that is neither, and a member of none"
+        return Err(misconfigured(format!(
+            "row-level security does not apply to the role `{role}`: `{exempt}` is a superuser or has BYPASSRLS; let the \
+             application log in as a role that is neither, and not a member of one"
         )));
     }
     let owned: Option<String> = sqlx::query_scalar(
@@ -105,10 +105,10 @@ async fn bound(conn: &mut PgConnection, catalog: &Catalog, role: &str) -> Result
     .bind(catalog.oids())
     .fetch_optional(conn)
     .await
-    .map_err(unread)?;
+    .map_err(read_error)?;
     match owned {
-        Some(table) => Err(refused(format!(
-            "the role `{role}` owns `{table}`, or is a member of its owner, and could switch its security off; let \
+        Some(table) => Err(misconfigured(format!(
+            "the role `{role}` owns `{table}`, or is a member of its owner, and could disable row-level security; let \
              another role own the tables"
         ))),
         None => Ok(oid),
@@ -117,7 +117,7 @@ async fn bound(conn: &mut PgConnection, catalog: &Catalog, role: &str) -> Result
 
 async fn schemas(
     conn: &mut PgConnection,
-    wanted: &[Wanted<'_>],
+    wanted: &[RoleGrants<'_>],
     oid: i64,
     role: &str,
 ) -> Result<Vec<PolicyChange>> {
@@ -130,17 +130,17 @@ async fn schemas(
     .bind(names.into_iter().collect::<Vec<_>>())
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
-    let step = |schema: String| {
+    .map_err(read_error)?;
+    let change = |schema: String| {
         let sql = format!("GRANT USAGE ON SCHEMA {} TO {};", quoted(&schema), quoted(role));
-        PolicyChange::new(format!("schema {schema}"), format!("`{role}` may not use it"), sql)
+        PolicyChange::new(format!("schema {schema}"), format!("`{role}` lacks USAGE"), sql)
     };
-    Ok(closed.into_iter().map(step).collect())
+    Ok(closed.into_iter().map(change).collect())
 }
 
 async fn tables(
     conn: &mut PgConnection,
-    wanted: &[Wanted<'_>],
+    wanted: &[RoleGrants<'_>],
     oid: i64,
     role: &str,
 ) -> Result<Vec<PolicyChange>> {
@@ -157,38 +157,38 @@ async fn tables(
     .bind(wanted.iter().map(|wanted| wanted.oid).collect::<Vec<_>>())
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
-    let mut steps = Vec::new();
-    for Wanted { oid, name, object, needs, may, .. } in wanted {
+    .map_err(read_error)?;
+    let mut changes = Vec::new();
+    for RoleGrants { oid, name, object, required, allowed, .. } in wanted {
         let Some((_, held, own, public)) = rows.iter().find(|(row, ..)| row == oid) else { continue };
         let missing: Vec<_> =
-            needs.iter().filter(|right| !held.iter().any(|held| held == *right)).copied().collect();
+            required.iter().filter(|right| !held.iter().any(|held| held == *right)).copied().collect();
         if !missing.is_empty() {
             let rights = missing.join(", ");
             let sql = format!("GRANT {rights} ON {name} TO {};", quoted(role));
-            steps.push(PolicyChange::new(object.clone(), format!("`{role}` lacks {rights}"), sql));
+            changes.push(PolicyChange::new(object.clone(), format!("`{role}` lacks {rights}"), sql));
         }
         for (rights, to, who) in [(own, quoted(role), role), (public, "PUBLIC".to_owned(), "PUBLIC")] {
             let more: BTreeSet<&str> =
-                rights.iter().map(String::as_str).filter(|right| !may.contains(right)).collect();
+                rights.iter().map(String::as_str).filter(|right| !allowed.contains(right)).collect();
             if !more.is_empty() {
                 let rights = more.into_iter().collect::<Vec<_>>().join(", ");
                 let sql = format!("REVOKE {rights} ON {name} FROM {to};");
-                steps.push(PolicyChange::new(object.clone(), format!("`{who}` has {rights}"), sql));
+                changes.push(PolicyChange::new(object.clone(), format!("`{who}` has {rights}"), sql));
             }
         }
     }
-    Ok(steps)
+    Ok(changes)
 }
 
-/// Those that defaults of columns take from; an identity column asks for no right.
+/// Grants the sequences of column defaults. An identity column needs no privilege.
 async fn sequences(
     conn: &mut PgConnection,
-    wanted: &[Wanted<'_>],
+    wanted: &[RoleGrants<'_>],
     oid: i64,
     role: &str,
 ) -> Result<Vec<PolicyChange>> {
-    let written = wanted.iter().filter(|wanted| wanted.needs.contains(&"INSERT"));
+    let written = wanted.iter().filter(|wanted| wanted.required.contains(&"INSERT"));
     let rows: Vec<(String, String)> = sqlx::query_as(
         "SELECT DISTINCT n.nspname::text, s.relname::text FROM pg_attrdef f \
          JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass \
@@ -201,23 +201,19 @@ async fn sequences(
     .bind(written.map(|wanted| wanted.oid).collect::<Vec<_>>())
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
-    let step = |(schema, name): (String, String)| {
+    .map_err(read_error)?;
+    let change = |(schema, name): (String, String)| {
         let sql =
             format!("GRANT USAGE ON SEQUENCE {}.{} TO {};", quoted(&schema), quoted(&name), quoted(role));
-        PolicyChange::new(
-            format!("sequence {schema}.{name}"),
-            format!("`{role}` may not take numbers from it"),
-            sql,
-        )
+        PolicyChange::new(format!("sequence {schema}.{name}"), format!("`{role}` lacks USAGE"), sql)
     };
-    Ok(rows.into_iter().map(step).collect())
+    Ok(rows.into_iter().map(change).collect())
 }
 
-/// Rights to tables that do not exist yet, and so have no policy.
+/// Revokes default privileges on future tables, which have no policy yet.
 async fn defaults(
     conn: &mut PgConnection,
-    wanted: &[Wanted<'_>],
+    wanted: &[RoleGrants<'_>],
     oid: i64,
     role: &str,
 ) -> Result<Vec<PolicyChange>> {
@@ -232,8 +228,8 @@ async fn defaults(
     .bind(names.into_iter().collect::<Vec<_>>())
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
-    let step = |(owner, schema, public): (String, Option<String>, bool)| {
+    .map_err(read_error)?;
+    let change = |(owner, schema, public): (String, Option<String>, bool)| {
         let (to, who) = if public { ("PUBLIC".to_owned(), "PUBLIC") } else { (quoted(role), role) };
         let within =
             schema.as_ref().map_or_else(String::new, |schema| format!(" IN SCHEMA {}", quoted(schema)));
@@ -245,9 +241,9 @@ async fn defaults(
             schema.map_or_else(|| "new tables".to_owned(), |schema| format!("new tables in {schema}"));
         PolicyChange::new(
             object,
-            format!("`{who}` gets rights to those of `{owner}`, which have no policy yet"),
+            format!("`{who}` gets privileges on the tables that `{owner}` creates, which have no policy yet"),
             sql,
         )
     };
-    Ok(rows.into_iter().map(step).collect())
+    Ok(rows.into_iter().map(change).collect())
 }

@@ -1,19 +1,19 @@
-//! Tables and views that no generated policy guards, and whether the application reaches them.
+//! Tables and views without a generated policy, and whether the application's role can reach them.
 
 use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
-use super::error::unread;
+use super::error::read_error;
 use super::plan::PolicyChange;
 use super::view::View;
 use crate::error::Result;
 
 pub(super) struct Unguarded {
-    /// What the application reaches; without a role, everything.
+    /// Those that the role can reach; without a role, all of them.
     pub(super) reached: Vec<PolicyChange>,
-    /// What it does not.
+    /// Those that the role cannot reach.
     pub(super) advice: Vec<PolicyChange>,
 }
 
@@ -24,51 +24,51 @@ impl Unguarded {
         views: &[View],
         role: Option<&str>,
     ) -> Result<Self> {
-        let all = steps(catalog, views, role.is_some());
+        let all = changes(catalog, views, role.is_some());
         let reached = match role {
             Some(role) => reached(conn, role, &all).await?,
             None => all.iter().map(|(oid, _)| *oid).collect(),
         };
         let (reached, advice): (Vec<_>, Vec<_>) = all.into_iter().partition(|(oid, _)| reached.contains(oid));
-        let steps = |found: Vec<(i64, PolicyChange)>| found.into_iter().map(|(_, step)| step).collect();
-        Ok(Self { reached: steps(reached), advice: steps(advice) })
+        let changes = |found: Vec<(i64, PolicyChange)>| found.into_iter().map(|(_, change)| change).collect();
+        Ok(Self { reached: changes(reached), advice: changes(advice) })
     }
 }
 
-/// Each with its number in the catalogue. Of tables in other schemas that have no tenant column only a role makes a case.
-fn steps(catalog: &Catalog, views: &[View], with_role: bool) -> Vec<(i64, PolicyChange)> {
+/// All of them, each with its oid. A table outside of the search path without a tenant column counts only with a
+/// role.
+fn changes(catalog: &Catalog, views: &[View], with_role: bool) -> Vec<(i64, PolicyChange)> {
     let kept = views.iter().filter(|view| view.materialized).map(|view| {
-        let reason =
-            "it keeps rows of every tenant, and no policy can stand on it: let no application read it";
+        let reason = "it contains rows of every tenant, and cannot have a policy: let no application read it";
         (view.oid, PolicyChange::new(format!("materialized view {}", view.shown), reason, ""))
     });
     let foreign = catalog.foreign.iter().map(|table| {
-        let reason = "it is a foreign table below a tenant's, and no policy can stand on it: let nobody read it by itself";
+        let reason = "it is a foreign table and a child of a tenant table, and cannot have a policy: let no role read it directly";
         (table.oid, PolicyChange::new(table.object(), reason, ""))
     });
     let open = catalog.open.iter().map(|(parent, child)| {
         let reason = format!(
-            "it has no tenant, and who reads it reads the rows of `{child}`, past the policies there: let nobody read it"
+            "it has no tenant column, and a query on it reads the rows of `{child}` without their policies: let no role read it"
         );
         (parent.oid, PolicyChange::new(format!("table {}", parent.shown), reason, ""))
     });
-    let unknown = catalog.unknown.iter().filter(move |table| table.near || with_role).map(|table| {
-        let reason = "it has no tenant column and is not declared as shared, so that no policy guards it: add the column, or \
-                      name the table under `shared` in tenancy.toml, or revoke the rights on it";
+    let unknown = catalog.unknown.iter().filter(move |table| table.in_search_path || with_role).map(|table| {
+        let reason = "it has no tenant column and is not declared shared, so it has no policy: add the column, list the table \
+                      under `shared` in tenancy.toml, or revoke the privileges on it";
         (table.oid, PolicyChange::new(format!("table {}", table.shown), reason, ""))
     });
-    let far = catalog.far.iter().map(|table| {
-        let reason = "its schema is outside of the search_path, so that no policy is written for it, and its row-level security \
-                      is off or does not bind its owner: add the schema to the search_path of this connection";
+    let outside_search_path = catalog.outside_search_path.iter().map(|table| {
+        let reason = "its schema is outside of the search_path, so no policy is generated for it, and its row-level security \
+                      is off or not forced: add the schema to the search_path of this connection";
         (table.oid, PolicyChange::new(format!("table {}", table.shown), reason, ""))
     });
-    kept.chain(foreign).chain(open).chain(unknown).chain(far).collect()
+    kept.chain(foreign).chain(open).chain(unknown).chain(outside_search_path).collect()
 }
 
 async fn reached(
     conn: &mut PgConnection,
     role: &str,
-    steps: &[(i64, PolicyChange)],
+    changes: &[(i64, PolicyChange)],
 ) -> Result<BTreeSet<i64>> {
     let oids: Vec<i64> = sqlx::query_scalar(
         "SELECT c.oid::int8 FROM pg_class c WHERE c.oid::int8 = ANY ($2) AND EXISTS (SELECT 1 FROM pg_roles r \
@@ -77,9 +77,9 @@ async fn reached(
                      OR has_table_privilege(r.oid, c.oid, 'DELETE, TRUNCATE, TRIGGER')))",
     )
     .bind(role)
-    .bind(steps.iter().map(|(oid, _)| *oid).collect::<Vec<_>>())
+    .bind(changes.iter().map(|(oid, _)| *oid).collect::<Vec<_>>())
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
+    .map_err(read_error)?;
     Ok(oids.into_iter().collect())
 }

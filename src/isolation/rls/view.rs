@@ -1,25 +1,25 @@
-//! Views over tenants' tables read with the rights of their reader.
+//! Views over tenant tables, and the changes that make them read with the rights of their reader.
 
 use sqlx::PgConnection;
 
 use super::catalog::Catalog;
-use super::error::unread;
+use super::error::read_error;
 use super::plan::PolicyChange;
 use crate::error::Result;
 use crate::isolation::policy::quoted;
 
 pub(super) struct View {
     pub(super) oid: i64,
-    /// With its schema, quoted.
+    /// The name with its schema, quoted.
     pub(super) name: String,
     pub(super) shown: String,
     pub(super) schema: String,
     pub(super) materialized: bool,
-    /// Whether it reads with the rights of its reader.
+    /// `security_invoker`: it reads with the rights of its reader.
     invoker: bool,
 }
 
-/// The views that read tenants' tables, at once or by way of other views.
+/// The views that read tenant tables, directly or through other views.
 pub(super) async fn views(conn: &mut PgConnection, catalog: &Catalog) -> Result<Vec<View>> {
     let rows: Vec<(i64, String, String, bool, bool)> = sqlx::query_as(
         "WITH RECURSIVE reads AS ( \
@@ -40,7 +40,7 @@ pub(super) async fn views(conn: &mut PgConnection, catalog: &Catalog) -> Result<
     .bind(catalog.oids())
     .fetch_all(conn)
     .await
-    .map_err(unread)?;
+    .map_err(read_error)?;
     let view = |(oid, schema, name, materialized, invoker): (i64, String, String, bool, bool)| View {
         oid,
         name: format!("{}.{}", quoted(&schema), quoted(&name)),
@@ -53,13 +53,13 @@ pub(super) async fn views(conn: &mut PgConnection, catalog: &Catalog) -> Result<
 }
 
 impl View {
-    /// Whether it shows only what its reader may see.
+    /// Whether it is an ordinary view, which stores no rows.
     pub(super) fn is_plain(&self) -> bool {
         !self.materialized
     }
 }
 
-pub(super) fn steps(views: &[View]) -> Vec<PolicyChange> {
+pub(super) fn changes(views: &[View]) -> Vec<PolicyChange> {
     let owners = views.iter().filter(|view| !view.materialized && !view.invoker);
     owners
         .map(|view| {

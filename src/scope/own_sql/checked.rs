@@ -1,4 +1,4 @@
-//! [`CheckedQuery`]: a proven statement whose types sqlx has checked as well.
+//! [`CheckedQuery`]: a query whose tenant was proven, and whose types sqlx checked, at compile time.
 
 use std::fmt;
 
@@ -11,8 +11,9 @@ use crate::database::{BoundTenant, Conn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::session::{Backend, Fetch, TenantExecutor};
 
-/// A query whose types sqlx's own macros have checked, after it was rewritten and proven: what
-/// [`query_checked!`](crate::query_checked) and its siblings make.
+/// A query that was rewritten at compile time, and whose types sqlx checked against a database.
+///
+/// [`query_checked!`](crate::query_checked) and its siblings return it.
 #[must_use = "a query does nothing until it is executed or fetched"]
 pub struct CheckedQuery<S, Q> {
     scope: S,
@@ -35,7 +36,7 @@ impl<S: TenantExecutor> CheckedQuery<S, ()> {
 }
 
 impl<S, Q> CheckedQuery<S, Q> {
-    /// Runs the query as it is given: only the macros, which have proven its text, call this.
+    /// Runs the query unchanged. Only the macros call this, after they have proven its text.
     #[doc(hidden)]
     pub fn unchecked_for_macros_only(scope: S, query: Q, writes: bool, dialect: Dialect) -> Self {
         Self { scope, query, writes, dialect }
@@ -43,44 +44,46 @@ impl<S, Q> CheckedQuery<S, Q> {
 }
 
 impl<S: TenantExecutor, Q> CheckedQuery<S, Q> {
-    /// sqlx chooses its database by `DATABASE_URL`, and the proof is of the first dialect of `tenancy.toml`.
-    fn proven(&self) -> Result<()> {
-        let (proven, runs) = (self.dialect, <S::Database as Backend>::DIALECT);
-        if proven == runs {
+    /// Checks that the query was proven for this database: the macros prove it for the first dialect of
+    /// `tenancy.toml`, and sqlx checks it against `DATABASE_URL`.
+    fn check_dialect(&self) -> Result<()> {
+        let (proven, actual) = (self.dialect, <S::Database as Backend>::DIALECT);
+        if proven == actual {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::Misconfigured,
             format!(
-                "this query was proven for {proven:?}; name {runs:?} first in `dialects` of tenancy.toml"
+                "this query was proven for {proven:?}; name {actual:?} first in `dialects` of tenancy.toml"
             ),
         ))
     }
 }
 
 impl<DB: Backend, S: TenantExecutor<Database = DB>> CheckedQuery<S, Query<'_, DB, DB::Arguments>> {
-    /// Runs the statement, and says how many rows it changed.
+    /// Runs the statement, and returns the number of rows that it changed.
     ///
     /// # Errors
     /// As a write of [`TenantScoped`](crate::TenantScoped).
     pub async fn execute(self) -> Result<u64> {
-        self.proven()?;
-        self.scope.fetch(Change(self.query)).await
+        self.check_dialect()?;
+        self.scope.fetch(ExecuteQuery(self.query)).await
     }
 }
 
-// The database is named by itself: through the scope alone the compiler does not see that these futures are `Send`.
-impl<DB: Backend, S: TenantExecutor<Database = DB>, Q: Answers<DB>> CheckedQuery<S, Q> {
-    /// Every row.
+// `DB` is a parameter of its own, because otherwise the compiler cannot prove that these futures are `Send`.
+impl<DB: Backend, S: TenantExecutor<Database = DB>, Q: FetchAllRows<DB>> CheckedQuery<S, Q> {
+    /// Reads all rows.
     ///
     /// # Errors
-    /// [`ErrorKind::Database`] if a row does not read; otherwise as a read of [`TenantScoped`](crate::TenantScoped).
+    /// [`ErrorKind::Database`] if a row cannot be decoded; otherwise as a read of
+    /// [`TenantScoped`](crate::TenantScoped).
     pub async fn fetch_all(self) -> Result<Vec<Q::Row>> {
-        self.proven()?;
+        self.check_dialect()?;
         self.scope.fetch(FetchRows { query: self.query, writes: self.writes }).await
     }
 
-    /// The first row, or `None`.
+    /// Reads the first row, or `None`.
     ///
     /// # Errors
     /// As [`fetch_all`](Self::fetch_all).
@@ -88,18 +91,18 @@ impl<DB: Backend, S: TenantExecutor<Database = DB>, Q: Answers<DB>> CheckedQuery
         Ok(self.fetch_all().await?.into_iter().next())
     }
 
-    /// The first row.
+    /// Reads the first row.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none; otherwise as [`fetch_all`](Self::fetch_all).
+    /// [`ErrorKind::NotFound`] if there is no row; otherwise as [`fetch_all`](Self::fetch_all).
     pub async fn fetch_one(self) -> Result<Q::Row> {
         self.fetch_optional().await?.ok_or_else(no_such_row)
     }
 }
 
-struct Change<'q, DB: Backend>(Query<'q, DB, DB::Arguments>);
+struct ExecuteQuery<'q, DB: Backend>(Query<'q, DB, DB::Arguments>);
 
-impl<DB: Backend> Fetch<DB> for Change<'_, DB> {
+impl<DB: Backend> Fetch<DB> for ExecuteQuery<'_, DB> {
     type Output = u64;
 
     fn writes(&self) -> bool {
@@ -110,40 +113,40 @@ impl<DB: Backend> Fetch<DB> for Change<'_, DB> {
         DB::execute_query(conn, self.0).await
     }
 
-    fn met_rows(rows: &u64) -> bool {
+    fn matched_rows(rows: &u64) -> bool {
         *rows > 0
     }
 }
 
-/// A query of sqlx's macros that answers rows.
+/// A query of sqlx's macros that returns rows.
 #[doc(hidden)]
 #[expect(unnameable_types, reason = "only the macros name it")]
-pub trait Answers<DB: Backend>: Send {
+pub trait FetchAllRows<DB: Backend>: Send {
     type Row: Send;
 
-    fn all(self, conn: Conn<'_, DB>) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
+    fn fetch_all_rows(self, conn: Conn<'_, DB>) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
 }
 
-impl<DB: Backend, F, T> Answers<DB> for Map<'_, DB, F, DB::Arguments>
+impl<DB: Backend, F, T> FetchAllRows<DB> for Map<'_, DB, F, DB::Arguments>
 where
     F: FnMut(DB::Row) -> sqlx::Result<T> + Send,
     T: Send + Unpin,
 {
     type Row = T;
 
-    async fn all(self, conn: Conn<'_, DB>) -> sqlx::Result<Vec<T>> {
+    async fn fetch_all_rows(self, conn: Conn<'_, DB>) -> sqlx::Result<Vec<T>> {
         DB::fetch_mapped(conn, self).await
     }
 }
 
-impl<DB: Backend, T> Answers<DB> for QueryScalar<'_, DB, T, DB::Arguments>
+impl<DB: Backend, T> FetchAllRows<DB> for QueryScalar<'_, DB, T, DB::Arguments>
 where
     T: Send + Unpin,
     (T,): for<'r> FromRow<'r, DB::Row>,
 {
     type Row = T;
 
-    async fn all(self, conn: Conn<'_, DB>) -> sqlx::Result<Vec<T>> {
+    async fn fetch_all_rows(self, conn: Conn<'_, DB>) -> sqlx::Result<Vec<T>> {
         DB::fetch_scalars(conn, self).await
     }
 }
@@ -153,7 +156,7 @@ struct FetchRows<Q> {
     writes: bool,
 }
 
-impl<DB: Backend, Q: Answers<DB>> Fetch<DB> for FetchRows<Q> {
+impl<DB: Backend, Q: FetchAllRows<DB>> Fetch<DB> for FetchRows<Q> {
     type Output = Vec<Q::Row>;
 
     fn writes(&self) -> bool {
@@ -161,10 +164,10 @@ impl<DB: Backend, Q: Answers<DB>> Fetch<DB> for FetchRows<Q> {
     }
 
     async fn run(self, conn: Conn<'_, DB>) -> sqlx::Result<Self::Output> {
-        self.query.all(conn).await
+        self.query.fetch_all_rows(conn).await
     }
 
-    fn met_rows(rows: &Self::Output) -> bool {
+    fn matched_rows(rows: &Self::Output) -> bool {
         !rows.is_empty()
     }
 }

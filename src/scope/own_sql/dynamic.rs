@@ -1,48 +1,48 @@
-//! [`Scope`] and [`Tx`] as executors of sqlx: the scoped executor.
+//! The scoped executor: sqlx's `Executor` for `&Scope` and `&mut Tx`, which rewrites SQL at run time.
 
 use async_stream::try_stream;
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use sqlx::{Execute, Executor, SqlStr};
 
-use crate::database::{Conn, Step, Steps, carried, first};
-use crate::scope::session::{Backend, Ready, Run, Scope, SqlxQuery, State, Tx};
+use crate::database::{Conn, ItemStream, StreamItem, first_row, to_sqlx_error};
+use crate::scope::session::{Backend, BoundQuery, Run, Scope, SqlxQuery, State, Tx};
 
-/// Runs any query of sqlx for one tenant: the text is rewritten so that it reaches that tenant's rows only, and
-/// refused where that cannot be proven.
+/// Runs any query of sqlx for one tenant. The SQL is rewritten so that it reaches only this tenant's rows, and
+/// rejected if that cannot be proven.
 ///
-/// A refusal is an [`sqlx::Error::Configuration`] whose source is a [`tenancy::Error`](crate::Error) of kind
-/// [`SqlRejected`](crate::ErrorKind::SqlRejected); [`Error::from_sqlx`](crate::Error::from_sqlx) gives that error. The texts that
-/// were used last are remembered with what they were rewritten to. Statements that write are finished, and committed, before their first row is handed
-/// out.
+/// A rejection is an [`sqlx::Error::Configuration`] that contains a [`tenancy::Error`](crate::Error) of kind
+/// [`SqlRejected`](crate::ErrorKind::SqlRejected). [`Error::from_sqlx`](crate::Error::from_sqlx) returns that error.
+/// Recent rewrites are cached. A statement that writes is executed to its end and committed before its first row is
+/// returned.
 impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
     type Database = DB;
 
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Steps<'e, DB>
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> ItemStream<'e, DB>
     where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        let query = SqlxQuery::of(query);
+        let query = SqlxQuery::new(query);
         Box::pin(try_stream! {
             let (core, ctx) = (self.core, Run::context(&self));
-            core.permit(ctx, false).map_err(carried)?;
-            let query = query.map_err(carried)?;
-            let Ready { sql, binds, persistent, read_only } =
-                core.rewrites.ready(query, &core.bound(ctx)).await.map_err(carried)?;
-            core.permit(ctx, !read_only).map_err(carried)?;
+            core.check_statement(ctx, false).map_err(to_sqlx_error)?;
+            let query = query.map_err(to_sqlx_error)?;
+            let BoundQuery { sql, binds, persistent, read_only } =
+                core.rewrites.bind(query, &core.bound(ctx)).await.map_err(to_sqlx_error)?;
+            core.check_statement(ctx, !read_only).map_err(to_sqlx_error)?;
             let mut lease = core.lease(ctx.tenant_id(), !read_only, true).await?;
             if read_only {
-                let mut steps = DB::stream(lease.conn(), sql, binds, persistent);
-                while let Some(step) = steps.try_next().await? {
-                    yield step;
+                let mut items = DB::stream(lease.conn(), sql, binds, persistent);
+                while let Some(item) = items.try_next().await? {
+                    yield item;
                 }
             } else {
-                let steps: Vec<Step<DB>> =
+                let items: Vec<StreamItem<DB>> =
                     DB::stream(lease.conn(), sql, binds, persistent).try_collect().await?;
-                lease.finish().await.map_err(carried)?;
-                for step in steps {
-                    yield step;
+                lease.finish().await.map_err(to_sqlx_error)?;
+                for item in items {
+                    yield item;
                 }
             }
         })
@@ -53,7 +53,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        Box::pin(first::<DB>(self.fetch_many(query)))
+        Box::pin(first_row::<DB>(self.fetch_many(query)))
     }
 
     fn prepare_with<'e>(
@@ -65,8 +65,8 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            self.core.permit(Run::context(&self), false).map_err(carried)?;
-            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
+            self.core.check_statement(Run::context(&self), false).map_err(to_sqlx_error)?;
+            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(to_sqlx_error)?;
             let mut conn = self.core.pool.acquire().await?;
             DB::prepare(Conn::on(&mut conn, self.core.connection_mode), sql, parameters).await
         })
@@ -77,44 +77,44 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            self.core.permit(Run::context(&self), false).map_err(carried)?;
-            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
+            self.core.check_statement(Run::context(&self), false).map_err(to_sqlx_error)?;
+            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(to_sqlx_error)?;
             let mut conn = self.core.pool.acquire().await?;
             DB::describe(Conn::on(&mut conn, self.core.connection_mode), sql).await
         })
     }
 }
 
-/// As on a [`Scope`], within the transaction.
+/// Runs any query of sqlx inside the transaction, rewritten as on a [`Scope`].
 ///
-/// `fetch` of a statement that only reads can be left before its end, by a `break` for instance, once a row has come: the
-/// transaction goes on. If the statement writes, or its stream is dropped while a row is waited for, as by a timeout, the
-/// transaction cannot be committed.
+/// The stream of a read-only statement can be dropped before its end, for example by a `break`. If the stream of a
+/// statement that writes is dropped before its end, or any stream is dropped while it waits for a row (as by a
+/// timeout), the transaction can no longer be committed.
 impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
     type Database = DB;
 
-    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Steps<'e, DB>
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> ItemStream<'e, DB>
     where
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        let query = SqlxQuery::of(query);
+        let query = SqlxQuery::new(query);
         Box::pin(try_stream! {
             let tenant = Run::bound_tenant(&self);
-            let query = query.map_err(carried)?;
-            let Ready { sql, binds, persistent, read_only } =
-                self.core.rewrites.ready(query, &tenant).await.map_err(carried)?;
-            self.check_usable(!read_only).map_err(carried)?;
-            self.progress.met_rows |= !read_only;
-            // Between two rows nothing is on its way to the database: the next statement reads past those that are left.
-            let left = if read_only { State::Usable } else { State::Unread };
+            let query = query.map_err(to_sqlx_error)?;
+            let BoundQuery { sql, binds, persistent, read_only } =
+                self.core.rewrites.bind(query, &tenant).await.map_err(to_sqlx_error)?;
+            self.begin_checked(!read_only).map_err(to_sqlx_error)?;
+            self.progress.matched_rows |= !read_only;
+            // Between two rows no message is in flight. The next statement discards the unread rows.
+            let state_between_rows = if read_only { State::Usable } else { State::Unread };
             {
-                let mut steps = DB::stream(self.conn.conn(), sql, binds, persistent);
+                let mut items = DB::stream(self.conn.conn(), sql, binds, persistent);
                 loop {
-                    let step = self.progress.settle(steps.try_next().await)?;
-                    let Some(step) = step else { break };
-                    self.progress.state = left;
-                    yield step;
+                    let item = self.progress.record_result(items.try_next().await)?;
+                    let Some(item) = item else { break };
+                    self.progress.state = state_between_rows;
+                    yield item;
                     self.progress.state = State::Running;
                 }
             }
@@ -126,7 +126,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         'c: 'e,
         E: 'q + Execute<'q, DB>,
     {
-        Box::pin(first::<DB>(self.fetch_many(query)))
+        Box::pin(first_row::<DB>(self.fetch_many(query)))
     }
 
     fn prepare_with<'e>(
@@ -138,10 +138,10 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
-            self.begin_statement().map_err(carried)?;
+            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(to_sqlx_error)?;
+            self.begin_statement().map_err(to_sqlx_error)?;
             let statement = DB::prepare(self.conn.conn(), sql, parameters).await;
-            self.progress.settle(statement)
+            self.progress.record_result(statement)
         })
     }
 
@@ -150,10 +150,10 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(carried)?;
-            self.begin_statement().map_err(carried)?;
+            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(to_sqlx_error)?;
+            self.begin_statement().map_err(to_sqlx_error)?;
             let description = DB::describe(self.conn.conn(), sql).await;
-            self.progress.settle(description)
+            self.progress.record_result(description)
         })
     }
 }

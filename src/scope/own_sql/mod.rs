@@ -1,4 +1,5 @@
-//! SQL of your own on a scope: proven while compiling (`query.rs`, `checked.rs`), or when it runs (`dynamic.rs`).
+//! The application's own SQL on a scope: proven at compile time (`query.rs`, `checked.rs`) or at run time
+//! (`dynamic.rs`).
 
 #[cfg(feature = "macros")]
 mod checked;

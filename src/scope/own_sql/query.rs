@@ -1,4 +1,4 @@
-//! [`Query`]: a statement that was proven while the program was compiled.
+//! [`Query`]: a query that was rewritten and proven at compile time.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,8 +12,9 @@ use crate::scope::session::{Backend, Statement, TenantExecutor};
 
 type Row<S> = <<S as TenantExecutor>::Database as sqlx::Database>::Row;
 
-/// A query that was rewritten and proven while the program was compiled: what
-/// [`query!`](crate::query), [`query_as!`](crate::query_as) and [`query_scalar!`](crate::query_scalar) make.
+/// A query that was rewritten and proven at compile time.
+///
+/// [`query!`](crate::query) and [`query_as!`](crate::query_as) return it.
 #[must_use = "a query does nothing until it is executed or fetched"]
 pub struct Query<S: TenantExecutor, T> {
     scope: S,
@@ -22,7 +23,7 @@ pub struct Query<S: TenantExecutor, T> {
     row: PhantomData<fn() -> T>,
 }
 
-/// One text for each dialect that `tenancy.toml` lists.
+/// The rewritten SQL for each dialect that `tenancy.toml` lists.
 #[derive(Debug)]
 #[doc(hidden)]
 #[expect(clippy::exhaustive_structs, reason = "the macros write it")]
@@ -39,13 +40,14 @@ impl<S: TenantExecutor, T> fmt::Debug for Query<S, T> {
 }
 
 impl<S: TenantExecutor, T> Query<S, T> {
-    /// Runs the text as it is given: only the macros, which have proven it, call this.
+    /// Runs the SQL unchanged. Only the macros call this, after they have proven it.
     #[doc(hidden)]
     pub fn unchecked_for_macros_only(scope: S, variants: &'static Variants) -> Self {
         let dialect = S::Database::DIALECT;
-        let text = variants.texts.iter().find(|(known, _)| *known == dialect);
-        let statement =
-            text.map(|(_, sql)| Statement::checked(scope.context(), sql, variants.writes)).ok_or_else(|| {
+        let variant = variants.texts.iter().find(|(known, _)| *known == dialect);
+        let statement = variant
+            .map(|(_, sql)| Statement::checked(scope.context(), sql, variants.writes))
+            .ok_or_else(|| {
                 Error::new(
                     ErrorKind::Misconfigured,
                     format!(
@@ -65,8 +67,8 @@ impl<S: TenantExecutor, T> Query<S, T> {
         self
     }
 
-    /// The tenant is bound last, after the values that were written.
-    fn ready(self) -> Result<(S, Statement<S::Database>)> {
+    /// Binds the tenant, after the values of the caller.
+    fn bind_tenant(self) -> Result<(S, Statement<S::Database>)> {
         let mut statement = self.statement?;
         if self.tenant {
             statement.binds.push_value(Value::Tenant(&self.scope.bound_tenant()))?;
@@ -75,23 +77,23 @@ impl<S: TenantExecutor, T> Query<S, T> {
     }
 
     async fn rows(self) -> Result<Vec<Row<S>>> {
-        let (scope, statement) = self.ready()?;
+        let (scope, statement) = self.bind_tenant()?;
         scope.fetch(statement).await
     }
 
-    /// Runs the statement, and says how many rows it changed.
+    /// Runs the statement, and returns the number of rows that it changed.
     ///
     /// # Errors
     /// As a write of [`TenantScoped`](crate::TenantScoped).
     pub async fn execute(self) -> Result<u64> {
-        let (scope, statement) = self.ready()?;
+        let (scope, statement) = self.bind_tenant()?;
         scope.execute(statement).await
     }
 
-    /// Every row.
+    /// Reads all rows.
     ///
     /// # Errors
-    /// [`ErrorKind::Database`] if a row does not read; otherwise as [`execute`](Self::execute).
+    /// [`ErrorKind::Database`] if a row cannot be decoded; otherwise as [`execute`](Self::execute).
     pub async fn fetch_all(self) -> Result<Vec<T>>
     where
         T: for<'r> FromRow<'r, Row<S>>,
@@ -99,7 +101,7 @@ impl<S: TenantExecutor, T> Query<S, T> {
         self.rows().await?.iter().map(read::<S, T>).collect()
     }
 
-    /// The first row, or `None`.
+    /// Reads the first row, or `None`.
     ///
     /// # Errors
     /// As [`fetch_all`](Self::fetch_all).
@@ -110,10 +112,10 @@ impl<S: TenantExecutor, T> Query<S, T> {
         self.rows().await?.first().map(read::<S, T>).transpose()
     }
 
-    /// The first row.
+    /// Reads the first row.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is none; otherwise as [`fetch_all`](Self::fetch_all).
+    /// [`ErrorKind::NotFound`] if there is no row; otherwise as [`fetch_all`](Self::fetch_all).
     pub async fn fetch_one(self) -> Result<T>
     where
         T: for<'r> FromRow<'r, Row<S>>,
@@ -131,7 +133,7 @@ fn read<S: TenantExecutor, T: for<'r> FromRow<'r, Row<S>>>(row: &Row<S>) -> Resu
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) | sqlx::Error::Decode(_) => {
             Error::new(
                 ErrorKind::Database,
-                "a row does not read as its type; compare the columns of the query with the type's fields",
+                "a row cannot be decoded into its type; compare the columns of the query with the type's fields",
             )
             .with_source(e.to_string())
         }
@@ -146,7 +148,7 @@ impl<S: TenantExecutor, T> Query<S, (T,)> {
     }
 }
 
-/// A [`Query`] whose rows have one column: what [`query_scalar!`](crate::query_scalar) makes.
+/// A [`Query`] whose rows have one column. [`query_scalar!`](crate::query_scalar) returns it.
 #[derive(Debug)]
 #[must_use = "a query does nothing until it is fetched"]
 pub struct ScalarQuery<S: TenantExecutor, T>(Query<S, (T,)>);
@@ -155,7 +157,7 @@ impl<S: TenantExecutor, T> ScalarQuery<S, T>
 where
     (T,): for<'r> FromRow<'r, Row<S>>,
 {
-    /// The column of every row.
+    /// Reads the column of all rows.
     ///
     /// # Errors
     /// As [`Query::fetch_all`].
@@ -163,7 +165,7 @@ where
         Ok(self.0.fetch_all().await?.into_iter().map(|(value,)| value).collect())
     }
 
-    /// The column of the first row, or `None`.
+    /// Reads the column of the first row, or `None`.
     ///
     /// # Errors
     /// As [`Query::fetch_all`].
@@ -171,7 +173,7 @@ where
         Ok(self.0.fetch_optional().await?.map(|(value,)| value))
     }
 
-    /// The column of the first row.
+    /// Reads the column of the first row.
     ///
     /// # Errors
     /// As [`Query::fetch_one`].

@@ -1,9 +1,11 @@
-//! [`Updated`] and [`Deleted`]: how many rows a write of the repository met, and whether there was one.
+//! [`Updated`] and [`Deleted`]: the number of rows that an update or a delete changed.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
-/// How many rows an update met: none if the tenant has no such row, which is no error by itself.
+/// The number of rows that an update changed.
+///
+/// It is 0 if the tenant has no such row. [`or_not_found`](Self::or_not_found) turns that into an error.
 ///
 /// ```
 /// use tenancy::TenantScoped;
@@ -30,17 +32,17 @@ impl Updated {
         Self(rows)
     }
 
-    /// How many rows there were.
+    /// The number of rows.
     pub fn rows(&self) -> u64 {
         self.0
     }
 
-    /// Whether there was one.
+    /// Whether there was at least one row.
     pub fn found(&self) -> bool {
         self.0 > 0
     }
 
-    /// An error if there was none.
+    /// Returns an error if there was no row.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`].
@@ -49,9 +51,10 @@ impl Updated {
     }
 }
 
-/// How many rows a delete met, of which tenant: what a [`Gauge`](crate::quota::Gauge) takes back.
+/// The number of rows that a delete removed, with their tenant.
 ///
-/// There is no way to make or to copy one, so places are given back for rows that were deleted, and once.
+/// Pass it to [`Gauge::release`](crate::quota::Gauge::release) to release the quota of these rows. It cannot be
+/// constructed or copied, so quota is released only for deleted rows, and only once.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a row that is not there is not deleted: call `found()` or `or_not_found()?`, or give it to a gauge"]
 pub struct Deleted {
@@ -64,17 +67,17 @@ impl Deleted {
         Self { rows, tenant }
     }
 
-    /// How many rows there were.
+    /// The number of rows.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// Whether there was one.
+    /// Whether there was at least one row.
     pub fn found(&self) -> bool {
         self.rows > 0
     }
 
-    /// An error if there was none.
+    /// Returns an error if there was no row.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`].

@@ -1,4 +1,4 @@
-//! [`Column`]: a column of a table, from which filters, orders and assignments are made.
+//! [`Column`]: a column of a table, from which filters, sort orders and assignments are built.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,10 +8,11 @@ use tenancy_sql::Comparison;
 
 use super::filter::{Erased, Filter};
 
-/// A column of the table whose rows are `T`: what `#[derive(TenantScoped)]` names `Order::STATUS` for a field
-/// `status`, with the field's own visibility.
+/// A column of the table whose rows are `T`.
 ///
-/// `F` is the type of the field. An `Option` is compared with what is in it, of type `V`.
+/// `#[derive(TenantScoped)]` adds a constant for each field, such as `Order::STATUS` for the field `status`, with the
+/// visibility of the field. `F` is the type of the field. A field of type `Option<V>` is compared with values of type
+/// `V`.
 ///
 /// ```
 /// use tenancy::TenantScoped;
@@ -29,7 +30,7 @@ use super::filter::{Erased, Filter};
 /// let unpaid: Filter<Order> = Order::STATUS.is_in(["open", "late"]).and(Order::NOTE.is_null());
 /// ```
 ///
-/// There is none for the tenant column: whose rows they are is not for a filter to say.
+/// The tenant column has no constant, because only the scope decides the tenant.
 pub struct Column<T, F, V = F> {
     pub(super) index: usize,
     pub(super) nullable: bool,
@@ -44,8 +45,8 @@ impl<T, F, V> Column<T, F, V> {
     }
 }
 
-/// Knows an `Option` by any name, where the derive knows it by its own only: an order that took such a column for
-/// one without NULL would lose rows.
+/// Whether a field type is an `Option`, also behind a type alias. The derive macro sees only the name of the type.
+/// Sorting by a nullable column as if it were not nullable would lose rows.
 #[doc(hidden)]
 #[expect(missing_debug_implementations, reason = "there is no value of it")]
 pub struct FieldType<F>(PhantomData<F>);
@@ -55,7 +56,7 @@ impl<V> FieldType<Option<V>> {
     pub const IS_OPTION: bool = true;
 }
 
-/// What `FieldType` says of every other type: its own constant goes first.
+/// `FieldType::IS_OPTION` for every other type. The inherent constant takes precedence.
 #[doc(hidden)]
 pub trait NoOption {
     const IS_OPTION: bool = false;
@@ -81,40 +82,41 @@ impl<T, F, V> fmt::Debug for Column<T, F, V> {
 }
 
 impl<T, F: Send + Sync + 'static, V> Column<T, F, V> {
-    /// The column is this value.
+    /// The column equals `value`.
     pub fn eq(self, value: impl Into<V>) -> Filter<T> {
         self.compare(Comparison::Equal, value)
     }
 
-    /// The column is another value, or none.
+    /// The column has another value, or is NULL.
     pub fn ne(self, value: impl Into<V>) -> Filter<T> {
         !self.eq(value)
     }
 
-    /// The column is less than this; texts are compared as the column's collation says.
+    /// The column is less than `value`. Text is compared by the column's collation.
     pub fn lt(self, value: impl Into<V>) -> Filter<T> {
         self.compare(Comparison::Less, value)
     }
 
-    /// The column is this or less.
+    /// The column is less than or equal to `value`.
     pub fn le(self, value: impl Into<V>) -> Filter<T> {
         self.compare(Comparison::LessOrEqual, value)
     }
 
-    /// The column is more than this.
+    /// The column is greater than `value`.
     pub fn gt(self, value: impl Into<V>) -> Filter<T> {
         self.compare(Comparison::Greater, value)
     }
 
-    /// The column is this or more.
+    /// The column is greater than or equal to `value`.
     pub fn ge(self, value: impl Into<V>) -> Filter<T> {
         self.compare(Comparison::GreaterOrEqual, value)
     }
 
-    /// The column is one of these; of none, it is not.
+    /// The column is one of `values`. With no values, no row matches.
     pub fn is_in<I: Into<V>>(self, values: impl IntoIterator<Item = I>) -> Filter<T> {
         let mut values: Vec<Erased> = values.into_iter().map(|value| self.erase(value)).collect();
-        // The last one again, so that few texts serve lists of every length, and the database knows them.
+        // Lists are padded to a power of two with their last value. So there are few different statements, which the
+        // database can cache.
         if let Some(last) = values.last().cloned()
             && values.len() < 1024
         {
@@ -123,7 +125,7 @@ impl<T, F: Send + Sync + 'static, V> Column<T, F, V> {
         Filter::new(tenancy_sql::Filter::is_in(self.index, values.len()), values)
     }
 
-    /// A new value for the column, for [`Select::update`](super::select::Select::update).
+    /// Assigns a new value to the column, for [`Select::update`](super::select::Select::update).
     pub fn set(self, value: impl Into<F>) -> Assignment<T> {
         Assignment { column: self.index, value: Arc::new(value.into()), of: PhantomData }
     }
@@ -138,30 +140,31 @@ impl<T, F: Send + Sync + 'static, V> Column<T, F, V> {
 }
 
 impl<T, V> Column<T, Option<V>, V> {
-    /// The column has no value.
+    /// The column is NULL.
     pub fn is_null(self) -> Filter<T> {
         Filter::new(tenancy_sql::Filter::is_null(self.index), Vec::new())
     }
 
-    /// The column has a value.
+    /// The column is not NULL.
     pub fn is_not_null(self) -> Filter<T> {
         !self.is_null()
     }
 }
 
 impl<T, F: Send + Sync + 'static> Column<T, F, String> {
-    /// The text starts with this; capitals count, and no character is special.
+    /// The text starts with `text`. The comparison is case-sensitive, and no character is a wildcard.
     pub fn starts_with(self, text: impl Into<String>) -> Filter<T> {
         self.compare(Comparison::StartsWith, text)
     }
 
-    /// This stands somewhere in the text; capitals count, and no character is special.
+    /// The text contains `text`. The comparison is case-sensitive, and no character is a wildcard.
     pub fn contains(self, text: impl Into<String>) -> Filter<T> {
         self.compare(Comparison::Contains, text)
     }
 }
 
-/// A new value for a column: what [`Column::set`] makes.
+/// A new value for a column. [`Column::set`] creates it, and [`Select::update`](super::select::Select::update) takes
+/// it.
 #[must_use = "give it to `select().update(..)`"]
 pub struct Assignment<T> {
     pub(super) column: usize,

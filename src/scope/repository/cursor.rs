@@ -1,4 +1,4 @@
-//! [`Cursor`]: where a page ends.
+//! [`Cursor`]: the end of a page.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,14 +13,25 @@ use super::filter::Erased;
 use super::sort::Sort;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Where a page ends: give it to [`PageRequest::after`](super::page::PageRequest::after) for the next one.
+/// The end of a page. Pass it to [`PageRequest::after`](super::page::PageRequest::after) to read the next page.
 ///
-/// As text it fits a URL as it is. It holds the values by which the last row was sorted, and nothing of the tenant:
-/// with another tenant's cursor one still sees one's own rows.
+/// Its text form can be used in a URL without escaping. It contains the sort values of the last row, and no tenant. A
+/// cursor of another tenant still reads only the rows of the scope's tenant.
+///
+/// ```
+/// use tenancy::scope::select::{Cursor, PageRequest};
+///
+/// fn page_request(after: Option<&str>) -> tenancy::Result<PageRequest<Cursor>> {
+///     Ok(match after {
+///         Some(text) => PageRequest::after(text.parse()?, 20),
+///         None => PageRequest::first(20),
+///     })
+/// }
+/// ```
 ///
 /// # Security
-/// It is neither secret nor signed. Who is handed a cursor can read those values, so do not sort by what they must
-/// not see.
+/// A cursor is neither encrypted nor signed. Its holder can read the sort values, so do not sort by a column that the
+/// holder must not see.
 #[derive(Clone, PartialEq)]
 pub struct Cursor {
     order: String,
@@ -30,15 +41,15 @@ pub struct Cursor {
 impl Cursor {
     pub(super) fn of_row<T>(table: &Table, sorts: &[Sort<T>], row: &T) -> Result<Self> {
         let keys = sorts.iter().map(|sort| sort.column.write(row)).collect::<Result<_>>()?;
-        Ok(Self { order: order(table, sorts), keys })
+        Ok(Self { order: order_hash(table, sorts), keys })
     }
 
     /// The value of each key, or `None` for NULL.
     pub(super) fn values<T>(&self, table: &Table, sorts: &[Sort<T>]) -> Result<Vec<Option<Erased>>> {
-        if self.order != order(table, sorts) {
+        if self.order != order_hash(table, sorts) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "this cursor is of another list, or of another order; start again at the first page",
+                "this cursor belongs to another table or another sort order; start again at the first page",
             ));
         }
         let value = |(sort, json): (&Sort<T>, &Json)| match (json, sort.key.nullable) {
@@ -49,16 +60,17 @@ impl Cursor {
         let values: Option<Vec<_>> = sorts.iter().zip(&self.keys).map(value).collect();
         values
             .filter(|values| values.len() == self.keys.len() && values.len() == sorts.len())
-            .ok_or_else(broken)
+            .ok_or_else(invalid_cursor)
     }
 }
 
-fn broken() -> Error {
+fn invalid_cursor() -> Error {
     Error::new(ErrorKind::InvalidInput, "this cursor does not read; start again at the first page")
 }
 
-/// FNV-1a of the table and its keys: tells orders apart by mistake, not by intent, and names no column.
-fn order<T>(table: &Table, sorts: &[Sort<T>]) -> String {
+/// A hash (FNV-1a) of the table and its sort keys. It detects a cursor of another sort order, names no column, and
+/// does not protect against tampering.
+fn order_hash<T>(table: &Table, sorts: &[Sort<T>]) -> String {
     let mut text = table.name.to_string();
     for sort in sorts {
         text.push_str(if sort.key.descending { " -" } else { " +" });
@@ -81,15 +93,15 @@ impl FromStr for Cursor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| broken())?;
-        let (order, keys) = serde_json::from_slice(&json).map_err(|_| broken())?;
+        let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid_cursor())?;
+        let (order, keys) = serde_json::from_slice(&json).map_err(|_| invalid_cursor())?;
         Ok(Self { order, keys })
     }
 }
 
 impl fmt::Debug for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The values are a tenant's data.
+        // The values are tenant data.
         f.debug_struct("Cursor").field("order", &self.order).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! [`Filter`]: a condition on the rows of a table.
+//! [`Filter`]: a condition on rows.
 
 use std::any::Any;
 use std::fmt;
@@ -6,16 +6,34 @@ use std::marker::PhantomData;
 use std::ops::Not;
 use std::sync::Arc;
 
-/// A value of one of a row's fields, which [`BindRow::bind_value`](super::row::BindRow::bind_value) can bind.
+/// A value of a field's type, which [`BindRow::bind_value`](super::row::BindRow::bind_value) binds.
 pub(super) type Erased = Arc<dyn Any + Send + Sync>;
 
-/// A condition on a row of type `T`, made from its [`Column`](super::column::Column)s with `and`, `or` and `!`.
+/// A condition on rows of type `T`, built from [`Column`](super::column::Column)s with `and`, `or` and `!`.
 ///
-/// It holds of a row or does not, as in Rust: a column without a value is equal to nothing and less than nothing,
-/// and `!filter` holds of exactly the rows of which `filter` does not. Values are always bound.
+/// A filter is true or false for each row, as in Rust. A comparison with NULL is false, and `!filter` matches exactly
+/// the rows that `filter` does not match. Values are always bound as parameters.
+///
+/// ```
+/// use tenancy::TenantScoped;
+/// use tenancy::scope::select::Filter;
+///
+/// #[derive(TenantScoped, sqlx::FromRow)]
+/// #[tenant(table = "orders")]
+/// struct Order {
+///     #[tenant(id)]
+///     id: i64,
+///     status: String,
+///     total: i64,
+/// }
+///
+/// let large: Filter<Order> = Order::TOTAL.gt(1000);
+/// let large_and_open = large.and(!Order::STATUS.eq("closed"));
+/// ```
 ///
 /// # Security
-/// The tenant is a condition outside of the filter, in a statement of one table: no filter can widen it.
+/// The tenant predicate is outside of the filter, and a statement uses one table only. No filter can match rows of
+/// another tenant.
 #[must_use = "a filter does nothing until it is given to `select().filter(..)`"]
 pub struct Filter<T> {
     pub(super) tree: tenancy_sql::Filter,
@@ -28,13 +46,13 @@ impl<T> Filter<T> {
         Self { tree, values, of: PhantomData }
     }
 
-    /// Both hold.
+    /// Both filters are true.
     pub fn and(mut self, other: Self) -> Self {
         self.values.extend(other.values);
         Self::new(self.tree.and(other.tree), self.values)
     }
 
-    /// One of them holds, or both.
+    /// At least one of the filters is true.
     pub fn or(mut self, other: Self) -> Self {
         self.values.extend(other.values);
         Self::new(self.tree.or(other.tree), self.values)
@@ -57,7 +75,7 @@ impl<T> Clone for Filter<T> {
 
 impl<T> fmt::Debug for Filter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The values are a tenant's data.
+        // The values are tenant data.
         f.debug_struct("Filter").field("tree", &self.tree).finish_non_exhaustive()
     }
 }

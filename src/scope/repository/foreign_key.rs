@@ -1,4 +1,4 @@
-//! [`ForeignKey`]: the id of a row that was looked up in its tenant.
+//! [`ForeignKey`]: a reference to a row of the same tenant.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -13,11 +13,11 @@ use crate::error::{Error, ErrorKind};
 use crate::scope::session::{Backend, decoding, is_encoding_for};
 use crate::tenant::TenantId;
 
-/// A foreign key: the id of a row of type `T` that was seen by a scope, and the tenant that scope was of.
+/// A reference to a row of type `T` in the same tenant: the id of the row, and its tenant.
 ///
-/// It comes from [`TenantScoped::foreign_key`](crate::TenantScoped::foreign_key), which looks the row up, or as a field of a row that the repository
-/// read. It can be bound for its own tenant only; for another it is an error before anything is sent. An id that
-/// came with a request is no reference, so it cannot be written into a row before the row it names was looked up.
+/// [`TenantScoped::foreign_key`](crate::TenantScoped::foreign_key) looks the row up and returns it. A row that the
+/// repository reads contains it in its fields. Binding it for another tenant is an error before anything is sent. An
+/// id from a request is not a `ForeignKey`, so it cannot be written into a row before its row was looked up.
 ///
 /// ```
 /// use tenancy::scope::Tx;
@@ -40,22 +40,21 @@ use crate::tenant::TenantId;
 ///     customer: ForeignKey<Customer>,
 /// }
 ///
-/// async fn order(tx: &mut Tx<'_, sqlx::Sqlite>, id: i64, customer: i64) -> tenancy::Result<()> {
+/// async fn insert_order(tx: &mut Tx<'_, sqlx::Sqlite>, id: i64, customer: i64) -> tenancy::Result<()> {
 ///     let customer = Customer::foreign_key(&mut *tx, customer).await?;
 ///     let customer = customer.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such customer"))?;
 ///     Order::insert(tx, &Order { id, customer }).await
 /// }
 /// ```
 ///
-/// Its column holds the plain id. A field of the plain type works as well, and is checked by the database alone.
+/// The column contains the plain id. A field of the plain type works as well; then only the database checks it.
 ///
 /// # Security
-/// There is no way from an id to a `ForeignKey`: no constructor, no `From`, no `Deserialize`. The repository alone reads
-/// it from a row, because only there is it known that the value comes from a column of the tenant's own row; SQL of
-/// your own reads the plain id.
+/// An id cannot be converted into a `ForeignKey`: there is no constructor, no `From` and no `Deserialize`. Only the
+/// repository decodes it, because there the row is known to belong to the tenant. Your own SQL reads the plain id.
 ///
-/// It says that the row was there when it was looked up, not that it still is. That, and that the column never held
-/// anything else, is for the database to say: `FOREIGN KEY (tenant_id, customer_id) REFERENCES customers`.
+/// A `ForeignKey` does not guarantee that the row still exists. Add a constraint to the table as well:
+/// `FOREIGN KEY (tenant_id, customer_id) REFERENCES customers`.
 pub struct ForeignKey<T: TenantRow> {
     id: T::Id,
     tenant: TenantId,
@@ -108,7 +107,7 @@ where
     }
 }
 
-/// As the plain id.
+/// Serializes the plain id.
 impl<T: TenantRow> Serialize for ForeignKey<T>
 where
     T::Id: Serialize,

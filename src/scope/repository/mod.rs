@@ -1,5 +1,6 @@
-//! Repositories: rows of tenant-owned tables without SQL. The contract of a row is `row.rs`, its methods
-//! `tenant_scoped.rs`.
+//! Repositories: read and write rows of tenant-owned tables without SQL.
+//!
+//! `row.rs` contains the traits that the derive macro implements, and `tenant_scoped.rs` the methods of a row.
 
 mod affected;
 mod column;

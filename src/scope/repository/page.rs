@@ -1,8 +1,8 @@
-//! [`PageRequest`] and [`Page`].
+//! [`PageRequest`] and [`Page`]: keyset pagination.
 
 use super::row::TenantRow;
 
-/// Which page of a list: its size, and where it starts.
+/// The size of a page, and its start.
 ///
 /// The start is an id in [`list`](crate::TenantScoped::list), and a [`Cursor`](super::sort::Cursor) in
 /// [`Select::page`](super::select::Select::page).
@@ -18,9 +18,9 @@ impl<After> PageRequest<After> {
         Self { after: None, limit }
     }
 
-    /// The `limit` rows after this place; its row need not exist any more.
-    pub fn after(place: After, limit: u16) -> Self {
-        Self { after: Some(place), limit }
+    /// The `limit` rows after this position. The row at the position may be deleted in the meantime.
+    pub fn after(position: After, limit: u16) -> Self {
+        Self { after: Some(position), limit }
     }
 }
 
@@ -30,6 +30,6 @@ impl<After> PageRequest<After> {
 pub struct Page<T: TenantRow, After = <T as TenantRow>::Id> {
     /// The rows, in order.
     pub items: Vec<T>,
-    /// Where the next page starts: give it to [`PageRequest::after`]. `None` on the last page.
+    /// The start of the next page, for [`PageRequest::after`]. `None` on the last page.
     pub next: Option<After>,
 }

@@ -1,6 +1,6 @@
-//! What a row is: [`TenantRow`], the contract that the derive implements, and how a row's values reach a database.
+//! [`TenantRow`] and [`BindRow`], which `#[derive(TenantScoped)]` implements, and [`SupportsRow`].
 //!
-//! What a row can then do is `TenantScoped`, in `tenant_scoped.rs`.
+//! The methods of a row are in `tenant_scoped.rs`.
 
 use std::any::Any;
 use std::future::Future;
@@ -14,15 +14,18 @@ use tenancy_sql::{Dialect, Statements};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::session::{Backend, BindArguments};
 
-/// The future that repository methods return. Boxed, so that a call without a scope is one compile error and not three.
+/// The future that repository methods return.
+///
+/// It is boxed, so that a call without a scope gives one compile error instead of three.
 pub type ResultFuture<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 's>>;
 
-/// A row of a tenant-owned table: its id, its table, and the table's statements.
+/// A row of a tenant-owned table: its id, its table, and the SQL statements of the table.
 ///
 /// `#[derive(TenantScoped)]` implements it. Every `TenantRow` has the methods of
 /// [`TenantScoped`](crate::TenantScoped), and none of them can be overridden.
 ///
-/// To implement it by hand, add [`BindRow`], and take the statements from [`TableSpec`](super::TableSpec):
+/// To implement it by hand, implement [`BindRow`] as well, and generate the statements with
+/// [`TableSpec`](super::TableSpec):
 ///
 /// ```
 /// use std::sync::LazyLock;
@@ -51,9 +54,10 @@ pub type ResultFuture<'s, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + '
 ///     fn bind_columns(&self, binds: &mut BindArguments<sqlx::Sqlite>) -> tenancy::Result<()> { binds.push(&self.text) }
 /// }
 /// ```
+///
 /// # Security
-/// By hand, take [`statements`](Self::statements) from `TableSpec` as above: they are run as they stand, and a text of your
-/// own in them is one that nothing has proven.
+/// Generate [`statements`](Self::statements) with `TableSpec` as above. They run unchanged, and SQL that you write
+/// into them yourself is not checked.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a row of a tenant-owned table",
     label = "`TenantScoped` is not implemented",
@@ -63,16 +67,17 @@ pub trait TenantRow: Sized + Send + Unpin + 'static {
     /// The id of a row within its tenant.
     type Id: Clone + Send + Sync + 'static;
 
-    /// The table.
+    /// The name of the table.
     const TABLE: &'static str;
 
     /// This row's id.
     fn id(&self) -> &Self::Id;
 
-    /// The table's statements.
+    /// The SQL statements of the table.
     fn statements(dialect: Dialect) -> &'static Statements;
 
-    /// What the field of a [`SoftDelete`] holds for a row that is deleted, or is not.
+    /// The value of the [`SoftDelete`] field for a row that was deleted at this time, or for a row that is not
+    /// deleted.
     #[doc(hidden)]
     fn mark(at: Option<SystemTime>) -> Option<Arc<dyn Any + Send + Sync>> {
         let _ = at;
@@ -82,25 +87,26 @@ pub trait TenantRow: Sized + Send + Unpin + 'static {
 
 /// Binds a row's values for one database.
 ///
-/// `#[derive(TenantScoped)]` implements it for every database whose sqlx driver knows the types of all fields.
+/// `#[derive(TenantScoped)]` implements it for every database whose sqlx driver supports the types of all fields.
 pub trait BindRow<DB: Backend>: TenantRow + for<'r> FromRow<'r, DB::Row> {
     /// Binds an id.
     ///
     /// # Errors
-    /// If it does not encode.
+    /// If it cannot be encoded.
     fn bind_id(id: &Self::Id, binds: &mut BindArguments<DB>) -> Result<()>;
 
     /// Binds the other columns, in the order of [`TenantRow::statements`].
     ///
     /// # Errors
-    /// If one does not encode.
+    /// If one of them cannot be encoded.
     fn bind_columns(&self, binds: &mut BindArguments<DB>) -> Result<()>;
 
-    /// Binds a value that has the type of one of the fields; `false` if none has, as here, where no type is known.
-    /// Filters need it.
+    /// Binds a value that has the type of one of the fields. Returns `false` if no field has its type.
+    ///
+    /// Filters and assignments need it. The default implementation returns `false`.
     ///
     /// # Errors
-    /// If it does not encode.
+    /// If it cannot be encoded.
     fn bind_value(value: &dyn Any, binds: &mut BindArguments<DB>) -> Result<bool> {
         let _ = (value, binds);
         Ok(false)
@@ -109,7 +115,8 @@ pub trait BindRow<DB: Backend>: TenantRow + for<'r> FromRow<'r, DB::Row> {
 
 /// A database that can store rows of type `T`: every `DB` for which `T` implements [`BindRow`].
 ///
-/// Code that is generic over the database takes `DB: SupportsRow<Order> + SupportsRow<Project>`.
+/// Code that is generic over the database needs it as a bound, such as `DB: SupportsRow<Order> +
+/// SupportsRow<Project>`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot keep rows of type `{T}`",
     label = "a field of `{T}` has no type in this database, or `{T}` is not an `sqlx::FromRow`",
@@ -148,10 +155,7 @@ impl<DB: Backend, T: BindRow<DB>> RowCodec<T> for DB {
         }
         Err(Error::new(
             ErrorKind::Misconfigured,
-            format!(
-                "no field of a row of `{}` is known to have this type; write `BindRow::bind_value`",
-                T::TABLE
-            ),
+            format!("no field of a row of `{}` has this type; implement `BindRow::bind_value`", T::TABLE),
         ))
     }
 

@@ -1,4 +1,4 @@
-//! [`Select`]: some of the rows of a tenant.
+//! [`Select`]: a query for rows of one table of the tenant.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -13,12 +13,15 @@ use super::filter::{Erased, Filter};
 use super::page::{Page, PageRequest};
 use super::row::{ResultFuture, RowCodec, SupportsRow, TenantRow};
 use super::sort::{Sort, Sortable, row_id};
-use super::statements::{limited, mark, number, rows, table};
+use super::statements::{check_page_size, mark, read_count, rows, table};
 use crate::database::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::session::{Backend, Statement, TenantExecutor};
 
-/// Some of the tenant's rows, in an order: what [`TenantScoped::select`](crate::TenantScoped::select) starts.
+/// A query for rows of one table of the tenant.
+///
+/// [`TenantScoped::select`](crate::TenantScoped::select) starts with all rows of the tenant. Add filters and a sort
+/// order, and then fetch, count, update or delete the rows.
 ///
 /// ```
 /// use tenancy::TenantScoped;
@@ -34,7 +37,10 @@ use crate::scope::session::{Backend, Statement, TenantExecutor};
 ///     total: i64,
 /// }
 ///
-/// async fn open(scope: &Scope<'_, sqlx::Sqlite>, after: Option<Cursor>) -> tenancy::Result<Page<Order, Cursor>> {
+/// async fn open_orders(
+///     scope: &Scope<'_, sqlx::Sqlite>,
+///     after: Option<Cursor>,
+/// ) -> tenancy::Result<Page<Order, Cursor>> {
 ///     let page = after.map_or(PageRequest::first(20), |cursor| PageRequest::after(cursor, 20));
 ///     Order::select().filter(Order::STATUS.eq("open")).order_by(Order::TOTAL.desc()).page(scope, page).await
 /// }
@@ -67,7 +73,7 @@ impl<T: TenantRow> Select<T> {
         Self { filter: None, sorts: Vec::new(), deleted: Deleted::default() }
     }
 
-    /// Only rows of which this holds as well.
+    /// Keeps only the rows that match `filter`. Several filters are combined with `and`.
     pub fn filter(mut self, filter: Filter<T>) -> Self {
         self.filter = Some(match self.filter.take() {
             Some(known) => known.and(filter),
@@ -76,37 +82,37 @@ impl<T: TenantRow> Select<T> {
         self
     }
 
-    /// In this order, rows that are equal so far. In the end the id decides.
+    /// Sorts the rows. A further call sorts the rows that are equal so far, and at the end the id decides.
     pub fn order_by(mut self, sort: Sort<T>) -> Self {
         self.sorts.push(sort);
         self
     }
 
-    /// Every row, if there are no more than `most`.
+    /// Reads all rows, if there are at most `limit`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if there are more, or for a `most` over 1,000: read them in
-    /// [pages](Self::page); otherwise as [`page`](Self::page).
-    pub fn all<'s, S>(self, scope: S, most: u16) -> ResultFuture<'s, Vec<T>>
+    /// [`ErrorKind::InvalidInput`] if there are more rows, or unless `limit` is 1 to 1,000. Read the rows in
+    /// [pages](Self::page) instead. Otherwise as [`page`](Self::page).
+    pub fn all<'s, S>(self, scope: S, limit: u16) -> ResultFuture<'s, Vec<T>>
     where
         S: TenantExecutor + 's,
         S::Database: SupportsRow<T>,
     {
-        let statement =
-            limited(most).and_then(|()| self.select(&scope, &self.keys(), &[], i64::from(most) + 1));
+        let statement = check_page_size(limit)
+            .and_then(|()| self.select(&scope, &self.keys(), &[], i64::from(limit) + 1));
         Box::pin(async move {
             let items = rows::<S, T>(scope, statement?).await?;
-            if items.len() > usize::from(most) {
+            if items.len() > usize::from(limit) {
                 return Err(Error::new(
                     ErrorKind::InvalidInput,
-                    format!("more than {most} rows of `{}` were found; read them in pages", T::TABLE),
+                    format!("more than {limit} rows of `{}` were found; read them in pages", T::TABLE),
                 ));
             }
             Ok(items)
         })
     }
 
-    /// The first row in the order, or `None`.
+    /// Reads the first row, or `None`.
     ///
     /// # Errors
     /// As [`page`](Self::page).
@@ -119,15 +125,16 @@ impl<T: TenantRow> Select<T> {
         Box::pin(async move { Ok(rows::<S, T>(scope, statement?).await?.pop()) })
     }
 
-    /// A page of rows. Whoever follows [`Page::next`] to the end meets each row once, however many are equal.
+    /// Reads a page of rows. Following [`Page::next`] to the end returns each row once, also if rows have equal sort
+    /// values.
     ///
-    /// An index on the tenant column, the sorted columns and the id lets every page start where the last one ended;
-    /// where the first sorted column can be NULL and is ascending, the database walks there from the beginning.
+    /// With an index on the tenant column, the sorted columns and the id, the database seeks to the start of each
+    /// page. If the first sorted column is nullable and ascending, it scans from the first row instead.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a page of none or of more than 1,000, for a cursor that does not read or is
-    /// of another order, and for a filter of more than 500 conditions or more values than the database takes;
-    /// otherwise as [`find`](crate::TenantScoped::find).
+    /// [`ErrorKind::InvalidInput`] unless the page has 1 to 1,000 rows, for an invalid cursor or a cursor of another
+    /// sort order, and for a filter of more than 500 conditions or more values than the database can bind; otherwise
+    /// as [`find`](crate::TenantScoped::find).
     pub fn page<'s, S>(self, scope: S, page: PageRequest<Cursor>) -> ResultFuture<'s, Page<T, Cursor>>
     where
         S: TenantExecutor + 's,
@@ -142,22 +149,22 @@ impl<T: TenantRow> Select<T> {
         }
         sorts.truncate(self.keys().len());
         let keys: Vec<SortKey> = sorts.iter().map(|sort| sort.key).collect();
-        let statement = limited(limit).and_then(|()| {
+        let statement = check_page_size(limit).and_then(|()| {
             let after = after.map_or_else(|| Ok(Vec::new()), |cursor| cursor.values(table, &sorts))?;
-            // One more than asked, to know whether there is a next page.
+            // One row more than the limit shows whether there is a next page.
             self.select(&scope, &keys, &after, i64::from(limit) + 1)
         });
         Box::pin(async move {
             let mut items = rows::<S, T>(scope, statement?).await?;
-            let more = items.len() > usize::from(limit);
+            let has_next = items.len() > usize::from(limit);
             items.truncate(limit.into());
-            let last = items.last().filter(|_| more);
+            let last = items.last().filter(|_| has_next);
             let next = last.map(|row| Cursor::of_row(table, &sorts, row)).transpose()?;
             Ok(Page { items, next })
         })
     }
 
-    /// How many rows there are.
+    /// Counts the rows.
     ///
     /// # Errors
     /// As [`page`](Self::page).
@@ -167,10 +174,10 @@ impl<T: TenantRow> Select<T> {
         S::Database: SupportsRow<T>,
     {
         let statement = self.statement(&scope, Table::count, &[]);
-        Box::pin(async move { number::<S::Database>(&scope.fetch(statement?).await?) })
+        Box::pin(async move { read_count::<S::Database>(&scope.fetch(statement?).await?) })
     }
 
-    /// Whether there is a row.
+    /// Whether there is at least one row.
     ///
     /// # Errors
     /// As [`page`](Self::page).
@@ -183,28 +190,31 @@ impl<T: TenantRow> Select<T> {
         Box::pin(async move { Ok(!scope.fetch(statement?).await?.is_empty()) })
     }
 
-    /// Writes columns of all these rows, and says how many there were. The order does not count.
+    /// Writes the assigned columns of all these rows, and returns the number of rows. The sort order has no effect.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if there is nothing to set, a column is set twice, or the id is set; otherwise
-    /// as [`insert`](crate::TenantScoped::insert).
+    /// [`ErrorKind::InvalidInput`] if there is no assignment, a column is assigned twice, or the id is assigned;
+    /// otherwise as [`insert`](crate::TenantScoped::insert).
     pub fn update<'s, S>(
         self,
         scope: S,
-        sets: impl IntoIterator<Item = Assignment<T>>,
+        assignments: impl IntoIterator<Item = Assignment<T>>,
     ) -> ResultFuture<'s, Updated>
     where
         S: TenantExecutor + 's,
         S::Database: SupportsRow<T>,
     {
-        let (columns, values): (Vec<_>, Vec<_>) = sets.into_iter().map(|set| (set.column, set.value)).unzip();
-        let statement = settable(&columns)
+        let (columns, values): (Vec<_>, Vec<_>) =
+            assignments.into_iter().map(|assignment| (assignment.column, assignment.value)).unzip();
+        let statement = check_assignable(&columns)
             .and_then(|()| self.statement(&scope, |table, rows| table.update(rows, &columns), &values));
         Box::pin(async move { scope.execute(statement?).await.map(Updated::new) })
     }
 
-    /// Removes all these rows, or marks them if the struct says [`SoftDelete`](super::soft_delete::SoftDelete), and says how many
-    /// there were: without a filter, every row of the tenant. The order does not count.
+    /// Deletes all these rows, and returns the number of rows. Without a filter it deletes every row of the tenant.
+    ///
+    /// If the struct implements [`SoftDelete`](super::soft_delete::SoftDelete), the rows are marked as deleted. The
+    /// sort order has no effect.
     ///
     /// # Errors
     /// As [`TenantScoped::delete`](crate::TenantScoped::delete).
@@ -231,7 +241,7 @@ impl<T: TenantRow> Select<T> {
         })
     }
 
-    /// The columns that sort, up to the id, which always decides.
+    /// The sort keys. They end with the id, which is unique.
     fn keys(&self) -> Vec<SortKey> {
         let mut keys: Vec<SortKey> = self.sorts.iter().map(|sort| sort.key).collect();
         let id = keys.iter().position(|key| key.column == 0);
@@ -252,9 +262,9 @@ impl<T: TenantRow> Select<T> {
     where
         S::Database: SupportsRow<T>,
     {
-        let given: Vec<bool> = after.iter().map(Option::is_some).collect();
-        let given = (!given.is_empty()).then_some(given.as_slice());
-        let mut statement = self.statement(scope, |table, rows| table.select(rows, keys, given), &[])?;
+        let non_null: Vec<bool> = after.iter().map(Option::is_some).collect();
+        let non_null = (!non_null.is_empty()).then_some(non_null.as_slice());
+        let mut statement = self.statement(scope, |table, rows| table.select(rows, keys, non_null), &[])?;
         for value in after.iter().flatten() {
             S::Database::bind_value(value.as_ref(), &mut statement.binds)?;
         }
@@ -262,12 +272,12 @@ impl<T: TenantRow> Select<T> {
         Ok(statement)
     }
 
-    /// The statement with the tenant bound, `first` after it, then the filter's values.
+    /// A statement with its values bound: the tenant, then `leading`, then the values of the filter.
     pub(super) fn statement<S: TenantExecutor>(
         &self,
         scope: &S,
         write: impl FnOnce(&Table, Rows<'_>) -> String,
-        first: &[Erased],
+        leading: &[Erased],
     ) -> Result<Statement<S::Database>>
     where
         S::Database: SupportsRow<T>,
@@ -275,28 +285,31 @@ impl<T: TenantRow> Select<T> {
         let tree = self.filter.as_ref().map(|filter| &filter.tree);
         let values = self.filter.as_ref().map_or(&[][..], |filter| &filter.values);
         let dialect = S::Database::DIALECT;
-        // Room for the tenant, a cursor's keys and the limit.
-        let most = dialect.most_binds() - first.len() - self.sorts.len() - 3;
-        if values.len() > most || tree.is_some_and(Tree::is_too_large) {
+        // The tenant, the keys of a cursor and the limit are bound too.
+        let max_values = dialect.most_binds() - leading.len() - self.sorts.len() - 3;
+        if values.len() > max_values || tree.is_some_and(Tree::is_too_large) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("a filter has at most {} conditions and {most} values; ask for less", Tree::LARGEST),
+                format!(
+                    "a filter has at most {} conditions and {max_values} values; ask for less",
+                    Tree::LARGEST
+                ),
             ));
         }
         let sql = write(table::<S, T>(), Rows { filter: tree, deleted: self.deleted });
         let mut statement = Statement::new(&scope.bound_tenant(), AssertSqlSafe(sql).into_sql_str())?;
-        for value in first.iter().chain(values) {
+        for value in leading.iter().chain(values) {
             S::Database::bind_value(value.as_ref(), &mut statement.binds)?;
         }
         Ok(statement)
     }
 }
 
-fn settable(columns: &[usize]) -> Result<()> {
+fn check_assignable(columns: &[usize]) -> Result<()> {
     let fault = if columns.is_empty() {
-        "there is nothing to set; give `update` a column's `set(..)`"
+        "there is nothing to set; pass `update` a column's `set(..)`"
     } else if columns.contains(&0) {
-        "the id of a row does not change; insert another row"
+        "the id of a row cannot be changed; insert another row"
     } else if (1..columns.len()).any(|i| columns[..i].contains(&columns[i])) {
         "a column is set twice; set it once"
     } else {

@@ -1,4 +1,4 @@
-//! [`SoftDelete`]: rows that are marked before they are removed.
+//! [`SoftDelete`]: rows that are marked as deleted before they are removed.
 
 use std::time::SystemTime;
 
@@ -12,12 +12,15 @@ use super::sort::row_id;
 use super::statements::{mark, table, unknown_mark};
 use crate::scope::session::TenantExecutor;
 
-/// A row that is marked as deleted before it is removed: `#[tenant(soft_delete)]` on the field that says when.
+/// A row that is marked as deleted before it is removed.
 ///
-/// The field is an `Option` of a type that is `From<SystemTime>`, as those of `chrono` and `time` are, and the time
-/// is that of the machine's clock. `delete` sets it. A row that is deleted is not found, listed, counted, updated or
-/// overwritten by an upsert; its id stays taken. [`restore`](crate::TenantScoped::restore) brings it back,
-/// [`purge`](crate::TenantScoped::purge) removes it, and [`Select::with_deleted`] and [`Select::only_deleted`] show it.
+/// Put `#[tenant(soft_delete)]` on the field for the time of the deletion. Its type is an `Option` of a type that
+/// implements `From<SystemTime>`, such as those of `chrono` and `time`. `delete` sets it to the current time of the
+/// machine.
+///
+/// A row that is marked as deleted is not found, listed, counted, updated or overwritten by an upsert, and its id
+/// stays taken. [`restore`](crate::TenantScoped::restore) removes the mark, and [`purge`](crate::TenantScoped::purge)
+/// removes the row. [`Select::with_deleted`] and [`Select::only_deleted`] read such rows.
 ///
 /// ```
 /// use std::time::{SystemTime, UNIX_EPOCH};
@@ -43,14 +46,14 @@ use crate::scope::session::TenantExecutor;
 ///     deleted_at: Option<Seconds>,
 /// }
 ///
-/// async fn forget(tx: &mut Tx<'_, sqlx::Sqlite>, before: Seconds) -> tenancy::Result<u64> {
+/// async fn purge_old(tx: &mut Tx<'_, sqlx::Sqlite>, before: Seconds) -> tenancy::Result<u64> {
 ///     let purged = Order::select().only_deleted().filter(Order::DELETED_AT.lt(before)).purge(tx).await?;
 ///     Ok(purged.rows())
 /// }
 /// ```
 ///
 /// # Security
-/// It is a condition beside the tenant's, not in its place: who asks for deleted rows gets the tenant's own.
+/// The mark is a condition in addition to the tenant predicate. Deleted rows are visible only to their own tenant.
 #[diagnostic::on_unimplemented(
     message = "rows of type `{Self}` are not marked when they are deleted: they are removed",
     label = "has no field with `#[tenant(soft_delete)]`",
@@ -58,14 +61,14 @@ use crate::scope::session::TenantExecutor;
 )]
 pub trait SoftDelete: TenantRow {}
 
-/// When a row was deleted: holds for every type that is `From<SystemTime>`.
+/// The time at which a row was deleted. Every type that implements `From<SystemTime>` implements it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot say when a row was deleted",
     label = "is not `From<SystemTime>`",
     note = "use `DateTime<Utc>` of `chrono`, `OffsetDateTime` of `time`, or a type of your own with `impl From<SystemTime>`"
 )]
 pub trait DeletedAt: Sized {
-    /// This time.
+    /// Converts the time of the deletion.
     fn deleted_at(at: SystemTime) -> Self;
 }
 
@@ -77,7 +80,7 @@ impl<V: From<SystemTime>> DeletedAt for V {
 }
 
 impl<T: TenantRow> Select<T> {
-    /// Rows that are deleted, too.
+    /// Includes rows that are marked as deleted.
     pub fn with_deleted(mut self) -> Self
     where
         T: SoftDelete,
@@ -86,7 +89,7 @@ impl<T: TenantRow> Select<T> {
         self
     }
 
-    /// Only rows that are deleted.
+    /// Keeps only rows that are marked as deleted.
     pub fn only_deleted(mut self) -> Self
     where
         T: SoftDelete,
@@ -95,7 +98,7 @@ impl<T: TenantRow> Select<T> {
         self
     }
 
-    /// Brings back those of these rows that are deleted, and says how many there were.
+    /// Removes the mark from those of these rows that are marked as deleted, and returns the number of rows.
     ///
     /// # Errors
     /// As [`update`](Self::update).
@@ -113,8 +116,10 @@ impl<T: TenantRow> Select<T> {
         Box::pin(async move { scope.execute(statement?).await.map(Updated::new) })
     }
 
-    /// Removes all these rows for good, and says how many there were: those that are not deleted, unless
-    /// [`with_deleted`](Self::with_deleted) or [`only_deleted`](Self::only_deleted) was said.
+    /// Removes all these rows permanently, and returns the number of rows.
+    ///
+    /// Rows that are marked as deleted are included only after [`with_deleted`](Self::with_deleted) or
+    /// [`only_deleted`](Self::only_deleted).
     ///
     /// # Errors
     /// As [`TenantScoped::delete`](crate::TenantScoped::delete).
@@ -130,8 +135,8 @@ impl<T: TenantRow> Select<T> {
     }
 }
 
-/// The row with this id, deleted or not.
-pub(super) fn by_id<T: TenantRow>(id: &T::Id) -> Select<T> {
+/// Selects the row with this id, marked as deleted or not.
+pub(super) fn select_by_id<T: TenantRow>(id: &T::Id) -> Select<T> {
     let filter: Filter<T> = row_id::<T>().eq(id.clone());
     let mut select = Select::new().filter(filter);
     select.deleted = Deleted::With;

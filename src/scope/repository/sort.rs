@@ -1,4 +1,4 @@
-//! [`Sort`]: the column that orders rows, and its direction.
+//! [`Sort`]: the column by which rows are sorted, and its direction.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use super::filter::Erased;
 use super::row::TenantRow;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A type that pages can be sorted by: its values go into a [`Cursor`](super::cursor::Cursor) and come back.
+/// A type by which pages can be sorted: its values can be written to a [`Cursor`](super::cursor::Cursor).
 ///
-/// Holds for every type that serde writes and reads.
+/// Every type that implements serde's `Serialize` and `DeserializeOwned` implements it.
 #[diagnostic::on_unimplemented(
     message = "rows cannot be sorted by a column of type `{Self}`",
     label = "its values cannot be written into a cursor",
@@ -27,23 +27,23 @@ pub trait Sortable: Serialize + DeserializeOwned {}
 impl<V: Serialize + DeserializeOwned> Sortable for V {}
 
 impl<T: 'static, F: Send + Sync + 'static, V: 'static> Column<T, F, V> {
-    /// The smallest first, rows without a value last.
+    /// Sorts the smallest value first, and NULL last.
     pub fn asc(self) -> Sort<T>
     where
         V: Sortable,
     {
-        self.sorted(false)
+        self.sort(false)
     }
 
-    /// The largest first, rows without a value before them.
+    /// Sorts NULL first, and then the largest value.
     pub fn desc(self) -> Sort<T>
     where
         V: Sortable,
     {
-        self.sorted(true)
+        self.sort(true)
     }
 
-    fn sorted(self, descending: bool) -> Sort<T>
+    fn sort(self, descending: bool) -> Sort<T>
     where
         V: Sortable,
     {
@@ -52,11 +52,14 @@ impl<T: 'static, F: Send + Sync + 'static, V: 'static> Column<T, F, V> {
     }
 }
 
-/// By which column rows are sorted, and which way: `Order::TOTAL.desc()`.
+/// A column by which rows are sorted, and the direction, such as `Order::TOTAL.desc()`.
+///
+/// [`Column::asc`] and [`Column::desc`] create it, and [`Select::order_by`](super::select::Select::order_by) takes
+/// it.
 #[must_use = "give it to `select().order_by(..)`"]
 pub struct Sort<T> {
     pub(super) key: SortKey,
-    pub(super) column: Arc<dyn Sorted<T>>,
+    pub(super) column: Arc<dyn CursorColumn<T>>,
 }
 
 impl<T> Clone for Sort<T> {
@@ -71,28 +74,28 @@ impl<T> fmt::Debug for Sort<T> {
     }
 }
 
-/// The id, as a column of any row.
+/// The id column of any row.
 pub(super) fn row_id<T: TenantRow>() -> Column<T, T::Id> {
     Column::new(0, false, std::convert::identity, |row| Some(row.id()))
 }
 
-/// A column whose values go into a cursor.
-pub(super) trait Sorted<T>: Send + Sync {
+/// A column whose values can be written to a cursor.
+pub(super) trait CursorColumn<T>: Send + Sync {
     fn write(&self, row: &T) -> Result<Json>;
     fn read(&self, json: &Json) -> Option<Erased>;
 }
 
-impl<T, F: Send + Sync + 'static, V: Sortable> Sorted<T> for Column<T, F, V> {
+impl<T, F: Send + Sync + 'static, V: Sortable> CursorColumn<T> for Column<T, F, V> {
     fn write(&self, row: &T) -> Result<Json> {
         let Some(value) = (self.read)(row) else { return Ok(Json::Null) };
         match serde_json::to_value(value) {
             Ok(json) if !json.is_null() => Ok(json),
-            written => {
+            result => {
                 let error = Error::new(
                     ErrorKind::Misconfigured,
                     "a value of a sorted column cannot be written into a cursor; sort by another column",
                 );
-                Err(match written {
+                Err(match result {
                     Err(cause) => error.with_source(cause),
                     Ok(_) => error,
                 })

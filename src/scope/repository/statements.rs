@@ -1,4 +1,4 @@
-//! The statements of a table, bound and run: what `TenantScoped` and `Select` share.
+//! Binds and runs the statements of a table, for `TenantScoped` and `Select`.
 
 use std::time::SystemTime;
 
@@ -12,18 +12,19 @@ use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::session::{Backend, Statement, TenantExecutor, decoding_for};
 
-type Pick = fn(&'static Statements) -> &'static str;
+/// Picks one of the statements of a table.
+type PickStatement = fn(&'static Statements) -> &'static str;
 
 pub(super) fn statement<S: TenantExecutor, T: TenantRow>(
     scope: &S,
-    pick: Pick,
+    pick: PickStatement,
 ) -> Result<Statement<S::Database>> {
     Statement::new(&scope.bound_tenant(), pick(T::statements(S::Database::DIALECT)))
 }
 
 pub(super) fn with_id<S: TenantExecutor, T: TenantRow>(
     scope: &S,
-    pick: Pick,
+    pick: PickStatement,
     id: &T::Id,
 ) -> Result<Statement<S::Database>>
 where
@@ -36,7 +37,7 @@ where
 
 pub(super) fn with_row<S: TenantExecutor, T: TenantRow>(
     scope: &S,
-    pick: Pick,
+    pick: PickStatement,
     row: &T,
 ) -> Result<Statement<S::Database>>
 where
@@ -74,23 +75,23 @@ pub(super) fn page_statement<S: TenantExecutor, T: TenantRow>(
 where
     S::Database: SupportsRow<T>,
 {
-    limited(page.limit)?;
+    check_page_size(page.limit)?;
     let mut statement = match &page.after {
         Some(after) => with_id::<S, T>(scope, |s| &s.next_page, after)?,
         None => statement::<S, T>(scope, |s| &s.first_page)?,
     };
-    // One more than asked, to know whether there is a next page.
+    // One row more than the limit shows whether there is a next page.
     statement.binds.push_value(Value::Int(i64::from(page.limit) + 1))?;
     Ok(statement)
 }
 
-/// The one number of an answer.
-pub(super) fn number<DB: Backend>(rows: &[DB::Row]) -> Result<u64> {
-    let number = rows.first().map_or(Ok(0), |row| DB::int(row, 0)).map_err(|e| database_error(&e))?;
-    Ok(u64::try_from(number).unwrap_or(0))
+/// The number in the first column of the first row.
+pub(super) fn read_count<DB: Backend>(rows: &[DB::Row]) -> Result<u64> {
+    let count = rows.first().map_or(Ok(0), |row| DB::int(row, 0)).map_err(|e| database_error(&e))?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// The rows of a statement, read as this tenant's.
+/// Runs a statement, and decodes its rows as rows of the scope's tenant.
 pub(super) async fn rows<S: TenantExecutor, T: TenantRow>(
     scope: S,
     statement: Statement<S::Database>,
@@ -104,20 +105,24 @@ where
     decoding_for(&tenant, read).map_err(|e| {
         Error::new(
             ErrorKind::Database,
-            format!("a row of `{}` does not read as its struct; compare their columns and types", T::TABLE),
+            format!(
+                "a row of `{}` cannot be decoded into its struct; compare their columns and types",
+                T::TABLE
+            ),
         )
         .with_source(e.to_string())
     })
 }
 
-pub(super) fn limited(rows: u16) -> Result<()> {
+pub(super) fn check_page_size(rows: u16) -> Result<()> {
     if (1..=1000).contains(&rows) {
         return Ok(());
     }
     Err(Error::new(ErrorKind::InvalidInput, "a page has 1 to 1000 rows"))
 }
 
-/// The column that marks a row, and its value: when it was deleted, or that it was not. `None` if rows are removed.
+/// The column that marks a row as deleted, and its value for this time, or for a row that is not deleted. `None` if
+/// the table has no soft deletion.
 pub(super) fn mark<T: TenantRow>(table: &Table, at: Option<SystemTime>) -> Result<Option<(usize, Erased)>> {
     match (table.deleted, T::mark(at)) {
         (Some(column), Some(mark)) => Ok(Some((column, mark))),
@@ -133,6 +138,6 @@ pub(super) fn table<S: TenantExecutor, T: TenantRow>() -> &'static Table {
 pub(super) fn unknown_mark() -> Error {
     Error::new(
         ErrorKind::Misconfigured,
-        "how a row is marked as deleted is not known; derive `TenantScoped`, with `#[tenant(soft_delete)]` on a field",
+        "the value that marks a row as deleted is not defined; derive `TenantScoped`, with `#[tenant(soft_delete)]` on a field",
     )
 }

@@ -1,4 +1,4 @@
-//! [`TenantScoped`]: what every row of a tenant-owned table can do.
+//! [`TenantScoped`]: the methods of every row of a tenant-owned table.
 
 use std::borrow::Borrow;
 use std::time::SystemTime;
@@ -8,15 +8,17 @@ use super::foreign_key::ForeignKey;
 use super::page::{Page, PageRequest};
 use super::row::{ResultFuture, RowCodec, SupportsRow, TenantRow};
 use super::select::Select;
-use super::soft_delete::{SoftDelete, by_id};
-use super::statements::{mark, number, page_statement, rows, statement, table, with_id, with_row, with_rows};
+use super::soft_delete::{SoftDelete, select_by_id};
+use super::statements::{
+    mark, page_statement, read_count, rows, statement, table, with_id, with_row, with_rows,
+};
 use crate::error::{Error, ErrorKind};
 use crate::scope::session::TenantExecutor;
 
-/// A row of a tenant-owned table, and the repository of that table.
+/// Finds, lists, inserts, updates and deletes the rows of a tenant-owned table.
 ///
-/// Derive it beside `sqlx::FromRow`. Every method takes the tenant's scope first: `&scope` for a statement by
-/// itself, `&mut tx` inside a transaction. Another tenant's row and a missing row look the same.
+/// Derive it together with `sqlx::FromRow`. Every method takes `&scope` for a single statement, or `&mut tx` inside a
+/// transaction. A row of another tenant is treated like a missing row.
 ///
 /// ```
 /// use tenancy::TenantScoped;
@@ -32,22 +34,37 @@ use crate::scope::session::TenantExecutor;
 /// }
 /// ```
 ///
-/// The struct has no field for the tenant column: the scope fills it in, and nothing can change it.
+/// ```
+/// # use tenancy::TenantScoped;
+/// # #[derive(TenantScoped, sqlx::FromRow)]
+/// # #[tenant(table = "orders")]
+/// # struct Order { #[tenant(id)] id: i64, status: String }
+/// use tenancy::scope::Tx;
+///
+/// async fn pay(tx: &mut Tx<'_, sqlx::Sqlite>, id: i64) -> tenancy::Result<()> {
+///     let Some(mut order) = Order::find(&mut *tx, id).await? else { return Ok(()) };
+///     order.status = "paid".to_owned();
+///     Order::update(tx, &order).await?.or_not_found()
+/// }
+/// ```
+///
+/// The struct has no field for the tenant column. The scope provides the tenant of an inserted row, and no method
+/// changes it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a row of a tenant-owned table",
     label = "`TenantScoped` is not implemented",
     note = "write `#[derive(TenantScoped, sqlx::FromRow)]` and `#[tenant(table = \"..\")]` on the struct, and `#[tenant(id)]` on its id"
 )]
 pub trait TenantScoped: TenantRow {
-    /// Some of the tenant's rows: those of a filter, in an order, by pages or together.
+    /// Starts a query for several rows, which can be filtered, sorted and paged.
     fn select() -> Select<Self> {
         Select::new()
     }
 
-    /// The row with this id, or `None` if the tenant has none.
+    /// Reads the row with this id, or `None` if the tenant has no such row.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`], or [`ErrorKind::Database`] if the row does not read.
+    /// [`ErrorKind::StoreUnavailable`], or [`ErrorKind::Database`] if the row cannot be decoded.
     fn find<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> ResultFuture<'s, Option<Self>>
     where
         S: TenantExecutor + 's,
@@ -57,10 +74,10 @@ pub trait TenantScoped: TenantRow {
         Box::pin(async move { Ok(rows::<S, Self>(scope, statement?).await?.pop()) })
     }
 
-    /// A page of the tenant's rows, in the order of their ids.
+    /// Reads a page of the tenant's rows, sorted by id.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for a page of none or of more than 1,000; otherwise as [`find`](Self::find).
+    /// [`ErrorKind::InvalidInput`] unless the page has 1 to 1,000 rows; otherwise as [`find`](Self::find).
     fn list<'s, S>(scope: S, page: PageRequest<Self::Id>) -> ResultFuture<'s, Page<Self>>
     where
         S: TenantExecutor + 's,
@@ -69,14 +86,14 @@ pub trait TenantScoped: TenantRow {
         let statement = page_statement::<S, Self>(&scope, &page);
         Box::pin(async move {
             let mut items = rows::<S, Self>(scope, statement?).await?;
-            let more = items.len() > usize::from(page.limit);
+            let has_next = items.len() > usize::from(page.limit);
             items.truncate(page.limit.into());
-            let next = if more { items.last().map(|last| last.id().clone()) } else { None };
+            let next = if has_next { items.last().map(|last| last.id().clone()) } else { None };
             Ok(Page { items, next })
         })
     }
 
-    /// How many rows the tenant has.
+    /// Counts the tenant's rows.
     ///
     /// # Errors
     /// As [`find`](Self::find).
@@ -86,7 +103,7 @@ pub trait TenantScoped: TenantRow {
         S::Database: SupportsRow<Self>,
     {
         let statement = statement::<S, Self>(&scope, |s| &s.count);
-        Box::pin(async move { number::<S::Database>(&scope.fetch(statement?).await?) })
+        Box::pin(async move { read_count::<S::Database>(&scope.fetch(statement?).await?) })
     }
 
     /// Whether the tenant has a row with this id.
@@ -102,7 +119,8 @@ pub trait TenantScoped: TenantRow {
         Box::pin(async move { Ok(!scope.fetch(statement?).await?.is_empty()) })
     }
 
-    /// A foreign key to the row with this id, for a field of another row; `None` if the tenant has none.
+    /// Returns a foreign key to the row with this id, for a field of another row; `None` if the tenant has no such
+    /// row.
     ///
     /// # Errors
     /// As [`find`](Self::find).
@@ -119,11 +137,11 @@ pub trait TenantScoped: TenantRow {
         Box::pin(async move { Ok(exists.await?.then_some(key)) })
     }
 
-    /// Adds a row to the tenant.
+    /// Inserts a row.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if its key is taken, [`ErrorKind::ReferenceViolation`] if it refers to a row that
-    /// is not there, [`ErrorKind::InvalidInput`] if a value breaks a rule of its column.
+    /// [`ErrorKind::Conflict`] if its key is taken, [`ErrorKind::ReferenceViolation`] if it refers to a row that does
+    /// not exist, [`ErrorKind::InvalidInput`] if a value violates a constraint of its column.
     fn insert<'s, S>(scope: S, row: &Self) -> ResultFuture<'s, ()>
     where
         S: TenantExecutor + 's,
@@ -133,7 +151,7 @@ pub trait TenantScoped: TenantRow {
         Box::pin(async move { scope.execute(statement?).await.map(|_| ()) })
     }
 
-    /// Adds rows to the tenant: all of them, or none. Many go in one statement. Of none, nothing is done.
+    /// Inserts all rows, or none of them, and returns the number of rows. One statement inserts many rows.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -152,14 +170,14 @@ pub trait TenantScoped: TenantRow {
         })
     }
 
-    /// Adds a row to the tenant, or writes every column of the tenant's row with its id.
+    /// Inserts a row, or writes every column of the tenant's row with the same id.
     ///
     /// The table needs a unique index on its tenant column and its id, such as the primary key `(tenant_id, id)`.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] if another unique key is taken, or the id where ids are unique among all tenants: then
-    /// nothing is changed, and the error does not say whose row it was. [`ErrorKind::Misconfigured`] if the table
-    /// has no such index. Otherwise as [`insert`](Self::insert).
+    /// [`ErrorKind::Conflict`] if another unique key is taken, or if ids are unique across tenants and the id is
+    /// taken. Nothing is changed in that case, and the error does not reveal the tenant of the other row.
+    /// [`ErrorKind::Misconfigured`] if the table has no such index. Otherwise as [`insert`](Self::insert).
     fn upsert<'s, S>(scope: S, row: &Self) -> ResultFuture<'s, ()>
     where
         S: TenantExecutor + 's,
@@ -174,7 +192,7 @@ pub trait TenantScoped: TenantRow {
         })
     }
 
-    /// Writes every column of a row. If the tenant has no row with its id, nothing is written: see [`Updated`].
+    /// Writes every column of a row. If the tenant has no row with its id, nothing is written: check [`Updated`].
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -187,8 +205,9 @@ pub trait TenantScoped: TenantRow {
         Box::pin(async move { scope.execute(statement?).await.map(Updated::new) })
     }
 
-    /// Removes a row, or marks it if the struct says [`SoftDelete`]. If the tenant has no row with this id, nothing is
-    /// deleted: see [`Deleted`].
+    /// Deletes a row. If the tenant has no row with this id, nothing is deleted: check [`Deleted`].
+    ///
+    /// If the struct implements [`SoftDelete`], the row is marked as deleted.
     ///
     /// # Errors
     /// [`ErrorKind::ReferenceViolation`] if other rows still refer to it.
@@ -207,7 +226,7 @@ pub trait TenantScoped: TenantRow {
         Box::pin(async move { Ok(Deleted::new(scope.execute(statement?).await?, tenant)) })
     }
 
-    /// Brings back a row that is marked as deleted. If the tenant has no such row, nothing changes: see [`Updated`].
+    /// Restores a row that is marked as deleted. If the tenant has no such row, nothing changes: check [`Updated`].
     ///
     /// # Errors
     /// As [`update`](Self::update).
@@ -217,11 +236,11 @@ pub trait TenantScoped: TenantRow {
         S::Database: SupportsRow<Self>,
         Self: SoftDelete,
     {
-        by_id::<Self>(id.borrow()).restore(scope)
+        select_by_id::<Self>(id.borrow()).restore(scope)
     }
 
-    /// Removes a row for good, whether it is marked as deleted or not. If the tenant has no such row, nothing is
-    /// deleted: see [`Deleted`].
+    /// Removes a row permanently, whether it is marked as deleted or not. If the tenant has no such row, nothing is
+    /// deleted: check [`Deleted`].
     ///
     /// # Errors
     /// As [`delete`](Self::delete).
@@ -231,7 +250,7 @@ pub trait TenantScoped: TenantRow {
         S::Database: SupportsRow<Self>,
         Self: SoftDelete,
     {
-        by_id::<Self>(id.borrow()).purge(scope)
+        select_by_id::<Self>(id.borrow()).purge(scope)
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Backend`]: the public name of a supported database.
+//! [`Backend`]: a supported database.
 
 use tenancy_sql::Dialect;
 

@@ -1,4 +1,4 @@
-//! [`BindArguments`]: the values of a statement, in order.
+//! [`BindArguments`]: the values that a statement binds.
 
 use sqlx::{Arguments, Encode, Type};
 
@@ -11,32 +11,32 @@ use crate::tenant::TenantId;
 /// The values that a statement binds, in order.
 pub struct BindArguments<DB: Backend> {
     arguments: DB::Arguments,
-    /// The tenant whose foreign keys can be bound.
+    /// The tenant whose foreign keys can be bound. `None` for the library's own statements.
     tenant: Option<TenantId>,
 }
 
 impl<DB: Backend> std::fmt::Debug for BindArguments<DB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The values are a tenant's data.
+        // The values are tenant data.
         f.debug_struct("BindArguments").field("len", &self.arguments.len()).finish_non_exhaustive()
     }
 }
 
 impl<DB: Backend> BindArguments<DB> {
-    /// For a statement of this tenant, without a value so far.
+    /// No values yet, for a statement of this tenant.
     pub(in crate::scope) fn of(tenant: &TenantId) -> Self {
         Self { tenant: Some(tenant.clone()), arguments: DB::Arguments::default() }
     }
 
-    /// For a statement of the library, with these values.
+    /// These values, for one of the library's own statements.
     pub(super) fn internal(values: &[Value<'_>]) -> Result<Self> {
         Ok(Self { arguments: arguments::<DB>(values)?, tenant: None })
     }
 
-    /// Adds a value.
+    /// Appends a value.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the value does not encode,
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the value cannot be encoded,
     /// [`Misconfigured`](crate::ErrorKind::Misconfigured) if it is a
     /// [`ForeignKey`](crate::scope::row::ForeignKey) of another tenant.
     pub fn push<'t, T: Encode<'t, DB> + Type<DB>>(&mut self, value: T) -> Result<()> {

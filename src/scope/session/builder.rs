@@ -1,4 +1,4 @@
-//! [`TenantDbBuilder`]: the settings of a data plane, and the constructors of [`TenantDb`].
+//! [`TenantDbBuilder`]: the settings of a [`TenantDb`], and the functions that start one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,14 +19,24 @@ use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "postgres")]
 use crate::isolation::doctor::Check;
 
-/// Puts a [`TenantDb`] together.
+/// Configures and builds a [`TenantDb`].
+///
+/// ```
+/// use sqlx::sqlite::SqlitePoolOptions;
+/// use tenancy::TenantDb;
+/// use tenancy::audit::AuditPolicy;
+///
+/// async fn connect(url: &str) -> tenancy::Result<TenantDb<sqlx::Sqlite>> {
+///     TenantDb::sqlite(SqlitePoolOptions::new(), url).audit(AuditPolicy::Required).build().await
+/// }
+/// ```
 #[must_use = "call `build().await`"]
 pub struct TenantDbBuilder<DB: Backend> {
     source: PoolSource<DB>,
     enforcement: Enforcement,
     connection_mode: ConnectionMode,
     audit: AuditPolicy,
-    copies: Vec<Arc<dyn AuditSink>>,
+    audit_mirrors: Vec<Arc<dyn AuditSink>>,
     schema: Schema,
     accepted: DB::Accepted,
 }
@@ -44,7 +54,7 @@ impl<DB: Backend> fmt::Debug for TenantDbBuilder<DB> {
 }
 
 impl<DB: Backend> TenantDbBuilder<DB> {
-    /// Whether changes must be recorded; [`AuditPolicy::Optional`] if not said.
+    /// Whether changes must be recorded in the audit log. The default is [`AuditPolicy::Optional`].
     pub fn audit(mut self, policy: AuditPolicy) -> Self {
         self.audit = policy;
         self
@@ -52,36 +62,37 @@ impl<DB: Backend> TenantDbBuilder<DB> {
 
     /// Also sends each recorded event to `sink`, after its transaction has committed.
     ///
-    /// The copy is best effort: what counts is the row that was written in the transaction.
+    /// The copy is best effort. The record is the row that was written in the transaction.
     pub fn mirror_audit_to(mut self, sink: Arc<dyn AuditSink>) -> Self {
-        self.copies.push(sink);
+        self.audit_mirrors.push(sink);
         self
     }
 
-    /// What is known of the tables.
+    /// Declares the tables: their tenant columns, the shared tables, and the functions that your own SQL may call.
     ///
-    /// Without it every table is owned by tenants, by a column `tenant_id`, and functions in SQL of your own are those
-    /// of the database that are known to read no table.
+    /// Without a schema every table is tenant-owned with the column `tenant_id`, and your own SQL may call only
+    /// built-in functions that are known to read no table.
     ///
-    /// Its `type` is how every statement binds the tenant's id: `uuid`, `bigint` or `text`. On SQLite a column of that type
-    /// is BLOB (the 16 bytes of the UUID), INTEGER or TEXT (a UUID in lower case with hyphens). Where no type is declared, it
-    /// is the type of the tenant columns that [`build`](Self::build) finds; for BLOB and INTEGER on SQLite, and where no
-    /// table is found, the kind of each id.
+    /// The `type` of the schema is the type in which every statement binds the tenant id: `uuid`, `bigint` or `text`.
+    /// On SQLite the matching column types are BLOB (the 16 bytes of the UUID), INTEGER and TEXT (a UUID in lower
+    /// case with hyphens). If the schema declares no type, [`build`](Self::build) takes the type of the tenant
+    /// columns. For BLOB and INTEGER columns on SQLite, and if there is no table yet, the kind of each id decides.
     pub fn schema(mut self, schema: Schema) -> Self {
         self.schema = schema;
         self
     }
 
-    /// Opens the connections, and looks whether the database is what it was said to be.
+    /// Opens the connections, and checks that the database matches the settings.
     ///
-    /// On PostgreSQL the [`doctor`](crate::isolation) examines it as well, so migrate before: a table that comes later
-    /// is not seen. What it warns of is logged.
+    /// On PostgreSQL the [`doctor`](crate::isolation) examines the database as well, and its warnings are logged. Run
+    /// your migrations before, because a table that is created later is not examined.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached, [`ErrorKind::Misconfigured`] if the
-    /// URL does not read, if the tenant columns have another type than the [`schema`](Self::schema) declares, or several
-    /// types, or on PostgreSQL if the declared enforcement or connection mode does not fit the database,
-    /// or if the doctor finds a fault that was not accepted.
+    /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached. [`ErrorKind::Misconfigured`]
+    /// - if the URL cannot be parsed,
+    /// - if the tenant columns have several types, or another type than the [`schema`](Self::schema) declares,
+    /// - on PostgreSQL, if the declared enforcement or connection mode does not fit the database, or if the doctor
+    ///   finds a fault that was not [accepted](TenantDbBuilder::accept).
     pub async fn build(self) -> Result<TenantDb<DB>> {
         let owned = matches!(self.source, PoolSource::Url(..));
         let pool = match self.source {
@@ -89,7 +100,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             PoolSource::Url(options, url) => {
                 DB::connect(options, &url, self.connection_mode).await.map_err(|e| match e {
                     sqlx::Error::Configuration(cause) => {
-                        Error::new(ErrorKind::Misconfigured, "the database URL does not read")
+                        Error::new(ErrorKind::Misconfigured, "the database URL cannot be parsed")
                             .with_source(cause)
                     }
                     e => database_error(&e),
@@ -105,7 +116,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             enforcement: self.enforcement,
             connection_mode: self.connection_mode,
             audit: self.audit,
-            copies: self.copies,
+            audit_mirrors: self.audit_mirrors,
             tenant_type,
             rewrites: RewriteCache::new(&self.schema),
             schema: self.schema,
@@ -116,20 +127,21 @@ impl<DB: Backend> TenantDbBuilder<DB> {
 
 #[cfg(feature = "postgres")]
 impl TenantDbBuilder<sqlx::Postgres> {
-    /// How many walls stand between tenants; [`Enforcement::PredicateAndRls`] if not said.
+    /// How the database isolates tenants. The default is [`Enforcement::PredicateAndRls`].
     pub fn enforcement(mut self, enforcement: Enforcement) -> Self {
         self.enforcement = enforcement;
         self
     }
 
-    /// Takes a fault of the database as it is: [`build`](Self::build) fails on every other one that the
-    /// [`doctor`](crate::isolation::doctor) finds.
+    /// Accepts one kind of fault that the [`doctor`](crate::isolation::doctor) finds. [`build`](Self::build) fails on
+    /// every other fault.
     pub fn accept(mut self, check: Check) -> Self {
         self.accepted.push(check);
         self
     }
 
-    /// What stands between the program and the database; [`ConnectionMode::Direct`] if not said.
+    /// Whether a pooler or Citus is between the application and the database. The default is
+    /// [`ConnectionMode::Direct`].
     pub fn connection_mode(mut self, connection_mode: ConnectionMode) -> Self {
         self.connection_mode = connection_mode;
         self
@@ -143,7 +155,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             enforcement: Enforcement::default(),
             connection_mode: ConnectionMode::default(),
             audit: AuditPolicy::default(),
-            copies: Vec::new(),
+            audit_mirrors: Vec::new(),
             schema: Schema::new("tenant_id").expect("`tenant_id` is a plain name"),
             accepted: DB::Accepted::default(),
         }
@@ -152,11 +164,22 @@ impl<DB: Backend> TenantDbBuilder<DB> {
 
 #[cfg(feature = "postgres")]
 impl TenantDb<sqlx::Postgres> {
-    /// A data plane on PostgreSQL, with a pool of its own that no other code can reach.
+    /// Starts a data plane on PostgreSQL with a private pool that no other code can reach.
     ///
-    /// In place of sqlx's question at every use whether a connection is alive, one that lay idle for ten seconds is
-    /// asked, and a `BEGIN` on one that is gone is tried on another. `before_acquire` and `test_before_acquire` of the
-    /// options are set for that.
+    /// A connection is pinged only after ten idle seconds, not on every use as in sqlx. If `BEGIN` fails on a dead
+    /// connection, it is retried on another one. `before_acquire` and `test_before_acquire` of the options are
+    /// overwritten.
+    ///
+    /// ```
+    /// use sqlx::postgres::PgPoolOptions;
+    /// use tenancy::TenantDb;
+    /// use tenancy::scope::ConnectionMode;
+    ///
+    /// async fn connect(url: &str) -> tenancy::Result<TenantDb<sqlx::Postgres>> {
+    ///     let options = PgPoolOptions::new().max_connections(20);
+    ///     TenantDb::postgres(options, url).connection_mode(ConnectionMode::PgBouncer).build().await
+    /// }
+    /// ```
     pub fn postgres(
         options: PoolOptions<sqlx::Postgres>,
         url: impl Into<String>,
@@ -167,7 +190,7 @@ impl TenantDb<sqlx::Postgres> {
 
 #[cfg(feature = "sqlite")]
 impl TenantDb<sqlx::Sqlite> {
-    /// A data plane on SQLite, with a pool of its own that no other code can reach.
+    /// Starts a data plane on SQLite with a private pool that no other code can reach.
     pub fn sqlite(
         options: PoolOptions<sqlx::Sqlite>,
         url: impl Into<String>,
@@ -177,15 +200,15 @@ impl TenantDb<sqlx::Sqlite> {
 }
 
 impl<DB: Backend> TenantDb<DB> {
-    /// A data plane on a pool that exists.
+    /// Starts a data plane on an existing pool.
     ///
     /// # Security
-    /// Whoever keeps a clone of the pool can run SQL that no scope has seen. Give the pool away, or take
-    /// `TenantDb::postgres` or `TenantDb::sqlite`, which make one that nobody else has.
+    /// Code that keeps a clone of the pool can run SQL on it without a scope. Move the pool in without a clone, or
+    /// use `TenantDb::postgres` or `TenantDb::sqlite`, which create a private pool.
     ///
-    /// A connection that they left inside a transaction, as a `begin` of sqlx does that is cancelled, is noticed where a
-    /// transaction begins. A single statement under `Enforcement::PredicateOnly` begins none: it runs inside of theirs, and what
-    /// it wrote is lost with it.
+    /// Other code can leave a pooled connection inside a transaction, for example by a cancelled `begin` of sqlx. On
+    /// PostgreSQL every statement on a shared pool therefore runs in a transaction, whose `BEGIN` detects that. With
+    /// [`ConnectionMode::Citus`] it is not detected.
     pub fn from_pool(pool: Pool<DB>) -> TenantDbBuilder<DB> {
         TenantDbBuilder::new(PoolSource::Pool(pool))
     }

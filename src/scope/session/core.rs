@@ -1,4 +1,4 @@
-//! [`Core`]: the pool of a data plane, its settings, and the one rule for how a statement is sent.
+//! [`Core`]: the pool and the settings of a `TenantDb`, and the rule for which statements run in a transaction.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::tenant::{Placement, Tenant, TenantId};
 
 pub(in crate::scope) struct Core<DB: Backend> {
     pub(in crate::scope) pool: Pool<DB>,
-    /// Whether no other code can reach the pool.
+    /// Whether the pool is private: no other code can reach it.
     pub(super) owned: bool,
     pub(super) enforcement: Enforcement,
     pub(in crate::scope) connection_mode: ConnectionMode,
@@ -28,7 +28,7 @@ pub(in crate::scope) struct Core<DB: Backend> {
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only the doctor reads it"))]
     pub(super) accepted: DB::Accepted,
     pub(super) audit: AuditPolicy,
-    pub(super) copies: Vec<Arc<dyn AuditSink>>,
+    pub(super) audit_mirrors: Vec<Arc<dyn AuditSink>>,
     /// The type of the tenant columns.
     pub(super) tenant_type: Option<TenantType>,
     #[cfg_attr(
@@ -39,25 +39,25 @@ pub(in crate::scope) struct Core<DB: Backend> {
 }
 
 impl<DB: Backend> Core<DB> {
-    /// The tenant as statements bind it.
+    /// The tenant id with the type of the tenant columns.
     pub(in crate::scope) fn bound(&self, ctx: &TenantContext) -> BoundTenant {
         BoundTenant { id: ctx.tenant_id().clone(), column: self.tenant_type }
     }
 
-    /// Opens a transaction of `tenant`, or of none for one that switches between tenants.
+    /// Opens a transaction of `tenant`. With `None` the transaction has no tenant yet, and switches between tenants.
     pub(in crate::scope) async fn open(
         &self,
         tenant: Option<&TenantId>,
         mode: TxMode,
     ) -> sqlx::Result<OpenTransaction<DB>> {
-        // On a pool of our own without a pooler, no other code can have left a transaction or a tenant behind.
+        // On a private pool without a pooler, no other code can have left a transaction or a tenant on a connection.
         let verify_tenant = !(self.owned && self.connection_mode == ConnectionMode::Direct);
         OpenTransaction::open(&self.pool, self.connection_mode, tenant, mode, verify_tenant).await
     }
 
-    /// Rejects a context that may run no statement here by itself, and an unaudited write where audit is required.
-    pub(in crate::scope) fn permit(&self, ctx: &TenantContext, writes: bool) -> Result<()> {
-        admit(ctx)?;
+    /// Checks a single statement: its context, and that it does not write without audit where audit is required.
+    pub(in crate::scope) fn check_statement(&self, ctx: &TenantContext, writes: bool) -> Result<()> {
+        check_context(ctx)?;
         if writes && self.audit == AuditPolicy::Required {
             return Err(Error::new(
                 ErrorKind::Unaudited,
@@ -69,14 +69,14 @@ impl<DB: Backend> Core<DB> {
 
     /// The connection on which a single statement runs, in a transaction of its own or without one.
     ///
-    /// `plain`: it is one statement, and reaches no table of the library.
+    /// `allows_autocommit`: it is one statement, and uses no table of the library.
     pub(in crate::scope) async fn lease(
         &self,
         tenant: &TenantId,
         writes: bool,
-        plain: bool,
+        allows_autocommit: bool,
     ) -> sqlx::Result<Lease<DB>> {
-        if self.autocommit(writes, plain) {
+        if self.autocommit(writes, allows_autocommit) {
             return Ok(Lease::Autocommit {
                 conn: self.pool.acquire().await?,
                 mode: self.connection_mode,
@@ -88,12 +88,12 @@ impl<DB: Backend> Core<DB> {
     }
 
     /// Whether a single statement runs without a transaction.
-    fn autocommit(&self, writes: bool, plain: bool) -> bool {
+    fn autocommit(&self, writes: bool, allows_autocommit: bool) -> bool {
         if DB::HAS_RLS {
-            // The library's own tables have row-level security, whatever the user's tables have. On a shared pool other
-            // code may have left a transaction open, which would take the change with it.
+            // The library's own tables always have row-level security. On a shared pool other code may have left a
+            // transaction open, and its rollback would undo the change.
             self.owned
-                && plain
+                && allows_autocommit
                 && self.enforcement == Enforcement::PredicateOnly
                 && self.connection_mode != ConnectionMode::PgBouncer
         } else {
@@ -116,7 +116,8 @@ impl<DB: Backend> Lease<DB> {
         }
     }
 
-    /// The error of the statement: without a transaction, a lost connection leaves open whether a write was kept.
+    /// The error of the statement. Without a transaction, a write may have been committed before the connection
+    /// broke.
     pub(super) fn error(&self, error: &sqlx::Error) -> Error {
         match self {
             Self::Autocommit { writes: true, .. } => change_error(error),
@@ -124,7 +125,7 @@ impl<DB: Backend> Lease<DB> {
         }
     }
 
-    /// Keeps what the statement wrote. A transaction that only read is rolled back when it is dropped.
+    /// Commits a write. A transaction that only reads is rolled back when it is dropped.
     pub(in crate::scope) async fn finish(self) -> Result<()> {
         match self {
             Self::Transaction { open, writes: true } => open.commit().await,
@@ -133,8 +134,8 @@ impl<DB: Backend> Lease<DB> {
     }
 }
 
-/// Rejects a context that opens nothing here by itself.
-pub(in crate::scope) fn admit(ctx: &TenantContext) -> Result<()> {
+/// Rejects a context of a cross-tenant read, and a tenant whose rows are not in the shared tables.
+pub(in crate::scope) fn check_context(ctx: &TenantContext) -> Result<()> {
     ctx.not_lent()?;
     shared_placement(ctx.tenant())
 }
@@ -146,6 +147,6 @@ pub(in crate::scope) fn shared_placement(tenant: &Tenant) -> Result<()> {
     }
     Err(Error::new(
         ErrorKind::UnsupportedPlacement,
-        "this tenant's rows are not in the shared tables, and this data plane reaches no others",
+        "this tenant's rows are not in the shared tables, and this `TenantDb` reads only those",
     ))
 }

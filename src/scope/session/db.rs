@@ -1,4 +1,4 @@
-//! [`TenantDb`]: the data plane. Its builder is in `builder.rs`, and how a statement is sent in `core.rs`.
+//! [`TenantDb`]: the data plane. Its builder is in `builder.rs`, its pool and settings in `core.rs`.
 
 use std::fmt;
 use std::future::Future;
@@ -6,7 +6,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::backend::Backend;
-use super::core::{Core, admit};
+use super::core::{Core, check_context};
 use super::scope::Scope;
 use super::tx::Tx;
 use crate::context::TenantContext;
@@ -16,19 +16,34 @@ use crate::error::Result;
 #[cfg(feature = "postgres")]
 use crate::isolation::doctor::{self, Report};
 
-/// The data plane: owns the connections and lends them to one tenant at a time.
+/// The data plane: a connection pool that is used for one tenant at a time.
 ///
-/// Cheap to clone. It runs no query itself: open a [`scope`](Self::scope) for single statements, or
+/// It is cheap to clone, and runs no query itself. Open a [`scope`](Self::scope) for single statements, or
 /// [`begin`](Self::begin) a transaction.
+///
+/// ```
+/// use tenancy::{TenantContext, TenantDb, TenantScoped};
+///
+/// #[derive(TenantScoped, sqlx::FromRow)]
+/// #[tenant(table = "orders")]
+/// struct Order {
+///     #[tenant(id)]
+///     id: i64,
+/// }
+///
+/// async fn count(db: &TenantDb<sqlx::Sqlite>, ctx: &TenantContext) -> tenancy::Result<u64> {
+///     Order::count(&db.scope(ctx)).await
+/// }
+/// ```
 pub struct TenantDb<DB: Backend>(pub(in crate::scope) Arc<Core<DB>>);
 
 impl<DB: Backend> TenantDb<DB> {
-    /// Single statements of one tenant.
+    /// A scope, on which single statements of one tenant run.
     pub fn scope<'a>(&'a self, ctx: &'a TenantContext) -> Scope<'a, DB> {
         Scope { core: &self.0, ctx }
     }
 
-    /// A transaction of one tenant.
+    /// Begins a transaction of one tenant.
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if there is no connection, [`ErrorKind::UnsupportedPlacement`] if the
@@ -37,7 +52,7 @@ impl<DB: Backend> TenantDb<DB> {
     pub fn begin<'a>(&'a self, ctx: &'a TenantContext) -> impl Future<Output = Result<Tx<'a, DB>>> + Send {
         let begun_at = Location::caller();
         async move {
-            admit(ctx)?;
+            check_context(ctx)?;
             Tx::open(&self.0, ctx, begun_at).await
         }
     }
@@ -45,9 +60,9 @@ impl<DB: Backend> TenantDb<DB> {
 
 #[cfg(feature = "postgres")]
 impl TenantDb<sqlx::Postgres> {
-    /// Examines the database once more, through the pool: for a readiness probe, or a test.
+    /// Runs the doctor's checks again on a pooled connection, for a readiness probe or a test.
     ///
-    /// What was [accepted](TenantDbBuilder::accept) is left out of the report.
+    /// The report leaves out the faults that were [accepted](TenantDbBuilder::accept).
     ///
     /// # Errors
     /// As [`doctor::examine`].

@@ -1,4 +1,6 @@
-//! A tenant's session with the database: the data plane, its scopes and transactions. Repositories and own SQL stand on it.
+//! [`TenantDb`], [`Scope`] and [`Tx`]: connections and transactions of one tenant.
+//!
+//! `repository` and `own_sql` are built on it.
 
 mod backend;
 mod bind;
@@ -33,6 +35,6 @@ pub(crate) use self::executor::Run;
 #[cfg(feature = "dynamic")]
 pub(super) use self::progress::State;
 #[cfg(feature = "dynamic")]
-pub(super) use self::rewrite_cache::{Ready, SqlxQuery};
+pub(super) use self::rewrite_cache::{BoundQuery, SqlxQuery};
 pub(crate) use self::statement::{Fetch, Statement};
 pub(super) use self::tenant_local::{decoding, decoding_for, is_encoding_for};

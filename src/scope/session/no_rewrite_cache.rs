@@ -1,4 +1,4 @@
-//! Stands in for `rewrite_cache.rs` when the feature `dynamic` is off.
+//! Replaces `rewrite_cache.rs` when the feature `dynamic` is off.
 
 use tenancy_sql::Schema;
 

@@ -1,33 +1,33 @@
-//! [`Progress`]: whether the next statement of a transaction may run, and whether its changes were kept.
+//! [`Progress`]: the state of a transaction. It decides whether the next statement may run.
 
 use std::panic::Location;
 
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How far a transaction has come.
+/// The state of a transaction.
 ///
-/// A transaction with changes that is dropped before it was told how to end is a warning in the log: its caller may
-/// answer as if the changes were kept.
+/// A transaction with changes that is dropped without `commit` or `rollback` logs a warning, because its caller may
+/// believe that the changes were committed.
 pub(in crate::scope) struct Progress<'a> {
     pub(super) ctx: &'a TenantContext,
     begun_at: &'static Location<'static>,
     pub(in crate::scope) state: State,
-    /// A statement that writes was run.
+    /// A statement that writes ran.
     pub(super) changed: bool,
-    /// One of them met rows.
-    pub(in crate::scope) met_rows: bool,
+    /// A statement that writes affected rows, or may have.
+    pub(in crate::scope) matched_rows: bool,
     /// `commit` or `rollback` was called.
     pub(super) ended: bool,
 }
 
-/// What the next statement of a transaction meets.
+/// Whether the next statement of a transaction can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::scope) enum State {
     Usable,
-    /// A statement was sent, and its end was not seen.
+    /// A statement was sent, and its result was not received.
     Running,
-    /// A statement that writes has rows that were not read.
+    /// A statement that writes has returned rows that were not read yet.
     #[cfg_attr(not(feature = "dynamic"), expect(dead_code, reason = "only the scoped executor streams rows"))]
     Unread,
     Failed,
@@ -35,28 +35,30 @@ pub(in crate::scope) enum State {
 
 impl<'a> Progress<'a> {
     pub(super) fn new(ctx: &'a TenantContext, begun_at: &'static Location<'static>) -> Self {
-        Self { ctx, begun_at, state: State::Usable, changed: false, met_rows: false, ended: false }
+        Self { ctx, begun_at, state: State::Usable, changed: false, matched_rows: false, ended: false }
     }
 
-    /// Notes how a statement ended.
-    pub(in crate::scope) fn settle<T, E>(&mut self, answer: Result<T, E>) -> Result<T, E> {
-        self.state = if answer.is_ok() { State::Usable } else { State::Failed };
-        answer
+    /// Sets the state by the result of a statement.
+    pub(in crate::scope) fn record_result<T, E>(&mut self, result: Result<T, E>) -> Result<T, E> {
+        self.state = if result.is_ok() { State::Usable } else { State::Failed };
+        result
     }
 
-    pub(super) fn usable(&self) -> Result<()> {
+    /// # Errors
+    /// [`ErrorKind::RolledBack`] unless the state is [`State::Usable`].
+    pub(super) fn check_usable(&self) -> Result<()> {
         let text = match self.state {
             State::Usable => return Ok(()),
             State::Running => {
-                "a statement of this transaction was cancelled before its answer came, by a timeout perhaps, so \
-                 nothing of the transaction is kept; begin a new one"
+                "a statement of this transaction was cancelled before its result arrived, perhaps by a timeout, so the \
+                 transaction is rolled back; begin a new one"
             }
             State::Unread => {
-                "not all rows of a statement that writes were read, so nothing of the transaction is kept; begin a \
-                 new one, and read the rows to their end"
+                "not all rows of a statement that writes were read, so the transaction is rolled back; begin a new \
+                 one, and read the rows to their end"
             }
             State::Failed => {
-                "a statement of this transaction failed, so nothing of the transaction is kept; begin a new one"
+                "a statement of this transaction failed, so the transaction is rolled back; begin a new one"
             }
         };
         Err(Error::new(ErrorKind::RolledBack, text))
@@ -65,15 +67,15 @@ impl<'a> Progress<'a> {
 
 impl Drop for Progress<'_> {
     fn drop(&mut self) {
-        // After a failed statement the caller has an error in hand.
-        if self.met_rows && !self.ended && self.state == State::Usable {
+        // After a failed statement the caller already has an error.
+        if self.matched_rows && !self.ended && self.state == State::Usable {
             tracing::warn!(
                 target: "tenancy::scope",
                 begun_at = %self.begun_at,
                 tenant.id = %self.ctx.tenant_id(),
                 request_id = %self.ctx.request_id(),
-                "a transaction with changes was dropped, so nothing of it is kept; call `commit`, or `rollback` if that \
-                 is meant",
+                "a transaction with changes was dropped, so it is rolled back; call `commit`, or `rollback` if that is \
+                 intended",
             );
         }
     }

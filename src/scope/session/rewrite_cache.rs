@@ -1,4 +1,4 @@
-//! [`RewriteCache`]: rewrites SQL at run time and remembers the results. The scoped executor in `own_sql/dynamic.rs` uses it.
+//! [`RewriteCache`]: rewrites SQL at run time and caches the results, for the executor in `own_sql/dynamic.rs`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,13 +12,13 @@ use super::backend::Backend;
 use crate::database::{BoundTenant, Value, encoding_error};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How many texts are kept; the one that was used longest ago is evicted.
-const KEPT: usize = 1024;
-/// How long a text may be to be kept, and to be rewritten where the caller runs: a longer one goes to a thread on which
-/// waiting is allowed.
-const LONGEST: usize = 4096;
+/// How many rewrites are cached. The least recently used one is evicted.
+const CAPACITY: usize = 1024;
+/// The length up to which SQL is cached, and rewritten on the caller's thread. Longer SQL is rewritten by
+/// `spawn_blocking`, and not cached.
+const MAX_CACHED_LEN: usize = 4096;
 
-/// The rewriter of one data plane, with what it has rewritten.
+/// The rewriter of one `TenantDb`, with its cache.
 pub(in crate::scope) struct RewriteCache {
     schema: Arc<Schema>,
     rewritten: Mutex<LruCache<Arc<str>, Arc<Rewrite>>>,
@@ -31,33 +31,35 @@ impl fmt::Debug for RewriteCache {
     }
 }
 
-/// A text that was proven to stay within a tenant.
+/// Rewritten SQL that was proven to stay within one tenant.
 #[derive(Debug)]
 struct Rewrite {
     text: Arc<str>,
     /// How many values the caller binds.
     values: usize,
-    /// Whether the tenant is bound after them.
+    /// Whether the tenant is bound after the values.
     tenant: bool,
     read_only: bool,
 }
 
-/// What a statement is that was prepared: it holds the rewritten text, so a text of the caller's own that equals one is
-/// never looked for here.
+/// The rewrites of prepared statements, by their rewritten text.
+///
+/// A prepared statement holds the rewritten text. Only prepared statements are looked up here, so the caller's own
+/// SQL is always rewritten, even if it equals a rewritten text.
 #[derive(Debug, Default)]
 struct Prepared {
     rewrites: HashMap<Arc<str>, Arc<Rewrite>>,
-    /// At how many those are removed whose statements are gone.
+    /// The size at which rewrites are removed whose statements were dropped.
     sweep_at: usize,
 }
 
 impl Prepared {
-    /// The text to prepare. Its statement holds the clone that is returned here, and so keeps the rewrite.
-    fn keep(&mut self, rewrite: Arc<Rewrite>) -> SqlStr {
+    /// Adds a rewrite, and returns the text to prepare. The statement holds that text, which keeps the rewrite here.
+    fn insert(&mut self, rewrite: Arc<Rewrite>) -> SqlStr {
         if self.rewrites.len() >= self.sweep_at {
-            // Of the text there is a clone as the key here and one in the rewrite; any other is of a statement.
+            // The key and the rewrite each hold a clone of the text. Any further clone belongs to a statement.
             self.rewrites.retain(|_, rewrite| Arc::strong_count(&rewrite.text) > 2);
-            self.sweep_at = KEPT.max(2 * self.rewrites.len());
+            self.sweep_at = CAPACITY.max(2 * self.rewrites.len());
         }
         self.rewrites.entry(rewrite.text.clone()).or_insert(rewrite).sql()
     }
@@ -67,18 +69,18 @@ impl RewriteCache {
     pub(super) fn new(schema: &Schema) -> Self {
         Self {
             schema: Arc::new(schema.clone()),
-            rewritten: Mutex::new(LruCache::new(KEPT)),
+            rewritten: Mutex::new(LruCache::new(CAPACITY)),
             prepared: Mutex::default(),
         }
     }
 
-    /// What to run for a text.
+    /// The rewrite of `sql`, from the cache or new.
     async fn rewrite<DB: Backend>(&self, sql: &SqlStr) -> Result<Arc<Rewrite>> {
-        let known = lock(&self.rewritten).get(sql.as_str()).cloned();
-        if let Some(known) = known {
-            return Ok(known);
+        let cached = lock(&self.rewritten).get(sql.as_str()).cloned();
+        if let Some(cached) = cached {
+            return Ok(cached);
         }
-        if sql.as_str().len() > LONGEST {
+        if sql.as_str().len() > MAX_CACHED_LEN {
             let (schema, sql) = (self.schema.clone(), sql.clone());
             return sqlx_core::rt::spawn_blocking(move || Rewrite::new::<DB>(&schema, sql.as_str())).await;
         }
@@ -87,24 +89,25 @@ impl RewriteCache {
         Ok(rewrite)
     }
 
-    /// What to run for a statement that this cache made ready to be prepared.
-    fn of_statement(&self, sql: &SqlStr) -> Option<Arc<Rewrite>> {
+    /// The rewrite of a prepared statement, by its rewritten text.
+    fn prepared_rewrite(&self, sql: &SqlStr) -> Option<Arc<Rewrite>> {
         lock(&self.prepared).rewrites.get(sql.as_str()).cloned()
     }
 
-    /// The text to prepare for a text.
+    /// Rewrites `sql`, and returns the text to prepare.
     pub(in crate::scope) async fn prepare<DB: Backend>(&self, sql: &SqlStr) -> Result<SqlStr> {
         let rewrite = self.rewrite::<DB>(sql).await?;
-        Ok(lock(&self.prepared).keep(rewrite))
+        Ok(lock(&self.prepared).insert(rewrite))
     }
 
-    pub(in crate::scope) async fn ready<DB: Backend>(
+    /// Rewrites a query, and binds the tenant after its values.
+    pub(in crate::scope) async fn bind<DB: Backend>(
         &self,
         query: SqlxQuery<DB>,
         tenant: &BoundTenant,
-    ) -> Result<Ready<DB>> {
+    ) -> Result<BoundQuery<DB>> {
         let SqlxQuery { sql, values, persistent, prepared } = query;
-        let rewrite = match prepared.then(|| self.of_statement(&sql)).flatten() {
+        let rewrite = match prepared.then(|| self.prepared_rewrite(&sql)).flatten() {
             Some(rewrite) => rewrite,
             None => self.rewrite::<DB>(&sql).await?,
         };
@@ -116,25 +119,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A query, taken apart.
+/// The parts of a query object of sqlx.
 pub(in crate::scope) struct SqlxQuery<DB: Backend> {
     sql: SqlStr,
     values: Option<DB::Arguments>,
     persistent: bool,
-    /// Whether it is of a statement that was prepared.
+    /// Whether it runs a prepared statement.
     prepared: bool,
 }
 
 impl<DB: Backend> SqlxQuery<DB> {
-    pub(in crate::scope) fn of<'q>(mut query: impl sqlx::Execute<'q, DB>) -> Result<Self> {
+    pub(in crate::scope) fn new<'q>(mut query: impl sqlx::Execute<'q, DB>) -> Result<Self> {
         let values = query.take_arguments().map_err(encoding_error)?;
         let (persistent, prepared) = (query.persistent(), query.statement().is_some());
         Ok(Self { sql: query.sql(), values, persistent, prepared })
     }
 }
 
-/// A statement that is ready to run for one tenant.
-pub(in crate::scope) struct Ready<DB: Backend> {
+/// Rewritten SQL with the caller's values and the tenant bound.
+pub(in crate::scope) struct BoundQuery<DB: Backend> {
     pub(in crate::scope) sql: SqlStr,
     pub(in crate::scope) binds: DB::Arguments,
     pub(in crate::scope) persistent: bool,
@@ -143,8 +146,8 @@ pub(in crate::scope) struct Ready<DB: Backend> {
 
 impl Rewrite {
     fn new<DB: Backend>(schema: &Schema, sql: &str) -> Result<Arc<Self>> {
-        let rewritten = tenancy_sql::rewrite(DB::DIALECT, sql, schema).map_err(|refusal| {
-            Error::new(ErrorKind::SqlRejected, refusal.to_string()).with_source(refusal)
+        let rewritten = tenancy_sql::rewrite(DB::DIALECT, sql, schema).map_err(|rejection| {
+            Error::new(ErrorKind::SqlRejected, rejection.to_string()).with_source(rejection)
         })?;
         let tenant = rewritten.binds().contains(&Bind::Tenant);
         Ok(Arc::new(Self {
@@ -165,19 +168,23 @@ impl Rewrite {
         tenant: &BoundTenant,
         values: Option<DB::Arguments>,
         persistent: bool,
-    ) -> Result<Ready<DB>> {
+    ) -> Result<BoundQuery<DB>> {
         let persistent = persistent && values.is_some();
         let mut binds = values.unwrap_or_default();
-        // One value too few, and the tenant would stand in the place of a value.
+        // With one value too few, the tenant would be bound to the placeholder of a value.
         if binds.len() != self.values {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                format!("{} values are bound, and the statement has {} places", binds.len(), self.values),
+                format!(
+                    "{} values are bound, and the statement has {} placeholders; bind one value for each",
+                    binds.len(),
+                    self.values
+                ),
             ));
         }
         if self.tenant {
             DB::push(&mut binds, Value::Tenant(tenant)).map_err(encoding_error)?;
         }
-        Ok(Ready { sql: self.sql(), binds, persistent, read_only: self.read_only })
+        Ok(BoundQuery { sql: self.sql(), binds, persistent, read_only: self.read_only })
     }
 }

@@ -10,9 +10,11 @@ use crate::context::TenantContext;
 use crate::database::{BoundTenant, database_error};
 use crate::error::Result;
 
-/// Runs single statements of one tenant, each by itself.
+/// Runs single statements of one tenant. Pass `&scope` to the methods of [`TenantScoped`](crate::TenantScoped) and to
+/// the query macros.
 ///
-/// Borrows the context, so it cannot outlive the request, be kept in a static, or be sent to a task.
+/// [`TenantDb::scope`](super::db::TenantDb::scope) opens it. It borrows the context, so it cannot outlive the
+/// request, be kept in a static, or be moved into a spawned task.
 #[derive(Clone, Copy)]
 pub struct Scope<'a, DB: Backend> {
     pub(in crate::scope) core: &'a Core<DB>,
@@ -47,8 +49,8 @@ impl<DB: Backend> Run<DB> for &Scope<'_, DB> {
 
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Output> {
         let writes = fetch.writes();
-        self.core.permit(self.ctx, writes)?;
-        let lease = self.core.lease(self.ctx.tenant_id(), writes, fetch.plain()).await;
+        self.core.check_statement(self.ctx, writes)?;
+        let lease = self.core.lease(self.ctx.tenant_id(), writes, fetch.allows_autocommit()).await;
         let mut lease = lease.map_err(|e| database_error(&e))?;
         let output = fetch.run(lease.conn()).await.map_err(|e| lease.error(&e))?;
         lease.finish().await?;

@@ -1,4 +1,4 @@
-//! [`Statement`]: one tenant's statement with what is bound so far; [`Fetch`]: what runs on a tenant's connection.
+//! [`Statement`]: a statement of one tenant with its bound values; [`Fetch`]: an operation on a tenant's connection.
 
 use sqlx::{SqlSafeStr, SqlStr};
 
@@ -8,23 +8,23 @@ use crate::context::TenantContext;
 use crate::database::{BoundTenant, Conn, Value};
 use crate::error::Result;
 
-/// What runs on the connection of a tenant and returns something.
+/// An operation that runs on a tenant's connection and returns a result.
 #[expect(unnameable_types, reason = "part of the sealed traits")]
 pub trait Fetch<DB: Backend>: Send {
     type Output: Send;
 
-    /// Whether it can change rows, also where it returns some.
+    /// Whether it can change rows. A statement can change rows and return them.
     fn writes(&self) -> bool;
 
-    /// Whether it is a single statement that reaches no table of the library.
-    fn plain(&self) -> bool {
+    /// Whether it can run without a transaction: it is a single statement, and uses no table of the library.
+    fn allows_autocommit(&self) -> bool {
         true
     }
 
     fn run(self, conn: Conn<'_, DB>) -> impl Future<Output = sqlx::Result<Self::Output>> + Send;
 
-    /// Whether the output says that at least one row was read or changed.
-    fn met_rows(output: &Self::Output) -> bool;
+    /// Whether at least one row was read or changed.
+    fn matched_rows(output: &Self::Output) -> bool;
 }
 
 impl<DB: Backend> Fetch<DB> for Statement<DB> {
@@ -34,7 +34,7 @@ impl<DB: Backend> Fetch<DB> for Statement<DB> {
         self.writes
     }
 
-    fn plain(&self) -> bool {
+    fn allows_autocommit(&self) -> bool {
         !self.internal
     }
 
@@ -42,12 +42,12 @@ impl<DB: Backend> Fetch<DB> for Statement<DB> {
         DB::fetch(conn, self.sql, self.binds.into_arguments()).await
     }
 
-    fn met_rows(rows: &Self::Output) -> bool {
+    fn matched_rows(rows: &Self::Output) -> bool {
         !rows.is_empty()
     }
 }
 
-/// Statements that change rows; the output is how many rows they changed.
+/// Statements that change rows. The output is the number of changed rows.
 pub(super) struct Changes<DB: Backend>(pub(super) Vec<Statement<DB>>);
 
 impl<DB: Backend> Fetch<DB> for Changes<DB> {
@@ -57,8 +57,8 @@ impl<DB: Backend> Fetch<DB> for Changes<DB> {
         true
     }
 
-    fn plain(&self) -> bool {
-        matches!(&self.0[..], [statement] if statement.plain())
+    fn allows_autocommit(&self) -> bool {
+        matches!(&self.0[..], [statement] if statement.allows_autocommit())
     }
 
     async fn run(self, mut conn: Conn<'_, DB>) -> sqlx::Result<u64> {
@@ -69,32 +69,32 @@ impl<DB: Backend> Fetch<DB> for Changes<DB> {
         Ok(rows)
     }
 
-    fn met_rows(rows: &u64) -> bool {
+    fn matched_rows(rows: &u64) -> bool {
         *rows > 0
     }
 }
 
-/// A statement of one tenant, with what is bound so far.
+/// A statement of one tenant, with the values that are bound so far.
 #[derive(Debug)]
 #[expect(unnameable_types, reason = "part of the sealed traits")]
 pub struct Statement<DB: Backend> {
     sql: SqlStr,
     pub(in crate::scope) binds: BindArguments<DB>,
-    /// Whether it can change rows, also where it returns some.
+    /// Whether it can change rows. A statement can change rows and return them.
     writes: bool,
     /// Whether its table belongs to the library.
     internal: bool,
 }
 
 impl<DB: Backend> Statement<DB> {
-    /// For a table of the user; the tenant is bound first.
+    /// A statement on a table of the application. The tenant is bound first.
     pub(in crate::scope) fn new(tenant: &BoundTenant, sql: impl SqlSafeStr) -> Result<Self> {
         let mut binds = BindArguments::of(&tenant.id);
         binds.push_value(Value::Tenant(tenant))?;
         Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: false })
     }
 
-    /// For a table of the library, whose tenant column holds the id's text; the tenant is bound first.
+    /// A statement on a table of the library, whose tenant column contains the id as text. The tenant is bound first.
     pub(crate) fn internal_table(
         ctx: &TenantContext,
         sql: impl SqlSafeStr,
@@ -107,13 +107,16 @@ impl<DB: Backend> Statement<DB> {
         Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: true })
     }
 
-    /// The same statement, which changes rows and returns some.
+    /// Marks a statement that changes rows and returns them.
     pub(crate) fn writing(self) -> Self {
         Self { writes: true, ..self }
     }
 
-    /// A statement that was proven while compiling; its values, and the tenant after them, are still to be bound.
-    #[cfg_attr(not(feature = "macros"), expect(dead_code, reason = "only the macros prove while compiling"))]
+    /// A statement that was proven at compile time. The caller binds its values, and then the tenant.
+    #[cfg_attr(
+        not(feature = "macros"),
+        expect(dead_code, reason = "only the macros prove statements at compile time")
+    )]
     pub(in crate::scope) fn checked(ctx: &TenantContext, sql: &'static str, writes: bool) -> Self {
         let binds = BindArguments::of(ctx.tenant_id());
         Self { sql: sql.into_sql_str(), binds, writes, internal: false }

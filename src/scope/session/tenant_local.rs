@@ -1,7 +1,9 @@
-//! The tenant whose row is decoded, or whose statement is bound, on this thread. A `ForeignKey` reads it.
+//! Thread-local values: the tenant whose row is being decoded, and the tenant whose statement is being bound.
 //!
-//! sqlx passes a value neither the tenant of its row nor that of its statement. Decoding and encoding are not async, so
-//! a thread-local value can carry it: it is set around one call, and no other code runs in between.
+//! Only `ForeignKey` reads them.
+//!
+//! sqlx passes neither tenant to `Decode` and `Encode`. Both are synchronous, so a thread-local value that is set
+//! around one call is enough.
 
 use std::cell::RefCell;
 use std::thread::LocalKey;
@@ -15,12 +17,12 @@ thread_local! {
     static ENCODING: Tenant = const { RefCell::new(None) };
 }
 
-/// Runs `work`, in which rows of this tenant are decoded.
+/// Runs `work`, which decodes rows of this tenant.
 pub(in crate::scope) fn decoding_for<R>(tenant: &TenantId, work: impl FnOnce() -> R) -> R {
     within(&DECODING, tenant, work)
 }
 
-/// Runs `work`, in which values of a statement of this tenant are encoded.
+/// Runs `work`, which encodes values for a statement of this tenant.
 pub(in crate::scope) fn encoding_for<R>(tenant: &TenantId, work: impl FnOnce() -> R) -> R {
     within(&ENCODING, tenant, work)
 }

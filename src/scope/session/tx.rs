@@ -13,10 +13,32 @@ use crate::context::TenantContext;
 use crate::database::{BoundTenant, OpenTransaction, TxMode, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A transaction of one tenant. It carries its tenant: there is no way to run it for another.
+/// A transaction of one tenant. Pass `&mut tx` to the methods of [`TenantScoped`](crate::TenantScoped) and to the
+/// query macros.
 ///
-/// Nothing is kept unless [`commit`](Self::commit) was called; dropping it rolls back, and logs a warning if it had
-/// changes and no statement failed.
+/// [`TenantDb::begin`](super::db::TenantDb::begin) opens it. Call [`commit`](Self::commit) at the end. Dropping the
+/// transaction rolls it back, and logs a warning if it had changes and no statement failed. The tenant of a
+/// transaction cannot be changed.
+///
+/// ```
+/// use tenancy::audit::AuditEvent;
+/// use tenancy::{TenantContext, TenantDb, TenantScoped};
+///
+/// #[derive(TenantScoped, sqlx::FromRow)]
+/// #[tenant(table = "orders")]
+/// struct Order {
+///     #[tenant(id)]
+///     id: i64,
+///     status: String,
+/// }
+///
+/// async fn pay(db: &TenantDb<sqlx::Sqlite>, ctx: &TenantContext, id: i64) -> tenancy::Result<()> {
+///     let mut tx = db.begin(ctx).await?;
+///     Order::update(&mut tx, &Order { id, status: "paid".to_owned() }).await?.or_not_found()?;
+///     tx.record(AuditEvent::new(ctx, "order.paid").target("order", id)).await?;
+///     tx.commit().await
+/// }
+/// ```
 pub struct Tx<'a, DB: Backend> {
     pub(in crate::scope) core: &'a Core<DB>,
     mode: TxMode,
@@ -36,7 +58,7 @@ impl<DB: Backend> fmt::Debug for Tx<'_, DB> {
 }
 
 impl<'a, DB: Backend> Tx<'a, DB> {
-    /// `begun_at` is where the caller began it.
+    /// `begun_at` is the source location of the caller, for the log.
     pub(super) async fn open(
         core: &'a Core<DB>,
         ctx: &'a TenantContext,
@@ -52,7 +74,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         })
     }
 
-    /// One tenant's turn in a transaction that reads one tenant after the other.
+    /// Sets the tenant of a transaction that reads one tenant after another.
     pub(in crate::scope) async fn switch_tenant(
         core: &'a Core<DB>,
         ctx: &'a TenantContext,
@@ -63,7 +85,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         Ok(Self { core, mode: TxMode::Snapshot, conn, progress, recorded: Vec::new() })
     }
 
-    /// The end of the turn.
+    /// Returns the transaction after the last statement of this tenant.
     pub(in crate::scope) fn release(mut self) -> Result<OpenTransaction<DB>> {
         self.begin_statement()?;
         Ok(self.conn)
@@ -74,55 +96,62 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         self.progress.ctx
     }
 
-    /// Writes an audit event in this transaction: it is kept exactly if the changes are.
+    /// Writes an audit event in this transaction. The event is committed or rolled back together with the changes.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if the event is of another tenant, or as any write. After an error the
-    /// transaction must be dropped: a change that cannot be recorded is not made.
+    /// [`ErrorKind::Misconfigured`] if the event belongs to another tenant; otherwise as any write. After an error,
+    /// drop the transaction: a change must not be committed without its event.
     pub async fn record(&mut self, event: AuditEvent) -> Result<()> {
         if event.tenant() != self.context().tenant_id() {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
-                "this event is of another tenant than the transaction; make it from `tx.context()`",
+                "this event belongs to another tenant than the transaction; create it from `tx.context()`",
             ));
         }
-        self.check_usable(true)?;
-        let written = insert_event::<DB>(self.conn.conn(), &event).await;
-        self.progress.settle(written)?;
-        self.progress.met_rows = true;
+        self.begin_checked(true)?;
+        let inserted = insert_event::<DB>(self.conn.conn(), &event).await;
+        self.progress.record_result(inserted)?;
+        self.progress.matched_rows = true;
         self.recorded.push(event);
         Ok(())
     }
 
-    /// Makes the changes and their events last.
+    /// Commits the changes and their audit events.
     ///
     /// # Errors
-    /// [`ErrorKind::RolledBack`] if a statement of the transaction failed or was cancelled before, or the rows of one
-    /// that writes were not all read: PostgreSQL would answer such a commit with a quiet rollback.
-    /// [`ErrorKind::Unaudited`] under [`AuditPolicy::Required`] if rows or a gauge were changed and nothing was recorded;
-    /// [`ErrorKind::OutcomeUnknown`] if the connection broke before the answer came: the changes may have been kept, so
-    /// look before you do them again. Otherwise as any write; after any other error nothing was kept.
+    /// - [`ErrorKind::RolledBack`] if a statement of the transaction failed or was cancelled, or if the rows of a
+    ///   statement that writes were not all read. (PostgreSQL silently turns the commit of a failed transaction into
+    ///   a rollback.)
+    /// - [`ErrorKind::Unaudited`] under [`AuditPolicy::Required`] if rows or a gauge were changed and no event was
+    ///   recorded.
+    /// - [`ErrorKind::OutcomeUnknown`] if the connection broke before the result arrived. The changes may have been
+    ///   committed, so check before you repeat them.
+    ///
+    /// Otherwise as any write. After every error but `OutcomeUnknown` the changes were rolled back.
     pub async fn commit(mut self) -> Result<()> {
         self.progress.ended = true;
-        self.progress.usable()?;
+        self.progress.check_usable()?;
         if self.core.audit == AuditPolicy::Required && self.progress.changed && self.recorded.is_empty() {
             return Err(Error::new(
                 ErrorKind::Unaudited,
-                "rows or a gauge were changed and nothing was recorded: call `tx.record(AuditEvent::new(&ctx, \"..\"))`, \
+                "rows or a gauge were changed and no audit event was recorded: call `tx.record(AuditEvent::new(&ctx, \"..\"))`, \
                  or `tx.commit_unaudited(\"why\")`",
             ));
         }
         self.finish().await
     }
 
-    /// Commits changes that have no event of their own; the reason is recorded in their place.
+    /// Commits changes that have no audit event. An event with the reason is recorded instead.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the reason is blank; otherwise as [`commit`](Self::commit).
     pub async fn commit_unaudited(mut self, reason: &str) -> Result<()> {
         self.progress.ended = true;
         if reason.trim().is_empty() {
-            return Err(Error::new(ErrorKind::InvalidInput, "say why these changes have no audit event"));
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the reason is blank; give the reason why these changes have no audit event",
+            ));
         }
         let event = AuditEvent::new(self.context(), "tenancy.unaudited_commit").detail("reason", reason);
         self.record(event).await?;
@@ -132,21 +161,21 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     async fn finish(mut self) -> Result<()> {
         self.begin_statement()?;
         self.conn.commit().await?;
-        for sink in &self.core.copies {
-            // The row in the database is the record; a copy that fails must not undo what has happened.
+        for sink in &self.core.audit_mirrors {
+            // The row in the database is the record. A failed copy must not fail the committed transaction.
             if let Err(error) = sink.write(&self.recorded).await {
-                tracing::error!(target: "tenancy::audit", ?sink, %error, "a copy of audit events was not taken");
+                tracing::error!(target: "tenancy::audit", ?sink, %error, "audit events could not be copied to a sink");
             }
         }
         Ok(())
     }
 
-    /// Before a statement, which `writes` or not.
-    pub(in crate::scope) fn check_usable(&mut self, writes: bool) -> Result<()> {
+    /// Before a statement of the application. Rejects a write in a read-only transaction.
+    pub(in crate::scope) fn begin_checked(&mut self, writes: bool) -> Result<()> {
         if writes && self.mode != TxMode::Write {
             return Err(Error::new(
                 ErrorKind::SqlRejected,
-                "a reading across tenants changes nothing; to change a tenant's rows, open it with `TenantDirectory::context`",
+                "a cross-tenant read cannot change rows; to change a tenant's rows, get its context from `TenantDirectory::context`",
             ));
         }
         self.begin_statement()?;
@@ -154,17 +183,18 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         Ok(())
     }
 
-    /// Before every statement. [`Progress::settle`] follows when it has ended; a cancelled statement stays `Running`.
+    /// Before every statement. [`Progress::record_result`] follows; after a cancelled statement the state stays
+    /// `Running`.
     pub(in crate::scope) fn begin_statement(&mut self) -> Result<()> {
-        self.progress.usable()?;
+        self.progress.check_usable()?;
         self.progress.state = State::Running;
         Ok(())
     }
 
-    /// Undoes everything, and waits until that is done. Dropping the transaction does the same without waiting.
+    /// Rolls back, and waits until that is done. Dropping the transaction rolls back without waiting.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`] if the connection broke; the database undoes everything then too.
+    /// [`ErrorKind::StoreUnavailable`] if the connection broke. The database rolls back in that case too.
     pub async fn rollback(mut self) -> Result<()> {
         self.progress.ended = true;
         self.conn.rollback().await
@@ -186,10 +216,10 @@ impl<DB: Backend> Run<DB> for &mut Tx<'_, DB> {
 
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Output> {
         let writes = fetch.writes();
-        self.check_usable(writes)?;
-        let answer = fetch.run(self.conn.conn()).await;
-        let answer = self.progress.settle(answer).map_err(|e| database_error(&e))?;
-        self.progress.met_rows |= writes && F::met_rows(&answer);
-        Ok(answer)
+        self.begin_checked(writes)?;
+        let result = fetch.run(self.conn.conn()).await;
+        let output = self.progress.record_result(result).map_err(|e| database_error(&e))?;
+        self.progress.matched_rows |= writes && F::matched_rows(&output);
+        Ok(output)
     }
 }

@@ -90,13 +90,13 @@ async fn a_table_that_can_have_no_policy_is_refused_by_name() {
         (
             "CREATE TABLE a (a_id uuid); CREATE TABLE b (b_id uuid); CREATE TABLE c () INHERITS (a, b)",
             "columns = { a = \"a_id\", b = \"b_id\" }",
-            "the table `public.c` would be a tenant's by",
+            "the table `public.c` has the tenant column",
         ),
-        ("CREATE TABLE t (tenant_id uuid)", "shared = [\"public.t\"]", "is declared as shared"),
+        ("CREATE TABLE t (tenant_id uuid)", "shared = [\"public.t\"]", "is declared shared"),
         (
             "CREATE TABLE t (tenant_id uuid)",
             "columns = { t = \"org_id\" }",
-            "the table `public.t` is declared with the tenant column `org_id`, and has no such column",
+            "the table `public.t` is declared with the tenant column `org_id`, but has no such column",
         ),
     ] {
         let mut shop = Shop::new(tables).await;
@@ -118,7 +118,7 @@ async fn a_text_by_which_different_ids_are_equal_is_refused() {
     }
     let error = planned(&mut shop.owner, "").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
-    assert!(error.to_string().contains("has a collation by which different ids are equal"), "{error}");
+    assert!(error.to_string().contains("has a collation that treats different ids as equal"), "{error}");
 }
 
 #[tokio::test]
@@ -141,9 +141,9 @@ async fn a_child_in_another_schema_has_the_policies_of_its_parent() {
     let advice = said(plan.unguarded());
     assert!(plan.advice().is_empty(), "{plan:?}");
     let wanted = [
-        "materialized view public.counted: it keeps rows of every tenant",
-        "table public.base: it has no tenant, and who reads it reads the rows of `public.own`",
-        "table public.secrets: it has no tenant column and is not declared as shared",
+        "materialized view public.counted: it contains rows of every tenant",
+        "table public.base: it has no tenant column, and a query on it reads the rows of `public.own`",
+        "table public.secrets: it has no tenant column and is not declared shared",
     ];
     assert_eq!(advice.len(), wanted.len(), "{advice:?}");
     for (line, wanted) in advice.iter().zip(wanted) {
@@ -208,10 +208,10 @@ async fn a_role_that_policies_do_not_bind_is_refused() {
     let (exempt, _exempt) = new_role("NOLOGIN BYPASSRLS").await;
     let (member, _member) = new_role(&format!("LOGIN IN ROLE {owner}")).await;
     for (role, wanted) in [
-        ("nobody_of_that_name", "there is no role `nobody_of_that_name`; make it: CREATE ROLE"),
+        ("nobody_of_that_name", "there is no role `nobody_of_that_name`; create it: CREATE ROLE"),
         (exempt.as_str(), "is a superuser or has BYPASSRLS"),
-        (owner.as_str(), "or is a member of its owner, and could switch its security off"),
-        (member.as_str(), "or is a member of its owner, and could switch its security off"),
+        (owner.as_str(), "or is a member of its owner, and could disable row-level security"),
+        (member.as_str(), "or is a member of its owner, and could disable row-level security"),
     ] {
         let error = RlsPolicies::new(&schema).runtime_role(role).plan(&mut shop.owner).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured);
@@ -370,13 +370,13 @@ async fn a_key_that_a_person_has_to_decide_on_is_advice() {
     let policies = RlsPolicies::new(&schema).with_keys();
     let done = policies.apply(&mut shop.owner).await.unwrap();
     let wanted = [
-        "foreign key c2_p_fkey of public.c2: it can refer to another tenant's rows; its ON UPDATE would take the tenant \
-         away once it has one: choose another action",
-        "foreign key c3_a_b_fkey of public.c3: it is MATCH FULL with columns that may be empty",
-        "unique constraint p_a_b_key of public.p: it lacks the tenant, and a key refers to it",
-        "primary key p_pkey of public.p: it lacks the tenant, and a key refers to it",
+        "foreign key c2_p_fkey of public.c2: it can reference another tenant's rows; with the tenant column its ON UPDATE \
+         would overwrite that column: choose another action",
+        "foreign key c3_a_b_fkey of public.c3: it is MATCH FULL with nullable columns",
+        "unique constraint p_a_b_key of public.p: it lacks the tenant column, and a foreign key references it",
+        "primary key p_pkey of public.p: it lacks the tenant column, and a foreign key references it",
         "exclusion constraint rooms_during_excl of public.rooms: it lacks the tenant",
-        "index rooms_during_excl of public.rooms: row-level security takes it out of use",
+        "index rooms_during_excl of public.rooms: row-level security prevents its use",
     ];
     let advice = said(done.advice());
     for (line, wanted) in advice.iter().zip(wanted) {
@@ -542,7 +542,7 @@ async fn policies_written_by_hand_as_the_example_has_them_are_adopted() {
         .into_iter()
         .flat_map(|table| ["floor", "own"].map(|policy| (table, policy)))
         .map(|(table, policy)| {
-            format!("table public.{table}: its policy `tenancy_{policy}` is as planned and not marked")
+            format!("table public.{table}: its policy `tenancy_{policy}` is as planned, but not marked")
         })
         .collect();
     assert_eq!(shown(&plan), wanted);

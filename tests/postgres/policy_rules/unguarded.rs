@@ -68,7 +68,7 @@ async fn a_table_without_a_policy_counts_unless_the_role_does_not_reach_it() {
     }
     let file = granted.sql();
     assert!(
-        file.contains("\n-- What no policy guards.")
+        file.contains("\n-- Tables and views without a policy.")
             && file.contains("\n-- table elsewhere.hidden: its schema"),
         "{file}"
     );

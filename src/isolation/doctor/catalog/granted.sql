@@ -4,7 +4,7 @@ WITH RECURSIVE mine(oid) AS (
 ), extension(class, oid) AS MATERIALIZED (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 ), object(class, oid, part, kind, name, owner, acl, fresh) AS (
-    -- What a fresh server has of its own, and extensions have from their scripts.
+    -- Objects of a fresh server, and objects of extensions.
     SELECT 'pg_proc'::regclass::oid, p.oid, 0, CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
         format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), p.proowner, p.proacl,
         acldefault('f', p.proowner)
@@ -17,7 +17,7 @@ WITH RECURSIVE mine(oid) AS (
         CASE n.nspname WHEN 'information_schema' THEN ARRAY[makeaclitem(0, c.relowner, 'SELECT', false)]
             ELSE acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner) END
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    -- A TOAST table has the long values of a tenant's table, and no policy.
+    -- A TOAST table stores the long values of a tenant table, and has no policy.
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 't')
         AND (c.oid < 16384 OR n.nspname IN ('pg_catalog', 'pg_toast') OR ('pg_class'::regclass, c.oid) IN (SELECT class, oid FROM extension))
     UNION ALL
@@ -29,13 +29,13 @@ WITH RECURSIVE mine(oid) AS (
     UNION ALL
     SELECT 'pg_language'::regclass, oid, 0, 'LANGUAGE', quote_ident(lanname), lanowner,
         coalesce(lanacl, acldefault('l', lanowner)),
-        -- One that reaches the server itself is nobody's but a superuser's, whatever it was marked as.
+        -- `c` and `internal` run in the server process: they are for superusers only, even if marked trusted.
         CASE WHEN lanname IN ('internal', 'c') AND lanpltrusted THEN acldefault('t', lanowner) ELSE acldefault('l', lanowner) END
     FROM pg_language
-    -- What a fresh server does not have.
+    -- Objects that a fresh server does not have.
     UNION ALL
     SELECT 'pg_namespace'::regclass, oid, 0, 'SCHEMA', quote_ident(nspname), nspowner, nspacl,
-        -- Whoever reads a table needs its schema.
+        -- A role that reads a table needs USAGE on its schema.
         acldefault('n', nspowner) || makeaclitem(0, nspowner, 'USAGE', false) FROM pg_namespace
     UNION ALL
     SELECT 'pg_foreign_data_wrapper'::regclass, oid, 0, 'FOREIGN DATA WRAPPER', quote_ident(fdwname), fdwowner, fdwacl,
@@ -50,7 +50,7 @@ WITH RECURSIVE mine(oid) AS (
     SELECT 'pg_database'::regclass, oid, 0, 'DATABASE', quote_ident(datname), datdba, datacl, acldefault('d', datdba)
     FROM pg_database WHERE datname = current_database()
     UNION ALL
-    -- A setting that any role may change needs no right.
+    -- A setting that any role may change needs no privilege.
     SELECT 'pg_parameter_acl'::regclass, oid, 0, 'PARAMETER', quote_ident(parname), 10, paracl, acldefault('p', 10)
     FROM pg_parameter_acl
     WHERE parname <> 'app.tenant_id' AND parname NOT IN (SELECT lower(name) FROM pg_settings WHERE context = 'user')
@@ -69,7 +69,7 @@ SELECT kind, name, array_agg(DISTINCT privilege_type ORDER BY privilege_type) AS
         WHERE m.srvid = given.oid AND (m.umuser = 0 OR m.umuser IN (SELECT oid FROM mine))) AS mapped
 FROM given GROUP BY kind, name, oid
 UNION ALL
--- What is owned is reached without any right.
+-- The owner needs no privilege.
 SELECT kind, name, ARRAY['OWNER'], ARRAY[quote_ident(pg_get_userbyid(owner))], true
 FROM object WHERE kind LIKE 'FOREIGN %' AND owner IN (SELECT oid FROM mine)
 ORDER BY 1, 2

@@ -4,13 +4,13 @@ WITH RECURSIVE mine(oid) AS (
 ), extension(class, oid) AS MATERIALIZED (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 ), own(oid) AS MATERIALIZED (
-    -- Trigger functions are called by no expression; the constructors of a range come with its type.
+    -- No expression calls a trigger function; the constructors of a range belong to its type.
     SELECT p.oid FROM pg_proc p
     WHERE p.oid >= 16384 AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
         AND NOT EXISTS (SELECT FROM pg_depend d
             WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))
 ), plain(oid) AS MATERIALIZED (
-    -- What the server itself has behind an operator or a cast.
+    -- The server's own functions behind an operator or a cast.
     SELECT oprcode::oid FROM pg_operator WHERE oid < 16384 UNION SELECT castfunc FROM pg_cast WHERE oid < 16384
 ), read(type, name) AS (
     SELECT c.reltype, c.relname FROM pg_class c
@@ -19,7 +19,8 @@ WITH RECURSIVE mine(oid) AS (
 ), rowtype(type, name) AS (
     SELECT type, name FROM read
     UNION
-    -- A child's row is one of its parent, a typed table's one of its type, and each a value of any domain over it.
+    -- A row of a child is a row of its parent, a row of a typed table is a value of its type, and each is a value of
+    -- every domain over it.
     SELECT other.oid, rowtype.name FROM rowtype JOIN pg_type t ON t.oid = rowtype.type, LATERAL (
         SELECT parent.reltype FROM pg_inherits i JOIN pg_class parent ON parent.oid = i.inhparent WHERE i.inhrelid = t.typrelid
         UNION ALL SELECT c.reloftype FROM pg_class c WHERE c.oid = t.typrelid AND c.reloftype <> 0
@@ -55,7 +56,7 @@ WITH RECURSIVE mine(oid) AS (
         AND d.refclassid = 'pg_proc'::regclass
     WHERE k.contypid <> 0 AND ('pg_type'::regclass, k.contypid) NOT IN (SELECT class, oid FROM extension)
     UNION ALL
-    -- The server calls these without a look at EXECUTE.
+    -- The server calls these without checking EXECUTE.
     SELECT f, false, format('the type %s', format_type(t.oid, NULL))
     FROM pg_type t, unnest(ARRAY[t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout, t.typanalyze]::oid[]) f
     WHERE t.oid >= 16384 AND t.typtype = 'b' AND ('pg_type'::regclass, t.oid) NOT IN (SELECT class, oid FROM extension)
@@ -70,11 +71,11 @@ WITH RECURSIVE mine(oid) AS (
 ), every(function, checked, how, named, scalar) AS (
     SELECT *, false, false FROM called
     UNION ALL
-    -- Found by the name of a function of the server, for arguments that fit it better.
+    -- Functions with the name of a server function, which PostgreSQL prefers for arguments that match better.
     SELECT p.oid, true, NULL, true, false FROM own JOIN pg_proc p ON p.oid = own.oid
     WHERE EXISTS (SELECT FROM pg_proc b WHERE b.proname = p.proname AND b.pronamespace = 'pg_catalog'::regnamespace)
     UNION ALL
-    -- Written like a field of a value.
+    -- Functions that can be written like a field of a value.
     SELECT p.oid, true, NULL, false, true FROM own JOIN pg_proc p ON p.oid = own.oid
     WHERE p.prokind IN ('f', 'a') AND p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1
 )

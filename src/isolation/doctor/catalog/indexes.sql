@@ -1,5 +1,5 @@
 WITH sound AS MATERIALIZED (
-    -- The operator classes under which an index answers before the policy is asked.
+    -- The operator classes with which PostgreSQL can use an index before it evaluates the policy.
     SELECT DISTINCT c.oid FROM pg_opclass c JOIN pg_am am ON am.oid = c.opcmethod
     JOIN pg_amop o ON o.amopfamily = c.opcfamily AND o.amoplefttype = c.opcintype
     JOIN pg_operator p ON p.oid = o.amopopr JOIN pg_proc f ON f.oid = p.oprcode
@@ -12,13 +12,13 @@ SELECT i.indrelid::bigint AS "table", x.relname AS name, format('%I.%I', n.nspna
     k.conname IS NOT NULL AS "constraint", am.amname AS method,
     EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid) AS inherited,
     EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = i.indexrelid) AS referenced,
-    -- What `(tenant, ..)` in front of the columns does not say again.
+    -- Properties that a new key `(tenant, ..)` over the same columns would not repeat.
     i.indnkeyatts <> i.indnatts OR coalesce(k.condeferrable, false) OR i.indnullsnotdistinct
         OR i.indoption::text ~ '[1-9]' AS special,
     pg_get_expr(i.indpred, i.indrelid) AS predicate,
     ARRAY(SELECT a.attname FROM generate_series(0, i.indnkeyatts - 1) at
         LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = nullif(i.indkey[at], 0)
-            -- `EXCLUDE (.. WITH <>)` holds tenants against each other.
+            -- With `EXCLUDE (.. WITH <>)` rows of different tenants conflict: the column does not count.
             AND (k.conexclop IS NULL OR EXISTS (SELECT FROM pg_operator o WHERE o.oid = k.conexclop[at + 1] AND o.oprname = '='))
         ORDER BY at) AS columns,
     ARRAY(SELECT pg_get_indexdef(i.indexrelid, at, true) FROM generate_series(1, i.indnkeyatts::int) at ORDER BY at) AS terms,

@@ -31,7 +31,7 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.
         WHERE o.option_name = 'security_invoker'), false) AS invoker,
     EXISTS (SELECT FROM pg_depend e
         WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e') AS member,
-    -- No dependency on the server's own tables is kept.
+    -- PostgreSQL records no dependency on the server's own tables.
     ARRAY(SELECT DISTINCT x.relname FROM pg_rewrite r, restricted x
         WHERE r.ev_class = c.oid AND c.relkind IN ('v', 'm') AND r.ev_action::text LIKE x.pattern ORDER BY 1) AS restricted,
     coalesce((SELECT json_agg(DISTINCT jsonb_build_array(s.nspname, p.proname)) FROM pg_rewrite r
@@ -47,7 +47,7 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, format('%I.
     CASE WHEN has_schema_privilege(n.oid, 'USAGE') THEN
         ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
             WHERE CASE p WHEN 'DELETE' THEN has_table_privilege(c.oid, p) ELSE has_any_column_privilege(c.oid, p) END)
-        ELSE '{}' END AS at_once,
+        ELSE '{}' END AS usable,
     coalesce((SELECT json_agg(DISTINCT jsonb_build_array(a.privilege_type,
             CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END))
         FROM (SELECT (aclexplode(c.relacl)).*

@@ -3,11 +3,11 @@ WITH RECURSIVE mine(oid) AS (
     UNION SELECT m.roleid FROM pg_auth_members m JOIN mine ON m.member = mine.oid
 ), routine AS (
     SELECT p.*, p.xmin::text AS written, p.oid < 16384 AS system, x.extname AS extension,
-        -- By another command than the one that made it, and not by an update of the extension.
+        -- Written by another command than its creation, and not by an update of the extension.
         NOT (p.xmin = d.xmin AND p.cmin = d.cmin) AND NOT (p.xmin = x.xmin AND p.xmin <> d.xmin) AS rewritten,
         (SELECT CASE WHEN name = lower(name) THEN name ELSE quote_ident(name) END
             FROM unnest(p.proconfig) one, split_part(one, '=', 1) name WHERE lower(name) = 'app.tenant_id' LIMIT 1) AS sets,
-        -- The constructors of a range come with its type.
+        -- The constructors of a range belong to its type.
         CASE WHEN NOT l.lanpltrusted AND p.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend i
             WHERE i.classid = 'pg_proc'::regclass AND i.objid = p.oid AND i.deptype IN ('e', 'i')) THEN l.lanname END AS language
     FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
@@ -16,20 +16,20 @@ WITH RECURSIVE mine(oid) AS (
     WHERE p.prokind <> 'a' AND (p.prosecdef OR p.proleakproof OR p.proconfig IS NOT NULL OR (p.oid >= 16384 AND (p.provolatile = 'i' OR NOT l.lanpltrusted)))
 ), seen AS (
     SELECT r.*, CASE
-            -- What an extension keeps back and somebody granted is found as such.
+            -- `granted.sql` finds a function that its extension restricts and that was granted later.
             WHEN r.extension IS NOT NULL THEN EXISTS (SELECT FROM aclexplode(coalesce(r.proacl, acldefault('f', r.proowner))) a
                 WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE')
             ELSE r.prorettype = 'trigger'::regtype
                 OR EXISTS (SELECT FROM mine WHERE has_function_privilege(mine.oid, r.oid, 'EXECUTE'))
-                -- Of an aggregate's functions its owner needs the right, and not who calls the aggregate.
+                -- The owner of an aggregate needs EXECUTE on its functions; its caller does not.
                 OR EXISTS (SELECT FROM pg_aggregate a, mine
                     WHERE r.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn, a.aggmtransfn,
                             a.aggminvtransfn, a.aggmfinalfn) AND has_function_privilege(mine.oid, a.aggfnoid, 'EXECUTE'))
         END AS runs,
         CASE
-            -- What the server itself marks is written once, when its catalogue is made.
+            -- `initdb` writes the functions that the server itself marks.
             WHEN r.system THEN r.written <> '1'
-            -- And what an extension marks, when the extension is made or updated.
+            -- The creation or an update of an extension writes the functions that it marks.
             WHEN r.extension IS NOT NULL THEN r.rewritten
             ELSE true
         END AND r.proleakproof AS leakproof,

@@ -1,4 +1,4 @@
-//! [`Preflight`]: the checks as a trait, one implementation for each database.
+//! [`Preflight`]: the trait of the checks. `postgres.rs` and `sqlite.rs` implement it.
 
 use std::future::Future;
 
@@ -16,7 +16,7 @@ pub trait Preflight: Driver {
     /// The doctor's findings that the caller accepts.
     type Accepted: Default + Send + Sync;
 
-    /// Rejects a database that differs from the declaration, or that would not keep tenants apart.
+    /// Rejects a database that does not match the settings, or that does not isolate tenants.
     fn preflight(
         pool: &Pool<Self>,
         enforcement: Enforcement,

@@ -1,4 +1,4 @@
-//! What is checked about a database when a `TenantDb` is built: [`Preflight`], and the types of the tenant columns.
+//! The checks of the database when a `TenantDb` is built: [`Preflight`], and the types of the tenant columns.
 
 mod check;
 #[cfg(feature = "postgres")]

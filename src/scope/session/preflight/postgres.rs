@@ -1,4 +1,4 @@
-//! What can be seen of a Postgres, and of what stands before it, when a data plane is built.
+//! [`Preflight`] for PostgreSQL: the tenant setting, poolers, Citus, row-level security and the doctor.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::isolation::doctor::{self, Check, Severity};
 use crate::scope::session::enforcement::Enforcement;
 
-/// How often two connections are compared: a pooler may lend each another of its own.
-const LOOKS: usize = 4;
+/// How often the process ids of two connections are compared. A pooler may change the server connection each time.
+const PID_CHECKS: usize = 4;
 
 impl Preflight for Postgres {
     type Accepted = Vec<Check>;
@@ -36,7 +36,7 @@ impl Preflight for Postgres {
     }
 }
 
-/// Simple queries all along: a statement with a name is what a pooler mixes up.
+/// Runs all checks. They use simple queries only, because a pooler that shares connections mixes up named statements.
 async fn preflight(
     pool: &Pool<Postgres>,
     enforcement: Enforcement,
@@ -44,29 +44,29 @@ async fn preflight(
     schema: &Schema,
     accepted: &[Check],
 ) -> Result<()> {
-    if connection_mode == ConnectionMode::PgBouncer && keeps_statements(pool) {
+    if connection_mode == ConnectionMode::PgBouncer && caches_statements(pool) {
         return Err(misconfigured(
-            "behind a pooler that shares connections sqlx must not keep statements: make the pool with \
-             `statement_cache_capacity(0)`, or let `TenantDb::postgres` make it",
+            "behind a pooler that shares connections sqlx must not cache statements: create the pool with \
+             `statement_cache_capacity(0)`, or let `TenantDb::postgres` create it",
         ));
     }
     let mut conn = pool.acquire().await.map_err(|e| database_error(&e))?;
-    // Whoever stops waiting could leave it inside of a transaction, and the pool may be one that others have as well.
+    // If this future is dropped, the connection may be inside a transaction, and other code may use the pool too.
     conn.close_on_drop();
-    tenant_stays_in_its_transaction(&mut conn, connection_mode).await?;
-    citus_is_as_said(&mut conn, connection_mode).await?;
+    check_tenant_setting(&mut conn, connection_mode).await?;
+    check_citus(&mut conn, connection_mode).await?;
     if enforcement == Enforcement::PredicateOnly {
-        nothing_is_hidden(&mut conn, connection_mode, schema).await?;
+        check_rls_inactive(&mut conn, connection_mode, schema).await?;
     }
-    keeps_tenants_apart(&mut conn, enforcement, schema, accepted).await?;
+    run_doctor(&mut conn, enforcement, schema, accepted).await?;
     if connection_mode != ConnectionMode::PgBouncer && pool.options().get_max_connections() > 1 {
-        nobody_else_is_on_the_connection(pool, conn).await?;
+        check_exclusive_connections(pool, conn).await?;
     }
     Ok(())
 }
 
-/// What is about the second wall, where that is not in use.
-const RLS_FAULTS: [Check; 12] = [
+/// The checks about row-level security. They do not apply under [`Enforcement::PredicateOnly`].
+const RLS_CHECKS: [Check; 12] = [
     Check::ExemptRole,
     Check::OwnerPastRls,
     Check::RlsOff,
@@ -81,7 +81,8 @@ const RLS_FAULTS: [Check; 12] = [
     Check::ProbeWrite,
 ];
 
-async fn keeps_tenants_apart(
+/// Rejects a database in which the doctor finds a fault that was not accepted, and logs its warnings.
+async fn run_doctor(
     conn: &mut PgConnection,
     enforcement: Enforcement,
     schema: &Schema,
@@ -89,15 +90,15 @@ async fn keeps_tenants_apart(
 ) -> Result<()> {
     /// How many findings an error names.
     const SHOWN: usize = 5;
-    let rls_faults: &[Check] = if enforcement == Enforcement::PredicateOnly { &RLS_FAULTS } else { &[] };
+    let ignored: &[Check] = if enforcement == Enforcement::PredicateOnly { &RLS_CHECKS } else { &[] };
     let report = doctor::examine(conn, schema).await?;
-    let failures = report.failures(&[accepted, rls_faults].concat());
+    let failures = report.failures(&[accepted, ignored].concat());
     for finding in report.findings().iter().filter(|finding| finding.severity() == Severity::Warning) {
         tracing::warn!(
             target: "tenancy::doctor",
             check = finding.check().id(),
             object = finding.object(),
-            "{}; mend: {}", finding.detail(), finding.fix()
+            "{}; fix: {}", finding.detail(), finding.fix()
         );
     }
     if failures.is_empty() {
@@ -106,37 +107,34 @@ async fn keeps_tenants_apart(
     let shown: Vec<String> = failures
         .iter()
         .take(SHOWN)
-        .map(|f| format!("{} at {}: {} (mend: {})", f.check().id(), f.object(), f.detail(), f.fix()))
+        .map(|f| format!("{} at {}: {} (fix: {})", f.check().id(), f.object(), f.detail(), f.fix()))
         .collect();
     Err(Error::new(
         ErrorKind::Misconfigured,
         format!(
-            "this database would not keep tenants apart ({} found): {}; `tenancy doctor` shows all, and \
-             `TenantDbBuilder::accept` takes one as it is",
+            "this database does not isolate tenants ({} found): {}; `tenancy doctor` shows all, and \
+             `TenantDbBuilder::accept` accepts one kind of fault",
             failures.len(),
             shown.join("; ")
         ),
     ))
 }
 
-/// sqlx says it in the URL of the options, and nowhere else.
-fn keeps_statements(pool: &Pool<Postgres>) -> bool {
+/// Whether sqlx caches prepared statements. The URL of the options is the only place where sqlx exposes it.
+fn caches_statements(pool: &Pool<Postgres>) -> bool {
     let url = pool.connect_options().to_url_lossy();
     !url.query_pairs().any(|(name, value)| name == "statement-cache-capacity" && value == "0")
 }
 
-/// What is told in one message is known in the next, and forgotten after the transaction.
-async fn tenant_stays_in_its_transaction(
-    conn: &mut PgConnection,
-    connection_mode: ConnectionMode,
-) -> Result<()> {
-    const TOLD: &str = "00000000-0000-4000-8000-746f6c643f3f";
-    const ASK: &str = "SELECT coalesce(current_setting('app.tenant_id', true), ''), \
+/// Checks that a setting of one message is still there in the next message, and gone after the transaction.
+async fn check_tenant_setting(conn: &mut PgConnection, connection_mode: ConnectionMode) -> Result<()> {
+    const PROBE_TENANT: &str = "00000000-0000-4000-8000-746f6c643f3f";
+    const SETTINGS: &str = "SELECT coalesce(current_setting('app.tenant_id', true), ''), \
                        current_setting('standard_conforming_strings')";
-    let before = texts(conn, ASK).await?;
+    let before = texts(conn, SETTINGS).await?;
     if before[0].as_deref() != Some("") {
         return Err(misconfigured(
-            "a connection starts out with a tenant: remove `app.tenant_id` from `ALTER ROLE .. SET`, \
+            "a new connection already has a tenant: remove `app.tenant_id` from `ALTER ROLE .. SET`, \
              `ALTER DATABASE .. SET`, the connection's options and any hook of the pool",
         ));
     }
@@ -148,45 +146,47 @@ async fn tenant_stays_in_its_transaction(
     match connection_mode {
         ConnectionMode::Citus => {
             run(conn, "BEGIN READ ONLY").await?;
-            run(conn, &format!("SET LOCAL app.tenant_id = '{TOLD}'")).await?;
+            run(conn, &format!("SET LOCAL app.tenant_id = '{PROBE_TENANT}'")).await?;
         }
-        _ => run(conn, &format!("BEGIN READ ONLY; SET LOCAL app.tenant_id = '{TOLD}'")).await?,
+        _ => run(conn, &format!("BEGIN READ ONLY; SET LOCAL app.tenant_id = '{PROBE_TENANT}'")).await?,
     }
-    let within = texts(conn, ASK).await?;
+    let within = texts(conn, SETTINGS).await?;
     run(conn, "ROLLBACK").await?;
-    let after = texts(conn, ASK).await?;
-    if within[0].as_deref() == Some(TOLD) && after[0].as_deref() == Some("") {
+    let after = texts(conn, SETTINGS).await?;
+    if within[0].as_deref() == Some(PROBE_TENANT) && after[0].as_deref() == Some("") {
         return Ok(());
     }
     Err(misconfigured(
-        "a transaction does not keep the tenant that it was told, or not to itself: what stands before the database \
-         must send a transaction to one connection (for PgBouncer `pool_mode` `transaction` or `session`)",
+        "the tenant setting does not stay in its transaction: a pooler must send all statements of a transaction to \
+         one server connection (for PgBouncer, `pool_mode` `transaction` or `session`)",
     ))
 }
 
-/// Two connections of a pool are two sessions of the server, unless somebody lends out sessions.
-async fn nobody_else_is_on_the_connection(
+/// Checks that two connections of the pool are two sessions of the server. Behind a transaction pooler they may not
+/// be.
+async fn check_exclusive_connections(
     pool: &Pool<Postgres>,
-    mut one: PoolConnection<Postgres>,
+    mut first: PoolConnection<Postgres>,
 ) -> Result<()> {
-    const WHO: &str = "SELECT pg_backend_pid()::text";
-    // A pool that is given away half empty is not waited for.
-    let Ok(mut two) = pool.acquire().await else { return Ok(()) };
-    let (mut ones, mut twos) = (BTreeSet::new(), BTreeSet::new());
-    for _ in 0..LOOKS {
-        ones.extend(texts(&mut one, WHO).await?);
-        twos.extend(texts(&mut two, WHO).await?);
+    const BACKEND_PID: &str = "SELECT pg_backend_pid()::text";
+    // If the pool has no second connection now, the check is skipped.
+    let Ok(mut second) = pool.acquire().await else { return Ok(()) };
+    let (mut first_pids, mut second_pids) = (BTreeSet::new(), BTreeSet::new());
+    for _ in 0..PID_CHECKS {
+        first_pids.extend(texts(&mut first, BACKEND_PID).await?);
+        second_pids.extend(texts(&mut second, BACKEND_PID).await?);
     }
-    if ones.len() == 1 && twos.len() == 1 && ones.is_disjoint(&twos) {
+    if first_pids.len() == 1 && second_pids.len() == 1 && first_pids.is_disjoint(&second_pids) {
         return Ok(());
     }
     Err(misconfigured(
-        "a pooler that shares connections stands before the database: say `.connection_mode(ConnectionMode::PgBouncer)`, also to \
-         `SqlStore`, for without it statements can be answered with those of others",
+        "a pooler that shares connections is in front of the database, and a statement can return the result of another \
+         client's statement: call `.connection_mode(ConnectionMode::PgBouncer)`, also on `SqlStore`",
     ))
 }
 
-async fn citus_is_as_said(conn: &mut PgConnection, connection_mode: ConnectionMode) -> Result<()> {
+/// Checks that Citus is installed exactly if the connection mode says so, and that it propagates the tenant.
+async fn check_citus(conn: &mut PgConnection, connection_mode: ConnectionMode) -> Result<()> {
     let found = texts(
         conn,
         "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'citus'), \
@@ -198,19 +198,19 @@ async fn citus_is_as_said(conn: &mut PgConnection, connection_mode: ConnectionMo
         (ConnectionMode::Citus, true, true)
         | (ConnectionMode::Direct | ConnectionMode::PgBouncer, false, _) => Ok(()),
         (ConnectionMode::Citus, true, false) => Err(misconfigured(
-            "the tenant would not reach Citus's workers: `ALTER ROLE .. SET citus.propagate_set_commands = 'local'`",
+            "Citus does not propagate the tenant to its workers: run `ALTER ROLE .. SET citus.propagate_set_commands = 'local'`",
         )),
         (ConnectionMode::Citus, false, _) => Err(misconfigured(
-            "`ConnectionMode::Citus` is said, and this database has no extension `citus`; say `ConnectionMode::Direct`",
+            "`ConnectionMode::Citus` is set, and this database has no extension `citus`; set `ConnectionMode::Direct`",
         )),
         (ConnectionMode::Direct | ConnectionMode::PgBouncer, true, _) => Err(misconfigured(
-            "this database has the extension `citus`, whose workers hear of the tenant under `ConnectionMode::Citus` only",
+            "this database has the extension `citus`, whose workers get the tenant only with `ConnectionMode::Citus`; set it",
         )),
     }
 }
 
-/// Without the second wall in use, row-level security would make the user's tables look empty.
-async fn nothing_is_hidden(
+/// Rejects row-level security on the application's tables, because without a tenant setting they look empty.
+async fn check_rls_inactive(
     conn: &mut PgConnection,
     connection_mode: ConnectionMode,
     schema: &Schema,
@@ -231,7 +231,7 @@ async fn nothing_is_hidden(
             return Err(Error::new(
                 ErrorKind::Misconfigured,
                 format!(
-                    "`Enforcement::PredicateOnly` does not tell the database the tenant, and the table `{table}` has row-level \
+                    "`Enforcement::PredicateOnly` does not set the tenant in the database, and the table `{table}` has row-level \
                      security, so it would look empty; use `Enforcement::PredicateAndRls`"
                 ),
             ));
@@ -244,7 +244,7 @@ async fn run(conn: &mut PgConnection, sql: &str) -> Result<()> {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map(|_| ()).map_err(|e| database_error(&e))
 }
 
-/// The columns of the one row that a query answers.
+/// The columns of a query that returns one row, as text.
 async fn texts(conn: &mut PgConnection, sql: &'static str) -> Result<Vec<Option<String>>> {
     let row = sqlx::raw_sql(sql).fetch_one(conn).await.map_err(|e| database_error(&e))?;
     (0..row.len()).map(|column| row.try_get(column)).collect::<Result<_, _>>().map_err(|e| database_error(&e))

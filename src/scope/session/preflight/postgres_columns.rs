@@ -10,12 +10,12 @@ use crate::database::database_error;
 use crate::error::Result;
 
 pub(super) async fn tenant_columns(pool: &Pool<Postgres>, schema: &Schema) -> Result<Vec<TenantColumn>> {
-    // Only the tenant columns are read, and each table has its own. Simple queries, for a pooler's sake.
+    // Each table can have another tenant column. Simple queries, because a pooler may be in front of the database.
     let tables = rows(pool, TABLES.to_owned()).await?;
     let wanted: BTreeMap<&str, &str> = tables
         .iter()
         .filter_map(|[table, qualified]| {
-            // A table can be declared by either name.
+            // A table can be declared with or without its schema.
             schema.tenant_column(Dialect::Postgres, qualified)?;
             Some((qualified.as_str(), schema.tenant_column(Dialect::Postgres, table)?))
         })
@@ -24,22 +24,26 @@ pub(super) async fn tenant_columns(pool: &Pool<Postgres>, schema: &Schema) -> Re
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    // The schema takes plain names only.
+    // `Schema` accepts only plain identifiers, so the names need no quoting.
     let names = names.into_iter().collect::<Vec<_>>().join("', '");
     let columns = rows(pool, format!("{TYPED_COLUMNS} AND a.attname IN ('{names}')")).await?;
-    let column = |[table, column, written]: [String; 3]| {
-        let is = match written.as_str() {
+    let tenant_column = |[table, column, type_name]: [String; 3]| {
+        let tenant_type = match type_name.as_str() {
             "uuid" => TenantType::Uuid,
             "bigint" | "integer" => TenantType::BigInt,
             _ => TenantType::Text,
         };
-        let own = wanted.get(table.as_str()) == Some(&column.as_str());
-        own.then(|| TenantColumn { name: format!("{table}.{column}"), written, is: ColumnType::Typed(is) })
+        let is_tenant_column = wanted.get(table.as_str()) == Some(&column.as_str());
+        is_tenant_column.then(|| TenantColumn {
+            name: format!("{table}.{column}"),
+            type_name,
+            column_type: ColumnType::Typed(tenant_type),
+        })
     };
-    Ok(columns.into_iter().filter_map(column).collect())
+    Ok(columns.into_iter().filter_map(tenant_column).collect())
 }
 
-/// The tables that the role can use: each as a statement names it, and with its schema.
+/// The tables that the role can use: the name in a statement, and the name with its schema.
 const TABLES: &str = "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname::text \
     ELSE n.nspname || '.' || c.relname END, n.nspname || '.' || c.relname \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -47,7 +51,7 @@ const TABLES: &str = "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname
     AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND left(c.relname, 8) <> 'tenancy_' \
     AND (has_any_column_privilege(c.oid, 'SELECT, INSERT, UPDATE') OR has_table_privilege(c.oid, 'DELETE'))";
 
-/// Columns that can hold a tenant's id: the table with its schema, the column, and its type.
+/// Columns that can contain a tenant id: the table with its schema, the column, and its type.
 const TYPED_COLUMNS: &str = "SELECT n.nspname || '.' || c.relname, a.attname::text, \
     format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL) \
     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -55,14 +59,14 @@ const TYPED_COLUMNS: &str = "SELECT n.nspname || '.' || c.relname, a.attname::te
     WHERE a.attnum > 0 AND NOT a.attisdropped AND coalesce(nullif(t.typbasetype, 0), t.oid) \
     IN ('uuid'::regtype, 'int8'::regtype, 'int4'::regtype, 'text'::regtype, 'varchar'::regtype)";
 
-/// The rows of a query whose columns are all texts.
+/// The rows of a query whose columns are all text.
 async fn rows<const N: usize>(pool: &Pool<Postgres>, sql: String) -> Result<Vec<[String; N]>> {
     let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(pool).await.map_err(|e| database_error(&e))?;
     rows.iter()
         .map(|row| {
             let mut texts = std::array::from_fn(|_| String::new());
-            for (at, text) in texts.iter_mut().enumerate() {
-                *text = row.try_get(at).map_err(|e| database_error(&e))?;
+            for (index, text) in texts.iter_mut().enumerate() {
+                *text = row.try_get(index).map_err(|e| database_error(&e))?;
             }
             Ok(texts)
         })

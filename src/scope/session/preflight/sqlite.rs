@@ -1,4 +1,5 @@
-//! SQLite has no role, no pooler and no row-level security: only the tenant columns are checked.
+//! [`Preflight`] for SQLite. It has no roles, no pooler and no row-level security, so only the tenant columns are
+//! checked.
 
 use sqlx::{Pool, Sqlite};
 use tenancy_sql::{Dialect, Schema, TenantType};
@@ -24,30 +25,30 @@ impl Preflight for Sqlite {
         .fetch_all(pool)
         .await
         .map_err(|e| database_error(&e))?;
-        let is_tenant = |(table, column, _): &(String, String, String)| {
+        let is_tenant_column = |(table, column, _): &(String, String, String)| {
             schema
                 .tenant_column(Dialect::Sqlite, table)
                 .is_some_and(|tenant| tenant.eq_ignore_ascii_case(column))
         };
-        let column = |(table, column, written): (String, String, String)| {
-            let is = affinity(&written);
-            TenantColumn { name: format!("{table}.{column}"), written, is }
+        let tenant_column = |(table, column, type_name): (String, String, String)| {
+            let column_type = affinity(&type_name);
+            TenantColumn { name: format!("{table}.{column}"), type_name, column_type }
         };
-        Ok(rows.into_iter().filter(is_tenant).map(column).collect())
+        Ok(rows.into_iter().filter(is_tenant_column).map(tenant_column).collect())
     }
 }
 
 /// <https://sqlite.org/datatype3.html#determination_of_column_affinity>
-fn affinity(written: &str) -> ColumnType {
-    let written = written.to_ascii_uppercase();
-    let has = |words: &[&str]| words.iter().any(|word| written.contains(word));
+fn affinity(type_name: &str) -> ColumnType {
+    let type_name = type_name.to_ascii_uppercase();
+    let has = |words: &[&str]| words.iter().any(|word| type_name.contains(word));
     if has(&["INT"]) {
         ColumnType::Stored(TenantType::BigInt)
     } else if has(&["CHAR", "CLOB", "TEXT"]) {
         ColumnType::Typed(TenantType::Text)
     } else if has(&["BLOB"]) {
         ColumnType::Stored(TenantType::Uuid)
-    } else if ["", "ANY", "UUID"].contains(&written.as_str()) {
+    } else if ["", "ANY", "UUID"].contains(&type_name.as_str()) {
         ColumnType::Any
     } else {
         ColumnType::Numeric

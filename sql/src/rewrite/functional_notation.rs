@@ -1,5 +1,5 @@
-//! PostgreSQL's functional notation: `a.b` and `(expr).b` read a column or a field `b`, and where there is none they
-//! call the function, the aggregate or the cast `b` on what stands before the dot.
+//! PostgreSQL's functional notation: `a.b` and `(expr).b` read a column or a field `b`. If there is none, they call
+//! the function, the aggregate or the cast `b` with the value before the dot.
 
 use std::ops::ControlFlow::{self, Break, Continue};
 
@@ -8,13 +8,12 @@ use sqlparser::ast::{
     TableWithJoins, UpdateTableFromKind, Visit, Visitor,
 };
 
-use super::conflict::Target;
-use super::fold;
-use super::from::alias_of;
+use super::conflict::ConflictKey;
+use super::identifiers::{alias_of, fold};
 use super::names::{Columns, Names};
-use crate::Dialect;
+use crate::dialect::Dialect;
 
-/// PostgreSQL's own functions over a row of any table that are not on the list of functions.
+/// Built-in functions of PostgreSQL over a row of any table that are not on the list of functions.
 const OVER_ANY_ROW: [&str; 12] = [
     "any_out",
     "anycompatible_out",
@@ -30,20 +29,24 @@ const OVER_ANY_ROW: [&str; 12] = [
     "record_send",
 ];
 
-/// A name behind a dot that is not known to be a column or a field.
-pub(super) struct Call {
+/// A name after a dot that is not a known column or field.
+pub(super) struct ImplicitCall {
     pub(super) name: Ident,
-    /// Behind an expression, not behind the name of a table.
+    /// Whether it follows an expression, and not the name of a table.
     pub(super) field: bool,
 }
 
-/// The first such name of a statement.
-pub(super) fn first(names: &Names<'_>, statement: &Statement, targets: &[Target]) -> Option<Call> {
-    let mut calls = Calls { names, frames: Vec::new(), alone: false };
+/// The first implicit call of a statement.
+pub(super) fn first(
+    names: &Names<'_>,
+    statement: &Statement,
+    targets: &[ConflictKey],
+) -> Option<ImplicitCall> {
+    let mut calls = CallFinder { names, frames: Vec::new(), alone: false };
     if let Break(call) = statement.visit(&mut calls) {
         return Some(call);
     }
-    // In a conflict target a column stands without its table.
+    // In a conflict target a column has no table name before it.
     calls.alone = true;
     let beside = targets.iter().flat_map(|target| target.elements.iter().chain(&target.predicate));
     for expr in beside {
@@ -54,26 +57,26 @@ pub(super) fn first(names: &Names<'_>, statement: &Statement, targets: &[Target]
     None
 }
 
-struct Calls<'a, 'b> {
+struct CallFinder<'a, 'b> {
     names: &'a Names<'b>,
-    /// The queries, blocks and writes around, outermost first.
-    frames: Vec<Frame>,
+    /// The enclosing queries, blocks and writes, outermost first.
+    frames: Vec<NameFrame>,
     alone: bool,
 }
 
-/// The names of one FROM, in the order in which they come into sight.
-struct Frame {
-    kind: Kind,
-    /// Each with its columns, and after how many items of the FROM it comes into sight.
+/// The names of one FROM, in the order in which they come into scope.
+struct NameFrame {
+    kind: FrameKind,
+    /// Each name with its columns, and the number of items of the FROM after which it is in scope.
     entries: Vec<(String, Columns, usize)>,
-    /// After how many items we are: within a FROM only those before are in sight.
+    /// The number of items before the current position: within a FROM only those are in scope.
     visible: usize,
-    /// How many items of the FROM were read.
+    /// The number of items of the FROM that were read.
     read: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FrameKind {
     /// A query as a whole: its ORDER BY sees the FROM of its block.
     Query,
     /// One SELECT.
@@ -82,8 +85,8 @@ enum Kind {
     Write,
 }
 
-impl Frame {
-    fn new(kind: Kind) -> Self {
+impl NameFrame {
+    fn new(kind: FrameKind) -> Self {
         Self { kind, entries: Vec::new(), visible: usize::MAX, read: 0 }
     }
 
@@ -97,7 +100,7 @@ impl Frame {
         self.entries.push((alias.value.to_ascii_lowercase(), columns, after));
     }
 
-    /// Adds what stands in a FROM, in the order in which the visitor leaves it.
+    /// Adds the items of a FROM, in the order in which the visitor leaves them.
     fn add_item(&mut self, names: &Names<'_>, item: &TableWithJoins, count: &mut usize) {
         self.add_factor(names, &item.relation, count);
         for join in &item.joins {
@@ -116,8 +119,8 @@ impl Frame {
     }
 }
 
-impl Calls<'_, '_> {
-    fn call(&self, expr: &Expr) -> Option<Call> {
+impl CallFinder<'_, '_> {
+    fn call(&self, expr: &Expr) -> Option<ImplicitCall> {
         match expr {
             Expr::CompoundIdentifier(idents) => self.column(idents),
             Expr::CompoundFieldAccess { root, access_chain } => {
@@ -140,21 +143,21 @@ impl Calls<'_, '_> {
         }
     }
 
-    fn field(&self, access: &AccessExpr) -> Option<Call> {
+    fn field(&self, access: &AccessExpr) -> Option<ImplicitCall> {
         match access {
             AccessExpr::Dot(Expr::Identifier(field)) => {
                 let dialect = self.names.dialect;
                 let known =
                     dialect == Dialect::Postgres && self.names.schema.has_field(&fold(dialect, field));
-                (!known).then(|| Call { name: field.clone(), field: true })
+                (!known).then(|| ImplicitCall { name: field.clone(), field: true })
             }
-            AccessExpr::Dot(other) => Some(Call { name: Ident::new(other.to_string()), field: true }),
+            AccessExpr::Dot(other) => Some(ImplicitCall { name: Ident::new(other.to_string()), field: true }),
             AccessExpr::Subscript(_) => None,
         }
     }
 
-    /// A name is the innermost one in sight. One that is not in sight at all is an error of the database.
-    fn column(&self, idents: &[Ident]) -> Option<Call> {
+    /// Resolves a name to the innermost one in scope. For a name that is not in scope the database returns an error.
+    fn column(&self, idents: &[Ident]) -> Option<ImplicitCall> {
         let [.., of, column] = idents else { return None };
         if self.names.dialect != Dialect::Postgres {
             return None;
@@ -167,17 +170,18 @@ impl Calls<'_, '_> {
         };
         let frame = self.frames.iter().rev().find(|frame| frame.columns(&of).next().is_some());
         let known = !self.alone && frame.is_none_or(|frame| frame.columns(&of).all(known));
-        (!known || OVER_ANY_ROW.contains(&&*name)).then(|| Call { name: column.clone(), field: false })
+        (!known || OVER_ANY_ROW.contains(&&*name))
+            .then(|| ImplicitCall { name: column.clone(), field: false })
     }
 
-    fn top(&mut self, kind: Kind) -> Option<&mut Frame> {
+    fn top(&mut self, kind: FrameKind) -> Option<&mut NameFrame> {
         self.frames.last_mut().filter(|frame| frame.kind == kind)
     }
 
-    /// The target of a write, and what else stands in its FROM.
-    fn write(&self, statement: &Statement) -> Option<[Frame; 2]> {
+    /// The names of a write: its target, and the other items of its FROM.
+    fn write(&self, statement: &Statement) -> Option<[NameFrame; 2]> {
         let names = self.names;
-        let (mut frame, mut returned) = (Frame::new(Kind::Write), Frame::new(Kind::Write));
+        let (mut frame, mut returned) = (NameFrame::new(FrameKind::Write), NameFrame::new(FrameKind::Write));
         let target = match statement {
             Statement::Insert(insert) => {
                 let TableObject::TableName(name) = &insert.table else { return None };
@@ -213,7 +217,7 @@ impl Calls<'_, '_> {
             }
             _ => return None,
         };
-        // PostgreSQL 18 calls the rows of the target `old` and `new` in RETURNING.
+        // PostgreSQL 18 names the rows of the target `old` and `new` in RETURNING.
         if let Some(name) = target {
             returned.add(&Ident::new("old"), names.table(name, None), 0);
             returned.add(&Ident::new("new"), names.table(name, None), 0);
@@ -222,27 +226,27 @@ impl Calls<'_, '_> {
     }
 }
 
-impl Visitor for Calls<'_, '_> {
-    type Break = Call;
+impl Visitor for CallFinder<'_, '_> {
+    type Break = ImplicitCall;
 
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Call> {
-        self.frames.push(Frame::new(Kind::Query));
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<ImplicitCall> {
+        self.frames.push(NameFrame::new(FrameKind::Query));
         Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Call> {
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<ImplicitCall> {
         self.frames.pop();
         Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Call> {
-        // Of a set operation no block sees another's FROM.
-        if let Some(query) = self.top(Kind::Query) {
-            *query = Frame::new(Kind::Query);
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<ImplicitCall> {
+        // The blocks of a set operation have separate scopes.
+        if let Some(query) = self.top(FrameKind::Query) {
+            *query = NameFrame::new(FrameKind::Query);
         }
-        let mut frame = Frame::new(Kind::Block);
+        let mut frame = NameFrame::new(FrameKind::Block);
         let mut count = 0;
-        // No other database finds a function by a name behind an alias.
+        // No other database calls a function by a name after an alias.
         let from = if self.names.dialect == Dialect::Postgres { &select.from[..] } else { &[] };
         for item in from {
             frame.add_item(self.names, item, &mut count);
@@ -251,42 +255,42 @@ impl Visitor for Calls<'_, '_> {
         Continue(())
     }
 
-    fn post_visit_select(&mut self, _: &Select) -> ControlFlow<Call> {
+    fn post_visit_select(&mut self, _: &Select) -> ControlFlow<ImplicitCall> {
         let Some(block) = self.frames.pop() else { return Continue(()) };
-        if let Some(query) = self.top(Kind::Query) {
-            *query = Frame { kind: Kind::Query, visible: usize::MAX, ..block };
+        if let Some(query) = self.top(FrameKind::Query) {
+            *query = NameFrame { kind: FrameKind::Query, visible: usize::MAX, ..block };
         }
         Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<Call> {
-        if let Some(block) = self.top(Kind::Block) {
+    fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<ImplicitCall> {
+        if let Some(block) = self.top(FrameKind::Block) {
             block.visible = block.read;
         }
         Continue(())
     }
 
-    fn post_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<Call> {
-        if let Some(block) = self.top(Kind::Block) {
+    fn post_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<ImplicitCall> {
+        if let Some(block) = self.top(FrameKind::Block) {
             block.read += 1;
             block.visible = block.read;
         }
         Continue(())
     }
 
-    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<Call> {
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<ImplicitCall> {
         self.frames.extend(self.write(statement).into_iter().flatten());
         Continue(())
     }
 
-    fn post_visit_statement(&mut self, _: &Statement) -> ControlFlow<Call> {
-        while self.top(Kind::Write).is_some() {
+    fn post_visit_statement(&mut self, _: &Statement) -> ControlFlow<ImplicitCall> {
+        while self.top(FrameKind::Write).is_some() {
             self.frames.pop();
         }
         Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Call> {
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<ImplicitCall> {
         self.call(expr).map_or(Continue(()), Break)
     }
 }

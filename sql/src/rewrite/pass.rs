@@ -1,0 +1,109 @@
+//! [`Pass`]: the state of the first pass over one statement. The files that walk the tree add its methods.
+
+use super::conflict::ConflictKey;
+use super::identifiers::fold;
+use super::names::Names;
+use super::tokens::place;
+use crate::dialect::Dialect;
+use crate::rejection::{Code, Rejection, explain};
+use crate::schema::Schema;
+use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart};
+use sqlparser::tokenizer::Span;
+use std::collections::BTreeSet;
+
+/// The first pass: checks and rewrites one statement in place.
+pub(super) struct Pass<'a> {
+    pub(super) dialect: Dialect,
+    pub(super) schema: &'a Schema,
+    pub(super) sql: &'a str,
+    /// The tenant's parameter, cast to the type of the tenant column if that is known.
+    pub(super) tenant: Expr,
+    /// The highest number of the caller's parameters.
+    pub(super) binds: usize,
+    /// The meaning of the names before a dot.
+    pub(super) names: Names<'a>,
+    /// The conflict targets, which are kept apart from the tree.
+    pub(super) targets: Vec<ConflictKey>,
+    /// The CTEs in scope, innermost last.
+    pub(super) cte_scopes: Vec<Vec<String>>,
+    /// Every CTE of the statement, in lower case.
+    pub(super) cte_names: BTreeSet<String>,
+    /// The position that a rejection points at: that of the last identifier or value.
+    pub(super) last_span: Span,
+    pub(super) tables: BTreeSet<String>,
+    /// The tables that are read, without the target of a write.
+    pub(super) tables_read: BTreeSet<String>,
+    /// The schemas that were removed before the names of columns.
+    pub(super) dropped_schemas: Vec<String>,
+    pub(super) writes: bool,
+    /// The number of tables read so far.
+    pub(super) table_count: usize,
+    pub(super) guards: usize,
+    pub(super) skipped_guard: Option<usize>,
+}
+
+pub(super) type SqlResult<T = ()> = Result<T, Rejection>;
+
+impl Pass<'_> {
+    pub(super) fn reject<T>(
+        &self,
+        code: Code,
+        why: impl Into<String>,
+        help: impl Into<String>,
+    ) -> SqlResult<T> {
+        Err(Rejection::new(code, self.sql, place(self.last_span), explain(why, help)))
+    }
+
+    pub(super) fn reject_unknown<T>(&self, what: &str) -> SqlResult<T> {
+        self.reject(
+            Code::Construct,
+            format!("{what} is not known to stay within a tenant"),
+            "write it in another way",
+        )
+    }
+
+    pub(super) fn allow(&self, known: bool, what: &str) -> SqlResult {
+        if known { Ok(()) } else { self.reject_unknown(what) }
+    }
+
+    pub(super) fn point_at(&mut self, span: Span) {
+        if span != Span::empty() {
+            self.last_span = span;
+        }
+    }
+
+    pub(super) fn point_at_ident(&mut self, ident: &Ident) {
+        self.point_at(ident.span);
+    }
+
+    /// Counts a guard, and returns whether to add it. Only tests leave one out.
+    pub(super) fn takes_guard(&mut self) -> bool {
+        self.guards += 1;
+        self.skipped_guard != Some(self.guards - 1)
+    }
+
+    pub(super) fn tenant(&self) -> Expr {
+        self.tenant.clone()
+    }
+
+    /// Folds a name as the database does.
+    pub(super) fn fold(&self, ident: &Ident) -> String {
+        fold(self.dialect, ident)
+    }
+
+    /// The identifiers of a plain name.
+    pub(super) fn parts(&mut self, name: &ObjectName) -> SqlResult<Vec<Ident>> {
+        let ObjectName(parts) = name;
+        let mut idents = Vec::new();
+        for part in parts {
+            match part {
+                ObjectNamePart::Identifier(ident) => idents.push(ident.clone()),
+                ObjectNamePart::Function(_) => return self.reject_unknown("a name made by a function"),
+            }
+        }
+        if let (Some(first), Some(last)) = (idents.first(), idents.last()) {
+            self.point_at(Span::new(first.span.start, last.span.end));
+        }
+        Ok(idents)
+    }
+}
