@@ -240,7 +240,7 @@ async fn a_contradiction_never_moves_a_customer() {
 
 /// `I96`: of all fields that could name a tenant, only those that the application alone fills are read.
 #[tokio::test]
-async fn a_field_beside_the_stamp_names_nobody() {
+async fn a_field_other_than_the_metadata_names_no_tenant() {
     for (own, other) in [("acme", "globex"), ("globex", "acme")] {
         let fixture = Fixture::new().await;
         let named = json!({ "tenant_id": other, "tenant": other, "client_reference_id": other,
@@ -402,7 +402,7 @@ async fn every_api_version_leads_to_the_same_tenant() {
 }
 
 #[tokio::test]
-async fn a_cancellation_is_seen_in_both_of_its_forms() {
+async fn both_forms_of_a_cancellation_are_read() {
     let fixture = Fixture::new().await;
     let period_end = Timestamp::from_seconds(START + 2_592_000);
     for (second, over, expected) in [
@@ -443,10 +443,10 @@ async fn what_cannot_be_read_is_kept_and_what_cannot_be_trusted_is_not() {
 
 /// A tenant store without tenants that records the versions it is notified of.
 #[derive(Debug, Default)]
-struct Told(Mutex<Vec<u64>>);
+struct Notified(Mutex<Vec<u64>>);
 
 #[async_trait]
-impl TenantStore for Told {
+impl TenantStore for Notified {
     async fn by_id(&self, _: &TenantId) -> Result<Option<Arc<Tenant>>> {
         Ok(None)
     }
@@ -468,11 +468,11 @@ impl TenantStore for Told {
 }
 
 #[tokio::test]
-async fn a_cache_hears_of_what_was_committed_and_of_nothing_else() {
+async fn a_cache_is_notified_of_committed_changes_only() {
     let fixture = Fixture::new().await;
     let catalog =
         Catalog::from_toml("version = 1\n[features]\n[plans.pro]\nprices = [\"price_pro\"]\nfeatures = {}");
-    let told = Arc::new(Told::default());
+    let told = Arc::new(Notified::default());
     let webhook = StripeWebhook::new(
         SigningSecrets::new([SECRET]).unwrap(),
         Mode::Test,

@@ -185,7 +185,7 @@ fn any_of_several_secrets_proves() {
 }
 
 #[test]
-fn a_blank_secret_is_refused_and_no_secret_is_shown() {
+fn a_blank_secret_is_rejected_and_no_secret_is_shown() {
     for bad in [vec![], vec![""], vec![" "], vec!["whsec_one\n"], vec!["whsec_one", ""], vec!["whsec one"]] {
         assert_eq!(SigningSecrets::new(bad).unwrap_err().kind(), ErrorKind::Misconfigured);
     }

@@ -175,7 +175,7 @@ const POSTGRES: &str = "
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one snapshot, and all that is read by it")]
-async fn a_snapshot_says_what_postgres_knows_and_the_queries_are_read_by_it() {
+async fn a_postgres_snapshot_is_written_and_used_for_queries() {
     let (url, _cleanup) = Postgres::fresh_url().await;
     let pool = sqlx::PgPool::connect(&url).await.unwrap();
     Postgres::raw(&pool, POSTGRES).await.unwrap();
@@ -310,7 +310,7 @@ others = [
 }
 
 #[tokio::test]
-async fn a_snapshot_says_what_sqlite_knows() {
+async fn a_sqlite_snapshot_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let (url, _cleanup) = Sqlite::fresh_url().await;
     let mut conn = sqlx::SqliteConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
@@ -337,7 +337,7 @@ async fn a_snapshot_says_what_sqlite_knows() {
 }
 
 #[test]
-fn a_snapshot_that_is_not_there_is_said() {
+fn a_missing_snapshot_is_an_error() {
     let dir = project();
     write(dir.path(), "tenancy.toml", "snapshot = \"db.toml\"\n");
     let (code, out, _) = tenancy(&["sql", "check", "src"], dir.path());
@@ -351,7 +351,7 @@ fn a_snapshot_that_is_not_there_is_said() {
 }
 
 #[tokio::test]
-async fn the_doctor_is_short_on_a_clean_schema_and_fails_on_another() {
+async fn the_doctor_is_brief_on_a_clean_schema_and_fails_on_a_defect() {
     let fixture = doctor_cases::Fixture::new().await;
     let url = fixture.url(&fixture.app);
     let dir = tempfile::tempdir().unwrap();

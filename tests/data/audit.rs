@@ -148,9 +148,7 @@ async fn the_audit_log_is_read_in_pages_newest_first<DB: TestBackend + SupportsR
 }
 
 /// After a failed statement the commit returns an error and keeps nothing, audit events included.
-async fn after_a_failed_statement_a_commit_says_that_it_is_rolled_back<
-    DB: TestBackend + SupportsRow<Order>,
->() {
+async fn after_a_failed_statement_a_commit_returns_rolled_back<DB: TestBackend + SupportsRow<Order>>() {
     for policy in [AuditPolicy::Optional, AuditPolicy::Required] {
         let fixture = Fixture::<DB>::with(policy, 4).await;
         let order = Order::new(1);
@@ -254,7 +252,7 @@ async fn dropped_changes<DB: TestBackend + SupportsRow<Order>>() {
 }
 
 on_every_database!(
-    after_a_failed_statement_a_commit_says_that_it_is_rolled_back,
+    after_a_failed_statement_a_commit_returns_rolled_back,
     an_event_is_kept_exactly_if_its_change_is,
     where_events_are_required_a_silent_change_is_not_made,
     an_event_of_another_tenant_is_refused,

@@ -146,7 +146,7 @@ async fn a_job_without_a_tenant_does_not_run_as_the_one_before_it() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_was_closed_meanwhile_is_refused_and_the_plan_is_todays() {
+async fn a_job_of_a_closed_tenant_is_rejected_and_the_plan_is_current() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
     let texts = [signed(&acme, Uuid::nil()), signed(&globex, Uuid::nil())];
     suspend(&directory, &acme).await;
@@ -219,7 +219,7 @@ fn keys_that_are_none_are_refused() {
 
 /// `I82`: an attacker can write to the queue but has no signing key.
 #[tokio::test]
-async fn what_was_not_signed_in_one_piece_does_not_open() {
+async fn a_job_that_was_not_signed_as_a_whole_does_not_open() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
     let text = signed(&acme, Uuid::nil());
     let [prefix, id, contents, code] = text.split('.').collect::<Vec<_>>()[..] else { panic!("{text}") };
@@ -274,7 +274,7 @@ proptest! {
 }
 
 #[test]
-fn an_actor_of_any_text_arrives_as_it_left() {
+fn an_actor_with_any_text_survives_the_queue() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let tenants = runtime.block_on(tenants());
     proptest!(|(name in "\\PC{0,40}|[\\x00-\\x1f\"\\\\]{0,8}", person: bool)| {
@@ -448,7 +448,7 @@ async fn a_task_logs_under_its_own_tenant() {
 // ---- connections that stay open ----
 
 #[tokio::test]
-async fn a_context_that_is_renewed_is_the_same_one_as_things_are_now() {
+async fn a_refreshed_context_has_the_current_state_of_its_tenant() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
     change(&directory, &acme, |tenant| tenant.with_plan("pro")).await;
     let now = directory.refresh(&acme).await.unwrap();
@@ -531,7 +531,7 @@ async fn a_stream_ends_with_the_token_that_opened_it() {
 }
 
 #[tokio::test]
-async fn a_change_of_plan_is_seen_and_a_member_who_was_put_out_is_out() {
+async fn a_change_of_plan_or_members_applies_to_a_refreshed_context() {
     let Tenants { directory, acme, globex, .. } = tenants().await;
     let member = Arc::new(AtomicBool::new(true));
     let asked = member.clone();
@@ -561,7 +561,7 @@ async fn a_change_of_plan_is_seen_and_a_member_who_was_put_out_is_out() {
 
 /// The futures are `Send`, as worker threads require.
 #[test]
-fn what_is_carried_can_be_sent() {
+fn futures_of_jobs_and_tasks_are_send() {
     fn send<T: Send>(_: impl FnOnce(&'static TenantDirectory, &'static JobKeys) -> T) {}
     fn send_db<T: Send>(
         _: impl FnOnce(&'static tenancy::TenantDb<sqlx::Postgres>, &'static TenantDirectory) -> T,

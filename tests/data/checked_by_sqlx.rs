@@ -206,7 +206,7 @@ async fn sqlx_s_own_macros_run_on_a_scope_unchanged() {
 
 /// `.sqlx` equals what the database describes now.
 #[tokio::test]
-async fn the_offline_data_is_what_the_database_says() {
+async fn the_offline_data_is_what_the_database_describes() {
     let fixture = seeded().await;
     let mut conn = fixture.pool.acquire().await.unwrap();
     let mut count = 0;

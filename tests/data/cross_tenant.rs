@@ -207,7 +207,7 @@ async fn without_an_audit_event_nothing_is_read<DB: TestBackend + SupportsRow<Or
     assert_eq!(outcomes, [Outcome::Unknown; 3]);
 }
 
-async fn a_failure_ends_the_reading_and_is_told<
+async fn a_failure_ends_the_read_and_is_in_the_audit_log<
     DB: TestBackend + SupportsRow<Order> + SupportsRow<Missing>,
 >() {
     let fixture = seeded::<DB>().await;
@@ -234,7 +234,7 @@ async fn a_failure_ends_the_reading_and_is_told<
     assert_eq!(quiet.await.unwrap_err().kind(), ErrorKind::RolledBack);
 }
 
-async fn a_permission_runs_out<DB: TestBackend + SupportsRow<Order>>() {
+async fn a_permission_expires<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = seeded::<DB>().await;
     let sink = MemorySink::new();
     let across = || fixture.db.cross_tenant(&fixture.directory, &sink, reason(), ada()).unwrap();
@@ -279,7 +279,7 @@ async fn a_permission_runs_out<DB: TestBackend + SupportsRow<Order>>() {
 }
 
 /// One connection serves the rows and the audit log. A dropped read leaves no tenant on the connection.
-async fn a_reading_that_is_dropped_leaves_no_tenant_behind<DB: TestBackend + SupportsRow<Order>>() {
+async fn a_dropped_read_leaves_no_tenant_behind<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
     for (ctx, total) in [(&fixture.acme, 1), (&fixture.globex, 40)] {
         Order::insert(&fixture.db.scope(ctx), &Order::new(total)).await.unwrap();
@@ -314,7 +314,7 @@ async fn a_reading_that_is_dropped_leaves_no_tenant_behind<DB: TestBackend + Sup
     assert_eq!(by_slug(&totals(&across).await.unwrap())[1].1, [40]);
 }
 
-async fn what_cannot_be_read_whole_is_not_read<DB: TestBackend + SupportsRow<Order>>() {
+async fn a_read_that_would_be_incomplete_is_rejected<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = seeded::<DB>().await;
     let sink = MemorySink::new();
     let far = NewTenant::new(Slug::parse("umbrella").unwrap(), "Umbrella", "free")
@@ -325,7 +325,7 @@ async fn what_cannot_be_read_whole_is_not_read<DB: TestBackend + SupportsRow<Ord
     assert_eq!(sink.events(), []);
 }
 
-async fn who_and_why_must_be_said<DB: TestBackend + SupportsRow<Order>>() {
+async fn an_actor_and_a_reason_are_required<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = seeded::<DB>().await;
     let sink = MemorySink::new();
     for nobody in [Actor::Anonymous, Actor::user(" "), Actor::system("")] {
@@ -344,16 +344,16 @@ on_every_database!(
     nothing_can_be_changed,
     a_cross_tenant_context_opens_nothing_else,
     without_an_audit_event_nothing_is_read,
-    a_failure_ends_the_reading_and_is_told,
-    a_permission_runs_out,
-    a_reading_that_is_dropped_leaves_no_tenant_behind,
-    what_cannot_be_read_whole_is_not_read,
-    who_and_why_must_be_said,
+    a_failure_ends_the_read_and_is_in_the_audit_log,
+    a_permission_expires,
+    a_dropped_read_leaves_no_tenant_behind,
+    a_read_that_would_be_incomplete_is_rejected,
+    an_actor_and_a_reason_are_required,
 );
 
 /// A cross-tenant read can be spawned as a task, and the closure can run any query.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reading_runs_on_a_task_with_any_query() {
+async fn a_read_runs_on_a_task_with_any_query() {
     let fixture = seeded::<sqlx::Postgres>().await;
     let sums = tokio::spawn(async move {
         let across = fixture.db.cross_tenant(&fixture.directory, &*fixture.store, reason(), ada())?;
@@ -384,7 +384,7 @@ async fn a_reading_runs_on_a_task_with_any_query() {
 
 /// More tenants than one page of the directory or one batch of the audit log holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_tenants_are_all_read_and_all_told() {
+async fn many_tenants_are_all_read_and_all_audited() {
     let fixture = Fixture::<sqlx::Sqlite>::new().await;
     for n in 0..450 {
         let slug = Slug::parse(&format!("tenant-{n}")).unwrap();

@@ -40,7 +40,7 @@ async fn seeded() -> Fixture<Postgres> {
 }
 
 #[tokio::test]
-async fn every_no_of_postgres_has_a_name_and_no_detail() {
+async fn every_error_of_postgres_has_a_kind_and_no_detail() {
     let fixture = seeded().await;
     let scope = fixture.db.scope(&fixture.acme);
     macro_rules! says {
@@ -232,7 +232,7 @@ async fn an_error_of_sqlx_becomes_the_one_it_is() {
 
 /// With the tenant in the key, a transaction never waits for another tenant's transaction.
 #[tokio::test]
-async fn k06_an_uncommitted_key_holds_up_nobody_else() {
+async fn k06_an_uncommitted_key_blocks_no_other_tenant() {
     let fixture = seeded().await;
     let eve = Person { id: 7, name: "eve".to_owned(), boss: None, age: None };
     let mut first = fixture.db.begin(&fixture.acme).await.unwrap();
@@ -251,7 +251,7 @@ async fn k06_an_uncommitted_key_holds_up_nobody_else() {
 
 /// A deferred constraint fails at commit, and its error has a name like any other.
 #[tokio::test]
-async fn k08_a_key_that_is_checked_at_commit_is_an_error_with_a_name() {
+async fn k08_a_deferred_key_fails_at_commit_with_a_named_error() {
     let fixture = seeded().await;
     let deferred =
         "ALTER TABLE people ALTER CONSTRAINT people_tenant_id_boss_fkey DEFERRABLE INITIALLY DEFERRED";
@@ -274,7 +274,7 @@ async fn k08_a_key_that_is_checked_at_commit_is_an_error_with_a_name() {
 }
 
 #[tokio::test]
-async fn what_waits_too_long_is_told_apart() {
+async fn a_lock_that_is_not_available_is_retryable() {
     let fixture = seeded().await;
     let mut one = fixture.db.begin(&fixture.acme).await.unwrap();
     query!(&mut one, "UPDATE people SET age = 41 WHERE id = 1").execute().await.unwrap();
@@ -324,7 +324,7 @@ async fn hangs_up_at_a_commit(to: &PgConnectOptions) -> PgConnectOptions {
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_is_lost_says_that_and_not_that_nothing_was_kept() {
+async fn a_commit_without_a_reply_has_an_unknown_outcome() {
     let fixture = seeded().await;
     let line = hangs_up_at_a_commit(&fixture.pool.connect_options()).await;
     let pool = PgPoolOptions::new().max_connections(1).connect_with(line).await.unwrap();

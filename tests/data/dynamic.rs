@@ -175,7 +175,7 @@ macro_rules! dynamic_tests {
             }
 
             #[tokio::test]
-            async fn a_value_too_few_or_too_many_never_takes_the_tenants_place() {
+            async fn a_missing_or_extra_value_never_replaces_the_tenant() {
                 let (fixture, _) = seeded().await;
                 let scope = fixture.db.scope(&fixture.acme);
                 let sql = "SELECT count(*) FROM orders WHERE total = $1 OR total = $2";
@@ -238,7 +238,7 @@ macro_rules! dynamic_tests {
                                 CROSS JOIN orders e";
 
             #[tokio::test]
-            async fn a_reader_may_leave_before_the_end_and_the_transaction_goes_on() {
+            async fn a_stream_can_be_dropped_early_and_the_transaction_continues() {
                 let (fixture, _) = seeded().await;
                 for (ctx, other) in [(&fixture.acme, &fixture.globex), (&fixture.globex, &fixture.acme)] {
                     let (before, theirs) = (sum(&fixture.db.scope(ctx)).await, sum(&fixture.db.scope(other)).await);
@@ -288,7 +288,7 @@ macro_rules! dynamic_tests {
 
             /// Drops a statement while it waits for its first or a later row, as a timeout does.
             #[tokio::test]
-            async fn a_statement_that_is_given_up_in_flight_ends_the_transaction() {
+            async fn a_statement_dropped_in_flight_ends_the_transaction() {
                 let (fixture, _) = seeded().await;
                 let deadline = Instant::now() + Duration::from_mins(1);
                 for rows_before in [0, 1] {

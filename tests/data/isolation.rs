@@ -139,9 +139,7 @@ async fn a_value_that_breaks_a_rule_is_refused_by_name<DB: TestBackend + Support
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
-async fn after_a_failed_statement_nothing_is_kept_and_the_commit_says_so<
-    DB: TestBackend + SupportsRow<Order>,
->() {
+async fn after_a_failed_statement_a_commit_keeps_nothing_and_fails<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     let order = Order::new(1);
     let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
@@ -189,7 +187,7 @@ async fn refusals<DB: TestBackend + SupportsRow<Order>>(
 }
 
 /// The tenant's rows are in another database: this one reads and writes none.
-async fn a_tenant_whose_rows_are_elsewhere_opens_nothing_here<DB: TestBackend + SupportsRow<Order>>() {
+async fn a_tenant_placed_elsewhere_opens_nothing_here<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     for ctx in [&fixture.acme, &fixture.globex] {
         Order::insert(&fixture.db.scope(ctx), &Order::new(7)).await.unwrap();
@@ -242,9 +240,9 @@ async fn a_cross_tenant_context_opens_nothing_by_itself<DB: TestBackend + Suppor
 }
 
 on_every_database!(
-    a_tenant_whose_rows_are_elsewhere_opens_nothing_here,
+    a_tenant_placed_elsewhere_opens_nothing_here,
     a_cross_tenant_context_opens_nothing_by_itself,
-    after_a_failed_statement_nothing_is_kept_and_the_commit_says_so,
+    after_a_failed_statement_a_commit_keeps_nothing_and_fails,
     a_foreign_row_looks_like_a_missing_one,
     the_owner_reads_and_changes_its_own,
     two_tenants_may_use_the_same_id,

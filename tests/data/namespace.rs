@@ -24,7 +24,7 @@ use crate::common::{self, Fixture};
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Contexts of tenants with these ids.
-async fn enter<const N: usize>(ids: [&str; N]) -> [TenantContext; N] {
+async fn open_contexts<const N: usize>(ids: [&str; N]) -> [TenantContext; N] {
     let store = Arc::new(MemoryStore::new());
     let directory =
         TenantDirectory::new(store.clone(), Arc::new(Catalog::from_toml(common::CATALOG).unwrap()));
@@ -63,8 +63,8 @@ fn names(ctx: &TenantContext, parts: &[String]) -> Vec<String> {
 
 /// `I49`: a separator inside a part never produces the name of another part, tenant or purpose.
 #[tokio::test]
-async fn what_naive_names_confuse_stays_apart() {
-    let [acme, acme2, four, forty] = enter(["acme", "acme2", "4", "40"]).await;
+async fn names_that_naive_joins_confuse_are_distinct() {
+    let [acme, acme2, four, forty] = open_contexts(["acme", "acme2", "4", "40"]).await;
     let lists: [&[&str]; 16] = [
         &["a", "b"],
         &["a:b"],
@@ -105,7 +105,7 @@ async fn what_naive_names_confuse_stays_apart() {
 
 #[tokio::test]
 async fn a_path_leads_nowhere_else() {
-    let [acme, globex] = enter(["acme", "globex"]).await;
+    let [acme, globex] = open_contexts(["acme", "globex"]).await;
     for (ctx, other) in both_sides(&acme, &globex) {
         let root = ctx.prefix().unwrap().objects().to_owned();
         for hostile in [
@@ -150,7 +150,7 @@ async fn a_path_leads_nowhere_else() {
 #[tokio::test]
 async fn a_prefix_is_of_one_tenant() {
     let uuid = Uuid::now_v7().to_string();
-    let contexts = enter(["acme", "acme2", "acme-2", "4", "44", uuid.as_str()]).await;
+    let contexts = open_contexts(["acme", "acme2", "acme-2", "4", "44", uuid.as_str()]).await;
     for (at, ctx) in contexts.iter().enumerate() {
         let prefix = ctx.prefix().unwrap();
         for (other_at, other) in contexts.iter().enumerate() {
@@ -170,7 +170,7 @@ async fn a_prefix_is_of_one_tenant() {
 
 #[tokio::test]
 async fn the_answer_to_a_request_is_kept_for_its_tenant_and_route() {
-    let [acme, globex] = enter(["acme", "globex"]).await;
+    let [acme, globex] = open_contexts(["acme", "globex"]).await;
     let key = "8e03978e-40d5-43e8-bc93-6894a57f9324";
     for (ctx, other) in both_sides(&acme, &globex) {
         let kept = ctx.idempotency("POST", "/orders", key).unwrap();
@@ -189,7 +189,7 @@ async fn the_answer_to_a_request_is_kept_for_its_tenant_and_route() {
 
 #[tokio::test]
 async fn a_channel_and_a_lock_have_names_that_postgres_takes() {
-    let [acme, globex] = enter(["acme", "globex"]).await;
+    let [acme, globex] = open_contexts(["acme", "globex"]).await;
     let long = "x".repeat(500);
     for (ctx, other) in both_sides(&acme, &globex) {
         let channel = ctx.channel(("orders", &long)).unwrap();
@@ -252,7 +252,7 @@ proptest! {
         other in prop::collection::vec("[:/._a1-]{0,4}|\\PC{0,3}", 1..4),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let [acme, globex] = runtime.block_on(enter(["acme", "globex"]));
+        let [acme, globex] = runtime.block_on(open_contexts(["acme", "globex"]));
         let mut seen: HashSet<String> = names(&acme, &one).into_iter().chain(names(&globex, &one)).collect();
         let made = seen.len();
         prop_assert_eq!(made, 2 * names(&acme, &one).len());
@@ -267,7 +267,7 @@ proptest! {
 
 #[tokio::test]
 async fn the_same_key_of_two_tenants_holds_two_values() {
-    let [acme, globex] = enter(["acme", "globex"]).await;
+    let [acme, globex] = open_contexts(["acme", "globex"]).await;
     let cache = TenantCache::new(100, MINUTE);
     for (ctx, other) in both_sides(&acme, &globex) {
         cache.insert(ctx.key("open").unwrap(), ctx.tenant_id().to_string()).await;
@@ -308,8 +308,8 @@ impl Loads {
 }
 
 #[tokio::test]
-async fn who_asks_for_the_same_at_once_waits_for_one_load_of_its_own_tenant() {
-    let [acme, globex] = enter(["acme", "globex"]).await;
+async fn concurrent_requests_for_a_key_wait_for_one_load_of_their_tenant() {
+    let [acme, globex] = open_contexts(["acme", "globex"]).await;
     let cache = Arc::new(TenantCache::new(100, MINUTE));
     let loads = Loads::new(0);
     let tasks: Vec<_> = [&acme, &globex]
@@ -335,7 +335,7 @@ async fn who_asks_for_the_same_at_once_waits_for_one_load_of_its_own_tenant() {
 
 #[tokio::test]
 async fn an_error_is_not_kept() {
-    let [acme, globex] = enter(["acme", "globex"]).await;
+    let [acme, globex] = open_contexts(["acme", "globex"]).await;
     let cache = TenantCache::<u8>::new(100, MINUTE);
     for ctx in [&acme, &globex] {
         let key = ctx.key("x").unwrap();
@@ -348,7 +348,7 @@ async fn an_error_is_not_kept() {
 #[tokio::test]
 async fn a_flush_takes_one_tenants_values_and_no_others() {
     for flushed in 0..3 {
-        let contexts = enter(["acme", "acme2", "globex"]).await;
+        let contexts = open_contexts(["acme", "acme2", "globex"]).await;
         let cache = TenantCache::new(1_000, MINUTE);
         for ctx in &contexts {
             for n in 0..20 {
@@ -372,7 +372,7 @@ async fn a_flush_takes_one_tenants_values_and_no_others() {
 
 #[tokio::test]
 async fn what_was_read_before_a_flush_or_invalidation_is_not_kept_after_it() {
-    let [acme, globex] = enter(["acme", "globex"]).await;
+    let [acme, globex] = open_contexts(["acme", "globex"]).await;
     for (ctx, other) in both_sides(&acme, &globex) {
         for flush in [true, false] {
             let cache = Arc::new(TenantCache::new(100, MINUTE));
@@ -412,7 +412,7 @@ async fn redis() -> TenantRedis {
 /// Two tenants that no other test uses; the second id starts with the first one.
 async fn fresh() -> [TenantContext; 2] {
     let id = format!("acme-{}", Uuid::now_v7().simple());
-    enter([id.as_str(), format!("{id}2").as_str()]).await
+    open_contexts([id.as_str(), format!("{id}2").as_str()]).await
 }
 
 #[tokio::test]
@@ -462,7 +462,7 @@ async fn what_is_kept_in_redis_ends() {
 }
 
 #[tokio::test]
-async fn a_message_reaches_its_tenants_own() {
+async fn a_message_reaches_only_its_own_tenant() {
     let redis = redis().await;
     let [acme, acme2] = fresh().await;
     for (ctx, other) in both_sides(&acme, &acme2) {
@@ -476,7 +476,7 @@ async fn a_message_reaches_its_tenants_own() {
 }
 
 #[tokio::test]
-async fn a_lock_is_held_by_one_and_given_back_by_its_holder_alone() {
+async fn a_lock_has_one_holder_who_alone_releases_it() {
     let redis = redis().await;
     let [acme, acme2] = fresh().await;
     for (ctx, other) in both_sides(&acme, &acme2) {
@@ -528,7 +528,7 @@ async fn a_flush_of_redis_takes_one_tenants_values_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_not_there_is_said_to_be_unavailable() {
+async fn an_unreachable_redis_is_unavailable() {
     // A port on which no server listens.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();

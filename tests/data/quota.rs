@@ -49,7 +49,7 @@ async fn of_a_hundred_tasks_that_race_for_five_places_exactly_five_win<DB: TestB
     );
 }
 
-async fn a_place_comes_back_with_the_rollback_and_with_the_row<DB: TestBackend>() {
+async fn a_rollback_or_a_release_frees_the_gauge<DB: TestBackend>() {
     let fixture = Fixture::<DB>::new().await;
     let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     assert_eq!(PROJECTS.acquire(&mut tx, 5).await.unwrap().remaining(), Some(0));
@@ -130,9 +130,7 @@ impl<DB: TestBackend + SupportsRow<Order>> Fixture<DB> {
     }
 }
 
-async fn places_come_back_for_rows_that_were_deleted_and_for_no_others<
-    DB: TestBackend + SupportsRow<Order>,
->() {
+async fn only_deleted_rows_release_the_gauge<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     let ours = fixture.with_places(&fixture.acme, 5).await;
     let theirs = fixture.with_places(&fixture.globex, 3).await;
@@ -215,11 +213,11 @@ async fn a_gauge_that_moves_is_a_change<DB: TestBackend + SupportsRow<Order>>() 
 }
 
 on_every_database!(
-    places_come_back_for_rows_that_were_deleted_and_for_no_others,
+    only_deleted_rows_release_the_gauge,
     what_was_met_says_whether_a_row_was_there,
     a_gauge_that_moves_is_a_change,
     of_a_hundred_tasks_that_race_for_five_places_exactly_five_win,
-    a_place_comes_back_with_the_rollback_and_with_the_row,
+    a_rollback_or_a_release_frees_the_gauge,
     amounts_that_make_no_sense_are_refused_before_the_store,
     after_a_downgrade_what_exists_stays_and_nothing_is_added,
 );

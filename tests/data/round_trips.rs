@@ -190,7 +190,7 @@ async fn sends(
 
 const READ: &str = "BEGIN READ ONLY; SET LOCAL app.tenant_id = 'acme'";
 const WRITE: &str = "BEGIN; SET LOCAL app.tenant_id = 'acme'";
-const TELL: &str = "SET LOCAL app.tenant_id = 'acme'";
+const SET_TENANT: &str = "SET LOCAL app.tenant_id = 'acme'";
 
 /// A read returns after two round trips; nobody waits for the rollback and the ping.
 #[tokio::test]
@@ -232,12 +232,12 @@ async fn behind_a_pooler_each_takes_one_more_and_stands_in_a_transaction() {
 
 /// Citus forwards a whole message, and its workers already have a transaction then.
 #[tokio::test]
-async fn citus_is_told_the_tenant_in_a_message_of_its_own() {
+async fn citus_gets_the_tenant_in_a_separate_message() {
     sends(
         (Enforcement::PredicateAndRls, ConnectionMode::Citus),
-        &["BEGIN READ ONLY", TELL, "execute", "ROLLBACK", "ping"],
-        &["BEGIN", TELL, "execute", "COMMIT", "ping"],
-        &["BEGIN", TELL, "execute", "execute", "COMMIT", "ping"],
+        &["BEGIN READ ONLY", SET_TENANT, "execute", "ROLLBACK", "ping"],
+        &["BEGIN", SET_TENANT, "execute", "COMMIT", "ping"],
+        &["BEGIN", SET_TENANT, "execute", "execute", "COMMIT", "ping"],
     )
     .await;
 }

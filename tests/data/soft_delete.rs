@@ -77,7 +77,7 @@ async fn ids<DB: Notes>(scope: &Scope<'_, DB>) -> [Vec<i64>; 3] {
     answers.try_into().unwrap()
 }
 
-async fn a_deleted_row_is_as_if_it_were_not_there<DB: Notes>() {
+async fn a_deleted_row_looks_like_a_missing_one<DB: Notes>() {
     let fixture = seeded::<DB>().await;
     let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let theirs = ids(&globex).await;
@@ -128,7 +128,7 @@ async fn the_mark_is_the_time_and_is_set_once<DB: Notes>() {
     assert_eq!((rest.items, rest.next), (vec![marked.unwrap()], None));
 }
 
-async fn what_is_deleted_comes_back_or_goes_for_good<DB: Notes>() {
+async fn a_deleted_row_is_restored_or_purged<DB: Notes>() {
     let fixture = seeded::<DB>().await;
     let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let theirs = Note::select().with_deleted().all(&globex, 10).await.unwrap();
@@ -154,7 +154,7 @@ async fn what_is_deleted_comes_back_or_goes_for_good<DB: Notes>() {
 }
 
 on_every_database!(
-    a_deleted_row_is_as_if_it_were_not_there,
+    a_deleted_row_looks_like_a_missing_one,
     the_mark_is_the_time_and_is_set_once,
-    what_is_deleted_comes_back_or_goes_for_good,
+    a_deleted_row_is_restored_or_purged,
 );

@@ -167,7 +167,7 @@ async fn a_body_that_is_dropped_at_any_point_leaves_a_clean_connection<DB: Strea
     assert_eq!(Order::count(&fixture.db.scope(&fixture.acme)).await.unwrap(), ROWS as u64);
 }
 
-async fn a_stream_that_cannot_begin_says_so<DB: Streamed>() {
+async fn a_stream_that_cannot_begin_returns_an_error<DB: Streamed>() {
     let (fixture, _) = filled::<DB>(1).await;
     DB::raw(&fixture.pool, "DROP TABLE orders").await.unwrap();
     for way in ways::<DB>() {
@@ -189,7 +189,7 @@ on_every_database!(
     pages_share_one_connection_by_turns,
     a_body_is_read_while_it_is_sent,
     a_body_that_is_dropped_at_any_point_leaves_a_clean_connection,
-    a_stream_that_cannot_begin_says_so,
+    a_stream_that_cannot_begin_returns_an_error,
     over_http_each_client_gets_its_own_rows,
     a_client_that_goes_away_leaves_a_clean_connection,
     a_download_ends_when_its_tenant_is_suspended,

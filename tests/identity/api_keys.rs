@@ -212,7 +212,7 @@ async fn a_key_proves_its_own_tenant() {
 }
 
 #[tokio::test]
-async fn i76_whatever_is_wrong_with_a_key_the_answer_is_the_same() {
+async fn i76_every_invalid_key_gets_the_same_response() {
     let keys = keys().await;
     let (acme, globex) = (&keys.acme.1, &keys.globex.1);
     let store = &keys.fixture.store;
@@ -399,7 +399,7 @@ async fn ask(source: &ApiKeySource, text: &str) -> Result<TenantId> {
 
 /// `I78`: the node that revokes a key rejects it at once, another node when its copy expires.
 #[tokio::test]
-async fn i78_a_revoked_key_is_refused_at_once_here_and_in_its_time_elsewhere() {
+async fn i78_a_revoked_key_is_rejected_at_once_here_and_after_the_ttl_elsewhere() {
     let probe = Probed::new();
     let ttl = Duration::from_millis(400);
     let here = Arc::new(CachedStore::new(probe.clone(), CacheOptions::new()));
@@ -459,7 +459,7 @@ async fn i78_a_slow_answer_does_not_bring_a_revoked_key_back() {
 
 /// `I93`: concurrent lookups of an unknown key are one query.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn i93_a_herd_of_one_unknown_key_is_one_question() {
+async fn i93_concurrent_lookups_of_an_unknown_key_are_one_query() {
     let probe = Probed::new();
     let options = CacheOptions::new().negative_ttl(Duration::from_hours(1));
     let store = Arc::new(CachedStore::new(probe.clone(), options));

@@ -258,7 +258,7 @@ async fn a_verified_domain_reaches_its_own_tenant() {
 }
 
 #[tokio::test]
-async fn i28_a_claim_reaches_nobody_until_it_is_verified_and_the_first_wins() {
+async fn i28_a_claim_reaches_no_tenant_until_verified_and_the_first_wins() {
     let fixture = hosts().await;
     let name = domain("acme.com");
     let [acme, globex] = [fixture.acme.id(), fixture.globex.id()];
@@ -278,7 +278,7 @@ async fn i28_a_claim_reaches_nobody_until_it_is_verified_and_the_first_wins() {
 }
 
 #[tokio::test]
-async fn i29_a_domain_that_was_removed_rests_and_then_wants_a_token_of_its_next_tenant() {
+async fn i29_a_removed_domain_cools_down_and_then_needs_a_token_of_its_next_tenant() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(fixture::NOW)));
     let store = CachedStore::new(MemoryStore::new().with_clock(clock.clone()), CacheOptions::new());
     let (acme, globex, name) = (TenantId::random(), TenantId::random(), domain("acme.com"));

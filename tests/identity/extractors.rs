@@ -233,7 +233,7 @@ async fn a_flag_of_the_plan_opens_a_handler() {
 }
 
 #[tokio::test]
-async fn a_payment_that_is_overdue_closes_a_handler_to_its_own_people_by_name() {
+async fn an_overdue_payment_closes_a_handler_with_its_own_error() {
     let fixture = seeded().await;
     let of = async |slug: &str, path: &str| {
         fixture.ask(path, "example.com", Some(fixture.token(slug).await)).await
@@ -262,7 +262,7 @@ fn at(path: &str) -> TestRequest {
 }
 
 #[tokio::test]
-async fn actix_web_keeps_what_is_a_tenants_out_of_shared_caches() {
+async fn actix_web_keeps_tenant_data_out_of_shared_caches() {
     let fixture = seeded().await;
     for (path, status) in
         [("/open", 200), ("/export", 403), ("/missing", 404), ("/nowhere", 404), ("/broken/x", 418)]
@@ -284,7 +284,7 @@ async fn actix_web_keeps_what_is_a_tenants_out_of_shared_caches() {
 }
 
 #[tokio::test]
-async fn actix_web_knows_the_connection_by_what_the_program_says_of_it() {
+async fn actix_web_uses_the_connection_data_that_the_program_provides() {
     let fixture = seeded().await;
     let named = |peer: &str| {
         let request = TestRequest::get().uri("/open").insert_header((header::HOST, "example.com"));

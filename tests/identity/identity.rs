@@ -278,7 +278,7 @@ async fn to_an_outsider_a_closed_tenant_looks_like_none() {
 }
 
 #[tokio::test]
-async fn a_renamed_tenant_takes_its_name_along() {
+async fn a_token_follows_the_tenant_and_a_host_the_slug() {
     let mut fixture = Fixture::new().await;
     // I92: acme and globex swap slugs after the cool-down. A token stays with its tenant, a host follows the slug.
     let slug = |text: &str| Slug::parse(text).unwrap();

@@ -125,7 +125,7 @@ async fn a_token_is_checked_with_the_keys_of_its_own_issuer() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_names_another_ones_tenant_is_refused_and_told_of() {
+async fn an_issuer_that_names_another_issuers_tenant_is_rejected_and_audited() {
     let fixture = seeded().await;
     let resolver = fixture.resolver(customers(&fixture));
     let at_acme = signed_by_acme(&claims_of(ACME_IDP, fixture.acme.id()));
@@ -321,7 +321,7 @@ fn people_of_two_issuers_are_not_mistaken_for_each_other() {
 }
 
 #[test]
-fn issuers_that_cannot_be_told_apart_are_refused_at_the_start() {
+fn ambiguous_issuers_are_rejected_at_start() {
     let exact = |issuer: &str| of(issuer).hs256(SECRET).build().unwrap();
     let template = |template: &str| builder().issuer_template(template).hs256(SECRET).build().unwrap();
     for overlapping in [

@@ -201,7 +201,7 @@ async fn a_herd_fetches_once() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_does_not_end_the_fetch_of_the_others() {
+async fn a_dropped_request_does_not_end_the_fetch_for_the_others() {
     let publisher = Publisher::of(&[first()]).await;
     let (source, ..) = publisher.source();
     let tenant = TenantId::random();
@@ -275,7 +275,7 @@ async fn no_token_has_keys_fetched_that_could_not_be_good() {
 }
 
 #[tokio::test]
-async fn nobody_asks_where_a_token_says_its_keys_are() {
+async fn no_request_goes_to_a_key_url_in_a_token() {
     let attacker = StdListener::bind("127.0.0.1:0").unwrap();
     attacker.set_nonblocking(true).unwrap();
     let theirs = format!("http://{}/keys", attacker.local_addr().unwrap());
@@ -414,7 +414,7 @@ async fn without_keys_a_program_does_not_start_and_no_token_is_let_in() {
 }
 
 #[tokio::test]
-async fn an_issuer_that_nobody_answers_for_is_not_there() {
+async fn an_unreachable_issuer_is_unavailable() {
     let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let keys = RemoteJwks::plain_on_loopback(&format!("http://{port}/keys")).unwrap();
     assert_eq!(keys.load().await.unwrap_err().kind(), ErrorKind::StoreUnavailable, "I73");
@@ -438,7 +438,7 @@ async fn a_failed_fetch_leaves_the_keys_that_were_there() {
 }
 
 #[test]
-fn a_url_that_anybody_could_answer_is_refused() {
+fn a_key_url_that_is_not_secure_is_rejected() {
     for url in [
         "",
         "keys.json",

@@ -68,7 +68,7 @@ async fn a_request_waits_for_its_key_and_then_reaches_its_own_tenant() {
 }
 
 #[tokio::test]
-async fn without_keys_everybody_is_asked_to_come_back_later() {
+async fn without_keys_each_request_gets_503() {
     let nobody = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let keys = RemoteJwks::plain_on_loopback(&format!("http://{nobody}/keys")).unwrap();
     let fixture = app(|_| builder().remote_jwks(&keys).build().unwrap()).await;

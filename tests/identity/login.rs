@@ -37,12 +37,12 @@ struct Tenants {
 async fn tenants() -> Tenants {
     let store = Arc::new(MemoryStore::new());
     let directory = TenantDirectory::new(store.clone(), Arc::new(Catalog::from_toml(CATALOG).unwrap()));
-    let enter = async |slug: &str| {
+    let open_tenant = async |slug: &str| {
         let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(TenantStatus::Active);
         let tenant = store.insert(new).await.unwrap();
         directory.context(tenant.id(), Actor::Anonymous).await.unwrap()
     };
-    let (acme, globex) = (enter("acme").await, enter("globex").await);
+    let (acme, globex) = (open_tenant("acme").await, open_tenant("globex").await);
     let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(NOW)));
     Tenants { directory, clock, acme, globex }
 }

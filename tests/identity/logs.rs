@@ -89,7 +89,7 @@ async fn a_route_runs_in_a_span_of_its_tenant() {
 }
 
 #[tokio::test]
-async fn what_is_said_of_a_refused_request_stands_in_the_span_of_no_tenant() {
+async fn a_rejection_is_logged_in_the_span_of_an_unknown_tenant() {
     let fixture = Fixture::new().await;
     let other_token = signed(r#"{"alg":"HS256"}"#, &claims(&fixture.acme).to_string(), OTHER_SECRET);
     let refused = [
@@ -114,7 +114,7 @@ async fn what_is_said_of_a_refused_request_stands_in_the_span_of_no_tenant() {
 }
 
 #[tokio::test]
-async fn so_does_what_is_said_while_a_store_is_asked() {
+async fn a_store_failure_is_logged_in_the_span_of_an_unknown_tenant() {
     let fixture = Fixture::new().await;
     // An empty cache over a store that is down.
     let app = fixture::app(Arc::new(resolver(Arc::new(Down))));
@@ -159,7 +159,7 @@ impl TenantStore for Down {
 
 /// I48: a log line contains at most 64 bytes of a client's value, and no value starts a new line.
 #[tokio::test]
-async fn no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by_it() {
+async fn no_log_line_holds_much_of_a_client_value_or_begins_with_one() {
     let fixture = Fixture::new().await;
     let much = "z".repeat(4_000);
     // Bytes that are valid in a header; `http` itself rejects line breaks.

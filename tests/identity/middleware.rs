@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::fixture::{Fixture, app, bearer, get_from, resolver};
 
 #[tokio::test]
-async fn a_route_outside_the_layer_answers_500_and_says_nothing() {
+async fn a_route_outside_the_layer_returns_500_without_a_reason() {
     let fixture = Fixture::new().await;
     let request = get_from("acme.example.com", "/forgotten").header("authorization", bearer(&fixture.acme));
     let answer = fixture.send(request.body(Body::empty()).unwrap()).await;
@@ -58,7 +58,7 @@ async fn an_outer_public_layer_opens_no_inner_protected_route() {
 
 /// An error keeps its HTTP status, even if the request claims to be gRPC: `auth_request` of nginx reads the status.
 #[tokio::test]
-async fn nobody_makes_a_refusal_look_like_a_success() {
+async fn no_client_turns_an_error_into_a_success() {
     let mut fixture = Fixture::new().await;
     let mut statuses = Vec::new();
     let grpc = Router::new()
@@ -87,7 +87,7 @@ async fn nobody_makes_a_refusal_look_like_a_success() {
 
 /// A custom source with an invalid header name makes `Vary` `*`, which covers every other source.
 #[tokio::test]
-async fn a_vary_that_cannot_be_written_is_one_over_everything() {
+async fn a_vary_that_cannot_be_written_becomes_a_star() {
     #[derive(Debug)]
     struct Odd;
 

@@ -89,7 +89,7 @@ proptest! {
 
 /// Guards the generator: some of its requests are accepted, and others rejected.
 #[tokio::test]
-async fn near_to_good_requests_get_in_or_not_by_one_line() {
+async fn one_line_decides_whether_an_almost_valid_request_is_accepted() {
     let resolver = request::resolver().await;
     let [acme, globex] = request::KEYS.map(|id| api_key(id, &"x".repeat(43)));
     for (data, wanted) in [

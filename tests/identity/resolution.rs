@@ -140,7 +140,11 @@ async fn seeded() -> Fixture {
 impl Fixture {
     /// The result, which must not depend on whether tenants and outcomes are available synchronously, and the events
     /// in the audit sink of each run.
-    async fn resolve_told(&self, says: &[Say], public: bool) -> (Result<TenantContext>, Vec<AuditEvent>) {
+    async fn resolve_with_events(
+        &self,
+        says: &[Say],
+        public: bool,
+    ) -> (Result<TenantContext>, Vec<AuditEvent>) {
         let mut answers = Vec::new();
         for (directory, later) in
             [(&self.warm, false), (&self.cold, false), (&self.warm, true), (&self.cold, true)]
@@ -170,7 +174,7 @@ impl Fixture {
     }
 
     async fn resolve(&self, says: &[Say], public: bool) -> Result<TenantContext> {
-        self.resolve_told(says, public).await.0
+        self.resolve_with_events(says, public).await.0
     }
 }
 
@@ -182,7 +186,7 @@ fn outcome(result: &Result<TenantContext>) -> std::result::Result<(TenantId, Act
 }
 
 #[tokio::test]
-async fn the_outcomes_are_these() {
+async fn each_combination_of_sources_has_its_outcome() {
     use ErrorKind::{
         CredentialMissing, InvalidInput, TenantConflict, TenantMissing, TenantSuspended, TenantUnknown,
     };
@@ -309,7 +313,7 @@ impl Source for Guest {
 
 /// An anonymous identity proves neither an actor nor a tenant.
 #[tokio::test]
-async fn nobody_in_particular_proves_nothing() {
+async fn an_anonymous_identity_proves_nothing() {
     let fixture = seeded().await;
     for who in [Who::Acme, Who::Globex] {
         let id = &fixture.names[who as usize].0;
@@ -332,7 +336,7 @@ async fn nobody_in_particular_proves_nothing() {
 }
 
 #[tokio::test]
-async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
+async fn a_credential_at_the_wrong_tenant_is_in_its_audit_log() {
     use Say::{Forbidden, Invalid, Unverified, Verified, VerifiedActor};
     use Who::{Acme, Globex, Nobody};
     let fixture = seeded().await;
@@ -354,7 +358,7 @@ async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
         (&[VerifiedActor, Unverified(Acme, true)], none, ""),
     ];
     for (says, wanted, reason) in rows {
-        let (answer, told) = fixture.resolve_told(says, false).await;
+        let (answer, told) = fixture.resolve_with_events(says, false).await;
         let whose: Vec<_> = told.iter().map(AuditEvent::tenant).collect();
         assert_eq!(
             whose,
@@ -375,7 +379,7 @@ async fn a_credential_in_the_wrong_place_is_told_to_the_tenant() {
 
 /// If the audit sink fails, the request is still rejected.
 #[tokio::test]
-async fn a_refusal_that_cannot_be_told_is_one_still() {
+async fn a_rejection_without_an_audit_event_is_still_a_rejection() {
     #[derive(Debug)]
     struct Full;
 
@@ -401,7 +405,7 @@ async fn a_refusal_that_cannot_be_told_is_one_still() {
 
 /// I70: with an invalidated cache a removed member is rejected at once, and accepted once added again.
 #[tokio::test]
-async fn what_was_known_of_members_ends_when_they_change() {
+async fn a_change_of_members_invalidates_the_cache() {
     #[derive(Debug, Clone, Default)]
     struct Table(Arc<Mutex<(HashSet<TenantId>, u32)>>);
 
@@ -427,9 +431,9 @@ async fn what_was_known_of_members_ends_when_they_change() {
         })
     };
     let request = OwnedRequest::get("/");
-    let enter = async |who| over(who).resolve(&request).await.map(|_| ()).map_err(|error| error.kind());
+    let outcome_of = async |who| over(who).resolve(&request).await.map(|_| ()).map_err(|error| error.kind());
     for _ in 0..3 {
-        assert_eq!((enter(Who::Acme).await, enter(Who::Globex).await), (Ok(()), Ok(())));
+        assert_eq!((outcome_of(Who::Acme).await, outcome_of(Who::Globex).await), (Ok(()), Ok(())));
     }
     assert_eq!(table.0.lock().unwrap().1, 2, "asked once for each");
     assert!(over(Who::Acme).resolve(&request).at_hand().is_ok(), "and then not waited for");
@@ -438,19 +442,19 @@ async fn what_was_known_of_members_ends_when_they_change() {
     members.changed(acme);
     for _ in 0..3 {
         assert_eq!(
-            (enter(Who::Acme).await, enter(Who::Globex).await),
+            (outcome_of(Who::Acme).await, outcome_of(Who::Globex).await),
             (Err(ErrorKind::TenantUnknown), Ok(()))
         );
     }
     assert!(table.0.lock().unwrap().1 <= 4, "that somebody is no member is kept as well");
     table.0.lock().unwrap().0.insert(acme.clone());
     members.changed(acme);
-    assert_eq!((enter(Who::Acme).await, enter(Who::Globex).await), (Ok(()), Ok(())));
+    assert_eq!((outcome_of(Who::Acme).await, outcome_of(Who::Globex).await), (Ok(()), Ok(())));
 }
 
 /// A result that was in transit during a change of members is not cached, and a failure never is.
 #[tokio::test]
-async fn a_late_answer_about_members_is_not_kept() {
+async fn a_late_result_about_members_is_not_cached() {
     #[derive(Debug, Clone)]
     struct Slow {
         asked: Arc<Semaphore>,
@@ -494,7 +498,7 @@ async fn a_late_answer_about_members_is_not_kept() {
 }
 
 #[tokio::test]
-async fn what_is_at_hand_is_there_without_waiting() {
+async fn a_warm_directory_resolves_without_waiting() {
     let fixture = seeded().await;
     let over = |directory: &TenantDirectory| {
         Resolver::new(directory.clone())

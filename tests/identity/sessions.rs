@@ -166,7 +166,7 @@ async fn a_session_reaches_the_tenants_of_its_user_and_no_others() {
 }
 
 #[tokio::test]
-async fn who_was_removed_is_refused_although_the_session_lives() {
+async fn a_removed_member_is_rejected_although_the_session_is_valid() {
     let fixture = seeded().await;
     let ask = async |tenant: &Tenant, user: &str| {
         let request = at(tenant, "/orders").header("cookie", format!("__Host-sid=of-{user}"));

@@ -274,7 +274,7 @@ async fn a_certificate_proves_its_own_tenant() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_reaches_no_route() {
+async fn a_certificate_of_an_unknown_authority_reaches_no_route() {
     let fixture = Fixture::new().await;
     let at = serve(&fixture).await;
     for speaks in [HTTP1, HTTP2] {

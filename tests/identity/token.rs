@@ -247,7 +247,7 @@ async fn two_authorization_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn a_bad_token_spoils_a_public_route_too() {
+async fn an_invalid_token_is_rejected_on_a_public_route_too() {
     let fixture = Fixture::new().await;
     let request =
         Request::get("/login").header("host", "acme.example.com").header("authorization", "Bearer a.b.c");
@@ -256,7 +256,7 @@ async fn a_bad_token_spoils_a_public_route_too() {
 }
 
 #[tokio::test]
-async fn nobody_asks_where_a_token_says_its_keys_are() {
+async fn no_request_goes_to_a_key_url_in_a_token() {
     let fixture = Fixture::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

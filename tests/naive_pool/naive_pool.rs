@@ -76,7 +76,7 @@ struct Found {
 }
 
 impl Found {
-    fn nobody() -> Self {
+    fn clean() -> Self {
         Self { tenant: None, in_transaction: false, of: BTreeSet::new() }
     }
 
@@ -102,19 +102,19 @@ tokio::task_local! {
 }
 
 /// Sets the tenant of the task on a connection, while it is out of the pool.
-async fn tell(conn: &mut PgConnection) -> sqlx::Result<()> {
+async fn set_tenant(conn: &mut PgConnection) -> sqlx::Result<()> {
     let Ok(tenant) = TENANT.try_with(Clone::clone) else { return Ok(()) };
     sqlx::query("SELECT set_config('app.tenant_id', $1, false)").bind(tenant).execute(conn).await.map(|_| ())
 }
 
 #[tokio::test]
-async fn a_pool_with_hooks_answers_one_tenant_with_anothers_rows() {
+async fn a_pool_with_hooks_returns_rows_of_another_tenant() {
     let _roles = ROLES.read().await;
     let (fixture, _) = seeded(1).await;
     let naive = PgPoolOptions::new()
         .max_connections(1)
-        .after_connect(|conn, _| Box::pin(tell(conn)))
-        .before_acquire(|conn, _| Box::pin(async { tell(conn).await.map(|()| true) }))
+        .after_connect(|conn, _| Box::pin(set_tenant(conn)))
+        .before_acquire(|conn, _| Box::pin(async { set_tenant(conn).await.map(|()| true) }))
         .after_release(|conn, _| {
             Box::pin(async {
                 sqlx::raw_sql("SELECT set_config('app.tenant_id', '', false)")
@@ -157,7 +157,7 @@ async fn a_begin_with_a_tenant_that_is_dropped_stays_for_the_next_user() {
     for n in 0..TRIES {
         dropped_after(1 + n % 12, None, pool.begin_with(AssertSqlSafe(begin.clone()))).await;
         let found = Found::on(&mut pool.acquire().await.unwrap()).await;
-        if found != Found::nobody() {
+        if found != Found::clean() {
             seen = Some(found);
             break;
         }
@@ -275,7 +275,7 @@ async fn nothing_is_left_behind(connections: u32) {
                 let ended = dropped_after(waits, late, used.run(&db, &fixture.acme)).await;
                 let when = format!("{used:?}, {waits} waits, late: {}", late.is_some());
                 for found in found(&pool).await {
-                    assert_eq!(found, Found::nobody(), "{when}");
+                    assert_eq!(found, Found::clean(), "{when}");
                 }
                 each_sees_its_own(&fixture, &db, &when).await;
                 if ended.is_some() {
@@ -340,7 +340,7 @@ async fn processes(pool: &PgPool) -> BTreeSet<i32> {
 
 /// Other users of the pool may leave a transaction open: no scope runs inside of it.
 #[tokio::test]
-async fn a_scope_never_runs_in_a_transaction_that_somebody_left_open() {
+async fn a_scope_never_runs_in_a_leftover_transaction() {
     let _alone = ROLES.write().await;
     for connections in [1, 2] {
         let (fixture, pool) = seeded(connections).await;
@@ -379,7 +379,7 @@ async fn a_scope_never_runs_in_a_transaction_that_somebody_left_open() {
 
 /// A leftover tenant or role in a session does not affect a scope, and a failed transaction is not reused.
 #[tokio::test]
-async fn what_a_session_was_told_is_not_what_a_scope_sees() {
+async fn leftover_session_state_does_not_reach_a_scope() {
     let _alone = ROLES.write().await;
     let (fixture, pool) = seeded(1).await;
     let (exempt, _cleanup) = exempt_role(&fixture).await;
@@ -402,7 +402,7 @@ async fn what_a_session_was_told_is_not_what_a_scope_sees() {
 
 /// The control plane shares the pool: it never commits a transaction that someone left open.
 #[tokio::test]
-async fn the_control_plane_never_commits_what_somebody_left_open() {
+async fn the_control_plane_never_commits_a_leftover_transaction() {
     let _roles = ROLES.read().await;
     let (fixture, pool) = seeded(1).await;
     let store = SqlStore::new(pool.clone());
@@ -427,7 +427,7 @@ async fn a_data_plane_that_is_not_built_leaves_nothing_on_the_pool() {
         for waits in 1.. {
             let built = dropped_after(waits, late, TenantDb::from_pool(pool.clone()).build()).await;
             let when = format!("{waits} waits, late: {}", late.is_some());
-            assert_eq!(found(&pool).await, [Found::nobody()], "{when}");
+            assert_eq!(found(&pool).await, [Found::clean()], "{when}");
             if let Some(built) = built {
                 built.unwrap();
                 assert!(waits > 5, "it waits for nothing");

@@ -77,7 +77,7 @@ async fn on_mariadb_a_rewritten_statement_does_what_it_does_for_one_tenant_alone
 }
 
 /// For a table without guards most statements that name it must fail the comparison, so the comparison detects leaks.
-async fn told_without_guards(dialect: Dialect, layer: Layer) {
+async fn leaks_without_guards(dialect: Dialect, layer: Layer) {
     for (table, ..) in TABLES {
         let mut databases = Databases::new(dialect, layer, 1).await.unguarded(table).await;
         let cases: Vec<_> =
@@ -92,9 +92,9 @@ async fn told_without_guards(dialect: Dialect, layer: Layer) {
 
 #[tokio::test]
 async fn a_guard_that_is_missing_is_seen() {
-    told_without_guards(Dialect::Sqlite, Layer::Rewriter).await;
-    told_without_guards(Dialect::Postgres, Layer::Rewriter).await;
-    told_without_guards(Dialect::MySql, Layer::Rewriter).await;
+    leaks_without_guards(Dialect::Sqlite, Layer::Rewriter).await;
+    leaks_without_guards(Dialect::Postgres, Layer::Rewriter).await;
+    leaks_without_guards(Dialect::MySql, Layer::Rewriter).await;
 }
 
 #[tokio::test]
@@ -121,5 +121,5 @@ async fn behind_policies_a_statement_as_it_is_does_what_it_does_for_one_tenant_a
 
 #[tokio::test]
 async fn a_policy_that_is_missing_is_seen() {
-    told_without_guards(Dialect::Postgres, Layer::Policies).await;
+    leaks_without_guards(Dialect::Postgres, Layer::Policies).await;
 }

@@ -26,7 +26,7 @@ async fn used(scope: Scope<'_, Postgres>) -> Result<u64, tenancy::Error> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_restart_of_the_server_nobody_sees_an_error() {
+async fn after_a_restart_of_the_server_no_query_fails() {
     let fixture = Fixture::<Postgres>::with(tenancy::audit::AuditPolicy::Optional, 1).await;
     let url =
         sqlx::query_scalar::<_, String>("SELECT current_database()").fetch_one(&fixture.pool).await.unwrap();

@@ -75,17 +75,17 @@ async fn a_policy_that_raises_where_no_tenant_is_set_is_as_clean() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_defect_is_found_by_itself_and_fixed_by_what_the_finding_says() {
+async fn each_defect_is_found_alone_and_removed_by_its_fix() {
     all_proven(CASES).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_fresh_server_does_not_give_is_found_and_taken_away_by_what_the_finding_says() {
+async fn privileges_beyond_a_new_server_are_found_and_their_fix_revokes_them() {
     all_proven(REACH).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_function_that_is_called_without_a_call_is_found_and_kept_back_by_what_the_finding_says() {
+async fn an_implicitly_called_function_is_found_and_its_fix_revokes_it() {
     all_proven(IMPLICIT).await;
 }
 
@@ -254,7 +254,7 @@ async fn who_runs_the_application_is_found_on_a_clean_schema() {
 }
 
 #[tokio::test]
-async fn an_application_starts_with_a_note_and_not_with_a_function_that_is_called_without_a_call() {
+async fn an_application_starts_with_a_note_and_not_with_an_implicitly_called_function() {
     let fixture = Fixture::new().await;
     // An application has one type of tenant id.
     fixture.as_owner("DROP TABLE counters, notes").await;
@@ -283,7 +283,7 @@ async fn an_application_starts_with_a_note_and_not_with_a_function_that_is_calle
 }
 
 #[tokio::test]
-async fn an_owner_is_told_what_it_could_undo() {
+async fn an_owner_role_is_a_finding() {
     let fixture = Fixture::new().await;
     fixture.as_owner("DROP MATERIALIZED VIEW for_the_operator; DROP TABLE for_the_owner").await;
     let report = fixture.examined(&fixture.owner, "").await;

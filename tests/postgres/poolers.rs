@@ -180,7 +180,7 @@ async fn ten_thousand_statements_by_every_api_reach_their_own_tenant() {
 
 /// The reason for the mode: plain sqlx gets results of other queries behind the same pooler.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sqlx_alone_is_answered_with_what_others_asked() {
+async fn sqlx_alone_gets_results_of_other_queries() {
     let (_fixture, url) = seeded().await;
     let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let pool = PgPoolOptions::new().max_connections(12).connect(&pooler.url()).await.unwrap();
@@ -209,7 +209,7 @@ async fn sqlx_alone_is_answered_with_what_others_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pooler_that_was_not_named_is_noticed() {
+async fn a_pooler_that_was_not_declared_is_detected() {
     let (fixture, url) = seeded().await;
     let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let options = || PgPoolOptions::new().max_connections(4);
@@ -313,7 +313,7 @@ struct Feeling {
 /// Between two messages of a statement sqlx looks up a custom type, which loses an unnamed statement. That is one
 /// error for each connection, and never a result of another query.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_type_of_ones_own_is_an_error_once_and_right_from_then_on() {
+async fn a_custom_type_fails_once_and_works_from_then_on() {
     let (fixture, url) = seeded().await;
     let moods = "CREATE TYPE mood AS ENUM ('glad', 'sad');
         CREATE TABLE moods (tenant_id uuid NOT NULL, id bigint NOT NULL, mood mood NOT NULL, PRIMARY KEY (tenant_id, id));
@@ -351,7 +351,7 @@ async fn a_type_of_ones_own_is_an_error_once_and_right_from_then_on() {
 
 /// A request that is dropped at any await leaves no tenant for the next user.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_that_goes_away_at_any_await_leaves_no_tenant_behind_the_pooler() {
+async fn a_request_dropped_at_any_await_leaves_no_tenant_behind_the_pooler() {
     let (fixture, url) = seeded().await;
     for (connections, pool_size) in [(1, 1), (2, 1), (2, 2)] {
         let pooler = Pooler::start(&url, "transaction", pool_size).await;
@@ -379,7 +379,7 @@ async fn a_request_that_goes_away_at_any_await_leaves_no_tenant_behind_the_poole
                 }
                 cancelled += usize::from(!done);
             }
-            nobody_is_there(&raw, polls).await;
+            no_tenant_is_left(&raw, polls).await;
             assert_eq!(Order::count(&db.scope(&fixture.globex)).await.unwrap(), 5, "after {polls} polls");
         }
         assert!(cancelled > 20, "only {cancelled} were cancelled");
@@ -388,7 +388,7 @@ async fn a_request_that_goes_away_at_any_await_leaves_no_tenant_behind_the_poole
 }
 
 /// The next client of the pooler has no tenant and no open transaction, and reads no row.
-async fn nobody_is_there(raw: &PgPool, polls: usize) {
+async fn no_tenant_is_left(raw: &PgPool, polls: usize) {
     let now = "SELECT coalesce(current_setting('app.tenant_id', true), ''), now()::text, \
                (SELECT count(*) FROM orders)::text";
     let row = async || {

@@ -27,7 +27,7 @@ const FOREIGN_REF: &str = "foreign_keys.rs::a_reference_of_another_tenant_is_ref
 const SAME_ID: &str = "isolation.rs::two_tenants_may_use_the_same_id";
 const TWO_VALUES: &str = "namespace.rs::the_same_key_of_two_tenants_holds_two_values";
 const NO_TENANT: &str = "policies.rs::without_a_tenant_there_is_nothing_or_an_error";
-const SESSION: &str = "naive_pool.rs::what_a_session_was_told_is_not_what_a_scope_sees";
+const SESSION: &str = "naive_pool.rs::leftover_session_state_does_not_reach_a_scope";
 
 /// Sections R (resolving), C (carrying), P (pools), S (row-level security), K (constraints) and X (outside of the tables).
 const ENTRIES: &[(&str, &str, Cover)] = &[
@@ -92,14 +92,14 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
             "identity.rs::to_an_outsider_a_closed_tenant_looks_like_none",
             "api_keys.rs::a_key_proves_its_own_tenant",
             "sessions.rs::a_session_reaches_the_tenants_of_its_user_and_no_others",
-            "carrying.rs::a_tenant_that_was_closed_meanwhile_is_refused_and_the_plan_is_todays",
+            "carrying.rs::a_job_of_a_closed_tenant_is_rejected_and_the_plan_is_current",
         ]),
     ),
     (
         "R18",
         "a removed member's credential",
         Tests(&[
-            "sessions.rs::who_was_removed_is_refused_although_the_session_lives",
+            "sessions.rs::a_removed_member_is_rejected_although_the_session_is_valid",
             "issuers.rs::a_token_outlives_neither_its_membership_nor_its_tenant",
         ]),
     ),
@@ -107,7 +107,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "R21",
         "an issuer not bound to its tenants",
-        Tests(&["issuers.rs::an_issuer_that_names_another_ones_tenant_is_refused_and_told_of"]),
+        Tests(&["issuers.rs::an_issuer_that_names_another_issuers_tenant_is_rejected_and_audited"]),
     ),
     ("R22", "an API key on another host", Tests(&["api_keys.rs::a_key_proves_its_own_tenant"])),
     ("R24", "two tenants in one request", Tests(&["ui/tenant_id_in_a_request_body.rs", BODY])),
@@ -136,7 +136,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
             "ui/scope_in_a_task_that_outlives_the_request.rs",
         ]),
     ),
-    ("C02", "threads", Tests(&["carrying.rs::what_is_carried_can_be_sent"])),
+    ("C02", "threads", Tests(&["carrying.rs::futures_of_jobs_and_tasks_are_send"])),
     (
         "C04",
         "a worker keeps the tenant of the job before",
@@ -186,20 +186,20 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "C18",
         "a retry keeps the old context",
-        Tests(&["carrying.rs::a_context_that_is_renewed_is_the_same_one_as_things_are_now"]),
+        Tests(&["carrying.rs::a_refreshed_context_has_the_current_state_of_its_tenant"]),
     ),
     ("C20", "nested writes take the outer tenant", Tests(&[FOREIGN_REF, BATCH])),
     (
         "P01",
         "SET on a pooled connection",
-        Tests(&["naive_pool.rs::a_pool_with_hooks_answers_one_tenant_with_anothers_rows", NO_LEFTOVERS]),
+        Tests(&["naive_pool.rs::a_pool_with_hooks_returns_rows_of_another_tenant", NO_LEFTOVERS]),
     ),
     (
         "P02",
         "a pooler that shares sessions",
         Tests(&[
             "poolers.rs::ten_thousand_statements_by_every_api_reach_their_own_tenant",
-            "poolers.rs::a_pooler_that_was_not_named_is_noticed",
+            "poolers.rs::a_pooler_that_was_not_declared_is_detected",
         ]),
     ),
     (
@@ -215,17 +215,17 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "P06",
         "a connection in a failed transaction",
-        Tests(&["naive_pool.rs::a_scope_never_runs_in_a_transaction_that_somebody_left_open"]),
+        Tests(&["naive_pool.rs::a_scope_never_runs_in_a_leftover_transaction"]),
     ),
     (
         "P08",
         "hooks that are replaced",
-        Tests(&["naive_pool.rs::a_pool_with_hooks_answers_one_tenant_with_anothers_rows", NO_LEFTOVERS]),
+        Tests(&["naive_pool.rs::a_pool_with_hooks_returns_rows_of_another_tenant", NO_LEFTOVERS]),
     ),
     (
         "P09",
         "hooks that a fresh connection skips",
-        Tests(&["connections.rs::after_a_restart_of_the_server_nobody_sees_an_error"]),
+        Tests(&["connections.rs::after_a_restart_of_the_server_no_query_fails"]),
     ),
     ("P10", "a handler's own SET", Tests(&[SESSION, "enforcement.rs::P18 SET beside a query"])),
     ("P12", "the setting is empty, not unset", Tests(&[NO_TENANT])),
@@ -342,7 +342,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "S21",
         "the DETAIL of an error",
-        Tests(&["database_errors.rs::every_no_of_postgres_has_a_name_and_no_detail"]),
+        Tests(&["database_errors.rs::every_error_of_postgres_has_a_kind_and_no_detail"]),
     ),
     (
         "S22",
@@ -391,12 +391,12 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "K06",
         "an uncommitted key blocks another tenant",
-        Tests(&["database_errors.rs::k06_an_uncommitted_key_holds_up_nobody_else"]),
+        Tests(&["database_errors.rs::k06_an_uncommitted_key_blocks_no_other_tenant"]),
     ),
     (
         "K08",
         "a constraint that is checked at commit",
-        Tests(&["database_errors.rs::k08_a_key_that_is_checked_at_commit_is_an_error_with_a_name"]),
+        Tests(&["database_errors.rs::k08_a_deferred_key_fails_at_commit_with_a_named_error"]),
     ),
     (
         "K09",
@@ -450,7 +450,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "one idempotency key for all",
         Tests(&["namespace.rs::the_answer_to_a_request_is_kept_for_its_tenant_and_route"]),
     ),
-    ("X16", "a topic without the tenant", Tests(&["namespace.rs::a_message_reaches_its_tenants_own"])),
+    ("X16", "a topic without the tenant", Tests(&["namespace.rs::a_message_reaches_only_its_own_tenant"])),
     ("X17", "a search index without the filter", Waits("search is a later part")),
     (
         "X18",
@@ -462,7 +462,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "error pages, metrics, logs",
         Tests(&[
             "metrics.rs::no_label_names_a_tenant_and_there_are_few_of_them",
-            "logs.rs::no_line_of_the_log_holds_much_of_what_a_client_says_nor_is_one_begun_by_it",
+            "logs.rs::no_log_line_holds_much_of_a_client_value_or_begins_with_one",
         ]),
     ),
     (

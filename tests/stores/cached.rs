@@ -122,7 +122,7 @@ async fn r13_a_slug_and_an_id_of_one_text_are_two_tenants() {
 
 /// `I93`: concurrent lookups are one query.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_who_ask_at_once_are_one_question() {
+async fn concurrent_lookups_are_one_query() {
     let probe = Probe::new();
     let tenant = probe.inner.insert(acme()).await.unwrap();
     let store = Arc::new(CachedStore::new(Probed(probe.clone()), CacheOptions::new()));
@@ -185,7 +185,7 @@ async fn a_slow_answer_never_replaces_a_newer_one() {
 }
 
 #[tokio::test]
-async fn a_slow_answer_under_an_old_slug_is_no_answer() {
+async fn a_late_result_under_an_old_slug_is_not_used() {
     let probe = Probe::new();
     let old = probe.inner.insert(acme()).await.unwrap();
     let store = Arc::new(CachedStore::new(Probed(probe.clone()), CacheOptions::new()));
@@ -305,7 +305,7 @@ async fn a_store_that_is_down_is_unavailable_and_not_remembered_as_such() {
 }
 
 #[tokio::test]
-async fn who_lost_a_race_reads_the_winner() {
+async fn the_loser_of_a_race_reads_the_winner() {
     let probe = Probe::new();
     let store = CachedStore::new(Probed(probe.clone()), CacheOptions::new());
     let read = store.insert(acme()).await.unwrap();
@@ -317,7 +317,7 @@ async fn who_lost_a_race_reads_the_winner() {
 }
 
 #[tokio::test]
-async fn what_is_looked_at_all_the_time_never_grows_older() {
+async fn concurrent_readers_never_see_an_older_version() {
     let store = Arc::new(CachedStore::new(MemoryStore::new(), CacheOptions::new()));
     let mut acme = store.insert(acme()).await.unwrap();
     let done = Arc::new(AtomicBool::new(false));

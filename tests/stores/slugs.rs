@@ -31,7 +31,7 @@ async fn kind(store: &dyn TenantStore, tenant: &Tenant) -> Result<(), ErrorKind>
 }
 
 /// Acme changes its slug; globex gets the old one after `days`, and not earlier.
-async fn rests(store: &dyn TenantStore, clock: &ManualClock, days: i64) {
+async fn cools_down(store: &dyn TenantStore, clock: &ManualClock, days: i64) {
     let acme = store.insert(new("acme")).await.unwrap();
     let globex = store.insert(new("globex")).await.unwrap();
     let moved = store.update(&acme.with_slug(slug("acme-corp"))).await.unwrap();
@@ -50,15 +50,15 @@ async fn rests(store: &dyn TenantStore, clock: &ManualClock, days: i64) {
 }
 
 #[tokio::test]
-async fn i30_a_slug_that_was_given_up_rests() {
+async fn i30_a_released_slug_cools_down() {
     let clock = self::clock();
-    rests(&MemoryStore::new().with_clock(clock.clone()), &clock, 90).await;
+    cools_down(&MemoryStore::new().with_clock(clock.clone()), &clock, 90).await;
     let week = Duration::from_hours(7 * 24);
-    rests(&MemoryStore::new().with_clock(clock.clone()).slug_cooldown(week), &clock, 7).await;
+    cools_down(&MemoryStore::new().with_clock(clock.clone()).slug_cooldown(week), &clock, 7).await;
 }
 
 /// `I89`: the error for an unavailable slug does not contain the reason.
-async fn i89_a_slug_that_cannot_be_had_says_nothing_of_whose_it_is(store: &dyn TenantStore) {
+async fn i89_an_unavailable_slug_does_not_reveal_its_owner(store: &dyn TenantStore) {
     for [own, other] in [["acme", "globex"], ["initech", "umbrella"]] {
         let tenant = store.insert(new(own)).await.unwrap();
         let neighbour = store.insert(new(other)).await.unwrap();
@@ -82,30 +82,30 @@ async fn i89_a_slug_that_cannot_be_had_says_nothing_of_whose_it_is(store: &dyn T
 
 #[tokio::test]
 async fn i89_in_memory() {
-    i89_a_slug_that_cannot_be_had_says_nothing_of_whose_it_is(&MemoryStore::new()).await;
+    i89_an_unavailable_slug_does_not_reveal_its_owner(&MemoryStore::new()).await;
 }
 
 async fn i89_in_sql<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(2).await;
     let store = SqlStore::new(pool);
     store.migrate().await.unwrap();
-    i89_a_slug_that_cannot_be_had_says_nothing_of_whose_it_is(&store).await;
+    i89_an_unavailable_slug_does_not_reveal_its_owner(&store).await;
 }
 
-async fn i30_a_slug_that_was_given_up_rests_in_sql<DB: TestBackend>() {
+async fn i30_a_released_slug_cools_down_in_sql<DB: TestBackend>() {
     let clock = self::clock();
     let (pool, _cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool).with_clock(clock.clone());
     store.migrate().await.unwrap();
-    rests(&store, &clock, 90).await;
+    cools_down(&store, &clock, 90).await;
     let (pool, _cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool).with_clock(clock.clone()).slug_cooldown(Duration::from_hours(7 * 24));
     store.migrate().await.unwrap();
-    rests(&store, &clock, 7).await;
+    cools_down(&store, &clock, 7).await;
 }
 
 /// A tenant's row is deleted by hand; its slug stays in the cool-down.
-async fn i30_the_slug_of_a_tenant_that_is_gone_rests<DB: TestBackend>() {
+async fn i30_the_slug_of_a_deleted_tenant_cools_down<DB: TestBackend>() {
     let clock = self::clock();
     let (pool, _cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool.clone()).with_clock(clock.clone());
@@ -125,7 +125,7 @@ async fn i30_the_slug_of_a_tenant_that_is_gone_rests<DB: TestBackend>() {
 }
 
 /// Twenty callers insert a slug while its tenant is renamed, on real connections: none of them gets the slug.
-async fn i92_nobody_slips_in_while_a_tenant_is_renamed<DB: TestBackend>() {
+async fn i92_no_caller_gets_a_slug_during_a_rename<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(20).await;
     let store = Arc::new(SqlStore::new(pool));
     store.migrate().await.unwrap();
@@ -171,9 +171,9 @@ async fn i92_two_tenants_do_not_swap_their_slugs<DB: TestBackend>() {
 
 on_every_database!(
     i89_in_sql,
-    i30_a_slug_that_was_given_up_rests_in_sql,
-    i30_the_slug_of_a_tenant_that_is_gone_rests,
-    i92_nobody_slips_in_while_a_tenant_is_renamed,
+    i30_a_released_slug_cools_down_in_sql,
+    i30_the_slug_of_a_deleted_tenant_cools_down,
+    i92_no_caller_gets_a_slug_during_a_rename,
     i92_two_tenants_do_not_swap_their_slugs,
 );
 

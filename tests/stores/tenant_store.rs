@@ -42,7 +42,7 @@ async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
 }
 
 /// A malformed row is not reported as a malformed request.
-async fn a_row_that_does_not_read_is_the_databases_fault<DB: TestBackend>() {
+async fn a_malformed_row_is_a_database_error<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool.clone());
     store.migrate().await.unwrap();
@@ -54,7 +54,7 @@ async fn a_row_that_does_not_read_is_the_databases_fault<DB: TestBackend>() {
     assert_eq!(store.by_id(globex.id()).await.unwrap(), Some(globex));
 }
 
-on_every_database!(the_sql_store_keeps_every_promise, a_row_that_does_not_read_is_the_databases_fault);
+on_every_database!(the_sql_store_keeps_every_promise, a_malformed_row_is_a_database_error);
 
 /// A memory store with one deliberate fault.
 #[derive(Debug)]

@@ -122,7 +122,7 @@ async fn a_text_by_which_different_ids_are_equal_is_refused() {
 }
 
 #[tokio::test]
-async fn a_child_in_another_schema_is_whose_its_parent_is() {
+async fn a_child_in_another_schema_has_the_policies_of_its_parent() {
     let tables = "CREATE SCHEMA archive;
         CREATE TABLE accounts (id uuid NOT NULL, at date NOT NULL) PARTITION BY RANGE (at);
         CREATE TABLE archive.accounts_2025 PARTITION OF accounts FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
