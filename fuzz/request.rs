@@ -115,10 +115,10 @@ pub(crate) async fn one_tenant_or_none(resolver: &Resolver, data: &[u8]) {
     assert!(authenticated.is_err(), "authenticated without a credential: {:?}", input());
     if let Ok(ctx) = &unauthenticated {
         let lower = data.to_ascii_lowercase();
-        let names = |text: &str| lower.windows(text.len()).any(|part| part == text.as_bytes());
+        let contains = |text: &str| lower.windows(text.len()).any(|part| part == text.as_bytes());
         let slug = ctx.tenant().slug().as_str();
         let domain = DOMAINS[SLUGS.iter().position(|known| *known == slug).unwrap()];
-        let named = names(slug) || names(&ctx.tenant_id().to_string()) || names(domain);
+        let named = contains(slug) || contains(&ctx.tenant_id().to_string()) || contains(domain);
         assert!(named, "{slug} was not named: {:?}", input());
         assert_eq!(*ctx.actor(), Actor::Anonymous, "{:?}", input());
     }

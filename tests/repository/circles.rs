@@ -41,7 +41,7 @@ impl Tree {
                     if ["mod", "lib", "main"].contains(&name.as_str()) { module.clone() } else { child };
                 let file = path.strip_prefix(src).expect("it is in src").to_string_lossy().into_owned();
                 let text = fs::read_to_string(&path).expect("a source file reads");
-                self.0.insert(own.clone(), Source::new(file, &text, &own));
+                self.0.insert(own.clone(), Source::new(file, &text));
             }
         }
     }
@@ -88,7 +88,7 @@ impl Tree {
 }
 
 impl Source {
-    fn new(file: String, text: &str, _: &Module) -> Self {
+    fn new(file: String, text: &str) -> Self {
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         let text = lines.collect::<Vec<_>>().join("\n");
@@ -102,21 +102,18 @@ impl Source {
                 None => after,
             };
             let starts_a_word = !rest[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-            match after.strip_prefix("use ").filter(|_| starts_a_word) {
-                Some(tree) => {
-                    let (tree, left) = tree.split_once(';').expect("a use statement ends");
-                    for path in expand(tree) {
-                        let name = path.last().expect("a path has a name").clone();
-                        exported.insert(name, path);
-                    }
-                    code.push_str(&rest[..at]);
-                    rest = left;
-                }
-                None => {
-                    code.push_str(&rest[..at + "pub".len()]);
-                    rest = &rest[at + "pub".len()..];
-                }
+            let Some(tree) = after.strip_prefix("use ").filter(|_| starts_a_word) else {
+                code.push_str(&rest[..at + "pub".len()]);
+                rest = &rest[at + "pub".len()..];
+                continue;
+            };
+            let (tree, left) = tree.split_once(';').expect("a use statement ends");
+            for path in expand(tree) {
+                let name = path.last().expect("a path has a name").clone();
+                exported.insert(name, path);
             }
+            code.push_str(&rest[..at]);
+            rest = left;
         }
         code.push_str(rest);
         Self { file, code, exported }
@@ -232,7 +229,7 @@ fn no_files_import_each_other_in_a_circle() {
 
 #[test]
 fn a_circle_is_seen() {
-    let source = |file: &str, text: &str| Source::new(file.to_owned(), text, &Vec::new());
+    let source = |file: &str, text: &str| Source::new(file.to_owned(), text);
     let module = |path: &[&str]| path.iter().map(|part| (*part).to_owned()).collect::<Module>();
     let tree = Tree(BTreeMap::from([
         (module(&[]), source("lib.rs", "mod a;")),
