@@ -19,7 +19,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `#[tenant(table = "orders")]` | the struct | its table; required |
 /// | `#[tenant(column = "org_id")]` | the struct | its tenant column; `tenant_id` by default |
 /// | `#[tenant(id)]` | one field | the id of a row within its tenant; required |
-/// | `#[tenant(soft_delete)]` | one field | the time of deletion: see `tenancy::scope::SoftDelete` |
+/// | `#[tenant(soft_delete)]` | one field | the time of deletion: see `tenancy::scope::row::SoftDelete` |
 /// | `#[sqlx(rename = "..")]` | a field | its column, as for `sqlx::FromRow` |
 ///
 /// The derive also generates a constant for each field, such as `Order::STATUS`, with the visibility of the field:

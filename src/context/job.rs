@@ -131,7 +131,7 @@ enum SerializedActor {
 impl TenantDirectory {
     /// Opens a text of [`Envelope::to_json`] without a proof of its origin: the caller must verify the signature or
     /// check a row of the tenant.
-    pub(crate) async fn open_believed<J: Job>(&self, text: &str) -> Result<ReceivedJob<J>> {
+    pub(crate) async fn open_unverified<J: Job>(&self, text: &str) -> Result<ReceivedJob<J>> {
         let contents: Contents = serde_json::from_str(text).map_err(|e| unreadable().with_source(e))?;
         if contents.v != VERSION {
             return Err(unreadable());

@@ -333,7 +333,12 @@ impl TenantDirectory {
         not(any(feature = "sqlite", feature = "postgres")),
         expect(dead_code, reason = "cross-tenant reads need SQL")
     )]
-    pub(crate) fn lend(&self, tenant: Arc<Tenant>, actor: Actor, request_id: Uuid) -> Result<TenantContext> {
+    pub(crate) fn cross_tenant_context(
+        &self,
+        tenant: Arc<Tenant>,
+        actor: Actor,
+        request_id: Uuid,
+    ) -> Result<TenantContext> {
         self.create(tenant, actor, ResolvedBy::CrossTenant, request_id.into())
     }
 

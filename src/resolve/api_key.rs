@@ -84,7 +84,7 @@ impl ApiKeySource {
     fn find<'r>(&self, request: &'r dyn RequestView) -> Result<Option<&'r [u8]>, &'static str> {
         let bearer = match request.header("authorization") {
             HeaderField::Absent => None,
-            HeaderField::Once(value) => bearer(value).filter(|token| self.format.is_meant_by(token)),
+            HeaderField::Once(value) => bearer(value).filter(|token| self.format.has_service_prefix(token)),
             HeaderField::Repeated => return Err("several Authorization headers"),
         };
         let from_header =

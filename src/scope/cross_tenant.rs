@@ -195,7 +195,7 @@ impl<DB: Backend> CrossTenant<'_, DB> {
             }
             for tenant in tenants {
                 shared_placement(&tenant)?;
-                contexts.push(self.directory.lend(tenant, self.actor.clone(), request_id)?);
+                contexts.push(self.directory.cross_tenant_context(tenant, self.actor.clone(), request_id)?);
             }
         }
     }

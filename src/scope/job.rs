@@ -66,7 +66,7 @@ impl<DB: Backend> TenantDb<DB> {
         T: TenantScoped,
         DB: SupportsRow<T>,
     {
-        let opened = directory.open_believed::<J>(envelope).await?;
+        let opened = directory.open_unverified::<J>(envelope).await?;
         let id = row(&opened.job);
         let found = T::find(&self.scope(&opened.context), id).await?;
         let row = found.ok_or_else(|| {

@@ -55,7 +55,7 @@ impl ApiKeyFormat {
     }
 
     /// Whether a credential starts as a key of this service, in any environment.
-    pub(crate) fn is_meant_by(&self, text: &[u8]) -> bool {
+    pub(crate) fn has_service_prefix(&self, text: &[u8]) -> bool {
         text.starts_with(self.service.as_bytes())
     }
 }
@@ -344,7 +344,7 @@ mod tests {
         assert!(Presented::parse(&format(), &[text, b"_"].concat()).is_err());
         assert!(Presented::parse(&format(), &[b'a'; 5000]).is_err());
         let elsewhere = ApiKeyFormat::new("acme", "test").unwrap();
-        assert!(elsewhere.is_meant_by(text) && Presented::parse(&elsewhere, text).is_err());
+        assert!(elsewhere.has_service_prefix(text) && Presented::parse(&elsewhere, text).is_err());
     }
 
     #[test]

@@ -93,7 +93,7 @@ const PAST_RLS: &[(&str, Shows, &str)] = &[
     ("P18 set_config before the scan", Shows::Rows, "whoever can run set_config can be any tenant"),
     ("P18 SET beside a query", Shows::Rows, "whoever can run SET can be any tenant"),
     ("S16 a function marked LEAKPROOF", Shows::Rows, "it runs before the policy"),
-    ("Q13 an upsert over another's row", Shows::Existence, "a unique key without the tenant"),
+    ("Q13 an upsert over another tenant's row", Shows::Existence, "a unique key without the tenant"),
     ("Q13 an upsert that steals", Shows::Existence, "a unique key without the tenant"),
     ("Q13 on a constraint", Shows::Existence, "a unique key without the tenant"),
     ("Q14 DO NOTHING", Shows::Existence, "a unique key without the tenant"),
@@ -104,7 +104,7 @@ const PAST_RLS: &[(&str, Shows, &str)] = &[
 
 /// The entries that pass the rewriter.
 const PAST_REWRITER: &[(&str, Shows, &str)] = &[
-    ("Q13 an upsert over another's row", Shows::Existence, "a unique key without the tenant"),
+    ("Q13 an upsert over another tenant's row", Shows::Existence, "a unique key without the tenant"),
     ("Q13 on a constraint", Shows::Existence, "a unique key without the tenant"),
     ("Q14 DO NOTHING", Shows::Existence, "a unique key without the tenant"),
     ("Q37 a bulk insert", Shows::Existence, "a unique key without the tenant"),
