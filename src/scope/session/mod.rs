@@ -36,5 +36,7 @@ pub(crate) use self::executor::Run;
 pub(super) use self::progress::State;
 #[cfg(feature = "dynamic")]
 pub(super) use self::rewrite_cache::{BoundQuery, SqlxQuery};
-pub(crate) use self::statement::{Fetch, Statement};
+#[cfg(feature = "macros")]
+pub(super) use self::statement::Fetch;
+pub(crate) use self::statement::Statement;
 pub(super) use self::tenant_local::{decoding, decoding_for, is_encoding_for};

@@ -5,6 +5,7 @@ mod api_keys;
 #[cfg(feature = "custom-domains")]
 mod domains;
 mod l1;
+#[cfg(any(feature = "api-keys", feature = "custom-domains"))]
 mod loading;
 mod members;
 mod options;
@@ -19,6 +20,7 @@ use moka::future::Cache;
 use moka::ops::compute::{CompResult, Op};
 
 use self::l1::L1Cache;
+#[cfg(any(feature = "api-keys", feature = "custom-domains"))]
 use self::loading::LoadingCache;
 pub use self::members::CachedMembership;
 pub use self::options::CacheOptions;

@@ -2,7 +2,6 @@
 
 use sqlx::SqlSafeStr;
 
-use crate::clock::Timestamp;
 use crate::database::{Conn, Value, arguments, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
@@ -43,6 +42,7 @@ pub(super) fn stored<T>(parsed: Result<T>) -> Result<T> {
 }
 
 /// Reads a time that is stored in microseconds.
-pub(super) fn time<DB: Backend>(row: &DB::Row, column: usize) -> Result<Timestamp> {
-    DB::int(row, column).map(Timestamp::from_micros).map_err(|e| database_error(&e))
+#[cfg(any(feature = "api-keys", feature = "custom-domains", feature = "stripe"))]
+pub(super) fn time<DB: Backend>(row: &DB::Row, column: usize) -> Result<crate::clock::Timestamp> {
+    DB::int(row, column).map(crate::clock::Timestamp::from_micros).map_err(|e| database_error(&e))
 }
