@@ -1,4 +1,4 @@
-//! The README is short, and its program is the example that is tested.
+//! The README is short and its program is a tested example; the rejection in the tutorial is the one that is printed.
 
 const README: &str = include_str!("../../README.md");
 const PROGRAM: &str = include_str!("../../examples/hello_axum.rs");
@@ -16,4 +16,18 @@ fn the_program_of_the_readme_is_the_example() {
 fn the_readme_is_read_in_two_minutes() {
     let words = README.split_whitespace().count();
     assert!((400..=900).contains(&words), "{words} words; move what is too much to a guide");
+}
+
+#[test]
+fn the_tutorial_quotes_the_rejection_that_is_printed() {
+    let tutorial = include_str!("../../docs/tutorial.md");
+    let schema = tenancy_sql::Schema::new("tenant_id").unwrap();
+    let sql = "SELECT name AS text, 1 AS id FROM sqlite_schema";
+    assert!(tutorial.contains(sql));
+    let rejection = tenancy_sql::rewrite(tenancy_sql::Dialect::Sqlite, sql, &schema).unwrap_err().to_string();
+    let (title, help) = (rejection.lines().next().unwrap(), rejection.lines().last().unwrap().trim());
+    assert!(help.starts_with("help: "), "{rejection}");
+    for line in [title, help] {
+        assert!(tutorial.contains(line), "the tutorial lacks: {line}");
+    }
 }
