@@ -67,7 +67,7 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
     built at run time (not a literal); an executor of `&scope` or `&mut tx` proves it then
 ./src/handlers.rs:11:11: scoped
     UPDATE orders SET total = 0 WHERE orders.tenant_id = $2 AND (id = $1)
-6 queries: 2 scoped, 2 on shared tables, 1 rejected, 1 not read
+6 queries: 2 scoped, 2 without tenant tables, 1 rejected, 1 not read
 ";
     assert_eq!((code, out.as_str(), err.as_str()), (1, wanted, ""));
 

@@ -194,7 +194,7 @@ impl Report {
         let Counts { scoped, shared, rejected, computed, broken } = self.counts;
         let all = scoped + shared + rejected + computed;
         let mut text = format!(
-            "{all} queries: {scoped} scoped, {shared} on shared tables, {rejected} rejected, {computed} not read"
+            "{all} queries: {scoped} scoped, {shared} without tenant tables, {rejected} rejected, {computed} not read"
         );
         if broken > 0 {
             let _ = write!(text, "; {broken} files could not be read");
