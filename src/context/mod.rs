@@ -310,7 +310,7 @@ impl TenantDirectory {
         self.admit_request(tenant, actor, resolved_by, OnceLock::new())
     }
 
-    /// Checks the tenant's status and creates a context. Only [`lend`](Self::lend) creates one without this check.
+    /// Checks the tenant's status and creates a context. Only [`cross_tenant_context`](Self::cross_tenant_context) creates one without this check.
     fn admit_request(
         &self,
         tenant: Arc<Tenant>,
