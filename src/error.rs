@@ -25,7 +25,7 @@ pub enum ErrorKind {
     TenantMissing,
     /// The tenant that the request or the caller names does not exist.
     TenantUnknown,
-    /// Two sources of one request name different tenants.
+    /// Two sources of one request name different tenants, or an issuer may not act for the tenant that it names.
     TenantConflict,
     /// The tenant is suspended.
     TenantSuspended,
@@ -75,7 +75,8 @@ pub enum ErrorKind {
     Unaudited,
     /// The signature of a webhook's body or of a job is not valid.
     SignatureInvalid,
-    /// The SQL can reach another tenant's rows, or the check cannot rule that out.
+    /// The SQL can reach another tenant's rows, or the check cannot rule that out. Also a write in a cross-tenant
+    /// read, and a row that row-level security rejects.
     SqlRejected,
     /// The context belongs to a cross-tenant read and is valid for nothing else.
     CrossTenantContext,

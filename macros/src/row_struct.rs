@@ -12,7 +12,7 @@ pub(crate) struct RowStruct<'a> {
     pub(crate) columns: Vec<RowField<'a>>,
     /// The type of the soft-delete field, and the type in its `Option`.
     pub(crate) deleted: Option<(&'a Type, &'a Type)>,
-    pub(crate) entity: TableSpec,
+    pub(crate) spec: TableSpec,
 }
 
 pub(crate) struct RowField<'a> {
@@ -90,14 +90,14 @@ pub(crate) fn check(input: &DeriveInput) -> syn::Result<RowStruct<'_>> {
     mistakes.none()?;
     let id = ids.remove(0);
     let names = columns.iter().map(|field| field.column.clone());
-    let entity = TableSpec::new(&attributes.table, &attributes.tenant_column, &id.column, names)
-        .and_then(|entity| match &deleted {
-            Some((column, ..)) => entity.soft_delete(column),
-            None => Ok(entity),
+    let spec = TableSpec::new(&attributes.table, &attributes.tenant_column, &id.column, names)
+        .and_then(|spec| match &deleted {
+            Some((column, ..)) => spec.soft_delete(column),
+            None => Ok(spec),
         })
         .map_err(|rejection| syn::Error::new_spanned(&input.ident, rejection))?;
     let deleted = deleted.map(|(_, field, value)| (field, value));
-    Ok(RowStruct { name: &input.ident, table: attributes.table, id, columns, deleted, entity })
+    Ok(RowStruct { name: &input.ident, table: attributes.table, id, columns, deleted, spec })
 }
 
 /// The type in an `Option`, recognised by its name: a column of that type can be NULL.

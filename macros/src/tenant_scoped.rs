@@ -21,7 +21,7 @@ pub(crate) fn derive(input: &DeriveInput) -> TokenStream {
 }
 
 fn expand(row: &RowStruct<'_>) -> TokenStream {
-    let RowStruct { name, table, id, columns, deleted, entity } = row;
+    let RowStruct { name, table, id, columns, deleted, spec } = row;
     let (id_name, id_type) = (id.name, id.ty);
     let values = columns.iter().map(|field| field.name);
     // Each type once: a duplicate bound would duplicate its errors.
@@ -32,8 +32,8 @@ fn expand(row: &RowStruct<'_>) -> TokenStream {
             types.push(ty);
         }
     }
-    let postgres = statements(&entity.statements(Dialect::Postgres));
-    let sqlite = statements(&entity.statements(Dialect::Sqlite));
+    let postgres = statements(&spec.statements(Dialect::Postgres));
+    let sqlite = statements(&spec.statements(Dialect::Sqlite));
     let handles =
         std::iter::once(id).chain(columns).enumerate().map(|(index, field)| handle(name, index, field));
     let plain = std::iter::once(id).chain(columns).filter(|field| optional(field.ty).is_none()).map(plain);

@@ -12,7 +12,7 @@
 //!     orders.statements(Dialect::Postgres).find,
 //!     r#"SELECT "id", "status", "total" FROM "orders" WHERE "tenant_id" = $1 AND "id" = $2"#,
 //! );
-//! # Ok::<(), tenancy_sql::InvalidName>(())
+//! # Ok::<(), tenancy_sql::SchemaError>(())
 //! ```
 //!
 //! With the feature `rewrite`, the function `rewrite` scopes a hand-written statement to a tenant, or rejects it with
@@ -42,7 +42,7 @@ pub use dialect::Dialect;
 pub use filter::{Comparison, Filter};
 #[cfg(feature = "schema")]
 pub use functions::is_pure;
-pub use name::InvalidName;
+pub use name::SchemaError;
 #[cfg(feature = "rewrite")]
 pub use rejection::{Code, Rejection, Spot};
 #[cfg(feature = "rewrite")]

@@ -1,7 +1,7 @@
 //! [`TableSpec`]: one tenant-owned table, and every statement that its repository runs.
 
 use crate::dialect::Dialect;
-use crate::name::{InvalidName, not_of_a_guard, plain_name};
+use crate::name::{SchemaError, not_of_a_guard, plain_name};
 use crate::table::Table;
 use std::borrow::Cow;
 
@@ -56,7 +56,7 @@ impl TableSpec {
         tenant: impl Into<String>,
         id: impl Into<String>,
         columns: impl IntoIterator<Item = C>,
-    ) -> Result<Self, InvalidName> {
+    ) -> Result<Self, SchemaError> {
         let entity = Self {
             table: table.into(),
             tenant: tenant.into(),
@@ -74,7 +74,7 @@ impl TableSpec {
             .next()
             .is_some_and(|name| name.to_ascii_lowercase().starts_with("tenancy_"))
         {
-            return Err(InvalidName(format!(
+            return Err(SchemaError(format!(
                 "T015: `{}` is a table of `tenancy`; use the methods of the crate for it, and give your own table \
                  another name",
                 entity.table
@@ -89,12 +89,12 @@ impl TableSpec {
             // Unquoted names are folded, so names that differ only in case are one column to a reader.
             let folded = column.to_ascii_lowercase();
             if folded == entity.tenant.to_ascii_lowercase() {
-                return Err(InvalidName(format!(
+                return Err(SchemaError(format!(
                     "`{column}` is the tenant column, which the scope sets; remove the field"
                 )));
             }
             if seen.contains(&folded) {
-                return Err(InvalidName(format!(
+                return Err(SchemaError(format!(
                     "the column `{column}` is named twice; rename one of the fields"
                 )));
             }
@@ -107,10 +107,10 @@ impl TableSpec {
     ///
     /// # Errors
     /// The table has no such column besides its id.
-    pub fn soft_delete(mut self, column: &str) -> Result<Self, InvalidName> {
+    pub fn soft_delete(mut self, column: &str) -> Result<Self, SchemaError> {
         let known = self.columns.iter().position(|known| known == column);
         self.deleted = Some(known.ok_or_else(|| {
-            InvalidName(format!(
+            SchemaError(format!(
                 "the table has no column `{}`; name one of its columns",
                 column.escape_debug()
             ))

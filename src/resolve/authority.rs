@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::view::{HeaderField, HttpVersion, RequestView};
 use crate::tenant::read_name;
-pub(super) use crate::tenant::{DomainNameError, HostName as Host};
+pub(super) use crate::tenant::{HostError, HostName as Host};
 
 /// The host and port of a request in normal form: lower case, without a trailing dot.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ impl<'a> Authority<'a> {
     /// The authority of a request, or why it has none.
     ///
     /// Stricter than RFC 9112, section 3.2.2: if both the target and `Host` contain an authority, they must be equal.
-    pub(super) fn of(request: &'a dyn RequestView) -> Result<Self, DomainNameError> {
+    pub(super) fn of(request: &'a dyn RequestView) -> Result<Self, HostError> {
         let target = request.authority().map(|text| Self::parse(text.as_bytes())).transpose()?;
         let header = match request.header("host") {
             HeaderField::Absent => None,
@@ -32,7 +32,7 @@ impl<'a> Authority<'a> {
         }
     }
 
-    pub(super) fn parse(raw: &'a [u8]) -> Result<Self, DomainNameError> {
+    pub(super) fn parse(raw: &'a [u8]) -> Result<Self, HostError> {
         let text = std::str::from_utf8(raw).map_err(|_| "not ASCII")?;
         if let Some(bracketed) = text.strip_prefix('[') {
             let (address, port) = bracketed.split_once(']').ok_or("an unclosed bracket")?;
@@ -52,7 +52,7 @@ impl<'a> Authority<'a> {
     }
 }
 
-fn read_port(digits: &str) -> Result<u16, DomainNameError> {
+fn read_port(digits: &str) -> Result<u16, HostError> {
     if digits.is_empty() || digits.len() > 5 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err("not a port");
     }

@@ -222,7 +222,7 @@ impl Evidence {
 
     fn event(&self, tenant: &Tenant, actor: &Actor, cause: Cause) -> AuditEvent {
         let (id, plan) = (tenant.id().clone(), tenant.plan().to_owned());
-        AuditEvent::with_actor(id, actor.clone(), Uuid::now_v7(), plan, "request.refuse".to_owned())
+        AuditEvent::with_actor(id, actor.clone(), Uuid::now_v7(), plan, "request.reject".to_owned())
             .outcome(Outcome::Denied)
             .detail("reason", cause.reason())
             .detail("sources", format!("{:?}", self.sources()))

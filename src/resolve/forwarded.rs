@@ -1,6 +1,6 @@
 //! The host in a header that a trusted proxy sets. Whether it names a tenant is decided in `host.rs`.
 
-use super::authority::{Authority, DomainNameError};
+use super::authority::{Authority, HostError};
 use super::syntax::is_token;
 use super::trusted_peers::TrustedPeers;
 use super::view::{HeaderField, RequestView};
@@ -23,7 +23,7 @@ impl ForwardedHost {
         }
     }
 
-    fn authority(self, value: &[u8]) -> Result<Authority<'_>, DomainNameError> {
+    fn authority(self, value: &[u8]) -> Result<Authority<'_>, HostError> {
         match self {
             Self::Forwarded => Authority::parse(forwarded_host(value)?),
             Self::XForwardedHost => Authority::parse(value),
@@ -43,7 +43,7 @@ impl Forwarding {
     pub(super) fn authority<'a>(
         &self,
         request: &'a dyn RequestView,
-    ) -> Result<Option<Authority<'a>>, DomainNameError> {
+    ) -> Result<Option<Authority<'a>>, HostError> {
         let field = request.header(self.header.header());
         if field == HeaderField::Absent {
             return Ok(None);
@@ -64,7 +64,7 @@ impl Forwarding {
 
 /// The `host` of a `Forwarded` header with exactly one element. Each proxy appends an element, and only the last one
 /// is trustworthy, so several are rejected.
-fn forwarded_host(value: &[u8]) -> Result<&[u8], DomainNameError> {
+fn forwarded_host(value: &[u8]) -> Result<&[u8], HostError> {
     let mut host = None;
     let mut remaining = value;
     loop {
@@ -82,7 +82,7 @@ fn forwarded_host(value: &[u8]) -> Result<&[u8], DomainNameError> {
 }
 
 /// Splits off the name of a pair and its `=`.
-fn pair_name(text: &[u8]) -> Result<(&[u8], &[u8]), DomainNameError> {
+fn pair_name(text: &[u8]) -> Result<(&[u8], &[u8]), HostError> {
     let end = text.iter().position(|b| !is_token(*b)).unwrap_or(text.len());
     match &text[end..] {
         [b'=', after @ ..] if end > 0 => Ok((&text[..end], after)),
@@ -91,7 +91,7 @@ fn pair_name(text: &[u8]) -> Result<(&[u8], &[u8]), DomainNameError> {
 }
 
 /// Splits off a token or a quoted string.
-fn pair_value(text: &[u8]) -> Result<(&[u8], &[u8]), DomainNameError> {
+fn pair_value(text: &[u8]) -> Result<(&[u8], &[u8]), HostError> {
     if let [b'"', quoted @ ..] = text {
         let end = quoted.iter().position(|b| *b == b'"').ok_or("Forwarded with an open quote")?;
         // No character of a host needs an escape.
@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    fn host(value: &str) -> Result<String, DomainNameError> {
+    fn host(value: &str) -> Result<String, HostError> {
         forwarded_host(value.as_bytes()).map(|host| String::from_utf8(host.to_vec()).unwrap())
     }
 

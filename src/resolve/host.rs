@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tracing::debug;
 
-use super::authority::{Authority, DomainNameError, Host};
+use super::authority::{Authority, Host, HostError};
 use super::candidate::Candidate;
 use super::custom_domains::CustomDomains;
 use super::forwarded::{ForwardedHost, Forwarding};
@@ -135,7 +135,7 @@ impl HostSource {
         })
     }
 
-    fn select<'a>(&self, Authority { host, port }: Authority<'a>) -> Result<HostKind<'a>, DomainNameError> {
+    fn select<'a>(&self, Authority { host, port }: Authority<'a>) -> Result<HostKind<'a>, HostError> {
         if let (Some(ports), Some(port)) = (&self.ports, port)
             && !ports.contains(&port)
         {
@@ -221,7 +221,7 @@ impl Source for HostSource {
     }
 }
 
-fn malformed(reason: DomainNameError) -> SourceOutcome {
+fn malformed(reason: HostError) -> SourceOutcome {
     debug!(reason, "host rejected");
     SourceOutcome::Invalid(Error::new(
         ErrorKind::InvalidAuthority,

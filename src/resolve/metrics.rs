@@ -25,7 +25,7 @@ fn label(by: ResolvedBy) -> String {
 }
 
 static RESOLUTIONS: Family = Family::new("tenancy_resolutions_total", "by");
-static REJECTIONS: Family = Family::new("tenancy_refusals_total", "code");
+static REJECTIONS: Family = Family::new("tenancy_rejections_total", "code");
 
 /// Counters with one label whose values are the variants of an enum. The key of each counter is built once.
 struct Family {

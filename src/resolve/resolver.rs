@@ -61,10 +61,10 @@ impl Resolver {
         self
     }
 
-    /// Writes an audit event for every rejected request that holds a verified credential. Such a credential was used
-    /// with another tenant's name, by an issuer that may not act for the tenant, or by a person who is no member.
+    /// Writes an audit event when a verified credential is used with another tenant's name, by an issuer that may not
+    /// act for the tenant, or by a person who is no member.
     ///
-    /// Requests without a verified credential are only logged. Otherwise anybody could fill a tenant's audit log.
+    /// Every other rejection is only logged. Otherwise a caller without a credential could fill a tenant's audit log.
     ///
     /// # Security
     /// Every such request writes an event, and the holder of a credential can send many: limit their rate before the

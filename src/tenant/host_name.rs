@@ -12,9 +12,9 @@ pub(crate) enum HostName<'a> {
 }
 
 /// Why a name is rejected. For logs and for [`Domain::parse`](super::Domain::parse).
-pub(crate) type DomainNameError = &'static str;
+pub(crate) type HostError = &'static str;
 
-pub(crate) fn read_name(text: &str) -> Result<HostName<'_>, DomainNameError> {
+pub(crate) fn read_name(text: &str) -> Result<HostName<'_>, HostError> {
     let name = text.strip_suffix('.').unwrap_or(text);
     if name.len() > 253 {
         return Err("too long");

@@ -48,7 +48,7 @@ pub use self::domain::DnsResolver;
 pub use self::domain::{
     Challenge, Domain, DomainState, DomainStore, DomainVerifier, TenantDomain, TxtLookup,
 };
-pub(crate) use self::host_name::{DomainNameError, HostName, read_name};
+pub(crate) use self::host_name::{HostError, HostName, read_name};
 pub use self::id::{TenantId, TenantIdValue};
 pub use self::slug::Slug;
 pub(crate) use self::slug::is_reserved;

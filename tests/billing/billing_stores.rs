@@ -40,7 +40,7 @@ impl Side {
             Arc::new(Catalog::from_toml(CATALOG).unwrap()),
             store.clone(),
         )
-        .clock(clock.clone());
+        .with_clock(clock.clone());
         Self { webhook, billing: store.clone(), tenants: store, clock }
     }
 

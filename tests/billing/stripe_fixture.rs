@@ -63,7 +63,7 @@ impl Fixture {
             Arc::new(Catalog::from_toml(catalog).unwrap()),
             store.clone(),
         )
-        .clock(clock.clone());
+        .with_clock(clock.clone());
         Self { store, clock, webhook }
     }
 

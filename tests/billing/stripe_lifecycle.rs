@@ -480,7 +480,7 @@ async fn a_cache_is_notified_of_committed_changes_only() {
         Arc::new(catalog.unwrap()),
         told.clone(),
     )
-    .clock(fixture.clock.clone());
+    .with_clock(fixture.clock.clone());
     for event in [
         created("e1", 1, &sub("active", "price_pro")),
         created("e1", 1, &sub("active", "price_pro")),

@@ -146,7 +146,7 @@ async fn an_issuer_that_names_another_issuers_tenant_is_rejected_and_audited() {
         assert_eq!(events.len(), 2 * (index + 1), "I56: each is told");
         let event = events.last().unwrap();
         assert_eq!(event.tenant(), victim.id(), "I56: the one that was named is told");
-        assert_eq!((event.action(), event.ended()), ("request.refuse", Outcome::Denied));
+        assert_eq!((event.action(), event.ended()), ("request.reject", Outcome::Denied));
         assert_eq!(event.actor(), &Actor::user("ada"));
     }
     // A token with an invalid signature writes no audit event.

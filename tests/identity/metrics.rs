@@ -84,8 +84,8 @@ async fn every_request_and_every_lookup_is_counted_once() {
             counts(&snapshotter),
             expected(&[
                 ("tenancy_resolutions_total{by=jwt}", 2),
-                ("tenancy_refusals_total{code=tenant-conflict}", 1),
-                ("tenancy_refusals_total{code=credential-missing}", 1),
+                ("tenancy_rejections_total{code=tenant-conflict}", 1),
+                ("tenancy_rejections_total{code=credential-missing}", 1),
                 ("tenancy_cache_lookups_total{cache=tenants,outcome=hit}", 5),
             ])
         );
@@ -98,9 +98,9 @@ async fn every_request_and_every_lookup_is_counted_once() {
     resolver.resolve_unauthenticated(&host("a..b")).await.unwrap_err();
     resolver.resolve(&bare()).await.unwrap_err();
     let counts = counts(&snapshotter);
-    assert_eq!(counts.get("tenancy_refusals_total{code=tenant-unknown}"), Some(&3), "{counts:?}");
-    assert_eq!(counts.get("tenancy_refusals_total{code=invalid-authority}"), Some(&1), "{counts:?}");
-    assert_eq!(counts.get("tenancy_refusals_total{code=tenant-missing}"), Some(&1), "{counts:?}");
+    assert_eq!(counts.get("tenancy_rejections_total{code=tenant-unknown}"), Some(&3), "{counts:?}");
+    assert_eq!(counts.get("tenancy_rejections_total{code=invalid-authority}"), Some(&1), "{counts:?}");
+    assert_eq!(counts.get("tenancy_rejections_total{code=tenant-missing}"), Some(&1), "{counts:?}");
     assert_eq!(counts.get("tenancy_cache_lookups_total{cache=tenants,outcome=miss}"), Some(&1), "{counts:?}");
     assert_eq!(
         counts.get("tenancy_cache_lookups_total{cache=tenants,outcome=absent}"),

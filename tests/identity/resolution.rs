@@ -367,7 +367,7 @@ async fn a_credential_at_the_wrong_tenant_is_in_its_audit_log() {
         );
         for event in &told {
             assert!(answer.is_err());
-            assert_eq!((event.action(), event.ended()), ("request.refuse", Outcome::Denied), "{says:?}");
+            assert_eq!((event.action(), event.ended()), ("request.reject", Outcome::Denied), "{says:?}");
             assert_eq!(
                 (event.details()["reason"].as_str(), event.actor()),
                 (*reason, &Actor::user("ada")),

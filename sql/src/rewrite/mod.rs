@@ -68,7 +68,7 @@ use std::collections::BTreeSet;
 ///
 /// let rejection = rewrite(Dialect::Postgres, "TRUNCATE orders", &schema).unwrap_err();
 /// assert_eq!(rejection.code(), Code::Statement);
-/// # Ok::<(), tenancy_sql::InvalidName>(())
+/// # Ok::<(), tenancy_sql::SchemaError>(())
 /// ```
 ///
 /// # Errors

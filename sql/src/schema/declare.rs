@@ -3,7 +3,7 @@
 use super::Schema;
 use super::keys::key_elements;
 use crate::dialect::Dialect;
-use crate::name::{InvalidName, plain_name, table_name};
+use crate::name::{SchemaError, plain_name, table_name};
 use std::collections::BTreeSet;
 
 impl Schema {
@@ -24,7 +24,7 @@ impl Schema {
         mut self,
         table: impl Into<String>,
         column: impl Into<String>,
-    ) -> Result<Self, InvalidName> {
+    ) -> Result<Self, SchemaError> {
         let (table, column) = (table.into(), column.into());
         table_name(&table)?;
         plain_name("tenant column", &column)?;
@@ -39,7 +39,7 @@ impl Schema {
     ///
     /// # Errors
     /// The name is not plain, or the table has another declaration.
-    pub fn shared(mut self, table: impl Into<String>) -> Result<Self, InvalidName> {
+    pub fn shared(mut self, table: impl Into<String>) -> Result<Self, SchemaError> {
         let table = self.undeclared(table.into())?;
         self.shared.insert(table);
         Ok(self)
@@ -49,7 +49,7 @@ impl Schema {
     ///
     /// # Errors
     /// The name is not plain, or the table has another declaration.
-    pub fn shared_writable(mut self, table: impl Into<String>) -> Result<Self, InvalidName> {
+    pub fn shared_writable(mut self, table: impl Into<String>) -> Result<Self, SchemaError> {
         let table = self.undeclared(table.into())?;
         self.writable.insert(table);
         Ok(self)
@@ -60,12 +60,12 @@ impl Schema {
     /// # Errors
     /// The name is not plain, or no declaration can allow the function: it changes the session (and so the tenant of
     /// later statements), ends other sessions, reads files or runs text as SQL.
-    pub fn function(mut self, name: impl Into<String>) -> Result<Self, InvalidName> {
+    pub fn function(mut self, name: impl Into<String>) -> Result<Self, SchemaError> {
         let name = name.into();
         name.split('.').try_for_each(|part| plain_name("function", part))?;
         let lower = name.to_ascii_lowercase();
         if let Some(why) = crate::functions::forbidden_reason(lower.rsplit('.').next().unwrap_or(&lower)) {
-            return Err(InvalidName(format!(
+            return Err(SchemaError(format!(
                 "the function `{name}` {why}, so `functions` cannot allow it; remove it from `functions`, and call it \
                  on a connection of your own that has no tenant"
             )));
@@ -79,11 +79,11 @@ impl Schema {
     ///
     /// # Errors
     /// The table's name is not plain, or the key has no element.
-    pub fn global_key(mut self, table: &str, key: &str) -> Result<Self, InvalidName> {
+    pub fn global_key(mut self, table: &str, key: &str) -> Result<Self, SchemaError> {
         table_name(table)?;
         let key = key_elements(key);
         if key.iter().any(String::is_empty) {
-            return Err(InvalidName(format!(
+            return Err(SchemaError(format!(
                 "a global key of the table `{table}` names no column; write the columns, separated by commas"
             )));
         }
@@ -100,14 +100,14 @@ impl Schema {
         mut self,
         name: impl Into<String>,
         fields: impl IntoIterator<Item = T>,
-    ) -> Result<Self, InvalidName> {
+    ) -> Result<Self, SchemaError> {
         let name = name.into();
         name.split('.').try_for_each(|part| plain_name("composite type", part))?;
         let fields: BTreeSet<String> = fields.into_iter().map(Into::into).collect();
         for field in &fields {
             plain_name("field", field)?;
             if crate::functions::forbidden_reason(field).is_some() {
-                return Err(InvalidName(format!(
+                return Err(SchemaError(format!(
                     "the field `{field}` of `{name}` has the name of a function, which `(..).{field}` would call; rename it"
                 )));
             }
@@ -125,12 +125,12 @@ impl Schema {
         mut self,
         view: impl Into<String>,
         tables: impl IntoIterator<Item = T>,
-    ) -> Result<Self, InvalidName> {
+    ) -> Result<Self, SchemaError> {
         let view = self.undeclared(view.into())?;
         let tables: Vec<String> = tables.into_iter().map(Into::into).collect();
         tables.iter().try_for_each(|table| table_name(table))?;
         if tables.is_empty() || tables.contains(&view) {
-            return Err(InvalidName(format!("the view `{view}` must name the tables that it reads")));
+            return Err(SchemaError(format!("the view `{view}` must name the tables that it reads")));
         }
         self.views.insert(view, tables);
         Ok(self)
@@ -145,12 +145,12 @@ impl Schema {
         mut self,
         child: impl Into<String>,
         parent: impl Into<String>,
-    ) -> Result<Self, InvalidName> {
+    ) -> Result<Self, SchemaError> {
         let child = self.undeclared(child.into())?;
         let parent = parent.into();
         table_name(&parent)?;
         if child == parent || self.partitions.contains_key(&parent) {
-            return Err(InvalidName(format!("the partition `{child}` must name the table at the root")));
+            return Err(SchemaError(format!("the partition `{child}` must name the table at the root")));
         }
         self.partitions.insert(child, parent);
         Ok(self)
@@ -161,7 +161,7 @@ impl Schema {
     }
 
     /// Checks that a table has no declaration yet.
-    fn undeclared(&self, table: String) -> Result<String, InvalidName> {
+    fn undeclared(&self, table: String) -> Result<String, SchemaError> {
         table_name(&table)?;
         if self.is_declared(&table) {
             return Err(declared_twice(&table));
@@ -175,6 +175,6 @@ impl Schema {
     }
 }
 
-fn declared_twice(table: &str) -> InvalidName {
-    InvalidName(format!("the table `{table}` is declared twice; name it in one place"))
+fn declared_twice(table: &str) -> SchemaError {
+    SchemaError(format!("the table `{table}` is declared twice; name it in one place"))
 }

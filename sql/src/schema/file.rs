@@ -6,16 +6,16 @@ use serde::Deserialize;
 
 use super::{Schema, TenantType};
 use crate::dialect::Dialect;
-use crate::name::{InvalidName, table_name};
+use crate::name::{SchemaError, table_name};
 
 impl Schema {
     /// Reads the text of a `tenancy.toml`. Every key is optional; the default column is `tenant_id`.
     ///
     /// # Errors
     /// The text is not TOML, a key or a dialect is unknown, a name is not plain, or a table has two declarations.
-    pub fn from_toml(text: &str) -> Result<Self, InvalidName> {
+    pub fn from_toml(text: &str) -> Result<Self, SchemaError> {
         let file: TenancyToml =
-            toml::from_str(text).map_err(|e| InvalidName(format!("tenancy.toml: {e}")))?;
+            toml::from_str(text).map_err(|e| SchemaError(format!("tenancy.toml: {e}")))?;
         let TenancyToml {
             dialects,
             column,
@@ -39,7 +39,7 @@ impl Schema {
                 "sqlite" => Dialect::Sqlite,
                 "mysql" => Dialect::MySql,
                 _ => {
-                    return Err(InvalidName(format!(
+                    return Err(SchemaError(format!(
                         "the dialect `{}` is not known; write \"postgres\", \"sqlite\" or \"mysql\"",
                         name.escape_debug()
                     )));
@@ -99,12 +99,12 @@ impl Schema {
     /// assert_eq!(rewritten.text(), "SELECT id FROM open_orders WHERE open_orders.tenant_id = $1::UUID");
     /// let rejection = rewrite(Dialect::Postgres, "SELECT key FROM secrets", &schema).unwrap_err();
     /// assert_eq!(rejection.code(), Code::NoTenantColumn);
-    /// # Ok::<(), tenancy_sql::InvalidName>(())
+    /// # Ok::<(), tenancy_sql::SchemaError>(())
     /// ```
     ///
     /// # Errors
     /// The text is not a snapshot, or a table that has the tenant column is declared as shared.
-    pub fn with_snapshot(mut self, text: &str) -> Result<Self, InvalidName> {
+    pub fn with_snapshot(mut self, text: &str) -> Result<Self, SchemaError> {
         let Snapshot {
             r#type,
             tenants,
@@ -115,7 +115,7 @@ impl Schema {
             primary_keys,
             global_keys,
             composite_types,
-        } = toml::from_str(text).map_err(|e| InvalidName(format!("the snapshot of the database: {e}")))?;
+        } = toml::from_str(text).map_err(|e| SchemaError(format!("the snapshot of the database: {e}")))?;
         let names = tenants.iter().chain(&others).chain(views.keys()).chain(partitions.keys());
         for name in names.chain(table_columns.keys()) {
             table_name(name)?;
@@ -153,7 +153,7 @@ impl Schema {
         {
             let parent =
                 self.partitions.get(table).map_or_else(String::new, |parent| format!(" with `{parent}`"));
-            return Err(InvalidName(format!(
+            return Err(SchemaError(format!(
                 "the table `{table}` is declared as shared{parent}, but it has the tenant column in the database; \
                  take it out of `shared` in tenancy.toml"
             )));
@@ -169,10 +169,10 @@ impl Schema {
     pub fn with_named_snapshot(
         self,
         read: impl FnOnce(&str) -> std::io::Result<String>,
-    ) -> Result<Self, InvalidName> {
+    ) -> Result<Self, SchemaError> {
         let Some(file) = &self.snapshot else { return Ok(self) };
         let text = read(file).map_err(|e| {
-            InvalidName(format!(
+            SchemaError(format!(
                 "the snapshot `{file}` that tenancy.toml names cannot be read: {e}; write it with `tenancy sql snapshot`"
             ))
         })?;

@@ -13,7 +13,7 @@ pub(crate) use keys::key_elements;
 pub use tenant_type::TenantType;
 
 use crate::dialect::Dialect;
-use crate::name::{InvalidName, plain_name};
+use crate::name::{SchemaError, plain_name};
 
 /// What the rewriter knows about a database: the tenant column, and the tables that are exceptions.
 ///
@@ -39,7 +39,7 @@ use crate::name::{InvalidName, plain_name};
 ///     "#,
 /// )?;
 /// assert_eq!(schema.dialects(), [Dialect::Postgres, Dialect::Sqlite]);
-/// # Ok::<(), tenancy_sql::InvalidName>(())
+/// # Ok::<(), tenancy_sql::SchemaError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
@@ -78,7 +78,7 @@ impl Schema {
     ///
     /// # Errors
     /// The column is not a plain name.
-    pub fn new(column: impl Into<String>) -> Result<Self, InvalidName> {
+    pub fn new(column: impl Into<String>) -> Result<Self, SchemaError> {
         let column = column.into();
         plain_name("tenant column", &column)?;
         Ok(Self {

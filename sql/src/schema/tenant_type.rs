@@ -1,6 +1,6 @@
 //! [`TenantType`]: the type of the tenant columns in the database.
 
-use crate::name::InvalidName;
+use crate::name::SchemaError;
 
 /// The type of the tenant columns in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,10 +24,10 @@ impl TenantType {
         }
     }
 
-    pub(crate) fn parse(name: &str) -> Result<Self, InvalidName> {
+    pub(crate) fn parse(name: &str) -> Result<Self, SchemaError> {
         [Self::Uuid, Self::BigInt, Self::Text].into_iter().find(|known| known.as_str() == name).ok_or_else(
             || {
-                InvalidName(format!(
+                SchemaError(format!(
                     "the type `{}` of the tenant column is not known; write \"uuid\", \"bigint\" or \"text\"",
                     name.escape_debug()
                 ))

@@ -53,7 +53,7 @@ impl StripeWebhook {
 
     /// Replaces the system clock.
     #[must_use]
-    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 

@@ -53,7 +53,7 @@ async fn examine(url: &str, schema: &Schema) -> Result<Report, String> {
         other => return Err(format!("the doctor examines PostgreSQL only; `{other}` is another database")),
     };
     let report = doctor::examine(&mut conn, schema).await.map_err(|e| match e.cause() {
-        Some(cause) => unreachable(cause),
+        Some(cause) => format!("the database cannot be examined: {cause}"),
         None => e.to_string(),
     })?;
     conn.close().await.map_err(|e| unreachable(&e))?;

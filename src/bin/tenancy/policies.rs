@@ -77,40 +77,40 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
     };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let migration = runtime.block_on(work)?;
+    let plan = runtime.block_on(work)?;
 
     let text = match (check, apply) {
-        (true, _) => summary(&migration, "missing"),
-        (_, true) => summary(&migration, "done"),
-        _ => migration.sql(),
+        (true, _) => summary(&plan, "missing"),
+        (_, true) => summary(&plan, "done"),
+        _ => plan.sql(),
     };
     super::check::show(&text)?;
-    let fails = !migration.is_empty() || !migration.unguarded().is_empty() || migration.tables() == 0;
+    let fails = !plan.is_empty() || !plan.unguarded().is_empty() || plan.tables() == 0;
     Ok(if check && fails { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-fn summary(migration: &PolicyPlan, what: &str) -> String {
+fn summary(plan: &PolicyPlan, what: &str) -> String {
     let mut text = String::new();
-    let (steps, unguarded, tables) = (migration.changes(), migration.unguarded(), migration.tables());
+    let (changes, unguarded, tables) = (plan.changes(), plan.unguarded(), plan.tables());
     let compared =
         if tables == 1 { "1 table compared".to_owned() } else { format!("{tables} tables compared") };
-    for step in steps.iter().chain(unguarded) {
+    for step in changes.iter().chain(unguarded) {
         // Writing to a String cannot fail. Names can contain any character, so they are escaped.
         let _ = writeln!(text, "{}: {}", step.object().escape_debug(), step.reason().escape_debug());
     }
     if tables == 0 {
         text += "nothing was compared: no table in the schemas of the search_path has a tenant column; check `--url`, the \
                  search_path, and `column` and `columns` in tenancy.toml\n";
-    } else if steps.is_empty() && unguarded.is_empty() {
+    } else if changes.is_empty() && unguarded.is_empty() {
         let _ = writeln!(text, "the policies are as planned: {compared}");
     }
-    if !steps.is_empty() {
-        let _ = writeln!(text, "{} {what}, {compared}", steps.len());
+    if !changes.is_empty() {
+        let _ = writeln!(text, "{} {what}, {compared}", changes.len());
     }
     if !unguarded.is_empty() {
         let _ = writeln!(text, "{} without a policy; decide whether each needs one", unguarded.len());
     }
-    let (keys, advice) = (migration.keys().len(), migration.advice().len());
+    let (keys, advice) = (plan.keys().len(), plan.advice().len());
     if keys + advice > 0 {
         let _ = writeln!(
             text,

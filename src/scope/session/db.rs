@@ -46,8 +46,9 @@ impl<DB: Backend> TenantDb<DB> {
     /// Begins a transaction of one tenant.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if there is no connection, [`ErrorKind::UnsupportedPlacement`](crate::ErrorKind::UnsupportedPlacement) if the
-    /// tenant's rows are not in the shared tables.
+    /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if there is no connection,
+    /// [`UnsupportedPlacement`](crate::ErrorKind::UnsupportedPlacement) if the tenant's rows are not in the shared tables,
+    /// [`CrossTenantContext`](crate::ErrorKind::CrossTenantContext) for a context of a cross-tenant read.
     #[track_caller]
     pub fn begin<'a>(&'a self, ctx: &'a TenantContext) -> impl Future<Output = Result<Tx<'a, DB>>> + Send {
         let begun_at = Location::caller();

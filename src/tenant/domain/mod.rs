@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 pub use self::dns::DnsResolver;
 pub use self::store::{Challenge, DomainState, DomainStore, TenantDomain};
 pub use self::verifier::{DomainVerifier, TxtLookup};
-use super::host_name::{DomainNameError, HostName, read_name};
+use super::host_name::{HostError, HostName, read_name};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The label below the domain whose TXT record contains the challenge.
@@ -43,7 +43,7 @@ impl Domain {
     /// # Errors
     /// [`ErrorKind::InvalidInput`], with the rule that the text violates. The error does not contain the text.
     pub fn parse(text: &str) -> Result<Self> {
-        let invalid = |why: DomainNameError| {
+        let invalid = |why: HostError| {
             Error::new(
                 ErrorKind::InvalidInput,
                 format!("not a custom domain: {why}; use a whole host name such as `shop.example.com`"),
