@@ -71,7 +71,7 @@ enum Shows {
 /// The entries that pass row-level security, and why. `docs/explanation/security-model.md` names each kind.
 const PAST_RLS: &[(&str, Shows, &str)] = &[
     (
-        "Q24 a view that nobody declared",
+        "Q24 a view that is not declared",
         Shows::Rows,
         "a view reads as its owner, unless it is a security_invoker",
     ),
