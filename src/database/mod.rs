@@ -9,6 +9,7 @@ mod conn;
 mod connection_mode;
 mod driver;
 mod error;
+mod lease;
 #[cfg(any(feature = "dynamic", feature = "macros"))]
 mod native;
 #[cfg(not(any(feature = "dynamic", feature = "macros")))]
@@ -28,6 +29,7 @@ pub(crate) use self::conn::{Conn, TxMode};
 pub use self::connection_mode::ConnectionMode;
 pub(crate) use self::driver::Driver;
 pub(crate) use self::error::{change_error, database_error, encoding_error};
+pub(crate) use self::lease::Lease;
 #[cfg(feature = "dynamic")]
 pub(crate) use self::native::{ItemStream, StreamItem, first_row, to_sqlx_error};
 pub(crate) use self::tenant_id::BoundTenant;

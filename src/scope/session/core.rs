@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use sqlx::Pool;
-use sqlx::pool::PoolConnection;
 use tenancy_sql::{Schema, TenantType};
 
 use super::backend::Backend;
@@ -12,7 +11,7 @@ use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
 use crate::database::{
-    BoundTenant, Conn, ConnectionMode, OpenTransaction, TxMode, change_error, database_error,
+    BoundTenant, Conn, ConnectionMode, Lease, OpenTransaction, TxMode, change_error, database_error,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Placement, Tenant, TenantId};
@@ -75,16 +74,14 @@ impl<DB: Backend> Core<DB> {
         tenant: &TenantId,
         writes: bool,
         allows_autocommit: bool,
-    ) -> sqlx::Result<Lease<DB>> {
+    ) -> sqlx::Result<StatementLease<DB>> {
         if self.autocommit(writes, allows_autocommit) {
-            return Ok(Lease::Autocommit {
-                conn: self.pool.acquire().await?,
-                mode: self.connection_mode,
-                writes,
-            });
+            let lease = Lease::Autocommit(self.pool.acquire().await?, self.connection_mode);
+            return Ok(StatementLease { lease, writes });
         }
         let mode = if writes { TxMode::Write } else { TxMode::Read };
-        self.open(Some(tenant), mode).await.map(|open| Lease::Transaction { open, writes })
+        let lease = Lease::Transaction(self.open(Some(tenant), mode).await?);
+        Ok(StatementLease { lease, writes })
     }
 
     /// Whether a single statement runs without a transaction.
@@ -103,32 +100,29 @@ impl<DB: Backend> Core<DB> {
 }
 
 /// The connection of a single statement.
-pub(in crate::scope) enum Lease<DB: Backend> {
-    Autocommit { conn: PoolConnection<DB>, mode: ConnectionMode, writes: bool },
-    Transaction { open: OpenTransaction<DB>, writes: bool },
+pub(in crate::scope) struct StatementLease<DB: Backend> {
+    lease: Lease<DB>,
+    writes: bool,
 }
 
-impl<DB: Backend> Lease<DB> {
+impl<DB: Backend> StatementLease<DB> {
     pub(in crate::scope) fn conn(&mut self) -> Conn<'_, DB> {
-        match self {
-            Self::Autocommit { conn, mode, .. } => Conn::on(conn, *mode),
-            Self::Transaction { open, .. } => open.conn(),
-        }
+        self.lease.conn()
     }
 
     /// The error of the statement. Without a transaction, a write may have been committed before the connection
     /// broke.
     pub(super) fn error(&self, error: &sqlx::Error) -> Error {
-        match self {
-            Self::Autocommit { writes: true, .. } => change_error(error),
+        match &self.lease {
+            Lease::Autocommit(..) if self.writes => change_error(error),
             _ => database_error(error),
         }
     }
 
     /// Commits a write. A transaction that only reads is rolled back when it is dropped.
     pub(in crate::scope) async fn finish(self) -> Result<()> {
-        match self {
-            Self::Transaction { open, writes: true } => open.commit().await,
+        match self.lease {
+            Lease::Transaction(open) if self.writes => open.commit().await,
             _ => Ok(()),
         }
     }

@@ -14,10 +14,9 @@ use std::fmt;
 
 use async_trait::async_trait;
 use sqlx::Pool;
-use sqlx::pool::PoolConnection;
 
 use crate::audit::{AuditEvent, AuditSink};
-use crate::database::{Conn, ConnectionMode, OpenTransaction, TxMode, database_error, insert_event};
+use crate::database::{ConnectionMode, Lease, OpenTransaction, TxMode, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
 use crate::store::timing::{Timing, timing_setters};
@@ -67,14 +66,14 @@ impl<DB: Backend> SqlStore<DB> {
     timing_setters!();
 
     /// Acquires a connection for one read: in a transaction behind PgBouncer, else in autocommit mode.
-    async fn reader(&self) -> Result<Reader<DB>> {
+    async fn reader(&self) -> Result<Lease<DB>> {
         if self.connection_mode == ConnectionMode::PgBouncer {
-            return self.begin_tx(TxMode::Read).await.map(Reader::Transaction);
+            return self.begin_tx(TxMode::Read).await.map(Lease::Transaction);
         }
         self.pool
             .acquire()
             .await
-            .map(|conn| Reader::Autocommit(conn, self.connection_mode))
+            .map(|conn| Lease::Autocommit(conn, self.connection_mode))
             .map_err(|e| database_error(&e))
     }
 
@@ -108,20 +107,6 @@ impl SqlStore<sqlx::Postgres> {
     pub fn connection_mode(mut self, connection_mode: ConnectionMode) -> Self {
         self.connection_mode = connection_mode;
         self
-    }
-}
-
-enum Reader<DB: Backend> {
-    Autocommit(PoolConnection<DB>, ConnectionMode),
-    Transaction(OpenTransaction<DB>),
-}
-
-impl<DB: Backend> Reader<DB> {
-    fn conn(&mut self) -> Conn<'_, DB> {
-        match self {
-            Self::Autocommit(conn, connection_mode) => Conn::on(conn, *connection_mode),
-            Self::Transaction(tx) => tx.conn(),
-        }
     }
 }
 
