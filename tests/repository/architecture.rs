@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::files;
+
 /// Each module may use the modules above it, and no other.
 const MAP: [&str; 18] = [
     "error",
@@ -43,15 +45,8 @@ fn rank(module: &str) -> usize {
     })
 }
 
-fn sources(dir: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).expect("src is there") {
-        let path = entry.expect("src reads").path();
-        if path.is_dir() {
-            sources(&path, files);
-        } else if path.extension().is_some_and(|ext| ext == "rs") {
-            files.push(path);
-        }
-    }
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    files(dir).into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "rs")).collect()
 }
 
 /// The file without comments, because a link in a comment is no import.
@@ -81,8 +76,7 @@ fn imports(code: &str) -> BTreeSet<String> {
 #[test]
 fn imports_go_down_the_map_only() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&src, &mut files);
+    let files = sources(&src);
     assert!(files.len() > 25, "only {} source files were found", files.len());
     let mut edges = 0;
     let mut faults = Vec::new();
@@ -109,8 +103,7 @@ fn imports_go_down_the_map_only() {
 fn the_implementations_of_a_store_do_not_know_each_other() {
     let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
     let all = ["memory", "cached", "sql"];
-    let mut files = Vec::new();
-    sources(&store, &mut files);
+    let files = sources(&store);
     for file in files.iter().filter(|file| **file != store.join("mod.rs")) {
         let own = file.strip_prefix(&store).expect("the file is in store").to_string_lossy().into_owned();
         let code = code(file);
@@ -153,7 +146,7 @@ fn each_file_is_short_and_says_what_is_in_it() {
     let mut files = Vec::new();
     let examples = EXAMPLES.map(|name| format!("examples/{name}/src"));
     for dir in ["src", "sql/src", "macros/src"].map(str::to_owned).into_iter().chain(examples) {
-        sources(&root.join(dir), &mut files);
+        files.extend(sources(&root.join(dir)));
     }
     assert!(files.len() > 200, "only {} source files were found", files.len());
     let mut faults = Vec::new();

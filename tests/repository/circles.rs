@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use crate::files;
+
 /// A module's path within its crate: `["scope", "session"]`.
 type Module = Vec<String>;
 
@@ -24,26 +26,20 @@ struct Tree(BTreeMap<Module, Source>);
 
 impl Tree {
     fn read(src: &Path) -> Self {
-        let mut tree = Self(BTreeMap::new());
-        tree.walk(src, src, &Vec::new());
-        tree
+        let sources = files(src).into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "rs"));
+        Self(sources.map(|path| Self::source(src, &path)).collect())
     }
 
-    fn walk(&mut self, src: &Path, dir: &Path, module: &Module) {
-        for entry in fs::read_dir(dir).expect("src is there") {
-            let path = entry.expect("src reads").path();
-            let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
-            let child = [module.as_slice(), std::slice::from_ref(&name)].concat();
-            if path.is_dir() {
-                self.walk(src, &path, &child);
-            } else if path.extension().is_some_and(|ext| ext == "rs") {
-                let own =
-                    if ["mod", "lib", "main"].contains(&name.as_str()) { module.clone() } else { child };
-                let file = path.strip_prefix(src).expect("it is in src").to_string_lossy().into_owned();
-                let text = fs::read_to_string(&path).expect("a source file reads");
-                self.0.insert(own.clone(), Source::new(file, &text));
-            }
+    /// A file with the module that it holds.
+    fn source(src: &Path, path: &Path) -> (Module, Source) {
+        let within = path.strip_prefix(src).expect("it is in src");
+        let mut module: Module =
+            within.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        if module.last().is_some_and(|name| ["mod", "lib", "main"].contains(&name.as_str())) {
+            module.pop();
         }
+        let text = fs::read_to_string(path).expect("a source file reads");
+        (module, Source::new(within.to_string_lossy().into_owned(), &text))
     }
 
     /// The file that defines the item of a path, as seen from `from`.
