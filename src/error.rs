@@ -84,6 +84,10 @@ pub enum ErrorKind {
     Expired,
     /// The tenant's rows are in a placement that this data plane does not serve.
     UnsupportedPlacement,
+    /// The schema, the database or the file that holds the tenant's rows does not exist.
+    PlacementMissing,
+    /// No connection became free in time: the tenant uses all of its share, or all connections are in use.
+    ConnectionLimit,
     /// The program is configured wrongly; the text states how to fix it.
     Misconfigured,
     /// The database returned an error that has no kind of its own.
@@ -124,6 +128,8 @@ impl ErrorKind {
             Self::CrossTenantContext => "cross-tenant-context",
             Self::Expired => "expired",
             Self::UnsupportedPlacement => "unsupported-placement",
+            Self::PlacementMissing => "placement-missing",
+            Self::ConnectionLimit => "connection-limit",
             Self::Misconfigured => "misconfigured",
             Self::Database => "database",
         }
@@ -250,7 +256,10 @@ impl Error {
     /// A write that lost its connection may have succeeded. Before you repeat it, read the rows, or give the write a
     /// unique key.
     pub fn is_transient(&self) -> bool {
-        matches!(self.kind(), ErrorKind::StoreUnavailable | ErrorKind::Retryable)
+        matches!(
+            self.kind(),
+            ErrorKind::StoreUnavailable | ErrorKind::Retryable | ErrorKind::ConnectionLimit
+        )
     }
 }
 

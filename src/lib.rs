@@ -15,6 +15,8 @@ pub mod guide;
 pub mod isolation;
 #[cfg(feature = "namespace")]
 pub mod namespace;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod placement;
 pub mod plan;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod quota;

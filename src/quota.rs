@@ -97,9 +97,9 @@ impl Gauge {
         let max = limit.max().map_or(MAX_COUNT, |max| i64::try_from(max).unwrap_or(MAX_COUNT).min(MAX_COUNT));
         let statement = Statement::internal_table(
             tx.context(),
-            "INSERT INTO tenancy_gauges (tenant_id, feature, used) SELECT $1, $2, $3 WHERE $3 <= $4 \
-             ON CONFLICT (tenant_id, feature) DO UPDATE SET used = tenancy_gauges.used + excluded.used \
-             WHERE tenancy_gauges.used + excluded.used <= $4 RETURNING used",
+            "INSERT INTO @tenancy_gauges AS g (tenant_id, feature, used) SELECT $1, $2, $3 WHERE $3 <= $4 \
+             ON CONFLICT (tenant_id, feature) DO UPDATE SET used = g.used + excluded.used \
+             WHERE g.used + excluded.used <= $4 RETURNING used",
             &[Value::Text(self.feature), Value::Int(n), Value::Int(max)],
         )?
         .writing();
@@ -143,7 +143,7 @@ impl Gauge {
         let n = checked_amount(n)?;
         let statement = Statement::internal_table(
             tx.context(),
-            "UPDATE tenancy_gauges SET used = used - $3 \
+            "UPDATE @tenancy_gauges SET used = used - $3 \
              WHERE tenant_id = $1 AND feature = $2 AND used >= $3 RETURNING used",
             &[Value::Text(self.feature), Value::Int(n)],
         )?
@@ -172,7 +172,7 @@ impl Gauge {
     async fn used<S: TenantExecutor>(&self, scope: S) -> Result<u64> {
         let statement = Statement::internal_table(
             scope.context(),
-            "SELECT used FROM tenancy_gauges WHERE tenant_id = $1 AND feature = $2",
+            "SELECT used FROM @tenancy_gauges WHERE tenant_id = $1 AND feature = $2",
             &[Value::Text(self.feature)],
         )?;
         Ok(first_int::<S::Database>(&scope.fetch(statement).await?)?.unwrap_or(0))

@@ -1,6 +1,6 @@
 //! Writes an audit event into the library's own table. `scope::StoredEvent` reads it back.
 
-use sqlx::SqlSafeStr;
+use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::bind::arguments;
 use super::conn::Conn;
@@ -20,13 +20,11 @@ pub(crate) async fn insert_event<DB: Driver>(conn: Conn<'_, DB>, event: &AuditEv
         Value::Text(event.action()),
         Value::Bytes(&event.bytes()),
     ])?;
-    DB::execute(
-        conn,
-        "INSERT INTO tenancy_audit_events (tenant_id, id, occurred_us, action, event) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING"
-            .into_sql_str(),
-        arguments,
-    )
+    let sql = conn.route.own_table(
+        "INSERT INTO @tenancy_audit_events (tenant_id, id, occurred_us, action, event) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING",
+    );
+    DB::execute(conn, AssertSqlSafe(sql).into_sql_str(), arguments)
     .await
     .map(|_| ())
     .map_err(|e| database_error(&e))

@@ -1,37 +1,73 @@
-//! [`Conn`]: a connection with its connection mode; [`TxMode`]: whether a transaction reads or writes.
+//! [`Conn`]: a connection, and how statements are sent on it; [`TxMode`]: whether a transaction reads or writes.
 
-use sqlx::pool::PoolConnection;
+use sqlx::database::HasStatementCache;
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use super::connection_mode::ConnectionMode;
+use super::route::Route;
 
-/// A connection, and the mode in which statements are sent on it.
+/// A connection, and how statements are sent on it.
 #[expect(unnameable_types, reason = "part of the sealed traits")]
 pub struct Conn<'c, DB: sqlx::Database> {
     pub(crate) conn: &'c mut DB::Connection,
-    pub(crate) connection_mode: ConnectionMode,
+    pub(crate) route: &'c Route,
 }
 
 impl<'c, DB: sqlx::Database> Conn<'c, DB> {
-    pub(crate) fn on(conn: &'c mut PoolConnection<DB>, connection_mode: ConnectionMode) -> Self {
-        Self { conn, connection_mode }
+    pub(crate) fn on(conn: &'c mut DB::Connection, route: &'c Route) -> Self {
+        Self { conn, route }
     }
 
     /// The same connection, borrowed for one statement.
     pub(crate) fn reborrow(&mut self) -> Conn<'_, DB> {
-        Conn { conn: &mut *self.conn, connection_mode: self.connection_mode }
+        Conn { conn: &mut *self.conn, route: self.route }
     }
+
+    /// Whether prepared statements are named, so that the next execution on the connection can reuse them.
+    pub(crate) fn uses_named_statements(&self) -> bool {
+        self.route.connection_mode.uses_named_statements()
+    }
+
+    /// The text of a statement as it is sent.
+    ///
+    /// In a tenant's schema the text ends with the name of the schema, as a comment. sqlx keeps prepared statements by
+    /// their text, and a statement that was prepared in one schema must not run in another: the tables of two schemas
+    /// can have different columns while a migration runs.
+    pub(crate) fn text(&self, sql: SqlStr) -> SqlStr {
+        match self.route.labelled(sql.as_str()) {
+            Some(text) => AssertSqlSafe(text).into_sql_str(),
+            None => sql,
+        }
+    }
+
+}
+
+impl<DB: sqlx::Database + HasStatementCache> Conn<'_, DB> {
+    /// After a statement: if PostgreSQL rejected it because the columns of its table changed, the connection forgets
+    /// its prepared statements. Otherwise every later execution on this connection would fail too.
+    pub(crate) async fn settle<T>(self, result: sqlx::Result<T>) -> sqlx::Result<T> {
+        if result.as_ref().is_err_and(is_stale_statement) {
+            // If this fails, the connection is broken, and the next statement on it reports that.
+            let _ = sqlx::Connection::clear_cached_statements(self.conn).await;
+        }
+        result
+    }
+}
+
+/// Whether PostgreSQL rejected a prepared statement because the columns of its table changed.
+fn is_stale_statement(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("0A000")
+        && error.message().contains("cached plan"))
 }
 
 impl<DB: sqlx::Database> std::fmt::Debug for Conn<'_, DB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conn").field("connection_mode", &self.connection_mode).finish_non_exhaustive()
+        f.debug_struct("Conn").field("route", self.route).finish_non_exhaustive()
     }
 }
 
 /// Whether a transaction reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(unnameable_types, reason = "part of the sealed traits")]
-pub enum TxMode {
+pub(crate) enum TxMode {
     Read,
     /// Several reads that see the database as of one moment.
     Snapshot,

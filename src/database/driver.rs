@@ -2,30 +2,42 @@
 
 use std::future::Future;
 
-use sqlx::{Pool, SqlStr};
+use sqlx::{Connection, Pool, SqlStr};
 
-use super::conn::{Conn, TxMode};
+use super::begin::Begin;
+use super::conn::Conn;
 use super::connection_mode::ConnectionMode;
+use super::enforcement::Enforcement;
 use super::native::Native;
+use super::pooled::Pooled;
 use super::value::Value;
+use crate::error::Result;
 use crate::tenant::TenantId;
 
 /// The database operations that the library needs: begin a transaction, set the tenant, bind and read values.
 #[expect(unnameable_types, reason = "a sealed trait: `scope::Backend` is its public name")]
 pub trait Driver: Native {
     /// Opens a transaction of a tenant, or for the control plane a transaction without a tenant.
-    ///
-    /// With `verify_tenant` the database confirms that the transaction began with this message, and that its tenant
-    /// is the given one.
-    fn begin(
+    fn begin(conn: Conn<'_, Self>, begin: Begin<'_>) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Sets the tenant of an open transaction, and the schema of its route. `left_schema`: it was in another schema.
+    fn switch(
         conn: Conn<'_, Self>,
-        tenant: Option<&TenantId>,
-        mode: TxMode,
-        verify_tenant: bool,
+        tenant: &TenantId,
+        left_schema: bool,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Sets the tenant of an open transaction.
-    fn set_tenant(conn: Conn<'_, Self>, tenant: &TenantId) -> impl Future<Output = sqlx::Result<()>> + Send;
+    /// The schema of the library's own tables; `None` if there are none, or the database has no schemas.
+    fn own_tables(conn: &mut Self::Connection) -> impl Future<Output = sqlx::Result<Option<String>>> + Send;
+
+    /// Whether a database can have several schemas.
+    const HAS_SCHEMAS: bool;
+
+    /// Checks a database of a tenant when its first connection was opened.
+    fn check_database(
+        conn: &mut Self::Connection,
+        enforcement: Enforcement,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Takes a lock on `key` until the transaction ends. Another transaction that locks the same key waits.
     fn advisory_lock(conn: Conn<'_, Self>, key: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
@@ -34,7 +46,7 @@ pub trait Driver: Native {
     const HAS_RLS: bool;
 
     /// Disposes of a connection whose `begin` did not return.
-    fn discard(conn: sqlx::pool::PoolConnection<Self>);
+    fn discard(conn: Pooled<Self>);
 
     fn execute(
         conn: Conn<'_, Self>,
@@ -54,10 +66,17 @@ pub trait Driver: Native {
         connection_mode: ConnectionMode,
     ) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
 
-    /// Runs the migrations of the library's own tables.
-    fn migrate(pool: &Pool<Self>) -> impl Future<Output = Result<(), sqlx::migrate::MigrateError>> + Send;
+    /// A pool with these options, without a connection yet.
+    fn pool(
+        options: sqlx::pool::PoolOptions<Self>,
+        connect: <Self::Connection as Connection>::Options,
+        connection_mode: ConnectionMode,
+    ) -> Pool<Self>;
 
-    fn push(binds: &mut Self::Arguments, value: Value<'_>) -> Result<(), sqlx::error::BoxDynError>;
+    /// Runs the migrations of the library's own tables.
+    fn migrate(pool: &Pool<Self>) -> impl Future<Output = std::result::Result<(), sqlx::migrate::MigrateError>> + Send;
+
+    fn push(binds: &mut Self::Arguments, value: Value<'_>) -> std::result::Result<(), sqlx::error::BoxDynError>;
 
     fn int(row: &Self::Row, column: usize) -> sqlx::Result<i64>;
 
@@ -76,9 +95,10 @@ macro_rules! common_methods {
             sql: sqlx::SqlStr,
             binds: Self::Arguments,
         ) -> sqlx::Result<u64> {
-            let query = sqlx::query_with::<$db, _>(sql, binds)
-                .persistent(conn.connection_mode.uses_named_statements());
-            Ok(query.execute(conn.conn).await?.rows_affected())
+            let query = sqlx::query_with::<$db, _>(conn.text(sql), binds)
+                .persistent(conn.uses_named_statements());
+            let done = query.execute(&mut *conn.conn).await;
+            Ok(conn.settle(done).await?.rows_affected())
         }
 
         async fn fetch(
@@ -86,10 +106,10 @@ macro_rules! common_methods {
             sql: sqlx::SqlStr,
             binds: Self::Arguments,
         ) -> sqlx::Result<Vec<Self::Row>> {
-            sqlx::query_with::<$db, _>(sql, binds)
-                .persistent(conn.connection_mode.uses_named_statements())
-                .fetch_all(conn.conn)
-                .await
+            let query = sqlx::query_with::<$db, _>(conn.text(sql), binds)
+                .persistent(conn.uses_named_statements());
+            let rows = query.fetch_all(&mut *conn.conn).await;
+            conn.settle(rows).await
         }
 
         async fn migrate(pool: &sqlx::Pool<Self>) -> Result<(), sqlx::migrate::MigrateError> {
@@ -99,7 +119,7 @@ macro_rules! common_methods {
         fn push(
             binds: &mut Self::Arguments,
             value: crate::database::Value<'_>,
-        ) -> Result<(), sqlx::error::BoxDynError> {
+        ) -> std::result::Result<(), sqlx::error::BoxDynError> {
             use crate::database::Value;
             match value {
                 Value::Int(int) => sqlx::Arguments::add(binds, int),

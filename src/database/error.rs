@@ -32,6 +32,11 @@ impl Error {
     }
 }
 
+/// Wraps an error of this crate in an [`sqlx::Error::Configuration`]; `Error::from_sqlx` unwraps it.
+pub(crate) fn to_sqlx_error(error: Error) -> sqlx::Error {
+    sqlx::Error::Configuration(Box::new(error))
+}
+
 /// The error of a value that cannot be encoded. An error of this crate is returned unchanged.
 pub(crate) fn encoding_error(cause: BoxDynError) -> Error {
     match cause.downcast::<Error>() {
@@ -156,6 +161,10 @@ fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
         "26000" | "42P05" => (
             ErrorKind::Retryable,
             "a connection behind a pooler did not know one of your types yet; run it again",
+        ),
+        "0A000" if message.contains("cached plan") => (
+            ErrorKind::Retryable,
+            "the columns of a table changed since the statement was prepared; run the transaction again",
         ),
         "42P01" | "42703" | "42883" | "3F000" => (
             ErrorKind::Misconfigured,

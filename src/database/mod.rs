@@ -4,34 +4,54 @@
 //! are in `scope`.
 
 mod audit_row;
+mod begin;
 mod bind;
 mod conn;
 mod connection_mode;
+mod databases;
 mod driver;
+mod enforcement;
 mod error;
 mod lease;
+mod limits;
 #[cfg(any(feature = "dynamic", feature = "macros"))]
 mod native;
 #[cfg(not(any(feature = "dynamic", feature = "macros")))]
 #[path = "no_native.rs"]
 mod native;
+mod pooled;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod registry;
+mod route;
+mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_files;
 mod tenant_id;
 mod transaction;
 mod value;
 
 pub(crate) use self::audit_row::insert_event;
+pub(crate) use self::begin::Begin;
 pub(crate) use self::bind::arguments;
 pub(crate) use self::conn::{Conn, TxMode};
 pub use self::connection_mode::ConnectionMode;
+pub(crate) use self::databases::Databases;
 pub(crate) use self::driver::Driver;
-pub(crate) use self::error::{change_error, database_error, encoding_error};
+pub use self::enforcement::Enforcement;
+pub(crate) use self::error::{change_error, database_error, encoding_error, to_sqlx_error};
 pub(crate) use self::lease::Lease;
+pub use self::limits::ConnectionLimits;
 #[cfg(feature = "dynamic")]
-pub(crate) use self::native::{ItemStream, StreamItem, first_row, to_sqlx_error};
+pub(crate) use self::native::{ItemStream, StreamItem, first_row};
+pub(crate) use self::pooled::Pooled;
+pub use self::registry::{DatabaseConfig, DatabaseRegistry};
+pub(crate) use self::route::Route;
+pub(crate) use self::source::Source;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite_files::SqliteFiles;
 pub(crate) use self::tenant_id::BoundTenant;
 pub(crate) use self::transaction::OpenTransaction;
 pub(crate) use self::value::Value;

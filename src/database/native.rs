@@ -1,11 +1,13 @@
 //! [`Native`]: runs sqlx's own query objects, for the scoped executor and for the `query_checked!` macros.
 
 use futures_util::stream::BoxStream;
+use sqlx::database::HasStatementCache;
 use sqlx::query::{Map, Query, QueryScalar};
 use sqlx::{FromRow, SqlStr};
 use sqlx_core::describe::Describe;
 
 use super::conn::Conn;
+use super::error::to_sqlx_error;
 use crate::error::{Error, ErrorKind};
 
 /// One item of a result: a row, or the summary of a finished statement.
@@ -17,7 +19,7 @@ pub(crate) type ItemStream<'c, DB> = BoxStream<'c, sqlx::Result<StreamItem<DB>>>
 
 /// Runs sqlx's own query objects on a connection.
 #[expect(unnameable_types, reason = "part of a sealed trait")]
-pub trait Native: sqlx::Database {
+pub trait Native: sqlx::Database + HasStatementCache {
     fn stream(
         conn: Conn<'_, Self>,
         sql: SqlStr,
@@ -58,11 +60,6 @@ pub trait Native: sqlx::Database {
         (T,): for<'r> FromRow<'r, Self::Row>;
 }
 
-/// Wraps an error of this crate in an [`sqlx::Error::Configuration`]; `Error::from_sqlx` unwraps it.
-pub(crate) fn to_sqlx_error(error: Error) -> sqlx::Error {
-    sqlx::Error::Configuration(Box::new(error))
-}
-
 /// The error of `prepare` and `describe` behind a pooler: both leave a named statement on a connection.
 fn preparing_unsupported() -> sqlx::Error {
     to_sqlx_error(Error::new(
@@ -80,7 +77,6 @@ macro_rules! native {
 
         use super::{Conn, ItemStream, Native, preparing_unsupported};
 
-        type Connection = <$db as sqlx::Database>::Connection;
         type Arguments = <$db as sqlx::Database>::Arguments;
         type Row = <$db as sqlx::Database>::Row;
         type TypeInfo = <$db as sqlx::Database>::TypeInfo;
@@ -93,8 +89,8 @@ macro_rules! native {
                 binds: Arguments,
                 persistent: bool,
             ) -> ItemStream<'_, Self> {
-                let query = sqlx::query_with(sql, binds)
-                    .persistent(persistent && conn.connection_mode.uses_named_statements());
+                let persistent = persistent && conn.uses_named_statements();
+                let query = sqlx::query_with(conn.text(sql), binds).persistent(persistent);
                 conn.conn.fetch_many(query)
             }
 
@@ -103,62 +99,59 @@ macro_rules! native {
                 sql: SqlStr,
                 parameters: &[TypeInfo],
             ) -> sqlx::Result<Statement> {
-                if !conn.connection_mode.uses_named_statements() {
+                if !conn.uses_named_statements() {
                     return Err(preparing_unsupported());
                 }
+                let sql = conn.text(sql);
                 conn.conn.prepare_with(sql, parameters).await
             }
 
             async fn describe(conn: Conn<'_, Self>, sql: SqlStr) -> sqlx::Result<Describe<Self>> {
-                if !conn.connection_mode.uses_named_statements() {
+                if !conn.uses_named_statements() {
                     return Err(preparing_unsupported());
                 }
+                let sql = conn.text(sql);
                 conn.conn.describe(sql).await
             }
 
             async fn execute_query(
-                conn: Conn<'_, Self>,
+                mut conn: Conn<'_, Self>,
                 query: sqlx::query::Query<'_, Self, Arguments>,
             ) -> sqlx::Result<u64> {
-                Ok(query
-                    .persistent(conn.connection_mode.uses_named_statements())
-                    .execute(conn.conn)
-                    .await?
-                    .rows_affected())
+                let done = query.execute(RoutedExecutor(conn.reborrow())).await;
+                Ok(conn.settle(done).await?.rows_affected())
             }
 
             async fn fetch_mapped<F, T>(
-                conn: Conn<'_, Self>,
+                mut conn: Conn<'_, Self>,
                 query: sqlx::query::Map<'_, Self, F, Arguments>,
             ) -> sqlx::Result<Vec<T>>
             where
                 F: FnMut(Row) -> sqlx::Result<T> + Send,
                 T: Send + Unpin,
             {
-                if conn.connection_mode.uses_named_statements() {
-                    query.fetch_all(conn.conn).await
-                } else {
-                    query.fetch_all(UnnamedExecutor(conn.conn)).await
-                }
+                let rows = query.fetch_all(RoutedExecutor(conn.reborrow())).await;
+                conn.settle(rows).await
             }
 
             async fn fetch_scalars<T>(
-                conn: Conn<'_, Self>,
+                mut conn: Conn<'_, Self>,
                 query: sqlx::query::QueryScalar<'_, Self, T, Arguments>,
             ) -> sqlx::Result<Vec<T>>
             where
                 T: Send + Unpin,
                 (T,): for<'r> sqlx::FromRow<'r, Row>,
             {
-                query.persistent(conn.connection_mode.uses_named_statements()).fetch_all(conn.conn).await
+                let rows = query.fetch_all(RoutedExecutor(conn.reborrow())).await;
+                conn.settle(rows).await
             }
         }
 
-        /// Sends every statement unnamed. sqlx's `Map` has no method `persistent` that would do the same.
+        /// Sends the statement of a query object of sqlx as the route says: with its text, named or unnamed.
         #[derive(Debug)]
-        struct UnnamedExecutor<'c>(&'c mut Connection);
+        struct RoutedExecutor<'c>(Conn<'c, $db>);
 
-        impl<'c> Executor<'c> for UnnamedExecutor<'c> {
+        impl<'c> Executor<'c> for RoutedExecutor<'c> {
             type Database = $db;
 
             fn fetch_many<'e, 'q: 'e, E>(self, mut query: E) -> ItemStream<'e, $db>
@@ -168,8 +161,8 @@ macro_rules! native {
             {
                 match query.take_arguments() {
                     Ok(binds) => {
-                        let query = sqlx::query_with(query.sql(), binds.unwrap_or_default());
-                        self.0.fetch_many(query.persistent(false))
+                        let persistent = query.persistent();
+                        <$db as Native>::stream(self.0, query.sql(), binds.unwrap_or_default(), persistent)
                     }
                     Err(error) => {
                         Box::pin(futures_util::stream::once(async { Err(sqlx::Error::Encode(error)) }))

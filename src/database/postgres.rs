@@ -3,16 +3,21 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Pool, Postgres, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
+use super::begin::Begin;
 use super::conn::{Conn, TxMode};
 use super::connection_mode::ConnectionMode;
 use super::driver::{Driver, common_methods};
+use super::enforcement::Enforcement;
+use super::error::{database_error, to_sqlx_error};
+use super::pooled::Pooled;
 use super::tenant_id::encode_tenant_id;
-use crate::tenant::TenantId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::{PlacementName, TenantId};
 
 /// How long a connection is idle before it is pinged on its next use.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(10);
@@ -21,48 +26,96 @@ encode_tenant_id!(Postgres);
 
 impl Driver for Postgres {
     const HAS_RLS: bool = true;
+    const HAS_SCHEMAS: bool = true;
 
-    async fn begin(
-        conn: Conn<'_, Self>,
-        tenant: Option<&TenantId>,
-        mode: TxMode,
-        verify_tenant: bool,
-    ) -> sqlx::Result<()> {
-        let begin = match mode {
+    async fn begin(conn: Conn<'_, Self>, begin: Begin<'_>) -> sqlx::Result<()> {
+        let statement = match begin.mode {
             TxMode::Read => "BEGIN READ ONLY",
             TxMode::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             TxMode::Write => "BEGIN",
         };
-        if conn.connection_mode == ConnectionMode::Citus {
+        let schema = conn.route.schema.as_ref();
+        if conn.route.connection_mode == ConnectionMode::Citus {
             // Citus forwards a message of several statements to its workers whole, with a BEGIN too many.
-            send_begin(conn.conn, begin.to_owned()).await?;
-            return match tenant {
-                Some(tenant) => Self::set_tenant(conn, tenant).await,
-                None => Ok(()),
-            };
+            send_begin(conn.conn, statement.to_owned()).await?;
+            for setting in settings(begin.tenant, schema) {
+                sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut *conn.conn).await?;
+            }
+            return Ok(());
         }
-        // One message begins the transaction and sets the tenant. The setting is local to the transaction. The check
+        // One message begins the transaction and sets the tenant. The settings are local to the transaction. The check
         // fails unless the transaction began with this message and its tenant is this one.
-        let mut message = begin.to_owned();
-        let mut check = "now() = statement_timestamp()".to_owned();
-        if let Some(tenant) = tenant.map(setting_value) {
-            let _ = write!(message, "; SET LOCAL app.tenant_id = '{tenant}'");
-            let _ = write!(check, " AND current_setting('app.tenant_id') = '{tenant}'");
+        let mut message = statement.to_owned();
+        for setting in settings(begin.tenant, schema) {
+            let _ = write!(message, "; {setting}");
         }
-        if verify_tenant {
-            let _ = write!(message, "; SELECT 1/({check})::int");
+        if begin.verify_tenant {
+            let _ = write!(message, "; SELECT 1/(now() = statement_timestamp()");
+            if let Some(tenant) = begin.tenant.map(setting_value) {
+                let _ = write!(message, " AND current_setting('app.tenant_id') = '{tenant}'");
+            }
+            message += ")::int";
+        }
+        if let Some(schema) = schema.filter(|_| begin.verify_schema) {
+            // A schema that does not exist, or that the role may not use, is no error in a search path. The cast fails
+            // in both cases, each with a code of its own.
+            let _ = write!(
+                message,
+                "; SELECT CASE WHEN has_schema_privilege('\"{schema}\"'::regnamespace, 'USAGE') THEN '1' \
+                 ELSE 'not usable' END::regnamespace::text = ''"
+            );
         }
         send_begin(conn.conn, message).await.map_err(|error| match &error {
-            sqlx::Error::Database(e) if e.code().as_deref() == Some(DIVISION_BY_ZERO) => {
-                sqlx::Error::BeginFailed
-            }
+            sqlx::Error::Database(e) => match (e.code().as_deref(), schema) {
+                (Some(DIVISION_BY_ZERO), _) => sqlx::Error::BeginFailed,
+                (Some(UNDEFINED_SCHEMA), Some(schema)) => to_sqlx_error(Error::new(
+                    ErrorKind::PlacementMissing,
+                    format!("the schema `{schema}`, where this tenant's rows are, does not exist"),
+                )),
+                (Some(INVALID_NAME), Some(schema)) => to_sqlx_error(Error::new(
+                    ErrorKind::Misconfigured,
+                    format!("the application's role may not use the schema `{schema}`: `GRANT USAGE ON SCHEMA`"),
+                )),
+                _ => error,
+            },
             _ => error,
         })
     }
 
-    async fn set_tenant(conn: Conn<'_, Self>, tenant: &TenantId) -> sqlx::Result<()> {
-        let statement = format!("SET LOCAL app.tenant_id = '{}'", setting_value(tenant));
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(conn.conn).await.map(|_| ())
+    async fn switch(conn: Conn<'_, Self>, tenant: &TenantId, left_schema: bool) -> sqlx::Result<()> {
+        let mut settings = settings(Some(tenant), conn.route.schema.as_ref());
+        if left_schema && conn.route.schema.is_none() {
+            settings.push("SET LOCAL search_path TO DEFAULT".to_owned());
+        }
+        for setting in settings {
+            sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut *conn.conn).await?;
+        }
+        Ok(())
+    }
+
+    async fn own_tables(conn: &mut PgConnection) -> sqlx::Result<Option<String>> {
+        let sql = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('tenancy_gauges')";
+        let row = sqlx::raw_sql(sql).fetch_optional(conn).await?;
+        row.map(|row| sqlx::Row::try_get(&row, 0)).transpose()
+    }
+
+    async fn check_database(conn: &mut PgConnection, enforcement: Enforcement) -> Result<()> {
+        let check = "SELECT rolsuper OR rolbypassrls, coalesce(current_setting('app.tenant_id', true), '') <> '' \
+                     FROM pg_roles WHERE rolname = current_user";
+        let row = sqlx::raw_sql(check).fetch_one(conn).await.map_err(|e| database_error(&e))?;
+        let flag = |column| sqlx::Row::try_get::<bool, _>(&row, column).map_err(|e| database_error(&e));
+        let text = match (flag(0)?, flag(1)?) {
+            (true, _) if enforcement == Enforcement::PredicateAndRls => {
+                "row-level security does not apply to the role of this tenant's database: it is a superuser or has \
+                 BYPASSRLS; use another role, or declare `Enforcement::PredicateOnly` for the database"
+            }
+            (_, true) => {
+                "a new connection to this tenant's database already has a tenant: remove `app.tenant_id` from \
+                 `ALTER ROLE .. SET`, `ALTER DATABASE .. SET` and the connection's options"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Misconfigured, text))
     }
 
     async fn advisory_lock(conn: Conn<'_, Self>, key: &str) -> sqlx::Result<()> {
@@ -70,16 +123,16 @@ impl Driver for Postgres {
         // safe.
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
             .bind(key)
-            .persistent(conn.connection_mode.uses_named_statements())
+            .persistent(conn.uses_named_statements())
             .execute(conn.conn)
             .await
             .map(|_| ())
     }
 
-    fn discard(conn: PoolConnection<Self>) {
+    fn discard(conn: Pooled<Self>) {
         // The session may be inside a transaction of this tenant. In sqlx 0.9.0 the pool would give it to the next
         // request. Closing the socket ends the session, and the transaction with it.
-        drop(conn.detach());
+        conn.abort();
     }
 
     async fn connect(
@@ -87,23 +140,17 @@ impl Driver for Postgres {
         url: &str,
         connection_mode: ConnectionMode,
     ) -> sqlx::Result<Pool<Self>> {
-        let connect: PgConnectOptions = url.parse()?;
-        let connect = if connection_mode.uses_named_statements() {
-            connect
-        } else {
-            connect.statement_cache_capacity(0)
-        };
-        // `test_before_acquire` pings a connection on each use, which costs a round trip. `BEGIN` detects a dead
-        // connection as well, so only a connection that was idle for long is pinged.
-        let options = options.test_before_acquire(false).before_acquire(|conn, meta| {
-            Box::pin(async move {
-                if meta.idle_for > PING_AFTER_IDLE {
-                    conn.ping().await?;
-                }
-                Ok(true)
-            })
-        });
+        let (options, connect) = prepare(options, url.parse()?, connection_mode);
         options.connect_with(connect).await
+    }
+
+    fn pool(
+        options: PoolOptions<Self>,
+        connect: PgConnectOptions,
+        connection_mode: ConnectionMode,
+    ) -> Pool<Self> {
+        let (options, connect) = prepare(options, connect, connection_mode);
+        options.connect_lazy_with(connect)
     }
 
     common_methods!(
@@ -115,11 +162,44 @@ impl Driver for Postgres {
     );
 }
 
+/// Options of a pool that no other code uses.
+fn prepare(
+    options: PoolOptions<Postgres>,
+    connect: PgConnectOptions,
+    connection_mode: ConnectionMode,
+) -> (PoolOptions<Postgres>, PgConnectOptions) {
+    let connect =
+        if connection_mode.uses_named_statements() { connect } else { connect.statement_cache_capacity(0) };
+    // `test_before_acquire` pings a connection on each use, which costs a round trip. `BEGIN` detects a dead connection
+    // as well, so only a connection that was idle for long is pinged.
+    let options = options.test_before_acquire(false).before_acquire(|conn, meta| {
+        Box::pin(async move {
+            if meta.idle_for > PING_AFTER_IDLE {
+                conn.ping().await?;
+            }
+            Ok(true)
+        })
+    });
+    (options, connect)
+}
+
 const DIVISION_BY_ZERO: &str = "22012";
+const UNDEFINED_SCHEMA: &str = "3F000";
+const INVALID_NAME: &str = "42602";
 
 async fn send_begin(conn: &mut PgConnection, message: String) -> sqlx::Result<()> {
     let message = AssertSqlSafe(message).into_sql_str();
     <Postgres as sqlx::Database>::TransactionManager::begin(conn, Some(message)).await
+}
+
+/// The settings of a tenant's transaction.
+///
+/// The search path has the tenant's schema only. `public` in it would have a table that the schema lacks, and temporary
+/// tables, which PostgreSQL otherwise finds first, come last.
+fn settings(tenant: Option<&TenantId>, schema: Option<&PlacementName>) -> Vec<String> {
+    let tenant = tenant.map(|tenant| format!("SET LOCAL app.tenant_id = '{}'", setting_value(tenant)));
+    let schema = schema.map(|schema| format!("SET LOCAL search_path = \"{schema}\", pg_temp"));
+    tenant.into_iter().chain(schema).collect()
 }
 
 /// The tenant id as text for `app.tenant_id`. It is part of the SQL, so its characters are checked once more.

@@ -2,33 +2,46 @@
 
 use std::str::FromStr;
 
-use sqlx::pool::{PoolConnection, PoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::pool::PoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{Pool, SqlSafeStr, Sqlite};
 use sqlx_core::transaction::TransactionManager;
 
+use super::begin::Begin;
 use super::conn::{Conn, TxMode};
 use super::connection_mode::ConnectionMode;
 use super::driver::{Driver, common_methods};
+use super::enforcement::Enforcement;
+use super::pooled::Pooled;
 use super::tenant_id::encode_tenant_id;
+use crate::error::Result;
 use crate::tenant::TenantId;
 
 encode_tenant_id!(Sqlite);
 
 impl Driver for Sqlite {
     const HAS_RLS: bool = false;
+    const HAS_SCHEMAS: bool = false;
 
-    async fn begin(conn: Conn<'_, Self>, _: Option<&TenantId>, mode: TxMode, _: bool) -> sqlx::Result<()> {
+    async fn begin(conn: Conn<'_, Self>, begin: Begin<'_>) -> sqlx::Result<()> {
         // A deferred transaction that reads and then writes can fail without waiting if another one writes. An
         // immediate transaction waits for the write lock at its start.
-        let statement = match mode {
+        let statement = match begin.mode {
             TxMode::Read | TxMode::Snapshot => "BEGIN",
             TxMode::Write => "BEGIN IMMEDIATE",
         };
         <Sqlite as sqlx::Database>::TransactionManager::begin(conn.conn, Some(statement.into_sql_str())).await
     }
 
-    async fn set_tenant(_: Conn<'_, Self>, _: &TenantId) -> sqlx::Result<()> {
+    async fn switch(_: Conn<'_, Self>, _: &TenantId, _: bool) -> sqlx::Result<()> {
+        Ok(())
+    }
+
+    async fn own_tables(_: &mut SqliteConnection) -> sqlx::Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn check_database(_: &mut SqliteConnection, _: Enforcement) -> Result<()> {
         Ok(())
     }
 
@@ -37,7 +50,7 @@ impl Driver for Sqlite {
         Ok(())
     }
 
-    fn discard(conn: PoolConnection<Self>) {
+    fn discard(conn: Pooled<Self>) {
         // sqlx's worker thread rolls back a BEGIN whose future was dropped, and SQLite has no tenant setting on the
         // connection. Closing the connection would lose an in-memory database.
         drop(conn);
@@ -47,6 +60,10 @@ impl Driver for Sqlite {
         let connect =
             SqliteConnectOptions::from_str(url)?.journal_mode(SqliteJournalMode::Wal).foreign_keys(true);
         options.connect_with(connect).await
+    }
+
+    fn pool(options: PoolOptions<Self>, connect: SqliteConnectOptions, _: ConnectionMode) -> Pool<Self> {
+        options.connect_lazy_with(connect)
     }
 
     common_methods!(

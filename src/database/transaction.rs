@@ -1,13 +1,14 @@
 //! [`OpenTransaction`]: a connection inside a transaction whose `BEGIN` finished.
 
-use sqlx::Pool;
-use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
 
-use super::conn::{Conn, TxMode};
-use super::connection_mode::ConnectionMode;
+use super::begin::Begin;
+use super::conn::Conn;
 use super::driver::Driver;
 use super::error::{change_error, database_error};
+use super::pooled::Pooled;
+use super::route::Route;
+use super::source::Source;
 use crate::error::Result;
 use crate::tenant::TenantId;
 
@@ -15,8 +16,8 @@ use crate::tenant::TenantId;
 ///
 /// The control plane uses it too, without a tenant.
 pub(crate) struct OpenTransaction<DB: Driver> {
-    conn: Option<PoolConnection<DB>>,
-    connection_mode: ConnectionMode,
+    conn: Option<Pooled<DB>>,
+    route: Route,
 }
 
 impl<DB: Driver> OpenTransaction<DB> {
@@ -27,20 +28,18 @@ impl<DB: Driver> OpenTransaction<DB> {
     /// connection in the pool inside the tenant's open transaction, and every later user of it reads that tenant's
     /// rows.
     pub(crate) async fn open(
-        pool: &Pool<DB>,
-        connection_mode: ConnectionMode,
-        tenant: Option<&TenantId>,
-        mode: TxMode,
-        verify_tenant: bool,
+        source: &Source<DB>,
+        route: Route,
+        begin: Begin<'_>,
     ) -> sqlx::Result<Self> {
         // After a restart of the server every pooled connection is dead, so each of them may fail once.
-        let mut retries = pool.size();
+        let mut retries = source.size();
         loop {
-            let conn = pool.acquire().await?;
+            let conn = source.acquire().await?;
             let mut opening = Opening(Some(conn));
             let conn = opening.0.as_mut().expect("the connection was just stored");
-            match DB::begin(Conn::on(conn, connection_mode), tenant, mode, verify_tenant).await {
-                Ok(()) => return Ok(Self { conn: opening.0.take(), connection_mode }),
+            match DB::begin(Conn::on(&mut **conn, &route), begin).await {
+                Ok(()) => return Ok(Self { conn: opening.0.take(), route }),
                 Err(error) if retries > 0 && is_retryable(&error) => retries -= 1,
                 Err(error) => return Err(error),
             }
@@ -49,7 +48,14 @@ impl<DB: Driver> OpenTransaction<DB> {
 
     pub(crate) fn conn(&mut self) -> Conn<'_, DB> {
         let conn = self.conn.as_mut().expect("only the end of the transaction takes the connection");
-        Conn::on(conn, self.connection_mode)
+        Conn::on(&mut **conn, &self.route)
+    }
+
+    /// Sets the tenant of the transaction, and the schema in which its statements run from now on.
+    pub(crate) async fn switch(&mut self, tenant: &TenantId, route: Route) -> sqlx::Result<()> {
+        let left_schema = self.route.schema.is_some();
+        self.route = route;
+        DB::switch(self.conn(), tenant, left_schema).await
     }
 
     pub(crate) async fn commit(mut self) -> Result<()> {
@@ -79,7 +85,7 @@ fn is_retryable(error: &sqlx::Error) -> bool {
 }
 
 /// A connection whose `BEGIN` is in flight.
-struct Opening<DB: Driver>(Option<PoolConnection<DB>>);
+struct Opening<DB: Driver>(Option<Pooled<DB>>);
 
 impl<DB: Driver> Drop for Opening<DB> {
     fn drop(&mut self) {
@@ -92,7 +98,7 @@ impl<DB: Driver> Drop for Opening<DB> {
 impl<DB: Driver> Drop for OpenTransaction<DB> {
     fn drop(&mut self) {
         if let Some(conn) = &mut self.conn {
-            DB::TransactionManager::start_rollback(conn);
+            DB::TransactionManager::start_rollback(&mut **conn);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::session::{Backend, Core, TenantDb, Tx, shared_placement};
+use super::session::{Backend, Core, TenantDb, Tx};
 use crate::audit::{AuditEvent, AuditSink, Outcome};
 use crate::context::{Actor, TenantContext, TenantDirectory};
 use crate::database::{TxMode, database_error};
@@ -55,8 +55,8 @@ pub struct PerTenant<T> {
 /// Reads the rows of all tenants, one tenant after another, for a recorded reason.
 ///
 /// [`TenantDb::cross_tenant`] creates it. Each query runs for one tenant, with row-level security on, and each value
-/// comes with its tenant. The read is read-only. All tenants are read from one snapshot of the database, whatever
-/// their status.
+/// comes with its tenant. The read is read-only. All tenants are read, whatever their status. Those in the shared tables
+/// and in schemas are read from one snapshot of their database; each database of a tenant has a snapshot of its own.
 ///
 /// ```
 /// use tenancy::TenantScoped;
@@ -153,7 +153,7 @@ impl<DB: Backend> CrossTenant<'_, DB> {
     /// # Errors
     /// - [`ErrorKind::Expired`] when the permission has expired,
     /// - [`ErrorKind::SqlRejected`] from a statement that would change rows,
-    /// - [`ErrorKind::UnsupportedPlacement`] if a tenant's rows are not in the shared tables,
+    /// - [`ErrorKind::UnsupportedPlacement`] or [`ErrorKind::PlacementMissing`] if a tenant's rows cannot be reached,
     /// - [`ErrorKind::UnknownPlan`] if the catalog has no plan of a tenant's name,
     /// - [`ErrorKind::StoreUnavailable`],
     /// - any error of the sink or of `read`.
@@ -194,7 +194,8 @@ impl<DB: Backend> CrossTenant<'_, DB> {
                 return Ok(contexts);
             }
             for tenant in tenants {
-                shared_placement(&tenant)?;
+                // A read that would be incomplete is rejected before anything is recorded or read.
+                self.db.place(&tenant).await?;
                 contexts.push(self.directory.cross_tenant_context(tenant, self.actor.clone(), request_id)?);
             }
         }
@@ -204,16 +205,30 @@ impl<DB: Backend> CrossTenant<'_, DB> {
     where
         F: AsyncFnMut(&mut Tx<'_, DB>) -> Result<T>,
     {
-        let mut conn = self.db.open(None, TxMode::Snapshot).await.map_err(|e| database_error(&e))?;
+        // The transaction on the database of the shared tables and of the schemas: one snapshot for all of them.
+        let mut shared = None;
         for ctx in contexts {
             self.check_not_expired()?;
-            let mut tx = Tx::switch_tenant(self.db, ctx, conn).await?;
+            let place = self.db.place(ctx.tenant()).await?;
+            let conn = match shared.take_if(|_| place.is_in_shared_database()) {
+                Some(conn) => conn,
+                None => self.db.open(&place, None, TxMode::Snapshot).await.map_err(|e| database_error(&e))?,
+            };
+            let mut tx = Tx::switch_tenant(self.db, ctx, conn, place.route.clone()).await?;
             let value = read(&mut tx).await?;
-            conn = tx.release()?;
+            let conn = tx.release()?;
+            if place.is_in_shared_database() {
+                shared = Some(conn);
+            } else {
+                conn.rollback().await?;
+            }
             self.check_not_expired()?;
             values.push(value);
         }
-        conn.rollback().await
+        match shared {
+            Some(conn) => conn.rollback().await,
+            None => Ok(()),
+        }
     }
 
     async fn record(

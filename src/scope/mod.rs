@@ -138,9 +138,9 @@ mod stream;
 pub use tenancy_sql::{Dialect, Schema};
 
 pub use self::cross_tenant::{CrossTenant, PerTenant, Reason};
-pub use self::session::{Backend, Enforcement, Scope, TenantDb, TenantDbBuilder, TenantExecutor, Tx};
+pub use self::session::{Backend, Scope, TenantDb, TenantDbBuilder, TenantExecutor, Tx};
 pub use self::stored_event::StoredEvent;
-pub use crate::database::ConnectionMode;
+pub use crate::database::{ConnectionMode, Enforcement};
 
 pub(crate) use self::session::{Run, Statement};
 

@@ -29,6 +29,7 @@ mod api_key;
 mod domain;
 mod host_name;
 mod id;
+mod placement;
 mod slug;
 mod status;
 
@@ -36,7 +37,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 #[cfg(feature = "api-keys")]
 pub(crate) use self::api_key::Presented;
@@ -50,29 +51,11 @@ pub use self::domain::{
 };
 pub(crate) use self::host_name::{HostError, HostName, read_name};
 pub use self::id::{TenantId, TenantIdValue};
+pub use self::placement::{Placement, PlacementName};
 pub use self::slug::Slug;
 pub(crate) use self::slug::is_reserved;
 pub use self::status::{StatusSource, TenantStatus};
 use crate::error::{Error, ErrorKind, Result};
-
-/// Where a tenant's rows are stored: in shared tables, in a schema or in a database. Queries are the same in each.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Placement {
-    /// In the shared tables, where the tenant column identifies the rows.
-    Shared,
-    /// In a schema of its own.
-    Schema {
-        /// The schema's name.
-        name: String,
-    },
-    /// In a database of its own.
-    Database {
-        /// The name of the configured connection. Never a URL, which would contain a password.
-        name: String,
-    },
-}
 
 /// A tenant as read from the store, with its slug, status, plan and version.
 ///
@@ -178,6 +161,12 @@ impl Tenant {
     #[must_use]
     pub fn with_slug(&self, slug: Slug) -> Self {
         Self { slug, ..self.clone() }
+    }
+
+    /// The tenant with another placement. It moves no rows.
+    #[must_use]
+    pub fn with_placement(&self, placement: Placement) -> Self {
+        Self { placement, ..self.clone() }
     }
 
     /// The tenant with another display name.

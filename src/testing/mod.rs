@@ -25,7 +25,7 @@ pub use self::api_keys::api_key_store;
 #[cfg(feature = "custom-domains")]
 pub use self::domains::domain_store;
 use crate::error::{ErrorKind, Result};
-use crate::tenant::{NewTenant, Placement, Slug, StatusSource, Tenant, TenantId, TenantStatus, TenantStore};
+use crate::tenant::{NewTenant, Placement, PlacementName, Slug, StatusSource, Tenant, TenantId, TenantStatus, TenantStore};
 
 /// Tests a [`TenantStore`] against the contract of the trait. `fresh` creates a new, empty store for each rule.
 ///
@@ -62,8 +62,8 @@ async fn finds_what_was_inserted(store: &dyn TenantStore) {
 async fn keeps_every_field(store: &dyn TenantStore) {
     let placements = [
         Placement::Shared,
-        Placement::Schema { name: "tenant_schema".to_owned() },
-        Placement::Database { name: "cluster-7".to_owned() },
+        Placement::Schema { name: PlacementName::parse("tenant_schema").expect("a plain name") },
+        Placement::Database { name: PlacementName::parse("cluster-7").expect("a plain name") },
     ];
     let fields = TenantStatus::ALL.into_iter().zip(placements.iter().cycle());
     for (index, (status, placement)) in fields.enumerate() {

@@ -143,6 +143,7 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::LimitReached => (403, "Plan limit reached"),
         ErrorKind::StoreUnavailable => (503, "Temporarily unavailable"),
         ErrorKind::Retryable => (503, "Try again"),
+        ErrorKind::ConnectionLimit => (503, "No free connection"),
         ErrorKind::SignatureInvalid => (400, "Signature not valid"),
         ErrorKind::OutcomeUnknown => (500, "Outcome unknown"),
         ErrorKind::UnknownPlan
@@ -152,6 +153,7 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         | ErrorKind::SqlRejected
         | ErrorKind::CrossTenantContext
         | ErrorKind::UnsupportedPlacement
+        | ErrorKind::PlacementMissing
         | ErrorKind::Misconfigured
         | ErrorKind::Expired
         | ErrorKind::Database => (500, "Internal error"),

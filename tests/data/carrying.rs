@@ -401,7 +401,7 @@ async fn a_cross_tenant_context_makes_no_job<DB: TestBackend>() {
     }
 }
 
-on_every_database!(
+in_every_placement!(
     an_unsigned_job_opens_with_its_tenants_row_only,
     a_jobs_events_are_those_of_its_request,
     a_cross_tenant_context_makes_no_job,

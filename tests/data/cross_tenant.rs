@@ -12,7 +12,7 @@ use tenancy::context::{Actor, ResolvedBy};
 use tenancy::scope::row::SupportsRow;
 use tenancy::scope::select::PageRequest;
 use tenancy::scope::{CrossTenant, Dialect, PerTenant, Reason, StoredEvent};
-use tenancy::tenant::{NewTenant, Placement, Slug, TenantStatus, TenantStore};
+use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped};
 use uuid::Uuid;
 
@@ -304,7 +304,7 @@ async fn a_dropped_read_leaves_no_tenant_behind<DB: TestBackend + SupportsRow<Or
                 tokio::task::yield_now().await;
             }
         }
-        let all = DB::number(&fixture.pool, "SELECT count(*) FROM orders").await;
+        let all = fixture.number("SELECT count(*) FROM orders").await;
         assert_eq!(all, if DB::DIALECT == Dialect::Postgres { 0 } else { 2 }, "after {polls} polls");
         for ctx in [&fixture.acme, &fixture.globex] {
             assert_eq!(Order::count(&fixture.db.scope(ctx)).await.unwrap(), 1, "after {polls} polls");
@@ -318,10 +318,10 @@ async fn a_read_that_would_be_incomplete_is_rejected<DB: TestBackend + SupportsR
     let fixture = seeded::<DB>().await;
     let sink = MemorySink::new();
     let far = NewTenant::new(Slug::parse("umbrella").unwrap(), "Umbrella", "free")
-        .placement(Placement::Database { name: "cluster-7".to_owned() });
+        .placement(Placement::Database { name: PlacementName::parse("cluster-7").unwrap() });
     fixture.store.insert(far).await.unwrap();
     let across = fixture.db.cross_tenant(&fixture.directory, &sink, reason(), ada()).unwrap();
-    assert_eq!(totals(&across).await.unwrap_err().kind(), ErrorKind::UnsupportedPlacement);
+    assert_eq!(totals(&across).await.unwrap_err().kind(), ErrorKind::PlacementMissing);
     assert_eq!(sink.events(), []);
 }
 
@@ -338,9 +338,11 @@ async fn an_actor_and_a_reason_are_required<DB: TestBackend + SupportsRow<Order>
     assert_eq!(Reason::new(" incident 4711 ").unwrap().as_str(), "incident 4711");
 }
 
-on_every_database!(
+// It reads the events where the sink of the control plane wrote them.
+on_every_database!(the_audit_log_of_each_tenant_names_the_reader_and_the_reason);
+
+in_every_placement!(
     every_row_comes_with_its_tenant,
-    the_audit_log_of_each_tenant_names_the_reader_and_the_reason,
     nothing_can_be_changed,
     a_cross_tenant_context_opens_nothing_else,
     without_an_audit_event_nothing_is_read,

@@ -55,7 +55,7 @@ async fn seeded<DB: Tables>() -> Fixture<DB> {
          PRIMARY KEY (tenant_id, id), FOREIGN KEY (tenant_id, customer_id) REFERENCES customers (tenant_id, id))",
     ] {
         let sql = format!("CREATE TABLE {}", columns.replace("TENANT", DB::TENANT));
-        DB::raw(&fixture.pool, &sql).await.unwrap();
+        fixture.raw(&sql).await.unwrap();
     }
     let customers = [1, 2, 3].map(|id| Customer { id });
     Customer::insert_many(&fixture.db.scope(&fixture.acme), &customers[..2]).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_reference_of_another_tenant_is_refused_before_anything_is_sent<DB: Ta
     assert_eq!(Invoice::count(&globex).await.unwrap(), 0);
 }
 
-on_every_database!(
+in_every_placement!(
     a_reference_is_to_a_row_that_the_tenant_has,
     a_reference_of_another_tenant_is_refused_before_anything_is_sent,
 );

@@ -10,8 +10,8 @@ use tenancy::context::{Actor, LoginNonce, LoginStateKeys};
 use tenancy::quota::Gauge;
 use tenancy::scope::row::SupportsRow;
 use tenancy::scope::select::PageRequest;
-use tenancy::scope::{Reason, StoredEvent};
-use tenancy::tenant::{NewTenant, Placement, Slug, TenantId, TenantStatus, TenantStore};
+use tenancy::scope::{Dialect, Reason, StoredEvent};
+use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, TenantId, TenantStatus, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext, TenantScoped, query};
 use uuid::Uuid;
 
@@ -186,21 +186,26 @@ async fn refusals<DB: TestBackend + SupportsRow<Order>>(
     seen
 }
 
-/// The tenant's rows are in another database: this one reads and writes none.
-async fn a_tenant_placed_elsewhere_opens_nothing_here<DB: TestBackend + SupportsRow<Order>>() {
+/// The place of the tenant's rows does not exist: no other one is read or written.
+async fn a_tenant_whose_place_is_missing_opens_no_other<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     for ctx in [&fixture.acme, &fixture.globex] {
         Order::insert(&fixture.db.scope(ctx), &Order::new(7)).await.unwrap();
     }
-    for (slug, placement) in [
-        ("umbrella", Placement::Database { name: "cluster-7".to_owned() }),
-        ("initech", Placement::Schema { name: "initech".to_owned() }),
+    let name = |name| PlacementName::parse(name).unwrap();
+    let no_schema = match DB::DIALECT {
+        Dialect::Sqlite => ErrorKind::UnsupportedPlacement,
+        _ => ErrorKind::PlacementMissing,
+    };
+    for (slug, placement, expected) in [
+        ("umbrella", Placement::Database { name: name("cluster-7") }, ErrorKind::PlacementMissing),
+        ("initech", Placement::Schema { name: name("initech") }, no_schema),
     ] {
         let tenant = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").status(TenantStatus::Active);
         let tenant = fixture.store.insert(tenant.placement(placement)).await.unwrap();
         let ctx = fixture.directory.context(tenant.id(), Actor::user("ada")).await.unwrap();
         for (way, kind) in refusals(&fixture, &ctx).await {
-            assert_eq!(kind, ErrorKind::UnsupportedPlacement, "{way}");
+            assert_eq!(kind, expected, "{way}");
         }
     }
     for ctx in [&fixture.acme, &fixture.globex] {
@@ -239,8 +244,8 @@ async fn a_cross_tenant_context_opens_nothing_by_itself<DB: TestBackend + Suppor
     }
 }
 
-on_every_database!(
-    a_tenant_placed_elsewhere_opens_nothing_here,
+in_every_placement!(
+    a_tenant_whose_place_is_missing_opens_no_other,
     a_cross_tenant_context_opens_nothing_by_itself,
     after_a_failed_statement_a_commit_keeps_nothing_and_fails,
     a_foreign_row_looks_like_a_missing_one,

@@ -150,7 +150,7 @@ async fn w09_a_refusal_points_into_the_text_that_was_written() {
     );
 }
 
-on_every_database!(q46_whatever_runs_a_query_scopes_it, q58_ids_of_another_tenant_find_nothing);
+in_every_placement!(q46_whatever_runs_a_query_scopes_it, q58_ids_of_another_tenant_find_nothing);
 
 /// Each entry of the sections Q (queries) and W (rewriting) has a test with its name.
 #[test]

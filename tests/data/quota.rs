@@ -212,7 +212,7 @@ async fn a_gauge_that_moves_is_a_change<DB: TestBackend + SupportsRow<Order>>() 
     }
 }
 
-on_every_database!(
+in_every_placement!(
     only_deleted_rows_release_the_gauge,
     what_was_met_says_whether_a_row_was_there,
     a_gauge_that_moves_is_a_change,

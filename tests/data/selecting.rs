@@ -146,7 +146,7 @@ fn sort(dice: &mut Dice) -> (Sort<Item>, Ordering) {
 /// A fixture with rows of both tenants under the same ids, and the rows of acme.
 async fn seeded<DB: ItemsBackend>(dice: &mut Dice) -> (Fixture<DB>, Vec<Item>) {
     let fixture = Fixture::<DB>::new().await;
-    DB::raw(&fixture.pool, DB::ITEMS).await.unwrap();
+    fixture.raw(DB::ITEMS).await.unwrap();
     let mut ours = Vec::new();
     for id in -20..20 {
         let item = dice.item(id);
@@ -317,7 +317,7 @@ async fn what_cannot_be_asked_is_refused_by_name<DB: ItemsBackend>() {
     assert_eq!(every(&acme, Item::select()).await, ours);
 }
 
-on_every_database!(
+in_every_placement!(
     a_filter_answers_what_it_means,
     pages_in_any_order_hold_each_row_once,
     a_cursor_serves_its_own_order_only,

@@ -56,7 +56,7 @@ async fn seeded<DB: Notes>() -> Fixture<DB> {
          PRIMARY KEY (tenant_id, id))",
         DB::TENANT
     );
-    DB::raw(&fixture.pool, &sql).await.unwrap();
+    fixture.raw(&sql).await.unwrap();
     for (ctx, deleted) in [(&fixture.acme, 2), (&fixture.globex, 3)] {
         let scope = fixture.db.scope(ctx);
         let owner = ctx.tenant().slug().as_str();
@@ -153,7 +153,7 @@ async fn a_deleted_row_is_restored_or_purged<DB: Notes>() {
     assert_eq!(Note::select().with_deleted().all(&globex, 10).await.unwrap(), theirs);
 }
 
-on_every_database!(
+in_every_placement!(
     a_deleted_row_looks_like_a_missing_one,
     the_mark_is_the_time_and_is_set_once,
     a_deleted_row_is_restored_or_purged,

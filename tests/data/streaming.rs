@@ -169,7 +169,7 @@ async fn a_body_that_is_dropped_at_any_point_leaves_a_clean_connection<DB: Strea
 
 async fn a_stream_that_cannot_begin_returns_an_error<DB: Streamed>() {
     let (fixture, _) = filled::<DB>(1).await;
-    DB::raw(&fixture.pool, "DROP TABLE orders").await.unwrap();
+    fixture.raw("DROP TABLE orders").await.unwrap();
     for way in ways::<DB>() {
         let items: Vec<_> = fixture.db.stream(fixture.acme.clone(), way).collect().await;
         assert!(matches!(&items[..], [Err(_)]), "{items:?}");
@@ -179,21 +179,28 @@ async fn a_stream_that_cannot_begin_returns_an_error<DB: Streamed>() {
 async fn a_connection_that_is_not_clean_is_seen<DB: Streamed>() {
     let (fixture, _) = filled::<DB>(1).await;
     assert!(DB::is_clean(&fixture.pool).await);
-    DB::raw(&fixture.pool, "BEGIN").await.unwrap();
+    fixture.raw("BEGIN").await.unwrap();
     assert!(!DB::is_clean(&fixture.pool).await);
 }
 
 on_every_database!(
     a_connection_that_is_not_clean_is_seen,
-    two_bodies_at_once_hold_their_own_rows_each,
     pages_share_one_connection_by_turns,
     a_body_is_read_while_it_is_sent,
     a_body_that_is_dropped_at_any_point_leaves_a_clean_connection,
-    a_stream_that_cannot_begin_returns_an_error,
-    over_http_each_client_gets_its_own_rows,
     a_client_that_goes_away_leaves_a_clean_connection,
-    a_download_ends_when_its_tenant_is_suspended,
 );
+
+mod placements {
+    use super::*;
+
+    in_every_placement!(
+        two_bodies_at_once_hold_their_own_rows_each,
+        a_stream_that_cannot_begin_returns_an_error,
+        over_http_each_client_gets_its_own_rows,
+        a_download_ends_when_its_tenant_is_suspended,
+    );
+}
 
 // ---- over HTTP ----
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::files;
 
 /// Each module may use the modules above it, and no other.
-const MAP: [&str; 18] = [
+const MAP: [&str; 19] = [
     "error",
     "clock",
     "signed",
@@ -20,6 +20,7 @@ const MAP: [&str; 18] = [
     "isolation",
     "scope",
     "resolve",
+    "placement",
     "quota",
     "billing",
     "store",

@@ -5,8 +5,8 @@ use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use sqlx::{Execute, Executor, SqlStr};
 
-use crate::database::{Conn, ItemStream, StreamItem, first_row, to_sqlx_error};
-use crate::scope::session::{Backend, BoundQuery, Run, Scope, SqlxQuery, State, Tx};
+use crate::database::{ItemStream, StreamItem, first_row, to_sqlx_error};
+use crate::scope::session::{Backend, BoundQuery, Run, Scope, SqlxQuery, State, StatementLease, Tx};
 
 /// Runs any query of sqlx for one tenant. The SQL is rewritten so that it reaches only this tenant's rows, and
 /// rejected if that cannot be proven.
@@ -31,15 +31,24 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
             let BoundQuery { sql, binds, persistent, read_only } =
                 core.rewrites.bind(query, &core.bound(ctx)).await.map_err(to_sqlx_error)?;
             core.check_statement(ctx, !read_only).map_err(to_sqlx_error)?;
-            let mut lease = core.lease(ctx.tenant_id(), !read_only, true).await?;
+            let mut lease = core.lease(ctx, !read_only, true).await?;
             if read_only {
-                let mut items = DB::stream(lease.conn(), sql, binds, persistent);
-                while let Some(item) = items.try_next().await? {
-                    yield item;
+                let failed = {
+                    let mut items = DB::stream(lease.conn(), sql, binds, persistent);
+                    loop {
+                        match items.try_next().await {
+                            Ok(Some(item)) => yield item,
+                            Ok(None) => break None,
+                            Err(error) => break Some(error),
+                        }
+                    }
+                };
+                if let Some(error) = failed {
+                    lease.conn().settle(Err(error)).await?;
                 }
             } else {
-                let items: Vec<StreamItem<DB>> =
-                    DB::stream(lease.conn(), sql, binds, persistent).try_collect().await?;
+                let items = DB::stream(lease.conn(), sql, binds, persistent).try_collect().await;
+                let items: Vec<StreamItem<DB>> = lease.conn().settle(items).await?;
                 lease.finish().await.map_err(to_sqlx_error)?;
                 for item in items {
                     yield item;
@@ -65,10 +74,8 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            self.core.check_statement(Run::context(&self), false).map_err(to_sqlx_error)?;
-            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(to_sqlx_error)?;
-            let mut conn = self.core.pool.acquire().await?;
-            DB::prepare(Conn::on(&mut conn, self.core.connection_mode), sql, parameters).await
+            let (mut lease, sql) = self.to_prepare(&sql).await?;
+            DB::prepare(lease.conn(), sql, parameters).await
         })
     }
 
@@ -77,11 +84,19 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            self.core.check_statement(Run::context(&self), false).map_err(to_sqlx_error)?;
-            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(to_sqlx_error)?;
-            let mut conn = self.core.pool.acquire().await?;
-            DB::describe(Conn::on(&mut conn, self.core.connection_mode), sql).await
+            let (mut lease, sql) = self.to_prepare(&sql).await?;
+            DB::describe(lease.conn(), sql).await
         })
+    }
+}
+
+impl<DB: Backend> Scope<'_, DB> {
+    /// A connection of the tenant, and the text to prepare on it.
+    async fn to_prepare(&self, sql: &SqlStr) -> sqlx::Result<(StatementLease<DB>, SqlStr)> {
+        self.core.check_statement(self.context(), false).map_err(to_sqlx_error)?;
+        let mut lease = self.core.lease(self.context(), false, true).await?;
+        let sql = self.core.rewrites.prepare::<DB>(sql, lease.conn().route).await.map_err(to_sqlx_error)?;
+        Ok((lease, sql))
     }
 }
 
@@ -108,15 +123,22 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
             self.progress.matched_rows |= !read_only;
             // Between two rows no message is in flight. The next statement discards the unread rows.
             let state_between_rows = if read_only { State::Usable } else { State::Unread };
-            {
+            let failed = {
                 let mut items = DB::stream(self.conn.conn(), sql, binds, persistent);
                 loop {
-                    let item = self.progress.record_result(items.try_next().await)?;
-                    let Some(item) = item else { break };
-                    self.progress.state = state_between_rows;
-                    yield item;
-                    self.progress.state = State::Running;
+                    match self.progress.record_result(items.try_next().await) {
+                        Ok(Some(item)) => {
+                            self.progress.state = state_between_rows;
+                            yield item;
+                            self.progress.state = State::Running;
+                        }
+                        Ok(None) => break None,
+                        Err(error) => break Some(error),
+                    }
                 }
+            };
+            if let Some(error) = failed {
+                self.conn.conn().settle(Err(error)).await?;
             }
         })
     }
@@ -138,7 +160,8 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(to_sqlx_error)?;
+            let route = self.conn.conn().route;
+            let sql = self.core.rewrites.prepare::<DB>(&sql, route).await.map_err(to_sqlx_error)?;
             self.begin_statement().map_err(to_sqlx_error)?;
             let statement = DB::prepare(self.conn.conn(), sql, parameters).await;
             self.progress.record_result(statement)
@@ -150,7 +173,8 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         'c: 'e,
     {
         Box::pin(async move {
-            let sql = self.core.rewrites.prepare::<DB>(&sql).await.map_err(to_sqlx_error)?;
+            let route = self.conn.conn().route;
+            let sql = self.core.rewrites.prepare::<DB>(&sql, route).await.map_err(to_sqlx_error)?;
             self.begin_statement().map_err(to_sqlx_error)?;
             let description = DB::describe(self.conn.conn(), sql).await;
             self.progress.record_result(description)

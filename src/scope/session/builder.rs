@@ -10,11 +10,13 @@ use tenancy_sql::Schema;
 use super::backend::Backend;
 use super::core::Core;
 use super::db::TenantDb;
-use super::enforcement::Enforcement;
+use super::place::{EnteredSchemas, Place};
 use super::preflight::agreed_type;
 use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
-use crate::database::{ConnectionMode, database_error};
+use crate::database::{
+    ConnectionLimits, ConnectionMode, DatabaseRegistry, Databases, Enforcement, Route, Source, database_error,
+};
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "postgres")]
 use crate::isolation::doctor::Check;
@@ -39,6 +41,7 @@ pub struct TenantDbBuilder<DB: Backend> {
     audit_mirrors: Vec<Arc<dyn AuditSink>>,
     schema: Schema,
     accepted: DB::Accepted,
+    databases: Option<(Box<dyn DatabaseRegistry<DB>>, ConnectionLimits)>,
 }
 
 enum PoolSource<DB: Backend> {
@@ -82,6 +85,21 @@ impl<DB: Backend> TenantDbBuilder<DB> {
         self
     }
 
+    /// Names the databases of tenants with [`Placement::Database`](crate::tenant::Placement::Database), and limits the
+    /// connections of the whole `TenantDb`.
+    ///
+    /// A pool is opened when its tenant is first used. Each database has the same tables as the shared one, with the
+    /// tenant column, and the library's own tables (see [`SqlStore::migrate`](crate::store::SqlStore::migrate)): a
+    /// gauge and an audit event are written in the same transaction as the rows.
+    pub fn databases(
+        mut self,
+        registry: impl DatabaseRegistry<DB> + 'static,
+        limits: ConnectionLimits,
+    ) -> Self {
+        self.databases = Some((Box::new(registry), limits));
+        self
+    }
+
     /// Opens the connections, and checks that the database matches the settings.
     ///
     /// On PostgreSQL the [`doctor`](crate::isolation) examines the database as well, and its warnings are logged. Run
@@ -110,11 +128,22 @@ impl<DB: Backend> TenantDbBuilder<DB> {
         DB::preflight(&pool, self.enforcement, self.connection_mode, &self.schema, &self.accepted).await?;
         let columns = DB::tenant_columns(&pool, &self.schema).await?;
         let tenant_type = agreed_type(self.schema.tenant_type(), &columns)?;
+        let mut conn = pool.acquire().await.map_err(|e| database_error(&e))?;
+        let own_tables = DB::own_tables(&mut conn).await.map_err(|e| database_error(&e))?.map(Into::into);
+        drop(conn);
+        let databases = self.databases.map(|(registry, limits)| {
+            Databases::new(registry, limits, pool.options().get_max_connections()).map(Arc::new)
+        });
         Ok(TenantDb(Arc::new(Core {
-            pool,
-            owned,
-            enforcement: self.enforcement,
-            connection_mode: self.connection_mode,
+            shared: Place {
+                source: Source::Shared(pool),
+                route: Route::of(self.connection_mode),
+                enforcement: self.enforcement,
+                owned,
+            },
+            databases: databases.transpose()?,
+            own_tables,
+            entered_schemas: EnteredSchemas::default(),
             audit: self.audit,
             audit_mirrors: self.audit_mirrors,
             tenant_type,
@@ -158,6 +187,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             audit_mirrors: Vec::new(),
             schema: Schema::new("tenant_id").expect("`tenant_id` is a plain name"),
             accepted: DB::Accepted::default(),
+            databases: None,
         }
     }
 }

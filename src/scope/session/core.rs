@@ -1,27 +1,30 @@
-//! [`Core`]: the pool and the settings of a `TenantDb`, and the rule for which statements run in a transaction.
+//! [`Core`]: the settings of a `TenantDb`, and the one way to a connection of a tenant.
 
 use std::sync::Arc;
 
-use sqlx::Pool;
 use tenancy_sql::{Schema, TenantType};
 
 use super::backend::Backend;
-use super::enforcement::Enforcement;
+use super::place::{EnteredSchemas, Place};
 use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
 use crate::database::{
-    BoundTenant, Conn, ConnectionMode, Lease, OpenTransaction, TxMode, change_error, database_error,
+    Begin, BoundTenant, Conn, ConnectionMode, Databases, Lease, OpenTransaction, TxMode,
+    change_error, database_error, to_sqlx_error,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{Placement, Tenant, TenantId};
+use crate::tenant::TenantId;
 
 pub(in crate::scope) struct Core<DB: Backend> {
-    pub(in crate::scope) pool: Pool<DB>,
-    /// Whether the pool is private: no other code can reach it.
-    pub(super) owned: bool,
-    pub(super) enforcement: Enforcement,
-    pub(in crate::scope) connection_mode: ConnectionMode,
+    /// The place of the shared tables.
+    pub(super) shared: Place<DB>,
+    /// The databases of tenants that have one.
+    pub(super) databases: Option<Arc<Databases<DB>>>,
+    /// The schema of the library's own tables.
+    pub(super) own_tables: Option<Arc<str>>,
+    /// The schemas that were found to exist.
+    pub(super) entered_schemas: EnteredSchemas,
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only the doctor reads it"))]
     pub(super) schema: Schema,
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only the doctor reads it"))]
@@ -46,12 +49,20 @@ impl<DB: Backend> Core<DB> {
     /// Opens a transaction of `tenant`. With `None` the transaction has no tenant yet, and switches between tenants.
     pub(in crate::scope) async fn open(
         &self,
+        place: &Place<DB>,
         tenant: Option<&TenantId>,
         mode: TxMode,
     ) -> sqlx::Result<OpenTransaction<DB>> {
         // On a private pool without a pooler, no other code can have left a transaction or a tenant on a connection.
-        let verify_tenant = !(self.owned && self.connection_mode == ConnectionMode::Direct);
-        OpenTransaction::open(&self.pool, self.connection_mode, tenant, mode, verify_tenant).await
+        let verify_tenant = !(place.owned && place.route.connection_mode == ConnectionMode::Direct);
+        let schema = place.route.schema.as_ref();
+        let verify_schema = schema.is_some_and(|schema| !self.entered_schemas.contains(schema));
+        let begin = Begin { tenant, mode, verify_tenant, verify_schema };
+        let open = OpenTransaction::open(&place.source, place.route.clone(), begin).await?;
+        if let Some(schema) = schema.filter(|_| verify_schema) {
+            self.entered_schemas.insert(schema.clone());
+        }
+        Ok(open)
     }
 
     /// Checks a single statement: its context, and that it does not write without audit where audit is required.
@@ -71,31 +82,18 @@ impl<DB: Backend> Core<DB> {
     /// `allows_autocommit`: it is one statement, and uses no table of the library.
     pub(in crate::scope) async fn lease(
         &self,
-        tenant: &TenantId,
+        ctx: &TenantContext,
         writes: bool,
         allows_autocommit: bool,
     ) -> sqlx::Result<StatementLease<DB>> {
-        if self.autocommit(writes, allows_autocommit) {
-            let lease = Lease::Autocommit(self.pool.acquire().await?, self.connection_mode);
+        let place = self.place(ctx.tenant()).await.map_err(to_sqlx_error)?;
+        if place.allows_autocommit(writes, allows_autocommit) {
+            let lease = Lease::Autocommit(place.source.acquire().await?, place.route);
             return Ok(StatementLease { lease, writes });
         }
         let mode = if writes { TxMode::Write } else { TxMode::Read };
-        let lease = Lease::Transaction(self.open(Some(tenant), mode).await?);
+        let lease = Lease::Transaction(self.open(&place, Some(ctx.tenant_id()), mode).await?);
         Ok(StatementLease { lease, writes })
-    }
-
-    /// Whether a single statement runs without a transaction.
-    fn autocommit(&self, writes: bool, allows_autocommit: bool) -> bool {
-        if DB::HAS_RLS {
-            // The library's own tables always have row-level security. On a shared pool other code may have left a
-            // transaction open, and its rollback would undo the change.
-            self.owned
-                && allows_autocommit
-                && self.enforcement == Enforcement::PredicateOnly
-                && self.connection_mode != ConnectionMode::PgBouncer
-        } else {
-            !writes
-        }
     }
 }
 
@@ -128,19 +126,7 @@ impl<DB: Backend> StatementLease<DB> {
     }
 }
 
-/// Rejects a context of a cross-tenant read, and a tenant whose rows are not in the shared tables.
+/// Rejects a context of a cross-tenant read.
 pub(in crate::scope) fn check_context(ctx: &TenantContext) -> Result<()> {
-    ctx.reject_cross_tenant()?;
-    shared_placement(ctx.tenant())
-}
-
-/// Rejects a tenant whose rows are not in the shared tables.
-pub(in crate::scope) fn shared_placement(tenant: &Tenant) -> Result<()> {
-    if *tenant.placement() == Placement::Shared {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::UnsupportedPlacement,
-        "this tenant's rows are not in the shared tables, and this `TenantDb` reads only those",
-    ))
+    ctx.reject_cross_tenant()
 }

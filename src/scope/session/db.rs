@@ -47,7 +47,9 @@ impl<DB: Backend> TenantDb<DB> {
     ///
     /// # Errors
     /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if there is no connection,
-    /// [`UnsupportedPlacement`](crate::ErrorKind::UnsupportedPlacement) if the tenant's rows are not in the shared tables,
+    /// [`PlacementMissing`](crate::ErrorKind::PlacementMissing) if the tenant's schema or database does not exist,
+    /// [`ConnectionLimit`](crate::ErrorKind::ConnectionLimit) if its database has no free connection,
+    /// [`UnsupportedPlacement`](crate::ErrorKind::UnsupportedPlacement) if this `TenantDb` does not serve its placement,
     /// [`CrossTenantContext`](crate::ErrorKind::CrossTenantContext) for a context of a cross-tenant read.
     #[track_caller]
     pub fn begin<'a>(&'a self, ctx: &'a TenantContext) -> impl Future<Output = Result<Tx<'a, DB>>> + Send {
@@ -68,7 +70,7 @@ impl TenantDb<sqlx::Postgres> {
     /// # Errors
     /// As [`doctor::examine`].
     pub async fn doctor(&self) -> Result<Report> {
-        let mut conn = self.0.pool.acquire().await.map_err(|e| database_error(&e))?;
+        let mut conn = self.0.shared.source.acquire().await.map_err(|e| database_error(&e))?;
         Ok(doctor::examine(&mut conn, &self.0.schema).await?.accepting(&self.0.accepted))
     }
 }
@@ -83,8 +85,8 @@ impl<DB: Backend> fmt::Debug for TenantDb<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TenantDb")
             .field("database", &DB::NAME)
-            .field("enforcement", &self.0.enforcement)
-            .field("connection_mode", &self.0.connection_mode)
+            .field("enforcement", &self.0.shared.enforcement)
+            .field("connection_mode", &self.0.shared.route.connection_mode)
             .field("audit", &self.0.audit)
             .finish_non_exhaustive()
     }

@@ -7,8 +7,8 @@ mod bind;
 mod builder;
 mod core;
 mod db;
-mod enforcement;
 mod executor;
+mod place;
 mod preflight;
 mod progress;
 #[cfg(feature = "dynamic")]
@@ -25,12 +25,13 @@ pub use self::backend::Backend;
 pub use self::bind::BindArguments;
 pub use self::builder::TenantDbBuilder;
 pub use self::db::TenantDb;
-pub use self::enforcement::Enforcement;
 pub use self::executor::TenantExecutor;
 pub use self::scope::Scope;
 pub use self::tx::Tx;
 
-pub(super) use self::core::{Core, shared_placement};
+pub(super) use self::core::Core;
+#[cfg(feature = "dynamic")]
+pub(super) use self::core::StatementLease;
 pub(crate) use self::executor::Run;
 #[cfg(feature = "dynamic")]
 pub(super) use self::progress::State;

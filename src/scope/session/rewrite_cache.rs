@@ -9,7 +9,7 @@ use sqlx::{Arguments, AssertSqlSafe, SqlSafeStr, SqlStr};
 use tenancy_sql::{Bind, Schema};
 
 use super::backend::Backend;
-use crate::database::{BoundTenant, Value, encoding_error};
+use crate::database::{BoundTenant, Route, Value, encoding_error};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many rewrites are cached. The least recently used one is evicted.
@@ -94,9 +94,12 @@ impl RewriteCache {
         lock(&self.prepared).rewrites.get(sql.as_str()).cloned()
     }
 
-    /// Rewrites `sql`, and returns the text to prepare.
-    pub(in crate::scope) async fn prepare<DB: Backend>(&self, sql: &SqlStr) -> Result<SqlStr> {
-        let rewrite = self.rewrite::<DB>(sql).await?;
+    /// Rewrites `sql`, and returns the text to prepare on this route.
+    pub(in crate::scope) async fn prepare<DB: Backend>(&self, sql: &SqlStr, route: &Route) -> Result<SqlStr> {
+        let mut rewrite = self.rewrite::<DB>(sql).await?;
+        if let Some(text) = route.labelled(&rewrite.text) {
+            rewrite = Arc::new(Rewrite { text: text.into(), ..*rewrite });
+        }
         Ok(lock(&self.prepared).insert(rewrite))
     }
 

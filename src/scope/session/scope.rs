@@ -50,7 +50,7 @@ impl<DB: Backend> Run<DB> for &Scope<'_, DB> {
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Output> {
         let writes = fetch.writes();
         self.core.check_statement(self.ctx, writes)?;
-        let lease = self.core.lease(self.ctx.tenant_id(), writes, fetch.allows_autocommit()).await;
+        let lease = self.core.lease(self.ctx, writes, fetch.allows_autocommit()).await;
         let mut lease = lease.map_err(|e| database_error(&e))?;
         let output = fetch.run(lease.conn()).await.map_err(|e| lease.error(&e))?;
         lease.finish().await?;

@@ -1,6 +1,6 @@
 //! [`Statement`]: a statement of one tenant with its bound values; [`Fetch`]: an operation on a tenant's connection.
 
-use sqlx::{SqlSafeStr, SqlStr};
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
 use super::backend::Backend;
 use super::bind::BindArguments;
@@ -39,7 +39,8 @@ impl<DB: Backend> Fetch<DB> for Statement<DB> {
     }
 
     async fn run(self, conn: Conn<'_, DB>) -> sqlx::Result<Self::Output> {
-        DB::fetch(conn, self.sql, self.binds.into_arguments()).await
+        let sql = self.text(&conn);
+        DB::fetch(conn, sql, self.binds.into_arguments()).await
     }
 
     fn matched_rows(rows: &Self::Output) -> bool {
@@ -64,7 +65,8 @@ impl<DB: Backend> Fetch<DB> for Changes<DB> {
     async fn run(self, mut conn: Conn<'_, DB>) -> sqlx::Result<u64> {
         let mut rows = 0;
         for statement in self.0 {
-            rows += DB::execute(conn.reborrow(), statement.sql, statement.binds.into_arguments()).await?;
+            let sql = statement.text(&conn);
+            rows += DB::execute(conn.reborrow(), sql, statement.binds.into_arguments()).await?;
         }
         Ok(rows)
     }
@@ -95,6 +97,8 @@ impl<DB: Backend> Statement<DB> {
     }
 
     /// A statement on a table of the library, whose tenant column contains the id as text. The tenant is bound first.
+    ///
+    /// The SQL has `@` before the name of the table.
     pub(crate) fn internal_table(
         ctx: &TenantContext,
         sql: impl SqlSafeStr,
@@ -105,6 +109,15 @@ impl<DB: Backend> Statement<DB> {
         all.extend_from_slice(values);
         let binds = BindArguments::internal(&all)?;
         Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: true })
+    }
+
+    /// The SQL, with the schema of the library's own tables where it needs one.
+    fn text(&self, conn: &Conn<'_, DB>) -> SqlStr {
+        if self.internal {
+            AssertSqlSafe(conn.route.own_table(self.sql.as_str())).into_sql_str()
+        } else {
+            self.sql.clone()
+        }
     }
 
     /// Marks a statement that changes rows and returns them.

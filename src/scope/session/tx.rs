@@ -10,7 +10,7 @@ use super::progress::{Progress, State};
 use super::statement::Fetch;
 use crate::audit::{AuditEvent, AuditPolicy};
 use crate::context::TenantContext;
-use crate::database::{BoundTenant, OpenTransaction, TxMode, database_error, insert_event};
+use crate::database::{BoundTenant, OpenTransaction, Route, TxMode, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A transaction of one tenant. Pass `&mut tx` to the methods of [`TenantScoped`](crate::TenantScoped) and to the
@@ -64,7 +64,9 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         ctx: &'a TenantContext,
         begun_at: &'static Location<'static>,
     ) -> Result<Self> {
-        let conn = core.open(Some(ctx.tenant_id()), TxMode::Write).await.map_err(|e| database_error(&e))?;
+        let place = core.place(ctx.tenant()).await?;
+        let conn = core.open(&place, Some(ctx.tenant_id()), TxMode::Write).await;
+        let conn = conn.map_err(|e| database_error(&e))?;
         Ok(Self {
             core,
             mode: TxMode::Write,
@@ -79,8 +81,9 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         core: &'a Core<DB>,
         ctx: &'a TenantContext,
         mut conn: OpenTransaction<DB>,
+        route: Route,
     ) -> Result<Self> {
-        DB::set_tenant(conn.conn(), ctx.tenant_id()).await.map_err(|e| database_error(&e))?;
+        conn.switch(ctx.tenant_id(), route).await.map_err(|e| database_error(&e))?;
         let progress = Progress::new(ctx, Location::caller());
         Ok(Self { core, mode: TxMode::Snapshot, conn, progress, recorded: Vec::new() })
     }

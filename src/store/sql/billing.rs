@@ -129,7 +129,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     }
 
     async fn record(&mut self, event: &AuditEvent) -> Result<()> {
-        DB::set_tenant(self.tx.conn(), event.tenant()).await.map_err(|e| database_error(&e))?;
+        DB::switch(self.tx.conn(), event.tenant(), false).await.map_err(|e| database_error(&e))?;
         insert_event::<DB>(self.tx.conn(), event).await
     }
 

@@ -16,7 +16,9 @@ use async_trait::async_trait;
 use sqlx::Pool;
 
 use crate::audit::{AuditEvent, AuditSink};
-use crate::database::{ConnectionMode, Lease, OpenTransaction, TxMode, database_error, insert_event};
+use crate::database::{
+    Begin, ConnectionMode, Lease, OpenTransaction, Pooled, Route, Source, TxMode, database_error, insert_event,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
 use crate::store::timing::{Timing, timing_setters};
@@ -73,13 +75,14 @@ impl<DB: Backend> SqlStore<DB> {
         self.pool
             .acquire()
             .await
-            .map(|conn| Lease::Autocommit(conn, self.connection_mode))
+            .map(|conn| Lease::Autocommit(Pooled::shared(conn), Route::of(self.connection_mode)))
             .map_err(|e| database_error(&e))
     }
 
     /// Begins a transaction without a tenant.
     async fn begin_tx(&self, mode: TxMode) -> Result<OpenTransaction<DB>> {
-        OpenTransaction::open(&self.pool, self.connection_mode, None, mode, true)
+        let source = Source::Shared(self.pool.clone());
+        OpenTransaction::open(&source, Route::of(self.connection_mode), Begin::without_tenant(mode))
             .await
             .map_err(|e| database_error(&e))
     }
@@ -117,7 +120,7 @@ impl<DB: Backend> AuditSink for SqlStore<DB> {
     async fn write(&self, events: &[AuditEvent]) -> Result<()> {
         let mut tx = self.begin_tx(TxMode::Write).await?;
         for event in events {
-            DB::set_tenant(tx.conn(), event.tenant()).await.map_err(|e| database_error(&e))?;
+            DB::switch(tx.conn(), event.tenant(), false).await.map_err(|e| database_error(&e))?;
             insert_event::<DB>(tx.conn(), event).await?;
         }
         tx.commit().await

@@ -6,9 +6,8 @@ use sqlx::Pool;
 use tenancy_sql::Schema;
 
 use super::tenant_column::TenantColumn;
-use crate::database::{ConnectionMode, Driver};
+use crate::database::{ConnectionMode, Driver, Enforcement};
 use crate::error::Result;
-use crate::scope::session::enforcement::Enforcement;
 
 /// Checks a database before a `TenantDb` uses it.
 #[expect(unnameable_types, reason = "a sealed trait: `scope::Backend` is its public name")]

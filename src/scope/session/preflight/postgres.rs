@@ -10,10 +10,9 @@ use tenancy_sql::{Dialect, Schema};
 use super::check::Preflight;
 use super::postgres_columns::tenant_columns;
 use super::tenant_column::TenantColumn;
-use crate::database::{ConnectionMode, database_error};
+use crate::database::{ConnectionMode, Enforcement, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolation::doctor::{self, Check, Severity};
-use crate::scope::session::enforcement::Enforcement;
 
 /// How often the process ids of two connections are compared. A pooler may change the server connection each time.
 const PID_CHECKS: usize = 4;

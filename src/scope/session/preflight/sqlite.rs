@@ -6,9 +6,8 @@ use tenancy_sql::{Dialect, Schema, TenantType};
 
 use super::check::Preflight;
 use super::tenant_column::{ColumnType, TenantColumn};
-use crate::database::{ConnectionMode, database_error};
+use crate::database::{ConnectionMode, Enforcement, database_error};
 use crate::error::Result;
-use crate::scope::session::enforcement::Enforcement;
 
 impl Preflight for Sqlite {
     type Accepted = ();

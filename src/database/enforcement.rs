@@ -1,6 +1,6 @@
 //! [`Enforcement`]: how the database isolates tenants.
 
-/// How a [`TenantDb`](super::db::TenantDb) on PostgreSQL isolates tenants.
+/// How a [`TenantDb`](crate::TenantDb) on PostgreSQL isolates tenants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Enforcement {
@@ -16,6 +16,6 @@ pub enum Enforcement {
     ///
     /// # Security
     /// Code that the rewriter cannot see, such as a function of your own that reads tables, can then read the rows of
-    /// every tenant. A [`Tx`](super::tx::Tx) still sets the tenant, because that costs no extra round trip.
+    /// every tenant. A [`Tx`](crate::scope::Tx) still sets the tenant, because that costs no extra round trip.
     PredicateOnly,
 }

@@ -1,0 +1,205 @@
+//! [`Databases`]: the pools of the tenants' databases, which share one limit of connections.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::Pool;
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::driver::Driver;
+use super::enforcement::Enforcement;
+use super::error::to_sqlx_error;
+use super::limits::{ConnectionLimits, Permits};
+use super::pooled::Pooled;
+use super::registry::{DatabaseConfig, DatabaseRegistry};
+use super::route::Route;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::PlacementName;
+
+/// How long to wait for a connection that another task is closing.
+const CLOSING: Duration = Duration::from_millis(1);
+
+/// The pools of the tenants' databases. A pool is created when its database is first used, and removed when its last
+/// connection was closed.
+///
+/// The number of connections in use is limited by semaphores, so that whoever waits gets the next free place. The
+/// number of open connections is limited when one is opened: if it would be too high, an idle connection of the
+/// database that was not used for longest is closed first. There always is one: each open connection is in use by
+/// somebody who holds permits, or it is idle.
+pub(crate) struct Databases<DB: Driver> {
+    registry: Box<dyn DatabaseRegistry<DB>>,
+    limits: ConnectionLimits,
+    /// How many connections may be open.
+    max_open: u32,
+    in_use: Arc<Semaphore>,
+    state: Mutex<State<DB>>,
+    clock: AtomicU64,
+}
+
+struct State<DB: Driver> {
+    pools: HashMap<PlacementName, Arc<TenantDatabase<DB>>>,
+    /// Connections that may be opened, but are not counted by their pool yet.
+    opening: u32,
+}
+
+/// One tenant's database.
+pub(crate) struct TenantDatabase<DB: Driver> {
+    pool: Pool<DB>,
+    in_use: Arc<Semaphore>,
+    last_used: AtomicU64,
+    checked: OnceCell<()>,
+    pub(crate) enforcement: Enforcement,
+    pub(crate) route: Route,
+}
+
+impl<DB: Driver> Databases<DB> {
+    /// `shared` is the number of connections of the shared pool.
+    pub(crate) fn new(
+        registry: Box<dyn DatabaseRegistry<DB>>,
+        limits: ConnectionLimits,
+        shared: u32,
+    ) -> Result<Self> {
+        let max_open = limits.beside(shared)?;
+        Ok(Self {
+            registry,
+            in_use: Arc::new(Semaphore::new(max_open as usize)),
+            max_open,
+            limits,
+            state: Mutex::new(State { pools: HashMap::new(), opening: 0 }),
+            clock: AtomicU64::new(0),
+        })
+    }
+
+    /// The database with this name. Opens no connection.
+    pub(crate) async fn database(&self, name: &PlacementName) -> Result<Arc<TenantDatabase<DB>>> {
+        let used = self.clock.fetch_add(1, Ordering::Relaxed);
+        if let Some(database) = self.state().pools.get(name) {
+            database.last_used.store(used, Ordering::Relaxed);
+            return Ok(database.clone());
+        }
+        let Some(config) = self.registry.config(name).await? else {
+            return Err(Error::new(
+                ErrorKind::PlacementMissing,
+                format!("the registry of databases has no database `{name}`, where this tenant's rows are"),
+            ));
+        };
+        let mut state = self.state();
+        if !state.pools.contains_key(name) {
+            // A pool that nobody uses and that has no connection is only memory.
+            state.pools.retain(|_, database| Arc::strong_count(database) > 1 || database.pool.size() > 0);
+            state.pools.insert(name.clone(), Arc::new(TenantDatabase::new(config, &self.limits, used)));
+        }
+        Ok(state.pools[name].clone())
+    }
+
+    /// Waits for a connection to `database`.
+    pub(crate) async fn acquire(&self, database: &TenantDatabase<DB>) -> sqlx::Result<Pooled<DB>> {
+        let deadline = Instant::now() + self.limits.wait;
+        let permits = Permits::acquire(&database.in_use, &self.in_use);
+        let permits = sqlx_core::rt::timeout(self.limits.wait, permits).await.map_err(|_| self.timed_out(database))?;
+        let mut conn = loop {
+            if let Some(idle) = database.pool.try_acquire() {
+                break Pooled::of_tenant(idle, permits);
+            }
+            match self.make_room() {
+                Room::Free(opening) => {
+                    // The pool counts the connection from here on, until it is closed.
+                    let opened = database.pool.acquire().await;
+                    drop(opening);
+                    break Pooled::of_tenant(opened.map_err(missing)?, permits);
+                }
+                Room::Close(idle) => {
+                    let _ = idle.close().await;
+                }
+                Room::None if Instant::now() > deadline => return Err(self.timed_out(database)),
+                Room::None => sqlx_core::rt::sleep(CLOSING).await,
+            }
+        };
+        let checked = database.checked.get_or_try_init(|| DB::check_database(&mut conn, database.enforcement)).await;
+        checked.map_err(to_sqlx_error)?;
+        Ok(conn)
+    }
+
+    fn make_room(&self) -> Room<'_, DB> {
+        let mut state = self.state();
+        let open: u32 = state.pools.values().map(|database| database.pool.size()).sum();
+        if open + state.opening < self.max_open {
+            state.opening += 1;
+            return Room::Free(Opening(self));
+        }
+        let mut idle: Vec<_> = state.pools.values().filter(|database| database.pool.num_idle() > 0).collect();
+        idle.sort_by_key(|database| database.last_used.load(Ordering::Relaxed));
+        match idle.iter().find_map(|database| database.pool.try_acquire()) {
+            Some(idle) => Room::Close(idle),
+            None => Room::None,
+        }
+    }
+
+    fn timed_out(&self, database: &TenantDatabase<DB>) -> sqlx::Error {
+        let text = if database.in_use.available_permits() == 0 {
+            format!("this tenant's database uses all {} connections that it may use", self.limits.per_database)
+        } else {
+            format!("all {} connections of the tenants' databases are in use", self.max_open)
+        };
+        let waited = self.limits.wait;
+        to_sqlx_error(Error::new(ErrorKind::ConnectionLimit, format!("{text}, and none became free within {waited:?}")))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<DB>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection cannot be opened. PostgreSQL and SQLite each have a code for a database that does not exist.
+fn missing(error: sqlx::Error) -> sqlx::Error {
+    match &error {
+        sqlx::Error::Database(e) if matches!(e.code().as_deref(), Some("3D000" | "14")) => to_sqlx_error(
+            Error::new(ErrorKind::PlacementMissing, "the database of this tenant does not exist")
+                .with_source(error),
+        ),
+        _ => error,
+    }
+}
+
+/// What has to happen before a connection may be opened.
+enum Room<'a, DB: Driver> {
+    Free(Opening<'a, DB>),
+    /// This idle connection must be closed first.
+    Close(PoolConnection<DB>),
+    /// Others are closing theirs.
+    None,
+}
+
+/// A connection that is being opened.
+struct Opening<'a, DB: Driver>(&'a Databases<DB>);
+
+impl<DB: Driver> Drop for Opening<'_, DB> {
+    fn drop(&mut self) {
+        self.0.state().opening -= 1;
+    }
+}
+
+impl<DB: Driver> TenantDatabase<DB> {
+    fn new(config: DatabaseConfig<DB>, limits: &ConnectionLimits, used: u64) -> Self {
+        let DatabaseConfig { connect, enforcement, connection_mode } = config;
+        let options = PoolOptions::new()
+            .max_connections(limits.per_database)
+            .acquire_timeout(limits.wait)
+            .idle_timeout(limits.idle);
+        Self {
+            pool: DB::pool(options, connect, connection_mode),
+            in_use: Arc::new(Semaphore::new(limits.per_database as usize)),
+            last_used: AtomicU64::new(used),
+            checked: OnceCell::new(),
+            enforcement,
+            route: Route::of(connection_mode),
+        }
+    }
+
+    pub(crate) fn size(&self) -> u32 {
+        self.pool.size()
+    }
+}
