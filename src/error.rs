@@ -256,10 +256,7 @@ impl Error {
     /// A write that lost its connection may have succeeded. Before you repeat it, read the rows, or give the write a
     /// unique key.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.kind(),
-            ErrorKind::StoreUnavailable | ErrorKind::Retryable | ErrorKind::ConnectionLimit
-        )
+        matches!(self.kind(), ErrorKind::StoreUnavailable | ErrorKind::Retryable | ErrorKind::ConnectionLimit)
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) async fn insert_event<DB: Driver>(conn: Conn<'_, DB>, event: &AuditEv
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING",
     );
     DB::execute(conn, AssertSqlSafe(sql).into_sql_str(), arguments)
-    .await
-    .map(|_| ())
-    .map_err(|e| database_error(&e))
+        .await
+        .map(|_| ())
+        .map_err(|e| database_error(&e))
 }

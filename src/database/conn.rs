@@ -38,7 +38,6 @@ impl<'c, DB: sqlx::Database> Conn<'c, DB> {
             None => sql,
         }
     }
-
 }
 
 impl<DB: sqlx::Database + HasStatementCache> Conn<'_, DB> {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::Pool;
+use sqlx::pool::{PoolConnection, PoolOptions};
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::driver::Driver;
@@ -99,7 +99,8 @@ impl<DB: Driver> Databases<DB> {
     pub(crate) async fn acquire(&self, database: &TenantDatabase<DB>) -> sqlx::Result<Pooled<DB>> {
         let deadline = Instant::now() + self.limits.wait;
         let permits = Permits::acquire(&database.in_use, &self.in_use);
-        let permits = sqlx_core::rt::timeout(self.limits.wait, permits).await.map_err(|_| self.timed_out(database))?;
+        let permits =
+            sqlx_core::rt::timeout(self.limits.wait, permits).await.map_err(|_| self.timed_out(database))?;
         let mut conn = loop {
             if let Some(idle) = database.pool.try_acquire() {
                 break Pooled::of_tenant(idle, permits);
@@ -118,7 +119,8 @@ impl<DB: Driver> Databases<DB> {
                 Room::None => sqlx_core::rt::sleep(CLOSING).await,
             }
         };
-        let checked = database.checked.get_or_try_init(|| DB::check_database(&mut conn, database.enforcement)).await;
+        let checked =
+            database.checked.get_or_try_init(|| DB::check_database(&mut conn, database.enforcement)).await;
         checked.map_err(to_sqlx_error)?;
         Ok(conn)
     }
@@ -140,12 +142,18 @@ impl<DB: Driver> Databases<DB> {
 
     fn timed_out(&self, database: &TenantDatabase<DB>) -> sqlx::Error {
         let text = if database.in_use.available_permits() == 0 {
-            format!("this tenant's database uses all {} connections that it may use", self.limits.per_database)
+            format!(
+                "this tenant's database uses all {} connections that it may use",
+                self.limits.per_database
+            )
         } else {
             format!("all {} connections of the tenants' databases are in use", self.max_open)
         };
         let waited = self.limits.wait;
-        to_sqlx_error(Error::new(ErrorKind::ConnectionLimit, format!("{text}, and none became free within {waited:?}")))
+        to_sqlx_error(Error::new(
+            ErrorKind::ConnectionLimit,
+            format!("{text}, and none became free within {waited:?}"),
+        ))
     }
 
     fn state(&self) -> MutexGuard<'_, State<DB>> {

@@ -74,9 +74,14 @@ pub trait Driver: Native {
     ) -> Pool<Self>;
 
     /// Runs the migrations of the library's own tables.
-    fn migrate(pool: &Pool<Self>) -> impl Future<Output = std::result::Result<(), sqlx::migrate::MigrateError>> + Send;
+    fn migrate(
+        pool: &Pool<Self>,
+    ) -> impl Future<Output = std::result::Result<(), sqlx::migrate::MigrateError>> + Send;
 
-    fn push(binds: &mut Self::Arguments, value: Value<'_>) -> std::result::Result<(), sqlx::error::BoxDynError>;
+    fn push(
+        binds: &mut Self::Arguments,
+        value: Value<'_>,
+    ) -> std::result::Result<(), sqlx::error::BoxDynError>;
 
     fn int(row: &Self::Row, column: usize) -> sqlx::Result<i64>;
 
@@ -95,8 +100,8 @@ macro_rules! common_methods {
             sql: sqlx::SqlStr,
             binds: Self::Arguments,
         ) -> sqlx::Result<u64> {
-            let query = sqlx::query_with::<$db, _>(conn.text(sql), binds)
-                .persistent(conn.uses_named_statements());
+            let query =
+                sqlx::query_with::<$db, _>(conn.text(sql), binds).persistent(conn.uses_named_statements());
             let done = query.execute(&mut *conn.conn).await;
             Ok(conn.settle(done).await?.rows_affected())
         }
@@ -106,8 +111,8 @@ macro_rules! common_methods {
             sql: sqlx::SqlStr,
             binds: Self::Arguments,
         ) -> sqlx::Result<Vec<Self::Row>> {
-            let query = sqlx::query_with::<$db, _>(conn.text(sql), binds)
-                .persistent(conn.uses_named_statements());
+            let query =
+                sqlx::query_with::<$db, _>(conn.text(sql), binds).persistent(conn.uses_named_statements());
             let rows = query.fetch_all(&mut *conn.conn).await;
             conn.settle(rows).await
         }

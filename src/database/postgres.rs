@@ -74,7 +74,9 @@ impl Driver for Postgres {
                 )),
                 (Some(INVALID_NAME), Some(schema)) => to_sqlx_error(Error::new(
                     ErrorKind::Misconfigured,
-                    format!("the application's role may not use the schema `{schema}`: `GRANT USAGE ON SCHEMA`"),
+                    format!(
+                        "the application's role may not use the schema `{schema}`: `GRANT USAGE ON SCHEMA`"
+                    ),
                 )),
                 _ => error,
             },
@@ -94,7 +96,8 @@ impl Driver for Postgres {
     }
 
     async fn own_tables(conn: &mut PgConnection) -> sqlx::Result<Option<String>> {
-        let sql = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('tenancy_gauges')";
+        let sql =
+            "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('tenancy_gauges')";
         let row = sqlx::raw_sql(sql).fetch_optional(conn).await?;
         row.map(|row| sqlx::Row::try_get(&row, 0)).transpose()
     }

@@ -76,11 +76,7 @@ pub struct DatabaseConfig<DB: Database> {
 impl<DB: Database> DatabaseConfig<DB> {
     /// Connects with these options.
     pub fn new(connect: <DB::Connection as Connection>::Options) -> Self {
-        Self {
-            connect,
-            enforcement: Enforcement::default(),
-            connection_mode: ConnectionMode::default(),
-        }
+        Self { connect, enforcement: Enforcement::default(), connection_mode: ConnectionMode::default() }
     }
 
     /// Sets how the database isolates tenants. The default is [`Enforcement::PredicateAndRls`], as in the shared

@@ -80,10 +80,11 @@ impl DatabaseRegistry<Sqlite> for SqliteFiles {
                 format!("`{name}.db` in the directory of the tenants' files is not a plain file"),
             )),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                Err(Error::new(ErrorKind::StoreUnavailable, "the directory of the tenants' files cannot be read")
-                    .with_source(error))
-            }
+            Err(error) => Err(Error::new(
+                ErrorKind::StoreUnavailable,
+                "the directory of the tenants' files cannot be read",
+            )
+            .with_source(error)),
         }
     }
 }

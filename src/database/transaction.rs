@@ -27,11 +27,7 @@ impl<DB: Driver> OpenTransaction<DB> {
     /// In sqlx 0.9.0 a `begin` that is dropped in flight (a timeout, a client that disconnected) leaves the
     /// connection in the pool inside the tenant's open transaction, and every later user of it reads that tenant's
     /// rows.
-    pub(crate) async fn open(
-        source: &Source<DB>,
-        route: Route,
-        begin: Begin<'_>,
-    ) -> sqlx::Result<Self> {
+    pub(crate) async fn open(source: &Source<DB>, route: Route, begin: Begin<'_>) -> sqlx::Result<Self> {
         // After a restart of the server every pooled connection is dead, so each of them may fail once.
         let mut retries = source.size();
         loop {

@@ -10,6 +10,6 @@
 //! | [`Schema`](crate::tenant::Placement::Schema) | PostgreSQL, and a schema with the tenant's tables in the same database |
 //! | [`Database`](crate::tenant::Placement::Database) | a [`DatabaseRegistry`], on SQLite [`SqliteFiles`], given to [`TenantDbBuilder::databases`](crate::scope::TenantDbBuilder::databases) |
 
-pub use crate::database::{ConnectionLimits, DatabaseConfig, DatabaseRegistry};
 #[cfg(feature = "sqlite")]
 pub use crate::database::SqliteFiles;
+pub use crate::database::{ConnectionLimits, DatabaseConfig, DatabaseRegistry};

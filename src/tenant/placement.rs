@@ -141,8 +141,25 @@ mod tests {
     fn names_that_a_database_reads_otherwise_are_rejected() {
         let long = "a".repeat(64);
         for bad in [
-            "", "public", "pg_catalog", "pg_x", "information_schema", "$user", "Acme", "acme corp", "a\"b", "a'b", "a\0b",
-            "../x", "x/../y", "x.db", "1a", "_a", "-a", "ä", &long,
+            "",
+            "public",
+            "pg_catalog",
+            "pg_x",
+            "information_schema",
+            "$user",
+            "Acme",
+            "acme corp",
+            "a\"b",
+            "a'b",
+            "a\0b",
+            "../x",
+            "x/../y",
+            "x.db",
+            "1a",
+            "_a",
+            "-a",
+            "ä",
+            &long,
         ] {
             let error = PlacementName::parse(bad).expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");

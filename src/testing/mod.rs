@@ -25,7 +25,9 @@ pub use self::api_keys::api_key_store;
 #[cfg(feature = "custom-domains")]
 pub use self::domains::domain_store;
 use crate::error::{ErrorKind, Result};
-use crate::tenant::{NewTenant, Placement, PlacementName, Slug, StatusSource, Tenant, TenantId, TenantStatus, TenantStore};
+use crate::tenant::{
+    NewTenant, Placement, PlacementName, Slug, StatusSource, Tenant, TenantId, TenantStatus, TenantStore,
+};
 
 /// Tests a [`TenantStore`] against the contract of the trait. `fresh` creates a new, empty store for each rule.
 ///

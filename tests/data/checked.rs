@@ -6,7 +6,7 @@ use tenancy::audit::{AuditEvent, AuditPolicy};
 use tenancy::{query, query_as, query_scalar};
 use uuid::Uuid;
 
-use crate::common::Fixture;
+use crate::common::{Fixture, Placing, placed};
 
 #[derive(Debug, Clone, PartialEq, FromRow)]
 struct Order {
@@ -17,14 +17,15 @@ struct Order {
 
 /// The tests for one database. A macro, because the trait bounds of sqlx differ per database.
 macro_rules! checked_tests {
-    ($name:ident, $db:ty) => {
+    ($name:ident, $db:ty, $placing:ident) => {
         mod $name {
             use super::*;
 
             type Db = $db;
+            const PLACING: Placing = Placing::$placing;
 
             async fn seeded() -> Fixture<Db> {
-                let fixture = Fixture::<Db>::new().await;
+                let fixture = placed(PLACING, Fixture::<Db>::new()).await;
                 for (ctx, most) in [(&fixture.acme, 3_i64), (&fixture.globex, 5)] {
                     let scope = fixture.db.scope(ctx);
                     for total in 1..=most {
@@ -112,7 +113,7 @@ macro_rules! checked_tests {
 
             #[tokio::test]
             async fn where_events_are_required_a_silent_change_is_not_made() {
-                let fixture = Fixture::<Db>::with(AuditPolicy::Required, 4).await;
+                let fixture = placed(PLACING, Fixture::<Db>::with(AuditPolicy::Required, 4)).await;
                 let scope = fixture.db.scope(&fixture.acme);
                 let silent = query!(
                     &scope,
@@ -143,8 +144,11 @@ macro_rules! checked_tests {
     };
 }
 
-checked_tests!(sqlite, sqlx::Sqlite);
-checked_tests!(postgres, sqlx::Postgres);
+checked_tests!(sqlite_shared, sqlx::Sqlite, Shared);
+checked_tests!(sqlite_file, sqlx::Sqlite, Database);
+checked_tests!(postgres_shared, sqlx::Postgres, Shared);
+checked_tests!(postgres_schema, sqlx::Postgres, Schema);
+checked_tests!(postgres_database, sqlx::Postgres, Database);
 
 /// Cargo recompiles a program if a file that its `.d` file names changes.
 #[test]

@@ -10,7 +10,7 @@ use tenancy::scope::Scope;
 use tenancy::{Error, ErrorKind};
 use uuid::Uuid;
 
-use crate::common::Fixture;
+use crate::common::{Fixture, Placing, placed};
 
 #[derive(Debug, Clone, PartialEq, FromRow)]
 struct Order {
@@ -26,15 +26,16 @@ fn refusal(error: &sqlx::Error) -> &Error {
 
 /// The tests for one database. A macro, because the trait bounds of sqlx differ per database.
 macro_rules! dynamic_tests {
-    ($name:ident, $db:ty, $catalog:literal) => {
+    ($name:ident, $db:ty, $placing:ident, $catalog:literal) => {
         mod $name {
             use super::*;
 
             type Db = $db;
+            const PLACING: Placing = Placing::$placing;
             const CATALOG: &str = $catalog;
 
             async fn seeded() -> (Fixture<Db>, Vec<Order>) {
-                let fixture = Fixture::<Db>::new().await;
+                let fixture = placed(PLACING, Fixture::<Db>::new()).await;
                 let mut acme = Vec::new();
                 for (ctx, mine) in [(&fixture.acme, true), (&fixture.globex, false)] {
                     for total in 1..=5 {
@@ -323,7 +324,7 @@ macro_rules! dynamic_tests {
 
             #[tokio::test]
             async fn where_events_are_required_a_silent_change_is_not_made() {
-                let fixture = Fixture::<Db>::with(AuditPolicy::Required, 4).await;
+                let fixture = placed(PLACING, Fixture::<Db>::with(AuditPolicy::Required, 4)).await;
                 let scope = fixture.db.scope(&fixture.acme);
                 let insert = || {
                     sqlx::query("INSERT INTO orders (id, status, total) VALUES ($1, 'x', 1)").bind(Uuid::now_v7())
@@ -344,8 +345,11 @@ macro_rules! dynamic_tests {
     };
 }
 
-dynamic_tests!(sqlite, sqlx::Sqlite, "SELECT * FROM sqlite_master");
-dynamic_tests!(postgres, sqlx::Postgres, "SELECT * FROM pg_stats");
+dynamic_tests!(sqlite_shared, sqlx::Sqlite, Shared, "SELECT * FROM sqlite_master");
+dynamic_tests!(sqlite_file, sqlx::Sqlite, Database, "SELECT * FROM sqlite_master");
+dynamic_tests!(postgres_shared, sqlx::Postgres, Shared, "SELECT * FROM pg_stats");
+dynamic_tests!(postgres_schema, sqlx::Postgres, Schema, "SELECT * FROM pg_stats");
+dynamic_tests!(postgres_database, sqlx::Postgres, Database, "SELECT * FROM pg_stats");
 
 /// An error in rows that were not read fails the transaction.
 #[tokio::test]

@@ -104,9 +104,7 @@ async fn an_upsert_cannot_take_another_tenants_id<DB: Tables>() {
     let fixture = Fixture::<DB>::new().await;
     let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     let columns = format!("tenant_id {} NOT NULL, id bigint PRIMARY KEY, title text NOT NULL", DB::TENANT);
-    fixture.raw(&format!("CREATE TABLE tickets ({columns}, UNIQUE (tenant_id, id))"))
-        .await
-        .unwrap();
+    fixture.raw(&format!("CREATE TABLE tickets ({columns}, UNIQUE (tenant_id, id))")).await.unwrap();
     let ticket = |title: &str| Ticket { id: 7, title: title.to_owned() };
     Ticket::upsert(&globex, &ticket("theirs")).await.unwrap();
     let error = Ticket::upsert(&acme, &ticket("stolen")).await.unwrap_err();

@@ -10,8 +10,8 @@ use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
 use crate::database::{
-    Begin, BoundTenant, Conn, ConnectionMode, Databases, Lease, OpenTransaction, TxMode,
-    change_error, database_error, to_sqlx_error,
+    Begin, BoundTenant, Conn, ConnectionMode, Databases, Lease, OpenTransaction, TxMode, change_error,
+    database_error, to_sqlx_error,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;

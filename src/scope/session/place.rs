@@ -56,14 +56,21 @@ impl<DB: Backend> Core<DB> {
                 let route = Route { schema, own_tables, ..self.shared.route.clone() };
                 Ok(Place { source: self.shared.source.clone(), route, enforcement, owned })
             }
-            Placement::Schema { .. } => Err(unsupported("this database has no schemas; give the tenant a file of its own")),
+            Placement::Schema { .. } => {
+                Err(unsupported("this database has no schemas; give the tenant a file of its own"))
+            }
             Placement::Database { name } => {
                 let Some(databases) = &self.databases else {
                     return Err(unsupported("name the databases with `TenantDbBuilder::databases`"));
                 };
                 let database = databases.database(name).await?;
                 let (enforcement, route) = (database.enforcement, database.route.clone());
-                Ok(Place { source: Source::Tenant(databases.clone(), database), route, enforcement, owned: true })
+                Ok(Place {
+                    source: Source::Tenant(databases.clone(), database),
+                    route,
+                    enforcement,
+                    owned: true,
+                })
             }
         }
     }

@@ -17,7 +17,8 @@ use sqlx::Pool;
 
 use crate::audit::{AuditEvent, AuditSink};
 use crate::database::{
-    Begin, ConnectionMode, Lease, OpenTransaction, Pooled, Route, Source, TxMode, database_error, insert_event,
+    Begin, ConnectionMode, Lease, OpenTransaction, Pooled, Route, Source, TxMode, database_error,
+    insert_event,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
