@@ -86,6 +86,8 @@ pub enum ErrorKind {
     UnsupportedPlacement,
     /// The schema, the database or the file that holds the tenant's rows does not exist.
     PlacementMissing,
+    /// The tenant's schema or database lacks a migration of the application; it may be there soon.
+    MigrationPending,
     /// No connection became free in time: the tenant uses all of its share, or all connections are in use.
     ConnectionLimit,
     /// The program is configured wrongly; the text states how to fix it.
@@ -129,6 +131,7 @@ impl ErrorKind {
             Self::Expired => "expired",
             Self::UnsupportedPlacement => "unsupported-placement",
             Self::PlacementMissing => "placement-missing",
+            Self::MigrationPending => "migration-pending",
             Self::ConnectionLimit => "connection-limit",
             Self::Misconfigured => "misconfigured",
             Self::Database => "database",
@@ -256,7 +259,13 @@ impl Error {
     /// A write that lost its connection may have succeeded. Before you repeat it, read the rows, or give the write a
     /// unique key.
     pub fn is_transient(&self) -> bool {
-        matches!(self.kind(), ErrorKind::StoreUnavailable | ErrorKind::Retryable | ErrorKind::ConnectionLimit)
+        matches!(
+            self.kind(),
+            ErrorKind::StoreUnavailable
+                | ErrorKind::Retryable
+                | ErrorKind::ConnectionLimit
+                | ErrorKind::MigrationPending
+        )
     }
 }
 

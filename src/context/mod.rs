@@ -342,6 +342,12 @@ impl TenantDirectory {
         self.create(tenant, actor, ResolvedBy::CrossTenant, request_id.into())
     }
 
+    /// Creates a context in which a tenant is provisioned, before it is open.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn provisioning_context(&self, tenant: Arc<Tenant>) -> Result<TenantContext> {
+        self.create(tenant, Actor::system("provisioning"), ResolvedBy::Internal, OnceLock::new())
+    }
+
     fn create(
         &self,
         tenant: Arc<Tenant>,

@@ -45,6 +45,10 @@ pub trait Driver: Native {
     /// Whether the database supports row-level security (RLS).
     const HAS_RLS: bool;
 
+    /// Deletes a row of `tenancy_ready_places` of the kind `$1`, and returns its name. A row that another transaction
+    /// deletes is passed over.
+    const CLAIM_PLACE: &str;
+
     /// Disposes of a connection whose `begin` did not return.
     fn discard(conn: Pooled<Self>);
 
@@ -75,7 +79,7 @@ pub trait Driver: Native {
 
     /// Runs the migrations of the library's own tables.
     fn migrate(
-        pool: &Pool<Self>,
+        conn: &mut Self::Connection,
     ) -> impl Future<Output = std::result::Result<(), sqlx::migrate::MigrateError>> + Send;
 
     fn push(
@@ -117,8 +121,10 @@ macro_rules! common_methods {
             conn.settle(rows).await
         }
 
-        async fn migrate(pool: &sqlx::Pool<Self>) -> Result<(), sqlx::migrate::MigrateError> {
-            crate::database::driver::migrator($migrations).run(pool).await
+        async fn migrate(
+            conn: &mut Self::Connection,
+        ) -> std::result::Result<(), sqlx::migrate::MigrateError> {
+            crate::database::driver::migrator($migrations).run_direct(None, conn, false).await
         }
 
         fn push(

@@ -27,6 +27,9 @@ encode_tenant_id!(Postgres);
 impl Driver for Postgres {
     const HAS_RLS: bool = true;
     const HAS_SCHEMAS: bool = true;
+    const CLAIM_PLACE: &str = "DELETE FROM tenancy_ready_places WHERE name = \
+        (SELECT name FROM tenancy_ready_places WHERE kind = $1 ORDER BY ready_us, name LIMIT 1 \
+        FOR UPDATE SKIP LOCKED) RETURNING name";
 
     async fn begin(conn: Conn<'_, Self>, begin: Begin<'_>) -> sqlx::Result<()> {
         let statement = match begin.mode {
@@ -161,6 +164,7 @@ impl Driver for Postgres {
         &[
             (1, "tenancy", include_str!("../../migrations/postgres/0001_tenancy.sql")),
             (2, "tenants own", include_str!("../../migrations/postgres/0002_tenants_own.sql")),
+            (3, "placements", include_str!("../../migrations/postgres/0003_placements.sql")),
         ]
     );
 }

@@ -22,6 +22,9 @@ encode_tenant_id!(Sqlite);
 impl Driver for Sqlite {
     const HAS_RLS: bool = false;
     const HAS_SCHEMAS: bool = false;
+    // One transaction writes at a time.
+    const CLAIM_PLACE: &str = "DELETE FROM tenancy_ready_places WHERE name = \
+        (SELECT name FROM tenancy_ready_places WHERE kind = $1 ORDER BY ready_us, name LIMIT 1) RETURNING name";
 
     async fn begin(conn: Conn<'_, Self>, begin: Begin<'_>) -> sqlx::Result<()> {
         // A deferred transaction that reads and then writes can fail without waiting if another one writes. An
@@ -71,6 +74,7 @@ impl Driver for Sqlite {
         &[
             (1, "tenancy", include_str!("../../migrations/sqlite/0001_tenancy.sql")),
             (2, "tenants own", include_str!("../../migrations/sqlite/0002_tenants_own.sql")),
+            (3, "placements", include_str!("../../migrations/sqlite/0003_placements.sql")),
         ]
     );
 }

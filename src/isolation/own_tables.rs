@@ -4,7 +4,7 @@
 pub(super) const PREFIX: &str = "tenancy_";
 
 /// The tables that belong to the operator, not to tenants.
-pub(super) const CONTROL_PLANE: [&str; 9] = [
+pub(super) const CONTROL_PLANE: [&str; 12] = [
     "tenancy_tenants",
     "tenancy_slugs",
     "tenancy_domains",
@@ -14,4 +14,7 @@ pub(super) const CONTROL_PLANE: [&str; 9] = [
     "tenancy_subscriptions",
     "tenancy_billing_events",
     "tenancy_billing_quarantine",
+    "tenancy_provisioning",
+    "tenancy_tenant_migrations",
+    "tenancy_ready_places",
 ];

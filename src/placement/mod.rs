@@ -12,4 +12,19 @@
 
 #[cfg(feature = "sqlite")]
 pub use crate::database::SqliteFiles;
+mod migrations;
+mod places;
+#[cfg(feature = "postgres")]
+mod postgres_places;
+mod provisioner;
+#[cfg(feature = "sqlite")]
+mod sqlite_places;
+
+pub use self::migrations::{Drift, MigratedPlace, Migrations};
+pub use self::places::Provision;
+#[cfg(feature = "postgres")]
+pub use self::postgres_places::PostgresPlaces;
+pub use self::provisioner::{Provisioner, Seed, Unfinished};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite_places::SqlitePlaces;
 pub use crate::database::{ConnectionLimits, DatabaseConfig, DatabaseRegistry};

@@ -138,6 +138,7 @@ mod stream;
 pub use tenancy_sql::{Dialect, Schema};
 
 pub use self::cross_tenant::{CrossTenant, PerTenant, Reason};
+pub(crate) use self::session::default_schema;
 pub use self::session::{Backend, Scope, TenantDb, TenantDbBuilder, TenantExecutor, Tx};
 pub use self::stored_event::StoredEvent;
 pub use crate::database::{ConnectionMode, Enforcement};

@@ -257,6 +257,20 @@ impl NewTenant {
         Self { placement, ..self }
     }
 
+    /// Places the tenant in a schema of its own. PostgreSQL only.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub fn own_schema(self) -> Self {
+        let placement = Placement::schema_of(&self.id);
+        self.placement(placement)
+    }
+
+    /// Places the tenant in a database of its own: another PostgreSQL database, or an SQLite file.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub fn own_database(self) -> Self {
+        let placement = Placement::database_of(&self.id);
+        self.placement(placement)
+    }
+
     /// The tenant that a store inserts, with version 1. For stores of your own.
     pub fn into_tenant(self) -> Tenant {
         let Self { id, slug, name, status, plan, placement } = self;

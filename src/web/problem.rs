@@ -144,6 +144,7 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::StoreUnavailable => (503, "Temporarily unavailable"),
         ErrorKind::Retryable => (503, "Try again"),
         ErrorKind::ConnectionLimit => (503, "No free connection"),
+        ErrorKind::MigrationPending => (503, "Being upgraded"),
         ErrorKind::SignatureInvalid => (400, "Signature not valid"),
         ErrorKind::OutcomeUnknown => (500, "Outcome unknown"),
         ErrorKind::UnknownPlan

@@ -1,4 +1,4 @@
-//! Tenant stores, their slugs, and the cache over a store.
+//! Tenant stores, their slugs, the cache over a store, and the places of tenants.
 
 #[macro_use]
 #[path = "../fixture/common.rs"]
@@ -7,5 +7,8 @@ mod common;
 mod suites;
 
 mod cached;
+mod place_fixture;
+mod place_migrations;
+mod provisioning;
 mod slugs;
 mod tenant_store;

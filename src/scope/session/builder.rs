@@ -10,7 +10,7 @@ use tenancy_sql::Schema;
 use super::backend::Backend;
 use super::core::Core;
 use super::db::TenantDb;
-use super::place::{EnteredSchemas, Place};
+use super::place::{EnteredPlaces, Place};
 use super::preflight::agreed_type;
 use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
@@ -42,6 +42,7 @@ pub struct TenantDbBuilder<DB: Backend> {
     schema: Schema,
     accepted: DB::Accepted,
     databases: Option<(Box<dyn DatabaseRegistry<DB>>, ConnectionLimits)>,
+    required_migration: Option<i64>,
 }
 
 enum PoolSource<DB: Backend> {
@@ -100,6 +101,15 @@ impl<DB: Backend> TenantDbBuilder<DB> {
         self
     }
 
+    /// Rejects tenants whose schema or database lacks the application's migration with this version.
+    ///
+    /// The table `_sqlx_migrations` of the place is read when the tenant is first used, and again until the migration
+    /// is there. The error is [`ErrorKind::MigrationPending`], which the web layer answers with 503.
+    pub fn required_migration(mut self, version: i64) -> Self {
+        self.required_migration = Some(version);
+        self
+    }
+
     /// Opens the connections, and checks that the database matches the settings.
     ///
     /// On PostgreSQL the [`doctor`](crate::isolation) examines the database as well, and its warnings are logged. Run
@@ -140,10 +150,12 @@ impl<DB: Backend> TenantDbBuilder<DB> {
                 route: Route::of(self.connection_mode),
                 enforcement: self.enforcement,
                 owned,
+                unverified: None,
             },
             databases: databases.transpose()?,
             own_tables,
-            entered_schemas: EnteredSchemas::default(),
+            entered: EnteredPlaces::default(),
+            required_migration: self.required_migration,
             audit: self.audit,
             audit_mirrors: self.audit_mirrors,
             tenant_type,
@@ -185,11 +197,17 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             connection_mode: ConnectionMode::default(),
             audit: AuditPolicy::default(),
             audit_mirrors: Vec::new(),
-            schema: Schema::new("tenant_id").expect("`tenant_id` is a plain name"),
+            schema: default_schema(),
+            required_migration: None,
             accepted: DB::Accepted::default(),
             databases: None,
         }
     }
+}
+
+/// The schema of an application that declares none: every table has the tenant column `tenant_id`.
+pub(crate) fn default_schema() -> Schema {
+    Schema::new("tenant_id").expect("`tenant_id` is a plain name")
 }
 
 #[cfg(feature = "postgres")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tenancy_sql::{Schema, TenantType};
 
 use super::backend::Backend;
-use super::place::{EnteredSchemas, Place};
+use super::place::{EnteredPlaces, Place, verify_migration};
 use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
@@ -23,8 +23,9 @@ pub(in crate::scope) struct Core<DB: Backend> {
     pub(super) databases: Option<Arc<Databases<DB>>>,
     /// The schema of the library's own tables.
     pub(super) own_tables: Option<Arc<str>>,
-    /// The schemas that were found to exist.
-    pub(super) entered_schemas: EnteredSchemas,
+    pub(super) entered: EnteredPlaces,
+    /// The migration of the application that each place of a tenant must have.
+    pub(super) required_migration: Option<i64>,
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only the doctor reads it"))]
     pub(super) schema: Schema,
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only the doctor reads it"))]
@@ -55,14 +56,21 @@ impl<DB: Backend> Core<DB> {
     ) -> sqlx::Result<OpenTransaction<DB>> {
         // On a private pool without a pooler, no other code can have left a transaction or a tenant on a connection.
         let verify_tenant = !(place.owned && place.route.connection_mode == ConnectionMode::Direct);
-        let schema = place.route.schema.as_ref();
-        let verify_schema = schema.is_some_and(|schema| !self.entered_schemas.contains(schema));
+        let verify_schema = place.unverified.is_some() && place.route.schema.is_some();
         let begin = Begin { tenant, mode, verify_tenant, verify_schema };
-        let open = OpenTransaction::open(&place.source, place.route.clone(), begin).await?;
-        if let Some(schema) = schema.filter(|_| verify_schema) {
-            self.entered_schemas.insert(schema.clone());
-        }
+        let mut open = OpenTransaction::open(&place.source, place.route.clone(), begin).await?;
+        self.verify(place, open.conn()).await?;
         Ok(open)
+    }
+
+    /// Checks a place that is entered for the first time.
+    async fn verify(&self, place: &Place<DB>, conn: Conn<'_, DB>) -> sqlx::Result<()> {
+        let Some(placement) = &place.unverified else { return Ok(()) };
+        if let Some(version) = self.required_migration {
+            verify_migration(conn, version).await?;
+        }
+        self.entered.insert(placement.clone());
+        Ok(())
     }
 
     /// Checks a single statement: its context, and that it does not write without audit where audit is required.
@@ -88,7 +96,8 @@ impl<DB: Backend> Core<DB> {
     ) -> sqlx::Result<StatementLease<DB>> {
         let place = self.place(ctx.tenant()).await.map_err(to_sqlx_error)?;
         if place.allows_autocommit(writes, allows_autocommit) {
-            let lease = Lease::Autocommit(place.source.acquire().await?, place.route);
+            let mut lease = Lease::Autocommit(place.source.acquire().await?, place.route.clone());
+            self.verify(&place, lease.conn()).await?;
             return Ok(StatementLease { lease, writes });
         }
         let mode = if writes { TxMode::Write } else { TxMode::Read };

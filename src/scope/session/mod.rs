@@ -24,6 +24,7 @@ mod tx;
 pub use self::backend::Backend;
 pub use self::bind::BindArguments;
 pub use self::builder::TenantDbBuilder;
+pub(crate) use self::builder::default_schema;
 pub use self::db::TenantDb;
 pub use self::executor::TenantExecutor;
 pub use self::scope::Scope;

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock};
 
+use sqlx::SqlSafeStr;
+
 use super::backend::Backend;
 use super::core::Core;
-use crate::database::{ConnectionMode, Enforcement, Route, Source};
+use crate::database::{Conn, ConnectionMode, Enforcement, Route, Source, Value, arguments, to_sqlx_error};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{Placement, PlacementName, Tenant};
+use crate::tenant::{Placement, Tenant};
 
 /// Where the statements of a tenant run, and how they are sent.
 pub(in crate::scope) struct Place<DB: Backend> {
@@ -16,6 +18,8 @@ pub(in crate::scope) struct Place<DB: Backend> {
     pub(super) enforcement: Enforcement,
     /// Whether the pool is private: no other code can reach it.
     pub(super) owned: bool,
+    /// The placement, if this process did not enter it before.
+    pub(super) unverified: Option<Placement>,
 }
 
 impl<DB: Backend> Place<DB> {
@@ -46,15 +50,17 @@ impl<DB: Backend> Core<DB> {
     /// The place of a tenant. The one function that reads a placement.
     pub(in crate::scope) async fn place(&self, tenant: &Tenant) -> Result<Place<DB>> {
         let Place { enforcement, owned, .. } = self.shared;
+        let unverified =
+            Some(tenant.placement()).filter(|placement| !self.entered.contains(placement)).cloned();
         match tenant.placement() {
             Placement::Shared => {
                 let (source, route) = (self.shared.source.clone(), self.shared.route.clone());
-                Ok(Place { source, route, enforcement, owned })
+                Ok(Place { source, route, enforcement, owned, unverified: None })
             }
             Placement::Schema { name } if DB::HAS_SCHEMAS => {
                 let (schema, own_tables) = (Some(name.clone()), self.own_tables.clone());
                 let route = Route { schema, own_tables, ..self.shared.route.clone() };
-                Ok(Place { source: self.shared.source.clone(), route, enforcement, owned })
+                Ok(Place { source: self.shared.source.clone(), route, enforcement, owned, unverified })
             }
             Placement::Schema { .. } => {
                 Err(unsupported("this database has no schemas; give the tenant a file of its own"))
@@ -65,12 +71,8 @@ impl<DB: Backend> Core<DB> {
                 };
                 let database = databases.database(name).await?;
                 let (enforcement, route) = (database.enforcement, database.route.clone());
-                Ok(Place {
-                    source: Source::Tenant(databases.clone(), database),
-                    route,
-                    enforcement,
-                    owned: true,
-                })
+                let source = Source::Tenant(databases.clone(), database);
+                Ok(Place { source, route, enforcement, owned: true, unverified })
             }
         }
     }
@@ -83,18 +85,41 @@ fn unsupported(help: &str) -> Error {
     )
 }
 
-/// The schemas that were found to exist, so that each is looked up once.
-///
-/// A schema that is dropped later is no empty result: PostgreSQL does not find the table then.
-#[derive(Default)]
-pub(in crate::scope) struct EnteredSchemas(RwLock<HashSet<PlacementName>>);
+/// Checks that the application's migration with this version was applied where the connection is.
+pub(super) async fn verify_migration<DB: Backend>(conn: Conn<'_, DB>, version: i64) -> sqlx::Result<()> {
+    let sql = "SELECT count(*) FROM _sqlx_migrations WHERE version = $1 AND success";
+    let binds = arguments::<DB>(&[Value::Int(version)]).map_err(to_sqlx_error)?;
+    let found = match DB::fetch(conn, sql.into_sql_str(), binds).await {
+        Ok(rows) => rows.first().map_or(Ok(0), |row| DB::int(row, 0))?,
+        // There is no table of migrations yet. SQLite has no code for that.
+        Err(sqlx::Error::Database(e))
+            if e.code().as_deref() == Some("42P01") || e.message().contains("no such table") =>
+        {
+            0
+        }
+        Err(error) => return Err(error),
+    };
+    if found > 0 {
+        return Ok(());
+    }
+    Err(to_sqlx_error(Error::new(
+        ErrorKind::MigrationPending,
+        format!("the migration {version} was not applied to this tenant's place yet; run the migrations"),
+    )))
+}
 
-impl EnteredSchemas {
-    pub(super) fn contains(&self, schema: &PlacementName) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(schema)
+/// The places that this process entered, so that each is checked once.
+///
+/// A place that is dropped later is no empty result: the database does not find the table then.
+#[derive(Default)]
+pub(in crate::scope) struct EnteredPlaces(RwLock<HashSet<Placement>>);
+
+impl EnteredPlaces {
+    fn contains(&self, placement: &Placement) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(placement)
     }
 
-    pub(super) fn insert(&self, schema: PlacementName) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(schema);
+    pub(super) fn insert(&self, placement: Placement) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(placement);
     }
 }

@@ -7,6 +7,7 @@ mod api_keys;
 mod billing;
 #[cfg(feature = "custom-domains")]
 mod domains;
+mod places;
 mod query;
 mod tenants;
 
@@ -94,7 +95,8 @@ impl<DB: Backend> SqlStore<DB> {
     /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached; [`ErrorKind::Database`] if it rejects
     /// a statement, or was migrated by a newer version of the crate.
     pub async fn migrate(&self) -> Result<()> {
-        DB::migrate(&self.pool).await.map_err(|e| match e {
+        let mut conn = self.pool.acquire().await.map_err(|e| database_error(&e))?;
+        DB::migrate(&mut conn).await.map_err(|e| match e {
             sqlx::migrate::MigrateError::Execute(e) => database_error(&e),
             e => Error::new(ErrorKind::Database, "the tables of `tenancy` cannot be upgraded")
                 .with_source(e.to_string()),

@@ -43,29 +43,10 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
     }
 
     async fn insert(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
-        let tenant = tenant.into_tenant();
-        let placement = placement_text(tenant.placement());
         let mut tx = self.begin_tx(TxMode::Write).await?;
-        execute::<DB>(
-            tx.conn(),
-            "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, version) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            &[
-                Value::Text(&tenant.id().to_string()),
-                Value::Text(tenant.slug().as_str()),
-                Value::Text(tenant.name()),
-                Value::Text(tenant.status().as_str()),
-                Value::Text(tenant.status_set_by().as_str()),
-                Value::Text(tenant.plan()),
-                Value::Text(&placement),
-                Value::Int(1),
-            ],
-        )
-        .await
-        .map_err(conflict_is_tenant_exists)?;
-        reserve_slug::<DB>(&mut tx, &tenant, &self.timing).await?;
+        let tenant = insert_tenant::<DB>(&mut tx, tenant.into_tenant(), &self.timing).await?;
         tx.commit().await?;
-        Ok(Arc::new(tenant))
+        Ok(tenant)
     }
 
     async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
@@ -104,6 +85,34 @@ fn read_tenant<DB: Backend>(row: &DB::Row) -> Result<Tenant> {
         })?,
         version: u64::try_from(version).unwrap_or(0),
     }))
+}
+
+/// Inserts a tenant, and reserves its slug.
+pub(super) async fn insert_tenant<DB: Backend>(
+    tx: &mut OpenTransaction<DB>,
+    tenant: Tenant,
+    timing: &Timing,
+) -> Result<Arc<Tenant>> {
+    let placement = placement_text(tenant.placement());
+    execute::<DB>(
+        tx.conn(),
+        "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, version) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        &[
+            Value::Text(&tenant.id().to_string()),
+            Value::Text(tenant.slug().as_str()),
+            Value::Text(tenant.name()),
+            Value::Text(tenant.status().as_str()),
+            Value::Text(tenant.status_set_by().as_str()),
+            Value::Text(tenant.plan()),
+            Value::Text(&placement),
+            Value::Int(1),
+        ],
+    )
+    .await
+    .map_err(conflict_is_tenant_exists)?;
+    reserve_slug::<DB>(tx, &tenant, timing).await?;
+    Ok(Arc::new(tenant))
 }
 
 /// Updates a tenant if its stored version is the version that was read.

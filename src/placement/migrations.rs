@@ -1,0 +1,314 @@
+//! [`Migrations`]: the application's migrations in every place, and what differs from them.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+use async_stream::stream;
+use futures_util::StreamExt;
+use futures_util::stream::{self, Stream};
+use sqlx::migrate::{AppliedMigration, Migrate, MigrateError};
+
+use super::places::{Provision, Worker};
+use super::provisioner::{Provisioner, migration_error};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::{Placement, Tenant, TenantId, TenantStatus, TenantStore};
+
+/// The key of the shared tables in the records.
+const SHARED: &str = "*";
+/// How many tenants are read from the store at once.
+const PAGE: u16 = 200;
+
+/// Runs the application's migrations in the shared tables and in the place of every tenant.
+///
+/// [`Provisioner::migrations`] creates it.
+///
+/// ```
+/// use futures_util::StreamExt;
+/// use tenancy::placement::{Provision, Provisioner};
+///
+/// async fn deploy<DB: Provision>(provisioner: &Provisioner<DB>) -> tenancy::Result<()> {
+///     let migrations = provisioner.migrations().parallel(4);
+///     let mut places = std::pin::pin!(migrations.run());
+///     while let Some(place) = places.next().await {
+///         let place = place?;
+///         if let Err(error) = &place.result {
+///             eprintln!("{place}: {error}");
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
+#[must_use = "nothing runs before the stream of `run` is read"]
+pub struct Migrations<'a, DB: Provision> {
+    provisioner: &'a Provisioner<DB>,
+    parallel: usize,
+    canary: Option<TenantId>,
+}
+
+/// What happened in one place.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct MigratedPlace {
+    /// The tenant of the place; `None` for the shared tables.
+    pub tenant: Option<Arc<Tenant>>,
+    /// The versions that were applied now, or why the place was not migrated.
+    pub result: Result<Vec<i64>>,
+}
+
+impl fmt::Display for MigratedPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.tenant {
+            Some(tenant) => tenant.slug().fmt(f),
+            None => f.write_str("shared tables"),
+        }
+    }
+}
+
+/// How a place differs from the migrations of the program.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Drift {
+    /// The tenant of the place; `None` for the shared tables.
+    pub tenant: Option<Arc<Tenant>>,
+    /// The versions that were not applied.
+    pub missing: Vec<i64>,
+    /// The versions that were applied, and that the program does not have.
+    pub unknown: Vec<i64>,
+    /// The versions that were applied with another text.
+    pub altered: Vec<i64>,
+    /// Why the place could not be read.
+    pub unreadable: Option<Error>,
+}
+
+impl Drift {
+    /// Whether the place has exactly the migrations of the program.
+    pub fn is_none(&self) -> bool {
+        self.missing.is_empty()
+            && self.unknown.is_empty()
+            && self.altered.is_empty()
+            && self.unreadable.is_none()
+    }
+}
+
+impl<DB: Provision> fmt::Debug for Migrations<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Migrations")
+            .field("parallel", &self.parallel)
+            .field("canary", &self.canary)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<DB: Provision> Provisioner<DB> {
+    /// The migrations of every place.
+    pub fn migrations(&self) -> Migrations<'_, DB> {
+        Migrations { provisioner: self, parallel: 2, canary: None }
+    }
+}
+
+impl<DB: Provision> Migrations<'_, DB> {
+    /// Sets how many places are migrated at the same time. The default is 2.
+    pub fn parallel(self, places: usize) -> Self {
+        Self { parallel: places.max(1), ..self }
+    }
+
+    /// Migrates this tenant first. If that fails, nothing else is migrated.
+    pub fn canary(self, tenant: TenantId) -> Self {
+        Self { canary: Some(tenant), ..self }
+    }
+
+    /// Migrates every place, and yields each when it is done: the canary, the shared tables, then all tenants.
+    ///
+    /// A place that fails stops nothing else, except for the canary. A tenant that is inserted meanwhile is migrated
+    /// too. A run that was interrupted is repeated from the start: places that are up to date only take a look. A
+    /// place that another process is changing fails with [`ErrorKind::Retryable`].
+    ///
+    /// # Errors
+    /// An item is an error if the list of tenants cannot be read, or if there is no such canary. It is the last item.
+    pub fn run(&self) -> impl Stream<Item = Result<MigratedPlace>> + Send + '_ {
+        stream! {
+            let mut visited = HashSet::new();
+            if let Some(id) = &self.canary {
+                let canary = match self.provisioner.store.by_id(id).await {
+                    Ok(Some(tenant)) if is_migrated(&tenant) => self.migrate(Some(tenant), &mut Worker::new()).await,
+                    Ok(_) => {
+                        yield Err(Error::new(ErrorKind::TenantUnknown, "the canary has no place of its own"));
+                        return;
+                    }
+                    Err(error) => {
+                        yield Err(error);
+                        return;
+                    }
+                };
+                let failed = canary.result.is_err();
+                visited.insert(id.clone());
+                yield Ok(canary);
+                if failed {
+                    return;
+                }
+            }
+            if DB::migrates_shared(&self.provisioner.places) {
+                yield Ok(self.migrate(None, &mut Worker::new()).await);
+            }
+            loop {
+                // Read the list again until it has no new tenant.
+                let tenants = match self.tenants(&visited).await {
+                    Ok(tenants) if tenants.is_empty() => return,
+                    Ok(tenants) => tenants,
+                    Err(error) => {
+                        yield Err(error);
+                        return;
+                    }
+                };
+                visited.extend(tenants.iter().map(|tenant| tenant.id().clone()));
+                let share = tenants.len().div_ceil(self.parallel);
+                let workers = tenants.chunks(share).map(|share| Box::pin(self.migrate_all(share.to_vec())));
+                let mut places = stream::select_all(workers);
+                while let Some(place) = places.next().await {
+                    yield Ok(place);
+                }
+            }
+        }
+    }
+
+    /// Compares each place with the migrations of the program, and returns those that differ. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`] if the list of tenants cannot be read.
+    pub async fn drift(&self) -> Result<Vec<Drift>> {
+        let mut drifts = Vec::new();
+        let mut worker = Worker::new();
+        if DB::migrates_shared(&self.provisioner.places) {
+            drifts.push(self.compare(None, &mut worker).await);
+        }
+        for tenant in self.tenants(&HashSet::new()).await? {
+            drifts.push(self.compare(Some(tenant), &mut worker).await);
+        }
+        drifts.retain(|drift| !drift.is_none());
+        Ok(drifts)
+    }
+
+    /// The tenants with a place of their own that are not in `visited`.
+    async fn tenants(&self, visited: &HashSet<TenantId>) -> Result<Vec<Arc<Tenant>>> {
+        let (mut tenants, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.provisioner.store.list(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(tenants) };
+            after = Some(last.id().clone());
+            for tenant in page {
+                if is_migrated(&tenant) && !visited.contains(tenant.id()) {
+                    tenants.push(tenant);
+                }
+            }
+        }
+    }
+
+    fn migrate_all(&self, tenants: Vec<Arc<Tenant>>) -> impl Stream<Item = MigratedPlace> + Send + '_ {
+        stream! {
+            let mut worker = Worker::new();
+            for tenant in tenants {
+                yield self.migrate(Some(tenant), &mut worker).await;
+            }
+        }
+    }
+
+    async fn migrate(&self, tenant: Option<Arc<Tenant>>, worker: &mut Worker<DB>) -> MigratedPlace {
+        let (key, placement) = place_of(tenant.as_deref());
+        let result = self.migrate_place(&key, &placement, worker).await;
+        MigratedPlace { tenant, result }
+    }
+
+    async fn migrate_place(
+        &self,
+        key: &str,
+        placement: &Placement,
+        worker: &mut Worker<DB>,
+    ) -> Result<Vec<i64>> {
+        let provisioner = self.provisioner;
+        DB::enter(&provisioner.places, worker, placement).await?;
+        let done = async {
+            let before = list(worker.conn()).await?;
+            provisioner.migrate(worker.conn(), placement).await?;
+            // A new table needs its policies.
+            let new: Vec<i64> = provisioner
+                .versions()
+                .filter(|version| !before.iter().any(|one| one.version == *version))
+                .collect();
+            if !new.is_empty() {
+                provisioner.protect(worker.conn(), placement).await?;
+            }
+            Ok(new)
+        };
+        let done: Result<Vec<i64>> = done.await;
+        DB::leave(worker).await;
+        match &done {
+            Ok(_) => provisioner.record_applied(key).await?,
+            Err(error) => {
+                let recorded = provisioner.store.recorded_migrations(key).await?;
+                let next = provisioner.versions().find(|version| recorded.get(version) != Some(&None));
+                let cause = error.cause().map_or_else(|| error.to_string(), ToString::to_string);
+                if let Some(next) = next {
+                    provisioner.store.record_migrations(key, &[(next, Some(&cause))]).await?;
+                }
+            }
+        }
+        done
+    }
+
+    async fn compare(&self, tenant: Option<Arc<Tenant>>, worker: &mut Worker<DB>) -> Drift {
+        let (_, placement) = place_of(tenant.as_deref());
+        let mut drift =
+            Drift { tenant, missing: Vec::new(), unknown: Vec::new(), altered: Vec::new(), unreadable: None };
+        let found = match DB::enter(&self.provisioner.places, worker, &placement).await {
+            Ok(()) => {
+                let found = list(worker.conn()).await;
+                DB::leave(worker).await;
+                found
+            }
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(found) => {
+                let known: BTreeSet<i64> = self.provisioner.versions().collect();
+                drift.missing =
+                    known.iter().copied().filter(|v| !found.iter().any(|one| one.version == *v)).collect();
+                drift.unknown = found.iter().map(|one| one.version).filter(|v| !known.contains(v)).collect();
+                let altered = |one: &&AppliedMigration| {
+                    let known = self.provisioner.migrator.iter().find(|known| known.version == one.version);
+                    known.is_some_and(|known| known.checksum != one.checksum)
+                };
+                drift.altered = found.iter().filter(altered).map(|one| one.version).collect();
+            }
+            Err(error) => drift.unreadable = Some(error),
+        }
+        drift
+    }
+}
+
+/// Whether a tenant has a place that is migrated here. A new tenant is migrated by its provisioning.
+fn is_migrated(tenant: &Tenant) -> bool {
+    *tenant.placement() != Placement::Shared && tenant.status() != TenantStatus::Provisioning
+}
+
+/// The key of a place in the records, and its placement.
+fn place_of(tenant: Option<&Tenant>) -> (String, Placement) {
+    match tenant {
+        Some(tenant) => (tenant.id().to_string(), tenant.placement().clone()),
+        None => (SHARED.to_owned(), Placement::Shared),
+    }
+}
+
+const TABLE: &str = "_sqlx_migrations";
+
+/// The migrations that were applied. A place without the table of migrations has none.
+async fn list<C: Migrate>(conn: &mut C) -> Result<Vec<AppliedMigration>> {
+    match conn.list_applied_migrations(TABLE).await {
+        Err(MigrateError::Execute(sqlx::Error::Database(e)))
+            if e.code().as_deref() == Some("42P01") || e.message().contains("no such table") =>
+        {
+            Ok(Vec::new())
+        }
+        found => found.map_err(|e| migration_error(&e)),
+    }
+}

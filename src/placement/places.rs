@@ -1,0 +1,87 @@
+//! [`Provision`]: creates the places of tenants and connects to them as their owner. `postgres_places.rs` and
+//! `sqlite_places.rs` implement it.
+
+use std::fmt;
+use std::future::Future;
+
+use sqlx::migrate::Migrate;
+use tenancy_sql::Schema;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::scope::Backend;
+use crate::tenant::{Placement, PlacementName};
+
+/// A database in which places of tenants can be created: `sqlx::Postgres` or `sqlx::Sqlite`.
+///
+/// Sealed: only this crate implements it.
+pub trait Provision: Backend<Connection: Migrate> {
+    /// Where places are created, and as whom: [`PostgresPlaces`](super::PostgresPlaces) or
+    /// [`SqlitePlaces`](super::SqlitePlaces).
+    type Places: fmt::Debug + Send + Sync;
+
+    /// Creates the schema, the database or the file of a placement, if it does not exist. A database is copied from
+    /// the template, if one is named.
+    #[doc(hidden)]
+    fn create_place(
+        places: &Self::Places,
+        placement: &Placement,
+        template: Option<&PlacementName>,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Connects to a place as its owner, and locks it. A worker that is in a place of the same database already keeps
+    /// its connection.
+    #[doc(hidden)]
+    fn enter(
+        places: &Self::Places,
+        worker: &mut Worker<Self>,
+        placement: &Placement,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Unlocks the place in which the worker is.
+    #[doc(hidden)]
+    fn leave(worker: &mut Worker<Self>) -> impl Future<Output = ()> + Send;
+
+    /// Writes the policies of the place in which the connection is, and grants the application's role what it needs.
+    #[doc(hidden)]
+    fn protect(
+        places: &Self::Places,
+        conn: &mut Self::Connection,
+        placement: &Placement,
+        schema: &Schema,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Whether the migrations of the shared tables are run as well.
+    #[doc(hidden)]
+    fn migrates_shared(places: &Self::Places) -> bool;
+}
+
+/// A connection as the owner of places, which goes from one place to the next.
+#[expect(missing_debug_implementations, reason = "a connection of sqlx has none either")]
+pub struct Worker<DB: Provision> {
+    pub(super) conn: Option<DB::Connection>,
+    /// How many schemas the connection was in: PostgreSQL keeps what it knows about each.
+    pub(super) visits: u32,
+    /// The key of the lock that it holds.
+    pub(super) lock: Option<String>,
+    /// The lock file that it holds, where the database has no locks by key.
+    pub(super) lock_file: Option<std::fs::File>,
+}
+
+impl<DB: Provision> Worker<DB> {
+    pub(super) const fn new() -> Self {
+        Self { conn: None, visits: 0, lock: None, lock_file: None }
+    }
+
+    /// The connection, inside of a place.
+    pub(super) fn conn(&mut self) -> &mut DB::Connection {
+        self.conn.as_mut().expect("the worker has entered a place")
+    }
+}
+
+/// Another process is changing the place.
+pub(super) fn locked() -> Error {
+    Error::new(
+        ErrorKind::Retryable,
+        "another process is provisioning or migrating this tenant; try again later",
+    )
+}

@@ -1,0 +1,209 @@
+//! [`PostgresPlaces`]: schemas and databases of tenants on one PostgreSQL server.
+
+use std::fmt;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row};
+use tenancy_sql::Schema;
+
+use super::places::{Provision, Worker, locked};
+use crate::database::database_error;
+use crate::error::{Error, ErrorKind, Result};
+use crate::isolation::RlsPolicies;
+use crate::tenant::{Placement, PlacementName};
+
+/// After how many schemas a worker gets a new connection.
+const VISITS: u32 = 200;
+
+/// Schemas and databases of tenants on one PostgreSQL server, created by the role that owns the tables.
+///
+/// ```
+/// use sqlx::postgres::PgConnectOptions;
+/// use tenancy::placement::PostgresPlaces;
+///
+/// fn places(owner: PgConnectOptions) -> PostgresPlaces {
+///     PostgresPlaces::new(owner).runtime_role("app")
+/// }
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct PostgresPlaces {
+    owner: PgConnectOptions,
+    runtime_role: Option<String>,
+    migrates_shared: bool,
+}
+
+impl PostgresPlaces {
+    /// Connects with these options, to the database of the shared tables.
+    ///
+    /// The role owns the tables, may create schemas in this database (`GRANT CREATE ON DATABASE`), and for databases
+    /// of tenants has `CREATEDB`. It is not the role of the application. Connect directly: a pooler mixes up locks.
+    pub fn new(owner: PgConnectOptions) -> Self {
+        Self { owner, runtime_role: None, migrates_shared: true }
+    }
+
+    /// Sets the role that the application logs in as, and grants it what it needs in each place.
+    pub fn runtime_role(self, role: impl Into<String>) -> Self {
+        Self { runtime_role: Some(role.into()), ..self }
+    }
+
+    /// Leaves the migrations of the shared tables to your own deployment.
+    pub fn without_shared_tables(self) -> Self {
+        Self { migrates_shared: false, ..self }
+    }
+
+    fn options(&self, placement: &Placement) -> PgConnectOptions {
+        match placement {
+            Placement::Database { name } => self.owner.clone().database(name.as_str()),
+            _ => self.owner.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for PostgresPlaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The options can hold a password.
+        f.debug_struct("PostgresPlaces").field("runtime_role", &self.runtime_role).finish_non_exhaustive()
+    }
+}
+
+impl Provision for Postgres {
+    type Places = PostgresPlaces;
+
+    async fn create_place(
+        places: &PostgresPlaces,
+        placement: &Placement,
+        template: Option<&PlacementName>,
+    ) -> Result<()> {
+        let create = match placement {
+            Placement::Shared => return Ok(()),
+            Placement::Schema { name } => format!("CREATE SCHEMA IF NOT EXISTS \"{name}\""),
+            Placement::Database { name } => match template {
+                Some(template) => format!("CREATE DATABASE \"{name}\" TEMPLATE \"{template}\""),
+                None => format!("CREATE DATABASE \"{name}\""),
+            },
+        };
+        let mut conn = connect(&places.owner).await?;
+        let created = run(&mut conn, create).await;
+        let created = match created {
+            // A database that exists: an earlier run was interrupted. Its name is this tenant's and nobody else's.
+            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("42P04") => Ok(()),
+            created => created,
+        };
+        created.map_err(|e| database_error(&e))?;
+        let _ = conn.close().await;
+        Ok(())
+    }
+
+    async fn enter(places: &PostgresPlaces, worker: &mut Worker<Self>, placement: &Placement) -> Result<()> {
+        let own_database = matches!(placement, Placement::Database { .. });
+        if own_database || worker.visits >= VISITS {
+            worker.conn = None;
+        }
+        if worker.conn.is_none() {
+            let conn = connect(&places.options(placement)).await.map_err(|error| match error.kind() {
+                ErrorKind::Database if own_database => {
+                    Error::new(ErrorKind::PlacementMissing, "the database of this tenant does not exist")
+                        .with_source(error)
+                }
+                _ => error,
+            })?;
+            (worker.conn, worker.visits) = (Some(conn), 0);
+        }
+        worker.visits += 1;
+        let schema = match placement {
+            Placement::Schema { name } => Some(name),
+            _ => None,
+        };
+        let key = schema.map_or_else(String::new, ToString::to_string);
+        let found = enter(worker.conn(), schema, &key).await;
+        // A connection whose search path is unknown is not used again.
+        let found = found.inspect_err(|_| worker.conn = None).map_err(|e| database_error(&e))?;
+        match found {
+            Entered::Locked => {
+                worker.lock = Some(key);
+                Ok(())
+            }
+            Entered::Busy => Err(locked()),
+            Entered::Missing => {
+                Err(Error::new(ErrorKind::PlacementMissing, "the schema of this tenant does not exist"))
+            }
+        }
+    }
+
+    async fn leave(worker: &mut Worker<Self>) {
+        if let (Some(key), Some(conn)) = (worker.lock.take(), &mut worker.conn)
+            && sqlx::query(UNLOCK).bind(key).execute(conn).await.is_err()
+        {
+            // The lock ends with the session.
+            worker.conn = None;
+        }
+    }
+
+    async fn protect(
+        places: &PostgresPlaces,
+        conn: &mut PgConnection,
+        placement: &Placement,
+        schema: &Schema,
+    ) -> Result<()> {
+        let mut policies = RlsPolicies::new(schema);
+        if let Some(role) = &places.runtime_role {
+            policies = policies.runtime_role(role);
+        }
+        policies.apply(conn).await?;
+        let Some(role) = &places.runtime_role else { return Ok(()) };
+        let role = format!("\"{}\"", role.replace('"', "\"\""));
+        let mut grants = format!("GRANT SELECT ON _sqlx_migrations TO {role}");
+        match placement {
+            Placement::Shared => return Ok(()),
+            Placement::Schema { name } => {
+                grants = format!("{grants}; GRANT USAGE ON SCHEMA \"{name}\" TO {role}");
+            }
+            Placement::Database { name } => {
+                grants = format!(
+                    "{grants}; REVOKE ALL ON DATABASE \"{name}\" FROM PUBLIC; GRANT CONNECT ON DATABASE \"{name}\" TO {role}; \
+                     GRANT SELECT, INSERT, UPDATE ON tenancy_gauges TO {role}; \
+                     GRANT SELECT, INSERT ON tenancy_audit_events TO {role}"
+                );
+            }
+        }
+        run(conn, grants).await.map_err(|e| database_error(&e))
+    }
+
+    fn migrates_shared(places: &PostgresPlaces) -> bool {
+        places.migrates_shared
+    }
+}
+
+enum Entered {
+    Locked,
+    Busy,
+    Missing,
+}
+
+const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('tenancy place ' || $1, 0))";
+const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended('tenancy place ' || $1, 0))";
+
+/// Sets the search path to the schema alone, and tries to lock the place. An advisory lock is one of its database.
+async fn enter(conn: &mut PgConnection, schema: Option<&PlacementName>, key: &str) -> sqlx::Result<Entered> {
+    let path = match schema {
+        Some(schema) => format!("SET search_path = \"{schema}\""),
+        None => "RESET search_path".to_owned(),
+    };
+    run(conn, path).await?;
+    let exists =
+        sqlx::raw_sql("SELECT cardinality(current_schemas(false)) > 0").fetch_one(&mut *conn).await?;
+    if schema.is_some() && !exists.try_get::<bool, _>(0)? {
+        return Ok(Entered::Missing);
+    }
+    let locked: bool = sqlx::query_scalar(LOCK).bind(key).fetch_one(conn).await?;
+    Ok(if locked { Entered::Locked } else { Entered::Busy })
+}
+
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
+    options.connect().await.map_err(|e| database_error(&e))
+}
+
+async fn run(conn: &mut PgConnection, sql: String) -> sqlx::Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map(|_| ())
+}

@@ -1,0 +1,379 @@
+//! [`Provisioner`]: creates a tenant with its place, step by step.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::migrate::{MigrateError, Migrator};
+use tenancy_sql::Schema;
+
+use super::places::{Provision, Worker};
+use crate::context::TenantDirectory;
+use crate::database::database_error;
+use crate::error::{Error, ErrorKind, Result};
+use crate::scope::{TenantDb, Tx, default_schema};
+use crate::store::SqlStore;
+use crate::tenant::{NewTenant, Placement, PlacementName, Tenant, TenantId, TenantStatus, TenantStore};
+
+/// Writes the first rows of a tenant, in a transaction of that tenant.
+///
+/// ```
+/// use tenancy::TenantScoped;
+/// use tenancy::placement::Seed;
+/// use tenancy::scope::Tx;
+///
+/// #[derive(TenantScoped, sqlx::FromRow)]
+/// #[tenant(table = "projects")]
+/// struct Project {
+///     #[tenant(id)]
+///     id: i64,
+///     name: String,
+/// }
+///
+/// struct FirstProject;
+///
+/// #[async_trait::async_trait]
+/// impl Seed<sqlx::Sqlite> for FirstProject {
+///     async fn seed(&self, tx: &mut Tx<'_, sqlx::Sqlite>) -> tenancy::Result<()> {
+///         Project::upsert(tx, &Project { id: 1, name: "My first project".to_owned() }).await
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Seed<DB: Provision>: Send + Sync {
+    /// Writes the rows. The transaction is committed afterwards.
+    ///
+    /// It can run a second time, if the process ended before the step was recorded. Write so that this changes
+    /// nothing, for example by `upsert` with fixed ids.
+    ///
+    /// # Errors
+    /// The tenant stays closed, and its provisioning can be resumed.
+    async fn seed(&self, tx: &mut Tx<'_, DB>) -> Result<()>;
+}
+
+/// Creates a tenant with its place, and opens it.
+///
+/// The steps are: the schema, the database or the file; the application's migrations; the policies and grants; the
+/// first rows; the status [`Active`](TenantStatus::Active). Each is recorded when it is done, and can run twice. If one
+/// fails, the tenant stays [`Provisioning`](TenantStatus::Provisioning), which no request is admitted to, and
+/// [`resume`](Self::resume) goes on.
+///
+/// ```
+/// use tenancy::placement::{Provisioner, SqliteFiles, SqlitePlaces};
+/// use tenancy::store::SqlStore;
+/// use tenancy::tenant::{NewTenant, Slug, TenantStatus};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let directory = dir.path();
+/// # let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+/// # let store = SqlStore::new(pool);
+/// # store.migrate().await?;
+/// # let migrator = sqlx::migrate::Migrator::with_migrations(vec![]);
+///
+/// // let migrator = sqlx::migrate!("./migrations");
+/// let places = SqlitePlaces::new(SqliteFiles::new(directory)?);
+/// let provisioner = Provisioner::new(store, places, migrator);
+/// let new = NewTenant::new(Slug::parse("acme")?, "Acme", "free").own_database();
+/// let acme = provisioner.create(new).await?;
+/// assert_eq!(acme.status(), TenantStatus::Active);
+/// # Ok(()) }
+/// ```
+pub struct Provisioner<DB: Provision> {
+    pub(super) store: SqlStore<DB>,
+    tenants: Arc<dyn TenantStore>,
+    pub(super) places: DB::Places,
+    pub(super) migrator: Migrator,
+    schema: Schema,
+    template: Option<PlacementName>,
+    seed: Option<SeedStep<DB>>,
+}
+
+struct SeedStep<DB: Provision> {
+    db: TenantDb<DB>,
+    directory: TenantDirectory,
+    seed: Box<dyn Seed<DB>>,
+}
+
+/// A step of provisioning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Create,
+    Migrate,
+    Protect,
+    Seed,
+    Open,
+}
+
+impl Step {
+    const ALL: [Self; 5] = [Self::Create, Self::Migrate, Self::Protect, Self::Seed, Self::Open];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Migrate => "migrate",
+            Self::Protect => "protect",
+            Self::Seed => "seed",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl<DB: Provision> fmt::Debug for Provisioner<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provisioner").field("places", &self.places).finish_non_exhaustive()
+    }
+}
+
+impl<DB: Provision> Provisioner<DB> {
+    /// Creates places for the tenants of `store`, with the application's own migrations.
+    ///
+    /// The migrations name tables without a schema. They run in each place as they run in a database of one customer.
+    pub fn new(store: SqlStore<DB>, places: DB::Places, mut migrator: Migrator) -> Self {
+        // sqlx takes one lock for a whole database, so two schemas would wait for each other. Each place is locked.
+        migrator.set_locking(false);
+        let tenants = Arc::new(store.clone());
+        Self { store, tenants, places, migrator, schema: default_schema(), template: None, seed: None }
+    }
+
+    /// Declares the tables, as for [`TenantDb`]: the policies are written for them.
+    #[must_use]
+    pub fn schema(self, schema: Schema) -> Self {
+        Self { schema, ..self }
+    }
+
+    /// Notifies this store, such as a [`CachedStore`](crate::store::CachedStore), when a tenant is opened.
+    #[must_use]
+    pub fn notify(self, tenants: Arc<dyn TenantStore>) -> Self {
+        Self { tenants, ..self }
+    }
+
+    /// Copies a new database from this one: see [`update_template`](Self::update_template).
+    #[must_use]
+    pub fn template(self, name: PlacementName) -> Self {
+        Self { template: Some(name), ..self }
+    }
+
+    /// Writes the first rows of each tenant.
+    #[must_use]
+    pub fn seed(self, db: TenantDb<DB>, directory: TenantDirectory, seed: impl Seed<DB> + 'static) -> Self {
+        Self { seed: Some(SeedStep { db, directory, seed: Box::new(seed) }), ..self }
+    }
+
+    /// Inserts a tenant, provisions it and opens it. It gets a place that is [ready](Self::prepare), if there is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] if the id or the slug is taken. Otherwise the error names the step that failed, with the
+    /// kind of its cause; the tenant is inserted and closed, and [`resume`](Self::resume) goes on.
+    pub async fn create(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
+        let tenant = tenant.status(TenantStatus::Provisioning);
+        let (tenant, ready) = self.store.insert_in_ready_place(tenant).await?;
+        if ready {
+            self.store.record_step(tenant.id(), Step::Create.name(), None).await?;
+        }
+        self.run(tenant).await
+    }
+
+    /// Goes on with a tenant whose provisioning was interrupted or failed. Steps that are done are not repeated.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TenantUnknown`]; otherwise as [`create`](Self::create).
+    pub async fn resume(&self, id: &TenantId) -> Result<Arc<Tenant>> {
+        match self.store.by_id(id).await? {
+            Some(tenant) if tenant.status() == TenantStatus::Provisioning => self.run(tenant).await,
+            Some(tenant) => Ok(tenant),
+            None => Err(Error::new(ErrorKind::TenantUnknown, "no such tenant")),
+        }
+    }
+
+    /// The tenants that are not open yet, each with the step that failed and why, if one did.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`].
+    pub async fn unfinished(&self) -> Result<Vec<Unfinished>> {
+        let (mut unfinished, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.store.list(after.as_ref(), 200).await?;
+            let Some(last) = page.last() else { return Ok(unfinished) };
+            after = Some(last.id().clone());
+            for tenant in page.into_iter().filter(|tenant| tenant.status() == TenantStatus::Provisioning) {
+                let steps = self.store.steps(tenant.id()).await?;
+                let failed = steps.into_iter().find_map(|(step, error)| Some((step, error?)));
+                unfinished.push(Unfinished { tenant, failed });
+            }
+        }
+    }
+
+    /// Provisions `count` places like `kind` in advance, if fewer are ready: the name in `kind` does not matter.
+    ///
+    /// # Errors
+    /// As the steps of [`create`](Self::create).
+    pub async fn prepare(&self, kind: &Placement, count: u64) -> Result<()> {
+        while self.store.ready_places(kind).await? < count {
+            let id = TenantId::random();
+            let placement = match kind {
+                Placement::Shared => return Ok(()),
+                Placement::Schema { .. } => Placement::schema_of(&id),
+                Placement::Database { .. } => Placement::database_of(&id),
+            };
+            self.create_place(&placement, self.template.as_ref()).await?;
+            self.store.add_ready_place(&placement).await?;
+        }
+        Ok(())
+    }
+
+    /// Creates the template database or brings it up to date. New databases are copied from it.
+    ///
+    /// A copy of an older template is correct too: the missing migrations run in the copy.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if no [`template`](Self::template) is named; otherwise as the steps of
+    /// [`create`](Self::create).
+    pub async fn update_template(&self) -> Result<()> {
+        let Some(name) = &self.template else {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "no template is named: call `Provisioner::template`",
+            ));
+        };
+        self.create_place(&Placement::Database { name: name.clone() }, None).await
+    }
+
+    async fn create_place(&self, placement: &Placement, template: Option<&PlacementName>) -> Result<()> {
+        DB::create_place(&self.places, placement, template).await?;
+        let mut worker = Worker::new();
+        DB::enter(&self.places, &mut worker, placement).await?;
+        let done = async {
+            self.migrate(worker.conn(), placement).await?;
+            self.protect(worker.conn(), placement).await
+        };
+        let done = done.await;
+        DB::leave(&mut worker).await;
+        done
+    }
+
+    async fn run(&self, mut tenant: Arc<Tenant>) -> Result<Arc<Tenant>> {
+        let steps = self.store.steps(tenant.id()).await?;
+        for step in Step::ALL {
+            if steps.get(step.name()) == Some(&None) {
+                continue;
+            }
+            match self.step(step, &tenant).await {
+                Ok(changed) => tenant = changed.unwrap_or(tenant),
+                Err(error) => {
+                    let cause =
+                        error.cause().map_or_else(|| error.to_string(), |cause| format!("{error} ({cause})"));
+                    // If this cannot be recorded, the store is down, and the step is not recorded as done either.
+                    let _ = self.store.record_step(tenant.id(), step.name(), Some(&cause)).await;
+                    return Err(Error::new(
+                        error.kind(),
+                        format!("the tenant is not open, because the step `{}` failed: {error}", step.name()),
+                    )
+                    .with_source(error));
+                }
+            }
+            self.store.record_step(tenant.id(), step.name(), None).await?;
+        }
+        Ok(tenant)
+    }
+
+    async fn step(&self, step: Step, tenant: &Arc<Tenant>) -> Result<Option<Arc<Tenant>>> {
+        let placement = tenant.placement();
+        match step {
+            Step::Create => DB::create_place(&self.places, placement, self.template.as_ref()).await?,
+            // The shared tables are there already.
+            Step::Migrate | Step::Protect if *placement == Placement::Shared => {}
+            Step::Migrate | Step::Protect => {
+                let mut worker = Worker::new();
+                DB::enter(&self.places, &mut worker, placement).await?;
+                let done = match step {
+                    Step::Migrate => self.migrate(worker.conn(), placement).await,
+                    _ => self.protect(worker.conn(), placement).await,
+                };
+                DB::leave(&mut worker).await;
+                done?;
+                if step == Step::Migrate {
+                    self.record_applied(&tenant.id().to_string()).await?;
+                }
+            }
+            Step::Seed => {
+                if let Some(SeedStep { db, directory, seed }) = &self.seed {
+                    let ctx = directory.provisioning_context(tenant.clone())?;
+                    let mut tx = db.begin(&ctx).await?;
+                    seed.seed(&mut tx).await?;
+                    tx.commit().await?;
+                }
+            }
+            Step::Open => {
+                let open = self.tenants.update(&tenant.with_status(TenantStatus::Active)?).await?;
+                return Ok(Some(open));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs the application's migrations in a place, and the library's in a database.
+    pub(super) async fn migrate(&self, conn: &mut DB::Connection, placement: &Placement) -> Result<()> {
+        if matches!(placement, Placement::Database { .. }) {
+            DB::migrate(conn).await.map_err(|e| migration_error(&e))?;
+        }
+        self.migrator.run_direct(None, conn, false).await.map_err(|e| migration_error(&e))
+    }
+
+    /// Writes the policies and grants of a place.
+    pub(super) async fn protect(&self, conn: &mut DB::Connection, placement: &Placement) -> Result<()> {
+        DB::protect(&self.places, conn, placement, &self.schema).await
+    }
+
+    /// Records every migration of the program as applied in a place.
+    pub(super) async fn record_applied(&self, place: &str) -> Result<()> {
+        let recorded = self.store.recorded_migrations(place).await?;
+        let missing = self.versions().filter(|version| recorded.get(version) != Some(&None));
+        let missing: Vec<_> = missing.map(|version| (version, None)).collect();
+        self.store.record_migrations(place, &missing).await
+    }
+
+    /// The versions of the application's migrations.
+    pub(super) fn versions(&self) -> impl Iterator<Item = i64> {
+        self.migrator.iter().filter(|one| !one.migration_type.is_down_migration()).map(|one| one.version)
+    }
+}
+
+/// A tenant whose provisioning is not finished.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// The tenant.
+    pub tenant: Arc<Tenant>,
+    /// The step that failed, and why; `None` if the process ended before.
+    pub failed: Option<(String, String)>,
+}
+
+/// An error of sqlx's migrator. It names the migration.
+pub(super) fn migration_error(error: &MigrateError) -> Error {
+    let (kind, text) = match error {
+        MigrateError::ExecuteMigration(cause, version) => {
+            let kind = database_error(cause).kind();
+            let kind = if kind == ErrorKind::StoreUnavailable { kind } else { ErrorKind::Database };
+            (kind, format!("the migration {version} failed"))
+        }
+        MigrateError::VersionMismatch(version) => (
+            ErrorKind::Misconfigured,
+            format!(
+                "the migration {version} was applied with another text; restore its file, and add a new migration"
+            ),
+        ),
+        MigrateError::VersionMissing(version) => (
+            ErrorKind::Misconfigured,
+            format!(
+                "the migration {version} was applied, and this program does not have it; is it an older version?"
+            ),
+        ),
+        MigrateError::Dirty(version) => (
+            ErrorKind::Misconfigured,
+            format!("the migration {version} was applied in part; repair the place, and delete its row"),
+        ),
+        MigrateError::Execute(cause) => return database_error(cause),
+        _ => (ErrorKind::Database, "the migrations cannot be applied".to_owned()),
+    };
+    Error::new(kind, text).with_source(error.to_string())
+}

@@ -1,0 +1,127 @@
+//! [`SqlitePlaces`]: SQLite files of tenants.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Sqlite};
+use tenancy_sql::Schema;
+
+use super::places::{Provision, Worker, locked};
+use crate::database::{SqliteFiles, database_error};
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::{Placement, PlacementName};
+
+/// SQLite files of tenants in one directory.
+///
+/// ```
+/// use tenancy::placement::{SqliteFiles, SqlitePlaces};
+///
+/// fn places(files: SqliteFiles) -> SqlitePlaces {
+///     SqlitePlaces::new(files)
+/// }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SqlitePlaces {
+    files: SqliteFiles,
+    shared: Option<SqliteConnectOptions>,
+}
+
+impl SqlitePlaces {
+    /// Creates the files of this directory.
+    pub fn new(files: SqliteFiles) -> Self {
+        Self { files, shared: None }
+    }
+
+    /// Also runs the application's migrations on the shared tables, in this database.
+    pub fn shared_tables(self, options: SqliteConnectOptions) -> Self {
+        Self { shared: Some(options), ..self }
+    }
+}
+
+impl Provision for Sqlite {
+    type Places = SqlitePlaces;
+
+    async fn create_place(
+        places: &SqlitePlaces,
+        placement: &Placement,
+        template: Option<&PlacementName>,
+    ) -> Result<()> {
+        let name = match placement {
+            Placement::Shared => return Ok(()),
+            Placement::Database { name } => name,
+            Placement::Schema { .. } => return Err(no_schemas()),
+        };
+        let path = places.files.path(name);
+        if fs::symlink_metadata(&path).is_ok() {
+            return Ok(()); // An earlier run was interrupted. The name is this tenant's and nobody else's.
+        }
+        if let Some(template) = template {
+            let (from, new) = (places.files.path(template), path.with_extension("new"));
+            let copy = move || fs::copy(&from, &new).and_then(|_| fs::rename(&new, &path));
+            return sqlx_core::rt::spawn_blocking(copy).await.map_err(|e| unwritable(&e));
+        }
+        let options = places.files.connect_options(name).create_if_missing(true);
+        let conn = options.connect().await.map_err(|e| database_error(&e))?;
+        conn.close().await.map_err(|e| database_error(&e))
+    }
+
+    async fn enter(places: &SqlitePlaces, worker: &mut Worker<Self>, placement: &Placement) -> Result<()> {
+        let options = match placement {
+            Placement::Shared => places.shared.clone().ok_or_else(|| {
+                Error::new(ErrorKind::Misconfigured, "name the shared tables: `SqlitePlaces::shared_tables`")
+            })?,
+            Placement::Database { name } => {
+                let path = places.files.path(name);
+                if !path.is_file() {
+                    return Err(Error::new(
+                        ErrorKind::PlacementMissing,
+                        "the file of this tenant does not exist",
+                    ));
+                }
+                worker.lock_file = Some(lock(&path.with_extension("lock"))?);
+                places.files.connect_options(name)
+            }
+            Placement::Schema { .. } => return Err(no_schemas()),
+        };
+        worker.conn = Some(options.connect().await.map_err(|e| database_error(&e))?);
+        Ok(())
+    }
+
+    async fn leave(worker: &mut Worker<Self>) {
+        // The last connection to a file writes its log back, so that the file alone is complete.
+        if let Some(conn) = worker.conn.take() {
+            let _ = conn.close().await;
+        }
+        worker.lock_file = None;
+    }
+
+    async fn protect(_: &SqlitePlaces, _: &mut SqliteConnection, _: &Placement, _: &Schema) -> Result<()> {
+        Ok(())
+    }
+
+    fn migrates_shared(places: &SqlitePlaces) -> bool {
+        places.shared.is_some()
+    }
+}
+
+/// A lock that ends with the process at the latest.
+fn lock(path: &Path) -> Result<File> {
+    let file =
+        File::options().create(true).truncate(false).write(true).open(path).map_err(|e| unwritable(&e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(locked()),
+        Err(TryLockError::Error(error)) => Err(unwritable(&error)),
+    }
+}
+
+fn unwritable(error: &std::io::Error) -> Error {
+    Error::new(ErrorKind::StoreUnavailable, "a file of a tenant cannot be written")
+        .with_source(error.to_string())
+}
+
+fn no_schemas() -> Error {
+    Error::new(ErrorKind::UnsupportedPlacement, "SQLite has no schemas; give the tenant a file of its own")
+}

@@ -1,0 +1,145 @@
+//! The records of provisioning and of the application's migrations, and the places that are ready for a tenant.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::SqlStore;
+use super::query::{execute, fetch, text};
+use super::tenants::insert_tenant;
+use crate::database::{TxMode, Value, database_error};
+use crate::error::Result;
+use crate::scope::Backend;
+use crate::tenant::{NewTenant, Placement, PlacementName, Tenant, TenantId};
+
+/// What is recorded about a step or a migration: `None` if it is done, else why it failed.
+pub(crate) type Recorded = Option<String>;
+
+impl<DB: Backend> SqlStore<DB> {
+    /// Records a step of provisioning.
+    pub(crate) async fn record_step(&self, tenant: &TenantId, step: &str, error: Option<&str>) -> Result<()> {
+        let now = self.timing.now().micros();
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        execute::<DB>(
+            tx.conn(),
+            "INSERT INTO tenancy_provisioning (tenant_id, step, at_us, error) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (tenant_id, step) DO UPDATE SET at_us = excluded.at_us, error = excluded.error",
+            &[
+                Value::Text(&tenant.to_string()),
+                Value::Text(step),
+                Value::Int(now),
+                Value::OptionalText(error),
+            ],
+        )
+        .await?;
+        tx.commit().await
+    }
+
+    /// The recorded steps of a tenant's provisioning.
+    pub(crate) async fn steps(&self, tenant: &TenantId) -> Result<BTreeMap<String, Recorded>> {
+        let mut reader = self.reader().await?;
+        let rows = fetch::<DB>(
+            reader.conn(),
+            "SELECT step, error FROM tenancy_provisioning WHERE tenant_id = $1",
+            &[Value::Text(&tenant.to_string())],
+        )
+        .await?;
+        let step = |row: &DB::Row| {
+            let error = DB::text(row, 1).map_err(|e| database_error(&e))?;
+            Ok((text::<DB>(row, 0)?, error))
+        };
+        rows.iter().map(step).collect()
+    }
+
+    /// Records migrations of a place, whose key is a tenant's id or `*`.
+    pub(crate) async fn record_migrations(
+        &self,
+        place: &str,
+        migrations: &[(i64, Option<&str>)],
+    ) -> Result<()> {
+        if migrations.is_empty() {
+            return Ok(());
+        }
+        let now = self.timing.now().micros();
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        for (version, error) in migrations {
+            execute::<DB>(
+                tx.conn(),
+                "INSERT INTO tenancy_tenant_migrations (tenant_id, version, at_us, error) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (tenant_id, version) DO UPDATE SET at_us = excluded.at_us, error = excluded.error",
+                &[Value::Text(place), Value::Int(*version), Value::Int(now), Value::OptionalText(*error)],
+            )
+            .await?;
+        }
+        tx.commit().await
+    }
+
+    /// The recorded migrations of a place.
+    pub(crate) async fn recorded_migrations(&self, place: &str) -> Result<BTreeMap<i64, Recorded>> {
+        let mut reader = self.reader().await?;
+        let rows = fetch::<DB>(
+            reader.conn(),
+            "SELECT version, error FROM tenancy_tenant_migrations WHERE tenant_id = $1",
+            &[Value::Text(place)],
+        )
+        .await?;
+        let migration = |row: &DB::Row| {
+            let error = DB::text(row, 1).map_err(|e| database_error(&e))?;
+            Ok((DB::int(row, 0).map_err(|e| database_error(&e))?, error))
+        };
+        rows.iter().map(migration).collect()
+    }
+
+    /// Records a place that is ready for a tenant.
+    pub(crate) async fn add_ready_place(&self, placement: &Placement) -> Result<()> {
+        let Some((kind, name)) = parts(placement) else { return Ok(()) };
+        let now = self.timing.now().micros();
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        execute::<DB>(
+            tx.conn(),
+            "INSERT INTO tenancy_ready_places (name, kind, ready_us) VALUES ($1, $2, $3)",
+            &[Value::Text(name.as_str()), Value::Text(kind), Value::Int(now)],
+        )
+        .await?;
+        tx.commit().await
+    }
+
+    /// How many places of this kind are ready.
+    pub(crate) async fn ready_places(&self, like: &Placement) -> Result<u64> {
+        let Some((kind, _)) = parts(like) else { return Ok(0) };
+        let mut reader = self.reader().await?;
+        let sql = "SELECT count(*) FROM tenancy_ready_places WHERE kind = $1";
+        let rows = fetch::<DB>(reader.conn(), sql, &[Value::Text(kind)]).await?;
+        let count = rows.first().map_or(Ok(0), |row| DB::int(row, 0)).map_err(|e| database_error(&e))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// Inserts a tenant, and gives it a place of its kind that is ready, if there is one. A place goes to one tenant:
+    /// the row of the place is deleted in the transaction that inserts the tenant.
+    pub(crate) async fn insert_in_ready_place(&self, tenant: NewTenant) -> Result<(Arc<Tenant>, bool)> {
+        let mut tenant = tenant.into_tenant();
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        let mut ready = false;
+        if let Some((kind, _)) = parts(tenant.placement()) {
+            let rows = fetch::<DB>(tx.conn(), DB::CLAIM_PLACE, &[Value::Text(kind)]).await?;
+            if let Some(row) = rows.first() {
+                tenant = tenant.with_placement(placement(kind, PlacementName::parse(&text::<DB>(row, 0)?)?));
+                ready = true;
+            }
+        }
+        let tenant = insert_tenant::<DB>(&mut tx, tenant, &self.timing).await?;
+        tx.commit().await?;
+        Ok((tenant, ready))
+    }
+}
+
+fn parts(placement: &Placement) -> Option<(&'static str, &PlacementName)> {
+    match placement {
+        Placement::Shared => None,
+        Placement::Schema { name } => Some(("schema", name)),
+        Placement::Database { name } => Some(("database", name)),
+    }
+}
+
+fn placement(kind: &str, name: PlacementName) -> Placement {
+    if kind == "schema" { Placement::Schema { name } } else { Placement::Database { name } }
+}

@@ -1,0 +1,155 @@
+//! A tenant is opened when its place is complete, and not before; what was interrupted goes on.
+
+use std::task::{Context, Waker};
+
+use tenancy::ErrorKind;
+use tenancy::tenant::{Placement, PlacementName, TenantStatus, TenantStore};
+use tokio::task::JoinSet;
+
+use crate::place_fixture::{App, TestPlaces};
+
+async fn each_kind_of_place_is_provisioned_and_seeded<DB: TestPlaces>() {
+    let mut app = App::<DB>::new().await;
+    let provisioner = app.provisioner(&[DB::PROJECTS]);
+    let mut tenants = vec![app.create(&provisioner, "shared", |new| new).await.unwrap()];
+    for (n, kind) in DB::kinds().into_iter().enumerate() {
+        for slug in [format!("acme-{n}"), format!("globex-{n}")] {
+            tenants.push(app.create(&provisioner, &slug, kind).await.unwrap());
+        }
+    }
+    for tenant in &tenants {
+        assert_eq!(tenant.status(), TenantStatus::Active);
+        assert_eq!(app.projects(tenant).await.unwrap(), [format!("first of {}", tenant.slug())]);
+    }
+    assert!(provisioner.unfinished().await.unwrap().is_empty());
+    // Everything again: nothing is done twice.
+    for tenant in &tenants {
+        assert_eq!(provisioner.resume(tenant.id()).await.unwrap().version(), tenant.version());
+        assert_eq!(app.projects(tenant).await.unwrap().len(), 1);
+    }
+}
+
+async fn a_failed_step_leaves_the_tenant_closed_and_is_resumed<DB: TestPlaces>() {
+    let mut app = App::<DB>::new().await;
+    for (n, kind) in DB::kinds().into_iter().enumerate() {
+        let (good, bad) = (format!("good-{n}"), format!("bad-{n}"));
+        let good = app.create(&app.provisioner(&[DB::PROJECTS]), &good, kind).await.unwrap();
+        let broken = app.provisioner(&[DB::PROJECTS, "CREATE TABLE projects (id bigint)"]);
+        let error = app.create(&broken, &bad, kind).await.unwrap_err();
+        assert!(error.to_string().contains("the step `migrate` failed: the migration 2 failed"), "{error}");
+        let unfinished = broken.unfinished().await.unwrap();
+        let [one] = &unfinished[..] else { panic!("{unfinished:?}") };
+        assert_eq!(one.tenant.slug().as_str(), bad);
+        let (step, why) = one.failed.as_ref().unwrap();
+        assert!(step == "migrate" && why.contains("projects"), "{step}: {why}");
+        let closed = app.context(&one.tenant).await.unwrap_err();
+        assert_eq!(closed.kind(), ErrorKind::TenantInactive);
+
+        let error = broken.resume(one.tenant.id()).await.unwrap_err();
+        assert!(error.to_string().contains("`migrate`"), "{error}");
+        let mended = app.provisioner(&[DB::PROJECTS, "CREATE TABLE extra (id bigint)"]);
+        let opened = mended.resume(one.tenant.id()).await.unwrap();
+        assert_eq!(opened.status(), TenantStatus::Active);
+        assert_eq!(app.projects(&opened).await.unwrap(), [format!("first of {bad}")]);
+        assert_eq!(app.projects(&good).await.unwrap().len(), 1);
+        assert!(mended.unfinished().await.unwrap().is_empty());
+    }
+}
+
+/// Provisioning that is cancelled at any point is resumed to the same result.
+async fn an_interrupted_provisioning_goes_on<DB: TestPlaces>() {
+    let mut app = App::<DB>::new().await;
+    let provisioner = app.provisioner(&[DB::PROJECTS]);
+    let kinds = DB::kinds();
+    let mut interrupted = 0;
+    for polls in [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89] {
+        let slug = format!("tenant-{polls}");
+        let new = App::<DB>::new_tenant(&slug, kinds[polls % kinds.len()]);
+        let mut creating = Box::pin(provisioner.create(new));
+        for _ in 0..polls {
+            let mut context = Context::from_waker(Waker::noop());
+            if creating.as_mut().poll(&mut context).is_ready() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        drop(creating);
+        let slug = tenancy::tenant::Slug::parse(&slug).unwrap();
+        let Some(tenant) = app.store.by_slug(&slug).await.unwrap() else { continue };
+        app.forget(tenant.placement());
+        interrupted += u32::from(tenant.status() == TenantStatus::Provisioning);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let opened = loop {
+            match provisioner.resume(tenant.id()).await {
+                Ok(opened) => break opened,
+                // The server has not noticed yet that the connection which holds the lock was closed.
+                Err(error) if error.is_transient() && std::time::Instant::now() < deadline => {
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => panic!("after {polls} polls: {error:?}"),
+            }
+        };
+        assert_eq!(app.projects(&opened).await.unwrap(), [format!("first of {slug}")]);
+    }
+    assert!(interrupted >= 2, "only {interrupted} were interrupted");
+}
+
+/// `B05`: of many buyers at once, each gets a place that is ready, and no two get the same.
+async fn b05_a_ready_place_goes_to_one_tenant<DB: TestPlaces>() {
+    let mut app = App::<DB>::new().await;
+    for (n, kind) in DB::kinds().into_iter().enumerate() {
+        let provisioner = std::sync::Arc::new(app.provisioner(&[DB::PROJECTS]));
+        let like = App::<DB>::new_tenant("like", kind).into_tenant();
+        provisioner.prepare(like.placement(), 3).await.unwrap();
+        provisioner.prepare(like.placement(), 2).await.unwrap();
+        let mut buyers = JoinSet::new();
+        for buyer in 0..5 {
+            let (provisioner, slug) = (provisioner.clone(), format!("buyer-{n}-{buyer}"));
+            buyers.spawn(async move { provisioner.create(App::<DB>::new_tenant(&slug, kind)).await });
+        }
+        let tenants: Vec<_> = buyers.join_all().await.into_iter().map(Result::unwrap).collect();
+        let mut names = std::collections::HashSet::new();
+        let mut ready = 0;
+        for tenant in &tenants {
+            app.forget(tenant.placement());
+            let (Placement::Schema { name } | Placement::Database { name }) = tenant.placement() else {
+                panic!()
+            };
+            ready += u32::from(*name != PlacementName::of(tenant.id()));
+            assert!(names.insert(name.clone()), "{name} was given twice");
+            assert_eq!(app.projects(tenant).await.unwrap(), [format!("first of {}", tenant.slug())]);
+        }
+        assert_eq!(ready, 3);
+    }
+}
+
+/// A new database is a copy of the template, also of an old one: the missing migrations run in the copy.
+async fn a_new_database_is_copied_from_the_template<DB: TestPlaces>() {
+    let mut app = App::<DB>::new().await;
+    let name = PlacementName::parse(&format!("template-{}", uuid::Uuid::now_v7().simple())).unwrap();
+    app.forget(&Placement::Database { name: name.clone() });
+    let old = app.provisioner(&[DB::PROJECTS]).template(name.clone());
+    old.update_template().await.unwrap();
+    let one = app.create(&old, "one", tenancy::tenant::NewTenant::own_database).await.unwrap();
+    let new = app.provisioner(&[DB::PROJECTS, "CREATE TABLE extra (id bigint)"]).template(name);
+    let two = app.create(&new, "two", tenancy::tenant::NewTenant::own_database).await.unwrap();
+    for tenant in [&one, &two] {
+        assert_eq!(app.projects(tenant).await.unwrap(), [format!("first of {}", tenant.slug())]);
+    }
+    assert_eq!(
+        app.provisioner(&[DB::PROJECTS]).update_template().await.unwrap_err().kind(),
+        ErrorKind::Misconfigured
+    );
+    let drift = new.migrations().drift().await.unwrap();
+    let missing: Vec<_> =
+        drift.iter().filter_map(|d| Some((d.tenant.as_ref()?.slug().as_str(), &d.missing[..]))).collect();
+    assert_eq!(missing, [("one", &[2][..])]);
+}
+
+on_every_database!(
+    each_kind_of_place_is_provisioned_and_seeded,
+    a_failed_step_leaves_the_tenant_closed_and_is_resumed,
+    an_interrupted_provisioning_goes_on,
+    b05_a_ready_place_goes_to_one_tenant,
+    a_new_database_is_copied_from_the_template,
+);
