@@ -20,11 +20,14 @@
 //! # Ok(()) }
 //! ```
 
+mod catalog;
+mod comparison;
 pub mod doctor;
-mod foreign_key;
+mod identifier;
+mod keys;
 mod own_tables;
 mod policy;
 mod rls;
 
-pub use self::policy::MissingTenant;
+pub use self::comparison::MissingTenant;
 pub use self::rls::{PolicyChange, PolicyPlan, RlsPolicies};

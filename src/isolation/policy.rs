@@ -1,55 +1,19 @@
-//! The two generated policies of a tenant table: their SQL, and how PostgreSQL prints them. `rls/` and `doctor/` use
-//! both.
+//! The two generated policies of a tenant table: the SQL that writes them, and how to recognise them.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
+
+use super::catalog::{Column, Policy};
+use super::comparison::{self, Kind, MissingTenant, RAISED};
+use super::identifier::quoted;
 
 /// The restrictive policy.
 pub(super) const FLOOR: &str = "tenancy_floor";
 /// The permissive policy.
 pub(super) const OWN: &str = "tenancy_own";
 /// The prefix of a generated policy's comment; the hash of the definition follows.
-pub(super) const MARK: &str = "tenancy ";
-/// The name of a setting that does not exist: reading it is the error of [`MissingTenant::Error`].
-pub(super) const RAISED: &str = "app.tenant_id (no tenant is set)";
-
-/// What a policy does for a statement that runs without a tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum MissingTenant {
-    /// The statement sees no rows.
-    #[default]
-    NoRows,
-    /// The statement fails as soon as it reads a row or an index. A missing tenant is then noticed at once; a scan
-    /// that uses no index takes about a tenth longer.
-    Error,
-}
-
-/// The type of a tenant column.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Uuid,
-    BigInt,
-    Text,
-}
-
-impl Kind {
-    /// The kind of a type as PostgreSQL prints it, or why no policy is generated for that type.
-    pub(super) fn of(r#type: &str, deterministic: bool) -> Result<Self, String> {
-        match r#type {
-            "uuid" => Ok(Self::Uuid),
-            "bigint" => Ok(Self::BigInt),
-            "text" if deterministic => Ok(Self::Text),
-            "text" => {
-                Err("has a collation that treats different ids as equal; use a deterministic one, such as \
-                           \"C\""
-                    .to_owned())
-            }
-            other => Err(format!("is of the type `{other}`; make it `uuid`, `bigint` or `text`")),
-        }
-    }
-}
+const MARK: &str = "tenancy ";
 
 /// A generated policy, for every command and every role.
 pub(super) struct Planned {
@@ -57,16 +21,25 @@ pub(super) struct Planned {
     pub(super) permissive: bool,
     using: String,
     /// The expression as PostgreSQL prints it.
-    pub(super) printed: String,
+    printed: String,
 }
 
 impl Planned {
-    /// Both policies of a table with this tenant column, whose name PostgreSQL prints as `printed`.
-    pub(super) fn both(column: &str, printed: &str, kind: Kind, missing_tenant: MissingTenant) -> [Self; 2] {
-        let using = format!("{} = {}", quoted(column), value(kind, missing_tenant));
-        let printed = format!("({printed} = {})", printed_value(kind, missing_tenant));
+    /// Both policies of a table with this tenant column.
+    pub(super) fn both(column: &Column, kind: Kind, missing_tenant: MissingTenant) -> [Self; 2] {
+        let using = format!("{} = {}", quoted(&column.name), comparison::value(kind, missing_tenant));
+        let printed = format!("({} = {})", column.ident, comparison::printed_value(kind, missing_tenant));
         let floor = Self { name: FLOOR, permissive: false, using: using.clone(), printed: printed.clone() };
         [floor, Self { name: OWN, permissive: true, using, printed }]
+    }
+
+    /// Whether a policy of the database has this definition. Its name and its comment do not count.
+    pub(super) fn is(&self, policy: &Policy) -> bool {
+        policy.permissive == self.permissive
+            && policy.command == '*'
+            && policy.everybody
+            && policy.using.as_deref() == Some(&self.printed)
+            && policy.check.is_none()
     }
 
     /// The comment that marks the policy as generated.
@@ -97,45 +70,28 @@ impl Planned {
     }
 }
 
-/// The tenant of the transaction, as SQL. After a finished `SET LOCAL` the setting is an empty string, and not unset.
-fn value(kind: Kind, missing_tenant: MissingTenant) -> String {
-    let text = match missing_tenant {
-        MissingTenant::NoRows => "nullif(current_setting('app.tenant_id', true), '')".to_owned(),
-        // Reading a setting that does not exist is an error with its name.
-        MissingTenant::Error => format!(
-            "current_setting(CASE WHEN current_setting('app.tenant_id', true) <> '' THEN 'app.tenant_id' \
-             ELSE '{RAISED}' END)"
-        ),
-    };
-    match kind {
-        Kind::Uuid => format!("{text}::uuid"),
-        Kind::BigInt => format!("{text}::bigint"),
-        Kind::Text => text,
+impl Policy {
+    /// Whether this crate wrote it, by its name or by its comment.
+    pub(super) fn is_generated(&self) -> bool {
+        self.has_planned_name() || self.is_marked()
     }
-}
 
-/// The same expression as PostgreSQL prints it.
-fn printed_value(kind: Kind, missing_tenant: MissingTenant) -> String {
-    let text = match missing_tenant {
-        MissingTenant::NoRows => "NULLIF(current_setting('app.tenant_id'::text, true), ''::text)".to_owned(),
-        MissingTenant::Error => format!(
-            "current_setting(\nCASE\n    WHEN (current_setting('app.tenant_id'::text, true) <> ''::text) \
-             THEN 'app.tenant_id'::text\n    ELSE '{RAISED}'::text\nEND)"
-        ),
-    };
-    match kind {
-        Kind::Uuid => format!("({text})::uuid"),
-        Kind::BigInt => format!("({text})::bigint"),
-        Kind::Text => text,
+    /// Whether this crate wrote it, and plans no policy with its name.
+    pub(super) fn is_stale(&self) -> bool {
+        self.is_marked() && !self.has_planned_name()
     }
-}
 
-/// A name as a quoted SQL identifier.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
+    /// Whether it is the generated restrictive policy that fails without a tenant.
+    pub(super) fn raises(&self) -> bool {
+        self.name == FLOOR && self.using.as_ref().is_some_and(|using| using.contains(RAISED))
+    }
 
-/// Names as a comma-separated list of quoted identifiers.
-pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    names.into_iter().map(quoted).collect::<Vec<_>>().join(", ")
+    fn has_planned_name(&self) -> bool {
+        [FLOOR, OWN].contains(&&*self.name)
+    }
+
+    fn is_marked(&self) -> bool {
+        let hash = self.comment.as_deref().and_then(|comment| comment.strip_prefix(MARK));
+        hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+    }
 }

@@ -49,6 +49,8 @@ async fn a_clean_schema_is_clean_in_every_form() {
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!((&json["findings"], &json["role"]), (&serde_json::json!([]), &serde_json::json!(fixture.app)));
     assert_eq!(report.to_sarif()["runs"][0]["results"], serde_json::json!([]));
+    // A setting of the session that changes how PostgreSQL prints names is not taken for another policy.
+    fixture.examined(&fixture.app, "SET quote_all_identifiers = on").await.assert_clean();
     for table in ["projects", "orders", "events", "documents", "counters", "notes", "tenancy_audit_events"] {
         assert_eq!(fixture.rows(table).await, 0, "the probe left a row in {table}");
     }

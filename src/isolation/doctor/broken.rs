@@ -6,12 +6,12 @@ use serde::Deserialize;
 use sqlx::postgres::PgConnection;
 use tenancy_sql::Schema;
 
-use super::catalog::{self, Catalog, Ownership};
+use super::catalog::{self, Catalog};
 use super::check::Check;
-use super::relation::Relation;
+use super::examined::Examined;
 use super::report::{Finding, Fix, Report};
-use crate::isolation::foreign_key::ForeignKey;
-use crate::isolation::policy::quoted;
+use crate::isolation::catalog::{ForeignKey, Ownership};
+use crate::isolation::identifier::quoted;
 
 /// The time for all keys together. Keys after that are named in a note.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ pub(super) async fn run(
     let mut hidden = 0;
     for key in catalog.foreign_keys.iter().filter(|key| key.valid) {
         let (Some(child), Some(parent)) =
-            (catalog.relations.get(&key.child), catalog.relations.get(&key.parent))
+            (catalog.relations.get(key.child), catalog.relations.get(key.parent))
         else {
             continue;
         };
@@ -84,7 +84,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-fn finding(key: &ForeignKey, child: &Relation, parent: &Relation, count: i64, rows: &str) -> Finding {
+fn finding(key: &ForeignKey, child: &Examined, parent: &Examined, count: i64, rows: &str) -> Finding {
     let more = if count == COUNT_LIMIT { " or more" } else { "" };
     Finding::new(
         Check::BrokenKey,
@@ -99,9 +99,9 @@ fn finding(key: &ForeignKey, child: &Relation, parent: &Relation, count: i64, ro
 }
 
 /// The `FROM` and `WHERE` that select the rows of the child, as `c`, whose parent row does not exist.
-fn broken(key: &ForeignKey, child: &Relation, parent: &Relation) -> String {
+fn broken(key: &ForeignKey, child: &Examined, parent: &Examined) -> String {
     // A partitioned table stores its rows in its partitions; a key of any other table applies to that table only.
-    let from = |relation: &Relation, name: &str| {
+    let from = |relation: &Examined, name: &str| {
         let only = if relation.kind == 'p' { "" } else { "ONLY " };
         format!("FROM {only}{} {name}", relation.ident)
     };

@@ -4,7 +4,7 @@ use tenancy_sql::Schema;
 
 use super::catalog::{Catalog, Other};
 use super::check::Check;
-use super::relation::Relation;
+use super::examined::Examined;
 use super::report::{Finding, Fix};
 use super::routine::Named;
 
@@ -15,8 +15,8 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
     for relation in catalog.relations.values().filter(|relation| relation.reachable()) {
         rules(relation, found);
     }
-    let tenants: Vec<&Relation> = catalog.tenants(schema).map(|(relation, _)| relation).collect();
-    let list = |relations: &[&Relation]| {
+    let tenants: Vec<&Examined> = catalog.tenants(schema).map(|(relation, _)| relation).collect();
+    let list = |relations: &[&Examined]| {
         relations.iter().map(|relation| format!("`{}`", relation.display())).collect::<Vec<_>>().join(", ")
     };
     for other in &catalog.others {
@@ -92,7 +92,7 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
     }
 }
 
-fn views(catalog: &Catalog, schema: &Schema, view: &Relation, found: &mut Vec<Finding>) {
+fn views(catalog: &Catalog, schema: &Schema, view: &Examined, found: &mut Vec<Finding>) {
     let mut read: Vec<String> =
         catalog.tables_read_by(view.oid, schema).iter().map(|one| format!("`{}`", one.display())).collect();
     // The views of an extension may read tables of the server.
@@ -135,7 +135,7 @@ fn views(catalog: &Catalog, schema: &Schema, view: &Relation, found: &mut Vec<Fi
     }
 }
 
-fn rules(relation: &Relation, found: &mut Vec<Finding>) {
+fn rules(relation: &Examined, found: &mut Vec<Finding>) {
     if relation.rules.is_empty() {
         return;
     }

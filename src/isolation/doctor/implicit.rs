@@ -21,7 +21,7 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
 impl Implicit {
     fn callers(&self, catalog: &Catalog, schema: &Schema) -> Vec<String> {
         let mut callers = self.how.clone();
-        if !catalog.server.path.contains(&self.schema) {
+        if !catalog.search_path.contains(&self.schema) {
             return callers;
         }
         if self.named && is_pure(Dialect::Postgres, &self.name) {

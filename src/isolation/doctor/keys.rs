@@ -5,27 +5,28 @@ use std::collections::BTreeSet;
 
 use tenancy_sql::Schema;
 
-use super::catalog::{Catalog, Index, Ownership};
+use super::catalog::Catalog;
 use super::check::Check;
-use super::relation::{Column, Relation};
+use super::examined::Examined;
 use super::report::{Finding, Fix};
-use crate::isolation::foreign_key::{self, ForeignKey, KeyStatus, Side};
+use crate::isolation::catalog::{Column, ForeignKey, Index, Ownership};
+use crate::isolation::identifier::quoted;
+use crate::isolation::keys::{self, KeyStatus, Side};
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     let tenants: Vec<_> = catalog.tenants(schema).collect();
     for (relation, column) in &tenants {
         for index in catalog.indexes.iter().filter(|index| index.table == relation.oid && !index.inherited) {
-            let has = index.columns.iter().flatten().any(|name| *name == column.name);
-            if (index.unique || index.exclusion) && !has {
-                found.push(unique(relation, column, index));
-            } else if index.leaky && !has && !index.unique {
-                found.push(leaky(catalog, relation, column, index));
+            if index.lacks_tenant(&column.name) {
+                found.push(unique(catalog, relation, column, index));
+            } else if index.is_out_of_use(&column.name) {
+                found.push(unleakproof(catalog, relation, column, index));
             }
         }
     }
     for key in &catalog.foreign_keys {
         let (Some(child), Some(parent)) =
-            (catalog.relations.get(&key.child), catalog.relations.get(&key.parent))
+            (catalog.relations.get(key.child), catalog.relations.get(key.parent))
         else {
             continue;
         };
@@ -33,46 +34,35 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             (child.reachable(), catalog.ownership(parent, schema))
         {
             let child_tenant = match catalog.ownership(child, schema) {
-                Ownership::Tenant(column) => Some(column),
+                Ownership::Tenant(column) => Some(&*column.name),
                 Ownership::Unknown(_) | Ownership::Shared { .. } => None,
                 Ownership::Operator => continue,
             };
-            found.extend(foreign(catalog, key, (child, child_tenant), (parent, parent_tenant)));
+            found.extend(foreign(catalog, key, (child, child_tenant), (parent, &parent_tenant.name)));
         }
     }
 }
 
-fn unique(relation: &Relation, column: &Column, index: &Index) -> Finding {
-    let Index { short, ident, terms, .. } = index;
-    let table = &relation.ident;
-    let terms = terms.join(", ");
-    let fix = if index.referenced {
+fn unique(catalog: &Catalog, relation: &Examined, column: &Column, index: &Index) -> Finding {
+    let tenant = &column.name;
+    let recreate = || Fix::Step(format!("recreate it with `{tenant}` in front: {}", index.definition));
+    let fix = if keys::has_one_row_per_tenant(&catalog.indexes, relation.oid, tenant) {
+        Fix::Step("each tenant has one row here: drop the key, or accept that it reveals values of one tenant to another".to_owned())
+    } else if !index.referenced_by.is_empty() {
         Fix::Step(format!(
-            "a foreign key references it: fix that key first, then put `{}` in front of these columns",
-            column.name
+            "a foreign key references it: fix that key first, then put `{tenant}` in front of these columns"
         ))
-    } else if index.exclusion || index.special {
-        Fix::Step(format!("recreate it with `{}` in front: {}", column.name, index.definition))
-    } else if index.constraint {
-        let kind = if index.primary { "PRIMARY KEY" } else { "UNIQUE" };
-        Fix::Sql(format!(
-            "ALTER TABLE {table} DROP CONSTRAINT {short}, ADD CONSTRAINT {short} {kind} ({}, {terms})",
-            column.ident
-        ))
+    } else if index.exclusion && !index.unique {
+        recreate()
     } else {
-        let predicate = predicate(index);
-        Fix::together(&format!(
-            "DROP INDEX {ident};\nCREATE UNIQUE INDEX {short} ON {table} ({}, {terms}){predicate};",
-            column.ident
-        ))
+        index.unique_with_tenant(&relation.ident, tenant).map_or_else(recreate, |sql| Fix::together(&sql))
     };
-    let detail = format!("`{}` is unique over ({terms}) across all tenants", index.name);
+    let detail = format!("`{}` is unique over ({}) across all tenants", index.name, index.terms.join(", "));
     Finding::new(Check::KeyWithoutTenant, relation.display(), detail, fix)
 }
 
-fn leaky(catalog: &Catalog, relation: &Relation, column: &Column, index: &Index) -> Finding {
-    let terms = index.terms.join(", ");
-    let Index { ident, short, .. } = index;
+fn unleakproof(catalog: &Catalog, relation: &Examined, column: &Column, index: &Index) -> Finding {
+    let Index { ident, terms, .. } = index;
     let starts_with_tenant = catalog.indexes.iter().any(|other| {
         other.table == index.table
             && other.method == "btree"
@@ -80,38 +70,36 @@ fn leaky(catalog: &Catalog, relation: &Relation, column: &Column, index: &Index)
             && other
                 .terms
                 .split_first()
-                .is_some_and(|(first, rest)| *first == column.ident && *rest == *index.terms)
+                .is_some_and(|(first, rest)| *first == column.ident && *rest == **terms)
     });
-    let fix = if starts_with_tenant {
+    let fix = match index.body_with_tenant(&column.name) {
         // An index with the tenant in front already exists.
-        Fix::Sql(format!("DROP INDEX {ident}"))
-    } else if index.method == "btree" && !index.special {
-        Fix::together(&format!(
-            "DROP INDEX {ident};\nCREATE INDEX {short} ON {} ({}, {terms}){};",
-            relation.ident,
-            column.ident,
-            predicate(index)
-        ))
-    } else {
-        Fix::Step(format!(
+        _ if starts_with_tenant => Fix::Sql(format!("DROP INDEX {ident}")),
+        Some(body) if index.method == "btree" => Fix::together(&format!(
+            "DROP INDEX {ident};\nCREATE INDEX {} ON {}{body};",
+            quoted(&index.name),
+            relation.ident
+        )),
+        _ => Fix::Step(format!(
             "drop it, and use an index that starts with `{}`, which limits the scan to the tenant's rows, or an index on a \
              stored column; no composite index replaces it: {}",
             column.name, index.definition
-        ))
+        )),
     };
-    let detail = format!("`{}` over ({terms}) has operators or functions that are not leakproof", index.name);
+    let detail = format!(
+        "`{}` over ({}) has operators or functions that are not leakproof: {}",
+        index.name,
+        terms.join(", "),
+        index.unleakproof.join(", ")
+    );
     Finding::new(Check::UnleakproofIndex, relation.display(), detail, fix)
-}
-
-fn predicate(index: &Index) -> String {
-    index.predicate.as_ref().map_or_else(String::new, |predicate| format!(" WHERE {predicate}"))
 }
 
 fn foreign(
     catalog: &Catalog,
     key: &ForeignKey,
-    (child, child_tenant): (&Relation, Option<&str>),
-    (parent, parent_tenant): (&Relation, &str),
+    (child, child_tenant): (&Examined, Option<&str>),
+    (parent, parent_tenant): (&Examined, &str),
 ) -> Option<Finding> {
     let columns: Vec<_> = key.columns.iter().map(|(column, _)| column.as_str()).collect();
     let finding = |reason: &str, fix| {
@@ -128,8 +116,8 @@ fn foreign(
         );
         return Some(finding("its table has no tenant column", Fix::Step(step)));
     };
-    let parent_side = Side { table: &parent.ident, tenant: parent_tenant };
-    match key.judge(Side { table: &child.ident, tenant: child_tenant }, parent_side) {
+    let parent_side = Side { table: parent.ident.clone(), tenant: parent_tenant };
+    match key.judge(&Side { table: child.ident.clone(), tenant: child_tenant }, &parent_side) {
         KeyStatus::Right => None,
         KeyStatus::ByHand(reason) => Some(finding(
             reason,
@@ -140,18 +128,15 @@ fn foreign(
             ),
         )),
         KeyStatus::Wrong { reason, drop, add, needs } => {
-            let exists = catalog.indexes.iter().any(|index| {
-                let columns: BTreeSet<&str> = index.columns.iter().flatten().map(String::as_str).collect();
-                index.table == parent.oid
-                    && index.unique
-                    && index.predicate.is_none()
-                    && columns == needs.iter().map(String::as_str).collect()
-                    && columns.len() == index.columns.len()
-            });
-            let unique =
-                if exists { String::new() } else { foreign_key::unique(parent_side, &needs) + "\n" };
-            let family = catalog.family(&[child.oid, parent.oid]).map(|relation| relation.ident.as_str());
-            let add = foreign_key::checked(&family.collect(), &add);
+            let needed: BTreeSet<&str> = needs.iter().map(String::as_str).collect();
+            let mut of_parent = catalog.indexes.iter().filter(|index| index.table == parent.oid);
+            let unique = if of_parent.any(|index| index.referenceable().as_ref() == Some(&needed)) {
+                String::new()
+            } else {
+                keys::unique(&parent_side, &needs) + "\n"
+            };
+            let family = catalog.relations.family([child.oid, parent.oid]);
+            let add = keys::checked(&family.map(|relation| relation.ident.clone()).collect(), &add);
             Some(finding(reason, Fix::together(&format!("{drop}\n{unique}{add}"))))
         }
     }

@@ -8,11 +8,12 @@ use sqlx::{AssertSqlSafe, Row};
 use tenancy_sql::Schema;
 use uuid::Uuid;
 
-use super::catalog::{Catalog, Ownership};
+use super::catalog::{Catalog, TIME_LIMITS};
 use super::check::{Check, Severity};
-use super::relation::{Column, Relation};
+use super::examined::Examined;
 use super::report::{Finding, Fix, Report};
 use super::server::unexamined;
+use crate::isolation::catalog::{Column, Ownership};
 
 /// The probe reads a sample of a table with more rows than this.
 const SAMPLE_ABOVE: f64 = 100_000.0;
@@ -109,7 +110,7 @@ async fn execute(conn: &mut PgConnection, tables: &[Table]) -> sqlx::Result<Vec<
     // No table name can end the SQL string or the dollar quote around it.
     let tables = tables.replace('\'', "''").replace('$', "\\u0024");
     let sql = format!(
-        "SET LOCAL standard_conforming_strings = on; SET LOCAL jit = off; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '2s'; \
+        "SET LOCAL standard_conforming_strings = on; SET LOCAL jit = off; {TIME_LIMITS}; \
          {}; SELECT current_setting('tenancy.doctor')",
         include_str!("probe.sql").replace("{TABLES}", &tables)
     );
@@ -145,11 +146,11 @@ fn record(outcomes: Vec<Outcome>, catalog: &Catalog, schema: &Schema, report: &m
 }
 
 /// The tenant tables, each after the tables that it references.
-fn ordered<'a>(catalog: &'a Catalog, schema: &'a Schema) -> Vec<(&'a Relation, &'a Column)> {
+fn ordered<'a>(catalog: &'a Catalog, schema: &'a Schema) -> Vec<(&'a Examined, &'a Column)> {
     let mut open: Vec<_> = catalog.tenants(schema).collect();
     let mut done = Vec::new();
     while !open.is_empty() {
-        let waits = |(relation, _): &(&Relation, &Column)| {
+        let waits = |(relation, _): &(&Examined, &Column)| {
             catalog.foreign_keys.iter().any(|key| {
                 key.child == relation.oid
                     && key.parent != relation.oid
@@ -171,7 +172,7 @@ fn ordered<'a>(catalog: &'a Catalog, schema: &'a Schema) -> Vec<(&'a Relation, &
 fn table(
     catalog: &Catalog,
     schema: &Schema,
-    (relation, column): (&Relation, &Column),
+    (relation, column): (&Examined, &Column),
     (a, b): (Uuid, Uuid),
     writes: bool,
 ) -> Option<Table> {
@@ -212,7 +213,7 @@ fn table(
 fn values(
     catalog: &Catalog,
     schema: &Schema,
-    relation: &Relation,
+    relation: &Examined,
     tenant: &Column,
     id: &str,
 ) -> Option<Vec<(String, String)>> {
@@ -232,10 +233,10 @@ fn values(
 }
 
 /// The value of a foreign key column: from the row of tenant A in the parent, or from any row of a shared parent.
-fn referred(catalog: &Catalog, schema: &Schema, relation: &Relation, column: &Column) -> Option<String> {
+fn referred(catalog: &Catalog, schema: &Schema, relation: &Examined, column: &Column) -> Option<String> {
     catalog.foreign_keys.iter().filter(|key| key.child == relation.oid).find_map(|key| {
         let (_, parent_column) = key.columns.iter().find(|(child_column, _)| *child_column == column.name)?;
-        let parent = catalog.relations.get(&key.parent)?;
+        let parent = catalog.relations.get(key.parent)?;
         let of = parent.column(parent_column)?;
         Some(match catalog.ownership(parent, schema) {
             Ownership::Tenant(_) => {

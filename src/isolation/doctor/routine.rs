@@ -17,7 +17,7 @@ pub(super) struct Named<'a> {
 impl Named<'_> {
     /// The shortest name by which a statement finds it.
     pub(super) fn display(self, catalog: &Catalog) -> String {
-        if catalog.server.path.iter().any(|near| near == self.schema) {
+        if catalog.search_path.iter().any(|near| near == self.schema) {
             self.name.to_owned()
         } else {
             self.qualified()
@@ -102,7 +102,7 @@ impl Routine {
         let tables: Vec<_> = self
             .frozen
             .iter()
-            .filter_map(|oid| catalog.relations.get(oid))
+            .filter_map(|oid| catalog.relations.get(*oid))
             .map(|relation| format!("`{}`", relation.display()))
             .collect();
         if !tables.is_empty() {

@@ -4,7 +4,7 @@ use tenancy_sql::Schema;
 
 use super::catalog::{Catalog, Role, Setting};
 use super::check::Check;
-use super::relation::Relation;
+use super::examined::Examined;
 use super::report::{Finding, Fix};
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
@@ -90,7 +90,7 @@ fn exempt(role: &Role, version: u32, found: &mut Vec<Finding>) {
     found.push(Finding::new(Check::ExemptRole, role.name.clone(), detail, fix));
 }
 
-fn owner(role: &Role, owned: &[&Relation], found: &mut Vec<Finding>) {
+fn owner(role: &Role, owned: &[&Examined], found: &mut Vec<Finding>) {
     let Some(first) = owned.first() else { return };
     let whose = if role.own { "" } else { "the role is a member of it, and " };
     let detail = format!("{whose}it owns {} tenant tables, such as `{}`", owned.len(), first.display());

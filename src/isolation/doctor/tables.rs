@@ -2,12 +2,14 @@
 
 use tenancy_sql::Schema;
 
-use super::catalog::{Catalog, Ownership};
+use super::catalog::Catalog;
 use super::check::Check;
+use super::examined::Examined;
 use super::policy::{self, PolicyStatus};
-use super::relation::{Column, Relation};
 use super::report::{Finding, Fix};
-use crate::isolation::policy::MissingTenant;
+use crate::isolation::catalog::{Column, Ownership};
+use crate::isolation::comparison::{Kind, MissingTenant};
+use crate::isolation::keys;
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     let missing_tenant = catalog.missing_tenant();
@@ -23,9 +25,8 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             }
             Ownership::Unknown(_) | Ownership::Tenant(_) if relation.kind == 'f' => foreign(relation, found),
             Ownership::Unknown(column) => missing(relation, column, found),
-            Ownership::Tenant(name) => {
-                let Some(column) = relation.column(name) else { continue };
-                tenant_column(relation, column, found);
+            Ownership::Tenant(column) => {
+                tenant_column(catalog, relation, column, found);
                 rows(relation, column, missing_tenant, found);
             }
         }
@@ -35,7 +36,7 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
     }
 }
 
-fn shared(catalog: &Catalog, relation: &Relation, writable: bool, found: &mut Vec<Finding>) {
+fn shared(catalog: &Catalog, relation: &Examined, writable: bool, found: &mut Vec<Finding>) {
     const WRITES: [&str; 3] = ["INSERT", "UPDATE", "DELETE"];
     let may: Vec<_> = WRITES.into_iter().filter(|right| relation.privileges.contains(*right)).collect();
     if writable || may.is_empty() || relation.owned || catalog.superuser() {
@@ -54,8 +55,8 @@ fn shared(catalog: &Catalog, relation: &Relation, writable: bool, found: &mut Ve
 }
 
 /// Reports a shared table whose children are tenant tables.
-fn parent(catalog: &Catalog, schema: &Schema, relation: &Relation, found: &mut Vec<Finding>) {
-    let is_child = |(child, _): &(&Relation, &Column)| child.parents.contains(&relation.oid);
+fn parent(catalog: &Catalog, schema: &Schema, relation: &Examined, found: &mut Vec<Finding>) {
+    let is_child = |(child, _): &(&Examined, &Column)| child.parents.contains(&relation.oid);
     let children: Vec<_> = catalog
         .tenants_of_any(schema)
         .filter(is_child)
@@ -73,7 +74,7 @@ fn parent(catalog: &Catalog, schema: &Schema, relation: &Relation, found: &mut V
     }
 }
 
-fn foreign(relation: &Relation, found: &mut Vec<Finding>) {
+fn foreign(relation: &Examined, found: &mut Vec<Finding>) {
     let rights: Vec<_> = relation.privileges.iter().map(String::as_str).collect();
     let detail = format!("the role has {}, and a foreign table can have no policy", rights.join(", "));
     let fix = if relation.granted(&rights) {
@@ -84,7 +85,7 @@ fn foreign(relation: &Relation, found: &mut Vec<Finding>) {
     found.push(Finding::new(Check::ForeignTable, relation.display(), detail, fix));
 }
 
-fn missing(relation: &Relation, column: &str, found: &mut Vec<Finding>) {
+fn missing(relation: &Examined, column: &str, found: &mut Vec<Finding>) {
     let rights: Vec<_> = relation.privileges.iter().map(String::as_str).collect();
     found.push(Finding::new(
         Check::MissingTenantColumn,
@@ -97,12 +98,12 @@ fn missing(relation: &Relation, column: &str, found: &mut Vec<Finding>) {
     ));
 }
 
-fn tenant_column(relation: &Relation, column: &Column, found: &mut Vec<Finding>) {
+fn tenant_column(catalog: &Catalog, relation: &Examined, column: &Column, found: &mut Vec<Finding>) {
     if relation.partition {
         return;
     }
     // Without row-level security any type distinguishes ids, but a non-deterministic collation does not.
-    if let Err(why) = column.kind()
+    if let Err(why) = Kind::of(column)
         && (relation.rls || !column.deterministic)
     {
         let detail = format!("the tenant column `{}` {why}", column.name);
@@ -120,18 +121,17 @@ fn tenant_column(relation: &Relation, column: &Column, found: &mut Vec<Finding>)
             alter("SET NOT NULL"),
         ));
     }
-    if let Some(default) = column.default.as_deref().filter(|default| !policy::is_tenant(column, default)) {
-        found.push(Finding::new(
-            Check::DefaultedTenant,
-            relation.display(),
-            format!("`{}` has the default {default}", column.name),
-            alter("DROP DEFAULT"),
-        ));
+    if let Some(action) = keys::drop_default(&catalog.indexes, relation, column) {
+        let detail = match &column.default {
+            Some(default) => format!("`{}` has the default {default}", column.name),
+            None => format!("`{}` is an identity column", column.name),
+        };
+        found.push(Finding::new(Check::DefaultedTenant, relation.display(), detail, alter(action)));
     }
 }
 
 /// Judges row-level security. FORCE may add a finding; of the policies only the worst problem is reported.
-fn rows(relation: &Relation, column: &Column, missing_tenant: MissingTenant, found: &mut Vec<Finding>) {
+fn rows(relation: &Examined, column: &Column, missing_tenant: MissingTenant, found: &mut Vec<Finding>) {
     let status = policy::judge(relation, column);
     let ident = &relation.ident;
     let written =
@@ -192,7 +192,7 @@ fn rows(relation: &Relation, column: &Column, missing_tenant: MissingTenant, fou
     found.push(Finding::new(check, relation.display(), detail, written(permissive, "")));
 }
 
-fn privileges(relation: &Relation, found: &mut Vec<Finding>) {
+fn privileges(relation: &Examined, found: &mut Vec<Finding>) {
     if relation.owned {
         return;
     }

@@ -3,11 +3,11 @@
 mod catalog;
 mod error;
 mod index;
-mod keys;
+mod key_changes;
 mod plan;
-mod policy;
-mod relations;
+mod policy_changes;
 mod role;
+mod tables;
 mod unguarded;
 mod view;
 
@@ -16,10 +16,11 @@ use tenancy_sql::Schema;
 
 use self::catalog::Catalog;
 use self::error::{kind, message, read_error};
-use self::keys::KeyChanges;
+use self::key_changes::KeyChanges;
 pub use self::plan::{PolicyChange, PolicyPlan};
+use self::tables::Tables;
 use self::unguarded::Unguarded;
-use super::policy::MissingTenant;
+use super::comparison::MissingTenant;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Generates the row-level security of a database's tenant tables.
@@ -87,7 +88,7 @@ impl<'a> RlsPolicies<'a> {
     /// [`ErrorKind::Database`] or [`ErrorKind::StoreUnavailable`] if the database does not answer.
     pub async fn plan(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
         let mut tx = conn.begin().await.map_err(read_error)?;
-        // `read` empties the search path of this transaction, so that PostgreSQL prints every name with its schema.
+        // `read` changes the search path of this transaction, so that PostgreSQL prints every name with its schema.
         let plan = self.read(&mut tx).await;
         tx.rollback().await.map_err(read_error)?;
         plan
@@ -137,20 +138,21 @@ impl<'a> RlsPolicies<'a> {
     }
 
     async fn read(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
-        let catalog = Catalog::read(conn, self.schema).await?;
-        let mut changes = policy::changes(&catalog, self.missing_tenant);
-        let views = view::views(conn, &catalog).await?;
+        let catalog = Catalog::read(conn).await?;
+        let tables = Tables::new(&catalog.relations, self.schema)?;
+        let mut changes = policy_changes::changes(&tables, self.missing_tenant);
+        let views = view::views(&catalog, &tables);
         changes.extend(view::changes(&views));
         if let Some(role) = &self.role {
-            changes.extend(role::changes(conn, &catalog, &views, role).await?);
+            changes.extend(role::changes(conn, &tables, &views, role).await?);
         }
-        let KeyChanges { mut keys, mut advice } = KeyChanges::read(conn, &catalog).await?;
+        let KeyChanges { mut keys, mut advice } = KeyChanges::new(&catalog, &tables)?;
         if self.keys {
             changes.append(&mut keys);
         }
-        let unguarded = Unguarded::read(conn, &catalog, &views, self.role.as_deref()).await?;
+        let unguarded = Unguarded::read(conn, &tables, &views, self.role.as_deref()).await?;
         advice.extend(unguarded.advice);
-        advice.extend(index::advice(conn, &catalog).await?);
-        Ok(PolicyPlan { changes, keys, advice, unguarded: unguarded.reached, tables: catalog.tenants.len() })
+        advice.extend(index::advice(&catalog, &tables));
+        Ok(PolicyPlan { changes, keys, advice, unguarded: unguarded.reached, tables: tables.tenants.len() })
     }
 }

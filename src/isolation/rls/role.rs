@@ -4,44 +4,38 @@ use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
 
-use super::catalog::Catalog;
 use super::error::{misconfigured, read_error};
 use super::plan::PolicyChange;
-use super::view::View;
+use super::tables::Tables;
 use crate::error::Result;
-use crate::isolation::policy::quoted;
+use crate::isolation::catalog::Relation;
+use crate::isolation::identifier::quoted;
 
 const ALL: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
 const READ: [&str; 1] = ["SELECT"];
 
 pub(super) async fn changes(
     conn: &mut PgConnection,
-    catalog: &Catalog,
-    views: &[View],
+    tables: &Tables<'_>,
+    views: &[&Relation],
     role: &str,
 ) -> Result<Vec<PolicyChange>> {
-    let oid = bound_role(conn, catalog, role).await?;
+    let oid = bound_role(conn, tables, role).await?;
     let mut wanted: Vec<RoleGrants<'_>> = Vec::new();
     // The application reads and writes a partition through its parent.
-    for table in catalog.tenants.iter().filter(|table| !table.partition) {
-        wanted.push(RoleGrants::new(table.oid, &table.name, table.object(), &table.schema, &ALL, &ALL));
+    for table in tables.tenants.iter().filter(|table| !table.relation.partition) {
+        wanted.push(RoleGrants { relation: table.relation, kind: "table", required: &ALL, allowed: &ALL });
     }
-    for table in &catalog.shared {
+    for table in &tables.shared {
         let allowed: &[_] = if table.writable { &ALL } else { &READ };
-        wanted.push(RoleGrants::new(table.oid, &table.name, table.object(), &table.schema, allowed, allowed));
+        let required = if table.relation.partition { &[] } else { allowed };
+        wanted.push(RoleGrants { relation: table.relation, kind: "table", required, allowed });
     }
-    for view in views.iter().filter(|view| view.is_plain()) {
-        wanted.push(RoleGrants::new(
-            view.oid,
-            &view.name,
-            format!("view {}", view.shown),
-            &view.schema,
-            &READ,
-            &ALL,
-        ));
+    for view in views.iter().filter(|view| view.kind == 'v') {
+        wanted.push(RoleGrants { relation: view, kind: "view", required: &READ, allowed: &ALL });
     }
     let mut changes = schemas(conn, &wanted, oid, role).await?;
-    changes.extend(tables(conn, &wanted, oid, role).await?);
+    changes.extend(rights(conn, &wanted, oid, role).await?);
     changes.extend(sequences(conn, &wanted, oid, role).await?);
     changes.extend(defaults(conn, &wanted, oid, role).await?);
     Ok(changes)
@@ -49,29 +43,14 @@ pub(super) async fn changes(
 
 /// The privileges on one table or view: those that the role needs, and those that it may have.
 struct RoleGrants<'a> {
-    oid: i64,
-    name: &'a str,
-    object: String,
-    schema: &'a str,
+    relation: &'a Relation,
+    kind: &'static str,
     required: &'a [&'static str],
     allowed: &'a [&'static str],
 }
 
-impl<'a> RoleGrants<'a> {
-    fn new(
-        oid: i64,
-        name: &'a str,
-        object: String,
-        schema: &'a str,
-        required: &'a [&'static str],
-        allowed: &'a [&'static str],
-    ) -> Self {
-        Self { oid, name, object, schema, required, allowed }
-    }
-}
-
 /// The oid of the role, or an error if policies would not apply to it.
-async fn bound_role(conn: &mut PgConnection, catalog: &Catalog, role: &str) -> Result<i64> {
+async fn bound_role(conn: &mut PgConnection, tables: &Tables<'_>, role: &str) -> Result<i64> {
     let oid: Option<i64> = sqlx::query_scalar("SELECT oid::int8 FROM pg_roles WHERE rolname = $1")
         .bind(role)
         .fetch_optional(&mut *conn)
@@ -102,7 +81,7 @@ async fn bound_role(conn: &mut PgConnection, catalog: &Catalog, role: &str) -> R
          WHERE c.oid::int8 = ANY ($2) AND pg_has_role($1::int8::oid, c.relowner, 'MEMBER') ORDER BY 1 LIMIT 1",
     )
     .bind(oid)
-    .bind(catalog.oids())
+    .bind(tables.oids())
     .fetch_optional(conn)
     .await
     .map_err(read_error)?;
@@ -121,7 +100,7 @@ async fn schemas(
     oid: i64,
     role: &str,
 ) -> Result<Vec<PolicyChange>> {
-    let names: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.schema).collect();
+    let names: BTreeSet<&str> = wanted.iter().map(|wanted| &*wanted.relation.schema).collect();
     let closed: Vec<String> = sqlx::query_scalar(
         "SELECT nspname::text FROM pg_namespace \
          WHERE nspname = ANY ($2) AND NOT has_schema_privilege($1::int8::oid, oid, 'USAGE') ORDER BY 1",
@@ -138,7 +117,7 @@ async fn schemas(
     Ok(closed.into_iter().map(change).collect())
 }
 
-async fn tables(
+async fn rights(
     conn: &mut PgConnection,
     wanted: &[RoleGrants<'_>],
     oid: i64,
@@ -154,13 +133,16 @@ async fn tables(
          FROM pg_class c WHERE c.oid::int8 = ANY ($2)",
     )
     .bind(oid)
-    .bind(wanted.iter().map(|wanted| wanted.oid).collect::<Vec<_>>())
+    .bind(wanted.iter().map(|wanted| wanted.relation.oid).collect::<Vec<_>>())
     .fetch_all(conn)
     .await
     .map_err(read_error)?;
     let mut changes = Vec::new();
-    for RoleGrants { oid, name, object, required, allowed, .. } in wanted {
-        let Some((_, held, own, public)) = rows.iter().find(|(row, ..)| row == oid) else { continue };
+    for RoleGrants { relation, kind, required, allowed } in wanted {
+        let Some((_, held, own, public)) = rows.iter().find(|(row, ..)| *row == relation.oid) else {
+            continue;
+        };
+        let (name, object) = (relation.quoted(), format!("{kind} {}", relation.qualified()));
         let missing: Vec<_> =
             required.iter().filter(|right| !held.iter().any(|held| held == *right)).copied().collect();
         if !missing.is_empty() {
@@ -198,7 +180,7 @@ async fn sequences(
          ORDER BY 1, 2",
     )
     .bind(oid)
-    .bind(written.map(|wanted| wanted.oid).collect::<Vec<_>>())
+    .bind(written.map(|wanted| wanted.relation.oid).collect::<Vec<_>>())
     .fetch_all(conn)
     .await
     .map_err(read_error)?;
@@ -217,7 +199,7 @@ async fn defaults(
     oid: i64,
     role: &str,
 ) -> Result<Vec<PolicyChange>> {
-    let names: BTreeSet<&str> = wanted.iter().map(|wanted| wanted.schema).collect();
+    let names: BTreeSet<&str> = wanted.iter().map(|wanted| &*wanted.relation.schema).collect();
     let rows: Vec<(String, Option<String>, bool)> = sqlx::query_as(
         "SELECT DISTINCT pg_get_userbyid(d.defaclrole)::text, n.nspname::text, a.grantee = 0 \
          FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a \

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
 
-use super::catalog::Catalog;
 use super::error::read_error;
 use super::plan::PolicyChange;
-use super::view::View;
+use super::tables::Tables;
 use crate::error::Result;
+use crate::isolation::catalog::Relation;
 
 pub(super) struct Unguarded {
     /// Those that the role can reach; without a role, all of them.
@@ -20,11 +20,11 @@ pub(super) struct Unguarded {
 impl Unguarded {
     pub(super) async fn read(
         conn: &mut PgConnection,
-        catalog: &Catalog,
-        views: &[View],
+        tables: &Tables<'_>,
+        views: &[&Relation],
         role: Option<&str>,
     ) -> Result<Self> {
-        let all = changes(catalog, views, role.is_some());
+        let all = changes(tables, views, role.is_some());
         let reached = match role {
             Some(role) => reached(conn, role, &all).await?,
             None => all.iter().map(|(oid, _)| *oid).collect(),
@@ -37,30 +37,31 @@ impl Unguarded {
 
 /// All of them, each with its oid. A table outside of the search path without a tenant column counts only with a
 /// role.
-fn changes(catalog: &Catalog, views: &[View], with_role: bool) -> Vec<(i64, PolicyChange)> {
-    let kept = views.iter().filter(|view| view.materialized).map(|view| {
+fn changes(tables: &Tables<'_>, views: &[&Relation], with_role: bool) -> Vec<(i64, PolicyChange)> {
+    let kept = views.iter().filter(|view| view.kind == 'm').map(|view| {
         let reason = "it contains rows of every tenant, and cannot have a policy: let no application read it";
-        (view.oid, PolicyChange::new(format!("materialized view {}", view.shown), reason, ""))
+        (view.oid, PolicyChange::new(format!("materialized view {}", view.qualified()), reason, ""))
     });
-    let foreign = catalog.foreign.iter().map(|table| {
+    let foreign = tables.foreign.iter().map(|table| {
         let reason = "it is a foreign table and a child of a tenant table, and cannot have a policy: let no role read it directly";
         (table.oid, PolicyChange::new(table.object(), reason, ""))
     });
-    let open = catalog.open.iter().map(|(parent, child)| {
+    let open = tables.open.iter().map(|(parent, child)| {
         let reason = format!(
-            "it has no tenant column, and a query on it reads the rows of `{child}` without their policies: let no role read it"
+            "it has no tenant column, and a query on it reads the rows of `{}` without their policies: let no role read it",
+            child.qualified()
         );
-        (parent.oid, PolicyChange::new(format!("table {}", parent.shown), reason, ""))
+        (parent.oid, PolicyChange::new(parent.object(), reason, ""))
     });
-    let unknown = catalog.unknown.iter().filter(move |table| table.in_search_path || with_role).map(|table| {
+    let unknown = tables.unknown.iter().filter(move |table| table.in_search_path || with_role).map(|table| {
         let reason = "it has no tenant column and is not declared shared, so it has no policy: add the column, list the table \
                       under `shared` in tenancy.toml, or revoke the privileges on it";
-        (table.oid, PolicyChange::new(format!("table {}", table.shown), reason, ""))
+        (table.oid, PolicyChange::new(table.object(), reason, ""))
     });
-    let outside_search_path = catalog.outside_search_path.iter().map(|table| {
+    let outside_search_path = tables.outside_search_path.iter().map(|table| {
         let reason = "its schema is outside of the search_path, so no policy is generated for it, and its row-level security \
                       is off or not forced: add the schema to the search_path of this connection";
-        (table.oid, PolicyChange::new(format!("table {}", table.shown), reason, ""))
+        (table.oid, PolicyChange::new(table.object(), reason, ""))
     });
     kept.chain(foreign).chain(open).chain(unknown).chain(outside_search_path).collect()
 }

@@ -358,6 +358,26 @@ async fn a_unique_index_of_a_partitioned_table_holds_on_its_partitions() {
 }
 
 #[tokio::test]
+async fn a_partial_key_is_no_key_that_a_foreign_key_can_reference() {
+    let tables = "CREATE TABLE p (tenant_id uuid NOT NULL, id bigint NOT NULL UNIQUE, words text);
+        CREATE UNIQUE INDEX recent ON p (tenant_id, id) WHERE id > 7;
+        CREATE UNIQUE INDEX one_word ON p (tenant_id, lower(words));
+        CREATE TABLE c (tenant_id uuid NOT NULL DEFAULT current_setting('app.tenant_id')::uuid, p bigint REFERENCES p (id))";
+    let mut shop = Shop::new(tables).await;
+    let schema = Schema::from_toml("").unwrap();
+    RlsPolicies::new(&schema).with_keys().apply(&mut shop.owner).await.unwrap();
+    let keys = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid IN ('c'::regclass, 'p'::regclass) \
+        AND contype IN ('f', 'u') ORDER BY 1";
+    assert_eq!(
+        texts(&mut shop.owner, keys).await,
+        ["FOREIGN KEY (tenant_id, p) REFERENCES p(tenant_id, id)", "UNIQUE (tenant_id, id)"]
+    );
+    // The current tenant is no default that hides a missing tenant.
+    let default = "SELECT count(*)::text FROM pg_attrdef WHERE adrelid = 'c'::regclass";
+    assert_eq!(texts(&mut shop.owner, default).await, ["1"]);
+}
+
+#[tokio::test]
 async fn a_key_that_a_person_has_to_decide_on_is_advice() {
     let tables = "CREATE TABLE p (tenant_id uuid NOT NULL, id bigint PRIMARY KEY, a bigint, b bigint, UNIQUE (a, b));
         CREATE TABLE lookups (id bigint PRIMARY KEY, p bigint REFERENCES p);

@@ -111,3 +111,22 @@ async fn a_database_without_tenants_is_compared_with_nothing() {
     assert!(plan.is_empty() && plan.unguarded().is_empty());
     assert_eq!(plan.tables(), 0);
 }
+
+#[tokio::test]
+async fn a_partition_of_a_shared_table_is_shared_and_another_child_is_not() {
+    let mut shop = Shop::new(
+        "CREATE TABLE countries (code text) PARTITION BY LIST (code);
+         CREATE TABLE countries_eu PARTITION OF countries FOR VALUES IN ('se');
+         CREATE TABLE words (word text); CREATE TABLE more (secret text) INHERITS (words)",
+    )
+    .await;
+    run(&mut shop.owner, &format!("GRANT SELECT, DELETE ON countries_eu, more TO {}", shop.role)).await;
+    let schema = Schema::from_toml("shared = [\"countries\", \"words\"]").unwrap();
+    let plan = RlsPolicies::new(&schema).runtime_role(&shop.role).plan(&mut shop.owner).await.unwrap();
+    assert_eq!(unguarded(&plan), ["table public.more"]);
+    // A partition is read through its parent, so a grant on it is neither required nor revoked, if it only reads.
+    let of_partition: Vec<_> =
+        plan.changes().iter().filter(|step| step.object() == "table public.countries_eu").collect();
+    let [write] = &*of_partition else { panic!("{plan:?}") };
+    assert!(write.sql().starts_with("REVOKE DELETE ON \"public\".\"countries_eu\""), "{}", write.sql());
+}

@@ -2,7 +2,7 @@ WITH RECURSIVE mine(oid) AS (
     SELECT oid FROM pg_roles WHERE rolname IN (current_user, session_user)
     UNION SELECT m.roleid FROM pg_auth_members m JOIN mine ON m.member = mine.oid
 )
-SELECT current_user AS role, current_database() AS database, current_setting('tenancy.path')::json AS path,
+SELECT current_user AS role, current_database() AS database,
     current_setting('server_version_num')::int AS version,
     current_setting('transaction_read_only')::bool AS read_only,
     coalesce(current_setting('app.tenant_id', true), '') AS tenant,

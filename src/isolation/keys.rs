@@ -1,74 +1,75 @@
-//! Foreign keys between tenant tables: whether they contain the tenant column, and the SQL that adds it.
+//! Unique keys, foreign keys and indexes of tenant tables: which of them lack the tenant column, and the SQL that adds
+//! it.
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
+use super::catalog::{Column, ForeignKey, Index, Relation};
+use super::comparison::is_tenant;
+use super::identifier::{list, quoted};
 
-use super::policy::{list, quoted};
-
-/// The query that reads every foreign key: a row is a [`ForeignKey`].
-pub(super) const READ: &str = include_str!("foreign_keys.sql");
-
-#[derive(Debug, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
-pub(super) struct ForeignKey {
-    pub(super) oid: i64,
-    pub(super) name: String,
-    pub(super) child: i64,
-    pub(super) parent: i64,
-    /// Each column of the child with the column of the parent that it references.
-    pub(super) columns: Vec<(String, String)>,
-    /// The operator that compares each pair, the parent's value first.
-    pub(super) operators: Vec<String>,
-    /// Whether a column of the child may be null.
-    nullable: bool,
-    on_update: Action,
-    on_delete: Action,
-    /// The columns that `SET NULL` and `SET DEFAULT` change; all, if this is empty.
-    on_delete_columns: Vec<String>,
-    /// `MATCH FULL`, over several columns.
-    full: bool,
-    /// It compares periods (`PERIOD`, PostgreSQL 18).
-    pub(super) period: bool,
-    pub(super) valid: bool,
-    /// `DEFERRABLE`, `NOT VALID` and other options, as SQL.
-    options: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-enum Action {
-    #[serde(rename = "a")]
-    No,
-    #[serde(rename = "r")]
-    Restrict,
-    #[serde(rename = "c")]
-    Cascade,
-    #[serde(rename = "n")]
-    SetNull,
-    #[serde(rename = "d")]
-    SetDefault,
-}
-
-impl Action {
-    const fn as_sql(self) -> &'static str {
-        match self {
-            Self::No => "NO ACTION",
-            Self::Restrict => "RESTRICT",
-            Self::Cascade => "CASCADE",
-            Self::SetNull => "SET NULL",
-            Self::SetDefault => "SET DEFAULT",
-        }
+impl Index {
+    /// Whether it is a unique key or an exclusion constraint in which rows of two tenants can collide.
+    pub(super) fn lacks_tenant(&self, tenant: &str) -> bool {
+        (self.unique || self.exclusion) && !self.contains(tenant)
     }
 
-    const fn sets(self) -> bool {
-        matches!(self, Self::SetNull | Self::SetDefault)
+    /// Whether PostgreSQL cannot use it under the policies of its table, because of what is in `unleakproof`.
+    pub(super) fn is_out_of_use(&self, tenant: &str) -> bool {
+        !self.unique && !self.contains(tenant) && !self.unleakproof.is_empty()
     }
+
+    /// The columns that a foreign key can reference. `None` if it is not unique, is partial, deferrable or not valid,
+    /// or has an expression.
+    pub(super) fn referenceable(&self) -> Option<BTreeSet<&str>> {
+        let columns = self.columns.iter().map(Option::as_deref).collect::<Option<BTreeSet<&str>>>()?;
+        (self.unique && self.valid && self.immediate && self.predicate.is_none()).then_some(columns)
+    }
+
+    /// The statements that recreate a unique key with the tenant column in front, in one transaction. `None` if the
+    /// definition has an unknown form.
+    pub(super) fn unique_with_tenant(&self, table: &str, tenant: &str) -> Option<String> {
+        let name = quoted(&self.name);
+        let body = self.body_with_tenant(tenant)?;
+        Some(if self.constraint {
+            format!(
+                "ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name},\n    ADD CONSTRAINT {name} {body};"
+            )
+        } else {
+            format!("DROP INDEX IF EXISTS {};\nCREATE UNIQUE INDEX {name} ON {table}{body};", self.ident)
+        })
+    }
+
+    /// Its body with the tenant column in front of the other columns.
+    pub(super) fn body_with_tenant(&self, tenant: &str) -> Option<String> {
+        let known = if self.constraint { ["PRIMARY KEY", "UNIQUE"] } else { [" USING ", " USING "] };
+        let known = known.iter().any(|head| self.body.starts_with(head));
+        known.then(|| self.body.replacen('(', &format!("({}, ", quoted(tenant)), 1))
+    }
+}
+
+/// Whether each tenant has at most one row in a table: the tenant column alone is a unique key.
+pub(super) fn has_one_row_per_tenant(indexes: &[Index], table: i64, tenant: &str) -> bool {
+    let of_table = indexes.iter().filter(|index| index.table == table);
+    of_table.filter_map(Index::referenceable).any(|columns| columns.into_iter().eq([tenant]))
+}
+
+/// The action of `ALTER COLUMN` that removes what fills a tenant column when an insert does not.
+///
+/// The current tenant is the right default. In a table with one row for each tenant any default is right, because the
+/// database may generate the id of the tenant.
+pub(super) fn drop_default(indexes: &[Index], relation: &Relation, column: &Column) -> Option<&'static str> {
+    let action = match (&column.default, column.identity, column.generated) {
+        (_, true, _) => "DROP IDENTITY",
+        (_, _, true) => "DROP EXPRESSION",
+        (Some(default), ..) if !is_tenant(column, default) => "DROP DEFAULT",
+        _ => return None,
+    };
+    (!has_one_row_per_tenant(indexes, relation.oid, &column.name)).then_some(action)
 }
 
 /// One table of a foreign key, as SQL names it, and its tenant column.
-#[derive(Clone, Copy)]
 pub(super) struct Side<'a> {
-    pub(super) table: &'a str,
+    pub(super) table: String,
     pub(super) tenant: &'a str,
 }
 
@@ -88,7 +89,7 @@ pub(super) enum KeyStatus {
 }
 
 impl ForeignKey {
-    pub(super) fn judge(&self, child: Side<'_>, parent: Side<'_>) -> KeyStatus {
+    pub(super) fn judge(&self, child: &Side<'_>, parent: &Side<'_>) -> KeyStatus {
         let (child_tenant, parent_tenant) = (child.tenant, parent.tenant);
         let is_tenant = |(a, b): &&(String, String)| a == child_tenant && b == parent_tenant;
         let paired = self.columns.iter().any(|pair| is_tenant(&pair));
@@ -144,7 +145,7 @@ impl ForeignKey {
                 .collect()
         };
         let columns = if self.on_delete.sets() { format!(" ({})", list(set)) } else { String::new() };
-        let (table, name) = (child.table, quoted(&self.name));
+        let (table, name) = (&child.table, quoted(&self.name));
         KeyStatus::Wrong {
             reason,
             drop: format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name};"),
@@ -164,7 +165,7 @@ impl ForeignKey {
 }
 
 /// The statement that adds the unique key of these columns, for a foreign key with the tenant column.
-pub(super) fn unique(parent: Side<'_>, needs: &BTreeSet<String>) -> String {
+pub(super) fn unique(parent: &Side<'_>, needs: &BTreeSet<String>) -> String {
     let others = needs.iter().map(String::as_str).filter(|column| *column != parent.tenant);
     format!(
         "ALTER TABLE {} ADD UNIQUE ({});",
@@ -177,7 +178,7 @@ pub(super) fn unique(parent: Side<'_>, needs: &BTreeSet<String>) -> String {
 ///
 /// Under `FORCE`, PostgreSQL looks as the owner for rows that violate the key, sees no rows, and marks the key valid.
 /// The tables are both sides with all their partitions and children. Run the result in one transaction.
-pub(super) fn checked(tables: &BTreeSet<&str>, add: &str) -> String {
+pub(super) fn checked(tables: &BTreeSet<String>, add: &str) -> String {
     let all = |action: &'static str| {
         tables.iter().map(move |name| format!("ALTER TABLE {name} {action} ROW LEVEL SECURITY;"))
     };

@@ -1,0 +1,57 @@
+//! Reads PostgreSQL's catalogue: tables and views, their columns, policies, parents, keys and indexes.
+//!
+//! It judges nothing, and returns the same facts to every role. `rls/` and `doctor/` each read the parts that they
+//! need.
+
+mod foreign_key;
+mod index;
+mod ownership;
+mod reads;
+mod relation;
+
+use serde::de::DeserializeOwned;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row};
+
+pub(crate) use self::foreign_key::ForeignKey;
+pub(crate) use self::index::Index;
+pub(crate) use self::ownership::{Ownership, Relations};
+pub(crate) use self::reads::Reads;
+pub(crate) use self::relation::{Column, Policy, Relation};
+
+/// The query for every table and view. A row is a [`Relation`].
+pub(crate) const RELATIONS: &str = include_str!("relations.sql");
+/// The query for every index. A row is an [`Index`].
+pub(crate) const INDEXES: &str = include_str!("indexes.sql");
+/// The query for every foreign key. A row is a [`ForeignKey`].
+pub(crate) const FOREIGN_KEYS: &str = include_str!("foreign_keys.sql");
+/// The query for what each view reads. [`Reads`] takes its rows.
+pub(crate) const READS: &str = include_str!("reads.sql");
+
+/// Runs a query as one message, after statements that change settings for its transaction.
+///
+/// The search path of that transaction is `pg_catalog` only. A name without a schema, in the query and in what
+/// PostgreSQL prints, is one of PostgreSQL's own.
+pub(crate) async fn rows<T: DeserializeOwned>(
+    conn: &mut PgConnection,
+    settings: &str,
+    sql: &str,
+) -> sqlx::Result<Vec<T>> {
+    let sql = format!(
+        "SET LOCAL search_path = pg_catalog; SET LOCAL quote_all_identifiers = off; SET LOCAL jit = off; {settings}; \
+         SELECT row_to_json(q)::text FROM (\n{sql}) q"
+    );
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await?;
+    rows.iter().map(json).collect()
+}
+
+/// The schemas of the search path, in which PostgreSQL finds a name without a schema. [`rows`] changes the path.
+pub(crate) async fn search_path(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    let sql = "SELECT pg_catalog.to_json(pg_catalog.current_schemas(false))::pg_catalog.text";
+    json(&sqlx::raw_sql(sql).fetch_one(conn).await?)
+}
+
+fn json<T: DeserializeOwned>(row: &PgRow) -> sqlx::Result<T> {
+    let text: &str = row.try_get(0)?;
+    serde_json::from_str(text).map_err(|e| sqlx::Error::Decode(e.into()))
+}

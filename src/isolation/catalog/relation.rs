@@ -1,0 +1,135 @@
+//! [`Relation`]: a table or a view, with its columns and policies.
+
+use serde::Deserialize;
+use tenancy_sql::{Dialect, Schema};
+
+use crate::isolation::identifier::quoted;
+use crate::isolation::own_tables;
+
+#[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
+pub(crate) struct Relation {
+    pub(crate) oid: i64,
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    /// The name with its schema, quoted where needed.
+    pub(crate) ident: String,
+    /// Its schema is among those in which a name without a schema is found.
+    #[serde(skip)]
+    pub(crate) in_search_path: bool,
+    /// A statement finds it without its schema.
+    #[serde(skip)]
+    pub(crate) visible: bool,
+    /// `relkind`: `r`, `p`, `v`, `m` or `f`.
+    pub(crate) kind: char,
+    /// Row-level security is enabled.
+    pub(crate) rls: bool,
+    /// Row-level security applies to the owner too.
+    pub(crate) forced: bool,
+    pub(crate) partition: bool,
+    pub(crate) parents: Vec<i64>,
+    /// A view that reads with the rights of its reader.
+    pub(crate) invoker: bool,
+    /// It belongs to an extension.
+    pub(crate) member: bool,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) policies: Vec<Policy>,
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as the catalogue has them")]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// The name as PostgreSQL prints it, quoted where needed.
+    pub(crate) ident: String,
+    /// The type, with domains resolved.
+    pub(crate) r#type: String,
+    /// The type as declared, which may be a domain.
+    pub(crate) declared: String,
+    pub(crate) deterministic: bool,
+    pub(crate) r#enum: bool,
+    pub(crate) array: bool,
+    /// The column or its domain is NOT NULL.
+    pub(crate) not_null: bool,
+    /// The column itself is NOT NULL.
+    pub(crate) tenant_not_null: bool,
+    pub(crate) default: Option<String>,
+    pub(crate) generated: bool,
+    pub(crate) identity: bool,
+    /// A text that a CHECK constraint allows.
+    pub(crate) choice: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Policy {
+    pub(crate) name: String,
+    pub(crate) permissive: bool,
+    pub(crate) command: char,
+    /// It is for every role.
+    pub(crate) everybody: bool,
+    pub(crate) using: Option<String>,
+    pub(crate) check: Option<String>,
+    pub(crate) comment: Option<String>,
+}
+
+impl Relation {
+    /// Whether it is an ordinary, partitioned or foreign table.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.kind, 'r' | 'p' | 'f')
+    }
+
+    /// Whether it is one of this crate's tables, whose policies its migrations create.
+    pub(crate) fn is_own_table(&self) -> bool {
+        self.name.starts_with(own_tables::PREFIX)
+    }
+
+    /// Whether it may contain tenant rows, or show them. A table of an extension does only with a tenant column.
+    pub(crate) fn counts(&self, schema: &Schema) -> bool {
+        !self.member || !self.is_table() || self.column(self.declared(schema)).is_some()
+    }
+
+    /// The shortest name by which a statement finds it.
+    pub(crate) fn display(&self) -> String {
+        if self.visible { self.name.clone() } else { self.qualified() }
+    }
+
+    pub(crate) fn qualified(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// The name with its schema, always quoted.
+    pub(crate) fn quoted(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+
+    /// The table in messages, such as `table public.orders`.
+    pub(crate) fn object(&self) -> String {
+        format!("table {}", self.qualified())
+    }
+
+    pub(crate) fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Whether its names are declared shared, and then whether each declared name is declared writable.
+    pub(crate) fn shared(&self, schema: &Schema) -> Option<bool> {
+        let names = [self.display(), self.qualified()];
+        let mut shared = names
+            .iter()
+            .filter(|name| schema.tenant_column(Dialect::Postgres, name).is_none())
+            .map(|name| schema.is_writable(Dialect::Postgres, name))
+            .peekable();
+        shared.peek().is_some().then(|| shared.all(|writable| writable))
+    }
+
+    /// The name of the tenant column that is declared for it: its own, or else the default.
+    pub(crate) fn declared<'a>(&self, schema: &'a Schema) -> &'a str {
+        let names = [self.display(), self.qualified()];
+        let column = |name: &String| schema.tenant_column(Dialect::Postgres, name);
+        names
+            .iter()
+            .filter_map(column)
+            .find(|column| *column != schema.column_name())
+            .unwrap_or(schema.column_name())
+    }
+}
