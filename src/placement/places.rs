@@ -59,6 +59,8 @@ pub trait Provision: Backend<Connection: Migrate> {
 #[expect(missing_debug_implementations, reason = "a connection of sqlx has none either")]
 pub struct Worker<DB: Provision> {
     pub(super) conn: Option<DB::Connection>,
+    /// The tenant's database to which it is connected; `None` for the database of the shared tables.
+    pub(super) database: Option<PlacementName>,
     /// How many schemas the connection was in: PostgreSQL keeps what it knows about each.
     pub(super) visits: u32,
     /// The key of the lock that it holds.
@@ -69,7 +71,7 @@ pub struct Worker<DB: Provision> {
 
 impl<DB: Provision> Worker<DB> {
     pub(super) const fn new() -> Self {
-        Self { conn: None, visits: 0, lock: None, lock_file: None }
+        Self { conn: None, database: None, visits: 0, lock: None, lock_file: None }
     }
 
     /// The connection, inside of a place.

@@ -88,6 +88,10 @@ impl Provision for Postgres {
         let created = match created {
             // A database that exists: an earlier run was interrupted. Its name is this tenant's and nobody else's.
             Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("42P04") => Ok(()),
+            // It is being created at this moment, by a run that was interrupted, or the template is being copied.
+            Err(sqlx::Error::Database(e)) if matches!(e.code().as_deref(), Some("23505" | "55006")) => {
+                return Err(locked());
+            }
             created => created,
         };
         created.map_err(|e| database_error(&e))?;
@@ -96,19 +100,22 @@ impl Provision for Postgres {
     }
 
     async fn enter(places: &PostgresPlaces, worker: &mut Worker<Self>, placement: &Placement) -> Result<()> {
-        let own_database = matches!(placement, Placement::Database { .. });
-        if own_database || worker.visits >= VISITS {
+        let database = match placement {
+            Placement::Database { name } => Some(name.clone()),
+            _ => None,
+        };
+        if worker.database != database || worker.visits >= VISITS {
             worker.conn = None;
         }
         if worker.conn.is_none() {
             let conn = connect(&places.options(placement)).await.map_err(|error| match error.kind() {
-                ErrorKind::Database if own_database => {
+                ErrorKind::Database if database.is_some() => {
                     Error::new(ErrorKind::PlacementMissing, "the database of this tenant does not exist")
                         .with_source(error)
                 }
                 _ => error,
             })?;
-            (worker.conn, worker.visits) = (Some(conn), 0);
+            (worker.conn, worker.database, worker.visits) = (Some(conn), database, 0);
         }
         worker.visits += 1;
         let schema = match placement {
@@ -146,7 +153,7 @@ impl Provision for Postgres {
         placement: &Placement,
         schema: &Schema,
     ) -> Result<()> {
-        let mut policies = RlsPolicies::new(schema);
+        let mut policies = RlsPolicies::new(schema).search_path_only();
         if let Some(role) = &places.runtime_role {
             policies = policies.runtime_role(role);
         }

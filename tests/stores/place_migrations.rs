@@ -82,7 +82,7 @@ async fn a_canary_that_fails_stops_the_rest<DB: TestPlaces>() {
     assert_eq!(found[0].0, tenants[1].slug().to_string(), "the canary is first");
     assert_eq!(found.len(), tenants.len() + 1);
     assert!(found.iter().all(|(_, result)| *result == Ok(vec![2])), "{found:?}");
-    let shared = app.create(&good, "shared", |new| new).await.unwrap();
+    let shared = app.create(&good, "commons", |new| new).await.unwrap();
     let migrations = good.migrations().canary(shared.id().clone());
     let first = std::pin::pin!(migrations.run()).next().await.unwrap();
     assert_eq!(first.unwrap_err().kind(), ErrorKind::TenantUnknown, "it has no place of its own");

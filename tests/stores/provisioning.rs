@@ -11,7 +11,7 @@ use crate::place_fixture::{App, TestPlaces};
 async fn each_kind_of_place_is_provisioned_and_seeded<DB: TestPlaces>() {
     let mut app = App::<DB>::new().await;
     let provisioner = app.provisioner(&[DB::PROJECTS]);
-    let mut tenants = vec![app.create(&provisioner, "shared", |new| new).await.unwrap()];
+    let mut tenants = vec![app.create(&provisioner, "commons", |new| new).await.unwrap()];
     for (n, kind) in DB::kinds().into_iter().enumerate() {
         for slug in [format!("acme-{n}"), format!("globex-{n}")] {
             tenants.push(app.create(&provisioner, &slug, kind).await.unwrap());

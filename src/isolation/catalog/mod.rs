@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::identifier::literal;
+
 pub(crate) use self::foreign_key::ForeignKey;
 pub(crate) use self::index::Index;
 pub(crate) use self::ownership::{Ownership, Relations};
@@ -43,6 +45,22 @@ pub(crate) async fn rows<T: DeserializeOwned>(
     );
     let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await?;
     rows.iter().map(json).collect()
+}
+
+/// One of these queries, for the relations of these schemas only. The others are not locked, and cost nothing.
+pub(crate) fn within(sql: &str, schemas: &[String]) -> String {
+    const EVERY_SCHEMA: &str = "n.nspname NOT LIKE 'pg\\_%'";
+    const EVERY_TABLE: &str = "i.indrelid >= 16384";
+    debug_assert_eq!(sql.matches(EVERY_SCHEMA).count(), 1, "{sql}");
+    let names: Vec<String> = schemas.iter().map(|name| literal(name)).collect();
+    let names = format!("ANY (ARRAY[{}]::name[])", names.join(", "));
+    sql.replace(EVERY_SCHEMA, &format!("n.nspname = {names}")).replace(
+        EVERY_TABLE,
+        &format!(
+            "i.indrelid IN (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {names})"
+        ),
+    )
 }
 
 /// The schemas of the search path, in which PostgreSQL finds a name without a schema. [`rows`] changes the path.

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::error::{misconfigured, read_error};
 use crate::error::Result;
 use crate::isolation::catalog::{
-    FOREIGN_KEYS, ForeignKey, INDEXES, Index, READS, RELATIONS, Reads, Relations, rows, search_path,
+    FOREIGN_KEYS, ForeignKey, INDEXES, Index, READS, RELATIONS, Reads, Relations, rows, search_path, within,
 };
 
 /// The oldest supported `server_version_num`.
@@ -21,7 +21,9 @@ pub(super) struct Catalog {
 
 impl Catalog {
     /// Reads the catalogue. For the rest of the transaction the search path is `pg_catalog`.
-    pub(super) async fn read(conn: &mut PgConnection) -> Result<Self> {
+    ///
+    /// With `search_path_only`, tables in other schemas are not read.
+    pub(super) async fn read(conn: &mut PgConnection, search_path_only: bool) -> Result<Self> {
         let version: i32 = sqlx::query_scalar("SELECT current_setting('server_version_num')::int")
             .fetch_one(&mut *conn)
             .await
@@ -32,10 +34,11 @@ impl Catalog {
             )));
         }
         let search_path = search_path(conn).await.map_err(read_error)?;
+        let of = |sql: &str| if search_path_only { within(sql, &search_path) } else { sql.to_owned() };
         Ok(Self {
-            relations: Relations::new(all(conn, RELATIONS).await?, &search_path),
-            indexes: all(conn, INDEXES).await?,
-            foreign_keys: all(conn, FOREIGN_KEYS).await?,
+            relations: Relations::new(all(conn, &of(RELATIONS)).await?, &search_path),
+            indexes: all(conn, &of(INDEXES)).await?,
+            foreign_keys: all(conn, &of(FOREIGN_KEYS)).await?,
             reads: Reads::new(all(conn, READS).await?),
         })
     }

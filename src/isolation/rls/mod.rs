@@ -46,12 +46,19 @@ pub struct RlsPolicies<'a> {
     missing_tenant: MissingTenant,
     role: Option<String>,
     keys: bool,
+    search_path_only: bool,
 }
 
 impl<'a> RlsPolicies<'a> {
     /// Creates the generator for the tables that `schema` declares.
     pub fn new(schema: &'a Schema) -> Self {
-        Self { schema, missing_tenant: MissingTenant::default(), role: None, keys: false }
+        Self {
+            schema,
+            missing_tenant: MissingTenant::default(),
+            role: None,
+            keys: false,
+            search_path_only: false,
+        }
     }
 
     /// Sets what a policy does for a statement that runs without a tenant.
@@ -73,6 +80,14 @@ impl<'a> RlsPolicies<'a> {
     /// Also plans the changes to columns and keys that lack the tenant column: see [`PolicyPlan::keys`].
     pub fn with_keys(mut self) -> Self {
         self.keys = true;
+        self
+    }
+
+    /// Leaves out everything outside of the `search_path`, such as the schemas of other tenants.
+    ///
+    /// For a schema of one tenant, connect with that schema as the `search_path`.
+    pub fn search_path_only(mut self) -> Self {
+        self.search_path_only = true;
         self
     }
 
@@ -114,7 +129,7 @@ impl<'a> RlsPolicies<'a> {
     }
 
     async fn run(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('tenancy policies', 0))")
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('tenancy policies ' || current_schemas(false)::text, 0))")
             .execute(&mut *conn)
             .await
             .map_err(read_error)?;
@@ -138,7 +153,7 @@ impl<'a> RlsPolicies<'a> {
     }
 
     async fn read(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
-        let catalog = Catalog::read(conn).await?;
+        let catalog = Catalog::read(conn, self.search_path_only).await?;
         let tables = Tables::new(&catalog.relations, self.schema)?;
         let mut changes = policy_changes::changes(&tables, self.missing_tenant);
         let views = view::views(&catalog, &tables);
