@@ -14,6 +14,7 @@ mod doctor;
 mod doctor_keys;
 mod enforcement;
 mod leak_fixture;
+mod placements;
 mod policies;
 mod policy_fixture;
 mod policy_rules;
