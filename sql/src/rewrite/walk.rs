@@ -65,3 +65,41 @@ hooks! {
     pre_visit_statement(Statement);
     post_visit_statement(Statement);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlparser::dialect::PostgreSqlDialect;
+    use sqlparser::parser::Parser;
+
+    #[derive(Default)]
+    struct Relations {
+        visited: Vec<String>,
+        last: Option<&'static str>,
+    }
+
+    impl TreeVisitor for Relations {
+        type Break = String;
+
+        fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<String> {
+            self.visited.push(name.to_string());
+            if self.last.is_some_and(|last| name.to_string() == last) {
+                Break(name.to_string())
+            } else {
+                Continue(())
+            }
+        }
+    }
+
+    #[test]
+    fn a_hook_that_breaks_ends_the_walk_with_its_value() {
+        let sql = "SELECT * FROM a WHERE id IN (SELECT id FROM b) AND EXISTS (SELECT FROM c)";
+        let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
+        let mut all = Relations::default();
+        assert_eq!(walk(&statements, &mut all), Continue(()));
+        assert_eq!(all.visited, ["a", "b", "c"]);
+        let mut first = Relations { last: Some("b"), ..Relations::default() };
+        assert_eq!(walk(&statements, &mut first), Break("b".to_owned()));
+        assert_eq!(first.visited, ["a", "b"]);
+    }
+}
