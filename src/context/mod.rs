@@ -234,8 +234,8 @@ pub struct TenantDirectory {
 
 impl TenantDirectory {
     /// Creates a directory from a tenant store and a plan catalog.
-    pub fn new(store: Arc<dyn TenantStore>, catalog: Arc<Catalog>) -> Self {
-        Self { store, catalog, clock: Arc::new(SystemClock) }
+    pub fn new(store: Arc<dyn TenantStore>, catalog: impl Into<Arc<Catalog>>) -> Self {
+        Self { store, catalog: catalog.into(), clock: Arc::new(SystemClock) }
     }
 
     /// Replaces the clock. It decides when a job's envelope expires and when a [`Revalidator`] checks again.

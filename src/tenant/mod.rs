@@ -215,6 +215,9 @@ pub struct TenantParts {
 /// let new = NewTenant::new(Slug::parse("acme")?, "Acme Ltd", "free").status(TenantStatus::Trialing);
 /// let tenant = new.into_tenant();
 /// assert_eq!((tenant.version(), tenant.placement()), (1, &Placement::Shared));
+///
+/// let globex = NewTenant::active("globex", "free")?.into_tenant();
+/// assert_eq!((globex.name(), globex.status()), ("globex", TenantStatus::Active));
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -240,6 +243,14 @@ impl NewTenant {
             plan: plan.into(),
             placement: Placement::Shared,
         }
+    }
+
+    /// Creates an active tenant, with the text of its slug as its name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if `slug` is not a [`Slug`].
+    pub fn active(slug: &str, plan: impl Into<String>) -> Result<Self> {
+        Ok(Self::new(Slug::parse(slug)?, slug, plan).status(TenantStatus::Active))
     }
 
     /// Sets the id.
