@@ -8,7 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgPool, Postgres, SqlSafeStr};
 use tenancy::context::{Actor, TenantDirectory};
-use tenancy::isolation::doctor;
+use tenancy::isolation::{RlsPolicies, doctor};
 use tenancy::placement::{ConnectionLimits, DatabaseConfig, PostgresPlaces, Provisioner};
 use tenancy::plan::Catalog;
 use tenancy::quota::Gauge;
@@ -134,11 +134,43 @@ async fn the_applications_role_works_in_every_place() {
         // Without the library: no tenant, no row; and the doctor as the application's role.
         let mut conn = world.in_place(ctx).connect().await.unwrap();
         assert_eq!(texts(&mut conn, "SELECT name FROM projects").await, Vec::<String>::new());
-        let report = doctor::examine(&mut conn, &schema).await.unwrap();
-        let faults = report.failures(&[]);
-        assert!(faults.is_empty(), "{kind}: {faults:#?}");
+        for report in [
+            doctor::examine(&mut conn, &schema).await.unwrap(),
+            doctor::examine_search_path(&mut conn, &schema).await.unwrap(),
+        ] {
+            let faults = report.failures(&[]);
+            assert!(faults.is_empty(), "{kind}: {faults:#?}");
+        }
     }
     // The program starts again, now that there are schemas.
     TenantDb::postgres(PgPoolOptions::new(), world.app.to_url_lossy()).build().await.unwrap();
     drop(world.owner);
+}
+
+/// A fault in one tenant's schema is found there, by its name, and in no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_names_the_schema_of_a_fault() {
+    let mut world = World::new().await;
+    let acme = world.create("acme", NewTenant::own_schema).await;
+    let globex = world.create("globex", NewTenant::own_schema).await;
+    let name = PlacementName::of(acme.tenant_id());
+    Postgres::raw(&world.owner, &format!("ALTER TABLE \"{name}\".projects DISABLE ROW LEVEL SECURITY"))
+        .await
+        .unwrap();
+    let schema = Schema::new("tenant_id").unwrap();
+    for (ctx, faulty) in [(&acme, true), (&globex, false)] {
+        let mut conn = world.in_place(ctx).connect().await.unwrap();
+        let report = doctor::examine_search_path(&mut conn, &schema).await.unwrap();
+        let faults = report.failures(&[]);
+        assert_eq!(!faults.is_empty(), faulty, "{faults:#?}");
+        assert!(faults.iter().all(|fault| fault.object().contains(name.as_str())), "{faults:#?}");
+        let all = doctor::examine(&mut conn, &schema).await.unwrap();
+        assert!(all.failures(&[]).iter().all(|fault| fault.object().contains(name.as_str())), "{all}");
+    }
+    // The next migration writes the policies again.
+    let schema_of_acme = (*world.owner.connect_options()).clone().options([("search_path", name.as_str())]);
+    let mut owner = schema_of_acme.connect().await.unwrap();
+    let plan = RlsPolicies::new(&schema).search_path_only().plan(&mut owner).await.unwrap();
+    assert_eq!((plan.changes().len(), plan.unguarded().len()), (1, 0), "{}", plan.sql());
+    assert!(plan.sql().contains(name.as_str()), "{}", plan.sql());
 }
