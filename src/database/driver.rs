@@ -10,6 +10,7 @@ use super::connection_mode::ConnectionMode;
 use super::enforcement::Enforcement;
 use super::native::Native;
 use super::pooled::Pooled;
+use super::route::Route;
 use super::value::Value;
 use crate::error::Result;
 use crate::tenant::TenantId;
@@ -20,11 +21,12 @@ pub trait Driver: Native {
     /// Opens a transaction of a tenant, or for the control plane a transaction without a tenant.
     fn begin(conn: Conn<'_, Self>, begin: Begin<'_>) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Sets the tenant of an open transaction, and the schema of its route. `left_schema`: it was in another schema.
+    /// Sets the tenant of an open transaction, and the schema and the role of its route. `left`: what the transaction
+    /// had before.
     fn switch(
         conn: Conn<'_, Self>,
         tenant: &TenantId,
-        left_schema: bool,
+        left: &Route,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// The schema of the library's own tables; `None` if there are none, or the database has no schemas.

@@ -15,9 +15,10 @@ use super::driver::{Driver, common_methods};
 use super::enforcement::Enforcement;
 use super::error::{database_error, to_sqlx_error};
 use super::pooled::Pooled;
+use super::route::Route;
 use super::tenant_id::encode_tenant_id;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{PlacementName, TenantId};
+use crate::tenant::TenantId;
 
 /// How long a connection is idle before it is pinged on its next use.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(10);
@@ -41,7 +42,7 @@ impl Driver for Postgres {
         if conn.route.connection_mode == ConnectionMode::Citus {
             // Citus forwards a message of several statements to its workers whole, with a BEGIN too many.
             send_begin(conn.conn, statement.to_owned()).await?;
-            for setting in settings(begin.tenant, schema) {
+            for setting in settings(begin.tenant, conn.route) {
                 sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut *conn.conn).await?;
             }
             return Ok(());
@@ -49,7 +50,7 @@ impl Driver for Postgres {
         // One message begins the transaction and sets the tenant. The settings are local to the transaction. The check
         // fails unless the transaction began with this message and its tenant is this one.
         let mut message = statement.to_owned();
-        for setting in settings(begin.tenant, schema) {
+        for setting in settings(begin.tenant, conn.route) {
             let _ = write!(message, "; {setting}");
         }
         if begin.verify_tenant {
@@ -87,12 +88,15 @@ impl Driver for Postgres {
         })
     }
 
-    async fn switch(conn: Conn<'_, Self>, tenant: &TenantId, left_schema: bool) -> sqlx::Result<()> {
-        let mut settings = settings(Some(tenant), conn.route.schema.as_ref());
-        if left_schema && conn.route.schema.is_none() {
-            settings.push("SET LOCAL search_path TO DEFAULT".to_owned());
+    async fn switch(conn: Conn<'_, Self>, tenant: &TenantId, left: &Route) -> sqlx::Result<()> {
+        let mut all = settings(Some(tenant), conn.route);
+        if left.schema.is_some() && conn.route.schema.is_none() {
+            all.push("SET LOCAL search_path TO DEFAULT".to_owned());
         }
-        for setting in settings {
+        if left.role.is_some() && conn.route.role.is_none() {
+            all.push("SET LOCAL ROLE NONE".to_owned());
+        }
+        for setting in all {
             sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut *conn.conn).await?;
         }
         Ok(())
@@ -203,10 +207,12 @@ async fn send_begin(conn: &mut PgConnection, message: String) -> sqlx::Result<()
 ///
 /// The search path has the tenant's schema only. `public` in it would have a table that the schema lacks, and temporary
 /// tables, which PostgreSQL otherwise finds first, come last.
-fn settings(tenant: Option<&TenantId>, schema: Option<&PlacementName>) -> Vec<String> {
+fn settings(tenant: Option<&TenantId>, route: &Route) -> Vec<String> {
     let tenant = tenant.map(|tenant| format!("SET LOCAL app.tenant_id = '{}'", setting_value(tenant)));
-    let schema = schema.map(|schema| format!("SET LOCAL search_path = \"{schema}\", pg_temp"));
-    tenant.into_iter().chain(schema).collect()
+    let path = |schema| format!("SET LOCAL search_path = \"{schema}\", pg_temp");
+    let role = |role| format!("SET LOCAL ROLE \"{role}\"");
+    let route = route.schema.as_ref().map(path).into_iter().chain(route.role.as_ref().map(role));
+    tenant.into_iter().chain(route).collect()
 }
 
 /// The tenant id as text for `app.tenant_id`. It is part of the SQL, so its characters are checked once more.

@@ -11,6 +11,8 @@ pub(crate) struct Route {
     pub(crate) connection_mode: ConnectionMode,
     /// The schema of the tenant, if the tenant has one.
     pub(crate) schema: Option<PlacementName>,
+    /// The role of the tenant, if tenants have roles. It is named like the place.
+    pub(crate) role: Option<PlacementName>,
     /// The schema of the library's own tables, quoted where needed. It is `None` where the search path of the connection finds them.
     pub(crate) own_tables: Option<Arc<str>>,
 }

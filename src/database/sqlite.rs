@@ -13,6 +13,7 @@ use super::connection_mode::ConnectionMode;
 use super::driver::{Driver, common_methods};
 use super::enforcement::Enforcement;
 use super::pooled::Pooled;
+use super::route::Route;
 use super::tenant_id::encode_tenant_id;
 use crate::error::Result;
 use crate::tenant::TenantId;
@@ -36,7 +37,7 @@ impl Driver for Sqlite {
         <Sqlite as sqlx::Database>::TransactionManager::begin(conn.conn, Some(statement.into_sql_str())).await
     }
 
-    async fn switch(_: Conn<'_, Self>, _: &TenantId, _: bool) -> sqlx::Result<()> {
+    async fn switch(_: Conn<'_, Self>, _: &TenantId, _: &Route) -> sqlx::Result<()> {
         Ok(())
     }
 

@@ -49,9 +49,8 @@ impl<DB: Driver> OpenTransaction<DB> {
 
     /// Sets the tenant of the transaction, and the schema in which its statements run from now on.
     pub(crate) async fn switch(&mut self, tenant: &TenantId, route: Route) -> sqlx::Result<()> {
-        let left_schema = self.route.schema.is_some();
-        self.route = route;
-        DB::switch(self.conn(), tenant, left_schema).await
+        let left = std::mem::replace(&mut self.route, route);
+        DB::switch(self.conn(), tenant, &left).await
     }
 
     pub(crate) async fn commit(mut self) -> Result<()> {

@@ -30,6 +30,7 @@ const VISITS: u32 = 200;
 pub struct PostgresPlaces {
     owner: PgConnectOptions,
     runtime_role: Option<String>,
+    role_per_tenant: bool,
     migrates_shared: bool,
 }
 
@@ -39,7 +40,7 @@ impl PostgresPlaces {
     /// The role owns the tables, may create schemas in this database (`GRANT CREATE ON DATABASE`), and for databases
     /// of tenants has `CREATEDB`. It is not the role of the application. Connect directly: a pooler mixes up locks.
     pub fn new(owner: PgConnectOptions) -> Self {
-        Self { owner, runtime_role: None, migrates_shared: true }
+        Self { owner, runtime_role: None, role_per_tenant: false, migrates_shared: true }
     }
 
     /// Sets the role that the application logs in as, and grants it what it needs in each place.
@@ -47,9 +48,27 @@ impl PostgresPlaces {
         Self { runtime_role: Some(role.into()), ..self }
     }
 
+    /// Creates a role for each place, named like it, which alone may use the place. The application's role becomes a
+    /// member of it.
+    ///
+    /// It needs a [`runtime_role`](Self::runtime_role), and an owner with `CREATEROLE`. Before PostgreSQL 16 the
+    /// application's role must be `NOINHERIT`: otherwise it has the privileges of all of its roles at once.
+    /// [`TenantDbBuilder::role_per_tenant`](crate::scope::TenantDbBuilder::role_per_tenant) uses the roles.
+    pub fn role_per_tenant(self) -> Self {
+        Self { role_per_tenant: true, ..self }
+    }
+
     /// Leaves the migrations of the shared tables to your own deployment.
     pub fn without_shared_tables(self) -> Self {
         Self { migrates_shared: false, ..self }
+    }
+
+    /// The role that uses a place.
+    fn role_of(&self, placement: &Placement) -> Option<String> {
+        match placement {
+            Placement::Schema { name } | Placement::Database { name } if self.role_per_tenant => Some(name.to_string()),
+            _ => self.runtime_role.clone(),
+        }
     }
 
     fn options(&self, placement: &Placement) -> PgConnectOptions {
@@ -95,6 +114,11 @@ impl Provision for Postgres {
             created => created,
         };
         created.map_err(|e| database_error(&e))?;
+        if places.role_per_tenant
+            && let Placement::Schema { name } | Placement::Database { name } = placement
+        {
+            create_role(&mut conn, name, places.runtime_role.as_deref()).await?;
+        }
         let _ = conn.close().await;
         Ok(())
     }
@@ -154,12 +178,12 @@ impl Provision for Postgres {
         schema: &Schema,
     ) -> Result<()> {
         let mut policies = RlsPolicies::new(schema).search_path_only();
-        if let Some(role) = &places.runtime_role {
+        let role = places.role_of(placement);
+        if let Some(role) = &role {
             policies = policies.runtime_role(role);
         }
         policies.apply(conn).await?;
-        let Some(role) = &places.runtime_role else { return Ok(()) };
-        let role = format!("\"{}\"", role.replace('"', "\"\""));
+        let Some(role) = role.as_deref().map(quoted) else { return Ok(()) };
         let mut grants = format!("GRANT SELECT ON _sqlx_migrations TO {role}");
         match placement {
             Placement::Shared => return Ok(()),
@@ -167,10 +191,11 @@ impl Provision for Postgres {
                 grants = format!("{grants}; GRANT USAGE ON SCHEMA \"{name}\" TO {role}");
             }
             Placement::Database { name } => {
+                let login = quoted(places.runtime_role.as_deref().unwrap_or_default());
                 grants = format!(
-                    "{grants}; REVOKE ALL ON DATABASE \"{name}\" FROM PUBLIC; GRANT CONNECT ON DATABASE \"{name}\" TO {role}; \
-                     GRANT SELECT, INSERT, UPDATE ON tenancy_gauges TO {role}; \
-                     GRANT SELECT, INSERT ON tenancy_audit_events TO {role}"
+                    "{grants}; REVOKE ALL ON DATABASE \"{name}\" FROM PUBLIC; GRANT CONNECT ON DATABASE \"{name}\" TO {login}; \
+                     {}",
+                    own_tables(&role)
                 );
             }
         }
@@ -180,6 +205,46 @@ impl Provision for Postgres {
     fn migrates_shared(places: &PostgresPlaces) -> bool {
         places.migrates_shared
     }
+}
+
+/// Grants on the library's tables that a tenant's transaction writes beside its own.
+fn own_tables(role: &str) -> String {
+    format!(
+        "GRANT SELECT, INSERT, UPDATE ON tenancy_gauges TO {role}; \
+         GRANT SELECT, INSERT ON tenancy_audit_events TO {role}"
+    )
+}
+
+/// Creates the role of a place, if it does not exist, and makes the application's role a member that has to choose it.
+async fn create_role(conn: &mut PgConnection, name: &PlacementName, login: Option<&str>) -> Result<()> {
+    let misconfigured = |text| Error::new(ErrorKind::Misconfigured, text);
+    let login = login.ok_or_else(|| {
+        misconfigured("a role for each tenant needs the application's role: call `PostgresPlaces::runtime_role`")
+    })?;
+    let sql = "SELECT current_setting('server_version_num')::int >= 160000, rolinherit FROM pg_roles WHERE rolname = $1";
+    let found: Option<(bool, bool)> =
+        sqlx::query_as(sql).bind(login).fetch_optional(&mut *conn).await.map_err(|e| database_error(&e))?;
+    let options = match found {
+        None => return Err(misconfigured("the application's role does not exist")),
+        Some((true, _)) => " WITH INHERIT FALSE, SET TRUE",
+        Some((false, false)) => "",
+        Some((false, true)) => {
+            return Err(misconfigured(
+                "the application's role inherits the privileges of its roles, so it could read every tenant's schema at \
+                 once; run `ALTER ROLE .. NOINHERIT`",
+            ));
+        }
+    };
+    match run(conn, format!("CREATE ROLE \"{name}\" NOLOGIN")).await {
+        Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("42710") => {}
+        created => created.map_err(|e| database_error(&e))?,
+    }
+    let grants = format!("GRANT \"{name}\" TO {}{options}; {}", quoted(login), own_tables(&format!("\"{name}\"")));
+    run(conn, grants).await.map_err(|e| database_error(&e))
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 enum Entered {

@@ -400,6 +400,38 @@ async fn the_doctor_is_brief_on_a_clean_schema_and_fails_on_a_defect() {
     );
 }
 
+/// The policies and the doctor of one schema neither see nor change another.
+#[tokio::test]
+async fn one_schema_is_examined_and_changed_alone() {
+    let (url, _cleanup) = Postgres::fresh_url().await;
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    for schema in ["t_acme", "t-globex"] {
+        let tables = format!(
+            "CREATE SCHEMA \"{schema}\"; CREATE TABLE \"{schema}\".orders (tenant_id uuid NOT NULL, id uuid NOT NULL, \
+             PRIMARY KEY (tenant_id, id))"
+        );
+        Postgres::raw(&pool, &tables).await.unwrap();
+    }
+    let dir = project();
+    let policies = |args: &[&str]| tenancy(&[&["policies", "--url", &url], args].concat(), dir.path());
+    let (code, out, _) = policies(&["--schema", "t-globex", "--check"]);
+    assert!(code == 1 && out.contains("t-globex.orders") && !out.contains("t_acme"), "{out}");
+    let (code, out, err) = policies(&["--schema", "t-globex", "--apply"]);
+    assert!(code == 0 && out.contains("3 done, 1 table compared"), "{out}{err}");
+    assert_eq!(policies(&["--schema", "t-globex", "--check"]).0, 0);
+    assert_eq!(policies(&["--schema", "t_acme", "--check"]).0, 1);
+
+    let doctor = |schema: &str| tenancy(&["doctor", "--url", &url, "--schema", schema], dir.path());
+    let (_, out, _) = doctor("t-globex");
+    assert!(!out.contains("rls-off") && !out.contains("t_acme"), "{out}");
+    let (code, out, _) = doctor("t_acme");
+    assert!(code == 1 && out.contains("rls-off") && !out.contains("t-globex"), "{out}");
+    for (code, out, err) in [doctor("t_initech"), policies(&["--schema", "t_initech"])] {
+        assert_eq!((code, out.as_str()), (2, ""));
+        assert_eq!(err, "tenancy: the schema `t_initech` does not exist, or this role may not use it\n");
+    }
+}
+
 #[tokio::test]
 async fn policies_are_printed_checked_and_applied() {
     let (url, _cleanup) = Postgres::fresh_url().await;

@@ -7,17 +7,19 @@ use futures_util::StreamExt;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgPool, Postgres, SqlSafeStr};
+use tenancy::audit::MemorySink;
 use tenancy::context::{Actor, TenantDirectory};
 use tenancy::isolation::{RlsPolicies, doctor};
 use tenancy::placement::{ConnectionLimits, DatabaseConfig, PostgresPlaces, Provisioner};
 use tenancy::plan::Catalog;
 use tenancy::quota::Gauge;
-use tenancy::scope::Schema;
+use tenancy::scope::select::PageRequest;
+use tenancy::scope::{Reason, Schema};
 use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug};
-use tenancy::{TenantContext, TenantDb, TenantScoped};
+use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 
-use crate::common::{CATALOG, Cleanup, TestBackend, postgres_url};
+use crate::common::{CATALOG, Cleanup, TestBackend, admin_url};
 use crate::policy_fixture::{new_role, texts};
 
 #[derive(Debug, PartialEq, TenantScoped, sqlx::FromRow)]
@@ -49,14 +51,27 @@ struct World {
 impl World {
     /// The application's role, which owns nothing, on a database whose shared tables are migrated and protected.
     async fn new() -> Self {
+        Self::with_roles(false).await
+    }
+
+    /// With `roles` each place has a role of its own, and a superuser creates the places.
+    async fn with_roles(roles: bool) -> Self {
         let (owner, database) = Postgres::fresh(4).await;
         let name: String = sqlx::query_scalar("SELECT current_user::text").fetch_one(&owner).await.unwrap();
         let (role, gone) =
-            new_role(&format!("LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD 'runtime' ROLE {name}")).await;
+            new_role(&format!("LOGIN NOINHERIT NOSUPERUSER NOBYPASSRLS PASSWORD 'runtime' ROLE {name}")).await;
         let store = SqlStore::new(owner.clone());
         store.migrate().await.unwrap();
         Postgres::raw(&owner, &OWN_TABLES.replace("{role}", &role)).await.unwrap();
-        let places = PostgresPlaces::new((*owner.connect_options()).clone()).runtime_role(&role);
+        let mut creator = (*owner.connect_options()).clone();
+        if roles {
+            let admin: PgConnectOptions = admin_url().parse().unwrap();
+            creator = admin.database(creator.get_database().unwrap());
+        }
+        let mut places = PostgresPlaces::new(creator).runtime_role(&role);
+        if roles {
+            places = places.role_per_tenant();
+        }
         let tables = AssertSqlSafe(TABLES).into_sql_str();
         let tables = Migration::new(1, "tables".into(), MigrationType::Simple, tables, false);
         let provisioner = Provisioner::new(store.clone(), places, Migrator::with_migrations(vec![tables]));
@@ -67,10 +82,9 @@ impl World {
         let registry =
             move |name: &PlacementName| Ok(Some(DatabaseConfig::new(config.clone().database(name.as_str()))));
         let db = TenantDb::postgres(PgPoolOptions::new().max_connections(3), app.to_url_lossy())
-            .databases(registry, ConnectionLimits::new(9))
-            .build()
-            .await
-            .unwrap();
+            .databases(registry, ConnectionLimits::new(9));
+        let db = if roles { db.role_per_tenant() } else { db };
+        let db = db.build().await.unwrap();
         let catalog = Arc::new(Catalog::from_toml(CATALOG).unwrap());
         let directory = TenantDirectory::new(Arc::new(store), catalog);
         // The databases go before the role, which has privileges in them.
@@ -82,7 +96,7 @@ impl World {
         let tenant = self.provisioner.create(new).await.unwrap();
         if let Placement::Database { name } = tenant.placement() {
             let drop = Cleanup::database(name.to_string(), async move |name| {
-                let server = PgPool::connect(&postgres_url()).await?;
+                let server = PgPool::connect(&admin_url()).await?;
                 let drop = format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)");
                 sqlx::raw_sql(AssertSqlSafe(drop)).execute(&server).await.map(|_| ())
             });
@@ -173,4 +187,63 @@ async fn the_doctor_names_the_schema_of_a_fault() {
     let plan = RlsPolicies::new(&schema).search_path_only().plan(&mut owner).await.unwrap();
     assert_eq!((plan.changes().len(), plan.unguarded().len()), (1, 0), "{}", plan.sql());
     assert!(plan.sql().contains(name.as_str()), "{}", plan.sql());
+}
+
+/// Where each place has a role, PostgreSQL rejects a name with another tenant's schema, and another tenant's database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_for_each_tenant_reads_no_other_place_by_name() {
+    let mut world = World::with_roles(true).await;
+    let mut tenants = Vec::new();
+    for (slug, kind) in [
+        ("acme", NewTenant::own_schema as fn(NewTenant) -> NewTenant),
+        ("globex", NewTenant::own_schema),
+        ("umbrella", NewTenant::own_database),
+        ("commons", |new| new),
+    ] {
+        tenants.push(world.create(slug, kind).await);
+        let name = PlacementName::of(tenants.last().unwrap().tenant_id()).to_string();
+        world.cleanup.push(Cleanup::database(name, async move |name| {
+            let admin = PgPool::connect(&admin_url()).await?;
+            let drop = format!("DROP ROLE IF EXISTS \"{name}\"");
+            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&admin).await.map(|_| ())
+        }));
+    }
+    for ctx in &tenants {
+        let mut tx = world.db.begin(ctx).await.unwrap();
+        Project::insert(&mut tx, &Project { id: 1, name: ctx.tenant().slug().to_string() }).await.unwrap();
+        Gauge::new("projects").acquire(&mut tx, 1).await.unwrap();
+        tx.record(tenancy::audit::AuditEvent::new(ctx, "project.create")).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(Project::count(&world.db.scope(ctx)).await.unwrap(), 1);
+    }
+    let [acme, globex, umbrella, commons] = &tenants[..] else { unreachable!() };
+    let schema = |ctx: &TenantContext| PlacementName::of(ctx.tenant_id()).to_string();
+    for (ctx, other) in [(acme, globex), (globex, acme)] {
+        let scope = world.db.scope(ctx);
+        let count = async |schema: String| {
+            let sql = AssertSqlSafe(format!("SELECT count(*) FROM {schema}.projects"));
+            let found = sqlx::query_scalar::<_, i64>(sql).fetch_one(&scope).await;
+            found.map_err(|error| tenancy::Error::from_sqlx(error).kind())
+        };
+        assert_eq!(count(schema(ctx)).await, Ok(1));
+        assert_eq!(count(schema(other)).await, Err(ErrorKind::Misconfigured), "a privilege is missing");
+        assert_eq!(count("public".to_owned()).await, Err(ErrorKind::Misconfigured));
+    }
+    // The application's role itself has no privilege in any place of a tenant.
+    for ctx in [acme, globex, umbrella] {
+        let mut conn = world.in_place(ctx).connect().await.unwrap();
+        let error = sqlx::query("SELECT * FROM projects").fetch_all(&mut conn).await.unwrap_err();
+        let code = error.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned();
+        assert!(["42501", "42P01"].contains(&&*code), "{code}");
+    }
+    // One read over all of them, in one transaction for the shared tables and the schemas.
+    let (sink, reason) = (MemorySink::new(), Reason::new("monthly report FIN-12").unwrap());
+    let across = world.db.cross_tenant(&world.directory, &sink, reason, Actor::user("ada")).unwrap();
+    let counts = across.read(async |tx| Project::list(tx, PageRequest::first(9)).await).await.unwrap();
+    for one in &counts {
+        let names: Vec<_> = one.value.items.iter().map(|project| &*project.name).collect();
+        assert_eq!(names, [one.tenant.slug().as_str()]);
+    }
+    assert_eq!(counts.len(), 4);
+    assert_eq!(Project::count(&world.db.scope(commons)).await.unwrap(), 1);
 }

@@ -4,12 +4,34 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::ConnectOptions;
 use tenancy_sql::{Dialect, Schema};
 
 /// The URL of the database: `--url`, or else `DATABASE_URL`.
 pub(crate) fn database(url: Option<String>) -> Result<String, String> {
     url.or_else(|| std::env::var("DATABASE_URL").ok())
         .ok_or_else(|| "name the database: --url, or DATABASE_URL".to_owned())
+}
+
+/// Connects to a PostgreSQL database; with `schema`, in that schema alone.
+pub(crate) async fn postgres(url: &str, schema: Option<&str>) -> Result<PgConnection, String> {
+    let unreachable = |e: sqlx::Error| format!("the database cannot be reached: {e}");
+    let mut options: PgConnectOptions = url.parse().map_err(unreachable)?;
+    if let Some(schema) = schema {
+        options = options.options([("search_path", format!("\"{}\"", schema.replace('"', "\"\"")))]);
+    }
+    let mut conn = options.connect().await.map_err(unreachable)?;
+    let found: i32 = sqlx::query_scalar("SELECT cardinality(current_schemas(false))")
+        .fetch_one(&mut conn)
+        .await
+        .map_err(unreachable)?;
+    match schema {
+        Some(schema) if found == 0 => {
+            Err(format!("the schema `{schema}` does not exist, or this role may not use it"))
+        }
+        _ => Ok(conn),
+    }
 }
 
 /// Reads a `tenancy.toml`, and the snapshot that it names.

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use serde::Deserialize;
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
 use tenancy::isolation::doctor::{self, Check, Finding, Fix, Report};
 use tenancy_sql::Schema;
 
-use super::config::{database, schema};
+use super::config::{database, postgres, schema};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Format {
@@ -20,6 +20,7 @@ pub(crate) enum Format {
 
 pub(crate) fn run(
     url: Option<String>,
+    in_schema: Option<&str>,
     config: Option<PathBuf>,
     format: Format,
     accept: &[String],
@@ -32,7 +33,7 @@ pub(crate) fn run(
 
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let mut report = runtime.block_on(examine(&url, &schema))?;
+    let mut report = runtime.block_on(examine(&url, in_schema, &schema))?;
     if let Some(finding) = sqlx_finding(&config)? {
         report = report.with(finding);
     }
@@ -46,17 +47,20 @@ pub(crate) fn run(
     Ok(ExitCode::from(u8::from(!report.failures(&[]).is_empty())))
 }
 
-async fn examine(url: &str, schema: &Schema) -> Result<Report, String> {
-    let unreachable = |e: &dyn std::fmt::Display| format!("the database cannot be reached: {e}");
+async fn examine(url: &str, in_schema: Option<&str>, schema: &Schema) -> Result<Report, String> {
     let mut conn = match url.split(':').next().unwrap_or_default() {
-        "postgres" | "postgresql" => PgConnection::connect(url).await.map_err(|e| unreachable(&e))?,
+        "postgres" | "postgresql" => postgres(url, in_schema).await?,
         other => return Err(format!("the doctor examines PostgreSQL only; `{other}` is another database")),
     };
-    let report = doctor::examine(&mut conn, schema).await.map_err(|e| match e.cause() {
+    let report = match in_schema {
+        Some(_) => doctor::examine_search_path(&mut conn, schema).await,
+        None => doctor::examine(&mut conn, schema).await,
+    };
+    let report = report.map_err(|e| match e.cause() {
         Some(cause) => format!("the database cannot be examined: {cause}"),
         None => e.to_string(),
     })?;
-    conn.close().await.map_err(|e| unreachable(&e))?;
+    conn.close().await.map_err(|e| format!("the database cannot be reached: {e}"))?;
     Ok(report)
 }
 

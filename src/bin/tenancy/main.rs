@@ -36,6 +36,9 @@ enum Command {
         /// The database, `postgres://…`, instead of `DATABASE_URL`.
         #[arg(long)]
         url: Option<String>,
+        /// Only this schema, such as the schema of one tenant, instead of all.
+        #[arg(long, value_name = "SCHEMA")]
+        schema: Option<String>,
         /// The `tenancy.toml`, instead of the one in this directory.
         #[arg(long)]
         config: Option<PathBuf>,
@@ -119,7 +122,9 @@ fn main() -> ExitCode {
             check::run(&paths, config::Configs::new(config, dialects), quiet)
         }
         Command::Sql(SqlCommand::Snapshot { url, config, check }) => snapshot::run(url, config, check),
-        Command::Doctor { url, config, format, accept } => doctor::run(url, config, format, &accept),
+        Command::Doctor { url, schema, config, format, accept } => {
+            doctor::run(url, schema.as_deref(), config, format, &accept)
+        }
     };
     result.unwrap_or_else(|error| {
         #[expect(clippy::print_stderr, reason = "the error output of the program")]

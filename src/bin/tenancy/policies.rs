@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use sqlx::{Connection, PgConnection};
+use sqlx::Connection;
 use tenancy::isolation::{MissingTenant, PolicyPlan, RlsPolicies};
 
-use super::config::{database, schema};
+use super::config::{database, postgres, schema};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -18,6 +18,9 @@ pub(crate) struct Options {
     /// The `tenancy.toml`, instead of the one in this directory.
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Only this schema, such as the schema of one tenant, instead of the search_path.
+    #[arg(long, value_name = "SCHEMA")]
+    schema: Option<String>,
     /// The role that the application logs in as; it is granted the rights that it needs.
     #[arg(long)]
     role: Option<String>,
@@ -52,7 +55,7 @@ impl From<MissingTenantOption> for MissingTenant {
 }
 
 pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
-    let Options { url, config, role, missing_tenant, keys, check, apply } = options;
+    let Options { url, config, schema: in_schema, role, missing_tenant, keys, check, apply } = options;
     let url = database(url)?;
     if !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
         return Err("row-level security needs PostgreSQL; use a URL of the form postgres://…".to_owned());
@@ -64,12 +67,14 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
     if let Some(role) = role {
         policies = policies.runtime_role(role);
     }
+    if in_schema.is_some() {
+        policies = policies.search_path_only();
+    }
     if keys {
         policies = policies.with_keys();
     }
     let work = async {
-        let mut conn =
-            PgConnection::connect(&url).await.map_err(|e| format!("the database cannot be reached: {e}"))?;
+        let mut conn = postgres(&url, in_schema.as_deref()).await?;
         let result = if apply { policies.apply(&mut conn).await } else { policies.plan(&mut conn).await };
         // All results are read, so an error while closing does not matter.
         let _ = conn.close().await;

@@ -43,6 +43,7 @@ pub struct TenantDbBuilder<DB: Backend> {
     accepted: DB::Accepted,
     databases: Option<(Box<dyn DatabaseRegistry<DB>>, ConnectionLimits)>,
     required_migration: Option<i64>,
+    role_per_tenant: bool,
 }
 
 enum PoolSource<DB: Backend> {
@@ -157,6 +158,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             own_tables,
             entered: EnteredPlaces::default(),
             required_migration: self.required_migration,
+            role_per_tenant: self.role_per_tenant,
             audit: self.audit,
             audit_mirrors: self.audit_mirrors,
             tenant_type,
@@ -172,6 +174,21 @@ impl TenantDbBuilder<sqlx::Postgres> {
     /// How the database isolates tenants. The default is [`Enforcement::PredicateAndRls`].
     pub fn enforcement(mut self, enforcement: Enforcement) -> Self {
         self.enforcement = enforcement;
+        self
+    }
+
+    /// Runs the statements of a tenant with a schema or a database of its own as the role of that place.
+    ///
+    /// The [`Provisioner`](crate::placement::Provisioner) creates the roles:
+    /// [`PostgresPlaces::role_per_tenant`](crate::placement::PostgresPlaces::role_per_tenant). The application's role
+    /// is a member of each and has no privilege of its own there. `SET LOCAL ROLE` is part of the message that begins
+    /// a transaction, so it costs no round trip.
+    ///
+    /// # Security
+    /// A statement cannot read another tenant's schema, even by a name with that schema: PostgreSQL rejects it. Code
+    /// that can send any SQL can still choose another role with `SET ROLE`.
+    pub fn role_per_tenant(mut self) -> Self {
+        self.role_per_tenant = true;
         self
     }
 
@@ -200,6 +217,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             audit_mirrors: Vec::new(),
             schema: default_schema(),
             required_migration: None,
+            role_per_tenant: false,
             accepted: DB::Accepted::default(),
             databases: None,
         }

@@ -24,6 +24,8 @@ pub(in crate::scope) struct Core<DB: Backend> {
     /// The schema of the library's own tables.
     pub(super) own_tables: Option<Arc<str>>,
     pub(super) entered: EnteredPlaces,
+    /// Each place of a tenant has a role of its name.
+    pub(super) role_per_tenant: bool,
     /// The migration of the application that each place of a tenant must have.
     pub(super) required_migration: Option<i64>,
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only the doctor reads it"))]

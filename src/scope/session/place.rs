@@ -33,11 +33,12 @@ impl<DB: Backend> Place<DB> {
     /// `allowed`: it is one statement, and uses no table of the library.
     pub(super) fn allows_autocommit(&self, writes: bool, allowed: bool) -> bool {
         if DB::HAS_RLS {
-            // The schema is set for one transaction. The library's own tables always have row-level security. On a
+            // The schema and the role are set for one transaction. The library's own tables always have row-level security. On a
             // shared pool other code may have left a transaction open, and its rollback would undo the change.
             self.owned
                 && allowed
                 && self.route.schema.is_none()
+                && self.route.role.is_none()
                 && self.enforcement == Enforcement::PredicateOnly
                 && self.route.connection_mode != ConnectionMode::PgBouncer
         } else {
@@ -59,7 +60,8 @@ impl<DB: Backend> Core<DB> {
             }
             Placement::Schema { name } if DB::HAS_SCHEMAS => {
                 let (schema, own_tables) = (Some(name.clone()), self.own_tables.clone());
-                let route = Route { schema, own_tables, ..self.shared.route.clone() };
+                let role = schema.clone().filter(|_| self.role_per_tenant);
+                let route = Route { schema, own_tables, role, ..self.shared.route.clone() };
                 Ok(Place { source: self.shared.source.clone(), route, enforcement, owned, unverified })
             }
             Placement::Schema { .. } => {
@@ -70,7 +72,8 @@ impl<DB: Backend> Core<DB> {
                     return Err(unsupported("name the databases with `TenantDbBuilder::databases`"));
                 };
                 let database = databases.database(name).await?;
-                let (enforcement, route) = (database.enforcement, database.route.clone());
+                let role = Some(name.clone()).filter(|_| self.role_per_tenant);
+                let (enforcement, route) = (database.enforcement, Route { role, ..database.route.clone() });
                 let source = Source::Tenant(databases.clone(), database);
                 Ok(Place { source, route, enforcement, owned: true, unverified })
             }

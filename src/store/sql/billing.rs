@@ -10,7 +10,7 @@ use super::tenants::{TENANT_BY_ID, save_tenant, tenant_where};
 use crate::audit::AuditEvent;
 use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
 use crate::clock::Timestamp;
-use crate::database::{OpenTransaction, TxMode, Value, database_error, insert_event};
+use crate::database::{OpenTransaction, Route, TxMode, Value, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
 use crate::store::errors::subscription_of_another_tenant;
@@ -129,7 +129,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     }
 
     async fn record(&mut self, event: &AuditEvent) -> Result<()> {
-        DB::switch(self.tx.conn(), event.tenant(), false).await.map_err(|e| database_error(&e))?;
+        DB::switch(self.tx.conn(), event.tenant(), &Route::default()).await.map_err(|e| database_error(&e))?;
         insert_event::<DB>(self.tx.conn(), event).await
     }
 
