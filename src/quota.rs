@@ -95,9 +95,14 @@ impl Gauge {
         let limit = tx.context().entitlements().limit(self.feature)?;
         let n = checked_amount(n)?;
         let max = limit.max().map_or(MAX_COUNT, |max| i64::try_from(max).unwrap_or(MAX_COUNT).min(MAX_COUNT));
+        if n > max {
+            let used = self.used(&mut *tx).await?;
+            return Err(tx.context().entitlements().limit_reached(self.feature, limit, used));
+        }
+        // `VALUES`, because Citus cannot tell the types of parameters in a SELECT without a table.
         let statement = Statement::internal_table(
             tx.context(),
-            "INSERT INTO @tenancy_gauges AS g (tenant_id, feature, used) SELECT $1, $2, $3 WHERE $3 <= $4 \
+            "INSERT INTO @tenancy_gauges AS g (tenant_id, feature, used) VALUES ($1, $2, $3) \
              ON CONFLICT (tenant_id, feature) DO UPDATE SET used = g.used + excluded.used \
              WHERE g.used + excluded.used <= $4 RETURNING used",
             &[Value::Text(self.feature), Value::Int(n), Value::Int(max)],

@@ -214,7 +214,7 @@ impl<DB: Backend> CrossTenant<'_, DB> {
                 Some(conn) => conn,
                 None => self.db.open(&place, None, TxMode::Snapshot).await.map_err(|e| database_error(&e))?,
             };
-            let mut tx = Tx::switch_tenant(self.db, ctx, conn, place.route.clone()).await?;
+            let mut tx = Tx::switch_tenant(self.db, ctx, conn, &place).await?;
             let value = read(&mut tx).await?;
             let conn = tx.release()?;
             if place.is_in_shared_database() {

@@ -66,7 +66,7 @@ impl<DB: Backend> Core<DB> {
     }
 
     /// Checks a place that is entered for the first time.
-    async fn verify(&self, place: &Place<DB>, conn: Conn<'_, DB>) -> sqlx::Result<()> {
+    pub(super) async fn verify(&self, place: &Place<DB>, conn: Conn<'_, DB>) -> sqlx::Result<()> {
         let Some(placement) = &place.unverified else { return Ok(()) };
         if let Some(version) = self.required_migration {
             verify_migration(conn, version).await?;

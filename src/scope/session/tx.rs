@@ -6,11 +6,12 @@ use std::panic::Location;
 use super::backend::Backend;
 use super::core::Core;
 use super::executor::{Run, TenantExecutor};
+use super::place::Place;
 use super::progress::{Progress, State};
 use super::statement::Fetch;
 use crate::audit::{AuditEvent, AuditPolicy};
 use crate::context::TenantContext;
-use crate::database::{BoundTenant, OpenTransaction, Route, TxMode, database_error, insert_event};
+use crate::database::{BoundTenant, OpenTransaction, TxMode, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A transaction of one tenant. Pass `&mut tx` to the methods of [`TenantScoped`](crate::TenantScoped) and to the
@@ -81,9 +82,10 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         core: &'a Core<DB>,
         ctx: &'a TenantContext,
         mut conn: OpenTransaction<DB>,
-        route: Route,
+        place: &Place<DB>,
     ) -> Result<Self> {
-        conn.switch(ctx.tenant_id(), route).await.map_err(|e| database_error(&e))?;
+        conn.switch(ctx.tenant_id(), place.route.clone()).await.map_err(|e| database_error(&e))?;
+        core.verify(place, conn.conn()).await.map_err(|e| database_error(&e))?;
         let progress = Progress::new(ctx, Location::caller());
         Ok(Self { core, mode: TxMode::Snapshot, conn, progress, recorded: Vec::new() })
     }
