@@ -7,7 +7,8 @@ use crate::tenant::PlacementName;
 
 /// How statements are sent on a connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Route {
+#[expect(unnameable_types, reason = "part of the sealed traits")]
+pub struct Route {
     pub(crate) connection_mode: ConnectionMode,
     /// The schema of the tenant, if the tenant has one.
     pub(crate) schema: Option<PlacementName>,

@@ -66,7 +66,9 @@ impl PostgresPlaces {
     /// The role that uses a place.
     fn role_of(&self, placement: &Placement) -> Option<String> {
         match placement {
-            Placement::Schema { name } | Placement::Database { name } if self.role_per_tenant => Some(name.to_string()),
+            Placement::Schema { name } | Placement::Database { name } if self.role_per_tenant => {
+                Some(name.to_string())
+            }
             _ => self.runtime_role.clone(),
         }
     }
@@ -219,7 +221,9 @@ fn own_tables(role: &str) -> String {
 async fn create_role(conn: &mut PgConnection, name: &PlacementName, login: Option<&str>) -> Result<()> {
     let misconfigured = |text| Error::new(ErrorKind::Misconfigured, text);
     let login = login.ok_or_else(|| {
-        misconfigured("a role for each tenant needs the application's role: call `PostgresPlaces::runtime_role`")
+        misconfigured(
+            "a role for each tenant needs the application's role: call `PostgresPlaces::runtime_role`",
+        )
     })?;
     let sql = "SELECT current_setting('server_version_num')::int >= 160000, rolinherit FROM pg_roles WHERE rolname = $1";
     let found: Option<(bool, bool)> =
@@ -239,7 +243,8 @@ async fn create_role(conn: &mut PgConnection, name: &PlacementName, login: Optio
         Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("42710") => {}
         created => created.map_err(|e| database_error(&e))?,
     }
-    let grants = format!("GRANT \"{name}\" TO {}{options}; {}", quoted(login), own_tables(&format!("\"{name}\"")));
+    let grants =
+        format!("GRANT \"{name}\" TO {}{options}; {}", quoted(login), own_tables(&format!("\"{name}\"")));
     run(conn, grants).await.map_err(|e| database_error(&e))
 }
 

@@ -59,7 +59,8 @@ impl World {
         let (owner, database) = Postgres::fresh(4).await;
         let name: String = sqlx::query_scalar("SELECT current_user::text").fetch_one(&owner).await.unwrap();
         let (role, gone) =
-            new_role(&format!("LOGIN NOINHERIT NOSUPERUSER NOBYPASSRLS PASSWORD 'runtime' ROLE {name}")).await;
+            new_role(&format!("LOGIN NOINHERIT NOSUPERUSER NOBYPASSRLS PASSWORD 'runtime' ROLE {name}"))
+                .await;
         let store = SqlStore::new(owner.clone());
         store.migrate().await.unwrap();
         Postgres::raw(&owner, &OWN_TABLES.replace("{role}", &role)).await.unwrap();

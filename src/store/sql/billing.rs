@@ -129,7 +129,9 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     }
 
     async fn record(&mut self, event: &AuditEvent) -> Result<()> {
-        DB::switch(self.tx.conn(), event.tenant(), &Route::default()).await.map_err(|e| database_error(&e))?;
+        DB::switch(self.tx.conn(), event.tenant(), &Route::default())
+            .await
+            .map_err(|e| database_error(&e))?;
         insert_event::<DB>(self.tx.conn(), event).await
     }
 
