@@ -120,6 +120,9 @@ impl<DB: Provision> Migrations<'_, DB> {
 
     /// Migrates every place, and yields each when it is done: the canary, the shared tables, then all tenants.
     ///
+    /// Suspended and closed tenants are migrated too. Tenants that are not open yet are left to
+    /// [`Provisioner::resume`].
+    ///
     /// A place that fails stops nothing else, except for the canary. A tenant that is inserted meanwhile is migrated
     /// too. A run that was interrupted is repeated from the start: places that are up to date only take a look. A
     /// place that another process is changing fails with [`ErrorKind::Retryable`].

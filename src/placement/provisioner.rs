@@ -147,7 +147,7 @@ impl<DB: Provision> Provisioner<DB> {
         Self { tenants, ..self }
     }
 
-    /// Copies a new database from this one: see [`update_template`](Self::update_template).
+    /// Copies a new database or file from this one: see [`update_template`](Self::update_template).
     #[must_use]
     pub fn template(self, name: PlacementName) -> Self {
         Self { template: Some(name), ..self }
@@ -187,6 +187,9 @@ impl<DB: Provision> Provisioner<DB> {
 
     /// The tenants that are not open yet, each with the step that failed and why, if one did.
     ///
+    /// These are all tenants with the status [`Provisioning`](TenantStatus::Provisioning), also those that another
+    /// process is creating now, and those that were inserted without a provisioner.
+    ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`].
     pub async fn unfinished(&self) -> Result<Vec<Unfinished>> {
@@ -203,7 +206,10 @@ impl<DB: Provision> Provisioner<DB> {
         }
     }
 
-    /// Provisions `count` places like `kind` in advance, if fewer are ready: the name in `kind` does not matter.
+    /// Provisions places in advance until `count` are ready. They are of the same kind as `kind`, whose name does not
+    /// matter.
+    ///
+    /// Run it in one process at a time. Two that run at once can prepare more than `count`.
     ///
     /// # Errors
     /// As the steps of [`create`](Self::create).
