@@ -63,7 +63,8 @@ pub enum ErrorKind {
     LimitReached,
     /// The store or database cannot be reached; a later retry may succeed.
     StoreUnavailable,
-    /// The transaction lost a conflict with another transaction; running it again may succeed.
+    /// The transaction lost a conflict with another transaction, or another process is changing the tenant's place;
+    /// running it again may succeed.
     Retryable,
     /// The connection broke while a change was being committed, so it is unknown whether the change was kept.
     /// Read the rows before you repeat the change.
@@ -257,7 +258,8 @@ impl Error {
         self.0.source.as_deref()
     }
 
-    /// Whether a retry of the same call may succeed: the store was down, or a transaction lost a conflict.
+    /// Whether a retry of the same call may succeed: the store was down, a transaction lost a conflict, no connection
+    /// was free, or a migration is still missing.
     ///
     /// A write that lost its connection may have succeeded. Before you repeat it, read the rows, or give the write a
     /// unique key.

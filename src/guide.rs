@@ -30,6 +30,8 @@ pub mod how_to {
     pub mod plans_and_quotas {}
     #[doc = include_str!("../docs/how-to/postgres-and-rls.md")]
     pub mod postgres_and_rls {}
+    #[doc = include_str!("../docs/how-to/schema-or-database-per-tenant.md")]
+    pub mod schema_or_database_per_tenant {}
     #[doc = include_str!("../docs/how-to/several-nodes.md")]
     pub mod several_nodes {}
     #[doc = include_str!("../docs/how-to/streams-and-websockets.md")]

@@ -22,11 +22,12 @@ pub trait Driver: Native {
     fn begin(conn: Conn<'_, Self>, begin: Begin<'_>) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Sets the tenant of an open transaction, and the schema and the role of its route. `left`: what the transaction
-    /// had before.
+    /// had before. With `verify_schema` the database confirms that the schema exists.
     fn switch(
         conn: Conn<'_, Self>,
         tenant: &TenantId,
         left: &Route,
+        verify_schema: bool,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// The schema of the library's own tables; `None` if there are none, or the database has no schemas.

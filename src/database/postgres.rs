@@ -18,7 +18,7 @@ use super::pooled::Pooled;
 use super::route::Route;
 use super::tenant_id::encode_tenant_id;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::TenantId;
+use crate::tenant::{PlacementName, TenantId};
 
 /// How long a connection is idle before it is pinged on its next use.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(10);
@@ -61,34 +61,22 @@ impl Driver for Postgres {
             message += ")::int";
         }
         if let Some(schema) = schema.filter(|_| begin.verify_schema) {
-            // A schema that does not exist, or that the role may not use, is no error in a search path. The cast fails
-            // in both cases, each with a code of its own.
-            let _ = write!(
-                message,
-                "; SELECT CASE WHEN has_schema_privilege('\"{schema}\"'::regnamespace, 'USAGE') THEN '1' \
-                 ELSE 'not usable' END::regnamespace::text = ''"
-            );
+            let _ = write!(message, "; {}", schema_check(schema));
         }
         send_begin(conn.conn, message).await.map_err(|error| match &error {
-            sqlx::Error::Database(e) => match (e.code().as_deref(), schema) {
-                (Some(DIVISION_BY_ZERO), _) => sqlx::Error::BeginFailed,
-                (Some(UNDEFINED_SCHEMA), Some(schema)) => to_sqlx_error(Error::new(
-                    ErrorKind::PlacementMissing,
-                    format!("the schema `{schema}`, where this tenant's rows are, does not exist"),
-                )),
-                (Some(INVALID_NAME), Some(schema)) => to_sqlx_error(Error::new(
-                    ErrorKind::Misconfigured,
-                    format!(
-                        "the application's role may not use the schema `{schema}`: `GRANT USAGE ON SCHEMA`"
-                    ),
-                )),
-                _ => error,
-            },
-            _ => error,
+            sqlx::Error::Database(e) if e.code().as_deref() == Some(DIVISION_BY_ZERO) => {
+                sqlx::Error::BeginFailed
+            }
+            _ => schema_error(error, schema),
         })
     }
 
-    async fn switch(conn: Conn<'_, Self>, tenant: &TenantId, left: &Route) -> sqlx::Result<()> {
+    async fn switch(
+        conn: Conn<'_, Self>,
+        tenant: &TenantId,
+        left: &Route,
+        verify_schema: bool,
+    ) -> sqlx::Result<()> {
         let mut all = settings(Some(tenant), conn.route);
         if left.schema.is_some() && conn.route.schema.is_none() {
             all.push("SET LOCAL search_path TO DEFAULT".to_owned());
@@ -96,8 +84,12 @@ impl Driver for Postgres {
         if left.role.is_some() && conn.route.role.is_none() {
             all.push("SET LOCAL ROLE NONE".to_owned());
         }
+        if let Some(schema) = conn.route.schema.as_ref().filter(|_| verify_schema) {
+            all.push(schema_check(schema));
+        }
         for setting in all {
-            sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut *conn.conn).await?;
+            let sent = sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut *conn.conn).await;
+            sent.map_err(|error| schema_error(error, conn.route.schema.as_ref()))?;
         }
         Ok(())
     }
@@ -201,6 +193,31 @@ const INVALID_NAME: &str = "42602";
 async fn send_begin(conn: &mut PgConnection, message: String) -> sqlx::Result<()> {
     let message = AssertSqlSafe(message).into_sql_str();
     <Postgres as sqlx::Database>::TransactionManager::begin(conn, Some(message)).await
+}
+
+/// Fails if the schema does not exist, or if the role may not use it. In a search path neither is an error. The casts
+/// fail, each with a code of its own.
+fn schema_check(schema: &PlacementName) -> String {
+    format!(
+        "SELECT (CASE WHEN has_schema_privilege('\"{schema}\"'::regnamespace, 'USAGE') THEN '1' \
+         ELSE 'not usable' END)::regnamespace::text = ''"
+    )
+}
+
+/// The error of [`schema_check`], by name.
+fn schema_error(error: sqlx::Error, schema: Option<&PlacementName>) -> sqlx::Error {
+    let sqlx::Error::Database(e) = &error else { return error };
+    match (e.code().as_deref(), schema) {
+        (Some(UNDEFINED_SCHEMA), Some(schema)) => to_sqlx_error(Error::new(
+            ErrorKind::PlacementMissing,
+            format!("the schema `{schema}`, where this tenant's rows are, does not exist"),
+        )),
+        (Some(INVALID_NAME), Some(schema)) => to_sqlx_error(Error::new(
+            ErrorKind::Misconfigured,
+            format!("the application's role may not use the schema `{schema}`: `GRANT USAGE ON SCHEMA`"),
+        )),
+        _ => error,
+    }
 }
 
 /// The settings of a tenant's transaction.

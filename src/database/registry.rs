@@ -37,7 +37,8 @@ use crate::tenant::PlacementName;
 pub trait DatabaseRegistry<DB: Database>: Send + Sync {
     /// How to connect to the database with this name; `None` if there is no such database.
     ///
-    /// It is called when a database is first used, and again after its last connection was closed.
+    /// It is called when a database is first used, and again if its pool was removed, because it had
+    /// no connection left, when another database was first used.
     ///
     /// # Errors
     /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the registry cannot be read.

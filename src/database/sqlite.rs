@@ -37,7 +37,7 @@ impl Driver for Sqlite {
         <Sqlite as sqlx::Database>::TransactionManager::begin(conn.conn, Some(statement.into_sql_str())).await
     }
 
-    async fn switch(_: Conn<'_, Self>, _: &TenantId, _: &Route) -> sqlx::Result<()> {
+    async fn switch(_: Conn<'_, Self>, _: &TenantId, _: &Route, _: bool) -> sqlx::Result<()> {
         Ok(())
     }
 

@@ -58,6 +58,27 @@ impl SqliteFiles {
         self.directory.join(format!("{name}.db"))
     }
 
+    /// Whether a tenant's file exists.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if there is something else of that name.
+    pub(crate) fn exists(&self, name: &PlacementName) -> Result<bool> {
+        // `symlink_metadata` does not follow a link, which could lead to the file of another tenant.
+        match std::fs::symlink_metadata(self.path(name)) {
+            Ok(found) if found.is_file() => Ok(true),
+            Ok(_) => Err(Error::new(
+                ErrorKind::Misconfigured,
+                format!("`{name}.db` in the directory of the tenants' files is not a plain file"),
+            )),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::new(
+                ErrorKind::StoreUnavailable,
+                "the directory of the tenants' files cannot be read",
+            )
+            .with_source(error)),
+        }
+    }
+
     /// Options that open a tenant's file, and do not create it.
     pub fn connect_options(&self, name: &PlacementName) -> SqliteConnectOptions {
         SqliteConnectOptions::new()
@@ -72,19 +93,6 @@ impl SqliteFiles {
 #[async_trait]
 impl DatabaseRegistry<Sqlite> for SqliteFiles {
     async fn config(&self, name: &PlacementName) -> Result<Option<DatabaseConfig<Sqlite>>> {
-        // `symlink_metadata` does not follow a link, which could lead to the file of another tenant.
-        match std::fs::symlink_metadata(self.path(name)) {
-            Ok(found) if found.is_file() => Ok(Some(DatabaseConfig::new(self.connect_options(name)))),
-            Ok(_) => Err(Error::new(
-                ErrorKind::Misconfigured,
-                format!("`{name}.db` in the directory of the tenants' files is not a plain file"),
-            )),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::new(
-                ErrorKind::StoreUnavailable,
-                "the directory of the tenants' files cannot be read",
-            )
-            .with_source(error)),
-        }
+        Ok(self.exists(name)?.then(|| DatabaseConfig::new(self.connect_options(name))))
     }
 }

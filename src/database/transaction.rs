@@ -48,9 +48,14 @@ impl<DB: Driver> OpenTransaction<DB> {
     }
 
     /// Sets the tenant of the transaction, and the schema in which its statements run from now on.
-    pub(crate) async fn switch(&mut self, tenant: &TenantId, route: Route) -> sqlx::Result<()> {
+    pub(crate) async fn switch(
+        &mut self,
+        tenant: &TenantId,
+        route: Route,
+        verify_schema: bool,
+    ) -> sqlx::Result<()> {
         let left = std::mem::replace(&mut self.route, route);
-        DB::switch(self.conn(), tenant, &left).await
+        DB::switch(self.conn(), tenant, &left, verify_schema).await
     }
 
     pub(crate) async fn commit(mut self) -> Result<()> {

@@ -119,6 +119,9 @@ impl<'a, DB: Provision> Migrations<'a, DB> {
 
     /// Migrates every place, and yields each when it is done: the canary, the shared tables, then all tenants.
     ///
+    /// Suspended and closed tenants are migrated too. Tenants that are not open yet are left to
+    /// [`Provisioner::resume`].
+    ///
     /// A place that fails stops nothing else, except for the canary. A tenant that is inserted meanwhile is migrated
     /// too. A run that was interrupted is repeated from the start: places that are up to date only take a look. A
     /// place that another process is changing fails with [`ErrorKind::Retryable`].
@@ -229,12 +232,13 @@ impl<'a, DB: Provision> Migrations<'a, DB> {
         let done = async {
             let before = list(worker.conn()).await?;
             provisioner.migrate(worker.conn(), placement).await?;
-            // A new table needs its policies.
             let new: Vec<i64> = provisioner
                 .versions()
                 .filter(|version| !before.iter().any(|one| one.version == *version))
                 .collect();
-            if !new.is_empty() {
+            // A new table needs its policies. A migration is recorded after that, so a run that was interrupted
+            // between the two is noticed.
+            if !new.is_empty() || !provisioner.is_recorded(key).await? {
                 provisioner.protect(worker.conn(), placement).await?;
             }
             Ok(new)

@@ -1,14 +1,22 @@
-//! Schemas and databases of tenants: how they are found, and how many connections they get.
+//! Tenants in a schema or a database of their own: how their places are found, created and migrated.
 //!
-//! A tenant's [`Placement`](crate::tenant::Placement) says where its rows are stored. A
-//! [`TenantDb`](crate::TenantDb) reads it, and nothing else does: a handler, a repository and a query are the same in
-//! each placement.
+//! A *place* is where one tenant's rows are: its schema, its database or its SQLite file. The tenant's
+//! [`Placement`](crate::tenant::Placement) names it. Only [`TenantDb`](crate::TenantDb) reads the placement: handlers,
+//! repositories and queries are the same in each.
 //!
-//! | placement | what it needs |
+//! | placement | needs |
 //! |---|---|
 //! | [`Shared`](crate::tenant::Placement::Shared) | nothing more |
 //! | [`Schema`](crate::tenant::Placement::Schema) | PostgreSQL, and a schema with the tenant's tables in the same database |
 //! | [`Database`](crate::tenant::Placement::Database) | a [`DatabaseRegistry`], on SQLite [`SqliteFiles`], given to [`TenantDbBuilder::databases`](crate::scope::TenantDbBuilder::databases) |
+//!
+//! | task | type |
+//! |---|---|
+//! | create a tenant with its place, and go on after a failure | [`Provisioner`], with [`PostgresPlaces`] or [`SqlitePlaces`] |
+//! | write the first rows of a tenant | [`Seed`] |
+//! | migrate every place, and find those that differ | [`Migrations`], [`Drift`] |
+//! | find the database of a tenant | [`DatabaseRegistry`], [`DatabaseConfig`] |
+//! | bound the number of connections | [`ConnectionLimits`] |
 
 #[cfg(feature = "sqlite")]
 pub use crate::database::SqliteFiles;

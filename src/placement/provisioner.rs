@@ -147,7 +147,7 @@ impl<DB: Provision> Provisioner<DB> {
         Self { tenants, ..self }
     }
 
-    /// Copies a new database from this one: see [`update_template`](Self::update_template).
+    /// Copies a new database or file from this one: see [`update_template`](Self::update_template).
     #[must_use]
     pub fn template(self, name: PlacementName) -> Self {
         Self { template: Some(name), ..self }
@@ -187,6 +187,9 @@ impl<DB: Provision> Provisioner<DB> {
 
     /// The tenants that are not open yet, each with the step that failed and why, if one did.
     ///
+    /// These are all tenants with the status [`Provisioning`](TenantStatus::Provisioning), also those that another
+    /// process is creating now, and those that were inserted without a provisioner.
+    ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`].
     pub async fn unfinished(&self) -> Result<Vec<Unfinished>> {
@@ -203,7 +206,10 @@ impl<DB: Provision> Provisioner<DB> {
         }
     }
 
-    /// Provisions `count` places like `kind` in advance, if fewer are ready: the name in `kind` does not matter.
+    /// Provisions places in advance until `count` are ready. They are of the same kind as `kind`, whose name does not
+    /// matter.
+    ///
+    /// Run it in one process at a time. Two that run at once can prepare more than `count`.
     ///
     /// # Errors
     /// As the steps of [`create`](Self::create).
@@ -253,8 +259,11 @@ impl<DB: Provision> Provisioner<DB> {
 
     async fn run(&self, mut tenant: Arc<Tenant>) -> Result<Arc<Tenant>> {
         let steps = self.store.steps(tenant.id()).await?;
+        // An older program may have migrated the place.
+        let current = self.is_recorded(&tenant.id().to_string()).await?;
         for step in Step::ALL {
-            if steps.get(step.name()) == Some(&None) {
+            let done = steps.get(step.name()) == Some(&None);
+            if done && (current || !matches!(step, Step::Migrate | Step::Protect)) {
                 continue;
             }
             match self.step(step, &tenant).await {
@@ -291,7 +300,7 @@ impl<DB: Provision> Provisioner<DB> {
                 };
                 DB::leave(&mut worker).await;
                 done?;
-                if step == Step::Migrate {
+                if step == Step::Protect {
                     self.record_applied(&tenant.id().to_string()).await?;
                 }
             }
@@ -322,6 +331,12 @@ impl<DB: Provision> Provisioner<DB> {
     /// Writes the policies and grants of a place.
     pub(super) async fn protect(&self, conn: &mut DB::Connection, placement: &Placement) -> Result<()> {
         DB::protect(&self.places, conn, placement, &self.schema).await
+    }
+
+    /// Whether every migration of the program is recorded as applied in a place.
+    pub(super) async fn is_recorded(&self, place: &str) -> Result<bool> {
+        let recorded = self.store.recorded_migrations(place).await?;
+        Ok(self.versions().all(|version| recorded.get(&version) == Some(&None)))
     }
 
     /// Records every migration of the program as applied in a place.

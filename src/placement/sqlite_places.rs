@@ -54,7 +54,7 @@ impl Provision for Sqlite {
             Placement::Schema { .. } => return Err(no_schemas()),
         };
         let path = places.files.path(name);
-        if fs::symlink_metadata(&path).is_ok() {
+        if places.files.exists(name)? {
             return Ok(()); // An earlier run was interrupted. The name is this tenant's and nobody else's.
         }
         if let Some(template) = template {
@@ -74,7 +74,7 @@ impl Provision for Sqlite {
             })?,
             Placement::Database { name } => {
                 let path = places.files.path(name);
-                if !path.is_file() {
+                if !places.files.exists(name)? {
                     return Err(Error::new(
                         ErrorKind::PlacementMissing,
                         "the file of this tenant does not exist",

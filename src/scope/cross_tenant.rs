@@ -109,7 +109,7 @@ impl<DB: Backend> TenantDb<DB> {
     /// Permits reads of all tenants of `directory` for fifteen minutes. `sink` records the actor and the reason.
     ///
     /// With [`SqlStore`](crate::store::SqlStore) as the sink, the events are stored with each tenant's other audit
-    /// events.
+    /// events; those of a tenant with a database of its own, in the database of the control plane.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for [`Actor::Anonymous`], or an actor whose name is blank.

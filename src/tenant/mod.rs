@@ -291,14 +291,15 @@ impl NewTenant {
         Self { region: Some(region), ..self }
     }
 
-    /// Places the tenant in a schema of its own. PostgreSQL only.
+    /// Places the tenant in a schema of its own, named by its id: set the [`id`](Self::id) before. PostgreSQL only.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub fn own_schema(self) -> Self {
         let placement = Placement::schema_of(&self.id);
         self.placement(placement)
     }
 
-    /// Places the tenant in a database of its own: another PostgreSQL database, or an SQLite file.
+    /// Places the tenant in a database of its own, named by its id: set the [`id`](Self::id) before. It is another
+    /// PostgreSQL database, or an SQLite file.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub fn own_database(self) -> Self {
         let placement = Placement::database_of(&self.id);

@@ -124,20 +124,8 @@ async fn a_place_that_is_behind_is_rejected_by_name<DB: TestPlaces>() {
         let tenant = old.unfinished().await.unwrap().pop().unwrap().tenant;
         let current = app.create(&new, &format!("current-{n}"), kind).await.unwrap();
         assert_eq!(app.projects(&current).await.unwrap().len(), 1);
-        assert_eq!(
-            new.resume(tenant.id()).await.unwrap_err().kind(),
-            ErrorKind::MigrationPending,
-            "`migrate` is done"
-        );
-        let place = app.place(&tenant);
-        DB::raw(&place, "CREATE TABLE extra (id bigint)").await.unwrap();
-        DB::raw(
-            &place,
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-            VALUES (2, 'by hand', TRUE, '', 0)",
-        )
-        .await
-        .unwrap();
+        assert_eq!(old.resume(tenant.id()).await.unwrap_err().kind(), ErrorKind::MigrationPending);
+        // The program that has the migration runs it, although the older one recorded that it had migrated.
         let opened = new.resume(tenant.id()).await.unwrap();
         assert_eq!(app.projects(&opened).await.unwrap().len(), 1);
     }

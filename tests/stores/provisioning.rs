@@ -47,12 +47,12 @@ async fn a_failed_step_leaves_the_tenant_closed_and_is_resumed<DB: TestPlaces>()
 
         let error = broken.resume(one.tenant.id()).await.unwrap_err();
         assert!(error.to_string().contains("`migrate`"), "{error}");
-        let mended = app.provisioner(&[DB::PROJECTS, "CREATE TABLE extra (id bigint)"]);
-        let opened = mended.resume(one.tenant.id()).await.unwrap();
+        let corrected = app.provisioner(&[DB::PROJECTS, "CREATE TABLE extra (id bigint)"]);
+        let opened = corrected.resume(one.tenant.id()).await.unwrap();
         assert_eq!(opened.status(), TenantStatus::Active);
         assert_eq!(app.projects(&opened).await.unwrap(), [format!("first of {bad}")]);
         assert_eq!(app.projects(&good).await.unwrap().len(), 1);
-        assert!(mended.unfinished().await.unwrap().is_empty());
+        assert!(corrected.unfinished().await.unwrap().is_empty());
     }
 }
 

@@ -10,7 +10,7 @@ use tenancy_sql::Schema;
 use super::backend::Backend;
 use super::core::Core;
 use super::db::TenantDb;
-use super::place::{EnteredPlaces, Place};
+use super::places::{EnteredPlaces, Place};
 use super::preflight::agreed_type;
 use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tenancy_sql::{Schema, TenantType};
 
 use super::backend::Backend;
-use super::place::{EnteredPlaces, Place, verify_migration};
+use super::places::{EnteredPlaces, Place, verify_migration};
 use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;

@@ -9,6 +9,7 @@ mod core;
 mod db;
 mod executor;
 mod place;
+mod places;
 mod preflight;
 mod progress;
 #[cfg(feature = "dynamic")]

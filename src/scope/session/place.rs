@@ -1,51 +1,11 @@
-//! [`Place`]: where a tenant's statements run, by the tenant's placement.
-
-use std::collections::HashSet;
-use std::sync::{PoisonError, RwLock};
-
-use sqlx::SqlSafeStr;
+//! `Core::place`: finds the place of a tenant, by the tenant's placement. Nothing else reads a placement to run SQL.
 
 use super::backend::Backend;
 use super::core::Core;
-use crate::database::{Conn, ConnectionMode, Enforcement, Route, Source, Value, arguments, to_sqlx_error};
+use super::places::Place;
+use crate::database::{Route, Source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Placement, Tenant};
-
-/// Where the statements of a tenant run, and how they are sent.
-pub(in crate::scope) struct Place<DB: Backend> {
-    pub(in crate::scope) source: Source<DB>,
-    pub(in crate::scope) route: Route,
-    pub(super) enforcement: Enforcement,
-    /// Whether the pool is private: no other code can reach it.
-    pub(super) owned: bool,
-    /// The placement, if this process did not enter it before.
-    pub(super) unverified: Option<Placement>,
-}
-
-impl<DB: Backend> Place<DB> {
-    /// Whether the place is in the database of the shared tables.
-    pub(in crate::scope) fn is_in_shared_database(&self) -> bool {
-        matches!(self.source, Source::Shared(_))
-    }
-
-    /// Whether a single statement runs without a transaction.
-    ///
-    /// `allowed`: it is one statement, and uses no table of the library.
-    pub(super) fn allows_autocommit(&self, writes: bool, allowed: bool) -> bool {
-        if DB::HAS_RLS {
-            // The schema and the role are set for one transaction. The library's own tables always have row-level security. On a
-            // shared pool other code may have left a transaction open, and its rollback would undo the change.
-            self.owned
-                && allowed
-                && self.route.schema.is_none()
-                && self.route.role.is_none()
-                && self.enforcement == Enforcement::PredicateOnly
-                && self.route.connection_mode != ConnectionMode::PgBouncer
-        } else {
-            !writes
-        }
-    }
-}
 
 impl<DB: Backend> Core<DB> {
     /// The place of a tenant. The one function that reads a placement.
@@ -86,43 +46,4 @@ fn unsupported(help: &str) -> Error {
         ErrorKind::UnsupportedPlacement,
         format!("this `TenantDb` does not serve the placement of this tenant: {help}"),
     )
-}
-
-/// Checks that the application's migration with this version was applied where the connection is.
-pub(super) async fn verify_migration<DB: Backend>(conn: Conn<'_, DB>, version: i64) -> sqlx::Result<()> {
-    let sql = "SELECT count(*) FROM _sqlx_migrations WHERE version = $1 AND success";
-    let binds = arguments::<DB>(&[Value::Int(version)]).map_err(to_sqlx_error)?;
-    let found = match DB::fetch(conn, sql.into_sql_str(), binds).await {
-        Ok(rows) => rows.first().map_or(Ok(0), |row| DB::int(row, 0))?,
-        // There is no table of migrations yet. SQLite has no code for that.
-        Err(sqlx::Error::Database(e))
-            if e.code().as_deref() == Some("42P01") || e.message().contains("no such table") =>
-        {
-            0
-        }
-        Err(error) => return Err(error),
-    };
-    if found > 0 {
-        return Ok(());
-    }
-    Err(to_sqlx_error(Error::new(
-        ErrorKind::MigrationPending,
-        format!("the migration {version} was not applied to this tenant's place yet; run the migrations"),
-    )))
-}
-
-/// The places that this process entered, so that each is checked once.
-///
-/// A place that is dropped later is no empty result: the database does not find the table then.
-#[derive(Default)]
-pub(in crate::scope) struct EnteredPlaces(RwLock<HashSet<Placement>>);
-
-impl EnteredPlaces {
-    fn contains(&self, placement: &Placement) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(placement)
-    }
-
-    pub(super) fn insert(&self, placement: Placement) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(placement);
-    }
 }

@@ -6,7 +6,7 @@ use std::panic::Location;
 use super::backend::Backend;
 use super::core::Core;
 use super::executor::{Run, TenantExecutor};
-use super::place::Place;
+use super::places::Place;
 use super::progress::{Progress, State};
 use super::statement::Fetch;
 use crate::audit::{AuditEvent, AuditPolicy};
@@ -84,7 +84,8 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         mut conn: OpenTransaction<DB>,
         place: &Place<DB>,
     ) -> Result<Self> {
-        conn.switch(ctx.tenant_id(), place.route.clone()).await.map_err(|e| database_error(&e))?;
+        let switched = conn.switch(ctx.tenant_id(), place.route.clone(), place.unverified.is_some()).await;
+        switched.map_err(|e| database_error(&e))?;
         core.verify(place, conn.conn()).await.map_err(|e| database_error(&e))?;
         let progress = Progress::new(ctx, Location::caller());
         Ok(Self { core, mode: TxMode::Snapshot, conn, progress, recorded: Vec::new() })

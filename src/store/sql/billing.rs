@@ -129,7 +129,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     }
 
     async fn record(&mut self, event: &AuditEvent) -> Result<()> {
-        DB::switch(self.tx.conn(), event.tenant(), &Route::default())
+        DB::switch(self.tx.conn(), event.tenant(), &Route::default(), false)
             .await
             .map_err(|e| database_error(&e))?;
         insert_event::<DB>(self.tx.conn(), event).await

@@ -123,7 +123,9 @@ impl<DB: Backend> AuditSink for SqlStore<DB> {
     async fn write(&self, events: &[AuditEvent]) -> Result<()> {
         let mut tx = self.begin_tx(TxMode::Write).await?;
         for event in events {
-            DB::switch(tx.conn(), event.tenant(), &Route::default()).await.map_err(|e| database_error(&e))?;
+            DB::switch(tx.conn(), event.tenant(), &Route::default(), false)
+                .await
+                .map_err(|e| database_error(&e))?;
             insert_event::<DB>(tx.conn(), event).await?;
         }
         tx.commit().await

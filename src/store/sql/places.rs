@@ -15,14 +15,15 @@ use crate::tenant::{NewTenant, Placement, PlacementName, Tenant, TenantId};
 pub(crate) type Recorded = Option<String>;
 
 impl<DB: Backend> SqlStore<DB> {
-    /// Records a step of provisioning.
+    /// Records a step of provisioning. What another process did already is not recorded as failed.
     pub(crate) async fn record_step(&self, tenant: &TenantId, step: &str, error: Option<&str>) -> Result<()> {
         let now = self.timing.now().micros();
         let mut tx = self.begin_tx(TxMode::Write).await?;
         execute::<DB>(
             tx.conn(),
             "INSERT INTO tenancy_provisioning (tenant_id, step, at_us, error) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (tenant_id, step) DO UPDATE SET at_us = excluded.at_us, error = excluded.error",
+             ON CONFLICT (tenant_id, step) DO UPDATE SET at_us = excluded.at_us, error = excluded.error \
+             WHERE excluded.error IS NULL OR tenancy_provisioning.error IS NOT NULL",
             &[
                 Value::Text(&tenant.to_string()),
                 Value::Text(step),
