@@ -178,7 +178,7 @@ on_every_database!(
 );
 
 /// The migration upgrades the tables of the previous version, with a tenant in them.
-async fn upgrades<DB: TestBackend>(before: &str, step: &str) {
+async fn upgrades<DB: TestBackend>(before: &str, steps: [&str; 2]) {
     let (pool, _cleanup) = DB::fresh(4).await;
     DB::raw(&pool, before).await.unwrap();
     DB::raw(
@@ -188,7 +188,9 @@ async fn upgrades<DB: TestBackend>(before: &str, step: &str) {
     )
     .await
     .unwrap();
-    DB::raw(&pool, step).await.unwrap();
+    for step in steps {
+        DB::raw(&pool, step).await.unwrap();
+    }
     let store = SqlStore::new(pool);
     let acme = store.by_slug(&slug("acme")).await.unwrap().unwrap();
     assert_eq!(store.insert(new("acme")).await.unwrap_err().kind(), ErrorKind::Conflict);
@@ -202,12 +204,18 @@ async fn upgrades<DB: TestBackend>(before: &str, step: &str) {
 async fn tenants_of_the_version_before_keep_their_slugs() {
     upgrades::<Sqlite>(
         include_str!("../../migrations/sqlite/0001_tenancy.sql"),
-        include_str!("../../migrations/sqlite/0002_tenants_own.sql"),
+        [
+            include_str!("../../migrations/sqlite/0002_tenants_own.sql"),
+            include_str!("../../migrations/sqlite/0003_placements.sql"),
+        ],
     )
     .await;
     upgrades::<Postgres>(
         include_str!("../../migrations/postgres/0001_tenancy.sql"),
-        include_str!("../../migrations/postgres/0002_tenants_own.sql"),
+        [
+            include_str!("../../migrations/postgres/0002_tenants_own.sql"),
+            include_str!("../../migrations/postgres/0003_placements.sql"),
+        ],
     )
     .await;
 }

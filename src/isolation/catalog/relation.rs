@@ -60,6 +60,12 @@ pub(crate) struct Column {
     pub(crate) choice: Option<String>,
 }
 
+/// Whether a schema has the name that [`PlacementName::of`](crate::tenant::PlacementName) makes from a tenant's id.
+fn is_place(schema: &str) -> bool {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    schema.strip_prefix("t_").is_some_and(|digits| digits.len() == 32 && digits.bytes().all(digit))
+}
+
 #[derive(Debug, Deserialize)]
 pub(crate) struct Policy {
     pub(crate) name: String,
@@ -88,9 +94,10 @@ impl Relation {
         !self.member || !self.is_table() || self.column(self.declared(schema)).is_some()
     }
 
-    /// The shortest name by which a statement finds it.
+    /// The shortest name by which a statement finds it. A table in the schema of a tenant is named with its schema,
+    /// because every tenant has one of that name.
     pub(crate) fn display(&self) -> String {
-        if self.visible { self.name.clone() } else { self.qualified() }
+        if self.visible && !is_place(&self.schema) { self.name.clone() } else { self.qualified() }
     }
 
     pub(crate) fn qualified(&self) -> String {
