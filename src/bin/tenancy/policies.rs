@@ -18,7 +18,7 @@ pub(crate) struct Options {
     /// The `tenancy.toml`, instead of the one in this directory.
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Only this schema, such as the schema of one tenant, instead of the search_path.
+    /// Only this schema, such as the schema of one tenant, instead of the `search_path`.
     #[arg(long, value_name = "SCHEMA")]
     schema: Option<String>,
     /// The role that the application logs in as; it is granted the rights that it needs.

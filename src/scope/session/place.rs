@@ -21,7 +21,7 @@ impl<DB: Backend> Core<DB> {
             Placement::Schema { name } if DB::HAS_SCHEMAS => {
                 let (schema, own_tables) = (Some(name.clone()), self.own_tables.clone());
                 let role = schema.clone().filter(|_| self.role_per_tenant);
-                let route = Route { schema, own_tables, role, ..self.shared.route.clone() };
+                let route = Route { schema, role, own_tables, ..self.shared.route.clone() };
                 Ok(Place { source: self.shared.source.clone(), route, enforcement, owned, unverified })
             }
             Placement::Schema { .. } => {
