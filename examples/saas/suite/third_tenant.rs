@@ -153,7 +153,7 @@ async fn a_third_tenant_is_created_in_a_place_of_its_own<DB: AppDb + TestBackend
         assert_eq!(mode & 0o777, 0o700, "only this user opens the files of tenants");
     }
 
-    // Each tenant reads its own order, and none of the others'.
+    // Each tenant reads its own order, and no order of another tenant.
     let tenants = [&app.acme, &app.globex, &umbrella];
     for own in tenants {
         for other in tenants {
