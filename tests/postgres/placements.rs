@@ -234,7 +234,11 @@ async fn a_role_for_each_tenant_reads_no_other_place_by_name() {
     for ctx in [acme, globex, umbrella] {
         let mut conn = world.in_place(ctx).connect().await.unwrap();
         let error = sqlx::query("SELECT * FROM projects").fetch_all(&mut conn).await.unwrap_err();
-        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default().into_owned();
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .unwrap_or_default()
+            .into_owned();
         assert!(["42501", "42P01"].contains(&&*code), "{code}");
     }
     // One read over all of them, in one transaction for the shared tables and the schemas.

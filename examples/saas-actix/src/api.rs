@@ -145,6 +145,10 @@ pub(crate) async fn tenants<DB: AppDb>(app: Shared<DB>) -> Result<Json<Value>> {
     app.tenants().await.map(Json)
 }
 
+pub(crate) async fn create_third_tenant<DB: AppDb>(app: Shared<DB>) -> Result<Json<Value>> {
+    app.create_third_tenant().await.map(Json)
+}
+
 pub(crate) async fn simulate<DB: AppDb>(app: Shared<DB>, event: Json<SimulatedEvent>) -> Result<Json<Value>> {
     app.simulate(event.into_inner()).await.map(Json)
 }

@@ -53,7 +53,11 @@ pub fn routes<DB: AppDb>(
                     .app_data(PayloadConfig::new(MAX_WEBHOOK_BODY))
                     .route(post().to(api::stripe_webhook::<DB>)),
             )
-            .route("/demo/tenants", get().to(api::tenants::<DB>))
+            .service(
+                resource("/demo/tenants")
+                    .route(get().to(api::tenants::<DB>))
+                    .route(post().to(api::create_third_tenant::<DB>)),
+            )
             .route("/demo/stripe", post().to(api::simulate::<DB>));
     }
 }

@@ -150,6 +150,10 @@ pub(crate) async fn tenants<DB: AppDb>(State(app): Shared<DB>) -> Result<Json<Va
     app.tenants().await.map(Json)
 }
 
+pub(crate) async fn create_third_tenant<DB: AppDb>(State(app): Shared<DB>) -> Result<Json<Value>> {
+    app.create_third_tenant().await.map(Json)
+}
+
 pub(crate) async fn simulate<DB: AppDb>(
     State(app): Shared<DB>,
     Json(event): Json<SimulatedEvent>,

@@ -40,7 +40,7 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
     let open = Router::new()
         .route("/", get(async || Html(PAGE)))
         .route("/webhooks/stripe", webhook)
-        .route("/demo/tenants", get(api::tenants::<DB>))
+        .route("/demo/tenants", get(api::tenants::<DB>).post(api::create_third_tenant::<DB>))
         .route("/demo/stripe", post(api::simulate::<DB>));
     Router::new().merge(changes).merge(reads).merge(open).with_state(app)
 }

@@ -1,4 +1,4 @@
-//! Opens and migrates the database, SQLite or PostgreSQL.
+//! [`AppDb`]: what differs between SQLite and PostgreSQL.
 
 #![expect(
     clippy::disallowed_methods,
@@ -6,29 +6,52 @@
     reason = "the pool is created here and passed to `TenantDb`, before the first request"
 )]
 
+use std::fs::DirBuilder;
+use std::io;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{Pool, Postgres, Sqlite};
-use tenancy::scope::Backend;
+use tenancy::placement::{ConnectionLimits, PostgresPlaces, Provision, SqliteFiles, SqlitePlaces};
+use tenancy::scope::TenantDbBuilder;
 use tenancy::scope::row::SupportsRow;
-use tenancy::{Error, ErrorKind, Result};
+use tenancy::tenant::NewTenant;
+use tenancy::{Error, ErrorKind, Result, TenantDb};
 
 use crate::model::{Order, Project};
 
 /// A database that this application supports: the same handlers run on SQLite and on PostgreSQL.
 ///
 /// An application with one database does not need this trait: it uses `TenantDb<sqlx::Postgres>`.
-pub trait AppDb: Backend + SupportsRow<Project> + SupportsRow<Order> {
+pub trait AppDb: Provision + SupportsRow<Project> + SupportsRow<Order> {
     /// Opens the database.
     fn open(url: &str) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
 
-    /// Creates or upgrades the application's tables.
-    fn create_tables(pool: &Pool<Self>) -> impl Future<Output = Result<(), MigrateError>> + Send;
+    /// The application's migrations. They name tables without a schema, so they run in each tenant's place too.
+    fn migrations() -> Migrator;
+
+    /// Gives a new tenant a place of its own: a schema on PostgreSQL, a file on SQLite.
+    fn own_place(tenant: NewTenant) -> NewTenant;
+
+    /// Where the places of tenants are created.
+    ///
+    /// # Errors
+    /// If the directory of the tenants' files cannot be created.
+    fn places(pool: &Pool<Self>) -> Result<Self::Places>;
+
+    /// Starts a [`TenantDb`] that finds the places of tenants.
+    ///
+    /// # Errors
+    /// As [`places`](Self::places).
+    fn tenant_db(pool: Pool<Self>) -> Result<TenantDbBuilder<Self>>;
 }
+
+/// The connections to the shared tables.
+const CONNECTIONS: u32 = 8;
 
 impl AppDb for Sqlite {
     async fn open(url: &str) -> sqlx::Result<Pool<Self>> {
@@ -36,12 +59,43 @@ impl AppDb for Sqlite {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .busy_timeout(Duration::from_secs(10));
-        SqlitePoolOptions::new().max_connections(8).connect_with(options).await
+        SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await
     }
 
-    async fn create_tables(pool: &Pool<Self>) -> Result<(), MigrateError> {
-        sqlx::migrate!("migrations/sqlite").run(pool).await
+    fn migrations() -> Migrator {
+        sqlx::migrate!("migrations/sqlite")
     }
+
+    fn own_place(tenant: NewTenant) -> NewTenant {
+        tenant.own_database()
+    }
+
+    fn places(pool: &Pool<Self>) -> Result<SqlitePlaces> {
+        Ok(SqlitePlaces::new(tenant_files(pool)?).shared_tables((*pool.connect_options()).clone()))
+    }
+
+    fn tenant_db(pool: Pool<Self>) -> Result<TenantDbBuilder<Self>> {
+        let files = tenant_files(&pool)?;
+        Ok(TenantDb::from_pool(pool).databases(files, ConnectionLimits::new(CONNECTIONS + 4)))
+    }
+}
+
+/// The files of tenants: for `saas.db` in the directory `saas.tenants` beside it.
+fn tenant_files(pool: &Pool<Sqlite>) -> Result<SqliteFiles> {
+    let directory = pool.connect_options().get_filename().with_extension("tenants");
+    create_private(&directory).map_err(|e| {
+        let text = format!("the directory `{}` of the tenants' files cannot be created", directory.display());
+        Error::new(ErrorKind::Misconfigured, text).with_source(e)
+    })?;
+    SqliteFiles::new(directory)
+}
+
+/// Creates a directory that only this user can open, unless it exists.
+fn create_private(directory: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(directory)
 }
 
 impl AppDb for Postgres {
@@ -49,19 +103,27 @@ impl AppDb for Postgres {
         PgPoolOptions::new().max_connections(16).connect(url).await
     }
 
-    async fn create_tables(pool: &Pool<Self>) -> Result<(), MigrateError> {
-        sqlx::migrate!("migrations/postgres").run(pool).await
+    fn migrations() -> Migrator {
+        sqlx::migrate!("migrations/postgres")
+    }
+
+    fn own_place(tenant: NewTenant) -> NewTenant {
+        tenant.own_schema()
+    }
+
+    fn places(pool: &Pool<Self>) -> Result<PostgresPlaces> {
+        // This program is the owner of the tables too. In production, connect as another role here, and name the role
+        // of the application: `PostgresPlaces::runtime_role`.
+        Ok(PostgresPlaces::new((*pool.connect_options()).clone()))
+    }
+
+    fn tenant_db(pool: Pool<Self>) -> Result<TenantDbBuilder<Self>> {
+        Ok(TenantDb::from_pool(pool))
     }
 }
 
 pub(crate) async fn connect<DB: AppDb>(url: &str) -> Result<Pool<DB>> {
     DB::open(url).await.map_err(|e| {
         Error::new(ErrorKind::StoreUnavailable, format!("the database of DATABASE_URL cannot be opened: {e}"))
-    })
-}
-
-pub(crate) async fn migrate<DB: AppDb>(pool: &Pool<DB>) -> Result<()> {
-    DB::create_tables(pool).await.map_err(|e| {
-        Error::new(ErrorKind::Database, format!("the application's tables cannot be upgraded: {e}"))
     })
 }

@@ -1,26 +1,32 @@
 //! The example application without a web framework: [`build`] constructs it, [`operations`] has its operations.
 //!
 //! Start with `model.rs` (two tenant-scoped tables) and `operations.rs` (queries and changes in a tenant context).
+//! `database.rs` and `provisioning.rs` decide where a tenant's rows are stored; no operation depends on it.
 //! The packages `saas-axum` and `saas-actix` add the routes.
 
 mod database;
 mod demo;
 mod model;
 pub mod operations;
+mod provisioning;
 mod settings;
 
 use std::error::Error;
 use std::io::Write;
 use std::sync::Arc;
 
+use futures_util::lock::Mutex;
 use tenancy::TenantDb;
 use tenancy::audit::{AuditPolicy, TracingSink};
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook};
 use tenancy::context::TenantDirectory;
+use tenancy::placement::Provisioner;
 use tenancy::plan::Catalog;
 use tenancy::resolve::{HostSource, JwtSource, Resolver};
 use tenancy::store::{CacheOptions, CachedStore, SqlStore};
 use tracing_subscriber::EnvFilter;
+
+use self::demo::DemoRows;
 
 pub use sqlx::{Postgres, Sqlite};
 
@@ -42,6 +48,8 @@ pub struct App<DB: AppDb> {
     store: Arc<SqlStore<DB>>,
     directory: TenantDirectory,
     stripe: StripeWebhook,
+    /// One tenant is created at a time.
+    provisioner: Mutex<Provisioner<DB>>,
     demo: Demo,
 }
 
@@ -53,7 +61,6 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
     let pool = database::connect::<DB>(&settings.database_url).await?;
     let store = Arc::new(SqlStore::new(pool.clone()));
     store.migrate().await?;
-    database::migrate(&pool).await?;
 
     let catalog = Arc::new(Catalog::from_toml(include_str!("../catalog.toml"))?);
     let tenants = Arc::new(CachedStore::new(SqlStore::new(pool.clone()), CacheOptions::new()));
@@ -63,18 +70,24 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
         Mode::Test,
         store.clone(),
         catalog,
-        tenants,
+        tenants.clone(),
     );
-    let db = TenantDb::from_pool(pool)
+    let provisioner =
+        Provisioner::new(SqlStore::clone(&store), DB::places(&pool)?, DB::migrations()).notify(tenants);
+    provisioning::migrate(&provisioner).await?;
+    let db = DB::tenant_db(pool)?
         .audit(AuditPolicy::Required)
         .mirror_audit_to(Arc::new(TracingSink))
         .build()
         .await?;
-    let demo = Demo::seed(&db, &directory, settings).await?;
+    let provisioner = provisioner.seed(db.clone(), directory.clone(), DemoRows);
+    provisioning::resume_all(&provisioner).await?;
+    let demo = Demo::new(&provisioner, settings).await?;
     let resolver = Resolver::new(directory.clone())
         .source(jwt_source(settings)?)
         .source(HostSource::new(["localhost"])?);
-    Ok((Arc::new(App { db, store, directory, stripe, demo }), Arc::new(resolver)))
+    let provisioner = Mutex::new(provisioner);
+    Ok((Arc::new(App { db, store, directory, stripe, provisioner, demo }), Arc::new(resolver)))
 }
 
 /// The source of bearer tokens: HS256 with the shared secret, and EdDSA if a public key is set.

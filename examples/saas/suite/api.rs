@@ -12,6 +12,7 @@ mod common;
 mod http;
 #[path = "../../../tests/fixture/stripe_sdk/ask.rs"]
 mod sdk;
+mod third_tenant;
 
 use std::net::SocketAddr;
 
@@ -30,6 +31,7 @@ struct Running {
     at: SocketAddr,
     acme: DemoTenant,
     globex: DemoTenant,
+    settings: Settings,
     _cleanup: Cleanup,
 }
 
@@ -37,6 +39,13 @@ struct DemoTenant {
     id: String,
     token: String,
     order: String,
+}
+
+impl DemoTenant {
+    fn new(shown: &Value) -> Self {
+        let text = |field: &str| shown[field].as_str().unwrap().to_owned();
+        Self { id: text("id"), token: text("token"), order: text("sample_order_id") }
+    }
 }
 
 async fn start<DB: AppDb + TestBackend>() -> Running {
@@ -50,12 +59,8 @@ async fn start<DB: AppDb + TestBackend>() -> Running {
     };
     let at = super::serve::<DB>(&settings).await;
     let tenants = get("/demo/tenants").send(at).await.json();
-    let tenant = |n: usize| DemoTenant {
-        id: tenants[n]["id"].as_str().unwrap().to_owned(),
-        token: tenants[n]["token"].as_str().unwrap().to_owned(),
-        order: tenants[n]["sample_order_id"].as_str().unwrap().to_owned(),
-    };
-    Running { at, acme: tenant(0), globex: tenant(1), _cleanup: cleanup }
+    let (acme, globex) = (DemoTenant::new(&tenants[0]), DemoTenant::new(&tenants[1]));
+    Running { at, acme, globex, settings, _cleanup: cleanup }
 }
 
 impl Running {
