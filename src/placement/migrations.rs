@@ -4,15 +4,16 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use async_stream::stream;
-use futures_util::StreamExt;
 use futures_util::stream::{self, Stream};
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError};
+use tokio::sync::mpsc;
 
 use super::places::{Provision, Worker};
 use super::provisioner::{Provisioner, migration_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Placement, Tenant, TenantId, TenantStatus, TenantStore};
+
+type Sender = mpsc::Sender<Result<MigratedPlace>>;
 
 /// The key of the shared tables in the records.
 const SHARED: &str = "*";
@@ -28,7 +29,7 @@ const PAGE: u16 = 200;
 /// use tenancy::placement::{Provision, Provisioner};
 ///
 /// async fn deploy<DB: Provision>(provisioner: &Provisioner<DB>) -> tenancy::Result<()> {
-///     let mut places = std::pin::pin!(provisioner.migrations().parallel(4).run());
+///     let mut places = provisioner.migrations().parallel(4).run();
 ///     while let Some(place) = places.next().await {
 ///         let place = place?;
 ///         if let Err(error) = &place.result {
@@ -39,8 +40,8 @@ const PAGE: u16 = 200;
 /// }
 /// ```
 #[must_use = "nothing runs before the stream of `run` is read"]
-pub struct Migrations<'a, DB: Provision> {
-    provisioner: &'a Provisioner<DB>,
+pub struct Migrations<DB: Provision> {
+    provisioner: Provisioner<DB>,
     parallel: usize,
     canary: Option<TenantId>,
 }
@@ -90,7 +91,14 @@ impl Drift {
     }
 }
 
-impl<DB: Provision> fmt::Debug for Migrations<'_, DB> {
+impl<DB: Provision> Clone for Migrations<DB> {
+    fn clone(&self) -> Self {
+        let (provisioner, canary) = (self.provisioner.clone(), self.canary.clone());
+        Self { provisioner, parallel: self.parallel, canary }
+    }
+}
+
+impl<DB: Provision> fmt::Debug for Migrations<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Migrations")
             .field("parallel", &self.parallel)
@@ -101,12 +109,12 @@ impl<DB: Provision> fmt::Debug for Migrations<'_, DB> {
 
 impl<DB: Provision> Provisioner<DB> {
     /// The migrations of every place.
-    pub fn migrations(&self) -> Migrations<'_, DB> {
-        Migrations { provisioner: self, parallel: 2, canary: None }
+    pub fn migrations(&self) -> Migrations<DB> {
+        Migrations { provisioner: self.clone(), parallel: 2, canary: None }
     }
 }
 
-impl<'a, DB: Provision> Migrations<'a, DB> {
+impl<DB: Provision> Migrations<DB> {
     /// Sets how many places are migrated at the same time. The default is 2.
     pub fn parallel(self, places: usize) -> Self {
         Self { parallel: places.max(1), ..self }
@@ -119,57 +127,70 @@ impl<'a, DB: Provision> Migrations<'a, DB> {
 
     /// Migrates every place, and yields each when it is done: the canary, the shared tables, then all tenants.
     ///
-    /// Suspended and closed tenants are migrated too. Tenants that are not open yet are left to
-    /// [`Provisioner::resume`].
-    ///
     /// A place that fails stops nothing else, except for the canary. A tenant that is inserted meanwhile is migrated
     /// too. A run that was interrupted is repeated from the start: places that are up to date only take a look. A
     /// place that another process is changing fails with [`ErrorKind::Retryable`].
     ///
+    /// The work runs in tasks of its own, so a stream that is read slowly holds no lock of a database. If the stream is
+    /// dropped, the places in work are finished, and no other is begun.
+    ///
     /// # Errors
     /// An item is an error if the list of tenants cannot be read, or if there is no such canary. It is the last item.
-    pub fn run(self) -> impl Stream<Item = Result<MigratedPlace>> + Send + 'a {
-        stream! {
-            let mut visited = HashSet::new();
-            if let Some(id) = &self.canary {
-                let canary = match self.provisioner.store.by_id(id).await {
-                    Ok(Some(tenant)) if is_migrated(&tenant) => self.migrate(Some(tenant), &mut Worker::new()).await,
-                    Ok(_) => {
-                        yield Err(Error::new(ErrorKind::TenantUnknown, "the canary has no place of its own"));
-                        return;
-                    }
-                    Err(error) => {
-                        yield Err(error);
-                        return;
-                    }
-                };
-                let failed = canary.result.is_err();
-                visited.insert(id.clone());
-                yield Ok(canary);
-                if failed {
-                    return;
-                }
+    pub fn run(self) -> impl Stream<Item = Result<MigratedPlace>> + Send + Unpin {
+        let (sender, mut receiver) = mpsc::channel(1);
+        sqlx_core::rt::spawn(async move {
+            if let Err(error) = self.run_all(&sender).await {
+                let _ = sender.send(Err(error)).await;
             }
-            if DB::migrates_shared(&self.provisioner.places) {
-                yield Ok(self.migrate(None, &mut Worker::new()).await);
+        });
+        stream::poll_fn(move |context| receiver.poll_recv(context))
+    }
+
+    async fn run_all(self, sender: &Sender) -> Result<()> {
+        let mut visited = HashSet::new();
+        if let Some(id) = &self.canary {
+            let canary = self.provisioner.store.by_id(id).await?.filter(|tenant| is_migrated(tenant));
+            let Some(canary) = canary else {
+                return Err(Error::new(ErrorKind::TenantUnknown, "the canary has no place of its own"));
+            };
+            let canary = self.migrate(Some(canary), &mut Worker::new()).await;
+            let failed = canary.result.is_err();
+            visited.insert(id.clone());
+            if sender.send(Ok(canary)).await.is_err() || failed {
+                return Ok(());
             }
-            loop {
-                // Read the list again until it has no new tenant.
-                let tenants = match self.tenants(&visited).await {
-                    Ok(tenants) if tenants.is_empty() => return,
-                    Ok(tenants) => tenants,
-                    Err(error) => {
-                        yield Err(error);
-                        return;
-                    }
-                };
-                visited.extend(tenants.iter().map(|tenant| tenant.id().clone()));
-                let share = tenants.len().div_ceil(self.parallel);
-                let workers = tenants.chunks(share).map(|share| Box::pin(self.migrate_all(share.to_vec())));
-                let mut places = stream::select_all(workers);
-                while let Some(place) = places.next().await {
-                    yield Ok(place);
-                }
+        }
+        if DB::migrates_shared(&self.provisioner.places) {
+            let shared = self.migrate(None, &mut Worker::new()).await;
+            if sender.send(Ok(shared)).await.is_err() {
+                return Ok(());
+            }
+        }
+        loop {
+            // Read the list again until it has no new tenant.
+            let tenants = self.tenants(&visited).await?;
+            if tenants.is_empty() || sender.is_closed() {
+                return Ok(());
+            }
+            visited.extend(tenants.iter().map(|tenant| tenant.id().clone()));
+            let share = tenants.len().div_ceil(self.parallel);
+            let workers = tenants.chunks(share).map(|share| {
+                let (this, share, sender) = (self.clone(), share.to_vec(), sender.clone());
+                sqlx_core::rt::spawn(async move { this.migrate_share(share, &sender).await })
+            });
+            for worker in workers.collect::<Vec<_>>() {
+                worker.await;
+            }
+        }
+    }
+
+    /// Migrates the places of some tenants, one after another.
+    async fn migrate_share(self, tenants: Vec<Arc<Tenant>>, sender: &Sender) {
+        let mut worker = Worker::new();
+        for tenant in tenants {
+            let place = self.migrate(Some(tenant), &mut worker).await;
+            if sender.send(Ok(place)).await.is_err() {
+                return;
             }
         }
     }
@@ -206,15 +227,6 @@ impl<'a, DB: Provision> Migrations<'a, DB> {
         }
     }
 
-    fn migrate_all(&self, tenants: Vec<Arc<Tenant>>) -> impl Stream<Item = MigratedPlace> + Send + '_ {
-        stream! {
-            let mut worker = Worker::new();
-            for tenant in tenants {
-                yield self.migrate(Some(tenant), &mut worker).await;
-            }
-        }
-    }
-
     async fn migrate(&self, tenant: Option<Arc<Tenant>>, worker: &mut Worker<DB>) -> MigratedPlace {
         let (key, placement) = place_of(tenant.as_deref());
         let result = self.migrate_place(&key, &placement, worker).await;
@@ -227,7 +239,7 @@ impl<'a, DB: Provision> Migrations<'a, DB> {
         placement: &Placement,
         worker: &mut Worker<DB>,
     ) -> Result<Vec<i64>> {
-        let provisioner = self.provisioner;
+        let provisioner = &self.provisioner;
         DB::enter(&provisioner.places, worker, placement).await?;
         let done = async {
             let before = list(worker.conn()).await?;

@@ -149,7 +149,8 @@ impl Provision for Postgres {
             _ => None,
         };
         let key = schema.map_or_else(String::new, ToString::to_string);
-        let found = enter(worker.conn(), schema, &key).await;
+        let shared = *placement == Placement::Shared;
+        let found = enter(worker.conn(), schema, &key, shared).await;
         // A connection whose search path is unknown is not used again.
         let found = found.inspect_err(|_| worker.conn = None).map_err(|e| database_error(&e))?;
         match found {
@@ -259,10 +260,16 @@ enum Entered {
 }
 
 const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('tenancy place ' || $1, 0))";
+const WAIT: &str = "SELECT pg_advisory_lock(hashtextextended('tenancy place ' || $1, 0))";
 const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended('tenancy place ' || $1, 0))";
 
 /// Sets the search path to the schema alone, and tries to lock the place. An advisory lock is one of its database.
-async fn enter(conn: &mut PgConnection, schema: Option<&PlacementName>, key: &str) -> sqlx::Result<Entered> {
+async fn enter(
+    conn: &mut PgConnection,
+    schema: Option<&PlacementName>,
+    key: &str,
+    shared: bool,
+) -> sqlx::Result<Entered> {
     let path = match schema {
         Some(schema) => format!("SET search_path = \"{schema}\""),
         None => "RESET search_path".to_owned(),
@@ -272,6 +279,11 @@ async fn enter(conn: &mut PgConnection, schema: Option<&PlacementName>, key: &st
         sqlx::raw_sql("SELECT cardinality(current_schemas(false)) > 0").fetch_one(&mut *conn).await?;
     if schema.is_some() && !exists.try_get::<bool, _>(0)? {
         return Ok(Entered::Missing);
+    }
+    if shared {
+        // Every process migrates the shared tables at its start: the others wait for the first.
+        sqlx::query(WAIT).bind(key).execute(conn).await?;
+        return Ok(Entered::Locked);
     }
     let locked: bool = sqlx::query_scalar(LOCK).bind(key).fetch_one(conn).await?;
     Ok(if locked { Entered::Locked } else { Entered::Busy })

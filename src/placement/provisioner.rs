@@ -81,11 +81,25 @@ pub trait Seed<DB: Provision>: Send + Sync {
 pub struct Provisioner<DB: Provision> {
     pub(super) store: SqlStore<DB>,
     tenants: Arc<dyn TenantStore>,
-    pub(super) places: DB::Places,
-    pub(super) migrator: Migrator,
+    pub(super) places: Arc<DB::Places>,
+    pub(super) migrator: Arc<Migrator>,
     schema: Schema,
     template: Option<PlacementName>,
-    seed: Option<SeedStep<DB>>,
+    seed: Option<Arc<SeedStep<DB>>>,
+}
+
+impl<DB: Provision> Clone for Provisioner<DB> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            tenants: self.tenants.clone(),
+            places: self.places.clone(),
+            migrator: self.migrator.clone(),
+            schema: self.schema.clone(),
+            template: self.template.clone(),
+            seed: self.seed.clone(),
+        }
+    }
 }
 
 struct SeedStep<DB: Provision> {
@@ -132,6 +146,7 @@ impl<DB: Provision> Provisioner<DB> {
         // sqlx takes one lock for a whole database, so two schemas would wait for each other. Each place is locked.
         migrator.set_locking(false);
         let tenants = Arc::new(store.clone());
+        let (places, migrator) = (Arc::new(places), Arc::new(migrator));
         Self { store, tenants, places, migrator, schema: default_schema(), template: None, seed: None }
     }
 
@@ -156,7 +171,7 @@ impl<DB: Provision> Provisioner<DB> {
     /// Writes the first rows of each tenant.
     #[must_use]
     pub fn seed(self, db: TenantDb<DB>, directory: TenantDirectory, seed: impl Seed<DB> + 'static) -> Self {
-        Self { seed: Some(SeedStep { db, directory, seed: Box::new(seed) }), ..self }
+        Self { seed: Some(Arc::new(SeedStep { db, directory, seed: Box::new(seed) })), ..self }
     }
 
     /// Inserts a tenant, provisions it and opens it. It gets a place that is [ready](Self::prepare), if there is one.
@@ -305,7 +320,8 @@ impl<DB: Provision> Provisioner<DB> {
                 }
             }
             Step::Seed => {
-                if let Some(SeedStep { db, directory, seed }) = &self.seed {
+                if let Some(step) = &self.seed {
+                    let SeedStep { db, directory, seed } = &**step;
                     let ctx = directory.provisioning_context(tenant.clone())?;
                     let mut tx = db.begin(&ctx).await?;
                     seed.seed(&mut tx).await?;

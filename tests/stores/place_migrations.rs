@@ -7,7 +7,7 @@ use tenancy::placement::{MigratedPlace, Migrations};
 use crate::place_fixture::{App, TestPlaces, failures};
 
 /// What happened in each place, by name.
-async fn run<DB: TestPlaces>(migrations: Migrations<'_, DB>) -> Vec<(String, Result<Vec<i64>, ErrorKind>)> {
+async fn run<DB: TestPlaces>(migrations: Migrations<DB>) -> Vec<(String, Result<Vec<i64>, ErrorKind>)> {
     let places: Vec<_> = migrations.run().map(Result::unwrap).collect().await;
     let named = |place: MigratedPlace| (place.to_string(), place.result.map_err(|error| error.kind()));
     let mut named: Vec<_> = places.into_iter().map(named).collect();
