@@ -8,8 +8,9 @@ use futures_util::stream::{self, Stream};
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError};
 use tokio::sync::mpsc;
 
+use super::migration_error::migration_error;
 use super::places::{Provision, Worker};
-use super::provisioner::{Provisioner, migration_error};
+use super::provisioner::Provisioner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Placement, Tenant, TenantId, TenantStatus, TenantStore};
 

@@ -20,6 +20,7 @@
 
 #[cfg(feature = "sqlite")]
 pub use crate::database::SqliteFiles;
+mod migration_error;
 mod migrations;
 mod places;
 #[cfg(feature = "postgres")]
