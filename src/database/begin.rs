@@ -5,6 +5,7 @@ use crate::tenant::TenantId;
 
 /// What a transaction sets and checks at its begin.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite reads the mode only"))]
 #[expect(unnameable_types, reason = "part of the sealed traits")]
 pub struct Begin<'a> {
     /// `None` for a transaction of the control plane.

@@ -60,12 +60,16 @@ pub trait Provision: Backend<Connection: Migrate> {
 pub struct Worker<DB: Provision> {
     pub(super) conn: Option<DB::Connection>,
     /// The tenant's database to which it is connected; `None` for the database of the shared tables.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite opens each file anew"))]
     pub(super) database: Option<PlacementName>,
     /// How many schemas the connection was in: PostgreSQL keeps what it knows about each.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite has no schemas"))]
     pub(super) visits: u32,
     /// The key of the lock that it holds.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite has lock files"))]
     pub(super) lock: Option<String>,
     /// The lock file that it holds, where the database has no locks by key.
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "PostgreSQL has locks by key"))]
     pub(super) lock_file: Option<std::fs::File>,
 }
 
