@@ -14,6 +14,7 @@ mod doctor;
 mod doctor_keys;
 mod enforcement;
 mod leak_fixture;
+mod place_chaos;
 mod place_poolers;
 mod policies;
 mod policy_fixture;
