@@ -228,14 +228,16 @@ impl<DB: Provision> Migrations<'_, DB> {
         let provisioner = self.provisioner;
         DB::enter(&provisioner.places, worker, placement).await?;
         let done = async {
+            let recorded = provisioner.store.recorded_migrations(key).await?;
             let before = list(worker.conn()).await?;
             provisioner.migrate(worker.conn(), placement).await?;
-            // A new table needs its policies.
             let new: Vec<i64> = provisioner
                 .versions()
                 .filter(|version| !before.iter().any(|one| one.version == *version))
                 .collect();
-            if !new.is_empty() {
+            // A new table needs its policies. A run that ended before it wrote them has not recorded its migrations.
+            let unrecorded = provisioner.versions().any(|version| recorded.get(&version) != Some(&None));
+            if !new.is_empty() || unrecorded {
                 provisioner.protect(worker.conn(), placement).await?;
             }
             Ok(new)

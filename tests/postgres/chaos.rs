@@ -4,7 +4,6 @@
 //! statement. `CHAOS_SECONDS` sets the duration, `CHAOS_SEED` the work.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fmt::Debug;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -25,6 +24,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::common::{self, Fixture, TestBackend};
+use crate::numbers::{Numbers, setting};
 use crate::pooler::Pooler;
 
 /// A row contains its tenant three times: from the statement, from the database setting, and from the test. The
@@ -52,19 +52,6 @@ struct Note {
     #[tenant(id)]
     id: Uuid,
     meant: String,
-}
-
-/// Pseudo-random numbers, the same for equal seeds.
-pub(crate) struct Numbers(pub(crate) u64);
-
-impl Numbers {
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }
 
 #[derive(Default)]
@@ -217,11 +204,6 @@ async fn terminator(options: PgConnectOptions, seed: u64, tally: Arc<Tally>) {
         tally.ended.fetch_add(usize::try_from(ended.rows_affected()).unwrap(), Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(20 + numbers.below(60))).await;
     }
-}
-
-/// A number from the environment.
-pub(crate) fn setting(name: &str, default: u64) -> u64 {
-    env::var(name).map_or(default, |n| n.parse().expect("a number"))
 }
 
 #[expect(clippy::print_stdout, reason = "what happened is told")]

@@ -26,8 +26,9 @@ use tenancy::tenant::{NewTenant, Placement, Slug, TenantId, TenantStatus};
 use tenancy::{TenantContext, TenantDb, TenantScoped};
 use tokio::task::JoinSet;
 
-use crate::chaos::{Numbers, drop_after, setting};
+use crate::chaos::drop_after;
 use crate::common::{CATALOG, Cleanup, Placing, TestBackend, postgres_url};
+use crate::numbers::{Numbers, setting};
 
 /// As in `chaos.rs`; a constraint for each place follows when its tenant is known.
 const NOTES: &str = "

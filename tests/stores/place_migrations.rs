@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use tenancy::ErrorKind;
 use tenancy::placement::{MigratedPlace, Migrations};
 
-use crate::place_fixture::{App, TestPlaces, failures};
+use crate::place_fixture::{App, TestPlaces, failures, migrator};
 
 /// What happened in each place, by name.
 async fn run<DB: TestPlaces>(migrations: Migrations<'_, DB>) -> Vec<(String, Result<Vec<i64>, ErrorKind>)> {
@@ -143,7 +143,31 @@ async fn a_place_that_is_behind_is_rejected_by_name<DB: TestPlaces>() {
     }
 }
 
+/// A run that ended between the migrations of a place and its policies is finished by the next one.
+async fn a_table_without_its_policies_gets_them_in_the_next_run<DB: TestPlaces>() {
+    let mut app = App::<DB>::new().await;
+    let tenants = tenants(&mut app).await;
+    let texts = [DB::PROJECTS, &DB::PROJECTS.replace("projects", "table_2")];
+    for tenant in &tenants {
+        // What a process leaves that is killed at that moment.
+        let place = app.place(tenant);
+        let mut conn = place.acquire().await.unwrap();
+        migrator(&texts).run_direct(None, &mut *conn, false).await.unwrap();
+        assert_eq!(DB::number(&place, DB::TABLES).await, 1 << 2);
+    }
+    let new = app.provisioner(&texts);
+    for (place, result) in run(new.migrations()).await {
+        assert_eq!(result, Ok(if place == "shared tables" { vec![2] } else { vec![] }), "{place}");
+    }
+    for tenant in &tenants {
+        let place = app.place(tenant);
+        assert_eq!(DB::number(&place, DB::PROTECTED).await, 1 << 2, "{}", tenant.slug());
+        assert_eq!(failures(&app, tenant).await[&2], false);
+    }
+}
+
 on_every_database!(
+    a_table_without_its_policies_gets_them_in_the_next_run,
     a_place_that_fails_stops_nothing_else,
     a_canary_that_fails_stops_the_rest,
     a_tenant_that_is_inserted_meanwhile_is_migrated,
