@@ -160,8 +160,10 @@ async fn migrations_that_are_killed_are_finished_by_the_next_run<DB: TestPlaces>
     let start = Instant::now();
     for n in 0..places {
         tenants.push(app.create(&old, &format!("tenant-{n}"), DB::kinds()[0]).await.unwrap());
+        if (n + 1) % 500 == 0 || n + 1 == places {
+            report(&format!("{}: {} places provisioned", DB::NAME, n + 1), start);
+        }
     }
-    report(&format!("{}: {places} places provisioned", DB::NAME), start);
     let done = format!(
         "SELECT count(*) FROM tenancy_tenant_migrations WHERE error IS NULL AND version = {}",
         NEW.end()

@@ -40,8 +40,9 @@ impl<DB: TestPlaces> Seed<DB> for FirstProject {
     }
 }
 
-/// Finds the database of a placement.
-type Registry<DB> = Box<dyn Fn(&PlacementName) -> tenancy::Result<Option<DatabaseConfig<DB>>> + Send + Sync>;
+/// How a test finds the databases of tenants.
+pub(crate) type Lookup<DB> =
+    Box<dyn Fn(&PlacementName) -> tenancy::Result<Option<DatabaseConfig<DB>>> + Send + Sync>;
 
 /// A database in which the places of tenants are provisioned.
 pub(crate) trait TestPlaces: TestBackend + Provision + SupportsRow<Project> {
@@ -54,7 +55,7 @@ pub(crate) trait TestPlaces: TestBackend + Provision + SupportsRow<Project> {
     /// The kinds of places, without the shared tables.
     fn kinds() -> Vec<fn(NewTenant) -> NewTenant>;
     fn places(pool: &Pool<Self>, directory: &std::path::Path) -> Self::Places;
-    fn registry(pool: &Pool<Self>, directory: &std::path::Path) -> Registry<Self>;
+    fn registry(pool: &Pool<Self>, directory: &std::path::Path) -> Lookup<Self>;
     /// A pool that reaches a place without the library.
     fn place_pool(pool: &Pool<Self>, directory: &std::path::Path, placement: &Placement) -> Pool<Self>;
     /// Removes a database that a test provisioned.
@@ -77,7 +78,7 @@ impl TestPlaces for Sqlite {
             .shared_tables((*pool.connect_options()).clone())
     }
 
-    fn registry(_: &Pool<Self>, directory: &std::path::Path) -> Registry<Self> {
+    fn registry(_: &Pool<Self>, directory: &std::path::Path) -> Lookup<Self> {
         let files = SqliteFiles::new(directory).unwrap();
         Box::new(move |name| {
             let exists = files.path(name).is_file();
@@ -115,7 +116,7 @@ impl TestPlaces for Postgres {
         PostgresPlaces::new((*pool.connect_options()).clone())
     }
 
-    fn registry(pool: &Pool<Self>, _: &std::path::Path) -> Registry<Self> {
+    fn registry(pool: &Pool<Self>, _: &std::path::Path) -> Lookup<Self> {
         let options = (*pool.connect_options()).clone();
         Box::new(move |name| Ok(Some(DatabaseConfig::new(options.clone().database(name.as_str())))))
     }
