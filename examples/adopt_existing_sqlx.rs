@@ -4,20 +4,14 @@
 //! `DATABASE_URL=postgres://app@localhost/empty_database cargo run --example adopt_existing_sqlx`
 //!
 //! `docs/how-to/adopt-an-sqlx-application.md` does the same with the roles and migrations of a production database.
-#![allow(clippy::print_stdout, reason = "the program prints what it changed")]
 
 use std::sync::Arc;
 
-use sqlx::postgres::{PgConnection, PgExecutor, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgExecutor, PgPoolOptions, Postgres};
 use sqlx::{AssertSqlSafe, Connection};
 use tenancy::context::{Actor, TenantDirectory};
-use tenancy::isolation::RlsPolicies;
-use tenancy::scope::Schema;
-use tenancy::store::MemoryStore;
-use tenancy::tenant::{NewTenant, Slug, TenantStatus};
-use tenancy::{TenantContext, TenantDb, plan::Catalog};
-
-type Failure = Box<dyn std::error::Error>;
+use tenancy::{TenantContext, TenantDb, isolation::RlsPolicies, plan::Catalog, scope::Schema};
+use tenancy::{store::MemoryStore, tenant::NewTenant};
 
 // ---- The application as it was: nothing here knows of tenants. ----
 
@@ -28,13 +22,9 @@ const TABLES: &str = "
     INSERT INTO orders VALUES (1, 1, 100), (2, 1, 50)";
 
 async fn register(db: impl PgExecutor<'_>, id: i64, email: &str) -> sqlx::Result<i64> {
-    sqlx::query_scalar(
-        "INSERT INTO customers (id, email) VALUES ($1, $2) ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id",
-    )
-    .bind(id)
-    .bind(email)
-    .fetch_one(db)
-    .await
+    let sql = "INSERT INTO customers (id, email) VALUES ($1, $2)
+        ON CONFLICT (email) DO UPDATE SET email = excluded.email RETURNING id";
+    sqlx::query_scalar(sql).bind(id).bind(email).fetch_one(db).await
 }
 
 async fn totals(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
@@ -45,19 +35,18 @@ async fn totals(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
 // ---- What is new. ----
 
 /// The tenants, and the rows of the first one: all that there were before.
-async fn app(url: &str) -> Result<(TenantDb<sqlx::Postgres>, [TenantContext; 2]), Failure> {
+async fn app(url: &str) -> Result<(TenantDb<Postgres>, [TenantContext; 2]), Box<dyn std::error::Error>> {
     let mut owner = PgConnection::connect(url).await?;
     sqlx::raw_sql(TABLES).execute(&mut owner).await?;
     assert_eq!(totals(&mut owner).await?, [("ann@example.com".to_owned(), 150)]);
 
-    let catalog = Catalog::from_toml("version = 1\n[features]\n[plans.free]\nfeatures = {}")?;
-    let directory = TenantDirectory::new(Arc::new(MemoryStore::new()), Arc::new(catalog));
-    let mut contexts = Vec::new();
-    for name in ["first", "second"] {
-        let tenant = NewTenant::new(Slug::parse(name)?, name, "free").status(TenantStatus::Active);
-        let tenant = directory.store().insert(tenant).await?;
-        contexts.push(directory.context(tenant.id(), Actor::system("example")).await?);
-    }
+    let plans = Catalog::from_toml("version = 1\n[plans.free]")?;
+    let directory = TenantDirectory::new(Arc::new(MemoryStore::new()), plans);
+    let context = async |name: &str| {
+        let tenant = directory.store().insert(NewTenant::active(name, "free")?).await?;
+        directory.context(tenant.id(), Actor::system("example")).await
+    };
+    let contexts = [context("first").await?, context("second").await?];
 
     // The migration: the column, the first tenant in every row that is there, then keys and policies.
     for table in ["customers", "orders"] {
@@ -70,14 +59,12 @@ async fn app(url: &str) -> Result<(TenantDb<sqlx::Postgres>, [TenantContext; 2])
         println!("{}: {}", change.object(), change.reason());
     }
 
-    let db = TenantDb::postgres(PgPoolOptions::new(), url).schema(schema).build().await?;
-    Ok((db, contexts.try_into().expect("there are two")))
+    Ok((TenantDb::postgres(PgPoolOptions::new(), url).schema(schema).build().await?, contexts))
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Failure> {
-    let url =
-        std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL to an empty database on PostgreSQL")?;
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let url = std::env::var("DATABASE_URL").expect("DATABASE_URL, of an empty database on PostgreSQL");
     let (db, [first, second]) = app(&url).await?;
     let (first, second) = (db.scope(&first), db.scope(&second));
     println!("ann is customer {} of the second tenant", register(&second, 7, "ann@example.com").await?);

@@ -1,15 +1,12 @@
 //! A gauge that concurrent requests cannot exceed, on SQLite in memory: `cargo run --example quota`.
-#![allow(clippy::print_stdout, reason = "the program prints what happens")]
 
 use std::sync::Arc;
 
-use sqlx::sqlite::{Sqlite, SqlitePoolOptions};
+use sqlx::Sqlite;
 use tenancy::context::{Actor, TenantDirectory};
-use tenancy::plan::Catalog;
 use tenancy::quota::{Gauge, Usage};
-use tenancy::store::SqlStore;
-use tenancy::tenant::{NewTenant, Slug, TenantStatus};
-use tenancy::{TenantContext, TenantDb, TenantScoped};
+use tenancy::scope::sqlite_in_memory;
+use tenancy::{TenantContext, TenantDb, TenantScoped, plan::Catalog, store::SqlStore, tenant::NewTenant};
 
 const PLANS: &str = r#"
 version = 1
@@ -22,6 +19,8 @@ features = { projects = 3 }
 features = { projects = "unlimited" }
 "#;
 
+const TABLE: &str = "CREATE TABLE projects (tenant_id BLOB, id INTEGER, PRIMARY KEY (tenant_id, id))";
+
 const PROJECTS: Gauge = Gauge::new("projects");
 
 #[derive(TenantScoped, sqlx::FromRow)]
@@ -31,7 +30,7 @@ struct Project {
     id: i64,
 }
 
-/// The place and the row are kept together, or neither is.
+/// The gauge and the row commit together, or neither does.
 async fn create(db: &TenantDb<Sqlite>, ctx: &TenantContext, id: i64) -> tenancy::Result<Usage> {
     let mut tx = db.begin(ctx).await?;
     let usage = PROJECTS.acquire(&mut tx, 1).await?;
@@ -40,7 +39,7 @@ async fn create(db: &TenantDb<Sqlite>, ctx: &TenantContext, id: i64) -> tenancy:
     Ok(usage)
 }
 
-/// Gives back as many places as rows were deleted: none for an id that does not exist.
+/// Releases the gauge by the number of deleted rows: by none for an id that does not exist.
 async fn delete(db: &TenantDb<Sqlite>, ctx: &TenantContext, id: i64) -> tenancy::Result<Usage> {
     let mut tx = db.begin(ctx).await?;
     let deleted = Project::delete(&mut tx, id).await?;
@@ -49,25 +48,22 @@ async fn delete(db: &TenantDb<Sqlite>, ctx: &TenantContext, id: i64) -> tenancy:
     Ok(usage)
 }
 
-/// The data plane, and a context of a tenant on the plan `free`.
-async fn app() -> Result<(TenantDb<Sqlite>, TenantContext), Box<dyn std::error::Error>> {
-    let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-    let pool = one.connect("sqlite::memory:").await?;
-    let table =
-        "CREATE TABLE projects (tenant_id BLOB NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (tenant_id, id))";
-    sqlx::query(table).execute(&pool).await?;
+/// The data plane, and a context of each of two tenants on the plan `free`.
+async fn app() -> tenancy::Result<(TenantDb<Sqlite>, [TenantContext; 2])> {
+    let pool = sqlite_in_memory(TABLE).await?;
     let store = SqlStore::new(pool.clone());
-    store.migrate().await?; // makes `tenancy_gauges`
-    let directory = TenantDirectory::new(Arc::new(store), Arc::new(Catalog::from_toml(PLANS)?));
-    let acme = NewTenant::new(Slug::parse("acme")?, "Acme", "free").status(TenantStatus::Active);
-    let acme = directory.store().insert(acme).await?;
-    let ctx = directory.context(acme.id(), Actor::user("ada")).await?;
-    Ok((TenantDb::from_pool(pool).build().await?, ctx))
+    store.migrate().await?; // creates `tenancy_gauges`
+    let directory = TenantDirectory::new(Arc::new(store), Catalog::from_toml(PLANS)?);
+    let acme = directory.store().insert(NewTenant::active("acme", "free")?).await?;
+    let globex = directory.store().insert(NewTenant::active("globex", "free")?).await?;
+    let acme = directory.context(acme.id(), Actor::user("ada")).await?;
+    let globex = directory.context(globex.id(), Actor::user("bob")).await?;
+    Ok((TenantDb::from_pool(pool).build().await?, [acme, globex]))
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (db, ctx) = app().await?;
+async fn main() -> tenancy::Result<()> {
+    let (db, [ctx, _]) = app().await?;
     for id in 1..=4 {
         match create(&db, &ctx, id).await {
             Ok(usage) => println!("created {id}: {} of {} projects", usage.used, usage.limit),
@@ -79,21 +75,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use tenancy::ErrorKind;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn of_ten_requests_at_once_three_get_a_place() {
-        let (db, ctx) = app().await.unwrap();
-        let all = futures_util::future::join_all((1..=10).map(|id| create(&db, &ctx, id))).await;
-        assert_eq!(all.iter().filter(|created| created.is_ok()).count(), 3);
-        let full = all.into_iter().find_map(Result::err).unwrap();
-        assert_eq!(full.kind(), ErrorKind::LimitReached);
-        assert_eq!(full.plan_denial().unwrap().upgrade_url.as_deref(), Some("/billing"));
-        assert_eq!(Project::count(&db.scope(&ctx)).await.unwrap(), 3);
-        assert_eq!(delete(&db, &ctx, 99).await.unwrap().used, 3, "there is no such project");
-    }
+#[tokio::test]
+async fn three_of_ten_concurrent_requests_of_a_tenant_succeed() {
+    let (db, [acme, globex]) = app().await.unwrap();
+    let all = futures_util::future::join_all((1..=10).map(|id| create(&db, &acme, id))).await;
+    assert_eq!(all.iter().filter(|created| created.is_ok()).count(), 3);
+    let full = all.into_iter().find_map(Result::err).unwrap();
+    assert_eq!(full.kind(), tenancy::ErrorKind::LimitReached);
+    assert_eq!(full.plan_denial().unwrap().upgrade_url.as_deref(), Some("/billing"));
+    assert_eq!(Project::count(&db.scope(&acme)).await.unwrap(), 3);
+    assert_eq!(delete(&db, &acme, 99).await.unwrap().used, 3, "there is no such project");
+    assert_eq!(create(&db, &globex, 1).await.unwrap().used, 1, "a gauge of its own");
 }

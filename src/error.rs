@@ -86,6 +86,8 @@ pub enum ErrorKind {
     UnsupportedPlacement,
     /// The schema, the database or the file that holds the tenant's rows does not exist.
     PlacementMissing,
+    /// The tenant is pinned to a region that this process does not serve.
+    WrongRegion,
     /// The tenant's schema or database lacks a migration of the application; it may be there soon.
     MigrationPending,
     /// No connection became free in time: the tenant uses all of its share, or all connections are in use.
@@ -131,6 +133,7 @@ impl ErrorKind {
             Self::Expired => "expired",
             Self::UnsupportedPlacement => "unsupported-placement",
             Self::PlacementMissing => "placement-missing",
+            Self::WrongRegion => "wrong-region",
             Self::MigrationPending => "migration-pending",
             Self::ConnectionLimit => "connection-limit",
             Self::Misconfigured => "misconfigured",

@@ -1,4 +1,5 @@
 //! The macros of the `tenancy` crate. Use them through `tenancy`, which documents them.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod attributes;
 mod configuration;

@@ -1,5 +1,8 @@
 -- Where tenants are provisioned and migrated, on SQLite.
 
+-- The region in which a tenant's data stays.
+ALTER TABLE tenancy_tenants ADD COLUMN region TEXT;
+
 -- The steps of provisioning. `error` is NULL for a step that is done, else why it failed.
 CREATE TABLE tenancy_provisioning (
     tenant_id TEXT    NOT NULL,

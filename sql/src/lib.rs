@@ -17,6 +17,7 @@
 //!
 //! With the feature `rewrite`, the function `rewrite` scopes a hand-written statement to a tenant, or rejects it with
 //! a reason.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 // Integration tests and unit tests both read the case files, and these name the crate `tenancy_sql`.
 #[cfg(all(test, feature = "rewrite"))]

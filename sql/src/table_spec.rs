@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_could_be_more_than_names_are_refused() {
+    fn names_that_could_contain_sql_are_rejected() {
         for bad in ["", "a b", "a\"b", "a`b", "a;b", "a--", "1a", "ä", "a'b", &"a".repeat(64)] {
             assert!(TableSpec::new(bad, "tenant_id", "id", ["x"]).is_err(), "{bad}");
             assert!(TableSpec::new("t", bad, "id", ["x"]).is_err(), "{bad}");
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_library_are_refused_as_in_sql() {
+    fn names_of_the_library_are_rejected_as_in_sql() {
         for table in
             ["tenancy_gauges", "TENANCY_audit_events", "app.tenancy_tenants", "__tnt_orders", "__TNT.orders"]
         {

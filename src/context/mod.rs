@@ -53,7 +53,7 @@ pub use self::revalidator::Revalidator;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Catalog, Entitlements};
-use crate::tenant::{Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use crate::tenant::{Region, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
 /// Who makes a request or a change. It comes from a verified credential or your own code, never from a request body.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -230,18 +230,28 @@ pub struct TenantDirectory {
     store: Arc<dyn TenantStore>,
     catalog: Arc<Catalog>,
     clock: Arc<dyn Clock>,
+    region: Option<Region>,
 }
 
 impl TenantDirectory {
     /// Creates a directory from a tenant store and a plan catalog.
-    pub fn new(store: Arc<dyn TenantStore>, catalog: Arc<Catalog>) -> Self {
-        Self { store, catalog, clock: Arc::new(SystemClock) }
+    pub fn new(store: Arc<dyn TenantStore>, catalog: impl Into<Arc<Catalog>>) -> Self {
+        Self { store, catalog: catalog.into(), clock: Arc::new(SystemClock), region: None }
     }
 
     /// Replaces the clock. It decides when a job's envelope expires and when a [`Revalidator`] checks again.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Declares the region that this process serves.
+    ///
+    /// A tenant that is [pinned](crate::tenant::NewTenant::region) to a region gets a context only from a directory of
+    /// the same region, for a request, a job or a cross-tenant read alike. The web layer answers 421.
+    #[must_use]
+    pub fn region(self, region: Region) -> Self {
+        Self { region: Some(region), ..self }
     }
 
     /// The tenant store.
@@ -355,6 +365,12 @@ impl TenantDirectory {
         resolved_by: ResolvedBy,
         request_id: OnceLock<Uuid>,
     ) -> Result<TenantContext> {
+        if let Some(region) = tenant.region().filter(|region| self.region.as_ref() != Some(region)) {
+            return Err(Error::new(
+                ErrorKind::WrongRegion,
+                format!("this tenant is served in the region `{region}`; send the request there"),
+            ));
+        }
         let entitlements = self.catalog.entitlements(tenant.plan())?;
         Ok(TenantContext(Arc::new(Inner { tenant, actor, entitlements, resolved_by, request_id })))
     }

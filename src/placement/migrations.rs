@@ -28,8 +28,7 @@ const PAGE: u16 = 200;
 /// use tenancy::placement::{Provision, Provisioner};
 ///
 /// async fn deploy<DB: Provision>(provisioner: &Provisioner<DB>) -> tenancy::Result<()> {
-///     let migrations = provisioner.migrations().parallel(4);
-///     let mut places = std::pin::pin!(migrations.run());
+///     let mut places = std::pin::pin!(provisioner.migrations().parallel(4).run());
 ///     while let Some(place) = places.next().await {
 ///         let place = place?;
 ///         if let Err(error) = &place.result {
@@ -107,7 +106,7 @@ impl<DB: Provision> Provisioner<DB> {
     }
 }
 
-impl<DB: Provision> Migrations<'_, DB> {
+impl<'a, DB: Provision> Migrations<'a, DB> {
     /// Sets how many places are migrated at the same time. The default is 2.
     pub fn parallel(self, places: usize) -> Self {
         Self { parallel: places.max(1), ..self }
@@ -126,7 +125,7 @@ impl<DB: Provision> Migrations<'_, DB> {
     ///
     /// # Errors
     /// An item is an error if the list of tenants cannot be read, or if there is no such canary. It is the last item.
-    pub fn run(&self) -> impl Stream<Item = Result<MigratedPlace>> + Send + '_ {
+    pub fn run(self) -> impl Stream<Item = Result<MigratedPlace>> + Send + 'a {
         stream! {
             let mut visited = HashSet::new();
             if let Some(id) = &self.canary {

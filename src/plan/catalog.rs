@@ -53,6 +53,7 @@ struct CatalogFile {
     version: u32,
     upgrade_url: Option<String>,
     fallback: Option<String>,
+    #[serde(default)]
     features: BTreeMap<String, FeatureKind>,
     plans: BTreeMap<String, PlanEntry>,
 }
@@ -73,6 +74,7 @@ struct PlanEntry {
     title: Option<String>,
     #[serde(default)]
     prices: Vec<String>,
+    #[serde(default)]
     features: BTreeMap<String, Value>,
 }
 
@@ -100,6 +102,15 @@ impl Catalog {
     /// | `fallback` | the plan of a tenant whose last subscription ended; without it such a tenant is deactivated |
     /// | `[features]` | each feature with its kind: `{ kind = "flag" }` or `{ kind = "gauge", unit = "seats" }` |
     /// | `[plans.KEY]` | `title`, `prices` (ids or lookup keys), and `features`: a value for **every** feature |
+    ///
+    /// An application that sells no plans needs one without features:
+    ///
+    /// ```
+    /// # use tenancy::plan::Catalog;
+    /// let catalog = Catalog::from_toml("version = 1\n[plans.free]")?;
+    /// # assert_eq!(catalog.entitlements("free")?.plan(), "free");
+    /// # Ok::<(), tenancy::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`], with the plan and the feature that is missing, unknown or of the wrong kind, or
@@ -276,6 +287,13 @@ mod tests {
     }
 
     #[test]
+    fn a_catalog_without_features_needs_no_empty_tables() {
+        let catalog = Catalog::from_toml("version = 1\n[plans.free]").unwrap();
+        let free = catalog.entitlements("free").unwrap();
+        assert_eq!(free.flag("export").unwrap_err().kind(), ErrorKind::UnknownFeature);
+    }
+
+    #[test]
     fn an_unknown_key_is_an_error() {
         let catalog = Catalog::from_toml(GOOD).unwrap();
         let free = catalog.entitlements("free").unwrap();
@@ -311,6 +329,12 @@ mod tests {
             ("\"price_1\", \"pro_monthly\"", "\"price_1\", \"price_1\"", "buys both"),
             ("fallback = \"free\"", "fallback = \"gold\"", "`gold` is not in the catalog"),
             ("kind = \"flag\"", "kind = \"flagg\"", "flagg"),
+            ("features = { projects = 50, export = true }", "", "`pro` has no value for `export`"),
+            (
+                "[features]\n        projects = { kind = \"gauge\", unit = \"projects\" }\n        export = { kind = \"flag\" }",
+                "",
+                "which [features] does not declare",
+            ),
             ("version = 7", "", "version"),
         ] {
             let text = GOOD.replacen(from, to, 1);

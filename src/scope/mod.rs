@@ -11,6 +11,7 @@
 //! | I want to | item |
 //! |---|---|
 //! | connect, and configure the data plane | `TenantDb::postgres`, `TenantDb::sqlite`, [`TenantDb::from_pool`] |
+//! | test on a database in memory | `sqlite_in_memory` (feature `sqlite`) |
 //! | run a single statement | [`TenantDb::scope`] |
 //! | run several statements in a transaction, and record an audit event | [`TenantDb::begin`], [`Tx::record`] |
 //! | map a struct to a table | [`TenantScoped`], [`row`] |
@@ -127,6 +128,8 @@
 //! ```
 
 mod cross_tenant;
+#[cfg(feature = "sqlite")]
+mod in_memory;
 mod job;
 mod own_sql;
 pub(crate) mod repository;
@@ -138,6 +141,8 @@ mod stream;
 pub use tenancy_sql::{Dialect, Schema};
 
 pub use self::cross_tenant::{CrossTenant, PerTenant, Reason};
+#[cfg(feature = "sqlite")]
+pub use self::in_memory::sqlite_in_memory;
 pub(crate) use self::session::default_schema;
 pub use self::session::{Backend, Scope, TenantDb, TenantDbBuilder, TenantExecutor, Tx};
 pub use self::stored_event::StoredEvent;

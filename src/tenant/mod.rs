@@ -30,6 +30,7 @@ mod domain;
 mod host_name;
 mod id;
 mod placement;
+mod region;
 mod slug;
 mod status;
 
@@ -52,6 +53,7 @@ pub use self::domain::{
 pub(crate) use self::host_name::{HostError, HostName, read_name};
 pub use self::id::{TenantId, TenantIdValue};
 pub use self::placement::{Placement, PlacementName};
+pub use self::region::Region;
 pub use self::slug::Slug;
 pub(crate) use self::slug::is_reserved;
 pub use self::status::{StatusSource, TenantStatus};
@@ -69,6 +71,7 @@ pub struct Tenant {
     status_set_by: StatusSource,
     plan: String,
     placement: Placement,
+    region: Option<Region>,
     version: u64,
 }
 
@@ -106,6 +109,11 @@ impl Tenant {
     /// Where the tenant's rows are stored.
     pub fn placement(&self) -> &Placement {
         &self.placement
+    }
+
+    /// The region in which the tenant's data stays; `None` if every process may serve it.
+    pub fn region(&self) -> Option<&Region> {
+        self.region.as_ref()
     }
 
     /// The version: 1 after the insert, and one more after each update. An update must have the version it read.
@@ -169,6 +177,12 @@ impl Tenant {
         Self { placement, ..self.clone() }
     }
 
+    /// The tenant in another region, or in none. It moves no rows.
+    #[must_use]
+    pub fn with_region(&self, region: Option<Region>) -> Self {
+        Self { region, ..self.clone() }
+    }
+
     /// The tenant with another display name.
     #[must_use]
     pub fn with_name(&self, name: impl Into<String>) -> Self {
@@ -180,8 +194,8 @@ impl Tenant {
     /// # Security
     /// Only a store should call this: the fields decide the tenant's status, plan and placement.
     pub fn from_stored(stored: TenantParts) -> Self {
-        let TenantParts { id, slug, name, status, status_set_by, plan, placement, version } = stored;
-        Self { id, slug, name, status, status_set_by, plan, placement, version }
+        let TenantParts { id, slug, name, status, status_set_by, plan, placement, region, version } = stored;
+        Self { id, slug, name, status, status_set_by, plan, placement, region, version }
     }
 }
 
@@ -203,6 +217,8 @@ pub struct TenantParts {
     pub plan: String,
     /// See [`Tenant::placement`].
     pub placement: Placement,
+    /// See [`Tenant::region`].
+    pub region: Option<Region>,
     /// See [`Tenant::version`].
     pub version: u64,
 }
@@ -215,6 +231,9 @@ pub struct TenantParts {
 /// let new = NewTenant::new(Slug::parse("acme")?, "Acme Ltd", "free").status(TenantStatus::Trialing);
 /// let tenant = new.into_tenant();
 /// assert_eq!((tenant.version(), tenant.placement()), (1, &Placement::Shared));
+///
+/// let globex = NewTenant::active("globex", "free")?.into_tenant();
+/// assert_eq!((globex.name(), globex.status()), ("globex", TenantStatus::Active));
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -226,6 +245,7 @@ pub struct NewTenant {
     status: TenantStatus,
     plan: String,
     placement: Placement,
+    region: Option<Region>,
 }
 
 impl NewTenant {
@@ -239,7 +259,16 @@ impl NewTenant {
             status: TenantStatus::Provisioning,
             plan: plan.into(),
             placement: Placement::Shared,
+            region: None,
         }
+    }
+
+    /// Creates an active tenant, with the text of its slug as its name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if `slug` is not a [`Slug`].
+    pub fn active(slug: &str, plan: impl Into<String>) -> Result<Self> {
+        Ok(Self::new(Slug::parse(slug)?, slug, plan).status(TenantStatus::Active))
     }
 
     /// Sets the id.
@@ -255,6 +284,11 @@ impl NewTenant {
     /// Sets the placement.
     pub fn placement(self, placement: Placement) -> Self {
         Self { placement, ..self }
+    }
+
+    /// Pins the tenant to a region. A process that serves another one rejects it.
+    pub fn region(self, region: Region) -> Self {
+        Self { region: Some(region), ..self }
     }
 
     /// Places the tenant in a schema of its own. PostgreSQL only.
@@ -273,8 +307,9 @@ impl NewTenant {
 
     /// The tenant that a store inserts, with version 1. For stores of your own.
     pub fn into_tenant(self) -> Tenant {
-        let Self { id, slug, name, status, plan, placement } = self;
-        Tenant { id, slug, name, status, status_set_by: StatusSource::Operator, plan, placement, version: 1 }
+        let Self { id, slug, name, status, plan, placement, region } = self;
+        let status_set_by = StatusSource::Operator;
+        Tenant { id, slug, name, status, status_set_by, plan, placement, region, version: 1 }
     }
 }
 

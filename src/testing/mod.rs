@@ -26,7 +26,8 @@ pub use self::api_keys::api_key_store;
 pub use self::domains::domain_store;
 use crate::error::{ErrorKind, Result};
 use crate::tenant::{
-    NewTenant, Placement, PlacementName, Slug, StatusSource, Tenant, TenantId, TenantStatus, TenantStore,
+    NewTenant, Placement, PlacementName, Region, Slug, StatusSource, Tenant, TenantId, TenantStatus,
+    TenantStore,
 };
 
 /// Tests a [`TenantStore`] against the contract of the trait. `fresh` creates a new, empty store for each rule.
@@ -72,6 +73,8 @@ async fn keeps_every_field(store: &dyn TenantStore) {
         let new = NewTenant::new(slug(&format!("tenant-{index}")), format!("Ténant “{index}”"), "pro")
             .status(status)
             .placement(placement.clone());
+        let region = Region::parse("eu-1").expect("a plain name");
+        let new = if index % 2 == 0 { new.region(region) } else { new };
         let expected = new.clone().into_tenant();
         let inserted = expect_ok(store.insert(new).await, "an insert of a new tenant succeeds");
         assert_eq!(*inserted, expected, "promise broken: an insert returns the inserted tenant");
@@ -82,6 +85,7 @@ async fn keeps_every_field(store: &dyn TenantStore) {
     let trial = expect_ok(store.insert(trial).await, "an insert of a new tenant succeeds");
     let changed = trial.with_status_by(TenantStatus::Suspended, StatusSource::Billing);
     let changed = expect_ok(changed, "the lifecycle has this step").with_plan("free").with_name("Renamed");
+    let changed = changed.with_region(Some(Region::parse("us-1").expect("a plain name")));
     let written =
         expect_ok(store.update(&changed).await, "an update over the version that was read succeeds");
     assert_eq!(*written, changed.next_version(), "promise broken: an update returns the written tenant");

@@ -132,6 +132,7 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::CredentialInvalid => (401, "Credential not valid"),
         ErrorKind::InvalidAuthority => (400, "Host not valid"),
         ErrorKind::Misdirected => (421, "Wrong connection"),
+        ErrorKind::WrongRegion => (421, "Served in another region"),
         ErrorKind::InvalidInput => (400, "Input not valid"),
         ErrorKind::NotFound => (404, "Not found"),
         ErrorKind::Conflict => (409, "Exists already"),

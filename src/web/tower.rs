@@ -64,16 +64,16 @@ pub struct TenantLayer {
 
 impl TenantLayer {
     /// For routes that touch tenant data: the request must hold a verified credential.
-    pub fn new(resolver: Arc<Resolver>) -> Self {
-        Self { core: Arc::new(MiddlewareCore::authenticated(resolver)), grpc: false }
+    pub fn new(resolver: impl Into<Arc<Resolver>>) -> Self {
+        Self { core: Arc::new(MiddlewareCore::authenticated(resolver.into())), grpc: false }
     }
 
     /// For public routes, such as a login page: an unverified hint suffices.
     ///
     /// # Security
     /// Any caller can name any tenant. Use it only for routes with public content.
-    pub fn allow_unauthenticated(resolver: Arc<Resolver>) -> Self {
-        Self { core: Arc::new(MiddlewareCore::unauthenticated(resolver)), grpc: false }
+    pub fn allow_unauthenticated(resolver: impl Into<Arc<Resolver>>) -> Self {
+        Self { core: Arc::new(MiddlewareCore::unauthenticated(resolver.into())), grpc: false }
     }
 
     /// Responds to a rejected gRPC call with a [gRPC status](crate::web::Problem::grpc_code) instead of a problem

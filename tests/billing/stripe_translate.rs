@@ -148,7 +148,7 @@ fn what_is_not_for_us_is_ignored() {
 }
 
 #[test]
-fn a_body_that_is_no_event_is_refused() {
+fn a_body_that_is_no_event_is_rejected() {
     let good = event("customer.created", &json!({})).to_string();
     let without = |key: &str| {
         let mut event = event("customer.created", &json!({}));

@@ -80,7 +80,7 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
 }
 
 #[test]
-fn a_struct_over_a_table_of_the_library_is_refused() {
+fn a_struct_over_a_table_of_the_library_is_rejected() {
     let dir = project();
     let row = |table: &str| {
         format!("#[derive(TenantScoped)]\n#[tenant(table = \"{table}\")]\nstruct Row {{ id: i64 }}")

@@ -75,7 +75,7 @@ async fn where_events_are_required_a_silent_change_is_not_made<DB: TestBackend +
     assert_eq!(actions(&scope).await, ["tenancy.unaudited_commit"]);
 }
 
-async fn an_event_of_another_tenant_is_refused<DB: TestBackend + SupportsRow<Order>>() {
+async fn an_event_of_another_tenant_is_rejected<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     let error = tx.record(AuditEvent::new(&fixture.globex, "order.create")).await.unwrap_err();
@@ -255,7 +255,7 @@ in_every_placement!(
     after_a_failed_statement_a_commit_returns_rolled_back,
     an_event_is_kept_exactly_if_its_change_is,
     where_events_are_required_a_silent_change_is_not_made,
-    an_event_of_another_tenant_is_refused,
+    an_event_of_another_tenant_is_rejected,
 );
 
 // They write events with the sink of the control plane, which is in the database of the shared tables.

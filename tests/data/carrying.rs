@@ -210,7 +210,7 @@ async fn a_new_key_signs_while_the_old_one_still_opens() {
 }
 
 #[test]
-fn keys_that_are_none_are_refused() {
+fn invalid_keys_are_rejected() {
     for (id, secret) in [("one", &SECRET[..31]), ("", SECRET), ("a.b", SECRET), (&"k".repeat(33), SECRET)] {
         assert_eq!(kind(JobKeys::new(id, secret)), ErrorKind::Misconfigured, "{id}");
     }
@@ -253,7 +253,7 @@ async fn a_job_that_was_not_signed_as_a_whole_does_not_open() {
 
 proptest! {
     #[test]
-    fn any_byte_that_is_changed_and_any_cut_is_refused(at: prop::sample::Index, byte in 0_u8..128, end: prop::sample::Index) {
+    fn any_byte_that_is_changed_and_any_cut_is_rejected(at: prop::sample::Index, byte in 0_u8..128, end: prop::sample::Index) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let Tenants { directory, acme, .. } = tenants().await;

@@ -144,7 +144,7 @@ macro_rules! dynamic_tests {
             }
 
             #[tokio::test]
-            async fn what_is_not_known_to_be_safe_is_refused_and_says_why() {
+            async fn sql_that_is_not_known_to_be_safe_is_rejected_with_the_reason() {
                 let (fixture, _) = seeded().await;
                 let scope = fixture.db.scope(&fixture.acme);
                 for sql in [

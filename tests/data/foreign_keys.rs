@@ -91,7 +91,7 @@ async fn a_reference_is_to_a_row_that_the_tenant_has<DB: Tables>() {
     assert_eq!(PlainInvoice::find(&acme, 12).await.unwrap(), Some(plain));
 }
 
-async fn a_reference_of_another_tenant_is_refused_before_anything_is_sent<DB: Tables>() {
+async fn a_reference_of_another_tenant_is_rejected_before_anything_is_sent<DB: Tables>() {
     let fixture = seeded::<DB>().await;
     let (acme, globex) = (fixture.db.scope(&fixture.acme), fixture.db.scope(&fixture.globex));
     // Both tenants have a customer 1, so the database itself would accept the value.
@@ -131,7 +131,7 @@ async fn a_reference_of_another_tenant_is_refused_before_anything_is_sent<DB: Ta
 
 in_every_placement!(
     a_reference_is_to_a_row_that_the_tenant_has,
-    a_reference_of_another_tenant_is_refused_before_anything_is_sent,
+    a_reference_of_another_tenant_is_rejected_before_anything_is_sent,
 );
 
 /// The other ways to run SQL. A macro, because the trait bounds of sqlx differ per database.

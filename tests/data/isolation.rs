@@ -133,7 +133,7 @@ async fn what_is_not_committed_is_not_there<DB: TestBackend + SupportsRow<Order>
     assert!(Order::exists(&fixture.db.scope(&fixture.acme), order.id).await.unwrap());
 }
 
-async fn a_value_that_breaks_a_rule_is_refused_by_name<DB: TestBackend + SupportsRow<Order>>() {
+async fn a_value_that_breaks_a_rule_is_rejected_by_name<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     let error = Order::insert(&fixture.db.scope(&fixture.acme), &Order::new(-1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
@@ -253,7 +253,7 @@ in_every_placement!(
     two_tenants_may_use_the_same_id,
     pages_hold_every_own_row_once_and_no_other,
     what_is_not_committed_is_not_there,
-    a_value_that_breaks_a_rule_is_refused_by_name,
+    a_value_that_breaks_a_rule_is_rejected_by_name,
 );
 
 /// `I50`: statements contain the tenant id between quotes, so an id contains no character that ends a quoted text.
@@ -298,7 +298,7 @@ proptest! {
 
 /// Row-level security without the tenant predicate: SQL without a tenant reads and changes no row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_refuses_a_query_that_forgot_its_tenant() {
+async fn postgres_rejects_a_query_that_forgot_its_tenant() {
     let fixture = Fixture::<sqlx::Postgres>::new().await;
     Order::insert(&fixture.db.scope(&fixture.acme), &Order::new(1)).await.unwrap();
     Order::insert(&fixture.db.scope(&fixture.globex), &Order::new(2)).await.unwrap();

@@ -133,7 +133,7 @@ async fn w08_a_prepared_statement_is_the_same_for_every_tenant() {
 
 /// An error refers to the text in the source, not to the rewritten text.
 #[tokio::test]
-async fn w09_a_refusal_points_into_the_text_that_was_written() {
+async fn w09_a_rejection_points_into_the_text_that_was_written() {
     let fixture = seeded::<Postgres>(2).await;
     let scope = fixture.db.scope(&fixture.acme);
     let refused = sqlx::query("SELECT o.id\nFROM orders o\nJOIN orders p ON p.id = o.id AND spy(p.id)")

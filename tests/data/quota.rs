@@ -69,7 +69,7 @@ async fn a_rollback_or_a_release_frees_the_gauge<DB: TestBackend>() {
     assert_eq!(PROJECTS.usage(&fixture.db.scope(&fixture.acme)).await.unwrap().used, 4);
 }
 
-async fn amounts_that_make_no_sense_are_refused_before_the_store<DB: TestBackend>() {
+async fn invalid_amounts_are_rejected_before_the_store<DB: TestBackend>() {
     let fixture = Fixture::<DB>::new().await;
     let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
     for n in [0, u64::MAX, 1 << 53] {
@@ -165,7 +165,7 @@ async fn only_deleted_rows_release_the_gauge<DB: TestBackend + SupportsRow<Order
     assert_eq!(fixture.used(&fixture.acme).await, (2, 2));
 }
 
-async fn what_was_met_says_whether_a_row_was_there<DB: TestBackend + SupportsRow<Order>>() {
+async fn the_result_of_a_write_shows_whether_a_row_existed<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     let ids = fixture.with_places(&fixture.globex, 1).await;
     for (ctx, there) in [(&fixture.acme, false), (&fixture.globex, true)] {
@@ -214,10 +214,10 @@ async fn a_gauge_that_moves_is_a_change<DB: TestBackend + SupportsRow<Order>>() 
 
 in_every_placement!(
     only_deleted_rows_release_the_gauge,
-    what_was_met_says_whether_a_row_was_there,
+    the_result_of_a_write_shows_whether_a_row_existed,
     a_gauge_that_moves_is_a_change,
     of_a_hundred_tasks_that_race_for_five_places_exactly_five_win,
     a_rollback_or_a_release_frees_the_gauge,
-    amounts_that_make_no_sense_are_refused_before_the_store,
+    invalid_amounts_are_rejected_before_the_store,
     after_a_downgrade_what_exists_stays_and_nothing_is_added,
 );

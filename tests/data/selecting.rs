@@ -285,7 +285,7 @@ async fn a_cursor_serves_its_own_order_only<DB: ItemsBackend>() {
     }
 }
 
-async fn what_cannot_be_asked_is_refused_by_name<DB: ItemsBackend>() {
+async fn an_impossible_query_is_rejected_by_name<DB: ItemsBackend>() {
     let (fixture, ours) = seeded::<DB>(&mut Dice(9)).await;
     let acme = fixture.db.scope(&fixture.acme);
     let refused = |error: tenancy::Error, word: &str| {
@@ -321,5 +321,5 @@ in_every_placement!(
     a_filter_answers_what_it_means,
     pages_in_any_order_hold_each_row_once,
     a_cursor_serves_its_own_order_only,
-    what_cannot_be_asked_is_refused_by_name,
+    an_impossible_query_is_rejected_by_name,
 );

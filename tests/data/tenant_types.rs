@@ -211,7 +211,7 @@ macro_rules! type_tests {
             }
 
             #[tokio::test]
-            async fn a_column_of_another_type_than_the_declared_one_is_refused() {
+            async fn a_column_of_another_type_than_the_declared_one_is_rejected() {
                 for (column, own) in [($uuid, "uuid"), ($bigint, "bigint"), ($text, "text")] {
                     let tenants = tenants::<Db>(uuids(), &Db::notes(column)).await;
                     for declared in ["uuid", "bigint", "text"] {
@@ -228,7 +228,7 @@ macro_rules! type_tests {
             }
 
             #[tokio::test]
-            async fn columns_of_several_types_are_refused_until_the_odd_one_is_declared_shared() {
+            async fn columns_of_several_types_are_rejected_until_the_odd_one_is_declared_shared() {
                 let mixed = format!("{}; {}", Db::notes($text), Db::notes($uuid).replace("notes", "others"));
                 let tenants = tenants::<Db>(uuids(), &mixed).await;
                 let text = refused(&tenants, None).await;
@@ -312,7 +312,7 @@ async fn of_tables_elsewhere_only_those_that_the_role_can_use_count() {
 
 /// SQLite compares a column of numeric affinity as numbers, so two tenants could be equal.
 #[tokio::test]
-async fn a_column_that_makes_numbers_of_texts_is_refused() {
+async fn a_column_that_makes_numbers_of_texts_is_rejected() {
     for (column, refuses) in [
         ("NUMERIC", true),
         ("DECIMAL(10, 5)", true),

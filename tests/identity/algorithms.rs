@@ -123,7 +123,7 @@ fn an_empty_or_plain_signature_is_none() {
 }
 
 #[test]
-fn a_key_that_is_weak_or_of_another_kind_is_refused_at_the_start() {
+fn a_key_that_is_weak_or_of_another_kind_is_rejected_at_the_start() {
     let both = format!("{RSA_PUBLIC}{RSA_OTHER_PUBLIC}");
     let cut = &RSA_PUBLIC[..RSA_PUBLIC.len() / 2];
     let bad = [
@@ -163,7 +163,7 @@ fn a_key_that_is_weak_or_of_another_kind_is_refused_at_the_start() {
 }
 
 #[test]
-fn a_token_of_which_one_bit_is_changed_is_refused() {
+fn a_token_of_which_one_bit_is_changed_is_rejected() {
     let tenant = TenantId::random();
     let mut tried = 0;
     for (algorithm, key, source) in all() {

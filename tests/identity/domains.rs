@@ -411,7 +411,7 @@ impl TxtLookup for Down {
 }
 
 #[tokio::test]
-async fn a_domain_is_verified_by_what_dns_says() {
+async fn a_domain_is_verified_by_its_dns_record() {
     let store = Arc::new(MemoryStore::new());
     let (acme, globex, name) = (TenantId::random(), TenantId::random(), domain("shop.acme.com"));
     let mine = challenge(&store.claim_domain(&acme, &name).await.unwrap());

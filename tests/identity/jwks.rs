@@ -474,7 +474,7 @@ fn a_key_url_that_is_not_secure_is_rejected() {
 }
 
 #[test]
-fn without_a_runtime_a_token_is_refused_and_nothing_panics() {
+fn without_a_runtime_a_token_is_rejected_and_nothing_panics() {
     let keys = RemoteJwks::plain_on_loopback("http://127.0.0.1:1/keys").unwrap();
     let source = builder().remote_jwks(&keys).build().unwrap();
     assert_eq!(judged(&source, &by_first(&TenantId::random())), UNAVAILABLE);

@@ -169,7 +169,7 @@ fn of_two_keys_with_one_name_both_are_tried() {
 }
 
 #[test]
-fn a_document_that_is_none_is_refused() {
+fn an_invalid_document_is_rejected() {
     let key = jwk(Algorithm::ES256, P256).to_string();
     let many = vec![key.as_str(); 65].join(",");
     let twice = key.replacen('{', r#"{"kty":"RSA","#, 1);

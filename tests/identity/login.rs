@@ -62,7 +62,7 @@ impl Tenants {
 }
 
 #[track_caller]
-fn assert_refused<T: std::fmt::Debug>(result: Result<T>, what: &str) {
+fn assert_rejected<T: std::fmt::Debug>(result: Result<T>, what: &str) {
     let error = result.expect_err(what);
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::InvalidInput, REFUSED), "{what}");
 }
@@ -80,12 +80,12 @@ async fn a_state_is_good_for_its_own_tenant_and_browser() {
 
         keys.check(ctx, &browser, &state).unwrap();
         assert_eq!(&keys.tenant(&browser, &state).unwrap(), ctx.tenant_id());
-        assert_refused(keys.check(other, &browser, &state), "I80: another tenant");
-        assert_refused(keys.check(ctx, &attacker, &state), "I80: another browser");
-        assert_refused(keys.tenant(&attacker, &state), "I80: another browser, at a shared host");
+        assert_rejected(keys.check(other, &browser, &state), "I80: another tenant");
+        assert_rejected(keys.check(ctx, &attacker, &state), "I80: another browser");
+        assert_rejected(keys.tenant(&attacker, &state), "I80: another browser, at a shared host");
         // The state of an attacker's login at the same tenant is invalid in the victim's browser.
         let own = keys.state(ctx, &attacker).unwrap();
-        assert_refused(keys.check(ctx, &browser, &own), "I80: the attacker's state in the victim's browser");
+        assert_rejected(keys.check(ctx, &browser, &own), "I80: the attacker's state in the victim's browser");
     }
 }
 
@@ -100,8 +100,8 @@ async fn a_state_is_good_for_its_time() {
             tenants.clock.advance_seconds(seconds - 1);
             keys.check(ctx, &browser, &state).unwrap();
             tenants.clock.advance_seconds(1);
-            assert_refused(keys.check(ctx, &browser, &state), "expired");
-            assert_refused(keys.tenant(&browser, &state), "expired");
+            assert_rejected(keys.check(ctx, &browser, &state), "expired");
+            assert_rejected(keys.tenant(&browser, &state), "expired");
         }
     }
 }
@@ -116,12 +116,12 @@ async fn a_new_key_signs_while_the_old_one_is_still_good() {
         let (old, new) = (tenants.keys().state(ctx, &browser).unwrap(), both().state(ctx, &browser).unwrap());
         for state in [&old, &new] {
             both().check(ctx, &browser, state).unwrap();
-            assert_refused(both().check(other, &browser, state), "another tenant");
+            assert_rejected(both().check(other, &browser, state), "another tenant");
         }
         let retired = tenants.clocked(LoginStateKeys::new("two", OTHER_SECRET).unwrap());
         let renamed = tenants.clocked(LoginStateKeys::new("one", OTHER_SECRET).unwrap());
         for (keys, state) in [(tenants.keys(), &new), (retired, &old), (renamed, &old)] {
-            assert_refused(keys.check(ctx, &browser, state), "a key that is not known");
+            assert_rejected(keys.check(ctx, &browser, state), "a key that is not known");
         }
     }
     for (id, secret) in [("one", &SECRET[..31]), ("", SECRET), ("a.b", SECRET), (&"k".repeat(33), SECRET)] {
@@ -132,7 +132,7 @@ async fn a_new_key_signs_while_the_old_one_is_still_good() {
 }
 
 #[tokio::test]
-async fn what_is_no_state_is_refused() {
+async fn a_text_that_is_no_state_is_rejected() {
     let tenants = tenants().await;
     let (keys, browser) = (tenants.keys(), LoginNonce::random());
     let state = keys.state(&tenants.acme, &browser).unwrap();
@@ -152,15 +152,15 @@ async fn what_is_no_state_is_refused() {
         ("long", "a".repeat(100_000)),
         ("a tenant's id", tenants.acme.tenant_id().to_string()),
     ] {
-        assert_refused(keys.check(&tenants.acme, &browser, &bad), what);
-        assert_refused(keys.tenant(&browser, &bad), what);
+        assert_rejected(keys.check(&tenants.acme, &browser, &bad), what);
+        assert_rejected(keys.tenant(&browser, &bad), what);
     }
     keys.check(&tenants.acme, &browser, &state).unwrap();
 
     // A signed job with the same secret is no login state, and vice versa.
     let jobs = JobKeys::new("one", SECRET).unwrap();
     let job = tenancy::context::Envelope::new(&tenants.acme, &Nothing {}).sign(&jobs).unwrap();
-    assert_refused(keys.tenant(&browser, &job), "a job");
+    assert_rejected(keys.tenant(&browser, &job), "a job");
     let opened = jobs.open::<Nothing>(&tenants.directory, &state).await.unwrap_err();
     assert_eq!(opened.kind(), ErrorKind::SignatureInvalid);
 }
@@ -173,7 +173,7 @@ impl Job for Nothing {
 }
 
 #[test]
-fn a_cookie_that_was_not_made_here_is_refused() {
+fn a_cookie_that_was_not_made_here_is_rejected() {
     let browser = LoginNonce::random();
     let text = browser.expose().to_owned();
     assert_eq!(text.len(), 43);
@@ -181,14 +181,14 @@ fn a_cookie_that_was_not_made_here_is_refused() {
     assert_eq!(LoginNonce::parse(&text).unwrap().expose(), text);
     for bad in ["", "x", &text[..42], &format!("{text}a"), &format!("{}.", &text[..42]), &"\u{e9}".repeat(43)]
     {
-        assert_refused(LoginNonce::parse(bad), bad);
+        assert_rejected(LoginNonce::parse(bad), bad);
     }
     assert!(!format!("{browser:?}").contains(&text));
 }
 
 proptest! {
     #[test]
-    fn any_byte_that_is_changed_and_any_cut_is_refused(
+    fn any_byte_that_is_changed_and_any_cut_is_rejected(
         at: prop::sample::Index, byte in 0_u8..128, cookie_at: prop::sample::Index, letter in "[A-Za-z0-9_-]",
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

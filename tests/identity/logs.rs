@@ -35,7 +35,7 @@ fn start() -> (Log, DefaultGuard) {
 }
 
 #[tokio::test]
-async fn a_route_without_the_layer_says_how_to_fix_it() {
+async fn the_error_of_a_route_without_the_layer_contains_the_fix() {
     let fixture = Fixture::new().await;
     let (log, _guard) = start();
     let answer = fixture.send(get_from("acme.example.com", "/forgotten").body(Body::empty()).unwrap()).await;
@@ -45,7 +45,7 @@ async fn a_route_without_the_layer_says_how_to_fix_it() {
 }
 
 #[tokio::test]
-async fn why_a_token_is_refused_is_in_the_log_and_the_token_is_not() {
+async fn why_a_token_is_rejected_is_in_the_log_and_the_token_is_not() {
     let fixture = Fixture::new().await;
     let (log, _guard) = start();
     let token = signed(r#"{"alg":"HS256"}"#, &claims(&fixture.acme).to_string(), OTHER_SECRET);
@@ -228,7 +228,7 @@ async fn no_log_line_holds_much_of_a_client_value_or_begins_with_one() {
 
 /// `I77`: the log contains the reason for rejecting a key, and its id, but never its secret.
 #[tokio::test]
-async fn why_an_api_key_is_refused_is_in_the_log_and_the_key_is_not() {
+async fn why_an_api_key_is_rejected_is_in_the_log_and_the_key_is_not() {
     let store = Arc::new(MemoryStore::new());
     let format = ApiKeyFormat::new("acme", "live").unwrap();
     let now = Timestamp::from_seconds(fixture::NOW);

@@ -82,7 +82,7 @@ async fn claims_that_are_in_order_are_accepted() {
 }
 
 #[tokio::test]
-async fn every_flaw_is_refused_and_all_refusals_look_alike() {
+async fn every_flaw_is_rejected_and_all_rejections_look_alike() {
     let fixture = Fixture::new().await;
     let mut cases = flawed_headers(&fixture);
     cases.extend(flawed_claims(&fixture));
@@ -235,7 +235,7 @@ fn flawed_forms(fixture: &Fixture) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn two_authorization_headers_are_refused() {
+async fn two_authorization_headers_are_rejected() {
     let fixture = Fixture::new().await;
     let token = bearer(&fixture.acme);
     for second in [token.clone(), bearer(&fixture.globex), String::new()] {

@@ -323,7 +323,7 @@ impl RunningServer {
 }
 
 /// The rows that a server rejects before any code of this crate runs.
-fn refused_by_itself(server: &RunningServer) -> &'static [&'static str] {
+fn rejected_by_itself(server: &RunningServer) -> &'static [&'static str] {
     match (server.speaks, server.name) {
         (Speaks::Http1, "actix-web") => &["I1", "I17 control", "I2", "I4", "folded", "no host"],
         (Speaks::Http1, _) => &["I17 control", "folded"],
@@ -348,7 +348,7 @@ async fn every_server_reaches_the_one_tenant_or_none() {
             }
         }
         assert!(asked > 150, "{}: only {asked} requests", server.name);
-        assert_eq!(alone, refused_by_itself(&server).iter().copied().collect(), "{}", server.name);
+        assert_eq!(alone, rejected_by_itself(&server).iter().copied().collect(), "{}", server.name);
     }
 }
 
@@ -450,7 +450,7 @@ async fn a_host_that_the_connection_was_not_made_for_is_misdirected() {
 }
 
 #[tokio::test]
-async fn a_client_of_grpc_is_refused_with_a_status_it_knows() {
+async fn a_client_of_grpc_is_rejected_with_a_status_it_knows() {
     let fixture = Fixture::new().await;
     let routes = http_servers::grpc::routes(Arc::new(resolver(fixture.store.clone())));
     let ask = async |origin: &str, path: &'static str, token: Option<String>| {

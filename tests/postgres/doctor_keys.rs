@@ -207,7 +207,7 @@ async fn a_valid_key_that_rows_break_is_found_by_a_role_that_sees_them() {
 }
 
 #[tokio::test]
-async fn a_role_that_sees_too_little_for_the_check_says_so() {
+async fn a_check_that_lacks_privileges_is_reported_as_unexamined() {
     let fixture = Fixture::new().await;
     // It is bound by no policy, and may read no table.
     let report = fixture.examined(&fixture.operator, "").await;

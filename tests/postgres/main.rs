@@ -18,6 +18,7 @@ mod enforcement;
 mod leak_fixture;
 mod place_chaos;
 mod place_poolers;
+mod placements;
 mod policies;
 mod policy_fixture;
 mod policy_rules;

@@ -23,7 +23,8 @@ const ONE_HOST: &str = "identity.rs::a_host_reaches_its_own_tenant_or_none";
 const BATCH: &str = "writing.rs::each_operation_of_a_batch_reaches_its_own_rows_only";
 const BODY: &str = "writing.rs::a_body_that_names_another_tenant_is_written_for_its_own";
 const CHAOS: &str = "chaos.rs::no_statement_runs_under_another_tenant_whatever_goes_wrong";
-const FOREIGN_REF: &str = "foreign_keys.rs::a_reference_of_another_tenant_is_refused_before_anything_is_sent";
+const FOREIGN_REF: &str =
+    "foreign_keys.rs::a_reference_of_another_tenant_is_rejected_before_anything_is_sent";
 const SAME_ID: &str = "isolation.rs::two_tenants_may_use_the_same_id";
 const TWO_VALUES: &str = "namespace.rs::the_same_key_of_two_tenants_holds_two_values";
 const NO_TENANT: &str = "policies.rs::without_a_tenant_there_is_nothing_or_an_error";
@@ -248,7 +249,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "P16",
         "no tenant uses the last connection",
-        Tests(&[NO_TENANT, "isolation.rs::postgres_refuses_a_query_that_forgot_its_tenant"]),
+        Tests(&[NO_TENANT, "isolation.rs::postgres_rejects_a_query_that_forgot_its_tenant"]),
     ),
     (
         "P17",
@@ -264,7 +265,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "set_config within a statement",
         Tests(&[
             "enforcement.rs::P18 set_config before the scan",
-            "dynamic.rs::what_is_not_known_to_be_safe_is_refused_and_says_why",
+            "dynamic.rs::sql_that_is_not_known_to_be_safe_is_rejected_with_the_reason",
         ]),
     ),
     (

@@ -8,7 +8,7 @@ fn the_program_of_the_readme_is_the_example() {
     let start = "```rust,no_run\n";
     let at = README.find(start).expect("the README has a program") + start.len();
     let shown = README[at..].split("```").next().unwrap_or_default();
-    let (program, _) = PROGRAM.split_once("\n#[cfg(test)]").expect("the example has a test");
+    let (program, _) = PROGRAM.split_once("\n#[tokio::test]").expect("the example has a test");
     assert_eq!(shown.trim_end(), program.trim_end(), "copy examples/hello_axum.rs into README.md");
 }
 

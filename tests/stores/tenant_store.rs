@@ -138,6 +138,7 @@ fn at_version(tenant: &Tenant, version: u64) -> Tenant {
         status_set_by: tenant.status_set_by(),
         plan: tenant.plan().to_owned(),
         placement: tenant.placement().clone(),
+        region: tenant.region().cloned(),
         version,
     })
 }

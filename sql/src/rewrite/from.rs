@@ -194,18 +194,16 @@ impl Pass<'_> {
         let columns = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
         let alias = alias.take().unwrap_or_else(|| plain_alias(unspanned(last)));
         if form == GuardForm::Predicate && !columns && (!has_sample || self.dialect == Dialect::Postgres) {
-            let written = if alias.name.value == last.value && alias.name.quote_style == last.quote_style {
-                None
-            } else {
-                Some(alias.clone())
-            };
+            let name = alias.name.clone();
             if let TableFactor::Table { alias: slot, .. } = factor {
-                *slot = written;
+                let same = name.value == last.value && name.quote_style == last.quote_style;
+                *slot = (!same).then_some(alias);
             }
-            guards.push(Guard { alias: alias.name, column, table });
+            guards.push(Guard { alias: name, column, table });
             return Ok(());
         }
-        let copied = if self.dialect == Dialect::MySql { locks.to_vec() } else { Vec::new() };
+        let copied =
+            if self.dialect == Dialect::MySql { locks.iter().map(copy_lock).collect() } else { Vec::new() };
         let table =
             std::mem::replace(factor, TableFactor::TableFunction { expr: self.tenant(), alias: None });
         *factor = self.derived(table, &column, alias, copied);
@@ -244,4 +242,10 @@ impl Pass<'_> {
             Some(TableSampleQuantity { parenthesized: _, value, unit: _ }) => self.expr(value),
         }
     }
+}
+
+/// A lock without `OF`, which [`Pass::query`] rejects on MySQL.
+fn copy_lock(lock: &LockClause) -> LockClause {
+    let LockClause { lock_type, of: _, nonblock } = lock;
+    LockClause { lock_type: *lock_type, of: None, nonblock: *nonblock }
 }

@@ -5,12 +5,13 @@ use std::ops::ControlFlow::{self, Break, Continue};
 
 use sqlparser::ast::{
     AccessExpr, Expr, FromTable, Ident, ObjectName, Query, Select, Statement, TableFactor, TableObject,
-    TableWithJoins, UpdateTableFromKind, Visit, Visitor,
+    TableWithJoins, UpdateTableFromKind,
 };
 
 use super::conflict::ConflictKey;
 use super::identifiers::{alias_of, fold};
 use super::names::{Columns, Names};
+use super::walk::{TreeVisitor, walk};
 use crate::dialect::Dialect;
 
 /// Built-in functions of PostgreSQL over a row of any table that are not on the list of functions.
@@ -43,14 +44,14 @@ pub(super) fn first(
     targets: &[ConflictKey],
 ) -> Option<ImplicitCall> {
     let mut calls = CallFinder { names, frames: Vec::new(), alone: false };
-    if let Break(call) = statement.visit(&mut calls) {
+    if let Break(call) = walk(statement, &mut calls) {
         return Some(call);
     }
     // In a conflict target a column has no table name before it.
     calls.alone = true;
     let beside = targets.iter().flat_map(|target| target.elements.iter().chain(&target.predicate));
     for expr in beside {
-        if let Break(call) = expr.visit(&mut calls) {
+        if let Break(call) = walk(expr, &mut calls) {
             return Some(call);
         }
     }
@@ -226,7 +227,7 @@ impl CallFinder<'_, '_> {
     }
 }
 
-impl Visitor for CallFinder<'_, '_> {
+impl TreeVisitor for CallFinder<'_, '_> {
     type Break = ImplicitCall;
 
     fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<ImplicitCall> {

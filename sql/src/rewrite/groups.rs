@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Ident, ObjectNamePart, SelectItem, Value, ValueWithSpan, Visit, Visitor};
+use sqlparser::ast::{Expr, Ident, ObjectNamePart, SelectItem, Value, ValueWithSpan};
 
 use super::guard::Guard;
 use super::pass::Pass;
+use super::walk::{TreeVisitor, walk};
 use crate::dialect::Dialect;
 
 /// The built-in aggregates of PostgreSQL, whose arguments need not be grouped by.
@@ -86,7 +87,7 @@ impl Pass<'_> {
                 _ => false,
             });
             if !by_place {
-                let _ = expr.visit(&mut reader);
+                let _ = walk(expr, &mut reader);
             }
         }
         // ORDER BY may name a selected item.
@@ -97,7 +98,7 @@ impl Pass<'_> {
             matches!(expr, Expr::Identifier(name) if is(name))
         };
         for expr in others.iter().filter(|expr| !named(expr)) {
-            let _ = expr.visit(&mut reader);
+            let _ = walk(*expr, &mut reader);
         }
         reader.found
     }
@@ -159,7 +160,7 @@ impl Reader<'_> {
     }
 }
 
-impl Visitor for Reader<'_> {
+impl TreeVisitor for Reader<'_> {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {

@@ -7,7 +7,7 @@ use sqlparser::ast::{
     Assignment, AssignmentTarget, CaseWhen, ConflictTarget, Distinct, DoUpdate, Expr, GroupByExpr, Ident,
     Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction, OnInsert, Parens, Query, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, TableAliasWithoutColumns, TableFactor, TableObject,
-    TableWithJoins, Value, Visit, Visitor, WildcardAdditionalOptions,
+    TableWithJoins, Value, WildcardAdditionalOptions,
 };
 
 use super::conflict;
@@ -15,6 +15,7 @@ use super::guard::query;
 use super::identifiers::{RESERVED, factors, plain_alias, plain_ident};
 use super::pass::{Pass, SqlResult};
 use super::query::At;
+use super::walk::{TreeVisitor, walk};
 use super::write::WriteTarget;
 use crate::dialect::Dialect;
 use crate::rejection::Code;
@@ -145,23 +146,22 @@ impl Pass<'_> {
         if self.skipped_guard == Some(self.guards) {
             return Ok(false);
         }
-        let tenant = self.tenant();
         if plain_clauses {
             match &mut *source.body {
                 SetExpr::Values(values) => {
                     for Parens { opening_token: _, content, closing_token: _ } in &mut values.rows {
-                        content.insert(0, tenant.clone());
+                        content.insert(0, self.tenant());
                     }
                     return Ok(false);
                 }
                 SetExpr::Select(select) if select.distinct.is_none() && ungrouped(&select.group_by) => {
-                    select.projection.insert(0, SelectItem::UnnamedExpr(tenant));
+                    select.projection.insert(0, SelectItem::UnnamedExpr(self.tenant()));
                     return Ok(false);
                 }
                 _ => {}
             }
         }
-        if append(&mut source.body, &tenant) {
+        if self.append_tenant(&mut source.body) {
             return Ok(true);
         }
         let name = plain_ident(&format!("{RESERVED}_q"));
@@ -169,7 +169,7 @@ impl Pass<'_> {
             SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(vec![name.clone()])),
             WildcardAdditionalOptions::default(),
         );
-        let items = vec![SelectItem::UnnamedExpr(tenant), all];
+        let items = vec![SelectItem::UnnamedExpr(self.tenant()), all];
         // Without a WHERE, SQLite reads the ON of ON CONFLICT as that of a join.
         let yes = Expr::Value(Value::Boolean(true).into());
         let inner = std::mem::replace(source, query(Vec::new(), Vec::new(), None));
@@ -181,6 +181,25 @@ impl Pass<'_> {
         };
         *source = query(items, vec![TableWithJoins { relation, joins: Vec::new() }], Some(yes));
         Ok(false)
+    }
+
+    /// Appends the tenant to every row, and returns false where that would change the result: DISTINCT and set
+    /// operations compare whole rows, and type literals by them.
+    fn append_tenant(&self, body: &mut SetExpr) -> bool {
+        match body {
+            SetExpr::Query(query) => self.append_tenant(&mut query.body),
+            SetExpr::Values(values) => {
+                for Parens { opening_token: _, content, closing_token: _ } in &mut values.rows {
+                    content.push(self.tenant());
+                }
+                true
+            }
+            SetExpr::Select(select) if !matches!(select.distinct, Some(Distinct::Distinct)) => {
+                select.projection.push(SelectItem::UnnamedExpr(self.tenant()));
+                true
+            }
+            _ => false,
+        }
     }
 
     fn on_insert(&mut self, on: &mut OnInsert, target: &WriteTarget) -> SqlResult {
@@ -227,7 +246,7 @@ impl Pass<'_> {
             Some(n) => std::mem::take(&mut self.targets[n].elements),
         };
         let predicate = number.and_then(|n| self.targets[n].predicate.as_ref());
-        let queries = elements.iter().chain(predicate).any(|expr| expr.visit(&mut QueryFinder).is_break());
+        let queries = elements.iter().chain(predicate).any(|expr| walk(expr, &mut QueryFinder).is_break());
         self.allow(!queries, "a query in a conflict target")?;
         self.exprs(&mut elements)?;
         if let Some(column) = &target.column {
@@ -300,30 +319,11 @@ impl Pass<'_> {
 /// Breaks at a query.
 struct QueryFinder;
 
-impl Visitor for QueryFinder {
+impl TreeVisitor for QueryFinder {
     type Break = ();
 
     fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
         ControlFlow::Break(())
-    }
-}
-
-/// Appends the tenant to every row, and returns false where that would change the result: DISTINCT and set operations
-/// compare whole rows, and type literals by them.
-fn append(body: &mut SetExpr, tenant: &Expr) -> bool {
-    match body {
-        SetExpr::Query(query) => append(&mut query.body, tenant),
-        SetExpr::Values(values) => {
-            for Parens { opening_token: _, content, closing_token: _ } in &mut values.rows {
-                content.push(tenant.clone());
-            }
-            true
-        }
-        SetExpr::Select(select) if !matches!(select.distinct, Some(Distinct::Distinct)) => {
-            select.projection.push(SelectItem::UnnamedExpr(tenant.clone()));
-            true
-        }
-        _ => false,
     }
 }
 

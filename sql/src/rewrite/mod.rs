@@ -34,10 +34,11 @@ mod stack;
 mod table_names;
 mod text;
 mod tokens;
+mod walk;
 mod write;
 
 use self::names::Names;
-use self::parameters::{in_order, in_place, tenant};
+use self::parameters::{in_order, in_place};
 use self::parse::{GUARDED_RECURSION, RECURSION, is_too_deep, located, parse};
 use self::pass::Pass;
 use self::stack::with_stack;
@@ -116,7 +117,6 @@ fn scope(
         dialect,
         schema,
         sql,
-        tenant: tenant(dialect, schema, text.binds + 1),
         binds: text.binds,
         names: Names::of(dialect, schema, &statement),
         targets,
@@ -149,7 +149,7 @@ fn scope(
     }
     compare::compare(dialect, schema, sql, &printed, std::mem::take(&mut pass.dropped_schemas))
         .map_err(|why| reject(Code::Syntax, whole, explain(why, "write it in a simpler form")))?;
-    prove::prove(dialect, schema, &again[0], &targets, &pass.tenant).map_err(|why| {
+    prove::prove(dialect, schema, &again[0], &targets, &pass.tenant()).map_err(|why| {
         reject(Code::Unproven, whole, explain(why, "please report this statement; it is a bug in this crate"))
     })?;
     let has_tenant = pass.guards > 0;

@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     DataType, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, Query, Statement, TableAlias,
-    TableFactor, TableFunctionArgs, TableObject, Visit, Visitor,
+    TableFactor, TableFunctionArgs, TableObject,
 };
 
 use super::identifiers::{alias_of, fold};
+use super::walk::{TreeVisitor, walk};
 use crate::dialect::Dialect;
 use crate::schema::Schema;
 
@@ -33,9 +34,9 @@ impl<'a> Names<'a> {
     pub(super) fn of(dialect: Dialect, schema: &'a Schema, statement: &Statement) -> Self {
         let mut names = Self { dialect, schema, ctes: BTreeMap::new(), qualified: BTreeMap::new() };
         if dialect == Dialect::Postgres {
-            let _ = statement.visit(&mut Ctes(&mut names));
+            let _ = walk(statement, &mut Ctes(&mut names));
         }
-        let _ = statement.visit(&mut names);
+        let _ = walk(statement, &mut names);
         names
     }
 
@@ -158,7 +159,7 @@ impl<'a> Names<'a> {
     }
 }
 
-impl Visitor for Names<'_> {
+impl TreeVisitor for Names<'_> {
     type Break = ();
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
@@ -186,7 +187,7 @@ impl Visitor for Names<'_> {
 /// Collects the CTEs in the order of their scopes.
 struct Ctes<'a, 'b>(&'a mut Names<'b>);
 
-impl Visitor for Ctes<'_, '_> {
+impl TreeVisitor for Ctes<'_, '_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AccessExpr, Expr, Ident, Join, JoinOperator, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    SetExpr, Spanned, Statement, TableFactor, TableWithJoins, UpdateTableFromKind, Visit, Visitor,
+    SetExpr, Spanned, Statement, TableFactor, TableWithJoins, UpdateTableFromKind,
 };
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token};
@@ -17,6 +17,7 @@ use super::identifiers::fold;
 use super::parse::statements_of;
 use super::text;
 use super::tokens::place;
+use super::walk::{TreeVisitor, walk};
 use crate::dialect::Dialect;
 use crate::rejection::{Code, Rejection, explain};
 
@@ -48,7 +49,7 @@ pub fn check_nullability(sql: &str) -> Result<(), Rejection> {
 
 /// The first column of the result that could be null and has no marker.
 fn maybe_null(statement: &Statement) -> Option<(String, Span)> {
-    if statement.visit(&mut OuterJoins).is_continue() {
+    if walk(statement, &mut OuterJoins).is_continue() {
         return None;
     }
     maybe_null_in_statement(statement, &[])
@@ -177,7 +178,7 @@ fn never_null_in_factor<'a>(factor: &'a TableFactor, ctes: &[&Ident]) -> Vec<&'a
 /// Breaks at the first outer join, however deep.
 struct OuterJoins;
 
-impl Visitor for OuterJoins {
+impl TreeVisitor for OuterJoins {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {

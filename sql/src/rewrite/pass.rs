@@ -3,6 +3,7 @@
 use super::conflict::ConflictKey;
 use super::identifiers::fold;
 use super::names::Names;
+use super::parameters::tenant;
 use super::tokens::place;
 use crate::dialect::Dialect;
 use crate::rejection::{Code, Rejection, explain};
@@ -16,8 +17,6 @@ pub(super) struct Pass<'a> {
     pub(super) dialect: Dialect,
     pub(super) schema: &'a Schema,
     pub(super) sql: &'a str,
-    /// The tenant's parameter, cast to the type of the tenant column if that is known.
-    pub(super) tenant: Expr,
     /// The highest number of the caller's parameters.
     pub(super) binds: usize,
     /// The meaning of the names before a dot.
@@ -82,8 +81,9 @@ impl Pass<'_> {
         self.skipped_guard != Some(self.guards - 1)
     }
 
+    /// The tenant's parameter, cast to the type of the tenant column if that is known.
     pub(super) fn tenant(&self) -> Expr {
-        self.tenant.clone()
+        tenant(self.dialect, self.schema, self.binds + 1)
     }
 
     /// Folds a name as the database does.

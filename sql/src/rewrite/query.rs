@@ -7,10 +7,11 @@ use sqlparser::ast::{
     Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, LimitClause, LockClause, NamedWindowDefinition,
     NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Parens, Query,
     Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement,
-    Values, Visit, Visitor, WildcardAdditionalOptions, With,
+    Values, WildcardAdditionalOptions, With,
 };
 
 use super::pass::{Pass, SqlResult};
+use super::walk::{TreeVisitor, walk};
 use crate::dialect::Dialect;
 use crate::rejection::Code;
 
@@ -78,9 +79,9 @@ impl Pass<'_> {
             let copied = self.dialect == Dialect::MySql;
             self.allow(of.is_none() || !copied, "FOR UPDATE OF")?;
         }
-        let ordered_by: Vec<Expr> = match order_by.as_ref().map(|order_by| &order_by.kind) {
+        let ordered_by: Vec<&Expr> = match order_by.as_ref().map(|order_by| &order_by.kind) {
             Some(OrderByKind::Expressions(exprs)) if self.dialect == Dialect::Postgres => {
-                exprs.iter().map(|by| by.expr.clone()).collect()
+                exprs.iter().map(|by| &by.expr).collect()
             }
             _ => Vec::new(),
         };
@@ -142,7 +143,7 @@ impl Pass<'_> {
         body: &mut SetExpr,
         at: At,
         locks: &[LockClause],
-        ordered_by: &[Expr],
+        ordered_by: &[&Expr],
     ) -> SqlResult {
         match body {
             SetExpr::Select(select) => self.select(select, at, locks, ordered_by),
@@ -186,7 +187,7 @@ impl Pass<'_> {
         select: &mut Select,
         at: At,
         locks: &[LockClause],
-        ordered_by: &[Expr],
+        ordered_by: &[&Expr],
     ) -> SqlResult {
         let Select {
             select_token,
@@ -271,7 +272,8 @@ impl Pass<'_> {
             });
             let windows = windows
                 .flat_map(|spec| spec.partition_by.iter().chain(spec.order_by.iter().map(|by| &by.expr)));
-            let others: Vec<&Expr> = having.iter().chain(ordered_by).chain(on).chain(windows).collect();
+            let others: Vec<&Expr> =
+                having.iter().chain(ordered_by.iter().copied()).chain(on).chain(windows).collect();
             self.group_by_tenant(exprs, (projection, &others), (&guards, &filled_up));
         }
         self.add_guards(selection, guards.into_iter().map(|guard| (guard.alias, guard.column)));
@@ -348,7 +350,7 @@ impl Pass<'_> {
 fn cte_names(statement: &Statement) -> (BTreeSet<String>, usize) {
     #[derive(Default)]
     struct CteNames(BTreeSet<String>, usize);
-    impl Visitor for CteNames {
+    impl TreeVisitor for CteNames {
         type Break = ();
 
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
@@ -361,6 +363,6 @@ fn cte_names(statement: &Statement) -> (BTreeSet<String>, usize) {
         }
     }
     let mut ctes = CteNames::default();
-    let _ = statement.visit(&mut ctes);
+    let _ = walk(statement, &mut ctes);
     (ctes.0, ctes.1)
 }

@@ -3,9 +3,10 @@
 use super::parse::statements_of;
 use super::text::read;
 use super::tokens::{place, tokens};
+use super::walk::{TreeVisitor, walk};
 use crate::dialect::Dialect;
 use crate::rejection::Rejection;
-use sqlparser::ast::visit_relations;
+use sqlparser::ast::ObjectName;
 use sqlparser::tokenizer::{Location, Token};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -40,17 +41,22 @@ pub fn statements(dialect: Dialect, sql: &str) -> Result<Vec<(usize, &str)>, Rej
 /// # Errors
 /// [`Code::Syntax`](crate::Code::Syntax) if it cannot be parsed.
 pub fn relations(dialect: Dialect, sql: &str) -> Result<BTreeSet<String>, Rejection> {
+    struct Relations(BTreeSet<String>);
+    impl TreeVisitor for Relations {
+        type Break = ();
+
+        fn pre_visit_relation(&mut self, ObjectName(parts): &ObjectName) -> ControlFlow<()> {
+            let parts = parts
+                .iter()
+                .map(|part| part.as_ident().map_or_else(|| part.to_string(), |ident| ident.value.clone()));
+            self.0.insert(parts.collect::<Vec<_>>().join("."));
+            ControlFlow::Continue(())
+        }
+    }
     let statements = statements_of(dialect, sql, read(dialect, sql)?)?;
-    let mut names = BTreeSet::new();
-    let _ = visit_relations(&statements, |name| {
-        let parts = name
-            .0
-            .iter()
-            .map(|part| part.as_ident().map_or_else(|| part.to_string(), |ident| ident.value.clone()));
-        names.insert(parts.collect::<Vec<_>>().join("."));
-        ControlFlow::<()>::Continue(())
-    });
-    Ok(names)
+    let mut relations = Relations(BTreeSet::new());
+    let _ = walk(&statements, &mut relations);
+    Ok(relations.0)
 }
 
 /// Where each line of a text begins.

@@ -38,14 +38,14 @@ impl StripeWebhook {
         secrets: SigningSecrets,
         mode: Mode,
         store: Arc<dyn BillingStore>,
-        catalog: Arc<Catalog>,
+        catalog: impl Into<Arc<Catalog>>,
         tenants: Arc<dyn TenantStore>,
     ) -> Self {
         Self {
             secrets,
             events: StripeEvents::new(mode),
             store,
-            catalog,
+            catalog: catalog.into(),
             tenants,
             clock: Arc::new(SystemClock),
         }

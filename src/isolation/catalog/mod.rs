@@ -47,20 +47,35 @@ pub(crate) async fn rows<T: DeserializeOwned>(
     rows.iter().map(json).collect()
 }
 
-/// One of these queries, for the relations of these schemas only. The others are not locked, and cost nothing.
-pub(crate) fn within(sql: &str, schemas: &[String]) -> String {
-    const EVERY_SCHEMA: &str = "n.nspname NOT LIKE 'pg\\_%'";
-    const EVERY_TABLE: &str = "i.indrelid >= 16384";
-    debug_assert_eq!(sql.matches(EVERY_SCHEMA).count(), 1, "{sql}");
-    let names: Vec<String> = schemas.iter().map(|name| literal(name)).collect();
-    let names = format!("ANY (ARRAY[{}]::name[])", names.join(", "));
-    sql.replace(EVERY_SCHEMA, &format!("n.nspname = {names}")).replace(
-        EVERY_TABLE,
-        &format!(
-            "i.indrelid IN (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = {names})"
-        ),
-    )
+/// The schemas whose relations are read. The others are not locked, and cost nothing.
+#[derive(Debug, Clone)]
+pub(crate) enum Extent {
+    Everything,
+    /// Everything but the schemas of tenants, which are named by [`PlacementName::of`](crate::tenant::PlacementName).
+    /// There can be thousands, all alike.
+    WithoutPlaces,
+    Schemas(Vec<String>),
+}
+
+impl Extent {
+    /// One of the queries of this module, within this extent.
+    pub(crate) fn limit(&self, sql: &str) -> String {
+        const EVERY_SCHEMA: &str = "n.nspname NOT LIKE 'pg\\_%'";
+        const EVERY_TABLE: &str = "i.indrelid >= 16384";
+        debug_assert_eq!(sql.matches(EVERY_SCHEMA).count(), 1, "{sql}");
+        let condition = match self {
+            Self::Everything => return sql.to_owned(),
+            Self::WithoutPlaces => format!("{EVERY_SCHEMA} AND n.nspname !~ '^t_[0-9a-f]{{32}}$'"),
+            Self::Schemas(names) => {
+                let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
+                format!("n.nspname = ANY (ARRAY[{}]::name[])", names.join(", "))
+            }
+        };
+        let tables = format!(
+            "i.indrelid IN (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {condition})"
+        );
+        sql.replace(EVERY_SCHEMA, &condition).replace(EVERY_TABLE, &tables)
+    }
 }
 
 /// The schemas of the search path, in which PostgreSQL finds a name without a schema. [`rows`] changes the path.

@@ -8,8 +8,8 @@ use tenancy_sql::Schema;
 use super::examined::Examined;
 use super::objects::{Granted, Implicit, Routine};
 use crate::isolation::catalog::{
-    self, Column, FOREIGN_KEYS, ForeignKey, INDEXES, Index, Ownership, Policy, READS, RELATIONS, Reads,
-    Relations,
+    self, Column, Extent, FOREIGN_KEYS, ForeignKey, INDEXES, Index, Ownership, Policy, READS, RELATIONS,
+    Reads, Relations,
 };
 use crate::isolation::comparison::MissingTenant;
 
@@ -70,6 +70,14 @@ pub(super) enum Other {
     Sequence { name: String, tables: Vec<i64> },
 }
 
+/// The part of a database that is examined.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    Everything,
+    WithoutPlaces,
+    SearchPath,
+}
+
 pub(super) struct Catalog {
     pub(super) server: Server,
     /// The schemas in which a name without a schema is found.
@@ -87,20 +95,26 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    pub(super) async fn read(conn: &mut PgConnection, schema: &Schema) -> sqlx::Result<Self> {
+    pub(super) async fn read(conn: &mut PgConnection, schema: &Schema, part: Part) -> sqlx::Result<Self> {
         let search_path = catalog::search_path(conn).await?;
+        let extent = match part {
+            Part::Everything => Extent::Everything,
+            Part::WithoutPlaces => Extent::WithoutPlaces,
+            Part::SearchPath => Extent::Schemas(search_path.clone()),
+        };
         let server: Vec<Server> = rows(conn, include_str!("catalog/server.sql")).await?;
         let server = server.into_iter().next().ok_or(sqlx::Error::RowNotFound)?;
         let mut reader = Reader { conn, faults: Vec::new() };
         let examined = format!(
-            "SELECT * FROM ({RELATIONS}) relations JOIN ({}) access USING (oid)",
+            "SELECT * FROM ({}) relations JOIN ({}) access USING (oid)",
+            extent.limit(RELATIONS),
             include_str!("catalog/access.sql")
         );
         let relations = reader.rows("tables, columns and policies", &examined).await?;
         let mut relations: Relations<Examined> = Relations::new(relations, &search_path);
         relations.retain(|one| one.counts(schema));
-        let indexes = reader.rows("keys and indexes", INDEXES).await?;
-        let foreign_keys = reader.rows("foreign keys", FOREIGN_KEYS).await?;
+        let indexes = reader.rows("keys and indexes", &extent.limit(INDEXES)).await?;
+        let foreign_keys = reader.rows("foreign keys", &extent.limit(FOREIGN_KEYS)).await?;
         let reads = reader.rows("views", READS).await?;
         let routines = reader.rows("functions", include_str!("catalog/routines.sql")).await?;
         let implicit =

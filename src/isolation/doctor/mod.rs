@@ -54,7 +54,7 @@ mod tables;
 use sqlx::postgres::PgConnection;
 use tenancy_sql::Schema;
 
-use self::catalog::Catalog;
+use self::catalog::{Catalog, Part};
 pub use self::check::{Check, Severity};
 pub use self::report::{Finding, Fix, Report};
 use crate::error::{Error, ErrorKind, Result};
@@ -68,7 +68,26 @@ use crate::error::{Error, ErrorKind, Result};
 /// [`ErrorKind::StoreUnavailable`] if the connection breaks, and [`ErrorKind::Database`] if the server does not
 /// return the role of the connection. Any other statement that the server rejects is a finding.
 pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
-    let catalog = Catalog::read(conn, schema).await.map_err(examine_error)?;
+    examine_part(conn, schema, Part::Everything).await
+}
+
+/// Examines the schemas of the `search_path` only: the schema of one tenant, if it is the `search_path`.
+///
+/// A database with a schema for each tenant can have thousands of them. [`examine`] reads all.
+///
+/// # Errors
+/// As [`examine`].
+pub async fn examine_search_path(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
+    examine_part(conn, schema, Part::SearchPath).await
+}
+
+/// Examines the shared tables, and leaves out the schemas of tenants.
+pub(crate) async fn examine_shared(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
+    examine_part(conn, schema, Part::WithoutPlaces).await
+}
+
+async fn examine_part(conn: &mut PgConnection, schema: &Schema, part: Part) -> Result<Report> {
+    let catalog = Catalog::read(conn, schema, part).await.map_err(examine_error)?;
     let mut findings = Vec::new();
     server::judge(&catalog, schema, &mut findings);
     tables::judge(&catalog, schema, &mut findings);

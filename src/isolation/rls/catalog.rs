@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::error::{misconfigured, read_error};
 use crate::error::Result;
 use crate::isolation::catalog::{
-    FOREIGN_KEYS, ForeignKey, INDEXES, Index, READS, RELATIONS, Reads, Relations, rows, search_path, within,
+    Extent, FOREIGN_KEYS, ForeignKey, INDEXES, Index, READS, RELATIONS, Reads, Relations, rows, search_path,
 };
 
 /// The oldest supported `server_version_num`.
@@ -34,11 +34,11 @@ impl Catalog {
             )));
         }
         let search_path = search_path(conn).await.map_err(read_error)?;
-        let of = |sql: &str| if search_path_only { within(sql, &search_path) } else { sql.to_owned() };
+        let extent = if search_path_only { Extent::Schemas(search_path.clone()) } else { Extent::Everything };
         Ok(Self {
-            relations: Relations::new(all(conn, &of(RELATIONS)).await?, &search_path),
-            indexes: all(conn, &of(INDEXES)).await?,
-            foreign_keys: all(conn, &of(FOREIGN_KEYS)).await?,
+            relations: Relations::new(all(conn, &extent.limit(RELATIONS)).await?, &search_path),
+            indexes: all(conn, &extent.limit(INDEXES)).await?,
+            foreign_keys: all(conn, &extent.limit(FOREIGN_KEYS)).await?,
             reads: Reads::new(all(conn, READS).await?),
         })
     }

@@ -113,7 +113,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     /// Opens the connections, and checks that the database matches the settings.
     ///
     /// On PostgreSQL the [`doctor`](crate::isolation) examines the database as well, and its warnings are logged. Run
-    /// your migrations before, because a table that is created later is not examined.
+    /// your migrations before, because a table that is created later is not examined. The schemas of tenants are not
+    /// examined either: the [`Provisioner`](crate::placement::Provisioner) writes their policies.
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached. [`ErrorKind::Misconfigured`]

@@ -13,7 +13,8 @@ use crate::scope::Backend;
 use crate::store::errors::{stale_version, tenant_exists};
 use crate::store::timing::Timing;
 use crate::tenant::{
-    NewTenant, Placement, Slug, StatusSource, Tenant, TenantId, TenantParts, TenantStatus, TenantStore,
+    NewTenant, Placement, Region, Slug, StatusSource, Tenant, TenantId, TenantParts, TenantStatus,
+    TenantStore,
 };
 
 #[async_trait]
@@ -34,7 +35,7 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
         let mut reader = self.reader().await?;
         let rows = fetch::<DB>(
             reader.conn(),
-            "SELECT id, slug, name, status, status_set_by, plan, placement, version \
+            "SELECT id, slug, name, status, status_set_by, plan, placement, region, version \
              FROM tenancy_tenants WHERE id > $1 ORDER BY id LIMIT $2",
             &[Value::Text(&after), Value::Int(limit.into())],
         )
@@ -57,9 +58,9 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
     }
 }
 
-pub(super) const TENANT_BY_ID: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, version \
+pub(super) const TENANT_BY_ID: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version \
                             FROM tenancy_tenants WHERE id = $1";
-const TENANT_BY_SLUG: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, version \
+const TENANT_BY_SLUG: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version \
                               FROM tenancy_tenants WHERE slug = $1";
 
 pub(super) async fn tenant_where<DB: Backend>(
@@ -72,7 +73,7 @@ pub(super) async fn tenant_where<DB: Backend>(
 }
 
 fn read_tenant<DB: Backend>(row: &DB::Row) -> Result<Tenant> {
-    let version = DB::int(row, 7).map_err(|e| database_error(&e))?;
+    let version = DB::int(row, 8).map_err(|e| database_error(&e))?;
     Ok(Tenant::from_stored(TenantParts {
         id: stored(TenantId::parse(&text::<DB>(row, 0)?))?,
         slug: stored(Slug::parse(&text::<DB>(row, 1)?))?,
@@ -83,6 +84,10 @@ fn read_tenant<DB: Backend>(row: &DB::Row) -> Result<Tenant> {
         placement: serde_json::from_str::<Placement>(&text::<DB>(row, 6)?).map_err(|e| {
             Error::new(ErrorKind::Database, "the stored placement of a tenant is malformed").with_source(e)
         })?,
+        region: DB::text(row, 7)
+            .map_err(|e| database_error(&e))?
+            .map(|region| stored(Region::parse(&region)))
+            .transpose()?,
         version: u64::try_from(version).unwrap_or(0),
     }))
 }
@@ -96,8 +101,8 @@ pub(super) async fn insert_tenant<DB: Backend>(
     let placement = placement_text(tenant.placement());
     execute::<DB>(
         tx.conn(),
-        "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, version) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, region, version) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         &[
             Value::Text(&tenant.id().to_string()),
             Value::Text(tenant.slug().as_str()),
@@ -106,6 +111,7 @@ pub(super) async fn insert_tenant<DB: Backend>(
             Value::Text(tenant.status_set_by().as_str()),
             Value::Text(tenant.plan()),
             Value::Text(&placement),
+            Value::OptionalText(tenant.region().map(Region::as_str)),
             Value::Int(1),
         ],
     )
@@ -126,7 +132,7 @@ pub(super) async fn save_tenant<DB: Backend>(
     let written = execute::<DB>(
         tx.conn(),
         "UPDATE tenancy_tenants SET slug = $3, name = $4, status = $5, status_set_by = $6, plan = $7, \
-         placement = $8, version = version + 1 WHERE id = $1 AND version = $2",
+         placement = $8, region = $9, version = version + 1 WHERE id = $1 AND version = $2",
         &[
             Value::Text(&id),
             Value::Int(i64::try_from(tenant.version()).unwrap_or(i64::MAX)),
@@ -136,6 +142,7 @@ pub(super) async fn save_tenant<DB: Backend>(
             Value::Text(tenant.status_set_by().as_str()),
             Value::Text(tenant.plan()),
             Value::Text(&placement),
+            Value::OptionalText(tenant.region().map(Region::as_str)),
         ],
     )
     .await

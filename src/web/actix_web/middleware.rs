@@ -63,16 +63,16 @@ pub struct TenantMiddleware(Arc<MiddlewareCore<HeaderValue>>);
 
 impl TenantMiddleware {
     /// For routes that touch tenant data: the request must hold a verified credential.
-    pub fn new(resolver: Arc<Resolver>) -> Self {
-        Self(Arc::new(MiddlewareCore::authenticated(resolver)))
+    pub fn new(resolver: impl Into<Arc<Resolver>>) -> Self {
+        Self(Arc::new(MiddlewareCore::authenticated(resolver.into())))
     }
 
     /// For public routes, such as a login page: an unverified hint suffices.
     ///
     /// # Security
     /// Any caller can name any tenant. Use it only for routes with public content.
-    pub fn allow_unauthenticated(resolver: Arc<Resolver>) -> Self {
-        Self(Arc::new(MiddlewareCore::unauthenticated(resolver)))
+    pub fn allow_unauthenticated(resolver: impl Into<Arc<Resolver>>) -> Self {
+        Self(Arc::new(MiddlewareCore::unauthenticated(resolver.into())))
     }
 }
 

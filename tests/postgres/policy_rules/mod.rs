@@ -78,7 +78,7 @@ async fn ids_of_each_type_and_names_of_every_kind() {
 }
 
 #[tokio::test]
-async fn a_table_that_can_have_no_policy_is_refused_by_name() {
+async fn a_table_that_can_have_no_policy_is_rejected_by_name() {
     for (tables, toml, wanted) in [
         ("CREATE TABLE t (tenant_id int)", "", "column `tenant_id` of `public.t` is of the type `integer`"),
         ("CREATE TABLE t (tenant_id varchar(40))", "", "is of the type `character varying`"),
@@ -107,7 +107,7 @@ async fn a_table_that_can_have_no_policy_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_text_by_which_different_ids_are_equal_is_refused() {
+async fn a_text_by_which_different_ids_are_equal_is_rejected() {
     let mut shop = Shop::new("CREATE TABLE t (tenant_id text)").await;
     let alike = "CREATE COLLATION alike (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
         ALTER TABLE t ALTER tenant_id TYPE text COLLATE alike";
@@ -200,7 +200,7 @@ async fn the_role_of_the_application_gets_what_it_needs_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_role_that_policies_do_not_bind_is_refused() {
+async fn a_role_that_policies_do_not_bind_is_rejected() {
     let mut shop = Shop::new(SHOP).await;
     let schema = Schema::from_toml(SHARED).unwrap();
     let owner: String =

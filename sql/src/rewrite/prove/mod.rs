@@ -11,13 +11,14 @@ use std::ops::ControlFlow::{self, Break, Continue};
 
 use sqlparser::ast::{
     BinaryOperator, Cte, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, SetExpr,
-    Statement, TableFactor, TableWithJoins, TypedString, Visit, Visitor,
+    Statement, TableFactor, TableWithJoins, TypedString,
 };
 use sqlparser::tokenizer::Location;
 
 use super::conflict::ConflictKey;
 use super::identifiers::{RESERVED, alias_of, fold, is_dual};
 use super::names::Names;
+use super::walk::{TreeVisitor, walk};
 use super::{allowed, functional_notation};
 use crate::dialect::Dialect;
 use crate::functions::is_pure;
@@ -38,10 +39,10 @@ pub(super) fn prove(
         _ => None,
     };
     let mut prover = Prover { dialect, schema, tenant, top, open: Vec::new(), proven: BTreeSet::new() };
-    let mut visited = statement.visit(&mut prover);
+    let mut visited = walk(statement, &mut prover);
     for expr in targets.iter().flat_map(|target| target.elements.iter().chain(&target.predicate)) {
         if visited.is_continue() {
-            visited = expr.visit(&mut prover);
+            visited = walk(expr, &mut prover);
         }
     }
     let names = Names::of(dialect, schema, statement);
@@ -75,7 +76,7 @@ struct CteScope {
     recursive: bool,
 }
 
-impl Visitor for Prover<'_> {
+impl TreeVisitor for Prover<'_> {
     type Break = String;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<String> {

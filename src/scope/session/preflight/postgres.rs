@@ -90,7 +90,7 @@ async fn run_doctor(
     /// How many findings an error names.
     const SHOWN: usize = 5;
     let ignored: &[Check] = if enforcement == Enforcement::PredicateOnly { &RLS_CHECKS } else { &[] };
-    let report = doctor::examine(conn, schema).await?;
+    let report = doctor::examine_shared(conn, schema).await?;
     let failures = report.failures(&[accepted, ignored].concat());
     for finding in report.findings().iter().filter(|finding| finding.severity() == Severity::Warning) {
         tracing::warn!(

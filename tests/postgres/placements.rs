@@ -1,0 +1,176 @@
+//! Places that an owner provisions, as the application's own role sees them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgPool, Postgres, SqlSafeStr};
+use tenancy::context::{Actor, TenantDirectory};
+use tenancy::isolation::{RlsPolicies, doctor};
+use tenancy::placement::{ConnectionLimits, DatabaseConfig, PostgresPlaces, Provisioner};
+use tenancy::plan::Catalog;
+use tenancy::quota::Gauge;
+use tenancy::scope::Schema;
+use tenancy::store::SqlStore;
+use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug};
+use tenancy::{TenantContext, TenantDb, TenantScoped};
+
+use crate::common::{CATALOG, Cleanup, TestBackend, postgres_url};
+use crate::policy_fixture::{new_role, texts};
+
+#[derive(Debug, PartialEq, TenantScoped, sqlx::FromRow)]
+#[tenant(table = "projects")]
+struct Project {
+    #[tenant(id)]
+    id: i64,
+    name: String,
+}
+
+const TABLES: &str = "CREATE TABLE projects (tenant_id uuid NOT NULL, id bigint NOT NULL, name text NOT NULL, \
+    PRIMARY KEY (tenant_id, id)); \
+    CREATE TABLE tasks (tenant_id uuid NOT NULL, id bigserial NOT NULL, project_id bigint, title text NOT NULL, \
+        PRIMARY KEY (tenant_id, id), FOREIGN KEY (tenant_id, project_id) REFERENCES projects)";
+
+/// The tables that a tenant's transaction writes beside its own. Grants on them are the application's to make.
+const OWN_TABLES: &str = "GRANT SELECT, INSERT, UPDATE ON tenancy_gauges TO {role}; \
+    GRANT SELECT, INSERT ON tenancy_audit_events TO {role}";
+
+struct World {
+    db: TenantDb<Postgres>,
+    directory: TenantDirectory,
+    provisioner: Provisioner<Postgres>,
+    app: PgConnectOptions,
+    owner: PgPool,
+    cleanup: Vec<Cleanup>,
+}
+
+impl World {
+    /// The application's role, which owns nothing, on a database whose shared tables are migrated and protected.
+    async fn new() -> Self {
+        let (owner, database) = Postgres::fresh(4).await;
+        let name: String = sqlx::query_scalar("SELECT current_user::text").fetch_one(&owner).await.unwrap();
+        let (role, gone) =
+            new_role(&format!("LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD 'runtime' ROLE {name}")).await;
+        let store = SqlStore::new(owner.clone());
+        store.migrate().await.unwrap();
+        Postgres::raw(&owner, &OWN_TABLES.replace("{role}", &role)).await.unwrap();
+        let places = PostgresPlaces::new((*owner.connect_options()).clone()).runtime_role(&role);
+        let tables = AssertSqlSafe(TABLES).into_sql_str();
+        let tables = Migration::new(1, "tables".into(), MigrationType::Simple, tables, false);
+        let provisioner = Provisioner::new(store.clone(), places, Migrator::with_migrations(vec![tables]));
+        let shared: Vec<_> = provisioner.migrations().run().collect().await;
+        assert!(shared.iter().all(|place| place.as_ref().unwrap().result.is_ok()), "{shared:?}");
+        let app = (*owner.connect_options()).clone().username(&role).password("runtime");
+        let config = app.clone();
+        let registry =
+            move |name: &PlacementName| Ok(Some(DatabaseConfig::new(config.clone().database(name.as_str()))));
+        let db = TenantDb::postgres(PgPoolOptions::new().max_connections(3), app.to_url_lossy())
+            .databases(registry, ConnectionLimits::new(9))
+            .build()
+            .await
+            .unwrap();
+        let catalog = Arc::new(Catalog::from_toml(CATALOG).unwrap());
+        let directory = TenantDirectory::new(Arc::new(store), catalog);
+        // The databases go before the role, which has privileges in them.
+        Self { db, directory, provisioner, app, owner, cleanup: vec![database, gone] }
+    }
+
+    async fn create(&mut self, slug: &str, kind: fn(NewTenant) -> NewTenant) -> TenantContext {
+        let new = kind(NewTenant::new(Slug::parse(slug).unwrap(), slug, "free"));
+        let tenant = self.provisioner.create(new).await.unwrap();
+        if let Placement::Database { name } = tenant.placement() {
+            let drop = Cleanup::database(name.to_string(), async move |name| {
+                let server = PgPool::connect(&postgres_url()).await?;
+                let drop = format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)");
+                sqlx::raw_sql(AssertSqlSafe(drop)).execute(&server).await.map(|_| ())
+            });
+            self.cleanup.insert(0, drop);
+        }
+        self.directory.context(tenant.id(), Actor::user("ada")).await.unwrap()
+    }
+
+    /// The application's role, connected to the place of a tenant.
+    fn in_place(&self, ctx: &TenantContext) -> PgConnectOptions {
+        match ctx.tenant().placement() {
+            Placement::Schema { name } => self.app.clone().options([("search_path", name.as_str())]),
+            Placement::Database { name } => self.app.clone().database(name.as_str()),
+            _ => self.app.clone(),
+        }
+    }
+}
+
+/// A role that owns nothing works in every place; the doctor finds no fault in any, also when it starts again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_applications_role_works_in_every_place() {
+    let mut world = World::new().await;
+    let mut tenants = HashMap::new();
+    for (kind, place) in [
+        ("shared", (|new| new) as fn(NewTenant) -> NewTenant),
+        ("schema", NewTenant::own_schema),
+        ("database", NewTenant::own_database),
+    ] {
+        for who in ["acme", "globex"] {
+            tenants.insert((kind, who), world.create(&format!("{who}-{kind}"), place).await);
+        }
+    }
+    for ((kind, who), ctx) in &tenants {
+        let mut tx = world.db.begin(ctx).await.unwrap();
+        Project::insert(&mut tx, &Project { id: 1, name: format!("{who} {kind}") }).await.unwrap();
+        Gauge::new("projects").acquire(&mut tx, 1).await.unwrap();
+        tx.record(tenancy::audit::AuditEvent::new(ctx, "project.create")).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let schema = Schema::new("tenant_id").unwrap();
+    for ((kind, who), ctx) in &tenants {
+        let scope = world.db.scope(ctx);
+        let found = Project::find(&scope, 1).await.unwrap().unwrap();
+        assert_eq!(found.name, format!("{who} {kind}"));
+        assert_eq!(Project::count(&scope).await.unwrap(), 1);
+        assert_eq!(Gauge::new("projects").usage(&scope).await.unwrap().used, 1);
+        assert_eq!(tenancy::scope::StoredEvent::newest(&scope, None, 9).await.unwrap().len(), 1);
+
+        // Without the library: no tenant, no row; and the doctor as the application's role.
+        let mut conn = world.in_place(ctx).connect().await.unwrap();
+        assert_eq!(texts(&mut conn, "SELECT name FROM projects").await, Vec::<String>::new());
+        for report in [
+            doctor::examine(&mut conn, &schema).await.unwrap(),
+            doctor::examine_search_path(&mut conn, &schema).await.unwrap(),
+        ] {
+            let faults = report.failures(&[]);
+            assert!(faults.is_empty(), "{kind}: {faults:#?}");
+        }
+    }
+    // The program starts again, now that there are schemas.
+    TenantDb::postgres(PgPoolOptions::new(), world.app.to_url_lossy()).build().await.unwrap();
+    drop(world.owner);
+}
+
+/// A fault in one tenant's schema is found there, by its name, and in no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_names_the_schema_of_a_fault() {
+    let mut world = World::new().await;
+    let acme = world.create("acme", NewTenant::own_schema).await;
+    let globex = world.create("globex", NewTenant::own_schema).await;
+    let name = PlacementName::of(acme.tenant_id());
+    Postgres::raw(&world.owner, &format!("ALTER TABLE \"{name}\".projects DISABLE ROW LEVEL SECURITY"))
+        .await
+        .unwrap();
+    let schema = Schema::new("tenant_id").unwrap();
+    for (ctx, faulty) in [(&acme, true), (&globex, false)] {
+        let mut conn = world.in_place(ctx).connect().await.unwrap();
+        let report = doctor::examine_search_path(&mut conn, &schema).await.unwrap();
+        let faults = report.failures(&[]);
+        assert_eq!(!faults.is_empty(), faulty, "{faults:#?}");
+        assert!(faults.iter().all(|fault| fault.object().contains(name.as_str())), "{faults:#?}");
+        let all = doctor::examine(&mut conn, &schema).await.unwrap();
+        assert!(all.failures(&[]).iter().all(|fault| fault.object().contains(name.as_str())), "{all}");
+    }
+    // The next migration writes the policies again.
+    let schema_of_acme = (*world.owner.connect_options()).clone().options([("search_path", name.as_str())]);
+    let mut owner = schema_of_acme.connect().await.unwrap();
+    let plan = RlsPolicies::new(&schema).search_path_only().plan(&mut owner).await.unwrap();
+    assert_eq!((plan.changes().len(), plan.unguarded().len()), (1, 0), "{}", plan.sql());
+    assert!(plan.sql().contains(name.as_str()), "{}", plan.sql());
+}
