@@ -6,10 +6,9 @@ use std::sync::{PoisonError, RwLock};
 use sqlx::SqlSafeStr;
 
 use super::backend::Backend;
-use super::core::Core;
 use crate::database::{Conn, ConnectionMode, Enforcement, Route, Source, Value, arguments, to_sqlx_error};
-use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{Placement, Tenant};
+use crate::error::{Error, ErrorKind};
+use crate::tenant::Placement;
 
 /// Where the statements of a tenant run, and how they are sent.
 pub(in crate::scope) struct Place<DB: Backend> {
@@ -46,45 +45,6 @@ impl<DB: Backend> Place<DB> {
     }
 }
 
-impl<DB: Backend> Core<DB> {
-    /// The place of a tenant. The one function that reads a placement.
-    pub(in crate::scope) async fn place(&self, tenant: &Tenant) -> Result<Place<DB>> {
-        let Place { enforcement, owned, .. } = self.shared;
-        let unverified =
-            Some(tenant.placement()).filter(|placement| !self.entered.contains(placement)).cloned();
-        match tenant.placement() {
-            Placement::Shared => {
-                let (source, route) = (self.shared.source.clone(), self.shared.route.clone());
-                Ok(Place { source, route, enforcement, owned, unverified: None })
-            }
-            Placement::Schema { name } if DB::HAS_SCHEMAS => {
-                let (schema, own_tables) = (Some(name.clone()), self.own_tables.clone());
-                let route = Route { schema, own_tables, ..self.shared.route.clone() };
-                Ok(Place { source: self.shared.source.clone(), route, enforcement, owned, unverified })
-            }
-            Placement::Schema { .. } => {
-                Err(unsupported("this database has no schemas; give the tenant a file of its own"))
-            }
-            Placement::Database { name } => {
-                let Some(databases) = &self.databases else {
-                    return Err(unsupported("name the databases with `TenantDbBuilder::databases`"));
-                };
-                let database = databases.database(name).await?;
-                let (enforcement, route) = (database.enforcement, database.route.clone());
-                let source = Source::Tenant(databases.clone(), database);
-                Ok(Place { source, route, enforcement, owned: true, unverified })
-            }
-        }
-    }
-}
-
-fn unsupported(help: &str) -> Error {
-    Error::new(
-        ErrorKind::UnsupportedPlacement,
-        format!("this `TenantDb` does not serve the placement of this tenant: {help}"),
-    )
-}
-
 /// Checks that the application's migration with this version was applied where the connection is.
 pub(super) async fn verify_migration<DB: Backend>(conn: Conn<'_, DB>, version: i64) -> sqlx::Result<()> {
     let sql = "SELECT count(*) FROM _sqlx_migrations WHERE version = $1 AND success";
@@ -115,7 +75,7 @@ pub(super) async fn verify_migration<DB: Backend>(conn: Conn<'_, DB>, version: i
 pub(in crate::scope) struct EnteredPlaces(RwLock<HashSet<Placement>>);
 
 impl EnteredPlaces {
-    fn contains(&self, placement: &Placement) -> bool {
+    pub(super) fn contains(&self, placement: &Placement) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).contains(placement)
     }
 
