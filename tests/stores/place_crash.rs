@@ -197,6 +197,32 @@ async fn migrations_that_are_killed_are_finished_by_the_next_run<DB: TestPlaces>
     let start = Instant::now();
     assert!(program.migrations().drift().await.unwrap().is_empty());
     report("`drift`", start);
+    if places > 60 {
+        rates(&app).await;
+    }
+}
+
+/// Adds one table to every place, with one, two and four workers.
+async fn rates<DB: TestPlaces>(app: &App<DB>) {
+    let mut texts = texts::<DB>();
+    for workers in [1, 2, 4] {
+        texts.push(DB::PROJECTS.replace("projects", &format!("added_by_{workers}")));
+        let program = app.provisioner(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+        for what in ["a new table", "nothing to do"] {
+            let start = Instant::now();
+            finish(&program, workers).await;
+            report(&format!("{what}, {workers} workers"), start);
+        }
+    }
+    if DB::NAME == <Postgres as sqlx::Database>::NAME {
+        let size = "SELECT (sum(pg_total_relation_size(oid)) / 1024)::bigint FROM pg_class \
+            WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r' AND NOT relisshared";
+        let start = Instant::now();
+        report(&format!("the catalogue has {} kB", DB::number(&app.pool, size).await), start);
+        let start = Instant::now();
+        drop(tenancy::TenantDb::from_pool(app.pool.clone()).build().await);
+        report("`build` with the doctor", start);
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "what happened is told")]
