@@ -178,9 +178,7 @@ impl<DB: TestPlaces> Bench<DB> {
     async fn migrate(&self, places: usize) {
         let mut texts = vec![tables::<DB>()];
         for workers in [1, 2, 4] {
-            texts.push(format!(
-                "CREATE TABLE added_by_{workers} (tenant_id text NOT NULL, id bigint NOT NULL)"
-            ));
+            texts.push(DB::PROJECTS.replace("projects", &format!("added_by_{workers}")));
             let provisioner = self.app.provisioner(&texts.iter().map(String::as_str).collect::<Vec<_>>());
             for what in ["a new table", "nothing to do"] {
                 let start = Instant::now();
