@@ -24,7 +24,7 @@ use futures_util::{FutureExt, StreamExt};
 use place_fixture::{App, Project, TestPlaces};
 use sqlx::pool::PoolOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Pool, Postgres, Sqlite};
-use tenancy::placement::ConnectionLimits;
+use tenancy::placement::{ConnectionLimits, Provisioner};
 use tenancy::tenant::{NewTenant, Placement, PlacementName, Tenant};
 use tenancy::{TenantContext, TenantDb, TenantScoped};
 use tokio::runtime::Runtime;
@@ -43,10 +43,14 @@ fn count() -> usize {
     std::env::var("PLACES").map_or(100, |n| n.parse().expect("a number"))
 }
 
-/// The application's first migration: ten tables, which together are one schema.
-fn tables<DB: TestPlaces>() -> String {
+/// The application's migrations: ten tables.
+fn tables<DB: TestPlaces>() -> Vec<String> {
     let more = (2..=10).map(|n| DB::PROJECTS.replace("projects", &format!("table_{n}")));
-    std::iter::once(DB::PROJECTS.to_owned()).chain(more).collect::<Vec<_>>().join(";\n")
+    vec![DB::PROJECTS.to_owned(), more.collect::<Vec<_>>().join(";\n")]
+}
+
+fn provisioner<DB: TestPlaces>(app: &App<DB>, texts: &[String]) -> Provisioner<DB> {
+    app.provisioner(&texts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -119,8 +123,7 @@ impl<DB: TestPlaces> Bench<DB> {
         count: usize,
         template: Option<&str>,
     ) -> Vec<Arc<Tenant>> {
-        let text = tables::<DB>();
-        let mut provisioner = self.app.provisioner(&[&text]);
+        let mut provisioner = provisioner(&self.app, &tables::<DB>());
         if let Some(template) = template {
             let template = PlacementName::parse(template).unwrap();
             self.app.forget(&Placement::Database { name: template.clone() });
@@ -176,10 +179,10 @@ impl<DB: TestPlaces> Bench<DB> {
 
     /// Adds a table to every place, with one, two and four workers.
     async fn migrate(&self, places: usize) {
-        let mut texts = vec![tables::<DB>()];
+        let mut texts = tables::<DB>();
         for workers in [1, 2, 4] {
             texts.push(DB::PROJECTS.replace("projects", &format!("added_by_{workers}")));
-            let provisioner = self.app.provisioner(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+            let provisioner = provisioner(&self.app, &texts);
             for what in ["a new table", "nothing to do"] {
                 let start = Instant::now();
                 let mut migrated = std::pin::pin!(provisioner.migrations().parallel(workers).run());
