@@ -58,9 +58,9 @@ impl Provision for Sqlite {
             return Ok(()); // An earlier run was interrupted. The name is this tenant's and nobody else's.
         }
         if let Some(template) = template {
-            let (from, new) = (places.files.path(template), path.with_extension("new"));
-            let copy = move || fs::copy(&from, &new).and_then(|_| fs::rename(&new, &path));
-            return sqlx_core::rt::spawn_blocking(copy).await.map_err(|e| unwritable(&e));
+            let new = path.with_extension("new");
+            copy(places.files.connect_options(template), &new).await?;
+            return fs::rename(&new, &path).map_err(|e| unwritable(&e));
         }
         let options = places.files.connect_options(name).create_if_missing(true);
         let conn = options.connect().await.map_err(|e| database_error(&e))?;
@@ -104,6 +104,19 @@ impl Provision for Sqlite {
     fn migrates_shared(places: &SqlitePlaces) -> bool {
         places.shared.is_some()
     }
+}
+
+/// Copies a file as of one moment, whoever is writing to it. The bytes of the file alone could be an older state, or
+/// parts of two.
+async fn copy(from: SqliteConnectOptions, to: &Path) -> Result<()> {
+    match fs::remove_file(to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(&error)),
+        _ => {} // An earlier run was interrupted.
+    }
+    let mut conn = from.connect().await.map_err(|e| database_error(&e))?;
+    let to = to.to_string_lossy().into_owned();
+    sqlx::query("VACUUM INTO $1").bind(to).execute(&mut conn).await.map_err(|e| database_error(&e))?;
+    conn.close().await.map_err(|e| database_error(&e))
 }
 
 /// A lock that ends with the process at the latest.

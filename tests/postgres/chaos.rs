@@ -4,7 +4,6 @@
 //! statement. `CHAOS_SECONDS` sets the duration, `CHAOS_SEED` the work.
 
 use std::collections::BTreeSet;
-use std::env;
 use std::fmt::Debug;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -25,6 +24,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::common::{self, Fixture, TestBackend};
+use crate::numbers::{Numbers, setting};
 use crate::pooler::Pooler;
 
 /// A row contains its tenant three times: from the statement, from the database setting, and from the test. The
@@ -52,19 +52,6 @@ struct Note {
     #[tenant(id)]
     id: Uuid,
     meant: String,
-}
-
-/// Pseudo-random numbers, the same for equal seeds.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }
 
 #[derive(Default)]
@@ -153,6 +140,22 @@ fn words(error: impl Debug) -> String {
     format!("{error:?}")
 }
 
+/// Polls a future so often, and then drops it.
+pub(crate) async fn drop_after<T>(polls: u64, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut left) = (pin!(work), polls);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            // As a timer or another future in a `select!` would.
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
+}
+
 /// Works until the deadline, and drops some work halfway. Returns the attempted and the acknowledged notes.
 async fn worker(
     db: TenantDb<Postgres>,
@@ -165,23 +168,8 @@ async fn worker(
     while !tally.over.load(Ordering::Relaxed) {
         let (what, polls) = (numbers.below(10), numbers.below(60));
         let outcome = {
-            let mut work = pin!(work(&db, &ctx, what, &mut attempted));
-            if numbers.below(3) > 0 {
-                Some(work.await)
-            } else {
-                let mut left = polls;
-                poll_fn(|cx| match work.as_mut().poll(cx) {
-                    Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                    Poll::Pending if left == 0 => Poll::Ready(None),
-                    Poll::Pending => {
-                        left -= 1;
-                        // As a timer or another future in a `select!` would.
-                        cx.waker().wake_by_ref();
-                        Poll::Pending
-                    }
-                })
-                .await
-            }
+            let work = work(&db, &ctx, what, &mut attempted);
+            if numbers.below(3) > 0 { Some(work.await) } else { drop_after(polls, work).await }
         };
         let count = match outcome {
             None => &tally.dropped,
@@ -220,8 +208,7 @@ async fn terminator(options: PgConnectOptions, seed: u64, tally: Arc<Tally>) {
 
 #[expect(clippy::print_stdout, reason = "what happened is told")]
 async fn chaos(mode: ConnectionMode, connections: u32) {
-    let number = |name: &str, default| env::var(name).map_or(default, |n| n.parse().expect("a number"));
-    let (seconds, seed) = (number("CHAOS_SECONDS", 8), number("CHAOS_SEED", 1));
+    let (seconds, seed) = (setting("CHAOS_SECONDS", 8), setting("CHAOS_SEED", 1));
     let fixture = Fixture::<Postgres>::new().await;
     Postgres::raw(&fixture.pool, NOTES).await.unwrap();
     let third =

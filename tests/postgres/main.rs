@@ -5,6 +5,8 @@
 mod common;
 #[path = "../fixture/doctor_cases/mod.rs"]
 mod doctor_cases;
+#[path = "../fixture/numbers.rs"]
+mod numbers;
 #[path = "../fixture/server.rs"]
 mod server;
 
@@ -14,9 +16,12 @@ mod doctor;
 mod doctor_keys;
 mod enforcement;
 mod leak_fixture;
+mod place_chaos;
+mod place_poolers;
 mod placements;
 mod policies;
 mod policy_fixture;
 mod policy_rules;
 mod pooler;
+mod pooler_fixture;
 mod poolers;

@@ -3,10 +3,13 @@
 #[macro_use]
 #[path = "../fixture/common.rs"]
 mod common;
+#[path = "../fixture/numbers.rs"]
+mod numbers;
 #[path = "../fixture/suites.rs"]
 mod suites;
 
 mod cached;
+mod place_crash;
 mod place_fixture;
 mod place_migrations;
 mod provisioning;

@@ -48,6 +48,10 @@ pub(crate) type Lookup<DB> =
 pub(crate) trait TestPlaces: TestBackend + Provision + SupportsRow<Project> {
     /// The table of projects, as an application's migration creates it.
     const PROJECTS: &'static str;
+    /// A query for the tables `table_N` of a place, as the sum of the bits N.
+    const TABLES: &'static str;
+    /// As `TABLES`, for those that row-level security protects, where the database has it.
+    const PROTECTED: &'static str;
     /// The kinds of places, without the shared tables.
     fn kinds() -> Vec<fn(NewTenant) -> NewTenant>;
     fn places(pool: &Pool<Self>, directory: &std::path::Path) -> Self::Places;
@@ -61,6 +65,9 @@ pub(crate) trait TestPlaces: TestBackend + Provision + SupportsRow<Project> {
 impl TestPlaces for Sqlite {
     const PROJECTS: &'static str = "CREATE TABLE projects (tenant_id BLOB NOT NULL, id INTEGER NOT NULL, \
         name TEXT NOT NULL, PRIMARY KEY (tenant_id, id)) STRICT";
+    const TABLES: &'static str = "SELECT coalesce(sum(1 << CAST(substr(name, 7) AS integer)), 0) FROM sqlite_master \
+        WHERE type = 'table' AND name LIKE 'table!_%' ESCAPE '!'";
+    const PROTECTED: &'static str = Self::TABLES;
 
     fn kinds() -> Vec<fn(NewTenant) -> NewTenant> {
         vec![NewTenant::own_database]
@@ -95,6 +102,11 @@ impl TestPlaces for Sqlite {
 impl TestPlaces for Postgres {
     const PROJECTS: &'static str = "CREATE TABLE projects (tenant_id uuid NOT NULL, id bigint NOT NULL, \
         name text NOT NULL, PRIMARY KEY (tenant_id, id))";
+    const TABLES: &'static str = "SELECT coalesce(sum(1 << substr(relname, 7)::int), 0) FROM pg_class \
+        WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND relname LIKE 'table!_%' ESCAPE '!'";
+    const PROTECTED: &'static str = "SELECT coalesce(sum(1 << substr(relname, 7)::int), 0) FROM pg_class \
+        WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND relname LIKE 'table!_%' ESCAPE '!' \
+        AND relrowsecurity AND relforcerowsecurity";
 
     fn kinds() -> Vec<fn(NewTenant) -> NewTenant> {
         vec![NewTenant::own_schema, NewTenant::own_database]
@@ -143,6 +155,42 @@ pub(crate) fn migrator(texts: &[&str]) -> Migrator {
     Migrator::with_migrations(texts.iter().enumerate().map(migration).collect())
 }
 
+/// The data plane of an application whose shared tables are migrated.
+async fn data_plane<DB: TestPlaces>(
+    pool: &Pool<DB>,
+    store: &SqlStore<DB>,
+    files: &std::path::Path,
+    required_migration: Option<i64>,
+) -> (TenantDirectory, TenantDb<DB>) {
+    let catalog = Arc::new(Catalog::from_toml(CATALOG).unwrap());
+    let directory = TenantDirectory::new(Arc::new(store.clone()), catalog);
+    let limits = ConnectionLimits::new(6 + 8).per_database(2);
+    let mut db = TenantDb::from_pool(pool.clone()).databases(DB::registry(pool, files), limits);
+    if let Some(version) = required_migration {
+        db = db.required_migration(version);
+    }
+    (directory, db.build().await.unwrap())
+}
+
+/// The provisioner of another process of an application that exists.
+pub(crate) fn provisioner_of<DB: TestPlaces>(
+    pool: &Pool<DB>,
+    files: &std::path::Path,
+    texts: &[&str],
+) -> Provisioner<DB> {
+    Provisioner::new(SqlStore::new(pool.clone()), DB::places(pool, files), migrator(texts))
+}
+
+/// As [`provisioner_of`], with the first rows of each tenant.
+pub(crate) async fn seeding_provisioner_of<DB: TestPlaces>(
+    pool: &Pool<DB>,
+    files: &std::path::Path,
+    texts: &[&str],
+) -> Provisioner<DB> {
+    let (directory, db) = data_plane(pool, &SqlStore::new(pool.clone()), files, None).await;
+    provisioner_of(pool, files, texts).seed(db, directory, FirstProject)
+}
+
 pub(crate) struct App<DB: TestPlaces> {
     pub(crate) pool: Pool<DB>,
     pub(crate) store: SqlStore<DB>,
@@ -168,14 +216,7 @@ impl<DB: TestPlaces> App<DB> {
             Provisioner::new(store.clone(), DB::places(&pool, files.path()), migrator(&[DB::PROJECTS]));
         let migrated: Vec<_> = shared.migrations().run().collect().await;
         assert!(matches!(&migrated[..], [Ok(MigratedPlace { result: Ok(_), .. })]), "{migrated:?}");
-        let catalog = Arc::new(Catalog::from_toml(CATALOG).unwrap());
-        let directory = TenantDirectory::new(Arc::new(store.clone()), catalog);
-        let limits = ConnectionLimits::new(6 + 8).per_database(2);
-        let mut db = TenantDb::from_pool(pool.clone()).databases(DB::registry(&pool, files.path()), limits);
-        if let Some(version) = version {
-            db = db.required_migration(version);
-        }
-        let db = db.build().await.unwrap();
+        let (directory, db) = data_plane(&pool, &store, files.path(), version).await;
         Self { pool, store, directory, db, files, cleanup: vec![cleanup] }
     }
 

@@ -3,8 +3,9 @@
 use futures_util::StreamExt;
 use tenancy::ErrorKind;
 use tenancy::placement::{MigratedPlace, Migrations};
+use tenancy::tenant::TenantStore;
 
-use crate::place_fixture::{App, TestPlaces, failures};
+use crate::place_fixture::{App, TestPlaces, failures, migrator};
 
 /// What happened in each place, by name.
 async fn run<DB: TestPlaces>(migrations: Migrations<DB>) -> Vec<(String, Result<Vec<i64>, ErrorKind>)> {
@@ -132,7 +133,53 @@ async fn a_place_that_is_behind_is_rejected_by_name<DB: TestPlaces>() {
     }
 }
 
+/// Between two places, the reader of the stream uses the store, whatever the other workers are doing.
+async fn the_reader_of_the_stream_may_write<DB: TestPlaces>() {
+    let mut app = App::<DB>::new().await;
+    let old = app.provisioner(&[DB::PROJECTS]);
+    for n in 0..12 {
+        app.create(&old, &format!("tenant-{n}"), DB::kinds()[0]).await.unwrap();
+    }
+    let new = app.provisioner(&[DB::PROJECTS, "CREATE TABLE extra (id bigint)"]);
+    let migrations = new.migrations().parallel(6);
+    let mut places = Box::pin(migrations.run());
+    let mut renamed = 0;
+    while let Some(place) = places.next().await {
+        let place = place.unwrap();
+        assert_eq!(place.result.unwrap(), [2]);
+        let Some(tenant) = place.tenant else { continue };
+        app.store.update(&tenant.with_name("renamed")).await.unwrap();
+        renamed += 1;
+    }
+    assert_eq!(renamed, 12);
+}
+
+/// A run that ended between the migrations of a place and its policies is finished by the next one.
+async fn a_table_without_its_policies_gets_them_in_the_next_run<DB: TestPlaces>() {
+    let mut app = App::<DB>::new().await;
+    let tenants = tenants(&mut app).await;
+    let texts = [DB::PROJECTS, &DB::PROJECTS.replace("projects", "table_2")];
+    for tenant in &tenants {
+        // What a process leaves that is killed at that moment.
+        let place = app.place(tenant);
+        let mut conn = place.acquire().await.unwrap();
+        migrator(&texts).run_direct(None, &mut *conn, false).await.unwrap();
+        assert_eq!(DB::number(&place, DB::TABLES).await, 1 << 2);
+    }
+    let new = app.provisioner(&texts);
+    for (place, result) in run(new.migrations()).await {
+        assert_eq!(result, Ok(if place == "shared tables" { vec![2] } else { vec![] }), "{place}");
+    }
+    for tenant in &tenants {
+        let place = app.place(tenant);
+        assert_eq!(DB::number(&place, DB::PROTECTED).await, 1 << 2, "{}", tenant.slug());
+        assert!(!failures(&app, tenant).await[&2]);
+    }
+}
+
 on_every_database!(
+    the_reader_of_the_stream_may_write,
+    a_table_without_its_policies_gets_them_in_the_next_run,
     a_place_that_fails_stops_nothing_else,
     a_canary_that_fails_stops_the_rest,
     a_tenant_that_is_inserted_meanwhile_is_migrated,

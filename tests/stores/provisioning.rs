@@ -6,6 +6,7 @@ use tenancy::ErrorKind;
 use tenancy::tenant::{Placement, PlacementName, TenantStatus, TenantStore};
 use tokio::task::JoinSet;
 
+use crate::common::TestBackend;
 use crate::place_fixture::{App, TestPlaces};
 
 async fn each_kind_of_place_is_provisioned_and_seeded<DB: TestPlaces>() {
@@ -144,6 +145,29 @@ async fn a_new_database_is_copied_from_the_template<DB: TestPlaces>() {
     let missing: Vec<_> =
         drift.iter().filter_map(|d| Some((d.tenant.as_ref()?.slug().as_str(), &d.missing[..]))).collect();
     assert_eq!(missing, [("one", &[2][..])]);
+}
+
+/// A copy of the template has everything that was committed to it, also while another process is changing it.
+#[tokio::test]
+async fn a_copy_of_a_template_in_use_is_complete() {
+    use sqlx::{Connection, Executor, Sqlite, SqliteConnection};
+
+    let mut app = App::<Sqlite>::new().await;
+    let name = PlacementName::parse("template").unwrap();
+    let provisioner = app.provisioner(&[Sqlite::PROJECTS]).template(name.clone());
+    provisioner.update_template().await.unwrap();
+    let options = tenancy::placement::SqliteFiles::new(app.files.path()).unwrap().connect_options(&name);
+    let mut writer = SqliteConnection::connect_with(&options).await.unwrap();
+    writer.execute("CREATE TABLE table_2 (id); CREATE TABLE table_3 (id)").await.unwrap();
+    let (kind, in_template) = (tenancy::tenant::NewTenant::own_database, 1 << 2 | 1 << 3);
+    let during = app.create(&provisioner, "during", kind).await.unwrap();
+    writer.close().await.unwrap();
+    let after = app.create(&provisioner, "after", kind).await.unwrap();
+    for tenant in [&during, &after] {
+        let found = Sqlite::number(&app.place(tenant), Sqlite::TABLES).await;
+        assert_eq!(found, in_template, "{}", tenant.slug());
+        assert_eq!(app.projects(tenant).await.unwrap(), [format!("first of {}", tenant.slug())]);
+    }
 }
 
 on_every_database!(
