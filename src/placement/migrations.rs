@@ -1,6 +1,6 @@
 //! [`Migrations`]: the application's migrations in every place, and what differs from them.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -243,7 +243,6 @@ impl<DB: Provision> Migrations<DB> {
         let provisioner = &self.provisioner;
         DB::enter(&provisioner.places, worker, placement).await?;
         let done = async {
-            let recorded = self.recorded(key).await?;
             let before = list(worker.conn()).await?;
             provisioner.migrate(worker.conn(), placement).await?;
             let new: Vec<i64> = provisioner
@@ -259,33 +258,18 @@ impl<DB: Provision> Migrations<DB> {
         };
         let done: Result<Vec<i64>> = done.await;
         DB::leave(worker).await;
-        let recorded = self.recorded(key).await?;
-        let mut missing = provisioner.versions().filter(|version| recorded.get(version) != Some(&None));
-        let outcomes = match &done {
-            Ok(_) => missing.map(|version| (version, None)).collect(),
+        match &done {
+            Ok(_) => provisioner.record_applied(key).await?,
             Err(error) => {
+                let recorded = provisioner.store.recorded_migrations(key).await?;
+                let next = provisioner.versions().find(|version| recorded.get(version) != Some(&None));
                 let cause = error.cause().map_or_else(|| error.to_string(), ToString::to_string);
-                missing.next().map(|version| (version, Some(cause))).into_iter().collect()
+                if let Some(next) = next {
+                    provisioner.store.record_migrations(key, &[(next, Some(&cause))]).await?;
+                }
             }
-        };
-        self.record(key, outcomes).await?;
+        }
         done
-    }
-
-    /// The recorded migrations of a place.
-    async fn recorded(&self, key: &str) -> Result<BTreeMap<i64, Option<String>>> {
-        let (store, key) = (self.provisioner.store.clone(), key.to_owned());
-        to_its_end(async move { store.recorded_migrations(&key).await }).await
-    }
-
-    async fn record(&self, key: &str, outcomes: Vec<(i64, Option<String>)>) -> Result<()> {
-        let (store, key) = (self.provisioner.store.clone(), key.to_owned());
-        to_its_end(async move {
-            let outcomes: Vec<_> =
-                outcomes.iter().map(|(version, error)| (*version, error.as_deref())).collect();
-            store.record_migrations(&key, &outcomes).await
-        })
-        .await
     }
 
     async fn compare(&self, tenant: Option<Arc<Tenant>>, worker: &mut Worker<DB>) -> Drift {
@@ -316,14 +300,6 @@ impl<DB: Provision> Migrations<DB> {
         }
         drift
     }
-}
-
-/// Runs a call of the store to its end, also while nobody reads the stream of [`Migrations::run`].
-///
-/// The call holds a connection of the store, and on SQLite the lock of the database. Between two places the reader of
-/// the stream may need them.
-async fn to_its_end<T: Send + 'static>(call: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    sqlx_core::rt::spawn(call).await
 }
 
 /// Whether a tenant has a place that is migrated here. A new tenant is migrated by its provisioning.

@@ -10,11 +10,11 @@ use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
 use crate::database::{
-    Begin, BoundTenant, Conn, ConnectionMode, Databases, Lease, OpenTransaction, Route, Source, TxMode,
-    change_error, database_error, to_sqlx_error,
+    Begin, BoundTenant, Conn, ConnectionMode, Databases, Lease, OpenTransaction, TxMode, change_error,
+    database_error, to_sqlx_error,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::{Placement, Tenant, TenantId};
+use crate::tenant::TenantId;
 
 pub(in crate::scope) struct Core<DB: Backend> {
     /// The place of the shared tables.
@@ -44,36 +44,6 @@ pub(in crate::scope) struct Core<DB: Backend> {
 }
 
 impl<DB: Backend> Core<DB> {
-    /// The place of a tenant. The one function that reads a placement.
-    pub(in crate::scope) async fn place(&self, tenant: &Tenant) -> Result<Place<DB>> {
-        let Place { enforcement, owned, .. } = self.shared;
-        let unverified =
-            Some(tenant.placement()).filter(|placement| !self.entered.contains(placement)).cloned();
-        match tenant.placement() {
-            Placement::Shared => {
-                let (source, route) = (self.shared.source.clone(), self.shared.route.clone());
-                Ok(Place { source, route, enforcement, owned, unverified: None })
-            }
-            Placement::Schema { name } if DB::HAS_SCHEMAS => {
-                let (schema, own_tables) = (Some(name.clone()), self.own_tables.clone());
-                let route = Route { schema, own_tables, ..self.shared.route.clone() };
-                Ok(Place { source: self.shared.source.clone(), route, enforcement, owned, unverified })
-            }
-            Placement::Schema { .. } => {
-                Err(unsupported("this database has no schemas; give the tenant a file of its own"))
-            }
-            Placement::Database { name } => {
-                let Some(databases) = &self.databases else {
-                    return Err(unsupported("name the databases with `TenantDbBuilder::databases`"));
-                };
-                let database = databases.database(name).await?;
-                let (enforcement, route) = (database.enforcement, database.route.clone());
-                let source = Source::Tenant(databases.clone(), database);
-                Ok(Place { source, route, enforcement, owned: true, unverified })
-            }
-        }
-    }
-
     /// The tenant id with the type of the tenant columns.
     pub(in crate::scope) fn bound(&self, ctx: &TenantContext) -> BoundTenant {
         BoundTenant { id: ctx.tenant_id().clone(), column: self.tenant_type }
@@ -136,13 +106,6 @@ impl<DB: Backend> Core<DB> {
         let lease = Lease::Transaction(self.open(&place, Some(ctx.tenant_id()), mode).await?);
         Ok(StatementLease { lease, writes })
     }
-}
-
-fn unsupported(help: &str) -> Error {
-    Error::new(
-        ErrorKind::UnsupportedPlacement,
-        format!("this `TenantDb` does not serve the placement of this tenant: {help}"),
-    )
 }
 
 /// The connection of a single statement.
