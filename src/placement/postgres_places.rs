@@ -120,6 +120,10 @@ impl Provision for Postgres {
             && let Placement::Schema { name } | Placement::Database { name } = placement
         {
             create_role(&mut conn, name, places.runtime_role.as_deref()).await?;
+            if matches!(placement, Placement::Schema { .. }) {
+                // A database has the library's tables of its own.
+                run(&mut conn, own_tables(&format!("\"{name}\""))).await.map_err(|e| database_error(&e))?;
+            }
         }
         let _ = conn.close().await;
         Ok(())
@@ -244,9 +248,8 @@ async fn create_role(conn: &mut PgConnection, name: &PlacementName, login: Optio
         Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("42710") => {}
         created => created.map_err(|e| database_error(&e))?,
     }
-    let grants =
-        format!("GRANT \"{name}\" TO {}{options}; {}", quoted(login), own_tables(&format!("\"{name}\"")));
-    run(conn, grants).await.map_err(|e| database_error(&e))
+    let grant = format!("GRANT \"{name}\" TO {}{options}", quoted(login));
+    run(conn, grant).await.map_err(|e| database_error(&e))
 }
 
 fn quoted(name: &str) -> String {
