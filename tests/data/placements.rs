@@ -103,6 +103,33 @@ async fn d06_a_name_with_a_schema_shows_no_row_of_another_tenant() {
     );
 }
 
+/// `D20`: a function that sets a search path of its own reads another table, and no row of another tenant there.
+#[tokio::test]
+async fn d20_a_function_with_a_search_path_of_its_own_shows_no_row_of_another_tenant() {
+    let fixture = schemas().await;
+    let function = format!(
+        "CREATE FUNCTION public.elsewhere() RETURNS bigint LANGUAGE sql SET search_path = {} \
+         AS 'SELECT count(*) FROM orders'",
+        schema(&fixture.globex)
+    );
+    Postgres::raw(&fixture.pool, &function).await.unwrap();
+    for (ctx, total) in [(&fixture.acme, 1), (&fixture.globex, 2)] {
+        Order::insert(&fixture.db.scope(ctx), &Order::new(total)).await.unwrap();
+    }
+    for (ctx, expected) in [(&fixture.acme, 0), (&fixture.globex, 1)] {
+        // The rewriter rejects a function that it does not know; row-level security is what stands behind it.
+        let scope = fixture.db.scope(ctx);
+        let rejected = sqlx::query("SELECT public.elsewhere()").fetch_all(&scope).await.unwrap_err();
+        assert_eq!(tenancy::Error::from_sqlx(rejected).kind(), ErrorKind::SqlRejected);
+        let mut conn = fixture.pool.acquire().await.unwrap();
+        let set = format!("SET app.tenant_id = '{}'", ctx.tenant_id());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&mut *conn).await.unwrap();
+        let found: i64 = sqlx::query_scalar("SELECT public.elsewhere()").fetch_one(&mut *conn).await.unwrap();
+        assert_eq!(found, expected);
+        sqlx::raw_sql("RESET app.tenant_id").execute(&mut *conn).await.unwrap();
+    }
+}
+
 /// `D05`: a temporary table of the session is not found before the tenant's table.
 #[tokio::test]
 async fn a_temporary_table_hides_no_table_of_the_schema() {

@@ -162,6 +162,28 @@ async fn the_applications_role_works_in_every_place() {
     drop(world.owner);
 }
 
+/// `D12`: a migration creates its tables in the tenant's schema, and in no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d12_a_migration_creates_nothing_in_public() {
+    let mut world = World::new().await;
+    Postgres::raw(&world.owner, "DROP TABLE tasks, projects").await.unwrap();
+    let acme = world.create("acme", NewTenant::own_schema).await;
+    let globex = world.create("globex", NewTenant::own_schema).await;
+    for (schema, expected) in [("public".to_owned(), 0), (schema_of(&acme), 2), (schema_of(&globex), 2)] {
+        let sql = format!(
+            "SELECT count(*) FROM pg_tables WHERE schemaname = '{schema}' AND tablename IN ('projects', 'tasks')"
+        );
+        assert_eq!(Postgres::number(&world.owner, &sql).await, expected, "{schema}");
+    }
+    // `D08`: each schema has sequences of its own, so a value of one tenant tells nothing about another.
+    let sequences = "SELECT count(DISTINCT sequencename || schemaname) FROM pg_sequences WHERE sequencename = 'tasks_id_seq'";
+    assert_eq!(Postgres::number(&world.owner, sequences).await, 2);
+}
+
+fn schema_of(ctx: &TenantContext) -> String {
+    PlacementName::of(ctx.tenant_id()).to_string()
+}
+
 /// A fault in one tenant's schema is found there, by its name, and in no other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_doctor_names_the_schema_of_a_fault() {
@@ -218,7 +240,6 @@ async fn a_role_for_each_tenant_reads_no_other_place_by_name() {
         assert_eq!(Project::count(&world.db.scope(ctx)).await.unwrap(), 1);
     }
     let [acme, globex, umbrella, commons] = &tenants[..] else { unreachable!() };
-    let schema = |ctx: &TenantContext| PlacementName::of(ctx.tenant_id()).to_string();
     for (ctx, other) in [(acme, globex), (globex, acme)] {
         let scope = world.db.scope(ctx);
         let count = async |schema: String| {
@@ -226,8 +247,8 @@ async fn a_role_for_each_tenant_reads_no_other_place_by_name() {
             let found = sqlx::query_scalar::<_, i64>(sql).fetch_one(&scope).await;
             found.map_err(|error| tenancy::Error::from_sqlx(error).kind())
         };
-        assert_eq!(count(schema(ctx)).await, Ok(1));
-        assert_eq!(count(schema(other)).await, Err(ErrorKind::Misconfigured), "a privilege is missing");
+        assert_eq!(count(schema_of(ctx)).await, Ok(1));
+        assert_eq!(count(schema_of(other)).await, Err(ErrorKind::Misconfigured), "a privilege is missing");
         assert_eq!(count("public".to_owned()).await, Err(ErrorKind::Misconfigured));
     }
     // The application's role itself has no privilege in any place of a tenant.
