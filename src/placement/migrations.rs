@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use futures_util::stream::{self, Stream};
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError};
@@ -139,12 +141,22 @@ impl<DB: Provision> Migrations<DB> {
     /// An item is an error if the list of tenants cannot be read, or if there is no such canary. It is the last item.
     pub fn run(self) -> impl Stream<Item = Result<MigratedPlace>> + Send + Unpin {
         let (sender, mut receiver) = mpsc::channel(1);
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = ended.clone();
         sqlx_core::rt::spawn(async move {
             if let Err(error) = self.run_all(&sender).await {
                 let _ = sender.send(Err(error)).await;
             }
+            end.store(true, Ordering::Release);
         });
-        stream::poll_fn(move |context| receiver.poll_recv(context))
+        stream::poll_fn(move |context| match receiver.poll_recv(context) {
+            // A task panicked, or the runtime stops: the run is not complete.
+            Poll::Ready(None) if !ended.swap(true, Ordering::AcqRel) => Poll::Ready(Some(Err(Error::new(
+                ErrorKind::Database,
+                "the run ended before every place was migrated; run it again",
+            )))),
+            place => place,
+        })
     }
 
     async fn run_all(self, sender: &Sender) -> Result<()> {
