@@ -122,6 +122,11 @@ pub(crate) fn database_error(error: &sqlx::Error) -> Error {
     Error::new(kind, text).with_source(error.to_string())
 }
 
+/// Whether the statement names a table that does not exist. SQLite has no code for that.
+pub(crate) fn is_missing_table(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some("42P01") || error.message().contains("no such table")
+}
+
 /// The error of a statement that changes rows. If the connection breaks before the result arrives, the change may
 /// have been committed: [`ErrorKind::OutcomeUnknown`].
 pub(crate) fn change_error(error: &sqlx::Error) -> Error {

@@ -1,7 +1,7 @@
 //! Names as quoted SQL identifiers and literals.
 
 /// A name as a quoted SQL identifier.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

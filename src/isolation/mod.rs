@@ -30,4 +30,5 @@ mod policy;
 mod rls;
 
 pub use self::comparison::MissingTenant;
+pub(crate) use self::identifier::quoted;
 pub use self::rls::{PolicyChange, PolicyPlan, RlsPolicies};

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::migration_error::migration_error;
 use super::places::{Provision, Worker};
 use super::provisioner::Provisioner;
+use crate::database::is_missing_table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Placement, Tenant, TenantId, TenantStatus, TenantStore};
 
@@ -332,11 +333,7 @@ const TABLE: &str = "_sqlx_migrations";
 /// The migrations that were applied. A place without the table of migrations has none.
 async fn list<C: Migrate>(conn: &mut C) -> Result<Vec<AppliedMigration>> {
     match conn.list_applied_migrations(TABLE).await {
-        Err(MigrateError::Execute(sqlx::Error::Database(e)))
-            if e.code().as_deref() == Some("42P01") || e.message().contains("no such table") =>
-        {
-            Ok(Vec::new())
-        }
+        Err(MigrateError::Execute(sqlx::Error::Database(e))) if is_missing_table(&*e) => Ok(Vec::new()),
         found => found.map_err(|e| migration_error(&e)),
     }
 }

@@ -9,7 +9,7 @@ use tenancy_sql::Schema;
 use super::places::{Provision, Worker, locked};
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
-use crate::isolation::RlsPolicies;
+use crate::isolation::{RlsPolicies, quoted};
 use crate::tenant::{Placement, PlacementName};
 
 /// After how many schemas a worker gets a new connection.
@@ -250,10 +250,6 @@ async fn create_role(conn: &mut PgConnection, name: &PlacementName, login: Optio
     }
     let grant = format!("GRANT \"{name}\" TO {}{options}", quoted(login));
     run(conn, grant).await.map_err(|e| database_error(&e))
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 enum Entered {

@@ -11,8 +11,9 @@ impl<DB: Backend> Core<DB> {
     /// The place of a tenant. The one function that reads a placement.
     pub(in crate::scope) async fn place(&self, tenant: &Tenant) -> Result<Place<DB>> {
         let Place { enforcement, owned, .. } = self.shared;
+        // Only a place of a tenant's own is looked up: the shared tables were checked at the start.
         let unverified =
-            Some(tenant.placement()).filter(|placement| !self.entered.contains(placement)).cloned();
+            || Some(tenant.placement()).filter(|placement| !self.entered.contains(placement)).cloned();
         match tenant.placement() {
             Placement::Shared => {
                 let (source, route) = (self.shared.source.clone(), self.shared.route.clone());
@@ -22,7 +23,13 @@ impl<DB: Backend> Core<DB> {
                 let (schema, own_tables) = (Some(name.clone()), self.own_tables.clone());
                 let role = schema.clone().filter(|_| self.role_per_tenant);
                 let route = Route { schema, role, own_tables, ..self.shared.route.clone() };
-                Ok(Place { source: self.shared.source.clone(), route, enforcement, owned, unverified })
+                Ok(Place {
+                    source: self.shared.source.clone(),
+                    route,
+                    enforcement,
+                    owned,
+                    unverified: unverified(),
+                })
             }
             Placement::Schema { .. } => {
                 Err(unsupported("this database has no schemas; give the tenant a file of its own"))
@@ -35,7 +42,7 @@ impl<DB: Backend> Core<DB> {
                 let role = Some(name.clone()).filter(|_| self.role_per_tenant);
                 let (enforcement, route) = (database.enforcement, Route { role, ..database.route.clone() });
                 let source = Source::Tenant(databases.clone(), database);
-                Ok(Place { source, route, enforcement, owned: true, unverified })
+                Ok(Place { source, route, enforcement, owned: true, unverified: unverified() })
             }
         }
     }

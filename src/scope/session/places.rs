@@ -7,7 +7,9 @@ use std::sync::{PoisonError, RwLock};
 use sqlx::SqlSafeStr;
 
 use super::backend::Backend;
-use crate::database::{Conn, ConnectionMode, Enforcement, Route, Source, Value, arguments, to_sqlx_error};
+use crate::database::{
+    Conn, ConnectionMode, Enforcement, Route, Source, Value, arguments, is_missing_table, to_sqlx_error,
+};
 use crate::error::{Error, ErrorKind};
 use crate::tenant::Placement;
 
@@ -53,12 +55,8 @@ pub(super) async fn verify_migration<DB: Backend>(conn: Conn<'_, DB>, version: i
     let binds = arguments::<DB>(&[Value::Int(version)]).map_err(to_sqlx_error)?;
     let found = match DB::fetch(conn, sql.into_sql_str(), binds).await {
         Ok(rows) => rows.first().map_or(Ok(0), |row| DB::int(row, 0))?,
-        // There is no table of migrations yet. SQLite has no code for that.
-        Err(sqlx::Error::Database(e))
-            if e.code().as_deref() == Some("42P01") || e.message().contains("no such table") =>
-        {
-            0
-        }
+        // There is no table of migrations yet.
+        Err(sqlx::Error::Database(e)) if is_missing_table(&*e) => 0,
         Err(error) => return Err(error),
     };
     if found > 0 {
