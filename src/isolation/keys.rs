@@ -27,15 +27,18 @@ impl Index {
 
     /// The statements that recreate a unique key with the tenant column in front, in one transaction. `None` if the
     /// definition has an unknown form.
-    pub(super) fn unique_with_tenant(&self, table: &str, tenant: &str) -> Option<String> {
+    pub(super) fn unique_with_tenant(&self, table: &str, tenant: &str) -> Option<Vec<String>> {
         let name = quoted(&self.name);
         let body = self.body_with_tenant(tenant)?;
         Some(if self.constraint {
-            format!(
+            vec![format!(
                 "ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name},\n    ADD CONSTRAINT {name} {body};"
-            )
+            )]
         } else {
-            format!("DROP INDEX IF EXISTS {};\nCREATE UNIQUE INDEX {name} ON {table}{body};", self.ident)
+            vec![
+                format!("DROP INDEX IF EXISTS {};", self.ident),
+                format!("CREATE UNIQUE INDEX {name} ON {table}{body};"),
+            ]
         })
     }
 
@@ -178,10 +181,9 @@ pub(super) fn unique(parent: &Side<'_>, needs: &BTreeSet<String>) -> String {
 ///
 /// Under `FORCE`, PostgreSQL looks as the owner for rows that violate the key, sees no rows, and marks the key valid.
 /// The tables are both sides with all their partitions and children. Run the result in one transaction.
-pub(super) fn checked(tables: &BTreeSet<String>, add: &str) -> String {
+pub(super) fn checked(tables: &BTreeSet<String>, add: &str) -> Vec<String> {
     let all = |action: &'static str| {
         tables.iter().map(move |name| format!("ALTER TABLE {name} {action} ROW LEVEL SECURITY;"))
     };
-    let statements: Vec<String> = all("NO FORCE").chain([add.to_owned()]).chain(all("FORCE")).collect();
-    statements.join("\n")
+    all("NO FORCE").chain([add.to_owned()]).chain(all("FORCE")).collect()
 }

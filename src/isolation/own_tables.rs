@@ -3,6 +3,9 @@
 /// The prefix of their names.
 pub(super) const PREFIX: &str = "tenancy_";
 
+/// The table of audit events.
+pub(super) const AUDIT_EVENTS: &str = "tenancy_audit_events";
+
 /// The tables that belong to the operator, not to tenants.
 pub(super) const CONTROL_PLANE: [&str; 12] = [
     "tenancy_tenants",

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use super::catalog::{Column, Policy};
-use super::comparison::{self, Kind, MissingTenant, RAISED};
+use super::comparison::{self, Kind, MissingTenant, RAISED, in_one_line};
 use super::identifier::quoted;
 
 /// The restrictive policy.
@@ -14,6 +14,10 @@ pub(super) const FLOOR: &str = "tenancy_floor";
 pub(super) const OWN: &str = "tenancy_own";
 /// The prefix of a generated policy's comment; the hash of the definition follows.
 const MARK: &str = "tenancy ";
+
+/// The commands of policies, as the catalogue writes them, each with the privilege that it needs.
+pub(super) const COMMANDS: [(char, &str); 4] =
+    [('r', "SELECT"), ('a', "INSERT"), ('w', "UPDATE"), ('d', "DELETE")];
 
 /// A generated policy, for every command and every role.
 pub(super) struct Planned {
@@ -54,14 +58,14 @@ impl Planned {
     }
 
     /// The statements that create it on a table, and replace a policy with the same name.
-    pub(super) fn create(&self, table: &str) -> String {
+    pub(super) fn create(&self, table: &str) -> Vec<String> {
         let on = format!("{} ON {table}", quoted(self.name));
         let restrictive = if self.permissive { "" } else { " AS RESTRICTIVE" };
-        format!(
-            "DROP POLICY IF EXISTS {on};\nCREATE POLICY {on}{restrictive}\n    USING ({});\n{}",
-            self.using,
-            self.comment(table)
-        )
+        vec![
+            format!("DROP POLICY IF EXISTS {on};"),
+            format!("CREATE POLICY {on}{restrictive}\n    USING ({});", self.using),
+            self.comment(table),
+        ]
     }
 
     /// The statement that writes the mark.
@@ -84,6 +88,24 @@ impl Policy {
     /// Whether it is the generated restrictive policy that fails without a tenant.
     pub(super) fn raises(&self) -> bool {
         self.name == FLOOR && self.using.as_ref().is_some_and(|using| using.contains(RAISED))
+    }
+
+    pub(super) fn is_for(&self, command: char) -> bool {
+        self.command == '*' || self.command == command
+    }
+
+    /// Whether it compares the tenant column with the tenant, in one of the known forms, for every row that `command`
+    /// reads or writes.
+    pub(super) fn compares(&self, known: &[String], command: char) -> bool {
+        // A missing expression counts as `true`.
+        let using = self.using.as_deref().unwrap_or("true");
+        let check = self.check.as_deref().unwrap_or(using);
+        let (old, new) = match command {
+            'a' => (None, Some(check)),
+            'w' => (Some(using), Some(check)),
+            _ => (Some(using), None),
+        };
+        old.into_iter().chain(new).all(|text| known.contains(&in_one_line(text)))
     }
 
     fn has_planned_name(&self) -> bool {

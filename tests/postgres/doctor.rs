@@ -16,10 +16,14 @@ use crate::doctor_cases::reach::REACH;
 use crate::doctor_cases::{self, Fixture};
 
 /// The checks that no planted schema can trigger, and where they are tested.
-const ELSEWHERE: [Check; 3] = [
-    Check::BrokenKey,     // tests/postgres/doctor_keys.rs
-    Check::ServerVersion, // src/isolation/doctor/server.rs
-    Check::SqlxBegin,     // tests/cli/cli.rs
+const ELSEWHERE: [Check; 7] = [
+    Check::BrokenKey,      // tests/postgres/doctor_keys.rs
+    Check::ServerVersion,  // src/isolation/doctor/server.rs
+    Check::SqlxBegin,      // tests/cli/cli.rs
+    Check::ShardPolicy,    // tests/postgres/citus.rs
+    Check::CitusTable,     // tests/postgres/citus.rs
+    Check::CitusRows,      // tests/postgres/citus.rs
+    Check::AuditPrivilege, // tests/postgres/citus.rs
 ];
 
 /// The note for a role that does not see all rows.

@@ -21,6 +21,7 @@ pub(crate) enum Format {
 pub(crate) fn run(
     url: Option<String>,
     in_schema: Option<&str>,
+    for_citus: bool,
     config: Option<PathBuf>,
     format: Format,
     accept: &[String],
@@ -33,7 +34,7 @@ pub(crate) fn run(
 
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let mut report = runtime.block_on(examine(&url, in_schema, &schema))?;
+    let mut report = runtime.block_on(examine(&url, in_schema, for_citus, &schema))?;
     if let Some(finding) = sqlx_finding(&config)? {
         report = report.with(finding);
     }
@@ -47,13 +48,19 @@ pub(crate) fn run(
     Ok(ExitCode::from(u8::from(!report.failures(&[]).is_empty())))
 }
 
-async fn examine(url: &str, in_schema: Option<&str>, schema: &Schema) -> Result<Report, String> {
+async fn examine(
+    url: &str,
+    in_schema: Option<&str>,
+    for_citus: bool,
+    schema: &Schema,
+) -> Result<Report, String> {
     let mut conn = match url.split(':').next().unwrap_or_default() {
         "postgres" | "postgresql" => postgres(url, in_schema).await?,
         other => return Err(format!("the doctor examines PostgreSQL only; `{other}` is another database")),
     };
     let report = match in_schema {
         Some(_) => doctor::examine_search_path(&mut conn, schema).await,
+        None if for_citus => doctor::examine_for_citus(&mut conn, schema).await,
         None => doctor::examine(&mut conn, schema).await,
     };
     let report = report.map_err(|e| match e.cause() {

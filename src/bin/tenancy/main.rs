@@ -39,6 +39,9 @@ enum Command {
         /// Only this schema, such as the schema of one tenant, instead of all.
         #[arg(long, value_name = "SCHEMA")]
         schema: Option<String>,
+        /// Also check what Citus would not distribute, before you distribute the tables.
+        #[arg(long, conflicts_with = "schema")]
+        citus: bool,
         /// The `tenancy.toml`, instead of the one in this directory.
         #[arg(long)]
         config: Option<PathBuf>,
@@ -122,8 +125,8 @@ fn main() -> ExitCode {
             check::run(&paths, config::Configs::new(config, dialects), quiet)
         }
         Command::Sql(SqlCommand::Snapshot { url, config, check }) => snapshot::run(url, config, check),
-        Command::Doctor { url, schema, config, format, accept } => {
-            doctor::run(url, schema.as_deref(), config, format, &accept)
+        Command::Doctor { url, schema, citus, config, format, accept } => {
+            doctor::run(url, schema.as_deref(), citus, config, format, &accept)
         }
     };
     result.unwrap_or_else(|error| {

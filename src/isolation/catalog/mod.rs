@@ -6,8 +6,10 @@
 mod foreign_key;
 mod index;
 mod ownership;
+mod policy;
 mod reads;
 mod relation;
+mod shards;
 
 use serde::de::DeserializeOwned;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -15,11 +17,13 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::identifier::literal;
 
-pub(crate) use self::foreign_key::ForeignKey;
+pub(crate) use self::foreign_key::{Action, ForeignKey};
 pub(crate) use self::index::Index;
 pub(crate) use self::ownership::{Ownership, Relations};
+pub(crate) use self::policy::Policy;
 pub(crate) use self::reads::Reads;
-pub(crate) use self::relation::{Column, Policy, Relation};
+pub(crate) use self::relation::{Column, Relation};
+pub(crate) use self::shards::{Shard, shards};
 
 /// The query for every table and view. A row is a [`Relation`].
 pub(crate) const RELATIONS: &str = include_str!("relations.sql");
@@ -30,19 +34,33 @@ pub(crate) const FOREIGN_KEYS: &str = include_str!("foreign_keys.sql");
 /// The query for what each view reads. [`Reads`] takes its rows.
 pub(crate) const READS: &str = include_str!("reads.sql");
 
-/// Runs a query as one message, after statements that change settings for its transaction.
+/// A setting and its value.
+pub(crate) type Setting = (&'static str, &'static str);
+
+/// The statement that changes settings for the transaction. It returns no row, and needs no language.
+///
+/// Citus repeats a `SET LOCAL` on its workers, with all other statements of the same message.
+pub(crate) fn set_local(settings: &[Setting]) -> String {
+    let all: Vec<String> = settings
+        .iter()
+        .map(|(name, value)| format!("pg_catalog.set_config('{name}', '{value}', true) IS NULL"))
+        .collect();
+    format!("SELECT WHERE {}", all.join(" OR "))
+}
+
+/// Runs a query as one message, with changed settings.
 ///
 /// The search path of that transaction is `pg_catalog` only. A name without a schema, in the query and in what
 /// PostgreSQL prints, is one of PostgreSQL's own.
 pub(crate) async fn rows<T: DeserializeOwned>(
     conn: &mut PgConnection,
-    settings: &str,
+    settings: &[Setting],
     sql: &str,
 ) -> sqlx::Result<Vec<T>> {
-    let sql = format!(
-        "SET LOCAL search_path = pg_catalog; SET LOCAL quote_all_identifiers = off; SET LOCAL jit = off; {settings}; \
-         SELECT row_to_json(q)::text FROM (\n{sql}) q"
-    );
+    const ALWAYS: [Setting; 3] =
+        [("search_path", "pg_catalog"), ("quote_all_identifiers", "off"), ("jit", "off")];
+    let settings = set_local(&[&ALWAYS, settings].concat());
+    let sql = format!("{settings}; SELECT row_to_json(q)::text FROM (\n{sql}) q");
     let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await?;
     rows.iter().map(json).collect()
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use tenancy_sql::Schema;
 
 use super::relation::{Column, Relation};
+use super::shards::Shard;
 use crate::isolation::own_tables::CONTROL_PLANE;
 
 /// Which tenants own the rows of a table.
@@ -42,6 +43,15 @@ impl<R: BorrowMut<Relation>> Relations<R> {
             relation.visible = at.is_some() && first.get(&relation.name).copied() == at;
         }
         Self(rows.into_iter().map(|row| (row.borrow().oid, row)).collect())
+    }
+
+    /// Gives each table its shards.
+    pub(crate) fn set_shards(&mut self, shards: BTreeMap<i64, Vec<Shard>>) {
+        for (oid, shards) in shards {
+            if let Some(table) = self.0.get_mut(&oid) {
+                table.borrow_mut().shards = shards;
+            }
+        }
     }
 }
 

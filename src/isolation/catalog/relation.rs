@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use tenancy_sql::{Dialect, Schema};
 
+use super::policy::Policy;
+use super::shards::Shard;
 use crate::isolation::identifier::quoted;
 use crate::isolation::own_tables;
 
@@ -34,6 +36,9 @@ pub(crate) struct Relation {
     pub(crate) member: bool,
     pub(crate) columns: Vec<Column>,
     pub(crate) policies: Vec<Policy>,
+    /// Its parts on the nodes of Citus.
+    #[serde(skip)]
+    pub(crate) shards: Vec<Shard>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,18 +69,6 @@ pub(crate) struct Column {
 fn is_place(schema: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     schema.strip_prefix("t_").is_some_and(|digits| digits.len() == 32 && digits.bytes().all(digit))
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct Policy {
-    pub(crate) name: String,
-    pub(crate) permissive: bool,
-    pub(crate) command: char,
-    /// It is for every role.
-    pub(crate) everybody: bool,
-    pub(crate) using: Option<String>,
-    pub(crate) check: Option<String>,
-    pub(crate) comment: Option<String>,
 }
 
 impl Relation {
@@ -138,5 +131,27 @@ impl Relation {
             .filter_map(column)
             .find(|column| *column != schema.column_name())
             .unwrap_or(schema.column_name())
+    }
+
+    /// Whether Citus stores its rows, distributed over nodes or replicated to them.
+    pub(crate) fn is_distributed(&self) -> bool {
+        !self.shards.is_empty()
+    }
+
+    /// Whether a policy permits rows. Citus creates a restrictive policy as a permissive one on each shard.
+    pub(crate) fn is_permissive(&self, policy: &Policy) -> bool {
+        let on_shard =
+            |shard: &Shard| shard.policies.iter().any(|one| one.name == policy.name && one.permissive);
+        policy.permissive || self.shards.iter().any(on_shard)
+    }
+
+    /// The shards with other row-level security than the table.
+    pub(crate) fn differing_shards(&self) -> impl Iterator<Item = &Shard> {
+        let is_like = |shard: &Shard| {
+            (shard.rls, shard.forced) == (self.rls, self.forced)
+                && shard.policies.len() == self.policies.len()
+                && shard.policies.iter().all(|own| self.policies.iter().any(|policy| policy.is_like(own)))
+        };
+        self.shards.iter().filter(move |shard| !is_like(shard))
     }
 }

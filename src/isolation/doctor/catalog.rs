@@ -9,12 +9,12 @@ use super::examined::Examined;
 use super::objects::{Granted, Implicit, Routine};
 use crate::isolation::catalog::{
     self, Column, Extent, FOREIGN_KEYS, ForeignKey, INDEXES, Index, Ownership, Policy, READS, RELATIONS,
-    Reads, Relations,
+    Reads, Relations, Setting as LocalSetting,
 };
 use crate::isolation::comparison::MissingTenant;
 
 /// A statement of the doctor waits and runs for a limited time.
-pub(super) const TIME_LIMITS: &str = "SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '2s'";
+pub(super) const TIME_LIMITS: [LocalSetting; 2] = [("statement_timeout", "10s"), ("lock_timeout", "2s")];
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Server {
@@ -70,6 +70,8 @@ pub(super) enum Other {
     Sequence { name: String, tables: Vec<i64> },
 }
 
+const SHARDS: &str = "shards of Citus";
+
 /// The part of a database that is examined.
 #[derive(Clone, Copy)]
 pub(super) enum Part {
@@ -113,6 +115,12 @@ impl Catalog {
         let relations = reader.rows("tables, columns and policies", &examined).await?;
         let mut relations: Relations<Examined> = Relations::new(relations, &search_path);
         relations.retain(|one| one.counts(schema));
+        match catalog::shards(reader.conn).await {
+            Ok(shards) => relations.set_shards(shards),
+            Err(sqlx::Error::Database(error)) => reader.faults.push((SHARDS, error.message().to_owned())),
+            Err(sqlx::Error::Decode(error)) => reader.faults.push((SHARDS, error.to_string())),
+            Err(error) => return Err(error),
+        }
         let indexes = reader.rows("keys and indexes", &extent.limit(INDEXES)).await?;
         let foreign_keys = reader.rows("foreign keys", &extent.limit(FOREIGN_KEYS)).await?;
         let reads = reader.rows("views", READS).await?;
@@ -203,7 +211,7 @@ impl Catalog {
 
 /// Runs a query as one message, and so as one transaction, with timeouts for locks and for the statement.
 pub(super) async fn rows<T: DeserializeOwned>(conn: &mut PgConnection, sql: &str) -> sqlx::Result<Vec<T>> {
-    catalog::rows(conn, TIME_LIMITS, sql).await
+    catalog::rows(conn, &TIME_LIMITS, sql).await
 }
 
 struct Reader<'a> {

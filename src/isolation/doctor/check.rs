@@ -83,6 +83,8 @@ checks! {
         "The policies of a parent do not apply to a query that names the partition or the child directly.";
     OpenPolicy "open-policy" Error "a policy permits rows without comparing them with the tenant":
         "PostgreSQL combines permissive policies with OR: one that does not compare with the tenant opens the table, unless a restrictive policy does.";
+    ShardPolicy "shard-policy" Error "a shard has other row-level security than its table":
+        "Citus runs a statement on the shards, and so under their policies. A shard that was changed by hand may show every tenant's rows.";
     FrozenTenant "frozen-tenant" Error "a policy reads the tenant through an IMMUTABLE function":
         "The result of an IMMUTABLE function is kept with a prepared statement and applies to the next tenant too.";
     MissingTenantColumn "missing-tenant-column" Error "a table has no tenant column and is not declared shared":
@@ -129,6 +131,10 @@ checks! {
         "This is the leak itself, shown with two tenants that do not exist.";
     ProbeWrite "probe-write" Error "the probe inserted or changed a row for another tenant":
         "This is the leak itself, shown with two tenants that do not exist.";
+    CitusTable "citus-table" Error "Citus cannot distribute the table":
+        "`create_distributed_table` fails, or the rows of a tenant are on several nodes. Only `--citus` checks it.";
+    AuditPrivilege "audit-privilege" Error "the role may change audit events":
+        "No policy permits it on PostgreSQL. On the shards of Citus the restrictive policy is a permissive one, and does.";
     Unexamined "unexamined" Error "a part of the database could not be examined":
         "The doctor treats what it cannot examine as open.";
     OwnerRole "owner-role" Warning "the role owns tenant tables":
@@ -149,6 +155,8 @@ checks! {
         "A role that may create objects in a schema of the search path, in a database or in a language, or change a server setting, can interfere with the statements of others.";
     DefaultPrivileges "default-privileges" Warning "the role is granted privileges on future tables":
         "A new table can be read before it has a policy.";
+    CitusRows "citus-rows" Warning "distributing the table as its owner can lose its rows":
+        "Citus copies the rows under the policies of the table: as its owner under FORCE it sees none. Only `--citus` checks it.";
     Publication "publication" Warning "a publication sends tenant rows":
         "Logical replication ignores policies: its subscriber receives every tenant's rows.";
     LargeObjects "large-objects" Warning "the role can read large objects":

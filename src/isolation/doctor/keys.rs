@@ -55,7 +55,9 @@ fn unique(catalog: &Catalog, relation: &Examined, column: &Column, index: &Index
     } else if index.exclusion && !index.unique {
         recreate()
     } else {
-        index.unique_with_tenant(&relation.ident, tenant).map_or_else(recreate, |sql| Fix::together(&sql))
+        index
+            .unique_with_tenant(&relation.ident, tenant)
+            .map_or_else(recreate, |sql| Fix::together(&sql.join("\n")))
     };
     let detail = format!("`{}` is unique over ({}) across all tenants", index.name, index.terms.join(", "));
     Finding::new(Check::KeyWithoutTenant, relation.display(), detail, fix)
@@ -137,7 +139,7 @@ fn foreign(
             };
             let family = catalog.relations.family([child.oid, parent.oid]);
             let add = keys::checked(&family.map(|relation| relation.ident.clone()).collect(), &add);
-            Some(finding(reason, Fix::together(&format!("{drop}\n{unique}{add}"))))
+            Some(finding(reason, Fix::together(&format!("{drop}\n{unique}{}", add.join("\n")))))
         }
     }
 }

@@ -37,6 +37,7 @@
 mod broken;
 mod catalog;
 mod check;
+mod citus;
 mod code;
 mod examined;
 mod granted;
@@ -68,7 +69,19 @@ use crate::error::{Error, ErrorKind, Result};
 /// [`ErrorKind::StoreUnavailable`] if the connection breaks, and [`ErrorKind::Database`] if the server does not
 /// return the role of the connection. Any other statement that the server rejects is a finding.
 pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
-    examine_part(conn, schema, Part::Everything).await
+    examine_part(conn, schema, Part::Everything, false).await
+}
+
+/// Examines the database, and what of it Citus would not distribute. Run it before you distribute the tables; the
+/// extension need not be installed.
+///
+/// The fix of [`Check::CitusRows`] distributes a table without losing its rows. A note lists the shared tables, which
+/// are replicated first.
+///
+/// # Errors
+/// As [`examine`].
+pub async fn examine_for_citus(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
+    examine_part(conn, schema, Part::Everything, true).await
 }
 
 /// Examines the schemas of the `search_path` only: the schema of one tenant, if it is the `search_path`.
@@ -78,15 +91,20 @@ pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report>
 /// # Errors
 /// As [`examine`].
 pub async fn examine_search_path(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
-    examine_part(conn, schema, Part::SearchPath).await
+    examine_part(conn, schema, Part::SearchPath, false).await
 }
 
 /// Examines the shared tables, and leaves out the schemas of tenants.
 pub(crate) async fn examine_shared(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
-    examine_part(conn, schema, Part::WithoutPlaces).await
+    examine_part(conn, schema, Part::WithoutPlaces, false).await
 }
 
-async fn examine_part(conn: &mut PgConnection, schema: &Schema, part: Part) -> Result<Report> {
+async fn examine_part(
+    conn: &mut PgConnection,
+    schema: &Schema,
+    part: Part,
+    for_citus: bool,
+) -> Result<Report> {
     let catalog = Catalog::read(conn, schema, part).await.map_err(examine_error)?;
     let mut findings = Vec::new();
     server::judge(&catalog, schema, &mut findings);
@@ -106,6 +124,9 @@ async fn examine_part(conn: &mut PgConnection, schema: &Schema, part: Part) -> R
     };
     probe::run(conn, &catalog, schema, &mut report).await.map_err(examine_error)?;
     broken::run(conn, &catalog, schema, &mut report).await.map_err(examine_error)?;
+    if for_citus {
+        citus::judge(conn, &catalog, schema, &mut report).await.map_err(examine_error)?;
+    }
     report.sort();
     Ok(report)
 }

@@ -2,16 +2,14 @@
 
 use super::examined::Examined;
 use crate::isolation::catalog::{Column, Policy};
-use crate::isolation::comparison::{Kind, MissingTenant, forms, in_one_line};
+use crate::isolation::comparison::{Kind, MissingTenant, forms};
 use crate::isolation::identifier::quoted;
-use crate::isolation::policy::{FLOOR, OWN, Planned};
-
-/// The commands of policies, as the catalogue writes them, each with the privilege that it needs.
-const COMMANDS: [(char, &str); 4] = [('r', "SELECT"), ('a', "INSERT"), ('w', "UPDATE"), ('d', "DELETE")];
+use crate::isolation::policy::{COMMANDS, FLOOR, OWN, Planned};
 
 /// The result for all policies of one table.
 pub(super) enum PolicyStatus<'a> {
-    /// Every permitted command compares with the tenant through a restrictive policy.
+    /// Every permitted command compares with the tenant through a restrictive policy. On Citus, which has none, every
+    /// policy compares with the tenant.
     Floor,
     /// These policies permit rows without comparing them with the tenant.
     Open(Vec<&'a Policy>),
@@ -23,22 +21,19 @@ pub(super) enum PolicyStatus<'a> {
 
 pub(super) fn judge<'a>(relation: &'a Examined, column: &Column) -> PolicyStatus<'a> {
     let known = forms(column);
-    let compares = |policy: &Policy, command: char| {
-        expressions(policy, command).all(|text| known.contains(&in_one_line(text)))
-    };
-    let of = |policy: &Policy, command: char| policy.command == '*' || policy.command == command;
+    let compares = |policy: &Policy, command: char| policy.compares(&known, command);
     let floor = |command: char| {
         let mut restrictive = relation
             .policies
             .iter()
-            .filter(|policy| !policy.permissive && relation.bound_by.contains(&policy.name));
-        restrictive.any(|policy| of(policy, command) && compares(policy, command))
+            .filter(|policy| !relation.is_permissive(policy) && relation.bound_by.contains(&policy.name));
+        restrictive.any(|policy| policy.is_for(command) && compares(policy, command))
     };
     let permissive = || {
         relation
             .policies
             .iter()
-            .filter(|policy| policy.permissive && relation.reached_by.contains(&policy.name))
+            .filter(|policy| relation.is_permissive(policy) && relation.reached_by.contains(&policy.name))
     };
     let without_floor: Vec<char> = COMMANDS
         .into_iter()
@@ -46,30 +41,21 @@ pub(super) fn judge<'a>(relation: &'a Examined, column: &Column) -> PolicyStatus
         .map(|(command, _)| command)
         .collect();
     let opens = |policy: &&Policy| {
-        without_floor.iter().any(|command| of(policy, *command) && !compares(policy, *command))
+        without_floor.iter().any(|command| policy.is_for(*command) && !compares(policy, *command))
     };
     let open: Vec<&Policy> = permissive().filter(opens).collect();
     if !open.is_empty() {
         PolicyStatus::Open(open)
     } else if permissive().next().is_none() {
         PolicyStatus::None
-    } else if permissive().any(|policy| without_floor.iter().any(|command| of(policy, *command))) {
+    } else if relation.is_distributed() {
+        // Citus keeps no restrictive policy. Each of its policies compares with the tenant.
+        PolicyStatus::Floor
+    } else if permissive().any(|policy| without_floor.iter().any(|command| policy.is_for(*command))) {
         PolicyStatus::NoFloor
     } else {
         PolicyStatus::Floor
     }
-}
-
-/// The expressions of a policy that apply to a command. A missing expression counts as `true`.
-fn expressions(policy: &Policy, command: char) -> impl Iterator<Item = &str> {
-    let using = policy.using.as_deref().unwrap_or("true");
-    let check = policy.check.as_deref().unwrap_or(using);
-    let (old, new) = match command {
-        'a' => (None, Some(check)),
-        'w' => (Some(using), Some(check)),
-        _ => (Some(using), None),
-    };
-    old.into_iter().chain(new)
 }
 
 /// The SQL that creates the generated policies: the restrictive one, and with `permissive` the permissive one too. Or
@@ -84,7 +70,7 @@ pub(super) fn written(
     let planned = policies.iter().filter(|policy| permissive || !policy.permissive);
     let stale = relation.policies.iter().filter(|policy| policy.is_stale());
     let dropped = stale.map(|policy| format!("DROP POLICY {} ON {};", quoted(&policy.name), relation.ident));
-    let sql: Vec<String> = planned.map(|one| one.create(&relation.ident)).chain(dropped).collect();
+    let sql: Vec<String> = planned.flat_map(|one| one.create(&relation.ident)).chain(dropped).collect();
     Ok(sql.join("\n"))
 }
 

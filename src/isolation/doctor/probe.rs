@@ -13,12 +13,16 @@ use super::check::{Check, Severity};
 use super::examined::Examined;
 use super::report::{Finding, Fix, Report};
 use super::server::unexamined;
-use crate::isolation::catalog::{Column, Ownership};
+use crate::isolation::catalog::{Column, Ownership, Setting, set_local};
 
 /// The probe reads a sample of a table with more rows than this.
 const SAMPLE_ABOVE: f64 = 100_000.0;
 /// About how many rows a sample has.
 const SAMPLE_ROWS: f64 = 10_000.0;
+
+/// With one connection for each worker, Citus opens no connection after the probe has set a savepoint.
+const SETTINGS: [Setting; 3] =
+    [("standard_conforming_strings", "on"), ("jit", "off"), ("citus.max_adaptive_executor_pool_size", "1")];
 
 /// What `probe.sql` tries on a table.
 #[derive(Serialize)]
@@ -34,6 +38,8 @@ struct Table {
     value_a: String,
     value_b: String,
     sample: String,
+    /// Citus stores it, and the role can read it.
+    distributed: bool,
     reads: bool,
     inserts: bool,
     updates: bool,
@@ -110,8 +116,8 @@ async fn execute(conn: &mut PgConnection, tables: &[Table]) -> sqlx::Result<Vec<
     // No table name can end the SQL string or the dollar quote around it.
     let tables = tables.replace('\'', "''").replace('$', "\\u0024");
     let sql = format!(
-        "SET LOCAL standard_conforming_strings = on; SET LOCAL jit = off; {TIME_LIMITS}; \
-         {}; SELECT current_setting('tenancy.doctor')",
+        "{}; {}; SELECT current_setting('tenancy.doctor')",
+        set_local(&[&SETTINGS[..], &TIME_LIMITS].concat()),
         include_str!("probe.sql").replace("{TABLES}", &tables)
     );
     // One message without `BEGIN`: a dropped future leaves no transaction open.
@@ -196,11 +202,15 @@ fn table(
         ident: relation.ident.clone(),
         tenant: column.ident.clone(),
         sample,
+        distributed: relation.is_distributed() && may("SELECT"),
         reads: may("SELECT"),
         inserts: writes && may("INSERT"),
         updates: writes && may("UPDATE") && may("SELECT"),
         deletes: writes && may("DELETE") && may("SELECT"),
-        row: row.map(|values| insert(values) + " RETURNING to_jsonb(made)"),
+        // Citus calls no function in RETURNING.
+        row: row.map(|values| {
+            format!("WITH made AS ({} RETURNING *) SELECT to_jsonb(made) FROM made", insert(values))
+        }),
         insert: insert(&full.unwrap_or_else(|| vec![(column.ident.clone(), value(&a))])),
         value_a: value(&a),
         value_b: value(&b),

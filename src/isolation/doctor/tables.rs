@@ -4,12 +4,15 @@ use tenancy_sql::Schema;
 
 use super::catalog::Catalog;
 use super::check::Check;
+use super::citus;
 use super::examined::Examined;
 use super::policy::{self, PolicyStatus};
 use super::report::{Finding, Fix};
-use crate::isolation::catalog::{Column, Ownership};
+use crate::isolation::catalog::{Column, Ownership, Policy, Shard};
 use crate::isolation::comparison::{Kind, MissingTenant};
+use crate::isolation::identifier::quoted;
 use crate::isolation::keys;
+use crate::isolation::own_tables::AUDIT_EVENTS;
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     let missing_tenant = catalog.missing_tenant();
@@ -28,6 +31,9 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             Ownership::Tenant(column) => {
                 tenant_column(catalog, relation, column, found);
                 rows(relation, column, missing_tenant, found);
+                if relation.is_distributed() && relation.name == AUDIT_EVENTS {
+                    citus::audit(relation, found);
+                }
             }
         }
         if !catalog.superuser() {
@@ -132,6 +138,18 @@ fn tenant_column(catalog: &Catalog, relation: &Examined, column: &Column, found:
 
 /// Judges row-level security. FORCE may add a finding; of the policies only the worst problem is reported.
 fn rows(relation: &Examined, column: &Column, missing_tenant: MissingTenant, found: &mut Vec<Finding>) {
+    let shards: Vec<_> = relation.differing_shards().map(Shard::display).collect();
+    if !shards.is_empty() {
+        found.push(Finding::new(
+            Check::ShardPolicy,
+            relation.display(),
+            format!("other policies, or another state of row-level security: {}", shards.join(", ")),
+            Fix::Step(
+                "repair the shards with `run_command_on_shards`, or undistribute and distribute the table again"
+                    .to_owned(),
+            ),
+        ));
+    }
     let status = policy::judge(relation, column);
     let ident = &relation.ident;
     let written =
@@ -177,7 +195,16 @@ fn rows(relation: &Examined, column: &Column, missing_tenant: MissingTenant, fou
                 names.join(" and "),
                 column.name
             );
-            (Check::OpenPolicy, detail, false)
+            let foreign: Vec<_> = policies.iter().filter(|policy| !policy.is_generated()).collect();
+            if relation.is_distributed() && !foreign.is_empty() {
+                let detail =
+                    detail + ", and Citus creates a restrictive policy as a permissive one on each shard";
+                let drop = |policy: &&&Policy| format!("DROP POLICY {} ON {ident}", quoted(&policy.name));
+                let fix = Fix::Sql(foreign.iter().map(drop).collect::<Vec<_>>().join(";\n"));
+                found.push(Finding::new(Check::OpenPolicy, relation.display(), detail, fix));
+                return;
+            }
+            (Check::OpenPolicy, detail, relation.is_distributed())
         }
         PolicyStatus::NoFloor => (
             Check::NoFloor,

@@ -40,7 +40,8 @@ impl KeyChanges {
                     dropped.push(PolicyChange::new(object.clone(), reason, drop));
                     let family = catalog.relations.family([foreign.child, foreign.parent]);
                     let add = keys::checked(&family.map(Relation::quoted).collect(), &add);
-                    added.push(PolicyChange::new(object, "it is recreated with the tenant column", add));
+                    let reason = "it is recreated with the tenant column";
+                    added.push(PolicyChange::of_statements(object, reason, add));
                     referred.push((parent, needs));
                 }
             }
@@ -74,7 +75,7 @@ impl KeyChanges {
             let sql = index.unique_with_tenant(&table.relation.quoted(), tenant).ok_or_else(|| {
                 misconfigured(format!("the definition of the index `{}` has an unknown form", index.name))
             })?;
-            keys.push(PolicyChange::new(object, reason, sql));
+            keys.push(PolicyChange::of_statements(object, reason, sql));
         }
         for (parent, needs) in &referred {
             let needs_names: BTreeSet<&str> = needs.iter().map(String::as_str).collect();

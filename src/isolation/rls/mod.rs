@@ -7,6 +7,7 @@ mod key_changes;
 mod plan;
 mod policy_changes;
 mod role;
+mod shards;
 mod tables;
 mod unguarded;
 mod view;
@@ -102,9 +103,13 @@ impl<'a> RlsPolicies<'a> {
     ///
     /// [`ErrorKind::Database`] or [`ErrorKind::StoreUnavailable`] if the database does not answer.
     pub async fn plan(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
+        self.compare(conn, true).await
+    }
+
+    async fn compare(&self, conn: &mut PgConnection, shards: bool) -> Result<PolicyPlan> {
         let mut tx = conn.begin().await.map_err(read_error)?;
         // `read` changes the search path of this transaction, so that PostgreSQL prints every name with its schema.
-        let plan = self.read(&mut tx).await;
+        let plan = self.read(&mut tx, shards).await;
         tx.rollback().await.map_err(read_error)?;
         plan
     }
@@ -140,20 +145,23 @@ impl<'a> RlsPolicies<'a> {
         // A statement that waits for a table lock blocks all later statements on that table.
         sqlx::raw_sql("SET LOCAL lock_timeout = '10s'").execute(&mut *conn).await.map_err(read_error)?;
         for change in plan.changes() {
-            sqlx::raw_sql(AssertSqlSafe(change.sql())).execute(&mut *conn).await.map_err(|e| {
-                let text = format!("{} cannot be changed: {}", change.object(), message(&e));
-                Error::new(kind(&e), text).with_source(e)
-            })?;
+            for statement in change.statements() {
+                sqlx::raw_sql(AssertSqlSafe(statement.as_str())).execute(&mut *conn).await.map_err(|e| {
+                    let text = format!("{} cannot be changed: {}", change.object(), message(&e));
+                    Error::new(kind(&e), text).with_source(e)
+                })?;
+            }
         }
-        if let Some(left) = self.plan(conn).await?.changes().first() {
+        // Without the shards of Citus: another connection would wait for the locks of this transaction.
+        if let Some(left) = self.compare(conn, false).await?.changes().first() {
             let text = format!("{} differs from the plan after the change: {}", left.object(), left.reason());
             return Err(Error::new(ErrorKind::Database, text));
         }
         Ok(plan)
     }
 
-    async fn read(&self, conn: &mut PgConnection) -> Result<PolicyPlan> {
-        let catalog = Catalog::read(conn, self.search_path_only).await?;
+    async fn read(&self, conn: &mut PgConnection, shards: bool) -> Result<PolicyPlan> {
+        let catalog = Catalog::read(conn, self.search_path_only, shards).await?;
         let tables = Tables::new(&catalog.relations, self.schema)?;
         let mut changes = policy_changes::changes(&tables, self.missing_tenant);
         let views = view::views(&catalog, &tables);
@@ -165,7 +173,8 @@ impl<'a> RlsPolicies<'a> {
         if self.keys {
             changes.append(&mut keys);
         }
-        let unguarded = Unguarded::read(conn, &tables, &views, self.role.as_deref()).await?;
+        let mut unguarded = Unguarded::read(conn, &tables, &views, self.role.as_deref()).await?;
+        unguarded.reached.extend(shards::unguarded(&tables));
         advice.extend(unguarded.advice);
         advice.extend(index::advice(&catalog, &tables));
         Ok(PolicyPlan { changes, keys, advice, unguarded: unguarded.reached, tables: tables.tenants.len() })

@@ -8,8 +8,8 @@ use crate::isolation::identifier::quoted;
 use crate::isolation::policy::Planned;
 
 impl Planned {
-    /// How the policy in the database differs, and the SQL that fixes it.
-    fn difference(&self, table: &Relation) -> Option<(String, String)> {
+    /// How the policy in the database differs, and the statements that fix it.
+    fn difference(&self, table: &Relation) -> Option<(String, Vec<String>)> {
         let (name, mark) = (self.name, self.mark());
         let reason = match table.policies.iter().find(|policy| policy.name == name) {
             None => format!("it has no policy `{name}`"),
@@ -18,7 +18,7 @@ impl Planned {
                 return (!kept).then(|| {
                     (
                         format!("its policy `{name}` is as planned, but not marked"),
-                        self.comment(&table.quoted()),
+                        vec![self.comment(&table.quoted())],
                     )
                 });
             }
@@ -37,7 +37,9 @@ pub(super) fn changes(tables: &Tables<'_>, missing_tenant: MissingTenant) -> Vec
     for TenantTable { relation, column, kind } in &tables.tenants {
         let planned = Planned::both(column, *kind, missing_tenant);
         let differences = planned.iter().filter_map(|planned| planned.difference(relation));
-        changes.extend(differences.map(|(reason, sql)| PolicyChange::new(relation.object(), reason, sql)));
+        changes.extend(
+            differences.map(|(reason, sql)| PolicyChange::of_statements(relation.object(), reason, sql)),
+        );
         let stale = relation.policies.iter().filter(|policy| policy.is_stale());
         changes.extend(stale.map(|policy| dropped(relation, policy)));
         // The policies come first: with row-level security and no policy a table shows no rows.

@@ -537,6 +537,24 @@ async fn the_file_makes_what_the_call_makes() {
     }
 }
 
+/// Citus rejects several statements in one message, and so does PostgreSQL in a prepared statement.
+#[tokio::test]
+async fn each_statement_of_a_plan_is_one_statement() {
+    let (mut by_call, mut one_by_one) = (Shop::new(GROWN).await, Shop::new(GROWN).await);
+    let schema = Schema::from_toml(GROWN_TOML).unwrap();
+    let role = by_call.role.clone();
+    let policies = RlsPolicies::new(&schema).runtime_role(&role).with_keys();
+    policies.apply(&mut by_call.owner).await.unwrap();
+    let plan = policies.plan(&mut one_by_one.owner).await.unwrap();
+    let statements: Vec<&String> = plan.changes().iter().flat_map(PolicyChange::statements).collect();
+    assert!(statements.len() > plan.changes().len() + 20, "{statements:?}");
+    for statement in statements {
+        let done = sqlx::query(AssertSqlSafe(statement.as_str())).execute(&mut one_by_one.owner).await;
+        done.unwrap_or_else(|e| panic!("{statement}: {e}"));
+    }
+    assert_eq!(state(&mut one_by_one.owner).await, state(&mut by_call.owner).await);
+}
+
 #[tokio::test]
 async fn no_name_gets_out_of_a_comment_of_the_file() {
     let hostile = "x\nDROP TABLE kept; --\rDROP TABLE kept; --";
