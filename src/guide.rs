@@ -22,10 +22,12 @@ pub mod how_to {
     pub mod choose_how_tenants_are_resolved {}
     #[doc = include_str!("../docs/how-to/cross-tenant-reports.md")]
     pub mod cross_tenant_reports {}
+    #[doc = include_str!("../docs/how-to/citus.md")]
+    pub mod citus {}
     #[doc = include_str!("../docs/how-to/custom-domains.md")]
     pub mod custom_domains {}
-    #[doc = include_str!("../docs/how-to/pgbouncer-and-citus.md")]
-    pub mod pgbouncer_and_citus {}
+    #[doc = include_str!("../docs/how-to/pgbouncer.md")]
+    pub mod pgbouncer {}
     #[doc = include_str!("../docs/how-to/plans-and-quotas.md")]
     pub mod plans_and_quotas {}
     #[doc = include_str!("../docs/how-to/postgres-and-rls.md")]

@@ -101,7 +101,7 @@ impl Gauge {
         }
         // `VALUES`, because Citus cannot tell the types of parameters in a SELECT without a table.
         let statement = Statement::internal_table(
-            tx.context(),
+            &tx.bound_internal(),
             "INSERT INTO @tenancy_gauges AS g (tenant_id, feature, used) VALUES ($1, $2, $3) \
              ON CONFLICT (tenant_id, feature) DO UPDATE SET used = g.used + excluded.used \
              WHERE g.used + excluded.used <= $4 RETURNING used",
@@ -147,7 +147,7 @@ impl Gauge {
         let limit = tx.context().entitlements().limit(self.feature)?;
         let n = checked_amount(n)?;
         let statement = Statement::internal_table(
-            tx.context(),
+            &tx.bound_internal(),
             "UPDATE @tenancy_gauges SET used = used - $3 \
              WHERE tenant_id = $1 AND feature = $2 AND used >= $3 RETURNING used",
             &[Value::Text(self.feature), Value::Int(n)],
@@ -176,7 +176,7 @@ impl Gauge {
 
     async fn used<S: TenantExecutor>(&self, scope: S) -> Result<u64> {
         let statement = Statement::internal_table(
-            scope.context(),
+            &scope.bound_internal(),
             "SELECT used FROM @tenancy_gauges WHERE tenant_id = $1 AND feature = $2",
             &[Value::Text(self.feature)],
         )?;

@@ -6,15 +6,23 @@ use super::bind::arguments;
 use super::conn::Conn;
 use super::driver::Driver;
 use super::error::database_error;
+use super::tenant_id::BoundTenant;
 use super::value::Value;
 use crate::audit::AuditEvent;
 use crate::error::Result;
 
 /// Inserts an event on a connection that is inside a transaction of the event's tenant. A second insert of the same
 /// event has no effect.
-pub(crate) async fn insert_event<DB: Driver>(conn: Conn<'_, DB>, event: &AuditEvent) -> Result<()> {
+///
+/// `tenant` is the event's tenant with the type of the tenant column.
+pub(crate) async fn insert_event<DB: Driver>(
+    conn: Conn<'_, DB>,
+    tenant: &BoundTenant,
+    event: &AuditEvent,
+) -> Result<()> {
+    debug_assert_eq!(&tenant.id, event.tenant());
     let arguments = arguments::<DB>(&[
-        Value::Text(&event.tenant().to_string()),
+        Value::Tenant(tenant),
         Value::Text(&event.id().to_string()),
         Value::Int(event.occurred().micros()),
         Value::Text(event.action()),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::Pool;
 use sqlx::pool::{PoolConnection, PoolOptions};
+use tenancy_sql::TenantType;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::driver::Driver;
@@ -34,6 +35,8 @@ pub(crate) struct Databases<DB: Driver> {
     limits: ConnectionLimits,
     /// How many connections may be open.
     max_open: u32,
+    /// The type of the tenant column of the library's own tables.
+    own_type: TenantType,
     in_use: Arc<Semaphore>,
     state: Mutex<State<DB>>,
     clock: AtomicU64,
@@ -61,12 +64,14 @@ impl<DB: Driver> Databases<DB> {
         registry: Box<dyn DatabaseRegistry<DB>>,
         limits: ConnectionLimits,
         shared: u32,
+        own_type: TenantType,
     ) -> Result<Self> {
         let max_open = limits.beside(shared)?;
         Ok(Self {
             registry,
             in_use: Arc::new(Semaphore::new(max_open as usize)),
             max_open,
+            own_type,
             limits,
             state: Mutex::new(State { pools: HashMap::new(), opening: 0 }),
             clock: AtomicU64::new(0),
@@ -119,8 +124,13 @@ impl<DB: Driver> Databases<DB> {
                 Room::None => sqlx_core::rt::sleep(CLOSING).await,
             }
         };
-        let checked =
-            database.checked.get_or_try_init(|| DB::check_database(&mut conn, database.enforcement)).await;
+        let checked = database
+            .checked
+            .get_or_try_init(async || {
+                DB::check_connection_mode(&mut conn, database.route.connection_mode).await?;
+                DB::check_database(&mut conn, database.enforcement, self.own_type).await
+            })
+            .await;
         checked.map_err(to_sqlx_error)?;
         Ok(conn)
     }

@@ -3,12 +3,14 @@
 use std::future::Future;
 
 use sqlx::{Connection, Pool, SqlStr};
+use tenancy_sql::TenantType;
 
 use super::begin::Begin;
 use super::conn::Conn;
 use super::connection_mode::ConnectionMode;
 use super::enforcement::Enforcement;
 use super::native::Native;
+use super::own_tables::OwnTables;
 use super::pooled::Pooled;
 use super::route::Route;
 use super::value::Value;
@@ -30,8 +32,20 @@ pub trait Driver: Native {
         verify_schema: bool,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// The schema of the library's own tables; `None` if there are none, or the database has no schemas.
-    fn own_tables(conn: &mut Self::Connection) -> impl Future<Output = sqlx::Result<Option<String>>> + Send;
+    /// Where the library's own tables of tenants are, and the type of their tenant column.
+    fn own_tables(conn: &mut Self::Connection) -> impl Future<Output = Result<OwnTables>> + Send;
+
+    /// Changes the type of the tenant column of the library's own tables.
+    fn set_own_tenant_type(
+        conn: &mut Self::Connection,
+        tenant_type: TenantType,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Rejects a database that is Citus and not declared so, or the other way round.
+    fn check_connection_mode(
+        conn: &mut Self::Connection,
+        connection_mode: ConnectionMode,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Whether a database can have several schemas.
     const HAS_SCHEMAS: bool;
@@ -40,6 +54,7 @@ pub trait Driver: Native {
     fn check_database(
         conn: &mut Self::Connection,
         enforcement: Enforcement,
+        own_type: TenantType,
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Takes a lock on `key` until the transaction ends. Another transaction that locks the same key waits.

@@ -6,6 +6,8 @@
 mod audit_row;
 mod begin;
 mod bind;
+#[cfg(feature = "postgres")]
+mod citus;
 mod conn;
 mod connection_mode;
 mod databases;
@@ -19,9 +21,12 @@ mod native;
 #[cfg(not(any(feature = "dynamic", feature = "macros")))]
 #[path = "no_native.rs"]
 mod native;
+mod own_tables;
 mod pooled;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_own_tables;
 mod registry;
 mod route;
 mod source;
@@ -46,6 +51,7 @@ pub(crate) use self::lease::Lease;
 pub use self::limits::ConnectionLimits;
 #[cfg(feature = "dynamic")]
 pub(crate) use self::native::{ItemStream, StreamItem, first_row};
+pub(crate) use self::own_tables::OwnTables;
 pub(crate) use self::pooled::Pooled;
 pub use self::registry::{DatabaseConfig, DatabaseRegistry};
 pub(crate) use self::route::Route;

@@ -7,6 +7,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Pool, Postgres, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
+use tenancy_sql::TenantType;
 
 use super::begin::Begin;
 use super::conn::{Conn, TxMode};
@@ -14,9 +15,11 @@ use super::connection_mode::ConnectionMode;
 use super::driver::{Driver, common_methods};
 use super::enforcement::Enforcement;
 use super::error::{database_error, to_sqlx_error};
+use super::own_tables::OwnTables;
 use super::pooled::Pooled;
 use super::route::Route;
 use super::tenant_id::encode_tenant_id;
+use super::{citus, postgres_own_tables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{PlacementName, TenantId};
 
@@ -94,17 +97,26 @@ impl Driver for Postgres {
         Ok(())
     }
 
-    async fn own_tables(conn: &mut PgConnection) -> sqlx::Result<Option<String>> {
-        let sql =
-            "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('tenancy_gauges')";
-        let row = sqlx::raw_sql(sql).fetch_optional(conn).await?;
-        row.map(|row| sqlx::Row::try_get(&row, 0)).transpose()
+    async fn own_tables(conn: &mut PgConnection) -> Result<OwnTables> {
+        postgres_own_tables::read(conn).await
     }
 
-    async fn check_database(conn: &mut PgConnection, enforcement: Enforcement) -> Result<()> {
+    async fn set_own_tenant_type(conn: &mut PgConnection, tenant_type: TenantType) -> Result<()> {
+        postgres_own_tables::set_type(conn, tenant_type).await
+    }
+
+    async fn check_connection_mode(conn: &mut PgConnection, connection_mode: ConnectionMode) -> Result<()> {
+        citus::check(conn, connection_mode).await
+    }
+
+    async fn check_database(
+        conn: &mut PgConnection,
+        enforcement: Enforcement,
+        own_type: TenantType,
+    ) -> Result<()> {
         let check = "SELECT rolsuper OR rolbypassrls, coalesce(current_setting('app.tenant_id', true), '') <> '' \
                      FROM pg_roles WHERE rolname = current_user";
-        let row = sqlx::raw_sql(check).fetch_one(conn).await.map_err(|e| database_error(&e))?;
+        let row = sqlx::raw_sql(check).fetch_one(&mut *conn).await.map_err(|e| database_error(&e))?;
         let flag = |column| sqlx::Row::try_get::<bool, _>(&row, column).map_err(|e| database_error(&e));
         let text = match (flag(0)?, flag(1)?) {
             (true, _) if enforcement == Enforcement::PredicateAndRls => {
@@ -115,7 +127,14 @@ impl Driver for Postgres {
                 "a new connection to this tenant's database already has a tenant: remove `app.tenant_id` from \
                  `ALTER ROLE .. SET`, `ALTER DATABASE .. SET` and the connection's options"
             }
-            _ => return Ok(()),
+            _ => {
+                let own = Self::own_tables(conn).await?;
+                if own.schema.is_none() || own.tenant_type == own_type {
+                    return Ok(());
+                }
+                "the library's own tables have another type of `tenant_id` in this tenant's database than in the shared \
+                 one; run `SqlStore::migrate` with the same `SqlStore::tenant_id_type` in both"
+            }
         };
         Err(Error::new(ErrorKind::Misconfigured, text))
     }

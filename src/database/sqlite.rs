@@ -6,12 +6,14 @@ use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{Pool, SqlSafeStr, Sqlite};
 use sqlx_core::transaction::TransactionManager;
+use tenancy_sql::TenantType;
 
 use super::begin::Begin;
 use super::conn::{Conn, TxMode};
 use super::connection_mode::ConnectionMode;
 use super::driver::{Driver, common_methods};
 use super::enforcement::Enforcement;
+use super::own_tables::OwnTables;
 use super::pooled::Pooled;
 use super::route::Route;
 use super::tenant_id::encode_tenant_id;
@@ -41,11 +43,19 @@ impl Driver for Sqlite {
         Ok(())
     }
 
-    async fn own_tables(_: &mut SqliteConnection) -> sqlx::Result<Option<String>> {
-        Ok(None)
+    async fn own_tables(_: &mut SqliteConnection) -> Result<OwnTables> {
+        Ok(OwnTables::default())
     }
 
-    async fn check_database(_: &mut SqliteConnection, _: Enforcement) -> Result<()> {
+    async fn set_own_tenant_type(_: &mut SqliteConnection, _: TenantType) -> Result<()> {
+        Ok(())
+    }
+
+    async fn check_connection_mode(_: &mut SqliteConnection, _: ConnectionMode) -> Result<()> {
+        Ok(())
+    }
+
+    async fn check_database(_: &mut SqliteConnection, _: Enforcement, _: TenantType) -> Result<()> {
         Ok(())
     }
 

@@ -340,6 +340,7 @@ impl<DB: Provision> Provisioner<DB> {
     pub(super) async fn migrate(&self, conn: &mut DB::Connection, placement: &Placement) -> Result<()> {
         if matches!(placement, Placement::Database { .. }) {
             DB::migrate(conn).await.map_err(|e| migration_error(&e))?;
+            self.store.set_tenant_type(conn).await?;
         }
         self.migrator.run_direct(None, conn, false).await.map_err(|e| migration_error(&e))
     }

@@ -138,7 +138,7 @@ mod stored_event;
 #[cfg(feature = "streaming")]
 mod stream;
 
-pub use tenancy_sql::{Dialect, Schema};
+pub use tenancy_sql::{Dialect, Schema, TenantType};
 
 pub use self::cross_tenant::{CrossTenant, PerTenant, Reason};
 #[cfg(feature = "sqlite")]

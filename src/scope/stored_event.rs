@@ -54,7 +54,7 @@ impl StoredEvent {
         }
         let before = before.unwrap_or(Uuid::max()).to_string();
         let statement = Statement::internal_table(
-            scope.context(),
+            &scope.bound_internal(),
             "SELECT id, occurred_us, event FROM @tenancy_audit_events \
              WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
             &[Value::Text(&before), Value::Int(limit.into())],

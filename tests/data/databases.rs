@@ -11,8 +11,9 @@ use sqlx::{AssertSqlSafe, Connection, Postgres, Sqlite};
 use tenancy::context::{Actor, TenantDirectory};
 use tenancy::placement::{ConnectionLimits, DatabaseConfig, SqliteFiles};
 use tenancy::plan::Catalog;
-use tenancy::scope::Enforcement;
-use tenancy::store::MemoryStore;
+use tenancy::quota::Gauge;
+use tenancy::scope::{Enforcement, TenantType};
+use tenancy::store::{MemoryStore, SqlStore};
 use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, TenantId, TenantStatus};
 use tenancy::{Error, ErrorKind, TenantContext, TenantDb, TenantScoped};
 use tokio::task::JoinSet;
@@ -335,6 +336,48 @@ async fn a_role_that_rls_does_not_bind_is_rejected_when_the_database_is_opened()
     let lookup = move |_: &PlacementName| Ok(Some(dropped.clone()));
     let db = TenantDb::from_pool(pool).databases(lookup, ConnectionLimits::new(4)).build().await.unwrap();
     assert_eq!(Order::count(&db.scope(&ctx)).await.unwrap_err().kind(), ErrorKind::PlacementMissing);
+}
+
+/// A cluster is a database that several tenants name.
+#[tokio::test]
+async fn tenants_that_share_a_database_see_their_own_rows() {
+    let (pool, _cleanup) = Postgres::fresh(1).await;
+    let (place, _gone) = Postgres::fresh(1).await;
+    Postgres::raw(&place, Postgres::ORDERS).await.unwrap();
+    SqlStore::new(place.clone()).migrate().await.unwrap();
+    let (directory, config) = (directory(), Postgres::config(&place));
+    let cluster = PlacementName::parse("cluster-europe").unwrap();
+    let placement = |_: &TenantId| Placement::Database { name: cluster.clone() };
+    let (acme, globex) =
+        (tenant(&directory, "acme", placement).await, tenant(&directory, "globex", placement).await);
+    let lookup = {
+        let config = config.clone();
+        move |name: &PlacementName| Ok((name.as_str() == "cluster-europe").then(|| config.clone()))
+    };
+    let db =
+        TenantDb::from_pool(pool.clone()).databases(lookup, ConnectionLimits::new(4)).build().await.unwrap();
+    let order = Order::new(7);
+    for (ctx, status) in [(&acme, "acme"), (&globex, "globex")] {
+        let mut tx = db.begin(ctx).await.unwrap();
+        // The same id for both.
+        Order::insert(&mut tx, &Order { status: status.to_owned(), ..order.clone() }).await.unwrap();
+        Gauge::new("projects").acquire(&mut tx, 1).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    for (ctx, status) in [(&acme, "acme"), (&globex, "globex")] {
+        let scope = db.scope(ctx);
+        assert_eq!(Order::find(&scope, order.id).await.unwrap().unwrap().status, status);
+        assert_eq!(Order::count(&scope).await.unwrap(), 1);
+        assert_eq!(Gauge::new("projects").usage(&scope).await.unwrap().used, 1);
+    }
+
+    // The library's tables have one type of id everywhere.
+    SqlStore::new(place).tenant_id_type(TenantType::Uuid).migrate().await.unwrap();
+    let lookup = move |_: &PlacementName| Ok(Some(config.clone()));
+    let db = TenantDb::from_pool(pool).databases(lookup, ConnectionLimits::new(4)).build().await.unwrap();
+    let error = Order::count(&db.scope(&acme)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("another type of `tenant_id`"), "{error}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod numbers;
 mod server;
 
 mod chaos;
+mod citus;
 mod connections;
 mod doctor;
 mod doctor_keys;

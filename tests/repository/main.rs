@@ -11,6 +11,7 @@ mod architecture;
 mod attacks;
 mod binaries;
 mod circles;
+mod citus;
 mod contributing;
 mod leak_list;
 mod links;

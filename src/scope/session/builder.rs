@@ -141,10 +141,11 @@ impl<DB: Backend> TenantDbBuilder<DB> {
         let columns = DB::tenant_columns(&pool, &self.schema).await?;
         let tenant_type = agreed_type(self.schema.tenant_type(), &columns)?;
         let mut conn = pool.acquire().await.map_err(|e| database_error(&e))?;
-        let own_tables = DB::own_tables(&mut conn).await.map_err(|e| database_error(&e))?.map(Into::into);
+        let own_tables = DB::own_tables(&mut conn).await?;
         drop(conn);
         let databases = self.databases.map(|(registry, limits)| {
-            Databases::new(registry, limits, pool.options().get_max_connections()).map(Arc::new)
+            let shared = pool.options().get_max_connections();
+            Databases::new(registry, limits, shared, own_tables.tenant_type).map(Arc::new)
         });
         Ok(TenantDb(Arc::new(Core {
             shared: Place {

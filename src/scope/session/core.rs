@@ -10,8 +10,8 @@ use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
 use crate::database::{
-    Begin, BoundTenant, Conn, ConnectionMode, Databases, Lease, OpenTransaction, TxMode, change_error,
-    database_error, to_sqlx_error,
+    Begin, BoundTenant, Conn, ConnectionMode, Databases, Lease, OpenTransaction, OwnTables, TxMode,
+    change_error, database_error, to_sqlx_error,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
@@ -21,8 +21,7 @@ pub(in crate::scope) struct Core<DB: Backend> {
     pub(super) shared: Place<DB>,
     /// The databases of tenants that have one.
     pub(super) databases: Option<Arc<Databases<DB>>>,
-    /// The schema of the library's own tables.
-    pub(super) own_tables: Option<Arc<str>>,
+    pub(super) own_tables: OwnTables,
     pub(super) entered: EnteredPlaces,
     /// Each place of a tenant has a role of its name.
     pub(super) role_per_tenant: bool,
@@ -47,6 +46,11 @@ impl<DB: Backend> Core<DB> {
     /// The tenant id with the type of the tenant columns.
     pub(in crate::scope) fn bound(&self, ctx: &TenantContext) -> BoundTenant {
         BoundTenant { id: ctx.tenant_id().clone(), column: self.tenant_type }
+    }
+
+    /// The tenant id with the type of the tenant column of the library's own tables.
+    pub(super) fn bound_internal(&self, ctx: &TenantContext) -> BoundTenant {
+        self.own_tables.bound(ctx.tenant_id())
     }
 
     /// Opens a transaction of `tenant`. With `None` the transaction has no tenant yet, and switches between tenants.

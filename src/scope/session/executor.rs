@@ -50,6 +50,9 @@ pub trait Run<DB: Backend>: Send + Sized {
     /// The tenant id with the type of the tenant columns.
     fn bound_tenant(&self) -> BoundTenant;
 
+    /// The tenant id with the type of the tenant column of the library's own tables.
+    fn bound_internal(&self) -> BoundTenant;
+
     fn fetch<F: Fetch<DB>>(self, fetch: F) -> impl Future<Output = Result<F::Output>> + Send;
 
     fn execute(self, statement: Statement<DB>) -> impl Future<Output = Result<u64>> + Send {

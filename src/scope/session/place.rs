@@ -20,7 +20,7 @@ impl<DB: Backend> Core<DB> {
                 Ok(Place { source, route, enforcement, owned, unverified: None })
             }
             Placement::Schema { name } if DB::HAS_SCHEMAS => {
-                let (schema, own_tables) = (Some(name.clone()), self.own_tables.clone());
+                let (schema, own_tables) = (Some(name.clone()), self.own_tables.schema.clone());
                 let role = schema.clone().filter(|_| self.role_per_tenant);
                 let route = Route { schema, role, own_tables, ..self.shared.route.clone() };
                 Ok(Place {

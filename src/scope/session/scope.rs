@@ -47,6 +47,10 @@ impl<DB: Backend> Run<DB> for &Scope<'_, DB> {
         self.core.bound(self.ctx)
     }
 
+    fn bound_internal(&self) -> BoundTenant {
+        self.core.bound_internal(self.ctx)
+    }
+
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Output> {
         let writes = fetch.writes();
         self.core.check_statement(self.ctx, writes)?;

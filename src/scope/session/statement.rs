@@ -96,16 +96,15 @@ impl<DB: Backend> Statement<DB> {
         Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: false })
     }
 
-    /// A statement on a table of the library, whose tenant column contains the id as text. The tenant is bound first.
+    /// A statement on a table of the library, for [`Run::bound_internal`](super::executor::Run). The tenant is bound first.
     ///
     /// The SQL has `@` before the name of the table.
     pub(crate) fn internal_table(
-        ctx: &TenantContext,
+        tenant: &BoundTenant,
         sql: impl SqlSafeStr,
         values: &[Value<'_>],
     ) -> Result<Self> {
-        let tenant = ctx.tenant_id().to_string();
-        let mut all = vec![Value::Text(&tenant)];
+        let mut all = vec![Value::Tenant(tenant)];
         all.extend_from_slice(values);
         let binds = BindArguments::internal(&all)?;
         Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: true })

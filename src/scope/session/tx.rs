@@ -115,7 +115,8 @@ impl<'a, DB: Backend> Tx<'a, DB> {
             ));
         }
         self.begin_checked(true)?;
-        let inserted = insert_event::<DB>(self.conn.conn(), &event).await;
+        let tenant = self.core.bound_internal(self.context());
+        let inserted = insert_event::<DB>(self.conn.conn(), &tenant, &event).await;
         self.progress.record_result(inserted)?;
         self.progress.matched_rows = true;
         self.recorded.push(event);
@@ -218,6 +219,10 @@ impl<DB: Backend> Run<DB> for &mut Tx<'_, DB> {
 
     fn bound_tenant(&self) -> BoundTenant {
         self.core.bound(self.progress.ctx)
+    }
+
+    fn bound_internal(&self) -> BoundTenant {
+        self.core.bound_internal(self.progress.ctx)
     }
 
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Output> {

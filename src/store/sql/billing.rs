@@ -10,7 +10,7 @@ use super::tenants::{TENANT_BY_ID, save_tenant, tenant_where};
 use crate::audit::AuditEvent;
 use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
 use crate::clock::Timestamp;
-use crate::database::{OpenTransaction, Route, TxMode, Value, database_error, insert_event};
+use crate::database::{OpenTransaction, OwnTables, Route, TxMode, Value, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
 use crate::store::errors::subscription_of_another_tenant;
@@ -20,12 +20,14 @@ use crate::tenant::{Tenant, TenantId};
 #[async_trait]
 impl<DB: Backend> BillingStore for SqlStore<DB> {
     async fn begin(&self) -> Result<Box<dyn BillingTx + '_>> {
-        Ok(Box::new(SqlTx { tx: self.begin_tx(TxMode::Write).await?, timing: &self.timing }))
+        let own_tables = self.own_tables().await?;
+        Ok(Box::new(SqlTx { tx: self.begin_tx(TxMode::Write).await?, own_tables, timing: &self.timing }))
     }
 }
 
 struct SqlTx<'a, DB: Backend> {
     tx: OpenTransaction<DB>,
+    own_tables: &'a OwnTables,
     timing: &'a Timing,
 }
 
@@ -132,7 +134,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
         DB::switch(self.tx.conn(), event.tenant(), &Route::default(), false)
             .await
             .map_err(|e| database_error(&e))?;
-        insert_event::<DB>(self.tx.conn(), event).await
+        insert_event::<DB>(self.tx.conn(), &self.own_tables.bound(event.tenant()), event).await
     }
 
     async fn quarantine(&mut self, event: &Quarantined) -> Result<()> {

@@ -12,13 +12,16 @@ mod query;
 mod tenants;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::Pool;
+use tenancy_sql::TenantType;
+use tokio::sync::OnceCell;
 
 use crate::audit::{AuditEvent, AuditSink};
 use crate::database::{
-    Begin, ConnectionMode, Lease, OpenTransaction, Pooled, Route, Source, TxMode, database_error,
+    Begin, ConnectionMode, Lease, OpenTransaction, OwnTables, Pooled, Route, Source, TxMode, database_error,
     insert_event,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -46,12 +49,22 @@ use crate::store::timing::{Timing, timing_setters};
 pub struct SqlStore<DB: Backend> {
     pool: Pool<DB>,
     connection_mode: ConnectionMode,
+    /// The type that [`migrate`](Self::migrate) gives the tenant columns.
+    tenant_type: Option<TenantType>,
+    /// What the first check found.
+    own_tables: Arc<OnceCell<OwnTables>>,
     timing: Timing,
 }
 
 impl<DB: Backend> Clone for SqlStore<DB> {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone(), connection_mode: self.connection_mode, timing: self.timing.clone() }
+        Self {
+            pool: self.pool.clone(),
+            connection_mode: self.connection_mode,
+            tenant_type: self.tenant_type,
+            own_tables: self.own_tables.clone(),
+            timing: self.timing.clone(),
+        }
     }
 }
 
@@ -64,7 +77,13 @@ impl<DB: Backend> fmt::Debug for SqlStore<DB> {
 impl<DB: Backend> SqlStore<DB> {
     /// A store that uses this pool.
     pub fn new(pool: Pool<DB>) -> Self {
-        Self { pool, connection_mode: ConnectionMode::default(), timing: Timing::default() }
+        Self {
+            pool,
+            connection_mode: ConnectionMode::default(),
+            tenant_type: None,
+            own_tables: Arc::default(),
+            timing: Timing::default(),
+        }
     }
 
     timing_setters!();
@@ -100,7 +119,44 @@ impl<DB: Backend> SqlStore<DB> {
             sqlx::migrate::MigrateError::Execute(e) => database_error(&e),
             e => Error::new(ErrorKind::Database, "the tables of `tenancy` cannot be upgraded")
                 .with_source(e.to_string()),
-        })
+        })?;
+        self.set_tenant_type(&mut conn).await
+    }
+
+    /// Gives the tenant columns of the crate's own tables their type.
+    pub(crate) async fn set_tenant_type(&self, conn: &mut DB::Connection) -> Result<()> {
+        match self.tenant_type {
+            Some(tenant_type) => DB::set_own_tenant_type(conn, tenant_type).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the database matches the settings of the store. Call it at the start of a program.
+    ///
+    /// Otherwise the first event that the store writes is rejected with the same error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if the connection mode does not match the database, such as Citus that was not
+    /// declared; [`ErrorKind::StoreUnavailable`] if the database cannot be reached.
+    pub async fn check(&self) -> Result<()> {
+        self.own_tables().await.map(|_| ())
+    }
+
+    async fn own_tables(&self) -> Result<&OwnTables> {
+        self.own_tables
+            .get_or_try_init(|| async {
+                let mut conn = self.pool.acquire().await.map_err(|e| database_error(&e))?;
+                DB::check_connection_mode(&mut conn, self.connection_mode).await?;
+                let found = DB::own_tables(&mut conn).await?;
+                if DB::HAS_SCHEMAS && found.schema.is_none() {
+                    return Err(Error::new(
+                        ErrorKind::Misconfigured,
+                        "the tables of `tenancy` do not exist here; run `SqlStore::migrate` first",
+                    ));
+                }
+                Ok(found)
+            })
+            .await
     }
 }
 
@@ -114,6 +170,17 @@ impl SqlStore<sqlx::Postgres> {
         self.connection_mode = connection_mode;
         self
     }
+
+    /// The type that [`migrate`](Self::migrate) gives the column `tenant_id` of `tenancy_gauges` and
+    /// `tenancy_audit_events`; `text` if it is not set.
+    ///
+    /// On Citus use the type of your own tenant columns: tables that are distributed by columns of one type keep the
+    /// rows of a tenant on one node, and a transaction that writes an order, a gauge and an event commits there.
+    #[must_use]
+    pub fn tenant_id_type(mut self, tenant_type: TenantType) -> Self {
+        self.tenant_type = Some(tenant_type);
+        self
+    }
 }
 
 /// Writes audit events that belong to no change of rows, such as rejected requests. Events about a change are written
@@ -121,12 +188,13 @@ impl SqlStore<sqlx::Postgres> {
 #[async_trait]
 impl<DB: Backend> AuditSink for SqlStore<DB> {
     async fn write(&self, events: &[AuditEvent]) -> Result<()> {
+        let own_tables = self.own_tables().await?;
         let mut tx = self.begin_tx(TxMode::Write).await?;
         for event in events {
             DB::switch(tx.conn(), event.tenant(), &Route::default(), false)
                 .await
                 .map_err(|e| database_error(&e))?;
-            insert_event::<DB>(tx.conn(), event).await?;
+            insert_event::<DB>(tx.conn(), &own_tables.bound(event.tenant()), event).await?;
         }
         tx.commit().await
     }

@@ -10,7 +10,7 @@ use tenancy_sql::{Dialect, Schema};
 use super::check::Preflight;
 use super::postgres_columns::tenant_columns;
 use super::tenant_column::TenantColumn;
-use crate::database::{ConnectionMode, Enforcement, database_error};
+use crate::database::{ConnectionMode, Driver, Enforcement, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolation::doctor::{self, Check, Severity};
 
@@ -53,7 +53,7 @@ async fn preflight(
     // If this future is dropped, the connection may be inside a transaction, and other code may use the pool too.
     conn.close_on_drop();
     check_tenant_setting(&mut conn, connection_mode).await?;
-    check_citus(&mut conn, connection_mode).await?;
+    Postgres::check_connection_mode(&mut conn, connection_mode).await?;
     if enforcement == Enforcement::PredicateOnly {
         check_rls_inactive(&mut conn, connection_mode, schema).await?;
     }
@@ -182,30 +182,6 @@ async fn check_exclusive_connections(
         "a pooler that shares connections is in front of the database, and a statement can return the result of another \
          client's statement: call `.connection_mode(ConnectionMode::PgBouncer)`, also on `SqlStore`",
     ))
-}
-
-/// Checks that Citus is installed exactly if the connection mode says so, and that it propagates the tenant.
-async fn check_citus(conn: &mut PgConnection, connection_mode: ConnectionMode) -> Result<()> {
-    let found = texts(
-        conn,
-        "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'citus'), \
-         current_setting('citus.propagate_set_commands', true)",
-    )
-    .await?;
-    let (citus, propagates) = (found[0].is_some(), found[1].as_deref() == Some("local"));
-    match (connection_mode, citus, propagates) {
-        (ConnectionMode::Citus, true, true)
-        | (ConnectionMode::Direct | ConnectionMode::PgBouncer, false, _) => Ok(()),
-        (ConnectionMode::Citus, true, false) => Err(misconfigured(
-            "Citus does not propagate the tenant to its workers: run `ALTER ROLE .. SET citus.propagate_set_commands = 'local'`",
-        )),
-        (ConnectionMode::Citus, false, _) => Err(misconfigured(
-            "`ConnectionMode::Citus` is set, and this database has no extension `citus`; set `ConnectionMode::Direct`",
-        )),
-        (ConnectionMode::Direct | ConnectionMode::PgBouncer, true, _) => Err(misconfigured(
-            "this database has the extension `citus`, whose workers get the tenant only with `ConnectionMode::Citus`; set it",
-        )),
-    }
 }
 
 /// Rejects row-level security on the application's tables, because without a tenant setting they look empty.
