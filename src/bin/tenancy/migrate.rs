@@ -288,6 +288,9 @@ async fn migrate<DB: Provision>(
             }
         }
     }
+    if let Err(unwritten) = report.end() {
+        failure = Some(unwritten);
+    }
     let summary = &report.summary;
     let is_canary_failed = options.canary.is_some() && summary.failed == 1 && summary.places() == 1;
     if summary.has_changes() && options.runtime_role.is_none() && DB::DIALECT == Dialect::Postgres {
@@ -301,11 +304,10 @@ async fn migrate<DB: Provision>(
     } else if summary.failed > 0 {
         report.note("fix the cause of each failure and run the same command again");
     }
-    report.end()?;
     match failure {
         Some(failure) => Err(failure),
-        None if report.summary.interrupted => Ok(ExitCode::from(130)),
-        None => Ok(ExitCode::from(u8::from(report.summary.failed > 0))),
+        None if summary.interrupted => Ok(ExitCode::from(130)),
+        None => Ok(ExitCode::from(u8::from(summary.failed > 0))),
     }
 }
 
