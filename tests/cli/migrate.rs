@@ -1,4 +1,4 @@
-//! `tenancy migrate` runs the migrations of a directory in every place, and says which places differ.
+//! `tenancy migrate` runs the migrations of a directory in every place, and lists the places that differ.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -328,10 +328,13 @@ async fn a_run_that_cannot_be_done_is_an_error_without_the_url<DB: TestPlaces>()
         tenancy(&all, app.dir.path())
     };
     write(app.dir.path(), "none/readme.txt", "");
+    let is_sqlite = app.url.starts_with("sqlite:");
+    let unreachable = if is_sqlite { "sqlite:none.db" } else { "postgres://app:hunter2@127.0.0.1:1/x" };
     for (more, wanted) in [
         (&["--migrations", "nowhere"][..], "nowhere: "),
         (&["--migrations", "none"], "none: it has no migration"),
         (&["--control-url", &empty_url], "the list of tenants cannot be read: "),
+        (&["--control-url", unreachable], "check `--control-url`"),
         (&["--url", "mysql://root:hunter2@localhost/x"], "neither with `postgres://` nor with `sqlite:`"),
         (&["--url", "user=root password=hunter2"], "neither with `postgres://` nor with `sqlite:`"),
         (&["--url", "postgres://app:hunter2@127.0.0.1:1/x", "--control-url", "postgres://127.0.0.1:1/x"], ""),
@@ -433,7 +436,7 @@ async fn the_role_of_a_place_gets_the_rights() {
     }
 }
 
-/// A run that waits for a lock in the first place.
+/// A run whose first place waits for a lock.
 struct Blocked {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStderr>>,

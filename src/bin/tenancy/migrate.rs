@@ -4,6 +4,7 @@
 use std::future::pending;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -17,6 +18,7 @@ use tenancy::placement::{PostgresPlaces, Provision, Provisioner, SqliteFiles, Sq
 use tenancy::store::SqlStore;
 use tenancy::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use tenancy_sql::Dialect;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::check::show;
 use super::config::{database, postgres, schema};
@@ -136,10 +138,6 @@ async fn migrator(directory: &Path) -> Result<Migrator, String> {
     Ok(migrator)
 }
 
-fn unreachable(error: &sqlx::Error) -> String {
-    format!("the database with the list of tenants cannot be reached: {error}; check `--control-url`")
-}
-
 async fn on_postgres(
     url: &str,
     control: &str,
@@ -150,8 +148,11 @@ async fn on_postgres(
     if options.files.is_some() {
         return Err("`--files` is for SQLite; PostgreSQL keeps tenants in schemas and databases".to_owned());
     }
-    // One error for the run, instead of one for each place.
-    let _ = postgres(url, None).await?.close().await;
+    // One error for the run, instead of one for each place. A pool would retry for half a minute.
+    for (url, option) in [(url, "--url"), (control, "--control-url")] {
+        let conn = postgres(url, None).await.map_err(|e| format!("{e}; check `{option}`"))?;
+        let _ = conn.close().await;
+    }
     let owner: PgConnectOptions = url.parse().map_err(|e| format!("`--url` cannot be read: {e}"))?;
     let mut places = PostgresPlaces::new(owner);
     if options.without_shared_tables {
@@ -169,7 +170,8 @@ async fn on_postgres(
         declared =
             Some(schema(&path).map_err(|e| format!("{e}; `--config` names the file of the policies"))?);
     }
-    let pool = PgPoolOptions::new().max_connections(4).connect(control).await.map_err(|e| unreachable(&e))?;
+    let pool = PgPoolOptions::new().max_connections(4).connect_lazy(control);
+    let pool = pool.map_err(|e| format!("`--control-url` cannot be read: {e}"))?;
     let store = SqlStore::new(pool);
     let provisioner = Provisioner::new(store.clone(), places, migrator);
     Ok((store, declared.into_iter().fold(provisioner, Provisioner::schema)))
@@ -196,8 +198,8 @@ async fn on_sqlite(
         let _ = options.connect().await.map_err(shared)?.close().await;
         places = places.shared_tables(options);
     }
-    let pool =
-        SqlitePoolOptions::new().max_connections(2).connect(control).await.map_err(|e| unreachable(&e))?;
+    let pool = SqlitePoolOptions::new().max_connections(2).connect(control).await;
+    let pool = pool.map_err(|e| format!("the list of tenants cannot be read: {e}; check `--control-url`"))?;
     let store = SqlStore::new(pool);
     Ok((store.clone(), Provisioner::new(store, places, migrator)))
 }
@@ -263,11 +265,11 @@ async fn migrate<DB: Provision>(
         migrations = migrations.canary(canary(store, name).await?);
     }
     let mut report = Report::new(options.places.json, count);
+    let mut interrupts = interrupts();
     let mut places = migrations.run();
-    let mut stop = Box::pin(interrupt());
     let mut failure = None;
     loop {
-        match select(places.next(), stop.as_mut()).await {
+        match select(places.next(), pin!(interrupts.recv())).await {
             Either::Left((None, _)) => break,
             Either::Left((Some(Ok(place)), _)) => {
                 if let Err(unwritten) = report.place(&place) {
@@ -284,7 +286,6 @@ async fn migrate<DB: Provision>(
                 places.stop();
                 report.summary.interrupted = true;
                 report.note("interrupted: the places in work are finished; Ctrl-C again stops at once");
-                stop = Box::pin(interrupt());
             }
         }
     }
@@ -311,11 +312,14 @@ async fn migrate<DB: Provision>(
     }
 }
 
-/// Ends with the next Ctrl-C.
-async fn interrupt() {
-    if tokio::signal::ctrl_c().await.is_err() {
+/// Receives each Ctrl-C.
+fn interrupts() -> UnboundedReceiver<()> {
+    let (sender, receiver) = unbounded_channel();
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).is_ok() {}
         pending::<()>().await; // The system has no such signal.
-    }
+    });
+    receiver
 }
 
 async fn status<DB: Provision>(

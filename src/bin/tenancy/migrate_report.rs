@@ -96,7 +96,7 @@ impl Report {
     }
 }
 
-/// The places that differ from the migrations, of so many.
+/// The report of places that differ from the migrations. `places` is the number of those that were compared.
 pub(crate) fn compared(drifts: &[Drift], places: usize, is_json: bool) -> String {
     let mut lines = Vec::new();
     for drift in drifts {
