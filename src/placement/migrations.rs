@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
-use futures_util::stream::{self, Stream};
+use futures_util::stream::Stream;
 use sqlx::migrate::{AppliedMigration, Migrate, MigrateError};
 use tokio::sync::mpsc;
 
@@ -16,8 +17,6 @@ use super::provisioner::Provisioner;
 use crate::database::is_missing_table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Placement, Tenant, TenantId, TenantStatus, TenantStore};
-
-type Sender = mpsc::Sender<Result<MigratedPlace>>;
 
 /// The key of the shared tables in the records.
 const SHARED: &str = "*";
@@ -66,6 +65,64 @@ impl fmt::Display for MigratedPlace {
             Some(tenant) => tenant.slug().fmt(f),
             None => f.write_str("shared tables"),
         }
+    }
+}
+
+/// The places of a run of migrations: a stream that yields each when it is done. [`Migrations::run`] starts it.
+#[derive(Debug)]
+#[must_use = "a place that fails is an item of this stream"]
+pub struct MigrationRun {
+    places: mpsc::Receiver<Result<MigratedPlace>>,
+    state: Arc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// No other place is begun.
+    stopped: AtomicBool,
+    /// The run came to its end.
+    ended: AtomicBool,
+}
+
+impl MigrationRun {
+    /// Begins no other place, for example because the program is asked to end.
+    ///
+    /// The stream yields the places in work when they are done, and then ends. The next run goes on from there.
+    pub fn stop(&self) {
+        self.state.stopped.store(true, Ordering::Release);
+    }
+}
+
+impl Stream for MigrationRun {
+    type Item = Result<MigratedPlace>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let place = ready!(self.places.poll_recv(context));
+        // A task panicked, or the runtime stops: the run is not complete.
+        if place.is_none() && !self.state.ended.swap(true, Ordering::AcqRel) {
+            let text = "the run ended before every place was migrated; run it again";
+            return Poll::Ready(Some(Err(Error::new(ErrorKind::Database, text))));
+        }
+        Poll::Ready(place)
+    }
+}
+
+/// Where the tasks of a run send their places.
+#[derive(Clone)]
+struct Sender {
+    places: mpsc::Sender<Result<MigratedPlace>>,
+    state: Arc<State>,
+}
+
+impl Sender {
+    async fn send(&self, place: Result<MigratedPlace>) {
+        // If the stream was dropped, nobody reads the place, and `is_open` returns false.
+        let _ = self.places.send(place).await;
+    }
+
+    /// Whether another place may be begun: the stream was neither stopped nor dropped.
+    fn is_open(&self) -> bool {
+        !self.state.stopped.load(Ordering::Acquire) && !self.places.is_closed()
     }
 }
 
@@ -136,28 +193,21 @@ impl<DB: Provision> Migrations<DB> {
     /// place that another process is changing fails with [`ErrorKind::Retryable`].
     ///
     /// The work runs in tasks of its own, so a stream that is read slowly holds no lock of a database. If the stream is
-    /// dropped, the places in work are finished, and no other is begun.
+    /// dropped or [stopped](MigrationRun::stop), the places in work are finished, and no other is begun.
     ///
     /// # Errors
     /// An item is an error if the list of tenants cannot be read, or if there is no such canary. It is the last item.
-    pub fn run(self) -> impl Stream<Item = Result<MigratedPlace>> + Send + Unpin {
-        let (sender, mut receiver) = mpsc::channel(1);
-        let ended = Arc::new(AtomicBool::new(false));
-        let end = ended.clone();
+    pub fn run(self) -> MigrationRun {
+        let (places, receiver) = mpsc::channel(1);
+        let state = Arc::new(State::default());
+        let sender = Sender { places, state: state.clone() };
         sqlx_core::rt::spawn(async move {
             if let Err(error) = self.run_all(&sender).await {
-                let _ = sender.send(Err(error)).await;
+                sender.send(Err(error)).await;
             }
-            end.store(true, Ordering::Release);
+            sender.state.ended.store(true, Ordering::Release);
         });
-        stream::poll_fn(move |context| match receiver.poll_recv(context) {
-            // A task panicked, or the runtime stops: the run is not complete.
-            Poll::Ready(None) if !ended.swap(true, Ordering::AcqRel) => Poll::Ready(Some(Err(Error::new(
-                ErrorKind::Database,
-                "the run ended before every place was migrated; run it again",
-            )))),
-            place => place,
-        })
+        MigrationRun { places: receiver, state }
     }
 
     async fn run_all(self, sender: &Sender) -> Result<()> {
@@ -170,20 +220,19 @@ impl<DB: Provision> Migrations<DB> {
             let canary = self.migrate(Some(canary), &mut Worker::new()).await;
             let failed = canary.result.is_err();
             visited.insert(id.clone());
-            if sender.send(Ok(canary)).await.is_err() || failed {
+            sender.send(Ok(canary)).await;
+            if failed || !sender.is_open() {
                 return Ok(());
             }
         }
         if DB::migrates_shared(&self.provisioner.places) {
             let shared = self.migrate(None, &mut Worker::new()).await;
-            if sender.send(Ok(shared)).await.is_err() {
-                return Ok(());
-            }
+            sender.send(Ok(shared)).await;
         }
         loop {
             // Read the list again until it has no new tenant.
             let tenants = self.tenants(&visited).await?;
-            if tenants.is_empty() || sender.is_closed() {
+            if tenants.is_empty() || !sender.is_open() {
                 return Ok(());
             }
             visited.extend(tenants.iter().map(|tenant| tenant.id().clone()));
@@ -202,10 +251,10 @@ impl<DB: Provision> Migrations<DB> {
     async fn migrate_share(self, tenants: Vec<Arc<Tenant>>, sender: &Sender) {
         let mut worker = Worker::new();
         for tenant in tenants {
-            let place = self.migrate(Some(tenant), &mut worker).await;
-            if sender.send(Ok(place)).await.is_err() {
+            if !sender.is_open() {
                 return;
             }
+            sender.send(Ok(self.migrate(Some(tenant), &mut worker).await)).await;
         }
     }
 

@@ -29,7 +29,7 @@ mod provisioner;
 #[cfg(feature = "sqlite")]
 mod sqlite_places;
 
-pub use self::migrations::{Drift, MigratedPlace, Migrations};
+pub use self::migrations::{Drift, MigratedPlace, MigrationRun, Migrations};
 pub use self::places::Provision;
 #[cfg(feature = "postgres")]
 pub use self::postgres_places::PostgresPlaces;

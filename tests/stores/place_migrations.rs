@@ -89,6 +89,27 @@ async fn a_canary_that_fails_stops_the_rest<DB: TestPlaces>() {
     assert_eq!(first.unwrap_err().kind(), ErrorKind::TenantUnknown, "it has no place of its own");
 }
 
+/// A run that is stopped finishes the places in work, and the next run migrates the others.
+async fn a_run_that_is_stopped_yields_what_it_finished<DB: TestPlaces>() {
+    let mut app = App::<DB>::new().await;
+    let old = app.provisioner(&[DB::PROJECTS]);
+    for n in 0..6 {
+        app.create(&old, &format!("tenant-{n}"), DB::kinds()[0]).await.unwrap();
+    }
+    let new = app.provisioner(&[DB::PROJECTS, "CREATE TABLE extra (id bigint)"]);
+    let mut places = new.migrations().parallel(1).run();
+    let first = places.next().await.unwrap().unwrap();
+    assert_eq!((first.to_string(), first.result.unwrap()), ("shared tables".to_owned(), vec![2]));
+    places.stop();
+    // One can be done already and a second one wait for the reader, but no third is begun.
+    let more: Vec<_> = places.map(|place| place.unwrap().result.unwrap()).collect().await;
+    assert!(more.len() <= 2 && more.iter().all(|versions| versions == &[2]), "{more:?}");
+    assert_eq!(new.migrations().drift().await.unwrap().len(), 6 - more.len());
+    let rest = run(new.migrations()).await;
+    assert_eq!(rest.iter().filter(|(_, result)| *result == Ok(vec![2])).count(), 6 - more.len(), "{rest:?}");
+    assert!(new.migrations().drift().await.unwrap().is_empty());
+}
+
 /// A tenant that is created while the others are migrated is not left behind.
 async fn a_tenant_that_is_inserted_meanwhile_is_migrated<DB: TestPlaces>() {
     let mut app = App::<DB>::new().await;
@@ -182,6 +203,7 @@ on_every_database!(
     a_table_without_its_policies_gets_them_in_the_next_run,
     a_place_that_fails_stops_nothing_else,
     a_canary_that_fails_stops_the_rest,
+    a_run_that_is_stopped_yields_what_it_finished,
     a_tenant_that_is_inserted_meanwhile_is_migrated,
     a_place_that_is_behind_is_rejected_by_name,
 );

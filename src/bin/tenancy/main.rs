@@ -3,6 +3,8 @@
 mod check;
 mod config;
 mod doctor;
+mod migrate;
+mod migrate_report;
 mod policies;
 mod snapshot;
 mod source;
@@ -59,6 +61,9 @@ enum Command {
     /// lack the tenant, and indexes that policies make useless, are printed as comments. Nothing is written to the
     /// database without `--apply`. Exits with 1 if `--check` finds anything, and with 2 if an operation failed.
     Policies(policies::Options),
+    /// Run the application's migrations in the shared tables and in the place of every tenant, or compare them.
+    #[command(subcommand)]
+    Migrate(migrate::MigrateCommand),
 }
 
 #[derive(Subcommand)]
@@ -120,6 +125,7 @@ impl From<Database> for Dialect {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Policies(options) => policies::run(options),
+        Command::Migrate(command) => migrate::run(&command),
         Command::Sql(SqlCommand::Check { paths, config, dialect, quiet }) => {
             let dialects = dialect.into_iter().map(Dialect::from).collect();
             check::run(&paths, config::Configs::new(config, dialects), quiet)

@@ -1,0 +1,333 @@
+//! `tenancy migrate`: runs the application's migrations in the shared tables and in the place of every tenant, or
+//! compares them.
+
+use std::future::pending;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{ConnectOptions, Connection};
+use tenancy::placement::{PostgresPlaces, Provision, Provisioner, SqliteFiles, SqlitePlaces};
+use tenancy::store::SqlStore;
+use tenancy::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use tenancy_sql::Dialect;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::check::show;
+use super::config::{database, postgres, schema};
+use super::migrate_report::{Report, compared, text};
+
+#[derive(Subcommand)]
+pub(crate) enum MigrateCommand {
+    /// Run the migrations: first in the canary, then in the shared tables, then in the places of all tenants.
+    ///
+    /// Connect as the owner of the tables, past every pooler. A place that fails is listed and stops nothing else,
+    /// except for the canary. Ctrl-C finishes the places in work and begins no other. A repeated run goes on where the
+    /// last one stopped. Exits with 1 if a place failed, with 2 if the run could not be done, and with 130 after
+    /// Ctrl-C.
+    Run(RunOptions),
+    /// List the places that differ from the migrations. Changes nothing.
+    ///
+    /// A migration is missing if it was not applied, unknown if the directory does not have it, and altered if it was
+    /// applied with another text. Exits with 1 if a place differs, and with 2 if the tenants cannot be read.
+    Status(Places),
+}
+
+#[derive(Args)]
+pub(crate) struct Places {
+    /// The directory of the application's migrations, as in `sqlx::migrate!`.
+    #[arg(long, value_name = "DIR")]
+    migrations: PathBuf,
+    /// The database of the shared tables, `postgres://…` or `sqlite:…`, as the owner of the tables, instead of
+    /// `DATABASE_URL`.
+    #[arg(long)]
+    url: Option<String>,
+    /// The database that has the list of tenants, if it is not that of the shared tables or if another role reads it.
+    #[arg(long, value_name = "URL")]
+    control_url: Option<String>,
+    /// Leave the shared tables to your own deployment.
+    #[arg(long)]
+    without_shared_tables: bool,
+    /// The directory of the tenants' files, for SQLite.
+    #[arg(long, value_name = "DIR")]
+    files: Option<PathBuf>,
+    /// Print JSON: a line for each place, and a last one with a summary.
+    #[arg(long)]
+    json: bool,
+    // Otherwise the error of the parser would repeat a URL that follows no option.
+    #[arg(hide = true)]
+    unexpected: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct RunOptions {
+    #[command(flatten)]
+    places: Places,
+    /// The role that the application logs in as; it is granted the rights that it needs on new tables. PostgreSQL only.
+    #[arg(long, value_name = "ROLE")]
+    runtime_role: Option<String>,
+    /// Grant the rights on a tenant's place to the role of that place. PostgreSQL only.
+    #[arg(long, requires = "runtime_role")]
+    role_per_tenant: bool,
+    /// How many places are migrated at the same time.
+    #[arg(long, value_name = "N", default_value = "2")]
+    parallel: NonZeroUsize,
+    /// The tenant that is migrated first, by its slug or its id. If it fails, nothing else is migrated.
+    #[arg(long, value_name = "SLUG_OR_ID")]
+    canary: Option<String>,
+    /// The `tenancy.toml` that declares the tables for their policies, instead of the one in this directory. PostgreSQL only.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+pub(crate) fn run(command: &MigrateCommand) -> Result<ExitCode, String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let (places, run) = match command {
+            MigrateCommand::Run(run) => (&run.places, Some(run)),
+            MigrateCommand::Status(places) => (places, None),
+        };
+        if !places.unexpected.is_empty() {
+            return Err(
+                "an argument follows no option; name the database by `--url` or `DATABASE_URL`".to_owned()
+            );
+        }
+        let url = database(places.url.clone())?;
+        let control = places.control_url.as_deref().unwrap_or(&url);
+        let migrator = migrator(&places.migrations).await?;
+        match (is_postgres(&url)?, is_postgres(control)?) {
+            (true, true) => {
+                let (store, provisioner) = on_postgres(&url, control, migrator, places, run).await?;
+                work(&store, &provisioner, places, run).await
+            }
+            (false, false) => {
+                let (store, provisioner) = on_sqlite(&url, control, migrator, places, run).await?;
+                work(&store, &provisioner, places, run).await
+            }
+            _ => Err("`--url` and `--control-url` name different kinds of databases".to_owned()),
+        }
+    })
+}
+
+/// Whether a URL names PostgreSQL, and not SQLite. The error does not contain the URL, which can have a password.
+fn is_postgres(url: &str) -> Result<bool, String> {
+    match url.split_once(':') {
+        Some(("postgres" | "postgresql", _)) => Ok(true),
+        Some(("sqlite", _)) => Ok(false),
+        _ => Err("the URL of the database begins neither with `postgres://` nor with `sqlite:`".to_owned()),
+    }
+}
+
+async fn migrator(directory: &Path) -> Result<Migrator, String> {
+    let unreadable =
+        |why: &str| format!("{}: {why}; name the directory of the migrations", directory.display());
+    // The migrator's own error for a path repeats the path, and leaves out the reason.
+    std::fs::read_dir(directory).map_err(|e| unreadable(&e.to_string()))?;
+    let migrator = Migrator::new(directory).await.map_err(|e| unreadable(&e.to_string()))?;
+    if migrator.iter().next().is_none() {
+        return Err(unreadable("it has no migration, such as `0001_orders.sql`"));
+    }
+    Ok(migrator)
+}
+
+async fn on_postgres(
+    url: &str,
+    control: &str,
+    migrator: Migrator,
+    options: &Places,
+    run: Option<&RunOptions>,
+) -> Result<(SqlStore<sqlx::Postgres>, Provisioner<sqlx::Postgres>), String> {
+    if options.files.is_some() {
+        return Err("`--files` is for SQLite; PostgreSQL keeps tenants in schemas and databases".to_owned());
+    }
+    // One error for the run, instead of one for each place. A pool would retry for half a minute.
+    for (url, option) in [(url, "--url"), (control, "--control-url")] {
+        let conn = postgres(url, None).await.map_err(|e| format!("{e}; check `{option}`"))?;
+        let _ = conn.close().await;
+    }
+    let owner: PgConnectOptions = url.parse().map_err(|e| format!("`--url` cannot be read: {e}"))?;
+    let mut places = PostgresPlaces::new(owner);
+    if options.without_shared_tables {
+        places = places.without_shared_tables();
+    }
+    let mut declared = None;
+    if let Some(run) = run {
+        if let Some(role) = &run.runtime_role {
+            places = places.runtime_role(role);
+        }
+        if run.role_per_tenant {
+            places = places.role_per_tenant();
+        }
+        let path = run.config.clone().unwrap_or_else(|| PathBuf::from("tenancy.toml"));
+        declared =
+            Some(schema(&path).map_err(|e| format!("{e}; `--config` names the file of the policies"))?);
+    }
+    let pool = PgPoolOptions::new().max_connections(4).connect_lazy(control);
+    let pool = pool.map_err(|e| format!("`--control-url` cannot be read: {e}"))?;
+    let store = SqlStore::new(pool);
+    let provisioner = Provisioner::new(store.clone(), places, migrator);
+    Ok((store, declared.into_iter().fold(provisioner, Provisioner::schema)))
+}
+
+async fn on_sqlite(
+    url: &str,
+    control: &str,
+    migrator: Migrator,
+    options: &Places,
+    run: Option<&RunOptions>,
+) -> Result<(SqlStore<sqlx::Sqlite>, Provisioner<sqlx::Sqlite>), String> {
+    if run.is_some_and(|run| run.runtime_role.is_some() || run.config.is_some()) {
+        return Err(
+            "`--runtime-role` and `--config` are for PostgreSQL; SQLite has no roles and policies".to_owned()
+        );
+    }
+    let files = options.files.as_ref().ok_or("name the directory of the tenants' files: `--files`")?;
+    let files = SqliteFiles::new(files).map_err(|e| e.to_string())?;
+    let mut places = SqlitePlaces::new(files);
+    if !options.without_shared_tables {
+        let shared = |e: sqlx::Error| format!("the database of the shared tables cannot be opened: {e}");
+        let options: SqliteConnectOptions = url.parse().map_err(shared)?;
+        let _ = options.connect().await.map_err(shared)?.close().await;
+        places = places.shared_tables(options);
+    }
+    let pool = SqlitePoolOptions::new().max_connections(2).connect(control).await;
+    let pool = pool.map_err(|e| format!("the list of tenants cannot be read: {e}; check `--control-url`"))?;
+    let store = SqlStore::new(pool);
+    Ok((store.clone(), Provisioner::new(store, places, migrator)))
+}
+
+async fn work<DB: Provision>(
+    store: &SqlStore<DB>,
+    provisioner: &Provisioner<DB>,
+    places: &Places,
+    run: Option<&RunOptions>,
+) -> Result<ExitCode, String> {
+    let count = tenant_places(store).await? + usize::from(!places.without_shared_tables);
+    match run {
+        Some(run) => migrate(store, provisioner, run, count).await,
+        None => status(provisioner, places, count).await,
+    }
+}
+
+/// How many tenants have a place that is migrated.
+async fn tenant_places<DB: Provision>(store: &SqlStore<DB>) -> Result<usize, String> {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let page = store.list(after.as_ref(), 200).await.map_err(|e| {
+            format!(
+                "the list of tenants cannot be read: {}; check `--control-url`: `SqlStore::migrate` creates its tables",
+                text(&e)
+            )
+        })?;
+        let Some(last) = page.last() else { return Ok(count) };
+        after = Some(last.id().clone());
+        let placed = |tenant: &&std::sync::Arc<Tenant>| {
+            *tenant.placement() != Placement::Shared && tenant.status() != TenantStatus::Provisioning
+        };
+        count += page.iter().filter(placed).count();
+    }
+}
+
+/// The id of the tenant that has this slug or this id.
+async fn canary<DB: Provision>(store: &SqlStore<DB>, name: &str) -> Result<TenantId, String> {
+    let mut found = Vec::new();
+    if let Ok(id) = TenantId::parse(name) {
+        found.extend(store.by_id(&id).await.map_err(|e| text(&e))?);
+    }
+    if let Ok(slug) = Slug::parse(name) {
+        found.extend(store.by_slug(&slug).await.map_err(|e| text(&e))?);
+    }
+    match &found[..] {
+        [] => Err("no tenant has the slug or the id of `--canary`".to_owned()),
+        [one, other] if one.id() != other.id() => {
+            Err("`--canary` is the id of one tenant and the slug of another; use the other's id".to_owned())
+        }
+        [one, ..] => Ok(one.id().clone()),
+    }
+}
+
+async fn migrate<DB: Provision>(
+    store: &SqlStore<DB>,
+    provisioner: &Provisioner<DB>,
+    options: &RunOptions,
+    count: usize,
+) -> Result<ExitCode, String> {
+    let mut migrations = provisioner.migrations().parallel(options.parallel.get());
+    if let Some(name) = &options.canary {
+        migrations = migrations.canary(canary(store, name).await?);
+    }
+    let mut report = Report::new(options.places.json, count);
+    let mut interrupts = interrupts();
+    let mut places = migrations.run();
+    let mut failure = None;
+    loop {
+        match select(places.next(), pin!(interrupts.recv())).await {
+            Either::Left((None, _)) => break,
+            Either::Left((Some(Ok(place)), _)) => {
+                if let Err(unwritten) = report.place(&place) {
+                    places.stop();
+                    failure = Some(unwritten);
+                }
+            }
+            Either::Left((Some(Err(error)), _)) => failure = Some(text(&error)),
+            Either::Right(_) if report.summary.interrupted => {
+                report.note("stopped at once; run the same command again");
+                return Ok(ExitCode::from(130));
+            }
+            Either::Right(_) => {
+                places.stop();
+                report.summary.interrupted = true;
+                report.note("interrupted: the places in work are finished; Ctrl-C again stops at once");
+            }
+        }
+    }
+    if let Err(unwritten) = report.end() {
+        failure = Some(unwritten);
+    }
+    let summary = &report.summary;
+    let is_canary_failed = options.canary.is_some() && summary.failed == 1 && summary.places() == 1;
+    if summary.has_changes() && options.runtime_role.is_none() && DB::DIALECT == Dialect::Postgres {
+        report.note("without `--runtime-role` the application was granted no rights on new tables");
+    }
+    if summary.interrupted {
+        report.note("no other place was begun; run the same command again, and it goes on there");
+    } else if is_canary_failed {
+        report
+            .note("the canary failed, so nothing else was migrated; fix the cause and run the command again");
+    } else if summary.failed > 0 {
+        report.note("fix the cause of each failure and run the same command again");
+    }
+    match failure {
+        Some(failure) => Err(failure),
+        None if summary.interrupted => Ok(ExitCode::from(130)),
+        None => Ok(ExitCode::from(u8::from(summary.failed > 0))),
+    }
+}
+
+/// Receives each Ctrl-C.
+fn interrupts() -> UnboundedReceiver<()> {
+    let (sender, receiver) = unbounded_channel();
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).is_ok() {}
+        pending::<()>().await; // The system has no such signal.
+    });
+    receiver
+}
+
+async fn status<DB: Provision>(
+    provisioner: &Provisioner<DB>,
+    options: &Places,
+    count: usize,
+) -> Result<ExitCode, String> {
+    let drifts = provisioner.migrations().drift().await.map_err(|e| text(&e))?;
+    show(&compared(&drifts, count, options.json))?;
+    Ok(ExitCode::from(u8::from(!drifts.is_empty())))
+}
