@@ -32,7 +32,7 @@ impl Driver for Postgres {
     const HAS_RLS: bool = true;
     const HAS_SCHEMAS: bool = true;
     const CLAIM_PLACE: &str = "DELETE FROM tenancy_ready_places WHERE name = \
-        (SELECT name FROM tenancy_ready_places WHERE kind = $1 ORDER BY ready_us, name LIMIT 1 \
+        (SELECT name FROM tenancy_ready_places WHERE kind = $1 AND ready_us > 0 ORDER BY ready_us, name LIMIT 1 \
         FOR UPDATE SKIP LOCKED) RETURNING name";
 
     async fn begin(conn: Conn<'_, Self>, begin: Begin<'_>) -> sqlx::Result<()> {

@@ -27,7 +27,7 @@ impl Driver for Sqlite {
     const HAS_SCHEMAS: bool = false;
     // One transaction writes at a time.
     const CLAIM_PLACE: &str = "DELETE FROM tenancy_ready_places WHERE name = \
-        (SELECT name FROM tenancy_ready_places WHERE kind = $1 ORDER BY ready_us, name LIMIT 1) RETURNING name";
+        (SELECT name FROM tenancy_ready_places WHERE kind = $1 AND ready_us > 0 ORDER BY ready_us, name LIMIT 1) RETURNING name";
 
     async fn begin(conn: Conn<'_, Self>, begin: Begin<'_>) -> sqlx::Result<()> {
         // A deferred transaction that reads and then writes can fail without waiting if another one writes. An

@@ -224,20 +224,28 @@ impl<DB: Provision> Provisioner<DB> {
     /// Provisions places in advance until `count` are ready. They are of the same kind as `kind`, whose name does not
     /// matter.
     ///
-    /// Run it in one process at a time. Two that run at once can prepare more than `count`.
+    /// Run it in one process at a time. Two that run at once can prepare more than `count`. A place that was interrupted
+    /// or failed is finished by the next run, and given to no tenant before.
     ///
     /// # Errors
     /// As the steps of [`create`](Self::create).
     pub async fn prepare(&self, kind: &Placement, count: u64) -> Result<()> {
         while self.store.ready_places(kind).await? < count {
-            let id = TenantId::random();
-            let placement = match kind {
-                Placement::Shared => return Ok(()),
-                Placement::Schema { .. } => Placement::schema_of(&id),
-                Placement::Database { .. } => Placement::database_of(&id),
+            let placement = match self.store.unfinished_place(kind).await? {
+                Some(placement) => placement,
+                None => {
+                    let id = TenantId::random();
+                    let placement = match kind {
+                        Placement::Shared => return Ok(()),
+                        Placement::Schema { .. } => Placement::schema_of(&id),
+                        Placement::Database { .. } => Placement::database_of(&id),
+                    };
+                    self.store.add_place(&placement).await?;
+                    placement
+                }
             };
             self.create_place(&placement, self.template.as_ref()).await?;
-            self.store.add_ready_place(&placement).await?;
+            self.store.set_place_ready(&placement).await?;
         }
         Ok(())
     }

@@ -124,6 +124,34 @@ async fn b05_a_ready_place_goes_to_one_tenant<DB: TestPlaces>() {
     }
 }
 
+/// A place whose preparation broke off is given to nobody, and the next run finishes it.
+async fn an_interrupted_preparation_goes_on<DB: TestPlaces>() {
+    let mut app = App::<DB>::new().await;
+    for (n, kind) in DB::kinds().into_iter().enumerate() {
+        let broken = app.provisioner(&[DB::PROJECTS, "CREATE TABLE projects (id bigint)"]);
+        let like = App::<DB>::new_tenant("like", kind).into_tenant();
+        for _ in 0..2 {
+            broken.prepare(like.placement(), 1).await.unwrap_err();
+        }
+        let count = "SELECT count(*) FROM tenancy_ready_places";
+        assert_eq!(DB::number(&app.pool, count).await, 1);
+        let corrected = app.provisioner(&[DB::PROJECTS]);
+        let early = app.create(&corrected, &format!("early-{n}"), kind).await.unwrap();
+        assert_eq!(DB::number(&app.pool, count).await, 1);
+        corrected.prepare(like.placement(), 1).await.unwrap();
+        assert_eq!(DB::number(&app.pool, count).await, 1);
+        let late = app.create(&corrected, &format!("late-{n}"), kind).await.unwrap();
+        assert_eq!(DB::number(&app.pool, count).await, 0);
+        for (tenant, own) in [(&early, true), (&late, false)] {
+            let (Placement::Schema { name } | Placement::Database { name }) = tenant.placement() else {
+                panic!()
+            };
+            assert_eq!(*name == PlacementName::of(tenant.id()), own);
+            assert_eq!(app.projects(tenant).await.unwrap(), [format!("first of {}", tenant.slug())]);
+        }
+    }
+}
+
 /// A new database is a copy of the template, also of an old one: the missing migrations run in the copy.
 async fn a_new_database_is_copied_from_the_template<DB: TestPlaces>() {
     let mut app = App::<DB>::new().await;
@@ -175,5 +203,6 @@ on_every_database!(
     a_failed_step_leaves_the_tenant_closed_and_is_resumed,
     an_interrupted_provisioning_goes_on,
     b05_a_ready_place_goes_to_one_tenant,
+    an_interrupted_preparation_goes_on,
     a_new_database_is_copied_from_the_template,
 );

@@ -90,17 +90,30 @@ impl<DB: Backend> SqlStore<DB> {
         rows.iter().map(migration).collect()
     }
 
-    /// Records a place that is ready for a tenant.
-    pub(crate) async fn add_ready_place(&self, placement: &Placement) -> Result<()> {
+    /// Records a place before it is created. It is not ready: its `ready_us` is 0.
+    pub(crate) async fn add_place(&self, placement: &Placement) -> Result<()> {
         let Some((kind, name)) = parts(placement) else { return Ok(()) };
-        let now = self.timing.now().micros();
-        let mut tx = self.begin_tx(TxMode::Write).await?;
-        execute::<DB>(
-            tx.conn(),
-            "INSERT INTO tenancy_ready_places (name, kind, ready_us) VALUES ($1, $2, $3)",
-            &[Value::Text(name.as_str()), Value::Text(kind), Value::Int(now)],
+        self.change_places(
+            "INSERT INTO tenancy_ready_places (name, kind, ready_us) VALUES ($1, $2, 0)",
+            &[Value::Text(name.as_str()), Value::Text(kind)],
         )
-        .await?;
+        .await
+    }
+
+    /// Records that a place is ready for a tenant.
+    pub(crate) async fn set_place_ready(&self, placement: &Placement) -> Result<()> {
+        let Some((_, name)) = parts(placement) else { return Ok(()) };
+        let now = self.timing.now().micros();
+        self.change_places(
+            "UPDATE tenancy_ready_places SET ready_us = $2 WHERE name = $1",
+            &[Value::Text(name.as_str()), Value::Int(now)],
+        )
+        .await
+    }
+
+    async fn change_places(&self, sql: &'static str, values: &[Value<'_>]) -> Result<()> {
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        execute::<DB>(tx.conn(), sql, values).await?;
         tx.commit().await
     }
 
@@ -108,10 +121,21 @@ impl<DB: Backend> SqlStore<DB> {
     pub(crate) async fn ready_places(&self, like: &Placement) -> Result<u64> {
         let Some((kind, _)) = parts(like) else { return Ok(0) };
         let mut reader = self.reader().await?;
-        let sql = "SELECT count(*) FROM tenancy_ready_places WHERE kind = $1";
+        let sql = "SELECT count(*) FROM tenancy_ready_places WHERE kind = $1 AND ready_us > 0";
         let rows = fetch::<DB>(reader.conn(), sql, &[Value::Text(kind)]).await?;
         let count = rows.first().map_or(Ok(0), |row| DB::int(row, 0)).map_err(|e| database_error(&e))?;
         Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// A place of this kind that was recorded and is not ready.
+    pub(crate) async fn unfinished_place(&self, like: &Placement) -> Result<Option<Placement>> {
+        let Some((kind, _)) = parts(like) else { return Ok(None) };
+        let mut reader = self.reader().await?;
+        let sql =
+            "SELECT name FROM tenancy_ready_places WHERE kind = $1 AND ready_us = 0 ORDER BY name LIMIT 1";
+        let rows = fetch::<DB>(reader.conn(), sql, &[Value::Text(kind)]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some(placement(kind, PlacementName::parse(&text::<DB>(row, 0)?)?)))
     }
 
     /// Inserts a tenant, and gives it a place of its kind that is ready, if there is one. A place goes to one tenant:
