@@ -1,10 +1,10 @@
 //! [`decide`]: what an event about a subscription changes. Pure functions; `process.rs` reads and writes the rows.
 
-use std::fmt;
-
-use super::event::{SubscriptionEventKind, SubscriptionFacts};
-use super::ordering::{self, Order};
-use super::subscription::{Subscription, SubscriptionRow, SubscriptionState, SubscriptionStatus};
+use super::event::SubscriptionFacts;
+use super::history::{EventOrder, SubscriptionRow, plan_of};
+use super::review::ReviewItem;
+use super::state::SubscriptionStatus;
+use super::subscription::Subscription;
 use crate::plan::{Catalog, Plan};
 use crate::tenant::{StatusSource, Tenant, TenantStatus};
 
@@ -21,71 +21,6 @@ pub struct Decision {
     pub tenant: Option<Tenant>,
     /// What a person should review.
     pub review_items: Vec<ReviewItem>,
-}
-
-/// How an event about a subscription relates to the stored subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum EventOrder {
-    /// The event is newer: its state is stored.
-    Newer,
-    /// The stored state is already that of the event.
-    Unchanged,
-    /// The event is older than the stored state.
-    Stale,
-    /// Two events of one second, whose order cannot be known: nothing changed.
-    NeedsRefresh,
-}
-
-/// Something that a person should review, because neither the catalog nor the lifecycle decides it. That part of the
-/// tenant does not change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReviewItem {
-    /// None of the subscription's prices is in the catalog.
-    UnmappedPrice {
-        /// The first price, if there is one.
-        price: Option<String>,
-    },
-    /// The subscription's prices belong to several plans.
-    SeveralPlans {
-        /// The keys of the plans.
-        plans: Vec<String>,
-    },
-    /// The tenant has several subscriptions that are in trial, active or past due.
-    SeveralSubscriptions {
-        /// The ids of the subscriptions.
-        subscriptions: Vec<String>,
-    },
-    /// A status that this version does not know.
-    UnknownStatus {
-        /// The status, as the billing system writes it.
-        status: String,
-    },
-    /// Billing may not set the status that follows: an operator closed the tenant, or it is being deleted.
-    StatusHeld {
-        /// The status that billing may not set.
-        wanted: TenantStatus,
-    },
-}
-
-impl fmt::Display for ReviewItem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnmappedPrice { price: Some(price) } => {
-                write!(f, "no plan has the price `{price}`; add it to a plan's prices")
-            }
-            Self::UnmappedPrice { price: None } => f.write_str("the subscription has no price"),
-            Self::SeveralPlans { plans } => {
-                write!(f, "the subscription buys several plans: {}", plans.join(", "))
-            }
-            Self::SeveralSubscriptions { subscriptions } => {
-                write!(f, "the tenant pays for several subscriptions: {}", subscriptions.join(", "))
-            }
-            Self::UnknownStatus { status } => write!(f, "the subscription's status `{status}` is not known"),
-            Self::StatusHeld { wanted } => write!(f, "billing may not set the tenant to {wanted}"),
-        }
-    }
 }
 
 /// Decides what an event about a subscription changes. A pure function: it does no I/O and reads no clock.
@@ -119,148 +54,110 @@ pub fn decide(
     catalog: &Catalog,
 ) -> Decision {
     let stored = subscriptions.iter().find(|subscription| subscription.id() == facts.id);
-    if let Some(stored) = stored {
-        let unchanged = |order, needs_refresh| Decision {
-            order,
-            subscription: with_seen(stored, facts, needs_refresh),
-            tenant: None,
-            review_items: Vec::new(),
-        };
-        match ordering::order(&stored.row, facts) {
-            Order::Newer => {}
-            Order::Older => return unchanged(EventOrder::Stale, false),
-            Order::Same => return unchanged(EventOrder::Unchanged, false),
-            Order::Unclear => return unchanged(EventOrder::NeedsRefresh, true),
-        }
-    }
-
-    let mut review_items = Vec::new();
-    let row = stored.map(|stored| &stored.row);
-    let plan = match plan_of(&facts.state, catalog) {
-        Ok(plan) => Some(plan.to_owned()),
-        Err(item) => {
-            review_items.push(item);
-            row.and_then(|row| row.plan.clone())
-        }
+    let (row, order) = if let Some(stored) = stored {
+        stored.row.after(facts, catalog)
+    } else {
+        let row = SubscriptionRow::first(facts, catalog);
+        let order = if row.needs_refresh { EventOrder::NeedsRefresh } else { EventOrder::Newer };
+        (row, order)
     };
-    let same_second = row.is_some_and(|row| row.as_of.created.seconds() == facts.as_of.created.seconds());
-    let subscription = Subscription::from_row(
-        tenant.id().clone(),
-        SubscriptionRow {
-            id: facts.id.clone(),
-            customer: facts.customer.clone(),
-            started: facts.started.or(row.and_then(|row| row.started)),
-            plan,
-            state: facts.state.clone(),
-            as_of: facts.as_of.clone(),
-            announced: facts.kind == SubscriptionEventKind::Created,
-            previous: facts.previous.clone(),
-            seen: ordering::seen(row, facts, &facts.state),
-            // An event of a later second resolves the uncertainty, and so does the end of the subscription.
-            needs_refresh: same_second
-                && row.is_some_and(|row| row.needs_refresh)
-                && !facts.state.status.is_final(),
-        },
-    );
-    if row.is_some_and(|row| row.state == facts.state) {
-        return Decision {
-            order: EventOrder::Unchanged,
-            subscription,
-            tenant: None,
-            review_items: Vec::new(),
-        };
-    }
-
+    let subscription = Subscription::from_row(tenant.id().clone(), row);
     let all: Vec<&Subscription> =
         subscriptions.iter().filter(|other| other.id() != facts.id).chain([&subscription]).collect();
-    let next = next_tenant(tenant, &all, &subscription, catalog, &mut review_items);
-    Decision {
-        order: EventOrder::Newer,
-        tenant: (next != *tenant).then_some(next),
-        subscription,
-        review_items,
+    let (next, mut review_items) = next_tenant(tenant, &all, catalog);
+    let tenant = (next != *tenant).then_some(next);
+    if tenant.is_none() && !matches!(order, EventOrder::Newer | EventOrder::NeedsRefresh) {
+        // It was reported when it arose.
+        review_items.clear();
     }
+    Decision { order, subscription, tenant, review_items }
 }
 
-/// The stored subscription, with the event's state added to the states seen in its second.
-fn with_seen(stored: &Subscription, facts: &SubscriptionFacts, needs_refresh: bool) -> Subscription {
-    let mut subscription = stored.clone();
-    let row = &mut subscription.row;
-    if row.state.status.is_final() || row.as_of.created.seconds() != facts.as_of.created.seconds() {
-        return subscription;
-    }
-    row.seen = ordering::seen(Some(&stored.row), facts, &stored.row.state);
-    row.needs_refresh |= needs_refresh;
-    if row.state == facts.state && row.previous.is_empty() {
-        row.previous = facts.previous.clone();
-    }
-    subscription
-}
-
-/// The tenant that follows from all its subscriptions; `changed` is the one that the event changed.
-fn next_tenant(
+/// Computes the tenant from its stored subscriptions and the catalog of today. `None` if nothing changes.
+pub(super) fn recompute(
     tenant: &Tenant,
-    all: &[&Subscription],
-    changed: &Subscription,
+    subscriptions: &[Subscription],
     catalog: &Catalog,
-    review_items: &mut Vec<ReviewItem>,
-) -> Tenant {
-    let live: Vec<&Subscription> = all.iter().copied().filter(|sub| sub.status().is_live()).collect();
-    if live.is_empty() {
-        // The end of a subscription that never had a plan does not change the tenant's plan.
-        return if *changed.status() == SubscriptionStatus::Canceled && changed.plan().is_some() {
-            match catalog.fallback() {
-                Some(plan) => with_status(&tenant.with_plan(plan.key()), TenantStatus::Active, review_items),
-                None => with_status(tenant, TenantStatus::Deactivated, review_items),
-            }
-        } else {
-            tenant.clone()
-        };
-    }
+) -> (Vec<Subscription>, Option<Tenant>, Vec<ReviewItem>) {
+    let settled = |subscription: &Subscription| {
+        let mut subscription = subscription.clone();
+        subscription.row.settle(catalog);
+        subscription
+    };
+    let settled: Vec<Subscription> = subscriptions.iter().map(settled).collect();
+    let (next, review_items) = next_tenant(tenant, &settled.iter().collect::<Vec<_>>(), catalog);
+    (settled, (next != *tenant).then_some(next), review_items)
+}
 
-    // Subscriptions without a plan of the catalog count only if no subscription has one.
-    let with_plan: Vec<&Subscription> = live.iter().copied().filter(|sub| sub.plan().is_some()).collect();
-    if !with_plan.is_empty() && changed.plan().is_none() {
-        return tenant.clone();
+/// The tenant that follows from all its subscriptions, and what a person should review.
+fn next_tenant(tenant: &Tenant, all: &[&Subscription], catalog: &Catalog) -> (Tenant, Vec<ReviewItem>) {
+    let mut items = Vec::new();
+    for sub in all.iter().filter(|sub| !sub.status().is_final()) {
+        if sub.row.state.status.is_unknown() {
+            items.push(ReviewItem::UnknownStatus { status: sub.status().as_str().to_owned() });
+        }
+        if let Err(item) = plan_of(&sub.row.state, catalog)
+            && sub.status().is_live()
+        {
+            items.push(item);
+        }
     }
-    let candidates = if with_plan.is_empty() { live } else { with_plan };
-    let open: Vec<String> = candidates
+    items.dedup();
+    // A subscription to something that is not in the catalog has no say.
+    let bought: Vec<(&Subscription, &SubscriptionStatus, &str)> =
+        all.iter().filter_map(|sub| Some((*sub, sub.row.effective_status()?, sub.plan()?))).collect();
+    let live: Vec<_> = bought.iter().filter(|(_, status, _)| status.is_live()).collect();
+    if tenant.status() == TenantStatus::Deleting {
+        if !live.is_empty() {
+            let subscriptions = live.iter().map(|(sub, ..)| sub.id().to_owned()).collect();
+            items.push(ReviewItem::OrphanSubscriptions { subscriptions });
+        }
+        return (tenant.clone(), items);
+    }
+    let open: Vec<String> = live
         .iter()
-        .filter(|sub| rank(sub.status()) >= KEEPS_OPEN)
-        .map(|sub| sub.id().to_owned())
+        .filter(|(_, status, _)| rank(status) >= KEEPS_OPEN)
+        .map(|(sub, ..)| sub.id().to_owned())
         .collect();
     if open.len() > 1 {
-        review_items.push(ReviewItem::SeveralSubscriptions { subscriptions: open });
+        items.push(ReviewItem::SeveralSubscriptions { subscriptions: open });
     }
-    let Some(best) = candidates.into_iter().max_by_key(|sub| {
-        (rank(sub.status()), !sub.row.state.is_ending(), sub.row.started, sub.row.id.as_str())
-    }) else {
-        return tenant.clone();
+    let best = live.into_iter().max_by_key(|(sub, status, _)| {
+        (rank(status), !sub.row.state.is_ending(), sub.row.started, sub.row.id.as_str())
+    });
+    let next = if let Some((_, status, plan)) = best {
+        let status = match status {
+            SubscriptionStatus::Trialing => TenantStatus::Trialing,
+            SubscriptionStatus::Active => TenantStatus::Active,
+            SubscriptionStatus::PastDue => TenantStatus::PastDue,
+            _ => TenantStatus::Suspended,
+        };
+        with_status(&with_plan(tenant, plan, catalog, &mut items), status, &mut items)
+    } else if bought.iter().any(|(sub, status, _)| status.is_final() && sub.row.was_live) {
+        // Something was paid for, and nothing is any more.
+        match tenant.granted_plan().or(catalog.fallback().map(Plan::key)) {
+            Some(plan) => with_status(&tenant.with_billed_plan(plan), TenantStatus::Active, &mut items),
+            None => with_status(tenant, TenantStatus::Deactivated, &mut items),
+        }
+    } else {
+        tenant.clone()
     };
+    (next, items)
+}
 
-    let status = match best.status() {
-        SubscriptionStatus::Trialing => TenantStatus::Trialing,
-        SubscriptionStatus::Active => TenantStatus::Active,
-        SubscriptionStatus::PastDue => TenantStatus::PastDue,
-        SubscriptionStatus::Unpaid | SubscriptionStatus::Paused => TenantStatus::Suspended,
-        SubscriptionStatus::Unknown(status) => {
-            review_items.push(ReviewItem::UnknownStatus { status: status.clone() });
-            return tenant.clone();
-        }
-        SubscriptionStatus::Incomplete
-        | SubscriptionStatus::IncompleteExpired
-        | SubscriptionStatus::Canceled => return tenant.clone(),
+/// The tenant on the plan that it pays for. A plan that an operator granted is never lowered.
+fn with_plan(tenant: &Tenant, plan: &str, catalog: &Catalog, items: &mut Vec<ReviewItem>) -> Tenant {
+    let covers = |granted: &str| match (catalog.plan(plan), catalog.plan(granted)) {
+        (Ok(plan), Ok(granted)) => plan.covers(granted),
+        _ => false,
     };
-    let next = match plan_of(&best.row.state, catalog) {
-        Ok(plan) => tenant.with_plan(plan),
-        Err(item) => {
-            if !review_items.contains(&item) {
-                review_items.push(item);
-            }
-            tenant.clone()
+    match tenant.granted_plan() {
+        Some(granted) if granted != plan && !covers(granted) => {
+            items.push(ReviewItem::PlanHeld { granted: granted.to_owned(), bought: plan.to_owned() });
+            tenant.with_billed_plan(granted)
         }
-    };
-    with_status(&next, status, review_items)
+        _ => tenant.with_billed_plan(plan),
+    }
 }
 
 /// The tenant with the status `wanted`, or unchanged if billing may not set it.
@@ -271,41 +168,14 @@ fn with_status(tenant: &Tenant, wanted: TenantStatus, review_items: &mut Vec<Rev
     })
 }
 
-/// The plan that the prices belong to. Prices without a plan are for seats and add-ons.
-fn plan_of<'a>(state: &SubscriptionState, catalog: &'a Catalog) -> Result<&'a str, ReviewItem> {
-    let mut plans: Vec<&str> = state
-        .prices
-        .iter()
-        .filter_map(|price| {
-            catalog
-                .plan_for_price(&price.id)
-                .or_else(|| price.lookup_key.as_deref().and_then(|key| catalog.plan_for_price(key)))
-        })
-        .map(Plan::key)
-        .collect();
-    plans.sort_unstable();
-    plans.dedup();
-    match plans.as_slice() {
-        [plan] => Ok(plan),
-        [] => Err(ReviewItem::UnmappedPrice { price: state.prices.first().map(|price| price.id.clone()) }),
-        several => {
-            Err(ReviewItem::SeveralPlans { plans: several.iter().map(|&plan| plan.to_owned()).collect() })
-        }
-    }
-}
-
-/// Ranks the statuses of live subscriptions: the highest decides. An unknown status outranks only the statuses that
-/// suspend the tenant.
+/// Ranks the statuses of live subscriptions: the highest decides.
 fn rank(status: &SubscriptionStatus) -> u8 {
     match status {
         SubscriptionStatus::Active => 5,
         SubscriptionStatus::Trialing => 4,
         SubscriptionStatus::PastDue => KEEPS_OPEN,
-        SubscriptionStatus::Unknown(_) => 2,
         SubscriptionStatus::Unpaid | SubscriptionStatus::Paused => 1,
-        SubscriptionStatus::Incomplete
-        | SubscriptionStatus::IncompleteExpired
-        | SubscriptionStatus::Canceled => 0,
+        _ => 0,
     }
 }
 

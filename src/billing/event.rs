@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::subscription::{PreviousAttributes, SubscriptionState, Watermark};
+use super::state::{PreviousAttributes, SubscriptionState, Watermark};
 use crate::clock::Timestamp;
 
 /// One event of a billing system, in a form that is the same for every billing system.
@@ -39,6 +39,33 @@ impl BillingEvent {
             fact,
             raw: Vec::new(),
         }
+    }
+
+    /// The event with the ids that are stored, if it happened in a connected account: ids are unique in their account
+    /// only, so they are stored as `account/id`.
+    pub(super) fn in_account(&self) -> Option<Self> {
+        let account = self.account.as_deref()?;
+        let mut event = self.clone();
+        let scope = |id: &mut String| *id = format!("{account}/{id}");
+        match &mut event.fact {
+            Fact::Subscription(facts) => {
+                scope(&mut facts.id);
+                scope(&mut facts.customer);
+            }
+            Fact::CheckoutCompleted(facts) => {
+                [&mut facts.customer, &mut facts.subscription].into_iter().flatten().for_each(scope);
+            }
+            Fact::PaymentSucceeded(facts) | Fact::PaymentFailed(facts) => {
+                [&mut facts.customer, &mut facts.subscription].into_iter().flatten().for_each(scope);
+            }
+            Fact::Ignored { .. } | Fact::Unreadable { .. } => {}
+        }
+        Some(event)
+    }
+
+    /// Whether the event is the end of a subscription.
+    pub(super) fn ends_subscription(&self) -> bool {
+        matches!(&self.fact, Fact::Subscription(facts) if facts.state.status.is_final())
     }
 
     /// The customer, subscription and tenant that the event is about.

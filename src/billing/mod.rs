@@ -11,32 +11,42 @@
 //! | `incomplete` | none |
 //! | `trialing`, `active`, `past_due` | trialing, active or past due, on the plan of the subscription's price |
 //! | `unpaid`, `paused` | suspended |
-//! | `canceled`, and no other is live | active on the catalog's `fallback` plan; without one, deactivated |
-//! | one that this version does not know | none; reported as a [`ReviewItem`] |
+//! | `canceled` after it was live, and no other is live | active on the [granted plan](crate::tenant::Tenant::granted_plan), else on the catalog's `fallback`; without either, deactivated |
+//! | one that this version does not know | that of the last known status; the subscription needs a refresh |
 //!
-//! A price that is missing from the catalog never changes a plan. A closed status that an operator set is never
-//! lifted: the plan changes, the status does not, and the audit event contains the reason. The same holds for a
-//! tenant that is still [`Provisioning`](crate::tenant::TenantStatus::Provisioning).
+//! A subscription whose prices were never in the catalog has no say. If its prices leave the catalog, its last known plan
+//! stays; after a change of the catalog, call [`recompute`]. A plan that an operator granted is never lowered, and a closed
+//! status that an operator set is never lifted: the audit event contains the reason. A tenant that is being deleted does
+//! not change.
 //!
 //! An event whose tenant is unknown, or that contradicts the stored state, goes to a quarantine, and the response is
-//! `200`. The transaction that links a customer to a tenant also processes the quarantined events of that customer.
+//! `200`. The transaction that links a customer to a tenant also processes the quarantined events of that customer, and
+//! the end of a subscription those that it blocked. [`replay`] applies one event again.
+//!
+//! Ids of a connected account are stored as `account/id`, because they are unique in their account only.
 
 mod decision;
 mod event;
+mod history;
 mod ordering;
+mod outcome;
 mod process;
 mod provider;
+mod review;
+mod state;
 mod store;
 pub mod stripe;
 mod subscription;
 
-pub use self::decision::{Decision, EventOrder, ReviewItem, decide};
+pub use self::decision::{Decision, decide};
 pub use self::event::{
     BillingEvent, CheckoutFacts, EventSubjects, Fact, PaymentFacts, SubscriptionEventKind, SubscriptionFacts,
 };
-pub use self::process::{EventOutcome, process};
+pub use self::history::EventOrder;
+pub use self::outcome::EventOutcome;
+pub use self::process::{process, recompute, replay};
 pub use self::provider::Provider;
+pub use self::review::ReviewItem;
+pub use self::state::{PreviousAttributes, Price, SubscriptionState, SubscriptionStatus, Watermark};
 pub use self::store::{BillingStore, BillingTx, Quarantined};
-pub use self::subscription::{
-    PreviousAttributes, Price, Subscription, SubscriptionState, SubscriptionStatus, Watermark,
-};
+pub use self::subscription::Subscription;

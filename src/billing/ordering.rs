@@ -1,97 +1,92 @@
-//! Decides which of two events of one subscription is the later one, from their times and contents.
+//! Orders the events of one second by their contents.
+
+use serde::{Deserialize, Serialize};
 
 use super::event::{SubscriptionEventKind, SubscriptionFacts};
-use super::subscription::{PreviousAttributes, SubscriptionRow, SubscriptionState};
+use super::state::{PreviousAttributes, SubscriptionState};
 
-/// How an event relates to the stored state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    Newer,
-    Older,
-    /// Of the same second, with the stored state.
-    Same,
-    /// Of the same second, and both orders are possible, or neither is.
-    Unclear,
-}
-
-/// Compares an event with the stored state.
+/// An event about a subscription: what it was before, and what it is after.
 ///
-/// Event times are whole seconds, and one API call creates several events within a second. So within a second the
-/// contents decide: an event follows the stored one if its previous values are the stored values.
-pub(super) fn order(stored: &SubscriptionRow, facts: &SubscriptionFacts) -> Order {
-    if stored.state.status.is_final() {
-        return Order::Older;
+/// Event times are whole seconds, and one API call creates several events within a second. Of these the contents
+/// decide: an event follows another one if the state before it is the state after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Step {
+    /// The event's id.
+    pub(super) event: String,
+    /// The state before it; `None` for the event that created the subscription, which is the first.
+    before: Option<SubscriptionState>,
+    pub(super) state: SubscriptionState,
+}
+
+/// The most events of one second that are compared. With more, their order is unclear.
+const MAX_STEPS: usize = 7;
+
+impl Step {
+    pub(super) fn of(facts: &SubscriptionFacts) -> Self {
+        let before = match facts.kind {
+            SubscriptionEventKind::Created => None,
+            _ => Some(before(&facts.state, &facts.previous)),
+        };
+        Self { event: facts.as_of.event.clone(), before, state: facts.state.clone() }
     }
-    if facts.state.status.is_final() {
-        return Order::Newer;
+
+    /// Whether both state the same fact. The billing system can create two events for one change.
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.before, &self.state) == (&other.before, &other.state)
     }
-    match facts.as_of.created.seconds().cmp(&stored.as_of.created.seconds()) {
-        std::cmp::Ordering::Greater => return Order::Newer,
-        std::cmp::Ordering::Less => return Order::Older,
-        std::cmp::Ordering::Equal => {}
+}
+
+/// Adds an event to those of its second, unless there are too many.
+pub(super) fn add(steps: &mut Vec<Step>, step: Step) {
+    if steps.len() <= MAX_STEPS {
+        steps.push(step);
     }
-    if facts.kind == SubscriptionEventKind::Created {
-        return Order::Older;
+}
+
+/// The last of the events, if every possible order ends with the same state. `None` if several ends are possible, or if
+/// an event between two others is missing.
+///
+/// The order in which the events arrived does not matter.
+pub(super) fn last(steps: &[Step]) -> Option<&Step> {
+    if steps.len() > MAX_STEPS {
+        return None;
     }
-    if facts.state == stored.state {
-        return Order::Same;
-    }
-    if stored.announced {
-        return Order::Newer;
-    }
-    match (matches_previous(&facts.previous, &stored.state), matches_previous(&stored.previous, &facts.state))
-    {
-        (true, false) => newer_unless_cycle(stored, facts),
-        (false, true) => Order::Older,
-        (false, false) => Order::Unclear,
-        (true, true) => {
-            let follows = before(&facts.state, &facts.previous) == stored.state;
-            let precedes = before(&stored.state, &stored.previous) == facts.state;
-            match (follows, precedes) {
-                (true, false) => newer_unless_cycle(stored, facts),
-                (false, true) => Order::Older,
-                _ => Order::Unclear,
-            }
+    let mut ends = Vec::new();
+    collect_ends(&steps.iter().collect::<Vec<_>>(), None, &mut ends);
+    // Two events that state the same may be one change or two.
+    let mut distinct = Vec::<&Step>::new();
+    for step in steps {
+        if !distinct.iter().any(|known| known.is_like(step)) {
+            distinct.push(step);
         }
     }
-}
-
-/// If a subscription returns to an earlier state within one second, its states form a cycle, and no order is certain.
-fn newer_unless_cycle(stored: &SubscriptionRow, facts: &SubscriptionFacts) -> Order {
-    if stored.seen.len() >= MAX_SEEN || stored.seen.contains(&facts.state) {
-        Order::Unclear
-    } else {
-        Order::Newer
+    if distinct.len() < steps.len() {
+        collect_ends(&distinct, None, &mut ends);
     }
+    let first = ends.first().copied()?;
+    // Of events with the same state the one with the greatest id counts, in whatever order they arrived.
+    let same_end = ends.iter().all(|end| end.state == first.state);
+    same_end.then(|| ends.into_iter().max_by_key(|end| &end.event)).flatten()
 }
 
-/// The most states of one second that are compared; with more, the order is unclear.
-const MAX_SEEN: usize = 16;
-
-/// The states in events of the same second as `facts`, except `current`.
-pub(super) fn seen(
-    stored: Option<&SubscriptionRow>,
-    facts: &SubscriptionFacts,
-    current: &SubscriptionState,
-) -> Vec<SubscriptionState> {
-    let mut seen = Vec::new();
-    let mut add = |state: SubscriptionState| {
-        if state != *current && !seen.contains(&state) && seen.len() < MAX_SEEN {
-            seen.push(state);
+/// Collects the last step of each order in which every step begins where the one before it ended.
+fn collect_ends<'a>(open: &[&'a Step], reached: Option<&'a Step>, ends: &mut Vec<&'a Step>) {
+    if let (true, Some(end)) = (open.is_empty(), reached) {
+        ends.push(end);
+        return;
+    }
+    for (at, next) in open.iter().enumerate() {
+        let follows = match (reached, &next.before) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(end), Some(before)) => end.state == *before,
+        };
+        if follows {
+            let others: Vec<&Step> =
+                open.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, step)| *step).collect();
+            collect_ends(&others, Some(next), ends);
         }
-    };
-    if let Some(stored) = stored.filter(|row| row.as_of.created.seconds() == facts.as_of.created.seconds()) {
-        stored.seen.iter().cloned().for_each(&mut add);
-        add(stored.state.clone());
     }
-    add(facts.state.clone());
-    add(before(&facts.state, &facts.previous));
-    seen
-}
-
-/// Whether the previous values of an event all match `state`. An event without previous values matches no state.
-fn matches_previous(previous: &PreviousAttributes, state: &SubscriptionState) -> bool {
-    !previous.is_empty() && before(state, previous) == *state
 }
 
 /// The state before the event that resulted in `state`.

@@ -4,62 +4,19 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::decision::{EventOrder, ReviewItem, decide};
+use super::decision::{self, decide};
 use super::event::{BillingEvent, EventSubjects, Fact, PaymentFacts, SubscriptionFacts};
+use super::history::EventOrder;
+use super::outcome::EventOutcome;
 use super::provider::Provider;
+use super::review::ReviewItem;
 use super::store::{BillingTx, Quarantined};
 use crate::audit::AuditEvent;
 use crate::clock::Clock;
 use crate::context::Actor;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Catalog;
 use crate::tenant::{Tenant, TenantId};
-
-/// The outcome of one event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-#[must_use]
-pub enum EventOutcome {
-    /// Something changed: the tenant, or the customer that is linked to it.
-    Applied {
-        /// The tenant after the event.
-        tenant: Arc<Tenant>,
-    },
-    /// The event changed nothing.
-    Unchanged,
-    /// The event was processed before.
-    Duplicate,
-    /// The event is older than the stored state.
-    Stale,
-    /// Two events of one second, whose order cannot be known: the tenant does not change until the next event, or
-    /// until a person reviews it.
-    NeedsRefresh,
-    /// The event is of a type, mode or account that this program does not use.
-    Ignored {
-        /// Why.
-        reason: &'static str,
-    },
-    /// The event is in the quarantine.
-    Quarantined {
-        /// Why.
-        reason: &'static str,
-    },
-}
-
-impl EventOutcome {
-    /// The outcome as a stable word in kebab case, for logs and responses.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Applied { .. } => "applied",
-            Self::Unchanged => "unchanged",
-            Self::Duplicate => "duplicate",
-            Self::Stale => "stale",
-            Self::NeedsRefresh => "needs-refresh",
-            Self::Ignored { .. } => "ignored",
-            Self::Quarantined { .. } => "quarantined",
-        }
-    }
-}
 
 /// Applies one event in an open transaction: skips it if it was processed before, finds its tenant, and writes what
 /// changes to `tx`.
@@ -87,18 +44,53 @@ pub async fn process<T: BillingTx + ?Sized>(
     if !processor.tx.record_once(&event.id, event.account.as_deref(), clock.now()).await? {
         return Ok(EventOutcome::Duplicate);
     }
-    let (mut result, linked) = processor.handle(event).await?;
-    if linked {
-        let subjects = event.subjects();
-        for quarantined in processor.tx.take_quarantined(subjects.customer, subjects.subscription).await? {
-            match provider.read(&quarantined.raw) {
-                Ok(event) => result = latest_applied(result, processor.handle(&event).await?.0),
-                // An event that can no longer be parsed must not block the others; it returns to the quarantine.
-                Err(_) => processor.tx.quarantine(&quarantined).await?,
-            }
-        }
+    processor.run(event).await
+}
+
+/// Applies an event of the quarantine again. `None` if the quarantine has no such event.
+///
+/// An event that still cannot be applied returns to the quarantine.
+///
+/// # Errors
+/// As [`process`]; and [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if the event cannot be parsed: then
+/// drop the transaction, and the event stays.
+pub async fn replay<T: BillingTx + ?Sized>(
+    tx: &mut T,
+    provider: &dyn Provider,
+    (event, account): (&str, Option<&str>),
+    catalog: &Catalog,
+    clock: &dyn Clock,
+) -> Result<Option<EventOutcome>> {
+    let Some(quarantined) = tx.take_event(event, account).await? else { return Ok(None) };
+    let event = provider.read(&quarantined.raw)?;
+    EventProcessor { tx, provider, catalog, clock }.run(&event).await.map(Some)
+}
+
+/// Computes a tenant's plan and status again from its stored subscriptions: after a change of the catalog, or after an
+/// operator lifted a status. Returns the tenant if it changed.
+///
+/// # Errors
+/// [`ErrorKind::TenantUnknown`](crate::ErrorKind::TenantUnknown), and the errors of the transaction.
+pub async fn recompute<T: BillingTx + ?Sized>(
+    tx: &mut T,
+    provider: &dyn Provider,
+    tenant: &TenantId,
+    catalog: &Catalog,
+    clock: &dyn Clock,
+) -> Result<Option<Arc<Tenant>>> {
+    let processor = EventProcessor { tx, provider, catalog, clock };
+    let Some(tenant) = processor.tx.lock_tenant(tenant).await? else {
+        return Err(Error::new(ErrorKind::TenantUnknown, "no such tenant"));
+    };
+    let stored = processor.tx.subscriptions(tenant.id()).await?;
+    let (subscriptions, next, review_items) = decision::recompute(&tenant, &stored, catalog);
+    for subscription in subscriptions.iter().filter(|one| !stored.contains(one)) {
+        processor.tx.save_subscription(subscription).await?;
     }
-    Ok(result)
+    let Some(next) = next else { return Ok(None) };
+    let change = processor.change("billing.recompute", &tenant, &next, &review_items);
+    processor.tx.record(&change).await?;
+    processor.tx.save_tenant(&next).await.map(Some)
 }
 
 /// The outcome of an event and of the quarantined events after it: the one with the tenant that was written last.
@@ -108,7 +100,11 @@ fn latest_applied(so_far: EventOutcome, next: EventOutcome) -> EventOutcome {
 
 const UNKNOWN_TENANT: &str = "no tenant is known for this customer or subscription";
 const CONTRADICTION: &str = "the event names another tenant than the one that is stored";
+const AHEAD: &str = "the event is dated more than a day ahead";
 const SECOND_CUSTOMER: &str = "the tenant has a live subscription of another customer";
+
+/// How far ahead of the clock a live event may be dated. One from a far future would outdate all others.
+const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
 
 /// The tenant that an event belongs to.
 enum Owner {
@@ -127,16 +123,56 @@ struct EventProcessor<'a, T: ?Sized> {
 }
 
 impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
+    /// Applies an event, and those in the quarantine that waited for its link or for the end of its subscription.
+    async fn run(&mut self, event: &BillingEvent) -> Result<EventOutcome> {
+        if let Fact::Ignored { reason } = event.fact {
+            return Ok(EventOutcome::Ignored { reason });
+        }
+        let (mut result, linked) = self.handle(event).await?;
+        let scoped = event.in_account();
+        let subjects = scoped.as_ref().unwrap_or(event).subjects();
+        let mut waiting = Vec::new();
+        if linked {
+            waiting = self.tx.take_quarantined(subjects.customer, subjects.subscription).await?;
+        }
+        if event.ends_subscription()
+            && let Some(subscription) = subjects.subscription
+            && let Some(tenant) = self.tx.tenant_of_subscription(subscription).await?
+        {
+            waiting.extend(self.tx.take_blocked(&tenant).await?);
+        }
+        while let Some(quarantined) = (!waiting.is_empty()).then(|| waiting.remove(0)) {
+            let Ok(event) = self.provider.read(&quarantined.raw) else {
+                // An event that can no longer be parsed must not block the others; it returns to the quarantine.
+                self.tx.quarantine(&quarantined).await?;
+                continue;
+            };
+            let (outcome, linked) = self.handle(&event).await?;
+            result = latest_applied(result, outcome);
+            if linked {
+                let scoped = event.in_account();
+                let subjects = scoped.as_ref().unwrap_or(&event).subjects();
+                waiting.extend(self.tx.take_quarantined(subjects.customer, subjects.subscription).await?);
+            }
+        }
+        Ok(result)
+    }
+
     /// Applies an event. The second value is whether its customer was linked by this event.
     async fn handle(&mut self, event: &BillingEvent) -> Result<(EventOutcome, bool)> {
+        let scoped = event.in_account();
+        let event = scoped.as_ref().unwrap_or(event);
         if let Fact::Unreadable { reason } = event.fact {
             return Ok((self.quarantine(event, reason).await?, false));
+        }
+        if event.livemode && event.created.seconds() > self.clock.now().seconds() + MAX_AHEAD_SECONDS {
+            return Ok((self.quarantine(event, AHEAD).await?, false));
         }
         let subjects = event.subjects();
         for key in [subjects.customer, subjects.subscription].into_iter().flatten() {
             self.tx.advisory_lock(key).await?;
         }
-        let (id, named) = match self.owner(subjects).await? {
+        let (id, named) = match self.owner(subjects, event.ends_subscription()).await? {
             Owner::Stored(id) => (id, false),
             Owner::Named(id) => (id, true),
             Owner::Unknown => return Ok((self.quarantine(event, UNKNOWN_TENANT).await?, false)),
@@ -153,7 +189,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
                 && matches!(event.fact, Fact::CheckoutCompleted(_))
                 && self.has_other_payer(&id, customer).await?
             {
-                return Ok((self.quarantine(event, SECOND_CUSTOMER).await?, false));
+                return Ok((self.quarantine_for(event, SECOND_CUSTOMER, Some(id)).await?, false));
             }
             if self.tx.link_customer(customer, &id).await? != id {
                 return Ok((self.quarantine(event, CONTRADICTION).await?, false));
@@ -176,7 +212,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
     }
 
     /// Finds the tenant of an event, from the strongest evidence to the weakest.
-    async fn owner(&mut self, subjects: EventSubjects<'_>) -> Result<Owner> {
+    async fn owner(&mut self, subjects: EventSubjects<'_>, ended: bool) -> Result<Owner> {
         let by_subscription = match subjects.subscription {
             Some(id) => self.tx.tenant_of_subscription(id).await?,
             None => None,
@@ -189,6 +225,10 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             && a != b
         {
             return Ok(Owner::Contradiction);
+        }
+        // What is stored about a subscription outranks what its last event says: the end must not be missed.
+        if let (Some(stored), true) = (&by_subscription, ended) {
+            return Ok(Owner::Stored(stored.clone()));
         }
         let stored = by_subscription.or(by_customer);
         if let (Some(stored), Some(metadata)) = (&stored, subjects.tenant)
@@ -242,18 +282,12 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         }
         if decision.tenant.is_some() || !decision.review_items.is_empty() {
             let next = decision.tenant.as_ref().unwrap_or(&tenant);
-            let mut change = self
-                .audit(event, &tenant, "billing.subscription")
+            let change = self
+                .change("billing.subscription", &tenant, next, &decision.review_items)
+                .detail("event", &event.id)
+                .detail("event_kind", &event.kind)
                 .target("subscription", &facts.id)
-                .detail("subscription_status", &facts.state.status)
-                .detail("from_plan", tenant.plan())
-                .detail("to_plan", next.plan())
-                .detail("from_status", tenant.status())
-                .detail("to_status", next.status());
-            if !decision.review_items.is_empty() {
-                let all: Vec<String> = decision.review_items.iter().map(ReviewItem::to_string).collect();
-                change = change.detail("attention", all.join("; "));
-            }
+                .detail("subscription_status", &facts.state.status);
             self.tx.record(&change).await?;
         }
         if let Some(next) = &decision.tenant {
@@ -291,7 +325,26 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         Ok(unchanged(tenant, linked))
     }
 
+    /// The audit event of a change of a tenant.
+    fn change(&self, action: &str, from: &Tenant, to: &Tenant, review_items: &[ReviewItem]) -> AuditEvent {
+        let change = self
+            .by_billing(from, action)
+            .detail("from_plan", from.plan())
+            .detail("to_plan", to.plan())
+            .detail("from_status", from.status())
+            .detail("to_status", to.status());
+        if review_items.is_empty() {
+            return change;
+        }
+        let all: Vec<String> = review_items.iter().map(ReviewItem::to_string).collect();
+        change.detail("attention", all.join("; "))
+    }
+
     fn audit(&self, event: &BillingEvent, tenant: &Tenant, action: &str) -> AuditEvent {
+        self.by_billing(tenant, action).detail("event", &event.id).detail("event_kind", &event.kind)
+    }
+
+    fn by_billing(&self, tenant: &Tenant, action: &str) -> AuditEvent {
         AuditEvent::with_actor(
             tenant.id().clone(),
             Actor::system(self.provider.name()),
@@ -300,11 +353,19 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             action.to_owned(),
         )
         .at(self.clock.now())
-        .detail("event", &event.id)
-        .detail("event_kind", &event.kind)
     }
 
     async fn quarantine(&mut self, event: &BillingEvent, reason: &'static str) -> Result<EventOutcome> {
+        self.quarantine_for(event, reason, None).await
+    }
+
+    /// Puts an event into the quarantine. `blocked_by` is the tenant whose subscription keeps it there.
+    async fn quarantine_for(
+        &mut self,
+        event: &BillingEvent,
+        reason: &'static str,
+        blocked_by: Option<TenantId>,
+    ) -> Result<EventOutcome> {
         let subjects = event.subjects();
         tracing::warn!(event = %event.id, kind = %event.kind, reason, "a billing event went to the quarantine");
         self.tx
@@ -313,6 +374,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
                 account: event.account.clone(),
                 customer: subjects.customer.map(str::to_owned),
                 subscription: subjects.subscription.map(str::to_owned),
+                tenant: blocked_by,
                 reason: reason.to_owned(),
                 created: event.created,
                 received: self.clock.now(),

@@ -69,6 +69,13 @@ pub trait BillingTx: Send {
     /// As for every method of this trait.
     async fn subscriptions(&mut self, tenant: &TenantId) -> Result<Vec<Subscription>>;
 
+    /// Returns up to `limit` subscriptions that [need a refresh](Subscription::needs_refresh), those that wait longest
+    /// first.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn unclear_subscriptions(&mut self, limit: u16) -> Result<Vec<Subscription>>;
+
     /// Inserts a subscription, or replaces the one with the same id.
     ///
     /// # Errors
@@ -112,6 +119,25 @@ pub trait BillingTx: Send {
         subscription: Option<&str>,
     ) -> Result<Vec<Quarantined>>;
 
+    /// Removes and returns the events in the quarantine that a subscription of this tenant keeps there, in the same
+    /// order.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn take_blocked(&mut self, tenant: &TenantId) -> Result<Vec<Quarantined>>;
+
+    /// Removes and returns one event of the quarantine.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn take_event(&mut self, event: &str, account: Option<&str>) -> Result<Option<Quarantined>>;
+
+    /// Returns up to `limit` events of the quarantine, those that were received first.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn quarantined(&mut self, limit: u16) -> Result<Vec<Quarantined>>;
+
     /// Commits the transaction.
     ///
     /// # Errors
@@ -134,6 +160,8 @@ pub struct Quarantined {
     pub customer: Option<String>,
     /// The subscription that it is about.
     pub subscription: Option<String>,
+    /// The tenant that it names, if a live subscription of that tenant keeps it in the quarantine.
+    pub tenant: Option<TenantId>,
     /// Why it is in the quarantine: a short, stable text for people.
     pub reason: String,
     /// When the billing system created it.
@@ -152,6 +180,7 @@ impl fmt::Debug for Quarantined {
             .field("account", &self.account)
             .field("customer", &self.customer)
             .field("subscription", &self.subscription)
+            .field("tenant", &self.tenant)
             .field("reason", &self.reason)
             .field("created", &self.created)
             .field("received", &self.received)

@@ -180,6 +180,7 @@ impl Driver for Postgres {
             (1, "tenancy", include_str!("../../migrations/postgres/0001_tenancy.sql")),
             (2, "tenants own", include_str!("../../migrations/postgres/0002_tenants_own.sql")),
             (3, "placements", include_str!("../../migrations/postgres/0003_placements.sql")),
+            (4, "billing", include_str!("../../migrations/postgres/0004_billing.sql")),
         ]
     );
 }

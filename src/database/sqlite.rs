@@ -86,6 +86,7 @@ impl Driver for Sqlite {
             (1, "tenancy", include_str!("../../migrations/sqlite/0001_tenancy.sql")),
             (2, "tenants own", include_str!("../../migrations/sqlite/0002_tenants_own.sql")),
             (3, "placements", include_str!("../../migrations/sqlite/0003_placements.sql")),
+            (4, "billing", include_str!("../../migrations/sqlite/0004_billing.sql")),
         ]
     );
 }

@@ -231,18 +231,17 @@ impl<DB: Provision> Provisioner<DB> {
     /// As the steps of [`create`](Self::create).
     pub async fn prepare(&self, kind: &Placement, count: u64) -> Result<()> {
         while self.store.ready_places(kind).await? < count {
-            let placement = match self.store.unfinished_place(kind).await? {
-                Some(placement) => placement,
-                None => {
-                    let id = TenantId::random();
-                    let placement = match kind {
-                        Placement::Shared => return Ok(()),
-                        Placement::Schema { .. } => Placement::schema_of(&id),
-                        Placement::Database { .. } => Placement::database_of(&id),
-                    };
-                    self.store.add_place(&placement).await?;
-                    placement
-                }
+            let placement = if let Some(placement) = self.store.unfinished_place(kind).await? {
+                placement
+            } else {
+                let id = TenantId::random();
+                let placement = match kind {
+                    Placement::Shared => return Ok(()),
+                    Placement::Schema { .. } => Placement::schema_of(&id),
+                    Placement::Database { .. } => Placement::database_of(&id),
+                };
+                self.store.add_place(&placement).await?;
+                placement
             };
             self.create_place(&placement, self.template.as_ref()).await?;
             self.store.set_place_ready(&placement).await?;

@@ -41,6 +41,19 @@ impl Plan {
         &self.prices
     }
 
+    /// Whether the plan allows everything that `other` allows.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.entitlements.features().all(|(key, wanted)| {
+            let own = self.entitlements.features().find(|(known, _)| *known == key);
+            match (own, wanted) {
+                (Some((_, Feature::Flag(on))), Feature::Flag(wanted)) => on || !wanted,
+                (Some((_, Feature::Gauge(Limit::Unlimited))), Feature::Gauge(_)) => true,
+                (Some((_, Feature::Gauge(limit))), Feature::Gauge(Limit::AtMost(max))) => limit.allows(max),
+                _ => false,
+            }
+        })
+    }
+
     /// What the plan allows.
     pub fn entitlements(&self) -> &Arc<Entitlements> {
         &self.entitlements

@@ -29,6 +29,7 @@ mod api_key;
 mod domain;
 mod host_name;
 mod id;
+mod new_tenant;
 mod placement;
 mod region;
 mod slug;
@@ -52,6 +53,7 @@ pub use self::domain::{
 };
 pub(crate) use self::host_name::{HostError, HostName, read_name};
 pub use self::id::{TenantId, TenantIdValue};
+pub use self::new_tenant::NewTenant;
 pub use self::placement::{Placement, PlacementName};
 pub use self::region::Region;
 pub use self::slug::Slug;
@@ -70,6 +72,7 @@ pub struct Tenant {
     status: TenantStatus,
     status_set_by: StatusSource,
     plan: String,
+    granted_plan: Option<String>,
     placement: Placement,
     region: Option<Region>,
     version: u64,
@@ -104,6 +107,11 @@ impl Tenant {
     /// The plan's key in the [`Catalog`](crate::plan::Catalog).
     pub fn plan(&self) -> &str {
         &self.plan
+    }
+
+    /// The plan that an operator [granted](Self::with_plan), if one did. Billing never lowers it.
+    pub fn granted_plan(&self) -> Option<&str> {
+        self.granted_plan.as_deref()
     }
 
     /// Where the tenant's rows are stored.
@@ -159,9 +167,24 @@ impl Tenant {
         Ok(Self { status, status_set_by: by, ..self.clone() })
     }
 
-    /// The tenant on another plan.
+    /// The tenant on another plan, which an operator grants.
+    ///
+    /// Billing replaces it only by a plan that [covers](crate::plan::Plan::covers) it, and returns to it when the last
+    /// subscription ends. The plan of a [`NewTenant`] is not granted: any bought plan replaces it.
     #[must_use]
     pub fn with_plan(&self, plan: impl Into<String>) -> Self {
+        let plan = plan.into();
+        Self { granted_plan: Some(plan.clone()), plan, ..self.clone() }
+    }
+
+    /// The tenant without a [granted](Self::with_plan) plan. Its plan stays until the next change of a subscription.
+    #[must_use]
+    pub fn without_granted_plan(&self) -> Self {
+        Self { granted_plan: None, ..self.clone() }
+    }
+
+    /// The tenant on another plan, by billing.
+    pub(crate) fn with_billed_plan(&self, plan: impl Into<String>) -> Self {
         Self { plan: plan.into(), ..self.clone() }
     }
 
@@ -194,8 +217,19 @@ impl Tenant {
     /// # Security
     /// Only a store should call this: the fields decide the tenant's status, plan and placement.
     pub fn from_stored(stored: TenantParts) -> Self {
-        let TenantParts { id, slug, name, status, status_set_by, plan, placement, region, version } = stored;
-        Self { id, slug, name, status, status_set_by, plan, placement, region, version }
+        let TenantParts {
+            id,
+            slug,
+            name,
+            status,
+            status_set_by,
+            plan,
+            granted_plan,
+            placement,
+            region,
+            version,
+        } = stored;
+        Self { id, slug, name, status, status_set_by, plan, granted_plan, placement, region, version }
     }
 }
 
@@ -215,103 +249,14 @@ pub struct TenantParts {
     pub status_set_by: StatusSource,
     /// See [`Tenant::plan`].
     pub plan: String,
+    /// See [`Tenant::granted_plan`].
+    pub granted_plan: Option<String>,
     /// See [`Tenant::placement`].
     pub placement: Placement,
     /// See [`Tenant::region`].
     pub region: Option<Region>,
     /// See [`Tenant::version`].
     pub version: u64,
-}
-
-/// A tenant to insert into a [`TenantStore`].
-///
-/// ```
-/// use tenancy::tenant::{NewTenant, Placement, Slug, TenantStatus};
-///
-/// let new = NewTenant::new(Slug::parse("acme")?, "Acme Ltd", "free").status(TenantStatus::Trialing);
-/// let tenant = new.into_tenant();
-/// assert_eq!((tenant.version(), tenant.placement()), (1, &Placement::Shared));
-///
-/// let globex = NewTenant::active("globex", "free")?.into_tenant();
-/// assert_eq!((globex.name(), globex.status()), ("globex", TenantStatus::Active));
-/// # Ok::<(), tenancy::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct NewTenant {
-    id: TenantId,
-    slug: Slug,
-    name: String,
-    status: TenantStatus,
-    plan: String,
-    placement: Placement,
-    region: Option<Region>,
-}
-
-impl NewTenant {
-    /// Creates a tenant with a random id, the status [`Provisioning`](TenantStatus::Provisioning) and the placement
-    /// [`Shared`](Placement::Shared). `plan` is a key of the [`Catalog`](crate::plan::Catalog).
-    pub fn new(slug: Slug, name: impl Into<String>, plan: impl Into<String>) -> Self {
-        Self {
-            id: TenantId::random(),
-            slug,
-            name: name.into(),
-            status: TenantStatus::Provisioning,
-            plan: plan.into(),
-            placement: Placement::Shared,
-            region: None,
-        }
-    }
-
-    /// Creates an active tenant, with the text of its slug as its name.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] if `slug` is not a [`Slug`].
-    pub fn active(slug: &str, plan: impl Into<String>) -> Result<Self> {
-        Ok(Self::new(Slug::parse(slug)?, slug, plan).status(TenantStatus::Active))
-    }
-
-    /// Sets the id.
-    pub fn id(self, id: TenantId) -> Self {
-        Self { id, ..self }
-    }
-
-    /// Sets the initial status.
-    pub fn status(self, status: TenantStatus) -> Self {
-        Self { status, ..self }
-    }
-
-    /// Sets the placement.
-    pub fn placement(self, placement: Placement) -> Self {
-        Self { placement, ..self }
-    }
-
-    /// Pins the tenant to a region. A process that serves another one rejects it.
-    pub fn region(self, region: Region) -> Self {
-        Self { region: Some(region), ..self }
-    }
-
-    /// Places the tenant in a schema of its own, named by its id: set the [`id`](Self::id) before. PostgreSQL only.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub fn own_schema(self) -> Self {
-        let placement = Placement::schema_of(&self.id);
-        self.placement(placement)
-    }
-
-    /// Places the tenant in a database of its own, named by its id: set the [`id`](Self::id) before. It is another
-    /// PostgreSQL database, or an SQLite file.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub fn own_database(self) -> Self {
-        let placement = Placement::database_of(&self.id);
-        self.placement(placement)
-    }
-
-    /// The tenant that a store inserts, with version 1. For stores of your own.
-    pub fn into_tenant(self) -> Tenant {
-        let Self { id, slug, name, status, plan, placement, region } = self;
-        let status_set_by = StatusSource::Operator;
-        Tenant { id, slug, name, status, status_set_by, plan, placement, region, version: 1 }
-    }
 }
 
 /// The storage of tenants: the control plane. Implement it to keep them in a database of your own.

@@ -15,7 +15,7 @@ use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantSto
 pub const SECRET: &str = "whsec_world";
 pub const START: i64 = 1_700_000_000;
 
-const PLANS: &str = r#"
+pub const PLANS: &str = r#"
     version = 1
     [features]
     sso = { kind = "flag" }
@@ -42,12 +42,21 @@ impl Fixture {
         Self::with_catalog(&format!("fallback = \"free\"\n{PLANS}")).await
     }
 
+    /// As `new`, for live events.
+    pub async fn live() -> Self {
+        Self::in_mode(&format!("fallback = \"free\"\n{PLANS}"), Mode::Live).await
+    }
+
     /// Without a fallback plan.
     pub async fn without_fallback() -> Self {
         Self::with_catalog(PLANS).await
     }
 
     async fn with_catalog(catalog: &str) -> Self {
+        Self::in_mode(catalog, Mode::Test).await
+    }
+
+    async fn in_mode(catalog: &str, mode: Mode) -> Self {
         let store = Arc::new(MemoryStore::new());
         for name in ["acme", "globex"] {
             let tenant = NewTenant::new(Slug::parse(name).unwrap(), name, "free")
@@ -58,7 +67,7 @@ impl Fixture {
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
         let webhook = StripeWebhook::new(
             SigningSecrets::new([SECRET]).unwrap(),
-            Mode::Test,
+            mode,
             store.clone(),
             Arc::new(Catalog::from_toml(catalog).unwrap()),
             store.clone(),

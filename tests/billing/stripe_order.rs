@@ -170,7 +170,7 @@ fn histories() -> Vec<History> {
             plan: "pro",
             status: Active,
             subscription: "active",
-            marked: 176,
+            marked: 0,
         },
         History {
             name: "a change that is of no concern, then two that are, in one second",

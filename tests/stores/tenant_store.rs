@@ -131,6 +131,7 @@ impl TenantStore for Broken {
 
 fn at_version(tenant: &Tenant, version: u64) -> Tenant {
     Tenant::from_stored(TenantParts {
+        granted_plan: None,
         id: tenant.id().clone(),
         slug: tenant.slug().clone(),
         name: tenant.name().to_owned(),

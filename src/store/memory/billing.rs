@@ -58,6 +58,18 @@ struct MemoryTx<'a> {
     tenants: HashMap<TenantId, (u64, Arc<Tenant>)>,
 }
 
+impl MemoryTx<'_> {
+    /// Removes the events that match, the oldest first.
+    fn take(&mut self, matches: impl Fn(&Quarantined) -> bool) -> Vec<Quarantined> {
+        let (taken, remaining): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.rows.quarantine).into_iter().partition(|(_, event)| matches(event));
+        self.rows.quarantine = remaining;
+        let mut taken: Vec<Quarantined> = taken.into_values().collect();
+        taken.sort_by(|a, b| (a.created, &a.event).cmp(&(b.created, &b.event)));
+        taken
+    }
+}
+
 #[async_trait]
 impl BillingTx for MemoryTx<'_> {
     async fn record_once(&mut self, event: &str, account: Option<&str>, _now: Timestamp) -> Result<bool> {
@@ -85,6 +97,14 @@ impl BillingTx for MemoryTx<'_> {
 
     async fn subscriptions(&mut self, tenant: &TenantId) -> Result<Vec<Subscription>> {
         Ok(self.rows.subscriptions.values().filter(|stored| stored.tenant() == tenant).cloned().collect())
+    }
+
+    async fn unclear_subscriptions(&mut self, limit: u16) -> Result<Vec<Subscription>> {
+        let unclear = self.rows.subscriptions.values().filter(|stored| stored.needs_refresh());
+        let mut unclear: Vec<Subscription> = unclear.cloned().collect();
+        unclear.sort_by_key(|stored| (stored.as_of().created, stored.id().to_owned()));
+        unclear.truncate(limit.into());
+        Ok(unclear)
     }
 
     async fn save_subscription(&mut self, subscription: &Subscription) -> Result<()> {
@@ -126,16 +146,25 @@ impl BillingTx for MemoryTx<'_> {
         customer: Option<&str>,
         subscription: Option<&str>,
     ) -> Result<Vec<Quarantined>> {
-        let matches = |event: &Quarantined| {
+        Ok(self.take(|event| {
             (customer.is_some() && event.customer.as_deref() == customer)
                 || (subscription.is_some() && event.subscription.as_deref() == subscription)
-        };
-        let (taken, remaining): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut self.rows.quarantine).into_iter().partition(|(_, event)| matches(event));
-        self.rows.quarantine = remaining;
-        let mut taken: Vec<Quarantined> = taken.into_values().collect();
-        taken.sort_by(|a, b| (a.created, &a.event).cmp(&(b.created, &b.event)));
-        Ok(taken)
+        }))
+    }
+
+    async fn take_blocked(&mut self, tenant: &TenantId) -> Result<Vec<Quarantined>> {
+        Ok(self.take(|event| event.tenant.as_ref() == Some(tenant)))
+    }
+
+    async fn take_event(&mut self, event: &str, account: Option<&str>) -> Result<Option<Quarantined>> {
+        Ok(self.rows.quarantine.remove(&(account.map(str::to_owned), event.to_owned())))
+    }
+
+    async fn quarantined(&mut self, limit: u16) -> Result<Vec<Quarantined>> {
+        let mut all: Vec<Quarantined> = self.rows.quarantine.values().cloned().collect();
+        all.sort_by(|a, b| (a.received, &a.event).cmp(&(b.received, &b.event)));
+        all.truncate(limit.into());
+        Ok(all)
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {

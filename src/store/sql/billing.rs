@@ -40,6 +40,14 @@ impl<DB: Backend> SqlTx<'_, DB> {
         fetch::<DB>(self.tx.conn(), sql, values).await
     }
 
+    /// Runs a statement that deletes events of the quarantine and returns them, the oldest first.
+    async fn take(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Quarantined>> {
+        let rows = self.fetch(sql, values).await?;
+        let mut taken = rows.iter().map(read_quarantined::<DB>).collect::<Result<Vec<_>>>()?;
+        taken.sort_by(|a, b| (a.created, &a.event).cmp(&(b.created, &b.event)));
+        Ok(taken)
+    }
+
     /// Returns the tenant id in the first column of a query's first row.
     async fn tenant_id(&mut self, sql: &'static str, key: &str) -> Result<Option<TenantId>> {
         let rows = self.fetch(sql, &[Value::Text(key)]).await?;
@@ -92,12 +100,23 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
         rows.iter().map(|row| Subscription::from_json(tenant.clone(), &text::<DB>(row, 0)?)).collect()
     }
 
+    async fn unclear_subscriptions(&mut self, limit: u16) -> Result<Vec<Subscription>> {
+        let sql = "SELECT tenant_id, facts FROM tenancy_subscriptions WHERE unclear_us IS NOT NULL \
+                   ORDER BY unclear_us, id LIMIT $1";
+        let rows = self.fetch(sql, &[Value::Int(limit.into())]).await?;
+        let subscription = |row: &DB::Row| {
+            Subscription::from_json(stored(TenantId::parse(&text::<DB>(row, 0)?))?, &text::<DB>(row, 1)?)
+        };
+        rows.iter().map(subscription).collect()
+    }
+
     async fn save_subscription(&mut self, subscription: &Subscription) -> Result<()> {
         let written = self
             .execute(
-                "INSERT INTO tenancy_subscriptions (id, tenant_id, customer, status, facts) \
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE \
-                 SET customer = excluded.customer, status = excluded.status, facts = excluded.facts \
+                "INSERT INTO tenancy_subscriptions (id, tenant_id, customer, status, facts, unclear_us) \
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE \
+                 SET customer = excluded.customer, status = excluded.status, facts = excluded.facts, \
+                 unclear_us = excluded.unclear_us \
                  WHERE tenancy_subscriptions.tenant_id = excluded.tenant_id",
                 &[
                     Value::Text(subscription.id()),
@@ -105,6 +124,9 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
                     Value::Text(subscription.customer()),
                     Value::Text(subscription.status().as_str()),
                     Value::Text(&subscription.to_json()),
+                    Value::OptionalInt(
+                        subscription.needs_refresh().then(|| subscription.as_of().created.micros()),
+                    ),
                 ],
             )
             .await?;
@@ -140,10 +162,11 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     async fn quarantine(&mut self, event: &Quarantined) -> Result<()> {
         self.execute(
             "INSERT INTO tenancy_billing_quarantine \
-             (account, event, customer, subscription, reason, created_us, received_us, raw) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (account, event) DO UPDATE \
+             (account, event, customer, subscription, reason, created_us, received_us, raw, tenant_id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (account, event) DO UPDATE \
              SET customer = excluded.customer, subscription = excluded.subscription, reason = excluded.reason, \
-             created_us = excluded.created_us, received_us = excluded.received_us, raw = excluded.raw",
+             created_us = excluded.created_us, received_us = excluded.received_us, raw = excluded.raw, \
+             tenant_id = excluded.tenant_id",
             &[
                 Value::Text(event.account.as_deref().unwrap_or("")),
                 Value::Text(&event.event),
@@ -153,6 +176,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
                 Value::Int(event.created.micros()),
                 Value::Int(event.received.micros()),
                 Value::Bytes(&event.raw),
+                Value::OptionalText(event.tenant.as_ref().map(ToString::to_string).as_deref()),
             ],
         )
         .await
@@ -164,16 +188,39 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
         customer: Option<&str>,
         subscription: Option<&str>,
     ) -> Result<Vec<Quarantined>> {
-        let rows = self
-            .fetch(
-                "DELETE FROM tenancy_billing_quarantine WHERE customer = $1 OR subscription = $2 \
-                 RETURNING account, event, customer, subscription, reason, created_us, received_us, raw",
-                &[Value::OptionalText(customer), Value::OptionalText(subscription)],
+        self.take(
+            "DELETE FROM tenancy_billing_quarantine WHERE customer = $1 OR subscription = $2 \
+             RETURNING account, event, customer, subscription, reason, created_us, received_us, raw, tenant_id",
+            &[Value::OptionalText(customer), Value::OptionalText(subscription)],
+        )
+        .await
+    }
+
+    async fn take_blocked(&mut self, tenant: &TenantId) -> Result<Vec<Quarantined>> {
+        self.take(
+            "DELETE FROM tenancy_billing_quarantine WHERE tenant_id = $1 \
+             RETURNING account, event, customer, subscription, reason, created_us, received_us, raw, tenant_id",
+            &[Value::Text(&tenant.to_string())],
+        )
+        .await
+    }
+
+    async fn take_event(&mut self, event: &str, account: Option<&str>) -> Result<Option<Quarantined>> {
+        let mut taken = self
+            .take(
+                "DELETE FROM tenancy_billing_quarantine WHERE event = $1 AND account = $2 \
+                 RETURNING account, event, customer, subscription, reason, created_us, received_us, raw, tenant_id",
+                &[Value::Text(event), Value::Text(account.unwrap_or(""))],
             )
             .await?;
-        let mut taken = rows.iter().map(read_quarantined::<DB>).collect::<Result<Vec<_>>>()?;
-        taken.sort_by(|a, b| (a.created, &a.event).cmp(&(b.created, &b.event)));
-        Ok(taken)
+        Ok(taken.pop())
+    }
+
+    async fn quarantined(&mut self, limit: u16) -> Result<Vec<Quarantined>> {
+        let sql = "SELECT account, event, customer, subscription, reason, created_us, received_us, raw, tenant_id \
+                   FROM tenancy_billing_quarantine ORDER BY received_us, event LIMIT $1";
+        let rows = self.fetch(sql, &[Value::Int(limit.into())]).await?;
+        rows.iter().map(read_quarantined::<DB>).collect()
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
@@ -192,5 +239,6 @@ fn read_quarantined<DB: Backend>(row: &DB::Row) -> Result<Quarantined> {
         created: time::<DB>(row, 5)?,
         received: time::<DB>(row, 6)?,
         raw: DB::bytes(row, 7).map_err(|e| database_error(&e))?,
+        tenant: optional(8)?.map(|id| stored(TenantId::parse(&id))).transpose()?,
     })
 }

@@ -35,7 +35,7 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
         let mut reader = self.reader().await?;
         let rows = fetch::<DB>(
             reader.conn(),
-            "SELECT id, slug, name, status, status_set_by, plan, placement, region, version \
+            "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan \
              FROM tenancy_tenants WHERE id > $1 ORDER BY id LIMIT $2",
             &[Value::Text(&after), Value::Int(limit.into())],
         )
@@ -58,9 +58,9 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
     }
 }
 
-pub(super) const TENANT_BY_ID: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version \
+pub(super) const TENANT_BY_ID: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan \
                             FROM tenancy_tenants WHERE id = $1";
-const TENANT_BY_SLUG: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version \
+const TENANT_BY_SLUG: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan \
                               FROM tenancy_tenants WHERE slug = $1";
 
 pub(super) async fn tenant_where<DB: Backend>(
@@ -81,6 +81,7 @@ fn read_tenant<DB: Backend>(row: &DB::Row) -> Result<Tenant> {
         status: stored(TenantStatus::parse(&text::<DB>(row, 3)?))?,
         status_set_by: stored(StatusSource::parse(&text::<DB>(row, 4)?))?,
         plan: text::<DB>(row, 5)?,
+        granted_plan: DB::text(row, 9).map_err(|e| database_error(&e))?,
         placement: serde_json::from_str::<Placement>(&text::<DB>(row, 6)?).map_err(|e| {
             Error::new(ErrorKind::Database, "the stored placement of a tenant is malformed").with_source(e)
         })?,
@@ -101,8 +102,8 @@ pub(super) async fn insert_tenant<DB: Backend>(
     let placement = placement_text(tenant.placement());
     execute::<DB>(
         tx.conn(),
-        "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, region, version) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         &[
             Value::Text(&tenant.id().to_string()),
             Value::Text(tenant.slug().as_str()),
@@ -113,6 +114,7 @@ pub(super) async fn insert_tenant<DB: Backend>(
             Value::Text(&placement),
             Value::OptionalText(tenant.region().map(Region::as_str)),
             Value::Int(1),
+            Value::OptionalText(tenant.granted_plan()),
         ],
     )
     .await
@@ -132,7 +134,7 @@ pub(super) async fn save_tenant<DB: Backend>(
     let written = execute::<DB>(
         tx.conn(),
         "UPDATE tenancy_tenants SET slug = $3, name = $4, status = $5, status_set_by = $6, plan = $7, \
-         placement = $8, region = $9, version = version + 1 WHERE id = $1 AND version = $2",
+         placement = $8, region = $9, granted_plan = $10, version = version + 1 WHERE id = $1 AND version = $2",
         &[
             Value::Text(&id),
             Value::Int(i64::try_from(tenant.version()).unwrap_or(i64::MAX)),
@@ -143,6 +145,7 @@ pub(super) async fn save_tenant<DB: Backend>(
             Value::Text(tenant.plan()),
             Value::Text(&placement),
             Value::OptionalText(tenant.region().map(Region::as_str)),
+            Value::OptionalText(tenant.granted_plan()),
         ],
     )
     .await

@@ -1,0 +1,14 @@
+-- What billing needs beyond the subscriptions, on SQLite.
+
+-- The plan that an operator granted. Billing never lowers it.
+ALTER TABLE tenancy_tenants ADD COLUMN granted_plan TEXT;
+
+-- The tenant that an event names, if a subscription of that tenant keeps the event in the quarantine.
+ALTER TABLE tenancy_billing_quarantine ADD COLUMN tenant_id TEXT;
+
+CREATE INDEX tenancy_billing_quarantine_of_tenant ON tenancy_billing_quarantine (tenant_id);
+
+-- Since when the state of a subscription is not certain; NULL if it is.
+ALTER TABLE tenancy_subscriptions ADD COLUMN unclear_us INTEGER;
+
+CREATE INDEX tenancy_subscriptions_unclear ON tenancy_subscriptions (unclear_us) WHERE unclear_us IS NOT NULL;

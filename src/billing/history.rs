@@ -1,0 +1,193 @@
+//! [`SubscriptionRow`]: takes an event into the stored row of its subscription. The result is the same in whatever order events arrive, or
+//! the row is marked as uncertain.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::SubscriptionFacts;
+use super::ordering::{self, Step};
+use super::review::ReviewItem;
+use super::state::{SubscriptionState, SubscriptionStatus, Watermark};
+use crate::clock::Timestamp;
+use crate::plan::{Catalog, Plan};
+
+/// How an event about a subscription relates to the stored subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventOrder {
+    /// The event is newer: its state is stored.
+    Newer,
+    /// The stored state is already that of the event.
+    Unchanged,
+    /// The event is older than the stored state.
+    Stale,
+    /// Two events of one second, whose order cannot be known: nothing changed.
+    NeedsRefresh,
+}
+
+/// What is stored about a subscription, except its tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SubscriptionRow {
+    pub(super) id: String,
+    pub(super) customer: String,
+    pub(super) started: Option<Timestamp>,
+    pub(super) plan: Option<String>,
+    pub(super) state: SubscriptionState,
+    pub(super) as_of: Watermark,
+    /// The events of the second of `as_of`, in the order of their arrival.
+    steps: Vec<Step>,
+    /// The plan of the newest event whose prices are in the catalog.
+    known_plan: Option<Known<String>>,
+    /// The newest status that this version knows.
+    known_status: Option<Known<SubscriptionStatus>>,
+    /// Whether any event said that it is live.
+    pub(super) was_live: bool,
+    pub(super) needs_refresh: bool,
+}
+
+/// A value with the second of the event that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Known<T> {
+    second: i64,
+    value: T,
+    /// Whether events of that second have several values.
+    clash: bool,
+}
+
+impl SubscriptionRow {
+    /// The row of a subscription whose first event this is.
+    pub(super) fn first(facts: &SubscriptionFacts, catalog: &Catalog) -> Self {
+        let mut row = Self {
+            id: facts.id.clone(),
+            customer: facts.customer.clone(),
+            started: None,
+            plan: None,
+            state: facts.state.clone(),
+            as_of: facts.as_of.clone(),
+            steps: vec![Step::of(facts)],
+            known_plan: None,
+            known_status: None,
+            was_live: false,
+            needs_refresh: false,
+        };
+        row.learn(facts, catalog);
+        row.settle(catalog);
+        row
+    }
+
+    /// The row after an event, and how the event relates to the stored state.
+    pub(super) fn after(&self, facts: &SubscriptionFacts, catalog: &Catalog) -> (Self, EventOrder) {
+        let mut next = self.clone();
+        next.learn(facts, catalog);
+        let seconds = (facts.as_of.created.seconds(), self.as_of.created.seconds());
+        let mut is_older = false;
+        let mut unclear = false;
+        if self.state.status.is_final() {
+            is_older = true;
+        } else if facts.state.status.is_final() || seconds.0 > seconds.1 {
+            next.state = facts.state.clone();
+            next.as_of = facts.as_of.clone();
+            next.steps = vec![Step::of(facts)];
+        } else if seconds.0 < seconds.1 {
+            is_older = true;
+            unclear = ordering::last(&next.steps).is_none();
+        } else {
+            ordering::add(&mut next.steps, Step::of(facts));
+            match ordering::last(&next.steps) {
+                Some(last) => {
+                    next.state = last.state.clone();
+                    next.as_of.event.clone_from(&last.event);
+                }
+                None => unclear = true,
+            }
+        }
+        next.needs_refresh = unclear;
+        next.settle(catalog);
+        let order = match (next.needs_refresh, is_older, next.state == self.state) {
+            (_, true, _) => EventOrder::Stale,
+            (true, ..) => EventOrder::NeedsRefresh,
+            (_, _, true) => EventOrder::Unchanged,
+            _ => EventOrder::Newer,
+        };
+        (next, order)
+    }
+
+    /// Keeps what any event tells, also an old one.
+    fn learn(&mut self, facts: &SubscriptionFacts, catalog: &Catalog) {
+        let second = facts.as_of.created.seconds();
+        self.started = self.started.or(facts.started);
+        self.was_live |= facts.state.status.is_live() && !facts.state.status.is_unknown();
+        if let Ok(plan) = plan_of(&facts.state, catalog) {
+            Known::learn(&mut self.known_plan, second, plan.to_owned());
+        }
+        if !facts.state.status.is_unknown() {
+            Known::learn(&mut self.known_status, second, facts.state.status.clone());
+        }
+    }
+
+    /// Sets the plan, and marks the row where what it falls back to is not certain.
+    pub(super) fn settle(&mut self, catalog: &Catalog) {
+        let (known, clash) = match &self.known_plan {
+            Some(known) => (Some(known.value.clone()), known.clash),
+            None => (None, false),
+        };
+        if let Ok(plan) = plan_of(&self.state, catalog) {
+            self.plan = Some(plan.to_owned());
+        } else {
+            self.plan = known;
+            self.needs_refresh |= clash;
+        }
+        if self.state.status.is_final() {
+            self.needs_refresh = false;
+        } else if self.state.status.is_unknown() {
+            self.needs_refresh = true;
+        }
+    }
+
+    /// The status that counts: the newest known one. `None` if no status is known.
+    pub(super) fn effective_status(&self) -> Option<&SubscriptionStatus> {
+        if self.state.status.is_unknown() {
+            self.known_status.as_ref().map(|known| &known.value)
+        } else {
+            Some(&self.state.status)
+        }
+    }
+}
+
+impl<T: Ord> Known<T> {
+    /// Keeps the value of the newest second. Of several in one second the least counts, in whatever order they come.
+    fn learn(known: &mut Option<Self>, second: i64, value: T) {
+        match known {
+            Some(old) if second < old.second => {}
+            Some(old) if second == old.second => {
+                old.clash |= old.value != value;
+                if value < old.value {
+                    old.value = value;
+                }
+            }
+            _ => *known = Some(Self { second, value, clash: false }),
+        }
+    }
+}
+
+/// The plan that the prices belong to. Prices without a plan are for seats and add-ons.
+pub(super) fn plan_of<'a>(state: &SubscriptionState, catalog: &'a Catalog) -> Result<&'a str, ReviewItem> {
+    let mut plans: Vec<&str> = state
+        .prices
+        .iter()
+        .filter_map(|price| {
+            catalog
+                .plan_for_price(&price.id)
+                .or_else(|| price.lookup_key.as_deref().and_then(|key| catalog.plan_for_price(key)))
+        })
+        .map(Plan::key)
+        .collect();
+    plans.sort_unstable();
+    plans.dedup();
+    match plans.as_slice() {
+        [plan] => Ok(plan),
+        [] => Err(ReviewItem::UnmappedPrice { price: state.prices.first().map(|price| price.id.clone()) }),
+        several => {
+            Err(ReviewItem::SeveralPlans { plans: several.iter().map(|&plan| plan.to_owned()).collect() })
+        }
+    }
+}
