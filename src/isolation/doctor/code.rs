@@ -19,8 +19,11 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
     let list = |relations: &[&Examined]| {
         relations.iter().map(|relation| format!("`{}`", relation.display())).collect::<Vec<_>>().join(", ")
     };
-    for other in &catalog.others {
+    for other in catalog.others.iter() {
         match other {
+            // These are no part of a place.
+            Other::EventTrigger { .. } | Other::DefaultGrant { .. } | Other::Remote { .. }
+                if catalog.place_only => {}
             Other::EventTrigger { name, ident, schema: of, function } => {
                 let function = Named { schema: of, name: function };
                 if !function.declared(catalog, schema) && !catalog.superuser() {
@@ -46,6 +49,11 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
                         "ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{place} REVOKE ALL ON TABLES FROM {to}"
                     )),
                 ));
+            }
+            Other::Remote { extension, functions, to } => {
+                if !catalog.superuser() {
+                    found.push(remote(extension, functions, &to.join(", ")));
+                }
             }
             Other::Publication { name, ident, all, tables, schemas } => {
                 let sent: Vec<_> = tenants
@@ -90,6 +98,19 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             }
         }
     }
+}
+
+fn remote(extension: &str, functions: &[String], to: &str) -> Finding {
+    Finding::new(
+        Check::RemoteFunction,
+        extension,
+        format!(
+            "{to} may execute {} of its functions, which log in to another database, or to this one again, with a password \
+             that the caller knows",
+            functions.len()
+        ),
+        Fix::Sql(format!("REVOKE EXECUTE ON FUNCTION {} FROM {to}", functions.join(", "))),
+    )
 }
 
 fn views(catalog: &Catalog, schema: &Schema, view: &Examined, found: &mut Vec<Finding>) {
