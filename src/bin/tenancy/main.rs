@@ -3,7 +3,9 @@
 mod check;
 mod config;
 mod doctor;
+mod place;
 mod policies;
+mod policies_of_places;
 mod snapshot;
 mod source;
 
@@ -36,9 +38,8 @@ enum Command {
         /// The database, `postgres://…`, instead of `DATABASE_URL`.
         #[arg(long)]
         url: Option<String>,
-        /// Only this schema, such as the schema of one tenant, instead of all.
-        #[arg(long, value_name = "SCHEMA")]
-        schema: Option<String>,
+        #[command(flatten)]
+        place: place::Options,
         /// The `tenancy.toml`, instead of the one in this directory.
         #[arg(long)]
         config: Option<PathBuf>,
@@ -122,8 +123,8 @@ fn main() -> ExitCode {
             check::run(&paths, config::Configs::new(config, dialects), quiet)
         }
         Command::Sql(SqlCommand::Snapshot { url, config, check }) => snapshot::run(url, config, check),
-        Command::Doctor { url, schema, config, format, accept } => {
-            doctor::run(url, schema.as_deref(), config, format, &accept)
+        Command::Doctor { url, place, config, format, accept } => {
+            doctor::run(url, place, config, format, &accept)
         }
     };
     result.unwrap_or_else(|error| {
