@@ -35,7 +35,7 @@ async fn handlers(pool: &sqlx::PgPool) {
 }
 "#;
 
-fn project() -> tempfile::TempDir {
+pub(crate) fn project() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "Cargo.toml", "[package]\nname = \"shop\"\n");
     write(dir.path(), "tenancy.toml", "dialects = [\"postgres\"]\nshared = [\"countries\"]\n");

@@ -7,3 +7,4 @@ mod doctor_cases;
 
 mod adoption;
 mod cli;
+mod places;

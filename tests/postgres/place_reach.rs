@@ -52,6 +52,19 @@ async fn d18_the_role_of_one_place_that_may_use_another_is_found() {
     }
 }
 
+/// `D08`: a table that was cloned from the schema of another tenant shares its sequence, and is found in both places.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d08_a_clone_that_shares_a_sequence_is_found_in_both_schemas() {
+    let deployment = Deployment::new(false).await;
+    let (acme, globex) = (name(&deployment.acme), name(&deployment.globex));
+    let clone =
+        format!("ALTER TABLE \"{globex}\".tasks ALTER id SET DEFAULT nextval('\"{acme}\".tasks_id_seq')");
+    deployment.admin(&deployment.acme, &clone).await;
+    let wanted = [&deployment.acme, &deployment.globex]
+        .map(|ctx| (place(ctx), Check::SharedSequence, format!("{acme}.tasks_id_seq")));
+    assert_eq!(deployment.found().await, wanted);
+}
+
 async fn error_code(conn: &mut PgConnection, sql: &str) -> String {
     code(&sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.unwrap_err())
 }
