@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres};
 use uuid::Uuid;
 
 use crate::cli::{project, tenancy};
-use crate::common::{Cleanup, TestBackend, postgres_url};
+use crate::common::{Cleanup, TestBackend, admin_url, postgres_url};
 
 const TABLE: &str = "orders (tenant_id uuid NOT NULL, id uuid NOT NULL, PRIMARY KEY (tenant_id, id))";
 
@@ -15,6 +15,9 @@ struct Places {
     pool: PgPool,
     schemas: [String; 2],
     databases: [String; 2],
+    /// The application's role, which is dropped with the roles of the schemas.
+    app: String,
+    dir: tempfile::TempDir,
     _cleanup: Vec<Cleanup>,
 }
 
@@ -39,7 +42,15 @@ impl Places {
                 sqlx::raw_sql(AssertSqlSafe(drop)).execute(&server).await.map(|_| ())
             }));
         }
-        let places = Self { url, pool, schemas, databases, _cleanup: cleanup };
+        let app = format!("tenancy_test_{}", Uuid::now_v7().simple());
+        for role in schemas.iter().chain([&app]) {
+            cleanup.push(Cleanup::database(role.clone(), async move |name| {
+                let admin = PgPool::connect(&admin_url()).await?;
+                let drop = format!("DROP ROLE IF EXISTS {name}");
+                sqlx::raw_sql(AssertSqlSafe(drop)).execute(&admin).await.map(|_| ())
+            }));
+        }
+        let places = Self { url, pool, schemas, databases, app, dir: project(), _cleanup: cleanup };
         for database in &places.databases {
             places.run(database, &format!("CREATE TABLE {TABLE}")).await;
         }
@@ -53,6 +64,14 @@ impl Places {
         pool.close().await;
     }
 
+    fn policies(&self, args: &[&str]) -> (i32, String, String) {
+        tenancy(&[&["policies", "--url", &self.url], args].concat(), self.dir.path())
+    }
+
+    fn doctor(&self, args: &[&str]) -> (i32, String, String) {
+        tenancy(&[&["doctor", "--url", &self.url], args].concat(), self.dir.path())
+    }
+
     /// The places in words, the shared tables first.
     fn words(&self) -> Vec<String> {
         let schemas = self.schemas.iter().map(|name| format!("schema {name}"));
@@ -61,15 +80,21 @@ impl Places {
     }
 }
 
+/// In one test, because each command goes through all places of the server.
 #[tokio::test]
 async fn all_places_are_checked_changed_and_examined() {
     let places = Places::new().await;
-    let ([acme, globex], [umbrella, initech]) = (&places.schemas, &places.databases);
-    let dir = project();
-    let policies = |args: &[&str]| tenancy(&[&["policies", "--url", &places.url], args].concat(), dir.path());
-    let doctor = |args: &[&str]| tenancy(&[&["doctor", "--url", &places.url], args].concat(), dir.path());
+    policies_name_their_place(&places);
+    a_place_with_a_role_is_compared_with_its_role(&places).await;
+    findings_name_their_place(&places).await;
+    a_place_that_cannot_be_reached_is_named(&places).await;
+}
 
-    // One summary; each difference names its place.
+/// One summary; each difference names its place.
+fn policies_name_their_place(places: &Places) {
+    let ([acme, _], [umbrella, initech]) = (&places.schemas, &places.databases);
+    let policies = |args: &[&str]| places.policies(args);
+
     let (code, out, err) = policies(&["--all-places", "--check"]);
     assert_eq!((code, err.as_str()), (1, ""), "{out}");
     for place in places.words() {
@@ -102,6 +127,14 @@ async fn all_places_are_checked_changed_and_examined() {
     let checked =
         (0, "the policies are as planned: 5 tables in 5 places compared\n".to_owned(), String::new());
     assert_eq!(policies(&["--all-places", "--check"]), checked);
+}
+
+/// The doctor finds a fault in one schema and in one database.
+async fn findings_name_their_place(places: &Places) {
+    let ([acme, globex], [umbrella, initech]) = (&places.schemas, &places.databases);
+    let policies = |args: &[&str]| places.policies(args);
+    let doctor = |args: &[&str]| places.doctor(args);
+
     let (code, out, err) = doctor(&["--all-places"]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(
@@ -109,7 +142,6 @@ async fn all_places_are_checked_changed_and_examined() {
         "{out}"
     );
 
-    // A fault in one schema and in one database.
     let off = "ALTER TABLE orders DISABLE ROW LEVEL SECURITY";
     places.run(initech, off).await;
     Postgres::raw(&places.pool, &off.replace("orders", &format!("{globex}.orders"))).await.unwrap();
@@ -142,7 +174,7 @@ async fn all_places_are_checked_changed_and_examined() {
         let (code, out, err) = doctor(&args);
         assert_eq!((code, err.as_str()), (expected, ""), "{out}");
         let place = format!("{} {}", &args[0][2..], args[1]);
-        assert!(out.matches("[").count() == out.matches(&format!("]: {place}: ")).count(), "{place}: {out}");
+        assert!(out.matches('[').count() == out.matches(&format!("]: {place}: ")).count(), "{place}: {out}");
     }
     let (code, out, _) = policies(&["--all-places", "--check"]);
     assert_eq!(code, 1, "{out}");
@@ -150,8 +182,37 @@ async fn all_places_are_checked_changed_and_examined() {
         out.ends_with("2 missing, 0 without a policy, in 2 places; 5 tables in 5 places compared\n"),
         "{out}"
     );
+}
 
-    // A place that cannot be reached is named, and the others are reported.
+/// The role of a place gets the grants in it, and the application's role those in the shared tables.
+async fn a_place_with_a_role_is_compared_with_its_role(places: &Places) {
+    let admin = PgPool::connect(&admin_url()).await.unwrap();
+    let (app, [acme, globex]) = (&places.app, &places.schemas);
+    for role in [app, acme, globex] {
+        Postgres::raw(&admin, &format!("CREATE ROLE {role}")).await.unwrap();
+    }
+    let policies = |args: &[&str]| places.policies(&[&["--all-places", "--role", app], args].concat());
+    assert_eq!(policies(&["--check"]).0, 1);
+    let (code, out, err) = policies(&["--apply"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert_eq!(policies(&["--check"]).0, 0);
+    for (role, reached) in
+        [(acme, format!("{acme}.orders")), (globex, format!("{globex}.orders")), (app, "orders".to_owned())]
+    {
+        for table in ["orders".to_owned(), format!("{acme}.orders"), format!("{globex}.orders")] {
+            let sql = format!("SELECT has_table_privilege('{role}', '{table}', 'SELECT')::int::bigint");
+            let has = Postgres::number(&places.pool, &sql).await;
+            assert_eq!(has == 1, table == reached, "{role} {table}");
+        }
+    }
+}
+
+/// A place that cannot be reached is named, and the others are reported.
+async fn a_place_that_cannot_be_reached_is_named(places: &Places) {
+    let ([acme, globex], [umbrella, initech]) = (&places.schemas, &places.databases);
+    let policies = |args: &[&str]| places.policies(args);
+    let doctor = |args: &[&str]| places.doctor(args);
+
     places.run("postgres", &format!("ALTER DATABASE {umbrella} ALLOW_CONNECTIONS false")).await;
     let (code, out, _) = doctor(&["--all-places"]);
     assert_eq!(code, 1);
@@ -162,7 +223,7 @@ async fn all_places_are_checked_changed_and_examined() {
     }
     let (code, out, err) = policies(&["--all-places", "--check"]);
     assert!(code == 2 && err.starts_with(&format!("tenancy: database {umbrella}: ")), "{err}");
-    assert!(out.contains(&format!("schema {globex}: ")) && out.ends_with("1 places failed\n"), "{out}");
+    assert!(out.contains(&format!("schema {globex}: ")) && out.ends_with("1 place failed\n"), "{out}");
     let (code, out, err) = doctor(&["--database", umbrella]);
     assert_eq!((code, out.as_str()), (2, ""));
     assert!(err.starts_with(&format!("tenancy: the database `{umbrella}` cannot be reached: ")), "{err}");

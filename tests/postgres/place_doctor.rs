@@ -116,6 +116,8 @@ async fn a_deployment_is_clean_without_and_with_a_role_for_each_place() {
                 "{roles} {placement}: {one}"
             );
         }
+        let mut conn = deployment.world.app.connect().await.unwrap();
+        doctor::examine(&mut conn, &deployment.schema).await.unwrap().assert_clean();
         let shared = doctor::examine_place(&deployment.world.app, &deployment.schema, &Placement::Shared);
         shared.await.unwrap().assert_clean();
     }
@@ -223,15 +225,15 @@ async fn a_role_that_inherits_the_roles_of_places_is_found() {
         .fetch_one(&deployment.world.owner)
         .await
         .unwrap();
-    let mut inherits = format!("ALTER ROLE {app} INHERIT");
-    let mut fix = String::new();
+    let mut inherits = vec![format!("ALTER ROLE {app} INHERIT")];
+    let mut fix = Vec::new();
     if version >= 160_000 {
         for ctx in deployment.tenants() {
-            inherits += &format!("; GRANT \"{}\" TO {app} WITH INHERIT TRUE", name(ctx));
-            fix += &format!("GRANT \"{}\" TO {app} WITH INHERIT FALSE;", name(ctx));
+            inherits.push(format!("GRANT \"{}\" TO {app} WITH INHERIT TRUE", name(ctx)));
+            fix.push(format!("GRANT \"{}\" TO {app} WITH INHERIT FALSE", name(ctx)));
         }
     }
-    deployment.admin(acme, &inherits).await;
+    deployment.admin(acme, &inherits.join("; ")).await;
     let wanted = [("shared tables".to_owned(), Check::PlaceRole, app.to_owned())];
     assert_eq!(deployment.found().await, wanted);
     // At the start of the program too.
@@ -243,7 +245,7 @@ async fn a_role_that_inherits_the_roles_of_places_is_found() {
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("place-role"), "{error}");
 
-    let fix = if fix.is_empty() { deployment.fix(Check::PlaceRole).await } else { fix };
+    let fix = if fix.is_empty() { deployment.fix(Check::PlaceRole).await } else { fix.join("; ") };
     deployment.admin(acme, &fix).await;
     assert_eq!(deployment.found().await, []);
 }
@@ -341,4 +343,14 @@ async fn many_schemas_are_examined_one_after_the_other() {
     let found: Vec<_> =
         report.findings().iter().filter(|one| one.check() == Check::RlsOff).map(Finding::object).collect();
     assert_eq!(found, [1, SCHEMAS].map(|n| format!("{}.orders", name(n))));
+}
+
+#[test]
+fn an_examination_of_places_may_move_between_threads() {
+    fn moves<T: Send>(_: T) {}
+    fn proof(app: &PgConnectOptions, schema: &Schema) {
+        moves(doctor::examine_places(app, schema));
+        moves(doctor::examine_place(app, schema, &Placement::Shared));
+    }
+    let _ = proof;
 }

@@ -184,16 +184,18 @@ impl Sum {
 
     fn finish(self, output: Output) -> Result<ExitCode, String> {
         let Self { places, tables, changes, unguarded, differing, failed } = self;
-        let compared = format!("{tables} tables in {places} places compared");
+        let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+        let compared = format!("{} in {} compared", count(tables, "table"), count(places, "place"));
         if output != Output::Sql {
             let what = if output == Output::Apply { "done" } else { "missing" };
             let mut text = if differing == 0 {
                 format!("the policies are as planned: {compared}\n")
             } else {
-                format!("{changes} {what}, {unguarded} without a policy, in {differing} places; {compared}\n")
+                let differing = count(differing, "place");
+                format!("{changes} {what}, {unguarded} without a policy, in {differing}; {compared}\n")
             };
             if failed > 0 {
-                let _ = writeln!(text, "{failed} places failed");
+                let _ = writeln!(text, "{} failed", count(failed, "place"));
             }
             show(&text)?;
         }

@@ -161,7 +161,7 @@ async fn in_schema(
 ) -> Result<Report> {
     let Found { name, role, functions } = found;
     let choose = if *role { format!("SET ROLE \"{name}\"; ") } else { String::new() };
-    run(conn, format!("{choose}SET search_path = \"{name}\", pg_temp")).await?;
+    run(conn, format!("RESET ROLE; {choose}SET search_path = \"{name}\", pg_temp")).await?;
     let usable = catalog::search_path(conn).await.map_err(examine_error)?.contains(&name.to_string());
     let report = if usable {
         let part = common.map_or(Part::SearchPath, |common| {
