@@ -82,12 +82,12 @@ pub(super) enum Part<'a> {
     WithoutPlaces,
     SearchPath,
     /// The schema of one tenant, which is the search path, after the database was examined without its places.
-    Place(Place<'a>),
+    Place(TenantSchema<'a>),
 }
 
 /// The schema of one tenant, and what is known about it.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct TenantSchema<'a> {
     pub(super) common: &'a Common,
     /// It has functions.
     pub(super) functions: bool,
@@ -117,7 +117,7 @@ impl Part<'_> {
         match self {
             Self::Everything => true,
             Self::WithoutPlaces => !is_place(schema),
-            Self::SearchPath => near || schema == "pg_catalog" || schema == "information_schema",
+            Self::SearchPath => !is_place(schema) || near,
             Self::Place(_) => near,
         }
     }
@@ -131,6 +131,8 @@ pub(super) struct Catalog {
     pub(super) without_places: bool,
     /// The schemas in which a name without a schema is found.
     pub(super) search_path: Vec<String>,
+    /// The search path of a new session, by which the functions outside of a tenant's schema are declared.
+    pub(super) default_path: Vec<String>,
     pub(super) relations: Relations<Examined>,
     pub(super) indexes: Vec<Index>,
     pub(super) foreign_keys: Vec<ForeignKey>,
@@ -156,6 +158,10 @@ impl Catalog {
         } else {
             let server: Vec<Server> = rows(conn, include_str!("catalog/server.sql")).await?;
             Arc::new(server.into_iter().next().ok_or(sqlx::Error::RowNotFound)?)
+        };
+        let default_path = match part {
+            Part::SearchPath => default_path(conn).await?,
+            _ => search_path.clone(),
         };
         let mut reader = Reader { conn, faults: Vec::new(), one_role: place.is_some_and(|place| place.role) };
         let relations = reader.relations(&extent).await?;
@@ -189,6 +195,7 @@ impl Catalog {
             place_only: place.is_some(),
             without_places: matches!(part, Part::WithoutPlaces),
             search_path,
+            default_path,
             relations,
             indexes,
             foreign_keys,
@@ -267,6 +274,17 @@ impl Catalog {
 /// The schemas of the search path.
 pub(super) async fn search_path(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
     catalog::search_path(conn).await
+}
+
+/// The schemas of the search path that a new session has.
+async fn default_path(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Path {
+        path: Vec<String>,
+    }
+    let sql = "SELECT current_schemas(false) AS path";
+    let found: Vec<Path> = catalog::rows(conn, "SET LOCAL search_path TO DEFAULT", sql).await?;
+    found.into_iter().next().map(|found| found.path).ok_or(sqlx::Error::RowNotFound)
 }
 
 /// Runs a query as one message, and so as one transaction, with timeouts for locks and for the statement.

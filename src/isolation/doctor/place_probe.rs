@@ -27,7 +27,7 @@ pub(super) enum Origin<'a> {
 
 /// A result of `place_probe.sql` for a table.
 #[derive(Deserialize)]
-struct Outcome {
+struct Reached {
     table: String,
     kind: String,
     detail: String,
@@ -84,7 +84,7 @@ const OPEN: [Check; 6] = [
     Check::ProbeWrite,
 ];
 
-async fn execute(conn: &mut PgConnection, tables: &str, from: Origin<'_>) -> sqlx::Result<Vec<Outcome>> {
+async fn execute(conn: &mut PgConnection, tables: &str, from: Origin<'_>) -> sqlx::Result<Vec<Reached>> {
     // No table name can end the SQL string or the dollar quote around it.
     let tables = tables.replace('\'', "''").replace('$', "\\u0024");
     let default = "(SELECT reset_val FROM pg_settings WHERE name = 'search_path')";
@@ -108,9 +108,9 @@ async fn execute(conn: &mut PgConnection, tables: &str, from: Origin<'_>) -> sql
     serde_json::from_str(text).map_err(|e| sqlx::Error::Decode(e.into()))
 }
 
-fn record(outcomes: Vec<Outcome>, origin: &str, report: &mut Report) {
+fn record(outcomes: Vec<Reached>, origin: &str, report: &mut Report) {
     let mut open = BTreeMap::<(Check, String), Vec<String>>::new();
-    for Outcome { table, kind, detail } in outcomes {
+    for Reached { table, kind, detail } in outcomes {
         let check = match &*kind {
             "read" => Check::ProbeRead,
             "updated" | "deleted" => Check::ProbeWrite,

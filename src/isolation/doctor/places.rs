@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tenancy_sql::Schema;
 
-use super::catalog::{self, Common, Part, Place};
+use super::catalog::{self, Common, Part, TenantSchema};
 use super::check::Check;
 use super::examination::{examine_error, examined};
 use super::place_probe::{self, Origin};
@@ -59,7 +59,7 @@ pub async fn examine_places(options: &PgConnectOptions, schema: &Schema) -> Resu
     }
     let common = catalog.common();
     drop(catalog);
-    let mut all = All::new(shared.within(&Placement::Shared));
+    let mut all = Merged::new(shared.within(&Placement::Shared));
     for (at, found) in schemas.iter().enumerate() {
         if at % VISITS == VISITS - 1 {
             let _ = conn.close().await;
@@ -165,7 +165,7 @@ async fn in_schema(
     let usable = catalog::search_path(conn).await.map_err(examine_error)?.contains(&name.to_string());
     let report = if usable {
         let part = common.map_or(Part::SearchPath, |common| {
-            Part::Place(Place { common, functions: *functions, role: *role })
+            Part::Place(TenantSchema { common, functions: *functions, role: *role })
         });
         let (mut report, catalog) = examined(conn, schema, part).await?;
         if *role {
@@ -187,13 +187,13 @@ async fn in_schema(
 }
 
 /// The reports on several places as one.
-struct All {
+struct Merged {
     report: Report,
     /// The places with a note: the first, and how many more.
     notes: BTreeMap<String, (Placement, usize)>,
 }
 
-impl All {
+impl Merged {
     fn new(mut shared: Report) -> Self {
         let notes = std::mem::take(&mut shared.notes);
         let notes = notes.into_iter().map(|note| (note, (Placement::Shared, 0))).collect();

@@ -29,7 +29,8 @@ impl Named<'_> {
         // In the schema of a tenant, a function is declared by its name alone.
         let names = [self.display(catalog), self.qualified()];
         names.iter().any(|name| schema.allows_function(name))
-            || (is_place(self.schema) && schema.allows_function(self.name))
+            || ((is_place(self.schema) || catalog.default_path.iter().any(|one| one == self.schema))
+                && schema.allows_function(self.name))
     }
 
     fn qualified(self) -> String {
