@@ -184,6 +184,28 @@ async fn a_view_of_one_schema_over_another_is_found() {
     assert_eq!(deployment.found().await, wanted);
 }
 
+/// What the whole database has is reported once, and what concerns one schema is reported there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_belongs_to_the_database_is_found_once() {
+    let deployment = Deployment::new(false).await;
+    let (acme, globex, app) = (name(&deployment.acme), name(&deployment.globex), deployment.app().to_owned());
+    let faults = format!(
+        "CREATE FUNCTION watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; \
+         CREATE EVENT TRIGGER watches ON ddl_command_end EXECUTE FUNCTION watch(); \
+         ALTER DEFAULT PRIVILEGES IN SCHEMA \"{acme}\" GRANT SELECT ON TABLES TO {app}; \
+         CREATE PUBLICATION stream FOR TABLE \"{globex}\".projects; GRANT pg_read_all_stats TO {app}"
+    );
+    deployment.admin(&deployment.acme, &faults).await;
+    let shared = || "shared tables".to_owned();
+    let wanted = [
+        (shared(), Check::EventTrigger, "watches".to_owned()),
+        (shared(), Check::PredefinedRole, "pg_read_all_stats".to_owned()),
+        (place(&deployment.acme), Check::DefaultPrivileges, app),
+        (place(&deployment.globex), Check::Publication, "stream".to_owned()),
+    ];
+    assert_eq!(deployment.found().await, wanted);
+}
+
 /// A table or a function in a tenant's schema is declared by its name alone, as in the shared tables.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn declarations_hold_in_every_schema() {

@@ -7,6 +7,7 @@ use super::check::Check;
 use super::examined::Examined;
 use super::report::{Finding, Fix};
 use super::routine::Named;
+use crate::isolation::catalog::is_place;
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     for view in catalog.relations.values().filter(|relation| !relation.is_table() && relation.reachable()) {
@@ -21,9 +22,10 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
     };
     for other in catalog.others.iter() {
         match other {
-            // These are no part of a place.
-            Other::EventTrigger { .. } | Other::DefaultGrant { .. } | Other::Remote { .. }
-                if catalog.place_only => {}
+            // The whole database has these.
+            Other::EventTrigger { .. } | Other::Remote { .. } if catalog.place_only => {}
+            // Those in the schema of a tenant are reported with that schema.
+            Other::DefaultGrant { schema, .. } if !granted_here(catalog, schema.as_deref()) => {}
             Other::EventTrigger { name, ident, schema: of, function } => {
                 let function = Named { schema: of, name: function };
                 if !function.declared(catalog, schema) && !catalog.superuser() {
@@ -97,6 +99,14 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
                 }
             }
         }
+    }
+}
+
+fn granted_here(catalog: &Catalog, schema: Option<&str>) -> bool {
+    match schema {
+        Some(schema) if catalog.place_only => catalog.search_path.iter().any(|near| near == schema),
+        Some(schema) => !(catalog.without_places && is_place(schema)),
+        None => !catalog.place_only,
     }
 }
 

@@ -74,8 +74,9 @@ use crate::error::Result;
 /// that drops the future leaves no transaction open.
 ///
 /// # Errors
-/// [`ErrorKind::StoreUnavailable`] if the connection breaks, and [`ErrorKind::Database`] if the server does not
-/// return the role of the connection. Any other statement that the server rejects is a finding.
+/// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the connection breaks, and
+/// [`Database`](crate::ErrorKind::Database) if the server does not return the role of the connection. Any other
+/// statement that the server rejects is a finding.
 pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
     Ok(examined(conn, schema, Part::Everything).await?.0)
 }
