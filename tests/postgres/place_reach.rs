@@ -52,16 +52,23 @@ async fn d18_the_role_of_one_place_that_may_use_another_is_found() {
     }
 }
 
-/// `D08`: a table that was cloned from the schema of another tenant shares its sequence, and is found in both places.
+/// `D08`: a table that was cloned from the schema of another tenant, with its sequence and its foreign key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d08_a_clone_that_shares_a_sequence_is_found_in_both_schemas() {
+async fn d08_what_a_clone_shares_with_another_schema_is_found() {
     let deployment = Deployment::new(false).await;
     let (acme, globex) = (name(&deployment.acme), name(&deployment.globex));
-    let clone =
-        format!("ALTER TABLE \"{globex}\".tasks ALTER id SET DEFAULT nextval('\"{acme}\".tasks_id_seq')");
+    let clone = format!(
+        "ALTER TABLE \"{globex}\".tasks ALTER id SET DEFAULT nextval('\"{acme}\".tasks_id_seq'); \
+         ALTER TABLE \"{acme}\".projects ADD CONSTRAINT once UNIQUE (id); \
+         ALTER TABLE \"{globex}\".tasks ADD CONSTRAINT far FOREIGN KEY (project_id) REFERENCES \"{acme}\".projects (id)"
+    );
     deployment.admin(&deployment.acme, &clone).await;
-    let wanted = [&deployment.acme, &deployment.globex]
-        .map(|ctx| (place(ctx), Check::SharedSequence, format!("{acme}.tasks_id_seq")));
+    let wanted = [
+        (place(&deployment.acme), Check::KeyWithoutTenant, format!("{acme}.projects")),
+        (place(&deployment.globex), Check::ForeignKeyWithoutTenant, format!("{globex}.tasks")),
+        (place(&deployment.acme), Check::SharedSequence, format!("{acme}.tasks_id_seq")),
+        (place(&deployment.globex), Check::SharedSequence, format!("{acme}.tasks_id_seq")),
+    ];
     assert_eq!(deployment.found().await, wanted);
 }
 

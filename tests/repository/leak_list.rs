@@ -417,7 +417,7 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
         "clones that share sequences and keys",
         Tests(&[
             "postgres/placements.rs::d12_a_migration_creates_nothing_in_public",
-            "place_reach.rs::d08_a_clone_that_shares_a_sequence_is_found_in_both_schemas",
+            "place_reach.rs::d08_what_a_clone_shares_with_another_schema_is_found",
         ]),
     ),
     (
