@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use tenancy_sql::Schema;
 
@@ -278,13 +279,12 @@ pub(super) async fn search_path(conn: &mut PgConnection) -> sqlx::Result<Vec<Str
 
 /// The schemas of the search path that a new session has.
 async fn default_path(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Path {
-        path: Vec<String>,
-    }
-    let sql = "SELECT current_schemas(false) AS path";
-    let found: Vec<Path> = catalog::rows(conn, "SET LOCAL search_path TO DEFAULT", sql).await?;
-    found.into_iter().next().map(|found| found.path).ok_or(sqlx::Error::RowNotFound)
+    // One message, and so one transaction; the last row is the result.
+    let sql = "SELECT pg_catalog.set_config(name, reset_val, true) FROM pg_catalog.pg_settings WHERE name = 'search_path'; \
+               SELECT pg_catalog.to_json(pg_catalog.current_schemas(false))::pg_catalog.text";
+    let rows = sqlx::raw_sql(sql).fetch_all(conn).await?;
+    let text: &str = rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?;
+    serde_json::from_str(text).map_err(|e| sqlx::Error::Decode(e.into()))
 }
 
 /// Runs a query as one message, and so as one transaction, with timeouts for locks and for the statement.

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Row};
 use tenancy_sql::Schema;
 use uuid::Uuid;
 
-use super::catalog::{Catalog, TIME_LIMITS};
+use super::catalog::Catalog;
 use super::check::{Check, Severity};
 use super::probe;
 use super::report::{Finding, Fix, Report};
@@ -84,6 +84,12 @@ const OPEN: [Check; 6] = [
     Check::ProbeWrite,
 ];
 
+/// The settings of the probe of one place. Calls, because Citus repeats a `SET LOCAL` on its workers, with all other
+/// statements of the same message.
+const SETTINGS: &str = "SELECT WHERE pg_catalog.set_config('standard_conforming_strings', 'on', true) IS NULL \
+    OR pg_catalog.set_config('jit', 'off', true) IS NULL OR pg_catalog.set_config('statement_timeout', '10s', true) IS NULL \
+    OR pg_catalog.set_config('lock_timeout', '2s', true) IS NULL";
+
 async fn execute(conn: &mut PgConnection, tables: &str, from: Origin<'_>) -> sqlx::Result<Vec<Reached>> {
     // No table name can end the SQL string or the dollar quote around it.
     let tables = tables.replace('\'', "''").replace('$', "\\u0024");
@@ -95,8 +101,7 @@ async fn execute(conn: &mut PgConnection, tables: &str, from: Origin<'_>) -> sql
         }
     };
     let sql = format!(
-        "SET LOCAL standard_conforming_strings = on; SET LOCAL jit = off; {TIME_LIMITS}; \
-         {}; SELECT current_setting('tenancy.doctor')",
+        "{SETTINGS}; {}; SELECT current_setting('tenancy.doctor')",
         include_str!("place_probe.sql")
             .replace("{ROLE}", &literal(role))
             .replace("{PATH}", &path)
