@@ -29,6 +29,17 @@ pub enum Placement {
     },
 }
 
+/// In words, such as `schema t_018f3f5e3a5a7c3e9d0a000000000001` or `shared tables`.
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shared => f.write_str("shared tables"),
+            Self::Schema { name } => write!(f, "schema {name}"),
+            Self::Database { name } => write!(f, "database {name}"),
+        }
+    }
+}
+
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl Placement {
     /// The placement of a tenant in a schema of its own, whose name is made from the tenant's id.

@@ -35,7 +35,7 @@ async fn handlers(pool: &sqlx::PgPool) {
 }
 "#;
 
-fn project() -> tempfile::TempDir {
+pub(crate) fn project() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "Cargo.toml", "[package]\nname = \"shop\"\n");
     write(dir.path(), "tenancy.toml", "dialects = [\"postgres\"]\nshared = [\"countries\"]\n");
@@ -346,7 +346,10 @@ fn a_missing_snapshot_is_an_error() {
     let (code, _, err) = tenancy(&["sql", "snapshot", "--url", "mysql://localhost/x"], dir.path());
     assert_eq!(
         (code, err.as_str()),
-        (2, "tenancy: the database cannot be read: `mysql` is not known; use postgres: or sqlite:\n")
+        (
+            2,
+            "tenancy: the database cannot be read: the database is not known; use a URL of the form postgres://… or sqlite:…\n"
+        )
     );
 }
 
@@ -396,8 +399,34 @@ async fn the_doctor_is_brief_on_a_clean_schema_and_fails_on_a_defect() {
     let (code, _, err) = tenancy(&["doctor", "--url", "sqlite:x.db"], dir.path());
     assert_eq!(
         (code, err.as_str()),
-        (2, "tenancy: the doctor examines PostgreSQL only; `sqlite` is another database\n")
+        (2, "tenancy: the doctor examines PostgreSQL only; use a URL of the form postgres://…\n")
     );
+}
+
+/// A connection string in place of a URL can hold a password.
+#[test]
+fn what_is_no_url_is_not_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tenancy.toml"), "").unwrap();
+    for command in [
+        &["doctor"][..],
+        &["doctor", "--all-places"],
+        &["doctor", "--database", "t_1"],
+        &["policies"],
+        &["policies", "--all-places"],
+        &["sql", "snapshot"],
+    ] {
+        for url in [
+            "host=localhost password=hunter2",
+            "hunter2",
+            "postgres://u:hunter2@127.0.0.1:1/x",
+            "mysql://u:hunter2@x",
+        ] {
+            let (code, out, err) = tenancy(&[command, &["--url", url]].concat(), dir.path());
+            assert_eq!(code, 2, "{command:?} {url}: {err}");
+            assert!(!out.contains("hunter2") && !err.contains("hunter2"), "{command:?}: {out}{err}");
+        }
+    }
 }
 
 /// The policies and the doctor of one schema neither see nor change another.

@@ -8,3 +8,4 @@ mod doctor_cases;
 mod adoption;
 mod cli;
 mod migrate;
+mod places;

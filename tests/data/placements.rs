@@ -2,14 +2,17 @@
 //!
 //! Everything else runs in every placement: see `in_every_placement!`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::Postgres;
 use tenancy::audit::AuditPolicy;
 use tenancy::context::Actor;
+use tenancy::placement::ConnectionLimits;
 use tenancy::quota::Gauge;
-use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, TenantStatus, TenantStore};
+use tenancy::store::SqlStore;
+use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, TenantId, TenantStatus, TenantStore};
 use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 use uuid::Uuid;
 
@@ -53,7 +56,7 @@ async fn d01_a_table_that_a_schema_lacks_is_not_that_of_public() {
 #[tokio::test]
 async fn d02_a_schema_that_does_not_exist_is_an_error_by_name() {
     let fixture = schemas().await;
-    let id = tenancy::tenant::TenantId::random();
+    let id = TenantId::random();
     let tenant = NewTenant::new(Slug::parse("initech").unwrap(), "Initech", "free")
         .placement(Placement::schema_of(&id))
         .id(id)
@@ -235,4 +238,62 @@ async fn statements_of_two_schemas_are_prepared_apart() {
     for text in texts.iter().filter(|text| text.contains("orders") && !text.contains("pg_")) {
         assert!(text.ends_with("*/"), "prepared without its schema: {text}");
     }
+}
+
+/// `D16`: the placement is read from the context for every statement and transaction. A context that is refreshed after
+/// the placement changed works in the new place, in every program, and never in the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d16_a_refreshed_context_works_in_the_new_place_only() {
+    let fixture = schemas().await;
+    Order::insert(&fixture.db.scope(&fixture.globex), &Order::new(100)).await.unwrap();
+    let (mut databases, mut cleanup) = (HashMap::new(), Vec::new());
+    let mut places = vec![(fixture.acme.tenant().placement().clone(), fixture.places[1].clone())];
+    for placement in [Placement::schema_of(&TenantId::random()), Placement::database_of(&TenantId::random())]
+    {
+        let (pool, gone) = Postgres::place(&fixture.pool, &placement).await;
+        if let Placement::Database { name } = &placement {
+            databases.insert(name.clone(), Postgres::config(&pool));
+            SqlStore::new(pool.clone()).migrate().await.unwrap();
+        }
+        Postgres::raw(&pool, Postgres::ORDERS).await.unwrap();
+        places.push((placement, pool));
+        cleanup.push(gone);
+    }
+    places.push((Placement::Shared, fixture.pool.clone()));
+    let mut programs = Vec::new();
+    for _ in 0..2 {
+        let limits = ConnectionLimits::new(40).per_database(4);
+        let db = TenantDb::from_pool(fixture.pool.clone()).databases(databases.clone(), limits);
+        programs.push(db.build().await.unwrap());
+    }
+    let mut ctx = fixture.acme.clone();
+    for (at, (placement, _)) in places.iter().enumerate() {
+        fixture.store.update(&ctx.tenant().with_placement(placement.clone())).await.unwrap();
+        ctx = fixture.directory.refresh(&ctx).await.unwrap();
+        assert_eq!(ctx.tenant().placement(), placement);
+        for db in &programs {
+            let before = Order::count(&db.scope(&ctx)).await.unwrap();
+            Order::insert(&db.scope(&ctx), &Order::new(1)).await.unwrap();
+            let mut tx = db.begin(&ctx).await.unwrap();
+            Order::insert(&mut tx, &Order::new(1)).await.unwrap();
+            tx.commit().await.unwrap();
+            assert_eq!(Order::count(&db.scope(&ctx)).await.unwrap(), before + 2);
+        }
+        // Four rows in each place that the tenant had so far, none in the next ones.
+        for (place, (_, pool)) in places.iter().enumerate() {
+            let found = totals(pool, &ctx).await;
+            assert_eq!(found, if place <= at { 4 } else { 0 }, "{placement}: {place}");
+        }
+        let globex = programs[0].scope(&fixture.globex);
+        assert_eq!(Order::count(&globex).await.unwrap(), 1);
+    }
+}
+
+/// The sum of the tenant's orders in one place, past the library.
+async fn totals(pool: &sqlx::PgPool, ctx: &TenantContext) -> i64 {
+    let mut tx = pool.begin().await.unwrap();
+    let set = format!("SET LOCAL app.tenant_id = '{}'", ctx.tenant_id());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&mut *tx).await.unwrap();
+    let sum = "SELECT coalesce(sum(total), 0)::bigint FROM orders";
+    sqlx::query_scalar(sum).fetch_one(&mut *tx).await.unwrap()
 }

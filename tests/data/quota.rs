@@ -1,11 +1,13 @@
 //! A gauge is exact: under concurrency, after rollbacks, and after a change of plan.
 
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{ConnectOptions, Postgres};
 use tenancy::audit::{AuditEvent, AuditPolicy};
 use tenancy::plan::Limit;
 use tenancy::quota::Gauge;
 use tenancy::scope::row::SupportsRow;
 use tenancy::tenant::TenantStore;
-use tenancy::{ErrorKind, TenantContext, TenantScoped};
+use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 use uuid::Uuid;
 
 use crate::common::{Fixture, Order, TestBackend};
@@ -209,6 +211,32 @@ async fn a_gauge_that_moves_is_a_change<DB: TestBackend + SupportsRow<Order>>() 
         let none = Order::select().filter(Order::TOTAL.gt(7)).count(&mut tx).await.unwrap();
         assert_eq!(none, 0);
         tx.commit().await.expect("to look is no change");
+    }
+}
+
+/// `B09`: a lock of one tenant is a lock of that tenant only. SQLite has one writer for each file.
+#[tokio::test]
+async fn b09_a_gauge_that_one_tenant_holds_stops_no_other() {
+    let fixture = Fixture::<Postgres>::new().await;
+    // With one lock for all tenants, the other one would fail instead of waiting for ever.
+    Postgres::raw(&fixture.pool, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET lock_timeout = 10000', current_database()); END $$")
+        .await
+        .unwrap();
+    let db = TenantDb::postgres(
+        PgPoolOptions::new().max_connections(2),
+        fixture.pool.connect_options().to_url_lossy(),
+    );
+    let db = db.build().await.unwrap();
+    for (holder, other) in [(&fixture.acme, &fixture.globex), (&fixture.globex, &fixture.acme)] {
+        let mut held = db.begin(holder).await.unwrap();
+        PROJECTS.acquire(&mut held, 1).await.unwrap();
+        let mut tx = db.begin(other).await.unwrap();
+        PROJECTS.acquire(&mut tx, 1).await.unwrap();
+        tx.commit().await.unwrap();
+        held.commit().await.unwrap();
+    }
+    for ctx in [&fixture.acme, &fixture.globex] {
+        assert_eq!(PROJECTS.usage(&fixture.db.scope(ctx)).await.unwrap().used, 2);
     }
 }
 

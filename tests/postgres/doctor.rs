@@ -16,8 +16,9 @@ use crate::doctor_cases::reach::REACH;
 use crate::doctor_cases::{self, Fixture};
 
 /// The checks that no planted schema can trigger, and where they are tested.
-const ELSEWHERE: [Check; 7] = [
+const ELSEWHERE: [Check; 8] = [
     Check::BrokenKey,      // tests/postgres/doctor_keys.rs
+    Check::PlaceRole,      // tests/postgres/place_reach.rs
     Check::ServerVersion,  // src/isolation/doctor/server.rs
     Check::SqlxBegin,      // tests/cli/cli.rs
     Check::ShardPolicy,    // tests/postgres/citus.rs
@@ -186,7 +187,8 @@ const OF_TABLES: [Check; 11] = [
 ];
 
 /// The checks whose fixes exceed the rights of the tables' owner.
-const BEYOND_THE_OWNER: [Check; 16] = [
+const BEYOND_THE_OWNER: [Check; 17] = [
+    Check::RemoteFunction,
     Check::ImplicitFunction,
     Check::ExemptRole,
     Check::OwnerPastRls,

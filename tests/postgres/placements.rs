@@ -39,23 +39,25 @@ const TABLES: &str = "CREATE TABLE projects (tenant_id uuid NOT NULL, id bigint 
 const OWN_TABLES: &str = "GRANT SELECT, INSERT, UPDATE ON tenancy_gauges TO {role}; \
     GRANT SELECT, INSERT ON tenancy_audit_events TO {role}";
 
-struct World {
-    db: TenantDb<Postgres>,
+pub(crate) struct World {
+    pub(crate) db: TenantDb<Postgres>,
     directory: TenantDirectory,
     provisioner: Provisioner<Postgres>,
-    app: PgConnectOptions,
-    owner: PgPool,
+    /// As the application's role, to the database of the shared tables.
+    pub(crate) app: PgConnectOptions,
+    pub(crate) owner: PgPool,
+    roles: bool,
     cleanup: Vec<Cleanup>,
 }
 
 impl World {
     /// The application's role, which owns nothing, on a database whose shared tables are migrated and protected.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with_roles(false).await
     }
 
     /// With `roles` each place has a role of its own, and a superuser creates the places.
-    async fn with_roles(roles: bool) -> Self {
+    pub(crate) async fn with_roles(roles: bool) -> Self {
         let (owner, database) = Postgres::fresh(4).await;
         let name: String = sqlx::query_scalar("SELECT current_user::text").fetch_one(&owner).await.unwrap();
         let (role, gone) =
@@ -89,10 +91,10 @@ impl World {
         let catalog = Arc::new(Catalog::from_toml(CATALOG).unwrap());
         let directory = TenantDirectory::new(Arc::new(store), catalog);
         // The databases go before the role, which has privileges in them.
-        Self { db, directory, provisioner, app, owner, cleanup: vec![database, gone] }
+        Self { db, directory, provisioner, app, owner, roles, cleanup: vec![database, gone] }
     }
 
-    async fn create(&mut self, slug: &str, kind: fn(NewTenant) -> NewTenant) -> TenantContext {
+    pub(crate) async fn create(&mut self, slug: &str, kind: fn(NewTenant) -> NewTenant) -> TenantContext {
         let new = kind(NewTenant::new(Slug::parse(slug).unwrap(), slug, "free"));
         let tenant = self.provisioner.create(new).await.unwrap();
         if let Placement::Database { name } = tenant.placement() {
@@ -103,11 +105,19 @@ impl World {
             });
             self.cleanup.insert(0, drop);
         }
+        if self.roles {
+            let role = PlacementName::of(tenant.id()).to_string();
+            self.cleanup.push(Cleanup::database(role, async move |name| {
+                let admin = PgPool::connect(&admin_url()).await?;
+                let drop = format!("DROP ROLE IF EXISTS \"{name}\"");
+                sqlx::raw_sql(AssertSqlSafe(drop)).execute(&admin).await.map(|_| ())
+            }));
+        }
         self.directory.context(tenant.id(), Actor::user("ada")).await.unwrap()
     }
 
     /// The application's role, connected to the place of a tenant.
-    fn in_place(&self, ctx: &TenantContext) -> PgConnectOptions {
+    pub(crate) fn in_place(&self, ctx: &TenantContext) -> PgConnectOptions {
         match ctx.tenant().placement() {
             Placement::Schema { name } => self.app.clone().options([("search_path", name.as_str())]),
             Placement::Database { name } => self.app.clone().database(name.as_str()),
@@ -224,12 +234,6 @@ async fn a_role_for_each_tenant_reads_no_other_place_by_name() {
         ("commons", |new| new),
     ] {
         tenants.push(world.create(slug, kind).await);
-        let name = PlacementName::of(tenants.last().unwrap().tenant_id()).to_string();
-        world.cleanup.push(Cleanup::database(name, async move |name| {
-            let admin = PgPool::connect(&admin_url()).await?;
-            let drop = format!("DROP ROLE IF EXISTS \"{name}\"");
-            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&admin).await.map(|_| ())
-        }));
     }
     for ctx in &tenants {
         let mut tx = world.db.begin(ctx).await.unwrap();

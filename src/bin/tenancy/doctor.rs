@@ -10,6 +10,7 @@ use tenancy::isolation::doctor::{self, Check, Finding, Fix, Report};
 use tenancy_sql::Schema;
 
 use super::config::{database, postgres, schema};
+use super::place::{self, Where};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Format {
@@ -20,7 +21,7 @@ pub(crate) enum Format {
 
 pub(crate) fn run(
     url: Option<String>,
-    in_schema: Option<&str>,
+    place: place::Options,
     for_citus: bool,
     config: Option<PathBuf>,
     format: Format,
@@ -29,12 +30,13 @@ pub(crate) fn run(
     let accepted: Vec<Check> =
         accept.iter().map(|id| Check::parse(id)).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
     let url = database(url)?;
+    let place = place.chosen()?;
     let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
     let schema = schema(&config)?;
 
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let mut report = runtime.block_on(examine(&url, in_schema, for_citus, &schema))?;
+    let mut report = runtime.block_on(examine(&url, &place, for_citus, &schema))?;
     if let Some(finding) = sqlx_finding(&config)? {
         report = report.with(finding);
     }
@@ -48,16 +50,24 @@ pub(crate) fn run(
     Ok(ExitCode::from(u8::from(!report.failures(&[]).is_empty())))
 }
 
-async fn examine(
-    url: &str,
-    in_schema: Option<&str>,
-    for_citus: bool,
-    schema: &Schema,
-) -> Result<Report, String> {
-    let mut conn = match url.split(':').next().unwrap_or_default() {
-        "postgres" | "postgresql" => postgres(url, in_schema).await?,
-        other => return Err(format!("the doctor examines PostgreSQL only; `{other}` is another database")),
+async fn examine(url: &str, place: &Where, for_citus: bool, schema: &Schema) -> Result<Report, String> {
+    match url.split(':').next().unwrap_or_default() {
+        "postgres" | "postgresql" => {}
+        _ => return Err("the doctor examines PostgreSQL only; use a URL of the form postgres://…".to_owned()),
+    }
+    let in_schema = match place {
+        Where::Place(placement) => {
+            let report = doctor::examine_place(&place::options(url)?, schema, placement).await;
+            return report.map_err(|e| with_cause(&e));
+        }
+        Where::AllPlaces => {
+            let report = doctor::examine_places(&place::options(url)?, schema).await;
+            return report.map_err(|e| with_cause(&e));
+        }
+        Where::Schema(name) => Some(&**name),
+        Where::Url => None,
     };
+    let mut conn = postgres(url, in_schema).await?;
     let report = match in_schema {
         Some(_) => doctor::examine_search_path(&mut conn, schema).await,
         None if for_citus => doctor::examine_for_citus(&mut conn, schema).await,
@@ -69,6 +79,10 @@ async fn examine(
     })?;
     conn.close().await.map_err(|e| format!("the database cannot be reached: {e}"))?;
     Ok(report)
+}
+
+fn with_cause(error: &tenancy::Error) -> String {
+    error.cause().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,9 @@ mod config;
 mod doctor;
 mod migrate;
 mod migrate_report;
+mod place;
 mod policies;
+mod policies_of_places;
 mod snapshot;
 mod source;
 
@@ -38,11 +40,10 @@ enum Command {
         /// The database, `postgres://…`, instead of `DATABASE_URL`.
         #[arg(long)]
         url: Option<String>,
-        /// Only this schema, such as the schema of one tenant, instead of all.
-        #[arg(long, value_name = "SCHEMA")]
-        schema: Option<String>,
+        #[command(flatten)]
+        place: place::Options,
         /// Also check what Citus would not distribute, before you distribute the tables.
-        #[arg(long, conflicts_with = "schema")]
+        #[arg(long, conflicts_with = "places")]
         citus: bool,
         /// The `tenancy.toml`, instead of the one in this directory.
         #[arg(long)]
@@ -131,8 +132,8 @@ fn main() -> ExitCode {
             check::run(&paths, config::Configs::new(config, dialects), quiet)
         }
         Command::Sql(SqlCommand::Snapshot { url, config, check }) => snapshot::run(url, config, check),
-        Command::Doctor { url, schema, citus, config, format, accept } => {
-            doctor::run(url, schema.as_deref(), citus, config, format, &accept)
+        Command::Doctor { url, place, citus, config, format, accept } => {
+            doctor::run(url, place, citus, config, format, &accept)
         }
     };
     result.unwrap_or_else(|error| {

@@ -9,6 +9,8 @@ use sqlx::Connection;
 use tenancy::isolation::{MissingTenant, PolicyPlan, RlsPolicies};
 
 use super::config::{database, postgres, schema};
+use super::place::{self, Where};
+use super::policies_of_places::{self, Output};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -18,10 +20,10 @@ pub(crate) struct Options {
     /// The `tenancy.toml`, instead of the one in this directory.
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Only this schema, such as the schema of one tenant, instead of the `search_path`.
-    #[arg(long, value_name = "SCHEMA")]
-    schema: Option<String>,
-    /// The role that the application logs in as; it is granted the rights that it needs.
+    #[command(flatten)]
+    place: place::Options,
+    /// The role that the application logs in as; it is granted the rights that it needs. A place that has a role of its
+    /// own name is compared with that role.
     #[arg(long)]
     role: Option<String>,
     /// The result of a statement that runs without a tenant: no rows, or an error.
@@ -55,43 +57,54 @@ impl From<MissingTenantOption> for MissingTenant {
 }
 
 pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
-    let Options { url, config, schema: in_schema, role, missing_tenant, keys, check, apply } = options;
+    let Options { url, config, place, role, missing_tenant, keys, check, apply } = options;
     let url = database(url)?;
     if !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
         return Err("row-level security needs PostgreSQL; use a URL of the form postgres://…".to_owned());
     }
+    let place = place.chosen()?;
     let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
     let schema = schema(&config)?;
 
     let mut policies = RlsPolicies::new(&schema).missing_tenant(missing_tenant.into());
-    if let Some(role) = role {
+    if let Some(role) = &role {
         policies = policies.runtime_role(role);
-    }
-    if in_schema.is_some() {
-        policies = policies.search_path_only();
     }
     if keys {
         policies = policies.with_keys();
     }
     let work = async {
-        let mut conn = postgres(&url, in_schema.as_deref()).await?;
+        let (mut conn, policies) = match place {
+            Where::AllPlaces => {
+                let output = match (check, apply) {
+                    (true, _) => Output::Check,
+                    (_, true) => Output::Apply,
+                    _ => Output::Sql,
+                };
+                return policies_of_places::run(&url, &policies, role.is_some(), output).await;
+            }
+            Where::Place(placement) => {
+                policies_of_places::enter(&url, &policies, role.is_some(), &placement).await?
+            }
+            Where::Schema(name) => (postgres(&url, Some(&name)).await?, policies.search_path_only()),
+            Where::Url => (postgres(&url, None).await?, policies),
+        };
         let result = if apply { policies.apply(&mut conn).await } else { policies.plan(&mut conn).await };
         // All results are read, so an error while closing does not matter.
         let _ = conn.close().await;
-        result.map_err(|e| e.to_string())
+        let plan = result.map_err(|e| e.to_string())?;
+        let text = match (check, apply) {
+            (true, _) => summary(&plan, "missing"),
+            (_, true) => summary(&plan, "done"),
+            _ => plan.sql(),
+        };
+        super::check::show(&text)?;
+        let fails = !plan.is_empty() || !plan.unguarded().is_empty() || plan.tables() == 0;
+        Ok(if check && fails { ExitCode::from(1) } else { ExitCode::SUCCESS })
     };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let plan = runtime.block_on(work)?;
-
-    let text = match (check, apply) {
-        (true, _) => summary(&plan, "missing"),
-        (_, true) => summary(&plan, "done"),
-        _ => plan.sql(),
-    };
-    super::check::show(&text)?;
-    let fails = !plan.is_empty() || !plan.unguarded().is_empty() || plan.tables() == 0;
-    Ok(if check && fails { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    runtime.block_on(work)
 }
 
 fn summary(plan: &PolicyPlan, what: &str) -> String {

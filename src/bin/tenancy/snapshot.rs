@@ -89,7 +89,8 @@ async fn read(url: &str) -> Result<DatabaseTables, String> {
             postgres(PgConnection::connect(url).await.map_err(failed)?).await.map_err(failed)
         }
         "sqlite" => sqlite(SqliteConnection::connect(url).await.map_err(failed)?).await,
-        other => Err(format!("`{other}` is not known; use postgres: or sqlite:")),
+        // Without a scheme the text can be a connection string with a password.
+        _ => Err("the database is not known; use a URL of the form postgres://… or sqlite:…".to_owned()),
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) use self::index::Index;
 pub(crate) use self::ownership::{Ownership, Relations};
 pub(crate) use self::policy::Policy;
 pub(crate) use self::reads::Reads;
-pub(crate) use self::relation::{Column, Relation};
+pub(crate) use self::relation::{Column, Relation, is_place};
 pub(crate) use self::shards::{Shard, shards};
 
 /// The query for every table and view. A row is a [`Relation`].
@@ -73,6 +73,8 @@ pub(crate) enum Extent {
     /// There can be thousands, all alike.
     WithoutPlaces,
     Schemas(Vec<String>),
+    /// These tables and views only. Of the queries, only [`RELATIONS`] can be limited like this.
+    Relations(Vec<i64>),
 }
 
 impl Extent {
@@ -87,6 +89,10 @@ impl Extent {
             Self::Schemas(names) => {
                 let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
                 format!("n.nspname = ANY (ARRAY[{}]::name[])", names.join(", "))
+            }
+            Self::Relations(oids) => {
+                let oids: Vec<String> = oids.iter().map(ToString::to_string).collect();
+                format!("{EVERY_SCHEMA} AND c.oid IN ({})", oids.join(", "))
             }
         };
         let tables = format!(

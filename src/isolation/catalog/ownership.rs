@@ -60,6 +60,11 @@ impl<R: Borrow<Relation>> Relations<R> {
         self.0.get(&oid)
     }
 
+    /// Adds a relation of a schema that is not in the search path.
+    pub(crate) fn insert(&mut self, one: R) {
+        self.0.insert(one.borrow().oid, one);
+    }
+
     pub(crate) fn retain(&mut self, keep: impl Fn(&R) -> bool) {
         self.0.retain(|_, one| keep(one));
     }

@@ -66,7 +66,7 @@ pub(crate) struct Column {
 }
 
 /// Whether a schema has the name that [`PlacementName::of`](crate::tenant::PlacementName) makes from a tenant's id.
-fn is_place(schema: &str) -> bool {
+pub(crate) fn is_place(schema: &str) -> bool {
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     schema.strip_prefix("t_").is_some_and(|digits| digits.len() == 32 && digits.bytes().all(digit))
 }
@@ -93,6 +93,12 @@ impl Relation {
         if self.visible && !is_place(&self.schema) { self.name.clone() } else { self.qualified() }
     }
 
+    /// The names by which a declaration may name it. In the schema of a tenant, a table is declared by its name alone.
+    fn names(&self) -> [String; 2] {
+        let first = if self.visible || is_place(&self.schema) { self.name.clone() } else { self.qualified() };
+        [first, self.qualified()]
+    }
+
     pub(crate) fn qualified(&self) -> String {
         format!("{}.{}", self.schema, self.name)
     }
@@ -113,7 +119,7 @@ impl Relation {
 
     /// Whether its names are declared shared, and then whether each declared name is declared writable.
     pub(crate) fn shared(&self, schema: &Schema) -> Option<bool> {
-        let names = [self.display(), self.qualified()];
+        let names = self.names();
         let mut shared = names
             .iter()
             .filter(|name| schema.tenant_column(Dialect::Postgres, name).is_none())
@@ -124,7 +130,7 @@ impl Relation {
 
     /// The name of the tenant column that is declared for it: its own, or else the default.
     pub(crate) fn declared<'a>(&self, schema: &'a Schema) -> &'a str {
-        let names = [self.display(), self.qualified()];
+        let names = self.names();
         let column = |name: &String| schema.tenant_column(Dialect::Postgres, name);
         names
             .iter()

@@ -121,8 +121,12 @@ checks! {
         "Such functions read files, open connections as another user or end sessions; such tables contain samples of every tenant's values.";
     ForeignServer "foreign-server" Error "the role may use a foreign server":
         "Everything behind it is read with the rights of the user mapping, past every policy of this database or of another.";
+    RemoteFunction "remote-function" Error "the role may call functions that log in to another database":
+        "An extension lets PUBLIC execute them. With a password, a statement reaches another tenant's database, or this one without the tenant and the role that were set.";
     PredefinedRole "predefined-role" Error "the role is a member of a predefined role":
         "Such roles read the statements of every session, every setting or every table, or end other sessions.";
+    PlaceRole "place-role" Error "a role may use a place that is not its own":
+        "With a role for each place, PostgreSQL rejects the name of another tenant's schema. A role that may use several places reads them all by name.";
     UnsafeSetting "unsafe-setting" Error "a setting disables a protection":
         "With it, large objects need no privileges, or triggers do not run and foreign keys are not checked.";
     SettingDefault "setting-default" Error "`app.tenant_id` has a default":

@@ -7,6 +7,7 @@ use super::check::Check;
 use super::examined::Examined;
 use super::report::{Finding, Fix};
 use super::routine::Named;
+use crate::isolation::catalog::is_place;
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     for view in catalog.relations.values().filter(|relation| !relation.is_table() && relation.reachable()) {
@@ -19,8 +20,12 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
     let list = |relations: &[&Examined]| {
         relations.iter().map(|relation| format!("`{}`", relation.display())).collect::<Vec<_>>().join(", ")
     };
-    for other in &catalog.others {
+    for other in catalog.others.iter() {
         match other {
+            // The whole database has these.
+            Other::EventTrigger { .. } | Other::Remote { .. } if catalog.place_only => {}
+            // Those in the schema of a tenant are reported with that schema.
+            Other::DefaultGrant { schema, .. } if !granted_here(catalog, schema.as_deref()) => {}
             Other::EventTrigger { name, ident, schema: of, function } => {
                 let function = Named { schema: of, name: function };
                 if !function.declared(catalog, schema) && !catalog.superuser() {
@@ -46,6 +51,11 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
                         "ALTER DEFAULT PRIVILEGES FOR ROLE {owner}{place} REVOKE ALL ON TABLES FROM {to}"
                     )),
                 ));
+            }
+            Other::Remote { extension, functions, to } => {
+                if !catalog.superuser() {
+                    found.push(remote(extension, functions, &to.join(", ")));
+                }
             }
             Other::Publication { name, ident, all, tables, schemas } => {
                 let sent: Vec<_> = tenants
@@ -90,6 +100,27 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             }
         }
     }
+}
+
+fn granted_here(catalog: &Catalog, schema: Option<&str>) -> bool {
+    match schema {
+        Some(schema) if catalog.place_only => catalog.search_path.iter().any(|near| near == schema),
+        Some(schema) => !(catalog.without_places && is_place(schema)),
+        None => !catalog.place_only,
+    }
+}
+
+fn remote(extension: &str, functions: &[String], to: &str) -> Finding {
+    Finding::new(
+        Check::RemoteFunction,
+        extension,
+        format!(
+            "{to} may execute {} of its functions, which log in to another database, or to this one again, with a password \
+             that the caller knows",
+            functions.len()
+        ),
+        Fix::Sql(format!("REVOKE EXECUTE ON FUNCTION {} FROM {to}", functions.join(", "))),
+    )
 }
 
 fn views(catalog: &Catalog, schema: &Schema, view: &Examined, found: &mut Vec<Finding>) {

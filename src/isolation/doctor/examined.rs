@@ -38,11 +38,14 @@ pub(super) struct Examined {
     pub(super) reached_by: BTreeSet<String>,
     /// The policies that apply to every statement of the role.
     pub(super) bound_by: BTreeSet<String>,
+    /// It is in a part of the database that is not examined, and a view or a key of the examined part refers to it.
+    #[serde(skip)]
+    pub(super) outside: bool,
 }
 
 impl Examined {
     pub(super) fn reachable(&self) -> bool {
-        (self.usage || self.used) && !self.privileges.is_empty()
+        !self.outside && (self.usage || self.used) && !self.privileges.is_empty()
     }
 
     pub(super) fn in_schema(&self, schemas: &[String]) -> bool {

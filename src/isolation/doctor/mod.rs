@@ -20,6 +20,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Where tenants have schemas and databases of their own, [`examine_places`] examines every one, and names the place of
+//! each finding.
+//!
 //! A test over your migrations needs only [`Report::assert_clean`]. The command line has `tenancy doctor`.
 //! `docs/reference/doctor-checks.md` lists every [`Check`].
 //!
@@ -39,11 +42,15 @@ mod catalog;
 mod check;
 mod citus;
 mod code;
+mod examination;
 mod examined;
 mod granted;
 mod implicit;
 mod keys;
 mod objects;
+mod place_probe;
+mod place_role;
+mod places;
 mod policy;
 mod probe;
 mod report;
@@ -55,10 +62,12 @@ mod tables;
 use sqlx::postgres::PgConnection;
 use tenancy_sql::Schema;
 
-use self::catalog::{Catalog, Part};
+use self::catalog::Part;
 pub use self::check::{Check, Severity};
+use self::examination::{examine_error, examined};
+pub use self::places::{examine_place, examine_places};
 pub use self::report::{Finding, Fix, Report};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// Examines the database as the role of this connection.
 ///
@@ -66,10 +75,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// that drops the future leaves no transaction open.
 ///
 /// # Errors
-/// [`ErrorKind::StoreUnavailable`] if the connection breaks, and [`ErrorKind::Database`] if the server does not
-/// return the role of the connection. Any other statement that the server rejects is a finding.
+/// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the connection breaks, and
+/// [`Database`](crate::ErrorKind::Database) if the server does not return the role of the connection. Any other
+/// statement that the server rejects is a finding.
 pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
-    examine_part(conn, schema, Part::Everything, false).await
+    Ok(examined(conn, schema, Part::Everything).await?.0)
 }
 
 /// Examines the database, and what of it Citus would not distribute. Run it before you distribute the tables; the
@@ -81,7 +91,10 @@ pub async fn examine(conn: &mut PgConnection, schema: &Schema) -> Result<Report>
 /// # Errors
 /// As [`examine`].
 pub async fn examine_for_citus(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
-    examine_part(conn, schema, Part::Everything, true).await
+    let (mut report, catalog) = examined(conn, schema, Part::Everything).await?;
+    citus::judge(conn, &catalog, schema, &mut report).await.map_err(examine_error)?;
+    report.sort();
+    Ok(report)
 }
 
 /// Examines the schemas of the `search_path` only: the schema of one tenant, if it is the `search_path`.
@@ -91,50 +104,10 @@ pub async fn examine_for_citus(conn: &mut PgConnection, schema: &Schema) -> Resu
 /// # Errors
 /// As [`examine`].
 pub async fn examine_search_path(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
-    examine_part(conn, schema, Part::SearchPath, false).await
+    Ok(examined(conn, schema, Part::SearchPath).await?.0)
 }
 
 /// Examines the shared tables, and leaves out the schemas of tenants.
 pub(crate) async fn examine_shared(conn: &mut PgConnection, schema: &Schema) -> Result<Report> {
-    examine_part(conn, schema, Part::WithoutPlaces, false).await
-}
-
-async fn examine_part(
-    conn: &mut PgConnection,
-    schema: &Schema,
-    part: Part,
-    for_citus: bool,
-) -> Result<Report> {
-    let catalog = Catalog::read(conn, schema, part).await.map_err(examine_error)?;
-    let mut findings = Vec::new();
-    server::judge(&catalog, schema, &mut findings);
-    tables::judge(&catalog, schema, &mut findings);
-    keys::judge(&catalog, schema, &mut findings);
-    code::judge(&catalog, schema, &mut findings);
-    routine::judge(&catalog, schema, &mut findings);
-    implicit::judge(&catalog, schema, &mut findings);
-    granted::judge(&catalog, &mut findings);
-    let mut report = Report {
-        role: catalog.server.role.clone(),
-        database: catalog.server.database.clone(),
-        tables: catalog.tenants(schema).filter(|(table, _)| !table.partition).count(),
-        proven: 0,
-        findings,
-        notes: Vec::new(),
-    };
-    probe::run(conn, &catalog, schema, &mut report).await.map_err(examine_error)?;
-    broken::run(conn, &catalog, schema, &mut report).await.map_err(examine_error)?;
-    if for_citus {
-        citus::judge(conn, &catalog, schema, &mut report).await.map_err(examine_error)?;
-    }
-    report.sort();
-    Ok(report)
-}
-
-fn examine_error(error: sqlx::Error) -> Error {
-    let kind = match error {
-        sqlx::Error::Database(_) | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => ErrorKind::Database,
-        _ => ErrorKind::StoreUnavailable,
-    };
-    Error::new(kind, "the database does not answer the doctor").with_source(error)
+    Ok(examined(conn, schema, Part::WithoutPlaces).await?.0)
 }

@@ -27,7 +27,7 @@ const SETTINGS: [Setting; 3] =
 /// What `probe.sql` tries on a table.
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a right of the role")]
-struct Table {
+pub(super) struct Table {
     oid: i64,
     name: String,
     ident: String,
@@ -152,7 +152,7 @@ fn record(outcomes: Vec<Outcome>, catalog: &Catalog, schema: &Schema, report: &m
 }
 
 /// The tenant tables, each after the tables that it references.
-fn ordered<'a>(catalog: &'a Catalog, schema: &'a Schema) -> Vec<(&'a Examined, &'a Column)> {
+pub(super) fn ordered<'a>(catalog: &'a Catalog, schema: &'a Schema) -> Vec<(&'a Examined, &'a Column)> {
     let mut open: Vec<_> = catalog.tenants(schema).collect();
     let mut done = Vec::new();
     while !open.is_empty() {
@@ -175,7 +175,7 @@ fn ordered<'a>(catalog: &'a Catalog, schema: &'a Schema) -> Vec<(&'a Examined, &
     done
 }
 
-fn table(
+pub(super) fn table(
     catalog: &Catalog,
     schema: &Schema,
     (relation, column): (&Examined, &Column),

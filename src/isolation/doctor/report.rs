@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::check::{Check, Severity};
+use crate::tenant::Placement;
 
 /// How to fix a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,12 +40,13 @@ pub struct Finding {
     object: String,
     detail: String,
     fix: Fix,
+    placement: Option<Placement>,
 }
 
 impl Finding {
     /// Creates a finding of your own, to add to a report with [`Report::with`].
     pub fn new(check: Check, object: impl Into<String>, detail: impl Into<String>, fix: Fix) -> Self {
-        Self { check, object: object.into(), detail: detail.into(), fix }
+        Self { check, object: object.into(), detail: detail.into(), fix, placement: None }
     }
 
     /// The check that found it.
@@ -67,6 +69,17 @@ impl Finding {
         &self.fix
     }
 
+    /// The place in which it was found, if [`examine_place`](super::examine_place) or
+    /// [`examine_places`](super::examine_places) found it.
+    pub fn placement(&self) -> Option<&Placement> {
+        self.placement.as_ref()
+    }
+
+    pub(super) fn within(mut self, placement: &Placement) -> Self {
+        self.placement = Some(placement.clone());
+        self
+    }
+
     /// The severity of its check.
     pub fn severity(&self) -> Severity {
         self.check.severity()
@@ -80,6 +93,8 @@ impl Serialize for Finding {
             check: Check,
             severity: Severity,
             title: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            placement: Option<&'a Placement>,
             object: &'a str,
             detail: &'a str,
             fix: &'a Fix,
@@ -88,6 +103,7 @@ impl Serialize for Finding {
             check: self.check,
             severity: self.severity(),
             title: self.check.title(),
+            placement: self.placement.as_ref(),
             object: &self.object,
             detail: &self.detail,
             fix: &self.fix,
@@ -103,6 +119,8 @@ impl Serialize for Finding {
 pub struct Report {
     pub(super) role: String,
     pub(super) database: String,
+    /// How many places were examined.
+    pub(super) places: usize,
     /// How many tenant tables the role can reach.
     pub(super) tables: usize,
     /// For how many of these the probe inserted a row that the other tenant could not reach.
@@ -128,6 +146,11 @@ impl Report {
     /// The role that was examined.
     pub fn role(&self) -> &str {
         &self.role
+    }
+
+    /// How many places [`examine_places`](super::examine_places) examined. It is 1 for every other examination.
+    pub fn places(&self) -> usize {
+        self.places
     }
 
     /// How many tenant tables the role can reach.
@@ -175,20 +198,30 @@ impl Report {
         assert!(self.findings.is_empty(), "{self}");
     }
 
+    /// The report, as that of one place.
+    pub(super) fn within(mut self, placement: &Placement) -> Self {
+        let findings = self.findings.into_iter();
+        self.findings = findings.map(|finding| finding.within(placement)).collect();
+        self
+    }
+
     pub(super) fn sort(&mut self) {
+        let place = |finding: &Finding| finding.placement.as_ref().map(ToString::to_string);
         self.findings.sort_by(|a, b| {
-            (a.severity(), a.check, &a.object, &a.detail).cmp(&(b.severity(), b.check, &b.object, &b.detail))
+            let by_check = (a.severity(), a.check).cmp(&(b.severity(), b.check));
+            by_check.then_with(|| (place(a), &a.object, &a.detail).cmp(&(place(b), &b.object, &b.detail)))
         });
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { role, database, tables, proven, findings, notes } = self;
+        let Self { role, database, places, tables, proven, findings, notes } = self;
         for finding in findings {
+            let place = finding.placement.as_ref().map_or_else(String::new, |place| format!("{place}: "));
             writeln!(
                 f,
-                "{}[{}]: {}: {}",
+                "{}[{}]: {place}{}: {}",
                 finding.severity(),
                 finding.check,
                 finding.object,
@@ -216,6 +249,10 @@ impl fmt::Display for Report {
                 plural(warnings)
             )?;
         }
-        write!(f, "{tables} tenant tables in `{database}` as `{role}`, {proven} of {tables} proven with rows")
+        let of = if *places == 1 { String::new() } else { format!("{places} places of ") };
+        write!(
+            f,
+            "{tables} tenant tables in {of}`{database}` as `{role}`, {proven} of {tables} proven with rows"
+        )
     }
 }

@@ -6,6 +6,7 @@ use super::catalog::Catalog;
 use super::check::Check;
 use super::objects::Routine;
 use super::report::{Finding, Fix};
+use crate::isolation::catalog::is_place;
 
 /// The name of a function, as `functions` in `tenancy.toml` lists it.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +26,11 @@ impl Named<'_> {
     }
 
     pub(super) fn declared(self, catalog: &Catalog, schema: &Schema) -> bool {
-        schema.allows_function(&self.display(catalog)) || schema.allows_function(&self.qualified())
+        // In the schema of a tenant, a function is declared by its name alone.
+        let names = [self.display(catalog), self.qualified()];
+        names.iter().any(|name| schema.allows_function(name))
+            || ((is_place(self.schema) || catalog.default_path.iter().any(|one| one == self.schema))
+                && schema.allows_function(self.name))
     }
 
     fn qualified(self) -> String {
@@ -105,11 +110,17 @@ impl Routine {
             .filter_map(|oid| catalog.relations.get(*oid))
             .map(|relation| format!("`{}`", relation.display()))
             .collect();
+        // The tables in schemas of tenants are not read with the shared tables.
+        let others = self.frozen.len() - tables.len();
+        let tables = match tables.as_slice() {
+            [] if catalog.without_places && others > 0 => format!("{others} tables in schemas of tenants"),
+            tables => tables.join(", "),
+        };
         if !tables.is_empty() {
             found.push(Finding::new(
                 Check::FrozenTenant,
                 name.clone(),
-                format!("the policies of {} call it, and it reads the session state", tables.join(", ")),
+                format!("the policies of {tables} call it, and it reads the session state"),
                 alter("STABLE"),
             ));
         }

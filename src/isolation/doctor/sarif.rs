@@ -22,7 +22,7 @@ impl Report {
                     "rules": rules,
                 } },
                 "results": results,
-                "properties": { "role": self.role, "database": self.database, "tables": self.tables, "provenWithRows": self.proven },
+                "properties": { "role": self.role, "database": self.database, "places": self.places, "tables": self.tables, "provenWithRows": self.proven },
             }],
         })
     }
@@ -42,14 +42,19 @@ fn rule(check: Check) -> Value {
 
 fn result(finding: &Finding) -> Value {
     let check = finding.check();
-    json!({
+    let place = finding.placement().map_or_else(String::new, |place| format!("{place}: "));
+    let mut result = json!({
         "ruleId": check.id(),
         "ruleIndex": Check::ALL.iter().position(|known| *known == check),
         "level": level(finding.severity()),
-        "message": { "text": format!("{}: {}\nTo fix it: {}", check.title(), finding.detail(), finding.fix()) },
+        "message": { "text": format!("{place}{}: {}\nTo fix it: {}", check.title(), finding.detail(), finding.fix()) },
         "locations": [{ "logicalLocations": [{ "fullyQualifiedName": finding.object(), "kind": "resource" }] }],
-        "partialFingerprints": { "object/v1": format!("{}:{}", check.id(), finding.object()) },
-    })
+        "partialFingerprints": { "object/v1": format!("{}:{place}{}", check.id(), finding.object()) },
+    });
+    if let Some(placement) = finding.placement() {
+        result["properties"] = json!({ "placement": placement.to_string() });
+    }
+    result
 }
 
 fn level(severity: Severity) -> &'static str {

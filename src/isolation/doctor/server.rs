@@ -9,9 +9,8 @@ use super::report::{Finding, Fix};
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     let server = &catalog.server;
-    for role in &server.roles {
-        exempt(role, server.version, found);
-        predefined(role, &server.roles, found);
+    if !catalog.place_only {
+        database(catalog, found);
     }
     if !catalog.superuser() {
         for role in &server.roles {
@@ -22,14 +21,26 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
                 .collect();
             owner(role, &owned, found);
         }
-        if server.large_objects > 0 {
-            found.push(Finding::new(
-                Check::LargeObjects,
-                server.role.clone(),
-                format!("the role can read {} large objects", server.large_objects),
-                Fix::Step("keep files in rows (bytea) or in an object store, and lo_unlink them".to_owned()),
-            ));
-        }
+    }
+    for (what, why) in &catalog.faults {
+        found.push(unexamined(what, why));
+    }
+}
+
+/// Judges what the schemas of one database have in common.
+fn database(catalog: &Catalog, found: &mut Vec<Finding>) {
+    let server = &catalog.server;
+    for role in &server.roles {
+        exempt(role, server.version, found);
+        predefined(role, &server.roles, found);
+    }
+    if server.large_objects > 0 && !catalog.superuser() {
+        found.push(Finding::new(
+            Check::LargeObjects,
+            server.role.clone(),
+            format!("the role can read {} large objects", server.large_objects),
+            Fix::Step("keep files in rows (bytea) or in an object store, and lo_unlink them".to_owned()),
+        ));
     }
     settings(catalog, found);
     if let Some((fixed, cve)) = vulnerability(server.version) {
@@ -39,9 +50,6 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             format!("{cve} is fixed in {}", version(fixed)),
             Fix::Step("install the newest minor release of this version and restart the server".to_owned()),
         ));
-    }
-    for (what, why) in &catalog.faults {
-        found.push(unexamined(what, why));
     }
 }
 

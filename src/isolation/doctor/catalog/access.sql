@@ -46,4 +46,4 @@ SELECT c.oid::bigint AS oid, pg_get_userbyid(c.relowner) AS owner, c.relowner IN
         WHERE p.polrelid = c.oid
             AND (0 = ANY (p.polroles) OR EXISTS (SELECT FROM unnest(p.polroles) r WHERE pg_has_role(r, 'USAGE')))) AS bound_by
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
+WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\_%'

@@ -27,3 +27,16 @@ FROM pg_attrdef d JOIN pg_depend e ON e.classid = 'pg_attrdef'::regclass AND e.o
 JOIN pg_class s ON s.oid = e.refobjid AND s.relkind = 'S' JOIN pg_namespace n ON n.oid = s.relnamespace
 WHERE NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = d.adrelid)
 GROUP BY n.nspname, s.relname HAVING count(DISTINCT d.adrelid) > 1
+UNION ALL
+-- PUBLIC may execute these in a new extension: they log in to any database whose password the caller knows.
+SELECT 'remote', json_build_object('extension', x.extname,
+    'functions', array_agg(DISTINCT format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid))),
+    'to', array_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END))
+FROM pg_extension x JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid AND d.deptype = 'e'
+    AND d.classid = 'pg_proc'::regclass
+JOIN pg_proc p ON p.oid = d.objid AND p.proname IN ('dblink', 'dblink_connect', 'dblink_exec')
+JOIN pg_namespace n ON n.oid = p.pronamespace,
+    aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+WHERE x.extname = 'dblink' AND a.grantee <> p.proowner AND (a.grantee = 0 OR a.grantee IN (SELECT oid FROM mine))
+    AND EXISTS (SELECT FROM mine WHERE has_schema_privilege(mine.oid, n.oid, 'USAGE'))
+GROUP BY x.extname

@@ -10,6 +10,7 @@ SELECT current_user AS role, current_database() AS database,
         'name', r.rolname, 'ident', quote_ident(r.rolname), 'own', r.rolname IN (current_user, session_user),
         'superuser', r.rolsuper, 'bypass', r.rolbypassrls, 'replication', r.rolreplication, 'createrole', r.rolcreaterole,
         'files', r.rolname IN ('pg_read_server_files', 'pg_write_server_files', 'pg_execute_server_program'),
+        'inherited', pg_has_role(session_user, r.oid, 'USAGE'),
         'predefined', r.oid < 16384 AND r.rolname LIKE 'pg\_%',
         'members', ARRAY(SELECT quote_ident(pg_get_userbyid(m.member)) FROM pg_auth_members m
             WHERE m.roleid = r.oid AND m.member IN (SELECT oid FROM mine) ORDER BY 1)) ORDER BY r.rolname)
