@@ -12,3 +12,12 @@ CREATE INDEX tenancy_billing_quarantine_of_tenant ON tenancy_billing_quarantine 
 ALTER TABLE tenancy_subscriptions ADD COLUMN unclear_us INTEGER;
 
 CREATE INDEX tenancy_subscriptions_unclear ON tenancy_subscriptions (unclear_us) WHERE unclear_us IS NOT NULL;
+
+-- Events whose processing failed, and how often. The account is '' for events of your own account.
+CREATE TABLE tenancy_billing_failures (
+    account   TEXT NOT NULL,
+    event     TEXT NOT NULL,
+    failures  INTEGER NOT NULL,
+    failed_us INTEGER NOT NULL,
+    PRIMARY KEY (account, event)
+) STRICT;

@@ -36,6 +36,19 @@ pub trait BillingTx: Send {
     /// As for every method of this trait.
     async fn record_once(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool>;
 
+    /// Forgets the ids of events that were recorded before `before`, and returns how many. An event that is delivered
+    /// again afterwards is processed again, which changes nothing unless the tenant was changed by hand meanwhile.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn forget_events(&mut self, before: Timestamp) -> Result<u64>;
+
+    /// Counts a failure of an event, with the time of the last one, and returns the count.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn record_failure(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<u32>;
+
     /// Locks a customer or subscription id until the transaction ends, even if no row with the id exists yet: an
     /// advisory lock on PostgreSQL, nothing in a `BEGIN IMMEDIATE` of SQLite.
     ///

@@ -30,12 +30,20 @@ mod problem;
 mod response;
 #[cfg(feature = "tower")]
 mod tower;
+#[cfg(all(feature = "stripe", any(feature = "actix-web", feature = "tower")))]
+mod webhook;
+#[cfg(all(feature = "stripe", feature = "tower"))]
+mod webhook_service;
 
 #[cfg(feature = "actix-web")]
 pub use self::actix_web::TenantMiddleware;
+#[cfg(all(feature = "actix-web", feature = "stripe"))]
+pub use self::actix_web::stripe_webhook_route;
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 pub use self::extract::{FeatureKey, RequireActive, RequireFeature};
 pub use self::peer::PeerAddr;
 pub use self::problem::Problem;
 #[cfg(feature = "tower")]
 pub use self::tower::{TenantFuture, TenantLayer, TenantService};
+#[cfg(all(feature = "stripe", feature = "tower"))]
+pub use self::webhook_service::StripeWebhookService;

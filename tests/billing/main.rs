@@ -13,3 +13,4 @@ mod stripe_plans;
 mod stripe_sdk;
 mod stripe_signature;
 mod stripe_translate;
+mod stripe_web;

@@ -1,9 +1,9 @@
 //! The handlers. No handler takes a tenant id: the tenant comes from the [`TenantContext`].
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
-use actix_web::web::{Bytes, Data, Json, Path, Query};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use actix_web::web::{Data, Json, Path, Query};
 use futures_util::TryStreamExt;
 use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
 use saas::{App, AppDb, Order, Project, SimulatedEvent};
@@ -123,23 +123,7 @@ pub(crate) async fn plan<DB: AppDb>(app: Shared<DB>, ctx: TenantContext) -> Resu
     app.plan(&ctx).map(Json)
 }
 
-// ---- Stripe, and the demo ----
-
-/// The signature covers the body byte for byte, so only this handler takes the raw bytes.
-pub(crate) async fn stripe_webhook<DB: AppDb>(
-    app: Shared<DB>,
-    request: HttpRequest,
-    body: Bytes,
-) -> HttpResponse {
-    let signatures: Vec<&[u8]> =
-        request.headers().get_all("stripe-signature").map(HeaderValue::as_bytes).collect();
-    match app.stripe_webhook(&body, &signatures).await {
-        Ok(received) => HttpResponse::Ok().json(received),
-        Err(status) => {
-            HttpResponse::new(StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE))
-        }
-    }
-}
+// ---- the demo ----
 
 pub(crate) async fn tenants<DB: AppDb>(app: Shared<DB>) -> Result<Json<Value>> {
     app.tenants().await.map(Json)

@@ -7,10 +7,10 @@ mod api;
 
 use std::sync::Arc;
 
-use actix_web::web::{Data, Html, PayloadConfig, ServiceConfig, delete, get, post, put, resource};
-use saas::{App, AppDb, MAX_WEBHOOK_BODY, PAGE};
+use actix_web::web::{Data, Html, ServiceConfig, delete, get, post, put, resource};
+use saas::{App, AppDb, PAGE};
 use tenancy::resolve::Resolver;
-use tenancy::web::TenantMiddleware;
+use tenancy::web::{TenantMiddleware, stripe_webhook_route};
 
 /// The routes, for [`actix_web::App::configure`].
 pub fn routes<DB: AppDb>(
@@ -22,6 +22,7 @@ pub fn routes<DB: AppDb>(
     // This demo shows a tenant's data to anyone who opens its subdomain. An application with logins should use
     // `TenantMiddleware::new` here too, so that reads need a token as well.
     let reads = TenantMiddleware::allow_unauthenticated(resolver);
+    let webhook = app.stripe().clone();
     move |config| {
         let projects = resource("/api/projects")
             .route(get().to(api::list_projects::<DB>).wrap(reads.clone()))
@@ -48,11 +49,7 @@ pub fn routes<DB: AppDb>(
             .route("/api/audit", get().to(api::audit::<DB>).wrap(reads.clone()))
             .route("/api/plan", get().to(api::plan::<DB>).wrap(reads))
             .route("/", get().to(async || Html::new(PAGE)))
-            .service(
-                resource("/webhooks/stripe")
-                    .app_data(PayloadConfig::new(MAX_WEBHOOK_BODY))
-                    .route(post().to(api::stripe_webhook::<DB>)),
-            )
+            .route("/webhooks/stripe", stripe_webhook_route(webhook))
             .service(
                 resource("/demo/tenants")
                     .route(get().to(api::tenants::<DB>))

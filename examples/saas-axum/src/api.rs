@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
 use saas::{App, AppDb, Order, Project, SimulatedEvent};
@@ -130,21 +130,7 @@ pub(crate) async fn plan<DB: AppDb>(State(app): Shared<DB>, ctx: TenantContext) 
     app.plan(&ctx).map(Json)
 }
 
-// ---- Stripe, and the demo ----
-
-/// The signature covers the body byte for byte, so only this handler takes the raw bytes.
-pub(crate) async fn stripe_webhook<DB: AppDb>(
-    State(app): Shared<DB>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Value>, StatusCode> {
-    let signatures: Vec<&[u8]> =
-        headers.get_all("stripe-signature").iter().map(HeaderValue::as_bytes).collect();
-    let received = app.stripe_webhook(&body, &signatures).await;
-    received
-        .map(Json)
-        .map_err(|status| StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE))
-}
+// ---- the demo ----
 
 pub(crate) async fn tenants<DB: AppDb>(State(app): Shared<DB>) -> Result<Json<Value>> {
     app.tenants().await.map(Json)

@@ -8,12 +8,11 @@ mod api;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::response::Html;
 use axum::routing::{get, post, put};
-use saas::{App, AppDb, MAX_WEBHOOK_BODY, PAGE};
+use saas::{App, AppDb, PAGE};
 use tenancy::resolve::Resolver;
-use tenancy::web::TenantLayer;
+use tenancy::web::{StripeWebhookService, TenantLayer};
 
 /// The router.
 pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
@@ -36,10 +35,9 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
         .route("/api/audit", get(api::audit::<DB>))
         .route("/api/plan", get(api::plan::<DB>))
         .layer(TenantLayer::allow_unauthenticated(resolver));
-    let webhook = post(api::stripe_webhook::<DB>).layer(DefaultBodyLimit::max(MAX_WEBHOOK_BODY));
     let open = Router::new()
         .route("/", get(async || Html(PAGE)))
-        .route("/webhooks/stripe", webhook)
+        .route_service("/webhooks/stripe", StripeWebhookService::new(app.stripe().clone()))
         .route("/demo/tenants", get(api::tenants::<DB>).post(api::create_third_tenant::<DB>))
         .route("/demo/stripe", post(api::simulate::<DB>));
     Router::new().merge(changes).merge(reads).merge(open).with_state(app)

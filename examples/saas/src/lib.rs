@@ -38,9 +38,6 @@ pub use self::settings::Settings;
 /// The page of the user interface.
 pub const PAGE: &str = include_str!("page.html");
 
-/// The longest webhook body that is accepted, in bytes.
-pub const MAX_WEBHOOK_BODY: usize = 1 << 20;
-
 /// The state that the handlers share. It gives access to a tenant's rows only with a context of that tenant.
 #[derive(Debug)]
 pub struct App<DB: AppDb> {

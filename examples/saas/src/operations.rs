@@ -4,6 +4,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenancy::audit::{AuditEvent, AuditSink, Outcome};
+use tenancy::billing::stripe::StripeWebhook;
 use tenancy::plan::Entitlements;
 use tenancy::quota::Gauge;
 use tenancy::scope::row::SupportsRow;
@@ -222,21 +223,9 @@ impl<DB: AppDb> App<DB> {
         }))
     }
 
-    // ---- Stripe ----
-
-    /// Handles a webhook of Stripe. `body` must be the bytes exactly as received.
-    ///
-    /// # Errors
-    /// The status of the response, by which Stripe decides whether to send the event again.
-    pub async fn stripe_webhook(&self, body: &[u8], signatures: &[&[u8]]) -> Result<Value, u16> {
-        match self.stripe.receive(body, signatures).await {
-            Ok(outcome) => Ok(json!({ "received": outcome.as_str() })),
-            Err(error) => Err(match error.kind() {
-                ErrorKind::SignatureInvalid | ErrorKind::InvalidInput => 400,
-                ErrorKind::Misconfigured => 422,
-                _ => 503,
-            }),
-        }
+    /// The webhook that receives Stripe's events.
+    pub fn stripe(&self) -> &StripeWebhook {
+        &self.stripe
     }
 
     // ---- what projects and orders share ----

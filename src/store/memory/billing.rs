@@ -72,8 +72,23 @@ impl MemoryTx<'_> {
 
 #[async_trait]
 impl BillingTx for MemoryTx<'_> {
-    async fn record_once(&mut self, event: &str, account: Option<&str>, _now: Timestamp) -> Result<bool> {
-        Ok(self.rows.seen.insert((account.map(str::to_owned), event.to_owned())))
+    async fn record_once(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool> {
+        let key = (account.map(str::to_owned), event.to_owned());
+        let first = !self.rows.seen.contains_key(&key);
+        self.rows.seen.entry(key).or_insert(now);
+        Ok(first)
+    }
+
+    async fn forget_events(&mut self, before: Timestamp) -> Result<u64> {
+        let known = self.rows.seen.len();
+        self.rows.seen.retain(|_, received| *received >= before);
+        Ok((known - self.rows.seen.len()) as u64)
+    }
+
+    async fn record_failure(&mut self, event: &str, account: Option<&str>, _: Timestamp) -> Result<u32> {
+        let count = self.rows.failures.entry((account.map(str::to_owned), event.to_owned())).or_default();
+        *count += 1;
+        Ok(*count)
     }
 
     async fn advisory_lock(&mut self, _key: &str) -> Result<()> {

@@ -68,6 +68,25 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
         Ok(inserted == 1)
     }
 
+    async fn forget_events(&mut self, before: Timestamp) -> Result<u64> {
+        let before = [Value::Int(before.micros())];
+        self.execute("DELETE FROM tenancy_billing_failures WHERE failed_us < $1", &before).await?;
+        self.execute("DELETE FROM tenancy_billing_events WHERE received_us < $1", &before).await
+    }
+
+    async fn record_failure(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<u32> {
+        let rows = self
+            .fetch(
+                "INSERT INTO tenancy_billing_failures AS f (account, event, failures, failed_us) VALUES ($1, $2, 1, $3) \
+                 ON CONFLICT (account, event) DO UPDATE SET failures = f.failures + 1, failed_us = excluded.failed_us \
+                 RETURNING failures",
+                &[Value::Text(account.unwrap_or("")), Value::Text(event), Value::Int(now.micros())],
+            )
+            .await?;
+        let count = rows.first().map_or(Ok(1), |row| DB::int(row, 0)).map_err(|e| database_error(&e))?;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
     async fn advisory_lock(&mut self, key: &str) -> Result<()> {
         DB::advisory_lock(self.tx.conn(), &format!("tenancy.billing:{key}"))
             .await

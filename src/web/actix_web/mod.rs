@@ -2,6 +2,8 @@
 
 mod middleware;
 mod view;
+#[cfg(feature = "stripe")]
+mod webhook;
 
 use std::future::{Ready, ready};
 
@@ -10,6 +12,8 @@ use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 
 pub use self::middleware::TenantMiddleware;
+#[cfg(feature = "stripe")]
+pub use self::webhook::stripe_webhook_route;
 use super::extract::{FeatureKey, RequireActive, RequireFeature, missing_middleware};
 use super::problem::Problem;
 use crate::context::TenantContext;

@@ -1,9 +1,10 @@
 //! The rows of billing; the tenants are in `tenants.rs`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::audit::AuditEvent;
 use crate::billing::{Quarantined, Subscription};
+use crate::clock::Timestamp;
 use crate::tenant::TenantId;
 
 /// The id of an event, with the connected account that it happened in.
@@ -13,7 +14,10 @@ type EventKey = (Option<String>, String);
 pub(crate) struct BillingRows {
     /// The number of committed transactions.
     pub(crate) generation: u64,
-    pub(crate) seen: HashSet<EventKey>,
+    /// The processed events, each with the time of its first delivery.
+    pub(crate) seen: HashMap<EventKey, Timestamp>,
+    /// The failures of events that were not processed.
+    pub(crate) failures: HashMap<EventKey, u32>,
     pub(crate) customers: HashMap<String, TenantId>,
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     pub(crate) quarantine: BTreeMap<EventKey, Quarantined>,
