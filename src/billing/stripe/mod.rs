@@ -35,11 +35,13 @@
 
 mod events;
 mod mode;
+mod references;
 mod translate;
 mod verify;
 mod webhook;
 
 pub use self::events::StripeEvents;
 pub use self::mode::{Accounts, Mode};
+pub use self::references::CheckoutReferences;
 pub use self::verify::{SigningSecrets, sign};
 pub use self::webhook::StripeWebhook;
