@@ -32,7 +32,8 @@ mod subscription;
 
 pub use self::decision::{Decision, EventOrder, ReviewItem, decide};
 pub use self::event::{
-    BillingEvent, CheckoutFacts, EventSubjects, Fact, PaymentFacts, SubscriptionEventKind, SubscriptionFacts,
+    BillingEvent, CheckoutFacts, CheckoutMode, EventSubjects, Fact, PaymentFacts, SubscriptionEventKind,
+    SubscriptionFacts,
 };
 pub use self::process::{EventOutcome, process};
 pub use self::provider::Provider;

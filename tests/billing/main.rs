@@ -8,6 +8,8 @@ mod billing_stores;
 mod stripe_fixture;
 mod stripe_lifecycle;
 mod stripe_order;
+mod stripe_reference;
 mod stripe_sdk;
+mod stripe_shapes;
 mod stripe_signature;
 mod stripe_translate;

@@ -33,9 +33,17 @@
 //! # Ok(()) }
 //! ```
 
+#[macro_use]
+mod fields;
+
+mod checkout;
+mod envelope;
 mod events;
+mod invoice;
 mod mode;
 mod references;
+mod subscription;
+mod tenant_names;
 mod translate;
 mod verify;
 mod webhook;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::events::StripeEvents;
 use super::mode::{Accounts, Mode};
+use super::references::CheckoutReferences;
 use super::verify::SigningSecrets;
 use crate::billing::{BillingEvent, BillingStore, EventOutcome, Fact, Provider, process};
 use crate::clock::{Clock, SystemClock};
@@ -61,6 +62,13 @@ impl StripeWebhook {
     #[must_use]
     pub fn accounts(self, accounts: Accounts) -> Self {
         Self { events: self.events.accounts(accounts), ..self }
+    }
+
+    /// Sets the keys that sign the `client_reference_id` of checkouts, as
+    /// [`StripeEvents::checkout_references`] does.
+    #[must_use]
+    pub fn checkout_references(self, keys: impl Into<Arc<CheckoutReferences>>) -> Self {
+        Self { events: self.events.checkout_references(keys), ..self }
     }
 
     /// Handles one request: its body, byte for byte as received, and the values of all its `Stripe-Signature`
