@@ -13,3 +13,4 @@ mod stripe_sdk;
 mod stripe_shapes;
 mod stripe_signature;
 mod stripe_translate;
+mod stripe_unreadable;

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
+use super::envelope::Unusable;
 use super::events::StripeEvents;
 use super::mode::{Accounts, Mode};
 use super::references::CheckoutReferences;
-use super::verify::SigningSecrets;
-use crate::billing::{BillingEvent, BillingStore, EventOutcome, Fact, Provider, process};
+use super::verify::{SigningSecrets, hex};
+use crate::billing::{BillingEvent, BillingStore, EventOutcome, Fact, Quarantined, process};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Catalog;
@@ -22,6 +25,8 @@ const MAX_ATTEMPTS: usize = 5;
 /// In Stripe, subscribe the endpoint to `checkout.session.completed`, `customer.subscription.created`, `.updated` and
 /// `.deleted`, `invoice.paid` and `invoice.payment_failed`. When you create a checkout, write the tenant's id into
 /// its metadata: as `metadata[tenant_id]` and as `subscription_data[metadata][tenant_id]`.
+///
+/// A checkout links its customer to the tenant if it sold a subscription and is not unpaid.
 #[derive(Debug, Clone)]
 pub struct StripeWebhook {
     secrets: SigningSecrets,
@@ -66,6 +71,15 @@ impl StripeWebhook {
 
     /// Sets the keys that sign the `client_reference_id` of checkouts, as
     /// [`StripeEvents::checkout_references`] does.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tenancy::billing::stripe::{CheckoutReferences, StripeWebhook};
+    ///
+    /// fn webhook(stripe: StripeWebhook, references: &Arc<CheckoutReferences>) -> StripeWebhook {
+    ///     stripe.checkout_references(references.clone())
+    /// }
+    /// ```
     #[must_use]
     pub fn checkout_references(self, keys: impl Into<Arc<CheckoutReferences>>) -> Self {
         Self { events: self.events.checkout_references(keys), ..self }
@@ -80,27 +94,32 @@ impl StripeWebhook {
     /// |---|---|
     /// | `Ok`, whatever the outcome | 200 |
     /// | [`ErrorKind::SignatureInvalid`] | 400, with an empty body |
-    /// | [`ErrorKind::InvalidInput`] | 400; 413 if your server rejected the body for its length |
+    /// | [`ErrorKind::InvalidInput`] (too long) | 400; 413 if your server rejected the body for its length |
     /// | [`ErrorKind::Misconfigured`] (thin events) | 422 |
     /// | any other error | 503 |
     ///
     /// [`EventOutcome::Quarantined`] is a 200 as well: the event is stored, and Stripe would disable an endpoint that
-    /// rejects it for days.
+    /// rejects it for days. A signed body that is not an event is stored too, under the id `sha256:` and the SHA-256 of
+    /// the body.
     ///
     /// # Errors
     /// [`ErrorKind::SignatureInvalid`] as in [`SigningSecrets::verify`]; [`ErrorKind::InvalidInput`] if the body is
-    /// longer than 1 MiB or not an event; [`ErrorKind::Misconfigured`] if it is a thin event; and the errors of the
-    /// store, after which nothing is changed.
+    /// longer than 1 MiB; [`ErrorKind::Misconfigured`] if it is a thin event; and the errors of the store, after which
+    /// nothing is changed.
     pub async fn receive(&self, body: &[u8], signatures: &[&[u8]]) -> Result<EventOutcome> {
         if body.len() > MAX_BODY {
             return Err(Error::new(ErrorKind::InvalidInput, "the webhook's body is longer than 1 MiB"));
         }
         self.secrets.verify(body, signatures, self.clock.now())?;
-        let event = self.events.read(body)?;
-        if let Fact::Ignored { reason } = event.fact {
-            return Ok(EventOutcome::Ignored { reason });
-        }
-        let outcome = self.apply(&event).await?;
+        let received = match self.events.translate(body) {
+            Ok(BillingEvent { fact: Fact::Ignored { reason }, .. }) => {
+                return Ok(EventOutcome::Ignored { reason });
+            }
+            Ok(event) => Received::Event(Box::new(event)),
+            Err(Unusable::NotAnEvent(reason)) => Received::NotAnEvent { body, reason },
+            Err(thin @ Unusable::Thin) => return Err(thin.into_error()),
+        };
+        let outcome = self.apply(&received).await?;
         if let EventOutcome::Applied { tenant } = &outcome {
             self.tenants.committed(tenant).await;
         }
@@ -108,10 +127,14 @@ impl StripeWebhook {
     }
 
     /// Runs the transaction, and repeats it if it conflicts with another one.
-    async fn apply(&self, event: &BillingEvent) -> Result<EventOutcome> {
+    async fn apply(&self, received: &Received<'_>) -> Result<EventOutcome> {
         let mut attempt = 1;
         loop {
-            match self.try_apply(event).await {
+            let result = match received {
+                Received::Event(event) => self.try_apply(event).await,
+                Received::NotAnEvent { body, reason } => self.try_quarantine(body, reason).await,
+            };
+            match result {
                 Err(conflict)
                     if attempt < MAX_ATTEMPTS
                         && matches!(conflict.kind(), ErrorKind::Retryable | ErrorKind::StaleVersion) =>
@@ -129,4 +152,33 @@ impl StripeWebhook {
         tx.commit().await?;
         Ok(outcome)
     }
+
+    async fn try_quarantine(&self, body: &[u8], reason: &'static str) -> Result<EventOutcome> {
+        let event = format!("sha256:{}", hex(&Sha256::digest(body)));
+        let now = self.clock.now();
+        let mut tx = self.store.begin().await?;
+        if !tx.record_once(&event, None, now).await? {
+            return Ok(EventOutcome::Duplicate);
+        }
+        tracing::warn!(event, reason, "a signed webhook body that is not an event went to the quarantine");
+        tx.quarantine(&Quarantined {
+            event,
+            account: None,
+            customer: None,
+            subscription: None,
+            reason: reason.to_owned(),
+            created: now,
+            received: now,
+            raw: body.to_vec(),
+        })
+        .await?;
+        tx.commit().await?;
+        Ok(EventOutcome::Quarantined { reason })
+    }
+}
+
+/// A body whose signature is verified.
+enum Received<'a> {
+    Event(Box<BillingEvent>),
+    NotAnEvent { body: &'a [u8], reason: &'static str },
 }
