@@ -6,6 +6,7 @@ mod common;
 
 mod billing_stores;
 mod stripe_fixture;
+mod stripe_installation;
 mod stripe_lifecycle;
 mod stripe_order;
 mod stripe_reference;

@@ -161,7 +161,7 @@ proptest! {
         let raw = event("evt_1", START, kind, &object).to_string();
         for events in [
             StripeEvents::new(Mode::Test),
-            StripeEvents::new(Mode::Test).checkout_references(references()),
+            StripeEvents::new(Mode::Test).checkout_references(references()).installation("eu").unwrap(),
         ] {
             let event = events.read(raw.as_bytes()).unwrap();
             prop_assert_eq!(event.subjects().reference, None);

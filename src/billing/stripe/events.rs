@@ -63,6 +63,44 @@ impl StripeEvents {
         self
     }
 
+    /// Names this installation, if several programs with tenants of their own use one Stripe account.
+    ///
+    /// Then a `tenant_id` in metadata counts only next to a `tenancy_installation` with this name. Otherwise another
+    /// program wrote it, and [`ignored_if_unknown`](BillingEvent::ignored_if_unknown) contains a reason.
+    ///
+    /// ```
+    /// use tenancy::billing::stripe::{Mode, StripeEvents};
+    /// use tenancy::billing::{Fact, Provider};
+    ///
+    /// let events = StripeEvents::new(Mode::Test).installation("eu")?;
+    /// for (installation, tenant) in [("eu", Some("7")), ("us", None)] {
+    ///     let event = serde_json::json!({
+    ///         "object": "event", "id": "evt_1", "type": "customer.subscription.created",
+    ///         "created": 1_700_000_000, "livemode": false,
+    ///         "data": { "object": {
+    ///             "id": "sub_1", "customer": "cus_1", "status": "active",
+    ///             "metadata": { "tenant_id": "7", "tenancy_installation": installation },
+    ///         } },
+    ///     });
+    ///     let event = events.read(event.to_string().as_bytes())?;
+    ///     assert_eq!(event.ignored_if_unknown.is_some(), installation == "us");
+    ///     assert_eq!(event.subjects().tenant, tenant);
+    /// }
+    /// # Ok::<(), tenancy::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) if the name is not 1 to 64 letters, digits, `-`
+    /// and `_`.
+    ///
+    /// # Security
+    /// Name every installation of the account. An installation without a name uses the stamps of all others, and with
+    /// integer ids tenant `7` exists in each of them. Write the second key into new checkouts before you set the name.
+    pub fn installation(mut self, name: impl AsRef<str>) -> Result<Self> {
+        self.names.set_installation(name.as_ref())?;
+        Ok(self)
+    }
+
     pub(super) fn translate(&self, raw: &[u8]) -> Result<BillingEvent, Unusable> {
         translate(raw, self.mode, self.accounts, &self.names)
     }

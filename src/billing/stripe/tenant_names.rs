@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::fields::Malformed;
 use super::references::CheckoutReferences;
 use crate::billing::Fact;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The reason of an event that carries the stamp of another installation.
 const OTHER_INSTALLATION: &str = "the metadata carries the stamp of another installation";
@@ -53,6 +54,18 @@ impl Stamp {
 impl TenantNames {
     pub(super) fn set_references(&mut self, keys: Arc<CheckoutReferences>) {
         self.references = Some(keys);
+    }
+
+    pub(super) fn set_installation(&mut self, name: &str) -> Result<()> {
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        if !plain || !(1..=64).contains(&name.len()) {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "the name of an installation is 1 to 64 letters, digits, `-` and `_`",
+            ));
+        }
+        self.installation = Some(name.into());
+        Ok(())
     }
 
     /// The stamp in the metadata of `object`.

@@ -9,7 +9,7 @@ use super::events::StripeEvents;
 use super::mode::{Accounts, Mode};
 use super::references::CheckoutReferences;
 use super::verify::{SigningSecrets, hex};
-use crate::billing::{BillingEvent, BillingStore, EventOutcome, Fact, Quarantined, process};
+use crate::billing::{BillingEvent, BillingStore, BillingTx, EventOutcome, Fact, Quarantined, process};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Catalog;
@@ -85,6 +85,24 @@ impl StripeWebhook {
         Self { events: self.events.checkout_references(keys), ..self }
     }
 
+    /// Names this installation, if several programs with tenants of their own use one Stripe account, as
+    /// [`StripeEvents::installation`] does. An event that is known only by the stamp of another installation is
+    /// [`EventOutcome::Ignored`].
+    ///
+    /// ```
+    /// use tenancy::billing::stripe::StripeWebhook;
+    ///
+    /// fn webhook(stripe: StripeWebhook) -> tenancy::Result<StripeWebhook> {
+    ///     stripe.installation("eu")
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`StripeEvents::installation`].
+    pub fn installation(self, name: impl AsRef<str>) -> Result<Self> {
+        Ok(Self { events: self.events.installation(name)?, ..self })
+    }
+
     /// Handles one request: its body, byte for byte as received, and the values of all its `Stripe-Signature`
     /// headers.
     ///
@@ -149,6 +167,13 @@ impl StripeWebhook {
     async fn try_apply(&self, event: &BillingEvent) -> Result<EventOutcome> {
         let mut tx = self.store.begin().await?;
         let outcome = process(&mut *tx, &self.events, event, &self.catalog, &*self.clock).await?;
+        if let EventOutcome::Quarantined { .. } = outcome
+            && let Some(reason) = event.ignored_if_unknown
+            && !is_stored(&mut *tx, event).await?
+        {
+            // Without a commit the event is not in the quarantine, and counts as not processed.
+            return Ok(EventOutcome::Ignored { reason });
+        }
         tx.commit().await?;
         Ok(outcome)
     }
@@ -181,4 +206,18 @@ impl StripeWebhook {
 enum Received<'a> {
     Event(Box<BillingEvent>),
     NotAnEvent { body: &'a [u8], reason: &'static str },
+}
+
+/// Whether the customer or the subscription of an event is stored.
+async fn is_stored(tx: &mut dyn BillingTx, event: &BillingEvent) -> Result<bool> {
+    let subjects = event.subjects();
+    if let Some(customer) = subjects.customer
+        && tx.tenant_of_customer(customer).await?.is_some()
+    {
+        return Ok(true);
+    }
+    match subjects.subscription {
+        Some(subscription) => Ok(tx.tenant_of_subscription(subscription).await?.is_some()),
+        None => Ok(false),
+    }
 }
