@@ -19,7 +19,7 @@ use crate::stripe_fixture::{
 const OTHER: EventOutcome =
     EventOutcome::Ignored { reason: "the metadata carries the stamp of another installation" };
 
-/// One installation: tenant 7 is active on `free`.
+/// One installation: tenants 7 and 8 are active on `free`.
 struct Installation {
     store: Arc<MemoryStore>,
     webhook: StripeWebhook,
@@ -29,10 +29,12 @@ struct Installation {
 impl Installation {
     async fn new(name: Option<&str>) -> Self {
         let store = Arc::new(MemoryStore::new());
-        let tenant = NewTenant::new(Slug::parse("acme").unwrap(), "Acme", "free")
-            .id(TenantId::from_int(7).unwrap())
-            .status(TenantStatus::Active);
-        let _ = store.insert(tenant).await.unwrap();
+        for (slug, id) in [("acme", 7), ("globex", 8)] {
+            let tenant = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free")
+                .id(TenantId::from_int(id).unwrap())
+                .status(TenantStatus::Active);
+            let _ = store.insert(tenant).await.unwrap();
+        }
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
         let catalog = Arc::new(Catalog::from_toml(CATALOG).unwrap());
         let secrets = SigningSecrets::new([SECRET]).unwrap();
@@ -138,6 +140,17 @@ async fn a_stored_customer_or_subscription_outranks_the_stamp() {
     let malformed = with(changed, &json!({ "status": 7 }));
     assert_eq!(eu.send(&created("e4", 4, &malformed)).await.as_str(), "quarantined");
     assert_eq!(eu.quarantined(), 1);
+}
+
+#[tokio::test]
+async fn a_contradiction_of_what_is_stored_is_kept_whoever_stamped_it() {
+    let eu = Installation::new(Some("eu")).await;
+    assert_eq!(eu.send(&bought("e1", Some("eu"))).await.as_str(), "applied");
+    let metadata = json!({ "metadata": { "tenant_id": "8", "tenancy_installation": "eu" } });
+    assert_eq!(eu.send(&checkout("e2", 2, "cus_2", &metadata)).await.as_str(), "applied");
+    let moved = with(subscription("sub_1", "cus_2", "unpaid", "price_pro"), &stamp(Some("us")));
+    assert_eq!(eu.send(&updated("e3", 3, &moved, &json!({}))).await.as_str(), "quarantined");
+    assert_eq!((eu.quarantined(), eu.plan().await.as_str()), (1, "pro"));
 }
 
 #[tokio::test]
