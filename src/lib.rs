@@ -24,7 +24,7 @@ pub mod quota;
 pub mod resolve;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod scope;
-#[cfg(any(feature = "jobs", feature = "login", feature = "signed-header"))]
+#[cfg(any(feature = "jobs", feature = "login", feature = "signed-header", feature = "stripe"))]
 mod signed;
 pub mod store;
 pub mod tenant;

@@ -1,4 +1,4 @@
-//! Signed texts for jobs, login states and headers: HMAC-SHA256 over the purpose, the key's id and the contents.
+//! Signed texts for jobs, logins, headers and checkouts: HMAC-SHA256 over purpose, key id and contents.
 
 use std::fmt;
 

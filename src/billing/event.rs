@@ -23,6 +23,9 @@ pub struct BillingEvent {
     pub account: Option<String>,
     /// The facts in the event.
     pub fact: Fact,
+    /// Why to ignore the event if neither its customer nor its subscription is stored: another program on the same
+    /// account wrote its tenant id. `None`: such an event goes to the quarantine.
+    pub ignored_if_unknown: Option<&'static str>,
     /// The event as received, for the quarantine.
     pub raw: Vec<u8>,
 }
@@ -37,6 +40,7 @@ impl BillingEvent {
             livemode: false,
             account: None,
             fact,
+            ignored_if_unknown: None,
             raw: Vec::new(),
         }
     }
@@ -104,6 +108,7 @@ impl fmt::Debug for BillingEvent {
             .field("livemode", &self.livemode)
             .field("account", &self.account)
             .field("fact", &self.fact)
+            .field("ignored_if_unknown", &self.ignored_if_unknown)
             .finish_non_exhaustive()
     }
 }
@@ -118,8 +123,8 @@ pub struct EventSubjects<'a> {
     pub subscription: Option<&'a str>,
     /// The tenant id that your program wrote into the object's metadata.
     pub tenant: Option<&'a str>,
-    /// The reference of the checkout, which may be a tenant id. Weaker evidence than the metadata: a visitor may have
-    /// edited it.
+    /// The tenant id in the signed reference of the checkout. Weaker evidence than the metadata: the reference is valid
+    /// for every purchase, and a member of the tenant may have given it to somebody else.
     pub reference: Option<&'a str>,
 }
 
@@ -129,7 +134,7 @@ pub struct EventSubjects<'a> {
 pub enum Fact {
     /// The current state of a subscription. Only this fact changes a tenant's plan and status.
     Subscription(SubscriptionFacts),
-    /// A checkout was completed: its customer belongs to the tenant from now on.
+    /// A checkout was completed. If it [links](CheckoutFacts::links), its customer belongs to the tenant from now on.
     CheckoutCompleted(CheckoutFacts),
     /// A payment succeeded. Only recorded: access follows the subscription.
     PaymentSucceeded(PaymentFacts),
@@ -173,6 +178,9 @@ pub struct SubscriptionFacts {
     pub started: Option<Timestamp>,
     /// The state after the event.
     pub state: SubscriptionState,
+    /// Whether [`state`](Self::state) may lack prices: the event contains only the first part of a long list, or an
+    /// item without a price. A price that is missing from a partial state has not necessarily been removed.
+    pub partial: bool,
     /// The previous values of what the event changed.
     pub previous: PreviousAttributes,
     /// The type of the event.
@@ -196,6 +204,7 @@ impl SubscriptionFacts {
             tenant: None,
             started: None,
             state,
+            partial: false,
             previous: PreviousAttributes::default(),
             kind,
             as_of,
@@ -207,14 +216,53 @@ impl SubscriptionFacts {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckoutFacts {
+    /// The id of the checkout.
+    pub id: Option<String>,
+    /// The kind of purchase.
+    pub mode: CheckoutMode,
+    /// Whether it is paid, or needs no payment; `None` if the event does not contain it.
+    pub paid: Option<bool>,
     /// The customer that the checkout created or used.
     pub customer: Option<String>,
     /// The subscription that the checkout created.
     pub subscription: Option<String>,
     /// The tenant id that your program wrote into the checkout's metadata.
     pub tenant: Option<String>,
-    /// The reference of the checkout; `None` for a payment link, whose URL a visitor can edit.
+    /// The tenant id in the reference of the checkout, if your program signed the reference.
     pub reference: Option<String>,
+}
+
+impl CheckoutFacts {
+    /// Whether the checkout links its customer to a tenant: it sold a subscription, and is not unpaid.
+    ///
+    /// ```
+    /// use tenancy::billing::{CheckoutFacts, CheckoutMode};
+    ///
+    /// let mut facts = CheckoutFacts::default();
+    /// assert!(!facts.links());
+    /// facts.mode = CheckoutMode::Subscription;
+    /// assert!(facts.links());
+    /// facts.paid = Some(false);
+    /// assert!(!facts.links());
+    /// ```
+    pub fn links(&self) -> bool {
+        self.mode == CheckoutMode::Subscription && self.paid != Some(false)
+    }
+}
+
+/// The kind of purchase in a checkout.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CheckoutMode {
+    /// A subscription.
+    Subscription,
+    /// A single payment.
+    Payment,
+    /// No purchase: a payment method is stored for later.
+    Setup,
+    /// A kind that this version does not know.
+    #[default]
+    Unknown,
 }
 
 /// The facts of a payment.

@@ -39,6 +39,8 @@ pub(super) struct SubscriptionRow {
     known_plan: Option<Known<String>>,
     /// The newest status that this version knows.
     known_status: Option<Known<SubscriptionStatus>>,
+    /// Whether the newest event has not all prices.
+    partial: bool,
     /// Whether any event said that it is live.
     pub(super) was_live: bool,
     pub(super) needs_refresh: bool,
@@ -66,6 +68,7 @@ impl SubscriptionRow {
             steps: vec![Step::of(facts)],
             known_plan: None,
             known_status: None,
+            partial: facts.partial,
             was_live: false,
             needs_refresh: false,
         };
@@ -87,11 +90,13 @@ impl SubscriptionRow {
             next.state = facts.state.clone();
             next.as_of = facts.as_of.clone();
             next.steps = vec![Step::of(facts)];
+            next.partial = facts.partial;
         } else if seconds.0 < seconds.1 {
             is_older = true;
             unclear = ordering::last(&next.steps).is_none();
         } else {
             ordering::add(&mut next.steps, Step::of(facts));
+            next.partial |= facts.partial;
             match ordering::last(&next.steps) {
                 Some(last) => {
                     next.state = last.state.clone();
@@ -138,7 +143,7 @@ impl SubscriptionRow {
         }
         if self.state.status.is_final() {
             self.needs_refresh = false;
-        } else if self.state.status.is_unknown() {
+        } else if self.state.status.is_unknown() || self.partial {
             self.needs_refresh = true;
         }
     }

@@ -40,7 +40,8 @@ mod subscription;
 
 pub use self::decision::{Decision, decide};
 pub use self::event::{
-    BillingEvent, CheckoutFacts, EventSubjects, Fact, PaymentFacts, SubscriptionEventKind, SubscriptionFacts,
+    BillingEvent, CheckoutFacts, CheckoutMode, EventSubjects, Fact, PaymentFacts, SubscriptionEventKind,
+    SubscriptionFacts,
 };
 pub use self::history::EventOrder;
 pub use self::outcome::EventOutcome;

@@ -175,7 +175,13 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         let (id, named) = match self.owner(subjects, event.ends_subscription()).await? {
             Owner::Stored(id) => (id, false),
             Owner::Named(id) => (id, true),
-            Owner::Unknown => return Ok((self.quarantine(event, UNKNOWN_TENANT).await?, false)),
+            Owner::Unknown => {
+                let outcome = match event.ignored_if_unknown {
+                    Some(reason) => EventOutcome::Ignored { reason },
+                    None => self.quarantine(event, UNKNOWN_TENANT).await?,
+                };
+                return Ok((outcome, false));
+            }
             Owner::Contradiction => return Ok((self.quarantine(event, CONTRADICTION).await?, false)),
         };
         let Some(tenant) = self.tx.lock_tenant(&id).await? else {

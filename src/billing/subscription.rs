@@ -68,9 +68,9 @@ impl Subscription {
         &self.row.as_of
     }
 
-    /// Whether the state is not certain: the order of several events of one second is not known, or the newest event has a
-    /// status that this version does not know. Read the subscription from the billing system, or wait for its next
-    /// event.
+    /// Whether the state is not certain: the order of several events of one second is not known, or the newest event has
+    /// a status that this version does not know, or not all prices. Read the subscription from the billing system, or
+    /// wait for its next event.
     pub fn needs_refresh(&self) -> bool {
         self.row.needs_refresh
     }

@@ -42,17 +42,11 @@ fn status(error: &Error) -> u16 {
         ErrorKind::Misconfigured => 422,
         _ => 503,
     };
-    match status {
-        400 => {
-            tracing::warn!(target: "tenancy::billing", kind = error.kind().code(), %error, "a webhook was rejected")
-        }
-        _ => tracing::error!(
-            target: "tenancy::billing",
-            kind = error.kind().code(),
-            %error,
-            cause = error.cause().map(tracing::field::display),
-            "a webhook could not be handled"
-        ),
+    let (kind, cause) = (error.kind().code(), error.cause().map(tracing::field::display));
+    if status == 400 {
+        tracing::warn!(target: "tenancy::billing", kind, %error, "a webhook was rejected");
+    } else {
+        tracing::error!(target: "tenancy::billing", kind, %error, cause, "a webhook could not be handled");
     }
     status
 }

@@ -6,11 +6,16 @@ mod common;
 
 mod billing_stores;
 mod stripe_fixture;
+mod stripe_installation;
 mod stripe_lifecycle;
 mod stripe_lives;
+mod stripe_operations;
 mod stripe_order;
 mod stripe_plans;
+mod stripe_reference;
 mod stripe_sdk;
+mod stripe_shapes;
 mod stripe_signature;
 mod stripe_translate;
+mod stripe_unreadable;
 mod stripe_web;

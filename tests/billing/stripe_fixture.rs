@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tenancy::Result;
-use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
+use tenancy::billing::stripe::{CheckoutReferences, Mode, SigningSecrets, StripeWebhook, sign};
 use tenancy::billing::{EventOutcome, Subscription};
 use tenancy::clock::{Clock, ManualClock, Timestamp};
 use tenancy::plan::Catalog;
@@ -72,6 +72,7 @@ impl Fixture {
             Arc::new(Catalog::from_toml(catalog).unwrap()),
             store.clone(),
         )
+        .checkout_references(references())
         .with_clock(clock.clone());
         Self { store, clock, webhook }
     }
@@ -169,11 +170,22 @@ pub fn deleted(id: &str, second: i64, object: &Value) -> Value {
     )
 }
 
+/// The keys that sign the references of the fixture's checkouts.
+pub fn references() -> CheckoutReferences {
+    CheckoutReferences::new("2026-11", [7; 32]).unwrap()
+}
+
+/// `checkout.session.completed`. A tenant id as `client_reference_id` is signed, unless a payment link brings it.
 pub fn checkout(id: &str, second: i64, customer: &str, over: &Value) -> Value {
     let session = json!({
         "id": "cs_1", "object": "checkout.session", "mode": "subscription", "payment_status": "paid",
         "customer": customer, "subscription": null, "client_reference_id": null, "payment_link": null,
         "metadata": {},
     });
-    event(id, second, "checkout.session.completed", &with(session, over))
+    let mut session = with(session, over);
+    let tenant = session["client_reference_id"].as_str().and_then(|id| TenantId::parse(id).ok());
+    if let (Some(tenant), Value::Null) = (tenant, &session["payment_link"]) {
+        session["client_reference_id"] = references().reference(&tenant).into();
+    }
+    event(id, second, "checkout.session.completed", &session)
 }

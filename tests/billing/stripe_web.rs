@@ -87,7 +87,7 @@ fn received(outcome: &str) -> Got {
     (200, Some("application/json".to_owned()), json!({ "received": outcome }).to_string())
 }
 
-#[actix_web::test]
+#[tokio::test]
 async fn each_framework_gives_the_same_response() {
     let empty = |status| (status, None, String::new());
     let mut seen = BTreeMap::<&str, Vec<Got>>::new();

@@ -15,6 +15,8 @@ struct Places {
     pool: PgPool,
     schemas: [String; 2],
     databases: [String; 2],
+    /// A database of another application on the server.
+    other: String,
     /// The application's role, which is dropped with the roles of the schemas.
     app: String,
     dir: tempfile::TempDir,
@@ -53,17 +55,16 @@ impl Places {
             Postgres::raw(&pool, &format!("CREATE DATABASE {name}")).await.unwrap();
             cleanup.push(Cleanup::database(name.clone(), database));
         }
-        // A database of another application on the server: no command may enter it.
         let other = name();
         let others = PgPool::connect(&postgres_url()).await.unwrap();
         Postgres::raw(&others, &format!("CREATE DATABASE {other}")).await.unwrap();
-        cleanup.push(Cleanup::database(other, database));
+        cleanup.push(Cleanup::database(other.clone(), database));
         let app = format!("tenancy_test_{}", Uuid::now_v7().simple());
         for name in schemas.iter().chain([&app]) {
             cleanup.push(Cleanup::database(name.clone(), role));
         }
         cleanup.push(Cleanup::database(owner, role));
-        let places = Self { url, pool, schemas, databases, app, dir: project(), _cleanup: cleanup };
+        let places = Self { url, pool, schemas, databases, other, app, dir: project(), _cleanup: cleanup };
         for database in &places.databases {
             places.run(database, &format!("CREATE TABLE {TABLE}")).await;
         }
@@ -77,8 +78,18 @@ impl Places {
         pool.close().await;
     }
 
+    /// The error output is without the note about databases of other owners, which other tests have too.
     fn policies(&self, args: &[&str]) -> (i32, String, String) {
-        tenancy(&[&["policies", "--url", &self.url], args].concat(), self.dir.path())
+        let (code, out, err) = tenancy(&[&["policies", "--url", &self.url], args].concat(), self.dir.path());
+        let (notes, others): (Vec<&str>, Vec<&str>) = err
+            .lines()
+            .partition(|line| line.starts_with("tenancy: left out, because another role owns them: "));
+        assert_eq!(
+            notes.iter().any(|note| note.contains(&self.other)),
+            args.contains(&"--all-places"),
+            "{err}"
+        );
+        (code, out, others.iter().map(|line| format!("{line}\n")).collect())
     }
 
     fn doctor(&self, args: &[&str]) -> (i32, String, String) {

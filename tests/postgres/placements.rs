@@ -98,6 +98,14 @@ impl World {
         let new = kind(NewTenant::new(Slug::parse(slug).unwrap(), slug, "free"));
         let tenant = self.provisioner.create(new).await.unwrap();
         if let Placement::Database { name } = tenant.placement() {
+            if self.roles {
+                // The databases of one deployment have one owner.
+                let admin = PgPool::connect(&admin_url()).await.unwrap();
+                let owner = "SELECT datdba::regrole::text FROM pg_database WHERE datname = $1";
+                let shared = self.app.get_database().unwrap();
+                let owner: String = sqlx::query_scalar(owner).bind(shared).fetch_one(&admin).await.unwrap();
+                Postgres::raw(&admin, &format!("ALTER DATABASE \"{name}\" OWNER TO {owner}")).await.unwrap();
+            }
             let drop = Cleanup::database(name.to_string(), async move |name| {
                 let server = PgPool::connect(&admin_url()).await?;
                 let drop = format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)");

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use actix_web::web::{Data, Json, Path, Query};
+use actix_web::web::{Bytes, Data, Json, Path, Query};
 use futures_util::TryStreamExt;
 use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
 use saas::{App, AppDb, Order, Project, SimulatedEvent};

@@ -33,13 +33,24 @@
 //! # Ok(()) }
 //! ```
 
+#[macro_use]
+mod fields;
+
+mod checkout;
+mod envelope;
 mod events;
+mod invoice;
+mod maintenance;
 mod mode;
+mod references;
+mod subscription;
+mod tenant_names;
 mod translate;
 mod verify;
 mod webhook;
 
 pub use self::events::StripeEvents;
 pub use self::mode::{Accounts, Mode};
+pub use self::references::CheckoutReferences;
 pub use self::verify::{SigningSecrets, sign};
 pub use self::webhook::StripeWebhook;

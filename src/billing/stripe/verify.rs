@@ -125,11 +125,16 @@ impl fmt::Debug for SigningSecrets {
 pub fn sign(secret: &str, body: &[u8], at: Timestamp) -> String {
     let time = at.seconds().to_string();
     assert!(at.seconds() >= 0, "Stripe signs no time before 1970");
-    let mut header = format!("t={time},v1=");
-    for byte in code(secret, &time, body).finalize().into_bytes() {
-        write!(header, "{byte:02x}").expect("a String takes every write");
+    format!("t={time},v1={}", hex(&code(secret, &time, body).finalize().into_bytes()))
+}
+
+/// Encodes bytes as lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("a String takes every write");
     }
-    header
+    text
 }
 
 fn code(secret: &str, time: &str, body: &[u8]) -> Hmac<Sha256> {

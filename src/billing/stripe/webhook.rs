@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
+use super::envelope::Unusable;
 use super::events::StripeEvents;
 use super::mode::{Accounts, Mode};
-use super::verify::SigningSecrets;
-use crate::billing::{BillingEvent, BillingStore, EventOutcome, Fact, Provider, process};
+use super::references::CheckoutReferences;
+use super::verify::{SigningSecrets, hex};
+use crate::billing::{BillingEvent, BillingStore, EventOutcome, Fact, Quarantined, process};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Catalog;
@@ -13,6 +17,8 @@ use crate::tenant::TenantStore;
 
 /// The longest body that is parsed, in bytes.
 const MAX_BODY: usize = 1 << 20;
+/// After how many failures an event goes to the quarantine. Stripe sends it again within hours, and for three days.
+const MAX_FAILURES: u32 = 5;
 /// How often a transaction that conflicts with others is run, the first run included.
 const MAX_ATTEMPTS: usize = 5;
 
@@ -21,14 +27,16 @@ const MAX_ATTEMPTS: usize = 5;
 /// In Stripe, subscribe the endpoint to `checkout.session.completed`, `customer.subscription.created`, `.updated` and
 /// `.deleted`, `invoice.paid` and `invoice.payment_failed`. When you create a checkout, write the tenant's id into
 /// its metadata: as `metadata[tenant_id]` and as `subscription_data[metadata][tenant_id]`.
+///
+/// A checkout links its customer to the tenant if it sold a subscription and is not unpaid.
 #[derive(Debug, Clone)]
 pub struct StripeWebhook {
     secrets: SigningSecrets,
-    events: StripeEvents,
-    store: Arc<dyn BillingStore>,
-    catalog: Arc<Catalog>,
-    tenants: Arc<dyn TenantStore>,
-    clock: Arc<dyn Clock>,
+    pub(super) events: StripeEvents,
+    pub(super) store: Arc<dyn BillingStore>,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) tenants: Arc<dyn TenantStore>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl StripeWebhook {
@@ -63,6 +71,40 @@ impl StripeWebhook {
         Self { events: self.events.accounts(accounts), ..self }
     }
 
+    /// Sets the keys that sign the `client_reference_id` of checkouts, as
+    /// [`StripeEvents::checkout_references`] does.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tenancy::billing::stripe::{CheckoutReferences, StripeWebhook};
+    ///
+    /// fn webhook(stripe: StripeWebhook, references: &Arc<CheckoutReferences>) -> StripeWebhook {
+    ///     stripe.checkout_references(references.clone())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn checkout_references(self, keys: impl Into<Arc<CheckoutReferences>>) -> Self {
+        Self { events: self.events.checkout_references(keys), ..self }
+    }
+
+    /// Names this installation, if several programs with tenants of their own use one Stripe account, as
+    /// [`StripeEvents::installation`] does. An event that is known only by the stamp of another installation is
+    /// [`EventOutcome::Ignored`].
+    ///
+    /// ```
+    /// use tenancy::billing::stripe::StripeWebhook;
+    ///
+    /// fn webhook(stripe: StripeWebhook) -> tenancy::Result<StripeWebhook> {
+    ///     stripe.installation("eu")
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`StripeEvents::installation`].
+    pub fn installation(self, name: impl AsRef<str>) -> Result<Self> {
+        Ok(Self { events: self.events.installation(name)?, ..self })
+    }
+
     /// Handles one request: its body, byte for byte as received, and the values of all its `Stripe-Signature`
     /// headers.
     ///
@@ -72,27 +114,37 @@ impl StripeWebhook {
     /// |---|---|
     /// | `Ok`, whatever the outcome | 200 |
     /// | [`ErrorKind::SignatureInvalid`] | 400, with an empty body |
-    /// | [`ErrorKind::InvalidInput`] | 400; 413 if your server rejected the body for its length |
+    /// | [`ErrorKind::InvalidInput`] (too long) | 400; 413 if your server rejected the body for its length |
     /// | [`ErrorKind::Misconfigured`] (thin events) | 422 |
     /// | any other error | 503 |
     ///
     /// [`EventOutcome::Quarantined`] is a 200 as well: the event is stored, and Stripe would disable an endpoint that
-    /// rejects it for days.
+    /// rejects it for days. A signed body that is not an event is stored too, under the id `sha256:` and the SHA-256 of
+    /// the body.
     ///
     /// # Errors
     /// [`ErrorKind::SignatureInvalid`] as in [`SigningSecrets::verify`]; [`ErrorKind::InvalidInput`] if the body is
-    /// longer than 1 MiB or not an event; [`ErrorKind::Misconfigured`] if it is a thin event; and the errors of the
-    /// store, after which nothing is changed.
+    /// longer than 1 MiB; [`ErrorKind::Misconfigured`] if it is a thin event; and the errors of the store, after which
+    /// nothing is changed.
     pub async fn receive(&self, body: &[u8], signatures: &[&[u8]]) -> Result<EventOutcome> {
         if body.len() > MAX_BODY {
             return Err(Error::new(ErrorKind::InvalidInput, "the webhook's body is longer than 1 MiB"));
         }
         self.secrets.verify(body, signatures, self.clock.now())?;
-        let event = self.events.read(body)?;
-        if let Fact::Ignored { reason } = event.fact {
-            return Ok(EventOutcome::Ignored { reason });
-        }
-        let outcome = self.apply(&event).await?;
+        let received = match self.events.translate(body) {
+            Ok(BillingEvent { fact: Fact::Ignored { reason }, .. }) => {
+                return Ok(EventOutcome::Ignored { reason });
+            }
+            Ok(event) => Received::Event(Box::new(event)),
+            Err(Unusable::NotAnEvent(reason)) => Received::NotAnEvent { body, reason },
+            Err(thin @ Unusable::Thin) => return Err(thin.into_error()),
+        };
+        let outcome = match (self.apply(&received).await, &received) {
+            (Err(error), Received::Event(event)) if !error.is_transient() => {
+                self.failed(event, error).await?
+            }
+            (outcome, _) => outcome?,
+        };
         if let EventOutcome::Applied { tenant } = &outcome {
             self.tenants.committed(tenant).await;
         }
@@ -100,10 +152,14 @@ impl StripeWebhook {
     }
 
     /// Runs the transaction, and repeats it if it conflicts with another one.
-    async fn apply(&self, event: &BillingEvent) -> Result<EventOutcome> {
+    async fn apply(&self, received: &Received<'_>) -> Result<EventOutcome> {
         let mut attempt = 1;
         loop {
-            match self.try_apply(event).await {
+            let result = match received {
+                Received::Event(event) => self.try_apply(event).await,
+                Received::NotAnEvent { body, reason } => self.try_quarantine(body, reason).await,
+            };
+            match result {
                 Err(conflict)
                     if attempt < MAX_ATTEMPTS
                         && matches!(conflict.kind(), ErrorKind::Retryable | ErrorKind::StaleVersion) =>
@@ -115,10 +171,72 @@ impl StripeWebhook {
         }
     }
 
+    /// Counts the failure of an event that fails again if nothing changes. After the last one the event goes to the
+    /// quarantine, so that it does not block the endpoint for days.
+    async fn failed(&self, event: &BillingEvent, error: Error) -> Result<EventOutcome> {
+        const REASON: &str = "the event failed several times; the log has the error";
+        let (now, account) = (self.clock.now(), event.account.as_deref());
+        let mut tx = self.store.begin().await?;
+        let failures = tx.record_failure(&event.id, account, now).await?;
+        let last = failures >= MAX_FAILURES;
+        if last {
+            tracing::error!(event = %event.id, kind = %event.kind, %error, "a billing event failed and went to the quarantine");
+            tx.record_once(&event.id, account, now).await?;
+            let subjects = event.subjects();
+            tx.quarantine(&Quarantined {
+                event: event.id.clone(),
+                account: event.account.clone(),
+                customer: subjects.customer.map(str::to_owned),
+                subscription: subjects.subscription.map(str::to_owned),
+                tenant: None,
+                reason: REASON.to_owned(),
+                created: event.created,
+                received: now,
+                raw: event.raw.clone(),
+            })
+            .await?;
+        }
+        tx.commit().await?;
+        if last { Ok(EventOutcome::Quarantined { reason: REASON }) } else { Err(error) }
+    }
+
     async fn try_apply(&self, event: &BillingEvent) -> Result<EventOutcome> {
         let mut tx = self.store.begin().await?;
         let outcome = process(&mut *tx, &self.events, event, &self.catalog, &*self.clock).await?;
-        tx.commit().await?;
+        // An event that is ignored counts as not processed: its tenant may become known later.
+        if !matches!(outcome, EventOutcome::Ignored { .. }) {
+            tx.commit().await?;
+        }
         Ok(outcome)
     }
+
+    async fn try_quarantine(&self, body: &[u8], reason: &'static str) -> Result<EventOutcome> {
+        let event = format!("sha256:{}", hex(&Sha256::digest(body)));
+        let now = self.clock.now();
+        let mut tx = self.store.begin().await?;
+        if !tx.record_once(&event, None, now).await? {
+            return Ok(EventOutcome::Duplicate);
+        }
+        tracing::warn!(event, reason, "a signed webhook body that is not an event went to the quarantine");
+        tx.quarantine(&Quarantined {
+            event,
+            account: None,
+            customer: None,
+            subscription: None,
+            tenant: None,
+            reason: reason.to_owned(),
+            created: now,
+            received: now,
+            raw: body.to_vec(),
+        })
+        .await?;
+        tx.commit().await?;
+        Ok(EventOutcome::Quarantined { reason })
+    }
+}
+
+/// A body whose signature is verified.
+enum Received<'a> {
+    Event(Box<BillingEvent>),
+    NotAnEvent { body: &'a [u8], reason: &'static str },
 }

@@ -79,3 +79,10 @@ pub(crate) async fn all(conn: &mut PgConnection) -> Result<Vec<Placement>, Strin
     };
     found.into_iter().map(placement).collect()
 }
+
+/// The databases with the name of a tenant's place that another role owns.
+pub(crate) async fn of_others(conn: &mut PgConnection) -> Result<Vec<String>, String> {
+    let sql = "SELECT datname::text FROM pg_catalog.pg_database WHERE datname ~ '^t_[0-9a-f]{32}$' AND datdba <> \
+                   (SELECT datdba FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) ORDER BY 1";
+    sqlx::query_scalar(sql).fetch_all(conn).await.map_err(|e| format!("the places cannot be listed: {e}"))
+}

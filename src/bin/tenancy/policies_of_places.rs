@@ -42,6 +42,13 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, String> {
     let mut conn = place::connect(url, &Placement::Shared).await?;
     let places = place::all(&mut conn).await?;
+    let others = place::of_others(&mut conn).await?;
+    if !others.is_empty() {
+        #[expect(clippy::print_stderr, reason = "a note beside the output of the program")]
+        {
+            eprintln!("tenancy: left out, because another role owns them: {}", others.join(", "));
+        }
+    }
     let mut sum = Sum::default();
     let alone = places.is_empty();
     for (visits, placement) in [Placement::Shared].into_iter().chain(places).enumerate() {

@@ -22,7 +22,7 @@ use crate::tenant::{Placement, PlacementName};
 const VISITS: usize = 100;
 
 /// Examines the shared tables, every schema of a tenant in this database, and every database of a tenant on its
-/// server that has the same owner as this one: others belong to other applications.
+/// server that has the same owner as this one. Others belong to other applications; a note names them.
 ///
 /// The options are those of the application: its own role, connected directly to the database of the shared tables. A
 /// place is a schema or a database whose name is made by [`PlacementName::of`]. If the role may choose a role with that
@@ -53,6 +53,13 @@ pub async fn examine_places(options: &PgConnectOptions, schema: &Schema) -> Resu
     let (mut shared, catalog) = examined(&mut conn, schema, Part::WithoutPlaces).await?;
     let schemas = Found::read(&mut conn, SCHEMAS).await?;
     let databases = Found::read(&mut conn, DATABASES).await?;
+    let others: Vec<Name> = catalog::rows(&mut conn, OF_OTHERS).await.map_err(examine_error)?;
+    if !others.is_empty() {
+        let names: Vec<_> = others.iter().map(|one| format!("`{}`", one.name)).collect();
+        let note =
+            format!("not examined, because another role owns them: the databases {}", names.join(", "));
+        shared.notes.push(note);
+    }
     if let Some(first) = schemas.first() {
         let from = first.origin();
         place_probe::run(&mut conn, &catalog, schema, from, &mut shared).await.map_err(examine_error)?;
@@ -124,6 +131,16 @@ const SCHEMAS: &str = "SELECT n.nspname, n.oid IN (SELECT pronamespace FROM pg_p
 const DATABASES: &str = "SELECT datname, true FROM pg_database \
     WHERE datname ~ '^t_[0-9a-f]{32}$' AND datname <> current_database() \
         AND datdba = (SELECT datdba FROM pg_database WHERE datname = current_database())";
+
+/// Databases with the name of a tenant's place that another role owns.
+const OF_OTHERS: &str = "SELECT datname AS name FROM pg_database \
+    WHERE datname ~ '^t_[0-9a-f]{32}$' AND datdba <> (SELECT datdba FROM pg_database WHERE datname = current_database()) \
+    ORDER BY 1";
+
+#[derive(Deserialize)]
+struct Name {
+    name: String,
+}
 
 /// A schema or a database of a tenant.
 #[derive(Deserialize)]

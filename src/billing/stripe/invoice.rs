@@ -1,0 +1,76 @@
+//! The facts in an event about an invoice, in every version of Stripe's API.
+
+use serde_json::Value;
+
+use super::fields::Malformed;
+use super::subscription::customer;
+use super::tenant_names::{NamedFact, TenantNames};
+use crate::billing::{Fact, PaymentFacts};
+
+/// Reads a paid invoice.
+pub(super) fn paid(invoice: &Value, names: &TenantNames) -> Result<NamedFact, Malformed> {
+    payment(invoice, names, integer!(invoice, "amount_paid")?, Fact::PaymentSucceeded)
+}
+
+/// Reads an invoice whose payment failed.
+pub(super) fn payment_failed(invoice: &Value, names: &TenantNames) -> Result<NamedFact, Malformed> {
+    payment(invoice, names, integer!(invoice, "amount_due")?, Fact::PaymentFailed)
+}
+
+fn payment(
+    invoice: &Value,
+    names: &TenantNames,
+    amount: Option<i64>,
+    fact: fn(PaymentFacts) -> Fact,
+) -> Result<NamedFact, Malformed> {
+    let lines = list!(invoice, "lines")?.entries;
+    // Since 2025-03-31 the subscription is under `parent`, before that it was a field of the invoice.
+    let details = match nested!(invoice, "parent")? {
+        Some(parent) => nested!(parent, "subscription_details")?,
+        None => None,
+    };
+    let holders = || details.into_iter().chain([invoice]);
+    let mut subscription = None;
+    for holder in holders() {
+        subscription = subscription.or(id!(holder, "subscription")?);
+    }
+    for line in lines {
+        subscription = subscription.or(line_subscription(line)?);
+    }
+    let customer = customer(invoice)?;
+    if customer.is_none() && subscription.is_none() {
+        return Ok(Fact::Ignored { reason: "the invoice has neither a customer nor a subscription" }.into());
+    }
+    // The metadata of the subscription: a copy of it, that of the expanded subscription, or the copies in the lines.
+    let copies = details.into_iter().chain(nested!(invoice, "subscription_details")?);
+    let expanded = holders().filter_map(|holder| holder.get("subscription"));
+    let stamp = names.first_stamp(copies.chain(expanded).chain(lines))?;
+    let ignored_if_unknown = stamp.ignored_if_unknown();
+    let fact = fact(PaymentFacts {
+        customer,
+        subscription,
+        tenant: stamp.into_tenant(),
+        invoice: id!(invoice, "id")?,
+        amount,
+        currency: text!(invoice, "currency")?.map(str::to_owned),
+        attempt: unsigned!(invoice, "attempt_count")?,
+        next_attempt: time!(invoice, "next_payment_attempt")?,
+    });
+    Ok(NamedFact { fact, ignored_if_unknown })
+}
+
+/// The subscription of a line: under `parent`, a field, or in the oldest versions the id of the line.
+fn line_subscription(line: &Value) -> Result<Option<String>, Malformed> {
+    let mut subscription = None;
+    if let Some(parent) = nested!(line, "parent")? {
+        let item = nested!(parent, "subscription_item_details")?;
+        for details in item.into_iter().chain(nested!(parent, "invoice_item_details")?) {
+            subscription = subscription.or(id!(details, "subscription")?);
+        }
+    }
+    subscription = subscription.or(id!(line, "subscription")?);
+    if subscription.is_none() && text!(line, "type")? == Some("subscription") {
+        subscription = id!(line, "id")?.filter(|id| id.starts_with("sub_"));
+    }
+    Ok(subscription)
+}
