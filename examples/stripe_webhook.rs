@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
-use axum::{Router, body::Bytes, routing::post};
+use axum::Router;
+use axum::http::{Request, StatusCode};
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
 use tenancy::clock::{Clock, SystemClock};
 use tenancy::store::{CacheOptions, CachedStore, SqlStore};
 use tenancy::tenant::{NewTenant, TenantId, TenantStore};
-use tenancy::{ErrorKind, plan::Catalog, scope::sqlite_in_memory};
+use tenancy::web::StripeWebhookService;
+use tenancy::{plan::Catalog, scope::sqlite_in_memory};
 
 const PLANS: &str = r#"
 version = 1
@@ -23,20 +23,6 @@ fallback = "free"
 prices = ["price_1PrO"]
 "#;
 
-/// Takes the body raw: the signature covers each byte of it.
-async fn receive(stripe: State<Arc<StripeWebhook>>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
-    let signatures = headers.get_all("stripe-signature").iter();
-    let signatures: Vec<&[u8]> = signatures.map(HeaderValue::as_bytes).collect();
-    match stripe.receive(&body, &signatures).await {
-        Ok(outcome) => (StatusCode::OK, outcome.as_str().to_owned()), // whatever it is
-        Err(error) => match error.kind() {
-            ErrorKind::SignatureInvalid | ErrorKind::InvalidInput => (StatusCode::BAD_REQUEST, String::new()),
-            ErrorKind::Misconfigured => (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()), // thin events
-            _ => (StatusCode::SERVICE_UNAVAILABLE, String::new()), // Stripe sends it again
-        },
-    }
-}
-
 /// The route, the tenants, and the id of the first one.
 async fn app(secret: &str) -> tenancy::Result<(Router, Arc<CachedStore<SqlStore<sqlx::Sqlite>>>, TenantId)> {
     let store = SqlStore::new(sqlite_in_memory("").await?);
@@ -45,8 +31,7 @@ async fn app(secret: &str) -> tenancy::Result<(Router, Arc<CachedStore<SqlStore<
     let acme = tenants.insert(NewTenant::active("acme", "free")?).await?;
     let (secrets, plans) = (SigningSecrets::new([secret])?, Catalog::from_toml(PLANS)?);
     let stripe = StripeWebhook::new(secrets, Mode::Test, Arc::new(store), plans, tenants.clone());
-    let route = post(receive).layer(DefaultBodyLimit::max(1 << 20));
-    let routes = Router::new().route("/webhooks/stripe", route).with_state(Arc::new(stripe));
+    let routes = Router::new().route_service("/webhooks/stripe", StripeWebhookService::new(stripe));
     Ok((routes, tenants, acme.id().clone()))
 }
 

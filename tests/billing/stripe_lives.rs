@@ -1,9 +1,12 @@
 //! Random lives of one and two subscriptions, delivered in every order: the tenant ends as the history says, or a
 //! subscription is marked for a refresh.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
+use sqlx::Pool;
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
-use tenancy::billing::{BillingStore, Subscription};
+use tenancy::billing::{BillingStore, EventOutcome, Subscription};
 use tenancy::clock::{Clock, ManualClock, Timestamp};
 use tenancy::plan::Catalog;
 use tenancy::store::{MemoryStore, SqlStore};
@@ -198,19 +201,19 @@ impl History {
 
 /// One tenant, acme, on a store.
 struct Side<S> {
-    store: std::sync::Arc<S>,
+    store: Arc<S>,
     webhook: StripeWebhook,
-    clock: std::sync::Arc<ManualClock>,
+    clock: Arc<ManualClock>,
 }
 
 impl<S: BillingStore + TenantStore + 'static> Side<S> {
     async fn new(store: S) -> Self {
-        let store = std::sync::Arc::new(store);
+        let store = Arc::new(store);
         store
             .insert(NewTenant::active("acme", "free").unwrap().id(TenantId::parse("acme").unwrap()))
             .await
             .unwrap();
-        let clock = std::sync::Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
         let webhook = StripeWebhook::new(
             SigningSecrets::new([SECRET]).unwrap(),
             Mode::Test,
@@ -225,10 +228,19 @@ impl<S: BillingStore + TenantStore + 'static> Side<S> {
     /// The tenant and its subscriptions after these deliveries.
     async fn after(&self, history: &History, order: &[usize]) -> (Tenant, Vec<Subscription>) {
         for &at in order {
-            let body = history.events[at].to_string();
-            let signature = sign(SECRET, body.as_bytes(), self.clock.now());
-            let _ = self.webhook.receive(body.as_bytes(), &[signature.as_bytes()]).await.unwrap();
+            let _ = self.deliver(&history.events[at]).await.unwrap();
         }
+        self.ended().await
+    }
+
+    async fn deliver(&self, event: &Value) -> tenancy::Result<EventOutcome> {
+        let body = event.to_string();
+        let signature = sign(SECRET, body.as_bytes(), self.clock.now());
+        self.webhook.receive(body.as_bytes(), &[signature.as_bytes()]).await
+    }
+
+    /// The tenant and its subscriptions now.
+    async fn ended(&self) -> (Tenant, Vec<Subscription>) {
         let id = TenantId::parse("acme").unwrap();
         let subscriptions = self.store.begin().await.unwrap().subscriptions(&id).await.unwrap();
         (Tenant::clone(&self.store.by_id(&id).await.unwrap().unwrap()), subscriptions)
@@ -293,6 +305,12 @@ async fn every_order_of_a_random_life_ends_right_or_is_marked() {
     assert!(count.right > 2 * count.marked && count.telling > 500, "{count:?}");
 }
 
+async fn clear<DB: TestBackend>(pool: &Pool<DB>) {
+    for table in ["subscriptions", "customers", "billing_events", "billing_quarantine", "tenants", "slugs"] {
+        DB::raw(pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
+    }
+}
+
 /// Longer lives in random orders, on each database and in memory: the same result everywhere.
 async fn long_lives_end_alike_in_every_store<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(2).await;
@@ -306,11 +324,7 @@ async fn long_lives_end_alike_in_every_store<DB: TestBackend>() {
             for at in (1..order.len()).rev() {
                 order.swap(at, dice.roll(at + 1));
             }
-            for table in
-                ["subscriptions", "customers", "billing_events", "billing_quarantine", "tenants", "slugs"]
-            {
-                DB::raw(&pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
-            }
+            clear::<DB>(&pool).await;
             let sql = Side::new(SqlStore::new(pool.clone())).await.after(&history, &order).await;
             let memory = Side::new(MemoryStore::new()).await.after(&history, &order).await;
             assert_eq!(sql, memory, "seed {seed}: {order:?}");
@@ -320,4 +334,30 @@ async fn long_lives_end_alike_in_every_store<DB: TestBackend>() {
     assert!(count.right > count.marked, "{count:?}");
 }
 
-on_every_database!(long_lives_end_alike_in_every_store);
+/// All events of a life at once, each twice, by as many deliverers.
+async fn deliverers_at_the_same_time_end_right<DB: TestBackend>() {
+    let (pool, _cleanup) = DB::fresh(8).await;
+    let mut count = Count::default();
+    SqlStore::new(pool.clone()).migrate().await.unwrap();
+    for seed in 3000..3012 {
+        let history = Arc::new(History::random(&mut Dice(seed), 2, 8));
+        clear::<DB>(&pool).await;
+        let side = Arc::new(Side::new(SqlStore::new(pool.clone())).await);
+        let mut deliverers = tokio::task::JoinSet::new();
+        for at in (0..history.events.len()).chain(0..history.events.len()) {
+            let (side, history) = (side.clone(), history.clone());
+            deliverers.spawn(async move {
+                // Stripe sends an event again after a 503.
+                while let Err(error) = side.deliver(&history.events[at]).await {
+                    assert!(error.is_transient(), "{error}");
+                }
+            });
+        }
+        deliverers.join_all().await;
+        let all: Vec<usize> = (0..history.events.len()).collect();
+        count.add(&history, &all, &side.ended().await);
+    }
+    assert!(count.right > count.marked, "{count:?}");
+}
+
+on_every_database!(long_lives_end_alike_in_every_store, deliverers_at_the_same_time_end_right);

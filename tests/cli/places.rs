@@ -89,7 +89,7 @@ impl Places {
             args.contains(&"--all-places"),
             "{err}"
         );
-        (code, out, others.iter().map(|line| format!("{line}\n")).collect())
+        (code, out, others.iter().flat_map(|line| [*line, "\n"]).collect())
     }
 
     fn doctor(&self, args: &[&str]) -> (i32, String, String) {

@@ -18,10 +18,10 @@ async fn the_memory_store_keeps_every_promise() {
 
 #[tokio::test]
 async fn a_cached_store_keeps_every_promise() {
-    tenant_store(async || CachedStore::new(MemoryStore::new(), CacheOptions::new())).await;
+    Box::pin(tenant_store(async || CachedStore::new(MemoryStore::new(), CacheOptions::new()))).await;
     // Also with a capacity of zero, and with a cache over a cache.
     let none = || CacheOptions::new().capacity(0).negative_capacity(0);
-    tenant_store(async || CachedStore::new(MemoryStore::new(), none())).await;
+    Box::pin(tenant_store(async || CachedStore::new(MemoryStore::new(), none()))).await;
     let twice =
         || CachedStore::new(CachedStore::new(MemoryStore::new(), CacheOptions::new()), CacheOptions::new());
     Box::pin(tenant_store(async || twice())).await;
