@@ -5,7 +5,7 @@ use super::region::Region;
 use super::{Slug, StatusSource, Tenant, TenantId, TenantParts, TenantStatus};
 use crate::error::Result;
 
-/// A tenant to insert into a [`TenantStore`].
+/// A tenant to insert into a [`TenantStore`](super::TenantStore).
 ///
 /// ```
 /// use tenancy::tenant::{NewTenant, Placement, Slug, TenantStatus};
@@ -48,7 +48,7 @@ impl NewTenant {
     /// Creates an active tenant, with the text of its slug as its name.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if `slug` is not a [`Slug`].
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if `slug` is not a [`Slug`].
     pub fn active(slug: &str, plan: impl Into<String>) -> Result<Self> {
         Ok(Self::new(Slug::parse(slug)?, slug, plan).status(TenantStatus::Active))
     }

@@ -195,12 +195,12 @@ fn rows(relation: &Examined, column: &Column, missing_tenant: MissingTenant, fou
                 names.join(" and "),
                 column.name
             );
-            let foreign: Vec<_> = policies.iter().filter(|policy| !policy.is_generated()).collect();
-            if relation.is_distributed() && !foreign.is_empty() {
+            let by_hand: Vec<_> = policies.iter().filter(|policy| !policy.is_generated()).collect();
+            if relation.is_distributed() && !by_hand.is_empty() {
                 let detail =
                     detail + ", and Citus creates a restrictive policy as a permissive one on each shard";
                 let drop = |policy: &&&Policy| format!("DROP POLICY {} ON {ident}", quoted(&policy.name));
-                let fix = Fix::Sql(foreign.iter().map(drop).collect::<Vec<_>>().join(";\n"));
+                let fix = Fix::Sql(by_hand.iter().map(drop).collect::<Vec<_>>().join(";\n"));
                 found.push(Finding::new(Check::OpenPolicy, relation.display(), detail, fix));
                 return;
             }
