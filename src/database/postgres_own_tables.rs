@@ -14,18 +14,12 @@ const READ: &str = "SELECT c.relnamespace::regnamespace::text, format_type(a.att
 
 /// Reads the schema of the tables and the type of their tenant column.
 pub(super) async fn read(conn: &mut PgConnection) -> Result<OwnTables> {
-    let rows = sqlx::raw_sql(READ).fetch_all(conn).await.map_err(|e| database_error(&e))?;
-    let Some(first) = rows.first() else { return Ok(OwnTables::default()) };
-    let text = |row: &sqlx::postgres::PgRow, column: usize| {
-        row.try_get::<String, _>(column).map_err(|e| database_error(&e))
-    };
-    let name = text(first, 1)?;
+    let rows = columns(conn).await?;
+    let Some((schema, name)) = rows.first() else { return Ok(OwnTables::default()) };
     let known = [TenantType::Uuid, TenantType::BigInt, TenantType::Text];
     let tenant_type = known.into_iter().find(|known| known.as_str() == name);
-    let equal =
-        rows.iter().map(|row| text(row, 1)).collect::<Result<Vec<_>>>()?.iter().all(|one| *one == name);
-    match tenant_type.filter(|_| equal) {
-        Some(tenant_type) => Ok(OwnTables { schema: Some(text(first, 0)?.into()), tenant_type }),
+    match tenant_type.filter(|_| rows.iter().all(|(_, other)| other == name)) {
+        Some(tenant_type) => Ok(OwnTables { schema: Some(schema.as_str().into()), tenant_type }),
         None => Err(Error::new(
             ErrorKind::Misconfigured,
             "the columns `tenant_id` of `tenancy_gauges` and `tenancy_audit_events` need one type: `uuid`, `bigint` or \
@@ -34,9 +28,20 @@ pub(super) async fn read(conn: &mut PgConnection) -> Result<OwnTables> {
     }
 }
 
+/// The schema of each table, and the type of its tenant column.
+async fn columns(conn: &mut PgConnection) -> Result<Vec<(String, String)>> {
+    let rows = sqlx::raw_sql(READ).fetch_all(conn).await.map_err(|e| database_error(&e))?;
+    let texts = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    texts.collect::<sqlx::Result<_>>().map_err(|e| database_error(&e))
+}
+
+async fn has_type(conn: &mut PgConnection, wanted: TenantType) -> Result<bool> {
+    Ok(columns(conn).await?.iter().all(|(_, name)| name == wanted.as_str()))
+}
+
 /// Changes the type of the tenant column, if it is another one. Each statement is one message, for Citus.
 pub(super) async fn set_type(conn: &mut PgConnection, wanted: TenantType) -> Result<()> {
-    if read(conn).await?.tenant_type == wanted {
+    if has_type(conn, wanted).await? {
         return Ok(());
     }
     let mut tx = conn.begin().await.map_err(|e| database_error(&e))?;
@@ -54,7 +59,7 @@ async fn change(conn: &mut PgConnection, wanted: TenantType) -> Result<()> {
     let lock = "LOCK TABLE tenancy_gauges, tenancy_audit_events IN ACCESS EXCLUSIVE MODE";
     sqlx::raw_sql(lock).execute(&mut *conn).await.map_err(|e| database_error(&e))?;
     // Another process may have changed it meanwhile.
-    if read(conn).await?.tenant_type == wanted {
+    if has_type(conn, wanted).await? {
         return Ok(());
     }
     for statement in statements(wanted) {
@@ -101,7 +106,8 @@ fn statements(wanted: TenantType) -> Vec<String> {
     let mut statements = Vec::new();
     for (table, policies) in policies {
         let check = format!("{table}_tenant_id_check");
-        statements.extend(policies.iter().map(|(policy, _)| format!("DROP POLICY {policy} ON {table}")));
+        statements
+            .extend(policies.iter().map(|(policy, _)| format!("DROP POLICY IF EXISTS {policy} ON {table}")));
         statements.push(format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}"));
         statements.push(format!(
             "ALTER TABLE {table} ALTER COLUMN tenant_id TYPE {name} USING tenant_id::text::{name}"

@@ -8,13 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use futures_util::stream::Stream;
-use sqlx::migrate::{AppliedMigration, Migrate, MigrateError};
+use sqlx::migrate::AppliedMigration;
 use tokio::sync::mpsc;
 
-use super::migration_error::migration_error;
+use super::applied::list;
 use super::places::{Provision, Worker};
 use super::provisioner::Provisioner;
-use crate::database::is_missing_table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Placement, Tenant, TenantId, TenantStatus, TenantStore};
 
@@ -374,15 +373,5 @@ fn place_of(tenant: Option<&Tenant>) -> (String, Placement) {
     match tenant {
         Some(tenant) => (tenant.id().to_string(), tenant.placement().clone()),
         None => (SHARED.to_owned(), Placement::Shared),
-    }
-}
-
-const TABLE: &str = "_sqlx_migrations";
-
-/// The migrations that were applied. A place without the table of migrations has none.
-async fn list<C: Migrate>(conn: &mut C) -> Result<Vec<AppliedMigration>> {
-    match conn.list_applied_migrations(TABLE).await {
-        Err(MigrateError::Execute(sqlx::Error::Database(e))) if is_missing_table(&*e) => Ok(Vec::new()),
-        found => found.map_err(|e| migration_error(&e)),
     }
 }

@@ -20,6 +20,7 @@
 
 #[cfg(feature = "sqlite")]
 pub use crate::database::SqliteFiles;
+mod applied;
 mod migration_error;
 mod migrations;
 mod places;
@@ -28,12 +29,14 @@ mod postgres_places;
 mod provisioner;
 #[cfg(feature = "sqlite")]
 mod sqlite_places;
+mod steps;
 
 pub use self::migrations::{Drift, MigratedPlace, MigrationRun, Migrations};
 pub use self::places::Provision;
 #[cfg(feature = "postgres")]
 pub use self::postgres_places::PostgresPlaces;
-pub use self::provisioner::{Provisioner, Seed, Unfinished};
+pub use self::provisioner::{Provisioner, Seed};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite_places::SqlitePlaces;
+pub use self::steps::Unfinished;
 pub use crate::database::{ConnectionLimits, DatabaseConfig, DatabaseRegistry};

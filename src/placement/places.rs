@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use sqlx::migrate::Migrate;
 use tenancy_sql::Schema;
@@ -11,6 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
 use crate::tenant::{Placement, PlacementName};
 
+/// How long to wait before the next attempt to lock the shared tables.
+pub(super) const NEXT_ATTEMPT: Duration = Duration::from_millis(100);
+
 /// A database in which places of tenants can be created: `sqlx::Postgres` or `sqlx::Sqlite`.
 ///
 /// Sealed: only this crate implements it.
@@ -18,6 +22,13 @@ pub trait Provision: Backend<Connection: Migrate> {
     /// Where places are created, and as whom: [`PostgresPlaces`](super::PostgresPlaces) or
     /// [`SqlitePlaces`](super::SqlitePlaces).
     type Places: fmt::Debug + Send + Sync;
+
+    /// Whether the schema, the database or the file of a placement exists, whoever created it.
+    #[doc(hidden)]
+    fn place_exists(
+        places: &Self::Places,
+        placement: &Placement,
+    ) -> impl Future<Output = Result<bool>> + Send;
 
     /// Creates the schema, the database or the file of a placement, if it does not exist. A database is copied from
     /// the template, if one is named.
@@ -34,6 +45,13 @@ pub trait Provision: Backend<Connection: Migrate> {
     fn enter(
         places: &Self::Places,
         worker: &mut Worker<Self>,
+        placement: &Placement,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Sets the connection back to its place, whatever a migration did to it.
+    #[doc(hidden)]
+    fn back_to_place(
+        conn: &mut Self::Connection,
         placement: &Placement,
     ) -> impl Future<Output = Result<()>> + Send;
 
@@ -89,5 +107,14 @@ pub(super) fn locked() -> Error {
     Error::new(
         ErrorKind::Retryable,
         "another process is provisioning or migrating this tenant; try again later",
+    )
+}
+
+/// A place with this name exists, and this deployment did not create it.
+pub(super) fn taken() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "the place of this tenant exists already, and the records of this deployment have no beginning of it: it can belong to \
+         another deployment with a tenant of the same id; use another server or owner, or remove the place",
     )
 }

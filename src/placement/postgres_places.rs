@@ -6,7 +6,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row};
 use tenancy_sql::Schema;
 
-use super::places::{Provision, Worker, locked};
+use super::places::{NEXT_ATTEMPT, Provision, Worker, locked};
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolation::{RlsPolicies, quoted};
@@ -91,6 +91,22 @@ impl fmt::Debug for PostgresPlaces {
 impl Provision for Postgres {
     type Places = PostgresPlaces;
 
+    async fn place_exists(places: &PostgresPlaces, placement: &Placement) -> Result<bool> {
+        let (question, name) = match placement {
+            Placement::Shared => return Ok(false),
+            Placement::Schema { name } => {
+                ("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", name)
+            }
+            Placement::Database { name } => {
+                ("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name)
+            }
+        };
+        let mut conn = connect(&places.owner).await?;
+        let exists = sqlx::query_scalar(question).bind(name.as_str()).fetch_one(&mut conn).await;
+        let _ = conn.close().await;
+        exists.map_err(|e| database_error(&e))
+    }
+
     async fn create_place(
         places: &PostgresPlaces,
         placement: &Placement,
@@ -107,7 +123,7 @@ impl Provision for Postgres {
         let mut conn = connect(&places.owner).await?;
         let created = run(&mut conn, create).await;
         let created = match created {
-            // A database that exists: an earlier run was interrupted. Its name is this tenant's and nobody else's.
+            // An earlier run was interrupted.
             Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("42P04") => Ok(()),
             // It is being created at this moment, by a run that was interrupted, or the template is being copied.
             Err(sqlx::Error::Database(e)) if matches!(e.code().as_deref(), Some("23505" | "55006")) => {
@@ -169,6 +185,14 @@ impl Provision for Postgres {
         }
     }
 
+    async fn back_to_place(conn: &mut PgConnection, placement: &Placement) -> Result<()> {
+        let schema = match placement {
+            Placement::Schema { name } => Some(name),
+            _ => None,
+        };
+        run(conn, search_path(schema)).await.map_err(|e| database_error(&e))
+    }
+
     async fn leave(worker: &mut Worker<Self>) {
         if let (Some(key), Some(conn)) = (worker.lock.take(), &mut worker.conn)
             && sqlx::query(UNLOCK).bind(key).execute(conn).await.is_err()
@@ -186,6 +210,21 @@ impl Provision for Postgres {
     ) -> Result<()> {
         let mut policies = RlsPolicies::new(schema).search_path_only();
         let role = places.role_of(placement);
+        if let (Placement::Schema { name } | Placement::Database { name }, false) =
+            (placement, places.role_per_tenant)
+            && role.is_some()
+        {
+            let has_role = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)");
+            let has_role: bool =
+                has_role.bind(name.as_str()).fetch_one(&mut *conn).await.map_err(|e| database_error(&e))?;
+            if has_role {
+                return Err(Error::new(
+                    ErrorKind::Misconfigured,
+                    "this place has a role of its own: call `PostgresPlaces::role_per_tenant` (`--role-per-tenant`), so that the \
+                     application's role gets no privilege in it",
+                ));
+            }
+        }
         if let Some(role) = &role {
             policies = policies.runtime_role(role);
         }
@@ -252,6 +291,13 @@ async fn create_role(conn: &mut PgConnection, name: &PlacementName, login: Optio
     run(conn, grant).await.map_err(|e| database_error(&e))
 }
 
+fn search_path(schema: Option<&PlacementName>) -> String {
+    match schema {
+        Some(schema) => format!("SET search_path = \"{schema}\""),
+        None => "RESET search_path".to_owned(),
+    }
+}
+
 enum Entered {
     Locked,
     Busy,
@@ -259,7 +305,6 @@ enum Entered {
 }
 
 const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('tenancy place ' || $1, 0))";
-const WAIT: &str = "SELECT pg_advisory_lock(hashtextextended('tenancy place ' || $1, 0))";
 const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended('tenancy place ' || $1, 0))";
 
 /// Sets the search path to the schema alone, and tries to lock the place. An advisory lock is one of its database.
@@ -269,19 +314,18 @@ async fn enter(
     key: &str,
     shared: bool,
 ) -> sqlx::Result<Entered> {
-    let path = match schema {
-        Some(schema) => format!("SET search_path = \"{schema}\""),
-        None => "RESET search_path".to_owned(),
-    };
-    run(conn, path).await?;
+    run(conn, search_path(schema)).await?;
     let exists =
         sqlx::raw_sql("SELECT cardinality(current_schemas(false)) > 0").fetch_one(&mut *conn).await?;
     if schema.is_some() && !exists.try_get::<bool, _>(0)? {
         return Ok(Entered::Missing);
     }
     if shared {
-        // Every process migrates the shared tables at its start: the others wait for the first.
-        sqlx::query(WAIT).bind(key).execute(conn).await?;
+        // Every process migrates the shared tables at its start: the others wait for the first. A statement that waits
+        // for a lock would have a snapshot, for which `CREATE INDEX CONCURRENTLY` waits in turn.
+        while !sqlx::query_scalar::<_, bool>(LOCK).bind(key).fetch_one(&mut *conn).await? {
+            sqlx_core::rt::sleep(NEXT_ATTEMPT).await;
+        }
         return Ok(Entered::Locked);
     }
     let locked: bool = sqlx::query_scalar(LOCK).bind(key).fetch_one(conn).await?;

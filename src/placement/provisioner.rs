@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use tenancy_sql::Schema;
 
+use super::applied::list;
 use super::migration_error::migration_error;
-use super::places::{Provision, Worker};
+use super::places::{Provision, Worker, taken};
+use super::steps::{BEGUN, Step, Unfinished};
 use crate::context::TenantDirectory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::{TenantDb, Tx, default_schema};
@@ -108,30 +110,6 @@ struct SeedStep<DB: Provision> {
     seed: Box<dyn Seed<DB>>,
 }
 
-/// A step of provisioning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Create,
-    Migrate,
-    Protect,
-    Seed,
-    Open,
-}
-
-impl Step {
-    const ALL: [Self; 5] = [Self::Create, Self::Migrate, Self::Protect, Self::Seed, Self::Open];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Migrate => "migrate",
-            Self::Protect => "protect",
-            Self::Seed => "seed",
-            Self::Open => "open",
-        }
-    }
-}
-
 impl<DB: Provision> fmt::Debug for Provisioner<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Provisioner").field("places", &self.places).finish_non_exhaustive()
@@ -216,6 +194,7 @@ impl<DB: Provision> Provisioner<DB> {
             for tenant in page.into_iter().filter(|tenant| tenant.status() == TenantStatus::Provisioning) {
                 let steps = self.store.steps(tenant.id()).await?;
                 let failed = steps.into_iter().find_map(|(step, error)| Some((step, error?)));
+                let failed = failed.filter(|(_, error)| error != BEGUN);
                 unfinished.push(Unfinished { tenant, failed });
             }
         }
@@ -279,7 +258,25 @@ impl<DB: Provision> Provisioner<DB> {
         done
     }
 
+    /// Records that the place is created from now on. One that exists before that is not this deployment's.
+    async fn begin(&self, tenant: &Tenant) -> Result<()> {
+        let step = Step::Create.name();
+        if self.store.steps(tenant.id()).await?.contains_key(step) {
+            return Ok(());
+        }
+        let exists = DB::place_exists(&self.places, tenant.placement()).await?;
+        // Another process can have begun since.
+        if self.store.steps(tenant.id()).await?.contains_key(step) {
+            return Ok(());
+        }
+        if exists {
+            return Err(taken());
+        }
+        self.store.record_step(tenant.id(), step, Some(BEGUN)).await
+    }
+
     async fn run(&self, mut tenant: Arc<Tenant>) -> Result<Arc<Tenant>> {
+        self.begin(&tenant).await?;
         let steps = self.store.steps(tenant.id()).await?;
         // An older program may have migrated the place.
         let current = self.is_recorded(&tenant.id().to_string()).await?;
@@ -349,7 +346,17 @@ impl<DB: Provision> Provisioner<DB> {
             DB::migrate(conn).await.map_err(|e| migration_error(&e))?;
             self.store.set_tenant_type(conn).await?;
         }
-        self.migrator.run_direct(None, conn, false).await.map_err(|e| migration_error(&e))
+        self.migrator.run_direct(None, conn, false).await.map_err(|e| migration_error(&e))?;
+        DB::back_to_place(conn, placement).await?;
+        let applied = list(conn).await?;
+        if self.versions().any(|version| !applied.iter().any(|one| one.version == version)) {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                "a migration changed the `search_path`, so it ran outside of this place; name no schema and set no \
+                 `search_path`",
+            ));
+        }
+        Ok(())
     }
 
     /// Writes the policies and grants of a place.
@@ -375,14 +382,4 @@ impl<DB: Provision> Provisioner<DB> {
     pub(super) fn versions(&self) -> impl Iterator<Item = i64> {
         self.migrator.iter().filter(|one| !one.migration_type.is_down_migration()).map(|one| one.version)
     }
-}
-
-/// A tenant whose provisioning is not finished.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Unfinished {
-    /// The tenant.
-    pub tenant: Arc<Tenant>,
-    /// The step that failed, and why; `None` if the process ended before.
-    pub failed: Option<(String, String)>,
 }

@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, Sqlite};
 use tenancy_sql::Schema;
 
-use super::places::{Provision, Worker, locked};
+use super::places::{NEXT_ATTEMPT, Provision, Worker, locked};
 use crate::database::{SqliteFiles, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Placement, PlacementName};
@@ -43,6 +43,13 @@ impl SqlitePlaces {
 impl Provision for Sqlite {
     type Places = SqlitePlaces;
 
+    async fn place_exists(places: &SqlitePlaces, placement: &Placement) -> Result<bool> {
+        match placement {
+            Placement::Database { name } => places.files.exists(name),
+            Placement::Shared | Placement::Schema { .. } => Ok(false),
+        }
+    }
+
     async fn create_place(
         places: &SqlitePlaces,
         placement: &Placement,
@@ -55,7 +62,7 @@ impl Provision for Sqlite {
         };
         let path = places.files.path(name);
         if places.files.exists(name)? {
-            return Ok(()); // An earlier run was interrupted. The name is this tenant's and nobody else's.
+            return Ok(()); // An earlier run was interrupted.
         }
         if let Some(template) = template {
             let new = path.with_extension("new");
@@ -69,9 +76,14 @@ impl Provision for Sqlite {
 
     async fn enter(places: &SqlitePlaces, worker: &mut Worker<Self>, placement: &Placement) -> Result<()> {
         let options = match placement {
-            Placement::Shared => places.shared.clone().ok_or_else(|| {
-                Error::new(ErrorKind::Misconfigured, "name the shared tables: `SqlitePlaces::shared_tables`")
-            })?,
+            Placement::Shared => {
+                let shared = places.shared.clone().ok_or_else(|| {
+                    let text = "name the shared tables: `SqlitePlaces::shared_tables`";
+                    Error::new(ErrorKind::Misconfigured, text)
+                })?;
+                worker.lock_file = lock_shared(shared.get_filename()).await?;
+                shared
+            }
             Placement::Database { name } => {
                 let path = places.files.path(name);
                 if !places.files.exists(name)? {
@@ -86,6 +98,10 @@ impl Provision for Sqlite {
             Placement::Schema { .. } => return Err(no_schemas()),
         };
         worker.conn = Some(options.connect().await.map_err(|e| database_error(&e))?);
+        Ok(())
+    }
+
+    async fn back_to_place(_: &mut SqliteConnection, _: &Placement) -> Result<()> {
         Ok(())
     }
 
@@ -121,11 +137,32 @@ async fn copy(from: SqliteConnectOptions, to: &Path) -> Result<()> {
 
 /// A lock that ends with the process at the latest.
 fn lock(path: &Path) -> Result<File> {
+    try_lock(path)?.ok_or_else(locked)
+}
+
+/// Every process migrates the shared tables at its start: the others wait for the first. A database in memory belongs
+/// to one process.
+async fn lock_shared(file: &Path) -> Result<Option<File>> {
+    let mut path = file.as_os_str().to_owned();
+    let name = path.to_string_lossy();
+    if name == ":memory:" || name.starts_with("file:") {
+        return Ok(None);
+    }
+    path.push(".lock");
+    loop {
+        if let Some(locked) = try_lock(Path::new(&path))? {
+            return Ok(Some(locked));
+        }
+        sqlx_core::rt::sleep(NEXT_ATTEMPT).await;
+    }
+}
+
+fn try_lock(path: &Path) -> Result<Option<File>> {
     let file =
         File::options().create(true).truncate(false).write(true).open(path).map_err(|e| unwritable(&e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(locked()),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(unwritable(&error)),
     }
 }

@@ -427,6 +427,22 @@ fn what_is_no_url_is_not_repeated() {
             assert!(!out.contains("hunter2") && !err.contains("hunter2"), "{command:?}: {out}{err}");
         }
     }
+    // The parser of the arguments repeats what it does not know.
+    let url = "postgres://u:hunter2@127.0.0.1:1/x";
+    for arguments in [
+        &["doctor", url][..],
+        &[url],
+        &["doctor", &format!("--ur={url}")],
+        &["doctor", "--url", url, "--ur", url],
+        &["policies", &format!("--check={url}")],
+        &["migrate", "run", &format!("--jobs={url}")],
+        &["sql", "check", "--dialect", url],
+    ] {
+        let (code, out, err) = tenancy(arguments, dir.path());
+        assert_eq!(code, 2, "{arguments:?}: {err}");
+        assert!(!out.contains("hunter2") && !err.contains("hunter2"), "{arguments:?}: {out}{err}");
+        assert!(err.contains("error:"), "{arguments:?}: {err}");
+    }
 }
 
 /// The policies and the doctor of one schema neither see nor change another.

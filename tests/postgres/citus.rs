@@ -55,25 +55,57 @@ async fn a_schema_that_citus_takes_gets_the_steps_that_distribute_it() {
     assert!(text.contains("SELECT create_reference_table('public.countries');"), "{text}");
     assert!(
         text.contains(
-            "-- after orders\n         BEGIN;\n         ALTER TABLE public.lines NO FORCE ROW LEVEL SECURITY;\n         \
+            "-- after orders\n         BEGIN;\n         SET LOCAL citus.multi_shard_modify_mode = 'sequential';\n         \
+             ALTER TABLE public.lines NO FORCE ROW LEVEL SECURITY;\n         \
              SELECT create_distributed_table('public.lines', 'tenant_id');\n         \
              ALTER TABLE public.lines FORCE ROW LEVEL SECURITY;\n         COMMIT;"
         ),
         "{text}"
     );
+    // With a table, Citus distributes its partitions.
+    for force in ["NO FORCE", "FORCE"] {
+        let both = ["events", "events_rest"]
+            .map(|table| format!("ALTER TABLE public.{table} {force} ROW LEVEL SECURITY;"));
+        assert!(text.contains(&both.join("\n         ")), "{text}");
+    }
     doctor::examine(&mut shop.app, &schema()).await.unwrap().assert_clean();
 }
 
 /// Each was tried on Citus 13.2, which rejects it.
 #[tokio::test]
 async fn what_citus_does_not_distribute_is_found_before() {
-    const CASES: [(&str, Check, &str, &str); 10] = [
+    const CASES: [(&str, Check, &str, &str); 15] = [
         (
             "CREATE TRIGGER touch BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION touch()",
             Check::CitusTable,
             "orders",
-            "trigger `touch`",
+            "the trigger `touch`",
         ),
+        (
+            "CREATE TRIGGER touch BEFORE INSERT ON events_rest FOR EACH ROW EXECUTE FUNCTION touch()",
+            Check::CitusTable,
+            "events",
+            "the trigger `touch` of `events_rest`",
+        ),
+        (
+            "CREATE TABLE events_26 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01') PARTITION BY RANGE (at)",
+            Check::CitusTable,
+            "events",
+            "its partitions are partitioned",
+        ),
+        (
+            "CREATE TABLE secrets (id bigint PRIMARY KEY); ALTER TABLE lines ADD secret bigint REFERENCES secrets",
+            Check::CitusTable,
+            "lines",
+            "not declared shared",
+        ),
+        (
+            "CREATE TRIGGER touch BEFORE INSERT ON countries FOR EACH ROW EXECUTE FUNCTION touch()",
+            Check::CitusTable,
+            "countries",
+            "a trigger",
+        ),
+        ("CREATE TABLE old_countries () INHERITS (countries)", Check::CitusTable, "countries", "inherits"),
         (
             "CREATE TABLE old (PRIMARY KEY (tenant_id, id)) INHERITS (orders)",
             Check::CitusTable,
@@ -136,7 +168,7 @@ async fn what_citus_does_not_distribute_is_found_before() {
 /// The parts of Citus that the library reads, over tables of one database.
 const CITUS: &str = "
     SET allow_system_table_mods = on;
-    CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass);
+    CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass, partmethod text, repmodel text);
     CREATE TABLE pg_catalog.pg_dist_shard (logicalrelid regclass, shardid bigint);
     CREATE TABLE pg_catalog.pg_dist_placement (shardid bigint);
     CREATE TABLE pg_catalog.pg_dist_node (nodeid int, nodename text, nodeport int);
@@ -149,7 +181,7 @@ const CITUS: &str = "
     END $$;
     INSERT INTO pg_catalog.pg_dist_node VALUES (1, 'worker', 5432);
     GRANT SELECT ON pg_catalog.pg_dist_partition, pg_catalog.pg_dist_shard, pg_catalog.pg_dist_placement, pg_catalog.pg_dist_node TO PUBLIC;
-    INSERT INTO pg_catalog.pg_dist_partition VALUES ('app.orders');
+    INSERT INTO pg_catalog.pg_dist_partition VALUES ('app.orders', 'h', 's');
     INSERT INTO pg_catalog.pg_dist_shard VALUES ('app.orders', 102008);
     INSERT INTO pg_catalog.pg_dist_placement VALUES (102008);
     INSERT INTO pg_init_privs SELECT oid, 'pg_class'::regclass, 0, 'e', relacl FROM pg_class WHERE relname LIKE 'pg\\_dist\\_%';
@@ -364,6 +396,28 @@ async fn the_library_s_tables_take_the_type_of_the_application_s_ids() {
             assert!(stored.iter().all(|event| event.json().contains(&ctx.tenant_id().to_string())));
         }
     }
+}
+
+/// What a change by hand leaves that was not finished.
+#[tokio::test]
+async fn tables_of_two_types_get_one() {
+    let (pool, _database) = Postgres::fresh(2).await;
+    let store = SqlStore::new(pool.clone());
+    store.migrate().await.unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    run(
+        &mut conn,
+        "DROP POLICY tenancy_own ON tenancy_gauges; DROP POLICY tenancy_floor ON tenancy_gauges; \
+         ALTER TABLE tenancy_gauges DROP CONSTRAINT tenancy_gauges_tenant_id_check, NO FORCE ROW LEVEL SECURITY; \
+         ALTER TABLE tenancy_gauges ALTER tenant_id TYPE uuid USING tenant_id::uuid",
+    )
+    .await;
+    let build =
+        async || TenantDb::from_pool(pool.clone()).schema(Schema::from_toml("").unwrap()).build().await;
+    let error = build().await.unwrap_err();
+    assert!(error.to_string().contains("need one type"), "{error}");
+    store.tenant_id_type(TenantType::Uuid).migrate().await.unwrap();
+    build().await.unwrap();
 }
 
 #[tokio::test]

@@ -39,6 +39,14 @@ const TABLES: &str = "CREATE TABLE projects (tenant_id uuid NOT NULL, id bigint 
 const OWN_TABLES: &str = "GRANT SELECT, INSERT, UPDATE ON tenancy_gauges TO {role}; \
     GRANT SELECT, INSERT ON tenancy_audit_events TO {role}";
 
+fn migrator(texts: &[&str]) -> Migrator {
+    let migration = |(version, text): (i64, &&str)| {
+        let sql = AssertSqlSafe((*text).to_owned()).into_sql_str();
+        Migration::new(version, "tables".into(), MigrationType::Simple, sql, false)
+    };
+    Migrator::with_migrations((1..).zip(texts).map(migration).collect())
+}
+
 pub(crate) struct World {
     pub(crate) db: TenantDb<Postgres>,
     directory: TenantDirectory,
@@ -75,9 +83,7 @@ impl World {
         if roles {
             places = places.role_per_tenant();
         }
-        let tables = AssertSqlSafe(TABLES).into_sql_str();
-        let tables = Migration::new(1, "tables".into(), MigrationType::Simple, tables, false);
-        let provisioner = Provisioner::new(store.clone(), places, Migrator::with_migrations(vec![tables]));
+        let provisioner = Provisioner::new(store.clone(), places, migrator(&[TABLES]));
         let shared: Vec<_> = provisioner.migrations().run().collect().await;
         assert!(shared.iter().all(|place| place.as_ref().unwrap().result.is_ok()), "{shared:?}");
         let app = (*owner.connect_options()).clone().username(&role).password("runtime");
@@ -228,6 +234,37 @@ async fn the_doctor_names_the_schema_of_a_fault() {
     let plan = RlsPolicies::new(&schema).search_path_only().plan(&mut owner).await.unwrap();
     assert_eq!((plan.changes().len(), plan.unguarded().len()), (1, 0), "{}", plan.sql());
     assert!(plan.sql().contains(name.as_str()), "{}", plan.sql());
+}
+
+/// Without it, the next migration would give the application's role the privileges of every place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_with_a_role_for_each_place_keeps_them() {
+    let mut world = World::with_roles(true).await;
+    for (slug, kind) in
+        [("acme", NewTenant::own_schema as fn(NewTenant) -> NewTenant), ("globex", NewTenant::own_database)]
+    {
+        world.create(slug, kind).await;
+    }
+    let admin: PgConnectOptions = admin_url().parse().unwrap();
+    let owner = admin.database(world.app.get_database().unwrap());
+    let places = PostgresPlaces::new(owner).runtime_role(world.app.get_username());
+    let texts = [
+        TABLES,
+        "CREATE TABLE more (tenant_id uuid NOT NULL, id bigint NOT NULL, PRIMARY KEY (tenant_id, id))",
+    ];
+    for (places, fits) in [(places.clone(), false), (places.role_per_tenant(), true)] {
+        let provisioner = Provisioner::new(SqlStore::new(world.owner.clone()), places, migrator(&texts));
+        let migrated: Vec<_> = provisioner.migrations().run().collect().await;
+        for place in migrated.into_iter().map(Result::unwrap) {
+            match place.result {
+                Ok(_) => assert!(fits || place.tenant.is_none(), "{place:?}"),
+                Err(ref e) => {
+                    assert!(!fits && e.kind() == ErrorKind::Misconfigured, "{place:?}");
+                    assert!(e.to_string().contains("role_per_tenant"), "{e}");
+                }
+            }
+        }
+    }
 }
 
 /// Where each place has a role, PostgreSQL rejects a name with another tenant's schema, and another tenant's database.

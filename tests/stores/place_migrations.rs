@@ -4,6 +4,7 @@ use futures_util::StreamExt;
 use tenancy::ErrorKind;
 use tenancy::placement::{MigratedPlace, Migrations};
 use tenancy::tenant::TenantStore;
+use tokio::task::JoinSet;
 
 use crate::place_fixture::{App, TestPlaces, failures, migrator};
 
@@ -69,6 +70,22 @@ async fn a_place_that_fails_stops_nothing_else<DB: TestPlaces>() {
     }
     assert!(next.migrations().drift().await.unwrap().is_empty());
     assert!(failures(&app, broken).await.values().all(|failed| !failed));
+}
+
+/// Every process migrates the shared tables at its start.
+async fn processes_that_start_at_once_wait_for_each_other<DB: TestPlaces>() {
+    let app = App::<DB>::new().await;
+    let texts = [DB::PROJECTS, "CREATE TABLE one (id bigint)", EXTRA];
+    let mut processes = JoinSet::new();
+    for _ in 0..6 {
+        processes.spawn(run(app.provisioner(&texts).migrations()));
+    }
+    let mut migrated = Vec::new();
+    for found in processes.join_all().await {
+        let [(_, result)] = &found[..] else { panic!("{found:?}") };
+        migrated.extend(result.clone().unwrap());
+    }
+    assert_eq!(migrated, [2, 3], "each ran once");
 }
 
 async fn a_canary_that_fails_stops_the_rest<DB: TestPlaces>() {
@@ -202,6 +219,7 @@ on_every_database!(
     the_reader_of_the_stream_may_write,
     a_table_without_its_policies_gets_them_in_the_next_run,
     a_place_that_fails_stops_nothing_else,
+    processes_that_start_at_once_wait_for_each_other,
     a_canary_that_fails_stops_the_rest,
     a_run_that_is_stopped_yields_what_it_finished,
     a_tenant_that_is_inserted_meanwhile_is_migrated,

@@ -3,11 +3,12 @@
 use std::task::{Context, Waker};
 
 use tenancy::ErrorKind;
-use tenancy::tenant::{Placement, PlacementName, TenantStatus, TenantStore};
+use tenancy::placement::Provisioner;
+use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, TenantStatus, TenantStore};
 use tokio::task::JoinSet;
 
 use crate::common::TestBackend;
-use crate::place_fixture::{App, TestPlaces};
+use crate::place_fixture::{App, TestPlaces, migrator};
 
 async fn each_kind_of_place_is_provisioned_and_seeded<DB: TestPlaces>() {
     let mut app = App::<DB>::new().await;
@@ -124,6 +125,50 @@ async fn b05_a_ready_place_goes_to_one_tenant<DB: TestPlaces>() {
     }
 }
 
+/// Two deployments can have a tenant of the same id on one server. The second does not get the place of the first.
+async fn the_place_of_another_deployment_is_not_used<DB: TestPlaces>() {
+    let (mut first, mut second) = (App::<DB>::new().await, App::<DB>::new().await);
+    for (n, kind) in DB::kinds().into_iter().enumerate() {
+        let acme =
+            first.create(&first.provisioner(&[DB::PROJECTS]), &format!("acme-{n}"), kind).await.unwrap();
+        let places = DB::places(&first.pool, first.files.path());
+        let same_server = Provisioner::new(second.store.clone(), places, migrator(&[DB::PROJECTS]));
+        let new = NewTenant::new(Slug::parse("globex").unwrap(), "globex", "free").id(acme.id().clone());
+        let error = same_server.create(kind(new)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert!(error.to_string().contains("another deployment"), "{error}");
+        // Neither does a second attempt.
+        let error = same_server.resume(acme.id()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert_eq!(first.projects(&acme).await.unwrap(), [format!("first of acme-{n}")]);
+        let globex = second.store.by_id(acme.id()).await.unwrap().unwrap();
+        assert_eq!(globex.status(), TenantStatus::Provisioning);
+        second = App::new().await;
+    }
+}
+
+/// A migration that sets the search path would put its tables where every tenant is.
+#[tokio::test]
+async fn a_migration_that_leaves_its_schema_is_an_error() {
+    use sqlx::Postgres;
+
+    let mut app = App::<Postgres>::new().await;
+    Postgres::raw(&app.pool, "CREATE SCHEMA elsewhere").await.unwrap();
+    for (slug, leave) in [
+        ("acme", "SET search_path = elsewhere"),
+        ("globex", "SELECT set_config('search_path', 'public', false)"),
+    ] {
+        let leaving = app.provisioner(&[Postgres::PROJECTS, leave]);
+        let error = app.create(&leaving, slug, NewTenant::own_schema).await.unwrap_err();
+        assert!(error.to_string().contains("the step `migrate` failed"), "{error}");
+        assert!(error.to_string().contains("a migration changed the `search_path`"), "{error}");
+    }
+    // One that sets it back is as good as any other.
+    let back = app.provisioner(&[Postgres::PROJECTS, "SET LOCAL search_path = elsewhere"]);
+    let tenant = app.create(&back, "initech", NewTenant::own_schema).await.unwrap();
+    assert_eq!(app.projects(&tenant).await.unwrap(), ["first of initech"]);
+}
+
 /// A place whose preparation broke off is given to nobody, and the next run finishes it.
 async fn an_interrupted_preparation_goes_on<DB: TestPlaces>() {
     let mut app = App::<DB>::new().await;
@@ -159,9 +204,9 @@ async fn a_new_database_is_copied_from_the_template<DB: TestPlaces>() {
     app.forget(&Placement::Database { name: name.clone() });
     let old = app.provisioner(&[DB::PROJECTS]).template(name.clone());
     old.update_template().await.unwrap();
-    let one = app.create(&old, "one", tenancy::tenant::NewTenant::own_database).await.unwrap();
+    let one = app.create(&old, "one", NewTenant::own_database).await.unwrap();
     let new = app.provisioner(&[DB::PROJECTS, "CREATE TABLE extra (id bigint)"]).template(name);
-    let two = app.create(&new, "two", tenancy::tenant::NewTenant::own_database).await.unwrap();
+    let two = app.create(&new, "two", NewTenant::own_database).await.unwrap();
     for tenant in [&one, &two] {
         assert_eq!(app.projects(tenant).await.unwrap(), [format!("first of {}", tenant.slug())]);
     }
@@ -187,7 +232,7 @@ async fn a_copy_of_a_template_in_use_is_complete() {
     let options = tenancy::placement::SqliteFiles::new(app.files.path()).unwrap().connect_options(&name);
     let mut writer = SqliteConnection::connect_with(&options).await.unwrap();
     writer.execute("CREATE TABLE table_2 (id); CREATE TABLE table_3 (id)").await.unwrap();
-    let (kind, in_template) = (tenancy::tenant::NewTenant::own_database, 1 << 2 | 1 << 3);
+    let (kind, in_template) = (NewTenant::own_database, 1 << 2 | 1 << 3);
     let during = app.create(&provisioner, "during", kind).await.unwrap();
     writer.close().await.unwrap();
     let after = app.create(&provisioner, "after", kind).await.unwrap();
@@ -202,6 +247,7 @@ on_every_database!(
     each_kind_of_place_is_provisioned_and_seeded,
     a_failed_step_leaves_the_tenant_closed_and_is_resumed,
     an_interrupted_provisioning_goes_on,
+    the_place_of_another_deployment_is_not_used,
     b05_a_ready_place_goes_to_one_tenant,
     an_interrupted_preparation_goes_on,
     a_new_database_is_copied_from_the_template,

@@ -124,7 +124,18 @@ impl From<Database> for Dialect {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            #[expect(clippy::print_stderr, reason = "the error output of the program")]
+            {
+                eprint!("{}", without_urls(&error.to_string(), std::env::args()));
+            }
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
+    let result = match cli.command {
         Command::Policies(options) => policies::run(options),
         Command::Migrate(command) => migrate::run(&command),
         Command::Sql(SqlCommand::Check { paths, config, dialect, quiet }) => {
@@ -143,4 +154,17 @@ fn main() -> ExitCode {
         }
         ExitCode::from(2)
     })
+}
+
+/// The error of the parser without the URLs in the arguments, which can contain a password.
+fn without_urls(error: &str, arguments: impl Iterator<Item = String>) -> String {
+    let mut text = error.to_owned();
+    for argument in arguments {
+        if let Some(scheme) = argument.find("://") {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '+';
+            let start = argument[..scheme].rfind(|c| !is_part(c)).map_or(0, |at| at + 1);
+            text = text.replace(&argument[start..], "(a URL)");
+        }
+    }
+    text
 }

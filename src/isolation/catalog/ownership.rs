@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use tenancy_sql::Schema;
 
 use super::relation::{Column, Relation};
-use super::shards::Shard;
+use super::shards::Shards;
 use crate::isolation::own_tables::CONTROL_PLANE;
 
 /// Which tenants own the rows of a table.
@@ -46,7 +46,7 @@ impl<R: BorrowMut<Relation>> Relations<R> {
     }
 
     /// Gives each table its shards.
-    pub(crate) fn set_shards(&mut self, shards: BTreeMap<i64, Vec<Shard>>) {
+    pub(crate) fn set_shards(&mut self, shards: BTreeMap<i64, Shards>) {
         for (oid, shards) in shards {
             if let Some(table) = self.0.get_mut(&oid) {
                 table.borrow_mut().shards = shards;

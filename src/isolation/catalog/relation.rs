@@ -4,7 +4,7 @@ use serde::Deserialize;
 use tenancy_sql::{Dialect, Schema};
 
 use super::policy::Policy;
-use super::shards::Shard;
+use super::shards::{Shard, Shards};
 use crate::isolation::identifier::quoted;
 use crate::isolation::own_tables;
 
@@ -38,7 +38,7 @@ pub(crate) struct Relation {
     pub(crate) policies: Vec<Policy>,
     /// Its parts on the nodes of Citus.
     #[serde(skip)]
-    pub(crate) shards: Vec<Shard>,
+    pub(crate) shards: Shards,
 }
 
 #[derive(Debug, Deserialize)]
@@ -139,16 +139,26 @@ impl Relation {
             .unwrap_or(schema.column_name())
     }
 
-    /// Whether Citus stores its rows, distributed over nodes or replicated to them.
+    /// Whether Citus runs its statements on shards.
+    pub(crate) fn has_shards(&self) -> bool {
+        !self.shards.all.is_empty()
+    }
+
+    /// Whether Citus distributes its rows over nodes, or replicates them.
     pub(crate) fn is_distributed(&self) -> bool {
-        !self.shards.is_empty()
+        self.has_shards() && !self.shards.local
+    }
+
+    /// Whether Citus knows it, and its rows are on the coordinator only.
+    pub(crate) fn is_known_to_citus(&self) -> bool {
+        self.has_shards() && self.shards.local
     }
 
     /// Whether a policy permits rows. Citus creates a restrictive policy as a permissive one on each shard.
     pub(crate) fn is_permissive(&self, policy: &Policy) -> bool {
         let on_shard =
             |shard: &Shard| shard.policies.iter().any(|one| one.name == policy.name && one.permissive);
-        policy.permissive || self.shards.iter().any(on_shard)
+        policy.permissive || self.shards.all.iter().any(on_shard)
     }
 
     /// The shards with other row-level security than the table.
@@ -158,6 +168,6 @@ impl Relation {
                 && shard.policies.len() == self.policies.len()
                 && shard.policies.iter().all(|own| self.policies.iter().any(|policy| policy.is_like(own)))
         };
-        self.shards.iter().filter(move |shard| !is_like(shard))
+        self.shards.all.iter().filter(move |shard| !is_like(shard))
     }
 }

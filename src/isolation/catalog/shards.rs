@@ -11,6 +11,7 @@ use super::rows;
 
 /// The tables of Citus, as the coordinator lists them.
 const TABLES: &str = "SELECT p.logicalrelid::oid::bigint AS oid, n.nspname AS schema, c.relname AS name, \
+    p.partmethod = 'n' AND p.repmodel = 's' AS local, \
     (SELECT count(*) FROM pg_dist_shard s JOIN pg_dist_placement USING (shardid) WHERE s.logicalrelid = p.logicalrelid) AS shards \
     FROM pg_dist_partition p JOIN pg_class c ON c.oid = p.logicalrelid JOIN pg_namespace n ON n.oid = c.relnamespace";
 
@@ -28,11 +29,20 @@ pub(crate) struct Shard {
     pub(super) policies: Vec<Policy>,
 }
 
+/// The shards of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Shards {
+    pub(crate) local: bool,
+    pub(crate) all: Vec<Shard>,
+}
+
 #[derive(Deserialize)]
 struct Table {
     oid: i64,
     schema: String,
     name: String,
+    /// Citus knows the table, and its rows are on the coordinator only.
+    local: bool,
     shards: usize,
 }
 
@@ -54,7 +64,7 @@ impl Shard {
 ///
 /// # Errors
 /// A node that does not answer, or that lacks a shard, is an error: its policies are unknown.
-pub(crate) async fn shards(conn: &mut PgConnection) -> sqlx::Result<BTreeMap<i64, Vec<Shard>>> {
+pub(crate) async fn shards(conn: &mut PgConnection) -> sqlx::Result<BTreeMap<i64, Shards>> {
     let citus = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL";
     if !sqlx::raw_sql(citus).fetch_one(&mut *conn).await?.try_get::<bool, _>(0)? {
         return Ok(BTreeMap::new());
@@ -73,15 +83,16 @@ pub(crate) async fn shards(conn: &mut PgConnection) -> sqlx::Result<BTreeMap<i64
         found.extend(shards.into_iter().map(|shard| Shard { node: address.clone(), ..shard }));
     }
     let mut by_table = BTreeMap::new();
-    for Table { oid, schema, name, shards } in tables {
+    for Table { oid, schema, name, local, shards } in tables {
         let (of_table, others): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|shard: &Shard| (&shard.schema, &shard.table) == (&schema, &name));
-        if of_table.is_empty() || of_table.len() != shards {
+        // After a move the old shard stays for a while.
+        if of_table.is_empty() || of_table.len() < shards {
             let text = format!("{} of {shards} shards of {schema}.{name} were found", of_table.len());
             return Err(sqlx::Error::Decode(text.into()));
         }
         found = others;
-        by_table.insert(oid, of_table);
+        by_table.insert(oid, Shards { local, all: of_table });
     }
     Ok(by_table)
 }

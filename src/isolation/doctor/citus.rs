@@ -35,31 +35,52 @@ pub(super) async fn judge(
     let tables: Vec<(&Examined, &Column)> =
         catalog.tenants_of_any(schema).filter(|(one, _)| one.kind != 'f').collect();
     let common = common_type(&tables);
-    for &(table, column) in &tables {
+    for &(table, column) in tables.iter().filter(|(table, _)| !table.partition) {
+        // A partitioned table is distributed with its partitions.
+        let family: Vec<&Examined> = family(catalog, table);
         let mut reasons: Vec<String> = Vec::new();
-        for Obstacle { kind, name, .. } in obstacles.iter().filter(|one| one.oid == table.oid) {
-            reasons.push(match &**kind {
-                "trigger" => format!("its trigger `{name}`: Citus distributes no table with triggers"),
-                _ => format!("its policy `{name}` has a subquery"),
-            });
+        for one in &family {
+            let of = if one.oid == table.oid { String::new() } else { format!(" of `{}`", one.display()) };
+            for Obstacle { kind, name, .. } in obstacles.iter().filter(|found| found.oid == one.oid) {
+                reasons.push(match &**kind {
+                    "trigger" => {
+                        format!("the trigger `{name}`{of}: Citus distributes no table with triggers")
+                    }
+                    _ => format!("the policy `{name}`{of} has a subquery"),
+                });
+            }
+            let keys = catalog.foreign_keys.iter().filter(|key| key.child == one.oid);
+            for key in keys {
+                reasons.extend(overwrites_tenant(key, &column.name));
+                let unknown = catalog.relations.get(key.parent).is_some_and(|parent| {
+                    matches!(catalog.ownership(parent, schema), Ownership::Unknown(_) | Ownership::Operator)
+                });
+                if unknown {
+                    reasons.push(format!(
+                        "the foreign key `{}` references a table that is not declared shared",
+                        key.name
+                    ));
+                }
+            }
+            if one.partition && one.kind == 'p' {
+                reasons.push("its partitions are partitioned".to_owned());
+            }
         }
         if catalog.relations.values().any(|one| !one.partition && one.parents.contains(&table.oid))
-            || (!table.partition && !table.parents.is_empty())
+            || !table.parents.is_empty()
         {
             reasons.push("it inherits, or a table inherits from it".to_owned());
         }
         if column.generated {
             reasons.push(format!("its tenant column `{}` is generated", column.name));
         }
-        if !table.partition && Some(&*column.declared) != common {
+        if Some(&*column.declared) != common {
             reasons.push(format!(
                 "its tenant column has the type `{}`, and most have `{}`: the rows of a tenant would not be on one node",
                 column.declared,
                 common.unwrap_or_default()
             ));
         }
-        let keys = catalog.foreign_keys.iter().filter(|key| key.child == table.oid);
-        reasons.extend(keys.filter_map(|key| overwrites_tenant(key, &column.name)));
         let new = |check, detail: String, fix| Finding::new(check, table.display(), detail, fix);
         if !reasons.is_empty() && !table.is_distributed() {
             let fix = if table.is_own_table() {
@@ -69,9 +90,14 @@ pub(super) async fn judge(
             };
             report.findings.push(new(Check::CitusTable, reasons.join("; "), Fix::Step(fix.to_owned())));
         }
-        if !table.is_distributed() && !table.partition && table.forced {
-            let detail = "row-level security is forced: Citus copies the rows as the owner, and sees none; a table that is in \
-                          the metadata of Citus already loses them without an error";
+        if !table.is_distributed() && family.iter().any(|one| one.forced) {
+            let detail = if table.is_known_to_citus() {
+                "row-level security is forced, and the table is in the metadata of Citus: copied as its owner, it becomes empty \
+                 without an error"
+            } else {
+                "row-level security is forced: Citus copies the rows as the owner, and sees none; a table that is in the \
+                 metadata of Citus becomes empty without an error"
+            };
             report.findings.push(new(
                 Check::CitusRows,
                 detail.to_owned(),
@@ -85,7 +111,7 @@ pub(super) async fn judge(
             open_on_shards(table, column, &mut report.findings);
         }
     }
-    references(catalog, schema, report);
+    references(catalog, schema, &obstacles, report);
     Ok(())
 }
 
@@ -122,13 +148,28 @@ fn distribute(
     let first: Vec<String> =
         tables.iter().filter(|(one, _)| references(one)).map(|(one, _)| one.display()).collect();
     let after = if first.is_empty() { String::new() } else { format!("-- after {}\n", first.join(", ")) };
+    let family = family(catalog, table);
+    let all = |action: &'static str| {
+        let forced = family.iter().filter(|one| one.forced);
+        let lines = forced.map(|one| format!("ALTER TABLE {} {action} ROW LEVEL SECURITY;\n", one.ident));
+        lines.collect::<Vec<_>>().concat()
+    };
     format!(
-        "{after}BEGIN;\nALTER TABLE {0} NO FORCE ROW LEVEL SECURITY;\nSELECT create_distributed_table({1}, {2});\n\
-         ALTER TABLE {0} FORCE ROW LEVEL SECURITY;\nCOMMIT;",
-        table.ident,
+        "{after}BEGIN;\nSET LOCAL citus.multi_shard_modify_mode = 'sequential';\n{}\
+         SELECT create_distributed_table({}, {});\n{}COMMIT;",
+        all("NO FORCE"),
         literal(&table.ident),
-        literal(&column.name)
+        literal(&column.name),
+        all("FORCE"),
     )
+}
+
+/// A table and its partitions, which Citus distributes with it.
+fn family<'a>(catalog: &'a Catalog, table: &'a Examined) -> Vec<&'a Examined> {
+    let is_partition = |one: &&Examined| {
+        one.partition && catalog.relations.above(one).iter().any(|above| above.oid == table.oid)
+    };
+    [table].into_iter().chain(catalog.relations.values().filter(is_partition)).collect()
 }
 
 /// On plain PostgreSQL no policy allows a change of an audit event. On a shard the restrictive policy is permissive.
@@ -174,16 +215,44 @@ fn open_on_shards(table: &Examined, column: &Column, found: &mut Vec<Finding>) {
     found.push(Finding::new(Check::OpenPolicy, table.display(), detail, Fix::Sql(dropped.join(";\n"))));
 }
 
-/// The shared tables that have to be replicated first.
-fn references(catalog: &Catalog, schema: &Schema, report: &mut Report) {
+/// The shared tables, which have to be replicated first.
+fn references(catalog: &Catalog, schema: &Schema, obstacles: &[Obstacle], report: &mut Report) {
     let shared =
         catalog.relations.values().filter(|one| one.is_table() && !one.partition && !one.is_distributed());
     let shared = shared.filter(|one| matches!(catalog.ownership(one, schema), Ownership::Shared { .. }));
-    let statements: Vec<String> =
-        shared.map(|one| format!("SELECT create_reference_table({});", literal(&one.ident))).collect();
+    let mut statements = Vec::new();
+    for table in shared {
+        let has = |wrong: bool, what: &'static str| wrong.then_some(what);
+        let triggers = obstacles.iter().any(|one| one.oid == table.oid && one.kind == "trigger");
+        let inherits = catalog.relations.values().any(|one| one.parents.contains(&table.oid));
+        let reasons: Vec<&str> = [
+            has(triggers, "it has a trigger"),
+            has(table.kind == 'p', "it is partitioned"),
+            has(
+                inherits && table.kind != 'p' || !table.parents.is_empty(),
+                "it inherits, or a table inherits from it",
+            ),
+            has(table.forced, "row-level security is forced"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if reasons.is_empty() {
+            statements.push(format!("SELECT create_reference_table({});", literal(&table.ident)));
+        } else {
+            let fix = "change that before `create_reference_table`";
+            report.findings.push(Finding::new(
+                Check::CitusTable,
+                table.display(),
+                format!("a shared table: {}", reasons.join("; ")),
+                Fix::Step(fix.to_owned()),
+            ));
+        }
+    }
     if !statements.is_empty() {
         report.notes.push(format!(
-            "before the tables of tenants, replicate the shared ones: {}",
+            "before the tables of tenants, replicate the shared ones: SET citus.enable_local_reference_table_foreign_keys = \
+             off; {}",
             statements.join(" ")
         ));
     }

@@ -48,7 +48,7 @@ pub(super) fn judge<'a>(relation: &'a Examined, column: &Column) -> PolicyStatus
         PolicyStatus::Open(open)
     } else if permissive().next().is_none() {
         PolicyStatus::None
-    } else if relation.is_distributed() {
+    } else if relation.has_shards() {
         // Citus keeps no restrictive policy. Each of its policies compares with the tenant.
         PolicyStatus::Floor
     } else if permissive().any(|policy| without_floor.iter().any(|command| policy.is_for(*command))) {

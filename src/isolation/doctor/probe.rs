@@ -46,6 +46,14 @@ pub(super) struct Table {
     deletes: bool,
     insert: String,
     row: Option<String>,
+    /// The shared tables that it references.
+    shared: Vec<Shared>,
+}
+
+#[derive(Serialize)]
+struct Shared {
+    oid: i64,
+    ident: String,
 }
 
 /// A result of `probe.sql` for a table.
@@ -190,7 +198,7 @@ pub(super) fn table(
         String::new()
     };
     let may = |right: &str| relation.usable.contains(right);
-    let full = values(catalog, schema, relation, column, &value(&a));
+    let full = values(catalog, relation, column, &value(&a));
     let insert = |values: &[(String, String)]| {
         let list = |of: fn(&(String, String)) -> &str| values.iter().map(of).collect::<Vec<_>>().join(", ");
         format!("INSERT INTO {} AS made ({}) VALUES ({})", relation.ident, list(|v| &v.0), list(|v| &v.1))
@@ -202,7 +210,7 @@ pub(super) fn table(
         ident: relation.ident.clone(),
         tenant: column.ident.clone(),
         sample,
-        distributed: relation.is_distributed() && may("SELECT"),
+        distributed: relation.has_shards() && may("SELECT"),
         reads: may("SELECT"),
         inserts: writes && may("INSERT"),
         updates: writes && may("UPDATE") && may("SELECT"),
@@ -211,6 +219,7 @@ pub(super) fn table(
         row: row.map(|values| {
             format!("WITH made AS ({} RETURNING *) SELECT to_jsonb(made) FROM made", insert(values))
         }),
+        shared: shared_parents(catalog, schema, relation),
         insert: insert(&full.unwrap_or_else(|| vec![(column.ident.clone(), value(&a))])),
         value_a: value(&a),
         value_b: value(&b),
@@ -222,7 +231,6 @@ pub(super) fn table(
 /// The columns that a row needs, each with a value; the tenant column first.
 fn values(
     catalog: &Catalog,
-    schema: &Schema,
     relation: &Examined,
     tenant: &Column,
     id: &str,
@@ -233,7 +241,7 @@ fn values(
         if column.name == tenant.name || given {
             continue;
         }
-        let value = match referred(catalog, schema, relation, column) {
+        let value = match referred(catalog, relation, column) {
             Some(value) => value,
             None => plain(column)?,
         };
@@ -242,19 +250,23 @@ fn values(
     Some(values)
 }
 
+fn shared_parents(catalog: &Catalog, schema: &Schema, relation: &Examined) -> Vec<Shared> {
+    let parents = catalog.foreign_keys.iter().filter(|key| key.child == relation.oid);
+    parents
+        .filter_map(|key| catalog.relations.get(key.parent))
+        .filter(|parent| !matches!(catalog.ownership(parent, schema), Ownership::Tenant(_)))
+        .map(|parent| Shared { oid: parent.oid, ident: parent.ident.clone() })
+        .collect()
+}
+
 /// The value of a foreign key column: from the row of tenant A in the parent, or from any row of a shared parent.
-fn referred(catalog: &Catalog, schema: &Schema, relation: &Examined, column: &Column) -> Option<String> {
+fn referred(catalog: &Catalog, relation: &Examined, column: &Column) -> Option<String> {
     catalog.foreign_keys.iter().filter(|key| key.child == relation.oid).find_map(|key| {
         let (_, parent_column) = key.columns.iter().find(|(child_column, _)| *child_column == column.name)?;
         let parent = catalog.relations.get(key.parent)?;
         let of = parent.column(parent_column)?;
-        Some(match catalog.ownership(parent, schema) {
-            Ownership::Tenant(_) => {
-                // Bound as JSON, so that the value is not part of an SQL text.
-                format!("($1->'{}'->>'{}')::{}", parent.oid, of.name.replace('\'', "''"), column.r#type)
-            }
-            _ => format!("(SELECT {} FROM {} LIMIT 1)", of.ident, parent.ident),
-        })
+        // A row of the tenant, or any row of a shared table. Bound as JSON, so that the value is not part of an SQL text.
+        Some(format!("($1->'{}'->>'{}')::{}", parent.oid, of.name.replace('\'', "''"), column.r#type))
     })
 }
 

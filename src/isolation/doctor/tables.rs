@@ -31,7 +31,7 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
             Ownership::Tenant(column) => {
                 tenant_column(catalog, relation, column, found);
                 rows(relation, column, missing_tenant, found);
-                if relation.is_distributed() && relation.name == AUDIT_EVENTS {
+                if relation.has_shards() && relation.name == AUDIT_EVENTS {
                     citus::audit(relation, found);
                 }
             }
@@ -145,7 +145,8 @@ fn rows(relation: &Examined, column: &Column, missing_tenant: MissingTenant, fou
             relation.display(),
             format!("other policies, or another state of row-level security: {}", shards.join(", ")),
             Fix::Step(
-                "repair the shards with `run_command_on_shards`, or undistribute and distribute the table again"
+                "repair the shard with `run_command_on_shards`; or, in one transaction with NO FORCE and FORCE ROW LEVEL SECURITY \
+                 around it, `undistribute_table` and distribute it again: under FORCE its owner copies no row"
                     .to_owned(),
             ),
         ));
@@ -196,7 +197,7 @@ fn rows(relation: &Examined, column: &Column, missing_tenant: MissingTenant, fou
                 column.name
             );
             let by_hand: Vec<_> = policies.iter().filter(|policy| !policy.is_generated()).collect();
-            if relation.is_distributed() && !by_hand.is_empty() {
+            if relation.has_shards() && !by_hand.is_empty() {
                 let detail =
                     detail + ", and Citus creates a restrictive policy as a permissive one on each shard";
                 let drop = |policy: &&&Policy| format!("DROP POLICY {} ON {ident}", quoted(&policy.name));
@@ -204,7 +205,7 @@ fn rows(relation: &Examined, column: &Column, missing_tenant: MissingTenant, fou
                 found.push(Finding::new(Check::OpenPolicy, relation.display(), detail, fix));
                 return;
             }
-            (Check::OpenPolicy, detail, relation.is_distributed())
+            (Check::OpenPolicy, detail, relation.has_shards())
         }
         PolicyStatus::NoFloor => (
             Check::NoFloor,

@@ -8,7 +8,7 @@ use crate::isolation::policy::COMMANDS;
 
 /// Each needs a decision of a person.
 pub(super) fn unguarded(tables: &Tables<'_>) -> Vec<PolicyChange> {
-    let distributed = tables.tenants.iter().filter(|table| table.relation.is_distributed());
+    let distributed = tables.tenants.iter().filter(|table| table.relation.has_shards());
     distributed.flat_map(of_table).collect()
 }
 
