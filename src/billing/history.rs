@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::event::SubscriptionFacts;
 use super::ordering::{self, Step};
 use super::review::ReviewItem;
-use super::state::{SubscriptionState, SubscriptionStatus, Watermark};
+use super::state::{Price, SubscriptionState, SubscriptionStatus, Watermark};
 use crate::clock::Timestamp;
 use crate::plan::{Catalog, Plan};
 
@@ -176,16 +176,10 @@ impl<T: Ord> Known<T> {
 
 /// The plan that the prices belong to. Prices without a plan are for seats and add-ons.
 pub(super) fn plan_of<'a>(state: &SubscriptionState, catalog: &'a Catalog) -> Result<&'a str, ReviewItem> {
-    let mut plans: Vec<&str> = state
-        .prices
-        .iter()
-        .filter_map(|price| {
-            catalog
-                .plan_for_price(&price.id)
-                .or_else(|| price.lookup_key.as_deref().and_then(|key| catalog.plan_for_price(key)))
-        })
-        .map(Plan::key)
-        .collect();
+    let mut plans = Vec::new();
+    for price in &state.prices {
+        plans.extend(plan_of_price(price, catalog)?.map(Plan::key));
+    }
     plans.sort_unstable();
     plans.dedup();
     match plans.as_slice() {
@@ -194,5 +188,21 @@ pub(super) fn plan_of<'a>(state: &SubscriptionState, catalog: &'a Catalog) -> Re
         several => {
             Err(ReviewItem::SeveralPlans { plans: several.iter().map(|&plan| plan.to_owned()).collect() })
         }
+    }
+}
+
+/// The plan of the price's id, of its lookup key, of its metadata or of its product: the first that there is.
+fn plan_of_price<'a>(price: &Price, catalog: &'a Catalog) -> Result<Option<&'a Plan>, ReviewItem> {
+    let by = |name: Option<&String>| name.and_then(|name| catalog.plan_for_price(name));
+    if let Some(plan) = by(Some(&price.id)).or_else(|| by(price.lookup_key.as_ref())) {
+        return Ok(Some(plan));
+    }
+    match &price.plan {
+        // A name that is misspelt is not a price without a plan.
+        Some(key) => match catalog.plan(key) {
+            Ok(plan) => Ok(Some(plan)),
+            Err(_) => Err(ReviewItem::UnmappedPrice { price: Some(price.id.clone()) }),
+        },
+        None => Ok(by(price.product.as_ref())),
     }
 }

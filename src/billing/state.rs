@@ -111,14 +111,20 @@ pub struct Price {
     pub id: String,
     /// The lookup key that you gave the price, if any.
     pub lookup_key: Option<String>,
+    /// The plan that the price names in its metadata, as `tenancy_plan`.
+    #[serde(default)]
+    pub plan: Option<String>,
+    /// The id of the product.
+    #[serde(default)]
+    pub product: Option<String>,
     /// The quantity; `None` for a metered price.
     pub quantity: Option<u64>,
 }
 
 impl Price {
-    /// A price with this id, without a lookup key and a quantity.
+    /// A price with this id alone.
     pub fn new(id: impl Into<String>) -> Self {
-        Self { id: id.into(), lookup_key: None, quantity: None }
+        Self { id: id.into(), lookup_key: None, plan: None, product: None, quantity: None }
     }
 }
 

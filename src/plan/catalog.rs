@@ -36,7 +36,7 @@ impl Plan {
         &self.title
     }
 
-    /// The prices of this plan: their ids or lookup keys in the billing system.
+    /// What buys this plan: ids or lookup keys of prices, or ids of products, in the billing system.
     pub fn prices(&self) -> &[String] {
         &self.prices
     }
@@ -114,7 +114,7 @@ impl Catalog {
     /// | `upgrade_url` | where a person can change the plan (optional) |
     /// | `fallback` | the plan of a tenant whose last subscription ended; without it such a tenant is deactivated |
     /// | `[features]` | each feature with its kind: `{ kind = "flag" }` or `{ kind = "gauge", unit = "seats" }` |
-    /// | `[plans.KEY]` | `title`, `prices` (ids or lookup keys), and `features`: a value for **every** feature |
+    /// | `[plans.KEY]` | `title`, `prices` (ids or lookup keys of prices, or ids of products), and `features`: a value for **every** feature |
     ///
     /// An application that sells no plans needs one without features:
     ///
@@ -200,7 +200,7 @@ impl Catalog {
         Ok(self.plan(plan)?.entitlements.clone())
     }
 
-    /// The plan of a price, by the price's id or lookup key.
+    /// The plan of a price, by its id, its lookup key or the id of its product.
     pub fn plan_for_price(&self, price: &str) -> Option<&Plan> {
         self.plans.values().find(|plan| plan.prices.iter().any(|known| known == price))
     }

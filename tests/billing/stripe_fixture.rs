@@ -25,7 +25,7 @@ pub const PLANS: &str = r#"
     prices = ["price_basic"]
     features = { sso = false }
     [plans.pro]
-    prices = ["price_pro", "pro_by_key"]
+    prices = ["price_pro", "pro_by_key", "prod_pro"]
     features = { sso = true }
 "#;
 

@@ -373,6 +373,59 @@ async fn exactly_one_plan_is_bought() {
     assert_eq!(fixture.acme().await, plan("pro", TenantStatus::Active), "by the price's lookup key");
 }
 
+/// A price names its plan in four ways. The first that there is decides.
+#[tokio::test]
+async fn the_plan_of_a_price_is_found_by_id_key_metadata_and_product() {
+    let pro = Ok("pro");
+    for (field, price, expected) in [
+        ("price", json!({ "id": "price_new", "product": "prod_pro" }), pro),
+        ("price", json!({ "id": "price_new", "product": { "id": "prod_pro" } }), pro),
+        ("plan", json!({ "id": "price_new", "product": "prod_pro" }), pro),
+        ("plan", json!({ "id": "price_new", "metadata": { "tenancy_plan": "pro" } }), pro),
+        ("price", json!({ "id": "price_new", "metadata": { "tenancy_plan": "pro" } }), pro),
+        (
+            "price",
+            json!({ "id": "price_new", "product": "prod_pro", "metadata": { "tenancy_plan": "basic" } }),
+            Ok("basic"),
+        ),
+        (
+            "price",
+            json!({ "id": "price_new", "lookup_key": "pro_by_key", "metadata": { "tenancy_plan": "basic" } }),
+            pro,
+        ),
+        (
+            "price",
+            json!({ "id": "price_basic", "lookup_key": "pro_by_key", "product": "prod_pro" }),
+            Ok("basic"),
+        ),
+        ("price", json!("price_pro"), pro),
+        ("price", json!({ "id": "price_new", "product": "prod_new" }), Err("price_new")),
+        // A name that is misspelt leaves the plan as it is, and says so.
+        (
+            "price",
+            json!({ "id": "price_new", "product": "prod_pro", "metadata": { "tenancy_plan": "por" } }),
+            Err("price_new"),
+        ),
+    ] {
+        let fixture = Fixture::new().await;
+        let items = json!({ "items": { "data": [{ "id": "si_1", "quantity": 1, field: price }] } });
+        let bought = created("e1", 1, &with(sub("active", ""), &items));
+        match expected {
+            Ok(key) => {
+                expect(&fixture, &bought, "applied").await;
+                assert_eq!(fixture.acme().await, plan(key, TenantStatus::Active), "{items}");
+            }
+            Err(price) => {
+                let _ = fixture.send(&bought).await;
+                assert_eq!(fixture.acme().await, plan("free", TenantStatus::Active), "{items}");
+                let said =
+                    fixture.audit("billing.subscription").last().unwrap().details()["attention"].clone();
+                assert_eq!(said, format!("no plan has the price `{price}`; add it to a plan's prices"));
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn payments_are_news_and_no_access() {
     let fixture = Fixture::new().await;

@@ -98,10 +98,15 @@ fn price(item: &Value) -> Result<Option<Price>, Malformed> {
     let plan = id!(item, "plan")?;
     let Some(id) = id!(item, "price")?.or(plan) else { return Ok(None) };
     let mut price = Price::new(id);
-    price.lookup_key = match item.get("price") {
-        Some(expanded) => text!(expanded, "lookup_key")?.map(str::to_owned),
-        None => None,
-    };
+    // The old `plan` has the same product and metadata. Beside a price it is its copy.
+    for name in ["price", "plan"] {
+        let Some(object) = item.get(name) else { continue }; // or an id, which has none of these
+        let metadata = nested!(object, "metadata")?;
+        let plan = metadata.map(|metadata| text!(metadata, "tenancy_plan")).transpose()?.flatten();
+        price.lookup_key = price.lookup_key.or(text!(object, "lookup_key")?.map(str::to_owned));
+        price.plan = price.plan.or(plan.map(str::to_owned));
+        price.product = price.product.or(id!(object, "product")?);
+    }
     price.quantity = unsigned!(item, "quantity")?;
     Ok(Some(price))
 }
