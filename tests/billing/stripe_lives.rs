@@ -15,10 +15,10 @@ use crate::stripe_fixture::{
 };
 
 /// Pseudo-random numbers, the same in every run.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % sides
     }
@@ -60,7 +60,7 @@ impl Look {
 
 /// The life of one subscription: how it looked after each event.
 #[derive(Clone)]
-struct Life {
+pub(crate) struct Life {
     id: &'static str,
     started: i64,
     looks: Vec<Look>,
@@ -94,13 +94,13 @@ impl Life {
 }
 
 /// The events of all lives in the order in which they occurred.
-struct History {
+pub(crate) struct History {
     lives: Vec<Life>,
-    events: Vec<Value>,
+    pub(crate) events: Vec<Value>,
 }
 
 impl History {
-    fn random(dice: &mut Dice, subscriptions: usize, events: usize) -> Self {
+    pub(crate) fn random(dice: &mut Dice, subscriptions: usize, events: usize) -> Self {
         let mut lives = Vec::<Life>::new();
         let mut all = Vec::new();
         let mut second = 0;
@@ -162,7 +162,7 @@ impl History {
     }
 
     /// The plan and the status that follow from how the subscriptions ended.
-    fn truth(&self) -> (String, TenantStatus) {
+    pub(crate) fn truth(&self) -> (String, TenantStatus) {
         let rank = |status: &str| match status {
             "active" => 5,
             "trialing" => 4,
@@ -197,14 +197,14 @@ impl History {
 }
 
 /// One tenant, acme, on a store.
-struct Side<S> {
+pub(crate) struct Side<S> {
     store: std::sync::Arc<S>,
     webhook: StripeWebhook,
     clock: std::sync::Arc<ManualClock>,
 }
 
 impl<S: BillingStore + TenantStore + 'static> Side<S> {
-    async fn new(store: S) -> Self {
+    pub(crate) async fn new(store: S) -> Self {
         let store = std::sync::Arc::new(store);
         store
             .insert(NewTenant::active("acme", "free").unwrap().id(TenantId::parse("acme").unwrap()))
@@ -223,7 +223,7 @@ impl<S: BillingStore + TenantStore + 'static> Side<S> {
     }
 
     /// The tenant and its subscriptions after these deliveries.
-    async fn after(&self, history: &History, order: &[usize]) -> (Tenant, Vec<Subscription>) {
+    pub(crate) async fn after(&self, history: &History, order: &[usize]) -> (Tenant, Vec<Subscription>) {
         for &at in order {
             let body = history.events[at].to_string();
             let signature = sign(SECRET, body.as_bytes(), self.clock.now());
@@ -262,7 +262,7 @@ impl Count {
     }
 }
 
-fn permutations(n: usize) -> Vec<Vec<usize>> {
+pub(crate) fn permutations(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![Vec::new()];
     }
