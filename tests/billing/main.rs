@@ -18,7 +18,6 @@ mod stripe_reference;
 mod stripe_sdk;
 mod stripe_shapes;
 mod stripe_signature;
-mod stripe_statements;
 mod stripe_translate;
 mod stripe_unreadable;
 mod stripe_web;

@@ -14,11 +14,13 @@ use crate::stripe_fixture::{
     PLANS, SECRET, START, created, deleted, item, stamped, subscription, updated, with,
 };
 
+mod statements;
+
 /// Pseudo-random numbers, the same in every run.
-pub(crate) struct Dice(pub(crate) u64);
+struct Dice(u64);
 
 impl Dice {
-    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+    fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % sides
     }
@@ -60,7 +62,7 @@ impl Look {
 
 /// The life of one subscription: how it looked after each event.
 #[derive(Clone)]
-pub(crate) struct Life {
+struct Life {
     id: &'static str,
     started: i64,
     looks: Vec<Look>,
@@ -94,13 +96,13 @@ impl Life {
 }
 
 /// The events of all lives in the order in which they occurred.
-pub(crate) struct History {
+struct History {
     lives: Vec<Life>,
-    pub(crate) events: Vec<Value>,
+    events: Vec<Value>,
 }
 
 impl History {
-    pub(crate) fn random(dice: &mut Dice, subscriptions: usize, events: usize) -> Self {
+    fn random(dice: &mut Dice, subscriptions: usize, events: usize) -> Self {
         let mut lives = Vec::<Life>::new();
         let mut all = Vec::new();
         let mut second = 0;
@@ -162,7 +164,7 @@ impl History {
     }
 
     /// The plan and the status that follow from how the subscriptions ended.
-    pub(crate) fn truth(&self) -> (String, TenantStatus) {
+    fn truth(&self) -> (String, TenantStatus) {
         let rank = |status: &str| match status {
             "active" => 5,
             "trialing" => 4,
@@ -197,14 +199,14 @@ impl History {
 }
 
 /// One tenant, acme, on a store.
-pub(crate) struct Side<S> {
+struct Side<S> {
     store: std::sync::Arc<S>,
     webhook: StripeWebhook,
     clock: std::sync::Arc<ManualClock>,
 }
 
 impl<S: BillingStore + TenantStore + 'static> Side<S> {
-    pub(crate) async fn new(store: S) -> Self {
+    async fn new(store: S) -> Self {
         let store = std::sync::Arc::new(store);
         store
             .insert(NewTenant::active("acme", "free").unwrap().id(TenantId::parse("acme").unwrap()))
@@ -223,7 +225,7 @@ impl<S: BillingStore + TenantStore + 'static> Side<S> {
     }
 
     /// The tenant and its subscriptions after these deliveries.
-    pub(crate) async fn after(&self, history: &History, order: &[usize]) -> (Tenant, Vec<Subscription>) {
+    async fn after(&self, history: &History, order: &[usize]) -> (Tenant, Vec<Subscription>) {
         for &at in order {
             let body = history.events[at].to_string();
             let signature = sign(SECRET, body.as_bytes(), self.clock.now());

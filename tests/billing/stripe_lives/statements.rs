@@ -5,9 +5,9 @@ use tenancy::billing::Subscription;
 use tenancy::store::{MemoryStore, SqlStore};
 use tenancy::tenant::TenantStatus;
 
+use super::{Dice, History, Side, permutations};
 use crate::common::TestBackend;
 use crate::stripe_fixture::{Fixture, START, created, deleted, event, stamped, subscription, updated, with};
-use crate::stripe_lives::{Dice, History, Side, permutations};
 
 const STATEMENTS: [&str; 5] = [
     "customer.subscription.paused",
