@@ -1,9 +1,9 @@
 //! [`decide`]: what an event about a subscription changes. Pure functions; `process.rs` reads and writes the rows.
 
-use super::event::SubscriptionFacts;
+use super::event::{SubscriptionEventKind, SubscriptionFacts};
 use super::history::{EventOrder, SubscriptionRow, plan_of};
 use super::review::ReviewItem;
-use super::state::SubscriptionStatus;
+use super::state::{SubscriptionState, SubscriptionStatus, Watermark};
 use super::subscription::Subscription;
 use crate::plan::{Catalog, Plan};
 use crate::tenant::{StatusSource, Tenant, TenantStatus};
@@ -87,6 +87,26 @@ pub(super) fn recompute(
     let settled: Vec<Subscription> = subscriptions.iter().map(settled).collect();
     let (next, review_items) = next_tenant(tenant, &settled.iter().collect::<Vec<_>>(), catalog);
     (settled, (next != *tenant).then_some(next), review_items)
+}
+
+/// Ends every live subscription of a customer who was deleted, and computes the tenant as [`recompute`] does.
+pub(super) fn end_customer(
+    tenant: &Tenant,
+    subscriptions: &[Subscription],
+    (customer, as_of): (&str, &Watermark),
+    catalog: &Catalog,
+) -> (Vec<Subscription>, Option<Tenant>, Vec<ReviewItem>) {
+    let after = |subscription: &Subscription| {
+        if subscription.customer() != customer || subscription.status().is_final() {
+            return subscription.clone();
+        }
+        let state =
+            SubscriptionState { status: SubscriptionStatus::Canceled, ..subscription.row.state.clone() };
+        let kind = SubscriptionEventKind::Deleted;
+        let facts = SubscriptionFacts::new(subscription.id(), customer, state, kind, as_of.clone());
+        Subscription::from_row(tenant.id().clone(), subscription.row.after(&facts, catalog).0)
+    };
+    recompute(tenant, &subscriptions.iter().map(after).collect::<Vec<_>>(), catalog)
 }
 
 /// The tenant that follows from all its subscriptions, and what a person should review.

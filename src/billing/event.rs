@@ -23,8 +23,8 @@ pub struct BillingEvent {
     pub account: Option<String>,
     /// The facts in the event.
     pub fact: Fact,
-    /// Why to ignore the event if neither its customer nor its subscription is stored: another program on the same
-    /// account wrote its tenant id. `None`: such an event goes to the quarantine.
+    /// Why to ignore the event if its tenant is unknown: another program on the same account wrote its tenant id, or the
+    /// event would only be recorded. `None`: such an event goes to the quarantine.
     pub ignored_if_unknown: Option<&'static str>,
     /// The event as received, for the quarantine.
     pub raw: Vec<u8>,
@@ -62,6 +62,10 @@ impl BillingEvent {
             Fact::PaymentSucceeded(facts) | Fact::PaymentFailed(facts) => {
                 [&mut facts.customer, &mut facts.subscription].into_iter().flatten().for_each(scope);
             }
+            Fact::Recorded(facts) => {
+                [&mut facts.customer, &mut facts.subscription].into_iter().flatten().for_each(scope);
+            }
+            Fact::CustomerDeleted { customer } => scope(customer),
             Fact::Ignored { .. } | Fact::Unreadable { .. } => {}
         }
         Some(event)
@@ -70,6 +74,11 @@ impl BillingEvent {
     /// Whether the event is the end of a subscription.
     pub(super) fn ends_subscription(&self) -> bool {
         matches!(&self.fact, Fact::Subscription(facts) if facts.state.status.is_final())
+    }
+
+    /// Whether the event may link its customer to a tenant.
+    pub(super) fn may_link(&self) -> bool {
+        !matches!(self.fact, Fact::Recorded(_) | Fact::CustomerDeleted { .. })
     }
 
     /// The customer, subscription and tenant that the event is about.
@@ -93,6 +102,15 @@ impl BillingEvent {
                 tenant: facts.tenant.as_deref(),
                 reference: None,
             },
+            Fact::Recorded(facts) => EventSubjects {
+                customer: facts.customer.as_deref(),
+                subscription: facts.subscription.as_deref(),
+                tenant: facts.tenant.as_deref(),
+                reference: None,
+            },
+            Fact::CustomerDeleted { customer } => {
+                EventSubjects { customer: Some(customer), ..EventSubjects::default() }
+            }
             Fact::Ignored { .. } | Fact::Unreadable { .. } => EventSubjects::default(),
         }
     }
@@ -132,7 +150,8 @@ pub struct EventSubjects<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fact {
-    /// The current state of a subscription. Only this fact changes a tenant's plan and status.
+    /// The current state of a subscription. Only this fact, and the end of all subscriptions of a deleted customer, change
+    /// a tenant's plan and status.
     Subscription(SubscriptionFacts),
     /// A checkout was completed. If it [links](CheckoutFacts::links), its customer belongs to the tenant from now on.
     CheckoutCompleted(CheckoutFacts),
@@ -140,6 +159,13 @@ pub enum Fact {
     PaymentSucceeded(PaymentFacts),
     /// A payment failed. Only recorded: access follows the subscription.
     PaymentFailed(PaymentFacts),
+    /// A customer was deleted: all its live subscriptions have ended. The customer stays linked to the tenant.
+    CustomerDeleted {
+        /// The id of the customer.
+        customer: String,
+    },
+    /// Something that is only recorded as an audit event. It links no customer.
+    Recorded(RecordedFacts),
     /// An event that changes nothing.
     Ignored {
         /// Why.
@@ -160,6 +186,9 @@ pub enum SubscriptionEventKind {
     Created,
     /// The subscription changed.
     Updated,
+    /// The event states the subscription without a change of its own: the change, if any, is in an event
+    /// [`Updated`](Self::Updated) of the same second.
+    Stated,
     /// The subscription ended.
     Deleted,
 }
@@ -183,6 +212,8 @@ pub struct SubscriptionFacts {
     pub partial: bool,
     /// The previous values of what the event changed.
     pub previous: PreviousAttributes,
+    /// When the trial ends, if the event announces that. A future end is recorded.
+    pub trial_ends: Option<Timestamp>,
     /// The type of the event.
     pub kind: SubscriptionEventKind,
     /// The time and id of the event.
@@ -206,6 +237,7 @@ impl SubscriptionFacts {
             state,
             partial: false,
             previous: PreviousAttributes::default(),
+            trial_ends: None,
             kind,
             as_of,
         }
@@ -285,4 +317,29 @@ pub struct PaymentFacts {
     pub attempt: Option<u64>,
     /// When the billing system tries again.
     pub next_attempt: Option<Timestamp>,
+}
+
+/// The facts of an event that is only recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedFacts {
+    /// The action of the audit event: `billing.charge_refunded`.
+    pub action: &'static str,
+    /// The kind and the id of the object that the event is about.
+    pub target: Option<(&'static str, String)>,
+    /// The id of the customer.
+    pub customer: Option<String>,
+    /// The subscription that the object belongs to.
+    pub subscription: Option<String>,
+    /// The tenant id that your program wrote into the object's metadata or its signed reference.
+    pub tenant: Option<String>,
+    /// The details of the audit event. They contain no names and addresses.
+    pub details: Vec<(&'static str, String)>,
+}
+
+impl RecordedFacts {
+    /// Facts with this action and nothing else.
+    pub fn new(action: &'static str) -> Self {
+        Self { action, ..Self::default() }
+    }
 }

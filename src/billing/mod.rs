@@ -14,6 +14,9 @@
 //! | `canceled` after it was live, and no other is live | active on the [granted plan](crate::tenant::Tenant::granted_plan), else on the catalog's `fallback`; without either, deactivated |
 //! | one that this version does not know | that of the last known status; the subscription needs a refresh |
 //!
+//! The deletion of a customer ends all its live subscriptions. Payments, refunds, disputes and the like are recorded as
+//! audit events, and never change access.
+//!
 //! A subscription whose prices were never in the catalog has no say. If its prices leave the catalog, its last known plan
 //! stays; after a change of the catalog, call [`recompute`]. A plan that an operator granted is never lowered, and a closed
 //! status that an operator set is never lifted: the audit event contains the reason. A tenant that is being deleted does
@@ -30,8 +33,10 @@ mod event;
 mod history;
 mod ordering;
 mod outcome;
+mod owner;
 mod process;
 mod provider;
+mod records;
 mod review;
 mod state;
 mod store;
@@ -40,8 +45,8 @@ mod subscription;
 
 pub use self::decision::{Decision, decide};
 pub use self::event::{
-    BillingEvent, CheckoutFacts, CheckoutMode, EventSubjects, Fact, PaymentFacts, SubscriptionEventKind,
-    SubscriptionFacts,
+    BillingEvent, CheckoutFacts, CheckoutMode, EventSubjects, Fact, PaymentFacts, RecordedFacts,
+    SubscriptionEventKind, SubscriptionFacts,
 };
 pub use self::history::EventOrder;
 pub use self::outcome::EventOutcome;

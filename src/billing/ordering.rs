@@ -1,5 +1,7 @@
 //! Orders the events of one second by their contents.
 
+use std::mem;
+
 use serde::{Deserialize, Serialize};
 
 use super::event::{SubscriptionEventKind, SubscriptionFacts};
@@ -13,9 +15,14 @@ use super::state::{PreviousAttributes, SubscriptionState};
 pub(super) struct Step {
     /// The event's id.
     pub(super) event: String,
-    /// The state before it; `None` for the event that created the subscription, which is the first.
+    /// The state before it; `None` for the event that created the subscription, which is the first, and for a
+    /// statement.
     before: Option<SubscriptionState>,
     pub(super) state: SubscriptionState,
+    /// Whether it states the subscription without a change of its own. The change is in another event of the same second,
+    /// or was earlier. So a statement counts only while no change of its second is known.
+    #[serde(default)]
+    is_statement: bool,
 }
 
 /// The most events of one second that are compared. With more, their order is unclear.
@@ -24,10 +31,17 @@ const MAX_STEPS: usize = 7;
 impl Step {
     pub(super) fn of(facts: &SubscriptionFacts) -> Self {
         let before = match facts.kind {
-            SubscriptionEventKind::Created => None,
-            _ => Some(before(&facts.state, &facts.previous)),
+            SubscriptionEventKind::Created | SubscriptionEventKind::Stated => None,
+            SubscriptionEventKind::Updated | SubscriptionEventKind::Deleted => {
+                Some(before(&facts.state, &facts.previous))
+            }
         };
-        Self { event: facts.as_of.event.clone(), before, state: facts.state.clone() }
+        Self {
+            event: facts.as_of.event.clone(),
+            before,
+            state: facts.state.clone(),
+            is_statement: facts.kind == SubscriptionEventKind::Stated,
+        }
     }
 
     /// Whether both state the same fact. The billing system can create two events for one change.
@@ -36,8 +50,19 @@ impl Step {
     }
 }
 
-/// Adds an event to those of its second, unless there are too many.
+/// Adds an event to those of its second, unless there are too many. A change outranks all statements.
 pub(super) fn add(steps: &mut Vec<Step>, step: Step) {
+    if step.before.is_some() {
+        steps.retain(|known| !known.is_statement);
+    } else if step.is_statement && steps.iter().any(|known| known.before.is_some()) {
+        return;
+    } else if step.is_statement
+        && let Some(same) = steps.iter_mut().find(|known| known.is_statement && known.state == step.state)
+    {
+        // The one with the greatest id, as in `last`.
+        same.event = step.event.max(mem::take(&mut same.event));
+        return;
+    }
     if steps.len() <= MAX_STEPS {
         steps.push(step);
     }
@@ -50,6 +75,11 @@ pub(super) fn add(steps: &mut Vec<Step>, step: Step) {
 pub(super) fn last(steps: &[Step]) -> Option<&Step> {
     if steps.len() > MAX_STEPS {
         return None;
+    }
+    // Without a change, a statement comes after the creation. Of several that differ, the last is not known.
+    let mut statements = steps.iter().filter(|step| step.is_statement);
+    if let Some(statement) = statements.next() {
+        return statements.next().is_none().then_some(statement);
     }
     let mut ends = Vec::new();
     collect_ends(&steps.iter().collect::<Vec<_>>(), None, &mut ends);

@@ -8,8 +8,11 @@ use super::decision::{self, decide};
 use super::event::{BillingEvent, EventSubjects, Fact, PaymentFacts, SubscriptionFacts};
 use super::history::EventOrder;
 use super::outcome::EventOutcome;
+use super::owner::{Owner, has_other_payer, owner};
 use super::provider::Provider;
+use super::records;
 use super::review::ReviewItem;
+use super::state::{SubscriptionStatus, Watermark};
 use super::store::{BillingTx, Quarantined};
 use crate::audit::AuditEvent;
 use crate::clock::Clock;
@@ -106,15 +109,6 @@ const SECOND_CUSTOMER: &str = "the tenant has a live subscription of another cus
 /// How far ahead of the clock a live event may be dated. One from a far future would outdate all others.
 const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
 
-/// The tenant that an event belongs to.
-enum Owner {
-    Stored(TenantId),
-    /// The event names the tenant, and nothing is stored yet.
-    Named(TenantId),
-    Unknown,
-    Contradiction,
-}
-
 struct EventProcessor<'a, T: ?Sized> {
     tx: &'a mut T,
     provider: &'a dyn Provider,
@@ -135,10 +129,16 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         if linked {
             waiting = self.tx.take_quarantined(subjects.customer, subjects.subscription).await?;
         }
-        if event.ends_subscription()
-            && let Some(subscription) = subjects.subscription
-            && let Some(tenant) = self.tx.tenant_of_subscription(subscription).await?
-        {
+        let ended = match (&event.fact, subjects) {
+            (Fact::CustomerDeleted { .. }, EventSubjects { customer: Some(customer), .. }) => {
+                self.tx.tenant_of_customer(customer).await?
+            }
+            (_, EventSubjects { subscription: Some(subscription), .. }) if event.ends_subscription() => {
+                self.tx.tenant_of_subscription(subscription).await?
+            }
+            _ => None,
+        };
+        if let Some(tenant) = ended {
             waiting.extend(self.tx.take_blocked(&tenant).await?);
         }
         while let Some(quarantined) = (!waiting.is_empty()).then(|| waiting.remove(0)) {
@@ -172,7 +172,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         for key in [subjects.customer, subjects.subscription].into_iter().flatten() {
             self.tx.advisory_lock(key).await?;
         }
-        let (id, named) = match self.owner(subjects, event.ends_subscription()).await? {
+        let (id, named) = match owner(self.tx, subjects, event.ends_subscription()).await? {
             Owner::Stored(id) => (id, false),
             Owner::Named(id) => (id, true),
             Owner::Unknown => {
@@ -189,11 +189,12 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         };
         let mut linked = false;
         if let Some(customer) = subjects.customer
+            && event.may_link()
             && self.tx.tenant_of_customer(customer).await?.is_none()
         {
             if named
                 && matches!(event.fact, Fact::CheckoutCompleted(_))
-                && self.has_other_payer(&id, customer).await?
+                && has_other_payer(self.tx, &id, customer).await?
             {
                 return Ok((self.quarantine_for(event, SECOND_CUSTOMER, Some(id)).await?, false));
             }
@@ -212,60 +213,17 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             Fact::PaymentFailed(facts) => {
                 self.payment(event, tenant, facts, "billing.payment_failed", linked).await?
             }
-            _ => unchanged(tenant, linked),
+            Fact::Recorded(facts) => {
+                let record = records::recorded(self.audit(event, &tenant, facts.action), facts);
+                self.tx.record(&record).await?;
+                EventOutcome::Unchanged
+            }
+            Fact::CustomerDeleted { customer } => self.customer_deleted(event, tenant, customer).await?,
+            Fact::CheckoutCompleted(_) | Fact::Ignored { .. } | Fact::Unreadable { .. } => {
+                unchanged(tenant, linked)
+            }
         };
         Ok((outcome, linked))
-    }
-
-    /// Finds the tenant of an event, from the strongest evidence to the weakest.
-    async fn owner(&mut self, subjects: EventSubjects<'_>, ended: bool) -> Result<Owner> {
-        let by_subscription = match subjects.subscription {
-            Some(id) => self.tx.tenant_of_subscription(id).await?,
-            None => None,
-        };
-        let by_customer = match subjects.customer {
-            Some(id) => self.tx.tenant_of_customer(id).await?,
-            None => None,
-        };
-        if let (Some(a), Some(b)) = (&by_subscription, &by_customer)
-            && a != b
-        {
-            return Ok(Owner::Contradiction);
-        }
-        // What is stored about a subscription outranks what its last event says: the end must not be missed.
-        if let (Some(stored), true) = (&by_subscription, ended) {
-            return Ok(Owner::Stored(stored.clone()));
-        }
-        let stored = by_subscription.or(by_customer);
-        if let (Some(stored), Some(metadata)) = (&stored, subjects.tenant)
-            && TenantId::parse(metadata).ok().as_ref() != Some(stored)
-        {
-            return Ok(Owner::Contradiction);
-        }
-        let by_metadata = self.existing(subjects.tenant).await?;
-        let by_reference = self.existing(subjects.reference).await?;
-        let named = match (by_metadata, by_reference) {
-            (Some(a), Some(b)) if a != b => return Ok(Owner::Contradiction),
-            (a, b) => a.or(b),
-        };
-        Ok(match (stored, named) {
-            (Some(stored), Some(named)) if stored != named => Owner::Contradiction,
-            (Some(stored), _) => Owner::Stored(stored),
-            (None, Some(named)) => Owner::Named(named),
-            (None, None) => Owner::Unknown,
-        })
-    }
-
-    /// The existing tenant with this id, if the text is one.
-    async fn existing(&mut self, text: Option<&str>) -> Result<Option<TenantId>> {
-        let Some(id) = text.and_then(|text| TenantId::parse(text).ok()) else { return Ok(None) };
-        Ok(self.tx.lock_tenant(&id).await?.map(|tenant| tenant.id().clone()))
-    }
-
-    /// Whether another customer pays for a live subscription of the tenant.
-    async fn has_other_payer(&mut self, tenant: &TenantId, customer: &str) -> Result<bool> {
-        let subscriptions = self.tx.subscriptions(tenant).await?;
-        Ok(subscriptions.iter().any(|sub| sub.customer() != customer && sub.status().is_live()))
     }
 
     async fn subscription(
@@ -283,9 +241,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         if decision.order == EventOrder::NeedsRefresh {
             tracing::warn!(tenant.id = %tenant.id(), event = %event.id, "the order of two events cannot be known");
         }
-        for review_item in &decision.review_items {
-            tracing::warn!(tenant.id = %tenant.id(), event = %event.id, %review_item, "a billing event needs review");
-        }
+        warn_of(&decision.review_items, &tenant, event);
         if decision.tenant.is_some() || !decision.review_items.is_empty() {
             let next = decision.tenant.as_ref().unwrap_or(&tenant);
             let change = self
@@ -295,6 +251,16 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
                 .target("subscription", &facts.id)
                 .detail("subscription_status", &facts.state.status);
             self.tx.record(&change).await?;
+        }
+        if let Some(end) = facts.trial_ends
+            && end > self.clock.now()
+            && [&facts.state.status, decision.subscription.status()] == [&SubscriptionStatus::Trialing; 2]
+        {
+            let notice = self
+                .audit(event, decision.tenant.as_ref().unwrap_or(&tenant), "billing.trial_will_end")
+                .target("subscription", &facts.id)
+                .detail("trial_end", end.seconds());
+            self.tx.record(&notice).await?;
         }
         if let Some(next) = &decision.tenant {
             return Ok(EventOutcome::Applied { tenant: self.tx.save_tenant(next).await? });
@@ -314,21 +280,44 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         action: &'static str,
         linked: bool,
     ) -> Result<EventOutcome> {
-        let mut record = self.audit(event, &tenant, action);
-        if let Some(invoice) = &facts.invoice {
-            record = record.target("invoice", invoice);
+        // Stripe reports one success in two events, `invoice.paid` and `invoice.payment_succeeded`.
+        if let (Some(invoice), Fact::PaymentSucceeded(_)) = (&facts.invoice, &event.fact) {
+            let amount = facts.amount.unwrap_or_default();
+            let payment = format!("{invoice}/paid/{amount}");
+            if !self.tx.record_once(&payment, event.account.as_deref(), self.clock.now()).await? {
+                return Ok(unchanged(tenant, linked));
+            }
         }
-        if let Some(amount) = facts.amount {
-            record = record.detail("amount", amount);
-        }
-        if let Some(currency) = &facts.currency {
-            record = record.detail("currency", currency);
-        }
-        if let Some(attempt) = facts.attempt {
-            record = record.detail("attempt", attempt);
-        }
+        let record = records::payment(self.audit(event, &tenant, action), facts);
         self.tx.record(&record).await?;
         Ok(unchanged(tenant, linked))
+    }
+
+    /// Ends every live subscription of a deleted customer. The events about each end may come before or after.
+    async fn customer_deleted(
+        &mut self,
+        event: &BillingEvent,
+        tenant: Tenant,
+        customer: &str,
+    ) -> Result<EventOutcome> {
+        let stored = self.tx.subscriptions(tenant.id()).await?;
+        let as_of = Watermark::new(event.created, event.id.as_str());
+        let (subscriptions, next, review_items) =
+            decision::end_customer(&tenant, &stored, (customer, &as_of), self.catalog);
+        for subscription in subscriptions.iter().filter(|one| !stored.contains(one)) {
+            self.tx.save_subscription(subscription).await?;
+        }
+        warn_of(&review_items, &tenant, event);
+        let change = self
+            .change("billing.customer_deleted", &tenant, next.as_ref().unwrap_or(&tenant), &review_items)
+            .detail("event", &event.id)
+            .detail("event_kind", &event.kind)
+            .target("customer", customer);
+        self.tx.record(&change).await?;
+        Ok(match next {
+            Some(next) => EventOutcome::Applied { tenant: self.tx.save_tenant(&next).await? },
+            None => EventOutcome::Unchanged,
+        })
     }
 
     /// The audit event of a change of a tenant.
@@ -388,6 +377,12 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             })
             .await?;
         Ok(EventOutcome::Quarantined { reason })
+    }
+}
+
+fn warn_of(review_items: &[ReviewItem], tenant: &Tenant, event: &BillingEvent) {
+    for review_item in review_items {
+        tracing::warn!(tenant.id = %tenant.id(), event = %event.id, %review_item, "a billing event needs review");
     }
 }
 

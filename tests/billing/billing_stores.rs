@@ -95,6 +95,9 @@ fn event(dice: &mut Dice, n: usize) -> Value {
         "checkout",
         "paid",
         "failed",
+        "stated",
+        "customer",
+        "recorded",
     ]) {
         "checkout" => (
             "checkout.session.completed",
@@ -110,6 +113,32 @@ fn event(dice: &mut Dice, n: usize) -> Value {
             "invoice.payment_failed",
             json!({ "id": "in_2", "object": "invoice", "customer": customer, "subscription": subscription,
                 "attempt_count": 1 }),
+        ),
+        "customer" => ("customer.deleted", json!({ "id": customer, "object": "customer" })),
+        "recorded" => (
+            dice.roll(&[
+                "invoice.payment_succeeded",
+                "invoice.upcoming",
+                "charge.refunded",
+                "charge.dispute.created",
+                "entitlements.active_entitlement_summary.updated",
+                "subscription_schedule.updated",
+                "checkout.session.expired",
+                "checkout.session.async_payment_succeeded",
+                "customer.updated",
+            ]),
+            json!({ "id": "x_1", "customer": customer, "subscription": subscription, "metadata": tenant,
+                "mode": "subscription", "payment_status": "paid", "amount_paid": 1000, "amount_due": 1000 }),
+        ),
+        "stated" if status != "canceled" => (
+            dice.roll(&[
+                "customer.subscription.paused",
+                "customer.subscription.resumed",
+                "customer.subscription.trial_will_end",
+            ]),
+            json!({ "id": subscription, "object": "subscription", "customer": customer, "status": status,
+                "trial_end": START + 9000, "metadata": tenant,
+                "items": { "data": [{ "price": { "id": price }, "quantity": 1 }] } }),
         ),
         _ => (
             if status == "canceled" {

@@ -5,6 +5,7 @@
 mod common;
 
 mod billing_stores;
+mod stripe_customer_deleted;
 mod stripe_fixture;
 mod stripe_installation;
 mod stripe_lifecycle;
@@ -12,6 +13,7 @@ mod stripe_lives;
 mod stripe_operations;
 mod stripe_order;
 mod stripe_plans;
+mod stripe_recorded;
 mod stripe_reference;
 mod stripe_sdk;
 mod stripe_shapes;

@@ -17,6 +17,8 @@ use crate::stripe_fixture::{
     PLANS, SECRET, START, created, deleted, item, stamped, subscription, updated, with,
 };
 
+mod statements;
+
 /// Pseudo-random numbers, the same in every run.
 struct Dice(u64);
 
@@ -274,7 +276,7 @@ impl Count {
     }
 }
 
-fn permutations(n: usize) -> Vec<Vec<usize>> {
+pub(crate) fn permutations(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![Vec::new()];
     }

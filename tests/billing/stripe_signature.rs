@@ -1,6 +1,7 @@
 //! A webhook body without a valid signature has no effect, in every form in which Stripe's SDKs disagree.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
@@ -168,6 +169,32 @@ fn whole_seconds_decide_the_age() {
     assert!(!at((NOW + 301) * 1_000_000));
     assert!(!at(i64::MAX));
     assert!(!at(i64::MIN));
+}
+
+#[test]
+fn the_tolerance_counts_in_both_directions_and_is_never_zero() {
+    let secrets = || SigningSecrets::new([SECRET]).unwrap();
+    for (tolerance, allowed) in [
+        (Duration::from_secs(1), 1),
+        (Duration::from_millis(1999), 1),
+        (Duration::from_mins(1), 60),
+        (Duration::from_hours(1), 3600),
+        (Duration::MAX, NOW),
+    ] {
+        let secrets = secrets().tolerance(tolerance).unwrap();
+        let header = header(&NOW.to_string());
+        for (difference, accepted) in [(0, true), (allowed, true), (allowed + 1, tolerance == Duration::MAX)]
+        {
+            for now in [NOW + difference, NOW - difference] {
+                let verified = secrets.verify(BODY, &[header.as_bytes()], Timestamp::from_seconds(now));
+                assert_eq!(verified.is_ok(), accepted, "{tolerance:?} {difference}");
+            }
+        }
+        assert!(secrets.verify(b"{}", &[header.as_bytes()], Timestamp::from_seconds(NOW)).is_err());
+    }
+    for none in [Duration::ZERO, Duration::from_millis(999)] {
+        assert_eq!(secrets().tolerance(none).unwrap_err().kind(), ErrorKind::Misconfigured);
+    }
 }
 
 #[test]

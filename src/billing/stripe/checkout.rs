@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::fields::Malformed;
+use super::recorded::{ONLY_RECORDED, details};
 use super::subscription::customer;
 use super::tenant_names::{NamedFact, TenantNames};
-use crate::billing::{CheckoutFacts, CheckoutMode, Fact};
+use crate::billing::{CheckoutFacts, CheckoutMode, Fact, RecordedFacts};
 
 /// Reads a checkout session. A session that must not link a customer is ignored.
 pub(super) fn checkout(session: &Value, names: &TenantNames) -> Result<NamedFact, Malformed> {
@@ -41,4 +42,22 @@ pub(super) fn checkout(session: &Value, names: &TenantNames) -> Result<NamedFact
         Fact::CheckoutCompleted(facts)
     };
     Ok(NamedFact { fact, ignored_if_unknown })
+}
+
+/// Reads a checkout session that ended without a purchase.
+pub(super) fn ended(
+    session: &Value,
+    names: &TenantNames,
+    action: &'static str,
+) -> Result<NamedFact, Malformed> {
+    let mut facts = RecordedFacts::new(action);
+    facts.target = id!(session, "id")?.map(|id| ("checkout", id));
+    facts.customer = customer(session)?;
+    facts.subscription = id!(session, "subscription")?;
+    facts.tenant = names.stamp(session)?.into_tenant().or(names.reference(session)?);
+    facts.details = details(session, &["mode", "payment_status"]);
+    if facts.customer.is_none() && facts.subscription.is_none() && facts.tenant.is_none() {
+        return Ok(Fact::Ignored { reason: "the checkout names neither a customer nor a tenant" }.into());
+    }
+    Ok(NamedFact { fact: Fact::Recorded(facts), ignored_if_unknown: Some(ONLY_RECORDED) })
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::fields::Malformed;
 use super::subscription::customer;
 use super::tenant_names::{NamedFact, TenantNames};
-use crate::billing::{Fact, PaymentFacts};
+use crate::billing::{Fact, PaymentFacts, RecordedFacts};
 
 /// Reads a paid invoice.
 pub(super) fn paid(invoice: &Value, names: &TenantNames) -> Result<NamedFact, Malformed> {
@@ -17,11 +17,40 @@ pub(super) fn payment_failed(invoice: &Value, names: &TenantNames) -> Result<Nam
     payment(invoice, names, integer!(invoice, "amount_due")?, Fact::PaymentFailed)
 }
 
+/// Reads an invoice of which nothing but this is recorded.
+pub(super) fn recorded(
+    invoice: &Value,
+    names: &TenantNames,
+    action: &'static str,
+) -> Result<NamedFact, Malformed> {
+    let mut details = Vec::new();
+    if let Some(reason) = text!(invoice, "billing_reason")? {
+        details.push(("billing_reason", reason.to_owned()));
+    }
+    if let Some(error) = nested!(invoice, "last_finalization_error")?
+        && let Some(code) = text!(error, "code")?
+    {
+        details.push(("error", code.to_owned()));
+    }
+    payment(invoice, names, integer!(invoice, "amount_due")?, |facts| {
+        details.extend(facts.amount.map(|amount| ("amount", amount.to_string())));
+        details.extend(facts.currency.map(|currency| ("currency", currency)));
+        details.extend(facts.attempt.map(|attempt| ("attempt", attempt.to_string())));
+        let mut recorded = RecordedFacts::new(action);
+        recorded.target = facts.invoice.map(|id| ("invoice", id));
+        recorded.customer = facts.customer;
+        recorded.subscription = facts.subscription;
+        recorded.tenant = facts.tenant;
+        recorded.details = details;
+        Fact::Recorded(recorded)
+    })
+}
+
 fn payment(
     invoice: &Value,
     names: &TenantNames,
     amount: Option<i64>,
-    fact: fn(PaymentFacts) -> Fact,
+    fact: impl FnOnce(PaymentFacts) -> Fact,
 ) -> Result<NamedFact, Malformed> {
     let lines = list!(invoice, "lines")?.entries;
     // Since 2025-03-31 the subscription is under `parent`, before that it was a field of the invoice.

@@ -42,15 +42,20 @@ mod events;
 mod invoice;
 mod maintenance;
 mod mode;
+mod recorded;
 mod references;
 mod subscription;
 mod tenant_names;
 mod translate;
+#[cfg(feature = "testing")]
+mod unverified;
 mod verify;
 mod webhook;
 
 pub use self::events::StripeEvents;
 pub use self::mode::{Accounts, Mode};
 pub use self::references::CheckoutReferences;
+#[cfg(feature = "testing")]
+pub use self::unverified::UnverifiedWebhook;
 pub use self::verify::{SigningSecrets, sign};
 pub use self::webhook::StripeWebhook;

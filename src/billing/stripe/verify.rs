@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
@@ -10,7 +11,7 @@ use sha2::Sha256;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The largest difference between the time in the signature and the current time, in either direction.
+/// The default tolerance, which is that of Stripe's own SDKs.
 const TOLERANCE_SECONDS: u64 = 300;
 /// The longest `Stripe-Signature` header that is parsed, in bytes.
 const MAX_HEADER: usize = 4096;
@@ -31,7 +32,11 @@ const MAX_CANDIDATES: usize = 16;
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct SigningSecrets(Vec<SecretString>);
+pub struct SigningSecrets {
+    secrets: Vec<SecretString>,
+    /// The largest difference between the time in the signature and the current time, in either direction.
+    tolerance_seconds: u64,
+}
 
 impl SigningSecrets {
     /// The secrets as Stripe shows them, `whsec_` included.
@@ -56,10 +61,40 @@ impl SigningSecrets {
         if secrets.iter().any(|secret| !secret.starts_with("whsec_")) {
             tracing::warn!("a webhook signing secret does not begin with whsec_; is it an API key?");
         }
-        Ok(Self(secrets.into_iter().map(SecretString::from).collect()))
+        Ok(Self {
+            secrets: secrets.into_iter().map(SecretString::from).collect(),
+            tolerance_seconds: TOLERANCE_SECONDS,
+        })
     }
 
-    /// Verifies that Stripe signed exactly this body within five minutes of `now`.
+    /// Sets how far the time in a signature may be from the current time, in either direction; 5 minutes by default.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tenancy::billing::stripe::SigningSecrets;
+    ///
+    /// let secrets = SigningSecrets::new(["whsec_example"])?.tolerance(Duration::from_mins(1))?;
+    /// assert!(secrets.tolerance(Duration::ZERO).is_err());
+    /// # Ok::<(), tenancy::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if the tolerance is shorter than a second: times in signatures are whole seconds.
+    ///
+    /// # Security
+    /// Whoever records a request can send it again within the tolerance. Every event is applied once all the same, as
+    /// long as its id is stored.
+    pub fn tolerance(self, tolerance: Duration) -> Result<Self> {
+        match tolerance.as_secs() {
+            0 => Err(Error::new(
+                ErrorKind::Misconfigured,
+                "the tolerance of webhook signatures is shorter than a second; set one second or more",
+            )),
+            tolerance_seconds => Ok(Self { tolerance_seconds, ..self }),
+        }
+    }
+
+    /// Verifies that Stripe signed exactly this body within the [tolerance](Self::tolerance) of `now`.
     ///
     /// `headers` are the values of all `Stripe-Signature` headers of the request. `body` contains the bytes as
     /// received: before any JSON extractor, decompression or change of line endings.
@@ -68,7 +103,7 @@ impl SigningSecrets {
     /// [`ErrorKind::SignatureInvalid`], always with the same text. The reason is logged at level `DEBUG`.
     ///
     /// # Security
-    /// Stricter than Stripe's own SDKs: a time more than five minutes in the future, a second time, a time that is
+    /// Stricter than Stripe's own SDKs: a time beyond the tolerance in the future, a second time, a time that is
     /// not plain digits, a second header, an oversized header and more than 16 signatures are rejected. The signature
     /// is computed over the time exactly as sent, and compared in constant time, with every secret, without an early
     /// exit.
@@ -86,7 +121,7 @@ impl SigningSecrets {
             _ => return Err("there are several Stripe-Signature headers"),
         };
         let mut verified = false;
-        for (index, secret) in self.0.iter().enumerate() {
+        for (index, secret) in self.secrets.iter().enumerate() {
             let code = code(secret.expose_secret(), header.time, body);
             for candidate in &header.candidates {
                 let equal = code.clone().verify_slice(candidate).is_ok();
@@ -100,7 +135,7 @@ impl SigningSecrets {
             return Err("no signature matches a secret");
         }
         let difference = now.seconds().abs_diff(header.seconds);
-        if difference > TOLERANCE_SECONDS {
+        if difference > self.tolerance_seconds {
             return Err(if header.seconds < now.seconds() {
                 "the signature is too old"
             } else {
@@ -114,7 +149,7 @@ impl SigningSecrets {
 /// Shows the number of secrets only.
 impl fmt::Debug for SigningSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SigningSecrets({} redacted)", self.0.len())
+        write!(f, "SigningSecrets({} redacted)", self.secrets.len())
     }
 }
 

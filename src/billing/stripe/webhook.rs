@@ -24,11 +24,30 @@ const MAX_ATTEMPTS: usize = 5;
 
 /// A webhook endpoint: verifies, parses and applies one event in one transaction.
 ///
-/// In Stripe, subscribe the endpoint to `checkout.session.completed`, `customer.subscription.created`, `.updated` and
-/// `.deleted`, `invoice.paid` and `invoice.payment_failed`. When you create a checkout, write the tenant's id into
-/// its metadata: as `metadata[tenant_id]` and as `subscription_data[metadata][tenant_id]`.
+/// When you create a checkout, write the tenant's id into its metadata: as `metadata[tenant_id]` and as
+/// `subscription_data[metadata][tenant_id]`. In Stripe, subscribe the endpoint to these events:
 ///
-/// A checkout links its customer to the tenant if it sold a subscription and is not unpaid.
+/// | events | effect |
+/// |---|---|
+/// | `customer.subscription.created`, `.updated`, `.deleted` | **required**: the tenant's plan and status |
+/// | `checkout.session.completed`, `.async_payment_succeeded` | **required**: a paid checkout of a subscription links its customer to the tenant |
+/// | `customer.deleted` | ends every live subscription of the customer |
+/// | `customer.subscription.paused`, `.resumed`, `.pending_update_applied`, `.pending_update_expired` | as `.updated`, which Stripe sends too |
+/// | `customer.subscription.trial_will_end` | the same, and `billing.trial_will_end` if the trial ends in the future |
+/// | `invoice.paid`, `invoice.payment_succeeded` | `billing.payment_succeeded`, once if both come |
+/// | `invoice.payment_failed` | `billing.payment_failed` |
+/// | `invoice.payment_action_required`, `.payment_attempt_required` | `billing.payment_action_required`, `billing.payment_attempt_required` |
+/// | `invoice.upcoming`, `.overdue`, `.overpaid`, `.marked_uncollectible`, `.finalization_failed` | `billing.invoice_upcoming`, `_overdue`, `_overpaid`, `_uncollectible`, `_finalization_failed` |
+/// | `checkout.session.async_payment_failed`, `.expired` | `billing.checkout_payment_failed`, `billing.checkout_expired` |
+/// | `charge.refunded` | `billing.charge_refunded` |
+/// | `subscription_schedule.*` | `billing.subscription_schedule` |
+/// | `entitlements.active_entitlement_summary.updated` | `billing.entitlements` |
+/// | `billing.alert.triggered` | `billing.alert` |
+/// | `charge.dispute.*`, `radar.early_fraud_warning.created`, `invoice_payment.paid` | `billing.dispute`, `billing.early_fraud_warning`, `billing.invoice_payment_paid` if the customer is in the object. Stripe usually sends only the id of the charge or invoice: then the event is ignored |
+///
+/// `billing.*` is the action of an audit event, whose detail `event_kind` has the type of Stripe's event. Such events
+/// never change access. One of an unknown customer is ignored, except an invoice, which waits in the quarantine. Events of
+/// every other type are [`EventOutcome::Ignored`].
 #[derive(Debug, Clone)]
 pub struct StripeWebhook {
     secrets: SigningSecrets,
@@ -127,10 +146,14 @@ impl StripeWebhook {
     /// longer than 1 MiB; [`ErrorKind::Misconfigured`] if it is a thin event; and the errors of the store, after which
     /// nothing is changed.
     pub async fn receive(&self, body: &[u8], signatures: &[&[u8]]) -> Result<EventOutcome> {
-        if body.len() > MAX_BODY {
-            return Err(Error::new(ErrorKind::InvalidInput, "the webhook's body is longer than 1 MiB"));
-        }
+        check_length(body)?;
         self.secrets.verify(body, signatures, self.clock.now())?;
+        self.receive_verified(body).await
+    }
+
+    /// Handles a body whose signature is verified, or which a test wrote.
+    pub(super) async fn receive_verified(&self, body: &[u8]) -> Result<EventOutcome> {
+        check_length(body)?;
         let received = match self.events.translate(body) {
             Ok(BillingEvent { fact: Fact::Ignored { reason }, .. }) => {
                 return Ok(EventOutcome::Ignored { reason });
@@ -233,6 +256,13 @@ impl StripeWebhook {
         tx.commit().await?;
         Ok(EventOutcome::Quarantined { reason })
     }
+}
+
+fn check_length(body: &[u8]) -> Result<()> {
+    if body.len() > MAX_BODY {
+        return Err(Error::new(ErrorKind::InvalidInput, "the webhook's body is longer than 1 MiB"));
+    }
+    Ok(())
 }
 
 /// A body whose signature is verified.
