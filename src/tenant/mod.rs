@@ -184,6 +184,7 @@ impl Tenant {
     }
 
     /// The tenant on another plan, by billing.
+    #[cfg(feature = "stripe")]
     pub(crate) fn with_billed_plan(&self, plan: impl Into<String>) -> Self {
         Self { plan: plan.into(), ..self.clone() }
     }

@@ -53,6 +53,18 @@ async fn run_in_place(settings: &Settings, sql: &str) {
     }
 }
 
+/// Records what a process records before it creates the place of the third tenant.
+async fn record_the_beginning(settings: &Settings) {
+    const RECORD: &str = "INSERT INTO tenancy_provisioning VALUES ($1, 'create', 0, 'it was interrupted')";
+    if settings.is_postgres() {
+        let mut conn = postgres(settings, "public", ID).connect().await.unwrap();
+        sqlx::query(RECORD).bind(ID).execute(&mut conn).await.unwrap();
+    } else {
+        let mut conn = sqlite(settings, false).connect().await.unwrap();
+        sqlx::query(RECORD).bind(ID).execute(&mut conn).await.unwrap();
+    }
+}
+
 /// The number of a tenant's orders in the place of the third tenant, or in the shared tables, without the library.
 async fn stored(settings: &Settings, own: bool, tenant: &str) -> i64 {
     const COUNT: &str = "SELECT count(*) FROM orders WHERE tenant_id = $1";
@@ -245,6 +257,13 @@ async fn an_interrupted_creation_goes_on<DB: AppDb + TestBackend>() {
         let app = start::<DB>().await;
         // The migration of the place fails, because its table exists.
         run_in_place(&app.settings, "CREATE TABLE projects (id int)").await;
+        let foreign = click(app.at).await;
+        assert_eq!(
+            foreign.problem(),
+            (409, "conflict".to_owned()),
+            "nobody recorded that it began: {foreign:?}"
+        );
+        record_the_beginning(&app.settings).await;
         for _ in 0..2 {
             let failed = click(app.at).await;
             assert_eq!(failed.problem().0, 500, "{failed:?}");
