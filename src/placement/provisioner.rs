@@ -1,5 +1,6 @@
 //! [`Provisioner`]: creates a tenant with its place, step by step.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -159,10 +160,7 @@ impl<DB: Provision> Provisioner<DB> {
     /// kind of its cause; the tenant is inserted and closed, and [`resume`](Self::resume) goes on.
     pub async fn create(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = tenant.status(TenantStatus::Provisioning);
-        let (tenant, ready) = self.store.insert_in_ready_place(tenant).await?;
-        if ready {
-            self.store.record_step(tenant.id(), Step::Create.name(), None).await?;
-        }
+        let tenant = self.store.insert_in_ready_place(tenant, Step::Create.name()).await?;
         self.run(tenant).await
     }
 
@@ -258,26 +256,29 @@ impl<DB: Provision> Provisioner<DB> {
         done
     }
 
-    /// Records that the place is created from now on. One that exists before that is not this deployment's.
-    async fn begin(&self, tenant: &Tenant) -> Result<()> {
+    /// Records that the place is created from now on, and returns what was recorded before. A place that exists before
+    /// that is not this deployment's.
+    async fn begin(&self, tenant: &Tenant) -> Result<BTreeMap<String, Option<String>>> {
         let step = Step::Create.name();
-        if self.store.steps(tenant.id()).await?.contains_key(step) {
-            return Ok(());
+        let steps = self.store.steps(tenant.id()).await?;
+        if steps.contains_key(step) {
+            return Ok(steps);
         }
         let exists = DB::place_exists(&self.places, tenant.placement()).await?;
         // Another process can have begun since.
-        if self.store.steps(tenant.id()).await?.contains_key(step) {
-            return Ok(());
+        let steps = self.store.steps(tenant.id()).await?;
+        if steps.contains_key(step) {
+            return Ok(steps);
         }
         if exists {
             return Err(taken());
         }
-        self.store.record_step(tenant.id(), step, Some(BEGUN)).await
+        self.store.record_step(tenant.id(), step, Some(BEGUN)).await?;
+        Ok(steps)
     }
 
     async fn run(&self, mut tenant: Arc<Tenant>) -> Result<Arc<Tenant>> {
-        self.begin(&tenant).await?;
-        let steps = self.store.steps(tenant.id()).await?;
+        let steps = self.begin(&tenant).await?;
         // An older program may have migrated the place.
         let current = self.is_recorded(&tenant.id().to_string()).await?;
         for step in Step::ALL {

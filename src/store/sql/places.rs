@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::SqlStore;
 use super::query::{execute, fetch, text};
 use super::tenants::insert_tenant;
-use crate::database::{TxMode, Value, database_error};
+use crate::database::{OpenTransaction, TxMode, Value, database_error};
 use crate::error::Result;
 use crate::scope::Backend;
 use crate::tenant::{NewTenant, Placement, PlacementName, Tenant, TenantId};
@@ -17,8 +17,19 @@ pub(crate) type Recorded = Option<String>;
 impl<DB: Backend> SqlStore<DB> {
     /// Records a step of provisioning. What another process did already is not recorded as failed.
     pub(crate) async fn record_step(&self, tenant: &TenantId, step: &str, error: Option<&str>) -> Result<()> {
-        let now = self.timing.now().micros();
         let mut tx = self.begin_tx(TxMode::Write).await?;
+        self.write_step(&mut tx, tenant, step, error).await?;
+        tx.commit().await
+    }
+
+    async fn write_step(
+        &self,
+        tx: &mut OpenTransaction<DB>,
+        tenant: &TenantId,
+        step: &str,
+        error: Option<&str>,
+    ) -> Result<()> {
+        let now = self.timing.now().micros();
         execute::<DB>(
             tx.conn(),
             "INSERT INTO tenancy_provisioning (tenant_id, step, at_us, error) VALUES ($1, $2, $3, $4) \
@@ -31,8 +42,8 @@ impl<DB: Backend> SqlStore<DB> {
                 Value::OptionalText(error),
             ],
         )
-        .await?;
-        tx.commit().await
+        .await
+        .map(|_| ())
     }
 
     /// The recorded steps of a tenant's provisioning.
@@ -139,8 +150,13 @@ impl<DB: Backend> SqlStore<DB> {
     }
 
     /// Inserts a tenant, and gives it a place of its kind that is ready, if there is one. A place goes to one tenant:
-    /// the row of the place is deleted in the transaction that inserts the tenant.
-    pub(crate) async fn insert_in_ready_place(&self, tenant: NewTenant) -> Result<(Arc<Tenant>, bool)> {
+    /// the row of the place is deleted in the transaction that inserts the tenant, and that records the step `created` as
+    /// done. Otherwise nobody would know whose place it is.
+    pub(crate) async fn insert_in_ready_place(
+        &self,
+        tenant: NewTenant,
+        created: &str,
+    ) -> Result<Arc<Tenant>> {
         let mut tenant = tenant.into_tenant();
         let mut tx = self.begin_tx(TxMode::Write).await?;
         let mut ready = false;
@@ -152,8 +168,11 @@ impl<DB: Backend> SqlStore<DB> {
             }
         }
         let tenant = insert_tenant::<DB>(&mut tx, tenant, &self.timing).await?;
+        if ready {
+            self.write_step(&mut tx, tenant.id(), created, None).await?;
+        }
         tx.commit().await?;
-        Ok((tenant, ready))
+        Ok(tenant)
     }
 }
 
