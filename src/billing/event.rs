@@ -1,9 +1,12 @@
 //! [`BillingEvent`]: one event of a billing system, parsed, and the facts in it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::state::{PreviousAttributes, SubscriptionState, Watermark};
+use super::store::Quarantined;
 use crate::clock::Timestamp;
+use crate::tenant::TenantId;
 
 /// One event of a billing system, in a form that is the same for every billing system.
 ///
@@ -47,8 +50,8 @@ impl BillingEvent {
 
     /// The event with the ids that are stored, if it happened in a connected account: ids are unique in their account
     /// only, so they are stored as `account/id`.
-    pub(super) fn in_account(&self) -> Option<Self> {
-        let account = self.account.as_deref()?;
+    pub(super) fn in_account(&self) -> Cow<'_, Self> {
+        let Some(account) = self.account.as_deref() else { return Cow::Borrowed(self) };
         let mut event = self.clone();
         let scope = |id: &mut String| *id = format!("{account}/{id}");
         match &mut event.fact {
@@ -68,7 +71,29 @@ impl BillingEvent {
             Fact::CustomerDeleted { customer } => scope(customer),
             Fact::Ignored { .. } | Fact::Unreadable { .. } => {}
         }
-        Some(event)
+        Cow::Owned(event)
+    }
+
+    /// The event in the quarantine; `self` is [`in_account`](Self::in_account). `blocked_by` is the tenant whose
+    /// subscription keeps it there.
+    pub(super) fn quarantined(
+        &self,
+        reason: &str,
+        blocked_by: Option<TenantId>,
+        now: Timestamp,
+    ) -> Quarantined {
+        let subjects = self.subjects();
+        Quarantined {
+            event: self.id.clone(),
+            account: self.account.clone(),
+            customer: subjects.customer.map(str::to_owned),
+            subscription: subjects.subscription.map(str::to_owned),
+            tenant: blocked_by,
+            reason: reason.to_owned(),
+            created: self.created,
+            received: now,
+            raw: self.raw.clone(),
+        }
     }
 
     /// Whether the event is the end of a subscription.

@@ -43,7 +43,8 @@ pub(super) async fn owner<T: BillingTx + ?Sized>(
     {
         return Ok(Owner::Contradiction);
     }
-    let by_metadata = existing(tx, subjects.tenant).await?;
+    // What is stored agrees with the metadata already.
+    let by_metadata = if stored.is_some() { None } else { existing(tx, subjects.tenant).await? };
     let by_reference = existing(tx, subjects.reference).await?;
     let named = match (by_metadata, by_reference) {
         (Some(a), Some(b)) if a != b => return Ok(Owner::Contradiction),

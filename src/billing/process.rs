@@ -13,11 +13,12 @@ use super::provider::Provider;
 use super::records;
 use super::review::ReviewItem;
 use super::state::{SubscriptionStatus, Watermark};
-use super::store::{BillingTx, Quarantined};
+use super::store::BillingTx;
+use super::subscription::Subscription;
 use crate::audit::AuditEvent;
 use crate::clock::Clock;
-use crate::context::Actor;
-use crate::error::{Error, ErrorKind, Result};
+use crate::context::{Actor, unknown_tenant};
+use crate::error::Result;
 use crate::plan::Catalog;
 use crate::tenant::{Tenant, TenantId};
 
@@ -66,7 +67,11 @@ pub async fn replay<T: BillingTx + ?Sized>(
 ) -> Result<Option<EventOutcome>> {
     let Some(quarantined) = tx.take_event(event, account).await? else { return Ok(None) };
     let event = provider.read(&quarantined.raw)?;
-    EventProcessor { tx, provider, catalog, clock }.run(&event).await.map(Some)
+    let outcome = EventProcessor { tx: &mut *tx, provider, catalog, clock }.run(&event).await?;
+    if matches!(outcome, EventOutcome::Ignored { .. }) {
+        tx.quarantine(&quarantined).await?;
+    }
+    Ok(Some(outcome))
 }
 
 /// Computes a tenant's plan and status again from its stored subscriptions: after a change of the catalog, or after an
@@ -81,15 +86,13 @@ pub async fn recompute<T: BillingTx + ?Sized>(
     catalog: &Catalog,
     clock: &dyn Clock,
 ) -> Result<Option<Arc<Tenant>>> {
-    let processor = EventProcessor { tx, provider, catalog, clock };
+    let mut processor = EventProcessor { tx, provider, catalog, clock };
     let Some(tenant) = processor.tx.lock_tenant(tenant).await? else {
-        return Err(Error::new(ErrorKind::TenantUnknown, "no such tenant"));
+        return Err(unknown_tenant());
     };
     let stored = processor.tx.subscriptions(tenant.id()).await?;
     let (subscriptions, next, review_items) = decision::recompute(&tenant, &stored, catalog);
-    for subscription in subscriptions.iter().filter(|one| !stored.contains(one)) {
-        processor.tx.save_subscription(subscription).await?;
-    }
+    processor.save_changed(&stored, &subscriptions).await?;
     let Some(next) = next else { return Ok(None) };
     let change = processor.change("billing.recompute", &tenant, &next, &review_items);
     processor.tx.record(&change).await?;
@@ -122,9 +125,9 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         if let Fact::Ignored { reason } = event.fact {
             return Ok(EventOutcome::Ignored { reason });
         }
+        let event = &*event.in_account();
         let (mut result, linked) = self.handle(event).await?;
-        let scoped = event.in_account();
-        let subjects = scoped.as_ref().unwrap_or(event).subjects();
+        let subjects = event.subjects();
         let mut waiting = Vec::new();
         if linked {
             waiting = self.tx.take_quarantined(subjects.customer, subjects.subscription).await?;
@@ -147,21 +150,22 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
                 self.tx.quarantine(&quarantined).await?;
                 continue;
             };
-            let (outcome, linked) = self.handle(&event).await?;
+            let event = &*event.in_account();
+            let (outcome, linked) = self.handle(event).await?;
+            if matches!(outcome, EventOutcome::Ignored { .. }) {
+                self.tx.quarantine(&quarantined).await?;
+            }
             result = latest_applied(result, outcome);
             if linked {
-                let scoped = event.in_account();
-                let subjects = scoped.as_ref().unwrap_or(&event).subjects();
+                let subjects = event.subjects();
                 waiting.extend(self.tx.take_quarantined(subjects.customer, subjects.subscription).await?);
             }
         }
         Ok(result)
     }
 
-    /// Applies an event. The second value is whether its customer was linked by this event.
+    /// Applies an event with the ids that are stored. The second value is whether its customer was linked by this event.
     async fn handle(&mut self, event: &BillingEvent) -> Result<(EventOutcome, bool)> {
-        let scoped = event.in_account();
-        let event = scoped.as_ref().unwrap_or(event);
         if let Fact::Unreadable { reason } = event.fact {
             return Ok((self.quarantine(event, reason).await?, false));
         }
@@ -235,9 +239,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
     ) -> Result<EventOutcome> {
         let subscriptions = self.tx.subscriptions(tenant.id()).await?;
         let decision = decide(&tenant, &subscriptions, facts, self.catalog);
-        if subscriptions.iter().all(|stored| *stored != decision.subscription) {
-            self.tx.save_subscription(&decision.subscription).await?;
-        }
+        self.save_changed(&subscriptions, std::slice::from_ref(&decision.subscription)).await?;
         if decision.order == EventOrder::NeedsRefresh {
             tracing::warn!(tenant.id = %tenant.id(), event = %event.id, "the order of two events cannot be known");
         }
@@ -304,9 +306,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         let as_of = Watermark::new(event.created, event.id.as_str());
         let (subscriptions, next, review_items) =
             decision::end_customer(&tenant, &stored, (customer, &as_of), self.catalog);
-        for subscription in subscriptions.iter().filter(|one| !stored.contains(one)) {
-            self.tx.save_subscription(subscription).await?;
-        }
+        self.save_changed(&stored, &subscriptions).await?;
         warn_of(&review_items, &tenant, event);
         let change = self
             .change("billing.customer_deleted", &tenant, next.as_ref().unwrap_or(&tenant), &review_items)
@@ -318,6 +318,13 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             Some(next) => EventOutcome::Applied { tenant: self.tx.save_tenant(&next).await? },
             None => EventOutcome::Unchanged,
         })
+    }
+
+    async fn save_changed(&mut self, stored: &[Subscription], now: &[Subscription]) -> Result<()> {
+        for subscription in now.iter().filter(|one| !stored.contains(one)) {
+            self.tx.save_subscription(subscription).await?;
+        }
+        Ok(())
     }
 
     /// The audit event of a change of a tenant.
@@ -361,21 +368,8 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         reason: &'static str,
         blocked_by: Option<TenantId>,
     ) -> Result<EventOutcome> {
-        let subjects = event.subjects();
         tracing::warn!(event = %event.id, kind = %event.kind, reason, "a billing event went to the quarantine");
-        self.tx
-            .quarantine(&Quarantined {
-                event: event.id.clone(),
-                account: event.account.clone(),
-                customer: subjects.customer.map(str::to_owned),
-                subscription: subjects.subscription.map(str::to_owned),
-                tenant: blocked_by,
-                reason: reason.to_owned(),
-                created: event.created,
-                received: self.clock.now(),
-                raw: event.raw.clone(),
-            })
-            .await?;
+        self.tx.quarantine(&event.quarantined(reason, blocked_by, self.clock.now())).await?;
         Ok(EventOutcome::Quarantined { reason })
     }
 }

@@ -172,13 +172,6 @@ pub struct PreviousAttributes {
     pub period_end: Option<Timestamp>,
 }
 
-impl PreviousAttributes {
-    /// Whether the event changed none of these values.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// The event that a stored state comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

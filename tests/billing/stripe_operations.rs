@@ -2,49 +2,76 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-use sqlx::Sqlite;
+use serde_json::{Value, json};
+use sqlx::{Sqlite, SqlitePool};
 use tenancy::ErrorKind;
 use tenancy::billing::EventOutcome;
-use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
+use tenancy::billing::stripe::{Accounts, Mode, SigningSecrets, StripeWebhook, sign};
 use tenancy::clock::{Clock, ManualClock, Timestamp};
 use tenancy::plan::Catalog;
 use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, TenantId, TenantStore};
 
-use crate::common::TestBackend;
+use crate::common::{Cleanup, TestBackend};
 use crate::stripe_fixture::{
-    Fixture, PLANS, SECRET, START, created, deleted, stamped, subscription, updated,
+    Fixture, PLANS, SECRET, START, created, deleted, event, stamped, subscription, updated,
 };
 
 const DAY: i64 = 24 * 60 * 60;
+
+/// A webhook of two tenants on SQLite.
+struct Endpoint {
+    pool: SqlitePool,
+    store: Arc<SqlStore<Sqlite>>,
+    clock: Arc<ManualClock>,
+    webhook: StripeWebhook,
+    _cleanup: Cleanup,
+}
+
+impl Endpoint {
+    async fn new(mode: Mode, accounts: Accounts) -> Self {
+        let (pool, cleanup) = Sqlite::fresh(2).await;
+        let store = Arc::new(SqlStore::new(pool.clone()));
+        store.migrate().await.unwrap();
+        for name in ["acme", "globex"] {
+            store
+                .insert(NewTenant::active(name, "free").unwrap().id(TenantId::parse(name).unwrap()))
+                .await
+                .unwrap();
+        }
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
+        let catalog = Catalog::from_toml(&format!("fallback = \"free\"\n{PLANS}")).unwrap();
+        let secrets = SigningSecrets::new([SECRET]).unwrap();
+        let webhook = StripeWebhook::new(secrets, mode, store.clone(), catalog, store.clone())
+            .with_clock(clock.clone())
+            .accounts(accounts);
+        Self { pool, store, clock, webhook, _cleanup: cleanup }
+    }
+
+    async fn send(&self, event: &Value) -> tenancy::Result<EventOutcome> {
+        let body = event.to_string();
+        let signature = sign(SECRET, body.as_bytes(), self.clock.now());
+        self.webhook.receive(body.as_bytes(), &[signature.as_bytes()]).await
+    }
+
+    /// The database rejects this subscription.
+    async fn fail_for(&self, subscription: &str) {
+        let fault = format!(
+            "CREATE TRIGGER fault BEFORE INSERT ON tenancy_subscriptions WHEN new.id = '{subscription}' \
+             BEGIN SELECT raise(abort, 'a fault'); END"
+        );
+        Sqlite::raw(&self.pool, &fault).await.unwrap();
+    }
+}
 
 /// The database rejects one subscription whenever it comes. After five failures its event is set apart, the events after
 /// it were applied meanwhile, and once the fault is gone it is replayed.
 #[tokio::test]
 async fn an_event_that_always_fails_is_set_apart_and_replayed() {
-    let (pool, _cleanup) = Sqlite::fresh(2).await;
-    let store = Arc::new(SqlStore::new(pool.clone()));
-    store.migrate().await.unwrap();
-    for name in ["acme", "globex"] {
-        store
-            .insert(NewTenant::active(name, "free").unwrap().id(TenantId::parse(name).unwrap()))
-            .await
-            .unwrap();
-    }
-    let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
-    let catalog = Catalog::from_toml(&format!("fallback = \"free\"\n{PLANS}")).unwrap();
-    let secrets = SigningSecrets::new([SECRET]).unwrap();
-    let webhook = StripeWebhook::new(secrets, Mode::Test, store.clone(), catalog, store.clone())
-        .with_clock(clock.clone());
-    let send = async |event: &serde_json::Value| {
-        let body = event.to_string();
-        let signature = sign(SECRET, body.as_bytes(), clock.now());
-        webhook.receive(body.as_bytes(), &[signature.as_bytes()]).await
-    };
-    let fault = "CREATE TRIGGER fault BEFORE INSERT ON tenancy_subscriptions WHEN new.id = 'sub_1' \
-                 BEGIN SELECT raise(abort, 'a fault'); END";
-    Sqlite::raw(&pool, fault).await.unwrap();
+    let endpoint = Endpoint::new(Mode::Test, Accounts::Own).await;
+    let Endpoint { pool, store, webhook, .. } = &endpoint;
+    let send = async |event: &Value| endpoint.send(event).await;
+    endpoint.fail_for("sub_1").await;
     let bad = created("e1", 1, &stamped(subscription("sub_1", "cus_1", "active", "price_pro"), "acme"));
     for attempt in 1..5 {
         let error = send(&bad).await.unwrap_err();
@@ -67,10 +94,47 @@ async fn an_event_that_always_fails_is_set_apart_and_replayed() {
     // While the fault is there, a replay changes nothing.
     webhook.replay("e1", None).await.unwrap_err();
     assert_eq!(webhook.quarantined(10).await.unwrap().len(), 1);
-    Sqlite::raw(&pool, "DROP TRIGGER fault").await.unwrap();
+    Sqlite::raw(pool, "DROP TRIGGER fault").await.unwrap();
     assert!(matches!(webhook.replay("e1", None).await.unwrap(), Some(EventOutcome::Applied { .. })));
     assert_eq!(plans().await, ["pro", "basic"]);
     assert!(webhook.quarantined(10).await.unwrap().is_empty());
+}
+
+/// Ids of a connected account are other ids, in the quarantine too: there a link finds the event by its customer.
+#[tokio::test]
+async fn an_event_of_a_connected_account_is_set_apart_with_the_ids_of_its_account() {
+    let endpoint = Endpoint::new(Mode::Test, Accounts::Connected).await;
+    endpoint.fail_for("acct_1/sub_1").await;
+    // The owner of a connected account names no tenant in its metadata, so the customer is linked already.
+    let link = "INSERT INTO tenancy_customers (id, tenant_id) VALUES ('acct_1/cus_1', 'acme')";
+    Sqlite::raw(&endpoint.pool, link).await.unwrap();
+    let mut bad = created("e1", 1, &subscription("sub_1", "cus_1", "active", "price_pro"));
+    bad["account"] = json!("acct_1");
+    for attempt in 1..5 {
+        let error = endpoint.send(&bad).await.unwrap_err();
+        assert!(!error.is_transient(), "{attempt}: {error}");
+    }
+    assert!(matches!(endpoint.send(&bad).await.unwrap(), EventOutcome::Quarantined { .. }));
+    let apart = endpoint.webhook.quarantined(10).await.unwrap().remove(0);
+    assert_eq!((&*apart.event, apart.account.as_deref()), ("e1", Some("acct_1")));
+    assert_eq!(apart.customer.as_deref(), Some("acct_1/cus_1"));
+    assert_eq!(apart.subscription.as_deref(), Some("acct_1/sub_1"));
+}
+
+/// A replay that ignores the event does not lose it.
+#[tokio::test]
+async fn an_event_that_a_replay_ignores_stays_in_the_quarantine() {
+    let endpoint = Endpoint::new(Mode::Live, Accounts::Own).await;
+    let charge = json!({ "id": "ch_1", "object": "charge", "customer": "cus_1", "amount_refunded": 100, "currency": "eur" });
+    let mut ahead = event("e1", 2 * DAY, "charge.refunded", &charge);
+    ahead["livemode"] = json!(true);
+    assert!(matches!(endpoint.send(&ahead).await.unwrap(), EventOutcome::Quarantined { .. }));
+    endpoint.clock.advance_seconds(3 * DAY);
+    for _ in 0..2 {
+        let replayed = endpoint.webhook.replay("e1", None).await.unwrap();
+        assert!(matches!(replayed, Some(EventOutcome::Ignored { .. })), "{replayed:?}");
+        assert_eq!(endpoint.webhook.quarantined(10).await.unwrap().len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -163,7 +163,7 @@ impl StripeWebhook {
             Err(thin @ Unusable::Thin) => return Err(thin.into_error()),
         };
         let outcome = match (self.apply(&received).await, &received) {
-            (Err(error), Received::Event(event)) if !error.is_transient() => {
+            (Err(error), Received::Event(event)) if !error.is_transient() && !is_conflict(&error) => {
                 self.failed(event, error).await?
             }
             (outcome, _) => outcome?,
@@ -183,12 +183,7 @@ impl StripeWebhook {
                 Received::NotAnEvent { body, reason } => self.try_quarantine(body, reason).await,
             };
             match result {
-                Err(conflict)
-                    if attempt < MAX_ATTEMPTS
-                        && matches!(conflict.kind(), ErrorKind::Retryable | ErrorKind::StaleVersion) =>
-                {
-                    attempt += 1;
-                }
+                Err(error) if attempt < MAX_ATTEMPTS && is_conflict(&error) => attempt += 1,
                 result => return result,
             }
         }
@@ -205,19 +200,7 @@ impl StripeWebhook {
         if last {
             tracing::error!(event = %event.id, kind = %event.kind, %error, "a billing event failed and went to the quarantine");
             tx.record_once(&event.id, account, now).await?;
-            let subjects = event.subjects();
-            tx.quarantine(&Quarantined {
-                event: event.id.clone(),
-                account: event.account.clone(),
-                customer: subjects.customer.map(str::to_owned),
-                subscription: subjects.subscription.map(str::to_owned),
-                tenant: None,
-                reason: REASON.to_owned(),
-                created: event.created,
-                received: now,
-                raw: event.raw.clone(),
-            })
-            .await?;
+            tx.quarantine(&event.in_account().quarantined(REASON, None, now)).await?;
         }
         tx.commit().await?;
         if last { Ok(EventOutcome::Quarantined { reason: REASON }) } else { Err(error) }
@@ -256,6 +239,11 @@ impl StripeWebhook {
         tx.commit().await?;
         Ok(EventOutcome::Quarantined { reason })
     }
+}
+
+/// Whether the transaction lost against another one. The next delivery can succeed.
+fn is_conflict(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Retryable | ErrorKind::StaleVersion)
 }
 
 fn check_length(body: &[u8]) -> Result<()> {
