@@ -108,6 +108,13 @@ impl Policy {
         old.into_iter().chain(new).all(|text| known.contains(&in_one_line(text)))
     }
 
+    /// Whether it was written by hand and compares some command with nothing known. Without a restrictive policy it opens the
+    /// table.
+    pub(super) fn opens(&self, known: &[String]) -> bool {
+        let mut commands = COMMANDS.iter().filter(|(command, _)| self.is_for(*command));
+        !self.is_generated() && commands.any(|(command, _)| !self.compares(known, *command))
+    }
+
     fn has_planned_name(&self) -> bool {
         [FLOOR, OWN].contains(&&*self.name)
     }

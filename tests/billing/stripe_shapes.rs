@@ -3,26 +3,10 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tenancy::billing::stripe::{Accounts, Mode, StripeEvents};
-use tenancy::billing::{BillingEvent, CheckoutFacts, Fact, PaymentFacts, Provider, SubscriptionFacts};
+use tenancy::billing::{CheckoutFacts, Fact, PaymentFacts, Provider, SubscriptionFacts};
 use tenancy::clock::Timestamp;
 
-const AT: i64 = 1_700_000_000;
-
-fn event(kind: &str, object: &Value) -> Value {
-    json!({ "id": "evt_1", "object": "event", "type": kind, "created": AT, "livemode": false,
-            "data": { "object": object } })
-}
-
-fn read(event: &Value) -> BillingEvent {
-    StripeEvents::new(Mode::Test).read(event.to_string().as_bytes()).unwrap()
-}
-
-fn subscription(object: &Value) -> SubscriptionFacts {
-    match read(&event("customer.subscription.updated", object)).fact {
-        Fact::Subscription(facts) => facts,
-        other => panic!("{object}: {other:?}"),
-    }
-}
+use crate::stripe_translate::{AT, event, read, subscription};
 
 fn payment(object: &Value) -> PaymentFacts {
     match read(&event("invoice.paid", object)).fact {

@@ -7,14 +7,14 @@ use tenancy::billing::stripe::{Accounts, Mode, StripeEvents};
 use tenancy::billing::{BillingEvent, Fact, PaymentFacts, Provider, SubscriptionFacts, SubscriptionStatus};
 use tenancy::clock::Timestamp;
 
-const AT: i64 = 1_700_000_000;
+pub(crate) const AT: i64 = 1_700_000_000;
 
-fn event(kind: &str, object: &Value) -> Value {
+pub(crate) fn event(kind: &str, object: &Value) -> Value {
     json!({ "id": "evt_1", "object": "event", "type": kind, "created": AT, "livemode": false,
             "data": { "object": object } })
 }
 
-fn read(event: &Value) -> BillingEvent {
+pub(crate) fn read(event: &Value) -> BillingEvent {
     StripeEvents::new(Mode::Test).read(event.to_string().as_bytes()).unwrap()
 }
 
@@ -22,10 +22,10 @@ fn refusal(raw: &[u8]) -> ErrorKind {
     StripeEvents::new(Mode::Test).read(raw).unwrap_err().kind()
 }
 
-fn subscription(object: &Value) -> SubscriptionFacts {
+pub(crate) fn subscription(object: &Value) -> SubscriptionFacts {
     match read(&event("customer.subscription.updated", object)).fact {
         Fact::Subscription(facts) => facts,
-        other => panic!("{other:?}"),
+        other => panic!("{object}: {other:?}"),
     }
 }
 

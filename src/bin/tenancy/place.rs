@@ -62,27 +62,3 @@ pub(crate) async fn connect(url: &str, placement: &Placement) -> Result<PgConnec
 pub(crate) fn options(url: &str) -> Result<PgConnectOptions, String> {
     url.parse().map_err(|e: sqlx::Error| format!("the database cannot be reached: {e}"))
 }
-
-/// The schemas and the databases of tenants: everything whose name is made from a tenant's id. A database of another
-/// owner belongs to another application.
-pub(crate) async fn all(conn: &mut PgConnection) -> Result<Vec<Placement>, String> {
-    let sql = "SELECT 0, nspname::text FROM pg_catalog.pg_namespace WHERE nspname ~ '^t_[0-9a-f]{32}$' \
-               UNION ALL SELECT 1, datname::text FROM pg_catalog.pg_database \
-               WHERE datname ~ '^t_[0-9a-f]{32}$' AND datname <> pg_catalog.current_database() AND datdba = \
-                   (SELECT datdba FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
-               ORDER BY 1, 2";
-    let found: Vec<(i32, String)> =
-        sqlx::query_as(sql).fetch_all(conn).await.map_err(|e| format!("the places cannot be listed: {e}"))?;
-    let placement = |(kind, name): (i32, String)| {
-        let name = PlacementName::parse(&name).map_err(|e| e.to_string())?;
-        Ok(if kind == 0 { Placement::Schema { name } } else { Placement::Database { name } })
-    };
-    found.into_iter().map(placement).collect()
-}
-
-/// The databases with the name of a tenant's place that another role owns.
-pub(crate) async fn of_others(conn: &mut PgConnection) -> Result<Vec<String>, String> {
-    let sql = "SELECT datname::text FROM pg_catalog.pg_database WHERE datname ~ '^t_[0-9a-f]{32}$' AND datdba <> \
-                   (SELECT datdba FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) ORDER BY 1";
-    sqlx::query_scalar(sql).fetch_all(conn).await.map_err(|e| format!("the places cannot be listed: {e}"))
-}

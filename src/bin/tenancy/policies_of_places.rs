@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
-use tenancy::isolation::{PolicyPlan, RlsPolicies};
+use tenancy::isolation::{PolicyPlan, RlsPolicies, doctor};
 use tenancy::tenant::Placement;
 
 use super::check::show;
@@ -41,8 +41,8 @@ pub(crate) async fn run(
     output: Output,
 ) -> Result<ExitCode, String> {
     let mut conn = place::connect(url, &Placement::Shared).await?;
-    let places = place::all(&mut conn).await?;
-    let others = place::of_others(&mut conn).await?;
+    let (places, others) =
+        doctor::list_places(&mut conn).await.map_err(|e| format!("the places cannot be listed: {e}"))?;
     if !others.is_empty() {
         #[expect(clippy::print_stderr, reason = "a note beside the output of the program")]
         {

@@ -280,11 +280,6 @@ impl Catalog {
     }
 }
 
-/// The schemas of the search path.
-pub(super) async fn search_path(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
-    catalog::search_path(conn).await
-}
-
 /// The schemas of the search path that a new session has.
 async fn default_path(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
     // One message, and so one transaction; the last row is the result.

@@ -14,7 +14,6 @@ use crate::isolation::catalog::{Action, Column, ForeignKey, Ownership};
 use crate::isolation::comparison::forms;
 use crate::isolation::identifier::{literal, quoted};
 use crate::isolation::own_tables::AUDIT_EVENTS;
-use crate::isolation::policy::COMMANDS;
 
 /// A trigger of a table, or a policy with a subquery.
 #[derive(Deserialize)]
@@ -188,14 +187,7 @@ pub(super) fn audit(table: &Examined, found: &mut Vec<Finding>) {
 /// Policies that a restrictive policy holds back now, and that open the table on the shards of Citus.
 fn open_on_shards(table: &Examined, column: &Column, found: &mut Vec<Finding>) {
     let known = forms(column);
-    let open: Vec<_> = table
-        .policies
-        .iter()
-        .filter(|policy| !policy.is_generated())
-        .filter(|policy| {
-            COMMANDS.iter().any(|(command, _)| policy.is_for(*command) && !policy.compares(&known, *command))
-        })
-        .collect();
+    let open: Vec<_> = table.policies.iter().filter(|policy| policy.opens(&known)).collect();
     if open.is_empty()
         || found.iter().any(|one| one.check() == Check::OpenPolicy && one.object() == table.display())
     {

@@ -65,7 +65,7 @@ use tenancy_sql::Schema;
 use self::catalog::Part;
 pub use self::check::{Check, Severity};
 use self::examination::{examine_error, examined};
-pub use self::places::{examine_place, examine_places};
+pub use self::places::{examine_place, examine_places, list_places};
 pub use self::report::{Finding, Fix, Report};
 use crate::error::Result;
 

@@ -15,6 +15,7 @@ use super::place_role;
 use super::report::{Finding, Report};
 use super::server::unexamined;
 use crate::error::{Error, ErrorKind, Result};
+use crate::isolation::catalog::search_path;
 use crate::isolation::identifier::literal;
 use crate::tenant::{Placement, PlacementName};
 
@@ -53,9 +54,9 @@ pub async fn examine_places(options: &PgConnectOptions, schema: &Schema) -> Resu
     let (mut shared, catalog) = examined(&mut conn, schema, Part::WithoutPlaces).await?;
     let schemas = Found::read(&mut conn, SCHEMAS).await?;
     let databases = Found::read(&mut conn, DATABASES).await?;
-    let others: Vec<Name> = catalog::rows(&mut conn, OF_OTHERS).await.map_err(examine_error)?;
+    let others = of_others(&mut conn).await?;
     if !others.is_empty() {
-        let names: Vec<_> = others.iter().map(|one| format!("`{}`", one.name)).collect();
+        let names: Vec<_> = others.iter().map(|name| format!("`{name}`")).collect();
         let note =
             format!("not examined, because another role owns them: the databases {}", names.join(", "));
         shared.notes.push(note);
@@ -126,6 +127,25 @@ pub async fn examine_place(
     Ok(report)
 }
 
+/// The places of tenants, and the databases with the name of one that another role owns: for the command line.
+///
+/// # Errors
+/// As [`examine`](super::examine).
+#[doc(hidden)]
+pub async fn list_places(conn: &mut PgConnection) -> Result<(Vec<Placement>, Vec<String>)> {
+    let schemas = Found::read(conn, SCHEMAS).await?.into_iter();
+    let databases = Found::read(conn, DATABASES).await?.into_iter();
+    let places = schemas
+        .map(|found| Placement::Schema { name: found.name })
+        .chain(databases.map(|found| Placement::Database { name: found.name }));
+    Ok((places.collect(), of_others(conn).await?))
+}
+
+async fn of_others(conn: &mut PgConnection) -> Result<Vec<String>> {
+    let names: Vec<Name> = catalog::rows(conn, OF_OTHERS).await.map_err(examine_error)?;
+    Ok(names.into_iter().map(|one| one.name).collect())
+}
+
 const SCHEMAS: &str = "SELECT n.nspname, n.oid IN (SELECT pronamespace FROM pg_proc) FROM pg_namespace n \
     WHERE n.nspname ~ '^t_[0-9a-f]{32}$'";
 const DATABASES: &str = "SELECT datname, true FROM pg_database \
@@ -180,7 +200,7 @@ async fn in_schema(
     let Found { name, role, functions } = found;
     let choose = if *role { format!("SET ROLE \"{name}\"; ") } else { String::new() };
     run(conn, format!("RESET ROLE; {choose}SET search_path = \"{name}\", pg_temp")).await?;
-    let usable = catalog::search_path(conn).await.map_err(examine_error)?.contains(&name.to_string());
+    let usable = search_path(conn).await.map_err(examine_error)?.contains(&name.to_string());
     let report = if usable {
         let part = common.map_or(Part::SearchPath, |common| {
             Part::Place(TenantSchema { common, functions: *functions, role: *role })

@@ -56,12 +56,12 @@ struct Shared {
     ident: String,
 }
 
-/// A result of `probe.sql` for a table.
+/// A result of a probe for a table.
 #[derive(Deserialize)]
-struct Outcome {
-    table: String,
-    kind: String,
-    detail: String,
+pub(super) struct Outcome {
+    pub(super) table: String,
+    pub(super) kind: String,
+    pub(super) detail: String,
 }
 
 pub(super) async fn run(
@@ -74,19 +74,7 @@ pub(super) async fn run(
         report.notes.push("the probe did not run: no policy applies to this role".to_owned());
         return Ok(());
     }
-    // The probe skips tables that are already known to be open.
-    let open: BTreeSet<String> = report
-        .findings
-        .iter()
-        .filter(|finding| {
-            finding.severity() == Severity::Error
-                && matches!(
-                    finding.check(),
-                    Check::RlsOff | Check::ChildWithoutRls | Check::OpenPolicy | Check::OwnerPastRls
-                )
-        })
-        .map(|finding| finding.object().to_owned())
-        .collect();
+    let open = open(report);
     let writes = !catalog.server.read_only;
     if !writes {
         report.notes.push("the probe wrote no row: the server is read-only".to_owned());
@@ -111,7 +99,7 @@ pub(super) async fn run(
     if tables.is_empty() {
         return Ok(());
     }
-    match execute(conn, &tables).await {
+    match execute(conn, include_str!("probe.sql"), &tables).await {
         Ok(outcomes) => record(outcomes, catalog, schema, report),
         Err(sqlx::Error::Database(error)) => report.findings.push(unexamined("probe", error.message())),
         Err(error) => return Err(error),
@@ -119,14 +107,36 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn execute(conn: &mut PgConnection, tables: &[Table]) -> sqlx::Result<Vec<Outcome>> {
+/// The tables that are already known to be open. A probe skips them.
+pub(super) fn open(report: &Report) -> BTreeSet<String> {
+    const OPEN: [Check; 6] = [
+        Check::RlsOff,
+        Check::ChildWithoutRls,
+        Check::OpenPolicy,
+        Check::OwnerPastRls,
+        Check::ProbeRead,
+        Check::ProbeWrite,
+    ];
+    let errors = report.findings.iter().filter(|finding| finding.severity() == Severity::Error);
+    errors
+        .filter(|finding| OPEN.contains(&finding.check()))
+        .map(|finding| finding.object().to_owned())
+        .collect()
+}
+
+/// Runs a block that tries something on each table, and leaves the results in the setting `tenancy.doctor`.
+pub(super) async fn execute(
+    conn: &mut PgConnection,
+    block: &str,
+    tables: &[Table],
+) -> sqlx::Result<Vec<Outcome>> {
     let tables = serde_json::to_string(tables).map_err(|e| sqlx::Error::Encode(e.into()))?;
     // No table name can end the SQL string or the dollar quote around it.
     let tables = tables.replace('\'', "''").replace('$', "\\u0024");
     let sql = format!(
         "{}; {}; SELECT current_setting('tenancy.doctor')",
         set_local(&[&SETTINGS[..], &TIME_LIMITS].concat()),
-        include_str!("probe.sql").replace("{TABLES}", &tables)
+        block.replace("{SHARED}", include_str!("probe_shared.sql")).replace("{TABLES}", &tables)
     );
     // One message without `BEGIN`: a dropped future leaves no transaction open.
     let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await?;

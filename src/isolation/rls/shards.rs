@@ -4,7 +4,6 @@ use super::plan::PolicyChange;
 use super::tables::{Tables, TenantTable};
 use crate::isolation::catalog::Policy;
 use crate::isolation::comparison::forms;
-use crate::isolation::policy::COMMANDS;
 
 /// Each needs a decision of a person.
 pub(super) fn unguarded(tables: &Tables<'_>) -> Vec<PolicyChange> {
@@ -15,13 +14,8 @@ pub(super) fn unguarded(tables: &Tables<'_>) -> Vec<PolicyChange> {
 fn of_table(table: &TenantTable<'_>) -> Vec<PolicyChange> {
     let TenantTable { relation, column, .. } = table;
     let known = forms(column);
-    let opens = |policy: &&Policy| {
-        let mut commands = COMMANDS.iter().filter(|(command, _)| policy.is_for(*command));
-        // The plan changes a generated policy.
-        !policy.is_generated()
-            && relation.is_permissive(policy)
-            && commands.any(|(command, _)| !policy.compares(&known, *command))
-    };
+    // The plan changes a generated policy.
+    let opens = |policy: &&Policy| relation.is_permissive(policy) && policy.opens(&known);
     let open = relation.policies.iter().filter(opens).map(|policy| {
         format!(
             "its policy `{}` opens it: on its shards Citus creates `tenancy_floor` as a permissive policy, so each policy \
