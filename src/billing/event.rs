@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::state::{PreviousAttributes, SubscriptionState, Watermark};
-use super::store::Quarantined;
 use crate::clock::Timestamp;
-use crate::tenant::TenantId;
 
 /// One event of a billing system, in a form that is the same for every billing system.
 ///
@@ -72,28 +70,6 @@ impl BillingEvent {
             Fact::Ignored { .. } | Fact::Unreadable { .. } => {}
         }
         Cow::Owned(event)
-    }
-
-    /// The event in the quarantine; `self` is [`in_account`](Self::in_account). `blocked_by` is the tenant whose
-    /// subscription keeps it there.
-    pub(super) fn quarantined(
-        &self,
-        reason: &str,
-        blocked_by: Option<TenantId>,
-        now: Timestamp,
-    ) -> Quarantined {
-        let subjects = self.subjects();
-        Quarantined {
-            event: self.id.clone(),
-            account: self.account.clone(),
-            customer: subjects.customer.map(str::to_owned),
-            subscription: subjects.subscription.map(str::to_owned),
-            tenant: blocked_by,
-            reason: reason.to_owned(),
-            created: self.created,
-            received: now,
-            raw: self.raw.clone(),
-        }
     }
 
     /// Whether the event is the end of a subscription.

@@ -13,7 +13,7 @@ use super::provider::Provider;
 use super::records;
 use super::review::ReviewItem;
 use super::state::{SubscriptionStatus, Watermark};
-use super::store::BillingTx;
+use super::store::{BillingTx, Quarantined};
 use super::subscription::Subscription;
 use crate::audit::AuditEvent;
 use crate::clock::Clock;
@@ -369,7 +369,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         blocked_by: Option<TenantId>,
     ) -> Result<EventOutcome> {
         tracing::warn!(event = %event.id, kind = %event.kind, reason, "a billing event went to the quarantine");
-        self.tx.quarantine(&event.quarantined(reason, blocked_by, self.clock.now())).await?;
+        self.tx.quarantine(&Quarantined::new(event, reason, blocked_by, self.clock.now())).await?;
         Ok(EventOutcome::Quarantined { reason })
     }
 }

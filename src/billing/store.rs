@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::event::BillingEvent;
 use super::subscription::Subscription;
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
@@ -183,6 +184,29 @@ pub struct Quarantined {
     pub received: Timestamp,
     /// The event as received, byte for byte.
     pub raw: Vec<u8>,
+}
+
+impl Quarantined {
+    /// An event with the ids that are stored. `blocked_by` is the tenant whose subscription keeps it in the quarantine.
+    pub(super) fn new(
+        event: &BillingEvent,
+        reason: &str,
+        blocked_by: Option<TenantId>,
+        now: Timestamp,
+    ) -> Self {
+        let subjects = event.subjects();
+        Self {
+            event: event.id.clone(),
+            account: event.account.clone(),
+            customer: subjects.customer.map(str::to_owned),
+            subscription: subjects.subscription.map(str::to_owned),
+            tenant: blocked_by,
+            reason: reason.to_owned(),
+            created: event.created,
+            received: now,
+            raw: event.raw.clone(),
+        }
+    }
 }
 
 /// Omits the raw event, which contains names and addresses.

@@ -200,7 +200,7 @@ impl StripeWebhook {
         if last {
             tracing::error!(event = %event.id, kind = %event.kind, %error, "a billing event failed and went to the quarantine");
             tx.record_once(&event.id, account, now).await?;
-            tx.quarantine(&event.in_account().quarantined(REASON, None, now)).await?;
+            tx.quarantine(&Quarantined::new(&event.in_account(), REASON, None, now)).await?;
         }
         tx.commit().await?;
         if last { Ok(EventOutcome::Quarantined { reason: REASON }) } else { Err(error) }
