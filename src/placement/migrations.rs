@@ -220,19 +220,19 @@ impl<DB: Provision> Migrations<DB> {
             let failed = canary.result.is_err();
             visited.insert(id.clone());
             sender.send(Ok(canary)).await;
-            if failed || !sender.is_open() {
+            if failed {
                 return Ok(());
             }
         }
-        if DB::migrates_shared(&self.provisioner.places) {
+        if sender.is_open() && DB::migrates_shared(&self.provisioner.places) {
             let shared = self.migrate(None, &mut Worker::new()).await;
             sender.send(Ok(shared)).await;
         }
-        loop {
+        while sender.is_open() {
             // Read the list again until it has no new tenant.
             let tenants = self.tenants(&visited).await?;
-            if tenants.is_empty() || !sender.is_open() {
-                return Ok(());
+            if tenants.is_empty() {
+                break;
             }
             visited.extend(tenants.iter().map(|tenant| tenant.id().clone()));
             let share = tenants.len().div_ceil(self.parallel);
@@ -244,6 +244,7 @@ impl<DB: Provision> Migrations<DB> {
                 worker.await;
             }
         }
+        Ok(())
     }
 
     /// Migrates the places of some tenants, one after another.
@@ -304,23 +305,20 @@ impl<DB: Provision> Migrations<DB> {
         let provisioner = &self.provisioner;
         DB::enter(&provisioner.places, worker, placement).await?;
         let done = async {
-            let before = list(worker.conn()).await?;
-            provisioner.migrate(worker.conn(), placement).await?;
-            let new: Vec<i64> = provisioner
-                .versions()
-                .filter(|version| !before.iter().any(|one| one.version == *version))
-                .collect();
+            let new = provisioner.migrate(worker.conn(), placement).await?;
             // A new table needs its policies. A migration is recorded after that, so a run that was interrupted
             // between the two is noticed.
-            if !new.is_empty() || !provisioner.is_recorded(key).await? {
+            let current = new.is_empty() && provisioner.is_recorded(key).await?;
+            if !current {
                 provisioner.protect(worker.conn(), placement).await?;
             }
-            Ok(new)
+            Ok((new, current))
         };
-        let done: Result<Vec<i64>> = done.await;
+        let done: Result<(Vec<i64>, bool)> = done.await;
         DB::leave(worker).await;
         match &done {
-            Ok(_) => provisioner.record_applied(key).await?,
+            Ok((_, true)) => {}
+            Ok((_, false)) => provisioner.record_applied(key).await?,
             Err(error) => {
                 let recorded = provisioner.store.recorded_migrations(key).await?;
                 let next = provisioner.versions().find(|version| recorded.get(version) != Some(&None));
@@ -330,7 +328,7 @@ impl<DB: Provision> Migrations<DB> {
                 }
             }
         }
-        done
+        done.map(|(new, _)| new)
     }
 
     async fn compare(&self, tenant: Option<Arc<Tenant>>, worker: &mut Worker<DB>) -> Drift {

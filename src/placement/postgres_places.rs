@@ -164,13 +164,11 @@ impl Provision for Postgres {
             (worker.conn, worker.database, worker.visits) = (Some(conn), database, 0);
         }
         worker.visits += 1;
-        let schema = match placement {
-            Placement::Schema { name } => Some(name),
-            _ => None,
+        let key = match placement {
+            Placement::Schema { name } => name.to_string(),
+            _ => String::new(),
         };
-        let key = schema.map_or_else(String::new, ToString::to_string);
-        let shared = *placement == Placement::Shared;
-        let found = enter(worker.conn(), schema, &key, shared).await;
+        let found = enter(worker.conn(), placement, &key).await;
         // A connection whose search path is unknown is not used again.
         let found = found.inspect_err(|_| worker.conn = None).map_err(|e| database_error(&e))?;
         match found {
@@ -186,11 +184,7 @@ impl Provision for Postgres {
     }
 
     async fn back_to_place(conn: &mut PgConnection, placement: &Placement) -> Result<()> {
-        let schema = match placement {
-            Placement::Schema { name } => Some(name),
-            _ => None,
-        };
-        run(conn, search_path(schema)).await.map_err(|e| database_error(&e))
+        run(conn, search_path(placement)).await.map_err(|e| database_error(&e))
     }
 
     async fn leave(worker: &mut Worker<Self>) {
@@ -291,10 +285,10 @@ async fn create_role(conn: &mut PgConnection, name: &PlacementName, login: Optio
     run(conn, grant).await.map_err(|e| database_error(&e))
 }
 
-fn search_path(schema: Option<&PlacementName>) -> String {
-    match schema {
-        Some(schema) => format!("SET search_path = \"{schema}\""),
-        None => "RESET search_path".to_owned(),
+fn search_path(placement: &Placement) -> String {
+    match placement {
+        Placement::Schema { name } => format!("SET search_path = \"{name}\""),
+        _ => "RESET search_path".to_owned(),
     }
 }
 
@@ -308,28 +302,22 @@ const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('tenancy place 
 const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended('tenancy place ' || $1, 0))";
 
 /// Sets the search path to the schema alone, and tries to lock the place. An advisory lock is one of its database.
-async fn enter(
-    conn: &mut PgConnection,
-    schema: Option<&PlacementName>,
-    key: &str,
-    shared: bool,
-) -> sqlx::Result<Entered> {
-    run(conn, search_path(schema)).await?;
+async fn enter(conn: &mut PgConnection, placement: &Placement, key: &str) -> sqlx::Result<Entered> {
+    run(conn, search_path(placement)).await?;
     let exists =
         sqlx::raw_sql("SELECT cardinality(current_schemas(false)) > 0").fetch_one(&mut *conn).await?;
-    if schema.is_some() && !exists.try_get::<bool, _>(0)? {
+    if matches!(placement, Placement::Schema { .. }) && !exists.try_get::<bool, _>(0)? {
         return Ok(Entered::Missing);
     }
-    if shared {
+    while !sqlx::query_scalar::<_, bool>(LOCK).bind(key).fetch_one(&mut *conn).await? {
+        if *placement != Placement::Shared {
+            return Ok(Entered::Busy);
+        }
         // Every process migrates the shared tables at its start: the others wait for the first. A statement that waits
         // for a lock would have a snapshot, for which `CREATE INDEX CONCURRENTLY` waits in turn.
-        while !sqlx::query_scalar::<_, bool>(LOCK).bind(key).fetch_one(&mut *conn).await? {
-            sqlx_core::rt::sleep(NEXT_ATTEMPT).await;
-        }
-        return Ok(Entered::Locked);
+        sqlx_core::rt::sleep(NEXT_ATTEMPT).await;
     }
-    let locked: bool = sqlx::query_scalar(LOCK).bind(key).fetch_one(conn).await?;
-    Ok(if locked { Entered::Locked } else { Entered::Busy })
+    Ok(Entered::Locked)
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {

@@ -315,7 +315,7 @@ impl<DB: Provision> Provisioner<DB> {
                 let mut worker = Worker::new();
                 DB::enter(&self.places, &mut worker, placement).await?;
                 let done = match step {
-                    Step::Migrate => self.migrate(worker.conn(), placement).await,
+                    Step::Migrate => self.migrate(worker.conn(), placement).await.map(|_| ()),
                     _ => self.protect(worker.conn(), placement).await,
                 };
                 DB::leave(&mut worker).await;
@@ -341,23 +341,32 @@ impl<DB: Provision> Provisioner<DB> {
         Ok(None)
     }
 
-    /// Runs the application's migrations in a place, and the library's in a database.
-    pub(super) async fn migrate(&self, conn: &mut DB::Connection, placement: &Placement) -> Result<()> {
+    /// Runs the application's migrations in a place, and the library's in a database. Returns the versions that the place
+    /// did not have.
+    pub(super) async fn migrate(&self, conn: &mut DB::Connection, placement: &Placement) -> Result<Vec<i64>> {
         if matches!(placement, Placement::Database { .. }) {
             DB::migrate(conn).await.map_err(|e| migration_error(&e))?;
             self.store.set_tenant_type(conn).await?;
         }
+        let new = self.missing(conn).await?;
         self.migrator.run_direct(None, conn, false).await.map_err(|e| migration_error(&e))?;
-        DB::back_to_place(conn, placement).await?;
-        let applied = list(conn).await?;
-        if self.versions().any(|version| !applied.iter().any(|one| one.version == version)) {
-            return Err(Error::new(
-                ErrorKind::Misconfigured,
-                "a migration changed the `search_path`, so it ran outside of this place; name no schema and set no \
-                 `search_path`",
-            ));
+        if !new.is_empty() {
+            DB::back_to_place(conn, placement).await?;
+            if !self.missing(conn).await?.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::Misconfigured,
+                    "a migration changed the `search_path`, so it ran outside of this place; name no schema and set no \
+                     `search_path`",
+                ));
+            }
         }
-        Ok(())
+        Ok(new)
+    }
+
+    /// The migrations of the program that a place does not have.
+    async fn missing(&self, conn: &mut DB::Connection) -> Result<Vec<i64>> {
+        let applied = list(conn).await?;
+        Ok(self.versions().filter(|version| !applied.iter().any(|one| one.version == *version)).collect())
     }
 
     /// Writes the policies and grants of a place.
