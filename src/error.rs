@@ -93,6 +93,10 @@ pub enum ErrorKind {
     MigrationPending,
     /// No connection became free in time: the tenant uses all of its share, or all connections are in use.
     ConnectionLimit,
+    /// The billing system cannot be reached, or accepts no more requests for now; a later retry may succeed.
+    BillingUnavailable,
+    /// The billing system rejected a request; the text contains its reason.
+    BillingRejected,
     /// The program is configured wrongly; the text states how to fix it.
     Misconfigured,
     /// The database returned an error that has no kind of its own.
@@ -137,6 +141,8 @@ impl ErrorKind {
             Self::WrongRegion => "wrong-region",
             Self::MigrationPending => "migration-pending",
             Self::ConnectionLimit => "connection-limit",
+            Self::BillingUnavailable => "billing-unavailable",
+            Self::BillingRejected => "billing-rejected",
             Self::Misconfigured => "misconfigured",
             Self::Database => "database",
         }
@@ -259,7 +265,7 @@ impl Error {
     }
 
     /// Whether a retry of the same call may succeed: the store was down, a transaction lost a conflict, no connection
-    /// was free, or a migration is still missing.
+    /// was free, a migration is still missing, or the billing system was down.
     ///
     /// A write that lost its connection may have succeeded. Before you repeat it, read the rows, or give the write a
     /// unique key.
@@ -270,6 +276,7 @@ impl Error {
                 | ErrorKind::Retryable
                 | ErrorKind::ConnectionLimit
                 | ErrorKind::MigrationPending
+                | ErrorKind::BillingUnavailable
         )
     }
 }

@@ -202,7 +202,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             {
                 return Ok((self.quarantine_for(event, SECOND_CUSTOMER, Some(id)).await?, false));
             }
-            if self.tx.link_customer(customer, &id).await? != id {
+            if self.tx.link_customer(customer, &id, self.clock.now()).await? != id {
                 return Ok((self.quarantine(event, CONTRADICTION).await?, false));
             }
             let link = self.audit(event, &tenant, "billing.link").target("customer", customer);

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::tenant::{Tenant, TenantId};
 
-/// Stores customers, subscriptions, the ids of processed events and the quarantine, in the database of the tenants.
+/// Stores customers, checkouts, subscriptions, the ids of processed events and the quarantine, in the database of the tenants.
 #[async_trait]
 pub trait BillingStore: Send + Sync + fmt::Debug {
     /// Opens a transaction. Dropping it without a [`commit`](BillingTx::commit) rolls it back.
@@ -37,7 +37,8 @@ pub trait BillingTx: Send {
     /// As for every method of this trait.
     async fn record_once(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool>;
 
-    /// Forgets the ids of events that were recorded before `before`, and returns how many. An event that is delivered
+    /// Forgets the ids of events that were recorded before `before`, and the checkouts that were created before, and
+    /// returns how many events. An event that is delivered
     /// again afterwards is processed again, which changes nothing unless the tenant was changed by hand meanwhile.
     ///
     /// # Errors
@@ -101,7 +102,37 @@ pub trait BillingTx: Send {
     ///
     /// # Errors
     /// As for every method of this trait.
-    async fn link_customer(&mut self, customer: &str, tenant: &TenantId) -> Result<TenantId>;
+    async fn link_customer(&mut self, customer: &str, tenant: &TenantId, now: Timestamp) -> Result<TenantId>;
+
+    /// Returns the customers of a tenant, the one that was linked last first.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn customers(&mut self, tenant: &TenantId) -> Result<Vec<String>>;
+
+    /// Inserts a checkout that this program created for a tenant. A customer can still pay it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) if it is stored already.
+    async fn save_checkout(&mut self, checkout: &str, tenant: &TenantId, now: Timestamp) -> Result<()>;
+
+    /// Returns the tenant that a stored checkout was created for.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn tenant_of_checkout(&mut self, checkout: &str) -> Result<Option<TenantId>>;
+
+    /// Returns the checkouts of a tenant that a customer can still pay, sorted by id.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn open_checkouts(&mut self, tenant: &TenantId) -> Result<Vec<String>>;
+
+    /// Marks a checkout as completed or expired. Nothing changes if it is not stored.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn close_checkout(&mut self, checkout: &str, now: Timestamp) -> Result<()>;
 
     /// Updates a tenant and returns its next version, as [`TenantStore::update`](crate::tenant::TenantStore::update)
     /// does.

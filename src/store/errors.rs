@@ -34,6 +34,11 @@ pub(super) fn subscription_of_another_tenant() -> Error {
     Error::new(ErrorKind::Conflict, "the subscription is stored for another tenant")
 }
 
+#[cfg(feature = "stripe")]
+pub(super) fn checkout_exists() -> Error {
+    Error::new(ErrorKind::Conflict, "a checkout with this id is stored")
+}
+
 #[cfg(feature = "api-keys")]
 pub(super) fn key_exists() -> Error {
     Error::new(ErrorKind::Conflict, "an API key with this id exists; issue another")

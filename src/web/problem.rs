@@ -146,6 +146,8 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::Retryable => (503, "Try again"),
         ErrorKind::ConnectionLimit => (503, "No free connection"),
         ErrorKind::MigrationPending => (503, "Being upgraded"),
+        ErrorKind::BillingUnavailable => (503, "Billing not reachable"),
+        ErrorKind::BillingRejected => (502, "Billing rejected the request"),
         ErrorKind::SignatureInvalid => (400, "Signature not valid"),
         ErrorKind::OutcomeUnknown => (500, "Outcome unknown"),
         ErrorKind::UnknownPlan

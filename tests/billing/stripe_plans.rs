@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tenancy::billing::stripe::{Accounts, Mode, StripeEvents};
 use tenancy::billing::{BillingStore, EventOutcome, recompute, replay};
-use tenancy::clock::Clock;
+use tenancy::clock::{Clock, Timestamp};
 use tenancy::plan::Catalog;
 use tenancy::tenant::{TenantId, TenantStatus, TenantStore};
 
@@ -144,7 +144,7 @@ async fn an_event_of_the_quarantine_is_listed_and_replayed() {
     let again = replay(&mut *tx, &events, ("e1", None), &catalog, &*fixture.clock).await.unwrap();
     assert!(matches!(again, Some(EventOutcome::Quarantined { .. })), "{again:?}");
     // An operator links the customer.
-    assert_eq!(tx.link_customer("cus_1", &acme()).await.unwrap(), acme());
+    assert_eq!(tx.link_customer("cus_1", &acme(), Timestamp::from_seconds(START)).await.unwrap(), acme());
     let again = replay(&mut *tx, &events, ("e1", None), &catalog, &*fixture.clock).await.unwrap();
     assert!(matches!(again, Some(EventOutcome::Applied { .. })), "{again:?}");
     assert_eq!(replay(&mut *tx, &events, ("e1", None), &catalog, &*fixture.clock).await.unwrap(), None);

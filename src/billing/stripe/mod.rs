@@ -36,7 +36,10 @@
 #[macro_use]
 mod fields;
 
+mod api;
 mod checkout;
+#[cfg(feature = "stripe-api")]
+mod client;
 mod envelope;
 mod events;
 mod invoice;
@@ -52,6 +55,9 @@ mod unverified;
 mod verify;
 mod webhook;
 
+pub use self::api::{ApiMethod, ApiRequest, StripeApi};
+#[cfg(feature = "stripe-api")]
+pub use self::client::StripeClient;
 pub use self::events::StripeEvents;
 pub use self::mode::{Accounts, Mode};
 pub use self::references::CheckoutReferences;

@@ -12,7 +12,7 @@ use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
 use crate::clock::Timestamp;
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::errors::{stale_version, subscription_of_another_tenant};
+use crate::store::errors::{checkout_exists, stale_version, subscription_of_another_tenant};
 use crate::tenant::{Tenant, TenantId, TenantStore};
 
 /// The rows of billing, for tests.
@@ -82,6 +82,7 @@ impl BillingTx for MemoryTx<'_> {
     async fn forget_events(&mut self, before: Timestamp) -> Result<u64> {
         let known = self.rows.seen.len();
         self.rows.seen.retain(|_, received| *received >= before);
+        self.rows.checkouts.retain(|_, (_, created, _)| *created >= before);
         Ok((known - self.rows.seen.len()) as u64)
     }
 
@@ -100,7 +101,7 @@ impl BillingTx for MemoryTx<'_> {
     }
 
     async fn tenant_of_customer(&mut self, customer: &str) -> Result<Option<TenantId>> {
-        Ok(self.rows.customers.get(customer).cloned())
+        Ok(self.rows.customers.get(customer).map(|(tenant, _)| tenant.clone()))
     }
 
     async fn lock_tenant(&mut self, id: &TenantId) -> Result<Option<Tenant>> {
@@ -131,8 +132,40 @@ impl BillingTx for MemoryTx<'_> {
         Ok(())
     }
 
-    async fn link_customer(&mut self, customer: &str, tenant: &TenantId) -> Result<TenantId> {
-        Ok(self.rows.customers.entry(customer.to_owned()).or_insert_with(|| tenant.clone()).clone())
+    async fn link_customer(&mut self, customer: &str, tenant: &TenantId, now: Timestamp) -> Result<TenantId> {
+        let linked = self.rows.customers.entry(customer.to_owned()).or_insert_with(|| (tenant.clone(), now));
+        Ok(linked.0.clone())
+    }
+
+    async fn customers(&mut self, tenant: &TenantId) -> Result<Vec<String>> {
+        let of_tenant = self.rows.customers.iter().filter(|(_, (linked, _))| linked == tenant);
+        let mut customers: Vec<_> = of_tenant.map(|(id, (_, since))| (*since, id.clone())).collect();
+        customers.sort_by(|a, b| b.cmp(a));
+        Ok(customers.into_iter().map(|(_, id)| id).collect())
+    }
+
+    async fn save_checkout(&mut self, checkout: &str, tenant: &TenantId, now: Timestamp) -> Result<()> {
+        if self.rows.checkouts.contains_key(checkout) {
+            return Err(checkout_exists());
+        }
+        self.rows.checkouts.insert(checkout.to_owned(), (tenant.clone(), now, true));
+        Ok(())
+    }
+
+    async fn tenant_of_checkout(&mut self, checkout: &str) -> Result<Option<TenantId>> {
+        Ok(self.rows.checkouts.get(checkout).map(|(tenant, ..)| tenant.clone()))
+    }
+
+    async fn open_checkouts(&mut self, tenant: &TenantId) -> Result<Vec<String>> {
+        let open = self.rows.checkouts.iter().filter(|(_, (of, _, open))| of == tenant && *open);
+        Ok(open.map(|(id, _)| id.clone()).collect())
+    }
+
+    async fn close_checkout(&mut self, checkout: &str, _now: Timestamp) -> Result<()> {
+        if let Some((.., open)) = self.rows.checkouts.get_mut(checkout) {
+            *open = false;
+        }
+        Ok(())
     }
 
     async fn save_tenant(&mut self, tenant: &Tenant) -> Result<Arc<Tenant>> {

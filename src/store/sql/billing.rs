@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::database::{OpenTransaction, OwnTables, Route, TxMode, Value, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
-use crate::store::errors::subscription_of_another_tenant;
+use crate::store::errors::{checkout_exists, subscription_of_another_tenant};
 use crate::store::timing::Timing;
 use crate::tenant::{Tenant, TenantId};
 
@@ -48,6 +48,12 @@ impl<DB: Backend> SqlTx<'_, DB> {
         Ok(taken)
     }
 
+    /// Returns the first column of a query about a tenant.
+    async fn ids(&mut self, sql: &'static str, tenant: &TenantId) -> Result<Vec<String>> {
+        let rows = self.fetch(sql, &[Value::Text(&tenant.to_string())]).await?;
+        rows.iter().map(|row| text::<DB>(row, 0)).collect()
+    }
+
     /// Returns the tenant id in the first column of a query's first row.
     async fn tenant_id(&mut self, sql: &'static str, key: &str) -> Result<Option<TenantId>> {
         let rows = self.fetch(sql, &[Value::Text(key)]).await?;
@@ -71,6 +77,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     async fn forget_events(&mut self, before: Timestamp) -> Result<u64> {
         let before = [Value::Int(before.micros())];
         self.execute("DELETE FROM tenancy_billing_failures WHERE failed_us < $1", &before).await?;
+        self.execute("DELETE FROM tenancy_checkouts WHERE created_us < $1", &before).await?;
         self.execute("DELETE FROM tenancy_billing_events WHERE received_us < $1", &before).await
     }
 
@@ -155,16 +162,46 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
         Err(subscription_of_another_tenant())
     }
 
-    async fn link_customer(&mut self, customer: &str, tenant: &TenantId) -> Result<TenantId> {
+    async fn link_customer(&mut self, customer: &str, tenant: &TenantId, now: Timestamp) -> Result<TenantId> {
         self.execute(
-            "INSERT INTO tenancy_customers (id, tenant_id) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
-            &[Value::Text(customer), Value::Text(&tenant.to_string())],
+            "INSERT INTO tenancy_customers (id, tenant_id, linked_us) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
+            &[Value::Text(customer), Value::Text(&tenant.to_string()), Value::Int(now.micros())],
         )
         .await?;
         let linked = self.tenant_of_customer(customer).await?;
         linked.ok_or_else(|| {
             Error::new(ErrorKind::Database, "the link of a customer was deleted while it was created")
         })
+    }
+
+    async fn customers(&mut self, tenant: &TenantId) -> Result<Vec<String>> {
+        let sql = "SELECT id FROM tenancy_customers WHERE tenant_id = $1 ORDER BY linked_us DESC, id DESC";
+        self.ids(sql, tenant).await
+    }
+
+    async fn save_checkout(&mut self, checkout: &str, tenant: &TenantId, now: Timestamp) -> Result<()> {
+        let inserted = self
+            .execute(
+                "INSERT INTO tenancy_checkouts (id, tenant_id, created_us) VALUES ($1, $2, $3) \
+                 ON CONFLICT (id) DO NOTHING",
+                &[Value::Text(checkout), Value::Text(&tenant.to_string()), Value::Int(now.micros())],
+            )
+            .await?;
+        if inserted == 1 { Ok(()) } else { Err(checkout_exists()) }
+    }
+
+    async fn tenant_of_checkout(&mut self, checkout: &str) -> Result<Option<TenantId>> {
+        self.tenant_id("SELECT tenant_id FROM tenancy_checkouts WHERE id = $1", checkout).await
+    }
+
+    async fn open_checkouts(&mut self, tenant: &TenantId) -> Result<Vec<String>> {
+        let sql = "SELECT id FROM tenancy_checkouts WHERE tenant_id = $1 AND closed_us IS NULL ORDER BY id";
+        self.ids(sql, tenant).await
+    }
+
+    async fn close_checkout(&mut self, checkout: &str, now: Timestamp) -> Result<()> {
+        let sql = "UPDATE tenancy_checkouts SET closed_us = $2 WHERE id = $1 AND closed_us IS NULL";
+        self.execute(sql, &[Value::Text(checkout), Value::Int(now.micros())]).await.map(drop)
     }
 
     async fn save_tenant(&mut self, tenant: &Tenant) -> Result<Arc<Tenant>> {

@@ -18,7 +18,10 @@ pub(crate) struct BillingRows {
     pub(crate) seen: HashMap<EventKey, Timestamp>,
     /// The failures of events that were not processed.
     pub(crate) failures: HashMap<EventKey, u32>,
-    pub(crate) customers: HashMap<String, TenantId>,
+    /// The customers, each with its tenant and when it was linked.
+    pub(crate) customers: HashMap<String, (TenantId, Timestamp)>,
+    /// The checkouts, each with its tenant, when it was created, and whether it is open.
+    pub(crate) checkouts: BTreeMap<String, (TenantId, Timestamp, bool)>,
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     pub(crate) quarantine: BTreeMap<EventKey, Quarantined>,
     pub(crate) audit: Vec<AuditEvent>,
