@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::outcome::EventOutcome;
 use super::state::{PreviousAttributes, SubscriptionState, Watermark};
+use super::subscription::Subscription;
 use crate::clock::Timestamp;
 
 /// One event of a billing system, in a form that is the same for every billing system.
@@ -58,13 +60,21 @@ impl BillingEvent {
                 scope(&mut facts.customer);
             }
             Fact::CheckoutCompleted(facts) => {
-                [&mut facts.customer, &mut facts.subscription].into_iter().flatten().for_each(scope);
+                [&mut facts.id, &mut facts.customer, &mut facts.subscription]
+                    .into_iter()
+                    .flatten()
+                    .for_each(scope);
             }
             Fact::PaymentSucceeded(facts) | Fact::PaymentFailed(facts) => {
                 [&mut facts.customer, &mut facts.subscription].into_iter().flatten().for_each(scope);
             }
             Fact::Recorded(facts) => {
-                [&mut facts.customer, &mut facts.subscription].into_iter().flatten().for_each(scope);
+                let checkout = facts.target.as_mut().filter(|(kind, _)| *kind == CHECKOUT).map(|(_, id)| id);
+                [&mut facts.customer, &mut facts.subscription]
+                    .into_iter()
+                    .flatten()
+                    .chain(checkout)
+                    .for_each(scope);
             }
             Fact::CustomerDeleted { customer } => scope(customer),
             Fact::Ignored { .. } | Fact::Unreadable { .. } => {}
@@ -75,6 +85,18 @@ impl BillingEvent {
     /// Whether the event is the end of a subscription.
     pub(super) fn ends_subscription(&self) -> bool {
         matches!(&self.fact, Fact::Subscription(facts) if facts.state.status.is_final())
+    }
+
+    /// Whether there is no event behind it: this program read a subscription on its own.
+    pub(super) fn is_read(&self) -> bool {
+        self.raw.is_empty()
+            && matches!(&self.fact, Fact::Subscription(facts) if facts.kind == SubscriptionEventKind::Read)
+    }
+
+    /// Whether the event is a checkout that was applied. It contains no state of the subscription that it sold.
+    pub(super) fn is_purchase(&self, outcome: &EventOutcome) -> bool {
+        matches!(self.fact, Fact::CheckoutCompleted(_))
+            && matches!(outcome, EventOutcome::Applied { .. } | EventOutcome::Unchanged)
     }
 
     /// Whether the event may link its customer to a tenant.
@@ -89,25 +111,30 @@ impl BillingEvent {
                 customer: Some(&facts.customer),
                 subscription: Some(&facts.id),
                 tenant: facts.tenant.as_deref(),
-                reference: None,
+                ..EventSubjects::default()
             },
             Fact::CheckoutCompleted(facts) => EventSubjects {
                 customer: facts.customer.as_deref(),
                 subscription: facts.subscription.as_deref(),
                 tenant: facts.tenant.as_deref(),
                 reference: facts.reference.as_deref(),
+                checkout: facts.id.as_deref(),
             },
             Fact::PaymentSucceeded(facts) | Fact::PaymentFailed(facts) => EventSubjects {
                 customer: facts.customer.as_deref(),
                 subscription: facts.subscription.as_deref(),
                 tenant: facts.tenant.as_deref(),
-                reference: None,
+                ..EventSubjects::default()
             },
             Fact::Recorded(facts) => EventSubjects {
                 customer: facts.customer.as_deref(),
                 subscription: facts.subscription.as_deref(),
                 tenant: facts.tenant.as_deref(),
-                reference: None,
+                checkout: match &facts.target {
+                    Some((CHECKOUT, id)) => Some(id),
+                    _ => None,
+                },
+                ..EventSubjects::default()
             },
             Fact::CustomerDeleted { customer } => {
                 EventSubjects { customer: Some(customer), ..EventSubjects::default() }
@@ -132,6 +159,9 @@ impl fmt::Debug for BillingEvent {
     }
 }
 
+/// The kind of target of a checkout in [`RecordedFacts`].
+pub(super) const CHECKOUT: &str = "checkout";
+
 /// The customer, subscription and tenant that an event names.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -145,6 +175,8 @@ pub struct EventSubjects<'a> {
     /// The tenant id in the signed reference of the checkout. Weaker evidence than the metadata: the reference is valid
     /// for every purchase, and a member of the tenant may have given it to somebody else.
     pub reference: Option<&'a str>,
+    /// The id of the checkout. If this program created it, it belongs to the tenant that it was created for.
+    pub checkout: Option<&'a str>,
 }
 
 /// The facts in an event.
@@ -192,6 +224,8 @@ pub enum SubscriptionEventKind {
     Stated,
     /// The subscription ended.
     Deleted,
+    /// No event: this program read the subscription from the billing system.
+    Read,
 }
 
 /// The full state of a subscription in an event, not only what changed.
@@ -219,6 +253,9 @@ pub struct SubscriptionFacts {
     pub kind: SubscriptionEventKind,
     /// The time and id of the event.
     pub as_of: Watermark,
+    /// What was stored before the subscription was read, if [`kind`](Self::kind) is
+    /// [`Read`](SubscriptionEventKind::Read).
+    pub(super) stored_before: Option<Box<Subscription>>,
 }
 
 impl SubscriptionFacts {
@@ -241,7 +278,14 @@ impl SubscriptionFacts {
             trial_ends: None,
             kind,
             as_of,
+            stored_before: None,
         }
+    }
+
+    /// The facts of a subscription that this program read from the billing system. `stored` is what was stored before:
+    /// if something else is stored now, the read may be the older of the two.
+    pub(super) fn read(self, stored: Option<Subscription>) -> Self {
+        Self { kind: SubscriptionEventKind::Read, stored_before: stored.map(Box::new), ..self }
     }
 }
 

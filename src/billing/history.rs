@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::SubscriptionFacts;
+use super::event::{SubscriptionEventKind, SubscriptionFacts};
 use super::ordering::{self, Step};
 use super::review::ReviewItem;
 use super::state::{Price, SubscriptionState, SubscriptionStatus, Watermark};
@@ -41,10 +41,16 @@ pub(super) struct SubscriptionRow {
     known_status: Option<Known<SubscriptionStatus>>,
     /// Whether the newest event has not all prices.
     partial: bool,
+    /// When the state was read from the billing system, by the clock of this program; `None` if it is of an event.
+    #[serde(default)]
+    read_at: Option<Timestamp>,
     /// Whether any event said that it is live.
     pub(super) was_live: bool,
     pub(super) needs_refresh: bool,
 }
+
+/// How far the clock of this program can be from the billing system's: webhooks are only received within this tolerance.
+const MAX_SKEW_SECONDS: i64 = 300;
 
 /// A value with the second of the event that it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +75,7 @@ impl SubscriptionRow {
             known_plan: None,
             known_status: None,
             partial: facts.partial,
+            read_at: read_at(facts),
             was_live: false,
             needs_refresh: false,
         };
@@ -79,21 +86,29 @@ impl SubscriptionRow {
 
     /// The row after an event, and how the event relates to the stored state.
     pub(super) fn after(&self, facts: &SubscriptionFacts, catalog: &Catalog) -> (Self, EventOrder) {
+        if facts.kind == SubscriptionEventKind::Read {
+            return self.after_read(facts, catalog);
+        }
         let mut next = self.clone();
         next.learn(facts, catalog);
         let seconds = (facts.as_of.created.seconds(), self.as_of.created.seconds());
+        let is_near_read = self.read_at.is_some() && (seconds.0 - seconds.1).abs() <= MAX_SKEW_SECONDS;
         let mut is_older = false;
         let mut unclear = false;
         if self.state.status.is_final() {
             is_older = true;
+        } else if is_near_read && !facts.state.status.is_final() {
+            // The clocks differ, so the event may be the older or the newer one.
+            unclear = self.needs_refresh || facts.state != self.state;
         } else if facts.state.status.is_final() || seconds.0 > seconds.1 {
-            next.state = facts.state.clone();
-            next.as_of = facts.as_of.clone();
-            next.steps = vec![Step::of(facts)];
-            next.partial = facts.partial;
+            next.replace(facts);
         } else if seconds.0 < seconds.1 {
             is_older = true;
-            unclear = ordering::last(&next.steps).is_none();
+            unclear = if self.read_at.is_some() {
+                self.needs_refresh
+            } else {
+                ordering::last(&next.steps).is_none()
+            };
         } else {
             ordering::add(&mut next.steps, Step::of(facts));
             next.partial |= facts.partial;
@@ -114,6 +129,47 @@ impl SubscriptionRow {
             _ => EventOrder::Newer,
         };
         (next, order)
+    }
+
+    /// The row after the subscription was read from the billing system. The read is newer than what was stored before it;
+    /// if something else was stored meanwhile, nothing changes.
+    fn after_read(&self, facts: &SubscriptionFacts, catalog: &Catalog) -> (Self, EventOrder) {
+        if self.state.status.is_final() {
+            return (self.clone(), EventOrder::Stale);
+        }
+        let is_newer = facts.stored_before.as_deref().is_some_and(|stored| stored.row == *self);
+        if !is_newer && !facts.state.status.is_final() {
+            let is_same = facts.state == self.state && !self.needs_refresh;
+            return (self.clone(), if is_same { EventOrder::Unchanged } else { EventOrder::NeedsRefresh });
+        }
+        let mut next = self.clone();
+        // A test clock can be far ahead of this program's clock.
+        let as_of = facts.as_of.created.max(self.as_of.created);
+        next.replace(facts);
+        next.as_of.created = as_of;
+        next.needs_refresh = false;
+        let second = as_of.seconds();
+        if let Ok(plan) = plan_of(&facts.state, catalog) {
+            next.known_plan = Some(Known { second, value: plan.to_owned(), clash: false });
+        }
+        if !facts.state.status.is_unknown() {
+            let value = facts.state.status.clone();
+            next.known_status = Some(Known { second, value, clash: false });
+        }
+        next.started = next.started.or(facts.started);
+        next.was_live |= facts.state.status.is_live() && !facts.state.status.is_unknown();
+        next.settle(catalog);
+        let is_same = next.state == self.state;
+        (next, if is_same { EventOrder::Unchanged } else { EventOrder::Newer })
+    }
+
+    /// Takes the state of an event or of a read that is newer.
+    fn replace(&mut self, facts: &SubscriptionFacts) {
+        self.state = facts.state.clone();
+        self.as_of = facts.as_of.clone();
+        self.steps = vec![Step::of(facts)];
+        self.partial = facts.partial;
+        self.read_at = read_at(facts);
     }
 
     /// Keeps what any event tells, also an old one.
@@ -156,6 +212,10 @@ impl SubscriptionRow {
             Some(&self.state.status)
         }
     }
+}
+
+fn read_at(facts: &SubscriptionFacts) -> Option<Timestamp> {
+    (facts.kind == SubscriptionEventKind::Read).then_some(facts.as_of.created)
 }
 
 impl<T: Ord> Known<T> {
@@ -205,4 +265,9 @@ fn plan_of_price<'a>(price: &Price, catalog: &'a Catalog) -> Result<Option<&'a P
         },
         None => Ok(by(price.product.as_ref())),
     }
+}
+
+/// Whether the price belongs to a plan.
+pub(super) fn sells_plan(price: &Price, catalog: &Catalog) -> bool {
+    matches!(plan_of_price(price, catalog), Ok(Some(_)))
 }

@@ -31,7 +31,9 @@ const MAX_STEPS: usize = 7;
 impl Step {
     pub(super) fn of(facts: &SubscriptionFacts) -> Self {
         let before = match facts.kind {
-            SubscriptionEventKind::Created | SubscriptionEventKind::Stated => None,
+            SubscriptionEventKind::Created | SubscriptionEventKind::Stated | SubscriptionEventKind::Read => {
+                None
+            }
             SubscriptionEventKind::Updated | SubscriptionEventKind::Deleted => {
                 Some(before(&facts.state, &facts.previous))
             }

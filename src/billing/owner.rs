@@ -46,10 +46,16 @@ pub(super) async fn owner<T: BillingTx + ?Sized>(
     // What is stored agrees with the metadata already.
     let by_metadata = if stored.is_some() { None } else { existing(tx, subjects.tenant).await? };
     let by_reference = existing(tx, subjects.reference).await?;
-    let named = match (by_metadata, by_reference) {
-        (Some(a), Some(b)) if a != b => return Ok(Owner::Contradiction),
-        (a, b) => a.or(b),
+    let by_checkout = match subjects.checkout {
+        Some(id) => tx.tenant_of_checkout(id).await?,
+        None => None,
     };
+    let mut named = None;
+    for evidence in [by_checkout, by_metadata, by_reference].into_iter().flatten() {
+        if *named.get_or_insert_with(|| evidence.clone()) != evidence {
+            return Ok(Owner::Contradiction);
+        }
+    }
     Ok(match (stored, named) {
         (Some(stored), Some(named)) if stored != named => Owner::Contradiction,
         (Some(stored), _) => Owner::Stored(stored),

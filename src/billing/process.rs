@@ -18,7 +18,7 @@ use super::subscription::Subscription;
 use crate::audit::AuditEvent;
 use crate::clock::Clock;
 use crate::context::{Actor, unknown_tenant};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Catalog;
 use crate::tenant::{Tenant, TenantId};
 
@@ -49,6 +49,39 @@ pub async fn process<T: BillingTx + ?Sized>(
         return Ok(EventOutcome::Duplicate);
     }
     processor.run(event).await
+}
+
+/// Applies what this program read from the billing system. What cannot be applied is ignored.
+pub(super) async fn process_read<T: BillingTx + ?Sized>(
+    tx: &mut T,
+    provider: &dyn Provider,
+    event: &BillingEvent,
+    catalog: &Catalog,
+    clock: &dyn Clock,
+) -> Result<EventOutcome> {
+    EventProcessor { tx, provider, catalog, clock }.run(event).await
+}
+
+/// Links a customer that this program created for a tenant.
+pub(super) async fn link<T: BillingTx + ?Sized>(
+    tx: &mut T,
+    provider: &dyn Provider,
+    (customer, tenant): (&str, &TenantId),
+    catalog: &Catalog,
+    clock: &dyn Clock,
+) -> Result<()> {
+    tx.advisory_lock(customer).await?;
+    let tenant = tx.lock_tenant(tenant).await?.ok_or_else(unknown_tenant)?;
+    let is_new = tx.tenant_of_customer(customer).await?.is_none();
+    if tx.link_customer(customer, tenant.id(), clock.now()).await? != *tenant.id() {
+        return Err(Error::new(ErrorKind::Conflict, "the customer is linked to another tenant"));
+    }
+    if is_new {
+        let processor = EventProcessor { tx, provider, catalog, clock };
+        let link = processor.by_billing(&tenant, "billing.link").target("customer", customer);
+        processor.tx.record(&link).await?;
+    }
+    Ok(())
 }
 
 /// Applies an event of the quarantine again. `None` if the quarantine has no such event.
@@ -191,6 +224,9 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         let Some(tenant) = self.tx.lock_tenant(&id).await? else {
             return Ok((self.quarantine(event, UNKNOWN_TENANT).await?, false));
         };
+        if let Some(checkout) = subjects.checkout {
+            self.tx.close_checkout(checkout, self.clock.now()).await?;
+        }
         let mut linked = false;
         if let Some(customer) = subjects.customer
             && event.may_link()
@@ -368,6 +404,10 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         reason: &'static str,
         blocked_by: Option<TenantId>,
     ) -> Result<EventOutcome> {
+        if event.is_read() {
+            // It is read again, or reported by who read it.
+            return Ok(EventOutcome::Ignored { reason });
+        }
         tracing::warn!(event = %event.id, kind = %event.kind, reason, "a billing event went to the quarantine");
         self.tx.quarantine(&Quarantined::new(event, reason, blocked_by, self.clock.now())).await?;
         Ok(EventOutcome::Quarantined { reason })

@@ -57,6 +57,11 @@ impl Subscription {
         state.cancel_at.or(if state.cancel_at_period_end { state.period_end } else { None })
     }
 
+    /// The date of a scheduled end, unless it is the end of the period.
+    pub(super) fn cancel_at_date(&self) -> Option<Timestamp> {
+        self.row.state.cancel_at.filter(|_| !self.row.state.cancel_at_period_end)
+    }
+
     /// The end of the paid period. A delayed event can leave it in the past, so decide access by the
     /// [`status`](Self::status), never by this.
     pub fn period_end(&self) -> Option<Timestamp> {

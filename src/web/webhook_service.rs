@@ -23,8 +23,8 @@ use crate::billing::stripe::StripeWebhook;
 /// | the signature is missing or wrong, or several were sent | 400 |
 /// | another method | 405 |
 /// | the body is longer | 413 |
-/// | the destination sends thin events | 422 |
-/// | the database is down | 503: Stripe sends the event again |
+/// | the destination sends thin events, and the webhook cannot read from Stripe | 422 |
+/// | the database is down, or Stripe for a thin event | 503: Stripe sends the event again |
 ///
 /// ```
 /// use tenancy::billing::stripe::StripeWebhook;

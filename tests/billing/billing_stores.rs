@@ -10,6 +10,8 @@ use tenancy::plan::Catalog;
 use tenancy::store::{MemoryStore, SqlStore};
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
 
+use tenancy::ErrorKind;
+
 use crate::common::{CATALOG, TestBackend};
 
 const SECRET: &str = "whsec_stores";
@@ -210,7 +212,46 @@ async fn of_an_event_that_comes_many_times_at_once_one_counts<DB: TestBackend>()
     assert_eq!((globex.plan(), globex.version()), ("free", 1));
 }
 
+async fn customers_and_checkouts_belong_to_one_tenant<DB: TestBackend>() {
+    let (pool, _cleanup) = DB::fresh(4).await;
+    let store = SqlStore::new(pool);
+    store.migrate().await.unwrap();
+    for side in [Side::new(store).await, Side::new(MemoryStore::new()).await] {
+        let [acme, globex] = ["acme", "globex"].map(|name| TenantId::parse(name).unwrap());
+        let at = |seconds| Timestamp::from_seconds(START + seconds);
+        let mut tx = side.billing.begin().await.unwrap();
+        for (customer, tenant, second) in
+            [("cus_2", &acme, 1), ("cus_1", &acme, 2), ("cus_3", &globex, 3), ("cus_1", &globex, 9)]
+        {
+            let linked = tx.link_customer(customer, tenant, at(second)).await.unwrap();
+            assert_eq!(linked, if customer == "cus_3" { globex.clone() } else { acme.clone() });
+        }
+        assert_eq!(tx.customers(&acme).await.unwrap(), ["cus_1", "cus_2"], "the newest first");
+        assert_eq!(tx.customers(&globex).await.unwrap(), ["cus_3"]);
+
+        tx.save_checkout("cs_2", &acme, at(0)).await.unwrap();
+        tx.save_checkout("cs_1", &acme, at(5)).await.unwrap();
+        tx.save_checkout("cs_3", &globex, at(5)).await.unwrap();
+        assert_eq!(tx.save_checkout("cs_1", &globex, at(6)).await.unwrap_err().kind(), ErrorKind::Conflict);
+        tx.commit().await.unwrap();
+
+        let mut tx = side.billing.begin().await.unwrap();
+        assert_eq!(tx.open_checkouts(&acme).await.unwrap(), ["cs_1", "cs_2"]);
+        tx.close_checkout("cs_2", at(7)).await.unwrap();
+        tx.close_checkout("cs_2", at(8)).await.unwrap();
+        tx.close_checkout("cs_unknown", at(8)).await.unwrap();
+        assert_eq!(tx.open_checkouts(&acme).await.unwrap(), ["cs_1"]);
+        assert_eq!(tx.open_checkouts(&globex).await.unwrap(), ["cs_3"]);
+        assert_eq!(tx.tenant_of_checkout("cs_2").await.unwrap(), Some(acme), "also after it is closed");
+        tx.forget_events(at(5)).await.unwrap();
+        assert_eq!(tx.tenant_of_checkout("cs_2").await.unwrap(), None);
+        assert_eq!(tx.tenant_of_checkout("cs_3").await.unwrap(), Some(globex));
+        tx.commit().await.unwrap();
+    }
+}
+
 on_every_database!(
+    customers_and_checkouts_belong_to_one_tenant,
     the_sql_store_answers_as_the_memory_store_does,
     of_an_event_that_comes_many_times_at_once_one_counts,
 );

@@ -5,6 +5,7 @@
 mod common;
 
 mod billing_stores;
+mod scripted_api;
 mod stripe_customer_deleted;
 mod stripe_fixture;
 mod stripe_installation;
@@ -13,6 +14,8 @@ mod stripe_lives;
 mod stripe_operations;
 mod stripe_order;
 mod stripe_plans;
+mod stripe_purchase;
+mod stripe_read;
 mod stripe_recorded;
 mod stripe_reference;
 mod stripe_sdk;

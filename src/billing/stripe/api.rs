@@ -32,7 +32,7 @@ pub struct ApiRequest {
     pub method: ApiMethod,
     /// The path, such as `/v1/customers`.
     pub path: String,
-    /// The parameters, an object: the query of a `GET`, the form of a `POST`. A list or an object inside becomes names
+    /// The parameters, an object: the form of a `POST`, otherwise the query. A list or an object inside becomes names
     /// with brackets, such as `items[0][price]`.
     pub parameters: Value,
     /// The value of the header `Idempotency-Key`.
@@ -49,6 +49,8 @@ pub enum ApiMethod {
     Get,
     /// Creates or changes an object.
     Post,
+    /// Ends or deletes an object.
+    Delete,
 }
 
 impl ApiRequest {
@@ -62,6 +64,12 @@ impl ApiRequest {
     pub fn post(path: impl Into<String>, parameters: Value, idempotency_key: impl Into<String>) -> Self {
         let idempotency_key = Some(idempotency_key.into());
         Self { method: ApiMethod::Post, path: path.into(), parameters, idempotency_key, account: None }
+    }
+
+    /// A request that ends or deletes an object.
+    pub fn delete(path: impl Into<String>, parameters: Value) -> Self {
+        let path = path.into();
+        Self { method: ApiMethod::Delete, path, parameters, idempotency_key: None, account: None }
     }
 
     /// The request in a connected account.

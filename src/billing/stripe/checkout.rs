@@ -6,6 +6,7 @@ use super::fields::Malformed;
 use super::recorded::{ONLY_RECORDED, details};
 use super::subscription::customer;
 use super::tenant_names::{NamedFact, TenantNames};
+use crate::billing::event::CHECKOUT;
 use crate::billing::{CheckoutFacts, CheckoutMode, Fact, RecordedFacts};
 
 /// Reads a checkout session. A session that must not link a customer is ignored.
@@ -51,7 +52,7 @@ pub(super) fn ended(
     action: &'static str,
 ) -> Result<NamedFact, Malformed> {
     let mut facts = RecordedFacts::new(action);
-    facts.target = id!(session, "id")?.map(|id| ("checkout", id));
+    facts.target = id!(session, "id")?.map(|id| (CHECKOUT, id));
     facts.customer = customer(session)?;
     facts.subscription = id!(session, "subscription")?;
     facts.tenant = names.stamp(session)?.into_tenant().or(names.reference(session)?);

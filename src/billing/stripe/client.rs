@@ -94,14 +94,18 @@ impl StripeClient {
             })?),
             None => RequestStrategy::Once,
         };
-        let has_parameters = request.parameters.as_object().is_some_and(|all| !all.is_empty());
-        let built = match request.method {
-            ApiMethod::Get if has_parameters => {
-                RequestBuilder::new(StripeMethod::Get, path).query(&request.parameters)
-            }
-            ApiMethod::Get => RequestBuilder::new(StripeMethod::Get, path),
-            ApiMethod::Post => RequestBuilder::new(StripeMethod::Post, path).form(&request.parameters),
+        let method = match request.method {
+            ApiMethod::Get => StripeMethod::Get,
+            ApiMethod::Post => StripeMethod::Post,
+            ApiMethod::Delete => StripeMethod::Delete,
         };
+        let mut built = RequestBuilder::new(method, path);
+        if request.parameters.as_object().is_some_and(|all| !all.is_empty()) {
+            built = match request.method {
+                ApiMethod::Post => built.form(&request.parameters),
+                _ => built.query(&request.parameters),
+            };
+        }
         let mut customized = built.customize::<()>().request_strategy(strategy);
         if let Some(account) = &request.account {
             customized = customized.account_id(AccountId::from(account.as_str()));
@@ -159,8 +163,7 @@ impl Failure {
         }
         let code = reason.code.as_ref().map_or("no code", |code| code.as_str());
         let message = reason.message.as_deref().unwrap_or("no message");
-        let kind =
-            if code == "resource_missing" { ErrorKind::NotFound } else { ErrorKind::BillingRejected };
+        let kind = if code == "resource_missing" { ErrorKind::NotFound } else { ErrorKind::BillingRejected };
         Self::Final(Error::new(kind, format!("Stripe rejected the request: {code}: {message}")))
     }
 }

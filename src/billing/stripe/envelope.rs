@@ -26,8 +26,8 @@ impl Unusable {
             ),
             Self::Thin => Error::new(
                 ErrorKind::Misconfigured,
-                "this webhook destination sends thin events, which hold no state; create one in Stripe that \
-                 sends snapshot events",
+                "this webhook destination sends thin events, which hold no state; serve StripeBilling::webhook, which \
+                 reads the state, or create a destination that sends snapshot events",
             ),
         }
     }

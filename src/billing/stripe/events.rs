@@ -15,7 +15,7 @@ use crate::error::Result;
 pub struct StripeEvents {
     mode: Mode,
     accounts: Accounts,
-    names: TenantNames,
+    pub(super) names: TenantNames,
 }
 
 impl StripeEvents {

@@ -1,6 +1,10 @@
-//! Receives Stripe's webhooks: [`SigningSecrets`] verifies the signature, [`StripeWebhook`] applies the event.
+//! Stripe: [`StripeWebhook`] receives events, [`StripeBilling`] sends requests.
 //!
-//! No Stripe crate is needed. Events of every API version are parsed: the few fields that matter are looked up in
+//! [`SigningSecrets`] verifies the signature of an event, and [`StripeWebhook`] applies it. No Stripe crate is needed for
+//! that. [`StripeBilling`] sells plans: checkouts, the portal, changes of subscriptions, reconciliation. It sends its
+//! requests through a [`StripeApi`], such as `StripeClient` (feature `stripe-api`).
+//!
+//! Events and objects of every API version are parsed: the few fields that matter are looked up in
 //! every place where a version of Stripe's API has put them.
 //!
 //! ```
@@ -37,6 +41,8 @@
 mod fields;
 
 mod api;
+mod billing;
+mod change;
 mod checkout;
 #[cfg(feature = "stripe-api")]
 mod client;
@@ -45,10 +51,16 @@ mod events;
 mod invoice;
 mod maintenance;
 mod mode;
+mod pages;
+mod purchase;
+mod reconcile;
 mod recorded;
 mod references;
+mod refresh;
+mod return_urls;
 mod subscription;
 mod tenant_names;
+mod thin;
 mod translate;
 #[cfg(feature = "testing")]
 mod unverified;
@@ -56,10 +68,14 @@ mod verify;
 mod webhook;
 
 pub use self::api::{ApiMethod, ApiRequest, StripeApi};
+pub use self::billing::StripeBilling;
+pub use self::change::{Cancellation, Proration};
 #[cfg(feature = "stripe-api")]
 pub use self::client::StripeClient;
 pub use self::events::StripeEvents;
 pub use self::mode::{Accounts, Mode};
+pub use self::purchase::{Checkout, CheckoutSession};
+pub use self::reconcile::Reconciliation;
 pub use self::references::CheckoutReferences;
 #[cfg(feature = "testing")]
 pub use self::unverified::UnverifiedWebhook;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fields::Malformed;
 use super::references::CheckoutReferences;
 use crate::billing::Fact;
 use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::TenantId;
 
 /// The reason of an event that carries the stamp of another installation.
 const OTHER_INSTALLATION: &str = "the metadata carries the stamp of another installation";
@@ -66,6 +67,25 @@ impl TenantNames {
         }
         self.installation = Some(name.into());
         Ok(())
+    }
+
+    /// The metadata that names a tenant.
+    pub(super) fn metadata(&self, tenant: &TenantId) -> Value {
+        let mut metadata = json!({ "tenant_id": tenant.to_string() });
+        if let Some(installation) = &self.installation {
+            metadata["tenancy_installation"] = json!(installation.as_ref());
+        }
+        metadata
+    }
+
+    /// The reference of a checkout for a tenant, signed if there are keys.
+    pub(super) fn client_reference(&self, tenant: &TenantId) -> String {
+        self.references.as_ref().map_or_else(|| tenant.to_string(), |keys| keys.reference(tenant))
+    }
+
+    /// The key of a request that is made once for each tenant of this installation.
+    pub(super) fn idempotency_key(&self, request: &str, tenant: &TenantId) -> String {
+        format!("tenancy-{request}-{}-{tenant}", self.installation.as_deref().unwrap_or_default())
     }
 
     /// The stamp in the metadata of `object`.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::api::StripeApi;
 use super::envelope::Unusable;
 use super::events::StripeEvents;
 use super::mode::{Accounts, Mode};
 use super::references::CheckoutReferences;
+use super::thin::ThinResult;
 use super::verify::{SigningSecrets, hex};
 use crate::billing::{BillingEvent, BillingStore, EventOutcome, Fact, Quarantined, process};
 use crate::clock::{Clock, SystemClock};
@@ -20,11 +22,11 @@ const MAX_BODY: usize = 1 << 20;
 /// After how many failures an event goes to the quarantine. Stripe sends it again within hours, and for three days.
 const MAX_FAILURES: u32 = 5;
 /// How often a transaction that conflicts with others is run, the first run included.
-const MAX_ATTEMPTS: usize = 5;
+pub(super) const MAX_ATTEMPTS: usize = 5;
 
 /// A webhook endpoint: verifies, parses and applies one event in one transaction.
 ///
-/// When you create a checkout, write the tenant's id into its metadata: as `metadata[tenant_id]` and as
+/// [`StripeBilling`](super::StripeBilling) creates checkouts. In a checkout of your own, write the tenant's id into its metadata: as `metadata[tenant_id]` and as
 /// `subscription_data[metadata][tenant_id]`. In Stripe, subscribe the endpoint to these events:
 ///
 /// | events | effect |
@@ -56,6 +58,8 @@ pub struct StripeWebhook {
     pub(super) catalog: Arc<Catalog>,
     pub(super) tenants: Arc<dyn TenantStore>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Where the current state of an object can be read.
+    pub(super) api: Option<Arc<dyn StripeApi>>,
 }
 
 impl StripeWebhook {
@@ -75,6 +79,7 @@ impl StripeWebhook {
             catalog: catalog.into(),
             tenants,
             clock: Arc::new(SystemClock),
+            api: None,
         }
     }
 
@@ -82,6 +87,11 @@ impl StripeWebhook {
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Sets where the present state of an object is read.
+    pub(super) fn with_api(self, api: Arc<dyn StripeApi>) -> Self {
+        Self { api: Some(api), ..self }
     }
 
     /// Sets the accounts whose events are used; [`Accounts::Own`] by default.
@@ -134,7 +144,7 @@ impl StripeWebhook {
     /// | `Ok`, whatever the outcome | 200 |
     /// | [`ErrorKind::SignatureInvalid`] | 400, with an empty body |
     /// | [`ErrorKind::InvalidInput`] (too long) | 400; 413 if your server rejected the body for its length |
-    /// | [`ErrorKind::Misconfigured`] (thin events) | 422 |
+    /// | [`ErrorKind::Misconfigured`] (thin events, and no API to read from) | 422 |
     /// | any other error | 503 |
     ///
     /// [`EventOutcome::Quarantined`] is a 200 as well: the event is stored, and Stripe would disable an endpoint that
@@ -143,8 +153,9 @@ impl StripeWebhook {
     ///
     /// # Errors
     /// [`ErrorKind::SignatureInvalid`] as in [`SigningSecrets::verify`]; [`ErrorKind::InvalidInput`] if the body is
-    /// longer than 1 MiB; [`ErrorKind::Misconfigured`] if it is a thin event; and the errors of the store, after which
-    /// nothing is changed.
+    /// longer than 1 MiB; [`ErrorKind::Misconfigured`] if it is a thin event, and this is not
+    /// [`StripeBilling::webhook`](super::StripeBilling::webhook); the errors of Stripe's API for a thin event; and the
+    /// errors of the store, after which nothing is changed.
     pub async fn receive(&self, body: &[u8], signatures: &[&[u8]]) -> Result<EventOutcome> {
         check_length(body)?;
         self.secrets.verify(body, signatures, self.clock.now())?;
@@ -160,7 +171,11 @@ impl StripeWebhook {
             }
             Ok(event) => Received::Event(Box::new(event)),
             Err(Unusable::NotAnEvent(reason)) => Received::NotAnEvent { body, reason },
-            Err(thin @ Unusable::Thin) => return Err(thin.into_error()),
+            Err(Unusable::Thin) => match self.read_thin(body).await? {
+                ThinResult::Event(event) => Received::Event(event),
+                ThinResult::Done(outcome) => return Ok(outcome),
+                ThinResult::NotAnEvent(reason) => Received::NotAnEvent { body, reason },
+            },
         };
         let outcome = match (self.apply(&received).await, &received) {
             (Err(error), Received::Event(event)) if !error.is_transient() && !is_conflict(&error) => {
@@ -171,7 +186,14 @@ impl StripeWebhook {
         if let EventOutcome::Applied { tenant } = &outcome {
             self.tenants.committed(tenant).await;
         }
-        Ok(outcome)
+        match received {
+            Received::Event(event)
+                if outcome == EventOutcome::NeedsRefresh || event.is_purchase(&outcome) =>
+            {
+                self.refresh_after(&event, outcome).await
+            }
+            _ => Ok(outcome),
+        }
     }
 
     /// Runs the transaction, and repeats it if it conflicts with another one.
@@ -216,6 +238,25 @@ impl StripeWebhook {
         Ok(outcome)
     }
 
+    /// Reads the subscription of an event that does not contain its present state, if an API is set. If the read fails, the
+    /// outcome of the event stays.
+    async fn refresh_after(&self, event: &BillingEvent, outcome: EventOutcome) -> Result<EventOutcome> {
+        let (Some(api), Some(subscription)) = (&self.api, event.subjects().subscription) else {
+            return Ok(outcome);
+        };
+        match self.read_subscription(&**api, subscription, event.account.as_deref()).await {
+            Ok(Some(read @ EventOutcome::Applied { .. })) => Ok(read),
+            Ok(Some(EventOutcome::Unchanged)) if outcome == EventOutcome::NeedsRefresh => {
+                Ok(EventOutcome::Unchanged)
+            }
+            Ok(_) => Ok(outcome),
+            Err(error) => {
+                tracing::warn!(event = %event.id, %error, "a subscription could not be read; read it later");
+                Ok(outcome)
+            }
+        }
+    }
+
     async fn try_quarantine(&self, body: &[u8], reason: &'static str) -> Result<EventOutcome> {
         let event = format!("sha256:{}", hex(&Sha256::digest(body)));
         let now = self.clock.now();
@@ -242,7 +283,7 @@ impl StripeWebhook {
 }
 
 /// Whether the transaction lost against another one. The next delivery can succeed.
-fn is_conflict(error: &Error) -> bool {
+pub(super) fn is_conflict(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Retryable | ErrorKind::StaleVersion)
 }
 

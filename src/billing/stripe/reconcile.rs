@@ -1,0 +1,132 @@
+//! [`StripeBilling::reconcile`]: compares everything with Stripe, and repairs what differs.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::billing::{StripeBilling, id_of};
+use super::pages::Pages;
+use crate::billing::{EventOutcome, Subscription};
+use crate::error::Result;
+use crate::tenant::TenantId;
+
+/// Stripe keeps events for 30 days.
+const KEPT: Duration = Duration::from_hours(30 * 24);
+
+/// What [`StripeBilling::reconcile`] found and repaired.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reconciliation {
+    /// How many events Stripe has of the last 30 days.
+    pub events: u64,
+    /// How many of these had not been processed: they are now.
+    pub missed_events: u64,
+    /// How many of these went to the quarantine.
+    pub quarantined: u64,
+    /// How many subscriptions Stripe has.
+    pub subscriptions: u64,
+    /// The tenants whose plan or status was changed.
+    pub changed: BTreeSet<TenantId>,
+    /// The live subscriptions of customers that no tenant is known for.
+    pub unknown: Vec<String>,
+    /// The live subscriptions that are stored and that Stripe does not have: the tenants keep them.
+    pub missing: Vec<String>,
+}
+
+impl Reconciliation {
+    fn note(&mut self, outcome: &EventOutcome) {
+        match outcome {
+            EventOutcome::Applied { tenant } => {
+                self.changed.insert(tenant.id().clone());
+            }
+            EventOutcome::Quarantined { .. } => self.quarantined += 1,
+            _ => {}
+        }
+    }
+}
+
+impl StripeBilling {
+    /// Processes the events of the last 30 days that were missed, from the oldest, then reads every subscription of your
+    /// account and applies its state. Nothing is changed where both sides agree.
+    ///
+    /// Run it once a day, after the webhook was down, and after the database was restored from a backup: Stripe does not
+    /// send an event again that it has delivered.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BillingUnavailable`](crate::ErrorKind::BillingUnavailable) and [`ErrorKind::BillingRejected`](crate::ErrorKind::BillingRejected) of Stripe, and the errors of the store. What
+    /// was repaired before stays, and the next run goes on.
+    pub async fn reconcile(&self) -> Result<Reconciliation> {
+        let mut found = Reconciliation::default();
+        self.missed_events(&mut found).await?;
+        self.all_subscriptions(&mut found).await?;
+        Ok(found)
+    }
+
+    async fn missed_events(&self, found: &mut Reconciliation) -> Result<()> {
+        let kept = i64::try_from(KEPT.as_secs()).unwrap_or(i64::MAX);
+        let since = self.webhook.clock.now().seconds() - kept;
+        let parameters = json!({ "created": { "gte": since } });
+        // Stripe lists the newest event first.
+        let mut events = Pages::new(&*self.api, "/v1/events", parameters, None).all().await?;
+        events.reverse();
+        for event in events {
+            found.events += 1;
+            let outcome = self.webhook.receive_verified(event.to_string().as_bytes()).await?;
+            found.missed_events += u64::from(is_first(&outcome));
+            found.note(&outcome);
+        }
+        Ok(())
+    }
+
+    async fn all_subscriptions(&self, found: &mut Reconciliation) -> Result<()> {
+        let mut stored = self.stored_live().await?;
+        let mut pages = Pages::new(&*self.api, "/v1/subscriptions", json!({ "status": "all" }), None);
+        while let Some(page) = pages.next().await? {
+            for object in page {
+                found.subscriptions += 1;
+                let id = id_of(&object)?;
+                let before = match stored.remove(&id) {
+                    Some(live) => Some(live),
+                    None => self.webhook.stored_subscription(&id, None).await?,
+                };
+                let is_live = !matches!(object["status"].as_str(), Some("canceled" | "incomplete_expired"));
+                let outcome = self.webhook.apply_listed(&*self.api, object, before.as_ref()).await?;
+                if matches!(outcome, EventOutcome::Ignored { .. }) && is_live {
+                    found.unknown.push(id);
+                }
+                found.note(&outcome);
+            }
+        }
+        for (id, subscription) in stored {
+            match self.webhook.read_stored(&*self.api, &subscription).await? {
+                Some(outcome) => found.note(&outcome),
+                None => found.missing.push(id),
+            }
+        }
+        found.missing.sort_unstable();
+        Ok(())
+    }
+
+    /// The live subscriptions of your own account that are stored, by id.
+    async fn stored_live(&self) -> Result<HashMap<String, Subscription>> {
+        let mut live = HashMap::new();
+        let mut after: Option<TenantId> = None;
+        loop {
+            let tenants = self.webhook.tenants.list(after.as_ref(), 100).await?;
+            let Some(last) = tenants.last() else { return Ok(live) };
+            after = Some(last.id().clone());
+            for tenant in &tenants {
+                let stored = self.webhook.stored_by_id(tenant.id()).await?;
+                live.extend(
+                    stored.into_iter().filter(|(id, sub)| !sub.status().is_final() && !id.contains('/')),
+                );
+            }
+        }
+    }
+}
+
+/// Whether the event had not been processed before.
+fn is_first(outcome: &EventOutcome) -> bool {
+    !matches!(outcome, EventOutcome::Duplicate | EventOutcome::Ignored { .. })
+}

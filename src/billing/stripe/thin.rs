@@ -1,0 +1,104 @@
+//! Thin events, which name an object instead of containing it: the object is read from Stripe.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::api::ApiRequest;
+use super::envelope::Unusable;
+use super::webhook::StripeWebhook;
+use crate::billing::{BillingEvent, EventOutcome, Fact};
+use crate::error::{ErrorKind, Result};
+
+/// What a thin event led to.
+pub(super) enum ThinResult {
+    /// The event with its object.
+    Event(Box<BillingEvent>),
+    /// The event is handled.
+    Done(EventOutcome),
+    /// The body is not an event, for this reason.
+    NotAnEvent(&'static str),
+}
+
+/// The fields of a thin event that are used.
+/// See <https://docs.stripe.com/event-destinations#thin-events>.
+#[derive(Deserialize)]
+struct ThinEvent {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    livemode: bool,
+    /// The account that it happened in; for an organisation a path of several ids.
+    context: Option<String>,
+    related_object: Option<RelatedObject>,
+    /// The id of the snapshot event about the same change.
+    snapshot_event: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RelatedObject {
+    id: String,
+    url: String,
+}
+
+impl StripeWebhook {
+    /// Reads the object of a thin event. A subscription is applied at once, with its present state.
+    pub(super) async fn read_thin(&self, body: &[u8]) -> Result<ThinResult> {
+        let Some(api) = &self.api else { return Err(Unusable::Thin.into_error()) };
+        let Ok(thin) = serde_json::from_slice::<ThinEvent>(body) else {
+            return Ok(ThinResult::NotAnEvent("a field of the thin event is missing or has another type"));
+        };
+        let ignored = |reason| Ok(ThinResult::Done(EventOutcome::Ignored { reason }));
+        // Of a subscription the type says nothing that its state does not say.
+        let is_subscription = thin.kind.starts_with("v1.customer.subscription.");
+        let kind = if is_subscription {
+            "customer.subscription.updated"
+        } else {
+            thin.kind.strip_prefix("v1.").unwrap_or(&thin.kind)
+        };
+        if thin
+            .context
+            .as_deref()
+            .is_some_and(|context| !context.starts_with("acct_") || context.contains('/'))
+        {
+            return ignored("the event is of an organisation");
+        }
+        // One change makes a thin event and a snapshot event: whichever comes first is used.
+        let id = thin.snapshot_event.as_deref().unwrap_or(&thin.id);
+        let snapshot = |object: Value| {
+            let event = json!({
+                "object": "event", "id": id, "type": kind, "created": self.clock.now().seconds(),
+                "livemode": thin.livemode, "account": thin.context, "data": { "object": object },
+            });
+            self.events.translate(event.to_string().as_bytes()).map_err(Unusable::into_error)
+        };
+        // Without an object a type that is used cannot be read, and every other type is ignored.
+        if let Fact::Ignored { reason } = snapshot(Value::Null)?.fact {
+            return ignored(reason);
+        }
+        let Some(related) = &thin.related_object else { return ignored("the thin event names no object") };
+        if is_subscription {
+            let event = Some(id);
+            let read =
+                self.read_subscription_for(&**api, &related.id, thin.context.as_deref(), event).await?;
+            return match read {
+                Some(outcome) => Ok(ThinResult::Done(outcome)),
+                None => ignored(GONE),
+            };
+        }
+        if !related.url.starts_with("/v1/")
+            || related.url.contains(['?', '#', '%'])
+            || related.url.contains("..")
+        {
+            return Ok(ThinResult::NotAnEvent("the URL of the thin event's object is not of Stripe's API"));
+        }
+        let request = ApiRequest::get(related.url.as_str(), json!({})).in_account(thin.context.clone());
+        match api.send(&request).await {
+            Ok(object) => Ok(ThinResult::Event(Box::new(snapshot(object)?))),
+            Err(error) if error.kind() == ErrorKind::NotFound => ignored(GONE),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+const GONE: &str = "the object of the event does not exist any more";
