@@ -208,6 +208,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/sqlite/0002_tenants_own.sql"),
             include_str!("../../migrations/sqlite/0003_placements.sql"),
             include_str!("../../migrations/sqlite/0004_billing.sql"),
+            include_str!("../../migrations/sqlite/0006_checkouts.sql"),
         ],
     )
     .await;
@@ -217,6 +218,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/postgres/0002_tenants_own.sql"),
             include_str!("../../migrations/postgres/0003_placements.sql"),
             include_str!("../../migrations/postgres/0004_billing.sql"),
+            include_str!("../../migrations/postgres/0006_checkouts.sql"),
         ],
     )
     .await;
