@@ -14,6 +14,8 @@
 mod api_keys;
 #[cfg(feature = "custom-domains")]
 mod domains;
+#[cfg(feature = "fake-stripe")]
+mod fake_stripe;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use futures_util::future::{join, join_all};
 pub use self::api_keys::api_key_store;
 #[cfg(feature = "custom-domains")]
 pub use self::domains::domain_store;
+#[cfg(feature = "fake-stripe")]
+pub use self::fake_stripe::{FakeStripe, FakeStripeOptions, Fault, FinalFailure};
 use crate::error::{ErrorKind, Result};
 use crate::tenant::{
     NewTenant, Placement, PlacementName, Region, Slug, StatusSource, Tenant, TenantId, TenantStatus,
