@@ -6,7 +6,7 @@ use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Json, Path, Query};
 use futures_util::TryStreamExt;
 use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
-use saas::{App, AppDb, Order, Project, SimulatedEvent};
+use saas::{App, AppDb, BillingRequest, Order, Project};
 use serde_json::Value;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 
@@ -133,8 +133,8 @@ pub(crate) async fn create_third_tenant<DB: AppDb>(app: Shared<DB>) -> Result<Js
     app.create_third_tenant().await.map(Json)
 }
 
-pub(crate) async fn simulate<DB: AppDb>(app: Shared<DB>, event: Json<SimulatedEvent>) -> Result<Json<Value>> {
-    app.simulate(event.into_inner()).await.map(Json)
+pub(crate) async fn bill<DB: AppDb>(app: Shared<DB>, request: Json<BillingRequest>) -> Result<Json<Value>> {
+    app.bill(request.into_inner()).await.map(Json)
 }
 
 fn page_query(page: Page) -> Result<PageQuery> {

@@ -55,6 +55,6 @@ pub fn routes<DB: AppDb>(
                     .route(get().to(api::tenants::<DB>))
                     .route(post().to(api::create_third_tenant::<DB>)),
             )
-            .route("/demo/stripe", post().to(api::simulate::<DB>));
+            .route("/demo/billing", post().to(api::bill::<DB>));
     }
 }

@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
-use saas::{App, AppDb, Order, Project, SimulatedEvent};
+use saas::{App, AppDb, BillingRequest, Order, Project};
 use serde_json::Value;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 
@@ -140,11 +140,11 @@ pub(crate) async fn create_third_tenant<DB: AppDb>(State(app): Shared<DB>) -> Re
     app.create_third_tenant().await.map(Json)
 }
 
-pub(crate) async fn simulate<DB: AppDb>(
+pub(crate) async fn bill<DB: AppDb>(
     State(app): Shared<DB>,
-    Json(event): Json<SimulatedEvent>,
+    Json(request): Json<BillingRequest>,
 ) -> Result<Json<Value>> {
-    app.simulate(event).await.map(Json)
+    app.bill(request).await.map(Json)
 }
 
 fn page_query(page: Page) -> Result<PageQuery> {

@@ -39,6 +39,6 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
         .route("/", get(async || Html(PAGE)))
         .route_service("/webhooks/stripe", StripeWebhookService::new(app.stripe().clone()))
         .route("/demo/tenants", get(api::tenants::<DB>).post(api::create_third_tenant::<DB>))
-        .route("/demo/stripe", post(api::simulate::<DB>));
+        .route("/demo/billing", post(api::bill::<DB>));
     Router::new().merge(changes).merge(reads).merge(open).with_state(app)
 }

@@ -12,12 +12,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if settings.is_postgres() { serve::<Postgres>(settings).await } else { serve::<Sqlite>(settings).await }
 }
 
-async fn serve<DB: AppDb>(settings: Settings) -> Result<(), Box<dyn Error>> {
+async fn serve<DB: AppDb>(mut settings: Settings) -> Result<(), Box<dyn Error>> {
     // The demo gives its tokens to every client, so it listens on 127.0.0.1 only.
     let listener =
         TcpListener::bind(("127.0.0.1", settings.port)).await.map_err(|e| settings.port_error(&e))?;
+    settings.port = listener.local_addr()?.port();
     let (app, resolver) = build::<DB>(&settings).await?;
-    app.welcome(&settings, listener.local_addr()?.port());
+    app.welcome(&settings);
     axum::serve(listener, saas_axum::app(app, resolver))
         .with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) })
         .await?;

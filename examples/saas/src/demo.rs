@@ -1,24 +1,23 @@
-//! The parts that only the demo needs: tenants with data, a token for each, and simulated Stripe events.
+//! The parts that only the demo needs: tenants with data, and a token for each.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jsonwebtoken::{EncodingKey, Header};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tenancy::audit::AuditEvent;
-use tenancy::billing::stripe::sign;
-use tenancy::billing::{BillingStore, Subscription, SubscriptionStatus};
-use tenancy::clock::{Clock, SystemClock};
+use tenancy::billing::BillingStore;
+use tenancy::clock::{Clock, SystemClock, Timestamp};
 use tenancy::placement::{Provisioner, Seed};
 use tenancy::scope::Tx;
 use tenancy::tenant::{NewTenant, Placement, Slug, Tenant, TenantId, TenantStatus};
 use tenancy::{Error, ErrorKind, Result, TenantScoped};
 use uuid::{Uuid, uuid};
 
+use crate::billing::live;
 use crate::model::{ORDERS, Order, PROJECTS, Project};
-use crate::{App, AppDb, Settings, provisioning};
+use crate::{App, AppDb, BillingRequest, Settings, provisioning};
 
 pub(crate) const ISSUER: &str = "saas";
 pub(crate) const AUDIENCE: &str = "saas";
@@ -156,10 +155,12 @@ impl Demo {
     }
 
     /// Returns the text that the program prints after its start.
-    pub(crate) fn welcome(&self, settings: &Settings, port: u16) -> String {
+    pub(crate) fn welcome(&self, settings: &Settings, fake_stripe: Option<&str>) -> String {
+        let port = settings.port;
+        let stripe = fake_stripe.map_or_else(|| "Stripe".to_owned(), |url| format!("a fake Stripe at {url}"));
         let mut text = format!(
             "\nA small SaaS, listening on http://127.0.0.1:{port}/\n\
-             Data: {}   Webhook secret: {}\n\nTokens:\n",
+             Data: {}   Webhook secret: {}   Billing: {stripe}\n\nTokens:\n",
             // The part before `@` can contain a password.
             settings.database_url.split('@').next_back().unwrap_or_default(),
             self.stripe_webhook_secret,
@@ -194,7 +195,7 @@ impl<DB: AppDb> App<DB> {
         let mut tenants = Vec::new();
         for known in &TENANTS {
             if let Some(tenant) = known.read(self).await? {
-                tenants.push(self.shown(known, &tenant)?);
+                tenants.push(self.shown(known, &tenant).await?);
             }
         }
         Ok(Value::Array(tenants))
@@ -210,10 +211,13 @@ impl<DB: AppDb> App<DB> {
         let [_, _, umbrella] = &TENANTS;
         let provisioner = self.provisioner.lock().await;
         let tenant = umbrella.create(&provisioner, DB::own_place).await?;
-        self.shown(umbrella, &tenant)
+        self.shown(umbrella, &tenant).await
     }
 
-    fn shown(&self, known: &DemoTenant, tenant: &Tenant) -> Result<Value> {
+    async fn shown(&self, known: &DemoTenant, tenant: &Tenant) -> Result<Value> {
+        let subscriptions = self.store.begin().await?.subscriptions(tenant.id()).await?;
+        let subscription = live(&subscriptions)
+            .map(|live| json!({ "status": live.status(), "ends": live.cancel_at().map(Timestamp::seconds) }));
         let place = match tenant.placement() {
             Placement::Shared => "shared tables".to_owned(),
             Placement::Schema { name } => format!("schema {name}"),
@@ -224,81 +228,18 @@ impl<DB: AppDb> App<DB> {
         Ok(json!({
             "id": tenant.id(), "slug": tenant.slug(), "name": tenant.name(), "plan": tenant.plan(),
             "status": tenant.status(), "place": place, "token": self.demo.token(known)?,
-            "sample_order_id": known.order,
+            "sample_order_id": known.order, "subscription": subscription,
         }))
     }
 
-    /// Builds and signs the event that Stripe would send, and passes it to the webhook, for the page.
+    /// Sells a plan to a tenant, or opens its portal, for the page. A real application takes the tenant from the login.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] for a tenant that is not of the demo, or an error if the database cannot be read.
-    pub async fn simulate(&self, requested: SimulatedEvent) -> Result<Value> {
+    /// [`ErrorKind::NotFound`] for a tenant that is not of the demo; otherwise as the methods of `StripeBilling`.
+    pub async fn bill(&self, request: BillingRequest) -> Result<Value> {
         let unknown = || Error::new(ErrorKind::NotFound, "the demo has no such tenant");
-        let known = TENANTS.iter().find(|known| known.slug == requested.slug).ok_or_else(unknown)?;
+        let known = TENANTS.iter().find(|known| known.slug == request.slug).ok_or_else(unknown)?;
         let tenant = known.read(self).await?.ok_or_else(unknown)?;
-        let mut tx = self.store.begin().await?;
-        let subscriptions = tx.subscriptions(tenant.id()).await?;
-        drop(tx);
-        let live = subscriptions.iter().find(|sub| !sub.status().is_final());
-        let event = event_body(known, live, requested.event).to_string();
-        let signature = sign(&self.demo.stripe_webhook_secret, event.as_bytes(), SystemClock.now());
-        let outcome = self.stripe.receive(event.as_bytes(), &[signature.as_bytes()]).await?;
-        Ok(json!({ "received": outcome.as_str() }))
+        self.billing.handle(&tenant, &request).await
     }
-}
-
-/// A Stripe event to simulate.
-#[derive(Debug, Deserialize)]
-pub struct SimulatedEvent {
-    slug: String,
-    event: EventKind,
-}
-
-#[derive(Debug, Deserialize, Clone, Copy)]
-#[serde(rename_all = "snake_case")]
-enum EventKind {
-    Upgrade,
-    PaymentFailed,
-    Unpaid,
-    Cancel,
-}
-
-fn event_body(tenant: &DemoTenant, live: Option<&Subscription>, kind: EventKind) -> Value {
-    let now = SystemClock.now().seconds();
-    let new = Uuid::new_v4().simple();
-    let id = live.map_or_else(|| format!("sub_{new}"), |live| live.id().to_owned());
-    let (status, event_type) = match (kind, live) {
-        (EventKind::Upgrade, None) => ("active", "customer.subscription.created"),
-        (EventKind::Upgrade, Some(_)) => ("active", "customer.subscription.updated"),
-        (EventKind::PaymentFailed, _) => ("past_due", "customer.subscription.updated"),
-        (EventKind::Unpaid, _) => ("unpaid", "customer.subscription.updated"),
-        (EventKind::Cancel, _) => ("canceled", "customer.subscription.deleted"),
-    };
-    let before = live.map(Subscription::status).filter(|before| before.as_str() != status);
-    json!({
-        "id": format!("evt_{new}"),
-        "object": "event",
-        "api_version": "2026-10-28.endive",
-        "created": now,
-        "livemode": false,
-        "type": event_type,
-        "data": {
-            "object": {
-                "id": id,
-                "object": "subscription",
-                "customer": live.map_or_else(|| format!("cus_{}", tenant.slug), |live| live.customer().to_owned()),
-                "status": status,
-                "cancel_at": null,
-                "cancel_at_period_end": false,
-                "ended_at": if status == "canceled" { json!(now) } else { json!(null) },
-                "metadata": { "tenant_id": tenant.id },
-                "items": { "object": "list", "has_more": false, "data": [{
-                    "id": "si_demo", "object": "subscription_item", "quantity": 1,
-                    "current_period_end": now + 30 * 86_400,
-                    "price": { "id": "price_pro_monthly", "object": "price", "lookup_key": "pro_monthly" },
-                }] },
-            },
-            "previous_attributes": before.map(|before| json!({ "status": SubscriptionStatus::as_str(before) })),
-        },
-    })
 }

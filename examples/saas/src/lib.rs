@@ -4,6 +4,7 @@
 //! `database.rs` and `provisioning.rs` decide where a tenant's rows are stored; no operation depends on it.
 //! The packages `saas-axum` and `saas-actix` add the routes.
 
+mod billing;
 mod database;
 mod demo;
 mod model;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use futures_util::lock::Mutex;
 use tenancy::TenantDb;
 use tenancy::audit::{AuditPolicy, TracingSink};
-use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook};
+use tenancy::billing::stripe::{SigningSecrets, StripeWebhook};
 use tenancy::context::TenantDirectory;
 use tenancy::placement::Provisioner;
 use tenancy::plan::Catalog;
@@ -30,8 +31,9 @@ use self::demo::DemoRows;
 
 pub use sqlx::{Postgres, Sqlite};
 
+pub use self::billing::{Billing, BillingRequest};
 pub use self::database::AppDb;
-pub use self::demo::{Demo, SimulatedEvent};
+pub use self::demo::Demo;
 pub use self::model::{Order, Project};
 pub use self::settings::Settings;
 
@@ -44,13 +46,14 @@ pub struct App<DB: AppDb> {
     db: TenantDb<DB>,
     store: Arc<SqlStore<DB>>,
     directory: TenantDirectory,
-    stripe: StripeWebhook,
+    billing: Billing,
     /// One tenant is created at a time.
     provisioner: Mutex<Provisioner<DB>>,
     demo: Demo,
 }
 
-/// Connects to the database, migrates and seeds it, and returns the application and the resolver of its requests.
+/// Connects to the database, migrates and seeds it, and returns the application and the resolver of its requests. The
+/// server listens on the port of the settings already, because Stripe sends customers and events to it.
 ///
 /// # Errors
 /// If a setting is invalid or the database cannot be reached.
@@ -64,7 +67,7 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
     let directory = TenantDirectory::new(tenants.clone(), catalog.clone());
     let stripe = StripeWebhook::new(
         SigningSecrets::new([settings.stripe_webhook_secret.as_str()])?,
-        Mode::Test,
+        billing::mode(settings),
         store.clone(),
         catalog,
         tenants.clone(),
@@ -80,11 +83,12 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
     let provisioner = provisioner.seed(db.clone(), directory.clone(), DemoRows);
     provisioning::resume_all(&provisioner).await?;
     let demo = Demo::new(&provisioner, settings).await?;
+    let billing = Billing::start(stripe, settings).await?;
     let resolver = Resolver::new(directory.clone())
         .source(jwt_source(settings)?)
         .source(HostSource::new(["localhost"])?);
     let provisioner = Mutex::new(provisioner);
-    Ok((Arc::new(App { db, store, directory, stripe, provisioner, demo }), Arc::new(resolver)))
+    Ok((Arc::new(App { db, store, directory, billing, provisioner, demo }), Arc::new(resolver)))
 }
 
 /// The source of bearer tokens: HS256 with the shared secret, and EdDSA if a public key is set.
@@ -101,9 +105,9 @@ fn jwt_source(settings: &Settings) -> tenancy::Result<JwtSource> {
 
 impl<DB: AppDb> App<DB> {
     /// Prints the address of the server and commands to try.
-    pub fn welcome(&self, settings: &Settings, port: u16) {
+    pub fn welcome(&self, settings: &Settings) {
         // A closed standard output, as after `| head`, must not stop the server.
-        let _ = writeln!(std::io::stdout(), "{}", self.demo.welcome(settings, port));
+        let _ = writeln!(std::io::stdout(), "{}", self.demo.welcome(settings, self.billing.fake_url()));
     }
 }
 

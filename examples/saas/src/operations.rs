@@ -225,7 +225,7 @@ impl<DB: AppDb> App<DB> {
 
     /// The webhook that receives Stripe's events.
     pub fn stripe(&self) -> &StripeWebhook {
-        &self.stripe
+        self.billing.webhook()
     }
 
     // ---- what projects and orders share ----

@@ -10,7 +10,7 @@ use uuid::Uuid;
 #[derive(Clone)]
 #[expect(clippy::exhaustive_structs, reason = "tests construct it directly")]
 pub struct Settings {
-    /// `PORT`: 3000 by default; 0 for any free port.
+    /// `PORT`: 3000 by default; 0 for any free port, which is set when it is bound.
     pub port: u16,
     /// `DATABASE_URL`: by default an SQLite file in the working directory, named after the program.
     pub database_url: String,
@@ -18,6 +18,8 @@ pub struct Settings {
     pub jwt_secret: String,
     /// `JWT_ED25519_PUBLIC_PEM`: a public key for tokens signed with EdDSA, as PEM.
     pub jwt_ed25519_public_pem: Option<String>,
+    /// `STRIPE_SECRET_KEY`: of your Stripe account; by default a fake Stripe on this machine takes the payments.
+    pub stripe_secret_key: Option<String>,
     /// `STRIPE_WEBHOOK_SECRET`: by default a new one at every start.
     pub stripe_webhook_secret: String,
 }
@@ -39,6 +41,7 @@ impl Settings {
             database_url: read("DATABASE_URL")?.unwrap_or_else(|| format!("sqlite:{program}.db")),
             jwt_secret: read("JWT_SECRET")?.unwrap_or_else(new_secret),
             jwt_ed25519_public_pem: read("JWT_ED25519_PUBLIC_PEM")?,
+            stripe_secret_key: read("STRIPE_SECRET_KEY")?,
             stripe_webhook_secret: read("STRIPE_WEBHOOK_SECRET")?
                 .unwrap_or_else(|| format!("whsec_{}", new_secret())),
         })

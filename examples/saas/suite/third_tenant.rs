@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
+use tenancy::clock::{Clock, SystemClock};
 use uuid::Uuid;
 
 use super::common::TestBackend;
 use super::http::{Response, get, post};
-use super::{DemoTenant, start};
+use super::{DemoTenant, start, subscription};
 
 const NAME: &str = "t_0198a00000007000800000000000000c";
 const ID: &str = "0198a000-0000-7000-8000-00000000000c";
@@ -130,8 +131,8 @@ async fn a_third_tenant_is_created_in_a_place_of_its_own<DB: AppDb + TestBackend
     // The server caches that there is no such tenant.
     let by_host = || get("/api/projects").host("umbrella.localhost");
     assert_eq!(by_host().send(app.at).await.problem(), (404, "tenant-unknown".to_owned()));
-    let event = |event: &str| post("/demo/stripe", json!({ "slug": "umbrella", "event": event }));
-    assert_eq!(event("unpaid").send(app.at).await.problem(), (404, "not-found".to_owned()));
+    let portal = post("/demo/billing", json!({ "slug": "umbrella", "action": "portal" }));
+    assert_eq!(portal.send(app.at).await.problem(), (404, "not-found".to_owned()));
     assert_eq!(shown(app.at).await, active(&SHARED));
     let others = [data(app.at, &app.acme).await, data(app.at, &app.globex).await];
 
@@ -184,9 +185,15 @@ async fn a_third_tenant_is_created_in_a_place_of_its_own<DB: AppDb + TestBackend
     let [listed, _, usage, audit, _] = data(app.at, &umbrella).await.try_into().unwrap();
     assert_eq!((names(&listed).len(), &usage["gauges"][0]["used"]), (4, &json!(4)));
     assert_eq!(audit["items"][0]["action"], "project.create");
-    for (event_name, status) in [("unpaid", 403), ("upgrade", 200)] {
-        assert_eq!(event(event_name).send(app.at).await.json(), json!({ "received": "applied" }));
-        assert_eq!(get("/api/plan").token(&umbrella.token).send(app.at).await.status, status, "{event_name}");
+    let now = SystemClock.now().seconds();
+    for (created, stripe_status, status) in [(now - 1, "unpaid", 403), (now, "active", 200)] {
+        let event = subscription(ID, stripe_status, created);
+        assert_eq!(app.stripe(&event).await.json(), json!({ "received": "applied" }));
+        assert_eq!(
+            get("/api/plan").token(&umbrella.token).send(app.at).await.status,
+            status,
+            "{stripe_status}"
+        );
     }
     assert_eq!([data(app.at, &app.acme).await, data(app.at, &app.globex).await], others);
 }

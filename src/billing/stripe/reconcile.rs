@@ -31,7 +31,7 @@ pub struct Reconciliation {
     /// The live subscriptions of customers that no tenant is known for.
     pub unknown: Vec<String>,
     /// The live subscriptions that are stored and that Stripe does not have: the tenants keep them.
-    pub missing: Vec<String>,
+    pub missing: Vec<Subscription>,
 }
 
 impl Reconciliation {
@@ -98,13 +98,13 @@ impl StripeBilling {
                 found.note(&outcome);
             }
         }
-        for (id, subscription) in stored {
+        for subscription in stored.into_values() {
             match self.webhook.read_stored(&*self.api, &subscription).await? {
                 Some(outcome) => found.note(&outcome),
-                None => found.missing.push(id),
+                None => found.missing.push(subscription),
             }
         }
-        found.missing.sort_unstable();
+        found.missing.sort_by(|a, b| a.id().cmp(b.id()));
         Ok(())
     }
 
