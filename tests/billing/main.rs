@@ -5,6 +5,7 @@
 mod common;
 
 mod billing_stores;
+mod fake_stripe;
 mod scripted_api;
 mod stripe_customer_deleted;
 mod stripe_fixture;

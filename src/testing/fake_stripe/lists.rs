@@ -17,24 +17,21 @@ pub(super) fn page(stored: &[Value], params: &Params, url: &str, filter: impl Fn
     }
     let limit = usize::try_from(limit).unwrap_or(100);
     let created = Range::read(params)?;
-    let all: Vec<&Value> = stored
-        .iter()
-        .rev()
-        .filter(|object| object["deleted"] != true && created.contains(object) && filter(object))
-        .collect();
+    // A place is looked up among all objects: what passed the filter of one page may not pass that of the next.
+    let newest_first: Vec<&Value> = stored.iter().rev().collect();
     let place = |param: &str| -> Result<Option<usize>, Failure> {
         let Some(id) = params.some(param)? else { return Ok(None) };
-        let at = all.iter().position(|object| object["id"] == id);
+        let at = newest_first.iter().position(|object| object["id"] == id);
         at.map(Some).ok_or_else(|| Failure::no_such("object", id, param))
     };
     let (after, before) = (place("starting_after")?, place("ending_before")?);
-    let (chosen, has_more) = if let Some(before) = before {
-        let start = before.saturating_sub(limit);
-        (&all[start..before], start > 0)
-    } else {
-        let rest = &all[after.map_or(0, |after| after + 1)..];
-        (&rest[..limit.min(rest.len())], rest.len() > limit)
-    };
+    let wanted = |object: &&Value| object["deleted"] != true && created.contains(object) && filter(object);
+    let range = after.map_or(0, |after| after + 1)..before.unwrap_or(newest_first.len());
+    let all: Vec<&Value> =
+        newest_first.get(range).unwrap_or_default().iter().copied().filter(wanted).collect();
+    let has_more = all.len() > limit;
+    let chosen =
+        if before.is_some() { &all[all.len().saturating_sub(limit)..] } else { &all[..limit.min(all.len())] };
     Ok(json!({ "object": "list", "data": chosen, "has_more": has_more, "url": url }))
 }
 
