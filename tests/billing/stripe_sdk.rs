@@ -1,9 +1,9 @@
-//! Stripe's official SDK and this crate accept each other's signatures and reject the same forgeries.
+//! Stripe's official SDKs and this crate accept each other's signatures and reject the same forgeries.
 
 #[path = "../fixture/stripe_sdk/ask.rs"]
 mod ask;
 
-use ask::ask_the_sdk;
+use ask::{ask_the_python_sdk, ask_the_sdk};
 use serde_json::{Value, json};
 use tenancy::billing::stripe::{SigningSecrets, sign};
 use tenancy::clock::{Clock, SystemClock};
@@ -26,7 +26,16 @@ fn bodies() -> Vec<String> {
 }
 
 #[test]
-fn each_accepts_what_the_other_signed() {
+fn node_and_we_accept_what_the_other_signed() {
+    each_accepts_what_the_other_signed(ask_the_sdk);
+}
+
+#[test]
+fn python_and_we_accept_what_the_other_signed() {
+    each_accepts_what_the_other_signed(ask_the_python_sdk);
+}
+
+fn each_accepts_what_the_other_signed(ask: fn(&Value) -> Value) {
     let now = SystemClock.now();
     let bodies = bodies();
     assert!(bodies.len() >= 32);
@@ -41,7 +50,7 @@ fn each_accepts_what_the_other_signed() {
         .map(|body| json!({ "body": format!("{body} "), "header": sign(SECRET, body.as_bytes(), now) }))
         .collect();
     let to_verify = [good, tampered].concat();
-    let answer = ask_the_sdk(&json!({
+    let answer = ask(&json!({
         "secret": SECRET,
         "sign": to_sign,
         "verify": to_verify,

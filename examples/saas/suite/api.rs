@@ -11,6 +11,7 @@
 mod common;
 mod billing;
 mod http;
+mod localstripe;
 #[path = "../../../tests/fixture/stripe_sdk/ask.rs"]
 mod sdk;
 mod third_tenant;

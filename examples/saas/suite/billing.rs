@@ -7,7 +7,7 @@ use saas::AppDb;
 use serde_json::{Value, json};
 
 use super::common::TestBackend;
-use super::http::{Response, get, post};
+use super::http::{Response, form, get, post};
 use super::{Running, start};
 
 /// The host and the path of a URL.
@@ -25,10 +25,10 @@ async fn open(url: &str) -> String {
 }
 
 /// Clicks a button of a page, and returns where the browser goes.
-async fn click(url: &str, form: &str) -> Response {
+async fn click(url: &str, fields: &str) -> Response {
     let (host, path) = split(url);
     assert!(open(url).await.contains("<form"), "{url}");
-    post(path, form).header("content-type", "application/x-www-form-urlencoded").send(host).await
+    form(path, fields).send(host).await
 }
 
 impl Running {
@@ -43,7 +43,7 @@ impl Running {
     }
 
     /// Waits until the webhook has brought this plan and status.
-    async fn becomes(&self, slug: &str, plan: &str, status: &str) {
+    pub(super) async fn becomes(&self, slug: &str, plan: &str, status: &str) {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let now = self.tenant(slug).await;
@@ -80,8 +80,8 @@ async fn a_tenant_buys_fails_recovers_and_cancels_over_the_pages<DB: AppDb + Tes
     assert_eq!(get("/api/orders/export").token(&app.acme.token).send(app.at).await.status, 200);
     // Only the newer checkout could be paid, and now there is no second one.
     let (host, path) = split(&checkout);
-    let late = post(path, "action=card").header("content-type", "application/x-www-form-urlencoded");
-    assert_ne!(late.send(host).await.status, 303, "an expired checkout cannot be paid");
+    let late = form(path, "action=card").send(host).await;
+    assert_ne!(late.status, 303, "an expired checkout cannot be paid");
     let second = app.bill("acme", "checkout", Some("pro_monthly")).await;
     assert_eq!(second.problem(), (409, "conflict".to_owned()));
     assert_eq!(app.shown("acme").await["subscription"]["status"], "active");

@@ -62,6 +62,10 @@ pub fn post(path: impl Into<String>, body: impl ToString) -> Request {
     Request::new("POST", path).body(&body).header("content-type", "application/json")
 }
 
+pub fn form(path: impl Into<String>, body: impl ToString) -> Request {
+    Request::new("POST", path).body(&body).header("content-type", "application/x-www-form-urlencoded")
+}
+
 pub fn put(path: impl Into<String>, body: impl ToString) -> Request {
     Request::new("PUT", path).body(&body).header("content-type", "application/json")
 }
@@ -111,8 +115,11 @@ impl Request {
         let (head, body) = response.split_once("\r\n\r\n")?;
         let mut lines = head.split("\r\n");
         let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-        let mut headers: Vec<String> =
-            lines.filter(|line| !line.starts_with("date:")).map(str::to_owned).collect();
+        let lower = |line: &str| {
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            format!("{}:{value}", name.to_ascii_lowercase())
+        };
+        let mut headers: Vec<String> = lines.map(lower).filter(|line| !line.starts_with("date:")).collect();
         headers.sort();
         if headers.contains(&"transfer-encoding: chunked".to_owned()) {
             return Some(Response { status, headers, body: unchunked(body)? });
