@@ -1,7 +1,8 @@
 //! [`decide`]: what an event about a subscription changes. Pure functions; `process.rs` reads and writes the rows.
 
 use super::event::{SubscriptionEventKind, SubscriptionFacts};
-use super::history::{EventOrder, SubscriptionRow, plan_of};
+use super::history::{EventOrder, SubscriptionRow};
+use super::purchase::Purchase;
 use super::review::ReviewItem;
 use super::state::{SubscriptionState, SubscriptionStatus, Watermark};
 use super::subscription::Subscription;
@@ -116,7 +117,7 @@ fn next_tenant(tenant: &Tenant, all: &[&Subscription], catalog: &Catalog) -> (Te
         if sub.row.state.status.is_unknown() {
             items.push(ReviewItem::UnknownStatus { status: sub.status().as_str().to_owned() });
         }
-        if let Err(item) = plan_of(&sub.row.state, catalog)
+        if let Err(item) = Purchase::of(&sub.row.state, catalog)
             && sub.status().is_live()
         {
             items.push(item);

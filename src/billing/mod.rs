@@ -36,6 +36,7 @@ mod outcome;
 mod owner;
 mod process;
 mod provider;
+mod purchase;
 mod records;
 mod review;
 mod state;

@@ -14,6 +14,8 @@ pub enum ReviewItem {
         /// The first price, if there is one.
         price: Option<String>,
     },
+    /// The subscription buys seats or add-ons, and no plan.
+    MissingPlan,
     /// The subscription's prices belong to several plans.
     SeveralPlans {
         /// The keys of the plans.
@@ -55,6 +57,7 @@ impl fmt::Display for ReviewItem {
                 write!(f, "no plan has the price `{price}`; add it to a plan's prices")
             }
             Self::UnmappedPrice { price: None } => f.write_str("the subscription has no price"),
+            Self::MissingPlan => f.write_str("the subscription buys seats or add-ons without a plan"),
             Self::SeveralPlans { plans } => {
                 write!(f, "the subscription buys several plans: {}", plans.join(", "))
             }

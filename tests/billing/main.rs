@@ -16,6 +16,7 @@ mod stripe_plans;
 mod stripe_recorded;
 mod stripe_reference;
 mod stripe_sdk;
+mod stripe_seats;
 mod stripe_shapes;
 mod stripe_signature;
 mod stripe_translate;
