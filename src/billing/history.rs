@@ -143,19 +143,16 @@ impl SubscriptionRow {
     /// Sets the plan, the seats and the add-ons, and marks the row where what it falls back to is not certain.
     pub(super) fn settle(&mut self, catalog: &Catalog) {
         let known = self.known_extras.as_ref();
-        match Purchase::of(&self.state, catalog) {
-            Ok(bought) => {
-                self.plan = Some(bought.plan.to_owned());
-                // A list that was cut off takes no add-on away.
-                let complete = known.filter(|_| self.partial).map(|known| known.value.clone());
-                self.extras = complete.unwrap_or(bought.extras);
-            }
-            Err(_) => {
-                self.needs_refresh |= self.known_plan.as_ref().is_some_and(|known| known.clash);
-                self.needs_refresh |= known.is_some_and(|known| known.clash);
-                self.plan = self.known_plan.as_ref().map(|known| known.value.clone());
-                self.extras = known.map(|known| known.value.clone()).unwrap_or_default();
-            }
+        if let Ok(bought) = Purchase::of(&self.state, catalog) {
+            self.plan = Some(bought.plan.to_owned());
+            // A list that was cut off takes no add-on away.
+            let complete = known.filter(|_| self.partial).map(|known| known.value.clone());
+            self.extras = complete.unwrap_or(bought.extras);
+        } else {
+            self.needs_refresh |= self.known_plan.as_ref().is_some_and(|known| known.clash);
+            self.needs_refresh |= known.is_some_and(|known| known.clash);
+            self.plan = self.known_plan.as_ref().map(|known| known.value.clone());
+            self.extras = known.map(|known| known.value.clone()).unwrap_or_default();
         }
         if self.state.status.is_final() {
             self.needs_refresh = false;

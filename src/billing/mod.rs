@@ -28,6 +28,7 @@
 //!
 //! Ids of a connected account are stored as `account/id`, because they are unique in their account only.
 
+mod command;
 mod decision;
 mod event;
 mod history;
@@ -39,11 +40,13 @@ mod provider;
 mod purchase;
 mod records;
 mod review;
+mod standing;
 mod state;
 mod store;
 pub mod stripe;
 mod subscription;
 
+pub use self::command::LifecycleCommand;
 pub use self::decision::{Decision, decide};
 pub use self::event::{
     BillingEvent, CheckoutFacts, CheckoutMode, EventSubjects, Fact, PaymentFacts, RecordedFacts,

@@ -91,12 +91,12 @@ pub async fn recompute<T: BillingTx + ?Sized>(
         return Err(unknown_tenant());
     };
     let stored = processor.tx.subscriptions(tenant.id()).await?;
-    let (subscriptions, next, review_items) = decision::recompute(&tenant, &stored, catalog);
-    processor.save_changed(&stored, &subscriptions).await?;
-    let Some(next) = next else { return Ok(None) };
-    let change = processor.change("billing.recompute", &tenant, &next, &review_items);
+    let next = decision::recompute(&tenant, &stored, catalog);
+    processor.save_changed(&stored, &next.subscriptions).await?;
+    let Some(changed) = next.tenant else { return Ok(None) };
+    let change = processor.change("billing.recompute", &tenant, &changed, &next.review_items);
     processor.tx.record(&change).await?;
-    processor.tx.save_tenant(&next).await.map(Some)
+    processor.tx.save_tenant(&changed).await.map(Some)
 }
 
 /// The outcome of an event and of the quarantined events after it: the one with the tenant that was written last.
@@ -304,17 +304,21 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
     ) -> Result<EventOutcome> {
         let stored = self.tx.subscriptions(tenant.id()).await?;
         let as_of = Watermark::new(event.created, event.id.as_str());
-        let (subscriptions, next, review_items) =
-            decision::end_customer(&tenant, &stored, (customer, &as_of), self.catalog);
-        self.save_changed(&stored, &subscriptions).await?;
-        warn_of(&review_items, &tenant, event);
+        let next = decision::end_customer(&tenant, &stored, (customer, &as_of), self.catalog);
+        self.save_changed(&stored, &next.subscriptions).await?;
+        warn_of(&next.review_items, &tenant, event);
         let change = self
-            .change("billing.customer_deleted", &tenant, next.as_ref().unwrap_or(&tenant), &review_items)
+            .change(
+                "billing.customer_deleted",
+                &tenant,
+                next.tenant.as_ref().unwrap_or(&tenant),
+                &next.review_items,
+            )
             .detail("event", &event.id)
             .detail("event_kind", &event.kind)
             .target("customer", customer);
         self.tx.record(&change).await?;
-        Ok(match next {
+        Ok(match next.tenant {
             Some(next) => EventOutcome::Applied { tenant: self.tx.save_tenant(&next).await? },
             None => EventOutcome::Unchanged,
         })
