@@ -1,6 +1,6 @@
 //! [`decide`]: what an event about a subscription changes. Pure functions; `process.rs` reads and writes the rows.
 
-use super::command::{LifecycleCommand, commands};
+use super::command::LifecycleCommand;
 use super::event::{SubscriptionEventKind, SubscriptionFacts};
 use super::history::{EventOrder, SubscriptionRow};
 use super::purchase::Purchase;
@@ -8,6 +8,7 @@ use super::review::ReviewItem;
 use super::standing::deciding;
 use super::state::{SubscriptionState, SubscriptionStatus, Watermark};
 use super::subscription::Subscription;
+use super::transition::commands;
 use crate::plan::{Catalog, Plan};
 use crate::tenant::{StatusSource, Tenant, TenantStatus};
 
@@ -24,6 +25,8 @@ pub struct Decision {
     pub tenant: Option<Tenant>,
     /// What a person should review.
     pub review_items: Vec<ReviewItem>,
+    /// Those of them that the stored state did not have.
+    pub new_review_items: Vec<ReviewItem>,
     /// What your program does about the change.
     pub commands: Vec<LifecycleCommand>,
 }
@@ -70,12 +73,13 @@ pub fn decide(
     let subscription = Subscription::from_row(tenant.id().clone(), row);
     let others = subscriptions.iter().filter(|other| other.id() != facts.id);
     let next = others.cloned().chain([subscription.clone()]).collect();
-    let Change { tenant, mut review_items, commands, .. } = Change::to(tenant, subscriptions, next, catalog);
+    let Change { tenant, mut review_items, new_review_items, commands, .. } =
+        Change::to(tenant, subscriptions, next, catalog);
     if tenant.is_none() && !matches!(order, EventOrder::Newer | EventOrder::NeedsRefresh) {
         // It was reported when it arose.
         review_items.clear();
     }
-    Decision { order, subscription, tenant, review_items, commands }
+    Decision { order, subscription, tenant, review_items, new_review_items, commands }
 }
 
 /// The next state of a tenant and all its subscriptions.
@@ -85,15 +89,20 @@ pub(super) struct Change {
     /// The tenant to store; `None` if it does not change.
     pub(super) tenant: Option<Tenant>,
     pub(super) review_items: Vec<ReviewItem>,
+    /// Those that the old state did not have.
+    pub(super) new_review_items: Vec<ReviewItem>,
     pub(super) commands: Vec<LifecycleCommand>,
 }
 
 impl Change {
     fn to(tenant: &Tenant, old: &[Subscription], next: Vec<Subscription>, catalog: &Catalog) -> Self {
-        let (next_tenant, review_items) = next_tenant(tenant, &next, catalog);
-        let commands = commands((tenant, old), (&next_tenant, &next));
-        let changed = (next_tenant != *tenant).then_some(next_tenant);
-        Self { subscriptions: next, tenant: changed, review_items, commands }
+        let (then, review_items) = next_tenant(tenant, &next, catalog);
+        let commands = commands((tenant, old), (&then, &next));
+        let (_, known) = next_tenant(tenant, old, catalog);
+        let mut new_review_items = review_items.clone();
+        new_review_items.retain(|item| !known.contains(item));
+        let changed = (then != *tenant).then_some(then);
+        Self { subscriptions: next, tenant: changed, review_items, new_review_items, commands }
     }
 }
 

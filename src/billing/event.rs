@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::notification::NotificationKind;
 use super::state::{PreviousAttributes, SubscriptionState, Watermark};
 use crate::clock::Timestamp;
 
@@ -64,7 +65,14 @@ impl BillingEvent {
                 [&mut facts.customer, &mut facts.subscription].into_iter().flatten().for_each(scope);
             }
             Fact::Recorded(facts) => {
-                [&mut facts.customer, &mut facts.subscription].into_iter().flatten().for_each(scope);
+                let ids = [&mut facts.customer, &mut facts.subscription];
+                let notice = match &mut facts.notice {
+                    Some(NotificationKind::PaymentActionRequired { subscription, .. }) => {
+                        subscription.as_mut()
+                    }
+                    _ => None,
+                };
+                ids.into_iter().flatten().chain(notice).for_each(scope);
             }
             Fact::CustomerDeleted { customer } => scope(customer),
             Fact::Ignored { .. } | Fact::Unreadable { .. } => {}
@@ -336,6 +344,8 @@ pub struct RecordedFacts {
     pub tenant: Option<String>,
     /// The details of the audit event. They contain no names and addresses.
     pub details: Vec<(&'static str, String)>,
+    /// What your program is notified of, if it is.
+    pub notice: Option<NotificationKind>,
 }
 
 impl RecordedFacts {

@@ -100,10 +100,10 @@ mod tests {
         prices = ["prod_backup"]
     "#;
 
-    type Read = Result<(String, Option<u64>, Vec<String>), ReviewItem>;
+    type Bought = (String, Option<u64>, Vec<String>);
 
     /// In the order of the prices, and in the reverse order.
-    fn read(prices: &[Price]) -> Read {
+    fn read(prices: &[Price]) -> Result<Bought, ReviewItem> {
         let catalog = Catalog::from_toml(CATALOG).unwrap();
         let read = |prices: Vec<Price>| {
             let state = SubscriptionState::new(SubscriptionStatus::Active, prices);
@@ -122,23 +122,26 @@ mod tests {
         Price { quantity: quantity.into(), ..Price::new(id) }
     }
 
-    fn bought(plan: &str, seats: impl Into<Option<u64>>, addons: &[&str]) -> Read {
-        Ok((plan.to_owned(), seats.into(), addons.iter().map(|&addon| addon.to_owned()).collect()))
+    fn bought(plan: &str, seats: impl Into<Option<u64>>, addons: &[&str]) -> Bought {
+        (plan.to_owned(), seats.into(), addons.iter().map(|&addon| addon.to_owned()).collect())
     }
 
     #[test]
     fn seats_are_the_quantity_of_the_seat_item_else_of_the_base_item() {
         let (pro, seats) = (price("price_pro", 1), price("price_seat", 7));
-        assert_eq!(read(&[price("price_pro", 4)]), bought("pro", 4, &[]));
-        assert_eq!(read(&[pro.clone(), seats.clone()]), bought("pro", 7, &[]));
-        assert_eq!(read(&[pro.clone(), seats.clone(), price("seat_key", 2)]), bought("pro", 9, &[]));
-        assert_eq!(read(&[pro.clone(), price("price_seat", None)]), bought("pro", None, &[]));
-        assert_eq!(read(&[price("price_pro", None)]), bought("pro", None, &[]));
-        assert_eq!(read(&[price("price_seat", u64::MAX), seats.clone(), pro]), bought("pro", u64::MAX, &[]));
+        assert_eq!(read(&[price("price_pro", 4)]), Ok(bought("pro", 4, &[])));
+        assert_eq!(read(&[pro.clone(), seats.clone()]), Ok(bought("pro", 7, &[])));
+        assert_eq!(read(&[pro.clone(), seats.clone(), price("seat_key", 2)]), Ok(bought("pro", 9, &[])));
+        assert_eq!(read(&[pro.clone(), price("price_seat", None)]), Ok(bought("pro", None, &[])));
+        assert_eq!(read(&[price("price_pro", None)]), Ok(bought("pro", None, &[])));
+        assert_eq!(
+            read(&[price("price_seat", u64::MAX), seats.clone(), pro]),
+            Ok(bought("pro", u64::MAX, &[]))
+        );
         let by_key = Price { lookup_key: Some("seat_key".to_owned()), ..price("price_x", 3) };
-        assert_eq!(read(&[price("price_pro", 1), by_key]), bought("pro", 3, &[]));
+        assert_eq!(read(&[price("price_pro", 1), by_key]), Ok(bought("pro", 3, &[])));
         // Seats of another plan.
-        assert_eq!(read(&[price("price_basic", 2), seats]), bought("basic", 2, &[]));
+        assert_eq!(read(&[price("price_basic", 2), seats]), Ok(bought("basic", 2, &[])));
     }
 
     #[test]
@@ -151,9 +154,12 @@ mod tests {
             ..price("price_y", 1)
         };
         let pro = price("price_pro", 1);
-        assert_eq!(read(&[support.clone(), backup, pro.clone()]), bought("pro", 1, &["backup", "support"]));
-        assert_eq!(read(&[named.clone(), support.clone(), pro.clone()]), bought("pro", 1, &["support"]));
-        assert_eq!(read(&[pro.clone(), price("price_other", 9)]), bought("pro", 1, &[]));
+        assert_eq!(
+            read(&[support.clone(), backup, pro.clone()]),
+            Ok(bought("pro", 1, &["backup", "support"]))
+        );
+        assert_eq!(read(&[named.clone(), support.clone(), pro.clone()]), Ok(bought("pro", 1, &["support"])));
+        assert_eq!(read(&[pro.clone(), price("price_other", 9)]), Ok(bought("pro", 1, &[])));
         assert_eq!(read(std::slice::from_ref(&support)), Err(ReviewItem::MissingPlan));
         assert_eq!(read(&[price("price_seat", 2)]), Err(ReviewItem::MissingPlan));
         let several = ReviewItem::SeveralPlans { plans: vec!["basic".to_owned(), "pro".to_owned()] };

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::tenant::TenantStatus;
 
 /// Something that a person should review, because neither the catalog nor the lifecycle decides it. That part of the
 /// tenant does not change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "review", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReviewItem {
     /// None of the subscription's prices is in the catalog.

@@ -5,6 +5,7 @@
 mod common;
 
 mod billing_stores;
+mod outbox;
 mod stripe_customer_deleted;
 mod stripe_fixture;
 mod stripe_installation;

@@ -355,7 +355,15 @@ async fn every_order_of_a_random_life_ends_right_or_is_marked() {
 }
 
 async fn clear<DB: TestBackend>(pool: &Pool<DB>) {
-    for table in ["subscriptions", "customers", "billing_events", "billing_quarantine", "tenants", "slugs"] {
+    for table in [
+        "subscriptions",
+        "customers",
+        "billing_events",
+        "billing_quarantine",
+        "billing_outbox",
+        "tenants",
+        "slugs",
+    ] {
         DB::raw(pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
     }
 }

@@ -1,4 +1,5 @@
-//! Receives Stripe's webhooks: [`SigningSecrets`] verifies the signature, [`StripeWebhook`] applies the event.
+//! Receives Stripe's webhooks: [`SigningSecrets`] verifies the signature, [`StripeWebhook`] applies the event, and
+//! delivers notifications.
 //!
 //! No Stripe crate is needed. Events of every API version are parsed: the few fields that matter are looked up in
 //! every place where a version of Stripe's API has put them.
@@ -42,6 +43,7 @@ mod events;
 mod invoice;
 mod maintenance;
 mod mode;
+mod notifications;
 mod recorded;
 mod references;
 mod subscription;

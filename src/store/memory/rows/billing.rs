@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::audit::AuditEvent;
-use crate::billing::{Quarantined, Subscription};
+use crate::billing::{OutboxRow, Quarantined, Subscription};
 use crate::clock::Timestamp;
 use crate::tenant::TenantId;
 
@@ -21,5 +21,7 @@ pub(crate) struct BillingRows {
     pub(crate) customers: HashMap<String, TenantId>,
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     pub(crate) quarantine: BTreeMap<EventKey, Quarantined>,
+    /// In the order in which they were added.
+    pub(crate) outbox: Vec<OutboxRow>,
     pub(crate) audit: Vec<AuditEvent>,
 }
