@@ -1,10 +1,14 @@
 //! [`decide`]: what an event about a subscription changes. Pure functions; `process.rs` reads and writes the rows.
 
+use super::command::LifecycleCommand;
 use super::event::{SubscriptionEventKind, SubscriptionFacts};
-use super::history::{EventOrder, SubscriptionRow, plan_of};
+use super::history::{EventOrder, SubscriptionRow};
+use super::purchase::Purchase;
 use super::review::ReviewItem;
+use super::standing::deciding;
 use super::state::{SubscriptionState, SubscriptionStatus, Watermark};
 use super::subscription::Subscription;
+use super::transition::commands;
 use crate::plan::{Catalog, Plan};
 use crate::tenant::{StatusSource, Tenant, TenantStatus};
 
@@ -21,6 +25,10 @@ pub struct Decision {
     pub tenant: Option<Tenant>,
     /// What a person should review.
     pub review_items: Vec<ReviewItem>,
+    /// Those of them that the stored state did not have.
+    pub new_review_items: Vec<ReviewItem>,
+    /// What your program does about the change.
+    pub commands: Vec<LifecycleCommand>,
 }
 
 /// Decides what an event about a subscription changes. A pure function: it does no I/O and reads no clock.
@@ -29,7 +37,7 @@ pub struct Decision {
 ///
 /// ```
 /// use tenancy::billing::{
-///     SubscriptionEventKind, Price, SubscriptionFacts, SubscriptionState, SubscriptionStatus, EventOrder, Watermark, decide,
+///     LifecycleCommand, SubscriptionEventKind, Price, SubscriptionFacts, SubscriptionState, SubscriptionStatus, EventOrder, Watermark, decide,
 /// };
 /// # use tenancy::{clock::Timestamp, plan::Catalog, tenant::{NewTenant, Slug, TenantStatus}};
 /// # let catalog = Catalog::from_toml("version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }\n[plans.pro]\nprices = [\"price_pro\"]\nfeatures = { sso = true }")?;
@@ -45,6 +53,7 @@ pub struct Decision {
 /// assert_eq!(decision.order, EventOrder::Newer);
 /// let acme = decision.tenant.unwrap();
 /// assert_eq!((acme.plan(), acme.status()), ("pro", TenantStatus::PastDue));
+/// assert_eq!(decision.commands[0], LifecycleCommand::Activate);
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 pub fn decide(
@@ -62,40 +71,58 @@ pub fn decide(
         (row, order)
     };
     let subscription = Subscription::from_row(tenant.id().clone(), row);
-    let all: Vec<&Subscription> =
-        subscriptions.iter().filter(|other| other.id() != facts.id).chain([&subscription]).collect();
-    let (next, mut review_items) = next_tenant(tenant, &all, catalog);
-    let tenant = (next != *tenant).then_some(next);
+    let others = subscriptions.iter().filter(|other| other.id() != facts.id);
+    let next = others.cloned().chain([subscription.clone()]).collect();
+    let Change { tenant, mut review_items, new_review_items, commands, .. } =
+        Change::to(tenant, subscriptions, next, catalog);
     if tenant.is_none() && !matches!(order, EventOrder::Newer | EventOrder::NeedsRefresh) {
         // It was reported when it arose.
         review_items.clear();
     }
-    Decision { order, subscription, tenant, review_items }
+    Decision { order, subscription, tenant, review_items, new_review_items, commands }
 }
 
-/// Computes the tenant from its stored subscriptions and the catalog of today. `None` if nothing changes.
-pub(super) fn recompute(
-    tenant: &Tenant,
-    subscriptions: &[Subscription],
-    catalog: &Catalog,
-) -> (Vec<Subscription>, Option<Tenant>, Vec<ReviewItem>) {
+/// The next state of a tenant and all its subscriptions.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) subscriptions: Vec<Subscription>,
+    /// The tenant to store; `None` if it does not change.
+    pub(super) tenant: Option<Tenant>,
+    pub(super) review_items: Vec<ReviewItem>,
+    /// Those that the old state did not have.
+    pub(super) new_review_items: Vec<ReviewItem>,
+    pub(super) commands: Vec<LifecycleCommand>,
+}
+
+impl Change {
+    fn to(tenant: &Tenant, old: &[Subscription], next: Vec<Subscription>, catalog: &Catalog) -> Self {
+        let (then, review_items) = next_tenant(tenant, &next, catalog);
+        let commands = commands((tenant, old), (&then, &next));
+        let (_, known) = next_tenant(tenant, old, catalog);
+        let mut new_review_items = review_items.clone();
+        new_review_items.retain(|item| !known.contains(item));
+        let changed = (then != *tenant).then_some(then);
+        Self { subscriptions: next, tenant: changed, review_items, new_review_items, commands }
+    }
+}
+
+/// Computes the tenant from its stored subscriptions and the catalog of today.
+pub(super) fn recompute(tenant: &Tenant, subscriptions: &[Subscription], catalog: &Catalog) -> Change {
     let settled = |subscription: &Subscription| {
         let mut subscription = subscription.clone();
         subscription.row.settle(catalog);
         subscription
     };
-    let settled: Vec<Subscription> = subscriptions.iter().map(settled).collect();
-    let (next, review_items) = next_tenant(tenant, &settled.iter().collect::<Vec<_>>(), catalog);
-    (settled, (next != *tenant).then_some(next), review_items)
+    Change::to(tenant, subscriptions, subscriptions.iter().map(settled).collect(), catalog)
 }
 
-/// Ends every live subscription of a customer who was deleted, and computes the tenant as [`recompute`] does.
+/// Ends every live subscription of a customer who was deleted, and computes the tenant.
 pub(super) fn end_customer(
     tenant: &Tenant,
     subscriptions: &[Subscription],
     (customer, as_of): (&str, &Watermark),
     catalog: &Catalog,
-) -> (Vec<Subscription>, Option<Tenant>, Vec<ReviewItem>) {
+) -> Change {
     let after = |subscription: &Subscription| {
         if subscription.customer() != customer || subscription.status().is_final() {
             return subscription.clone();
@@ -106,54 +133,39 @@ pub(super) fn end_customer(
         let facts = SubscriptionFacts::new(subscription.id(), customer, state, kind, as_of.clone());
         Subscription::from_row(tenant.id().clone(), subscription.row.after(&facts, catalog).0)
     };
-    recompute(tenant, &subscriptions.iter().map(after).collect::<Vec<_>>(), catalog)
+    Change::to(tenant, subscriptions, subscriptions.iter().map(after).collect(), catalog)
 }
 
 /// The tenant that follows from all its subscriptions, and what a person should review.
-fn next_tenant(tenant: &Tenant, all: &[&Subscription], catalog: &Catalog) -> (Tenant, Vec<ReviewItem>) {
+fn next_tenant(tenant: &Tenant, all: &[Subscription], catalog: &Catalog) -> (Tenant, Vec<ReviewItem>) {
     let mut items = Vec::new();
     for sub in all.iter().filter(|sub| !sub.status().is_final()) {
         if sub.row.state.status.is_unknown() {
             items.push(ReviewItem::UnknownStatus { status: sub.status().as_str().to_owned() });
         }
-        if let Err(item) = plan_of(&sub.row.state, catalog)
+        if let Err(item) = Purchase::of(&sub.row.state, catalog)
             && sub.status().is_live()
         {
             items.push(item);
         }
     }
     items.dedup();
-    // A subscription to something that is not in the catalog has no say.
-    let bought: Vec<(&Subscription, &SubscriptionStatus, &str)> =
-        all.iter().filter_map(|sub| Some((*sub, sub.row.effective_status()?, sub.plan()?))).collect();
-    let live: Vec<_> = bought.iter().filter(|(_, status, _)| status.is_live()).collect();
+    let live = deciding(all);
     if tenant.status() == TenantStatus::Deleting {
         if !live.is_empty() {
-            let subscriptions = live.iter().map(|(sub, ..)| sub.id().to_owned()).collect();
+            let subscriptions = ids(live.iter().map(|(sub, _)| *sub));
             items.push(ReviewItem::OrphanSubscriptions { subscriptions });
         }
         return (tenant.clone(), items);
     }
-    let open: Vec<String> = live
-        .iter()
-        .filter(|(_, status, _)| rank(status) >= KEEPS_OPEN)
-        .map(|(sub, ..)| sub.id().to_owned())
-        .collect();
+    let open = ids(live.iter().filter(|(_, access)| access.is_open()).map(|(sub, _)| *sub));
     if open.len() > 1 {
         items.push(ReviewItem::SeveralSubscriptions { subscriptions: open });
     }
-    let best = live.into_iter().max_by_key(|(sub, status, _)| {
-        (rank(status), !sub.row.state.is_ending(), sub.row.started, sub.row.id.as_str())
-    });
-    let next = if let Some((_, status, plan)) = best {
-        let status = match status {
-            SubscriptionStatus::Trialing => TenantStatus::Trialing,
-            SubscriptionStatus::Active => TenantStatus::Active,
-            SubscriptionStatus::PastDue => TenantStatus::PastDue,
-            _ => TenantStatus::Suspended,
-        };
-        with_status(&with_plan(tenant, plan, catalog, &mut items), status, &mut items)
-    } else if bought.iter().any(|(sub, status, _)| status.is_final() && sub.row.was_live) {
+    let next = if let Some((sub, access)) = live.last() {
+        let plan = sub.plan().unwrap_or_else(|| tenant.plan());
+        with_status(&with_plan(tenant, plan, catalog, &mut items), access.status(), &mut items)
+    } else if all.iter().any(has_ended) {
         // Something was paid for, and nothing is any more.
         match tenant.granted_plan().or(catalog.fallback().map(Plan::key)) {
             Some(plan) => with_status(&tenant.with_billed_plan(plan), TenantStatus::Active, &mut items),
@@ -163,6 +175,20 @@ fn next_tenant(tenant: &Tenant, all: &[&Subscription], catalog: &Catalog) -> (Te
         tenant.clone()
     };
     (next, items)
+}
+
+/// Whether the subscription was paid for, and has ended.
+fn has_ended(sub: &Subscription) -> bool {
+    sub.row.was_live
+        && sub.plan().is_some()
+        && sub.row.effective_status().is_some_and(SubscriptionStatus::is_final)
+}
+
+/// The ids of subscriptions, sorted.
+fn ids<'a>(subscriptions: impl Iterator<Item = &'a Subscription>) -> Vec<String> {
+    let mut ids: Vec<String> = subscriptions.map(|sub| sub.id().to_owned()).collect();
+    ids.sort_unstable();
+    ids
 }
 
 /// The tenant on the plan that it pays for. A plan that an operator granted is never lowered.
@@ -187,17 +213,3 @@ fn with_status(tenant: &Tenant, wanted: TenantStatus, review_items: &mut Vec<Rev
         tenant.clone()
     })
 }
-
-/// Ranks the statuses of live subscriptions: the highest decides.
-fn rank(status: &SubscriptionStatus) -> u8 {
-    match status {
-        SubscriptionStatus::Active => 5,
-        SubscriptionStatus::Trialing => 4,
-        SubscriptionStatus::PastDue => KEEPS_OPEN,
-        SubscriptionStatus::Unpaid | SubscriptionStatus::Paused => 1,
-        _ => 0,
-    }
-}
-
-/// The lowest rank of a status that keeps the tenant open.
-const KEEPS_OPEN: u8 = 3;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::notification::NotificationKind;
 use super::outcome::EventOutcome;
 use super::state::{PreviousAttributes, SubscriptionState, Watermark};
 use super::subscription::Subscription;
@@ -70,11 +71,14 @@ impl BillingEvent {
             }
             Fact::Recorded(facts) => {
                 let checkout = facts.target.as_mut().filter(|(kind, _)| *kind == CHECKOUT).map(|(_, id)| id);
-                [&mut facts.customer, &mut facts.subscription]
-                    .into_iter()
-                    .flatten()
-                    .chain(checkout)
-                    .for_each(scope);
+                let ids = [&mut facts.customer, &mut facts.subscription];
+                let notice = match &mut facts.notice {
+                    Some(NotificationKind::PaymentActionRequired { subscription, .. }) => {
+                        subscription.as_mut()
+                    }
+                    _ => None,
+                };
+                ids.into_iter().flatten().chain(notice).chain(checkout).for_each(scope);
             }
             Fact::CustomerDeleted { customer } => scope(customer),
             Fact::Ignored { .. } | Fact::Unreadable { .. } => {}
@@ -380,6 +384,8 @@ pub struct RecordedFacts {
     pub tenant: Option<String>,
     /// The details of the audit event. They contain no names and addresses.
     pub details: Vec<(&'static str, String)>,
+    /// What your program is notified of, if it is.
+    pub notice: Option<NotificationKind>,
 }
 
 impl RecordedFacts {

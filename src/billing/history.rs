@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{SubscriptionEventKind, SubscriptionFacts};
 use super::ordering::{self, Step};
-use super::review::ReviewItem;
-use super::state::{Price, SubscriptionState, SubscriptionStatus, Watermark};
+use super::purchase::{Extras, Purchase};
+use super::state::{SubscriptionState, SubscriptionStatus, Watermark};
 use crate::clock::Timestamp;
-use crate::plan::{Catalog, Plan};
+use crate::plan::Catalog;
 
 /// How an event about a subscription relates to the stored subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,12 +31,18 @@ pub(super) struct SubscriptionRow {
     pub(super) customer: String,
     pub(super) started: Option<Timestamp>,
     pub(super) plan: Option<String>,
+    /// The seats and add-ons that belong to `plan`.
+    #[serde(default)]
+    pub(super) extras: Extras,
     pub(super) state: SubscriptionState,
     pub(super) as_of: Watermark,
     /// The events of the second of `as_of`, in the order of their arrival.
     steps: Vec<Step>,
     /// The plan of the newest event whose prices are in the catalog.
     known_plan: Option<Known<String>>,
+    /// The seats and add-ons of the newest event that has all prices, and whose prices are in the catalog.
+    #[serde(default)]
+    known_extras: Option<Known<Extras>>,
     /// The newest status that this version knows.
     known_status: Option<Known<SubscriptionStatus>>,
     /// Whether the newest event has not all prices.
@@ -69,10 +75,12 @@ impl SubscriptionRow {
             customer: facts.customer.clone(),
             started: None,
             plan: None,
+            extras: Extras::default(),
             state: facts.state.clone(),
             as_of: facts.as_of.clone(),
             steps: vec![Step::of(facts)],
             known_plan: None,
+            known_extras: None,
             known_status: None,
             partial: facts.partial,
             read_at: read_at(facts),
@@ -149,12 +157,14 @@ impl SubscriptionRow {
         next.as_of.created = as_of;
         next.needs_refresh = false;
         let second = as_of.seconds();
-        if let Ok(plan) = plan_of(&facts.state, catalog) {
-            next.known_plan = Some(Known { second, value: plan.to_owned(), clash: false });
+        if let Ok(bought) = Purchase::of(&facts.state, catalog) {
+            next.known_plan = Some(Known::certain(second, bought.plan.to_owned()));
+            if !facts.partial {
+                next.known_extras = Some(Known::certain(second, bought.extras));
+            }
         }
         if !facts.state.status.is_unknown() {
-            let value = facts.state.status.clone();
-            next.known_status = Some(Known { second, value, clash: false });
+            next.known_status = Some(Known::certain(second, facts.state.status.clone()));
         }
         next.started = next.started.or(facts.started);
         next.was_live |= facts.state.status.is_live() && !facts.state.status.is_unknown();
@@ -177,25 +187,30 @@ impl SubscriptionRow {
         let second = facts.as_of.created.seconds();
         self.started = self.started.or(facts.started);
         self.was_live |= facts.state.status.is_live() && !facts.state.status.is_unknown();
-        if let Ok(plan) = plan_of(&facts.state, catalog) {
-            Known::learn(&mut self.known_plan, second, plan.to_owned());
+        if let Ok(bought) = Purchase::of(&facts.state, catalog) {
+            Known::learn(&mut self.known_plan, second, bought.plan.to_owned());
+            if !facts.partial {
+                Known::learn(&mut self.known_extras, second, bought.extras);
+            }
         }
         if !facts.state.status.is_unknown() {
             Known::learn(&mut self.known_status, second, facts.state.status.clone());
         }
     }
 
-    /// Sets the plan, and marks the row where what it falls back to is not certain.
+    /// Sets the plan, the seats and the add-ons, and marks the row where what it falls back to is not certain.
     pub(super) fn settle(&mut self, catalog: &Catalog) {
-        let (known, clash) = match &self.known_plan {
-            Some(known) => (Some(known.value.clone()), known.clash),
-            None => (None, false),
-        };
-        if let Ok(plan) = plan_of(&self.state, catalog) {
-            self.plan = Some(plan.to_owned());
+        let known = self.known_extras.as_ref();
+        if let Ok(bought) = Purchase::of(&self.state, catalog) {
+            self.plan = Some(bought.plan.to_owned());
+            // A list that was cut off takes no add-on away.
+            let complete = known.filter(|_| self.partial).map(|known| known.value.clone());
+            self.extras = complete.unwrap_or(bought.extras);
         } else {
-            self.plan = known;
-            self.needs_refresh |= clash;
+            self.needs_refresh |= self.known_plan.as_ref().is_some_and(|known| known.clash);
+            self.needs_refresh |= known.is_some_and(|known| known.clash);
+            self.plan = self.known_plan.as_ref().map(|known| known.value.clone());
+            self.extras = known.map(|known| known.value.clone()).unwrap_or_default();
         }
         if self.state.status.is_final() {
             self.needs_refresh = false;
@@ -219,6 +234,10 @@ fn read_at(facts: &SubscriptionFacts) -> Option<Timestamp> {
 }
 
 impl<T: Ord> Known<T> {
+    fn certain(second: i64, value: T) -> Self {
+        Self { second, value, clash: false }
+    }
+
     /// Keeps the value of the newest second. Of several in one second the least counts, in whatever order they come.
     fn learn(known: &mut Option<Self>, second: i64, value: T) {
         match known {
@@ -229,45 +248,7 @@ impl<T: Ord> Known<T> {
                     old.value = value;
                 }
             }
-            _ => *known = Some(Self { second, value, clash: false }),
+            _ => *known = Some(Self::certain(second, value)),
         }
     }
-}
-
-/// The plan that the prices belong to. Prices without a plan are for seats and add-ons.
-pub(super) fn plan_of<'a>(state: &SubscriptionState, catalog: &'a Catalog) -> Result<&'a str, ReviewItem> {
-    let mut plans = Vec::new();
-    for price in &state.prices {
-        plans.extend(plan_of_price(price, catalog)?.map(Plan::key));
-    }
-    plans.sort_unstable();
-    plans.dedup();
-    match plans.as_slice() {
-        [plan] => Ok(plan),
-        [] => Err(ReviewItem::UnmappedPrice { price: state.prices.first().map(|price| price.id.clone()) }),
-        several => {
-            Err(ReviewItem::SeveralPlans { plans: several.iter().map(|&plan| plan.to_owned()).collect() })
-        }
-    }
-}
-
-/// The plan of the price's id, of its lookup key, of its metadata or of its product: the first that there is.
-fn plan_of_price<'a>(price: &Price, catalog: &'a Catalog) -> Result<Option<&'a Plan>, ReviewItem> {
-    let by = |name: Option<&String>| name.and_then(|name| catalog.plan_for_price(name));
-    if let Some(plan) = by(Some(&price.id)).or_else(|| by(price.lookup_key.as_ref())) {
-        return Ok(Some(plan));
-    }
-    match &price.plan {
-        // A name that is misspelt is not a price without a plan.
-        Some(key) => match catalog.plan(key) {
-            Ok(plan) => Ok(Some(plan)),
-            Err(_) => Err(ReviewItem::UnmappedPrice { price: Some(price.id.clone()) }),
-        },
-        None => Ok(by(price.product.as_ref())),
-    }
-}
-
-/// Whether the price belongs to a plan.
-pub(super) fn sells_plan(price: &Price, catalog: &Catalog) -> bool {
-    matches!(plan_of_price(price, catalog), Ok(Some(_)))
 }

@@ -26,29 +26,42 @@
 //! `200`. The transaction that links a customer to a tenant also processes the quarantined events of that customer, and
 //! the end of a subscription those that it blocked. [`replay`] applies one event again.
 //!
+//! What your program does about a change is a [`LifecycleCommand`]. Commands and other notifications are written in the
+//! same transaction into an outbox, from which [`deliver_notifications`](stripe::StripeWebhook::deliver_notifications)
+//! passes each [`Notification`] to your program at least once.
+//!
 //! Ids of a connected account are stored as `account/id`, because they are unique in their account only.
 
+mod command;
 mod decision;
+mod effects;
 mod event;
 mod history;
+mod notification;
 mod ordering;
+mod outbox;
 mod outcome;
 mod owner;
 mod process;
 mod provider;
+mod purchase;
 mod records;
 mod review;
+mod standing;
 mod state;
 mod store;
 pub mod stripe;
 mod subscription;
+mod transition;
 
+pub use self::command::LifecycleCommand;
 pub use self::decision::{Decision, decide};
 pub use self::event::{
     BillingEvent, CheckoutFacts, CheckoutMode, EventSubjects, Fact, PaymentFacts, RecordedFacts,
     SubscriptionEventKind, SubscriptionFacts,
 };
 pub use self::history::EventOrder;
+pub use self::notification::{Notification, NotificationKind, OutboxRow};
 pub use self::outcome::EventOutcome;
 pub use self::process::{process, recompute, replay};
 pub use self::provider::Provider;

@@ -2,22 +2,16 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
-use super::decision::{self, decide};
-use super::event::{BillingEvent, EventSubjects, Fact, PaymentFacts, SubscriptionFacts};
-use super::history::EventOrder;
+use super::decision;
+use super::event::{BillingEvent, EventSubjects, Fact};
+use super::notification::NotificationKind;
 use super::outcome::EventOutcome;
 use super::owner::{Owner, has_other_payer, owner};
 use super::provider::Provider;
 use super::records;
-use super::review::ReviewItem;
-use super::state::{SubscriptionStatus, Watermark};
 use super::store::{BillingTx, Quarantined};
-use super::subscription::Subscription;
-use crate::audit::AuditEvent;
 use crate::clock::Clock;
-use crate::context::{Actor, unknown_tenant};
+use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Catalog;
 use crate::tenant::{Tenant, TenantId};
@@ -108,7 +102,7 @@ pub async fn replay<T: BillingTx + ?Sized>(
 }
 
 /// Computes a tenant's plan and status again from its stored subscriptions: after a change of the catalog, or after an
-/// operator lifted a status. Returns the tenant if it changed.
+/// operator lifted a status. Returns the tenant if it changed. What a person should review is notified again.
 ///
 /// # Errors
 /// [`ErrorKind::TenantUnknown`](crate::ErrorKind::TenantUnknown), and the errors of the transaction.
@@ -124,12 +118,14 @@ pub async fn recompute<T: BillingTx + ?Sized>(
         return Err(unknown_tenant());
     };
     let stored = processor.tx.subscriptions(tenant.id()).await?;
-    let (subscriptions, next, review_items) = decision::recompute(&tenant, &stored, catalog);
-    processor.save_changed(&stored, &subscriptions).await?;
-    let Some(next) = next else { return Ok(None) };
-    let change = processor.change("billing.recompute", &tenant, &next, &review_items);
+    let next = decision::recompute(&tenant, &stored, catalog);
+    processor.save_changed(&stored, &next.subscriptions).await?;
+    let notices = NotificationKind::of_change(next.commands, next.review_items.clone());
+    processor.notify(&tenant, None, notices).await?;
+    let Some(changed) = next.tenant else { return Ok(None) };
+    let change = processor.change("billing.recompute", &tenant, &changed, &next.review_items);
     processor.tx.record(&change).await?;
-    processor.tx.save_tenant(&next).await.map(Some)
+    processor.tx.save_tenant(&changed).await.map(Some)
 }
 
 /// The outcome of an event and of the quarantined events after it: the one with the tenant that was written last.
@@ -145,11 +141,12 @@ const SECOND_CUSTOMER: &str = "the tenant has a live subscription of another cus
 /// How far ahead of the clock a live event may be dated. One from a far future would outdate all others.
 const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
 
-struct EventProcessor<'a, T: ?Sized> {
-    tx: &'a mut T,
-    provider: &'a dyn Provider,
-    catalog: &'a Catalog,
-    clock: &'a dyn Clock,
+/// Applies events in one transaction. What each fact changes is in `effects.rs`.
+pub(super) struct EventProcessor<'a, T: ?Sized> {
+    pub(super) tx: &'a mut T,
+    pub(super) provider: &'a dyn Provider,
+    pub(super) catalog: &'a Catalog,
+    pub(super) clock: &'a dyn Clock,
 }
 
 impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
@@ -256,6 +253,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             Fact::Recorded(facts) => {
                 let record = records::recorded(self.audit(event, &tenant, facts.action), facts);
                 self.tx.record(&record).await?;
+                self.notify(&tenant, Some(event), facts.notice.iter().cloned().collect()).await?;
                 EventOutcome::Unchanged
             }
             Fact::CustomerDeleted { customer } => self.customer_deleted(event, tenant, customer).await?,
@@ -264,133 +262,6 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             }
         };
         Ok((outcome, linked))
-    }
-
-    async fn subscription(
-        &mut self,
-        event: &BillingEvent,
-        tenant: Tenant,
-        facts: &SubscriptionFacts,
-        linked: bool,
-    ) -> Result<EventOutcome> {
-        let subscriptions = self.tx.subscriptions(tenant.id()).await?;
-        let decision = decide(&tenant, &subscriptions, facts, self.catalog);
-        self.save_changed(&subscriptions, std::slice::from_ref(&decision.subscription)).await?;
-        if decision.order == EventOrder::NeedsRefresh {
-            tracing::warn!(tenant.id = %tenant.id(), event = %event.id, "the order of two events cannot be known");
-        }
-        warn_of(&decision.review_items, &tenant, event);
-        if decision.tenant.is_some() || !decision.review_items.is_empty() {
-            let next = decision.tenant.as_ref().unwrap_or(&tenant);
-            let change = self
-                .change("billing.subscription", &tenant, next, &decision.review_items)
-                .detail("event", &event.id)
-                .detail("event_kind", &event.kind)
-                .target("subscription", &facts.id)
-                .detail("subscription_status", &facts.state.status);
-            self.tx.record(&change).await?;
-        }
-        if let Some(end) = facts.trial_ends
-            && end > self.clock.now()
-            && [&facts.state.status, decision.subscription.status()] == [&SubscriptionStatus::Trialing; 2]
-        {
-            let notice = self
-                .audit(event, decision.tenant.as_ref().unwrap_or(&tenant), "billing.trial_will_end")
-                .target("subscription", &facts.id)
-                .detail("trial_end", end.seconds());
-            self.tx.record(&notice).await?;
-        }
-        if let Some(next) = &decision.tenant {
-            return Ok(EventOutcome::Applied { tenant: self.tx.save_tenant(next).await? });
-        }
-        Ok(match decision.order {
-            EventOrder::Stale => EventOutcome::Stale,
-            EventOrder::NeedsRefresh => EventOutcome::NeedsRefresh,
-            EventOrder::Newer | EventOrder::Unchanged => unchanged(tenant, linked),
-        })
-    }
-
-    async fn payment(
-        &mut self,
-        event: &BillingEvent,
-        tenant: Tenant,
-        facts: &PaymentFacts,
-        action: &'static str,
-        linked: bool,
-    ) -> Result<EventOutcome> {
-        // Stripe reports one success in two events, `invoice.paid` and `invoice.payment_succeeded`.
-        if let (Some(invoice), Fact::PaymentSucceeded(_)) = (&facts.invoice, &event.fact) {
-            let amount = facts.amount.unwrap_or_default();
-            let payment = format!("{invoice}/paid/{amount}");
-            if !self.tx.record_once(&payment, event.account.as_deref(), self.clock.now()).await? {
-                return Ok(unchanged(tenant, linked));
-            }
-        }
-        let record = records::payment(self.audit(event, &tenant, action), facts);
-        self.tx.record(&record).await?;
-        Ok(unchanged(tenant, linked))
-    }
-
-    /// Ends every live subscription of a deleted customer. The events about each end may come before or after.
-    async fn customer_deleted(
-        &mut self,
-        event: &BillingEvent,
-        tenant: Tenant,
-        customer: &str,
-    ) -> Result<EventOutcome> {
-        let stored = self.tx.subscriptions(tenant.id()).await?;
-        let as_of = Watermark::new(event.created, event.id.as_str());
-        let (subscriptions, next, review_items) =
-            decision::end_customer(&tenant, &stored, (customer, &as_of), self.catalog);
-        self.save_changed(&stored, &subscriptions).await?;
-        warn_of(&review_items, &tenant, event);
-        let change = self
-            .change("billing.customer_deleted", &tenant, next.as_ref().unwrap_or(&tenant), &review_items)
-            .detail("event", &event.id)
-            .detail("event_kind", &event.kind)
-            .target("customer", customer);
-        self.tx.record(&change).await?;
-        Ok(match next {
-            Some(next) => EventOutcome::Applied { tenant: self.tx.save_tenant(&next).await? },
-            None => EventOutcome::Unchanged,
-        })
-    }
-
-    async fn save_changed(&mut self, stored: &[Subscription], now: &[Subscription]) -> Result<()> {
-        for subscription in now.iter().filter(|one| !stored.contains(one)) {
-            self.tx.save_subscription(subscription).await?;
-        }
-        Ok(())
-    }
-
-    /// The audit event of a change of a tenant.
-    fn change(&self, action: &str, from: &Tenant, to: &Tenant, review_items: &[ReviewItem]) -> AuditEvent {
-        let change = self
-            .by_billing(from, action)
-            .detail("from_plan", from.plan())
-            .detail("to_plan", to.plan())
-            .detail("from_status", from.status())
-            .detail("to_status", to.status());
-        if review_items.is_empty() {
-            return change;
-        }
-        let all: Vec<String> = review_items.iter().map(ReviewItem::to_string).collect();
-        change.detail("attention", all.join("; "))
-    }
-
-    fn audit(&self, event: &BillingEvent, tenant: &Tenant, action: &str) -> AuditEvent {
-        self.by_billing(tenant, action).detail("event", &event.id).detail("event_kind", &event.kind)
-    }
-
-    fn by_billing(&self, tenant: &Tenant, action: &str) -> AuditEvent {
-        AuditEvent::with_actor(
-            tenant.id().clone(),
-            Actor::system(self.provider.name()),
-            Uuid::now_v7(),
-            tenant.plan().to_owned(),
-            action.to_owned(),
-        )
-        .at(self.clock.now())
     }
 
     async fn quarantine(&mut self, event: &BillingEvent, reason: &'static str) -> Result<EventOutcome> {
@@ -414,12 +285,6 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
     }
 }
 
-fn warn_of(review_items: &[ReviewItem], tenant: &Tenant, event: &BillingEvent) {
-    for review_item in review_items {
-        tracing::warn!(tenant.id = %tenant.id(), event = %event.id, %review_item, "a billing event needs review");
-    }
-}
-
-fn unchanged(tenant: Tenant, linked: bool) -> EventOutcome {
+pub(super) fn unchanged(tenant: Tenant, linked: bool) -> EventOutcome {
     if linked { EventOutcome::Applied { tenant: Arc::new(tenant) } } else { EventOutcome::Unchanged }
 }

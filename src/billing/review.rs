@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::tenant::TenantStatus;
 
 /// Something that a person should review, because neither the catalog nor the lifecycle decides it. That part of the
 /// tenant does not change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "review", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReviewItem {
     /// None of the subscription's prices is in the catalog.
@@ -14,6 +17,8 @@ pub enum ReviewItem {
         /// The first price, if there is one.
         price: Option<String>,
     },
+    /// The subscription buys seats or add-ons, and no plan.
+    MissingPlan,
     /// The subscription's prices belong to several plans.
     SeveralPlans {
         /// The keys of the plans.
@@ -55,6 +60,7 @@ impl fmt::Display for ReviewItem {
                 write!(f, "no plan has the price `{price}`; add it to a plan's prices")
             }
             Self::UnmappedPrice { price: None } => f.write_str("the subscription has no price"),
+            Self::MissingPlan => f.write_str("the subscription buys seats or add-ons without a plan"),
             Self::SeveralPlans { plans } => {
                 write!(f, "the subscription buys several plans: {}", plans.join(", "))
             }

@@ -114,6 +114,9 @@ pub struct Price {
     /// The plan that the price names in its metadata, as `tenancy_plan`.
     #[serde(default)]
     pub plan: Option<String>,
+    /// The add-on that the price names in its metadata, as `tenancy_addon`.
+    #[serde(default)]
+    pub addon: Option<String>,
     /// The id of the product.
     #[serde(default)]
     pub product: Option<String>,
@@ -124,7 +127,7 @@ pub struct Price {
 impl Price {
     /// A price with this id alone.
     pub fn new(id: impl Into<String>) -> Self {
-        Self { id: id.into(), lookup_key: None, plan: None, product: None, quantity: None }
+        Self { id: id.into(), lookup_key: None, plan: None, addon: None, product: None, quantity: None }
     }
 }
 

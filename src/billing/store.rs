@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::event::BillingEvent;
+use super::notification::OutboxRow;
 use super::subscription::Subscription;
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
@@ -37,8 +38,8 @@ pub trait BillingTx: Send {
     /// As for every method of this trait.
     async fn record_once(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool>;
 
-    /// Forgets the ids of events that were recorded before `before`, and the checkouts that were created before, and
-    /// returns how many events. An event that is delivered
+    /// Forgets the ids of events that were recorded before `before`, and returns how many; and deletes the checkouts and
+    /// the notifications of the time before. An event that is delivered
     /// again afterwards is processed again, which changes nothing unless the tenant was changed by hand meanwhile.
     ///
     /// # Errors
@@ -182,6 +183,45 @@ pub trait BillingTx: Send {
     /// # Errors
     /// As for every method of this trait.
     async fn quarantined(&mut self, limit: u16) -> Result<Vec<Quarantined>>;
+
+    /// Adds a notification after all others of its tenant, whom the caller has locked.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn add_notification(&mut self, row: &OutboxRow) -> Result<()>;
+
+    /// Returns the notification with the least [`due`](OutboxRow::due) of those that are due at `now`, have not
+    /// [failed](OutboxRow::failed), and are the first of their tenant that have not. Of several with the same time, that
+    /// of the least tenant id.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn due_notification(&mut self, now: Timestamp) -> Result<Option<OutboxRow>>;
+
+    /// Returns the notification with this id.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn notification(&mut self, id: &str) -> Result<Option<OutboxRow>>;
+
+    /// Returns up to `limit` notifications that have [failed](OutboxRow::failed), those that failed first.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn failed_notifications(&mut self, limit: u16) -> Result<Vec<OutboxRow>>;
+
+    /// Writes a notification that [`notification`](Self::notification) or
+    /// [`due_notification`](Self::due_notification) returned: when it is due, and the counts and the error.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn update_notification(&mut self, row: &OutboxRow) -> Result<()>;
+
+    /// Deletes a notification.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn delete_notification(&mut self, id: &str) -> Result<()>;
 
     /// Commits the transaction.
     ///

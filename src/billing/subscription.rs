@@ -46,6 +46,17 @@ impl Subscription {
         self.row.plan.as_deref()
     }
 
+    /// The number of seats: the sum of the quantities of the plan's seat prices, else the quantity of the plan's own
+    /// price. `None` if the price is metered. If its prices are no longer in the catalog, the last known number.
+    pub fn seats(&self) -> Option<u64> {
+        self.row.extras.seats
+    }
+
+    /// The keys of its add-ons, sorted; if its prices are no longer in the catalog, of the last known add-ons.
+    pub fn addons(&self) -> &[String] {
+        &self.row.extras.addons
+    }
+
     /// Its prices.
     pub fn prices(&self) -> &[Price] {
         &self.row.state.prices

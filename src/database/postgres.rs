@@ -181,6 +181,7 @@ impl Driver for Postgres {
             (2, "tenants own", include_str!("../../migrations/postgres/0002_tenants_own.sql")),
             (3, "placements", include_str!("../../migrations/postgres/0003_placements.sql")),
             (4, "billing", include_str!("../../migrations/postgres/0004_billing.sql")),
+            (5, "billing outbox", include_str!("../../migrations/postgres/0005_billing_outbox.sql")),
             (6, "checkouts", include_str!("../../migrations/postgres/0006_checkouts.sql")),
         ]
     );

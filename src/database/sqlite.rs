@@ -87,6 +87,7 @@ impl Driver for Sqlite {
             (2, "tenants own", include_str!("../../migrations/sqlite/0002_tenants_own.sql")),
             (3, "placements", include_str!("../../migrations/sqlite/0003_placements.sql")),
             (4, "billing", include_str!("../../migrations/sqlite/0004_billing.sql")),
+            (5, "billing outbox", include_str!("../../migrations/sqlite/0005_billing_outbox.sql")),
             (6, "checkouts", include_str!("../../migrations/sqlite/0006_checkouts.sql")),
         ]
     );

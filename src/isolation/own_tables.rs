@@ -7,7 +7,7 @@ pub(super) const PREFIX: &str = "tenancy_";
 pub(super) const AUDIT_EVENTS: &str = "tenancy_audit_events";
 
 /// The tables that belong to the operator, not to tenants.
-pub(super) const CONTROL_PLANE: [&str; 14] = [
+pub(super) const CONTROL_PLANE: [&str; 16] = [
     "tenancy_tenants",
     "tenancy_slugs",
     "tenancy_domains",
@@ -18,6 +18,8 @@ pub(super) const CONTROL_PLANE: [&str; 14] = [
     "tenancy_billing_events",
     "tenancy_billing_quarantine",
     "tenancy_billing_failures",
+    "tenancy_billing_outbox",
+    "tenancy_billing_disputes",
     "tenancy_checkouts",
     "tenancy_provisioning",
     "tenancy_tenant_migrations",

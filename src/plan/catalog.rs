@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+#[cfg(feature = "stripe")]
+use super::products::Sold;
+use super::products::{Addon, AddonEntry, Plan, SoldOnce};
 use super::{Entitlements, Feature, Limit};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -13,51 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Catalog {
     version: u32,
     plans: BTreeMap<String, Plan>,
+    addons: BTreeMap<String, Addon>,
     fallback: Option<String>,
-}
-
-/// One plan of the [`Catalog`].
-#[derive(Debug, Clone)]
-pub struct Plan {
-    key: String,
-    title: String,
-    prices: Vec<String>,
-    entitlements: Arc<Entitlements>,
-}
-
-impl Plan {
-    /// The plan's key, as a [`Tenant`](crate::tenant::Tenant) holds it.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// The plan's display name; its key if the catalog has no `title`.
-    pub fn title(&self) -> &str {
-        &self.title
-    }
-
-    /// What buys this plan: ids or lookup keys of prices, or ids of products, in the billing system.
-    pub fn prices(&self) -> &[String] {
-        &self.prices
-    }
-
-    /// Whether the plan allows everything that `other` allows.
-    pub fn covers(&self, other: &Self) -> bool {
-        other.entitlements.features().all(|(key, wanted)| {
-            let own = self.entitlements.features().find(|(known, _)| *known == key);
-            match (own, wanted) {
-                (Some((_, Feature::Flag(on))), Feature::Flag(wanted)) => on || !wanted,
-                (Some((_, Feature::Gauge(Limit::Unlimited))), Feature::Gauge(_)) => true,
-                (Some((_, Feature::Gauge(limit))), Feature::Gauge(Limit::AtMost(max))) => limit.allows(max),
-                _ => false,
-            }
-        })
-    }
-
-    /// What the plan allows.
-    pub fn entitlements(&self) -> &Arc<Entitlements> {
-        &self.entitlements
-    }
 }
 
 #[derive(Deserialize)]
@@ -69,6 +29,8 @@ struct CatalogFile {
     #[serde(default)]
     features: BTreeMap<String, FeatureKind>,
     plans: BTreeMap<String, PlanEntry>,
+    #[serde(default)]
+    addons: BTreeMap<String, AddonEntry>,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +49,8 @@ struct PlanEntry {
     title: Option<String>,
     #[serde(default)]
     prices: Vec<String>,
+    #[serde(default)]
+    seat_prices: Vec<String>,
     #[serde(default)]
     features: BTreeMap<String, Value>,
 }
@@ -114,7 +78,8 @@ impl Catalog {
     /// | `upgrade_url` | where a person can change the plan (optional) |
     /// | `fallback` | the plan of a tenant whose last subscription ended; without it such a tenant is deactivated |
     /// | `[features]` | each feature with its kind: `{ kind = "flag" }` or `{ kind = "gauge", unit = "seats" }` |
-    /// | `[plans.KEY]` | `title`, `prices` (ids or lookup keys of prices, or ids of products), and `features`: a value for **every** feature |
+    /// | `[plans.KEY]` | `title`, `prices` (ids or lookup keys of prices, or ids of products), `seat_prices` (likewise), and `features`: a value for **every** feature |
+    /// | `[addons.KEY]` | `title` and `prices` of something that is bought beside a plan (optional) |
     ///
     /// An application that sells no plans needs one without features:
     ///
@@ -127,7 +92,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`], with the plan and the feature that is missing, unknown or of the wrong kind, or
-    /// with the price that two plans share.
+    /// with the price that buys two things: two plans, a plan and its seats, an add-on and a plan.
     pub fn from_toml(text: &str) -> Result<Self> {
         let file: CatalogFile = toml::from_str(text).map_err(|e| {
             misconfigured(format!(
@@ -139,16 +104,11 @@ impl Catalog {
             return Err(misconfigured("the catalog has no plan; add a table [plans.free]".to_owned()));
         }
         let upgrade_url: Option<Arc<str>> = file.upgrade_url.map(Into::into);
-        let mut plan_of_price = BTreeMap::new();
+        let mut sold = SoldOnce::default();
         let mut plans = BTreeMap::new();
         for (key, entry) in file.plans {
-            for price in &entry.prices {
-                if let Some(other) = plan_of_price.insert(price.clone(), key.clone()) {
-                    return Err(misconfigured(format!(
-                        "the price `{price}` buys both `{other}` and `{key}`; a price buys one plan"
-                    )));
-                }
-            }
+            sold.add(&entry.prices, &format!("`{key}`"))?;
+            sold.add(&entry.seat_prices, &format!("seats of `{key}`"))?;
             let features = compile(&key, &file.features, entry.features)?;
             let entitlements = Arc::new(Entitlements {
                 plan: key.clone(),
@@ -157,14 +117,22 @@ impl Catalog {
                 upgrade_url: upgrade_url.clone(),
             });
             let title = entry.title.unwrap_or_else(|| key.clone());
-            plans.insert(key.clone(), Plan { key, title, prices: entry.prices, entitlements });
+            plans.insert(
+                key.clone(),
+                Plan { key, title, prices: entry.prices, seat_prices: entry.seat_prices, entitlements },
+            );
+        }
+        let mut addons = BTreeMap::new();
+        for (key, entry) in file.addons {
+            sold.add(&entry.prices, &format!("the add-on `{key}`"))?;
+            addons.insert(key.clone(), entry.into_addon(key));
         }
         if let Some(fallback) = &file.fallback
             && !plans.contains_key(fallback)
         {
             return Err(misconfigured(format!("the fallback plan `{fallback}` is not in the catalog")));
         }
-        Ok(Self { version: file.version, plans, fallback: file.fallback })
+        Ok(Self { version: file.version, plans, addons, fallback: file.fallback })
     }
 
     /// The `version` of the file.
@@ -198,6 +166,26 @@ impl Catalog {
     /// As [`plan`](Self::plan).
     pub fn entitlements(&self, plan: &str) -> Result<Arc<Entitlements>> {
         Ok(self.plan(plan)?.entitlements.clone())
+    }
+
+    /// Every add-on, sorted by key.
+    pub fn addons(&self) -> impl Iterator<Item = &Addon> {
+        self.addons.values()
+    }
+
+    /// The add-on with this key; `None` if the catalog has none.
+    pub fn addon(&self, key: &str) -> Option<&Addon> {
+        self.addons.get(key)
+    }
+
+    /// What a price buys, by its id, its lookup key or the id of its product.
+    #[cfg(feature = "stripe")]
+    pub(crate) fn sold_by(&self, price: &str) -> Option<Sold<'_>> {
+        let is_in = |prices: &[String]| prices.iter().any(|known| known == price);
+        let seats = || self.plans.values().find(|plan| is_in(&plan.seat_prices));
+        let addon = || self.addons.values().find(|addon| is_in(addon.prices()));
+        let plan = self.plan_for_price(price).map(Sold::Plan);
+        plan.or_else(|| seats().map(Sold::Seats)).or_else(|| addon().map(Sold::Addon))
     }
 
     /// The plan of a price, by its id, its lookup key or the id of its product.
@@ -339,7 +327,23 @@ mod tests {
             ("projects = 3", "projects = \"many\"", "a whole number from 0"),
             ("projects = 3", "projects = 9007199254740992", "write \"unlimited\""),
             ("export = true", "export = 1", "is a flag"),
-            ("\"price_1\", \"pro_monthly\"", "\"price_1\", \"price_1\"", "buys both"),
+            ("\"price_1\", \"pro_monthly\"", "\"price_1\", \"price_1\"", "buys `pro` twice"),
+            (
+                "prices = [\"price_1\", \"pro_monthly\"]",
+                "prices = [\"price_1\"]\n        seat_prices = [\"price_1\"]",
+                "buys `pro` and seats of `pro`",
+            ),
+            (
+                "[plans.enterprise]",
+                "[addons.support]\n        prices = [\"price_1\"]\n        [plans.enterprise]",
+                "buys `pro` and the add-on `support`",
+            ),
+            (
+                "[plans.enterprise]",
+                "[plans.enterprise]\n        seat_prices = [\"pro_monthly\"]",
+                "buys seats of `enterprise` and `pro`",
+            ),
+            ("[plans.enterprise]", "[addons.support]\n        [plans.enterprise]", "prices"),
             ("fallback = \"free\"", "fallback = \"gold\"", "`gold` is not in the catalog"),
             ("kind = \"flag\"", "kind = \"flagg\"", "flagg"),
             ("features = { projects = 50, export = true }", "", "`pro` has no value for `export`"),

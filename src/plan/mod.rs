@@ -32,13 +32,17 @@
 //! ```
 
 mod catalog;
+mod products;
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use self::catalog::{Catalog, Plan};
+pub use self::catalog::Catalog;
+#[cfg(feature = "stripe")]
+pub(crate) use self::products::Sold;
+pub use self::products::{Addon, Plan};
 use crate::error::{Error, ErrorKind, PlanDenial, Result};
 
 /// How much of something a plan allows.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// assert!(TenantStatus::Active.can_become(TenantStatus::PastDue));
 /// assert!(!TenantStatus::Deleting.can_become(TenantStatus::Active));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TenantStatus {

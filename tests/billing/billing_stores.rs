@@ -65,6 +65,10 @@ impl Side {
             lines.push(format!("{:?}", tx.tenant_of_customer(customer).await.unwrap()));
             lines.push(format!("{:?}", tx.take_quarantined(Some(customer), None).await.unwrap()));
         }
+        while let Some(row) = tx.due_notification(Timestamp::from_seconds(i64::MAX)).await.unwrap() {
+            lines.push(format!("{:?} {:?} {} {:?}", row.tenant, row.event, row.kind, row.created));
+            tx.delete_notification(&row.id).await.unwrap();
+        }
         lines
     }
 }
@@ -165,7 +169,14 @@ async fn the_sql_store_answers_as_the_memory_store_does<DB: TestBackend>() {
         let memory = Side::new(MemoryStore::new()).await;
         let sql = SqlStore::new(pool.clone());
         sql.migrate().await.unwrap();
-        for table in ["subscriptions", "customers", "billing_events", "billing_quarantine", "tenants"] {
+        for table in [
+            "subscriptions",
+            "customers",
+            "billing_events",
+            "billing_quarantine",
+            "billing_outbox",
+            "tenants",
+        ] {
             DB::raw(&pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
         }
         let sql = Side::new(sql).await;

@@ -6,6 +6,7 @@ mod common;
 
 mod billing_stores;
 mod fake_stripe;
+mod outbox;
 mod scripted_api;
 mod stripe_customer_deleted;
 mod stripe_fixture;
@@ -20,6 +21,7 @@ mod stripe_read;
 mod stripe_recorded;
 mod stripe_reference;
 mod stripe_sdk;
+mod stripe_seats;
 mod stripe_shapes;
 mod stripe_signature;
 mod stripe_translate;

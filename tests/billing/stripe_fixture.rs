@@ -26,7 +26,10 @@ pub const PLANS: &str = r#"
     features = { sso = false }
     [plans.pro]
     prices = ["price_pro", "pro_by_key", "prod_pro"]
+    seat_prices = ["price_pro_seat"]
     features = { sso = true }
+    [addons.support]
+    prices = ["price_support"]
 "#;
 
 #[derive(Debug)]

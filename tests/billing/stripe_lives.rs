@@ -35,16 +35,34 @@ struct Look {
     status: &'static str,
     price: &'static str,
     quantity: u64,
+    /// The quantity of the seats that are bought apart.
+    seats: Option<u64>,
+    support: bool,
     cancel_at: Option<i64>,
 }
 
 impl Look {
     fn object(&self, id: &str, customer: &str, started: i64) -> Value {
-        let items = json!({ "object": "list", "has_more": false, "data": [item(self.price, self.quantity)] });
         with(
             stamped(subscription(id, customer, self.status, self.price), "acme"),
-            &json!({ "items": items, "cancel_at": self.cancel_at, "created": started }),
+            &json!({ "items": self.items(), "cancel_at": self.cancel_at, "created": started }),
         )
+    }
+
+    fn items(&self) -> Value {
+        let mut items = vec![item(self.price, self.quantity)];
+        items.extend(self.seats.map(|seats| item("price_pro_seat", seats)));
+        items.extend(self.support.then(|| item("price_support", 1)));
+        json!({ "object": "list", "has_more": false, "data": items })
+    }
+
+    /// The seats and add-ons, if its price is in the catalog.
+    fn extras(&self) -> Option<(Option<u64>, Vec<String>)> {
+        let seats = match plan_of(self.price)? {
+            "pro" => self.seats.unwrap_or(self.quantity),
+            _ => self.quantity,
+        };
+        Some((Some(seats), self.support.then(|| "support".to_owned()).into_iter().collect()))
     }
 
     /// The previous values of what `next` changed.
@@ -56,8 +74,8 @@ impl Look {
         if self.cancel_at != next.cancel_at {
             previous["cancel_at"] = json!(self.cancel_at);
         }
-        if (self.price, self.quantity) != (next.price, next.quantity) {
-            previous["items"] = json!({ "object": "list", "data": [item(self.price, self.quantity)] });
+        if self.items() != next.items() {
+            previous["items"] = self.items();
         }
         previous
     }
@@ -120,6 +138,8 @@ impl History {
                     status: ["incomplete", "active", "trialing"][dice.roll(3)],
                     price: ["price_pro", "price_basic", "price_other"][dice.roll(3)],
                     quantity: 1,
+                    seats: None,
+                    support: false,
                     cancel_at: None,
                 };
                 let life = Life {
@@ -148,7 +168,14 @@ impl History {
                         ["active", "past_due", "unpaid", "trialing", "paused", "novel"][dice.roll(6)];
                 }
                 2 => next.price = ["price_pro", "price_basic", "price_other"][dice.roll(3)],
-                3 => next.quantity = 1 + u64::try_from(dice.roll(3)).unwrap(),
+                3 => {
+                    let number = 1 + u64::try_from(dice.roll(3)).unwrap();
+                    match dice.roll(3) {
+                        0 => next.quantity = number,
+                        1 => next.seats = (number > 1).then_some(number),
+                        _ => next.support = !next.support,
+                    }
+                }
                 4 => next.cancel_at = if next.cancel_at.is_none() { Some(START + 9000) } else { None },
                 _ => next.status = "canceled",
             }
@@ -193,6 +220,20 @@ impl History {
             }
             None => ("free".to_owned(), TenantStatus::Active),
         }
+    }
+
+    /// The seats and add-ons of each subscription, sorted by id: those of its last price that is in the catalog.
+    fn extras(&self) -> Vec<(&'static str, Option<u64>, Vec<String>)> {
+        let mut extras: Vec<_> = self
+            .lives
+            .iter()
+            .map(|life| {
+                let (seats, addons) = life.looks.iter().rev().find_map(Look::extras).unwrap_or_default();
+                (life.id, seats, addons)
+            })
+            .collect();
+        extras.sort();
+        extras
     }
 
     /// Whether a subscription ended that never was paid for, or one without a plan.
@@ -255,6 +296,7 @@ struct Count {
     right: usize,
     marked: usize,
     telling: usize,
+    with_addons: usize,
 }
 
 impl Count {
@@ -271,6 +313,10 @@ impl Count {
         let (plan, status) = history.truth();
         let events: Vec<String> = history.events.iter().map(|event| format!("{event}")).collect();
         assert_eq!((tenant.plan(), tenant.status()), (&*plan, status), "{order:?}\n{}", events.join("\n"));
+        let extras: Vec<_> =
+            subscriptions.iter().map(|one| (one.id(), one.seats(), one.addons().to_vec())).collect();
+        assert_eq!(extras, history.extras(), "{order:?}\n{}", events.join("\n"));
+        self.with_addons += usize::from(extras.iter().any(|(_, _, addons)| !addons.is_empty()));
         self.right += 1;
         self.telling += usize::from(history.is_telling());
     }
@@ -305,10 +351,19 @@ async fn every_order_of_a_random_life_ends_right_or_is_marked() {
         }
     }
     assert!(count.right > 2 * count.marked && count.telling > 500, "{count:?}");
+    assert!(count.with_addons > 500, "{count:?}");
 }
 
 async fn clear<DB: TestBackend>(pool: &Pool<DB>) {
-    for table in ["subscriptions", "customers", "billing_events", "billing_quarantine", "tenants", "slugs"] {
+    for table in [
+        "subscriptions",
+        "customers",
+        "billing_events",
+        "billing_quarantine",
+        "billing_outbox",
+        "tenants",
+        "slugs",
+    ] {
         DB::raw(pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
     }
 }

@@ -178,7 +178,7 @@ on_every_database!(
 );
 
 /// The migration upgrades the tables of the previous version, with a tenant in them.
-async fn upgrades<DB: TestBackend>(before: &str, steps: [&str; 3]) {
+async fn upgrades<DB: TestBackend>(before: &str, steps: [&str; 4]) {
     let (pool, _cleanup) = DB::fresh(4).await;
     DB::raw(&pool, before).await.unwrap();
     DB::raw(
@@ -208,6 +208,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/sqlite/0002_tenants_own.sql"),
             include_str!("../../migrations/sqlite/0003_placements.sql"),
             include_str!("../../migrations/sqlite/0004_billing.sql"),
+            include_str!("../../migrations/sqlite/0005_billing_outbox.sql"),
             include_str!("../../migrations/sqlite/0006_checkouts.sql"),
         ],
     )
@@ -218,6 +219,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/postgres/0002_tenants_own.sql"),
             include_str!("../../migrations/postgres/0003_placements.sql"),
             include_str!("../../migrations/postgres/0004_billing.sql"),
+            include_str!("../../migrations/postgres/0005_billing_outbox.sql"),
             include_str!("../../migrations/postgres/0006_checkouts.sql"),
         ],
     )

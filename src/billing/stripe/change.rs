@@ -4,8 +4,11 @@ use serde_json::{Value, json};
 
 use super::api::ApiRequest;
 use super::billing::{StripeBilling, new_key};
-use crate::billing::{Subscription, SubscriptionStatus};
+use super::subscription::price;
+use crate::billing::purchase::seat_price;
+use crate::billing::{Price, Subscription, SubscriptionStatus};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Catalog;
 use crate::tenant::{Tenant, TenantId};
 
 /// Who pays for a change within a paid period.
@@ -44,16 +47,16 @@ pub enum Cancellation {
 impl StripeBilling {
     /// Changes the number of seats of a tenant's subscription, and returns the tenant that follows.
     ///
-    /// Seats are the quantity of the one price that has a quantity of seats. A price of 0 seats stays in the subscription.
+    /// That is the quantity of the price in the plan's `seat_prices`, else of the price of the plan.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if the tenant has no live subscription, [`ErrorKind::Conflict`] if it has several, or
-    /// several prices that could be seats; [`ErrorKind::BillingUnavailable`] and [`ErrorKind::BillingRejected`] of Stripe;
+    /// if not exactly one of its prices sells seats; [`ErrorKind::BillingUnavailable`] and [`ErrorKind::BillingRejected`] of Stripe;
     /// and the errors of the store.
     pub async fn change_seats(&self, tenant: &TenantId, seats: u64, proration: Proration) -> Result<Tenant> {
         let stored = self.live_subscription(tenant).await?;
         let subscription = self.api.send(&ApiRequest::get(path(&stored), json!({}))).await?;
-        let item = seat_item(&subscription)?;
+        let item = seat_item(&subscription, &self.webhook.catalog)?;
         let change = json!({
             "items": [{ "id": item, "quantity": seats }],
             "proration_behavior": proration.as_str(),
@@ -94,17 +97,19 @@ impl StripeBilling {
 }
 
 /// The id of the item whose quantity is the number of seats.
-fn seat_item(subscription: &Value) -> Result<String> {
+fn seat_item(subscription: &Value, catalog: &Catalog) -> Result<String> {
     let items = subscription["items"]["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut seats = items.iter().filter(|item| item["quantity"].is_u64());
-    match (seats.next().and_then(|item| item["id"].as_str()), seats.next()) {
-        (Some(id), None) => Ok(id.to_owned()),
-        (None, _) => Err(Error::new(ErrorKind::NotFound, "no price of the subscription has a quantity")),
-        (Some(_), Some(_)) => Err(Error::new(
-            ErrorKind::Conflict,
-            "several prices of the subscription have a quantity; change them in the portal",
-        )),
-    }
+    let prices: Vec<Price> = items.iter().filter_map(|item| price(item).ok()?).collect();
+    let item = seat_price(&prices, catalog).filter(|_| prices.len() == items.len()).map(|at| &items[at]);
+    item.filter(|item| item["quantity"].is_u64()).and_then(|item| item["id"].as_str()).map(str::to_owned).ok_or_else(
+        || {
+            Error::new(
+                ErrorKind::Conflict,
+                "not exactly one price of the subscription sells seats: give the plan `seat_prices` in the catalog, or \
+                 change the quantities in the portal",
+            )
+        },
+    )
 }
 
 fn path(stored: &Subscription) -> String {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::fields::Malformed;
 use super::subscription::customer;
 use super::tenant_names::{NamedFact, TenantNames};
-use crate::billing::{Fact, PaymentFacts, RecordedFacts};
+use crate::billing::{Fact, NotificationKind, PaymentFacts, RecordedFacts};
 
 /// Reads a paid invoice.
 pub(super) fn paid(invoice: &Value, names: &TenantNames) -> Result<NamedFact, Malformed> {
@@ -15,6 +15,24 @@ pub(super) fn paid(invoice: &Value, names: &TenantNames) -> Result<NamedFact, Ma
 /// Reads an invoice whose payment failed.
 pub(super) fn payment_failed(invoice: &Value, names: &TenantNames) -> Result<NamedFact, Malformed> {
     payment(invoice, names, integer!(invoice, "amount_due")?, Fact::PaymentFailed)
+}
+
+/// Reads an invoice that the customer must act on.
+pub(super) fn action_required(
+    invoice: &Value,
+    names: &TenantNames,
+    action: &'static str,
+) -> Result<NamedFact, Malformed> {
+    let mut read = recorded(invoice, names, action)?;
+    if let Fact::Recorded(facts) = &mut read.fact {
+        facts.notice = Some(NotificationKind::PaymentActionRequired {
+            subscription: facts.subscription.clone(),
+            invoice: id!(invoice, "id")?,
+            attempt: unsigned!(invoice, "attempt_count")?,
+            hosted_url: text!(invoice, "hosted_invoice_url")?.map(str::to_owned),
+        });
+    }
+    Ok(read)
 }
 
 /// Reads an invoice of which nothing but this is recorded.

@@ -14,7 +14,7 @@ const KEPT: Duration = Duration::from_hours(40 * 24);
 
 impl StripeWebhook {
     /// Computes a tenant's plan and status again from its stored subscriptions: after a change of the catalog, or after
-    /// an operator lifted a status. Returns the tenant if it changed.
+    /// an operator lifted a status. Returns the tenant if it changed. What a person should review is notified again.
     ///
     /// ```
     /// use tenancy::billing::stripe::StripeWebhook;
@@ -89,7 +89,8 @@ impl StripeWebhook {
         self.store.begin().await?.unclear_subscriptions(limit).await
     }
 
-    /// Forgets the ids of events that were processed more than 40 days ago, and returns how many. Run it once a day.
+    /// Forgets the ids of events that were processed more than 40 days ago, and returns how many. Deletes notifications
+    /// that are as old. Run it once a day.
     ///
     /// # Errors
     /// The errors of the store.

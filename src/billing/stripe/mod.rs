@@ -51,6 +51,7 @@ mod events;
 mod invoice;
 mod maintenance;
 mod mode;
+mod notifications;
 mod pages;
 mod purchase;
 mod reconcile;

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::api::ApiRequest;
 use super::billing::{StripeBilling, id_of, new_key};
-use crate::billing::history::sells_plan;
-use crate::billing::{Price, Subscription, SubscriptionStatus};
+use super::subscription::price;
+use crate::billing::purchase::sells_plan;
+use crate::billing::{Subscription, SubscriptionStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Tenant, TenantId};
 
@@ -151,13 +152,15 @@ impl StripeBilling {
     /// The lines of a checkout, with the ids of prices.
     async fn lines(&self, checkout: &Checkout) -> Result<Vec<Value>> {
         let mut lines = Vec::with_capacity(checkout.prices.len());
-        let mut sells_plan = false;
-        for (price, quantity) in &checkout.prices {
-            let object = self.price(price).await?;
-            sells_plan |= self.is_plan(&object);
+        let mut sells_any = false;
+        for (name, quantity) in &checkout.prices {
+            let object = self.price(name).await?;
+            if let Ok(Some(price)) = price(&json!({ "price": object })) {
+                sells_any |= sells_plan(&price, &self.webhook.catalog);
+            }
             lines.push(json!({ "price": object["id"], "quantity": quantity }));
         }
-        if sells_plan {
+        if sells_any {
             return Ok(lines);
         }
         Err(Error::new(
@@ -167,29 +170,19 @@ impl StripeBilling {
     }
 
     /// Reads a price by its id or its lookup key.
-    async fn price(&self, price: &str) -> Result<Value> {
-        if price.starts_with("price_") {
-            return self.api.send(&ApiRequest::get(format!("/v1/prices/{price}"), json!({}))).await;
+    async fn price(&self, name: &str) -> Result<Value> {
+        if name.starts_with("price_") {
+            return self.api.send(&ApiRequest::get(format!("/v1/prices/{name}"), json!({}))).await;
         }
-        let parameters = json!({ "lookup_keys": [price], "active": true, "limit": 1 });
+        let parameters = json!({ "lookup_keys": [name], "active": true, "limit": 1 });
         let mut list = self.api.send(&ApiRequest::get("/v1/prices", parameters)).await?;
         match list["data"].get_mut(0).map(Value::take) {
             Some(price) => Ok(price),
             None => Err(Error::new(
                 ErrorKind::NotFound,
-                format!("Stripe has no active price with the lookup key `{price}`"),
+                format!("Stripe has no active price with the lookup key `{name}`"),
             )),
         }
-    }
-
-    /// Whether the catalog has a plan for a price.
-    fn is_plan(&self, object: &Value) -> bool {
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let mut price = Price::new(object["id"].as_str().unwrap_or_default());
-        price.lookup_key = text(&object["lookup_key"]);
-        price.plan = text(&object["metadata"]["tenancy_plan"]);
-        price.product = text(&object["product"]);
-        sells_plan(&price, &self.webhook.catalog)
     }
 
     async fn create_session(

@@ -94,7 +94,8 @@ fn prices(object: &Value) -> Result<Prices, Malformed> {
     Ok(Prices { prices, partial })
 }
 
-fn price(item: &Value) -> Result<Option<Price>, Malformed> {
+/// The price of an item.
+pub(super) fn price(item: &Value) -> Result<Option<Price>, Malformed> {
     let plan = id!(item, "plan")?;
     let Some(id) = id!(item, "price")?.or(plan) else { return Ok(None) };
     let mut price = Price::new(id);
@@ -105,6 +106,8 @@ fn price(item: &Value) -> Result<Option<Price>, Malformed> {
         let plan = metadata.map(|metadata| text!(metadata, "tenancy_plan")).transpose()?.flatten();
         price.lookup_key = price.lookup_key.or(text!(object, "lookup_key")?.map(str::to_owned));
         price.plan = price.plan.or(plan.map(str::to_owned));
+        let addon = metadata.map(|metadata| text!(metadata, "tenancy_addon")).transpose()?.flatten();
+        price.addon = price.addon.or(addon.map(str::to_owned));
         price.product = price.product.or(id!(object, "product")?);
     }
     price.quantity = unsigned!(item, "quantity")?;

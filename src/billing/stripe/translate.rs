@@ -72,8 +72,12 @@ fn read(envelope: &EventEnvelope, names: &TenantNames) -> Result<NamedFact, Malf
             checkout::ended(object()?, names, "billing.checkout_payment_failed")
         }
         "checkout.session.expired" => checkout::ended(object()?, names, "billing.checkout_expired"),
-        "invoice.payment_action_required" => invoice_record("billing.payment_action_required"),
-        "invoice.payment_attempt_required" => invoice_record("billing.payment_attempt_required"),
+        "invoice.payment_action_required" => {
+            invoice::action_required(object()?, names, "billing.payment_action_required")
+        }
+        "invoice.payment_attempt_required" => {
+            invoice::action_required(object()?, names, "billing.payment_attempt_required")
+        }
         "invoice.marked_uncollectible" => invoice_record("billing.invoice_uncollectible"),
         "invoice.overdue" => invoice_record("billing.invoice_overdue"),
         "invoice.overpaid" => invoice_record("billing.invoice_overpaid"),

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::rows::BillingRows;
 use super::{MemoryStore, poisoned};
 use crate::audit::AuditEvent;
-use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
+use crate::billing::{BillingStore, BillingTx, OutboxRow, Quarantined, Subscription};
 use crate::clock::Timestamp;
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +31,14 @@ impl MemoryStore {
     /// [`ErrorKind::StoreUnavailable`] if a writer panicked.
     pub fn billing_quarantine(&self) -> Result<Vec<Quarantined>> {
         Ok(self.billing.lock().map_err(poisoned)?.quarantine.values().cloned().collect())
+    }
+
+    /// Returns every notification that is not delivered yet, in the order in which they were added.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`] if a writer panicked.
+    pub fn billing_outbox(&self) -> Result<Vec<OutboxRow>> {
+        Ok(self.billing.lock().map_err(poisoned)?.outbox.clone())
     }
 
     /// Returns every audit event that billing recorded, oldest first.
@@ -83,6 +91,7 @@ impl BillingTx for MemoryTx<'_> {
         let known = self.rows.seen.len();
         self.rows.seen.retain(|_, received| *received >= before);
         self.rows.checkouts.retain(|_, (_, created, _)| *created >= before);
+        self.rows.outbox.retain(|row| row.created >= before);
         Ok((known - self.rows.seen.len()) as u64)
     }
 
@@ -213,6 +222,44 @@ impl BillingTx for MemoryTx<'_> {
         all.sort_by(|a, b| (a.received, &a.event).cmp(&(b.received, &b.event)));
         all.truncate(limit.into());
         Ok(all)
+    }
+
+    async fn add_notification(&mut self, row: &OutboxRow) -> Result<()> {
+        self.rows.outbox.push(row.clone());
+        Ok(())
+    }
+
+    async fn due_notification(&mut self, now: Timestamp) -> Result<Option<OutboxRow>> {
+        let mut first = BTreeMap::<String, &OutboxRow>::new();
+        for row in self.rows.outbox.iter().filter(|row| row.failed.is_none()) {
+            first.entry(row.tenant.to_string()).or_insert(row);
+        }
+        let due = first.into_iter().filter(|(_, row)| row.due <= now);
+        Ok(due.min_by(|(a, one), (b, other)| (one.due, a).cmp(&(other.due, b))).map(|(_, row)| row.clone()))
+    }
+
+    async fn notification(&mut self, id: &str) -> Result<Option<OutboxRow>> {
+        Ok(self.rows.outbox.iter().find(|row| row.id == id).cloned())
+    }
+
+    async fn failed_notifications(&mut self, limit: u16) -> Result<Vec<OutboxRow>> {
+        let mut failed: Vec<OutboxRow> =
+            self.rows.outbox.iter().filter(|row| row.failed.is_some()).cloned().collect();
+        failed.sort_by(|a, b| (a.failed, &a.id).cmp(&(b.failed, &b.id)));
+        failed.truncate(limit.into());
+        Ok(failed)
+    }
+
+    async fn update_notification(&mut self, row: &OutboxRow) -> Result<()> {
+        if let Some(stored) = self.rows.outbox.iter_mut().find(|stored| stored.id == row.id) {
+            stored.clone_from(row);
+        }
+        Ok(())
+    }
+
+    async fn delete_notification(&mut self, id: &str) -> Result<()> {
+        self.rows.outbox.retain(|row| row.id != id);
+        Ok(())
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {

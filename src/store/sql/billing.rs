@@ -5,10 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::SqlStore;
+use super::outbox;
 use super::query::{execute, fetch, stored, text, time};
 use super::tenants::{TENANT_BY_ID, save_tenant, tenant_where};
 use crate::audit::AuditEvent;
-use crate::billing::{BillingStore, BillingTx, Quarantined, Subscription};
+use crate::billing::{BillingStore, BillingTx, OutboxRow, Quarantined, Subscription};
 use crate::clock::Timestamp;
 use crate::database::{OpenTransaction, OwnTables, Route, TxMode, Value, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
@@ -76,6 +77,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
 
     async fn forget_events(&mut self, before: Timestamp) -> Result<u64> {
         let before = [Value::Int(before.micros())];
+        self.execute("DELETE FROM tenancy_billing_outbox WHERE created_us < $1", &before).await?;
         self.execute("DELETE FROM tenancy_billing_failures WHERE failed_us < $1", &before).await?;
         self.execute("DELETE FROM tenancy_checkouts WHERE created_us < $1", &before).await?;
         self.execute("DELETE FROM tenancy_billing_events WHERE received_us < $1", &before).await
@@ -277,6 +279,31 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
                    FROM tenancy_billing_quarantine ORDER BY received_us, event LIMIT $1";
         let rows = self.fetch(sql, &[Value::Int(limit.into())]).await?;
         rows.iter().map(read_quarantined::<DB>).collect()
+    }
+
+    async fn add_notification(&mut self, row: &OutboxRow) -> Result<()> {
+        outbox::add::<DB>(self.tx.conn(), row).await
+    }
+
+    async fn due_notification(&mut self, now: Timestamp) -> Result<Option<OutboxRow>> {
+        Ok(outbox::rows::<DB>(self.tx.conn(), outbox::DUE, &[Value::Int(now.micros())]).await?.pop())
+    }
+
+    async fn notification(&mut self, id: &str) -> Result<Option<OutboxRow>> {
+        Ok(outbox::rows::<DB>(self.tx.conn(), outbox::BY_ID, &[Value::Text(id)]).await?.pop())
+    }
+
+    async fn failed_notifications(&mut self, limit: u16) -> Result<Vec<OutboxRow>> {
+        outbox::rows::<DB>(self.tx.conn(), outbox::FAILED, &[Value::Int(limit.into())]).await
+    }
+
+    async fn update_notification(&mut self, row: &OutboxRow) -> Result<()> {
+        outbox::update::<DB>(self.tx.conn(), row).await
+    }
+
+    async fn delete_notification(&mut self, id: &str) -> Result<()> {
+        let sql = "DELETE FROM tenancy_billing_outbox WHERE id = $1";
+        self.execute(sql, &[Value::Text(id)]).await.map(|_| ())
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {

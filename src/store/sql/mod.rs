@@ -7,6 +7,8 @@ mod api_keys;
 mod billing;
 #[cfg(feature = "custom-domains")]
 mod domains;
+#[cfg(feature = "stripe")]
+mod outbox;
 mod places;
 mod query;
 mod tenants;

@@ -229,9 +229,15 @@ async fn lives_with_statements_end_alike_in_every_store<DB: TestBackend>() {
         for at in (1..order.len()).rev() {
             order.swap(at, dice.roll(at + 1));
         }
-        for table in
-            ["subscriptions", "customers", "billing_events", "billing_quarantine", "tenants", "slugs"]
-        {
+        for table in [
+            "subscriptions",
+            "customers",
+            "billing_events",
+            "billing_quarantine",
+            "billing_outbox",
+            "tenants",
+            "slugs",
+        ] {
             DB::raw(&pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
         }
         let sql = Side::new(SqlStore::new(pool.clone())).await.after(&history, &order).await;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::audit::AuditEvent;
-use crate::billing::{Quarantined, Subscription};
+use crate::billing::{OutboxRow, Quarantined, Subscription};
 use crate::clock::Timestamp;
 use crate::tenant::TenantId;
 
@@ -24,5 +24,7 @@ pub(crate) struct BillingRows {
     pub(crate) checkouts: BTreeMap<String, (TenantId, Timestamp, bool)>,
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     pub(crate) quarantine: BTreeMap<EventKey, Quarantined>,
+    /// In the order in which they were added.
+    pub(crate) outbox: Vec<OutboxRow>,
     pub(crate) audit: Vec<AuditEvent>,
 }

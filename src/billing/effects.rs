@@ -1,0 +1,202 @@
+//! What the facts of an event change: the rows, the audit events and the notifications.
+
+use uuid::Uuid;
+
+use super::decision::{self, decide};
+use super::event::{BillingEvent, Fact, PaymentFacts, SubscriptionFacts};
+use super::history::EventOrder;
+use super::notification::{NotificationKind, OutboxRow};
+use super::outcome::EventOutcome;
+use super::process::{EventProcessor, unchanged};
+use super::records;
+use super::review::ReviewItem;
+use super::state::{SubscriptionStatus, Watermark};
+use super::store::BillingTx;
+use super::subscription::Subscription;
+use crate::audit::AuditEvent;
+use crate::context::Actor;
+use crate::error::Result;
+use crate::tenant::Tenant;
+
+impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
+    pub(super) async fn subscription(
+        &mut self,
+        event: &BillingEvent,
+        tenant: Tenant,
+        facts: &SubscriptionFacts,
+        linked: bool,
+    ) -> Result<EventOutcome> {
+        let subscriptions = self.tx.subscriptions(tenant.id()).await?;
+        let decision = decide(&tenant, &subscriptions, facts, self.catalog);
+        self.save_changed(&subscriptions, std::slice::from_ref(&decision.subscription)).await?;
+        if decision.order == EventOrder::NeedsRefresh {
+            tracing::warn!(tenant.id = %tenant.id(), event = %event.id, "the order of two events cannot be known");
+        }
+        warn_of(&decision.review_items, &tenant, event);
+        if decision.tenant.is_some() || !decision.review_items.is_empty() {
+            let next = decision.tenant.as_ref().unwrap_or(&tenant);
+            let change = self
+                .change("billing.subscription", &tenant, next, &decision.review_items)
+                .detail("event", &event.id)
+                .detail("event_kind", &event.kind)
+                .target("subscription", &facts.id)
+                .detail("subscription_status", &facts.state.status);
+            self.tx.record(&change).await?;
+        }
+        let mut notices = NotificationKind::of_change(decision.commands, decision.new_review_items);
+        if let Some(end) = facts.trial_ends
+            && end > self.clock.now()
+            && [&facts.state.status, decision.subscription.status()] == [&SubscriptionStatus::Trialing; 2]
+        {
+            let notice = self
+                .audit(event, decision.tenant.as_ref().unwrap_or(&tenant), "billing.trial_will_end")
+                .target("subscription", &facts.id)
+                .detail("trial_end", end.seconds());
+            self.tx.record(&notice).await?;
+            let kind = NotificationKind::TrialEnding { subscription: facts.id.clone(), at: end };
+            notices.push(kind);
+        }
+        self.notify(&tenant, Some(event), notices).await?;
+        if let Some(next) = &decision.tenant {
+            return Ok(EventOutcome::Applied { tenant: self.tx.save_tenant(next).await? });
+        }
+        Ok(match decision.order {
+            EventOrder::Stale => EventOutcome::Stale,
+            EventOrder::NeedsRefresh => EventOutcome::NeedsRefresh,
+            EventOrder::Newer | EventOrder::Unchanged => unchanged(tenant, linked),
+        })
+    }
+
+    pub(super) async fn payment(
+        &mut self,
+        event: &BillingEvent,
+        tenant: Tenant,
+        facts: &PaymentFacts,
+        action: &'static str,
+        linked: bool,
+    ) -> Result<EventOutcome> {
+        // Stripe reports one success in two events, `invoice.paid` and `invoice.payment_succeeded`.
+        if let (Some(invoice), Fact::PaymentSucceeded(_)) = (&facts.invoice, &event.fact) {
+            let amount = facts.amount.unwrap_or_default();
+            let payment = format!("{invoice}/paid/{amount}");
+            if !self.tx.record_once(&payment, event.account.as_deref(), self.clock.now()).await? {
+                return Ok(unchanged(tenant, linked));
+            }
+        }
+        let record = records::payment(self.audit(event, &tenant, action), facts);
+        self.tx.record(&record).await?;
+        if let Fact::PaymentFailed(facts) = &event.fact {
+            let kind = NotificationKind::PaymentFailed {
+                subscription: facts.subscription.clone(),
+                invoice: facts.invoice.clone(),
+                amount: facts.amount,
+                currency: facts.currency.clone(),
+                attempt: facts.attempt,
+                next_attempt: facts.next_attempt,
+            };
+            self.notify(&tenant, Some(event), vec![kind]).await?;
+        }
+        Ok(unchanged(tenant, linked))
+    }
+
+    /// Ends every live subscription of a deleted customer. The events about each end may come before or after.
+    pub(super) async fn customer_deleted(
+        &mut self,
+        event: &BillingEvent,
+        tenant: Tenant,
+        customer: &str,
+    ) -> Result<EventOutcome> {
+        let stored = self.tx.subscriptions(tenant.id()).await?;
+        let as_of = Watermark::new(event.created, event.id.as_str());
+        let next = decision::end_customer(&tenant, &stored, (customer, &as_of), self.catalog);
+        self.save_changed(&stored, &next.subscriptions).await?;
+        warn_of(&next.review_items, &tenant, event);
+        let change = self
+            .change(
+                "billing.customer_deleted",
+                &tenant,
+                next.tenant.as_ref().unwrap_or(&tenant),
+                &next.review_items,
+            )
+            .detail("event", &event.id)
+            .detail("event_kind", &event.kind)
+            .target("customer", customer);
+        self.tx.record(&change).await?;
+        let notices = NotificationKind::of_change(next.commands, next.new_review_items);
+        self.notify(&tenant, Some(event), notices).await?;
+        Ok(match next.tenant {
+            Some(next) => EventOutcome::Applied { tenant: self.tx.save_tenant(&next).await? },
+            None => EventOutcome::Unchanged,
+        })
+    }
+
+    /// Adds notifications to the outbox, each once whatever number of events reports it.
+    pub(super) async fn notify(
+        &mut self,
+        tenant: &Tenant,
+        event: Option<&BillingEvent>,
+        notices: Vec<NotificationKind>,
+    ) -> Result<()> {
+        let now = self.clock.now();
+        for kind in notices {
+            let account = event.and_then(|event| event.account.as_deref());
+            if let Some(key) = kind.key()
+                && !self.tx.record_once(&key, account, now).await?
+            {
+                continue;
+            }
+            let event = event.map(|event| &*event.id);
+            self.tx.add_notification(&OutboxRow::new(tenant.id().clone(), event, &kind, now)).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn save_changed(&mut self, stored: &[Subscription], now: &[Subscription]) -> Result<()> {
+        for subscription in now.iter().filter(|one| !stored.contains(one)) {
+            self.tx.save_subscription(subscription).await?;
+        }
+        Ok(())
+    }
+
+    /// The audit event of a change of a tenant.
+    pub(super) fn change(
+        &self,
+        action: &str,
+        from: &Tenant,
+        to: &Tenant,
+        review_items: &[ReviewItem],
+    ) -> AuditEvent {
+        let change = self
+            .by_billing(from, action)
+            .detail("from_plan", from.plan())
+            .detail("to_plan", to.plan())
+            .detail("from_status", from.status())
+            .detail("to_status", to.status());
+        if review_items.is_empty() {
+            return change;
+        }
+        let all: Vec<String> = review_items.iter().map(ReviewItem::to_string).collect();
+        change.detail("attention", all.join("; "))
+    }
+
+    pub(super) fn audit(&self, event: &BillingEvent, tenant: &Tenant, action: &str) -> AuditEvent {
+        self.by_billing(tenant, action).detail("event", &event.id).detail("event_kind", &event.kind)
+    }
+
+    pub(super) fn by_billing(&self, tenant: &Tenant, action: &str) -> AuditEvent {
+        AuditEvent::with_actor(
+            tenant.id().clone(),
+            Actor::system(self.provider.name()),
+            Uuid::now_v7(),
+            tenant.plan().to_owned(),
+            action.to_owned(),
+        )
+        .at(self.clock.now())
+    }
+}
+
+fn warn_of(review_items: &[ReviewItem], tenant: &Tenant, event: &BillingEvent) {
+    for review_item in review_items {
+        tracing::warn!(tenant.id = %tenant.id(), event = %event.id, %review_item, "a billing event needs review");
+    }
+}
