@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) subscription_data: HashMap<String, Value>,
     /// Invoice lines that wait for the next invoice of a subscription.
     pub(super) pending_lines: HashMap<String, Vec<Value>>,
+    /// The payment intent of each invoice.
+    pub(super) intents: HashMap<String, String>,
     /// Until when the usage of a metered item is billed.
     pub(super) billed: HashMap<String, i64>,
     /// The subscriptions and trial ends that were announced.
@@ -87,6 +89,7 @@ impl State {
             line_items: HashMap::new(),
             subscription_data: HashMap::new(),
             pending_lines: HashMap::new(),
+            intents: HashMap::new(),
             billed: HashMap::new(),
             announced: HashSet::new(),
             debits: Vec::new(),
