@@ -55,7 +55,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 ///
 /// - Payment methods: `pm_card_visa` pays. `pm_card_chargeCustomerFail` can be attached, and each charge fails.
 ///   `pm_card_authenticationRequired` needs an action of the customer.
-/// - Pages: the `url` of a checkout or portal session has buttons for a browser, and accepts a form with `action`.
+/// - Pages: the `url` of a checkout or portal session has buttons for a browser. A test sends their form: a checkout
+///   accepts `action=card`, `later` (a card that pays now and fails later), `debit`, `debit_fails` and `cancel`; the
+///   portal `price` (with `price=ID`), `cancel`, `keep`, `card_good`, `card_fails`, `advance_day`, `advance_week` and
+///   `advance_month`.
 /// - Time: what is on a test clock ages with it. Everything else ages with the system clock and [`advance`](Self::advance).
 ///   A failed payment is repeated after 3, 5 and 7 days; then [`FakeStripeOptions::after_final_failure`] decides.
 /// - Events: each change emits the events that Stripe emits, and beside each a thin event.
