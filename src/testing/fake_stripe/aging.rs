@@ -38,7 +38,10 @@ impl State {
         }
         match clock {
             Some(_) => self.set_time(clock, until),
-            None => self.firing_at = None,
+            None => {
+                self.firing_at = None;
+                self.aged = until;
+            }
         }
         self.request = request;
     }
@@ -57,7 +60,7 @@ impl State {
                     clock["frozen_time"] = at.max(time(clock, "frozen_time")).into();
                 });
             }
-            None => self.firing_at = Some(at),
+            None => self.firing_at = Some(at.max(self.aged)),
         }
     }
 

@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) offset: i64,
     /// The time while timers fire.
     pub(super) firing_at: Option<i64>,
+    /// The last time at which timers fired. A timer that was set into the past fires no earlier.
+    pub(super) aged: i64,
     /// The id and the idempotency key of the request that is being handled.
     pub(super) request: Option<(String, Option<String>)>,
     pub(super) replies: HashMap<String, StoredReply>,
@@ -81,6 +83,7 @@ impl State {
             next: 0,
             offset: 0,
             firing_at: None,
+            aged: 0,
             request: None,
             replies: HashMap::new(),
             faults: Vec::new(),
