@@ -36,12 +36,11 @@ impl State {
             self.set_time(clock, at);
             self.fire(timer, at);
         }
-        match clock {
-            Some(_) => self.set_time(clock, until),
-            None => {
-                self.firing_at = None;
-                self.aged = until;
-            }
+        if clock.is_some() {
+            self.set_time(clock, until);
+        } else {
+            self.firing_at = None;
+            self.aged = until;
         }
         self.request = request;
     }

@@ -15,6 +15,7 @@ mod options;
 mod outbox;
 mod pages;
 mod params;
+mod pauses;
 mod payments;
 mod portal;
 mod prices;
