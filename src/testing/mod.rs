@@ -1,4 +1,5 @@
-//! Conformance tests for your own implementations of the store traits. For `cargo test`, not for production code.
+//! Conformance tests for your own implementations of the store traits, and a fake Stripe (feature `fake-stripe`). For
+//! `cargo test`, not for production code.
 //!
 //! Each function runs every rule of a trait's contract against new, empty stores and panics at the first violation.
 //!

@@ -36,9 +36,11 @@ impl State {
             self.set_time(clock, at);
             self.fire(timer, at);
         }
-        match clock {
-            Some(_) => self.set_time(clock, until),
-            None => self.firing_at = None,
+        if clock.is_some() {
+            self.set_time(clock, until);
+        } else {
+            self.firing_at = None;
+            self.aged = until;
         }
         self.request = request;
     }
@@ -57,7 +59,7 @@ impl State {
                     clock["frozen_time"] = at.max(time(clock, "frozen_time")).into();
                 });
             }
-            None => self.firing_at = Some(at),
+            None => self.firing_at = Some(at.max(self.aged)),
         }
     }
 

@@ -49,7 +49,7 @@ impl State {
         params.allow(&FIELDS)?;
         let mode = params.one_of("mode", &["payment", "setup", "subscription"])?;
         let mode = mode.ok_or_else(|| Failure::missing("mode"))?;
-        let success = params.required("success_url")?;
+        let success = params.url("success_url")?.ok_or_else(|| Failure::missing("success_url"))?;
         let customer = params.some("customer")?;
         if let Some(customer) = customer {
             self.customer(customer, "customer")?;
@@ -111,7 +111,7 @@ impl State {
             "payment_method_collection": collection.unwrap_or("always"),
             "payment_status": if mode == "setup" || total == 0 { "no_payment_required" } else { "unpaid" },
             "shipping_options": [], "status": "open", "success_url": success, "ui_mode": "hosted_page",
-            "cancel_url": params.some("cancel_url")?, "url": format!("{}/c/pay/{id}", self.url),
+            "cancel_url": params.url("cancel_url")?, "url": format!("{}/c/pay/{id}", self.url),
         });
         session["total_details"] = json!({ "amount_discount": 0, "amount_shipping": 0, "amount_tax": 0 });
         session["customer_details"] = with_nulls(

@@ -37,11 +37,7 @@ impl State {
 
     pub(super) fn create_endpoint(&mut self, params: &Params) -> Reply {
         params.allow(&["url", "enabled_events.#", "api_version", "description", "metadata.**", "connect"])?;
-        let url = params.required("url")?.to_owned();
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            let message = "Invalid URL: an explicit scheme (such as https) must be provided.";
-            return Err(Failure::invalid(message).code("url_invalid").param("url"));
-        }
+        let url = params.url("url")?.ok_or_else(|| Failure::missing("url"))?.to_owned();
         if params.some("api_version")?.is_some_and(|version| version != API_VERSION) {
             let message = format!("The fake writes its objects in API version {API_VERSION} only.");
             return Err(Failure::invalid(message).param("api_version"));

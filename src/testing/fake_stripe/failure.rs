@@ -74,7 +74,7 @@ impl Failure {
 
     /// The reply of a planned fault.
     pub(super) fn planned() -> Self {
-        Self { status: 500, kind: "api_error", ..Self::invalid("The fake was told to fail this request.") }
+        Self { status: 500, kind: "api_error", ..Self::invalid("A planned fault of the fake.") }
     }
 
     pub(super) fn body(&self) -> Value {

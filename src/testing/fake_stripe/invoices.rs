@@ -61,7 +61,6 @@ impl State {
         let start = period("start", &mut starts);
         let mut ends = lines.iter().filter_map(|line| line["period"]["end"].as_i64());
         let end = period("end", &mut ends);
-        let url = format!("{}/invoices/{id}", self.url);
         let mut invoice = json!({
             "id": id, "object": "invoice", "account_country": "US", "account_name": "Fake Stripe",
             "amount_due": total.max(0), "amount_overpaid": 0, "amount_paid": 0, "amount_remaining": total.max(0),
@@ -83,7 +82,7 @@ impl State {
             "payments": whole(&[], &format!("/v1/invoice_payments?invoice={id}")),
             "status_transitions": with_nulls(
                 json!({}), "finalized_at marked_uncollectible_at paid_at voided_at"),
-            "test_clock": payer["test_clock"], "hosted_invoice_url": url,
+            "test_clock": payer["test_clock"],
         });
         for (key, value) in details.as_object().into_iter().flatten() {
             invoice[key] = value.clone();
@@ -92,7 +91,7 @@ impl State {
             invoice,
             "account_tax_ids application automatically_finalizes_at custom_fields customer_account \
              customer_address customer_shipping default_payment_method default_source description due_date \
-             effective_at ending_balance footer from_invoice invoice_pdf last_finalization_error latest_revision \
+             effective_at ending_balance footer from_invoice hosted_invoice_url invoice_pdf last_finalization_error latest_revision \
              next_payment_attempt number on_behalf_of receipt_number rendering shipping_cost shipping_details \
              statement_descriptor webhooks_delivered_at",
         ))

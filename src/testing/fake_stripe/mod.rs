@@ -15,6 +15,7 @@ mod options;
 mod outbox;
 mod pages;
 mod params;
+mod pauses;
 mod payments;
 mod portal;
 mod prices;
@@ -27,6 +28,7 @@ mod subscription_items;
 mod subscriptions;
 mod test_clocks;
 
+use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -55,7 +57,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 ///
 /// - Payment methods: `pm_card_visa` pays. `pm_card_chargeCustomerFail` can be attached, and each charge fails.
 ///   `pm_card_authenticationRequired` needs an action of the customer.
-/// - Pages: the `url` of a checkout or portal session has buttons for a browser, and accepts a form with `action`.
+/// - Pages: the `url` of a checkout or portal session has buttons for a browser. A test sends their form: a checkout
+///   accepts `action=card`, `later` (a card that pays now and fails later), `debit`, `debit_fails` and `cancel`; the
+///   portal `price` (with `price=ID`), `cancel`, `keep`, `card_good`, `card_fails`, `advance_day`, `advance_week` and
+///   `advance_month`.
 /// - Time: what is on a test clock ages with it. Everything else ages with the system clock and [`advance`](Self::advance).
 ///   A failed payment is repeated after 3, 5 and 7 days; then [`FakeStripeOptions::after_final_failure`] decides.
 /// - Events: each change emits the events that Stripe emits, and beside each a thin event.
@@ -76,7 +81,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 ///
 /// # Security
 /// No security boundary: every program on this machine can use it, and pages need no login.
-#[derive(Debug)]
 pub struct FakeStripe {
     url: String,
     shared: Arc<Shared>,
@@ -172,6 +176,12 @@ impl FakeStripe {
             }
             sleep(LOOK_EVERY).await;
         }
+    }
+}
+
+impl fmt::Debug for FakeStripe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeStripe").field("url", &self.url).finish_non_exhaustive()
     }
 }
 

@@ -156,3 +156,34 @@ impl Destination {
         self.thin == thin && self.types.iter().any(|wanted| wanted == "*" || wanted == kind)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_named_until_it_is_answered_or_given_up() {
+        let options = FakeStripeOptions::new().attempts(2, Duration::ZERO);
+        let mut outbox = Outbox::new(&options);
+        let destination = |id: &str, thin| Destination {
+            id: id.to_owned(),
+            url: String::new(),
+            secret: String::new(),
+            thin,
+            types: vec!["customer.created".to_owned()],
+        };
+        outbox.destinations = vec![destination("we_1", false), destination("ed_1", true)];
+        outbox.push("evt_1", "customer.deleted", "{}", false);
+        assert!(outbox.unsettled().is_empty(), "no destination wants it");
+        outbox.push("evt_2", "customer.created", "{}", false);
+        assert_eq!(outbox.unsettled(), ["customer.created evt_2 (not sent yet, attempt 1)"]);
+        assert!(outbox.take("ed_1").is_err());
+        let delivery = outbox.take("we_1").unwrap();
+        assert_eq!(outbox.unsettled(), ["a delivery without an answer yet"]);
+        outbox.attempted(delivery, Err("the endpoint answered 503".to_owned()));
+        assert_eq!(outbox.unsettled(), ["customer.created evt_2 (the endpoint answered 503, attempt 2)"]);
+        let delivery = outbox.take("we_1").unwrap();
+        outbox.attempted(delivery, Err("the endpoint answered 503".to_owned()));
+        assert!(outbox.unsettled().is_empty(), "it was given up");
+    }
+}

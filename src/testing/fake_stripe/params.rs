@@ -75,6 +75,16 @@ impl Params {
         self.some(key)?.ok_or_else(|| Failure::missing(&self.name(key)))
     }
 
+    /// An absolute URL of a web page.
+    pub(super) fn url(&self, key: &str) -> Result<Option<&str>, Failure> {
+        let Some(url) = self.some(key)? else { return Ok(None) };
+        let is_absolute = url.starts_with("http://") || url.starts_with("https://");
+        if is_absolute && !url.contains(|letter: char| letter.is_control() || letter == ' ') {
+            return Ok(Some(url));
+        }
+        Err(Failure::invalid("Not a valid URL").code("url_invalid").param(self.name(key)))
+    }
+
     /// One of these texts.
     pub(super) fn one_of(
         &self,

@@ -148,20 +148,15 @@ impl State {
         });
     }
 
-    /// The payment intent of an invoice: the last one that is not paid, or a new one.
+    /// The payment intent of an invoice; a new one if it has none.
     fn intent(&mut self, invoice: &Value, amount: i64) -> String {
-        let of = |intent: &Value| {
-            intent["metadata"]["fake_invoice"] == invoice["id"] && intent["status"] != "succeeded"
-        };
-        if let Some(id) = self.ids("payment_intent", of).pop() {
-            return id;
+        let of = invoice["id"].as_str().unwrap_or_default().to_owned();
+        if let Some(id) = self.intents.get(&of) {
+            return id.clone();
         }
-        self.new_intent(
-            &invoice["customer"],
-            &invoice["currency"],
-            amount,
-            &json!({ "fake_invoice": invoice["id"] }),
-        )
+        let id = self.new_intent(&invoice["customer"], &invoice["currency"], amount, &json!({}));
+        self.intents.insert(of, id.clone());
+        id
     }
 
     pub(super) fn new_intent(

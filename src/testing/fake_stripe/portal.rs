@@ -20,7 +20,7 @@ impl State {
             json!({
                 "id": id, "object": KIND, "configuration": params.some("configuration")?.unwrap_or("bpc_fake"),
                 "created": self.now(clock.as_deref()), "customer": customer, "livemode": false,
-                "return_url": params.some("return_url")?, "url": format!("{}/p/session/{id}", self.url),
+                "return_url": params.url("return_url")?, "url": format!("{}/p/session/{id}", self.url),
             }),
             "after_expiration customer_account flow locale on_behalf_of",
         );
@@ -29,7 +29,7 @@ impl State {
         self.reply(KIND, &id)
     }
 
-    /// Does what a button of the portal page says.
+    /// Applies a button of the portal page.
     pub(super) fn use_portal(&mut self, session: &str, form: &Params) -> Result<(), Failure> {
         let customer = self.find(KIND, session, "id")?["customer"].as_str().unwrap_or_default().to_owned();
         let subscription = self.live_subscription(&customer);

@@ -163,7 +163,7 @@ impl State {
         self.reply("price", id)
     }
 
-    /// The lookup key of a price. Another active price that has it loses it if the call says so.
+    /// The lookup key of a price. With `transfer_lookup_key` another price loses it.
     fn lookup_key(&mut self, params: &Params, own: Option<&str>) -> Result<Option<String>, Failure> {
         let Some(key) = params.some("lookup_key")?.map(str::to_owned) else { return Ok(None) };
         let holders =

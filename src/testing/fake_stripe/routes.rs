@@ -16,6 +16,11 @@ pub(super) fn route(state: &mut State, method: &str, path: &[&str], params: &Par
     }
 }
 
+/// Rejects every parameter but `expand`.
+fn none(params: &Params) -> Result<(), Failure> {
+    params.allow(&[])
+}
+
 fn unknown(method: &str, path: &[&str]) -> Failure {
     Failure::no_route(method, &format!("/{}", path.join("/")))
 }
@@ -30,7 +35,7 @@ fn post(state: &mut State, path: &[&str], params: &Params) -> Reply {
         ["prices", id] => state.update_price(id, params),
         ["payment_methods"] => state.create_payment_method(params),
         ["payment_methods", id, "attach"] => state.attach_payment_method(id, params),
-        ["payment_methods", id, "detach"] => state.detach_payment_method(id),
+        ["payment_methods", id, "detach"] => none(params).and_then(|()| state.detach_payment_method(id)),
         ["subscriptions"] => state.create_subscription(params),
         ["subscriptions", id] => state.update_subscription(id, params),
         ["subscriptions", id, "pause"] => state.pause_subscription(id, params),
@@ -38,18 +43,24 @@ fn post(state: &mut State, path: &[&str], params: &Params) -> Reply {
         ["subscription_items"] => state.create_item(params),
         ["subscription_items", id] => state.update_item(id, params),
         ["invoices", id, "pay"] => state.pay_by_api(id, params),
-        ["invoices", id, "void"] => state.void_by_api(id, "void"),
-        ["invoices", id, "mark_uncollectible"] => state.void_by_api(id, "uncollectible"),
+        ["invoices", id, "void"] => none(params).and_then(|()| state.void_by_api(id, "void")),
+        ["invoices", id, "mark_uncollectible"] => {
+            none(params).and_then(|()| state.void_by_api(id, "uncollectible"))
+        }
         ["refunds"] => state.create_refund(params),
         ["checkout", "sessions"] => state.create_session(params),
-        ["checkout", "sessions", id, "expire"] => state.expire_by_api(id),
+        ["checkout", "sessions", id, "expire"] => none(params).and_then(|()| state.expire_by_api(id)),
         ["billing_portal", "sessions"] => state.create_portal_session(params),
         ["webhook_endpoints"] => state.create_endpoint(params),
         ["test_helpers", "test_clocks"] => state.create_test_clock(params),
         ["test_helpers", "test_clocks", id, "advance"] => state.advance_test_clock(id, params),
         ["billing", "meters"] => state.create_meter(params),
-        ["billing", "meters", id, "deactivate"] => state.set_meter_status(id, "inactive"),
-        ["billing", "meters", id, "reactivate"] => state.set_meter_status(id, "active"),
+        ["billing", "meters", id, "deactivate"] => {
+            none(params).and_then(|()| state.set_meter_status(id, "inactive"))
+        }
+        ["billing", "meters", id, "reactivate"] => {
+            none(params).and_then(|()| state.set_meter_status(id, "active"))
+        }
         ["billing", "meter_events"] => state.create_meter_event(params),
         _ => Err(unknown("POST", &[&["v1"], path].concat())),
     }
@@ -57,11 +68,11 @@ fn post(state: &mut State, path: &[&str], params: &Params) -> Reply {
 
 fn delete(state: &mut State, path: &[&str], params: &Params) -> Reply {
     match path {
-        ["customers", id] => state.delete_customer(id),
+        ["customers", id] => none(params).and_then(|()| state.delete_customer(id)),
         ["subscriptions", id] => state.cancel_subscription(id, params),
         ["subscription_items", id] => state.delete_item(id, params),
-        ["webhook_endpoints", id] => state.delete_endpoint(id),
-        ["test_helpers", "test_clocks", id] => state.delete_test_clock(id),
+        ["webhook_endpoints", id] => none(params).and_then(|()| state.delete_endpoint(id)),
+        ["test_helpers", "test_clocks", id] => none(params).and_then(|()| state.delete_test_clock(id)),
         _ => Err(unknown("DELETE", &[&["v1"], path].concat())),
     }
 }
@@ -81,7 +92,9 @@ fn list(state: &State, path: &[&str], params: &Params) -> Option<Reply> {
         ["refunds"] => state.list_payments("refund", "/v1/refunds", params),
         ["disputes"] => state.list_payments("dispute", "/v1/disputes", params),
         ["checkout", "sessions"] => state.list_sessions(params),
-        ["checkout", "sessions", id, "line_items"] => state.list_line_items(id),
+        ["checkout", "sessions", id, "line_items"] => {
+            params.allow(&["limit"]).and_then(|()| state.list_line_items(id))
+        }
         ["events"] => state.list_events(params),
         ["webhook_endpoints"] => state.list_endpoints(params),
         ["test_helpers", "test_clocks"] => state.list_test_clocks(params),
@@ -93,7 +106,7 @@ fn list(state: &State, path: &[&str], params: &Params) -> Option<Reply> {
 
 fn get(state: &State, path: &[&str], params: &Params) -> Reply {
     let kind = match path {
-        ["subscription_items", id] => return params.allow(&[]).and_then(|()| state.item(id)),
+        ["subscription_items", id] => return none(params).and_then(|()| state.item(id)),
         ["customers", _] => "customer",
         ["customers", _, "payment_methods", _] | ["payment_methods", _] => "payment_method",
         ["products", _] => "product",
@@ -112,6 +125,6 @@ fn get(state: &State, path: &[&str], params: &Params) -> Reply {
         ["billing", "meters", _] => "billing.meter",
         _ => return Err(unknown("GET", &[&["v1"], path].concat())),
     };
-    params.allow(&[])?;
+    none(params)?;
     state.reply(kind, path.last().copied().unwrap_or_default())
 }

@@ -136,7 +136,8 @@ fn idempotent(
         Ok(body) => (200, body),
         Err(failure) => (failure.status, failure.body()),
     };
-    if let Some(key) = key {
+    // As at Stripe, a call that failed its validation can be corrected and repeated with the same key.
+    if let Some(key) = key.filter(|_| status == 200 || status == 402) {
         state.store_reply(key, StoredReply { call: fingerprint, status, body: body.clone() });
     }
     Ok((status, body, false))

@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) offset: i64,
     /// The time while timers fire.
     pub(super) firing_at: Option<i64>,
+    /// The last time at which timers fired. A timer that was set into the past fires no earlier.
+    pub(super) aged: i64,
     /// The id and the idempotency key of the request that is being handled.
     pub(super) request: Option<(String, Option<String>)>,
     pub(super) replies: HashMap<String, StoredReply>,
@@ -59,6 +61,8 @@ pub(super) struct State {
     pub(super) subscription_data: HashMap<String, Value>,
     /// Invoice lines that wait for the next invoice of a subscription.
     pub(super) pending_lines: HashMap<String, Vec<Value>>,
+    /// The payment intent of each invoice.
+    pub(super) intents: HashMap<String, String>,
     /// Until when the usage of a metered item is billed.
     pub(super) billed: HashMap<String, i64>,
     /// The subscriptions and trial ends that were announced.
@@ -79,6 +83,7 @@ impl State {
             next: 0,
             offset: 0,
             firing_at: None,
+            aged: 0,
             request: None,
             replies: HashMap::new(),
             faults: Vec::new(),
@@ -87,6 +92,7 @@ impl State {
             line_items: HashMap::new(),
             subscription_data: HashMap::new(),
             pending_lines: HashMap::new(),
+            intents: HashMap::new(),
             billed: HashMap::new(),
             announced: HashSet::new(),
             debits: Vec::new(),

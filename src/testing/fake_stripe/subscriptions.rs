@@ -18,7 +18,7 @@ pub(super) struct NewSubscription {
     pub(super) trial_end: Option<i64>,
     /// The metadata, and settings that are copied.
     pub(super) fields: Value,
-    /// Whether the first invoice waits for a payment by somebody else.
+    /// Whether the first invoice is not collected at once.
     pub(super) incomplete: bool,
 }
 

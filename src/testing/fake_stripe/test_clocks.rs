@@ -24,7 +24,7 @@ impl State {
         self.reply(KIND, &id)
     }
 
-    /// Advances a test clock. The reply says `advancing`, as Stripe's does; the clock is `ready` when it is sent.
+    /// Advances a test clock. The reply has the status `advancing`, as at Stripe; the stored clock is `ready`.
     pub(super) fn advance_test_clock(&mut self, id: &str, params: &Params) -> Reply {
         params.allow(&["frozen_time"])?;
         let until = params.integer("frozen_time")?.ok_or_else(|| Failure::missing("frozen_time"))?;

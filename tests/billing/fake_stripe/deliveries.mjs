@@ -1,4 +1,4 @@
-// Two tenants buy, change and lose their subscriptions. `input.phase` says how far.
+// Two tenants buy, change and lose their subscriptions. `input.phase` is the part that runs.
 const url = `${input.url}/done`;
 if (input.phase === 'buy') {
   const { basic, pro } = await catalog();

@@ -147,6 +147,16 @@ assert.equal((await stripe.checkout.sessions.retrieve(debit.id)).payment_status,
 const unpaid = await stripe.checkout.sessions.retrieve(failing.id, { expand: ['subscription'] });
 assert.deepEqual([unpaid.payment_status, unpaid.subscription.status], ['unpaid', 'past_due']);
 
+// A trial that is cut short is announced at once, and not in the past.
+const trial = await stripe.subscriptions.create({ customer: first.id, items: [{ price: basic.id }], trial_period_days: 30 });
+await submit(portal.url, { action: 'advance_week' });
+const marker = await stripe.customers.create({ name: 'marker' });
+await stripe.subscriptions.update(trial.id, { trial_end: marker.created + DAY });
+const [announced] = (await stripe.events.list({ type: 'customer.subscription.trial_will_end' })).data;
+assert.equal(announced.data.object.id, trial.id);
+assert.ok(announced.created >= marker.created, `${announced.created} is before ${marker.created}`);
+assert.equal((await stripe.subscriptions.cancel(trial.id)).status, 'canceled');
+
 // Webhook endpoints.
 const endpoint = await stripe.webhookEndpoints.create({ url: 'http://127.0.0.1:9/', enabled_events: ['customer.created'] });
 complete(endpoint, 'WebhookEndpoints', 'WebhookEndpoint');
@@ -160,7 +170,7 @@ await fails(stripe.webhookEndpoints.retrieve(endpoint.id), 'StripeInvalidRequest
 assert.deepEqual((await stripe.customers.del(first.id)).deleted, true);
 assert.equal((await stripe.customers.retrieve(first.id)).deleted, true);
 assert.equal((await stripe.subscriptions.retrieve(subscription)).status, 'canceled');
-assert.equal((await stripe.subscriptions.list({ customer: first.id, status: 'all' })).data.length, 3);
+assert.equal((await stripe.subscriptions.list({ customer: first.id, status: 'all' })).data.length, 4);
 await fails(stripe.billingPortal.sessions.create({ customer: first.id }), 'StripeInvalidRequestError', 'resource_missing', 400);
 
 // Events, over several pages.
@@ -168,7 +178,7 @@ const events = await all(stripe.events.list({ limit: 7 }));
 complete(events[0], 'Events', 'EventBase');
 assert.equal(new Set(events.map((event) => event.id)).size, events.length);
 const kinds = ['customer.created', 'customer.deleted'];
-assert.deepEqual((await all(stripe.events.list({ types: kinds, limit: 1 }))).map((event) => event.type).sort(), [...kinds, 'customer.created'].sort());
+assert.deepEqual((await all(stripe.events.list({ types: kinds, limit: 1 }))).map((event) => event.type).sort(), [...kinds, 'customer.created', 'customer.created'].sort());
 assert.equal((await all(stripe.events.list({ created: { gt: events[0].created } }))).length, 0);
 const [change] = await all(stripe.events.list({ type: 'customer.updated' })).then((found) => found.slice(-1));
 assert.deepEqual(change.data.previous_attributes, { metadata: { plan: null, tenant_id: 'acme' } });
