@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::SubscriptionFacts;
 use super::ordering::{self, Step};
+use super::overdue::Overdue;
 use super::purchase::{Extras, Purchase};
 use super::state::{SubscriptionState, SubscriptionStatus, Watermark};
 use crate::clock::Timestamp;
@@ -45,6 +46,11 @@ pub(super) struct SubscriptionRow {
     known_extras: Option<Known<Extras>>,
     /// The newest status that this version knows.
     known_status: Option<Known<SubscriptionStatus>>,
+    #[serde(default)]
+    overdue: Overdue,
+    /// When the grace of a past-due subscription ends, if that is ahead.
+    #[serde(default)]
+    pub(super) grace_ends: Option<Timestamp>,
     /// Whether the newest event has not all prices.
     partial: bool,
     /// Whether any event said that it is live.
@@ -76,6 +82,8 @@ impl SubscriptionRow {
             known_plan: None,
             known_extras: None,
             known_status: None,
+            overdue: Overdue::default(),
+            grace_ends: None,
             partial: facts.partial,
             was_live: false,
             needs_refresh: false,
@@ -137,6 +145,7 @@ impl SubscriptionRow {
         }
         if !facts.state.status.is_unknown() {
             Known::learn(&mut self.known_status, second, facts.state.status.clone());
+            self.overdue.learn(facts);
         }
     }
 
@@ -159,6 +168,14 @@ impl SubscriptionRow {
         } else if self.state.status.is_unknown() || self.partial {
             self.needs_refresh = true;
         }
+    }
+
+    /// Since when it is past due, if it is.
+    pub(super) fn past_due_since(&self) -> Option<Timestamp> {
+        if self.effective_status() != Some(&SubscriptionStatus::PastDue) {
+            return None;
+        }
+        Some(self.overdue.since().map_or(self.as_of.created, Timestamp::from_seconds))
     }
 
     /// The status that counts: the newest known one. `None` if no status is known.

@@ -14,6 +14,7 @@ mod stripe_lives;
 mod stripe_operations;
 mod stripe_order;
 mod stripe_plans;
+mod stripe_policy;
 mod stripe_recorded;
 mod stripe_reference;
 mod stripe_sdk;

@@ -40,6 +40,7 @@ mod fields;
 mod checkout;
 mod envelope;
 mod events;
+mod grace;
 mod invoice;
 mod maintenance;
 mod mode;

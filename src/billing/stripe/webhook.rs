@@ -9,7 +9,7 @@ use super::events::StripeEvents;
 use super::mode::{Accounts, Mode};
 use super::references::CheckoutReferences;
 use super::verify::{SigningSecrets, hex};
-use crate::billing::{BillingEvent, BillingStore, EventOutcome, Fact, Quarantined, process};
+use crate::billing::{BillingEvent, BillingPolicy, BillingStore, EventOutcome, Fact, Quarantined, process};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Catalog;
@@ -20,7 +20,7 @@ const MAX_BODY: usize = 1 << 20;
 /// After how many failures an event goes to the quarantine. Stripe sends it again within hours, and for three days.
 const MAX_FAILURES: u32 = 5;
 /// How often a transaction that conflicts with others is run, the first run included.
-const MAX_ATTEMPTS: usize = 5;
+pub(super) const MAX_ATTEMPTS: usize = 5;
 
 /// A webhook endpoint: verifies, parses and applies one event in one transaction.
 ///
@@ -46,7 +46,8 @@ const MAX_ATTEMPTS: usize = 5;
 /// | `charge.dispute.*`, `radar.early_fraud_warning.created`, `invoice_payment.paid` | `billing.dispute`, `billing.early_fraud_warning`, `billing.invoice_payment_paid` if the customer is in the object. Stripe usually sends only the id of the charge or invoice: then the event is ignored |
 ///
 /// `billing.*` is the action of an audit event, whose detail `event_kind` has the type of Stripe's event. Such events
-/// never change access. One of an unknown customer is ignored, except an invoice, which waits in the quarantine. Events of
+/// never change access, except disputes under
+/// [`BillingPolicy::suspend_disputed`]. One of an unknown customer is ignored, except an invoice, which waits in the quarantine. Events of
 /// every other type are [`EventOutcome::Ignored`].
 #[derive(Debug, Clone)]
 pub struct StripeWebhook {
@@ -56,6 +57,7 @@ pub struct StripeWebhook {
     pub(super) catalog: Arc<Catalog>,
     pub(super) tenants: Arc<dyn TenantStore>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) policy: Arc<BillingPolicy>,
 }
 
 impl StripeWebhook {
@@ -75,6 +77,7 @@ impl StripeWebhook {
             catalog: catalog.into(),
             tenants,
             clock: Arc::new(SystemClock),
+            policy: Arc::default(),
         }
     }
 
@@ -82,6 +85,13 @@ impl StripeWebhook {
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// Sets when billing closes a tenant; [`BillingPolicy::new`] by default. Call [`recompute`](Self::recompute) for each
+    /// tenant after a change.
+    #[must_use]
+    pub fn policy(self, policy: BillingPolicy) -> Self {
+        Self { policy: policy.into(), ..self }
     }
 
     /// Sets the accounts whose events are used; [`Accounts::Own`] by default.
@@ -208,7 +218,8 @@ impl StripeWebhook {
 
     async fn try_apply(&self, event: &BillingEvent) -> Result<EventOutcome> {
         let mut tx = self.store.begin().await?;
-        let outcome = process(&mut *tx, &self.events, event, &self.catalog, &*self.clock).await?;
+        let outcome =
+            process(&mut *tx, &self.events, event, &self.catalog, &self.policy, &*self.clock).await?;
         // An event that is ignored counts as not processed: its tenant may become known later.
         if !matches!(outcome, EventOutcome::Ignored { .. }) {
             tx.commit().await?;
@@ -242,7 +253,7 @@ impl StripeWebhook {
 }
 
 /// Whether the transaction lost against another one. The next delivery can succeed.
-fn is_conflict(error: &Error) -> bool {
+pub(super) fn is_conflict(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Retryable | ErrorKind::StaleVersion)
 }
 
