@@ -1,8 +1,11 @@
 //! What the facts of an event change: the rows, the audit events and the notifications.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
-use super::decision::{self, decide};
+use super::decision::{self, Change, decide};
+use super::dispute::Dispute;
 use super::event::{BillingEvent, Fact, PaymentFacts, SubscriptionFacts};
 use super::history::EventOrder;
 use super::notification::{NotificationKind, OutboxRow};
@@ -10,13 +13,14 @@ use super::outcome::EventOutcome;
 use super::process::{EventProcessor, unchanged};
 use super::records;
 use super::review::ReviewItem;
+use super::rules::Rules;
 use super::state::{SubscriptionStatus, Watermark};
 use super::store::BillingTx;
 use super::subscription::Subscription;
 use crate::audit::AuditEvent;
-use crate::context::Actor;
+use crate::context::{Actor, unknown_tenant};
 use crate::error::Result;
-use crate::tenant::Tenant;
+use crate::tenant::{Tenant, TenantId};
 
 impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
     pub(super) async fn subscription(
@@ -27,7 +31,8 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         linked: bool,
     ) -> Result<EventOutcome> {
         let subscriptions = self.tx.subscriptions(tenant.id()).await?;
-        let decision = decide(&tenant, &subscriptions, facts, self.catalog);
+        let disputes = self.disputes(&tenant).await?;
+        let decision = decide(&tenant, &subscriptions, facts, &self.rules(&disputes));
         self.save_changed(&subscriptions, std::slice::from_ref(&decision.subscription)).await?;
         if decision.order == EventOrder::NeedsRefresh {
             tracing::warn!(tenant.id = %tenant.id(), event = %event.id, "the order of two events cannot be known");
@@ -108,7 +113,9 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
     ) -> Result<EventOutcome> {
         let stored = self.tx.subscriptions(tenant.id()).await?;
         let as_of = Watermark::new(event.created, event.id.as_str());
-        let next = decision::end_customer(&tenant, &stored, (customer, &as_of), self.catalog);
+        let disputes = self.disputes(&tenant).await?;
+        let rules = self.rules(&disputes);
+        let next = decision::end_customer(&tenant, &stored, (customer, &as_of), &rules);
         self.save_changed(&stored, &next.subscriptions).await?;
         warn_of(&next.review_items, &tenant, event);
         let change = self
@@ -128,6 +135,75 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             Some(next) => EventOutcome::Applied { tenant: self.tx.save_tenant(&next).await? },
             None => EventOutcome::Unchanged,
         })
+    }
+
+    /// Stores a dispute. Whether it changes the tenant is up to the policy.
+    pub(super) async fn dispute(
+        &mut self,
+        event: &BillingEvent,
+        tenant: Tenant,
+        id: &str,
+        status: &str,
+    ) -> Result<EventOutcome> {
+        let (id, status) = (id.to_owned(), status.to_owned());
+        let news = Dispute { id, tenant: tenant.id().clone(), status, created: event.created };
+        let stored = self.tx.disputes(tenant.id()).await?.into_iter().find(|stored| stored.id == news.id);
+        let dispute = match stored {
+            Some(stored) => stored.or_newer(news),
+            None => news,
+        };
+        self.tx.save_dispute(&dispute).await?;
+        if !self.policy.suspends_disputed {
+            return Ok(EventOutcome::Unchanged);
+        }
+        let (stored, next) = self.recomputed(&tenant).await?;
+        self.save_changed(&stored, &next.subscriptions).await?;
+        let notices = NotificationKind::of_change(next.commands, next.new_review_items);
+        self.notify(&tenant, Some(event), notices).await?;
+        let Some(changed) = next.tenant else { return Ok(EventOutcome::Unchanged) };
+        let change = self
+            .change("billing.disputed", &tenant, &changed, &next.review_items)
+            .detail("event", &event.id)
+            .detail("event_kind", &event.kind)
+            .target("dispute", &dispute.id);
+        self.tx.record(&change).await?;
+        Ok(EventOutcome::Applied { tenant: self.tx.save_tenant(&changed).await? })
+    }
+
+    /// Computes a tenant from what is stored, and writes what changes. Returns the tenant if it changed. `reported` are
+    /// the review items that are notified.
+    pub(super) async fn recompute(
+        &mut self,
+        tenant: &TenantId,
+        action: &str,
+        reported: fn(&Change) -> &[ReviewItem],
+    ) -> Result<Option<Arc<Tenant>>> {
+        let Some(tenant) = self.tx.lock_tenant(tenant).await? else { return Err(unknown_tenant()) };
+        let (stored, next) = self.recomputed(&tenant).await?;
+        self.save_changed(&stored, &next.subscriptions).await?;
+        let reported = reported(&next).to_vec();
+        self.notify(&tenant, None, NotificationKind::of_change(next.commands, reported)).await?;
+        let Some(changed) = next.tenant else { return Ok(None) };
+        let change = self.change(action, &tenant, &changed, &next.review_items);
+        self.tx.record(&change).await?;
+        self.tx.save_tenant(&changed).await.map(Some)
+    }
+
+    /// The stored subscriptions of a tenant, and what follows from them today.
+    async fn recomputed(&mut self, tenant: &Tenant) -> Result<(Vec<Subscription>, Change)> {
+        let stored = self.tx.subscriptions(tenant.id()).await?;
+        let disputes = self.disputes(tenant).await?;
+        let next = decision::recompute(tenant, &stored, &self.rules(&disputes));
+        Ok((stored, next))
+    }
+
+    /// The disputes of the tenant's customers, if they count.
+    async fn disputes(&mut self, tenant: &Tenant) -> Result<Vec<Dispute>> {
+        if self.policy.suspends_disputed { self.tx.disputes(tenant.id()).await } else { Ok(Vec::new()) }
+    }
+
+    fn rules<'r>(&'r self, disputes: &'r [Dispute]) -> Rules<'r> {
+        Rules::new(self.catalog, self.clock.now()).policy(self.policy).disputes(disputes)
     }
 
     /// Adds notifications to the outbox, each once whatever number of events reports it.

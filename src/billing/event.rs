@@ -72,13 +72,14 @@ impl BillingEvent {
             Fact::Recorded(facts) => {
                 let checkout = facts.target.as_mut().filter(|(kind, _)| *kind == CHECKOUT).map(|(_, id)| id);
                 let ids = [&mut facts.customer, &mut facts.subscription];
+                let dispute = facts.dispute.as_mut().map(|(id, _)| id);
                 let notice = match &mut facts.notice {
                     Some(NotificationKind::PaymentActionRequired { subscription, .. }) => {
                         subscription.as_mut()
                     }
                     _ => None,
                 };
-                ids.into_iter().flatten().chain(notice).chain(checkout).for_each(scope);
+                ids.into_iter().flatten().chain(dispute).chain(notice).chain(checkout).for_each(scope);
             }
             Fact::CustomerDeleted { customer } => scope(customer),
             Fact::Ignored { .. } | Fact::Unreadable { .. } => {}
@@ -384,6 +385,8 @@ pub struct RecordedFacts {
     pub tenant: Option<String>,
     /// The details of the audit event. They contain no names and addresses.
     pub details: Vec<(&'static str, String)>,
+    /// The id and the status of the dispute, if the event is about one.
+    pub dispute: Option<(String, String)>,
     /// What your program is notified of, if it is.
     pub notice: Option<NotificationKind>,
 }

@@ -16,6 +16,7 @@ mod stripe_lives;
 mod stripe_operations;
 mod stripe_order;
 mod stripe_plans;
+mod stripe_policy;
 mod stripe_purchase;
 mod stripe_read;
 mod stripe_recorded;

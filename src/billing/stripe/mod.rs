@@ -48,6 +48,7 @@ mod checkout;
 mod client;
 mod envelope;
 mod events;
+mod grace;
 mod invoice;
 mod maintenance;
 mod mode;

@@ -96,6 +96,9 @@ fn read(rule: &Rule, object: &Value) -> Result<NamedFact, Malformed> {
     };
     facts.target = id.map(|id| (rule.target, id));
     facts.details = details(object, rule.details);
+    if rule.target == "dispute" {
+        facts.dispute = id!(object, "id")?.zip(text!(object, "status")?.map(str::to_owned));
+    }
     let entitlements = list!(object, "entitlements")?;
     if rule.target == "customer" {
         let keys = entitlements.entries.iter().filter_map(|entry| entry.get("lookup_key")?.as_str());

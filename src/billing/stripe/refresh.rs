@@ -139,7 +139,8 @@ impl StripeWebhook {
         if stored_in(&mut *tx, id).await?.as_ref() != stored {
             return Ok(None);
         }
-        let outcome = process_read(&mut *tx, &self.events, read, &self.catalog, &*self.clock).await?;
+        let outcome =
+            process_read(&mut *tx, &self.events, read, &self.catalog, &self.policy, &*self.clock).await?;
         if !matches!(outcome, EventOutcome::Ignored { .. }) {
             tx.commit().await?;
         }
@@ -200,7 +201,9 @@ impl StripeWebhook {
         let mut attempt = 1;
         loop {
             let mut tx = self.store.begin().await?;
-            let linked = link(&mut *tx, &self.events, (customer, tenant), &self.catalog, &*self.clock).await;
+            let linked =
+                link(&mut *tx, &self.events, (customer, tenant), &self.catalog, &self.policy, &*self.clock)
+                    .await;
             match match linked {
                 Ok(()) => tx.commit().await,
                 Err(error) => Err(error),
