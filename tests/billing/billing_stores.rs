@@ -252,7 +252,10 @@ async fn customers_and_checkouts_belong_to_one_tenant<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool);
     store.migrate().await.unwrap();
-    for side in [Side::new(store).await, Side::new(MemoryStore::new()).await] {
+    for side in [
+        Side::new(store, BillingPolicy::new()).await,
+        Side::new(MemoryStore::new(), BillingPolicy::new()).await,
+    ] {
         let [acme, globex] = ["acme", "globex"].map(|name| TenantId::parse(name).unwrap());
         let at = |seconds| Timestamp::from_seconds(START + seconds);
         let mut tx = side.billing.begin().await.unwrap();

@@ -62,7 +62,11 @@ impl Billing {
     pub(crate) async fn start(webhook: StripeWebhook, settings: &Settings) -> Result<Self> {
         let origin = format!("http://127.0.0.1:{}", settings.port);
         let (client, fake) = if let Some(key) = &settings.stripe_secret_key {
-            (StripeClient::new(key)?, None)
+            let client = match &settings.stripe_api_url {
+                Some(url) => StripeClient::with_url(key, url)?,
+                None => StripeClient::new(key)?,
+            };
+            (client, None)
         } else {
             let options = FakeStripeOptions::new().after_final_failure(FinalFailure::Unpaid);
             let fake = FakeStripe::start(options).await.map_err(|error| {
@@ -109,8 +113,11 @@ impl Billing {
     }
 }
 
-/// Creates the products and prices of the fake Stripe. In a real account you create them once, with these lookup keys.
-async fn sell(client: &StripeClient) -> Result<()> {
+/// Creates the products and prices of a fake Stripe. In a real account you create them once, with these lookup keys.
+///
+/// # Errors
+/// If the fake does not respond.
+pub async fn sell(client: &StripeClient) -> Result<()> {
     for (name, key, cents, interval) in PRICES {
         let product = ApiRequest::post("/v1/products", json!({ "name": name }), format!("product-{key}"));
         let product = client.send(&product).await?;

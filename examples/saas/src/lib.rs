@@ -31,7 +31,7 @@ use self::demo::DemoRows;
 
 pub use sqlx::{Postgres, Sqlite};
 
-pub use self::billing::{Billing, BillingRequest};
+pub use self::billing::{Billing, BillingRequest, sell};
 pub use self::database::AppDb;
 pub use self::demo::Demo;
 pub use self::model::{Order, Project};
