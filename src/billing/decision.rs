@@ -75,12 +75,8 @@ pub fn decide(
     let subscription = with_grace(Subscription::from_row(tenant.id().clone(), row), rules);
     let others = subscriptions.iter().filter(|other| other.id() != facts.id);
     let next = others.cloned().chain([subscription.clone()]).collect();
-    let Change { tenant, mut review_items, new_review_items, commands, .. } =
+    let Change { tenant, review_items, new_review_items, commands, .. } =
         Change::to(tenant, subscriptions, next, rules);
-    if tenant.is_none() && !matches!(order, EventOrder::Newer | EventOrder::NeedsRefresh) {
-        // It was reported when it arose.
-        review_items.clear();
-    }
     Decision { order, subscription, tenant, review_items, new_review_items, commands }
 }
 
@@ -188,7 +184,10 @@ fn next_tenant(tenant: &Tenant, all: &[Subscription], rules: &Rules<'_>) -> (Ten
         }
     } else if rules.closes() {
         with_status(tenant, or_closed(tenant.status()), &mut items)
-    } else if tenant.status() == TenantStatus::Suspended && tenant.status_set_by() == StatusSource::Billing {
+    } else if rules.was_disputed()
+        && tenant.status() == TenantStatus::Suspended
+        && tenant.status_set_by() == StatusSource::Billing
+    {
         // Nothing was bought, so a dispute had closed it.
         with_status(tenant, TenantStatus::Active, &mut items)
     } else {

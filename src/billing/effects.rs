@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::command::LifecycleCommand;
 use super::decision::{self, Change, decide};
 use super::dispute::Dispute;
 use super::event::{BillingEvent, Fact, PaymentFacts, SubscriptionFacts};
@@ -37,18 +38,27 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         if decision.order == EventOrder::NeedsRefresh {
             tracing::warn!(tenant.id = %tenant.id(), event = %event.id, "the order of two events cannot be known");
         }
-        warn_of(&decision.review_items, &tenant, event);
-        if decision.tenant.is_some() || !decision.review_items.is_empty() {
+        let changes = matches!(decision.order, EventOrder::Newer | EventOrder::NeedsRefresh);
+        let review_items = if changes || decision.tenant.is_some() {
+            &decision.review_items
+        } else {
+            // The others were recorded when they arose.
+            &decision.new_review_items
+        };
+        warn_of(review_items, &tenant, event);
+        if decision.tenant.is_some() || !review_items.is_empty() {
             let next = decision.tenant.as_ref().unwrap_or(&tenant);
             let change = self
-                .change("billing.subscription", &tenant, next, &decision.review_items)
+                .change("billing.subscription", &tenant, next, review_items)
                 .detail("event", &event.id)
                 .detail("event_kind", &event.kind)
                 .target("subscription", &facts.id)
                 .detail("subscription_status", &facts.state.status);
             self.tx.record(&change).await?;
         }
-        let mut notices = NotificationKind::of_change(decision.commands, decision.new_review_items);
+        let reviews = (&*decision.review_items, &*decision.new_review_items);
+        self.notify_of_change(&tenant, Some(event), &decision.commands, reviews).await?;
+        let mut notices = Vec::new();
         if let Some(end) = facts.trial_ends
             && end > self.clock.now()
             && [&facts.state.status, decision.subscription.status()] == [&SubscriptionStatus::Trialing; 2]
@@ -129,8 +139,8 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             .detail("event_kind", &event.kind)
             .target("customer", customer);
         self.tx.record(&change).await?;
-        let notices = NotificationKind::of_change(next.commands, next.new_review_items);
-        self.notify(&tenant, Some(event), notices).await?;
+        let reviews = (&*next.review_items, &*next.new_review_items);
+        self.notify_of_change(&tenant, Some(event), &next.commands, reviews).await?;
         Ok(match next.tenant {
             Some(next) => EventOutcome::Applied { tenant: self.tx.save_tenant(&next).await? },
             None => EventOutcome::Unchanged,
@@ -158,8 +168,8 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         }
         let (stored, next) = self.recomputed(&tenant).await?;
         self.save_changed(&stored, &next.subscriptions).await?;
-        let notices = NotificationKind::of_change(next.commands, next.new_review_items);
-        self.notify(&tenant, Some(event), notices).await?;
+        let reviews = (&*next.review_items, &*next.new_review_items);
+        self.notify_of_change(&tenant, Some(event), &next.commands, reviews).await?;
         let Some(changed) = next.tenant else { return Ok(EventOutcome::Unchanged) };
         let change = self
             .change("billing.disputed", &tenant, &changed, &next.review_items)
@@ -170,19 +180,13 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         Ok(EventOutcome::Applied { tenant: self.tx.save_tenant(&changed).await? })
     }
 
-    /// Computes a tenant from what is stored, and writes what changes. Returns the tenant if it changed. `reported` are
-    /// the review items that are notified.
-    pub(super) async fn recompute(
-        &mut self,
-        tenant: &TenantId,
-        action: &str,
-        reported: fn(&Change) -> &[ReviewItem],
-    ) -> Result<Option<Arc<Tenant>>> {
+    /// Computes a tenant from what is stored, and writes what changes. Returns the tenant if it changed.
+    pub(super) async fn recompute(&mut self, tenant: &TenantId, action: &str) -> Result<Option<Arc<Tenant>>> {
         let Some(tenant) = self.tx.lock_tenant(tenant).await? else { return Err(unknown_tenant()) };
         let (stored, next) = self.recomputed(&tenant).await?;
         self.save_changed(&stored, &next.subscriptions).await?;
-        let reported = reported(&next).to_vec();
-        self.notify(&tenant, None, NotificationKind::of_change(next.commands, reported)).await?;
+        let reviews = (&*next.review_items, &*next.new_review_items);
+        self.notify_of_change(&tenant, None, &next.commands, reviews).await?;
         let Some(changed) = next.tenant else { return Ok(None) };
         let change = self.change(action, &tenant, &changed, &next.review_items);
         self.tx.record(&change).await?;
@@ -204,6 +208,27 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
 
     fn rules<'r>(&'r self, disputes: &'r [Dispute]) -> Rules<'r> {
         Rules::new(self.catalog, self.clock.now()).policy(self.policy).disputes(disputes)
+    }
+
+    /// Adds the commands of a change to the outbox, and the review items that arose. An item that was there before is
+    /// added if it was not reported yet, as when an operator closed the tenant meanwhile.
+    async fn notify_of_change(
+        &mut self,
+        tenant: &Tenant,
+        event: Option<&BillingEvent>,
+        commands: &[LifecycleCommand],
+        (review_items, new_review_items): (&[ReviewItem], &[ReviewItem]),
+    ) -> Result<()> {
+        let mut notices: Vec<_> = commands.iter().cloned().map(NotificationKind::Lifecycle).collect();
+        for item in review_items {
+            let notice = NotificationKind::Review(item.clone());
+            let key = format!("{}/{}", tenant.id(), notice.to_json());
+            let is_first = self.tx.record_once(&key, None, self.clock.now()).await?;
+            if is_first || new_review_items.contains(item) {
+                notices.push(notice);
+            }
+        }
+        self.notify(tenant, event, notices).await
     }
 
     /// Adds notifications to the outbox, each once whatever number of events reports it.

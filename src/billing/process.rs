@@ -105,7 +105,7 @@ pub async fn replay<T: BillingTx + ?Sized>(
 }
 
 /// Computes a tenant's plan and status again from its stored subscriptions: after a change of the catalog, or after an
-/// operator lifted a status. Returns the tenant if it changed. What a person should review is notified again.
+/// operator lifted a status. Returns the tenant if it changed.
 ///
 /// # Errors
 /// [`ErrorKind::TenantUnknown`](crate::ErrorKind::TenantUnknown), and the errors of the transaction.
@@ -117,10 +117,7 @@ pub async fn recompute<T: BillingTx + ?Sized>(
     policy: &BillingPolicy,
     clock: &dyn Clock,
 ) -> Result<Option<Arc<Tenant>>> {
-    // The catalog may have changed, so what was reported before may have another reason now.
-    EventProcessor { tx, provider, catalog, policy, clock }
-        .recompute(tenant, "billing.recompute", |next| &next.review_items)
-        .await
+    EventProcessor { tx, provider, catalog, policy, clock }.recompute(tenant, "billing.recompute").await
 }
 
 /// Computes a tenant whose grace has ended, as [`recompute`] does.
@@ -132,9 +129,7 @@ pub(super) async fn end_grace<T: BillingTx + ?Sized>(
     policy: &BillingPolicy,
     clock: &dyn Clock,
 ) -> Result<Option<Arc<Tenant>>> {
-    EventProcessor { tx, provider, catalog, policy, clock }
-        .recompute(tenant, "billing.grace_ended", |next| &next.new_review_items)
-        .await
+    EventProcessor { tx, provider, catalog, policy, clock }.recompute(tenant, "billing.grace_ended").await
 }
 
 /// The outcome of an event and of the quarantined events after it: the one with the tenant that was written last.

@@ -39,6 +39,11 @@ impl<'a> Rules<'a> {
         Self { disputes, ..self }
     }
 
+    /// Whether a dispute can have closed the tenant.
+    pub(super) fn was_disputed(&self) -> bool {
+        self.policy.suspends_disputed && !self.disputes.is_empty()
+    }
+
     /// Whether a dispute closes the tenant.
     pub(super) fn closes(&self) -> bool {
         self.policy.suspends_disputed && self.disputes.iter().any(Dispute::is_against)

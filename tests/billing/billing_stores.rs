@@ -210,7 +210,7 @@ async fn the_sql_store_answers_as_the_memory_store_does<DB: TestBackend>() {
             assert_eq!(side.webhook.apply_due(10).await.unwrap(), []);
         }
         assert_eq!(due[0], due[1], "seed {seed}");
-        graces += due[0].1.len();
+        graces += due[0].0.len();
         assert_eq!(sql.stand().await, memory.stand().await, "seed {seed}");
     }
     assert!(graces > 2, "{graces} graces ended");

@@ -14,7 +14,7 @@ const KEPT: Duration = Duration::from_hours(40 * 24);
 
 impl StripeWebhook {
     /// Computes a tenant's plan and status again from its stored subscriptions: after a change of the catalog, or after
-    /// an operator lifted a status. Returns the tenant if it changed. What a person should review is notified again.
+    /// an operator lifted a status. Returns the tenant if it changed.
     ///
     /// ```
     /// use tenancy::billing::stripe::StripeWebhook;

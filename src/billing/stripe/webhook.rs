@@ -48,9 +48,8 @@ pub(super) const MAX_ATTEMPTS: usize = 5;
 /// | `charge.dispute.*`, `radar.early_fraud_warning.created`, `invoice_payment.paid` | `billing.dispute`, `billing.early_fraud_warning`, `billing.invoice_payment_paid` if the customer is in the object. Stripe usually sends only the id of the charge or invoice: then the event is ignored |
 ///
 /// `billing.*` is the action of an audit event, whose detail `event_kind` has the type of Stripe's event. Such events
-/// never change access, except disputes under
-/// [`BillingPolicy::suspend_disputed`]. One of an unknown customer is ignored, except an invoice, which waits in the quarantine. Events of
-/// every other type are [`EventOutcome::Ignored`].
+/// never change access, except disputes under [`BillingPolicy::suspend_disputed`]. One of an unknown customer is
+/// ignored, except an invoice, which waits in the quarantine. Events of every other type are [`EventOutcome::Ignored`].
 #[derive(Debug, Clone)]
 pub struct StripeWebhook {
     secrets: SigningSecrets,
