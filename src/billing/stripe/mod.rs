@@ -54,6 +54,7 @@ mod maintenance;
 mod mode;
 mod notifications;
 mod pages;
+mod parent;
 mod purchase;
 mod reconcile;
 mod recorded;

@@ -45,7 +45,7 @@ pub(super) const MAX_ATTEMPTS: usize = 5;
 /// | `subscription_schedule.*` | `billing.subscription_schedule` |
 /// | `entitlements.active_entitlement_summary.updated` | `billing.entitlements` |
 /// | `billing.alert.triggered` | `billing.alert` |
-/// | `charge.dispute.*`, `radar.early_fraud_warning.created`, `invoice_payment.paid` | `billing.dispute`, `billing.early_fraud_warning`, `billing.invoice_payment_paid` if the customer is in the object. Stripe usually sends only the id of the charge or invoice: then the event is ignored |
+/// | `charge.dispute.*`, `radar.early_fraud_warning.created`, `invoice_payment.paid` | `billing.dispute`, `billing.early_fraud_warning`, `billing.invoice_payment_paid` if the customer is in the object. Stripe usually sends only the id of the charge or invoice: [`StripeBilling::webhook`](super::StripeBilling::webhook) reads it, and without an API the event is ignored |
 ///
 /// `billing.*` is the action of an audit event, whose detail `event_kind` has the type of Stripe's event. Such events
 /// never change access, except disputes under [`BillingPolicy::suspend_disputed`]. One of an unknown customer is
@@ -175,8 +175,11 @@ impl StripeWebhook {
     pub(super) async fn receive_verified(&self, body: &[u8]) -> Result<EventOutcome> {
         check_length(body)?;
         let received = match self.events.translate(body) {
-            Ok(BillingEvent { fact: Fact::Ignored { reason }, .. }) => {
-                return Ok(EventOutcome::Ignored { reason });
+            Ok(event @ BillingEvent { fact: Fact::Ignored { reason }, .. }) => {
+                match self.named_by_parent(body, &event, reason).await? {
+                    Some(named) => Received::Event(Box::new(named)),
+                    None => return Ok(EventOutcome::Ignored { reason }),
+                }
             }
             Ok(event) => Received::Event(Box::new(event)),
             Err(Unusable::NotAnEvent(reason)) => Received::NotAnEvent { body, reason },
