@@ -223,6 +223,26 @@ async fn a_paid_checkout_applies_its_subscription_at_once() {
     assert_eq!(fixture.acme().await, ("pro".to_owned(), TenantStatus::Active));
 }
 
+/// A test clock is a month ahead. A read that contains the renewal is as new as the renewal.
+#[tokio::test]
+async fn a_read_on_a_test_clock_is_as_new_as_its_period() {
+    let (fixture, api, billing) = reading().await;
+    let _ = fixture.send(&created("evt_1", 0, &sub("active", "price_pro"))).await;
+    let month = 2_592_000;
+    let mut renewed = sub("past_due", "price_pro");
+    renewed["items"]["data"][0]["current_period_start"] = json!(START + month);
+    api.subscription(&renewed);
+    assert_eq!(billing.sync_now(&acme()).await.unwrap().status(), TenantStatus::PastDue);
+    // The event of the renewal, before the payment failed, comes afterwards.
+    let mut before = renewed.clone();
+    before["status"] = json!("active");
+    let _ = fixture.send(&updated("evt_2", month, &before, &json!({}))).await;
+    assert_eq!(fixture.acme().await, ("pro".to_owned(), TenantStatus::PastDue));
+    let _ = fixture.send(&updated("evt_3", month + 3600, &renewed, &json!({ "status": "active" }))).await;
+    assert_eq!(fixture.acme().await, ("pro".to_owned(), TenantStatus::PastDue));
+    assert_eq!(fixture.audit("billing.subscription").len(), 2, "the plan, then past due once");
+}
+
 /// A dispute names a charge only. Its charge names the customer.
 #[tokio::test]
 async fn a_dispute_finds_its_tenant_by_its_charge() {

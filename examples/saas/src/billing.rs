@@ -2,13 +2,14 @@
 //! the payments, so the demo needs no account.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tenancy::billing::Subscription;
 use tenancy::billing::stripe::{
     ApiRequest, Checkout, Mode, StripeApi, StripeBilling, StripeClient, StripeWebhook, sign,
 };
+use tenancy::billing::{Notification, Subscription};
 use tenancy::clock::{Clock, SystemClock};
 use tenancy::tenant::Tenant;
 use tenancy::testing::{FakeStripe, FakeStripeOptions, FinalFailure};
@@ -87,6 +88,26 @@ impl Billing {
     /// The webhook that receives Stripe's events.
     pub fn webhook(&self) -> &StripeWebhook {
         self.stripe.webhook()
+    }
+
+    /// What billing needs every second: notifications go to the log, and what is due or not certain is looked at. A real
+    /// application sends an e-mail instead.
+    pub async fn look_after(&self) {
+        loop {
+            let log = async |notification: Notification| {
+                tracing::info!(tenant.id = %notification.tenant, kind = ?notification.kind, "a notification");
+                Ok::<(), Error>(())
+            };
+            let results = [
+                self.webhook().deliver_notifications(20, log).await.map(drop),
+                self.webhook().apply_due(20).await.map(drop),
+                self.stripe.refresh_unclear(20).await.map(drop),
+            ];
+            for error in results.into_iter().filter_map(Result::err) {
+                tracing::warn!(%error, "billing could not be looked after; it is tried again");
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Where the fake Stripe listens, if there is one.

@@ -158,7 +158,7 @@ impl StripeWebhook {
         let is_thin = event.is_some();
         let event = json!({
             "object": "event", "id": event.unwrap_or("read"), "type": "customer.subscription.updated",
-            "created": self.clock.now().seconds(), "livemode": object["livemode"], "account": account,
+            "created": self.clock.now().seconds().max(latest_time(object)), "livemode": object["livemode"], "account": account,
             "data": { "object": object },
         });
         let event = self.events.translate(event.to_string().as_bytes()).map_err(Unusable::into_error)?;
@@ -229,6 +229,14 @@ fn stored_id(id: &str, account: Option<&str>) -> String {
 async fn stored_in<T: BillingTx + ?Sized>(tx: &mut T, id: &str) -> Result<Option<Subscription>> {
     let Some(tenant) = tx.tenant_of_subscription(id).await? else { return Ok(None) };
     Ok(tx.subscriptions(&tenant).await?.into_iter().find(|subscription| subscription.id() == id))
+}
+
+/// The latest past time in a subscription. A test clock of Stripe can be far ahead of the clock of this program.
+fn latest_time(object: &Value) -> i64 {
+    let items = object["items"]["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let of_items = items.iter().map(|item| &item["current_period_start"]);
+    let own = ["created", "current_period_start", "trial_start", "canceled_at", "ended_at"];
+    own.iter().map(|key| &object[key]).chain(of_items).filter_map(Value::as_i64).max().unwrap_or_default()
 }
 
 /// Reads the items of a subscription that has more than a response contains.
