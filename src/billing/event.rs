@@ -6,7 +6,6 @@ use std::fmt;
 use super::notification::NotificationKind;
 use super::outcome::EventOutcome;
 use super::state::{PreviousAttributes, SubscriptionState, Watermark};
-use super::subscription::Subscription;
 use crate::clock::Timestamp;
 
 /// One event of a billing system, in a form that is the same for every billing system.
@@ -258,9 +257,9 @@ pub struct SubscriptionFacts {
     pub kind: SubscriptionEventKind,
     /// The time and id of the event.
     pub as_of: Watermark,
-    /// What was stored before the subscription was read, if [`kind`](Self::kind) is
+    /// What was stored before the subscription was read, as JSON, if [`kind`](Self::kind) is
     /// [`Read`](SubscriptionEventKind::Read).
-    pub(super) stored_before: Option<Box<Subscription>>,
+    pub(super) stored_before: Option<String>,
 }
 
 impl SubscriptionFacts {
@@ -289,8 +288,8 @@ impl SubscriptionFacts {
 
     /// The facts of a subscription that this program read from the billing system. `stored` is what was stored before:
     /// if something else is stored now, the read may be the older of the two.
-    pub(super) fn read(self, stored: Option<Subscription>) -> Self {
-        Self { kind: SubscriptionEventKind::Read, stored_before: stored.map(Box::new), ..self }
+    pub(super) fn read(self, stored: Option<String>) -> Self {
+        Self { kind: SubscriptionEventKind::Read, stored_before: stored, ..self }
     }
 }
 

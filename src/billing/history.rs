@@ -153,7 +153,8 @@ impl SubscriptionRow {
         if self.state.status.is_final() {
             return (self.clone(), EventOrder::Stale);
         }
-        let is_newer = facts.stored_before.as_deref().is_some_and(|stored| stored.row == *self);
+        let is_newer =
+            facts.stored_before.is_some() && facts.stored_before == serde_json::to_string(self).ok();
         if !is_newer && !facts.state.status.is_final() {
             let is_same = facts.state == self.state && !self.needs_refresh;
             return (self.clone(), if is_same { EventOrder::Unchanged } else { EventOrder::NeedsRefresh });

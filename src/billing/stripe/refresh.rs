@@ -174,7 +174,7 @@ impl StripeWebhook {
                 // A thin event waits in the quarantine for its tenant, with what was read.
                 ignored_if_unknown: event.ignored_if_unknown.or((!is_thin).then_some(UNKNOWN)),
                 raw: if is_thin { event.raw } else { Vec::new() },
-                fact: Fact::Subscription(facts.read(stored.cloned())),
+                fact: Fact::Subscription(facts.read(stored.map(Subscription::to_json))),
                 ..event
             }),
             Fact::Ignored { reason } => unusable(ErrorKind::Misconfigured, reason),
