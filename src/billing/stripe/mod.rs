@@ -56,6 +56,7 @@ mod notifications;
 mod pages;
 mod parent;
 mod purchase;
+mod received;
 mod reconcile;
 mod recorded;
 mod references;

@@ -5,19 +5,10 @@ use serde_json::{Value, json};
 
 use super::api::ApiRequest;
 use super::envelope::Unusable;
+use super::received::Received;
 use super::webhook::StripeWebhook;
-use crate::billing::{BillingEvent, EventOutcome, Fact};
+use crate::billing::Fact;
 use crate::error::{ErrorKind, Result};
-
-/// What a thin event led to.
-pub(super) enum ThinResult {
-    /// The event with its object.
-    Event(Box<BillingEvent>),
-    /// The event is handled.
-    Done(EventOutcome),
-    /// The body is not an event, for this reason.
-    NotAnEvent(&'static str),
-}
 
 /// The fields of a thin event that are used.
 /// See <https://docs.stripe.com/event-destinations#thin-events>.
@@ -43,12 +34,13 @@ struct RelatedObject {
 
 impl StripeWebhook {
     /// Reads the object of a thin event. A subscription is applied at once, with its present state.
-    pub(super) async fn read_thin(&self, body: &[u8]) -> Result<ThinResult> {
+    pub(super) async fn read_thin<'a>(&self, body: &'a [u8]) -> Result<Received<'a>> {
         let Some(api) = &self.api else { return Err(Unusable::Thin.into_error()) };
+        let not_an_event = |reason| Received::NotAnEvent { body, reason };
+        let ignored = |reason| Ok(Received::ignored(reason));
         let Ok(thin) = serde_json::from_slice::<ThinEvent>(body) else {
-            return Ok(ThinResult::NotAnEvent("a field of the thin event is missing or has another type"));
+            return Ok(not_an_event("a field of the thin event is missing or has another type"));
         };
-        let ignored = |reason| Ok(ThinResult::Done(EventOutcome::Ignored { reason }));
         // Of a subscription the type says nothing that its state does not say.
         let is_subscription = thin.kind.starts_with("v1.customer.subscription.");
         let kind = if is_subscription {
@@ -82,7 +74,7 @@ impl StripeWebhook {
             let read =
                 self.read_subscription_for(&**api, &related.id, thin.context.as_deref(), event).await?;
             return match read {
-                Some(outcome) => Ok(ThinResult::Done(outcome)),
+                Some(outcome) => Ok(Received::Handled(outcome)),
                 None => ignored(GONE),
             };
         }
@@ -90,11 +82,11 @@ impl StripeWebhook {
             || related.url.contains(['?', '#', '%'])
             || related.url.contains("..")
         {
-            return Ok(ThinResult::NotAnEvent("the URL of the thin event's object is not of Stripe's API"));
+            return Ok(not_an_event("the URL of the thin event's object is not of Stripe's API"));
         }
         let request = ApiRequest::get(related.url.as_str(), json!({})).in_account(thin.context.clone());
         match api.send(&request).await {
-            Ok(object) => Ok(ThinResult::Event(Box::new(snapshot(object)?))),
+            Ok(object) => Ok(Received::Event(Box::new(snapshot(object)?))),
             Err(error) if error.kind() == ErrorKind::NotFound => ignored(GONE),
             Err(error) => Err(error),
         }

@@ -8,8 +8,8 @@ use super::api::StripeApi;
 use super::envelope::Unusable;
 use super::events::StripeEvents;
 use super::mode::{Accounts, Mode};
+use super::received::Received;
 use super::references::CheckoutReferences;
-use super::thin::ThinResult;
 use super::verify::{SigningSecrets, hex};
 use crate::billing::{BillingEvent, BillingPolicy, BillingStore, EventOutcome, Fact, Quarantined, process};
 use crate::clock::{Clock, SystemClock};
@@ -178,16 +178,12 @@ impl StripeWebhook {
             Ok(event @ BillingEvent { fact: Fact::Ignored { reason }, .. }) => {
                 match self.named_by_parent(body, &event, reason).await? {
                     Some(named) => Received::Event(Box::new(named)),
-                    None => return Ok(EventOutcome::Ignored { reason }),
+                    None => Received::ignored(reason),
                 }
             }
             Ok(event) => Received::Event(Box::new(event)),
             Err(Unusable::NotAnEvent(reason)) => Received::NotAnEvent { body, reason },
-            Err(Unusable::Thin) => match self.read_thin(body).await? {
-                ThinResult::Event(event) => Received::Event(event),
-                ThinResult::Done(outcome) => return Ok(outcome),
-                ThinResult::NotAnEvent(reason) => Received::NotAnEvent { body, reason },
-            },
+            Err(Unusable::Thin) => self.read_thin(body).await?,
         };
         let outcome = match (self.apply(&received).await, &received) {
             (Err(error), Received::Event(event)) if !error.is_transient() && !is_conflict(&error) => {
@@ -215,6 +211,7 @@ impl StripeWebhook {
             let result = match received {
                 Received::Event(event) => self.try_apply(event).await,
                 Received::NotAnEvent { body, reason } => self.try_quarantine(body, reason).await,
+                Received::Handled(outcome) => Ok(outcome.clone()),
             };
             match result {
                 Err(error) if attempt < MAX_ATTEMPTS && is_conflict(&error) => attempt += 1,
@@ -305,10 +302,4 @@ fn check_length(body: &[u8]) -> Result<()> {
         return Err(Error::new(ErrorKind::InvalidInput, "the webhook's body is longer than 1 MiB"));
     }
     Ok(())
-}
-
-/// A body whose signature is verified.
-enum Received<'a> {
-    Event(Box<BillingEvent>),
-    NotAnEvent { body: &'a [u8], reason: &'static str },
 }
