@@ -165,6 +165,23 @@ fn event(dice: &mut Dice, n: usize) -> Value {
         "data": { "object": object } })
 }
 
+/// Removes every row of billing, and the tenants.
+pub(crate) async fn clear<DB: TestBackend>(pool: &sqlx::Pool<DB>) {
+    for table in [
+        "subscriptions",
+        "customers",
+        "checkouts",
+        "billing_events",
+        "billing_quarantine",
+        "billing_outbox",
+        "billing_disputes",
+        "tenants",
+        "slugs",
+    ] {
+        DB::raw(pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
+    }
+}
+
 async fn the_sql_store_answers_as_the_memory_store_does<DB: TestBackend>() {
     let mut receipts = std::collections::BTreeSet::new();
     let mut graces = 0;
@@ -179,17 +196,7 @@ async fn the_sql_store_answers_as_the_memory_store_does<DB: TestBackend>() {
         let memory = Side::new(MemoryStore::new(), policy.clone()).await;
         let sql = SqlStore::new(pool.clone());
         sql.migrate().await.unwrap();
-        for table in [
-            "subscriptions",
-            "customers",
-            "billing_events",
-            "billing_quarantine",
-            "billing_outbox",
-            "billing_disputes",
-            "tenants",
-        ] {
-            DB::raw(&pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
-        }
+        clear(&pool).await;
         let sql = Side::new(sql, policy).await;
         let mut dice = Dice(seed);
         for n in 0..14 {

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sqlx::Pool;
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
 use tenancy::billing::{BillingStore, EventOutcome, Subscription};
 use tenancy::clock::{Clock, ManualClock, Timestamp};
@@ -12,6 +11,7 @@ use tenancy::plan::Catalog;
 use tenancy::store::{MemoryStore, SqlStore};
 use tenancy::tenant::{NewTenant, Tenant, TenantId, TenantStatus, TenantStore};
 
+use crate::billing_stores::clear;
 use crate::common::TestBackend;
 use crate::stripe_fixture::{
     PLANS, SECRET, START, created, deleted, item, stamped, subscription, updated, with,
@@ -352,20 +352,6 @@ async fn every_order_of_a_random_life_ends_right_or_is_marked() {
     }
     assert!(count.right > 2 * count.marked && count.telling > 500, "{count:?}");
     assert!(count.with_addons > 500, "{count:?}");
-}
-
-async fn clear<DB: TestBackend>(pool: &Pool<DB>) {
-    for table in [
-        "subscriptions",
-        "customers",
-        "billing_events",
-        "billing_quarantine",
-        "billing_outbox",
-        "tenants",
-        "slugs",
-    ] {
-        DB::raw(pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
-    }
 }
 
 /// Longer lives in random orders, on each database and in memory: the same result everywhere.

@@ -6,6 +6,7 @@ use tenancy::store::{MemoryStore, SqlStore};
 use tenancy::tenant::TenantStatus;
 
 use super::{Dice, History, Side, permutations};
+use crate::billing_stores::clear;
 use crate::common::TestBackend;
 use crate::stripe_fixture::{Fixture, START, created, deleted, event, stamped, subscription, updated, with};
 
@@ -229,17 +230,7 @@ async fn lives_with_statements_end_alike_in_every_store<DB: TestBackend>() {
         for at in (1..order.len()).rev() {
             order.swap(at, dice.roll(at + 1));
         }
-        for table in [
-            "subscriptions",
-            "customers",
-            "billing_events",
-            "billing_quarantine",
-            "billing_outbox",
-            "tenants",
-            "slugs",
-        ] {
-            DB::raw(&pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
-        }
+        clear(&pool).await;
         let sql = Side::new(SqlStore::new(pool.clone())).await.after(&history, &order).await;
         let memory = Side::new(MemoryStore::new()).await.after(&history, &order).await;
         assert_eq!(sql, memory, "seed {seed}: {order:?}");
