@@ -56,6 +56,8 @@ pub mod reference {
     pub mod errors {}
     #[doc = include_str!("../docs/reference/features.md")]
     pub mod features {}
+    #[doc = include_str!("../docs/reference/billing-failures.md")]
+    pub mod billing_failures {}
     #[doc = include_str!("../docs/reference/identity-attacks.md")]
     pub mod identity_attacks {}
     #[doc = include_str!("../docs/reference/metrics.md")]

@@ -305,3 +305,34 @@ async fn a_change_and_back_in_the_second_of_the_creation_ends_right() {
         assert!(!fixture.subscription("sub_1").unwrap().needs_refresh(), "{order:?}");
     }
 }
+
+/// At a renewal the stored period ends before the event of the next one arrives, and a delivery can take days.
+#[tokio::test]
+async fn a_period_that_has_ended_closes_nothing() {
+    let fixture = Fixture::new().await;
+    let _ = fixture.send(&created("e1", 0, &sub_of("acme", "active", "price_pro"))).await;
+    fixture.clock.advance_seconds(60 * 24 * 60 * 60);
+    assert!(fixture.subscription("sub_1").unwrap().period_end().unwrap() < fixture.clock.now());
+    assert_eq!(fixture.webhook.recompute(&acme()).await.unwrap(), None);
+    assert_eq!(fixture.webhook.apply_due(10).await.unwrap(), []);
+    assert_eq!(fixture.acme().await, ("pro".to_owned(), TenantStatus::Active));
+}
+
+/// A change that waits for its payment is in `pending_update`. The items are still the old ones.
+#[tokio::test]
+async fn a_pending_update_changes_no_plan() {
+    let fixture = Fixture::new().await;
+    let basic = sub_of("acme", "active", "price_basic");
+    let _ = fixture.send(&created("e1", 0, &basic)).await;
+    let pending =
+        json!({ "expires_at": START + 82_800, "subscription_items": [{ "price": { "id": "price_pro" } }] });
+    let waiting = with(basic.clone(), &json!({ "pending_update": pending }));
+    let _ = fixture.send(&updated("e2", 5, &waiting, &json!({ "pending_update": null }))).await;
+    assert_eq!(fixture.acme().await.0, "basic");
+    let _ = fixture.send(&updated("e3", 9, &sub_of("acme", "active", "price_pro"), &json!({}))).await;
+    assert_eq!(fixture.acme().await.0, "pro");
+}
+
+fn sub_of(tenant: &str, status: &str, price: &str) -> Value {
+    stamped(subscription("sub_1", "cus_1", status, price), tenant)
+}

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 mod architecture;
 mod attacks;
+mod billing_failures;
 mod binaries;
 mod circles;
 mod citus;
