@@ -91,6 +91,16 @@ impl StripeApi for ScriptedApi {
                 })
                 .map(|(_, object)| object.clone())
                 .collect();
+            let created = &request.parameters["created"];
+            of_list.retain(|object| {
+                let at = object["created"].as_i64().unwrap_or_default();
+                created["gte"].as_i64().is_none_or(|from| from <= at)
+                    && created["lt"].as_i64().is_none_or(|to| at < to)
+            });
+            if request.path == "/v1/events" {
+                // The newest first, as Stripe does.
+                of_list.sort_by_key(|event| std::cmp::Reverse(event["created"].as_i64()));
+            }
             if request.path == "/v1/prices" {
                 let key = &request.parameters["lookup_keys"][0];
                 of_list.retain(|price| price["lookup_key"] == *key);

@@ -1,7 +1,6 @@
 //! [`StripeBilling::reconcile`]: compares everything with Stripe, and repairs what differs.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -11,8 +10,9 @@ use crate::billing::{EventOutcome, Subscription};
 use crate::error::Result;
 use crate::tenant::TenantId;
 
-/// Stripe keeps events for 30 days.
-const KEPT: Duration = Duration::from_hours(30 * 24);
+/// For how many days Stripe keeps events.
+const KEPT_DAYS: i64 = 30;
+const DAY_SECONDS: i64 = 24 * 60 * 60;
 
 /// What [`StripeBilling::reconcile`] found and repaired.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,18 +63,21 @@ impl StripeBilling {
         Ok(found)
     }
 
+    /// Processes the events day by day, because Stripe lists the newest one first.
     async fn missed_events(&self, found: &mut Reconciliation) -> Result<()> {
-        let kept = i64::try_from(KEPT.as_secs()).unwrap_or(i64::MAX);
-        let since = self.webhook.clock.now().seconds() - kept;
-        let parameters = json!({ "created": { "gte": since } });
-        // Stripe lists the newest event first.
-        let mut events = Pages::new(&*self.api, "/v1/events", parameters, None).all().await?;
-        events.reverse();
-        for event in events {
-            found.events += 1;
-            let outcome = self.webhook.receive_verified(event.to_string().as_bytes()).await?;
-            found.missed_events += u64::from(is_first(&outcome));
-            found.note(&outcome);
+        let today = self.webhook.clock.now().seconds();
+        for ago in (0..=KEPT_DAYS).rev() {
+            let mut created = json!({ "gte": today - ago * DAY_SECONDS });
+            if ago > 0 {
+                created["lt"] = (today - (ago - 1) * DAY_SECONDS).into();
+            }
+            let pages = Pages::new(&*self.api, "/v1/events", json!({ "created": created }), None);
+            for event in pages.all().await?.into_iter().rev() {
+                found.events += 1;
+                let outcome = self.webhook.receive_verified(event.to_string().as_bytes()).await?;
+                found.missed_events += u64::from(is_first(&outcome));
+                found.note(&outcome);
+            }
         }
         Ok(())
     }
