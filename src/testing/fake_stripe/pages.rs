@@ -136,7 +136,7 @@ pub(super) fn message(text: &str) -> String {
 fn html(title: &str, body: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>{title}</title>\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><link rel=\"icon\" href=\"data:,\"><title>{title}</title>\
          <style>{STYLE}</style></head><body><p class=\"note\">Fake Stripe for tests. No money moves.</p>\
          <main>{body}</main></body></html>"
     )
