@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::api::ApiRequest;
 use super::envelope::Unusable;
+use super::usage_errors::is_usage_error;
 use super::webhook::StripeWebhook;
 use crate::billing::{BillingEvent, EventOutcome, Fact};
 use crate::error::{ErrorKind, Result};
@@ -49,6 +50,11 @@ impl StripeWebhook {
             return Ok(ThinResult::NotAnEvent("a field of the thin event is missing or has another type"));
         };
         let ignored = |reason| Ok(ThinResult::Done(EventOutcome::Ignored { reason }));
+        if is_usage_error(&thin.kind) {
+            let context = thin.context.as_deref();
+            let outcome = self.read_usage_errors(&**api, &thin.id, thin.livemode, context).await?;
+            return Ok(ThinResult::Done(outcome));
+        }
         // Of a subscription the type says nothing that its state does not say.
         let is_subscription = thin.kind.starts_with("v1.customer.subscription.");
         let kind = if is_subscription {

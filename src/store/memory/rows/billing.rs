@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::audit::AuditEvent;
-use crate::billing::{OutboxRow, Quarantined, Subscription};
+use crate::billing::{OutboxRow, Quarantined, Subscription, UsageError};
 use crate::clock::Timestamp;
 use crate::tenant::TenantId;
 
@@ -27,4 +27,5 @@ pub(crate) struct BillingRows {
     /// In the order in which they were added.
     pub(crate) outbox: Vec<OutboxRow>,
     pub(crate) audit: Vec<AuditEvent>,
+    pub(crate) usage_errors: Vec<UsageError>,
 }
