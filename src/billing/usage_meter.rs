@@ -77,12 +77,7 @@ impl UsageMeter {
     ///
     /// # Errors
     /// As [`record`](Self::record); and [`ErrorKind::InvalidInput`] if the key is empty or longer than 100 characters.
-    pub async fn record_once<DB: Backend>(
-        &self,
-        tx: &mut Tx<'_, DB>,
-        value: u64,
-        key: &str,
-    ) -> Result<bool> {
+    pub async fn record_once<DB: Backend>(&self, tx: &mut Tx<'_, DB>, value: u64, key: &str) -> Result<bool> {
         if key.is_empty() || key.chars().count() > MAX_LENGTH {
             return Err(Error::new(ErrorKind::InvalidInput, "the key of usage has 1 to 100 characters"));
         }

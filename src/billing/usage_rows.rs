@@ -279,7 +279,8 @@ pub(super) async fn sums<DB: Backend>(
     let sql = "SELECT status, customer, CAST(sum(value) AS bigint) FROM @tenancy_usage_batches \
                WHERE tenant_id = $1 AND meter = $2 AND minute >= $3 AND minute < $4 GROUP BY status, customer";
     for row in &run(tx, sql, &values).await? {
-        let (status, customer, sum) = (text::<DB>(row, 0)?, text::<DB>(row, 1)?, unsigned(int::<DB>(row, 2)?));
+        let (status, customer, sum) =
+            (text::<DB>(row, 0)?, text::<DB>(row, 1)?, unsigned(int::<DB>(row, 2)?));
         if !sums.customers.contains(&customer) {
             sums.customers.push(customer.clone());
         }

@@ -113,8 +113,9 @@ fn statements(table: &str, wanted: TenantType) -> Vec<String> {
     let mut statements: Vec<String> =
         policies.iter().map(|(policy, _)| format!("DROP POLICY IF EXISTS {policy} ON {table}")).collect();
     statements.push(format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}"));
-    statements
-        .push(format!("ALTER TABLE {table} ALTER COLUMN tenant_id TYPE {name} USING tenant_id::text::{name}"));
+    statements.push(format!(
+        "ALTER TABLE {table} ALTER COLUMN tenant_id TYPE {name} USING tenant_id::text::{name}"
+    ));
     if wanted == TenantType::Text {
         statements.push(format!("ALTER TABLE {table} ADD CONSTRAINT {check} CHECK (tenant_id <> '')"));
     }

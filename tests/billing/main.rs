@@ -27,3 +27,4 @@ mod stripe_signature;
 mod stripe_translate;
 mod stripe_unreadable;
 mod stripe_web;
+mod usage;

@@ -81,7 +81,8 @@ impl StripeClient {
 
     /// Sends a request once.
     async fn attempt(&self, request: &ApiRequest) -> Result<Value, Failure> {
-        if request.path.starts_with("/v2/") && request.method == ApiMethod::Get {
+        let has_parameters = request.parameters.as_object().is_some_and(|all| !all.is_empty());
+        if request.path.starts_with("/v2/") && request.method == ApiMethod::Get && !has_parameters {
             return self.v2.get(&request.path).await.map_err(|error| match error.kind() {
                 ErrorKind::BillingUnavailable => Failure::Passing(error),
                 _ => Failure::Final(error),
@@ -89,7 +90,7 @@ impl StripeClient {
         }
         let path = request.path.strip_prefix("/v1").ok_or(Failure::Final(Error::new(
             ErrorKind::Misconfigured,
-            "the client sends requests to /v1, and reads from /v2",
+            "the client sends requests to /v1, and reads without parameters from /v2",
         )))?;
         let strategy = match &request.idempotency_key {
             Some(key) => RequestStrategy::Idempotent(IdempotencyKey::new(key).map_err(|error| {
@@ -106,7 +107,7 @@ impl StripeClient {
             ApiMethod::Delete => StripeMethod::Delete,
         };
         let mut built = RequestBuilder::new(method, path);
-        if request.parameters.as_object().is_some_and(|all| !all.is_empty()) {
+        if has_parameters {
             built = match request.method {
                 ApiMethod::Post => built.form(&request.parameters),
                 _ => built.query(&request.parameters),
@@ -169,7 +170,11 @@ impl Failure {
         }
         let code = reason.code.as_ref().map_or("no code", |code| code.as_str());
         let message = reason.message.as_deref().unwrap_or("no message");
-        let kind = if code == "resource_missing" { ErrorKind::NotFound } else { ErrorKind::BillingRejected };
+        let kind = match status {
+            401 | 403 => ErrorKind::Misconfigured,
+            _ if code == "resource_missing" => ErrorKind::NotFound,
+            _ => ErrorKind::BillingRejected,
+        };
         Self::Final(Error::new(kind, format!("Stripe rejected the request: {code}: {message}")))
     }
 }

@@ -67,6 +67,8 @@ mod translate;
 #[cfg(feature = "testing")]
 mod unverified;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod usage_attempt;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod usage_batch;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod usage_comparison;

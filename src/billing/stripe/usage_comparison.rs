@@ -5,8 +5,8 @@ use serde_json::json;
 use super::billing::id_of;
 use super::pages::Pages;
 use super::usage_sender::UsageSender;
-use crate::billing::usage_rows::{self, Sums};
 use crate::billing::UsageMeter;
+use crate::billing::usage_rows::{self, Sums};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
@@ -96,7 +96,9 @@ impl<DB: Backend> UsageSender<DB> {
         for summary in Pages::new(&*self.billing.api, &path, parameters, None).all().await? {
             let value = &summary["aggregated_value"];
             // Stripe writes a float, which is whole if every value was.
-            let whole = value.as_u64().or_else(|| value.as_f64().and_then(|value| format!("{value:.0}").parse().ok()));
+            let whole = value
+                .as_u64()
+                .or_else(|| value.as_f64().and_then(|value| format!("{value:.0}").parse().ok()));
             counted += whole.ok_or_else(|| {
                 Error::new(ErrorKind::BillingUnavailable, "a sum in Stripe's response is not a number")
             })?;
@@ -118,7 +120,9 @@ impl<DB: Backend> UsageSender<DB> {
         if meter["default_aggregation"]["formula"] != "sum" {
             return Err(Error::new(
                 ErrorKind::Misconfigured,
-                format!("the meter of `{event_name}` does not add values up; create it with the aggregation `sum`"),
+                format!(
+                    "the meter of `{event_name}` does not add values up; create it with the aggregation `sum`"
+                ),
             ));
         }
         id_of(meter)

@@ -42,7 +42,11 @@ impl StripeWebhook {
         let samples = samples(&read);
         let reported = read["data"]["reason"]["error_count"].as_u64().unwrap_or_default();
         if reported > samples.len() as u64 {
-            tracing::warn!(event, reported, "Stripe names only some of the invalid meter events; reconcile the usage");
+            tracing::warn!(
+                event,
+                reported,
+                "Stripe names only some of the invalid meter events; reconcile the usage"
+            );
         }
         let mut tx = self.store.begin().await?;
         if !tx.record_once(event, None, now).await? {
@@ -56,7 +60,8 @@ impl StripeWebhook {
             own += 1;
             let message = message.chars().take(MAX_MESSAGE).collect();
             let identifier = identifier.to_owned();
-            tx.add_usage_error(&UsageError { identifier, code: code.to_owned(), message, received: now }).await?;
+            tx.add_usage_error(&UsageError { identifier, code: code.to_owned(), message, received: now })
+                .await?;
         }
         tx.commit().await?;
         Ok(if own > 0 {

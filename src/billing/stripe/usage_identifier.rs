@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn an_identifier_is_short_and_read_by_its_installation_only() {
-        let (plain, mut eu, mut us) = (TenantNames::default(), TenantNames::default(), TenantNames::default());
+        let (plain, mut eu, mut us) =
+            (TenantNames::default(), TenantNames::default(), TenantNames::default());
         eu.set_installation(&"e".repeat(64)).unwrap();
         us.set_installation("us").unwrap();
         for tenant in ["7", "acme", &"a".repeat(63), "01932d6e-0000-7000-8000-000000000001"] {

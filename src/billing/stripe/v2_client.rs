@@ -31,10 +31,12 @@ pub(super) struct V2Client {
 
 impl V2Client {
     pub(super) fn new(secret_key: &str, url: &str, timeout: Duration) -> Result<Self> {
-        let invalid = |_| Error::new(ErrorKind::Misconfigured, "the secret key of Stripe has an invalid character");
+        let invalid =
+            |_| Error::new(ErrorKind::Misconfigured, "the secret key of Stripe has an invalid character");
         let mut authorization = HeaderValue::from_str(&format!("Bearer {secret_key}")).map_err(invalid)?;
         authorization.set_sensitive(true);
-        let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+        let connector =
+            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         Ok(Self { client, url: url.trim_end_matches('/').to_owned(), authorization, timeout })
     }
@@ -42,13 +44,13 @@ impl V2Client {
     /// Reads an object once. `path` begins with `/v2/`.
     pub(super) async fn get(&self, path: &str) -> Result<Value> {
         let uri: Uri = format!("{}{path}", self.url).parse().map_err(|error: http::uri::InvalidUri| {
-            Error::new(ErrorKind::InvalidInput, "the path of a request to Stripe is not valid").with_source(error)
+            Error::new(ErrorKind::InvalidInput, "the path of a request to Stripe is not valid")
+                .with_source(error)
         })?;
-        let mut request = Request::get(uri).header("stripe-version", API_VERSION).body(Empty::new()).map_err(
-            |error| {
+        let mut request =
+            Request::get(uri).header("stripe-version", API_VERSION).body(Empty::new()).map_err(|error| {
                 Error::new(ErrorKind::InvalidInput, "a request to Stripe is not valid").with_source(error)
-            },
-        )?;
+            })?;
         request.headers_mut().insert(AUTHORIZATION, self.authorization.clone());
         let exchange = async {
             let response = self.client.request(request).await.map_err(|error| {
@@ -79,8 +81,11 @@ fn rejection(status: StatusCode, body: &Value) -> Error {
         return Error::new(ErrorKind::BillingUnavailable, "Stripe cannot serve the request for now");
     }
     let text = |field: &str, none| body["error"][field].as_str().unwrap_or(none).to_owned();
-    let kind =
-        if status == StatusCode::NOT_FOUND { ErrorKind::NotFound } else { ErrorKind::BillingRejected };
+    let kind = match status.as_u16() {
+        401 | 403 => ErrorKind::Misconfigured,
+        404 => ErrorKind::NotFound,
+        _ => ErrorKind::BillingRejected,
+    };
     let (code, message) = (text("code", "no code"), text("message", "no message"));
     Error::new(kind, format!("Stripe rejected the request: {code}: {message}"))
 }
