@@ -20,7 +20,7 @@ fn of_tenants(path: &Path, text: &str) -> Vec<String> {
         return vec![text.to_owned()];
     }
     let mut statements = Vec::new();
-    for table in ["@tenancy_gauges", "@tenancy_audit_events"] {
+    for table in ["@tenancy_gauges", "@tenancy_audit_events", "@tenancy_usage"] {
         statements.extend(text.match_indices(table).map(|(at, _)| {
             let start = text[..at].rfind('"').map_or(0, |quote| quote + 1);
             let end = text[at..].find('"').map_or(text.len(), |quote| at + quote);
@@ -46,7 +46,7 @@ fn statements_on_distributed_tables_have_no_form_that_citus_rejects() {
             assert!(routed || path.ends_with("probe.sql"), "{}: no tenant\n{statement}", path.display());
         }
     }
-    assert_eq!(read, 6, "the probe, three statements on gauges and two on audit events");
+    assert_eq!(read, 29, "the probe, three statements on gauges, two on audit events, the others on usage");
 }
 
 /// The first migrations run before a table is distributed; a later one may not. Citus gets a message whole.

@@ -92,8 +92,13 @@ impl<DB: Backend> UsageSender<DB> {
         let meter = self.meter(event_name).await?;
         let path = format!("/v1/billing/meters/{meter}/event_summaries");
         let parameters = json!({ "customer": customer, "start_time": from, "end_time": to });
+        let summaries = match Pages::new(&*self.billing.api, &path, parameters, None).all().await {
+            // The customer was deleted.
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            read => read?,
+        };
         let mut counted = 0;
-        for summary in Pages::new(&*self.billing.api, &path, parameters, None).all().await? {
+        for summary in summaries {
             let value = &summary["aggregated_value"];
             // Stripe writes a float, which is whole if every value was.
             let whole = value
