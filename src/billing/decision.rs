@@ -5,7 +5,8 @@ use super::event::{SubscriptionEventKind, SubscriptionFacts};
 use super::history::{EventOrder, SubscriptionRow};
 use super::purchase::Purchase;
 use super::review::ReviewItem;
-use super::standing::deciding;
+use super::rules::Rules;
+use super::standing::{deciding, grace_end};
 use super::state::{SubscriptionState, SubscriptionStatus, Watermark};
 use super::subscription::Subscription;
 use super::transition::commands;
@@ -37,7 +38,7 @@ pub struct Decision {
 ///
 /// ```
 /// use tenancy::billing::{
-///     LifecycleCommand, SubscriptionEventKind, Price, SubscriptionFacts, SubscriptionState, SubscriptionStatus, EventOrder, Watermark, decide,
+///     LifecycleCommand, Rules, SubscriptionEventKind, Price, SubscriptionFacts, SubscriptionState, SubscriptionStatus, EventOrder, Watermark, decide,
 /// };
 /// # use tenancy::{clock::Timestamp, plan::Catalog, tenant::{NewTenant, Slug, TenantStatus}};
 /// # let catalog = Catalog::from_toml("version = 1\n[features]\nsso = { kind = \"flag\" }\n[plans.free]\nfeatures = { sso = false }\n[plans.pro]\nprices = [\"price_pro\"]\nfeatures = { sso = true }")?;
@@ -49,7 +50,8 @@ pub struct Decision {
 ///     SubscriptionEventKind::Updated,
 ///     Watermark::new(Timestamp::from_seconds(1_700_000_000), "evt_1"),
 /// );
-/// let decision = decide(&acme, &[], &facts, &catalog);
+/// let now = Timestamp::from_seconds(1_700_000_001);
+/// let decision = decide(&acme, &[], &facts, &Rules::new(&catalog, now));
 /// assert_eq!(decision.order, EventOrder::Newer);
 /// let acme = decision.tenant.unwrap();
 /// assert_eq!((acme.plan(), acme.status()), ("pro", TenantStatus::PastDue));
@@ -60,25 +62,21 @@ pub fn decide(
     tenant: &Tenant,
     subscriptions: &[Subscription],
     facts: &SubscriptionFacts,
-    catalog: &Catalog,
+    rules: &Rules<'_>,
 ) -> Decision {
     let stored = subscriptions.iter().find(|subscription| subscription.id() == facts.id);
     let (row, order) = if let Some(stored) = stored {
-        stored.row.after(facts, catalog)
+        stored.row.after(facts, rules.catalog)
     } else {
-        let row = SubscriptionRow::first(facts, catalog);
+        let row = SubscriptionRow::first(facts, rules.catalog);
         let order = if row.needs_refresh { EventOrder::NeedsRefresh } else { EventOrder::Newer };
         (row, order)
     };
-    let subscription = Subscription::from_row(tenant.id().clone(), row);
+    let subscription = with_grace(Subscription::from_row(tenant.id().clone(), row), rules);
     let others = subscriptions.iter().filter(|other| other.id() != facts.id);
     let next = others.cloned().chain([subscription.clone()]).collect();
-    let Change { tenant, mut review_items, new_review_items, commands, .. } =
-        Change::to(tenant, subscriptions, next, catalog);
-    if tenant.is_none() && !matches!(order, EventOrder::Newer | EventOrder::NeedsRefresh) {
-        // It was reported when it arose.
-        review_items.clear();
-    }
+    let Change { tenant, review_items, new_review_items, commands, .. } =
+        Change::to(tenant, subscriptions, next, rules);
     Decision { order, subscription, tenant, review_items, new_review_items, commands }
 }
 
@@ -95,10 +93,11 @@ pub(super) struct Change {
 }
 
 impl Change {
-    fn to(tenant: &Tenant, old: &[Subscription], next: Vec<Subscription>, catalog: &Catalog) -> Self {
-        let (then, review_items) = next_tenant(tenant, &next, catalog);
-        let commands = commands((tenant, old), (&then, &next));
-        let (_, known) = next_tenant(tenant, old, catalog);
+    fn to(tenant: &Tenant, old: &[Subscription], next: Vec<Subscription>, rules: &Rules<'_>) -> Self {
+        let next: Vec<Subscription> = next.into_iter().map(|sub| with_grace(sub, rules)).collect();
+        let (then, review_items) = next_tenant(tenant, &next, rules);
+        let commands = commands((tenant, old), (&then, &next), rules);
+        let (_, known) = next_tenant(tenant, old, rules);
         let mut new_review_items = review_items.clone();
         new_review_items.retain(|item| !known.contains(item));
         let changed = (then != *tenant).then_some(then);
@@ -106,14 +105,20 @@ impl Change {
     }
 }
 
-/// Computes the tenant from its stored subscriptions and the catalog of today.
-pub(super) fn recompute(tenant: &Tenant, subscriptions: &[Subscription], catalog: &Catalog) -> Change {
+/// The subscription with the end of its grace, if that is ahead.
+fn with_grace(mut sub: Subscription, rules: &Rules<'_>) -> Subscription {
+    sub.row.grace_ends = grace_end(&sub, rules).filter(|end| *end > rules.now);
+    sub
+}
+
+/// Computes the tenant from its stored subscriptions, and the catalog, policy, disputes and time of today.
+pub(super) fn recompute(tenant: &Tenant, subscriptions: &[Subscription], rules: &Rules<'_>) -> Change {
     let settled = |subscription: &Subscription| {
         let mut subscription = subscription.clone();
-        subscription.row.settle(catalog);
+        subscription.row.settle(rules.catalog);
         subscription
     };
-    Change::to(tenant, subscriptions, subscriptions.iter().map(settled).collect(), catalog)
+    Change::to(tenant, subscriptions, subscriptions.iter().map(settled).collect(), rules)
 }
 
 /// Ends every live subscription of a customer who was deleted, and computes the tenant.
@@ -121,7 +126,7 @@ pub(super) fn end_customer(
     tenant: &Tenant,
     subscriptions: &[Subscription],
     (customer, as_of): (&str, &Watermark),
-    catalog: &Catalog,
+    rules: &Rules<'_>,
 ) -> Change {
     let after = |subscription: &Subscription| {
         if subscription.customer() != customer || subscription.status().is_final() {
@@ -131,26 +136,26 @@ pub(super) fn end_customer(
             SubscriptionState { status: SubscriptionStatus::Canceled, ..subscription.row.state.clone() };
         let kind = SubscriptionEventKind::Deleted;
         let facts = SubscriptionFacts::new(subscription.id(), customer, state, kind, as_of.clone());
-        Subscription::from_row(tenant.id().clone(), subscription.row.after(&facts, catalog).0)
+        Subscription::from_row(tenant.id().clone(), subscription.row.after(&facts, rules.catalog).0)
     };
-    Change::to(tenant, subscriptions, subscriptions.iter().map(after).collect(), catalog)
+    Change::to(tenant, subscriptions, subscriptions.iter().map(after).collect(), rules)
 }
 
 /// The tenant that follows from all its subscriptions, and what a person should review.
-fn next_tenant(tenant: &Tenant, all: &[Subscription], catalog: &Catalog) -> (Tenant, Vec<ReviewItem>) {
+fn next_tenant(tenant: &Tenant, all: &[Subscription], rules: &Rules<'_>) -> (Tenant, Vec<ReviewItem>) {
     let mut items = Vec::new();
     for sub in all.iter().filter(|sub| !sub.status().is_final()) {
         if sub.row.state.status.is_unknown() {
             items.push(ReviewItem::UnknownStatus { status: sub.status().as_str().to_owned() });
         }
-        if let Err(item) = Purchase::of(&sub.row.state, catalog)
+        if let Err(item) = Purchase::of(&sub.row.state, rules.catalog)
             && sub.status().is_live()
         {
             items.push(item);
         }
     }
     items.dedup();
-    let live = deciding(all);
+    let live = deciding(all, rules);
     if tenant.status() == TenantStatus::Deleting {
         if !live.is_empty() {
             let subscriptions = ids(live.iter().map(|(sub, _)| *sub));
@@ -162,15 +167,29 @@ fn next_tenant(tenant: &Tenant, all: &[Subscription], catalog: &Catalog) -> (Ten
     if open.len() > 1 {
         items.push(ReviewItem::SeveralSubscriptions { subscriptions: open });
     }
+    let or_closed = |status: TenantStatus| {
+        if rules.closes() && status.is_open() { TenantStatus::Suspended } else { status }
+    };
     let next = if let Some((sub, access)) = live.last() {
         let plan = sub.plan().unwrap_or_else(|| tenant.plan());
-        with_status(&with_plan(tenant, plan, catalog, &mut items), access.status(), &mut items)
+        let on_plan = with_plan(tenant, plan, rules.catalog, &mut items);
+        with_status(&on_plan, or_closed(access.status()), &mut items)
     } else if all.iter().any(has_ended) {
         // Something was paid for, and nothing is any more.
-        match tenant.granted_plan().or(catalog.fallback().map(Plan::key)) {
-            Some(plan) => with_status(&tenant.with_billed_plan(plan), TenantStatus::Active, &mut items),
+        match tenant.granted_plan().or(rules.catalog.fallback().map(Plan::key)) {
+            Some(plan) => {
+                with_status(&tenant.with_billed_plan(plan), or_closed(TenantStatus::Active), &mut items)
+            }
             None => with_status(tenant, TenantStatus::Deactivated, &mut items),
         }
+    } else if rules.closes() {
+        with_status(tenant, or_closed(tenant.status()), &mut items)
+    } else if rules.was_disputed()
+        && tenant.status() == TenantStatus::Suspended
+        && tenant.status_set_by() == StatusSource::Billing
+    {
+        // Nothing was bought, so a dispute had closed it.
+        with_status(tenant, TenantStatus::Active, &mut items)
     } else {
         tenant.clone()
     };

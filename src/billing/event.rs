@@ -6,7 +6,6 @@ use std::fmt;
 use super::notification::NotificationKind;
 use super::outcome::EventOutcome;
 use super::state::{PreviousAttributes, SubscriptionState, Watermark};
-use super::subscription::Subscription;
 use crate::clock::Timestamp;
 
 /// One event of a billing system, in a form that is the same for every billing system.
@@ -72,13 +71,14 @@ impl BillingEvent {
             Fact::Recorded(facts) => {
                 let checkout = facts.target.as_mut().filter(|(kind, _)| *kind == CHECKOUT).map(|(_, id)| id);
                 let ids = [&mut facts.customer, &mut facts.subscription];
+                let dispute = facts.dispute.as_mut().map(|(id, _)| id);
                 let notice = match &mut facts.notice {
                     Some(NotificationKind::PaymentActionRequired { subscription, .. }) => {
                         subscription.as_mut()
                     }
                     _ => None,
                 };
-                ids.into_iter().flatten().chain(notice).chain(checkout).for_each(scope);
+                ids.into_iter().flatten().chain(dispute).chain(notice).chain(checkout).for_each(scope);
             }
             Fact::CustomerDeleted { customer } => scope(customer),
             Fact::Ignored { .. } | Fact::Unreadable { .. } => {}
@@ -257,9 +257,9 @@ pub struct SubscriptionFacts {
     pub kind: SubscriptionEventKind,
     /// The time and id of the event.
     pub as_of: Watermark,
-    /// What was stored before the subscription was read, if [`kind`](Self::kind) is
+    /// What was stored before the subscription was read, as JSON, if [`kind`](Self::kind) is
     /// [`Read`](SubscriptionEventKind::Read).
-    pub(super) stored_before: Option<Box<Subscription>>,
+    pub(super) stored_before: Option<String>,
 }
 
 impl SubscriptionFacts {
@@ -288,8 +288,8 @@ impl SubscriptionFacts {
 
     /// The facts of a subscription that this program read from the billing system. `stored` is what was stored before:
     /// if something else is stored now, the read may be the older of the two.
-    pub(super) fn read(self, stored: Option<Subscription>) -> Self {
-        Self { kind: SubscriptionEventKind::Read, stored_before: stored.map(Box::new), ..self }
+    pub(super) fn read(self, stored: Option<String>) -> Self {
+        Self { kind: SubscriptionEventKind::Read, stored_before: stored, ..self }
     }
 }
 
@@ -384,6 +384,8 @@ pub struct RecordedFacts {
     pub tenant: Option<String>,
     /// The details of the audit event. They contain no names and addresses.
     pub details: Vec<(&'static str, String)>,
+    /// The id and the status of the dispute, if the event is about one.
+    pub dispute: Option<(String, String)>,
     /// What your program is notified of, if it is.
     pub notice: Option<NotificationKind>,
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{SubscriptionEventKind, SubscriptionFacts};
 use super::ordering::{self, Step};
+use super::overdue::Overdue;
 use super::purchase::{Extras, Purchase};
 use super::state::{SubscriptionState, SubscriptionStatus, Watermark};
 use crate::clock::Timestamp;
@@ -45,6 +46,11 @@ pub(super) struct SubscriptionRow {
     known_extras: Option<Known<Extras>>,
     /// The newest status that this version knows.
     known_status: Option<Known<SubscriptionStatus>>,
+    #[serde(default)]
+    overdue: Overdue,
+    /// When the grace of a past-due subscription ends, if that is ahead.
+    #[serde(default)]
+    pub(super) grace_ends: Option<Timestamp>,
     /// Whether the newest event has not all prices.
     partial: bool,
     /// When the state was read from the billing system, by the clock of this program; `None` if it is of an event.
@@ -82,6 +88,8 @@ impl SubscriptionRow {
             known_plan: None,
             known_extras: None,
             known_status: None,
+            overdue: Overdue::default(),
+            grace_ends: None,
             partial: facts.partial,
             read_at: read_at(facts),
             was_live: false,
@@ -145,7 +153,8 @@ impl SubscriptionRow {
         if self.state.status.is_final() {
             return (self.clone(), EventOrder::Stale);
         }
-        let is_newer = facts.stored_before.as_deref().is_some_and(|stored| stored.row == *self);
+        let is_newer =
+            facts.stored_before.is_some() && facts.stored_before == serde_json::to_string(self).ok();
         if !is_newer && !facts.state.status.is_final() {
             let is_same = facts.state == self.state && !self.needs_refresh;
             return (self.clone(), if is_same { EventOrder::Unchanged } else { EventOrder::NeedsRefresh });
@@ -195,6 +204,7 @@ impl SubscriptionRow {
         }
         if !facts.state.status.is_unknown() {
             Known::learn(&mut self.known_status, second, facts.state.status.clone());
+            self.overdue.learn(facts);
         }
     }
 
@@ -217,6 +227,14 @@ impl SubscriptionRow {
         } else if self.state.status.is_unknown() || self.partial {
             self.needs_refresh = true;
         }
+    }
+
+    /// Since when it is past due, if it is.
+    pub(super) fn past_due_since(&self) -> Option<Timestamp> {
+        if self.effective_status() != Some(&SubscriptionStatus::PastDue) {
+            return None;
+        }
+        Some(self.overdue.since().map_or(self.as_of.created, Timestamp::from_seconds))
     }
 
     /// The status that counts: the newest known one. `None` if no status is known.

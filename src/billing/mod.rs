@@ -14,8 +14,10 @@
 //! | `canceled` after it was live, and no other is live | active on the [granted plan](crate::tenant::Tenant::granted_plan), else on the catalog's `fallback`; without either, deactivated |
 //! | one that this version does not know | that of the last known status; the subscription needs a refresh |
 //!
-//! The deletion of a customer ends all its live subscriptions. Payments, refunds, disputes and the like are recorded as
-//! audit events, and never change access.
+//! A [`BillingPolicy`] changes that for overdue payments, paused collection and disputes.
+//!
+//! The deletion of a customer ends all its live subscriptions. Payments, refunds and the like are recorded as audit
+//! events, and never change access; disputes only by the policy.
 //!
 //! A subscription whose prices were never in the catalog has no say. If its prices leave the catalog, its last known plan
 //! stays; after a change of the catalog, call [`recompute`]. A plan that an operator granted is never lowered, and a closed
@@ -37,6 +39,7 @@
 
 mod command;
 mod decision;
+mod dispute;
 mod effects;
 mod event;
 mod history;
@@ -44,12 +47,15 @@ mod notification;
 mod ordering;
 mod outbox;
 mod outcome;
+mod overdue;
 mod owner;
+mod policy;
 mod process;
 mod provider;
 mod purchase;
 mod records;
 mod review;
+mod rules;
 mod standing;
 mod state;
 mod store;
@@ -64,6 +70,7 @@ mod usage_rows;
 
 pub use self::command::LifecycleCommand;
 pub use self::decision::{Decision, decide};
+pub use self::dispute::Dispute;
 pub use self::event::{
     BillingEvent, CheckoutFacts, CheckoutMode, EventSubjects, Fact, PaymentFacts, RecordedFacts,
     SubscriptionEventKind, SubscriptionFacts,
@@ -71,9 +78,11 @@ pub use self::event::{
 pub use self::history::EventOrder;
 pub use self::notification::{Notification, NotificationKind, OutboxRow};
 pub use self::outcome::EventOutcome;
+pub use self::policy::BillingPolicy;
 pub use self::process::{process, recompute, replay};
 pub use self::provider::Provider;
 pub use self::review::ReviewItem;
+pub use self::rules::Rules;
 pub use self::state::{PreviousAttributes, Price, SubscriptionState, SubscriptionStatus, Watermark};
 pub use self::store::{BillingStore, BillingTx, Quarantined};
 pub use self::subscription::Subscription;

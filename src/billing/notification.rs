@@ -81,10 +81,8 @@ pub enum NotificationKind {
 }
 
 impl NotificationKind {
-    /// The notifications of a change.
-    pub(super) fn of_change(commands: Vec<LifecycleCommand>, review_items: Vec<ReviewItem>) -> Vec<Self> {
-        let commands = commands.into_iter().map(Self::Lifecycle);
-        commands.chain(review_items.into_iter().map(Self::Review)).collect()
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers are always JSON")
     }
 
     /// What it is about, if several events can report the same.
@@ -148,7 +146,7 @@ impl OutboxRow {
             id: Uuid::now_v7().to_string(),
             tenant,
             event: event.map(str::to_owned),
-            kind: serde_json::to_string(kind).expect("strings and numbers are always JSON"),
+            kind: kind.to_json(),
             created: now,
             due: now,
             claims: 0,

@@ -123,12 +123,14 @@ fn collect_ends<'a>(open: &[&'a Step], reached: Option<&'a Step>, ends: &mut Vec
 
 /// The state before the event that resulted in `state`.
 fn before(state: &SubscriptionState, previous: &PreviousAttributes) -> SubscriptionState {
-    let PreviousAttributes { status, prices, cancel_at, cancel_at_period_end, period_end } = previous.clone();
+    let PreviousAttributes { status, prices, cancel_at, cancel_at_period_end, period_end, collection_paused } =
+        previous.clone();
     SubscriptionState {
         status: status.unwrap_or_else(|| state.status.clone()),
         prices: prices.unwrap_or_else(|| state.prices.clone()),
         cancel_at: cancel_at.unwrap_or(state.cancel_at),
         cancel_at_period_end: cancel_at_period_end.unwrap_or(state.cancel_at_period_end),
         period_end: period_end.or(state.period_end),
+        collection_paused: collection_paused.unwrap_or(state.collection_paused),
     }
 }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::decision;
 use super::event::{BillingEvent, EventSubjects, Fact};
-use super::notification::NotificationKind;
 use super::outcome::EventOutcome;
 use super::owner::{Owner, has_other_payer, owner};
+use super::policy::BillingPolicy;
 use super::provider::Provider;
 use super::records;
 use super::store::{BillingTx, Quarantined};
@@ -33,12 +32,13 @@ pub async fn process<T: BillingTx + ?Sized>(
     provider: &dyn Provider,
     event: &BillingEvent,
     catalog: &Catalog,
+    policy: &BillingPolicy,
     clock: &dyn Clock,
 ) -> Result<EventOutcome> {
     if let Fact::Ignored { reason } = event.fact {
         return Ok(EventOutcome::Ignored { reason });
     }
-    let mut processor = EventProcessor { tx, provider, catalog, clock };
+    let mut processor = EventProcessor { tx, provider, catalog, policy, clock };
     if !processor.tx.record_once(&event.id, event.account.as_deref(), clock.now()).await? {
         return Ok(EventOutcome::Duplicate);
     }
@@ -51,9 +51,10 @@ pub(super) async fn process_read<T: BillingTx + ?Sized>(
     provider: &dyn Provider,
     event: &BillingEvent,
     catalog: &Catalog,
+    policy: &BillingPolicy,
     clock: &dyn Clock,
 ) -> Result<EventOutcome> {
-    EventProcessor { tx, provider, catalog, clock }.run(event).await
+    EventProcessor { tx, provider, catalog, policy, clock }.run(event).await
 }
 
 /// Links a customer that this program created for a tenant.
@@ -62,6 +63,7 @@ pub(super) async fn link<T: BillingTx + ?Sized>(
     provider: &dyn Provider,
     (customer, tenant): (&str, &TenantId),
     catalog: &Catalog,
+    policy: &BillingPolicy,
     clock: &dyn Clock,
 ) -> Result<()> {
     tx.advisory_lock(customer).await?;
@@ -71,7 +73,7 @@ pub(super) async fn link<T: BillingTx + ?Sized>(
         return Err(Error::new(ErrorKind::Conflict, "the customer is linked to another tenant"));
     }
     if is_new {
-        let processor = EventProcessor { tx, provider, catalog, clock };
+        let processor = EventProcessor { tx, provider, catalog, policy, clock };
         let link = processor.by_billing(&tenant, "billing.link").target("customer", customer);
         processor.tx.record(&link).await?;
     }
@@ -90,11 +92,12 @@ pub async fn replay<T: BillingTx + ?Sized>(
     provider: &dyn Provider,
     (event, account): (&str, Option<&str>),
     catalog: &Catalog,
+    policy: &BillingPolicy,
     clock: &dyn Clock,
 ) -> Result<Option<EventOutcome>> {
     let Some(quarantined) = tx.take_event(event, account).await? else { return Ok(None) };
     let event = provider.read(&quarantined.raw)?;
-    let outcome = EventProcessor { tx: &mut *tx, provider, catalog, clock }.run(&event).await?;
+    let outcome = EventProcessor { tx: &mut *tx, provider, catalog, policy, clock }.run(&event).await?;
     if matches!(outcome, EventOutcome::Ignored { .. }) {
         tx.quarantine(&quarantined).await?;
     }
@@ -102,7 +105,7 @@ pub async fn replay<T: BillingTx + ?Sized>(
 }
 
 /// Computes a tenant's plan and status again from its stored subscriptions: after a change of the catalog, or after an
-/// operator lifted a status. Returns the tenant if it changed. What a person should review is notified again.
+/// operator lifted a status. Returns the tenant if it changed.
 ///
 /// # Errors
 /// [`ErrorKind::TenantUnknown`](crate::ErrorKind::TenantUnknown), and the errors of the transaction.
@@ -111,21 +114,22 @@ pub async fn recompute<T: BillingTx + ?Sized>(
     provider: &dyn Provider,
     tenant: &TenantId,
     catalog: &Catalog,
+    policy: &BillingPolicy,
     clock: &dyn Clock,
 ) -> Result<Option<Arc<Tenant>>> {
-    let mut processor = EventProcessor { tx, provider, catalog, clock };
-    let Some(tenant) = processor.tx.lock_tenant(tenant).await? else {
-        return Err(unknown_tenant());
-    };
-    let stored = processor.tx.subscriptions(tenant.id()).await?;
-    let next = decision::recompute(&tenant, &stored, catalog);
-    processor.save_changed(&stored, &next.subscriptions).await?;
-    let notices = NotificationKind::of_change(next.commands, next.review_items.clone());
-    processor.notify(&tenant, None, notices).await?;
-    let Some(changed) = next.tenant else { return Ok(None) };
-    let change = processor.change("billing.recompute", &tenant, &changed, &next.review_items);
-    processor.tx.record(&change).await?;
-    processor.tx.save_tenant(&changed).await.map(Some)
+    EventProcessor { tx, provider, catalog, policy, clock }.recompute(tenant, "billing.recompute").await
+}
+
+/// Computes a tenant whose grace has ended, as [`recompute`] does.
+pub(super) async fn end_grace<T: BillingTx + ?Sized>(
+    tx: &mut T,
+    provider: &dyn Provider,
+    tenant: &TenantId,
+    catalog: &Catalog,
+    policy: &BillingPolicy,
+    clock: &dyn Clock,
+) -> Result<Option<Arc<Tenant>>> {
+    EventProcessor { tx, provider, catalog, policy, clock }.recompute(tenant, "billing.grace_ended").await
 }
 
 /// The outcome of an event and of the quarantined events after it: the one with the tenant that was written last.
@@ -146,6 +150,7 @@ pub(super) struct EventProcessor<'a, T: ?Sized> {
     pub(super) tx: &'a mut T,
     pub(super) provider: &'a dyn Provider,
     pub(super) catalog: &'a Catalog,
+    pub(super) policy: &'a BillingPolicy,
     pub(super) clock: &'a dyn Clock,
 }
 
@@ -254,7 +259,10 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
                 let record = records::recorded(self.audit(event, &tenant, facts.action), facts);
                 self.tx.record(&record).await?;
                 self.notify(&tenant, Some(event), facts.notice.iter().cloned().collect()).await?;
-                EventOutcome::Unchanged
+                match &facts.dispute {
+                    Some((id, status)) => self.dispute(event, tenant, id, status).await?,
+                    None => EventOutcome::Unchanged,
+                }
             }
             Fact::CustomerDeleted { customer } => self.customer_deleted(event, tenant, customer).await?,
             Fact::CheckoutCompleted(_) | Fact::Ignored { .. } | Fact::Unreadable { .. } => {

@@ -1,9 +1,10 @@
 //! [`Purchase`]: the plan, the seats and the add-ons that the prices of a subscription buy.
 
+use serde::{Deserialize, Serialize};
+
 use super::review::ReviewItem;
 use super::state::{Price, SubscriptionState};
 use crate::plan::{Catalog, Sold};
-use serde::{Deserialize, Serialize};
 
 /// What the prices of a subscription buy.
 #[derive(Debug)]

@@ -145,12 +145,22 @@ pub struct SubscriptionState {
     pub cancel_at_period_end: bool,
     /// The end of the paid period; if items have different periods, the latest end.
     pub period_end: Option<Timestamp>,
+    /// Whether the collection of payments is paused, whatever the status (`pause_collection`).
+    #[serde(default)]
+    pub collection_paused: bool,
 }
 
 impl SubscriptionState {
     /// A state with this status and these prices, not scheduled to end.
     pub fn new(status: SubscriptionStatus, prices: Vec<Price>) -> Self {
-        Self { status, prices, cancel_at: None, cancel_at_period_end: false, period_end: None }
+        Self {
+            status,
+            prices,
+            cancel_at: None,
+            cancel_at_period_end: false,
+            period_end: None,
+            collection_paused: false,
+        }
     }
 
     /// Whether it is scheduled to end, at a date or with its period.
@@ -173,6 +183,8 @@ pub struct PreviousAttributes {
     pub cancel_at_period_end: Option<bool>,
     /// The previous end of the paid period.
     pub period_end: Option<Timestamp>,
+    /// Whether the collection of payments was paused.
+    pub collection_paused: Option<bool>,
 }
 
 /// The event that a stored state comes from.

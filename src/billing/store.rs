@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::dispute::Dispute;
 use super::event::BillingEvent;
 use super::notification::OutboxRow;
 use super::subscription::Subscription;
@@ -223,6 +224,25 @@ pub trait BillingTx: Send {
     /// # Errors
     /// As for every method of this trait.
     async fn delete_notification(&mut self, id: &str) -> Result<()>;
+
+    /// Returns the disputes of a tenant's customers, sorted by id.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn disputes(&mut self, tenant: &TenantId) -> Result<Vec<Dispute>>;
+
+    /// Inserts a dispute, or replaces the one with the same id.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn save_dispute(&mut self, dispute: &Dispute) -> Result<()>;
+
+    /// Returns up to `limit` subscriptions whose [grace ends](Subscription::grace_ends) at `now` or before, those whose
+    /// grace ends first, then by id.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn due_subscriptions(&mut self, now: Timestamp, limit: u16) -> Result<Vec<Subscription>>;
 
     /// Commits the transaction.
     ///

@@ -79,6 +79,12 @@ impl Subscription {
         self.row.state.period_end
     }
 
+    /// When the grace of a past-due subscription ends, if the [policy](super::BillingPolicy::past_due_grace) has one and
+    /// the end was ahead when the subscription was stored.
+    pub fn grace_ends(&self) -> Option<Timestamp> {
+        self.row.grace_ends
+    }
+
     /// The event that the stored state comes from.
     pub fn as_of(&self) -> &Watermark {
         &self.row.as_of

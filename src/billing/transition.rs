@@ -1,18 +1,20 @@
 //! [`commands`]: which commands lead from one stored state of a tenant to the next. A pure function.
 
 use super::command::LifecycleCommand;
+use super::rules::Rules;
 use super::standing::{Access, deciding};
 use super::subscription::Subscription;
 use crate::clock::Timestamp;
 use crate::tenant::{StatusSource, Tenant, TenantStatus};
 
 /// The commands that lead from one stored state of a tenant to the next, in the order in which they are carried out.
-pub(super) fn commands<'a>(
-    (old, old_subscriptions): (&Tenant, &'a [Subscription]),
-    (new, new_subscriptions): (&Tenant, impl IntoIterator<Item = &'a Subscription>),
+pub(super) fn commands(
+    (old, old_subscriptions): (&Tenant, &[Subscription]),
+    (new, new_subscriptions): (&Tenant, &[Subscription]),
+    rules: &Rules<'_>,
 ) -> Vec<LifecycleCommand> {
-    let old = Standing::of(old, old_subscriptions);
-    Standing::of(new, new_subscriptions).after(&old)
+    let old = Standing::of(old, old_subscriptions, rules);
+    Standing::of(new, new_subscriptions, rules).after(&old)
 }
 
 /// What commands depend on.
@@ -50,9 +52,8 @@ enum Conduct {
 }
 
 impl Standing {
-    fn of<'a>(tenant: &Tenant, subscriptions: impl IntoIterator<Item = &'a Subscription>) -> Self {
-        let all: Vec<&Subscription> = subscriptions.into_iter().collect();
-        let live = deciding(all.iter().copied());
+    fn of(tenant: &Tenant, all: &[Subscription], rules: &Rules<'_>) -> Self {
+        let live = deciding(all, rules);
         let best = live.last();
         let bought_before = || all.iter().any(|sub| sub.row.was_live && sub.plan().is_some());
         let phase = match (tenant.status(), best) {

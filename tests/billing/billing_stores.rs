@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
-use tenancy::billing::{BillingStore, EventOutcome, UsageError};
+use tenancy::billing::{BillingPolicy, BillingStore, EventOutcome, UsageError};
 use tenancy::clock::{Clock, ManualClock, Timestamp};
 use tenancy::plan::Catalog;
 use tenancy::store::{MemoryStore, SqlStore};
@@ -26,7 +26,7 @@ struct Side {
 }
 
 impl Side {
-    async fn new<S: BillingStore + TenantStore + 'static>(store: S) -> Self {
+    async fn new<S: BillingStore + TenantStore + 'static>(store: S, policy: BillingPolicy) -> Self {
         let store = Arc::new(store);
         for name in ["acme", "globex"] {
             let tenant = NewTenant::new(Slug::parse(name).unwrap(), name, "free")
@@ -42,6 +42,7 @@ impl Side {
             Arc::new(Catalog::from_toml(CATALOG).unwrap()),
             store.clone(),
         )
+        .policy(policy)
         .with_clock(clock.clone());
         Self { webhook, billing: store.clone(), tenants: store, clock }
     }
@@ -60,6 +61,7 @@ impl Side {
             let id = TenantId::parse(name).unwrap();
             lines.push(format!("{:?}", self.tenants.by_id(&id).await.unwrap()));
             lines.push(format!("{:?}", tx.subscriptions(&id).await.unwrap()));
+            lines.push(format!("{:?}", tx.disputes(&id).await.unwrap()));
         }
         for customer in ["cus_1", "cus_2", "cus_3"] {
             lines.push(format!("{:?}", tx.tenant_of_customer(customer).await.unwrap()));
@@ -134,7 +136,8 @@ fn event(dice: &mut Dice, n: usize) -> Value {
                 "customer.updated",
             ]),
             json!({ "id": "x_1", "customer": customer, "subscription": subscription, "metadata": tenant,
-                "mode": "subscription", "payment_status": "paid", "amount_paid": 1000, "amount_due": 1000 }),
+                "mode": "subscription", "payment_status": "paid",
+                "status": dice.roll(&["needs_response", "won", "lost"]), "amount_paid": 1000, "amount_due": 1000 }),
         ),
         "stated" if status != "canceled" => (
             dice.roll(&[
@@ -164,9 +167,16 @@ fn event(dice: &mut Dice, n: usize) -> Value {
 
 async fn the_sql_store_answers_as_the_memory_store_does<DB: TestBackend>() {
     let mut receipts = std::collections::BTreeSet::new();
+    let mut graces = 0;
     let (pool, _cleanup) = DB::fresh(4).await;
-    for seed in 0..30_u64 {
-        let memory = Side::new(MemoryStore::new()).await;
+    for seed in 0..40_u64 {
+        let policy = if seed % 2 == 0 {
+            BillingPolicy::new()
+        } else {
+            let day = std::time::Duration::from_hours(24);
+            BillingPolicy::new().past_due_grace(day).suspend_disputed()
+        };
+        let memory = Side::new(MemoryStore::new(), policy.clone()).await;
         let sql = SqlStore::new(pool.clone());
         sql.migrate().await.unwrap();
         for table in [
@@ -175,11 +185,12 @@ async fn the_sql_store_answers_as_the_memory_store_does<DB: TestBackend>() {
             "billing_events",
             "billing_quarantine",
             "billing_outbox",
+            "billing_disputes",
             "tenants",
         ] {
             DB::raw(&pool, &format!("DELETE FROM tenancy_{table}")).await.unwrap();
         }
-        let sql = Side::new(sql).await;
+        let sql = Side::new(sql, policy).await;
         let mut dice = Dice(seed);
         for n in 0..14 {
             let event = event(&mut dice, n);
@@ -187,8 +198,22 @@ async fn the_sql_store_answers_as_the_memory_store_does<DB: TestBackend>() {
             assert_eq!(answered, expected, "seed {seed}, event {n}: {event}");
             receipts.insert(format!("{expected:?}").split([' ', '{']).next().unwrap().to_owned());
         }
+        let mut due = Vec::new();
+        for side in [&memory, &sql] {
+            side.clock.advance_seconds(2 * 24 * 60 * 60);
+            let mut tx = side.billing.begin().await.unwrap();
+            let subscriptions = tx.due_subscriptions(side.clock.now(), 10).await.unwrap();
+            let first = tx.due_subscriptions(side.clock.now(), 1).await.unwrap();
+            assert_eq!(first[..], subscriptions[..first.len()]);
+            drop(tx);
+            due.push((subscriptions, side.webhook.apply_due(10).await.unwrap()));
+            assert_eq!(side.webhook.apply_due(10).await.unwrap(), []);
+        }
+        assert_eq!(due[0], due[1], "seed {seed}");
+        graces += due[0].0.len();
         assert_eq!(sql.stand().await, memory.stand().await, "seed {seed}");
     }
+    assert!(graces > 2, "{graces} graces ended");
     assert!(receipts.len() >= 6, "the histories reach too little: {receipts:?}");
 }
 
@@ -196,7 +221,7 @@ async fn of_an_event_that_comes_many_times_at_once_one_counts<DB: TestBackend>()
     let (pool, _cleanup) = DB::fresh(8).await;
     let store = SqlStore::new(pool);
     store.migrate().await.unwrap();
-    let side = Arc::new(Side::new(store).await);
+    let side = Arc::new(Side::new(store, BillingPolicy::new()).await);
     let event = json!({ "id": "evt_1", "object": "event", "type": "customer.subscription.created", "created": START,
         "livemode": false, "data": { "object": { "id": "sub_1", "object": "subscription", "customer": "cus_1",
             "status": "active", "metadata": { "tenant_id": "acme" },
@@ -227,7 +252,10 @@ async fn customers_and_checkouts_belong_to_one_tenant<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool);
     store.migrate().await.unwrap();
-    for side in [Side::new(store).await, Side::new(MemoryStore::new()).await] {
+    for side in [
+        Side::new(store, BillingPolicy::new()).await,
+        Side::new(MemoryStore::new(), BillingPolicy::new()).await,
+    ] {
         let [acme, globex] = ["acme", "globex"].map(|name| TenantId::parse(name).unwrap());
         let at = |seconds| Timestamp::from_seconds(START + seconds);
         let mut tx = side.billing.begin().await.unwrap();

@@ -9,7 +9,7 @@ use tenancy::billing::{BillingStore, Notification, OutboxRow};
 use tenancy::clock::{Clock, ManualClock, Timestamp};
 use tenancy::plan::Catalog;
 use tenancy::store::{MemoryStore, SqlStore};
-use tenancy::tenant::{NewTenant, TenantId, TenantStore};
+use tenancy::tenant::{NewTenant, TenantId, TenantStatus, TenantStore};
 
 use crate::common::TestBackend;
 use crate::stripe_fixture::{
@@ -200,6 +200,38 @@ async fn payments_and_trials_are_notified_once_in_every_order() {
         assert_eq!(rows.len(), kinds.len() + BOUGHT.len());
         assert!(rows.iter().all(|row| row.tenant.to_string() == "acme"));
     }
+}
+
+/// A review item is reported when it arises, and when an operator's change makes it so, but not with every event.
+#[tokio::test]
+async fn a_review_is_reported_once() {
+    let fixture = Fixture::new().await;
+    let mut n = 0;
+    let mut reviews = async |fixture: &Fixture, object: &Value| {
+        n += 1;
+        let before = fixture.store.billing_outbox().unwrap().len();
+        let _ = fixture.send(&updated(&format!("e{n}"), n, object, &json!({}))).await;
+        let rows = fixture.store.billing_outbox().unwrap();
+        let kinds = rows[before..].iter().filter(|row| row.kind.contains("\"review\""));
+        kinds.map(|row| word(&row.kind)).collect::<Vec<_>>()
+    };
+    let (pro, other) = (acme("active", "price_pro"), acme("active", "price_other"));
+    assert!(reviews(&fixture, &pro).await.is_empty());
+    // It arises, is there, is gone, and arises again.
+    assert_eq!(reviews(&fixture, &other).await, ["unmapped_price"]);
+    assert!(reviews(&fixture, &other).await.is_empty());
+    assert!(reviews(&fixture, &pro).await.is_empty());
+    assert_eq!(reviews(&fixture, &other).await, ["unmapped_price"]);
+    assert!(reviews(&fixture, &pro).await.is_empty());
+    let tenant = fixture.tenant("acme").await;
+    let closed = fixture.store.update(&tenant.with_status(TenantStatus::Deactivated).unwrap()).await.unwrap();
+    assert_eq!(reviews(&fixture, &pro).await, ["status_held"]);
+    assert!(reviews(&fixture, &pro).await.is_empty());
+    fixture.store.update(&closed.with_status(TenantStatus::Deleting).unwrap()).await.unwrap();
+    assert_eq!(reviews(&fixture, &pro).await, ["orphan_subscriptions"]);
+    assert!(reviews(&fixture, &pro).await.is_empty());
+    assert!(fixture.webhook.recompute(closed.id()).await.unwrap().is_none());
+    assert_eq!(fixture.store.billing_outbox().unwrap().len(), BOUGHT.len() + 4);
 }
 
 /// Events that arrive in another order give other steps, and the steps always lead to the same end.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tenancy::ErrorKind;
-use tenancy::billing::EventOutcome;
 use tenancy::billing::stripe::StripeBilling;
+use tenancy::billing::{BillingPolicy, EventOutcome};
 use tenancy::tenant::{TenantId, TenantStatus, TenantStore};
 
 use crate::scripted_api::{ScriptedApi, down};
-use crate::stripe_fixture::{Fixture, START, checkout, created, stamped, subscription, updated, with};
+use crate::stripe_fixture::{Fixture, START, checkout, created, event, stamped, subscription, updated, with};
 
 const ORIGIN: &str = "https://app.example.com";
 
@@ -221,6 +221,57 @@ async fn a_paid_checkout_applies_its_subscription_at_once() {
     let event = thin("evt_t", "v1.checkout.session.completed", "cs_1", "/v1/checkout/sessions/cs_1");
     let _ = fixture.send(&event).await;
     assert_eq!(fixture.acme().await, ("pro".to_owned(), TenantStatus::Active));
+}
+
+/// A test clock is a month ahead. A read that contains the renewal is as new as the renewal.
+#[tokio::test]
+async fn a_read_on_a_test_clock_is_as_new_as_its_period() {
+    let (fixture, api, billing) = reading().await;
+    let _ = fixture.send(&created("evt_1", 0, &sub("active", "price_pro"))).await;
+    let month = 2_592_000;
+    let mut renewed = sub("past_due", "price_pro");
+    renewed["items"]["data"][0]["current_period_start"] = json!(START + month);
+    api.subscription(&renewed);
+    assert_eq!(billing.sync_now(&acme()).await.unwrap().status(), TenantStatus::PastDue);
+    // The event of the renewal, before the payment failed, comes afterwards.
+    let mut before = renewed.clone();
+    before["status"] = json!("active");
+    let _ = fixture.send(&updated("evt_2", month, &before, &json!({}))).await;
+    assert_eq!(fixture.acme().await, ("pro".to_owned(), TenantStatus::PastDue));
+    let _ = fixture.send(&updated("evt_3", month + 3600, &renewed, &json!({ "status": "active" }))).await;
+    assert_eq!(fixture.acme().await, ("pro".to_owned(), TenantStatus::PastDue));
+    assert_eq!(fixture.audit("billing.subscription").len(), 2, "the plan, then past due once");
+}
+
+/// A dispute names a charge only. Its charge names the customer.
+#[tokio::test]
+async fn a_dispute_finds_its_tenant_by_its_charge() {
+    let (mut fixture, api, _) = reading().await;
+    fixture.webhook = fixture.webhook.policy(BillingPolicy::new().suspend_disputed());
+    let _ = fixture.send(&created("evt_1", 0, &sub("active", "price_pro"))).await;
+    let dispute = |id: &str, second, kind: &str, status: &str| {
+        let object =
+            json!({ "id": "dp_1", "object": "dispute", "charge": "ch_1", "status": status, "amount": 100 });
+        event(id, second, kind, &object)
+    };
+    let opened = dispute("evt_2", 5, "charge.dispute.created", "needs_response");
+    let EventOutcome::Ignored { reason } = fixture.send(&opened).await else { panic!("no charge is known") };
+    assert!(reason.contains("by its charge"), "{reason}");
+    api.put("/v1/charges/ch_1", &json!({ "id": "ch_1", "object": "charge", "customer": "cus_1" }));
+    assert!(matches!(fixture.send(&opened).await, EventOutcome::Applied { .. }));
+    assert_eq!(fixture.acme().await, ("pro".to_owned(), TenantStatus::Suspended));
+    // Stripe is down: the event comes again.
+    let closed = dispute("evt_3", 9, "charge.dispute.closed", "won");
+    api.next(|_| Some(Err(down())));
+    assert!(fixture.try_send(&closed).await.unwrap_err().is_transient());
+    assert!(matches!(fixture.send(&closed).await, EventOutcome::Applied { .. }));
+    assert_eq!(fixture.acme().await, ("pro".to_owned(), TenantStatus::Active));
+    // An event of the other mode is not read.
+    api.take_paths();
+    let live =
+        with(dispute("evt_4", 12, "charge.dispute.created", "needs_response"), &json!({ "livemode": true }));
+    assert!(matches!(fixture.send(&live).await, EventOutcome::Ignored { .. }));
+    assert!(api.take_paths().is_empty());
 }
 
 #[tokio::test]

@@ -178,7 +178,7 @@ on_every_database!(
 );
 
 /// The migration upgrades the tables of the previous version, with a tenant in them.
-async fn upgrades<DB: TestBackend>(before: &str, steps: [&str; 4]) {
+async fn upgrades<DB: TestBackend>(before: &str, steps: &[&str]) {
     let (pool, _cleanup) = DB::fresh(4).await;
     DB::raw(&pool, before).await.unwrap();
     DB::raw(
@@ -188,7 +188,7 @@ async fn upgrades<DB: TestBackend>(before: &str, steps: [&str; 4]) {
     )
     .await
     .unwrap();
-    for step in steps {
+    for step in steps.iter().copied() {
         DB::raw(&pool, step).await.unwrap();
     }
     let store = SqlStore::new(pool);
@@ -204,7 +204,7 @@ async fn upgrades<DB: TestBackend>(before: &str, steps: [&str; 4]) {
 async fn tenants_of_the_version_before_keep_their_slugs() {
     upgrades::<Sqlite>(
         include_str!("../../migrations/sqlite/0001_tenancy.sql"),
-        [
+        &[
             include_str!("../../migrations/sqlite/0002_tenants_own.sql"),
             include_str!("../../migrations/sqlite/0003_placements.sql"),
             include_str!("../../migrations/sqlite/0004_billing.sql"),
@@ -216,7 +216,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
     .await;
     upgrades::<Postgres>(
         include_str!("../../migrations/postgres/0001_tenancy.sql"),
-        [
+        &[
             include_str!("../../migrations/postgres/0002_tenants_own.sql"),
             include_str!("../../migrations/postgres/0003_placements.sql"),
             include_str!("../../migrations/postgres/0004_billing.sql"),

@@ -156,7 +156,7 @@ async fn the_suite_rejects_broken_stores() {
         Fault::ListsTheLastAgain,
     ] {
         let run = tenant_store(async || Broken { inner: MemoryStore::new(), fault });
-        let text = suites::panic_of(run).await;
+        let text = Box::pin(suites::panic_of(run)).await;
         assert!(text.contains("promise broken: "), "{fault:?}: {text}");
     }
 }

@@ -20,6 +20,7 @@ async fn serve<DB: AppDb>(mut settings: Settings) -> Result<(), Box<dyn Error>> 
     let (app, resolver) = build::<DB>(&settings).await?;
     let routes = saas_actix::routes(app.clone(), resolver);
     let server = HttpServer::new(move || App::new().configure(routes.clone())).listen(listener)?;
+    tokio::spawn(app.clone().look_after_billing());
     app.welcome(&settings);
     server.run().await?;
     Ok(())

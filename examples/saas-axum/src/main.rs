@@ -18,6 +18,7 @@ async fn serve<DB: AppDb>(mut settings: Settings) -> Result<(), Box<dyn Error>> 
         TcpListener::bind(("127.0.0.1", settings.port)).await.map_err(|e| settings.port_error(&e))?;
     settings.port = listener.local_addr()?.port();
     let (app, resolver) = build::<DB>(&settings).await?;
+    tokio::spawn(app.clone().look_after_billing());
     app.welcome(&settings);
     axum::serve(listener, saas_axum::app(app, resolver))
         .with_graceful_shutdown(async { drop(tokio::signal::ctrl_c().await) })

@@ -2,13 +2,14 @@
 //! the payments, so the demo needs no account.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tenancy::billing::Subscription;
 use tenancy::billing::stripe::{
     ApiRequest, Checkout, Mode, StripeApi, StripeBilling, StripeClient, StripeWebhook, sign,
 };
+use tenancy::billing::{Notification, Subscription};
 use tenancy::clock::{Clock, SystemClock};
 use tenancy::tenant::Tenant;
 use tenancy::testing::{FakeStripe, FakeStripeOptions, FinalFailure};
@@ -62,7 +63,11 @@ impl Billing {
     pub(crate) async fn start(webhook: StripeWebhook, settings: &Settings) -> Result<Self> {
         let origin = format!("http://127.0.0.1:{}", settings.port);
         let (client, fake) = if let Some(key) = &settings.stripe_secret_key {
-            (StripeClient::new(key)?, None)
+            let client = match &settings.stripe_api_url {
+                Some(url) => StripeClient::with_url(key, url)?,
+                None => StripeClient::new(key)?,
+            };
+            (client, None)
         } else {
             let options = FakeStripeOptions::new().after_final_failure(FinalFailure::Unpaid);
             let fake = FakeStripe::start(options).await.map_err(|error| {
@@ -83,6 +88,26 @@ impl Billing {
     /// The webhook that receives Stripe's events.
     pub fn webhook(&self) -> &StripeWebhook {
         self.stripe.webhook()
+    }
+
+    /// What billing needs every second: notifications go to the log, and what is due or not certain is looked at. A real
+    /// application sends an e-mail instead.
+    pub async fn look_after(&self) {
+        loop {
+            let log = async |notification: Notification| {
+                tracing::info!(tenant.id = %notification.tenant, kind = ?notification.kind, "a notification");
+                Ok::<(), Error>(())
+            };
+            let results = [
+                self.webhook().deliver_notifications(20, log).await.map(drop),
+                self.webhook().apply_due(20).await.map(drop),
+                self.stripe.refresh_unclear(20).await.map(drop),
+            ];
+            for error in results.into_iter().filter_map(Result::err) {
+                tracing::warn!(%error, "billing could not be looked after; it is tried again");
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Where the fake Stripe listens, if there is one.
@@ -109,8 +134,11 @@ impl Billing {
     }
 }
 
-/// Creates the products and prices of the fake Stripe. In a real account you create them once, with these lookup keys.
-async fn sell(client: &StripeClient) -> Result<()> {
+/// Creates the products and prices of a fake Stripe. In a real account you create them once, with these lookup keys.
+///
+/// # Errors
+/// If the fake does not respond.
+pub async fn sell(client: &StripeClient) -> Result<()> {
     for (name, key, cents, interval) in PRICES {
         let product = ApiRequest::post("/v1/products", json!({ "name": name }), format!("product-{key}"));
         let product = client.send(&product).await?;

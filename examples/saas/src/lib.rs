@@ -31,7 +31,7 @@ use self::demo::DemoRows;
 
 pub use sqlx::{Postgres, Sqlite};
 
-pub use self::billing::{Billing, BillingRequest};
+pub use self::billing::{Billing, BillingRequest, sell};
 pub use self::database::AppDb;
 pub use self::demo::Demo;
 pub use self::model::{Order, Project};
@@ -104,6 +104,11 @@ fn jwt_source(settings: &Settings) -> tenancy::Result<JwtSource> {
 }
 
 impl<DB: AppDb> App<DB> {
+    /// Does the recurring work of billing, for ever. Spawn it.
+    pub async fn look_after_billing(self: Arc<Self>) {
+        self.billing.look_after().await;
+    }
+
     /// Prints the address of the server and commands to try.
     pub fn welcome(&self, settings: &Settings) {
         // A closed standard output, as after `| head`, must not stop the server.
@@ -116,8 +121,8 @@ impl<DB: AppDb> App<DB> {
 /// # Errors
 /// A line that names the invalid variable.
 pub fn start(program: &str) -> Result<Settings, Box<dyn Error>> {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,tenancy::audit=info"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,tenancy::audit=info,saas=info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     Ok(Settings::from_env(program)?)
 }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub jwt_ed25519_public_pem: Option<String>,
     /// `STRIPE_SECRET_KEY`: of your Stripe account; by default a fake Stripe on this machine takes the payments.
     pub stripe_secret_key: Option<String>,
+    /// `STRIPE_API_URL`: another server with Stripe's API, such as a fake one that several programs share.
+    pub stripe_api_url: Option<String>,
     /// `STRIPE_WEBHOOK_SECRET`: by default a new one at every start.
     pub stripe_webhook_secret: String,
 }
@@ -42,6 +44,7 @@ impl Settings {
             jwt_secret: read("JWT_SECRET")?.unwrap_or_else(new_secret),
             jwt_ed25519_public_pem: read("JWT_ED25519_PUBLIC_PEM")?,
             stripe_secret_key: read("STRIPE_SECRET_KEY")?,
+            stripe_api_url: read("STRIPE_API_URL")?,
             stripe_webhook_secret: read("STRIPE_WEBHOOK_SECRET")?
                 .unwrap_or_else(|| format!("whsec_{}", new_secret())),
         })

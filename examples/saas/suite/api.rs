@@ -58,6 +58,7 @@ async fn start<DB: AppDb + TestBackend>() -> Running {
         jwt_secret: "a secret of at least thirty-two bytes".to_owned(),
         jwt_ed25519_public_pem: Some(include_str!("ed25519.pub.pem").to_owned()),
         stripe_secret_key: None,
+        stripe_api_url: None,
         stripe_webhook_secret: WEBHOOK_SECRET.to_owned(),
     };
     let at = super::serve::<DB>(&settings).await;

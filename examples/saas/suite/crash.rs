@@ -1,5 +1,6 @@
-//! The server is killed during a hundred writes. Afterwards every row has its audit event and is counted by its
-//! gauge, and every acknowledged write is stored. The including test defines `PROGRAM`, the path of the program.
+//! The server is killed during a hundred writes, and again and again during webhooks. Afterwards every row has its audit
+//! event and is counted by its gauge, every acknowledged write is stored, and every event of Stripe was applied once. The
+//! including test defines `PROGRAM`, the path of the program.
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -18,9 +19,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::TestBackend;
-use http::{get, post};
+use http::{form, get, post};
 use saas::AppDb;
 use serde_json::{Value, json};
+use tenancy::billing::stripe::StripeClient;
+use tenancy::testing::{FakeStripe, FakeStripeOptions};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -29,9 +32,13 @@ const SECRET: &str = "a secret of at least thirty-two bytes";
 
 /// Starts the program on a free port, which it chooses.
 async fn start(database_url: &str) -> (Child, SocketAddr) {
+    start_with(database_url, &[("PORT", "0")]).await
+}
+
+async fn start_with(database_url: &str, variables: &[(&str, &str)]) -> (Child, SocketAddr) {
     let mut child = Command::new(super::PROGRAM)
         .env("DATABASE_URL", database_url)
-        .env("PORT", "0")
+        .envs(variables.iter().copied())
         .env("JWT_SECRET", SECRET)
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped())
@@ -148,4 +155,94 @@ async fn writes_before_a_kill_are_complete<DB: AppDb + TestBackend>() {
     }
 }
 
-on_every_database!(writes_before_a_kill_are_complete);
+/// What the page shows of a tenant.
+async fn shown(at: SocketAddr, slug: &str) -> Option<Value> {
+    let tenants = get("/demo/tenants").try_send(at).await?.json();
+    tenants.as_array()?.iter().find(|tenant| tenant["slug"] == slug).cloned()
+}
+
+/// Clicks on a page of the fake Stripe, and returns the page.
+async fn click(url: &str, fields: &str) -> String {
+    let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let (host, path) = (host.parse().unwrap(), format!("/{path}"));
+    let clicked = form(path.clone(), fields).send(host).await;
+    assert!(matches!(clicked.status, 200 | 303), "{clicked:?}");
+    if fields.ends_with("card") { String::new() } else { get(path).send(host).await.body }
+}
+
+async fn webhooks_across_kills_are_applied_once<DB: AppDb + TestBackend>() {
+    let (url, _cleanup) = DB::fresh_url().await;
+    let options = FakeStripeOptions::new().duplicates(1).attempts(1_000, Duration::from_millis(20));
+    let stripe = FakeStripe::start(options).await.unwrap();
+    saas::sell(&StripeClient::with_url("sk_test_crash", stripe.url()).unwrap()).await.unwrap();
+    let (mut server, at) = start_with(
+        &url,
+        &[
+            ("PORT", "0"),
+            ("STRIPE_SECRET_KEY", "sk_test_crash"),
+            ("STRIPE_API_URL", stripe.url()),
+            ("STRIPE_WEBHOOK_SECRET", "whsec_crash"),
+        ],
+    )
+    .await;
+    let port = at.port().to_string();
+    stripe.webhook(&format!("http://{at}/webhooks/stripe"), "whsec_crash");
+    let bill = async |slug: &str, action: &str| {
+        let body = json!({ "slug": slug, "action": action, "price": "pro_monthly" });
+        post("/demo/billing", body).send(at).await.json()["url"].as_str().unwrap().to_owned()
+    };
+    let mut portals = Vec::new();
+    for slug in ["acme", "globex"] {
+        click(&bill(slug, "checkout").await, "action=card").await;
+        portals.push(bill(slug, "portal").await);
+    }
+    // Each round changes the plan of both tenants, and kills the server at another moment of the deliveries.
+    for round in 0..8_u32 {
+        for portal in &portals {
+            let page = click(portal, "action=keep").await;
+            let price = page.split("<option value=\"").nth(1).unwrap().split('"').next().unwrap();
+            click(portal, &format!("action=price&price={price}")).await;
+        }
+        let moment = std::time::Instant::now() + Duration::from_millis(u64::from(round) * 7);
+        while std::time::Instant::now() < moment {
+            tokio::task::yield_now().await;
+        }
+        server.kill().await.expect("SIGKILL");
+        (server, _) = start_with(
+            &url,
+            &[
+                ("PORT", &port),
+                ("STRIPE_SECRET_KEY", "sk_test_crash"),
+                ("STRIPE_API_URL", stripe.url()),
+                ("STRIPE_WEBHOOK_SECRET", "whsec_crash"),
+            ],
+        )
+        .await;
+    }
+    stripe.settle().await.unwrap();
+    for (slug, portal) in [("acme", &portals[0]), ("globex", &portals[1])] {
+        let page = click(portal, "action=keep").await;
+        let other = page.split("<option value=").nth(1).unwrap();
+        let plan = if other.contains("Enterprise") { "pro" } else { "enterprise" };
+        stripe.settle().await.unwrap();
+        let tenant = shown(at, slug).await.unwrap();
+        assert_eq!((&tenant["plan"], &tenant["status"]), (&json!(plan), &json!("active")), "{slug}");
+        let token = tenant["token"].as_str().unwrap();
+        let events = get("/api/audit?limit=1000").token(token).send(at).await.json();
+        // An event is in the log once, although each is delivered at least twice.
+        let mut recorded: Vec<&str> = events["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|event| event["details"]["event"].as_str().filter(|id| id.starts_with("evt_")))
+            .collect();
+        let count = recorded.len();
+        recorded.sort_unstable();
+        recorded.dedup();
+        assert_eq!(recorded.len(), count, "{slug}: an event was applied twice");
+        // Each round makes an invoice.
+        assert!(count > 8, "{slug}: {count} events");
+    }
+}
+
+on_every_database!(writes_before_a_kill_are_complete, webhooks_across_kills_are_applied_once);

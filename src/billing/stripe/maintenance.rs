@@ -14,7 +14,7 @@ const KEPT: Duration = Duration::from_hours(40 * 24);
 
 impl StripeWebhook {
     /// Computes a tenant's plan and status again from its stored subscriptions: after a change of the catalog, or after
-    /// an operator lifted a status. Returns the tenant if it changed. What a person should review is notified again.
+    /// an operator lifted a status. Returns the tenant if it changed.
     ///
     /// ```
     /// use tenancy::billing::stripe::StripeWebhook;
@@ -37,7 +37,8 @@ impl StripeWebhook {
     /// [`ErrorKind::TenantUnknown`](crate::ErrorKind::TenantUnknown), and the errors of the store.
     pub async fn recompute(&self, tenant: &TenantId) -> Result<Option<Arc<Tenant>>> {
         let mut tx = self.store.begin().await?;
-        let changed = recompute(&mut *tx, &self.events, tenant, &self.catalog, &*self.clock).await?;
+        let changed =
+            recompute(&mut *tx, &self.events, tenant, &self.catalog, &self.policy, &*self.clock).await?;
         tx.commit().await?;
         if let Some(tenant) = &changed {
             self.tenants.committed(tenant).await;
@@ -61,7 +62,8 @@ impl StripeWebhook {
     pub async fn replay(&self, event: &str, account: Option<&str>) -> Result<Option<EventOutcome>> {
         let mut tx = self.store.begin().await?;
         let event = (event, account);
-        let outcome = replay(&mut *tx, &self.events, event, &self.catalog, &*self.clock).await?;
+        let outcome =
+            replay(&mut *tx, &self.events, event, &self.catalog, &self.policy, &*self.clock).await?;
         tx.commit().await?;
         if let Some(EventOutcome::Applied { tenant }) = &outcome {
             self.tenants.committed(tenant).await;

@@ -172,7 +172,11 @@ impl StripeBilling {
     /// Reads a price by its id or its lookup key.
     async fn price(&self, name: &str) -> Result<Value> {
         if name.starts_with("price_") {
-            return self.api.send(&ApiRequest::get(format!("/v1/prices/{name}"), json!({}))).await;
+            match self.api.send(&ApiRequest::get(format!("/v1/prices/{name}"), json!({}))).await {
+                // A lookup key may look like an id.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                price => return price,
+            }
         }
         let parameters = json!({ "lookup_keys": [name], "active": true, "limit": 1 });
         let mut list = self.api.send(&ApiRequest::get("/v1/prices", parameters)).await?;
@@ -180,7 +184,7 @@ impl StripeBilling {
             Some(price) => Ok(price),
             None => Err(Error::new(
                 ErrorKind::NotFound,
-                format!("Stripe has no active price with the lookup key `{name}`"),
+                format!("Stripe has no active price with the id or the lookup key `{name}`"),
             )),
         }
     }

@@ -73,6 +73,16 @@ fn rule(kind: &str) -> Option<Rule> {
     Some(Rule { action, target, details, nameless })
 }
 
+/// The field of an object that names its parent, which names the customer, and where such parents are read. `reason` is why
+/// the event was ignored.
+pub(super) fn parent(kind: &str, reason: &str) -> Option<(&'static str, &'static str)> {
+    match rule(kind).filter(|rule| rule.nameless == reason)?.target {
+        "dispute" | "early_fraud_warning" => Some(("charge", "/v1/charges")),
+        "invoice_payment" => Some(("invoice", "/v1/invoices")),
+        _ => None,
+    }
+}
+
 /// Reads an object that is only recorded. `None` if events of this type are not recorded.
 pub(super) fn recorded(kind: &str, object: &Value) -> Option<Result<NamedFact, Malformed>> {
     rule(kind).map(|rule| read(&rule, object))
@@ -96,6 +106,9 @@ fn read(rule: &Rule, object: &Value) -> Result<NamedFact, Malformed> {
     };
     facts.target = id.map(|id| (rule.target, id));
     facts.details = details(object, rule.details);
+    if rule.target == "dispute" {
+        facts.dispute = id!(object, "id")?.zip(text!(object, "status")?.map(str::to_owned));
+    }
     let entitlements = list!(object, "entitlements")?;
     if rule.target == "customer" {
         let keys = entitlements.entries.iter().filter_map(|entry| entry.get("lookup_key")?.as_str());

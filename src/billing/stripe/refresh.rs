@@ -139,7 +139,8 @@ impl StripeWebhook {
         if stored_in(&mut *tx, id).await?.as_ref() != stored {
             return Ok(None);
         }
-        let outcome = process_read(&mut *tx, &self.events, read, &self.catalog, &*self.clock).await?;
+        let outcome =
+            process_read(&mut *tx, &self.events, read, &self.catalog, &self.policy, &*self.clock).await?;
         if !matches!(outcome, EventOutcome::Ignored { .. }) {
             tx.commit().await?;
         }
@@ -157,7 +158,7 @@ impl StripeWebhook {
         let is_thin = event.is_some();
         let event = json!({
             "object": "event", "id": event.unwrap_or("read"), "type": "customer.subscription.updated",
-            "created": self.clock.now().seconds(), "livemode": object["livemode"], "account": account,
+            "created": self.clock.now().seconds().max(latest_time(object)), "livemode": object["livemode"], "account": account,
             "data": { "object": object },
         });
         let event = self.events.translate(event.to_string().as_bytes()).map_err(Unusable::into_error)?;
@@ -173,7 +174,7 @@ impl StripeWebhook {
                 // A thin event waits in the quarantine for its tenant, with what was read.
                 ignored_if_unknown: event.ignored_if_unknown.or((!is_thin).then_some(UNKNOWN)),
                 raw: if is_thin { event.raw } else { Vec::new() },
-                fact: Fact::Subscription(facts.read(stored.cloned())),
+                fact: Fact::Subscription(facts.read(stored.map(Subscription::to_json))),
                 ..event
             }),
             Fact::Ignored { reason } => unusable(ErrorKind::Misconfigured, reason),
@@ -200,7 +201,9 @@ impl StripeWebhook {
         let mut attempt = 1;
         loop {
             let mut tx = self.store.begin().await?;
-            let linked = link(&mut *tx, &self.events, (customer, tenant), &self.catalog, &*self.clock).await;
+            let linked =
+                link(&mut *tx, &self.events, (customer, tenant), &self.catalog, &self.policy, &*self.clock)
+                    .await;
             match match linked {
                 Ok(()) => tx.commit().await,
                 Err(error) => Err(error),
@@ -226,6 +229,14 @@ fn stored_id(id: &str, account: Option<&str>) -> String {
 async fn stored_in<T: BillingTx + ?Sized>(tx: &mut T, id: &str) -> Result<Option<Subscription>> {
     let Some(tenant) = tx.tenant_of_subscription(id).await? else { return Ok(None) };
     Ok(tx.subscriptions(&tenant).await?.into_iter().find(|subscription| subscription.id() == id))
+}
+
+/// The latest past time in a subscription. A test clock of Stripe can be far ahead of the clock of this program.
+fn latest_time(object: &Value) -> i64 {
+    let items = object["items"]["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let of_items = items.iter().map(|item| &item["current_period_start"]);
+    let own = ["created", "current_period_start", "trial_start", "canceled_at", "ended_at"];
+    own.iter().map(|key| &object[key]).chain(of_items).filter_map(Value::as_i64).max().unwrap_or_default()
 }
 
 /// Reads the items of a subscription that has more than a response contains.

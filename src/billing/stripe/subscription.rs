@@ -30,6 +30,7 @@ pub(super) fn subscription(
     let mut state = SubscriptionState::new(status, prices);
     state.cancel_at = time!(object, "cancel_at")?;
     state.cancel_at_period_end = flag!(object, "cancel_at_period_end")?.unwrap_or_default();
+    state.collection_paused = nested!(object, "pause_collection")?.is_some();
     // A field of the subscription, or since 2025-03-31 of its items.
     let item_end = latest_item_end(object)?;
     state.period_end = time!(object, "current_period_end")?.or(item_end);
@@ -62,6 +63,7 @@ fn previous(attributes: &Value) -> Result<PreviousAttributes, Malformed> {
     let prices = prices(attributes).ok().filter(|prices| !prices.partial && !prices.prices.is_empty());
     let item_end = latest_item_end(attributes).unwrap_or_default();
     let cancel_at = time!(attributes, "cancel_at")?;
+    let pause_collection = nested!(attributes, "pause_collection")?;
     Ok(PreviousAttributes {
         status: text!(attributes, "status")?.map(SubscriptionStatus::parse),
         prices: prices.map(|prices| prices.prices),
@@ -69,6 +71,7 @@ fn previous(attributes: &Value) -> Result<PreviousAttributes, Malformed> {
         cancel_at: attributes.get("cancel_at").map(|_| cancel_at),
         cancel_at_period_end: flag!(attributes, "cancel_at_period_end")?,
         period_end: time!(attributes, "current_period_end")?.or(item_end),
+        collection_paused: attributes.get("pause_collection").map(|_| pause_collection.is_some()),
     })
 }
 

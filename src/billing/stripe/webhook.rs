@@ -11,7 +11,7 @@ use super::mode::{Accounts, Mode};
 use super::references::CheckoutReferences;
 use super::thin::ThinResult;
 use super::verify::{SigningSecrets, hex};
-use crate::billing::{BillingEvent, BillingStore, EventOutcome, Fact, Quarantined, process};
+use crate::billing::{BillingEvent, BillingPolicy, BillingStore, EventOutcome, Fact, Quarantined, process};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Catalog;
@@ -45,11 +45,11 @@ pub(super) const MAX_ATTEMPTS: usize = 5;
 /// | `subscription_schedule.*` | `billing.subscription_schedule` |
 /// | `entitlements.active_entitlement_summary.updated` | `billing.entitlements` |
 /// | `billing.alert.triggered` | `billing.alert` |
-/// | `charge.dispute.*`, `radar.early_fraud_warning.created`, `invoice_payment.paid` | `billing.dispute`, `billing.early_fraud_warning`, `billing.invoice_payment_paid` if the customer is in the object. Stripe usually sends only the id of the charge or invoice: then the event is ignored |
+/// | `charge.dispute.*`, `radar.early_fraud_warning.created`, `invoice_payment.paid` | `billing.dispute`, `billing.early_fraud_warning`, `billing.invoice_payment_paid` if the customer is in the object. Stripe usually sends only the id of the charge or invoice: [`StripeBilling::webhook`](super::StripeBilling::webhook) reads it, and without an API the event is ignored |
 ///
 /// `billing.*` is the action of an audit event, whose detail `event_kind` has the type of Stripe's event. Such events
-/// never change access. One of an unknown customer is ignored, except an invoice, which waits in the quarantine. Events of
-/// every other type are [`EventOutcome::Ignored`].
+/// never change access, except disputes under [`BillingPolicy::suspend_disputed`]. One of an unknown customer is
+/// ignored, except an invoice, which waits in the quarantine. Events of every other type are [`EventOutcome::Ignored`].
 #[derive(Debug, Clone)]
 pub struct StripeWebhook {
     secrets: SigningSecrets,
@@ -60,6 +60,7 @@ pub struct StripeWebhook {
     pub(super) clock: Arc<dyn Clock>,
     /// Where the current state of an object can be read.
     pub(super) api: Option<Arc<dyn StripeApi>>,
+    pub(super) policy: Arc<BillingPolicy>,
 }
 
 impl StripeWebhook {
@@ -80,6 +81,7 @@ impl StripeWebhook {
             tenants,
             clock: Arc::new(SystemClock),
             api: None,
+            policy: Arc::default(),
         }
     }
 
@@ -92,6 +94,13 @@ impl StripeWebhook {
     /// Sets where the present state of an object is read.
     pub(super) fn with_api(self, api: Arc<dyn StripeApi>) -> Self {
         Self { api: Some(api), ..self }
+    }
+
+    /// Sets when billing closes a tenant; [`BillingPolicy::new`] by default. Call [`recompute`](Self::recompute) for each
+    /// tenant after a change.
+    #[must_use]
+    pub fn policy(self, policy: BillingPolicy) -> Self {
+        Self { policy: policy.into(), ..self }
     }
 
     /// Sets the accounts whose events are used; [`Accounts::Own`] by default.
@@ -166,8 +175,11 @@ impl StripeWebhook {
     pub(super) async fn receive_verified(&self, body: &[u8]) -> Result<EventOutcome> {
         check_length(body)?;
         let received = match self.events.translate(body) {
-            Ok(BillingEvent { fact: Fact::Ignored { reason }, .. }) => {
-                return Ok(EventOutcome::Ignored { reason });
+            Ok(event @ BillingEvent { fact: Fact::Ignored { reason }, .. }) => {
+                match self.named_by_parent(body, &event, reason).await? {
+                    Some(named) => Received::Event(Box::new(named)),
+                    None => return Ok(EventOutcome::Ignored { reason }),
+                }
             }
             Ok(event) => Received::Event(Box::new(event)),
             Err(Unusable::NotAnEvent(reason)) => Received::NotAnEvent { body, reason },
@@ -230,7 +242,8 @@ impl StripeWebhook {
 
     async fn try_apply(&self, event: &BillingEvent) -> Result<EventOutcome> {
         let mut tx = self.store.begin().await?;
-        let outcome = process(&mut *tx, &self.events, event, &self.catalog, &*self.clock).await?;
+        let outcome =
+            process(&mut *tx, &self.events, event, &self.catalog, &self.policy, &*self.clock).await?;
         // An event that is ignored counts as not processed: its tenant may become known later.
         if !matches!(outcome, EventOutcome::Ignored { .. }) {
             tx.commit().await?;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::rows::BillingRows;
 use super::{MemoryStore, poisoned};
 use crate::audit::AuditEvent;
-use crate::billing::{BillingStore, BillingTx, OutboxRow, Quarantined, Subscription, UsageError};
+use crate::billing::{BillingStore, BillingTx, Dispute, OutboxRow, Quarantined, Subscription, UsageError};
 use crate::clock::Timestamp;
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
@@ -261,6 +261,23 @@ impl BillingTx for MemoryTx<'_> {
     async fn delete_notification(&mut self, id: &str) -> Result<()> {
         self.rows.outbox.retain(|row| row.id != id);
         Ok(())
+    }
+
+    async fn disputes(&mut self, tenant: &TenantId) -> Result<Vec<Dispute>> {
+        Ok(self.rows.disputes.values().filter(|dispute| dispute.tenant == *tenant).cloned().collect())
+    }
+
+    async fn save_dispute(&mut self, dispute: &Dispute) -> Result<()> {
+        self.rows.disputes.insert(dispute.id.clone(), dispute.clone());
+        Ok(())
+    }
+
+    async fn due_subscriptions(&mut self, now: Timestamp, limit: u16) -> Result<Vec<Subscription>> {
+        let is_due = |stored: &&Subscription| stored.grace_ends().is_some_and(|end| end <= now);
+        let mut due: Vec<Subscription> = self.rows.subscriptions.values().filter(is_due).cloned().collect();
+        due.sort_by_key(|stored| (stored.grace_ends(), stored.id().to_owned()));
+        due.truncate(limit.into());
+        Ok(due)
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {

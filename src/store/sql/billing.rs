@@ -10,7 +10,7 @@ use super::query::{execute, fetch, stored, text, time};
 use super::tenants::{TENANT_BY_ID, save_tenant, tenant_where};
 use super::usage_errors;
 use crate::audit::AuditEvent;
-use crate::billing::{BillingStore, BillingTx, OutboxRow, Quarantined, Subscription, UsageError};
+use crate::billing::{BillingStore, BillingTx, Dispute, OutboxRow, Quarantined, Subscription, UsageError};
 use crate::clock::Timestamp;
 use crate::database::{OpenTransaction, OwnTables, Route, TxMode, Value, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
@@ -134,19 +134,16 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
         let sql = "SELECT tenant_id, facts FROM tenancy_subscriptions WHERE unclear_us IS NOT NULL \
                    ORDER BY unclear_us, id LIMIT $1";
         let rows = self.fetch(sql, &[Value::Int(limit.into())]).await?;
-        let subscription = |row: &DB::Row| {
-            Subscription::from_json(stored(TenantId::parse(&text::<DB>(row, 0)?))?, &text::<DB>(row, 1)?)
-        };
-        rows.iter().map(subscription).collect()
+        rows.iter().map(read_subscription::<DB>).collect()
     }
 
     async fn save_subscription(&mut self, subscription: &Subscription) -> Result<()> {
         let written = self
             .execute(
-                "INSERT INTO tenancy_subscriptions (id, tenant_id, customer, status, facts, unclear_us) \
-                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO UPDATE \
+                "INSERT INTO tenancy_subscriptions (id, tenant_id, customer, status, facts, unclear_us, due_us) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO UPDATE \
                  SET customer = excluded.customer, status = excluded.status, facts = excluded.facts, \
-                 unclear_us = excluded.unclear_us \
+                 unclear_us = excluded.unclear_us, due_us = excluded.due_us \
                  WHERE tenancy_subscriptions.tenant_id = excluded.tenant_id",
                 &[
                     Value::Text(subscription.id()),
@@ -157,6 +154,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
                     Value::OptionalInt(
                         subscription.needs_refresh().then(|| subscription.as_of().created.micros()),
                     ),
+                    Value::OptionalInt(subscription.grace_ends().map(Timestamp::micros)),
                 ],
             )
             .await?;
@@ -308,6 +306,37 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
         self.execute(sql, &[Value::Text(id)]).await.map(|_| ())
     }
 
+    async fn disputes(&mut self, tenant: &TenantId) -> Result<Vec<Dispute>> {
+        let sql =
+            "SELECT id, status, created_us FROM tenancy_billing_disputes WHERE tenant_id = $1 ORDER BY id";
+        let rows = self.fetch(sql, &[Value::Text(&tenant.to_string())]).await?;
+        let dispute = |row: &DB::Row| {
+            let (id, status) = (text::<DB>(row, 0)?, text::<DB>(row, 1)?);
+            Ok(Dispute { id, tenant: tenant.clone(), status, created: time::<DB>(row, 2)? })
+        };
+        rows.iter().map(dispute).collect()
+    }
+
+    async fn save_dispute(&mut self, dispute: &Dispute) -> Result<()> {
+        let sql = "INSERT INTO tenancy_billing_disputes (id, tenant_id, status, created_us) \
+                   VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO UPDATE SET tenant_id = excluded.tenant_id, \
+                   status = excluded.status, created_us = excluded.created_us";
+        let values = [
+            Value::Text(&dispute.id),
+            Value::Text(&dispute.tenant.to_string()),
+            Value::Text(&dispute.status),
+            Value::Int(dispute.created.micros()),
+        ];
+        self.execute(sql, &values).await.map(|_| ())
+    }
+
+    async fn due_subscriptions(&mut self, now: Timestamp, limit: u16) -> Result<Vec<Subscription>> {
+        let sql = "SELECT tenant_id, facts FROM tenancy_subscriptions WHERE due_us <= $1 \
+                   ORDER BY due_us, id LIMIT $2";
+        let rows = self.fetch(sql, &[Value::Int(now.micros()), Value::Int(limit.into())]).await?;
+        rows.iter().map(read_subscription::<DB>).collect()
+    }
+
     async fn commit(self: Box<Self>) -> Result<()> {
         self.tx.commit().await
     }
@@ -323,6 +352,11 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     async fn delete_usage_error(&mut self, identifier: &str) -> Result<()> {
         usage_errors::delete::<DB>(self.tx.conn(), identifier).await
     }
+}
+
+/// Reads the columns `tenant_id` and `facts`.
+fn read_subscription<DB: Backend>(row: &DB::Row) -> Result<Subscription> {
+    Subscription::from_json(stored(TenantId::parse(&text::<DB>(row, 0)?))?, &text::<DB>(row, 1)?)
 }
 
 fn read_quarantined<DB: Backend>(row: &DB::Row) -> Result<Quarantined> {

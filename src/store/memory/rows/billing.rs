@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::audit::AuditEvent;
-use crate::billing::{OutboxRow, Quarantined, Subscription, UsageError};
+use crate::billing::{Dispute, OutboxRow, Quarantined, Subscription, UsageError};
 use crate::clock::Timestamp;
 use crate::tenant::TenantId;
 
@@ -26,6 +26,7 @@ pub(crate) struct BillingRows {
     pub(crate) quarantine: BTreeMap<EventKey, Quarantined>,
     /// In the order in which they were added.
     pub(crate) outbox: Vec<OutboxRow>,
+    pub(crate) disputes: BTreeMap<String, Dispute>,
     pub(crate) audit: Vec<AuditEvent>,
     pub(crate) usage_errors: Vec<UsageError>,
 }
