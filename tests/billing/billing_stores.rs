@@ -293,7 +293,10 @@ async fn usage_errors_are_kept_once_until_they_are_deleted<DB: TestBackend>() {
     let (pool, _cleanup) = DB::fresh(4).await;
     let store = SqlStore::new(pool);
     store.migrate().await.unwrap();
-    for side in [Side::new(store).await, Side::new(MemoryStore::new()).await] {
+    for side in [
+        Side::new(store, BillingPolicy::new()).await,
+        Side::new(MemoryStore::new(), BillingPolicy::new()).await,
+    ] {
         let error = |identifier: &str, second: i64, code: &str| UsageError {
             identifier: identifier.to_owned(),
             code: code.to_owned(),

@@ -65,6 +65,7 @@ mod return_urls;
 mod subscription;
 mod tenant_names;
 mod thin;
+mod thin_result;
 mod translate;
 #[cfg(feature = "testing")]
 mod unverified;

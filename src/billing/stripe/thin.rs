@@ -5,20 +5,11 @@ use serde_json::{Value, json};
 
 use super::api::ApiRequest;
 use super::envelope::Unusable;
+use super::thin_result::ThinResult;
 use super::usage_errors::is_usage_error;
 use super::webhook::StripeWebhook;
-use crate::billing::{BillingEvent, EventOutcome, Fact};
+use crate::billing::{EventOutcome, Fact};
 use crate::error::{ErrorKind, Result};
-
-/// What a thin event led to.
-pub(super) enum ThinResult {
-    /// The event with its object.
-    Event(Box<BillingEvent>),
-    /// The event is handled.
-    Done(EventOutcome),
-    /// The body is not an event, for this reason.
-    NotAnEvent(&'static str),
-}
 
 /// The fields of a thin event that are used.
 /// See <https://docs.stripe.com/event-destinations#thin-events>.

@@ -62,7 +62,8 @@ impl<DB: Backend> UsageSender<DB> {
     }
 
     /// Sends the usage of every finished minute, for every tenant with a customer of your own account, also for those that
-    /// are suspended or deactivated. Run it every minute, on any number of nodes.
+    /// are suspended or deactivated; not for one that is being provisioned or deleted. Run it every minute, on any number
+    /// of nodes.
     ///
     /// A batch that Stripe cannot serve for now is sent again after a minute, then after twice the time, up to an hour.
     /// A batch that Stripe rejects, or that is older than 35 days, is given up: [`dead`](Self::dead). So is one that
