@@ -91,9 +91,8 @@ impl UsageMeter {
                 "the name of a usage meter has 1 to 100 characters; use the `event_name` of the meter in Stripe",
             ));
         }
-        let value = match i64::try_from(value) {
-            Ok(value @ 1..=MAX_VALUE) => value,
-            _ => return Err(Error::new(ErrorKind::InvalidInput, "usage must be 1 to 2^53 - 1")),
+        let Ok(value @ 1..=MAX_VALUE) = i64::try_from(value) else {
+            return Err(Error::new(ErrorKind::InvalidInput, "usage must be 1 to 2^53 - 1"));
         };
         let ctx = tx.context();
         let is_trial = ctx.tenant().status() == TenantStatus::Trialing;

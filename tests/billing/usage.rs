@@ -387,7 +387,7 @@ async fn rejected_and_old_usage_is_given_up_by_name_and_retried<DB: TestBackend>
     // The batch belongs to acme: globex has none with this id.
     assert!(!world.sender.retry(world.globex.tenant_id(), &ahead.id).await.unwrap());
     assert_eq!(world.sender.dead(10).await.unwrap().len(), 2);
-    world.stripe.advance(Duration::from_secs(2 * 86_400));
+    world.stripe.advance(Duration::from_hours(48));
     assert!(world.sender.retry(world.acme.tenant_id(), &ahead.id).await.unwrap());
     assert!(!world.sender.retry(world.acme.tenant_id(), &ahead.id).await.unwrap());
     let report = world.send().await;
