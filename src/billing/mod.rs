@@ -32,6 +32,9 @@
 //! same transaction into an outbox, from which [`deliver_notifications`](stripe::StripeWebhook::deliver_notifications)
 //! passes each [`Notification`] to your program at least once.
 //!
+//! What a tenant uses is recorded by a `UsageMeter` in the transaction that uses it, and sent by
+//! [`UsageSender`](stripe::UsageSender) once a minute is over.
+//!
 //! Ids of a connected account are stored as `account/id`, because they are unique in their account only.
 
 mod command;
@@ -59,6 +62,11 @@ mod store;
 pub mod stripe;
 mod subscription;
 mod transition;
+mod usage_error;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod usage_meter;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod usage_rows;
 
 pub use self::command::LifecycleCommand;
 pub use self::decision::{Decision, decide};
@@ -78,3 +86,6 @@ pub use self::rules::Rules;
 pub use self::state::{PreviousAttributes, Price, SubscriptionState, SubscriptionStatus, Watermark};
 pub use self::store::{BillingStore, BillingTx, Quarantined};
 pub use self::subscription::Subscription;
+pub use self::usage_error::UsageError;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::usage_meter::UsageMeter;

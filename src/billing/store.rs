@@ -9,6 +9,7 @@ use super::dispute::Dispute;
 use super::event::BillingEvent;
 use super::notification::OutboxRow;
 use super::subscription::Subscription;
+use super::usage_error::UsageError;
 use crate::audit::AuditEvent;
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -39,8 +40,8 @@ pub trait BillingTx: Send {
     /// As for every method of this trait.
     async fn record_once(&mut self, event: &str, account: Option<&str>, now: Timestamp) -> Result<bool>;
 
-    /// Forgets the ids of events that were recorded before `before`, and returns how many; and deletes the checkouts and
-    /// the notifications of the time before. An event that is delivered
+    /// Forgets the ids of events that were recorded before `before`, and returns how many; and deletes the checkouts,
+    /// the notifications and the invalid meter events of the time before. An event that is delivered
     /// again afterwards is processed again, which changes nothing unless the tenant was changed by hand meanwhile.
     ///
     /// # Errors
@@ -248,6 +249,24 @@ pub trait BillingTx: Send {
     /// # Errors
     /// As for every method of this trait; then nothing is committed.
     async fn commit(self: Box<Self>) -> Result<()>;
+
+    /// Stores that a meter event is invalid, unless that is stored already.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn add_usage_error(&mut self, error: &UsageError) -> Result<()>;
+
+    /// Returns up to `limit` invalid meter events, those that were received first, then by identifier.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn usage_errors(&mut self, limit: u16) -> Result<Vec<UsageError>>;
+
+    /// Deletes an invalid meter event. Nothing changes if it is not stored.
+    ///
+    /// # Errors
+    /// As for every method of this trait.
+    async fn delete_usage_error(&mut self, identifier: &str) -> Result<()>;
 }
 
 /// An event in the quarantine.

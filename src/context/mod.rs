@@ -320,7 +320,7 @@ impl TenantDirectory {
         self.admit_request(tenant, actor, resolved_by, OnceLock::new())
     }
 
-    /// Checks the tenant's status and creates a context. Only [`cross_tenant_context`](Self::cross_tenant_context) creates one without this check.
+    /// Checks the tenant's status and creates a context. Only `cross_tenant_context` and `unchecked_context` create one without this check.
     fn admit_request(
         &self,
         tenant: Arc<Tenant>,
@@ -352,10 +352,15 @@ impl TenantDirectory {
         self.create(tenant, actor, ResolvedBy::CrossTenant, request_id.into())
     }
 
-    /// Creates a context in which a tenant is provisioned, before it is open.
+    /// Creates a context for work of the library itself, whatever the tenant's status.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub(crate) fn provisioning_context(&self, tenant: Arc<Tenant>) -> Result<TenantContext> {
-        self.create(tenant, Actor::system("provisioning"), ResolvedBy::Internal, OnceLock::new())
+    pub(crate) fn unchecked_context(&self, tenant: Arc<Tenant>, actor: Actor) -> Result<TenantContext> {
+        self.create(tenant, actor, ResolvedBy::Internal, OnceLock::new())
+    }
+
+    /// Whether this process serves the region of a tenant.
+    pub(crate) fn serves(&self, tenant: &Tenant) -> bool {
+        tenant.region().is_none_or(|region| self.region.as_ref() == Some(region))
     }
 
     fn create(
@@ -365,7 +370,7 @@ impl TenantDirectory {
         resolved_by: ResolvedBy,
         request_id: OnceLock<Uuid>,
     ) -> Result<TenantContext> {
-        if let Some(region) = tenant.region().filter(|region| self.region.as_ref() != Some(region)) {
+        if let Some(region) = tenant.region().filter(|_| !self.serves(&tenant)) {
             return Err(Error::new(
                 ErrorKind::WrongRegion,
                 format!("this tenant is served in the region `{region}`; send the request there"),

@@ -183,6 +183,7 @@ impl Driver for Postgres {
             (4, "billing", include_str!("../../migrations/postgres/0004_billing.sql")),
             (5, "billing outbox", include_str!("../../migrations/postgres/0005_billing_outbox.sql")),
             (6, "checkouts", include_str!("../../migrations/postgres/0006_checkouts.sql")),
+            (7, "usage", include_str!("../../migrations/postgres/0007_usage.sql")),
         ]
     );
 }

@@ -1,4 +1,4 @@
-//! The library's own tables of tenants on PostgreSQL: reads and changes the type of their tenant column.
+//! The library's own tables of tenants on PostgreSQL: reads and changes the type of their tenant columns.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Row};
@@ -8,40 +8,50 @@ use super::error::database_error;
 use super::own_tables::OwnTables;
 use crate::error::{Error, ErrorKind, Result};
 
-const READ: &str = "SELECT c.relnamespace::regnamespace::text, format_type(a.atttypid, NULL) \
+const READ: &str = "SELECT c.relnamespace::regnamespace::text, format_type(a.atttypid, NULL), c.relname::text \
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' \
-    WHERE c.oid IN (to_regclass('tenancy_gauges'), to_regclass('tenancy_audit_events'))";
+    WHERE c.oid IN (to_regclass('tenancy_gauges'), to_regclass('tenancy_audit_events'), \
+    to_regclass('tenancy_usage'), to_regclass('tenancy_usage_batches')) ORDER BY c.relname";
+
+/// A table, with the type of its tenant column.
+struct Found {
+    schema: String,
+    tenant_type: String,
+    table: String,
+}
 
 /// Reads the schema of the tables and the type of their tenant column.
 pub(super) async fn read(conn: &mut PgConnection) -> Result<OwnTables> {
-    let rows = columns(conn).await?;
-    let Some((schema, name)) = rows.first() else { return Ok(OwnTables::default()) };
+    let tables = columns(conn).await?;
+    let Some(first) = tables.first() else { return Ok(OwnTables::default()) };
     let known = [TenantType::Uuid, TenantType::BigInt, TenantType::Text];
-    let tenant_type = known.into_iter().find(|known| known.as_str() == name);
-    match tenant_type.filter(|_| rows.iter().all(|(_, other)| other == name)) {
-        Some(tenant_type) => Ok(OwnTables { schema: Some(schema.as_str().into()), tenant_type }),
+    let tenant_type = known.into_iter().find(|known| known.as_str() == first.tenant_type);
+    match tenant_type.filter(|_| tables.iter().all(|other| other.tenant_type == first.tenant_type)) {
+        Some(tenant_type) => Ok(OwnTables { schema: Some(first.schema.as_str().into()), tenant_type }),
         None => Err(Error::new(
             ErrorKind::Misconfigured,
-            "the columns `tenant_id` of `tenancy_gauges` and `tenancy_audit_events` need one type: `uuid`, `bigint` or \
-             `text`; run `SqlStore::migrate` with `SqlStore::tenant_id_type`",
+            "the columns `tenant_id` of the library's tables of tenants need one type: `uuid`, `bigint` or `text`; run `SqlStore::migrate` with `SqlStore::tenant_id_type`",
         )),
     }
 }
 
-/// The schema of each table, and the type of its tenant column.
-async fn columns(conn: &mut PgConnection) -> Result<Vec<(String, String)>> {
+async fn columns(conn: &mut PgConnection) -> Result<Vec<Found>> {
     let rows = sqlx::raw_sql(READ).fetch_all(conn).await.map_err(|e| database_error(&e))?;
-    let texts = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
-    texts.collect::<sqlx::Result<_>>().map_err(|e| database_error(&e))
+    let found = rows.iter().map(|row| {
+        Ok(Found { schema: row.try_get(0)?, tenant_type: row.try_get(1)?, table: row.try_get(2)? })
+    });
+    found.collect::<sqlx::Result<_>>().map_err(|e| database_error(&e))
 }
 
-async fn has_type(conn: &mut PgConnection, wanted: TenantType) -> Result<bool> {
-    Ok(columns(conn).await?.iter().all(|(_, name)| name == wanted.as_str()))
+/// The tables whose tenant column has another type.
+async fn other_type(conn: &mut PgConnection, wanted: TenantType) -> Result<Vec<String>> {
+    let tables = columns(conn).await?.into_iter();
+    Ok(tables.filter(|found| found.tenant_type != wanted.as_str()).map(|found| found.table).collect())
 }
 
-/// Changes the type of the tenant column, if it is another one. Each statement is one message, for Citus.
+/// Changes the type of the tenant columns that have another one. Each statement is one message, for Citus.
 pub(super) async fn set_type(conn: &mut PgConnection, wanted: TenantType) -> Result<()> {
-    if has_type(conn, wanted).await? {
+    if other_type(conn, wanted).await?.is_empty() {
         return Ok(());
     }
     let mut tx = conn.begin().await.map_err(|e| database_error(&e))?;
@@ -56,68 +66,60 @@ pub(super) async fn set_type(conn: &mut PgConnection, wanted: TenantType) -> Res
 }
 
 async fn change(conn: &mut PgConnection, wanted: TenantType) -> Result<()> {
-    let lock = "LOCK TABLE tenancy_gauges, tenancy_audit_events IN ACCESS EXCLUSIVE MODE";
-    sqlx::raw_sql(lock).execute(&mut *conn).await.map_err(|e| database_error(&e))?;
-    // Another process may have changed it meanwhile.
-    if has_type(conn, wanted).await? {
+    let tables = other_type(conn, wanted).await?;
+    if tables.is_empty() {
         return Ok(());
     }
-    for statement in statements(wanted) {
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *conn).await.map_err(|e| {
-            Error::new(
-                ErrorKind::Misconfigured,
-                format!(
-                    "the tenant columns of `tenancy_gauges` and `tenancy_audit_events` cannot get the type `{}`: every id in them \
-                     must have that form, and the tables must not be distributed yet",
-                    wanted.as_str()
-                ),
-            )
-            .with_source(e)
-        })?;
+    let lock = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.join(", "));
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *conn).await.map_err(|e| database_error(&e))?;
+    // Another process may have changed it meanwhile.
+    for table in other_type(conn, wanted).await? {
+        for statement in statements(&table, wanted) {
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *conn).await.map_err(|e| {
+                Error::new(
+                    ErrorKind::Misconfigured,
+                    format!(
+                        "the tenant column of `{table}` cannot get the type `{}`: every id in it must have that form, and \
+                         the table must not be distributed yet",
+                        wanted.as_str()
+                    ),
+                )
+                .with_source(e)
+            })?;
+        }
     }
     Ok(())
 }
 
 /// The statements that change the type. A policy and a check that read a column prevent it, so they are created anew.
-fn statements(wanted: TenantType) -> Vec<String> {
+fn statements(table: &str, wanted: TenantType) -> Vec<String> {
     let name = wanted.as_str();
     let setting = "nullif(current_setting('app.tenant_id', true), '')";
     let own = match wanted {
         TenantType::Text => format!("tenant_id = {setting}"),
         _ => format!("tenant_id = {setting}::{name}"),
     };
-    let policies: [(&str, &[(&str, String)]); 2] = [
-        (
-            "tenancy_gauges",
-            &[
-                ("tenancy_floor", format!("AS RESTRICTIVE USING ({own})")),
-                ("tenancy_own", format!("USING ({own})")),
-            ],
-        ),
-        (
-            "tenancy_audit_events",
-            &[
-                ("tenancy_floor", format!("AS RESTRICTIVE USING ({own})")),
-                ("tenancy_read", format!("FOR SELECT USING ({own})")),
-                ("tenancy_add", format!("FOR INSERT WITH CHECK ({own})")),
-            ],
-        ),
-    ];
-    let mut statements = Vec::new();
-    for (table, policies) in policies {
-        let check = format!("{table}_tenant_id_check");
-        statements
-            .extend(policies.iter().map(|(policy, _)| format!("DROP POLICY IF EXISTS {policy} ON {table}")));
-        statements.push(format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}"));
-        statements.push(format!(
-            "ALTER TABLE {table} ALTER COLUMN tenant_id TYPE {name} USING tenant_id::text::{name}"
-        ));
-        if wanted == TenantType::Text {
-            statements.push(format!("ALTER TABLE {table} ADD CONSTRAINT {check} CHECK (tenant_id <> '')"));
-        }
-        statements.extend(
-            policies.iter().map(|(policy, rule)| format!("CREATE POLICY {policy} ON {table} {rule}")),
-        );
+    let floor = ("tenancy_floor", format!("AS RESTRICTIVE USING ({own})"));
+    let policies = if table == "tenancy_audit_events" {
+        vec![
+            floor,
+            ("tenancy_read", format!("FOR SELECT USING ({own})")),
+            ("tenancy_add", format!("FOR INSERT WITH CHECK ({own})")),
+        ]
+    } else {
+        vec![floor, ("tenancy_own", format!("USING ({own})"))]
+    };
+    let check = format!("{table}_tenant_id_check");
+    let mut statements: Vec<String> =
+        policies.iter().map(|(policy, _)| format!("DROP POLICY IF EXISTS {policy} ON {table}")).collect();
+    statements.push(format!("ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}"));
+    statements.push(format!(
+        "ALTER TABLE {table} ALTER COLUMN tenant_id TYPE {name} USING tenant_id::text::{name}"
+    ));
+    if wanted == TenantType::Text {
+        statements.push(format!("ALTER TABLE {table} ADD CONSTRAINT {check} CHECK (tenant_id <> '')"));
     }
+    statements
+        .extend(policies.iter().map(|(policy, rule)| format!("CREATE POLICY {policy} ON {table} {rule}")));
     statements
 }

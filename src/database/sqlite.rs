@@ -89,6 +89,7 @@ impl Driver for Sqlite {
             (4, "billing", include_str!("../../migrations/sqlite/0004_billing.sql")),
             (5, "billing outbox", include_str!("../../migrations/sqlite/0005_billing_outbox.sql")),
             (6, "checkouts", include_str!("../../migrations/sqlite/0006_checkouts.sql")),
+            (7, "usage", include_str!("../../migrations/sqlite/0007_usage.sql")),
         ]
     );
 }

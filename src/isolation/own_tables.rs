@@ -7,7 +7,7 @@ pub(super) const PREFIX: &str = "tenancy_";
 pub(super) const AUDIT_EVENTS: &str = "tenancy_audit_events";
 
 /// The tables that belong to the operator, not to tenants.
-pub(super) const CONTROL_PLANE: [&str; 16] = [
+pub(super) const CONTROL_PLANE: [&str; 17] = [
     "tenancy_tenants",
     "tenancy_slugs",
     "tenancy_domains",
@@ -21,6 +21,7 @@ pub(super) const CONTROL_PLANE: [&str; 16] = [
     "tenancy_billing_outbox",
     "tenancy_billing_disputes",
     "tenancy_checkouts",
+    "tenancy_usage_errors",
     "tenancy_provisioning",
     "tenancy_tenant_migrations",
     "tenancy_ready_places",

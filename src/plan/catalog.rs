@@ -51,8 +51,14 @@ struct PlanEntry {
     prices: Vec<String>,
     #[serde(default)]
     seat_prices: Vec<String>,
+    #[serde(default = "yes")]
+    usage_in_trial: bool,
     #[serde(default)]
     features: BTreeMap<String, Value>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -78,7 +84,7 @@ impl Catalog {
     /// | `upgrade_url` | where a person can change the plan (optional) |
     /// | `fallback` | the plan of a tenant whose last subscription ended; without it such a tenant is deactivated |
     /// | `[features]` | each feature with its kind: `{ kind = "flag" }` or `{ kind = "gauge", unit = "seats" }` |
-    /// | `[plans.KEY]` | `title`, `prices` (ids or lookup keys of prices, or ids of products), `seat_prices` (likewise), and `features`: a value for **every** feature |
+    /// | `[plans.KEY]` | `title`, `prices` (ids or lookup keys of prices, or ids of products), `seat_prices` (likewise), `usage_in_trial` (`false`: what is used during a trial is not billed), and `features`: a value for **every** feature |
     /// | `[addons.KEY]` | `title` and `prices` of something that is bought beside a plan (optional) |
     ///
     /// An application that sells no plans needs one without features:
@@ -115,6 +121,7 @@ impl Catalog {
                 catalog_version: file.version,
                 features,
                 upgrade_url: upgrade_url.clone(),
+                usage_in_trial: entry.usage_in_trial,
             });
             let title = entry.title.unwrap_or_else(|| key.clone());
             plans.insert(

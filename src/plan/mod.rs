@@ -118,6 +118,8 @@ pub struct Entitlements {
     features: Vec<(String, Feature)>,
     #[serde(skip)]
     upgrade_url: Option<Arc<str>>,
+    #[serde(skip)]
+    usage_in_trial: bool,
 }
 
 fn as_map<S: serde::Serializer>(features: &[(String, Feature)], serializer: S) -> Result<S::Ok, S::Error> {
@@ -138,6 +140,11 @@ impl Entitlements {
     /// The URL where a person can change the plan, if the catalog has one.
     pub fn upgrade_url(&self) -> Option<&str> {
         self.upgrade_url.as_deref()
+    }
+
+    /// Whether usage during a trial is billed; `true` unless the plan has `usage_in_trial = false`.
+    pub fn usage_in_trial(&self) -> bool {
+        self.usage_in_trial
     }
 
     /// Every feature with its value in the plan, sorted by key.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
-use tenancy::billing::{BillingPolicy, BillingStore, EventOutcome};
+use tenancy::billing::{BillingPolicy, BillingStore, EventOutcome, UsageError};
 use tenancy::clock::{Clock, ManualClock, Timestamp};
 use tenancy::plan::Catalog;
 use tenancy::store::{MemoryStore, SqlStore};
@@ -296,7 +296,41 @@ async fn customers_and_checkouts_belong_to_one_tenant<DB: TestBackend>() {
     }
 }
 
+async fn usage_errors_are_kept_once_until_they_are_deleted<DB: TestBackend>() {
+    let (pool, _cleanup) = DB::fresh(4).await;
+    let store = SqlStore::new(pool);
+    store.migrate().await.unwrap();
+    for side in [
+        Side::new(store, BillingPolicy::new()).await,
+        Side::new(MemoryStore::new(), BillingPolicy::new()).await,
+    ] {
+        let error = |identifier: &str, second: i64, code: &str| UsageError {
+            identifier: identifier.to_owned(),
+            code: code.to_owned(),
+            message: "Nö: 'quoted'".to_owned(),
+            received: Timestamp::from_seconds(START + second),
+        };
+        let (late, b, a) = (error("c", 9, "late"), error("b-x", 5, "one"), error("b.a", 5, "two"));
+        let mut tx = side.billing.begin().await.unwrap();
+        for one in [&late, &b, &a, &error("c", 1, "again")] {
+            tx.add_usage_error(one).await.unwrap();
+        }
+        assert_eq!(tx.usage_errors(10).await.unwrap(), [b.clone(), a.clone(), late.clone()]);
+        assert_eq!(tx.usage_errors(1).await.unwrap(), std::slice::from_ref(&b));
+        tx.commit().await.unwrap();
+        let mut tx = side.billing.begin().await.unwrap();
+        tx.delete_usage_error("b-x").await.unwrap();
+        tx.delete_usage_error("unknown").await.unwrap();
+        assert_eq!(tx.usage_errors(10).await.unwrap(), [a, late.clone()]);
+        tx.forget_events(Timestamp::from_seconds(START + 9)).await.unwrap();
+        assert_eq!(tx.usage_errors(10).await.unwrap(), std::slice::from_ref(&late));
+        drop(tx);
+        assert_eq!(side.billing.begin().await.unwrap().usage_errors(10).await.unwrap().len(), 3);
+    }
+}
+
 on_every_database!(
+    usage_errors_are_kept_once_until_they_are_deleted,
     customers_and_checkouts_belong_to_one_tenant,
     the_sql_store_answers_as_the_memory_store_does,
     of_an_event_that_comes_many_times_at_once_one_counts,

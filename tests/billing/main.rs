@@ -28,4 +28,6 @@ mod stripe_shapes;
 mod stripe_signature;
 mod stripe_translate;
 mod stripe_unreadable;
+mod stripe_v2;
 mod stripe_web;
+mod usage;

@@ -361,10 +361,11 @@ async fn the_library_s_tables_take_the_type_of_the_application_s_ids() {
         let columns = texts(
             &mut conn,
             "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attname = 'tenant_id' \
-             AND attrelid IN ('tenancy_gauges'::regclass, 'tenancy_audit_events'::regclass)",
+             AND attrelid IN ('tenancy_gauges'::regclass, 'tenancy_audit_events'::regclass, \
+             'tenancy_usage'::regclass, 'tenancy_usage_batches'::regclass)",
         )
         .await;
-        assert_eq!(columns, [tenant_type.as_str(); 2]);
+        assert_eq!(columns, [tenant_type.as_str(); 4]);
 
         let directory = TenantDirectory::new(
             std::sync::Arc::new(store.clone()),

@@ -37,7 +37,8 @@ const TABLES: &str = "CREATE TABLE projects (tenant_id uuid NOT NULL, id bigint 
 
 /// The tables that a tenant's transaction writes beside its own. Grants on them are the application's to make.
 const OWN_TABLES: &str = "GRANT SELECT, INSERT, UPDATE ON tenancy_gauges TO {role}; \
-    GRANT SELECT, INSERT ON tenancy_audit_events TO {role}";
+    GRANT SELECT, INSERT ON tenancy_audit_events TO {role}; \
+    GRANT SELECT, INSERT, UPDATE, DELETE ON tenancy_usage, tenancy_usage_batches TO {role}";
 
 fn migrator(texts: &[&str]) -> Migrator {
     let migration = |(version, text): (i64, &&str)| {

@@ -19,7 +19,8 @@ pub trait StripeApi: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) if Stripe does not know an object of the request
     /// (`resource_missing`); [`ErrorKind::BillingRejected`](crate::ErrorKind::BillingRejected) if Stripe rejects the
-    /// request, with Stripe's code and message; [`ErrorKind::BillingUnavailable`](crate::ErrorKind::BillingUnavailable)
+    /// request, with Stripe's code and message; [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) if Stripe does
+    /// not accept the key for the request; [`ErrorKind::BillingUnavailable`](crate::ErrorKind::BillingUnavailable)
     /// if a later retry may succeed.
     async fn send(&self, request: &ApiRequest) -> Result<Value>;
 }

@@ -10,6 +10,7 @@ use stripe::{AccountId, CustomizedStripeRequest, IdempotencyKey, RequestStrategy
 use stripe_client_core::{RequestBuilder, StripeClientErr, StripeMethod};
 
 use super::api::{ApiMethod, ApiRequest, StripeApi};
+use super::v2_client::V2Client;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a request is sent that Stripe cannot serve for now, the first time included.
@@ -34,10 +35,11 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// # Security
 /// Use a [restricted key](https://docs.stripe.com/keys/restricted-api-keys) that may write customers, checkout sessions,
-/// portal sessions and subscriptions, and read prices, events and invoices.
+/// portal sessions, subscriptions and meter events, and read prices, events, invoices and meters.
 #[derive(Clone)]
 pub struct StripeClient {
     client: stripe::Client,
+    v2: V2Client,
 }
 
 impl StripeClient {
@@ -46,7 +48,7 @@ impl StripeClient {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] if the key does not begin with `sk_` or `rk_`.
     pub fn new(secret_key: impl Into<String>) -> Result<Self> {
-        Self::build(secret_key.into(), |builder| builder)
+        Self::build(secret_key.into(), "https://api.stripe.com/")
     }
 
     /// A client for another server with Stripe's API, such as a fake one.
@@ -57,14 +59,10 @@ impl StripeClient {
     /// # Security
     /// The server receives the secret key.
     pub fn with_url(secret_key: impl Into<String>, url: impl AsRef<str>) -> Result<Self> {
-        let url = format!("{}/", url.as_ref().trim_end_matches('/'));
-        Self::build(secret_key.into(), |builder| builder.url(url))
+        Self::build(secret_key.into(), url.as_ref())
     }
 
-    fn build(
-        secret_key: String,
-        set: impl FnOnce(stripe::ClientBuilder) -> stripe::ClientBuilder,
-    ) -> Result<Self> {
+    fn build(secret_key: String, url: &str) -> Result<Self> {
         let is_key = ["sk_", "rk_"].iter().any(|prefix| secret_key.starts_with(prefix));
         if !is_key || secret_key.bytes().any(|byte| !byte.is_ascii_graphic()) {
             return Err(Error::new(
@@ -72,18 +70,27 @@ impl StripeClient {
                 "this is not a secret key of Stripe: it begins with sk_ or rk_, without spaces around it",
             ));
         }
-        let builder = stripe::ClientBuilder::new(secret_key).timeout(TIMEOUT);
-        let client = set(builder).build().map_err(|error| {
+        let v2 = V2Client::new(&secret_key, url, TIMEOUT)?;
+        let url = format!("{}/", url.trim_end_matches('/'));
+        let builder = stripe::ClientBuilder::new(secret_key).timeout(TIMEOUT).url(url);
+        let client = builder.build().map_err(|error| {
             Error::new(ErrorKind::Misconfigured, "the URL of Stripe's API is not valid").with_source(error)
         })?;
-        Ok(Self { client })
+        Ok(Self { client, v2 })
     }
 
     /// Sends a request once.
     async fn attempt(&self, request: &ApiRequest) -> Result<Value, Failure> {
+        let has_parameters = request.parameters.as_object().is_some_and(|all| !all.is_empty());
+        if request.path.starts_with("/v2/") && request.method == ApiMethod::Get && !has_parameters {
+            return self.v2.get(&request.path).await.map_err(|error| match error.kind() {
+                ErrorKind::BillingUnavailable => Failure::Passing(error),
+                _ => Failure::Final(error),
+            });
+        }
         let path = request.path.strip_prefix("/v1").ok_or(Failure::Final(Error::new(
             ErrorKind::Misconfigured,
-            "the client sends requests to /v1 only",
+            "the client sends requests to /v1, and reads without parameters from /v2",
         )))?;
         let strategy = match &request.idempotency_key {
             Some(key) => RequestStrategy::Idempotent(IdempotencyKey::new(key).map_err(|error| {
@@ -100,7 +107,7 @@ impl StripeClient {
             ApiMethod::Delete => StripeMethod::Delete,
         };
         let mut built = RequestBuilder::new(method, path);
-        if request.parameters.as_object().is_some_and(|all| !all.is_empty()) {
+        if has_parameters {
             built = match request.method {
                 ApiMethod::Post => built.form(&request.parameters),
                 _ => built.query(&request.parameters),
@@ -163,7 +170,11 @@ impl Failure {
         }
         let code = reason.code.as_ref().map_or("no code", |code| code.as_str());
         let message = reason.message.as_deref().unwrap_or("no message");
-        let kind = if code == "resource_missing" { ErrorKind::NotFound } else { ErrorKind::BillingRejected };
+        let kind = match status {
+            401 | 403 => ErrorKind::Misconfigured,
+            _ if code == "resource_missing" => ErrorKind::NotFound,
+            _ => ErrorKind::BillingRejected,
+        };
         Self::Final(Error::new(kind, format!("Stripe rejected the request: {code}: {message}")))
     }
 }

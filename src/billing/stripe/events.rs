@@ -101,6 +101,10 @@ impl StripeEvents {
         Ok(self)
     }
 
+    pub(super) fn is_in_mode(&self, livemode: bool) -> bool {
+        livemode == (self.mode == Mode::Live)
+    }
+
     pub(super) fn translate(&self, raw: &[u8]) -> Result<BillingEvent, Unusable> {
         translate(raw, self.mode, self.accounts, &self.names)
     }

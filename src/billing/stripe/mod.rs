@@ -2,7 +2,8 @@
 //!
 //! [`SigningSecrets`] verifies the signature of an event, and [`StripeWebhook`] applies it. No Stripe crate is needed for
 //! that. [`StripeBilling`] sells plans: checkouts, the portal, changes of subscriptions, reconciliation. It sends its
-//! requests through a [`StripeApi`], such as `StripeClient` (feature `stripe-api`).
+//! requests through a [`StripeApi`], such as `StripeClient` (feature `stripe-api`). `UsageSender` sends usage to billing
+//! meters.
 //!
 //! Events and objects of every API version are parsed: the few fields that matter are looked up in
 //! every place where a version of Stripe's API has put them.
@@ -68,6 +69,18 @@ mod thin;
 mod translate;
 #[cfg(feature = "testing")]
 mod unverified;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod usage_attempt;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod usage_batch;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod usage_comparison;
+mod usage_errors;
+mod usage_identifier;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod usage_sender;
+#[cfg(feature = "stripe-api")]
+mod v2_client;
 mod verify;
 mod webhook;
 
@@ -83,5 +96,11 @@ pub use self::reconcile::Reconciliation;
 pub use self::references::CheckoutReferences;
 #[cfg(feature = "testing")]
 pub use self::unverified::UnverifiedWebhook;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::usage_batch::{UsageBatch, UsageReport};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::usage_comparison::UsageComparison;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::usage_sender::UsageSender;
 pub use self::verify::{SigningSecrets, sign};
 pub use self::webhook::StripeWebhook;

@@ -69,6 +69,11 @@ impl TenantNames {
         Ok(())
     }
 
+    /// The name of the installation; empty if it has none.
+    pub(super) fn installation(&self) -> &str {
+        self.installation.as_deref().unwrap_or_default()
+    }
+
     /// The metadata that names a tenant.
     pub(super) fn metadata(&self, tenant: &TenantId) -> Value {
         let mut metadata = json!({ "tenant_id": tenant.to_string() });
@@ -85,7 +90,7 @@ impl TenantNames {
 
     /// The key of a request that is made once for each tenant of this installation.
     pub(super) fn idempotency_key(&self, request: &str, tenant: &TenantId) -> String {
-        format!("tenancy-{request}-{}-{tenant}", self.installation.as_deref().unwrap_or_default())
+        format!("tenancy-{request}-{}-{tenant}", self.installation())
     }
 
     /// The stamp in the metadata of `object`.

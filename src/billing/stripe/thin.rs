@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::api::ApiRequest;
 use super::envelope::Unusable;
 use super::received::Received;
+use super::usage_errors::is_usage_error;
 use super::webhook::StripeWebhook;
 use crate::billing::Fact;
 use crate::error::{ErrorKind, Result};
@@ -41,6 +42,11 @@ impl StripeWebhook {
         let Ok(thin) = serde_json::from_slice::<ThinEvent>(body) else {
             return Ok(not_an_event("a field of the thin event is missing or has another type"));
         };
+        if is_usage_error(&thin.kind) {
+            let context = thin.context.as_deref();
+            let outcome = self.read_usage_errors(&**api, &thin.id, thin.livemode, context).await?;
+            return Ok(Received::Handled(outcome));
+        }
         // Of a subscription the type says nothing that its state does not say.
         let is_subscription = thin.kind.starts_with("v1.customer.subscription.");
         let kind = if is_subscription {

@@ -45,6 +45,7 @@ pub(super) const MAX_ATTEMPTS: usize = 5;
 /// | `subscription_schedule.*` | `billing.subscription_schedule` |
 /// | `entitlements.active_entitlement_summary.updated` | `billing.entitlements` |
 /// | `billing.alert.triggered` | `billing.alert` |
+/// | `v1.billing.meter.error_report_triggered`, `v1.billing.meter.no_meter_found` (thin events only) | the usage is given up: `UsageSender::dead` |
 /// | `charge.dispute.*`, `radar.early_fraud_warning.created`, `invoice_payment.paid` | `billing.dispute`, `billing.early_fraud_warning`, `billing.invoice_payment_paid` if the customer is in the object. Stripe usually sends only the id of the charge or invoice: [`StripeBilling::webhook`](super::StripeBilling::webhook) reads it, and without an API the event is ignored |
 ///
 /// `billing.*` is the action of an audit event, whose detail `event_kind` has the type of Stripe's event. Such events

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::rows::BillingRows;
 use super::{MemoryStore, poisoned};
 use crate::audit::AuditEvent;
-use crate::billing::{BillingStore, BillingTx, Dispute, OutboxRow, Quarantined, Subscription};
+use crate::billing::{BillingStore, BillingTx, Dispute, OutboxRow, Quarantined, Subscription, UsageError};
 use crate::clock::Timestamp;
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
@@ -92,6 +92,7 @@ impl BillingTx for MemoryTx<'_> {
         self.rows.seen.retain(|_, received| *received >= before);
         self.rows.checkouts.retain(|_, (_, created, _)| *created >= before);
         self.rows.outbox.retain(|row| row.created >= before);
+        self.rows.usage_errors.retain(|error| error.received >= before);
         Ok((known - self.rows.seen.len()) as u64)
     }
 
@@ -297,6 +298,25 @@ impl BillingTx for MemoryTx<'_> {
         tenants.put_all(written, &self.store.timing)?;
         *rows = self.rows;
         rows.generation += 1;
+        Ok(())
+    }
+
+    async fn add_usage_error(&mut self, error: &UsageError) -> Result<()> {
+        if self.rows.usage_errors.iter().all(|stored| stored.identifier != error.identifier) {
+            self.rows.usage_errors.push(error.clone());
+        }
+        Ok(())
+    }
+
+    async fn usage_errors(&mut self, limit: u16) -> Result<Vec<UsageError>> {
+        let mut all = self.rows.usage_errors.clone();
+        all.sort_by(|a, b| (a.received, &a.identifier).cmp(&(b.received, &b.identifier)));
+        all.truncate(limit.into());
+        Ok(all)
+    }
+
+    async fn delete_usage_error(&mut self, identifier: &str) -> Result<()> {
+        self.rows.usage_errors.retain(|stored| stored.identifier != identifier);
         Ok(())
     }
 }

@@ -8,8 +8,9 @@ use super::SqlStore;
 use super::outbox;
 use super::query::{execute, fetch, stored, text, time};
 use super::tenants::{TENANT_BY_ID, save_tenant, tenant_where};
+use super::usage_errors;
 use crate::audit::AuditEvent;
-use crate::billing::{BillingStore, BillingTx, Dispute, OutboxRow, Quarantined, Subscription};
+use crate::billing::{BillingStore, BillingTx, Dispute, OutboxRow, Quarantined, Subscription, UsageError};
 use crate::clock::Timestamp;
 use crate::database::{OpenTransaction, OwnTables, Route, TxMode, Value, database_error, insert_event};
 use crate::error::{Error, ErrorKind, Result};
@@ -80,6 +81,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
         self.execute("DELETE FROM tenancy_billing_outbox WHERE created_us < $1", &before).await?;
         self.execute("DELETE FROM tenancy_billing_failures WHERE failed_us < $1", &before).await?;
         self.execute("DELETE FROM tenancy_checkouts WHERE created_us < $1", &before).await?;
+        self.execute("DELETE FROM tenancy_usage_errors WHERE received_us < $1", &before).await?;
         self.execute("DELETE FROM tenancy_billing_events WHERE received_us < $1", &before).await
     }
 
@@ -337,6 +339,18 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
 
     async fn commit(self: Box<Self>) -> Result<()> {
         self.tx.commit().await
+    }
+
+    async fn add_usage_error(&mut self, error: &UsageError) -> Result<()> {
+        usage_errors::add::<DB>(self.tx.conn(), error).await
+    }
+
+    async fn usage_errors(&mut self, limit: u16) -> Result<Vec<UsageError>> {
+        usage_errors::oldest::<DB>(self.tx.conn(), limit).await
+    }
+
+    async fn delete_usage_error(&mut self, identifier: &str) -> Result<()> {
+        usage_errors::delete::<DB>(self.tx.conn(), identifier).await
     }
 }
 

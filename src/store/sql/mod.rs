@@ -12,6 +12,8 @@ mod outbox;
 mod places;
 mod query;
 mod tenants;
+#[cfg(feature = "stripe")]
+mod usage_errors;
 
 use std::fmt;
 use std::sync::Arc;
@@ -173,8 +175,8 @@ impl SqlStore<sqlx::Postgres> {
         self
     }
 
-    /// The type that [`migrate`](Self::migrate) gives the column `tenant_id` of `tenancy_gauges` and
-    /// `tenancy_audit_events`; `text` if it is not set.
+    /// The type that [`migrate`](Self::migrate) gives the column `tenant_id` of the library's tables
+    /// of tenants; `text` if it is not set.
     ///
     /// On Citus use the type of your own tenant columns: tables that are distributed by columns of one type keep the
     /// rows of a tenant on one node, and a transaction that writes an order, a gauge and an event commits there.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::audit::AuditEvent;
-use crate::billing::{Dispute, OutboxRow, Quarantined, Subscription};
+use crate::billing::{Dispute, OutboxRow, Quarantined, Subscription, UsageError};
 use crate::clock::Timestamp;
 use crate::tenant::TenantId;
 
@@ -28,4 +28,5 @@ pub(crate) struct BillingRows {
     pub(crate) outbox: Vec<OutboxRow>,
     pub(crate) disputes: BTreeMap<String, Dispute>,
     pub(crate) audit: Vec<AuditEvent>,
+    pub(crate) usage_errors: Vec<UsageError>,
 }
