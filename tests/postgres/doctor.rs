@@ -41,13 +41,13 @@ async fn a_clean_schema_is_clean_in_every_form() {
     let report = fixture.examined(&fixture.app, "").await;
     report.assert_clean();
     assert_eq!(report.notes(), [fixture.named(UNCHECKED)]);
-    // projects, orders, events, documents, contracts, counters, notes, and the crate's gauges and audit events.
-    assert_eq!((report.tables(), report.proven_with_rows()), (9, 9));
+    // projects, orders, events, documents, contracts, counters, notes, the crate's gauges, audit events, usage and batches.
+    assert_eq!((report.tables(), report.proven_with_rows()), (11, 11));
     let text = report.to_string();
     let (note, clean) = text.split_once('\n').unwrap();
     assert_eq!(note, format!("note: {}", fixture.named(UNCHECKED)));
     assert!(
-        clean.starts_with("clean: 9 tenant tables in `") && clean.ends_with("9 of 9 proven with rows"),
+        clean.starts_with("clean: 11 tenant tables in `") && clean.ends_with("11 of 11 proven with rows"),
         "{text}"
     );
     assert!(!clean.contains('\n'), "{text}");
@@ -78,7 +78,7 @@ async fn a_policy_that_raises_where_no_tenant_is_set_is_as_clean() {
     fixture.as_owner(&both).await;
     let report = fixture.examined(&fixture.app, "").await;
     report.assert_clean();
-    assert_eq!((report.notes(), report.proven_with_rows()), (&[fixture.named(UNCHECKED)][..], 9));
+    assert_eq!((report.notes(), report.proven_with_rows()), (&[fixture.named(UNCHECKED)][..], 11));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -297,7 +297,7 @@ async fn an_owner_role_is_a_finding() {
     let report = fixture.examined(&fixture.owner, "").await;
     assert_eq!(found(&report), [(Check::OwnerRole, fixture.owner.clone())], "{report}");
     assert!(report.failures(&[]).is_empty());
-    assert_eq!(report.proven_with_rows(), 9, "{:?}", report.notes());
+    assert_eq!(report.proven_with_rows(), 11, "{:?}", report.notes());
 
     fixture.as_admin("GRANT {owner} TO {app}").await;
     let report = fixture.examined(&fixture.app, "").await;
