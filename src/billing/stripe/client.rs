@@ -34,7 +34,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// # Security
 /// Use a [restricted key](https://docs.stripe.com/keys/restricted-api-keys) that may write customers, checkout sessions,
-/// portal sessions and subscriptions, and read prices, events and invoices.
+/// portal sessions and subscriptions, and read prices, events, invoices and charges.
 #[derive(Clone)]
 pub struct StripeClient {
     client: stripe::Client,

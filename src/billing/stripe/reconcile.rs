@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::billing::{StripeBilling, id_of};
+use super::billing::{StripeBilling, id_of, passed_over};
 use super::pages::Pages;
 use crate::billing::{EventOutcome, Subscription};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tenant::TenantId;
 
 /// Stripe keeps events for 30 days.
@@ -55,15 +55,17 @@ impl StripeBilling {
     ///
     /// # Errors
     /// [`ErrorKind::BillingUnavailable`](crate::ErrorKind::BillingUnavailable) and [`ErrorKind::BillingRejected`](crate::ErrorKind::BillingRejected) of Stripe, and the errors of the store. What
-    /// was repaired before stays, and the next run goes on.
+    /// was repaired stays, and the next run goes on. An event or a subscription that cannot be used does not keep the
+    /// others from being repaired: its error comes at the end.
     pub async fn reconcile(&self) -> Result<Reconciliation> {
         let mut found = Reconciliation::default();
-        self.missed_events(&mut found).await?;
-        self.all_subscriptions(&mut found).await?;
-        Ok(found)
+        let mut failed = None;
+        self.missed_events(&mut found, &mut failed).await?;
+        self.all_subscriptions(&mut found, &mut failed).await?;
+        failed.map_or(Ok(found), Err)
     }
 
-    async fn missed_events(&self, found: &mut Reconciliation) -> Result<()> {
+    async fn missed_events(&self, found: &mut Reconciliation, failed: &mut Option<Error>) -> Result<()> {
         let kept = i64::try_from(KEPT.as_secs()).unwrap_or(i64::MAX);
         let since = self.webhook.clock.now().seconds() - kept;
         let parameters = json!({ "created": { "gte": since } });
@@ -72,14 +74,18 @@ impl StripeBilling {
         events.reverse();
         for event in events {
             found.events += 1;
-            let outcome = self.webhook.receive_verified(event.to_string().as_bytes()).await?;
-            found.missed_events += u64::from(is_first(&outcome));
-            found.note(&outcome);
+            match self.webhook.receive_verified(event.to_string().as_bytes()).await {
+                Ok(outcome) => {
+                    found.missed_events += u64::from(is_first(&outcome));
+                    found.note(&outcome);
+                }
+                Err(error) => *failed = Some(passed_over(event["id"].as_str().unwrap_or_default(), error)?),
+            }
         }
         Ok(())
     }
 
-    async fn all_subscriptions(&self, found: &mut Reconciliation) -> Result<()> {
+    async fn all_subscriptions(&self, found: &mut Reconciliation, failed: &mut Option<Error>) -> Result<()> {
         let mut stored = self.stored_live().await?;
         let mut pages = Pages::new(&*self.api, "/v1/subscriptions", json!({ "status": "all" }), None);
         while let Some(page) = pages.next().await? {
@@ -88,20 +94,30 @@ impl StripeBilling {
                 let id = id_of(&object)?;
                 let before = match stored.remove(&id) {
                     Some(live) => Some(live),
-                    None => self.webhook.stored_subscription(&id, None).await?,
+                    // One that was stored after the page was read is newer than the page: it is read again.
+                    None => self
+                        .webhook
+                        .stored_subscription(&id, None)
+                        .await?
+                        .filter(|stored| stored.status().is_final()),
                 };
                 let is_live = !matches!(object["status"].as_str(), Some("canceled" | "incomplete_expired"));
-                let outcome = self.webhook.apply_listed(&*self.api, object, before.as_ref()).await?;
-                if matches!(outcome, EventOutcome::Ignored { .. }) && is_live {
-                    found.unknown.push(id);
+                match self.webhook.apply_listed(&*self.api, object, before.as_ref()).await {
+                    Ok(outcome) => {
+                        found.note(&outcome);
+                        if matches!(outcome, EventOutcome::Ignored { .. }) && is_live {
+                            found.unknown.push(id);
+                        }
+                    }
+                    Err(error) => *failed = Some(passed_over(&id, error)?),
                 }
-                found.note(&outcome);
             }
         }
         for subscription in stored.into_values() {
-            match self.webhook.read_stored(&*self.api, &subscription).await? {
-                Some(outcome) => found.note(&outcome),
-                None => found.missing.push(subscription),
+            match self.webhook.read_stored(&*self.api, &subscription).await {
+                Ok(Some(outcome)) => found.note(&outcome),
+                Ok(None) => found.missing.push(subscription),
+                Err(error) => *failed = Some(passed_over(subscription.id(), error)?),
             }
         }
         found.missing.sort_by(|a, b| a.id().cmp(b.id()));

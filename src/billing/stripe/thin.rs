@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::api::ApiRequest;
 use super::envelope::Unusable;
-use super::webhook::StripeWebhook;
+use super::webhook::{StripeWebhook, is_conflict};
 use crate::billing::{BillingEvent, EventOutcome, Fact};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// What a thin event led to.
 pub(super) enum ThinResult {
@@ -72,6 +72,20 @@ impl StripeWebhook {
             });
             self.events.translate(event.to_string().as_bytes()).map_err(Unusable::into_error)
         };
+        // An object that can never be read must not block the endpoint for days.
+        let failed = async |error: Error| {
+            if error.is_transient() || is_conflict(&error) {
+                return Err(error);
+            }
+            let fact = Fact::Unreadable { reason: "the object of the thin event cannot be read" };
+            let event = BillingEvent {
+                livemode: thin.livemode,
+                account: thin.context.clone(),
+                raw: body.to_vec(),
+                ..BillingEvent::new(id, self.clock.now(), kind, fact)
+            };
+            self.failed(&event, error).await.map(ThinResult::Done)
+        };
         // Without an object a type that is used cannot be read, and every other type is ignored.
         if let Fact::Ignored { reason } = snapshot(Value::Null)?.fact {
             return ignored(reason);
@@ -79,11 +93,11 @@ impl StripeWebhook {
         let Some(related) = &thin.related_object else { return ignored("the thin event names no object") };
         if is_subscription {
             let event = Some(id);
-            let read =
-                self.read_subscription_for(&**api, &related.id, thin.context.as_deref(), event).await?;
+            let read = self.read_subscription_for(&**api, &related.id, thin.context.as_deref(), event).await;
             return match read {
-                Some(outcome) => Ok(ThinResult::Done(outcome)),
-                None => ignored(GONE),
+                Ok(Some(outcome)) => Ok(ThinResult::Done(outcome)),
+                Ok(None) => ignored(GONE),
+                Err(error) => failed(error).await,
             };
         }
         if !related.url.starts_with("/v1/")
@@ -96,7 +110,7 @@ impl StripeWebhook {
         match api.send(&request).await {
             Ok(object) => Ok(ThinResult::Event(Box::new(snapshot(object)?))),
             Err(error) if error.kind() == ErrorKind::NotFound => ignored(GONE),
-            Err(error) => Err(error),
+            Err(error) => failed(error).await,
         }
     }
 }
