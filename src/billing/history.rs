@@ -174,6 +174,7 @@ impl SubscriptionRow {
         }
         if !facts.state.status.is_unknown() {
             next.known_status = Some(Known::certain(second, facts.state.status.clone()));
+            next.overdue.read(second, &facts.state.status);
         }
         next.started = next.started.or(facts.started);
         next.was_live |= facts.state.status.is_live() && !facts.state.status.is_unknown();

@@ -35,6 +35,16 @@ impl Overdue {
         self.seconds.truncate(MAX_SECONDS);
     }
 
+    /// Keeps what a read tells. It is newer than every event before it.
+    pub(super) fn read(&mut self, second: i64, status: &SubscriptionStatus) {
+        if *status != SubscriptionStatus::PastDue {
+            self.not = self.not.max(Some(second));
+            self.seconds.clear();
+        } else if self.seconds.is_empty() {
+            self.seconds.push(second);
+        }
+    }
+
     /// The second in which it became past due, if it is.
     pub(super) fn since(&self) -> Option<i64> {
         self.seconds.first().copied()

@@ -8,6 +8,7 @@ mod billing_stores;
 mod fake_stripe;
 mod outbox;
 mod scripted_api;
+mod stripe_attacks;
 mod stripe_crash;
 mod stripe_customer_deleted;
 mod stripe_fixture;

@@ -191,16 +191,29 @@ impl StripeBilling {
     /// longest first, and returns how many are certain now. Run it every few minutes.
     ///
     /// # Errors
-    /// As [`sync_now`](Self::sync_now).
+    /// As [`sync_now`](Self::sync_now). A subscription that cannot be used does not keep the others from being read.
     pub async fn refresh_unclear(&self, limit: u16) -> Result<u64> {
         let mut certain = 0;
+        let mut failed = None;
         for stored in self.webhook.unclear_subscriptions(limit).await? {
-            self.webhook.read_stored(&*self.api, &stored).await?;
+            if let Err(error) = self.webhook.read_stored(&*self.api, &stored).await {
+                failed = Some(passed_over(stored.id(), error)?);
+            }
             let now = self.webhook.stored_by_id(stored.tenant()).await?;
             certain += u64::from(now.get(stored.id()).is_some_and(|now| !now.needs_refresh()));
         }
-        Ok(certain)
+        failed.map_or(Ok(certain), Err)
     }
+}
+
+/// The error of one object, which must not keep the others from being read. One that ends soon, or that all objects
+/// have, ends the run.
+pub(super) fn passed_over(id: &str, error: Error) -> Result<Error> {
+    if error.is_transient() || error.kind() == ErrorKind::Misconfigured {
+        return Err(error);
+    }
+    tracing::error!(id, %error, "an object of Stripe was passed over");
+    Ok(error)
 }
 
 /// The id of an object.

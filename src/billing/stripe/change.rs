@@ -74,7 +74,14 @@ impl StripeBilling {
             Cancellation::AtPeriodEnd => post(&stored, "", json!({ "cancel_at_period_end": true })),
             Cancellation::Now => ApiRequest::delete(path(&stored), json!({})),
         };
-        self.change(&stored, &request).await
+        match self.change(&stored, &request).await {
+            // It has ended already, such as by a request whose response was lost.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let _ = self.webhook.read_stored(&*self.api, &stored).await?.ok_or(error)?;
+                self.tenant(tenant).await
+            }
+            result => result,
+        }
     }
 
     /// Withdraws a cancellation that has not taken effect, or continues a paused subscription, and returns the tenant that

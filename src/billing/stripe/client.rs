@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// # Security
 /// Use a [restricted key](https://docs.stripe.com/keys/restricted-api-keys) that may write customers, checkout sessions,
-/// portal sessions, subscriptions and meter events, and read prices, events, invoices and meters.
+/// portal sessions, subscriptions and meter events, and read prices, events, invoices, charges and meters.
 #[derive(Clone)]
 pub struct StripeClient {
     client: stripe::Client,

@@ -26,7 +26,12 @@ impl StripeWebhook {
         event["data"]["object"][field] = match api.send(&request).await {
             Ok(parent) => parent,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                // Stripe would disable an endpoint that rejects the event for days. A later reconciliation applies it.
+                tracing::error!(event = %ignored.id, %error, "the parent of an event could not be read");
+                return Ok(None);
+            }
         };
         let event = self.events.translate(event.to_string().as_bytes()).map_err(Unusable::into_error)?;
         Ok(Some(event).filter(|event| !matches!(event.fact, Fact::Ignored { .. })))

@@ -108,14 +108,20 @@ impl StripeBilling {
         let url = session["url"].as_str().map(str::to_owned).ok_or_else(|| {
             Error::new(ErrorKind::BillingUnavailable, "Stripe's response has no URL of the checkout")
         })?;
-        let open = {
+        let (open, bought) = {
             let mut tx = self.webhook.store.begin().await?;
             self.payer(&mut *tx, tenant).await?;
             let open = tx.open_checkouts(tenant).await?;
+            let bought = reject_second(&tx.subscriptions(tenant).await?);
             tx.save_checkout(&id, tenant, self.webhook.clock.now()).await?;
             tx.commit().await?;
-            open
+            (open, bought)
         };
+        if let Err(error) = bought {
+            // Another checkout was created and paid meanwhile.
+            self.expire(tenant, &[id]).await?;
+            return Err(error);
+        }
         // Another checkout was created meanwhile.
         self.expire(tenant, &open).await?;
         Ok(CheckoutSession { id, url })
@@ -171,7 +177,7 @@ impl StripeBilling {
 
     /// Reads a price by its id or its lookup key.
     async fn price(&self, name: &str) -> Result<Value> {
-        if name.starts_with("price_") {
+        if name.starts_with("price_") && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             match self.api.send(&ApiRequest::get(format!("/v1/prices/{name}"), json!({}))).await {
                 // A lookup key may look like an id.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -231,11 +237,14 @@ impl StripeBilling {
                 Err(error) if error.kind() == ErrorKind::NotFound => false,
                 Err(error) => return Err(error),
             };
+            if is_paid {
+                // Until this succeeds the checkout stays open, and keeps the tenant from another one.
+                self.sync_now(tenant).await?;
+            }
             let mut tx = self.webhook.store.begin().await?;
             tx.close_checkout(checkout, self.webhook.clock.now()).await?;
             tx.commit().await?;
             if is_paid {
-                self.sync_now(tenant).await?;
                 return Err(Error::new(
                     ErrorKind::Conflict,
                     "another checkout of the tenant was paid; open the portal to change the subscription",

@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::json;
 
-use super::billing::{StripeBilling, id_of};
+use super::billing::{StripeBilling, id_of, passed_over};
 use super::pages::Pages;
 use crate::billing::{EventOutcome, Subscription};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tenant::TenantId;
 
 /// For how many days Stripe keeps events.
@@ -32,6 +32,8 @@ pub struct Reconciliation {
     pub unknown: Vec<String>,
     /// The live subscriptions that are stored and that Stripe does not have: the tenants keep them.
     pub missing: Vec<Subscription>,
+    /// The events and subscriptions that could not be used; the log has the errors.
+    pub failed: Vec<String>,
 }
 
 impl Reconciliation {
@@ -44,6 +46,13 @@ impl Reconciliation {
             _ => {}
         }
     }
+
+    /// Notes an event or a subscription that cannot be used. An outage is an error instead.
+    fn pass_over(&mut self, id: &str, error: Error) -> Result<()> {
+        passed_over(id, error)?;
+        self.failed.push(id.to_owned());
+        Ok(())
+    }
 }
 
 impl StripeBilling {
@@ -55,7 +64,7 @@ impl StripeBilling {
     ///
     /// # Errors
     /// [`ErrorKind::BillingUnavailable`](crate::ErrorKind::BillingUnavailable) and [`ErrorKind::BillingRejected`](crate::ErrorKind::BillingRejected) of Stripe, and the errors of the store. What
-    /// was repaired before stays, and the next run goes on.
+    /// was repaired stays, and the next run goes on.
     pub async fn reconcile(&self) -> Result<Reconciliation> {
         let mut found = Reconciliation::default();
         self.missed_events(&mut found).await?;
@@ -74,9 +83,13 @@ impl StripeBilling {
             let pages = Pages::new(&*self.api, "/v1/events", json!({ "created": created }), None);
             for event in pages.all().await?.into_iter().rev() {
                 found.events += 1;
-                let outcome = self.webhook.receive_verified(event.to_string().as_bytes()).await?;
-                found.missed_events += u64::from(is_first(&outcome));
-                found.note(&outcome);
+                match self.webhook.receive_verified(event.to_string().as_bytes()).await {
+                    Ok(outcome) => {
+                        found.missed_events += u64::from(is_first(&outcome));
+                        found.note(&outcome);
+                    }
+                    Err(error) => found.pass_over(event["id"].as_str().unwrap_or_default(), error)?,
+                }
             }
         }
         Ok(())
@@ -91,20 +104,30 @@ impl StripeBilling {
                 let id = id_of(&object)?;
                 let before = match stored.remove(&id) {
                     Some(live) => Some(live),
-                    None => self.webhook.stored_subscription(&id, None).await?,
+                    // One that was stored after the page was read is newer than the page: it is read again.
+                    None => self
+                        .webhook
+                        .stored_subscription(&id, None)
+                        .await?
+                        .filter(|stored| stored.status().is_final()),
                 };
                 let is_live = !matches!(object["status"].as_str(), Some("canceled" | "incomplete_expired"));
-                let outcome = self.webhook.apply_listed(&*self.api, object, before.as_ref()).await?;
-                if matches!(outcome, EventOutcome::Ignored { .. }) && is_live {
-                    found.unknown.push(id);
+                match self.webhook.apply_listed(&*self.api, object, before.as_ref()).await {
+                    Ok(outcome) => {
+                        found.note(&outcome);
+                        if matches!(outcome, EventOutcome::Ignored { .. }) && is_live {
+                            found.unknown.push(id);
+                        }
+                    }
+                    Err(error) => found.pass_over(&id, error)?,
                 }
-                found.note(&outcome);
             }
         }
         for subscription in stored.into_values() {
-            match self.webhook.read_stored(&*self.api, &subscription).await? {
-                Some(outcome) => found.note(&outcome),
-                None => found.missing.push(subscription),
+            match self.webhook.read_stored(&*self.api, &subscription).await {
+                Ok(Some(outcome)) => found.note(&outcome),
+                Ok(None) => found.missing.push(subscription),
+                Err(error) => found.pass_over(subscription.id(), error)?,
             }
         }
         found.missing.sort_by(|a, b| a.id().cmp(b.id()));

@@ -135,7 +135,15 @@ impl StripeWebhook {
         {
             return Ok(Some(EventOutcome::Duplicate));
         }
-        tx.advisory_lock(id).await?;
+        // The locks of `process`, in its order: from here on nothing else changes the subscription.
+        let in_account = read.in_account();
+        let subjects = in_account.subjects();
+        for key in [subjects.customer, subjects.subscription].into_iter().flatten() {
+            tx.advisory_lock(key).await?;
+        }
+        if let Some(tenant) = tx.tenant_of_subscription(id).await? {
+            tx.lock_tenant(&tenant).await?;
+        }
         if stored_in(&mut *tx, id).await?.as_ref() != stored {
             return Ok(None);
         }

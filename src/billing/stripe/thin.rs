@@ -7,9 +7,9 @@ use super::api::ApiRequest;
 use super::envelope::Unusable;
 use super::received::Received;
 use super::usage_errors::is_usage_error;
-use super::webhook::StripeWebhook;
-use crate::billing::Fact;
-use crate::error::{ErrorKind, Result};
+use super::webhook::{StripeWebhook, is_conflict};
+use crate::billing::{BillingEvent, Fact};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The fields of a thin event that are used.
 /// See <https://docs.stripe.com/event-destinations#thin-events>.
@@ -70,6 +70,20 @@ impl StripeWebhook {
             });
             self.events.translate(event.to_string().as_bytes()).map_err(Unusable::into_error)
         };
+        // An object that can never be read must not block the endpoint for days.
+        let failed = async |error: Error| {
+            if error.is_transient() || is_conflict(&error) {
+                return Err(error);
+            }
+            let fact = Fact::Unreadable { reason: "the object of the thin event cannot be read" };
+            let event = BillingEvent {
+                livemode: thin.livemode,
+                account: thin.context.clone(),
+                raw: body.to_vec(),
+                ..BillingEvent::new(id, self.clock.now(), kind, fact)
+            };
+            self.failed(&event, error).await.map(Received::Handled)
+        };
         // Without an object a type that is used cannot be read, and every other type is ignored.
         if let Fact::Ignored { reason } = snapshot(Value::Null)?.fact {
             return ignored(reason);
@@ -77,11 +91,11 @@ impl StripeWebhook {
         let Some(related) = &thin.related_object else { return ignored("the thin event names no object") };
         if is_subscription {
             let event = Some(id);
-            let read =
-                self.read_subscription_for(&**api, &related.id, thin.context.as_deref(), event).await?;
+            let read = self.read_subscription_for(&**api, &related.id, thin.context.as_deref(), event).await;
             return match read {
-                Some(outcome) => Ok(Received::Handled(outcome)),
-                None => ignored(GONE),
+                Ok(Some(outcome)) => Ok(Received::Handled(outcome)),
+                Ok(None) => ignored(GONE),
+                Err(error) => failed(error).await,
             };
         }
         if !related.url.starts_with("/v1/")
@@ -94,7 +108,7 @@ impl StripeWebhook {
         match api.send(&request).await {
             Ok(object) => Ok(Received::Event(Box::new(snapshot(object)?))),
             Err(error) if error.kind() == ErrorKind::NotFound => ignored(GONE),
-            Err(error) => Err(error),
+            Err(error) => failed(error).await,
         }
     }
 }

@@ -223,7 +223,7 @@ impl StripeWebhook {
 
     /// Counts the failure of an event that fails again if nothing changes. After the last one the event goes to the
     /// quarantine, so that it does not block the endpoint for days.
-    async fn failed(&self, event: &BillingEvent, error: Error) -> Result<EventOutcome> {
+    pub(super) async fn failed(&self, event: &BillingEvent, error: Error) -> Result<EventOutcome> {
         const REASON: &str = "the event failed several times; the log has the error";
         let (now, account) = (self.clock.now(), event.account.as_deref());
         let mut tx = self.store.begin().await?;
@@ -231,7 +231,9 @@ impl StripeWebhook {
         let last = failures >= MAX_FAILURES;
         if last {
             tracing::error!(event = %event.id, kind = %event.kind, %error, "a billing event failed and went to the quarantine");
-            tx.record_once(&event.id, account, now).await?;
+            if !tx.record_once(&event.id, account, now).await? {
+                return Ok(EventOutcome::Duplicate);
+            }
             tx.quarantine(&Quarantined::new(&event.in_account(), REASON, None, now)).await?;
         }
         tx.commit().await?;
