@@ -64,9 +64,15 @@ impl<DB: Backend> UsageSender<DB> {
             let id = UsageIdentifier::new_batch();
             let mut tx = self.db.begin(ctx).await?;
             match usage_rows::claim(&mut tx, open, (&id, customer), limit, self.now()).await? {
-                Claimed::TooMuch => {
+                Claimed::TooMuch if limit > 1 => {
                     tx.rollback().await?;
-                    limit = (limit / 2).max(1);
+                    limit /= 2;
+                }
+                Claimed::TooMuch => {
+                    return Err(Error::new(
+                        ErrorKind::Database,
+                        "a row of usage is over 2^53 - 1; was it written by hand? Delete it",
+                    ));
                 }
                 Claimed::Rows(0) => return tx.rollback().await,
                 Claimed::Rows(_) => tx.commit().await?,

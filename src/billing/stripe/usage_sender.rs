@@ -127,6 +127,7 @@ impl<DB: Backend> UsageSender<DB> {
     /// Makes a batch that was given up due again, for the tenant's present customer. Returns whether there is one with
     /// this id.
     ///
+    /// One that was given up because Stripe counted another sum is sent whatever Stripe counted: compare them first.
     /// A batch that Stripe had accepted gets a new id and identifier, because Stripe would ignore the old one.
     ///
     /// # Errors
