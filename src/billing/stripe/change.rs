@@ -77,7 +77,7 @@ impl StripeBilling {
         match self.change(&stored, &request).await {
             // It has ended already, such as by a request whose response was lost.
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.webhook.read_stored(&*self.api, &stored).await?.ok_or(error)?;
+                let _ = self.webhook.read_stored(&*self.api, &stored).await?.ok_or(error)?;
                 self.tenant(tenant).await
             }
             result => result,
