@@ -20,6 +20,7 @@ mod stripe_order;
 mod stripe_plans;
 mod stripe_policy;
 mod stripe_purchase;
+mod stripe_races;
 mod stripe_read;
 mod stripe_recorded;
 mod stripe_reference;
