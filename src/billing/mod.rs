@@ -33,7 +33,7 @@
 //! passes each [`Notification`] to your program at least once.
 //!
 //! What a tenant uses is recorded by a `UsageMeter` in the transaction that uses it, and sent by
-//! [`UsageSender`](stripe::UsageSender) once a minute is over.
+//! `stripe::UsageSender` once a minute is over.
 //!
 //! Ids of a connected account are stored as `account/id`, because they are unique in their account only.
 
