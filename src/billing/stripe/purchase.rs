@@ -222,7 +222,7 @@ impl StripeBilling {
         self.api.send(&ApiRequest::post("/v1/checkout/sessions", parameters, new_key())).await
     }
 
-    /// Expires checkouts, so that a tenant pays once. Fails if one was paid meanwhile.
+    /// Expires checkouts, so that a tenant pays once. Fails if one was paid, and its subscription has not ended.
     async fn expire(&self, tenant: &TenantId, checkouts: &[String]) -> Result<()> {
         for checkout in checkouts {
             let path = format!("/v1/checkout/sessions/{checkout}");
@@ -245,10 +245,8 @@ impl StripeBilling {
             tx.close_checkout(checkout, self.webhook.clock.now()).await?;
             tx.commit().await?;
             if is_paid {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "another checkout of the tenant was paid; open the portal to change the subscription",
-                ));
+                // What it sold may have ended since.
+                reject_second(&self.webhook.store.begin().await?.subscriptions(tenant).await?)?;
             }
         }
         Ok(())
