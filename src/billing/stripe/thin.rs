@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::api::ApiRequest;
 use super::envelope::Unusable;
-use super::webhook::{StripeWebhook, is_conflict};
+use super::webhook::StripeWebhook;
 use crate::billing::{BillingEvent, EventOutcome, Fact};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -74,7 +74,7 @@ impl StripeWebhook {
         };
         // An object that can never be read must not block the endpoint for days.
         let failed = async |error: Error| {
-            if error.is_transient() || is_conflict(&error) {
+            if error.is_transient() || error.kind() == ErrorKind::StaleVersion {
                 return Err(error);
             }
             let fact = Fact::Unreadable { reason: "the object of the thin event cannot be read" };
