@@ -61,7 +61,9 @@ impl BillingPolicy {
 
     /// Suspends a tenant while a dispute of its customer is open, and after one is lost.
     ///
-    /// Stripe's dispute events name a charge and usually no customer: such an event is ignored.
+    /// Stripe's dispute events name a charge and usually no customer.
+    /// [`StripeBilling::webhook`](super::stripe::StripeBilling::webhook) reads the charge; without an API such an event is
+    /// ignored.
     #[must_use]
     pub fn suspend_disputed(self) -> Self {
         Self { suspends_disputed: true, ..self }

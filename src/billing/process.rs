@@ -226,7 +226,12 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         let Some(tenant) = self.tx.lock_tenant(&id).await? else {
             return Ok((self.quarantine(event, UNKNOWN_TENANT).await?, false));
         };
-        if let Some(checkout) = subjects.checkout {
+        // Until its subscription is stored, a completed checkout keeps the tenant from another one.
+        let is_known = match (&event.fact, subjects.subscription) {
+            (Fact::CheckoutCompleted(_), Some(sold)) => self.tx.tenant_of_subscription(sold).await?.is_some(),
+            _ => true,
+        };
+        if let (Some(checkout), true) = (subjects.checkout, is_known) {
             self.tx.close_checkout(checkout, self.clock.now()).await?;
         }
         let mut linked = false;

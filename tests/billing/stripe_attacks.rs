@@ -195,6 +195,44 @@ async fn a_paid_checkout_blocks_the_next_one_until_its_subscription_is_read() {
 }
 
 #[tokio::test]
+async fn a_completed_checkout_blocks_the_next_one_until_its_subscription_is_stored() {
+    let (fixture, api, billing) = under(BillingPolicy::new()).await;
+    session(&api, "cs_1", "open");
+    billing.checkout(&acme(), &pro()).await.unwrap();
+    let bought = json!({
+        "id": "cs_1", "object": "checkout.session", "mode": "subscription", "payment_status": "paid",
+        "customer": "cus_1", "subscription": "sub_1", "metadata": {},
+    });
+    api.next(|_| Some(Err(down()))); // The subscription is not read, and its own event is late.
+    let _ = fixture.send(&event("evt_1", 0, "checkout.session.completed", &bought)).await;
+    api.subscription(&sub("sub_1", "active", "price_pro"));
+    session(&api, "cs_1", "complete");
+    session(&api, "cs_2", "open");
+    let expired_too_late = |api: &ScriptedApi| {
+        api.next(|_| None); // The price.
+        api.next(|request| {
+            assert_eq!(request.path, "/v1/checkout/sessions/cs_1/expire");
+            Some(Err(rejected()))
+        });
+    };
+    expired_too_late(&api);
+    assert_eq!(billing.checkout(&acme(), &pro()).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(fixture.acme().await, ("pro".to_owned(), TenantStatus::Active));
+
+    // After the end of what it sold, the tenant buys again.
+    let (fixture, api, billing) = under(BillingPolicy::new()).await;
+    session(&api, "cs_1", "open");
+    billing.checkout(&acme(), &pro()).await.unwrap();
+    let _ = fixture.send(&created("evt_1", 0, &sub("sub_1", "active", "price_pro"))).await;
+    let _ = fixture.send(&deleted("evt_2", 5, &sub("sub_1", "active", "price_pro"))).await;
+    api.subscription(&sub("sub_1", "canceled", "price_pro"));
+    session(&api, "cs_1", "complete");
+    session(&api, "cs_2", "open");
+    expired_too_late(&api);
+    assert_eq!(billing.checkout(&acme(), &pro()).await.unwrap().id, "cs_2");
+}
+
+#[tokio::test]
 async fn a_cancellation_that_took_effect_before_is_applied() {
     let (fixture, api, billing) = under(BillingPolicy::new()).await;
     let _ = fixture.send(&created("evt_1", 0, &sub("sub_1", "active", "price_pro"))).await;

@@ -59,7 +59,7 @@ async fn the_customer_is_stored_before_the_checkout_is_created() {
     assert_eq!(paths, ["/v1/prices", "/v1/customers", "/v1/checkout/sessions"]);
     let stamp = json!({ "tenant_id": "acme" });
     assert_eq!(sent[1].parameters, json!({ "name": "acme", "metadata": stamp }));
-    assert_eq!(sent[1].idempotency_key.as_deref(), Some("tenancy-customer--acme"));
+    assert_eq!(sent[1].idempotency_key.as_deref(), Some("tenancy-customer--acme-1"));
     assert_eq!(
         sent[2].parameters,
         json!({
@@ -153,6 +153,8 @@ async fn what_cannot_be_sold_is_rejected_before_stripe_changes_anything() {
     assert_eq!(rejected("acme", &elsewhere).await, ErrorKind::InvalidInput);
     assert_eq!(rejected("acme", &Checkout::new("price_other", DONE, DONE)).await, ErrorKind::UnknownPlan);
     assert_eq!(rejected("acme", &Checkout::new("no_such_key", DONE, DONE)).await, ErrorKind::NotFound);
+    api.put("/v1/prices/price_live", &json!({ "id": "price_live", "lookup_key": "live", "livemode": true }));
+    assert_eq!(rejected("acme", &Checkout::new("live", DONE, DONE)).await, ErrorKind::Misconfigured);
     let _ = fixture
         .send(&created("evt_1", 0, &stamped(subscription("sub_1", "cus_1", "unpaid", "price_pro"), "acme")))
         .await;
@@ -182,7 +184,7 @@ async fn a_deleted_customer_is_replaced() {
     });
     let _ = billing.checkout(&id("acme"), &pro()).await.unwrap();
     let sent = api.sent();
-    assert_eq!(sent[sent.len() - 2].idempotency_key.as_deref(), Some("tenancy-customer--acme-cus_new"));
+    assert_eq!(sent[sent.len() - 2].idempotency_key.as_deref(), Some("tenancy-customer--acme-1-cus_new"));
     assert_eq!(sent[sent.len() - 1].parameters["customer"], "cus_next");
     assert_eq!(customers(&fixture, "acme").await, ["cus_next", "cus_new"]);
 }

@@ -107,7 +107,8 @@ impl StripeBilling {
     /// Creates a customer for a tenant and links it. `instead_of` is a customer that was deleted.
     pub(super) async fn create_customer(&self, tenant: &Tenant, instead_of: Option<&str>) -> Result<String> {
         let names = &self.webhook.events.names;
-        let key = names.idempotency_key("customer", tenant.id());
+        // The request contains the tenant's name. Stripe rejects a key that comes again with another one.
+        let key = format!("{}-{}", names.idempotency_key("customer", tenant.id()), tenant.version());
         let request = ApiRequest::post(
             "/v1/customers",
             json!({ "name": tenant.name(), "metadata": names.metadata(tenant.id()) }),

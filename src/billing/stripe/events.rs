@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::envelope::Unusable;
 use super::mode::{Accounts, Mode};
 use super::references::CheckoutReferences;
 use super::tenant_names::TenantNames;
 use super::translate::translate;
 use crate::billing::{BillingEvent, Provider};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Parses Stripe's events, after their signature is verified.
 #[derive(Debug, Clone)]
@@ -103,6 +105,17 @@ impl StripeEvents {
 
     pub(super) fn is_in_mode(&self, livemode: bool) -> bool {
         livemode == (self.mode == Mode::Live)
+    }
+
+    /// Checks that an object that was read is of the mode of this program.
+    pub(super) fn check_mode(&self, object: &Value) -> Result<()> {
+        match object["livemode"].as_bool() {
+            Some(live) if live != (self.mode == Mode::Live) => Err(Error::new(
+                ErrorKind::Misconfigured,
+                "the secret key is of the other mode than the webhook, live or test; use the keys of one mode",
+            )),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn translate(&self, raw: &[u8]) -> Result<BillingEvent, Unusable> {

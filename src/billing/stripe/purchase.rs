@@ -161,6 +161,7 @@ impl StripeBilling {
         let mut sells_any = false;
         for (name, quantity) in &checkout.prices {
             let object = self.price(name).await?;
+            self.webhook.events.check_mode(&object)?;
             if let Ok(Some(price)) = price(&json!({ "price": object })) {
                 sells_any |= sells_plan(&price, &self.webhook.catalog);
             }
@@ -222,7 +223,7 @@ impl StripeBilling {
         self.api.send(&ApiRequest::post("/v1/checkout/sessions", parameters, new_key())).await
     }
 
-    /// Expires checkouts, so that a tenant pays once. Fails if one was paid meanwhile.
+    /// Expires checkouts, so that a tenant pays once. Fails if one was paid, and its subscription has not ended.
     async fn expire(&self, tenant: &TenantId, checkouts: &[String]) -> Result<()> {
         for checkout in checkouts {
             let path = format!("/v1/checkout/sessions/{checkout}");
@@ -245,10 +246,8 @@ impl StripeBilling {
             tx.close_checkout(checkout, self.webhook.clock.now()).await?;
             tx.commit().await?;
             if is_paid {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "another checkout of the tenant was paid; open the portal to change the subscription",
-                ));
+                // What it sold may have ended since.
+                reject_second(&self.webhook.store.begin().await?.subscriptions(tenant).await?)?;
             }
         }
         Ok(())
@@ -258,7 +257,9 @@ impl StripeBilling {
 /// A tenant with a subscription that is live, or whose first payment is pending, changes it in the portal.
 fn reject_second(subscriptions: &[Subscription]) -> Result<()> {
     let blocks = |status: &SubscriptionStatus| status.is_live() || *status == SubscriptionStatus::Incomplete;
-    match subscriptions.iter().find(|subscription| blocks(subscription.status())) {
+    // One of a connected account is paid to somebody else.
+    let own = |subscription: &&Subscription| !subscription.id().contains('/');
+    match subscriptions.iter().filter(own).find(|subscription| blocks(subscription.status())) {
         Some(_) => Err(Error::new(
             ErrorKind::Conflict,
             "the tenant has a subscription; open the portal to change it",

@@ -7,7 +7,7 @@ use super::api::ApiRequest;
 use super::envelope::Unusable;
 use super::received::Received;
 use super::usage_errors::is_usage_error;
-use super::webhook::{StripeWebhook, is_conflict};
+use super::webhook::StripeWebhook;
 use crate::billing::{BillingEvent, Fact};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -72,7 +72,7 @@ impl StripeWebhook {
         };
         // An object that can never be read must not block the endpoint for days.
         let failed = async |error: Error| {
-            if error.is_transient() || is_conflict(&error) {
+            if error.is_transient() || error.kind() == ErrorKind::StaleVersion {
                 return Err(error);
             }
             let fact = Fact::Unreadable { reason: "the object of the thin event cannot be read" };
