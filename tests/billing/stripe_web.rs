@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::web::resource;
@@ -10,12 +12,18 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::{Value, json};
-use tenancy::billing::stripe::{StripeWebhook, sign};
+use sqlx::Postgres;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tenancy::billing::stripe::{Mode, SigningSecrets, StripeWebhook, sign};
 use tenancy::clock::Clock;
+use tenancy::plan::Catalog;
+use tenancy::store::SqlStore;
+use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStatus, TenantStore};
 use tenancy::web::{StripeWebhookService, stripe_webhook_route};
 use tower::ServiceExt;
 
-use crate::stripe_fixture::{Fixture, SECRET, created, event, stamped, subscription};
+use crate::common::TestBackend;
+use crate::stripe_fixture::{Fixture, PLANS, SECRET, created, event, stamped, subscription};
 
 /// A request: its method, the values of the signature header, and its body.
 #[derive(Clone)]
@@ -152,4 +160,82 @@ async fn a_body_that_breaks_off_changes_nothing() {
     let response = whole.oneshot(request(&sent, Full::new(Bytes::from(sent.body.clone())))).await.unwrap();
     assert_eq!(response.status(), 200);
     let _: Value = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+}
+
+/// Passes connections on to a server, until it is dropped.
+struct Link(tokio::task::JoinHandle<()>);
+
+impl Link {
+    async fn new(from: std::net::SocketAddr, to: String) -> (Self, std::net::SocketAddr) {
+        let listener = tokio::net::TcpListener::bind(from).await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let to = to.clone();
+                connections.spawn(async move {
+                    let mut server = tokio::net::TcpStream::connect(to).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        (Self(task), at)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// While PostgreSQL cannot be reached, the response is 503, and Stripe sends the event again. Then it is applied, once.
+#[tokio::test]
+async fn an_event_during_an_outage_is_applied_by_a_later_delivery() {
+    let fixture = Fixture::new().await;
+    let (url, _cleanup) = Postgres::fresh_url().await;
+    let options: PgConnectOptions = url.parse().unwrap();
+    let server = format!("{}:{}", options.get_host(), options.get_port());
+    let (link, at) = Link::new(([127, 0, 0, 1], 0).into(), server.clone()).await;
+    let pool = PgPoolOptions::new()
+        .acquire_timeout(Duration::from_secs(1))
+        .connect_with(options.host("127.0.0.1").port(at.port()))
+        .await
+        .unwrap();
+    let store = Arc::new(SqlStore::new(pool));
+    store.migrate().await.unwrap();
+    for name in ["acme", "globex"] {
+        let id = TenantId::parse(name).unwrap();
+        let tenant = NewTenant::new(Slug::parse(name).unwrap(), name, "free").id(id);
+        store.insert(tenant.status(TenantStatus::Active)).await.unwrap();
+    }
+    let webhook = StripeWebhook::new(
+        SigningSecrets::new([SECRET]).unwrap(),
+        Mode::Test,
+        store.clone(),
+        Catalog::from_toml(PLANS).unwrap(),
+        store.clone(),
+    )
+    .with_clock(fixture.clock.clone());
+    let object = stamped(subscription("sub_1", "cus_1", "active", "price_pro"), "acme");
+    let event = signed(&fixture, created("e1", 1, &object).to_string().into_bytes());
+    drop(link);
+    for send in 0..3 {
+        let got = match send {
+            0 => by_axum(&webhook, &event).await,
+            1 => by_tower(&webhook, &event).await,
+            _ => by_actix(&webhook, &event).await,
+        };
+        assert_eq!(got, (503, None, String::new()), "{send}");
+    }
+    let (_link, _) = Link::new(at, server).await;
+    assert_eq!(by_axum(&webhook, &event).await, received("applied"));
+    assert_eq!(by_axum(&webhook, &event).await, received("duplicate"));
+    let plans = ["acme", "globex"].map(|name| TenantId::parse(name).unwrap());
+    let mut seen = Vec::new();
+    for id in &plans {
+        seen.push(store.by_id(id).await.unwrap().unwrap().plan().to_owned());
+    }
+    assert_eq!(seen, ["pro", "free"]);
 }
