@@ -60,7 +60,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         self.notify_of_change(&tenant, Some(event), &decision.commands, reviews).await?;
         let mut notices = Vec::new();
         if let Some(end) = facts.trial_ends
-            && end > self.clock.now()
+            && end > self.context.clock.now()
             && [&facts.state.status, decision.subscription.status()] == [&SubscriptionStatus::Trialing; 2]
         {
             let notice = self
@@ -94,7 +94,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         if let (Some(invoice), Fact::PaymentSucceeded(_)) = (&facts.invoice, &event.fact) {
             let amount = facts.amount.unwrap_or_default();
             let payment = format!("{invoice}/paid/{amount}");
-            if !self.tx.record_once(&payment, event.account.as_deref(), self.clock.now()).await? {
+            if !self.tx.record_once(&payment, event.account.as_deref(), self.context.clock.now()).await? {
                 return Ok(unchanged(tenant, linked));
             }
         }
@@ -163,7 +163,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             None => news,
         };
         self.tx.save_dispute(&dispute).await?;
-        if !self.policy.suspends_disputed {
+        if !self.context.policy.suspends_disputed {
             return Ok(EventOutcome::Unchanged);
         }
         let (stored, next) = self.recomputed(&tenant).await?;
@@ -203,11 +203,17 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
 
     /// The disputes of the tenant's customers, if they count.
     async fn disputes(&mut self, tenant: &Tenant) -> Result<Vec<Dispute>> {
-        if self.policy.suspends_disputed { self.tx.disputes(tenant.id()).await } else { Ok(Vec::new()) }
+        if self.context.policy.suspends_disputed {
+            self.tx.disputes(tenant.id()).await
+        } else {
+            Ok(Vec::new())
+        }
     }
 
     fn rules<'r>(&'r self, disputes: &'r [Dispute]) -> Rules<'r> {
-        Rules::new(self.catalog, self.clock.now()).policy(self.policy).disputes(disputes)
+        Rules::new(self.context.catalog, self.context.clock.now())
+            .policy(self.context.policy)
+            .disputes(disputes)
     }
 
     /// Adds the commands of a change to the outbox, and the review items that arose. An item that was there before is
@@ -223,7 +229,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         for item in review_items {
             let notice = NotificationKind::Review(item.clone());
             let key = format!("{}/{}", tenant.id(), notice.to_json());
-            let is_first = self.tx.record_once(&key, None, self.clock.now()).await?;
+            let is_first = self.tx.record_once(&key, None, self.context.clock.now()).await?;
             if is_first || new_review_items.contains(item) {
                 notices.push(notice);
             }
@@ -238,7 +244,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         event: Option<&BillingEvent>,
         notices: Vec<NotificationKind>,
     ) -> Result<()> {
-        let now = self.clock.now();
+        let now = self.context.clock.now();
         for kind in notices {
             let account = event.and_then(|event| event.account.as_deref());
             if let Some(key) = kind.key()
@@ -287,12 +293,12 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
     pub(super) fn by_billing(&self, tenant: &Tenant, action: &str) -> AuditEvent {
         AuditEvent::with_actor(
             tenant.id().clone(),
-            Actor::system(self.provider.name()),
+            Actor::system(self.context.provider.name()),
             Uuid::now_v7(),
             tenant.plan().to_owned(),
             action.to_owned(),
         )
-        .at(self.clock.now())
+        .at(self.context.clock.now())
     }
 }
 

@@ -38,6 +38,7 @@
 //! Ids of a connected account are stored as `account/id`, because they are unique in their account only.
 
 mod command;
+mod context;
 mod decision;
 mod dispute;
 mod effects;
@@ -69,6 +70,7 @@ mod usage_meter;
 mod usage_rows;
 
 pub use self::command::LifecycleCommand;
+pub use self::context::BillingContext;
 pub use self::decision::{Decision, decide};
 pub use self::dispute::Dispute;
 pub use self::event::{

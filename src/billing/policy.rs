@@ -26,6 +26,8 @@ pub struct BillingPolicy {
     pub(super) suspends_disputed: bool,
 }
 
+pub(super) static DEFAULT_POLICY: BillingPolicy = BillingPolicy::new();
+
 impl BillingPolicy {
     /// The default: `past_due` stays open, `unpaid` is suspended, `pause_collection` and disputes are only recorded.
     pub const fn new() -> Self {

@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
+use super::context::BillingContext;
 use super::event::{BillingEvent, EventSubjects, Fact};
 use super::outcome::EventOutcome;
 use super::owner::{Owner, has_other_payer, owner};
-use super::policy::BillingPolicy;
-use super::provider::Provider;
 use super::records;
 use super::store::{BillingTx, Quarantined};
-use crate::clock::Clock;
 use crate::context::unknown_tenant;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::Catalog;
 use crate::tenant::{Tenant, TenantId};
 
 /// Applies one event in an open transaction: skips it if it was processed before, finds its tenant, and writes what
@@ -29,17 +26,14 @@ use crate::tenant::{Tenant, TenantId};
 /// Only the errors of the transaction.
 pub async fn process<T: BillingTx + ?Sized>(
     tx: &mut T,
-    provider: &dyn Provider,
+    context: BillingContext<'_>,
     event: &BillingEvent,
-    catalog: &Catalog,
-    policy: &BillingPolicy,
-    clock: &dyn Clock,
 ) -> Result<EventOutcome> {
     if let Fact::Ignored { reason } = event.fact {
         return Ok(EventOutcome::Ignored { reason });
     }
-    let mut processor = EventProcessor { tx, provider, catalog, policy, clock };
-    if !processor.tx.record_once(&event.id, event.account.as_deref(), clock.now()).await? {
+    let mut processor = EventProcessor { tx, context };
+    if !processor.tx.record_once(&event.id, event.account.as_deref(), context.clock.now()).await? {
         return Ok(EventOutcome::Duplicate);
     }
     processor.run(event).await
@@ -48,32 +42,26 @@ pub async fn process<T: BillingTx + ?Sized>(
 /// Applies what this program read from the billing system. What cannot be applied is ignored.
 pub(super) async fn process_read<T: BillingTx + ?Sized>(
     tx: &mut T,
-    provider: &dyn Provider,
+    context: BillingContext<'_>,
     event: &BillingEvent,
-    catalog: &Catalog,
-    policy: &BillingPolicy,
-    clock: &dyn Clock,
 ) -> Result<EventOutcome> {
-    EventProcessor { tx, provider, catalog, policy, clock }.run(event).await
+    EventProcessor { tx, context }.run(event).await
 }
 
 /// Links a customer that this program created for a tenant.
 pub(super) async fn link<T: BillingTx + ?Sized>(
     tx: &mut T,
-    provider: &dyn Provider,
+    context: BillingContext<'_>,
     (customer, tenant): (&str, &TenantId),
-    catalog: &Catalog,
-    policy: &BillingPolicy,
-    clock: &dyn Clock,
 ) -> Result<()> {
     tx.advisory_lock(customer).await?;
     let tenant = tx.lock_tenant(tenant).await?.ok_or_else(unknown_tenant)?;
     let is_new = tx.tenant_of_customer(customer).await?.is_none();
-    if tx.link_customer(customer, tenant.id(), clock.now()).await? != *tenant.id() {
+    if tx.link_customer(customer, tenant.id(), context.clock.now()).await? != *tenant.id() {
         return Err(Error::new(ErrorKind::Conflict, "the customer is linked to another tenant"));
     }
     if is_new {
-        let processor = EventProcessor { tx, provider, catalog, policy, clock };
+        let processor = EventProcessor { tx, context };
         let link = processor.by_billing(&tenant, "billing.link").target("customer", customer);
         processor.tx.record(&link).await?;
     }
@@ -89,15 +77,12 @@ pub(super) async fn link<T: BillingTx + ?Sized>(
 /// drop the transaction, and the event stays.
 pub async fn replay<T: BillingTx + ?Sized>(
     tx: &mut T,
-    provider: &dyn Provider,
+    context: BillingContext<'_>,
     (event, account): (&str, Option<&str>),
-    catalog: &Catalog,
-    policy: &BillingPolicy,
-    clock: &dyn Clock,
 ) -> Result<Option<EventOutcome>> {
     let Some(quarantined) = tx.take_event(event, account).await? else { return Ok(None) };
-    let event = provider.read(&quarantined.raw)?;
-    let outcome = EventProcessor { tx: &mut *tx, provider, catalog, policy, clock }.run(&event).await?;
+    let event = context.provider.read(&quarantined.raw)?;
+    let outcome = EventProcessor { tx: &mut *tx, context }.run(&event).await?;
     if matches!(outcome, EventOutcome::Ignored { .. }) {
         tx.quarantine(&quarantined).await?;
     }
@@ -111,25 +96,19 @@ pub async fn replay<T: BillingTx + ?Sized>(
 /// [`ErrorKind::TenantUnknown`](crate::ErrorKind::TenantUnknown), and the errors of the transaction.
 pub async fn recompute<T: BillingTx + ?Sized>(
     tx: &mut T,
-    provider: &dyn Provider,
+    context: BillingContext<'_>,
     tenant: &TenantId,
-    catalog: &Catalog,
-    policy: &BillingPolicy,
-    clock: &dyn Clock,
 ) -> Result<Option<Arc<Tenant>>> {
-    EventProcessor { tx, provider, catalog, policy, clock }.recompute(tenant, "billing.recompute").await
+    EventProcessor { tx, context }.recompute(tenant, "billing.recompute").await
 }
 
 /// Computes a tenant whose grace has ended, as [`recompute`] does.
 pub(super) async fn end_grace<T: BillingTx + ?Sized>(
     tx: &mut T,
-    provider: &dyn Provider,
+    context: BillingContext<'_>,
     tenant: &TenantId,
-    catalog: &Catalog,
-    policy: &BillingPolicy,
-    clock: &dyn Clock,
 ) -> Result<Option<Arc<Tenant>>> {
-    EventProcessor { tx, provider, catalog, policy, clock }.recompute(tenant, "billing.grace_ended").await
+    EventProcessor { tx, context }.recompute(tenant, "billing.grace_ended").await
 }
 
 /// The outcome of an event and of the quarantined events after it: the one with the tenant that was written last.
@@ -148,10 +127,7 @@ const MAX_AHEAD_SECONDS: i64 = 24 * 60 * 60;
 /// Applies events in one transaction. What each fact changes is in `effects.rs`.
 pub(super) struct EventProcessor<'a, T: ?Sized> {
     pub(super) tx: &'a mut T,
-    pub(super) provider: &'a dyn Provider,
-    pub(super) catalog: &'a Catalog,
-    pub(super) policy: &'a BillingPolicy,
-    pub(super) clock: &'a dyn Clock,
+    pub(super) context: BillingContext<'a>,
 }
 
 impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
@@ -180,7 +156,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             waiting.extend(self.tx.take_blocked(&tenant).await?);
         }
         while let Some(quarantined) = (!waiting.is_empty()).then(|| waiting.remove(0)) {
-            let Ok(event) = self.provider.read(&quarantined.raw) else {
+            let Ok(event) = self.context.provider.read(&quarantined.raw) else {
                 // An event that can no longer be parsed must not block the others; it returns to the quarantine.
                 self.tx.quarantine(&quarantined).await?;
                 continue;
@@ -204,7 +180,8 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
         if let Fact::Unreadable { reason } = event.fact {
             return Ok((self.quarantine(event, reason).await?, false));
         }
-        if event.livemode && event.created.seconds() > self.clock.now().seconds() + MAX_AHEAD_SECONDS {
+        if event.livemode && event.created.seconds() > self.context.clock.now().seconds() + MAX_AHEAD_SECONDS
+        {
             return Ok((self.quarantine(event, AHEAD).await?, false));
         }
         let subjects = event.subjects();
@@ -232,7 +209,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             _ => true,
         };
         if let (Some(checkout), true) = (subjects.checkout, is_known) {
-            self.tx.close_checkout(checkout, self.clock.now()).await?;
+            self.tx.close_checkout(checkout, self.context.clock.now()).await?;
         }
         let mut linked = false;
         if let Some(customer) = subjects.customer
@@ -245,7 +222,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             {
                 return Ok((self.quarantine_for(event, SECOND_CUSTOMER, Some(id)).await?, false));
             }
-            if self.tx.link_customer(customer, &id, self.clock.now()).await? != id {
+            if self.tx.link_customer(customer, &id, self.context.clock.now()).await? != id {
                 return Ok((self.quarantine(event, CONTRADICTION).await?, false));
             }
             let link = self.audit(event, &tenant, "billing.link").target("customer", customer);
@@ -293,7 +270,7 @@ impl<T: BillingTx + ?Sized> EventProcessor<'_, T> {
             return Ok(EventOutcome::Ignored { reason });
         }
         tracing::warn!(event = %event.id, kind = %event.kind, reason, "a billing event went to the quarantine");
-        self.tx.quarantine(&Quarantined::new(event, reason, blocked_by, self.clock.now())).await?;
+        self.tx.quarantine(&Quarantined::new(event, reason, blocked_by, self.context.clock.now())).await?;
         Ok(EventOutcome::Quarantined { reason })
     }
 }

@@ -1,7 +1,7 @@
 //! [`Rules`]: what [`decide`](super::decide) depends on beside the event and the stored rows.
 
 use super::dispute::Dispute;
-use super::policy::BillingPolicy;
+use super::policy::{BillingPolicy, DEFAULT_POLICY};
 use crate::clock::Timestamp;
 use crate::plan::Catalog;
 
@@ -18,8 +18,6 @@ pub struct Rules<'a> {
     /// The current time, which ends the grace of a past-due subscription.
     pub now: Timestamp,
 }
-
-static DEFAULT_POLICY: BillingPolicy = BillingPolicy::new();
 
 impl<'a> Rules<'a> {
     /// This catalog, the default policy and no disputes.

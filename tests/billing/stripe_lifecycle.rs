@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tenancy::billing::stripe::{Mode, SigningSecrets, StripeEvents, StripeWebhook, sign};
-use tenancy::billing::{BillingPolicy, BillingStore, EventOutcome, Provider, Subscription, process};
+use tenancy::billing::{BillingContext, BillingStore, EventOutcome, Provider, Subscription, process};
 use tenancy::clock::Timestamp;
 use tenancy::context::Actor;
 use tenancy::plan::Catalog;
@@ -561,7 +561,7 @@ async fn what_is_not_committed_did_not_happen() {
     let event = events.read(raw.as_bytes()).unwrap();
 
     let mut dropped = fixture.store.begin().await.unwrap();
-    let receipt = process(&mut *dropped, &events, &event, &catalog, &BillingPolicy::new(), &*fixture.clock)
+    let receipt = process(&mut *dropped, BillingContext::new(&events, &catalog, &*fixture.clock), &event)
         .await
         .unwrap();
     assert_eq!(receipt.as_str(), "applied");
@@ -573,7 +573,7 @@ async fn what_is_not_committed_did_not_happen() {
     let (mut first, mut second) =
         (fixture.store.begin().await.unwrap(), fixture.store.begin().await.unwrap());
     for tx in [&mut first, &mut second] {
-        let receipt = process(&mut **tx, &events, &event, &catalog, &BillingPolicy::new(), &*fixture.clock)
+        let receipt = process(&mut **tx, BillingContext::new(&events, &catalog, &*fixture.clock), &event)
             .await
             .unwrap();
         assert_eq!(receipt.as_str(), "applied", "the event that was not committed was not seen");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tenancy::billing::stripe::{Accounts, Mode, StripeEvents};
-use tenancy::billing::{BillingPolicy, BillingStore, EventOutcome, recompute, replay};
+use tenancy::billing::{BillingContext, BillingStore, EventOutcome, recompute, replay};
 use tenancy::clock::{Clock, Timestamp};
 use tenancy::plan::Catalog;
 use tenancy::tenant::{TenantId, TenantStatus, TenantStore};
@@ -141,18 +141,18 @@ async fn an_event_of_the_quarantine_is_listed_and_replayed() {
     let mut tx = fixture.store.begin().await.unwrap();
     let listed = tx.quarantined(10).await.unwrap();
     assert_eq!(listed.iter().map(|one| one.event.as_str()).collect::<Vec<_>>(), ["e1"]);
-    let again = replay(&mut *tx, &events, ("e1", None), &catalog, &BillingPolicy::new(), &*fixture.clock)
+    let again = replay(&mut *tx, BillingContext::new(&events, &catalog, &*fixture.clock), ("e1", None))
         .await
         .unwrap();
     assert!(matches!(again, Some(EventOutcome::Quarantined { .. })), "{again:?}");
     // An operator links the customer.
     assert_eq!(tx.link_customer("cus_1", &acme(), Timestamp::from_seconds(START)).await.unwrap(), acme());
-    let again = replay(&mut *tx, &events, ("e1", None), &catalog, &BillingPolicy::new(), &*fixture.clock)
+    let again = replay(&mut *tx, BillingContext::new(&events, &catalog, &*fixture.clock), ("e1", None))
         .await
         .unwrap();
     assert!(matches!(again, Some(EventOutcome::Applied { .. })), "{again:?}");
     assert_eq!(
-        replay(&mut *tx, &events, ("e1", None), &catalog, &BillingPolicy::new(), &*fixture.clock)
+        replay(&mut *tx, BillingContext::new(&events, &catalog, &*fixture.clock), ("e1", None))
             .await
             .unwrap(),
         None
@@ -171,7 +171,7 @@ async fn a_price_that_is_added_later_counts_after_a_recomputation() {
     for changed in [true, false] {
         let mut tx = fixture.store.begin().await.unwrap();
         let events = StripeEvents::new(Mode::Test);
-        let tenant = recompute(&mut *tx, &events, &acme(), &catalog, &BillingPolicy::new(), &*fixture.clock)
+        let tenant = recompute(&mut *tx, BillingContext::new(&events, &catalog, &*fixture.clock), &acme())
             .await
             .unwrap();
         assert_eq!(tenant.is_some(), changed);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::webhook::{MAX_ATTEMPTS, StripeWebhook, is_conflict};
+use super::repeat::repeat;
+use super::webhook::StripeWebhook;
 use crate::billing::process;
 use crate::error::Result;
 use crate::tenant::{Tenant, TenantId};
@@ -48,25 +49,15 @@ impl StripeWebhook {
     }
 
     async fn end_grace(&self, tenant: &TenantId) -> Result<Option<Arc<Tenant>>> {
-        let mut attempt = 1;
-        let changed = loop {
-            match self.try_end_grace(tenant).await {
-                Err(error) if attempt < MAX_ATTEMPTS && is_conflict(&error) => attempt += 1,
-                result => break result?,
-            }
-        };
+        let changed = repeat(|| async {
+            let mut tx = self.store.begin().await?;
+            let changed = process::end_grace(&mut *tx, self.context(), tenant).await?;
+            tx.commit().await.map(|()| changed)
+        })
+        .await?;
         if let Some(tenant) = &changed {
             self.tenants.committed(tenant).await;
         }
-        Ok(changed)
-    }
-
-    async fn try_end_grace(&self, tenant: &TenantId) -> Result<Option<Arc<Tenant>>> {
-        let mut tx = self.store.begin().await?;
-        let (provider, clock) = (&self.events, &*self.clock);
-        let changed =
-            process::end_grace(&mut *tx, provider, tenant, &self.catalog, &self.policy, clock).await?;
-        tx.commit().await?;
         Ok(changed)
     }
 }

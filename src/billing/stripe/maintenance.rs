@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::repeat::repeat;
 use super::webhook::StripeWebhook;
 use crate::billing::{EventOutcome, Quarantined, Subscription, recompute, replay};
 use crate::clock::Timestamp;
@@ -36,10 +37,12 @@ impl StripeWebhook {
     /// # Errors
     /// [`ErrorKind::TenantUnknown`](crate::ErrorKind::TenantUnknown), and the errors of the store.
     pub async fn recompute(&self, tenant: &TenantId) -> Result<Option<Arc<Tenant>>> {
-        let mut tx = self.store.begin().await?;
-        let changed =
-            recompute(&mut *tx, &self.events, tenant, &self.catalog, &self.policy, &*self.clock).await?;
-        tx.commit().await?;
+        let changed = repeat(|| async {
+            let mut tx = self.store.begin().await?;
+            let changed = recompute(&mut *tx, self.context(), tenant).await?;
+            tx.commit().await.map(|()| changed)
+        })
+        .await?;
         if let Some(tenant) = &changed {
             self.tenants.committed(tenant).await;
         }
@@ -60,13 +63,14 @@ impl StripeWebhook {
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if it is not an event, and the errors of the store.
     pub async fn replay(&self, event: &str, account: Option<&str>) -> Result<Option<EventOutcome>> {
-        let mut tx = self.store.begin().await?;
-        let event = (event, account);
-        let outcome =
-            replay(&mut *tx, &self.events, event, &self.catalog, &self.policy, &*self.clock).await?;
-        tx.commit().await?;
-        if let Some(EventOutcome::Applied { tenant }) = &outcome {
-            self.tenants.committed(tenant).await;
+        let outcome = repeat(|| async {
+            let mut tx = self.store.begin().await?;
+            let outcome = replay(&mut *tx, self.context(), (event, account)).await?;
+            tx.commit().await.map(|()| outcome)
+        })
+        .await?;
+        if let Some(outcome) = &outcome {
+            self.committed(outcome).await;
         }
         Ok(outcome)
     }

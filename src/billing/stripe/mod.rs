@@ -62,6 +62,7 @@ mod reconcile;
 mod recorded;
 mod references;
 mod refresh;
+mod repeat;
 mod return_urls;
 mod subscription;
 mod tenant_names;

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::api::{ApiRequest, StripeApi};
 use super::envelope::Unusable;
 use super::pages::Pages;
-use super::webhook::{MAX_ATTEMPTS, StripeWebhook, is_conflict};
+use super::repeat::{MAX_ATTEMPTS, repeat};
+use super::webhook::StripeWebhook;
 use crate::billing::process::{link, process_read};
 use crate::billing::{BillingEvent, BillingTx, EventOutcome, Fact, Subscription};
 use crate::error::{Error, ErrorKind, Result};
@@ -107,19 +108,11 @@ impl StripeWebhook {
         complete_items(api, &mut object, account).await?;
         let read = self.read_event(&object, stored, account, event)?;
         let id = stored_id(object["id"].as_str().unwrap_or_default(), account);
-        let mut attempt = 1;
-        loop {
-            match self.try_apply_read(&read, &id, stored, event).await {
-                Err(error) if attempt < MAX_ATTEMPTS && is_conflict(&error) => attempt += 1,
-                Err(error) => return Err(error),
-                Ok(outcome) => {
-                    if let Some(EventOutcome::Applied { tenant }) = &outcome {
-                        self.tenants.committed(tenant).await;
-                    }
-                    return Ok(outcome);
-                }
-            }
+        let outcome = repeat(|| self.try_apply_read(&read, &id, stored, event)).await?;
+        if let Some(outcome) = &outcome {
+            self.committed(outcome).await;
         }
+        Ok(outcome)
     }
 
     async fn try_apply_read(
@@ -147,8 +140,7 @@ impl StripeWebhook {
         if stored_in(&mut *tx, id).await?.as_ref() != stored {
             return Ok(None);
         }
-        let outcome =
-            process_read(&mut *tx, &self.events, read, &self.catalog, &self.policy, &*self.clock).await?;
+        let outcome = process_read(&mut *tx, self.context(), read).await?;
         if !matches!(outcome, EventOutcome::Ignored { .. }) {
             tx.commit().await?;
         }
@@ -206,20 +198,12 @@ impl StripeWebhook {
 
     /// Links a customer that this program created for a tenant.
     pub(super) async fn link(&self, customer: &str, tenant: &TenantId) -> Result<()> {
-        let mut attempt = 1;
-        loop {
+        repeat(|| async {
             let mut tx = self.store.begin().await?;
-            let linked =
-                link(&mut *tx, &self.events, (customer, tenant), &self.catalog, &self.policy, &*self.clock)
-                    .await;
-            match match linked {
-                Ok(()) => tx.commit().await,
-                Err(error) => Err(error),
-            } {
-                Err(error) if attempt < MAX_ATTEMPTS && is_conflict(&error) => attempt += 1,
-                result => return result,
-            }
-        }
+            link(&mut *tx, self.context(), (customer, tenant)).await?;
+            tx.commit().await
+        })
+        .await
     }
 
     /// The subscriptions of a tenant, by id.

@@ -10,8 +10,11 @@ use super::events::StripeEvents;
 use super::mode::{Accounts, Mode};
 use super::received::Received;
 use super::references::CheckoutReferences;
+use super::repeat::{is_conflict, repeat};
 use super::verify::{SigningSecrets, hex};
-use crate::billing::{BillingEvent, BillingPolicy, BillingStore, EventOutcome, Fact, Quarantined, process};
+use crate::billing::{
+    BillingContext, BillingEvent, BillingPolicy, BillingStore, EventOutcome, Fact, Quarantined, process,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::Catalog;
@@ -21,8 +24,6 @@ use crate::tenant::TenantStore;
 const MAX_BODY: usize = 1 << 20;
 /// After how many failures an event goes to the quarantine. Stripe sends it again within hours, and for three days.
 const MAX_FAILURES: u32 = 5;
-/// How often a transaction that conflicts with others is run, the first run included.
-pub(super) const MAX_ATTEMPTS: usize = 5;
 
 /// A webhook endpoint: verifies, parses and applies one event in one transaction.
 ///
@@ -192,9 +193,7 @@ impl StripeWebhook {
             }
             (outcome, _) => outcome?,
         };
-        if let EventOutcome::Applied { tenant } = &outcome {
-            self.tenants.committed(tenant).await;
-        }
+        self.committed(&outcome).await;
         match received {
             Received::Event(event)
                 if outcome == EventOutcome::NeedsRefresh || event.is_purchase(&outcome) =>
@@ -205,20 +204,28 @@ impl StripeWebhook {
         }
     }
 
+    /// What the events are processed with.
+    pub(super) fn context(&self) -> BillingContext<'_> {
+        BillingContext::new(&self.events, &self.catalog, &*self.clock).policy(&self.policy)
+    }
+
+    /// Passes a tenant that was changed to the store of tenants, which may be a cache.
+    pub(super) async fn committed(&self, outcome: &EventOutcome) {
+        if let EventOutcome::Applied { tenant } = outcome {
+            self.tenants.committed(tenant).await;
+        }
+    }
+
     /// Runs the transaction, and repeats it if it conflicts with another one.
     async fn apply(&self, received: &Received<'_>) -> Result<EventOutcome> {
-        let mut attempt = 1;
-        loop {
-            let result = match received {
+        repeat(|| async {
+            match received {
                 Received::Event(event) => self.try_apply(event).await,
                 Received::NotAnEvent { body, reason } => self.try_quarantine(body, reason).await,
                 Received::Handled(outcome) => Ok(outcome.clone()),
-            };
-            match result {
-                Err(error) if attempt < MAX_ATTEMPTS && is_conflict(&error) => attempt += 1,
-                result => return result,
             }
-        }
+        })
+        .await
     }
 
     /// Counts the failure of an event that fails again if nothing changes. After the last one the event goes to the
@@ -242,8 +249,7 @@ impl StripeWebhook {
 
     async fn try_apply(&self, event: &BillingEvent) -> Result<EventOutcome> {
         let mut tx = self.store.begin().await?;
-        let outcome =
-            process(&mut *tx, &self.events, event, &self.catalog, &self.policy, &*self.clock).await?;
+        let outcome = process(&mut *tx, self.context(), event).await?;
         // An event that is ignored counts as not processed: its tenant may become known later.
         if !matches!(outcome, EventOutcome::Ignored { .. }) {
             tx.commit().await?;
@@ -293,11 +299,6 @@ impl StripeWebhook {
         tx.commit().await?;
         Ok(EventOutcome::Quarantined { reason })
     }
-}
-
-/// Whether the transaction lost against another one. The next delivery can succeed.
-pub(super) fn is_conflict(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Retryable | ErrorKind::StaleVersion)
 }
 
 fn check_length(body: &[u8]) -> Result<()> {
