@@ -55,6 +55,7 @@ mod process;
 mod provider;
 mod purchase;
 mod records;
+mod repeat;
 mod review;
 mod rules;
 mod standing;

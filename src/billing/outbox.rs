@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::notification::OutboxRow;
+use super::repeat::repeat_up_to;
 use super::store::{BillingStore, BillingTx};
 use crate::clock::Timestamp;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 
 /// How long a node has a row for itself.
 const LEASE: Duration = Duration::from_mins(5);
@@ -20,21 +21,15 @@ const LOCK: &str = "outbox";
 
 /// Runs a transaction under the lock of the outbox, and repeats it if it conflicts with another one.
 macro_rules! locked {
-    ($store:expr, |$tx:ident| $run:expr) => {{
-        let mut attempt = 1;
-        loop {
-            let result = async {
-                let mut $tx = $store.begin().await?;
-                $tx.advisory_lock(LOCK).await?;
-                let value = $run.await?;
-                $tx.commit().await.map(|()| value)
-            };
-            match result.await {
-                Err(error) if attempt < MAX_ATTEMPTS && error.kind() == ErrorKind::Retryable => attempt += 1,
-                result => break result,
-            }
-        }
-    }};
+    ($store:expr, |$tx:ident| $run:expr) => {
+        repeat_up_to(MAX_ATTEMPTS, || async {
+            let mut $tx = $store.begin().await?;
+            $tx.advisory_lock(LOCK).await?;
+            let value = $run.await?;
+            $tx.commit().await.map(|()| value)
+        })
+        .await
+    };
 }
 
 /// Claims the next row that is due. A tenant's row is due only after all rows before it are delivered or given up.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::api::{ApiRequest, StripeApi};
 use super::return_urls::ReturnUrls;
+use super::stored_id::is_own;
 use super::webhook::StripeWebhook;
 use crate::billing::{BillingTx, Subscription};
 use crate::context::unknown_tenant;
@@ -94,14 +95,18 @@ impl StripeBilling {
         tx: &mut dyn BillingTx,
         tenant: &TenantId,
     ) -> Result<Option<String>> {
-        let subscriptions = tx.subscriptions(tenant).await?;
-        let customers = tx.customers(tenant).await?;
-        let pays = |customer: &&String| {
-            subscriptions.iter().any(|sub| sub.status().is_live() && sub.customer() == **customer)
-        };
-        // A customer of a connected account cannot pay to this one.
-        let mut own = customers.iter().filter(|customer| !customer.contains('/'));
-        Ok(own.clone().find(pays).or_else(|| own.next()).cloned())
+        let mut own = tx.customers(tenant).await?;
+        own.retain(|customer| is_own(customer));
+        if own.len() > 1 {
+            let subscriptions = tx.subscriptions(tenant).await?;
+            let pays = |customer: &String| {
+                subscriptions.iter().any(|sub| sub.status().is_live() && sub.customer() == customer)
+            };
+            if let Some(at) = own.iter().position(pays) {
+                return Ok(Some(own.swap_remove(at)));
+            }
+        }
+        Ok(own.into_iter().next())
     }
 
     /// Creates a customer for a tenant and links it. `instead_of` is a customer that was deleted.
@@ -126,7 +131,7 @@ impl StripeBilling {
             .stored_by_id(tenant)
             .await?
             .into_values()
-            .filter(|sub| sub.status().is_live() && !sub.id().contains('/'))
+            .filter(|sub| sub.status().is_live() && is_own(sub.id()))
             .collect();
         match (live.pop(), live.is_empty()) {
             (Some(subscription), true) => Ok(subscription),
@@ -164,7 +169,7 @@ impl StripeBilling {
         self.tenant(tenant).await?;
         let mut unread = self.webhook.stored_by_id(tenant).await?;
         let customers = self.webhook.store.begin().await?.customers(tenant).await?;
-        for customer in customers.iter().filter(|customer| !customer.contains('/')) {
+        for customer in customers.iter().filter(|customer| is_own(customer)) {
             for id in self.read_known_customer(customer, &unread).await? {
                 unread.remove(&id);
             }

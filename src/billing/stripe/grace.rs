@@ -1,11 +1,11 @@
 //! Suspends the tenants whose grace has ended.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::repeat::repeat;
 use super::webhook::StripeWebhook;
-use crate::billing::process;
+use crate::billing::repeat::repeat;
+use crate::billing::{Subscription, process};
 use crate::error::Result;
 use crate::tenant::{Tenant, TenantId};
 
@@ -30,13 +30,10 @@ impl StripeWebhook {
     /// The errors of the store. The error of one tenant does not keep the others from being computed.
     pub async fn apply_due(&self, limit: u16) -> Result<Vec<Arc<Tenant>>> {
         let due = self.store.begin().await?.due_subscriptions(self.clock.now(), limit).await?;
-        let tenants: BTreeMap<String, &TenantId> = due
-            .iter()
-            .map(|subscription| (subscription.tenant().to_string(), subscription.tenant()))
-            .collect();
+        let tenants: BTreeSet<&TenantId> = due.iter().map(Subscription::tenant).collect();
         let mut changed = Vec::new();
         let mut failed = None;
-        for tenant in tenants.into_values() {
+        for tenant in tenants {
             match self.end_grace(tenant).await {
                 Ok(tenant) => changed.extend(tenant),
                 Err(error) => {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::repeat::repeat;
 use super::webhook::StripeWebhook;
+use crate::billing::repeat::repeat;
 use crate::billing::{EventOutcome, Quarantined, Subscription, recompute, replay};
 use crate::clock::Timestamp;
 use crate::error::Result;

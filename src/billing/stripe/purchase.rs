@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::api::ApiRequest;
 use super::billing::{StripeBilling, id_of, new_key};
+use super::stored_id::is_own;
 use super::subscription::price;
 use crate::billing::purchase::sells_plan;
 use crate::billing::{Subscription, SubscriptionStatus};
@@ -257,8 +258,7 @@ impl StripeBilling {
 /// A tenant with a subscription that is live, or whose first payment is pending, changes it in the portal.
 fn reject_second(subscriptions: &[Subscription]) -> Result<()> {
     let blocks = |status: &SubscriptionStatus| status.is_live() || *status == SubscriptionStatus::Incomplete;
-    // One of a connected account is paid to somebody else.
-    let own = |subscription: &&Subscription| !subscription.id().contains('/');
+    let own = |subscription: &&Subscription| is_own(subscription.id());
     match subscriptions.iter().filter(own).find(|subscription| blocks(subscription.status())) {
         Some(_) => Err(Error::new(
             ErrorKind::Conflict,

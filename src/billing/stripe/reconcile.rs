@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::billing::{StripeBilling, id_of, passed_over};
 use super::pages::Pages;
+use super::stored_id::is_own;
 use crate::billing::{EventOutcome, Subscription};
 use crate::error::{Error, Result};
 use crate::tenant::TenantId;
@@ -144,9 +145,7 @@ impl StripeBilling {
             after = Some(last.id().clone());
             for tenant in &tenants {
                 let stored = self.webhook.stored_by_id(tenant.id()).await?;
-                live.extend(
-                    stored.into_iter().filter(|(id, sub)| !sub.status().is_final() && !id.contains('/')),
-                );
+                live.extend(stored.into_iter().filter(|(id, sub)| !sub.status().is_final() && is_own(id)));
             }
         }
     }

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::api::{ApiRequest, StripeApi};
 use super::envelope::Unusable;
 use super::pages::Pages;
-use super::repeat::{MAX_ATTEMPTS, repeat};
+use super::stored_id::{split, stored_id};
 use super::webhook::StripeWebhook;
 use crate::billing::process::{link, process_read};
+use crate::billing::repeat::{MAX_ATTEMPTS, repeat};
 use crate::billing::{BillingEvent, BillingTx, EventOutcome, Fact, Subscription};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
@@ -189,10 +190,7 @@ impl StripeWebhook {
         api: &dyn StripeApi,
         stored: &Subscription,
     ) -> Result<Option<EventOutcome>> {
-        let (account, id) = match stored.id().split_once('/') {
-            Some((account, id)) => (Some(account), id),
-            None => (None, stored.id()),
-        };
+        let (account, id) = split(stored.id());
         self.read_subscription(api, id, account).await
     }
 
@@ -211,11 +209,6 @@ impl StripeWebhook {
         let stored = self.store.begin().await?.subscriptions(tenant).await?;
         Ok(stored.into_iter().map(|subscription| (subscription.id().to_owned(), subscription)).collect())
     }
-}
-
-/// The id under which a subscription is stored.
-fn stored_id(id: &str, account: Option<&str>) -> String {
-    account.map_or_else(|| id.to_owned(), |account| format!("{account}/{id}"))
 }
 
 async fn stored_in<T: BillingTx + ?Sized>(tx: &mut T, id: &str) -> Result<Option<Subscription>> {

@@ -75,7 +75,13 @@ impl<DB: Backend> UsageSender<DB> {
                     ));
                 }
                 Claimed::Rows(0) => return tx.rollback().await,
-                Claimed::Rows(_) => tx.commit().await?,
+                Claimed::Rows(rows) => {
+                    tx.commit().await?;
+                    // Fewer than asked for: no row of the minute is left.
+                    if u32::try_from(rows).is_ok_and(|rows| rows < limit) {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
@@ -137,7 +143,8 @@ impl<DB: Backend> UsageSender<DB> {
         tx.rollback().await?;
         let of_customer = sums.sent.iter().filter(|(customer, _)| *customer == batch.customer);
         let sent: u64 = of_customer.map(|(_, sum)| sum).sum();
-        let counted = self.counted(&batch.meter, &batch.customer, minute).await?;
+        let meter = self.meter(&batch.meter).await?;
+        let counted = self.counted(&meter, &batch.customer, minute).await?;
         if counted == sent {
             self.request(ctx, batch).await
         } else if Some(counted) == u64::try_from(batch.value).ok().and_then(|value| sent.checked_add(value)) {

@@ -75,21 +75,18 @@ impl<DB: Backend> UsageSender<DB> {
         tx.rollback().await?;
         customers.extend(self.customer(tenant).await?.filter(|present| !customers.contains(present)));
         let mut counted_by_stripe = 0;
-        for customer in &customers {
-            counted_by_stripe += self.counted(meter.event_name(), customer, (from, to)).await?;
+        if !customers.is_empty() {
+            let meter = self.meter(meter.event_name()).await?;
+            for customer in &customers {
+                counted_by_stripe += self.counted(&meter, customer, (from, to)).await?;
+            }
         }
         let sent = sent.iter().map(|(_, sum)| sum).sum();
         Ok(UsageComparison { recorded, sent, withheld, dead, counted_by_stripe })
     }
 
-    /// What Stripe counted for a customer from one minute to before another.
-    pub(super) async fn counted(
-        &self,
-        event_name: &str,
-        customer: &str,
-        (from, to): (i64, i64),
-    ) -> Result<u64> {
-        let meter = self.meter(event_name).await?;
+    /// What the meter with this id counted for a customer from one minute to before another.
+    pub(super) async fn counted(&self, meter: &str, customer: &str, (from, to): (i64, i64)) -> Result<u64> {
         let path = format!("/v1/billing/meters/{meter}/event_summaries");
         let parameters = json!({ "customer": customer, "start_time": from, "end_time": to });
         let summaries = match Pages::new(&*self.billing.api, &path, parameters, None).all().await {
@@ -112,7 +109,7 @@ impl<DB: Backend> UsageSender<DB> {
     }
 
     /// The id of the meter with this event name. An active one comes first.
-    async fn meter(&self, event_name: &str) -> Result<String> {
+    pub(super) async fn meter(&self, event_name: &str) -> Result<String> {
         let mut meters = Pages::new(&*self.billing.api, "/v1/billing/meters", json!({}), None).all().await?;
         meters.retain(|meter| meter["event_name"] == event_name);
         meters.sort_by_key(|meter| meter["status"] != "active");

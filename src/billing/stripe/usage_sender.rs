@@ -94,6 +94,9 @@ impl<DB: Backend> UsageSender<DB> {
         let (mut all, mut first_error) = (Vec::new(), None);
         for tenant in self.tenants().await? {
             let left = usize::from(limit).saturating_sub(all.len());
+            if left == 0 {
+                break;
+            }
             match self.dead_of(tenant, u16::try_from(left).unwrap_or(limit)).await {
                 Ok(batches) => all.extend(batches),
                 Err(error) => _ = first_error.get_or_insert(error),
@@ -103,9 +106,6 @@ impl<DB: Backend> UsageSender<DB> {
     }
 
     async fn dead_of(&self, tenant: Arc<Tenant>, limit: u16) -> Result<Vec<UsageBatch>> {
-        if limit == 0 {
-            return Ok(Vec::new());
-        }
         let ctx = self.context(tenant)?;
         let mut tx = self.db.begin(&ctx).await?;
         let rows = usage_rows::dead(&mut tx, limit).await?;

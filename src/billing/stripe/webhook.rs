@@ -10,8 +10,8 @@ use super::events::StripeEvents;
 use super::mode::{Accounts, Mode};
 use super::received::Received;
 use super::references::CheckoutReferences;
-use super::repeat::{is_conflict, repeat};
 use super::verify::{SigningSecrets, hex};
+use crate::billing::repeat::{is_conflict, repeat};
 use crate::billing::{
     BillingContext, BillingEvent, BillingPolicy, BillingStore, EventOutcome, Fact, Quarantined, process,
 };

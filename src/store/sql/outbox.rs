@@ -13,7 +13,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT o.id, o.tenant_id, o.event, o.kind, o.created_us, o.due_us, o.claims, o.failures, o.error, \
-             coalesce(o.failed_us, -9223372036854775808) FROM tenancy_billing_outbox o ",
+             o.failed_us FROM tenancy_billing_outbox o ",
             $rest
         )
     };
@@ -32,9 +32,6 @@ pub(super) const DUE: &str = select!(
      AND earlier.failed_us IS NULL AND earlier.seq < o.seq) \
      ORDER BY o.due_us, o.tenant_id LIMIT 1"
 );
-
-/// What is stored as `failed_us` of a row that was not given up, as these queries return it.
-const NOT_FAILED: Timestamp = Timestamp::from_micros(i64::MIN);
 
 /// The rows that one of the queries above returns.
 pub(super) async fn rows<DB: Backend>(
@@ -61,7 +58,7 @@ fn read<DB: Backend>(row: &DB::Row) -> Result<OutboxRow> {
         claims: count(6)?,
         failures: count(7)?,
         error: optional(8)?,
-        failed: Some(time::<DB>(row, 9)?).filter(|failed| *failed != NOT_FAILED),
+        failed: DB::optional_int(row, 9).map_err(|e| database_error(&e))?.map(Timestamp::from_micros),
     })
 }
 
