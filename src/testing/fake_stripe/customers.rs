@@ -220,7 +220,7 @@ impl State {
     }
 }
 
-fn set_default(customer: &mut Value, method: &str) {
+pub(super) fn set_default(customer: &mut Value, method: &str) {
     customer["invoice_settings"]["default_payment_method"] = method.into();
 }
 

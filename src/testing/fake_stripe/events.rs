@@ -147,7 +147,7 @@ fn changes(kind: &str, object: &Value, previous: Option<&Value>) -> Vec<String> 
     changes
 }
 
-fn related(object: &Value) -> Option<Value> {
+pub(super) fn related(object: &Value) -> Option<Value> {
     let (id, kind) = (object["id"].as_str()?, object["object"].as_str()?);
     let path = match kind {
         "checkout.session" => "checkout/sessions".to_owned(),

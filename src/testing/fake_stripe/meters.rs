@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::calendar::{DAY, HOUR, rfc3339};
+use super::events::related;
 use super::failure::{Failure, Reply};
 use super::lists::{PAGING, page};
 use super::params::Params;
@@ -173,10 +174,7 @@ impl State {
                 }],
             },
         });
-        let related = meter.map(|meter| {
-            let id = meter["id"].as_str().unwrap_or_default();
-            json!({ "id": id, "type": KIND, "url": format!("/v1/billing/meters/{id}") })
-        });
+        let related = meter.and_then(related);
         let kind = if related.is_some() { "error_report_triggered" } else { "no_meter_found" };
         self.emit_thin(&format!("v1.billing.meter.{kind}"), now, related.as_ref(), None, Some(data));
     }

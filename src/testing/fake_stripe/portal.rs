@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::calendar::DAY;
+use super::customers::set_default;
 use super::failure::{Failure, Reply};
+use super::invoices::subscription_of;
 use super::params::Params;
 use super::state::{State, with_nulls};
 use super::subscriptions::items;
@@ -39,8 +41,7 @@ impl State {
                 let id = of()?;
                 let item = items(&self.copy("subscription", &id)).first().map(|item| item["id"].clone());
                 let item = item.as_ref().and_then(Value::as_str).unwrap_or_default();
-                let price = form.required("price")?;
-                let change = Params::parse(&format!("items[0][id]={item}&items[0][price]={price}"))?;
+                let change = Params::of(&[("price", form.required("price")?)]).as_item(Some(item));
                 self.update_subscription(&id, &change).map(drop)
             }
             "cancel" => {
@@ -74,15 +75,13 @@ impl State {
     ) -> Result<(), Failure> {
         let method = self.attach(card, customer, "payment_method")?;
         self.edit_and_emit("customer.updated", "customer", customer, |one| {
-            one["invoice_settings"]["default_payment_method"] = method.as_str().into();
+            set_default(one, &method);
         });
         let Some(subscription) = subscription else { return Ok(()) };
         self.edit_subscription(subscription, |one| one["default_payment_method"] = method.as_str().into());
-        let open = |one: &Value| {
-            one["status"] == "open" && one["parent"]["subscription_details"]["subscription"] == subscription
-        };
-        for invoice in self.ids("invoice", open) {
-            if card == "pm_card_visa" {
+        let open = |one: &Value| one["status"] == "open" && subscription_of(one) == Some(subscription);
+        if card == "pm_card_visa" {
+            for invoice in self.ids("invoice", open) {
                 self.collect(&invoice, None);
             }
         }

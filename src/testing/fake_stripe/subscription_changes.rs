@@ -95,11 +95,7 @@ impl State {
                 after["status"] = "active".into();
             }
         }
-        if lines.is_empty() && !bills_now {
-            self.edit_subscription(id, |one| *one = after);
-            return;
-        }
-        if behavior != "always_invoice" && !bills_now {
+        if !bills_now && (lines.is_empty() || behavior != "always_invoice") {
             self.pending_lines.entry(id.to_owned()).or_default().extend(lines);
             self.edit_subscription(id, |one| *one = after);
             return;

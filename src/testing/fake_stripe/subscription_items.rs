@@ -36,8 +36,9 @@ impl State {
     pub(super) fn delete_item(&mut self, id: &str, params: &Params) -> Reply {
         params.allow(&["proration_behavior", "clear_usage"])?;
         let subscription = self.subscription_of_item(id)?;
-        let change = Params::parse(&format!("items[0][id]={id}&items[0][deleted]=true"))?;
-        self.update_subscription(&subscription, &change)?;
+        let mut change = vec![("deleted", "true")];
+        change.extend(params.some("proration_behavior")?.map(|value| ("proration_behavior", value)));
+        self.update_subscription(&subscription, &Params::of(&change).as_item(Some(id)))?;
         Ok(json!({ "id": id, "object": "subscription_item", "deleted": true }))
     }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::calendar::{DAY, next_after};
 use super::failure::{Failure, Reply};
-use super::invoices::line;
+use super::invoices::{line, subscription_of};
 use super::lists::{PAGING, page, whole};
 use super::params::Params;
 use super::state::{State, with_nulls};
@@ -238,7 +238,7 @@ impl State {
         self.pending_lines.remove(id);
         let open = |invoice: &Value| {
             matches!(invoice["status"].as_str(), Some("open" | "draft"))
-                && invoice["parent"]["subscription_details"]["subscription"] == id
+                && subscription_of(invoice) == Some(id)
         };
         for invoice in self.ids("invoice", open) {
             self.edit("invoice", &invoice, |one| {
