@@ -13,6 +13,9 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
 
 /// A result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -59,6 +62,14 @@ pub enum ErrorKind {
     PaymentOverdue,
     /// The tenant's plan does not include the feature.
     FeatureNotInPlan,
+    /// The operation needs a higher plan than that of the tenant.
+    PlanTooLow,
+    /// The tenant has used up a quota of its plan for this period.
+    QuotaExceeded,
+    /// The tenant makes requests more often than its plan allows.
+    RateLimited,
+    /// The tenant has as much in work as its plan allows at a time.
+    ConcurrencyLimit,
     /// The tenant has reached a limit of its plan.
     LimitReached,
     /// The store or database cannot be reached; a later retry may succeed.
@@ -126,6 +137,10 @@ impl ErrorKind {
             Self::UnknownFeature => "unknown-feature",
             Self::PaymentOverdue => "payment-overdue",
             Self::FeatureNotInPlan => "feature-not-in-plan",
+            Self::PlanTooLow => "plan-too-low",
+            Self::QuotaExceeded => "quota-exceeded",
+            Self::RateLimited => "rate-limited",
+            Self::ConcurrencyLimit => "concurrency-limit",
             Self::LimitReached => "plan-limit-reached",
             Self::StoreUnavailable => "store-unavailable",
             Self::Retryable => "retryable",
@@ -155,19 +170,28 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// The details of a [`LimitReached`](ErrorKind::LimitReached) or
-/// [`FeatureNotInPlan`](ErrorKind::FeatureNotInPlan) error: the feature, the plan and its limit.
+/// The details of a rejection by the tenant's plan: the feature, the plan and its limit.
+///
+/// Errors of the kinds [`LimitReached`](ErrorKind::LimitReached), [`FeatureNotInPlan`](ErrorKind::FeatureNotInPlan),
+/// [`PlanTooLow`](ErrorKind::PlanTooLow), [`QuotaExceeded`](ErrorKind::QuotaExceeded),
+/// [`RateLimited`](ErrorKind::RateLimited) and [`ConcurrencyLimit`](ErrorKind::ConcurrencyLimit) have them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlanDenial {
-    /// The key of the requested feature.
-    pub feature: String,
+    /// The key of the requested feature; `None` if a whole plan is required.
+    pub feature: Option<String>,
     /// The key of the tenant's plan.
     pub plan: String,
+    /// The lowest plan that the operation needs; `None` if it needs a feature.
+    pub required_plan: Option<String>,
     /// How much the plan allows; `None` for a flag, which has no limit.
     pub limit: Option<u64>,
     /// How much is in use; `None` for a flag.
     pub used: Option<u64>,
+    /// When the count of a quota starts again; `None` if it never does.
+    pub resets_at: Option<Timestamp>,
+    /// After which time a retry can succeed; `None` if waiting does not help.
+    pub retry_after: Option<Duration>,
     /// The URL where a person can change the plan, if the catalog has one.
     pub upgrade_url: Option<String>,
 }

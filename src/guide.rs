@@ -48,6 +48,8 @@ pub mod how_to {
 
 /// Every setting, code, check and metric.
 pub mod reference {
+    #[doc = include_str!("../docs/reference/catalog.md")]
+    pub mod catalog {}
     #[doc = include_str!("../docs/reference/cli.md")]
     pub mod cli {}
     #[doc = include_str!("../docs/reference/doctor-checks.md")]

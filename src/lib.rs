@@ -19,7 +19,7 @@ pub mod namespace;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod placement;
 pub mod plan;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "quota", feature = "sqlite", feature = "postgres"))]
 pub mod quota;
 pub mod resolve;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

@@ -172,10 +172,15 @@ fn next_tenant(tenant: &Tenant, all: &[Subscription], rules: &Rules<'_>) -> (Ten
     };
     let next = if let Some((sub, access)) = live.last() {
         let plan = sub.plan().unwrap_or_else(|| tenant.plan());
-        let on_plan = with_plan(tenant, plan, rules.catalog, &mut items);
+        let on_plan = with_plan(tenant, plan, rules.catalog, &mut items).with_bought(
+            sub.addons().to_vec(),
+            sub.seats(),
+            sub.row.state.billing_anchor,
+        );
         with_status(&on_plan, or_closed(access.status()), &mut items)
     } else if all.iter().any(has_ended) {
         // Something was paid for, and nothing is any more.
+        let tenant = &tenant.with_bought(Vec::new(), None, None);
         match tenant.granted_plan().or(rules.catalog.fallback().map(Plan::key)) {
             Some(plan) => {
                 with_status(&tenant.with_billed_plan(plan), or_closed(TenantStatus::Active), &mut items)

@@ -123,8 +123,15 @@ fn collect_ends<'a>(open: &[&'a Step], reached: Option<&'a Step>, ends: &mut Vec
 
 /// The state before the event that resulted in `state`.
 fn before(state: &SubscriptionState, previous: &PreviousAttributes) -> SubscriptionState {
-    let PreviousAttributes { status, prices, cancel_at, cancel_at_period_end, period_end, collection_paused } =
-        previous.clone();
+    let PreviousAttributes {
+        status,
+        prices,
+        cancel_at,
+        cancel_at_period_end,
+        period_end,
+        collection_paused,
+        billing_anchor,
+    } = previous.clone();
     SubscriptionState {
         status: status.unwrap_or_else(|| state.status.clone()),
         prices: prices.unwrap_or_else(|| state.prices.clone()),
@@ -132,5 +139,6 @@ fn before(state: &SubscriptionState, previous: &PreviousAttributes) -> Subscript
         cancel_at_period_end: cancel_at_period_end.unwrap_or(state.cancel_at_period_end),
         period_end: period_end.or(state.period_end),
         collection_paused: collection_paused.unwrap_or(state.collection_paused),
+        billing_anchor: billing_anchor.or(state.billing_anchor),
     }
 }

@@ -148,6 +148,9 @@ pub struct SubscriptionState {
     /// Whether the collection of payments is paused, whatever the status (`pause_collection`).
     #[serde(default)]
     pub collection_paused: bool,
+    /// The time from which its billing periods are counted.
+    #[serde(default)]
+    pub billing_anchor: Option<Timestamp>,
 }
 
 impl SubscriptionState {
@@ -160,6 +163,7 @@ impl SubscriptionState {
             cancel_at_period_end: false,
             period_end: None,
             collection_paused: false,
+            billing_anchor: None,
         }
     }
 
@@ -185,6 +189,8 @@ pub struct PreviousAttributes {
     pub period_end: Option<Timestamp>,
     /// Whether the collection of payments was paused.
     pub collection_paused: Option<bool>,
+    /// The previous time from which its billing periods were counted.
+    pub billing_anchor: Option<Timestamp>,
 }
 
 /// The event that a stored state comes from.

@@ -376,7 +376,7 @@ impl TenantDirectory {
                 format!("this tenant is served in the region `{region}`; send the request there"),
             ));
         }
-        let entitlements = self.catalog.entitlements(tenant.plan())?;
+        let entitlements = self.catalog.entitlements_for(tenant.plan(), tenant.terms(), self.clock.now())?;
         Ok(TenantContext(Arc::new(Inner { tenant, actor, entitlements, resolved_by, request_id })))
     }
 }

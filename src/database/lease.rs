@@ -5,6 +5,8 @@ use super::driver::Driver;
 use super::pooled::Pooled;
 use super::route::Route;
 use super::transaction::OpenTransaction;
+#[cfg(feature = "quota")]
+use crate::error::Result;
 
 pub(crate) enum Lease<DB: Driver> {
     Autocommit(Pooled<DB>, Route),
@@ -16,6 +18,15 @@ impl<DB: Driver> Lease<DB> {
         match self {
             Self::Autocommit(conn, route) => Conn::on(&mut **conn, route),
             Self::Transaction(open) => open.conn(),
+        }
+    }
+
+    /// Commits the transaction, if there is one.
+    #[cfg(feature = "quota")]
+    pub(crate) async fn commit(self) -> Result<()> {
+        match self {
+            Self::Autocommit(..) => Ok(()),
+            Self::Transaction(open) => open.commit().await,
         }
     }
 }

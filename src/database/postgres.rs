@@ -184,6 +184,7 @@ impl Driver for Postgres {
             (5, "billing outbox", include_str!("../../migrations/postgres/0005_billing_outbox.sql")),
             (6, "checkouts", include_str!("../../migrations/postgres/0006_checkouts.sql")),
             (7, "usage", include_str!("../../migrations/postgres/0007_usage.sql")),
+            (8, "quotas", include_str!("../../migrations/postgres/0008_quotas.sql")),
         ]
     );
 }

@@ -90,6 +90,7 @@ impl Driver for Sqlite {
             (5, "billing outbox", include_str!("../../migrations/sqlite/0005_billing_outbox.sql")),
             (6, "checkouts", include_str!("../../migrations/sqlite/0006_checkouts.sql")),
             (7, "usage", include_str!("../../migrations/sqlite/0007_usage.sql")),
+            (8, "quotas", include_str!("../../migrations/sqlite/0008_quotas.sql")),
         ]
     );
 }

@@ -7,7 +7,7 @@ pub(super) const PREFIX: &str = "tenancy_";
 pub(super) const AUDIT_EVENTS: &str = "tenancy_audit_events";
 
 /// The tables that belong to the operator, not to tenants.
-pub(super) const CONTROL_PLANE: [&str; 17] = [
+pub(super) const CONTROL_PLANE: [&str; 20] = [
     "tenancy_tenants",
     "tenancy_slugs",
     "tenancy_domains",
@@ -22,6 +22,9 @@ pub(super) const CONTROL_PLANE: [&str; 17] = [
     "tenancy_billing_disputes",
     "tenancy_checkouts",
     "tenancy_usage_errors",
+    "tenancy_quota_counters",
+    "tenancy_quota_holds",
+    "tenancy_quota_keys",
     "tenancy_provisioning",
     "tenancy_tenant_migrations",
     "tenancy_ready_places",

@@ -37,6 +37,17 @@ impl NameWriter {
     }
 }
 
+/// A name whose tenant is a hash tag of Redis Cluster: all names of a tenant are on one node.
+#[cfg(all(feature = "quota", feature = "redis"))]
+pub(crate) fn hash_tagged(tenant: &TenantId, fields: &[&dyn Display]) -> String {
+    let mut writer = NameWriter::new(tenant, ':');
+    writer.text = format!("{{{}}}", writer.text);
+    for field in fields {
+        writer.push(field);
+    }
+    writer.into_name()
+}
+
 fn escape(field: &str, separator: char) -> String {
     let mut escaped = String::with_capacity(field.len());
     let mut bytes = field.bytes().peekable();

@@ -55,6 +55,8 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use self::encoding::NameWriter;
+#[cfg(all(feature = "quota", feature = "redis"))]
+pub(crate) use self::encoding::hash_tagged;
 pub use self::parts::KeyParts;
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};

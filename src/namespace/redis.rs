@@ -193,7 +193,7 @@ fn millis(ttl: Duration) -> Result<u64> {
     }
 }
 
-fn redis_error(error: RedisError) -> Error {
+pub(crate) fn redis_error(error: RedisError) -> Error {
     let is_transient = matches!(
         error.kind(),
         RedisErrorKind::Io

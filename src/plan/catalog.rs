@@ -1,93 +1,39 @@
-//! [`Catalog`]: the parser and the checks of the TOML file of plans.
+//! [`Catalog`]: the plans of an application, read from TOML or JSON and checked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
+use super::apply::{add_to, apply, grant};
+use super::checks::{check_grants, check_order, inherit};
+use super::compile::{Compiled, check_declarations, compile};
+use super::entitlements::{Entitlements, KeyTable, Values};
+use super::feature::Feature;
+use super::file::{CatalogFile, Declaration, PlanEntry, Value};
+use super::key::CatalogKey;
+use super::locate::{Fault, Format};
 #[cfg(feature = "stripe")]
 use super::products::Sold;
-use super::products::{Addon, AddonEntry, Plan, SoldOnce};
-use super::{Entitlements, Feature, Limit};
+use super::products::{Addon, Plan, PlanVersion, SoldOnce};
+use super::terms::{NewOverride, OverrideChange, PlanTerms};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The plans you sell and what each plan allows. Read it once, at start-up.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     version: u32,
+    declared: BTreeMap<String, Declaration>,
+    keys: Arc<KeyTable>,
     plans: BTreeMap<String, Plan>,
     addons: BTreeMap<String, Addon>,
     fallback: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CatalogFile {
-    version: u32,
-    upgrade_url: Option<String>,
-    fallback: Option<String>,
-    #[serde(default)]
-    features: BTreeMap<String, FeatureKind>,
-    plans: BTreeMap<String, PlanEntry>,
-    #[serde(default)]
-    addons: BTreeMap<String, AddonEntry>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-enum FeatureKind {
-    Flag {},
-    Gauge {
-        #[serde(rename = "unit")]
-        _unit: Option<String>,
-    },
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PlanEntry {
-    title: Option<String>,
-    #[serde(default)]
-    prices: Vec<String>,
-    #[serde(default)]
-    seat_prices: Vec<String>,
-    #[serde(default = "yes")]
-    usage_in_trial: bool,
-    #[serde(default)]
-    features: BTreeMap<String, Value>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "a feature is `true`, `false`, a whole number from 0, or \"unlimited\"")]
-enum Value {
-    Flag(bool),
-    AtMost(u64),
-    Keyword(Keyword),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Keyword {
-    Unlimited,
-}
-
 impl Catalog {
-    /// Parses a catalog and checks that each plan has a valid value for each feature.
+    /// Parses a catalog from TOML and checks that each plan has a valid value for each feature.
     ///
-    /// | key | meaning |
-    /// |---|---|
-    /// | `version` | a number that you increase; part of the entitlements |
-    /// | `upgrade_url` | where a person can change the plan (optional) |
-    /// | `fallback` | the plan of a tenant whose last subscription ended; without it such a tenant is deactivated |
-    /// | `[features]` | each feature with its kind: `{ kind = "flag" }` or `{ kind = "gauge", unit = "seats" }` |
-    /// | `[plans.KEY]` | `title`, `prices` (ids or lookup keys of prices, or ids of products), `seat_prices` (likewise), `usage_in_trial` (`false`: what is used during a trial is not billed), and `features`: a value for **every** feature |
-    /// | `[addons.KEY]` | `title` and `prices` of something that is bought beside a plan (optional) |
-    ///
-    /// An application that sells no plans needs one without features:
+    /// The [guide](https://github.com/tenancy-rs/tenancy/blob/main/docs/reference/catalog.md) has every key. An
+    /// application that sells no plans needs one without features:
     ///
     /// ```
     /// # use tenancy::plan::Catalog;
@@ -97,49 +43,95 @@ impl Catalog {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`], with the plan and the feature that is missing, unknown or of the wrong kind, or
-    /// with the price that buys two things: two plans, a plan and its seats, an add-on and a plan.
+    /// [`ErrorKind::Misconfigured`], with the line, the plan and the feature that is missing, unknown or of the wrong
+    /// kind, or with the price that buys two things: two plans, a plan and its seats, an add-on and a plan.
     pub fn from_toml(text: &str) -> Result<Self> {
-        let file: CatalogFile = toml::from_str(text).map_err(|e| {
-            misconfigured(format!(
-                "the catalog is not valid: {}",
-                e.to_string().trim_end().replace('\n', " | ")
-            ))
-        })?;
+        Self::parse(text, Format::Toml)
+    }
+
+    /// Parses a catalog from JSON; otherwise as [`from_toml`](Self::from_toml).
+    ///
+    /// ```
+    /// # use tenancy::plan::Catalog;
+    /// let catalog = Catalog::from_json(r#"{ "version": 1, "plans": { "free": {} } }"#)?;
+    /// # assert_eq!(catalog.entitlements("free")?.plan(), "free");
+    /// # Ok::<(), tenancy::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`from_toml`](Self::from_toml).
+    pub fn from_json(text: &str) -> Result<Self> {
+        Self::parse(text, Format::Json)
+    }
+
+    fn parse(text: &str, format: Format) -> Result<Self> {
+        let file = format
+            .parse(text)
+            .map_err(|fault| misconfigured(format!("the catalog is not valid: {fault}")))?;
+        Self::check(file).map_err(|fault| {
+            let line = format.line_of(text, &fault.path).map(|line| format!("line {line}: "));
+            misconfigured(format!("{}{}", line.unwrap_or_default(), fault.text))
+        })
+    }
+
+    fn check(mut file: CatalogFile) -> Result<Self, Fault> {
         if file.plans.is_empty() {
-            return Err(misconfigured("the catalog has no plan; add a table [plans.free]".to_owned()));
+            return Err(Fault::new(&["plans"], "the catalog has no plan; add a table [plans.free]"));
         }
-        let upgrade_url: Option<Arc<str>> = file.upgrade_url.map(Into::into);
+        check_declarations(&file.features)?;
+        inherit(&mut file.plans)?;
+        check_order(&file)?;
+        let keys = Arc::new(KeyTable::new(file.features.keys().cloned().collect()));
+        let common = Common {
+            catalog_version: file.version,
+            order: file.order.into(),
+            upgrade_url: file.upgrade_url.map(Into::into),
+        };
         let mut sold = SoldOnce::default();
         let mut plans = BTreeMap::new();
         for (key, entry) in file.plans {
-            sold.add(&entry.prices, &format!("`{key}`"))?;
-            sold.add(&entry.seat_prices, &format!("seats of `{key}`"))?;
-            let features = compile(&key, &file.features, entry.features)?;
-            let entitlements = Arc::new(Entitlements {
-                plan: key.clone(),
-                catalog_version: file.version,
-                features,
-                upgrade_url: upgrade_url.clone(),
-                usage_in_trial: entry.usage_in_trial,
-            });
-            let title = entry.title.unwrap_or_else(|| key.clone());
-            plans.insert(
-                key.clone(),
-                Plan { key, title, prices: entry.prices, seat_prices: entry.seat_prices, entitlements },
-            );
+            let at = |text| Fault::new(&["plans", &key], text);
+            sold.add(&entry.prices, &format!("`{key}`")).map_err(at)?;
+            sold.add(&entry.seat_prices, &format!("seats of `{key}`")).map_err(at)?;
+            let versions = versions(&key, &entry, &file.features, &keys, &common)?;
+            plans.insert(key.clone(), Plan::new(key, entry, versions));
         }
         let mut addons = BTreeMap::new();
         for (key, entry) in file.addons {
-            sold.add(&entry.prices, &format!("the add-on `{key}`"))?;
-            addons.insert(key.clone(), entry.into_addon(key));
+            sold.add(&entry.prices, &format!("the add-on `{key}`"))
+                .map_err(|text| Fault::new(&["addons", &key], text))?;
+            check_grants(&key, &entry.grants, &file.features)?;
+            addons.insert(key.clone(), Addon::new(key, entry));
         }
-        if let Some(fallback) = &file.fallback
-            && !plans.contains_key(fallback)
-        {
-            return Err(misconfigured(format!("the fallback plan `{fallback}` is not in the catalog")));
+        if let Some(fallback) = file.fallback.as_ref().filter(|key| !plans.contains_key(*key)) {
+            let text = format!("the fallback plan `{fallback}` is not in the catalog");
+            return Err(Fault::new(&["fallback"], text));
         }
-        Ok(Self { version: file.version, plans, addons, fallback: file.fallback })
+        let (version, declared, fallback) = (file.version, file.features, file.fallback);
+        Ok(Self { version, declared, keys, plans, addons, fallback })
+    }
+
+    /// Checks that the catalog declares each of these keys with its kind. Call it at start with all keys of the
+    /// program: a typo then stops the program, not a request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`], with every key that is missing or has another kind.
+    pub fn require(self, keys: &[&dyn CatalogKey]) -> Result<Self> {
+        let wrong = |key: &&dyn CatalogKey| match self.declared.get(key.feature()) {
+            None => Some(format!("no feature `{}` ({})", key.feature(), key.kind())),
+            Some(found) if found.kind != key.kind() => {
+                Some(format!("`{}` as {}, not as {}", key.feature(), found.kind, key.kind()))
+            }
+            Some(_) => None,
+        };
+        let wrong: Vec<_> = keys.iter().filter_map(wrong).collect();
+        if wrong.is_empty() {
+            return Ok(self);
+        }
+        Err(misconfigured(format!(
+            "the catalog declares {}; fix the key in the program, or the catalog",
+            wrong.join(", and ")
+        )))
     }
 
     /// The `version` of the file.
@@ -167,12 +159,96 @@ impl Catalog {
         })
     }
 
-    /// What the plan with this key allows.
+    /// What the current version of the plan with this key allows.
     ///
     /// # Errors
     /// As [`plan`](Self::plan).
     pub fn entitlements(&self, plan: &str) -> Result<Arc<Entitlements>> {
-        Ok(self.plan(plan)?.entitlements.clone())
+        Ok(self.plan(plan)?.entitlements().clone())
+    }
+
+    /// What a tenant with this plan and these terms may use at this time.
+    ///
+    /// From the strongest to the weakest: a feature that the catalog declares `disabled`, an override that denies, one
+    /// that sets, and the plan's version with its seats, the add-ons and the overrides that add.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownPlan`] if the catalog lacks the plan, or the version to which the tenant is pinned.
+    /// [`ErrorKind::Misconfigured`] if it lacks an add-on, or if an active override does not fit the declaration of its
+    /// feature.
+    pub fn entitlements_for(
+        &self,
+        plan: &str,
+        terms: &PlanTerms,
+        now: Timestamp,
+    ) -> Result<Arc<Entitlements>> {
+        let plan = self.plan(plan)?;
+        if terms.is_empty() {
+            return Ok(plan.entitlements().clone());
+        }
+        let version = plan.version(terms.pinned_version(plan.key()))?;
+        let mut own = Entitlements::clone(&version.entitlements);
+        own.billing_anchor = terms.billing_anchor();
+        let features = &mut own.values.features;
+        for (index, per_seat) in &version.per_seat {
+            let more = terms.seats().unwrap_or(0).saturating_mul((*per_seat).into());
+            add_to(&mut features[*index], i64::try_from(more).unwrap_or(i64::MAX));
+        }
+        for key in terms.addons() {
+            let addon = self.addon(key).ok_or_else(|| {
+                misconfigured(format!(
+                    "the catalog lacks the add-on `{key}`, which a tenant has bought; add it again"
+                ))
+            })?;
+            for (feature, value) in addon.grants() {
+                if let Some(index) = self.keys.index(feature) {
+                    grant(&mut features[index], value);
+                }
+            }
+        }
+        self.apply_overrides(features, terms, now)?;
+        for (feature, _) in features.iter_mut().zip(self.declared.values()).filter(|(_, one)| one.disabled) {
+            feature.deny();
+        }
+        Ok(Arc::new(own))
+    }
+
+    /// Additions first, then values that replace, then denials.
+    fn apply_overrides(&self, features: &mut [Feature], terms: &PlanTerms, now: Timestamp) -> Result<()> {
+        let active = |change: fn(&OverrideChange) -> bool| {
+            terms.overrides().iter().filter(move |one| one.is_active(now) && change(one.change()))
+        };
+        let all = active(|change| matches!(change, OverrideChange::Add(_)))
+            .chain(active(|change| matches!(change, OverrideChange::Set(_))))
+            .chain(active(|change| matches!(change, OverrideChange::Deny)));
+        for one in all {
+            // A feature that the catalog no longer declares is an error where it is used.
+            if let Some(index) = self.keys.index(one.feature()) {
+                let (_, declared) =
+                    self.declared.iter().nth(index).expect("the keys are those of the declarations");
+                apply(&mut features[index], declared, one)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that an override fits the declaration of its feature.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownFeature`] if the catalog does not declare the feature, [`ErrorKind::InvalidInput`] if the
+    /// value has another kind.
+    pub fn check_override(&self, new: &NewOverride) -> Result<()> {
+        let declared = self.declared.get(&new.feature).ok_or_else(|| {
+            let text =
+                format!("the catalog declares no feature `{}`; fix the key of the override", new.feature);
+            Error::new(ErrorKind::UnknownFeature, text)
+        })?;
+        new.check(declared).map_err(|text| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("the override does not fit: `{}` {text}", new.feature),
+            )
+        })
     }
 
     /// Every add-on, sorted by key.
@@ -189,7 +265,7 @@ impl Catalog {
     #[cfg(feature = "stripe")]
     pub(crate) fn sold_by(&self, price: &str) -> Option<Sold<'_>> {
         let is_in = |prices: &[String]| prices.iter().any(|known| known == price);
-        let seats = || self.plans.values().find(|plan| is_in(&plan.seat_prices));
+        let seats = || self.plans.values().find(|plan| is_in(plan.seat_prices()));
         let addon = || self.addons.values().find(|addon| is_in(addon.prices()));
         let plan = self.plan_for_price(price).map(Sold::Plan);
         plan.or_else(|| seats().map(Sold::Seats)).or_else(|| addon().map(Sold::Addon))
@@ -197,7 +273,7 @@ impl Catalog {
 
     /// The plan of a price, by its id, its lookup key or the id of its product.
     pub fn plan_for_price(&self, price: &str) -> Option<&Plan> {
-        self.plans.values().find(|plan| plan.prices.iter().any(|known| known == price))
+        self.plans.values().find(|plan| plan.prices().iter().any(|known| known == price))
     }
 
     /// The plan that a tenant gets when its last subscription has ended.
@@ -206,166 +282,54 @@ impl Catalog {
     }
 }
 
-/// The features of a plan, sorted by key, each checked against its declaration.
-fn compile(
-    plan: &str,
-    declared: &BTreeMap<String, FeatureKind>,
-    mut values: BTreeMap<String, Value>,
-) -> Result<Vec<(String, Feature)>> {
-    let mut features = Vec::with_capacity(declared.len());
-    for (key, kind) in declared {
-        let feature = match (kind, values.remove(key)) {
-            (FeatureKind::Flag {}, Some(Value::Flag(on))) => Feature::Flag(on),
-            (FeatureKind::Gauge { .. }, Some(Value::AtMost(max))) => {
-                if max > MAX_LIMIT {
-                    return Err(misconfigured(format!(
-                        "the plan `{plan}` gives `{key}` the value {max}; write \"unlimited\" instead"
-                    )));
-                }
-                Feature::Gauge(Limit::AtMost(max))
-            }
-            (FeatureKind::Gauge { .. }, Some(Value::Keyword(Keyword::Unlimited))) => {
-                Feature::Gauge(Limit::Unlimited)
-            }
-            (FeatureKind::Flag {}, Some(_)) => {
-                return Err(misconfigured(format!(
-                    "`{key}` is a flag: the plan `{plan}` must give it true or false"
-                )));
-            }
-            (FeatureKind::Gauge { .. }, Some(_)) => {
-                return Err(misconfigured(format!(
-                    "`{key}` is a gauge: the plan `{plan}` must give it a whole number or \"unlimited\""
-                )));
-            }
-            (_, None) => {
-                return Err(misconfigured(format!(
-                    "the plan `{plan}` has no value for `{key}`; give every plan a value for every feature"
-                )));
-            }
-        };
-        features.push((key.clone(), feature));
-    }
-    if let Some(key) = values.keys().next() {
-        return Err(misconfigured(format!(
-            "the plan `{plan}` names `{key}`, which [features] does not declare; declare it, or fix the key"
-        )));
-    }
-    Ok(features)
+/// What all plans of a catalog have in common.
+struct Common {
+    catalog_version: u32,
+    order: Arc<[String]>,
+    upgrade_url: Option<Arc<str>>,
 }
 
-/// 2^53 − 1: the largest integer that every database and every JSON parser represents exactly.
-const MAX_LIMIT: u64 = (1 << 53) - 1;
+/// The versions of a plan; the current one is the last.
+fn versions(
+    plan: &str,
+    entry: &PlanEntry,
+    declared: &BTreeMap<String, Declaration>,
+    keys: &Arc<KeyTable>,
+    common: &Common,
+) -> Result<Vec<PlanVersion>, Fault> {
+    let mut sources = Vec::new();
+    for (version, older) in &entry.versions {
+        let path = ["plans", plan, "versions", version.as_str()];
+        match version.parse::<u32>() {
+            Ok(number) if number < entry.version => sources.push((number, path.to_vec(), &older.features)),
+            _ => {
+                let text = format!(
+                    "the plan `{plan}`: the older version `{version}` is not a number below {}",
+                    entry.version
+                );
+                return Err(Fault::new(&path, text));
+            }
+        }
+    }
+    sources.sort_by_key(|(number, ..)| *number);
+    sources.push((entry.version, vec!["plans", plan], &entry.features));
+    let version = |(number, path, values): (u32, Vec<&str>, &BTreeMap<String, Value>)| {
+        let Compiled { features, per_seat } = compile(plan, &path, declared, values)?;
+        let entitlements = Arc::new(Entitlements {
+            plan: plan.into(),
+            plan_version: number,
+            catalog_version: common.catalog_version,
+            values: Values { keys: keys.clone(), features },
+            order: common.order.clone(),
+            upgrade_url: common.upgrade_url.clone(),
+            usage_in_trial: entry.usage_in_trial,
+            billing_anchor: None,
+        });
+        Ok(PlanVersion { number, entitlements, per_seat })
+    };
+    sources.into_iter().map(version).collect()
+}
 
 fn misconfigured(text: String) -> Error {
     Error::new(ErrorKind::Misconfigured, text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-        version = 7
-        fallback = "free"
-        upgrade_url = "/upgrade"
-        [features]
-        projects = { kind = "gauge", unit = "projects" }
-        export = { kind = "flag" }
-        [plans.free]
-        features = { projects = 3, export = false }
-        [plans.pro]
-        title = "Pro"
-        prices = ["price_1", "pro_monthly"]
-        features = { projects = 50, export = true }
-        [plans.enterprise]
-        features = { projects = "unlimited", export = true }
-    "#;
-
-    #[test]
-    fn a_catalog_has_the_limits_of_each_plan() {
-        let catalog = Catalog::from_toml(GOOD).unwrap();
-        assert_eq!(catalog.plans().map(Plan::key).collect::<Vec<_>>(), ["enterprise", "free", "pro"]);
-        assert_eq!(catalog.entitlements("enterprise").unwrap().limit("projects").unwrap(), Limit::Unlimited);
-        assert_eq!(catalog.plan_for_price("pro_monthly").unwrap().title(), "Pro");
-        assert!(catalog.plan_for_price("price_2").is_none());
-        assert_eq!(catalog.fallback().unwrap().key(), "free");
-        let denied = catalog.entitlements("free").unwrap().require("export").unwrap_err();
-        assert_eq!(denied.kind(), ErrorKind::FeatureNotInPlan);
-        assert_eq!(denied.plan_denial().unwrap().upgrade_url.as_deref(), Some("/upgrade"));
-    }
-
-    #[test]
-    fn a_catalog_without_features_needs_no_empty_tables() {
-        let catalog = Catalog::from_toml("version = 1\n[plans.free]").unwrap();
-        let free = catalog.entitlements("free").unwrap();
-        assert_eq!(free.flag("export").unwrap_err().kind(), ErrorKind::UnknownFeature);
-    }
-
-    #[test]
-    fn an_unknown_key_is_an_error() {
-        let catalog = Catalog::from_toml(GOOD).unwrap();
-        let free = catalog.entitlements("free").unwrap();
-        assert_eq!(catalog.plan("gold").unwrap_err().kind(), ErrorKind::UnknownPlan);
-        for error in [
-            free.flag("exports").unwrap_err(),
-            free.require("exports").unwrap_err(),
-            free.limit("export").unwrap_err(),
-            free.flag("projects").unwrap_err(),
-        ] {
-            assert_eq!(error.kind(), ErrorKind::UnknownFeature);
-        }
-    }
-
-    #[test]
-    fn an_invalid_catalog_is_rejected_with_the_reason() {
-        for (from, to, reason) in [
-            (
-                "features = { projects = 3, export = false }",
-                "features = { projects = 3 }",
-                "`free` has no value for `export`",
-            ),
-            (
-                "features = { projects = 3, export",
-                "features = { seats = 1, projects = 3, export",
-                "names `seats`",
-            ),
-            ("projects = 3", "projects = -1", "a whole number from 0"),
-            ("projects = 3", "projects = true", "is a gauge"),
-            ("projects = 3", "projects = \"many\"", "a whole number from 0"),
-            ("projects = 3", "projects = 9007199254740992", "write \"unlimited\""),
-            ("export = true", "export = 1", "is a flag"),
-            ("\"price_1\", \"pro_monthly\"", "\"price_1\", \"price_1\"", "buys `pro` twice"),
-            (
-                "prices = [\"price_1\", \"pro_monthly\"]",
-                "prices = [\"price_1\"]\n        seat_prices = [\"price_1\"]",
-                "buys `pro` and seats of `pro`",
-            ),
-            (
-                "[plans.enterprise]",
-                "[addons.support]\n        prices = [\"price_1\"]\n        [plans.enterprise]",
-                "buys `pro` and the add-on `support`",
-            ),
-            (
-                "[plans.enterprise]",
-                "[plans.enterprise]\n        seat_prices = [\"pro_monthly\"]",
-                "buys seats of `enterprise` and `pro`",
-            ),
-            ("[plans.enterprise]", "[addons.support]\n        [plans.enterprise]", "prices"),
-            ("fallback = \"free\"", "fallback = \"gold\"", "`gold` is not in the catalog"),
-            ("kind = \"flag\"", "kind = \"flagg\"", "flagg"),
-            ("features = { projects = 50, export = true }", "", "`pro` has no value for `export`"),
-            (
-                "[features]\n        projects = { kind = \"gauge\", unit = \"projects\" }\n        export = { kind = \"flag\" }",
-                "",
-                "which [features] does not declare",
-            ),
-            ("version = 7", "", "version"),
-        ] {
-            let text = GOOD.replacen(from, to, 1);
-            assert_ne!(text, GOOD, "{from}");
-            let error = Catalog::from_toml(&text).expect_err(to);
-            assert_eq!(error.kind(), ErrorKind::Misconfigured);
-            assert!(error.to_string().contains(reason), "{to}: {error}");
-        }
-    }
 }

@@ -3,22 +3,35 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
-
-use super::{Entitlements, Feature, Limit};
+use super::entitlements::Entitlements;
+use super::file::{AddonEntry, PlanEntry, Value};
 use crate::error::{Error, ErrorKind, Result};
 
 /// One plan of the [`Catalog`](super::Catalog).
 #[derive(Debug, Clone)]
 pub struct Plan {
-    pub(super) key: String,
-    pub(super) title: String,
-    pub(super) prices: Vec<String>,
-    pub(super) seat_prices: Vec<String>,
+    key: String,
+    title: String,
+    prices: Vec<String>,
+    seat_prices: Vec<String>,
+    /// From the oldest to the current one.
+    versions: Vec<PlanVersion>,
+}
+
+/// One version of a plan: what it allows, and by how much each bought seat raises a limit.
+#[derive(Debug, Clone)]
+pub(super) struct PlanVersion {
+    pub(super) number: u32,
     pub(super) entitlements: Arc<Entitlements>,
+    pub(super) per_seat: Vec<(usize, u32)>,
 }
 
 impl Plan {
+    pub(super) fn new(key: String, entry: PlanEntry, versions: Vec<PlanVersion>) -> Self {
+        let PlanEntry { title, prices, seat_prices, .. } = entry;
+        Self { title: title.unwrap_or_else(|| key.clone()), key, prices, seat_prices, versions }
+    }
+
     /// The plan's key, as a [`Tenant`](crate::tenant::Tenant) holds it.
     pub fn key(&self) -> &str {
         &self.key
@@ -39,22 +52,41 @@ impl Plan {
         &self.seat_prices
     }
 
-    /// Whether the plan allows everything that `other` allows.
+    /// Whether the plan allows everything that `other` allows. Config values are not compared.
     pub fn covers(&self, other: &Self) -> bool {
-        other.entitlements.features().all(|(key, wanted)| {
-            let own = self.entitlements.features().find(|(known, _)| *known == key);
-            match (own, wanted) {
-                (Some((_, Feature::Flag(on))), Feature::Flag(wanted)) => on || !wanted,
-                (Some((_, Feature::Gauge(Limit::Unlimited))), Feature::Gauge(_)) => true,
-                (Some((_, Feature::Gauge(limit))), Feature::Gauge(Limit::AtMost(max))) => limit.allows(max),
-                _ => false,
-            }
-        })
+        other
+            .entitlements()
+            .features()
+            .all(|(key, wanted)| self.entitlements().feature(key).is_ok_and(|own| own.covers(wanted)))
     }
 
-    /// What the plan allows.
+    /// What the current version of the plan allows.
     pub fn entitlements(&self) -> &Arc<Entitlements> {
-        &self.entitlements
+        &self.current().entitlements
+    }
+
+    /// The numbers of the versions, from the oldest to the current one.
+    pub fn versions(&self) -> impl Iterator<Item = u32> {
+        self.versions.iter().map(|version| version.number)
+    }
+
+    fn current(&self) -> &PlanVersion {
+        self.versions.last().expect("a plan has its current version")
+    }
+
+    /// The version with this number, or the current one.
+    pub(super) fn version(&self, number: Option<u32>) -> Result<&PlanVersion> {
+        let Some(number) = number else { return Ok(self.current()) };
+        self.versions.iter().find(|version| version.number == number).ok_or_else(|| {
+            let key = &self.key;
+            Error::new(
+                ErrorKind::UnknownPlan,
+                format!(
+                    "the catalog has no version {number} of the plan `{key}`, to which a tenant is pinned; \
+                     add [plans.{key}.versions.{number}], or pin the tenant to another version"
+                ),
+            )
+        })
     }
 }
 
@@ -81,6 +113,7 @@ pub struct Addon {
     key: String,
     title: String,
     prices: Vec<String>,
+    grants: BTreeMap<String, Value>,
 }
 
 impl Addon {
@@ -98,19 +131,16 @@ impl Addon {
     pub fn prices(&self) -> &[String] {
         &self.prices
     }
+
+    pub(super) fn grants(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.grants.iter().map(|(key, value)| (key.as_str(), value))
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AddonEntry {
-    title: Option<String>,
-    pub(super) prices: Vec<String>,
-}
-
-impl AddonEntry {
-    pub(super) fn into_addon(self, key: String) -> Addon {
-        let title = self.title.unwrap_or_else(|| key.clone());
-        Addon { key, title, prices: self.prices }
+impl Addon {
+    pub(super) fn new(key: String, entry: AddonEntry) -> Self {
+        let AddonEntry { title, prices, grants } = entry;
+        Self { title: title.unwrap_or_else(|| key.clone()), key, prices, grants }
     }
 }
 
@@ -128,7 +158,7 @@ pub(crate) enum Sold<'a> {
 pub(super) struct SoldOnce(BTreeMap<String, String>);
 
 impl SoldOnce {
-    pub(super) fn add(&mut self, prices: &[String], what: &str) -> Result<()> {
+    pub(super) fn add(&mut self, prices: &[String], what: &str) -> Result<(), String> {
         for price in prices {
             let Some(other) = self.0.insert(price.clone(), what.to_owned()) else { continue };
             let text = if other == what {
@@ -136,7 +166,7 @@ impl SoldOnce {
             } else {
                 format!("the price `{price}` buys {other} and {what}; a price buys one thing")
             };
-            return Err(Error::new(ErrorKind::Misconfigured, text));
+            return Err(text);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::Limit;
+use crate::plan::{Entitlements, Feature, FeatureId, FeatureKind, Limit, catalog_key, wrong_kind};
 use crate::scope::row::Deleted;
 use crate::scope::{Backend, Run, Statement, TenantExecutor, Tx};
 
@@ -18,8 +18,10 @@ use crate::scope::{Backend, Run, Statement, TenantExecutor, Tx};
 /// [`AuditPolicy::Required`](crate::audit::AuditPolicy::Required) the transaction must record an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gauge {
-    feature: &'static str,
+    id: FeatureId,
 }
+
+catalog_key!(Gauge, Gauge);
 
 /// The used amount and the limit of a gauge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,12 +47,12 @@ const MAX_COUNT: i64 = (1 << 53) - 1;
 impl Gauge {
     /// Creates the gauge of a feature that the catalog declares as `{ kind = "gauge" }`.
     pub const fn new(feature: &'static str) -> Self {
-        Self { feature }
+        Self { id: FeatureId::new(feature) }
     }
 
     /// The feature's key.
     pub const fn feature(&self) -> &'static str {
-        self.feature
+        self.id.name
     }
 
     /// Adds `n` to the count if the limit allows it; otherwise changes nothing.
@@ -61,12 +63,12 @@ impl Gauge {
     /// [`ErrorKind::InvalidInput`] if `n` is 0 or over 2^53 − 1; [`ErrorKind::Retryable`] after a conflict with
     /// another transaction, under an isolation level that reports one.
     pub async fn acquire<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
-        let limit = tx.context().entitlements().limit(self.feature)?;
+        let (limit, hard) = self.rule(tx.context().entitlements())?;
         let n = checked_amount(n)?;
-        let max = limit.max().map_or(MAX_COUNT, |max| i64::try_from(max).unwrap_or(MAX_COUNT).min(MAX_COUNT));
+        let max = hard.max().map_or(MAX_COUNT, |max| i64::try_from(max).unwrap_or(MAX_COUNT).min(MAX_COUNT));
         if n > max {
             let used = self.used(&mut *tx).await?;
-            return Err(tx.context().entitlements().limit_reached(self.feature, limit, used));
+            return Err(tx.context().entitlements().limit_reached(self.id.name, limit, used));
         }
         // `VALUES`, because Citus cannot tell the types of parameters in a SELECT without a table.
         let statement = Statement::internal_table(
@@ -74,14 +76,14 @@ impl Gauge {
             "INSERT INTO @tenancy_gauges AS g (tenant_id, feature, used) VALUES ($1, $2, $3) \
              ON CONFLICT (tenant_id, feature) DO UPDATE SET used = g.used + excluded.used \
              WHERE g.used + excluded.used <= $4 RETURNING used",
-            &[Value::Text(self.feature), Value::Int(n), Value::Int(max)],
+            &[Value::Text(self.id.name), Value::Int(n), Value::Int(max)],
         )?
         .writing();
         if let Some(used) = first_int::<DB>(&tx.fetch(statement).await?)? {
             return Ok(Usage { used, limit });
         }
         let used = self.used(&mut *tx).await?;
-        Err(tx.context().entitlements().limit_reached(self.feature, limit, used))
+        Err(tx.context().entitlements().limit_reached(self.id.name, limit, used))
     }
 
     /// Subtracts the number of deleted rows from the count. A row that did not exist subtracts nothing.
@@ -113,13 +115,13 @@ impl Gauge {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the count is lower than `n`, which means that something was released twice.
     pub async fn release_places<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
-        let limit = tx.context().entitlements().limit(self.feature)?;
+        let (limit, _) = self.rule(tx.context().entitlements())?;
         let n = checked_amount(n)?;
         let statement = Statement::internal_table(
             &tx.bound_internal(),
             "UPDATE @tenancy_gauges SET used = used - $3 \
              WHERE tenant_id = $1 AND feature = $2 AND used >= $3 RETURNING used",
-            &[Value::Text(self.feature), Value::Int(n)],
+            &[Value::Text(self.id.name), Value::Int(n)],
         )?
         .writing();
         match first_int::<DB>(&tx.fetch(statement).await?)? {
@@ -128,7 +130,7 @@ impl Gauge {
                 ErrorKind::InvalidInput,
                 format!(
                     "{n} `{}` released, but fewer are in use; release exactly what was acquired",
-                    self.feature
+                    self.id.name
                 ),
             )),
         }
@@ -139,15 +141,23 @@ impl Gauge {
     /// # Errors
     /// [`ErrorKind::UnknownFeature`] if the catalog has no such gauge, [`ErrorKind::StoreUnavailable`].
     pub async fn usage<S: TenantExecutor>(&self, scope: S) -> Result<Usage> {
-        let limit = scope.context().entitlements().limit(self.feature)?;
+        let (limit, _) = self.rule(scope.context().entitlements())?;
         Ok(Usage { used: self.used(scope).await?, limit })
+    }
+
+    /// The limit of the plan, and the limit that is enforced.
+    fn rule(&self, entitlements: &Entitlements) -> Result<(Limit, Limit)> {
+        match entitlements.get(&self.id) {
+            Some(Feature::Gauge(rule)) => Ok((rule.limit(), rule.hard_limit())),
+            found => Err(wrong_kind(self.id.name, FeatureKind::Gauge, found)),
+        }
     }
 
     async fn used<S: TenantExecutor>(&self, scope: S) -> Result<u64> {
         let statement = Statement::internal_table(
             &scope.bound_internal(),
             "SELECT used FROM @tenancy_gauges WHERE tenant_id = $1 AND feature = $2",
-            &[Value::Text(self.feature)],
+            &[Value::Text(self.id.name)],
         )?;
         Ok(first_int::<S::Database>(&scope.fetch(statement).await?)?.unwrap_or(0))
     }

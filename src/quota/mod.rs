@@ -1,7 +1,13 @@
-//! Plan limits that hold under concurrency: a [`Gauge`] counts what a tenant has, in the caller's transaction.
+//! Plan limits that hold under concurrency.
 //!
-//! A [`Gauge`] counts things that exist. It is not a rate limiter, and flags of a plan need no gauge: see
-//! [`Entitlements::require`](crate::plan::Entitlements::require).
+//! | what is limited | type | where it is counted |
+//! |---|---|---|
+//! | what exists: seats, projects | `Gauge` | in the transaction that creates the row (feature `sqlite` or `postgres`) |
+//! | what is used in a period: API calls, tokens | `Quota`, by `Quotas` (feature `quota`) | in a `Meter`: memory, SQL or Redis |
+//! | work of unknown cost | `Reservation` | there |
+//! | what is in work at a time | `Concurrency` | there |
+//!
+//! Flags of a plan need none of these: see [`Flag`](crate::plan::Flag).
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")] {
@@ -31,6 +37,36 @@
 //! # }
 //! ```
 
+#[cfg(feature = "quota")]
+mod core;
+#[cfg(feature = "quota")]
+mod decision;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod gauge;
+#[cfg(feature = "quota")]
+mod key;
+#[cfg(feature = "quota")]
+mod line;
+#[cfg(feature = "quota")]
+pub mod meter;
+#[cfg(feature = "quota")]
+mod quotas;
+#[cfg(feature = "quota")]
+mod request;
+#[cfg(feature = "quota")]
+mod reservation;
 
+#[cfg(feature = "quota")]
+pub use self::core::QuotaWarning;
+#[cfg(feature = "quota")]
+pub use self::decision::{Decision, DecisionSource};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::gauge::{Gauge, Usage};
+#[cfg(feature = "quota")]
+pub use self::key::{Concurrency, Quota, Rate};
+#[cfg(feature = "quota")]
+pub use self::quotas::Quotas;
+#[cfg(feature = "quota")]
+pub use self::request::QuotaRequest;
+#[cfg(feature = "quota")]
+pub use self::reservation::Reservation;

@@ -34,6 +34,7 @@ mod placement;
 mod region;
 mod slug;
 mod status;
+mod terms;
 
 use std::fmt;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub use self::slug::Slug;
 pub(crate) use self::slug::is_reserved;
 pub use self::status::{StatusSource, TenantStatus};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::PlanTerms;
 
 /// A tenant as read from the store, with its slug, status, plan and version.
 ///
@@ -75,6 +77,7 @@ pub struct Tenant {
     granted_plan: Option<String>,
     placement: Placement,
     region: Option<Region>,
+    terms: PlanTerms,
     version: u64,
 }
 
@@ -122,6 +125,11 @@ impl Tenant {
     /// The region in which the tenant's data stays; `None` if every process may serve it.
     pub fn region(&self) -> Option<&Region> {
         self.region.as_ref()
+    }
+
+    /// What the tenant has beside its plan: add-ons, overrides, a pinned version of the plan.
+    pub fn terms(&self) -> &PlanTerms {
+        &self.terms
     }
 
     /// The version: 1 after the insert, and one more after each update. An update must have the version it read.
@@ -228,9 +236,10 @@ impl Tenant {
             granted_plan,
             placement,
             region,
+            terms,
             version,
         } = stored;
-        Self { id, slug, name, status, status_set_by, plan, granted_plan, placement, region, version }
+        Self { id, slug, name, status, status_set_by, plan, granted_plan, placement, region, terms, version }
     }
 }
 
@@ -256,6 +265,8 @@ pub struct TenantParts {
     pub placement: Placement,
     /// See [`Tenant::region`].
     pub region: Option<Region>,
+    /// See [`Tenant::terms`].
+    pub terms: PlanTerms,
     /// See [`Tenant::version`].
     pub version: u64,
 }

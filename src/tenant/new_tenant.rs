@@ -4,6 +4,7 @@ use super::placement::Placement;
 use super::region::Region;
 use super::{Slug, StatusSource, Tenant, TenantId, TenantParts, TenantStatus};
 use crate::error::Result;
+use crate::plan::PlanTerms;
 
 /// A tenant to insert into a [`TenantStore`](super::TenantStore).
 ///
@@ -102,6 +103,7 @@ impl NewTenant {
             granted_plan: None,
             placement,
             region,
+            terms: PlanTerms::default(),
             version: 1,
         })
     }

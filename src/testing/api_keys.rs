@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{assert_rejected, expect_ok};
+use super::expect::{assert_rejected, expect_ok};
 use crate::clock::Timestamp;
 use crate::error::ErrorKind;
 use crate::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, TenantId};

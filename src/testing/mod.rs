@@ -15,11 +15,15 @@
 mod api_keys;
 #[cfg(feature = "custom-domains")]
 mod domains;
+mod expect;
 #[cfg(feature = "fake-stripe")]
 mod fake_stripe;
+#[cfg(feature = "quota")]
+mod meter;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 
@@ -27,9 +31,14 @@ use futures_util::future::{join, join_all};
 pub use self::api_keys::api_key_store;
 #[cfg(feature = "custom-domains")]
 pub use self::domains::domain_store;
+use self::expect::{assert_rejected, expect_ok};
 #[cfg(feature = "fake-stripe")]
 pub use self::fake_stripe::{FakeStripe, FakeStripeOptions, Fault, FinalFailure};
+#[cfg(feature = "quota")]
+pub use self::meter::meter;
+use crate::clock::Timestamp;
 use crate::error::{ErrorKind, Result};
+use crate::plan::{FeatureValue, NewOverride};
 use crate::tenant::{
     NewTenant, Placement, PlacementName, Region, Slug, StatusSource, Tenant, TenantId, TenantStatus,
     TenantStore,
@@ -91,10 +100,25 @@ async fn keeps_every_field(store: &dyn TenantStore) {
     let changed = trial.with_status_by(TenantStatus::Suspended, StatusSource::Billing);
     let changed = expect_ok(changed, "the lifecycle has this step").with_plan("free").with_name("Renamed");
     let changed = changed.with_region(Some(Region::parse("us-1").expect("a plain name")));
+    let changed = expect_ok(with_terms(&changed), "an override with a reason is accepted");
     let written =
         expect_ok(store.update(&changed).await, "an update over the version that was read succeeds");
     assert_eq!(*written, changed.next_version(), "promise broken: an update returns the written tenant");
-    assert_holds(store, &written, "status, plan, name and the source of the status are written").await;
+    assert_holds(store, &written, "status, plan, name, plan terms and the source of the status are written")
+        .await;
+}
+
+/// The tenant with everything that can be beside its plan.
+fn with_terms(tenant: &Tenant) -> Result<Tenant> {
+    let now = Timestamp::from_seconds(1_795_932_000);
+    let more = NewOverride::add("seats", 5, "contract “17”").until(now.after(Duration::from_hours(1)));
+    let (set, rate) = (FeatureValue::from("unlimited"), FeatureValue::rate(9, Duration::from_mins(1)));
+    tenant
+        .with_plan_version(Some(3))
+        .with_billing_anchor(Some(now))
+        .with_override(more, "user:ada", now)?
+        .with_override(NewOverride::set("projects", set, "trial"), "user:ada", now)?
+        .with_override(NewOverride::set("requests", rate, "trial").from(now), "user:ada", now)
 }
 
 async fn rejects_a_taken_id_or_slug(store: &dyn TenantStore) {
@@ -340,17 +364,6 @@ async fn assert_absent(store: &dyn TenantStore, id: &TenantId, slug: &Slug, prom
         let cached = store.peek_id(id).or_else(|| store.peek_slug(slug));
         assert_eq!(cached, None, "promise broken: {promise} (cached)");
     }
-}
-
-fn assert_rejected<T>(result: Result<T>, kind: ErrorKind, promise: &str) {
-    match result {
-        Ok(_) => panic!("promise broken: {promise}; it was accepted"),
-        Err(error) => assert_eq!(error.kind(), kind, "promise broken: {promise} with `{kind}`: {error}"),
-    }
-}
-
-fn expect_ok<T>(result: Result<T>, promise: &str) -> T {
-    result.unwrap_or_else(|error| panic!("promise broken: {promise}: {error}"))
 }
 
 fn slug(text: &str) -> Slug {

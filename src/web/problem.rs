@@ -57,6 +57,7 @@ impl Problem {
             (_, 403) => 7,
             (_, 404) => 5,
             (_, 402 | 409 | 421) => 9,
+            (_, 429) => 8,
             (_, 503) => 14,
             (_, 500..) => 13,
             _ => 3,
@@ -108,8 +109,9 @@ impl From<&Error> for Problem {
             title,
             status,
             detail: &detail,
-            feature: denial.map(|denial| denial.feature.as_str()),
+            feature: denial.and_then(|denial| denial.feature.as_deref()),
             plan: denial.map(|denial| denial.plan.as_str()),
+            required_plan: denial.and_then(|denial| denial.required_plan.as_deref()),
             limit: denial.and_then(|denial| denial.limit),
             used: denial.and_then(|denial| denial.used),
             upgrade_url: denial.and_then(|denial| denial.upgrade_url.as_deref()),
@@ -142,6 +144,10 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::PaymentOverdue => (402, "Payment overdue"),
         ErrorKind::FeatureNotInPlan => (403, "Not in the plan"),
         ErrorKind::LimitReached => (403, "Plan limit reached"),
+        ErrorKind::PlanTooLow => (403, "Higher plan needed"),
+        ErrorKind::QuotaExceeded => (429, "Quota used up"),
+        ErrorKind::RateLimited => (429, "Too many requests"),
+        ErrorKind::ConcurrencyLimit => (429, "Too much in work"),
         ErrorKind::StoreUnavailable => (503, "Temporarily unavailable"),
         ErrorKind::Retryable => (503, "Try again"),
         ErrorKind::ConnectionLimit => (503, "No free connection"),
@@ -176,6 +182,8 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    required_plan: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     used: Option<u64>,
@@ -197,8 +205,11 @@ mod tests {
     #[test]
     fn a_denied_plan_names_the_limit() {
         let denial = PlanDenial {
-            feature: "projects".to_owned(),
+            feature: Some("projects".to_owned()),
             plan: "free".to_owned(),
+            required_plan: None,
+            resets_at: None,
+            retry_after: None,
             limit: Some(3),
             used: Some(3),
             upgrade_url: Some("/upgrade".to_owned()),

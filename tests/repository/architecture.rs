@@ -8,11 +8,11 @@ use crate::files;
 
 /// Each module may use the modules above it, and no other.
 const MAP: [&str; 19] = [
-    "error",
     "clock",
+    "error",
     "signed",
-    "tenant",
     "plan",
+    "tenant",
     "context",
     "namespace",
     "audit",

@@ -9,6 +9,7 @@ mod numbers;
 mod suites;
 
 mod cached;
+mod meters;
 mod place_crash;
 mod place_fixture;
 mod place_migrations;

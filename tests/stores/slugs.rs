@@ -211,6 +211,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/sqlite/0005_billing_outbox.sql"),
             include_str!("../../migrations/sqlite/0006_checkouts.sql"),
             include_str!("../../migrations/sqlite/0007_usage.sql"),
+            include_str!("../../migrations/sqlite/0008_quotas.sql"),
         ],
     )
     .await;
@@ -223,6 +224,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/postgres/0005_billing_outbox.sql"),
             include_str!("../../migrations/postgres/0006_checkouts.sql"),
             include_str!("../../migrations/postgres/0007_usage.sql"),
+            include_str!("../../migrations/postgres/0008_quotas.sql"),
         ],
     )
     .await;

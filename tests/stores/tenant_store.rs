@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tenancy::context::{Actor, TenantDirectory};
+use tenancy::plan::{Catalog, Limit, NewOverride};
+use tenancy::scope::StoredEvent;
 use tenancy::store::{CacheOptions, CachedStore, MemoryStore, SqlStore};
 use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantParts, TenantStore};
 use tenancy::testing::tenant_store;
-use tenancy::{ErrorKind, Result};
+use tenancy::{ErrorKind, Result, TenantDb};
 
 use crate::common::TestBackend;
 use crate::suites;
@@ -54,7 +57,11 @@ async fn a_malformed_row_is_a_database_error<DB: TestBackend>() {
     assert_eq!(store.by_id(globex.id()).await.unwrap(), Some(globex));
 }
 
-on_every_database!(the_sql_store_keeps_every_promise, a_malformed_row_is_a_database_error);
+on_every_database!(
+    the_sql_store_keeps_every_promise,
+    a_malformed_row_is_a_database_error,
+    an_override_is_stored_with_its_event
+);
 
 /// A memory store with one deliberate fault.
 #[derive(Debug)]
@@ -132,6 +139,7 @@ impl TenantStore for Broken {
 fn at_version(tenant: &Tenant, version: u64) -> Tenant {
     Tenant::from_stored(TenantParts {
         granted_plan: None,
+        terms: tenant.terms().clone(),
         id: tenant.id().clone(),
         slug: tenant.slug().clone(),
         name: tenant.name().to_owned(),
@@ -163,4 +171,46 @@ async fn the_suite_rejects_broken_stores() {
 
 fn slug(text: &str) -> Slug {
     Slug::parse(text).unwrap()
+}
+
+/// An override is stored with its audit event, for one tenant, and nothing is stored if one of the two is not.
+async fn an_override_is_stored_with_its_event<DB: TestBackend>() {
+    let (pool, _cleanup) = DB::fresh(4).await;
+    let store = SqlStore::new(pool.clone());
+    store.migrate().await.unwrap();
+    let catalog =
+        "version = 1\n[features]\nseats = { kind = \"gauge\" }\n[plans.free]\nfeatures = { seats = 3 }";
+    let catalog = Catalog::from_toml(catalog).unwrap();
+    let acme = store.insert(NewTenant::active("acme", "free").unwrap()).await.unwrap();
+    let globex = store.insert(NewTenant::active("globex", "free").unwrap()).await.unwrap();
+    let ada = Actor::user("ada");
+    let adds = (0..8)
+        .map(|_| store.add_override(&catalog, acme.id(), NewOverride::add("seats", 2, "contract"), &ada));
+    for added in futures_util::future::join_all(adds).await {
+        added.unwrap();
+    }
+    let directory = TenantDirectory::new(Arc::new(store.clone()), catalog.clone());
+    let seats = async |id: &TenantId| {
+        let ctx = directory.context(id, Actor::system("test")).await.unwrap();
+        ctx.entitlements().limit("seats").unwrap()
+    };
+    assert_eq!(seats(acme.id()).await, Limit::AtMost(3 + 8 * 2), "no concurrent override is lost");
+    assert_eq!(seats(globex.id()).await, Limit::AtMost(3));
+    let first = store.by_id(acme.id()).await.unwrap().unwrap().terms().overrides()[0].id();
+    store.end_override(acme.id(), first, "contract ended", &ada).await.unwrap();
+    assert_eq!(seats(acme.id()).await, Limit::AtMost(3 + 7 * 2));
+    for (tenant, new, kind) in [
+        (acme.id(), NewOverride::add("seets", 2, "contract"), ErrorKind::UnknownFeature),
+        (acme.id(), NewOverride::add("seats", 2, ""), ErrorKind::InvalidInput),
+        (&TenantId::random(), NewOverride::add("seats", 2, "contract"), ErrorKind::TenantUnknown),
+    ] {
+        assert_eq!(store.add_override(&catalog, tenant, new, &ada).await.unwrap_err().kind(), kind);
+    }
+    let foreign = store.end_override(globex.id(), first, "not theirs", &ada).await.unwrap_err();
+    assert_eq!(foreign.kind(), ErrorKind::NotFound);
+    let db = TenantDb::from_pool(pool).build().await.unwrap();
+    let ctx = directory.context(acme.id(), Actor::system("test")).await.unwrap();
+    let events = StoredEvent::newest(&db.scope(&ctx), None, 50).await.unwrap();
+    let with = |text: &str| events.iter().filter(|event| event.json().contains(text)).count();
+    assert_eq!((with("plan.override.add"), with("plan.override.end"), with("\"id\":\"ada\"")), (8, 1, 9));
 }

@@ -31,6 +31,7 @@ pub(super) fn subscription(
     state.cancel_at = time!(object, "cancel_at")?;
     state.cancel_at_period_end = flag!(object, "cancel_at_period_end")?.unwrap_or_default();
     state.collection_paused = nested!(object, "pause_collection")?.is_some();
+    state.billing_anchor = time!(object, "billing_cycle_anchor")?;
     // A field of the subscription, or since 2025-03-31 of its items.
     let item_end = latest_item_end(object)?;
     state.period_end = time!(object, "current_period_end")?.or(item_end);
@@ -72,6 +73,7 @@ fn previous(attributes: &Value) -> Result<PreviousAttributes, Malformed> {
         cancel_at_period_end: flag!(attributes, "cancel_at_period_end")?,
         period_end: time!(attributes, "current_period_end")?.or(item_end),
         collection_paused: attributes.get("pause_collection").map(|_| pause_collection.is_some()),
+        billing_anchor: time!(attributes, "billing_cycle_anchor")?,
     })
 }
 

@@ -6,6 +6,8 @@ mod api_keys;
 mod billing;
 #[cfg(feature = "custom-domains")]
 mod domains;
+#[cfg(feature = "quota")]
+mod meter;
 mod rows;
 
 use std::sync::{Arc, RwLock};
@@ -39,6 +41,8 @@ pub struct MemoryStore {
     api_keys: RwLock<std::collections::BTreeMap<String, Arc<crate::tenant::ApiKey>>>,
     #[cfg(feature = "stripe")]
     billing: std::sync::Mutex<rows::BillingRows>,
+    #[cfg(feature = "quota")]
+    meters: std::sync::Mutex<meter::Meters>,
 }
 
 impl MemoryStore {

@@ -7,8 +7,13 @@ mod api_keys;
 mod billing;
 #[cfg(feature = "custom-domains")]
 mod domains;
+#[cfg(feature = "quota")]
+mod meter;
+#[cfg(feature = "quota")]
+mod meter_keys;
 #[cfg(feature = "stripe")]
 mod outbox;
+mod overrides;
 mod places;
 mod query;
 mod tenants;
@@ -94,8 +99,18 @@ impl<DB: Backend> SqlStore<DB> {
 
     /// Acquires a connection for one read: in a transaction behind PgBouncer, else in autocommit mode.
     async fn reader(&self) -> Result<Lease<DB>> {
+        self.lease(TxMode::Read).await
+    }
+
+    /// Acquires a connection for one write; as [`reader`](Self::reader).
+    #[cfg(feature = "quota")]
+    async fn writer(&self) -> Result<Lease<DB>> {
+        self.lease(TxMode::Write).await
+    }
+
+    async fn lease(&self, mode: TxMode) -> Result<Lease<DB>> {
         if self.connection_mode == ConnectionMode::PgBouncer {
-            return self.begin_tx(TxMode::Read).await.map(Lease::Transaction);
+            return self.begin_tx(mode).await.map(Lease::Transaction);
         }
         self.pool
             .acquire()

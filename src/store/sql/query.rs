@@ -42,7 +42,7 @@ pub(super) fn stored<T>(parsed: Result<T>) -> Result<T> {
 }
 
 /// Reads a time that is stored in microseconds.
-#[cfg(any(feature = "api-keys", feature = "custom-domains", feature = "stripe"))]
+#[cfg(any(feature = "api-keys", feature = "custom-domains", feature = "quota", feature = "stripe"))]
 pub(super) fn time<DB: Backend>(row: &DB::Row, column: usize) -> Result<crate::clock::Timestamp> {
     DB::int(row, column).map(crate::clock::Timestamp::from_micros).map_err(|e| database_error(&e))
 }

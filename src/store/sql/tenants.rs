@@ -9,6 +9,7 @@ use super::query::{execute, fetch, stored, text};
 use crate::context::unknown_tenant;
 use crate::database::{Conn, OpenTransaction, TxMode, Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::PlanTerms;
 use crate::scope::Backend;
 use crate::store::errors::{stale_version, tenant_exists};
 use crate::store::timing::Timing;
@@ -35,7 +36,7 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
         let mut reader = self.reader().await?;
         let rows = fetch::<DB>(
             reader.conn(),
-            "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan \
+            "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms \
              FROM tenancy_tenants WHERE id > $1 ORDER BY id LIMIT $2",
             &[Value::Text(&after), Value::Int(limit.into())],
         )
@@ -58,9 +59,9 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
     }
 }
 
-pub(super) const TENANT_BY_ID: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan \
+pub(super) const TENANT_BY_ID: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms \
                             FROM tenancy_tenants WHERE id = $1";
-const TENANT_BY_SLUG: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan \
+const TENANT_BY_SLUG: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms \
                               FROM tenancy_tenants WHERE slug = $1";
 
 pub(super) async fn tenant_where<DB: Backend>(
@@ -89,6 +90,13 @@ fn read_tenant<DB: Backend>(row: &DB::Row) -> Result<Tenant> {
             .map_err(|e| database_error(&e))?
             .map(|region| stored(Region::parse(&region)))
             .transpose()?,
+        terms: serde_json::from_str::<PlanTerms>(&text::<DB>(row, 10)?).map_err(|e| {
+            Error::new(
+                ErrorKind::Database,
+                "the stored plan terms of a tenant are malformed; were they written by hand, or by a newer version?",
+            )
+            .with_source(e)
+        })?,
         version: u64::try_from(version).unwrap_or(0),
     }))
 }
@@ -102,8 +110,8 @@ pub(super) async fn insert_tenant<DB: Backend>(
     let placement = placement_text(tenant.placement());
     execute::<DB>(
         tx.conn(),
-        "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         &[
             Value::Text(&tenant.id().to_string()),
             Value::Text(tenant.slug().as_str()),
@@ -115,6 +123,7 @@ pub(super) async fn insert_tenant<DB: Backend>(
             Value::OptionalText(tenant.region().map(Region::as_str)),
             Value::Int(1),
             Value::OptionalText(tenant.granted_plan()),
+            Value::Text(&terms_text(tenant.terms())),
         ],
     )
     .await
@@ -134,7 +143,7 @@ pub(super) async fn save_tenant<DB: Backend>(
     let written = execute::<DB>(
         tx.conn(),
         "UPDATE tenancy_tenants SET slug = $3, name = $4, status = $5, status_set_by = $6, plan = $7, \
-         placement = $8, region = $9, granted_plan = $10, version = version + 1 WHERE id = $1 AND version = $2",
+         placement = $8, region = $9, granted_plan = $10, terms = $11, version = version + 1 WHERE id = $1 AND version = $2",
         &[
             Value::Text(&id),
             Value::Int(i64::try_from(tenant.version()).unwrap_or(i64::MAX)),
@@ -146,6 +155,7 @@ pub(super) async fn save_tenant<DB: Backend>(
             Value::Text(&placement),
             Value::OptionalText(tenant.region().map(Region::as_str)),
             Value::OptionalText(tenant.granted_plan()),
+            Value::Text(&terms_text(tenant.terms())),
         ],
     )
     .await
@@ -194,6 +204,10 @@ async fn reserve_slug<DB: Backend>(
 
 fn placement_text(placement: &Placement) -> String {
     serde_json::to_string(placement).expect("an enum of strings is always JSON")
+}
+
+fn terms_text(terms: &PlanTerms) -> String {
+    serde_json::to_string(terms).expect("numbers, strings and lists of them are always JSON")
 }
 
 /// The only unique columns of `tenancy_tenants` are the id and the slug.

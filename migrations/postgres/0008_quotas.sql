@@ -1,0 +1,54 @@
+-- What a tenant has beside its plan, and the counters of quotas, on PostgreSQL.
+
+-- Add-ons, seats, the billing day, a pinned version of the plan, and overrides, as JSON.
+ALTER TABLE tenancy_tenants ADD COLUMN terms text NOT NULL DEFAULT '{}';
+
+-- What was used. A period has a counter of its own, so nothing is ever reset. The subject is '' for the whole tenant.
+CREATE TABLE tenancy_quota_counters (
+    tenant_id     text COLLATE "C"   NOT NULL,
+    feature       text COLLATE "C"   NOT NULL,
+    subject       text COLLATE "C"   NOT NULL,
+    period        text COLLATE "C"   NOT NULL,
+    used          bigint NOT NULL CHECK (used >= 0),
+    -- How many holds are not resolved, also those that have expired: with 0, no hold needs to be added.
+    holds         bigint NOT NULL DEFAULT 0,
+    -- The highest warning level, in percent, that was reported.
+    warned        bigint NOT NULL DEFAULT 0,
+    -- When the limit was first exceeded; NULL before.
+    over_since_us bigint,
+    starts_us     bigint NOT NULL,
+    -- NULL for a period without an end.
+    ends_us       bigint,
+    PRIMARY KEY (tenant_id, feature, subject, period)
+);
+
+CREATE INDEX tenancy_quota_counters_end ON tenancy_quota_counters (ends_us);
+
+-- What is reserved. A hold counts while its state is `held` and it has not expired.
+CREATE TABLE tenancy_quota_holds (
+    tenant_id  text COLLATE "C"   NOT NULL,
+    id         text COLLATE "C"   NOT NULL,
+    feature    text COLLATE "C"   NOT NULL,
+    subject    text COLLATE "C"   NOT NULL,
+    period     text COLLATE "C"   NOT NULL,
+    amount     bigint NOT NULL CHECK (amount > 0),
+    expires_us bigint NOT NULL,
+    -- `held`, `committed` or `released`.
+    state      text   NOT NULL,
+    PRIMARY KEY (tenant_id, id, feature, subject, period)
+);
+
+CREATE INDEX tenancy_quota_holds_open ON tenancy_quota_holds (tenant_id, feature, subject, period, expires_us)
+    WHERE state = 'held';
+CREATE INDEX tenancy_quota_holds_end ON tenancy_quota_holds (expires_us);
+
+-- The charges with an idempotency key, each with its result.
+CREATE TABLE tenancy_quota_keys (
+    tenant_id  text COLLATE "C"   NOT NULL,
+    key        text COLLATE "C"   NOT NULL,
+    result     text   NOT NULL,
+    expires_us bigint NOT NULL,
+    PRIMARY KEY (tenant_id, key)
+);
+
+CREATE INDEX tenancy_quota_keys_end ON tenancy_quota_keys (expires_us);

@@ -1,0 +1,365 @@
+//! [`Meter`] on SQL, on the tables `tenancy_quota_counters`, `tenancy_quota_holds` and `tenancy_quota_keys`.
+//!
+//! A charge of one counter without holds is one conditional statement. Every other change locks the counters in one
+//! statement and reads the holds in a later one: a statement that waits for a lock reads other tables as they were
+//! before it waited, so lock and sum in one statement would exceed limits.
+
+use async_trait::async_trait;
+
+use super::SqlStore;
+use super::meter_keys::{claim_key, store_result};
+use super::query::{execute, fetch, text, time};
+use crate::clock::Timestamp;
+use crate::database::{Conn, OpenTransaction, TxMode, Value, database_error};
+use crate::error::{Error, ErrorKind, Result};
+use crate::quota::meter::{
+    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, HoldEnd, LineCount, MAX_COUNT,
+    Meter, Resolution, ResolveOutcome,
+};
+use crate::scope::Backend;
+use crate::tenant::TenantId;
+
+#[async_trait]
+impl<DB: Backend> Meter for SqlStore<DB> {
+    async fn charge(&self, charge: &Charge) -> Result<ChargeOutcome> {
+        if let [line] = &charge.lines[..]
+            && charge.key.is_none()
+            && charge.hold.is_none()
+            && line.grace.is_none()
+            && let Some(outcome) = self.charge_one(charge, line).await?
+        {
+            return Ok(outcome);
+        }
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        let outcome = charge_all::<DB>(&mut tx, charge).await?;
+        match outcome {
+            ChargeOutcome::Charged(_) => tx.commit().await?,
+            ChargeOutcome::Repeated(_) | ChargeOutcome::Denied { .. } => tx.rollback().await?,
+        }
+        Ok(outcome)
+    }
+
+    async fn resolve(&self, resolution: &Resolution) -> Result<ResolveOutcome> {
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        let outcome = resolve::<DB>(&mut tx, resolution).await?;
+        match outcome {
+            ResolveOutcome::Resolved(_) => tx.commit().await?,
+            _ => tx.rollback().await?,
+        }
+        Ok(outcome)
+    }
+
+    async fn counters(
+        &self,
+        tenant: &TenantId,
+        feature: Option<&str>,
+        now: Timestamp,
+        limit: u16,
+    ) -> Result<Vec<Counter>> {
+        let sql = "SELECT c.feature, c.subject, c.period, c.used, c.warned, c.starts_us, c.ends_us, \
+                   CAST(coalesce((SELECT sum(h.amount) FROM tenancy_quota_holds h WHERE h.tenant_id = c.tenant_id \
+                   AND h.feature = c.feature AND h.subject = c.subject AND h.period = c.period \
+                   AND h.state = 'held' AND h.expires_us > $3), 0) AS bigint) \
+                   FROM tenancy_quota_counters c WHERE c.tenant_id = $1 AND ($2 = '' OR c.feature = $2) \
+                   ORDER BY c.starts_us DESC, c.feature, c.subject, c.period LIMIT $4";
+        let values = [
+            Value::Text(&tenant.to_string()),
+            Value::Text(feature.unwrap_or_default()),
+            Value::Int(now.micros()),
+            Value::Int(limit.into()),
+        ];
+        let mut reader = self.reader().await?;
+        fetch::<DB>(reader.conn(), sql, &values).await?.iter().map(counter::<DB>).collect()
+    }
+
+    async fn delete_before(&self, before: Timestamp) -> Result<u64> {
+        let mut deleted = 0;
+        for sql in [
+            "DELETE FROM tenancy_quota_counters WHERE ends_us < $1",
+            "DELETE FROM tenancy_quota_holds WHERE expires_us < $1",
+            "DELETE FROM tenancy_quota_keys WHERE expires_us < $1",
+        ] {
+            let mut tx = self.begin_tx(TxMode::Write).await?;
+            deleted += execute::<DB>(tx.conn(), sql, &[Value::Int(before.micros())]).await?;
+            tx.commit().await?;
+        }
+        Ok(deleted)
+    }
+}
+
+impl<DB: Backend> SqlStore<DB> {
+    /// Charges one counter that has no holds, in one statement. `None` if it has holds, or does not have so much left.
+    async fn charge_one(&self, charge: &Charge, line: &ChargeLine) -> Result<Option<ChargeOutcome>> {
+        if !line.hard_limit.allows(line.amount) {
+            return Ok(None);
+        }
+        let sql = "INSERT INTO tenancy_quota_counters AS q \
+                   (tenant_id, feature, subject, period, used, starts_us, ends_us) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                   ON CONFLICT (tenant_id, feature, subject, period) DO UPDATE SET used = q.used + excluded.used \
+                   WHERE q.holds = 0 AND q.used + excluded.used <= $8 RETURNING used, warned";
+        let tenant = charge.tenant.to_string();
+        let values = [
+            Value::Text(&tenant),
+            Value::Text(&line.counter.feature),
+            Value::Text(&line.counter.subject),
+            Value::Text(&line.counter.period),
+            int(line.amount),
+            Value::Int(line.window.start.micros()),
+            Value::OptionalInt(line.window.end.map(Timestamp::micros)),
+            int(line.hard_limit.max().unwrap_or(MAX_COUNT)),
+        ];
+        let mut writer = self.writer().await?;
+        let rows = fetch::<DB>(writer.conn(), sql, &values).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let used = number::<DB>(row, 0)?;
+        let warned = u16::try_from(number::<DB>(row, 1)?).unwrap_or(u16::MAX);
+        let before = CounterState { used, warned, ..CounterState::default() };
+        let after = line.forced(before, 0, false, charge.now);
+        let reached = if after.warned > warned {
+            mark_warned::<DB>(writer.conn(), &tenant, line, before, after).await?
+        } else {
+            Vec::new()
+        };
+        writer.commit().await?;
+        Ok(Some(ChargeOutcome::Charged(vec![LineCount { used, held: 0, reached }])))
+    }
+}
+
+fn int(number: u64) -> Value<'static> {
+    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn number<DB: Backend>(row: &DB::Row, column: usize) -> Result<u64> {
+    let number = DB::int(row, column).map_err(|e| database_error(&e))?;
+    Ok(u64::try_from(number).unwrap_or(0))
+}
+
+/// Records the warning levels between two states. Of several charges that reached a level, one gets it.
+async fn mark_warned<DB: Backend>(
+    mut conn: Conn<'_, DB>,
+    tenant: &str,
+    line: &ChargeLine,
+    mut before: CounterState,
+    after: CounterState,
+) -> Result<Vec<u16>> {
+    let CounterKey { feature, subject, period } = &line.counter;
+    let name = [Value::Text(tenant), Value::Text(feature), Value::Text(subject), Value::Text(period)];
+    while before.warned < after.warned {
+        let sql = "UPDATE tenancy_quota_counters SET warned = $5 \
+                   WHERE tenant_id = $1 AND feature = $2 AND subject = $3 AND period = $4 AND warned = $6";
+        let [a, b, c, d] = name;
+        let values = [a, b, c, d, Value::Int(after.warned.into()), Value::Int(before.warned.into())];
+        if execute::<DB>(conn.reborrow(), sql, &values).await? == 1 {
+            return Ok(line.reached(before, after));
+        }
+        let sql = "SELECT warned FROM tenancy_quota_counters \
+                   WHERE tenant_id = $1 AND feature = $2 AND subject = $3 AND period = $4";
+        let rows = fetch::<DB>(conn.reborrow(), sql, &name).await?;
+        let Some(row) = rows.first() else { return Ok(Vec::new()) };
+        before.warned = u16::try_from(number::<DB>(row, 0)?).unwrap_or(u16::MAX);
+    }
+    Ok(Vec::new())
+}
+
+async fn charge_all<DB: Backend>(tx: &mut OpenTransaction<DB>, charge: &Charge) -> Result<ChargeOutcome> {
+    let tenant = charge.tenant.to_string();
+    if let Some((key, expires)) = &charge.key
+        && let Some(outcome) = claim_key::<DB>(tx.conn(), &tenant, key, *expires, charge).await?
+    {
+        return Ok(outcome);
+    }
+    let Locked { states: before, holds } = lock::<DB>(tx, &tenant, &charge.lines, charge.now).await?;
+    let is_hold = charge.hold.is_some();
+    let mut counts = Vec::with_capacity(before.len());
+    for (at, line) in charge.lines.iter().enumerate() {
+        let Some(after) = line.apply(before[at], line.amount, is_hold, charge.now) else {
+            return Ok(ChargeOutcome::Denied { line: at, counts: found(&before) });
+        };
+        counts.push((after, line.reached(before[at], after)));
+    }
+    for (at, (line, (after, _))) in charge.lines.iter().zip(&counts).enumerate() {
+        save::<DB>(tx.conn(), &tenant, line, *after, holds[at] + u64::from(is_hold)).await?;
+        if let Some(hold) = charge.hold {
+            let sql = "INSERT INTO tenancy_quota_holds \
+                       (tenant_id, id, feature, subject, period, amount, expires_us, state) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7, 'held')";
+            let values = [
+                Value::Text(&tenant),
+                Value::Text(&hold.id.to_string()),
+                Value::Text(&line.counter.feature),
+                Value::Text(&line.counter.subject),
+                Value::Text(&line.counter.period),
+                int(line.amount),
+                Value::Int(hold.expires.micros()),
+            ];
+            execute::<DB>(tx.conn(), sql, &values).await?;
+        }
+    }
+    let counts: Vec<_> = counts.into_iter().map(|(after, reached)| count(after, reached)).collect();
+    if let Some((key, _)) = &charge.key {
+        store_result::<DB>(tx.conn(), &tenant, key, charge, &counts).await?;
+    }
+    Ok(ChargeOutcome::Charged(counts))
+}
+
+/// The locked counters, and how many live holds each has.
+struct Locked {
+    states: Vec<CounterState>,
+    holds: Vec<u64>,
+}
+
+/// Locks the counters in their order, then reads what is held.
+async fn lock<DB: Backend>(
+    tx: &mut OpenTransaction<DB>,
+    tenant: &str,
+    lines: &[ChargeLine],
+    now: Timestamp,
+) -> Result<Locked> {
+    let mut states = Vec::with_capacity(lines.len());
+    let mut holds = Vec::with_capacity(lines.len());
+    for line in lines {
+        let sql = "INSERT INTO tenancy_quota_counters AS q \
+                   (tenant_id, feature, subject, period, used, starts_us, ends_us) VALUES ($1, $2, $3, $4, 0, $5, $6) \
+                   ON CONFLICT (tenant_id, feature, subject, period) DO UPDATE SET used = q.used \
+                   RETURNING used, warned, holds, over_since_us";
+        let values = [
+            Value::Text(tenant),
+            Value::Text(&line.counter.feature),
+            Value::Text(&line.counter.subject),
+            Value::Text(&line.counter.period),
+            Value::Int(line.window.start.micros()),
+            Value::OptionalInt(line.window.end.map(Timestamp::micros)),
+        ];
+        let rows = fetch::<DB>(tx.conn(), sql, &values).await?;
+        let row = rows.first().ok_or_else(|| Error::new(ErrorKind::Database, "a counter was not written"))?;
+        let over_since = DB::optional_int(row, 3).map_err(|e| database_error(&e))?;
+        states.push(CounterState {
+            used: number::<DB>(row, 0)?,
+            held: 0,
+            over_since: over_since.map(Timestamp::from_micros),
+            warned: u16::try_from(number::<DB>(row, 1)?).unwrap_or(u16::MAX),
+        });
+        holds.push(number::<DB>(row, 2)?);
+    }
+    for (at, line) in lines.iter().enumerate() {
+        if holds[at] > 0 {
+            let sql = "SELECT CAST(coalesce(sum(amount), 0) AS bigint), count(*) FROM tenancy_quota_holds \
+                       WHERE tenant_id = $1 AND feature = $2 AND subject = $3 AND period = $4 AND state = 'held' \
+                       AND expires_us > $5";
+            let rows = fetch::<DB>(tx.conn(), sql, &counter_values(tenant, line, now)).await?;
+            let row = rows.first().ok_or_else(|| Error::new(ErrorKind::Database, "a sum has no row"))?;
+            (states[at].held, holds[at]) = (number::<DB>(row, 0)?, number::<DB>(row, 1)?);
+        }
+    }
+    Ok(Locked { states, holds })
+}
+
+fn counter_values<'a>(tenant: &'a str, line: &'a ChargeLine, now: Timestamp) -> [Value<'a>; 5] {
+    [
+        Value::Text(tenant),
+        Value::Text(&line.counter.feature),
+        Value::Text(&line.counter.subject),
+        Value::Text(&line.counter.period),
+        Value::Int(now.micros()),
+    ]
+}
+
+/// Writes a locked counter. `holds` is the number of its live holds.
+async fn save<DB: Backend>(
+    conn: Conn<'_, DB>,
+    tenant: &str,
+    line: &ChargeLine,
+    state: CounterState,
+    holds: u64,
+) -> Result<()> {
+    let sql = "UPDATE tenancy_quota_counters SET used = $5, warned = $6, over_since_us = $7, holds = $8 \
+               WHERE tenant_id = $1 AND feature = $2 AND subject = $3 AND period = $4";
+    let values = [
+        Value::Text(tenant),
+        Value::Text(&line.counter.feature),
+        Value::Text(&line.counter.subject),
+        Value::Text(&line.counter.period),
+        int(state.used),
+        Value::Int(state.warned.into()),
+        Value::OptionalInt(state.over_since.map(Timestamp::micros)),
+        int(holds),
+    ];
+    execute::<DB>(conn, sql, &values).await.map(|_| ())
+}
+
+async fn resolve<DB: Backend>(tx: &mut OpenTransaction<DB>, end: &Resolution) -> Result<ResolveOutcome> {
+    let (tenant, id) = (end.tenant.to_string(), end.hold.to_string());
+    let Locked { states: before, holds } = lock::<DB>(tx, &tenant, &end.lines, end.now).await?;
+    let sql = "SELECT feature, subject, period, amount, expires_us, state FROM tenancy_quota_holds \
+               WHERE tenant_id = $1 AND id = $2";
+    let rows = fetch::<DB>(tx.conn(), sql, &[Value::Text(&tenant), Value::Text(&id)]).await?;
+    let Some(first) = rows.first() else { return Ok(ResolveOutcome::Expired) };
+    if text::<DB>(first, 5)? != "held" {
+        return Ok(ResolveOutcome::AlreadyResolved);
+    }
+    let is_live = end.now < time::<DB>(first, 4)?;
+    if !is_live && end.end != HoldEnd::CommitAnyway {
+        return Ok(ResolveOutcome::Expired);
+    }
+    let mut counts = Vec::with_capacity(before.len());
+    for (at, line) in end.lines.iter().enumerate() {
+        let held = if is_live { held::<DB>(&rows, line)? } else { 0 };
+        let state = CounterState { held: before[at].held.saturating_sub(held), ..before[at] };
+        let after = match end.end {
+            HoldEnd::Release => Some(state),
+            // What was held fits, also after the limit was lowered.
+            HoldEnd::Commit if line.amount > held => line.apply(state, line.amount, false, end.now),
+            HoldEnd::Commit | HoldEnd::CommitAnyway => Some(line.forced(state, line.amount, false, end.now)),
+        };
+        let Some(after) = after else {
+            return Ok(ResolveOutcome::Denied { line: at, counts: found(&before) });
+        };
+        counts.push((after, line.reached(before[at], after)));
+    }
+    for (at, (line, (after, _))) in end.lines.iter().zip(&counts).enumerate() {
+        save::<DB>(tx.conn(), &tenant, line, *after, holds[at].saturating_sub(u64::from(is_live))).await?;
+    }
+    let sql = "UPDATE tenancy_quota_holds SET state = $3 WHERE tenant_id = $1 AND id = $2";
+    let state = if end.end == HoldEnd::Release { "released" } else { "committed" };
+    execute::<DB>(tx.conn(), sql, &[Value::Text(&tenant), Value::Text(&id), Value::Text(state)]).await?;
+    Ok(ResolveOutcome::Resolved(counts.into_iter().map(|(after, reached)| count(after, reached)).collect()))
+}
+
+/// What a hold has of one counter.
+fn held<DB: Backend>(rows: &[DB::Row], line: &ChargeLine) -> Result<u64> {
+    for row in rows {
+        let key = CounterKey {
+            feature: text::<DB>(row, 0)?,
+            subject: text::<DB>(row, 1)?,
+            period: text::<DB>(row, 2)?,
+        };
+        if key == line.counter {
+            return number::<DB>(row, 3);
+        }
+    }
+    Ok(0)
+}
+
+fn found(states: &[CounterState]) -> Vec<LineCount> {
+    states.iter().map(|state| count(*state, Vec::new())).collect()
+}
+
+fn count(state: CounterState, reached: Vec<u16>) -> LineCount {
+    LineCount { used: state.used, held: state.held, reached }
+}
+
+fn counter<DB: Backend>(row: &DB::Row) -> Result<Counter> {
+    let key = CounterKey {
+        feature: text::<DB>(row, 0)?,
+        subject: text::<DB>(row, 1)?,
+        period: text::<DB>(row, 2)?,
+    };
+    Ok(Counter {
+        key,
+        used: number::<DB>(row, 3)?,
+        warned: u16::try_from(number::<DB>(row, 4)?).unwrap_or(u16::MAX),
+        start: time::<DB>(row, 5)?,
+        end: DB::optional_int(row, 6).map_err(|e| database_error(&e))?.map(Timestamp::from_micros),
+        held: number::<DB>(row, 7)?,
+    })
+}
