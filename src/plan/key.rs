@@ -53,7 +53,8 @@ pub(crate) use catalog_key;
 ///     [plans.free]
 ///     features = { export = false }
 /// "#)?.require(&[&EXPORT])?; // a key that the catalog lacks is an error here, at start
-/// assert!(!EXPORT.is_on(&catalog.entitlements("free")?)?);
+/// let free = catalog.entitlements("free")?;
+/// assert!(!EXPORT.is_on(&free)?);
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,7 +105,8 @@ impl Flag {
 ///     [plans.free]
 ///     features = { retention_days = 30 }
 /// "#)?.require(&[&RETENTION_DAYS])?;
-/// assert_eq!(RETENTION_DAYS.integer(&catalog.entitlements("free")?)?, 30);
+/// let free = catalog.entitlements("free")?;
+/// assert_eq!(RETENTION_DAYS.integer(&free)?, 30);
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
