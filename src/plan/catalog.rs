@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::database_limits::DatabaseEntry;
 #[cfg(feature = "stripe")]
 use super::products::Sold;
 use super::products::{Addon, AddonEntry, Plan, SoldOnce};
@@ -55,6 +56,8 @@ struct PlanEntry {
     usage_in_trial: bool,
     #[serde(default)]
     features: BTreeMap<String, Value>,
+    #[serde(default)]
+    database: DatabaseEntry,
 }
 
 fn yes() -> bool {
@@ -85,6 +88,7 @@ impl Catalog {
     /// | `fallback` | the plan of a tenant whose last subscription ended; without it such a tenant is deactivated |
     /// | `[features]` | each feature with its kind: `{ kind = "flag" }` or `{ kind = "gauge", unit = "seats" }` |
     /// | `[plans.KEY]` | `title`, `prices` (ids or lookup keys of prices, or ids of products), `seat_prices` (likewise), `usage_in_trial` (`false`: what is used during a trial is not billed), and `features`: a value for **every** feature |
+    /// | `[plans.KEY.database]` | limits of the plan in the database (optional): see [`DatabaseLimits`](super::DatabaseLimits) |
     /// | `[addons.KEY]` | `title` and `prices` of something that is bought beside a plan (optional) |
     ///
     /// An application that sells no plans needs one without features:
@@ -122,6 +126,7 @@ impl Catalog {
                 features,
                 upgrade_url: upgrade_url.clone(),
                 usage_in_trial: entry.usage_in_trial,
+                database_limits: entry.database.limits(&key)?,
             });
             let title = entry.title.unwrap_or_else(|| key.clone());
             plans.insert(

@@ -32,6 +32,7 @@
 //! ```
 
 mod catalog;
+mod database_limits;
 mod products;
 
 use std::fmt;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 pub use self::catalog::Catalog;
+pub use self::database_limits::DatabaseLimits;
 #[cfg(feature = "stripe")]
 pub(crate) use self::products::Sold;
 pub use self::products::{Addon, Plan};
@@ -120,6 +122,8 @@ pub struct Entitlements {
     upgrade_url: Option<Arc<str>>,
     #[serde(skip)]
     usage_in_trial: bool,
+    #[serde(skip)]
+    database_limits: DatabaseLimits,
 }
 
 fn as_map<S: serde::Serializer>(features: &[(String, Feature)], serializer: S) -> Result<S::Ok, S::Error> {
@@ -145,6 +149,11 @@ impl Entitlements {
     /// Whether usage during a trial is billed; `true` unless the plan has `usage_in_trial = false`.
     pub fn usage_in_trial(&self) -> bool {
         self.usage_in_trial
+    }
+
+    /// What the plan allows in the database: time, rows and connections.
+    pub fn database_limits(&self) -> &DatabaseLimits {
+        &self.database_limits
     }
 
     /// Every feature with its value in the plan, sorted by key.

@@ -33,19 +33,17 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
             core.check_statement(ctx, !read_only).map_err(to_sqlx_error)?;
             let mut lease = core.lease(ctx, !read_only, true).await?;
             if read_only {
-                let failed = {
+                let ended = {
                     let mut items = DB::stream(lease.conn(), sql, binds, persistent);
                     loop {
                         match items.try_next().await {
                             Ok(Some(item)) => yield item,
-                            Ok(None) => break None,
-                            Err(error) => break Some(error),
+                            Ok(None) => break Ok(()),
+                            Err(error) => break Err(error),
                         }
                     }
                 };
-                if let Some(error) = failed {
-                    lease.conn().settle(Err(error)).await?;
-                }
+                lease.conn().settle(ended).await?;
             } else {
                 let items = DB::stream(lease.conn(), sql, binds, persistent).try_collect().await;
                 let items: Vec<StreamItem<DB>> = lease.conn().settle(items).await?;
@@ -123,7 +121,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
             self.progress.matched_rows |= !read_only;
             // Between two rows no message is in flight. The next statement discards the unread rows.
             let state_between_rows = if read_only { State::Usable } else { State::Unread };
-            let failed = {
+            let ended = {
                 let mut items = DB::stream(self.conn.conn(), sql, binds, persistent);
                 loop {
                     match self.progress.record_result(items.try_next().await) {
@@ -132,14 +130,12 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
                             yield item;
                             self.progress.state = State::Running;
                         }
-                        Ok(None) => break None,
-                        Err(error) => break Some(error),
+                        Ok(None) => break Ok(()),
+                        Err(error) => break Err(error),
                     }
                 }
             };
-            if let Some(error) = failed {
-                self.conn.conn().settle(Err(error)).await?;
-            }
+            self.conn.conn().settle(ended).await?;
         })
     }
 
