@@ -157,7 +157,7 @@ async fn give_back<DB: Database>(mut conn: PoolConnection<DB>, drains_for: Optio
         None => returned.await,
         Some(limit) => {
             if sqlx_core::rt::timeout(limit, returned).await.is_err() {
-                sqlx_core::rt::sleep(CLIENT_CHECK + limit).await;
+                sqlx_core::rt::sleep(2 * CLIENT_CHECK).await;
             }
         }
     }
