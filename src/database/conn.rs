@@ -10,6 +10,7 @@ use super::statement_clock::{RunningStatement, StatementClock};
 
 /// A connection, and how statements are sent on it.
 #[expect(unnameable_types, reason = "part of the sealed traits")]
+#[expect(clippy::struct_field_names, reason = "the connection itself has no other name")]
 pub struct Conn<'c, DB: sqlx::Database> {
     pub(crate) conn: &'c mut DB::Connection,
     pub(crate) route: &'c Route,

@@ -130,18 +130,23 @@ impl<DB: Database> DerefMut for Pooled<DB> {
 
 impl<DB: Database> Drop for Pooled<DB> {
     fn drop(&mut self) {
-        let Some(conn) = self.conn.take() else { return };
-        let (held, reset) = (std::mem::take(&mut self.held), self.reset.take());
-        let drains_for = self.drains_for.filter(|_| self.in_flight);
+        let Some(mut conn) = self.conn.take() else { return };
         // The permits are held until the connection is idle: whoever gets them finds an idle connection.
+        let held = std::mem::take(&mut self.held);
+        if let Some(reset) = self.reset.take() {
+            sqlx_core::rt::spawn(async move {
+                if let Some(mut conn) = reset(conn).await {
+                    conn.return_to_pool().await;
+                }
+                drop(held);
+            });
+            return;
+        }
+        let drains_for = self.drains_for.filter(|_| self.in_flight);
+        // The connection leaves `conn` here, and not when the task first runs, which it may never do.
+        let returned = conn.return_to_pool();
         sqlx_core::rt::spawn(async move {
-            let conn = match reset {
-                Some(reset) => reset(conn).await,
-                None => Some(conn),
-            };
-            if let Some(conn) = conn {
-                give_back(conn, drains_for).await;
-            }
+            give_back(returned, drains_for).await;
             drop(held);
         });
     }
@@ -151,14 +156,9 @@ impl<DB: Database> Drop for Pooled<DB> {
 ///
 /// If that takes longer than `drains_for`, the connection is closed: the pool opens another one, and the server ends
 /// the statement when it notices. A tenant whose share is limited gets this part of it back only then.
-async fn give_back<DB: Database>(mut conn: PoolConnection<DB>, drains_for: Option<Duration>) {
-    let returned = conn.return_to_pool();
-    match drains_for {
-        None => returned.await,
-        Some(limit) => {
-            if sqlx_core::rt::timeout(limit, returned).await.is_err() {
-                sqlx_core::rt::sleep(2 * CLIENT_CHECK).await;
-            }
-        }
+async fn give_back(returned: impl Future<Output = ()>, drains_for: Option<Duration>) {
+    let Some(limit) = drains_for else { return returned.await };
+    if sqlx_core::rt::timeout(limit, returned).await.is_err() {
+        sqlx_core::rt::sleep(2 * CLIENT_CHECK).await;
     }
 }

@@ -73,7 +73,8 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
     {
         Box::pin(async move {
             let (mut lease, sql) = self.to_prepare(&sql).await?;
-            DB::prepare(lease.conn(), sql, parameters).await
+            let statement = DB::prepare(lease.conn(), sql, parameters).await;
+            lease.conn().settle(statement).await
         })
     }
 
@@ -83,7 +84,8 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
     {
         Box::pin(async move {
             let (mut lease, sql) = self.to_prepare(&sql).await?;
-            DB::describe(lease.conn(), sql).await
+            let description = DB::describe(lease.conn(), sql).await;
+            lease.conn().settle(description).await
         })
     }
 }
@@ -160,6 +162,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
             let sql = self.core.rewrites.prepare::<DB>(&sql, route).await.map_err(to_sqlx_error)?;
             self.begin_statement().map_err(to_sqlx_error)?;
             let statement = DB::prepare(self.conn.conn(), sql, parameters).await;
+            let statement = self.conn.conn().settle(statement).await;
             self.progress.record_result(statement)
         })
     }
@@ -173,6 +176,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
             let sql = self.core.rewrites.prepare::<DB>(&sql, route).await.map_err(to_sqlx_error)?;
             self.begin_statement().map_err(to_sqlx_error)?;
             let description = DB::describe(self.conn.conn(), sql).await;
+            let description = self.conn.conn().settle(description).await;
             self.progress.record_result(description)
         })
     }
