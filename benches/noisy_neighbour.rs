@@ -98,15 +98,15 @@ async fn read(db: &TenantDb<Postgres>, ctx: &TenantContext, until: Instant, meas
     }
 }
 
-async fn run(db: &TenantDb<Postgres>, tenants: &Tenants, noisy: usize, measured: &Measured) {
-    let noise = join_all((0..noisy).map(|_| noise(db, &tenants.fixture.acme, measured)));
+async fn run(db: &TenantDb<Postgres>, tenants: &Tenants, lanes: usize, measured: &Measured) {
+    let noise = join_all((0..lanes).map(|_| noise(db, &tenants.fixture.acme, measured)));
     let quiet = async {
         // The noise comes first.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let until = Instant::now() + ROUND;
         join_all(tenants.quiet.iter().map(|ctx| read(db, ctx, until, measured))).await;
     };
-    if noisy == 0 {
+    if lanes == 0 {
         quiet.await;
     } else {
         select(Box::pin(noise), Box::pin(quiet)).await;
@@ -128,9 +128,9 @@ async fn compare() {
     ];
     let measured: [Measured; 3] = Default::default();
     for _ in 0..ROUNDS {
-        for ((_, noisy, share), measured) in variants.iter().zip(&measured) {
+        for ((_, lanes, share), measured) in variants.iter().zip(&measured) {
             let db = tenants.database(*share).await;
-            run(&db, &tenants, *noisy, measured).await;
+            run(&db, &tenants, *lanes, measured).await;
         }
     }
     println!("\na read of the nine quiet tenants: median; relative to the first");

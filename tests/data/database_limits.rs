@@ -303,10 +303,7 @@ async fn the_time_limits_of_a_plan_end_with_its_transaction() {
     let fixture = Fixture::<Postgres>::new().await;
     let pool = one_connection(&fixture).await;
     let functions = ["current_setting", "pg_backend_pid"];
-    let schema = functions
-        .into_iter()
-        .try_fold(Schema::new("tenant_id").unwrap(), |schema, name| schema.function(name))
-        .unwrap();
+    let schema = functions.into_iter().try_fold(Schema::new("tenant_id").unwrap(), Schema::function).unwrap();
     let db = TenantDb::from_pool(pool.clone()).schema(schema).build().await.unwrap();
     let free = "statement_timeout_ms = 2500\nlock_timeout_ms = 600";
     let [acme, globex] = limited(&fixture, free, "statement_timeout_ms = 7000").await;
