@@ -102,8 +102,15 @@ pub enum ErrorKind {
     WrongRegion,
     /// The tenant's schema or database lacks a migration of the application; it may be there soon.
     MigrationPending,
-    /// No connection became free in time: the tenant uses all of its share, or all connections are in use.
+    /// No connection became free in time: all connections are in use, by all tenants together.
     ConnectionLimit,
+    /// The tenant uses all connections that it may use at a time, and none of them became free in time. Other tenants
+    /// are not affected.
+    TenantConnectionLimit,
+    /// The statement ran longer than its time limit, and was ended. A retry takes as long again.
+    StatementTimeout,
+    /// The statement returned more rows than the tenant's plan allows for one statement.
+    RowLimit,
     /// The billing system cannot be reached, or accepts no more requests for now; a later retry may succeed.
     BillingUnavailable,
     /// The billing system rejected a request; the text contains its reason.
@@ -156,6 +163,9 @@ impl ErrorKind {
             Self::WrongRegion => "wrong-region",
             Self::MigrationPending => "migration-pending",
             Self::ConnectionLimit => "connection-limit",
+            Self::TenantConnectionLimit => "tenant-connection-limit",
+            Self::StatementTimeout => "statement-timeout",
+            Self::RowLimit => "row-limit",
             Self::BillingUnavailable => "billing-unavailable",
             Self::BillingRejected => "billing-rejected",
             Self::Misconfigured => "misconfigured",
@@ -291,6 +301,8 @@ impl Error {
     /// Whether a retry of the same call may succeed: the store was down, a transaction lost a conflict, no connection
     /// was free, a migration is still missing, or the billing system was down.
     ///
+    /// [`ErrorKind::StatementTimeout`] is not: the same statement needs the same time again.
+    ///
     /// A write that lost its connection may have succeeded. Before you repeat it, read the rows, or give the write a
     /// unique key.
     pub fn is_transient(&self) -> bool {
@@ -299,6 +311,7 @@ impl Error {
             ErrorKind::StoreUnavailable
                 | ErrorKind::Retryable
                 | ErrorKind::ConnectionLimit
+                | ErrorKind::TenantConnectionLimit
                 | ErrorKind::MigrationPending
                 | ErrorKind::BillingUnavailable
         )

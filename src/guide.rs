@@ -26,6 +26,8 @@ pub mod how_to {
     pub mod citus {}
     #[doc = include_str!("../docs/how-to/custom-domains.md")]
     pub mod custom_domains {}
+    #[doc = include_str!("../docs/how-to/noisy-neighbours.md")]
+    pub mod noisy_neighbours {}
     #[doc = include_str!("../docs/how-to/pgbouncer.md")]
     pub mod pgbouncer {}
     #[doc = include_str!("../docs/how-to/plans-and-quotas.md")]

@@ -53,7 +53,8 @@ pub(crate) struct TenantDatabase<DB: Driver> {
     pool: Pool<DB>,
     in_use: Arc<Semaphore>,
     last_used: AtomicU64,
-    checked: OnceCell<()>,
+    /// Whether the server checks during a statement that its client is still there; set by the first connection.
+    checks_client: OnceCell<bool>,
     pub(crate) enforcement: Enforcement,
     pub(crate) route: Route,
 }
@@ -108,14 +109,14 @@ impl<DB: Driver> Databases<DB> {
             sqlx_core::rt::timeout(self.limits.wait, permits).await.map_err(|_| self.timed_out(database))?;
         let mut conn = loop {
             if let Some(idle) = database.pool.try_acquire() {
-                break Pooled::of_tenant(idle, permits);
+                break Pooled::of_tenant(idle, permits, DB::DRAINS_FOR);
             }
             match self.make_room() {
                 Room::Free(opening) => {
                     // The pool counts the connection from here on, until it is closed.
                     let opened = database.pool.acquire().await;
                     drop(opening);
-                    break Pooled::of_tenant(opened.map_err(missing)?, permits);
+                    break Pooled::of_tenant(opened.map_err(missing)?, permits, DB::DRAINS_FOR);
                 }
                 Room::Close(idle) => {
                     let _ = idle.close().await;
@@ -125,10 +126,11 @@ impl<DB: Driver> Databases<DB> {
             }
         };
         let checked = database
-            .checked
+            .checks_client
             .get_or_try_init(async || {
                 DB::check_connection_mode(&mut conn, database.route.connection_mode).await?;
-                DB::check_database(&mut conn, database.enforcement, self.own_type).await
+                DB::check_database(&mut conn, database.enforcement, self.own_type).await?;
+                Ok(DB::checks_client(&mut conn, database.route.connection_mode).await)
             })
             .await;
         checked.map_err(to_sqlx_error)?;
@@ -151,19 +153,16 @@ impl<DB: Driver> Databases<DB> {
     }
 
     fn timed_out(&self, database: &TenantDatabase<DB>) -> sqlx::Error {
-        let text = if database.in_use.available_permits() == 0 {
-            format!(
-                "this tenant's database uses all {} connections that it may use",
-                self.limits.per_database
-            )
+        let (kind, text) = if database.in_use.available_permits() == 0 {
+            let share = self.limits.per_database;
+            let text = format!("this tenant's database uses all {share} connections that it may use");
+            (ErrorKind::TenantConnectionLimit, text)
         } else {
-            format!("all {} connections of the tenants' databases are in use", self.max_open)
+            let text = format!("all {} connections of the tenants' databases are in use", self.max_open);
+            (ErrorKind::ConnectionLimit, text)
         };
         let waited = self.limits.wait;
-        to_sqlx_error(Error::new(
-            ErrorKind::ConnectionLimit,
-            format!("{text}, and none became free within {waited:?}"),
-        ))
+        to_sqlx_error(Error::new(kind, format!("{text}, and none became free within {waited:?}")))
     }
 
     fn state(&self) -> MutexGuard<'_, State<DB>> {
@@ -211,10 +210,14 @@ impl<DB: Driver> TenantDatabase<DB> {
             pool: DB::pool(options, connect, connection_mode),
             in_use: Arc::new(Semaphore::new(limits.per_database as usize)),
             last_used: AtomicU64::new(used),
-            checked: OnceCell::new(),
+            checks_client: OnceCell::new(),
             enforcement,
             route: Route::of(connection_mode),
         }
+    }
+
+    pub(super) fn checks_client(&self) -> bool {
+        self.checks_client.get().copied().unwrap_or_default()
     }
 
     pub(crate) fn size(&self) -> u32 {

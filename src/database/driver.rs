@@ -1,6 +1,7 @@
 //! [`Driver`]: the database operations that the library needs. `postgres.rs` and `sqlite.rs` implement it.
 
 use std::future::Future;
+use std::time::Duration;
 
 use sqlx::{Connection, Pool, SqlStr};
 use tenancy_sql::TenantType;
@@ -15,6 +16,7 @@ use super::pooled::Pooled;
 use super::route::Route;
 use super::value::Value;
 use crate::error::Result;
+use crate::plan::DatabaseLimits;
 use crate::tenant::TenantId;
 
 /// The database operations that the library needs: begin a transaction, set the tenant, bind and read values.
@@ -66,6 +68,22 @@ pub trait Driver: Native {
     /// Deletes a row of `tenancy_ready_places` of the kind `$1`, and returns its name. A row that another transaction
     /// deletes is passed over.
     const CLAIM_PLACE: &str;
+
+    /// How long to wait for the rest of the result of a dropped statement, before its connection is closed. `None`: for
+    /// as long as it takes.
+    const DRAINS_FOR: Option<Duration>;
+
+    /// Sets limits of the plan that the message of `begin` cannot set, until the connection goes back to its pool.
+    fn limit(
+        conn: &mut Pooled<Self>,
+        limits: &DatabaseLimits,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Whether a transaction can make the server check during a statement that its client is still there.
+    fn checks_client(
+        conn: &mut Self::Connection,
+        connection_mode: ConnectionMode,
+    ) -> impl Future<Output = bool> + Send;
 
     /// Disposes of a connection whose `begin` did not return.
     fn discard(conn: Pooled<Self>);
@@ -124,7 +142,9 @@ macro_rules! common_methods {
         ) -> sqlx::Result<u64> {
             let query =
                 sqlx::query_with::<$db, _>(conn.text(sql), binds).persistent(conn.uses_named_statements());
+            let running = conn.start();
             let done = query.execute(&mut *conn.conn).await;
+            running.end();
             Ok(conn.settle(done).await?.rows_affected())
         }
 
@@ -135,7 +155,9 @@ macro_rules! common_methods {
         ) -> sqlx::Result<Vec<Self::Row>> {
             let query =
                 sqlx::query_with::<$db, _>(conn.text(sql), binds).persistent(conn.uses_named_statements());
-            let rows = query.fetch_all(&mut *conn.conn).await;
+            let running = conn.start();
+            let rows = crate::database::read_rows(query.fetch(&mut *conn.conn), conn.max_rows).await;
+            running.end();
             conn.settle(rows).await
         }
 

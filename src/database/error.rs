@@ -103,8 +103,14 @@ pub(crate) fn database_error(error: &sqlx::Error) -> Error {
                 return Error::new(ErrorKind::InvalidInput, "a value breaks a rule of its column")
                     .with_constraint(constraint(db.as_ref()));
             }
+            // SQLite interrupts a statement when its time limit has passed.
+            (_, Some("9")) => (ErrorKind::StatementTimeout, TOO_LONG),
             // PostgreSQL: serialization failure, deadlock, lock not available. SQLite: busy and locked, with their
             // extended codes.
+            (_, Some("55P03")) if db.message().contains("lock timeout") => (
+                ErrorKind::Retryable,
+                "another transaction held a lock for longer than the lock timeout; run it again",
+            ),
             (_, Some("40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" | "773")) => {
                 (ErrorKind::Retryable, "the transaction conflicted with another one; run it again")
             }
@@ -131,7 +137,13 @@ pub(crate) fn is_missing_table(error: &dyn DatabaseError) -> bool {
 /// have been committed: [`ErrorKind::OutcomeUnknown`].
 pub(crate) fn change_error(error: &sqlx::Error) -> Error {
     let known = database_error(error);
-    if known.kind() != ErrorKind::StoreUnavailable || matches!(error, sqlx::Error::PoolTimedOut) {
+    // Neither ran to its end.
+    let is_known = match error {
+        sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Database(error) => error.code().as_deref() == Some(CANCELLED),
+        _ => false,
+    };
+    if is_known || known.kind() != ErrorKind::StoreUnavailable {
         return known;
     }
     Error::new(
@@ -141,6 +153,12 @@ pub(crate) fn change_error(error: &sqlx::Error) -> Error {
     )
     .with_source(error.to_string())
 }
+
+const TOO_LONG: &str = "the statement ran longer than its time limit and was ended; read fewer rows at once, add an index, or raise the \
+     `statement_timeout_ms` of the plan";
+
+/// The SQLSTATE of a statement that was cancelled, or that ran too long.
+const CANCELLED: &str = "57014";
 
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
@@ -175,9 +193,12 @@ fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
             ErrorKind::Misconfigured,
             "the statement names an object that is not in the database; apply its migrations",
         ),
-        "57014" => {
-            (ErrorKind::StoreUnavailable, "the statement took longer than its time limit; try again later")
-        }
+        // PostgreSQL has one code for both. Where it speaks another language, a cancelled statement is a timeout, too.
+        CANCELLED if message.contains("user request") => (
+            ErrorKind::StoreUnavailable,
+            "an administrator or another program cancelled the statement; try again later",
+        ),
+        CANCELLED => (ErrorKind::StatementTimeout, TOO_LONG),
         _ => match &code[..2] {
             "22" => (ErrorKind::InvalidInput, "a value does not fit where it is used"),
             // Connection failures, too few resources, shutdown.

@@ -16,7 +16,7 @@ pub(crate) enum Lease<DB: Driver> {
 impl<DB: Driver> Lease<DB> {
     pub(crate) fn conn(&mut self) -> Conn<'_, DB> {
         match self {
-            Self::Autocommit(conn, route) => Conn::on(&mut **conn, route),
+            Self::Autocommit(conn, route) => conn.conn(route),
             Self::Transaction(open) => open.conn(),
         }
     }

@@ -42,7 +42,8 @@ impl ConnectionLimits {
 
     /// Sets how long a statement waits for a connection. The default is 30 seconds.
     ///
-    /// After that it fails with [`ErrorKind::ConnectionLimit`].
+    /// After that it fails with [`ErrorKind::TenantConnectionLimit`] if its own database uses all of its connections, else
+    /// with [`ErrorKind::ConnectionLimit`].
     pub fn wait(self, wait: Duration) -> Self {
         Self { wait, ..self }
     }

@@ -6,6 +6,7 @@
 mod audit_row;
 mod begin;
 mod bind;
+mod bulkhead;
 #[cfg(feature = "postgres")]
 mod citus;
 mod conn;
@@ -29,18 +30,24 @@ mod postgres;
 mod postgres_own_tables;
 mod registry;
 mod route;
+mod row_limit;
 mod source;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "sqlite")]
 mod sqlite_files;
+#[cfg(feature = "sqlite")]
+mod sqlite_limits;
+mod statement_clock;
 mod tenant_id;
 mod transaction;
+mod use_count;
 mod value;
 
 pub(crate) use self::audit_row::insert_event;
 pub(crate) use self::begin::Begin;
 pub(crate) use self::bind::arguments;
+pub(crate) use self::bulkhead::{Bulkhead, BulkheadPermit};
 pub(crate) use self::conn::{Conn, TxMode};
 pub use self::connection_mode::ConnectionMode;
 pub(crate) use self::databases::Databases;
@@ -52,12 +59,15 @@ pub use self::limits::ConnectionLimits;
 #[cfg(feature = "dynamic")]
 pub(crate) use self::native::{ItemStream, StreamItem, first_row};
 pub(crate) use self::own_tables::OwnTables;
-pub(crate) use self::pooled::Pooled;
 pub use self::registry::{DatabaseConfig, DatabaseRegistry};
 pub(crate) use self::route::Route;
+pub(crate) use self::row_limit::read_rows;
+#[cfg(feature = "streaming")]
+pub(crate) use self::row_limit::row_limit;
 pub(crate) use self::source::Source;
 #[cfg(feature = "sqlite")]
 pub use self::sqlite_files::SqliteFiles;
 pub(crate) use self::tenant_id::BoundTenant;
 pub(crate) use self::transaction::OpenTransaction;
+pub(crate) use self::use_count::UseCount;
 pub(crate) use self::value::Value;

@@ -1,6 +1,6 @@
 //! [`Native`]: runs sqlx's own query objects, for the scoped executor and for the `query_checked!` macros.
 
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, StreamExt};
 use sqlx::database::HasStatementCache;
 use sqlx::query::{Map, Query, QueryScalar};
 use sqlx::{FromRow, SqlStr};
@@ -8,6 +8,8 @@ use sqlx_core::describe::Describe;
 
 use super::conn::Conn;
 use super::error::to_sqlx_error;
+use super::row_limit::RowCount;
+use super::statement_clock::RunningStatement;
 use crate::error::{Error, ErrorKind};
 
 /// One item of a result: a row, or the summary of a finished statement.
@@ -60,6 +62,26 @@ pub trait Native: sqlx::Database + HasStatementCache {
         (T,): for<'r> FromRow<'r, Self::Row>;
 }
 
+/// The result of a statement, in which the first row over the limit of the plan is an error.
+///
+/// The statement counts as running until the stream is dropped.
+fn limited<DB: sqlx::Database>(
+    items: ItemStream<'_, DB>,
+    running: RunningStatement,
+    max_rows: Option<u64>,
+) -> ItemStream<'_, DB> {
+    let mut count = RowCount::new(max_rows);
+    items
+        .map(move |item| {
+            let _running = &running;
+            match item {
+                Ok(sqlx::Either::Right(row)) => count.add().map(|()| sqlx::Either::Right(row)),
+                item => item,
+            }
+        })
+        .boxed()
+}
+
 /// The error of `prepare` and `describe` behind a pooler: both leave a named statement on a connection.
 fn preparing_unsupported() -> sqlx::Error {
     to_sqlx_error(Error::new(
@@ -75,7 +97,7 @@ macro_rules! native {
         use sqlx::{Execute, Executor, SqlStr};
         use sqlx_core::describe::Describe;
 
-        use super::{Conn, ItemStream, Native, preparing_unsupported};
+        use super::{Conn, ItemStream, Native, limited, preparing_unsupported};
 
         type Arguments = <$db as sqlx::Database>::Arguments;
         type Row = <$db as sqlx::Database>::Row;
@@ -91,7 +113,8 @@ macro_rules! native {
             ) -> ItemStream<'_, Self> {
                 let persistent = persistent && conn.uses_named_statements();
                 let query = sqlx::query_with(conn.text(sql), binds).persistent(persistent);
-                conn.conn.fetch_many(query)
+                let (running, max_rows) = (conn.start(), conn.max_rows);
+                limited::<Self>(conn.conn.fetch_many(query), running, max_rows)
             }
 
             async fn prepare(

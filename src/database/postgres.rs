@@ -16,11 +16,12 @@ use super::driver::{Driver, common_methods};
 use super::enforcement::Enforcement;
 use super::error::{database_error, to_sqlx_error};
 use super::own_tables::OwnTables;
-use super::pooled::Pooled;
+use super::pooled::{CLIENT_CHECK, Pooled};
 use super::route::Route;
 use super::tenant_id::encode_tenant_id;
 use super::{citus, postgres_own_tables};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::DatabaseLimits;
 use crate::tenant::{PlacementName, TenantId};
 
 /// How long a connection is idle before it is pinged on its next use.
@@ -31,6 +32,7 @@ encode_tenant_id!(Postgres);
 impl Driver for Postgres {
     const HAS_RLS: bool = true;
     const HAS_SCHEMAS: bool = true;
+    const DRAINS_FOR: Option<Duration> = Some(Duration::from_millis(100));
     const CLAIM_PLACE: &str = "DELETE FROM tenancy_ready_places WHERE name = \
         (SELECT name FROM tenancy_ready_places WHERE kind = $1 AND ready_us > 0 ORDER BY ready_us, name LIMIT 1 \
         FOR UPDATE SKIP LOCKED) RETURNING name";
@@ -45,7 +47,7 @@ impl Driver for Postgres {
         if conn.route.connection_mode == ConnectionMode::Citus {
             // Citus forwards a message of several statements to its workers whole, with a BEGIN too many.
             send_begin(conn.conn, statement.to_owned()).await?;
-            for setting in settings(begin.tenant, conn.route) {
+            for setting in settings(begin.tenant, conn.route).into_iter().chain(time_limits(conn.route)) {
                 sqlx::raw_sql(AssertSqlSafe(setting)).execute(&mut *conn.conn).await?;
             }
             return Ok(());
@@ -53,7 +55,7 @@ impl Driver for Postgres {
         // One message begins the transaction and sets the tenant. The settings are local to the transaction. The check
         // fails unless the transaction began with this message and its tenant is this one.
         let mut message = statement.to_owned();
-        for setting in settings(begin.tenant, conn.route) {
+        for setting in settings(begin.tenant, conn.route).into_iter().chain(time_limits(conn.route)) {
             let _ = write!(message, "; {setting}");
         }
         if begin.verify_tenant {
@@ -148,6 +150,19 @@ impl Driver for Postgres {
             .execute(conn.conn)
             .await
             .map(|_| ())
+    }
+
+    async fn limit(_: &mut Pooled<Self>, _: &DatabaseLimits) -> sqlx::Result<()> {
+        // The message of `begin` sets them.
+        Ok(())
+    }
+
+    async fn checks_client(conn: &mut PgConnection, connection_mode: ConnectionMode) -> bool {
+        // On Citus a setting costs a round trip. Windows and some other systems cannot check.
+        let milliseconds = CLIENT_CHECK.as_millis();
+        let probe = format!("SELECT set_config('client_connection_check_interval', '{milliseconds}', true)");
+        connection_mode != ConnectionMode::Citus
+            && sqlx::raw_sql(AssertSqlSafe(probe)).execute(conn).await.is_ok()
     }
 
     fn discard(conn: Pooled<Self>) {
@@ -254,6 +269,22 @@ fn settings(tenant: Option<&TenantId>, route: &Route) -> Vec<String> {
     let role = |role| format!("SET LOCAL ROLE \"{role}\"");
     let route = route.schema.as_ref().map(path).into_iter().chain(route.role.as_ref().map(role));
     tenant.into_iter().chain(route).collect()
+}
+
+/// The time limits of the plan, and the check that the client is still there. They end with the transaction.
+fn time_limits(route: &Route) -> impl Iterator<Item = String> {
+    let set = |name: &str, limit: Option<Duration>| {
+        limit.map(|limit| format!("SET LOCAL {name} = {}", limit.as_millis()))
+    };
+    let plan = [
+        set("statement_timeout", route.limits.statement_timeout()),
+        set("lock_timeout", route.limits.lock_timeout()),
+    ];
+    plan.into_iter().flatten().chain(route.checks_client.then(client_check))
+}
+
+fn client_check() -> String {
+    format!("SET LOCAL client_connection_check_interval = {}", CLIENT_CHECK.as_millis())
 }
 
 /// The tenant id as text for `app.tenant_id`. It is part of the SQL, so its characters are checked once more.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::connection_mode::ConnectionMode;
+use crate::plan::DatabaseLimits;
 use crate::tenant::PlacementName;
 
 /// How statements are sent on a connection.
@@ -16,6 +17,11 @@ pub struct Route {
     pub(crate) role: Option<PlacementName>,
     /// The schema of the library's own tables, quoted where needed. It is `None` where the search path of the connection finds them.
     pub(crate) own_tables: Option<Arc<str>>,
+    /// What the tenant's plan allows.
+    pub(crate) limits: DatabaseLimits,
+    /// Whether the server checks during a statement that the client is still there. It then ends the statement of a
+    /// dropped request.
+    pub(crate) checks_client: bool,
 }
 
 impl Route {

@@ -6,18 +6,22 @@ use sqlx::Pool;
 
 use super::databases::{Databases, TenantDatabase};
 use super::driver::Driver;
+use super::error::to_sqlx_error;
 use super::pooled::Pooled;
+use super::route::Route;
+use super::use_count::UseCount;
+use crate::error::{Error, ErrorKind};
 
 /// Where connections come from: the shared pool, or the database of one tenant.
 pub(crate) enum Source<DB: Driver> {
-    Shared(Pool<DB>),
+    Shared(Pool<DB>, UseCount),
     Tenant(Arc<Databases<DB>>, Arc<TenantDatabase<DB>>),
 }
 
 impl<DB: Driver> Clone for Source<DB> {
     fn clone(&self) -> Self {
         match self {
-            Self::Shared(pool) => Self::Shared(pool.clone()),
+            Self::Shared(pool, in_use) => Self::Shared(pool.clone(), in_use.clone()),
             Self::Tenant(databases, database) => Self::Tenant(databases.clone(), database.clone()),
         }
     }
@@ -26,16 +30,41 @@ impl<DB: Driver> Clone for Source<DB> {
 impl<DB: Driver> Source<DB> {
     pub(crate) async fn acquire(&self) -> sqlx::Result<Pooled<DB>> {
         match self {
-            Self::Shared(pool) => pool.acquire().await.map(Pooled::shared),
+            Self::Shared(pool, in_use) => match pool.acquire().await {
+                Ok(conn) => Ok(Pooled::shared(conn, in_use.enter(), DB::DRAINS_FOR)),
+                Err(sqlx::Error::PoolTimedOut) if in_use.get() >= pool.options().get_max_connections() => {
+                    Err(to_sqlx_error(all_in_use(pool)))
+                }
+                Err(error) => Err(error),
+            },
             Self::Tenant(databases, database) => databases.acquire(database).await,
+        }
+    }
+
+    /// Whether the server of an acquired connection checks that its client is still there.
+    pub(super) fn checks_client(&self, route: &Route) -> bool {
+        match self {
+            Self::Shared(..) => route.checks_client,
+            Self::Tenant(_, database) => database.checks_client(),
         }
     }
 
     /// The number of open connections.
     pub(super) fn size(&self) -> u32 {
         match self {
-            Self::Shared(pool) => pool.size(),
+            Self::Shared(pool, _) => pool.size(),
             Self::Tenant(_, database) => database.size(),
         }
     }
+}
+
+fn all_in_use<DB: Driver>(pool: &Pool<DB>) -> Error {
+    Error::new(
+        ErrorKind::ConnectionLimit,
+        format!(
+            "all {} connections of the pool are in use, and none became free in time; limit the connections of each \
+             tenant with `max_connections_per_tenant`, or open more",
+            pool.options().get_max_connections()
+        ),
+    )
 }

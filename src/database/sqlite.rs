@@ -1,6 +1,7 @@
 //! [`Driver`] for SQLite.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use sqlx::pool::PoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
@@ -16,8 +17,10 @@ use super::enforcement::Enforcement;
 use super::own_tables::OwnTables;
 use super::pooled::Pooled;
 use super::route::Route;
+use super::sqlite_limits;
 use super::tenant_id::encode_tenant_id;
 use crate::error::Result;
+use crate::plan::DatabaseLimits;
 use crate::tenant::TenantId;
 
 encode_tenant_id!(Sqlite);
@@ -25,6 +28,8 @@ encode_tenant_id!(Sqlite);
 impl Driver for Sqlite {
     const HAS_RLS: bool = false;
     const HAS_SCHEMAS: bool = false;
+    // Closing the connection would lose an in-memory database.
+    const DRAINS_FOR: Option<Duration> = None;
     // One transaction writes at a time.
     const CLAIM_PLACE: &str = "DELETE FROM tenancy_ready_places WHERE name = \
         (SELECT name FROM tenancy_ready_places WHERE kind = $1 AND ready_us > 0 ORDER BY ready_us, name LIMIT 1) RETURNING name";
@@ -62,6 +67,14 @@ impl Driver for Sqlite {
     async fn advisory_lock(_: Conn<'_, Self>, _: &str) -> sqlx::Result<()> {
         // SQLite runs one write transaction at a time.
         Ok(())
+    }
+
+    async fn limit(conn: &mut Pooled<Self>, limits: &DatabaseLimits) -> sqlx::Result<()> {
+        sqlite_limits::set(conn, limits).await
+    }
+
+    async fn checks_client(_: &mut SqliteConnection, _: ConnectionMode) -> bool {
+        false
     }
 
     fn discard(conn: Pooled<Self>) {

@@ -3,6 +3,7 @@
 use sqlx_core::transaction::TransactionManager;
 
 use super::begin::Begin;
+use super::bulkhead::BulkheadPermit;
 use super::conn::Conn;
 use super::driver::Driver;
 use super::error::{change_error, database_error};
@@ -27,16 +28,28 @@ impl<DB: Driver> OpenTransaction<DB> {
     /// In sqlx 0.9.0 a `begin` that is dropped in flight (a timeout, a client that disconnected) leaves the
     /// connection in the pool inside the tenant's open transaction, and every later user of it reads that tenant's
     /// rows.
-    pub(crate) async fn open(source: &Source<DB>, route: Route, begin: Begin<'_>) -> sqlx::Result<Self> {
+    ///
+    /// The connection holds `share`, the part of the tenant's share, until it is idle again.
+    pub(crate) async fn open(
+        source: &Source<DB>,
+        mut share: Option<BulkheadPermit>,
+        mut route: Route,
+        begin: Begin<'_>,
+    ) -> sqlx::Result<Self> {
         // After a restart of the server every pooled connection is dead, so each of them may fail once.
         let mut retries = source.size();
         loop {
-            let conn = source.acquire().await?;
+            let mut conn = source.acquire().await?;
+            conn.hold(share.take());
+            route.checks_client = source.checks_client(&route);
             let mut opening = Opening(Some(conn));
             let conn = opening.0.as_mut().expect("the connection was just stored");
-            match DB::begin(Conn::on(&mut **conn, &route), begin).await {
+            match begin_on(conn, &route, begin).await {
                 Ok(()) => return Ok(Self { conn: opening.0.take(), route }),
-                Err(error) if retries > 0 && is_retryable(&error) => retries -= 1,
+                Err(error) if retries > 0 && is_retryable(&error) => {
+                    share = conn.release_share();
+                    retries -= 1;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -44,7 +57,7 @@ impl<DB: Driver> OpenTransaction<DB> {
 
     pub(crate) fn conn(&mut self) -> Conn<'_, DB> {
         let conn = self.conn.as_mut().expect("only the end of the transaction takes the connection");
-        Conn::on(&mut **conn, &self.route)
+        conn.conn(&self.route)
     }
 
     /// Sets the tenant of the transaction, and the schema in which its statements run from now on.
@@ -60,15 +73,29 @@ impl<DB: Driver> OpenTransaction<DB> {
 
     pub(crate) async fn commit(mut self) -> Result<()> {
         DB::TransactionManager::commit(self.conn().conn).await.map_err(|e| change_error(&e))?;
-        self.conn = None;
+        self.ended();
         Ok(())
     }
 
     pub(crate) async fn rollback(mut self) -> Result<()> {
         DB::TransactionManager::rollback(self.conn().conn).await.map_err(|e| database_error(&e))?;
-        self.conn = None;
+        self.ended();
         Ok(())
     }
+
+    /// Returns the connection: the result of the last statement was received, and there is nothing to roll back.
+    fn ended(&mut self) {
+        if let Some(mut conn) = self.conn.take() {
+            conn.settled();
+        }
+    }
+}
+
+async fn begin_on<DB: Driver>(conn: &mut Pooled<DB>, route: &Route, begin: Begin<'_>) -> sqlx::Result<()> {
+    DB::limit(conn, &route.limits).await?;
+    DB::begin(conn.conn(route), begin).await?;
+    conn.settled();
+    Ok(())
 }
 
 /// Whether `BEGIN` can be retried on another connection: this connection was dead, or inside a transaction already,

@@ -311,6 +311,10 @@ fn versions(
             }
         }
     }
+    let database_limits = entry
+        .database
+        .limits(plan)
+        .map_err(|error| Fault::new(&["plans", plan, "database"], error.to_string()))?;
     sources.sort_by_key(|(number, ..)| *number);
     sources.push((entry.version, vec!["plans", plan], &entry.features));
     let version = |(number, path, values): (u32, Vec<&str>, &BTreeMap<String, Value>)| {
@@ -323,6 +327,7 @@ fn versions(
             order: common.order.clone(),
             upgrade_url: common.upgrade_url.clone(),
             usage_in_trial: entry.usage_in_trial,
+            database_limits,
             billing_anchor: None,
         });
         Ok(PlanVersion { number, entitlements, per_seat })

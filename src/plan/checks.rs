@@ -26,10 +26,12 @@ pub(super) fn inherit(plans: &mut BTreeMap<String, PlanEntry>) -> Result<(), Fau
                 ));
             }
             let (values, parents_next) = (entry.features.clone(), entry.extends.clone());
-            let own = &mut plans.get_mut(key).expect("a key of the map").features;
+            let database = entry.database;
+            let own = plans.get_mut(key).expect("a key of the map");
             for (feature, value) in values {
-                own.entry(feature).or_insert(value);
+                own.features.entry(feature).or_insert(value);
             }
+            own.database = own.database.or(database);
             seen.push(parent);
             next = parents_next;
         }

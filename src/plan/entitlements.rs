@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
+use super::database_limits::DatabaseLimits;
 use super::feature::{Feature, FeatureKind};
 use super::feature_id::{FeatureId, hash};
 use super::limit::Limit;
@@ -37,6 +38,8 @@ pub struct Entitlements {
     pub(super) upgrade_url: Option<Arc<str>>,
     #[serde(skip)]
     pub(super) usage_in_trial: bool,
+    #[serde(skip)]
+    pub(super) database_limits: DatabaseLimits,
     #[serde(skip)]
     pub(super) billing_anchor: Option<Timestamp>,
 }
@@ -80,6 +83,11 @@ impl Entitlements {
     /// Whether usage during a trial is billed; `true` unless the plan has `usage_in_trial = false`.
     pub fn usage_in_trial(&self) -> bool {
         self.usage_in_trial
+    }
+
+    /// What the plan allows in the database: time, rows and connections.
+    pub fn database_limits(&self) -> &DatabaseLimits {
+        &self.database_limits
     }
 
     /// The start of the tenant's first billing period, from which its billing periods are counted; `None` without a

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::database_limits::DatabaseEntry;
 use super::feature::FeatureKind;
 use super::period::Period;
 use super::rule::{CountPer, FailurePolicy, Overage};
@@ -62,6 +63,8 @@ pub(super) struct PlanEntry {
     pub(super) usage_in_trial: bool,
     #[serde(default)]
     pub(super) features: BTreeMap<String, Value>,
+    #[serde(default)]
+    pub(super) database: DatabaseEntry,
     #[serde(default)]
     pub(super) versions: BTreeMap<String, VersionEntry>,
 }

@@ -45,6 +45,7 @@ mod apply;
 mod catalog;
 mod checks;
 mod compile;
+mod database_limits;
 mod entitlements;
 mod feature;
 mod feature_id;
@@ -60,6 +61,7 @@ mod terms;
 mod tests;
 
 pub use self::catalog::Catalog;
+pub use self::database_limits::DatabaseLimits;
 pub use self::entitlements::Entitlements;
 #[cfg(any(feature = "quota", feature = "sqlite", feature = "postgres"))]
 pub(crate) use self::entitlements::wrong_kind;

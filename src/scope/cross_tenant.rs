@@ -57,6 +57,7 @@ pub struct PerTenant<T> {
 /// [`TenantDb::cross_tenant`] creates it. Each query runs for one tenant, with row-level security on, and each value
 /// comes with its tenant. The read is read-only. All tenants are read, whatever their status. Those in the shared tables
 /// and in schemas are read from one snapshot of their database; each database of a tenant has a snapshot of its own.
+/// The [limits](crate::plan::DatabaseLimits) of the tenants' plans do not apply.
 ///
 /// ```
 /// use tenancy::TenantScoped;
@@ -212,7 +213,9 @@ impl<DB: Backend> CrossTenant<'_, DB> {
             let place = self.db.place(ctx.tenant()).await?;
             let conn = match shared.take_if(|_| place.is_in_shared_database()) {
                 Some(conn) => conn,
-                None => self.db.open(&place, None, TxMode::Snapshot).await.map_err(|e| database_error(&e))?,
+                None => {
+                    self.db.open_to_switch(&place, TxMode::Snapshot).await.map_err(|e| database_error(&e))?
+                }
             };
             let mut tx = Tx::switch_tenant(self.db, ctx, conn, &place).await?;
             let value = read(&mut tx).await?;

@@ -6,6 +6,7 @@ use futures_util::stream::{BoxStream, StreamExt, poll_fn};
 use super::repository::{PageRequest, Select, Sortable, SupportsRow, TenantRow};
 use super::session::{Backend, Scope, TenantDb};
 use crate::context::TenantContext;
+use crate::database::row_limit;
 use crate::error::Result;
 
 /// How many rows are read in one statement.
@@ -41,7 +42,7 @@ impl<DB: Backend> TenantDb<DB> {
     /// With the feature `dynamic` a query of sqlx can be streamed as well: `db.stream(ctx, |scope|
     /// sqlx::query_as("SELECT id, total FROM orders").fetch(scope))`. Its rows are from one snapshot. The stream
     /// holds a connection until the last row is sent. If the client disconnects, the remaining rows are read and
-    /// discarded first.
+    /// discarded; if that takes longer than a moment, PostgreSQL's connection is closed.
     pub fn stream<T, F>(&self, ctx: TenantContext, read: F) -> BoxStream<'static, T>
     where
         F: for<'s> FnOnce(&'s Scope<'s, DB>) -> BoxStream<'s, T> + Send + 'static,
@@ -67,7 +68,8 @@ impl<T: TenantRow> Select<T> {
     /// returned in its old or its new state. If its place in the order changes, it can be missing or come twice.
     ///
     /// # Errors
-    /// Each item as [`page`](Self::page). The stream ends with the first error.
+    /// Each item as [`page`](Self::page). [`RowLimit`](crate::ErrorKind::RowLimit) after as many rows as the plan allows
+    /// for one statement, if there are more. The stream ends with the first error.
     pub fn stream<'s, DB>(self, scope: &'s Scope<'s, DB>) -> BoxStream<'s, Result<T>>
     where
         DB: SupportsRow<T>,
@@ -75,15 +77,26 @@ impl<T: TenantRow> Select<T> {
         T::Id: Sortable,
     {
         Box::pin(try_stream! {
-            let mut page = PageRequest::first(PAGE);
+            let max = scope.context().entitlements().database_limits().max_rows();
+            let mut left = max.unwrap_or(u64::MAX);
+            let mut page = PageRequest::first(page_size(left));
             loop {
                 let rows = self.clone().page(scope, page).await?;
+                left -= rows.items.len() as u64;
                 for row in rows.items {
                     yield row;
                 }
                 let Some(next) = rows.next else { return };
-                page = PageRequest::after(next, PAGE);
+                if let Some(max) = max.filter(|_| left == 0) {
+                    Err(row_limit(max))?;
+                }
+                page = PageRequest::after(next, page_size(left));
             }
         })
     }
+}
+
+/// A page as large as the rows that the plan still allows.
+fn page_size(left: u64) -> u16 {
+    u16::try_from(left).map_or(PAGE, |left| left.min(PAGE))
 }

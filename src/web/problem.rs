@@ -50,7 +50,8 @@ impl Problem {
     pub fn grpc_code(&self) -> i32 {
         match (self.kind, self.status()) {
             (ErrorKind::Conflict, _) => 6,
-            (ErrorKind::LimitReached, _) => 8,
+            (ErrorKind::LimitReached | ErrorKind::RowLimit | ErrorKind::TenantConnectionLimit, _) => 8,
+            (ErrorKind::StatementTimeout, _) => 4,
             (ErrorKind::StaleVersion, _) => 10,
             (ErrorKind::OutcomeUnknown, _) => 2,
             (_, 401) => 16,
@@ -87,7 +88,7 @@ impl Problem {
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
         let more = match self.status() {
             401 => Some(("www-authenticate", "Bearer")),
-            503 => Some(("retry-after", "1")),
+            429 | 503 => Some(("retry-after", "1")),
             _ => None,
         };
         [("content-type", Self::CONTENT_TYPE), ("cache-control", PRIVATE_NO_STORE)].into_iter().chain(more)
@@ -100,6 +101,7 @@ impl From<&Error> for Problem {
         let (status, title) = status_and_title(kind);
         let detail = match status {
             503 => "The request could not be served; try again later.".to_owned(),
+            504 => "The request took longer than its time limit; ask for less at once.".to_owned(),
             500.. => "The request could not be served; the reason is in the log.".to_owned(),
             _ => error.to_string(),
         };
@@ -151,6 +153,9 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::StoreUnavailable => (503, "Temporarily unavailable"),
         ErrorKind::Retryable => (503, "Try again"),
         ErrorKind::ConnectionLimit => (503, "No free connection"),
+        ErrorKind::TenantConnectionLimit => (429, "Too many requests at once"),
+        ErrorKind::StatementTimeout => (504, "Took too long"),
+        ErrorKind::RowLimit => (403, "Too many rows for the plan"),
         ErrorKind::MigrationPending => (503, "Being upgraded"),
         ErrorKind::BillingUnavailable => (503, "Billing not reachable"),
         ErrorKind::BillingRejected => (502, "Billing rejected the request"),
@@ -257,6 +262,8 @@ mod tests {
         assert!(headers(ErrorKind::CredentialInvalid).contains(&("www-authenticate", "Bearer")));
         assert!(headers(ErrorKind::StoreUnavailable).contains(&("retry-after", "1")));
         assert!(headers(ErrorKind::Retryable).contains(&("retry-after", "1")));
+        assert!(headers(ErrorKind::ConnectionLimit).contains(&("retry-after", "1")));
+        assert!(headers(ErrorKind::TenantConnectionLimit).contains(&("retry-after", "1")));
         assert_eq!(headers(ErrorKind::TenantUnknown).len(), 2);
     }
 }

@@ -267,7 +267,7 @@ async fn d17_a_tenant_gets_its_share_and_no_more() {
     let [busy, quiet, third] = &all.tenants[..] else { unreachable!() };
     let held = (all.db.begin(busy).await.unwrap(), all.db.begin(busy).await.unwrap());
     let error = all.db.begin(busy).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionLimit);
+    assert_eq!(error.kind(), ErrorKind::TenantConnectionLimit);
     assert!(error.to_string().contains("this tenant's database uses all 2"), "{error}");
     assert!(error.is_transient());
     // The quiet one has the place that is left, again and again.

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Postgres};
+use tenancy::context::{Actor, TenantDirectory};
+use tenancy::plan::Catalog;
 use tenancy::scope::{ConnectionMode, Enforcement};
 use tenancy::{TenantDb, TenantScoped, query, query_scalar};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -162,6 +164,13 @@ async fn transaction(db: &TenantDb<Postgres>, fixture: &Fixture<Postgres>) {
     tx.commit().await.unwrap();
 }
 
+/// Acme on a plan with limits in the database.
+async fn on_a_limited_plan(fixture: &mut Fixture<Postgres>, limits: &str) {
+    let text = format!("{}\n[plans.free.database]\n{limits}", common::CATALOG);
+    let directory = TenantDirectory::new(fixture.store.clone(), Arc::new(Catalog::from_toml(&text).unwrap()));
+    fixture.acme = directory.context(fixture.acme.tenant_id(), Actor::user("ada")).await.unwrap();
+}
+
 /// Checks the messages of one mode: `BEGIN` with the statements in the same message, the statement, and the end.
 async fn sends(
     (enforcement, mode): (Enforcement, ConnectionMode),
@@ -169,7 +178,24 @@ async fn sends(
     wanted_write: &[&str],
     wanted_transaction: &[&str],
 ) {
-    let (fixture, db, sent) = recorded(enforcement, mode).await;
+    let recorded = recorded(enforcement, mode).await;
+    compare(
+        recorded,
+        &format!("{mode:?} with {enforcement:?}"),
+        wanted_read,
+        wanted_write,
+        wanted_transaction,
+    )
+    .await;
+}
+
+async fn compare(
+    (fixture, db, sent): (Fixture<Postgres>, TenantDb<Postgres>, Sent),
+    name: &str,
+    wanted_read: &[&str],
+    wanted_write: &[&str],
+    wanted_transaction: &[&str],
+) {
     let tenant = fixture.acme.tenant_id().to_string();
     let got = async || -> Vec<String> {
         let sent = sent.settled().await;
@@ -181,15 +207,17 @@ async fn sends(
         sent.iter().map(short).collect()
     };
     read(&db, &fixture).await;
-    assert_eq!(got().await, wanted_read, "a read under {mode:?} with {enforcement:?}");
+    assert_eq!(got().await, wanted_read, "a read under {name}");
     write(&db, &fixture).await;
-    assert_eq!(got().await, wanted_write, "a write under {mode:?} with {enforcement:?}");
+    assert_eq!(got().await, wanted_write, "a write under {name}");
     transaction(&db, &fixture).await;
-    assert_eq!(got().await, wanted_transaction, "a transaction under {mode:?} with {enforcement:?}");
+    assert_eq!(got().await, wanted_transaction, "a transaction under {name}");
 }
 
-const READ: &str = "BEGIN READ ONLY; SET LOCAL app.tenant_id = 'acme'";
-const WRITE: &str = "BEGIN; SET LOCAL app.tenant_id = 'acme'";
+const READ: &str =
+    "BEGIN READ ONLY; SET LOCAL app.tenant_id = 'acme'; SET LOCAL client_connection_check_interval = 1000";
+const WRITE: &str =
+    "BEGIN; SET LOCAL app.tenant_id = 'acme'; SET LOCAL client_connection_check_interval = 1000";
 const SET_TENANT: &str = "SET LOCAL app.tenant_id = 'acme'";
 
 /// A read returns after two round trips; nobody waits for the rollback and the ping.
@@ -238,6 +266,53 @@ async fn citus_gets_the_tenant_in_a_separate_message() {
         &["BEGIN READ ONLY", SET_TENANT, "execute", "ROLLBACK", "ping"],
         &["BEGIN", SET_TENANT, "execute", "COMMIT", "ping"],
         &["BEGIN", SET_TENANT, "execute", "execute", "COMMIT", "ping"],
+    )
+    .await;
+}
+
+/// The limits of a plan are part of the message that begins the transaction: not one round trip more.
+#[tokio::test]
+async fn the_time_limits_of_a_plan_cost_no_round_trip() {
+    const LIMITS: &str = "SET LOCAL statement_timeout = 2000; SET LOCAL lock_timeout = 500";
+    let limited = |begin: &str| begin.replacen("SET LOCAL client", &format!("{LIMITS}; SET LOCAL client"), 1);
+    let [read, write] = [READ, WRITE].map(limited);
+    let limits = "statement_timeout_ms = 2000\nlock_timeout_ms = 500\nmax_rows = 10\nmax_connections = 1";
+    for enforcement in [Enforcement::PredicateAndRls, Enforcement::PredicateOnly] {
+        let mut recorded = recorded(enforcement, ConnectionMode::Direct).await;
+        on_a_limited_plan(&mut recorded.0, limits).await;
+        compare(
+            recorded,
+            &format!("limits with {enforcement:?}"),
+            &[&*read, "execute", "ROLLBACK", "ping"],
+            &[&*write, "execute", "COMMIT", "ping"],
+            &[&*write, "execute", "execute", "COMMIT", "ping"],
+        )
+        .await;
+    }
+    let [read, write] = [read, write].map(|begin| format!("{begin}; echo"));
+    let mut recorded = recorded(Enforcement::PredicateAndRls, ConnectionMode::PgBouncer).await;
+    on_a_limited_plan(&mut recorded.0, limits).await;
+    compare(
+        recorded,
+        "limits behind a pooler",
+        &[&*read, "parse", "execute", "ROLLBACK", "ping"],
+        &[&*write, "parse", "execute", "COMMIT", "ping"],
+        &[&*write, "parse", "execute", "parse", "execute", "COMMIT", "ping"],
+    )
+    .await;
+}
+
+/// By the predicate alone a limit of rows and of connections needs no transaction for a read.
+#[tokio::test]
+async fn a_limit_of_rows_alone_keeps_a_read_in_one_round_trip() {
+    let mut recorded = recorded(Enforcement::PredicateOnly, ConnectionMode::Direct).await;
+    on_a_limited_plan(&mut recorded.0, "max_rows = 10\nmax_connections = 1").await;
+    compare(
+        recorded,
+        "a limit of rows",
+        &["execute", "ping"],
+        &[WRITE, "execute", "COMMIT", "ping"],
+        &[WRITE, "execute", "execute", "COMMIT", "ping"],
     )
     .await;
 }

@@ -15,6 +15,7 @@ mod citus;
 mod connections;
 mod doctor;
 mod doctor_keys;
+mod dropped_statements;
 mod enforcement;
 mod leak_fixture;
 mod place_chaos;

@@ -1,18 +1,21 @@
 //! Behind PgBouncer in transaction mode, each statement reaches its own tenant, on changing server connections.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Postgres, SqlSafeStr};
 use tenancy::audit::AuditEvent;
+use tenancy::context::{Actor, TenantDirectory};
+use tenancy::plan::Catalog;
 use tenancy::quota::Gauge;
 use tenancy::scope::select::PageRequest;
-use tenancy::scope::{ConnectionMode, Enforcement};
+use tenancy::scope::{ConnectionMode, Enforcement, Schema};
 use tenancy::{ErrorKind, TenantDb, TenantScoped};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::common::{Order, TestBackend};
+use crate::common::{CATALOG, Order, TestBackend};
 use crate::pooler::Pooler;
 use crate::pooler_fixture::{POOL_SIZE, dropped_at_any_await, pooled, reach_their_own_tenant, seeded};
 
@@ -195,4 +198,35 @@ async fn a_custom_type_fails_once_and_works_from_then_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_dropped_at_any_await_leaves_no_tenant_behind_the_pooler() {
     dropped_at_any_await().await;
+}
+
+/// The server connection that every client of the pooler shares keeps no limit of a plan.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_limits_of_a_plan_end_with_its_transaction_behind_a_pooler() {
+    let (fixture, url) = seeded().await;
+    let pooler = Pooler::start(&url, "transaction", 1).await;
+    let schema = Schema::new("tenant_id").unwrap().function("current_setting").unwrap();
+    let schema = schema.function("pg_backend_pid").unwrap();
+    let db = TenantDb::postgres(PgPoolOptions::new().max_connections(2), pooler.url())
+        .connection_mode(ConnectionMode::PgBouncer)
+        .schema(schema)
+        .build()
+        .await
+        .unwrap();
+    let limits = "[plans.free.database]\nstatement_timeout_ms = 2500\nlock_timeout_ms = 600";
+    let catalog = Arc::new(Catalog::from_toml(&format!("{CATALOG}\n{limits}")).unwrap());
+    let directory = TenantDirectory::new(fixture.store.clone(), catalog);
+    let acme = directory.context(fixture.acme.tenant_id(), Actor::user("ada")).await.unwrap();
+    let globex = directory.context(fixture.globex.tenant_id(), Actor::user("bob")).await.unwrap();
+    let read =
+        "SELECT pg_backend_pid(), current_setting('statement_timeout'), current_setting('lock_timeout')";
+    let mut backends = Vec::new();
+    for _ in 0..3 {
+        for (ctx, wanted) in [(&acme, ["2500ms", "600ms"]), (&globex, ["0", "0"])] {
+            let got: (i32, String, String) = sqlx::query_as(read).fetch_one(&db.scope(ctx)).await.unwrap();
+            assert_eq!([got.1.as_str(), got.2.as_str()], wanted);
+            backends.push(got.0);
+        }
+    }
+    assert!(backends.windows(2).all(|two| two[0] == two[1]), "one connection served both: {backends:?}");
 }

@@ -33,19 +33,17 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
             core.check_statement(ctx, !read_only).map_err(to_sqlx_error)?;
             let mut lease = core.lease(ctx, !read_only, true).await?;
             if read_only {
-                let failed = {
+                let ended = {
                     let mut items = DB::stream(lease.conn(), sql, binds, persistent);
                     loop {
                         match items.try_next().await {
                             Ok(Some(item)) => yield item,
-                            Ok(None) => break None,
-                            Err(error) => break Some(error),
+                            Ok(None) => break Ok(()),
+                            Err(error) => break Err(error),
                         }
                     }
                 };
-                if let Some(error) = failed {
-                    lease.conn().settle(Err(error)).await?;
-                }
+                lease.conn().settle(ended).await?;
             } else {
                 let items = DB::stream(lease.conn(), sql, binds, persistent).try_collect().await;
                 let items: Vec<StreamItem<DB>> = lease.conn().settle(items).await?;
@@ -75,7 +73,8 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
     {
         Box::pin(async move {
             let (mut lease, sql) = self.to_prepare(&sql).await?;
-            DB::prepare(lease.conn(), sql, parameters).await
+            let statement = DB::prepare(lease.conn(), sql, parameters).await;
+            lease.conn().settle(statement).await
         })
     }
 
@@ -85,7 +84,8 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
     {
         Box::pin(async move {
             let (mut lease, sql) = self.to_prepare(&sql).await?;
-            DB::describe(lease.conn(), sql).await
+            let description = DB::describe(lease.conn(), sql).await;
+            lease.conn().settle(description).await
         })
     }
 }
@@ -123,7 +123,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
             self.progress.matched_rows |= !read_only;
             // Between two rows no message is in flight. The next statement discards the unread rows.
             let state_between_rows = if read_only { State::Usable } else { State::Unread };
-            let failed = {
+            let ended = {
                 let mut items = DB::stream(self.conn.conn(), sql, binds, persistent);
                 loop {
                     match self.progress.record_result(items.try_next().await) {
@@ -132,14 +132,12 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
                             yield item;
                             self.progress.state = State::Running;
                         }
-                        Ok(None) => break None,
-                        Err(error) => break Some(error),
+                        Ok(None) => break Ok(()),
+                        Err(error) => break Err(error),
                     }
                 }
             };
-            if let Some(error) = failed {
-                self.conn.conn().settle(Err(error)).await?;
-            }
+            self.conn.conn().settle(ended).await?;
         })
     }
 
@@ -164,6 +162,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
             let sql = self.core.rewrites.prepare::<DB>(&sql, route).await.map_err(to_sqlx_error)?;
             self.begin_statement().map_err(to_sqlx_error)?;
             let statement = DB::prepare(self.conn.conn(), sql, parameters).await;
+            let statement = self.conn.conn().settle(statement).await;
             self.progress.record_result(statement)
         })
     }
@@ -177,6 +176,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
             let sql = self.core.rewrites.prepare::<DB>(&sql, route).await.map_err(to_sqlx_error)?;
             self.begin_statement().map_err(to_sqlx_error)?;
             let description = DB::describe(self.conn.conn(), sql).await;
+            let description = self.conn.conn().settle(description).await;
             self.progress.record_result(description)
         })
     }

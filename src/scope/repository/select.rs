@@ -99,7 +99,8 @@ impl<T: TenantRow> Select<T> {
         S::Database: SupportsRow<T>,
     {
         let statement = check_page_size(limit)
-            .and_then(|()| self.select(&scope, &self.keys(), &[], i64::from(limit) + 1));
+            .and_then(|()| self.select(&scope, &self.keys(), &[], i64::from(limit) + 1))
+            .map(|statement| statement.page_of(limit));
         Box::pin(async move {
             let items = rows::<S, T>(scope, statement?).await?;
             if items.len() > usize::from(limit) {
@@ -152,7 +153,8 @@ impl<T: TenantRow> Select<T> {
         let statement = check_page_size(limit).and_then(|()| {
             let after = after.map_or_else(|| Ok(Vec::new()), |cursor| cursor.values(table, &sorts))?;
             // One row more than the limit shows whether there is a next page.
-            self.select(&scope, &keys, &after, i64::from(limit) + 1)
+            let statement = self.select(&scope, &keys, &after, i64::from(limit) + 1)?;
+            Ok(statement.page_of(limit))
         });
         Box::pin(async move {
             let mut items = rows::<S, T>(scope, statement?).await?;

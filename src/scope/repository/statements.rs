@@ -82,7 +82,7 @@ where
     };
     // One row more than the limit shows whether there is a next page.
     statement.binds.push_value(Value::Int(i64::from(page.limit) + 1))?;
-    Ok(statement)
+    Ok(statement.page_of(page.limit))
 }
 
 /// The number in the first column of the first row.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::Pool;
 use sqlx::pool::PoolOptions;
@@ -15,7 +16,8 @@ use super::preflight::agreed_type;
 use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::database::{
-    ConnectionLimits, ConnectionMode, DatabaseRegistry, Databases, Enforcement, Route, Source, database_error,
+    Bulkhead, ConnectionLimits, ConnectionMode, DatabaseRegistry, Databases, Enforcement, Route, Source,
+    UseCount, database_error,
 };
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "postgres")]
@@ -42,6 +44,8 @@ pub struct TenantDbBuilder<DB: Backend> {
     schema: Schema,
     accepted: DB::Accepted,
     databases: Option<(Box<dyn DatabaseRegistry<DB>>, ConnectionLimits)>,
+    max_connections_per_tenant: Option<u32>,
+    tenant_connection_wait: Duration,
     required_migration: Option<i64>,
     role_per_tenant: bool,
 }
@@ -102,6 +106,42 @@ impl<DB: Backend> TenantDbBuilder<DB> {
         self
     }
 
+    /// Limits how many connections one tenant uses at a time, in every placement. Without it, one tenant can use all.
+    ///
+    /// A tenant that uses its whole share waits for its own connections; the other tenants do not wait behind it. Half
+    /// of the pool is a good start. A [`max_connections`](crate::plan::DatabaseLimits::max_connections) of the tenant's
+    /// plan comes before it.
+    ///
+    /// The limit holds in this process. A request that runs a statement on a scope while it holds a transaction uses two
+    /// connections.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sqlx::postgres::PgPoolOptions;
+    /// use tenancy::TenantDb;
+    ///
+    /// async fn connect(url: &str) -> tenancy::Result<TenantDb<sqlx::Postgres>> {
+    ///     TenantDb::postgres(PgPoolOptions::new().max_connections(16), url)
+    ///         .max_connections_per_tenant(8)
+    ///         .tenant_connection_wait(Duration::from_millis(500))
+    ///         .build()
+    ///         .await
+    /// }
+    /// ```
+    pub fn max_connections_per_tenant(mut self, max: u32) -> Self {
+        self.max_connections_per_tenant = Some(max);
+        self
+    }
+
+    /// Sets how long a statement waits for the share of its own tenant. The default is one second.
+    ///
+    /// After that it fails with [`ErrorKind::TenantConnectionLimit`], which the web layer answers with 429. The wait for
+    /// the pool comes after it, and is an option of the pool.
+    pub fn tenant_connection_wait(mut self, wait: Duration) -> Self {
+        self.tenant_connection_wait = wait;
+        self
+    }
+
     /// Rejects tenants whose schema or database lacks the application's migration with this version.
     ///
     /// The table `_sqlx_migrations` of the place is read when the tenant is first used, and again until the migration
@@ -120,10 +160,12 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached. [`ErrorKind::Misconfigured`]
     /// - if the URL cannot be parsed,
+    /// - if [`max_connections_per_tenant`](Self::max_connections_per_tenant) is 0,
     /// - if the tenant columns have several types, or another type than the [`schema`](Self::schema) declares,
     /// - on PostgreSQL, if the declared enforcement or connection mode does not fit the database, or if the doctor
     ///   finds a fault that was not [accepted](TenantDbBuilder::accept).
     pub async fn build(self) -> Result<TenantDb<DB>> {
+        let bulkhead = self.bulkhead()?;
         let owned = matches!(self.source, PoolSource::Url(..));
         let pool = match self.source {
             PoolSource::Pool(pool) => pool,
@@ -142,6 +184,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
         let tenant_type = agreed_type(self.schema.tenant_type(), &columns)?;
         let mut conn = pool.acquire().await.map_err(|e| database_error(&e))?;
         let own_tables = DB::own_tables(&mut conn).await?;
+        let checks_client = DB::checks_client(&mut conn, self.connection_mode).await;
         drop(conn);
         let databases = self.databases.map(|(registry, limits)| {
             let shared = pool.options().get_max_connections();
@@ -149,13 +192,14 @@ impl<DB: Backend> TenantDbBuilder<DB> {
         });
         Ok(TenantDb(Arc::new(Core {
             shared: Place {
-                source: Source::Shared(pool),
-                route: Route::of(self.connection_mode),
+                source: Source::Shared(pool, UseCount::default()),
+                route: Route { checks_client, ..Route::of(self.connection_mode) },
                 enforcement: self.enforcement,
                 owned,
                 unverified: None,
             },
             databases: databases.transpose()?,
+            bulkhead,
             own_tables,
             entered: EnteredPlaces::default(),
             required_migration: self.required_migration,
@@ -209,6 +253,16 @@ impl TenantDbBuilder<sqlx::Postgres> {
 }
 
 impl<DB: Backend> TenantDbBuilder<DB> {
+    fn bulkhead(&self) -> Result<Bulkhead> {
+        match self.max_connections_per_tenant {
+            Some(0) => Err(Error::new(
+                ErrorKind::Misconfigured,
+                "`max_connections_per_tenant` is 0, so no tenant could run a statement; set 1 or more",
+            )),
+            max => Ok(Bulkhead::new(max, self.tenant_connection_wait)),
+        }
+    }
+
     fn new(source: PoolSource<DB>) -> Self {
         Self {
             source,
@@ -217,6 +271,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             audit: AuditPolicy::default(),
             audit_mirrors: Vec::new(),
             schema: default_schema(),
+            max_connections_per_tenant: None,
+            tenant_connection_wait: Duration::from_secs(1),
             required_migration: None,
             role_per_tenant: false,
             accepted: DB::Accepted::default(),

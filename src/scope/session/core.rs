@@ -10,8 +10,8 @@ use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
 use crate::database::{
-    Begin, BoundTenant, Conn, ConnectionMode, Databases, Lease, OpenTransaction, OwnTables, TxMode,
-    change_error, database_error, to_sqlx_error,
+    Begin, BoundTenant, Bulkhead, BulkheadPermit, Conn, ConnectionMode, Databases, Lease, OpenTransaction,
+    OwnTables, TxMode, change_error, database_error, to_sqlx_error,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
@@ -21,6 +21,8 @@ pub(in crate::scope) struct Core<DB: Backend> {
     pub(super) shared: Place<DB>,
     /// The databases of tenants that have one.
     pub(super) databases: Option<Arc<Databases<DB>>>,
+    /// How many connections each tenant uses at a time.
+    pub(super) bulkhead: Bulkhead,
     pub(super) own_tables: OwnTables,
     pub(super) entered: EnteredPlaces,
     /// Each place of a tenant has a role of its name.
@@ -53,10 +55,40 @@ impl<DB: Backend> Core<DB> {
         self.own_tables.bound(ctx.tenant_id())
     }
 
-    /// Opens a transaction of `tenant`. With `None` the transaction has no tenant yet, and switches between tenants.
-    pub(in crate::scope) async fn open(
+    /// Opens a transaction of the tenant, within the limits of its plan.
+    pub(super) async fn open(&self, ctx: &TenantContext, mode: TxMode) -> sqlx::Result<OpenTransaction<DB>> {
+        let place = self.limited_place(ctx).await?;
+        let share = self.enter(ctx).await?;
+        self.open_at(&place, share, Some(ctx.tenant_id()), mode).await
+    }
+
+    /// Opens a transaction that has no tenant yet, and switches between tenants. It is the operator's: no limit of a
+    /// plan applies.
+    pub(in crate::scope) async fn open_to_switch(
         &self,
         place: &Place<DB>,
+        mode: TxMode,
+    ) -> sqlx::Result<OpenTransaction<DB>> {
+        self.open_at(place, None, None, mode).await
+    }
+
+    /// The place of the tenant, with the limits of its plan.
+    async fn limited_place(&self, ctx: &TenantContext) -> sqlx::Result<Place<DB>> {
+        let mut place = self.place(ctx.tenant()).await.map_err(to_sqlx_error)?;
+        place.route.limits = *ctx.entitlements().database_limits();
+        Ok(place)
+    }
+
+    /// Waits for a part of the tenant's share of the connections. It is asked before the pool.
+    async fn enter(&self, ctx: &TenantContext) -> sqlx::Result<Option<BulkheadPermit>> {
+        let of_plan = ctx.entitlements().database_limits().max_connections();
+        self.bulkhead.enter(ctx.tenant_id(), of_plan).await.map_err(to_sqlx_error)
+    }
+
+    async fn open_at(
+        &self,
+        place: &Place<DB>,
+        share: Option<BulkheadPermit>,
         tenant: Option<&TenantId>,
         mode: TxMode,
     ) -> sqlx::Result<OpenTransaction<DB>> {
@@ -64,7 +96,7 @@ impl<DB: Backend> Core<DB> {
         let verify_tenant = !(place.owned && place.route.connection_mode == ConnectionMode::Direct);
         let verify_schema = place.unverified.is_some() && place.route.schema.is_some();
         let begin = Begin { tenant, mode, verify_tenant, verify_schema };
-        let mut open = OpenTransaction::open(&place.source, place.route.clone(), begin).await?;
+        let mut open = OpenTransaction::open(&place.source, share, place.route.clone(), begin).await?;
         self.verify(place, open.conn()).await?;
         Ok(open)
     }
@@ -100,14 +132,18 @@ impl<DB: Backend> Core<DB> {
         writes: bool,
         allows_autocommit: bool,
     ) -> sqlx::Result<StatementLease<DB>> {
-        let place = self.place(ctx.tenant()).await.map_err(to_sqlx_error)?;
+        let place = self.limited_place(ctx).await?;
+        let share = self.enter(ctx).await?;
         if place.allows_autocommit(writes, allows_autocommit) {
-            let mut lease = Lease::Autocommit(place.source.acquire().await?, place.route.clone());
+            let mut conn = place.source.acquire().await?;
+            conn.hold(share);
+            DB::limit(&mut conn, &place.route.limits).await?;
+            let mut lease = Lease::Autocommit(conn, place.route.clone());
             self.verify(&place, lease.conn()).await?;
             return Ok(StatementLease { lease, writes });
         }
         let mode = if writes { TxMode::Write } else { TxMode::Read };
-        let lease = Lease::Transaction(self.open(&place, Some(ctx.tenant_id()), mode).await?);
+        let lease = Lease::Transaction(self.open_at(&place, share, Some(ctx.tenant_id()), mode).await?);
         Ok(StatementLease { lease, writes })
     }
 }

@@ -48,7 +48,8 @@ impl<DB: Backend> TenantDb<DB> {
     /// # Errors
     /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if there is no connection,
     /// [`PlacementMissing`](crate::ErrorKind::PlacementMissing) if the tenant's schema or database does not exist,
-    /// [`ConnectionLimit`](crate::ErrorKind::ConnectionLimit) if its database has no free connection,
+    /// [`TenantConnectionLimit`](crate::ErrorKind::TenantConnectionLimit) if the tenant uses its whole share of the
+    /// connections, [`ConnectionLimit`](crate::ErrorKind::ConnectionLimit) if all connections are in use,
     /// [`UnsupportedPlacement`](crate::ErrorKind::UnsupportedPlacement) if this `TenantDb` does not serve its placement,
     /// [`CrossTenantContext`](crate::ErrorKind::CrossTenantContext) for a context of a cross-tenant read.
     #[track_caller]

@@ -27,7 +27,7 @@ pub(in crate::scope) struct Place<DB: Backend> {
 impl<DB: Backend> Place<DB> {
     /// Whether the place is in the database of the shared tables.
     pub(in crate::scope) fn is_in_shared_database(&self) -> bool {
-        matches!(self.source, Source::Shared(_))
+        matches!(self.source, Source::Shared(..))
     }
 
     /// Whether a single statement runs without a transaction.
@@ -43,9 +43,19 @@ impl<DB: Backend> Place<DB> {
                 && self.route.role.is_none()
                 && self.enforcement == Enforcement::PredicateOnly
                 && self.route.connection_mode != ConnectionMode::PgBouncer
+                && !self.needs_transaction(writes)
         } else {
             !writes
         }
+    }
+
+    /// Whether a limit of the plan holds only in a transaction: the message that begins it sets the time limits, and a
+    /// write that returns too many rows is rolled back.
+    fn needs_transaction(&self, writes: bool) -> bool {
+        let limits = &self.route.limits;
+        limits.statement_timeout().is_some()
+            || limits.lock_timeout().is_some()
+            || (writes && limits.max_rows().is_some())
     }
 }
 

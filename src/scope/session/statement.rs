@@ -40,6 +40,10 @@ impl<DB: Backend> Fetch<DB> for Statement<DB> {
 
     async fn run(self, conn: Conn<'_, DB>) -> sqlx::Result<Self::Output> {
         let sql = self.text(&conn);
+        let conn = match self.page {
+            Some(rows) => conn.for_page_of(rows),
+            None => conn,
+        };
         DB::fetch(conn, sql, self.binds.into_arguments()).await
     }
 
@@ -86,6 +90,8 @@ pub struct Statement<DB: Backend> {
     writes: bool,
     /// Whether its table belongs to the library.
     internal: bool,
+    /// The size of the page that it reads, if it reads one row more than the page has.
+    page: Option<u16>,
 }
 
 impl<DB: Backend> Statement<DB> {
@@ -93,7 +99,7 @@ impl<DB: Backend> Statement<DB> {
     pub(in crate::scope) fn new(tenant: &BoundTenant, sql: impl SqlSafeStr) -> Result<Self> {
         let mut binds = BindArguments::of(&tenant.id);
         binds.push_value(Value::Tenant(tenant))?;
-        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: false })
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: false, page: None })
     }
 
     /// A statement on a table of the library, for [`Run::bound_internal`](super::executor::Run). The tenant is bound first.
@@ -107,7 +113,7 @@ impl<DB: Backend> Statement<DB> {
         let mut all = vec![Value::Tenant(tenant)];
         all.extend_from_slice(values);
         let binds = BindArguments::internal(&all)?;
-        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: true })
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: true, page: None })
     }
 
     /// The SQL, with the schema of the library's own tables where it needs one.
@@ -124,6 +130,11 @@ impl<DB: Backend> Statement<DB> {
         Self { writes: true, ..self }
     }
 
+    /// Marks a statement that reads one row more than the page of `rows` rows that it is for.
+    pub(in crate::scope) fn page_of(self, rows: u16) -> Self {
+        Self { page: Some(rows), ..self }
+    }
+
     /// A statement that was proven at compile time. The caller binds its values, and then the tenant.
     #[cfg_attr(
         not(feature = "macros"),
@@ -131,6 +142,6 @@ impl<DB: Backend> Statement<DB> {
     )]
     pub(in crate::scope) fn checked(ctx: &TenantContext, sql: &'static str, writes: bool) -> Self {
         let binds = BindArguments::of(ctx.tenant_id());
-        Self { sql: sql.into_sql_str(), binds, writes, internal: false }
+        Self { sql: sql.into_sql_str(), binds, writes, internal: false, page: None }
     }
 }

@@ -65,9 +65,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         ctx: &'a TenantContext,
         begun_at: &'static Location<'static>,
     ) -> Result<Self> {
-        let place = core.place(ctx.tenant()).await?;
-        let conn = core.open(&place, Some(ctx.tenant_id()), TxMode::Write).await;
-        let conn = conn.map_err(|e| database_error(&e))?;
+        let conn = core.open(ctx, TxMode::Write).await.map_err(|e| database_error(&e))?;
         Ok(Self {
             core,
             mode: TxMode::Write,

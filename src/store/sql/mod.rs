@@ -30,8 +30,8 @@ use tokio::sync::OnceCell;
 
 use crate::audit::{AuditEvent, AuditSink};
 use crate::database::{
-    Begin, ConnectionMode, Lease, OpenTransaction, OwnTables, Pooled, Route, Source, TxMode, database_error,
-    insert_event,
+    Begin, ConnectionMode, Lease, OpenTransaction, OwnTables, Route, Source, TxMode, UseCount,
+    database_error, insert_event,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
@@ -112,19 +112,21 @@ impl<DB: Backend> SqlStore<DB> {
         if self.connection_mode == ConnectionMode::PgBouncer {
             return self.begin_tx(mode).await.map(Lease::Transaction);
         }
-        self.pool
+        self.source()
             .acquire()
             .await
-            .map(|conn| Lease::Autocommit(Pooled::shared(conn), Route::of(self.connection_mode)))
+            .map(|conn| Lease::Autocommit(conn, Route::of(self.connection_mode)))
             .map_err(|e| database_error(&e))
     }
 
     /// Begins a transaction without a tenant.
     async fn begin_tx(&self, mode: TxMode) -> Result<OpenTransaction<DB>> {
-        let source = Source::Shared(self.pool.clone());
-        OpenTransaction::open(&source, Route::of(self.connection_mode), Begin::without_tenant(mode))
-            .await
-            .map_err(|e| database_error(&e))
+        let (route, begin) = (Route::of(self.connection_mode), Begin::without_tenant(mode));
+        OpenTransaction::open(&self.source(), None, route, begin).await.map_err(|e| database_error(&e))
+    }
+
+    fn source(&self) -> Source<DB> {
+        Source::Shared(self.pool.clone(), UseCount::default())
     }
 
     /// Creates or upgrades the crate's own tables. Several nodes may call it at the same time.
