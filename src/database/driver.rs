@@ -67,6 +67,9 @@ pub trait Driver: Native {
     /// deletes is passed over.
     const CLAIM_PLACE: &str;
 
+    /// Notifies the listeners of this database of the message `$1` when the transaction commits, if the database can.
+    const NOTIFY: Option<&str>;
+
     /// Disposes of a connection whose `begin` did not return.
     fn discard(conn: Pooled<Self>);
 

@@ -53,6 +53,8 @@ pub use self::limits::ConnectionLimits;
 pub(crate) use self::native::{ItemStream, StreamItem, first_row};
 pub(crate) use self::own_tables::OwnTables;
 pub(crate) use self::pooled::Pooled;
+#[cfg(all(feature = "cache", feature = "postgres"))]
+pub(crate) use self::postgres::{NOTIFY, NOTIFY_CHANNEL};
 pub use self::registry::{DatabaseConfig, DatabaseRegistry};
 pub(crate) use self::route::Route;
 pub(crate) use self::source::Source;
