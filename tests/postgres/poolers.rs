@@ -66,13 +66,13 @@ async fn a_listener_behind_a_pooler_is_not_connected() {
     let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let options = CacheOptions::new().ttl(Duration::from_hours(1));
     let cache = Arc::new(CachedStore::new(SqlStore::new(fixture.pool.clone()), options));
-    let pooled = InvalidationListener::postgres(pooler.options()).cache(&cache).spawn();
+    let behind = InvalidationListener::postgres(pooler.options()).cache(&cache).spawn();
     let until = Instant::now() + Duration::from_mins(1);
     while !log.text().contains("has no session of its own, because of a pooler") {
-        assert!(!pooled.status().is_connected() && Instant::now() < until, "{}", log.text());
+        assert!(!behind.status().is_connected() && Instant::now() < until, "{}", log.text());
         tokio::task::yield_now().await;
     }
-    assert!(!pooled.status().is_connected());
+    assert!(!behind.status().is_connected());
     let direct = InvalidationListener::postgres(url.parse().unwrap()).cache(&cache).spawn();
     while !direct.status().is_connected() {
         assert!(Instant::now() < until, "{}", log.text());

@@ -156,7 +156,7 @@ const BACK: &str = "is connected again";
 /// Without its connection a node falls back to the time to live, and says so once. It connects again, and is right.
 async fn a_lost_connection_falls_back_and_says_so(
     world: Deployment,
-    lose: impl AsyncFnOnce(&Deployment),
+    disconnect: impl AsyncFnOnce(&Deployment),
     restore: impl AsyncFnOnce(&Deployment),
 ) {
     let (log, recorder) = (Log::default(), DebuggingRecorder::new());
@@ -173,7 +173,7 @@ async fn a_lost_connection_falls_back_and_says_so(
     }
     assert!(!log.text().contains(LOST), "{}", log.text());
 
-    lose(&world).await;
+    disconnect(&world).await;
     until("the outage is noticed", async || !reader.listener.status().is_connected()).await;
     let suspended = writer.cache.update(&acme.with_status(TenantStatus::Suspended).unwrap()).await.unwrap();
     // Several attempts to connect fail meanwhile.
@@ -219,11 +219,12 @@ async fn a_terminated_backend_of_postgres_falls_back_and_says_so() {
     let world = Deployment::new(Transport::Postgres).await;
     let name = world.options().get_database().unwrap().to_owned();
     let allow = |allowed| format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {allowed}");
-    let lose = async |world: &Deployment| {
+    let disconnect = async |world: &Deployment| {
         on_the_server(allow(false)).await;
         assert!(terminate_listeners(&world.pool).await >= 1);
     };
-    a_lost_connection_falls_back_and_says_so(world, lose, async |_| on_the_server(allow(true)).await).await;
+    a_lost_connection_falls_back_and_says_so(world, disconnect, async |_| on_the_server(allow(true)).await)
+        .await;
 }
 
 /// Terminates the connections that listen in a database, and returns their number.

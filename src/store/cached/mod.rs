@@ -6,6 +6,8 @@ mod api_keys;
 mod domains;
 mod epochs;
 mod l1;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod listening;
 #[cfg(any(feature = "api-keys", feature = "custom-domains"))]
 mod loading;
 mod members;

@@ -9,7 +9,6 @@ mod source;
 mod status;
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -17,7 +16,6 @@ use tokio::task::JoinHandle;
 
 use self::source::{Source, closed};
 pub use self::status::ListenerStatus;
-use super::cached::{CachedMembership, CachedStore};
 use super::invalidation::Invalidation;
 use super::metrics;
 use crate::error::Error;
@@ -62,18 +60,6 @@ type Cache = Box<dyn Fn(&Invalidation) + Send + Sync>;
 impl InvalidationListener {
     fn new(source: impl Source + 'static) -> Self {
         Self { source: Box::new(source), caches: Vec::new(), status: ListenerStatus::default() }
-    }
-
-    /// Notifies this cache of tenants, domains and API keys.
-    pub fn cache<S: Send + Sync + 'static>(self, cache: &Arc<CachedStore<S>>) -> Self {
-        let cache = cache.clone();
-        self.on_change(move |change| cache.invalidate(change))
-    }
-
-    /// Notifies this cache of members. The application publishes [`Invalidation::Members`], because it stores them.
-    pub fn members(self, members: &CachedMembership) -> Self {
-        let members = members.clone();
-        self.on_change(move |change| members.invalidate(change))
     }
 
     /// Calls a function for each change, such as for a cache of your own. It must not block.
