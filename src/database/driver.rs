@@ -85,6 +85,9 @@ pub trait Driver: Native {
         connection_mode: ConnectionMode,
     ) -> impl Future<Output = bool> + Send;
 
+    /// Notifies the listeners of this database of the message `$1` when the transaction commits, if the database can.
+    const NOTIFY: Option<&str>;
+
     /// Disposes of a connection whose `begin` did not return.
     fn discard(conn: Pooled<Self>);
 

@@ -59,6 +59,8 @@ pub use self::limits::ConnectionLimits;
 #[cfg(feature = "dynamic")]
 pub(crate) use self::native::{ItemStream, StreamItem, first_row};
 pub(crate) use self::own_tables::OwnTables;
+#[cfg(all(feature = "cache", feature = "postgres"))]
+pub(crate) use self::postgres::{NOTIFY, NOTIFY_CHANNEL};
 pub use self::registry::{DatabaseConfig, DatabaseRegistry};
 pub(crate) use self::route::Route;
 pub(crate) use self::row_limit::read_rows;

@@ -37,6 +37,8 @@ impl Driver for Postgres {
         (SELECT name FROM tenancy_ready_places WHERE kind = $1 AND ready_us > 0 ORDER BY ready_us, name LIMIT 1 \
         FOR UPDATE SKIP LOCKED) RETURNING name";
 
+    const NOTIFY: Option<&str> = Some(NOTIFY);
+
     async fn begin(conn: Conn<'_, Self>, begin: Begin<'_>) -> sqlx::Result<()> {
         let statement = match begin.mode {
             TxMode::Read => "BEGIN READ ONLY",
@@ -203,6 +205,27 @@ impl Driver for Postgres {
         ]
     );
 }
+
+/// The channel of the schema in which the tables of `tenancy` are. Its name has at most 63 bytes, as PostgreSQL requires.
+macro_rules! notify_channel {
+    () => {
+        "('tenancy_' || nspname::text)::name::text"
+    };
+}
+
+macro_rules! own_schema {
+    () => {
+        " FROM pg_catalog.pg_namespace WHERE oid = \
+         (SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = to_regclass('tenancy_tenants'))"
+    };
+}
+
+/// Sends the message `$1`, if the tables of `tenancy` exist.
+pub(crate) const NOTIFY: &str = concat!("SELECT pg_notify(", notify_channel!(), ", $1)", own_schema!());
+
+/// The channel to which [`NOTIFY`] sends; no row if the tables of `tenancy` do not exist.
+#[cfg(feature = "cache")]
+pub(crate) const NOTIFY_CHANNEL: &str = concat!("SELECT ", notify_channel!(), own_schema!());
 
 /// Options of a pool that no other code uses.
 fn prepare(

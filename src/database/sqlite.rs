@@ -34,6 +34,9 @@ impl Driver for Sqlite {
     const CLAIM_PLACE: &str = "DELETE FROM tenancy_ready_places WHERE name = \
         (SELECT name FROM tenancy_ready_places WHERE kind = $1 AND ready_us > 0 ORDER BY ready_us, name LIMIT 1) RETURNING name";
 
+    /// An SQLite file belongs to one machine.
+    const NOTIFY: Option<&str> = None;
+
     async fn begin(conn: Conn<'_, Self>, begin: Begin<'_>) -> sqlx::Result<()> {
         // A deferred transaction that reads and then writes can fail without waiting if another one writes. An
         // immediate transaction waits for the write lock at its start.

@@ -11,7 +11,7 @@ use tenancy_sql::Schema;
 use super::applied::list;
 use super::migration_error::migration_error;
 use super::places::{Provision, Worker, taken};
-use super::steps::{BEGUN, Step, Unfinished};
+use super::steps::{BEGUN, Step, Unfinished, open};
 use crate::context::{Actor, TenantDirectory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::{TenantDb, Tx, default_schema};
@@ -333,10 +333,7 @@ impl<DB: Provision> Provisioner<DB> {
                     tx.commit().await?;
                 }
             }
-            Step::Open => {
-                let open = self.tenants.update(&tenant.with_status(TenantStatus::Active)?).await?;
-                return Ok(Some(open));
-            }
+            Step::Open => return open(&*self.tenants, tenant).await.map(Some),
         }
         Ok(None)
     }

@@ -92,7 +92,7 @@ impl Provision for Sqlite {
                         "the file of this tenant does not exist",
                     ));
                 }
-                worker.lock_file = Some(lock(&path.with_extension("lock"))?);
+                worker.lock_file = Some(lock(&path.with_extension("lock")).await?);
                 places.files.connect_options(name)
             }
             Placement::Schema { .. } => return Err(no_schemas()),
@@ -136,9 +136,20 @@ async fn copy(from: SqliteConnectOptions, to: &Path) -> Result<()> {
 }
 
 /// A lock that ends with the process at the latest.
-fn lock(path: &Path) -> Result<File> {
+///
+/// A process that this one starts has the open files of this one, and so their locks, until it runs its program. So a
+/// lock that was released can be held for a moment longer.
+async fn lock(path: &Path) -> Result<File> {
+    for _ in 0..ATTEMPTS {
+        if let Some(locked) = try_lock(path)? {
+            return Ok(locked);
+        }
+        sqlx_core::rt::sleep(NEXT_ATTEMPT / ATTEMPTS).await;
+    }
     try_lock(path)?.ok_or_else(locked)
 }
+
+const ATTEMPTS: u32 = 10;
 
 /// Every process migrates the shared tables at its start: the others wait for the first. A database in memory belongs
 /// to one process.

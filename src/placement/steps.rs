@@ -1,8 +1,10 @@
-//! The steps of provisioning, as they are recorded, and [`Unfinished`].
+//! The steps of provisioning, as they are recorded, the last of them, and [`Unfinished`].
 
 use std::sync::Arc;
 
-use crate::tenant::Tenant;
+use crate::context::unknown_tenant;
+use crate::error::{ErrorKind, Result};
+use crate::tenant::{Tenant, TenantStatus, TenantStore};
 
 /// Recorded for [`Step::Create`] before the place exists. Whatever is there later, this deployment created.
 pub(super) const BEGUN: &str = "it was interrupted";
@@ -39,4 +41,17 @@ pub struct Unfinished {
     pub tenant: Arc<Tenant>,
     /// The step that failed, and why; `None` if the process ended before.
     pub failed: Option<(String, String)>,
+}
+
+/// Opens a tenant. Another run can have opened it since it was read: a run that was cancelled in its commit is one.
+pub(super) async fn open(tenants: &dyn TenantStore, tenant: &Tenant) -> Result<Arc<Tenant>> {
+    match tenants.update(&tenant.with_status(TenantStatus::Active)?).await {
+        Err(error) if error.kind() == ErrorKind::StaleVersion => {}
+        opened => return opened,
+    }
+    let now = tenants.by_id(tenant.id()).await?.ok_or_else(unknown_tenant)?;
+    if now.status() == TenantStatus::Provisioning {
+        return tenants.update(&now.with_status(TenantStatus::Active)?).await;
+    }
+    Ok(now)
 }

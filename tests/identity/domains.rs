@@ -29,9 +29,10 @@ use crate::suites;
 async fn the_memory_store_keeps_every_promise() {
     domain_store(async |clock| MemoryStore::new().with_clock(clock)).await;
     let cached = async |clock| CachedStore::new(MemoryStore::new().with_clock(clock), CacheOptions::new());
-    domain_store(cached).await;
+    Box::pin(domain_store(cached)).await;
     let none = || CacheOptions::new().capacity(0).negative_capacity(0);
-    domain_store(async |clock| CachedStore::new(MemoryStore::new().with_clock(clock), none())).await;
+    Box::pin(domain_store(async |clock| CachedStore::new(MemoryStore::new().with_clock(clock), none())))
+        .await;
 }
 
 async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {

@@ -5,6 +5,8 @@
 mod common;
 #[path = "../fixture/doctor_cases/mod.rs"]
 mod doctor_cases;
+#[path = "../fixture/log.rs"]
+mod log;
 #[path = "../fixture/numbers.rs"]
 mod numbers;
 #[path = "../fixture/server.rs"]

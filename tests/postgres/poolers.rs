@@ -11,11 +11,14 @@ use tenancy::plan::Catalog;
 use tenancy::quota::Gauge;
 use tenancy::scope::select::PageRequest;
 use tenancy::scope::{ConnectionMode, Enforcement, Schema};
+use tenancy::store::{CacheOptions, CachedStore, InvalidationListener, SqlStore};
+use tenancy::tenant::TenantStore;
 use tenancy::{ErrorKind, TenantDb, TenantScoped};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::common::{CATALOG, Order, TestBackend};
+use crate::log::Log;
 use crate::pooler::Pooler;
 use crate::pooler_fixture::{POOL_SIZE, dropped_at_any_await, pooled, reach_their_own_tenant, seeded};
 
@@ -52,6 +55,42 @@ async fn sqlx_alone_gets_results_of_other_queries() {
         wrong += tasks.join_all().await.into_iter().sum::<usize>();
     }
     assert!(wrong > 0, "this harness does not see what goes wrong behind a pooler");
+}
+
+/// `LISTEN` behind a pooler receives nothing, and returns no error. The store may use the pooler.
+#[tokio::test]
+async fn a_listener_behind_a_pooler_is_not_connected() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    let _log = tracing::subscriber::set_default(subscriber.finish());
+    let (fixture, url) = seeded().await;
+    let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
+    let options = CacheOptions::new().ttl(Duration::from_hours(1));
+    let cache = Arc::new(CachedStore::new(SqlStore::new(fixture.pool.clone()), options));
+    let behind = InvalidationListener::postgres(pooler.options()).cache(&cache).spawn();
+    let until = Instant::now() + Duration::from_mins(1);
+    while !log.text().contains("has no session of its own, because of a pooler") {
+        assert!(!behind.status().is_connected() && Instant::now() < until, "{}", log.text());
+        tokio::task::yield_now().await;
+    }
+    assert!(!behind.status().is_connected());
+    let direct = InvalidationListener::postgres(url.parse().unwrap()).cache(&cache).spawn();
+    while !direct.status().is_connected() {
+        assert!(Instant::now() < until, "{}", log.text());
+        tokio::task::yield_now().await;
+    }
+    // A store behind the pooler notifies.
+    let pool = PgPoolOptions::new().connect_with(pooler.options().statement_cache_capacity(0)).await.unwrap();
+    let store = SqlStore::new(pool).connection_mode(ConnectionMode::PgBouncer);
+    let acme = cache.by_id(fixture.acme.tenant_id()).await.unwrap().unwrap();
+    let globex = cache.by_id(fixture.globex.tenant_id()).await.unwrap();
+    let changed = store.update(&acme.with_plan("enterprise")).await.unwrap();
+    while cache.by_id(acme.id()).await.unwrap() != Some(changed.clone()) {
+        assert!(Instant::now() < until, "the change is not seen");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(cache.by_id(fixture.globex.tenant_id()).await.unwrap(), globex);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
-use tenancy::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use tenancy::clock::{Clock, SystemClock, Timestamp};
+use tenancy::store::{CacheOptions, CachedStore, Invalidation, MemoryStore};
+use tenancy::tenant::{
+    ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, Tenant, TenantId, TenantStatus, TenantStore,
+};
 use tenancy::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 
@@ -77,6 +80,26 @@ impl TenantStore for Probed {
 
     async fn update(&self, tenant: &Tenant) -> Result<Arc<Tenant>> {
         self.0.inner.update(tenant).await
+    }
+}
+
+#[async_trait]
+impl ApiKeyStore for Probed {
+    async fn insert_key(&self, key: &ApiKey) -> Result<()> {
+        self.0.inner.insert_key(key).await
+    }
+
+    async fn key(&self, id: &str) -> Result<Option<Arc<ApiKey>>> {
+        let answer = self.0.inner.key(id).await;
+        self.0.answer(answer).await
+    }
+
+    async fn revoke_key(&self, tenant: &TenantId, id: &str, now: Timestamp) -> Result<Arc<ApiKey>> {
+        self.0.inner.revoke_key(tenant, id, now).await
+    }
+
+    async fn keys(&self, tenant: &TenantId) -> Result<Vec<Arc<ApiKey>>> {
+        self.0.inner.keys(tenant).await
     }
 }
 
@@ -349,4 +372,110 @@ async fn concurrent_readers_never_see_an_older_version() {
     let renamed = store.update(&acme.with_slug(slug("acme-corp"))).await.unwrap();
     assert_eq!(store.peek_slug(&slug("acme")), None, "the old name is nobody's at once");
     assert_eq!(store.peek_slug(renamed.slug()), Some(renamed));
+}
+
+fn changed(tenant: &Tenant) -> Invalidation {
+    Invalidation::Tenant(tenant.id().clone())
+}
+
+/// An invalidation does not wait for a load in progress, and the late result of that load is not cached.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_load_that_began_before_an_invalidation_is_not_cached() {
+    for by_slug in [true, false] {
+        let probe = Probe::new();
+        let old = probe.inner.insert(acme()).await.unwrap();
+        let store = Arc::new(CachedStore::new(Probed(probe.clone()), CacheOptions::new()));
+        let mut others = Vec::new();
+        for n in 0..20 {
+            let other = probe.inner.insert(NewTenant::active(&format!("other-{n}"), "free").unwrap()).await;
+            others.extend(store.by_id(other.unwrap().id()).await.unwrap());
+        }
+        let asked = probe.asked();
+        probe.hold();
+        let slow = tokio::spawn({
+            let (store, id) = (store.clone(), old.id().clone());
+            async move { if by_slug { store.by_slug(&slug("acme")).await } else { store.by_id(&id).await } }
+        });
+        until("the slow question arrives", async || probe.asked() == asked + 1).await;
+        let new = probe.inner.update(&old.with_status(TenantStatus::Suspended).unwrap()).await.unwrap();
+        store.invalidate(&changed(&new));
+        probe.let_go();
+        assert_eq!(slow.await.unwrap().unwrap(), Some(old.clone()), "the state when the load began");
+
+        assert_eq!((store.peek_id(new.id()), store.peek_slug(new.slug())), (None, None));
+        assert_eq!(store.by_id(new.id()).await.unwrap(), Some(new.clone()));
+        assert_eq!(store.by_slug(new.slug()).await.unwrap(), Some(new.clone()));
+        assert_eq!(store.peek_id(new.id()), Some(new));
+        // A few other tenants share an entry of the table of changes.
+        let cached = others.iter().filter(|other| store.peek_id(other.id()).as_ref() == Some(*other)).count();
+        assert!(cached >= 15, "{cached} of 20 others are cached");
+        store.invalidate(&Invalidation::All);
+        assert!(others.iter().all(|other| store.peek_id(other.id()).is_none()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_absence_from_before_an_invalidation_is_not_cached() {
+    for by_slug in [true, false] {
+        let probe = Probe::new();
+        let options = CacheOptions::new().negative_ttl(Duration::from_hours(1));
+        let store = Arc::new(CachedStore::new(Probed(probe.clone()), options));
+        let new = acme();
+        let id = new.clone().into_tenant().id().clone();
+        probe.hold();
+        let slow = tokio::spawn({
+            let (store, id) = (store.clone(), id.clone());
+            async move { if by_slug { store.by_slug(&slug("acme")).await } else { store.by_id(&id).await } }
+        });
+        until("the slow question arrives", async || probe.asked() == 1).await;
+        let acme = probe.inner.insert(new).await.unwrap();
+        store.invalidate(&changed(&acme));
+        probe.let_go();
+        assert_eq!(slow.await.unwrap().unwrap(), None);
+        assert_eq!(store.by_slug(&slug("acme")).await.unwrap(), Some(acme.clone()));
+        assert_eq!(store.by_id(&id).await.unwrap(), Some(acme));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_key_that_is_revoked_while_it_is_loaded_is_not_cached() {
+    let probe = Probe::new();
+    let store = Arc::new(CachedStore::new(Probed(probe.clone()), CacheOptions::new()));
+    let format = ApiKeyFormat::new("acme", "test").unwrap();
+    let mut keys = Vec::new();
+    for tenant in ["acme", "globex"] {
+        let (key, _) = ApiKey::issue(&format, TenantId::parse(tenant).unwrap(), "key", SystemClock.now());
+        probe.inner.insert_key(&key).await.unwrap();
+        keys.push(key);
+    }
+    let (acme, globex) = (keys[0].clone(), keys[1].clone());
+    probe.hold();
+    let slow = tokio::spawn({
+        let (store, id) = (store.clone(), acme.id().to_owned());
+        async move { store.key(&id).await }
+    });
+    until("the slow question arrives", async || probe.asked() == 1).await;
+    probe.inner.revoke_key(acme.tenant(), acme.id(), SystemClock.now()).await.unwrap();
+    store.invalidate(&Invalidation::ApiKey(acme.id().to_owned()));
+    probe.let_go();
+    assert!(slow.await.unwrap().unwrap().unwrap().revoked().is_none(), "the state when the load began");
+    assert!(store.key(acme.id()).await.unwrap().unwrap().revoked().is_some());
+    assert!(store.key(globex.id()).await.unwrap().unwrap().revoked().is_none());
+}
+
+/// This process committed a version, another one the next. The notification of the second arrives first.
+#[tokio::test]
+async fn a_version_that_is_committed_late_does_not_hide_the_next_one() {
+    let probe = Probe::new();
+    let store = CachedStore::new(Probed(probe.clone()), CacheOptions::new());
+    let first = probe.inner.insert(acme()).await.unwrap();
+    assert_eq!(store.by_id(first.id()).await.unwrap(), Some(first.clone()));
+    let second = probe.inner.update(&first.with_plan("pro")).await.unwrap();
+    let third = probe.inner.update(&second.with_status(TenantStatus::Suspended).unwrap()).await.unwrap();
+    store.invalidate(&changed(&third));
+    store.committed(&second).await;
+    assert_eq!(store.peek_id(first.id()), None);
+    assert_eq!(store.by_id(first.id()).await.unwrap(), Some(third.clone()));
+    store.committed(&second).await;
+    assert_eq!(store.peek_id(first.id()), Some(third));
 }

@@ -3,16 +3,22 @@
 #[macro_use]
 #[path = "../fixture/common.rs"]
 mod common;
+#[path = "../fixture/log.rs"]
+mod log;
 #[path = "../fixture/numbers.rs"]
 mod numbers;
 #[path = "../fixture/suites.rs"]
 mod suites;
 
 mod cached;
+mod invalidation;
+mod invalidation_processes;
 mod meters;
+mod node;
 mod place_crash;
 mod place_fixture;
 mod place_migrations;
 mod provisioning;
+mod proxy;
 mod slugs;
 mod tenant_store;

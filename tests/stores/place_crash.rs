@@ -13,7 +13,7 @@ use tenancy::placement::Provisioner;
 use tenancy::tenant::{Tenant, TenantId, TenantStatus, TenantStore};
 
 use crate::numbers::{Numbers, setting};
-use crate::place_fixture::{App, TestPlaces, provisioner_of, seeding_provisioner_of};
+use crate::place_fixture::{App, TestPlaces, create_patiently, provisioner_of, seeding_provisioner_of};
 
 /// The migrations after the first, each with one table.
 const NEW: std::ops::RangeInclusive<u32> = 2..=5;
@@ -87,7 +87,7 @@ async fn the_process_that_is_killed_finishes_otherwise() {
         for n in 0.. {
             let kinds = DB::kinds();
             let new = App::<DB>::new_tenant(&format!("{work}-{n}"), kinds[n % kinds.len()]);
-            program.create(new).await.unwrap();
+            create_patiently(&program, new).await.unwrap();
         }
     }
     let Ok(work) = std::env::var("TEST_PLACES_WORK") else {

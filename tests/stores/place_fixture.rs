@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -17,7 +18,7 @@ use tenancy::scope::row::SupportsRow;
 use tenancy::scope::{TenantDb, Tx};
 use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, Tenant, TenantStore};
-use tenancy::{TenantContext, TenantScoped};
+use tenancy::{ErrorKind, TenantContext, TenantScoped};
 
 use crate::common::{CATALOG, Cleanup, TestBackend, postgres_url};
 
@@ -241,7 +242,7 @@ impl<DB: TestPlaces> App<DB> {
         slug: &str,
         kind: fn(NewTenant) -> NewTenant,
     ) -> tenancy::Result<Arc<Tenant>> {
-        let created = provisioner.create(Self::new_tenant(slug, kind)).await;
+        let created = create_patiently(provisioner, Self::new_tenant(slug, kind)).await;
         let tenant = self.store.by_slug(&Slug::parse(slug).unwrap()).await.unwrap().expect("it is inserted");
         self.forget(tenant.placement());
         created
@@ -268,6 +269,24 @@ impl<DB: TestPlaces> App<DB> {
             Project::list(&self.db.scope(&ctx), tenancy::scope::select::PageRequest::first(50)).await?;
         Ok(page.items.into_iter().map(|project| project.name).collect())
     }
+}
+
+/// Creates a tenant, and goes on while its place is locked. A process that a test starts has the lock files of this
+/// process until it runs its program, and so keeps a lock that was released meanwhile.
+pub(crate) async fn create_patiently<DB: TestPlaces>(
+    provisioner: &Provisioner<DB>,
+    new: NewTenant,
+) -> tenancy::Result<Arc<Tenant>> {
+    let id = new.clone().into_tenant().id().clone();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut created = provisioner.create(new).await;
+    while created.as_ref().is_err_and(|error| error.kind() == ErrorKind::Retryable)
+        && Instant::now() < deadline
+    {
+        tokio::task::yield_now().await;
+        created = provisioner.resume(&id).await;
+    }
+    created
 }
 
 /// The recorded migrations of a place, by version: whether each failed.

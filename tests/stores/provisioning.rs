@@ -2,16 +2,22 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use tenancy::ErrorKind;
 use tenancy::placement::Provisioner;
-use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, TenantStatus, TenantStore};
+use tenancy::store::SqlStore;
+use tenancy::tenant::{
+    NewTenant, Placement, PlacementName, Slug, Tenant, TenantId, TenantStatus, TenantStore,
+};
 use tokio::task::JoinSet;
 
 use crate::common::TestBackend;
-use crate::place_fixture::{App, TestPlaces, migrator};
+use crate::place_fixture::{App, TestPlaces, create_patiently, migrator};
 
 async fn each_kind_of_place_is_provisioned_and_seeded<DB: TestPlaces>() {
     let mut app = App::<DB>::new().await;
@@ -113,18 +119,110 @@ async fn an_interrupted_provisioning_goes_on<DB: TestPlaces>() {
     assert!(DB::number(&app.pool, left).await <= i64::try_from(DB::kinds().len()).unwrap());
 }
 
+/// A store in which another writer is always a moment earlier: it opens the tenant, or renames it.
+#[derive(Debug)]
+struct Earlier<DB: TestPlaces> {
+    store: SqlStore<DB>,
+    opens: bool,
+    updates: AtomicU32,
+}
+
+#[async_trait]
+impl<DB: TestPlaces> TenantStore for Earlier<DB> {
+    async fn by_id(&self, id: &TenantId) -> tenancy::Result<Option<Arc<Tenant>>> {
+        self.store.by_id(id).await
+    }
+
+    async fn by_slug(&self, slug: &Slug) -> tenancy::Result<Option<Arc<Tenant>>> {
+        self.store.by_slug(slug).await
+    }
+
+    async fn list(&self, after: Option<&TenantId>, limit: u16) -> tenancy::Result<Vec<Arc<Tenant>>> {
+        self.store.list(after, limit).await
+    }
+
+    async fn insert(&self, tenant: NewTenant) -> tenancy::Result<Arc<Tenant>> {
+        self.store.insert(tenant).await
+    }
+
+    async fn update(&self, tenant: &Tenant) -> tenancy::Result<Arc<Tenant>> {
+        if self.updates.fetch_add(1, Ordering::SeqCst) == 0 {
+            let now = self.store.by_id(tenant.id()).await?.unwrap();
+            let earlier =
+                if self.opens { now.with_status(TenantStatus::Active)? } else { now.with_name("Renamed") };
+            self.store.update(&earlier).await?;
+        }
+        self.store.update(tenant).await
+    }
+}
+
+/// The last step of a run that was cancelled can be committed late: after the next run has read the tenant.
+async fn a_tenant_that_another_run_opened_is_open<DB: TestPlaces>() {
+    let mut app = App::<DB>::new().await;
+    for (n, kind) in DB::kinds().into_iter().enumerate() {
+        for opens in [true, false] {
+            let earlier = Earlier { store: app.store.clone(), opens, updates: AtomicU32::new(0) };
+            let earlier = Arc::new(earlier);
+            let provisioner = app.provisioner(&[DB::PROJECTS]).notify(earlier.clone());
+            let slug = format!("tenant-{n}-{opens}");
+            let tenant = app.create(&provisioner, &slug, kind).await.unwrap();
+            assert_eq!(tenant.status(), TenantStatus::Active);
+            assert_eq!(earlier.updates.load(Ordering::SeqCst), if opens { 1 } else { 2 });
+            assert_eq!(app.store.by_id(tenant.id()).await.unwrap(), Some(tenant.clone()));
+            assert_eq!(tenant.name() == "Renamed", !opens);
+            assert_eq!(app.projects(&tenant).await.unwrap(), [format!("first of {slug}")]);
+            assert!(provisioner.unfinished().await.unwrap().is_empty());
+        }
+    }
+}
+
+/// As above, where the server is slow with the last commit of the run that was cancelled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_commit_of_a_cancelled_run_opens_the_tenant() {
+    use sqlx::Postgres;
+
+    let mut app = App::<Postgres>::new().await;
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
+        'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END'; \
+        CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON tenancy_tenants DEFERRABLE INITIALLY DEFERRED \
+        FOR EACH ROW EXECUTE FUNCTION slow()";
+    Postgres::raw(&app.pool, slow).await.unwrap();
+    let committing = async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        while Postgres::number(&app.pool, sql).await == 0 {}
+    };
+    let provisioner = app.provisioner(&[Postgres::PROJECTS]);
+    let mut created = Vec::new();
+    for (n, kind) in Postgres::kinds().into_iter().enumerate() {
+        let slug = format!("tenant-{n}");
+        tokio::select! {
+            created = provisioner.create(App::<Postgres>::new_tenant(&slug, kind)) => panic!("{created:?}"),
+            () = committing() => {}
+        }
+        let tenant = app.store.by_slug(&Slug::parse(&slug).unwrap()).await.unwrap().unwrap();
+        let opened = provisioner.resume(tenant.id()).await.unwrap();
+        assert_eq!((opened.status(), opened.version()), (TenantStatus::Active, 2));
+        created.push(opened);
+    }
+    for tenant in created {
+        app.forget(tenant.placement());
+        assert_eq!(app.projects(&tenant).await.unwrap(), [format!("first of {}", tenant.slug())]);
+    }
+}
+
 /// `B05`: of many buyers at once, each gets a place that is ready, and no two get the same.
 async fn b05_a_ready_place_goes_to_one_tenant<DB: TestPlaces>() {
     let mut app = App::<DB>::new().await;
     for (n, kind) in DB::kinds().into_iter().enumerate() {
-        let provisioner = std::sync::Arc::new(app.provisioner(&[DB::PROJECTS]));
+        let provisioner = Arc::new(app.provisioner(&[DB::PROJECTS]));
         let like = App::<DB>::new_tenant("like", kind).into_tenant();
         provisioner.prepare(like.placement(), 3).await.unwrap();
         provisioner.prepare(like.placement(), 2).await.unwrap();
         let mut buyers = JoinSet::new();
         for buyer in 0..5 {
             let (provisioner, slug) = (provisioner.clone(), format!("buyer-{n}-{buyer}"));
-            buyers.spawn(async move { provisioner.create(App::<DB>::new_tenant(&slug, kind)).await });
+            let new = App::<DB>::new_tenant(&slug, kind);
+            buyers.spawn(async move { create_patiently(&provisioner, new).await });
         }
         let tenants: Vec<_> = buyers.join_all().await.into_iter().map(Result::unwrap).collect();
         let mut names = std::collections::HashSet::new();
@@ -265,6 +363,7 @@ on_every_database!(
     each_kind_of_place_is_provisioned_and_seeded,
     a_failed_step_leaves_the_tenant_closed_and_is_resumed,
     an_interrupted_provisioning_goes_on,
+    a_tenant_that_another_run_opened_is_open,
     the_place_of_another_deployment_is_not_used,
     b05_a_ready_place_goes_to_one_tenant,
     an_interrupted_preparation_goes_on,

@@ -13,6 +13,7 @@ use moka::future::Cache;
 use crate::context::Actor;
 use crate::error::{Error, Result};
 use crate::resolve::Membership;
+use crate::store::invalidation::Invalidation;
 use crate::tenant::TenantId;
 
 /// Caches the results of a [`Membership`].
@@ -22,7 +23,7 @@ use crate::tenant::TenantId;
 ///
 /// # Security
 /// A member whom another process removes keeps access for up to the `staleness` given to [`new`](Self::new). To apply
-/// a removal at once, call [`changed`](Self::changed) on every node.
+/// a removal at once, publish [`Invalidation::Members`] to the `InvalidationListener` of every node.
 ///
 /// ```
 /// use std::time::Duration;
@@ -76,6 +77,19 @@ impl CachedMembership {
     /// Invalidates what is cached about this tenant's members. Call it when a member joins or leaves.
     pub fn changed(&self, tenant: &TenantId) {
         self.0.epoch(tenant).fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Invalidates what is cached about the members that another process changed. An `InvalidationListener` calls it.
+    pub fn invalidate(&self, change: &Invalidation) {
+        match change {
+            Invalidation::Members(tenant) => self.changed(tenant),
+            Invalidation::All => {
+                for epoch in &self.0.epochs {
+                    epoch.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            _ => {}
+        }
     }
 }
 

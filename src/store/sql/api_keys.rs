@@ -5,12 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::query::{execute, fetch, stored, text, time};
+use super::query::{execute, fetch, notify, stored, text, time};
 use crate::clock::Timestamp;
 use crate::database::{TxMode, Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
 use crate::store::errors::{key_exists, no_such_key};
+use crate::store::invalidation::Invalidation;
 use crate::tenant::{ApiKey, ApiKeyParts, ApiKeyStore, TenantId};
 
 #[async_trait]
@@ -33,6 +34,7 @@ impl<DB: Backend> ApiKeyStore for SqlStore<DB> {
         )
         .await
         .map_err(|error| if error.kind() == ErrorKind::Conflict { key_exists() } else { error })?;
+        notify::<DB>(tx.conn(), &Invalidation::ApiKey(key.id().to_owned())).await?;
         tx.commit().await
     }
 
@@ -58,6 +60,7 @@ impl<DB: Backend> ApiKeyStore for SqlStore<DB> {
         )
         .await?;
         let revoked = rows.first().map(read_key::<DB>).transpose()?.ok_or_else(no_such_key)?;
+        notify::<DB>(tx.conn(), &Invalidation::ApiKey(id.to_owned())).await?;
         tx.commit().await?;
         Ok(revoked)
     }

@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::query::{execute, fetch, stored, text, time};
+use super::query::{execute, fetch, notify, stored, text, time};
 use crate::clock::Timestamp;
 use crate::database::{OpenTransaction, TxMode, Value, database_error};
 use crate::error::Result;
 use crate::scope::Backend;
 use crate::store::errors::{domain_taken, no_such_domain};
+use crate::store::invalidation::Invalidation;
 use crate::store::timing::Timing;
 use crate::tenant::{Challenge, Domain, DomainState, DomainStore, TenantDomain, TenantId};
 
@@ -127,6 +128,7 @@ impl<DB: Backend> DomainTx<'_, DB> {
             return Err(domain_taken());
         }
         self.delete_claims().await?;
+        self.notify().await?;
         Ok(self.with(DomainState::Verified { since: now }))
     }
 
@@ -139,6 +141,7 @@ impl<DB: Backend> DomainTx<'_, DB> {
             )
             .await?;
         if removed == 1 {
+            self.notify().await?;
             return self.delete_claims().await;
         }
         let now = Value::Int(self.now.micros());
@@ -155,6 +158,11 @@ impl<DB: Backend> DomainTx<'_, DB> {
     async fn delete_claims(&mut self) -> Result<()> {
         let sql = "DELETE FROM tenancy_domain_claims WHERE domain = $1";
         execute::<DB>(self.tx.conn(), sql, &[Value::Text(self.domain.as_str())]).await.map(|_| ())
+    }
+
+    /// Notifies the caches of other processes that the domain has another owner, or none.
+    async fn notify(&mut self) -> Result<()> {
+        notify::<DB>(self.tx.conn(), &Invalidation::Domain(self.domain.as_str().to_owned())).await
     }
 
     async fn commit(self) -> Result<()> {

@@ -183,6 +183,19 @@ impl<DB: Backend> SqlStore<DB> {
 
 #[cfg(feature = "postgres")]
 impl SqlStore<sqlx::Postgres> {
+    /// Notifies the `InvalidationListener` of every process of a change that the store did not write, such as
+    /// [`Invalidation::Members`](crate::store::Invalidation::Members), after you committed it.
+    ///
+    /// The store notifies them of its own changes, in the transaction of the change.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StoreUnavailable`] if the database cannot be reached.
+    pub async fn publish(&self, change: &crate::store::Invalidation) -> Result<()> {
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        query::notify::<sqlx::Postgres>(tx.conn(), change).await?;
+        tx.commit().await
+    }
+
     /// What the pool connects to: the server, PgBouncer or Citus; [`ConnectionMode::Direct`] by default.
     ///
     /// [`migrate`](Self::migrate) needs a direct connection to the server: sqlx holds a session-level lock meanwhile.

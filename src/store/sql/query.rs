@@ -5,6 +5,7 @@ use sqlx::SqlSafeStr;
 use crate::database::{Conn, Value, arguments, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
+use crate::store::invalidation::Invalidation;
 
 pub(super) async fn execute<DB: Backend>(
     conn: Conn<'_, DB>,
@@ -13,6 +14,12 @@ pub(super) async fn execute<DB: Backend>(
 ) -> Result<u64> {
     let arguments = arguments::<DB>(values)?;
     DB::execute(conn, sql.into_sql_str(), arguments).await.map_err(|e| database_error(&e))
+}
+
+/// Notifies the caches of other processes of a change, when the transaction commits. Only PostgreSQL can.
+pub(super) async fn notify<DB: Backend>(conn: Conn<'_, DB>, change: &Invalidation) -> Result<()> {
+    let Some(sql) = DB::NOTIFY else { return Ok(()) };
+    execute::<DB>(conn, sql, &[Value::Text(&change.message())]).await.map(|_| ())
 }
 
 pub(super) async fn fetch<DB: Backend>(

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::SqlStore;
-use super::query::{execute, fetch, stored, text};
+use super::query::{execute, fetch, notify, stored, text};
 use crate::context::unknown_tenant;
 use crate::database::{Conn, OpenTransaction, TxMode, Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::PlanTerms;
 use crate::scope::Backend;
 use crate::store::errors::{stale_version, tenant_exists};
+use crate::store::invalidation::Invalidation;
 use crate::store::timing::Timing;
 use crate::tenant::{
     NewTenant, Placement, Region, Slug, StatusSource, Tenant, TenantId, TenantParts, TenantStatus,
@@ -129,6 +130,7 @@ pub(super) async fn insert_tenant<DB: Backend>(
     .await
     .map_err(conflict_is_tenant_exists)?;
     reserve_slug::<DB>(tx, &tenant, timing).await?;
+    notify::<DB>(tx.conn(), &Invalidation::Tenant(tenant.id().clone())).await?;
     Ok(Arc::new(tenant))
 }
 
@@ -162,6 +164,7 @@ pub(super) async fn save_tenant<DB: Backend>(
     .map_err(conflict_is_tenant_exists)?;
     if written == 1 {
         reserve_slug::<DB>(tx, tenant, timing).await?;
+        notify::<DB>(tx.conn(), &Invalidation::Tenant(tenant.id().clone())).await?;
         return Ok(Arc::new(tenant.next_version()));
     }
     match tenant_where::<DB>(tx.conn(), TENANT_BY_ID, &id).await? {
