@@ -198,6 +198,8 @@ pub struct PlanDenial {
     pub limit: Option<u64>,
     /// How much is in use; `None` for a flag.
     pub used: Option<u64>,
+    /// The length of the period or the window in which the limit holds; `None` if it always holds.
+    pub window: Option<Duration>,
     /// When the count of a quota starts again; `None` if it never does.
     pub resets_at: Option<Timestamp>,
     /// After which time a retry can succeed; `None` if waiting does not help.

@@ -215,6 +215,7 @@ impl Entitlements {
             required_plan: None,
             limit: None,
             used: None,
+            window: None,
             resets_at: None,
             retry_after: None,
             upgrade_url: self.upgrade_url.as_deref().map(str::to_owned),

@@ -41,7 +41,7 @@ impl fmt::Display for FeatureKind {
 }
 
 /// A text or a whole number that your program reads.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum ConfigValue {

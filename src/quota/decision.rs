@@ -26,6 +26,8 @@ pub struct Decision {
     pub held: u64,
     /// The period; `None` for a concurrency limit.
     pub period: Option<PeriodWindow>,
+    /// How long the period still lasts; `None` if it has no end.
+    pub resets_after: Option<Duration>,
     /// The warning levels that this charge reached, in percent. Of all charges in a period, one has a level.
     pub reached: Vec<u16>,
     /// Where the numbers come from.
@@ -54,6 +56,12 @@ impl Decision {
     pub fn remaining(&self) -> Option<u64> {
         self.limit.max().map(|max| max.saturating_sub(self.used).saturating_sub(self.held))
     }
+
+    /// The length of the period; `None` if it has no end.
+    pub fn window(&self) -> Option<Duration> {
+        let period = self.period.as_ref()?;
+        period.end.map(|end| until(end, period.start))
+    }
 }
 
 /// The error of a quota that does not have so much left.
@@ -69,6 +77,7 @@ pub(super) fn quota_exceeded(
     denial.limit = limit.max();
     denial.used = Some(count.used.saturating_add(count.held));
     denial.resets_at = window.end;
+    denial.window = window.end.map(|end| until(end, window.start));
     denial.retry_after = window.end.map(|end| until(end, now).min(LONGEST_WAIT));
     let plan = entitlements.plan();
     let held = match count.held {
@@ -97,6 +106,6 @@ pub(super) fn concurrency_limit(
     Error::denied(ErrorKind::ConcurrencyLimit, text, denial)
 }
 
-fn until(end: Timestamp, now: Timestamp) -> Duration {
+pub(super) fn until(end: Timestamp, now: Timestamp) -> Duration {
     Duration::from_micros(u64::try_from(end.micros().saturating_sub(now.micros())).unwrap_or(0))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::decision::{Decision, DecisionSource, quota_exceeded};
+use super::decision::{Decision, DecisionSource, quota_exceeded, until};
 use super::key::Quota;
 use super::meter::{ChargeLine, CounterKey, LineCount, MAX_COUNT};
 use crate::clock::Timestamp;
@@ -22,13 +22,19 @@ pub(super) fn unknown(lines: &[Line]) -> Vec<LineCount> {
     lines.iter().map(|_| LineCount::default()).collect()
 }
 
-pub(super) fn decisions(lines: &[Line], counts: Vec<LineCount>, source: DecisionSource) -> Vec<Decision> {
+pub(super) fn decisions(
+    lines: &[Line],
+    counts: Vec<LineCount>,
+    source: DecisionSource,
+    now: Timestamp,
+) -> Vec<Decision> {
     let decision = |(line, count): (&Line, LineCount)| Decision {
         feature: line.feature,
         limit: line.charge.limit,
         used: count.used,
         held: count.held,
         period: line.quota.map(|_| line.charge.window.clone()),
+        resets_after: line.charge.window.end.map(|end| until(end, now)),
         reached: count.reached,
         source,
     };

@@ -52,6 +52,13 @@ pub trait Meter: Send + Sync + fmt::Debug {
         limit: u16,
     ) -> Result<Vec<Counter>>;
 
+    /// The states of these counters, in their order. A counter that does not exist is empty.
+    ///
+    /// # Errors
+    /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the store cannot be reached.
+    async fn read(&self, tenant: &TenantId, keys: &[CounterKey], now: Timestamp)
+    -> Result<Vec<CounterState>>;
+
     /// Deletes the counters of periods that ended before this time, and the holds and idempotency keys that expired
     /// before it. Returns how many rows were deleted.
     ///

@@ -55,6 +55,8 @@ mod quotas;
 mod request;
 #[cfg(feature = "quota")]
 mod reservation;
+#[cfg(feature = "quota")]
+mod snapshot;
 
 #[cfg(feature = "quota")]
 pub use self::core::QuotaWarning;
@@ -70,3 +72,5 @@ pub use self::quotas::Quotas;
 pub use self::request::QuotaRequest;
 #[cfg(feature = "quota")]
 pub use self::reservation::Reservation;
+#[cfg(feature = "quota")]
+pub use self::snapshot::{FeatureUsage, UsageSnapshot};

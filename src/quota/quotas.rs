@@ -14,6 +14,7 @@ use super::line::{Line, decisions, subject_of, unknown};
 use super::meter::{ChargeLine, ChargeOutcome, Counter, CounterKey, Hold, Meter};
 use super::request::QuotaRequest;
 use super::reservation::Reservation;
+use super::snapshot::{UsageSnapshot, snapshot};
 use crate::clock::{Clock, SystemClock};
 use crate::context::TenantContext;
 use crate::error::Result;
@@ -203,14 +204,22 @@ impl Quotas {
                 Err(concurrency_limit(ctx.entitlements(), limit.feature(), plan_limit, in_work))
             }
             Some(ChargeOutcome::Charged(counts) | ChargeOutcome::Repeated(counts)) => {
-                let decisions = decisions(&lines, counts, DecisionSource::Counted);
+                let decisions = decisions(&lines, counts, DecisionSource::Counted, now);
                 Ok(Reservation::new(self.core.clone(), ctx, hold, lines, decisions, true))
             }
             None => {
-                let decisions = decisions(&lines, unknown(&lines), self.core.fallback());
+                let decisions = decisions(&lines, unknown(&lines), self.core.fallback(), now);
                 Ok(Reservation::new(self.core.clone(), ctx, hold, lines, decisions, false))
             }
         }
+    }
+
+    /// What the tenant may use, and what it has used in the current periods, for a user interface.
+    ///
+    /// # Errors
+    /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the store cannot be reached.
+    pub async fn snapshot(&self, ctx: &TenantContext) -> Result<UsageSnapshot> {
+        snapshot(&*self.core.meter, ctx, self.core.now()).await
     }
 
     /// The counters of a tenant, also those of past periods: of one feature or of all, the newest first.

@@ -60,7 +60,7 @@ impl<'a> QuotaRequest<'a> {
         let charge = self.core.to_charge(self.ctx, &lines, self.key, None, now);
         let counts = self.send(&lines, &charge).await?;
         let (counts, source) = counts.unwrap_or_else(|| (unknown(&lines), self.core.fallback()));
-        let decisions = decisions(&lines, counts, source);
+        let decisions = decisions(&lines, counts, source, now);
         self.core.warn(self.ctx, &decisions);
         Ok(self.in_order(&decisions))
     }
@@ -83,7 +83,7 @@ impl<'a> QuotaRequest<'a> {
                 "this idempotency key was used for a reservation; use another key for each reservation",
             ));
         }
-        let decisions = decisions(&lines, counts, source);
+        let decisions = decisions(&lines, counts, source, now);
         Ok(Reservation::new(self.core.clone(), self.ctx, hold, lines, decisions, is_counted))
     }
 

@@ -117,7 +117,7 @@ impl Reservation {
         match outcome {
             ResolveOutcome::Resolved(counts) => {
                 self.is_open = false;
-                let decisions = decisions(&self.lines, counts, DecisionSource::Counted);
+                let decisions = decisions(&self.lines, counts, DecisionSource::Counted, now);
                 self.core.warn(&self.ctx, &decisions);
                 Ok(decisions)
             }

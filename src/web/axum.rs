@@ -4,9 +4,14 @@ use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
+#[cfg(feature = "quota")]
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::extract::{FeatureKey, RequireActive, RequireFeature, missing_middleware};
+use super::extract::{FeatureKey, PlanKey, RequireActive, RequireFeature, RequirePlan};
+use super::missing::missing_middleware;
 use super::response::problem_response;
+#[cfg(feature = "quota")]
+use super::usage::UsageResponse;
 use crate::context::TenantContext;
 use crate::error::Error;
 
@@ -33,11 +38,34 @@ impl<S: Send + Sync, F: FeatureKey> FromRequestParts<S> for RequireFeature<F> {
     }
 }
 
+impl<S: Send + Sync, P: PlanKey> FromRequestParts<S> for RequirePlan<P> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Self::of(TenantContext::from_request_parts(parts, state).await?)
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for RequireActive {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         Self::of(TenantContext::from_request_parts(parts, state).await?)
+    }
+}
+
+/// Responds with the JSON, or with 304.
+#[cfg(feature = "quota")]
+impl IntoResponse for UsageResponse {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let value = |(name, value): (&'static str, &str)| {
+            Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))
+        };
+        let headers: HeaderMap = self.headers().filter_map(value).collect();
+        let mut response = Response::new(Body::from(self.into_json()));
+        (*response.status_mut(), *response.headers_mut()) = (status, headers);
+        response
     }
 }
 

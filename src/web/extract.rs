@@ -5,19 +5,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use tracing::error;
-
 use crate::context::{Actor, TenantContext, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantStatus;
-
-/// The error of a handler that takes a context on a route without the middleware.
-pub(super) fn missing_middleware(fix: &str) -> Error {
-    error!(
-        "a handler takes a TenantContext, but its route has no middleware that resolves the tenant; add {fix}"
-    );
-    Error::new(ErrorKind::Misconfigured, "this route has no middleware that resolves the tenant")
-}
 
 /// Names a flag of the [`Catalog`](crate::plan::Catalog) by a type, for [`RequireFeature`].
 ///
@@ -82,6 +72,71 @@ impl<F> Deref for RequireFeature<F> {
 impl<F: FeatureKey> fmt::Debug for RequireFeature<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequireFeature").field("feature", &F::KEY).field("ctx", &self.ctx).finish()
+    }
+}
+
+/// Names a plan of the [`Catalog`](crate::plan::Catalog) by a type, for [`RequirePlan`].
+///
+/// ```
+/// use tenancy::web::{PlanKey, RequirePlan};
+///
+/// enum Pro {}
+///
+/// impl PlanKey for Pro {
+///     const KEY: &'static str = "pro";
+/// }
+///
+/// async fn audit_log(ctx: RequirePlan<Pro>) -> String {
+///     format!("the audit log of {}", ctx.tenant().name())
+/// }
+/// ```
+pub trait PlanKey {
+    /// The key of the plan in the catalog.
+    const KEY: &'static str;
+}
+
+/// An extractor for axum and actix-web: the context of a tenant on the plan `P` or a higher one in the catalog's
+/// `order`.
+///
+/// A tenant on a lower plan gets status 403, and a plan that the `order` lacks yields status 500. See [`PlanKey`] for an
+/// example.
+///
+/// # Security
+/// On a public route, the response reveals the plan of the tenant to an unauthenticated caller.
+pub struct RequirePlan<P> {
+    ctx: TenantContext,
+    plan: PhantomData<fn() -> P>,
+}
+
+impl<P: PlanKey> RequirePlan<P> {
+    /// Checks the plan of a context.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PlanTooLow`], or [`ErrorKind::UnknownPlan`].
+    pub fn of(ctx: TenantContext) -> Result<Self> {
+        ctx.entitlements().require_plan(P::KEY)?;
+        Ok(Self { ctx, plan: PhantomData })
+    }
+}
+
+impl<P> RequirePlan<P> {
+    /// The context.
+    pub fn into_context(self) -> TenantContext {
+        self.ctx
+    }
+}
+
+impl<P> Deref for RequirePlan<P> {
+    type Target = TenantContext;
+
+    fn deref(&self) -> &TenantContext {
+        &self.ctx
+    }
+}
+
+impl<P: PlanKey> fmt::Debug for RequirePlan<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequirePlan").field("plan", &P::KEY).field("ctx", &self.ctx).finish()
     }
 }
 

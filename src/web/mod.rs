@@ -24,26 +24,38 @@ mod connection;
 mod core;
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 mod extract;
+mod missing;
 mod peer;
+#[cfg(feature = "tower")]
+mod plan_layer;
+mod plan_rules;
 mod problem;
+mod rate_limit;
 #[cfg(feature = "tower")]
 mod response;
 #[cfg(feature = "tower")]
 mod tower;
+#[cfg(all(feature = "quota", any(feature = "actix-web", feature = "axum")))]
+mod usage;
 #[cfg(all(feature = "stripe", any(feature = "actix-web", feature = "tower")))]
 mod webhook;
 #[cfg(all(feature = "stripe", feature = "tower"))]
 mod webhook_service;
 
-#[cfg(feature = "actix-web")]
-pub use self::actix_web::TenantMiddleware;
 #[cfg(all(feature = "actix-web", feature = "stripe"))]
 pub use self::actix_web::stripe_webhook_route;
+#[cfg(feature = "actix-web")]
+pub use self::actix_web::{PlanMiddleware, TenantMiddleware};
 #[cfg(any(feature = "actix-web", feature = "axum"))]
-pub use self::extract::{FeatureKey, RequireActive, RequireFeature};
+pub use self::extract::{FeatureKey, PlanKey, RequireActive, RequireFeature, RequirePlan};
 pub use self::peer::PeerAddr;
+#[cfg(feature = "tower")]
+pub use self::plan_layer::{PlanLayer, PlanService};
+pub use self::plan_rules::{Decisions, PlanRules};
 pub use self::problem::Problem;
 #[cfg(feature = "tower")]
 pub use self::tower::{TenantFuture, TenantLayer, TenantService};
+#[cfg(all(feature = "quota", any(feature = "actix-web", feature = "axum")))]
+pub use self::usage::UsageResponse;
 #[cfg(all(feature = "stripe", feature = "tower"))]
 pub use self::webhook_service::StripeWebhookService;

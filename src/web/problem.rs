@@ -1,8 +1,11 @@
 //! The response to each kind of error: its status, title and document. HTTP types are in `response.rs`.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use tracing::error;
 
+use super::rate_limit::{RateLimit, whole_seconds};
 use crate::error::{Error, ErrorKind};
 
 /// The `Cache-Control` of responses with tenant data.
@@ -16,6 +19,9 @@ pub struct Problem {
     kind: ErrorKind,
     detail: String,
     json: Vec<u8>,
+    /// In seconds.
+    retry_after: Option<u64>,
+    rate_limit: Option<RateLimit>,
 }
 
 impl Problem {
@@ -85,13 +91,22 @@ impl Problem {
     }
 
     /// The headers of the response, without `Vary`.
-    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
+    ///
+    /// A rejection by a quota, a rate or a concurrency limit has `Retry-After`, `RateLimit` and `RateLimit-Policy` of
+    /// the [draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/).
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, Cow<'static, str>)> + use<> {
+        let retry_after =
+            || self.retry_after.map_or(Cow::Borrowed("1"), |seconds| seconds.to_string().into());
         let more = match self.status() {
-            401 => Some(("www-authenticate", "Bearer")),
-            429 | 503 => Some(("retry-after", "1")),
+            401 => Some(("www-authenticate", Cow::Borrowed("Bearer"))),
+            429 | 503 => Some(("retry-after", retry_after())),
             _ => None,
         };
-        [("content-type", Self::CONTENT_TYPE), ("cache-control", PRIVATE_NO_STORE)].into_iter().chain(more)
+        let rate_limit = self.rate_limit.clone();
+        [("content-type", Cow::Borrowed(Self::CONTENT_TYPE)), ("cache-control", PRIVATE_NO_STORE.into())]
+            .into_iter()
+            .chain(more)
+            .chain(rate_limit.into_iter().flat_map(RateLimit::into_headers))
     }
 }
 
@@ -107,7 +122,7 @@ impl From<&Error> for Problem {
         };
         let denial = error.plan_denial();
         let document = Document {
-            kind: format!("urn:problem-type:tenancy:{}", kind.code()),
+            kind: problem_type(kind),
             title,
             status,
             detail: &detail,
@@ -117,11 +132,29 @@ impl From<&Error> for Problem {
             limit: denial.and_then(|denial| denial.limit),
             used: denial.and_then(|denial| denial.used),
             upgrade_url: denial.and_then(|denial| denial.upgrade_url.as_deref()),
+            violated_policies: is_rate(kind)
+                .then(|| denial.and_then(|denial| denial.feature.as_deref()))
+                .map(Vec::from_iter),
         };
         // Strings and numbers always serialise.
         let json = serde_json::to_vec(&document).unwrap_or_default();
-        Self { kind, detail, json }
+        let retry_after = denial.and_then(|denial| denial.retry_after).map(whole_seconds);
+        let rate_limit = denial.filter(|_| is_rate(kind)).map(RateLimit::of_denial);
+        Self { kind, detail, json, retry_after, rate_limit }
     }
+}
+
+/// Whether the kind is a rejection that a later request does not get.
+fn is_rate(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::QuotaExceeded | ErrorKind::RateLimited | ErrorKind::ConcurrencyLimit)
+}
+
+/// The `type` of the document. The draft of the `RateLimit` headers registers one for quotas and rates.
+fn problem_type(kind: ErrorKind) -> String {
+    if is_rate(kind) {
+        return "https://iana.org/assignments/http-problem-types#quota-exceeded".to_owned();
+    }
+    format!("urn:problem-type:tenancy:{}", kind.code())
 }
 
 /// The status and title of each kind. The match is exhaustive, so a new kind needs a row to compile.
@@ -194,6 +227,8 @@ struct Document<'a> {
     used: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upgrade_url: Option<&'a str>,
+    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<Vec<&'a str>>,
 }
 
 #[cfg(test)]
@@ -213,6 +248,7 @@ mod tests {
             feature: Some("projects".to_owned()),
             plan: "free".to_owned(),
             required_plan: None,
+            window: None,
             resets_at: None,
             retry_after: None,
             limit: Some(3),
@@ -258,12 +294,12 @@ mod tests {
     #[test]
     fn statuses_that_need_a_header_have_it() {
         let headers = |kind| Problem::from(&Error::new(kind, "no")).headers().collect::<Vec<_>>();
-        assert!(headers(ErrorKind::CredentialMissing).contains(&("www-authenticate", "Bearer")));
-        assert!(headers(ErrorKind::CredentialInvalid).contains(&("www-authenticate", "Bearer")));
-        assert!(headers(ErrorKind::StoreUnavailable).contains(&("retry-after", "1")));
-        assert!(headers(ErrorKind::Retryable).contains(&("retry-after", "1")));
-        assert!(headers(ErrorKind::ConnectionLimit).contains(&("retry-after", "1")));
-        assert!(headers(ErrorKind::TenantConnectionLimit).contains(&("retry-after", "1")));
+        assert!(headers(ErrorKind::CredentialMissing).contains(&("www-authenticate", "Bearer".into())));
+        assert!(headers(ErrorKind::CredentialInvalid).contains(&("www-authenticate", "Bearer".into())));
+        assert!(headers(ErrorKind::StoreUnavailable).contains(&("retry-after", "1".into())));
+        assert!(headers(ErrorKind::Retryable).contains(&("retry-after", "1".into())));
+        assert!(headers(ErrorKind::ConnectionLimit).contains(&("retry-after", "1".into())));
+        assert!(headers(ErrorKind::TenantConnectionLimit).contains(&("retry-after", "1".into())));
         assert_eq!(headers(ErrorKind::TenantUnknown).len(), 2);
     }
 }

@@ -16,7 +16,9 @@ pub(super) fn problem_response<R: From<Vec<u8>>>(error: &Error) -> Response<R> {
     let status = StatusCode::from_u16(problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers: HeaderMap = problem
         .headers()
-        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .filter_map(|(name, value)| {
+            Some((HeaderName::from_static(name), HeaderValue::try_from(&*value).ok()?))
+        })
         .collect();
     let mut response = Response::new(R::from(problem.into_json()));
     *response.status_mut() = status;

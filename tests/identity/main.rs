@@ -28,6 +28,7 @@ mod login;
 mod logs;
 mod metrics;
 mod middleware;
+mod plan_rules;
 mod regions;
 mod requests;
 mod resolution;

@@ -9,7 +9,8 @@ use sqlx::Postgres;
 use tenancy::clock::Timestamp;
 use tenancy::plan::Limit;
 use tenancy::quota::meter::{
-    Charge, ChargeOutcome, Counter, HoldEnd, LineCount, Meter, Resolution, ResolveOutcome,
+    Charge, ChargeOutcome, Counter, CounterKey, CounterState, HoldEnd, LineCount, Meter, Resolution,
+    ResolveOutcome,
 };
 use tenancy::store::{MemoryStore, RedisMeter, SqlStore};
 use tenancy::tenant::TenantId;
@@ -113,6 +114,15 @@ impl Meter for Broken {
         limit: u16,
     ) -> Result<Vec<Counter>> {
         self.inner.counters(tenant, feature, now, limit).await
+    }
+
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        keys: &[CounterKey],
+        now: Timestamp,
+    ) -> Result<Vec<CounterState>> {
+        self.inner.read(tenant, keys, now).await
     }
 
     async fn delete_before(&self, before: Timestamp) -> Result<u64> {

@@ -194,6 +194,17 @@ impl Meter for MemoryStore {
         Ok(counters)
     }
 
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        keys: &[CounterKey],
+        now: Timestamp,
+    ) -> Result<Vec<CounterState>> {
+        let meters = self.meters.lock().map_err(poisoned)?;
+        let state = |key| meters.0.get(tenant).map(|meter| meter.state(key, now)).unwrap_or_default();
+        Ok(keys.iter().map(state).collect())
+    }
+
     async fn delete_before(&self, before: Timestamp) -> Result<u64> {
         let mut meters = self.meters.lock().map_err(poisoned)?;
         let mut deleted = 0;

@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::namespace::hash_tagged;
 use crate::namespace::redis::redis_error;
 use crate::quota::meter::{
-    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, HoldEnd, LineCount, MAX_COUNT, Meter, Resolution,
-    ResolveOutcome, other_charge,
+    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, HoldEnd, LineCount, MAX_COUNT,
+    Meter, Resolution, ResolveOutcome, other_charge,
 };
 use crate::tenant::TenantId;
 
@@ -220,6 +220,31 @@ impl Meter for RedisMeter {
         counters.sort_by(|a, b| (b.start, &a.key).cmp(&(a.start, &b.key)));
         counters.truncate(limit.into());
         Ok(counters)
+    }
+
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        keys: &[CounterKey],
+        now: Timestamp,
+    ) -> Result<Vec<CounterState>> {
+        let mut call = self.counters.key(index_key(tenant));
+        call.arg(now.micros());
+        for key in keys {
+            call.key(&counter_keys(tenant, key)[..]).arg(member(key));
+        }
+        let rows: Vec<[String; 6]> = self.run(&mut call).await?;
+        let found = rows.into_iter().map(counter).collect::<Result<Vec<_>>>()?;
+        let state = |key: &CounterKey| {
+            let found = found.iter().find(|counter| counter.key == *key);
+            found.map_or_else(CounterState::default, |counter| CounterState {
+                used: counter.used,
+                held: counter.held,
+                over_since: None,
+                warned: counter.warned,
+            })
+        };
+        Ok(keys.iter().map(state).collect())
     }
 
     /// Redis deletes what has expired itself.

@@ -72,6 +72,30 @@ impl<DB: Backend> Meter for SqlStore<DB> {
         fetch::<DB>(reader.conn(), sql, &values).await?.iter().map(counter::<DB>).collect()
     }
 
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        keys: &[CounterKey],
+        now: Timestamp,
+    ) -> Result<Vec<CounterState>> {
+        let sql = "SELECT c.used, c.warned, c.over_since_us, \
+                   CAST(coalesce((SELECT sum(h.amount) FROM tenancy_quota_holds h WHERE h.tenant_id = c.tenant_id \
+                   AND h.feature = c.feature AND h.subject = c.subject AND h.period = c.period \
+                   AND h.state = 'held' AND h.expires_us > $5), 0) AS bigint) FROM tenancy_quota_counters c \
+                   WHERE c.tenant_id = $1 AND c.feature = $2 AND c.subject = $3 AND c.period = $4";
+        let tenant = tenant.to_string();
+        let mut reader = self.reader().await?;
+        let mut states = Vec::with_capacity(keys.len());
+        for CounterKey { feature, subject, period } in keys {
+            let name =
+                [Value::Text(&tenant), Value::Text(feature), Value::Text(subject), Value::Text(period)];
+            let [a, b, c, d] = name;
+            let rows = fetch::<DB>(reader.conn(), sql, &[a, b, c, d, Value::Int(now.micros())]).await?;
+            states.push(rows.first().map_or(Ok(CounterState::default()), state::<DB>)?);
+        }
+        Ok(states)
+    }
+
     async fn delete_before(&self, before: Timestamp) -> Result<u64> {
         let mut deleted = 0;
         for sql in [
@@ -346,6 +370,15 @@ fn found(states: &[CounterState]) -> Vec<LineCount> {
 
 fn count(state: CounterState, reached: Vec<u16>) -> LineCount {
     LineCount { used: state.used, held: state.held, reached }
+}
+
+fn state<DB: Backend>(row: &DB::Row) -> Result<CounterState> {
+    Ok(CounterState {
+        used: number::<DB>(row, 0)?,
+        warned: u16::try_from(number::<DB>(row, 1)?).unwrap_or(u16::MAX),
+        over_since: DB::optional_int(row, 2).map_err(|e| database_error(&e))?.map(Timestamp::from_micros),
+        held: number::<DB>(row, 3)?,
+    })
 }
 
 fn counter<DB: Backend>(row: &DB::Row) -> Result<Counter> {

@@ -67,6 +67,14 @@ impl<'a> Case<'a> {
         expect_ok(self.meter.resolve(&resolution).await, "the end of a hold has an outcome")
     }
 
+    /// What the counter of the month has, as it is read alone.
+    pub(super) async fn read(&self, feature: &str) -> (u64, u64) {
+        let key = self.line(feature, 1, Limit::Unlimited).counter;
+        let states = self.meter.read(&self.tenant, std::slice::from_ref(&key), self.now).await;
+        let state = expect_ok(states, "a counter is read")[0];
+        (state.used, state.held)
+    }
+
     /// What the counter has.
     pub(super) async fn state(&self, feature: &str) -> (u64, u64) {
         let counters = self.meter.counters(&self.tenant, Some(feature), self.now, 100).await;

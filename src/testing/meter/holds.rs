@@ -15,6 +15,8 @@ pub(super) async fn holds_count_until_they_end(meter: &dyn Meter) {
     let (second, _) = case.hold(vec![case.line("t", 5, ten)], MINUTE * 3).await;
     assert!(charged(&first), "promise broken: a hold that fits is held");
     assert_eq!(case.state("t").await, (0, 9), "promise broken: live holds are added up");
+    assert_eq!(case.read("t").await, (0, 9), "promise broken: a counter can be read alone");
+    assert_eq!(case.read("absent").await, (0, 0), "promise broken: a counter that does not exist is empty");
     assert!(
         !charged(&case.charge(vec![case.line("t", 2, ten)]).await),
         "promise broken: a hold takes its amount"

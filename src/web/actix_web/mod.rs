@@ -1,6 +1,7 @@
 //! actix-web: the middleware, [`TenantContext`] as an extractor, [`Error`] as a response.
 
 mod middleware;
+mod plan;
 mod view;
 #[cfg(feature = "stripe")]
 mod webhook;
@@ -12,10 +13,14 @@ use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 
 pub use self::middleware::TenantMiddleware;
+pub use self::plan::PlanMiddleware;
 #[cfg(feature = "stripe")]
 pub use self::webhook::stripe_webhook_route;
-use super::extract::{FeatureKey, RequireActive, RequireFeature, missing_middleware};
+use super::extract::{FeatureKey, PlanKey, RequireActive, RequireFeature, RequirePlan};
+use super::missing::missing_middleware;
 use super::problem::Problem;
+#[cfg(feature = "quota")]
+use super::usage::UsageResponse;
 use crate::context::TenantContext;
 use crate::error::Error;
 
@@ -43,6 +48,15 @@ impl<F: FeatureKey + 'static> FromRequest for RequireFeature<F> {
     }
 }
 
+impl<P: PlanKey + 'static> FromRequest for RequirePlan<P> {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(context(request).and_then(Self::of))
+    }
+}
+
 impl FromRequest for RequireActive {
     type Error = Error;
     type Future = Ready<Result<Self, Error>>;
@@ -58,6 +72,21 @@ fn context(request: &HttpRequest) -> Result<TenantContext, Error> {
     })
 }
 
+/// Responds with the JSON, or with 304.
+#[cfg(feature = "quota")]
+impl actix_web::Responder for UsageResponse {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        let status = StatusCode::from_u16(self.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = HttpResponse::build(status);
+        for header in self.headers() {
+            response.insert_header(header);
+        }
+        response.body(self.into_json())
+    }
+}
+
 /// Responds with the [`Problem`] of the error. Errors with status 500 and above are logged.
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
@@ -67,8 +96,8 @@ impl ResponseError for Error {
     fn error_response(&self) -> HttpResponse {
         let problem = Problem::logged(self);
         let mut response = HttpResponse::build(status(&problem));
-        for header in problem.headers() {
-            response.insert_header(header);
+        for (name, value) in problem.headers() {
+            response.insert_header((name, &*value));
         }
         response.body(problem.into_json())
     }
