@@ -1,13 +1,14 @@
 //! The handlers. No handler takes a tenant id: the tenant comes from the [`TenantContext`].
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue, IF_NONE_MATCH};
 use actix_web::web::{Bytes, Data, Json, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::TryStreamExt;
 use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
 use saas::{App, AppDb, BillingRequest, Order, Project};
 use serde_json::Value;
+use tenancy::web::UsageResponse;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 
 type Shared<DB> = Data<App<DB>>;
@@ -113,6 +114,15 @@ pub(crate) async fn export_orders<DB: AppDb>(app: Shared<DB>, ctx: TenantContext
 
 pub(crate) async fn usage<DB: AppDb>(app: Shared<DB>, ctx: TenantContext) -> Result<Json<Value>> {
     app.usage(&ctx).await.map(Json)
+}
+
+pub(crate) async fn entitlements<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    request: HttpRequest,
+) -> Result<UsageResponse> {
+    let known = request.headers().get(IF_NONE_MATCH).map(HeaderValue::as_bytes);
+    Ok(UsageResponse::new(&app.entitlements(&ctx).await?, known))
 }
 
 pub(crate) async fn audit<DB: AppDb>(app: Shared<DB>, ctx: TenantContext, page: Page) -> Result<Json<Value>> {

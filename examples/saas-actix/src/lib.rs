@@ -10,7 +10,7 @@ use std::sync::Arc;
 use actix_web::web::{Data, Html, ServiceConfig, delete, get, post, put, resource};
 use saas::{App, AppDb, PAGE};
 use tenancy::resolve::Resolver;
-use tenancy::web::{TenantMiddleware, stripe_webhook_route};
+use tenancy::web::{PlanMiddleware, TenantMiddleware, stripe_webhook_route};
 
 /// The routes, for [`actix_web::App::configure`].
 pub fn routes<DB: AppDb>(
@@ -22,22 +22,24 @@ pub fn routes<DB: AppDb>(
     // This demo shows a tenant's data to anyone who opens its subdomain. An application with logins should use
     // `TenantMiddleware::new` here too, so that reads need a token as well.
     let reads = TenantMiddleware::allow_unauthenticated(resolver);
+    // The last `wrap` is the outermost: it finds the tenant.
+    let plan = PlanMiddleware::new(app.rules_for_changes());
     let webhook = app.stripe().clone();
     move |config| {
         let projects = resource("/api/projects")
             .route(get().to(api::list_projects::<DB>).wrap(reads.clone()))
-            .route(post().to(api::create_project::<DB>).wrap(changes.clone()));
+            .route(post().to(api::create_project::<DB>).wrap(plan.clone()).wrap(changes.clone()));
         let project = resource("/api/projects/{id}")
             .route(get().to(api::read_project::<DB>).wrap(reads.clone()))
-            .route(put().to(api::update_project::<DB>).wrap(changes.clone()))
-            .route(delete().to(api::delete_project::<DB>).wrap(changes.clone()));
+            .route(put().to(api::update_project::<DB>).wrap(plan.clone()).wrap(changes.clone()))
+            .route(delete().to(api::delete_project::<DB>).wrap(plan.clone()).wrap(changes.clone()));
         let orders = resource("/api/orders")
             .route(get().to(api::list_orders::<DB>).wrap(reads.clone()))
-            .route(post().to(api::create_order::<DB>).wrap(changes.clone()));
+            .route(post().to(api::create_order::<DB>).wrap(plan.clone()).wrap(changes.clone()));
         let order = resource("/api/orders/{id}")
             .route(get().to(api::read_order::<DB>).wrap(reads.clone()))
-            .route(put().to(api::update_order::<DB>).wrap(changes.clone()))
-            .route(delete().to(api::delete_order::<DB>).wrap(changes));
+            .route(put().to(api::update_order::<DB>).wrap(plan.clone()).wrap(changes.clone()))
+            .route(delete().to(api::delete_order::<DB>).wrap(plan).wrap(changes));
         config
             .app_data(Data::from(app))
             .service(projects)
@@ -46,6 +48,7 @@ pub fn routes<DB: AppDb>(
             .route("/api/orders/export", get().to(api::export_orders::<DB>).wrap(reads.clone()))
             .service(order)
             .route("/api/usage", get().to(api::usage::<DB>).wrap(reads.clone()))
+            .route("/api/entitlements", get().to(api::entitlements::<DB>).wrap(reads.clone()))
             .route("/api/audit", get().to(api::audit::<DB>).wrap(reads.clone()))
             .route("/api/plan", get().to(api::plan::<DB>).wrap(reads))
             .route("/", get().to(async || Html::new(PAGE)))

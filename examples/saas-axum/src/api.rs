@@ -6,11 +6,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
 use saas::{App, AppDb, BillingRequest, Order, Project};
 use serde_json::Value;
+use tenancy::web::UsageResponse;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 
 type Shared<DB> = State<Arc<App<DB>>>;
@@ -116,6 +117,15 @@ pub(crate) async fn export_orders<DB: AppDb>(State(app): Shared<DB>, ctx: Tenant
 
 pub(crate) async fn usage<DB: AppDb>(State(app): Shared<DB>, ctx: TenantContext) -> Result<Json<Value>> {
     app.usage(&ctx).await.map(Json)
+}
+
+pub(crate) async fn entitlements<DB: AppDb>(
+    State(app): Shared<DB>,
+    ctx: TenantContext,
+    headers: HeaderMap,
+) -> Result<UsageResponse> {
+    let known = headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes);
+    Ok(UsageResponse::new(&app.entitlements(&ctx).await?, known))
 }
 
 pub(crate) async fn audit<DB: AppDb>(

@@ -12,7 +12,7 @@ use axum::response::Html;
 use axum::routing::{get, post, put};
 use saas::{App, AppDb, PAGE};
 use tenancy::resolve::Resolver;
-use tenancy::web::{StripeWebhookService, TenantLayer};
+use tenancy::web::{PlanLayer, StripeWebhookService, TenantLayer};
 
 /// The router.
 pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
@@ -22,6 +22,7 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
         .route("/api/projects/{id}", put(api::update_project::<DB>).delete(api::delete_project::<DB>))
         .route("/api/orders", post(api::create_order::<DB>))
         .route("/api/orders/{id}", put(api::update_order::<DB>).delete(api::delete_order::<DB>))
+        .layer(PlanLayer::new(app.rules_for_changes()))
         .layer(TenantLayer::new(resolver.clone()));
     // This demo shows a tenant's data to anyone who opens its subdomain. An application with logins should use
     // `TenantLayer::new` here too, so that reads need a token as well.
@@ -32,6 +33,7 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
         .route("/api/orders/export", get(api::export_orders::<DB>))
         .route("/api/orders/{id}", get(api::read_order::<DB>))
         .route("/api/usage", get(api::usage::<DB>))
+        .route("/api/entitlements", get(api::entitlements::<DB>))
         .route("/api/audit", get(api::audit::<DB>))
         .route("/api/plan", get(api::plan::<DB>))
         .layer(TenantLayer::allow_unauthenticated(resolver));

@@ -9,15 +9,17 @@ use serde_json::{Value, json};
 use tenancy::audit::AuditEvent;
 use tenancy::billing::BillingStore;
 use tenancy::clock::{Clock, SystemClock, Timestamp};
+use tenancy::context::TenantDirectory;
 use tenancy::placement::{Provisioner, Seed};
 use tenancy::scope::Tx;
+use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, Placement, Slug, Tenant, TenantId, TenantStatus};
 use tenancy::{Error, ErrorKind, Result, TenantScoped};
 use uuid::{Uuid, uuid};
 
 use crate::billing::live;
 use crate::model::{ORDERS, Order, PROJECTS, Project};
-use crate::{App, AppDb, BillingRequest, Settings, provisioning};
+use crate::{App, AppDb, BillingRequest, Settings, provisioning, usage};
 
 pub(crate) const ISSUER: &str = "saas";
 pub(crate) const AUDIENCE: &str = "saas";
@@ -140,6 +142,23 @@ impl Demo {
             jwt: EncodingKey::from_secret(settings.jwt_secret.as_bytes()),
             stripe_webhook_secret: settings.stripe_webhook_secret.as_str().into(),
         })
+    }
+
+    /// Gives the first two tenants a history of usage, unless they have one.
+    pub(crate) async fn seed_history<DB: AppDb>(
+        &self,
+        store: &Arc<SqlStore<DB>>,
+        directory: &TenantDirectory,
+    ) -> Result<()> {
+        let [acme, globex, _] = &TENANTS;
+        for tenant in [acme, globex] {
+            let stored = directory.store().by_id(&tenant.tenant()?).await?;
+            // A closed tenant gets its history when it is open again.
+            if stored.is_some_and(|tenant| tenant.status().is_open()) {
+                usage::seed_history(store.clone(), directory, &tenant.tenant()?).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Signs a token for a user of this tenant, valid for twelve hours.

@@ -11,6 +11,7 @@ mod model;
 pub mod operations;
 mod provisioning;
 mod settings;
+mod usage;
 
 use std::error::Error;
 use std::io::Write;
@@ -22,7 +23,7 @@ use tenancy::audit::{AuditPolicy, TracingSink};
 use tenancy::billing::stripe::{SigningSecrets, StripeWebhook};
 use tenancy::context::TenantDirectory;
 use tenancy::placement::Provisioner;
-use tenancy::plan::Catalog;
+use tenancy::quota::Quotas;
 use tenancy::resolve::{HostSource, JwtSource, Resolver};
 use tenancy::store::{CacheOptions, CachedStore, SqlStore};
 use tracing_subscriber::EnvFilter;
@@ -46,6 +47,8 @@ pub struct App<DB: AppDb> {
     db: TenantDb<DB>,
     store: Arc<SqlStore<DB>>,
     directory: TenantDirectory,
+    /// Counted beside the tenants, also for a tenant with a place of its own.
+    quotas: Quotas,
     billing: Billing,
     /// One tenant is created at a time.
     provisioner: Mutex<Provisioner<DB>>,
@@ -62,7 +65,7 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
     let store = Arc::new(SqlStore::new(pool.clone()));
     store.migrate().await?;
 
-    let catalog = Arc::new(Catalog::from_toml(include_str!("../catalog.toml"))?);
+    let catalog = Arc::new(usage::catalog()?);
     let tenants = Arc::new(CachedStore::new(SqlStore::new(pool.clone()), CacheOptions::new()));
     let directory = TenantDirectory::new(tenants.clone(), catalog.clone());
     let stripe = StripeWebhook::new(
@@ -83,12 +86,14 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
     let provisioner = provisioner.seed(db.clone(), directory.clone(), DemoRows);
     provisioning::resume_all(&provisioner).await?;
     let demo = Demo::new(&provisioner, settings).await?;
+    let quotas = Quotas::new(store.clone());
+    demo.seed_history(&store, &directory).await?;
     let billing = Billing::start(stripe, settings).await?;
     let resolver = Resolver::new(directory.clone())
         .source(jwt_source(settings)?)
         .source(HostSource::new(["localhost"])?);
     let provisioner = Mutex::new(provisioner);
-    Ok((Arc::new(App { db, store, directory, billing, provisioner, demo }), Arc::new(resolver)))
+    Ok((Arc::new(App { db, store, directory, quotas, billing, provisioner, demo }), Arc::new(resolver)))
 }
 
 /// The source of bearer tokens: HS256 with the shared secret, and EdDSA if a public key is set.

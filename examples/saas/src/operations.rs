@@ -1,6 +1,5 @@
 //! The operations of the application. No function takes a tenant id: the tenant comes from the [`TenantContext`].
 
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenancy::audit::{AuditEvent, AuditSink, Outcome};
@@ -161,38 +160,7 @@ impl<DB: AppDb> App<DB> {
         self.delete::<Order>(ctx, ORDERS, "order", id).await
     }
 
-    /// Streams all orders as CSV. The rows are read a page at a time while the response is sent.
-    ///
-    /// # Errors
-    /// [`ErrorKind::FeatureNotInPlan`], which is written to the audit log.
-    pub async fn export_orders(
-        &self,
-        ctx: TenantContext,
-    ) -> Result<impl Stream<Item = Result<String>> + Send + use<DB>> {
-        if let Err(rejection) = ctx.entitlements().require("export") {
-            self.denied(AuditEvent::new(&ctx, "order.export"), &rejection).await;
-            return Err(rejection);
-        }
-        let orders = self.db.stream(ctx, |scope| Order::select().stream(scope));
-        let header = stream::once(async { Ok("id,project_id,title,amount_cents,status\n".to_owned()) });
-        Ok(header.chain(orders.map_ok(|order| csv_line(&order))))
-    }
-
-    // ---- usage, audit log, plan ----
-
-    /// Returns the usage and the limit of each gauge.
-    ///
-    /// # Errors
-    /// If the database cannot be read.
-    pub async fn usage(&self, ctx: &TenantContext) -> Result<Value> {
-        let scope = self.db.scope(ctx);
-        let mut gauges = Vec::new();
-        for gauge in [PROJECTS, ORDERS] {
-            let usage = gauge.usage(&scope).await?;
-            gauges.push(json!({ "feature": gauge.feature(), "used": usage.used, "limit": usage.limit }));
-        }
-        Ok(json!({ "gauges": gauges }))
-    }
+    // ---- audit log, plan ----
 
     /// Returns a page of the audit log, newest first.
     ///
@@ -274,7 +242,7 @@ impl<DB: AppDb> App<DB> {
 
     /// Records a rejection. It changes no row, so its event is written without a transaction. If the write fails, the
     /// request is rejected all the same.
-    async fn denied(&self, event: AuditEvent, rejection: &Error) {
+    pub(crate) async fn denied(&self, event: AuditEvent, rejection: &Error) {
         let event = event.outcome(Outcome::Denied).detail("reason", rejection.kind());
         if let Err(error) = self.store.write(&[event]).await {
             tracing::error!(%error, "a rejection was not recorded");
@@ -293,14 +261,6 @@ where
     let kind = action.split('.').next().unwrap_or(action);
     tx.record(AuditEvent::new(ctx, action).target(kind, row.id())).await?;
     tx.commit().await
-}
-
-fn csv_line(order: &Order) -> String {
-    let Order { id, project_id, title, amount_cents, status, .. } = order;
-    // A spreadsheet evaluates a cell that starts like a formula. A leading quote makes it text.
-    let quote = if title.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-    let title = title.replace('"', "\"\"");
-    format!("{id},{project_id},\"{quote}{title}\",{amount_cents},{status}\n")
 }
 
 fn listing<T: TenantScoped<Id = Uuid> + Serialize>(listing: &Page<T>) -> Value {

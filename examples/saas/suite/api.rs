@@ -223,6 +223,39 @@ async fn what_the_plan_does_not_allow_is_rejected_with_the_upgrade_url<DB: AppDb
     assert_eq!(usage["gauges"][0], json!({ "feature": "projects", "used": 3, "limit": 3 }));
 }
 
+async fn changes_and_exports_are_charged_to_their_tenant<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let quota = async |tenant: &DemoTenant, key: &str| {
+        let usage = get("/api/usage").token(&tenant.token).send(app.at).await.json();
+        usage["quotas"].as_array().unwrap().iter().find(|quota| quota["key"] == key).unwrap().clone()
+    };
+    let used = async |tenant: &DemoTenant, key: &str| quota(tenant, key).await["used"].as_u64().unwrap();
+    let before = [used(&app.acme, "api_calls").await, used(&app.globex, "api_calls").await];
+    let change =
+        post("/api/projects", json!({ "name": "one more" })).token(&app.globex.token).send(app.at).await;
+    let policy = "ratelimit-policy: \"api_calls\";q=20000;w=";
+    assert_eq!((change.status, change.headers.iter().any(|header| header.starts_with(policy))), (201, true));
+    let read = get("/api/projects").token(&app.globex.token).send(app.at).await;
+    assert!(!read.headers.iter().any(|header| header.starts_with("ratelimit")), "reads cost nothing");
+    let anonymous = post("/api/projects", json!({ "name": "x" })).host("globex.localhost").send(app.at).await;
+    assert_eq!(anonymous.status, 401);
+    let after = [used(&app.acme, "api_calls").await, used(&app.globex, "api_calls").await];
+    assert_eq!(after, [before[0], before[1] + 1], "one change of one tenant");
+
+    assert_eq!(get("/api/orders/export").token(&app.globex.token).send(app.at).await.status, 200);
+    let rows = quota(&app.globex, "exported_rows").await;
+    assert_eq!((&rows["used"], &rows["held"]), (&json!(12), &json!(0)), "what was sent is committed");
+    assert_eq!(used(&app.acme, "exported_rows").await, 0);
+
+    let usage = get("/api/usage").token(&app.acme.token).send(app.at).await.json();
+    assert_eq!(usage["history"].as_array().unwrap().len(), 6, "five months and this one");
+    let first = get("/api/entitlements").token(&app.acme.token).send(app.at).await;
+    let etag = first.headers.iter().find_map(|header| header.strip_prefix("etag: ")).unwrap();
+    let again =
+        get("/api/entitlements").token(&app.acme.token).header("if-none-match", etag).send(app.at).await;
+    assert_eq!((first.status, again.status, again.body.as_str()), (200, 304, ""));
+}
+
 async fn a_race_for_the_last_unit_has_one_winner<DB: AppDb + TestBackend>() {
     let app = start::<DB>().await;
     let tasks: Vec<_> = (0..20)
@@ -403,6 +436,7 @@ on_every_database!(
     a_tenant_manages_its_data,
     lists_come_in_pages,
     what_the_plan_does_not_allow_is_rejected_with_the_upgrade_url,
+    changes_and_exports_are_charged_to_their_tenant,
     a_race_for_the_last_unit_has_one_winner,
     a_signed_stripe_event_changes_plan_and_status_at_once,
     an_event_signed_by_stripes_own_sdk_activates_pro_within_one_request,

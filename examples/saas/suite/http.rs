@@ -25,7 +25,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Response {
     pub status: u16,
-    /// Sorted, without the date.
+    /// Sorted, without the date and what is left of a quota.
     pub headers: Vec<String>,
     pub body: String,
 }
@@ -119,7 +119,9 @@ impl Request {
             let (name, value) = line.split_once(':').unwrap_or((line, ""));
             format!("{}:{value}", name.to_ascii_lowercase())
         };
-        let mut headers: Vec<String> = lines.map(lower).filter(|line| !line.starts_with("date:")).collect();
+        // What is left of a quota differs from request to request.
+        let is_kept = |line: &String| !line.starts_with("date:") && !line.starts_with("ratelimit:");
+        let mut headers: Vec<String> = lines.map(lower).filter(is_kept).collect();
         headers.sort();
         if headers.contains(&"transfer-encoding: chunked".to_owned()) {
             return Some(Response { status, headers, body: unchunked(body)? });
