@@ -45,7 +45,27 @@ pub(super) fn denied(ctx: &TenantContext, line: &Line, count: &LineCount, now: T
     quota_exceeded(ctx.entitlements(), line.feature, line.charge.limit, count, &line.charge.window, now)
 }
 
-pub(super) fn charge_line(rule: &Rule, counter: CounterKey, window: PeriodWindow, amount: u64) -> ChargeLine {
+/// The line of a charge of `n` by this context at this time.
+pub(super) fn quota_line(
+    ctx: &TenantContext,
+    quota: Quota,
+    subject: Option<&str>,
+    n: u64,
+    now: Timestamp,
+) -> Result<Line> {
+    let entitlements = ctx.entitlements();
+    let rule = quota.rule(entitlements)?;
+    let window = rule.period().window(now, entitlements.billing_anchor())?;
+    let counter = CounterKey {
+        feature: quota.feature().to_owned(),
+        subject: subject_of(ctx, rule.per(), subject, quota.feature())?,
+        period: window.id.clone(),
+    };
+    let charge = charge_line(rule, counter, window, checked(n)?);
+    Ok(Line { quota: Some(quota), feature: quota.feature(), charge })
+}
+
+fn charge_line(rule: &Rule, counter: CounterKey, window: PeriodWindow, amount: u64) -> ChargeLine {
     let grace = match rule.overage() {
         Overage::Grace { seconds: Some(seconds), .. } => Some(Duration::from_secs(seconds.into())),
         _ => None,

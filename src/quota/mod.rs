@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | what exists: seats, projects | `Gauge` | in the transaction that creates the row (feature `sqlite` or `postgres`) |
 //! | what is used in a period: API calls, tokens | `Quota`, by `Quotas` (feature `quota`) | in a `Meter`: memory, SQL or Redis |
+//! | the same at high speed | `LeasedQuotas` | in this node's share of it |
 //! | work of unknown cost | `Reservation` | there |
 //! | what is in work at a time | `Concurrency` | there |
 //!
@@ -46,6 +47,12 @@ mod gauge;
 #[cfg(feature = "quota")]
 mod key;
 #[cfg(feature = "quota")]
+mod lease;
+#[cfg(feature = "quota")]
+mod lease_options;
+#[cfg(feature = "quota")]
+mod leased;
+#[cfg(feature = "quota")]
 mod line;
 #[cfg(feature = "quota")]
 pub mod meter;
@@ -66,6 +73,10 @@ pub use self::decision::{Decision, DecisionSource};
 pub use self::gauge::{Gauge, Usage};
 #[cfg(feature = "quota")]
 pub use self::key::{Concurrency, Quota, Rate};
+#[cfg(feature = "quota")]
+pub use self::lease_options::{CrashPolicy, LeaseOptions};
+#[cfg(feature = "quota")]
+pub use self::leased::LeasedQuotas;
 #[cfg(feature = "quota")]
 pub use self::quotas::Quotas;
 #[cfg(feature = "quota")]

@@ -105,6 +105,10 @@ impl Quotas {
         Arc::get_mut(&mut self.core).expect("`Quotas` is configured before it is cloned")
     }
 
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     /// The store.
     pub fn meter(&self) -> &Arc<dyn Meter> {
         &self.core.meter

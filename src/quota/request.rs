@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::core::Core;
 use super::decision::{Decision, DecisionSource};
 use super::key::Quota;
-use super::line::{Line, charge_line, checked, decisions, denied, subject_of, unknown};
-use super::meter::{Charge, ChargeOutcome, CounterKey, Hold, LineCount};
+use super::line::{Line, checked, decisions, denied, quota_line, unknown};
+use super::meter::{Charge, ChargeOutcome, Hold, LineCount};
 use super::reservation::Reservation;
 use crate::clock::Timestamp;
 use crate::context::TenantContext;
@@ -91,7 +91,7 @@ impl<'a> QuotaRequest<'a> {
     fn lines(&self, now: Timestamp) -> Result<Vec<Line>> {
         let mut lines: Vec<Line> = Vec::with_capacity(self.charges.len());
         for (quota, n) in &self.charges {
-            let line = self.line(*quota, *n, now)?;
+            let line = quota_line(self.ctx, *quota, self.subject, *n, now)?;
             match lines.iter_mut().find(|known| known.charge.counter == line.charge.counter) {
                 Some(known) => known.charge.amount = checked(known.charge.amount.saturating_add(*n))?,
                 None => lines.push(line),
@@ -102,22 +102,6 @@ impl<'a> QuotaRequest<'a> {
         }
         lines.sort_by(|a, b| a.charge.counter.cmp(&b.charge.counter));
         Ok(lines)
-    }
-
-    fn line(&self, quota: Quota, n: u64, now: Timestamp) -> Result<Line> {
-        let entitlements = self.ctx.entitlements();
-        let rule = quota.rule(entitlements)?;
-        let window = rule.period().window(now, entitlements.billing_anchor())?;
-        let counter = CounterKey {
-            feature: quota.feature().to_owned(),
-            subject: subject_of(self.ctx, rule.per(), self.subject, quota.feature())?,
-            period: window.id.clone(),
-        };
-        Ok(Line {
-            quota: Some(quota),
-            feature: quota.feature(),
-            charge: charge_line(rule, counter, window, checked(n)?),
-        })
     }
 
     /// The counts and their source; `None` if the store does not answer and every rule allows that.

@@ -13,6 +13,7 @@ mod suites;
 mod cached;
 mod invalidation;
 mod invalidation_processes;
+mod leases;
 mod meters;
 mod node;
 mod place_crash;

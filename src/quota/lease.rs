@@ -1,0 +1,78 @@
+//! [`Lease`]: an amount that this node has taken from the store and spends without asking it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::line::Line;
+use super::meter::Hold;
+use crate::context::TenantContext;
+use crate::plan::{Limit, Rule};
+
+/// What a lease depends on. A lease of other terms is not spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Terms {
+    tenant_version: u64,
+    catalog_version: u32,
+    limit: Limit,
+    hard_limit: Limit,
+}
+
+impl Terms {
+    pub(super) fn of(ctx: &TenantContext, rule: &Rule) -> Self {
+        Self {
+            tenant_version: ctx.tenant().version(),
+            catalog_version: ctx.entitlements().catalog_version(),
+            limit: rule.limit(),
+            hard_limit: rule.hard_limit(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) hold: Hold,
+    pub(super) line: Line,
+    pub(super) ctx: TenantContext,
+    pub(super) terms: Terms,
+    /// The first instant at which it is not spent any more. It is before the end of the period.
+    pub(super) ends: Instant,
+    /// What is not spent yet; [`STOPPED`] after the end.
+    left: AtomicU64,
+}
+
+/// No amount is so large.
+const STOPPED: u64 = u64::MAX;
+
+impl Lease {
+    pub(super) fn new(hold: Hold, line: Line, ctx: &TenantContext, terms: Terms, ends: Instant) -> Self {
+        let left = AtomicU64::new(line.charge.amount);
+        Self { hold, line, ctx: ctx.clone(), terms, ends, left }
+    }
+
+    /// Spends `n`, if there is so much left. Returns what is left then.
+    pub(super) fn spend(&self, n: u64, terms: &Terms) -> Option<u64> {
+        if self.terms != *terms || Instant::now() >= self.ends {
+            return None;
+        }
+        self.spend_late(n)
+    }
+
+    /// Spends `n` whatever the time and the terms, for a store that cannot be reached.
+    pub(super) fn spend_late(&self, n: u64) -> Option<u64> {
+        let spend = |left: u64| if left == STOPPED { None } else { left.checked_sub(n) };
+        self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, spend).ok().map(|left| left - n)
+    }
+
+    /// Ends the lease: nothing is spent of it any more. Returns what was spent, or `None` if it had ended.
+    pub(super) fn stop(&self) -> Option<u64> {
+        match self.left.swap(STOPPED, Ordering::AcqRel) {
+            STOPPED => None,
+            left => Some(self.line.charge.amount - left),
+        }
+    }
+
+    /// Whether so little is left that the next lease should be taken.
+    pub(super) fn is_nearly_spent(&self, left: u64) -> bool {
+        left < self.line.charge.amount / 5
+    }
+}

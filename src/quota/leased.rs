@@ -1,0 +1,401 @@
+//! [`LeasedQuotas`]: quotas that a node charges from its own share, without asking the store each time.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use tokio::sync::Mutex;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::core::Core;
+use super::decision::{DecisionSource, until};
+use super::key::Quota;
+use super::lease::{Lease, Terms};
+use super::lease_options::{CrashPolicy, LeaseOptions};
+use super::line::{Line, checked, decisions, denied, quota_line, subject_of};
+use super::meter::{ChargeOutcome, Hold, HoldEnd, LineCount, Resolution, ResolveOutcome};
+use super::quotas::Quotas;
+use crate::clock::Timestamp;
+use crate::context::TenantContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{FailurePolicy, Rule};
+use crate::tenant::TenantId;
+
+/// Charges quotas from leases: this node's shares, which it takes from the store before it spends them.
+///
+/// A charge takes about as long as a few memory accesses. All nodes together never exceed the limit. What a lease has
+/// not spent yet counts as held in the store, and the warning levels are reached when a lease ends.
+///
+/// Call [`run`](Self::run) in a task, and [`shut_down`](Self::shut_down) before the program ends.
+///
+/// ```
+/// use tenancy::quota::{CrashPolicy, LeaseOptions, LeasedQuotas, Quota, Quotas};
+/// use tenancy::TenantContext;
+///
+/// const API_CALLS: Quota = Quota::new("api_calls");
+///
+/// # async fn example(quotas: &Quotas, ctx: &TenantContext) -> tenancy::Result<()> {
+/// let leased = LeasedQuotas::new(quotas, LeaseOptions::new(CrashPolicy::Strict, 100).nodes(3));
+/// leased.charge(ctx, API_CALLS, 1).await?;
+/// leased.shut_down().await; // returns what was not spent
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct LeasedQuotas {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    core: Arc<Core>,
+    options: LeaseOptions,
+    cells: DashMap<CellKey, Arc<Cell>>,
+    /// The leases that have ended, until the store has counted them.
+    unsent: std::sync::Mutex<HashMap<Uuid, Ended>>,
+}
+
+/// A lease that has ended, and what it has spent.
+#[derive(Debug, Clone)]
+struct Ended {
+    resolution: Resolution,
+    line: Line,
+    ctx: TenantContext,
+}
+
+impl fmt::Debug for LeasedQuotas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LeasedQuotas").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct CellKey {
+    tenant: TenantId,
+    quota: Quota,
+    subject: String,
+}
+
+/// The current lease of a counter, and who may take the next one.
+#[derive(Debug, Default)]
+struct Cell {
+    lease: RwLock<Option<Arc<Lease>>>,
+    /// Locked while the store is asked: of many requests that find the lease spent, one asks.
+    refresh: Mutex<Option<Refusal>>,
+}
+
+/// What the store denied. Until some time the same amount is denied without asking it.
+#[derive(Debug)]
+struct Refusal {
+    terms: Terms,
+    line: Line,
+    count: LineCount,
+    until: Instant,
+}
+
+/// For how long a denial is repeated without asking the store.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
+
+impl Cell {
+    fn lease(&self) -> Option<Arc<Lease>> {
+        self.lease.read().ok()?.clone()
+    }
+
+    fn replace(&self, next: Option<Arc<Lease>>) -> Option<Arc<Lease>> {
+        let mut lease = self.lease.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *lease, next)
+    }
+
+    /// Spends `n`. Returns whether the next lease should be taken.
+    fn spend(&self, n: u64, terms: &Terms) -> Option<bool> {
+        let lease = self.lease.read().ok()?;
+        let lease = lease.as_ref()?;
+        lease.spend(n, terms).map(|left| lease.is_nearly_spent(left))
+    }
+}
+
+impl LeasedQuotas {
+    /// Leases from the store of these quotas.
+    pub fn new(quotas: &Quotas, options: LeaseOptions) -> Self {
+        let core = quotas.core().clone();
+        Self {
+            shared: Arc::new(Shared {
+                core,
+                options,
+                cells: DashMap::new(),
+                unsent: std::sync::Mutex::default(),
+            }),
+        }
+    }
+
+    /// Charges `n` of a quota.
+    ///
+    /// # Errors
+    /// As [`Quotas::charge`]. If the store does not answer, a rule with
+    /// [`FailurePolicy::LastLease`] or [`FailurePolicy::Closed`] is charged until its lease is spent.
+    pub async fn charge(&self, ctx: &TenantContext, quota: Quota, n: u64) -> Result<()> {
+        self.charge_for(ctx, quota, None, n).await
+    }
+
+    /// Charges `n` of a quota that counts [per subject](crate::plan::CountPer::Subject).
+    ///
+    /// # Errors
+    /// As [`charge`](Self::charge).
+    pub async fn charge_for(
+        &self,
+        ctx: &TenantContext,
+        quota: Quota,
+        subject: Option<&str>,
+        n: u64,
+    ) -> Result<()> {
+        let rule = quota.rule(ctx.entitlements())?;
+        let terms = Terms::of(ctx, rule);
+        let subject_name = subject_of(ctx, rule.per(), subject, quota.feature())?;
+        let key = CellKey { tenant: ctx.tenant_id().clone(), quota, subject: subject_name };
+        if let Some(cell) = self.shared.cells.get(&key)
+            && let Some(is_nearly_spent) = cell.spend(checked(n)?, &terms)
+        {
+            if is_nearly_spent {
+                self.shared.refresh_ahead(cell.clone(), ctx, quota, subject);
+            }
+            return Ok(());
+        }
+        let cell = self.shared.cells.entry(key).or_default().clone();
+        let now = self.shared.core.now();
+        let line = quota_line(ctx, quota, subject, n, now)?;
+        // A task of its own: a request that is dropped must not lose the lease that it takes.
+        let (shared, ctx, rule) = (self.shared.clone(), ctx.clone(), rule.clone());
+        let refresh = tokio::spawn(async move { shared.refresh(&cell, &ctx, &rule, line, now).await });
+        match refresh.await {
+            Ok(charged) => charged,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(Error::new(ErrorKind::StoreUnavailable, "the program is ending")),
+        }
+    }
+
+    /// Ends leases whose lifetime is over, for ever: other nodes then see what was spent, and can use the rest. Call it
+    /// in a task of its own.
+    pub async fn run(&self) {
+        loop {
+            tokio::time::sleep(self.shared.options.lifetime / 2).await;
+            self.shared.end_leases(|lease| Instant::now() >= lease.ends).await;
+        }
+    }
+
+    /// Ends all leases: counts what was spent, and returns the rest. Call it before the program ends, when no request is
+    /// in work any more.
+    pub async fn shut_down(&self) {
+        self.shared.end_leases(|_| true).await;
+    }
+}
+
+impl Shared {
+    /// Takes the next lease while the current one is still being spent.
+    fn refresh_ahead(
+        self: &Arc<Self>,
+        cell: Arc<Cell>,
+        ctx: &TenantContext,
+        quota: Quota,
+        subject: Option<&str>,
+    ) {
+        let (Ok(runtime), Ok(guard)) = (tokio::runtime::Handle::try_current(), cell.refresh.try_lock())
+        else {
+            return;
+        };
+        drop(guard);
+        let (shared, ctx, subject) = (self.clone(), ctx.clone(), subject.map(str::to_owned));
+        runtime.spawn(async move {
+            let Ok(mut refused) = cell.refresh.try_lock() else { return };
+            let Ok(rule) = quota.rule(ctx.entitlements()) else { return };
+            let now = shared.core.now();
+            let Ok(line) = quota_line(&ctx, quota, subject.as_deref(), 1, now) else { return };
+            // If this fails, the request that finds the lease spent reports it.
+            if let Ok(Ok(next)) = shared.take(&ctx, rule, line, now).await {
+                *refused = None;
+                shared.install(&cell, next).await;
+            }
+        });
+    }
+
+    /// Spends the amount of the line, from a new lease if the current one does not have so much.
+    async fn refresh(
+        &self,
+        cell: &Cell,
+        ctx: &TenantContext,
+        rule: &Rule,
+        line: Line,
+        now: Timestamp,
+    ) -> Result<()> {
+        let (n, terms) = (line.charge.amount, Terms::of(ctx, rule));
+        let mut refused = cell.refresh.lock().await;
+        if cell.spend(n, &terms).is_some() {
+            return Ok(());
+        }
+        if let Some(known) = &*refused
+            && known.terms == terms
+            && n >= known.line.charge.amount
+            && known.line.charge.counter == line.charge.counter
+            && Instant::now() < known.until
+        {
+            return Err(denied(ctx, &line, &known.count, now));
+        }
+        let mut taken = self.take(ctx, rule, line.clone(), now).await;
+        if matches!(taken, Ok(Err(_)))
+            && let Some(lease) = cell.replace(None)
+        {
+            // What the current lease has left may be enough.
+            self.end(&lease).await;
+            taken = self.take(ctx, rule, line.clone(), now).await;
+        }
+        match taken {
+            Ok(Ok(next)) => {
+                *refused = None;
+                next.spend_late(n);
+                self.install(cell, next).await;
+                Ok(())
+            }
+            Ok(Err(count)) => {
+                let error = denied(ctx, &line, &count, now);
+                *refused = Some(Refusal { terms, line, count, until: Instant::now() + REFUSED_FOR });
+                Err(error)
+            }
+            Err(error) if error.is_transient() => self.without_store(cell, rule, n, &line, error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The store does not answer: the current lease is spent, whatever its time, within its period.
+    fn without_store(&self, cell: &Cell, rule: &Rule, n: u64, line: &Line, error: Error) -> Result<()> {
+        if rule.on_failure() == FailurePolicy::Open {
+            return Ok(());
+        }
+        // A lease of the policy `Generous` can be granted to another node when its lifetime is over.
+        let is_safe = |lease: &Lease| match self.options.policy {
+            CrashPolicy::Strict => lease.line.charge.counter == line.charge.counter,
+            CrashPolicy::Generous => Instant::now() < lease.ends,
+        };
+        let lease =
+            cell.lease().filter(|lease| rule.on_failure() == FailurePolicy::LastLease && is_safe(lease));
+        lease.and_then(|lease| lease.spend_late(n)).map(|_| ()).ok_or(error)
+    }
+
+    /// Takes a lease from the store. The inner error is what was found if not even the needed amount is left.
+    async fn take(
+        &self,
+        ctx: &TenantContext,
+        rule: &Rule,
+        mut line: Line,
+        now: Timestamp,
+    ) -> Result<Result<Arc<Lease>, LineCount>> {
+        let (n, started) = (line.charge.amount, Instant::now());
+        let reading = self.core.meter.read(ctx.tenant_id(), std::slice::from_ref(&line.charge.counter), now);
+        let states = tokio::time::timeout(rule.timeout(), reading).await.map_err(|_| unavailable(rule))??;
+        let mut size = self.options.size(n, rule, &states.first().copied().unwrap_or_default());
+        loop {
+            line.charge.amount = size;
+            let hold = Hold { id: Uuid::now_v7(), expires: self.expiry(&line, now) };
+            let charge = self.core.to_charge(ctx, std::slice::from_ref(&line), None, Some(hold), now);
+            match self.core.send(&charge, FailurePolicy::Closed, rule.timeout()).await? {
+                Some(ChargeOutcome::Denied { mut counts, .. }) if size <= n => {
+                    return Ok(Err(counts.pop().unwrap_or_default()));
+                }
+                Some(ChargeOutcome::Denied { .. }) => size = (size / 2).max(n),
+                None => return Err(unavailable(rule)),
+                Some(_) => {
+                    let ends = started + self.spending_time(&line, now);
+                    let lease = Lease::new(hold, line, ctx, Terms::of(ctx, rule), ends);
+                    return Ok(Ok(Arc::new(lease)));
+                }
+            }
+        }
+    }
+
+    /// When the hold of a lease ends by itself, if its process died.
+    fn expiry(&self, line: &Line, now: Timestamp) -> Timestamp {
+        match (self.options.policy, line.charge.window.end) {
+            (CrashPolicy::Generous, _) => now.after(self.options.lifetime),
+            (CrashPolicy::Strict, Some(end)) => end,
+            (CrashPolicy::Strict, None) => now.after(Duration::from_hours(24 * 365 * 10)),
+        }
+    }
+
+    /// For how long a lease is spent: a tenth less than its lifetime, and not beyond the period.
+    fn spending_time(&self, line: &Line, now: Timestamp) -> Duration {
+        let lifetime = self.options.lifetime / 10 * 9;
+        line.charge.window.end.map_or(lifetime, |end| lifetime.min(until(end, now)))
+    }
+
+    async fn install(&self, cell: &Cell, next: Arc<Lease>) {
+        if let Some(last) = cell.replace(Some(next)) {
+            self.end(&last).await;
+        }
+    }
+
+    async fn end_leases(&self, is_over: impl Fn(&Lease) -> bool) {
+        let cells: Vec<_> =
+            self.cells.iter().map(|cell| (cell.key().clone(), cell.value().clone())).collect();
+        for (key, cell) in cells {
+            // A cell that takes a lease right now is not idle.
+            let Ok(_guard) = cell.refresh.try_lock() else { continue };
+            match cell.lease() {
+                Some(lease) if is_over(&lease) => {
+                    self.end(&lease).await;
+                    cell.replace(None);
+                }
+                Some(_) => continue,
+                None => {}
+            }
+            // Idle counters take no memory, and a denial is forgotten.
+            self.cells.remove_if(&key, |_, cell| cell.lease().is_none() && Arc::strong_count(cell) <= 2);
+        }
+    }
+
+    /// Ends a lease: counts what was spent, and returns the rest to the store. What the store does not answer is sent
+    /// again later, also if this future is dropped.
+    async fn end(&self, lease: &Lease) {
+        let Some(spent) = lease.stop() else { return };
+        let mut line = lease.line.clone();
+        line.charge.amount = spent;
+        let resolution = Resolution {
+            tenant: lease.ctx.tenant_id().clone(),
+            hold: lease.hold.id,
+            lines: vec![line.charge.clone()],
+            end: if spent == 0 { HoldEnd::Release } else { HoldEnd::CommitAnyway },
+            now: self.core.now(),
+        };
+        self.unsent().insert(lease.hold.id, Ended { resolution, line, ctx: lease.ctx.clone() });
+        self.send_ended().await;
+    }
+
+    fn unsent(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Ended>> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send_ended(&self) {
+        let all: Vec<_> = self.unsent().values().cloned().collect();
+        for Ended { resolution, line, ctx } in all {
+            let answer = self.core.meter.resolve(&resolution).await;
+            if !answer.as_ref().is_err_and(Error::is_transient) {
+                self.unsent().remove(&resolution.hold);
+            }
+            match answer {
+                Ok(ResolveOutcome::Resolved(counts)) => {
+                    self.core.answered();
+                    let decisions = decisions(&[line], counts, DecisionSource::Counted, resolution.now);
+                    self.core.warn(&ctx, &decisions);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let (tenant, feature) = (ctx.tenant_id(), line.feature);
+                    warn!(%error, %tenant, feature, spent = line.charge.amount, "a lease is not counted yet");
+                }
+            }
+        }
+    }
+}
+
+fn unavailable(rule: &Rule) -> Error {
+    let text = format!("the store of quotas did not answer in {} ms", rule.timeout().as_millis());
+    Error::new(ErrorKind::StoreUnavailable, text)
+}
