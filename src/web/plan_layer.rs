@@ -96,7 +96,7 @@ where
                 Ok(decisions) => decisions,
                 Err(error) => return Ok(respond(&error)),
             };
-            let headers = decisions.headers(&ctx);
+            let headers = decisions.headers().to_vec();
             request.extensions_mut().insert(decisions);
             let mut response = inner.call(request).await?;
             for (name, value) in headers {

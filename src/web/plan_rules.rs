@@ -2,11 +2,15 @@
 
 use std::borrow::Cow;
 
+#[cfg(feature = "quota")]
+use super::rate_limit::RateLimit;
+#[cfg(feature = "quota")]
+use crate::context::Actor;
 use crate::context::TenantContext;
 use crate::error::Result;
 use crate::plan::Flag;
 #[cfg(feature = "quota")]
-use crate::quota::{Decision, Quota, Quotas};
+use crate::quota::{Decision, DecisionSource, Quota, Quotas};
 
 /// What a route requires of the tenant's plan, and what each request is charged.
 ///
@@ -68,6 +72,7 @@ impl PlanRules {
     /// [`PlanTooLow`](crate::ErrorKind::PlanTooLow), [`FeatureNotInPlan`](crate::ErrorKind::FeatureNotInPlan),
     /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded), [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable),
     /// or [`UnknownFeature`](crate::ErrorKind::UnknownFeature) if the catalog lacks one of the keys.
+    #[cfg_attr(not(feature = "quota"), expect(clippy::unused_async, reason = "only quotas wait for a store"))]
     pub async fn apply(&self, ctx: &TenantContext) -> Result<Decisions> {
         let entitlements = ctx.entitlements();
         if let Some(plan) = &self.plan {
@@ -78,11 +83,9 @@ impl PlanRules {
         }
         #[cfg(feature = "quota")]
         if let Some(quotas) = &self.quotas {
-            let request = self
-                .charges
-                .iter()
-                .fold(quotas.request(ctx), |request, (quota, n)| request.charge(*quota, *n));
-            return Ok(Decisions { charged: request.run().await? });
+            let request = quotas.request(ctx);
+            let request = self.charges.iter().fold(request, |request, (quota, n)| request.charge(*quota, *n));
+            return Ok(Decisions::of(ctx, request.run().await?));
         }
         Ok(Decisions::default())
     }
@@ -93,41 +96,34 @@ impl PlanRules {
 pub struct Decisions {
     #[cfg(feature = "quota")]
     charged: Vec<Decision>,
+    headers: Vec<(&'static str, Cow<'static, str>)>,
 }
 
 impl Decisions {
+    /// The headers of the response.
+    pub(super) fn headers(&self) -> &[(&'static str, Cow<'static, str>)] {
+        &self.headers
+    }
+}
+
+#[cfg(feature = "quota")]
+impl Decisions {
     /// One decision for each charged quota, in the order of the rules.
-    #[cfg(feature = "quota")]
     pub fn charged(&self) -> &[Decision] {
         &self.charged
     }
 
-    /// The headers of the response. None for an unauthenticated caller, who may not know how much the tenant uses.
-    pub(super) fn headers(&self, ctx: &TenantContext) -> Vec<(&'static str, Cow<'static, str>)> {
-        #[cfg(feature = "quota")]
-        {
-            use super::rate_limit::RateLimit;
-            use crate::context::Actor;
-            use crate::quota::DecisionSource;
-
-            if *ctx.actor() == Actor::Anonymous {
-                return Vec::new();
+    /// An unauthenticated caller gets no headers, because it may not know how much the tenant uses.
+    fn of(ctx: &TenantContext, charged: Vec<Decision>) -> Self {
+        let mut headers = RateLimit::default();
+        let is_counted =
+            |one: &&Decision| matches!(one.source, DecisionSource::Counted | DecisionSource::Repeated);
+        for decision in charged.iter().filter(is_counted).filter(|_| *ctx.actor() != Actor::Anonymous) {
+            if let Some(remaining) = decision.remaining() {
+                let limit = decision.limit.max();
+                headers.add(decision.feature, limit, decision.window(), remaining, decision.resets_after);
             }
-            let mut headers = RateLimit::default();
-            for decision in &self.charged {
-                if let (Some(remaining), DecisionSource::Counted | DecisionSource::Repeated) =
-                    (decision.remaining(), decision.source)
-                {
-                    let limit = decision.limit.max();
-                    headers.add(decision.feature, limit, decision.window(), remaining, decision.resets_after);
-                }
-            }
-            headers.into_headers().collect()
         }
-        #[cfg(not(feature = "quota"))]
-        {
-            let _ = ctx;
-            Vec::new()
-        }
+        Self { charged, headers: headers.into_headers().collect() }
     }
 }

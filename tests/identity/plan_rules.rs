@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::body::to_bytes;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::test::TestRequest;
 use actix_web::web::{resource, to};
 use actix_web::{HttpRequest, dev::Service};
@@ -111,7 +111,9 @@ fn rules(path: &str, quotas: &Quotas) -> PlanRules {
 }
 
 fn used(decisions: &Decisions) -> String {
-    decisions.charged().iter().map(|one| format!("{} {} ", one.feature, one.used)).collect()
+    let charged: Vec<_> =
+        decisions.charged().iter().map(|one| format!("{} {}", one.feature, one.used)).collect();
+    charged.join(" ")
 }
 
 async fn on_axum(request: axum::extract::Request) -> String {
@@ -186,7 +188,7 @@ impl Fixture {
         let usage = move |ctx: TenantContext, request: HttpRequest| {
             let quotas = quotas.clone();
             async move {
-                let known = request.headers().get("if-none-match").map(|value| value.as_bytes());
+                let known = request.headers().get("if-none-match").map(HeaderValue::as_bytes);
                 Ok::<_, Error>(UsageResponse::new(&quotas.snapshot(&ctx).await?, known))
             }
         };
@@ -231,7 +233,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
 async fn a_quota_has_headers_and_ends_with_429() {
     let fixture = in_memory().await;
     let first = fixture.of("acme", "/calls").await;
-    assert_eq!((first.0, first.2.as_str()), (200, "api_calls 1 ever 1 "));
+    assert_eq!((first.0, first.2.as_str()), (200, "api_calls 1 ever 1"));
     assert_eq!(header(&first, "ratelimit-policy"), r#""api_calls";q=2;w=2592000, "ever";q=5"#);
     assert_eq!(header(&first, "ratelimit"), r#""api_calls";r=1;t=151200, "ever";r=4"#);
     assert_eq!(fixture.of("acme", "/calls").await.0, 200);
@@ -253,7 +255,7 @@ async fn a_quota_has_headers_and_ends_with_429() {
     let globex = fixture.of("globex", "/calls").await;
     assert_eq!(
         (globex.0, globex.2.as_str()),
-        (200, "api_calls 1 ever 1 "),
+        (200, "api_calls 1 ever 1"),
         "an unlimited quota is counted, too"
     );
     assert_eq!(header(&globex, "ratelimit"), r#""ever";r=4"#, "no number stands for unlimited");
@@ -272,7 +274,7 @@ async fn a_rejected_request_is_not_charged() {
         );
         assert!(header(&low, "retry-after").is_empty(), "waiting does not help");
     }
-    assert_eq!(fixture.of("acme", "/calls").await.2, "api_calls 1 ever 1 ");
+    assert_eq!(fixture.of("acme", "/calls").await.2, "api_calls 1 ever 1");
     assert_eq!(fixture.of("globex", "/pro").await.0, 200);
     assert_eq!(fixture.of("globex", "/pro-only").await.2, "globex");
     assert_eq!(fixture.of("acme", "/pro-only").await.0, 403);
@@ -357,7 +359,7 @@ async fn q30_a_store_that_is_down_closes_or_opens_by_the_rule() {
     let closed = fixture.of("acme", "/calls").await;
     assert_eq!((closed.0, header(&closed, "retry-after"), header(&closed, "ratelimit")), (503, "1", ""));
     let open = fixture.of("acme", "/loose").await;
-    assert_eq!((open.0, open.2.as_str(), header(&open, "ratelimit")), (200, "loose 0 ", ""));
+    assert_eq!((open.0, open.2.as_str(), header(&open, "ratelimit")), (200, "loose 0", ""));
     let unlimited = fixture.of("globex", "/pro").await;
     assert_eq!(unlimited.0, 200, "without a limit nothing can be exceeded");
     assert_eq!(fixture.of("globex", "/calls").await.0, 503, "one of the two quotas has a limit");

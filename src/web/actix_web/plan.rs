@@ -82,16 +82,17 @@ where
         Box::pin(async move {
             let ctx = request.extensions().get::<TenantContext>().cloned();
             let applied = match &ctx {
-                Some(ctx) => rules.apply(ctx).await.map(|decisions| (decisions.headers(ctx), decisions)),
+                Some(ctx) => rules.apply(ctx).await,
                 None => Err(missing_middleware("`TenantMiddleware` around `PlanMiddleware`")),
             };
-            let (headers, decisions) = match applied {
-                Ok(applied) => applied,
+            let decisions = match applied {
+                Ok(decisions) => decisions,
                 Err(error) => {
                     let rejected: ServiceResponse<BoxBody> = request.into_response(error.error_response());
                     return Ok(rejected.map_into_right_body());
                 }
             };
+            let headers = decisions.headers().to_vec();
             request.extensions_mut().insert(decisions);
             let mut response = inner.call(request).await?;
             for (name, value) in headers {
