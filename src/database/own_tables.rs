@@ -7,8 +7,8 @@ use tenancy_sql::TenantType;
 use super::tenant_id::BoundTenant;
 use crate::tenant::TenantId;
 
-/// The tables `tenancy_gauges`, `tenancy_audit_events`, `tenancy_usage` and `tenancy_usage_batches`, which contain rows of
-/// tenants.
+/// The tables `tenancy_gauges`, `tenancy_gauge_resources`, `tenancy_audit_events`, `tenancy_usage` and
+/// `tenancy_usage_batches`, which contain rows of tenants.
 #[derive(Debug, Clone)]
 #[expect(unnameable_types, reason = "part of the sealed traits")]
 pub struct OwnTables {

@@ -202,6 +202,7 @@ impl Driver for Postgres {
             (6, "checkouts", include_str!("../../migrations/postgres/0006_checkouts.sql")),
             (7, "usage", include_str!("../../migrations/postgres/0007_usage.sql")),
             (8, "quotas", include_str!("../../migrations/postgres/0008_quotas.sql")),
+            (9, "gauge resources", include_str!("../../migrations/postgres/0009_gauge_resources.sql")),
         ]
     );
 }

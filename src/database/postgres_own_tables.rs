@@ -10,8 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 const READ: &str = "SELECT c.relnamespace::regnamespace::text, format_type(a.atttypid, NULL), c.relname::text \
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' \
-    WHERE c.oid IN (to_regclass('tenancy_gauges'), to_regclass('tenancy_audit_events'), \
-    to_regclass('tenancy_usage'), to_regclass('tenancy_usage_batches')) ORDER BY c.relname";
+    WHERE c.oid IN (to_regclass('tenancy_gauges'), to_regclass('tenancy_gauge_resources'), \
+    to_regclass('tenancy_audit_events'), to_regclass('tenancy_usage'), to_regclass('tenancy_usage_batches')) ORDER BY c.relname";
 
 /// A table, with the type of its tenant column.
 struct Found {

@@ -251,6 +251,7 @@ impl Provision for Postgres {
 fn own_tables(role: &str) -> String {
     format!(
         "GRANT SELECT, INSERT, UPDATE ON tenancy_gauges TO {role}; \
+         GRANT SELECT, INSERT, DELETE ON tenancy_gauge_resources TO {role}; \
          GRANT SELECT, INSERT ON tenancy_audit_events TO {role}; \
          GRANT SELECT, INSERT, UPDATE, DELETE ON tenancy_usage, tenancy_usage_batches TO {role}"
     )

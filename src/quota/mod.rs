@@ -44,6 +44,12 @@ mod core;
 mod decision;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod gauge;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod gauge_drift;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod gauge_resources;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod gauge_transfer;
 #[cfg(feature = "quota")]
 mod key;
 #[cfg(feature = "quota")]
@@ -71,6 +77,10 @@ pub use self::core::QuotaWarning;
 pub use self::decision::{Decision, DecisionSource};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::gauge::{Gauge, Usage};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::gauge_drift::GaugeDrift;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::gauge_transfer::GaugeTransfer;
 #[cfg(feature = "quota")]
 pub use self::key::{Concurrency, Quota, Rate};
 #[cfg(feature = "quota")]

@@ -184,7 +184,7 @@ pub mod row {
     //! | I want to | item |
     //! |---|---|
     //! | refer to a row of the same tenant | [`ForeignKey`] |
-    //! | know whether an update or a delete found its row | [`Updated`], [`Deleted`] |
+    //! | know whether an update or a delete found its row | [`Updated`], [`Deleted`], [`Restored`] |
     //! | mark rows as deleted before they are removed | [`SoftDelete`] |
     //! | be generic over the database | [`SupportsRow`] |
     //! | return the future of a repository method | [`ResultFuture`] |
@@ -193,7 +193,8 @@ pub mod row {
     pub use tenancy_sql::{Statements, Table, TableSpec};
 
     pub use super::repository::{
-        BindRow, Deleted, DeletedAt, ForeignKey, ResultFuture, SoftDelete, SupportsRow, TenantRow, Updated,
+        BindRow, Deleted, DeletedAt, ForeignKey, Restored, ResultFuture, SoftDelete, SupportsRow, TenantRow,
+        Updated,
     };
     #[doc(hidden)]
     pub use super::repository::{FieldType, NoOption};

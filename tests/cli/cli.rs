@@ -366,7 +366,7 @@ async fn the_doctor_is_brief_on_a_clean_schema_and_fails_on_a_defect() {
     assert!(
         lines.len() == 2
             && lines[0].starts_with("note: ")
-            && lines[1].starts_with("clean: 11 tenant tables in `"),
+            && lines[1].starts_with("clean: 12 tenant tables in `"),
         "{out}"
     );
 
@@ -378,7 +378,7 @@ async fn the_doctor_is_brief_on_a_clean_schema_and_fails_on_a_defect() {
         "error[open-policy]: notes: ",
         "\n         CREATE POLICY \"tenancy_floor\" ON public.notes AS RESTRICTIVE\n             USING (\"customer\" = nullif(",
         "advice[sqlx-begin]: sqlx 0.9.0: ",
-        "\n1 error, 0 warnings, 1 advice: 11 tenant tables in `",
+        "\n1 error, 0 warnings, 1 advice: 12 tenant tables in `",
     ] {
         assert!(out.contains(part), "{part}:\n{out}");
     }

@@ -304,7 +304,13 @@ async fn postgres_rejects_a_query_that_forgot_its_tenant() {
     Order::insert(&fixture.db.scope(&fixture.globex), &Order::new(2)).await.unwrap();
 
     assert_eq!(sqlx::Postgres::number(&fixture.pool, "SELECT count(*) FROM orders").await, 0);
-    for table in ["tenancy_gauges", "tenancy_audit_events", "tenancy_usage", "tenancy_usage_batches"] {
+    for table in [
+        "tenancy_gauges",
+        "tenancy_gauge_resources",
+        "tenancy_audit_events",
+        "tenancy_usage",
+        "tenancy_usage_batches",
+    ] {
         assert_eq!(sqlx::Postgres::number(&fixture.pool, &format!("SELECT count(*) FROM {table}")).await, 0);
     }
     sqlx::Postgres::raw(&fixture.pool, "DELETE FROM orders").await.unwrap();

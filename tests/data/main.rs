@@ -16,6 +16,7 @@ mod database_limits;
 mod databases;
 mod dynamic;
 mod foreign_keys;
+mod gauges;
 mod isolation;
 mod leaks;
 mod namespace;

@@ -66,7 +66,7 @@ async fn a_rollback_or_a_release_frees_the_gauge<DB: TestBackend>() {
     tx.commit().await.unwrap();
 
     let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
-    assert_eq!(PROJECTS.release_places(&mut tx, 5).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(PROJECTS.release_places(&mut tx, 5).await.unwrap_err().kind(), ErrorKind::Misconfigured);
     tx.rollback().await.unwrap();
     assert_eq!(PROJECTS.usage(&fixture.db.scope(&fixture.acme)).await.unwrap().used, 4);
 }

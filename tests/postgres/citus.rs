@@ -361,11 +361,11 @@ async fn the_library_s_tables_take_the_type_of_the_application_s_ids() {
         let columns = texts(
             &mut conn,
             "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attname = 'tenant_id' \
-             AND attrelid IN ('tenancy_gauges'::regclass, 'tenancy_audit_events'::regclass, \
-             'tenancy_usage'::regclass, 'tenancy_usage_batches'::regclass)",
+             AND attrelid IN ('tenancy_gauges'::regclass, 'tenancy_gauge_resources'::regclass, \
+             'tenancy_audit_events'::regclass, 'tenancy_usage'::regclass, 'tenancy_usage_batches'::regclass)",
         )
         .await;
-        assert_eq!(columns, [tenant_type.as_str(); 4]);
+        assert_eq!(columns, [tenant_type.as_str(); 5]);
 
         let directory = TenantDirectory::new(
             std::sync::Arc::new(store.clone()),

@@ -41,13 +41,14 @@ async fn a_clean_schema_is_clean_in_every_form() {
     let report = fixture.examined(&fixture.app, "").await;
     report.assert_clean();
     assert_eq!(report.notes(), [fixture.named(UNCHECKED)]);
-    // projects, orders, events, documents, contracts, counters, notes, the crate's gauges, audit events, usage and batches.
-    assert_eq!((report.tables(), report.proven_with_rows()), (11, 11));
+    // projects, orders, events, documents, contracts, counters, notes, the crate's gauges with their ids, audit events,
+    // usage and batches.
+    assert_eq!((report.tables(), report.proven_with_rows()), (12, 12));
     let text = report.to_string();
     let (note, clean) = text.split_once('\n').unwrap();
     assert_eq!(note, format!("note: {}", fixture.named(UNCHECKED)));
     assert!(
-        clean.starts_with("clean: 11 tenant tables in `") && clean.ends_with("11 of 11 proven with rows"),
+        clean.starts_with("clean: 12 tenant tables in `") && clean.ends_with("12 of 12 proven with rows"),
         "{text}"
     );
     assert!(!clean.contains('\n'), "{text}");
@@ -56,7 +57,16 @@ async fn a_clean_schema_is_clean_in_every_form() {
     assert_eq!(report.to_sarif()["runs"][0]["results"], serde_json::json!([]));
     // A setting of the session that changes how PostgreSQL prints names is not taken for another policy.
     fixture.examined(&fixture.app, "SET quote_all_identifiers = on").await.assert_clean();
-    for table in ["projects", "orders", "events", "documents", "counters", "notes", "tenancy_audit_events"] {
+    for table in [
+        "projects",
+        "orders",
+        "events",
+        "documents",
+        "counters",
+        "notes",
+        "tenancy_gauge_resources",
+        "tenancy_audit_events",
+    ] {
         assert_eq!(fixture.rows(table).await, 0, "the probe left a row in {table}");
     }
 }
@@ -78,7 +88,7 @@ async fn a_policy_that_raises_where_no_tenant_is_set_is_as_clean() {
     fixture.as_owner(&both).await;
     let report = fixture.examined(&fixture.app, "").await;
     report.assert_clean();
-    assert_eq!((report.notes(), report.proven_with_rows()), (&[fixture.named(UNCHECKED)][..], 11));
+    assert_eq!((report.notes(), report.proven_with_rows()), (&[fixture.named(UNCHECKED)][..], 12));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -297,7 +307,7 @@ async fn an_owner_role_is_a_finding() {
     let report = fixture.examined(&fixture.owner, "").await;
     assert_eq!(found(&report), [(Check::OwnerRole, fixture.owner.clone())], "{report}");
     assert!(report.failures(&[]).is_empty());
-    assert_eq!(report.proven_with_rows(), 11, "{:?}", report.notes());
+    assert_eq!(report.proven_with_rows(), 12, "{:?}", report.notes());
 
     fixture.as_admin("GRANT {owner} TO {app}").await;
     let report = fixture.examined(&fixture.app, "").await;

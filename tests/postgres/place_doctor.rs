@@ -109,7 +109,7 @@ async fn a_deployment_is_clean_without_and_with_a_role_for_each_place() {
                 doctor::examine_place(&deployment.world.app, &deployment.schema, placement).await.unwrap();
             one.assert_clean();
             // projects and tasks; a database has the library's tables of tenants as well.
-            let tables = if matches!(placement, Placement::Schema { .. }) { 2 } else { 6 };
+            let tables = if matches!(placement, Placement::Schema { .. }) { 2 } else { 7 };
             assert_eq!(
                 (one.tables(), one.proven_with_rows()),
                 (tables, tables),

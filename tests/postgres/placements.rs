@@ -37,6 +37,7 @@ const TABLES: &str = "CREATE TABLE projects (tenant_id uuid NOT NULL, id bigint 
 
 /// The tables that a tenant's transaction writes beside its own. Grants on them are the application's to make.
 const OWN_TABLES: &str = "GRANT SELECT, INSERT, UPDATE ON tenancy_gauges TO {role}; \
+    GRANT SELECT, INSERT, DELETE ON tenancy_gauge_resources TO {role}; \
     GRANT SELECT, INSERT ON tenancy_audit_events TO {role}; \
     GRANT SELECT, INSERT, UPDATE, DELETE ON tenancy_usage, tenancy_usage_batches TO {role}";
 

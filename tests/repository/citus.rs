@@ -20,7 +20,7 @@ fn of_tenants(path: &Path, text: &str) -> Vec<String> {
         return vec![text.to_owned()];
     }
     let mut statements = Vec::new();
-    for table in ["@tenancy_gauges", "@tenancy_audit_events", "@tenancy_usage"] {
+    for table in ["@tenancy_gauge", "@tenancy_audit_events", "@tenancy_usage"] {
         statements.extend(text.match_indices(table).map(|(at, _)| {
             let start = text[..at].rfind('"').map_or(0, |quote| quote + 1);
             let end = text[at..].find('"').map_or(text.len(), |quote| at + quote);
@@ -46,7 +46,10 @@ fn statements_on_distributed_tables_have_no_form_that_citus_rejects() {
             assert!(routed || path.ends_with("probe.sql"), "{}: no tenant\n{statement}", path.display());
         }
     }
-    assert_eq!(read, 29, "the probe, three statements on gauges, two on audit events, the others on usage");
+    assert_eq!(
+        read, 38,
+        "the probe, twelve on gauges and their ids, two on audit events, the others on usage"
+    );
 }
 
 /// The first migrations run before a table is distributed; a later one may not. Citus gets a message whole.
@@ -57,7 +60,12 @@ fn a_later_migration_of_a_distributed_table_has_one_statement() {
         let name = path.file_name().expect("a file").to_string_lossy().into_owned();
         let version: u32 = name[..4].parse().expect("a migration begins with its version");
         let text = fs::read_to_string(&path).expect("a migration reads");
-        let created = [("tenancy_gauges", 1), ("tenancy_audit_events", 1), ("tenancy_usage", 7)];
+        let created = [
+            ("tenancy_gauges", 1),
+            ("tenancy_gauge_resources", 9),
+            ("tenancy_audit_events", 1),
+            ("tenancy_usage", 7),
+        ];
         if created.iter().any(|(table, first)| version > *first && text.contains(table)) {
             let code: String = text.lines().filter(|line| !line.starts_with("--")).collect();
             assert_eq!(code.matches(';').count(), 1, "{name}: one statement for each file");

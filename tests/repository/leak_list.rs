@@ -621,7 +621,11 @@ const ENTRIES: &[(&str, &str, Cover)] = &[
     (
         "B10",
         "a count that is unscoped or has deleted rows",
-        Tests(&["quota.rs::only_deleted_rows_release_the_gauge", SAME_ID]),
+        Tests(&[
+            "quota.rs::only_deleted_rows_release_the_gauge",
+            "gauges.rs::soft_deletes_and_restores_move_the_gauge",
+            SAME_ID,
+        ]),
     ),
     (
         "B12",

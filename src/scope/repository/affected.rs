@@ -1,4 +1,4 @@
-//! [`Updated`] and [`Deleted`]: the number of rows that an update or a delete changed.
+//! [`Updated`], [`Deleted`] and [`Restored`]: the number of rows that an update, a delete or a restore changed.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
@@ -63,6 +63,45 @@ pub struct Deleted {
 }
 
 impl Deleted {
+    pub(super) fn new(rows: u64, tenant: TenantId) -> Self {
+        Self { rows, tenant }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Whether there was at least one row.
+    pub fn found(&self) -> bool {
+        self.rows > 0
+    }
+
+    /// Returns an error if there was no row.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub fn or_not_found(self) -> Result<()> {
+        or_not_found(self.rows)
+    }
+
+    pub(crate) fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+}
+
+/// The number of rows that a restore changed, with their tenant.
+///
+/// Pass it to [`Gauge::acquire_restored`](crate::quota::Gauge::acquire_restored) to count these rows again. It cannot
+/// be constructed or copied, so a row is counted only if it was restored, and only once.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a row that is not there is not restored: call `found()` or `or_not_found()?`, or give it to a gauge"]
+pub struct Restored {
+    rows: u64,
+    tenant: TenantId,
+}
+
+impl Restored {
     pub(super) fn new(rows: u64, tenant: TenantId) -> Self {
         Self { rows, tenant }
     }

@@ -15,7 +15,7 @@ mod sort;
 mod statements;
 mod tenant_scoped;
 
-pub use self::affected::{Deleted, Updated};
+pub use self::affected::{Deleted, Restored, Updated};
 pub use self::column::{Assignment, Column};
 #[doc(hidden)]
 pub use self::column::{FieldType, NoOption};

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tenancy_sql::{Deleted, Table};
 
-use super::affected::{Deleted as DeletedRows, Updated};
+use super::affected::{Deleted as DeletedRows, Restored};
 use super::filter::Filter;
 use super::row::{ResultFuture, SupportsRow, TenantRow};
 use super::select::Select;
@@ -102,7 +102,7 @@ impl<T: TenantRow> Select<T> {
     ///
     /// # Errors
     /// As [`update`](Self::update).
-    pub fn restore<'s, S>(mut self, scope: S) -> ResultFuture<'s, Updated>
+    pub fn restore<'s, S>(mut self, scope: S) -> ResultFuture<'s, Restored>
     where
         S: TenantExecutor + 's,
         S::Database: SupportsRow<T>,
@@ -113,7 +113,8 @@ impl<T: TenantRow> Select<T> {
             let (column, value) = mark.ok_or_else(unknown_mark)?;
             self.statement(&scope, |table, rows| table.update(rows, &[column]), &[value])
         });
-        Box::pin(async move { scope.execute(statement?).await.map(Updated::new) })
+        let tenant = scope.context().tenant_id().clone();
+        Box::pin(async move { Ok(Restored::new(scope.execute(statement?).await?, tenant)) })
     }
 
     /// Removes all these rows permanently, and returns the number of rows.

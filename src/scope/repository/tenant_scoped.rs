@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::time::SystemTime;
 
-use super::affected::{Deleted, Updated};
+use super::affected::{Deleted, Restored, Updated};
 use super::foreign_key::ForeignKey;
 use super::page::{Page, PageRequest};
 use super::row::{ResultFuture, RowCodec, SupportsRow, TenantRow};
@@ -226,11 +226,11 @@ pub trait TenantScoped: TenantRow {
         Box::pin(async move { Ok(Deleted::new(scope.execute(statement?).await?, tenant)) })
     }
 
-    /// Restores a row that is marked as deleted. If the tenant has no such row, nothing changes: check [`Updated`].
+    /// Restores a row that is marked as deleted. If the tenant has no such row, nothing changes: check [`Restored`].
     ///
     /// # Errors
     /// As [`update`](Self::update).
-    fn restore<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> ResultFuture<'s, Updated>
+    fn restore<'s, S>(scope: S, id: impl Borrow<Self::Id> + Send) -> ResultFuture<'s, Restored>
     where
         S: TenantExecutor + 's,
         S::Database: SupportsRow<Self>,

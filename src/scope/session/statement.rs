@@ -16,6 +16,12 @@ pub trait Fetch<DB: Backend>: Send {
     /// Whether it can change rows. A statement can change rows and return them.
     fn writes(&self) -> bool;
 
+    /// Whether it locks a row and leaves the row's values unchanged. That is no change, and needs a transaction that can
+    /// write.
+    fn locks(&self) -> bool {
+        false
+    }
+
     /// Whether it can run without a transaction: it is a single statement, and uses no table of the library.
     fn allows_autocommit(&self) -> bool {
         true
@@ -32,6 +38,10 @@ impl<DB: Backend> Fetch<DB> for Statement<DB> {
 
     fn writes(&self) -> bool {
         self.writes
+    }
+
+    fn locks(&self) -> bool {
+        self.locks
     }
 
     fn allows_autocommit(&self) -> bool {
@@ -88,6 +98,8 @@ pub struct Statement<DB: Backend> {
     pub(in crate::scope) binds: BindArguments<DB>,
     /// Whether it can change rows. A statement can change rows and return them.
     writes: bool,
+    /// Whether it only locks a row.
+    locks: bool,
     /// Whether its table belongs to the library.
     internal: bool,
     /// The size of the page that it reads, if it reads one row more than the page has.
@@ -99,7 +111,7 @@ impl<DB: Backend> Statement<DB> {
     pub(in crate::scope) fn new(tenant: &BoundTenant, sql: impl SqlSafeStr) -> Result<Self> {
         let mut binds = BindArguments::of(&tenant.id);
         binds.push_value(Value::Tenant(tenant))?;
-        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: false, page: None })
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, locks: false, internal: false, page: None })
     }
 
     /// A statement on a table of the library, for [`Run::bound_internal`](super::executor::Run). The tenant is bound first.
@@ -113,7 +125,7 @@ impl<DB: Backend> Statement<DB> {
         let mut all = vec![Value::Tenant(tenant)];
         all.extend_from_slice(values);
         let binds = BindArguments::internal(&all)?;
-        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, internal: true, page: None })
+        Ok(Self { sql: sql.into_sql_str(), binds, writes: false, locks: false, internal: true, page: None })
     }
 
     /// The SQL, with the schema of the library's own tables where it needs one.
@@ -130,6 +142,11 @@ impl<DB: Backend> Statement<DB> {
         Self { writes: true, ..self }
     }
 
+    /// Marks a statement that locks a row and leaves its values unchanged.
+    pub(crate) fn locking(self) -> Self {
+        Self { locks: true, ..self }
+    }
+
     /// Marks a statement that reads one row more than the page of `rows` rows that it is for.
     pub(in crate::scope) fn page_of(self, rows: u16) -> Self {
         Self { page: Some(rows), ..self }
@@ -142,6 +159,6 @@ impl<DB: Backend> Statement<DB> {
     )]
     pub(in crate::scope) fn checked(ctx: &TenantContext, sql: &'static str, writes: bool) -> Self {
         let binds = BindArguments::of(ctx.tenant_id());
-        Self { sql: sql.into_sql_str(), binds, writes, internal: false, page: None }
+        Self { sql: sql.into_sql_str(), binds, writes, locks: false, internal: false, page: None }
     }
 }

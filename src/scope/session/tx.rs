@@ -177,15 +177,22 @@ impl<'a, DB: Backend> Tx<'a, DB> {
 
     /// Before a statement of the application. Rejects a write in a read-only transaction.
     pub(in crate::scope) fn begin_checked(&mut self, writes: bool) -> Result<()> {
-        if writes && self.mode != TxMode::Write {
-            return Err(Error::new(
-                ErrorKind::SqlRejected,
-                "a cross-tenant read cannot change rows; to change a tenant's rows, get its context from `TenantDirectory::context`",
-            ));
+        if writes {
+            self.check_writable()?;
         }
         self.begin_statement()?;
         self.progress.changed |= writes;
         Ok(())
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        match self.mode {
+            TxMode::Write => Ok(()),
+            TxMode::Read | TxMode::Snapshot => Err(Error::new(
+                ErrorKind::SqlRejected,
+                "a cross-tenant read cannot change rows; to change a tenant's rows, get its context from `TenantDirectory::context`",
+            )),
+        }
     }
 
     /// Before every statement. [`Progress::record_result`] follows; after a cancelled statement the state stays
@@ -225,6 +232,9 @@ impl<DB: Backend> Run<DB> for &mut Tx<'_, DB> {
 
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Output> {
         let writes = fetch.writes();
+        if fetch.locks() {
+            self.check_writable()?;
+        }
         self.begin_checked(writes)?;
         let result = fetch.run(self.conn.conn()).await;
         let output = self.progress.record_result(result).map_err(|e| database_error(&e))?;
