@@ -175,12 +175,11 @@ async fn q26_a_dead_node_takes_its_lease_along_or_gives_it_back() {
         let mut refused = 0;
         // With `Generous` the lease of the dead node is granted again when it has expired.
         while refused < 400 && Instant::now() < deadline {
-            match alive.charge(&world.acme, CALLS, 1).await {
-                Ok(()) => (total, refused) = (total + 1, 0),
-                Err(_) => {
-                    refused += 1;
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
+            if alive.charge(&world.acme, CALLS, 1).await.is_ok() {
+                (total, refused) = (total + 1, 0);
+            } else {
+                refused += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
         assert!((at_least..=at_most).contains(&total), "{policy:?}: {total}");
@@ -308,7 +307,7 @@ async fn warning_levels_are_reached_once_when_leases_end() {
     let warned = Arc::new(std::sync::Mutex::new(Vec::new()));
     let levels = warned.clone();
     let quotas = Quotas::new(meter.clone()).on_warning(move |warning| {
-        levels.lock().unwrap().push((warning.context.tenant_id().clone(), warning.percent))
+        levels.lock().unwrap().push((warning.context.tenant_id().clone(), warning.percent));
     });
     let nodes =
         [(); 2].map(|()| LeasedQuotas::new(&quotas, LeaseOptions::new(CrashPolicy::Strict, 40).nodes(2)));
