@@ -55,7 +55,7 @@ impl Fixture {
         Self::with_catalog(PLANS).await
     }
 
-    async fn with_catalog(catalog: &str) -> Self {
+    pub async fn with_catalog(catalog: &str) -> Self {
         Self::in_mode(catalog, Mode::Test).await
     }
 

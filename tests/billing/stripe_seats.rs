@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 use tenancy::billing::{EventOutcome, Subscription};
+use tenancy::clock::{Clock, Timestamp};
+use tenancy::plan::{Catalog, Limit};
 use tenancy::tenant::{TenantId, TenantStatus};
 
 use crate::stripe_fixture::{Fixture, created, deleted, item, stamped, subscription, updated, with};
@@ -39,6 +41,47 @@ async fn one_plan_its_seats_and_an_add_on() {
     assert_eq!(bought(&fixture), is("pro", Some(5), &["support"]));
     let _ = fixture.send(&deleted("e4", 4, &sub(&[item("price_pro", 5)]))).await;
     assert_eq!(fixture.acme().await, ("free".to_owned(), TenantStatus::Active));
+}
+
+/// What is bought raises the limits of its tenant, and sets its billing day, until the subscription ends.
+#[tokio::test]
+async fn seats_and_add_ons_raise_limits_until_the_subscription_ends() {
+    let catalog = r#"
+        version = 1
+        fallback = "free"
+        [features]
+        projects = { kind = "gauge" }
+        calls    = { kind = "quota", period = "billing_month" }
+        [plans.free]
+        features = { projects = 3, calls = 10 }
+        [plans.pro]
+        prices = ["price_pro"]
+        seat_prices = ["price_pro_seat"]
+        features = { projects = { limit = 10, per_seat = 2 }, calls = 100 }
+        [addons.support]
+        prices = ["price_support"]
+        grants = { projects = 5 }
+    "#;
+    let fixture = Fixture::with_catalog(catalog).await;
+    let catalog = Catalog::from_toml(catalog).unwrap();
+    let own = async |slug: &str| {
+        let tenant = fixture.tenant(slug).await;
+        catalog.entitlements_for(tenant.plan(), tenant.terms(), fixture.clock.now()).unwrap()
+    };
+    let items = [item("price_support", 1), item("price_pro_seat", 4), item("price_pro", 1)];
+    let anchor = 1_769_817_600; // 2026-01-31
+    let bought = with(sub(&items), &json!({ "billing_cycle_anchor": anchor }));
+    let _ = fixture.send(&created("e1", 1, &bought)).await;
+    let acme = own("acme").await;
+    assert_eq!(acme.limit("projects").unwrap(), Limit::AtMost(10 + 4 * 2 + 5));
+    let calls = acme.rule("calls").unwrap().period();
+    let march = Timestamp::from_seconds(1_772_323_200); // 2026-03-01
+    let period = calls.window(march, acme.billing_anchor()).unwrap();
+    assert_eq!(period.end.unwrap().seconds(), 1_774_915_200, "2026-03-31, after 2026-02-28");
+    assert_eq!(own("globex").await.limit("projects").unwrap(), Limit::AtMost(3));
+    let _ = fixture.send(&deleted("e2", 2, &bought)).await;
+    let acme = own("acme").await;
+    assert_eq!((acme.limit("projects").unwrap(), acme.billing_anchor()), (Limit::AtMost(3), None));
 }
 
 #[tokio::test]
