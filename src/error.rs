@@ -260,6 +260,25 @@ impl Error {
         self
     }
 
+    /// The same rejection for a caller who may not know what the tenant has and uses.
+    #[cfg(all(feature = "quota", any(feature = "actix-web", feature = "tower")))]
+    pub(crate) fn without_numbers(self) -> Self {
+        let Some(denial) = self.0.denial else { return self };
+        let retry_after = denial.retry_after;
+        let denial = PlanDenial {
+            feature: None,
+            plan: String::new(),
+            required_plan: None,
+            limit: None,
+            used: None,
+            window: None,
+            resets_at: None,
+            retry_after,
+            upgrade_url: None,
+        };
+        Self::denied(self.0.kind, "this tenant accepts no more such requests for now".to_owned(), denial)
+    }
+
     /// The category of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -33,7 +33,7 @@ CREATE TABLE tenancy_quota_holds (
     period     text COLLATE "C"   NOT NULL,
     amount     bigint NOT NULL CHECK (amount > 0),
     expires_us bigint NOT NULL,
-    -- `held`, `committed` or `released`.
+    -- `held`, `committed`, `released`, or `expired` after a later charge did not count it.
     state      text   NOT NULL,
     PRIMARY KEY (tenant_id, id, feature, subject, period)
 );

@@ -33,7 +33,7 @@ CREATE TABLE tenancy_quota_holds (
     period     TEXT   NOT NULL,
     amount     INTEGER NOT NULL CHECK (amount > 0),
     expires_us INTEGER NOT NULL,
-    -- `held`, `committed` or `released`.
+    -- `held`, `committed`, `released`, or `expired` after a later charge did not count it.
     state      TEXT   NOT NULL,
     PRIMARY KEY (tenant_id, id, feature, subject, period)
 ) STRICT, WITHOUT ROWID;

@@ -35,7 +35,17 @@ pub(super) fn apply(feature: &mut Feature, declared: &Declaration, one: &Overrid
     };
     match one.change() {
         OverrideChange::Deny => feature.deny(),
-        OverrideChange::Set(value) => *feature = feature_of(declared, &value.0).map_err(wrong)?,
+        OverrideChange::Set(value) => {
+            let mut next = feature_of(declared, &value.0).map_err(wrong)?;
+            // A number alone replaces the limit, and nothing else that the plan says.
+            if let (Feature::Gauge(old) | Feature::Quota(old), Feature::Gauge(new) | Feature::Quota(new)) =
+                (&*feature, &mut next)
+                && !matches!(value.0, Value::Table(_))
+            {
+                (new.overage, new.warn_percent) = (old.overage, old.warn_percent.clone());
+            }
+            *feature = next;
+        }
         OverrideChange::Add(number) => match feature.limit_mut() {
             Some(limit) => *limit = limit.plus(*number),
             None => return Err(wrong(format!("is {}, to which nothing can be added", declared.kind))),

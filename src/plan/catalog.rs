@@ -301,7 +301,9 @@ fn versions(
     for (version, older) in &entry.versions {
         let path = ["plans", plan, "versions", version.as_str()];
         match version.parse::<u32>() {
-            Ok(number) if number < entry.version => sources.push((number, path.to_vec(), &older.features)),
+            Ok(number) if number < entry.version && number.to_string() == *version => {
+                sources.push((number, path.to_vec(), &older.features));
+            }
             _ => {
                 let text = format!(
                     "the plan `{plan}`: the older version `{version}` is not a number below {}",

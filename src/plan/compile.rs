@@ -46,6 +46,9 @@ fn check_declaration(declared: &Declaration) -> Result<(), String> {
             return Err(format!("is {kind}, which has no `{name}`; remove it"));
         }
     }
+    if declared.disabled && kind == FeatureKind::Config {
+        return Err("is a config value, which cannot be disabled; set another value in each plan".to_owned());
+    }
     match declared.period {
         None if is_quota => {
             Err("is a quota without a `period`; add one, such as `period = \"month\"`".to_owned())
@@ -177,11 +180,13 @@ fn rate(declared: &Declaration, value: &Value) -> Result<RateRule, String> {
     }
     let limit = limit_of(&table.limit)?;
     let (seconds, burst) = match (limit, table.seconds) {
-        (Limit::Unlimited, _) => (table.seconds.unwrap_or(1), table.burst.unwrap_or(u32::MAX)),
-        (_, None | Some(0)) => return Err(format!("is a rate without `seconds`: {EXAMPLE}")),
+        (_, Some(0)) | (Limit::AtMost(_), None) => {
+            return Err(format!("is a rate without `seconds`: {EXAMPLE}"));
+        }
         (Limit::AtMost(max), Some(seconds)) => {
             (seconds, table.burst.unwrap_or_else(|| u32::try_from(max).unwrap_or(u32::MAX)))
         }
+        (Limit::Unlimited, seconds) => (seconds.unwrap_or(1), table.burst.unwrap_or(u32::MAX)),
     };
     if burst == 0 && limit != Limit::AtMost(0) {
         return Err("is a rate with a burst of 0; give it 1 or more".to_owned());

@@ -11,7 +11,7 @@ use super::period::Period;
 
 /// What happens at the limit of a gauge or a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Overage {
     /// The limit holds: more is rejected.

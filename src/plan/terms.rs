@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::compile::feature_of;
+use super::feature::FeatureKind;
 use super::file::{Declaration, LimitValue, Value, ValueTable};
 use super::limit::Limit;
 use crate::clock::Timestamp;
@@ -260,6 +261,9 @@ impl NewOverride {
     pub(super) fn check(&self, declared: &Declaration) -> Result<(), String> {
         match &self.change {
             OverrideChange::Set(value) => feature_of(declared, &value.0).map(|_| ()),
+            OverrideChange::Deny if declared.kind == FeatureKind::Config => {
+                Err("is a config value, which cannot be denied; set another value".to_owned())
+            }
             OverrideChange::Add(_) if !declared.has_limit() => {
                 Err(format!("is {}, to which nothing can be added", declared.kind))
             }

@@ -1,23 +1,23 @@
 //! [`LeasedQuotas`]: quotas that a node charges from its own share, without asking the store each time.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use tokio::sync::Mutex;
-use tracing::warn;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::core::Core;
-use super::decision::{DecisionSource, until};
+use super::decision::until;
 use super::key::Quota;
 use super::lease::{Lease, Terms};
 use super::lease_options::{CrashPolicy, LeaseOptions};
-use super::line::{Line, checked, decisions, denied, quota_line, subject_of};
-use super::meter::{ChargeOutcome, Hold, HoldEnd, LineCount, Resolution, ResolveOutcome};
+use super::line::{Line, checked, denied, quota_line, subject_of};
+use super::meter::{ChargeOutcome, Hold, LineCount};
 use super::quotas::Quotas;
+use super::returns::Returns;
 use crate::clock::Timestamp;
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
@@ -52,16 +52,7 @@ struct Shared {
     core: Arc<Core>,
     options: LeaseOptions,
     cells: DashMap<CellKey, Arc<Cell>>,
-    /// The leases that have ended, until the store has counted them.
-    unsent: std::sync::Mutex<HashMap<Uuid, Ended>>,
-}
-
-/// A lease that has ended, and what it has spent.
-#[derive(Debug, Clone)]
-struct Ended {
-    resolution: Resolution,
-    line: Line,
-    ctx: TenantContext,
+    returns: Returns,
 }
 
 impl fmt::Debug for LeasedQuotas {
@@ -119,14 +110,8 @@ impl LeasedQuotas {
     /// Leases from the store of these quotas.
     pub fn new(quotas: &Quotas, options: LeaseOptions) -> Self {
         let core = quotas.core().clone();
-        Self {
-            shared: Arc::new(Shared {
-                core,
-                options,
-                cells: DashMap::new(),
-                unsent: std::sync::Mutex::default(),
-            }),
-        }
+        let returns = Returns::new(core.clone());
+        Self { shared: Arc::new(Shared { core, options, cells: DashMap::new(), returns }) }
     }
 
     /// Charges `n` of a quota.
@@ -157,16 +142,14 @@ impl LeasedQuotas {
             && let Some(is_nearly_spent) = cell.spend(checked(n)?, &terms)
         {
             if is_nearly_spent {
-                self.shared.refresh_ahead(cell.clone(), ctx, quota, subject);
+                self.shared.refresh_ahead(cell.clone(), Needed::new(ctx, quota, subject, 1));
             }
             return Ok(());
         }
         let cell = self.shared.cells.entry(key).or_default().clone();
-        let now = self.shared.core.now();
-        let line = quota_line(ctx, quota, subject, n, now)?;
         // A task of its own: a request that is dropped must not lose the lease that it takes.
-        let (shared, ctx, rule) = (self.shared.clone(), ctx.clone(), rule.clone());
-        let refresh = tokio::spawn(async move { shared.refresh(&cell, &ctx, &rule, line, now).await });
+        let (shared, request) = (self.shared.clone(), Needed::new(ctx, quota, subject, n));
+        let refresh = tokio::spawn(async move { shared.refresh(&cell, &request).await });
         match refresh.await {
             Ok(charged) => charged,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -179,94 +162,78 @@ impl LeasedQuotas {
     pub async fn run(&self) {
         loop {
             tokio::time::sleep(self.shared.options.lifetime / 2).await;
-            self.shared.end_leases(|lease| Instant::now() >= lease.ends).await;
+            self.shared.end_leases(false, |lease| Instant::now() >= lease.ends).await;
         }
     }
 
     /// Ends all leases: counts what was spent, and returns the rest. Call it before the program ends, when no request is
     /// in work any more.
     pub async fn shut_down(&self) {
-        self.shared.end_leases(|_| true).await;
+        self.shared.end_leases(true, |_| true).await;
     }
 }
 
 impl Shared {
     /// Takes the next lease while the current one is still being spent.
-    fn refresh_ahead(
-        self: &Arc<Self>,
-        cell: Arc<Cell>,
-        ctx: &TenantContext,
-        quota: Quota,
-        subject: Option<&str>,
-    ) {
-        let (Ok(runtime), Ok(guard)) = (tokio::runtime::Handle::try_current(), cell.refresh.try_lock())
-        else {
-            return;
-        };
-        drop(guard);
-        let (shared, ctx, subject) = (self.clone(), ctx.clone(), subject.map(str::to_owned));
+    fn refresh_ahead(self: &Arc<Self>, cell: Arc<Cell>, needed: Needed) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let shared = self.clone();
         runtime.spawn(async move {
             let Ok(mut refused) = cell.refresh.try_lock() else { return };
-            let Ok(rule) = quota.rule(ctx.entitlements()) else { return };
-            let now = shared.core.now();
-            let Ok(line) = quota_line(&ctx, quota, subject.as_deref(), 1, now) else { return };
             // If this fails, the request that finds the lease spent reports it.
-            if let Ok(Ok(next)) = shared.take(&ctx, rule, line, now).await {
+            if let Ok((Ok(next), timeout)) = shared.take(&needed).await {
                 *refused = None;
-                shared.install(&cell, next).await;
+                shared.install(&cell, next, timeout).await;
             }
         });
     }
 
-    /// Spends the amount of the line, from a new lease if the current one does not have so much.
-    async fn refresh(
-        &self,
-        cell: &Cell,
-        ctx: &TenantContext,
-        rule: &Rule,
-        line: Line,
-        now: Timestamp,
-    ) -> Result<()> {
-        let (n, terms) = (line.charge.amount, Terms::of(ctx, rule));
+    /// Spends what is needed, from a new lease if the current one does not have so much.
+    async fn refresh(&self, cell: &Cell, needed: &Needed) -> Result<()> {
+        let Needed { ctx, quota, n, .. } = needed;
+        let rule = quota.rule(ctx.entitlements())?;
+        let terms = Terms::of(ctx, rule);
         let mut refused = cell.refresh.lock().await;
-        if cell.spend(n, &terms).is_some() {
+        if cell.spend(*n, &terms).is_some() {
             return Ok(());
         }
+        let now = self.core.now();
+        let line = needed.line(now)?;
         if let Some(known) = &*refused
             && known.terms == terms
-            && n >= known.line.charge.amount
+            && *n >= known.line.charge.amount
             && known.line.charge.counter == line.charge.counter
             && Instant::now() < known.until
         {
             return Err(denied(ctx, &line, &known.count, now));
         }
-        let mut taken = self.take(ctx, rule, line.clone(), now).await;
-        if matches!(taken, Ok(Err(_)))
+        let mut taken = self.take(needed).await;
+        if matches!(taken, Ok((Err(_), _)))
             && let Some(lease) = cell.replace(None)
         {
             // What the current lease has left may be enough.
-            self.end(&lease).await;
-            taken = self.take(ctx, rule, line.clone(), now).await;
+            self.returns.end(&lease, rule.timeout()).await;
+            taken = self.take(needed).await;
         }
         match taken {
-            Ok(Ok(next)) => {
+            Ok((Ok(next), timeout)) => {
                 *refused = None;
-                next.spend_late(n);
-                self.install(cell, next).await;
+                next.spend_late(*n);
+                self.install(cell, next, timeout).await;
                 Ok(())
             }
-            Ok(Err(count)) => {
+            Ok((Err(count), _)) => {
                 let error = denied(ctx, &line, &count, now);
                 *refused = Some(Refusal { terms, line, count, until: Instant::now() + REFUSED_FOR });
                 Err(error)
             }
-            Err(error) if error.is_transient() => self.without_store(cell, rule, n, &line, error),
+            Err(error) if error.is_transient() => self.without_store(cell, rule, &line, error),
             Err(error) => Err(error),
         }
     }
 
     /// The store does not answer: the current lease is spent, whatever its time, within its period.
-    fn without_store(&self, cell: &Cell, rule: &Rule, n: u64, line: &Line, error: Error) -> Result<()> {
+    fn without_store(&self, cell: &Cell, rule: &Rule, line: &Line, error: Error) -> Result<()> {
         if rule.on_failure() == FailurePolicy::Open {
             return Ok(());
         }
@@ -277,44 +244,45 @@ impl Shared {
         };
         let lease =
             cell.lease().filter(|lease| rule.on_failure() == FailurePolicy::LastLease && is_safe(lease));
-        lease.and_then(|lease| lease.spend_late(n)).map(|_| ()).ok_or(error)
+        lease.and_then(|lease| lease.spend_late(line.charge.amount)).map(|_| ()).ok_or(error)
     }
 
-    /// Takes a lease from the store. The inner error is what was found if not even the needed amount is left.
-    async fn take(
-        &self,
-        ctx: &TenantContext,
-        rule: &Rule,
-        mut line: Line,
-        now: Timestamp,
-    ) -> Result<Result<Arc<Lease>, LineCount>> {
-        let (n, started) = (line.charge.amount, Instant::now());
+    /// Takes a lease from the store. The inner error is what was found if not even the needed amount is left. Both
+    /// clocks are read before the store is asked, and one after the other.
+    async fn take(&self, needed: &Needed) -> Result<(Result<Arc<Lease>, LineCount>, Duration)> {
+        let (ctx, started, now) = (&needed.ctx, Instant::now(), self.core.now());
+        let rule = needed.quota.rule(ctx.entitlements())?;
+        let mut line = needed.line(now)?;
+        let (n, wait) = (line.charge.amount, rule.timeout());
         let reading = self.core.meter.read(ctx.tenant_id(), std::slice::from_ref(&line.charge.counter), now);
-        let states = tokio::time::timeout(rule.timeout(), reading).await.map_err(|_| unavailable(rule))??;
+        let states = timeout(wait, reading).await.map_err(|_| unavailable(wait))??;
         let mut size = self.options.size(n, rule, &states.first().copied().unwrap_or_default());
         loop {
             line.charge.amount = size;
             let hold = Hold { id: Uuid::now_v7(), expires: self.expiry(&line, now) };
             let charge = self.core.to_charge(ctx, std::slice::from_ref(&line), None, Some(hold), now);
-            match self.core.send(&charge, FailurePolicy::Closed, rule.timeout()).await? {
-                Some(ChargeOutcome::Denied { mut counts, .. }) if size <= n => {
-                    return Ok(Err(counts.pop().unwrap_or_default()));
+            match self.core.send(&charge, FailurePolicy::Closed, wait).await {
+                Ok(Some(ChargeOutcome::Denied { mut counts, .. })) if size <= n => {
+                    return Ok((Err(counts.pop().unwrap_or_default()), wait));
                 }
-                Some(ChargeOutcome::Denied { .. }) => size = (size / 2).max(n),
-                None => return Err(unavailable(rule)),
-                Some(_) => {
+                Ok(Some(ChargeOutcome::Denied { .. })) => size = (size / 2).max(n),
+                Ok(Some(_)) => {
                     let ends = started + self.spending_time(&line, now);
                     let lease = Lease::new(hold, line, ctx, Terms::of(ctx, rule), ends);
-                    return Ok(Ok(Arc::new(lease)));
+                    return Ok((Ok(Arc::new(lease)), wait));
+                }
+                unanswered => {
+                    self.returns.release(hold.id, &line, ctx, wait);
+                    return Err(unanswered.err().unwrap_or_else(|| unavailable(wait)));
                 }
             }
         }
     }
 
-    /// When the hold of a lease ends by itself, if its process died.
+    /// When the hold of a lease ends by itself, if its process died. A lease that is alive is ended before.
     fn expiry(&self, line: &Line, now: Timestamp) -> Timestamp {
         match (self.options.policy, line.charge.window.end) {
-            (CrashPolicy::Generous, _) => now.after(self.options.lifetime),
+            (CrashPolicy::Generous, _) => now.after(self.options.lifetime * 2),
             (CrashPolicy::Strict, Some(end)) => end,
             (CrashPolicy::Strict, None) => now.after(Duration::from_hours(24 * 365 * 10)),
         }
@@ -326,21 +294,25 @@ impl Shared {
         line.charge.window.end.map_or(lifetime, |end| lifetime.min(until(end, now)))
     }
 
-    async fn install(&self, cell: &Cell, next: Arc<Lease>) {
+    async fn install(&self, cell: &Cell, next: Arc<Lease>, timeout: Duration) {
         if let Some(last) = cell.replace(Some(next)) {
-            self.end(&last).await;
+            self.returns.end(&last, timeout).await;
         }
     }
 
-    async fn end_leases(&self, is_over: impl Fn(&Lease) -> bool) {
+    async fn end_leases(&self, also_in_work: bool, is_over: impl Fn(&Lease) -> bool) {
         let cells: Vec<_> =
             self.cells.iter().map(|cell| (cell.key().clone(), cell.value().clone())).collect();
         for (key, cell) in cells {
             // A cell that takes a lease right now is not idle.
-            let Ok(_guard) = cell.refresh.try_lock() else { continue };
+            let guard =
+                if also_in_work { Some(cell.refresh.lock().await) } else { cell.refresh.try_lock().ok() };
+            if guard.is_none() {
+                continue;
+            }
             match cell.lease() {
                 Some(lease) if is_over(&lease) => {
-                    self.end(&lease).await;
+                    self.returns.end(&lease, END_TIMEOUT).await;
                     cell.replace(None);
                 }
                 Some(_) => continue,
@@ -349,53 +321,32 @@ impl Shared {
             // Idle counters take no memory, and a denial is forgotten.
             self.cells.remove_if(&key, |_, cell| cell.lease().is_none() && Arc::strong_count(cell) <= 2);
         }
-    }
-
-    /// Ends a lease: counts what was spent, and returns the rest to the store. What the store does not answer is sent
-    /// again later, also if this future is dropped.
-    async fn end(&self, lease: &Lease) {
-        let Some(spent) = lease.stop() else { return };
-        let mut line = lease.line.clone();
-        line.charge.amount = spent;
-        let resolution = Resolution {
-            tenant: lease.ctx.tenant_id().clone(),
-            hold: lease.hold.id,
-            lines: vec![line.charge.clone()],
-            end: if spent == 0 { HoldEnd::Release } else { HoldEnd::CommitAnyway },
-            now: self.core.now(),
-        };
-        self.unsent().insert(lease.hold.id, Ended { resolution, line, ctx: lease.ctx.clone() });
-        self.send_ended().await;
-    }
-
-    fn unsent(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Ended>> {
-        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn send_ended(&self) {
-        let all: Vec<_> = self.unsent().values().cloned().collect();
-        for Ended { resolution, line, ctx } in all {
-            let answer = self.core.meter.resolve(&resolution).await;
-            if !answer.as_ref().is_err_and(Error::is_transient) {
-                self.unsent().remove(&resolution.hold);
-            }
-            match answer {
-                Ok(ResolveOutcome::Resolved(counts)) => {
-                    self.core.answered();
-                    let decisions = decisions(&[line], counts, DecisionSource::Counted, resolution.now);
-                    self.core.warn(&ctx, &decisions);
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    let (tenant, feature) = (ctx.tenant_id(), line.feature);
-                    warn!(%error, %tenant, feature, spent = line.charge.amount, "a lease is not counted yet");
-                }
-            }
-        }
+        self.returns.send_all().await;
     }
 }
 
-fn unavailable(rule: &Rule) -> Error {
-    let text = format!("the store of quotas did not answer in {} ms", rule.timeout().as_millis());
+/// How long the end of an idle lease waits for the store.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn unavailable(wait: Duration) -> Error {
+    let text = format!("the store of quotas did not answer in {} ms", wait.as_millis());
     Error::new(ErrorKind::StoreUnavailable, text)
+}
+
+/// What a request needs. A refresh outlives the request.
+struct Needed {
+    ctx: TenantContext,
+    quota: Quota,
+    subject: Option<String>,
+    n: u64,
+}
+
+impl Needed {
+    fn new(ctx: &TenantContext, quota: Quota, subject: Option<&str>, n: u64) -> Self {
+        Self { ctx: ctx.clone(), quota, subject: subject.map(str::to_owned), n }
+    }
+
+    fn line(&self, now: Timestamp) -> Result<Line> {
+        quota_line(&self.ctx, self.quota, self.subject.as_deref(), self.n, now)
+    }
 }

@@ -84,10 +84,10 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// What the idempotency key stands for: the features, subjects and amounts.
+    /// What the idempotency key stands for: the features, subjects and amounts, and whether they are held.
     pub fn fingerprint(&self) -> String {
         let lines = self.lines.iter().map(|line| (&line.counter.feature, &line.counter.subject, line.amount));
-        serde_json::json!(lines.collect::<Vec<_>>()).to_string()
+        serde_json::json!((self.hold.is_some(), lines.collect::<Vec<_>>())).to_string()
     }
 }
 
@@ -275,7 +275,7 @@ impl ChargeLine {
     pub fn forced(&self, state: CounterState, amount: u64, hold: bool, now: Timestamp) -> CounterState {
         let mut next = state;
         let part = if hold { &mut next.held } else { &mut next.used };
-        *part = part.saturating_add(amount);
+        *part = part.saturating_add(amount).min(MAX_COUNT);
         let is_over = !self.limit.allows(next.used.saturating_add(next.held));
         next.over_since = next.over_since.or(is_over.then_some(now));
         next.warned =

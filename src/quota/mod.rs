@@ -69,6 +69,8 @@ mod request;
 #[cfg(feature = "quota")]
 mod reservation;
 #[cfg(feature = "quota")]
+mod returns;
+#[cfg(feature = "quota")]
 mod snapshot;
 
 #[cfg(feature = "quota")]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::core::Core;
 use super::decision::{Decision, DecisionSource};
 use super::line::{Line, decisions, denied};
-use super::meter::{Hold, HoldEnd, Resolution, ResolveOutcome};
+use super::meter::{Hold, HoldEnd, MAX_COUNT, Resolution, ResolveOutcome};
 use crate::clock::Timestamp;
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// const TOKENS: Quota = Quota::new("tokens");
 ///
 /// async fn complete(quotas: &Quotas, ctx: &TenantContext) -> tenancy::Result<()> {
-///     let reserved = quotas.reserve(ctx, TOKENS, 4_000, Duration::from_secs(60)).await?;
+///     let mut reserved = quotas.reserve(ctx, TOKENS, 4_000, Duration::from_secs(60)).await?;
 ///     let used = call_the_model().await?; // an error drops the reservation, which releases it
 ///     reserved.commit(used).await?;
 ///     Ok(())
@@ -39,6 +39,8 @@ pub struct Reservation {
     decisions: Vec<Decision>,
     /// Whether there is something to release.
     is_open: bool,
+    /// What a drop sends: a commit of what was used so far, or a release.
+    on_drop: (HoldEnd, u64),
 }
 
 impl fmt::Debug for Reservation {
@@ -60,7 +62,7 @@ impl Reservation {
         decisions: Vec<Decision>,
         is_open: bool,
     ) -> Self {
-        Self { core, ctx: ctx.clone(), hold, lines, decisions, is_open }
+        Self { core, ctx: ctx.clone(), hold, lines, decisions, is_open, on_drop: (HoldEnd::Release, 0) }
     }
 
     /// The id.
@@ -78,13 +80,27 @@ impl Reservation {
         &self.decisions
     }
 
+    /// Sets what was used so far. A reservation that is dropped then counts that, and releases the rest.
+    ///
+    /// For work whose end is not seen, such as a response whose client disconnects.
+    pub fn used_so_far(&mut self, used: u64) {
+        self.on_drop = (HoldEnd::CommitAnyway, used.min(MAX_COUNT));
+    }
+
+    /// What was set as used so far.
+    pub fn used(&self) -> u64 {
+        self.on_drop.1
+    }
+
     /// Counts `used` as used, of each reserved quota, and releases the rest.
+    ///
+    /// If the store does not answer, or this future is dropped, the drop of the reservation sends it again.
     ///
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`] if more was used than reserved and the quota does not have so much left;
     /// [`ErrorKind::Expired`] if the reservation has expired; [`ErrorKind::StoreUnavailable`]. Nothing is counted then:
     /// [`commit_anyway`](Self::commit_anyway) counts work that is done.
-    pub async fn commit(mut self, used: u64) -> Result<Vec<Decision>> {
+    pub async fn commit(&mut self, used: u64) -> Result<Vec<Decision>> {
         self.end(HoldEnd::Commit, used).await
     }
 
@@ -92,7 +108,7 @@ impl Reservation {
     ///
     /// # Errors
     /// [`ErrorKind::StoreUnavailable`]: nothing is counted.
-    pub async fn commit_anyway(mut self, used: u64) -> Result<Vec<Decision>> {
+    pub async fn commit_anyway(&mut self, used: u64) -> Result<Vec<Decision>> {
         self.end(HoldEnd::CommitAnyway, used).await
     }
 
@@ -111,7 +127,11 @@ impl Reservation {
         if !self.is_open {
             return Ok(self.decisions.clone());
         }
-        let now = self.core.now();
+        if used > MAX_COUNT {
+            return Err(Error::new(ErrorKind::InvalidInput, "the amount must be at most 2^53 - 1"));
+        }
+        let (now, before) = (self.core.now(), self.on_drop);
+        self.on_drop = (end, used);
         let outcome = self.core.meter.resolve(&self.resolution(end, used, now)).await?;
         self.core.answered();
         match outcome {
@@ -126,13 +146,14 @@ impl Reservation {
                 Ok(self.decisions.clone())
             }
             ResolveOutcome::Expired => {
-                self.is_open = false;
+                self.on_drop = before;
                 Err(Error::new(
                     ErrorKind::Expired,
                     "the reservation has expired, and nothing was counted; reserve for longer, or use `commit_anyway`",
                 ))
             }
             ResolveOutcome::Denied { line, counts } => {
+                self.on_drop = before;
                 Err(denied(&self.ctx, &self.lines[line], &counts[line], now))
             }
         }
@@ -161,10 +182,10 @@ impl Drop for Reservation {
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let now = self.core.now();
-        let (meter, release) = (self.core.meter.clone(), self.resolution(HoldEnd::Release, 0, now));
+        let (meter, end) = (self.core.meter.clone(), self.resolution(self.on_drop.0, self.on_drop.1, now));
         runtime.spawn(async move {
-            if let Err(error) = meter.resolve(&release).await {
-                tracing::warn!(%error, tenant = %release.tenant, "a reservation is not released before it expires");
+            if let Err(error) = meter.resolve(&end).await {
+                tracing::warn!(%error, tenant = %end.tenant, "a dropped reservation could not be ended");
             }
         });
     }

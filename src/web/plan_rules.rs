@@ -85,7 +85,11 @@ impl PlanRules {
         if let Some(quotas) = &self.quotas {
             let request = quotas.request(ctx);
             let request = self.charges.iter().fold(request, |request, (quota, n)| request.charge(*quota, *n));
-            return Ok(Decisions::of(ctx, request.run().await?));
+            return match request.run().await {
+                Ok(charged) => Ok(Decisions::of(ctx, charged)),
+                Err(error) if *ctx.actor() == Actor::Anonymous => Err(error.without_numbers()),
+                Err(error) => Err(error),
+            };
         }
         Ok(Decisions::default())
     }
@@ -113,7 +117,7 @@ impl Decisions {
         &self.charged
     }
 
-    /// An unauthenticated caller gets no headers, because it may not know how much the tenant uses.
+    /// An unauthenticated caller gets no numbers, because it may not know how much the tenant uses.
     fn of(ctx: &TenantContext, charged: Vec<Decision>) -> Self {
         let mut headers = RateLimit::default();
         let is_counted =

@@ -127,7 +127,7 @@ impl From<&Error> for Problem {
             status,
             detail: &detail,
             feature: denial.and_then(|denial| denial.feature.as_deref()),
-            plan: denial.map(|denial| denial.plan.as_str()),
+            plan: denial.map(|denial| denial.plan.as_str()).filter(|plan| !plan.is_empty()),
             required_plan: denial.and_then(|denial| denial.required_plan.as_deref()),
             limit: denial.and_then(|denial| denial.limit),
             used: denial.and_then(|denial| denial.used),

@@ -14,6 +14,9 @@ pub(super) struct RateLimit {
     limits: String,
 }
 
+/// The largest integer of structured fields (RFC 9651).
+const LARGEST: u64 = 999_999_999_999_999;
+
 impl RateLimit {
     /// Adds one policy: its name, its limit, the length of its window, what is left, and when it starts again.
     pub(super) fn add(
@@ -32,7 +35,7 @@ impl RateLimit {
             let comma = if header.is_empty() { "" } else { ", " };
             let _ = write!(header, "{comma}{name}");
             for (key, value) in parameters.into_iter().filter_map(|(key, value)| Some((key, value?))) {
-                let _ = write!(header, ";{key}={value}");
+                let _ = write!(header, ";{key}={}", value.min(LARGEST));
             }
         }
     }

@@ -1,10 +1,10 @@
 //! What the tenants use: the quotas of the plans, the export that reserves its cost, and the numbers for the page.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use futures_util::lock::Mutex;
+use futures_util::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
 use tenancy::audit::AuditEvent;
 use tenancy::clock::{Clock, ManualClock, SystemClock, Timestamp};
@@ -45,8 +45,8 @@ impl<DB: AppDb> App<DB> {
 
     /// Streams all orders as CSV. The rows are read a page at a time while the response is sent.
     ///
-    /// How many rows it sends is known at the end. So it reserves as many as the tenant has, and commits what was sent. A
-    /// client that disconnects drops the stream, which releases the reservation.
+    /// How many rows it sends is known at the end. So it reserves as many as the tenant has, and commits what was sent, also
+    /// if the client disconnects.
     ///
     /// # Errors
     /// [`FeatureNotInPlan`](tenancy::ErrorKind::FeatureNotInPlan), which is written to the audit log;
@@ -63,16 +63,22 @@ impl<DB: AppDb> App<DB> {
         let place = self.quotas.acquire(&ctx, EXPORTS).await?;
         let rows = ORDERS.usage(&self.db.scope(&ctx)).await?.used;
         let reserved = self.quotas.reserve(&ctx, EXPORTED_ROWS, rows.max(1), Duration::from_mins(2)).await?;
-        let sent = Arc::new(AtomicU64::new(0));
+        let reserved = Arc::new(Mutex::new(reserved));
         let orders = self.db.stream(ctx, |scope| Order::select().stream(scope));
         let header = stream::once(async { Ok("id,project_id,title,amount_cents,status\n".to_owned()) });
-        let counter = sent.clone();
-        let lines = orders.map_ok(move |order| {
-            counter.fetch_add(1, Ordering::Relaxed);
-            csv_line(&order)
+        let counted = reserved.clone();
+        let lines = orders.enumerate().map(move |(sent, order)| {
+            let order = order?;
+            // Nothing else holds the lock while rows are sent.
+            if let Some(mut counted) = counted.try_lock() {
+                counted.used_so_far(sent as u64 + 1);
+            }
+            Ok(csv_line(&order))
         });
         let end = stream::once(async move {
-            reserved.commit(sent.load(Ordering::Relaxed)).await?;
+            let mut reserved = reserved.lock().await;
+            let sent = reserved.used();
+            reserved.commit(sent).await?;
             place.release().await.map(|()| String::new())
         });
         Ok(header.chain(lines).chain(end))

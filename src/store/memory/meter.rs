@@ -36,6 +36,14 @@ struct HoldRow {
     amounts: Vec<(CounterKey, u64)>,
     expires: Timestamp,
     is_resolved: bool,
+    /// Whether a later charge did not count it.
+    is_expired: bool,
+}
+
+impl HoldRow {
+    fn is_live(&self, now: Timestamp) -> bool {
+        !self.is_resolved && !self.is_expired && now < self.expires
+    }
 }
 
 #[derive(Debug)]
@@ -49,7 +57,7 @@ impl TenantMeter {
     /// The state of a counter. What is held is the sum of the live holds.
     fn state(&self, key: &CounterKey, now: Timestamp) -> CounterState {
         let stored = self.counters.get(key).map(|row| row.state).unwrap_or_default();
-        let live = self.holds.values().filter(|hold| !hold.is_resolved && now < hold.expires);
+        let live = self.holds.values().filter(|hold| hold.is_live(now));
         let amounts = live.flat_map(|hold| &hold.amounts).filter(|(held, _)| held == key);
         CounterState { held: amounts.map(|(_, amount)| amount).sum(), ..stored }
     }
@@ -61,7 +69,15 @@ impl TenantMeter {
         }
     }
 
+    /// A hold that does not count now must not count as live in a later commit with an earlier time.
+    fn expire_holds(&mut self, now: Timestamp) {
+        for hold in self.holds.values_mut() {
+            hold.is_expired |= now >= hold.expires;
+        }
+    }
+
     fn charge(&mut self, charge: &Charge) -> Result<ChargeOutcome> {
+        self.expire_holds(charge.now);
         let (lines, now, holds) = (&charge.lines, charge.now, charge.hold.is_some());
         if let Some((key, _)) = &charge.key
             && let Some(row) = self.keys.get(key).filter(|row| now < row.expires)
@@ -81,7 +97,10 @@ impl TenantMeter {
         self.store(lines, states);
         if let Some(hold) = charge.hold {
             let amounts = lines.iter().map(|line| (line.counter.clone(), line.amount)).collect();
-            self.holds.insert(hold.id, HoldRow { amounts, expires: hold.expires, is_resolved: false });
+            self.holds.insert(
+                hold.id,
+                HoldRow { amounts, expires: hold.expires, is_resolved: false, is_expired: false },
+            );
         }
         if let Some((key, expires)) = &charge.key {
             let (fingerprint, counts) = (charge.fingerprint(), counts.clone());
@@ -96,7 +115,7 @@ impl TenantMeter {
         if hold.is_resolved {
             return ResolveOutcome::AlreadyResolved;
         }
-        let is_live = now < hold.expires;
+        let is_live = hold.is_live(now);
         if !is_live && end.end != HoldEnd::CommitAnyway {
             return ResolveOutcome::Expired;
         }

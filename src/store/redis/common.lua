@@ -29,7 +29,11 @@ local function apply(line, state, amount, is_hold, is_forced, now)
     return nil
   end
   local after = { used = state.used, held = state.held, warned = state.warned, over = state.over }
-  if is_hold then after.held = after.held + amount else after.used = after.used + amount end
+  if is_hold then
+    after.held = math.min(after.held + amount, 2 ^ 53 - 1)
+  else
+    after.used = math.min(after.used + amount, 2 ^ 53 - 1)
+  end
   if over and not after.over then after.over = now end
   local reached = {}
   for _, level in ipairs(line.warn) do

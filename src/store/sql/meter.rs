@@ -267,6 +267,10 @@ async fn lock<DB: Backend>(
     }
     for (at, line) in lines.iter().enumerate() {
         if holds[at] > 0 {
+            // A hold that does not count here must not count as live in a later commit with an earlier time.
+            let sql = "UPDATE tenancy_quota_holds SET state = 'expired' WHERE tenant_id = $1 AND feature = $2 \
+                       AND subject = $3 AND period = $4 AND state = 'held' AND expires_us <= $5";
+            execute::<DB>(tx.conn(), sql, &counter_values(tenant, line, now)).await?;
             let sql = "SELECT CAST(coalesce(sum(amount), 0) AS bigint), count(*) FROM tenancy_quota_holds \
                        WHERE tenant_id = $1 AND feature = $2 AND subject = $3 AND period = $4 AND state = 'held' \
                        AND expires_us > $5";
@@ -318,10 +322,16 @@ async fn resolve<DB: Backend>(tx: &mut OpenTransaction<DB>, end: &Resolution) ->
                WHERE tenant_id = $1 AND id = $2";
     let rows = fetch::<DB>(tx.conn(), sql, &[Value::Text(&tenant), Value::Text(&id)]).await?;
     let Some(first) = rows.first() else { return Ok(ResolveOutcome::Expired) };
-    if text::<DB>(first, 5)? != "held" {
+    let state = text::<DB>(first, 5)?;
+    if state != "held" && state != "expired" {
         return Ok(ResolveOutcome::AlreadyResolved);
     }
-    let is_live = end.now < time::<DB>(first, 4)?;
+    // Of several counters, one may have been charged after the expiry.
+    let mut is_expired = false;
+    for row in &rows {
+        is_expired |= text::<DB>(row, 5)? == "expired";
+    }
+    let is_live = !is_expired && end.now < time::<DB>(first, 4)?;
     if !is_live && end.end != HoldEnd::CommitAnyway {
         return Ok(ResolveOutcome::Expired);
     }

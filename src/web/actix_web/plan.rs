@@ -97,7 +97,7 @@ where
             let mut response = inner.call(request).await?;
             for (name, value) in headers {
                 if let Ok(value) = HeaderValue::try_from(&*value) {
-                    response.headers_mut().insert(HeaderName::from_static(name), value);
+                    response.headers_mut().append(HeaderName::from_static(name), value);
                 }
             }
             Ok(response.map_into_left_body())
