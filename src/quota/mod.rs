@@ -7,6 +7,7 @@
 //! | the same at high speed | `LeasedQuotas` | in this node's share of it |
 //! | work of unknown cost | `Reservation` | there |
 //! | what is in work at a time | `Concurrency` | there |
+//! | how often something happens | `Rate`, by `Rates` (feature `rates`) | in memory, or in Redis for all nodes |
 //!
 //! Flags of a plan need none of these: see [`Flag`](crate::plan::Flag).
 //!
@@ -38,6 +39,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "rates")]
+pub(crate) mod bucket;
 #[cfg(feature = "quota")]
 mod core;
 #[cfg(feature = "quota")]
@@ -64,6 +67,10 @@ mod line;
 pub mod meter;
 #[cfg(feature = "quota")]
 mod quotas;
+#[cfg(feature = "rates")]
+mod rate_node;
+#[cfg(feature = "rates")]
+pub(crate) mod rates;
 #[cfg(feature = "quota")]
 mod request;
 #[cfg(feature = "quota")]
@@ -91,6 +98,8 @@ pub use self::lease_options::{CrashPolicy, LeaseOptions};
 pub use self::leased::LeasedQuotas;
 #[cfg(feature = "quota")]
 pub use self::quotas::Quotas;
+#[cfg(feature = "rates")]
+pub use self::rates::{RateDecision, Rates};
 #[cfg(feature = "quota")]
 pub use self::request::QuotaRequest;
 #[cfg(feature = "quota")]

@@ -1,5 +1,6 @@
 //! Implementations of the crate's storage traits: [`MemoryStore`], with the feature `cache` [`CachedStore`], and with
-//! `sqlite` or `postgres` [`SqlStore`]. `RedisMeter` (features `quota` and `redis`) counts quotas.
+//! `sqlite` or `postgres` [`SqlStore`]. `RedisMeter` (features `quota` and `redis`) counts quotas, and `RedisRates`
+//! (features `rates` and `redis`) rates.
 //!
 //! With `cache` and one of `postgres` and `redis`, an `InvalidationListener` notifies the caches of changes by other
 //! processes.
@@ -39,5 +40,7 @@ pub use self::memory::MemoryStore;
 pub use self::publisher::RedisInvalidation;
 #[cfg(all(feature = "quota", feature = "redis"))]
 pub use self::redis::RedisMeter;
+#[cfg(all(feature = "rates", feature = "redis"))]
+pub use self::redis::RedisRates;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::sql::SqlStore;

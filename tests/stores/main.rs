@@ -21,5 +21,6 @@ mod place_fixture;
 mod place_migrations;
 mod provisioning;
 mod proxy;
+mod rates;
 mod slugs;
 mod tenant_store;

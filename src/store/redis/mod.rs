@@ -1,5 +1,9 @@
 //! [`RedisMeter`]: quota counters in Redis. Each charge is one script, which Redis runs alone.
 
+#[cfg(feature = "rates")]
+mod rates;
+mod reply;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -8,8 +12,11 @@ use redis::aio::ConnectionManager;
 use redis::{Client, Script, ScriptInvocation};
 use serde_json::{Map, Value, json};
 
+#[cfg(feature = "rates")]
+pub use self::rates::RedisRates;
+use self::reply::{malformed, number};
 use crate::clock::Timestamp;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::namespace::hash_tagged;
 use crate::namespace::redis::redis_error;
 use crate::quota::meter::{
@@ -55,8 +62,8 @@ impl RedisMeter {
     /// Connects to Redis.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreUnavailable`] if Redis cannot be reached; [`ErrorKind::Database`] if Redis rejects the
-    /// connection, such as for a wrong password.
+    /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if Redis cannot be reached;
+    /// [`Database`](crate::ErrorKind::Database) if Redis rejects the connection, such as for a wrong password.
     pub async fn connect(client: Client) -> Result<Self> {
         let connection = ConnectionManager::new(client).await.map_err(redis_error)?;
         let common = include_str!("common.lua");
@@ -286,15 +293,4 @@ impl Reply {
         }
         Ok(Self { kind, line, counts })
     }
-}
-
-fn number<T: std::str::FromStr>(text: &str) -> Result<T> {
-    text.parse().map_err(|_| malformed())
-}
-
-fn malformed() -> Error {
-    Error::new(
-        ErrorKind::Database,
-        "Redis returned no counter; were its keys written by hand, or by a newer version?",
-    )
 }

@@ -1,0 +1,326 @@
+//! [`Rates`]: limits how often something happens, by the rules of the tenant's plan.
+
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::bucket::{Bucket, RateCall, RateOutcome, RateStore};
+use super::decision::DecisionSource;
+use super::key::Rate;
+use super::line::subject_of;
+use super::rate_node::{NodeRates, RateClock, RateKey};
+use crate::clock::Clock;
+use crate::context::TenantContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::{FailurePolicy, Limit, RateRule};
+
+/// Limits how often something happens, by the rules of tenants' plans. A clone is cheap and counts together with it.
+///
+/// A rate of `{ limit = 10, seconds = 1, burst = 20 }` allows 20 at once, and then one each 100 ms (GCRA). What was not
+/// used adds up to the burst, so a window of one second can contain `burst + limit`. A denied check changes nothing:
+/// repeating it does not extend the wait.
+///
+/// ```
+/// use tenancy::quota::{Rate, Rates};
+/// # use std::sync::Arc;
+/// # use tenancy::context::{Actor, TenantDirectory};
+/// # use tenancy::{ErrorKind, plan::Catalog, store::MemoryStore, tenant::{NewTenant, TenantStore}};
+///
+/// const REQUESTS: Rate = Rate::new("requests");
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> tenancy::Result<()> {
+/// # let catalog = Catalog::from_toml("version = 1\n[features]\nrequests = { kind = \"rate\" }\n[plans.free]\nfeatures = { requests = { limit = 2, seconds = 3600 } }")?;
+/// # let store = Arc::new(MemoryStore::new());
+/// # let acme = store.insert(NewTenant::active("acme", "free")?).await?;
+/// # let ctx = TenantDirectory::new(store, catalog).context(acme.id(), Actor::user("ada")).await?;
+/// let rates = Rates::local(); // or `Rates::redis`, for one limit across nodes
+/// assert_eq!(rates.check(&ctx, REQUESTS).await?.remaining, Some(1));
+/// rates.check(&ctx, REQUESTS).await?;
+/// let denied = rates.check(&ctx, REQUESTS).await.unwrap_err();
+/// assert_eq!(denied.kind(), ErrorKind::RateLimited); // 429 in the web layer
+/// assert!(denied.plan_denial().unwrap().retry_after.is_some());
+/// # Ok(()) }
+/// ```
+///
+/// # A changed rule
+/// A new plan, add-on or override takes effect at the next check, and begins with its whole burst. The old rule keeps
+/// its state for a tenant that changes back. While nodes see different plans, each of the two rules counts on its own.
+///
+/// # Memory
+/// [`local`](Self::local) keeps about 100 bytes for each tenant, feature and subject that was allowed something lately.
+/// It deletes a state only when its burst is whole again, so no limit starts again early. Subjects that callers invent
+/// each use memory until then: use subjects that your program knows.
+#[derive(Debug, Clone)]
+pub struct Rates {
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Node(Arc<NodeRates>),
+    Shared(Arc<Shared>),
+}
+
+/// An allowed check of a rate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RateDecision {
+    /// The feature's key.
+    pub feature: &'static str,
+    /// How often in `seconds`.
+    pub limit: Limit,
+    /// The length of the window in seconds.
+    pub seconds: u32,
+    /// How often at once, at most.
+    pub burst: u32,
+    /// How many more are allowed now. `None` for unlimited, and while the store does not answer.
+    pub remaining: Option<u32>,
+    /// After how long, at the latest, the whole burst is allowed again. `None` like `remaining`.
+    pub reset_after: Option<Duration>,
+    /// Where the numbers come from.
+    pub source: DecisionSource,
+}
+
+impl Rates {
+    /// Counts in the memory of this process. Each node of a deployment allows the whole rate; across nodes use
+    /// `Rates::redis`.
+    pub fn local() -> Self {
+        Self { place: Place::Node(Arc::new(NodeRates::new(RateClock::monotonic()))) }
+    }
+
+    /// Replaces the clock, and forgets what was counted on this node. Without it the clock is one that no change of the
+    /// system's time moves. Rates in Redis use the clock of Redis, and this one only for the age of a
+    /// [`Fallback`](DecisionSource::Fallback).
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        let clock = RateClock::given(clock);
+        let place = match self.place {
+            Place::Node(_) => Place::Node(Arc::new(NodeRates::new(clock))),
+            Place::Shared(shared) => Place::Shared(Arc::new(Shared::new(shared.store.clone(), clock))),
+        };
+        Self { place }
+    }
+
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "a store for several nodes needs Redis"))]
+    pub(crate) fn shared(store: Arc<dyn RateStore>) -> Self {
+        Self { place: Place::Shared(Arc::new(Shared::new(store, RateClock::monotonic()))) }
+    }
+
+    /// Allows one, or returns an error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RateLimited`], with the time to wait in [`plan_denial`](Error::plan_denial);
+    /// [`ErrorKind::FeatureNotInPlan`] for a limit of 0, because waiting does not help; [`ErrorKind::UnknownFeature`] if
+    /// the catalog has no such rate; [`ErrorKind::InvalidInput`] if the rate counts per user and the actor is none;
+    /// [`ErrorKind::StoreUnavailable`] if the store does not answer in time and the rule is not
+    /// [open](FailurePolicy::Open); [`ErrorKind::Misconfigured`] for more than 10,000,000 in a second.
+    pub async fn check(&self, ctx: &TenantContext, rate: Rate) -> Result<RateDecision> {
+        self.begin(ctx, rate, 1, None).end().await
+    }
+
+    /// Allows all `n` or none, such as the bytes of an upload or the rows of an import.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if `n` is 0, or more than the burst: waiting does not help then. Otherwise as
+    /// [`check`](Self::check).
+    pub async fn check_n(&self, ctx: &TenantContext, rate: Rate, n: u32) -> Result<RateDecision> {
+        self.begin(ctx, rate, n, None).end().await
+    }
+
+    /// Allows all `n` or none, of a rate that counts [per subject](crate::plan::CountPer::Subject).
+    ///
+    /// # Errors
+    /// As [`check_n`](Self::check_n).
+    pub async fn check_for(
+        &self,
+        ctx: &TenantContext,
+        rate: Rate,
+        n: u32,
+        subject: &str,
+    ) -> Result<RateDecision> {
+        self.begin(ctx, rate, n, Some(subject)).end().await
+    }
+
+    /// How many states this process keeps; 0 for rates in Redis.
+    pub fn tracked_keys(&self) -> usize {
+        match &self.place {
+            Place::Node(node) => node.tracked_keys(),
+            Place::Shared(_) => 0,
+        }
+    }
+
+    /// Decides what needs no other process.
+    fn begin<'a>(&'a self, ctx: &'a TenantContext, rate: Rate, n: u32, subject: Option<&str>) -> Check<'a> {
+        let request = match Request::read(ctx, rate, n, subject) {
+            Ok(Checked::Limited(request)) => request,
+            Ok(Checked::Decided(decision)) => return Check::Decided(Ok(decision)),
+            Err(error) => return Check::Decided(Err(error)),
+        };
+        match &self.place {
+            Place::Node(node) => Check::Decided(
+                node.take(request.bucket, &request.key, request.n)
+                    .and_then(|outcome| request.decide(outcome)),
+            ),
+            Place::Shared(shared) => Check::Shared(Box::pin(shared.take(request))),
+        }
+    }
+}
+
+/// A check, which a store for several nodes still has to decide.
+enum Check<'a> {
+    Decided(Result<RateDecision>),
+    Shared(Pin<Box<dyn Future<Output = Result<RateDecision>> + Send + 'a>>),
+}
+
+impl Check<'_> {
+    #[inline]
+    async fn end(self) -> Result<RateDecision> {
+        match self {
+            Self::Decided(decision) => decision,
+            Self::Shared(check) => check.await,
+        }
+    }
+}
+
+/// A check that needs a state, or one that is decided without.
+enum Checked<'a> {
+    Decided(RateDecision),
+    Limited(Request<'a>),
+}
+
+/// A check of a rate with a limit.
+struct Request<'a> {
+    ctx: &'a TenantContext,
+    rule: &'a RateRule,
+    bucket: Bucket,
+    key: RateKey,
+    n: NonZeroU32,
+}
+
+impl<'a> Request<'a> {
+    #[inline]
+    fn read(ctx: &'a TenantContext, rate: Rate, n: u32, subject: Option<&str>) -> Result<Checked<'a>> {
+        let feature = rate.feature();
+        let rule = rate.rule(ctx.entitlements())?;
+        let Some(n) = NonZeroU32::new(n) else {
+            return Err(Error::new(ErrorKind::InvalidInput, "the amount must be 1 or more"));
+        };
+        let bucket = match rule.limit() {
+            Limit::Unlimited => {
+                return Ok(Checked::Decided(decision(feature, rule, None, DecisionSource::Counted)));
+            }
+            Limit::AtMost(0) => return Err(ctx.entitlements().not_included(feature)),
+            Limit::AtMost(limit) => Bucket::new(limit, rule),
+        };
+        if n.get() > bucket.burst {
+            return Err(over_burst(feature, n, bucket));
+        }
+        let subject = subject_of(ctx, rule.per(), subject, feature)?;
+        let key = RateKey { tenant: ctx.tenant_id().clone(), feature, subject };
+        Ok(Checked::Limited(Self { ctx, rule, bucket, key, n }))
+    }
+
+    #[inline]
+    fn decide(&self, outcome: RateOutcome) -> Result<RateDecision> {
+        match outcome {
+            RateOutcome::Denied { wait } => Err(rate_limited(self.ctx, self.key.feature, self.bucket, wait)),
+            RateOutcome::Allowed { remaining, interval } => {
+                let reset = interval.saturating_mul(self.bucket.burst.saturating_sub(remaining));
+                let numbers = Some((self.bucket, remaining, reset));
+                Ok(decision(self.key.feature, self.rule, numbers, DecisionSource::Counted))
+            }
+        }
+    }
+}
+
+/// A store of rates for several nodes, and when it last answered.
+#[derive(Debug)]
+struct Shared {
+    store: Arc<dyn RateStore>,
+    clock: RateClock,
+    /// In nanoseconds of the clock; [`NEVER`] before the first answer.
+    last_answer: AtomicU64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Shared {
+    fn new(store: Arc<dyn RateStore>, clock: RateClock) -> Self {
+        Self { store, clock, last_answer: AtomicU64::new(NEVER) }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(NEVER - 1)
+    }
+
+    fn age(&self) -> Option<Duration> {
+        match self.last_answer.load(Ordering::Relaxed) {
+            NEVER => None,
+            last => Some(Duration::from_nanos(self.now().saturating_sub(last))),
+        }
+    }
+
+    async fn take(&self, request: Request<'_>) -> Result<RateDecision> {
+        let Request { rule, bucket, key: RateKey { tenant, feature, subject }, n, .. } = &request;
+        let interval = bucket.interval(feature)?;
+        let call = RateCall { tenant, feature, subject, bucket: *bucket, interval, n: n.get() };
+        let wait = rule.timeout();
+        let answer = match timeout(wait, self.store.take(&call)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::new(
+                ErrorKind::StoreUnavailable,
+                format!("the store of rates did not answer in {} ms", wait.as_millis()),
+            )),
+        };
+        match answer {
+            Ok(outcome) => {
+                self.last_answer.store(self.now(), Ordering::Relaxed);
+                request.decide(outcome)
+            }
+            Err(error) if error.is_transient() && rule.on_failure() == FailurePolicy::Open => {
+                warn!(%error, %tenant, feature, "a rate is not limited");
+                Ok(decision(feature, rule, None, DecisionSource::Fallback { age: self.age() }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn decision(
+    feature: &'static str,
+    rule: &RateRule,
+    numbers: Option<(Bucket, u32, Duration)>,
+    source: DecisionSource,
+) -> RateDecision {
+    RateDecision {
+        feature,
+        limit: rule.limit(),
+        seconds: rule.seconds(),
+        burst: numbers.map_or(rule.burst(), |(bucket, ..)| bucket.burst),
+        remaining: numbers.map(|(_, remaining, _)| remaining),
+        reset_after: numbers.map(|(.., reset)| reset),
+        source,
+    }
+}
+
+fn over_burst(feature: &str, n: NonZeroU32, bucket: Bucket) -> Error {
+    let burst = bucket.burst;
+    Error::new(
+        ErrorKind::InvalidInput,
+        format!("the plan allows {burst} `{feature}` at once, and never {n}; use fewer at a time"),
+    )
+}
+
+fn rate_limited(ctx: &TenantContext, feature: &str, bucket: Bucket, wait: Duration) -> Error {
+    let mut denial = ctx.entitlements().denial(Some(feature));
+    (denial.limit, denial.retry_after) = (Some(bucket.limit), Some(wait));
+    let (plan, Bucket { limit, seconds, .. }) = (ctx.entitlements().plan(), bucket);
+    let text = format!("the plan `{plan}` allows {limit} `{feature}` in {seconds} s; try again in {wait:?}");
+    Error::denied(ErrorKind::RateLimited, text, denial)
+}
