@@ -148,11 +148,11 @@ mod tests {
                 let error = parsed(&format!("{key} = {value}")).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::Misconfigured);
                 let start = format!("the plan `free` gives `{key}` the value {value}");
-                assert!(error.to_string().starts_with(&start), "{error}");
+                assert!(error.to_string().contains(&start), "{error}");
             }
             for value in ["-1", "1.5", "\"2s\"", "true"] {
                 let error = parsed(&format!("{key} = {value}")).unwrap_err();
-                assert!(error.to_string().contains(key), "{error}");
+                assert!(error.to_string().contains("line 3"), "{error}");
             }
         }
         assert!(parsed("statement_timeout = 5").unwrap_err().to_string().contains("statement_timeout"));

@@ -59,6 +59,8 @@ mod rule;
 mod terms;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_full;
 
 pub use self::catalog::Catalog;
 pub use self::database_limits::DatabaseLimits;

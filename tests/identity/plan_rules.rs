@@ -290,6 +290,11 @@ async fn q52_without_a_resolved_tenant_there_is_no_number() {
     assert_eq!((invalid.0, header(&invalid, "ratelimit")), (401, ""));
     let anonymous = fixture.ask("/calls", "acme.example.com", None, None).await;
     assert_eq!((anonymous.0, header(&anonymous, "ratelimit")), (200, ""), "the caller is not the tenant");
+    assert_eq!(fixture.ask("/calls", "acme.example.com", None, None).await.0, 200);
+    let full = fixture.ask("/calls", "acme.example.com", None, None).await;
+    let problem = document(&full);
+    assert_eq!((full.0, header(&full, "ratelimit"), header(&full, "retry-after")), (429, "", "86400"));
+    assert!(["used", "limit", "plan", "feature"].iter().all(|name| problem.get(name).is_none()), "{problem}");
     assert_eq!(
         fixture.ask("/outside", "acme.example.com", None, None).await.0,
         500,

@@ -272,6 +272,50 @@ async fn q30_a_node_lives_from_its_lease_while_the_store_is_down() {
     assert_eq!(used(&meter, &world.acme, LAST).await, (11, 0), "what was spent meanwhile is counted");
 }
 
+/// A store that applies a charge and loses its answer takes no unit away.
+#[tokio::test]
+async fn a_lease_without_an_answer_is_released() {
+    let (world, flaky) = (world().await, Arc::new(Flaky::default()));
+    let meter = flaky.clone() as Arc<dyn Meter>;
+    let node = node(&meter, LeaseOptions::new(CrashPolicy::Strict, 100));
+    flaky.loses_answers.store(true, Ordering::SeqCst);
+    for _ in 0..30 {
+        let lost = node.charge(&world.acme, CALLS, 1).await.unwrap_err();
+        assert_eq!(lost.kind(), ErrorKind::StoreUnavailable);
+    }
+    assert!(used(&meter, &world.acme, CALLS).await.1 > 0, "the store has the holds");
+    flaky.loses_answers.store(false, Ordering::SeqCst);
+    node.shut_down().await;
+    assert_eq!(used(&meter, &world.acme, CALLS).await, (0, 0));
+}
+
+/// What is dropped while it is committed is committed; what is dropped before counts what was used so far.
+#[tokio::test]
+async fn a_dropped_commit_is_not_a_release() {
+    let (world, flaky) = (world().await, Arc::new(Flaky::default()));
+    let meter = flaky.clone() as Arc<dyn Meter>;
+    let (quotas, minute) = (Quotas::new(meter.clone()), Duration::from_mins(1));
+    let mut reserved = quotas.reserve(&world.acme, CALLS, 9, minute).await.unwrap();
+    flaky.down.store(true, Ordering::SeqCst);
+    assert_eq!(reserved.commit(7).await.unwrap_err().kind(), ErrorKind::StoreUnavailable);
+    flaky.down.store(false, Ordering::SeqCst);
+    drop(reserved);
+    let mut streamed = quotas.reserve(&world.acme, CALLS, 9, minute).await.unwrap();
+    streamed.used_so_far(4);
+    drop(streamed);
+    drop(quotas.reserve(&world.acme, CALLS, 9, minute).await.unwrap());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while used(&meter, &world.acme, CALLS).await != (11, 0) && Instant::now() < deadline {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(used(&meter, &world.acme, CALLS).await, (11, 0));
+    let mut over = quotas.reserve(&world.acme, FEW, 2, minute).await.unwrap();
+    assert_eq!(over.commit(9).await.unwrap_err().kind(), ErrorKind::QuotaExceeded);
+    assert_eq!(over.commit_anyway(u64::MAX).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    over.commit_anyway(9).await.unwrap();
+    assert_eq!(used(&meter, &world.acme, FEW).await, (9, 0), "work that is done is counted");
+}
+
 /// A request that is dropped at any point loses no unit.
 #[tokio::test]
 async fn a_dropped_request_strands_no_lease() {
@@ -329,6 +373,7 @@ struct Flaky {
     in_work: AtomicU64,
     down: AtomicBool,
     yields: AtomicBool,
+    loses_answers: AtomicBool,
 }
 
 impl Flaky {
@@ -354,7 +399,11 @@ impl Flaky {
 impl Meter for Flaky {
     async fn charge(&self, charge: &Charge) -> Result<ChargeOutcome> {
         self.charges.fetch_add(1, Ordering::SeqCst);
-        self.answer(self.inner.charge(charge)).await
+        let answer = self.answer(self.inner.charge(charge)).await;
+        if self.loses_answers.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::StoreUnavailable, "the answer of this test is lost"));
+        }
+        answer
     }
 
     async fn resolve(&self, resolution: &Resolution) -> Result<ResolveOutcome> {

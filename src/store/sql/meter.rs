@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::meter_keys::{claim_key, store_result};
+use super::meter_rows::{count, counter, found, int, number, state};
 use super::query::{execute, fetch, text, time};
 use crate::clock::Timestamp;
 use crate::database::{Conn, OpenTransaction, TxMode, Value, database_error};
@@ -147,15 +148,6 @@ impl<DB: Backend> SqlStore<DB> {
         writer.commit().await?;
         Ok(Some(ChargeOutcome::Charged(vec![LineCount { used, held: 0, reached }])))
     }
-}
-
-fn int(number: u64) -> Value<'static> {
-    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
-}
-
-fn number<DB: Backend>(row: &DB::Row, column: usize) -> Result<u64> {
-    let number = DB::int(row, column).map_err(|e| database_error(&e))?;
-    Ok(u64::try_from(number).unwrap_or(0))
 }
 
 /// Records the warning levels between two states. Of several charges that reached a level, one gets it.
@@ -372,37 +364,4 @@ fn held<DB: Backend>(rows: &[DB::Row], line: &ChargeLine) -> Result<u64> {
         }
     }
     Ok(0)
-}
-
-fn found(states: &[CounterState]) -> Vec<LineCount> {
-    states.iter().map(|state| count(*state, Vec::new())).collect()
-}
-
-fn count(state: CounterState, reached: Vec<u16>) -> LineCount {
-    LineCount { used: state.used, held: state.held, reached }
-}
-
-fn state<DB: Backend>(row: &DB::Row) -> Result<CounterState> {
-    Ok(CounterState {
-        used: number::<DB>(row, 0)?,
-        warned: u16::try_from(number::<DB>(row, 1)?).unwrap_or(u16::MAX),
-        over_since: DB::optional_int(row, 2).map_err(|e| database_error(&e))?.map(Timestamp::from_micros),
-        held: number::<DB>(row, 3)?,
-    })
-}
-
-fn counter<DB: Backend>(row: &DB::Row) -> Result<Counter> {
-    let key = CounterKey {
-        feature: text::<DB>(row, 0)?,
-        subject: text::<DB>(row, 1)?,
-        period: text::<DB>(row, 2)?,
-    };
-    Ok(Counter {
-        key,
-        used: number::<DB>(row, 3)?,
-        warned: u16::try_from(number::<DB>(row, 4)?).unwrap_or(u16::MAX),
-        start: time::<DB>(row, 5)?,
-        end: DB::optional_int(row, 6).map_err(|e| database_error(&e))?.map(Timestamp::from_micros),
-        held: number::<DB>(row, 7)?,
-    })
 }

@@ -11,6 +11,8 @@ mod domains;
 mod meter;
 #[cfg(feature = "quota")]
 mod meter_keys;
+#[cfg(feature = "quota")]
+mod meter_rows;
 #[cfg(feature = "stripe")]
 mod outbox;
 mod overrides;

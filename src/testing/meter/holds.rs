@@ -90,6 +90,25 @@ pub(super) async fn refuses_a_late_commit(meter: &dyn Meter) {
     assert_eq!(unknown, ResolveOutcome::Expired, "promise broken: what was never held is not counted");
 }
 
+/// A commit whose clock is behind finds that a charge with a later clock did not count its hold.
+pub(super) async fn a_commit_with_an_earlier_clock_does_not_exceed_the_limit(meter: &dyn Meter) {
+    let (mut case, five) = (Case::new(meter), Limit::AtMost(5));
+    let start = case.now;
+    let (hold, _) = case.hold(vec![case.line("t", 4, five)], MINUTE).await;
+    case.now = start.after(MINUTE);
+    assert!(
+        charged(&case.charge(vec![case.line("t", 5, five)]).await),
+        "promise broken: the hold has expired"
+    );
+    case.now = start;
+    let late = case.resolve(hold, HoldEnd::Commit, vec![case.line("t", 4, five)]).await;
+    assert!(
+        !matches!(late, ResolveOutcome::Resolved(_)),
+        "promise broken: an expired hold is not live again"
+    );
+    assert_eq!(case.state("t").await, (5, 0), "promise broken: the limit holds whatever the clocks are");
+}
+
 pub(super) async fn commits_more_than_was_held_if_it_fits(meter: &dyn Meter) {
     let case = Case::new(meter);
     let ten = Limit::AtMost(10);

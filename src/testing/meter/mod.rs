@@ -5,17 +5,19 @@ mod histories;
 mod holds;
 
 use futures_util::future::join_all;
+use uuid::Uuid;
 
 use self::case::{Case, MINUTE, charged};
 use self::histories::does_as_the_memory_store_does;
 use self::holds::{
-    commits_more_than_was_held_if_it_fits, ends_a_grace_period, ends_a_hold_once, holds_and_charges_race,
-    holds_count_until_they_end, keeps_what_is_used_when_the_limit_falls, refuses_a_late_commit,
+    a_commit_with_an_earlier_clock_does_not_exceed_the_limit, commits_more_than_was_held_if_it_fits,
+    ends_a_grace_period, ends_a_hold_once, holds_and_charges_race, holds_count_until_they_end,
+    keeps_what_is_used_when_the_limit_falls, refuses_a_late_commit,
 };
 use super::expect::expect_ok;
 use crate::error::ErrorKind;
 use crate::plan::{Limit, Period};
-use crate::quota::meter::{Charge, ChargeLine, ChargeOutcome, Counter, LineCount, Meter};
+use crate::quota::meter::{Charge, ChargeLine, ChargeOutcome, Counter, Hold, LineCount, Meter};
 
 /// Tests a [`Meter`] against the contract of the trait. Each rule uses tenants of its own, so one store serves all.
 ///
@@ -38,6 +40,7 @@ pub async fn meter(meter: &dyn Meter) {
     holds_count_until_they_end(meter).await;
     ends_a_hold_once(meter).await;
     refuses_a_late_commit(meter).await;
+    a_commit_with_an_earlier_clock_does_not_exceed_the_limit(meter).await;
     commits_more_than_was_held_if_it_fits(meter).await;
     keeps_what_is_used_when_the_limit_falls(meter).await;
     ends_a_grace_period(meter).await;
@@ -161,6 +164,9 @@ async fn rejects_a_key_of_another_charge(meter: &dyn Meter) {
     expect_ok(meter.charge(&charge(1)).await, "a charge with a key succeeds");
     let conflict = meter.charge(&charge(2)).await.map_err(|error| error.kind());
     assert_eq!(conflict, Err(ErrorKind::Conflict), "promise broken: a key stands for one charge");
+    let hold = Some(Hold { id: Uuid::now_v7(), expires: case.now.after(MINUTE) });
+    let outcome = meter.charge(&Charge { hold, ..charge(1) }).await.map_err(|error| error.kind());
+    assert_eq!(outcome, Err(ErrorKind::Conflict), "promise broken: a hold is not a charge");
     let full = Charge {
         key: Some(("full".to_owned(), case.now.after(MINUTE))),
         ..case.charge_of(vec![case.line("calls", 100, Limit::AtMost(100))])

@@ -1,0 +1,50 @@
+//! How counters are written to and read from rows.
+
+use super::query::{text, time};
+use crate::clock::Timestamp;
+use crate::database::{Value, database_error};
+use crate::error::Result;
+use crate::quota::meter::{Counter, CounterKey, CounterState, LineCount};
+use crate::scope::Backend;
+
+pub(super) fn int(number: u64) -> Value<'static> {
+    Value::Int(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+pub(super) fn number<DB: Backend>(row: &DB::Row, column: usize) -> Result<u64> {
+    let number = DB::int(row, column).map_err(|e| database_error(&e))?;
+    Ok(u64::try_from(number).unwrap_or(0))
+}
+
+pub(super) fn found(states: &[CounterState]) -> Vec<LineCount> {
+    states.iter().map(|state| count(*state, Vec::new())).collect()
+}
+
+pub(super) fn count(state: CounterState, reached: Vec<u16>) -> LineCount {
+    LineCount { used: state.used, held: state.held, reached }
+}
+
+pub(super) fn state<DB: Backend>(row: &DB::Row) -> Result<CounterState> {
+    Ok(CounterState {
+        used: number::<DB>(row, 0)?,
+        warned: u16::try_from(number::<DB>(row, 1)?).unwrap_or(u16::MAX),
+        over_since: DB::optional_int(row, 2).map_err(|e| database_error(&e))?.map(Timestamp::from_micros),
+        held: number::<DB>(row, 3)?,
+    })
+}
+
+pub(super) fn counter<DB: Backend>(row: &DB::Row) -> Result<Counter> {
+    let key = CounterKey {
+        feature: text::<DB>(row, 0)?,
+        subject: text::<DB>(row, 1)?,
+        period: text::<DB>(row, 2)?,
+    };
+    Ok(Counter {
+        key,
+        used: number::<DB>(row, 3)?,
+        warned: u16::try_from(number::<DB>(row, 4)?).unwrap_or(u16::MAX),
+        start: time::<DB>(row, 5)?,
+        end: DB::optional_int(row, 6).map_err(|e| database_error(&e))?.map(Timestamp::from_micros),
+        held: number::<DB>(row, 7)?,
+    })
+}
