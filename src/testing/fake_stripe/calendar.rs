@@ -1,5 +1,9 @@
 //! Calendar months and the text of a date, in UTC.
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+
 /// Seconds of a day.
 pub(super) const DAY: i64 = 86_400;
 /// Seconds of an hour.
@@ -30,41 +34,17 @@ pub(super) fn plus(time: i64, interval: &str, count: i64) -> i64 {
 }
 
 fn plus_months(time: i64, months: i64) -> i64 {
-    let (days, second) = (time.div_euclid(DAY), time.rem_euclid(DAY));
-    let (year, month, day) = date(days);
-    let month = year * 12 + (month - 1) + months;
-    let (year, month) = (month.div_euclid(12), month.rem_euclid(12) + 1);
-    let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
-    let length = days_of(next_year, next_month, 1) - days_of(year, month, 1);
-    days_of(year, month, day.min(length)) * DAY + second
+    let later = civil(time).checked_add(Span::new().months(months)).expect("the time is in the calendar");
+    TimeZone::UTC.to_timestamp(later).expect("the time is in the calendar").as_second()
 }
 
-/// The days from 1970-01-01 to a date of the Gregorian calendar.
-fn days_of(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// The year, month and day so many days after 1970-01-01.
-fn date(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, day)
+fn civil(time: i64) -> DateTime {
+    TimeZone::UTC.to_datetime(Timestamp::from_second(time).expect("the time is in the calendar"))
 }
 
 /// The time as `2026-11-29T12:00:00.000Z`.
 pub(super) fn rfc3339(time: i64) -> String {
-    let (year, month, day) = date(time.div_euclid(DAY));
-    let second = time.rem_euclid(DAY);
-    let (hour, minute, second) = (second / HOUR, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.000Z")
+    format!("{}.000Z", civil(time))
 }
 
 #[cfg(test)]
