@@ -51,82 +51,62 @@ impl Updated {
     }
 }
 
-/// The number of rows that a delete removed, with their tenant.
-///
-/// Pass it to [`Gauge::release`](crate::quota::Gauge::release) to release the quota of these rows. It cannot be
-/// constructed or copied, so quota is released only for deleted rows, and only once.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a row that is not there is not deleted: call `found()` or `or_not_found()?`, or give it to a gauge"]
-pub struct Deleted {
-    rows: u64,
-    tenant: TenantId,
+/// A number of rows with their tenant, which only a statement of the repository makes.
+macro_rules! rows_of_tenant {
+    ($(#[$docs:meta])* $name:ident) => {
+        $(#[$docs])*
+        #[derive(Debug, PartialEq, Eq)]
+        pub struct $name {
+            rows: u64,
+            tenant: TenantId,
+        }
+
+        impl $name {
+            pub(super) fn new(rows: u64, tenant: TenantId) -> Self {
+                Self { rows, tenant }
+            }
+
+            /// The number of rows.
+            pub fn rows(&self) -> u64 {
+                self.rows
+            }
+
+            /// Whether there was at least one row.
+            pub fn found(&self) -> bool {
+                self.rows > 0
+            }
+
+            /// Returns an error if there was no row.
+            ///
+            /// # Errors
+            /// [`ErrorKind::NotFound`].
+            pub fn or_not_found(self) -> Result<()> {
+                or_not_found(self.rows)
+            }
+
+            pub(crate) fn tenant(&self) -> &TenantId {
+                &self.tenant
+            }
+        }
+    };
 }
 
-impl Deleted {
-    pub(super) fn new(rows: u64, tenant: TenantId) -> Self {
-        Self { rows, tenant }
-    }
-
-    /// The number of rows.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Whether there was at least one row.
-    pub fn found(&self) -> bool {
-        self.rows > 0
-    }
-
-    /// Returns an error if there was no row.
+rows_of_tenant! {
+    /// The number of rows that a delete removed, with their tenant.
     ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`].
-    pub fn or_not_found(self) -> Result<()> {
-        or_not_found(self.rows)
-    }
-
-    pub(crate) fn tenant(&self) -> &TenantId {
-        &self.tenant
-    }
+    /// Pass it to [`Gauge::release`](crate::quota::Gauge::release) to release the quota of these rows. It cannot be
+    /// constructed or copied, so quota is released only for deleted rows, and only once.
+    #[must_use = "a row that is not there is not deleted: call `found()` or `or_not_found()?`, or give it to a gauge"]
+    Deleted
 }
 
-/// The number of rows that a restore changed, with their tenant.
-///
-/// Pass it to [`Gauge::acquire_restored`](crate::quota::Gauge::acquire_restored) to count these rows again. It cannot
-/// be constructed or copied, so a row is counted only if it was restored, and only once.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a row that is not there is not restored: call `found()` or `or_not_found()?`, or give it to a gauge"]
-pub struct Restored {
-    rows: u64,
-    tenant: TenantId,
-}
-
-impl Restored {
-    pub(super) fn new(rows: u64, tenant: TenantId) -> Self {
-        Self { rows, tenant }
-    }
-
-    /// The number of rows.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Whether there was at least one row.
-    pub fn found(&self) -> bool {
-        self.rows > 0
-    }
-
-    /// Returns an error if there was no row.
+rows_of_tenant! {
+    /// The number of rows that a restore changed, with their tenant.
     ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`].
-    pub fn or_not_found(self) -> Result<()> {
-        or_not_found(self.rows)
-    }
-
-    pub(crate) fn tenant(&self) -> &TenantId {
-        &self.tenant
-    }
+    /// Pass it to [`Gauge::acquire_restored`](crate::quota::Gauge::acquire_restored) to count these rows again. It
+    /// cannot be constructed or copied, so a row is counted only if it was restored, and only once.
+    #[must_use = "a row that is not there is not restored: call `found()` or `or_not_found()?`, or give it to a gauge"]
+    Restored
 }
 
 fn or_not_found(rows: u64) -> Result<()> {
