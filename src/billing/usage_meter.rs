@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::database::Value;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::MAX_NUMBER;
 use crate::scope::{Backend, Run, Statement, Tx};
 use crate::tenant::TenantStatus;
 
@@ -39,7 +40,7 @@ pub struct UsageMeter {
 }
 
 /// The highest value, 2^53 − 1: every database and every JSON parser represents it exactly.
-const MAX_VALUE: i64 = (1 << 53) - 1;
+const MAX_VALUE: i64 = MAX_NUMBER.cast_signed();
 /// The longest name of a meter's events, and the longest key.
 const MAX_LENGTH: usize = 100;
 

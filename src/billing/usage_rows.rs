@@ -5,10 +5,11 @@
 use crate::clock::Timestamp;
 use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::MAX_NUMBER;
 use crate::scope::{Backend, Run, Statement, Tx};
 
 /// The highest sum of a batch, 2^53 − 1.
-const MAX_SUM: u128 = (1 << 53) - 1;
+const MAX_SUM: u128 = MAX_NUMBER as u128;
 
 /// The rows of a meter in a minute, none of which is counted by a batch yet.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use serde::ser::SerializeMap;
 
 use super::database_limits::DatabaseLimits;
 use super::feature::{Feature, FeatureKind};
-use super::feature_id::{FeatureId, hash};
+use super::feature_id::{FeatureId, fnv1a};
 use super::limit::Limit;
 use super::rule::Rule;
 use crate::clock::Timestamp;
@@ -111,7 +111,7 @@ impl Entitlements {
     /// # Errors
     /// [`ErrorKind::UnknownFeature`] if the catalog does not declare it.
     pub fn feature(&self, key: &str) -> Result<&Feature> {
-        match self.values.keys.find(hash(key), key) {
+        match self.values.keys.find(fnv1a(key), key) {
             Some(at) => Ok(&self.values.features[at]),
             None => Err(unknown_feature(key)),
         }
@@ -253,7 +253,7 @@ impl KeyTable {
     pub(super) fn new(names: Vec<String>) -> Self {
         let mut slots = vec![(0, 0); (names.len() * 2).next_power_of_two().max(2)];
         for (at, name) in names.iter().enumerate() {
-            let hash = hash(name);
+            let hash = fnv1a(name);
             let mut slot = Self::first(hash, slots.len());
             while slots[slot].1 != 0 {
                 slot = (slot + 1) % slots.len();
@@ -284,6 +284,6 @@ impl KeyTable {
     }
 
     pub(super) fn index(&self, name: &str) -> Option<usize> {
-        self.find(hash(name), name)
+        self.find(fnv1a(name), name)
     }
 }

@@ -9,13 +9,13 @@ pub(crate) struct FeatureId {
 
 impl FeatureId {
     pub(crate) const fn new(name: &'static str) -> Self {
-        Self { hash: hash(name), name }
+        Self { hash: fnv1a(name), name }
     }
 }
 
 /// FNV-1a, because it can run in a constant.
-pub(super) const fn hash(name: &str) -> u64 {
-    let (bytes, mut at, mut hash) = (name.as_bytes(), 0, 0xcbf2_9ce4_8422_2325_u64);
+pub(crate) const fn fnv1a(text: &str) -> u64 {
+    let (bytes, mut at, mut hash) = (text.as_bytes(), 0, 0xcbf2_9ce4_8422_2325_u64);
     while at < bytes.len() {
         hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0100_0000_01b3);
         at += 1;

@@ -70,14 +70,20 @@ pub(crate) use self::entitlements::wrong_kind;
 pub use self::feature::{ConfigValue, Feature, FeatureKind};
 #[cfg(any(feature = "quota", feature = "sqlite", feature = "postgres"))]
 pub(crate) use self::feature_id::FeatureId;
+#[cfg(all(feature = "quota", any(feature = "actix-web", feature = "axum")))]
+pub(crate) use self::feature_id::fnv1a;
 #[cfg(any(feature = "quota", feature = "sqlite", feature = "postgres"))]
 pub(crate) use self::key::catalog_key;
 pub(crate) use self::key::sealed;
 pub use self::key::{CatalogKey, Config, Flag};
 pub use self::limit::Limit;
+#[cfg(any(feature = "quota", feature = "sqlite", feature = "postgres"))]
+pub(crate) use self::limit::MAX_NUMBER;
 pub use self::period::{Period, PeriodWindow};
 #[cfg(feature = "stripe")]
 pub(crate) use self::products::Sold;
 pub use self::products::{Addon, Plan};
+#[cfg(feature = "quota")]
+pub(crate) use self::rule::Failure;
 pub use self::rule::{ConcurrencyRule, CountPer, FailurePolicy, Overage, RateRule, Rule};
 pub use self::terms::{FeatureValue, NewOverride, Override, OverrideChange, PlanTerms};

@@ -79,6 +79,26 @@ pub(crate) struct Failure {
     pub(crate) timeout: Duration,
 }
 
+/// What all rules have whose counts are in a store.
+macro_rules! counted_in_a_store {
+    () => {
+        /// What is counted separately.
+        pub fn per(&self) -> CountPer {
+            self.per
+        }
+
+        /// What is answered while the store cannot be reached.
+        pub fn on_failure(&self) -> FailurePolicy {
+            self.failure.policy
+        }
+
+        /// How long a request waits for the store.
+        pub fn timeout(&self) -> Duration {
+            self.failure.timeout
+        }
+    };
+}
+
 impl Rule {
     /// The limit of the plan.
     pub fn limit(&self) -> Limit {
@@ -105,20 +125,7 @@ impl Rule {
         self.unit.as_deref()
     }
 
-    /// What is counted separately.
-    pub fn per(&self) -> CountPer {
-        self.per
-    }
-
-    /// What a quota answers while its store cannot be reached.
-    pub fn on_failure(&self) -> FailurePolicy {
-        self.failure.policy
-    }
-
-    /// How long a quota waits for its store.
-    pub fn timeout(&self) -> Duration {
-        self.failure.timeout
-    }
+    counted_in_a_store!();
 
     /// The limit that is enforced: that of the plan plus what [`Overage`] allows.
     pub fn hard_limit(&self) -> Limit {
@@ -151,21 +158,20 @@ impl Rule {
     /// # Ok::<(), tenancy::Error>(())
     /// ```
     pub fn crossed(&self, old: u64, new: u64) -> Vec<u16> {
-        let Limit::AtMost(max @ 1..) = self.limit else { return Vec::new() };
-        let reached = |percent: &u16| {
-            let level = percent_of(max, *percent);
-            old < level && level <= new
-        };
-        self.warn_percent.iter().copied().filter(reached).collect()
+        let reached = |(percent, level)| (old < level && level <= new).then_some(percent);
+        self.warn_counts().filter_map(reached).collect()
     }
-}
 
-impl Rule {
     /// The warning levels, each with the count at which it is reached.
+    pub(crate) fn warn_counts(&self) -> impl Iterator<Item = (u16, u64)> {
+        let max = self.limit.max().unwrap_or(0);
+        let levels = if max == 0 { &[] } else { &*self.warn_percent };
+        levels.iter().map(move |percent| (*percent, percent_of(max, *percent)))
+    }
+
     #[cfg(feature = "quota")]
-    pub(crate) fn warn_counts(&self) -> Vec<(u16, u64)> {
-        let Limit::AtMost(max @ 1..) = self.limit else { return Vec::new() };
-        self.warn_percent.iter().map(|percent| (*percent, percent_of(max, *percent))).collect()
+    pub(crate) fn failure(&self) -> Failure {
+        self.failure
     }
 }
 
@@ -202,20 +208,7 @@ impl RateRule {
         self.burst
     }
 
-    /// What is counted separately.
-    pub fn per(&self) -> CountPer {
-        self.per
-    }
-
-    /// What the rate answers while its store cannot be reached.
-    pub fn on_failure(&self) -> FailurePolicy {
-        self.failure.policy
-    }
-
-    /// How long the rate waits for its store.
-    pub fn timeout(&self) -> Duration {
-        self.failure.timeout
-    }
+    counted_in_a_store!();
 }
 
 /// How much may be in work at a time.
@@ -239,18 +232,10 @@ impl ConcurrencyRule {
         self.lease_seconds
     }
 
-    /// What is counted separately.
-    pub fn per(&self) -> CountPer {
-        self.per
-    }
+    counted_in_a_store!();
 
-    /// What the limit answers while its store cannot be reached.
-    pub fn on_failure(&self) -> FailurePolicy {
-        self.failure.policy
-    }
-
-    /// How long the limit waits for its store.
-    pub fn timeout(&self) -> Duration {
-        self.failure.timeout
+    #[cfg(feature = "quota")]
+    pub(crate) fn failure(&self) -> Failure {
+        self.failure
     }
 }

@@ -2,18 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::answer::{LastAnswer, in_time};
 use super::decision::{Decision, DecisionSource};
-use super::line::Line;
-use super::meter::{Charge, ChargeOutcome, Hold, Meter};
+use super::line::{Line, decisions, denied};
+use super::meter::{Charge, ChargeOutcome, Hold, LineCount, Meter};
 use crate::clock::{Clock, Timestamp};
 use crate::context::TenantContext;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::plan::{FailurePolicy, Limit};
 
 type OnWarning = Box<dyn Fn(&QuotaWarning<'_>) + Send + Sync>;
@@ -23,8 +22,7 @@ pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) on_warning: Option<OnWarning>,
     pub(super) key_lifetime: Duration,
-    /// When the store last answered, in microseconds; `i64::MIN` for never.
-    pub(super) last_answer: AtomicI64,
+    pub(super) last_answer: LastAnswer,
 }
 
 impl fmt::Debug for Core {
@@ -67,44 +65,41 @@ impl Core {
         }
     }
 
-    /// Asks the store. `None` if it does not answer and the policy allows that.
-    pub(super) async fn send(
+    /// Asks the store, and waits at most for this time.
+    pub(super) async fn ask(&self, charge: &Charge, wait: Duration) -> Result<ChargeOutcome> {
+        let outcome = in_time(wait, "quotas", self.meter.charge(charge)).await?;
+        self.answered();
+        Ok(outcome)
+    }
+
+    /// Charges or holds the lines. A store that does not answer is no error if the rule of every line allows that.
+    pub(super) async fn charge(
         &self,
-        charge: &Charge,
-        policy: FailurePolicy,
-        wait: Duration,
-    ) -> Result<Option<ChargeOutcome>> {
-        let answer = match timeout(wait, self.meter.charge(charge)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::new(
-                ErrorKind::StoreUnavailable,
-                format!("the store of quotas did not answer in {} ms", wait.as_millis()),
-            )),
-        };
-        match answer {
-            Ok(outcome) => {
-                self.answered();
-                Ok(Some(outcome))
+        ctx: &TenantContext,
+        lines: &[Line],
+        key: Option<&str>,
+        hold: Option<Hold>,
+        now: Timestamp,
+    ) -> Result<Vec<Decision>> {
+        let charge = self.to_charge(ctx, lines, key, hold, now);
+        let wait = lines.iter().map(|line| line.failure.timeout).min().unwrap_or_default();
+        let (counts, source) = match self.ask(&charge, wait).await {
+            Ok(ChargeOutcome::Charged(counts)) => (counts, DecisionSource::Counted),
+            Ok(ChargeOutcome::Repeated(counts)) => (counts, DecisionSource::Repeated),
+            Ok(ChargeOutcome::Denied { line, counts }) => {
+                return Err(denied(ctx, &lines[line], &counts[line], now));
             }
-            // Without a limit nothing can be exceeded.
-            Err(error) if error.is_transient() && is_allowed(policy, charge) => {
+            Err(error) if error.is_transient() && is_open(lines) => {
                 warn!(%error, tenant = %charge.tenant, "a charge is allowed without being counted");
-                Ok(None)
+                (vec![LineCount::default(); lines.len()], self.last_answer.fallback(now))
             }
-            Err(error) => Err(error),
-        }
+            Err(error) => return Err(error),
+        };
+        Ok(decisions(lines, counts, source, now))
     }
 
     pub(super) fn answered(&self) {
-        self.last_answer.store(self.now().micros(), Ordering::Relaxed);
-    }
-
-    pub(super) fn fallback(&self) -> DecisionSource {
-        let last = self.last_answer.load(Ordering::Relaxed);
-        let age = (last != i64::MIN).then(|| {
-            Duration::from_micros(u64::try_from(self.now().micros().saturating_sub(last)).unwrap_or(0))
-        });
-        DecisionSource::Fallback { age }
+        self.last_answer.record(self.now());
     }
 
     pub(super) fn warn(&self, ctx: &TenantContext, decisions: &[Decision]) {
@@ -120,6 +115,8 @@ impl Core {
     }
 }
 
-fn is_allowed(policy: FailurePolicy, charge: &Charge) -> bool {
-    policy == FailurePolicy::Open || charge.lines.iter().all(|line| line.hard_limit == Limit::Unlimited)
+/// Whether the lines are allowed while the store does not answer. Without a limit nothing can be exceeded.
+fn is_open(lines: &[Line]) -> bool {
+    lines.iter().all(|line| line.failure.policy == FailurePolicy::Open)
+        || lines.iter().all(|line| line.charge.hard_limit == Limit::Unlimited)
 }

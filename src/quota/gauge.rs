@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 
+use super::amount::checked_amount;
 use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Entitlements, Feature, FeatureId, FeatureKind, Limit, Rule, catalog_key, wrong_kind};
+use crate::plan::{
+    Entitlements, Feature, FeatureId, FeatureKind, Limit, MAX_NUMBER, Rule, catalog_key, wrong_kind,
+};
 use crate::scope::row::{Deleted, Restored};
 use crate::scope::{Backend, Run, Statement, TenantExecutor, Tx};
 use crate::tenant::TenantId;
@@ -78,7 +81,7 @@ impl Usage {
 }
 
 /// The highest count, 2^53 − 1: every database and every JSON parser represents it exactly.
-pub(super) const MAX_COUNT: i64 = (1 << 53) - 1;
+pub(super) const MAX_COUNT: i64 = MAX_NUMBER.cast_signed();
 
 impl Gauge {
     /// Creates the gauge of a feature that the catalog declares as `{ kind = "gauge" }`.
@@ -103,7 +106,7 @@ impl Gauge {
     /// another transaction, under an isolation level that reports one.
     pub async fn acquire<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
         let rule = self.rule_in(tx)?;
-        let (added, n) = (n, checked_amount(n)?);
+        let (added, n) = (n, checked_amount(n)?.cast_signed());
         let max = rule
             .hard_limit()
             .max()
@@ -195,7 +198,7 @@ impl Gauge {
     /// [`release_for`](Self::release_for) has to release. [`ErrorKind::InvalidInput`] if `n` is 0 or over 2^53 − 1.
     pub async fn release_places<DB: Backend>(&self, tx: &mut Tx<'_, DB>, n: u64) -> Result<Usage> {
         let rule = self.rule_in(tx)?;
-        let n = checked_amount(n)?;
+        let n = checked_amount(n)?.cast_signed();
         // What is counted by id is released by id only: otherwise the id would stay, and not count when it comes back.
         let statement = Statement::internal_table(
             &tx.bound_internal(),
@@ -290,13 +293,6 @@ fn check_tenant<DB: Backend>(tx: &Tx<'_, DB>, rows_of: &TenantId) -> Result<()> 
         ErrorKind::Misconfigured,
         "these rows belong to another tenant than the transaction; change the rows and the gauge in the same transaction",
     ))
-}
-
-fn checked_amount(n: u64) -> Result<i64> {
-    match i64::try_from(n) {
-        Ok(n @ 1..=MAX_COUNT) => Ok(n),
-        _ => Err(Error::new(ErrorKind::InvalidInput, "the amount must be 1 to 2^53 - 1")),
-    }
 }
 
 pub(super) fn first_int<DB: Backend>(rows: &[DB::Row]) -> Result<Option<u64>> {

@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::amount::checked_amount;
+use super::answer::in_time;
 use super::core::Core;
+use super::count_key::CountKey;
 use super::decision::until;
 use super::key::Quota;
 use super::lease::{Lease, Terms};
 use super::lease_options::{CrashPolicy, LeaseOptions};
-use super::line::{Line, checked, denied, quota_line, subject_of};
+use super::line::{Line, denied, quota_line};
 use super::meter::{ChargeOutcome, Hold, LineCount};
 use super::quotas::Quotas;
 use super::returns::Returns;
@@ -22,7 +24,6 @@ use crate::clock::Timestamp;
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{FailurePolicy, Rule};
-use crate::tenant::TenantId;
 
 /// Charges quotas from leases: this node's shares, which it takes from the store before it spends them.
 ///
@@ -51,7 +52,7 @@ pub struct LeasedQuotas {
 struct Shared {
     core: Arc<Core>,
     options: LeaseOptions,
-    cells: DashMap<CellKey, Arc<Cell>>,
+    cells: DashMap<CountKey, Arc<Cell>>,
     returns: Returns,
 }
 
@@ -59,13 +60,6 @@ impl fmt::Debug for LeasedQuotas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LeasedQuotas").field("options", &self.shared.options).finish_non_exhaustive()
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct CellKey {
-    tenant: TenantId,
-    quota: Quota,
-    subject: String,
 }
 
 /// The current lease of a counter, and who may take the next one.
@@ -136,10 +130,9 @@ impl LeasedQuotas {
     ) -> Result<()> {
         let rule = quota.rule(ctx.entitlements())?;
         let terms = Terms::of(ctx, rule);
-        let subject_name = subject_of(ctx, rule.per(), subject, quota.feature())?;
-        let key = CellKey { tenant: ctx.tenant_id().clone(), quota, subject: subject_name };
+        let key = CountKey::new(ctx, rule.per(), subject, quota.feature())?;
         if let Some(cell) = self.shared.cells.get(&key)
-            && let Some(is_nearly_spent) = cell.spend(checked(n)?, &terms)
+            && let Some(is_nearly_spent) = cell.spend(checked_amount(n)?, &terms)
         {
             if is_nearly_spent {
                 self.shared.refresh_ahead(cell.clone(), Needed::new(ctx, quota, subject, 1));
@@ -255,25 +248,25 @@ impl Shared {
         let mut line = needed.line(now)?;
         let (n, wait) = (line.charge.amount, rule.timeout());
         let reading = self.core.meter.read(ctx.tenant_id(), std::slice::from_ref(&line.charge.counter), now);
-        let states = timeout(wait, reading).await.map_err(|_| unavailable(wait))??;
+        let states = in_time(wait, "quotas", reading).await?;
         let mut size = self.options.size(n, rule, &states.first().copied().unwrap_or_default());
         loop {
             line.charge.amount = size;
             let hold = Hold { id: Uuid::now_v7(), expires: self.expiry(&line, now) };
             let charge = self.core.to_charge(ctx, std::slice::from_ref(&line), None, Some(hold), now);
-            match self.core.send(&charge, FailurePolicy::Closed, wait).await {
-                Ok(Some(ChargeOutcome::Denied { mut counts, .. })) if size <= n => {
+            match self.core.ask(&charge, wait).await {
+                Ok(ChargeOutcome::Denied { mut counts, .. }) if size <= n => {
                     return Ok((Err(counts.pop().unwrap_or_default()), wait));
                 }
-                Ok(Some(ChargeOutcome::Denied { .. })) => size = (size / 2).max(n),
-                Ok(Some(_)) => {
+                Ok(ChargeOutcome::Denied { .. }) => size = (size / 2).max(n),
+                Ok(_) => {
                     let ends = started + self.spending_time(&line, now);
                     let lease = Lease::new(hold, line, ctx, Terms::of(ctx, rule), ends);
                     return Ok((Ok(Arc::new(lease)), wait));
                 }
-                unanswered => {
+                Err(error) => {
                     self.returns.release(hold.id, &line, ctx, wait);
-                    return Err(unanswered.err().unwrap_or_else(|| unavailable(wait)));
+                    return Err(error);
                 }
             }
         }
@@ -327,11 +320,6 @@ impl Shared {
 
 /// How long the end of an idle lease waits for the store.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-
-fn unavailable(wait: Duration) -> Error {
-    let text = format!("the store of quotas did not answer in {} ms", wait.as_millis());
-    Error::new(ErrorKind::StoreUnavailable, text)
-}
 
 /// What a request needs. A refresh outlives the request.
 struct Needed {

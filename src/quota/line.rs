@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use super::decision::{Decision, DecisionSource, quota_exceeded, until};
-use super::key::Quota;
-use super::meter::{ChargeLine, CounterKey, LineCount, MAX_COUNT};
+use super::amount::checked_amount;
+use super::count_key::subject_of;
+use super::decision::{Decision, DecisionSource, concurrency_limit, quota_exceeded, until};
+use super::key::{Concurrency, Quota};
+use super::meter::{ChargeLine, CounterKey, LineCount};
 use crate::clock::Timestamp;
-use crate::context::{Actor, TenantContext};
-use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{CountPer, Overage, PeriodWindow, Rule};
+use crate::context::TenantContext;
+use crate::error::{Error, Result};
+use crate::plan::{Failure, Overage, Period, PeriodWindow, Rule};
 
 /// One line of a charge with its quota; without one it is a concurrency limit.
 #[derive(Debug, Clone)]
@@ -16,10 +18,7 @@ pub(super) struct Line {
     pub(super) quota: Option<Quota>,
     pub(super) feature: &'static str,
     pub(super) charge: ChargeLine,
-}
-
-pub(super) fn unknown(lines: &[Line]) -> Vec<LineCount> {
-    lines.iter().map(|_| LineCount::default()).collect()
+    pub(super) failure: Failure,
 }
 
 pub(super) fn decisions(
@@ -42,6 +41,9 @@ pub(super) fn decisions(
 }
 
 pub(super) fn denied(ctx: &TenantContext, line: &Line, count: &LineCount, now: Timestamp) -> Error {
+    if line.quota.is_none() {
+        return concurrency_limit(ctx.entitlements(), line.feature, line.charge.limit, count.held);
+    }
     quota_exceeded(ctx.entitlements(), line.feature, line.charge.limit, count, &line.charge.window, now)
 }
 
@@ -61,8 +63,28 @@ pub(super) fn quota_line(
         subject: subject_of(ctx, rule.per(), subject, quota.feature())?,
         period: window.id.clone(),
     };
-    let charge = charge_line(rule, counter, window, checked(n)?);
-    Ok(Line { quota: Some(quota), feature: quota.feature(), charge })
+    let charge = charge_line(rule, counter, window, checked_amount(n)?);
+    Ok(Line { quota: Some(quota), feature: quota.feature(), charge, failure: rule.failure() })
+}
+
+/// The line of one place of a concurrency limit.
+pub(super) fn concurrency_line(
+    ctx: &TenantContext,
+    limit: Concurrency,
+    subject: Option<&str>,
+    now: Timestamp,
+) -> Result<Line> {
+    let rule = limit.rule(ctx.entitlements())?;
+    let window = Period::Lifetime.window(now, None)?;
+    let counter = CounterKey {
+        feature: limit.feature().to_owned(),
+        subject: subject_of(ctx, rule.per(), subject, limit.feature())?,
+        period: window.id.clone(),
+    };
+    let (amount, hard_limit) = (1, rule.limit());
+    let charge =
+        ChargeLine { counter, window, amount, limit: hard_limit, hard_limit, grace: None, warn: Vec::new() };
+    Ok(Line { quota: None, feature: limit.feature(), charge, failure: rule.failure() })
 }
 
 fn charge_line(rule: &Rule, counter: CounterKey, window: PeriodWindow, amount: u64) -> ChargeLine {
@@ -71,39 +93,5 @@ fn charge_line(rule: &Rule, counter: CounterKey, window: PeriodWindow, amount: u
         _ => None,
     };
     let (limit, hard_limit) = (rule.limit(), rule.hard_limit());
-    ChargeLine { counter, window, amount, limit, hard_limit, grace, warn: rule.warn_counts() }
-}
-
-/// The subject of a counter: empty for the whole tenant.
-pub(super) fn subject_of(
-    ctx: &TenantContext,
-    per: CountPer,
-    subject: Option<&str>,
-    feature: &str,
-) -> Result<String> {
-    let missing = |what: &str| {
-        Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!("`{feature}` counts per {what}, and the request has none"),
-        ))
-    };
-    match (per, ctx.actor()) {
-        (CountPer::Tenant, _) => Ok(String::new()),
-        (CountPer::User, actor @ Actor::User(_)) | (CountPer::ApiKey, actor @ Actor::ApiKey(_)) => {
-            Ok(actor.to_string())
-        }
-        (CountPer::User, _) => missing("user"),
-        (CountPer::ApiKey, _) => missing("API key"),
-        (CountPer::Subject, _) => match subject {
-            Some(subject) if !subject.is_empty() => Ok(subject.to_owned()),
-            _ => missing("subject"),
-        },
-    }
-}
-
-pub(super) fn checked(n: u64) -> Result<u64> {
-    match n {
-        1..=MAX_COUNT => Ok(n),
-        _ => Err(Error::new(ErrorKind::InvalidInput, "the amount must be 1 to 2^53 - 1")),
-    }
+    ChargeLine { counter, window, amount, limit, hard_limit, grace, warn: rule.warn_counts().collect() }
 }

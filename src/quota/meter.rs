@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::{Limit, PeriodWindow};
+use crate::plan::{Limit, MAX_NUMBER, PeriodWindow};
 use crate::tenant::TenantId;
 
 /// The store of quota counters. Check and charge are one method, so no caller can separate them.
@@ -81,6 +81,14 @@ pub struct Charge {
     pub hold: Option<Hold>,
     /// The time of the charge.
     pub now: Timestamp,
+}
+
+impl Counter {
+    /// Orders counters as [`Meter::counters`] returns them, and keeps at most `limit`.
+    pub fn newest_first(counters: &mut Vec<Self>, limit: u16) {
+        counters.sort_by(|a, b| (b.start, &a.key).cmp(&(a.start, &b.key)));
+        counters.truncate(limit.into());
+    }
 }
 
 impl Charge {
@@ -243,53 +251,7 @@ pub struct Counter {
 }
 
 /// The largest count, 2^53 − 1: every store counts up to it exactly. An unlimited quota ends there, too.
-pub const MAX_COUNT: u64 = (1 << 53) - 1;
-
-impl ChargeLine {
-    /// The counter after `amount` more, or `None` if that does not fit. Every implementation decides by this rule.
-    ///
-    /// `amount` is added to `used`, or with `hold` to `held`.
-    pub fn apply(
-        &self,
-        state: CounterState,
-        amount: u64,
-        hold: bool,
-        now: Timestamp,
-    ) -> Option<CounterState> {
-        let total = state.used.checked_add(state.held)?.checked_add(amount)?;
-        if total > MAX_COUNT {
-            return None;
-        }
-        let is_over = !self.limit.allows(total);
-        let grace_ended = match (self.grace, state.over_since) {
-            (Some(grace), Some(since)) => now >= since.after(grace),
-            _ => false,
-        };
-        if amount > 0 && (!self.hard_limit.allows(total) || (is_over && grace_ended)) {
-            return None;
-        }
-        Some(self.forced(state, amount, hold, now))
-    }
-
-    /// The counter after `amount` more, whatever the limits.
-    pub fn forced(&self, state: CounterState, amount: u64, hold: bool, now: Timestamp) -> CounterState {
-        let mut next = state;
-        let part = if hold { &mut next.held } else { &mut next.used };
-        *part = part.saturating_add(amount).min(MAX_COUNT);
-        let is_over = !self.limit.allows(next.used.saturating_add(next.held));
-        next.over_since = next.over_since.or(is_over.then_some(now));
-        next.warned =
-            self.warn.iter().rev().find(|(_, count)| *count <= next.used).map_or(0, |level| level.0);
-        next.warned = next.warned.max(state.warned);
-        next
-    }
-
-    /// The warning levels between two states, ascending.
-    pub fn reached(&self, before: CounterState, after: CounterState) -> Vec<u16> {
-        let levels = self.warn.iter().map(|(percent, _)| *percent);
-        levels.filter(|percent| before.warned < *percent && *percent <= after.warned).collect()
-    }
-}
+pub const MAX_COUNT: u64 = MAX_NUMBER;
 
 /// The error of an idempotency key that was used for another charge. For meters of your own.
 pub fn other_charge() -> Error {

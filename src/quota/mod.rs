@@ -39,10 +39,17 @@
 //! # }
 //! ```
 
+mod amount;
+#[cfg(feature = "quota")]
+mod answer;
 #[cfg(feature = "rates")]
 pub(crate) mod bucket;
 #[cfg(feature = "quota")]
 mod core;
+#[cfg(feature = "quota")]
+mod count_key;
+#[cfg(feature = "quota")]
+pub(crate) mod counting;
 #[cfg(feature = "quota")]
 mod decision;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

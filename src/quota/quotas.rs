@@ -2,23 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use uuid::Uuid;
-
+use super::answer::LastAnswer;
 use super::core::{Core, QuotaWarning};
-use super::decision::{Decision, DecisionSource, concurrency_limit};
+use super::decision::Decision;
 use super::key::{Concurrency, Quota};
-use super::line::{Line, decisions, subject_of, unknown};
-use super::meter::{ChargeLine, ChargeOutcome, Counter, CounterKey, Hold, Meter};
+use super::line::concurrency_line;
+use super::meter::{Counter, Meter};
 use super::request::QuotaRequest;
 use super::reservation::Reservation;
 use super::snapshot::{UsageSnapshot, snapshot};
 use crate::clock::{Clock, SystemClock};
 use crate::context::TenantContext;
 use crate::error::Result;
-use crate::plan::Period;
 
 /// Charges, reserves and reports what tenants use, by the rules of their plans. A clone is cheap.
 ///
@@ -63,7 +60,7 @@ impl Quotas {
                 clock: Arc::new(SystemClock),
                 on_warning: None,
                 key_lifetime: Duration::from_hours(24),
-                last_answer: AtomicI64::new(i64::MIN),
+                last_answer: LastAnswer::never(),
             }),
         }
     }
@@ -179,43 +176,10 @@ impl Quotas {
         limit: Concurrency,
         subject: Option<&str>,
     ) -> Result<Reservation> {
-        let rule = limit.rule(ctx.entitlements())?;
         let now = self.core.now();
-        let counter = CounterKey {
-            feature: limit.feature().to_owned(),
-            subject: subject_of(ctx, rule.per(), subject, limit.feature())?,
-            period: "lifetime".to_owned(),
-        };
-        let window = Period::Lifetime.window(now, None)?;
-        let (plan_limit, warn) = (rule.limit(), Vec::new());
-        let line = ChargeLine {
-            counter,
-            window,
-            amount: 1,
-            limit: plan_limit,
-            hard_limit: plan_limit,
-            grace: None,
-            warn,
-        };
-        let expires = now.after(Duration::from_secs(rule.lease_seconds().into()));
-        let hold = Hold { id: Uuid::now_v7(), expires };
-        let lines = vec![Line { quota: None, feature: limit.feature(), charge: line }];
-        let charge = self.core.to_charge(ctx, &lines, None, Some(hold), now);
-        let (policy, wait) = (rule.on_failure(), rule.timeout());
-        match self.core.send(&charge, policy, wait).await? {
-            Some(ChargeOutcome::Denied { counts, .. }) => {
-                let in_work = counts.first().map_or(0, |count| count.held);
-                Err(concurrency_limit(ctx.entitlements(), limit.feature(), plan_limit, in_work))
-            }
-            Some(ChargeOutcome::Charged(counts) | ChargeOutcome::Repeated(counts)) => {
-                let decisions = decisions(&lines, counts, DecisionSource::Counted, now);
-                Ok(Reservation::new(self.core.clone(), ctx, hold, lines, decisions, true))
-            }
-            None => {
-                let decisions = decisions(&lines, unknown(&lines), self.core.fallback(), now);
-                Ok(Reservation::new(self.core.clone(), ctx, hold, lines, decisions, false))
-            }
-        }
+        let line = concurrency_line(ctx, limit, subject, now)?;
+        let lifetime = Duration::from_secs(limit.rule(ctx.entitlements())?.lease_seconds().into());
+        Reservation::hold(&self.core, ctx, vec![line], None, lifetime, now).await
     }
 
     /// What the tenant may use, and what it has used in the current periods, for a user interface.

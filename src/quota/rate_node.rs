@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -16,41 +15,9 @@ use governor::{Quota, RateLimiter};
 use tokio::runtime::Handle;
 
 use super::bucket::{Bucket, RateOutcome};
+use super::count_key::CountKey;
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::tenant::{TenantId, TenantIdValue};
-
-/// Whose rate it is. The fields are compared one by one, so no text of one field can pass for another.
-#[derive(Clone, Eq)]
-pub(super) struct RateKey {
-    pub(super) tenant: TenantId,
-    pub(super) feature: &'static str,
-    /// Empty for the whole tenant.
-    pub(super) subject: String,
-}
-
-/// As derived, but it compares no empty texts: their address is not in memory, so that takes 100 ns with AVX-512.
-impl PartialEq for RateKey {
-    fn eq(&self, other: &Self) -> bool {
-        let is_same_feature = std::ptr::eq(self.feature, other.feature) || self.feature == other.feature;
-        is_same_feature
-            && self.tenant == other.tenant
-            && self.subject.len() == other.subject.len()
-            && (self.subject.is_empty() || self.subject == other.subject)
-    }
-}
-
-/// Without the feature: the keys of one bucket seldom differ by it alone.
-impl Hash for RateKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match self.tenant.value() {
-            TenantIdValue::Uuid(id) => state.write_u128(id.as_u128()),
-            TenantIdValue::Int(id) => state.write_i64(id),
-            TenantIdValue::Text(id) => id.hash(state),
-        }
-        self.subject.hash(state);
-    }
-}
 
 /// The time since a start: by default of a clock that never goes back.
 #[derive(Debug, Clone)]
@@ -112,7 +79,7 @@ impl NodeRates {
     pub(super) fn take(
         self: &Arc<Self>,
         bucket: Bucket,
-        key: &RateKey,
+        key: &CountKey,
         n: NonZeroU32,
     ) -> Result<RateOutcome> {
         let outcome = self.take_known(bucket, key, n)?;
@@ -126,7 +93,7 @@ impl NodeRates {
         Ok(outcome)
     }
 
-    fn take_known(&self, bucket: Bucket, key: &RateKey, n: NonZeroU32) -> Result<RateOutcome> {
+    fn take_known(&self, bucket: Bucket, key: &CountKey, n: NonZeroU32) -> Result<RateOutcome> {
         {
             let limiters = self.limiters.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(limiter) = limiters.get(&bucket) {
@@ -165,7 +132,7 @@ impl NodeRates {
     }
 }
 
-type States = RateLimiter<RateKey, DashMapStateStore<RateKey>, RateClock, StateInformationMiddleware>;
+type States = RateLimiter<CountKey, DashMapStateStore<CountKey>, RateClock, StateInformationMiddleware>;
 
 /// The states of one bucket: governor has one quota for all keys of a limiter.
 struct Limiter {
@@ -181,7 +148,7 @@ impl Limiter {
         Ok(Self { interval, states: RateLimiter::dashmap_with_clock(quota, clock).with_middleware() })
     }
 
-    fn take(&self, key: &RateKey, n: NonZeroU32) -> RateOutcome {
+    fn take(&self, key: &CountKey, n: NonZeroU32) -> RateOutcome {
         match self.states.check_key_n(key, n) {
             Ok(Ok(state)) => {
                 RateOutcome::Allowed { remaining: state.remaining_burst_capacity(), interval: self.interval }

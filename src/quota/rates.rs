@@ -3,19 +3,18 @@
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::timeout;
 use tracing::warn;
 
+use super::answer::{LastAnswer, in_time};
 use super::bucket::{Bucket, RateCall, RateOutcome, RateStore};
+use super::count_key::CountKey;
 use super::decision::DecisionSource;
 use super::key::Rate;
-use super::line::subject_of;
-use super::rate_node::{NodeRates, RateClock, RateKey};
-use crate::clock::Clock;
+use super::rate_node::{NodeRates, RateClock};
+use crate::clock::{Clock, Timestamp};
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{FailurePolicy, Limit, RateRule};
@@ -199,7 +198,7 @@ struct Request<'a> {
     ctx: &'a TenantContext,
     rule: &'a RateRule,
     bucket: Bucket,
-    key: RateKey,
+    key: CountKey,
     n: NonZeroU32,
 }
 
@@ -221,8 +220,7 @@ impl<'a> Request<'a> {
         if n.get() > bucket.burst {
             return Err(over_burst(feature, n, bucket));
         }
-        let subject = subject_of(ctx, rule.per(), subject, feature)?;
-        let key = RateKey { tenant: ctx.tenant_id().clone(), feature, subject };
+        let key = CountKey::new(ctx, rule.per(), subject, feature)?;
         Ok(Checked::Limited(Self { ctx, rule, bucket, key, n }))
     }
 
@@ -245,47 +243,31 @@ struct Shared {
     store: Arc<dyn RateStore>,
     clock: RateClock,
     /// In nanoseconds of the clock; [`NEVER`] before the first answer.
-    last_answer: AtomicU64,
+    last_answer: LastAnswer,
 }
-
-const NEVER: u64 = u64::MAX;
 
 impl Shared {
     fn new(store: Arc<dyn RateStore>, clock: RateClock) -> Self {
-        Self { store, clock, last_answer: AtomicU64::new(NEVER) }
+        Self { store, clock, last_answer: LastAnswer::never() }
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(NEVER - 1)
-    }
-
-    fn age(&self) -> Option<Duration> {
-        match self.last_answer.load(Ordering::Relaxed) {
-            NEVER => None,
-            last => Some(Duration::from_nanos(self.now().saturating_sub(last))),
-        }
+    /// The time of this clock, from its start.
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(0).after(self.clock.elapsed())
     }
 
     async fn take(&self, request: Request<'_>) -> Result<RateDecision> {
-        let Request { rule, bucket, key: RateKey { tenant, feature, subject }, n, .. } = &request;
+        let Request { rule, bucket, key: CountKey { tenant, feature, subject }, n, .. } = &request;
         let interval = bucket.interval(feature)?;
         let call = RateCall { tenant, feature, subject, bucket: *bucket, interval, n: n.get() };
-        let wait = rule.timeout();
-        let answer = match timeout(wait, self.store.take(&call)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::new(
-                ErrorKind::StoreUnavailable,
-                format!("the store of rates did not answer in {} ms", wait.as_millis()),
-            )),
-        };
-        match answer {
+        match in_time(rule.timeout(), "rates", self.store.take(&call)).await {
             Ok(outcome) => {
-                self.last_answer.store(self.now(), Ordering::Relaxed);
+                self.last_answer.record(self.now());
                 request.decide(outcome)
             }
             Err(error) if error.is_transient() && rule.on_failure() == FailurePolicy::Open => {
                 warn!(%error, %tenant, feature, "a rate is not limited");
-                Ok(decision(feature, rule, None, DecisionSource::Fallback { age: self.age() }))
+                Ok(decision(feature, rule, None, self.last_answer.fallback(self.now())))
             }
             Err(error) => Err(error),
         }

@@ -3,18 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
+use super::amount::checked_amount;
 use super::core::Core;
-use super::decision::{Decision, DecisionSource};
+use super::decision::Decision;
 use super::key::Quota;
-use super::line::{Line, checked, decisions, denied, quota_line, unknown};
-use super::meter::{Charge, ChargeOutcome, Hold, LineCount};
+use super::line::{Line, quota_line};
 use super::reservation::Reservation;
 use crate::clock::Timestamp;
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::FailurePolicy;
 
 /// A charge of several quotas. [`Quotas::request`](crate::quota::Quotas::request) begins one.
 #[derive(Debug)]
@@ -57,10 +54,7 @@ impl<'a> QuotaRequest<'a> {
     pub async fn run(self) -> Result<Vec<Decision>> {
         let now = self.core.now();
         let lines = self.lines(now)?;
-        let charge = self.core.to_charge(self.ctx, &lines, self.key, None, now);
-        let counts = self.send(&lines, &charge).await?;
-        let (counts, source) = counts.unwrap_or_else(|| (unknown(&lines), self.core.fallback()));
-        let decisions = decisions(&lines, counts, source, now);
+        let decisions = self.core.charge(self.ctx, &lines, self.key, None, now).await?;
         self.core.warn(self.ctx, &decisions);
         Ok(self.in_order(&decisions))
     }
@@ -72,19 +66,7 @@ impl<'a> QuotaRequest<'a> {
     pub async fn reserve(self, lifetime: Duration) -> Result<Reservation> {
         let now = self.core.now();
         let lines = self.lines(now)?;
-        let hold = Hold { id: Uuid::now_v7(), expires: now.after(lifetime) };
-        let charge = self.core.to_charge(self.ctx, &lines, self.key, Some(hold), now);
-        let counts = self.send(&lines, &charge).await?;
-        let is_counted = counts.is_some();
-        let (counts, source) = counts.unwrap_or_else(|| (unknown(&lines), self.core.fallback()));
-        if source == DecisionSource::Repeated {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "this idempotency key was used for a reservation; use another key for each reservation",
-            ));
-        }
-        let decisions = decisions(&lines, counts, source, now);
-        Ok(Reservation::new(self.core.clone(), self.ctx, hold, lines, decisions, is_counted))
+        Reservation::hold(self.core, self.ctx, lines, self.key, lifetime, now).await
     }
 
     /// The lines, sorted by their counters, each counter once.
@@ -93,7 +75,7 @@ impl<'a> QuotaRequest<'a> {
         for (quota, n) in &self.charges {
             let line = quota_line(self.ctx, *quota, self.subject, *n, now)?;
             match lines.iter_mut().find(|known| known.charge.counter == line.charge.counter) {
-                Some(known) => known.charge.amount = checked(known.charge.amount.saturating_add(*n))?,
+                Some(known) => known.charge.amount = checked_amount(known.charge.amount.saturating_add(*n))?,
                 None => lines.push(line),
             }
         }
@@ -102,32 +84,6 @@ impl<'a> QuotaRequest<'a> {
         }
         lines.sort_by(|a, b| a.charge.counter.cmp(&b.charge.counter));
         Ok(lines)
-    }
-
-    /// The counts and their source; `None` if the store does not answer and every rule allows that.
-    async fn send(
-        &self,
-        lines: &[Line],
-        charge: &Charge,
-    ) -> Result<Option<(Vec<LineCount>, DecisionSource)>> {
-        let entitlements = self.ctx.entitlements();
-        let (mut policy, mut wait) = (FailurePolicy::Open, Duration::MAX);
-        for line in lines {
-            let Some(quota) = line.quota else { continue };
-            let rule = quota.rule(entitlements)?;
-            wait = wait.min(rule.timeout());
-            if rule.on_failure() != FailurePolicy::Open {
-                policy = FailurePolicy::Closed;
-            }
-        }
-        match self.core.send(charge, policy, wait).await? {
-            None => Ok(None),
-            Some(ChargeOutcome::Charged(counts)) => Ok(Some((counts, DecisionSource::Counted))),
-            Some(ChargeOutcome::Repeated(counts)) => Ok(Some((counts, DecisionSource::Repeated))),
-            Some(ChargeOutcome::Denied { line, counts }) => {
-                Err(denied(self.ctx, &lines[line], &counts[line], charge.now))
-            }
-        }
     }
 
     fn in_order(&self, decisions: &[Decision]) -> Vec<Decision> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -54,15 +55,27 @@ impl fmt::Debug for Reservation {
 }
 
 impl Reservation {
-    pub(super) fn new(
-        core: Arc<Core>,
+    /// Holds the lines.
+    pub(super) async fn hold(
+        core: &Arc<Core>,
         ctx: &TenantContext,
-        hold: Hold,
         lines: Vec<Line>,
-        decisions: Vec<Decision>,
-        is_open: bool,
-    ) -> Self {
-        Self { core, ctx: ctx.clone(), hold, lines, decisions, is_open, on_drop: (HoldEnd::Release, 0) }
+        key: Option<&str>,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let hold = Hold { id: Uuid::now_v7(), expires: now.after(lifetime) };
+        let decisions = core.charge(ctx, &lines, key, Some(hold), now).await?;
+        let source = decisions.first().map(|decision| decision.source);
+        if source == Some(DecisionSource::Repeated) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "this idempotency key was used for a reservation; use another key for each reservation",
+            ));
+        }
+        let is_open = source == Some(DecisionSource::Counted);
+        let (core, ctx, on_drop) = (core.clone(), ctx.clone(), (HoldEnd::Release, 0));
+        Ok(Self { core, ctx, hold, lines, decisions, is_open, on_drop })
     }
 
     /// The id.

@@ -4,17 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
 use tracing::{error, warn};
 use uuid::Uuid;
 
+use super::answer::in_time;
 use super::core::Core;
 use super::decision::DecisionSource;
 use super::lease::Lease;
 use super::line::{Line, decisions};
 use super::meter::{HoldEnd, Resolution, ResolveOutcome};
 use crate::context::TenantContext;
-use crate::error::{Error, ErrorKind};
 
 #[derive(Debug)]
 pub(super) struct Returns {
@@ -89,10 +88,7 @@ impl Returns {
             end: if spent == 0 { HoldEnd::Release } else { HoldEnd::CommitAnyway },
             now,
         };
-        let answer =
-            timeout(ended.timeout, self.core.meter.resolve(&resolution)).await.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::StoreUnavailable, "the store of quotas did not answer in time"))
-            });
+        let answer = in_time(ended.timeout, "quotas", self.core.meter.resolve(&resolution)).await;
         let (tenant, feature) = (ended.ctx.tenant_id(), ended.line.feature);
         match answer {
             Ok(ResolveOutcome::Expired) if ended.may_appear.is_some_and(|until| Instant::now() < until) => {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::line::subject_of;
+use super::count_key::subject_of;
 use super::meter::{CounterKey, CounterState, Meter};
 use crate::clock::Timestamp;
 use crate::context::TenantContext;

@@ -13,12 +13,13 @@ use tenancy::quota::meter::{
     Charge, ChargeOutcome, Counter, CounterKey, CounterState, Meter, Resolution, ResolveOutcome,
 };
 use tenancy::quota::{CrashPolicy, LeaseOptions, LeasedQuotas, Quota, Quotas};
-use tenancy::store::{MemoryStore, RedisMeter, SqlStore};
+use tenancy::store::{MemoryStore, RedisMeter};
 use tenancy::tenant::{NewTenant, TenantId};
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tokio::task::JoinSet;
 
 use crate::common::{TestBackend, redis_url};
+use crate::meters::sql_store;
 
 const CALLS: Quota = Quota::new("calls");
 const FEW: Quota = Quota::new("few");
@@ -116,9 +117,7 @@ async fn nodes_admit_exactly_the_limit_in_redis() {
 }
 
 async fn nodes_admit_exactly_the_limit_in_sql<DB: TestBackend>() {
-    let (pool, _cleanup) = DB::fresh(8).await;
-    let store = SqlStore::new(pool);
-    store.migrate().await.unwrap();
+    let (store, _cleanup) = sql_store::<DB>(8).await;
     nodes_admit_exactly_the_limit(Arc::new(store)).await;
 }
 

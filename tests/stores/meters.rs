@@ -16,7 +16,7 @@ use tenancy::store::{MemoryStore, RedisMeter, SqlStore};
 use tenancy::tenant::TenantId;
 use tenancy::{ErrorKind, Result, testing};
 
-use crate::common::{TestBackend, redis_url};
+use crate::common::{Cleanup, TestBackend, redis_url};
 
 #[tokio::test]
 async fn the_memory_store_keeps_every_promise() {
@@ -29,10 +29,16 @@ async fn redis_keeps_every_promise() {
     testing::meter(&RedisMeter::connect(client).await.expect("Redis answers")).await;
 }
 
-async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
-    let (pool, _cleanup) = DB::fresh(8).await;
+/// A store with its tables in a database of its own.
+pub(crate) async fn sql_store<DB: TestBackend>(connections: u32) -> (SqlStore<DB>, Cleanup) {
+    let (pool, cleanup) = DB::fresh(connections).await;
     let store = SqlStore::new(pool);
     store.migrate().await.unwrap();
+    (store, cleanup)
+}
+
+async fn the_sql_store_keeps_every_promise<DB: TestBackend>() {
+    let (store, _cleanup) = sql_store::<DB>(8).await;
     testing::meter(&store).await;
 }
 
@@ -172,9 +178,7 @@ async fn the_suite_rejects_each_broken_meter() {
 
 /// Old rows are deleted, rows that are still needed are not.
 async fn old_counters_are_deleted<DB: TestBackend>() {
-    let (pool, _cleanup) = DB::fresh(4).await;
-    let store = SqlStore::new(pool);
-    store.migrate().await.unwrap();
+    let (store, _cleanup) = sql_store::<DB>(4).await;
     testing::meter(&store).await;
     let now = Timestamp::from_micros(
         i64::try_from(

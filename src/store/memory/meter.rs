@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{MemoryStore, poisoned};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::quota::counting::change_all;
 use crate::quota::meter::{
     Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, HoldEnd, LineCount, Meter,
     Resolution, ResolveOutcome, other_charge,
@@ -88,11 +89,10 @@ impl TenantMeter {
             return Ok(ChargeOutcome::Repeated(row.counts.clone()));
         }
         let before: Vec<_> = lines.iter().map(|line| self.state(&line.counter, now)).collect();
-        let applied =
-            apply_all(lines, &before, |at, state| lines[at].apply(state, lines[at].amount, holds, now));
-        let (counts, states) = match applied {
-            Ok(applied) => applied,
-            Err(line) => return Ok(ChargeOutcome::Denied { line, counts: found(&before) }),
+        let changed = change_all(lines, &before, |_, line, state| line.apply(state, line.amount, holds, now));
+        let (counts, states) = match changed {
+            Ok(changed) => changed,
+            Err((line, counts)) => return Ok(ChargeOutcome::Denied { line, counts }),
         };
         self.store(lines, states);
         if let Some(hold) = charge.hold {
@@ -119,28 +119,14 @@ impl TenantMeter {
         if !is_live && end.end != HoldEnd::CommitAnyway {
             return ResolveOutcome::Expired;
         }
-        let amount_of = |at: usize| {
-            let amounts = hold.amounts.iter().filter(|(key, _)| is_live && *key == lines[at].counter);
-            amounts.map(|(_, amount)| amount).sum::<u64>()
+        let amount_of = |line: &ChargeLine| {
+            let amounts = hold.amounts.iter().filter(|(key, _)| is_live && *key == line.counter);
+            amounts.map(|(_, amount)| amount).sum()
         };
-        let before: Vec<_> = lines
-            .iter()
-            .enumerate()
-            .map(|(at, line)| {
-                let state = self.state(&line.counter, now);
-                CounterState { held: state.held - amount_of(at), ..state }
-            })
-            .collect();
-        let applied = apply_all(lines, &before, |at, state| match end.end {
-            HoldEnd::Release => Some(state),
-            HoldEnd::CommitAnyway => Some(lines[at].forced(state, lines[at].amount, false, now)),
-            // What was held fits, also after the limit was lowered.
-            HoldEnd::Commit if lines[at].amount <= amount_of(at) => {
-                Some(lines[at].forced(state, lines[at].amount, false, now))
-            }
-            HoldEnd::Commit => lines[at].apply(state, lines[at].amount, false, now),
-        });
-        match applied {
+        let before: Vec<_> = lines.iter().map(|line| self.state(&line.counter, now)).collect();
+        let changed =
+            change_all(lines, &before, |_, line, state| line.resolve(state, amount_of(line), end.end, now));
+        match changed {
             Ok((counts, states)) => {
                 self.store(lines, states);
                 if let Some(hold) = self.holds.get_mut(&end.hold) {
@@ -148,33 +134,9 @@ impl TenantMeter {
                 }
                 ResolveOutcome::Resolved(counts)
             }
-            Err(line) => ResolveOutcome::Denied { line, counts: found(&before) },
+            Err((line, counts)) => ResolveOutcome::Denied { line, counts },
         }
     }
-}
-
-/// The counts and states of all lines after a change, or the index of the first line that does not fit.
-fn apply_all(
-    lines: &[ChargeLine],
-    before: &[CounterState],
-    change: impl Fn(usize, CounterState) -> Option<CounterState>,
-) -> Result<(Vec<LineCount>, Vec<CounterState>), usize> {
-    let mut counts = Vec::with_capacity(lines.len());
-    let mut states = Vec::with_capacity(lines.len());
-    for (at, line) in lines.iter().enumerate() {
-        let after = change(at, before[at]).ok_or(at)?;
-        counts.push(count(after, line.reached(before[at], after)));
-        states.push(after);
-    }
-    Ok((counts, states))
-}
-
-fn found(states: &[CounterState]) -> Vec<LineCount> {
-    states.iter().map(|state| count(*state, Vec::new())).collect()
-}
-
-fn count(state: CounterState, reached: Vec<u16>) -> LineCount {
-    LineCount { used: state.used, held: state.held, reached }
 }
 
 #[async_trait]
@@ -208,8 +170,7 @@ impl Meter for MemoryStore {
                 Counter { key: key.clone(), start: row.start, end: row.end, used, held, warned }
             })
             .collect();
-        counters.sort_by(|a, b| (b.start, &a.key).cmp(&(a.start, &b.key)));
-        counters.truncate(limit.into());
+        Counter::newest_first(&mut counters, limit);
         Ok(counters)
     }
 

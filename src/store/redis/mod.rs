@@ -224,8 +224,7 @@ impl Meter for RedisMeter {
         }
         let rows: Vec<[String; 6]> = self.run(&mut call).await?;
         let mut counters = rows.into_iter().map(counter).collect::<Result<Vec<_>>>()?;
-        counters.sort_by(|a, b| (b.start, &a.key).cmp(&(a.start, &b.key)));
-        counters.truncate(limit.into());
+        Counter::newest_first(&mut counters, limit);
         Ok(counters)
     }
 

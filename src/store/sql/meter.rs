@@ -8,11 +8,12 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::meter_keys::{claim_key, store_result};
-use super::meter_rows::{count, counter, found, int, number, state};
+use super::meter_rows::{counter, int, number, of_counter, state};
 use super::query::{execute, fetch, text, time};
 use crate::clock::Timestamp;
 use crate::database::{Conn, OpenTransaction, TxMode, Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
+use crate::quota::counting::change_all;
 use crate::quota::meter::{
     Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, HoldEnd, LineCount, MAX_COUNT,
     Meter, Resolution, ResolveOutcome,
@@ -123,18 +124,14 @@ impl<DB: Backend> SqlStore<DB> {
                    ON CONFLICT (tenant_id, feature, subject, period) DO UPDATE SET used = q.used + excluded.used \
                    WHERE q.holds = 0 AND q.used + excluded.used <= $8 RETURNING used, warned";
         let tenant = charge.tenant.to_string();
-        let values = [
-            Value::Text(&tenant),
-            Value::Text(&line.counter.feature),
-            Value::Text(&line.counter.subject),
-            Value::Text(&line.counter.period),
+        let more = [
             int(line.amount),
             Value::Int(line.window.start.micros()),
             Value::OptionalInt(line.window.end.map(Timestamp::micros)),
             int(line.hard_limit.max().unwrap_or(MAX_COUNT)),
         ];
         let mut writer = self.writer().await?;
-        let rows = fetch::<DB>(writer.conn(), sql, &values).await?;
+        let rows = fetch::<DB>(writer.conn(), sql, &of_counter(&tenant, &line.counter, &more)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let used = number::<DB>(row, 0)?;
         let warned = u16::try_from(number::<DB>(row, 1)?).unwrap_or(u16::MAX);
@@ -158,19 +155,16 @@ async fn mark_warned<DB: Backend>(
     mut before: CounterState,
     after: CounterState,
 ) -> Result<Vec<u16>> {
-    let CounterKey { feature, subject, period } = &line.counter;
-    let name = [Value::Text(tenant), Value::Text(feature), Value::Text(subject), Value::Text(period)];
     while before.warned < after.warned {
         let sql = "UPDATE tenancy_quota_counters SET warned = $5 \
                    WHERE tenant_id = $1 AND feature = $2 AND subject = $3 AND period = $4 AND warned = $6";
-        let [a, b, c, d] = name;
-        let values = [a, b, c, d, Value::Int(after.warned.into()), Value::Int(before.warned.into())];
-        if execute::<DB>(conn.reborrow(), sql, &values).await? == 1 {
+        let levels = [Value::Int(after.warned.into()), Value::Int(before.warned.into())];
+        if execute::<DB>(conn.reborrow(), sql, &of_counter(tenant, &line.counter, &levels)).await? == 1 {
             return Ok(line.reached(before, after));
         }
         let sql = "SELECT warned FROM tenancy_quota_counters \
                    WHERE tenant_id = $1 AND feature = $2 AND subject = $3 AND period = $4";
-        let rows = fetch::<DB>(conn.reborrow(), sql, &name).await?;
+        let rows = fetch::<DB>(conn.reborrow(), sql, &of_counter(tenant, &line.counter, &[])).await?;
         let Some(row) = rows.first() else { return Ok(Vec::new()) };
         before.warned = u16::try_from(number::<DB>(row, 0)?).unwrap_or(u16::MAX);
     }
@@ -186,32 +180,24 @@ async fn charge_all<DB: Backend>(tx: &mut OpenTransaction<DB>, charge: &Charge) 
     }
     let Locked { states: before, holds } = lock::<DB>(tx, &tenant, &charge.lines, charge.now).await?;
     let is_hold = charge.hold.is_some();
-    let mut counts = Vec::with_capacity(before.len());
+    let changed = change_all(&charge.lines, &before, |_, line, state| {
+        line.apply(state, line.amount, is_hold, charge.now)
+    });
+    let (counts, states) = match changed {
+        Ok(changed) => changed,
+        Err((line, counts)) => return Ok(ChargeOutcome::Denied { line, counts }),
+    };
     for (at, line) in charge.lines.iter().enumerate() {
-        let Some(after) = line.apply(before[at], line.amount, is_hold, charge.now) else {
-            return Ok(ChargeOutcome::Denied { line: at, counts: found(&before) });
-        };
-        counts.push((after, line.reached(before[at], after)));
-    }
-    for (at, (line, (after, _))) in charge.lines.iter().zip(&counts).enumerate() {
-        save::<DB>(tx.conn(), &tenant, line, *after, holds[at] + u64::from(is_hold)).await?;
+        save::<DB>(tx.conn(), &tenant, line, states[at], holds[at] + u64::from(is_hold)).await?;
         if let Some(hold) = charge.hold {
             let sql = "INSERT INTO tenancy_quota_holds \
-                       (tenant_id, id, feature, subject, period, amount, expires_us, state) \
+                       (tenant_id, feature, subject, period, id, amount, expires_us, state) \
                        VALUES ($1, $2, $3, $4, $5, $6, $7, 'held')";
-            let values = [
-                Value::Text(&tenant),
-                Value::Text(&hold.id.to_string()),
-                Value::Text(&line.counter.feature),
-                Value::Text(&line.counter.subject),
-                Value::Text(&line.counter.period),
-                int(line.amount),
-                Value::Int(hold.expires.micros()),
-            ];
-            execute::<DB>(tx.conn(), sql, &values).await?;
+            let id = hold.id.to_string();
+            let more = [Value::Text(&id), int(line.amount), Value::Int(hold.expires.micros())];
+            execute::<DB>(tx.conn(), sql, &of_counter(&tenant, &line.counter, &more)).await?;
         }
     }
-    let counts: Vec<_> = counts.into_iter().map(|(after, reached)| count(after, reached)).collect();
     if let Some((key, _)) = &charge.key {
         store_result::<DB>(tx.conn(), &tenant, key, charge, &counts).await?;
     }
@@ -238,15 +224,11 @@ async fn lock<DB: Backend>(
                    (tenant_id, feature, subject, period, used, starts_us, ends_us) VALUES ($1, $2, $3, $4, 0, $5, $6) \
                    ON CONFLICT (tenant_id, feature, subject, period) DO UPDATE SET used = q.used \
                    RETURNING used, warned, holds, over_since_us";
-        let values = [
-            Value::Text(tenant),
-            Value::Text(&line.counter.feature),
-            Value::Text(&line.counter.subject),
-            Value::Text(&line.counter.period),
+        let window = [
             Value::Int(line.window.start.micros()),
             Value::OptionalInt(line.window.end.map(Timestamp::micros)),
         ];
-        let rows = fetch::<DB>(tx.conn(), sql, &values).await?;
+        let rows = fetch::<DB>(tx.conn(), sql, &of_counter(tenant, &line.counter, &window)).await?;
         let row = rows.first().ok_or_else(|| Error::new(ErrorKind::Database, "a counter was not written"))?;
         let over_since = DB::optional_int(row, 3).map_err(|e| database_error(&e))?;
         states.push(CounterState {
@@ -262,26 +244,19 @@ async fn lock<DB: Backend>(
             // A hold that does not count here must not count as live in a later commit with an earlier time.
             let sql = "UPDATE tenancy_quota_holds SET state = 'expired' WHERE tenant_id = $1 AND feature = $2 \
                        AND subject = $3 AND period = $4 AND state = 'held' AND expires_us <= $5";
-            execute::<DB>(tx.conn(), sql, &counter_values(tenant, line, now)).await?;
+            execute::<DB>(tx.conn(), sql, &of_counter(tenant, &line.counter, &[Value::Int(now.micros())]))
+                .await?;
             let sql = "SELECT CAST(coalesce(sum(amount), 0) AS bigint), count(*) FROM tenancy_quota_holds \
                        WHERE tenant_id = $1 AND feature = $2 AND subject = $3 AND period = $4 AND state = 'held' \
                        AND expires_us > $5";
-            let rows = fetch::<DB>(tx.conn(), sql, &counter_values(tenant, line, now)).await?;
+            let rows =
+                fetch::<DB>(tx.conn(), sql, &of_counter(tenant, &line.counter, &[Value::Int(now.micros())]))
+                    .await?;
             let row = rows.first().ok_or_else(|| Error::new(ErrorKind::Database, "a sum has no row"))?;
             (states[at].held, holds[at]) = (number::<DB>(row, 0)?, number::<DB>(row, 1)?);
         }
     }
     Ok(Locked { states, holds })
-}
-
-fn counter_values<'a>(tenant: &'a str, line: &'a ChargeLine, now: Timestamp) -> [Value<'a>; 5] {
-    [
-        Value::Text(tenant),
-        Value::Text(&line.counter.feature),
-        Value::Text(&line.counter.subject),
-        Value::Text(&line.counter.period),
-        Value::Int(now.micros()),
-    ]
 }
 
 /// Writes a locked counter. `holds` is the number of its live holds.
@@ -294,17 +269,13 @@ async fn save<DB: Backend>(
 ) -> Result<()> {
     let sql = "UPDATE tenancy_quota_counters SET used = $5, warned = $6, over_since_us = $7, holds = $8 \
                WHERE tenant_id = $1 AND feature = $2 AND subject = $3 AND period = $4";
-    let values = [
-        Value::Text(tenant),
-        Value::Text(&line.counter.feature),
-        Value::Text(&line.counter.subject),
-        Value::Text(&line.counter.period),
+    let more = [
         int(state.used),
         Value::Int(state.warned.into()),
         Value::OptionalInt(state.over_since.map(Timestamp::micros)),
         int(holds),
     ];
-    execute::<DB>(conn, sql, &values).await.map(|_| ())
+    execute::<DB>(conn, sql, &of_counter(tenant, &line.counter, &more)).await.map(|_| ())
 }
 
 async fn resolve<DB: Backend>(tx: &mut OpenTransaction<DB>, end: &Resolution) -> Result<ResolveOutcome> {
@@ -327,28 +298,26 @@ async fn resolve<DB: Backend>(tx: &mut OpenTransaction<DB>, end: &Resolution) ->
     if !is_live && end.end != HoldEnd::CommitAnyway {
         return Ok(ResolveOutcome::Expired);
     }
-    let mut counts = Vec::with_capacity(before.len());
-    for (at, line) in end.lines.iter().enumerate() {
-        let held = if is_live { held::<DB>(&rows, line)? } else { 0 };
-        let state = CounterState { held: before[at].held.saturating_sub(held), ..before[at] };
-        let after = match end.end {
-            HoldEnd::Release => Some(state),
-            // What was held fits, also after the limit was lowered.
-            HoldEnd::Commit if line.amount > held => line.apply(state, line.amount, false, end.now),
-            HoldEnd::Commit | HoldEnd::CommitAnyway => Some(line.forced(state, line.amount, false, end.now)),
-        };
-        let Some(after) = after else {
-            return Ok(ResolveOutcome::Denied { line: at, counts: found(&before) });
-        };
-        counts.push((after, line.reached(before[at], after)));
+    let mut amounts = vec![0; end.lines.len()];
+    if is_live {
+        for (amount, line) in amounts.iter_mut().zip(&end.lines) {
+            *amount = held::<DB>(&rows, line)?;
+        }
     }
-    for (at, (line, (after, _))) in end.lines.iter().zip(&counts).enumerate() {
-        save::<DB>(tx.conn(), &tenant, line, *after, holds[at].saturating_sub(u64::from(is_live))).await?;
+    let changed =
+        change_all(&end.lines, &before, |at, line, state| line.resolve(state, amounts[at], end.end, end.now));
+    let (counts, states) = match changed {
+        Ok(changed) => changed,
+        Err((line, counts)) => return Ok(ResolveOutcome::Denied { line, counts }),
+    };
+    for (at, line) in end.lines.iter().enumerate() {
+        save::<DB>(tx.conn(), &tenant, line, states[at], holds[at].saturating_sub(u64::from(is_live)))
+            .await?;
     }
     let sql = "UPDATE tenancy_quota_holds SET state = $3 WHERE tenant_id = $1 AND id = $2";
     let state = if end.end == HoldEnd::Release { "released" } else { "committed" };
     execute::<DB>(tx.conn(), sql, &[Value::Text(&tenant), Value::Text(&id), Value::Text(state)]).await?;
-    Ok(ResolveOutcome::Resolved(counts.into_iter().map(|(after, reached)| count(after, reached)).collect()))
+    Ok(ResolveOutcome::Resolved(counts))
 }
 
 /// What a hold has of one counter.

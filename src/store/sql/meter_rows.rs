@@ -4,7 +4,7 @@ use super::query::{text, time};
 use crate::clock::Timestamp;
 use crate::database::{Value, database_error};
 use crate::error::Result;
-use crate::quota::meter::{Counter, CounterKey, CounterState, LineCount};
+use crate::quota::meter::{Counter, CounterKey, CounterState};
 use crate::scope::Backend;
 
 pub(super) fn int(number: u64) -> Value<'static> {
@@ -16,12 +16,13 @@ pub(super) fn number<DB: Backend>(row: &DB::Row, column: usize) -> Result<u64> {
     Ok(u64::try_from(number).unwrap_or(0))
 }
 
-pub(super) fn found(states: &[CounterState]) -> Vec<LineCount> {
-    states.iter().map(|state| count(*state, Vec::new())).collect()
-}
-
-pub(super) fn count(state: CounterState, reached: Vec<u16>) -> LineCount {
-    LineCount { used: state.used, held: state.held, reached }
+/// The values of a statement on one counter: its name as `$1` to `$4`, then the others.
+pub(super) fn of_counter<'a>(tenant: &'a str, key: &'a CounterKey, more: &[Value<'a>]) -> Vec<Value<'a>> {
+    let CounterKey { feature, subject, period } = key;
+    let mut values =
+        vec![Value::Text(tenant), Value::Text(feature), Value::Text(subject), Value::Text(period)];
+    values.extend_from_slice(more);
+    values
 }
 
 pub(super) fn state<DB: Backend>(row: &DB::Row) -> Result<CounterState> {
