@@ -186,6 +186,15 @@ impl Catalog {
         if terms.is_empty() {
             return Ok(plan.entitlements().clone());
         }
+        if let Some(known) = terms.compiled.get(&self.keys, plan.key(), now) {
+            return Ok(known);
+        }
+        let own = Arc::new(self.compile_for(plan, terms, now)?);
+        terms.compiled.set(&own, now, terms.changes());
+        Ok(own)
+    }
+
+    fn compile_for(&self, plan: &Plan, terms: &PlanTerms, now: Timestamp) -> Result<Entitlements> {
         let version = plan.version(terms.pinned_version(plan.key()))?;
         let mut own = Entitlements::clone(&version.entitlements);
         own.billing_anchor = terms.billing_anchor();
@@ -210,7 +219,7 @@ impl Catalog {
         for (feature, _) in features.iter_mut().zip(self.declared.values()).filter(|(_, one)| one.disabled) {
             feature.deny();
         }
-        Ok(Arc::new(own))
+        Ok(own)
     }
 
     /// Additions first, then values that replace, then denials.
@@ -223,9 +232,9 @@ impl Catalog {
             .chain(active(|change| matches!(change, OverrideChange::Deny)));
         for one in all {
             // A feature that the catalog no longer declares is an error where it is used.
-            if let Some(index) = self.keys.index(one.feature()) {
-                let (_, declared) =
-                    self.declared.iter().nth(index).expect("the keys are those of the declarations");
+            if let (Some(index), Some(declared)) =
+                (self.keys.index(one.feature()), self.declared.get(one.feature()))
+            {
                 apply(&mut features[index], declared, one)?;
             }
         }

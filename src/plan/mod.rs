@@ -53,6 +53,7 @@ mod file;
 mod key;
 mod limit;
 mod locate;
+mod memo;
 mod period;
 mod products;
 mod rule;

@@ -9,6 +9,7 @@ use super::compile::feature_of;
 use super::feature::FeatureKind;
 use super::file::{Declaration, LimitValue, Value, ValueTable};
 use super::limit::Limit;
+use super::memo::Memo;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -33,6 +34,8 @@ pub struct PlanTerms {
     /// Every override in the order in which it was added, also those that have ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) overrides: Vec<Override>,
+    #[serde(skip)]
+    pub(super) compiled: Memo,
 }
 
 impl PlanTerms {
@@ -66,22 +69,31 @@ impl PlanTerms {
         &self.overrides
     }
 
+    /// When an override starts or ends.
+    pub(super) fn changes(&self) -> impl Iterator<Item = Timestamp> {
+        self.overrides.iter().flat_map(|one| [Some(one.starts), one.ends]).flatten()
+    }
+
     /// Pins the tenant to a version of a plan. With `None` it has the current version.
     pub(crate) fn pin(&mut self, plan: &str, version: Option<u32>) {
+        self.compiled = Memo::default();
         self.pinned = version.map(|version| (plan.to_owned(), version));
     }
 
     /// Replaces what a subscription decides.
     #[cfg(feature = "stripe")]
     pub(crate) fn set_bought(&mut self, addons: Vec<String>, seats: Option<u64>) {
+        self.compiled = Memo::default();
         (self.addons, self.seats) = (addons, seats);
     }
 
     pub(crate) fn set_billing_anchor(&mut self, anchor: Option<Timestamp>) {
+        self.compiled = Memo::default();
         self.billing_anchor = anchor;
     }
 
     pub(crate) fn add(&mut self, new: NewOverride, actor: String, now: Timestamp) -> Result<()> {
+        self.compiled = Memo::default();
         let NewOverride { id, feature, change, starts, ends, reason } = new;
         let starts = starts.unwrap_or(now);
         if reason.trim().is_empty() {
@@ -98,6 +110,7 @@ impl PlanTerms {
 
     /// Ends an override now. It stays in the list.
     pub(crate) fn end(&mut self, id: Uuid, actor: String, reason: String, now: Timestamp) -> Result<()> {
+        self.compiled = Memo::default();
         let found = self.overrides.iter_mut().find(|one| one.id == id);
         let Some(found) = found.filter(|one| one.ends.is_none_or(|ends| ends > now)) else {
             return Err(Error::new(

@@ -303,3 +303,24 @@ fn q42_warning_levels_are_rounded_up() {
     assert!(crossed(Limit::AtMost(100), 80, 81).is_empty());
     assert!(crossed(Limit::AtMost(0), 0, 1).is_empty() && crossed(Limit::Unlimited, 0, 1).is_empty());
 }
+
+/// What was compiled for a tenant is used again while it is right, and only by the catalog that compiled it.
+#[test]
+fn entitlements_are_compiled_once_between_two_changes() {
+    let catalog = Catalog::from_toml(FULL).unwrap();
+    let other = Catalog::from_toml(&FULL.replacen("projects  = 3", "projects  = 4", 1)).unwrap();
+    let hour = std::time::Duration::from_hours(1);
+    let mut terms = PlanTerms::default();
+    with(&mut terms, NewOverride::add("projects", 2, "r").from(NOW).until(NOW.after(hour)));
+    let at = |catalog: &Catalog, plan, now| catalog.entitlements_for(plan, &terms, now).unwrap();
+    let first = at(&catalog, "free", NOW);
+    assert!(std::sync::Arc::ptr_eq(&first, &at(&catalog, "free", NOW.after(hour / 2))));
+    assert_eq!(at(&catalog, "free", NOW.after(hour)).limit("projects").unwrap(), Limit::AtMost(3));
+    assert_eq!(at(&catalog, "free", NOW).limit("projects").unwrap(), Limit::AtMost(5), "the clock went back");
+    assert_eq!(at(&catalog, "pro", NOW).limit("projects").unwrap(), Limit::AtMost(12));
+    assert_eq!(at(&other, "free", NOW).limit("projects").unwrap(), Limit::AtMost(6));
+    let mut changed = terms.clone();
+    with(&mut changed, NewOverride::deny("projects", "r"));
+    let denied = catalog.entitlements_for("free", &changed, NOW).unwrap();
+    assert_eq!(denied.limit("projects").unwrap(), Limit::AtMost(0), "a copy is compiled anew");
+}
