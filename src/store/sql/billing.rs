@@ -6,13 +6,13 @@ use async_trait::async_trait;
 
 use super::SqlStore;
 use super::outbox;
-use super::query::{execute, fetch, stored, text, time};
+use super::query::{execute, fetch, record, stored, text, time};
 use super::tenants::{TENANT_BY_ID, save_tenant, tenant_where};
 use super::usage_errors;
 use crate::audit::AuditEvent;
 use crate::billing::{BillingStore, BillingTx, Dispute, OutboxRow, Quarantined, Subscription, UsageError};
 use crate::clock::Timestamp;
-use crate::database::{OpenTransaction, OwnTables, Route, TxMode, Value, database_error, insert_event};
+use crate::database::{OpenTransaction, OwnTables, TxMode, Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
 use crate::store::errors::{checkout_exists, subscription_of_another_tenant};
@@ -211,10 +211,7 @@ impl<DB: Backend> BillingTx for SqlTx<'_, DB> {
     }
 
     async fn record(&mut self, event: &AuditEvent) -> Result<()> {
-        DB::switch(self.tx.conn(), event.tenant(), &Route::default(), false)
-            .await
-            .map_err(|e| database_error(&e))?;
-        insert_event::<DB>(self.tx.conn(), &self.own_tables.bound(event.tenant()), event).await
+        record::<DB>(&mut self.tx, self.own_tables, event).await
     }
 
     async fn quarantine(&mut self, event: &Quarantined) -> Result<()> {

@@ -32,8 +32,7 @@ use tokio::sync::OnceCell;
 
 use crate::audit::{AuditEvent, AuditSink};
 use crate::database::{
-    Begin, ConnectionMode, Lease, OpenTransaction, OwnTables, Route, Source, TxMode, UseCount,
-    database_error, insert_event,
+    Begin, ConnectionMode, Lease, OpenTransaction, OwnTables, Route, Source, TxMode, UseCount, database_error,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
@@ -227,10 +226,7 @@ impl<DB: Backend> AuditSink for SqlStore<DB> {
         let own_tables = self.own_tables().await?;
         let mut tx = self.begin_tx(TxMode::Write).await?;
         for event in events {
-            DB::switch(tx.conn(), event.tenant(), &Route::default(), false)
-                .await
-                .map_err(|e| database_error(&e))?;
-            insert_event::<DB>(tx.conn(), &own_tables.bound(event.tenant()), event).await?;
+            query::record::<DB>(&mut tx, own_tables, event).await?;
         }
         tx.commit().await
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::SqlStore;
+use super::query::record;
 use super::tenants::{TENANT_BY_ID, save_tenant, tenant_where};
 use crate::audit::AuditEvent;
 use crate::context::{Actor, unknown_tenant};
-use crate::database::{Route, TxMode, database_error, insert_event};
+use crate::database::TxMode;
 use crate::error::{ErrorKind, Result};
 use crate::plan::{Catalog, NewOverride};
 use crate::scope::Backend;
@@ -95,10 +96,7 @@ impl<DB: Backend> SqlStore<DB> {
                 Err(error) if error.kind() == ErrorKind::StaleVersion && attempt < ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error),
                 Ok(saved) => {
-                    DB::switch(tx.conn(), id, &Route::default(), false)
-                        .await
-                        .map_err(|e| database_error(&e))?;
-                    insert_event::<DB>(tx.conn(), &own_tables.bound(id), &event).await?;
+                    record::<DB>(&mut tx, own_tables, &event).await?;
                     tx.commit().await?;
                     return Ok(saved);
                 }

@@ -2,7 +2,10 @@
 
 use sqlx::SqlSafeStr;
 
-use crate::database::{Conn, Value, arguments, database_error};
+use crate::audit::AuditEvent;
+use crate::database::{
+    Conn, OpenTransaction, OwnTables, Route, Value, arguments, database_error, insert_event,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
 use crate::store::invalidation::Invalidation;
@@ -52,4 +55,15 @@ pub(super) fn stored<T>(parsed: Result<T>) -> Result<T> {
 #[cfg(any(feature = "api-keys", feature = "custom-domains", feature = "quota", feature = "stripe"))]
 pub(super) fn time<DB: Backend>(row: &DB::Row, column: usize) -> Result<crate::clock::Timestamp> {
     DB::int(row, column).map(crate::clock::Timestamp::from_micros).map_err(|e| database_error(&e))
+}
+
+/// Writes an audit event in a transaction of the control plane. From here on the transaction is one of the event's
+/// tenant.
+pub(super) async fn record<DB: Backend>(
+    tx: &mut OpenTransaction<DB>,
+    own_tables: &OwnTables,
+    event: &AuditEvent,
+) -> Result<()> {
+    DB::switch(tx.conn(), event.tenant(), &Route::default(), false).await.map_err(|e| database_error(&e))?;
+    insert_event::<DB>(tx.conn(), &own_tables.bound(event.tenant()), event).await
 }
