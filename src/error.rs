@@ -261,7 +261,7 @@ impl Error {
     }
 
     /// The same rejection for a caller who may not know what the tenant has and uses.
-    #[cfg(all(feature = "quota", any(feature = "actix-web", feature = "tower")))]
+    #[cfg(any(feature = "actix-web", feature = "tower"))]
     pub(crate) fn without_numbers(self) -> Self {
         let Some(denial) = self.0.denial else { return self };
         let retry_after = denial.retry_after;

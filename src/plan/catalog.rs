@@ -24,6 +24,8 @@ pub struct Catalog {
     version: u32,
     declared: BTreeMap<String, Declaration>,
     keys: Arc<KeyTable>,
+    /// The plans from the lowest to the highest.
+    order: Arc<[String]>,
     plans: BTreeMap<String, Plan>,
     addons: BTreeMap<String, Addon>,
     fallback: Option<String>,
@@ -82,9 +84,10 @@ impl Catalog {
         inherit(&mut file.plans)?;
         check_order(&file)?;
         let keys = Arc::new(KeyTable::new(file.features.keys().cloned().collect()));
+        let order: Arc<[String]> = file.order.into();
         let common = Common {
             catalog_version: file.version,
-            order: file.order.into(),
+            order: order.clone(),
             upgrade_url: file.upgrade_url.map(Into::into),
         };
         let mut sold = SoldOnce::default();
@@ -108,7 +111,7 @@ impl Catalog {
             return Err(Fault::new(&["fallback"], text));
         }
         let (version, declared, fallback) = (file.version, file.features, file.fallback);
-        Ok(Self { version, declared, keys, plans, addons, fallback })
+        Ok(Self { version, declared, keys, order, plans, addons, fallback })
     }
 
     /// Checks that the catalog declares each of these keys with its kind. Call it at start with all keys of the
@@ -131,6 +134,23 @@ impl Catalog {
         Err(misconfigured(format!(
             "the catalog declares {}; fix the key in the program, or the catalog",
             wrong.join(", and ")
+        )))
+    }
+
+    /// Checks that the `order` of the catalog has each of these plans. Call it at start with all plans that the program
+    /// requires ([`Entitlements::require_plan`]): a typo then stops the program, not a request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`], with every plan that is missing.
+    pub fn require_plans(self, plans: &[&str]) -> Result<Self> {
+        let lacks = |plan: &&&str| !self.order.iter().any(|known| known == **plan);
+        let missing: Vec<_> = plans.iter().filter(lacks).map(|plan| format!("`{plan}`")).collect();
+        if missing.is_empty() {
+            return Ok(self);
+        }
+        Err(misconfigured(format!(
+            "the `order` of the catalog lacks {}; fix the key in the program, or the catalog",
+            missing.join(" and ")
         )))
     }
 

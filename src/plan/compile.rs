@@ -46,6 +46,9 @@ fn check_declaration(declared: &Declaration) -> Result<(), String> {
             return Err(format!("is {kind}, which has no `{name}`; remove it"));
         }
     }
+    if declared.on_failure == Some(FailurePolicy::LastLease) && !is_quota {
+        return Err(format!("is {kind}, which has no lease; write `on_failure = \"closed\"` or `\"open\"`"));
+    }
     if declared.disabled && kind == FeatureKind::Config {
         return Err("is a config value, which cannot be disabled; set another value in each plan".to_owned());
     }

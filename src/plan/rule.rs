@@ -38,7 +38,8 @@ pub enum FailurePolicy {
     Closed,
     /// Allows, without counting, and marks the decision. The default of rates.
     Open,
-    /// Allows what the node still has of its lease, then rejects.
+    /// Allows what the node still has of its lease, then rejects. For quotas that are charged by `LeasedQuotas`; without
+    /// leases it is as [`Closed`](Self::Closed).
     LastLease,
 }
 

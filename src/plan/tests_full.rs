@@ -136,6 +136,7 @@ fn a_catalog_that_contradicts_itself_is_rejected() {
         ("versions.1.features", "versions.old.features", "not a number below 2"),
         ("warn = [80, 100], timeout", "warn = [100, 80], timeout", "do not rise"),
         ("timeout_ms = 250", "timeout_ms = 0", "1 or more"),
+        ("lease_seconds = 300", "on_failure = \"last_lease\"", "which has no lease"),
         ("period = { seconds = 60 }", "period = { seconds = 0 }", "1 or more"),
         ("period = { seconds = 60 }, ", "", "a quota without a `period`"),
         ("kind = \"flag\" }\nbeta", "kind = \"flag\", per = \"user\" }\nbeta", "has no `per`"),
@@ -183,6 +184,9 @@ fn plans_have_an_order() {
     assert_eq!(denied.kind(), ErrorKind::PlanTooLow);
     assert_eq!(denied.plan_denial().unwrap().required_plan.as_deref(), Some("enterprise"));
     assert_eq!(pro.is_at_least("gold").unwrap_err().kind(), ErrorKind::UnknownPlan);
+    let error = catalog.clone().require_plans(&["pro", "gold", "enterprize"]).unwrap_err();
+    assert!(error.to_string().contains("lacks `gold` and `enterprize`"), "{error}");
+    assert!(catalog.clone().require_plans(&["free", "pro"]).is_ok());
     let old = catalog.entitlements("old").unwrap();
     assert_eq!(
         old.require_plan("free").unwrap_err().kind(),

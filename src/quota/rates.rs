@@ -302,6 +302,7 @@ fn over_burst(feature: &str, n: NonZeroU32, bucket: Bucket) -> Error {
 fn rate_limited(ctx: &TenantContext, feature: &str, bucket: Bucket, wait: Duration) -> Error {
     let mut denial = ctx.entitlements().denial(Some(feature));
     (denial.limit, denial.retry_after) = (Some(bucket.limit), Some(wait));
+    denial.window = Some(Duration::from_secs(bucket.seconds.into()));
     let (plan, Bucket { limit, seconds, .. }) = (ctx.entitlements().plan(), bucket);
     let text = format!("the plan `{plan}` allows {limit} `{feature}` in {seconds} s; try again in {wait:?}");
     Error::denied(ErrorKind::RateLimited, text, denial)

@@ -1,12 +1,16 @@
 //! axum: [`TenantContext`] as an extractor, [`Error`] as a response. The middleware is in `tower.rs`.
 
 use axum::body::Body;
+#[cfg(feature = "quota")]
+use axum::extract::FromRef;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 #[cfg(feature = "quota")]
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+#[cfg(feature = "quota")]
+use super::charged::{Charged, QuotaKey};
 use super::extract::{FeatureKey, PlanKey, RequireActive, RequireFeature, RequirePlan};
 use super::missing::missing_middleware;
 use super::response::problem_response;
@@ -14,6 +18,8 @@ use super::response::problem_response;
 use super::usage::UsageResponse;
 use crate::context::TenantContext;
 use crate::error::Error;
+#[cfg(feature = "quota")]
+use crate::quota::Quotas;
 
 /// Extracts the context that the [`TenantLayer`](crate::web::TenantLayer) inserted into the request. A handler with
 /// this argument cannot run without a tenant.
@@ -51,6 +57,19 @@ impl<S: Send + Sync> FromRequestParts<S> for RequireActive {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         Self::of(TenantContext::from_request_parts(parts, state).await?)
+    }
+}
+
+/// Charges the quota by the [`Quotas`] in the state of the router.
+#[cfg(feature = "quota")]
+impl<S: Send + Sync, K: QuotaKey> FromRequestParts<S> for Charged<K>
+where
+    Quotas: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Self::of(TenantContext::from_request_parts(parts, state).await?, &Quotas::from_ref(state)).await
     }
 }
 

@@ -7,17 +7,41 @@ use std::ops::Deref;
 
 use crate::context::{Actor, TenantContext, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::Flag;
 use crate::tenant::TenantStatus;
+
+/// Gives an extractor with a context the methods of the context.
+macro_rules! holds_context {
+    ($name:ident) => {
+        impl<K> $name<K> {
+            /// The context.
+            pub fn into_context(self) -> TenantContext {
+                self.ctx
+            }
+        }
+
+        impl<K> Deref for $name<K> {
+            type Target = TenantContext;
+
+            fn deref(&self) -> &TenantContext {
+                &self.ctx
+            }
+        }
+    };
+}
+#[cfg(feature = "quota")]
+pub(super) use holds_context;
 
 /// Names a flag of the [`Catalog`](crate::plan::Catalog) by a type, for [`RequireFeature`].
 ///
 /// ```
+/// use tenancy::plan::Flag;
 /// use tenancy::web::{FeatureKey, RequireFeature};
 ///
 /// enum Export {}
 ///
 /// impl FeatureKey for Export {
-///     const KEY: &'static str = "export";
+///     const FLAG: Flag = Flag::new("export"); // `Catalog::require(&[&Export::FLAG])` checks it at start
 /// }
 ///
 /// async fn export(ctx: RequireFeature<Export>) -> String {
@@ -25,8 +49,8 @@ use crate::tenant::TenantStatus;
 /// }
 /// ```
 pub trait FeatureKey {
-    /// The key of the flag in the catalog.
-    const KEY: &'static str;
+    /// The flag.
+    const FLAG: Flag;
 }
 
 /// An extractor for axum and actix-web: the context of a tenant whose plan includes the feature `F`.
@@ -49,29 +73,16 @@ impl<F: FeatureKey> RequireFeature<F> {
     /// # Errors
     /// [`ErrorKind::FeatureNotInPlan`], or [`ErrorKind::UnknownFeature`].
     pub fn of(ctx: TenantContext) -> Result<Self> {
-        ctx.entitlements().require(F::KEY)?;
+        F::FLAG.require(ctx.entitlements())?;
         Ok(Self { ctx, feature: PhantomData })
     }
 }
 
-impl<F> RequireFeature<F> {
-    /// The context.
-    pub fn into_context(self) -> TenantContext {
-        self.ctx
-    }
-}
-
-impl<F> Deref for RequireFeature<F> {
-    type Target = TenantContext;
-
-    fn deref(&self) -> &TenantContext {
-        &self.ctx
-    }
-}
+holds_context!(RequireFeature);
 
 impl<F: FeatureKey> fmt::Debug for RequireFeature<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequireFeature").field("feature", &F::KEY).field("ctx", &self.ctx).finish()
+        f.debug_struct("RequireFeature").field("flag", &F::FLAG).field("ctx", &self.ctx).finish()
     }
 }
 
@@ -91,7 +102,8 @@ impl<F: FeatureKey> fmt::Debug for RequireFeature<F> {
 /// }
 /// ```
 pub trait PlanKey {
-    /// The key of the plan in the catalog.
+    /// The key of the plan in the catalog. [`Catalog::require_plans`](crate::plan::Catalog::require_plans) checks it
+    /// at start.
     const KEY: &'static str;
 }
 
@@ -119,20 +131,7 @@ impl<P: PlanKey> RequirePlan<P> {
     }
 }
 
-impl<P> RequirePlan<P> {
-    /// The context.
-    pub fn into_context(self) -> TenantContext {
-        self.ctx
-    }
-}
-
-impl<P> Deref for RequirePlan<P> {
-    type Target = TenantContext;
-
-    fn deref(&self) -> &TenantContext {
-        &self.ctx
-    }
-}
+holds_context!(RequirePlan);
 
 impl<P: PlanKey> fmt::Debug for RequirePlan<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -19,6 +19,8 @@
 mod actix_web;
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(all(feature = "quota", any(feature = "actix-web", feature = "axum")))]
+mod charged;
 #[cfg(feature = "tower")]
 mod connection;
 mod core;
@@ -46,6 +48,8 @@ mod webhook_service;
 pub use self::actix_web::stripe_webhook_route;
 #[cfg(feature = "actix-web")]
 pub use self::actix_web::{PlanMiddleware, TenantMiddleware};
+#[cfg(all(feature = "quota", any(feature = "actix-web", feature = "axum")))]
+pub use self::charged::{Charged, QuotaKey};
 #[cfg(any(feature = "actix-web", feature = "axum"))]
 pub use self::extract::{FeatureKey, PlanKey, RequireActive, RequireFeature, RequirePlan};
 pub use self::peer::PeerAddr;

@@ -139,13 +139,13 @@ impl From<&Error> for Problem {
         // Strings and numbers always serialise.
         let json = serde_json::to_vec(&document).unwrap_or_default();
         let retry_after = denial.and_then(|denial| denial.retry_after).map(whole_seconds);
-        let rate_limit = denial.filter(|_| is_rate(kind)).map(RateLimit::of_denial);
+        let rate_limit = denial.filter(|_| is_rate(kind)).map(|denial| RateLimit::of_denial(kind, denial));
         Self { kind, detail, json, retry_after, rate_limit }
     }
 }
 
 /// Whether the kind is a rejection that a later request does not get.
-fn is_rate(kind: ErrorKind) -> bool {
+pub(super) fn is_rate(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::QuotaExceeded | ErrorKind::RateLimited | ErrorKind::ConcurrencyLimit)
 }
 

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::error::PlanDenial;
+use crate::error::{ErrorKind, PlanDenial};
+#[cfg(feature = "rates")]
+use crate::quota::RateDecision;
 
 /// The values of both headers. A limit that does not exist is not in them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,11 +42,23 @@ impl RateLimit {
         }
     }
 
-    pub(super) fn of_denial(denial: &PlanDenial) -> Self {
+    /// Adds a rate: `limit` in its window. More than that may be allowed at once, where the plan has a burst, so a client
+    /// that keeps to these numbers is never rejected.
+    #[cfg(feature = "rates")]
+    pub(super) fn add_rate(&mut self, rate: &RateDecision) {
+        let (Some(limit), Some(remaining)) = (rate.limit.max(), rate.remaining) else { return };
+        let window = Duration::from_secs(rate.seconds.into());
+        self.add(rate.feature, Some(limit), Some(window), limit.min(remaining.into()), rate.reset_after);
+    }
+
+    pub(super) fn of_denial(kind: ErrorKind, denial: &PlanDenial) -> Self {
         let mut headers = Self::default();
         if let Some(feature) = &denial.feature {
             let remaining = denial.limit.unwrap_or(0).saturating_sub(denial.used.unwrap_or(u64::MAX));
             headers.add(feature, denial.limit, denial.window, remaining, denial.retry_after);
+            if kind == ErrorKind::ConcurrencyLimit && !headers.policies.is_empty() {
+                headers.policies.push_str(";qu=\"concurrent-requests\"");
+            }
         }
         headers
     }

@@ -16,7 +16,7 @@ use axum::http::Request;
 use axum::routing::get;
 use serde_json::{Value, json};
 use tenancy::context::TenantDirectory;
-use tenancy::plan::Catalog;
+use tenancy::plan::{Catalog, Flag};
 use tenancy::resolve::{HeaderSource, HostSource, OwnedRequest, Resolver, TlsInfo, TrustedPeers};
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, TenantStatus, TenantStore};
@@ -29,21 +29,21 @@ use crate::fixture::{PROXY, UNTRUSTED, bearer, tokens};
 enum Export {}
 
 impl FeatureKey for Export {
-    const KEY: &'static str = "export";
+    const FLAG: Flag = Flag::new("export");
 }
 
 /// A feature that the catalog does not declare.
 enum Misspelt {}
 
 impl FeatureKey for Misspelt {
-    const KEY: &'static str = "exprot";
+    const FLAG: Flag = Flag::new("exprot");
 }
 
 /// A feature that is a gauge.
 enum Seats {}
 
 impl FeatureKey for Seats {
-    const KEY: &'static str = "seats";
+    const FLAG: Flag = Flag::new("seats");
 }
 
 const CATALOG: &str = r#"

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use actix_web::body::to_bytes;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::test::TestRequest;
-use actix_web::web::{resource, to};
+use actix_web::web::{Data, resource, to};
 use actix_web::{HttpRequest, dev::Service};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::FromRef;
 use axum::http::{HeaderMap, Request};
 use axum::routing::get;
 use serde_json::{Value, json};
@@ -20,13 +21,13 @@ use tenancy::plan::{Catalog, Flag};
 use tenancy::quota::meter::{
     Charge, ChargeOutcome, Counter, CounterKey, CounterState, Meter, Resolution, ResolveOutcome,
 };
-use tenancy::quota::{Quota, Quotas};
+use tenancy::quota::{Quota, Quotas, Rate, Rates};
 use tenancy::resolve::{HostSource, Resolver};
 use tenancy::store::MemoryStore;
 use tenancy::tenant::{NewTenant, Slug, TenantId, TenantStore};
 use tenancy::web::{
-    Decisions, PlanKey, PlanLayer, PlanMiddleware, PlanRules, RequirePlan, TenantLayer, TenantMiddleware,
-    UsageResponse,
+    Charged, Decisions, PlanKey, PlanLayer, PlanMiddleware, PlanRules, QuotaKey, RequirePlan, TenantLayer,
+    TenantMiddleware, UsageResponse,
 };
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tower::ServiceExt;
@@ -42,22 +43,32 @@ export    = { kind = "flag" }
 api_calls = { kind = "quota", unit = "requests", period = "month", warn = [50] }
 ever      = { kind = "quota", period = "lifetime" }
 loose     = { kind = "quota", period = "day", on_failure = "open" }
+requests  = { kind = "rate" }
 [plans.free.features]
 export    = false
 api_calls = 2
 ever      = 5
 loose     = 9
+requests  = { limit = 2, seconds = 60, burst = 3 }
 [plans.pro]
 extends = "free"
 [plans.pro.features]
 export    = true
 api_calls = "unlimited"
+requests  = "unlimited"
 "#;
 
 const EXPORT: Flag = Flag::new("export");
 const API_CALLS: Quota = Quota::new("api_calls");
 const EVER: Quota = Quota::new("ever");
 const LOOSE: Quota = Quota::new("loose");
+const REQUESTS: Rate = Rate::new("requests");
+
+enum Calls {}
+
+impl QuotaKey for Calls {
+    const QUOTA: Quota = API_CALLS;
+}
 
 enum Pro {}
 
@@ -65,9 +76,17 @@ impl PlanKey for Pro {
     const KEY: &'static str = "pro";
 }
 
-/// One framework's quotas. Both count the same requests, each in a store of its own.
+/// One framework's quotas and rates. Both count the same requests, each in a store of its own.
+#[derive(Clone)]
 struct Counted {
     quotas: Quotas,
+    rates: Rates,
+}
+
+impl FromRef<Counted> for Quotas {
+    fn from_ref(counted: &Counted) -> Self {
+        counted.quotas.clone()
+    }
 }
 
 struct Fixture {
@@ -84,13 +103,18 @@ async fn seeded(meters: [Arc<dyn Meter>; 2]) -> Fixture {
     for (slug, plan) in [("acme", "free"), ("globex", "pro")] {
         store.insert(NewTenant::active(slug, plan).unwrap()).await.unwrap();
     }
-    let catalog =
-        Catalog::from_toml(CATALOG).unwrap().require(&[&EXPORT, &API_CALLS, &EVER, &LOOSE]).unwrap();
+    let catalog = Catalog::from_toml(CATALOG)
+        .unwrap()
+        .require(&[&EXPORT, &API_CALLS, &EVER, &LOOSE, &REQUESTS])
+        .unwrap();
     let resolver = Resolver::new(TenantDirectory::new(store.clone(), catalog))
         .source(HostSource::new(["example.com"]).unwrap())
         .source(tokens());
-    let counted = meters
-        .map(|meter| Counted { quotas: Quotas::new(meter).with_clock(Arc::new(ManualClock::new(NOW))) });
+    let clock = Arc::new(ManualClock::new(NOW));
+    let counted = meters.map(|meter| Counted {
+        quotas: Quotas::new(meter).with_clock(clock.clone()),
+        rates: Rates::local().with_clock(clock.clone()),
+    });
     Fixture { store, resolver: Arc::new(resolver), counted }
 }
 
@@ -98,9 +122,12 @@ async fn in_memory() -> Fixture {
     seeded([Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new())]).await
 }
 
+const PATHS: [&str; 6] = ["/calls", "/export", "/pro", "/gold", "/loose", "/limited"];
+
 /// The rules of each route.
-fn rules(path: &str, quotas: &Quotas) -> PlanRules {
+fn rules(path: &str, Counted { quotas, rates }: &Counted) -> PlanRules {
     match path {
+        "/limited" => PlanRules::new().limit_rate(rates, REQUESTS).charge(quotas, EVER, 1),
         "/calls" => PlanRules::new().charge(quotas, API_CALLS, 1).charge(quotas, EVER, 1),
         "/export" => PlanRules::new().require_feature(EXPORT).charge(quotas, API_CALLS, 1),
         "/pro" => PlanRules::new().require_plan("pro").charge(quotas, API_CALLS, 1),
@@ -127,6 +154,10 @@ async fn on_actix(request: HttpRequest) -> String {
 
 async fn pro_only(ctx: RequirePlan<Pro>) -> String {
     ctx.into_context().tenant().slug().to_string()
+}
+
+async fn charged(calls: Charged<Calls>) -> String {
+    format!("{} {}", calls.tenant().slug(), calls.decision().used)
 }
 
 /// Status, the headers that matter, and the body.
@@ -159,9 +190,11 @@ impl Fixture {
             let known = headers.get("if-none-match").map(|value| value.as_bytes().to_vec());
             Ok(UsageResponse::new(&quotas.snapshot(&ctx).await?, known.as_deref()))
         };
-        let mut app = Router::new().route("/pro-only", get(pro_only)).route("/usage", get(usage));
-        for path in ["/calls", "/export", "/pro", "/gold", "/loose"] {
-            let layer = PlanLayer::new(rules(path, &self.counted[0].quotas));
+        let charged = Router::new().route("/charged", get(charged)).with_state(self.counted[0].clone());
+        let mut app =
+            Router::new().route("/pro-only", get(pro_only)).route("/usage", get(usage)).merge(charged);
+        for path in PATHS {
+            let layer = PlanLayer::new(rules(path, &self.counted[0]));
             app = app.merge(Router::new().route(path, get(on_axum)).layer(layer));
         }
         let outside = PlanLayer::new(PlanRules::new());
@@ -194,11 +227,13 @@ impl Fixture {
         };
         let tenants = TenantMiddleware::allow_unauthenticated(self.resolver.clone());
         let mut app = actix_web::App::new()
+            .app_data(Data::new(self.counted[1].quotas.clone()))
             .service(resource("/pro-only").wrap(tenants.clone()).to(pro_only))
+            .service(resource("/charged").wrap(tenants.clone()).to(charged))
             .service(resource("/usage").wrap(tenants.clone()).route(actix_web::web::get().to(usage)))
             .service(resource("/outside").wrap(PlanMiddleware::new(PlanRules::new())).route(to(on_actix)));
-        for path in ["/calls", "/export", "/pro", "/gold", "/loose"] {
-            let plan = PlanMiddleware::new(rules(path, &self.counted[1].quotas));
+        for path in PATHS {
+            let plan = PlanMiddleware::new(rules(path, &self.counted[1]));
             app = app.service(resource(path).wrap(plan).wrap(tenants.clone()).route(to(on_actix)));
         }
         let app = actix_web::test::init_service(app).await;
@@ -259,6 +294,53 @@ async fn a_quota_has_headers_and_ends_with_429() {
         "an unlimited quota is counted, too"
     );
     assert_eq!(header(&globex, "ratelimit"), r#""ever";r=4"#, "no number stands for unlimited");
+}
+
+#[tokio::test]
+async fn a_rate_has_headers_and_ends_with_429() {
+    let app = in_memory().await;
+    for (n, remaining) in [(1, 2), (2, 1), (3, 0)] {
+        let allowed = app.of("acme", "/limited").await;
+        assert_eq!((allowed.0, allowed.2.as_str()), (200, format!("ever {n}").as_str()));
+        assert_eq!(header(&allowed, "ratelimit-policy"), r#""requests";q=2;w=60, "ever";q=5"#);
+        let ever = 5 - n;
+        let state = format!(r#""requests";r={remaining};t={}, "ever";r={ever}"#, 30 * n);
+        assert_eq!(header(&allowed, "ratelimit"), state);
+    }
+    let denied = app.of("acme", "/limited").await;
+    assert_eq!((denied.0, header(&denied, "retry-after")), (429, "30"));
+    assert_eq!(header(&denied, "ratelimit-policy"), r#""requests";q=2;w=60"#);
+    assert_eq!(header(&denied, "ratelimit"), r#""requests";r=0;t=30"#);
+    let problem = document(&denied);
+    assert_eq!(problem["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+    assert_eq!(problem["violated-policies"], json!(["requests"]));
+    let next = app.of("acme", "/calls").await;
+    assert_eq!(next.2, "api_calls 1 ever 4", "a request beyond the rate is not charged");
+    // An unauthenticated caller learns when to come again, and nothing of the tenant.
+    let anonymous = app.ask("/limited", "acme.example.com", None, None).await;
+    assert_eq!((anonymous.0, header(&anonymous, "retry-after")), (429, "30"));
+    assert_eq!(header(&anonymous, "ratelimit"), "");
+    assert!(!anonymous.2.contains("\"requests\"") && !anonymous.2.contains("free"), "{}", anonymous.2);
+    // A tenant without a limit has no such header, and the other tenant's requests do not count.
+    for _ in 0..5 {
+        let other = app.of("globex", "/limited").await;
+        assert_eq!((other.0, header(&other, "ratelimit-policy")), (200, r#""ever";q=5"#));
+    }
+}
+
+#[tokio::test]
+async fn an_extractor_charges_a_quota() {
+    let app = in_memory().await;
+    for expected in ["acme 1", "acme 2"] {
+        let charged = app.of("acme", "/charged").await;
+        assert_eq!((charged.0, charged.2.as_str()), (200, expected));
+    }
+    let denied = app.of("acme", "/charged").await;
+    assert_eq!((denied.0, &document(&denied)["feature"]), (429, &json!("api_calls")));
+    let anonymous = app.ask("/charged", "acme.example.com", None, None).await;
+    assert_eq!(anonymous.0, 429);
+    assert!(!anonymous.2.contains("api_calls"), "{}", anonymous.2);
+    assert_eq!(app.of("globex", "/charged").await.2, "globex 1", "the other tenant's quota is its own");
 }
 
 #[tokio::test]

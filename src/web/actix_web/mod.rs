@@ -7,15 +7,21 @@ mod view;
 mod webhook;
 
 use std::future::{Ready, ready};
+#[cfg(feature = "quota")]
+use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
+#[cfg(feature = "quota")]
+use actix_web::web::Data;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
 
 pub use self::middleware::TenantMiddleware;
 pub use self::plan::PlanMiddleware;
 #[cfg(feature = "stripe")]
 pub use self::webhook::stripe_webhook_route;
+#[cfg(feature = "quota")]
+use super::charged::{Charged, QuotaKey};
 use super::extract::{FeatureKey, PlanKey, RequireActive, RequireFeature, RequirePlan};
 use super::missing::missing_middleware;
 use super::problem::Problem;
@@ -23,6 +29,10 @@ use super::problem::Problem;
 use super::usage::UsageResponse;
 use crate::context::TenantContext;
 use crate::error::Error;
+#[cfg(feature = "quota")]
+use crate::error::ErrorKind;
+#[cfg(feature = "quota")]
+use crate::quota::Quotas;
 
 /// Extracts the context that the [`TenantMiddleware`] inserted into the request. A handler with this argument cannot
 /// run without a tenant.
@@ -64,6 +74,26 @@ impl FromRequest for RequireActive {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(context(request).and_then(Self::of))
     }
+}
+
+/// Charges the quota by the [`Quotas`] in the data of the application.
+#[cfg(feature = "quota")]
+impl<K: QuotaKey + 'static> FromRequest for Charged<K> {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let ctx = context(request);
+        let quotas = request.app_data::<Data<Quotas>>().cloned();
+        Box::pin(async move { Self::of(ctx?, &*quotas.ok_or_else(missing_quotas)?).await })
+    }
+}
+
+#[cfg(feature = "quota")]
+fn missing_quotas() -> Error {
+    let text = "a handler takes a `Charged`, but the application has no `Quotas`: add \
+                `.app_data(web::Data::new(quotas))` to it";
+    Error::new(ErrorKind::Misconfigured, text)
 }
 
 fn context(request: &HttpRequest) -> Result<TenantContext, Error> {
