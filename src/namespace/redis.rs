@@ -194,13 +194,15 @@ fn millis(ttl: Duration) -> Result<u64> {
 }
 
 pub(crate) fn redis_error(error: RedisError) -> Error {
-    let is_transient = matches!(
-        error.kind(),
+    use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly, TryAgain};
+    let is_transient = match error.kind() {
+        // `ReadOnly`: a failover made this server a replica.
         RedisErrorKind::Io
-            | RedisErrorKind::Server(
-                ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown | ServerErrorKind::TryAgain
-            )
-    );
+        | RedisErrorKind::ClusterConnectionNotFound
+        | RedisErrorKind::Server(BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain) => true,
+        // It accepts no writes for now: its memory or its disk is full, or its replicas are gone.
+        _ => matches!(error.code(), Some("OOM" | "MISCONF" | "NOREPLICAS")),
+    };
     if is_transient {
         Error::new(ErrorKind::StoreUnavailable, "Redis cannot be reached").with_source(error)
     } else {

@@ -7,6 +7,8 @@ mod common;
 mod log;
 #[path = "../fixture/numbers.rs"]
 mod numbers;
+#[path = "../fixture/server.rs"]
+mod server;
 #[path = "../fixture/suites.rs"]
 mod suites;
 
@@ -22,5 +24,7 @@ mod place_migrations;
 mod provisioning;
 mod proxy;
 mod rates;
+mod redis_counters;
+mod redis_servers;
 mod slugs;
 mod tenant_store;

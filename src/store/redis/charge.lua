@@ -22,7 +22,7 @@ for at, line in ipairs(charge.lines) do
   if not after[at] then return report('denied', at - 1, before) end
 end
 for at, line in ipairs(charge.lines) do
-  save(index, KEYS[2 + 2 * at], line, after[at])
+  save(index, KEYS[2 + 2 * at], line, after[at], charge.now)
   if charge.hold then
     local holds = KEYS[3 + 2 * at]
     redis.call('HSET', holds, charge.hold, text(line.amount) .. ':' .. text(charge.expires))

@@ -46,15 +46,29 @@ local function apply(line, state, amount, is_hold, is_forced, now)
   return after
 end
 
+-- Adds a counter to the index of the tenant, by the time in milliseconds at which Redis deletes it. The first charge of
+-- a counter also removes those that Redis has deleted, and the index ends with its last counter.
+local function list(index, line, now)
+  if redis.call('ZSCORE', index, line.member) then return end
+  local now_ms, left = math.floor(now / 1000), redis.call('PTTL', index)
+  redis.call('ZREMRANGEBYSCORE', index, '-inf', '(' .. text(now_ms))
+  redis.call('ZADD', index, line.keep_ms and text(line.keep_ms) or '+inf', line.member)
+  if not line.keep_ms then
+    redis.call('PERSIST', index)
+  elseif left == -2 or (left >= 0 and line.keep_ms > now_ms + left) then
+    redis.call('PEXPIREAT', index, text(line.keep_ms))
+  end
+end
+
 -- Writes a counter, and gives it its end if it has none yet.
-local function save(index, counter, line, after)
+local function save(index, counter, line, after, now)
   redis.call('HSET', counter, 'used', text(after.used), 'warned', text(after.warned), 'start', text(line.start))
   if line.stop then redis.call('HSET', counter, 'end', text(line.stop)) end
   if after.over then redis.call('HSET', counter, 'over', text(after.over)) end
-  redis.call('ZADD', index, text(line.start), line.member)
   if line.keep_ms and redis.call('PTTL', counter) < 0 then
     redis.call('PEXPIREAT', counter, text(line.keep_ms))
   end
+  list(index, line, now)
 end
 
 local function report(kind, line, states)

@@ -1,5 +1,6 @@
 //! [`RedisMeter`]: quota counters in Redis. Each charge is one script, which Redis runs alone.
 
+mod connection;
 #[cfg(feature = "rates")]
 mod rates;
 mod reply;
@@ -8,10 +9,11 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionLike, ConnectionManager};
 use redis::{Client, Script, ScriptInvocation};
 use serde_json::{Map, Value, json};
 
+use self::connection::SharedConnection;
 #[cfg(feature = "rates")]
 pub use self::rates::RedisRates;
 use self::reply::{malformed, number};
@@ -27,8 +29,6 @@ use crate::tenant::TenantId;
 
 /// Counts quotas in Redis 5 or later, for several processes. Exact: each charge is one Lua script.
 ///
-/// All keys of a tenant have the same hash tag, so a charge of several quotas works on Redis Cluster, too.
-///
 /// ```
 /// # use std::sync::Arc;
 /// use tenancy::{quota::Quotas, store::RedisMeter};
@@ -39,13 +39,28 @@ use crate::tenant::TenantId;
 /// }
 /// ```
 ///
+/// # Redis Cluster
+/// All keys of a tenant have the same hash tag, so they are on one node, also those of a charge of several quotas.
+/// Enable the feature `cluster-async` of the crate `redis`, and pass its connection:
+///
+/// ```
+/// # use std::sync::Arc;
+/// use redis::cluster::ClusterClient;
+/// use tenancy::{quota::Quotas, store::RedisMeter};
+///
+/// async fn quotas(client: ClusterClient) -> redis::RedisResult<Quotas> {
+///     let connection = client.get_async_connection().await?;
+///     Ok(Quotas::new(Arc::new(RedisMeter::from_connection(connection))))
+/// }
+/// ```
+///
 /// # Durability
 /// A charge that Redis confirmed can be lost if Redis fails before it has written or replicated the change: at most the
 /// charges of the last second with `appendfsync everysec`, and the replication lag at a failover. Use an `SqlStore`
 /// where a lost charge costs money.
 #[derive(Clone)]
 pub struct RedisMeter {
-    connection: ConnectionManager,
+    connection: SharedConnection,
     keep: Duration,
     charge: Script,
     resolve: Script,
@@ -65,16 +80,20 @@ impl RedisMeter {
     /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if Redis cannot be reached;
     /// [`Database`](crate::ErrorKind::Database) if Redis rejects the connection, such as for a wrong password.
     pub async fn connect(client: Client) -> Result<Self> {
-        let connection = ConnectionManager::new(client).await.map_err(redis_error)?;
+        Ok(Self::from_connection(ConnectionManager::new(client).await.map_err(redis_error)?))
+    }
+
+    /// Uses this connection, such as one to a [cluster](Self#redis-cluster). It has to reconnect by itself.
+    pub fn from_connection(connection: impl ConnectionLike + Clone + Send + Sync + 'static) -> Self {
         let common = include_str!("common.lua");
         let script = |own: &str| Script::new(&format!("{common}\n{own}"));
-        Ok(Self {
-            connection,
+        Self {
+            connection: SharedConnection::new(connection),
             keep: Duration::from_hours(24 * 400),
             charge: script(include_str!("charge.lua")),
             resolve: script(include_str!("resolve.lua")),
             counters: Script::new(include_str!("counters.lua")),
-        })
+        }
     }
 
     /// Sets for how long the counter of a period is kept after the period ended; 400 days by default. A counter of the
@@ -217,13 +236,19 @@ impl Meter for RedisMeter {
             keys.push((member, CounterKey { feature, subject, period }));
         }
         keys.retain(|(_, key)| feature.is_none_or(|name| key.feature == name));
-        let mut call = self.counters.key(index_key(tenant));
-        call.arg(now.micros());
-        for (member, key) in &keys {
-            call.key(&counter_keys(tenant, key)[..]).arg(member);
+        let mut counters = Vec::new();
+        // Redis serves nobody else while a script runs, so each reads some.
+        for some in keys.chunks(500) {
+            let mut call = self.counters.key(index_key(tenant));
+            call.arg(now.micros());
+            for (member, key) in some {
+                call.key(&counter_keys(tenant, key)[..]).arg(member);
+            }
+            let rows: Vec<[String; 6]> = self.run(&mut call).await?;
+            for row in rows {
+                counters.push(counter(row)?);
+            }
         }
-        let rows: Vec<[String; 6]> = self.run(&mut call).await?;
-        let mut counters = rows.into_iter().map(counter).collect::<Result<Vec<_>>>()?;
         Counter::newest_first(&mut counters, limit);
         Ok(counters)
     }

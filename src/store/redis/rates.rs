@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::aio::ConnectionManager;
+use redis::aio::{ConnectionLike, ConnectionManager};
 use redis::{Client, Script};
 
+use super::connection::SharedConnection;
 use super::reply::{malformed, number};
 use crate::error::Result;
 use crate::namespace::hash_tagged;
@@ -30,7 +31,7 @@ use crate::quota::rates::Rates;
 /// ```
 #[derive(Clone)]
 pub struct RedisRates {
-    connection: ConnectionManager,
+    connection: SharedConnection,
     rate: Script,
 }
 
@@ -47,9 +48,14 @@ impl RedisRates {
     /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if Redis cannot be reached;
     /// [`Database`](crate::ErrorKind::Database) if Redis rejects the connection, such as for a wrong password.
     pub async fn connect(client: Client) -> Result<Self> {
-        let connection = ConnectionManager::new(client).await.map_err(redis_error)?;
+        Ok(Self::from_connection(ConnectionManager::new(client).await.map_err(redis_error)?))
+    }
+
+    /// Uses this connection, such as one to a [cluster](crate::store::RedisMeter#redis-cluster). It has to reconnect by
+    /// itself.
+    pub fn from_connection(connection: impl ConnectionLike + Clone + Send + Sync + 'static) -> Self {
         let rate = Script::new(&format!("{}\n{}", include_str!("common.lua"), include_str!("rate.lua")));
-        Ok(Self { connection, rate })
+        Self { connection: SharedConnection::new(connection), rate }
     }
 }
 

@@ -24,7 +24,7 @@ for at, line in ipairs(resolution.lines) do
   if not after[at] then return report('denied', at - 1, before) end
 end
 for at, line in ipairs(resolution.lines) do
-  save(index, KEYS[1 + 2 * at], line, after[at])
+  save(index, KEYS[1 + 2 * at], line, after[at], resolution.now)
   redis.call('HDEL', KEYS[2 + 2 * at], id)
 end
 redis.call('HSET', hold, 'state', 'resolved')
