@@ -5,8 +5,9 @@ use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue, IF
 use actix_web::web::{Bytes, Data, Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::TryStreamExt;
+use saas::members::Invitation;
 use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
-use saas::{App, AppDb, BillingRequest, Order, Project};
+use saas::{App, AppDb, BillingRequest, Member, Order, Project};
 use serde_json::Value;
 use tenancy::web::UsageResponse;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
@@ -57,6 +58,32 @@ pub(crate) async fn delete_project<DB: AppDb>(
     id: Path<String>,
 ) -> Result<HttpResponse> {
     app.delete_project(&ctx, &id).await.map(|()| HttpResponse::NoContent().finish())
+}
+
+// ---- members ----
+
+pub(crate) async fn list_members<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    page: Page,
+) -> Result<Json<Value>> {
+    app.list_members(&ctx, &page_query(page)?).await.map(Json)
+}
+
+pub(crate) async fn invite_member<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    body: JsonBody<Invitation>,
+) -> Result<Created<Member>> {
+    Ok((Json(app.invite_member(&ctx, json(body)?).await?), StatusCode::CREATED))
+}
+
+pub(crate) async fn remove_member<DB: AppDb>(
+    app: Shared<DB>,
+    ctx: TenantContext,
+    id: Path<String>,
+) -> Result<HttpResponse> {
+    app.remove_member(&ctx, &id).await.map(|()| HttpResponse::NoContent().finish())
 }
 
 // ---- orders ----

@@ -33,6 +33,11 @@ pub fn routes<DB: AppDb>(
             .route(get().to(api::read_project::<DB>).wrap(reads.clone()))
             .route(put().to(api::update_project::<DB>).wrap(plan.clone()).wrap(changes.clone()))
             .route(delete().to(api::delete_project::<DB>).wrap(plan.clone()).wrap(changes.clone()));
+        let members = resource("/api/members")
+            .route(get().to(api::list_members::<DB>).wrap(reads.clone()))
+            .route(post().to(api::invite_member::<DB>).wrap(plan.clone()).wrap(changes.clone()));
+        let member = resource("/api/members/{id}")
+            .route(delete().to(api::remove_member::<DB>).wrap(plan.clone()).wrap(changes.clone()));
         let orders = resource("/api/orders")
             .route(get().to(api::list_orders::<DB>).wrap(reads.clone()))
             .route(post().to(api::create_order::<DB>).wrap(plan.clone()).wrap(changes.clone()));
@@ -44,6 +49,8 @@ pub fn routes<DB: AppDb>(
             .app_data(Data::from(app))
             .service(projects)
             .service(project)
+            .service(members)
+            .service(member)
             .service(orders)
             .route("/api/orders/export", get().to(api::export_orders::<DB>).wrap(reads.clone()))
             .service(order)

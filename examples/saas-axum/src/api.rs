@@ -8,8 +8,9 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use saas::members::Invitation;
 use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
-use saas::{App, AppDb, BillingRequest, Order, Project};
+use saas::{App, AppDb, BillingRequest, Member, Order, Project};
 use serde_json::Value;
 use tenancy::web::UsageResponse;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
@@ -59,6 +60,32 @@ pub(crate) async fn delete_project<DB: AppDb>(
     Path(id): Path<String>,
 ) -> Result<StatusCode> {
     app.delete_project(&ctx, &id).await.map(|()| StatusCode::NO_CONTENT)
+}
+
+// ---- members ----
+
+pub(crate) async fn list_members<DB: AppDb>(
+    State(app): Shared<DB>,
+    ctx: TenantContext,
+    page: Page,
+) -> Result<Json<Value>> {
+    app.list_members(&ctx, &page_query(page)?).await.map(Json)
+}
+
+pub(crate) async fn invite_member<DB: AppDb>(
+    State(app): Shared<DB>,
+    ctx: TenantContext,
+    body: JsonBody<Invitation>,
+) -> Result<(StatusCode, Json<Member>)> {
+    Ok((StatusCode::CREATED, Json(app.invite_member(&ctx, json(body)?).await?)))
+}
+
+pub(crate) async fn remove_member<DB: AppDb>(
+    State(app): Shared<DB>,
+    ctx: TenantContext,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    app.remove_member(&ctx, &id).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 // ---- orders ----

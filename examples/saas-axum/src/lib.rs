@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Html;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use saas::{App, AppDb, PAGE};
 use tenancy::resolve::Resolver;
 use tenancy::web::{PlanLayer, StripeWebhookService, TenantLayer};
@@ -20,6 +20,8 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
     let changes = Router::new()
         .route("/api/projects", post(api::create_project::<DB>))
         .route("/api/projects/{id}", put(api::update_project::<DB>).delete(api::delete_project::<DB>))
+        .route("/api/members", post(api::invite_member::<DB>))
+        .route("/api/members/{id}", delete(api::remove_member::<DB>))
         .route("/api/orders", post(api::create_order::<DB>))
         .route("/api/orders/{id}", put(api::update_order::<DB>).delete(api::delete_order::<DB>))
         .layer(PlanLayer::new(app.rules_for_changes()))
@@ -29,6 +31,7 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
     let reads = Router::new()
         .route("/api/projects", get(api::list_projects::<DB>))
         .route("/api/projects/{id}", get(api::read_project::<DB>))
+        .route("/api/members", get(api::list_members::<DB>))
         .route("/api/orders", get(api::list_orders::<DB>))
         .route("/api/orders/export", get(api::export_orders::<DB>))
         .route("/api/orders/{id}", get(api::read_order::<DB>))

@@ -22,12 +22,12 @@ use tenancy::scope::row::SupportsRow;
 use tenancy::tenant::NewTenant;
 use tenancy::{Error, ErrorKind, Result, TenantDb};
 
-use crate::model::{Order, Project};
+use crate::model::{Member, Order, Project};
 
 /// A database that this application supports: the same handlers run on SQLite and on PostgreSQL.
 ///
 /// An application with one database does not need this trait: it uses `TenantDb<sqlx::Postgres>`.
-pub trait AppDb: Provision + SupportsRow<Project> + SupportsRow<Order> {
+pub trait AppDb: Provision + SupportsRow<Project> + SupportsRow<Order> + SupportsRow<Member> {
     /// Opens the database.
     fn open(url: &str) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
 

@@ -18,7 +18,7 @@ use tenancy::{Error, ErrorKind, Result, TenantScoped};
 use uuid::{Uuid, uuid};
 
 use crate::billing::live;
-use crate::model::{ORDERS, Order, PROJECTS, Project};
+use crate::model::{Member, ORDERS, Order, PROJECTS, Project, SEATS};
 use crate::{App, AppDb, BillingRequest, Settings, provisioning, usage};
 
 pub(crate) const ISSUER: &str = "saas";
@@ -69,6 +69,11 @@ impl DemoTenant {
         TenantId::from_uuid(self.id)
     }
 
+    /// The user of the demo's token.
+    fn user(&self) -> String {
+        format!("demo@{}.example", self.slug)
+    }
+
     /// Creates the tenant in the place that `place` gives it, unless it exists.
     async fn create<DB: AppDb>(
         &self,
@@ -114,6 +119,9 @@ impl<DB: AppDb> Seed<DB> for DemoRows {
                 Order::insert(&mut *tx, &row).await?;
             }
         }
+        let member = Member::new(tenant.user());
+        SEATS.acquire_for(&mut *tx, &member.email).await?;
+        Member::insert(&mut *tx, &member).await?;
         tx.record(AuditEvent::new(&ctx, "demo.seed").detail("projects", tenant.projects.len())).await
     }
 }
@@ -165,7 +173,7 @@ impl Demo {
     fn token(&self, tenant: &DemoTenant) -> Result<String> {
         let now = SystemClock.now().seconds();
         let claims = json!({
-            "iss": ISSUER, "aud": AUDIENCE, "sub": format!("demo@{}.example", tenant.slug),
+            "iss": ISSUER, "aud": AUDIENCE, "sub": tenant.user(),
             "tenant_id": tenant.id, "iat": now, "exp": now + 12 * 60 * 60,
         });
         jsonwebtoken::encode(&Header::default(), &claims, &self.jwt).map_err(|e| {

@@ -1,12 +1,13 @@
 //! The example application without a web framework: [`build`] constructs it, [`operations`] has its operations.
 //!
-//! Start with `model.rs` (two tenant-scoped tables) and `operations.rs` (queries and changes in a tenant context).
+//! Start with `model.rs` (the tenant-scoped tables) and `operations.rs` (queries and changes in a tenant context).
 //! `database.rs` and `provisioning.rs` decide where a tenant's rows are stored; no operation depends on it.
 //! The packages `saas-axum` and `saas-actix` add the routes.
 
 mod billing;
 mod database;
 mod demo;
+pub mod members;
 mod model;
 pub mod operations;
 mod provisioning;
@@ -23,7 +24,7 @@ use tenancy::audit::{AuditPolicy, TracingSink};
 use tenancy::billing::stripe::{SigningSecrets, StripeWebhook};
 use tenancy::context::TenantDirectory;
 use tenancy::placement::Provisioner;
-use tenancy::quota::Quotas;
+use tenancy::quota::{Quotas, Rates};
 use tenancy::resolve::{HostSource, JwtSource, Resolver};
 use tenancy::store::{CacheOptions, CachedStore, SqlStore};
 use tracing_subscriber::EnvFilter;
@@ -35,7 +36,7 @@ pub use sqlx::{Postgres, Sqlite};
 pub use self::billing::{Billing, BillingRequest, sell};
 pub use self::database::AppDb;
 pub use self::demo::Demo;
-pub use self::model::{Order, Project};
+pub use self::model::{Member, Order, Project};
 pub use self::settings::Settings;
 
 /// The page of the user interface.
@@ -49,6 +50,8 @@ pub struct App<DB: AppDb> {
     directory: TenantDirectory,
     /// Counted beside the tenants, also for a tenant with a place of its own.
     quotas: Quotas,
+    /// Counted in this process. For several, use `Rates::redis`.
+    rates: Rates,
     billing: Billing,
     /// One tenant is created at a time.
     provisioner: Mutex<Provisioner<DB>>,
@@ -86,14 +89,17 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
     let provisioner = provisioner.seed(db.clone(), directory.clone(), DemoRows);
     provisioning::resume_all(&provisioner).await?;
     let demo = Demo::new(&provisioner, settings).await?;
-    let quotas = Quotas::new(store.clone());
+    let (quotas, rates) = (Quotas::new(store.clone()), Rates::local());
     demo.seed_history(&store, &directory).await?;
     let billing = Billing::start(stripe, settings).await?;
     let resolver = Resolver::new(directory.clone())
         .source(jwt_source(settings)?)
         .source(HostSource::new(["localhost"])?);
     let provisioner = Mutex::new(provisioner);
-    Ok((Arc::new(App { db, store, directory, quotas, billing, provisioner, demo }), Arc::new(resolver)))
+    Ok((
+        Arc::new(App { db, store, directory, quotas, rates, billing, provisioner, demo }),
+        Arc::new(resolver),
+    ))
 }
 
 /// The source of bearer tokens: HS256 with the shared secret, and EdDSA if a public key is set.

@@ -1,4 +1,4 @@
-//! The two tenant-scoped tables, and the gauges of their limits.
+//! The tenant-scoped tables, and the gauges of their limits.
 
 use serde::Serialize;
 use sqlx::FromRow;
@@ -11,6 +11,9 @@ use uuid::Uuid;
 pub(crate) const PROJECTS: Gauge = Gauge::new("projects");
 /// Counts a tenant's orders against the limit of its plan.
 pub(crate) const ORDERS: Gauge = Gauge::new("orders");
+
+/// Counts a tenant's members, by their e-mail addresses, against the seats of its plan.
+pub(crate) const SEATS: Gauge = Gauge::new("seats");
 
 /// A project of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, TenantScoped)]
@@ -35,9 +38,25 @@ pub struct Order {
     pub(crate) created_us: i64,
 }
 
+/// A person who belongs to a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, TenantScoped)]
+#[tenant(table = "members")]
+pub struct Member {
+    #[tenant(id)]
+    pub(crate) id: Uuid,
+    pub(crate) email: String,
+    pub(crate) created_us: i64,
+}
+
 impl Project {
     pub(crate) fn new(name: String) -> Self {
         Self { id: Uuid::now_v7(), name, created_us: SystemClock.now().micros() }
+    }
+}
+
+impl Member {
+    pub(crate) fn new(email: String) -> Self {
+        Self { id: Uuid::now_v7(), email, created_us: SystemClock.now().micros() }
     }
 }
 

@@ -54,7 +54,7 @@ fn default_limit() -> u16 {
 }
 
 impl PageQuery {
-    fn request(&self) -> PageRequest<Uuid> {
+    pub(crate) fn request(&self) -> PageRequest<Uuid> {
         match self.after {
             Some(id) => PageRequest::after(id, self.limit),
             None => PageRequest::first(self.limit),
@@ -215,9 +215,7 @@ impl<DB: AppDb> App<DB> {
         let event = AuditEvent::new(ctx, format!("{kind}.create")).target(kind, row.id());
         let mut tx = self.db.begin(ctx).await?;
         if let Err(rejection) = gauge.acquire(&mut tx, 1).await {
-            tx.rollback().await?;
-            self.denied(event, &rejection).await;
-            return Err(rejection);
+            return Err(self.rejected(tx, event, rejection).await);
         }
         T::insert(&mut tx, row).await?;
         tx.record(event).await?;
@@ -238,6 +236,15 @@ impl<DB: AppDb> App<DB> {
         gauge.release(&mut tx, deleted).await?;
         tx.record(AuditEvent::new(ctx, format!("{kind}.delete")).target(kind, id)).await?;
         tx.commit().await
+    }
+
+    /// Rolls back, and records the rejection.
+    pub(crate) async fn rejected(&self, tx: Tx<'_, DB>, event: AuditEvent, rejection: Error) -> Error {
+        if let Err(error) = tx.rollback().await {
+            return error;
+        }
+        self.denied(event, &rejection).await;
+        rejection
     }
 
     /// Records a rejection. It changes no row, so its event is written without a transaction. If the write fails, the
@@ -263,16 +270,16 @@ where
     tx.commit().await
 }
 
-fn listing<T: TenantScoped<Id = Uuid> + Serialize>(listing: &Page<T>) -> Value {
+pub(crate) fn listing<T: TenantScoped<Id = Uuid> + Serialize>(listing: &Page<T>) -> Value {
     json!({ "items": listing.items, "next": listing.next })
 }
 
 /// What is no id at all is a row that is not there.
-fn parse(id: &str) -> Result<Uuid> {
+pub(crate) fn parse(id: &str) -> Result<Uuid> {
     Uuid::try_parse(id).map_err(|_| not_found())
 }
 
 /// The one answer for "not there" and "not yours".
-fn not_found() -> Error {
+pub(crate) fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "no such row")
 }

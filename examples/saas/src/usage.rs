@@ -11,15 +11,16 @@ use tenancy::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::{Catalog, Flag};
 use tenancy::quota::meter::Meter;
-use tenancy::quota::{Concurrency, Quota, Quotas, UsageSnapshot};
+use tenancy::quota::{Concurrency, Quota, Quotas, Rate, UsageSnapshot};
 use tenancy::tenant::TenantId;
 use tenancy::web::PlanRules;
 use tenancy::{Result, TenantContext, TenantScoped};
 
-use crate::model::{ORDERS, Order, PROJECTS};
+use crate::model::{ORDERS, Order, PROJECTS, SEATS};
 use crate::{App, AppDb};
 
 const EXPORT: Flag = Flag::new("export");
+const REQUESTS: Rate = Rate::new("requests");
 const API_CALLS: Quota = Quota::new("api_calls");
 const EXPORTED_ROWS: Quota = Quota::new("exported_rows");
 const EXPORTS: Concurrency = Concurrency::new("exports");
@@ -28,19 +29,21 @@ const EXPORTS: Concurrency = Concurrency::new("exports");
 pub(crate) fn catalog() -> Result<Catalog> {
     Catalog::from_toml(include_str!("../catalog.toml"))?.require(&[
         &EXPORT,
+        &REQUESTS,
         &API_CALLS,
         &EXPORTED_ROWS,
         &EXPORTS,
         &PROJECTS,
         &ORDERS,
+        &SEATS,
     ])
 }
 
 impl<DB: AppDb> App<DB> {
-    /// What every change costs. Only requests with a token are charged: an unauthenticated visitor must not use up the
-    /// quota of a tenant.
+    /// How fast changes may come, and what each costs. Only requests with a token are counted: an unauthenticated
+    /// visitor must not use up what a tenant has.
     pub fn rules_for_changes(&self) -> PlanRules {
-        PlanRules::new().charge(&self.quotas, API_CALLS, 1)
+        PlanRules::new().limit_rate(&self.rates, REQUESTS).charge(&self.quotas, API_CALLS, 1)
     }
 
     /// Streams all orders as CSV. The rows are read a page at a time while the response is sent.
@@ -91,7 +94,7 @@ impl<DB: AppDb> App<DB> {
     pub async fn usage(&self, ctx: &TenantContext) -> Result<Value> {
         let scope = self.db.scope(ctx);
         let mut gauges = Vec::new();
-        for gauge in [PROJECTS, ORDERS] {
+        for gauge in [PROJECTS, ORDERS, SEATS] {
             let usage = gauge.usage(&scope).await?;
             gauges.push(json!({ "feature": gauge.feature(), "used": usage.used, "limit": usage.limit }));
         }
@@ -112,7 +115,7 @@ impl<DB: AppDb> App<DB> {
     /// If the database cannot be read.
     pub async fn entitlements(&self, ctx: &TenantContext) -> Result<UsageSnapshot> {
         let (mut snapshot, scope) = (self.quotas.snapshot(ctx).await?, self.db.scope(ctx));
-        for gauge in [PROJECTS, ORDERS] {
+        for gauge in [PROJECTS, ORDERS, SEATS] {
             snapshot = snapshot.with_used(gauge.feature(), gauge.usage(&scope).await?.used);
         }
         Ok(snapshot)

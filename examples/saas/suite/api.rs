@@ -233,7 +233,7 @@ async fn changes_and_exports_are_charged_to_their_tenant<DB: AppDb + TestBackend
     let before = [used(&app.acme, "api_calls").await, used(&app.globex, "api_calls").await];
     let change =
         post("/api/projects", json!({ "name": "one more" })).token(&app.globex.token).send(app.at).await;
-    let policy = "ratelimit-policy: \"api_calls\";q=20000;w=";
+    let policy = "ratelimit-policy: \"requests\";q=50;w=1, \"api_calls\";q=20000;w=";
     assert_eq!((change.status, change.headers.iter().any(|header| header.starts_with(policy))), (201, true));
     let read = get("/api/projects").token(&app.globex.token).send(app.at).await;
     assert!(!read.headers.iter().any(|header| header.starts_with("ratelimit")), "reads cost nothing");
@@ -254,6 +254,63 @@ async fn changes_and_exports_are_charged_to_their_tenant<DB: AppDb + TestBackend
     let again =
         get("/api/entitlements").token(&app.acme.token).header("if-none-match", etag).send(app.at).await;
     assert_eq!((first.status, again.status, again.body.as_str()), (200, 304, ""));
+}
+
+async fn members_hold_the_seats_of_the_plan<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let invite = async |tenant: &DemoTenant, email: &str| {
+        post("/api/members", json!({ "email": email })).token(&tenant.token).send(app.at).await
+    };
+    let seats = async |tenant: &DemoTenant| {
+        get("/api/usage").token(&tenant.token).send(app.at).await.json()["gauges"][2].clone()
+    };
+    assert_eq!(seats(&app.acme).await, json!({ "feature": "seats", "used": 1, "limit": 2 }));
+    let invited = invite(&app.acme, " Eve@Example.com ").await;
+    assert_eq!((invited.status, &invited.json()["email"]), (201, &json!("eve@example.com")));
+    let full = invite(&app.acme, "mallory@example.com").await;
+    assert_eq!(full.problem(), (403, "plan-limit-reached".to_owned()));
+    assert_eq!(invite(&app.acme, "eve@example.com").await.problem(), (409, "conflict".to_owned()));
+    assert_eq!(invite(&app.acme, "nobody").await.problem(), (400, "invalid-input".to_owned()));
+    assert_eq!(seats(&app.acme).await["used"], 2);
+
+    // The other tenant has seats of its own, and removes only its own members.
+    assert_eq!(invite(&app.globex, "mallory@example.com").await.status, 201);
+    let path = format!("/api/members/{}", invited.json()["id"].as_str().unwrap());
+    let foreign = delete(&path).token(&app.globex.token).send(app.at).await;
+    assert_eq!(foreign.problem(), (404, "not-found".to_owned()));
+    assert_eq!(delete(&path).token(&app.acme.token).send(app.at).await.status, 204);
+    assert_eq!(seats(&app.acme).await["used"], 1, "the seat is free again");
+    assert_eq!(invite(&app.acme, "mallory@example.com").await.status, 201);
+    assert_eq!(seats(&app.globex).await["used"], 2);
+    let listed = get("/api/members").token(&app.acme.token).send(app.at).await.json();
+    let emails: Vec<_> = listed["items"].as_array().unwrap().iter().map(|one| &one["email"]).collect();
+    assert_eq!(emails, ["demo@acme.example", "mallory@example.com"]);
+}
+
+async fn changes_that_come_too_fast_are_rejected_and_not_charged<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let change = |tenant: &DemoTenant| put("/api/projects/none", json!({ "name": "x" })).token(&tenant.token);
+    let first = change(&app.acme).send(app.at).await;
+    let policy = "ratelimit-policy: \"requests\";q=10;w=1, \"api_calls\";q=1000;w=";
+    assert_eq!(first.status, 404);
+    assert!(first.headers.iter().any(|header| header.starts_with(policy)), "{:?}", first.headers);
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..150 {
+        let (request, at) = (change(&app.acme), app.at);
+        tasks.spawn(async move { request.send(at).await });
+    }
+    let answers = tasks.join_all().await;
+    let rejected: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
+    assert!(!rejected.is_empty() && answers.len() - rejected.len() >= 49, "{} rejected", rejected.len());
+    for answer in &rejected {
+        assert_eq!(answer.json()["feature"], "requests");
+        assert!(answer.headers.contains(&"retry-after: 1".to_owned()), "{:?}", answer.headers);
+    }
+    assert_eq!(change(&app.globex).send(app.at).await.status, 404, "the rate of the other tenant is its own");
+    let usage = get("/api/usage").token(&app.acme.token).send(app.at).await.json();
+    let charged = usage["quotas"].as_array().unwrap().iter().find(|one| one["key"] == "api_calls").unwrap();
+    let allowed = answers.len() - rejected.len() + 1;
+    assert_eq!(charged["used"], json!(35 + allowed), "what came too fast is not charged");
 }
 
 async fn a_race_for_the_last_unit_has_one_winner<DB: AppDb + TestBackend>() {
@@ -437,6 +494,8 @@ on_every_database!(
     lists_come_in_pages,
     what_the_plan_does_not_allow_is_rejected_with_the_upgrade_url,
     changes_and_exports_are_charged_to_their_tenant,
+    members_hold_the_seats_of_the_plan,
+    changes_that_come_too_fast_are_rejected_and_not_charged,
     a_race_for_the_last_unit_has_one_winner,
     a_signed_stripe_event_changes_plan_and_status_at_once,
     an_event_signed_by_stripes_own_sdk_activates_pro_within_one_request,

@@ -248,7 +248,11 @@ async fn after_a_restart_the_third_tenant_works<DB: AppDb + TestBackend>() {
 async fn a_start_runs_missing_migrations_in_the_place_of_the_third_tenant<DB: AppDb + TestBackend>() {
     let app = start::<DB>().await;
     let umbrella = third(app.at).await;
-    run_in_place(&app.settings, "DROP TABLE orders; DROP TABLE projects; DROP TABLE _sqlx_migrations").await;
+    run_in_place(
+        &app.settings,
+        "DROP TABLE orders; DROP TABLE projects; DROP TABLE members; DROP TABLE _sqlx_migrations",
+    )
+    .await;
     let list = || get("/api/orders").token(&umbrella.token);
     assert_eq!(list().send(app.at).await.status, 500, "the tables are gone");
 

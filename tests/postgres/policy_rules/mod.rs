@@ -572,11 +572,14 @@ async fn no_name_gets_out_of_a_comment_of_the_file() {
 
 #[tokio::test]
 async fn policies_written_by_hand_as_the_example_has_them_are_adopted() {
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/saas/migrations/postgres/0001_app.sql");
-    let mut shop = Shop::new(&std::fs::read_to_string(example).unwrap()).await;
+    let example = ["0001_app.sql", "0002_members.sql"].map(|name| {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/saas/migrations/postgres");
+        std::fs::read_to_string(format!("{directory}/{name}")).unwrap()
+    });
+    let mut shop = Shop::new(&example.concat()).await;
     let schema = Schema::new("tenant_id").unwrap();
     let plan = RlsPolicies::new(&schema).plan(&mut shop.owner).await.unwrap();
-    let wanted: Vec<String> = ["orders", "projects"]
+    let wanted: Vec<String> = ["members", "orders", "projects"]
         .into_iter()
         .flat_map(|table| ["floor", "own"].map(|policy| (table, policy)))
         .map(|(table, policy)| {
