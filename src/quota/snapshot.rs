@@ -7,7 +7,7 @@ use super::meter::{CounterKey, CounterState, Meter};
 use crate::clock::Timestamp;
 use crate::context::TenantContext;
 use crate::error::Result;
-use crate::plan::{ConfigValue, Feature, FeatureKind, Limit, Period, PeriodWindow};
+use crate::plan::{ConfigValue, Feature, FeatureKind, Limit, Overage, Period, PeriodWindow, RateRule, Rule};
 
 /// What a tenant may use, and what it has used in the current periods. For a user interface.
 ///
@@ -51,6 +51,18 @@ pub struct FeatureUsage {
     /// The unit of the catalog, such as `requests`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub unit: Option<String>,
+    /// In how many seconds a rate allows its limit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub seconds: Option<u32>,
+    /// How many a rate allows at once.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub burst: Option<u32>,
+    /// The warning levels of a gauge or a quota, in percent.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub warn_percent: Vec<u16>,
+    /// What happens at the limit of a gauge or a quota.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub overage: Option<Overage>,
     /// What is used; absent if it is not known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub used: Option<u64>,
@@ -129,10 +141,11 @@ pub(super) async fn snapshot(
 }
 
 fn usage_of(key: &str, feature: &Feature) -> FeatureUsage {
-    let unit = match feature {
-        Feature::Gauge(rule) | Feature::Quota(rule) => rule.unit().map(str::to_owned),
+    let rule = match feature {
+        Feature::Gauge(rule) | Feature::Quota(rule) => Some(rule),
         _ => None,
     };
+    let rate = if let Feature::Rate(rate) = feature { Some(rate) } else { None };
     FeatureUsage {
         key: key.to_owned(),
         kind: feature.kind(),
@@ -140,7 +153,11 @@ fn usage_of(key: &str, feature: &Feature) -> FeatureUsage {
         value: if let Feature::Config(value) = feature { Some(value.clone()) } else { None },
         limit: feature.limit().and_then(Limit::max),
         unlimited: feature.limit() == Some(Limit::Unlimited),
-        unit,
+        unit: rule.and_then(Rule::unit).map(str::to_owned),
+        seconds: rate.map(RateRule::seconds),
+        burst: rate.map(RateRule::burst),
+        warn_percent: rule.map(|rule| rule.warn_percent().to_vec()).unwrap_or_default(),
+        overage: rule.map(Rule::overage),
         used: None,
         held: None,
         warned_percent: None,

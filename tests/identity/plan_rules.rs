@@ -17,7 +17,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tenancy::clock::{ManualClock, Timestamp};
 use tenancy::context::TenantDirectory;
-use tenancy::plan::{Catalog, Flag};
+use tenancy::plan::{Catalog, Flag, Overage};
 use tenancy::quota::meter::{
     Charge, ChargeOutcome, Counter, CounterKey, CounterState, Meter, Resolution, ResolveOutcome,
 };
@@ -396,7 +396,10 @@ async fn a_user_interface_reads_plan_and_usage_with_an_etag() {
     let calls = snapshot.feature("api_calls").unwrap();
     assert_eq!((calls.used, calls.remaining(), calls.warned_percent), (Some(1), Some(1), Some(50)));
     assert_eq!(calls.period.as_deref(), Some("month:2026-11"));
+    assert_eq!((&calls.warn_percent[..], calls.overage), (&[50_u16][..], Some(Overage::Block)));
     assert_eq!(snapshot.feature("export").unwrap().on, Some(false));
+    let rate = snapshot.feature("requests").unwrap();
+    assert_eq!((rate.limit, rate.seconds, rate.burst, rate.used), (Some(2), Some(60), Some(3), None));
     let again = fixture.ask("/usage", "example.com", Some(&token), Some(&etag)).await;
     assert_eq!((again.0, again.2.as_str(), header(&again, "etag")), (304, "", etag.as_str()));
     fixture.of("acme", "/calls").await;
