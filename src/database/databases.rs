@@ -12,7 +12,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::driver::Driver;
 use super::enforcement::Enforcement;
-use super::error::to_sqlx_error;
+use super::error::{database_error, to_sqlx_error};
 use super::limits::{ConnectionLimits, Permits};
 use super::pooled::Pooled;
 use super::registry::{DatabaseConfig, DatabaseRegistry};
@@ -43,6 +43,7 @@ pub(crate) struct Databases<DB: Driver> {
 }
 
 struct State<DB: Driver> {
+    is_closed: bool,
     pools: HashMap<PlacementName, Arc<TenantDatabase<DB>>>,
     /// Connections that may be opened, but are not counted by their pool yet.
     opening: u32,
@@ -74,7 +75,7 @@ impl<DB: Driver> Databases<DB> {
             max_open,
             own_type,
             limits,
-            state: Mutex::new(State { pools: HashMap::new(), opening: 0 }),
+            state: Mutex::new(State { is_closed: false, pools: HashMap::new(), opening: 0 }),
             clock: AtomicU64::new(0),
         })
     }
@@ -93,12 +94,27 @@ impl<DB: Driver> Databases<DB> {
             ));
         };
         let mut state = self.state();
+        if state.is_closed {
+            return Err(database_error(&sqlx::Error::PoolClosed));
+        }
         if !state.pools.contains_key(name) {
             // A pool that nobody uses and that has no connection is only memory.
             state.pools.retain(|_, database| Arc::strong_count(database) > 1 || database.pool.size() > 0);
             state.pools.insert(name.clone(), Arc::new(TenantDatabase::new(config, &self.limits, used)));
         }
         Ok(state.pools[name].clone())
+    }
+
+    /// Closes the pools, and waits until the connections in use are returned. No pool is opened afterwards.
+    pub(crate) async fn close(&self) {
+        let pools: Vec<_> = {
+            let mut state = self.state();
+            state.is_closed = true;
+            state.pools.values().map(|database| database.pool.clone()).collect()
+        };
+        for pool in pools {
+            pool.close().await;
+        }
     }
 
     /// Waits for a connection to `database`.

@@ -103,11 +103,8 @@ pub trait Driver: Native {
         binds: Self::Arguments,
     ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
 
-    fn connect(
-        options: sqlx::pool::PoolOptions<Self>,
-        url: &str,
-        connection_mode: ConnectionMode,
-    ) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
+    /// How to connect to the database of a URL.
+    fn connect_options(url: &str) -> sqlx::Result<<Self::Connection as Connection>::Options>;
 
     /// A pool with these options, without a connection yet.
     fn pool(

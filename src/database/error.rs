@@ -61,12 +61,11 @@ pub(crate) fn database_error(error: &sqlx::Error) -> Error {
     use sqlx::error::ErrorKind as Sql;
 
     let (kind, text) = match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => {
             (ErrorKind::StoreUnavailable, "the database cannot be reached; try again later")
+        }
+        sqlx::Error::PoolClosed => {
+            (ErrorKind::StoreUnavailable, "the connections are closed, because this program is ending")
         }
         sqlx::Error::BeginFailed => (
             ErrorKind::Misconfigured,

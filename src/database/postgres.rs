@@ -173,13 +173,8 @@ impl Driver for Postgres {
         conn.abort();
     }
 
-    async fn connect(
-        options: PoolOptions<Self>,
-        url: &str,
-        connection_mode: ConnectionMode,
-    ) -> sqlx::Result<Pool<Self>> {
-        let (options, connect) = prepare(options, url.parse()?, connection_mode);
-        options.connect_with(connect).await
+    fn connect_options(url: &str) -> sqlx::Result<PgConnectOptions> {
+        url.parse()
     }
 
     fn pool(

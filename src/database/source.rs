@@ -41,6 +41,13 @@ impl<DB: Driver> Source<DB> {
         }
     }
 
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Shared(pool, _) => pool.close().await,
+            Self::Tenant(databases, _) => databases.close().await,
+        }
+    }
+
     /// Whether the server of an acquired connection checks that its client is still there.
     pub(super) fn checks_client(&self, route: &Route) -> bool {
         match self {

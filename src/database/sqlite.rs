@@ -86,10 +86,8 @@ impl Driver for Sqlite {
         drop(conn);
     }
 
-    async fn connect(options: PoolOptions<Self>, url: &str, _: ConnectionMode) -> sqlx::Result<Pool<Self>> {
-        let connect =
-            SqliteConnectOptions::from_str(url)?.journal_mode(SqliteJournalMode::Wal).foreign_keys(true);
-        options.connect_with(connect).await
+    fn connect_options(url: &str) -> sqlx::Result<SqliteConnectOptions> {
+        Ok(SqliteConnectOptions::from_str(url)?.journal_mode(SqliteJournalMode::Wal).foreign_keys(true))
     }
 
     fn pool(options: PoolOptions<Self>, connect: SqliteConnectOptions, _: ConnectionMode) -> Pool<Self> {

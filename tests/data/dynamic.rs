@@ -239,6 +239,27 @@ macro_rules! dynamic_tests {
                                 CROSS JOIN orders e";
 
             #[tokio::test]
+            async fn a_part_of_a_transaction_is_undone_alone() {
+                let (fixture, _) = seeded().await;
+                let mut tx = fixture.db.begin(&fixture.acme).await.unwrap();
+                let mut part = tx.begin().await.unwrap();
+                sqlx::query("UPDATE orders SET total = total + 100").execute(&mut *part).await.unwrap();
+                // A stream that writes and is dropped early is undone as well.
+                {
+                    let sql = "UPDATE orders SET total = 0 RETURNING id";
+                    let mut rows = sqlx::query(sql).fetch(&mut *part);
+                    assert!(rows.try_next().await.unwrap().is_some());
+                }
+                part.rollback().await.unwrap();
+                let mut part = tx.begin().await.unwrap();
+                sqlx::query("UPDATE orders SET total = total + 10").execute(&mut *part).await.unwrap();
+                part.commit().await.unwrap();
+                tx.commit().await.unwrap();
+                assert_eq!(sum(&fixture.db.scope(&fixture.acme)).await, 15 + 50);
+                assert_eq!(sum(&fixture.db.scope(&fixture.globex)).await, 15);
+            }
+
+            #[tokio::test]
             async fn a_stream_can_be_dropped_early_and_the_transaction_continues() {
                 let (fixture, _) = seeded().await;
                 for (ctx, other) in [(&fixture.acme, &fixture.globex), (&fixture.globex, &fixture.acme)] {

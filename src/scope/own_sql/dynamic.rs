@@ -119,7 +119,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
             let query = query.map_err(to_sqlx_error)?;
             let BoundQuery { sql, binds, persistent, read_only } =
                 self.core.rewrites.bind(query, &tenant).await.map_err(to_sqlx_error)?;
-            self.begin_checked(!read_only).map_err(to_sqlx_error)?;
+            self.begin_checked(!read_only).await.map_err(to_sqlx_error)?;
             self.progress.matched_rows |= !read_only;
             // Between two rows no message is in flight. The next statement discards the unread rows.
             let state_between_rows = if read_only { State::Usable } else { State::Unread };
@@ -160,7 +160,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         Box::pin(async move {
             let route = self.conn.conn().route;
             let sql = self.core.rewrites.prepare::<DB>(&sql, route).await.map_err(to_sqlx_error)?;
-            self.begin_statement().map_err(to_sqlx_error)?;
+            self.begin_statement().await.map_err(to_sqlx_error)?;
             let statement = DB::prepare(self.conn.conn(), sql, parameters).await;
             let statement = self.conn.conn().settle(statement).await;
             self.progress.record_result(statement)
@@ -174,7 +174,7 @@ impl<'c, DB: Backend> Executor<'c> for &'c mut Tx<'_, DB> {
         Box::pin(async move {
             let route = self.conn.conn().route;
             let sql = self.core.rewrites.prepare::<DB>(&sql, route).await.map_err(to_sqlx_error)?;
-            self.begin_statement().map_err(to_sqlx_error)?;
+            self.begin_statement().await.map_err(to_sqlx_error)?;
             let description = DB::describe(self.conn.conn(), sql).await;
             let description = self.conn.conn().settle(description).await;
             self.progress.record_result(description)

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Pool;
 use sqlx::pool::PoolOptions;
+use sqlx::{Connection, Pool};
 use tenancy_sql::Schema;
 
 use super::backend::Backend;
@@ -52,7 +52,23 @@ pub struct TenantDbBuilder<DB: Backend> {
 
 enum PoolSource<DB: Backend> {
     Url(PoolOptions<DB>, String),
+    Options(PoolOptions<DB>, <DB::Connection as Connection>::Options),
     Pool(Pool<DB>),
+}
+
+impl<DB: Backend> PoolSource<DB> {
+    fn into_pool(self, connection_mode: ConnectionMode) -> Result<Pool<DB>> {
+        let (options, connect) = match self {
+            Self::Pool(pool) => return Ok(pool),
+            Self::Options(options, connect) => (options, connect),
+            Self::Url(options, url) => (options, DB::connect_options(&url).map_err(invalid_url)?),
+        };
+        Ok(DB::pool(options, connect, connection_mode))
+    }
+}
+
+fn invalid_url(error: sqlx::Error) -> Error {
+    Error::new(ErrorKind::Misconfigured, "the database URL cannot be parsed").with_source(error)
 }
 
 impl<DB: Backend> fmt::Debug for TenantDbBuilder<DB> {
@@ -166,19 +182,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     ///   finds a fault that was not [accepted](TenantDbBuilder::accept).
     pub async fn build(self) -> Result<TenantDb<DB>> {
         let bulkhead = self.bulkhead()?;
-        let owned = matches!(self.source, PoolSource::Url(..));
-        let pool = match self.source {
-            PoolSource::Pool(pool) => pool,
-            PoolSource::Url(options, url) => {
-                DB::connect(options, &url, self.connection_mode).await.map_err(|e| match e {
-                    sqlx::Error::Configuration(cause) => {
-                        Error::new(ErrorKind::Misconfigured, "the database URL cannot be parsed")
-                            .with_source(cause)
-                    }
-                    e => database_error(&e),
-                })?
-            }
-        };
+        let owned = !matches!(self.source, PoolSource::Pool(..));
+        let pool = self.source.into_pool(self.connection_mode)?;
         DB::preflight(&pool, self.enforcement, self.connection_mode, &self.schema, &self.accepted).await?;
         let columns = DB::tenant_columns(&pool, &self.schema).await?;
         let tenant_type = agreed_type(self.schema.tenant_type(), &columns)?;
@@ -310,16 +315,44 @@ impl TenantDb<sqlx::Postgres> {
     ) -> TenantDbBuilder<sqlx::Postgres> {
         TenantDbBuilder::new(PoolSource::Url(options, url.into()))
     }
+
+    /// As [`postgres`](Self::postgres), with the options of a connection instead of a URL: for a password from a
+    /// secret store, a certificate, or a host that is a directory of sockets.
+    ///
+    /// ```
+    /// use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+    /// use tenancy::TenantDb;
+    ///
+    /// async fn connect(password: &str) -> tenancy::Result<TenantDb<sqlx::Postgres>> {
+    ///     let connect = PgConnectOptions::new().host("db.internal").username("app").password(password);
+    ///     TenantDb::postgres_with(PgPoolOptions::new().max_connections(20), connect).build().await
+    /// }
+    /// ```
+    pub fn postgres_with(
+        options: PoolOptions<sqlx::Postgres>,
+        connect: sqlx::postgres::PgConnectOptions,
+    ) -> TenantDbBuilder<sqlx::Postgres> {
+        TenantDbBuilder::new(PoolSource::Options(options, connect))
+    }
 }
 
 #[cfg(feature = "sqlite")]
 impl TenantDb<sqlx::Sqlite> {
-    /// Starts a data plane on SQLite with a private pool that no other code can reach.
+    /// Starts a data plane on SQLite with a private pool that no other code can reach. The file is in WAL mode, and
+    /// foreign keys are enforced.
     pub fn sqlite(
         options: PoolOptions<sqlx::Sqlite>,
         url: impl Into<String>,
     ) -> TenantDbBuilder<sqlx::Sqlite> {
         TenantDbBuilder::new(PoolSource::Url(options, url.into()))
+    }
+
+    /// As [`sqlite`](Self::sqlite), with the options of a connection instead of a URL. They are used as they are.
+    pub fn sqlite_with(
+        options: PoolOptions<sqlx::Sqlite>,
+        connect: sqlx::sqlite::SqliteConnectOptions,
+    ) -> TenantDbBuilder<sqlx::Sqlite> {
+        TenantDbBuilder::new(PoolSource::Options(options, connect))
     }
 }
 

@@ -60,6 +60,18 @@ impl<DB: Backend> TenantDb<DB> {
             Tx::open(&self.0, ctx, begun_at).await
         }
     }
+
+    /// Closes all connections, also those to the databases of tenants, and waits until those in use are returned.
+    ///
+    /// Call it at shutdown, after the server has answered its last request. Statements of this `TenantDb` and its clones
+    /// fail afterwards with [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable). A pool that was passed to
+    /// [`from_pool`](Self::from_pool) is closed too, with its clones.
+    pub async fn close(&self) {
+        self.0.shared.source.close().await;
+        if let Some(databases) = &self.0.databases {
+            databases.close().await;
+        }
+    }
 }
 
 #[cfg(feature = "postgres")]

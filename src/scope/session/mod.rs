@@ -17,6 +17,7 @@ mod rewrite_cache;
 #[cfg(not(feature = "dynamic"))]
 #[path = "no_rewrite_cache.rs"]
 mod rewrite_cache;
+mod savepoint;
 mod scope;
 mod statement;
 mod tenant_local;
@@ -28,6 +29,7 @@ pub use self::builder::TenantDbBuilder;
 pub(crate) use self::builder::default_schema;
 pub use self::db::TenantDb;
 pub use self::executor::TenantExecutor;
+pub use self::savepoint::Savepoint;
 pub use self::scope::Scope;
 pub use self::tx::Tx;
 

@@ -19,6 +19,16 @@ pub(in crate::scope) struct Progress<'a> {
     pub(in crate::scope) matched_rows: bool,
     /// `commit` or `rollback` was called.
     pub(super) ended: bool,
+    pub(super) savepoints: Savepoints,
+}
+
+/// The savepoints of a transaction.
+#[derive(Debug, Default)]
+pub(super) struct Savepoints {
+    /// How many are open.
+    pub(super) open: u32,
+    /// The outermost that was dropped. The next statement rolls back to it first.
+    pub(super) dropped: Option<u32>,
 }
 
 /// Whether the next statement of a transaction can run.
@@ -35,13 +45,28 @@ pub(in crate::scope) enum State {
 
 impl<'a> Progress<'a> {
     pub(super) fn new(ctx: &'a TenantContext, begun_at: &'static Location<'static>) -> Self {
-        Self { ctx, begun_at, state: State::Usable, changed: false, matched_rows: false, ended: false }
+        Self {
+            ctx,
+            begun_at,
+            state: State::Usable,
+            changed: false,
+            matched_rows: false,
+            ended: false,
+            savepoints: Savepoints::default(),
+        }
     }
 
     /// Sets the state by the result of a statement.
     pub(in crate::scope) fn record_result<T, E>(&mut self, result: Result<T, E>) -> Result<T, E> {
         self.state = if result.is_ok() { State::Usable } else { State::Failed };
         result
+    }
+
+    /// What was done since a savepoint is undone, unless a message is in flight.
+    pub(super) fn undone(&mut self, changed: bool, matched_rows: bool) {
+        if self.state != State::Running {
+            (self.state, self.changed, self.matched_rows) = (State::Usable, changed, matched_rows);
+        }
     }
 
     /// # Errors

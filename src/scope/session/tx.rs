@@ -45,7 +45,7 @@ pub struct Tx<'a, DB: Backend> {
     mode: TxMode,
     pub(in crate::scope) conn: OpenTransaction<DB>,
     pub(in crate::scope) progress: Progress<'a>,
-    recorded: Vec<AuditEvent>,
+    pub(super) recorded: Vec<AuditEvent>,
 }
 
 impl<DB: Backend> fmt::Debug for Tx<'_, DB> {
@@ -90,8 +90,8 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     }
 
     /// Returns the transaction after the last statement of this tenant.
-    pub(in crate::scope) fn release(mut self) -> Result<OpenTransaction<DB>> {
-        self.begin_statement()?;
+    pub(in crate::scope) fn release(self) -> Result<OpenTransaction<DB>> {
+        self.progress.check_usable()?;
         Ok(self.conn)
     }
 
@@ -112,7 +112,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
                 "this event belongs to another tenant than the transaction; create it from `tx.context()`",
             ));
         }
-        self.begin_checked(true)?;
+        self.begin_checked(true).await?;
         let tenant = self.core.bound_internal(self.context());
         let inserted = insert_event::<DB>(self.conn.conn(), &tenant, &event).await;
         self.progress.record_result(inserted)?;
@@ -164,7 +164,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     }
 
     async fn finish(mut self) -> Result<()> {
-        self.begin_statement()?;
+        self.begin_statement().await?;
         self.conn.commit().await?;
         for sink in &self.core.audit_mirrors {
             // The row in the database is the record. A failed copy must not fail the committed transaction.
@@ -176,16 +176,16 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     }
 
     /// Before a statement of the application. Rejects a write in a read-only transaction.
-    pub(in crate::scope) fn begin_checked(&mut self, writes: bool) -> Result<()> {
+    pub(in crate::scope) async fn begin_checked(&mut self, writes: bool) -> Result<()> {
         if writes {
             self.check_writable()?;
         }
-        self.begin_statement()?;
+        self.begin_statement().await?;
         self.progress.changed |= writes;
         Ok(())
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(super) fn check_writable(&self) -> Result<()> {
         match self.mode {
             TxMode::Write => Ok(()),
             TxMode::Read | TxMode::Snapshot => Err(Error::new(
@@ -197,7 +197,8 @@ impl<'a, DB: Backend> Tx<'a, DB> {
 
     /// Before every statement. [`Progress::record_result`] follows; after a cancelled statement the state stays
     /// `Running`.
-    pub(in crate::scope) fn begin_statement(&mut self) -> Result<()> {
+    pub(in crate::scope) async fn begin_statement(&mut self) -> Result<()> {
+        self.undo_dropped().await?;
         self.progress.check_usable()?;
         self.progress.state = State::Running;
         Ok(())
@@ -235,7 +236,7 @@ impl<DB: Backend> Run<DB> for &mut Tx<'_, DB> {
         if fetch.locks() {
             self.check_writable()?;
         }
-        self.begin_checked(writes)?;
+        self.begin_checked(writes).await?;
         let result = fetch.run(self.conn.conn()).await;
         let output = self.progress.record_result(result).map_err(|e| database_error(&e))?;
         self.progress.matched_rows |= writes && F::matched_rows(&output);
