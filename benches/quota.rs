@@ -1,36 +1,40 @@
-//! Measures what a request pays for its plan in memory: a flag, and a check of a rate. The check of a rate is compared
-//! with the bare check of governor, for the same keys.
+//! Measures what a request pays for its plan, alternately in one run: first in memory, beside the plain code that it
+//! is made of and beside governor; then in each store, beside one conditional statement.
+//!
+//! SQLite is always there. PostgreSQL and Redis are measured if `TEST_POSTGRES_URL` and `TEST_REDIS_URL` name them, as
+//! for the tests: `scripts/servers cargo bench --bench quota`.
 
-use std::hint::black_box;
-use std::num::NonZeroU32;
+#[path = "../tests/fixture/common.rs"]
+mod common;
+#[path = "quota/memory.rs"]
+mod memory;
+#[path = "quota/stores.rs"]
+mod stores;
+
 use std::sync::Arc;
-use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use futures_util::FutureExt;
-use governor::state::keyed::DashMapStateStore;
-use governor::{RateLimiter, clock::MonotonicClock};
 use tenancy::TenantContext;
 use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::{Catalog, Flag};
-use tenancy::quota::{Rate, Rates};
+use tenancy::quota::{Quota, Rate};
 use tenancy::store::MemoryStore;
-use tenancy::tenant::{NewTenant, TenantId, TenantStore};
-use tokio::runtime::Runtime;
+use tenancy::tenant::{NewTenant, TenantStore};
 
 const EXPORT: Flag = Flag::new("export");
+const CALLS: Quota = Quota::new("calls");
 const REQUESTS: Rate = Rate::new("requests");
 const PER_USER: Rate = Rate::new("requests_per_user");
 
-/// No check is denied, and each state is in use.
+/// Nothing is denied, and each state is in use.
 const CATALOG: &str = "
     version = 1
     [features]
     export            = { kind = \"flag\" }
+    calls             = { kind = \"quota\", period = \"month\", timeout_ms = 60000 }
     requests          = { kind = \"rate\" }
     requests_per_user = { kind = \"rate\", per = \"user\" }
     [plans.free]
-    features = { export = true, requests = { limit = 1000, seconds = 1, burst = 500000000 }, requests_per_user = { limit = 1000, seconds = 1, burst = 500000000 } }
+    features = { export = true, calls = 1000000000000, requests = { limit = 1000, seconds = 1, burst = 500000000 }, requests_per_user = { limit = 1000, seconds = 1, burst = 500000000 } }
 ";
 
 const TENANTS: usize = 1_000;
@@ -46,39 +50,19 @@ async fn contexts() -> Vec<TenantContext> {
     all
 }
 
-fn quota(criterion: &mut Criterion) {
-    let contexts = Runtime::new().unwrap().block_on(contexts());
-    let mut next = contexts.iter().cycle();
-    let mut group = criterion.benchmark_group("plan");
-    group.bench_function("flag", |bencher| {
-        let entitlements = contexts[0].entitlements();
-        bencher.iter(|| EXPORT.is_on(black_box(entitlements)).unwrap());
-    });
-
-    let burst = NonZeroU32::new(500_000_000).unwrap();
-    let quota = governor::Quota::with_period(Duration::from_millis(1)).unwrap().allow_burst(burst);
-    let bare: RateLimiter<(TenantId, &'static str), DashMapStateStore<_>, MonotonicClock> =
-        RateLimiter::dashmap_with_clock(quota, MonotonicClock);
-    group.bench_function("governor, keyed", |bencher| {
-        bencher.iter(|| {
-            let ctx = next.next().unwrap();
-            bare.check_key(&(ctx.tenant_id().clone(), "requests")).unwrap();
-        });
-    });
-
-    let rates = Rates::local();
-    let mut check = |name: &str, rate: Rate| {
-        let mut next = contexts.iter().cycle();
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                let ctx = next.next().unwrap();
-                rates.check(ctx, rate).now_or_never().expect("it waits for nothing").unwrap()
-            });
-        });
-    };
-    check("rate, per tenant", REQUESTS);
-    check("rate, per user", PER_USER);
+/// The value that this part of the values is below.
+fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[(values.len() as f64 * part) as usize]
 }
 
-criterion_group!(benches, quota);
-criterion_main!(benches);
+fn main() {
+    // `cargo test --all-targets` runs benches too, without this argument.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let contexts = runtime.block_on(contexts());
+    memory::compare(&runtime, &contexts);
+    runtime.block_on(stores::compare(&contexts));
+}

@@ -3,7 +3,7 @@
 /// A feature's key with its hash, which is computed when the constant is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct FeatureId {
-    pub(super) hash: u64,
+    pub(crate) hash: u64,
     pub(crate) name: &'static str,
 }
 

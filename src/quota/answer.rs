@@ -21,6 +21,9 @@ pub(super) async fn in_time<T>(
     })
 }
 
+/// How long an end that no request waits for may take.
+pub(super) const END_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// When a store last answered.
 #[derive(Debug)]
 pub(super) struct LastAnswer(AtomicI64);

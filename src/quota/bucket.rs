@@ -16,7 +16,7 @@ const SHORTEST_INTERVAL: u128 = 100;
 const LONGEST_REFILL: u128 = 100 * 365 * 24 * 3_600 * 1_000_000_000;
 
 /// The numbers of a rate. Each has its own states, so a changed rule begins with a free burst.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Bucket {
     /// How many are free again in `seconds`; at least 1.
     pub(crate) limit: u64,

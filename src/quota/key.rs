@@ -14,7 +14,7 @@ use crate::plan::{
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quota {
-    id: FeatureId,
+    pub(super) id: FeatureId,
 }
 
 /// A rate of the catalog, as a constant: how often something may happen.
@@ -26,7 +26,7 @@ pub struct Quota {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
-    id: FeatureId,
+    pub(super) id: FeatureId,
 }
 
 /// A concurrency limit of the catalog, as a constant: how much may be in work at a time.
@@ -38,7 +38,7 @@ pub struct Rate {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Concurrency {
-    id: FeatureId,
+    pub(super) id: FeatureId,
 }
 
 catalog_key!(Quota, Quota);

@@ -1,21 +1,20 @@
 //! [`LeasedQuotas`]: quotas that a node charges from its own share, without asking the store each time.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dashmap::DashMap;
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::amount::checked_amount;
-use super::answer::in_time;
+use super::answer::{END_TIMEOUT, in_time};
 use super::core::Core;
 use super::count_key::CountKey;
 use super::decision::until;
 use super::key::Quota;
 use super::lease::{Lease, Terms};
 use super::lease_options::{CrashPolicy, LeaseOptions};
+use super::lease_table::{LeaseTable, Refresh, Refusal};
 use super::line::{Line, denied, quota_line};
 use super::meter::{ChargeOutcome, Hold, LineCount};
 use super::quotas::Quotas;
@@ -52,7 +51,7 @@ pub struct LeasedQuotas {
 struct Shared {
     core: Arc<Core>,
     options: LeaseOptions,
-    cells: DashMap<CountKey, Arc<Cell>>,
+    leases: LeaseTable,
     returns: Returns,
 }
 
@@ -62,50 +61,15 @@ impl fmt::Debug for LeasedQuotas {
     }
 }
 
-/// The current lease of a counter, and who may take the next one.
-#[derive(Debug, Default)]
-struct Cell {
-    lease: RwLock<Option<Arc<Lease>>>,
-    /// Locked while the store is asked: of many requests that find the lease spent, one asks.
-    refresh: Mutex<Option<Refusal>>,
-}
-
-/// What the store denied. Until some time the same amount is denied without asking it.
-#[derive(Debug)]
-struct Refusal {
-    terms: Terms,
-    line: Line,
-    count: LineCount,
-    until: Instant,
-}
-
 /// For how long a denial is repeated without asking the store.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
-
-impl Cell {
-    fn lease(&self) -> Option<Arc<Lease>> {
-        self.lease.read().ok()?.clone()
-    }
-
-    fn replace(&self, next: Option<Arc<Lease>>) -> Option<Arc<Lease>> {
-        let mut lease = self.lease.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *lease, next)
-    }
-
-    /// Spends `n`. Returns whether the next lease should be taken.
-    fn spend(&self, n: u64, terms: &Terms) -> Option<bool> {
-        let lease = self.lease.read().ok()?;
-        let lease = lease.as_ref()?;
-        lease.spend(n, terms).map(|left| lease.is_nearly_spent(left))
-    }
-}
 
 impl LeasedQuotas {
     /// Leases from the store of these quotas.
     pub fn new(quotas: &Quotas, options: LeaseOptions) -> Self {
         let core = quotas.core().clone();
         let returns = Returns::new(core.clone());
-        Self { shared: Arc::new(Shared { core, options, cells: DashMap::new(), returns }) }
+        Self { shared: Arc::new(Shared { core, options, leases: LeaseTable::default(), returns }) }
     }
 
     /// Charges `n` of a quota.
@@ -114,7 +78,7 @@ impl LeasedQuotas {
     /// As [`Quotas::charge`]. If the store does not answer, a rule with
     /// [`FailurePolicy::LastLease`] or [`FailurePolicy::Closed`] is charged until its lease is spent.
     pub async fn charge(&self, ctx: &TenantContext, quota: Quota, n: u64) -> Result<()> {
-        self.charge_for(ctx, quota, None, n).await
+        self.shared.charge(ctx, quota, None, n).await
     }
 
     /// Charges `n` of a quota that counts [per subject](crate::plan::CountPer::Subject).
@@ -128,26 +92,7 @@ impl LeasedQuotas {
         subject: Option<&str>,
         n: u64,
     ) -> Result<()> {
-        let rule = quota.rule(ctx.entitlements())?;
-        let terms = Terms::of(ctx, rule);
-        let key = CountKey::new(ctx, rule.per(), subject, quota.feature())?;
-        if let Some(cell) = self.shared.cells.get(&key)
-            && let Some(is_nearly_spent) = cell.spend(checked_amount(n)?, &terms)
-        {
-            if is_nearly_spent {
-                self.shared.refresh_ahead(cell.clone(), Needed::new(ctx, quota, subject, 1));
-            }
-            return Ok(());
-        }
-        let cell = self.shared.cells.entry(key).or_default().clone();
-        // A task of its own: a request that is dropped must not lose the lease that it takes.
-        let (shared, request) = (self.shared.clone(), Needed::new(ctx, quota, subject, n));
-        let refresh = tokio::spawn(async move { shared.refresh(&cell, &request).await });
-        match refresh.await {
-            Ok(charged) => charged,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(Error::new(ErrorKind::StoreUnavailable, "the program is ending")),
-        }
+        self.shared.charge(ctx, quota, subject, n).await
     }
 
     /// Ends leases whose lifetime is over, for ever: other nodes then see what was spent, and can use the rest. Call it
@@ -166,28 +111,81 @@ impl LeasedQuotas {
     }
 }
 
+/// A charge of the current lease, or what needs the next one.
+enum Charged {
+    Now,
+    Later(Box<Needed>),
+}
+
 impl Shared {
+    /// Charges the current lease, or the next one.
+    #[inline]
+    async fn charge(
+        self: &Arc<Self>,
+        ctx: &TenantContext,
+        quota: Quota,
+        subject: Option<&str>,
+        n: u64,
+    ) -> Result<()> {
+        match self.charge_now(ctx, quota, subject, n)? {
+            Charged::Now => Ok(()),
+            // In a box, so that a charge of the current lease does not move the memory that this needs.
+            Charged::Later(needed) => Box::pin(self.charge_next(*needed)).await,
+        }
+    }
+
+    /// Charges the current lease, if it has so much.
+    fn charge_now(
+        self: &Arc<Self>,
+        ctx: &TenantContext,
+        quota: Quota,
+        subject: Option<&str>,
+        n: u64,
+    ) -> Result<Charged> {
+        let rule = quota.rule(ctx.entitlements())?;
+        let key = CountKey::new(ctx, rule.per(), subject, quota.id)?;
+        match self.leases.spend(&key, checked_amount(n)?, &Terms::of(ctx, rule)) {
+            Some(false) => Ok(Charged::Now),
+            Some(true) => {
+                self.refresh_ahead(Needed::new(ctx, quota, subject, 1, key));
+                Ok(Charged::Now)
+            }
+            None => Ok(Charged::Later(Box::new(Needed::new(ctx, quota, subject, n, key)))),
+        }
+    }
+
     /// Takes the next lease while the current one is still being spent.
-    fn refresh_ahead(self: &Arc<Self>, cell: Arc<Cell>, needed: Needed) {
+    fn refresh_ahead(self: &Arc<Self>, needed: Needed) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let shared = self.clone();
+        let (shared, refresh) = (self.clone(), self.leases.refresh(&needed.key));
         runtime.spawn(async move {
-            let Ok(mut refused) = cell.refresh.try_lock() else { return };
+            let Ok(mut refused) = refresh.try_lock() else { return };
             // If this fails, the request that finds the lease spent reports it.
             if let Ok((Ok(next), timeout)) = shared.take(&needed).await {
                 *refused = None;
-                shared.install(&cell, next, timeout).await;
+                shared.install(&needed.key, next, timeout).await;
             }
         });
     }
 
+    /// Charges what the current lease does not have.
+    async fn charge_next(self: &Arc<Self>, needed: Needed) -> Result<()> {
+        let (shared, refresh) = (self.clone(), self.leases.refresh(&needed.key));
+        // A task of its own: a request that is dropped must not lose the lease that it takes.
+        match tokio::spawn(async move { shared.refresh(&refresh, &needed).await }).await {
+            Ok(charged) => charged,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(Error::new(ErrorKind::StoreUnavailable, "the program is ending")),
+        }
+    }
+
     /// Spends what is needed, from a new lease if the current one does not have so much.
-    async fn refresh(&self, cell: &Cell, needed: &Needed) -> Result<()> {
-        let Needed { ctx, quota, n, .. } = needed;
+    async fn refresh(&self, refresh: &Refresh, needed: &Needed) -> Result<()> {
+        let Needed { ctx, quota, n, key, .. } = needed;
         let rule = quota.rule(ctx.entitlements())?;
         let terms = Terms::of(ctx, rule);
-        let mut refused = cell.refresh.lock().await;
-        if cell.spend(*n, &terms).is_some() {
+        let mut refused = refresh.lock().await;
+        if self.leases.spend(key, *n, &terms).is_some() {
             return Ok(());
         }
         let now = self.core.now();
@@ -202,7 +200,7 @@ impl Shared {
         }
         let mut taken = self.take(needed).await;
         if matches!(taken, Ok((Err(_), _)))
-            && let Some(lease) = cell.replace(None)
+            && let Some(lease) = self.leases.replace(key, None)
         {
             // What the current lease has left may be enough.
             self.returns.end(&lease, rule.timeout()).await;
@@ -212,7 +210,7 @@ impl Shared {
             Ok((Ok(next), timeout)) => {
                 *refused = None;
                 next.spend_late(*n);
-                self.install(cell, next, timeout).await;
+                self.install(key, next, timeout).await;
                 Ok(())
             }
             Ok((Err(count), _)) => {
@@ -220,13 +218,13 @@ impl Shared {
                 *refused = Some(Refusal { terms, line, count, until: Instant::now() + REFUSED_FOR });
                 Err(error)
             }
-            Err(error) if error.is_transient() => self.without_store(cell, rule, &line, error),
+            Err(error) if error.is_transient() => self.without_store(key, rule, &line, error),
             Err(error) => Err(error),
         }
     }
 
     /// The store does not answer: the current lease is spent, whatever its time, within its period.
-    fn without_store(&self, cell: &Cell, rule: &Rule, line: &Line, error: Error) -> Result<()> {
+    fn without_store(&self, key: &CountKey, rule: &Rule, line: &Line, error: Error) -> Result<()> {
         if rule.on_failure() == FailurePolicy::Open {
             return Ok(());
         }
@@ -235,8 +233,8 @@ impl Shared {
             CrashPolicy::Strict => lease.line.charge.counter == line.charge.counter,
             CrashPolicy::Generous => Instant::now() < lease.ends,
         };
-        let lease =
-            cell.lease().filter(|lease| rule.on_failure() == FailurePolicy::LastLease && is_safe(lease));
+        let is_allowed = |lease: &Arc<Lease>| rule.on_failure() == FailurePolicy::LastLease && is_safe(lease);
+        let lease = self.leases.lease(key).filter(is_allowed);
         lease.and_then(|lease| lease.spend_late(line.charge.amount)).map(|_| ()).ok_or(error)
     }
 
@@ -287,39 +285,33 @@ impl Shared {
         line.charge.window.end.map_or(lifetime, |end| lifetime.min(until(end, now)))
     }
 
-    async fn install(&self, cell: &Cell, next: Arc<Lease>, timeout: Duration) {
-        if let Some(last) = cell.replace(Some(next)) {
+    async fn install(&self, key: &CountKey, next: Arc<Lease>, timeout: Duration) {
+        if let Some(last) = self.leases.replace(key, Some(next)) {
             self.returns.end(&last, timeout).await;
         }
     }
 
     async fn end_leases(&self, also_in_work: bool, is_over: impl Fn(&Lease) -> bool) {
-        let cells: Vec<_> =
-            self.cells.iter().map(|cell| (cell.key().clone(), cell.value().clone())).collect();
-        for (key, cell) in cells {
-            // A cell that takes a lease right now is not idle.
-            let guard =
-                if also_in_work { Some(cell.refresh.lock().await) } else { cell.refresh.try_lock().ok() };
+        for (key, refresh) in self.leases.all() {
+            // A counter whose next lease is taken right now is not idle.
+            let guard = if also_in_work { Some(refresh.lock().await) } else { refresh.try_lock().ok() };
             if guard.is_none() {
                 continue;
             }
-            match cell.lease() {
+            match self.leases.lease(&key) {
                 Some(lease) if is_over(&lease) => {
                     self.returns.end(&lease, END_TIMEOUT).await;
-                    cell.replace(None);
+                    self.leases.replace(&key, None);
                 }
                 Some(_) => continue,
                 None => {}
             }
             // Idle counters take no memory, and a denial is forgotten.
-            self.cells.remove_if(&key, |_, cell| cell.lease().is_none() && Arc::strong_count(cell) <= 2);
+            self.leases.remove_idle(&key);
         }
         self.returns.send_all().await;
     }
 }
-
-/// How long the end of an idle lease waits for the store.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a request needs. A refresh outlives the request.
 struct Needed {
@@ -327,11 +319,12 @@ struct Needed {
     quota: Quota,
     subject: Option<String>,
     n: u64,
+    key: CountKey,
 }
 
 impl Needed {
-    fn new(ctx: &TenantContext, quota: Quota, subject: Option<&str>, n: u64) -> Self {
-        Self { ctx: ctx.clone(), quota, subject: subject.map(str::to_owned), n }
+    fn new(ctx: &TenantContext, quota: Quota, subject: Option<&str>, n: u64, key: CountKey) -> Self {
+        Self { ctx: ctx.clone(), quota, subject: subject.map(str::to_owned), n, key }
     }
 
     fn line(&self, now: Timestamp) -> Result<Line> {

@@ -22,7 +22,8 @@ use crate::tenant::TenantId;
 /// - apply a charge completely or not at all, also when several charges run at the same time,
 /// - never let `used` plus the live holds exceed [`ChargeLine::hard_limit`],
 /// - count a charge with the same idempotency key once,
-/// - end a hold once: by a commit, by a release, or by its expiry, whichever is first.
+/// - end a hold once: by a commit, by a release, or by its expiry, whichever is first,
+/// - renew only a hold that no charge can have taken for expired.
 ///
 /// [`testing::meter`](crate::testing) tests an implementation against this contract.
 #[async_trait]
@@ -39,6 +40,19 @@ pub trait Meter: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the store cannot be reached.
     async fn resolve(&self, resolution: &Resolution) -> Result<ResolveOutcome>;
+
+    /// Moves the expiry of a live hold of these lines to a later time; an earlier time changes nothing. Returns `false`,
+    /// and changes nothing, if the hold has ended or expired, or if there is none.
+    ///
+    /// # Errors
+    /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the store cannot be reached.
+    async fn renew(
+        &self,
+        tenant: &TenantId,
+        hold: Hold,
+        lines: &[ChargeLine],
+        now: Timestamp,
+    ) -> Result<bool>;
 
     /// The counters of a tenant, of one feature or of all, the newest periods of each first.
     ///

@@ -61,11 +61,15 @@ mod gauge_resources;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod gauge_transfer;
 #[cfg(feature = "quota")]
+mod held;
+#[cfg(feature = "quota")]
 mod key;
 #[cfg(feature = "quota")]
 mod lease;
 #[cfg(feature = "quota")]
 mod lease_options;
+#[cfg(feature = "quota")]
+mod lease_table;
 #[cfg(feature = "quota")]
 mod leased;
 #[cfg(feature = "quota")]

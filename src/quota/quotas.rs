@@ -158,7 +158,9 @@ impl Quotas {
 
     /// Takes one place of a concurrency limit until the reservation is released or dropped.
     ///
-    /// A place whose process died is free after the `lease_seconds` of the catalog.
+    /// The place is renewed in the background, so work may take as long as it needs. A place whose process died is free
+    /// after the `lease_seconds` of the catalog. So is one whose store does not answer for so long: the log says so, and
+    /// [`renew`](Reservation::renew) returns an error.
     ///
     /// # Errors
     /// [`ConcurrencyLimit`](crate::ErrorKind::ConcurrencyLimit) if all places are taken; otherwise as [`charge`](Self::charge).
@@ -179,7 +181,8 @@ impl Quotas {
         let now = self.core.now();
         let line = concurrency_line(ctx, limit, subject, now)?;
         let lifetime = Duration::from_secs(limit.rule(ctx.entitlements())?.lease_seconds().into());
-        Reservation::hold(&self.core, ctx, vec![line], None, lifetime, now).await
+        let place = Reservation::hold(&self.core, ctx, vec![line], None, lifetime, now).await?;
+        Ok(place.kept_alive(lifetime))
     }
 
     /// What the tenant may use, and what it has used in the current periods, for a user interface.

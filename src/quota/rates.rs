@@ -1,7 +1,6 @@
 //! [`Rates`]: limits how often something happens, by the rules of the tenant's plan.
 
 use std::num::NonZeroU32;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::bucket::{Bucket, RateCall, RateOutcome, RateStore};
 use super::count_key::CountKey;
 use super::decision::DecisionSource;
 use super::key::Rate;
-use super::rate_node::{NodeRates, RateClock};
+use super::rate_node::{NodeRates, RateClock, RateKey};
 use crate::clock::{Clock, Timestamp};
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
@@ -120,7 +119,7 @@ impl Rates {
     /// [`ErrorKind::StoreUnavailable`] if the store does not answer in time and the rule is not
     /// [open](FailurePolicy::Open); [`ErrorKind::Misconfigured`] for more than 10,000,000 in a second.
     pub async fn check(&self, ctx: &TenantContext, rate: Rate) -> Result<RateDecision> {
-        self.begin(ctx, rate, 1, None).end().await
+        self.decide(ctx, rate, 1, None).await
     }
 
     /// Allows all `n` or none, such as the bytes of an upload or the rows of an import.
@@ -129,7 +128,7 @@ impl Rates {
     /// [`ErrorKind::InvalidInput`] if `n` is 0, or more than the burst: waiting does not help then. Otherwise as
     /// [`check`](Self::check).
     pub async fn check_n(&self, ctx: &TenantContext, rate: Rate, n: u32) -> Result<RateDecision> {
-        self.begin(ctx, rate, n, None).end().await
+        self.decide(ctx, rate, n, None).await
     }
 
     /// Allows all `n` or none, of a rate that counts [per subject](crate::plan::CountPer::Subject).
@@ -143,7 +142,7 @@ impl Rates {
         n: u32,
         subject: &str,
     ) -> Result<RateDecision> {
-        self.begin(ctx, rate, n, Some(subject)).end().await
+        self.decide(ctx, rate, n, Some(subject)).await
     }
 
     /// How many states this process keeps; 0 for rates in Redis.
@@ -154,85 +153,82 @@ impl Rates {
         }
     }
 
-    /// Decides what needs no other process.
-    fn begin<'a>(&'a self, ctx: &'a TenantContext, rate: Rate, n: u32, subject: Option<&str>) -> Check<'a> {
-        let request = match Request::read(ctx, rate, n, subject) {
-            Ok(Checked::Limited(request)) => request,
-            Ok(Checked::Decided(decision)) => return Check::Decided(Ok(decision)),
-            Err(error) => return Check::Decided(Err(error)),
-        };
-        match &self.place {
-            Place::Node(node) => Check::Decided(
-                node.take(request.bucket, &request.key, request.n)
-                    .and_then(|outcome| request.decide(outcome)),
-            ),
-            Place::Shared(shared) => Check::Shared(Box::pin(shared.take(request))),
-        }
-    }
-}
-
-/// A check, which a store for several nodes still has to decide.
-enum Check<'a> {
-    Decided(Result<RateDecision>),
-    Shared(Pin<Box<dyn Future<Output = Result<RateDecision>> + Send + 'a>>),
-}
-
-impl Check<'_> {
     #[inline]
-    async fn end(self) -> Result<RateDecision> {
-        match self {
-            Self::Decided(decision) => decision,
-            Self::Shared(check) => check.await,
+    async fn decide(
+        &self,
+        ctx: &TenantContext,
+        rate: Rate,
+        n: u32,
+        subject: Option<&str>,
+    ) -> Result<RateDecision> {
+        match &self.place {
+            Place::Node(node) => Check::read(ctx, rate, n)?.on_node(node, subject),
+            // In a box, so that a check on this node does not move the memory that this needs.
+            Place::Shared(shared) => Box::pin(shared.take(ctx, rate, n, subject)).await,
         }
     }
 }
 
-/// A check that needs a state, or one that is decided without.
-enum Checked<'a> {
-    Decided(RateDecision),
-    Limited(Request<'a>),
-}
-
-/// A check of a rate with a limit.
-struct Request<'a> {
+/// A check of a rate. Without a bucket it is unlimited.
+struct Check<'a> {
     ctx: &'a TenantContext,
+    rate: Rate,
     rule: &'a RateRule,
-    bucket: Bucket,
-    key: CountKey,
+    bucket: Option<Bucket>,
     n: NonZeroU32,
 }
 
-impl<'a> Request<'a> {
+impl<'a> Check<'a> {
     #[inline]
-    fn read(ctx: &'a TenantContext, rate: Rate, n: u32, subject: Option<&str>) -> Result<Checked<'a>> {
-        let feature = rate.feature();
+    fn read(ctx: &'a TenantContext, rate: Rate, n: u32) -> Result<Self> {
         let rule = rate.rule(ctx.entitlements())?;
         let Some(n) = NonZeroU32::new(n) else {
             return Err(Error::new(ErrorKind::InvalidInput, "the amount must be 1 or more"));
         };
         let bucket = match rule.limit() {
-            Limit::Unlimited => {
-                return Ok(Checked::Decided(decision(feature, rule, None, DecisionSource::Counted)));
-            }
-            Limit::AtMost(0) => return Err(ctx.entitlements().not_included(feature)),
-            Limit::AtMost(limit) => Bucket::new(limit, rule),
+            Limit::Unlimited => None,
+            Limit::AtMost(0) => return Err(ctx.entitlements().not_included(rate.feature())),
+            Limit::AtMost(limit) => Some(Bucket::new(limit, rule)),
         };
-        if n.get() > bucket.burst {
-            return Err(over_burst(feature, n, bucket));
+        match bucket {
+            Some(bucket) if n.get() > bucket.burst => Err(over_burst(rate.feature(), n, bucket)),
+            _ => Ok(Self { ctx, rate, rule, bucket, n }),
         }
-        let key = CountKey::new(ctx, rule.per(), subject, feature)?;
-        Ok(Checked::Limited(Self { ctx, rule, bucket, key, n }))
     }
 
     #[inline]
-    fn decide(&self, outcome: RateOutcome) -> Result<RateDecision> {
+    fn on_node(&self, node: &Arc<NodeRates>, subject: Option<&str>) -> Result<RateDecision> {
+        let Some(bucket) = self.bucket else { return Ok(self.decision(None, DecisionSource::Counted)) };
+        let key = RateKey { count: self.key(subject)?, bucket };
+        self.decide(bucket, node.take(&key, self.n)?)
+    }
+
+    #[inline]
+    fn key(&self, subject: Option<&str>) -> Result<CountKey> {
+        CountKey::new(self.ctx, self.rule.per(), subject, self.rate.id)
+    }
+
+    #[inline]
+    fn decide(&self, bucket: Bucket, outcome: RateOutcome) -> Result<RateDecision> {
         match outcome {
-            RateOutcome::Denied { wait } => Err(rate_limited(self.ctx, self.key.feature, self.bucket, wait)),
+            RateOutcome::Denied { wait } => Err(rate_limited(self.ctx, self.rate.feature(), bucket, wait)),
             RateOutcome::Allowed { remaining, interval } => {
-                let reset = interval.saturating_mul(self.bucket.burst.saturating_sub(remaining));
-                let numbers = Some((self.bucket, remaining, reset));
-                Ok(decision(self.key.feature, self.rule, numbers, DecisionSource::Counted))
+                let reset = interval.saturating_mul(bucket.burst.saturating_sub(remaining));
+                Ok(self.decision(Some((bucket, remaining, reset)), DecisionSource::Counted))
             }
+        }
+    }
+
+    #[inline]
+    fn decision(&self, numbers: Option<(Bucket, u32, Duration)>, source: DecisionSource) -> RateDecision {
+        RateDecision {
+            feature: self.rate.feature(),
+            limit: self.rule.limit(),
+            seconds: self.rule.seconds(),
+            burst: numbers.map_or(self.rule.burst(), |(bucket, ..)| bucket.burst),
+            remaining: numbers.map(|(_, remaining, _)| remaining),
+            reset_after: numbers.map(|(.., reset)| reset),
+            source,
         }
     }
 }
@@ -256,38 +252,28 @@ impl Shared {
         Timestamp::from_micros(0).after(self.clock.elapsed())
     }
 
-    async fn take(&self, request: Request<'_>) -> Result<RateDecision> {
-        let Request { rule, bucket, key: CountKey { tenant, feature, subject }, n, .. } = &request;
-        let interval = bucket.interval(feature)?;
-        let call = RateCall { tenant, feature, subject, bucket: *bucket, interval, n: n.get() };
-        match in_time(rule.timeout(), "rates", self.store.take(&call)).await {
+    async fn take(
+        &self,
+        ctx: &TenantContext,
+        rate: Rate,
+        n: u32,
+        subject: Option<&str>,
+    ) -> Result<RateDecision> {
+        let check = Check::read(ctx, rate, n)?;
+        let Some(bucket) = check.bucket else { return Ok(check.decision(None, DecisionSource::Counted)) };
+        let (CountKey { tenant, subject, .. }, feature) = (&check.key(subject)?, rate.feature());
+        let call = RateCall { tenant, feature, subject, bucket, interval: bucket.interval(feature)?, n };
+        match in_time(check.rule.timeout(), "rates", self.store.take(&call)).await {
             Ok(outcome) => {
                 self.last_answer.record(self.now());
-                request.decide(outcome)
+                check.decide(bucket, outcome)
             }
-            Err(error) if error.is_transient() && rule.on_failure() == FailurePolicy::Open => {
+            Err(error) if error.is_transient() && check.rule.on_failure() == FailurePolicy::Open => {
                 warn!(%error, %tenant, feature, "a rate is not limited");
-                Ok(decision(feature, rule, None, self.last_answer.fallback(self.now())))
+                Ok(check.decision(None, self.last_answer.fallback(self.now())))
             }
             Err(error) => Err(error),
         }
-    }
-}
-
-fn decision(
-    feature: &'static str,
-    rule: &RateRule,
-    numbers: Option<(Bucket, u32, Duration)>,
-    source: DecisionSource,
-) -> RateDecision {
-    RateDecision {
-        feature,
-        limit: rule.limit(),
-        seconds: rule.seconds(),
-        burst: numbers.map_or(rule.burst(), |(bucket, ..)| bucket.burst),
-        remaining: numbers.map(|(_, remaining, _)| remaining),
-        reset_after: numbers.map(|(.., reset)| reset),
-        source,
     }
 }
 

@@ -4,12 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
 use uuid::Uuid;
 
+use super::answer::END_TIMEOUT;
 use super::core::Core;
 use super::decision::{Decision, DecisionSource};
+use super::held::{Held, ended};
 use super::line::{Line, decisions, denied};
-use super::meter::{Hold, HoldEnd, MAX_COUNT, Resolution, ResolveOutcome};
+use super::meter::{Hold, HoldEnd, MAX_COUNT, ResolveOutcome};
 use crate::clock::Timestamp;
 use crate::context::TenantContext;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,23 +36,22 @@ use crate::error::{Error, ErrorKind, Result};
 /// ```
 #[must_use = "a reservation that is dropped is released at once"]
 pub struct Reservation {
-    core: Arc<Core>,
-    ctx: TenantContext,
-    hold: Hold,
-    lines: Vec<Line>,
+    held: Arc<Held>,
     decisions: Vec<Decision>,
     /// Whether there is something to release.
     is_open: bool,
     /// What a drop sends: a commit of what was used so far, or a release.
     on_drop: (HoldEnd, u64),
+    /// Renews it in the background.
+    keep_alive: Option<AbortHandle>,
 }
 
 impl fmt::Debug for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reservation")
-            .field("tenant", self.ctx.tenant_id())
-            .field("id", &self.hold.id)
-            .field("expires", &self.hold.expires)
+            .field("tenant", self.held.ctx.tenant_id())
+            .field("id", &self.held.id)
+            .field("expires", &self.expires())
             .finish_non_exhaustive()
     }
 }
@@ -64,8 +66,8 @@ impl Reservation {
         lifetime: Duration,
         now: Timestamp,
     ) -> Result<Self> {
-        let hold = Hold { id: Uuid::now_v7(), expires: now.after(lifetime) };
-        let decisions = core.charge(ctx, &lines, key, Some(hold), now).await?;
+        let new = Hold { id: Uuid::now_v7(), expires: now.after(lifetime) };
+        let decisions = core.charge(ctx, &lines, key, Some(new), now).await?;
         let source = decisions.first().map(|decision| decision.source);
         if source == Some(DecisionSource::Repeated) {
             return Err(Error::new(
@@ -74,23 +76,46 @@ impl Reservation {
             ));
         }
         let is_open = source == Some(DecisionSource::Counted);
-        let (core, ctx, on_drop) = (core.clone(), ctx.clone(), (HoldEnd::Release, 0));
-        Ok(Self { core, ctx, hold, lines, decisions, is_open, on_drop })
+        let held = Arc::new(Held::new(core.clone(), ctx.clone(), new, lines));
+        Ok(Self { held, decisions, is_open, on_drop: (HoldEnd::Release, 0), keep_alive: None })
+    }
+
+    /// Renews it in the background until it ends, so that only the end of the process lets it expire.
+    pub(super) fn kept_alive(mut self, lifetime: Duration) -> Self {
+        if self.is_open {
+            self.keep_alive = Some(self.held.clone().keep_alive(lifetime));
+        }
+        self
     }
 
     /// The id.
     pub fn id(&self) -> Uuid {
-        self.hold.id
+        self.held.id
     }
 
-    /// The first instant at which it holds nothing any more.
+    /// The first instant at which it holds nothing any more, unless it is renewed before.
     pub fn expires(&self) -> Timestamp {
-        self.hold.expires
+        self.held.expires()
     }
 
     /// The numbers of each reserved quota.
     pub fn decisions(&self) -> &[Decision] {
         &self.decisions
+    }
+
+    /// Holds it for at least `lifetime` from now, for work that takes longer than was expected. A place of a concurrency
+    /// limit is renewed in the background and needs no call.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Expired`] if it has expired, or was committed or released: it holds nothing any more;
+    /// [`ErrorKind::StoreUnavailable`]: it expires as before.
+    pub async fn renew(&mut self, lifetime: Duration) -> Result<()> {
+        match self.decisions.first().map(|decision| decision.source) {
+            // The store did not answer, and the rule allows that: nothing is held.
+            Some(DecisionSource::Fallback { .. }) => Ok(()),
+            _ if self.is_open => self.held.renew(lifetime).await,
+            _ => Err(ended()),
+        }
     }
 
     /// Sets what was used so far. A reservation that is dropped then counts that, and releases the rest.
@@ -143,15 +168,14 @@ impl Reservation {
         if used > MAX_COUNT {
             return Err(Error::new(ErrorKind::InvalidInput, "the amount must be at most 2^53 - 1"));
         }
-        let (now, before) = (self.core.now(), self.on_drop);
+        let (held, before) = (&self.held, self.on_drop);
+        let now = held.core.now();
         self.on_drop = (end, used);
-        let outcome = self.core.meter.resolve(&self.resolution(end, used, now)).await?;
-        self.core.answered();
-        match outcome {
+        match held.resolve(end, used, now, held.timeout()).await? {
             ResolveOutcome::Resolved(counts) => {
                 self.is_open = false;
-                let decisions = decisions(&self.lines, counts, DecisionSource::Counted, now);
-                self.core.warn(&self.ctx, &decisions);
+                let decisions = decisions(&held.lines, counts, DecisionSource::Counted, now);
+                held.core.warn(&held.ctx, &decisions);
                 Ok(decisions)
             }
             ResolveOutcome::AlreadyResolved => {
@@ -167,38 +191,25 @@ impl Reservation {
             }
             ResolveOutcome::Denied { line, counts } => {
                 self.on_drop = before;
-                Err(denied(&self.ctx, &self.lines[line], &counts[line], now))
+                Err(denied(&held.ctx, &held.lines[line], &counts[line], now))
             }
-        }
-    }
-
-    fn resolution(&self, end: HoldEnd, used: u64, now: Timestamp) -> Resolution {
-        let lines = self.lines.iter().map(|line| {
-            let mut line = line.charge.clone();
-            line.amount = used;
-            line
-        });
-        Resolution {
-            tenant: self.ctx.tenant_id().clone(),
-            hold: self.hold.id,
-            lines: lines.collect(),
-            end,
-            now,
         }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if let Some(renewals) = &self.keep_alive {
+            renewals.abort();
+        }
         if !self.is_open {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let now = self.core.now();
-        let (meter, end) = (self.core.meter.clone(), self.resolution(self.on_drop.0, self.on_drop.1, now));
+        let (held, (end, used), now) = (self.held.clone(), self.on_drop, self.held.core.now());
         runtime.spawn(async move {
-            if let Err(error) = meter.resolve(&end).await {
-                tracing::warn!(%error, tenant = %end.tenant, "a dropped reservation could not be ended");
+            if let Err(error) = held.resolve(end, used, now, END_TIMEOUT).await {
+                tracing::warn!(%error, tenant = %held.ctx.tenant_id(), "a dropped reservation could not be ended");
             }
         });
     }

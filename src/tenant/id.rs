@@ -35,9 +35,17 @@ pub struct TenantId(Repr);
 
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Repr {
-    Uuid(Uuid),
+    /// The halves of the UUID: two numbers are copied and compared faster than 16 bytes.
+    Uuid(u64, u64),
     Int(i64),
     Text(Arc<str>),
+}
+
+impl Repr {
+    fn of(uuid: Uuid) -> Self {
+        let (high, low) = uuid.as_u64_pair();
+        Self::Uuid(high, low)
+    }
 }
 
 /// The value of a [`TenantId`], in the type of the column that holds it.
@@ -55,7 +63,7 @@ pub enum TenantIdValue<'a> {
 impl TenantId {
     /// Creates a random id: a UUID of version 7, which sorts by time of creation.
     pub fn random() -> Self {
-        Self(Repr::Uuid(Uuid::now_v7()))
+        Self(Repr::of(Uuid::now_v7()))
     }
 
     /// Parses an id: a hyphenated UUID, a positive decimal integer, or a slug-like text.
@@ -102,7 +110,7 @@ impl TenantId {
                 "not a tenant id: the nil and the max UUID name no tenant",
             ));
         }
-        Ok(Self(Repr::Uuid(uuid)))
+        Ok(Self(Repr::of(uuid)))
     }
 
     /// Creates an id from an integer.
@@ -117,9 +125,10 @@ impl TenantId {
     }
 
     /// The id in the type of its database column.
+    #[inline]
     pub fn value(&self) -> TenantIdValue<'_> {
         match &self.0 {
-            Repr::Uuid(uuid) => TenantIdValue::Uuid(*uuid),
+            Repr::Uuid(high, low) => TenantIdValue::Uuid(Uuid::from_u64_pair(*high, *low)),
             Repr::Int(int) => TenantIdValue::Int(*int),
             Repr::Text(text) => TenantIdValue::Text(text),
         }
@@ -129,10 +138,10 @@ impl TenantId {
 /// The canonical text: lower-case hyphenated UUID, decimal integer, or the text itself.
 impl fmt::Display for TenantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Repr::Uuid(uuid) => uuid.hyphenated().fmt(f),
-            Repr::Int(int) => int.fmt(f),
-            Repr::Text(text) => text.fmt(f),
+        match self.value() {
+            TenantIdValue::Uuid(uuid) => uuid.hyphenated().fmt(f),
+            TenantIdValue::Int(int) => int.fmt(f),
+            TenantIdValue::Text(text) => text.fmt(f),
         }
     }
 }

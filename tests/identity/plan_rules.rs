@@ -19,7 +19,8 @@ use tenancy::clock::{ManualClock, Timestamp};
 use tenancy::context::TenantDirectory;
 use tenancy::plan::{Catalog, Flag, Overage};
 use tenancy::quota::meter::{
-    Charge, ChargeOutcome, Counter, CounterKey, CounterState, Meter, Resolution, ResolveOutcome,
+    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, Hold, Meter, Resolution,
+    ResolveOutcome,
 };
 use tenancy::quota::{Quota, Quotas, Rate, Rates};
 use tenancy::resolve::{HostSource, Resolver};
@@ -427,6 +428,10 @@ impl Meter for Down {
     }
 
     async fn resolve(&self, _: &Resolution) -> Result<ResolveOutcome> {
+        down()
+    }
+
+    async fn renew(&self, _: &TenantId, _: Hold, _: &[ChargeLine], _: Timestamp) -> Result<bool> {
         down()
     }
 

@@ -10,7 +10,8 @@ use tenancy::clock::{ManualClock, Timestamp};
 use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::Catalog;
 use tenancy::quota::meter::{
-    Charge, ChargeOutcome, Counter, CounterKey, CounterState, Meter, Resolution, ResolveOutcome,
+    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, Hold, Meter, Resolution,
+    ResolveOutcome,
 };
 use tenancy::quota::{CrashPolicy, LeaseOptions, LeasedQuotas, Quota, Quotas};
 use tenancy::store::{MemoryStore, RedisMeter};
@@ -364,21 +365,25 @@ async fn warning_levels_are_reached_once_when_leases_end() {
     assert_eq!(*warned.lock().unwrap(), [(acme.clone(), 80), (acme, 100)]);
 }
 
-/// A memory store that counts its charges, and can be down or slow.
+/// A memory store that counts its charges, and can be down, slow or silent.
 #[derive(Debug, Default)]
-struct Flaky {
+pub(crate) struct Flaky {
     inner: MemoryStore,
     charges: AtomicU64,
     in_work: AtomicU64,
     down: AtomicBool,
     yields: AtomicBool,
     loses_answers: AtomicBool,
+    pub(crate) silent: AtomicBool,
 }
 
 impl Flaky {
     async fn answer<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
         if self.down.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::StoreUnavailable, "the store of this test is down"));
+        }
+        if self.silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
         }
         self.in_work.fetch_add(1, Ordering::SeqCst);
         let slow = self.yields.load(Ordering::SeqCst);
@@ -407,6 +412,16 @@ impl Meter for Flaky {
 
     async fn resolve(&self, resolution: &Resolution) -> Result<ResolveOutcome> {
         self.answer(self.inner.resolve(resolution)).await
+    }
+
+    async fn renew(
+        &self,
+        tenant: &TenantId,
+        hold: Hold,
+        lines: &[ChargeLine],
+        now: Timestamp,
+    ) -> Result<bool> {
+        self.answer(self.inner.renew(tenant, hold, lines, now)).await
     }
 
     async fn counters(

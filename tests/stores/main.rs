@@ -26,5 +26,6 @@ mod proxy;
 mod rates;
 mod redis_counters;
 mod redis_servers;
+mod reservations;
 mod slugs;
 mod tenant_store;

@@ -9,8 +9,8 @@ use sqlx::Postgres;
 use tenancy::clock::Timestamp;
 use tenancy::plan::Limit;
 use tenancy::quota::meter::{
-    Charge, ChargeOutcome, Counter, CounterKey, CounterState, HoldEnd, LineCount, Meter, Resolution,
-    ResolveOutcome,
+    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, Hold, HoldEnd, LineCount, Meter,
+    Resolution, ResolveOutcome,
 };
 use tenancy::store::{MemoryStore, RedisMeter, SqlStore};
 use tenancy::tenant::TenantId;
@@ -58,6 +58,8 @@ enum Fault {
     ForgetsWarnings,
     EndsNoHold,
     CommitsLate,
+    ForgetsRenewals,
+    RenewsLate,
     IgnoresSubjects,
     IgnoresGrace,
 }
@@ -112,6 +114,20 @@ impl Meter for Broken {
         self.inner.resolve(&resolution).await
     }
 
+    async fn renew(
+        &self,
+        tenant: &TenantId,
+        hold: Hold,
+        lines: &[ChargeLine],
+        now: Timestamp,
+    ) -> Result<bool> {
+        match self.fault {
+            Fault::ForgetsRenewals => Ok(true),
+            Fault::RenewsLate => self.inner.renew(tenant, hold, lines, Timestamp::from_micros(0)).await,
+            _ => self.inner.renew(tenant, hold, lines, now).await,
+        }
+    }
+
     async fn counters(
         &self,
         tenant: &TenantId,
@@ -164,6 +180,8 @@ async fn the_suite_rejects_each_broken_meter() {
         Fault::ForgetsWarnings,
         Fault::EndsNoHold,
         Fault::CommitsLate,
+        Fault::ForgetsRenewals,
+        Fault::RenewsLate,
         Fault::IgnoresSubjects,
         Fault::IgnoresGrace,
     ] {

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::quota::counting::change_all;
 use crate::quota::meter::{
-    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, HoldEnd, LineCount, Meter,
+    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, Hold, HoldEnd, LineCount, Meter,
     Resolution, ResolveOutcome, other_charge,
 };
 use crate::tenant::TenantId;
@@ -152,6 +152,14 @@ impl Meter for MemoryStore {
             Some(meter) => Ok(meter.resolve(resolution)),
             None => Ok(ResolveOutcome::Expired),
         }
+    }
+
+    async fn renew(&self, tenant: &TenantId, hold: Hold, _: &[ChargeLine], now: Timestamp) -> Result<bool> {
+        let mut meters = self.meters.lock().map_err(poisoned)?;
+        let found = meters.0.get_mut(tenant).and_then(|meter| meter.holds.get_mut(&hold.id));
+        let Some(row) = found.filter(|row| row.is_live(now)) else { return Ok(false) };
+        row.expires = row.expires.max(hold.expires);
+        Ok(true)
     }
 
     async fn counters(

@@ -22,8 +22,8 @@ use crate::error::Result;
 use crate::namespace::hash_tagged;
 use crate::namespace::redis::redis_error;
 use crate::quota::meter::{
-    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, HoldEnd, LineCount, MAX_COUNT,
-    Meter, Resolution, ResolveOutcome, other_charge,
+    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, Hold, HoldEnd, LineCount,
+    MAX_COUNT, Meter, Resolution, ResolveOutcome, other_charge,
 };
 use crate::tenant::TenantId;
 
@@ -64,6 +64,7 @@ pub struct RedisMeter {
     keep: Duration,
     charge: Script,
     resolve: Script,
+    renew: Script,
     counters: Script,
 }
 
@@ -92,6 +93,7 @@ impl RedisMeter {
             keep: Duration::from_hours(24 * 400),
             charge: script(include_str!("charge.lua")),
             resolve: script(include_str!("resolve.lua")),
+            renew: Script::new(include_str!("renew.lua")),
             counters: Script::new(include_str!("counters.lua")),
         }
     }
@@ -217,6 +219,24 @@ impl Meter for RedisMeter {
             "denied" => Ok(ResolveOutcome::Denied { line: reply.line, counts: reply.counts }),
             _ => Err(malformed()),
         }
+    }
+
+    async fn renew(
+        &self,
+        tenant: &TenantId,
+        hold: Hold,
+        lines: &[ChargeLine],
+        now: Timestamp,
+    ) -> Result<bool> {
+        let id = hold.id.to_string();
+        let mut call = self.renew.key(hold_key(tenant, &id));
+        for line in lines {
+            let [_, holds] = counter_keys(tenant, &line.counter);
+            call.key(holds);
+        }
+        let keep = millis_until(hold.expires.after(REMEMBERED), now);
+        call.arg(id).arg(now.micros()).arg(hold.expires.micros()).arg(keep);
+        self.run::<bool>(&mut call).await
     }
 
     async fn counters(

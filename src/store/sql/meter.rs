@@ -15,8 +15,8 @@ use crate::database::{Conn, OpenTransaction, TxMode, Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::quota::counting::change_all;
 use crate::quota::meter::{
-    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, HoldEnd, LineCount, MAX_COUNT,
-    Meter, Resolution, ResolveOutcome,
+    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, Hold, HoldEnd, LineCount,
+    MAX_COUNT, Meter, Resolution, ResolveOutcome,
 };
 use crate::scope::Backend;
 use crate::tenant::TenantId;
@@ -49,6 +49,19 @@ impl<DB: Backend> Meter for SqlStore<DB> {
             _ => tx.rollback().await?,
         }
         Ok(outcome)
+    }
+
+    async fn renew(
+        &self,
+        tenant: &TenantId,
+        hold: Hold,
+        lines: &[ChargeLine],
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        let is_live = renew::<DB>(&mut tx, &tenant.to_string(), hold, lines, now).await?;
+        let ended = if is_live { tx.commit().await } else { tx.rollback().await };
+        ended.map(|()| is_live)
     }
 
     async fn counters(
@@ -318,6 +331,32 @@ async fn resolve<DB: Backend>(tx: &mut OpenTransaction<DB>, end: &Resolution) ->
     let state = if end.end == HoldEnd::Release { "released" } else { "committed" };
     execute::<DB>(tx.conn(), sql, &[Value::Text(&tenant), Value::Text(&id), Value::Text(state)]).await?;
     Ok(ResolveOutcome::Resolved(counts))
+}
+
+async fn renew<DB: Backend>(
+    tx: &mut OpenTransaction<DB>,
+    tenant: &str,
+    hold: Hold,
+    lines: &[ChargeLine],
+    now: Timestamp,
+) -> Result<bool> {
+    lock::<DB>(tx, tenant, lines, now).await?;
+    // Of several counters, one may have been charged after the expiry.
+    let sql = "SELECT count(*), coalesce(sum(CASE WHEN state = 'held' AND expires_us > $3 THEN 1 ELSE 0 END), 0) \
+               FROM tenancy_quota_holds WHERE tenant_id = $1 AND id = $2";
+    let id = hold.id.to_string();
+    let name = [Value::Text(tenant), Value::Text(&id)];
+    let [a, b] = name;
+    let rows = fetch::<DB>(tx.conn(), sql, &[a, b, Value::Int(now.micros())]).await?;
+    let row = rows.first().ok_or_else(|| Error::new(ErrorKind::Database, "a count has no row"))?;
+    let (all, live) = (number::<DB>(row, 0)?, number::<DB>(row, 1)?);
+    if all == 0 || live < all {
+        return Ok(false);
+    }
+    let sql =
+        "UPDATE tenancy_quota_holds SET expires_us = $3 WHERE tenant_id = $1 AND id = $2 AND expires_us < $3";
+    execute::<DB>(tx.conn(), sql, &[a, b, Value::Int(hold.expires.micros())]).await?;
+    Ok(true)
 }
 
 /// What a hold has of one counter.

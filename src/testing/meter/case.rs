@@ -67,6 +67,14 @@ impl<'a> Case<'a> {
         expect_ok(self.meter.resolve(&resolution).await, "the end of a hold has an outcome")
     }
 
+    /// Whether a hold of these lines was live, and expires after `lifetime` from now.
+    pub(super) async fn renew(&self, id: Uuid, lines: Vec<ChargeLine>, lifetime: Duration) -> bool {
+        let hold = Hold { id, expires: self.now.after(lifetime) };
+        let lines = self.charge_of(lines).lines;
+        let renewed = self.meter.renew(&self.tenant, hold, &lines, self.now).await;
+        expect_ok(renewed, "the renewal of a hold has an outcome")
+    }
+
     /// What the counter of the month has, as it is read alone.
     pub(super) async fn read(&self, feature: &str) -> (u64, u64) {
         let key = self.line(feature, 1, Limit::Unlimited).counter;

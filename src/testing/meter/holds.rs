@@ -109,6 +109,66 @@ pub(super) async fn a_commit_with_an_earlier_clock_does_not_exceed_the_limit(met
     assert_eq!(case.state("t").await, (5, 0), "promise broken: the limit holds whatever the clocks are");
 }
 
+/// A hold that is renewed before its end is held for longer. One that has ended, in any way, stays so.
+pub(super) async fn renews_a_live_hold(meter: &dyn Meter) {
+    let (mut case, mut other) = (Case::new(meter), Case::new(meter));
+    let line = |case: &Case<'_>| vec![case.line("t", 4, Limit::AtMost(5))];
+    let (hold, _) = case.hold(line(&case), MINUTE).await;
+    let (of_other, _) = other.hold(line(&other), MINUTE).await;
+    assert!(
+        !other.renew(hold, line(&other), MINUTE).await,
+        "promise broken: another tenant has no such hold"
+    );
+    assert!(case.renew(hold, line(&case), MINUTE * 3).await, "promise broken: a live hold is renewed");
+    assert!(
+        case.renew(hold, line(&case), MINUTE / 2).await,
+        "promise broken: an earlier time changes nothing"
+    );
+    (case.now, other.now) = (case.now.after(MINUTE), other.now.after(MINUTE));
+    assert!(!charged(&case.charge(line(&case)).await), "promise broken: a renewed hold still holds");
+    assert_eq!(case.state("t").await, (0, 4), "promise broken: a renewal changes no amount");
+    assert_eq!(other.state("t").await, (0, 0), "promise broken: one hold is renewed, and no other");
+    assert!(
+        !other.renew(of_other, line(&other), MINUTE).await,
+        "promise broken: an expired hold is not renewed"
+    );
+    assert!(charged(&other.charge(line(&other)).await), "promise broken: an expired hold holds nothing");
+    assert!(!case.renew(Uuid::now_v7(), line(&case), MINUTE).await, "promise broken: no hold is created");
+    case.now = case.now.after(MINUTE * 2);
+    assert!(!case.renew(hold, line(&case), MINUTE).await, "promise broken: a renewed hold expires");
+    let (released, _) = case.hold(line(&case), MINUTE).await;
+    case.resolve(released, HoldEnd::Release, line(&case)).await;
+    assert!(
+        !case.renew(released, line(&case), MINUTE).await,
+        "promise broken: a released hold is not renewed"
+    );
+    assert_eq!(case.state("t").await, (0, 0));
+}
+
+/// Of a hold of two counters, one was charged after the expiry, by a later clock: neither is renewed.
+pub(super) async fn renews_no_hold_that_a_charge_took_for_expired(meter: &dyn Meter) {
+    let (mut case, five) = (Case::new(meter), Limit::AtMost(5));
+    let start = case.now;
+    let both = |case: &Case<'_>| vec![case.line("a", 4, five), case.line("b", 4, five)];
+    let (hold, _) = case.hold(both(&case), MINUTE).await;
+    case.now = start.after(MINUTE);
+    assert!(
+        charged(&case.charge(vec![case.line("b", 5, five)]).await),
+        "promise broken: the hold has expired"
+    );
+    case.now = start;
+    assert!(
+        !case.renew(hold, both(&case), MINUTE * 3).await,
+        "promise broken: an expired hold is not live again"
+    );
+    case.now = start.after(MINUTE * 2);
+    assert_eq!(
+        (case.state("a").await, case.state("b").await),
+        ((0, 0), (5, 0)),
+        "promise broken: a hold is renewed completely or not at all"
+    );
+}
+
 pub(super) async fn commits_more_than_was_held_if_it_fits(meter: &dyn Meter) {
     let case = Case::new(meter);
     let ten = Limit::AtMost(10);

@@ -12,7 +12,8 @@ use self::histories::does_as_the_memory_store_does;
 use self::holds::{
     a_commit_with_an_earlier_clock_does_not_exceed_the_limit, commits_more_than_was_held_if_it_fits,
     ends_a_grace_period, ends_a_hold_once, holds_and_charges_race, holds_count_until_they_end,
-    keeps_what_is_used_when_the_limit_falls, refuses_a_late_commit,
+    keeps_what_is_used_when_the_limit_falls, refuses_a_late_commit, renews_a_live_hold,
+    renews_no_hold_that_a_charge_took_for_expired,
 };
 use super::expect::expect_ok;
 use crate::error::ErrorKind;
@@ -41,6 +42,8 @@ pub async fn meter(meter: &dyn Meter) {
     ends_a_hold_once(meter).await;
     refuses_a_late_commit(meter).await;
     a_commit_with_an_earlier_clock_does_not_exceed_the_limit(meter).await;
+    renews_a_live_hold(meter).await;
+    renews_no_hold_that_a_charge_took_for_expired(meter).await;
     commits_more_than_was_held_if_it_fits(meter).await;
     keeps_what_is_used_when_the_limit_falls(meter).await;
     ends_a_grace_period(meter).await;
