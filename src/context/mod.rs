@@ -92,6 +92,17 @@ impl Actor {
     pub fn service(name: impl Into<Arc<str>>) -> Self {
         Self::Service(name.into())
     }
+
+    /// Whether the audit log can name it.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn is_named(&self) -> bool {
+        match self {
+            Self::User(name) | Self::System(name) | Self::ApiKey(name) | Self::Service(name) => {
+                !name.trim().is_empty()
+            }
+            Self::Anonymous => false,
+        }
+    }
 }
 
 impl fmt::Display for Actor {

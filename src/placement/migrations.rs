@@ -309,7 +309,10 @@ impl<DB: Provision> Migrations<DB> {
             // A new table needs its policies. A migration is recorded after that, so a run that was interrupted
             // between the two is noticed.
             let current = new.is_empty() && provisioner.is_recorded(key).await?;
-            if !current {
+            if current {
+                // A newer version of the library can have a new table of its own.
+                DB::grant_own_tables(&provisioner.places, worker.conn(), placement).await?;
+            } else {
                 provisioner.protect(worker.conn(), placement).await?;
             }
             Ok((new, current))

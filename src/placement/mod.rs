@@ -23,6 +23,8 @@ pub use crate::database::SqliteFiles;
 mod applied;
 mod migration_error;
 mod migrations;
+#[cfg(feature = "postgres")]
+mod own_table_grants;
 mod places;
 #[cfg(feature = "postgres")]
 mod postgres_places;

@@ -68,6 +68,14 @@ pub trait Provision: Backend<Connection: Migrate> {
         schema: &Schema,
     ) -> impl Future<Output = Result<()>> + Send;
 
+    /// Grants the role of a place what it lacks on the library's own tables, such as a table of a newer version.
+    #[doc(hidden)]
+    fn grant_own_tables(
+        places: &Self::Places,
+        conn: &mut Self::Connection,
+        placement: &Placement,
+    ) -> impl Future<Output = Result<()>> + Send;
+
     /// Whether the migrations of the shared tables are run as well.
     #[doc(hidden)]
     fn migrates_shared(places: &Self::Places) -> bool;

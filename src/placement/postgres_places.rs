@@ -6,6 +6,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row};
 use tenancy_sql::Schema;
 
+use super::own_table_grants;
 use super::places::{NEXT_ATTEMPT, Provision, Worker, locked};
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
@@ -136,10 +137,6 @@ impl Provision for Postgres {
             && let Placement::Schema { name } | Placement::Database { name } = placement
         {
             create_role(&mut conn, name, places.runtime_role.as_deref()).await?;
-            if matches!(placement, Placement::Schema { .. }) {
-                // A database has the library's tables of its own.
-                run(&mut conn, own_tables(&format!("\"{name}\""))).await.map_err(|e| database_error(&e))?;
-            }
         }
         let _ = conn.close().await;
         Ok(())
@@ -233,28 +230,34 @@ impl Provision for Postgres {
             Placement::Database { name } => {
                 let login = quoted(places.runtime_role.as_deref().unwrap_or_default());
                 grants = format!(
-                    "{grants}; REVOKE ALL ON DATABASE \"{name}\" FROM PUBLIC; GRANT CONNECT ON DATABASE \"{name}\" TO {login}; \
-                     {}",
-                    own_tables(&role)
+                    "{grants}; REVOKE ALL ON DATABASE \"{name}\" FROM PUBLIC; GRANT CONNECT ON DATABASE \"{name}\" TO {login}"
                 );
             }
         }
-        run(conn, grants).await.map_err(|e| database_error(&e))
+        run(conn, grants).await.map_err(|e| database_error(&e))?;
+        Self::grant_own_tables(places, conn, placement).await
+    }
+
+    async fn grant_own_tables(
+        places: &PostgresPlaces,
+        conn: &mut PgConnection,
+        placement: &Placement,
+    ) -> Result<()> {
+        let role = match placement {
+            Placement::Schema { .. } if places.role_per_tenant => places.role_of(placement),
+            Placement::Database { .. } => places.role_of(placement),
+            // The application's role uses the tables of the shared database, and its grants on them are yours.
+            _ => None,
+        };
+        match role {
+            Some(role) => own_table_grants::grant(conn, &role).await,
+            None => Ok(()),
+        }
     }
 
     fn migrates_shared(places: &PostgresPlaces) -> bool {
         places.migrates_shared
     }
-}
-
-/// Grants on the library's tables that a tenant's transaction writes beside its own.
-fn own_tables(role: &str) -> String {
-    format!(
-        "GRANT SELECT, INSERT, UPDATE ON tenancy_gauges TO {role}; \
-         GRANT SELECT, INSERT, DELETE ON tenancy_gauge_resources TO {role}; \
-         GRANT SELECT, INSERT ON tenancy_audit_events TO {role}; \
-         GRANT SELECT, INSERT, UPDATE, DELETE ON tenancy_usage, tenancy_usage_batches TO {role}"
-    )
 }
 
 /// Creates the role of a place, if it does not exist, and makes the application's role a member that has to choose it.

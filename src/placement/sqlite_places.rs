@@ -117,6 +117,10 @@ impl Provision for Sqlite {
         Ok(())
     }
 
+    async fn grant_own_tables(_: &SqlitePlaces, _: &mut SqliteConnection, _: &Placement) -> Result<()> {
+        Ok(())
+    }
+
     fn migrates_shared(places: &SqlitePlaces) -> bool {
         places.shared.is_some()
     }

@@ -29,8 +29,10 @@ use crate::tenant::TenantId;
 /// | delete | [`release`](Self::release), [`release_places`](Self::release_places) | [`release_for`](Self::release_for) |
 /// | restore after a soft deletion | [`acquire_restored`](Self::acquire_restored) | [`acquire_for`](Self::acquire_for) |
 /// | move to another tenant | [`transfer_in`](Self::transfer_in), [`transfer_out`](Self::transfer_out) | [`transfer_in_for`](Self::transfer_in_for), [`transfer_out`](Self::transfer_out) |
-/// | compare with the rows | [`reconcile`](Self::reconcile) | [`reconcile`](Self::reconcile) |
+/// | compare with the rows | [`reconcile`](Self::reconcile) | [`reconcile_for`](Self::reconcile_for) |
 /// | set to what exists | [`recount`](Self::recount) | [`recount_for`](Self::recount_for) |
+///
+/// [`GaugeRecount`](super::GaugeRecount) does the last two for all tenants.
 ///
 /// A gauge that counts by id rejects a release by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -21,6 +21,10 @@ pub struct GaugeDrift {
     pub used: u64,
     /// What exists, as the caller counted it.
     pub counted: u64,
+    /// How many ids exist and are not counted. It is 0 for a gauge that counts by number.
+    pub missing_ids: u64,
+    /// How many ids are counted and do not exist. It is 0 for a gauge that counts by number.
+    pub extra_ids: u64,
 }
 
 impl GaugeDrift {
@@ -30,9 +34,9 @@ impl GaugeDrift {
         self.used.cast_signed() - self.counted.cast_signed()
     }
 
-    /// Whether the gauge counts what exists.
+    /// Whether the gauge counts what exists: the number, and the ids if they were compared.
     pub fn is_exact(&self) -> bool {
-        self.used == self.counted
+        self.used == self.counted && self.missing_ids == 0 && self.extra_ids == 0
     }
 }
 
@@ -50,7 +54,30 @@ impl Gauge {
     pub async fn reconcile<S: TenantExecutor>(&self, scope: S, counted: u64) -> Result<GaugeDrift> {
         self.rule(scope.context().entitlements())?;
         checked_count(counted)?;
-        Ok(GaugeDrift { used: self.used(scope).await?, counted })
+        Ok(GaugeDrift { used: self.used(scope).await?, counted, missing_ids: 0, extra_ids: 0 })
+    }
+
+    /// Compares the count and the counted ids with the ids that exist, for a gauge that counts by id. It changes nothing.
+    ///
+    /// An id that is given twice counts once. Otherwise as [`reconcile`](Self::reconcile).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for an id as in [`acquire_for`](Self::acquire_for); otherwise as
+    /// [`reconcile`](Self::reconcile).
+    pub async fn reconcile_for<DB: Backend>(
+        &self,
+        tx: &mut Tx<'_, DB>,
+        ids: impl IntoIterator<Item = impl Display>,
+    ) -> Result<GaugeDrift> {
+        self.rule_in(tx)?;
+        let ids = distinct(ids)?;
+        let held = self.held_ids(&mut *tx).await?;
+        Ok(GaugeDrift {
+            used: self.used(tx).await?,
+            counted: ids.len() as u64,
+            missing_ids: ids.difference(&held).count() as u64,
+            extra_ids: held.difference(&ids).count() as u64,
+        })
     }
 
     /// Sets the count to the number of rows that exist, for a gauge that counts by number.
@@ -125,8 +152,7 @@ impl Gauge {
     ) -> Result<Usage> {
         let rule = self.rule_in(tx)?;
         checked_reason(reason)?;
-        let ids: BTreeSet<String> = ids.into_iter().map(|id| resource(&id)).collect::<Result<_>>()?;
-        let ids = Vec::from_iter(ids);
+        let ids = Vec::from_iter(distinct(ids)?);
         let counted = ids.len() as u64;
         let used = self.locked(tx).await?;
         self.replace_ids(tx, &ids).await?;
@@ -149,6 +175,10 @@ impl Gauge {
             .detail("new", new);
         tx.record(event).await
     }
+}
+
+fn distinct(ids: impl IntoIterator<Item = impl Display>) -> Result<BTreeSet<String>> {
+    ids.into_iter().map(|id| resource(&id)).collect()
 }
 
 fn checked_count(counted: u64) -> Result<()> {
@@ -178,8 +208,11 @@ mod tests {
         for (used, counted, drift) in
             [(5, 5, 0), (7, 5, 2), (0, 5, -5), (0, max, -MAX_COUNT), (max, 0, MAX_COUNT)]
         {
-            let found = GaugeDrift { used, counted };
+            let found = GaugeDrift { used, counted, missing_ids: 0, extra_ids: 0 };
             assert_eq!((found.drift(), found.is_exact()), (drift, drift == 0));
+            for (missing_ids, extra_ids) in [(1, 0), (0, 1), (1, 1)] {
+                assert!(!GaugeDrift { missing_ids, extra_ids, ..found }.is_exact());
+            }
         }
         assert!(
             checked_count(max).is_ok() && checked_count(max + 1).is_err() && checked_count(u64::MAX).is_err()

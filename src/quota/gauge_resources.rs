@@ -1,11 +1,12 @@
 //! Gauges that count by the id of a resource: the same id twice counts once.
 
+use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 
 use sqlx::AssertSqlSafe;
 
 use super::gauge::{Gauge, Usage, first_int};
-use crate::database::Value;
+use crate::database::{Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::{Backend, Run, Statement, TenantExecutor, Tx};
 
@@ -121,6 +122,16 @@ impl Gauge {
         Ok(first_int::<S::Database>(&scope.fetch(statement).await?)?.unwrap_or(0))
     }
 
+    /// The ids of the resources that are counted by id.
+    pub(super) async fn held_ids<S: TenantExecutor>(&self, scope: S) -> Result<BTreeSet<String>> {
+        let statement = Statement::internal_table(
+            &scope.bound_internal(),
+            "SELECT resource FROM @tenancy_gauge_resources WHERE tenant_id = $1 AND feature = $2",
+            &[Value::Text(self.feature())],
+        )?;
+        texts::<S::Database>(&scope.fetch(statement).await?)
+    }
+
     /// Replaces the ids, without the count.
     pub(super) async fn replace_ids<DB: Backend>(&self, tx: &mut Tx<'_, DB>, ids: &[String]) -> Result<()> {
         let statement = Statement::internal_table(
@@ -147,6 +158,11 @@ impl Gauge {
         let statement = Statement::internal_table(&tx.bound_internal(), AssertSqlSafe(sql), &values)?;
         tx.execute(statement).await.map(|_| ())
     }
+}
+
+fn texts<DB: Backend>(rows: &[DB::Row]) -> Result<BTreeSet<String>> {
+    let texts = rows.iter().filter_map(|row| DB::text(row, 0).transpose());
+    texts.collect::<sqlx::Result<_>>().map_err(|e| database_error(&e))
 }
 
 /// The text of an id.

@@ -57,6 +57,8 @@ mod gauge;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod gauge_drift;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod gauge_recount;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod gauge_resources;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod gauge_transfer;
@@ -99,6 +101,8 @@ pub use self::decision::{Decision, DecisionSource};
 pub use self::gauge::{Gauge, Usage};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::gauge_drift::GaugeDrift;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use self::gauge_recount::{Existing, GaugeRecount};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::gauge_transfer::GaugeTransfer;
 #[cfg(feature = "quota")]

@@ -121,13 +121,7 @@ impl<DB: Backend> TenantDb<DB> {
         reason: Reason,
         actor: Actor,
     ) -> Result<CrossTenant<'a, DB>> {
-        let named = match &actor {
-            Actor::User(name) | Actor::System(name) | Actor::ApiKey(name) | Actor::Service(name) => {
-                !name.trim().is_empty()
-            }
-            Actor::Anonymous => false,
-        };
-        if !named {
+        if !actor.is_named() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "a cross-tenant read needs an actor with a name",

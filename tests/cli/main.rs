@@ -9,3 +9,4 @@ mod adoption;
 mod cli;
 mod migrate;
 mod places;
+mod recount;

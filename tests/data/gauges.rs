@@ -628,7 +628,11 @@ async fn postgres_hides_the_ids_of_every_tenant_from_a_query_without_one() {
     );
     assert!(Postgres::raw(&fixture.pool, &steal).await.is_err());
     let as_globex = format!("SET LOCAL app.tenant_id = '{}'", fixture.globex.tenant_id());
-    assert!(Postgres::raw(&fixture.pool, &format!("BEGIN; {as_globex}; {steal}; COMMIT")).await.is_err());
+    // Not on a connection of the pool: the transaction stays open there, and fails for the next user of it.
+    let mut own = fixture.pool.acquire().await.unwrap().detach();
+    let stolen = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("BEGIN; {as_globex}; {steal}; COMMIT")));
+    assert!(stolen.execute(&mut own).await.is_err());
+    drop(own);
     for ctx in [&fixture.acme, &fixture.globex] {
         let mut conn = fixture.pool.acquire().await.unwrap();
         let set = format!("BEGIN; SET LOCAL app.tenant_id = '{}'", ctx.tenant_id());

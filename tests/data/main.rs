@@ -17,6 +17,7 @@ mod database_limits;
 mod databases;
 mod dynamic;
 mod foreign_keys;
+mod gauge_recount;
 mod gauges;
 mod isolation;
 mod leaks;

@@ -324,3 +324,82 @@ async fn a_role_for_each_tenant_reads_no_other_place_by_name() {
     assert_eq!(counts.len(), 4);
     assert_eq!(Project::count(&world.db.scope(commons)).await.unwrap(), 1);
 }
+
+/// The privileges of roles on the library's tables, in the database of a pool.
+async fn grants(pool: &PgPool, roles: &[&str]) -> Vec<(String, String, String)> {
+    let sql = "SELECT r.rolname::text, c.relname::text, string_agg(a.privilege_type, ' ' ORDER BY a.privilege_type) \
+        FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee \
+        WHERE c.relname LIKE 'tenancy\\_%' AND r.rolname = ANY($1) GROUP BY 1, 2 ORDER BY 1, 2";
+    sqlx::query_as(sql).bind(roles).fetch_all(pool).await.unwrap()
+}
+
+/// Places from before a table of the library have its grants after the next run, also without a new migration.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_run_grants_the_role_of_each_place_what_it_lacks_on_the_librarys_tables() {
+    let mut world = World::with_roles(true).await;
+    let mut tenants = Vec::new();
+    for (slug, kind) in [
+        ("acme", NewTenant::own_schema as fn(NewTenant) -> NewTenant),
+        ("globex", NewTenant::own_schema),
+        ("umbrella", NewTenant::own_database),
+        ("initech", NewTenant::own_database),
+    ] {
+        tenants.push(world.create(slug, kind).await);
+    }
+    let names: Vec<String> = tenants.iter().map(schema_of).collect();
+    let roles: Vec<&str> = names.iter().map(String::as_str).chain([world.app.get_username()]).collect();
+    let admin: PgConnectOptions = admin_url().parse().unwrap();
+    let database_of = |ctx: &TenantContext| match ctx.tenant().placement() {
+        Placement::Database { name } => name.to_string(),
+        _ => world.app.get_database().unwrap().to_owned(),
+    };
+    let all_grants = async || {
+        let mut all = Vec::new();
+        for ctx in &tenants[1..] {
+            let pool = PgPool::connect_with(admin.clone().database(&database_of(ctx))).await.unwrap();
+            all.push(grants(&pool, &roles).await);
+            pool.close().await;
+        }
+        all
+    };
+    let before = all_grants().await;
+    assert_eq!(before.iter().map(Vec::len).collect::<Vec<_>>(), [15, 5, 5], "{before:?}");
+    let of_new = |role: &str| -> Vec<_> {
+        let own = before[0].iter().filter(|one| one.0 == role);
+        own.map(|(_, table, privileges)| (table.clone(), privileges.clone())).collect()
+    };
+    assert_eq!(of_new(roles[0]), of_new(roles[1]));
+
+    // As before the tables were added, and as an upgrade that was interrupted.
+    for (ctx, role) in tenants.iter().zip(&roles) {
+        let pool = PgPool::connect_with(admin.clone().database(&database_of(ctx))).await.unwrap();
+        let revoke = format!(
+            "REVOKE ALL ON tenancy_gauge_resources, tenancy_usage, tenancy_usage_batches FROM \"{role}\"; \
+             REVOKE UPDATE ON tenancy_gauges FROM \"{role}\""
+        );
+        Postgres::raw(&pool, &revoke).await.unwrap();
+        pool.close().await;
+        let mut tx = world.db.begin(ctx).await.unwrap();
+        let error = Gauge::new("projects").acquire_for(&mut tx, "p1").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+    }
+    let migrated: Vec<_> = world.provisioner.migrations().parallel(4).run().collect().await;
+    assert_eq!(migrated.len(), 5);
+    for place in migrated.into_iter().map(Result::unwrap) {
+        assert!(matches!(&place.result, Ok(versions) if versions.is_empty()), "{place:?}");
+    }
+    assert_eq!(all_grants().await, before, "no more and no less than in a new place");
+    for ctx in &tenants {
+        let mut tx = world.db.begin(ctx).await.unwrap();
+        for id in ["p1", "p1"] {
+            assert_eq!(Gauge::new("projects").acquire_for(&mut tx, id).await.unwrap().used, 1);
+        }
+        tx.commit().await.unwrap();
+    }
+    for (ctx, other) in [(&tenants[0], &tenants[1]), (&tenants[1], &tenants[0])] {
+        let sql = AssertSqlSafe(format!("SELECT count(*) FROM {}.projects", schema_of(other)));
+        let found = sqlx::query_scalar::<_, i64>(sql).fetch_one(&world.db.scope(ctx)).await;
+        assert_eq!(tenancy::Error::from_sqlx(found.unwrap_err()).kind(), ErrorKind::Misconfigured);
+        assert!(!Gauge::new("projects").holds(&world.db.scope(ctx), "p2").await.unwrap());
+    }
+}

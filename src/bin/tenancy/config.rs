@@ -14,6 +14,15 @@ pub(crate) fn database(url: Option<String>) -> Result<String, String> {
         .ok_or_else(|| "name the database: --url, or DATABASE_URL".to_owned())
 }
 
+/// Whether a URL names PostgreSQL, and not SQLite. The error does not contain the URL, which can have a password.
+pub(crate) fn is_postgres(url: &str) -> Result<bool, String> {
+    match url.split_once(':') {
+        Some(("postgres" | "postgresql", _)) => Ok(true),
+        Some(("sqlite", _)) => Ok(false),
+        _ => Err("the URL of the database begins neither with `postgres://` nor with `sqlite:`".to_owned()),
+    }
+}
+
 /// Connects to a PostgreSQL database; with `schema`, in that schema alone.
 pub(crate) async fn postgres(url: &str, schema: Option<&str>) -> Result<PgConnection, String> {
     let unreachable = |e: sqlx::Error| format!("the database cannot be reached: {e}");

@@ -8,8 +8,12 @@ mod migrate_report;
 mod place;
 mod policies;
 mod policies_of_places;
+mod recount;
+mod recount_report;
+mod recount_rows;
 mod snapshot;
 mod source;
+mod tenants;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,6 +69,14 @@ enum Command {
     /// Run the application's migrations in the shared tables and in the place of every tenant, or compare them.
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
+    /// Compare a gauge with the rows of each tenant, or set it to their number.
+    ///
+    /// Counts the rows of `--table` for each tenant, in the shared tables, in schemas and in databases of tenants, and
+    /// prints the stored count, the counted rows and their difference. Tenants of every status are counted, except for
+    /// those whose provisioning is not finished. Connect as the application does: row-level security is on. Nothing is
+    /// written without `--apply`, which writes an audit event for each change. Exits with 1 if a gauge differs and was
+    /// not set, and with 2 if a tenant could not be compared.
+    Recount(recount::Options),
 }
 
 #[derive(Subcommand)]
@@ -138,6 +150,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Policies(options) => policies::run(options),
         Command::Migrate(command) => migrate::run(&command),
+        Command::Recount(options) => recount::run(&options),
         Command::Sql(SqlCommand::Check { paths, config, dialect, quiet }) => {
             let dialects = dialect.into_iter().map(Dialect::from).collect();
             check::run(&paths, config::Configs::new(config, dialects), quiet)

@@ -16,13 +16,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tenancy::placement::{PostgresPlaces, Provision, Provisioner, SqliteFiles, SqlitePlaces};
 use tenancy::store::SqlStore;
-use tenancy::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use tenancy::tenant::{Placement, Tenant};
 use tenancy_sql::Dialect;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::check::show;
-use super::config::{database, postgres, schema};
+use super::config::{database, is_postgres, postgres, schema};
 use super::migrate_report::{Report, compared, text};
+use super::tenants;
 
 #[derive(Subcommand)]
 pub(crate) enum MigrateCommand {
@@ -115,15 +116,6 @@ pub(crate) fn run(command: &MigrateCommand) -> Result<ExitCode, String> {
             _ => Err("`--url` and `--control-url` name different kinds of databases".to_owned()),
         }
     })
-}
-
-/// Whether a URL names PostgreSQL, and not SQLite. The error does not contain the URL, which can have a password.
-fn is_postgres(url: &str) -> Result<bool, String> {
-    match url.split_once(':') {
-        Some(("postgres" | "postgresql", _)) => Ok(true),
-        Some(("sqlite", _)) => Ok(false),
-        _ => Err("the URL of the database begins neither with `postgres://` nor with `sqlite:`".to_owned()),
-    }
 }
 
 async fn migrator(directory: &Path) -> Result<Migrator, String> {
@@ -219,38 +211,15 @@ async fn work<DB: Provision>(
 
 /// How many tenants have a place that is migrated.
 async fn tenant_places<DB: Provision>(store: &SqlStore<DB>) -> Result<usize, String> {
-    let (mut count, mut after) = (0, None);
+    let (mut count, mut last) = (0, None);
     loop {
-        let page = store.list(after.as_ref(), 200).await.map_err(|e| {
-            format!(
-                "the list of tenants cannot be read: {}; check `--control-url`: `SqlStore::migrate` creates its tables",
-                text(&e)
-            )
-        })?;
-        let Some(last) = page.last() else { return Ok(count) };
-        after = Some(last.id().clone());
+        let page = tenants::after(store, last.as_ref()).await?;
+        let Some(end) = page.last() else { return Ok(count) };
+        last = Some(end.id().clone());
         let placed = |tenant: &&std::sync::Arc<Tenant>| {
-            *tenant.placement() != Placement::Shared && tenant.status() != TenantStatus::Provisioning
+            *tenant.placement() != Placement::Shared && tenants::is_provisioned(tenant)
         };
         count += page.iter().filter(placed).count();
-    }
-}
-
-/// The id of the tenant that has this slug or this id.
-async fn canary<DB: Provision>(store: &SqlStore<DB>, name: &str) -> Result<TenantId, String> {
-    let mut found = Vec::new();
-    if let Ok(id) = TenantId::parse(name) {
-        found.extend(store.by_id(&id).await.map_err(|e| text(&e))?);
-    }
-    if let Ok(slug) = Slug::parse(name) {
-        found.extend(store.by_slug(&slug).await.map_err(|e| text(&e))?);
-    }
-    match &found[..] {
-        [] => Err("no tenant has the slug or the id of `--canary`".to_owned()),
-        [one, other] if one.id() != other.id() => {
-            Err("`--canary` is the id of one tenant and the slug of another; use the other's id".to_owned())
-        }
-        [one, ..] => Ok(one.id().clone()),
     }
 }
 
@@ -262,7 +231,7 @@ async fn migrate<DB: Provision>(
 ) -> Result<ExitCode, String> {
     let mut migrations = provisioner.migrations().parallel(options.parallel.get());
     if let Some(name) = &options.canary {
-        migrations = migrations.canary(canary(store, name).await?);
+        migrations = migrations.canary(tenants::find(store, name, "--canary").await?.id().clone());
     }
     let mut report = Report::new(options.places.json, count);
     let mut interrupts = interrupts();

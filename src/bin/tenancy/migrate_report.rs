@@ -157,23 +157,23 @@ struct Differs<'a> {
 }
 
 #[derive(Serialize)]
-struct Cause {
+pub(crate) struct Cause {
     kind: &'static str,
     text: String,
 }
 
 impl Cause {
-    fn of(error: &Error) -> Self {
+    pub(crate) fn of(error: &Error) -> Self {
         Self { kind: error.kind().code(), text: text(error) }
     }
 }
 
 /// A place as a line of JSON.
-fn line(tenant: Option<&Tenant>, found: impl Serialize) -> String {
+pub(crate) fn line(tenant: Option<&Tenant>, found: impl Serialize) -> String {
     let place = tenant.map_or(&Placement::Shared, Tenant::placement);
     json(&Line { place, tenant: tenant.map(Tenant::id), slug: tenant.map(Tenant::slug), found })
 }
 
-fn json(line: &impl Serialize) -> String {
+pub(crate) fn json(line: &impl Serialize) -> String {
     serde_json::to_string(line).expect("names, numbers and texts are JSON") + "\n"
 }

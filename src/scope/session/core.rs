@@ -62,6 +62,16 @@ impl<DB: Backend> Core<DB> {
         self.open_at(&place, share, Some(ctx.tenant_id()), mode).await
     }
 
+    /// Opens a transaction of the tenant for the operator: no limit of a plan applies.
+    pub(super) async fn open_unlimited(
+        &self,
+        ctx: &TenantContext,
+        mode: TxMode,
+    ) -> sqlx::Result<OpenTransaction<DB>> {
+        let place = self.place(ctx.tenant()).await.map_err(to_sqlx_error)?;
+        self.open_at(&place, None, Some(ctx.tenant_id()), mode).await
+    }
+
     /// Opens a transaction that has no tenant yet, and switches between tenants. It is the operator's: no limit of a
     /// plan applies.
     pub(in crate::scope) async fn open_to_switch(

@@ -10,6 +10,7 @@ use super::core::{Core, check_context};
 use super::scope::Scope;
 use super::tx::Tx;
 use crate::context::TenantContext;
+use crate::database::TxMode;
 #[cfg(feature = "postgres")]
 use crate::database::database_error;
 use crate::error::Result;
@@ -71,6 +72,16 @@ impl<DB: Backend> TenantDb<DB> {
         if let Some(databases) = &self.0.databases {
             databases.close().await;
         }
+    }
+
+    /// Begins a transaction of one tenant for the operator: no limit of the tenant's plan applies.
+    pub(crate) async fn begin_unlimited<'a>(
+        &'a self,
+        ctx: &'a TenantContext,
+        mode: TxMode,
+    ) -> Result<Tx<'a, DB>> {
+        check_context(ctx)?;
+        Tx::open_unlimited(&self.0, ctx, mode).await
     }
 }
 

@@ -75,6 +75,17 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         })
     }
 
+    /// Opens a transaction of the operator: no limit of the tenant's plan applies.
+    pub(super) async fn open_unlimited(
+        core: &'a Core<DB>,
+        ctx: &'a TenantContext,
+        mode: TxMode,
+    ) -> Result<Self> {
+        let conn = core.open_unlimited(ctx, mode).await.map_err(|e| database_error(&e))?;
+        let progress = Progress::new(ctx, Location::caller());
+        Ok(Self { core, mode, conn, progress, recorded: Vec::new() })
+    }
+
     /// Sets the tenant of a transaction that reads one tenant after another.
     pub(in crate::scope) async fn switch_tenant(
         core: &'a Core<DB>,
@@ -98,6 +109,11 @@ impl<'a, DB: Backend> Tx<'a, DB> {
     /// The context that opened the transaction.
     pub fn context(&self) -> &'a TenantContext {
         self.progress.ctx
+    }
+
+    /// Whether a statement ran that can change rows.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.progress.changed
     }
 
     /// Writes an audit event in this transaction. The event is committed or rolled back together with the changes.
