@@ -4,6 +4,13 @@
 //! SQLite is always there. PostgreSQL and Redis are measured if `TEST_POSTGRES_URL` and `TEST_REDIS_URL` name them, as
 //! for the tests: `scripts/servers cargo bench --bench quota`.
 
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "times and counts of a bench are far below 2^52"
+)]
+
 #[path = "../tests/fixture/common.rs"]
 mod common;
 #[path = "quota/memory.rs"]

@@ -91,7 +91,7 @@ async fn race_in(name: &str, meter: Arc<dyn Meter>, attempts: u64) {
     let leased = nodes.clone();
     let admitted = race(attempts, &tenants, move |task, ctx| {
         let node = leased[task % 3].clone();
-        async move { node.charge(&ctx, CALLS, 1).await }
+        async move { node.charge(&ctx, CALLS, 1).await.map(drop) }
     })
     .await;
     for node in nodes {

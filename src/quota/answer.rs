@@ -10,15 +10,29 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Waits for the answer of a store of `what`, at most for this time.
+///
+/// A change whose confirmation was lost is like an answer that came too late: it may be counted.
 pub(super) async fn in_time<T>(
     wait: Duration,
     what: &str,
     answer: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    timeout(wait, answer).await.unwrap_or_else(|_| {
-        let text = format!("the store of {what} did not answer in {} ms", wait.as_millis());
-        Err(Error::new(ErrorKind::StoreUnavailable, text))
-    })
+    match timeout(wait, answer).await {
+        Err(_) => {
+            let text = format!("the store of {what} did not answer in {} ms", wait.as_millis());
+            Err(Error::new(ErrorKind::StoreUnavailable, text))
+        }
+        Ok(Err(error)) if error.kind() == ErrorKind::OutcomeUnknown => {
+            let text = format!("the store of {what} did not confirm the change, which may be counted");
+            Err(Error::new(ErrorKind::StoreUnavailable, text).with_source(error))
+        }
+        Ok(answer) => answer,
+    }
+}
+
+/// Whether the store is down, so that the rule decides. A store that asks to try again has answered.
+pub(super) fn is_outage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::StoreUnavailable | ErrorKind::ConnectionLimit)
 }
 
 /// How long an end that no request waits for may take.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::answer::{LastAnswer, in_time};
+use super::answer::{LastAnswer, in_time, is_outage};
 use super::decision::{Decision, DecisionSource};
 use super::line::{Line, decisions, denied};
 use super::meter::{Charge, ChargeOutcome, Hold, LineCount, Meter};
@@ -85,11 +85,17 @@ impl Core {
         let wait = lines.iter().map(|line| line.failure.timeout).min().unwrap_or_default();
         let (counts, source) = match self.ask(&charge, wait).await {
             Ok(ChargeOutcome::Charged(counts)) => (counts, DecisionSource::Counted),
-            Ok(ChargeOutcome::Repeated(counts)) => (counts, DecisionSource::Repeated),
+            Ok(ChargeOutcome::Repeated(mut counts)) => {
+                // The first answer had the warning levels.
+                for count in &mut counts {
+                    count.reached.clear();
+                }
+                (counts, DecisionSource::Repeated)
+            }
             Ok(ChargeOutcome::Denied { line, counts }) => {
                 return Err(denied(ctx, &lines[line], &counts[line], now));
             }
-            Err(error) if error.is_transient() && is_open(lines) => {
+            Err(error) if is_outage(&error) && is_open(lines) => {
                 warn!(%error, tenant = %charge.tenant, "a charge is allowed without being counted");
                 (vec![LineCount::default(); lines.len()], self.last_answer.fallback(now))
             }

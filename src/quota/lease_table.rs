@@ -22,7 +22,15 @@ struct Slot {
 }
 
 /// Locked while the store is asked: of many requests that find the lease spent, one asks.
-pub(super) type Refresh = Arc<Mutex<Option<Refusal>>>;
+pub(super) type Refresh = Arc<Mutex<Asked>>;
+
+/// What the store answered lately.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) refused: Option<Refusal>,
+    /// Until then it is not asked again, because it did not answer.
+    pub(super) down_until: Option<Instant>,
+}
 
 /// What the store denied. Until some time the same amount is denied without asking it.
 #[derive(Debug)]

@@ -4,17 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::warn;
 use uuid::Uuid;
 
 use super::amount::checked_amount;
-use super::answer::{END_TIMEOUT, in_time};
+use super::answer::{END_TIMEOUT, in_time, is_outage};
 use super::core::Core;
 use super::count_key::CountKey;
-use super::decision::until;
+use super::decision::{DecisionSource, until};
 use super::key::Quota;
 use super::lease::{Lease, Terms};
 use super::lease_options::{CrashPolicy, LeaseOptions};
-use super::lease_table::{LeaseTable, Refresh, Refusal};
+use super::lease_table::{Asked, LeaseTable, Refresh, Refusal};
 use super::line::{Line, denied, quota_line};
 use super::meter::{ChargeOutcome, Hold, LineCount};
 use super::quotas::Quotas;
@@ -64,6 +65,9 @@ impl fmt::Debug for LeasedQuotas {
 /// For how long a denial is repeated without asking the store.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
 
+/// For how long a store that did not answer is not asked again.
+const DOWN_FOR: Duration = Duration::from_millis(200);
+
 impl LeasedQuotas {
     /// Leases from the store of these quotas.
     pub fn new(quotas: &Quotas, options: LeaseOptions) -> Self {
@@ -72,12 +76,15 @@ impl LeasedQuotas {
         Self { shared: Arc::new(Shared { core, options, leases: LeaseTable::default(), returns }) }
     }
 
-    /// Charges `n` of a quota.
+    /// Charges `n` of a quota. [`DecisionSource::Fallback`] says that the store did not answer, and the rule allows the
+    /// charge then.
+    ///
+    /// A charge that needs the store waits twice the `timeout_ms` of its rule, at most.
     ///
     /// # Errors
     /// As [`Quotas::charge`]. If the store does not answer, a rule with
     /// [`FailurePolicy::LastLease`] or [`FailurePolicy::Closed`] is charged until its lease is spent.
-    pub async fn charge(&self, ctx: &TenantContext, quota: Quota, n: u64) -> Result<()> {
+    pub async fn charge(&self, ctx: &TenantContext, quota: Quota, n: u64) -> Result<DecisionSource> {
         self.shared.charge(ctx, quota, None, n).await
     }
 
@@ -91,7 +98,7 @@ impl LeasedQuotas {
         quota: Quota,
         subject: Option<&str>,
         n: u64,
-    ) -> Result<()> {
+    ) -> Result<DecisionSource> {
         self.shared.charge(ctx, quota, subject, n).await
     }
 
@@ -126,9 +133,9 @@ impl Shared {
         quota: Quota,
         subject: Option<&str>,
         n: u64,
-    ) -> Result<()> {
+    ) -> Result<DecisionSource> {
         match self.charge_now(ctx, quota, subject, n)? {
-            Charged::Now => Ok(()),
+            Charged::Now => Ok(DecisionSource::Counted),
             // In a box, so that a charge of the current lease does not move the memory that this needs.
             Charged::Later(needed) => Box::pin(self.charge_next(*needed)).await,
         }
@@ -159,17 +166,17 @@ impl Shared {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (shared, refresh) = (self.clone(), self.leases.refresh(&needed.key));
         runtime.spawn(async move {
-            let Ok(mut refused) = refresh.try_lock() else { return };
+            let Ok(mut asked) = refresh.try_lock() else { return };
             // If this fails, the request that finds the lease spent reports it.
             if let Ok((Ok(next), timeout)) = shared.take(&needed).await {
-                *refused = None;
+                *asked = Asked::default();
                 shared.install(&needed.key, next, timeout).await;
             }
         });
     }
 
     /// Charges what the current lease does not have.
-    async fn charge_next(self: &Arc<Self>, needed: Needed) -> Result<()> {
+    async fn charge_next(self: &Arc<Self>, needed: Needed) -> Result<DecisionSource> {
         let (shared, refresh) = (self.clone(), self.leases.refresh(&needed.key));
         // A task of its own: a request that is dropped must not lose the lease that it takes.
         match tokio::spawn(async move { shared.refresh(&refresh, &needed).await }).await {
@@ -180,17 +187,25 @@ impl Shared {
     }
 
     /// Spends what is needed, from a new lease if the current one does not have so much.
-    async fn refresh(&self, refresh: &Refresh, needed: &Needed) -> Result<()> {
+    async fn refresh(&self, refresh: &Refresh, needed: &Needed) -> Result<DecisionSource> {
         let Needed { ctx, quota, n, key, .. } = needed;
         let rule = quota.rule(ctx.entitlements())?;
         let terms = Terms::of(ctx, rule);
-        let mut refused = refresh.lock().await;
-        if self.leases.spend(key, *n, &terms).is_some() {
-            return Ok(());
-        }
         let now = self.core.now();
         let line = needed.line(now)?;
-        if let Some(known) = &*refused
+        let turn = in_time(rule.timeout(), "quotas", async { Ok(refresh.lock().await) });
+        let mut asked = match turn.await {
+            Ok(asked) => asked,
+            Err(error) => return self.without_store(key, rule, &line, error),
+        };
+        if self.leases.spend(key, *n, &terms).is_some() {
+            return Ok(DecisionSource::Counted);
+        }
+        if asked.down_until.is_some_and(|until| Instant::now() < until) {
+            let text = "the store of quotas did not answer a moment ago, and is not asked again yet";
+            return self.without_store(key, rule, &line, Error::new(ErrorKind::StoreUnavailable, text));
+        }
+        if let Some(known) = &asked.refused
             && known.terms == terms
             && *n >= known.line.charge.amount
             && known.line.charge.counter == line.charge.counter
@@ -208,25 +223,37 @@ impl Shared {
         }
         match taken {
             Ok((Ok(next), timeout)) => {
-                *refused = None;
+                *asked = Asked::default();
                 next.spend_late(*n);
                 self.install(key, next, timeout).await;
-                Ok(())
+                Ok(DecisionSource::Counted)
             }
             Ok((Err(count), _)) => {
                 let error = denied(ctx, &line, &count, now);
-                *refused = Some(Refusal { terms, line, count, until: Instant::now() + REFUSED_FOR });
+                let until = Instant::now() + REFUSED_FOR;
+                *asked = Asked { refused: Some(Refusal { terms, line, count, until }), down_until: None };
                 Err(error)
             }
-            Err(error) if error.is_transient() => self.without_store(key, rule, &line, error),
+            Err(error) if is_outage(&error) => {
+                asked.down_until = Some(Instant::now() + DOWN_FOR);
+                self.without_store(key, rule, &line, error)
+            }
             Err(error) => Err(error),
         }
     }
 
     /// The store does not answer: the current lease is spent, whatever its time, within its period.
-    fn without_store(&self, key: &CountKey, rule: &Rule, line: &Line, error: Error) -> Result<()> {
+    fn without_store(
+        &self,
+        key: &CountKey,
+        rule: &Rule,
+        line: &Line,
+        error: Error,
+    ) -> Result<DecisionSource> {
+        let fallback = || self.core.last_answer.fallback(self.core.now());
         if rule.on_failure() == FailurePolicy::Open {
-            return Ok(());
+            warn!(%error, feature = line.feature, "a charge is allowed without being counted");
+            return Ok(fallback());
         }
         // A lease of the policy `Generous` can be granted to another node when its lifetime is over.
         let is_safe = |lease: &Lease| match self.options.policy {
@@ -235,7 +262,7 @@ impl Shared {
         };
         let is_allowed = |lease: &Arc<Lease>| rule.on_failure() == FailurePolicy::LastLease && is_safe(lease);
         let lease = self.leases.lease(key).filter(is_allowed);
-        lease.and_then(|lease| lease.spend_late(line.charge.amount)).map(|_| ()).ok_or(error)
+        lease.and_then(|lease| lease.spend_late(line.charge.amount)).map(|_| fallback()).ok_or(error)
     }
 
     /// Takes a lease from the store. The inner error is what was found if not even the needed amount is left. Both
@@ -245,6 +272,7 @@ impl Shared {
         let rule = needed.quota.rule(ctx.entitlements())?;
         let mut line = needed.line(now)?;
         let (n, wait) = (line.charge.amount, rule.timeout());
+        let left = || wait.saturating_sub(started.elapsed());
         let reading = self.core.meter.read(ctx.tenant_id(), std::slice::from_ref(&line.charge.counter), now);
         let states = in_time(wait, "quotas", reading).await?;
         let mut size = self.options.size(n, rule, &states.first().copied().unwrap_or_default());
@@ -252,7 +280,7 @@ impl Shared {
             line.charge.amount = size;
             let hold = Hold { id: Uuid::now_v7(), expires: self.expiry(&line, now) };
             let charge = self.core.to_charge(ctx, std::slice::from_ref(&line), None, Some(hold), now);
-            match self.core.ask(&charge, wait).await {
+            match self.core.ask(&charge, left()).await {
                 Ok(ChargeOutcome::Denied { mut counts, .. }) if size <= n => {
                     return Ok((Err(counts.pop().unwrap_or_default()), wait));
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tracing::warn;
 
-use super::answer::{LastAnswer, in_time};
+use super::answer::{LastAnswer, in_time, is_outage};
 use super::bucket::{Bucket, RateCall, RateOutcome, RateStore};
 use super::count_key::CountKey;
 use super::decision::DecisionSource;
@@ -268,7 +268,7 @@ impl Shared {
                 self.last_answer.record(self.now());
                 check.decide(bucket, outcome)
             }
-            Err(error) if error.is_transient() && check.rule.on_failure() == FailurePolicy::Open => {
+            Err(error) if is_outage(&error) && check.rule.on_failure() == FailurePolicy::Open => {
                 warn!(%error, %tenant, feature, "a rate is not limited");
                 Ok(check.decision(None, self.last_answer.fallback(self.now())))
             }
