@@ -92,8 +92,8 @@ async fn compare_store(name: &str, meter: Arc<dyn Meter>, plain: Call, contexts:
         let ratios = rates[at].iter().zip(&rates[*first]).map(|(this, first)| this / first);
         println!(
             "    {name:<34} {:>10.0} per second  x{:.2}",
-            median(rates[at].clone()),
-            median(ratios.collect())
+            quantile(rates[at].clone(), 0.5),
+            quantile(ratios.collect(), 0.5)
         );
     }
 }
