@@ -52,7 +52,7 @@ async fn race<F: Future<Output = Result<()>> + Send + 'static>(
             let mut admitted = [0, 0];
             for attempt in 0..attempts / TASKS {
                 let tenant = usize::from((attempt + task) % 2 == 0);
-                match charge(task as usize, contexts[tenant].clone()).await {
+                match charge(usize::try_from(task).unwrap(), contexts[tenant].clone()).await {
                     Ok(()) => admitted[tenant] += 1,
                     Err(error) => assert_eq!(error.kind(), ErrorKind::QuotaExceeded, "{error:?}"),
                 }
