@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::decision::{DecisionSource, until};
+use super::metrics;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -53,8 +54,9 @@ impl LastAnswer {
         self.0.store(now.micros(), Ordering::Relaxed);
     }
 
-    /// The source of a decision that the store did not make.
-    pub(super) fn fallback(&self, now: Timestamp) -> DecisionSource {
+    /// The source of a decision that the store did not make, for what is counted by `kind`.
+    pub(super) fn fallback(&self, kind: &'static str, now: Timestamp) -> DecisionSource {
+        metrics::fallback(kind);
         let last = self.0.load(Ordering::Relaxed);
         let age = (last != NEVER).then(|| until(now, Timestamp::from_micros(last)));
         DecisionSource::Fallback { age }

@@ -97,7 +97,7 @@ impl Core {
             }
             Err(error) if is_outage(&error) && is_open(lines) => {
                 warn!(%error, tenant = %charge.tenant, "a charge is allowed without being counted");
-                (vec![LineCount::default(); lines.len()], self.last_answer.fallback(now))
+                (vec![LineCount::default(); lines.len()], self.last_answer.fallback("quota", now))
             }
             Err(error) => return Err(error),
         };

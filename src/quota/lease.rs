@@ -1,8 +1,8 @@
 //! [`Lease`]: an amount that this node has taken from the store and spends without asking it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::lease_cell::LeaseCell;
 use super::line::Line;
 use super::meter::Hold;
 use crate::context::TenantContext;
@@ -36,16 +36,12 @@ pub(super) struct Lease {
     pub(super) terms: Terms,
     /// The first instant at which it is not spent any more. It is before the end of the period.
     pub(super) ends: Instant,
-    /// What is not spent yet; [`STOPPED`] after the end.
-    left: AtomicU64,
+    left: LeaseCell,
 }
-
-/// No amount is so large.
-const STOPPED: u64 = u64::MAX;
 
 impl Lease {
     pub(super) fn new(hold: Hold, line: Line, ctx: &TenantContext, terms: Terms, ends: Instant) -> Self {
-        let left = AtomicU64::new(line.charge.amount);
+        let left = LeaseCell::new(line.charge.amount);
         Self { hold, line, ctx: ctx.clone(), terms, ends, left }
     }
 
@@ -59,16 +55,12 @@ impl Lease {
 
     /// Spends `n` whatever the time and the terms, for a store that cannot be reached.
     pub(super) fn spend_late(&self, n: u64) -> Option<u64> {
-        let spend = |left: u64| if left == STOPPED { None } else { left.checked_sub(n) };
-        self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, spend).ok().map(|left| left - n)
+        self.left.spend(n)
     }
 
     /// Ends the lease: nothing is spent of it any more. Returns what was spent, or `None` if it had ended.
     pub(super) fn stop(&self) -> Option<u64> {
-        match self.left.swap(STOPPED, Ordering::AcqRel) {
-            STOPPED => None,
-            left => Some(self.line.charge.amount - left),
-        }
+        self.left.stop().map(|left| self.line.charge.amount - left)
     }
 
     /// Whether so little is left that the next lease should be taken.

@@ -250,7 +250,7 @@ impl Shared {
         line: &Line,
         error: Error,
     ) -> Result<DecisionSource> {
-        let fallback = || self.core.last_answer.fallback(self.core.now());
+        let fallback = || self.core.last_answer.fallback("lease", self.core.now());
         if rule.on_failure() == FailurePolicy::Open {
             warn!(%error, feature = line.feature, "a charge is allowed without being counted");
             return Ok(fallback());

@@ -69,6 +69,8 @@ mod key;
 #[cfg(feature = "quota")]
 mod lease;
 #[cfg(feature = "quota")]
+mod lease_cell;
+#[cfg(feature = "quota")]
 mod lease_options;
 #[cfg(feature = "quota")]
 mod lease_table;
@@ -78,6 +80,11 @@ mod leased;
 mod line;
 #[cfg(feature = "quota")]
 pub mod meter;
+#[cfg(all(feature = "quota", feature = "metrics"))]
+mod metrics;
+#[cfg(all(feature = "quota", not(feature = "metrics")))]
+#[path = "no_metrics.rs"]
+mod metrics;
 #[cfg(feature = "quota")]
 mod quotas;
 #[cfg(feature = "rates")]

@@ -270,7 +270,7 @@ impl Shared {
             }
             Err(error) if is_outage(&error) && check.rule.on_failure() == FailurePolicy::Open => {
                 warn!(%error, %tenant, feature, "a rate is not limited");
-                Ok(check.decision(None, self.last_answer.fallback(self.now())))
+                Ok(check.decision(None, self.last_answer.fallback("rate", self.now())))
             }
             Err(error) => Err(error),
         }
