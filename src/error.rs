@@ -13,6 +13,7 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -218,6 +219,7 @@ struct Repr {
     message: Cow<'static, str>,
     denial: Option<PlanDenial>,
     constraint: Option<Box<str>>,
+    challenge: Option<Arc<str>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -238,7 +240,8 @@ impl Error {
     /// assert!(read("/does/not/exist").unwrap_err().is_transient());
     /// ```
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Repr { kind, message: message.into(), denial: None, constraint: None, source: None }))
+        let message = message.into();
+        Self(Box::new(Repr { kind, message, denial: None, constraint: None, challenge: None, source: None }))
     }
 
     /// Adds the underlying error. The cause is for logs; it is not part of the text.
@@ -252,6 +255,17 @@ impl Error {
         let mut error = Self::new(kind, message);
         error.0.denial = Some(denial);
         error
+    }
+
+    /// Sets the schemes of credentials, for `WWW-Authenticate`.
+    pub(crate) fn with_challenge(mut self, challenge: Arc<str>) -> Self {
+        self.0.challenge = Some(challenge);
+        self
+    }
+
+    #[cfg(any(feature = "actix-web", feature = "tower"))]
+    pub(crate) fn challenge(&self) -> Option<&Arc<str>> {
+        self.0.challenge.as_ref()
     }
 
     #[cfg(any(feature = "sqlite", feature = "postgres"))]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::bearer::bearer;
+use super::bearer::{BEARER, token};
 use super::candidate::Candidate;
 use super::source::{Source, SourceOutcome};
 use super::syntax::header_name;
@@ -84,7 +84,9 @@ impl ApiKeySource {
     fn find<'r>(&self, request: &'r dyn RequestView) -> Result<Option<&'r [u8]>, &'static str> {
         let bearer = match request.header("authorization") {
             HeaderField::Absent => None,
-            HeaderField::Once(value) => bearer(value).filter(|token| self.format.has_service_prefix(token)),
+            HeaderField::Once(value) => {
+                token(value, BEARER).filter(|token| self.format.has_service_prefix(token))
+            }
             HeaderField::Repeated => return Err("several Authorization headers"),
         };
         let from_header =
@@ -130,6 +132,10 @@ impl Source for ApiKeySource {
 
     fn vary(&self) -> Option<&str> {
         Some(&self.vary)
+    }
+
+    fn challenge(&self) -> Option<&str> {
+        Some(BEARER)
     }
 }
 

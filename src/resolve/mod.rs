@@ -79,7 +79,7 @@ pub use self::identity::Identity;
 #[cfg(feature = "jwks")]
 pub use self::jwt::RemoteJwks;
 #[cfg(feature = "jwt")]
-pub use self::jwt::{JwtAlgorithm, JwtSource, JwtSourceBuilder};
+pub use self::jwt::{ClaimPath, JwtAlgorithm, JwtSource, JwtSourceBuilder};
 pub use self::membership::Membership;
 pub use self::path::PathSource;
 pub use self::resolver::{ResolveFuture, Resolver};

@@ -15,7 +15,7 @@ use super::source::{Source, SourceOutcome};
 use super::view::RequestView;
 use crate::audit::AuditSink;
 use crate::context::{Actor, TenantContext, TenantDirectory, unknown_tenant};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Tenant, TenantStore};
 
 /// Finds the tenant of a request: reads every [`Source`], and returns a [`TenantContext`] or the reason for
@@ -40,17 +40,23 @@ struct Backends {
     directory: TenantDirectory,
     membership: Option<Arc<dyn Membership>>,
     audit: Option<Arc<dyn AuditSink>>,
+    /// The schemes of the sources, for `WWW-Authenticate`.
+    challenge: Option<Arc<str>>,
 }
 
 impl Resolver {
     /// A resolver without sources: it rejects every request until [`source`](Self::source) adds one.
     pub fn new(directory: TenantDirectory) -> Self {
-        Self { sources: Vec::new(), backends: Backends { directory, membership: None, audit: None } }
+        Self {
+            sources: Vec::new(),
+            backends: Backends { directory, membership: None, audit: None, challenge: None },
+        }
     }
 
     /// Adds a source. The order matters in one case only: when several sources verify the same tenant, the first
     /// one's actor is the actor of the context.
     pub fn source(mut self, source: impl Source + 'static) -> Self {
+        self.backends.challenge = with_scheme(self.backends.challenge.take(), source.challenge());
         self.sources.push(Box::new(source));
         self
     }
@@ -152,13 +158,23 @@ impl Backends {
     /// Decides at once if the caches hold all that is needed; otherwise the future queries the stores.
     fn decide(&self, mut evidence: Evidence) -> ResolveFuture {
         if let Err(error) = evidence.check(self.membership.is_some()) {
-            return ResolveFuture::ready(counted(Err(error)));
+            return ResolveFuture::ready(self.counted(Err(error)));
         }
         if let Some(result) = self.decide_from_caches(&mut evidence) {
-            return ResolveFuture::ready(counted(result));
+            return ResolveFuture::ready(self.counted(result));
         }
         let backends = self.clone();
-        ResolveFuture::pending(async move { counted(backends.decide_from_stores(evidence).await) })
+        ResolveFuture::pending(async move { backends.counted(backends.decide_from_stores(evidence).await) })
+    }
+
+    fn counted(&self, result: Result<TenantContext>) -> Result<TenantContext> {
+        metrics::resolved(&result);
+        result.map_err(|error| match (error.kind(), &self.challenge) {
+            (ErrorKind::CredentialMissing | ErrorKind::CredentialInvalid, Some(challenge)) => {
+                error.with_challenge(challenge.clone())
+            }
+            _ => error,
+        })
     }
 
     /// `None` if a store must be queried or an audit event written.
@@ -248,9 +264,14 @@ fn logged(rejection: Rejection) -> Rejection {
     rejection
 }
 
-fn counted(result: Result<TenantContext>) -> Result<TenantContext> {
-    metrics::resolved(&result);
-    result
+/// The challenges with the scheme of one more source.
+fn with_scheme(challenge: Option<Arc<str>>, scheme: Option<&str>) -> Option<Arc<str>> {
+    match (challenge, scheme) {
+        (challenge, None) => challenge,
+        (None, Some(scheme)) => Some(scheme.into()),
+        (Some(known), Some(scheme)) if known.split(", ").any(|one| one == scheme) => Some(known),
+        (Some(known), Some(scheme)) => Some(format!("{known}, {scheme}").into()),
+    }
 }
 
 fn peek(store: &dyn TenantStore, candidate: &Candidate) -> Option<Arc<Tenant>> {

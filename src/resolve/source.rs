@@ -62,6 +62,12 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn vary(&self) -> Option<&str> {
         None
     }
+
+    /// The scheme of the credential that this source reads, for the `WWW-Authenticate` header of a response with status
+    /// 401 (RFC 9110, section 11.6.1). `None` if it reads no `Authorization` header.
+    fn challenge(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// The result of reading one [`Source`] in one request.

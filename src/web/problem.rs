@@ -1,6 +1,7 @@
 //! The response to each kind of error: its status, title and document. HTTP types are in `response.rs`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Serialize;
 use tracing::error;
@@ -22,6 +23,8 @@ pub struct Problem {
     /// In seconds.
     retry_after: Option<u64>,
     rate_limit: Option<RateLimit>,
+    /// The schemes of credentials.
+    challenge: Option<Arc<str>>,
 }
 
 impl Problem {
@@ -90,7 +93,8 @@ impl Problem {
         problem
     }
 
-    /// The headers of the response, without `Vary`.
+    /// The headers of the response, without `Vary`. With status 401, `WWW-Authenticate` has the schemes of the
+    /// [`Resolver`](crate::resolve::Resolver)'s sources, or `Bearer`.
     ///
     /// A rejection by a quota, a rate or a concurrency limit has `Retry-After`, `RateLimit` and `RateLimit-Policy` of
     /// the [draft](https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/).
@@ -98,7 +102,9 @@ impl Problem {
         let retry_after =
             || self.retry_after.map_or(Cow::Borrowed("1"), |seconds| seconds.to_string().into());
         let more = match self.status() {
-            401 => Some(("www-authenticate", Cow::Borrowed("Bearer"))),
+            401 => {
+                Some(("www-authenticate", self.challenge.as_deref().unwrap_or("Bearer").to_owned().into()))
+            }
             429 | 503 => Some(("retry-after", retry_after())),
             _ => None,
         };
@@ -140,7 +146,7 @@ impl From<&Error> for Problem {
         let json = serde_json::to_vec(&document).unwrap_or_default();
         let retry_after = denial.and_then(|denial| denial.retry_after).map(whole_seconds);
         let rate_limit = denial.filter(|_| is_rate(kind)).map(|denial| RateLimit::of_denial(kind, denial));
-        Self { kind, detail, json, retry_after, rate_limit }
+        Self { kind, detail, json, retry_after, rate_limit, challenge: error.challenge().cloned() }
     }
 }
 

@@ -32,6 +32,7 @@ mod plan_rules;
 mod regions;
 mod requests;
 mod resolution;
+mod schemes;
 mod sessions;
 mod socket_client;
 mod tls;

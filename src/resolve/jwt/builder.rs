@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use jsonwebtoken::Algorithm;
 
+use super::super::bearer::BEARER;
 use super::super::candidate::Naming;
 use super::algorithm::JwtAlgorithm;
+use super::claim_path::ClaimPath;
 use super::document;
 use super::issuer::{Issuer, Keys, Name};
 use super::key::VerificationKey;
@@ -23,12 +25,14 @@ use crate::tenant::TenantId;
 pub struct JwtSourceBuilder {
     name: Option<Name>,
     audiences: Vec<String>,
-    claim: Option<(String, Naming)>,
+    claim: Option<(ClaimPath, Naming)>,
     tenants: Option<HashSet<TenantId>>,
     subject_prefix: String,
     pub(super) keys: Keys,
     /// Whether `kid` may name the last key.
     unnamed: bool,
+    scheme: String,
+    other_schemes: Vec<String>,
     api_keys: Vec<String>,
     fault: Option<TokenError>,
     clock: Arc<dyn Clock>,
@@ -39,11 +43,13 @@ impl Default for JwtSourceBuilder {
         Self {
             name: None,
             audiences: Vec::new(),
-            claim: Some(("tenant_id".to_owned(), Naming::Id)),
+            claim: Some(("tenant_id".into(), Naming::Id)),
             tenants: None,
             subject_prefix: String::new(),
             keys: Keys::default(),
             unnamed: false,
+            scheme: BEARER.to_owned(),
+            other_schemes: Vec::new(),
             api_keys: Vec::new(),
             fault: None,
             clock: Arc::new(SystemClock),
@@ -86,17 +92,26 @@ impl JwtSourceBuilder {
         self
     }
 
-    /// Sets the claim that contains the tenant id, instead of `tenant_id`.
-    pub fn tenant_claim(self, claim: impl Into<String>) -> Self {
+    /// Sets the claim that contains the tenant id, instead of `tenant_id`: a name, or the names of objects inside each
+    /// other. A name with dots is one name.
+    ///
+    /// ```
+    /// use tenancy::resolve::JwtSource;
+    ///
+    /// JwtSource::builder().tenant_claim("org_id"); // {"org_id": "..."}
+    /// JwtSource::builder().tenant_claim(["o", "id"]); // {"o": {"id": "..."}}
+    /// JwtSource::builder().tenant_claim("https://example.com/org"); // {"https://example.com/org": "..."}
+    /// ```
+    pub fn tenant_claim(self, claim: impl Into<ClaimPath>) -> Self {
         Self { claim: Some((claim.into(), Naming::Id)), ..self }
     }
 
-    /// Sets the claim that contains the tenant's slug.
+    /// Sets the claim that contains the tenant's slug, as [`tenant_claim`](Self::tenant_claim) does.
     ///
     /// # Security
     /// A slug can be reassigned to another tenant while a token is still valid; an id cannot. Prefer
     /// [`tenant_claim`](Self::tenant_claim).
-    pub fn slug_claim(self, claim: impl Into<String>) -> Self {
+    pub fn slug_claim(self, claim: impl Into<ClaimPath>) -> Self {
         Self { claim: Some((claim.into(), Naming::Slug)), ..self }
     }
 
@@ -127,6 +142,27 @@ impl JwtSourceBuilder {
             return self.fault("a subject prefix has at most 64 bytes, and no control characters");
         }
         Self { subject_prefix: prefix, ..self }
+    }
+
+    /// Sets the scheme of the `Authorization` header, instead of `Bearer`, as in `Authorization: Token eyJ…`.
+    ///
+    /// A request with another scheme is rejected, unless [`ignore_scheme`](Self::ignore_scheme) names it.
+    pub fn scheme(self, scheme: impl Into<String>) -> Self {
+        let scheme = scheme.into();
+        if !is_scheme(&scheme) {
+            return self.fault("a scheme consists of letters, digits and hyphens");
+        }
+        Self { scheme, ..self }
+    }
+
+    /// Ignores requests with this scheme in the `Authorization` header, such as `Basic`: another source reads them.
+    pub fn ignore_scheme(mut self, scheme: impl Into<String>) -> Self {
+        let scheme = scheme.into();
+        if !is_scheme(&scheme) {
+            return self.fault("a scheme consists of letters, digits and hyphens");
+        }
+        self.other_schemes.push(scheme);
+        self
     }
 
     /// Ignores bearer tokens that begin with `prefix` and `_` and contain no dot: API keys, which another source
@@ -207,7 +243,8 @@ impl JwtSourceBuilder {
     /// [`ErrorKind::Misconfigured`] if the issuer, the audience or the key is missing, if a key cannot be used, or if
     /// the issuer is restricted to tenants that its tokens do not name by id.
     pub fn build(self) -> Result<JwtSource> {
-        let Self { name, audiences, claim, tenants, subject_prefix, keys, api_keys, fault, clock, .. } = self;
+        let Self { name, audiences, claim, tenants, subject_prefix, keys, fault, clock, .. } = self;
+        let (scheme, other_schemes, api_keys) = (self.scheme, self.other_schemes, self.api_keys);
         if let Some(fault) = fault {
             return Err(Error::new(ErrorKind::Misconfigured, fault));
         }
@@ -232,7 +269,11 @@ impl JwtSourceBuilder {
             return missing("a tenant claim to compare with the tenant in the name of its issuer");
         }
         let issuer = Issuer { name, audiences, claim, tenants, subject_prefix, keys, clock };
-        Ok(JwtSource::new(issuer, api_keys))
+        if other_schemes.iter().any(|other| other.eq_ignore_ascii_case(&scheme)) {
+            let text = "the scheme of the tokens is also ignored; remove it from `ignore_scheme`";
+            return Err(Error::new(ErrorKind::Misconfigured, text));
+        }
+        Ok(JwtSource::new(issuer, scheme, other_schemes, api_keys))
     }
 
     fn key(mut self, key: Result<VerificationKey, TokenError>) -> Self {
@@ -249,6 +290,10 @@ impl JwtSourceBuilder {
         self.fault.get_or_insert(text);
         self
     }
+}
+
+fn is_scheme(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 impl fmt::Debug for JwtSourceBuilder {
@@ -280,6 +325,11 @@ mod tests {
             JwtSource::builder().issuer("").audience("api").hs256(secret),
             JwtSource::builder().issuer("https://idp").hs256(secret),
             builder().hs256(secret).tenant_claim(""),
+            builder().hs256(secret).tenant_claim(["o", ""]),
+            builder().hs256(secret).tenant_claim([""; 0]),
+            builder().hs256(secret).scheme(""),
+            builder().hs256(secret).scheme("Token "),
+            builder().hs256(secret).scheme("Token").ignore_scheme("token"),
             builder().hs256(secret).slug_claim("tenant").allowed_tenants([]),
         ];
         for (index, builder) in bad.into_iter().enumerate() {

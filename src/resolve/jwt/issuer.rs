@@ -9,6 +9,7 @@ use jsonwebtoken::Algorithm;
 
 use super::super::candidate::{Candidate, Naming};
 use super::super::source::SourceOutcome;
+use super::claim_path::ClaimPath;
 use super::key::VerificationKey;
 use super::token::{Claims, Token, TokenError};
 use crate::clock::Clock;
@@ -22,7 +23,7 @@ pub(super) struct Issuer {
     pub(super) name: Name,
     pub(super) audiences: Vec<String>,
     /// The claim that names the tenant; `None` if the tokens name only callers.
-    pub(super) claim: Option<(String, Naming)>,
+    pub(super) claim: Option<(ClaimPath, Naming)>,
     pub(super) tenants: Option<HashSet<TenantId>>,
     pub(super) subject_prefix: String,
     pub(super) keys: Keys,

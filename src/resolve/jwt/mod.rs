@@ -2,6 +2,7 @@
 
 mod algorithm;
 mod builder;
+mod claim_path;
 mod document;
 mod issuer;
 mod key;
@@ -13,6 +14,7 @@ mod token;
 
 pub use self::algorithm::JwtAlgorithm;
 pub use self::builder::JwtSourceBuilder;
+pub use self::claim_path::ClaimPath;
 #[cfg(feature = "jwks")]
 pub use self::remote::RemoteJwks;
 pub use self::source::JwtSource;

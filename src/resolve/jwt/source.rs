@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::super::bearer::bearer;
+use super::super::bearer::token;
 use super::super::source::{Source, SourceOutcome};
 use super::super::view::{HeaderField, RequestView};
 use super::issuer::{Issuer, TokenOutcome};
@@ -16,7 +16,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// Reads the tenant from a claim of a JSON Web Token in the `Authorization` header, and verifies the token.
 ///
 /// A token must have a valid signature by the algorithm of its key, and valid `exp`, `iss`, `aud`, `sub` and tenant
-/// claims. `nbf` and `iat` are optional, but must be valid if present. Clocks may differ by 30 seconds.
+/// claims. `nbf` and `iat` are optional, but must be valid if present. Clocks may differ by 30 seconds. The builder can
+/// change the scheme of the header, and the claim of the tenant.
 ///
 /// # Security
 /// This is a verified credential. A token is rejected if it is longer than 8 KiB, or has a `crit` header, a type
@@ -59,13 +60,22 @@ use crate::error::{Error, ErrorKind, Result};
 /// ```
 pub struct JwtSource {
     issuers: Vec<Arc<Issuer>>,
+    /// The scheme of the `Authorization` header.
+    scheme: String,
+    /// Schemes of the same header that other sources read.
+    other_schemes: Vec<String>,
     /// The prefixes of API keys, which are sent in the same header.
     api_keys: Vec<String>,
 }
 
 impl JwtSource {
-    pub(super) fn new(issuer: Issuer, api_keys: Vec<String>) -> Self {
-        Self { issuers: vec![Arc::new(issuer)], api_keys }
+    pub(super) fn new(
+        issuer: Issuer,
+        scheme: String,
+        other_schemes: Vec<String>,
+        api_keys: Vec<String>,
+    ) -> Self {
+        Self { issuers: vec![Arc::new(issuer)], scheme, other_schemes, api_keys }
     }
 
     /// Accepts the tokens of the other source as well. The `iss` of a token selects the issuer; the keys of other
@@ -74,10 +84,15 @@ impl JwtSource {
     /// Do not give a resolver two token sources instead: each rejects the tokens of the other.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if an `iss` could belong to both. Also if one of them names
+    /// [`ErrorKind::Misconfigured`] if an `iss` could belong to both, or if the two have different
+    /// [schemes](super::JwtSourceBuilder::scheme). Also if one of them names
     /// [only callers](super::JwtSourceBuilder::identity_only), and the other could use the same subject for another
     /// person.
     pub fn add_issuer(mut self, other: Self) -> Result<Self> {
+        if !self.scheme.eq_ignore_ascii_case(&other.scheme) {
+            let text = "two issuers have different schemes; give both the same `scheme`";
+            return Err(Error::new(ErrorKind::Misconfigured, text));
+        }
         for added in other.issuers {
             for existing in &self.issuers {
                 if existing.name.overlaps(&added.name) {
@@ -93,11 +108,15 @@ impl JwtSource {
             self.issuers.push(added);
         }
         self.api_keys.extend(other.api_keys);
+        self.other_schemes.extend(other.other_schemes);
         Ok(self)
     }
 
     fn verify(&self, authorization: &[u8]) -> Result<SourceOutcome, TokenError> {
-        let token = bearer(authorization).ok_or("not a bearer token")?;
+        if self.other_schemes.iter().any(|scheme| token(authorization, scheme).is_some()) {
+            return Ok(SourceOutcome::Absent);
+        }
+        let token = token(authorization, &self.scheme).ok_or("another scheme")?;
         if self.is_api_key(token) {
             return Ok(SourceOutcome::Absent);
         }
@@ -153,10 +172,19 @@ impl Source for JwtSource {
     fn vary(&self) -> Option<&str> {
         Some("authorization")
     }
+
+    fn challenge(&self) -> Option<&str> {
+        Some(&self.scheme)
+    }
 }
 
 impl fmt::Debug for JwtSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JwtSource").field("issuers", &self.issuers).field("api_keys", &self.api_keys).finish()
+        f.debug_struct("JwtSource")
+            .field("issuers", &self.issuers)
+            .field("scheme", &self.scheme)
+            .field("other_schemes", &self.other_schemes)
+            .field("api_keys", &self.api_keys)
+            .finish()
     }
 }

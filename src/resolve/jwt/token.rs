@@ -6,11 +6,12 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::super::candidate::{Candidate, Naming};
 use super::algorithm::by_name;
+use super::claim_path::ClaimPath;
 use crate::tenant::TenantId;
 
 /// Why a token is rejected. For the log; the client gets the same error for every reason.
@@ -119,8 +120,8 @@ impl Claims {
         Ok(subject)
     }
 
-    pub(super) fn tenant(&self, claim: &str, naming: Naming) -> Result<Candidate, TokenError> {
-        let candidate = match (self.0.get(claim), naming) {
+    pub(super) fn tenant(&self, claim: &ClaimPath, naming: Naming) -> Result<Candidate, TokenError> {
+        let candidate = match (claim.find(&self.0.0), naming) {
             (Some(Value::String(text)), _) => naming.parse(text).ok(),
             (Some(Value::Number(number)), Naming::Id) => {
                 number.as_i64().and_then(|id| TenantId::from_int(id).ok()).map(Candidate::Id)
@@ -150,7 +151,7 @@ fn whole_seconds(seconds: f64) -> i64 {
     seconds.floor() as i64
 }
 
-/// A JSON object without repeated keys. Parsers disagree on which of two values counts.
+/// A JSON object without repeated keys, at any depth. Parsers disagree on which of two values counts.
 #[derive(Debug)]
 pub(super) struct Object(BTreeMap<String, Value>);
 
@@ -167,26 +168,70 @@ impl Object {
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor;
+        match Strict::deserialize(deserializer)?.0 {
+            Value::Object(members) => Ok(Self(members.into_iter().collect())),
+            _ => Err(D::Error::custom("not an object")),
+        }
+    }
+}
 
-        impl<'de> Visitor<'de> for ObjectVisitor {
-            type Value = Object;
+/// A JSON value in which no object has a repeated key.
+struct Strict(Value);
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Self)
+    }
+}
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut members = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry()? {
-                    if members.insert(key, value).is_some() {
-                        return Err(A::Error::custom("a key is repeated"));
-                    }
-                }
-                Ok(Object(members))
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(Strict(item)) = items.next_element()? {
+            all.push(item);
+        }
+        Ok(all.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = serde_json::Map::new();
+        while let Some((key, Strict(value))) = map.next_entry::<String, Strict>()? {
+            if members.insert(key, value).is_some() {
+                return Err(A::Error::custom("a key is repeated"));
             }
         }
-
-        deserializer.deserialize_map(ObjectVisitor)
+        Ok(members.into())
     }
 }
