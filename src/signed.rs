@@ -11,6 +11,7 @@ use sha2::Sha256;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The keys of one purpose. The first key signs; all keys verify.
+#[derive(Clone)]
 pub(crate) struct SigningKeys {
     /// The start of every signed text. Each purpose and each version has its own prefix.
     prefix: &'static str,
@@ -18,6 +19,7 @@ pub(crate) struct SigningKeys {
     previous: Vec<SigningKey>,
 }
 
+#[derive(Clone)]
 struct SigningKey {
     id: String,
     secret: SecretSlice<u8>,

@@ -17,7 +17,7 @@ use crate::signed::{SigningKeys, signing_key_constructors};
 ///
 /// # Security
 /// Whoever has a key can create a job for any tenant and actor. Use random bytes, and use the key for nothing else.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct JobKeys {
     keys: SigningKeys,
 }

@@ -47,7 +47,7 @@ use crate::tenant::TenantId;
 /// A state replaces neither PKCE nor the `iss` check: send a code challenge as well (RFC 7636), and compare `iss` if
 /// you have several providers (RFC 9207). Whoever has a key can start a login for anybody: use random bytes, and use
 /// the key for nothing else.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LoginStateKeys {
     keys: SigningKeys,
     lifetime: Duration,

@@ -188,7 +188,12 @@ fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
             ErrorKind::Retryable,
             "the columns of a table changed since the statement was prepared; run the transaction again",
         ),
-        "42P01" | "42703" | "42883" | "3F000" => (
+        "42883" | "42804" => (
+            ErrorKind::Misconfigured,
+            "the types of a comparison, a call or a value do not fit, such as text and uuid; bind or cast to the type of \
+             the column, or apply the missing migrations",
+        ),
+        "42P01" | "42703" | "3F000" => (
             ErrorKind::Misconfigured,
             "the statement names an object that is not in the database; apply its migrations",
         ),

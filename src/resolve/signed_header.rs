@@ -126,7 +126,7 @@ impl Source for SignedHeaderSource {
 ///
 /// # Security
 /// Use random bytes, and use the keys for nothing else.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct HeaderKeys {
     keys: SigningKeys,
 }

@@ -219,7 +219,10 @@ fn add_cache_headers<R>(core: &MiddlewareCore<HeaderValue>, mut response: Respon
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(PRIVATE_NO_STORE));
     }
-    if let Some(vary) = core.vary() {
+    // Another layer of this crate may have written it already.
+    if let Some(vary) = core.vary()
+        && !headers.get_all(VARY).iter().any(|known| known == vary)
+    {
         headers.append(VARY, vary.clone());
     }
     response

@@ -230,6 +230,23 @@ async fn an_error_of_sqlx_becomes_the_one_it_is() {
     }
 }
 
+/// A type that does not fit is not a missing migration.
+#[tokio::test]
+async fn types_that_do_not_fit_are_named() {
+    let fixture = Fixture::<Postgres>::new().await;
+    fixture.raw("CREATE TABLE notes (tenant_id uuid NOT NULL, id uuid NOT NULL, text text)").await.unwrap();
+    for ctx in [&fixture.acme, &fixture.globex] {
+        let scope = fixture.db.scope(ctx);
+        for sql in ["SELECT id FROM notes WHERE id = text", "UPDATE notes SET id = text WHERE text = 'a'"] {
+            let error = Error::from_sqlx(sqlx::query(sql).execute(&scope).await.unwrap_err());
+            assert_eq!(error.kind(), ErrorKind::Misconfigured);
+            assert!(error.to_string().contains("types") && error.to_string().contains("cast"), "{error}");
+        }
+        let missing = sqlx::query("SELECT gone FROM notes").execute(&scope).await.unwrap_err();
+        assert!(Error::from_sqlx(missing).to_string().contains("apply its migrations"));
+    }
+}
+
 /// With the tenant in the key, a transaction never waits for another tenant's transaction.
 #[tokio::test]
 async fn k06_an_uncommitted_key_blocks_no_other_tenant() {

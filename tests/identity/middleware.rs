@@ -113,6 +113,24 @@ async fn a_vary_that_cannot_be_written_becomes_a_star() {
     }
 }
 
+/// A public router inside a private one, each with its layer: the names of headers are there once.
+#[tokio::test]
+async fn two_layers_write_vary_once() {
+    let mut fixture = Fixture::new().await;
+    let resolver = Arc::new(resolver(fixture.store.clone()));
+    let who = async |ctx: TenantContext| ctx.tenant().slug().to_string();
+    fixture.app = Router::new()
+        .route("/orders", axum::routing::get(who))
+        .layer(TenantLayer::allow_unauthenticated(resolver.clone()))
+        .layer(TenantLayer::allow_unauthenticated(resolver));
+    for (tenant, _) in fixture.both_sides() {
+        let host = format!("{}.example.com", tenant.slug());
+        let answer = fixture.send(get_from(&host, "/orders").body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, tenant.slug().as_str()));
+        assert_eq!(answer.headers.get_all("vary").iter().count(), 1, "{:?}", answer.headers);
+    }
+}
+
 /// A nested router removes its prefix from the path, and the path source still reads it.
 #[tokio::test]
 async fn a_nested_router_hides_no_tenant_in_the_path() {

@@ -155,7 +155,10 @@ fn add_cache_headers(core: &MiddlewareCore<HeaderValue>, headers: &mut HeaderMap
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(PRIVATE_NO_STORE));
     }
-    if let Some(vary) = core.vary() {
+    // Another layer of this crate may have written it already.
+    if let Some(vary) = core.vary()
+        && !headers.get_all(VARY).any(|known| known == vary)
+    {
         headers.append(VARY, vary.clone());
     }
 }
