@@ -56,7 +56,8 @@ fn token(tenant: &TenantId) -> String {
     let end = SystemClock.now().seconds() + 3600;
     let claims =
         serde_json::json!({ "iss": "hello", "aud": "hello", "sub": "ada", "tenant_id": tenant, "exp": end });
-    jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET)).expect("HS256")
+    let key = EncodingKey::from_secret(SECRET).expect("it is not empty");
+    jsonwebtoken::encode(&Header::default(), &claims, &key).expect("HS256")
 }
 
 #[tokio::main]

@@ -24,7 +24,7 @@ fn all() -> Vec<(Algorithm, EncodingKey, JwtSource)> {
             1 => builder().hs384(SECRET),
             _ => builder().hs512(SECRET),
         };
-        all.push((algorithm, EncodingKey::from_secret(SECRET), source.build().unwrap()));
+        all.push((algorithm, EncodingKey::from_secret(SECRET).unwrap(), source.build().unwrap()));
     }
     for (public, algorithm, secret_half, public_half) in PAIRS {
         let source = builder().pem(public, public_half).build().unwrap();
@@ -96,7 +96,7 @@ fn a_public_key_is_no_secret() {
         for secret in [pem.as_bytes(), pem.trim().as_bytes(), &der, b""] {
             for hmac in SECRETS {
                 for kid in [None, Some("k")] {
-                    let forged = token(hmac, kid, &claims, &EncodingKey::from_secret(secret));
+                    let forged = token(hmac, kid, &claims, &EncodingKey::from_secret(secret).unwrap());
                     assert_eq!(judged(&source, &forged), INVALID, "I52 {algorithm:?} {hmac:?}");
                 }
             }

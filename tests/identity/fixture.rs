@@ -179,7 +179,7 @@ pub(crate) fn bearer(tenant: &Tenant) -> String {
 /// A token with any header and claims, signed with a shared secret.
 pub(crate) fn signed(header: &str, claims: &str, secret: &[u8]) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let key = EncodingKey::from_secret(secret);
+    let key = EncodingKey::from_secret(secret).unwrap();
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
     format!("Bearer {message}.{signature}")
 }

@@ -249,7 +249,7 @@ async fn a_token_without_a_tenant_opens_the_tenants_of_its_person() {
     let resolver = fixture.resolver(people).members(members.clone());
     let mut nobody = claims(fixture.acme.id());
     nobody.as_object_mut().unwrap().remove("tenant_id");
-    let key = EncodingKey::from_secret(SECRET);
+    let key = EncodingKey::from_secret(SECRET).unwrap();
     let ada = token(Algorithm::HS256, None, &nobody, &key);
     for (tenant, other) in fixture.both_sides() {
         *members.0.lock().unwrap() = HashSet::from([(tenant.id().clone(), "user:ada".to_owned())]);
@@ -301,7 +301,7 @@ fn people_of_two_issuers_are_not_mistaken_for_each_other() {
         source.build().unwrap()
     };
     let source = named(ACME_IDP, "acme|").add_issuer(named(GLOBEX_IDP, "globex|")).unwrap();
-    let key = EncodingKey::from_secret(SECRET);
+    let key = EncodingKey::from_secret(SECRET).unwrap();
     let tenant = TenantId::random();
     for (issuer, actor) in [(ACME_IDP, "user:acme|ada"), (GLOBEX_IDP, "user:globex|ada")] {
         assert_eq!(judged(&source, &token(Algorithm::HS256, None, &claims_of(issuer, &tenant), &key)), actor);
@@ -360,7 +360,7 @@ fn api_keys_in_the_same_header_are_left_alone() {
     let beside = builder().hs256(SECRET).ignore_api_keys("shop").build().unwrap();
     let alone = builder().hs256(SECRET).build().unwrap();
     let tenant = TenantId::random();
-    let good = token(Algorithm::HS256, None, &claims(&tenant), &EncodingKey::from_secret(SECRET));
+    let good = token(Algorithm::HS256, None, &claims(&tenant), &EncodingKey::from_secret(SECRET).unwrap());
     for source in [&beside, &alone] {
         assert_eq!(judged(source, &good), format!("user:ada of {tenant}"));
     }
@@ -407,7 +407,12 @@ async fn tokens_and_api_keys_in_the_same_header_open_their_own_tenants() {
         for (tenant, other) in fixture.both_sides() {
             let (key, text) = ApiKey::issue(&format, tenant.id().clone(), "CI", SystemClock.now());
             fixture.store.insert_key(&key).await.unwrap();
-            let good = token(Algorithm::HS256, None, &claims(tenant.id()), &EncodingKey::from_secret(SECRET));
+            let good = token(
+                Algorithm::HS256,
+                None,
+                &claims(tenant.id()),
+                &EncodingKey::from_secret(SECRET).unwrap(),
+            );
             let actors = [(text.expose_secret(), Actor::api_key(key.id())), (&good, Actor::user("ada"))];
             for (credential, actor) in actors {
                 for host in ["example.com".to_owned(), format!("{}.example.com", tenant.slug())] {

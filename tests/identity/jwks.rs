@@ -265,7 +265,7 @@ async fn no_token_has_keys_fetched_that_could_not_be_good() {
     ];
     for hmac in SECRETS {
         // I52: a public key is no shared secret.
-        let secret = EncodingKey::from_secret(P256_PUBLIC.as_bytes());
+        let secret = EncodingKey::from_secret(P256_PUBLIC.as_bytes()).unwrap();
         hopeless.push(token(hmac, Some("1"), &claims(&tenant), &secret));
     }
     for token in &hopeless {

@@ -140,7 +140,7 @@ fn what_is_weak_secret_or_for_something_else_is_left_out() {
     let good = token(Algorithm::ES256, None, &claims(&tenant), &private(P256));
     let forgeries: Vec<String> = SECRETS
         .iter()
-        .map(|hmac| token(*hmac, None, &claims(&tenant), &EncodingKey::from_secret(&[0; 32])))
+        .map(|hmac| token(*hmac, None, &claims(&tenant), &EncodingKey::from_secret(&[0; 32]).unwrap()))
         .chain([token(Algorithm::RS256, None, &claims(&tenant), &private(RSA))])
         .collect();
     for (index, key) in left_out.iter().enumerate() {

@@ -22,7 +22,7 @@ use crate::tokens::{builder, claims, judged, outcome, token};
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
 fn signed(claims: &Value) -> String {
-    token(Algorithm::HS256, None, claims, &EncodingKey::from_secret(SECRET))
+    token(Algorithm::HS256, None, claims, &EncodingKey::from_secret(SECRET).unwrap())
 }
 
 fn read(source: &JwtSource, authorization: &str) -> String {
@@ -82,7 +82,7 @@ fn a_repeated_key_is_rejected_at_any_depth() {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let (acme, globex) = (TenantId::random(), TenantId::random());
     let source = builder().hs256(SECRET).tenant_claim(["o", "id"]).build().unwrap();
-    let key = EncodingKey::from_secret(SECRET);
+    let key = EncodingKey::from_secret(SECRET).unwrap();
     let sign = |payload: &str| {
         let message = [r#"{"alg":"HS256"}"#, payload].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();

@@ -147,7 +147,9 @@ impl Demo {
             tenant.create(provisioner, |new| new).await?;
         }
         Ok(Self {
-            jwt: EncodingKey::from_secret(settings.jwt_secret.as_bytes()),
+            jwt: EncodingKey::from_secret(settings.jwt_secret.as_bytes()).map_err(|e| {
+                Error::new(ErrorKind::Misconfigured, "JWT_SECRET is not a usable secret").with_source(e)
+            })?,
             stripe_webhook_secret: settings.stripe_webhook_secret.as_str().into(),
         })
     }

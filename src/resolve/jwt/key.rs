@@ -29,7 +29,9 @@ impl VerificationKey {
         if secret.trim_ascii_start().starts_with(b"-----BEGIN ") {
             return Err("a PEM is not a secret: add a public key with `pem`, and its algorithm");
         }
-        Ok(Self { kid: None, algorithm, material: DecodingKey::from_secret(secret) })
+        let material =
+            DecodingKey::from_secret(secret).map_err(|_| "a secret is not usable; generate one")?;
+        Ok(Self { kid: None, algorithm, material })
     }
 
     pub(super) fn public(algorithm: Algorithm, key: &PublicKey) -> Result<Self, TokenError> {
