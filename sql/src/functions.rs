@@ -67,6 +67,11 @@ pub fn is_pure(dialect: Dialect, name: &str) -> bool {
         Dialect::Sqlite => SQLITE,
         Dialect::MySql => MYSQL,
     };
+    // Only built-in functions are in this schema.
+    let name = match dialect {
+        Dialect::Postgres => name.strip_prefix("pg_catalog.").unwrap_or(name),
+        _ => name,
+    };
     COMMON.split_whitespace().chain(own.split_whitespace()).any(|listed| listed == name)
 }
 

@@ -4,19 +4,34 @@
 mod cases;
 mod notation;
 
-use cases::{Case, read, schema, word};
+use cases::{Case, Text, read, schema, word};
 use tenancy_sql::{Bind, Dialect, Schema, rewrite};
 
 const CONSTRUCTS: &str = include_str!("cases/constructs.txt");
 const REJECTIONS: &str = include_str!("cases/rejections.txt");
 const LEAKS: &str = include_str!("cases/leaks.txt");
+const TEXTS: &str = include_str!("cases/texts.txt");
 
 fn check(file: &str, at_least: usize) {
     let schema = schema();
     let cases = read(file);
     let mut wrong = Vec::new();
-    for Case { name, dialect, sql, wanted } in &cases {
+    for Case { name, dialect, sql, wanted, text } in &cases {
         let got = rewrite(*dialect, sql, &schema);
+        if let Err(rejected) = &got {
+            let spot = rejected.spot();
+            let got = Text {
+                at: text.at.as_ref().map(|_| format!("{}:{}", spot.line, spot.column)),
+                why: text.why.as_ref().map(|_| rejected.why().to_owned()),
+                help: text.help.as_ref().map(|_| rejected.help().to_owned()),
+            };
+            if got != *text {
+                wrong.push(format!(
+                    "{name} ({})\n  {sql}\n  wanted {text:?}\n  got    {got:?}",
+                    word(*dialect)
+                ));
+            }
+        }
         let got =
             got.map(|rewritten| rewritten.text().to_owned()).map_err(|rejected| rejected.code().to_string());
         if got != *wanted {
@@ -36,6 +51,11 @@ fn every_construct_has_the_expected_text() {
 #[test]
 fn every_rejection_has_the_expected_code() {
     check(REJECTIONS, 140);
+}
+
+#[test]
+fn every_rejection_has_the_expected_text() {
+    check(TEXTS, 90);
 }
 
 #[test]
@@ -158,8 +178,63 @@ fn a_rejection_shows_the_line_with_a_caret() {
            |\n\
          2 |        spy(name)\n  \
            |        ^^^\n\
-         help: if it reads none, add it to `functions` in tenancy.toml"
+         help: if it reads none, add it to `functions` in tenancy.toml, from which the `Schema` of the `TenantDb` is made"
     );
+    // The first line of a text in a program is often empty.
+    let rejected = rewrite(Dialect::Postgres, "\n    SAVEPOINT a\n", &schema()).unwrap_err();
+    assert_eq!((rejected.spot().line, rejected.spot().column, rejected.spot().length), (2, 5, 9));
+    assert!(rejected.to_string().contains("2 |     SAVEPOINT a\n  |     ^^^^^^^^^\n"), "{rejected}");
+}
+
+/// The text of a rejected length depends on whether parameters or values make the statement long.
+#[test]
+fn a_text_that_is_too_long_says_how_to_shorten_it() {
+    let help = |dialect, one: &dyn Fn(usize) -> String| {
+        let list = (1..30_000).map(one).collect::<Vec<_>>().join(", ");
+        let sql = format!("SELECT id FROM orders WHERE id IN ({list})");
+        let rejected = rewrite(dialect, &sql, &schema()).unwrap_err();
+        assert_eq!(rejected.code().as_str(), "T001");
+        assert!(rejected.why().ends_with("bytes; at most 65536 are accepted"), "{}", rejected.why());
+        rejected.help().to_owned()
+    };
+    for dialect in Dialect::ALL {
+        assert_eq!(help(dialect, &|n| n.to_string()), "bind the values instead of writing them out");
+    }
+    let arrays = help(Dialect::Postgres, &|n| format!("${n}"));
+    assert!(arrays.starts_with("bind one array instead of many values: `= ANY($1)`"), "{arrays}");
+    let json = help(Dialect::Sqlite, &|_| "?".to_owned());
+    assert!(json.contains("`IN (SELECT value FROM json_each($1))`"), "{json}");
+    assert_eq!(help(Dialect::MySql, &|_| "?".to_owned()), "run it in parts, with fewer values each");
+    // What the texts say to write is accepted.
+    for (dialect, sql) in [
+        (Dialect::Postgres, "SELECT id FROM orders WHERE id = ANY($1)"),
+        (Dialect::Postgres, "INSERT INTO orders (a, b) SELECT * FROM unnest($1::int[], $2::text[])"),
+        (Dialect::Sqlite, "SELECT id FROM orders WHERE id IN (SELECT value FROM json_each($1))"),
+    ] {
+        assert!(rewrite(dialect, sql, &schema()).is_ok(), "{sql}");
+    }
+}
+
+/// A function that writes does not run in a transaction that only reads.
+#[test]
+fn a_declared_function_that_writes_makes_the_statement_a_write() {
+    let mut schema = schema();
+    for name in ["nextval", "setval", "pg_catalog.nextval", "pg_notify", "pg_advisory_xact_lock", "price"] {
+        schema = schema.function(name).unwrap();
+    }
+    let reads = |sql| rewrite(Dialect::Postgres, sql, &schema).unwrap().is_read_only();
+    for sql in [
+        "SELECT nextval('numbers')",
+        "SELECT NextVal('numbers')",
+        "SELECT pg_catalog.nextval('numbers')",
+        "SELECT id FROM orders WHERE id > nextval('numbers')",
+        "SELECT setval('numbers', 1)",
+        "SELECT pg_notify($1, $2)",
+        "SELECT * FROM pg_notify($1, $2)",
+    ] {
+        assert!(!reads(sql), "{sql}");
+    }
+    assert!(reads("SELECT price(id), pg_advisory_xact_lock($1) FROM orders"));
 }
 
 /// A known type of the tenant column changes only the cast of the tenant.

@@ -62,7 +62,7 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
       |
     2 |          WHERE id = spy(id)
       |                     ^^^
-    help: if it reads none, add it to `functions` in tenancy.toml
+    help: if it reads none, add it to `functions` in tenancy.toml, from which the `Schema` of the `TenantDb` is made
 ./src/handlers.rs:10:11: not read
     built at run time (not a literal); an executor of `&scope` or `&mut tx` proves it then
 ./src/handlers.rs:11:11: scoped

@@ -10,6 +10,7 @@ use sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, CeilFloorKind, DataType, DateTimeField, Expr, Ident, Interval,
     ObjectName, ObjectNamePart, Subscript, TypedString,
 };
+use sqlparser::tokenizer::Span;
 
 impl Pass<'_> {
     pub(super) fn exprs(&mut self, exprs: &mut [Expr]) -> SqlResult {
@@ -30,7 +31,7 @@ impl Pass<'_> {
         loop {
             match expr {
                 Expr::BinaryOp { left, op, right } => {
-                    self.operator(op)?;
+                    self.operator(left, op)?;
                     self.expr(right)?;
                     expr = left;
                 }
@@ -95,6 +96,7 @@ impl Pass<'_> {
     }
 
     fn comparison(&mut self, expr: &mut Expr) -> SqlResult {
+        self.point_at(start_of(expr));
         match expr {
             Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
                 self.pair(left, right)
@@ -117,9 +119,9 @@ impl Pass<'_> {
             Expr::RLike { negated: _, expr, pattern, regexp: _ } if self.dialect == Dialect::MySql => {
                 self.pair(expr, pattern)
             }
-            Expr::RLike { .. } => self.operator(&BinaryOperator::Regexp),
+            Expr::RLike { expr, .. } => self.operator(expr, &BinaryOperator::Regexp),
             Expr::AnyOp { left, compare_op, right, is_some: _ } | Expr::AllOp { left, compare_op, right } => {
-                self.operator(compare_op)?;
+                self.operator(left, compare_op)?;
                 self.pair(left, right)
             }
             Expr::UnaryOp { op, expr } => {
@@ -318,10 +320,11 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn operator(&self, operator: &BinaryOperator) -> SqlResult {
+    fn operator(&mut self, left: &Expr, operator: &BinaryOperator) -> SqlResult {
         if allowed::operator(self.dialect, operator) {
             return Ok(());
         }
+        self.point_at(start_of(left));
         self.reject(
             Code::Operator,
             format!("the operator `{operator}` is not built in, so it could read any table"),
@@ -331,5 +334,37 @@ impl Pass<'_> {
 
     pub(super) fn data_type(&self, data_type: &DataType) -> SqlResult {
         self.allow(allowed::data_type(self.dialect, data_type), "this type")
+    }
+}
+
+/// The position of the first name or value of an expression, for a rejection of the whole; empty if there is none.
+fn start_of(mut expr: &Expr) -> Span {
+    loop {
+        expr = match expr {
+            Expr::Identifier(ident) => return ident.span,
+            Expr::CompoundIdentifier(idents) => {
+                return idents.first().map_or_else(Span::empty, |ident| ident.span);
+            }
+            Expr::Value(value) => return value.span,
+            Expr::TypedString(typed) => return typed.value.span,
+            Expr::BinaryOp { left, .. }
+            | Expr::AnyOp { left, .. }
+            | Expr::AllOp { left, .. }
+            | Expr::IsDistinctFrom(left, _)
+            | Expr::IsNotDistinctFrom(left, _) => left,
+            Expr::Nested(expr)
+            | Expr::Cast { expr, .. }
+            | Expr::Collate { expr, .. }
+            | Expr::AtTimeZone { timestamp: expr, .. }
+            | Expr::Between { expr, .. }
+            | Expr::Like { expr, .. }
+            | Expr::ILike { expr, .. }
+            | Expr::SimilarTo { expr, .. }
+            | Expr::RLike { expr, .. }
+            | Expr::InList { expr, .. }
+            | Expr::UnaryOp { expr, .. }
+            | Expr::CompoundFieldAccess { root: expr, .. } => expr,
+            _ => return Span::empty(),
+        };
     }
 }

@@ -185,11 +185,10 @@ impl Pass<'_> {
         {
             self.sample(sample)?;
         }
-        self.optional_alias(alias.as_ref())?;
         let has_sample = sample.is_some();
-        let Some((table, column)) = self.resolve(&parts)? else {
-            return Ok(());
-        };
+        let resolved = self.resolve(&parts)?;
+        self.optional_alias(alias.as_ref())?;
+        let Some((table, column)) = resolved else { return Ok(()) };
         let Some(last) = parts.last() else { return Ok(()) };
         let columns = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
         let alias = alias.take().unwrap_or_else(|| plain_alias(unspanned(last)));

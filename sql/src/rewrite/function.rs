@@ -3,8 +3,9 @@
 use super::pass::{Pass, SqlResult};
 use super::query::At;
 use crate::dialect::Dialect;
+use crate::function_reasons::{reason, writes};
 use crate::functions::is_pure;
-use crate::rejection::Code;
+use crate::rejection::{Code, Explanation, explain};
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
     FunctionArguments, ObjectName, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
@@ -16,14 +17,20 @@ impl Pass<'_> {
         self.no_dot(&parts)?;
         let folded = parts.iter().map(|part| self.fold(part)).collect::<Vec<_>>().join(".");
         let name = if self.dialect == Dialect::MySql { folded.to_ascii_lowercase() } else { folded };
-        if is_pure(self.dialect, &name) || self.schema.allows_function(&name) {
+        if is_pure(self.dialect, &name) {
             return Ok(name);
         }
-        self.reject(
-            Code::Function,
-            format!("the function `{name}` could read any table"),
-            "if it reads none, add it to `functions` in tenancy.toml",
-        )
+        if self.schema.allows_function(&name) {
+            self.writes |= writes(&name);
+            return Ok(name);
+        }
+        let Explanation { why, help } = reason(&name).unwrap_or_else(|| {
+            explain(
+                format!("the function `{name}` could read any table"),
+                "if it reads none, add it to `functions` in tenancy.toml, from which the `Schema` of the `TenantDb` is made",
+            )
+        });
+        self.reject(Code::Function, why, help)
     }
 
     pub(super) fn function(&mut self, function: &mut Function) -> SqlResult {

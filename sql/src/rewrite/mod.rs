@@ -16,6 +16,7 @@ mod groups;
 mod guard;
 mod identifiers;
 mod insert;
+mod instead;
 mod join;
 mod lexer;
 mod literal;
@@ -51,7 +52,7 @@ pub use nulls::check_nullability;
 pub use parameters::Bind;
 pub use rewritten::Rewritten;
 pub use script::{relations, statements};
-use sqlparser::tokenizer::Span;
+use sqlparser::tokenizer::{Span, Token};
 use std::collections::BTreeSet;
 
 /// Scopes a statement to a tenant: the statement reads and writes every tenant table through a guard.
@@ -101,16 +102,23 @@ fn scope(
     skipped_guard: Option<usize>,
     text: ScannedText,
 ) -> Result<(Rewritten, usize), Rejection> {
-    let whole = text.tokens.first().map_or_else(Span::empty, |token| token.span);
+    let first = text.tokens.iter().find(|token| !matches!(token.token, Token::Whitespace(_)));
+    let whole = first.map_or_else(Span::empty, |token| token.span);
+    let mut instead = instead::instead(&text.tokens);
     let reject = |code, span, explanation| Rejection::new(code, sql, place(span), explanation);
     let (mut statements, targets) = parse(dialect, text.tokens, RECURSION).map_err(|why| {
+        // The parser does not know all of these statements.
+        if let Some(explanation) = instead.take() {
+            return reject(Code::Statement, whole, explanation);
+        }
         let span = located(&why).unwrap_or(whole);
         let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
         reject(code, span, explain(why, "write it in the database's syntax, or in a simpler form"))
     })?;
     if statements.len() != 1 {
         let why = format!("{} statements; only one at a time is analysed", statements.len());
-        return Err(reject(Code::NotOneStatement, whole, explain(why, "run one statement")));
+        let help = "run one at a time; `db.begin(&ctx)` starts a transaction for several";
+        return Err(reject(Code::NotOneStatement, whole, explain(why, help)));
     }
     let mut statement = statements.remove(0);
     let mut pass = Pass {
@@ -119,6 +127,7 @@ fn scope(
         sql,
         binds: text.binds,
         names: Names::of(dialect, schema, &statement),
+        instead,
         targets,
         cte_scopes: Vec::new(),
         cte_names: BTreeSet::new(),

@@ -6,7 +6,7 @@ use super::names::Names;
 use super::parameters::tenant;
 use super::tokens::place;
 use crate::dialect::Dialect;
-use crate::rejection::{Code, Rejection, explain};
+use crate::rejection::{Code, Explanation, Rejection, explain};
 use crate::schema::Schema;
 use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart};
 use sqlparser::tokenizer::Span;
@@ -21,6 +21,8 @@ pub(super) struct Pass<'a> {
     pub(super) binds: usize,
     /// The meaning of the names before a dot.
     pub(super) names: Names<'a>,
+    /// What to write instead, if the statement is not about rows.
+    pub(super) instead: Option<Explanation>,
     /// The conflict targets, which are kept apart from the tree.
     pub(super) targets: Vec<ConflictKey>,
     /// The CTEs in scope, innermost last.

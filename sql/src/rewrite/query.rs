@@ -10,10 +10,11 @@ use sqlparser::ast::{
     Values, WildcardAdditionalOptions, With,
 };
 
+use super::instead::not_about_rows;
 use super::pass::{Pass, SqlResult};
 use super::walk::{TreeVisitor, walk};
 use crate::dialect::Dialect;
-use crate::rejection::Code;
+use crate::rejection::{Code, Explanation};
 
 /// The largest number of CTEs of one statement: each table is looked up among all CTEs in scope.
 const MOST_CTES: usize = 64;
@@ -44,11 +45,10 @@ impl Pass<'_> {
             Statement::Update(update) => self.update(update),
             Statement::Delete(delete) => self.delete(delete),
             Statement::Merge(merge) => self.merge(merge),
-            _ => self.reject(
-                Code::Statement,
-                "not a statement about the rows of a tenant",
-                "run it outside of a scope, as the database's owner: migrations and settings belong to no tenant",
-            ),
+            _ => {
+                let Explanation { why, help } = self.instead.take().unwrap_or_else(not_about_rows);
+                self.reject(Code::Statement, why, help)
+            }
         }
     }
 
@@ -287,9 +287,9 @@ impl Pass<'_> {
                 SelectItem::ExprWithAlias { expr, alias } => {
                     // For PostgreSQL `mood 'sad'` is a value of the type `mood`.
                     let text = alias.quote_style == Some('\'') && self.dialect == Dialect::Postgres;
+                    self.expr(expr)?;
                     self.point_at_ident(alias);
                     self.allow(!text, "a text behind a name")?;
-                    self.expr(expr)?;
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
                     self.wildcard_of(name)?;
@@ -337,10 +337,10 @@ impl Pass<'_> {
         for OrderByExpr { expr, options, with_fill } in exprs {
             let OrderByOptions { sort, nulls_first: _ } = options;
             self.allow(with_fill.is_none(), "WITH FILL")?;
+            self.expr(expr)?;
             if let Some(OrderBySort::Using(_)) = sort {
                 self.reject(Code::Operator, "ORDER BY USING names an operator", "write ASC or DESC")?;
             }
-            self.expr(expr)?;
         }
         Ok(())
     }

@@ -26,11 +26,7 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<ScannedText, Rejection
         |code, span: Span, explanation: Explanation| Rejection::new(code, sql, place(span), explanation);
     if sql.len() > LONGEST {
         let why = format!("the statement has {} bytes; at most {LONGEST} are accepted", sql.len());
-        return Err(reject(
-            Code::TooLong,
-            Span::empty(),
-            explain(why, "bind the values instead of writing them out"),
-        ));
+        return Err(reject(Code::TooLong, Span::empty(), explain(why, shorter(dialect, sql))));
     }
     if let Some((at, _)) = sql.match_indices('\0').next() {
         let line = sql[..at].matches('\n').count() + 1;
@@ -67,6 +63,26 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<ScannedText, Rejection
     let binds = number(dialect, &mut tokens)
         .map_err(|(span, explanation)| reject(Code::Placeholder, span, explanation))?;
     Ok(ScannedText { tokens, binds, depth })
+}
+
+/// How to write a text shorter: many parameters become one, and values become parameters.
+fn shorter(dialect: Dialect, sql: &str) -> &'static str {
+    /// More parameters than a statement has for single values.
+    const MANY: usize = 100;
+    let sign = if dialect == Dialect::Postgres { '$' } else { '?' };
+    if sql.matches(sign).count() <= MANY {
+        return "bind the values instead of writing them out";
+    }
+    match dialect {
+        Dialect::Postgres => {
+            "bind one array instead of many values: `= ANY($1)`, or INSERT .. SELECT * FROM unnest($1::int[], $2::text[]); \
+             or run it in parts"
+        }
+        Dialect::Sqlite => {
+            "bind one JSON array instead of many values: `IN (SELECT value FROM json_each($1))`; or run it in parts"
+        }
+        Dialect::MySql => "run it in parts, with fewer values each",
+    }
 }
 
 /// Replaces `a ISNULL` and `a NOTNULL` by `a IS NULL` and `a IS NOT NULL`: the parser reads ISNULL as a name.
