@@ -31,7 +31,8 @@ impl Pass<'_> {
         loop {
             match expr {
                 Expr::BinaryOp { left, op, right } => {
-                    self.operator(left, op)?;
+                    let known = self.operator(left, op);
+                    self.collect(known);
                     self.expr(right)?;
                     expr = left;
                 }
@@ -44,7 +45,11 @@ impl Pass<'_> {
                 | Expr::IsNotNull(inner)
                 | Expr::IsUnknown(inner)
                 | Expr::IsNotUnknown(inner) => expr = inner,
-                _ => return self.term(expr),
+                _ => {
+                    let known = self.term(expr);
+                    self.collect(known);
+                    return Ok(());
+                }
             }
         }
     }
@@ -107,7 +112,7 @@ impl Pass<'_> {
             }
             Expr::Like { negated: _, any, expr, pattern, escape_char }
             | Expr::ILike { negated: _, any, expr, pattern, escape_char } => {
-                self.allow(!*any, "LIKE ANY")?;
+                self.allow(!*any, "LIKE ANY");
                 self.pair(expr, pattern)?;
                 self.optional_expr(escape_char.as_deref_mut())
             }
@@ -125,7 +130,7 @@ impl Pass<'_> {
                 self.pair(left, right)
             }
             Expr::UnaryOp { op, expr } => {
-                self.allow(allowed::unary(*op), "this operator")?;
+                self.allow(allowed::unary(*op), "this operator");
                 self.expr(expr)
             }
             Expr::IsNormalized { expr, form: _, negated: _ } => self.expr(expr),
@@ -142,26 +147,28 @@ impl Pass<'_> {
     fn special_form(&mut self, expr: &mut Expr) -> SqlResult {
         match expr {
             Expr::Cast { kind: _, expr, data_type, format } => {
-                self.allow(format.is_none(), "CAST .. FORMAT")?;
+                self.allow(format.is_none(), "CAST .. FORMAT");
                 self.expr(expr)?;
-                self.data_type(data_type)
+                self.data_type(data_type);
+                Ok(())
             }
             Expr::Convert { is_try, expr, data_type, charset, target_before_value, styles } => {
-                self.allow(!*is_try && !*target_before_value && styles.is_empty(), "this CONVERT")?;
+                self.allow(!*is_try && !*target_before_value && styles.is_empty(), "this CONVERT");
                 self.expr(expr)?;
                 if let Some(charset) = charset {
                     self.parts(charset)?;
                 }
-                data_type.as_ref().map_or(Ok(()), |data_type| self.data_type(data_type))
+                data_type.iter().for_each(|data_type| self.data_type(data_type));
+                Ok(())
             }
             Expr::AtTimeZone { timestamp, time_zone } => self.pair(timestamp, time_zone),
             Expr::Extract { field, syntax: _, expr } => {
-                self.field(field)?;
+                self.field(field);
                 self.expr(expr)
             }
             Expr::Ceil { expr, field } | Expr::Floor { expr, field } => {
                 let plain = matches!(field, CeilFloorKind::DateTimeField(DateTimeField::NoDateTime));
-                self.allow(plain, "a second argument of CEIL or FLOOR")?;
+                self.allow(plain, "a second argument of CEIL or FLOOR");
                 self.expr(expr)
             }
             Expr::Position { expr, r#in } => self.pair(expr, r#in),
@@ -185,8 +192,8 @@ impl Pass<'_> {
                 self.expr(expr)
             }
             Expr::TypedString(TypedString { data_type, value, uses_odbc_syntax }) => {
-                self.allow(!*uses_odbc_syntax, "ODBC's syntax")?;
-                self.data_type(data_type)?;
+                self.allow(!*uses_odbc_syntax, "ODBC's syntax");
+                self.data_type(data_type);
                 self.point_at(value.span);
                 self.value(&mut value.value)
             }
@@ -199,7 +206,7 @@ impl Pass<'_> {
                     fractional_seconds_precision: _,
                 } = interval;
                 for field in leading_field.iter().chain(&*last_field) {
-                    self.field(field)?;
+                    self.field(field);
                 }
                 self.expr(value)
             }
@@ -211,7 +218,7 @@ impl Pass<'_> {
     /// `(expr).field`, `o.list[1]` and chains of these.
     fn field_access(&mut self, expr: &mut Expr) -> SqlResult {
         let Expr::CompoundFieldAccess { root, access_chain } = expr else { return Ok(()) };
-        self.allow(!matches!(**root, Expr::Value(_)), "a name in quotes for text")?;
+        self.allow(!matches!(**root, Expr::Value(_)), "a name in quotes for text");
         // `shop.orders.tags[1]` begins with a column of three parts.
         if let (
             Expr::Identifier(schema),
@@ -240,8 +247,7 @@ impl Pass<'_> {
     }
 
     /// Rejects a name after a dot that is not a known column or field: PostgreSQL calls a function of that name.
-    pub(super) fn no_call(&mut self, call: Option<ImplicitCall>) -> SqlResult {
-        let Some(ImplicitCall { name, field }) = call else { return Ok(()) };
+    pub(super) fn no_call(&mut self, ImplicitCall { name, field }: ImplicitCall) -> SqlResult {
         self.point_at_ident(&name);
         let name = name.value;
         if !field {
@@ -291,9 +297,9 @@ impl Pass<'_> {
         }
     }
 
-    fn field(&self, field: &DateTimeField) -> SqlResult {
+    fn field(&mut self, field: &DateTimeField) {
         let known = !matches!(field, DateTimeField::Custom(_) | DateTimeField::Week(Some(_)));
-        self.allow(known, "this field of a date")
+        self.allow(known, "this field of a date");
     }
 
     fn column(&mut self, idents: &[Ident]) -> SqlResult {
@@ -301,7 +307,7 @@ impl Pass<'_> {
         const SQLITE: [&str; 3] = ["rowid", "_rowid_", "oid"];
         for ident in idents {
             self.point_at_ident(ident);
-            self.allow(ident.quote_style != Some('\''), "a name in quotes for text")?;
+            self.allow(ident.quote_style != Some('\''), "a name in quotes for text");
         }
         let Some(last) = idents.last() else { return Ok(()) };
         let lower = last.value.to_ascii_lowercase();
@@ -332,8 +338,8 @@ impl Pass<'_> {
         )
     }
 
-    pub(super) fn data_type(&self, data_type: &DataType) -> SqlResult {
-        self.allow(allowed::data_type(self.dialect, data_type), "this type")
+    pub(super) fn data_type(&mut self, data_type: &DataType) {
+        self.allow(allowed::data_type(self.dialect, data_type), "this type");
     }
 }
 

@@ -55,9 +55,10 @@ impl Pass<'_> {
         if *replace_into {
             return self.replace();
         }
-        self.no_replace(*or)?;
-        let rare = !optimizer_hints.is_empty()
-            || *overwrite
+        let kept = self.no_replace(*or);
+        self.collect(kept);
+        self.no_hints(optimizer_hints);
+        let rare = *overwrite
             || partitioned.is_some()
             || !after_columns.is_empty()
             || *has_table_keyword
@@ -69,18 +70,19 @@ impl Pass<'_> {
             || !multi_table_into_clauses.is_empty()
             || !multi_table_when_clauses.is_empty()
             || multi_table_else_clause.is_some();
-        self.allow(!rare, "a clause of this INSERT")?;
+        self.allow(!rare, "a clause of this INSERT");
         let TableObject::TableName(name) = table else {
             return self.reject_unknown("INSERT into a function");
         };
         let alias = match &*table_alias {
             None => None,
             Some(TableAliasWithoutColumns { explicit: _, alias }) => {
-                self.allow(alias.quote_style != Some('\''), "a name in quotes for text")?;
+                self.allow(alias.quote_style != Some('\''), "a name in quotes for text");
                 Some(alias)
             }
         };
-        let target = self.target(name, alias)?;
+        let target = self.target(name, alias);
+        let target = self.target_or_problem(target);
         let written = self.parts(name)?;
         if !assignments.is_empty() {
             return self.no_columns("INSERT .. SET");
@@ -93,17 +95,21 @@ impl Pass<'_> {
         }
         if let (Some(OnInsert::DuplicateKeyUpdate(_)), SetExpr::Select(select)) = (&*on, body) {
             for item in &select.from {
-                self.distinct_from(&target, factors(item))?;
+                let distinct = self.distinct_from(&target, factors(item));
+                self.collect(distinct);
             }
         }
         match &target.column {
             Some(column) => {
                 if columns.is_empty() {
-                    return self.no_columns("without a list of columns");
+                    let listed = self.no_columns("without a list of columns");
+                    self.collect(listed);
                 }
                 for name in &*columns {
-                    self.check_settable(name, Some(column))?;
-                    self.no_command(name, &written)?;
+                    let settable = self
+                        .check_settable(name, Some(column))
+                        .and_then(|()| self.no_command(name, &written));
+                    self.collect(settable);
                 }
                 let last = self.stamp_source(source)?;
                 if self.takes_guard() {
@@ -117,8 +123,9 @@ impl Pass<'_> {
         if let Some(on) = on {
             // This returns the conflicting row, also one of another tenant.
             let returns = matches!(on, OnInsert::DuplicateKeyUpdate(_)) && returning.is_some();
-            self.allow(!returns, "RETURNING behind ON DUPLICATE KEY UPDATE")?;
-            self.on_insert(on, &target)?;
+            self.allow(!returns, "RETURNING behind ON DUPLICATE KEY UPDATE");
+            let checked = self.on_insert(on, &target);
+            self.collect(checked);
         }
         if let Some(items) = returning {
             self.items(items)?;
@@ -209,7 +216,10 @@ impl Pass<'_> {
                     None => {}
                     // A constraint is one key already.
                     Some(ConflictTarget::OnConstraint(name)) => self.parts(name).map(drop)?,
-                    Some(ConflictTarget::Columns(columns)) => self.conflict_target(columns, target)?,
+                    Some(ConflictTarget::Columns(columns)) => {
+                        let checked = self.conflict_target(columns, target);
+                        self.collect(checked);
+                    }
                 }
                 match action {
                     OnConflictAction::DoNothing => Ok(()),
@@ -240,14 +250,15 @@ impl Pass<'_> {
     /// Adds the tenant column to a conflict target, since unique keys begin with the tenant. A target that is a
     /// declared global key (or one of the snapshot) stays as written.
     fn conflict_target(&mut self, columns: &mut Vec<Ident>, target: &WriteTarget) -> SqlResult {
-        let number = conflict::number(columns);
+        // A statement with a reserved name is rejected already, and its number may not exist.
+        let number = conflict::number(columns).filter(|n| *n < self.targets.len());
         let mut elements = match number {
             None => columns.iter().cloned().map(Expr::Identifier).collect(),
             Some(n) => std::mem::take(&mut self.targets[n].elements),
         };
         let predicate = number.and_then(|n| self.targets[n].predicate.as_ref());
         let queries = elements.iter().chain(predicate).any(|expr| walk(expr, &mut QueryFinder).is_break());
-        self.allow(!queries, "a query in a conflict target")?;
+        self.allow(!queries, "a query in a conflict target");
         self.exprs(&mut elements)?;
         if let Some(column) = &target.column {
             let key = elements.iter().map(Expr::to_string).collect::<Vec<_>>().join(",");

@@ -27,6 +27,7 @@ mod nulls;
 mod parameters;
 mod parse;
 mod pass;
+mod problems;
 mod prove;
 mod query;
 mod rewritten;
@@ -42,6 +43,7 @@ use self::names::Names;
 use self::parameters::{in_order, in_place};
 use self::parse::{GUARDED_RECURSION, RECURSION, is_too_deep, located, parse};
 use self::pass::Pass;
+use self::problems::Problems;
 use self::stack::with_stack;
 use self::text::ScannedText;
 use self::tokens::{place, tokens};
@@ -52,6 +54,7 @@ pub use nulls::check_nullability;
 pub use parameters::Bind;
 pub use rewritten::Rewritten;
 pub use script::{relations, statements};
+use sqlparser::ast::Statement;
 use sqlparser::tokenizer::{Span, Token};
 use std::collections::BTreeSet;
 
@@ -86,13 +89,17 @@ fn run(
     schema: &Schema,
     skipped_guard: Option<usize>,
 ) -> Result<(Rewritten, usize), Rejection> {
-    let text = text::read(dialect, sql)?;
+    let mut problems = Problems::default();
+    let text = match text::scan(dialect, sql, &mut problems) {
+        Ok(text) => text,
+        Err(problem) => return problems.end(sql, Err(problem)),
+    };
     if dialect == Dialect::MySql && schema.tenant_type() == Some(TenantType::Text) {
         let why = "MySQL compares a tenant column of type text by its collation, in which `a` and `A` can be one tenant";
         let how = "make the column BINARY(16) or BIGINT, and declare it under `type` in tenancy.toml";
         return Err(Rejection::new(Code::Construct, sql, (1, 1, 1), explain(why, how)));
     }
-    with_stack(sql, text.depth, || scope(dialect, sql, schema, skipped_guard, text))
+    with_stack(sql, text.depth, || scope(dialect, sql, schema, skipped_guard, text, problems))
 }
 
 fn scope(
@@ -101,12 +108,13 @@ fn scope(
     schema: &Schema,
     skipped_guard: Option<usize>,
     text: ScannedText,
+    problems: Problems,
 ) -> Result<(Rewritten, usize), Rejection> {
     let first = text.tokens.iter().find(|token| !matches!(token.token, Token::Whitespace(_)));
     let whole = first.map_or_else(Span::empty, |token| token.span);
     let mut instead = instead::instead(&text.tokens);
     let reject = |code, span, explanation| Rejection::new(code, sql, place(span), explanation);
-    let (mut statements, targets) = parse(dialect, text.tokens, RECURSION).map_err(|why| {
+    let parsed = parse(dialect, text.tokens, RECURSION).map_err(|why| {
         // The parser does not know all of these statements.
         if let Some(explanation) = instead.take() {
             return reject(Code::Statement, whole, explanation);
@@ -114,13 +122,19 @@ fn scope(
         let span = located(&why).unwrap_or(whole);
         let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
         reject(code, span, explain(why, "write it in the database's syntax, or in a simpler form"))
-    })?;
-    if statements.len() != 1 {
-        let why = format!("{} statements; only one at a time is analysed", statements.len());
-        let help = "run one at a time; `db.begin(&ctx)` starts a transaction for several";
-        return Err(reject(Code::NotOneStatement, whole, explain(why, help)));
-    }
-    let mut statement = statements.remove(0);
+    });
+    let one = parsed.and_then(|(statements, targets)| match <[Statement; 1]>::try_from(statements) {
+        Ok([statement]) => Ok((statement, targets)),
+        Err(statements) => {
+            let why = format!("{} statements; only one at a time is analysed", statements.len());
+            let help = "run one at a time; `db.begin(&ctx)` starts a transaction for several";
+            Err(reject(Code::NotOneStatement, whole, explain(why, help)))
+        }
+    });
+    let (mut statement, targets) = match one {
+        Ok(one) => one,
+        Err(problem) => return problems.end(sql, Err(problem)),
+    };
     let mut pass = Pass {
         dialect,
         schema,
@@ -139,10 +153,9 @@ fn scope(
         table_count: 0,
         guards: 0,
         skipped_guard,
+        problems,
     };
-    let call = functional_notation::first(&pass.names, &statement, &pass.targets);
-    pass.statement(&mut statement)?;
-    pass.no_call(call)?;
+    pass.check(&mut statement)?;
     let printed = conflict::put_back(statement.to_string(), &pass.targets);
     let (again, targets) = tokens(dialect, &printed)
         .map_err(|e| e.why().to_owned())

@@ -159,11 +159,11 @@ impl Pass<'_> {
     pub(super) fn alias(&mut self, alias: &TableAlias) -> SqlResult {
         let TableAlias { explicit: _, name, columns, at } = alias;
         self.point_at_ident(name);
-        self.allow(at.is_none(), "AT")?;
-        self.allow(name.quote_style != Some('\''), "a name in quotes for text")?;
+        self.allow(at.is_none(), "AT");
+        self.allow(name.quote_style != Some('\''), "a name in quotes for text");
         for TableAliasColumnDef { name: _, data_type } in columns {
             if let Some(data_type) = data_type {
-                self.data_type(data_type)?;
+                self.data_type(data_type);
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use super::depth::depth;
 use super::identifiers::RESERVED;
 use super::parameters::{number, numbered};
+use super::problems::Problems;
 use super::tokens::{place, tokens};
 use crate::dialect::Dialect;
 use crate::rejection::{Code, Explanation, Rejection, explain};
@@ -21,7 +22,15 @@ pub(super) struct ScannedText {
     pub(super) depth: usize,
 }
 
+/// Reads a text, or rejects it with everything that is wrong with its tokens.
 pub(super) fn read(dialect: Dialect, sql: &str) -> Result<ScannedText, Rejection> {
+    let mut problems = Problems::default();
+    let scanned = scan(dialect, sql, &mut problems);
+    problems.end(sql, scanned)
+}
+
+/// Reads a text that can be parsed, and adds what is wrong with its tokens to `problems`.
+pub(super) fn scan(dialect: Dialect, sql: &str, problems: &mut Problems) -> Result<ScannedText, Rejection> {
     let reject =
         |code, span: Span, explanation: Explanation| Rejection::new(code, sql, place(span), explanation);
     if sql.len() > LONGEST {
@@ -40,7 +49,7 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<ScannedText, Rejection
     let tokens = tokens(dialect, sql)?;
     for token in &tokens {
         if let Some((code, explanation)) = token_problem(dialect, &token.token) {
-            return Err(reject(code, token.span, explanation));
+            problems.push(reject(code, token.span, explanation));
         }
     }
     for three in tokens.windows(3) {
@@ -55,7 +64,7 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<ScannedText, Rejection
             && escaped(first, name)
         {
             let explanation = explain("a name with escapes in it", "write the name without escapes");
-            return Err(reject(Code::Name, one.span, explanation));
+            problems.push(reject(Code::Name, one.span, explanation));
         }
     }
     let mut tokens = null_tests(dialect, tokens);

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! For a rejection, `!! T005` replaces the last line. Lines below it give the position and the text, as far as the case
-//! checks them: `at: 2:8` (line and column), `why: ..` and `help: ..`. `(same)` after the arrow is the statement itself. A line
+//! checks them: `at: 2:8` (line and column), `why: ..`, `help: ..`, and `also: T006 T019` for the codes of the others. `(same)` after the arrow is the statement itself. A line
 //! `mysql: ..` under the arrow is the text of one dialect, if it differs.
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(unreachable_pub, reason = "this is not a library")]
@@ -66,6 +66,7 @@ pub struct Text {
     pub at: Option<String>,
     pub why: Option<String>,
     pub help: Option<String>,
+    pub also: Option<String>,
 }
 
 /// Every case of a file.
@@ -84,7 +85,7 @@ pub fn read(file: &str) -> Vec<Case> {
         let sql = rest[..result].join("\n");
         let part =
             |prefix| rest[result + 1..].iter().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
-        let text = Text { at: part("at: "), why: part("why: "), help: part("help: ") };
+        let text = Text { at: part("at: "), why: part("why: "), help: part("help: "), also: part("also: ") };
         for dialect in dialects {
             let wanted = match rest[result].split_at(3) {
                 ("!! ", code) => Err(code.trim().to_owned()),

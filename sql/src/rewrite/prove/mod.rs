@@ -47,7 +47,7 @@ pub(super) fn prove(
     }
     let names = Names::of(dialect, schema, statement);
     match visited {
-        Continue(()) if functional_notation::first(&names, statement, targets).is_some() => {
+        Continue(()) if !functional_notation::calls(&names, statement, targets).is_empty() => {
             Err("a name after a dot can call any function".to_owned())
         }
         Continue(()) => Ok(()),
