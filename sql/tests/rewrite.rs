@@ -424,6 +424,77 @@ fn statements_of_too_many_tables_are_rejected() {
     }
 }
 
+/// Bulk statements are wide and not deep: their terms and arms are beside each other.
+#[test]
+fn wide_statements_are_accepted() {
+    let schema = schema();
+    let many =
+        |n: usize, link: &str, one: &dyn Fn(usize) -> String| (1..=n).map(one).collect::<Vec<_>>().join(link);
+    let where_ = |terms: String| format!("SELECT id FROM orders WHERE {terms}");
+    let case = |arms: String| format!("UPDATE orders SET a = CASE {arms} ELSE a END WHERE id = ANY($1)");
+    for (sql, fits) in [
+        (where_(many(190, " OR ", &|n| format!("id = {n}"))), true),
+        (where_(many(190, " OR ", &|n| format!("name ILIKE '%' || ${n} || '%'"))), true),
+        (where_(many(190, " OR ", &|n| format!("(status = {n} AND type = ${n}::int)"))), true),
+        (where_(many(250, " OR ", &|n| format!("id = {n}"))), false),
+        (case(many(500, " ", &|n| format!("WHEN id = {n} THEN ${n}::int"))), true),
+        (case(format!("id {}", many(500, " ", &|n| format!("WHEN {n} THEN ${n}::int + 1")))), true),
+        (format!("SELECT {}", many(150, " || ", &|n| format!("${n}::text"))), false),
+        (format!("SELECT {}", many(90, " || ", &|n| format!("${n}::text"))), true),
+        (
+            format!(
+                "INSERT INTO orders (id, note) VALUES {}",
+                many(900, ", ", &|n| format!("(${n}::int, 'a' || {n})"))
+            ),
+            true,
+        ),
+    ] {
+        let got = rewrite(Dialect::Postgres, &sql, &schema);
+        assert_eq!(
+            got.as_ref().map_err(|e| e.code().as_str()).err(),
+            (!fits).then_some("T002"),
+            "{}",
+            &sql[..80]
+        );
+    }
+    let help = |sql: &str| rewrite(Dialect::Postgres, sql, &schema).unwrap_err().help().to_owned();
+    assert!(help(&where_(many(250, " OR ", &|n| format!("id = {n}")))).contains("`= ANY($1)`"));
+    assert!(help(&format!("SELECT {}1{}", "(".repeat(40), ")".repeat(40))).contains("WITH"));
+    assert!(
+        help(&format!("SELECT {}", many(250, " || ", &|n| format!("${n}")))).contains("unnest($1::int[]")
+    );
+}
+
+/// Words of clauses are also names in these databases. A chain of them is as deep as any other.
+#[test]
+fn chains_of_names_that_are_words_of_clauses_do_not_overflow_the_stack() {
+    let schema = schema();
+    for dialect in Dialect::ALL {
+        for word in [
+            "on",
+            "set",
+            "values",
+            "having",
+            "join",
+            "returning",
+            "when",
+            "then",
+            "x.on",
+            "values(a)",
+            "set 'x'",
+        ] {
+            for link in
+                [" + ", " AND ", " || ", " OPERATOR(a.+) ", " COLLATE ", " IS DISTINCT FROM ", " + INTERVAL "]
+            {
+                let chain = vec![word; 2_000].join(link);
+                let _ = rewrite(dialect, &format!("SELECT {chain} FROM orders"), &schema);
+            }
+        }
+        let chain = vec!["when"; 2_000].join(" + ");
+        let _ = rewrite(dialect, &format!("SELECT CASE WHEN {chain} THEN 1 END FROM orders"), &schema);
+    }
+}
+
 /// The deepest accepted statements and far deeper ones, on the 2 MiB stack of a test thread, unoptimised.
 #[test]
 fn deep_statements_are_rejected_before_a_stack_overflow() {

@@ -5,6 +5,7 @@
 
 use sqlparser::ast::{ArrayElemTypeDef, BinaryOperator, DataType, Ident, ObjectName, UnaryOperator};
 
+use super::sqlite_grammar::OPERATORS;
 use crate::dialect::Dialect;
 
 /// Whether this is a built-in operator.
@@ -74,10 +75,11 @@ pub(super) fn operator(dialect: Dialect, operator: &BinaryOperator) -> bool {
         | Op::QuestionDashPipe
         | Op::QuestionDoublePipe
         | Op::TildeEq => dialect == Dialect::Postgres,
-        // Operators by name, assignments, and operators of other databases.
-        Op::Custom(_) | Op::PGCustomBinaryOperator(_) | Op::Assignment | Op::DuckIntegerDivide | Op::At => {
-            false
-        }
+        // In PostgreSQL it names an argument, and is a syntax error elsewhere. In MySQL it sets a variable of the session.
+        Op::Assignment => dialect == Dialect::Postgres,
+        Op::Custom(name) => dialect == Dialect::Sqlite && OPERATORS.contains(&&**name),
+        // Operators by name, and operators of other databases.
+        Op::PGCustomBinaryOperator(_) | Op::DuckIntegerDivide | Op::At => false,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::allowed;
 use super::functional_notation::ImplicitCall;
+use super::identifiers::referable;
+use super::operator::start_of;
 use super::pass::{Pass, SqlResult};
 use super::query::At;
 use crate::dialect::Dialect;
@@ -10,7 +12,6 @@ use sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, CeilFloorKind, DataType, DateTimeField, Expr, Ident, Interval,
     ObjectName, ObjectNamePart, Subscript, TypedString,
 };
-use sqlparser::tokenizer::Span;
 
 impl Pass<'_> {
     pub(super) fn exprs(&mut self, exprs: &mut [Expr]) -> SqlResult {
@@ -30,6 +31,12 @@ impl Pass<'_> {
     pub(super) fn expr(&mut self, mut expr: &mut Expr) -> SqlResult {
         loop {
             match expr {
+                // Only the comparison with 0: the number itself counts the transactions of the whole server.
+                Expr::BinaryOp { left, op: BinaryOperator::Eq | BinaryOperator::NotEq, right }
+                    if self.is_inserted(left, right) =>
+                {
+                    return Ok(());
+                }
                 Expr::BinaryOp { left, op, right } => {
                     let known = self.operator(left, op);
                     self.collect(known);
@@ -112,7 +119,7 @@ impl Pass<'_> {
             }
             Expr::Like { negated: _, any, expr, pattern, escape_char }
             | Expr::ILike { negated: _, any, expr, pattern, escape_char } => {
-                self.allow(!*any, "LIKE ANY");
+                self.allow(!*any || self.dialect == Dialect::Postgres, "LIKE ANY");
                 self.pair(expr, pattern)?;
                 self.optional_expr(escape_char.as_deref_mut())
             }
@@ -227,7 +234,7 @@ impl Pass<'_> {
         {
             let mut idents = vec![schema.clone(), table.clone(), table.clone()];
             self.unqualify(&mut idents)?;
-            **root = Expr::Identifier(table.clone());
+            **root = Expr::Identifier(idents.swap_remove(0));
             access_chain.remove(0);
         }
         self.expr(root)?;
@@ -271,10 +278,20 @@ impl Pass<'_> {
             return Ok(());
         }
         if idents.len() == 3 && self.names.only(&idents[..2]) {
-            self.dropped_schemas.push(idents.remove(0).value);
+            self.dropped.push(idents.remove(0).value);
+            idents[0] = self.after_its_schema(&idents[0]);
             return Ok(());
         }
         self.reject_ambiguous(idents)
+    }
+
+    /// The name of a table without the schema that preceded it.
+    fn after_its_schema(&mut self, table: &Ident) -> Ident {
+        let referable = referable(self.dialect, table);
+        if referable.quote_style != table.quote_style {
+            self.dropped.push(table.value.clone());
+        }
+        referable
     }
 
     fn reject_ambiguous(&self, idents: &[Ident]) -> SqlResult {
@@ -289,8 +306,8 @@ impl Pass<'_> {
         match &parts[..] {
             [_] => Ok(()),
             [schema, table] if self.names.only(&parts) => {
-                self.dropped_schemas.push(schema.value.clone());
-                name.0 = vec![ObjectNamePart::Identifier(table.clone())];
+                self.dropped.push(schema.value.clone());
+                name.0 = vec![ObjectNamePart::Identifier(self.after_its_schema(table))];
                 Ok(())
             }
             _ => self.reject_ambiguous(&parts),
@@ -326,51 +343,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn operator(&mut self, left: &Expr, operator: &BinaryOperator) -> SqlResult {
-        if allowed::operator(self.dialect, operator) {
-            return Ok(());
-        }
-        self.point_at(start_of(left));
-        self.reject(
-            Code::Operator,
-            format!("the operator `{operator}` is not built in, so it could read any table"),
-            "use the built-in operators",
-        )
-    }
-
     pub(super) fn data_type(&mut self, data_type: &DataType) {
         self.allow(allowed::data_type(self.dialect, data_type), "this type");
-    }
-}
-
-/// The position of the first name or value of an expression, for a rejection of the whole; empty if there is none.
-fn start_of(mut expr: &Expr) -> Span {
-    loop {
-        expr = match expr {
-            Expr::Identifier(ident) => return ident.span,
-            Expr::CompoundIdentifier(idents) => {
-                return idents.first().map_or_else(Span::empty, |ident| ident.span);
-            }
-            Expr::Value(value) => return value.span,
-            Expr::TypedString(typed) => return typed.value.span,
-            Expr::BinaryOp { left, .. }
-            | Expr::AnyOp { left, .. }
-            | Expr::AllOp { left, .. }
-            | Expr::IsDistinctFrom(left, _)
-            | Expr::IsNotDistinctFrom(left, _) => left,
-            Expr::Nested(expr)
-            | Expr::Cast { expr, .. }
-            | Expr::Collate { expr, .. }
-            | Expr::AtTimeZone { timestamp: expr, .. }
-            | Expr::Between { expr, .. }
-            | Expr::Like { expr, .. }
-            | Expr::ILike { expr, .. }
-            | Expr::SimilarTo { expr, .. }
-            | Expr::RLike { expr, .. }
-            | Expr::InList { expr, .. }
-            | Expr::UnaryOp { expr, .. }
-            | Expr::CompoundFieldAccess { root: expr, .. } => expr,
-            _ => return Span::empty(),
-        };
     }
 }

@@ -1,7 +1,7 @@
 //! The tables of a FROM: which tables get a guard, and in which form.
 
 use super::guard::Guard;
-use super::identifiers::{is_dual, plain_alias, unspanned};
+use super::identifiers::{is_dual, plain_alias, referable, unspanned};
 use super::join::{GuardPosition, condition_of, guard_position};
 use super::pass::{Pass, SqlResult};
 use super::query::At;
@@ -198,12 +198,13 @@ impl Pass<'_> {
         let Some((table, column)) = resolved else { return Ok(()) };
         let Some(last) = parts.last() else { return Ok(()) };
         let columns = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
-        let alias = alias.take().unwrap_or_else(|| plain_alias(unspanned(last)));
+        let own = alias.is_none();
+        let alias = alias.take().unwrap_or_else(|| plain_alias(referable(self.dialect, &unspanned(last))));
         if form == GuardForm::Predicate && !columns && (!has_sample || self.dialect == Dialect::Postgres) {
             let name = alias.name.clone();
             if let TableFactor::Table { alias: slot, .. } = factor {
                 let same = name.value == last.value && name.quote_style == last.quote_style;
-                *slot = (!same).then_some(alias);
+                *slot = (!same && !own).then_some(alias);
             }
             guards.push(Guard { alias: name, column, table });
             return Ok(());

@@ -7,7 +7,7 @@ use sqlparser::ast::{
     Assignment, AssignmentTarget, CaseWhen, ConflictTarget, Distinct, DoUpdate, Expr, GroupByExpr, Ident,
     Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction, OnInsert, Parens, Query, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, TableAliasWithoutColumns, TableFactor, TableObject,
-    TableWithJoins, Value, WildcardAdditionalOptions,
+    TableWithJoins, Value, Values, WildcardAdditionalOptions,
 };
 
 use super::conflict;
@@ -87,38 +87,9 @@ impl Pass<'_> {
         if !assignments.is_empty() {
             return self.no_columns("INSERT .. SET");
         }
-        let Some(source) = source else { return self.no_columns("DEFAULT VALUES") };
-        // In MySQL, ON DUPLICATE KEY UPDATE may also name the tables of the source.
-        let mut body = &*source.body;
-        while let SetExpr::Query(query) = body {
-            body = &query.body;
-        }
-        if let (Some(OnInsert::DuplicateKeyUpdate(_)), SetExpr::Select(select)) = (&*on, body) {
-            for item in &select.from {
-                let distinct = self.distinct_from(&target, factors(item));
-                self.collect(distinct);
-            }
-        }
-        match &target.column {
-            Some(column) => {
-                if columns.is_empty() {
-                    let listed = self.no_columns("without a list of columns");
-                    self.collect(listed);
-                }
-                for name in &*columns {
-                    let settable = self
-                        .check_settable(name, Some(column))
-                        .and_then(|()| self.no_command(name, &written));
-                    self.collect(settable);
-                }
-                let last = self.stamp_source(source)?;
-                if self.takes_guard() {
-                    let at = if last { columns.len() } else { 0 };
-                    columns
-                        .insert(at, ObjectName(vec![ObjectNamePart::Identifier(self.column_ident(column))]));
-                }
-            }
-            None => self.query(source, At::Within)?,
+        match source {
+            Some(source) => self.insert_rows(columns, source, on.as_ref(), &target, &written)?,
+            None => self.default_values(columns, source, &target)?,
         }
         if let Some(on) = on {
             // This returns the conflicting row, also one of another tenant.
@@ -128,7 +99,74 @@ impl Pass<'_> {
             self.collect(checked);
         }
         if let Some(items) = returning {
-            self.items(items)?;
+            self.returned(items, &target.alias)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the tenant to the columns of an INSERT, and to each row of its source.
+    fn insert_rows(
+        &mut self,
+        columns: &mut Vec<ObjectName>,
+        source: &mut Query,
+        on: Option<&OnInsert>,
+        target: &WriteTarget,
+        table: &[Ident],
+    ) -> SqlResult {
+        // In MySQL, ON DUPLICATE KEY UPDATE may also name the tables of the source.
+        let mut body = &*source.body;
+        while let SetExpr::Query(query) = body {
+            body = &query.body;
+        }
+        if let (Some(OnInsert::DuplicateKeyUpdate(_)), SetExpr::Select(select)) = (on, body) {
+            for item in &select.from {
+                let distinct = self.distinct_from(target, factors(item));
+                self.collect(distinct);
+            }
+        }
+        let Some(column) = &target.column else { return self.query(source, At::Within) };
+        if columns.is_empty() {
+            let listed = self.no_columns("without a list of columns");
+            self.collect(listed);
+        }
+        for name in &*columns {
+            let settable =
+                self.check_settable(name, Some(column)).and_then(|()| self.no_command(name, table));
+            self.collect(settable);
+        }
+        let last = self.stamp_source(source)?;
+        if self.takes_guard() {
+            let at = if last { columns.len() } else { 0 };
+            columns.insert(at, ObjectName(vec![ObjectNamePart::Identifier(self.column_ident(column))]));
+        }
+        Ok(())
+    }
+
+    /// `INSERT INTO t DEFAULT VALUES` becomes `INSERT INTO t (tenant_id) VALUES ($1)`, which leaves every other column
+    /// to its default too.
+    fn default_values(
+        &mut self,
+        columns: &mut Vec<ObjectName>,
+        source: &mut Option<Box<Query>>,
+        target: &WriteTarget,
+    ) -> SqlResult {
+        if !columns.is_empty() || self.dialect == Dialect::MySql {
+            return self.no_columns("DEFAULT VALUES");
+        }
+        if let Some(column) = &target.column
+            && self.takes_guard()
+        {
+            columns.push(ObjectName(vec![ObjectNamePart::Identifier(self.column_ident(column))]));
+            let row = Parens {
+                opening_token: AttachedToken::empty(),
+                content: vec![self.tenant()],
+                closing_token: AttachedToken::empty(),
+            };
+            let values = Values { explicit_row: false, value_keyword: false, rows: vec![row] };
+            let mut rows = query(Vec::new(), Vec::new(), None);
+            *rows.body = SetExpr::Values(values);
+            *source = Some(Box::new(rows));
+            self.dropped.push("DEFAULT".to_owned());
         }
         Ok(())
     }

@@ -20,10 +20,12 @@ mod instead;
 mod join;
 mod lexer;
 mod literal;
+mod locks;
 #[cfg(test)]
 mod mutants;
 mod names;
 mod nulls;
+mod operator;
 mod parameters;
 mod parse;
 mod pass;
@@ -32,6 +34,7 @@ mod prove;
 mod query;
 mod rewritten;
 mod script;
+mod sqlite_grammar;
 mod stack;
 mod table_names;
 mod text;
@@ -148,15 +151,16 @@ fn scope(
         last_span: whole,
         tables: BTreeSet::new(),
         tables_read: BTreeSet::new(),
-        dropped_schemas: Vec::new(),
+        dropped: Vec::new(),
         writes: false,
+        returning: None,
         table_count: 0,
         guards: 0,
         skipped_guard,
         problems,
     };
     pass.check(&mut statement)?;
-    let printed = conflict::put_back(statement.to_string(), &pass.targets);
+    let printed = locks::put_back(conflict::put_back(statement.to_string(), &pass.targets));
     let (again, targets) = tokens(dialect, &printed)
         .map_err(|e| e.why().to_owned())
         .and_then(|tokens| parse(dialect, tokens, GUARDED_RECURSION))
@@ -169,7 +173,7 @@ fn scope(
             explain("its rewritten text would have another meaning", "write it in a simpler form");
         return Err(reject(Code::Syntax, whole, explanation));
     }
-    compare::compare(dialect, schema, sql, &printed, std::mem::take(&mut pass.dropped_schemas))
+    compare::compare(dialect, schema, sql, &printed, std::mem::take(&mut pass.dropped))
         .map_err(|why| reject(Code::Syntax, whole, explain(why, "write it in a simpler form")))?;
     prove::prove(dialect, schema, &again[0], &targets, &pass.tenant()).map_err(|why| {
         reject(Code::Unproven, whole, explain(why, "please report this statement; it is a bug in this crate"))

@@ -2,6 +2,7 @@
 
 use super::conflict::{self, ConflictKey};
 use super::grammar::parser;
+use super::locks;
 use super::stack::with_stack;
 use super::text::ScannedText;
 use crate::dialect::Dialect;
@@ -20,6 +21,7 @@ pub(super) fn parse(
     tokens: Vec<TokenWithSpan>,
     recursion: usize,
 ) -> Result<(Vec<Statement>, Vec<ConflictKey>), String> {
+    let tokens = conflict::separate(locks::replace(dialect, tokens));
     conflict::take(dialect, tokens, recursion)
         .and_then(|(tokens, targets)| Ok((parser(dialect, tokens, recursion).parse_statements()?, targets)))
         .map_err(|e| e.to_string())

@@ -36,9 +36,11 @@ pub(super) struct Pass<'a> {
     pub(super) tables: BTreeSet<String>,
     /// The tables that are read, without the target of a write.
     pub(super) tables_read: BTreeSet<String>,
-    /// The schemas that were removed before the names of columns.
-    pub(super) dropped_schemas: Vec<String>,
+    /// The words that were removed: schemas before the names of columns, and DEFAULT before VALUES.
+    pub(super) dropped: Vec<String>,
     pub(super) writes: bool,
+    /// The target of the write whose RETURNING is checked.
+    pub(super) returning: Option<Ident>,
     /// The number of tables read so far.
     pub(super) table_count: usize,
     pub(super) guards: usize,

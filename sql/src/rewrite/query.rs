@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, LimitClause, LockClause, NamedWindowDefinition,
-    NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Parens, Query,
-    Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement,
-    Values, WildcardAdditionalOptions, With,
+    Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, Ident, LimitClause, LockClause,
+    NamedWindowDefinition, NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, OrderByOptions,
+    OrderBySort, Parens, Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    SetQuantifier, Statement, Values, WildcardAdditionalOptions, With,
 };
 
 use super::instead::not_about_rows;
@@ -53,6 +53,14 @@ impl Pass<'_> {
     }
 
     pub(super) fn query(&mut self, query: &mut Query, at: At) -> SqlResult {
+        // In a query within RETURNING, other tables are in scope.
+        let returning = self.returning.take();
+        let checked = self.query_parts(query, at);
+        self.returning = returning;
+        checked
+    }
+
+    fn query_parts(&mut self, query: &mut Query, at: At) -> SqlResult {
         let Query {
             with,
             body,
@@ -165,6 +173,7 @@ impl Pass<'_> {
             SetExpr::Insert(Statement::Insert(insert)) if self.may_write(at) => self.insert(insert),
             SetExpr::Update(Statement::Update(update)) if self.may_write(at) => self.update(update),
             SetExpr::Delete(Statement::Delete(delete)) if self.may_write(at) => self.delete(delete),
+            SetExpr::Merge(Statement::Merge(merge)) if self.may_write(at) => self.merge(merge),
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
                 self.reject_unknown("a write within a query")
             }
@@ -283,6 +292,14 @@ impl Pass<'_> {
         }
         self.add_guards(selection, guards.into_iter().map(|guard| (guard.alias, guard.column)));
         Ok(())
+    }
+
+    /// Checks the items of a RETURNING.
+    pub(super) fn returned(&mut self, items: &mut [SelectItem], target: &Ident) -> SqlResult {
+        self.returning = Some(target.clone());
+        let checked = self.items(items);
+        self.returning = None;
+        checked
     }
 
     pub(super) fn items(&mut self, items: &mut [SelectItem]) -> SqlResult {

@@ -1,7 +1,7 @@
 //! UPDATE, DELETE and MERGE: a predicate limits the target to the tenant's rows. INSERT is in `insert.rs`.
 
 use super::guard::guarded;
-use super::identifiers::{alias_of, factors};
+use super::identifiers::{alias_of, factors, referable};
 use super::pass::{Pass, SqlResult};
 use crate::dialect::Dialect;
 use crate::rejection::Code;
@@ -56,9 +56,12 @@ impl Pass<'_> {
         }
         let column = access.tenant.map(str::to_owned);
         self.tables.insert(name.clone());
-        match alias.or(parts.last()) {
-            Some(alias) => Ok(WriteTarget { alias: alias.clone(), column, table: name }),
-            None => self.reject_unknown("a table without a name"),
+        match (alias, parts.last()) {
+            (Some(alias), _) => Ok(WriteTarget { alias: alias.clone(), column, table: name }),
+            (None, Some(last)) => {
+                Ok(WriteTarget { alias: referable(self.dialect, last), column, table: name })
+            }
+            (None, None) => self.reject_unknown("a table without a name"),
         }
     }
 
@@ -214,7 +217,7 @@ impl Pass<'_> {
         returning: Option<&mut Vec<SelectItem>>,
     ) -> SqlResult {
         if let Some(items) = returning {
-            self.items(items)?;
+            self.returned(items, &target.alias)?;
         }
         if self.dialect == Dialect::MySql && self.tables_read.contains(&target.table) {
             let why = format!(
