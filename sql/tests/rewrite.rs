@@ -277,6 +277,66 @@ fn a_text_that_is_too_long_says_how_to_shorten_it() {
     }
 }
 
+/// Functions and operators of an extension are accepted only if `tenancy.toml` declares them.
+#[test]
+fn presets_and_operators_declare_what_extensions_have() {
+    let plain = Schema::new("tenant_id").unwrap();
+    let with = |text: &str| Schema::from_toml(text).unwrap();
+    for (file, sql) in [
+        ("presets = [\"pgcrypto\"]", "SELECT id FROM users WHERE hash = crypt($1, hash)"),
+        ("presets = [\"uuid-ossp\"]", "INSERT INTO users (id) VALUES (uuid_generate_v4())"),
+        (
+            "presets = [\"pg_trgm\"]",
+            "SELECT name, similarity(name, $1) FROM users WHERE $1 <% name ORDER BY name <-> $1",
+        ),
+        ("presets = [\"pg_trgm\"]", "SELECT name FROM users WHERE name %> $1"),
+        (
+            "presets = [\"extensions.pg_trgm\"]",
+            "SELECT extensions.similarity(name, $1), similarity(name, $1) FROM users",
+        ),
+        ("presets = [\"unaccent\"]", "SELECT id FROM users WHERE unaccent(name) ILIKE unaccent($1)"),
+        (
+            "presets = [\"ltree\"]",
+            "SELECT subpath(path, 0, 1), nlevel(path) FROM nodes WHERE path <@ $1 AND path ~ $2",
+        ),
+        ("presets = [\"pgvector\"]", "SELECT id FROM items ORDER BY embedding <=> $1 LIMIT 5"),
+        (
+            "presets = [\"pgvector\"]",
+            "SELECT id FROM items ORDER BY embedding <#> $1, l2_distance(embedding, $1)",
+        ),
+        (
+            "presets = [\"postgis\"]",
+            "SELECT id FROM places WHERE ST_DWithin(geom, ST_SetSRID(ST_MakePoint($1, $2), 4326), 10)",
+        ),
+        ("operators = [\"<#>\"]", "SELECT id FROM items ORDER BY embedding <#> $1"),
+    ] {
+        let declared = with(file);
+        let rewritten =
+            rewrite(Dialect::Postgres, sql, &declared).unwrap_or_else(|why| panic!("{sql}\n{why}"));
+        assert_eq!(rewritten.reprove(Dialect::Postgres, &declared), Ok(()));
+        assert!(rewrite(Dialect::Postgres, sql, &plain).is_err(), "accepted without a declaration: {sql}");
+        assert!(rewritten.reprove(Dialect::Postgres, &plain).is_err(), "the second pass: {sql}");
+    }
+    // An operator is declared by its signs, for PostgreSQL, and not for another schema.
+    let declared = with("operators = [\"<#>\", \"=\"]");
+    for (dialect, sql) in [
+        (Dialect::Postgres, "SELECT a OPERATOR(public.<#>) b FROM items"),
+        (Dialect::Postgres, "SELECT a OPERATOR(public.=) b FROM items"),
+        (Dialect::Postgres, "SELECT a <##> b FROM items"),
+        (Dialect::Sqlite, "SELECT a <#> b FROM items"),
+        (Dialect::Postgres, "SELECT set_limit(0.1)"),
+    ] {
+        assert!(rewrite(dialect, sql, &declared).is_err(), "{sql}");
+    }
+    let mistake = |text: &str| Schema::from_toml(text).unwrap_err().to_string();
+    for operator in ["", "a", "<a>", "--", "</*", "(", "public.=", ":=", "$", "'"] {
+        let text = format!("operators = [\"{operator}\"]");
+        assert!(mistake(&text).contains("is not an operator; write its signs alone"), "{operator}");
+    }
+    assert!(mistake("presets = [\"postgres\"]").contains("write one of pgcrypto, uuid-ossp"));
+    assert!(mistake("presets = [\"a b.pg_trgm\"]").contains("is not a plain name"));
+}
+
 /// A function that writes does not run in a transaction that only reads.
 #[test]
 fn a_declared_function_that_writes_makes_the_statement_a_write() {

@@ -7,9 +7,16 @@ use sqlparser::ast::{ArrayElemTypeDef, BinaryOperator, DataType, Ident, ObjectNa
 
 use super::sqlite_grammar::OPERATORS;
 use crate::dialect::Dialect;
+use crate::schema::Schema;
 
-/// Whether this is a built-in operator.
-pub(super) fn operator(dialect: Dialect, operator: &BinaryOperator) -> bool {
+/// Whether this operator is built in or declared.
+pub(super) fn operator(dialect: Dialect, schema: &Schema, operator: &BinaryOperator) -> bool {
+    // An operator with its schema is written with letters, which no declared operator has.
+    is_built_in(dialect, operator)
+        || (dialect == Dialect::Postgres && schema.allows_operator(&operator.to_string()))
+}
+
+fn is_built_in(dialect: Dialect, operator: &BinaryOperator) -> bool {
     use BinaryOperator as Op;
     match operator {
         Op::Plus

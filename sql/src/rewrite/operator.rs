@@ -26,14 +26,15 @@ impl Pass<'_> {
     }
 
     pub(super) fn operator(&mut self, left: &Expr, operator: &BinaryOperator) -> SqlResult {
-        if allowed::operator(self.dialect, operator) {
+        if allowed::operator(self.dialect, self.schema, operator) {
             return Ok(());
         }
         self.point_at(start_of(left));
         self.reject(
             Code::Operator,
             format!("the operator `{operator}` is not built in, so it could read any table"),
-            "use the built-in operators",
+            "use the built-in operators; if it belongs to an extension, or its function reads no table, add the extension to \
+             `presets` or the operator to `operators` in tenancy.toml, from which the `Schema` of the `TenantDb` is made",
         )
     }
 }

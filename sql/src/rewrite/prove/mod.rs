@@ -148,7 +148,7 @@ impl TreeVisitor for Prover<'_> {
             Expr::RLike { .. } => self.dialect == Dialect::MySql,
             Expr::BinaryOp { op, .. }
             | Expr::AnyOp { compare_op: op, .. }
-            | Expr::AllOp { compare_op: op, .. } => allowed::operator(self.dialect, op),
+            | Expr::AllOp { compare_op: op, .. } => allowed::operator(self.dialect, self.schema, op),
             Expr::UnaryOp { op, .. } => allowed::unary(*op),
             Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) => {
                 allowed::data_type(self.dialect, data_type)
