@@ -151,9 +151,9 @@ pub struct Spot {
 pub struct Rejection {
     code: Code,
     spot: Spot,
-    line: String,
-    why: String,
-    help: String,
+    line: Box<str>,
+    why: Box<str>,
+    help: Box<str>,
     others: Vec<Self>,
 }
 
@@ -170,9 +170,9 @@ impl Rejection {
         Self {
             code,
             spot,
-            line: text.to_owned(),
-            why: explanation.why,
-            help: explanation.help,
+            line: text.into(),
+            why: explanation.why.into(),
+            help: explanation.help.into(),
             others: Vec::new(),
         }
     }

@@ -239,7 +239,7 @@ fn one_problem_anywhere_rejects_the_statement() {
             // Some numbers are a part of the grammar, such as the length of a type, or a part of a string.
             match rewrite(dialect, &spoilt, &schema) {
                 Ok(rewritten) => {
-                    assert!(!rewritten.text().replace(['\'', '"'], "").contains("spy("), "{spoilt}")
+                    assert!(!rewritten.text().replace(['\'', '"'], "").contains("spy("), "{spoilt}");
                 }
                 Err(why) => rejected += usize::from(why.to_string().contains("`spy`")),
             }

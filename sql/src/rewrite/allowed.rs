@@ -81,9 +81,9 @@ fn is_built_in(dialect: Dialect, operator: &BinaryOperator) -> bool {
         | Op::QuestionDash
         | Op::QuestionDashPipe
         | Op::QuestionDoublePipe
-        | Op::TildeEq => dialect == Dialect::Postgres,
-        // In PostgreSQL it names an argument, and is a syntax error elsewhere. In MySQL it sets a variable of the session.
-        Op::Assignment => dialect == Dialect::Postgres,
+        | Op::TildeEq
+        // It names an argument, and is a syntax error elsewhere. In MySQL it sets a variable of the session.
+        | Op::Assignment => dialect == Dialect::Postgres,
         Op::Custom(name) => dialect == Dialect::Sqlite && OPERATORS.contains(&&**name),
         // Operators by name, and operators of other databases.
         Op::PGCustomBinaryOperator(_) | Op::DuckIntegerDivide | Op::At => false,

@@ -129,9 +129,10 @@ impl Levels {
         let level = &mut self.0[last];
         match keyword {
             Keyword::AND | Keyword::OR => level.link(),
-            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS => level.sets += 1,
             // An operator by its name is rejected, so it is no part of a long chain.
-            Keyword::OPERATOR => level.sets += 1,
+            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS | Keyword::OPERATOR => {
+                level.sets += 1;
+            }
             Keyword::CASE if used != Use::Name => self.0.push(Level { case: true, ..Level::default() }),
             Keyword::END if level.case => drop(self.close()),
             Keyword::WHEN | Keyword::THEN | Keyword::ELSE if level.case && used == Use::Clause => level.end(),
@@ -210,8 +211,8 @@ fn is_operator(token: &Token) -> bool {
         | Token::Comma
         | Token::SemiColon
         // `SELECT *` and `count(*)`
-        | Token::Mul => false,
-        Token::SingleQuotedString(_)
+        | Token::Mul
+        | Token::SingleQuotedString(_)
         | Token::NationalStringLiteral(_)
         | Token::EscapedStringLiteral(_)
         | Token::DollarQuotedString(_)

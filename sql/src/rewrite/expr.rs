@@ -165,7 +165,9 @@ impl Pass<'_> {
                 if let Some(charset) = charset {
                     self.parts(charset)?;
                 }
-                data_type.iter().for_each(|data_type| self.data_type(data_type));
+                if let Some(data_type) = data_type {
+                    self.data_type(data_type);
+                }
                 Ok(())
             }
             Expr::AtTimeZone { timestamp, time_zone } => self.pair(timestamp, time_zone),

@@ -122,7 +122,7 @@ impl Pass<'_> {
             TableFactor::Table { args: None, .. } => self.table(factor, form, locks, guards),
             TableFactor::Derived { lateral: _, subquery, alias, sample } => {
                 self.allow(sample.is_none(), "TABLESAMPLE of a query");
-                self.optional_alias(alias.as_ref())?;
+                self.optional_alias(alias.as_ref());
                 self.query(subquery, At::Within)
             }
             TableFactor::Function { lateral: _, name, args, with_ordinality: _, alias } => {
@@ -136,11 +136,11 @@ impl Pass<'_> {
                 with_ordinality: _,
             } => {
                 self.allow(!*with_offset && with_offset_alias.is_none(), "WITH OFFSET");
-                self.optional_alias(alias.as_ref())?;
+                self.optional_alias(alias.as_ref());
                 self.exprs(array_exprs)
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
-                self.optional_alias(alias.as_ref())?;
+                self.optional_alias(alias.as_ref());
                 self.table_with_joins(table_with_joins, false, locks, &mut Vec::new(), &mut Vec::new())
             }
             _ => self.reject_unknown("this kind of table"),
@@ -153,8 +153,7 @@ impl Pass<'_> {
         args: &mut [FunctionArg],
         alias: Option<&TableAlias>,
     ) -> SqlResult {
-        let named = self.optional_alias(alias);
-        self.collect(named);
+        self.optional_alias(alias);
         let named = self.function_name(name).map(drop);
         self.collect(named);
         self.arguments(args)
@@ -194,7 +193,7 @@ impl Pass<'_> {
         }
         let has_sample = sample.is_some();
         let resolved = self.resolve(&parts)?;
-        self.optional_alias(alias.as_ref())?;
+        self.optional_alias(alias.as_ref());
         let Some((table, column)) = resolved else { return Ok(()) };
         let Some(last) = parts.last() else { return Ok(()) };
         let columns = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());

@@ -127,8 +127,7 @@ impl Pass<'_> {
         self.cte_scopes.push(Vec::new());
         for Cte { alias, query, from, materialized: _, closing_paren_token: _ } in cte_tables {
             self.allow(from.is_none(), "WITH .. FROM");
-            let named = self.alias(alias);
-            self.collect(named);
+            self.alias(alias);
             let name = self.fold(&alias.name);
             let named = self.not_a_catalog(&name);
             self.collect(named);

@@ -154,11 +154,13 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn optional_alias(&mut self, alias: Option<&TableAlias>) -> SqlResult {
-        alias.map_or(Ok(()), |alias| self.alias(alias))
+    pub(super) fn optional_alias(&mut self, alias: Option<&TableAlias>) {
+        if let Some(alias) = alias {
+            self.alias(alias);
+        }
     }
 
-    pub(super) fn alias(&mut self, alias: &TableAlias) -> SqlResult {
+    pub(super) fn alias(&mut self, alias: &TableAlias) {
         let TableAlias { explicit: _, name, columns, at } = alias;
         self.point_at_ident(name);
         self.allow(at.is_none(), "AT");
@@ -168,6 +170,5 @@ impl Pass<'_> {
                 self.data_type(data_type);
             }
         }
-        Ok(())
     }
 }

@@ -90,7 +90,7 @@ impl Pass<'_> {
             && sample.is_none()
             && alias.as_ref().is_none_or(|alias| alias.columns.is_empty());
         self.allow(plain, "a clause of this table");
-        self.optional_alias(alias.as_ref())?;
+        self.optional_alias(alias.as_ref());
         self.target(name, alias.as_ref().map(|alias| &alias.name))
     }
 
