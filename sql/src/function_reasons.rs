@@ -41,6 +41,11 @@ const REASONS: &[(&str, &str, &str)] = &[
         "run it on a connection of your own; if tenants may change the sequence, add it to `functions` in tenancy.toml",
     ),
     (
+        "all",
+        "is ALL in a place where the parser does not know it, such as LIKE ALL",
+        "write NOT (a LIKE ANY (..)) for a NOT LIKE ALL (..), and NOT (a NOT LIKE ANY (..)) for a LIKE ALL (..)",
+    ),
+    (
         "currval lastval last_insert_id last_insert_rowid",
         "reads what other tenants left in the session",
         "write INSERT .. RETURNING id",

@@ -574,12 +574,18 @@ fn deep_statements_are_rejected_before_a_stack_overflow() {
         for (open, close) in
             [("(", ")"), ("lower(", ")"), ("(SELECT ", ")"), ("NOT ", ""), ("- ", ""), ("CASE WHEN ", "")]
         {
-            for n in [10, 25, 31, 100, 2_000] {
+            for n in [5, 8, 9, 10, 25, 31, 100, 2_000] {
                 let sql = format!("SELECT {}1{} FROM orders", open.repeat(n), close.repeat(n));
                 let _ = rewrite(dialect, &sql, &schema);
                 let sql = format!("SELECT 1 FROM {}orders{}", open.repeat(n), close.repeat(n));
                 let _ = rewrite(dialect, &sql, &schema);
             }
+        }
+        // Queries within conditions, on the stack of the caller as far as these are few.
+        for n in [3, 4, 5, 6, 10, 15] {
+            let open = "SELECT id FROM orders WHERE note LIKE 'a' AND id IN (".repeat(n);
+            let got = rewrite(dialect, &format!("{open}SELECT 1{}", ")".repeat(n)), &schema);
+            assert!(got.is_ok() || n > 5, "{n}: {}", got.unwrap_err());
         }
         for link in [
             "::int",

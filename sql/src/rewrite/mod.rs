@@ -124,7 +124,8 @@ fn scope(
         }
         let span = located(&why).unwrap_or(whole);
         let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
-        reject(code, span, explain(why, "write it in the database's syntax, or in a simpler form"))
+        let help = parse::simpler(&why);
+        reject(code, span, explain(why, help))
     });
     let one = parsed.and_then(|(statements, targets)| match <[Statement; 1]>::try_from(statements) {
         Ok([statement]) => Ok((statement, targets)),

@@ -35,10 +35,19 @@ pub(super) fn statements_of(
 ) -> Result<Vec<Statement>, Rejection> {
     with_stack(sql, text.depth, || {
         parse(dialect, text.tokens, RECURSION).map(|(statements, _)| statements).map_err(|why| {
-            let explanation = explain(why, "write it in the database's syntax, or in a simpler form");
-            Rejection::new(Code::Syntax, sql, (1, 1, 1), explanation)
+            let help = simpler(&why);
+            Rejection::new(Code::Syntax, sql, (1, 1, 1), explain(why, help))
         })
     })
+}
+
+/// How to write a text that the parser cannot read, by its message.
+pub(super) fn simpler(why: &str) -> &'static str {
+    // `UPDATE t SET prefs['color'] = ..`
+    if why.contains("Expected: =, found: [") {
+        return "assign the whole value: `prefs = jsonb_set(prefs, '{color}', $1)`, or `list = array_append(list, $1)`";
+    }
+    "write it in the database's syntax, or in a simpler form"
 }
 
 pub(super) fn is_too_deep(why: &str) -> bool {
