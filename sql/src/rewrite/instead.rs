@@ -41,8 +41,8 @@ const KINDS: &[(&str, &str, &str)] = &[
     (
         "SAVEPOINT RELEASE",
         "a savepoint is a step of a transaction, and the transactions of a tenant belong to the crate",
-        "run the part that may fail in a transaction of its own, `db.begin(&ctx)`; if only a conflict can fail, write \
-         INSERT .. ON CONFLICT DO NOTHING",
+        "begin a part that can be undone alone with `tx.begin().await?`, and end it with `commit` or `rollback`; if only a \
+         conflict can fail, write INSERT .. ON CONFLICT DO NOTHING",
     ),
     (
         "SET RESET DISCARD PRAGMA",
