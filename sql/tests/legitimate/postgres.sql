@@ -95,7 +95,7 @@ WITH done AS (UPDATE tasks SET status = 'done' WHERE parent_id = $1 RETURNING id
 DELETE FROM comments WHERE id = $1 AND author_id = $2;
 DELETE FROM tasks USING projects p WHERE tasks.project_id = p.id AND p.archived_at < now() - interval '90 days';
 DELETE FROM sessions WHERE expires_at < now();
-DELETE FROM task_labels WHERE (task_id, label_id) IN (SELECT $1, l.id FROM labels l WHERE l.name = ANY($2));
+DELETE FROM task_labels WHERE (task_id, label_id) IN (SELECT $1::bigint, l.id FROM labels l WHERE l.name = ANY($2));
 DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE status = 'done' ORDER BY run_at LIMIT 1000);
 WITH moved AS (DELETE FROM notifications WHERE created_at < now() - interval '1 month' RETURNING *) SELECT count(*) FROM moved;
 
@@ -104,7 +104,7 @@ MERGE INTO products p USING (SELECT unnest($1::text[]) AS sku, unnest($2::int[])
 WITH s AS (SELECT sku, sum(quantity) AS sold FROM order_items GROUP BY sku) MERGE INTO products p USING s ON p.sku = s.sku WHEN MATCHED THEN UPDATE SET stock = p.stock - s.sold;
 
 -- Locks.
-SELECT id, stock FROM products WHERE sku = ANY($1) ORDER BY sku FOR UPDATE;
+SELECT sku, stock FROM products WHERE sku = ANY($1) ORDER BY sku FOR UPDATE;
 SELECT id FROM orders WHERE id = $1 FOR NO KEY UPDATE;
 SELECT id FROM customers WHERE id = $1 FOR KEY SHARE;
 SELECT o.id FROM orders o JOIN customers c ON c.id = o.customer_id WHERE c.id = $1 FOR UPDATE OF o NOWAIT;
