@@ -93,11 +93,11 @@ fn a_rejected_query_is_shown_with_all_its_problems() {
     assert_eq!(
         titles,
         [
-            "src/handlers.rs:1:10: rejected on Postgres",
+            "src/handlers.rs:1:16: rejected on Postgres",
             "    T007: the functions `spy` and `f` could read any table",
             "    T019: `xmin` is not a column of the tenant's rows",
             "    T009: the database's catalogue contains data of other tenants",
-            "src/handlers.rs:1:10: rejected on Sqlite",
+            "src/handlers.rs:1:16: rejected on Sqlite",
             "    T007: the functions `spy` and `f` could read any table",
         ],
         "{out}"
