@@ -129,15 +129,15 @@ impl Report {
 
     fn statement(&mut self, place: &str, sql: &str, config: &Config) {
         let mut texts: Vec<(Dialect, Rewritten)> = Vec::new();
-        let mut rejections: Vec<(String, String)> = Vec::new();
+        let mut rejections: Vec<(Vec<String>, String)> = Vec::new();
         for dialect in &config.dialects {
             match rewrite(*dialect, sql, &config.schema) {
                 Ok(rewritten) => texts.push((*dialect, rewritten)),
                 Err(rejected) => {
                     let text = rejected.to_string();
                     match rejections.iter_mut().find(|(_, other)| *other == text) {
-                        Some((dialects, _)) => *dialects += &format!(" and {dialect:?}"),
-                        None => rejections.push((format!("{dialect:?}"), text)),
+                        Some((dialects, _)) => dialects.push(format!("{dialect:?}")),
+                        None => rejections.push((vec![format!("{dialect:?}")], text)),
                     }
                 }
             }
@@ -145,7 +145,11 @@ impl Report {
         if !rejections.is_empty() {
             self.counts.rejected += 1;
             for (dialects, text) in &rejections {
-                let on = if config.dialects.len() > 1 { format!(" on {dialects}") } else { String::new() };
+                let on = if config.dialects.len() > 1 {
+                    format!(" on {}", dialects.join(" and "))
+                } else {
+                    String::new()
+                };
                 self.write(&format!("{place}: rejected{on}"), text);
             }
             return;
