@@ -85,6 +85,8 @@ impl QueryInput {
         };
         let sql = self.sql.value();
         let mut variants: Vec<(Dialect, Rewritten)> = Vec::new();
+        // A rejection on several databases is shown once.
+        let mut rejections: Vec<String> = Vec::new();
         for dialect in dialects {
             if !matches!(dialect, Dialect::Postgres | Dialect::Sqlite) {
                 let why = format!(
@@ -92,7 +94,16 @@ impl QueryInput {
                 );
                 return Err(self.error(why));
             }
-            let rewritten = rewrite(*dialect, &sql, schema).map_err(|rejection| self.error(rejection))?;
+            let rewritten = match rewrite(*dialect, &sql, schema) {
+                Ok(rewritten) => rewritten,
+                Err(rejection) => {
+                    let text = rejection.to_string();
+                    if !rejections.contains(&text) {
+                        rejections.push(text);
+                    }
+                    continue;
+                }
+            };
             if (self.types, *dialect) == (Types::Checked, Dialect::Postgres) {
                 check_nullability(&sql).map_err(|rejection| self.error(rejection))?;
             }
@@ -100,6 +111,9 @@ impl QueryInput {
                 return Err(self.error("the databases of tenancy.toml need different binds for this statement, or only some of them write"));
             }
             variants.push((*dialect, rewritten));
+        }
+        if !rejections.is_empty() {
+            return Err(self.error(rejections.join("\n\n")));
         }
         let proven = &variants[0].1;
         let places = proven.binds().iter().filter(|bind| matches!(bind, Bind::Value(_))).count();

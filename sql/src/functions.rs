@@ -67,6 +67,11 @@ pub fn is_pure(dialect: Dialect, name: &str) -> bool {
         Dialect::Sqlite => SQLITE,
         Dialect::MySql => MYSQL,
     };
+    // Only built-in functions are in this schema.
+    let name = match dialect {
+        Dialect::Postgres => name.strip_prefix("pg_catalog.").unwrap_or(name),
+        _ => name,
+    };
     COMMON.split_whitespace().chain(own.split_whitespace()).any(|listed| listed == name)
 }
 
@@ -106,6 +111,13 @@ to_timestamp to_tsquery to_tsvector transaction_timestamp translate trim_array t
 ts_rank ts_rank_cd tsvector_to_array unistr unnest upper_inc upper_inf var_pop var_samp variance
 websearch_to_tsquery width_bucket
 int4range int8range numrange tsrange tstzrange daterange
+abbrev array_reverse array_sort array_to_tsvector box casefold circle crc32 crc32c
+current_catalog current_database current_schema date date_add date_subtract datemultirange enum_first
+enum_last enum_range erf erfc int4multirange int8multirange jsonb_path_exists_tz
+jsonb_path_match_tz jsonb_path_query_array_tz jsonb_path_query_first_tz jsonb_path_query_tz line lseg
+nummultirange pg_size_bytes pg_size_pretty point polygon querytree random_normal timezone
+ts_delete ts_filter tsmultirange tsquery_phrase tstzmultirange uuid_extract_timestamp uuid_extract_version uuidv4 uuidv7
+version
 ";
 
 const SQLITE: &str = "
@@ -116,6 +128,7 @@ json_tree json_type json_valid jsonb jsonb_array jsonb_extract jsonb_group_array
 jsonb_object jsonb_patch jsonb_remove jsonb_replace jsonb_set julianday length like likelihood likely log2
 generate_series median percentile printf quote random randomblob rank sinh snippet soundex string_agg strftime
 tanh time timediff total trunc typeof unhex unicode unixepoch unlikely zeroblob
+if sqlite_version unistr
 ";
 
 const MYSQL: &str = "
@@ -133,4 +146,5 @@ second sha sha1 sha2 soundex space std stddev stddev_pop stddev_samp str_to_date
 subtime sysdate time time_format time_to_sec timediff timestamp timestampadd timestampdiff to_base64 to_days
 to_seconds truncate ucase uncompress unhex unix_timestamp utc_date utc_time utc_timestamp uuid values
 var_pop var_samp variance week weekday weekofyear weight_string year yearweek
+database version
 ";

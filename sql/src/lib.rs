@@ -27,6 +27,8 @@ mod builder;
 mod dialect;
 mod filter;
 mod filter_sql;
+#[cfg(feature = "rewrite")]
+mod function_reasons;
 #[cfg(feature = "schema")]
 mod functions;
 mod name;

@@ -130,17 +130,31 @@ pub struct Spot {
     pub length: usize,
 }
 
-/// A rejected statement: the [`Code`], the position, the reason, and how to fix it.
+/// A rejected statement: the [`Code`], the position, the reason, and how to fix it; and the same of everything else that
+/// is wrong with the statement, in [`others`](Self::others).
 ///
-/// `Display` shows the line with a caret under the position. It contains a line of the statement, so show it to the
+/// `Display` shows each line with a caret under the position. It contains lines of the statement, so show it to the
 /// developer and not to the caller of a request.
+///
+/// ```
+/// use tenancy_sql::{Code, Dialect, Schema, rewrite};
+///
+/// let schema = Schema::new("tenant_id")?;
+/// let sql = "SELECT spy(note), ctid FROM orders WHERE f(a) = g(b)";
+/// let rejection = rewrite(Dialect::Postgres, sql, &schema).unwrap_err();
+/// assert_eq!(rejection.why(), "the functions `spy`, `f` and `g` could read any table");
+/// let others: Vec<Code> = rejection.others().iter().map(|other| other.code()).collect();
+/// assert_eq!(others, [Code::SystemColumn]);
+/// # Ok::<(), tenancy_sql::SchemaError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     code: Code,
     spot: Spot,
-    line: String,
-    why: String,
-    help: String,
+    line: Box<str>,
+    why: Box<str>,
+    help: Box<str>,
+    others: Vec<Self>,
 }
 
 impl Rejection {
@@ -153,7 +167,29 @@ impl Rejection {
         let text = sql.lines().nth(line.saturating_sub(1)).unwrap_or_default();
         let left = text.chars().count().saturating_sub(column.saturating_sub(1)).max(1);
         let spot = Spot { line: line.max(1), column: column.max(1), length: length.clamp(1, left) };
-        Self { code, spot, line: text.to_owned(), why: explanation.why, help: explanation.help }
+        Self {
+            code,
+            spot,
+            line: text.into(),
+            why: explanation.why.into(),
+            help: explanation.help.into(),
+            others: Vec::new(),
+        }
+    }
+
+    /// One rejection for all problems of a statement, in the order of the text; `None` if there is none.
+    pub(crate) fn of_all(mut all: Vec<Self>) -> Option<Self> {
+        all.sort_by_key(|one| (one.spot.line, one.spot.column));
+        // A problem of a part can be found in the whole again.
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|one| seen.insert((one.code, one.spot)));
+        let others = all.split_off(1.min(all.len()));
+        all.pop().map(|first| Self { others, ..first })
+    }
+
+    /// Returns what else is wrong with the statement, in the order of the text.
+    pub fn others(&self) -> &[Self] {
+        &self.others
     }
 
     /// Returns the stable code.
@@ -161,7 +197,7 @@ impl Rejection {
         self.code
     }
 
-    /// Returns the position in the statement.
+    /// Returns the position in the statement. Of several problems it is the first.
     pub fn spot(&self) -> Spot {
         self.spot
     }
@@ -199,7 +235,8 @@ impl fmt::Display for Rejection {
         writeln!(f, "{margin} |")?;
         writeln!(f, "{number} | {shown}")?;
         writeln!(f, "{margin} | {indent}{carets}")?;
-        write!(f, "help: {}", self.help)
+        write!(f, "help: {}", self.help)?;
+        self.others.iter().try_for_each(|other| write!(f, "\n\n{other}"))
     }
 }
 

@@ -62,7 +62,7 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
       |
     2 |          WHERE id = spy(id)
       |                     ^^^
-    help: if it reads none, add it to `functions` in tenancy.toml
+    help: if it reads none, add it to `functions` in tenancy.toml, from which the `Schema` of the `TenantDb` is made
 ./src/handlers.rs:10:11: not read
     built at run time (not a literal); an executor of `&scope` or `&mut tx` proves it then
 ./src/handlers.rs:11:11: scoped
@@ -77,6 +77,35 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
     assert!(out.contains("src/target/mod.rs:1:"), "{out}");
     assert_eq!(code, 1);
     assert!(!out.contains(": scoped") && out.contains("T007") && out.contains("not read"), "{out}");
+}
+
+/// Everything that is wrong with a statement is shown at once, for each database that it must run on.
+#[test]
+fn a_rejected_query_is_shown_with_all_its_problems() {
+    let dir = project();
+    let query = |sql: &str| format!("fn f() {{ sqlx::query(\"{sql}\"); }}");
+    write(dir.path(), "src/handlers.rs", &query("SELECT spy(a), xmin FROM pg_class WHERE f(b)"));
+    let args = ["sql", "check", "-q", "--dialect", "postgres", "--dialect", "sqlite", "src"];
+    let (code, out, _) = tenancy(&args, dir.path());
+    assert_eq!(code, 1);
+    let titles: Vec<&str> =
+        out.lines().filter(|line| line.contains(": rejected") || line.contains("    T0")).collect();
+    assert_eq!(
+        titles,
+        [
+            "src/handlers.rs:1:16: rejected on Postgres",
+            "    T007: the functions `spy` and `f` could read any table",
+            "    T019: `xmin` is not a column of the tenant's rows",
+            "    T009: the database's catalogue contains data of other tenants",
+            "src/handlers.rs:1:16: rejected on Sqlite",
+            "    T007: the functions `spy` and `f` could read any table",
+        ],
+        "{out}"
+    );
+    assert!(out.contains("1 queries: 0 scoped, 0 without tenant tables, 1 rejected"), "{out}");
+    write(dir.path(), "src/handlers.rs", &query("SELECT spy(a) FROM orders"));
+    let (_, out, _) = tenancy(&args, dir.path());
+    assert_eq!(out.matches("rejected on Postgres and Sqlite").count(), 1, "{out}");
 }
 
 #[test]

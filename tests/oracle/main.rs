@@ -5,6 +5,7 @@ mod common;
 #[path = "../fixture/mysql.rs"]
 mod mysql;
 
+mod acceptance;
 mod oracle;
 mod oracle_cases;
 mod oracle_fixture;

@@ -5,10 +5,18 @@
 
 use sqlparser::ast::{ArrayElemTypeDef, BinaryOperator, DataType, Ident, ObjectName, UnaryOperator};
 
+use super::sqlite_grammar::OPERATORS;
 use crate::dialect::Dialect;
+use crate::schema::Schema;
 
-/// Whether this is a built-in operator.
-pub(super) fn operator(dialect: Dialect, operator: &BinaryOperator) -> bool {
+/// Whether this operator is built in or declared.
+pub(super) fn operator(dialect: Dialect, schema: &Schema, operator: &BinaryOperator) -> bool {
+    // An operator with its schema is written with letters, which no declared operator has.
+    is_built_in(dialect, operator)
+        || (dialect == Dialect::Postgres && schema.allows_operator(&operator.to_string()))
+}
+
+fn is_built_in(dialect: Dialect, operator: &BinaryOperator) -> bool {
     use BinaryOperator as Op;
     match operator {
         Op::Plus
@@ -73,11 +81,12 @@ pub(super) fn operator(dialect: Dialect, operator: &BinaryOperator) -> bool {
         | Op::QuestionDash
         | Op::QuestionDashPipe
         | Op::QuestionDoublePipe
-        | Op::TildeEq => dialect == Dialect::Postgres,
-        // Operators by name, assignments, and operators of other databases.
-        Op::Custom(_) | Op::PGCustomBinaryOperator(_) | Op::Assignment | Op::DuckIntegerDivide | Op::At => {
-            false
-        }
+        | Op::TildeEq
+        // It names an argument, and is a syntax error elsewhere. In MySQL it sets a variable of the session.
+        | Op::Assignment => dialect == Dialect::Postgres,
+        Op::Custom(name) => dialect == Dialect::Sqlite && OPERATORS.contains(&&**name),
+        // Operators by name, and operators of other databases.
+        Op::PGCustomBinaryOperator(_) | Op::DuckIntegerDivide | Op::At => false,
     }
 }
 

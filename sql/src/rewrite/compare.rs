@@ -20,7 +20,8 @@ const DROPPED: [&str; 7] = ["AS", "ASC", "INNER", "OUTER", "INTO", "ROWS", "ROW"
 
 const ADDED_OPERATORS: [&str; 3] = ["=", "*", "::"];
 
-/// Returns the first difference that no guard explains. `dropped` are the schemas that were removed before columns.
+/// Returns the first difference that no guard explains. `dropped` are the words that were removed: schemas before
+/// columns, and DEFAULT before VALUES.
 pub(super) fn compare(
     dialect: Dialect,
     schema: &Schema,
@@ -62,7 +63,14 @@ pub(super) fn compare(
                             || is_ours(schema, word)
                             || (!is_operator(dialect, word) && words.binary_search(made).is_ok())
                     }
-                    Lexeme::Name(name) => is_ours(schema, name) || words.binary_search(made).is_ok(),
+                    Lexeme::Name(name) => {
+                        // `"user"` is the name that `user` is without quotes.
+                        let unquoted = Lexeme::Word(name.to_ascii_uppercase());
+                        let same = dialect == Dialect::Postgres
+                            && *name == name.to_ascii_lowercase()
+                            && words.binary_search(&unquoted).is_ok();
+                        is_ours(schema, name) || words.binary_search(made).is_ok() || same
+                    }
                     Lexeme::Number(_) | Lexeme::Text(_) => false,
                 };
                 if !known {

@@ -8,7 +8,7 @@ use std::fmt;
 use sqlparser::ast::{Expr, Ident};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace, Word};
 
 use super::grammar;
 use super::identifiers::RESERVED;
@@ -40,6 +40,59 @@ impl fmt::Display for ConflictKey {
 pub(super) fn number(columns: &[Ident]) -> Option<usize> {
     let [only] = columns else { return None };
     only.value.strip_prefix(RESERVED)?.strip_prefix("_target_")?.rsplit('_').next()?.parse().ok()
+}
+
+/// Writes `WHERE true` before the ON CONFLICT of a SELECT without a clause: the parser reads its ON as an alias, and
+/// SQLite as the ON of a join.
+pub(super) fn separate(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let keyword = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    if !tokens.iter().any(|token| keyword(token) == Keyword::CONFLICT) {
+        return tokens;
+    }
+    // Whether a SELECT without a clause is open, in each of the open parentheses.
+    let mut plain = vec![false];
+    let mut separated = Vec::with_capacity(tokens.len() + 4);
+    for (n, token) in tokens.iter().enumerate() {
+        let next = || tokens[n + 1..].iter().find(|token| !matches!(token.token, Token::Whitespace(_)));
+        match (&token.token, keyword(token)) {
+            (Token::LParen, _) => plain.push(false),
+            (Token::RParen, _) if plain.len() > 1 => drop(plain.pop()),
+            (_, Keyword::ON) if next().is_some_and(|next| keyword(next) == Keyword::CONFLICT) => {
+                if plain.last() == Some(&true) {
+                    let space = || Token::Whitespace(Whitespace::Space);
+                    for added in [Token::make_keyword("WHERE"), space(), Token::make_keyword("true"), space()]
+                    {
+                        separated.push(TokenWithSpan::new(added, token.span));
+                    }
+                }
+            }
+            (_, keyword) => {
+                let ends = matches!(
+                    keyword,
+                    Keyword::INSERT
+                        | Keyword::VALUES
+                        | Keyword::FROM
+                        | Keyword::WHERE
+                        | Keyword::GROUP
+                        | Keyword::HAVING
+                        | Keyword::WINDOW
+                        | Keyword::ORDER
+                        | Keyword::LIMIT
+                        | Keyword::OFFSET
+                        | Keyword::FETCH
+                        | Keyword::FOR
+                );
+                if let (true, Some(last)) = (ends || keyword == Keyword::SELECT, plain.last_mut()) {
+                    *last = keyword == Keyword::SELECT;
+                }
+            }
+        }
+        separated.push(token.clone());
+    }
+    separated
 }
 
 /// Cuts the targets out of a text.

@@ -2,6 +2,8 @@
 
 use super::allowed;
 use super::functional_notation::ImplicitCall;
+use super::identifiers::referable;
+use super::operator::start_of;
 use super::pass::{Pass, SqlResult};
 use super::query::At;
 use crate::dialect::Dialect;
@@ -29,8 +31,15 @@ impl Pass<'_> {
     pub(super) fn expr(&mut self, mut expr: &mut Expr) -> SqlResult {
         loop {
             match expr {
+                // Only the comparison with 0: the number itself counts the transactions of the whole server.
+                Expr::BinaryOp { left, op: BinaryOperator::Eq | BinaryOperator::NotEq, right }
+                    if self.is_inserted(left, right) =>
+                {
+                    return Ok(());
+                }
                 Expr::BinaryOp { left, op, right } => {
-                    self.operator(op)?;
+                    let known = self.operator(left, op);
+                    self.collect(known);
                     self.expr(right)?;
                     expr = left;
                 }
@@ -43,7 +52,11 @@ impl Pass<'_> {
                 | Expr::IsNotNull(inner)
                 | Expr::IsUnknown(inner)
                 | Expr::IsNotUnknown(inner) => expr = inner,
-                _ => return self.term(expr),
+                _ => {
+                    let known = self.term(expr);
+                    self.collect(known);
+                    return Ok(());
+                }
             }
         }
     }
@@ -95,6 +108,7 @@ impl Pass<'_> {
     }
 
     fn comparison(&mut self, expr: &mut Expr) -> SqlResult {
+        self.point_at(start_of(expr));
         match expr {
             Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
                 self.pair(left, right)
@@ -105,7 +119,7 @@ impl Pass<'_> {
             }
             Expr::Like { negated: _, any, expr, pattern, escape_char }
             | Expr::ILike { negated: _, any, expr, pattern, escape_char } => {
-                self.allow(!*any, "LIKE ANY")?;
+                self.allow(!*any || self.dialect == Dialect::Postgres, "LIKE ANY");
                 self.pair(expr, pattern)?;
                 self.optional_expr(escape_char.as_deref_mut())
             }
@@ -117,13 +131,13 @@ impl Pass<'_> {
             Expr::RLike { negated: _, expr, pattern, regexp: _ } if self.dialect == Dialect::MySql => {
                 self.pair(expr, pattern)
             }
-            Expr::RLike { .. } => self.operator(&BinaryOperator::Regexp),
+            Expr::RLike { expr, .. } => self.operator(expr, &BinaryOperator::Regexp),
             Expr::AnyOp { left, compare_op, right, is_some: _ } | Expr::AllOp { left, compare_op, right } => {
-                self.operator(compare_op)?;
+                self.operator(left, compare_op)?;
                 self.pair(left, right)
             }
             Expr::UnaryOp { op, expr } => {
-                self.allow(allowed::unary(*op), "this operator")?;
+                self.allow(allowed::unary(*op), "this operator");
                 self.expr(expr)
             }
             Expr::IsNormalized { expr, form: _, negated: _ } => self.expr(expr),
@@ -140,26 +154,30 @@ impl Pass<'_> {
     fn special_form(&mut self, expr: &mut Expr) -> SqlResult {
         match expr {
             Expr::Cast { kind: _, expr, data_type, format } => {
-                self.allow(format.is_none(), "CAST .. FORMAT")?;
+                self.allow(format.is_none(), "CAST .. FORMAT");
                 self.expr(expr)?;
-                self.data_type(data_type)
+                self.data_type(data_type);
+                Ok(())
             }
             Expr::Convert { is_try, expr, data_type, charset, target_before_value, styles } => {
-                self.allow(!*is_try && !*target_before_value && styles.is_empty(), "this CONVERT")?;
+                self.allow(!*is_try && !*target_before_value && styles.is_empty(), "this CONVERT");
                 self.expr(expr)?;
                 if let Some(charset) = charset {
                     self.parts(charset)?;
                 }
-                data_type.as_ref().map_or(Ok(()), |data_type| self.data_type(data_type))
+                if let Some(data_type) = data_type {
+                    self.data_type(data_type);
+                }
+                Ok(())
             }
             Expr::AtTimeZone { timestamp, time_zone } => self.pair(timestamp, time_zone),
             Expr::Extract { field, syntax: _, expr } => {
-                self.field(field)?;
+                self.field(field);
                 self.expr(expr)
             }
             Expr::Ceil { expr, field } | Expr::Floor { expr, field } => {
                 let plain = matches!(field, CeilFloorKind::DateTimeField(DateTimeField::NoDateTime));
-                self.allow(plain, "a second argument of CEIL or FLOOR")?;
+                self.allow(plain, "a second argument of CEIL or FLOOR");
                 self.expr(expr)
             }
             Expr::Position { expr, r#in } => self.pair(expr, r#in),
@@ -183,8 +201,8 @@ impl Pass<'_> {
                 self.expr(expr)
             }
             Expr::TypedString(TypedString { data_type, value, uses_odbc_syntax }) => {
-                self.allow(!*uses_odbc_syntax, "ODBC's syntax")?;
-                self.data_type(data_type)?;
+                self.allow(!*uses_odbc_syntax, "ODBC's syntax");
+                self.data_type(data_type);
                 self.point_at(value.span);
                 self.value(&mut value.value)
             }
@@ -197,7 +215,7 @@ impl Pass<'_> {
                     fractional_seconds_precision: _,
                 } = interval;
                 for field in leading_field.iter().chain(&*last_field) {
-                    self.field(field)?;
+                    self.field(field);
                 }
                 self.expr(value)
             }
@@ -209,7 +227,7 @@ impl Pass<'_> {
     /// `(expr).field`, `o.list[1]` and chains of these.
     fn field_access(&mut self, expr: &mut Expr) -> SqlResult {
         let Expr::CompoundFieldAccess { root, access_chain } = expr else { return Ok(()) };
-        self.allow(!matches!(**root, Expr::Value(_)), "a name in quotes for text")?;
+        self.allow(!matches!(**root, Expr::Value(_)), "a name in quotes for text");
         // `shop.orders.tags[1]` begins with a column of three parts.
         if let (
             Expr::Identifier(schema),
@@ -218,7 +236,7 @@ impl Pass<'_> {
         {
             let mut idents = vec![schema.clone(), table.clone(), table.clone()];
             self.unqualify(&mut idents)?;
-            **root = Expr::Identifier(table.clone());
+            **root = Expr::Identifier(idents.swap_remove(0));
             access_chain.remove(0);
         }
         self.expr(root)?;
@@ -238,8 +256,7 @@ impl Pass<'_> {
     }
 
     /// Rejects a name after a dot that is not a known column or field: PostgreSQL calls a function of that name.
-    pub(super) fn no_call(&mut self, call: Option<ImplicitCall>) -> SqlResult {
-        let Some(ImplicitCall { name, field }) = call else { return Ok(()) };
+    pub(super) fn no_call(&mut self, ImplicitCall { name, field }: ImplicitCall) -> SqlResult {
         self.point_at_ident(&name);
         let name = name.value;
         if !field {
@@ -263,10 +280,20 @@ impl Pass<'_> {
             return Ok(());
         }
         if idents.len() == 3 && self.names.only(&idents[..2]) {
-            self.dropped_schemas.push(idents.remove(0).value);
+            self.dropped.push(idents.remove(0).value);
+            idents[0] = self.after_its_schema(&idents[0]);
             return Ok(());
         }
         self.reject_ambiguous(idents)
+    }
+
+    /// The name of a table without the schema that preceded it.
+    fn after_its_schema(&mut self, table: &Ident) -> Ident {
+        let referable = referable(self.dialect, table);
+        if referable.quote_style != table.quote_style {
+            self.dropped.push(table.value.clone());
+        }
+        referable
     }
 
     fn reject_ambiguous(&self, idents: &[Ident]) -> SqlResult {
@@ -281,17 +308,17 @@ impl Pass<'_> {
         match &parts[..] {
             [_] => Ok(()),
             [schema, table] if self.names.only(&parts) => {
-                self.dropped_schemas.push(schema.value.clone());
-                name.0 = vec![ObjectNamePart::Identifier(table.clone())];
+                self.dropped.push(schema.value.clone());
+                name.0 = vec![ObjectNamePart::Identifier(self.after_its_schema(table))];
                 Ok(())
             }
             _ => self.reject_ambiguous(&parts),
         }
     }
 
-    fn field(&self, field: &DateTimeField) -> SqlResult {
+    fn field(&mut self, field: &DateTimeField) {
         let known = !matches!(field, DateTimeField::Custom(_) | DateTimeField::Week(Some(_)));
-        self.allow(known, "this field of a date")
+        self.allow(known, "this field of a date");
     }
 
     fn column(&mut self, idents: &[Ident]) -> SqlResult {
@@ -299,7 +326,7 @@ impl Pass<'_> {
         const SQLITE: [&str; 3] = ["rowid", "_rowid_", "oid"];
         for ident in idents {
             self.point_at_ident(ident);
-            self.allow(ident.quote_style != Some('\''), "a name in quotes for text")?;
+            self.allow(ident.quote_style != Some('\''), "a name in quotes for text");
         }
         let Some(last) = idents.last() else { return Ok(()) };
         let lower = last.value.to_ascii_lowercase();
@@ -318,18 +345,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn operator(&self, operator: &BinaryOperator) -> SqlResult {
-        if allowed::operator(self.dialect, operator) {
-            return Ok(());
-        }
-        self.reject(
-            Code::Operator,
-            format!("the operator `{operator}` is not built in, so it could read any table"),
-            "use the built-in operators",
-        )
-    }
-
-    pub(super) fn data_type(&self, data_type: &DataType) -> SqlResult {
-        self.allow(allowed::data_type(self.dialect, data_type), "this type")
+    pub(super) fn data_type(&mut self, data_type: &DataType) {
+        self.allow(allowed::data_type(self.dialect, data_type), "this type");
     }
 }

@@ -1,7 +1,7 @@
 //! The tables of a FROM: which tables get a guard, and in which form.
 
 use super::guard::Guard;
-use super::identifiers::{is_dual, plain_alias, unspanned};
+use super::identifiers::{is_dual, plain_alias, referable, unspanned};
 use super::join::{GuardPosition, condition_of, guard_position};
 use super::pass::{Pass, SqlResult};
 use super::query::At;
@@ -41,12 +41,13 @@ impl Pass<'_> {
         let form =
             |place| if place == GuardPosition::Behind { GuardForm::Derived } else { GuardForm::Predicate };
         let mut beside = Vec::new();
-        self.factor(relation, form(places[0]), locks, &mut beside)?;
+        let checked = self.factor(relation, form(places[0]), locks, &mut beside);
+        self.collect(checked);
         if places[0] == GuardPosition::Where {
             guards.append(&mut beside);
         }
         for (Join { relation, global, join_operator }, place) in joins.iter_mut().zip(&places[1..]) {
-            self.allow(!*global, "GLOBAL JOIN")?;
+            self.allow(!*global, "GLOBAL JOIN");
             // The parser nests the next join in parentheses that are not in the text.
             let bare = matches!(
                 join_operator,
@@ -59,8 +60,10 @@ impl Pass<'_> {
                 return self.reject(Code::Construct, why, "write CROSS JOIN, or ON true");
             }
             let own = if *place == GuardPosition::Where { &mut *guards } else { &mut beside };
-            self.factor(relation, form(*place), locks, own)?;
-            self.join(join_operator)?;
+            let checked = self.factor(relation, form(*place), locks, own);
+            self.collect(checked);
+            let checked = self.join(join_operator);
+            self.collect(checked);
             if let (false, Some(on)) = (beside.is_empty(), condition_of(join_operator)) {
                 let mut both = Some(std::mem::replace(on, Expr::Value(Value::Null.into())));
                 self.add_guards(
@@ -76,12 +79,14 @@ impl Pass<'_> {
 
     /// One item of a FROM that is only read.
     pub(super) fn source(&mut self, item: &mut TableWithJoins) -> SqlResult {
-        self.distinct_aliases(std::slice::from_ref(item))?;
+        let distinct_names = self.distinct_aliases(std::slice::from_ref(item));
+        self.collect(distinct_names);
         self.table_with_joins(item, false, &[], &mut Vec::new(), &mut Vec::new())
     }
 
-    pub(super) fn source_factor(&mut self, factor: &mut TableFactor) -> SqlResult {
-        self.factor(factor, GuardForm::Derived, &[], &mut Vec::new())
+    pub(super) fn source_factor(&mut self, factor: &mut TableFactor) {
+        let checked = self.factor(factor, GuardForm::Derived, &[], &mut Vec::new());
+        self.collect(checked);
     }
 
     fn factor(
@@ -111,13 +116,13 @@ impl Pass<'_> {
                     && json_path.is_none()
                     && sample.is_none()
                     && index_hints.is_empty();
-                self.allow(plain, "a clause of this table function")?;
+                self.allow(plain, "a clause of this table function");
                 self.table_function(name, args, alias.as_ref())
             }
             TableFactor::Table { args: None, .. } => self.table(factor, form, locks, guards),
             TableFactor::Derived { lateral: _, subquery, alias, sample } => {
-                self.allow(sample.is_none(), "TABLESAMPLE of a query")?;
-                self.optional_alias(alias.as_ref())?;
+                self.allow(sample.is_none(), "TABLESAMPLE of a query");
+                self.optional_alias(alias.as_ref());
                 self.query(subquery, At::Within)
             }
             TableFactor::Function { lateral: _, name, args, with_ordinality: _, alias } => {
@@ -130,12 +135,12 @@ impl Pass<'_> {
                 with_offset_alias,
                 with_ordinality: _,
             } => {
-                self.allow(!*with_offset && with_offset_alias.is_none(), "WITH OFFSET")?;
-                self.optional_alias(alias.as_ref())?;
+                self.allow(!*with_offset && with_offset_alias.is_none(), "WITH OFFSET");
+                self.optional_alias(alias.as_ref());
                 self.exprs(array_exprs)
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
-                self.optional_alias(alias.as_ref())?;
+                self.optional_alias(alias.as_ref());
                 self.table_with_joins(table_with_joins, false, locks, &mut Vec::new(), &mut Vec::new())
             }
             _ => self.reject_unknown("this kind of table"),
@@ -148,8 +153,9 @@ impl Pass<'_> {
         args: &mut [FunctionArg],
         alias: Option<&TableAlias>,
     ) -> SqlResult {
-        self.optional_alias(alias)?;
-        self.function_name(name)?;
+        self.optional_alias(alias);
+        let named = self.function_name(name).map(drop);
+        self.collect(named);
         self.arguments(args)
     }
 
@@ -178,26 +184,26 @@ impl Pass<'_> {
         };
         let plain = with_hints.is_empty() && version.is_none() && !*with_ordinality && json_path.is_none();
         let parts = self.parts(name)?;
-        self.allow(plain, "a clause of this table")?;
+        self.allow(plain, "a clause of this table");
         self.no_text(&parts)?;
         if let Some(TableSampleKind::BeforeTableAlias(sample) | TableSampleKind::AfterTableAlias(sample)) =
             sample
         {
             self.sample(sample)?;
         }
-        self.optional_alias(alias.as_ref())?;
         let has_sample = sample.is_some();
-        let Some((table, column)) = self.resolve(&parts)? else {
-            return Ok(());
-        };
+        let resolved = self.resolve(&parts)?;
+        self.optional_alias(alias.as_ref());
+        let Some((table, column)) = resolved else { return Ok(()) };
         let Some(last) = parts.last() else { return Ok(()) };
         let columns = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
-        let alias = alias.take().unwrap_or_else(|| plain_alias(unspanned(last)));
+        let own = alias.is_none();
+        let alias = alias.take().unwrap_or_else(|| plain_alias(referable(self.dialect, &unspanned(last))));
         if form == GuardForm::Predicate && !columns && (!has_sample || self.dialect == Dialect::Postgres) {
             let name = alias.name.clone();
             if let TableFactor::Table { alias: slot, .. } = factor {
                 let same = name.value == last.value && name.quote_style == last.quote_style;
-                *slot = (!same).then_some(alias);
+                *slot = (!same && !own).then_some(alias);
             }
             guards.push(Guard { alias: name, column, table });
             return Ok(());
@@ -236,7 +242,7 @@ impl Pass<'_> {
 
     fn sample(&mut self, sample: &mut TableSample) -> SqlResult {
         let TableSample { modifier: _, name: _, quantity, seed: _, bucket, offset } = sample;
-        self.allow(bucket.is_none() && offset.is_none(), "a bucket of a sample")?;
+        self.allow(bucket.is_none() && offset.is_none(), "a bucket of a sample");
         match quantity {
             None => Ok(()),
             Some(TableSampleQuantity { parenthesized: _, value, unit: _ }) => self.expr(value),

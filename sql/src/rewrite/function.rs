@@ -2,28 +2,32 @@
 
 use super::pass::{Pass, SqlResult};
 use super::query::At;
+use super::tokens::place;
 use crate::dialect::Dialect;
+use crate::function_reasons::writes;
 use crate::functions::is_pure;
-use crate::rejection::Code;
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
     FunctionArguments, ObjectName, WindowFrame, WindowFrameBound, WindowSpec, WindowType,
 };
 
 impl Pass<'_> {
+    /// The name of a function. A function that is neither built in nor declared is a problem of the statement.
     pub(super) fn function_name(&mut self, name: &ObjectName) -> SqlResult<String> {
         let parts = self.parts(name)?;
         self.no_dot(&parts)?;
         let folded = parts.iter().map(|part| self.fold(part)).collect::<Vec<_>>().join(".");
         let name = if self.dialect == Dialect::MySql { folded.to_ascii_lowercase() } else { folded };
-        if is_pure(self.dialect, &name) || self.schema.allows_function(&name) {
+        if is_pure(self.dialect, &name) {
             return Ok(name);
         }
-        self.reject(
-            Code::Function,
-            format!("the function `{name}` could read any table"),
-            "if it reads none, add it to `functions` in tenancy.toml",
-        )
+        if self.schema.allows_function(&name) {
+            self.writes |= writes(&name);
+            return Ok(name);
+        }
+        // The call is a problem; its arguments are checked too.
+        self.problems.push_function(self.sql, &name, place(self.last_span));
+        Ok(name)
     }
 
     pub(super) fn function(&mut self, function: &mut Function) -> SqlResult {
@@ -37,13 +41,19 @@ impl Pass<'_> {
             null_treatment: _,
             over,
         } = function;
-        let name = self.function_name(name)?;
-        self.allow(!*uses_odbc_syntax, "ODBC's syntax")?;
-        self.allow(*parameters == FunctionArguments::None, "parameters of a function")?;
+        let name = match self.function_name(name) {
+            Ok(name) => name,
+            Err(problem) => {
+                self.problems.push(problem);
+                String::new()
+            }
+        };
+        self.allow(!*uses_odbc_syntax, "ODBC's syntax");
+        self.allow(*parameters == FunctionArguments::None, "parameters of a function");
         match args {
             FunctionArguments::None => {}
             FunctionArguments::Subquery(query) => {
-                self.allow(name == "array", "a query as an argument")?;
+                self.allow(name == "array", "a query as an argument");
                 self.query(query, At::Within)?;
             }
             FunctionArguments::List(FunctionArgumentList { duplicate_treatment: _, args, clauses }) => {
@@ -55,7 +65,7 @@ impl Pass<'_> {
                         FunctionArgumentClause::Separator(value) => self.value(&mut value.value)?,
                         FunctionArgumentClause::IgnoreOrRespectNulls(_)
                         | FunctionArgumentClause::JsonNullClause(_) => {}
-                        _ => self.reject_unknown("a clause of this function")?,
+                        _ => self.allow(false, "a clause of this function"),
                     }
                 }
             }
@@ -74,13 +84,19 @@ impl Pass<'_> {
                 FunctionArg::Unnamed(arg)
                 | FunctionArg::Named { name: _, arg, operator: _ }
                 | FunctionArg::ExprNamed { name: Expr::Identifier(_), arg, operator: _ } => arg,
-                FunctionArg::ExprNamed { .. } => return self.reject_unknown("this argument"),
+                FunctionArg::ExprNamed { .. } => {
+                    self.allow(false, "this argument");
+                    continue;
+                }
             };
             match arg {
                 FunctionArgExpr::Expr(expr) => self.expr(expr)?,
-                FunctionArgExpr::QualifiedWildcard(name) => self.wildcard_of(name)?,
+                FunctionArgExpr::QualifiedWildcard(name) => {
+                    let known = self.wildcard_of(name);
+                    self.collect(known);
+                }
                 FunctionArgExpr::Wildcard => {}
-                FunctionArgExpr::WildcardWithOptions(_) => self.reject_unknown("an option of *")?,
+                FunctionArgExpr::WildcardWithOptions(_) => self.allow(false, "an option of *"),
             }
         }
         Ok(())

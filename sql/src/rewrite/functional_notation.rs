@@ -1,7 +1,7 @@
 //! PostgreSQL's functional notation: `a.b` and `(expr).b` read a column or a field `b`. If there is none, they call
 //! the function, the aggregate or the cast `b` with the value before the dot.
 
-use std::ops::ControlFlow::{self, Break, Continue};
+use std::ops::ControlFlow::{self, Continue};
 
 use sqlparser::ast::{
     AccessExpr, Expr, FromTable, Ident, ObjectName, Query, Select, Statement, TableFactor, TableObject,
@@ -37,25 +37,16 @@ pub(super) struct ImplicitCall {
     pub(super) field: bool,
 }
 
-/// The first implicit call of a statement.
-pub(super) fn first(
-    names: &Names<'_>,
-    statement: &Statement,
-    targets: &[ConflictKey],
-) -> Option<ImplicitCall> {
-    let mut calls = CallFinder { names, frames: Vec::new(), alone: false };
-    if let Break(call) = walk(statement, &mut calls) {
-        return Some(call);
-    }
+/// The implicit calls of a statement.
+pub(super) fn calls(names: &Names<'_>, statement: &Statement, targets: &[ConflictKey]) -> Vec<ImplicitCall> {
+    let mut calls = CallFinder { names, frames: Vec::new(), alone: false, found: Vec::new() };
+    let _ = walk(statement, &mut calls);
     // In a conflict target a column has no table name before it.
     calls.alone = true;
-    let beside = targets.iter().flat_map(|target| target.elements.iter().chain(&target.predicate));
-    for expr in beside {
-        if let Break(call) = walk(expr, &mut calls) {
-            return Some(call);
-        }
+    for expr in targets.iter().flat_map(|target| target.elements.iter().chain(&target.predicate)) {
+        let _ = walk(expr, &mut calls);
     }
-    None
+    calls.found
 }
 
 struct CallFinder<'a, 'b> {
@@ -63,6 +54,7 @@ struct CallFinder<'a, 'b> {
     /// The enclosing queries, blocks and writes, outermost first.
     frames: Vec<NameFrame>,
     alone: bool,
+    found: Vec<ImplicitCall>,
 }
 
 /// The names of one FROM, in the order in which they come into scope.
@@ -228,19 +220,19 @@ impl CallFinder<'_, '_> {
 }
 
 impl TreeVisitor for CallFinder<'_, '_> {
-    type Break = ImplicitCall;
+    type Break = ();
 
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<ImplicitCall> {
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
         self.frames.push(NameFrame::new(FrameKind::Query));
         Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<ImplicitCall> {
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
         self.frames.pop();
         Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<ImplicitCall> {
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
         // The blocks of a set operation have separate scopes.
         if let Some(query) = self.top(FrameKind::Query) {
             *query = NameFrame::new(FrameKind::Query);
@@ -256,7 +248,7 @@ impl TreeVisitor for CallFinder<'_, '_> {
         Continue(())
     }
 
-    fn post_visit_select(&mut self, _: &Select) -> ControlFlow<ImplicitCall> {
+    fn post_visit_select(&mut self, _: &Select) -> ControlFlow<()> {
         let Some(block) = self.frames.pop() else { return Continue(()) };
         if let Some(query) = self.top(FrameKind::Query) {
             *query = NameFrame { kind: FrameKind::Query, visible: usize::MAX, ..block };
@@ -264,14 +256,14 @@ impl TreeVisitor for CallFinder<'_, '_> {
         Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<ImplicitCall> {
+    fn pre_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<()> {
         if let Some(block) = self.top(FrameKind::Block) {
             block.visible = block.read;
         }
         Continue(())
     }
 
-    fn post_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<ImplicitCall> {
+    fn post_visit_table_factor(&mut self, _: &TableFactor) -> ControlFlow<()> {
         if let Some(block) = self.top(FrameKind::Block) {
             block.read += 1;
             block.visible = block.read;
@@ -279,20 +271,22 @@ impl TreeVisitor for CallFinder<'_, '_> {
         Continue(())
     }
 
-    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<ImplicitCall> {
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
         self.frames.extend(self.write(statement).into_iter().flatten());
         Continue(())
     }
 
-    fn post_visit_statement(&mut self, _: &Statement) -> ControlFlow<ImplicitCall> {
+    fn post_visit_statement(&mut self, _: &Statement) -> ControlFlow<()> {
         while self.top(FrameKind::Write).is_some() {
             self.frames.pop();
         }
         Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<ImplicitCall> {
-        self.call(expr).map_or(Continue(()), Break)
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        let call = self.call(expr);
+        self.found.extend(call);
+        Continue(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The parser's grammar for each database.
 
+use super::sqlite_grammar::SqliteGrammar;
 use crate::dialect::Dialect;
 use sqlparser::dialect::{self, Dialect as Grammar};
 use sqlparser::parser::{Parser, ParserOptions};
@@ -8,7 +9,7 @@ use sqlparser::tokenizer::TokenWithSpan;
 pub(super) fn grammar(dialect: Dialect) -> &'static dyn Grammar {
     match dialect {
         Dialect::Postgres => &dialect::PostgreSqlDialect {},
-        Dialect::Sqlite => &dialect::SQLiteDialect {},
+        Dialect::Sqlite => &SqliteGrammar(dialect::SQLiteDialect {}),
         Dialect::MySql => &dialect::MySqlDialect {},
     }
 }

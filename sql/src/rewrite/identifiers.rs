@@ -37,6 +37,26 @@ pub(super) fn factors(item: &TableWithJoins) -> impl Iterator<Item = &TableFacto
     std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
 }
 
+/// Words that PostgreSQL does not read as the name of a table, unless they follow a dot or are quoted.
+const POSTGRES_RESERVED: &str = "
+    all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
+    column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
+    current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze from
+    full grant group having ilike in initially inner intersect into is isnull join lateral leading left like limit
+    localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary references
+    returning right select session_user similar some symmetric system_user table tablesample then to trailing true union
+    unique user using variadic verbose when where window with
+";
+
+/// A name after which a dot and a column can follow: `user` in quotes, where it was `iam.user`.
+pub(super) fn referable(dialect: Dialect, name: &Ident) -> Ident {
+    let lower = name.value.to_ascii_lowercase();
+    let reserved = dialect == Dialect::Postgres
+        && name.quote_style.is_none()
+        && POSTGRES_RESERVED.split_whitespace().any(|word| word == lower);
+    if reserved { Ident::with_quote('"', lower) } else { name.clone() }
+}
+
 pub(super) fn plain_ident(name: &str) -> Ident {
     Ident::new(name)
 }

@@ -7,7 +7,7 @@ use sqlparser::ast::{
     Assignment, AssignmentTarget, CaseWhen, ConflictTarget, Distinct, DoUpdate, Expr, GroupByExpr, Ident,
     Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction, OnInsert, Parens, Query, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, TableAliasWithoutColumns, TableFactor, TableObject,
-    TableWithJoins, Value, WildcardAdditionalOptions,
+    TableWithJoins, Value, Values, WildcardAdditionalOptions,
 };
 
 use super::conflict;
@@ -55,9 +55,10 @@ impl Pass<'_> {
         if *replace_into {
             return self.replace();
         }
-        self.no_replace(*or)?;
-        let rare = !optimizer_hints.is_empty()
-            || *overwrite
+        let kept = self.no_replace(*or);
+        self.collect(kept);
+        self.no_hints(optimizer_hints);
+        let rare = *overwrite
             || partitioned.is_some()
             || !after_columns.is_empty()
             || *has_table_keyword
@@ -69,59 +70,103 @@ impl Pass<'_> {
             || !multi_table_into_clauses.is_empty()
             || !multi_table_when_clauses.is_empty()
             || multi_table_else_clause.is_some();
-        self.allow(!rare, "a clause of this INSERT")?;
+        self.allow(!rare, "a clause of this INSERT");
         let TableObject::TableName(name) = table else {
             return self.reject_unknown("INSERT into a function");
         };
         let alias = match &*table_alias {
             None => None,
             Some(TableAliasWithoutColumns { explicit: _, alias }) => {
-                self.allow(alias.quote_style != Some('\''), "a name in quotes for text")?;
+                self.allow(alias.quote_style != Some('\''), "a name in quotes for text");
                 Some(alias)
             }
         };
-        let target = self.target(name, alias)?;
+        let target = self.target(name, alias);
+        let target = self.target_or_problem(target);
         let written = self.parts(name)?;
         if !assignments.is_empty() {
             return self.no_columns("INSERT .. SET");
         }
-        let Some(source) = source else { return self.no_columns("DEFAULT VALUES") };
+        match source {
+            Some(source) => self.insert_rows(columns, source, on.as_ref(), &target, &written)?,
+            None => self.default_values(columns, source, &target)?,
+        }
+        if let Some(on) = on {
+            // This returns the conflicting row, also one of another tenant.
+            let returns = matches!(on, OnInsert::DuplicateKeyUpdate(_)) && returning.is_some();
+            self.allow(!returns, "RETURNING behind ON DUPLICATE KEY UPDATE");
+            let checked = self.on_insert(on, &target);
+            self.collect(checked);
+        }
+        if let Some(items) = returning {
+            self.returned(items, &target.alias)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the tenant to the columns of an INSERT, and to each row of its source.
+    fn insert_rows(
+        &mut self,
+        columns: &mut Vec<ObjectName>,
+        source: &mut Query,
+        on: Option<&OnInsert>,
+        target: &WriteTarget,
+        table: &[Ident],
+    ) -> SqlResult {
         // In MySQL, ON DUPLICATE KEY UPDATE may also name the tables of the source.
         let mut body = &*source.body;
         while let SetExpr::Query(query) = body {
             body = &query.body;
         }
-        if let (Some(OnInsert::DuplicateKeyUpdate(_)), SetExpr::Select(select)) = (&*on, body) {
+        if let (Some(OnInsert::DuplicateKeyUpdate(_)), SetExpr::Select(select)) = (on, body) {
             for item in &select.from {
-                self.distinct_from(&target, factors(item))?;
+                let distinct = self.distinct_from(target, factors(item));
+                self.collect(distinct);
             }
         }
-        match &target.column {
-            Some(column) => {
-                if columns.is_empty() {
-                    return self.no_columns("without a list of columns");
-                }
-                for name in &*columns {
-                    self.check_settable(name, Some(column))?;
-                    self.no_command(name, &written)?;
-                }
-                let last = self.stamp_source(source)?;
-                if self.takes_guard() {
-                    let at = if last { columns.len() } else { 0 };
-                    columns
-                        .insert(at, ObjectName(vec![ObjectNamePart::Identifier(self.column_ident(column))]));
-                }
-            }
-            None => self.query(source, At::Within)?,
+        let Some(column) = &target.column else { return self.query(source, At::Within) };
+        if columns.is_empty() {
+            let listed = self.no_columns("without a list of columns");
+            self.collect(listed);
         }
-        if let Some(on) = on {
-            // This returns the conflicting row, also one of another tenant.
-            let returns = matches!(on, OnInsert::DuplicateKeyUpdate(_)) && returning.is_some();
-            self.allow(!returns, "RETURNING behind ON DUPLICATE KEY UPDATE")?;
-            self.on_insert(on, &target)?;
+        for name in &*columns {
+            let settable =
+                self.check_settable(name, Some(column)).and_then(|()| self.no_command(name, table));
+            self.collect(settable);
         }
-        if let Some(items) = returning {
-            self.items(items)?;
+        let last = self.stamp_source(source)?;
+        if self.takes_guard() {
+            let at = if last { columns.len() } else { 0 };
+            columns.insert(at, ObjectName(vec![ObjectNamePart::Identifier(self.column_ident(column))]));
+        }
+        Ok(())
+    }
+
+    /// `INSERT INTO t DEFAULT VALUES` becomes `INSERT INTO t (tenant_id) VALUES ($1)`, which leaves every other column
+    /// to its default too.
+    fn default_values(
+        &mut self,
+        columns: &mut Vec<ObjectName>,
+        source: &mut Option<Box<Query>>,
+        target: &WriteTarget,
+    ) -> SqlResult {
+        if !columns.is_empty() || self.dialect == Dialect::MySql {
+            return self.no_columns("DEFAULT VALUES");
+        }
+        if let Some(column) = &target.column
+            && self.takes_guard()
+        {
+            columns.push(ObjectName(vec![ObjectNamePart::Identifier(self.column_ident(column))]));
+            let row = Parens {
+                opening_token: AttachedToken::empty(),
+                content: vec![self.tenant()],
+                closing_token: AttachedToken::empty(),
+            };
+            let values = Values { explicit_row: false, value_keyword: false, rows: vec![row] };
+            let mut rows = query(Vec::new(), Vec::new(), None);
+            *rows.body = SetExpr::Values(values);
+            *source = Some(Box::new(rows));
+            self.dropped.push("DEFAULT".to_owned());
         }
         Ok(())
     }
@@ -209,7 +254,10 @@ impl Pass<'_> {
                     None => {}
                     // A constraint is one key already.
                     Some(ConflictTarget::OnConstraint(name)) => self.parts(name).map(drop)?,
-                    Some(ConflictTarget::Columns(columns)) => self.conflict_target(columns, target)?,
+                    Some(ConflictTarget::Columns(columns)) => {
+                        let checked = self.conflict_target(columns, target);
+                        self.collect(checked);
+                    }
                 }
                 match action {
                     OnConflictAction::DoNothing => Ok(()),
@@ -240,14 +288,15 @@ impl Pass<'_> {
     /// Adds the tenant column to a conflict target, since unique keys begin with the tenant. A target that is a
     /// declared global key (or one of the snapshot) stays as written.
     fn conflict_target(&mut self, columns: &mut Vec<Ident>, target: &WriteTarget) -> SqlResult {
-        let number = conflict::number(columns);
+        // A statement with a reserved name is rejected already, and its number may not exist.
+        let number = conflict::number(columns).filter(|n| *n < self.targets.len());
         let mut elements = match number {
             None => columns.iter().cloned().map(Expr::Identifier).collect(),
             Some(n) => std::mem::take(&mut self.targets[n].elements),
         };
         let predicate = number.and_then(|n| self.targets[n].predicate.as_ref());
         let queries = elements.iter().chain(predicate).any(|expr| walk(expr, &mut QueryFinder).is_break());
-        self.allow(!queries, "a query in a conflict target")?;
+        self.allow(!queries, "a query in a conflict target");
         self.exprs(&mut elements)?;
         if let Some(column) = &target.column {
             let key = elements.iter().map(Expr::to_string).collect::<Vec<_>>().join(",");

@@ -12,10 +12,12 @@ impl Pass<'_> {
         match value {
             Value::Number(text, _) => {
                 let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-_".contains(&b));
-                self.allow(plain, "this number")
+                self.allow(plain, "this number");
+                Ok(())
             }
             Value::HexStringLiteral(text) => {
-                self.allow(text.bytes().all(|b| b.is_ascii_hexdigit()), "this hexadecimal text")
+                self.allow(text.bytes().all(|b| b.is_ascii_hexdigit()), "this hexadecimal text");
+                Ok(())
             }
             Value::Placeholder(text) => {
                 let sign = if self.dialect == Dialect::Postgres { '$' } else { '?' };

@@ -16,20 +16,25 @@ mod groups;
 mod guard;
 mod identifiers;
 mod insert;
+mod instead;
 mod join;
 mod lexer;
 mod literal;
+mod locks;
 #[cfg(test)]
 mod mutants;
 mod names;
 mod nulls;
+mod operator;
 mod parameters;
 mod parse;
 mod pass;
+mod problems;
 mod prove;
 mod query;
 mod rewritten;
 mod script;
+mod sqlite_grammar;
 mod stack;
 mod table_names;
 mod text;
@@ -41,6 +46,7 @@ use self::names::Names;
 use self::parameters::{in_order, in_place};
 use self::parse::{GUARDED_RECURSION, RECURSION, is_too_deep, located, parse};
 use self::pass::Pass;
+use self::problems::Problems;
 use self::stack::with_stack;
 use self::text::ScannedText;
 use self::tokens::{place, tokens};
@@ -51,7 +57,8 @@ pub use nulls::check_nullability;
 pub use parameters::Bind;
 pub use rewritten::Rewritten;
 pub use script::{relations, statements};
-use sqlparser::tokenizer::Span;
+use sqlparser::ast::Statement;
+use sqlparser::tokenizer::{Span, Token};
 use std::collections::BTreeSet;
 
 /// Scopes a statement to a tenant: the statement reads and writes every tenant table through a guard.
@@ -85,13 +92,17 @@ fn run(
     schema: &Schema,
     skipped_guard: Option<usize>,
 ) -> Result<(Rewritten, usize), Rejection> {
-    let text = text::read(dialect, sql)?;
+    let mut problems = Problems::default();
+    let text = match text::scan(dialect, sql, &mut problems) {
+        Ok(text) => text,
+        Err(problem) => return problems.end(sql, Err(problem)),
+    };
     if dialect == Dialect::MySql && schema.tenant_type() == Some(TenantType::Text) {
         let why = "MySQL compares a tenant column of type text by its collation, in which `a` and `A` can be one tenant";
         let how = "make the column BINARY(16) or BIGINT, and declare it under `type` in tenancy.toml";
         return Err(Rejection::new(Code::Construct, sql, (1, 1, 1), explain(why, how)));
     }
-    with_stack(sql, text.depth, || scope(dialect, sql, schema, skipped_guard, text))
+    with_stack(sql, text.depth, || scope(dialect, sql, schema, skipped_guard, text, problems))
 }
 
 fn scope(
@@ -100,41 +111,57 @@ fn scope(
     schema: &Schema,
     skipped_guard: Option<usize>,
     text: ScannedText,
+    problems: Problems,
 ) -> Result<(Rewritten, usize), Rejection> {
-    let whole = text.tokens.first().map_or_else(Span::empty, |token| token.span);
+    let first = text.tokens.iter().find(|token| !matches!(token.token, Token::Whitespace(_)));
+    let whole = first.map_or_else(Span::empty, |token| token.span);
+    let mut instead = instead::instead(&text.tokens);
     let reject = |code, span, explanation| Rejection::new(code, sql, place(span), explanation);
-    let (mut statements, targets) = parse(dialect, text.tokens, RECURSION).map_err(|why| {
+    let parsed = parse(dialect, text.tokens, RECURSION).map_err(|why| {
+        // The parser does not know all of these statements.
+        if let Some(explanation) = instead.take() {
+            return reject(Code::Statement, whole, explanation);
+        }
         let span = located(&why).unwrap_or(whole);
         let code = if is_too_deep(&why) { Code::TooDeep } else { Code::Syntax };
-        reject(code, span, explain(why, "write it in the database's syntax, or in a simpler form"))
-    })?;
-    if statements.len() != 1 {
-        let why = format!("{} statements; only one at a time is analysed", statements.len());
-        return Err(reject(Code::NotOneStatement, whole, explain(why, "run one statement")));
-    }
-    let mut statement = statements.remove(0);
+        let help = parse::simpler(&why);
+        reject(code, span, explain(why, help))
+    });
+    let one = parsed.and_then(|(statements, targets)| match <[Statement; 1]>::try_from(statements) {
+        Ok([statement]) => Ok((statement, targets)),
+        Err(statements) => {
+            let why = format!("{} statements; only one at a time is analysed", statements.len());
+            let help = "run one at a time; `db.begin(&ctx)` starts a transaction for several";
+            Err(reject(Code::NotOneStatement, whole, explain(why, help)))
+        }
+    });
+    let (mut statement, targets) = match one {
+        Ok(one) => one,
+        Err(problem) => return problems.end(sql, Err(problem)),
+    };
     let mut pass = Pass {
         dialect,
         schema,
         sql,
         binds: text.binds,
         names: Names::of(dialect, schema, &statement),
+        instead,
         targets,
         cte_scopes: Vec::new(),
         cte_names: BTreeSet::new(),
         last_span: whole,
         tables: BTreeSet::new(),
         tables_read: BTreeSet::new(),
-        dropped_schemas: Vec::new(),
+        dropped: Vec::new(),
         writes: false,
+        returning: None,
         table_count: 0,
         guards: 0,
         skipped_guard,
+        problems,
     };
-    let call = functional_notation::first(&pass.names, &statement, &pass.targets);
-    pass.statement(&mut statement)?;
-    pass.no_call(call)?;
-    let printed = conflict::put_back(statement.to_string(), &pass.targets);
+    pass.check(&mut statement)?;
+    let printed = locks::put_back(conflict::put_back(statement.to_string(), &pass.targets));
     let (again, targets) = tokens(dialect, &printed)
         .map_err(|e| e.why().to_owned())
         .and_then(|tokens| parse(dialect, tokens, GUARDED_RECURSION))
@@ -147,7 +174,7 @@ fn scope(
             explain("its rewritten text would have another meaning", "write it in a simpler form");
         return Err(reject(Code::Syntax, whole, explanation));
     }
-    compare::compare(dialect, schema, sql, &printed, std::mem::take(&mut pass.dropped_schemas))
+    compare::compare(dialect, schema, sql, &printed, std::mem::take(&mut pass.dropped))
         .map_err(|why| reject(Code::Syntax, whole, explain(why, "write it in a simpler form")))?;
     prove::prove(dialect, schema, &again[0], &targets, &pass.tenant()).map_err(|why| {
         reject(Code::Unproven, whole, explain(why, "please report this statement; it is a bug in this crate"))

@@ -1,7 +1,7 @@
 //! Mutation tests: the second pass must reject a statement if one guard is left out or changed.
 
 #[path = "../../tests/cases/mod.rs"]
-mod cases;
+pub(super) mod cases;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -2,6 +2,7 @@
 
 use super::conflict::{self, ConflictKey};
 use super::grammar::parser;
+use super::locks;
 use super::stack::with_stack;
 use super::text::ScannedText;
 use crate::dialect::Dialect;
@@ -20,6 +21,7 @@ pub(super) fn parse(
     tokens: Vec<TokenWithSpan>,
     recursion: usize,
 ) -> Result<(Vec<Statement>, Vec<ConflictKey>), String> {
+    let tokens = conflict::separate(locks::replace(dialect, tokens));
     conflict::take(dialect, tokens, recursion)
         .and_then(|(tokens, targets)| Ok((parser(dialect, tokens, recursion).parse_statements()?, targets)))
         .map_err(|e| e.to_string())
@@ -33,10 +35,19 @@ pub(super) fn statements_of(
 ) -> Result<Vec<Statement>, Rejection> {
     with_stack(sql, text.depth, || {
         parse(dialect, text.tokens, RECURSION).map(|(statements, _)| statements).map_err(|why| {
-            let explanation = explain(why, "write it in the database's syntax, or in a simpler form");
-            Rejection::new(Code::Syntax, sql, (1, 1, 1), explanation)
+            let help = simpler(&why);
+            Rejection::new(Code::Syntax, sql, (1, 1, 1), explain(why, help))
         })
     })
+}
+
+/// How to write a text that the parser cannot read, by its message.
+pub(super) fn simpler(why: &str) -> &'static str {
+    // `UPDATE t SET prefs['color'] = ..`
+    if why.contains("Expected: =, found: [") {
+        return "assign the whole value: `prefs = jsonb_set(prefs, '{color}', $1)`, or `list = array_append(list, $1)`";
+    }
+    "write it in the database's syntax, or in a simpler form"
 }
 
 pub(super) fn is_too_deep(why: &str) -> bool {

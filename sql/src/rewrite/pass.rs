@@ -1,14 +1,16 @@
 //! [`Pass`]: the state of the first pass over one statement. The files that walk the tree add its methods.
 
 use super::conflict::ConflictKey;
+use super::functional_notation;
 use super::identifiers::fold;
 use super::names::Names;
 use super::parameters::tenant;
+use super::problems::Problems;
 use super::tokens::place;
 use crate::dialect::Dialect;
-use crate::rejection::{Code, Rejection, explain};
+use crate::rejection::{Code, Explanation, Rejection, explain};
 use crate::schema::Schema;
-use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart};
+use sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart, OptimizerHint, Statement};
 use sqlparser::tokenizer::Span;
 use std::collections::BTreeSet;
 
@@ -21,6 +23,8 @@ pub(super) struct Pass<'a> {
     pub(super) binds: usize,
     /// The meaning of the names before a dot.
     pub(super) names: Names<'a>,
+    /// What to write instead, if the statement is not about rows.
+    pub(super) instead: Option<Explanation>,
     /// The conflict targets, which are kept apart from the tree.
     pub(super) targets: Vec<ConflictKey>,
     /// The CTEs in scope, innermost last.
@@ -32,18 +36,42 @@ pub(super) struct Pass<'a> {
     pub(super) tables: BTreeSet<String>,
     /// The tables that are read, without the target of a write.
     pub(super) tables_read: BTreeSet<String>,
-    /// The schemas that were removed before the names of columns.
-    pub(super) dropped_schemas: Vec<String>,
+    /// The words that were removed: schemas before the names of columns, and DEFAULT before VALUES.
+    pub(super) dropped: Vec<String>,
     pub(super) writes: bool,
+    /// The target of the write whose RETURNING is checked.
+    pub(super) returning: Option<Ident>,
     /// The number of tables read so far.
     pub(super) table_count: usize,
     pub(super) guards: usize,
     pub(super) skipped_guard: Option<usize>,
+    /// What is wrong with the statement so far.
+    pub(super) problems: Problems,
 }
 
+/// The result of the check of one part. An error ends the check of the part that contains it; the parts that
+/// [`Pass::collect`] encloses go on.
 pub(super) type SqlResult<T = ()> = Result<T, Rejection>;
 
 impl Pass<'_> {
+    /// Checks and rewrites the statement. It must not be printed unless this returns `Ok`.
+    pub(super) fn check(&mut self, statement: &mut Statement) -> SqlResult {
+        let calls = functional_notation::calls(&self.names, statement, &self.targets);
+        let checked = self.statement(statement);
+        for call in calls {
+            let known = self.no_call(call);
+            self.collect(known);
+        }
+        std::mem::take(&mut self.problems).end(self.sql, checked)
+    }
+
+    /// Adds the problem of a part, so that the rest of the statement is checked too.
+    pub(super) fn collect(&mut self, checked: SqlResult) {
+        if let Err(problem) = checked {
+            self.problems.push(problem);
+        }
+    }
+
     pub(super) fn reject<T>(
         &self,
         code: Code,
@@ -61,8 +89,17 @@ impl Pass<'_> {
         )
     }
 
-    pub(super) fn allow(&self, known: bool, what: &str) -> SqlResult {
-        if known { Ok(()) } else { self.reject_unknown(what) }
+    /// Adds a problem if a part is not known.
+    pub(super) fn allow(&mut self, known: bool, what: &str) {
+        if !known {
+            let unknown = self.reject_unknown(what);
+            self.collect(unknown);
+        }
+    }
+
+    /// Rejects optimizer hints, which are a problem of their comment already.
+    pub(super) fn no_hints(&mut self, hints: &[OptimizerHint]) {
+        self.allow(hints.is_empty() || self.problems.contains(Code::Comment), "an optimizer hint");
     }
 
     pub(super) fn point_at(&mut self, span: Span) {

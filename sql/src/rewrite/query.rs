@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, LimitClause, LockClause, NamedWindowDefinition,
-    NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, OrderBySort, Parens, Query,
-    Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement,
-    Values, WildcardAdditionalOptions, With,
+    Cte, Distinct, Expr, GroupByExpr, GroupByWithModifier, Ident, LimitClause, LockClause,
+    NamedWindowDefinition, NamedWindowExpr, Offset, OrderBy, OrderByExpr, OrderByKind, OrderByOptions,
+    OrderBySort, Parens, Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    SetQuantifier, Statement, Values, WildcardAdditionalOptions, With,
 };
 
+use super::instead::not_about_rows;
 use super::pass::{Pass, SqlResult};
 use super::walk::{TreeVisitor, walk};
 use crate::dialect::Dialect;
-use crate::rejection::Code;
+use crate::rejection::{Code, Explanation};
 
 /// The largest number of CTEs of one statement: each table is looked up among all CTEs in scope.
 const MOST_CTES: usize = 64;
@@ -44,15 +45,22 @@ impl Pass<'_> {
             Statement::Update(update) => self.update(update),
             Statement::Delete(delete) => self.delete(delete),
             Statement::Merge(merge) => self.merge(merge),
-            _ => self.reject(
-                Code::Statement,
-                "not a statement about the rows of a tenant",
-                "run it outside of a scope, as the database's owner: migrations and settings belong to no tenant",
-            ),
+            _ => {
+                let Explanation { why, help } = self.instead.take().unwrap_or_else(not_about_rows);
+                self.reject(Code::Statement, why, help)
+            }
         }
     }
 
     pub(super) fn query(&mut self, query: &mut Query, at: At) -> SqlResult {
+        // In a query within RETURNING, other tables are in scope.
+        let returning = self.returning.take();
+        let checked = self.query_parts(query, at);
+        self.returning = returning;
+        checked
+    }
+
+    fn query_parts(&mut self, query: &mut Query, at: At) -> SqlResult {
         let Query {
             with,
             body,
@@ -68,8 +76,8 @@ impl Pass<'_> {
         self.allow(
             for_clause.is_none() && settings.is_none() && format_clause.is_none(),
             "FOR, SETTINGS or FORMAT",
-        )?;
-        self.allow(pipe_operators.is_empty(), "a pipe")?;
+        );
+        self.allow(pipe_operators.is_empty(), "a pipe");
         let known = self.cte_scopes.len();
         if let Some(with) = with {
             self.with(with, at)?;
@@ -77,7 +85,7 @@ impl Pass<'_> {
         for LockClause { lock_type: _, of, nonblock: _ } in &*locks {
             self.writes = true;
             let copied = self.dialect == Dialect::MySql;
-            self.allow(of.is_none() || !copied, "FOR UPDATE OF")?;
+            self.allow(of.is_none() || !copied, "FOR UPDATE OF");
         }
         let ordered_by: Vec<&Expr> = match order_by.as_ref().map(|order_by| &order_by.kind) {
             Some(OrderByKind::Expressions(exprs)) if self.dialect == Dialect::Postgres => {
@@ -85,14 +93,15 @@ impl Pass<'_> {
             }
             _ => Vec::new(),
         };
-        self.set_expr(body, at, locks, &ordered_by)?;
+        let checked = self.set_expr(body, at, locks, &ordered_by);
+        self.collect(checked);
         if let Some(order_by) = order_by {
             self.order_by(order_by)?;
         }
         match limit_clause {
             None => {}
             Some(LimitClause::LimitOffset { limit, offset, limit_by }) => {
-                self.allow(limit_by.is_empty(), "LIMIT BY")?;
+                self.allow(limit_by.is_empty(), "LIMIT BY");
                 self.optional_expr(limit.as_mut())?;
                 if let Some(Offset { value, rows: _ }) = offset {
                     self.expr(value)?;
@@ -105,7 +114,7 @@ impl Pass<'_> {
         }
         if let Some(fetch) = fetch {
             let sqlparser::ast::Fetch { with_ties: _, percent, quantity } = fetch;
-            self.allow(!*percent, "FETCH PERCENT")?;
+            self.allow(!*percent, "FETCH PERCENT");
             self.optional_expr(quantity.as_mut())?;
         }
         self.cte_scopes.truncate(known);
@@ -117,10 +126,11 @@ impl Pass<'_> {
         let at = if at == At::Top { At::Cte } else { At::Within };
         self.cte_scopes.push(Vec::new());
         for Cte { alias, query, from, materialized: _, closing_paren_token: _ } in cte_tables {
-            self.allow(from.is_none(), "WITH .. FROM")?;
-            self.alias(alias)?;
+            self.allow(from.is_none(), "WITH .. FROM");
+            self.alias(alias);
             let name = self.fold(&alias.name);
-            self.not_a_catalog(&name)?;
+            let named = self.not_a_catalog(&name);
+            self.collect(named);
             if *recursive {
                 self.in_sight(name.clone());
             }
@@ -153,14 +163,16 @@ impl Pass<'_> {
                     set_quantifier,
                     SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None
                 );
-                self.allow(known, "BY NAME")?;
-                self.set_expr(left, At::Within, locks, &[])?;
+                self.allow(known, "BY NAME");
+                let checked = self.set_expr(left, At::Within, locks, &[]);
+                self.collect(checked);
                 self.set_expr(right, At::Within, locks, &[])
             }
             SetExpr::Values(values) => self.values(values),
             SetExpr::Insert(Statement::Insert(insert)) if self.may_write(at) => self.insert(insert),
             SetExpr::Update(Statement::Update(update)) if self.may_write(at) => self.update(update),
             SetExpr::Delete(Statement::Delete(delete)) if self.may_write(at) => self.delete(delete),
+            SetExpr::Merge(Statement::Merge(merge)) if self.may_write(at) => self.merge(merge),
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
                 self.reject_unknown("a write within a query")
             }
@@ -216,9 +228,9 @@ impl Pass<'_> {
             flavor,
         } = select;
         self.point_at(select_token.0.span);
-        self.allow(optimizer_hints.is_empty(), "an optimizer hint")?;
-        self.allow(select_modifiers.is_none(), "a modifier of SELECT")?;
-        self.allow(into.is_none(), "SELECT INTO")?;
+        self.no_hints(optimizer_hints);
+        self.allow(select_modifiers.is_none(), "a modifier of SELECT");
+        self.allow(into.is_none(), "SELECT INTO");
         let rare = top.is_some()
             || exclude.is_some()
             || !lateral_views.is_empty()
@@ -230,7 +242,7 @@ impl Pass<'_> {
             || qualify.is_some()
             || value_table_mode.is_some()
             || *flavor != SelectFlavor::Standard;
-        self.allow(!rare, "a clause of another database")?;
+        self.allow(!rare, "a clause of another database");
         match distinct {
             None | Some(Distinct::All | Distinct::Distinct) => {}
             Some(Distinct::On(exprs)) => self.exprs(exprs)?,
@@ -239,10 +251,10 @@ impl Pass<'_> {
         self.optional_expr(selection.as_mut())?;
         let mut grouped = false;
         match group_by {
-            GroupByExpr::All(_) => self.reject_unknown("GROUP BY ALL")?,
+            GroupByExpr::All(_) => self.allow(false, "GROUP BY ALL"),
             GroupByExpr::Expressions(exprs, modifiers) => {
                 let known = modifiers.iter().all(|modifier| *modifier == GroupByWithModifier::Rollup);
-                self.allow(known, "a modifier of GROUP BY")?;
+                self.allow(known, "a modifier of GROUP BY");
                 grouped = !exprs.is_empty();
                 self.exprs(exprs)?;
             }
@@ -254,7 +266,8 @@ impl Pass<'_> {
                 NamedWindowExpr::WindowSpec(spec) => self.window(spec)?,
             }
         }
-        self.distinct_aliases(from)?;
+        let distinct_names = self.distinct_aliases(from);
+        self.collect(distinct_names);
         let alone = at == At::Top && from.len() == 1 && from.iter().all(|item| item.joins.is_empty());
         let grouped = grouped && self.dialect == Dialect::Postgres;
         let (mut guards, mut filled_up) = (Vec::new(), Vec::new());
@@ -280,6 +293,14 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Checks the items of a RETURNING.
+    pub(super) fn returned(&mut self, items: &mut [SelectItem], target: &Ident) -> SqlResult {
+        self.returning = Some(target.clone());
+        let checked = self.items(items);
+        self.returning = None;
+        checked
+    }
+
     pub(super) fn items(&mut self, items: &mut [SelectItem]) -> SqlResult {
         for item in items {
             match item {
@@ -287,25 +308,26 @@ impl Pass<'_> {
                 SelectItem::ExprWithAlias { expr, alias } => {
                     // For PostgreSQL `mood 'sad'` is a value of the type `mood`.
                     let text = alias.quote_style == Some('\'') && self.dialect == Dialect::Postgres;
-                    self.point_at_ident(alias);
-                    self.allow(!text, "a text behind a name")?;
                     self.expr(expr)?;
+                    self.point_at_ident(alias);
+                    self.allow(!text, "a text behind a name");
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
-                    self.wildcard_of(name)?;
-                    self.wildcard(options)?;
+                    let known = self.wildcard_of(name);
+                    self.collect(known);
+                    self.wildcard(options);
                 }
-                SelectItem::Wildcard(options) => self.wildcard(options)?,
+                SelectItem::Wildcard(options) => self.wildcard(options),
                 SelectItem::ExprWithAliases { .. }
                 | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _) => {
-                    self.reject_unknown("this item")?;
+                    self.allow(false, "this item");
                 }
             }
         }
         Ok(())
     }
 
-    fn wildcard(&self, options: &WildcardAdditionalOptions) -> SqlResult {
+    fn wildcard(&mut self, options: &WildcardAdditionalOptions) {
         let WildcardAdditionalOptions {
             wildcard_token: _,
             opt_ilike,
@@ -321,12 +343,12 @@ impl Pass<'_> {
             && opt_replace.is_none()
             && opt_rename.is_none()
             && opt_alias.is_none();
-        self.allow(plain, "an option of *")
+        self.allow(plain, "an option of *");
     }
 
     fn order_by(&mut self, order_by: &mut OrderBy) -> SqlResult {
         let OrderBy { kind, interpolate } = order_by;
-        self.allow(interpolate.is_none(), "INTERPOLATE")?;
+        self.allow(interpolate.is_none(), "INTERPOLATE");
         match kind {
             OrderByKind::All(_) => self.reject_unknown("ORDER BY ALL"),
             OrderByKind::Expressions(exprs) => self.order_exprs(exprs),
@@ -336,11 +358,13 @@ impl Pass<'_> {
     pub(super) fn order_exprs(&mut self, exprs: &mut [OrderByExpr]) -> SqlResult {
         for OrderByExpr { expr, options, with_fill } in exprs {
             let OrderByOptions { sort, nulls_first: _ } = options;
-            self.allow(with_fill.is_none(), "WITH FILL")?;
-            if let Some(OrderBySort::Using(_)) = sort {
-                self.reject(Code::Operator, "ORDER BY USING names an operator", "write ASC or DESC")?;
-            }
+            self.allow(with_fill.is_none(), "WITH FILL");
             self.expr(expr)?;
+            if let Some(OrderBySort::Using(_)) = sort {
+                let known =
+                    self.reject(Code::Operator, "ORDER BY USING names an operator", "write ASC or DESC");
+                self.collect(known);
+            }
         }
         Ok(())
     }

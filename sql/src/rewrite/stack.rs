@@ -4,9 +4,9 @@ use crate::rejection::{Code, Rejection, explain};
 
 /// Deeper statements run on a separate stack: without optimisation the parser needs more than 100 KiB for each nested
 /// query, and the caller may have little stack left.
-const SHALLOW: usize = 10;
+pub(super) const SHALLOW: usize = 10;
 
-const STACK: usize = 64 * 1024 * 1024;
+const STACK: usize = 256 * 1024 * 1024;
 
 /// Runs `work` on the caller's stack, or for deep texts on a larger one.
 pub(super) fn with_stack<T: Send>(

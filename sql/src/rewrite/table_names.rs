@@ -80,11 +80,13 @@ impl Pass<'_> {
     pub(super) fn table_name(&self, parts: &[Ident]) -> SqlResult<String> {
         self.no_dot(parts)?;
         self.no_text(parts)?;
-        for part in parts {
+        for (n, part) in parts.iter().enumerate() {
             self.not_a_catalog(&part.value.to_ascii_lowercase())?;
             let lower = part.value.to_ascii_lowercase();
             let reserved =
                 lower == "select" || (self.dialect == Dialect::Postgres && RESERVED_WORDS.contains(&&*lower));
+            // After a dot any word of PostgreSQL is a name.
+            let reserved = reserved && (n == 0 || self.dialect != Dialect::Postgres);
             if part.quote_style.is_none() && reserved {
                 let why = format!("`{lower}` is a keyword of the database and not a table's name");
                 return self.reject(Code::Name, why, "remove it; if it is a name, quote it");
@@ -152,20 +154,21 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) fn optional_alias(&mut self, alias: Option<&TableAlias>) -> SqlResult {
-        alias.map_or(Ok(()), |alias| self.alias(alias))
+    pub(super) fn optional_alias(&mut self, alias: Option<&TableAlias>) {
+        if let Some(alias) = alias {
+            self.alias(alias);
+        }
     }
 
-    pub(super) fn alias(&mut self, alias: &TableAlias) -> SqlResult {
+    pub(super) fn alias(&mut self, alias: &TableAlias) {
         let TableAlias { explicit: _, name, columns, at } = alias;
         self.point_at_ident(name);
-        self.allow(at.is_none(), "AT")?;
-        self.allow(name.quote_style != Some('\''), "a name in quotes for text")?;
+        self.allow(at.is_none(), "AT");
+        self.allow(name.quote_style != Some('\''), "a name in quotes for text");
         for TableAliasColumnDef { name: _, data_type } in columns {
             if let Some(data_type) = data_type {
-                self.data_type(data_type)?;
+                self.data_type(data_type);
             }
         }
-        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use super::depth::depth;
 use super::identifiers::RESERVED;
 use super::parameters::{number, numbered};
+use super::problems::Problems;
 use super::tokens::{place, tokens};
 use crate::dialect::Dialect;
 use crate::rejection::{Code, Explanation, Rejection, explain};
@@ -21,16 +22,20 @@ pub(super) struct ScannedText {
     pub(super) depth: usize,
 }
 
+/// Reads a text, or rejects it with everything that is wrong with its tokens.
 pub(super) fn read(dialect: Dialect, sql: &str) -> Result<ScannedText, Rejection> {
+    let mut problems = Problems::default();
+    let scanned = scan(dialect, sql, &mut problems);
+    problems.end(sql, scanned)
+}
+
+/// Reads a text that can be parsed, and adds what is wrong with its tokens to `problems`.
+pub(super) fn scan(dialect: Dialect, sql: &str, problems: &mut Problems) -> Result<ScannedText, Rejection> {
     let reject =
         |code, span: Span, explanation: Explanation| Rejection::new(code, sql, place(span), explanation);
     if sql.len() > LONGEST {
         let why = format!("the statement has {} bytes; at most {LONGEST} are accepted", sql.len());
-        return Err(reject(
-            Code::TooLong,
-            Span::empty(),
-            explain(why, "bind the values instead of writing them out"),
-        ));
+        return Err(reject(Code::TooLong, Span::empty(), explain(why, shorter(dialect, sql))));
     }
     if let Some((at, _)) = sql.match_indices('\0').next() {
         let line = sql[..at].matches('\n').count() + 1;
@@ -44,7 +49,7 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<ScannedText, Rejection
     let tokens = tokens(dialect, sql)?;
     for token in &tokens {
         if let Some((code, explanation)) = token_problem(dialect, &token.token) {
-            return Err(reject(code, token.span, explanation));
+            problems.push(reject(code, token.span, explanation));
         }
     }
     for three in tokens.windows(3) {
@@ -59,7 +64,7 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<ScannedText, Rejection
             && escaped(first, name)
         {
             let explanation = explain("a name with escapes in it", "write the name without escapes");
-            return Err(reject(Code::Name, one.span, explanation));
+            problems.push(reject(Code::Name, one.span, explanation));
         }
     }
     let mut tokens = null_tests(dialect, tokens);
@@ -67,6 +72,26 @@ pub(super) fn read(dialect: Dialect, sql: &str) -> Result<ScannedText, Rejection
     let binds = number(dialect, &mut tokens)
         .map_err(|(span, explanation)| reject(Code::Placeholder, span, explanation))?;
     Ok(ScannedText { tokens, binds, depth })
+}
+
+/// How to write a text shorter: many parameters become one, and values become parameters.
+fn shorter(dialect: Dialect, sql: &str) -> &'static str {
+    /// More parameters than a statement has for single values.
+    const MANY: usize = 100;
+    let sign = if dialect == Dialect::Postgres { '$' } else { '?' };
+    if sql.matches(sign).count() <= MANY {
+        return "bind the values instead of writing them out";
+    }
+    match dialect {
+        Dialect::Postgres => {
+            "bind one array instead of many values: `= ANY($1)`, or INSERT .. SELECT * FROM unnest($1::int[], $2::text[]); \
+             or run it in parts"
+        }
+        Dialect::Sqlite => {
+            "bind one JSON array instead of many values: `IN (SELECT value FROM json_each($1))`; or run it in parts"
+        }
+        Dialect::MySql => "run it in parts, with fewer values each",
+    }
 }
 
 /// Replaces `a ISNULL` and `a NOTNULL` by `a IS NULL` and `a IS NOT NULL`: the parser reads ISNULL as a name.

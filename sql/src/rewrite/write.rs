@@ -1,7 +1,7 @@
 //! UPDATE, DELETE and MERGE: a predicate limits the target to the tenant's rows. INSERT is in `insert.rs`.
 
 use super::guard::guarded;
-use super::identifiers::{alias_of, factors};
+use super::identifiers::{alias_of, factors, referable};
 use super::pass::{Pass, SqlResult};
 use crate::dialect::Dialect;
 use crate::rejection::Code;
@@ -22,7 +22,22 @@ pub(super) struct WriteTarget {
     pub(super) table: String,
 }
 
+impl WriteTarget {
+    /// The target of a write that is rejected because of its target. The rest of the write is checked too.
+    fn rejected() -> Self {
+        Self { alias: Ident::new(""), column: None, table: String::new() }
+    }
+}
+
 impl Pass<'_> {
+    /// The target of a write; of a rejected target, a stand-in for the check of the rest.
+    pub(super) fn target_or_problem(&mut self, target: SqlResult<WriteTarget>) -> WriteTarget {
+        target.unwrap_or_else(|problem| {
+            self.problems.push(problem);
+            WriteTarget::rejected()
+        })
+    }
+
     pub(super) fn target(&mut self, name: &ObjectName, alias: Option<&Ident>) -> SqlResult<WriteTarget> {
         self.writes = true;
         let parts = self.parts(name)?;
@@ -41,9 +56,12 @@ impl Pass<'_> {
         }
         let column = access.tenant.map(str::to_owned);
         self.tables.insert(name.clone());
-        match alias.or(parts.last()) {
-            Some(alias) => Ok(WriteTarget { alias: alias.clone(), column, table: name }),
-            None => self.reject_unknown("a table without a name"),
+        match (alias, parts.last()) {
+            (Some(alias), _) => Ok(WriteTarget { alias: alias.clone(), column, table: name }),
+            (None, Some(last)) => {
+                Ok(WriteTarget { alias: referable(self.dialect, last), column, table: name })
+            }
+            (None, None) => self.reject_unknown("a table without a name"),
         }
     }
 
@@ -71,8 +89,8 @@ impl Pass<'_> {
             && json_path.is_none()
             && sample.is_none()
             && alias.as_ref().is_none_or(|alias| alias.columns.is_empty());
-        self.allow(plain, "a clause of this table")?;
-        self.optional_alias(alias.as_ref())?;
+        self.allow(plain, "a clause of this table");
+        self.optional_alias(alias.as_ref());
         self.target(name, alias.as_ref().map(|alias| &alias.name))
     }
 
@@ -84,7 +102,7 @@ impl Pass<'_> {
     ) -> SqlResult {
         for factor in sources {
             if let TableFactor::NestedJoin { .. } = factor {
-                self.reject_unknown("a join in parentheses beside the target of a write")?;
+                self.allow(false, "a join in parentheses beside the target of a write");
             }
             let Some(alias) = alias_of(factor) else { continue };
             if alias.value.eq_ignore_ascii_case(&target.alias.value) {
@@ -111,13 +129,17 @@ impl Pass<'_> {
             limit,
         } = update;
         self.point_at(update_token.0.span);
-        self.allow(optimizer_hints.is_empty() && output.is_none(), "a clause of another database")?;
-        self.no_replace(*or)?;
-        let target = self.target_factor(relation)?;
-        self.distinct_from(&target, joins.iter().map(|join| &join.relation))?;
+        self.no_hints(optimizer_hints);
+        self.allow(output.is_none(), "a clause of another database");
+        let kept = self.no_replace(*or);
+        self.collect(kept);
+        let target = self.target_factor(relation);
+        let target = self.target_or_problem(target);
+        let distinct = self.distinct_from(&target, joins.iter().map(|join| &join.relation));
+        self.collect(distinct);
         let joined = !joins.is_empty();
         for Join { relation: source, global, join_operator } in &mut *joins {
-            self.allow(!*global && self.dialect == Dialect::MySql, "a join as the target of a write")?;
+            self.allow(!*global && self.dialect == Dialect::MySql, "a join as the target of a write");
             let known = matches!(
                 join_operator,
                 JoinOperator::Join(_)
@@ -126,16 +148,18 @@ impl Pass<'_> {
                     | JoinOperator::LeftOuter(_)
                     | JoinOperator::CrossJoin(_)
             );
-            self.allow(known, "this kind of join in an UPDATE")?;
-            self.source_factor(source)?;
-            self.join(join_operator)?;
+            self.allow(known, "this kind of join in an UPDATE");
+            self.source_factor(source);
+            let checked = self.join(join_operator);
+            self.collect(checked);
         }
         match from {
             None => {}
-            Some(UpdateTableFromKind::BeforeSet(_)) => self.reject_unknown("FROM before SET")?,
+            Some(UpdateTableFromKind::BeforeSet(_)) => self.allow(false, "FROM before SET"),
             Some(UpdateTableFromKind::AfterSet(items)) => {
                 for item in items {
-                    self.distinct_from(&target, factors(item))?;
+                    let distinct = self.distinct_from(&target, factors(item));
+                    self.collect(distinct);
                     self.source(item)?;
                 }
             }
@@ -161,19 +185,22 @@ impl Pass<'_> {
             limit,
         } = delete;
         self.point_at(delete_token.0.span);
-        self.allow(optimizer_hints.is_empty() && output.is_none(), "a clause of another database")?;
-        self.allow(tables.is_empty(), "DELETE from several tables")?;
+        self.no_hints(optimizer_hints);
+        self.allow(output.is_none(), "a clause of another database");
+        self.allow(tables.is_empty(), "DELETE from several tables");
         let FromTable::WithFromKeyword(items) = from else {
             return self.reject_unknown("DELETE without FROM");
         };
         let [TableWithJoins { relation, joins }] = &items[..] else {
             return self.reject_unknown("DELETE from several tables");
         };
-        self.allow(joins.is_empty(), "DELETE from a join")?;
-        let target = self.target_factor(relation)?;
+        self.allow(joins.is_empty(), "DELETE from a join");
+        let target = self.target_factor(relation);
+        let target = self.target_or_problem(target);
         for item in using.iter_mut().flatten() {
-            self.allow(self.dialect == Dialect::Postgres, "USING")?;
-            self.distinct_from(&target, factors(item))?;
+            self.allow(self.dialect == Dialect::Postgres, "USING");
+            let distinct = self.distinct_from(&target, factors(item));
+            self.collect(distinct);
             self.source(item)?;
         }
         self.optional_expr(selection.as_mut())?;
@@ -190,7 +217,7 @@ impl Pass<'_> {
         returning: Option<&mut Vec<SelectItem>>,
     ) -> SqlResult {
         if let Some(items) = returning {
-            self.items(items)?;
+            self.returned(items, &target.alias)?;
         }
         if self.dialect == Dialect::MySql && self.tables_read.contains(&target.table) {
             let why = format!(
@@ -224,24 +251,26 @@ impl Pass<'_> {
         qualified: bool,
     ) -> SqlResult {
         for Assignment { target: place, value } in assignments {
-            match place {
-                AssignmentTarget::ColumnName(name) => {
-                    self.check_settable(name, target.column.as_deref())?;
-                    let parts = self.parts(name)?;
-                    let own = parts.len() == 2 && parts[0].value == target.alias.value;
-                    if qualified && !own {
-                        let why = "in a join it is ambiguous which table this column belongs to";
-                        return self.reject(Code::Name, why, "write the target's name before it");
-                    }
-                }
+            let settable = match place {
+                AssignmentTarget::ColumnName(name) => self.assigned(name, target, qualified),
                 AssignmentTarget::Tuple(names) => {
-                    self.allow(!qualified, "a list of columns in an UPDATE of a join")?;
-                    for name in names {
-                        self.check_settable(name, target.column.as_deref())?;
-                    }
+                    self.allow(!qualified, "a list of columns in an UPDATE of a join");
+                    names.iter().try_for_each(|name| self.check_settable(name, target.column.as_deref()))
                 }
-            }
+            };
+            self.collect(settable);
             self.expr(value)?;
+        }
+        Ok(())
+    }
+
+    fn assigned(&mut self, name: &ObjectName, target: &WriteTarget, qualified: bool) -> SqlResult {
+        self.check_settable(name, target.column.as_deref())?;
+        let parts = self.parts(name)?;
+        let own = parts.len() == 2 && parts[0].value == target.alias.value;
+        if qualified && !own {
+            let why = "in a join it is ambiguous which table this column belongs to";
+            return self.reject(Code::Name, why, "write the target's name before it");
         }
         Ok(())
     }
@@ -274,14 +303,17 @@ impl Pass<'_> {
     pub(super) fn merge(&mut self, merge: &mut Merge) -> SqlResult {
         let Merge { merge_token, optimizer_hints, into: _, table, source, on, clauses, output } = merge;
         self.point_at(merge_token.0.span);
-        self.allow(optimizer_hints.is_empty() && output.is_none(), "a clause of this MERGE")?;
-        self.allow(self.dialect == Dialect::Postgres, "MERGE")?;
-        let target = self.target_factor(table)?;
-        self.distinct_from(&target, [&*source])?;
-        self.source_factor(source)?;
+        self.no_hints(optimizer_hints);
+        self.allow(output.is_none(), "a clause of this MERGE");
+        self.allow(self.dialect == Dialect::Postgres, "MERGE");
+        let target = self.target_factor(table);
+        let target = self.target_or_problem(target);
+        let distinct = self.distinct_from(&target, [&*source]);
+        self.collect(distinct);
+        self.source_factor(source);
         self.expr(on)?;
         for MergeClause { when_token: _, clause_kind, predicate, action } in clauses {
-            self.allow(*clause_kind != MergeClauseKind::NotMatchedBySource, "NOT MATCHED BY SOURCE")?;
+            self.allow(*clause_kind != MergeClauseKind::NotMatchedBySource, "NOT MATCHED BY SOURCE");
             self.optional_expr(predicate.as_mut())?;
             match action {
                 MergeAction::Delete { delete_token: _ }
@@ -292,13 +324,16 @@ impl Pass<'_> {
                     update_predicate,
                     delete_predicate,
                 }) => {
-                    self.allow(update_predicate.is_none() && delete_predicate.is_none(), "WHERE in a MERGE")?;
+                    self.allow(update_predicate.is_none() && delete_predicate.is_none(), "WHERE in a MERGE");
                     let MergeUpdateKind::Set(assignments) = kind else {
                         return self.reject_unknown("UPDATE *");
                     };
                     self.assignments(assignments, &target, false)?;
                 }
-                MergeAction::Insert(insert) => self.merge_insert(insert, &target)?,
+                MergeAction::Insert(insert) => {
+                    let checked = self.merge_insert(insert, &target);
+                    self.collect(checked);
+                }
             }
         }
         if let Some(column) = &target.column
@@ -314,7 +349,7 @@ impl Pass<'_> {
     fn merge_insert(&mut self, insert: &mut MergeInsertExpr, target: &WriteTarget) -> SqlResult {
         let MergeInsertExpr { insert_token, columns, kind_token: _, kind, insert_predicate } = insert;
         self.point_at(insert_token.0.span);
-        self.allow(insert_predicate.is_none(), "WHERE in a MERGE")?;
+        self.allow(insert_predicate.is_none(), "WHERE in a MERGE");
         let MergeInsertKind::Values(values) = kind else { return self.reject_unknown("INSERT ROW") };
         self.values(values)?;
         let Some(column) = &target.column else { return Ok(()) };

@@ -74,6 +74,51 @@ impl Schema {
         Ok(self)
     }
 
+    /// Declares an operator of the database, such as `<#>`, whose function reads no table. PostgreSQL only.
+    ///
+    /// # Errors
+    /// The text is not an operator of PostgreSQL.
+    pub fn operator(mut self, operator: impl Into<String>) -> Result<Self, SchemaError> {
+        let operator = operator.into();
+        let sign = |c: char| "+-*/<>=~!@#%^&|`?".contains(c);
+        let plain = !operator.is_empty() && operator.len() <= 63 && operator.chars().all(sign);
+        if !plain || operator.contains("--") || operator.contains("/*") {
+            return Err(SchemaError(format!(
+                "`{}` is not an operator; write its signs alone, such as \"<#>\"",
+                operator.escape_debug()
+            )));
+        }
+        self.operators.insert(operator);
+        Ok(self)
+    }
+
+    /// Declares the functions and operators of an extension of PostgreSQL that read nothing but their arguments:
+    /// `pgcrypto`, `uuid-ossp`, `pg_trgm`, `unaccent`, `citext`, `ltree`, `pgvector` or `postgis`. A schema before the
+    /// name allows calls with that schema too: `extensions.pg_trgm`.
+    ///
+    /// # Errors
+    /// The extension is not known, or the schema is not a plain name.
+    ///
+    /// # Security
+    /// Functions are known by their names: have no function of your own with the name of one of the extension.
+    pub fn preset(mut self, extension: &str) -> Result<Self, SchemaError> {
+        let (schema, name) = match extension.split_once('.') {
+            Some((schema, name)) => (Some(schema), name),
+            None => (None, extension),
+        };
+        let (functions, operators) = super::presets::preset(name)?;
+        for function in functions {
+            if let Some(schema) = schema {
+                self = self.function(format!("{schema}.{function}"))?;
+            }
+            self = self.function(function)?;
+        }
+        for operator in operators {
+            self = self.operator(operator)?;
+        }
+        Ok(self)
+    }
+
     /// Declares a unique key of this table that is unique across all tenants: its columns (or expressions), separated
     /// by commas. An upsert that names the key keeps it as written; any other conflict target gets the tenant column.
     ///

@@ -24,6 +24,8 @@ impl Schema {
             shared,
             shared_writable,
             functions,
+            operators,
+            presets,
             views,
             partitions,
             snapshot,
@@ -57,6 +59,12 @@ impl Schema {
         }
         for name in functions {
             schema = schema.function(name)?;
+        }
+        for operator in operators {
+            schema = schema.operator(operator)?;
+        }
+        for extension in presets {
+            schema = schema.preset(&extension)?;
         }
         for (view, tables) in views {
             schema = schema.view(view, tables)?;
@@ -195,6 +203,10 @@ struct TenancyToml {
     shared_writable: Vec<String>,
     #[serde(default)]
     functions: Vec<String>,
+    #[serde(default)]
+    operators: Vec<String>,
+    #[serde(default)]
+    presets: Vec<String>,
     #[serde(default)]
     views: BTreeMap<String, Vec<String>>,
     #[serde(default)]

@@ -96,6 +96,12 @@ impl Schema {
         })
     }
 
+    /// Whether an operator was declared, so that statements may use it.
+    #[cfg(feature = "rewrite")]
+    pub(crate) fn allows_operator(&self, operator: &str) -> bool {
+        self.operators.contains(operator)
+    }
+
     /// Returns the columns of a table, given its name as the database resolves it, if a snapshot lists them.
     pub fn columns_of(&self, table: &str) -> Option<&BTreeSet<String>> {
         self.table_columns.get(table)

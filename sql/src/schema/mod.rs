@@ -4,6 +4,7 @@ mod declare;
 mod file;
 mod keys;
 mod lookup;
+mod presets;
 mod tenant_type;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +32,9 @@ use crate::name::{SchemaError, plain_name};
 ///     columns = { tenants = "id" }        # tables whose tenant column has another name
 ///     shared = ["countries"]              # every tenant reads, no tenant writes
 ///     shared_writable = ["feedback"]      # every tenant reads and writes
-///     functions = ["crypt"]               # functions that read no table
+///     functions = ["price"]               # functions that read no table
+///     operators = ["<#>"]                 # operators whose functions read no table
+///     presets = ["pgcrypto"]              # the functions and operators of an extension
 ///     views = { open_orders = ["orders"] }
 ///     partitions = { orders_2026 = "orders" }
 ///     global_keys = { users = ["email"] } # unique for all tenants together
@@ -49,6 +52,7 @@ pub struct Schema {
     shared: BTreeSet<String>,
     writable: BTreeSet<String>,
     functions: BTreeSet<String>,
+    operators: BTreeSet<String>,
     views: BTreeMap<String, Vec<String>>,
     partitions: BTreeMap<String, String>,
     tenant_type: Option<TenantType>,
@@ -88,6 +92,7 @@ impl Schema {
             shared: BTreeSet::new(),
             writable: BTreeSet::new(),
             functions: BTreeSet::new(),
+            operators: BTreeSet::new(),
             views: BTreeMap::new(),
             partitions: BTreeMap::new(),
             tenant_type: None,

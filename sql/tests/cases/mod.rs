@@ -8,7 +8,8 @@
 //! -> SELECT .. rewritten
 //! ```
 //!
-//! For a rejection, `!! T005` replaces the last line. `(same)` after the arrow is the statement itself. A line
+//! For a rejection, `!! T005` replaces the last line. Lines below it give the position and the text, as far as the case
+//! checks them: `at: 2:8` (line and column), `why: ..`, `help: ..`, and `also: T006 T019` for the codes of the others. `(same)` after the arrow is the statement itself. A line
 //! `mysql: ..` under the arrow is the text of one dialect, if it differs.
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(unreachable_pub, reason = "this is not a library")]
@@ -55,6 +56,17 @@ pub struct Case {
     pub sql: String,
     /// The rewritten text, or the code of the rejection.
     pub wanted: Result<String, String>,
+    /// The parts of the rejection that the case checks.
+    pub text: Text,
+}
+
+/// The position and the text of a rejection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Text {
+    pub at: Option<String>,
+    pub why: Option<String>,
+    pub help: Option<String>,
+    pub also: Option<String>,
 }
 
 /// Every case of a file.
@@ -71,6 +83,9 @@ pub fn read(file: &str) -> Vec<Case> {
             .position(|line| line.starts_with("-> ") || line.starts_with("!! "))
             .unwrap_or_else(|| panic!("no result: {name}"));
         let sql = rest[..result].join("\n");
+        let part =
+            |prefix| rest[result + 1..].iter().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned);
+        let text = Text { at: part("at: "), why: part("why: "), help: part("help: "), also: part("also: ") };
         for dialect in dialects {
             let wanted = match rest[result].split_at(3) {
                 ("!! ", code) => Err(code.trim().to_owned()),
@@ -81,7 +96,7 @@ pub fn read(file: &str) -> Vec<Case> {
                     Ok(special.map_or_else(|| translated(dialect, text), str::to_owned))
                 }
             };
-            cases.push(Case { name: name.clone(), dialect, sql: sql.clone(), wanted });
+            cases.push(Case { name: name.clone(), dialect, sql: sql.clone(), wanted, text: text.clone() });
         }
     }
     cases

@@ -262,7 +262,7 @@ fn a_name_refers_to_everything_of_that_name() {
         "SELECT 1 FROM unnest(ARRAY[1]) g WHERE EXISTS (SELECT 1 FROM (SELECT g.lo_get) g)",
         "SELECT 1 FROM ledger l ORDER BY l.history",
         "SELECT id FROM items UNION SELECT id FROM ledger l ORDER BY (SELECT l.history FROM ledger l)",
-        "SELECT id FROM orders WHERE note = current_schema",
+        "SELECT id FROM orders WHERE note = current_role",
         "UPDATE orders SET note = system_user",
         "SELECT r.history FROM jsonb_populate_recordset(NULL::ledger, $1) AS r",
         "INSERT INTO ledger (id) VALUES (1) RETURNING new.history",

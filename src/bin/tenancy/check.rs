@@ -129,17 +129,30 @@ impl Report {
 
     fn statement(&mut self, place: &str, sql: &str, config: &Config) {
         let mut texts: Vec<(Dialect, Rewritten)> = Vec::new();
+        let mut rejections: Vec<(Vec<String>, String)> = Vec::new();
         for dialect in &config.dialects {
             match rewrite(*dialect, sql, &config.schema) {
                 Ok(rewritten) => texts.push((*dialect, rewritten)),
                 Err(rejected) => {
-                    self.counts.rejected += 1;
-                    let on =
-                        if config.dialects.len() > 1 { format!(" on {dialect:?}") } else { String::new() };
-                    self.write(&format!("{place}: rejected{on}"), &rejected.to_string());
-                    return;
+                    let text = rejected.to_string();
+                    match rejections.iter_mut().find(|(_, other)| *other == text) {
+                        Some((dialects, _)) => dialects.push(format!("{dialect:?}")),
+                        None => rejections.push((vec![format!("{dialect:?}")], text)),
+                    }
                 }
             }
+        }
+        if !rejections.is_empty() {
+            self.counts.rejected += 1;
+            for (dialects, text) in &rejections {
+                let on = if config.dialects.len() > 1 {
+                    format!(" on {}", dialects.join(" and "))
+                } else {
+                    String::new()
+                };
+                self.write(&format!("{place}: rejected{on}"), text);
+            }
+            return;
         }
         let scoped = texts.iter().any(|(_, rewritten)| rewritten.binds().contains(&Bind::Tenant));
         let outcome = match (scoped, texts.iter().all(|(_, rewritten)| rewritten.tables().is_empty())) {

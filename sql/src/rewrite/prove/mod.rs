@@ -47,7 +47,7 @@ pub(super) fn prove(
     }
     let names = Names::of(dialect, schema, statement);
     match visited {
-        Continue(()) if functional_notation::first(&names, statement, targets).is_some() => {
+        Continue(()) if !functional_notation::calls(&names, statement, targets).is_empty() => {
             Err("a name after a dot can call any function".to_owned())
         }
         Continue(()) => Ok(()),
@@ -148,7 +148,7 @@ impl TreeVisitor for Prover<'_> {
             Expr::RLike { .. } => self.dialect == Dialect::MySql,
             Expr::BinaryOp { op, .. }
             | Expr::AnyOp { compare_op: op, .. }
-            | Expr::AllOp { compare_op: op, .. } => allowed::operator(self.dialect, op),
+            | Expr::AllOp { compare_op: op, .. } => allowed::operator(self.dialect, self.schema, op),
             Expr::UnaryOp { op, .. } => allowed::unary(*op),
             Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) => {
                 allowed::data_type(self.dialect, data_type)

@@ -1,0 +1,32 @@
+-- Statements as services on MySQL and MariaDB write them: each is meant to be accepted as it is.
+
+SELECT 1;
+SELECT `id`, `email` FROM `customers` WHERE `id` = ?;
+SELECT o.id, o.total, c.name FROM orders o INNER JOIN customers c ON c.id = o.customer_id WHERE o.status = ? ORDER BY o.placed_at DESC LIMIT 20, 10;
+SELECT COUNT(*) FROM orders WHERE placed_at >= CURDATE() AND placed_at < DATE_ADD(CURDATE(), INTERVAL 1 DAY);
+SELECT DATE_FORMAT(placed_at, '%Y-%m') AS month, SUM(total) AS revenue FROM orders GROUP BY month ORDER BY month;
+SELECT IFNULL(MAX(line), 0) + 1 FROM items WHERE order_id = ?;
+SELECT c.id, c.email, COUNT(o.id) AS orders FROM customers c LEFT JOIN orders o ON o.customer_id = c.id GROUP BY c.id, c.email HAVING orders > 3;
+SELECT sku, name FROM products WHERE MATCH (name) AGAINST (? IN BOOLEAN MODE);
+SELECT sku, name FROM products WHERE name LIKE CONCAT('%', ?, '%') ORDER BY name LIMIT ? OFFSET ?;
+SELECT id, JSON_UNQUOTE(JSON_EXTRACT(meta, '$.note')) AS note FROM orders WHERE JSON_CONTAINS(meta, ?, '$.flags');
+SELECT GROUP_CONCAT(sku ORDER BY line SEPARATOR ', ') FROM items WHERE order_id = ?;
+SELECT IF(stock > 0, 'yes', 'no') AS available, COUNT(*) FROM products GROUP BY available;
+SELECT id FROM orders WHERE id = ? FOR UPDATE;
+SELECT DATEDIFF(NOW(), placed_at) AS days FROM orders WHERE shipped_at IS NULL;
+WITH RECURSIVE tree AS (SELECT id, parent_id, name FROM categories WHERE id = ? UNION ALL SELECT c.id, c.parent_id, c.name FROM categories c JOIN tree t ON c.parent_id = t.id) SELECT id, name FROM tree;
+SELECT id, ROW_NUMBER() OVER (PARTITION BY customer_id ORDER BY placed_at) AS n FROM orders;
+SELECT name FROM customers WHERE email REGEXP '@example[.]com$' AND country IN (SELECT code FROM countries WHERE name <=> ?);
+INSERT INTO customers (email, name) VALUES (?, ?);
+INSERT INTO customers (email, name) VALUES (?, ?) ON DUPLICATE KEY UPDATE name = VALUES(name);
+INSERT IGNORE INTO customers (email) VALUES (?), (?);
+INSERT INTO counters (name, n) VALUES (?, 1) ON DUPLICATE KEY UPDATE n = n + 1;
+INSERT INTO items (order_id, line, sku, quantity, price) SELECT ?, 1, p.sku, ?, p.price FROM products p WHERE p.sku = ?;
+UPDATE customers SET name = ?, country = UPPER(?) WHERE id = ?;
+UPDATE orders o JOIN customers c ON c.id = o.customer_id SET o.status = 'vip' WHERE c.country = ?;
+UPDATE products SET stock = stock - ? WHERE sku = ? AND stock >= ?;
+UPDATE orders SET status = 'late' WHERE shipped_at IS NULL AND placed_at < NOW() - INTERVAL 3 DAY ORDER BY placed_at LIMIT 100;
+DELETE FROM items WHERE order_id = ?;
+DELETE FROM orders WHERE status = 'cancelled' AND placed_at < ? LIMIT 1000;
+SELECT SUM(CASE WHEN status = 'paid' THEN total ELSE 0 END) AS paid, SUM(total) AS total FROM orders;
+SELECT UUID(), UNIX_TIMESTAMP(), CURRENT_DATE;

@@ -1,0 +1,13 @@
+-- The tables of a note-taking service, as an SQLite migration creates them.
+CREATE TABLE countries (code TEXT PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE tenants (id INTEGER PRIMARY KEY, name TEXT NOT NULL, plan TEXT NOT NULL DEFAULT 'free');
+CREATE TABLE users (tenant_id INTEGER NOT NULL, id INTEGER PRIMARY KEY, email TEXT NOT NULL, name TEXT, flags INTEGER NOT NULL DEFAULT 0, settings TEXT NOT NULL DEFAULT '{}', manager_id INTEGER, created_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, deleted_at TEXT, UNIQUE (tenant_id, email));
+CREATE TABLE notes (tenant_id INTEGER NOT NULL, id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, folder_id INTEGER, title TEXT NOT NULL DEFAULT '', body TEXT NOT NULL DEFAULT '', pinned INTEGER NOT NULL DEFAULT 0, position INTEGER NOT NULL DEFAULT 0, version INTEGER NOT NULL DEFAULT 1, meta TEXT NOT NULL DEFAULT '{}', created_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, updated_at INTEGER);
+CREATE TABLE folders (tenant_id INTEGER NOT NULL, id INTEGER PRIMARY KEY, parent_id INTEGER, name TEXT NOT NULL);
+CREATE TABLE tags (tenant_id INTEGER NOT NULL, id INTEGER PRIMARY KEY, name TEXT NOT NULL, UNIQUE (tenant_id, name));
+CREATE TABLE note_tags (tenant_id INTEGER NOT NULL, note_id INTEGER NOT NULL, tag_id INTEGER NOT NULL, PRIMARY KEY (tenant_id, note_id, tag_id));
+CREATE TABLE settings (tenant_id INTEGER NOT NULL, key TEXT NOT NULL, value TEXT, PRIMARY KEY (tenant_id, key));
+CREATE TABLE jobs (tenant_id INTEGER NOT NULL, id INTEGER PRIMARY KEY, kind TEXT NOT NULL, payload TEXT NOT NULL DEFAULT '{}', state TEXT NOT NULL DEFAULT 'queued', attempts INTEGER NOT NULL DEFAULT 0, run_at INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE visits (tenant_id INTEGER NOT NULL, day TEXT NOT NULL, path TEXT NOT NULL, hits INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (tenant_id, day, path));
+CREATE TABLE drafts (tenant_id INTEGER NOT NULL, id INTEGER PRIMARY KEY, body TEXT NOT NULL DEFAULT '');
+CREATE VIRTUAL TABLE docs USING fts5 (title, body, tenant_id UNINDEXED);
