@@ -158,7 +158,7 @@ async fn q26_what_a_killed_process_held_ends_by_its_time<DB: TestBackend>() {
     clock.advance_seconds(i64::try_from(HELD.as_secs()).unwrap() + 1);
     assert_eq!(use_up(&quotas, &acme, TOKENS).await, 30, "a reservation of a dead process is free");
     let strict = SPENT + (100 - LEASE) + use_up(&quotas, &acme, STRICT).await;
-    assert!(strict <= 100 && strict >= 100 - LEASE, "{strict}: never beyond the limit");
+    assert!((100 - LEASE..=100).contains(&strict), "{strict}: never beyond the limit");
     let generous = SPENT + (100 - LEASE) + use_up(&quotas, &acme, GENEROUS).await;
     assert!(
         (100..=100 + LEASE).contains(&generous),
