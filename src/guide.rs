@@ -66,6 +66,8 @@ pub mod reference {
     pub mod identity_attacks {}
     #[doc = include_str!("../docs/reference/metrics.md")]
     pub mod metrics {}
+    #[doc = include_str!("../docs/reference/quota-failures.md")]
+    pub mod quota_failures {}
     #[doc = include_str!("../docs/reference/rls-policies.md")]
     pub mod rls_policies {}
     #[doc = include_str!("../docs/reference/sql-functions.md")]

@@ -25,6 +25,7 @@ mod namespace;
 mod noisy_neighbours;
 mod placements;
 mod quota;
+mod quota_races;
 mod rewrite_cache;
 mod round_trips;
 mod savepoints;

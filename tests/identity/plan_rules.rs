@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix_web::body::to_bytes;
 use actix_web::http::header::{self, HeaderValue};
@@ -16,7 +17,7 @@ use axum::http::{HeaderMap, Request};
 use axum::routing::get;
 use serde_json::{Value, json};
 use tenancy::clock::{ManualClock, Timestamp};
-use tenancy::context::TenantDirectory;
+use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::{Catalog, Flag, Overage};
 use tenancy::quota::meter::{
     Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, Hold, Meter, Resolution,
@@ -157,6 +158,17 @@ async fn pro_only(ctx: RequirePlan<Pro>) -> String {
     ctx.into_context().tenant().slug().to_string()
 }
 
+/// The work of a request, which fails.
+async fn fails() -> Result<String> {
+    Err(Error::new(ErrorKind::Database, "the work of this test failed"))
+}
+
+/// Reserves before the work.
+async fn reserves(quotas: &Quotas, ctx: &TenantContext) -> Result<String> {
+    let _reserved = quotas.reserve(ctx, API_CALLS, 1, Duration::from_mins(1)).await?;
+    fails().await
+}
+
 async fn charged(calls: Charged<Calls>) -> String {
     format!("{} {}", calls.tenant().slug(), calls.decision().used)
 }
@@ -194,6 +206,10 @@ impl Fixture {
         let charged = Router::new().route("/charged", get(charged)).with_state(self.counted[0].clone());
         let mut app =
             Router::new().route("/pro-only", get(pro_only)).route("/usage", get(usage)).merge(charged);
+        let quotas = self.counted[0].quotas.clone();
+        let reserves = async move |ctx: TenantContext| reserves(&quotas, &ctx).await;
+        let fails = get(fails).layer(PlanLayer::new(rules("/calls", &self.counted[0])));
+        app = app.route("/fails", fails).route("/reserves", get(reserves));
         for path in PATHS {
             let layer = PlanLayer::new(rules(path, &self.counted[0]));
             app = app.merge(Router::new().route(path, get(on_axum)).layer(layer));
@@ -226,8 +242,16 @@ impl Fixture {
                 Ok::<_, Error>(UsageResponse::new(&quotas.snapshot(&ctx).await?, known))
             }
         };
+        let quotas = self.counted[1].quotas.clone();
+        let reserves = move |ctx: TenantContext| {
+            let quotas = quotas.clone();
+            async move { reserves(&quotas, &ctx).await }
+        };
         let tenants = TenantMiddleware::allow_unauthenticated(self.resolver.clone());
+        let charges = PlanMiddleware::new(rules("/calls", &self.counted[1]));
         let mut app = actix_web::App::new()
+            .service(resource("/fails").wrap(charges).wrap(tenants.clone()).route(to(fails)))
+            .service(resource("/reserves").wrap(tenants.clone()).route(to(reserves)))
             .app_data(Data::new(self.counted[1].quotas.clone()))
             .service(resource("/pro-only").wrap(tenants.clone()).to(pro_only))
             .service(resource("/charged").wrap(tenants.clone()).to(charged))
@@ -295,6 +319,60 @@ async fn a_quota_has_headers_and_ends_with_429() {
         "an unlimited quota is counted, too"
     );
     assert_eq!(header(&globex, "ratelimit"), r#""ever";r=4"#, "no number stands for unlimited");
+}
+
+/// No number stands for unlimited, and the requests are counted all the same.
+#[tokio::test]
+async fn q20_a_quota_without_a_limit_has_no_header() {
+    let fixture = in_memory().await;
+    for n in 1..=3 {
+        let unlimited = fixture.of("globex", "/pro").await;
+        assert_eq!((unlimited.0, unlimited.2), (200, format!("api_calls {n}")));
+        assert!(!unlimited.1.keys().any(|name| name.starts_with("ratelimit")), "{:?}", unlimited.1);
+    }
+    let limited = fixture.of("acme", "/charged").await;
+    assert_eq!((limited.0, limited.2.as_str()), (200, "acme 1"), "a count of its own");
+}
+
+impl Fixture {
+    /// Waits until both frameworks have counted this of the quota: used and held.
+    async fn until_counted(&self, slug: &str, wanted: (u64, u64)) {
+        let directory = TenantDirectory::new(self.store.clone(), Catalog::from_toml(CATALOG).unwrap());
+        let slug = Slug::parse(slug).unwrap();
+        let ctx = directory.context_by_slug(&slug, Actor::user("ada")).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        for Counted { quotas, .. } in &self.counted {
+            loop {
+                let counters = quotas.counters(&ctx, Some("api_calls"), 5).await.unwrap();
+                let found = counters.first().map_or((0, 0), |counter| (counter.used, counter.held));
+                if found == wanted {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "{found:?} of {slug}, and not {wanted:?}");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+/// A rule charges before the work, whatever comes of it. Work that may fail reserves, and its error returns everything.
+#[tokio::test]
+async fn q40_failed_work_stays_charged_by_a_rule_and_is_returned_by_a_reservation() {
+    let fixture = in_memory().await;
+    assert_eq!(fixture.of("acme", "/fails").await.0, 500);
+    fixture.until_counted("acme", (1, 0)).await;
+    // One is left. Each request reserves it and returns it.
+    for _ in 0..3 {
+        assert_eq!(fixture.of("acme", "/reserves").await.0, 500);
+        fixture.until_counted("acme", (1, 0)).await;
+    }
+    assert_eq!(fixture.of("acme", "/fails").await.0, 500);
+    fixture.until_counted("acme", (2, 0)).await;
+    assert_eq!((fixture.of("acme", "/fails").await.0, fixture.of("acme", "/reserves").await.0), (429, 429));
+    fixture.until_counted("globex", (0, 0)).await;
+    assert_eq!(fixture.of("globex", "/fails").await.0, 500);
+    fixture.until_counted("globex", (1, 0)).await;
+    fixture.until_counted("acme", (2, 0)).await;
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod citus;
 mod contributing;
 mod leak_list;
 mod links;
+mod quota_failures;
 mod readme;
 mod servers;
 

@@ -5,6 +5,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tenancy::clock::{Clock, SystemClock};
+use tenancy::context::{Actor, TenantDirectory};
+use tenancy::plan::{Catalog, NewOverride};
+use tenancy::store::SqlStore;
 use tenancy::tenant::{ApiKeyStore, Slug, TenantStatus, TenantStore};
 
 use crate::common::redis_url;
@@ -79,6 +82,8 @@ async fn a_node_that_obeys_its_input() {
         let node = world.node().await;
         assert_eq!(obey(&node, "insert acme").await, "done");
         assert_eq!(obey(&node, "read acme").await, "active free");
+        assert_eq!(obey(&node, "extend acme").await, "done");
+        assert_eq!(obey(&node, "limit acme").await, "8");
         return;
     };
     let redis = std::env::var("TEST_NODE_TRANSPORT").unwrap() == "Redis";
@@ -102,6 +107,12 @@ async fn a_node_that_obeys_its_input() {
     }
 }
 
+fn catalog() -> Catalog {
+    let features =
+        "version = 1\n[features]\nprojects = { kind = \"gauge\" }\n[plans.free]\nfeatures = { projects = 5 }";
+    Catalog::from_toml(&format!("{features}\n[plans.pro]\nfeatures = {{ projects = 50 }}")).unwrap()
+}
+
 async fn obey(node: &Node, command: &str) -> String {
     let (verb, name) = command.split_once(' ').unwrap_or((command, ""));
     match verb {
@@ -123,6 +134,29 @@ async fn obey(node: &Node, command: &str) -> String {
         "upgrade" => {
             let tenant = node.tenant(name).await.unwrap();
             node.cache.update(&tenant.with_plan("pro")).await.unwrap();
+        }
+        "extend" => {
+            let tenant = node.tenant(name).await.unwrap();
+            let more = NewOverride::add("projects", 3, "a test");
+            let store = SqlStore::new(node.pool.clone());
+            let changed =
+                store.add_override(&catalog(), tenant.id(), more, &Actor::user("ada")).await.unwrap();
+            // PostgreSQL has notified the others in the transaction; over Redis the cache does it.
+            node.cache.committed(&changed).await;
+        }
+        "limit" => {
+            let tenant = node.tenant(name).await.unwrap();
+            let directory = TenantDirectory::new(node.cache.clone(), catalog());
+            let ctx = directory.context(tenant.id(), Actor::user("ada")).await.unwrap();
+            return ctx
+                .entitlements()
+                .feature("projects")
+                .unwrap()
+                .limit()
+                .unwrap()
+                .max()
+                .unwrap()
+                .to_string();
         }
         "issue" => {
             let tenant = node.tenant(name).await.unwrap();
@@ -156,15 +190,21 @@ async fn three_processes_see_each_others_changes(transport: Transport) {
         for key in [&acme_key, &globex_key] {
             assert_eq!(reader.ask(&accepts(key)), "true");
         }
+        for name in ["acme", "globex"] {
+            assert_eq!(reader.ask(&format!("limit {name}")), "5");
+        }
     }
 
     let mut latest = Duration::ZERO;
     writer.ask("suspend acme");
     writer.ask("upgrade globex");
+    writer.ask("extend globex");
     writer.ask(&format!("revoke {acme_key}"));
     for reader in [&mut one, &mut two] {
         latest = latest.max(reader.wait_for("read acme", "suspended free"));
         latest = latest.max(reader.wait_for("read globex", "active pro"));
+        // An override changes the limit, and not the plan.
+        latest = latest.max(reader.wait_for("limit globex", "53"));
         latest = latest.max(reader.wait_for(&accepts(&acme_key), "false"));
         assert_eq!(reader.ask(&accepts(&globex_key)), "true");
     }
@@ -175,8 +215,11 @@ async fn three_processes_see_each_others_changes(transport: Transport) {
         process.wait_for("connected", "true");
     }
     one.ask("activate acme");
+    one.ask("extend acme");
     for reader in [&mut writer, &mut two] {
         latest = latest.max(reader.wait_for("read acme", "active free"));
+        latest = latest.max(reader.wait_for("limit acme", "8"));
+        assert_eq!(reader.ask("limit globex"), "53");
         assert_eq!(reader.ask("read globex"), "active pro");
         assert_eq!(reader.ask(&accepts(&acme_key)), "false");
     }

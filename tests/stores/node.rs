@@ -107,7 +107,7 @@ impl Deployment {
         let log = seen.clone();
         let listener = listener.cache(&cache).members(&members);
         let listener = listener.on_change(move |change| log.lock().unwrap().push(change.clone()));
-        Node { cache, members, seen, listener: listener.spawn() }
+        Node { cache, members, seen, listener: listener.spawn(), pool: self.pool.clone() }
     }
 
     pub(crate) async fn node(&self) -> Node {
@@ -132,6 +132,7 @@ pub(crate) struct Node {
     /// Every change of which it was notified.
     pub(crate) seen: Arc<Mutex<Vec<Invalidation>>>,
     pub(crate) listener: ListenerTask,
+    pub(crate) pool: PgPool,
 }
 
 impl Node {

@@ -17,14 +17,18 @@ mod sdk;
 mod third_tenant;
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use common::{Cleanup, TestBackend};
 use http::{Request, delete, get, post, put};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use saas::{AppDb, Settings};
 use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, ConnectOptions};
 use tenancy::billing::stripe::sign;
 use tenancy::clock::{Clock, SystemClock, Timestamp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 const WEBHOOK_SECRET: &str = "whsec_test";
@@ -313,6 +317,126 @@ async fn changes_that_come_too_fast_are_rejected_and_not_charged<DB: AppDb + Tes
     assert_eq!(charged["used"], json!(35 + allowed), "what came too fast is not charged");
 }
 
+impl Running {
+    /// Runs SQL as one tenant, without the library.
+    async fn raw(&self, tenant: &str, sql: &str) {
+        if self.settings.is_postgres() {
+            let options: sqlx::postgres::PgConnectOptions = self.settings.database_url.parse().unwrap();
+            let mut conn = options.options([("app.tenant_id", tenant)]).connect().await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
+        } else {
+            let options: sqlx::sqlite::SqliteConnectOptions = self.settings.database_url.parse().unwrap();
+            let mut conn = options.busy_timeout(Duration::from_mins(1)).connect().await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut conn).await.unwrap();
+        }
+    }
+
+    /// Sends a request, and returns the connection.
+    async fn connect(&self, request: &str, tenant: &DemoTenant) -> TcpStream {
+        let mut stream = TcpStream::connect(self.at).await.unwrap();
+        let headers = "host: 127.0.0.1\r\nconnection: close\r\ncontent-length: 0";
+        let text =
+            format!("{request} HTTP/1.1\r\n{headers}\r\nauthorization: Bearer {}\r\n\r\n", tenant.token);
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// What a tenant has of a feature.
+    async fn feature(&self, tenant: &DemoTenant, key: &str) -> Value {
+        let shown = get("/api/entitlements").token(&tenant.token).send(self.at).await.json();
+        shown["features"].as_array().unwrap().iter().find(|one| one["key"] == key).unwrap().clone()
+    }
+}
+
+async fn a_quota_that_is_used_up_is_429_with_the_time_to_wait<DB: AppDb + TestBackend>() {
+    let app = start::<DB>().await;
+    let period = app.feature(&app.acme, "api_calls").await["period"].as_str().unwrap().to_owned();
+    let sql = format!(
+        "UPDATE tenancy_quota_counters SET used = 999 WHERE tenant_id = '{}' AND feature = 'api_calls' AND period = '{period}'",
+        app.acme.id
+    );
+    app.raw(&app.acme.id, &sql).await;
+    let change = async |tenant: &DemoTenant| {
+        let mut answer = String::new();
+        app.connect("DELETE /api/projects/none", tenant).await.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let headers: Vec<_> = head.lines().map(str::to_ascii_lowercase).collect();
+        (headers, body.to_owned())
+    };
+    let (last, _) = change(&app.acme).await;
+    assert!(last[0].contains(" 404 "), "the last unit: {last:?}");
+    for _ in 0..3 {
+        let (headers, body) = change(&app.acme).await;
+        assert!(headers[0].contains(" 429 "), "{headers:?}");
+        let header = |name: &str| {
+            let found = headers.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            found.unwrap_or_else(|| panic!("no {name}: {headers:?}"))
+        };
+        let wait: u64 = header("retry-after").parse().unwrap();
+        assert!((1..=86_400).contains(&wait), "{wait}");
+        assert!(header("ratelimit").starts_with("\"api_calls\";r=0;t="), "{headers:?}");
+        assert!(header("ratelimit-policy").starts_with("\"api_calls\";q=1000;w="), "{headers:?}");
+        assert!(body.contains("\"used\":1000") && body.contains("\"feature\":\"api_calls\""), "{body}");
+    }
+    let (other, _) = change(&app.globex).await;
+    assert!(other[0].contains(" 404 "), "the other tenant has its own: {other:?}");
+    assert_eq!(
+        get("/api/projects").token(&app.acme.token).send(app.at).await.status,
+        200,
+        "reads cost nothing"
+    );
+    assert_eq!(app.feature(&app.acme, "api_calls").await["used"], 1_000);
+}
+
+async fn a_client_that_disconnects_during_an_export_leaves_nothing_held<DB: AppDb + TestBackend>() {
+    const ROWS: usize = 12_000;
+    let app = start::<DB>().await;
+    // More than the connection buffers: 200 characters of four bytes in each row.
+    let (numbers, id, order) = if app.settings.is_postgres() {
+        (
+            format!("generate_series(1, {ROWS}) AS n (n)"),
+            "gen_random_uuid()",
+            format!("'{}'", app.globex.order),
+        )
+    } else {
+        let count = format!("SELECT 1 AS n UNION ALL SELECT n + 1 FROM n WHERE n < {ROWS}");
+        let order = format!("X'{}'", app.globex.order.replace('-', ""));
+        (format!("(WITH RECURSIVE n AS ({count}) SELECT n FROM n) AS n"), "randomblob(16)", order)
+    };
+    let sql = format!(
+        "INSERT INTO orders (tenant_id, id, project_id, title, amount_cents, status, created_us) \
+         SELECT tenant_id, {id}, project_id, '{}', 1, 'open', created_us FROM orders, {numbers} WHERE id = {order}",
+        "\u{1d11e}".repeat(200)
+    );
+    app.raw(&app.globex.id, &sql).await;
+    let state = async || {
+        let rows = app.feature(&app.globex, "exported_rows").await;
+        let held = app.feature(&app.globex, "exports").await["held"].as_u64().unwrap();
+        (rows["used"].as_u64().unwrap(), rows["held"].as_u64().unwrap(), held)
+    };
+    let mut so_far = 0;
+    for _ in 0..3 {
+        let mut client = app.connect("GET /api/orders/export", &app.globex).await;
+        let mut some = vec![0; 16 * 1024];
+        client.read_exact(&mut some).await.unwrap();
+        assert!(some.starts_with(b"HTTP/1.1 200 "));
+        let (_, rows, places) = state().await;
+        assert!(rows > 0 && places == 1, "{rows} rows and {places} places are held while it is sent");
+        drop(client);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let used = loop {
+            match state().await {
+                (used, 0, 0) => break used,
+                other => assert!(Instant::now() < deadline, "still held: {other:?}"),
+            }
+        };
+        let sent = used - so_far;
+        assert!(sent > 0 && sent < ROWS as u64, "what was sent is counted: {sent}");
+        so_far = used;
+    }
+    assert_eq!(app.feature(&app.acme, "exported_rows").await["used"], 0);
+}
+
 async fn a_race_for_the_last_unit_has_one_winner<DB: AppDb + TestBackend>() {
     let app = start::<DB>().await;
     let tasks: Vec<_> = (0..20)
@@ -496,6 +620,8 @@ on_every_database!(
     changes_and_exports_are_charged_to_their_tenant,
     members_hold_the_seats_of_the_plan,
     changes_that_come_too_fast_are_rejected_and_not_charged,
+    a_quota_that_is_used_up_is_429_with_the_time_to_wait,
+    a_client_that_disconnects_during_an_export_leaves_nothing_held,
     a_race_for_the_last_unit_has_one_winner,
     a_signed_stripe_event_changes_plan_and_status_at_once,
     an_event_signed_by_stripes_own_sdk_activates_pro_within_one_request,

@@ -338,3 +338,61 @@ impl Reply {
         Ok(Self { kind, line, counts })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Every way to cut a text into a tenant, a feature, a subject and a period.
+    fn cuts(text: &str) -> Vec<(TenantId, CounterKey)> {
+        let mut found = Vec::new();
+        let ends: Vec<_> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        for (n, a) in ends.iter().enumerate() {
+            let Ok(tenant) = TenantId::parse(&text[..*a]) else { continue };
+            for (m, b) in ends.iter().enumerate().skip(n) {
+                for c in &ends[m..] {
+                    let [feature, subject, period] =
+                        [&text[*a..*b], &text[*b..*c], &text[*c..]].map(str::to_owned);
+                    found.push((tenant.clone(), CounterKey { feature, subject, period }));
+                }
+            }
+        }
+        found
+    }
+
+    /// Texts of what separates, quotes and escapes. `1` and `1ab` are tenants.
+    fn text() -> impl Strategy<Value = String> {
+        let part = prop::sample::select(vec![
+            "a", "b", ":", "{", "}", "_", "-", "1", "\"", "[", ",", "\\", "\0", "ß",
+        ]);
+        prop::collection::vec(part, 0..8).prop_map(|parts| format!("1ab{}", parts.concat()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn q49_keys_of_different_counters_never_collide(text in text()) {
+            let (mut names, mut all) = (HashSet::new(), 0);
+            for (tenant, key) in cuts(&text) {
+                let [counter, holds] = counter_keys(&tenant, &key);
+                for name in [counter, holds, format!("{} {}", index_key(&tenant), member(&key))] {
+                    all += 1;
+                    prop_assert!(names.insert(name), "{} {:?}", tenant, key);
+                }
+            }
+            prop_assert!(all >= 3);
+            // What a tenant has beside its counters has other names.
+            for (tenant, CounterKey { subject, .. }) in cuts(&text) {
+                let key = hash_tagged(&tenant, &[&"quota", &"key", &subject]);
+                for name in [index_key(&tenant), hold_key(&tenant, &subject), key] {
+                    prop_assert!(!names.contains(&name), "{}", name);
+                }
+            }
+        }
+    }
+}
