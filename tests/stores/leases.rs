@@ -31,7 +31,7 @@ const OPEN: Quota = Quota::new("open");
 const CATALOG: &str = r#"
 version = 1
 [features]
-calls = { kind = "quota", period = "month", warn = [80, 100] }
+calls = { kind = "quota", period = "month", warn = [80, 100], timeout_ms = 60000 }
 few   = { kind = "quota", period = "month" }
 last  = { kind = "quota", period = "month", on_failure = "last_lease" }
 open  = { kind = "quota", period = "month", on_failure = "open" }
