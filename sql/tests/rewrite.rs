@@ -5,7 +5,7 @@ mod cases;
 mod notation;
 
 use cases::{Case, Text, read, schema, word};
-use tenancy_sql::{Bind, Dialect, Schema, rewrite};
+use tenancy_sql::{Bind, Dialect, Schema, relations, rewrite};
 
 const CONSTRUCTS: &str = include_str!("cases/constructs.txt");
 const REJECTIONS: &str = include_str!("cases/rejections.txt");
@@ -543,9 +543,17 @@ fn chains_of_names_that_are_words_of_clauses_do_not_overflow_the_stack() {
             "values(a)",
             "set 'x'",
         ] {
-            for link in
-                [" + ", " AND ", " || ", " OPERATOR(a.+) ", " COLLATE ", " IS DISTINCT FROM ", " + INTERVAL "]
-            {
+            for link in [
+                "*",
+                " * ",
+                " + ",
+                " AND ",
+                " || ",
+                " OPERATOR(a.+) ",
+                " COLLATE ",
+                " IS DISTINCT FROM ",
+                " + INTERVAL ",
+            ] {
                 let chain = vec![word; 2_000].join(link);
                 let _ = rewrite(dialect, &format!("SELECT {chain} FROM orders"), &schema);
             }
@@ -553,6 +561,62 @@ fn chains_of_names_that_are_words_of_clauses_do_not_overflow_the_stack() {
         let chain = vec!["when"; 2_000].join(" + ");
         let _ = rewrite(dialect, &format!("SELECT CASE WHEN {chain} THEN 1 END FROM orders"), &schema);
     }
+}
+
+/// Words that begin a statement inside another, and queries inside queries, on a stack of 1.5 MiB: the caller may have used
+/// a part of its own.
+#[test]
+fn nested_statements_do_not_overflow_a_small_stack() {
+    let nested = |open: &str, n: usize, inner: &str, close: &str| {
+        format!("{}{inner}{}", open.repeat(n), close.repeat(n))
+    };
+    let mut texts = Vec::new();
+    for n in [1, 5, 12, 13, 14, 20, 25, 39, 45, 500] {
+        for open in [
+            "EXPLAIN ",
+            "DESC ",
+            "DESCRIBE ",
+            "EXPLAIN ANALYZE VERBOSE ",
+            "IF a THEN ",
+            "INSERT INTO a ",
+            "REPLACE INTO a ",
+            "WITH x AS (SELECT 1) ",
+            "PREPARE x AS ",
+            "BEGIN; ",
+        ] {
+            texts.push(nested(open, n, "SELECT 1", ""));
+        }
+        texts.push(format!("SELECT {} FROM orders", nested("ARRAY(SELECT ", n, "1", " FROM t)")));
+        texts.push(format!("SELECT {} FROM orders", nested("(SELECT ", n, "1", " FROM t)")));
+        texts.push(nested("SELECT 1 FROM (", n, "SELECT 1 FROM t", ") AS x"));
+        texts.push(format!("SELECT CASE{} WHEN 1 THEN 2 END FROM orders", " CASE MOD(a, 2)".repeat(n)));
+        texts.push(format!("SELECT 1{} FROM orders", "*set".repeat(n * 10)));
+    }
+    let schema = schema();
+    let small = std::thread::Builder::new().stack_size(3 << 19);
+    let rewritten = move || {
+        for dialect in Dialect::ALL {
+            for text in &texts {
+                let _ = rewrite(dialect, text, &schema);
+                let _ = relations(dialect, text);
+            }
+        }
+    };
+    small.spawn(rewritten).unwrap().join().unwrap();
+}
+
+/// A problem in every word of a long text is named a few times, and takes no memory for each.
+#[test]
+fn not_every_problem_of_a_long_text_is_named() {
+    let schema = schema();
+    for item in ["ctid", "f()", "pg_sleep(1)", "pg_catalog.x.y"] {
+        let sql = format!("SELECT {} FROM orders", vec![item; 4_000].join(","));
+        let rejection = rewrite(Dialect::Postgres, &sql, &schema).unwrap_err();
+        assert!(rejection.others().len() <= 20, "{}", rejection.others().len());
+    }
+    // The function is rejected, however many other problems come before it.
+    let sql = format!("SELECT {}, spy(1) FROM orders", vec!["ctid"; 100].join(","));
+    rewrite(Dialect::Postgres, &sql, &schema).unwrap_err();
 }
 
 /// The deepest accepted statements and far deeper ones, on the 2 MiB stack of a test thread, unoptimised.

@@ -84,7 +84,9 @@ pub(super) fn depth(tokens: &[TokenWithSpan]) -> Result<usize, (Span, Explanatio
         let beside =
             |n: Option<usize>| n.and_then(|n| tokens.get(n)).is_some_and(|token| is_operator(&token.token));
         let infix = tokens.get(n + 1).is_some_and(|next| !is_prefix(&next.token)) && beside(Some(n + 1));
-        let used = match (beside(n.checked_sub(1)), infix) {
+        // Between `*` and a value no clause begins.
+        let after_star = n.checked_sub(1).is_some_and(|n| tokens[n].token == Token::Mul);
+        let used = match (after_star || beside(n.checked_sub(1)), infix) {
             (_, true) => Use::Name,
             (true, false) => Use::Operand,
             (false, false) => Use::Clause,

@@ -47,7 +47,7 @@ use self::parameters::{in_order, in_place};
 use self::parse::{GUARDED_RECURSION, RECURSION, is_too_deep, located, parse};
 use self::pass::Pass;
 use self::problems::Problems;
-use self::stack::with_stack;
+use self::stack::{SHALLOW, SHALLOW_RECURSION, with_stack};
 use self::text::ScannedText;
 use self::tokens::{place, tokens};
 use crate::dialect::Dialect;
@@ -102,10 +102,18 @@ fn run(
         let how = "make the column BINARY(16) or BIGINT, and declare it under `type` in tenancy.toml";
         return Err(Rejection::new(Code::Construct, sql, (1, 1, 1), explain(why, how)));
     }
-    with_stack(sql, text.depth, || scope(dialect, sql, schema, skipped_guard, text, problems))
+    if text.depth > SHALLOW {
+        return on_separate_stack(dialect, sql, schema, skipped_guard, text, problems);
+    }
+    if let Some(done) = scope(dialect, sql, schema, skipped_guard, text, problems, SHALLOW_RECURSION)? {
+        return Ok(done);
+    }
+    let mut problems = Problems::default();
+    let text = text::scan(dialect, sql, &mut problems)?;
+    on_separate_stack(dialect, sql, schema, skipped_guard, text, problems)
 }
 
-fn scope(
+fn on_separate_stack(
     dialect: Dialect,
     sql: &str,
     schema: &Schema,
@@ -113,11 +121,30 @@ fn scope(
     text: ScannedText,
     problems: Problems,
 ) -> Result<(Rewritten, usize), Rejection> {
+    let scoped = with_stack(sql, || scope(dialect, sql, schema, skipped_guard, text, problems, RECURSION))?;
+    Ok(scoped.expect("only a lower limit ends without a result"))
+}
+
+/// Checks, rewrites and proves the statement. `None` if the parser reached a `recursion` limit that is lower than
+/// [`RECURSION`].
+fn scope(
+    dialect: Dialect,
+    sql: &str,
+    schema: &Schema,
+    skipped_guard: Option<usize>,
+    text: ScannedText,
+    problems: Problems,
+    recursion: usize,
+) -> Result<Option<(Rewritten, usize)>, Rejection> {
     let first = text.tokens.iter().find(|token| !matches!(token.token, Token::Whitespace(_)));
     let whole = first.map_or_else(Span::empty, |token| token.span);
     let mut instead = instead::instead(&text.tokens);
     let reject = |code, span, explanation| Rejection::new(code, sql, place(span), explanation);
-    let parsed = parse(dialect, text.tokens, RECURSION).map_err(|why| {
+    let parsed = match parse(dialect, text.tokens, recursion) {
+        Err(why) if recursion < RECURSION && is_too_deep(&why) => return Ok(None),
+        parsed => parsed,
+    };
+    let parsed = parsed.map_err(|why| {
         // The parser does not know all of these statements.
         if let Some(explanation) = instead.take() {
             return reject(Code::Statement, whole, explanation);
@@ -189,5 +216,5 @@ fn scope(
     };
     let rewritten =
         Rewritten { text, binds, tables: pass.tables.into_iter().collect(), read_only: !pass.writes };
-    Ok((rewritten, pass.guards))
+    Ok(Some((rewritten, pass.guards)))
 }

@@ -33,7 +33,7 @@ pub(super) fn statements_of(
     sql: &str,
     text: ScannedText,
 ) -> Result<Vec<Statement>, Rejection> {
-    with_stack(sql, text.depth, || {
+    with_stack(sql, || {
         parse(dialect, text.tokens, RECURSION).map(|(statements, _)| statements).map_err(|why| {
             let help = simpler(&why);
             Rejection::new(Code::Syntax, sql, (1, 1, 1), explain(why, help))

@@ -78,7 +78,9 @@ impl Pass<'_> {
         why: impl Into<String>,
         help: impl Into<String>,
     ) -> SqlResult<T> {
-        Err(Rejection::new(code, self.sql, place(self.last_span), explain(why, help)))
+        // One that is not named needs no line.
+        let sql = if self.problems.is_full() { "" } else { self.sql };
+        Err(Rejection::new(code, sql, place(self.last_span), explain(why, help)))
     }
 
     pub(super) fn reject_unknown<T>(&self, what: &str) -> SqlResult<T> {

@@ -12,12 +12,23 @@ pub(super) struct Problems {
     unknown_functions: Vec<(String, Place)>,
 }
 
+/// As many problems are named. A rejection holds the line of each, so a long text with a problem in every word would need
+/// much memory.
+const MOST: usize = 20;
+
 /// A line, a column and a length.
 type Place = (usize, usize, usize);
 
 impl Problems {
     pub(super) fn push(&mut self, problem: Rejection) {
-        self.found.push(problem);
+        if !self.is_full() {
+            self.found.push(problem);
+        }
+    }
+
+    /// Whether there are so many problems that no more are named.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= MOST
     }
 
     pub(super) fn contains(&self, code: Code) -> bool {
@@ -27,8 +38,12 @@ impl Problems {
     /// Adds a function that is neither built in nor declared.
     pub(super) fn push_function(&mut self, sql: &str, name: &str, place: Place) {
         match reason(name) {
-            Some(explanation) => self.found.push(Rejection::new(Code::Function, sql, place, explanation)),
-            None => self.unknown_functions.push((name.to_owned(), place)),
+            Some(_) if self.is_full() => {}
+            Some(explanation) => self.push(Rejection::new(Code::Function, sql, place, explanation)),
+            None if self.unknown_functions.len() < MOST => {
+                self.unknown_functions.push((name.to_owned(), place));
+            }
+            None => {}
         }
     }
 
@@ -37,7 +52,7 @@ impl Problems {
         let value = match result {
             Ok(value) => Some(value),
             Err(problem) => {
-                self.found.push(problem);
+                self.push(problem);
                 None
             }
         };

@@ -6,17 +6,17 @@ use crate::rejection::{Code, Rejection, explain};
 /// query, and the caller may have little stack left.
 pub(super) const SHALLOW: usize = 10;
 
+/// The parser's recursion limit on the stack of the caller. Where the estimate of the depth is too low, the parser ends
+/// here, and starts again on a separate stack.
+pub(super) const SHALLOW_RECURSION: usize = 14;
+
 const STACK: usize = 256 * 1024 * 1024;
 
-/// Runs `work` on the caller's stack, or for deep texts on a larger one.
+/// Runs `work` on a separate stack.
 pub(super) fn with_stack<T: Send>(
     sql: &str,
-    depth: usize,
     work: impl FnOnce() -> Result<T, Rejection> + Send,
 ) -> Result<T, Rejection> {
-    if depth <= SHALLOW {
-        return work();
-    }
     on_deep_stack(work).unwrap_or_else(|e| {
         let why = format!("no thread with a stack for this deeply nested statement could be started: {e}");
         Err(Rejection::new(

@@ -48,7 +48,9 @@ pub(super) fn scan(dialect: Dialect, sql: &str, problems: &mut Problems) -> Resu
     }
     let tokens = tokens(dialect, sql)?;
     for token in &tokens {
-        if let Some((code, explanation)) = token_problem(dialect, &token.token) {
+        if let Some((code, explanation)) = token_problem(dialect, &token.token)
+            && !problems.is_full()
+        {
             problems.push(reject(code, token.span, explanation));
         }
     }
@@ -62,6 +64,7 @@ pub(super) fn scan(dialect: Dialect, sql: &str, problems: &mut Problems) -> Resu
             (&one.token, &two.token, &three.token, touch)
             && dialect == Dialect::Postgres
             && escaped(first, name)
+            && !problems.is_full()
         {
             let explanation = explain("a name with escapes in it", "write the name without escapes");
             problems.push(reject(Code::Name, one.span, explanation));
