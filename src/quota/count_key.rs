@@ -113,6 +113,7 @@ impl CountKey {
     }
 
     /// The feature's key.
+    #[cfg(feature = "rates")]
     pub(super) fn feature(&self) -> &'static str {
         self.feature.name
     }

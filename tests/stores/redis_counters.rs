@@ -193,7 +193,8 @@ async fn a_redis_that_accepts_no_writes_is_down() {
     quotas.charge(&acme, DAILY, 1).await.unwrap();
     let replica = |to: [&str; 2]| redis::cmd("REPLICAOF").arg(&to).clone();
     let memory = |bytes: &str| redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).clone();
-    for (fail, mend) in [(replica(["127.0.0.1", "1"]), replica(["NO", "ONE"])), (memory("1"), memory("0"))] {
+    for (fail, repair) in [(replica(["127.0.0.1", "1"]), replica(["NO", "ONE"])), (memory("1"), memory("0"))]
+    {
         let () = redis.run(&fail).await;
         let closed = quotas.charge(&acme, DAILY, 1).await.unwrap_err();
         assert_eq!(closed.kind(), ErrorKind::StoreUnavailable, "{closed:?}");
@@ -203,7 +204,7 @@ async fn a_redis_that_accepts_no_writes_is_down() {
         assert_eq!(closed.kind(), ErrorKind::StoreUnavailable, "{closed:?}");
         let open = rates.check(&acme, OPEN_RATE).await.unwrap();
         assert!(matches!(open.source, DecisionSource::Fallback { .. }), "{open:?}");
-        let () = redis.run(&mend).await;
+        let () = redis.run(&repair).await;
     }
     assert_eq!(quotas.charge(&acme, DAILY, 1).await.unwrap().used, 2);
 }

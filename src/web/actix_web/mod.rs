@@ -30,8 +30,6 @@ use super::usage::UsageResponse;
 use crate::context::TenantContext;
 use crate::error::Error;
 #[cfg(feature = "quota")]
-use crate::error::ErrorKind;
-#[cfg(feature = "quota")]
 use crate::quota::Quotas;
 
 /// Extracts the context that the [`TenantMiddleware`] inserted into the request. A handler with this argument cannot
@@ -93,7 +91,7 @@ impl<K: QuotaKey + 'static> FromRequest for Charged<K> {
 fn missing_quotas() -> Error {
     let text = "a handler takes a `Charged`, but the application has no `Quotas`: add \
                 `.app_data(web::Data::new(quotas))` to it";
-    Error::new(ErrorKind::Misconfigured, text)
+    Error::new(crate::error::ErrorKind::Misconfigured, text)
 }
 
 fn context(request: &HttpRequest) -> Result<TenantContext, Error> {
