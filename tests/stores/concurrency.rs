@@ -10,7 +10,7 @@ use tenancy::web::Problem;
 use tenancy::{ErrorKind, TenantContext};
 
 use crate::node::until;
-use crate::quota_fixture::{Meters, World, at_once, clock, on_every_meter};
+use crate::quota_fixture::{self, Meters, World, at_once, clock, on_every_meter};
 
 const EXPORTS: Concurrency = Concurrency::new("exports");
 const OF_USER: Concurrency = Concurrency::new("of_user");
@@ -37,16 +37,7 @@ async fn held(quotas: &Quotas, ctx: &TenantContext) -> u64 {
 }
 
 async fn is_full(quotas: &Quotas, ctx: &TenantContext) -> bool {
-    match quotas.acquire(ctx, EXPORTS).await {
-        Ok(place) => {
-            place.release().await.unwrap();
-            false
-        }
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::ConcurrencyLimit, "{error}");
-            true
-        }
-    }
+    quota_fixture::is_full(quotas, ctx, EXPORTS).await
 }
 
 async fn q12_a_full_limit_is_denied_with_its_numbers_until_a_place_ends(meters: Meters) {

@@ -10,7 +10,7 @@ use tenancy::store::MemoryStore;
 use tenancy::{ErrorKind, TenantContext};
 
 use crate::node::until;
-use crate::quota_fixture::{Meters, Recorder, World, at_once, clock, on_every_meter, used};
+use crate::quota_fixture::{Flaky, Meters, World, at_once, clock, on_every_meter, used};
 
 const CALLS: Quota = Quota::new("calls");
 const SILENT: Quota = Quota::new("silent");
@@ -155,7 +155,7 @@ async fn q14_hundreds_of_leases_come_and_go_and_no_limit_starts_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn q25_a_thousand_tasks_that_find_no_lease_call_the_store_once() {
-    let (world, store) = (World::new(CATALOG).await, Arc::new(Recorder::default()));
+    let (world, store) = (World::new(CATALOG).await, Arc::new(Flaky::default()));
     let acme = world.on_plan(&world.acme, "large").await;
     let node = leased(&(store.clone() as Arc<dyn Meter>), LeaseOptions::new(CrashPolicy::Strict, 10_000));
     let charged = at_once(1_000, |_| {
@@ -183,7 +183,7 @@ async fn q25_a_thousand_tasks_that_find_no_lease_call_the_store_once() {
 async fn q25_a_silent_store_is_not_called_by_each_of_those_who_wait() {
     let world = World::new(CATALOG).await;
     for waiting in [10, 100, 1_000] {
-        let store = Arc::new(Recorder::default());
+        let store = Arc::new(Flaky::default());
         store.silent.store(true, Ordering::SeqCst);
         let node = leased(&(store.clone() as Arc<dyn Meter>), LeaseOptions::new(CrashPolicy::Strict, 100));
         let kinds = at_once(waiting, |_| {

@@ -1,27 +1,21 @@
 //! Leased quotas: several nodes never exceed a limit together, and lose nothing that the policy does not allow.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use futures_util::future::join_all;
 use tenancy::clock::{ManualClock, Timestamp};
-use tenancy::context::{Actor, TenantDirectory};
-use tenancy::plan::Catalog;
-use tenancy::quota::meter::{
-    Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, Hold, Meter, Resolution,
-    ResolveOutcome,
-};
+use tenancy::quota::meter::Meter;
 use tenancy::quota::{CrashPolicy, DecisionSource, LeaseOptions, LeasedQuotas, Quota, Quotas};
 use tenancy::store::{MemoryStore, RedisMeter};
-use tenancy::tenant::{NewTenant, TenantId};
-use tenancy::{Error, ErrorKind, Result, TenantContext};
+use tenancy::{ErrorKind, Result, TenantContext};
 use tokio::task::JoinSet;
 
 use crate::common::{TestBackend, redis_url};
 use crate::meters::sql_store;
 use crate::node::until;
+use crate::quota_fixture::{self, Flaky, World};
 
 const CALLS: Quota = Quota::new("calls");
 const FEW: Quota = Quota::new("few");
@@ -41,22 +35,8 @@ features = { calls = 1000, few = 3, last = 100, open = 100 }
 features = { calls = 10, few = 3, last = 100, open = 100 }
 "#;
 
-struct World {
-    directory: TenantDirectory,
-    acme: TenantContext,
-    globex: TenantContext,
-}
-
 async fn world() -> World {
-    let store = Arc::new(MemoryStore::new());
-    let directory = TenantDirectory::new(store, Catalog::from_toml(CATALOG).unwrap());
-    let mut contexts = Vec::new();
-    for name in ["acme", "globex"] {
-        let tenant = directory.store().insert(NewTenant::active(name, "free").unwrap()).await.unwrap();
-        contexts.push(directory.context(tenant.id(), Actor::user("ada")).await.unwrap());
-    }
-    let globex = contexts.pop().unwrap();
-    World { directory, acme: contexts.pop().unwrap(), globex }
+    World::new(CATALOG).await
 }
 
 fn node(meter: &Arc<dyn Meter>, options: LeaseOptions) -> LeasedQuotas {
@@ -64,8 +44,7 @@ fn node(meter: &Arc<dyn Meter>, options: LeaseOptions) -> LeasedQuotas {
 }
 
 async fn used(meter: &Arc<dyn Meter>, ctx: &TenantContext, quota: Quota) -> (u64, u64) {
-    let counters = Quotas::new(meter.clone()).counters(ctx, Some(quota.feature()), 10).await.unwrap();
-    counters.first().map_or((0, 0), |counter| (counter.used, counter.held))
+    quota_fixture::used(&Quotas::new(meter.clone()), ctx, quota.feature()).await
 }
 
 /// Charges one unit `times` in each of 16 tasks on each node. Returns how many succeeded.
@@ -369,87 +348,4 @@ async fn warning_levels_are_reached_once_when_leases_end() {
     nodes[0].shut_down().await;
     let acme = world.acme.tenant_id().clone();
     assert_eq!(*warned.lock().unwrap(), [(acme.clone(), 80), (acme, 100)]);
-}
-
-/// A memory store that counts its charges, and can be down, slow or silent.
-#[derive(Debug, Default)]
-pub(crate) struct Flaky {
-    inner: MemoryStore,
-    charges: AtomicU64,
-    in_work: AtomicU64,
-    down: AtomicBool,
-    yields: AtomicBool,
-    loses_answers: AtomicBool,
-    pub(crate) silent: AtomicBool,
-}
-
-impl Flaky {
-    async fn answer<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
-        if self.down.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::StoreUnavailable, "the store of this test is down"));
-        }
-        if self.silent.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
-        }
-        self.in_work.fetch_add(1, Ordering::SeqCst);
-        let slow = self.yields.load(Ordering::SeqCst);
-        for _ in 0..if slow { 3 } else { 0 } {
-            tokio::task::yield_now().await;
-        }
-        let answer = answer.await;
-        for _ in 0..if slow { 3 } else { 0 } {
-            tokio::task::yield_now().await;
-        }
-        self.in_work.fetch_sub(1, Ordering::SeqCst);
-        answer
-    }
-}
-
-#[async_trait]
-impl Meter for Flaky {
-    async fn charge(&self, charge: &Charge) -> Result<ChargeOutcome> {
-        self.charges.fetch_add(1, Ordering::SeqCst);
-        let answer = self.answer(self.inner.charge(charge)).await;
-        if self.loses_answers.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::StoreUnavailable, "the answer of this test is lost"));
-        }
-        answer
-    }
-
-    async fn resolve(&self, resolution: &Resolution) -> Result<ResolveOutcome> {
-        self.answer(self.inner.resolve(resolution)).await
-    }
-
-    async fn renew(
-        &self,
-        tenant: &TenantId,
-        hold: Hold,
-        lines: &[ChargeLine],
-        now: Timestamp,
-    ) -> Result<bool> {
-        self.answer(self.inner.renew(tenant, hold, lines, now)).await
-    }
-
-    async fn counters(
-        &self,
-        tenant: &TenantId,
-        feature: Option<&str>,
-        now: Timestamp,
-        limit: u16,
-    ) -> Result<Vec<Counter>> {
-        self.inner.counters(tenant, feature, now, limit).await
-    }
-
-    async fn read(
-        &self,
-        tenant: &TenantId,
-        keys: &[CounterKey],
-        now: Timestamp,
-    ) -> Result<Vec<CounterState>> {
-        self.answer(self.inner.read(tenant, keys, now)).await
-    }
-
-    async fn delete_before(&self, before: Timestamp) -> Result<u64> {
-        self.inner.delete_before(before).await
-    }
 }

@@ -8,14 +8,14 @@ use sqlx::pool::PoolOptions;
 use tenancy::clock::{ManualClock, Timestamp};
 use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::Catalog;
-use tenancy::quota::Quotas;
 use tenancy::quota::meter::{
     Charge, ChargeLine, ChargeOutcome, Counter, CounterKey, CounterState, Hold, Meter, Resolution,
     ResolveOutcome,
 };
+use tenancy::quota::{Concurrency, Quotas};
 use tenancy::store::{MemoryStore, RedisMeter, SqlStore};
 use tenancy::tenant::{NewTenant, TenantId};
-use tenancy::{Result, TenantContext};
+use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tokio::task::JoinSet;
 
 use crate::common::{Cleanup, TestBackend, redis_url};
@@ -130,39 +130,80 @@ where
     set.join_all().await
 }
 
-/// A memory store that counts its calls.
-#[derive(Debug, Default)]
-pub(crate) struct Recorder {
-    inner: MemoryStore,
-    pub(crate) calls: AtomicU64,
-    /// It does nothing, and never answers.
-    pub(crate) silent: AtomicBool,
-    /// It does what it is called for, and never answers.
-    pub(crate) mute: AtomicBool,
+/// Whether all places of a concurrency limit are taken.
+pub(crate) async fn is_full(quotas: &Quotas, ctx: &TenantContext, limit: Concurrency) -> bool {
+    match quotas.acquire(ctx, limit).await {
+        Ok(place) => {
+            place.release().await.unwrap();
+            false
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::ConcurrencyLimit, "{error}");
+            true
+        }
+    }
 }
 
-impl Recorder {
+/// A memory store that counts its calls, and can be down, slow or silent.
+#[derive(Debug, Default)]
+pub(crate) struct Flaky {
+    inner: MemoryStore,
+    calls: AtomicU64,
+    pub(crate) charges: AtomicU64,
+    pub(crate) in_work: AtomicU64,
+    pub(crate) down: AtomicBool,
+    /// It does nothing, and never answers.
+    pub(crate) silent: AtomicBool,
+    /// It yields before and after its work.
+    pub(crate) yields: AtomicBool,
+    /// It does what it is called for, and never answers.
+    pub(crate) mute: AtomicBool,
+    /// It charges, and answers with an error.
+    pub(crate) loses_answers: AtomicBool,
+}
+
+impl Flaky {
+    /// How often it was called.
     pub(crate) fn count(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
 
     async fn answer<T>(&self, answer: impl Future<Output = Result<T>>) -> Result<T> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        if self.silent.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
+        if self.down.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::StoreUnavailable, "the store of this test is down"));
+        }
+        never_if(&self.silent).await;
+        self.in_work.fetch_add(1, Ordering::SeqCst);
+        let slow = self.yields.load(Ordering::SeqCst);
+        for _ in 0..if slow { 3 } else { 0 } {
+            tokio::task::yield_now().await;
         }
         let answer = answer.await;
-        if self.mute.load(Ordering::SeqCst) {
-            std::future::pending::<()>().await;
+        for _ in 0..if slow { 3 } else { 0 } {
+            tokio::task::yield_now().await;
         }
+        self.in_work.fetch_sub(1, Ordering::SeqCst);
+        never_if(&self.mute).await;
         answer
     }
 }
 
+async fn never_if(switch: &AtomicBool) {
+    if switch.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
+}
+
 #[async_trait]
-impl Meter for Recorder {
+impl Meter for Flaky {
     async fn charge(&self, charge: &Charge) -> Result<ChargeOutcome> {
-        self.answer(self.inner.charge(charge)).await
+        self.charges.fetch_add(1, Ordering::SeqCst);
+        let answer = self.answer(self.inner.charge(charge)).await;
+        if self.loses_answers.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::StoreUnavailable, "the answer of this test is lost"));
+        }
+        answer
     }
 
     async fn resolve(&self, resolution: &Resolution) -> Result<ResolveOutcome> {

@@ -16,7 +16,7 @@ use tenancy::quota::{
 use tenancy::web::Problem;
 use tenancy::{Error, ErrorKind, TenantContext};
 
-use crate::quota_fixture::{Meters, NOW, Recorder, World, at_once, clock, on_every_meter, used};
+use crate::quota_fixture::{Flaky, Meters, NOW, World, at_once, clock, on_every_meter, used};
 
 const CALLS: Quota = Quota::new("calls");
 const TOKENS: Quota = Quota::new("tokens");
@@ -203,7 +203,7 @@ async fn q16_a_count_does_not_overflow(meters: Meters) {
 
 #[tokio::test]
 async fn q16_amounts_that_no_store_counts_are_rejected_before_it() {
-    let (world, store) = (World::new(CATALOG).await, Arc::new(Recorder::default()));
+    let (world, store) = (World::new(CATALOG).await, Arc::new(Flaky::default()));
     let quotas = Quotas::new(store.clone());
     let leased = LeasedQuotas::new(&quotas, LeaseOptions::new(CrashPolicy::Strict, 10));
     let minute = Duration::from_mins(1);
@@ -229,7 +229,7 @@ async fn q16_amounts_that_no_store_counts_are_rejected_before_it() {
 
 #[tokio::test]
 async fn q48_an_unknown_key_is_an_error_before_the_store() {
-    let (world, store) = (World::new(CATALOG).await, Arc::new(Recorder::default()));
+    let (world, store) = (World::new(CATALOG).await, Arc::new(Flaky::default()));
     let quotas = Quotas::new(store.clone());
     let leased = LeasedQuotas::new(&quotas, LeaseOptions::new(CrashPolicy::Strict, 10));
     let rates = Rates::local();

@@ -7,16 +7,14 @@ use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use tenancy::clock::{Clock, ManualClock, SystemClock};
-use tenancy::context::{Actor, TenantDirectory};
-use tenancy::plan::Catalog;
 use tenancy::quota::{DecisionSource, Quota, Quotas, Rate, Rates};
-use tenancy::store::{MemoryStore, RedisMeter, RedisRates};
-use tenancy::tenant::NewTenant;
+use tenancy::store::{RedisMeter, RedisRates};
 use tenancy::{ErrorKind, TenantContext, testing};
 use tokio::task::JoinSet;
 
 use crate::common::redis_url;
 use crate::node::until;
+use crate::quota_fixture::World;
 use crate::redis_servers::{OwnRedis, cluster};
 
 const DAILY: Quota = Quota::new("daily");
@@ -42,13 +40,8 @@ open_rate   = { limit = 1, seconds = 3600, burst = 10 }
 "#;
 
 async fn contexts() -> [TenantContext; 2] {
-    let store = Arc::new(MemoryStore::new());
-    let directory = TenantDirectory::new(store, Catalog::from_toml(CATALOG).unwrap());
-    let new = async |name| {
-        let tenant = directory.store().insert(NewTenant::active(name, "free").unwrap()).await.unwrap();
-        directory.context(tenant.id(), Actor::user("ada")).await.unwrap()
-    };
-    [new("acme").await, new("globex").await]
+    let World { acme, globex, .. } = World::new(CATALOG).await;
+    [acme, globex]
 }
 
 async fn meter(url: &str) -> RedisMeter {

@@ -9,7 +9,7 @@ use tenancy::quota::{Concurrency, Quota, Quotas, Reservation};
 use tenancy::{ErrorKind, TenantContext};
 
 use crate::node::until;
-use crate::quota_fixture::{Meters, Recorder, World, clock, on_every_meter, used};
+use crate::quota_fixture::{Flaky, Meters, World, clock, on_every_meter, used};
 
 const TOKENS: Quota = Quota::new("tokens");
 const EXPORTS: Concurrency = Concurrency::new("exports");
@@ -149,7 +149,7 @@ fn q08_a_drop_outside_a_runtime_does_not_panic_and_ends_by_its_lifetime() {
 
 #[tokio::test]
 async fn q08_a_request_that_is_dropped_while_it_reserves_ends_by_its_lifetime() {
-    let (world, store, clock) = (World::new(CATALOG).await, Arc::new(Recorder::default()), clock());
+    let (world, store, clock) = (World::new(CATALOG).await, Arc::new(Flaky::default()), clock());
     let quotas = Quotas::new(store.clone()).with_clock(clock.clone());
     let held = async |ctx| {
         store.mute.store(false, Ordering::SeqCst);

@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tenancy::clock::{Clock, ManualClock, SystemClock};
-use tenancy::context::{Actor, TenantDirectory};
-use tenancy::plan::Catalog;
 use tenancy::quota::meter::Meter;
 use tenancy::quota::{Concurrency, Quota, Quotas, Reservation};
 use tenancy::store::{MemoryStore, RedisMeter};
-use tenancy::tenant::NewTenant;
 use tenancy::{ErrorKind, TenantContext};
 
 use crate::common::{TestBackend, redis_url};
-use crate::leases::Flaky;
 use crate::meters::sql_store;
+use crate::node::until;
+use crate::quota_fixture::{self, Flaky, World};
 
 const EXPORTS: Concurrency = Concurrency::new("exports");
 const TOKENS: Quota = Quota::new("tokens");
@@ -30,34 +28,12 @@ features = { exports = 1, tokens = 100 }
 "#;
 
 async fn contexts() -> [TenantContext; 2] {
-    let directory = TenantDirectory::new(Arc::new(MemoryStore::new()), Catalog::from_toml(CATALOG).unwrap());
-    let context = async |name| {
-        let tenant = directory.store().insert(NewTenant::active(name, "free").unwrap()).await.unwrap();
-        directory.context(tenant.id(), Actor::user("ada")).await.unwrap()
-    };
-    [context("acme").await, context("globex").await]
-}
-
-/// Waits until something is so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so().await {
-        assert!(Instant::now() < deadline, "{what}");
-        tokio::task::yield_now().await;
-    }
+    let World { acme, globex, .. } = World::new(CATALOG).await;
+    [acme, globex]
 }
 
 async fn is_full(quotas: &Quotas, ctx: &TenantContext) -> bool {
-    match quotas.acquire(ctx, EXPORTS).await {
-        Ok(place) => {
-            place.release().await.unwrap();
-            false
-        }
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::ConcurrencyLimit, "{error}");
-            true
-        }
-    }
+    quota_fixture::is_full(quotas, ctx, EXPORTS).await
 }
 
 /// The clock is set by hand, so the place expires only if it is not renewed.
