@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::answer::{LastAnswer, in_time, is_outage};
 use super::decision::{Decision, DecisionSource};
-use super::line::{Line, decisions, denied};
+use super::line::{Line, decisions, denied, timeout};
 use super::meter::{Charge, ChargeOutcome, Hold, LineCount, Meter};
 use crate::clock::{Clock, Timestamp};
 use crate::context::TenantContext;
@@ -82,8 +82,7 @@ impl Core {
         now: Timestamp,
     ) -> Result<Vec<Decision>> {
         let charge = self.to_charge(ctx, lines, key, hold, now);
-        let wait = lines.iter().map(|line| line.failure.timeout).min().unwrap_or_default();
-        let (counts, source) = match self.ask(&charge, wait).await {
+        let (counts, source) = match self.ask(&charge, timeout(lines)).await {
             Ok(ChargeOutcome::Charged(counts)) => (counts, DecisionSource::Counted),
             Ok(ChargeOutcome::Repeated(mut counts)) => {
                 // The first answer had the warning levels.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::answer::in_time;
 use super::core::Core;
-use super::line::Line;
+use super::line::{Line, timeout};
 use super::meter::{Hold, HoldEnd, Resolution, ResolveOutcome};
 use crate::clock::Timestamp;
 use crate::context::TenantContext;
@@ -37,7 +37,7 @@ impl Held {
 
     /// How long a request waits for the store.
     pub(super) fn timeout(&self) -> Duration {
-        self.lines.iter().map(|line| line.failure.timeout).min().unwrap_or_default()
+        timeout(&self.lines)
     }
 
     /// Ends it in the store, which may take this long to answer.

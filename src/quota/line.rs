@@ -21,6 +21,11 @@ pub(super) struct Line {
     pub(super) failure: Failure,
 }
 
+/// How long a request for these lines waits for the store: as long as the least patient rule.
+pub(super) fn timeout(lines: &[Line]) -> Duration {
+    lines.iter().map(|line| line.failure.timeout).min().unwrap_or_default()
+}
+
 pub(super) fn decisions(
     lines: &[Line],
     counts: Vec<LineCount>,

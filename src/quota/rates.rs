@@ -238,7 +238,6 @@ impl<'a> Check<'a> {
 struct Shared {
     store: Arc<dyn RateStore>,
     clock: RateClock,
-    /// In nanoseconds of the clock; [`NEVER`] before the first answer.
     last_answer: LastAnswer,
 }
 
