@@ -16,6 +16,8 @@ pub struct Conn<'c, DB: sqlx::Database> {
     pub(crate) route: &'c Route,
     /// Whether the result of the last statement was not received to its end.
     pub(super) in_flight: &'c mut bool,
+    /// Whether the rest of a result over the limit of rows is too large to read.
+    pub(super) too_large: &'c mut bool,
     /// How many rows one statement may return.
     pub(super) max_rows: Option<u64>,
     /// The time limit of each statement, on SQLite.
@@ -25,7 +27,12 @@ pub struct Conn<'c, DB: sqlx::Database> {
 impl<DB: sqlx::Database> Conn<'_, DB> {
     /// The same connection, borrowed for one statement.
     pub(crate) fn reborrow(&mut self) -> Conn<'_, DB> {
-        Conn { conn: &mut *self.conn, in_flight: &mut *self.in_flight, ..*self }
+        Conn {
+            conn: &mut *self.conn,
+            in_flight: &mut *self.in_flight,
+            too_large: &mut *self.too_large,
+            ..*self
+        }
     }
 
     /// Allows a page of `rows` rows the one row more that shows whether there is a next page.

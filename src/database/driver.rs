@@ -156,7 +156,8 @@ macro_rules! common_methods {
             let query =
                 sqlx::query_with::<$db, _>(conn.text(sql), binds).persistent(conn.uses_named_statements());
             let running = conn.start();
-            let rows = crate::database::read_rows(query.fetch(&mut *conn.conn), conn.max_rows).await;
+            let rows =
+                crate::database::read_rows(query.fetch(&mut *conn.conn), conn.max_rows, conn.too_large).await;
             running.end();
             conn.settle(rows).await
         }

@@ -1,6 +1,7 @@
 //! [`Native`]: runs sqlx's own query objects, for the scoped executor and for the `query_checked!` macros.
 
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::TryStreamExt;
+use futures_util::stream::{self, BoxStream, StreamExt};
 use sqlx::database::HasStatementCache;
 use sqlx::query::{Map, Query, QueryScalar};
 use sqlx::{FromRow, SqlStr};
@@ -8,7 +9,7 @@ use sqlx_core::describe::Describe;
 
 use super::conn::Conn;
 use super::error::to_sqlx_error;
-use super::row_limit::RowCount;
+use super::row_limit::{RowCount, is_small};
 use super::statement_clock::RunningStatement;
 use crate::error::{Error, ErrorKind};
 
@@ -65,21 +66,24 @@ pub trait Native: sqlx::Database + HasStatementCache {
 /// The result of a statement, in which the first row over the limit of the plan is an error.
 ///
 /// The statement counts as running until the stream is dropped.
-fn limited<DB: sqlx::Database>(
-    items: ItemStream<'_, DB>,
+fn limited<'c, DB: sqlx::Database>(
+    items: ItemStream<'c, DB>,
     running: RunningStatement,
     max_rows: Option<u64>,
-) -> ItemStream<'_, DB> {
-    let mut count = RowCount::new(max_rows);
-    items
-        .map(move |item| {
-            let _running = &running;
-            match item {
-                Ok(sqlx::Either::Right(row)) => count.add().map(|()| sqlx::Either::Right(row)),
-                item => item,
-            }
-        })
-        .boxed()
+    too_large: &'c mut bool,
+) -> ItemStream<'c, DB> {
+    let result = (items, RowCount::new(max_rows), too_large, running);
+    stream::try_unfold(result, async |(mut items, mut count, too_large, running)| {
+        let Some(item) = items.try_next().await? else { return Ok(None) };
+        if item.is_right()
+            && let Err(error) = count.add()
+        {
+            *too_large = !is_small(items).await;
+            return Err(error);
+        }
+        Ok(Some((item, (items, count, too_large, running))))
+    })
+    .boxed()
 }
 
 /// The error of `prepare` and `describe` behind a pooler: both leave a named statement on a connection.
@@ -114,7 +118,7 @@ macro_rules! native {
                 let persistent = persistent && conn.uses_named_statements();
                 let query = sqlx::query_with(conn.text(sql), binds).persistent(persistent);
                 let (running, max_rows) = (conn.start(), conn.max_rows);
-                limited::<Self>(conn.conn.fetch_many(query), running, max_rows)
+                limited::<Self>(conn.conn.fetch_many(query), running, max_rows, conn.too_large)
             }
 
             async fn prepare(
@@ -232,8 +236,6 @@ mod sqlite {
 pub(crate) async fn first_row<DB: sqlx::Database>(
     mut items: ItemStream<'_, DB>,
 ) -> sqlx::Result<Option<DB::Row>> {
-    use futures_util::TryStreamExt;
-
     let mut first = None;
     while let Some(item) = items.try_next().await? {
         if let sqlx::Either::Right(row) = item {

@@ -26,6 +26,8 @@ pub struct Pooled<DB: Database> {
     held: Held,
     /// A statement was sent, and its result was not received to its end.
     in_flight: bool,
+    /// A result was over the limit of rows, and its rest is too large to read.
+    too_large: bool,
     /// How long to wait for the rest of the result of a dropped statement, before the connection is closed. `None`: for
     /// as long as it takes.
     drains_for: Option<Duration>,
@@ -61,7 +63,15 @@ impl<DB: Database> Pooled<DB> {
     }
 
     fn new(conn: PoolConnection<DB>, held: Held, drains_for: Option<Duration>) -> Self {
-        Self { conn: Some(conn), held, in_flight: false, drains_for, clock: None, reset: None }
+        Self {
+            conn: Some(conn),
+            held,
+            in_flight: false,
+            too_large: false,
+            drains_for,
+            clock: None,
+            reset: None,
+        }
     }
 
     /// The connection, for one statement on this route.
@@ -72,9 +82,15 @@ impl<DB: Database> Pooled<DB> {
             conn,
             route,
             in_flight: &mut self.in_flight,
+            too_large: &mut self.too_large,
             max_rows: route.limits.max_rows(),
             clock: self.clock.as_ref(),
         }
+    }
+
+    /// Whether the connection is closed when it is dropped, because a result is too large to read.
+    pub(super) fn is_lost(&self) -> bool {
+        self.too_large && self.drains_for.is_some()
     }
 
     /// The result of the last statement was received to its end.
@@ -143,22 +159,28 @@ impl<DB: Database> Drop for Pooled<DB> {
             return;
         }
         let drains_for = self.drains_for.filter(|_| self.in_flight);
+        if self.is_lost() {
+            drop(conn.detach());
+            sqlx_core::rt::spawn(end_on_the_server(held));
+            return;
+        }
         // The connection leaves `conn` here, and not when the task first runs, which it may never do.
         let returned = conn.return_to_pool();
         sqlx_core::rt::spawn(async move {
-            give_back(returned, drains_for).await;
-            drop(held);
+            let Some(limit) = drains_for else {
+                returned.await;
+                return drop(held);
+            };
+            if sqlx_core::rt::timeout(limit, returned).await.is_err() {
+                end_on_the_server(held).await;
+            }
         });
     }
 }
 
-/// Returns a connection to its pool, after the rest of the result that is in flight.
-///
-/// If that takes longer than `drains_for`, the connection is closed: the pool opens another one, and the server ends
-/// the statement when it notices. A tenant whose share is limited gets this part of it back only then.
-async fn give_back(returned: impl Future<Output = ()>, drains_for: Option<Duration>) {
-    let Some(limit) = drains_for else { return returned.await };
-    if sqlx_core::rt::timeout(limit, returned).await.is_err() {
-        sqlx_core::rt::sleep(2 * CLIENT_CHECK).await;
-    }
+/// Waits until the server has ended the statement of a closed connection. A tenant whose share is limited gets this part
+/// of it back only then; the pool opens another connection at once.
+async fn end_on_the_server(held: Held) {
+    sqlx_core::rt::sleep(2 * CLIENT_CHECK).await;
+    drop(held);
 }

@@ -78,6 +78,10 @@ impl<DB: Driver> OpenTransaction<DB> {
     }
 
     pub(crate) async fn rollback(mut self) -> Result<()> {
+        if self.conn.as_ref().is_some_and(Pooled::is_lost) {
+            // Without its connection the server rolls back.
+            return Ok(());
+        }
         DB::TransactionManager::rollback(self.conn().conn).await.map_err(|e| database_error(&e))?;
         self.ended();
         Ok(())

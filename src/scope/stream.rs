@@ -42,7 +42,7 @@ impl<DB: Backend> TenantDb<DB> {
     /// With the feature `dynamic` a query of sqlx can be streamed as well: `db.stream(ctx, |scope|
     /// sqlx::query_as("SELECT id, total FROM orders").fetch(scope))`. Its rows are from one snapshot. The stream
     /// holds a connection until the last row is sent. If the client disconnects, the remaining rows are read and
-    /// discarded; if that takes longer than a moment, PostgreSQL's connection is closed.
+    /// discarded; if PostgreSQL makes sqlx wait for them longer than a moment, the connection is closed.
     pub fn stream<T, F>(&self, ctx: TenantContext, read: F) -> BoxStream<'static, T>
     where
         F: for<'s> FnOnce(&'s Scope<'s, DB>) -> BoxStream<'s, T> + Send + 'static,

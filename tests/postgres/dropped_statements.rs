@@ -21,13 +21,15 @@ async fn url(fixture: &Fixture<Postgres>) -> String {
     let name: String =
         sqlx::query_scalar("SELECT current_database()").fetch_one(&fixture.pool).await.unwrap();
     let options: PgConnectOptions = common::postgres_url().parse().unwrap();
-    options.database(&name).to_url_lossy().to_string()
+    let mut url = options.database(&name).to_url_lossy();
+    url.query_pairs_mut().append_pair("application_name", "dropped");
+    url.to_string()
 }
 
-/// How many statements that sleep run on the server.
+/// How many statements sleep on the server. One that is only prepared counts as active too.
 async fn running(fixture: &Fixture<Postgres>) -> i64 {
-    let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
-                 AND query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()";
+    let count =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
     sqlx::query_scalar(count).fetch_one(&fixture.pool).await.unwrap()
 }
 
@@ -154,25 +156,37 @@ async fn a_dropped_statement_keeps_its_part_of_the_share_until_it_has_ended() {
     }
 }
 
-/// Of a result that is larger than the plan allows, the server does not send the rest.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_result_over_the_limit_of_rows_is_not_read_to_its_end() {
-    let fixture = Fixture::<Postgres>::new().await;
+/// A database with one connection, and a tenant with a thousand orders whose plan allows ten rows at once.
+async fn ten_rows_allowed(fixture: &Fixture<Postgres>) -> (TenantDb<Postgres>, TenantContext) {
     let options = PgPoolOptions::new().max_connections(1);
-    let db = configured(TenantDb::postgres(options, url(&fixture).await)).build().await.unwrap();
+    let db = configured(TenantDb::postgres(options, url(fixture).await)).build().await.unwrap();
     let text = format!("{}\n[plans.free.database]\nmax_rows = 10", common::CATALOG);
     let catalog = std::sync::Arc::new(tenancy::plan::Catalog::from_toml(&text).unwrap());
     let directory = tenancy::context::TenantDirectory::new(fixture.store.clone(), catalog);
     let acme = directory.context(fixture.acme.tenant_id(), fixture.acme.actor().clone()).await.unwrap();
     let orders: Vec<Order> = (0..1000).map(Order::new).collect();
     Order::insert_many(&db.scope(&acme), &orders).await.unwrap();
+    (db, acme)
+}
+
+/// Of a result that is larger than the plan allows, the server does not send the rest, and nobody waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_over_the_limit_of_rows_is_not_read_to_its_end() {
+    let fixture = Fixture::<Postgres>::new().await;
+    let (db, acme) = ten_rows_allowed(&fixture).await;
 
     // A thousand million rows.
+    let large = "SELECT a.total FROM orders a, orders b, orders c";
     let scope = db.scope(&acme);
-    let all = sqlx::query("SELECT a.total FROM orders a, orders b, orders c").fetch_all(&scope);
-    let error = Error::from_sqlx(all.await.unwrap_err());
-    assert_eq!(error.kind(), tenancy::ErrorKind::RowLimit, "{error:?}");
+    let rejected = |error| assert_eq!(Error::from_sqlx(error).kind(), tenancy::ErrorKind::RowLimit);
+    rejected(sqlx::query(large).fetch_all(&scope).await.unwrap_err());
     assert_eq!(Order::count(&db.scope(&fixture.globex)).await.unwrap(), 0);
+    let mut tx = db.begin(&acme).await.unwrap();
+    rejected(sqlx::query(large).fetch_all(&mut tx).await.unwrap_err());
+    drop(tx);
+    let mut tx = db.begin(&acme).await.unwrap();
+    rejected(sqlx::query(large).fetch_all(&mut tx).await.unwrap_err());
+    tx.rollback().await.unwrap();
     assert_eq!(Order::count(&db.scope(&acme)).await.unwrap(), 1000);
     let until = Instant::now() + Duration::from_secs(30);
     let active = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
@@ -181,4 +195,20 @@ async fn a_result_over_the_limit_of_rows_is_not_read_to_its_end() {
         assert!(Instant::now() < until, "the server still sends rows");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// The connection of a result that is a little too large is used again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_rest_of_a_result_closes_no_connection() {
+    let fixture = Fixture::<Postgres>::new().await;
+    let (db, acme) = ten_rows_allowed(&fixture).await;
+
+    let backend = async || -> i32 {
+        let pid = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'dropped'";
+        sqlx::query_scalar(pid).fetch_one(&fixture.pool).await.unwrap()
+    };
+    let before = backend().await;
+    sqlx::query("SELECT total FROM orders").fetch_all(&db.scope(&acme)).await.unwrap_err();
+    assert_eq!(Order::count(&db.scope(&acme)).await.unwrap(), 1000);
+    assert_eq!(backend().await, before);
 }
