@@ -19,6 +19,16 @@ use tokio::runtime::Runtime;
 
 use super::{CALLS, EXPORT, PER_USER, REQUESTS, quantile};
 
+/// Runs a future that waits for nothing. It is not moved, as in `.await`.
+macro_rules! ready {
+    ($future:expr) => {
+        match pin!($future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => output,
+            Poll::Pending => panic!("it waits"),
+        }
+    };
+}
+
 /// Short, so that most rounds run without an interruption.
 const ROUNDS: usize = 501;
 const CALLS_PER_ROUND: usize = 5_000;
@@ -82,12 +92,12 @@ pub(super) fn compare(runtime: &Runtime, contexts: &[TenantContext]) {
         Box::new(|ctx| spend(&plain.get(ctx.tenant_id()).unwrap()))
     };
     let charge = || -> Box<dyn Fn(&TenantContext) + Sync + '_> {
-        Box::new(|ctx| assert!(ready(leased.charge(ctx, CALLS, 1)).is_ok()))
+        Box::new(|ctx| assert!(ready!(leased.charge(ctx, CALLS, 1)).is_ok()))
     };
     let check = |rate| -> Box<dyn Fn(&TenantContext) + Sync + '_> {
         let rates = &rates;
         Box::new(move |ctx| {
-            black_box(ready(rates.check(ctx, rate)).unwrap());
+            black_box(ready!(rates.check(ctx, rate)).unwrap());
         })
     };
     let one = AtomicU64::new(1 << 40);
@@ -156,14 +166,6 @@ pub(super) fn compare(runtime: &Runtime, contexts: &[TenantContext]) {
         }
         let [this, first] = [at, first.1].map(|at| quantile(times[at].clone(), 0.25));
         println!("    {name:<32} {this:>7.1} ns  x{:.2}", this / first);
-    }
-}
-
-/// Runs a future that waits for nothing, in its place, as `.await` does.
-fn ready<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("it waits"),
     }
 }
 

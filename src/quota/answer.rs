@@ -36,6 +36,14 @@ pub(super) fn is_outage(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::StoreUnavailable | ErrorKind::ConnectionLimit)
 }
 
+/// How long to wait for what no rule has a time for: reading usage.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Waits for what is read of the store of quotas.
+pub(super) async fn read<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
+    in_time(READ_TIMEOUT, "quotas", answer).await
+}
+
 /// How long an end that no request waits for may take.
 pub(super) const END_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -1,6 +1,8 @@
 //! [`Lease`]: an amount that this node has taken from the store and spends without asking it.
 
-use std::time::Instant;
+use std::time::Duration;
+
+use coarsetime::Instant;
 
 use super::lease_cell::LeaseCell;
 use super::line::Line;
@@ -28,6 +30,24 @@ impl Terms {
     }
 }
 
+/// The start of a lease, on a clock that is read in a quarter of the time, and at most [`TICK`] late.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LeaseStart(Instant);
+
+/// The longest time between two steps of a coarse clock: 16 ms on Windows, 10 ms on Linux.
+const TICK: Duration = Duration::from_millis(20);
+
+impl LeaseStart {
+    pub(super) fn now() -> Self {
+        Self(Instant::now_without_cache_update())
+    }
+
+    /// The end of what is spent for this long: one step early, because the clock can be one step late.
+    fn after(self, spending_time: Duration) -> Instant {
+        self.0 + spending_time.saturating_sub(TICK).into()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) hold: Hold,
@@ -35,19 +55,31 @@ pub(super) struct Lease {
     pub(super) ctx: TenantContext,
     pub(super) terms: Terms,
     /// The first instant at which it is not spent any more. It is before the end of the period.
-    pub(super) ends: Instant,
+    ends: Instant,
     left: LeaseCell,
 }
 
 impl Lease {
-    pub(super) fn new(hold: Hold, line: Line, ctx: &TenantContext, terms: Terms, ends: Instant) -> Self {
+    /// A lease that is spent for this long after its start.
+    pub(super) fn new(
+        (hold, line): (Hold, Line),
+        ctx: &TenantContext,
+        terms: Terms,
+        start: LeaseStart,
+        spending_time: Duration,
+    ) -> Self {
         let left = LeaseCell::new(line.charge.amount);
-        Self { hold, line, ctx: ctx.clone(), terms, ends, left }
+        Self { hold, line, ctx: ctx.clone(), terms, ends: start.after(spending_time), left }
+    }
+
+    /// Whether its time is over.
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now_without_cache_update() >= self.ends
     }
 
     /// Spends `n`, if there is so much left. Returns what is left then.
     pub(super) fn spend(&self, n: u64, terms: &Terms) -> Option<u64> {
-        if self.terms != *terms || Instant::now() >= self.ends {
+        if self.terms != *terms || self.is_over() {
             return None;
         }
         self.spend_late(n)

@@ -16,6 +16,10 @@ pub enum CrashPolicy {
     Generous,
 }
 
+/// Of a shorter lifetime, the step of a coarse clock would be a large part.
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
 /// How much a node takes from the store at once, and for how long.
 #[derive(Debug, Clone, Copy)]
 #[must_use]
@@ -40,10 +44,10 @@ impl LeaseOptions {
         Self { nodes: nodes.max(1), ..self }
     }
 
-    /// Sets for how long a lease is spent; 30 seconds by default. A change of the plan reaches a node when its context
+    /// Sets for how long a lease is spent; 30 seconds by default, between 100 milliseconds and a year. A change of the plan reaches a node when its context
     /// has the new plan, and other nodes see what a lease has spent when the lease ends.
     pub fn lifetime(self, lifetime: Duration) -> Self {
-        Self { lifetime: lifetime.max(Duration::from_millis(10)), ..self }
+        Self { lifetime: lifetime.clamp(SHORTEST, LONGEST), ..self }
     }
 
     /// The size of the next lease, of which `n` are needed now.

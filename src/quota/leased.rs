@@ -1,6 +1,7 @@
 //! [`LeasedQuotas`]: quotas that a node charges from its own share, without asking the store each time.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::core::Core;
 use super::count_key::CountKey;
 use super::decision::{DecisionSource, until};
 use super::key::Quota;
-use super::lease::{Lease, Terms};
+use super::lease::{Lease, LeaseStart, Terms};
 use super::lease_options::{CrashPolicy, LeaseOptions};
 use super::lease_table::{Asked, LeaseTable, Refresh, Refusal};
 use super::line::{Line, denied, quota_line};
@@ -85,7 +86,10 @@ impl LeasedQuotas {
     /// As [`Quotas::charge`]. If the store does not answer, a rule with
     /// [`FailurePolicy::LastLease`] or [`FailurePolicy::Closed`] is charged until its lease is spent.
     pub async fn charge(&self, ctx: &TenantContext, quota: Quota, n: u64) -> Result<DecisionSource> {
-        self.shared.charge(ctx, quota, None, n).await
+        match self.shared.charge_now(ctx, quota, None, n)? {
+            None => Ok(DecisionSource::Counted),
+            Some(next) => next.await,
+        }
     }
 
     /// Charges `n` of a quota that counts [per subject](crate::plan::CountPer::Subject).
@@ -99,7 +103,10 @@ impl LeasedQuotas {
         subject: Option<&str>,
         n: u64,
     ) -> Result<DecisionSource> {
-        self.shared.charge(ctx, quota, subject, n).await
+        match self.shared.charge_now(ctx, quota, subject, n)? {
+            None => Ok(DecisionSource::Counted),
+            Some(next) => next.await,
+        }
     }
 
     /// Ends leases whose lifetime is over, for ever: other nodes then see what was spent, and can use the rest. Call it
@@ -107,7 +114,7 @@ impl LeasedQuotas {
     pub async fn run(&self) {
         loop {
             tokio::time::sleep(self.shared.options.lifetime / 2).await;
-            self.shared.end_leases(false, |lease| Instant::now() >= lease.ends).await;
+            self.shared.end_leases(false, Lease::is_over).await;
         }
     }
 
@@ -118,46 +125,31 @@ impl LeasedQuotas {
     }
 }
 
-/// A charge of the current lease, or what needs the next one.
-enum Charged {
-    Now,
-    Later(Box<Needed>),
-}
+/// The charge of the next lease. In a box, so that a charge of the current lease does not move the memory that it needs.
+type ChargeNext = Pin<Box<dyn Future<Output = Result<DecisionSource>> + Send>>;
 
 impl Shared {
-    /// Charges the current lease, or the next one.
-    #[inline]
-    async fn charge(
-        self: &Arc<Self>,
-        ctx: &TenantContext,
-        quota: Quota,
-        subject: Option<&str>,
-        n: u64,
-    ) -> Result<DecisionSource> {
-        match self.charge_now(ctx, quota, subject, n)? {
-            Charged::Now => Ok(DecisionSource::Counted),
-            // In a box, so that a charge of the current lease does not move the memory that this needs.
-            Charged::Later(needed) => Box::pin(self.charge_next(*needed)).await,
-        }
-    }
-
-    /// Charges the current lease, if it has so much.
+    /// Charges the current lease. Returns the charge of the next one, if it has not so much.
+    #[inline(never)]
     fn charge_now(
         self: &Arc<Self>,
         ctx: &TenantContext,
         quota: Quota,
         subject: Option<&str>,
         n: u64,
-    ) -> Result<Charged> {
+    ) -> Result<Option<ChargeNext>> {
         let rule = quota.rule(ctx.entitlements())?;
         let key = CountKey::new(ctx, rule.per(), subject, quota.id)?;
         match self.leases.spend(&key, checked_amount(n)?, &Terms::of(ctx, rule)) {
-            Some(false) => Ok(Charged::Now),
+            Some(false) => Ok(None),
             Some(true) => {
                 self.refresh_ahead(Needed::new(ctx, quota, subject, 1, key));
-                Ok(Charged::Now)
+                Ok(None)
             }
-            None => Ok(Charged::Later(Box::new(Needed::new(ctx, quota, subject, n, key)))),
+            None => {
+                let (shared, needed) = (self.clone(), Needed::new(ctx, quota, subject, n, key));
+                Ok(Some(Box::pin(async move { shared.charge_next(needed).await })))
+            }
         }
     }
 
@@ -258,17 +250,17 @@ impl Shared {
         // A lease of the policy `Generous` can be granted to another node when its lifetime is over.
         let is_safe = |lease: &Lease| match self.options.policy {
             CrashPolicy::Strict => lease.line.charge.counter == line.charge.counter,
-            CrashPolicy::Generous => Instant::now() < lease.ends,
+            CrashPolicy::Generous => !lease.is_over(),
         };
         let is_allowed = |lease: &Arc<Lease>| rule.on_failure() == FailurePolicy::LastLease && is_safe(lease);
         let lease = self.leases.lease(key).filter(is_allowed);
         lease.and_then(|lease| lease.spend_late(line.charge.amount)).map(|_| fallback()).ok_or(error)
     }
 
-    /// Takes a lease from the store. The inner error is what was found if not even the needed amount is left. Both
+    /// Takes a lease from the store. The inner error is what was found if not even the needed amount is left. All
     /// clocks are read before the store is asked, and one after the other.
     async fn take(&self, needed: &Needed) -> Result<(Result<Arc<Lease>, LineCount>, Duration)> {
-        let (ctx, started, now) = (&needed.ctx, Instant::now(), self.core.now());
+        let (ctx, start, started, now) = (&needed.ctx, LeaseStart::now(), Instant::now(), self.core.now());
         let rule = needed.quota.rule(ctx.entitlements())?;
         let mut line = needed.line(now)?;
         let (n, wait) = (line.charge.amount, rule.timeout());
@@ -286,8 +278,8 @@ impl Shared {
                 }
                 Ok(ChargeOutcome::Denied { .. }) => size = (size / 2).max(n),
                 Ok(_) => {
-                    let ends = started + self.spending_time(&line, now);
-                    let lease = Lease::new(hold, line, ctx, Terms::of(ctx, rule), ends);
+                    let spending_time = self.spending_time(&line, now);
+                    let lease = Lease::new((hold, line), ctx, Terms::of(ctx, rule), start, spending_time);
                     return Ok((Ok(Arc::new(lease)), wait));
                 }
                 Err(error) => {

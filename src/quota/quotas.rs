@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::LastAnswer;
+use super::answer::{LastAnswer, read};
 use super::core::{Core, QuotaWarning};
 use super::decision::Decision;
 use super::key::{Concurrency, Quota};
@@ -188,21 +188,22 @@ impl Quotas {
     /// What the tenant may use, and what it has used in the current periods, for a user interface.
     ///
     /// # Errors
-    /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the store cannot be reached.
+    /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the store cannot be reached, or does not answer in 5
+    /// seconds.
     pub async fn snapshot(&self, ctx: &TenantContext) -> Result<UsageSnapshot> {
-        snapshot(&*self.core.meter, ctx, self.core.now()).await
+        read(snapshot(&*self.core.meter, ctx, self.core.now())).await
     }
 
     /// The counters of a tenant, also those of past periods: of one feature or of all, the newest first.
     ///
     /// # Errors
-    /// [`StoreUnavailable`](crate::ErrorKind::StoreUnavailable) if the store cannot be reached.
+    /// As [`snapshot`](Self::snapshot).
     pub async fn counters(
         &self,
         ctx: &TenantContext,
         feature: Option<&str>,
         limit: u16,
     ) -> Result<Vec<Counter>> {
-        self.core.meter.counters(ctx.tenant_id(), feature, self.core.now(), limit).await
+        read(self.core.meter.counters(ctx.tenant_id(), feature, self.core.now(), limit)).await
     }
 }

@@ -200,6 +200,24 @@ async fn q25_a_silent_store_is_not_called_by_each_of_those_who_wait() {
     }
 }
 
+#[tokio::test]
+async fn usage_in_a_silent_store_is_an_error_after_a_while() {
+    let (world, store) = (World::new(CATALOG).await, Arc::new(Flaky::default()));
+    let quotas = Quotas::new(store.clone() as Arc<dyn Meter>).with_clock(clock());
+    quotas.charge(&world.acme, CALLS, 1).await.unwrap();
+    store.silent.store(true, Ordering::SeqCst);
+    let (acme, globex) = (&world.acme, &world.globex);
+    let (one, other, counters) =
+        tokio::join!(quotas.snapshot(acme), quotas.snapshot(globex), quotas.counters(acme, None, 10));
+    for error in [one.unwrap_err(), other.unwrap_err(), counters.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::StoreUnavailable);
+        assert_eq!(error.to_string(), "the store of quotas did not answer in 5000 ms");
+    }
+    store.silent.store(false, Ordering::SeqCst);
+    assert_eq!(used(&quotas, &world.acme, "calls").await, (1, 0));
+    assert_eq!(used(&quotas, &world.globex, "calls").await, (0, 0));
+}
+
 /// Nodes that have a lease and no requests return it when its lifetime ends, so one busy node can use every unit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn q28_idle_nodes_do_not_starve_the_others() {

@@ -227,7 +227,7 @@ impl Meter for Flaky {
         now: Timestamp,
         limit: u16,
     ) -> Result<Vec<Counter>> {
-        self.inner.counters(tenant, feature, now, limit).await
+        self.answer(self.inner.counters(tenant, feature, now, limit)).await
     }
 
     async fn read(
