@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::bearer::{BEARER, token};
 use super::candidate::Candidate;
-use super::source::{Source, SourceOutcome};
+use super::source::{Source, SourceOutcome, span_without_tenant};
 use super::syntax::header_name;
 use super::view::{HeaderField, RequestView};
 use crate::clock::{Clock, SystemClock};
@@ -140,7 +140,7 @@ impl Source for ApiKeySource {
 }
 
 fn rejected(reason: &str, key: Option<&str>) -> SourceOutcome {
-    debug!(reason, key, "API key rejected");
+    debug!(parent: &span_without_tenant(), reason, key, "API key rejected");
     SourceOutcome::not_valid()
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use tracing::debug;
 
 use super::identity::Identity;
-use super::source::{Source, SourceOutcome};
+use super::source::{Source, SourceOutcome, span_without_tenant};
 use super::view::{RequestView, TlsInfo};
 use crate::context::ResolvedBy;
 
@@ -51,7 +51,7 @@ impl Source for CertificateSource {
         let mut known = names.filter_map(|name| (self.hook)(name));
         let Some(first) = known.next() else { return SourceOutcome::Absent };
         if known.any(|other| other != first) {
-            debug!("the names of a certificate map to different identities");
+            debug!(parent: &span_without_tenant(), "the names of a certificate map to different identities");
             return SourceOutcome::not_valid();
         }
         first.into()

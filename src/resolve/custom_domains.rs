@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::candidate::Candidate;
-use super::source::SourceOutcome;
+use super::source::{SourceOutcome, span_without_tenant};
 use crate::context::unknown_tenant;
 use crate::tenant::{Domain, DomainStore};
 
@@ -34,7 +34,7 @@ impl CustomDomains {
             match store.by_domain(&domain).await {
                 Ok(Some(tenant)) => SourceOutcome::Unverified(Candidate::Id(tenant)),
                 Ok(None) => {
-                    debug!("no tenant has verified the domain of this host");
+                    debug!(parent: &span_without_tenant(), "no tenant has verified the domain of this host");
                     SourceOutcome::Invalid(unknown_tenant())
                 }
                 Err(error) => SourceOutcome::Invalid(error),

@@ -35,7 +35,7 @@ use super::source::{OutcomeFuture, SourceOutcome};
 use crate::audit::{AuditEvent, Outcome};
 use crate::context::{Actor, ResolvedBy, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::Tenant;
+use crate::tenant::{Tenant, TenantId};
 
 /// What a route requires of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub(super) struct Rejection {
     pub(super) cause: Cause,
     /// The sources that took part, for the log.
     pub(super) sources: Vec<ResolvedBy>,
+    /// The existing tenants that the request names, for the log.
+    pub(super) tenants: Vec<TenantId>,
     /// For the audit logs of the tenants concerned.
     pub(super) events: Vec<AuditEvent>,
 }
@@ -217,7 +219,7 @@ impl Evidence {
     }
 
     fn rejection(&self, cause: Cause, error: Error, events: Vec<AuditEvent>) -> Rejection {
-        Rejection { error, cause, sources: self.sources(), events }
+        Rejection { error, cause, sources: self.sources(), tenants: self.tenants(), events }
     }
 
     fn event(&self, tenant: &Tenant, actor: &Actor, cause: Cause) -> AuditEvent {
@@ -226,6 +228,16 @@ impl Evidence {
             .outcome(Outcome::Denied)
             .detail("reason", cause.reason())
             .detail("sources", format!("{:?}", self.sources()))
+    }
+
+    fn tenants(&self) -> Vec<TenantId> {
+        let mut tenants = Vec::new();
+        for tenant in self.claims.iter().filter_map(|claim| claim.tenant.as_ref()) {
+            if !tenants.contains(tenant.id()) {
+                tenants.push(tenant.id().clone());
+            }
+        }
+        tenants
     }
 
     fn sources(&self) -> Vec<ResolvedBy> {

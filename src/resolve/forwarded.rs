@@ -1,6 +1,7 @@
 //! The host in a header that a trusted proxy sets. Whether it names a tenant is decided in `host.rs`.
 
 use super::authority::{Authority, HostError};
+use super::source::span_without_tenant;
 use super::syntax::is_token;
 use super::trusted_peers::TrustedPeers;
 use super::view::{HeaderField, RequestView};
@@ -50,6 +51,7 @@ impl Forwarding {
         }
         if !self.peers.contains(request.peer()) {
             tracing::warn!(
+                parent: &span_without_tenant(),
                 header = self.header.header(), peer = ?request.peer(),
                 "a forwarded host from a peer that is not trusted"
             );

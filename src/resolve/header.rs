@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use super::candidate::Naming;
-use super::source::{Source, SourceOutcome};
+use super::source::{Source, SourceOutcome, span_without_tenant};
 use super::syntax::header_name;
 use super::trusted_peers::TrustedPeers;
 use super::view::{HeaderField, RequestView};
@@ -65,7 +65,7 @@ impl Source for HeaderSource {
             return SourceOutcome::Absent;
         }
         if !self.peers.contains(request.peer()) {
-            warn!(header = self.name, peer = ?request.peer(), "a tenant header from a peer that is not trusted");
+            warn!(parent: &span_without_tenant(), header = self.name, peer = ?request.peer(), "a tenant header from a peer that is not trusted");
             return SourceOutcome::Absent;
         }
         let HeaderField::Once(value) = field else {
@@ -78,6 +78,10 @@ impl Source for HeaderSource {
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "the tenant header is not text"))
             .and_then(|text| self.naming.parse(text));
         candidate.map_or_else(SourceOutcome::Invalid, SourceOutcome::Unverified)
+    }
+
+    fn verifies(&self) -> bool {
+        false
     }
 
     fn resolved_by(&self) -> ResolvedBy {

@@ -8,7 +8,7 @@ use super::authority::{Authority, Host, HostError};
 use super::candidate::Candidate;
 use super::custom_domains::CustomDomains;
 use super::forwarded::{ForwardedHost, Forwarding};
-use super::source::{Source, SourceOutcome};
+use super::source::{Source, SourceOutcome, span_without_tenant};
 use super::trusted_peers::TrustedPeers;
 use super::view::{RequestView, TlsInfo};
 use crate::context::ResolvedBy;
@@ -222,7 +222,7 @@ impl Source for HostSource {
 }
 
 fn malformed(reason: HostError) -> SourceOutcome {
-    debug!(reason, "host rejected");
+    debug!(parent: &span_without_tenant(), reason, "host rejected");
     SourceOutcome::Invalid(Error::new(
         ErrorKind::InvalidAuthority,
         "the host of this request is malformed or ambiguous",

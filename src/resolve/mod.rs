@@ -86,6 +86,8 @@ pub use self::resolver::{ResolveFuture, Resolver};
 pub use self::session::SessionSource;
 #[cfg(feature = "signed-header")]
 pub use self::signed_header::{HeaderKeys, SignedHeaderSource, SignedTenant};
+#[cfg(any(feature = "tower", feature = "actix-web"))]
+pub(crate) use self::source::span_without_tenant;
 pub use self::source::{Source, SourceOutcome};
 pub use self::trusted_peers::TrustedPeers;
 pub use self::view::{HeaderField, HttpVersion, OwnedRequest, RequestView, TlsInfo};

@@ -11,7 +11,7 @@ use super::candidate::Candidate;
 use super::decision::{Cause, Evidence, Rejection, Requirement, is_hidden_from_anonymous};
 use super::membership::Membership;
 use super::metrics;
-use super::source::{Source, SourceOutcome};
+use super::source::{Source, SourceOutcome, span_without_tenant};
 use super::view::RequestView;
 use crate::audit::AuditSink;
 use crate::context::{Actor, TenantContext, TenantDirectory, unknown_tenant};
@@ -117,6 +117,12 @@ impl Resolver {
     /// The request headers that decide the tenant, in lower case, for the `Vary` header of responses.
     pub fn vary(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().filter_map(|source| source.vary())
+    }
+
+    /// Whether a source can return a verified credential.
+    #[cfg(any(feature = "tower", feature = "actix-web"))]
+    pub(crate) fn verifies(&self) -> bool {
+        self.sources.iter().any(|source| source.verifies())
     }
 
     fn start(&self, request: &dyn RequestView, requirement: Requirement) -> ResolveFuture {
@@ -232,7 +238,7 @@ impl Backends {
         let is_anonymous = actor == Actor::Anonymous;
         self.directory.admit(tenant, actor, by).map_err(|error| {
             if is_anonymous && is_hidden_from_anonymous(error.kind()) {
-                debug!(reason = error.kind().code(), "status hidden from an anonymous caller");
+                debug!(parent: &span_without_tenant(), reason = error.kind().code(), "status hidden from an anonymous caller");
                 return unknown_tenant();
             }
             error
@@ -246,20 +252,22 @@ impl Backends {
             && !events.is_empty()
             && let Err(failure) = audit.write(&events).await
         {
-            error!(%failure, events = events.len(), "a rejection could not be written to the audit log");
+            error!(parent: &span_without_tenant(), %failure, events = events.len(), "a rejection could not be written to the audit log");
         }
         error
     }
 }
 
 fn logged(rejection: Rejection) -> Rejection {
-    let (reason, sources) = (rejection.cause.reason(), &rejection.sources);
+    let (reason, sources, tenants) = (rejection.cause.reason(), &rejection.sources, &rejection.tenants);
     match rejection.cause {
         Cause::Unknown => {}
         Cause::Forbidden | Cause::Disagreement => {
-            warn!(reason, ?sources, "the sources of a request do not agree on a tenant");
+            warn!(parent: &span_without_tenant(), reason, ?sources, ?tenants, "the sources of a request do not agree on a tenant");
         }
-        Cause::NotMember => debug!("the caller is not a member of the tenant"),
+        Cause::NotMember => {
+            debug!(parent: &span_without_tenant(), ?tenants, "the caller is not a member of the tenant");
+        }
     }
     rejection
 }

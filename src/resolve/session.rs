@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::identity::Identity;
-use super::source::{Source, SourceOutcome};
+use super::source::{Source, SourceOutcome, span_without_tenant};
 use super::syntax::is_token;
 use super::view::{HeaderField, RequestView};
 use crate::context::ResolvedBy;
@@ -119,7 +119,7 @@ impl Source for SessionSource {
                 }))
             }
             Err(reason) => {
-                debug!(reason, "session rejected");
+                debug!(parent: &span_without_tenant(), reason, "session rejected");
                 SourceOutcome::not_valid()
             }
         }

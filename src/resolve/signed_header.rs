@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use super::candidate::Candidate;
-use super::source::{Source, SourceOutcome};
+use super::source::{Source, SourceOutcome, span_without_tenant};
 use super::syntax::header_name;
 use super::view::{HeaderField, RequestView};
 use crate::clock::{Clock, SystemClock};
@@ -108,7 +108,7 @@ impl Source for SignedHeaderSource {
             HeaderField::Once(value) => self.verify(value, request),
         };
         verified.unwrap_or_else(|reason| {
-            debug!(reason, header = self.name, "signed header rejected");
+            debug!(parent: &span_without_tenant(), reason, header = self.name, "signed header rejected");
             SourceOutcome::not_valid()
         })
     }

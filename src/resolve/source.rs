@@ -3,10 +3,18 @@
 use std::fmt;
 use std::pin::Pin;
 
+use tracing::{Span, info_span};
+
 use super::candidate::Candidate;
 use super::view::RequestView;
 use crate::context::{Actor, ResolvedBy};
 use crate::error::{Error, ErrorKind};
+
+/// The span of what is logged before the tenant of a request is known, and if it has none. A request with a tenant has
+/// the span of its context only.
+pub(crate) fn span_without_tenant() -> Span {
+    info_span!("tenant", tenant.id = %"unknown")
+}
 
 /// Reads the tenant from one part of a request, such as its host or a token.
 ///
@@ -67,6 +75,12 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// 401 (RFC 9110, section 11.6.1). `None` if it reads no `Authorization` header.
     fn challenge(&self) -> Option<&str> {
         None
+    }
+
+    /// Whether this source can return a verified credential: by default all but a host and a path. A layer that needs a
+    /// credential warns if no source can.
+    fn verifies(&self) -> bool {
+        !matches!(self.resolved_by(), ResolvedBy::Host | ResolvedBy::Path)
     }
 }
 

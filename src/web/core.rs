@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::{Span, info_span};
+use tracing::warn;
 
 use crate::resolve::{RequestView, ResolveFuture, Resolver};
 
@@ -17,6 +17,13 @@ pub(super) struct MiddlewareCore<V> {
 impl<V: for<'a> TryFrom<&'a str>> MiddlewareCore<V> {
     /// Requires a verified credential.
     pub(super) fn authenticated(resolver: Arc<Resolver>) -> Self {
+        if !resolver.verifies() {
+            warn!(
+                ?resolver,
+                "no source of the resolver verifies a credential, so this layer answers every request 401; add a source \
+                 such as `JwtSource`, or use `allow_unauthenticated` for public pages"
+            );
+        }
         Self::with(resolver, Resolver::resolve)
     }
 
@@ -31,11 +38,6 @@ impl<V: for<'a> TryFrom<&'a str>> MiddlewareCore<V> {
         let vary = |names: &str| V::try_from(names).or_else(|_| V::try_from("*")).ok();
         let vary = if names.is_empty() { None } else { vary(&names.join(", ")) };
         Self { resolver, resolve, vary }
-    }
-
-    /// The span of a request without a tenant, or before its tenant is known.
-    pub(super) fn span_without_tenant() -> Span {
-        info_span!("tenant", tenant.id = %"unknown")
     }
 
     pub(super) fn resolve(&self, request: &dyn RequestView) -> ResolveFuture {

@@ -19,7 +19,9 @@ use super::problem::PRIVATE_NO_STORE;
 use super::response::{grpc_response, is_grpc, problem_response};
 use crate::context::TenantContext;
 use crate::error::Error;
-use crate::resolve::{HeaderField, HttpVersion, RequestView, ResolveFuture, Resolver, TlsInfo};
+use crate::resolve::{
+    HeaderField, HttpVersion, RequestView, ResolveFuture, Resolver, TlsInfo, span_without_tenant,
+};
 
 /// Middleware for tower and axum that finds the tenant of every request. A request without a tenant does not reach
 /// the route.
@@ -29,8 +31,8 @@ use crate::resolve::{HeaderField, HttpVersion, RequestView, ResolveFuture, Resol
 /// Every response gets a `Vary` header with the headers that the sources read, and `Cache-Control: private, no-store`
 /// unless the route sets a `Cache-Control` itself.
 ///
-/// The route runs in the [span](TenantContext::span) of its context. Before the tenant is known, and for rejected
-/// requests, the `tenant.id` of the span `tenant` is `unknown`, which no tenant can have as its id.
+/// The route runs in the [span](TenantContext::span) of its context. What is logged before the tenant is known, and for
+/// rejected requests, is in a span `tenant` whose `tenant.id` is `unknown`, which no tenant can have as its id.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -118,16 +120,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> TenantFuture<S, B> {
         let grpc = self.grpc && is_grpc(&request);
-        let unknown = MiddlewareCore::<HeaderValue>::span_without_tenant();
-        let result = unknown.in_scope(|| self.core.resolve(&View::of(&request)).at_hand());
-        let state = match result {
+        let state = match self.core.resolve(&View::of(&request)).at_hand() {
             Ok(Ok(tenant)) => call_inner(&mut self.inner, request, tenant),
-            Ok(Err(error)) => State::Rejected { error: Some(error), span: unknown },
+            Ok(Err(error)) => State::Rejected { error: Some(error) },
             Err(resolving) => {
                 // `self.inner` was polled ready, so it is called, and its clone takes its place.
                 let next = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, next);
-                State::Resolving { resolving, waiting: Some(Box::new((request, inner))), span: unknown }
+                State::Resolving { resolving, waiting: Some(Box::new((request, inner))) }
             }
         };
         TenantFuture { state, core: self.core.clone(), grpc }
@@ -161,9 +161,9 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<S, F, B> {
-        Resolving { #[pin] resolving: ResolveFuture, waiting: Option<Box<(Request<B>, S)>>, span: Span },
+        Resolving { #[pin] resolving: ResolveFuture, waiting: Option<Box<(Request<B>, S)>> },
         Serving { #[pin] future: F, span: Span },
-        Rejected { error: Option<Error>, span: Span },
+        Rejected { error: Option<Error> },
     }
 }
 
@@ -178,22 +178,22 @@ where
         let mut this = self.project();
         loop {
             let next = match this.state.as_mut().project() {
-                StateProjection::Resolving { resolving, waiting, span } => {
-                    let resolved = ready!(span.in_scope(|| resolving.poll(context)));
+                StateProjection::Resolving { resolving, waiting } => {
+                    let resolved = ready!(resolving.poll(context));
                     let (request, mut inner) = *waiting.take().expect("a request resolves once");
                     match resolved {
                         Ok(tenant) => call_inner(&mut inner, request, tenant),
-                        Err(error) => State::Rejected { error: Some(error), span: span.clone() },
+                        Err(error) => State::Rejected { error: Some(error) },
                     }
                 }
                 StateProjection::Serving { future, span } => {
                     let result = ready!(span.in_scope(|| future.poll(context)));
                     return Poll::Ready(result.map(|response| add_cache_headers(this.core, response)));
                 }
-                StateProjection::Rejected { error, span } => {
+                StateProjection::Rejected { error } => {
                     let error = error.take().expect("not polled again after it was ready");
                     let respond = if *this.grpc { grpc_response } else { problem_response };
-                    let response = span.in_scope(|| respond(&error));
+                    let response = span_without_tenant().in_scope(|| respond(&error));
                     return Poll::Ready(Ok(add_cache_headers(this.core, response)));
                 }
             };

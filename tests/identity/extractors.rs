@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
 use serde_json::{Value, json};
-use tenancy::context::TenantDirectory;
+use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::{Catalog, Flag};
 use tenancy::resolve::{HeaderSource, HostSource, OwnedRequest, Resolver, TlsInfo, TrustedPeers};
 use tenancy::store::MemoryStore;
@@ -78,6 +78,14 @@ async fn open(ctx: TenantContext) -> String {
     format!("open {}", ctx.tenant().slug())
 }
 
+/// A page with an optional login.
+async fn front(ctx: TenantContext) -> String {
+    match ctx.actor() {
+        Actor::User(user) => format!("{}: hello {user}", ctx.tenant().slug()),
+        _ => format!("{}: log in", ctx.tenant().slug()),
+    }
+}
+
 /// A middleware that returns an error.
 async fn broken(_: ServiceRequest, _: Next<BoxBody>) -> Result<ServiceResponse, actix_web::Error> {
     Err(ErrorImATeapot("broken"))
@@ -133,6 +141,7 @@ impl Fixture {
             .route("/seats", get(seats))
             .route("/start", get(start))
             .route("/open", get(open))
+            .route("/front", get(front))
             .route_layer(TenantLayer::allow_unauthenticated(self.resolver.clone()))
             .route("/forgotten/export", get(export))
             .route("/forgotten/start", get(start));
@@ -178,6 +187,7 @@ impl Fixture {
                     .route("/seats", to(seats))
                     .route("/start", to(start))
                     .route("/open", to(open))
+                    .route("/front", to(front))
                     .route("/logo", to(logo))
                     .route("/missing", to(missing)),
             );
@@ -199,6 +209,23 @@ fn problem(answer: &(u16, String)) -> (u16, Value) {
 fn code(answer: &(u16, String)) -> (u16, String) {
     let (status, problem) = problem(answer);
     (status, problem["type"].as_str().unwrap().replace("urn:problem-type:tenancy:", ""))
+}
+
+/// Without a credential the page is anonymous; a credential that is not valid, or is another tenant's, is never that.
+#[tokio::test]
+async fn a_page_with_an_optional_login_knows_who_asks() {
+    let fixture = seeded().await;
+    for (own, other) in [("acme", "globex"), ("globex", "acme")] {
+        let host = format!("{own}.example.com");
+        let anonymous = fixture.ask("/front", &host, None).await;
+        assert_eq!(anonymous, (200, format!("{own}: log in")));
+        let (status, page) = fixture.ask("/front", &host, Some(fixture.token(own).await)).await;
+        assert!(status == 200 && page.starts_with(&format!("{own}: hello ")), "{page}");
+        let broken = fixture.ask("/front", &host, Some("Bearer not.a.token".to_owned())).await;
+        assert_eq!(code(&broken), (401, "credential-invalid".to_owned()));
+        let foreign = fixture.ask("/front", &host, Some(fixture.token(other).await)).await;
+        assert_eq!(code(&foreign).1, "tenant-conflict");
+    }
 }
 
 #[tokio::test]

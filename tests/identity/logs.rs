@@ -16,6 +16,7 @@ use tenancy::tenant::{ApiKey, ApiKeyFormat, ApiKeyStore, NewTenant, Slug, Tenant
 use tenancy::web::{TenantLayer, TenantMiddleware};
 use tenancy::{Error, ErrorKind, Result, TenantContext};
 use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::fixture::{
     self, Fixture, OTHER_SECRET, SECRET, UNTRUSTED, bearer, claims, from_peer, get_from, resolver, signed,
@@ -29,6 +30,7 @@ fn start() -> (Log, DefaultGuard) {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::DEBUG)
         .with_ansi(false)
+        .with_span_events(FmtSpan::NEW)
         .with_writer(move || writer.clone())
         .finish();
     (log, tracing::subscriber::set_default(subscriber))
@@ -85,6 +87,41 @@ async fn a_route_runs_in_a_span_of_its_tenant() {
         let log = log.text();
         assert!(log.contains(&format!("tenant{{tenant.id={} request_id=", tenant.id())), "{log}");
         assert!(!log.contains(&other.id().to_string()), "{log}");
+        assert!(!log.contains("tenant.id=unknown"), "a request with a tenant has one span: {log}");
+    }
+}
+
+/// The audit log of the tenant that a foreign credential was tried on is not written, so that nobody can fill it. The
+/// log of the service names both tenants.
+#[tokio::test]
+async fn a_credential_that_is_used_on_another_tenant_is_logged_with_both() {
+    let fixture = Fixture::new().await;
+    for (own, other) in fixture.both_sides() {
+        let (log, _guard) = start();
+        let host = format!("{}.example.com", other.slug());
+        let conflict = get_from(&host, "/orders").header("authorization", bearer(own));
+        assert_eq!(fixture.send(conflict.body(Body::empty()).unwrap()).await.code(), "tenant-conflict");
+        let log = log.text();
+        let line = log.lines().find(|line| line.contains("do not agree")).unwrap();
+        assert!(line.contains(&own.id().to_string()) && line.contains(&other.id().to_string()), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_would_reject_every_request_warns_when_it_is_made() {
+    let fixture = Fixture::new().await;
+    let hosts_only = || {
+        let catalog = tenancy::plan::Catalog::from_toml(crate::common::CATALOG).unwrap();
+        let directory = tenancy::context::TenantDirectory::new(fixture.store.clone(), catalog);
+        let host = tenancy::resolve::HostSource::new(["example.com"]).unwrap();
+        Arc::new(tenancy::resolve::Resolver::new(directory).source(host))
+    };
+    for (resolver, warnings) in [(hosts_only(), 2), (Arc::new(resolver(fixture.store.clone())), 0)] {
+        let (log, _guard) = start();
+        let _layer = TenantLayer::new(resolver.clone());
+        let _middleware = TenantMiddleware::new(resolver.clone());
+        let _public = TenantLayer::allow_unauthenticated(resolver);
+        assert_eq!(log.text().matches("no source of the resolver verifies").count(), warnings);
     }
 }
 

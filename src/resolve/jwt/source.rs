@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::debug;
 
 use super::super::bearer::token;
-use super::super::source::{Source, SourceOutcome};
+use super::super::source::{Source, SourceOutcome, span_without_tenant};
 use super::super::view::{HeaderField, RequestView};
 use super::issuer::{Issuer, TokenOutcome};
 use super::token::{Claims, Token, TokenError};
@@ -151,7 +151,7 @@ fn verify_again(issuer: &Issuer, token: &[u8]) -> Result<SourceOutcome, TokenErr
 }
 
 fn rejected(reason: TokenError) -> SourceOutcome {
-    debug!(reason, "token rejected");
+    debug!(parent: &span_without_tenant(), reason, "token rejected");
     SourceOutcome::not_valid()
 }
 

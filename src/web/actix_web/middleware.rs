@@ -10,12 +10,11 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forwar
 use actix_web::error::InternalError;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, VARY};
 use actix_web::{HttpMessage, ResponseError};
-use tracing::instrument::Instrument;
 
 use super::super::core::MiddlewareCore;
 use super::super::problem::PRIVATE_NO_STORE;
 use super::view::{View, reject_needless_escapes};
-use crate::resolve::Resolver;
+use crate::resolve::{Resolver, span_without_tenant};
 
 /// Middleware for actix-web that finds the tenant of every request. A request without a tenant does not reach the
 /// route.
@@ -24,8 +23,8 @@ use crate::resolve::Resolver;
 /// a [`Problem`](crate::web::Problem) document as its response. Every response gets a `Vary` header with the headers
 /// that the sources read, and `Cache-Control: private, no-store` unless the route sets a `Cache-Control` itself.
 ///
-/// The route runs in the [span](crate::TenantContext::span) of its context. Before the tenant is known, and for
-/// rejected requests, the `tenant.id` of the span `tenant` is `unknown`, which no tenant can have as its id.
+/// The route runs in the [span](crate::TenantContext::span) of its context. What is logged before the tenant is known,
+/// and for rejected requests, is in a span `tenant` whose `tenant.id` is `unknown`, which no tenant can have as its id.
 ///
 /// The same for tower and axum is
 /// [`TenantLayer`](https://docs.rs/tenancy/latest/tenancy/web/struct.TenantLayer.html).
@@ -111,14 +110,12 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let unknown = MiddlewareCore::<HeaderValue>::span_without_tenant();
-        let resolving = unknown.in_scope(|| {
-            reject_needless_escapes(request.path()).map(|()| self.core.resolve(&View::of(&request)))
-        });
+        let resolving =
+            reject_needless_escapes(request.path()).map(|()| self.core.resolve(&View::of(&request)));
         let (inner, core) = (self.inner.clone(), self.core.clone());
         Box::pin(async move {
             let resolved = match resolving {
-                Ok(resolving) => resolving.instrument(unknown.clone()).await,
+                Ok(resolving) => resolving.await,
                 Err(error) => Err(error),
             };
             let result = match resolved {
@@ -129,7 +126,7 @@ where
                     result.map(ServiceResponse::map_into_left_body)
                 }
                 Err(error) => {
-                    let response = unknown.in_scope(|| error.error_response());
+                    let response = span_without_tenant().in_scope(|| error.error_response());
                     let rejected: ServiceResponse<BoxBody> = request.into_response(response);
                     Ok(rejected.map_into_right_body())
                 }
