@@ -31,3 +31,4 @@ mod policy_rules;
 mod pooler;
 mod pooler_fixture;
 mod poolers;
+mod slow_link;
