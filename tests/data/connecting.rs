@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Pool, Postgres, Sqlite};
 use tenancy::scope::row::SupportsRow;
-use tenancy::scope::{TenantDbBuilder, TenantExecutor};
+use tenancy::scope::{Schema, TenantDbBuilder, TenantExecutor};
 use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 
 use crate::common::{Fixture, Order, TestBackend};
+use crate::log::Log;
 
 type ConnectOptions<DB> = <<DB as sqlx::Database>::Connection as Connection>::Options;
 
@@ -43,6 +44,29 @@ async fn options_are_used_instead_of_a_url<DB: Connects>() {
     let count = async |ctx: &TenantContext| Order::count(&fixture.db.scope(ctx)).await.unwrap();
     assert_eq!((count(&fixture.acme).await, count(&fixture.globex).await), (1, 0));
     db.close().await;
+}
+
+/// This package has a `tenancy.toml`, and cargo says where.
+async fn a_file_that_was_forgotten_is_named<DB: Connects>() {
+    let fixture = Fixture::<DB>::new().await;
+    let build = async |schema: Option<Schema>| {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let db = DB::with(PoolOptions::new().max_connections(2), connect(&fixture.pool));
+        let db = schema.into_iter().fold(db, TenantDbBuilder::schema).build().await.unwrap();
+        db.close().await;
+        log.text()
+    };
+    let forgotten = build(None).await;
+    assert!(forgotten.contains("tenancy.toml") && forgotten.contains("Schema::from_toml"), "{forgotten}");
+    let given = build(Some(Schema::new("tenant_id").unwrap())).await;
+    assert!(!given.contains("tenancy.toml"), "{given}");
 }
 
 /// What is in work ends first, and nothing new begins.
@@ -98,6 +122,7 @@ async fn a_wrong_password_is_an_error_at_start() {
 }
 
 on_every_database!(
+    a_file_that_was_forgotten_is_named,
     options_are_used_instead_of_a_url,
     closing_waits_for_what_is_in_use,
     the_databases_of_tenants_are_closed_too,

@@ -1,6 +1,7 @@
 //! [`TenantDbBuilder`]: the settings of a [`TenantDb`], and the functions that start one.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub struct TenantDbBuilder<DB: Backend> {
     connection_mode: ConnectionMode,
     audit: AuditPolicy,
     audit_mirrors: Vec<Arc<dyn AuditSink>>,
-    schema: Schema,
+    schema: Option<Schema>,
     accepted: DB::Accepted,
     databases: Option<(Box<dyn DatabaseRegistry<DB>>, ConnectionLimits)>,
     max_connections_per_tenant: Option<u32>,
@@ -103,7 +104,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     /// case with hyphens). If the schema declares no type, [`build`](Self::build) takes the type of the tenant
     /// columns. For BLOB and INTEGER columns on SQLite, and if there is no table yet, the kind of each id decides.
     pub fn schema(mut self, schema: Schema) -> Self {
-        self.schema = schema;
+        self.schema = Some(schema);
         self
     }
 
@@ -182,11 +183,15 @@ impl<DB: Backend> TenantDbBuilder<DB> {
     ///   finds a fault that was not [accepted](TenantDbBuilder::accept).
     pub async fn build(self) -> Result<TenantDb<DB>> {
         let bulkhead = self.bulkhead()?;
+        let schema = self.schema.unwrap_or_else(|| {
+            warn_of_forgotten_file();
+            default_schema()
+        });
         let owned = !matches!(self.source, PoolSource::Pool(..));
         let pool = self.source.into_pool(self.connection_mode)?;
-        DB::preflight(&pool, self.enforcement, self.connection_mode, &self.schema, &self.accepted).await?;
-        let columns = DB::tenant_columns(&pool, &self.schema).await?;
-        let tenant_type = agreed_type(self.schema.tenant_type(), &columns)?;
+        DB::preflight(&pool, self.enforcement, self.connection_mode, &schema, &self.accepted).await?;
+        let columns = DB::tenant_columns(&pool, &schema).await?;
+        let tenant_type = agreed_type(schema.tenant_type(), &columns)?;
         let mut conn = pool.acquire().await.map_err(|e| database_error(&e))?;
         let own_tables = DB::own_tables(&mut conn).await?;
         let checks_client = DB::checks_client(&mut conn, self.connection_mode).await;
@@ -212,8 +217,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             audit: self.audit,
             audit_mirrors: self.audit_mirrors,
             tenant_type,
-            rewrites: RewriteCache::new(&self.schema),
-            schema: self.schema,
+            rewrites: RewriteCache::new(&schema),
+            schema,
             accepted: self.accepted,
         })))
     }
@@ -275,7 +280,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             connection_mode: ConnectionMode::default(),
             audit: AuditPolicy::default(),
             audit_mirrors: Vec::new(),
-            schema: default_schema(),
+            schema: None,
             max_connections_per_tenant: None,
             tenant_connection_wait: Duration::from_secs(1),
             required_migration: None,
@@ -283,6 +288,20 @@ impl<DB: Backend> TenantDbBuilder<DB> {
             accepted: DB::Accepted::default(),
             databases: None,
         }
+    }
+}
+
+/// The macros and the command line read `tenancy.toml`, and a `TenantDb` does not. `cargo run` and `cargo test` say where
+/// the package is.
+fn warn_of_forgotten_file() {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let file = Path::new(&package).join("tenancy.toml");
+    if file.is_file() {
+        tracing::warn!(
+            file = %file.display(),
+            "a `TenantDb` is built without `schema`, so it does not know the tables and functions of this file; add \
+             `.schema(Schema::from_toml(include_str!(\"../tenancy.toml\"))?)`"
+        );
     }
 }
 
