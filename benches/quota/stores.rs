@@ -62,9 +62,9 @@ async fn compare_store(name: &str, meter: Arc<dyn Meter>, plain: Call, contexts:
             async move { drop(quotas.charge(&ctx, CALLS, 1).await.unwrap()) }
         })
     };
-    let nodes =
-        [1_000, 10_000].map(|size| LeasedQuotas::new(&quotas, LeaseOptions::new(CrashPolicy::Strict, size)));
-    let [small, large] = nodes.clone().map(|node| {
+    let nodes = [1_000, 10_000, 100_000]
+        .map(|size| LeasedQuotas::new(&quotas, LeaseOptions::new(CrashPolicy::Strict, size)));
+    let [small, large, huge] = nodes.clone().map(|node| {
         call(move |ctx| {
             let node = node.clone();
             async move { assert!(node.charge(&ctx, CALLS, 1).await.is_ok()) }
@@ -79,6 +79,7 @@ async fn compare_store(name: &str, meter: Arc<dyn Meter>, plain: Call, contexts:
         ("one hot tenant: Quotas::charge", &strict, hot(1), 2),
         ("one hot tenant: leases of 1,000", &small, hot(2), 2),
         ("one hot tenant: leases of 10,000", &large, hot(3), 2),
+        ("one hot tenant: leases of 100,000", &huge, hot(4), 2),
     ];
     let mut rates = vec![Vec::new(); variants.len()];
     for _ in 0..ROUNDS {
