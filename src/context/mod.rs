@@ -53,7 +53,7 @@ pub use self::revalidator::Revalidator;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Catalog, Entitlements};
-use crate::tenant::{Region, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use crate::tenant::{Region, Slug, Suspension, Tenant, TenantId, TenantStatus, TenantStore};
 
 /// Who makes a request or a change. It comes from a verified credential or your own code, never from a request body.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -342,7 +342,12 @@ impl TenantDirectory {
         match tenant.status() {
             status if status.is_open() => {}
             TenantStatus::Suspended => {
-                return Err(Error::new(ErrorKind::TenantSuspended, "this tenant is suspended"));
+                let message = tenant.suspension().and_then(Suspension::user_message);
+                let text = message.map_or_else(
+                    || "this tenant is suspended".to_owned(),
+                    |message| format!("this tenant is suspended: {message}"),
+                );
+                return Err(Error::new(ErrorKind::TenantSuspended, text));
             }
             _ => return Err(Error::new(ErrorKind::TenantInactive, "this tenant is not open for requests")),
         }

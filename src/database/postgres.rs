@@ -198,6 +198,7 @@ impl Driver for Postgres {
             (7, "usage", include_str!("../../migrations/postgres/0007_usage.sql")),
             (8, "quotas", include_str!("../../migrations/postgres/0008_quotas.sql")),
             (9, "gauge resources", include_str!("../../migrations/postgres/0009_gauge_resources.sql")),
+            (10, "suspensions", include_str!("../../migrations/postgres/0010_suspensions.sql")),
         ]
     );
 }

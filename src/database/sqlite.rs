@@ -106,6 +106,7 @@ impl Driver for Sqlite {
             (7, "usage", include_str!("../../migrations/sqlite/0007_usage.sql")),
             (8, "quotas", include_str!("../../migrations/sqlite/0008_quotas.sql")),
             (9, "gauge resources", include_str!("../../migrations/sqlite/0009_gauge_resources.sql")),
+            (10, "suspensions", include_str!("../../migrations/sqlite/0010_suspensions.sql")),
         ]
     );
 }

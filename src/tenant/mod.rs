@@ -34,6 +34,7 @@ mod placement;
 mod region;
 mod slug;
 mod status;
+mod suspension;
 mod terms;
 
 use std::fmt;
@@ -60,6 +61,7 @@ pub use self::region::Region;
 pub use self::slug::Slug;
 pub(crate) use self::slug::is_reserved;
 pub use self::status::{StatusSource, TenantStatus};
+pub use self::suspension::Suspension;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::PlanTerms;
 
@@ -78,6 +80,7 @@ pub struct Tenant {
     placement: Placement,
     region: Option<Region>,
     terms: PlanTerms,
+    suspension: Option<Suspension>,
     version: u64,
 }
 
@@ -172,7 +175,7 @@ impl Tenant {
                 format!("a tenant that is {} cannot become {status}", self.status),
             ));
         }
-        Ok(Self { status, status_set_by: by, ..self.clone() })
+        Ok(Self { status, status_set_by: by, suspension: None, ..self.clone() })
     }
 
     /// The tenant on another plan, which an operator grants.
@@ -237,9 +240,23 @@ impl Tenant {
             placement,
             region,
             terms,
+            suspension,
             version,
         } = stored;
-        Self { id, slug, name, status, status_set_by, plan, granted_plan, placement, region, terms, version }
+        Self {
+            id,
+            slug,
+            name,
+            status,
+            status_set_by,
+            plan,
+            granted_plan,
+            placement,
+            region,
+            terms,
+            suspension,
+            version,
+        }
     }
 }
 
@@ -267,6 +284,8 @@ pub struct TenantParts {
     pub region: Option<Region>,
     /// See [`Tenant::terms`].
     pub terms: PlanTerms,
+    /// See [`Tenant::suspension`].
+    pub suspension: Option<Suspension>,
     /// See [`Tenant::version`].
     pub version: u64,
 }

@@ -104,6 +104,7 @@ impl NewTenant {
             placement,
             region,
             terms: PlanTerms::default(),
+            suspension: None,
             version: 1,
         })
     }

@@ -40,8 +40,8 @@ use crate::clock::Timestamp;
 use crate::error::{ErrorKind, Result};
 use crate::plan::{FeatureValue, NewOverride};
 use crate::tenant::{
-    NewTenant, Placement, PlacementName, Region, Slug, StatusSource, Tenant, TenantId, TenantStatus,
-    TenantStore,
+    NewTenant, Placement, PlacementName, Region, Slug, StatusSource, Suspension, Tenant, TenantId,
+    TenantStatus, TenantStore,
 };
 
 /// Tests a [`TenantStore`] against the contract of the trait. `fresh` creates a new, empty store for each rule.
@@ -106,6 +106,18 @@ async fn keeps_every_field(store: &dyn TenantStore) {
     assert_eq!(*written, changed.next_version(), "promise broken: an update returns the written tenant");
     assert_holds(store, &written, "status, plan, name, plan terms and the source of the status are written")
         .await;
+
+    let suspension = Suspension::new("moves “17”").and_then(|moving| moving.message("Back at 14:00."));
+    let now = Timestamp::from_seconds(1_795_932_000);
+    let suspended = expect_ok(suspension, "a reason and a message");
+    let suspended = expect_ok(written.suspend(suspended, now), "a suspended tenant can get a reason");
+    let written =
+        expect_ok(store.update(&suspended).await, "an update over the version that was read succeeds");
+    assert_holds(store, &written, "the suspension is written").await;
+    let resumed = expect_ok(written.resume(), "a suspended tenant can be resumed");
+    let written =
+        expect_ok(store.update(&resumed).await, "an update over the version that was read succeeds");
+    assert_holds(store, &written, "the end of the suspension is written").await;
 }
 
 /// The tenant with everything that can be beside its plan.

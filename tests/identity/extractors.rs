@@ -15,11 +15,12 @@ use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
 use serde_json::{Value, json};
+use tenancy::clock::Timestamp;
 use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::{Catalog, Flag};
 use tenancy::resolve::{HeaderSource, HostSource, OwnedRequest, Resolver, TlsInfo, TrustedPeers};
 use tenancy::store::MemoryStore;
-use tenancy::tenant::{NewTenant, Slug, TenantStatus, TenantStore};
+use tenancy::tenant::{NewTenant, Slug, Suspension, TenantStatus, TenantStore};
 use tenancy::web::{FeatureKey, PeerAddr, RequireActive, RequireFeature, TenantLayer, TenantMiddleware};
 use tenancy::{Error, ErrorKind, TenantContext};
 use tower::ServiceExt;
@@ -225,6 +226,31 @@ async fn a_page_with_an_optional_login_knows_who_asks() {
         assert_eq!(code(&broken), (401, "credential-invalid".to_owned()));
         let foreign = fixture.ask("/front", &host, Some(fixture.token(other).await)).await;
         assert_eq!(code(&foreign).1, "tenant-conflict");
+    }
+}
+
+/// Whoever has a credential of the tenant reads the message of its operator; nobody else learns that it exists.
+#[tokio::test]
+async fn a_suspended_tenant_shows_the_message_of_its_operator() {
+    let fixture = seeded().await;
+    for (own, other) in [("acme", "globex"), ("globex", "acme")] {
+        let token = fixture.token(own).await;
+        let open = fixture.store.by_slug(&Slug::parse(own).unwrap()).await.unwrap().unwrap();
+        let suspension = Suspension::new("moves").unwrap().message("Back at <14:00> UTC.").unwrap();
+        let suspended = open.suspend(suspension, Timestamp::from_seconds(0)).unwrap();
+        let suspended = fixture.store.update(&suspended).await.unwrap();
+        let refused = fixture.ask("/front", "example.com", Some(token.clone())).await;
+        assert_eq!(code(&refused), (403, "tenant-suspended".to_owned()));
+        let detail = problem(&refused).1["detail"].as_str().unwrap().to_owned();
+        assert_eq!(detail, "this tenant is suspended: Back at <14:00> UTC.");
+        let anonymous = fixture.ask("/front", &format!("{own}.example.com"), None).await;
+        assert_eq!(anonymous, fixture.ask("/front", "nobody.example.com", None).await);
+        let foreign = fixture.token(other).await;
+        let foreign = fixture.ask("/front", &format!("{own}.example.com"), Some(foreign)).await;
+        assert!(code(&foreign).1 == "tenant-conflict" && !foreign.1.contains("14:00"), "{}", foreign.1);
+        assert_eq!(fixture.ask("/front", &format!("{other}.example.com"), None).await.0, 200);
+        fixture.store.update(&suspended.resume().unwrap()).await.unwrap();
+        assert_eq!(fixture.ask("/front", "example.com", Some(token)).await.0, 200);
     }
 }
 

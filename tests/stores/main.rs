@@ -35,4 +35,5 @@ mod redis_servers;
 mod reservation_ends;
 mod reservations;
 mod slugs;
+mod suspensions;
 mod tenant_store;

@@ -213,6 +213,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/sqlite/0007_usage.sql"),
             include_str!("../../migrations/sqlite/0008_quotas.sql"),
             include_str!("../../migrations/sqlite/0009_gauge_resources.sql"),
+            include_str!("../../migrations/sqlite/0010_suspensions.sql"),
         ],
     )
     .await;
@@ -227,6 +228,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/postgres/0007_usage.sql"),
             include_str!("../../migrations/postgres/0008_quotas.sql"),
             include_str!("../../migrations/postgres/0009_gauge_resources.sql"),
+            include_str!("../../migrations/postgres/0010_suspensions.sql"),
         ],
     )
     .await;

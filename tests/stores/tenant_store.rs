@@ -140,6 +140,7 @@ fn at_version(tenant: &Tenant, version: u64) -> Tenant {
     Tenant::from_stored(TenantParts {
         granted_plan: None,
         terms: tenant.terms().clone(),
+        suspension: tenant.suspension().cloned(),
         id: tenant.id().clone(),
         slug: tenant.slug().clone(),
         name: tenant.name().to_owned(),

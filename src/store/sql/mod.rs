@@ -18,6 +18,7 @@ mod outbox;
 mod overrides;
 mod places;
 mod query;
+mod tenant_changes;
 mod tenants;
 #[cfg(feature = "stripe")]
 mod usage_errors;

@@ -37,7 +37,7 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
         let mut reader = self.reader().await?;
         let rows = fetch::<DB>(
             reader.conn(),
-            "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms \
+            "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms, suspension \
              FROM tenancy_tenants WHERE id > $1 ORDER BY id LIMIT $2",
             &[Value::Text(&after), Value::Int(limit.into())],
         )
@@ -60,9 +60,9 @@ impl<DB: Backend> TenantStore for SqlStore<DB> {
     }
 }
 
-pub(super) const TENANT_BY_ID: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms \
+pub(super) const TENANT_BY_ID: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms, suspension \
                             FROM tenancy_tenants WHERE id = $1";
-const TENANT_BY_SLUG: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms \
+const TENANT_BY_SLUG: &str = "SELECT id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms, suspension \
                               FROM tenancy_tenants WHERE slug = $1";
 
 pub(super) async fn tenant_where<DB: Backend>(
@@ -98,6 +98,14 @@ fn read_tenant<DB: Backend>(row: &DB::Row) -> Result<Tenant> {
             )
             .with_source(e)
         })?,
+        suspension: DB::text(row, 11)
+            .map_err(|e| database_error(&e))?
+            .map(|suspension| {
+                serde_json::from_str(&suspension).map_err(|e| {
+                    Error::new(ErrorKind::Database, "the stored suspension of a tenant is malformed").with_source(e)
+                })
+            })
+            .transpose()?,
         version: u64::try_from(version).unwrap_or(0),
     }))
 }
@@ -111,8 +119,8 @@ pub(super) async fn insert_tenant<DB: Backend>(
     let placement = placement_text(tenant.placement());
     execute::<DB>(
         tx.conn(),
-        "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO tenancy_tenants (id, slug, name, status, status_set_by, plan, placement, region, version, granted_plan, terms, suspension) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         &[
             Value::Text(&tenant.id().to_string()),
             Value::Text(tenant.slug().as_str()),
@@ -125,6 +133,7 @@ pub(super) async fn insert_tenant<DB: Backend>(
             Value::Int(1),
             Value::OptionalText(tenant.granted_plan()),
             Value::Text(&terms_text(tenant.terms())),
+            Value::OptionalText(suspension_text(&tenant).as_deref()),
         ],
     )
     .await
@@ -145,7 +154,7 @@ pub(super) async fn save_tenant<DB: Backend>(
     let written = execute::<DB>(
         tx.conn(),
         "UPDATE tenancy_tenants SET slug = $3, name = $4, status = $5, status_set_by = $6, plan = $7, \
-         placement = $8, region = $9, granted_plan = $10, terms = $11, version = version + 1 WHERE id = $1 AND version = $2",
+         placement = $8, region = $9, granted_plan = $10, terms = $11, suspension = $12, version = version + 1 WHERE id = $1 AND version = $2",
         &[
             Value::Text(&id),
             Value::Int(i64::try_from(tenant.version()).unwrap_or(i64::MAX)),
@@ -158,6 +167,7 @@ pub(super) async fn save_tenant<DB: Backend>(
             Value::OptionalText(tenant.region().map(Region::as_str)),
             Value::OptionalText(tenant.granted_plan()),
             Value::Text(&terms_text(tenant.terms())),
+            Value::OptionalText(suspension_text(tenant).as_deref()),
         ],
     )
     .await
@@ -211,6 +221,11 @@ fn placement_text(placement: &Placement) -> String {
 
 fn terms_text(terms: &PlanTerms) -> String {
     serde_json::to_string(terms).expect("numbers, strings and lists of them are always JSON")
+}
+
+fn suspension_text(tenant: &Tenant) -> Option<String> {
+    let text = |suspension| serde_json::to_string(suspension).expect("texts and a number are always JSON");
+    tenant.suspension().map(text)
 }
 
 /// The only unique columns of `tenancy_tenants` are the id and the slug.

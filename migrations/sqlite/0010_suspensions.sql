@@ -1,0 +1,4 @@
+-- Why an operator suspended a tenant, on SQLite.
+
+-- JSON: the reason, the message for users, the status before, and the time. NULL if there is no reason.
+ALTER TABLE tenancy_tenants ADD COLUMN suspension TEXT;
