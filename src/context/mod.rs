@@ -53,7 +53,7 @@ pub use self::revalidator::Revalidator;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::{Catalog, Entitlements};
-use crate::tenant::{Region, Slug, Suspension, Tenant, TenantId, TenantStatus, TenantStore};
+use crate::tenant::{Region, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
 /// Who makes a request or a change. It comes from a verified credential or your own code, never from a request body.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -341,14 +341,7 @@ impl TenantDirectory {
     ) -> Result<TenantContext> {
         match tenant.status() {
             status if status.is_open() => {}
-            TenantStatus::Suspended => {
-                let message = tenant.suspension().and_then(Suspension::user_message);
-                let text = message.map_or_else(
-                    || "this tenant is suspended".to_owned(),
-                    |message| format!("this tenant is suspended: {message}"),
-                );
-                return Err(Error::new(ErrorKind::TenantSuspended, text));
-            }
+            TenantStatus::Suspended => return Err(tenant.suspended_error()),
             _ => return Err(Error::new(ErrorKind::TenantInactive, "this tenant is not open for requests")),
         }
         self.create(tenant, actor, resolved_by, request_id)

@@ -88,6 +88,13 @@ impl Tenant {
         self.suspension.as_ref()
     }
 
+    /// The error of a request of this suspended tenant.
+    pub(crate) fn suspended_error(&self) -> Error {
+        let message = self.suspension.as_ref().and_then(Suspension::user_message);
+        let text = message.map(|message| format!(": {message}")).unwrap_or_default();
+        Error::new(ErrorKind::TenantSuspended, format!("this tenant is suspended{text}"))
+    }
+
     /// The tenant, suspended by an operator. A tenant that is suspended already gets the new reason and message.
     ///
     /// # Errors
