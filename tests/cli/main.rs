@@ -10,3 +10,4 @@ mod cli;
 mod migrate;
 mod places;
 mod recount;
+mod tenants;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tenancy::plan::Catalog;
 use tenancy_sql::{Dialect, Schema};
 
 /// The URL of the database: `--url`, or else `DATABASE_URL`.
@@ -21,6 +22,16 @@ pub(crate) fn is_postgres(url: &str) -> Result<bool, String> {
         Some(("sqlite", _)) => Ok(false),
         _ => Err("the URL of the database begins neither with `postgres://` nor with `sqlite:`".to_owned()),
     }
+}
+
+/// Reads the plan catalog of `--catalog`: JSON if the name ends so, else TOML.
+pub(crate) fn plan_catalog(path: &Path) -> Result<Catalog, String> {
+    let named =
+        |e: &dyn std::fmt::Display| format!("{}: {e}; `--catalog` names the plan catalog", path.display());
+    let text = std::fs::read_to_string(path).map_err(|e| named(&e))?;
+    let is_json = path.extension().is_some_and(|ext| ext.eq_ignore_ascii_case("json"));
+    let catalog = if is_json { Catalog::from_json(&text) } else { Catalog::from_toml(&text) };
+    catalog.map_err(|e| named(&e))
 }
 
 /// Connects to a PostgreSQL database; with `schema`, in that schema alone.

@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod doctor;
+mod lifecycle;
 mod migrate;
 mod migrate_report;
 mod place;
@@ -69,6 +70,12 @@ enum Command {
     /// Run the application's migrations in the shared tables and in the place of every tenant, or compare them.
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
+    /// List, add, suspend, resume or rename tenants.
+    ///
+    /// Each change is written to the audit log of the tenant in the same transaction, with the actor `tenancy tenants`.
+    /// Exits with 2 if the tenant does not exist, or if the change is not possible.
+    #[command(subcommand)]
+    Tenants(lifecycle::TenantsCommand),
     /// Compare a gauge with the rows of each tenant, or set it to their number.
     ///
     /// Counts the rows of `--table` for each tenant, in the shared tables, in schemas and in databases of tenants, and
@@ -150,6 +157,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Policies(options) => policies::run(options),
         Command::Migrate(command) => migrate::run(&command),
+        Command::Tenants(command) => lifecycle::run(&command),
         Command::Recount(options) => recount::run(&options),
         Command::Sql(SqlCommand::Check { paths, config, dialect, quiet }) => {
             let dialects = dialect.into_iter().map(Dialect::from).collect();

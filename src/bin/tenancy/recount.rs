@@ -18,7 +18,7 @@ use tenancy::store::SqlStore;
 use tenancy::tenant::{PlacementName, Region, Tenant};
 use tenancy_sql::{Dialect, Schema};
 
-use super::config::{database, is_postgres, schema};
+use super::config::{database, is_postgres, plan_catalog, schema};
 use super::migrate_report::text;
 use super::recount_report::{Applies, Form, Found, Report};
 use super::recount_rows::{Count, Counted};
@@ -175,12 +175,7 @@ fn limits() -> ConnectionLimits {
 
 /// Reads the catalog, and checks that it has the gauge.
 fn catalog(path: &Path, gauge: Gauge) -> Result<Catalog, String> {
-    let named =
-        |e: &dyn std::fmt::Display| format!("{}: {e}; `--catalog` names the plan catalog", path.display());
-    let text = std::fs::read_to_string(path).map_err(|e| named(&e))?;
-    let is_json = path.extension().is_some_and(|ext| ext.eq_ignore_ascii_case("json"));
-    let catalog = if is_json { Catalog::from_json(&text) } else { Catalog::from_toml(&text) };
-    catalog.and_then(|catalog| catalog.require(&[&gauge])).map_err(|e| named(&e))
+    plan_catalog(path)?.require(&[&gauge]).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 async fn recount<DB: Count>(

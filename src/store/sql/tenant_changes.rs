@@ -6,18 +6,59 @@ use uuid::Uuid;
 
 use super::SqlStore;
 use super::query::record;
-use super::tenants::{TENANT_BY_ID, save_tenant, tenant_where};
+use super::tenants::{TENANT_BY_ID, insert_tenant, save_tenant, tenant_where};
 use crate::audit::AuditEvent;
 use crate::context::{Actor, unknown_tenant};
 use crate::database::TxMode;
 use crate::error::{ErrorKind, Result};
 use crate::scope::Backend;
-use crate::tenant::{Suspension, Tenant, TenantId};
+use crate::tenant::{NewTenant, Slug, Suspension, Tenant, TenantId};
 
 /// How often a change is repeated when another writer changed the tenant meanwhile.
 const ATTEMPTS: usize = 10;
 
 impl<DB: Backend> SqlStore<DB> {
+    /// Adds a tenant, and records `tenant.create`, in one transaction.
+    ///
+    /// # Errors
+    /// As [`insert`](crate::tenant::TenantStore::insert).
+    pub async fn create(&self, tenant: NewTenant, actor: &Actor) -> Result<Arc<Tenant>> {
+        let own_tables = self.own_tables().await?;
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        let tenant = insert_tenant::<DB>(&mut tx, tenant.into_tenant(), &self.timing).await?;
+        let event = event_of(&tenant, actor, "tenant.create").detail("slug", tenant.slug());
+        record::<DB>(&mut tx, own_tables, &event).await?;
+        tx.commit().await?;
+        Ok(tenant)
+    }
+
+    /// Changes the slug or the display name of a tenant, and records `tenant.rename` with the old and the new ones, in one
+    /// transaction. The old slug stays [reserved](Self::slug_cooldown).
+    ///
+    /// # Errors
+    /// As [`update`](crate::tenant::TenantStore::update).
+    pub async fn rename(
+        &self,
+        tenant: &TenantId,
+        slug: Option<Slug>,
+        name: Option<&str>,
+        actor: &Actor,
+    ) -> Result<Arc<Tenant>> {
+        self.change_tenant(tenant, |tenant| {
+            let (mut changed, mut event) = (tenant.clone(), event_of(tenant, actor, "tenant.rename"));
+            if let Some(slug) = &slug {
+                event = event.detail("old_slug", tenant.slug()).detail("slug", slug);
+                changed = changed.with_slug(slug.clone());
+            }
+            if let Some(name) = name {
+                event = event.detail("old_name", tenant.name()).detail("name", name);
+                changed = changed.with_name(name);
+            }
+            Ok((changed, event))
+        })
+        .await
+    }
+
     /// Suspends a tenant, and records `tenant.suspend` with the reason and the message, in one transaction.
     ///
     /// Requests of the tenant are refused with status 403 and the message from then on. Behind a

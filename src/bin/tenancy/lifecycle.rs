@@ -1,0 +1,276 @@
+//! `tenancy tenants`: lists tenants and changes one of them, with an audit event for each change.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::SqlitePoolOptions;
+use tenancy::context::Actor;
+use tenancy::placement::Provision;
+use tenancy::store::SqlStore;
+use tenancy::tenant::{NewTenant, Placement, Region, Slug, Suspension, Tenant, TenantStatus};
+
+use super::check::show;
+use super::config::{database, is_postgres, plan_catalog};
+use super::migrate_report::{json, text};
+use super::tenants;
+
+/// The actor in the audit log.
+const ACTOR: &str = "tenancy tenants";
+
+#[derive(Subcommand)]
+pub(crate) enum TenantsCommand {
+    /// List the tenants, in the order of their ids.
+    List {
+        /// Only tenants with this status.
+        #[arg(long, value_parser = status())]
+        status: Option<TenantStatus>,
+        /// Only tenants with this plan, by its key in the catalog.
+        #[arg(long, value_name = "KEY")]
+        plan: Option<String>,
+        #[command(flatten)]
+        control: Control,
+    },
+    /// Show a tenant.
+    Show {
+        /// The tenant, by its slug or its id.
+        #[arg(value_name = "SLUG_OR_ID")]
+        tenant: String,
+        #[command(flatten)]
+        control: Control,
+    },
+    /// Add a tenant that is open at once, with its rows in the shared tables.
+    ///
+    /// A tenant with a schema or a database of its own is added by your program, with a `Provisioner`.
+    Create {
+        /// The name in URLs.
+        slug: String,
+        /// The display name; without it, the slug.
+        #[arg(long, value_name = "TEXT")]
+        name: Option<String>,
+        /// The plan, by its key in the catalog.
+        #[arg(long, value_name = "KEY")]
+        plan: String,
+        /// The file of the plan catalog, TOML or `.json`, which must have the plan.
+        #[arg(long, value_name = "FILE")]
+        catalog: PathBuf,
+        /// The region in which the data stays. Without it every process may serve the tenant.
+        #[arg(long, value_name = "REGION")]
+        region: Option<String>,
+        #[command(flatten)]
+        control: Control,
+    },
+    /// Suspend a tenant: its requests are refused, and its data is kept.
+    ///
+    /// A tenant that is suspended already gets the new reason and message.
+    Suspend {
+        /// The tenant, by its slug or its id.
+        #[arg(value_name = "SLUG_OR_ID")]
+        tenant: String,
+        /// Why, for operators and the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// What the users of the tenant read in each refused response.
+        #[arg(long, value_name = "TEXT")]
+        message: Option<String>,
+        #[command(flatten)]
+        control: Control,
+    },
+    /// Return a suspended tenant to the status that it had before.
+    Resume {
+        /// The tenant, by its slug or its id.
+        #[arg(value_name = "SLUG_OR_ID")]
+        tenant: String,
+        /// Why, for the audit log.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        control: Control,
+    },
+    /// Change the slug or the display name of a tenant.
+    ///
+    /// The old slug stays reserved for the tenant for a while, so that no link to it leads to another one.
+    Rename {
+        /// The tenant, by its slug or its id.
+        #[arg(value_name = "SLUG_OR_ID")]
+        tenant: String,
+        /// The new name in URLs.
+        #[arg(long, value_name = "SLUG", required_unless_present = "name")]
+        slug: Option<String>,
+        /// The new display name.
+        #[arg(long, value_name = "TEXT")]
+        name: Option<String>,
+        #[command(flatten)]
+        control: Control,
+    },
+}
+
+/// Where the list of tenants is, and how the result is printed.
+#[derive(Args)]
+pub(crate) struct Control {
+    /// The database that has the list of tenants, `postgres://…` or `sqlite:…`, instead of `DATABASE_URL`.
+    #[arg(long)]
+    url: Option<String>,
+    /// Print JSON: a line for each tenant.
+    #[arg(long)]
+    json: bool,
+}
+
+fn status() -> impl TypedValueParser<Value = TenantStatus> {
+    PossibleValuesParser::new(TenantStatus::ALL.map(TenantStatus::as_str))
+        .try_map(|status| TenantStatus::parse(&status).map_err(|e| e.to_string()))
+}
+
+impl TenantsCommand {
+    fn control(&self) -> &Control {
+        match self {
+            Self::List { control, .. }
+            | Self::Show { control, .. }
+            | Self::Create { control, .. }
+            | Self::Suspend { control, .. }
+            | Self::Resume { control, .. }
+            | Self::Rename { control, .. } => control,
+        }
+    }
+}
+
+pub(crate) fn run(command: &TenantsCommand) -> Result<ExitCode, String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let url = database(command.control().url.clone())?;
+        let unreachable = |e| format!("the database cannot be reached: {e}");
+        if is_postgres(&url)? {
+            let pool = PgPoolOptions::new().max_connections(2).connect(&url).await.map_err(unreachable)?;
+            run_on(command, &SqlStore::new(pool)).await
+        } else {
+            let pool =
+                SqlitePoolOptions::new().max_connections(2).connect(&url).await.map_err(unreachable)?;
+            run_on(command, &SqlStore::new(pool)).await
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_on<DB: Provision>(command: &TenantsCommand, store: &SqlStore<DB>) -> Result<(), String> {
+    let tenant = match command {
+        TenantsCommand::List { status, plan, control } => {
+            return list(store, *status, plan.as_deref(), control.json).await;
+        }
+        TenantsCommand::Show { tenant, .. } => tenants::find(store, tenant, "SLUG_OR_ID").await?,
+        _ => changed(command, store).await?,
+    };
+    show(&if command.control().json { json(&*tenant) } else { described(&tenant) })
+}
+
+async fn changed<DB: Provision>(
+    command: &TenantsCommand,
+    store: &SqlStore<DB>,
+) -> Result<Arc<Tenant>, String> {
+    let (actor, refused) = (Actor::system(ACTOR), |e: tenancy::Error| text(&e));
+    let find = async |tenant: &str| tenants::find(store, tenant, "SLUG_OR_ID").await;
+    let slug = |slug: &str| Slug::parse(slug).map_err(|e| format!("`{}`: {}", printable(slug), text(&e)));
+    match command {
+        TenantsCommand::List { .. } | TenantsCommand::Show { .. } => Err("it changes nothing".to_owned()),
+        TenantsCommand::Create { slug: name_in_urls, name, plan, catalog, region, .. } => {
+            plan_catalog(catalog)?.plan(plan).map_err(refused)?;
+            let slug = slug(name_in_urls)?;
+            let name = name.clone().unwrap_or_else(|| slug.to_string());
+            let tenant = NewTenant::new(slug, name, plan.clone()).status(TenantStatus::Active);
+            let tenant = match region {
+                Some(region) => tenant.region(Region::parse(region).map_err(refused)?),
+                None => tenant,
+            };
+            store.create(tenant, &actor).await.map_err(refused)
+        }
+        TenantsCommand::Suspend { tenant, reason, message, .. } => {
+            let suspension = Suspension::new(reason).map_err(refused)?;
+            let suspension = match message {
+                Some(message) => suspension.message(message).map_err(refused)?,
+                None => suspension,
+            };
+            store.suspend(find(tenant).await?.id(), suspension, &actor).await.map_err(refused)
+        }
+        TenantsCommand::Resume { tenant, reason, .. } => {
+            store.resume(find(tenant).await?.id(), reason, &actor).await.map_err(refused)
+        }
+        TenantsCommand::Rename { tenant, slug: new, name, .. } => {
+            let new = new.as_deref().map(slug).transpose()?;
+            store.rename(find(tenant).await?.id(), new, name.as_deref(), &actor).await.map_err(refused)
+        }
+    }
+}
+
+async fn list<DB: Provision>(
+    store: &SqlStore<DB>,
+    status: Option<TenantStatus>,
+    plan: Option<&str>,
+    as_json: bool,
+) -> Result<(), String> {
+    let is_wanted = |tenant: &Tenant| {
+        status.is_none_or(|status| tenant.status() == status) && plan.is_none_or(|plan| tenant.plan() == plan)
+    };
+    let (mut last, mut shown) = (None, 0_usize);
+    loop {
+        let page = tenants::after(store, last.as_ref()).await?;
+        let Some(end) = page.last() else { break };
+        last = Some(end.id().clone());
+        for tenant in page.iter().filter(|tenant| is_wanted(tenant)) {
+            if shown == 0 && !as_json {
+                show(&row("tenant", "status", "plan", "place", "name"))?;
+            }
+            shown += 1;
+            show(&if as_json { json(&**tenant) } else { line_of(tenant) })?;
+        }
+    }
+    match (as_json, shown) {
+        (true, _) => Ok(()),
+        (false, 1) => show("1 tenant\n"),
+        (false, shown) => show(&format!("{shown} tenants\n")),
+    }
+}
+
+fn line_of(tenant: &Tenant) -> String {
+    let name = printable(tenant.name());
+    row(tenant.slug().as_str(), tenant.status().as_str(), tenant.plan(), &place(tenant), &name)
+}
+
+fn row(slug: &str, status: &str, plan: &str, place: &str, name: &str) -> String {
+    let line = format!("{slug:<24} {status:<12} {plan:<16} {place:<20} {name}");
+    line.trim_end().to_owned() + "\n"
+}
+
+fn place(tenant: &Tenant) -> String {
+    match tenant.placement() {
+        Placement::Shared => "shared tables".to_owned(),
+        Placement::Schema { name } => format!("schema {name}"),
+        Placement::Database { name } => format!("database {name}"),
+        _ => "another place".to_owned(),
+    }
+}
+
+/// A tenant in lines.
+fn described(tenant: &Tenant) -> String {
+    let mut lines = vec![
+        ("tenant", tenant.slug().to_string()),
+        ("id", tenant.id().to_string()),
+        ("name", printable(tenant.name())),
+        ("status", format!("{}, set by {}", tenant.status(), tenant.status_set_by().as_str())),
+        ("plan", printable(tenant.plan())),
+        ("place", place(tenant)),
+    ];
+    lines.extend(tenant.region().map(|region| ("region", region.to_string())));
+    if let Some(suspension) = tenant.suspension() {
+        lines.push(("reason", printable(suspension.reason())));
+        lines.extend(suspension.user_message().map(|message| ("message", printable(message))));
+    }
+    lines.into_iter().fold(String::new(), |text, (key, value)| text + &format!("{key:<8} {value}\n"))
+}
+
+/// A text in one line, without what would control the terminal.
+fn printable(text: &str) -> String {
+    text.split(char::is_control).collect::<Vec<_>>().join(" ")
+}
