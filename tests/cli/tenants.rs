@@ -107,7 +107,7 @@ async fn an_operator_takes_a_tenant_through_its_life<DB: TestBackend + Provision
         let ctx = directory.context(tenant.id(), Actor::user("ada")).await.unwrap();
         let events = StoredEvent::newest(&db.scope(&ctx), None, 50).await.unwrap();
         let action = |event: &StoredEvent| {
-            let event: Value = serde_json::from_str(&event.json()).unwrap();
+            let event: Value = serde_json::from_str(event.json()).unwrap();
             assert_eq!(event["actor"]["id"], "tenancy tenants");
             event["action"].as_str().unwrap().to_owned()
         };
