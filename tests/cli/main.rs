@@ -9,5 +9,6 @@ mod adoption;
 mod cli;
 mod migrate;
 mod places;
+mod plans;
 mod recount;
 mod tenants;

@@ -7,6 +7,7 @@ mod lifecycle;
 mod migrate;
 mod migrate_report;
 mod place;
+mod plans;
 mod policies;
 mod policies_of_places;
 mod recount;
@@ -76,6 +77,9 @@ enum Command {
     /// Exits with 2 if the tenant does not exist, or if the change is not possible.
     #[command(subcommand)]
     Tenants(lifecycle::TenantsCommand),
+    /// Compare plan catalogs.
+    #[command(subcommand)]
+    Plans(plans::PlansCommand),
     /// Compare a gauge with the rows of each tenant, or set it to their number.
     ///
     /// Counts the rows of `--table` for each tenant, in the shared tables, in schemas and in databases of tenants, and
@@ -158,6 +162,7 @@ fn main() -> ExitCode {
         Command::Policies(options) => policies::run(options),
         Command::Migrate(command) => migrate::run(&command),
         Command::Tenants(command) => lifecycle::run(&command),
+        Command::Plans(command) => plans::run(&command),
         Command::Recount(options) => recount::run(&options),
         Command::Sql(SqlCommand::Check { paths, config, dialect, quiet }) => {
             let dialects = dialect.into_iter().map(Dialect::from).collect();
