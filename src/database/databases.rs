@@ -17,6 +17,7 @@ use super::limits::{ConnectionLimits, Permits};
 use super::pooled::Pooled;
 use super::registry::{DatabaseConfig, DatabaseRegistry};
 use super::route::Route;
+use super::use_count::ConnectionCount;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::PlacementName;
 
@@ -115,6 +116,13 @@ impl<DB: Driver> Databases<DB> {
         for pool in pools {
             pool.close().await;
         }
+    }
+
+    /// How many connections to all databases there are.
+    pub(crate) fn count(&self) -> ConnectionCount {
+        let free = u32::try_from(self.in_use.available_permits()).unwrap_or(u32::MAX);
+        let open = self.state().pools.values().map(|database| database.size()).sum();
+        ConnectionCount { in_use: self.max_open.saturating_sub(free), open, max: self.max_open }
     }
 
     /// Waits for a connection to `database`.

@@ -71,5 +71,6 @@ pub(crate) use self::source::Source;
 pub use self::sqlite_files::SqliteFiles;
 pub(crate) use self::tenant_id::BoundTenant;
 pub(crate) use self::transaction::OpenTransaction;
+pub use self::use_count::ConnectionCount;
 pub(crate) use self::use_count::UseCount;
 pub(crate) use self::value::Value;

@@ -9,7 +9,7 @@ use super::driver::Driver;
 use super::error::to_sqlx_error;
 use super::pooled::Pooled;
 use super::route::Route;
-use super::use_count::UseCount;
+use super::use_count::{ConnectionCount, UseCount};
 use crate::error::{Error, ErrorKind};
 
 /// Where connections come from: the shared pool, or the database of one tenant.
@@ -53,6 +53,18 @@ impl<DB: Driver> Source<DB> {
         match self {
             Self::Shared(..) => route.checks_client,
             Self::Tenant(_, database) => database.checks_client(),
+        }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn count(&self) -> ConnectionCount {
+        match self {
+            Self::Shared(pool, in_use) => ConnectionCount {
+                in_use: in_use.get(),
+                open: pool.size(),
+                max: pool.options().get_max_connections(),
+            },
+            Self::Tenant(databases, _) => databases.count(),
         }
     }
 

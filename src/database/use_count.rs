@@ -1,7 +1,9 @@
-//! [`UseCount`]: how many connections of a pool are in use.
+//! [`UseCount`]: how many connections of a pool are in use; [`ConnectionCount`], which a health report shows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde::Serialize;
 
 /// How many connections of a pool are in use. It tells a pool whose connections are all in use from a database that
 /// cannot be reached: sqlx has one error for both.
@@ -18,6 +20,18 @@ impl UseCount {
     pub(super) fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// How many connections there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ConnectionCount {
+    /// How many are in use.
+    pub in_use: u32,
+    /// How many are open, in use or idle.
+    pub open: u32,
+    /// How many may be open.
+    pub max: u32,
 }
 
 /// One connection that is in use.

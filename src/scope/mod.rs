@@ -144,9 +144,9 @@ pub use self::cross_tenant::{CrossTenant, PerTenant, Reason};
 #[cfg(feature = "sqlite")]
 pub use self::in_memory::sqlite_in_memory;
 pub(crate) use self::session::default_schema;
-pub use self::session::{Backend, Savepoint, Scope, TenantDb, TenantDbBuilder, TenantExecutor, Tx};
+pub use self::session::{Backend, Health, Savepoint, Scope, TenantDb, TenantDbBuilder, TenantExecutor, Tx};
 pub use self::stored_event::StoredEvent;
-pub use crate::database::{ConnectionMode, Enforcement};
+pub use crate::database::{ConnectionCount, ConnectionMode, Enforcement};
 
 pub(crate) use self::session::{Run, Statement};
 

@@ -14,6 +14,7 @@ mod suites;
 
 mod cached;
 mod concurrency;
+mod health;
 mod invalidation;
 mod invalidation_processes;
 mod lease_rules;
