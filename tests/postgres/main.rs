@@ -19,6 +19,7 @@ mod doctor;
 mod doctor_keys;
 mod dropped_statements;
 mod enforcement;
+mod grants;
 mod leak_fixture;
 mod place_chaos;
 mod place_doctor;
