@@ -17,6 +17,7 @@ mod citus;
 mod connections;
 mod doctor;
 mod doctor_keys;
+mod doctor_scale;
 mod dropped_statements;
 mod enforcement;
 mod grants;
