@@ -7,7 +7,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tenancy::TenantDb;
 use tenancy::isolation::RlsPolicies;
-use tenancy::isolation::doctor::{self, Check};
+use tenancy::isolation::doctor::{self, Check, Finding};
 
 use crate::doctor_cases::{self, Fixture};
 use crate::log::Log;
@@ -46,13 +46,13 @@ async fn five_hundred_tables_are_probed_and_a_batch_that_fails_names_its_tables(
         .await;
     let report = fixture.examined(&fixture.app, "").await;
     let found = |check: Check| -> BTreeSet<&str> {
-        report.findings().iter().filter(|one| one.check() == check).map(|one| one.object()).collect()
+        report.findings().iter().filter(|one| one.check() == check).map(Finding::object).collect()
     };
     let (failed, others) = (found(Check::Unexamined), found(Check::RlsOff));
     assert!(failed.contains("many_260") && (1..=50).contains(&failed.len()), "{report}");
     assert_eq!((others, report.findings().len()), (["many_490"].into(), failed.len() + 1), "{report}");
     let details = report.findings().iter().filter(|one| one.check() == Check::Unexamined);
-    assert!(details.map(|one| one.detail()).all(|detail| detail.contains("it stops")), "{report}");
+    assert!(details.map(Finding::detail).all(|detail| detail.contains("it stops")), "{report}");
     let open = usize::from(!failed.contains("many_490"));
     assert_eq!(
         report.proven_with_rows(),

@@ -19,7 +19,8 @@ pub(super) struct Tables<'a> {
     pub(super) open: Vec<(&'a Relation, &'a Relation)>,
     /// Tables without a tenant column that are not declared shared.
     pub(super) unknown: Vec<&'a Relation>,
-    /// The tables of this crate with rows of tenants, which the application's role uses.
+    /// The tables of this crate with rows of tenants, which the application's role uses. One whose row-level security was
+    /// disabled is left out: a grant would open it.
     pub(super) own: Vec<&'a Relation>,
     /// Tables with a tenant column outside of the search path, whose row-level security is off or not forced.
     pub(super) outside_search_path: Vec<&'a Relation>,
@@ -56,7 +57,7 @@ impl<'a> Tables<'a> {
     }
 
     fn add(&mut self, relation: &'a Relation, relations: &'a Relations, schema: &'a Schema) -> Result<()> {
-        if relation.visible && own_grants(&relation.name).is_some() {
+        if relation.visible && relation.rls && own_grants(&relation.name).is_some() {
             self.own.push(relation);
         }
         let column = match relations.ownership(relation, schema) {
