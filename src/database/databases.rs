@@ -224,6 +224,11 @@ impl<DB: Driver> Drop for Opening<'_, DB> {
 }
 
 impl<DB: Driver> TenantDatabase<DB> {
+    #[cfg(feature = "postgres")]
+    pub(super) fn pool(&self) -> &Pool<DB> {
+        &self.pool
+    }
+
     fn new(config: DatabaseConfig<DB>, limits: &ConnectionLimits, used: u64) -> Self {
         let DatabaseConfig { connect, enforcement, connection_mode } = config;
         let options = PoolOptions::new()

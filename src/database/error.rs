@@ -2,6 +2,7 @@
 
 use sqlx::error::{BoxDynError, DatabaseError};
 
+use super::privilege::missing_privilege;
 use crate::error::{Error, ErrorKind};
 
 impl Error {
@@ -58,6 +59,11 @@ fn constraint(error: &dyn DatabaseError) -> Option<String> {
 /// The database's message can contain values. It is therefore kept as the source only, without the detail that names
 /// keys. A conflict keeps no source.
 pub(crate) fn database_error(error: &sqlx::Error) -> Error {
+    statement_error(error, None)
+}
+
+/// As [`database_error`], for a statement whose command is known, such as `INSERT`: the privilege that is missing.
+pub(crate) fn statement_error(error: &sqlx::Error, command: Option<&str>) -> Error {
     use sqlx::error::ErrorKind as Sql;
 
     let (kind, text) = match error {
@@ -113,6 +119,9 @@ pub(crate) fn database_error(error: &sqlx::Error) -> Error {
             (_, Some("40001" | "40P01" | "55P03" | "5" | "6" | "261" | "262" | "517" | "773")) => {
                 (ErrorKind::Retryable, "the transaction conflicted with another one; run it again")
             }
+            (_, Some("42501")) if !db.message().contains("row-level security") => {
+                return missing_privilege(db.message(), command).with_source(error.to_string());
+            }
             // A SQLSTATE has five characters; SQLite's codes are shorter.
             (_, Some(code)) if code.len() == 5 => match postgres_error(code, db.message()) {
                 (ErrorKind::Conflict, text) => {
@@ -134,8 +143,8 @@ pub(crate) fn is_missing_table(error: &dyn DatabaseError) -> bool {
 
 /// The error of a statement that changes rows. If the connection breaks before the result arrives, the change may
 /// have been committed: [`ErrorKind::OutcomeUnknown`].
-pub(crate) fn change_error(error: &sqlx::Error) -> Error {
-    let known = database_error(error);
+pub(crate) fn change_error(error: &sqlx::Error, command: Option<&str>) -> Error {
+    let known = statement_error(error, command);
     // Neither ran to its end.
     let is_known = match error {
         sqlx::Error::PoolTimedOut => true,
@@ -171,14 +180,10 @@ fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
             ErrorKind::SqlRejected,
             "a read-only statement tried to write, perhaps through a function; run it in a transaction",
         ),
-        "42501" if message.contains("row-level security") => (
+        "42501" => (
             ErrorKind::SqlRejected,
             "row-level security rejected a row of another tenant; check the table's policies with \
              `tenancy doctor`",
-        ),
-        "42501" => (
-            ErrorKind::Misconfigured,
-            "the database's role lacks a privilege; grant it, or see `tenancy doctor`",
         ),
         "26000" | "42P05" => (
             ErrorKind::Retryable,

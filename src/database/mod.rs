@@ -28,6 +28,7 @@ mod pooled;
 mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_own_tables;
+mod privilege;
 mod registry;
 mod route;
 mod row_limit;
@@ -53,12 +54,16 @@ pub use self::connection_mode::ConnectionMode;
 pub(crate) use self::databases::Databases;
 pub(crate) use self::driver::Driver;
 pub use self::enforcement::Enforcement;
-pub(crate) use self::error::{change_error, database_error, encoding_error, is_missing_table, to_sqlx_error};
+pub(crate) use self::error::{
+    change_error, database_error, encoding_error, is_missing_table, statement_error, to_sqlx_error,
+};
 pub(crate) use self::lease::Lease;
 pub use self::limits::ConnectionLimits;
 #[cfg(feature = "dynamic")]
 pub(crate) use self::native::{ItemStream, StreamItem, first_row};
 pub(crate) use self::own_tables::OwnTables;
+#[cfg(feature = "postgres")]
+pub(crate) use self::own_tables::{CONTROL_PLANE, OWN_GRANTS, own_grants};
 #[cfg(all(feature = "cache", feature = "postgres"))]
 pub(crate) use self::postgres::{NOTIFY, NOTIFY_CHANNEL};
 pub use self::registry::{DatabaseConfig, DatabaseRegistry};

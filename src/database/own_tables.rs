@@ -7,8 +7,47 @@ use tenancy_sql::TenantType;
 use super::tenant_id::BoundTenant;
 use crate::tenant::TenantId;
 
-/// The tables `tenancy_gauges`, `tenancy_gauge_resources`, `tenancy_audit_events`, `tenancy_usage` and
-/// `tenancy_usage_batches`, which contain rows of tenants.
+/// The tables with rows of tenants, each with the privileges that the role of the application needs on it, and no more.
+///
+/// A transaction of a tenant writes them beside its own tables. All other tables of the library are the control plane's.
+pub(crate) const OWN_GRANTS: [(&str, &[&str]); 5] = [
+    ("tenancy_audit_events", &["SELECT", "INSERT"]),
+    ("tenancy_gauge_resources", &["SELECT", "INSERT", "DELETE"]),
+    ("tenancy_gauges", &["SELECT", "INSERT", "UPDATE"]),
+    ("tenancy_usage", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("tenancy_usage_batches", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+];
+
+/// The privileges that the role of the application needs on a table of tenants. `None` for any other table.
+pub(crate) fn own_grants(table: &str) -> Option<&'static [&'static str]> {
+    OWN_GRANTS.iter().find(|(name, _)| *name == table).map(|(_, privileges)| *privileges)
+}
+
+/// The tables that belong to the operator, not to tenants.
+pub(crate) const CONTROL_PLANE: [&str; 20] = [
+    "tenancy_tenants",
+    "tenancy_slugs",
+    "tenancy_domains",
+    "tenancy_domain_claims",
+    "tenancy_api_keys",
+    "tenancy_customers",
+    "tenancy_subscriptions",
+    "tenancy_billing_events",
+    "tenancy_billing_quarantine",
+    "tenancy_billing_failures",
+    "tenancy_billing_outbox",
+    "tenancy_billing_disputes",
+    "tenancy_checkouts",
+    "tenancy_usage_errors",
+    "tenancy_quota_counters",
+    "tenancy_quota_holds",
+    "tenancy_quota_keys",
+    "tenancy_provisioning",
+    "tenancy_tenant_migrations",
+    "tenancy_ready_places",
+];
+
+/// The tables of [`OWN_GRANTS`].
 #[derive(Debug, Clone)]
 #[expect(unnameable_types, reason = "part of the sealed traits")]
 pub struct OwnTables {

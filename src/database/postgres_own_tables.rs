@@ -5,13 +5,12 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use tenancy_sql::TenantType;
 
 use super::error::database_error;
-use super::own_tables::OwnTables;
+use super::own_tables::{OWN_GRANTS, OwnTables};
 use crate::error::{Error, ErrorKind, Result};
 
 const READ: &str = "SELECT c.relnamespace::regnamespace::text, format_type(a.atttypid, NULL), c.relname::text \
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' \
-    WHERE c.oid IN (to_regclass('tenancy_gauges'), to_regclass('tenancy_gauge_resources'), \
-    to_regclass('tenancy_audit_events'), to_regclass('tenancy_usage'), to_regclass('tenancy_usage_batches')) ORDER BY c.relname";
+    WHERE c.oid IN (TABLES) ORDER BY c.relname";
 
 /// A table, with the type of its tenant column.
 struct Found {
@@ -36,7 +35,9 @@ pub(super) async fn read(conn: &mut PgConnection) -> Result<OwnTables> {
 }
 
 async fn columns(conn: &mut PgConnection) -> Result<Vec<Found>> {
-    let rows = sqlx::raw_sql(READ).fetch_all(conn).await.map_err(|e| database_error(&e))?;
+    let tables = OWN_GRANTS.map(|(table, _)| format!("to_regclass('{table}')"));
+    let sql = READ.replace("TABLES", &tables.join(", "));
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await.map_err(|e| database_error(&e))?;
     let found = rows.iter().map(|row| {
         Ok(Found { schema: row.try_get(0)?, tenant_type: row.try_get(1)?, table: row.try_get(2)? })
     });

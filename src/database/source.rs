@@ -41,6 +41,15 @@ impl<DB: Driver> Source<DB> {
         }
     }
 
+    /// The pool of the connections.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn pool(&self) -> &Pool<DB> {
+        match self {
+            Self::Shared(pool, _) => pool,
+            Self::Tenant(_, database) => database.pool(),
+        }
+    }
+
     pub(crate) async fn close(&self) {
         match self {
             Self::Shared(pool, _) => pool.close().await,

@@ -72,7 +72,7 @@ impl<DB: Driver> OpenTransaction<DB> {
     }
 
     pub(crate) async fn commit(mut self) -> Result<()> {
-        DB::TransactionManager::commit(self.conn().conn).await.map_err(|e| change_error(&e))?;
+        DB::TransactionManager::commit(self.conn().conn).await.map_err(|e| change_error(&e, None))?;
         self.ended();
         Ok(())
     }

@@ -50,6 +50,52 @@ impl Index {
     }
 }
 
+/// What replaces an index that is out of use under the policies of its table. The doctor and `tenancy policies` both
+/// propose it.
+pub(super) struct Replacement {
+    /// The statements, in one transaction. There may be none.
+    pub(super) statements: Vec<String>,
+    /// What a person has to do beside them.
+    pub(super) step: Option<String>,
+}
+
+impl Index {
+    /// What replaces it, where `indexes` has all indexes and `table` is the SQL name of its table.
+    ///
+    /// A B-tree is useful with the tenant column in front: it finds the rows of the tenant, in the order of the other
+    /// columns. Any other kind has no replacement but an index that finds the rows of the tenant, which are then
+    /// filtered.
+    pub(super) fn replacement(&self, indexes: &[Self], table: &str, tenant: &Column) -> Replacement {
+        let of_table = || indexes.iter().filter(|other| other.table == self.table && other.is_usable_btree());
+        let is_same_with_tenant = |other: &Self| {
+            let terms = other.terms.split_first();
+            other.predicate == self.predicate
+                && terms.is_some_and(|(first, rest)| *first == tenant.ident && *rest == *self.terms)
+        };
+        let drop = format!("DROP INDEX {};", self.ident);
+        if of_table().any(is_same_with_tenant) {
+            return Replacement { statements: vec![drop], step: None };
+        }
+        if let Some(body) = self.body_with_tenant(&tenant.name).filter(|_| self.method == "btree") {
+            let create = format!("CREATE INDEX {} ON {table}{body};", quoted(&self.name));
+            return Replacement { statements: vec![drop, create], step: None };
+        }
+        let finds_tenant = |other: &Self| other.predicate.is_none() && other.starts_with(&tenant.name);
+        let create = format!("CREATE INDEX ON {table} ({});", quoted(&tenant.name));
+        let statements = if of_table().any(finds_tenant) { Vec::new() } else { vec![create] };
+        let step = format!(
+            "drop it, and use an index that starts with `{}`, which limits the scan to the tenant's rows, or an index on a \
+             stored column; no composite index replaces it: {}",
+            tenant.name, self.definition
+        );
+        Replacement { statements, step: Some(step) }
+    }
+
+    fn is_usable_btree(&self) -> bool {
+        self.method == "btree" && self.valid
+    }
+}
+
 /// Whether each tenant has at most one row in a table: the tenant column alone is a unique key.
 pub(super) fn has_one_row_per_tenant(indexes: &[Index], table: i64, tenant: &str) -> bool {
     let of_table = indexes.iter().filter(|index| index.table == table);

@@ -5,18 +5,9 @@ use std::collections::BTreeMap;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 
-use crate::database::database_error;
+use crate::database::{OWN_GRANTS, database_error};
 use crate::error::Result;
 use crate::isolation::quoted;
-
-/// What a role needs, and no more.
-const NEEDED: [(&str, &[&str]); 5] = [
-    ("tenancy_gauges", &["SELECT", "INSERT", "UPDATE"]),
-    ("tenancy_gauge_resources", &["SELECT", "INSERT", "DELETE"]),
-    ("tenancy_audit_events", &["SELECT", "INSERT"]),
-    ("tenancy_usage", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-    ("tenancy_usage_batches", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
-];
 
 /// Two transactions that change the privileges of one table at the same time fail: one waits for the other here.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('tenancy grants', 0))";
@@ -57,7 +48,7 @@ async fn grant_in(conn: &mut PgConnection, role: &str) -> sqlx::Result<()> {
 
 /// The privileges that a role lacks, by table.
 async fn missing(conn: &mut PgConnection, role: &str) -> sqlx::Result<BTreeMap<String, Vec<String>>> {
-    let needed = NEEDED.iter().flat_map(|(table, all)| all.iter().map(move |one| (*table, *one)));
+    let needed = OWN_GRANTS.iter().flat_map(|(table, all)| all.iter().map(move |one| (*table, *one)));
     let (tables, privileges): (Vec<_>, Vec<_>) = needed.unzip();
     let found: Vec<(String, String)> =
         sqlx::query_as(MISSING).bind(role).bind(tables).bind(privileges).fetch_all(conn).await?;

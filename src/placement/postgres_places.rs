@@ -246,7 +246,7 @@ impl Provision for Postgres {
         let role = match placement {
             Placement::Schema { .. } if places.role_per_tenant => places.role_of(placement),
             Placement::Database { .. } => places.role_of(placement),
-            // The application's role uses the tables of the shared database, and its grants on them are yours.
+            // The application's role uses the tables of the shared database, where its own policies grant them.
             _ => None,
         };
         match role {

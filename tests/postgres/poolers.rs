@@ -98,9 +98,22 @@ async fn a_pooler_that_was_not_declared_is_detected() {
     let (fixture, url) = seeded().await;
     let pooler = Pooler::start(&url, "transaction", POOL_SIZE).await;
     let options = || PgPoolOptions::new().max_connections(4);
-    let error = TenantDb::postgres(options(), pooler.url()).build().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Misconfigured);
-    assert!(error.to_string().contains("ConnectionMode::PgBouncer"), "{error}");
+    for connections in [1, 4] {
+        let options = || PgPoolOptions::new().max_connections(connections);
+        let error = TenantDb::postgres(options(), pooler.url()).build().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
+        assert!(error.to_string().contains("ConnectionMode::PgBouncer"), "{error}");
+        // A pool of the caller's, whose only connection is in use.
+        let pool = options().connect_with(pooler.options().statement_cache_capacity(0)).await.unwrap();
+        let taken = pool.acquire().await.unwrap();
+        let error = TenantDb::from_pool(pool.clone()).build().await.unwrap_err();
+        assert!(error.to_string().contains("ConnectionMode::PgBouncer"), "{error}");
+        drop(taken);
+        let direct = TenantDb::postgres(options(), &url).build().await.unwrap();
+        for ctx in [&fixture.acme, &fixture.globex] {
+            assert_eq!(Order::count(&direct.scope(ctx)).await.unwrap(), 5);
+        }
+    }
 
     // A pooler with one server connection for each client needs no mode, and an unneeded mode is only slower.
     let session = Pooler::start(&url, "session", 8).await;

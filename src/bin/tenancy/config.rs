@@ -37,7 +37,8 @@ pub(crate) fn plan_catalog(path: &Path) -> Result<Catalog, String> {
 /// Connects to a PostgreSQL database; with `schema`, in that schema alone.
 pub(crate) async fn postgres(url: &str, schema: Option<&str>) -> Result<PgConnection, String> {
     let unreachable = |e: sqlx::Error| format!("the database cannot be reached: {e}");
-    let mut options: PgConnectOptions = url.parse().map_err(unreachable)?;
+    let options: PgConnectOptions = url.parse().map_err(unreachable)?;
+    let mut options = options.disable_statement_logging();
     if let Some(schema) = schema {
         options = options.options([("search_path", format!("\"{}\"", schema.replace('"', "\"\"")))]);
     }

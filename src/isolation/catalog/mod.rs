@@ -57,8 +57,12 @@ pub(crate) async fn rows<T: DeserializeOwned>(
     settings: &[Setting],
     sql: &str,
 ) -> sqlx::Result<Vec<T>> {
-    const ALWAYS: [Setting; 3] =
-        [("search_path", "pg_catalog"), ("quote_all_identifiers", "off"), ("jit", "off")];
+    const ALWAYS: [Setting; 4] = [
+        ("search_path", "pg_catalog"),
+        ("quote_all_identifiers", "off"),
+        ("jit", "off"),
+        ("client_min_messages", "error"),
+    ];
     let settings = set_local(&[&ALWAYS, settings].concat());
     let sql = format!("{settings}; SELECT row_to_json(q)::text FROM (\n{sql}) q");
     let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await?;

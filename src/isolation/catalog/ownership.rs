@@ -7,7 +7,7 @@ use tenancy_sql::Schema;
 
 use super::relation::{Column, Relation};
 use super::shards::Shards;
-use crate::isolation::own_tables::CONTROL_PLANE;
+use crate::database::CONTROL_PLANE;
 
 /// Which tenants own the rows of a table.
 #[derive(Debug, Clone, Copy)]

@@ -151,6 +151,8 @@ checks! {
         "`tenancy policies --check` fails on it, because it no longer matches the declaration.";
     NoPolicy "no-policy" Warning "no policy lets the role see any row":
         "The table looks empty to every tenant.";
+    MissingGrant "missing-grant" Warning "the role lacks a privilege on a table of this crate":
+        "A transaction of a tenant writes gauges, audit events and usage beside the application's own rows. Without the privilege such a transaction fails.";
     DefaultedTenant "defaulted-tenant" Warning "the tenant column has a default":
         "A row that is inserted without a tenant silently gets the default tenant.";
     SparePrivilege "spare-privilege" Warning "the role may create triggers or foreign keys on a table":

@@ -10,8 +10,7 @@ use super::check::Check;
 use super::examined::Examined;
 use super::report::{Finding, Fix};
 use crate::isolation::catalog::{Column, ForeignKey, Index, Ownership};
-use crate::isolation::identifier::quoted;
-use crate::isolation::keys::{self, KeyStatus, Side};
+use crate::isolation::keys::{self, KeyStatus, Replacement, Side};
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
     let tenants: Vec<_> = catalog.tenants(schema).collect();
@@ -64,34 +63,17 @@ fn unique(catalog: &Catalog, relation: &Examined, column: &Column, index: &Index
 }
 
 fn unleakproof(catalog: &Catalog, relation: &Examined, column: &Column, index: &Index) -> Finding {
-    let Index { ident, terms, .. } = index;
-    let starts_with_tenant = catalog.indexes.iter().any(|other| {
-        other.table == index.table
-            && other.method == "btree"
-            && other.predicate == index.predicate
-            && other
-                .terms
-                .split_first()
-                .is_some_and(|(first, rest)| *first == column.ident && *rest == **terms)
-    });
-    let fix = match index.body_with_tenant(&column.name) {
-        // An index with the tenant in front already exists.
-        _ if starts_with_tenant => Fix::Sql(format!("DROP INDEX {ident}")),
-        Some(body) if index.method == "btree" => Fix::together(&format!(
-            "DROP INDEX {ident};\nCREATE INDEX {} ON {}{body};",
-            quoted(&index.name),
-            relation.ident
-        )),
-        _ => Fix::Step(format!(
-            "drop it, and use an index that starts with `{}`, which limits the scan to the tenant's rows, or an index on a \
-             stored column; no composite index replaces it: {}",
-            column.name, index.definition
-        )),
+    let Replacement { statements, step } = index.replacement(&catalog.indexes, &relation.quoted(), column);
+    let fix = match (step, &statements[..]) {
+        (None, [one]) => Fix::Sql(one.trim_end_matches(';').to_owned()),
+        (None, all) => Fix::together(&all.join("\n")),
+        (Some(step), []) => Fix::Step(step),
+        (Some(step), all) => Fix::Step(format!("{} {step}", all.join(" "))),
     };
     let detail = format!(
         "`{}` over ({}) has operators or functions that are not leakproof: {}",
         index.name,
-        terms.join(", "),
+        index.terms.join(", "),
         index.unleakproof.join(", ")
     );
     Finding::new(Check::UnleakproofIndex, relation.display(), detail, fix)

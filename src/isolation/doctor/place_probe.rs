@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use super::catalog::Catalog;
 use super::check::Check;
-use super::probe::{self, Outcome};
+use super::probe;
+use super::probe_batch;
+use super::probe_table::{self, Outcome};
 use super::report::{Finding, Fix, Report};
 use super::server::unexamined;
 use crate::isolation::identifier::literal;
@@ -40,22 +42,15 @@ pub(super) async fn run(
     let tables: Vec<_> = probe::ordered(catalog, schema)
         .into_iter()
         .filter(|(relation, _)| relation.kind != 'f' && !open.contains(&relation.display()))
-        .filter_map(|one| probe::table(catalog, schema, one, tenants, true))
+        .filter_map(|one| probe_table::table(catalog, schema, one, tenants, true))
         .collect();
-    if tables.is_empty() {
-        return Ok(());
-    }
     let origin = match from {
         Origin::Shared => "the shared tables".to_owned(),
         Origin::Schema(name, _) => format!("the schema {name}"),
     };
-    match probe::execute(conn, &block(from), &tables).await {
-        Ok(outcomes) => record(outcomes, &origin, report),
-        Err(sqlx::Error::Database(error)) => {
-            report.findings.push(unexamined(&format!("probe from {origin}"), error.message()));
-        }
-        Err(error) => return Err(error),
-    }
+    let what = format!("probe from {origin}");
+    let outcomes = probe_batch::execute(conn, catalog, &what, &block(from), &tables).await?;
+    record(outcomes, &origin, report);
     Ok(())
 }
 

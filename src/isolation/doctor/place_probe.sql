@@ -31,7 +31,7 @@ BEGIN
         -- In the other place, as its role. Names have their schema.
         PERFORM set_config('role', {ROLE}, true), set_config('search_path', {PATH}, true);
         FOR t IN SELECT * FROM json_array_elements(tables) LOOP
-            CONTINUE WHEN NOT rows ? (t->>'oid');
+            CONTINUE WHEN NOT (t->>'probed')::bool OR NOT rows ? (t->>'oid');
             FOREACH who IN ARRAY ARRAY['', t->>'b'] LOOP
                 FOREACH kind IN ARRAY ARRAY['read', 'updated', 'deleted'] LOOP
                     BEGIN

@@ -299,8 +299,10 @@ impl Merged {
 }
 
 async fn connect(options: &PgConnectOptions, placement: &Placement) -> Result<PgConnection> {
+    // The statements are long, and on a large database slow.
+    let options = options.clone().disable_statement_logging();
     let connected = match placement {
-        Placement::Database { name } => options.clone().database(name.as_str()).connect().await,
+        Placement::Database { name } => options.database(name.as_str()).connect().await,
         _ => options.connect().await,
     };
     connected.map_err(|error| {

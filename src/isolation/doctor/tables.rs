@@ -8,6 +8,7 @@ use super::citus;
 use super::examined::Examined;
 use super::policy::{self, PolicyStatus};
 use super::report::{Finding, Fix};
+use crate::database::own_grants;
 use crate::isolation::catalog::{Column, Ownership, Policy, Shard};
 use crate::isolation::comparison::{Kind, MissingTenant};
 use crate::isolation::identifier::quoted;
@@ -15,6 +16,7 @@ use crate::isolation::keys;
 use crate::isolation::own_tables::AUDIT_EVENTS;
 
 pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>) {
+    missing_grants(catalog, found);
     let missing_tenant = catalog.missing_tenant();
     for relation in catalog.relations.values().filter(|relation| relation.is_table() && relation.reachable())
     {
@@ -38,6 +40,25 @@ pub(super) fn judge(catalog: &Catalog, schema: &Schema, found: &mut Vec<Finding>
         }
         if !catalog.superuser() {
             privileges(relation, found);
+        }
+    }
+}
+
+/// Reports the tables of this crate on which the role lacks what a transaction of a tenant needs. A grant would open a
+/// table whose row-level security was disabled.
+fn missing_grants(catalog: &Catalog, found: &mut Vec<Finding>) {
+    let role = quoted(&catalog.server.role);
+    for relation in
+        catalog.relations.values().filter(|one| one.is_table() && one.visible && one.rls && !one.outside)
+    {
+        let needed = own_grants(&relation.name).unwrap_or_default();
+        let missing: Vec<&str> =
+            needed.iter().copied().filter(|right| !relation.usable.contains(*right)).collect();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            let fix = Fix::Sql(format!("GRANT {missing} ON {} TO {role}", relation.ident));
+            let detail = format!("the role lacks {missing}");
+            found.push(Finding::new(Check::MissingGrant, relation.display(), detail, fix));
         }
     }
 }

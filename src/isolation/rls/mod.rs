@@ -72,7 +72,11 @@ impl<'a> RlsPolicies<'a> {
     ///
     /// The role may read and write tenant tables and read shared ones, but it may not truncate or alter a table. It
     /// must exist, and must own none of the tables. Its default privileges on future tables are revoked, because
-    /// these have no policy yet. Grants on the tables of this crate are up to you.
+    /// these have no policy yet.
+    ///
+    /// Of the tables of this crate that exist, it is granted what a tenant's transaction needs: gauges, audit events and
+    /// usage. The tables of the control plane are left out: they are for the role of
+    /// [`SqlStore`](crate::store::SqlStore).
     pub fn runtime_role(mut self, role: impl Into<String>) -> Self {
         self.role = Some(role.into());
         self

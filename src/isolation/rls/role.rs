@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use super::error::{misconfigured, read_error};
 use super::plan::PolicyChange;
 use super::tables::Tables;
+use crate::database::own_grants;
 use crate::error::Result;
 use crate::isolation::catalog::Relation;
 use crate::isolation::identifier::quoted;
@@ -22,16 +23,24 @@ pub(super) async fn changes(
 ) -> Result<Vec<PolicyChange>> {
     let oid = bound_role(conn, tables, role).await?;
     let mut wanted: Vec<RoleGrants<'_>> = Vec::new();
-    // The application reads and writes a partition through its parent.
+    // The application reads and writes a partition through its parent. An extension decides who may use its tables; the
+    // doctor reports a grant on one.
+    let is_granted = |relation: &Relation| !relation.partition && !relation.member;
     for table in tables.tenants.iter().filter(|table| !table.relation.partition) {
-        wanted.push(RoleGrants { relation: table.relation, kind: "table", required: &ALL, allowed: &ALL });
+        let required: &[_] = if is_granted(table.relation) { &ALL } else { &[] };
+        wanted.push(RoleGrants { relation: table.relation, kind: "table", required, allowed: &ALL });
     }
     for table in &tables.shared {
         let allowed: &[_] = if table.writable { &ALL } else { &READ };
-        let required = if table.relation.partition { &[] } else { allowed };
+        let required = if is_granted(table.relation) { allowed } else { &[] };
         wanted.push(RoleGrants { relation: table.relation, kind: "table", required, allowed });
     }
-    for view in views.iter().filter(|view| view.kind == 'v') {
+    for table in &tables.own {
+        let required = own_grants(&table.name).unwrap_or_default();
+        wanted.push(RoleGrants { relation: table, kind: "table", required, allowed: &ALL });
+    }
+    // As for tables, only those that a name without a schema finds.
+    for view in views.iter().filter(|view| view.kind == 'v' && view.in_search_path) {
         wanted.push(RoleGrants { relation: view, kind: "view", required: &READ, allowed: &ALL });
     }
     let mut changes = schemas(conn, &wanted, oid, role).await?;

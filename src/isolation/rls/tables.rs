@@ -3,6 +3,7 @@
 use tenancy_sql::Schema;
 
 use super::error::misconfigured;
+use crate::database::own_grants;
 use crate::error::Result;
 use crate::isolation::catalog::{Column, Ownership, Policy, Relation, Relations};
 use crate::isolation::comparison::Kind;
@@ -18,6 +19,9 @@ pub(super) struct Tables<'a> {
     pub(super) open: Vec<(&'a Relation, &'a Relation)>,
     /// Tables without a tenant column that are not declared shared.
     pub(super) unknown: Vec<&'a Relation>,
+    /// The tables of this crate with rows of tenants, which the application's role uses. One whose row-level security was
+    /// disabled is left out: a grant would open it.
+    pub(super) own: Vec<&'a Relation>,
     /// Tables with a tenant column outside of the search path, whose row-level security is off or not forced.
     pub(super) outside_search_path: Vec<&'a Relation>,
 }
@@ -53,6 +57,9 @@ impl<'a> Tables<'a> {
     }
 
     fn add(&mut self, relation: &'a Relation, relations: &'a Relations, schema: &'a Schema) -> Result<()> {
+        if relation.visible && relation.rls && own_grants(&relation.name).is_some() {
+            self.own.push(relation);
+        }
         let column = match relations.ownership(relation, schema) {
             Ownership::Tenant(column) => column,
             _ if relation.is_own_table() || !relation.counts(schema) => return Ok(()),

@@ -170,6 +170,8 @@ impl<DB: Backend> TenantDbBuilder<DB> {
 
     /// Opens the connections, and checks that the database matches the settings.
     ///
+    /// For its checks on PostgreSQL it opens two connections beside the pool, and closes them again.
+    ///
     /// On PostgreSQL the [`doctor`](crate::isolation) examines the database as well, and its warnings are logged. Run
     /// your migrations before, because a table that is created later is not examined. The schemas of tenants are not
     /// examined either: the [`Provisioner`](crate::placement::Provisioner) writes their policies.

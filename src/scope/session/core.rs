@@ -11,7 +11,7 @@ use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
 use crate::database::{
     Begin, BoundTenant, Bulkhead, BulkheadPermit, Conn, ConnectionMode, Databases, Lease, OpenTransaction,
-    OwnTables, TxMode, change_error, database_error, to_sqlx_error,
+    OwnTables, TxMode, change_error, statement_error, to_sqlx_error,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
@@ -171,10 +171,10 @@ impl<DB: Backend> StatementLease<DB> {
 
     /// The error of the statement. Without a transaction, a write may have been committed before the connection
     /// broke.
-    pub(super) fn error(&self, error: &sqlx::Error) -> Error {
+    pub(super) fn error(&self, error: &sqlx::Error, command: Option<&str>) -> Error {
         match &self.lease {
-            Lease::Autocommit(..) if self.writes => change_error(error),
-            _ => database_error(error),
+            Lease::Autocommit(..) if self.writes => change_error(error, command),
+            _ => statement_error(error, command),
         }
     }
 

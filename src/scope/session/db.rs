@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::core::{Core, check_context};
+#[cfg(feature = "postgres")]
+use super::preflight::check_connection;
 use super::scope::Scope;
 use super::tx::Tx;
 use crate::context::TenantContext;
 use crate::database::TxMode;
-#[cfg(feature = "postgres")]
-use crate::database::database_error;
 use crate::error::Result;
 #[cfg(feature = "postgres")]
 use crate::isolation::doctor::{self, Report};
@@ -87,7 +87,10 @@ impl<DB: Backend> TenantDb<DB> {
 
 #[cfg(feature = "postgres")]
 impl TenantDb<sqlx::Postgres> {
-    /// Runs the doctor's checks again on a pooled connection, for a readiness probe or a test.
+    /// Runs the doctor's checks again, for a readiness probe or a test.
+    ///
+    /// It opens a connection beside the pool, with the options and the hooks of the pool, and closes it afterwards. sqlx
+    /// does not log the statements of that connection.
     ///
     /// The schemas of tenants are left out, as when the `TenantDb` is built: there can be thousands.
     /// [`doctor::examine_search_path`] examines one.
@@ -97,8 +100,11 @@ impl TenantDb<sqlx::Postgres> {
     /// # Errors
     /// As [`doctor::examine`].
     pub async fn doctor(&self) -> Result<Report> {
-        let mut conn = self.0.shared.source.acquire().await.map_err(|e| database_error(&e))?;
-        Ok(doctor::examine_shared(&mut conn, &self.0.schema).await?.accepting(&self.0.accepted))
+        let mut conn = check_connection(self.0.shared.source.pool()).await?;
+        let report = doctor::examine_shared(&mut conn, &self.0.schema).await?;
+        // Every result is read, so an error while closing does not matter.
+        let _ = conn.close().await;
+        Ok(report.accepting(&self.0.accepted))
     }
 }
 

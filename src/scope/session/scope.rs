@@ -52,11 +52,11 @@ impl<DB: Backend> Run<DB> for &Scope<'_, DB> {
     }
 
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Output> {
-        let writes = fetch.writes();
+        let (writes, command) = (fetch.writes(), fetch.command());
         self.core.check_statement(self.ctx, writes)?;
         let lease = self.core.lease(self.ctx, writes, fetch.allows_autocommit()).await;
         let mut lease = lease.map_err(|e| database_error(&e))?;
-        let output = fetch.run(lease.conn()).await.map_err(|e| lease.error(&e))?;
+        let output = fetch.run(lease.conn()).await.map_err(|e| lease.error(&e, command))?;
         lease.finish().await?;
         Ok(output)
     }

@@ -27,6 +27,11 @@ pub trait Fetch<DB: Backend>: Send {
         true
     }
 
+    /// The command of the statement, such as `INSERT`, if it is known. An error names it.
+    fn command(&self) -> Option<&'static str> {
+        None
+    }
+
     fn run(self, conn: Conn<'_, DB>) -> impl Future<Output = sqlx::Result<Self::Output>> + Send;
 
     /// Whether at least one row was read or changed.
@@ -46,6 +51,12 @@ impl<DB: Backend> Fetch<DB> for Statement<DB> {
 
     fn allows_autocommit(&self) -> bool {
         !self.internal
+    }
+
+    fn command(&self) -> Option<&'static str> {
+        const COMMANDS: [&str; 4] = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+        let first = self.sql.as_str().split_whitespace().next()?;
+        COMMANDS.into_iter().find(|command| command.eq_ignore_ascii_case(first))
     }
 
     async fn run(self, conn: Conn<'_, DB>) -> sqlx::Result<Self::Output> {
@@ -74,6 +85,11 @@ impl<DB: Backend> Fetch<DB> for Changes<DB> {
 
     fn allows_autocommit(&self) -> bool {
         matches!(&self.0[..], [statement] if statement.allows_autocommit())
+    }
+
+    fn command(&self) -> Option<&'static str> {
+        let first = self.0.first()?.command();
+        self.0.iter().all(|statement| statement.command() == first).then_some(first).flatten()
     }
 
     async fn run(self, mut conn: Conn<'_, DB>) -> sqlx::Result<u64> {

@@ -11,7 +11,7 @@ use super::progress::{Progress, State};
 use super::statement::Fetch;
 use crate::audit::{AuditEvent, AuditPolicy};
 use crate::context::TenantContext;
-use crate::database::{BoundTenant, OpenTransaction, TxMode, database_error, insert_event};
+use crate::database::{BoundTenant, OpenTransaction, TxMode, database_error, insert_event, statement_error};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A transaction of one tenant. Pass `&mut tx` to the methods of [`TenantScoped`](crate::TenantScoped) and to the
@@ -248,13 +248,13 @@ impl<DB: Backend> Run<DB> for &mut Tx<'_, DB> {
     }
 
     async fn fetch<F: Fetch<DB>>(self, fetch: F) -> Result<F::Output> {
-        let writes = fetch.writes();
+        let (writes, command) = (fetch.writes(), fetch.command());
         if fetch.locks() {
             self.check_writable()?;
         }
         self.begin_checked(writes).await?;
         let result = fetch.run(self.conn.conn()).await;
-        let output = self.progress.record_result(result).map_err(|e| database_error(&e))?;
+        let output = self.progress.record_result(result).map_err(|e| statement_error(&e, command))?;
         self.progress.matched_rows |= writes && F::matched_rows(&output);
         Ok(output)
     }

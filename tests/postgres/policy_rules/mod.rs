@@ -4,6 +4,7 @@ mod unguarded;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tenancy::ErrorKind;
+use tenancy::isolation::doctor::{self, Check};
 use tenancy::isolation::{MissingTenant, PolicyChange, PolicyPlan, RlsPolicies};
 use tenancy_sql::Schema;
 
@@ -414,6 +415,24 @@ async fn a_key_that_a_person_has_to_decide_on_is_advice() {
     assert_eq!(texts(&mut shop.owner, keys).await, wanted);
 }
 
+/// The doctor proposes the statements and the steps of the plan for each index that is out of use.
+async fn doctor_proposes_the_same(conn: &mut PgConnection, plan: &PolicyPlan) {
+    let report = doctor::examine(conn, &Schema::from_toml(SHARED).unwrap()).await.unwrap();
+    let fixes: Vec<String> = report
+        .findings()
+        .iter()
+        .filter(|finding| finding.check() == Check::UnleakproofIndex)
+        .map(|finding| finding.fix().to_string())
+        .collect();
+    assert_eq!(fixes.len(), plan.advice().len(), "{report}");
+    for change in plan.advice() {
+        let (sql, step) =
+            (change.sql(), change.reason().split_once("; drop it, ").map_or("", |(_, step)| step));
+        let is_same = |fix: &String| fix.contains(sql.trim_end_matches(';')) && fix.contains(step);
+        assert!(fixes.iter().any(is_same), "{}: {sql}\n{fixes:#?}", change.object());
+    }
+}
+
 #[tokio::test]
 async fn an_index_that_policies_take_out_of_use_is_named() {
     let tables = "CREATE TYPE mood AS ENUM ('good', 'bad');
@@ -452,13 +471,14 @@ async fn an_index_that_policies_take_out_of_use_is_named() {
         (
             "index by_lower of public.docs",
             "function lower",
-            "CREATE INDEX ON \"public\".\"docs\" USING btree (\"tenant_id\", lower(name));",
+            // The same index with the tenant in front exists.
+            "DROP INDEX public.by_lower;",
         ),
         ("index by_mood of public.docs", "operator =", ""),
         (
             "index by_price of public.docs",
             "operator <",
-            "USING btree (\"tenant_id\", price DESC) WHERE (price > (0)::numeric);",
+            "DROP INDEX public.by_price;\nCREATE INDEX \"by_price\" ON \"public\".\"docs\" USING btree (\"tenant_id\", price DESC) WHERE (price > (0)::numeric);",
         ),
         ("index by_start of public.docs", "operator ~~ (LIKE)", "(\"tenant_id\", name text_pattern_ops);"),
         ("index by_tags of public.docs", "operator &&", ""),
@@ -487,14 +507,21 @@ async fn an_index_that_policies_take_out_of_use_is_named() {
     }
     // The advice is right and helps: with the index alone PostgreSQL scans the table.
     RlsPolicies::new(&Schema::from_toml(SHARED).unwrap()).apply(&mut shop.owner).await.unwrap();
+    doctor_proposes_the_same(&mut shop.owner, &plan).await;
     run(&mut shop.owner, "ALTER TABLE docs DROP CONSTRAINT docs_pkey; DROP INDEX fine_lower, fine_price")
         .await;
     let explain = "EXPLAIN SELECT name FROM docs WHERE lower(name) = 'x'";
     run(&mut shop.owner, "SET enable_seqscan = off").await;
     let plan = rows(&mut shop.owner, Some(ACME), explain).await.unwrap().join("\n");
     assert!(plan.contains("Seq Scan") && !plan.contains("by_lower"), "{plan}");
-    for (_, _, sql) in advice.iter().filter(|(object, ..)| object.contains("by_lower")) {
-        run(&mut shop.owner, sql).await;
+    // Now no index with the tenant in front exists.
+    let plan = planned(&mut shop.owner, SHARED).await.unwrap();
+    for step in plan.advice().iter().filter(|step| step.object().contains("by_lower")) {
+        assert!(
+            step.sql()
+                .ends_with("\"by_lower\" ON \"public\".\"docs\" USING btree (\"tenant_id\", lower(name));")
+        );
+        run(&mut shop.owner, &step.sql()).await;
     }
     let plan = rows(&mut shop.owner, Some(ACME), explain).await.unwrap().join("\n");
     assert!(plan.contains("Index Cond: (tenant_id =") && plan.contains("Filter: (lower(name)"), "{plan}");

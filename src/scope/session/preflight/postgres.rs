@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Pool, Postgres, Row};
 use tenancy_sql::{Dialect, Schema};
 
 use super::check::Preflight;
 use super::postgres_columns::tenant_columns;
+use super::postgres_connection::check_connection;
 use super::tenant_column::TenantColumn;
 use crate::database::{ConnectionMode, Driver, Enforcement, database_error};
 use crate::error::{Error, ErrorKind, Result};
@@ -49,18 +49,18 @@ async fn preflight(
              `statement_cache_capacity(0)`, or let `TenantDb::postgres` create it",
         ));
     }
-    let mut conn = pool.acquire().await.map_err(|e| database_error(&e))?;
-    // If this future is dropped, the connection may be inside a transaction, and other code may use the pool too.
-    conn.close_on_drop();
+    let mut conn = check_connection(pool).await?;
     check_tenant_setting(&mut conn, connection_mode).await?;
     Postgres::check_connection_mode(&mut conn, connection_mode).await?;
     if enforcement == Enforcement::PredicateOnly {
         check_rls_inactive(&mut conn, connection_mode, schema).await?;
     }
     run_doctor(&mut conn, enforcement, schema, accepted).await?;
-    if connection_mode != ConnectionMode::PgBouncer && pool.options().get_max_connections() > 1 {
-        check_exclusive_connections(pool, conn).await?;
+    if connection_mode != ConnectionMode::PgBouncer {
+        check_exclusive_connections(pool, &mut conn).await?;
     }
+    // Every result is read, so an error while closing does not matter.
+    let _ = conn.close().await;
     Ok(())
 }
 
@@ -161,20 +161,23 @@ async fn check_tenant_setting(conn: &mut PgConnection, connection_mode: Connecti
     ))
 }
 
-/// Checks that two connections of the pool are two sessions of the server. Behind a transaction pooler they may not
-/// be.
-async fn check_exclusive_connections(
-    pool: &Pool<Postgres>,
-    mut first: PoolConnection<Postgres>,
-) -> Result<()> {
+/// Checks that two connections are two sessions of the server. Behind a transaction pooler they may not be.
+///
+/// The second one is not of the pool, so that it exists for a pool of one connection too.
+async fn check_exclusive_connections(pool: &Pool<Postgres>, first: &mut PgConnection) -> Result<()> {
     const BACKEND_PID: &str = "SELECT pg_backend_pid()::text";
-    // If the pool has no second connection now, the check is skipped.
-    let Ok(mut second) = pool.acquire().await else { return Ok(()) };
+    let mut second = check_connection(pool).await.map_err(|error| {
+        let text = "whether a pooler that shares connections is in front of the database cannot be checked without a \
+                    second connection, which cannot be opened: permit the role one connection more, or call \
+                    `.connection_mode(ConnectionMode::PgBouncer)`, with which nothing is to be checked";
+        Error::new(error.kind(), text).with_source(error)
+    })?;
     let (mut first_pids, mut second_pids) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..PID_CHECKS {
-        first_pids.extend(texts(&mut first, BACKEND_PID).await?);
+        first_pids.extend(texts(first, BACKEND_PID).await?);
         second_pids.extend(texts(&mut second, BACKEND_PID).await?);
     }
+    let _ = second.close().await;
     if first_pids.len() == 1 && second_pids.len() == 1 && first_pids.is_disjoint(&second_pids) {
         return Ok(());
     }
