@@ -116,7 +116,8 @@ current_catalog current_database current_schema date date_add date_subtract date
 enum_last enum_range erf erfc int4multirange int8multirange jsonb_path_exists_tz
 jsonb_path_match_tz jsonb_path_query_array_tz jsonb_path_query_first_tz jsonb_path_query_tz line lseg
 nummultirange pg_size_bytes pg_size_pretty point polygon querytree random_normal timezone
-ts_delete ts_filter tsmultirange tsquery_phrase tstzmultirange uuid_extract_timestamp uuid_extract_version uuidv4 uuidv7
+hash_numeric hashint4 hashint4extended hashint8 hashint8extended hashtext hashtextextended
+ts_delete ts_filter tsmultirange tsquery_phrase tstzmultirange uuid_extract_timestamp uuid_extract_version uuid_hash uuid_hash_extended uuidv4 uuidv7
 version
 ";
 

@@ -74,6 +74,9 @@ pub(super) fn separate(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                     keyword,
                     Keyword::INSERT
                         | Keyword::VALUES
+                        | Keyword::UNION
+                        | Keyword::EXCEPT
+                        | Keyword::INTERSECT
                         | Keyword::FROM
                         | Keyword::WHERE
                         | Keyword::GROUP

@@ -16,6 +16,11 @@ pub(super) fn instead(tokens: &[TokenWithSpan]) -> Option<Explanation> {
     let first = words.next()?;
     let kind = match &*first {
         "ROLLBACK" if words.any(|word| word == "TO") => "SAVEPOINT",
+        "SET" => match words.next().as_deref() {
+            Some("TRANSACTION") => "TRANSACTION",
+            Some("CONSTRAINTS") => "CONSTRAINTS",
+            _ => "SET",
+        },
         _ => &*first,
     };
     let (_, why, help) = KINDS.iter().find(|(names, ..)| names.split(' ').any(|name| name == kind))?;
@@ -45,7 +50,22 @@ const KINDS: &[(&str, &str, &str)] = &[
          conflict can fail, write INSERT .. ON CONFLICT DO NOTHING",
     ),
     (
-        "SET RESET DISCARD PRAGMA",
+        "TRANSACTION",
+        "SET TRANSACTION changes a transaction, and the transactions of a tenant belong to the crate",
+        "set `default_transaction_isolation` in the connect options of the pool, or for the role by ALTER ROLE .. SET",
+    ),
+    (
+        "CONSTRAINTS",
+        "SET CONSTRAINTS changes a transaction, and the transactions of a tenant belong to the crate",
+        "declare the constraint as DEFERRABLE INITIALLY DEFERRED",
+    ),
+    (
+        "PRAGMA",
+        "PRAGMA changes or reads the settings of the connection, which other tenants use later",
+        "set it in the connect options of the pool: `SqliteConnectOptions::pragma`",
+    ),
+    (
+        "SET RESET DISCARD",
         "{} changes the settings of the session, which other tenants use later",
         "set it in the connect options of the pool, or for the role by ALTER ROLE .. SET; time limits of a plan are \
          `statement_timeout_ms` and `lock_timeout_ms` under `[plans.KEY.database]`",

@@ -16,7 +16,7 @@ pub(super) enum Lexeme {
 }
 
 pub(super) fn lex(dialect: Dialect, text: &str) -> Vec<Lexeme> {
-    let mut lexer = Lexer { dialect, chars: text.chars().peekable(), found: Vec::new() };
+    let mut lexer = Lexer { dialect, chars: text.chars().peekable(), found: Vec::new(), dot: false };
     while lexer.step() {}
     lexer.found
 }
@@ -25,6 +25,8 @@ struct Lexer<'a> {
     dialect: Dialect,
     chars: Peekable<Chars<'a>>,
     found: Vec<Lexeme>,
+    /// Whether a dot precedes, after which every word is a name.
+    dot: bool,
 }
 
 impl Lexer<'_> {
@@ -32,6 +34,8 @@ impl Lexer<'_> {
     fn step(&mut self) -> bool {
         let Some(c) = self.chars.next() else { return false };
         let next = self.chars.peek().copied();
+        let after_dot = self.dot;
+        self.dot = c == '.' || after_dot && c.is_whitespace();
         match c {
             _ if c.is_whitespace() => {}
             '-' if next == Some('-') => self.skip_line(),
@@ -58,7 +62,7 @@ impl Lexer<'_> {
             _ if c.is_ascii_digit() || (c == '.' && next.is_some_and(|c| c.is_ascii_digit())) => {
                 self.number(c);
             }
-            _ if c.is_alphabetic() || c == '_' => self.word(c),
+            _ if c.is_alphabetic() || c == '_' => self.word(c, after_dot),
             '(' | ')' | ',' | ';' | '.' | '[' | ']' | '{' | '}' | '\\' => {}
             _ => self.operator(c),
         }
@@ -174,7 +178,7 @@ impl Lexer<'_> {
         self.found.push(Lexeme::Number(number.to_ascii_lowercase()));
     }
 
-    fn word(&mut self, first: char) {
+    fn word(&mut self, first: char, after_dot: bool) {
         let mut word = String::from(first);
         word += &self.run(|c| c.is_alphanumeric() || c == '_' || c == '$');
         word.make_ascii_uppercase();
@@ -191,6 +195,7 @@ impl Lexer<'_> {
         let last = self.found.last();
         let after = |before: &str| matches!(last, Some(Lexeme::Word(last)) if last == before);
         match &*word {
+            _ if after_dot => self.found.push(Lexeme::Word(word)),
             "NEXT" if after("FETCH") => self.words(&["FIRST"]),
             "DISTINCTROW" if self.dialect == Dialect::MySql => self.words(&["DISTINCT"]),
             // LIMIT ALL is no limit.

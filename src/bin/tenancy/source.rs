@@ -152,7 +152,8 @@ fn query(name: &str, before: &[TokenTree], after: &[TokenTree], scope: &mut Scop
         let start = texts.texts.first().filter(|_| texts.texts.len() == 1 && !texts.unread).cloned();
         return vec![start.map_or(QueryText::Computed, QueryText::Started)];
     }
-    let unknown = texts.texts.is_empty() && texts.missing.is_empty();
+    let number = matches!(&first[..], [TokenTree::Literal(_)]);
+    let unknown = texts.texts.is_empty() && texts.missing.is_empty() && !number;
     let known = texts.texts.iter().any(|text| looks_like_sql(text))
         || if method { is_made(first) } else { is_of_sqlx(before) || unknown };
     if known { possible(texts) } else { Vec::new() }
@@ -343,6 +344,7 @@ mod tests {
             fn query(text: &str) {}
             fn main() {
                 query("a word");
+                assert_eq!(query(7), 1);
                 url.query("SELECT 1");
                 files.fetch_all("https://example.com");
                 map.execute(command);
