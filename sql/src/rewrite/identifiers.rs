@@ -2,6 +2,8 @@
 
 use crate::dialect::Dialect;
 use sqlparser::ast::{Ident, TableAlias, TableFactor, TableWithJoins};
+use std::collections::HashSet;
+use std::sync::LazyLock;
 
 /// The prefix of every name that the rewriter generates.
 pub(super) const RESERVED: &str = "__tnt";
@@ -55,11 +57,12 @@ const POSTGRES_RESERVED: &str = "
 
 /// A name after which a dot and a column can follow: `user` in quotes, where it was `iam.user`.
 pub(super) fn referable(dialect: Dialect, name: &Ident) -> Ident {
+    static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| POSTGRES_RESERVED.split_whitespace().collect());
+    if dialect != Dialect::Postgres || name.quote_style.is_some() {
+        return name.clone();
+    }
     let lower = name.value.to_ascii_lowercase();
-    let reserved = dialect == Dialect::Postgres
-        && name.quote_style.is_none()
-        && POSTGRES_RESERVED.split_whitespace().any(|word| word == lower);
-    if reserved { Ident::with_quote('"', lower) } else { name.clone() }
+    if WORDS.contains(&*lower) { Ident::with_quote('"', lower) } else { name.clone() }
 }
 
 pub(super) fn plain_ident(name: &str) -> Ident {

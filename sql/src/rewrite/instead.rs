@@ -1,11 +1,18 @@
 //! What to write instead of a statement that is not about rows (T005), by its first words.
 
 use crate::rejection::{Explanation, explain};
+use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// The explanation for a kind of statement that is known not to be about rows; `None` for any other text, such as one
 /// with a syntax error.
 pub(super) fn instead(tokens: &[TokenWithSpan]) -> Option<Explanation> {
+    const ROWS: [Keyword; 6] =
+        [Keyword::SELECT, Keyword::WITH, Keyword::INSERT, Keyword::UPDATE, Keyword::DELETE, Keyword::MERGE];
+    let first = tokens.iter().find(|token| !matches!(token.token, Token::Whitespace(_)))?;
+    if matches!(&first.token, Token::Word(word) if ROWS.contains(&word.keyword)) {
+        return None;
+    }
     let mut words =
         tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).map(|token| match &token
             .token

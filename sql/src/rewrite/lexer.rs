@@ -16,7 +16,8 @@ pub(super) enum Lexeme {
 }
 
 pub(super) fn lex(dialect: Dialect, text: &str) -> Vec<Lexeme> {
-    let mut lexer = Lexer { dialect, chars: text.chars().peekable(), found: Vec::new(), dot: false };
+    let found = Vec::with_capacity(text.len() / 4);
+    let mut lexer = Lexer { dialect, chars: text.chars().peekable(), found, dot: false };
     while lexer.step() {}
     lexer.found
 }
@@ -71,10 +72,14 @@ impl Lexer<'_> {
 
     fn run(&mut self, wanted: impl Fn(char) -> bool) -> String {
         let mut run = String::new();
+        self.append(&mut run, wanted);
+        run
+    }
+
+    fn append(&mut self, run: &mut String, wanted: impl Fn(char) -> bool) {
         while let Some(c) = self.chars.next_if(|c| wanted(*c)) {
             run.push(c);
         }
-        run
     }
 
     fn skip_line(&mut self) {
@@ -179,8 +184,9 @@ impl Lexer<'_> {
     }
 
     fn word(&mut self, first: char, after_dot: bool) {
-        let mut word = String::from(first);
-        word += &self.run(|c| c.is_alphanumeric() || c == '_' || c == '$');
+        let mut word = String::with_capacity(16);
+        word.push(first);
+        self.append(&mut word, |c| c.is_alphanumeric() || c == '_' || c == '$');
         word.make_ascii_uppercase();
         let prefix = matches!(&*word, "E" | "B" | "X" | "N") && self.chars.next_if_eq(&'\'').is_some();
         if prefix {
