@@ -119,8 +119,8 @@ fn is_operator(dialect: Dialect, word: &str) -> bool {
         NULLS OFFSET ON ONLY OR ORDER OVER PARTITION PRECEDING RANGE RECURSIVE REGEXP RETURNING RIGHT RLIKE ROLLUP SET SETS
         SHARE SIMILAR SKIP SOME TABLESAMPLE TIES UNION UPDATE USING VALUES WINDOW WITH WITHIN XOR
     ";
-    let locks = dialect == Dialect::MySql && LOCKS.contains(&word);
     static SET: LazyLock<HashSet<&str>> = LazyLock::new(|| WORDS.split_whitespace().collect());
+    let locks = dialect == Dialect::MySql && LOCKS.contains(&word);
     !locks && SET.contains(word)
 }
 
@@ -181,6 +181,12 @@ mod tests {
             (Dialect::Postgres, "select A from T", "SELECT a FROM t WHERE t.tenant_id = $1::UUID"),
             (Dialect::Sqlite, "SELECT a == b, [c]", "SELECT a = b, [c]"),
             (Dialect::Sqlite, "SELECT a NOTNULL", "SELECT a IS NOT NULL"),
+            (Dialect::Sqlite, "SELECT .5 ISNULL", "SELECT .5 IS NULL"),
+            (
+                Dialect::Postgres,
+                "SELECT a FROM x . isnull",
+                "SELECT a FROM x.isnull WHERE \"isnull\".tenant_id = $1",
+            ),
         ] {
             assert!(!differ(dialect, written, printed), "{written} | {printed}");
         }

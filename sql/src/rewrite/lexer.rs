@@ -35,10 +35,9 @@ impl Lexer<'_> {
     fn step(&mut self) -> bool {
         let Some(c) = self.chars.next() else { return false };
         let next = self.chars.peek().copied();
-        let after_dot = self.dot;
-        self.dot = c == '.' || after_dot && c.is_whitespace();
+        let after_dot = std::mem::take(&mut self.dot);
         match c {
-            _ if c.is_whitespace() => {}
+            _ if c.is_whitespace() => self.dot = after_dot,
             '-' if next == Some('-') => self.skip_line(),
             '#' if self.dialect == Dialect::MySql => self.skip_line(),
             '/' if next == Some('*') => self.skip_comment(),
@@ -64,7 +63,8 @@ impl Lexer<'_> {
                 self.number(c);
             }
             _ if c.is_alphabetic() || c == '_' => self.word(c, after_dot),
-            '(' | ')' | ',' | ';' | '.' | '[' | ']' | '{' | '}' | '\\' => {}
+            '.' => self.dot = true,
+            '(' | ')' | ',' | ';' | '[' | ']' | '{' | '}' | '\\' => {}
             _ => self.operator(c),
         }
         true
