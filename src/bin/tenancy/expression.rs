@@ -156,7 +156,7 @@ impl Scope<'_> {
             }
             ("include_str", [path]) => self
                 .texts(path)
-                .texts
+                .known
                 .iter()
                 .map(|name| self.file(name))
                 .reduce(Texts::or)

@@ -97,7 +97,9 @@ fn walk(tokens: &[TokenTree], function: bool, scope: &mut Scope<'_>, found: &mut
         later.extend(scope.bound(tokens, at));
         let (known, rest): (Vec<_>, Vec<_>) = later.into_iter().partition(|(from, _)| *from <= at);
         later = rest;
-        known.into_iter().for_each(|(_, names)| scope.bind(names));
+        for (_, names) in known {
+            scope.bind(names);
+        }
         match token {
             TokenTree::Group(group) => {
                 let attribute = tokens[..at].last().is_some_and(|token| is_punct(token, '#'));
@@ -149,19 +151,19 @@ fn query(name: &str, before: &[TokenTree], after: &[TokenTree], scope: &mut Scop
     let Some(first) = arguments.first() else { return Vec::new() };
     let texts = scope.texts(first);
     if name == "QueryBuilder" {
-        let start = texts.texts.first().filter(|_| texts.texts.len() == 1 && !texts.unread).cloned();
+        let start = texts.known.first().filter(|_| texts.known.len() == 1 && !texts.unread).cloned();
         return vec![start.map_or(QueryText::Computed, QueryText::Started)];
     }
     let number = matches!(&first[..], [TokenTree::Literal(_)]);
-    let unknown = texts.texts.is_empty() && texts.missing.is_empty() && !number;
-    let known = texts.texts.iter().any(|text| looks_like_sql(text))
+    let unknown = texts.known.is_empty() && texts.missing.is_empty() && !number;
+    let known = texts.known.iter().any(|text| looks_like_sql(text))
         || if method { is_made(first) } else { is_of_sqlx(before) || unknown };
     if known { possible(texts) } else { Vec::new() }
 }
 
-fn possible(Texts { texts, unread, missing }: Texts) -> Vec<QueryText> {
-    let computed = unread || texts.is_empty() && missing.is_empty();
-    let texts = texts.into_iter().map(QueryText::Text);
+fn possible(Texts { known, unread, missing }: Texts) -> Vec<QueryText> {
+    let computed = unread || known.is_empty() && missing.is_empty();
+    let texts = known.into_iter().map(QueryText::Text);
     texts
         .chain(missing.into_iter().map(QueryText::Missing))
         .chain(computed.then_some(QueryText::Computed))

@@ -7,7 +7,7 @@ const MOST: usize = 64;
 /// The texts of an expression.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Texts {
-    pub(crate) texts: BTreeSet<String>,
+    pub(crate) known: BTreeSet<String>,
     /// Whether the expression can have a text that the file does not show.
     pub(crate) unread: bool,
     /// The files of `include_str!` that cannot be read, with the reasons.
@@ -20,23 +20,23 @@ impl Texts {
     }
 
     pub(crate) fn one(text: String) -> Self {
-        Self { texts: BTreeSet::from([text]), ..Self::default() }
+        Self { known: BTreeSet::from([text]), ..Self::default() }
     }
 
     pub(crate) fn or(mut self, other: Self) -> Self {
-        self.texts.extend(other.texts);
+        self.known.extend(other.known);
         self.unread |= other.unread;
         self.missing.extend(other.missing);
-        if self.texts.len() > MOST { Self::unread() } else { self }
+        if self.known.len() > MOST { Self::unread() } else { self }
     }
 
     pub(crate) fn then(&self, other: &Self) -> Self {
-        if self.texts.len() * other.texts.len() > MOST {
+        if self.known.len() * other.known.len() > MOST {
             return Self::unread();
         }
-        let texts = self.texts.iter().flat_map(|a| other.texts.iter().map(move |b| format!("{a}{b}")));
+        let texts = self.known.iter().flat_map(|a| other.known.iter().map(move |b| format!("{a}{b}")));
         Self {
-            texts: texts.collect(),
+            known: texts.collect(),
             unread: self.unread || other.unread,
             missing: self.missing.union(&other.missing).cloned().collect(),
         }
