@@ -75,7 +75,8 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "set_config",
         "changes the settings of the session, and the tenant is one of them",
-        "set it in the connect options of the pool, or for the role by ALTER ROLE .. SET",
+        "set it in the connect options of the pool, or for the role by ALTER ROLE .. SET; time limits of a plan are \
+         `statement_timeout_ms` and `lock_timeout_ms` under `[plans.KEY.database]`",
     ),
     (
         "current_setting",
@@ -94,7 +95,9 @@ const REASONS: &[(&str, &str, &str)] = &[
     ),
     (
         "pg_backend_pid pg_my_temp_schema connection_id pg_is_in_recovery pg_postmaster_start_time \
-         pg_conf_load_time inet_client_addr inet_client_port inet_server_addr inet_server_port",
+         pg_conf_load_time inet_client_addr inet_client_port inet_server_addr inet_server_port \
+         pg_last_wal_receive_lsn pg_last_wal_replay_lsn pg_last_xact_replay_timestamp pg_current_wal_lsn \
+         pg_current_wal_insert_lsn pg_current_wal_flush_lsn",
         "returns facts about the server or the session, which belong to no tenant",
         "call it on a connection of your own that has no tenant",
     ),
@@ -113,8 +116,20 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "to_regclass to_regtype to_regproc to_regrole to_regnamespace pg_get_constraintdef pg_get_indexdef \
          pg_get_viewdef pg_get_functiondef pg_get_serial_sequence pg_get_expr obj_description col_description \
-         format_type has_table_privilege has_schema_privilege has_column_privilege",
+         format_type has_table_privilege has_schema_privilege has_column_privilege \
+         pragma_table_info pragma_table_xinfo pragma_table_list pragma_index_list pragma_index_info pragma_index_xinfo \
+         pragma_foreign_key_list pragma_database_list pragma_function_list pragma_compile_options",
         "reads the catalogue of the database",
         "call it on a connection of your own that has no tenant",
+    ),
+    (
+        "gin_clean_pending_list brin_summarize_new_values brin_summarize_range brin_desummarize_range",
+        "maintains an index, which has the rows of all tenants",
+        "call it as the owner of the database, on a connection of your own that has no tenant",
+    ),
+    (
+        "system_rows system_time",
+        "samples the rows of all tenants, of which few or none belong to this one",
+        "write ORDER BY random() LIMIT 10, or TABLESAMPLE BERNOULLI (10)",
     ),
 ];

@@ -3,6 +3,9 @@
 //! This is an allow list: a deny list cannot contain the functions that users define. It leaves out every function
 //! that reads a table, a file, a sequence, a session or the catalogue, runs text as SQL, waits, or takes locks.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use crate::dialect::Dialect;
 
 /// The reason why no declaration can allow the function of this name; `None` if it can be declared. The name is in
@@ -62,17 +65,20 @@ const NEVER: &[(&str, &str)] = &[
 /// Whether the built-in function of this name reads nothing but its arguments. Statements may call such functions
 /// without a declaration.
 pub fn is_pure(dialect: Dialect, name: &str) -> bool {
-    let own = match dialect {
-        Dialect::Postgres => POSTGRES,
-        Dialect::Sqlite => SQLITE,
-        Dialect::MySql => MYSQL,
-    };
+    static SETS: LazyLock<[HashSet<&str>; 3]> = LazyLock::new(|| {
+        [POSTGRES, SQLITE, MYSQL].map(|own| COMMON.split_whitespace().chain(own.split_whitespace()).collect())
+    });
+    let names = &SETS[match dialect {
+        Dialect::Postgres => 0,
+        Dialect::Sqlite => 1,
+        Dialect::MySql => 2,
+    }];
     // Only built-in functions are in this schema.
     let name = match dialect {
         Dialect::Postgres => name.strip_prefix("pg_catalog.").unwrap_or(name),
         _ => name,
     };
-    COMMON.split_whitespace().chain(own.split_whitespace()).any(|listed| listed == name)
+    names.contains(name)
 }
 
 const COMMON: &str = "
@@ -116,7 +122,8 @@ current_catalog current_database current_schema date date_add date_subtract date
 enum_last enum_range erf erfc int4multirange int8multirange jsonb_path_exists_tz
 jsonb_path_match_tz jsonb_path_query_array_tz jsonb_path_query_first_tz jsonb_path_query_tz line lseg
 nummultirange pg_size_bytes pg_size_pretty point polygon querytree random_normal timezone
-ts_delete ts_filter tsmultirange tsquery_phrase tstzmultirange uuid_extract_timestamp uuid_extract_version uuidv4 uuidv7
+hash_numeric hashint4 hashint4extended hashint8 hashint8extended hashtext hashtextextended
+ts_delete ts_filter tsmultirange tsquery_phrase tstzmultirange uuid_extract_timestamp uuid_extract_version uuid_hash uuid_hash_extended uuidv4 uuidv7
 version
 ";
 

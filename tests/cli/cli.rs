@@ -79,6 +79,41 @@ fn each_query_of_a_tree_is_shown_with_its_verdict() {
     assert!(!out.contains(": scoped") && out.contains("T007") && out.contains("not read"), "{out}");
 }
 
+/// The file of an `include_str!` is beside the source, and a table that the database does not have is named.
+#[test]
+fn files_of_sql_are_read_and_unknown_tables_are_named() {
+    let dir = project();
+    let source = r#"
+        fn f(pool: &PgPool, old: bool) {
+            let sql = include_str!("sql/list.sql");
+            sqlx::query(sql);
+            sqlx::query(if old { "SELECT id FROM ordrs" } else { "SELECT name FROM countries" });
+        }
+    "#;
+    write(dir.path(), "src/handlers.rs", source);
+    write(dir.path(), "src/sql/list.sql", "SELECT id FROM orders");
+    let toml = "dialects = [\"postgres\"]\nshared = [\"countries\"]\n";
+    write(dir.path(), "tenancy.toml", toml);
+    let (code, out, _) = tenancy(&["sql", "check", "src"], dir.path());
+    assert!(code == 0 && out.contains("3 queries: 2 scoped, 1 without tenant tables, 0 rejected"), "{out}");
+    assert!(!out.contains("snapshot"), "{out}");
+
+    write(dir.path(), "tenancy.toml", &format!("{toml}snapshot = \"shot.toml\"\n"));
+    write(dir.path(), "shot.toml", "tenants = [\"orders\"]");
+    let (code, out, _) = tenancy(&["sql", "check", "--quiet", "src"], dir.path());
+    let wanted = r"src/handlers.rs:5:19: scoped
+    SELECT id FROM ordrs WHERE ordrs.tenant_id = $1
+    not in the snapshot: `ordrs`
+3 queries: 2 scoped, 1 without tenant tables, 0 rejected, 0 not read
+1 accepted queries use tables that are not in the snapshot: correct the names, or write the snapshot again with `tenancy sql snapshot`
+";
+    assert_eq!((code, out.as_str()), (0, wanted));
+
+    std::fs::remove_file(dir.path().join("src/sql/list.sql")).unwrap();
+    let (code, out, _) = tenancy(&["sql", "check", "src"], dir.path());
+    assert!(code == 2 && out.contains("src/handlers.rs:4:19: sql/list.sql: "), "{out}");
+}
+
 /// Everything that is wrong with a statement is shown at once, for each database that it must run on.
 #[test]
 fn a_rejected_query_is_shown_with_all_its_problems() {

@@ -152,7 +152,6 @@ const POSTGRES_INNER: &[&str] = &[
     "national",
     "language_handler",
     "opaque",
-    "record",
     "refcursor",
     "regclass",
     "regcollation",

@@ -8,6 +8,8 @@ use super::identifiers::RESERVED;
 use super::lexer::{Lexeme, lex};
 use crate::dialect::Dialect;
 use crate::schema::Schema;
+use std::collections::HashSet;
+use std::sync::LazyLock;
 
 /// Words of guards, and optional words that the printer adds.
 const ADDED: [&str; 20] = [
@@ -29,10 +31,10 @@ pub(super) fn compare(
     printed: &str,
     mut dropped: Vec<String>,
 ) -> Result<(), String> {
-    let (mut before, mut after) = (lex(dialect, written), lex(dialect, printed));
+    let (words, printed) = (lex(dialect, written), lex(dialect, printed));
+    let (mut before, mut after) = unmatched(&words, &printed);
     before.sort_unstable();
     after.sort_unstable();
-    let words = before.clone();
     let (mut before, mut after) = (before.into_iter().peekable(), after.into_iter().peekable());
     loop {
         match (before.peek(), after.peek()) {
@@ -61,15 +63,15 @@ pub(super) fn compare(
                     Lexeme::Word(word) => {
                         ADDED.contains(&&**word)
                             || is_ours(schema, word)
-                            || (!is_operator(dialect, word) && words.binary_search(made).is_ok())
+                            || (words.contains(made) && !is_operator(dialect, word))
                     }
                     Lexeme::Name(name) => {
                         // `"user"` is the name that `user` is without quotes.
                         let unquoted = Lexeme::Word(name.to_ascii_uppercase());
                         let same = dialect == Dialect::Postgres
                             && *name == name.to_ascii_lowercase()
-                            && words.binary_search(&unquoted).is_ok();
-                        is_ours(schema, name) || words.binary_search(made).is_ok() || same
+                            && words.contains(&unquoted);
+                        is_ours(schema, name) || words.contains(made) || same
                     }
                     Lexeme::Number(_) | Lexeme::Text(_) => false,
                 };
@@ -81,6 +83,25 @@ pub(super) fn compare(
             (Some(_), None) => return Err("the rewritten text would have other words".to_owned()),
         }
     }
+}
+
+/// The lexemes of each text without those that are in both, as far as these are in the same order. Most are, so that few
+/// have to be sorted.
+fn unmatched<'a>(written: &'a [Lexeme], printed: &'a [Lexeme]) -> (Vec<&'a Lexeme>, Vec<&'a Lexeme>) {
+    let (mut lost, mut made) = (Vec::new(), Vec::new());
+    let mut rest = written;
+    for lexeme in printed {
+        match rest {
+            [one, after @ ..] if one == lexeme => rest = after,
+            [dropped, one, after @ ..] if one == lexeme => {
+                lost.push(dropped);
+                rest = after;
+            }
+            _ => made.push(lexeme),
+        }
+    }
+    lost.extend(rest);
+    (lost, made)
 }
 
 /// Whether this is a tenant column, or a name that guards have.
@@ -98,8 +119,9 @@ fn is_operator(dialect: Dialect, word: &str) -> bool {
         NULLS OFFSET ON ONLY OR ORDER OVER PARTITION PRECEDING RANGE RECURSIVE REGEXP RETURNING RIGHT RLIKE ROLLUP SET SETS
         SHARE SIMILAR SKIP SOME TABLESAMPLE TIES UNION UPDATE USING VALUES WINDOW WITH WITHIN XOR
     ";
+    static SET: LazyLock<HashSet<&str>> = LazyLock::new(|| WORDS.split_whitespace().collect());
     let locks = dialect == Dialect::MySql && LOCKS.contains(&word);
-    !locks && WORDS.split_whitespace().any(|known| known == word)
+    !locks && SET.contains(word)
 }
 
 fn shown(lexeme: &Lexeme) -> String {
@@ -159,6 +181,12 @@ mod tests {
             (Dialect::Postgres, "select A from T", "SELECT a FROM t WHERE t.tenant_id = $1::UUID"),
             (Dialect::Sqlite, "SELECT a == b, [c]", "SELECT a = b, [c]"),
             (Dialect::Sqlite, "SELECT a NOTNULL", "SELECT a IS NOT NULL"),
+            (Dialect::Sqlite, "SELECT .5 ISNULL", "SELECT .5 IS NULL"),
+            (
+                Dialect::Postgres,
+                "SELECT a FROM x . isnull",
+                "SELECT a FROM x.isnull WHERE \"isnull\".tenant_id = $1",
+            ),
         ] {
             assert!(!differ(dialect, written, printed), "{written} | {printed}");
         }

@@ -46,8 +46,8 @@ pub(super) fn number(columns: &[Ident]) -> Option<usize> {
 /// SQLite as the ON of a join.
 pub(super) fn separate(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let keyword = |token: &TokenWithSpan| match &token.token {
-        Token::Word(word) if word.quote_style.is_none() => word.keyword,
-        _ => Keyword::NoKeyword,
+        Token::Word(word) if word.quote_style.is_some() => Keyword::NoKeyword,
+        token => keyword_of(token),
     };
     if !tokens.iter().any(|token| keyword(token) == Keyword::CONFLICT) {
         return tokens;
@@ -74,6 +74,9 @@ pub(super) fn separate(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                     keyword,
                     Keyword::INSERT
                         | Keyword::VALUES
+                        | Keyword::UNION
+                        | Keyword::EXCEPT
+                        | Keyword::INTERSECT
                         | Keyword::FROM
                         | Keyword::WHERE
                         | Keyword::GROUP
@@ -174,8 +177,18 @@ struct FoundTarget {
     end: usize,
 }
 
+fn keyword_of(token: &Token) -> Keyword {
+    match token {
+        Token::Word(word) => word.keyword,
+        _ => Keyword::NoKeyword,
+    }
+}
+
 /// The first target that is not a plain list of columns.
 fn find(tokens: &[TokenWithSpan]) -> Option<FoundTarget> {
+    if !tokens.iter().any(|token| keyword_of(&token.token) == Keyword::CONFLICT) {
+        return None;
+    }
     let words: Vec<usize> =
         (0..tokens.len()).filter(|n| !matches!(tokens[*n].token, Token::Whitespace(_))).collect();
     let word = |n: usize| words.get(n).map(|at| &tokens[*at].token);

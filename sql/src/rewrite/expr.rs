@@ -346,6 +346,14 @@ impl Pass<'_> {
     }
 
     pub(super) fn data_type(&mut self, data_type: &DataType) {
-        self.allow(allowed::data_type(self.dialect, data_type), "this type");
+        if !allowed::data_type(self.dialect, data_type) {
+            let unknown = self.reject(
+                Code::Construct,
+                format!("the type `{}` is not known to stay within a tenant", data_type.to_string().to_ascii_lowercase()),
+                "cast to a type of plain values, such as text, uuid or bigint; look up names of the catalogue on a connection \
+                 of your own that has no tenant",
+            );
+            self.collect(unknown);
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::dialect::Dialect;
 use sqlparser::ast::{Ident, TableAlias, TableFactor, TableWithJoins};
+use std::collections::HashSet;
+use std::sync::LazyLock;
 
 /// The prefix of every name that the rewriter generates.
 pub(super) const RESERVED: &str = "__tnt";
@@ -37,8 +39,13 @@ pub(super) fn factors(item: &TableWithJoins) -> impl Iterator<Item = &TableFacto
     std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
 }
 
-/// Words that PostgreSQL does not read as the name of a table, unless they follow a dot or are quoted.
+/// Words that PostgreSQL, or the parser, does not read as the name of a table, unless they follow a dot or are quoted.
 const POSTGRES_RESERVED: &str = "
+    between coalesce exists extract greatest grouping interval least merge nullif overlay position row rows setof substring
+    treat trim truncate values xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlparse xmlpi xmlroot xmlserialize
+    by conflict convert cube delete div escape except exec explain filter first glob insert last lock locked match matched mod next nowait
+    nothing nulls over partition preceding range recursive regexp rlike rollup schema set sets share skip ties top union update
+    within xor
     all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
     column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
     current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze from
@@ -50,11 +57,12 @@ const POSTGRES_RESERVED: &str = "
 
 /// A name after which a dot and a column can follow: `user` in quotes, where it was `iam.user`.
 pub(super) fn referable(dialect: Dialect, name: &Ident) -> Ident {
+    static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| POSTGRES_RESERVED.split_whitespace().collect());
+    if dialect != Dialect::Postgres || name.quote_style.is_some() {
+        return name.clone();
+    }
     let lower = name.value.to_ascii_lowercase();
-    let reserved = dialect == Dialect::Postgres
-        && name.quote_style.is_none()
-        && POSTGRES_RESERVED.split_whitespace().any(|word| word == lower);
-    if reserved { Ident::with_quote('"', lower) } else { name.clone() }
+    if WORDS.contains(&*lower) { Ident::with_quote('"', lower) } else { name.clone() }
 }
 
 pub(super) fn plain_ident(name: &str) -> Ident {
@@ -67,4 +75,31 @@ pub(super) fn plain_alias(name: Ident) -> TableAlias {
 
 pub(super) fn unspanned(ident: &Ident) -> Ident {
     ident.quote_style.map_or_else(|| Ident::new(&ident.value), |quote| Ident::with_quote(quote, &ident.value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rewrite;
+    use super::*;
+    use crate::schema::Schema;
+    use sqlparser::keywords::ALL_KEYWORDS;
+
+    /// After a dot PostgreSQL reads every word as a name, also `values` and `between`.
+    #[test]
+    fn a_table_with_its_schema_can_have_any_name() {
+        let schema = Schema::new("tenant_id").unwrap();
+        for word in ALL_KEYWORDS.iter().filter(|word| !word.contains('-')) {
+            for sql in [
+                format!("UPDATE x.{word} SET a = $1 WHERE x.{word}.b = $2"),
+                format!("SELECT x.{word}.a FROM u JOIN x.{word} ON u.id = x.{word}.id"),
+            ] {
+                let rewritten = rewrite(Dialect::Postgres, &sql, &schema);
+                assert!(
+                    rewritten.as_ref().is_ok_and(|text| !text.binds().is_empty()),
+                    "{sql}: {rewritten:?}"
+                );
+            }
+        }
+        assert!(ALL_KEYWORDS.len() > 500);
+    }
 }

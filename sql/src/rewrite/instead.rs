@@ -1,11 +1,18 @@
 //! What to write instead of a statement that is not about rows (T005), by its first words.
 
 use crate::rejection::{Explanation, explain};
+use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// The explanation for a kind of statement that is known not to be about rows; `None` for any other text, such as one
 /// with a syntax error.
 pub(super) fn instead(tokens: &[TokenWithSpan]) -> Option<Explanation> {
+    const ROWS: [Keyword; 6] =
+        [Keyword::SELECT, Keyword::WITH, Keyword::INSERT, Keyword::UPDATE, Keyword::DELETE, Keyword::MERGE];
+    let first = tokens.iter().find(|token| !matches!(token.token, Token::Whitespace(_)))?;
+    if matches!(&first.token, Token::Word(word) if ROWS.contains(&word.keyword)) {
+        return None;
+    }
     let mut words =
         tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).map(|token| match &token
             .token
@@ -16,6 +23,11 @@ pub(super) fn instead(tokens: &[TokenWithSpan]) -> Option<Explanation> {
     let first = words.next()?;
     let kind = match &*first {
         "ROLLBACK" if words.any(|word| word == "TO") => "SAVEPOINT",
+        "SET" => match words.next().as_deref() {
+            Some("TRANSACTION") => "TRANSACTION",
+            Some("CONSTRAINTS") => "CONSTRAINTS",
+            _ => "SET",
+        },
         _ => &*first,
     };
     let (_, why, help) = KINDS.iter().find(|(names, ..)| names.split(' ').any(|name| name == kind))?;
@@ -45,7 +57,22 @@ const KINDS: &[(&str, &str, &str)] = &[
          conflict can fail, write INSERT .. ON CONFLICT DO NOTHING",
     ),
     (
-        "SET RESET DISCARD PRAGMA",
+        "TRANSACTION",
+        "SET TRANSACTION changes a transaction, and the transactions of a tenant belong to the crate",
+        "set `default_transaction_isolation` in the connect options of the pool, or for the role by ALTER ROLE .. SET",
+    ),
+    (
+        "CONSTRAINTS",
+        "SET CONSTRAINTS changes a transaction, and the transactions of a tenant belong to the crate",
+        "declare the constraint as DEFERRABLE INITIALLY DEFERRED",
+    ),
+    (
+        "PRAGMA",
+        "PRAGMA changes or reads the settings of the connection, which other tenants use later",
+        "set it in the connect options of the pool: `SqliteConnectOptions::pragma`",
+    ),
+    (
+        "SET RESET DISCARD",
         "{} changes the settings of the session, which other tenants use later",
         "set it in the connect options of the pool, or for the role by ALTER ROLE .. SET; time limits of a plan are \
          `statement_timeout_ms` and `lock_timeout_ms` under `[plans.KEY.database]`",

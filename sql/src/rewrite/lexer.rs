@@ -16,7 +16,8 @@ pub(super) enum Lexeme {
 }
 
 pub(super) fn lex(dialect: Dialect, text: &str) -> Vec<Lexeme> {
-    let mut lexer = Lexer { dialect, chars: text.chars().peekable(), found: Vec::new() };
+    let found = Vec::with_capacity(text.len() / 4);
+    let mut lexer = Lexer { dialect, chars: text.chars().peekable(), found, dot: false };
     while lexer.step() {}
     lexer.found
 }
@@ -25,6 +26,8 @@ struct Lexer<'a> {
     dialect: Dialect,
     chars: Peekable<Chars<'a>>,
     found: Vec<Lexeme>,
+    /// Whether a dot precedes, after which every word is a name.
+    dot: bool,
 }
 
 impl Lexer<'_> {
@@ -32,8 +35,9 @@ impl Lexer<'_> {
     fn step(&mut self) -> bool {
         let Some(c) = self.chars.next() else { return false };
         let next = self.chars.peek().copied();
+        let after_dot = std::mem::take(&mut self.dot);
         match c {
-            _ if c.is_whitespace() => {}
+            _ if c.is_whitespace() => self.dot = after_dot,
             '-' if next == Some('-') => self.skip_line(),
             '#' if self.dialect == Dialect::MySql => self.skip_line(),
             '/' if next == Some('*') => self.skip_comment(),
@@ -58,8 +62,9 @@ impl Lexer<'_> {
             _ if c.is_ascii_digit() || (c == '.' && next.is_some_and(|c| c.is_ascii_digit())) => {
                 self.number(c);
             }
-            _ if c.is_alphabetic() || c == '_' => self.word(c),
-            '(' | ')' | ',' | ';' | '.' | '[' | ']' | '{' | '}' | '\\' => {}
+            _ if c.is_alphabetic() || c == '_' => self.word(c, after_dot),
+            '.' => self.dot = true,
+            '(' | ')' | ',' | ';' | '[' | ']' | '{' | '}' | '\\' => {}
             _ => self.operator(c),
         }
         true
@@ -67,10 +72,14 @@ impl Lexer<'_> {
 
     fn run(&mut self, wanted: impl Fn(char) -> bool) -> String {
         let mut run = String::new();
+        self.append(&mut run, wanted);
+        run
+    }
+
+    fn append(&mut self, run: &mut String, wanted: impl Fn(char) -> bool) {
         while let Some(c) = self.chars.next_if(|c| wanted(*c)) {
             run.push(c);
         }
-        run
     }
 
     fn skip_line(&mut self) {
@@ -174,9 +183,10 @@ impl Lexer<'_> {
         self.found.push(Lexeme::Number(number.to_ascii_lowercase()));
     }
 
-    fn word(&mut self, first: char) {
-        let mut word = String::from(first);
-        word += &self.run(|c| c.is_alphanumeric() || c == '_' || c == '$');
+    fn word(&mut self, first: char, after_dot: bool) {
+        let mut word = String::with_capacity(16);
+        word.push(first);
+        self.append(&mut word, |c| c.is_alphanumeric() || c == '_' || c == '$');
         word.make_ascii_uppercase();
         let prefix = matches!(&*word, "E" | "B" | "X" | "N") && self.chars.next_if_eq(&'\'').is_some();
         if prefix {
@@ -191,6 +201,7 @@ impl Lexer<'_> {
         let last = self.found.last();
         let after = |before: &str| matches!(last, Some(Lexeme::Word(last)) if last == before);
         match &*word {
+            _ if after_dot => self.found.push(Lexeme::Word(word)),
             "NEXT" if after("FETCH") => self.words(&["FIRST"]),
             "DISTINCTROW" if self.dialect == Dialect::MySql => self.words(&["DISTINCT"]),
             // LIMIT ALL is no limit.

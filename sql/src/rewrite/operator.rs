@@ -4,6 +4,7 @@ use super::allowed;
 use super::pass::{Pass, SqlResult};
 use crate::dialect::Dialect;
 use crate::rejection::Code;
+use crate::schema::extension_of_operator;
 use sqlparser::ast::{BinaryOperator, Expr, Ident, Value};
 use sqlparser::tokenizer::Span;
 
@@ -30,12 +31,21 @@ impl Pass<'_> {
             return Ok(());
         }
         self.point_at(start_of(left));
-        self.reject(
-            Code::Operator,
-            format!("the operator `{operator}` is not built in, so it could read any table"),
-            "use the built-in operators; if it belongs to an extension, or its function reads no table, add the extension to \
-             `presets` or the operator to `operators` in tenancy.toml, from which the `Schema` of the `TenantDb` is made",
-        )
+        let why = format!("the operator `{operator}` is not built in, so it could read any table");
+        let to = "in tenancy.toml, from which the `Schema` of the `TenantDb` is made";
+        let help = match extension_of_operator(&operator.to_string())
+            .filter(|_| self.dialect == Dialect::Postgres)
+        {
+            Some(extension) => format!(
+                "if it belongs to the extension `{extension}`, add `presets = [\"{extension}\"]`; if its function reads no \
+                 table, add it to `operators` {to}"
+            ),
+            None => format!(
+                "use the built-in operators; if it belongs to an extension, or its function reads no table, add the \
+                 extension to `presets` or the operator to `operators` {to}"
+            ),
+        };
+        self.reject(Code::Operator, why, help)
     }
 }
 

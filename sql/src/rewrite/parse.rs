@@ -45,7 +45,11 @@ pub(super) fn statements_of(
 pub(super) fn simpler(why: &str) -> &'static str {
     // `UPDATE t SET prefs['color'] = ..`
     if why.contains("Expected: =, found: [") {
-        return "assign the whole value: `prefs = jsonb_set(prefs, '{color}', $1)`, or `list = array_append(list, $1)`";
+        return "assign the whole value: `prefs = jsonb_set(prefs, '{color}', $1)`, or of an array `list = list[:$1 - 1] || $2 || list[$1 + 1:]`";
+    }
+    // Other databases' parameters, on PostgreSQL.
+    if why.contains("found: ? at ") {
+        return "write parameters as `$1`, `$2`; if the statement is for SQLite or MySQL, name that under `dialects` in tenancy.toml";
     }
     "write it in the database's syntax, or in a simpler form"
 }

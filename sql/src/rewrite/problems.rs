@@ -2,6 +2,7 @@
 
 use crate::function_reasons::reason;
 use crate::rejection::{Code, Explanation, Rejection, explain};
+use crate::schema::extension_of_functions;
 
 /// Everything that is wrong with one statement, so that one rejection names it all. A statement with any problem is
 /// neither printed nor run.
@@ -83,6 +84,14 @@ impl Problems {
 
 fn unknown(names: &[String]) -> Explanation {
     let of = "`functions` in tenancy.toml, from which the `Schema` of the `TenantDb` is made";
+    let last: Vec<&str> =
+        names.iter().map(|name| name.trim_matches('`').rsplit('.').next().unwrap_or_default()).collect();
+    let of = match extension_of_functions(&last).filter(|_| !names.is_empty()) {
+        Some(extension) => {
+            format!("{of}; those of the extension `{extension}` are `presets = [\"{extension}\"]`")
+        }
+        None => of.to_owned(),
+    };
     match names {
         [name] => explain(
             format!("the function {name} could read any table"),

@@ -101,9 +101,10 @@ fn shorter(dialect: Dialect, sql: &str) -> &'static str {
 fn null_tests(dialect: Dialect, tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let test = |token: &Token| match token {
         Token::Word(word) if word.quote_style.is_none() && dialect != Dialect::MySql => {
-            match &*word.value.to_ascii_uppercase() {
-                "ISNULL" => Some(&["IS", "NULL"][..]),
-                "NOTNULL" => Some(&["IS", "NOT", "NULL"][..]),
+            let is = |name| word.value.eq_ignore_ascii_case(name);
+            match (is("isnull"), is("notnull")) {
+                (true, _) => Some(&["IS", "NULL"][..]),
+                (_, true) => Some(&["IS", "NOT", "NULL"][..]),
                 _ => None,
             }
         }
@@ -158,7 +159,7 @@ fn token_problem(dialect: Dialect, token: &Token) -> Option<(Code, Explanation)>
 
 fn name_problem(dialect: Dialect, word: &Word) -> Option<(Code, Explanation)> {
     let value = word.value.as_str();
-    if value.to_ascii_lowercase().starts_with(RESERVED) {
+    if value.get(..RESERVED.len()).is_some_and(|start| start.eq_ignore_ascii_case(RESERVED)) {
         let why = format!("names that begin with `{RESERVED}` are reserved for the rewriter");
         return Some((Code::Reserved, explain(why, "choose another name")));
     }

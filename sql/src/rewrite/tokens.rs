@@ -16,9 +16,10 @@ pub(super) fn tokens(dialect: Dialect, sql: &str) -> Result<Vec<TokenWithSpan>, 
     let reject = |span, why: String| {
         Rejection::new(Code::Syntax, sql, place(span), explain(why, "write it in the database's syntax"))
     };
-    let tokens = Tokenizer::new(grammar(dialect), sql)
+    let mut tokens = Vec::with_capacity(sql.len() / 3);
+    Tokenizer::new(grammar(dialect), sql)
         .with_unescape(false)
-        .tokenize_with_location()
+        .tokenize_with_location_into_buf(&mut tokens)
         .map_err(|e| reject(Span::new(e.location, e.location), e.message))?;
     numbers(dialect, sql, tokens).map_err(|(span, why)| reject(span, why))
 }

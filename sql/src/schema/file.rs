@@ -128,6 +128,9 @@ impl Schema {
         for name in names.chain(table_columns.keys()) {
             table_name(name)?;
         }
+        let names = tenants.iter().chain(&others).chain(views.keys()).chain(partitions.keys());
+        let listed = names.chain(table_columns.keys()).cloned();
+        self.listed.get_or_insert_default().extend(listed);
         self.table_columns.extend(table_columns);
         self.primary_keys.extend(primary_keys);
         for (table, keys) in global_keys {

@@ -42,6 +42,28 @@ impl Schema {
         })
     }
 
+    /// Whether a table is unknown: a snapshot of the database was added, and neither the snapshot nor a declaration
+    /// names the table. Without a snapshot every table may exist.
+    ///
+    /// ```
+    /// use tenancy_sql::{Dialect, Schema};
+    ///
+    /// let schema = Schema::new("tenant_id")?;
+    /// assert!(!schema.is_unknown(Dialect::Postgres, "ordrs"));
+    /// let schema = schema.with_snapshot("tenants = [\"orders\"]")?;
+    /// assert!(schema.is_unknown(Dialect::Postgres, "ordrs"));
+    /// assert!(!schema.is_unknown(Dialect::Postgres, "orders"));
+    /// # Ok::<(), tenancy_sql::SchemaError>(())
+    /// ```
+    pub fn is_unknown(&self, dialect: Dialect, table: &str) -> bool {
+        let same = |listed: &String| match dialect {
+            Dialect::Sqlite => listed.eq_ignore_ascii_case(table),
+            _ => listed == table,
+        };
+        let listed = self.listed.as_ref();
+        listed.is_some_and(|tables| !tables.iter().any(same)) && !self.is_declared(table)
+    }
+
     /// Returns the dialects that every statement must run on, in the order of their declaration.
     pub fn dialects(&self) -> &[Dialect] {
         &self.dialects

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(feature = "rewrite")]
 pub(crate) use keys::key_elements;
+#[cfg(feature = "rewrite")]
+pub(crate) use presets::{extension_of_functions, extension_of_operator};
 pub use tenant_type::TenantType;
 
 use crate::dialect::Dialect;
@@ -57,6 +59,8 @@ pub struct Schema {
     partitions: BTreeMap<String, String>,
     tenant_type: Option<TenantType>,
     snapshot: Option<String>,
+    /// The tables and views of the snapshot, if there is one.
+    listed: Option<BTreeSet<String>>,
     /// Tables without a tenant column, by the snapshot.
     without: BTreeSet<String>,
     /// The columns of each table that a snapshot lists.
@@ -97,6 +101,7 @@ impl Schema {
             partitions: BTreeMap::new(),
             tenant_type: None,
             snapshot: None,
+            listed: None,
             without: BTreeSet::new(),
             table_columns: BTreeMap::new(),
             global_keys: BTreeMap::new(),

@@ -26,6 +26,22 @@ pub(super) fn preset(
     Ok((preset.functions.split_whitespace(), preset.operators.split_whitespace()))
 }
 
+/// The extension that has all of these functions, which are without their schemas.
+#[cfg(feature = "rewrite")]
+pub(crate) fn extension_of_functions(names: &[&str]) -> Option<&'static str> {
+    let has = |preset: &&Preset| {
+        names.iter().all(|name| preset.functions.split_whitespace().any(|known| known == *name))
+    };
+    PRESETS.iter().find(has).map(|preset| preset.name)
+}
+
+/// The extension that has this operator.
+#[cfg(feature = "rewrite")]
+pub(crate) fn extension_of_operator(operator: &str) -> Option<&'static str> {
+    let has = |preset: &&Preset| preset.operators.split_whitespace().any(|known| known == operator);
+    PRESETS.iter().find(has).map(|preset| preset.name)
+}
+
 const PRESETS: [Preset; 8] = [
     Preset {
         name: "pgcrypto",

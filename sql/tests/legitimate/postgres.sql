@@ -137,6 +137,14 @@ SELECT nullif(trim(name), '') AS name, left(email, 1) || '***' AS masked FROM cu
 SELECT greatest(stock, 0), round(price_cents / 100.0, 2) FROM products TABLESAMPLE SYSTEM (10);
 SELECT u.id, u.email FROM iam.user u WHERE u.active;
 SELECT o.id, iam.user.email FROM app.order o JOIN iam.user ON iam.user.id = o.user_id;
+SELECT v.id, iam.between.email FROM iam.values v JOIN iam.between ON iam.between.id = v.id;
+UPDATE iam.values SET email = $1 WHERE iam.values.id = $2 RETURNING iam.values.id;
+DELETE FROM iam.between WHERE EXISTS (SELECT 1 FROM iam.exists WHERE iam.exists.id = iam.between.id AND iam.exists.email ISNULL);
+SELECT iam.isnull.id FROM iam.isnull WHERE email NOTNULL;
+INSERT INTO iam.values (id, email) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET email = excluded.email;
+INSERT INTO labels (name) SELECT $1 UNION (SELECT $2) ON CONFLICT DO NOTHING;
+INSERT INTO labels (name) SELECT $1 EXCEPT (SELECT name FROM labels) ON CONFLICT (name) DO UPDATE SET color = excluded.color;
+SELECT id, ARRAY[]::record[] AS steps FROM jobs WHERE hashtext(kind) % 8 = $1 AND hashtextextended(kind, 0) > 0;
 SELECT gen_random_uuid();
 SELECT id, amount_cents FROM invoices WHERE issued_on >= date_trunc('quarter', current_date) AND issued_on < date_trunc('quarter', current_date) + interval '3 months';
 SELECT u.* FROM users u WHERE u.id IN (SELECT user_id FROM members WHERE team_id = $1 AND role IN ('owner', 'admin')) ORDER BY u.name COLLATE "C" NULLS LAST;

@@ -64,6 +64,8 @@ struct Counts {
     shared: usize,
     rejected: usize,
     computed: usize,
+    /// The accepted queries with a table that the snapshot does not list.
+    unknown: usize,
     broken: usize,
 }
 
@@ -89,7 +91,7 @@ impl Report {
         if file.extension().is_some_and(|ext| ext == "sql") {
             return self.sql_file(file, &source, &config);
         }
-        match queries(&source) {
+        match queries(&source, file.parent().unwrap_or(Path::new(""))) {
             Ok(found) => found.iter().for_each(|query| self.query(file, query, &config)),
             Err(e) => self.broken(&format!("{}:{e}", file.display())),
         }
@@ -110,6 +112,7 @@ impl Report {
                     Err(e) => self.broken(&format!("{place}: {name}: {e}")),
                 }
             }
+            QueryText::Missing(why) => self.broken(&format!("{place}: {why}")),
             QueryText::Table(name) => self.table(&place, name),
             QueryText::Started(start) => self.computed(&place, &format!("begins with `{}`", start.trim())),
             QueryText::Computed => self.computed(&place, "not a literal"),
@@ -161,18 +164,22 @@ impl Report {
             (false, true) => "no table",
         };
         *(if scoped { &mut self.counts.scoped } else { &mut self.counts.shared }) += 1;
-        if self.quiet {
+        let unknown = unknown_tables(&texts, config);
+        self.counts.unknown += usize::from(!unknown.is_empty());
+        let note = unknown.iter().map(|table| format!("not in the snapshot: `{table}`")).collect::<Vec<_>>();
+        if self.quiet && unknown.is_empty() {
             return;
         }
         let same = texts.iter().all(|(_, rewritten)| rewritten.text() == texts[0].1.text());
         let shown = if same { &texts[..1] } else { &texts[..] };
-        let lines: Vec<String> = shown
+        let lines = shown
             .iter()
             .map(|(dialect, rewritten)| {
                 let text = rewritten.text();
                 if same { text.to_owned() } else { format!("{dialect:?}: {text}") }
             })
-            .collect();
+            .chain(note)
+            .collect::<Vec<_>>();
         self.write(&format!("{place}: {outcome}"), &lines.join("\n"));
     }
 
@@ -204,7 +211,7 @@ impl Report {
     }
 
     fn end(&mut self) {
-        let Counts { scoped, shared, rejected, computed, broken } = self.counts;
+        let Counts { scoped, shared, rejected, computed, unknown, broken } = self.counts;
         let all = scoped + shared + rejected + computed;
         let mut text = format!(
             "{all} queries: {scoped} scoped, {shared} without tenant tables, {rejected} rejected, {computed} not read"
@@ -212,11 +219,28 @@ impl Report {
         if broken > 0 {
             let _ = write!(text, "; {broken} files could not be read");
         }
+        if unknown > 0 {
+            let _ = write!(
+                text,
+                "\n{unknown} accepted queries use tables that are not in the snapshot: correct the names, or write \
+                 the snapshot again with `tenancy sql snapshot`"
+            );
+        }
         if self.without {
             text += "\nno tenancy.toml was found for some files: all of their tables were treated as tenant tables with the column `tenant_id`";
         }
         self.write(&text, "");
     }
+}
+
+/// The tables of a query that the snapshot of the database does not list.
+fn unknown_tables<'a>(texts: &'a [(Dialect, Rewritten)], config: &Config) -> BTreeSet<&'a str> {
+    let tables =
+        texts.iter().flat_map(|(dialect, text)| text.tables().iter().map(move |table| (*dialect, table)));
+    tables
+        .filter(|(dialect, table)| config.schema.is_unknown(*dialect, table))
+        .map(|(_, table)| &**table)
+        .collect()
 }
 
 pub(crate) fn show(text: &str) -> Result<(), String> {

@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod doctor;
+mod expression;
 mod lifecycle;
 mod migrate;
 mod migrate_report;
@@ -13,9 +14,12 @@ mod policies_of_places;
 mod recount;
 mod recount_report;
 mod recount_rows;
+mod scope;
 mod snapshot;
 mod source;
 mod tenants;
+mod texts;
+mod tokens;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

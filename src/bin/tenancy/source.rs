@@ -1,8 +1,12 @@
 //! Finds the queries of a Rust file in its tokens, also within other macros.
 
-use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
 
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+
+use super::scope::Scope;
+use super::texts::Texts;
+use super::tokens::{arguments, is_ident, is_punct, listed, string};
 
 /// Macros whose first literal is SQL.
 const MACROS: [&str; 9] = [
@@ -48,9 +52,6 @@ const VERBS: [&str; 17] = [
     "alter", "drop", "copy", "lock", "call", "explain", "pragma",
 ];
 
-/// The strings of the constants of a file, by name. Several constants can have the same name.
-type Texts = HashMap<String, BTreeSet<String>>;
-
 /// A query and its position: line and column, from one.
 #[derive(Debug, PartialEq)]
 pub(crate) struct FoundQuery {
@@ -64,6 +65,8 @@ pub(crate) enum QueryText {
     Text(String),
     /// The file that a `query_file!` names.
     File(String),
+    /// The file of an `include_str!` that cannot be read, with the reason.
+    Missing(String),
     /// The table that `#[tenant(table = "..")]` names.
     Table(String),
     /// The beginning of a text that is built at run time.
@@ -72,107 +75,104 @@ pub(crate) enum QueryText {
     Computed,
 }
 
-/// Returns the queries of a file, in the order of the text.
-pub(crate) fn queries(source: &str) -> Result<Vec<FoundQuery>, String> {
+/// Returns the queries of a file, in the order of the text. A query that can have several texts is returned for each.
+pub(crate) fn queries(source: &str, directory: &Path) -> Result<Vec<FoundQuery>, String> {
     let tokens: TokenStream = source.parse().map_err(|e: proc_macro2::LexError| {
         let at = e.span().start();
         format!("{}:{}: {e}", at.line, at.column + 1)
     })?;
-    let mut texts = Texts::new();
-    constants(tokens.clone(), &mut texts);
+    let tokens = listed(tokens);
+    let mut scope = Scope::new(directory, &tokens);
     let mut found = Vec::new();
-    walk(tokens, &texts, &mut found);
+    walk(&tokens, false, &mut scope, &mut found);
     Ok(found)
 }
 
-/// Collects `const NAME: &str = "…";`, which a query can use.
-fn constants(tokens: TokenStream, texts: &mut Texts) {
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+/// Adds the queries of a block. `function` is whether it is the body of a function.
+fn walk(tokens: &[TokenTree], function: bool, scope: &mut Scope<'_>, found: &mut Vec<FoundQuery>) {
+    scope.enter(tokens, function);
+    let mut later = Vec::new();
+    let mut body = false;
     for (at, token) in tokens.iter().enumerate() {
-        if let TokenTree::Group(group) = token {
-            constants(group.stream(), texts);
+        later.extend(scope.bound(tokens, at));
+        let (known, rest): (Vec<_>, Vec<_>) = later.into_iter().partition(|(from, _)| *from <= at);
+        later = rest;
+        for (_, names) in known {
+            scope.bind(names);
         }
-        let (true, Some(TokenTree::Ident(name))) =
-            (is_ident(token, &["const", "static"]), tokens.get(at + 1))
-        else {
-            continue;
-        };
-        let rest = &tokens[at + 2..];
-        let end = rest.iter().position(|token| is_punct(token, ';')).unwrap_or(rest.len());
-        let start = rest.iter().position(|token| is_punct(token, '=')).map_or(end, |at| at + 1);
-        if let Some(text) = rest.get(start..end).and_then(literal) {
-            texts.entry(name.to_string()).or_default().insert(text);
-        }
-    }
-}
-
-fn walk(tokens: TokenStream, texts: &Texts, found: &mut Vec<FoundQuery>) {
-    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-    for (at, token) in tokens.iter().enumerate() {
         match token {
             TokenTree::Group(group) => {
                 let attribute = tokens[..at].last().is_some_and(|token| is_punct(token, '#'));
                 if let Some(table) = attribute.then(|| table(group)).flatten() {
-                    let start = group.span_open().start();
-                    found.push(FoundQuery {
-                        line: start.line,
-                        column: start.column + 1,
-                        sql: QueryText::Table(table),
-                    });
+                    add(found, group.span_open().start(), QueryText::Table(table));
                 }
-                walk(group.stream(), texts, found);
+                let block = group.delimiter() == Delimiter::Brace;
+                walk(&listed(group.stream()), body && block, scope, found);
+                body &= !block;
             }
             TokenTree::Ident(name) => {
-                if let Some(sql) = query(&name.to_string(), &tokens[..at], &tokens[at + 1..], texts) {
-                    let start = name.span().start();
-                    found.push(FoundQuery { line: start.line, column: start.column + 1, sql });
+                body |= name == "fn";
+                for sql in query(&name.to_string(), &tokens[..at], &tokens[at + 1..], scope) {
+                    add(found, name.span().start(), sql);
                 }
             }
-            _ => {}
+            TokenTree::Punct(punct) => body &= punct.as_char() != ';',
+            TokenTree::Literal(_) => {}
         }
     }
+    scope.leave();
 }
 
-/// The SQL of a call, given its name and the tokens around the name.
-fn query(name: &str, before: &[TokenTree], after: &[TokenTree], texts: &Texts) -> Option<QueryText> {
+fn add(found: &mut Vec<FoundQuery>, start: proc_macro2::LineColumn, sql: QueryText) {
+    found.push(FoundQuery { line: start.line, column: start.column + 1, sql });
+}
+
+/// The possible SQL of a call, given its name and the tokens around the name.
+fn query(name: &str, before: &[TokenTree], after: &[TokenTree], scope: &mut Scope<'_>) -> Vec<QueryText> {
     if before.last().is_some_and(|token| is_ident(token, &["fn", "mod", "use"])) {
-        return None;
+        return Vec::new();
     }
     if let [bang, TokenTree::Group(group), ..] = after
         && is_punct(bang, '!')
     {
         let text = || arguments(group).iter().find_map(|argument| literal(argument));
         return match name {
-            name if MACROS.contains(&name) => Some(text().map_or(QueryText::Computed, QueryText::Text)),
-            name if FILES.contains(&name) => Some(text().map_or(QueryText::Computed, QueryText::File)),
-            _ => None,
+            name if MACROS.contains(&name) => vec![text().map_or(QueryText::Computed, QueryText::Text)],
+            name if FILES.contains(&name) => vec![text().map_or(QueryText::Computed, QueryText::File)],
+            _ => Vec::new(),
         };
     }
     let method = before.last().is_some_and(|token| is_punct(token, '.'));
-    let call = call(after)?;
-    let arguments = arguments(call);
-    let first = arguments.first()?;
-    let texts: BTreeSet<String> = match literal(first) {
-        Some(text) => BTreeSet::from([text]),
-        None => constant(first, texts).cloned().unwrap_or_default(),
-    };
-    let known = is_of_sqlx(before) || texts.iter().any(|text| looks_like_sql(text));
-    let text = texts.first().filter(|_| texts.len() == 1).cloned();
-    match name {
-        name if !method && FUNCTIONS.contains(&name) => {
-            (known || texts.is_empty()).then(|| text.map_or(QueryText::Computed, QueryText::Text))
-        }
-        name if method && METHODS.contains(&name) => {
-            (known || is_made(first)).then(|| text.map_or(QueryText::Computed, QueryText::Text))
-        }
-        "QueryBuilder" => Some(text.map_or(QueryText::Computed, QueryText::Started)),
-        _ => None,
+    let functions = if method { &METHODS[..] } else { &FUNCTIONS[..] };
+    if !functions.contains(&name) && name != "QueryBuilder" {
+        return Vec::new();
     }
+    let arguments = call(after).map(arguments).unwrap_or_default();
+    let Some(first) = arguments.first() else { return Vec::new() };
+    let texts = scope.texts(first);
+    if name == "QueryBuilder" {
+        let start = texts.known.first().filter(|_| texts.known.len() == 1 && !texts.unread).cloned();
+        return vec![start.map_or(QueryText::Computed, QueryText::Started)];
+    }
+    let number = matches!(&first[..], [TokenTree::Literal(_)]);
+    let unknown = texts.known.is_empty() && texts.missing.is_empty() && !number;
+    let known = texts.known.iter().any(|text| looks_like_sql(text))
+        || if method { is_made(first) } else { is_of_sqlx(before) || unknown };
+    if known { possible(texts) } else { Vec::new() }
+}
+
+fn possible(Texts { known, unread, missing }: Texts) -> Vec<QueryText> {
+    let computed = unread || known.is_empty() && missing.is_empty();
+    let texts = known.into_iter().map(QueryText::Text);
+    texts
+        .chain(missing.into_iter().map(QueryText::Missing))
+        .chain(computed.then_some(QueryText::Computed))
+        .collect()
 }
 
 /// The table that the attribute `[tenant(table = "..")]` names.
 fn table(attribute: &Group) -> Option<String> {
-    let tokens: Vec<TokenTree> = attribute.stream().into_iter().collect();
+    let tokens = listed(attribute.stream());
     let [name, TokenTree::Group(group)] = &tokens[..] else { return None };
     let text = |argument: &Vec<TokenTree>| match &argument[..] {
         [name, equals, text @ ..] if is_ident(name, &["table"]) && is_punct(equals, '=') => literal(text),
@@ -219,42 +219,14 @@ fn call(after: &[TokenTree]) -> Option<&Group> {
     None
 }
 
-fn arguments(group: &Group) -> Vec<Vec<TokenTree>> {
-    let tokens: Vec<TokenTree> = group.stream().into_iter().collect();
-    tokens
-        .split(|token| is_punct(token, ','))
-        .filter(|argument| !argument.is_empty())
-        .map(<[_]>::to_vec)
-        .collect()
-}
-
-/// A literal, possibly of several parts: `"a"`, `r"a"`, `"a" + "b"`, `concat!("a", "b")`, also after `&`.
+/// A literal of a macro, possibly of several parts: `"a"`, `r"a"`, `"a" + "b"`.
 fn literal(tokens: &[TokenTree]) -> Option<String> {
     match tokens {
-        [TokenTree::Group(group)] if group.delimiter() == Delimiter::None => {
-            literal(&group.stream().into_iter().collect::<Vec<_>>())
-        }
-        [name, bang, TokenTree::Group(group)] if is_ident(name, &["concat"]) && is_punct(bang, '!') => {
-            arguments(group).iter().map(|part| literal(part)).collect()
-        }
-        [TokenTree::Literal(text)] => {
-            syn::parse_str::<syn::LitStr>(&text.to_string()).ok().map(|text| text.value())
-        }
-        [reference, rest @ ..] if is_punct(reference, '&') => literal(rest),
+        [TokenTree::Group(group)] if group.delimiter() == Delimiter::None => literal(&listed(group.stream())),
+        [text] => string(text),
         tokens if tokens.iter().any(|token| is_punct(token, '+')) => {
             tokens.split(|token| is_punct(token, '+')).map(literal).collect()
         }
-        _ => None,
-    }
-}
-
-/// The constants that a path can refer to, by its last name only.
-fn constant<'a>(tokens: &[TokenTree], texts: &'a Texts) -> Option<&'a BTreeSet<String>> {
-    let path = |token: &TokenTree| {
-        matches!(token, TokenTree::Ident(_)) || is_punct(token, ':') || is_punct(token, '&')
-    };
-    match tokens {
-        [rest @ .., TokenTree::Ident(name)] if rest.iter().all(path) => texts.get(&name.to_string()),
         _ => None,
     }
 }
@@ -270,20 +242,12 @@ fn looks_like_sql(text: &str) -> bool {
             .is_some_and(|word| VERBS.iter().any(|verb| word.eq_ignore_ascii_case(verb)))
 }
 
-fn is_ident(token: &TokenTree, names: &[&str]) -> bool {
-    matches!(token, TokenTree::Ident(name) if names.iter().any(|known| name == known))
-}
-
-fn is_punct(token: &TokenTree, sign: char) -> bool {
-    matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn found(source: &str) -> Vec<(usize, QueryText)> {
-        queries(source).unwrap().into_iter().map(|found| (found.line, found.sql)).collect()
+        queries(source, Path::new("")).unwrap().into_iter().map(|found| (found.line, found.sql)).collect()
     }
 
     fn text(sql: &str) -> QueryText {
@@ -348,8 +312,8 @@ mod tests {
             }
         "#;
         let wanted = [
-            (2, QueryText::Computed),
-            (2, QueryText::Computed),
+            (2, text("SELECT 1")),
+            (2, text("SELECT 1")),
             (6, text("TRUNCATE orders")),
             (7, text("SET ROLE admin")),
             (8, text("DROP TABLE orders")),
@@ -382,6 +346,7 @@ mod tests {
             fn query(text: &str) {}
             fn main() {
                 query("a word");
+                assert_eq!(query(7), 1);
                 url.query("SELECT 1");
                 files.fetch_all("https://example.com");
                 map.execute(command);
@@ -392,6 +357,6 @@ mod tests {
             }
         "#;
         assert_eq!(found(source), []);
-        assert!(queries("fn main() { (").is_err());
+        assert!(queries("fn main() { (", Path::new("")).is_err());
     }
 }
