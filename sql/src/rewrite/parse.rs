@@ -47,6 +47,10 @@ pub(super) fn simpler(why: &str) -> &'static str {
     if why.contains("Expected: =, found: [") {
         return "assign the whole value: `prefs = jsonb_set(prefs, '{color}', $1)`, or `list = array_append(list, $1)`";
     }
+    // `WHERE id = ?` on PostgreSQL, which has an operator of this sign
+    if why.contains("Expected: an expression, found: ?") {
+        return "write parameters as `$1`, `$2` and so on: PostgreSQL has no `?`";
+    }
     "write it in the database's syntax, or in a simpler form"
 }
 
