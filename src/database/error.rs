@@ -198,6 +198,11 @@ fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
             "the types of a comparison, a call or a value do not fit, such as text and uuid; bind or cast to the type of \
              the column, or apply the missing migrations",
         ),
+        "42P01" if ["\"tenancy_", ".tenancy_"].iter().any(|name| message.contains(name)) => (
+            ErrorKind::Misconfigured,
+            "a table of the library is not in this database; run `SqlStore::migrate` there, or `Migrations` for the places \
+             of tenants",
+        ),
         "42P01" | "42703" | "3F000" => (
             ErrorKind::Misconfigured,
             "the statement names an object that is not in the database; apply its migrations",
@@ -216,5 +221,23 @@ fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
             }
             _ => (ErrorKind::Database, "the database rejected the statement; the log has its message"),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_table_of_the_library_names_what_makes_it() {
+        for (table, why) in [
+            ("\"tenancy_tenants\"", "run `SqlStore::migrate` there"),
+            ("\"public.tenancy_tenants\"", "run `SqlStore::migrate` there"),
+            ("\"my_tenancy_notes\"", "apply its migrations"),
+        ] {
+            let (kind, text) = postgres_error("42P01", &format!("relation {table} does not exist"));
+            assert_eq!(kind, ErrorKind::Misconfigured);
+            assert!(text.contains(why), "{table}: {text}");
+        }
     }
 }

@@ -47,9 +47,9 @@ pub(super) fn simpler(why: &str) -> &'static str {
     if why.contains("Expected: =, found: [") {
         return "assign the whole value: `prefs = jsonb_set(prefs, '{color}', $1)`, or of an array `list = list[:$1 - 1] || $2 || list[$1 + 1:]`";
     }
-    // Other databases' parameters, on PostgreSQL.
+    // Other databases' parameters, on PostgreSQL, which has an operator of this sign.
     if why.contains("found: ? at ") {
-        return "write parameters as `$1`, `$2`; if the statement is for SQLite or MySQL, name that under `dialects` in tenancy.toml";
+        return "write parameters as `$1`, `$2`: PostgreSQL has no `?`; if the statement is for SQLite or MySQL, name that under `dialects` in tenancy.toml";
     }
     "write it in the database's syntax, or in a simpler form"
 }
