@@ -39,8 +39,8 @@ pub struct Pooled<DB: Database> {
 #[derive(Default)]
 struct Held {
     share: Option<BulkheadPermit>,
-    _database: Option<Permits>,
-    _in_use: Option<InUse>,
+    database: Option<Permits>,
+    in_use: Option<InUse>,
 }
 
 /// Takes the settings of a tenant off a connection; `None` if that failed, and the connection was closed.
@@ -50,7 +50,7 @@ type Reset<DB> =
 impl<DB: Database> Pooled<DB> {
     /// A connection of the shared pool, which limits its connections itself.
     pub(super) fn shared(conn: PoolConnection<DB>, in_use: InUse, drains_for: Option<Duration>) -> Self {
-        Self::new(conn, Held { _in_use: Some(in_use), ..Held::default() }, drains_for)
+        Self::new(conn, Held { in_use: Some(in_use), ..Held::default() }, drains_for)
     }
 
     /// A connection of a tenant's database.
@@ -59,7 +59,7 @@ impl<DB: Database> Pooled<DB> {
         permits: Permits,
         drains_for: Option<Duration>,
     ) -> Self {
-        Self::new(conn, Held { _database: Some(permits), ..Held::default() }, drains_for)
+        Self::new(conn, Held { database: Some(permits), ..Held::default() }, drains_for)
     }
 
     fn new(conn: PoolConnection<DB>, held: Held, drains_for: Option<Duration>) -> Self {
@@ -180,7 +180,9 @@ impl<DB: Database> Drop for Pooled<DB> {
 
 /// Waits until the server has ended the statement of a closed connection. A tenant whose share is limited gets this part
 /// of it back only then; the pool opens another connection at once.
-async fn end_on_the_server(held: Held) {
-    sqlx_core::rt::sleep(2 * CLIENT_CHECK).await;
-    drop(held);
+async fn end_on_the_server(mut held: Held) {
+    held.in_use = None;
+    if held.share.is_some() || held.database.is_some() {
+        sqlx_core::rt::sleep(2 * CLIENT_CHECK).await;
+    }
 }

@@ -78,13 +78,18 @@ impl<DB: Driver> OpenTransaction<DB> {
     }
 
     pub(crate) async fn rollback(mut self) -> Result<()> {
-        if self.conn.as_ref().is_some_and(Pooled::is_lost) {
+        if self.is_lost() {
             // Without its connection the server rolls back.
             return Ok(());
         }
         DB::TransactionManager::rollback(self.conn().conn).await.map_err(|e| database_error(&e))?;
         self.ended();
         Ok(())
+    }
+
+    /// Whether the connection is closed at the end, because a result is too large to read.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.conn.as_ref().is_some_and(Pooled::is_lost)
     }
 
     /// Returns the connection: the result of the last statement was received, and there is nothing to roll back.

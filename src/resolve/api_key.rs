@@ -140,7 +140,7 @@ impl Source for ApiKeySource {
 }
 
 fn rejected(reason: &str, key: Option<&str>) -> SourceOutcome {
-    debug!(parent: &span_without_tenant(), reason, key, "API key rejected");
+    span_without_tenant().in_scope(|| debug!(reason, key, "API key rejected"));
     SourceOutcome::not_valid()
 }
 

@@ -51,7 +51,8 @@ impl Source for CertificateSource {
         let mut known = names.filter_map(|name| (self.hook)(name));
         let Some(first) = known.next() else { return SourceOutcome::Absent };
         if known.any(|other| other != first) {
-            debug!(parent: &span_without_tenant(), "the names of a certificate map to different identities");
+            span_without_tenant()
+                .in_scope(|| debug!("the names of a certificate map to different identities"));
             return SourceOutcome::not_valid();
         }
         first.into()

@@ -34,7 +34,8 @@ impl CustomDomains {
             match store.by_domain(&domain).await {
                 Ok(Some(tenant)) => SourceOutcome::Unverified(Candidate::Id(tenant)),
                 Ok(None) => {
-                    debug!(parent: &span_without_tenant(), "no tenant has verified the domain of this host");
+                    span_without_tenant()
+                        .in_scope(|| debug!("no tenant has verified the domain of this host"));
                     SourceOutcome::Invalid(unknown_tenant())
                 }
                 Err(error) => SourceOutcome::Invalid(error),

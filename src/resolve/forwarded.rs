@@ -50,11 +50,12 @@ impl Forwarding {
             return Ok(None);
         }
         if !self.peers.contains(request.peer()) {
-            tracing::warn!(
-                parent: &span_without_tenant(),
-                header = self.header.header(), peer = ?request.peer(),
-                "a forwarded host from a peer that is not trusted"
-            );
+            span_without_tenant().in_scope(|| {
+                tracing::warn!(
+                    header = self.header.header(), peer = ?request.peer(),
+                    "a forwarded host from a peer that is not trusted"
+                );
+            });
             return Ok(None);
         }
         match field {

@@ -65,7 +65,7 @@ impl Source for HeaderSource {
             return SourceOutcome::Absent;
         }
         if !self.peers.contains(request.peer()) {
-            warn!(parent: &span_without_tenant(), header = self.name, peer = ?request.peer(), "a tenant header from a peer that is not trusted");
+            span_without_tenant().in_scope(|| warn!(header = self.name, peer = ?request.peer(), "a tenant header from a peer that is not trusted"));
             return SourceOutcome::Absent;
         }
         let HeaderField::Once(value) = field else {

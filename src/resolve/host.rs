@@ -222,7 +222,7 @@ impl Source for HostSource {
 }
 
 fn malformed(reason: HostError) -> SourceOutcome {
-    debug!(parent: &span_without_tenant(), reason, "host rejected");
+    span_without_tenant().in_scope(|| debug!(reason, "host rejected"));
     SourceOutcome::Invalid(Error::new(
         ErrorKind::InvalidAuthority,
         "the host of this request is malformed or ambiguous",

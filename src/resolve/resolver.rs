@@ -238,7 +238,9 @@ impl Backends {
         let is_anonymous = actor == Actor::Anonymous;
         self.directory.admit(tenant, actor, by).map_err(|error| {
             if is_anonymous && is_hidden_from_anonymous(error.kind()) {
-                debug!(parent: &span_without_tenant(), reason = error.kind().code(), "status hidden from an anonymous caller");
+                span_without_tenant().in_scope(|| {
+                    debug!(reason = error.kind().code(), "status hidden from an anonymous caller");
+                });
                 return unknown_tenant();
             }
             error
@@ -252,7 +254,7 @@ impl Backends {
             && !events.is_empty()
             && let Err(failure) = audit.write(&events).await
         {
-            error!(parent: &span_without_tenant(), %failure, events = events.len(), "a rejection could not be written to the audit log");
+            span_without_tenant().in_scope(|| error!(%failure, events = events.len(), "a rejection could not be written to the audit log"));
         }
         error
     }
@@ -263,10 +265,12 @@ fn logged(rejection: Rejection) -> Rejection {
     match rejection.cause {
         Cause::Unknown => {}
         Cause::Forbidden | Cause::Disagreement => {
-            warn!(parent: &span_without_tenant(), reason, ?sources, ?tenants, "the sources of a request do not agree on a tenant");
+            span_without_tenant().in_scope(|| {
+                warn!(reason, ?sources, ?tenants, "the sources of a request do not agree on a tenant");
+            });
         }
         Cause::NotMember => {
-            debug!(parent: &span_without_tenant(), ?tenants, "the caller is not a member of the tenant");
+            span_without_tenant().in_scope(|| debug!(?tenants, "the caller is not a member of the tenant"));
         }
     }
     rejection

@@ -119,7 +119,7 @@ impl Source for SessionSource {
                 }))
             }
             Err(reason) => {
-                debug!(parent: &span_without_tenant(), reason, "session rejected");
+                span_without_tenant().in_scope(|| debug!(reason, "session rejected"));
                 SourceOutcome::not_valid()
             }
         }

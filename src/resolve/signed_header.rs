@@ -108,7 +108,7 @@ impl Source for SignedHeaderSource {
             HeaderField::Once(value) => self.verify(value, request),
         };
         verified.unwrap_or_else(|reason| {
-            debug!(parent: &span_without_tenant(), reason, header = self.name, "signed header rejected");
+            span_without_tenant().in_scope(|| debug!(reason, header = self.name, "signed header rejected"));
             SourceOutcome::not_valid()
         })
     }

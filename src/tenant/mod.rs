@@ -62,6 +62,8 @@ pub use self::slug::Slug;
 pub(crate) use self::slug::is_reserved;
 pub use self::status::{StatusSource, TenantStatus};
 pub use self::suspension::Suspension;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) use self::suspension::checked_text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::PlanTerms;
 
@@ -243,6 +245,8 @@ impl Tenant {
             suspension,
             version,
         } = stored;
+        // An older version of this crate changes a status and leaves the suspension.
+        let suspension = suspension.filter(|_| status == TenantStatus::Suspended);
         Self {
             id,
             slug,

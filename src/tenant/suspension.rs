@@ -17,15 +17,14 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Ok::<(), tenancy::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[must_use = "it suspends nothing by itself; give it to `Tenant::suspend`, or to `suspend` of a store"]
 pub struct Suspension {
     reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
-    /// The status to which the tenant returns.
+    /// The status to which the tenant returns, and who had set it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<TenantStatus>,
+    before: Option<(TenantStatus, StatusSource)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Timestamp>,
 }
@@ -39,11 +38,11 @@ impl Suspension {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the reason is empty, or has more than 500 characters or a control character.
     pub fn new(reason: impl Into<String>) -> Result<Self> {
-        let reason = checked("reason", reason.into())?;
+        let reason = checked_text("reason", reason.into())?;
         Ok(Self { reason, message: None, before: None, since: None })
     }
 
-    /// Adds a message, which the response to every refused request has as its `detail`.
+    /// Adds a message, which is part of the `detail` of each response to a request with a credential of the tenant.
     ///
     /// # Errors
     /// As [`new`](Self::new), for the message.
@@ -52,7 +51,7 @@ impl Suspension {
     /// The message reaches everyone with a valid credential of the tenant. An anonymous caller does not learn that the
     /// tenant exists. The text is not HTML: a page that shows it must escape it.
     pub fn message(mut self, message: impl Into<String>) -> Result<Self> {
-        self.message = Some(checked("message", message.into())?);
+        self.message = Some(checked_text("message", message.into())?);
         Ok(self)
     }
 
@@ -72,14 +71,21 @@ impl Suspension {
     }
 }
 
-fn checked(what: &str, text: String) -> Result<String> {
+pub(crate) fn checked_text(what: &str, text: String) -> Result<String> {
     let fault = match text.trim() {
         "" => "is empty",
         _ if text.chars().count() > LONGEST => "has more than 500 characters",
-        _ if text.chars().any(|c| c.is_control() && c != '\n') => "has a control character",
+        _ if text.chars().any(|c| (c.is_control() && c != '\n') || is_bidirectional(c)) => {
+            "has a control character"
+        }
         _ => return Ok(text),
     };
-    Err(Error::new(ErrorKind::InvalidInput, format!("the {what} of a suspension {fault}")))
+    Err(Error::new(ErrorKind::InvalidInput, format!("the {what} {fault}")))
+}
+
+/// Signs that show the following text in another order.
+fn is_bidirectional(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl Tenant {
@@ -100,14 +106,15 @@ impl Tenant {
     /// # Errors
     /// [`ErrorKind::IllegalTransition`] if the tenant is being set up or deleted, or was deactivated.
     pub fn suspend(&self, suspension: Suspension, now: Timestamp) -> Result<Self> {
-        let (before, since) = match &self.suspension {
-            Some(known) => (known.before, known.since),
-            None if self.status.is_open() => (Some(self.status), Some(now)),
-            None if self.status == TenantStatus::Suspended => (None, Some(now)),
-            None => {
+        let (before, since) = match (&self.suspension, self.status) {
+            (Some(known), TenantStatus::Suspended) => (known.before, known.since),
+            (_, status) if status.is_open() || status == TenantStatus::Suspended => {
+                (Some((status, self.status_set_by)), Some(now))
+            }
+            (_, status) => {
                 return Err(Error::new(
                     ErrorKind::IllegalTransition,
-                    format!("a tenant that is {} is closed already, and is not suspended", self.status),
+                    format!("a tenant that is {status} is closed already, and is not suspended"),
                 ));
             }
         };
@@ -115,18 +122,24 @@ impl Tenant {
         Ok(Self { suspension: Some(Suspension { before, since, ..suspension }), ..suspended })
     }
 
-    /// The tenant in the status that it had before it was suspended; active, if nobody knows which that was.
+    /// The tenant as it was before [`suspend`](Self::suspend): if billing had suspended it, it is suspended by billing again.
+    /// What billing changed meanwhile is applied by its next event.
     ///
     /// # Errors
-    /// [`ErrorKind::IllegalTransition`] if the tenant is not suspended.
+    /// [`ErrorKind::IllegalTransition`] if the tenant was not suspended with `suspend`:
+    /// [`with_status`](Self::with_status) opens it.
     pub fn resume(&self) -> Result<Self> {
-        if self.status != TenantStatus::Suspended {
+        let before = self.suspension.as_ref().and_then(|suspension| suspension.before);
+        let Some((status, status_set_by)) = before else {
             return Err(Error::new(
                 ErrorKind::IllegalTransition,
-                format!("this tenant is {}, and only one that is suspended can be resumed", self.status),
+                format!(
+                    "this tenant is {}, set by {}, and only one that `suspend` suspended can be resumed",
+                    self.status,
+                    self.status_set_by.as_str()
+                ),
             ));
-        }
-        let before = self.suspension.as_ref().and_then(|suspension| suspension.before);
-        self.with_status(before.unwrap_or(TenantStatus::Active))
+        };
+        Ok(Self { status, status_set_by, suspension: None, ..self.clone() })
     }
 }

@@ -31,7 +31,7 @@ use crate::resolve::{
 /// Every response gets a `Vary` header with the headers that the sources read, and `Cache-Control: private, no-store`
 /// unless the route sets a `Cache-Control` itself.
 ///
-/// The route runs in the [span](TenantContext::span) of its context. What is logged before the tenant is known, and for
+/// The route runs in the [span](TenantContext::span) of its context. What the library logs before the tenant is known, and for
 /// rejected requests, is in a span `tenant` whose `tenant.id` is `unknown`, which no tenant can have as its id.
 ///
 /// ```

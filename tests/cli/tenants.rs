@@ -124,9 +124,10 @@ async fn what_is_not_possible_is_refused_and_changes_nothing<DB: TestBackend + P
     let before = world.ok(&["list", "--json"]);
     world.refused(&["show", "initech"], "no tenant has the slug or the id");
     world.refused(&["suspend", "initech", "--reason", "gone"], "no tenant has the slug or the id");
-    world.refused(&["suspend", "acme", "--reason", ""], "the reason of a suspension is empty");
+    world.refused(&["suspend", "acme", "--reason", ""], "the reason is empty");
     world.refused(&["suspend", "acme"], "--reason");
-    world.refused(&["resume", "acme", "--reason", "paid"], "only one that is suspended can be resumed");
+    world
+        .refused(&["resume", "acme", "--reason", "paid"], "only one that `suspend` suspended can be resumed");
     world.refused(&["rename", "acme", "--slug", "globex"], "a tenant with this id or slug exists");
     world.refused(&["rename", "acme", "--slug", "A_B"], "`A_B`");
     world.refused(&["rename", "acme"], "--slug");
@@ -135,7 +136,10 @@ async fn what_is_not_possible_is_refused_and_changes_nothing<DB: TestBackend + P
         "a tenant with this id or slug exists",
     );
     world.refused(&["create", "initech", "--plan", "gold", "--catalog", "plans.toml"], "gold");
-    world.refused(&["create", "initech", "--plan", "free", "--catalog", "none.toml"], "`--catalog`");
+    world.refused(
+        &["create", "initech", "--plan", "free", "--catalog", "none.toml"],
+        "it must be a plan catalog",
+    );
     world.refused(&["list", "--status", "sleeping"], "possible values");
     assert_eq!(world.ok(&["list", "--json"]), before);
 }

@@ -187,6 +187,20 @@ async fn a_result_over_the_limit_of_rows_is_not_read_to_its_end() {
     let mut tx = db.begin(&acme).await.unwrap();
     rejected(sqlx::query(large).fetch_all(&mut tx).await.unwrap_err());
     tx.rollback().await.unwrap();
+    // A savepoint cannot save the transaction: its rollback would wait for the whole result.
+    for is_dropped in [false, true] {
+        let mut tx = db.begin(&acme).await.unwrap();
+        let mut savepoint = tx.begin().await.unwrap();
+        rejected(sqlx::query(large).fetch_all(&mut *savepoint).await.unwrap_err());
+        if is_dropped {
+            drop(savepoint);
+        } else {
+            assert_eq!(savepoint.rollback().await.unwrap_err().kind(), tenancy::ErrorKind::RolledBack);
+        }
+        let next = Order::insert(&mut tx, &Order::new(1)).await.unwrap_err();
+        assert_eq!(next.kind(), tenancy::ErrorKind::RolledBack, "{next:?}");
+        drop(tx);
+    }
     assert_eq!(Order::count(&db.scope(&acme)).await.unwrap(), 1000);
     let until = Instant::now() + Duration::from_secs(30);
     let active = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \

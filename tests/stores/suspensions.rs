@@ -6,7 +6,9 @@ use tenancy::context::{Actor, TenantDirectory};
 use tenancy::plan::Catalog;
 use tenancy::scope::StoredEvent;
 use tenancy::store::SqlStore;
-use tenancy::tenant::{NewTenant, Slug, Suspension, Tenant, TenantId, TenantStatus, TenantStore};
+use tenancy::tenant::{
+    NewTenant, Slug, StatusSource, Suspension, Tenant, TenantId, TenantStatus, TenantStore,
+};
 use tenancy::{ErrorKind, TenantDb};
 
 use crate::common::{CATALOG, TestBackend};
@@ -76,16 +78,26 @@ async fn what_is_closed_already_is_not_suspended<DB: TestBackend>() {
     }
     let unknown = store.suspend(&TenantId::random(), reason(), &ada()).await.unwrap_err();
     assert_eq!(unknown.kind(), ErrorKind::TenantUnknown);
-    // Without a reason, as billing does it, nobody knows what it was before.
-    let globex = tenant(&store, "globex", TenantStatus::Suspended).await;
-    assert_eq!(store.resume(globex.id(), "paid", &ada()).await.unwrap().status(), TenantStatus::Active);
+    // What billing suspended is not opened by an operator who suspended it too.
+    let globex = tenant(&store, "globex", TenantStatus::Active).await;
+    let unpaid = globex.with_status_by(TenantStatus::Suspended, StatusSource::Billing).unwrap();
+    let unpaid = store.update(&unpaid).await.unwrap();
+    let error = store.resume(globex.id(), "please", &ada()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::IllegalTransition);
+    let held = store.suspend(globex.id(), reason(), &ada()).await.unwrap();
+    assert_eq!(held.status_set_by(), StatusSource::Operator);
+    let resumed = store.resume(globex.id(), "moved", &ada()).await.unwrap();
+    assert_eq!((resumed.status(), resumed.status_set_by()), (unpaid.status(), StatusSource::Billing));
+    assert_eq!(resumed.suspension(), None);
     assert_eq!(store.resume(globex.id(), "", &ada()).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let nothing = store.rename(globex.id(), None, None, &ada()).await.unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::InvalidInput);
 }
 
 #[test]
 fn a_reason_and_a_message_are_plain_texts() {
     let long = "x".repeat(501);
-    for text in ["", "  ", long.as_str(), "a\u{1b}[31m"] {
+    for text in ["", "  ", long.as_str(), "a\u{1b}[31m", "a\u{202e}b"] {
         assert_eq!(Suspension::new(text).unwrap_err().kind(), ErrorKind::InvalidInput, "{text:?}");
         let message = Suspension::new("moves").unwrap().message(text);
         assert_eq!(message.unwrap_err().kind(), ErrorKind::InvalidInput, "{text:?}");

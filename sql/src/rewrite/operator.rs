@@ -4,7 +4,7 @@ use super::allowed;
 use super::pass::{Pass, SqlResult};
 use crate::dialect::Dialect;
 use crate::rejection::Code;
-use crate::schema::extension_of_operator;
+use crate::schema::extensions_of_operator;
 use sqlparser::ast::{BinaryOperator, Expr, Ident, Value};
 use sqlparser::tokenizer::Span;
 
@@ -33,14 +33,16 @@ impl Pass<'_> {
         self.point_at(start_of(left));
         let why = format!("the operator `{operator}` is not built in, so it could read any table");
         let to = "in tenancy.toml, from which the `Schema` of the `TenantDb` is made";
-        let help = match extension_of_operator(&operator.to_string())
-            .filter(|_| self.dialect == Dialect::Postgres)
-        {
-            Some(extension) => format!(
-                "if it belongs to the extension `{extension}`, add `presets = [\"{extension}\"]`; if its function reads no \
-                 table, add it to `operators` {to}"
-            ),
-            None => format!(
+        let extensions = extensions_of_operator(&operator.to_string());
+        let help = match &extensions[..] {
+            [extension, others @ ..] if self.dialect == Dialect::Postgres => {
+                let or: String = others.iter().flat_map(|other| [" or `", other, "`"]).collect();
+                format!(
+                    "if it belongs to the extension `{extension}`{or}, add `presets = [\"{extension}\"]`; if its function \
+                     reads no table, add it to `operators` {to}"
+                )
+            }
+            _ => format!(
                 "use the built-in operators; if it belongs to an extension, or its function reads no table, add the \
                  extension to `presets` or the operator to `operators` {to}"
             ),

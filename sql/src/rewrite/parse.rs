@@ -45,7 +45,7 @@ pub(super) fn statements_of(
 pub(super) fn simpler(why: &str) -> &'static str {
     // `UPDATE t SET prefs['color'] = ..`
     if why.contains("Expected: =, found: [") {
-        return "assign the whole value: `prefs = jsonb_set(prefs, '{color}', $1)`, or of an array `list = list[:$1 - 1] || $2 || list[$1 + 1:]`";
+        return "assign the whole value: `prefs = jsonb_set(prefs, '{color}', $1)`, or of an array `list = list[:$1 - 1] || ARRAY[$2] || list[$1 + 1:]`";
     }
     // Other databases' parameters, on PostgreSQL, which has an operator of this sign.
     if why.contains("found: ? at ") {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[cfg(feature = "rewrite")]
 pub(crate) use keys::key_elements;
 #[cfg(feature = "rewrite")]
-pub(crate) use presets::{extension_of_functions, extension_of_operator};
+pub(crate) use presets::{extension_of_functions, extensions_of_operator};
 pub use tenant_type::TenantType;
 
 use crate::dialect::Dialect;

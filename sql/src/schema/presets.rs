@@ -35,11 +35,11 @@ pub(crate) fn extension_of_functions(names: &[&str]) -> Option<&'static str> {
     PRESETS.iter().find(has).map(|preset| preset.name)
 }
 
-/// The extension that has this operator.
+/// The extensions that have this operator.
 #[cfg(feature = "rewrite")]
-pub(crate) fn extension_of_operator(operator: &str) -> Option<&'static str> {
+pub(crate) fn extensions_of_operator(operator: &str) -> Vec<&'static str> {
     let has = |preset: &&Preset| preset.operators.split_whitespace().any(|known| known == operator);
-    PRESETS.iter().find(has).map(|preset| preset.name)
+    PRESETS.iter().filter(has).map(|preset| preset.name).collect()
 }
 
 const PRESETS: [Preset; 8] = [

@@ -26,8 +26,7 @@ pub(crate) fn is_postgres(url: &str) -> Result<bool, String> {
 
 /// Reads the plan catalog of `--catalog`: JSON if the name ends so, else TOML.
 pub(crate) fn plan_catalog(path: &Path) -> Result<Catalog, String> {
-    let named =
-        |e: &dyn std::fmt::Display| format!("{}: {e}; `--catalog` names the plan catalog", path.display());
+    let named = |e: &dyn std::fmt::Display| format!("{}: {e}; it must be a plan catalog", path.display());
     let text = std::fs::read_to_string(path).map_err(|e| named(&e))?;
     let is_json = path.extension().is_some_and(|ext| ext.eq_ignore_ascii_case("json"));
     let catalog = if is_json { Catalog::from_json(&text) } else { Catalog::from_toml(&text) };

@@ -235,7 +235,7 @@ async fn list<DB: Provision>(
 
 fn line_of(tenant: &Tenant) -> String {
     let name = printable(tenant.name());
-    row(tenant.slug().as_str(), tenant.status().as_str(), tenant.plan(), &place(tenant), &name)
+    row(tenant.slug().as_str(), tenant.status().as_str(), &printable(tenant.plan()), &place(tenant), &name)
 }
 
 fn row(slug: &str, status: &str, plan: &str, place: &str, name: &str) -> String {
@@ -272,5 +272,6 @@ fn described(tenant: &Tenant) -> String {
 
 /// A text in one line, without what would control the terminal.
 fn printable(text: &str) -> String {
-    text.split(char::is_control).collect::<Vec<_>>().join(" ")
+    let is_sign = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.split(is_sign).collect::<Vec<_>>().join(" ")
 }

@@ -48,7 +48,7 @@ pub(crate) fn is_provisioned(tenant: &Tenant) -> bool {
 
 fn unreadable(error: &tenancy::Error) -> String {
     format!(
-        "the list of tenants cannot be read: {}; check `--control-url`: `SqlStore::migrate` creates its tables",
+        "the list of tenants cannot be read: {}; check the URL of the database: `SqlStore::migrate` creates its tables",
         text(error)
     )
 }

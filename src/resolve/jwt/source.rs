@@ -151,7 +151,7 @@ fn verify_again(issuer: &Issuer, token: &[u8]) -> Result<SourceOutcome, TokenErr
 }
 
 fn rejected(reason: TokenError) -> SourceOutcome {
-    debug!(parent: &span_without_tenant(), reason, "token rejected");
+    span_without_tenant().in_scope(|| debug!(reason, "token rejected"));
     SourceOutcome::not_valid()
 }
 

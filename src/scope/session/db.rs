@@ -87,9 +87,9 @@ impl<DB: Backend> TenantDb<DB> {
 
 #[cfg(feature = "postgres")]
 impl TenantDb<sqlx::Postgres> {
-    /// Runs the doctor's checks again, for a readiness probe or a test.
+    /// Runs the doctor's checks again, for a test or an operator. A readiness probe asks [`health`](Self::health).
     ///
-    /// It opens a connection beside the pool, with the options and the hooks of the pool, and closes it afterwards. sqlx
+    /// Each call opens a connection beside the pool, with the options and the hooks of the pool, and closes it afterwards. sqlx
     /// does not log the statements of that connection.
     ///
     /// The schemas of tenants are left out, as when the `TenantDb` is built: there can be thousands.

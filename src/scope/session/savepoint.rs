@@ -91,6 +91,11 @@ impl<'a, DB: Backend> Tx<'a, DB> {
 
     /// Runs statements that control the transaction.
     async fn control(&mut self, statements: &[String]) -> Result<()> {
+        if self.conn.is_lost() {
+            // PostgreSQL would send the rest of a result that is too large first, so nothing but the end is possible.
+            self.progress.state = State::Running;
+            return self.progress.check_usable();
+        }
         for statement in statements {
             let sql = AssertSqlSafe(statement.clone()).into_sql_str();
             let sent = DB::execute(self.conn.conn(), sql, DB::Arguments::default()).await;

@@ -10,9 +10,9 @@ use super::tenants::{TENANT_BY_ID, insert_tenant, save_tenant, tenant_where};
 use crate::audit::AuditEvent;
 use crate::context::{Actor, unknown_tenant};
 use crate::database::TxMode;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
-use crate::tenant::{NewTenant, Slug, Suspension, Tenant, TenantId};
+use crate::tenant::{NewTenant, Slug, Suspension, Tenant, TenantId, checked_text as checked};
 
 /// How often a change is repeated when another writer changed the tenant meanwhile.
 const ATTEMPTS: usize = 10;
@@ -36,7 +36,7 @@ impl<DB: Backend> SqlStore<DB> {
     /// transaction. The old slug stays [reserved](Self::slug_cooldown).
     ///
     /// # Errors
-    /// As [`update`](crate::tenant::TenantStore::update).
+    /// As [`update`](crate::tenant::TenantStore::update); [`ErrorKind::InvalidInput`] without both.
     pub async fn rename(
         &self,
         tenant: &TenantId,
@@ -44,6 +44,9 @@ impl<DB: Backend> SqlStore<DB> {
         name: Option<&str>,
         actor: &Actor,
     ) -> Result<Arc<Tenant>> {
+        if slug.is_none() && name.is_none() {
+            return Err(Error::new(ErrorKind::InvalidInput, "a new slug or a new name is needed"));
+        }
         self.change_tenant(tenant, |tenant| {
             let (mut changed, mut event) = (tenant.clone(), event_of(tenant, actor, "tenant.rename"));
             if let Some(slug) = &slug {
@@ -104,11 +107,10 @@ impl<DB: Backend> SqlStore<DB> {
     /// As [`Tenant::resume`]; [`ErrorKind::InvalidInput`] without a reason; [`ErrorKind::TenantUnknown`];
     /// [`ErrorKind::StoreUnavailable`].
     pub async fn resume(&self, tenant: &TenantId, reason: &str, actor: &Actor) -> Result<Arc<Tenant>> {
-        // The same rules as for the reason of the suspension.
-        let reason = Suspension::new(reason)?;
+        let reason = checked("reason", reason.to_owned())?;
         self.change_tenant(tenant, |tenant| {
             let changed = tenant.resume()?;
-            let event = event_of(&changed, actor, "tenant.resume").detail("reason", reason.reason());
+            let event = event_of(&changed, actor, "tenant.resume").detail("reason", &reason);
             Ok((changed, event))
         })
         .await

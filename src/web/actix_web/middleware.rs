@@ -23,7 +23,7 @@ use crate::resolve::{Resolver, span_without_tenant};
 /// a [`Problem`](crate::web::Problem) document as its response. Every response gets a `Vary` header with the headers
 /// that the sources read, and `Cache-Control: private, no-store` unless the route sets a `Cache-Control` itself.
 ///
-/// The route runs in the [span](crate::TenantContext::span) of its context. What is logged before the tenant is known,
+/// The route runs in the [span](crate::TenantContext::span) of its context. What the library logs before the tenant is known,
 /// and for rejected requests, is in a span `tenant` whose `tenant.id` is `unknown`, which no tenant can have as its id.
 ///
 /// The same for tower and axum is

@@ -22,8 +22,9 @@ const WAIT: Duration = Duration::from_secs(5);
 pub(in crate::scope::session) async fn check_connection(
     pool: &Pool<Postgres>,
 ) -> Result<PoolConnection<Postgres>> {
-    let mut conn = match quiet(pool).acquire().await {
-        Ok(conn) if !pool.is_closed() => conn,
+    let opened = if pool.is_closed() { None } else { quiet(pool).acquire().await.ok() };
+    let mut conn = match opened {
+        Some(conn) if !pool.is_closed() => conn,
         _ => pool.acquire().await.map_err(|e| database_error(&e))?,
     };
     conn.close_on_drop();
