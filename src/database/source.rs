@@ -68,11 +68,11 @@ impl<DB: Driver> Source<DB> {
     /// How many connections there are.
     pub(crate) fn count(&self) -> ConnectionCount {
         match self {
-            Self::Shared(pool, in_use) => ConnectionCount {
-                in_use: in_use.get(),
-                open: pool.size(),
-                max: pool.options().get_max_connections(),
-            },
+            Self::Shared(pool, in_use) => {
+                let max = pool.options().get_max_connections();
+                // A connection counts for a moment longer than it is out of its pool.
+                ConnectionCount { in_use: in_use.get().min(max), open: pool.size(), max }
+            }
             Self::Tenant(databases, _) => databases.count(),
         }
     }

@@ -61,7 +61,10 @@ async fn preflight(
     }
     // Every result is read, so an error while closing does not matter.
     let _ = conn.close().await;
-    Ok(())
+    // Other code may have left a connection of the pool in the transaction of a tenant. It is closed then.
+    let mut pooled = pool.acquire().await.map_err(|e| database_error(&e))?;
+    pooled.close_on_drop();
+    check_tenant_setting(&mut pooled, connection_mode).await
 }
 
 /// The checks about row-level security. They do not apply under [`Enforcement::PredicateOnly`].
