@@ -71,75 +71,62 @@ use crate::plan::PlanTerms;
 ///
 /// The `with_` methods return a changed copy, which [`TenantStore::update`] writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Tenant {
-    id: TenantId,
-    slug: Slug,
-    name: String,
-    status: TenantStatus,
-    status_set_by: StatusSource,
-    plan: String,
-    granted_plan: Option<String>,
-    placement: Placement,
-    region: Option<Region>,
-    terms: PlanTerms,
-    suspension: Option<Suspension>,
-    version: u64,
-}
+pub struct Tenant(TenantParts);
 
 impl Tenant {
     /// The id, which never changes.
     pub fn id(&self) -> &TenantId {
-        &self.id
+        &self.0.id
     }
 
     /// The name in URLs, which can change.
     pub fn slug(&self) -> &Slug {
-        &self.slug
+        &self.0.slug
     }
 
     /// The display name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// The status in the tenant's lifecycle.
     pub fn status(&self) -> TenantStatus {
-        self.status
+        self.0.status
     }
 
     /// Who set the status. Billing cannot change a closed status that an operator set.
     pub fn status_set_by(&self) -> StatusSource {
-        self.status_set_by
+        self.0.status_set_by
     }
 
     /// The plan's key in the [`Catalog`](crate::plan::Catalog).
     pub fn plan(&self) -> &str {
-        &self.plan
+        &self.0.plan
     }
 
     /// The plan that an operator [granted](Self::with_plan), if one did. Billing never lowers it.
     pub fn granted_plan(&self) -> Option<&str> {
-        self.granted_plan.as_deref()
+        self.0.granted_plan.as_deref()
     }
 
     /// Where the tenant's rows are stored.
     pub fn placement(&self) -> &Placement {
-        &self.placement
+        &self.0.placement
     }
 
     /// The region in which the tenant's data stays; `None` if every process may serve it.
     pub fn region(&self) -> Option<&Region> {
-        self.region.as_ref()
+        self.0.region.as_ref()
     }
 
     /// What the tenant has beside its plan: add-ons, overrides, a pinned version of the plan.
     pub fn terms(&self) -> &PlanTerms {
-        &self.terms
+        &self.0.terms
     }
 
     /// The version: 1 after the insert, and one more after each update. An update must have the version it read.
     pub fn version(&self) -> u64 {
-        self.version
+        self.0.version
     }
 
     /// The tenant with another status, set by an operator.
@@ -156,28 +143,28 @@ impl Tenant {
     /// [`ErrorKind::IllegalTransition`] if the lifecycle has no such step, or if billing would change a closed status
     /// that an operator set.
     pub fn with_status_by(&self, status: TenantStatus, by: StatusSource) -> Result<Self> {
-        let is_locked = self.status_set_by == StatusSource::Operator && !self.status.is_open();
-        if by == StatusSource::Billing && is_locked && status != self.status {
+        let is_locked = self.0.status_set_by == StatusSource::Operator && !self.0.status.is_open();
+        if by == StatusSource::Billing && is_locked && status != self.0.status {
             return Err(Error::new(
                 ErrorKind::IllegalTransition,
                 format!(
                     "an operator set this tenant to {}, and only an operator can change that",
-                    self.status
+                    self.0.status
                 ),
             ));
         }
-        if status == self.status {
+        if status == self.0.status {
             // The same status again changes nothing, unless an operator replaces billing as its source.
-            let status_set_by = if by == StatusSource::Operator { by } else { self.status_set_by };
-            return Ok(Self { status_set_by, ..self.clone() });
+            let status_set_by = if by == StatusSource::Operator { by } else { self.0.status_set_by };
+            return Ok(Self(TenantParts { status_set_by, ..self.0.clone() }));
         }
-        if !self.status.can_become(status) {
+        if !self.0.status.can_become(status) {
             return Err(Error::new(
                 ErrorKind::IllegalTransition,
-                format!("a tenant that is {} cannot become {status}", self.status),
+                format!("a tenant that is {} cannot become {status}", self.0.status),
             ));
         }
-        Ok(Self { status, status_set_by: by, suspension: None, ..self.clone() })
+        Ok(Self(TenantParts { status, status_set_by: by, suspension: None, ..self.0.clone() }))
     }
 
     /// The tenant on another plan, which an operator grants.
@@ -187,43 +174,43 @@ impl Tenant {
     #[must_use]
     pub fn with_plan(&self, plan: impl Into<String>) -> Self {
         let plan = plan.into();
-        Self { granted_plan: Some(plan.clone()), plan, ..self.clone() }
+        Self(TenantParts { granted_plan: Some(plan.clone()), plan, ..self.0.clone() })
     }
 
     /// The tenant without a [granted](Self::with_plan) plan. Its plan stays until the next change of a subscription.
     #[must_use]
     pub fn without_granted_plan(&self) -> Self {
-        Self { granted_plan: None, ..self.clone() }
+        Self(TenantParts { granted_plan: None, ..self.0.clone() })
     }
 
     /// The tenant on another plan, by billing.
     #[cfg(feature = "stripe")]
     pub(crate) fn with_billed_plan(&self, plan: impl Into<String>) -> Self {
-        Self { plan: plan.into(), ..self.clone() }
+        Self(TenantParts { plan: plan.into(), ..self.0.clone() })
     }
 
     /// The tenant with another slug.
     #[must_use]
     pub fn with_slug(&self, slug: Slug) -> Self {
-        Self { slug, ..self.clone() }
+        Self(TenantParts { slug, ..self.0.clone() })
     }
 
     /// The tenant with another placement. It moves no rows.
     #[must_use]
     pub fn with_placement(&self, placement: Placement) -> Self {
-        Self { placement, ..self.clone() }
+        Self(TenantParts { placement, ..self.0.clone() })
     }
 
     /// The tenant in another region, or in none. It moves no rows.
     #[must_use]
     pub fn with_region(&self, region: Option<Region>) -> Self {
-        Self { region, ..self.clone() }
+        Self(TenantParts { region, ..self.0.clone() })
     }
 
     /// The tenant with another display name.
     #[must_use]
     pub fn with_name(&self, name: impl Into<String>) -> Self {
-        Self { name: name.into(), ..self.clone() }
+        Self(TenantParts { name: name.into(), ..self.0.clone() })
     }
 
     /// Creates a tenant from its stored fields, for a store of your own.
@@ -231,41 +218,14 @@ impl Tenant {
     /// # Security
     /// Only a store should call this: the fields decide the tenant's status, plan and placement.
     pub fn from_stored(stored: TenantParts) -> Self {
-        let TenantParts {
-            id,
-            slug,
-            name,
-            status,
-            status_set_by,
-            plan,
-            granted_plan,
-            placement,
-            region,
-            terms,
-            suspension,
-            version,
-        } = stored;
         // An older version of this crate changes a status and leaves the suspension.
-        let suspension = suspension.filter(|_| status == TenantStatus::Suspended);
-        Self {
-            id,
-            slug,
-            name,
-            status,
-            status_set_by,
-            plan,
-            granted_plan,
-            placement,
-            region,
-            terms,
-            suspension,
-            version,
-        }
+        let suspension = stored.suspension.filter(|_| stored.status == TenantStatus::Suspended);
+        Self(TenantParts { suspension, ..stored })
     }
 }
 
 /// The fields of a [`Tenant`], for [`Tenant::from_stored`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[expect(clippy::exhaustive_structs, reason = "a new field must break the build of a custom store")]
 pub struct TenantParts {
     /// See [`Tenant::id`].
@@ -366,6 +326,6 @@ impl Tenant {
     /// The tenant with the next version, as an update writes it. For stores of your own.
     #[must_use]
     pub fn next_version(&self) -> Self {
-        Self { version: self.version + 1, ..self.clone() }
+        Self(TenantParts { version: self.0.version + 1, ..self.0.clone() })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{StatusSource, Tenant, TenantStatus};
+use super::{StatusSource, Tenant, TenantParts, TenantStatus};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -91,12 +91,12 @@ fn is_bidirectional(c: char) -> bool {
 impl Tenant {
     /// Why an operator suspended the tenant; `None` if it is not suspended, or was suspended without a reason.
     pub fn suspension(&self) -> Option<&Suspension> {
-        self.suspension.as_ref()
+        self.0.suspension.as_ref()
     }
 
     /// The error of a request of this suspended tenant.
     pub(crate) fn suspended_error(&self) -> Error {
-        let message = self.suspension.as_ref().and_then(Suspension::user_message);
+        let message = self.0.suspension.as_ref().and_then(Suspension::user_message);
         let text = message.map(|message| format!(": {message}")).unwrap_or_default();
         Error::new(ErrorKind::TenantSuspended, format!("this tenant is suspended{text}"))
     }
@@ -106,10 +106,10 @@ impl Tenant {
     /// # Errors
     /// [`ErrorKind::IllegalTransition`] if the tenant is being set up or deleted, or was deactivated.
     pub fn suspend(&self, suspension: Suspension, now: Timestamp) -> Result<Self> {
-        let (before, since) = match (&self.suspension, self.status) {
+        let (before, since) = match (&self.0.suspension, self.0.status) {
             (Some(known), TenantStatus::Suspended) => (known.before, known.since),
             (_, status) if status.is_open() || status == TenantStatus::Suspended => {
-                (Some((status, self.status_set_by)), Some(now))
+                (Some((status, self.0.status_set_by)), Some(now))
             }
             (_, status) => {
                 return Err(Error::new(
@@ -119,7 +119,7 @@ impl Tenant {
             }
         };
         let suspended = self.with_status_by(TenantStatus::Suspended, StatusSource::Operator)?;
-        Ok(Self { suspension: Some(Suspension { before, since, ..suspension }), ..suspended })
+        Ok(Self(TenantParts { suspension: Some(Suspension { before, since, ..suspension }), ..suspended.0 }))
     }
 
     /// The tenant as it was before [`suspend`](Self::suspend): if billing had suspended it, it is suspended by billing again.
@@ -129,17 +129,17 @@ impl Tenant {
     /// [`ErrorKind::IllegalTransition`] if the tenant was not suspended with `suspend`:
     /// [`with_status`](Self::with_status) opens it.
     pub fn resume(&self) -> Result<Self> {
-        let before = self.suspension.as_ref().and_then(|suspension| suspension.before);
+        let before = self.0.suspension.as_ref().and_then(|suspension| suspension.before);
         let Some((status, status_set_by)) = before else {
             return Err(Error::new(
                 ErrorKind::IllegalTransition,
                 format!(
                     "this tenant is {}, set by {}, and only one that `suspend` suspended can be resumed",
-                    self.status,
-                    self.status_set_by.as_str()
+                    self.0.status,
+                    self.0.status_set_by.as_str()
                 ),
             ));
         };
-        Ok(Self { status, status_set_by, suspension: None, ..self.clone() })
+        Ok(Self(TenantParts { status, status_set_by, suspension: None, ..self.0.clone() }))
     }
 }

@@ -14,7 +14,7 @@ impl Tenant {
     /// makes a request.
     #[must_use]
     pub fn with_plan_version(&self, version: Option<u32>) -> Self {
-        self.with_terms(|terms| terms.pin(&self.plan, version))
+        self.with_terms(|terms| terms.pin(&self.0.plan, version))
     }
 
     /// The tenant with one more [`Override`](crate::plan::Override). `actor` is who adds it.
@@ -39,7 +39,7 @@ impl Tenant {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) without a reason, or if it ends before it starts.
     pub fn with_override(&self, new: NewOverride, actor: &str, now: Timestamp) -> Result<Self> {
         let mut tenant = self.clone();
-        tenant.terms.add(new, actor.to_owned(), now)?;
+        tenant.0.terms.add(new, actor.to_owned(), now)?;
         Ok(tenant)
     }
 
@@ -50,7 +50,7 @@ impl Tenant {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) without a reason.
     pub fn with_override_ended(&self, id: Uuid, actor: &str, reason: &str, now: Timestamp) -> Result<Self> {
         let mut tenant = self.clone();
-        tenant.terms.end(id, actor.to_owned(), reason.to_owned(), now)?;
+        tenant.0.terms.end(id, actor.to_owned(), reason.to_owned(), now)?;
         Ok(tenant)
     }
 
@@ -76,7 +76,7 @@ impl Tenant {
 
     fn with_terms(&self, change: impl FnOnce(&mut PlanTerms)) -> Self {
         let mut tenant = self.clone();
-        change(&mut tenant.terms);
+        change(&mut tenant.0.terms);
         tenant
     }
 }
