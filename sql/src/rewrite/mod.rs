@@ -102,27 +102,20 @@ fn run(
         let how = "make the column BINARY(16) or BIGINT, and declare it under `type` in tenancy.toml";
         return Err(Rejection::new(Code::Construct, sql, (1, 1, 1), explain(why, how)));
     }
+    let on_separate_stack = |text, problems| {
+        let scoped =
+            with_stack(sql, || scope(dialect, sql, schema, skipped_guard, text, problems, RECURSION))?;
+        Ok(scoped.expect("only a lower limit ends without a result"))
+    };
     if text.depth > SHALLOW {
-        return on_separate_stack(dialect, sql, schema, skipped_guard, text, problems);
+        return on_separate_stack(text, problems);
     }
     if let Some(done) = scope(dialect, sql, schema, skipped_guard, text, problems, SHALLOW_RECURSION)? {
         return Ok(done);
     }
     let mut problems = Problems::default();
     let text = text::scan(dialect, sql, &mut problems)?;
-    on_separate_stack(dialect, sql, schema, skipped_guard, text, problems)
-}
-
-fn on_separate_stack(
-    dialect: Dialect,
-    sql: &str,
-    schema: &Schema,
-    skipped_guard: Option<usize>,
-    text: ScannedText,
-    problems: Problems,
-) -> Result<(Rewritten, usize), Rejection> {
-    let scoped = with_stack(sql, || scope(dialect, sql, schema, skipped_guard, text, problems, RECURSION))?;
-    Ok(scoped.expect("only a lower limit ends without a result"))
+    on_separate_stack(text, problems)
 }
 
 /// Checks, rewrites and proves the statement. `None` if the parser reached a `recursion` limit that is lower than
