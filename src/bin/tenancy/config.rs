@@ -9,6 +9,12 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tenancy::plan::Catalog;
 use tenancy_sql::{Dialect, Schema};
 
+/// Runs the work of a command.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|e| e.to_string())?.block_on(work)
+}
+
 /// The URL of the database: `--url`, or else `DATABASE_URL`.
 pub(crate) fn database(url: Option<String>) -> Result<String, String> {
     url.or_else(|| std::env::var("DATABASE_URL").ok())

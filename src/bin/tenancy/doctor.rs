@@ -9,7 +9,7 @@ use sqlx::Connection;
 use tenancy::isolation::doctor::{self, Check, Finding, Fix, Report};
 use tenancy_sql::Schema;
 
-use super::config::{database, postgres, schema};
+use super::config::{block_on, database, postgres, schema};
 use super::place::{self, Where};
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -34,9 +34,7 @@ pub(crate) fn run(
     let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
     let schema = schema(&config)?;
 
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let mut report = runtime.block_on(examine(&url, &place, for_citus, &schema))?;
+    let mut report = block_on(examine(&url, &place, for_citus, &schema))?;
     if let Some(finding) = sqlx_finding(&config)? {
         report = report.with(finding);
     }

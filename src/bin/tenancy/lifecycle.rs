@@ -6,16 +6,15 @@ use std::sync::Arc;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use sqlx::postgres::PgPoolOptions;
-use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::{Postgres, Sqlite};
 use tenancy::context::Actor;
 use tenancy::placement::Provision;
 use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, Placement, Region, Slug, Suspension, Tenant, TenantStatus};
 
 use super::check::show;
-use super::config::{database, is_postgres, plan_catalog};
-use super::migrate_report::{json, text};
+use super::config::{block_on, database, is_postgres, plan_catalog};
+use super::migrate_report::{json, printable, text};
 use super::tenants;
 
 /// The actor in the audit log.
@@ -138,18 +137,13 @@ impl TenantsCommand {
 }
 
 pub(crate) fn run(command: &TenantsCommand) -> Result<ExitCode, String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(async {
+    block_on(async {
         let url = database(command.control().url.clone())?;
         let unreachable = |e| format!("the database cannot be reached: {e}");
         if is_postgres(&url)? {
-            let pool = PgPoolOptions::new().max_connections(2).connect(&url).await.map_err(unreachable)?;
-            run_on(command, &SqlStore::new(pool)).await
+            run_on(command, &tenants::store::<Postgres>(&url).await.map_err(unreachable)?).await
         } else {
-            let pool =
-                SqlitePoolOptions::new().max_connections(2).connect(&url).await.map_err(unreachable)?;
-            run_on(command, &SqlStore::new(pool)).await
+            run_on(command, &tenants::store::<Sqlite>(&url).await.map_err(unreachable)?).await
         }
     })?;
     Ok(ExitCode::SUCCESS)
@@ -268,10 +262,4 @@ fn described(tenant: &Tenant) -> String {
         lines.extend(suspension.user_message().map(|message| ("message", printable(message))));
     }
     lines.into_iter().fold(String::new(), |text, (key, value)| text + &format!("{key:<8} {value}\n"))
-}
-
-/// A text in one line, without what would control the terminal.
-fn printable(text: &str) -> String {
-    let is_sign = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.split(is_sign).collect::<Vec<_>>().join(" ")
 }

@@ -21,7 +21,7 @@ use tenancy_sql::Dialect;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::check::show;
-use super::config::{database, is_postgres, postgres, schema};
+use super::config::{block_on, database, is_postgres, postgres, schema};
 use super::migrate_report::{Report, compared, text};
 use super::tenants;
 
@@ -89,9 +89,7 @@ pub(crate) struct RunOptions {
 }
 
 pub(crate) fn run(command: &MigrateCommand) -> Result<ExitCode, String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(async {
+    block_on(async {
         let (places, run) = match command {
             MigrateCommand::Run(run) => (&run.places, Some(run)),
             MigrateCommand::Status(places) => (places, None),

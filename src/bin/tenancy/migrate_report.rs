@@ -130,7 +130,13 @@ fn counted(places: usize) -> String {
 /// The text of an error and of its cause, in one line.
 pub(crate) fn text(error: &Error) -> String {
     let text = error.cause().map_or_else(|| error.to_string(), |cause| format!("{error} ({cause})"));
-    text.split(char::is_control).collect::<Vec<_>>().join(" ")
+    printable(&text)
+}
+
+/// A text in one line, without what would control the terminal, or show the text in another order.
+pub(crate) fn printable(text: &str) -> String {
+    let is_sign = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.split(is_sign).collect::<Vec<_>>().join(" ")
 }
 
 #[derive(Serialize)]

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use sqlx::postgres::PgPoolOptions;
-use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::{Postgres, Sqlite};
 use tenancy::clock::{Clock, SystemClock};
 use tenancy::placement::Provision;
 use tenancy::plan::{Catalog, Entitlements, Feature, Limit, Plan};
@@ -14,7 +13,7 @@ use tenancy::store::SqlStore;
 use tenancy::tenant::{Tenant, TenantStatus};
 
 use super::check::show;
-use super::config::{is_postgres, plan_catalog};
+use super::config::{block_on, is_postgres, plan_catalog};
 use super::migrate_report::{json, text};
 use super::tenants;
 
@@ -74,17 +73,14 @@ pub(crate) fn run(PlansCommand::Diff(options): &PlansCommand) -> Result<ExitCode
     let (old, new) = (plan_catalog(&options.old)?, plan_catalog(&options.new)?);
     let mut differs = diff_plans(&old, &new, options.json)?;
     if let Some(url) = &options.url {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-        let sum = runtime.block_on(async {
+        let sum = block_on(async {
             let unreachable = |e| format!("the database cannot be reached: {e}");
             if is_postgres(url)? {
-                let pool = PgPoolOptions::new().max_connections(2).connect(url).await.map_err(unreachable)?;
-                diff_tenants(&SqlStore::new(pool), &old, &new, options.json).await
+                let store = tenants::store::<Postgres>(url).await.map_err(unreachable)?;
+                diff_tenants(&store, &old, &new, options.json).await
             } else {
-                let pool =
-                    SqlitePoolOptions::new().max_connections(2).connect(url).await.map_err(unreachable)?;
-                diff_tenants(&SqlStore::new(pool), &old, &new, options.json).await
+                let store = tenants::store::<Sqlite>(url).await.map_err(unreachable)?;
+                diff_tenants(&store, &old, &new, options.json).await
             }
         })?;
         let Summary { unchanged, less, other, without_plan } = &sum;

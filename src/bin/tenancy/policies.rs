@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use sqlx::Connection;
 use tenancy::isolation::{MissingTenant, PolicyPlan, RlsPolicies};
 
-use super::config::{database, postgres, schema};
+use super::config::{block_on, database, postgres, schema};
 use super::place::{self, Where};
 use super::policies_of_places::{self, Output};
 
@@ -102,9 +102,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
         let fails = !plan.is_empty() || !plan.unguarded().is_empty() || plan.tables() == 0;
         Ok(if check && fails { ExitCode::from(1) } else { ExitCode::SUCCESS })
     };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(work)
+    block_on(work)
 }
 
 fn summary(plan: &PolicyPlan, what: &str) -> String {

@@ -18,7 +18,7 @@ use tenancy::store::SqlStore;
 use tenancy::tenant::{PlacementName, Region, Tenant};
 use tenancy_sql::{Dialect, Schema};
 
-use super::config::{database, is_postgres, plan_catalog, schema};
+use super::config::{block_on, database, is_postgres, plan_catalog, schema};
 use super::migrate_report::text;
 use super::recount_report::{Applies, Form, Found, Report};
 use super::recount_rows::{Count, Counted};
@@ -93,9 +93,7 @@ struct Databases {
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(async {
+    block_on(async {
         let databases = &options.databases;
         let config = databases.config.clone().unwrap_or_else(|| PathBuf::from("tenancy.toml"));
         let schema = schema(&config).map_err(|e| format!("{e}; `--config` names the file"))?;
@@ -105,14 +103,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
             (true, true) => {
                 let counted = counted(options, Dialect::Postgres, &schema)?;
                 let db = on_postgres(&url, databases, schema).await?;
-                let pool = PgPoolOptions::new().max_connections(2).connect(&control).await;
-                recount(options, &db, SqlStore::new(pool.map_err(|e| unreachable(&e))?), &counted).await
+                let store = tenants::store(&control).await.map_err(|e| unreachable(&e))?;
+                recount(options, &db, store, &counted).await
             }
             (false, false) => {
                 let counted = counted(options, Dialect::Sqlite, &schema)?;
                 let db = on_sqlite(&url, databases, schema).await?;
-                let pool = SqlitePoolOptions::new().max_connections(2).connect(&control).await;
-                recount(options, &db, SqlStore::new(pool.map_err(|e| unreachable(&e))?), &counted).await
+                let store = tenants::store(&control).await.map_err(|e| unreachable(&e))?;
+                recount(options, &db, store, &counted).await
             }
             _ => Err("`--url` and `--control-url` name different kinds of databases".to_owned()),
         }

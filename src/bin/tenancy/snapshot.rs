@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tenancy_sql::{Dialect, Schema, TenantType, relations};
 
-use super::config::database;
+use super::config::{block_on, database};
 
 /// The prefix of the crate's own tables, which queries cannot use.
 const RESERVED_PREFIX: &str = "tenancy_";
@@ -20,9 +20,8 @@ pub(crate) fn run(url: Option<String>, config: Option<PathBuf>, check: bool) -> 
     let schema = Schema::from_toml(&text).map_err(|e| format!("{}: {e}", config.display()))?;
     let file = config.with_file_name(schema.snapshot_file().unwrap_or("tenancy.snapshot.toml"));
 
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    let found = runtime.block_on(read(&url)).map_err(|e| format!("the database cannot be read: {e}"))?;
+    let unreadable = |e| format!("the database cannot be read: {e}");
+    let found = block_on(async { read(&url).await.map_err(unreadable) })?;
     let written = found.written(&schema);
     // Fail now if the snapshot could not be read later.
     schema.clone().with_snapshot(&written).map_err(|e| e.to_string())?;

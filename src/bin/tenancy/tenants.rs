@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sqlx::pool::PoolOptions;
 use tenancy::placement::Provision;
 use tenancy::store::SqlStore;
 use tenancy::tenant::{Slug, Tenant, TenantId, TenantStatus, TenantStore};
@@ -10,6 +11,11 @@ use super::migrate_report::text;
 
 /// How many tenants are read at once.
 const PAGE: u16 = 200;
+
+/// The list of tenants in the database of this URL.
+pub(crate) async fn store<DB: Provision>(url: &str) -> sqlx::Result<SqlStore<DB>> {
+    PoolOptions::new().max_connections(2).connect(url).await.map(SqlStore::new)
+}
 
 /// The tenant that has this slug or this id, which `option` names.
 pub(crate) async fn find<DB: Provision>(

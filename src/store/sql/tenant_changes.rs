@@ -12,7 +12,7 @@ use crate::context::{Actor, unknown_tenant};
 use crate::database::TxMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
-use crate::tenant::{NewTenant, Slug, Suspension, Tenant, TenantId, checked_text as checked};
+use crate::tenant::{NewTenant, Slug, Suspension, Tenant, TenantId, checked_text};
 
 /// How often a change is repeated when another writer changed the tenant meanwhile.
 const ATTEMPTS: usize = 10;
@@ -107,7 +107,7 @@ impl<DB: Backend> SqlStore<DB> {
     /// As [`Tenant::resume`]; [`ErrorKind::InvalidInput`] without a reason; [`ErrorKind::TenantUnknown`];
     /// [`ErrorKind::StoreUnavailable`].
     pub async fn resume(&self, tenant: &TenantId, reason: &str, actor: &Actor) -> Result<Arc<Tenant>> {
-        let reason = checked("reason", reason.to_owned())?;
+        let reason = checked_text("reason", reason.to_owned())?;
         self.change_tenant(tenant, |tenant| {
             let changed = tenant.resume()?;
             let event = event_of(&changed, actor, "tenant.resume").detail("reason", &reason);
