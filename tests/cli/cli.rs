@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use sqlx::{Connection, Postgres, Sqlite};
+use sqlx::{Connection, Pool, Postgres, Sqlite};
 
-use crate::common::TestBackend;
+use crate::common::{Cleanup, TestBackend};
 use crate::doctor_cases;
 
 pub(crate) fn tenancy(args: &[&str], dir: &Path) -> (i32, String, String) {
@@ -13,6 +13,13 @@ pub(crate) fn tenancy(args: &[&str], dir: &Path) -> (i32, String, String) {
         Command::new(env!("CARGO_BIN_EXE_tenancy")).args(args).current_dir(dir).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+/// A new database, with its URL.
+pub(crate) async fn database<DB: TestBackend>() -> (Pool<DB>, String, Cleanup) {
+    let (url, cleanup) = DB::fresh_url().await;
+    let created = if url.starts_with("sqlite:") { format!("{url}?mode=rwc") } else { url.clone() };
+    (Pool::connect(&created).await.unwrap(), url, cleanup)
 }
 
 pub(crate) fn write(dir: &Path, name: &str, text: &str) {

@@ -14,7 +14,7 @@ use tenancy::tenant::{NewTenant, Placement, Slug, Tenant, TenantId};
 use url::Url;
 use uuid::Uuid;
 
-use crate::cli::{tenancy, write};
+use crate::cli::{database, tenancy, write};
 use crate::common::{Cleanup, TestBackend, admin_url};
 use crate::on_every_database;
 
@@ -134,12 +134,6 @@ struct App<DB: TestPlaces> {
     tenants: Vec<Arc<Tenant>>,
     dir: tempfile::TempDir,
     cleanup: Vec<Cleanup>,
-}
-
-async fn database<DB: TestPlaces>() -> (Pool<DB>, String, Cleanup) {
-    let (url, cleanup) = DB::fresh_url().await;
-    let created = if url.starts_with("sqlite:") { format!("{url}?mode=rwc") } else { url.clone() };
-    (Pool::connect(&created).await.unwrap(), url, cleanup)
 }
 
 impl<DB: TestPlaces> App<DB> {

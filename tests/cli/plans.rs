@@ -1,25 +1,26 @@
 //! `tenancy plans diff` names what a new catalog changes for each plan and each tenant.
 
 use serde_json::Value;
-use sqlx::Pool;
 use tenancy::context::Actor;
 use tenancy::placement::Provision;
 use tenancy::plan::{Catalog, NewOverride};
 use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, TenantStore};
 
-use crate::cli::{tenancy, write};
+use crate::cli::{database, tenancy, write};
 use crate::common::TestBackend;
 use crate::on_every_database;
 
-const OLD: &str = r#"
-version = 1
+const FEATURES: &str = r#"
 [features]
 sso      = { kind = "flag" }
 seats    = { kind = "gauge" }
 calls    = { kind = "quota", period = "month" }
 requests = { kind = "rate" }
 support  = { kind = "config" }
+"#;
+
+const OLD: &str = r#"
 [plans.free]
 features = { sso = false, seats = 3, calls = 100, requests = { limit = 10, seconds = 1 }, support = "mail" }
 [plans.pro]
@@ -30,13 +31,6 @@ features = { sso = true, seats = 9, calls = 1000, requests = { limit = 10, secon
 
 /// The free plan gets more calls, the pro plan loses a seat, other rules and a text, and the legacy plan ends.
 const NEW: &str = r#"
-version = 2
-[features]
-sso      = { kind = "flag" }
-seats    = { kind = "gauge" }
-calls    = { kind = "quota", period = "month" }
-requests = { kind = "rate" }
-support  = { kind = "config" }
 [plans.free]
 features = { sso = false, seats = 3, calls = 200, requests = { limit = 10, seconds = 1 }, support = "mail" }
 [plans.pro]
@@ -56,19 +50,19 @@ plan pro
 ";
 
 async fn each_tenant_is_compared_with_what_it_has<DB: TestBackend + Provision>() {
-    let (url, _cleanup) = DB::fresh_url().await;
-    let created = format!("{url}{}", if url.starts_with("sqlite:") { "?mode=rwc" } else { "" });
-    let store = SqlStore::new(Pool::<DB>::connect(&created).await.unwrap());
+    let (pool, url, _cleanup) = database::<DB>().await;
+    let store = SqlStore::new(pool);
     store.migrate().await.unwrap();
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), "old.toml", OLD);
-    write(dir.path(), "new.toml", NEW);
+    let [old, new] = [(1, OLD), (2, NEW)].map(|(n, plans)| format!("version = {n}{FEATURES}{plans}"));
+    write(dir.path(), "old.toml", &old);
+    write(dir.path(), "new.toml", &new);
     let mut ids = Vec::new();
     for (slug, plan) in [("acme", "pro"), ("globex", "free"), ("initech", "legacy"), ("hooli", "free")] {
         ids.push(store.insert(NewTenant::active(slug, plan).unwrap()).await.unwrap().id().clone());
     }
     // What was agreed with a tenant is not taken away by a catalog.
-    let old = Catalog::from_toml(OLD).unwrap();
+    let old = Catalog::from_toml(&old).unwrap();
     let agreed = NewOverride::set("calls", 500.into(), "contract 17");
     store.add_override(&old, &ids[3], agreed, &Actor::user("ada")).await.unwrap();
 

@@ -21,7 +21,7 @@ use tenancy::tenant::{NewTenant, Placement, PlacementName, Region, Slug, Tenant,
 use tenancy::{TenantContext, TenantDb, TenantScoped};
 use uuid::Uuid;
 
-use crate::cli::{tenancy, write};
+use crate::cli::{database, tenancy, write};
 use crate::common::{CATALOG, Cleanup, TestBackend, admin_url};
 use crate::on_every_database;
 
@@ -169,10 +169,7 @@ struct World<DB: Shop> {
 
 impl<DB: Shop> World<DB> {
     async fn new(roles: bool) -> Self {
-        let (control_url, database) = DB::fresh_url().await;
-        let created =
-            format!("{control_url}{}", if control_url.starts_with("sqlite:") { "?mode=rwc" } else { "" });
-        let pool = Pool::<DB>::connect(&created).await.unwrap();
+        let (pool, control_url, database) = database::<DB>().await;
         let dir = tempfile::tempdir().unwrap();
         let files = dir.path().join("files");
         std::fs::create_dir(&files).unwrap();

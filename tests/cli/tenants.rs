@@ -13,7 +13,7 @@ use tenancy::scope::StoredEvent;
 use tenancy::store::SqlStore;
 use tenancy::tenant::{Slug, Tenant, TenantStatus, TenantStore};
 
-use crate::cli::{tenancy, write};
+use crate::cli::{database, tenancy, write};
 use crate::common::{CATALOG, Cleanup, TestBackend};
 use crate::on_every_database;
 
@@ -27,9 +27,7 @@ struct World<DB: TestBackend> {
 
 impl<DB: TestBackend + Provision> World<DB> {
     async fn new() -> Self {
-        let (url, cleanup) = DB::fresh_url().await;
-        let created = format!("{url}{}", if url.starts_with("sqlite:") { "?mode=rwc" } else { "" });
-        let pool = Pool::<DB>::connect(&created).await.unwrap();
+        let (pool, url, cleanup) = database::<DB>().await;
         let store = Arc::new(SqlStore::new(pool.clone()));
         store.migrate().await.unwrap();
         let dir = tempfile::tempdir().unwrap();

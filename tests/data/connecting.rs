@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::Postgres;
 use sqlx::pool::PoolOptions;
-use sqlx::{Connection, Pool, Postgres, Sqlite};
 use tenancy::scope::row::SupportsRow;
 use tenancy::scope::{Schema, TenantDbBuilder, TenantExecutor};
 use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
@@ -11,35 +11,15 @@ use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 use crate::common::{Fixture, Order, TestBackend};
 use crate::log::Log;
 
-type ConnectOptions<DB> = <<DB as sqlx::Database>::Connection as Connection>::Options;
-
-trait Connects: TestBackend + SupportsRow<Order> {
-    fn with(options: PoolOptions<Self>, connect: ConnectOptions<Self>) -> TenantDbBuilder<Self>;
-}
-
-impl Connects for Sqlite {
-    fn with(options: PoolOptions<Self>, connect: ConnectOptions<Self>) -> TenantDbBuilder<Self> {
-        TenantDb::sqlite_with(options, connect)
-    }
-}
-
-impl Connects for Postgres {
-    fn with(options: PoolOptions<Self>, connect: ConnectOptions<Self>) -> TenantDbBuilder<Self> {
-        TenantDb::postgres_with(options, connect)
-    }
-}
-
-async fn insert<DB: Connects>(scope: impl TenantExecutor<Database = DB>) -> tenancy::Result<()> {
+async fn insert<DB: TestBackend + SupportsRow<Order>>(
+    scope: impl TenantExecutor<Database = DB>,
+) -> tenancy::Result<()> {
     Order::insert(scope, &Order::new(1)).await
 }
 
-fn connect<DB: Connects>(pool: &Pool<DB>) -> ConnectOptions<DB> {
-    (*pool.connect_options()).clone()
-}
-
-async fn options_are_used_instead_of_a_url<DB: Connects>() {
+async fn options_are_used_instead_of_a_url<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
-    let db = DB::with(PoolOptions::new().max_connections(2), connect(&fixture.pool)).build().await.unwrap();
+    let db = DB::beside(&fixture.pool, 2).build().await.unwrap();
     insert(&db.scope(&fixture.acme)).await.unwrap();
     let count = async |ctx: &TenantContext| Order::count(&fixture.db.scope(ctx)).await.unwrap();
     assert_eq!((count(&fixture.acme).await, count(&fixture.globex).await), (1, 0));
@@ -47,7 +27,7 @@ async fn options_are_used_instead_of_a_url<DB: Connects>() {
 }
 
 /// This package has a `tenancy.toml`, and cargo says where.
-async fn a_file_that_was_forgotten_is_named<DB: Connects>() {
+async fn a_file_that_was_forgotten_is_named<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
     let build = async |schema: Option<Schema>| {
         let log = Log::default();
@@ -58,7 +38,7 @@ async fn a_file_that_was_forgotten_is_named<DB: Connects>() {
             .with_writer(move || writer.clone())
             .finish();
         let _guard = tracing::subscriber::set_default(subscriber);
-        let db = DB::with(PoolOptions::new().max_connections(2), connect(&fixture.pool));
+        let db = DB::beside(&fixture.pool, 2);
         let db = schema.into_iter().fold(db, TenantDbBuilder::schema).build().await.unwrap();
         db.close().await;
         log.text()
@@ -70,9 +50,9 @@ async fn a_file_that_was_forgotten_is_named<DB: Connects>() {
 }
 
 /// What is in work ends first, and nothing new begins.
-async fn closing_waits_for_what_is_in_use<DB: Connects>() {
+async fn closing_waits_for_what_is_in_use<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = Fixture::<DB>::new().await;
-    let db = DB::with(PoolOptions::new().max_connections(2), connect(&fixture.pool)).build().await.unwrap();
+    let db = DB::beside(&fixture.pool, 2).build().await.unwrap();
     let mut tx = db.begin(&fixture.acme).await.unwrap();
     insert(&mut tx).await.unwrap();
     let closing = tokio::spawn({
@@ -97,7 +77,7 @@ async fn closing_waits_for_what_is_in_use<DB: Connects>() {
 }
 
 /// A fixture's `TenantDb` has the pools of both tenants' databases.
-async fn the_databases_of_tenants_are_closed_too<DB: Connects>() {
+async fn the_databases_of_tenants_are_closed_too<DB: TestBackend + SupportsRow<Order>>() {
     let fixture = crate::common::placed(crate::common::Placing::Database, Fixture::<DB>::new()).await;
     for ctx in [&fixture.acme, &fixture.globex] {
         insert(&fixture.db.scope(ctx)).await.unwrap();
@@ -114,7 +94,7 @@ async fn the_databases_of_tenants_are_closed_too<DB: Connects>() {
 #[tokio::test]
 async fn a_wrong_password_is_an_error_at_start() {
     let fixture = Fixture::<Postgres>::new().await;
-    let wrong = connect(&fixture.pool).username("nobody_knows").password("wrong");
+    let wrong = (*fixture.pool.connect_options()).clone().username("nobody_knows").password("wrong");
     let failed = TenantDb::postgres_with(PoolOptions::new(), wrong).build().await.unwrap_err();
     assert!(!failed.to_string().contains("wrong"), "{failed}");
     let invalid = TenantDb::postgres(PoolOptions::new(), "no url").build().await.unwrap_err();

@@ -3,15 +3,15 @@
 use std::io;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Postgres};
+use sqlx::Postgres;
+use sqlx::postgres::PgPoolOptions;
 use tenancy::scope::TenantDb;
 use tenancy::{TenantContext, TenantScoped};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::common::{self, Fixture, Order};
+use crate::common::{Fixture, Order};
 
 /// The port of a link to a server. A part has at most 256 bytes, and takes a millisecond.
 async fn slow_link(host: &str, port: u16) -> u16 {
@@ -44,15 +44,10 @@ async fn parts(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()
 
 /// Two connections over the link.
 async fn far(fixture: &Fixture<Postgres>) -> TenantDb<Postgres> {
-    let name: String =
-        sqlx::query_scalar("SELECT current_database()").fetch_one(&fixture.pool).await.unwrap();
-    let server: PgConnectOptions = common::postgres_url().parse().unwrap();
-    let port = slow_link(server.get_host(), server.get_port()).await;
-    let options = server.database(&name).host("127.0.0.1").port(port);
-    TenantDb::postgres(PgPoolOptions::new().max_connections(2), options.to_url_lossy().to_string())
-        .build()
-        .await
-        .unwrap()
+    let near = (*fixture.pool.connect_options()).clone();
+    let port = slow_link(near.get_host(), near.get_port()).await;
+    let far = near.host("127.0.0.1").port(port);
+    TenantDb::postgres_with(PgPoolOptions::new().max_connections(2), far).build().await.unwrap()
 }
 
 /// An order whose message has many parts.

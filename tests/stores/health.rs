@@ -2,38 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::pool::PoolOptions;
+use sqlx::Postgres;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Postgres, Sqlite};
 use tenancy::TenantDb;
-use tenancy::scope::TenantDbBuilder;
 
 use crate::common::{self, Fixture, TestBackend};
 use crate::proxy::Proxy;
 
 const WAIT: Duration = Duration::from_millis(200);
 
-trait Asked: TestBackend {
-    fn over(fixture: &Fixture<Self>, connections: u32) -> TenantDbBuilder<Self>;
-}
-
-impl Asked for Sqlite {
-    fn over(fixture: &Fixture<Self>, connections: u32) -> TenantDbBuilder<Self> {
-        let options = (*fixture.pool.connect_options()).clone();
-        TenantDb::sqlite_with(PoolOptions::new().max_connections(connections), options)
-    }
-}
-
-impl Asked for Postgres {
-    fn over(fixture: &Fixture<Self>, connections: u32) -> TenantDbBuilder<Self> {
-        let options = (*fixture.pool.connect_options()).clone();
-        TenantDb::postgres_with(PoolOptions::new().max_connections(connections), options)
-    }
-}
-
-async fn connections_are_counted_while_tenants_use_them<DB: Asked>() {
+async fn connections_are_counted_while_tenants_use_them<DB: TestBackend>() {
     let fixture = Fixture::<DB>::new().await;
-    let db = DB::over(&fixture, 2).build().await.unwrap();
+    let db = DB::beside(&fixture.pool, 2).build().await.unwrap();
     let health = async || db.health(Duration::from_secs(30)).await;
     // A connection is returned a moment after its last user.
     let in_use = async |wanted| {
@@ -53,7 +33,7 @@ async fn connections_are_counted_while_tenants_use_them<DB: Asked>() {
     assert!(found.answered_in_ms.is_some() && found.shared.open >= 1, "{found:?}");
     one.rollback().await.unwrap();
     in_use(0).await;
-    let small = DB::over(&fixture, 1).build().await.unwrap();
+    let small = DB::beside(&fixture.pool, 1).build().await.unwrap();
     for ctx in [&fixture.acme, &fixture.globex] {
         let only = small.begin(ctx).await.unwrap();
         let full = small.health(WAIT).await;
