@@ -16,6 +16,8 @@ pub mod guide;
 pub mod isolation;
 #[cfg(feature = "namespace")]
 pub mod namespace;
+#[cfg(all(feature = "operations", any(feature = "sqlite", feature = "postgres")))]
+pub mod operations;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod placement;
 pub mod plan;
@@ -24,7 +26,13 @@ pub mod quota;
 pub mod resolve;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod scope;
-#[cfg(any(feature = "jobs", feature = "login", feature = "signed-header", feature = "stripe"))]
+#[cfg(any(
+    feature = "jobs",
+    feature = "login",
+    feature = "signed-header",
+    feature = "stripe",
+    all(feature = "operations", any(feature = "sqlite", feature = "postgres"))
+))]
 mod signed;
 pub mod store;
 pub mod tenant;

@@ -62,8 +62,10 @@ pub use self::limits::ConnectionLimits;
 #[cfg(feature = "dynamic")]
 pub(crate) use self::native::{ItemStream, StreamItem, first_row};
 pub(crate) use self::own_tables::OwnTables;
+#[cfg(any(feature = "postgres", feature = "operations"))]
+pub(crate) use self::own_tables::own_grants;
 #[cfg(feature = "postgres")]
-pub(crate) use self::own_tables::{CONTROL_PLANE, OWN_GRANTS, own_grants};
+pub(crate) use self::own_tables::{CONTROL_PLANE, OWN_GRANTS};
 #[cfg(all(feature = "cache", feature = "postgres"))]
 pub(crate) use self::postgres::{NOTIFY, NOTIFY_CHANNEL};
 pub use self::registry::{DatabaseConfig, DatabaseRegistry};

@@ -24,7 +24,7 @@ pub(crate) fn own_grants(table: &str) -> Option<&'static [&'static str]> {
 }
 
 /// The tables that belong to the operator, not to tenants.
-pub(crate) const CONTROL_PLANE: [&str; 20] = [
+pub(crate) const CONTROL_PLANE: [&str; 21] = [
     "tenancy_tenants",
     "tenancy_slugs",
     "tenancy_domains",
@@ -45,6 +45,7 @@ pub(crate) const CONTROL_PLANE: [&str; 20] = [
     "tenancy_provisioning",
     "tenancy_tenant_migrations",
     "tenancy_ready_places",
+    "tenancy_deletions",
 ];
 
 /// The tables of [`OWN_GRANTS`].

@@ -199,6 +199,7 @@ impl Driver for Postgres {
             (8, "quotas", include_str!("../../migrations/postgres/0008_quotas.sql")),
             (9, "gauge resources", include_str!("../../migrations/postgres/0009_gauge_resources.sql")),
             (10, "suspensions", include_str!("../../migrations/postgres/0010_suspensions.sql")),
+            (11, "deletions", include_str!("../../migrations/postgres/0011_deletions.sql")),
         ]
     );
 }

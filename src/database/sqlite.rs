@@ -107,6 +107,7 @@ impl Driver for Sqlite {
             (8, "quotas", include_str!("../../migrations/sqlite/0008_quotas.sql")),
             (9, "gauge resources", include_str!("../../migrations/sqlite/0009_gauge_resources.sql")),
             (10, "suspensions", include_str!("../../migrations/sqlite/0010_suspensions.sql")),
+            (11, "deletions", include_str!("../../migrations/sqlite/0011_deletions.sql")),
         ]
     );
 }

@@ -20,7 +20,7 @@
 //! # Ok(()) }
 //! ```
 
-mod catalog;
+pub(crate) mod catalog;
 mod comparison;
 pub mod doctor;
 mod identifier;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use super::catalog::{Column, Policy};
+use super::catalog::{Column, Policy, Relation};
 use super::comparison::{self, Kind, MissingTenant, RAISED, in_one_line};
 use super::identifier::quoted;
 
@@ -71,6 +71,18 @@ impl Planned {
     /// The statement that writes the mark.
     pub(super) fn comment(&self, table: &str) -> String {
         format!("COMMENT ON POLICY {} ON {table} IS '{}';", quoted(self.name), self.mark())
+    }
+}
+
+impl Relation {
+    /// The restrictive policy that can hide rows of the tenant from a role to which policies apply. Policies that compare
+    /// the tenant column hide none.
+    #[cfg(feature = "operations")]
+    pub(crate) fn hiding_policy(&self, column: &Column) -> Option<&str> {
+        let known = comparison::forms(column);
+        let hides =
+            |policy: &&Policy| !policy.permissive && policy.is_for('r') && !policy.compares(&known, 'r');
+        self.policies.iter().filter(|_| self.rls).find(hides).map(|policy| &*policy.name)
     }
 }
 

@@ -20,7 +20,9 @@
 
 #[cfg(feature = "sqlite")]
 pub use crate::database::SqliteFiles;
-mod applied;
+pub(crate) mod applied;
+#[cfg(feature = "operations")]
+mod closed;
 mod migration_error;
 mod migrations;
 #[cfg(feature = "postgres")]

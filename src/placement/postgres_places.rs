@@ -74,6 +74,33 @@ impl PostgresPlaces {
         }
     }
 
+    /// Connects to a place, without a lock.
+    #[cfg(feature = "operations")]
+    pub(crate) async fn connect_to(&self, placement: &Placement) -> Result<PgConnection> {
+        let mut conn = connect(&self.options(placement)).await.map_err(|error| missing(error, placement))?;
+        Postgres::back_to_place(&mut conn, placement).await?;
+        Ok(conn)
+    }
+
+    /// Removes a schema or a database, and its role.
+    #[cfg(feature = "operations")]
+    pub(crate) async fn drop_place(&self, placement: &Placement) -> Result<()> {
+        let (drop, name) = match placement {
+            Placement::Shared => return Ok(()),
+            Placement::Schema { name } => (format!("DROP SCHEMA IF EXISTS \"{name}\" CASCADE"), name),
+            Placement::Database { name } => {
+                (format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"), name)
+            }
+        };
+        let mut conn = connect(&self.owner).await?;
+        run(&mut conn, drop).await.map_err(|e| database_error(&e))?;
+        if self.role_per_tenant {
+            own_table_grants::revoke(&mut conn, name.as_str()).await?;
+        }
+        let _ = conn.close().await;
+        Ok(())
+    }
+
     fn options(&self, placement: &Placement) -> PgConnectOptions {
         match placement {
             Placement::Database { name } => self.owner.clone().database(name.as_str()),
@@ -151,13 +178,8 @@ impl Provision for Postgres {
             worker.conn = None;
         }
         if worker.conn.is_none() {
-            let conn = connect(&places.options(placement)).await.map_err(|error| match error.kind() {
-                ErrorKind::Database if database.is_some() => {
-                    Error::new(ErrorKind::PlacementMissing, "the database of this tenant does not exist")
-                        .with_source(error)
-                }
-                _ => error,
-            })?;
+            let conn = connect(&places.options(placement)).await;
+            let conn = conn.map_err(|error| missing(error, placement))?;
             (worker.conn, worker.database, worker.visits) = (Some(conn), database, 0);
         }
         worker.visits += 1;
@@ -323,6 +345,17 @@ async fn enter(conn: &mut PgConnection, placement: &Placement, key: &str) -> sql
         sqlx_core::rt::sleep(NEXT_ATTEMPT).await;
     }
     Ok(Entered::Locked)
+}
+
+/// The error of a database that cannot be entered, because it does not exist.
+fn missing(error: Error, placement: &Placement) -> Error {
+    match (error.kind(), placement) {
+        (ErrorKind::Database, Placement::Database { .. }) => {
+            Error::new(ErrorKind::PlacementMissing, "the database of this tenant does not exist")
+                .with_source(error)
+        }
+        _ => error,
+    }
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {

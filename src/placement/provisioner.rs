@@ -11,7 +11,7 @@ use tenancy_sql::Schema;
 use super::applied::list;
 use super::migration_error::migration_error;
 use super::places::{Provision, Worker, taken};
-use super::steps::{BEGUN, Step, Unfinished, open};
+use super::steps::{BEGUN, Step, Unfinished, check_import, open};
 use crate::context::{Actor, TenantDirectory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::scope::{TenantDb, Tx, default_schema};
@@ -82,11 +82,11 @@ pub trait Seed<DB: Provision>: Send + Sync {
 /// # Ok(()) }
 /// ```
 pub struct Provisioner<DB: Provision> {
-    pub(super) store: SqlStore<DB>,
-    tenants: Arc<dyn TenantStore>,
-    pub(super) places: Arc<DB::Places>,
-    pub(super) migrator: Arc<Migrator>,
-    schema: Schema,
+    pub(crate) store: SqlStore<DB>,
+    pub(crate) tenants: Arc<dyn TenantStore>,
+    pub(crate) places: Arc<DB::Places>,
+    pub(crate) migrator: Arc<Migrator>,
+    pub(crate) schema: Schema,
     template: Option<PlacementName>,
     seed: Option<Arc<SeedStep<DB>>>,
 }
@@ -161,7 +161,7 @@ impl<DB: Provision> Provisioner<DB> {
     pub async fn create(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = tenant.status(TenantStatus::Provisioning);
         let tenant = self.store.insert_in_ready_place(tenant, Step::Create.name()).await?;
-        self.run(tenant).await
+        self.run(tenant, Step::Open).await
     }
 
     /// Goes on with a tenant whose provisioning was interrupted or failed. Steps that are done are not repeated.
@@ -170,7 +170,10 @@ impl<DB: Provision> Provisioner<DB> {
     /// [`ErrorKind::TenantUnknown`]; otherwise as [`create`](Self::create).
     pub async fn resume(&self, id: &TenantId) -> Result<Arc<Tenant>> {
         match self.store.by_id(id).await? {
-            Some(tenant) if tenant.status() == TenantStatus::Provisioning => self.run(tenant).await,
+            Some(tenant) if tenant.status() == TenantStatus::Provisioning => {
+                check_import(&self.store.steps(id).await?)?;
+                self.run(tenant, Step::Open).await
+            }
             Some(tenant) => Ok(tenant),
             None => Err(Error::new(ErrorKind::TenantUnknown, "no such tenant")),
         }
@@ -277,7 +280,8 @@ impl<DB: Provision> Provisioner<DB> {
         Ok(steps)
     }
 
-    async fn run(&self, mut tenant: Arc<Tenant>) -> Result<Arc<Tenant>> {
+    /// Runs the steps up to this one.
+    pub(super) async fn run(&self, mut tenant: Arc<Tenant>, last: Step) -> Result<Arc<Tenant>> {
         let steps = self.begin(&tenant).await?;
         // An older program may have migrated the place.
         let current = self.is_recorded(&tenant.id().to_string()).await?;
@@ -301,6 +305,9 @@ impl<DB: Provision> Provisioner<DB> {
                 }
             }
             self.store.record_step(tenant.id(), step.name(), None).await?;
+            if step == last {
+                break;
+            }
         }
         Ok(tenant)
     }
@@ -386,7 +393,7 @@ impl<DB: Provision> Provisioner<DB> {
     }
 
     /// The versions of the application's migrations.
-    pub(super) fn versions(&self) -> impl Iterator<Item = i64> {
+    pub(crate) fn versions(&self) -> impl Iterator<Item = i64> {
         self.migrator.iter().filter(|one| !one.migration_type.is_down_migration()).map(|one| one.version)
     }
 }

@@ -38,6 +38,31 @@ impl SqlitePlaces {
     pub fn shared_tables(self, options: SqliteConnectOptions) -> Self {
         Self { shared: Some(options), ..self }
     }
+
+    /// Connects to a file, without a lock.
+    #[cfg(feature = "operations")]
+    pub(crate) async fn connect_to(&self, placement: &Placement) -> Result<SqliteConnection> {
+        let options = match placement {
+            Placement::Shared => self.shared_options()?,
+            Placement::Database { name } if self.files.exists(name)? => self.files.connect_options(name),
+            Placement::Database { .. } => return Err(missing_file()),
+            Placement::Schema { .. } => return Err(no_schemas()),
+        };
+        options.connect().await.map_err(|e| database_error(&e))
+    }
+
+    /// The files of tenants.
+    #[cfg(feature = "operations")]
+    pub(crate) fn files(&self) -> &SqliteFiles {
+        &self.files
+    }
+
+    fn shared_options(&self) -> Result<SqliteConnectOptions> {
+        self.shared.clone().ok_or_else(|| {
+            let text = "name the shared tables: `SqlitePlaces::shared_tables`";
+            Error::new(ErrorKind::Misconfigured, text)
+        })
+    }
 }
 
 impl Provision for Sqlite {
@@ -77,20 +102,14 @@ impl Provision for Sqlite {
     async fn enter(places: &SqlitePlaces, worker: &mut Worker<Self>, placement: &Placement) -> Result<()> {
         let options = match placement {
             Placement::Shared => {
-                let shared = places.shared.clone().ok_or_else(|| {
-                    let text = "name the shared tables: `SqlitePlaces::shared_tables`";
-                    Error::new(ErrorKind::Misconfigured, text)
-                })?;
+                let shared = places.shared_options()?;
                 worker.lock_file = lock_shared(shared.get_filename()).await?;
                 shared
             }
             Placement::Database { name } => {
                 let path = places.files.path(name);
                 if !places.files.exists(name)? {
-                    return Err(Error::new(
-                        ErrorKind::PlacementMissing,
-                        "the file of this tenant does not exist",
-                    ));
+                    return Err(missing_file());
                 }
                 worker.lock_file = Some(lock(&path.with_extension("lock")).await?);
                 places.files.connect_options(name)
@@ -185,6 +204,10 @@ fn try_lock(path: &Path) -> Result<Option<File>> {
 fn unwritable(error: &std::io::Error) -> Error {
     Error::new(ErrorKind::StoreUnavailable, "a file of a tenant cannot be written")
         .with_source(error.to_string())
+}
+
+fn missing_file() -> Error {
+    Error::new(ErrorKind::PlacementMissing, "the file of this tenant does not exist")
 }
 
 fn no_schemas() -> Error {

@@ -1,13 +1,17 @@
 //! The steps of provisioning, as they are recorded, the last of them, and [`Unfinished`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::context::unknown_tenant;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::{Tenant, TenantStatus, TenantStore};
 
 /// Recorded for [`Step::Create`] before the place exists. Whatever is there later, this deployment created.
 pub(super) const BEGUN: &str = "it was interrupted";
+
+/// The step of a tenant that is created from a bundle. It is opened after its rows are written.
+pub(super) const IMPORT: &str = "import";
 
 /// A step of provisioning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,4 +58,15 @@ pub(super) async fn open(tenants: &dyn TenantStore, tenant: &Tenant) -> Result<A
         return tenants.update(&now.with_status(TenantStatus::Active)?).await;
     }
     Ok(now)
+}
+
+/// Refuses a tenant whose rows were not all written: its import was interrupted.
+pub(super) fn check_import(steps: &BTreeMap<String, Option<String>>) -> Result<()> {
+    match steps.get(IMPORT) {
+        Some(Some(_)) => Err(Error::new(
+            ErrorKind::Conflict,
+            "the import of this tenant was interrupted, so it has no rows; delete the tenant, and import the bundle again",
+        )),
+        _ => Ok(()),
+    }
 }

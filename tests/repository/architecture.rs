@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::files;
 
 /// Each module may use the modules above it, and no other.
-const MAP: [&str; 19] = [
+const MAP: [&str; 20] = [
     "clock",
     "error",
     "signed",
@@ -24,6 +24,7 @@ const MAP: [&str; 19] = [
     "billing",
     "store",
     "placement",
+    "operations",
     "web",
     "testing",
     "bin",

@@ -12,8 +12,10 @@ mod server;
 #[path = "../fixture/suites.rs"]
 mod suites;
 
+mod bundles;
 mod cached;
 mod concurrency;
+mod deletions;
 mod health;
 mod invalidation;
 mod invalidation_processes;
@@ -21,6 +23,7 @@ mod lease_rules;
 mod leases;
 mod meters;
 mod node;
+mod operations_fixture;
 mod place_crash;
 mod place_fixture;
 mod place_migrations;

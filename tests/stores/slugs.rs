@@ -214,6 +214,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/sqlite/0008_quotas.sql"),
             include_str!("../../migrations/sqlite/0009_gauge_resources.sql"),
             include_str!("../../migrations/sqlite/0010_suspensions.sql"),
+            include_str!("../../migrations/sqlite/0011_deletions.sql"),
         ],
     )
     .await;
@@ -229,6 +230,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/postgres/0008_quotas.sql"),
             include_str!("../../migrations/postgres/0009_gauge_resources.sql"),
             include_str!("../../migrations/postgres/0010_suspensions.sql"),
+            include_str!("../../migrations/postgres/0011_deletions.sql"),
         ],
     )
     .await;

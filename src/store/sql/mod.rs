@@ -18,6 +18,8 @@ mod outbox;
 mod overrides;
 mod places;
 mod query;
+#[cfg(feature = "operations")]
+mod removal;
 mod tenant_changes;
 mod tenants;
 #[cfg(feature = "stripe")]

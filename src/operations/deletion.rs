@@ -1,0 +1,359 @@
+//! [`Deletion`]: deletes a tenant with all of its data. `deletion_plan.rs` has the plan, `deletion_hook.rs` the hooks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::deletion_hook::DeletionHook;
+use super::deletion_plan::{DeletionPlan, check_holds, plan_of};
+use super::receipt::DeletionReceipt;
+use super::statement::{count, delete_all, delete_some, unlink};
+use super::table::DataTable;
+use super::tenant_data::TenantData;
+use crate::context::{Actor, unknown_tenant};
+use crate::database::database_error;
+use crate::error::{Error, ErrorKind, Result};
+use crate::placement::Provisioner;
+use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+
+/// How often the leaves of a table that refers to itself are deleted, before all rows are deleted by one statement.
+const PASSES: u32 = 1000;
+
+/// Deletes a tenant with all of its data. [`Provisioner::deletion`] creates it.
+///
+/// What is deleted is read from the catalogue of the database: every table with the tenant column, in the order of the
+/// foreign keys. A schema, a database or a file of the tenant's own is dropped as a whole. The slug and the domains stay
+/// reserved for their cool-downs, so that nobody takes over links to the tenant.
+///
+/// Suspend or deactivate the tenant before, and wait until the caches of all processes have expired: the rows of a request
+/// that still runs would be left. A deletion that was interrupted is repeated, and goes on.
+///
+/// ```
+/// use tenancy::context::Actor;
+/// use tenancy::operations::{ReceiptKeys, TenantData};
+/// use tenancy::placement::Provisioner;
+/// use tenancy::tenant::Tenant;
+///
+/// async fn delete<DB: TenantData>(
+///     provisioner: &Provisioner<DB>,
+///     keys: &ReceiptKeys,
+///     acme: &Tenant,
+/// ) -> tenancy::Result<String> {
+///     let deletion = provisioner.deletion(acme.id(), &Actor::user("ada")).hold("invoices", "kept for 10 years");
+///     println!("{}", deletion.plan().await?); // changes nothing
+///     let receipt = deletion.run(acme.slug()).await?;
+///     Ok(keys.sign(&receipt))
+/// }
+/// ```
+#[must_use = "call `plan` or `run`"]
+pub struct Deletion<DB: TenantData> {
+    pub(super) provisioner: Provisioner<DB>,
+    pub(super) tenant: TenantId,
+    actor: Actor,
+    pub(super) holds: BTreeMap<String, String>,
+    hooks: Vec<Arc<dyn DeletionHook<DB>>>,
+    batch: u32,
+}
+
+impl<DB: TenantData> fmt::Debug for Deletion<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deletion")
+            .field("tenant", &self.tenant)
+            .field("holds", &self.holds)
+            .field("hooks", &self.hook_names())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<DB: TenantData> Provisioner<DB> {
+    /// Deletes a tenant with all of its data. Nothing happens before [`Deletion::run`].
+    pub fn deletion(&self, tenant: &TenantId, actor: &Actor) -> Deletion<DB> {
+        Deletion {
+            provisioner: self.clone(),
+            tenant: tenant.clone(),
+            actor: actor.clone(),
+            holds: BTreeMap::new(),
+            hooks: Vec::new(),
+            batch: 1000,
+        }
+    }
+}
+
+impl<DB: TenantData> Deletion<DB> {
+    /// Keeps the rows of a table, because a law requires them. The reason is part of the receipt.
+    ///
+    /// A schema or a database with such a table is not dropped.
+    pub fn hold(mut self, table: impl Into<String>, reason: impl Into<String>) -> Self {
+        self.holds.insert(table.into(), reason.into());
+        self
+    }
+
+    /// Adds a hook. Hooks run in the order in which they were added, before any row is deleted.
+    pub fn hook(mut self, hook: impl DeletionHook<DB> + 'static) -> Self {
+        self.hooks.push(Arc::new(hook));
+        self
+    }
+
+    /// Sets how many rows one transaction deletes. The default is 1000.
+    pub fn batch(self, rows: u32) -> Self {
+        Self { batch: rows.max(1), ..self }
+    }
+
+    /// What would be deleted. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::Misconfigured`] if a hold names no table, or a table that refers to one
+    /// whose rows are deleted; [`ErrorKind::StoreUnavailable`].
+    pub async fn plan(&self) -> Result<DeletionPlan> {
+        let tenant = self.provisioner.store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
+        plan_of(self, &tenant).await
+    }
+
+    /// Deletes the tenant, whose slug confirms that it is the right one.
+    ///
+    /// The tables are not locked: each transaction deletes one batch of rows. At the end no table has a row of the tenant,
+    /// except for those on hold.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::InvalidInput`] if the slug is not the tenant's;
+    /// [`ErrorKind::IllegalTransition`] if the tenant is open: suspend or deactivate it first; as [`plan`](Self::plan), and
+    /// what a hook returns. Repeat the deletion after an error.
+    pub async fn run(&self, confirm: &Slug) -> Result<DeletionReceipt> {
+        let store = &self.provisioner.store;
+        let Some(tenant) = store.by_id(&self.tenant).await? else {
+            return self.ended(confirm).await;
+        };
+        if tenant.slug() != confirm {
+            return Err(wrong_slug());
+        }
+        // A mistake in the holds is found before anything changes.
+        plan_of(self, &tenant).await?;
+        let tenant = if tenant.status() == TenantStatus::Deleting {
+            tenant
+        } else {
+            let tenant = store.set_deleting(tenant.id(), &self.actor).await?;
+            self.provisioner.tenants.committed(&tenant).await;
+            tenant
+        };
+        let mut receipt = match store.deletion(tenant.id()).await? {
+            Some((record, _)) => stored(&record)?,
+            None => self.begin(&tenant, &plan_of(self, &tenant).await?),
+        };
+        receipt.holds.clone_from(&self.holds);
+        self.record(&receipt).await?;
+        let exists = DB::connect_to(&self.provisioner.places, tenant.placement()).await;
+        match exists {
+            Ok(conn) => self.delete_data(conn, &tenant, &mut receipt).await?,
+            // An earlier run has dropped the place.
+            Err(error) if error.kind() == ErrorKind::PlacementMissing => {}
+            Err(error) => return Err(error),
+        }
+        let beside = self.delete_beside(&tenant, &mut receipt).await?;
+        receipt.ended_us = store.now_us();
+        let receipt = store
+            .remove_tenant(tenant.id(), !beside, |removed| {
+                for (table, rows) in removed {
+                    *receipt.tables.entry((*table).to_owned()).or_default() += rows;
+                }
+                let record = receipt.text();
+                (receipt, Some(record))
+            })
+            .await?;
+        Ok(receipt)
+    }
+
+    pub(super) fn hook_names(&self) -> Vec<String> {
+        self.hooks.iter().map(|hook| hook.name().to_owned()).collect()
+    }
+
+    /// The receipt of a deletion that has ended.
+    async fn ended(&self, confirm: &Slug) -> Result<DeletionReceipt> {
+        match self.provisioner.store.deletion(&self.tenant).await? {
+            Some((record, true)) => {
+                let receipt = stored(&record)?;
+                if receipt.slug == confirm.as_str() { Ok(receipt) } else { Err(wrong_slug()) }
+            }
+            _ => Err(unknown_tenant()),
+        }
+    }
+
+    fn begin(&self, tenant: &Tenant, plan: &DeletionPlan) -> DeletionReceipt {
+        let rows = plan.tables.iter().filter(|table| table.hold.is_none());
+        DeletionReceipt {
+            tenant: tenant.id().to_string(),
+            slug: tenant.slug().to_string(),
+            placement: tenant.placement().clone(),
+            actor: self.actor.to_string(),
+            started_us: self.provisioner.store.now_us(),
+            ended_us: 0,
+            tables: rows.map(|table| (table.name.clone(), table.rows)).collect(),
+            hooks: BTreeMap::new(),
+            holds: BTreeMap::new(),
+        }
+    }
+
+    async fn record(&self, receipt: &DeletionReceipt) -> Result<()> {
+        self.provisioner.store.record_deletion(&self.tenant, &receipt.text()).await
+    }
+
+    async fn delete_data(
+        &self,
+        mut conn: DB::Connection,
+        tenant: &Tenant,
+        receipt: &mut DeletionReceipt,
+    ) -> Result<()> {
+        let placement = tenant.placement();
+        let tables = DB::data_tables(&mut conn, placement, &self.provisioner.schema).await?;
+        check_holds(&tables, &self.holds)?;
+        DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+        for hook in &self.hooks {
+            let done = hook.delete(tenant, &mut conn).await?;
+            *receipt.hooks.entry(hook.name().to_owned()).or_default() += done;
+            self.record(receipt).await?;
+        }
+        let drops = *placement != Placement::Shared && self.holds.is_empty();
+        let is_deleted = |table: &&DataTable| {
+            // The library's own tables of a schema are outside of it.
+            !self.holds.contains_key(&table.name)
+                && (!drops || (table.own && matches!(placement, Placement::Schema { .. })))
+        };
+        // Children before their parents.
+        let deleted: Vec<&DataTable> = tables.iter().rev().filter(is_deleted).collect();
+        for table in &deleted {
+            self.unlink(&mut conn, table, &tables, tenant).await?;
+        }
+        for table in &deleted {
+            self.delete_rows(&mut conn, table, tenant).await?;
+        }
+        for table in &deleted {
+            let left = DB::read_number(&mut conn, count::<DB>(table, tenant.id()))
+                .await
+                .map_err(|e| in_table(table, &e))?;
+            if left > 0 {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "`{}` has {left} rows of the tenant again: something still writes them, or a policy or a trigger keeps \
+                         them; stop it, and repeat the deletion",
+                        table.name
+                    ),
+                ));
+            }
+        }
+        drop(conn);
+        if drops { DB::drop_place(&self.provisioner.places, placement).await } else { Ok(()) }
+    }
+
+    /// Deletes the rows of the library's own tables beside the shared tables, where the control plane writes audit events of
+    /// every tenant. Returns whether the control plane is in that database.
+    async fn delete_beside(&self, tenant: &Tenant, receipt: &mut DeletionReceipt) -> Result<bool> {
+        let mut conn = match DB::connect_to(&self.provisioner.places, &Placement::Shared).await {
+            Err(error) if error.kind() == ErrorKind::Misconfigured => return Ok(false), // It is not named.
+            conn => conn?,
+        };
+        let tables = DB::data_tables(&mut conn, &Placement::Shared, &self.provisioner.schema).await?;
+        DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+        for table in tables.iter().filter(|table| table.own && !self.holds.contains_key(&table.name)) {
+            let deleted = self.delete_rows(&mut conn, table, tenant).await?;
+            // In the shared tables and in a schema they are counted already.
+            if deleted > 0 && matches!(tenant.placement(), Placement::Database { .. }) {
+                *receipt.tables.entry(table.name.clone()).or_default() += deleted;
+                self.record(receipt).await?;
+            }
+        }
+        let record = format!(
+            "SELECT count(*) FROM tenancy_deletions WHERE tenant_id = '{}'",
+            tenant.id().to_string().replace('\'', "''")
+        );
+        // The table is missing in a database of another version, and in one without a control plane.
+        Ok(DB::read_number(&mut conn, record).await.is_ok_and(|records| records > 0))
+    }
+
+    /// Sets keys to null that refer to tables whose rows are deleted before, in a circle of tables.
+    async fn unlink(
+        &self,
+        conn: &mut DB::Connection,
+        table: &DataTable,
+        tables: &[DataTable],
+        tenant: &Tenant,
+    ) -> Result<()> {
+        let at = |name: &str| tables.iter().position(|table| table.name == *name);
+        for link in table.links.iter().filter(|link| !link.required && at(&link.parent) > at(&table.name)) {
+            let nullable =
+                |column: &&str| table.position(column).is_some_and(|at| !table.columns[at].not_null);
+            let columns: Vec<&str> =
+                link.columns.iter().map(|(child, _)| &**child).filter(nullable).collect();
+            if !columns.is_empty() {
+                let sql = unlink::<DB>(table, &columns, tenant.id());
+                DB::run(conn, sql, None).await.map_err(|e| in_table(table, &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_rows(
+        &self,
+        conn: &mut DB::Connection,
+        table: &DataTable,
+        tenant: &Tenant,
+    ) -> Result<u64> {
+        let has_leaves = table.refers_to_itself();
+        let some = delete_some::<DB>(table, tenant.id(), self.batch, has_leaves);
+        let (mut passes, mut deleted) = (0, 0);
+        loop {
+            let rows = self.delete(conn, table, tenant, some.clone()).await?;
+            (passes, deleted) = (passes + 1, deleted + rows);
+            if rows == 0 || (has_leaves && passes > PASSES) {
+                break;
+            }
+        }
+        if has_leaves {
+            // Rows that refer to each other in a circle go together.
+            deleted += self.delete(conn, table, tenant, delete_all::<DB>(table, tenant.id())).await?;
+        }
+        Ok(deleted)
+    }
+
+    /// Runs a statement that deletes, in a transaction of its own.
+    async fn delete(
+        &self,
+        conn: &mut DB::Connection,
+        table: &DataTable,
+        tenant: &Tenant,
+        sql: String,
+    ) -> Result<u64> {
+        let failed = |e: sqlx::Error| in_table(table, &e);
+        DB::run(conn, DB::BEGIN_IMPORT.split("; ").next().unwrap_or_default().to_owned(), None)
+            .await
+            .map_err(failed)?;
+        if let Some(allow) = DB::ALLOW_DELETES.filter(|_| table.own) {
+            DB::run(conn, allow.to_owned(), Some(&tenant.id().to_string())).await.map_err(failed)?;
+        }
+        let deleted = DB::run(conn, sql, None).await.map_err(failed)?;
+        DB::run(conn, "COMMIT".to_owned(), None).await.map_err(failed)?;
+        Ok(deleted)
+    }
+}
+
+fn stored(record: &str) -> Result<DeletionReceipt> {
+    serde_json::from_str(record).map_err(|e| {
+        Error::new(
+            ErrorKind::Database,
+            "the record of a deletion is malformed; was it written by a newer version?",
+        )
+        .with_source(e)
+    })
+}
+
+fn wrong_slug() -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        "the slug that confirms the deletion is not the tenant's; nothing was deleted",
+    )
+}
+
+fn in_table(table: &DataTable, error: &sqlx::Error) -> Error {
+    let error = database_error(error);
+    Error::new(error.kind(), format!("the rows of `{}` cannot be deleted: {error}", table.name))
+        .with_source(error)
+}

@@ -1,0 +1,121 @@
+//! [`DeletionPlan`]: what would be deleted of a tenant, read from the catalogue of its place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::deletion::Deletion;
+use super::statement::count;
+use super::table::DataTable;
+use super::tenant_data::TenantData;
+use crate::database::database_error;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::{Placement, Slug, Tenant, TenantStatus};
+
+/// What would be deleted of a tenant. Its `Display` is a table for people.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DeletionPlan {
+    /// The slug, which confirms the deletion.
+    pub slug: Slug,
+    /// Where the rows are.
+    pub placement: Placement,
+    /// Whether the schema, the database or the file is dropped as a whole.
+    pub drops_place: bool,
+    /// Whether the tenant is still open: it must be suspended or deactivated first.
+    pub is_open: bool,
+    /// The tables with rows of the tenant, in the order in which rows are deleted.
+    pub tables: Vec<PlannedTable>,
+    /// The hooks, in the order in which they run.
+    pub hooks: Vec<String>,
+}
+
+/// A table of a [`DeletionPlan`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PlannedTable {
+    /// The name.
+    pub name: String,
+    /// The number of rows of the tenant.
+    pub rows: u64,
+    /// Why the rows are kept; `None` if they are deleted.
+    pub hold: Option<String>,
+}
+
+impl fmt::Display for DeletionPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}, in the {}", self.slug, self.placement)?;
+        for table in &self.tables {
+            write!(f, "{:<40} {:>12} rows", table.name, table.rows)?;
+            match &table.hold {
+                Some(reason) => writeln!(f, "  kept: {reason}")?,
+                None => writeln!(f)?,
+            }
+        }
+        for hook in &self.hooks {
+            writeln!(f, "hook {hook}")?;
+        }
+        if self.drops_place {
+            writeln!(f, "the {} is dropped", self.placement)?;
+        }
+        if self.is_open {
+            writeln!(f, "the tenant is open: suspend or deactivate it first")?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn plan_of<DB: TenantData>(
+    deletion: &Deletion<DB>,
+    tenant: &Tenant,
+) -> Result<DeletionPlan> {
+    let places = &deletion.provisioner.places;
+    let mut planned = Vec::new();
+    match DB::connect_to(places, tenant.placement()).await {
+        Ok(mut conn) => {
+            let schema = &deletion.provisioner.schema;
+            let tables = DB::data_tables(&mut conn, tenant.placement(), schema).await?;
+            check_holds(&tables, &deletion.holds)?;
+            DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+            for table in tables.iter().rev() {
+                let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;
+                let rows = u64::try_from(rows.map_err(|e| database_error(&e))?).unwrap_or(0);
+                let hold = deletion.holds.get(&table.name).cloned();
+                planned.push(PlannedTable { name: table.name.clone(), rows, hold });
+            }
+        }
+        // An earlier run has dropped the place, or the tenant was never provisioned.
+        Err(error) if error.kind() == ErrorKind::PlacementMissing => {}
+        Err(error) => return Err(error),
+    }
+    Ok(DeletionPlan {
+        slug: tenant.slug().clone(),
+        placement: tenant.placement().clone(),
+        drops_place: *tenant.placement() != Placement::Shared && deletion.holds.is_empty(),
+        is_open: tenant.status() != TenantStatus::Deleting
+            && !tenant.status().can_become(TenantStatus::Deleting),
+        tables: planned,
+        hooks: deletion.hook_names(),
+    })
+}
+
+/// A hold names a table with rows of tenants, and such a table refers to no rows that are deleted.
+pub(super) fn check_holds(tables: &[DataTable], holds: &BTreeMap<String, String>) -> Result<()> {
+    let misconfigured = |text| Err(Error::new(ErrorKind::Misconfigured, text));
+    for (name, reason) in holds {
+        let Some(table) = tables.iter().find(|table| table.name == *name) else {
+            return misconfigured(format!("the hold on `{name}` names no table with rows of tenants"));
+        };
+        if reason.trim().is_empty() {
+            return misconfigured(format!(
+                "the hold on `{name}` has no reason; name the law that requires it"
+            ));
+        }
+        if let Some(link) = table.links.iter().find(|link| !holds.contains_key(&link.parent)) {
+            return misconfigured(format!(
+                "the rows of `{name}` are on hold and refer to rows of `{}`, which would be deleted; put a hold on both",
+                link.parent
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! [`Import`]: creates a tenant from a bundle.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::io::AsyncRead;
+
+use super::bundle::{Head, TableHead, malformed};
+use super::read::{BundleReader, Row};
+use super::rewrite::Rewrite;
+use super::statement::{insert, keep_links, set_links};
+use super::table::DataTable;
+use super::tenant_data::TenantData;
+use crate::database::database_error;
+use crate::error::{Error, ErrorKind, Result};
+use crate::placement::Provisioner;
+use crate::tenant::{NewTenant, Placement, Tenant};
+
+/// How many rows one statement inserts.
+const BATCH: usize = 500;
+
+/// The library's own tables whose rows go to another tenant. Audit events and metered usage stay with theirs.
+const OWN: [&str; 2] = ["tenancy_gauges", "tenancy_gauge_resources"];
+
+/// A tenant that was created from a bundle.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Imported {
+    /// The tenant, which is open.
+    pub tenant: Arc<Tenant>,
+    /// The number of rows, by table.
+    pub rows: Vec<(String, u64)>,
+    /// Whether rows have new ids, because the ids of their table are unique over all tenants.
+    ///
+    /// Only primary keys and declared foreign keys have the new ids. An id in a text, in JSON or in another system is the
+    /// old one.
+    pub new_ids: bool,
+}
+
+impl<DB: TenantData> Provisioner<DB> {
+    /// Creates a tenant with the rows of a bundle, and opens it.
+    ///
+    /// The bundle is of the same kind of database, and its place had the same migrations. Where the primary key of a table
+    /// lacks the tenant column, its ids are unique over all tenants: in the shared tables the rows get new ids, and
+    /// declared foreign keys follow. Gauges are imported; audit events and metered usage stay with the tenant that they
+    /// are of. Seeds do not run.
+    ///
+    /// All rows are written in one transaction. If it fails, the new tenant is removed again.
+    ///
+    /// ```
+    /// use tenancy::operations::TenantData;
+    /// use tenancy::placement::Provisioner;
+    /// use tenancy::tenant::{NewTenant, Slug};
+    ///
+    /// async fn copy<DB: TenantData>(provisioner: &Provisioner<DB>, bundle: &[u8]) -> tenancy::Result<()> {
+    ///     let new = NewTenant::new(Slug::parse("acme-copy")?, "Acme (copy)", "free");
+    ///     let imported = provisioner.import(bundle, new).await?;
+    ///     println!("{} tables", imported.rows.len());
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if this is no complete bundle, or one of other migrations or tables; the text names
+    /// them. [`ErrorKind::Conflict`] if the id or the slug of the tenant is taken, or a row conflicts with one of another
+    /// tenant. [`ErrorKind::Misconfigured`] if new ids cannot be made. Otherwise as [`create`](Self::create).
+    pub async fn import(&self, bundle: impl AsyncRead + Unpin + Send, tenant: NewTenant) -> Result<Imported> {
+        let (mut reader, head) = BundleReader::open(bundle, DB::NAME).await?;
+        self.check_migrations(&head)?;
+        let tenant = self.create_closed(tenant).await?;
+        let imported = async {
+            let written = self.write_bundle(&mut reader, &head, &tenant).await?;
+            let (mut conn, rows, new_ids) = written;
+            reader.finish().await?;
+            DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| database_error(&e))?;
+            Ok((rows, new_ids))
+        };
+        match imported.await {
+            Ok((rows, new_ids)) => {
+                let tenant = self.open_closed(&tenant).await?;
+                Ok(Imported { tenant, rows, new_ids })
+            }
+            Err(error) => {
+                DB::drop_place(&self.places, tenant.placement()).await?;
+                self.store.remove_tenant(tenant.id(), false, |_| ((), None)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// A bundle belongs to a version of the application's tables.
+    fn check_migrations(&self, head: &Head) -> Result<()> {
+        let mut own: Vec<i64> = self.versions().collect();
+        own.sort_unstable();
+        if own == head.migrations {
+            return Ok(());
+        }
+        let version = |all: &[i64]| {
+            all.last().map_or_else(|| "no migration".to_owned(), |last| format!("the migration {last}"))
+        };
+        let text = if own.last() == head.migrations.last() {
+            "the bundle is of other migrations than those of this program; import it with the program that exported it"
+                .to_owned()
+        } else {
+            format!(
+                "the bundle is of {}, and this program has {}; import it with a program of the same migrations",
+                version(&head.migrations),
+                version(&own)
+            )
+        };
+        Err(Error::new(ErrorKind::InvalidInput, text))
+    }
+
+    /// Writes the rows in a transaction that is still open.
+    async fn write_bundle(
+        &self,
+        reader: &mut BundleReader<impl AsyncRead + Unpin>,
+        head: &Head,
+        tenant: &Tenant,
+    ) -> Result<(DB::Connection, Vec<(String, u64)>, bool)> {
+        let failed = |e: sqlx::Error| database_error(&e);
+        let mut conn = DB::connect_to(&self.places, tenant.placement()).await?;
+        let tables = DB::data_tables(&mut conn, tenant.placement(), &self.schema).await?;
+        let tables = matched(head, tables)?;
+        DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+        for statement in DB::BEGIN_IMPORT.split("; ").chain(DB::CREATE_LINKS.split("; ")) {
+            DB::run(&mut conn, statement.to_owned(), None).await.map_err(failed)?;
+        }
+        let rewrite = if *tenant.placement() == Placement::Shared {
+            Rewrite::new::<DB>(&mut conn, &tables, tenant.id()).await?
+        } else {
+            Rewrite::default()
+        };
+        let mut written = Vec::new();
+        for (at, (table, file)) in tables.iter().enumerate() {
+            // The id of a counted row is a text of the application, which new ids would not match.
+            let skipped = table.own
+                && (!OWN.contains(&&*table.name) || (rewrite.changes_ids() && table.name == OWN[1]));
+            let later: Vec<usize> = backward(table, &tables[at..]);
+            let (insert, keep) = (insert::<DB>(table, tenant.id(), &later), keep_links::<DB>(at, &later));
+            let conn = &mut conn;
+            let count = reader
+                .rows(file, BATCH, async |rows: Vec<Row>| {
+                    if skipped {
+                        return Ok(());
+                    }
+                    let rows: Result<Vec<Row>> =
+                        rows.into_iter().map(|row| rewrite.row(table, row)).collect();
+                    let rows = serde_json::to_string(&rows?).expect("texts are always JSON");
+                    DB::run(conn, insert.clone(), Some(&rows)).await.map_err(|e| in_table(table, &e))?;
+                    if !later.is_empty() {
+                        DB::run(conn, keep.clone(), Some(&rows)).await.map_err(|e| in_table(table, &e))?;
+                    }
+                    Ok(())
+                })
+                .await?;
+            if !skipped {
+                written.push((table.name.clone(), count));
+                DB::advance_numbers(conn, table, tenant.id()).await?;
+            }
+        }
+        // Keys to rows that were written after their own row.
+        for (at, (table, _)) in tables.iter().enumerate() {
+            let later = backward(table, &tables[at..]);
+            if !later.is_empty() {
+                let set = set_links::<DB>(table, tenant.id(), at, &later);
+                DB::run(&mut conn, set, None).await.map_err(|e| in_table(table, &e))?;
+            }
+        }
+        Ok((conn, written, rewrite.changes_ids()))
+    }
+}
+
+/// The columns that can refer to rows that are written later, and may be null until then.
+fn backward(table: &DataTable, from_here: &[(DataTable, TableHead)]) -> Vec<usize> {
+    let is_later = |name: &str| from_here.iter().any(|(later, _)| later.name == *name);
+    let links = table.links.iter().filter(|link| !link.required && is_later(&link.parent));
+    let mut columns: Vec<usize> =
+        links.flat_map(|link| &link.columns).filter_map(|(child, _)| table.position(child)).collect();
+    columns.retain(|at| !table.columns[*at].not_null);
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}
+
+/// The tables of the place, in the order of the bundle.
+fn matched(head: &Head, mut tables: Vec<DataTable>) -> Result<Vec<(DataTable, TableHead)>> {
+    let mut matched = Vec::new();
+    for file in &head.tables {
+        let Some(at) = tables.iter().position(|table| table.name == file.name) else {
+            return Err(malformed(format!("the place of the new tenant has no table `{}`", file.name)));
+        };
+        let mut table = tables.swap_remove(at);
+        // The columns of the bundle can be in another order.
+        let order: Option<Vec<usize>> = file
+            .columns
+            .iter()
+            .map(|name| table.columns.iter().position(|column| column.name == *name))
+            .collect();
+        let order = order.filter(|order| order.len() == table.columns.len());
+        let Some(order) = order else {
+            return Err(malformed(format!(
+                "`{}` has other columns in the place of the new tenant",
+                file.name
+            )));
+        };
+        if let Some(key) = &mut table.key {
+            *key = key.iter().filter_map(|at| order.iter().position(|column| column == at)).collect();
+        }
+        table.columns = order.iter().map(|at| table.columns[*at].clone()).collect();
+        matched.push((table, file.clone()));
+    }
+    match tables.first() {
+        Some(table) => Err(malformed(format!("it has no table `{}`", table.name))),
+        None => Ok(matched),
+    }
+}
+
+/// The error of a statement, with the name of the table.
+fn in_table(table: &DataTable, error: &sqlx::Error) -> Error {
+    let error = database_error(error);
+    Error::new(error.kind(), format!("the rows of `{}` cannot be written: {error}", table.name))
+        .with_constraint(error.constraint().map(str::to_owned))
+        .with_source(error)
+}
+
+impl<R: AsyncRead + Unpin> fmt::Debug for BundleReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BundleReader")
+    }
+}

@@ -1,0 +1,288 @@
+//! [`TenantData`] for PostgreSQL.
+
+use futures_util::stream::{BoxStream, StreamExt};
+use serde::de::DeserializeOwned;
+use sqlx::postgres::{PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, Connection, Row};
+use tenancy_sql::Schema;
+
+use super::table::{DataColumn, DataTable, Link, parents_first};
+use super::tenant_data::TenantData;
+use crate::database::{Driver, database_error, own_grants};
+use crate::error::{Error, ErrorKind, Result};
+use crate::isolation::catalog::{
+    Extent, FOREIGN_KEYS, ForeignKey, INDEXES, Index, Ownership, RELATIONS, Relation, Relations, rows,
+    search_path,
+};
+use crate::isolation::quoted;
+use crate::placement::PostgresPlaces;
+use crate::tenant::{Placement, TenantId};
+
+/// The text of a value is the same on every server.
+const SETTINGS: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET TimeZone = 'UTC'; \
+    SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmlbinary = 'base64'; SET lc_monetary = 'C'; \
+    SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET client_min_messages = 'error'";
+
+/// The generated numbers of a table: the column, and its sequence.
+const SEQUENCES: &str = "SELECT a.attname::text, coalesce(pg_get_serial_sequence('TABLE', a.attname), \
+    (SELECT s.oid::regclass::text FROM pg_attrdef d JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid \
+        JOIN pg_class s ON s.oid = p.refobjid AND s.relkind = 'S' WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum LIMIT 1)) \
+    FROM pg_attribute a WHERE a.attrelid = 'TABLE'::regclass AND a.attnum > 0 AND NOT a.attisdropped";
+
+impl TenantData for Postgres {
+    const EACH_ROW: &'static str = "FROM jsonb_array_elements($1::text::jsonb) AS r(value) WHERE true";
+    const OVERRIDING: &'static str = "OVERRIDING SYSTEM VALUE ";
+    const AS_NUMBER: &'static str = "::bigint";
+    const BEGIN_SNAPSHOT: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+    const CREATE_LINKS: &'static str = "DROP TABLE IF EXISTS pg_temp.tenancy_links; \
+        CREATE TEMPORARY TABLE tenancy_links (of_table integer NOT NULL, value jsonb NOT NULL)";
+    const BEGIN_IMPORT: &'static str = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
+
+    // A policy of the library's migrations allows it to the owner.
+    const ALLOW_DELETES: Option<&'static str> = None;
+
+    async fn connect_to(places: &PostgresPlaces, placement: &Placement) -> Result<PgConnection> {
+        let mut conn = places.connect_to(placement).await?;
+        send(&mut conn, SETTINGS.to_owned()).await?;
+        Ok(conn)
+    }
+
+    async fn data_tables(
+        conn: &mut PgConnection,
+        placement: &Placement,
+        schema: &Schema,
+    ) -> Result<Vec<DataTable>> {
+        let sees_all = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user";
+        let sees_all = sqlx::raw_sql(sees_all).fetch_one(&mut *conn).await;
+        let sees_all: bool = sees_all.and_then(|row| row.try_get(0)).map_err(|e| database_error(&e))?;
+        let own_schema = own_schema(conn).await?;
+        let path = search_path(conn).await.map_err(|e| database_error(&e))?;
+        let extent = match placement {
+            Placement::Schema { name } => Extent::Schemas([&[name.to_string()], &*own_schema].concat()),
+            _ => Extent::WithoutPlaces,
+        };
+        let relations = Relations::<Relation>::new(all(conn, &extent.limit(RELATIONS)).await?, &path);
+        let indexes: Vec<Index> = all(conn, &extent.limit(INDEXES)).await?;
+        let keys: Vec<ForeignKey> = all(conn, &extent.limit(FOREIGN_KEYS)).await?;
+        let mut tables = Vec::new();
+        let mut owned = Vec::new();
+        for relation in relations.values().filter(|one| one.is_table() && !one.partition) {
+            let Ownership::Tenant(column) = relations.ownership(relation, schema) else { continue };
+            let own = own_grants(&relation.name).is_some() && own_schema.contains(&relation.schema);
+            // Beside its own tables, the library's schema can have the shared tables of the application.
+            if !own && matches!(placement, Placement::Schema { name } if *name.as_str() != *relation.schema) {
+                continue;
+            }
+            if relation.kind == 'f' {
+                return Err(misconfigured(format!(
+                    "the foreign table `{}` has rows of tenants; they cannot be read or deleted as of one moment, so \
+                     move them into a table, or drop the foreign table",
+                    relation.qualified()
+                )));
+            }
+            if let Some(policy) = relation.hiding_policy(column).filter(|_| !sees_all) {
+                return Err(misconfigured(format!(
+                    "the policy `{policy}` of the table `{}` can hide rows of the tenant from its owner; connect as a role \
+                     with BYPASSRLS",
+                    relation.qualified()
+                )));
+            }
+            owned.push(relation);
+            tables.push(data_table(relation, &column.name, &indexes, own));
+        }
+        for (table, relation) in tables.iter_mut().zip(&owned) {
+            for key in keys.iter().filter(|key| key.child == relation.oid) {
+                let parent = owned.iter().find(|parent| parent.oid == key.parent);
+                let Some(parent) = parent else { continue };
+                let columns = key.columns.iter().map(|(child, parent)| (quoted(child), quoted(parent)));
+                let columns = columns.filter(|(child, _)| *child != table.tenant).collect();
+                table.links.push(Link { parent: name_of(parent), columns, required: !key.nullable });
+            }
+        }
+        Ok(parents_first(tables))
+    }
+
+    async fn set_tenant(conn: &mut PgConnection, tenant: Option<&TenantId>) -> Result<()> {
+        let set = sqlx::query("SELECT set_config('app.tenant_id', $1, false)");
+        let set = set.bind(tenant.map(ToString::to_string).unwrap_or_default());
+        set.execute(conn).await.map(|_| ()).map_err(|e| database_error(&e))
+    }
+
+    async fn advance_numbers(conn: &mut PgConnection, table: &DataTable, tenant: &TenantId) -> Result<()> {
+        for (column, sequence) in sequences(conn, table).await? {
+            let Some(sequence) = sequence else { continue };
+            let set = format!(
+                "SELECT setval('{}', highest) FROM (SELECT max({column})::bigint AS highest FROM {}{} AS t WHERE {}) AS m \
+                 WHERE highest >= (SELECT last_value FROM {sequence})",
+                sequence.replace('\'', "''"),
+                table.only,
+                table.ident,
+                super::statement::of_tenant::<Self>(table, tenant)
+            );
+            send(conn, set).await?;
+        }
+        Ok(())
+    }
+
+    async fn reserve_numbers(
+        conn: &mut PgConnection,
+        table: &DataTable,
+        column: &DataColumn,
+        highest: i64,
+    ) -> Result<i64> {
+        // Other transactions take a few numbers between the two statements.
+        const MARGIN: i64 = 1000;
+        let sequences = sequences(conn, table).await?;
+        let sequence =
+            sequences.into_iter().find_map(|(ident, sequence)| sequence.filter(|_| ident == column.ident));
+        let Some(sequence) = sequence else {
+            return Err(misconfigured(format!(
+                "`{}.{}` has no sequence from which new ids could be taken; import into a schema or a database of its own",
+                table.name, column.name
+            )));
+        };
+        let last = format!("SELECT last_value FROM {sequence}");
+        let last = Self::read_number(conn, last).await.map_err(|e| database_error(&e))?;
+        let offset = last.saturating_add(MARGIN);
+        let end = offset.saturating_add(highest.max(1));
+        send(conn, format!("SELECT setval('{}', {end})", sequence.replace('\'', "''"))).await?;
+        Ok(offset)
+    }
+
+    async fn drop_place(places: &PostgresPlaces, placement: &Placement) -> Result<()> {
+        places.drop_place(placement).await
+    }
+
+    fn is_whole_number(r#type: &str) -> bool {
+        matches!(r#type, "smallint" | "integer" | "bigint")
+    }
+
+    fn is_tenant(column: &str, r#type: &str, tenant: &TenantId) -> String {
+        format!("{column} = {}", Self::tenant_value(r#type, tenant))
+    }
+
+    fn tenant_value(r#type: &str, tenant: &TenantId) -> String {
+        format!("'{}'::{}", tenant.to_string().replace('\'', "''"), r#type)
+    }
+
+    fn text_of(column: &str) -> String {
+        format!("{column}::text")
+    }
+
+    fn value_of(text: &str, r#type: &str) -> String {
+        format!("({text})::{type}")
+    }
+
+    fn array(texts: &[String]) -> String {
+        format!("to_json(ARRAY[{}]::text[])::text", texts.join(", "))
+    }
+
+    fn item(at: usize) -> String {
+        format!("r.value ->> {at}")
+    }
+
+    fn by_bytes(text: &str) -> String {
+        format!("{text} COLLATE \"C\"")
+    }
+
+    fn is_other_row(_: &DataTable) -> String {
+        "(child.tableoid, child.ctid) <> (t.tableoid, t.ctid)".to_owned()
+    }
+
+    fn delete_rows(table: &DataTable, condition: &str, limit: u32) -> String {
+        let (only, ident) = (table.only, &table.ident);
+        format!(
+            "DELETE FROM {only}{ident} AS t WHERE (t.tableoid, t.ctid) IN \
+             (SELECT t.tableoid, t.ctid FROM {only}{ident} AS t WHERE {condition} LIMIT {limit})"
+        )
+    }
+
+    async fn run(conn: &mut PgConnection, sql: String, parameter: Option<&str>) -> sqlx::Result<u64> {
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        let query = if let Some(parameter) = parameter { query.bind(parameter) } else { query };
+        query.execute(conn).await.map(|done| done.rows_affected())
+    }
+
+    fn texts(conn: &mut PgConnection, sql: String) -> BoxStream<'_, sqlx::Result<String>> {
+        sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch(conn).boxed()
+    }
+
+    async fn read_number(conn: &mut PgConnection, sql: String) -> sqlx::Result<i64> {
+        sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(conn).await
+    }
+}
+
+/// The schema of the library's own tables, by the search path that a connection has by default.
+async fn own_schema(conn: &mut PgConnection) -> Result<Vec<String>> {
+    let mut tx = conn.begin().await.map_err(|e| database_error(&e))?;
+    let reset = sqlx::raw_sql("SET LOCAL search_path TO DEFAULT").execute(&mut *tx).await;
+    reset.map_err(|e| database_error(&e))?;
+    if Postgres::own_tables(&mut tx).await?.schema.is_none() {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+        WHERE c.oid = to_regclass('tenancy_audit_events')";
+    let found = sqlx::query_scalar(sql).fetch_all(&mut *tx).await.map_err(|e| database_error(&e))?;
+    tx.rollback().await.map_err(|e| database_error(&e))?;
+    Ok(found)
+}
+
+/// The columns of a table in SQL, each with the sequence that numbers it.
+async fn sequences(conn: &mut PgConnection, table: &DataTable) -> Result<Vec<(String, Option<String>)>> {
+    let sql = SEQUENCES.replace("TABLE", &table.ident.replace('\'', "''"));
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await.map_err(|e| database_error(&e))?;
+    let columns = rows.iter().map(|row| {
+        let name: String = row.try_get(0)?;
+        Ok((quoted(&name), row.try_get(1)?))
+    });
+    columns.collect::<sqlx::Result<_>>().map_err(|e| database_error(&e))
+}
+
+async fn all<T: DeserializeOwned>(conn: &mut PgConnection, sql: &str) -> Result<Vec<T>> {
+    rows(conn, &[], sql).await.map_err(|e| database_error(&e))
+}
+
+/// The name in every place: without its schema, unless a statement needs it.
+fn name_of(relation: &Relation) -> String {
+    if relation.visible { relation.name.clone() } else { relation.qualified() }
+}
+
+fn data_table(relation: &Relation, tenant: &str, indexes: &[Index], own: bool) -> DataTable {
+    let columns = relation.columns.iter().filter(|column| !column.generated && column.name != tenant);
+    let columns: Vec<DataColumn> = columns
+        .map(|column| DataColumn {
+            name: column.name.clone(),
+            ident: quoted(&column.name),
+            r#type: column.declared.clone(),
+            not_null: column.not_null,
+        })
+        .collect();
+    let primary = indexes.iter().find(|index| index.table == relation.oid && index.primary);
+    let key = primary.map(|index| {
+        let names = index.columns.iter().flatten().filter(|name| *name != tenant);
+        names.filter_map(|name| columns.iter().position(|column| column.name == *name)).collect()
+    });
+    DataTable {
+        name: if own { relation.name.clone() } else { name_of(relation) },
+        ident: relation.quoted(),
+        only: if relation.kind == 'p' { "" } else { "ONLY " },
+        tenant: quoted(tenant),
+        tenant_type: relation
+            .column(tenant)
+            .map_or_else(|| "text".to_owned(), |column| column.declared.clone()),
+        key,
+        key_has_tenant: primary.is_some_and(|index| index.contains(tenant)),
+        columns,
+        links: Vec::new(),
+        own,
+    }
+}
+
+async fn send(conn: &mut PgConnection, sql: String) -> Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map(|_| ()).map_err(|e| database_error(&e))
+}
+
+fn misconfigured(text: String) -> Error {
+    Error::new(ErrorKind::Misconfigured, text)
+}

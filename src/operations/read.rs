@@ -1,0 +1,124 @@
+//! [`BundleReader`]: reads a bundle from its first file to its last, and checks it against its manifest.
+
+use futures_util::StreamExt;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio_tar::{Archive, Entries, Entry};
+
+use super::bundle::{FORMAT, HEAD, Head, MANIFEST, Manifest, TableHead, TableManifest, json, malformed};
+use super::export::hex;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The largest `bundle.json` and `manifest.json` that are read.
+const MAX_JSON: u64 = 16 << 20;
+/// The longest line that is read: one row.
+const MAX_ROW: u64 = 1 << 30;
+
+/// A row: the text of each column.
+pub(super) type Row = Vec<Option<String>>;
+
+/// Reads a bundle from its first file to its last.
+pub(super) struct BundleReader<R: AsyncRead + Unpin> {
+    entries: Entries<R>,
+    read: Vec<TableManifest>,
+}
+
+impl<R: AsyncRead + Unpin> BundleReader<R> {
+    /// Reads what stands before the rows.
+    pub(super) async fn open(reader: R, database: &str) -> Result<(Self, Head)> {
+        let mut archive = Archive::new(reader);
+        let mut entries = archive.entries().map_err(|e| unreadable(&e))?;
+        let entry = next(&mut entries, HEAD).await?;
+        let head: Head = json(HEAD, &contents(entry).await?)?;
+        if head.format != FORMAT {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "the bundle has the format {}, and this program reads {FORMAT}; export the tenant again",
+                    head.format
+                ),
+            ));
+        }
+        if head.database != database {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "the bundle is from {}, and this is {database}; export it from the same kind of database",
+                    head.database
+                ),
+            ));
+        }
+        Ok((Self { entries, read: Vec::new() }, head))
+    }
+
+    /// Reads the rows of the next table, and passes each batch of rows on.
+    pub(super) async fn rows(
+        &mut self,
+        table: &TableHead,
+        batch: usize,
+        mut each: impl AsyncFnMut(Vec<Row>) -> Result<()>,
+    ) -> Result<u64> {
+        let entry = next(&mut self.entries, &table.file).await?;
+        let mut lines = BufReader::new(entry);
+        let (mut rows, mut count, mut hash) = (Vec::new(), 0, Sha256::new());
+        loop {
+            let mut line = Vec::new();
+            let read =
+                (&mut lines).take(MAX_ROW).read_until(b'\n', &mut line).await.map_err(|e| unreadable(&e))?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&line);
+            let row: Row = json(&table.file, &line)?;
+            if row.len() != table.columns.len() {
+                return Err(malformed(format!("a row of `{}` has another number of columns", table.name)));
+            }
+            rows.push(row);
+            count += 1;
+            if rows.len() >= batch {
+                each(std::mem::take(&mut rows)).await?;
+            }
+        }
+        if !rows.is_empty() {
+            each(rows).await?;
+        }
+        let sha256 = hex(&hash.finalize());
+        self.read.push(TableManifest { name: table.name.clone(), rows: count, sha256 });
+        Ok(count)
+    }
+
+    /// Reads the manifest, and compares it with what was read.
+    pub(super) async fn finish(mut self) -> Result<Manifest> {
+        let entry = next(&mut self.entries, MANIFEST).await?;
+        let manifest: Manifest = json(MANIFEST, &contents(entry).await?)?;
+        if manifest.tables == self.read {
+            return Ok(manifest);
+        }
+        let other = manifest.tables.iter().zip(&self.read).find(|(one, other)| one != other);
+        let name = other.map_or("its list of tables", |(one, _)| &one.name);
+        Err(malformed(format!("its manifest does not match {name}, so it was changed or damaged")))
+    }
+}
+
+/// The next file, which must have this name.
+async fn next<R: AsyncRead + Unpin>(entries: &mut Entries<R>, name: &str) -> Result<Entry<Archive<R>>> {
+    let Some(entry) = entries.next().await else {
+        return Err(malformed(format!("`{name}` is missing, so the bundle was cut off")));
+    };
+    let entry = entry.map_err(|e| unreadable(&e))?;
+    let found = entry.path_bytes().map_err(|e| unreadable(&e))?;
+    if *found != *name.as_bytes() {
+        return Err(malformed(format!("`{name}` is missing, and another file is in its place")));
+    }
+    Ok(entry)
+}
+
+async fn contents<R: AsyncRead + Unpin>(entry: Entry<Archive<R>>) -> Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    entry.take(MAX_JSON).read_to_end(&mut contents).await.map_err(|e| unreadable(&e))?;
+    Ok(contents)
+}
+
+fn unreadable(error: &std::io::Error) -> Error {
+    malformed("it is no tar archive, or was cut off").with_source(error.to_string())
+}

@@ -1,0 +1,268 @@
+//! [`TenantData`] for SQLite.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use futures_util::stream::{BoxStream, StreamExt};
+use sqlx::AssertSqlSafe;
+use sqlx::sqlite::{Sqlite, SqliteConnection};
+use tenancy_sql::{Dialect, Schema};
+
+use super::table::{DataColumn, DataTable, Link, parents_first};
+use super::tenant_data::TenantData;
+use crate::database::{database_error, own_grants};
+use crate::error::{Error, ErrorKind, Result};
+use crate::placement::SqlitePlaces;
+use crate::tenant::{Placement, TenantId, TenantIdValue};
+
+/// The tables with their columns: `hidden` is 2 or 3 for a generated one, and `pk` the position in the primary key.
+const COLUMNS: &str = "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk, c.hidden FROM sqlite_master m \
+    JOIN pragma_table_xinfo(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite!_%' ESCAPE '!' \
+    ORDER BY m.name, c.cid";
+
+const FOREIGN_KEYS: &str = "SELECT m.name, k.id, k.\"table\", k.\"from\", k.\"to\" FROM sqlite_master m \
+    JOIN pragma_foreign_key_list(m.name) k WHERE m.type = 'table' ORDER BY m.name, k.id, k.seq";
+
+type ColumnRow = (String, String, String, bool, i64, i64);
+
+impl TenantData for Sqlite {
+    const EACH_ROW: &'static str = "FROM json_each($1) AS r WHERE true";
+    const OVERRIDING: &'static str = "";
+    const AS_NUMBER: &'static str = "";
+    const BEGIN_SNAPSHOT: &'static str = "BEGIN";
+
+    const CREATE_LINKS: &'static str = "DROP TABLE IF EXISTS temp.tenancy_links; \
+        CREATE TEMPORARY TABLE tenancy_links (of_table integer NOT NULL, value TEXT NOT NULL)";
+    const BEGIN_IMPORT: &'static str = "BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON";
+
+    // A trigger of the library's migrations looks for this row.
+    const ALLOW_DELETES: Option<&'static str> = Some(
+        "INSERT INTO tenancy_deletions (tenant_id, record, started_us) VALUES ($1, '', 0) ON CONFLICT (tenant_id) DO NOTHING",
+    );
+
+    async fn connect_to(places: &SqlitePlaces, placement: &Placement) -> Result<SqliteConnection> {
+        places.connect_to(placement).await
+    }
+
+    async fn data_tables(
+        conn: &mut SqliteConnection,
+        _: &Placement,
+        schema: &Schema,
+    ) -> Result<Vec<DataTable>> {
+        let rows: Vec<ColumnRow> =
+            sqlx::query_as(COLUMNS).fetch_all(&mut *conn).await.map_err(|e| database_error(&e))?;
+        let mut by_table = BTreeMap::<String, Vec<ColumnRow>>::new();
+        for row in rows {
+            by_table.entry(row.0.clone()).or_default().push(row);
+        }
+        let mut tables = Vec::new();
+        for (name, columns) in by_table {
+            tables.extend(data_table(&name, &columns, schema));
+        }
+        let keys: Vec<(String, i64, String, String, Option<String>)> =
+            sqlx::query_as(FOREIGN_KEYS).fetch_all(conn).await.map_err(|e| database_error(&e))?;
+        link(&mut tables, &keys);
+        Ok(parents_first(tables))
+    }
+
+    async fn set_tenant(_: &mut SqliteConnection, _: Option<&TenantId>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn advance_numbers(_: &mut SqliteConnection, _: &DataTable, _: &TenantId) -> Result<()> {
+        // SQLite counts from the highest row.
+        Ok(())
+    }
+
+    async fn reserve_numbers(
+        conn: &mut SqliteConnection,
+        table: &DataTable,
+        column: &DataColumn,
+        _: i64,
+    ) -> Result<i64> {
+        // Nobody else writes until the transaction ends.
+        let sql = format!("SELECT coalesce(max({}), 0) FROM {}", column.ident, table.ident);
+        Self::read_number(conn, sql).await.map_err(|e| database_error(&e))
+    }
+
+    async fn drop_place(places: &SqlitePlaces, placement: &Placement) -> Result<()> {
+        let Placement::Database { name } = placement else { return Ok(()) };
+        let path = places.files().path(name);
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut file = path.clone().into_os_string();
+            file.push(suffix);
+            match fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    let text = "the file of the tenant cannot be removed";
+                    return Err(Error::new(ErrorKind::StoreUnavailable, text).with_source(error.to_string()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_whole_number(r#type: &str) -> bool {
+        r#type.to_ascii_uppercase().contains("INT")
+    }
+
+    fn is_tenant(column: &str, _: &str, tenant: &TenantId) -> String {
+        // A column can store an id of a UUID in either way.
+        let text = text_literal(&tenant.to_string());
+        match tenant.value() {
+            TenantIdValue::Uuid(id) => format!("{column} IN (X'{}', {text})", id.simple()),
+            TenantIdValue::Int(id) => format!("{column} IN ({id}, {text})"),
+            TenantIdValue::Text(_) => format!("{column} = {text}"),
+        }
+    }
+
+    fn tenant_value(r#type: &str, tenant: &TenantId) -> String {
+        let r#type = r#type.to_ascii_uppercase();
+        let is_text = ["CHAR", "CLOB", "TEXT"].iter().any(|word| r#type.contains(word));
+        match tenant.value() {
+            TenantIdValue::Uuid(id) if !is_text => format!("X'{}'", id.simple()),
+            TenantIdValue::Int(id) if !is_text => id.to_string(),
+            _ => text_literal(&tenant.to_string()),
+        }
+    }
+
+    fn text_of(column: &str) -> String {
+        format!(
+            "CASE typeof({column}) WHEN 'integer' THEN 'i' || {column} WHEN 'real' THEN 'r' || printf('%!.17g', {column}) \
+             WHEN 'text' THEN 't' || {column} WHEN 'blob' THEN 'x' || hex({column}) END"
+        )
+    }
+
+    fn value_of(text: &str, _: &str) -> String {
+        format!(
+            "CASE substr({text}, 1, 1) WHEN 'i' THEN CAST(substr({text}, 2) AS INTEGER) \
+             WHEN 'r' THEN CASE {text} WHEN 'rInf' THEN 9e999 WHEN 'r-Inf' THEN -9e999 ELSE CAST(substr({text}, 2) AS REAL) END \
+             WHEN 't' THEN substr({text}, 2) WHEN 'x' THEN unhex(substr({text}, 2)) END"
+        )
+    }
+
+    fn array(texts: &[String]) -> String {
+        format!("json_array({})", texts.join(", "))
+    }
+
+    fn item(at: usize) -> String {
+        format!("json_extract(r.value, '$[{at}]')")
+    }
+
+    fn by_bytes(text: &str) -> String {
+        format!("{text} COLLATE BINARY")
+    }
+
+    fn is_other_row(table: &DataTable) -> String {
+        let [child, own] = ["child", "t"].map(|of| row_id(table, of));
+        format!("{child} <> {own}")
+    }
+
+    fn delete_rows(table: &DataTable, condition: &str, limit: u32) -> String {
+        let (id, ident) = (row_id(table, "t"), &table.ident);
+        format!(
+            "DELETE FROM {ident} AS t WHERE {id} IN (SELECT {} FROM {ident} AS t WHERE {condition} LIMIT {limit})",
+            id.trim_matches(['(', ')'])
+        )
+    }
+
+    async fn run(conn: &mut SqliteConnection, sql: String, parameter: Option<&str>) -> sqlx::Result<u64> {
+        let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+        let query = if let Some(parameter) = parameter { query.bind(parameter) } else { query };
+        query.execute(conn).await.map(|done| done.rows_affected())
+    }
+
+    fn texts(conn: &mut SqliteConnection, sql: String) -> BoxStream<'_, sqlx::Result<String>> {
+        sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch(conn).boxed()
+    }
+
+    async fn read_number(conn: &mut SqliteConnection, sql: String) -> sqlx::Result<i64> {
+        sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(conn).await
+    }
+}
+
+/// What identifies a row: its primary key, which every table without a `rowid` has.
+fn row_id(table: &DataTable, of: &str) -> String {
+    if table.key.is_none() {
+        return format!("{of}.rowid");
+    }
+    let tenant = Some(&table.tenant).filter(|_| table.key_has_tenant);
+    let columns = tenant.into_iter().chain(table.key_columns().map(|column| &column.ident));
+    let columns: Vec<String> = columns.map(|column| format!("{of}.{column}")).collect();
+    format!("({})", columns.join(", "))
+}
+
+/// A table of tenants; `None` for any other table.
+fn data_table(name: &str, rows: &[ColumnRow], schema: &Schema) -> Option<DataTable> {
+    let own = own_grants(name).is_some();
+    let declared = if own { "tenant_id" } else { schema.tenant_column(Dialect::Sqlite, name)? };
+    if !own && name.starts_with("tenancy_") {
+        return None; // The control plane's.
+    }
+    let (_, tenant, tenant_type, ..) = rows.iter().find(|row| row.1.eq_ignore_ascii_case(declared))?;
+    let data: Vec<&ColumnRow> = rows.iter().filter(|row| row.1 != *tenant && row.5 < 2).collect();
+    let mut key: Vec<(i64, usize)> =
+        data.iter().enumerate().filter(|(_, row)| row.4 > 0).map(|(at, row)| (row.4, at)).collect();
+    key.sort_unstable();
+    let key_has_tenant = rows.iter().any(|row| row.1 == *tenant && row.4 > 0);
+    Some(DataTable {
+        name: name.to_owned(),
+        ident: quoted(name),
+        only: "",
+        tenant: quoted(tenant),
+        tenant_type: tenant_type.clone(),
+        key: (key_has_tenant || !key.is_empty()).then(|| key.into_iter().map(|(_, at)| at).collect()),
+        key_has_tenant,
+        columns: data
+            .iter()
+            .map(|row| DataColumn {
+                name: row.1.clone(),
+                ident: quoted(&row.1),
+                r#type: row.2.clone(),
+                not_null: row.3 || row.4 > 0,
+            })
+            .collect(),
+        links: Vec::new(),
+        own,
+    })
+}
+
+/// Adds the foreign keys to the tables.
+fn link(tables: &mut [DataTable], keys: &[(String, i64, String, String, Option<String>)]) {
+    let parents: Vec<DataTable> = tables.to_vec();
+    for table in tables {
+        let own: Vec<_> = keys.iter().filter(|key| key.0 == table.name).collect();
+        let mut ids: Vec<i64> = own.iter().map(|key| key.1).collect();
+        ids.dedup();
+        for id in ids {
+            let pairs: Vec<_> = own.iter().filter(|key| key.1 == id).collect();
+            let Some(first) = pairs.first() else { continue };
+            let Some(parent) = parents.iter().find(|parent| parent.name.eq_ignore_ascii_case(&first.2))
+            else {
+                continue;
+            };
+            // Without a name, the key refers to the primary key of the parent.
+            let mut primary = parent.key_columns().map(|column| column.ident.clone());
+            let columns: Vec<(String, String)> = pairs
+                .iter()
+                .filter(|key| quoted(&key.3) != table.tenant)
+                .map(|key| {
+                    let to = key.4.as_deref().map(quoted).or_else(|| primary.next());
+                    (quoted(&key.3), to.unwrap_or_default())
+                })
+                .collect();
+            let required = columns
+                .iter()
+                .all(|(child, _)| table.position(child).is_some_and(|at| table.columns[at].not_null));
+            table.links.push(Link { parent: parent.name.clone(), columns, required });
+        }
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn text_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

@@ -1,0 +1,154 @@
+//! The statements on a [`DataTable`], for one tenant. What differs between the databases is in [`TenantData`].
+//!
+//! A row travels as a JSON array with the text of each column, and `null`. Every statement has the tenant in it as a
+//! literal, also where row-level security would filter.
+
+use std::fmt::Write as _;
+
+use super::table::{DataColumn, DataTable};
+use super::tenant_data::TenantData;
+use crate::tenant::TenantId;
+
+/// `table.tenant_id = '…'`, with `t` as the name of the table.
+pub(super) fn of_tenant<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> String {
+    DB::is_tenant(&format!("t.{}", table.tenant), &table.tenant_type, tenant)
+}
+
+fn from(table: &DataTable) -> String {
+    format!("FROM {}{} AS t", table.only, table.ident)
+}
+
+fn texts<'a, DB: TenantData>(columns: impl IntoIterator<Item = &'a DataColumn>) -> Vec<String> {
+    columns.into_iter().map(|column| DB::text_of(&format!("t.{}", column.ident))).collect()
+}
+
+/// The number of rows.
+pub(super) fn count<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> String {
+    format!("SELECT count(*) {} WHERE {}", from(table), of_tenant::<DB>(table, tenant))
+}
+
+/// Every row, in the order of the primary key.
+pub(super) fn rows<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> String {
+    let row = DB::array(&texts::<DB>(&table.columns));
+    let order = match &table.key {
+        Some(_) => ordered::<DB>(table),
+        None => row.clone(),
+    };
+    let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {order}") };
+    format!("SELECT {row} {} WHERE {}{order}", from(table), of_tenant::<DB>(table, tenant))
+}
+
+/// The primary key as an order that is the same in every database.
+fn ordered<DB: TenantData>(table: &DataTable) -> String {
+    let keys: Vec<String> = texts::<DB>(table.key_columns()).iter().map(|text| DB::by_bytes(text)).collect();
+    keys.join(", ")
+}
+
+/// Inserts the rows of the parameter, a JSON array of rows, without the columns at the positions `left_out`.
+pub(super) fn insert<DB: TenantData>(table: &DataTable, tenant: &TenantId, left_out: &[usize]) -> String {
+    let columns = || table.columns.iter().enumerate().filter(|(at, _)| !left_out.contains(at));
+    let names: Vec<&str> =
+        [&*table.tenant].into_iter().chain(columns().map(|(_, column)| &*column.ident)).collect();
+    let values = columns().map(|(at, column)| DB::value_of(&DB::item(at), &column.r#type));
+    let values: Vec<String> =
+        [DB::tenant_value(&table.tenant_type, tenant)].into_iter().chain(values).collect();
+    format!(
+        "INSERT INTO {} ({}) {}SELECT {} {}",
+        table.ident,
+        names.join(", "),
+        DB::OVERRIDING,
+        values.join(", "),
+        DB::EACH_ROW,
+    )
+}
+
+/// Stores the rows of the parameter whose columns at these positions are not all null, in the table of [`LINKS`].
+pub(super) fn keep_links<DB: TenantData>(table: usize, columns: &[usize]) -> String {
+    let set: Vec<String> = columns.iter().map(|at| format!("({}) IS NOT NULL", DB::item(*at))).collect();
+    let set = if set.is_empty() { "false".to_owned() } else { set.join(" OR ") };
+    format!("INSERT INTO {LINKS} SELECT {table}, r.value {} AND ({set})", DB::EACH_ROW)
+}
+
+/// Sets the columns at these positions as the rows have them that were stored for the table.
+pub(super) fn set_links<DB: TenantData>(
+    table: &DataTable,
+    tenant: &TenantId,
+    number: usize,
+    columns: &[usize],
+) -> String {
+    let value = |at: usize| DB::value_of(&DB::item(at), &table.columns[at].r#type);
+    let set: Vec<String> =
+        columns.iter().map(|at| format!("{} = {}", table.columns[*at].ident, value(*at))).collect();
+    let key = table.key.iter().flatten().map(|at| format!("t.{} = {}", table.columns[*at].ident, value(*at)));
+    let stored = format!("r.of_table = {number}");
+    let condition: Vec<String> = [of_tenant::<DB>(table, tenant), stored].into_iter().chain(key).collect();
+    format!(
+        "UPDATE {} AS t SET {} FROM {LINKS} AS r WHERE {}",
+        table.ident,
+        set.join(", "),
+        condition.join(" AND ")
+    )
+}
+
+/// The temporary table of rows that refer to rows after them.
+pub(super) const LINKS: &str = "tenancy_links";
+
+/// The highest value of a primary key that is one whole number; `None` for any other key.
+pub(super) fn highest<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> Option<String> {
+    let [at] = table.key.as_deref()? else { return None };
+    let column = &table.columns[*at];
+    DB::is_whole_number(&column.r#type).then(|| {
+        let of_tenant = of_tenant::<DB>(table, tenant);
+        format!(
+            "SELECT coalesce(max(t.{}), 0){} {} WHERE {of_tenant}",
+            column.ident,
+            DB::AS_NUMBER,
+            from(table)
+        )
+    })
+}
+
+/// Deletes up to `limit` rows. With `leaves_only`, rows to which another row of the table refers are left out.
+pub(super) fn delete_some<DB: TenantData>(
+    table: &DataTable,
+    tenant: &TenantId,
+    limit: u32,
+    leaves_only: bool,
+) -> String {
+    let mut condition = of_tenant::<DB>(table, tenant);
+    for link in table.links.iter().filter(|link| leaves_only && link.parent == table.name) {
+        let pairs = link.columns.iter().map(|(child, parent)| format!("child.{child} = t.{parent}"));
+        let own = format!("child.{0} = t.{0}", table.tenant);
+        let pairs: Vec<String> = [own, DB::is_other_row(table)].into_iter().chain(pairs).collect();
+        let (only, ident, pairs) = (table.only, &table.ident, pairs.join(" AND "));
+        // Writing to a String cannot fail.
+        let _ = write!(condition, " AND NOT EXISTS (SELECT 1 FROM {only}{ident} AS child WHERE {pairs})");
+    }
+    DB::delete_rows(table, &condition, limit)
+}
+
+/// Deletes every row.
+pub(super) fn delete_all<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> String {
+    format!("DELETE FROM {}{} AS t WHERE {}", table.only, table.ident, of_tenant::<DB>(table, tenant))
+}
+
+/// Sets the columns of a foreign key to null, where they are not, so that the parent can be deleted first.
+pub(super) fn unlink<DB: TenantData>(table: &DataTable, columns: &[&str], tenant: &TenantId) -> String {
+    let set: Vec<String> = columns.iter().map(|column| format!("{column} = NULL")).collect();
+    let linked: Vec<String> = columns.iter().map(|column| format!("t.{column} IS NOT NULL")).collect();
+    format!(
+        "UPDATE {}{} AS t SET {} WHERE {} AND ({})",
+        table.only,
+        table.ident,
+        set.join(", "),
+        of_tenant::<DB>(table, tenant),
+        linked.join(" OR ")
+    )
+}
+
+/// The number of bytes of all rows as texts.
+pub(super) fn size<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> String {
+    let row = DB::array(&texts::<DB>(&table.columns));
+    let of_tenant = of_tenant::<DB>(table, tenant);
+    format!("SELECT coalesce(sum(octet_length({row})), 0){} {} WHERE {of_tenant}", DB::AS_NUMBER, from(table))
+}

@@ -1,0 +1,144 @@
+//! [`TenantData`]: what reading and writing the rows of one tenant needs from a database. `postgres.rs` and `sqlite.rs`
+//! implement it.
+
+use std::future::Future;
+
+use futures_util::stream::BoxStream;
+use tenancy_sql::Schema;
+
+use super::table::{DataColumn, DataTable};
+use crate::error::Result;
+use crate::placement::Provision;
+use crate::tenant::{Placement, TenantId};
+
+/// A database whose tenants can be exported, imported, deleted and moved: `sqlx::Postgres` or `sqlx::Sqlite`.
+///
+/// Sealed: only this crate implements it.
+pub trait TenantData: Provision {
+    /// What is read of the rows of a statement: a table with FROM for the items of the parameter `$1`, a JSON array.
+    #[doc(hidden)]
+    const EACH_ROW: &'static str;
+    /// Allows values for columns that the database numbers.
+    #[doc(hidden)]
+    const OVERRIDING: &'static str;
+    /// Makes a 64-bit number of a sum.
+    #[doc(hidden)]
+    const AS_NUMBER: &'static str;
+    /// Begins a transaction that only reads, and sees one moment.
+    #[doc(hidden)]
+    const BEGIN_SNAPSHOT: &'static str;
+
+    /// Creates the temporary table of [`LINKS`](super::statement::LINKS), empty.
+    #[doc(hidden)]
+    const CREATE_LINKS: &'static str;
+    /// Begins a transaction that writes. Foreign keys that can wait are checked at its end.
+    #[doc(hidden)]
+    const BEGIN_IMPORT: &'static str;
+
+    /// Connects to a place as its owner, without a lock.
+    #[doc(hidden)]
+    fn connect_to(
+        places: &Self::Places,
+        placement: &Placement,
+    ) -> impl Future<Output = Result<Self::Connection>> + Send;
+
+    /// The tables with rows of tenants in a place, each after the tables that it refers to. The library's own tables
+    /// are among them.
+    #[doc(hidden)]
+    fn data_tables(
+        conn: &mut Self::Connection,
+        placement: &Placement,
+        schema: &Schema,
+    ) -> impl Future<Output = Result<Vec<DataTable>>> + Send;
+
+    /// Sets the tenant of the session, so that row-level security shows its rows; `None` sets none.
+    #[doc(hidden)]
+    fn set_tenant(
+        conn: &mut Self::Connection,
+        tenant: Option<&TenantId>,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Allows that audit events of a tenant are deleted, until the end of the transaction.
+    #[doc(hidden)]
+    const ALLOW_DELETES: Option<&'static str>;
+
+    /// Lets the next generated number of a table be greater than its rows.
+    #[doc(hidden)]
+    fn advance_numbers(
+        conn: &mut Self::Connection,
+        table: &DataTable,
+        tenant: &TenantId,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Reserves the numbers up to `highest` above those of a column, and returns how much is added to each.
+    #[doc(hidden)]
+    fn reserve_numbers(
+        conn: &mut Self::Connection,
+        table: &DataTable,
+        column: &DataColumn,
+        highest: i64,
+    ) -> impl Future<Output = Result<i64>> + Send;
+
+    /// Removes the schema, the database or the file of a placement, with all that is in it.
+    #[doc(hidden)]
+    fn drop_place(places: &Self::Places, placement: &Placement) -> impl Future<Output = Result<()>> + Send;
+
+    /// Whether a column of this type has whole numbers.
+    #[doc(hidden)]
+    fn is_whole_number(r#type: &str) -> bool;
+
+    /// Whether a column has the tenant.
+    #[doc(hidden)]
+    fn is_tenant(column: &str, r#type: &str, tenant: &TenantId) -> String;
+
+    /// The tenant as a value of a column.
+    #[doc(hidden)]
+    fn tenant_value(r#type: &str, tenant: &TenantId) -> String;
+
+    /// The text of a column's value, from which `value_of` makes the same value.
+    #[doc(hidden)]
+    fn text_of(column: &str) -> String;
+
+    /// The value of a text.
+    #[doc(hidden)]
+    fn value_of(text: &str, r#type: &str) -> String;
+
+    /// A JSON array of texts.
+    #[doc(hidden)]
+    fn array(texts: &[String]) -> String;
+
+    /// The text at a position of the row that `EACH_ROW` yields.
+    #[doc(hidden)]
+    fn item(at: usize) -> String;
+
+    /// A text as an order by its bytes.
+    #[doc(hidden)]
+    fn by_bytes(text: &str) -> String;
+
+    /// Whether the row `child` is another row than `t`.
+    #[doc(hidden)]
+    fn is_other_row(table: &DataTable) -> String;
+
+    /// Deletes up to `limit` rows for which a condition holds.
+    #[doc(hidden)]
+    fn delete_rows(table: &DataTable, condition: &str, limit: u32) -> String;
+
+    /// Runs a statement, with a text as its parameter, and returns how many rows it changed.
+    #[doc(hidden)]
+    fn run(
+        conn: &mut Self::Connection,
+        sql: String,
+        parameter: Option<&str>,
+    ) -> impl Future<Output = sqlx::Result<u64>> + Send;
+
+    /// The first column of each row, a text.
+    #[doc(hidden)]
+    fn texts(conn: &mut Self::Connection, sql: String) -> BoxStream<'_, sqlx::Result<String>>;
+
+    /// The first column of the only row, a number.
+    #[doc(hidden)]
+    fn read_number(
+        conn: &mut Self::Connection,
+        sql: String,
+    ) -> impl Future<Output = sqlx::Result<i64>> + Send;
+}

@@ -1,0 +1,142 @@
+//! Bundles: a tenant is exported and imported, and what is no complete bundle leaves nothing behind.
+
+use sqlx::{Postgres, Sqlite};
+use tenancy::ErrorKind;
+use tenancy::tenant::{NewTenant, Slug, TenantStore};
+
+use crate::operations_fixture::{Shapes, Shop};
+use crate::place_fixture::{App, provisioner_of};
+
+fn shared(tenant: NewTenant) -> NewTenant {
+    tenant
+}
+
+/// Tables whose ids are unique over all tenants, and those that refer to them.
+const NEW_IDS: [&str; 2] = ["attachments", "comments"];
+
+async fn an_imported_tenant_has_the_same_rows<DB: Shapes>() {
+    let mut shop = Shop::<DB>::new().await;
+    let mut kinds: Vec<fn(NewTenant) -> NewTenant> = vec![shared];
+    kinds.extend(DB::kinds());
+    let bystander = shop.tenant("bystander", shared).await;
+    let before = shop.hashes(&bystander).await;
+    for (from, kind) in kinds.iter().enumerate() {
+        let acme = shop.tenant(&format!("acme-{from}"), *kind).await;
+        let (manifest, bundle) = shop.export(&acme).await;
+        assert_eq!(manifest.schema_version, Some(2));
+        let own = shop.hashes(&acme).await;
+        assert_eq!(own["projects"].0, 1500, "{own:?}");
+        for (to, kind) in kinds.iter().enumerate() {
+            let slug = format!("copy-{from}-{to}");
+            let imported =
+                shop.provisioner.import(&*bundle, App::<DB>::new_tenant(&slug, *kind)).await.unwrap();
+            shop.app.forget(imported.tenant.placement());
+            assert!(imported.tenant.status().is_open());
+            assert_eq!(imported.new_ids, to == 0, "only in the shared tables");
+            let mut copy = shop.hashes(&imported.tenant).await;
+            let mut wanted = own.clone();
+            // Audit events stay with their tenant.
+            wanted.remove("tenancy_audit_events");
+            if imported.new_ids {
+                for table in NEW_IDS {
+                    let (new, old) = (copy.remove(table).unwrap(), wanted.remove(table).unwrap());
+                    assert_eq!(new.0, old.0, "{table}");
+                    assert_ne!(new.1, old.1, "{table} has new ids");
+                }
+            }
+            assert_eq!(copy, wanted, "{from} to {to}");
+            // The keys follow the new ids, also those of rows that refer to each other.
+            let pool = shop.app.place(&imported.tenant);
+            let id = DB::value(&imported.tenant);
+            let id = if DB::NAME == "SQLite" { format!("X'{id}'") } else { format!("'{id}'") };
+            if DB::NAME == "SQLite" {
+                let broken = format!(
+                    "SELECT (SELECT count(*) FROM comments WHERE tenant_id = {id} AND parent IS NULL) \
+                     + (SELECT count(*) FROM pragma_foreign_key_check)"
+                );
+                assert_eq!(DB::number(&pool, &broken).await, 0);
+                let joined = format!(
+                    "SELECT count(*) FROM attachments a JOIN comments c ON c.id = a.comment AND c.tenant_id = a.tenant_id \
+                     WHERE a.tenant_id = {id}"
+                );
+                assert_eq!(DB::number(&pool, &joined).await, 4);
+            }
+            // New rows get ids beyond those of the imported ones.
+            let tenant =
+                if DB::NAME == "SQLite" { format!("X'{}'", DB::value(&imported.tenant)) } else { id.clone() };
+            shop.run_as(
+                &imported.tenant,
+                &format!("INSERT INTO comments (tenant_id, body) VALUES ({tenant}, 'new')"),
+            )
+            .await;
+        }
+        assert_eq!(shop.hashes(&acme).await, own, "the exported tenant is unchanged");
+    }
+    assert_eq!(shop.hashes(&bystander).await, before, "another tenant is unchanged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_imported_tenant_has_the_same_rows_on_sqlite() {
+    an_imported_tenant_has_the_same_rows::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_imported_tenant_has_the_same_rows_on_postgres() {
+    an_imported_tenant_has_the_same_rows::<Postgres>().await;
+}
+
+async fn what_is_no_bundle_leaves_nothing<DB: Shapes>() {
+    let mut shop = Shop::<DB>::new().await;
+    let acme = shop.tenant("acme", shared).await;
+    let (_, bundle) = shop.export(&acme).await;
+    let before = shop.hashes(&acme).await;
+    let find = |text: &str| bundle.windows(text.len()).position(|part| part == text.as_bytes()).unwrap();
+    let replaced = |old: &str, new: &str| {
+        let mut changed = bundle.clone();
+        changed[find(old)..][..new.len()].copy_from_slice(new.as_bytes());
+        changed
+    };
+    let manifest = find("manifest.json");
+    let cases: [(&str, Vec<u8>); 7] = [
+        ("no complete bundle", Vec::new()),
+        ("no complete bundle", b"not a tar archive, and long enough for a block".repeat(40)),
+        ("`manifest.json` is missing", bundle[..manifest].to_vec()),
+        ("no complete bundle", bundle[..find("project 700")].to_vec()),
+        ("does not match projects", replaced("project 777", "project 778")),
+        ("has the format 7", replaced("\"format\": 1", "\"format\": 7")),
+        ("is from ", replaced(&format!("\"database\": \"{}", DB::NAME), "\"database\": \"Other")),
+    ];
+    let mut kinds: Vec<fn(NewTenant) -> NewTenant> = vec![shared];
+    kinds.extend(DB::kinds());
+    for (why, bundle) in cases {
+        for kind in &kinds {
+            let new = App::<DB>::new_tenant("copy", *kind);
+            let error = shop.provisioner.import(&*bundle, new).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{why}: {error}");
+            assert!(error.to_string().contains(why), "{why}: {error}");
+            assert!(shop.app.store.by_slug(&Slug::parse("copy").unwrap()).await.unwrap().is_none(), "{why}");
+        }
+    }
+    // A bundle of other migrations, by name.
+    let newer =
+        provisioner_of(&shop.app.pool, shop.app.files.path(), &[DB::PROJECTS, DB::APPLICATION, "SELECT 1"]);
+    let error = newer.import(&*bundle, App::<DB>::new_tenant("copy", shared)).await.unwrap_err();
+    assert!(
+        error.to_string().contains("is of the migration 2, and this program has the migration 3"),
+        "{error}"
+    );
+    // A slug that is taken.
+    let error = shop.provisioner.import(&*bundle, App::<DB>::new_tenant("acme", shared)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(shop.hashes(&acme).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_bundle_leaves_nothing_on_sqlite() {
+    what_is_no_bundle_leaves_nothing::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_bundle_leaves_nothing_on_postgres() {
+    what_is_no_bundle_leaves_nothing::<Postgres>().await;
+}
