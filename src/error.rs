@@ -103,6 +103,9 @@ pub enum ErrorKind {
     WrongRegion,
     /// The tenant's schema or database lacks a migration of the application; it may be there soon.
     MigrationPending,
+    /// The tenant is being moved to another place, or was moved and this process still has the old placement. Try again: the
+    /// next lookup of the tenant finds the new one.
+    TenantMoving,
     /// No connection became free in time: all connections are in use, by all tenants together.
     ConnectionLimit,
     /// The tenant uses all connections that it may use at a time, and none of them became free in time. Other tenants
@@ -163,6 +166,7 @@ impl ErrorKind {
             Self::PlacementMissing => "placement-missing",
             Self::WrongRegion => "wrong-region",
             Self::MigrationPending => "migration-pending",
+            Self::TenantMoving => "tenant-moving",
             Self::ConnectionLimit => "connection-limit",
             Self::TenantConnectionLimit => "tenant-connection-limit",
             Self::StatementTimeout => "statement-timeout",
@@ -348,6 +352,7 @@ impl Error {
                 | ErrorKind::ConnectionLimit
                 | ErrorKind::TenantConnectionLimit
                 | ErrorKind::MigrationPending
+                | ErrorKind::TenantMoving
                 | ErrorKind::BillingUnavailable
         )
     }

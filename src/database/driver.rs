@@ -17,7 +17,7 @@ use super::route::Route;
 use super::value::Value;
 use crate::error::Result;
 use crate::plan::DatabaseLimits;
-use crate::tenant::TenantId;
+use crate::tenant::{Placement, TenantId};
 
 /// The database operations that the library needs: begin a transaction, set the tenant, bind and read values.
 #[expect(unnameable_types, reason = "a sealed trait: `scope::Backend` is its public name")]
@@ -87,6 +87,13 @@ pub trait Driver: Native {
 
     /// Notifies the listeners of this database of the message `$1` when the transaction commits, if the database can.
     const NOTIFY: Option<&str>;
+
+    /// Rejects a tenant that is being moved, or was moved, where no policy does.
+    fn check_fence(
+        conn: Conn<'_, Self>,
+        tenant: &TenantId,
+        placement: &Placement,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Disposes of a connection whose `begin` did not return.
     fn discard(conn: Pooled<Self>);

@@ -165,6 +165,17 @@ pub(crate) fn change_error(error: &sqlx::Error, command: Option<&str>) -> Error 
 const TOO_LONG: &str = "the statement ran longer than its time limit and was ended; read fewer rows at once, add an index, or raise the \
      `statement_timeout_ms` of the plan";
 
+/// The SQLSTATE of a statement of a tenant that is being moved: see `migrations/postgres/0012_moves.sql`.
+const MOVED: &str = "TNMOV";
+
+const MOVED_TEXT: &str = "the tenant is being moved to another place, or was moved there and this process has its old placement; try again";
+
+/// The error of a place in which a tenant is refused.
+#[cfg(feature = "sqlite")]
+pub(crate) fn moved() -> Error {
+    Error::new(ErrorKind::TenantMoving, MOVED_TEXT)
+}
+
 /// The SQLSTATE of a statement that was cancelled, or that ran too long.
 const CANCELLED: &str = "57014";
 
@@ -172,6 +183,7 @@ const CANCELLED: &str = "57014";
 fn postgres_error(code: &str, message: &str) -> (ErrorKind, &'static str) {
     match code {
         "23P01" => (ErrorKind::Conflict, "a row that excludes this one exists"),
+        MOVED => (ErrorKind::TenantMoving, MOVED_TEXT),
         "25P02" => (
             ErrorKind::RolledBack,
             "a statement of this transaction failed, so it is rolled back; begin a new one",

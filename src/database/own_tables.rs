@@ -24,7 +24,7 @@ pub(crate) fn own_grants(table: &str) -> Option<&'static [&'static str]> {
 }
 
 /// The tables that belong to the operator, not to tenants.
-pub(crate) const CONTROL_PLANE: [&str; 21] = [
+pub(crate) const CONTROL_PLANE: [&str; 23] = [
     "tenancy_tenants",
     "tenancy_slugs",
     "tenancy_domains",
@@ -46,6 +46,8 @@ pub(crate) const CONTROL_PLANE: [&str; 21] = [
     "tenancy_tenant_migrations",
     "tenancy_ready_places",
     "tenancy_deletions",
+    "tenancy_moves",
+    "tenancy_fences",
 ];
 
 /// The tables of [`OWN_GRANTS`].

@@ -22,7 +22,7 @@ use super::tenant_id::encode_tenant_id;
 use super::{citus, postgres_own_tables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::DatabaseLimits;
-use crate::tenant::{PlacementName, TenantId};
+use crate::tenant::{Placement, PlacementName, TenantId};
 
 /// How long a connection is idle before it is pinged on its next use.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(10);
@@ -167,6 +167,11 @@ impl Driver for Postgres {
             && sqlx::raw_sql(AssertSqlSafe(probe)).execute(conn).await.is_ok()
     }
 
+    async fn check_fence(_: Conn<'_, Self>, _: &TenantId, _: &Placement) -> sqlx::Result<()> {
+        // A policy on each table does.
+        Ok(())
+    }
+
     fn discard(conn: Pooled<Self>) {
         // The session may be inside a transaction of this tenant. In sqlx 0.9.0 the pool would give it to the next
         // request. Closing the socket ends the session, and the transaction with it.
@@ -200,6 +205,7 @@ impl Driver for Postgres {
             (9, "gauge resources", include_str!("../../migrations/postgres/0009_gauge_resources.sql")),
             (10, "suspensions", include_str!("../../migrations/postgres/0010_suspensions.sql")),
             (11, "deletions", include_str!("../../migrations/postgres/0011_deletions.sql")),
+            (12, "moves", include_str!("../../migrations/postgres/0012_moves.sql")),
         ]
     );
 }

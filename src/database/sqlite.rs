@@ -10,20 +10,25 @@ use sqlx_core::transaction::TransactionManager;
 use tenancy_sql::TenantType;
 
 use super::begin::Begin;
+use super::bind::arguments;
 use super::conn::{Conn, TxMode};
 use super::connection_mode::ConnectionMode;
 use super::driver::{Driver, common_methods};
 use super::enforcement::Enforcement;
+use super::error::{is_missing_table, moved, to_sqlx_error};
 use super::own_tables::OwnTables;
 use super::pooled::Pooled;
 use super::route::Route;
 use super::sqlite_limits;
 use super::tenant_id::encode_tenant_id;
+use super::value::Value;
 use crate::error::Result;
 use crate::plan::DatabaseLimits;
-use crate::tenant::TenantId;
+use crate::tenant::{Placement, TenantId};
 
 encode_tenant_id!(Sqlite);
+
+const FENCE: &str = "SELECT 1 FROM tenancy_fences WHERE tenant_id = $1 AND place = $2";
 
 impl Driver for Sqlite {
     const HAS_RLS: bool = false;
@@ -80,6 +85,18 @@ impl Driver for Sqlite {
         false
     }
 
+    async fn check_fence(conn: Conn<'_, Self>, tenant: &TenantId, placement: &Placement) -> sqlx::Result<()> {
+        let binds = [Value::Text(&tenant.to_string()), Value::Text(&placement.to_string())];
+        let binds = arguments::<Self>(&binds).map_err(to_sqlx_error)?;
+        match Self::fetch(conn, FENCE.into_sql_str(), binds).await {
+            Ok(found) if found.is_empty() => Ok(()),
+            Ok(_) => Err(to_sqlx_error(moved())),
+            // Without the tables of the library, no tenant was moved.
+            Err(sqlx::Error::Database(e)) if is_missing_table(&*e) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn discard(conn: Pooled<Self>) {
         // sqlx's worker thread rolls back a BEGIN whose future was dropped, and SQLite has no tenant setting on the
         // connection. Closing the connection would lose an in-memory database.
@@ -108,6 +125,7 @@ impl Driver for Sqlite {
             (9, "gauge resources", include_str!("../../migrations/sqlite/0009_gauge_resources.sql")),
             (10, "suspensions", include_str!("../../migrations/sqlite/0010_suspensions.sql")),
             (11, "deletions", include_str!("../../migrations/sqlite/0011_deletions.sql")),
+            (12, "moves", include_str!("../../migrations/sqlite/0012_moves.sql")),
         ]
     );
 }

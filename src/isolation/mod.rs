@@ -31,4 +31,6 @@ mod rls;
 
 pub use self::comparison::MissingTenant;
 pub(crate) use self::identifier::quoted;
+#[cfg(feature = "operations")]
+pub(crate) use self::policy::FENCE;
 pub use self::rls::{PolicyChange, PolicyPlan, RlsPolicies};

@@ -12,6 +12,9 @@ use super::identifier::quoted;
 pub(super) const FLOOR: &str = "tenancy_floor";
 /// The permissive policy.
 pub(super) const OWN: &str = "tenancy_own";
+/// The restrictive policy that refuses tenants that were moved to another place.
+#[cfg(feature = "operations")]
+pub(crate) const FENCE: &str = "tenancy_placed";
 /// The prefix of a generated policy's comment; the hash of the definition follows.
 const MARK: &str = "tenancy ";
 
@@ -80,8 +83,9 @@ impl Relation {
     #[cfg(feature = "operations")]
     pub(crate) fn hiding_policy(&self, column: &Column) -> Option<&str> {
         let known = comparison::forms(column);
-        let hides =
-            |policy: &&Policy| !policy.permissive && policy.is_for('r') && !policy.compares(&known, 'r');
+        let hides = |policy: &&Policy| {
+            !policy.permissive && policy.name != FENCE && policy.is_for('r') && !policy.compares(&known, 'r')
+        };
         self.policies.iter().filter(|_| self.rls).find(hides).map(|policy| &*policy.name)
     }
 }

@@ -6,18 +6,15 @@ use std::sync::Arc;
 
 use super::deletion_hook::DeletionHook;
 use super::deletion_plan::{DeletionPlan, check_holds, plan_of};
+use super::erase::{delete_rows, in_table, unlink_rows};
 use super::receipt::DeletionReceipt;
-use super::statement::{count, delete_all, delete_some, unlink};
+use super::statement::count;
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::context::{Actor, unknown_tenant};
-use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::Provisioner;
 use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
-
-/// How often the leaves of a table that refers to itself are deleted, before all rows are deleted by one statement.
-const PASSES: u32 = 1000;
 
 /// Deletes a tenant with all of its data. [`Provisioner::deletion`] creates it.
 ///
@@ -220,10 +217,10 @@ impl<DB: TenantData> Deletion<DB> {
         // Children before their parents.
         let deleted: Vec<&DataTable> = tables.iter().rev().filter(is_deleted).collect();
         for table in &deleted {
-            self.unlink(&mut conn, table, &tables, tenant).await?;
+            unlink_rows::<DB>(&mut conn, table, &tables, tenant.id()).await?;
         }
         for table in &deleted {
-            self.delete_rows(&mut conn, table, tenant).await?;
+            delete_rows::<DB>(&mut conn, table, tenant.id(), self.batch).await?;
         }
         for table in &deleted {
             let left = DB::read_number(&mut conn, count::<DB>(table, tenant.id()))
@@ -254,7 +251,7 @@ impl<DB: TenantData> Deletion<DB> {
         let tables = DB::data_tables(&mut conn, &Placement::Shared, &self.provisioner.schema).await?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
         for table in tables.iter().filter(|table| table.own && !self.holds.contains_key(&table.name)) {
-            let deleted = self.delete_rows(&mut conn, table, tenant).await?;
+            let deleted = delete_rows::<DB>(&mut conn, table, tenant.id(), self.batch).await?;
             // In the shared tables and in a schema they are counted already.
             if deleted > 0 && matches!(tenant.placement(), Placement::Database { .. }) {
                 *receipt.tables.entry(table.name.clone()).or_default() += deleted;
@@ -267,71 +264,6 @@ impl<DB: TenantData> Deletion<DB> {
         );
         // The table is missing in a database of another version, and in one without a control plane.
         Ok(DB::read_number(&mut conn, record).await.is_ok_and(|records| records > 0))
-    }
-
-    /// Sets keys to null that refer to tables whose rows are deleted before, in a circle of tables.
-    async fn unlink(
-        &self,
-        conn: &mut DB::Connection,
-        table: &DataTable,
-        tables: &[DataTable],
-        tenant: &Tenant,
-    ) -> Result<()> {
-        let at = |name: &str| tables.iter().position(|table| table.name == *name);
-        for link in table.links.iter().filter(|link| !link.required && at(&link.parent) > at(&table.name)) {
-            let nullable =
-                |column: &&str| table.position(column).is_some_and(|at| !table.columns[at].not_null);
-            let columns: Vec<&str> =
-                link.columns.iter().map(|(child, _)| &**child).filter(nullable).collect();
-            if !columns.is_empty() {
-                let sql = unlink::<DB>(table, &columns, tenant.id());
-                DB::run(conn, sql, None).await.map_err(|e| in_table(table, &e))?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn delete_rows(
-        &self,
-        conn: &mut DB::Connection,
-        table: &DataTable,
-        tenant: &Tenant,
-    ) -> Result<u64> {
-        let has_leaves = table.refers_to_itself();
-        let some = delete_some::<DB>(table, tenant.id(), self.batch, has_leaves);
-        let (mut passes, mut deleted) = (0, 0);
-        loop {
-            let rows = self.delete(conn, table, tenant, some.clone()).await?;
-            (passes, deleted) = (passes + 1, deleted + rows);
-            if rows == 0 || (has_leaves && passes > PASSES) {
-                break;
-            }
-        }
-        if has_leaves {
-            // Rows that refer to each other in a circle go together.
-            deleted += self.delete(conn, table, tenant, delete_all::<DB>(table, tenant.id())).await?;
-        }
-        Ok(deleted)
-    }
-
-    /// Runs a statement that deletes, in a transaction of its own.
-    async fn delete(
-        &self,
-        conn: &mut DB::Connection,
-        table: &DataTable,
-        tenant: &Tenant,
-        sql: String,
-    ) -> Result<u64> {
-        let failed = |e: sqlx::Error| in_table(table, &e);
-        DB::run(conn, DB::BEGIN_IMPORT.split("; ").next().unwrap_or_default().to_owned(), None)
-            .await
-            .map_err(failed)?;
-        if let Some(allow) = DB::ALLOW_DELETES.filter(|_| table.own) {
-            DB::run(conn, allow.to_owned(), Some(&tenant.id().to_string())).await.map_err(failed)?;
-        }
-        let deleted = DB::run(conn, sql, None).await.map_err(failed)?;
-        DB::run(conn, "COMMIT".to_owned(), None).await.map_err(failed)?;
-        Ok(deleted)
     }
 }
 
@@ -350,10 +282,4 @@ fn wrong_slug() -> Error {
         ErrorKind::InvalidInput,
         "the slug that confirms the deletion is not the tenant's; nothing was deleted",
     )
-}
-
-fn in_table(table: &DataTable, error: &sqlx::Error) -> Error {
-    let error = database_error(error);
-    Error::new(error.kind(), format!("the rows of `{}` cannot be deleted: {error}", table.name))
-        .with_source(error)
 }

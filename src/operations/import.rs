@@ -9,6 +9,7 @@ use super::bundle::{Head, TableHead, malformed};
 use super::read::{BundleReader, Row};
 use super::rewrite::Rewrite;
 use super::statement::{insert, keep_links, set_links};
+use super::sync::{backward, in_table};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::database::database_error;
@@ -131,12 +132,13 @@ impl<DB: TenantData> Provisioner<DB> {
         } else {
             Rewrite::default()
         };
+        let names: Vec<&str> = tables.iter().map(|(table, _)| &*table.name).collect();
         let mut written = Vec::new();
         for (at, (table, file)) in tables.iter().enumerate() {
             // The id of a counted row is a text of the application, which new ids would not match.
             let skipped = table.own
                 && (!OWN.contains(&&*table.name) || (rewrite.changes_ids() && table.name == OWN[1]));
-            let later: Vec<usize> = backward(table, &tables[at..]);
+            let later = backward(table, &names[at..]);
             let (insert, keep) = (insert::<DB>(table, tenant.id(), &later), keep_links::<DB>(at, &later));
             let conn = &mut conn;
             let count = reader
@@ -161,7 +163,7 @@ impl<DB: TenantData> Provisioner<DB> {
         }
         // Keys to rows that were written after their own row.
         for (at, (table, _)) in tables.iter().enumerate() {
-            let later = backward(table, &tables[at..]);
+            let later = backward(table, &names[at..]);
             if !later.is_empty() {
                 let set = set_links::<DB>(table, tenant.id(), at, &later);
                 DB::run(&mut conn, set, None).await.map_err(|e| in_table(table, &e))?;
@@ -169,18 +171,6 @@ impl<DB: TenantData> Provisioner<DB> {
         }
         Ok((conn, written, rewrite.changes_ids()))
     }
-}
-
-/// The columns that can refer to rows that are written later, and may be null until then.
-fn backward(table: &DataTable, from_here: &[(DataTable, TableHead)]) -> Vec<usize> {
-    let is_later = |name: &str| from_here.iter().any(|(later, _)| later.name == *name);
-    let links = table.links.iter().filter(|link| !link.required && is_later(&link.parent));
-    let mut columns: Vec<usize> =
-        links.flat_map(|link| &link.columns).filter_map(|(child, _)| table.position(child)).collect();
-    columns.retain(|at| !table.columns[*at].not_null);
-    columns.sort_unstable();
-    columns.dedup();
-    columns
 }
 
 /// The tables of the place, in the order of the bundle.
@@ -214,14 +204,6 @@ fn matched(head: &Head, mut tables: Vec<DataTable>) -> Result<Vec<(DataTable, Ta
         Some(table) => Err(malformed(format!("it has no table `{}`", table.name))),
         None => Ok(matched),
     }
-}
-
-/// The error of a statement, with the name of the table.
-fn in_table(table: &DataTable, error: &sqlx::Error) -> Error {
-    let error = database_error(error);
-    Error::new(error.kind(), format!("the rows of `{}` cannot be written: {error}", table.name))
-        .with_constraint(error.constraint().map(str::to_owned))
-        .with_source(error)
 }
 
 impl<R: AsyncRead + Unpin> fmt::Debug for BundleReader<R> {

@@ -39,16 +39,25 @@ mod bundle;
 mod deletion;
 mod deletion_hook;
 mod deletion_plan;
+mod erase;
 mod export;
+mod fence;
 mod import;
+mod move_end;
+mod move_plan;
+mod move_step;
+mod movement;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_fence;
 mod read;
 mod receipt;
 mod rewrite;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statement;
+mod sync;
 mod table;
 mod tenant_data;
 
@@ -58,5 +67,8 @@ pub use self::deletion_hook::DeletionHook;
 pub use self::deletion_plan::{DeletionPlan, PlannedTable};
 pub use self::export::Export;
 pub use self::import::Imported;
+pub use self::move_plan::{MovePlan, MovedTable};
+pub use self::move_step::{MoveProgress, MoveReport, MoveStep, UnfinishedMove};
+pub use self::movement::Move;
 pub use self::receipt::{DeletionReceipt, ReceiptKeys};
 pub use self::tenant_data::TenantData;

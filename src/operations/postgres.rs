@@ -1,11 +1,16 @@
 //! [`TenantData`] for PostgreSQL.
 
+use std::time::Duration;
+
 use futures_util::stream::{BoxStream, StreamExt};
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{AssertSqlSafe, Connection, Row};
 use tenancy_sql::Schema;
 
+use super::export::hex;
+use super::postgres_fence;
 use super::table::{DataColumn, DataTable, Link, parents_first};
 use super::tenant_data::TenantData;
 use crate::database::{Driver, database_error, own_grants};
@@ -37,10 +42,12 @@ impl TenantData for Postgres {
 
     const CREATE_LINKS: &'static str = "DROP TABLE IF EXISTS pg_temp.tenancy_links; \
         CREATE TEMPORARY TABLE tenancy_links (of_table integer NOT NULL, value jsonb NOT NULL)";
+    const BEGIN: &'static str = "BEGIN";
     const BEGIN_IMPORT: &'static str = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
 
     // A policy of the library's migrations allows it to the owner.
     const ALLOW_DELETES: Option<&'static str> = None;
+    const FORBID_DELETES: Option<&'static str> = None;
 
     async fn connect_to(places: &PostgresPlaces, placement: &Placement) -> Result<PgConnection> {
         let mut conn = places.connect_to(placement).await?;
@@ -150,6 +157,41 @@ impl TenantData for Postgres {
         Ok(offset)
     }
 
+    async fn unfenceable(
+        places: &PostgresPlaces,
+        conn: &mut PgConnection,
+        placement: &Placement,
+        tables: &[DataTable],
+    ) -> Result<Option<String>> {
+        postgres_fence::unfenceable(places, conn, placement, tables).await
+    }
+
+    async fn prepare_fence(
+        conn: &mut PgConnection,
+        tables: &[&DataTable],
+        fences: &str,
+        place: &str,
+        wait: Duration,
+    ) -> Result<()> {
+        postgres_fence::prepare(conn, tables, fences, place, wait).await
+    }
+
+    async fn wait_for_older(conn: &mut PgConnection, wait: Duration) -> Result<()> {
+        postgres_fence::wait_for_older(conn, wait).await
+    }
+
+    async fn pass_fences(conn: &mut PgConnection) -> Result<()> {
+        send(conn, "SET app.tenancy_move = 'on'".to_owned()).await
+    }
+
+    fn fingerprint(row: &str) -> String {
+        format!("encode(sha256(convert_to({row}, 'UTF8')), 'hex')")
+    }
+
+    fn fingerprint_of(row: &str) -> String {
+        hex(&Sha256::digest(row))
+    }
+
     async fn drop_place(places: &PostgresPlaces, placement: &Placement) -> Result<()> {
         places.drop_place(placement).await
     }
@@ -256,6 +298,7 @@ fn data_table(relation: &Relation, tenant: &str, indexes: &[Index], own: bool) -
             ident: quoted(&column.name),
             r#type: column.declared.clone(),
             not_null: column.not_null,
+            identity: column.identity,
         })
         .collect();
     let primary = indexes.iter().find(|index| index.table == relation.oid && index.primary);

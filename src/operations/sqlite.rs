@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use futures_util::stream::{BoxStream, StreamExt};
 use sqlx::AssertSqlSafe;
@@ -33,12 +34,15 @@ impl TenantData for Sqlite {
 
     const CREATE_LINKS: &'static str = "DROP TABLE IF EXISTS temp.tenancy_links; \
         CREATE TEMPORARY TABLE tenancy_links (of_table integer NOT NULL, value TEXT NOT NULL)";
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
     const BEGIN_IMPORT: &'static str = "BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON";
 
     // A trigger of the library's migrations looks for this row.
     const ALLOW_DELETES: Option<&'static str> = Some(
         "INSERT INTO tenancy_deletions (tenant_id, record, started_us) VALUES ($1, '', 0) ON CONFLICT (tenant_id) DO NOTHING",
     );
+    const FORBID_DELETES: Option<&'static str> =
+        Some("DELETE FROM tenancy_deletions WHERE tenant_id = $1 AND record = '' AND started_us = 0");
 
     async fn connect_to(places: &SqlitePlaces, placement: &Placement) -> Result<SqliteConnection> {
         places.connect_to(placement).await
@@ -83,6 +87,43 @@ impl TenantData for Sqlite {
         // Nobody else writes until the transaction ends.
         let sql = format!("SELECT coalesce(max({}), 0) FROM {}", column.ident, table.ident);
         Self::read_number(conn, sql).await.map_err(|e| database_error(&e))
+    }
+
+    async fn unfenceable(
+        _: &SqlitePlaces,
+        _: &mut SqliteConnection,
+        _: &Placement,
+        _: &[DataTable],
+    ) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn prepare_fence(
+        _: &mut SqliteConnection,
+        _: &[&DataTable],
+        _: &str,
+        _: &str,
+        _: Duration,
+    ) -> Result<()> {
+        // `TenantDb` reads the table in each transaction.
+        Ok(())
+    }
+
+    async fn wait_for_older(_: &mut SqliteConnection, _: Duration) -> Result<()> {
+        // One transaction writes at a time, and the one that set the fence has ended.
+        Ok(())
+    }
+
+    async fn pass_fences(_: &mut SqliteConnection) -> Result<()> {
+        Ok(())
+    }
+
+    fn fingerprint(row: &str) -> String {
+        row.to_owned()
+    }
+
+    fn fingerprint_of(row: &str) -> String {
+        row.to_owned()
     }
 
     async fn drop_place(places: &SqlitePlaces, placement: &Placement) -> Result<()> {
@@ -220,6 +261,7 @@ fn data_table(name: &str, rows: &[ColumnRow], schema: &Schema) -> Option<DataTab
                 ident: quoted(&row.1),
                 r#type: row.2.clone(),
                 not_null: row.3 || row.4 > 0,
+                identity: false,
             })
             .collect(),
         links: Vec::new(),

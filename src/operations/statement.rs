@@ -152,3 +152,55 @@ pub(super) fn size<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> Stri
     let of_tenant = of_tenant::<DB>(table, tenant);
     format!("SELECT coalesce(sum(octet_length({row})), 0){} {} WHERE {of_tenant}", DB::AS_NUMBER, from(table))
 }
+
+/// The primary key of every row with the fingerprint of the row, in the order of the primary key.
+pub(super) fn fingerprints<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> String {
+    let row = DB::array(&texts::<DB>(&table.columns));
+    let mut parts = texts::<DB>(table.key_columns());
+    parts.push(DB::fingerprint(&row));
+    let order = ordered::<DB>(table);
+    let order = if order.is_empty() { String::new() } else { format!(" ORDER BY {order}") };
+    let of_tenant = of_tenant::<DB>(table, tenant);
+    format!("SELECT {} {} WHERE {of_tenant}{order}", DB::array(&parts), from(table))
+}
+
+/// Changes rows to those of the parameter, a JSON array of rows, by their primary keys, without the columns at the
+/// positions `left_out`. `None` if there is no other column.
+pub(super) fn update<DB: TenantData>(
+    table: &DataTable,
+    tenant: &TenantId,
+    left_out: &[usize],
+) -> Option<String> {
+    let key = table.key.as_deref().unwrap_or_default();
+    let value = |at: usize| DB::value_of(&DB::item(at), &table.columns[at].r#type);
+    let set = table
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(at, column)| !key.contains(at) && !left_out.contains(at) && !column.identity);
+    let set: Vec<String> = set.map(|(at, column)| format!("{} = {}", column.ident, value(at))).collect();
+    let same = key.iter().map(|at| format!("t.{} = {}", table.columns[*at].ident, value(*at)));
+    let condition: Vec<String> = [of_tenant::<DB>(table, tenant)].into_iter().chain(same).collect();
+    let (ident, condition) = (&table.ident, condition.join(" AND "));
+    (!set.is_empty())
+        .then(|| format!("UPDATE {ident} AS t SET {} {} AND {condition}", set.join(", "), DB::EACH_ROW))
+}
+
+/// Deletes the rows whose primary keys are in the parameter, a JSON array of keys.
+pub(super) fn delete_keys<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> String {
+    let of_tenant = of_tenant::<DB>(table, tenant);
+    let keys: Vec<&DataColumn> = table.key_columns().collect();
+    let columns: Vec<String> = keys.iter().map(|column| format!("t.{}", column.ident)).collect();
+    let values = keys.iter().enumerate().map(|(at, column)| DB::value_of(&DB::item(at), &column.r#type));
+    let values: Vec<String> = values.collect();
+    let (only, ident) = (table.only, &table.ident);
+    if keys.is_empty() {
+        return format!("DELETE FROM {only}{ident} AS t WHERE {of_tenant} AND $1 <> ''");
+    }
+    format!(
+        "DELETE FROM {only}{ident} AS t WHERE {of_tenant} AND ({}) IN (SELECT {} {})",
+        columns.join(", "),
+        values.join(", "),
+        DB::EACH_ROW
+    )
+}

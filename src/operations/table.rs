@@ -38,6 +38,8 @@ pub struct DataColumn {
     /// The type, as declared.
     pub(crate) r#type: String,
     pub(crate) not_null: bool,
+    /// Whether the database numbers it.
+    pub(crate) identity: bool,
 }
 
 /// A foreign key to a table with rows of tenants.

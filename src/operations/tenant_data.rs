@@ -2,6 +2,7 @@
 //! implement it.
 
 use std::future::Future;
+use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use tenancy_sql::Schema;
@@ -31,6 +32,9 @@ pub trait TenantData: Provision {
     /// Creates the temporary table of [`LINKS`](super::statement::LINKS), empty.
     #[doc(hidden)]
     const CREATE_LINKS: &'static str;
+    /// Begins a transaction that writes.
+    #[doc(hidden)]
+    const BEGIN: &'static str;
     /// Begins a transaction that writes. Foreign keys that can wait are checked at its end.
     #[doc(hidden)]
     const BEGIN_IMPORT: &'static str;
@@ -61,6 +65,8 @@ pub trait TenantData: Provision {
     /// Allows that audit events of a tenant are deleted, until the end of the transaction.
     #[doc(hidden)]
     const ALLOW_DELETES: Option<&'static str>;
+    #[doc(hidden)]
+    const FORBID_DELETES: Option<&'static str>;
 
     /// Lets the next generated number of a table be greater than its rows.
     #[doc(hidden)]
@@ -78,6 +84,40 @@ pub trait TenantData: Provision {
         column: &DataColumn,
         highest: i64,
     ) -> impl Future<Output = Result<i64>> + Send;
+
+    /// Why a process with the old placement could not be refused in these tables; `None` if it can.
+    #[doc(hidden)]
+    fn unfenceable(
+        places: &Self::Places,
+        conn: &mut Self::Connection,
+        placement: &Placement,
+        tables: &[DataTable],
+    ) -> impl Future<Output = Result<Option<String>>> + Send;
+
+    /// Lets statements on these tables read the table of fences, for a key of the place.
+    #[doc(hidden)]
+    fn prepare_fence(
+        conn: &mut Self::Connection,
+        tables: &[&DataTable],
+        fences: &str,
+        place: &str,
+        wait: Duration,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Waits until every transaction has ended that began before.
+    #[doc(hidden)]
+    fn wait_for_older(conn: &mut Self::Connection, wait: Duration)
+    -> impl Future<Output = Result<()>> + Send;
+
+    /// Lets the session read and write where the tenant is refused.
+    #[doc(hidden)]
+    fn pass_fences(conn: &mut Self::Connection) -> impl Future<Output = Result<()>> + Send;
+
+    /// What two equal rows have in common, in SQL and in Rust.
+    #[doc(hidden)]
+    fn fingerprint(row: &str) -> String;
+    #[doc(hidden)]
+    fn fingerprint_of(row: &str) -> String;
 
     /// Removes the schema, the database or the file of a placement, with all that is in it.
     #[doc(hidden)]

@@ -37,6 +37,8 @@ mod steps;
 
 pub use self::migrations::{Drift, MigratedPlace, MigrationRun, Migrations};
 pub use self::places::Provision;
+#[cfg(feature = "operations")]
+pub(crate) use self::places::Worker;
 #[cfg(feature = "postgres")]
 pub use self::postgres_places::PostgresPlaces;
 pub use self::provisioner::{Provisioner, Seed};

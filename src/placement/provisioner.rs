@@ -87,7 +87,7 @@ pub struct Provisioner<DB: Provision> {
     pub(crate) places: Arc<DB::Places>,
     pub(crate) migrator: Arc<Migrator>,
     pub(crate) schema: Schema,
-    template: Option<PlacementName>,
+    pub(super) template: Option<PlacementName>,
     seed: Option<Arc<SeedStep<DB>>>,
 }
 

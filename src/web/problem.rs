@@ -196,6 +196,7 @@ fn status_and_title(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::StatementTimeout => (504, "Took too long"),
         ErrorKind::RowLimit => (403, "Too many rows for the plan"),
         ErrorKind::MigrationPending => (503, "Being upgraded"),
+        ErrorKind::TenantMoving => (503, "Being moved"),
         ErrorKind::BillingUnavailable => (503, "Billing not reachable"),
         ErrorKind::BillingRejected => (502, "Billing rejected the request"),
         ErrorKind::SignatureInvalid => (400, "Signature not valid"),

@@ -24,13 +24,13 @@ use crate::policy_fixture::{new_role, texts};
 
 #[derive(Debug, PartialEq, TenantScoped, sqlx::FromRow)]
 #[tenant(table = "projects")]
-struct Project {
+pub(crate) struct Project {
     #[tenant(id)]
-    id: i64,
-    name: String,
+    pub(crate) id: i64,
+    pub(crate) name: String,
 }
 
-const TABLES: &str = "CREATE TABLE projects (tenant_id uuid NOT NULL, id bigint NOT NULL, name text NOT NULL, \
+pub(crate) const TABLES: &str = "CREATE TABLE projects (tenant_id uuid NOT NULL, id bigint NOT NULL, name text NOT NULL, \
     PRIMARY KEY (tenant_id, id)); \
     CREATE TABLE tasks (tenant_id uuid NOT NULL, id bigserial NOT NULL, project_id bigint, title text NOT NULL, \
         PRIMARY KEY (tenant_id, id), FOREIGN KEY (tenant_id, project_id) REFERENCES projects)";
@@ -41,7 +41,7 @@ const OWN_TABLES: &str = "GRANT SELECT, INSERT, UPDATE ON tenancy_gauges TO {rol
     GRANT SELECT, INSERT ON tenancy_audit_events TO {role}; \
     GRANT SELECT, INSERT, UPDATE, DELETE ON tenancy_usage, tenancy_usage_batches TO {role}";
 
-fn migrator(texts: &[&str]) -> Migrator {
+pub(crate) fn migrator(texts: &[&str]) -> Migrator {
     let migration = |(version, text): (i64, &&str)| {
         let sql = AssertSqlSafe((*text).to_owned()).into_sql_str();
         Migration::new(version, "tables".into(), MigrationType::Simple, sql, false)
@@ -51,8 +51,8 @@ fn migrator(texts: &[&str]) -> Migrator {
 
 pub(crate) struct World {
     pub(crate) db: TenantDb<Postgres>,
-    directory: TenantDirectory,
-    provisioner: Provisioner<Postgres>,
+    pub(crate) directory: TenantDirectory,
+    pub(crate) provisioner: Provisioner<Postgres>,
     /// As the application's role, to the database of the shared tables.
     pub(crate) app: PgConnectOptions,
     pub(crate) owner: PgPool,

@@ -215,6 +215,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/sqlite/0009_gauge_resources.sql"),
             include_str!("../../migrations/sqlite/0010_suspensions.sql"),
             include_str!("../../migrations/sqlite/0011_deletions.sql"),
+            include_str!("../../migrations/sqlite/0012_moves.sql"),
         ],
     )
     .await;
@@ -231,6 +232,7 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/postgres/0009_gauge_resources.sql"),
             include_str!("../../migrations/postgres/0010_suspensions.sql"),
             include_str!("../../migrations/postgres/0011_deletions.sql"),
+            include_str!("../../migrations/postgres/0012_moves.sql"),
         ],
     )
     .await;

@@ -23,6 +23,7 @@ use crate::database::{
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "postgres")]
 use crate::isolation::doctor::Check;
+use crate::tenant::Placement;
 
 /// Configures and builds a [`TenantDb`].
 ///
@@ -208,6 +209,7 @@ impl<DB: Backend> TenantDbBuilder<DB> {
                 route: Route { checks_client, ..Route::of(self.connection_mode) },
                 enforcement: self.enforcement,
                 owned,
+                placement: Placement::Shared,
                 unverified: None,
             },
             databases: databases.transpose()?,

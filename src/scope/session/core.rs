@@ -108,7 +108,24 @@ impl<DB: Backend> Core<DB> {
         let begin = Begin { tenant, mode, verify_tenant, verify_schema };
         let mut open = OpenTransaction::open(&place.source, share, place.route.clone(), begin).await?;
         self.verify(place, open.conn()).await?;
+        if let Some(tenant) = tenant {
+            self.check_fence(open.conn(), tenant, place).await?;
+        }
         Ok(open)
+    }
+
+    /// Rejects a tenant that is being moved, where the database itself does not. A tenant can be moved only if there are
+    /// databases of tenants.
+    async fn check_fence(
+        &self,
+        conn: Conn<'_, DB>,
+        tenant: &TenantId,
+        place: &Place<DB>,
+    ) -> sqlx::Result<()> {
+        match self.databases {
+            Some(_) => DB::check_fence(conn, tenant, &place.placement).await,
+            None => Ok(()),
+        }
     }
 
     /// Checks a place that is entered for the first time.
@@ -150,6 +167,7 @@ impl<DB: Backend> Core<DB> {
             DB::limit(&mut conn, &place.route.limits).await?;
             let mut lease = Lease::Autocommit(conn, place.route.clone());
             self.verify(&place, lease.conn()).await?;
+            self.check_fence(lease.conn(), ctx.tenant_id(), &place).await?;
             return Ok(StatementLease { lease, writes });
         }
         let mode = if writes { TxMode::Write } else { TxMode::Read };

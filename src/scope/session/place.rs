@@ -14,10 +14,11 @@ impl<DB: Backend> Core<DB> {
         // Only a place of a tenant's own is looked up: the shared tables were checked at the start.
         let unverified =
             || Some(tenant.placement()).filter(|placement| !self.entered.contains(placement)).cloned();
+        let placement = tenant.placement().clone();
         match tenant.placement() {
             Placement::Shared => {
                 let (source, route) = (self.shared.source.clone(), self.shared.route.clone());
-                Ok(Place { source, route, enforcement, owned, unverified: None })
+                Ok(Place { source, route, enforcement, owned, placement, unverified: None })
             }
             Placement::Schema { name } if DB::HAS_SCHEMAS => {
                 let (schema, own_tables) = (Some(name.clone()), self.own_tables.schema.clone());
@@ -28,6 +29,7 @@ impl<DB: Backend> Core<DB> {
                     route,
                     enforcement,
                     owned,
+                    placement,
                     unverified: unverified(),
                 })
             }
@@ -42,7 +44,7 @@ impl<DB: Backend> Core<DB> {
                 let role = Some(name.clone()).filter(|_| self.role_per_tenant);
                 let (enforcement, route) = (database.enforcement, Route { role, ..database.route.clone() });
                 let source = Source::Tenant(databases.clone(), database);
-                Ok(Place { source, route, enforcement, owned: true, unverified: unverified() })
+                Ok(Place { source, route, enforcement, owned: true, placement, unverified: unverified() })
             }
         }
     }

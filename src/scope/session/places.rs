@@ -20,6 +20,7 @@ pub(in crate::scope) struct Place<DB: Backend> {
     pub(super) enforcement: Enforcement,
     /// Whether the pool is private: no other code can reach it.
     pub(super) owned: bool,
+    pub(super) placement: Placement,
     /// The placement, if this process did not enter it before.
     pub(super) unverified: Option<Placement>,
 }

@@ -13,6 +13,8 @@ mod meter;
 mod meter_keys;
 #[cfg(feature = "quota")]
 mod meter_rows;
+#[cfg(feature = "operations")]
+mod moves;
 #[cfg(feature = "stripe")]
 mod outbox;
 mod overrides;
@@ -24,6 +26,9 @@ mod tenant_changes;
 mod tenants;
 #[cfg(feature = "stripe")]
 mod usage_errors;
+
+#[cfg(feature = "operations")]
+pub(crate) use self::moves::MoveRecord;
 
 use std::fmt;
 use std::sync::Arc;

@@ -215,7 +215,7 @@ async fn reserve_slug<DB: Backend>(
     if written == 1 { Ok(()) } else { Err(tenant_exists()) }
 }
 
-fn placement_text(placement: &Placement) -> String {
+pub(super) fn placement_text(placement: &Placement) -> String {
     serde_json::to_string(placement).expect("an enum of strings is always JSON")
 }
 

@@ -1,0 +1,112 @@
+//! The end of a move: the rows of the source are deleted, or those of the target if it is rolled back.
+
+use std::time::Duration;
+
+use super::erase::{delete_rows, unlink_rows};
+use super::fence;
+use super::move_step::MoveStep;
+use super::movement::Move;
+use super::statement::count;
+use super::sync::{EVENTS, Side, delete_copied, sync};
+use super::table::DataTable;
+use super::tenant_data::TenantData;
+use crate::database::database_error;
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::MoveRecord;
+use crate::tenant::Placement;
+
+/// How many rows one transaction deletes.
+const BATCH: u32 = 1000;
+
+impl<DB: TenantData> Move<DB> {
+    /// Deletes the rows of the source, or drops it after the grace period.
+    pub(super) async fn clean_up(&self, record: &MoveRecord) -> Result<()> {
+        let store = &self.provisioner.store;
+        // A process ended between the switch and this.
+        let mut target = self.connect(&self.target).await?;
+        self.fence(&mut target, &self.target, record, false).await?;
+        let mut source = match self.connect(&record.source).await {
+            Err(error) if error.kind() == ErrorKind::PlacementMissing => return Ok(()),
+            source => source?,
+        };
+        let moved = fence::moved(&source.tables, &record.source, &self.target);
+        if moved.iter().any(|name| name == EVENTS) {
+            // Events that were written after the copy.
+            sync(&mut source, &mut target, &self.tenant, &[EVENTS.to_owned()], |_, _| {}).await?;
+            delete_copied(&mut source, &mut target, EVENTS, &self.tenant).await?;
+        }
+        self.delete_rows(&mut source, &moved).await?;
+        if record.source == Placement::Shared {
+            return Ok(());
+        }
+        let switched = self.record().await?.map_or(0, |record| record.changed_us);
+        let grace = i64::try_from(self.grace.as_micros()).unwrap_or(i64::MAX);
+        while store.now_us() < switched.saturating_add(grace) {
+            sqlx_core::rt::sleep(Duration::from_millis(200).min(self.grace)).await;
+        }
+        drop(source);
+        DB::drop_place(&self.provisioner.places, &record.source).await
+    }
+
+    /// Deletes the rows of the tenant in tables of a place, except for events.
+    async fn delete_rows(&self, side: &mut Side<DB>, moved: &[String]) -> Result<()> {
+        let is_moved = |table: &&DataTable| table.name != EVENTS && moved.contains(&table.name);
+        let tables: Vec<DataTable> = side.tables.iter().filter(is_moved).cloned().collect();
+        for table in tables.iter().rev() {
+            unlink_rows::<DB>(&mut side.writer, table, &tables, &self.tenant).await?;
+        }
+        for table in tables.iter().rev() {
+            delete_rows::<DB>(&mut side.writer, table, &self.tenant, BATCH).await?;
+            let left = DB::read_number(&mut side.writer, count::<DB>(table, &self.tenant)).await;
+            if left.map_err(|e| database_error(&e))? > 0 {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "`{}` still has rows of the tenant in the place that it leaves; repeat this",
+                        table.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes a move before its switch: the target is removed, and the tenant is served from the source again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is no such move; [`ErrorKind::Conflict`] if the tenant is in the target already: move it
+    /// back instead; [`ErrorKind::Retryable`] if another process runs the move.
+    pub async fn roll_back(&self) -> Result<()> {
+        let record = self.record().await?.filter(|record| record.target == self.target).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "no move of this tenant to this place is unfinished")
+        })?;
+        if MoveStep::parse(&record.step)? >= MoveStep::CleanUp {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the tenant is in its new place already: finish the move, and then move the tenant back",
+            ));
+        }
+        let places = &self.provisioner.places;
+        let mut locks = Vec::new();
+        for place in [&record.source, &self.target].into_iter().filter(|place| **place != Placement::Shared) {
+            match self.provisioner.lock_place(place, false).await {
+                // It was not created yet.
+                Err(error) if error.kind() == ErrorKind::PlacementMissing => {}
+                lock => locks.push(lock?),
+            }
+        }
+        match self.connect(&self.target).await {
+            Ok(mut target) => {
+                let moved = fence::moved(&target.tables, &record.source, &self.target);
+                self.delete_rows(&mut target, &moved).await?;
+            }
+            Err(error) if error.kind() == ErrorKind::PlacementMissing => {}
+            Err(error) => return Err(error),
+        }
+        let mut source = self.connect(&record.source).await?;
+        self.fence(&mut source, &record.source, &record, false).await?;
+        drop(locks);
+        DB::drop_place(places, &self.target).await?;
+        self.provisioner.store.end_move(&self.tenant).await
+    }
+}

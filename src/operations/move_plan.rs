@@ -1,0 +1,105 @@
+//! [`MovePlan`]: what a move would copy, and what forbids it.
+
+use std::fmt;
+
+use super::fence::moved;
+use super::movement::Move;
+use super::statement::{count, size};
+use super::tenant_data::TenantData;
+use crate::database::database_error;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::{Placement, Tenant, TenantStatus};
+
+/// What a move would copy, and what forbids it. Its `Display` is a table for people.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MovePlan {
+    /// Where the rows are.
+    pub source: Placement,
+    /// Where they would be.
+    pub target: Placement,
+    /// The tables, parents first.
+    pub tables: Vec<MovedTable>,
+    /// What forbids the move, each with what to do. Empty if the move is possible.
+    pub refused: Vec<String>,
+    /// What to know before the move, such as ids that could be taken in the target.
+    pub notes: Vec<String>,
+}
+
+/// A table of a [`MovePlan`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MovedTable {
+    /// The name.
+    pub name: String,
+    /// The number of rows of the tenant.
+    pub rows: u64,
+    /// The size of these rows as text, in bytes.
+    pub bytes: u64,
+}
+
+impl fmt::Display for MovePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "from the {} to the {}", self.source, self.target)?;
+        for table in &self.tables {
+            writeln!(f, "{:<40} {:>12} rows {:>14} bytes", table.name, table.rows, table.bytes)?;
+        }
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        for refused in &self.refused {
+            writeln!(f, "not possible: {refused}")?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn plan_of<DB: TenantData>(movement: &Move<DB>, tenant: &Tenant) -> Result<MovePlan> {
+    let provisioner = &movement.provisioner;
+    let (source, target) = (tenant.placement().clone(), movement.target.clone());
+    let (mut refused, mut notes, mut planned) = (Vec::new(), Vec::new(), Vec::new());
+    if source == target {
+        refused.push("the tenant is there already".to_owned());
+    }
+    if let TenantStatus::Provisioning | TenantStatus::Deleting = tenant.status() {
+        refused.push(format!("the tenant is {}", tenant.status()));
+    }
+    let mut conn = DB::connect_to(&provisioner.places, &source).await?;
+    let tables = DB::data_tables(&mut conn, &source, &provisioner.schema).await?;
+    DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+    let names = moved(&tables, &source, &target);
+    let tables: Vec<_> = tables.into_iter().filter(|table| names.contains(&table.name)).collect();
+    refused.extend(DB::unfenceable(&provisioner.places, &mut conn, &source, &tables).await?);
+    for table in &tables {
+        let number = async |conn: &mut DB::Connection, sql: String| {
+            let number = DB::read_number(conn, sql).await.map_err(|e| database_error(&e))?;
+            Ok::<_, Error>(u64::try_from(number).unwrap_or(0))
+        };
+        let rows = number(&mut conn, count::<DB>(table, tenant.id())).await?;
+        let bytes = number(&mut conn, size::<DB>(table, tenant.id())).await?;
+        planned.push(MovedTable { name: table.name.clone(), rows, bytes });
+        if table.key.is_none() {
+            refused.push(format!(
+                "`{}` has no primary key, by which its rows could be compared; add one",
+                table.name
+            ));
+        } else if target == Placement::Shared && !table.key_has_tenant && rows > 0 {
+            notes.push(format!(
+                "the primary key of `{}` lacks the tenant column: the move stops if an id is taken in the shared tables",
+                table.name
+            ));
+        }
+    }
+    Ok(MovePlan { source, target, tables: planned, refused, notes })
+}
+
+/// The error of a plan that is not possible.
+pub(super) fn refuse(plan: &MovePlan) -> Result<()> {
+    if plan.refused.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Misconfigured,
+        format!("the tenant cannot be moved: {}", plan.refused.join("; ")),
+    ))
+}

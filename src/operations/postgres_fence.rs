@@ -1,0 +1,157 @@
+//! Fences on PostgreSQL: a policy on each table refuses a tenant that is being moved, or was moved to another place.
+//!
+//! The policy compares the tenant column with an expression that fails for such a tenant. Every statement of this crate
+//! compares the column too, so PostgreSQL compares the two values once, before it reads the table: a tenant that has no
+//! row there any more is refused as well. A condition without the column would be evaluated for each row only.
+
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::table::DataTable;
+use crate::database::database_error;
+use crate::error::{Error, ErrorKind, Result};
+use crate::isolation::{FENCE, quoted};
+use crate::placement::PostgresPlaces;
+use crate::tenant::Placement;
+
+/// How long one attempt waits for the lock of a table. Other statements wait behind it.
+const LOCK: &str = "SET LOCAL lock_timeout = '200ms'";
+const NEXT_ATTEMPT: Duration = Duration::from_millis(200);
+
+/// The transactions of this database that are in work.
+const OPEN: &str = "SELECT l.virtualtransaction FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
+    WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid() \
+    AND a.datname = current_database() UNION ALL SELECT gid FROM pg_prepared_xacts WHERE database = current_database()";
+
+/// Why row-level security would not refuse the application's role in some table.
+pub(super) async fn unfenceable(
+    places: &PostgresPlaces,
+    conn: &mut PgConnection,
+    placement: &Placement,
+    tables: &[DataTable],
+) -> Result<Option<String>> {
+    let Some(role) = places.role_in(placement) else {
+        return Ok(Some(
+            "the application's role is not known, so it cannot be checked whether row-level security refuses it: call \
+             `PostgresPlaces::runtime_role` (`--runtime-role`)"
+                .to_owned(),
+        ));
+    };
+    let sql = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = $1";
+    let exempt: Option<bool> = sqlx::query_scalar(sql)
+        .bind(&role)
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(|e| database_error(&e))?;
+    match exempt {
+        None => return Ok(Some(format!("the role `{role}` does not exist"))),
+        Some(true) => {
+            return Ok(Some(format!(
+                "row-level security does not apply to the role `{role}`, so a process with the old placement could not be \
+                 refused; use a role without SUPERUSER and BYPASSRLS"
+            )));
+        }
+        Some(false) => {}
+    }
+    for table in tables {
+        let sql = format!(
+            "SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = {}::regclass",
+            literal(&table.ident)
+        );
+        let row =
+            sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut *conn).await.map_err(|e| database_error(&e))?;
+        if !row.try_get::<bool, _>(0).map_err(|e| database_error(&e))? {
+            return Ok(Some(format!(
+                "row-level security is not forced on `{}`, so a process with the old placement could not be refused; run \
+                 `tenancy policies --apply`",
+                table.name
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// Creates the policy on each table that lacks it. That takes an exclusive lock for a moment, each table for itself.
+pub(super) async fn prepare(
+    conn: &mut PgConnection,
+    tables: &[&DataTable],
+    fences: &str,
+    place: &str,
+    wait: Duration,
+) -> Result<()> {
+    let deadline = Instant::now() + wait;
+    for table in tables {
+        let has = format!(
+            "SELECT count(*) FROM pg_policy WHERE polrelid = {}::regclass AND polname = '{FENCE}'",
+            literal(&table.ident)
+        );
+        let count = sqlx::raw_sql(AssertSqlSafe(has))
+            .fetch_one(&mut *conn)
+            .await
+            .and_then(|row| row.try_get::<i64, _>(0));
+        if count.map_err(|e| database_error(&e))? > 0 {
+            continue;
+        }
+        let placed = fences.replace("tenancy_fences", "tenancy_placed");
+        let create = format!(
+            "{LOCK}; CREATE POLICY {} ON {} AS RESTRICTIVE USING ({} = {placed}(EXISTS (SELECT FROM {fences} AS fence \
+             WHERE fence.tenant_id = current_setting('app.tenant_id', true) AND fence.place = {}))::{})",
+            quoted(FENCE),
+            table.ident,
+            table.tenant,
+            literal(place),
+            table.tenant_type
+        );
+        loop {
+            match sqlx::raw_sql(AssertSqlSafe(create.clone())).execute(&mut *conn).await {
+                Ok(_) => break,
+                Err(sqlx::Error::Database(e))
+                    if e.code().as_deref() == Some("55P03") && Instant::now() < deadline =>
+                {
+                    sqlx_core::rt::sleep(NEXT_ATTEMPT).await;
+                }
+                Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("55P03") => {
+                    return Err(Error::new(
+                        ErrorKind::Retryable,
+                        format!(
+                            "another transaction uses `{}` for too long; end it, or repeat the move when there is less load",
+                            table.name
+                        ),
+                    ));
+                }
+                Err(error) => return Err(database_error(&error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until every transaction of this database has ended that is open now. It does not stop others.
+pub(super) async fn wait_for_older(conn: &mut PgConnection, wait: Duration) -> Result<()> {
+    let deadline = Instant::now() + wait;
+    let older = open(conn).await?;
+    loop {
+        let now = open(conn).await?;
+        if !older.iter().any(|one| now.contains(one)) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Error::new(
+                ErrorKind::Retryable,
+                "a transaction is open since before the tenant was fenced, and could still write; end it, and repeat the move",
+            ));
+        }
+        sqlx_core::rt::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn open(conn: &mut PgConnection) -> Result<Vec<String>> {
+    let rows = sqlx::raw_sql(OPEN).fetch_all(conn).await.map_err(|e| database_error(&e))?;
+    rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>().map_err(|e| database_error(&e))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

@@ -1,0 +1,343 @@
+//! [`sync`] makes the rows of a tenant in one place the same as in another; [`digest`] proves it.
+//!
+//! The rows of the source are read as of one moment, so their foreign keys hold in the target. What was copied before is
+//! found by its fingerprint, so a copy that was interrupted goes on.
+
+use std::cmp::Ordering;
+use std::marker::PhantomData;
+use std::pin::Pin;
+
+use futures_util::stream::{BoxStream, Peekable};
+use futures_util::{StreamExt, TryStreamExt};
+use sha2::{Digest, Sha256};
+
+use super::erase;
+use super::statement::{delete_keys, fingerprints, insert, rows, update};
+use super::table::{DataTable, Link};
+use super::tenant_data::TenantData;
+use crate::database::database_error;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::TenantId;
+
+/// How many rows one statement writes.
+const BATCH: usize = 500;
+
+/// The table of events that are only added. Rows of its target that the source lacks are kept.
+pub(super) const EVENTS: &str = "tenancy_audit_events";
+
+type Key = Vec<Option<String>>;
+
+/// A place of a tenant, with connections as the owner of its tables: one reads, and one writes meanwhile.
+pub(super) struct Side<DB: TenantData> {
+    pub(super) tables: Vec<DataTable>,
+    pub(super) reader: DB::Connection,
+    pub(super) writer: DB::Connection,
+}
+
+impl<DB: TenantData> Side<DB> {
+    pub(super) fn table(&self, name: &str) -> Result<DataTable> {
+        self.tables.iter().find(|table| table.name == name).cloned().ok_or_else(|| differing(name))
+    }
+}
+
+/// The tables of the source and the target differ.
+pub(super) fn differing(table: &str) -> Error {
+    Error::new(
+        ErrorKind::MigrationPending,
+        format!(
+            "`{table}` is not the same table in both places; run the migrations in both, and repeat the move"
+        ),
+    )
+}
+
+/// Copies what differs, once. Returns how many rows were written or deleted: 0 if both are the same.
+pub(super) async fn sync<DB: TenantData>(
+    source: &mut Side<DB>,
+    target: &mut Side<DB>,
+    tenant: &TenantId,
+    copied: &[String],
+    mut progress: impl FnMut(&str, u64),
+) -> Result<u64> {
+    let tables: Vec<(DataTable, DataTable)> = copied
+        .iter()
+        .map(|name| {
+            let (from, to) = (source.table(name)?, target.table(name)?);
+            if from.columns.iter().map(|c| &c.name).eq(to.columns.iter().map(|c| &c.name))
+                && from.key == to.key
+            {
+                Ok((from, to))
+            } else {
+                Err(differing(name))
+            }
+        })
+        .collect::<Result<_>>()?;
+    run::<DB>(&mut source.reader, DB::BEGIN_SNAPSHOT).await?;
+    let Side { reader, .. } = source;
+    let Side { reader: target_reader, writer, .. } = target;
+    let mut changed = 0;
+    // Children first: rows that the source does not have any more. One to which a row still refers is deleted at the end.
+    for pass in 0..2 {
+        for (from, to) in tables.iter().rev().filter(|(from, _)| from.name != EVENTS) {
+            let mut comparison = Comparison::<DB>::new(reader, target_reader, (from, to), tenant);
+            while let Some(Difference { extra, .. }) = comparison.next().await? {
+                changed += delete::<DB>(writer, to, tenant, &extra, pass == 1).await?;
+            }
+        }
+        if pass == 1 {
+            break;
+        }
+        for (at, (from, to)) in tables.iter().enumerate() {
+            let later: Vec<&str> = tables[at..].iter().map(|(table, _)| &*table.name).collect();
+            let left_out = backward(to, &later);
+            let mut written = 0;
+            let mut comparison = Comparison::<DB>::new(reader, target_reader, (from, to), tenant);
+            while let Some(Difference { missing, other, .. }) = comparison.next().await? {
+                replace::<DB>(writer, to, tenant, &other, &left_out).await?;
+                if !missing.is_empty() {
+                    let sql = insert::<DB>(to, tenant, &left_out);
+                    write::<DB>(writer, to, sql, &array(&missing)).await?;
+                }
+                written += (missing.len() + other.len()) as u64;
+                progress(&to.name, written);
+            }
+            changed += written;
+        }
+        // Keys to rows that were not there when their own row was written.
+        for (at, (from, to)) in tables.iter().enumerate() {
+            let later: Vec<&str> = tables[at..].iter().map(|(table, _)| &*table.name).collect();
+            if backward(to, &later).is_empty() {
+                continue;
+            }
+            let mut comparison = Comparison::<DB>::new(reader, target_reader, (from, to), tenant);
+            while let Some(Difference { other, .. }) = comparison.next().await? {
+                replace::<DB>(writer, to, tenant, &other, &[]).await?;
+            }
+        }
+    }
+    run::<DB>(reader, "ROLLBACK").await?;
+    Ok(changed)
+}
+
+/// Deletes the rows of a table in the source that the target has too.
+pub(super) async fn delete_copied<DB: TenantData>(
+    source: &mut Side<DB>,
+    target: &mut Side<DB>,
+    table: &str,
+    tenant: &TenantId,
+) -> Result<()> {
+    let (from, to) = (source.table(table)?, target.table(table)?);
+    let sql = delete_keys::<DB>(&from, tenant);
+    let mut copied = DB::texts(&mut target.reader, fingerprints::<DB>(&to, tenant)).chunks(BATCH);
+    while let Some(rows) = copied.next().await {
+        let rows: sqlx::Result<Vec<String>> = rows.into_iter().collect();
+        let rows = rows.map_err(|e| database_error(&e))?;
+        let keys: Vec<Key> = rows.iter().map(|row| keyed(row).0).collect();
+        let keys = serde_json::to_string(&keys).expect("texts are always JSON");
+        erase::delete::<DB>(&mut source.writer, &from, tenant, sql.clone(), Some(&keys)).await?;
+    }
+    Ok(())
+}
+
+/// Deletes rows of the target. Unless `all`, a row to which another one refers is left.
+async fn delete<DB: TenantData>(
+    conn: &mut DB::Connection,
+    table: &DataTable,
+    tenant: &TenantId,
+    keys: &[Key],
+    all: bool,
+) -> Result<u64> {
+    if keys.is_empty() {
+        return Ok(0);
+    }
+    let text = serde_json::to_string(keys).expect("texts are always JSON");
+    let sql = delete_keys::<DB>(table, tenant);
+    match write::<DB>(conn, table, sql, &text).await {
+        Err(error) if error.kind() == ErrorKind::ReferenceViolation && !all => Ok(0),
+        deleted => deleted,
+    }
+}
+
+/// Changes rows of the target to these, without the columns at the positions `left_out`.
+async fn replace<DB: TenantData>(
+    conn: &mut DB::Connection,
+    table: &DataTable,
+    tenant: &TenantId,
+    rows: &[String],
+    left_out: &[usize],
+) -> Result<()> {
+    let Some(sql) = update::<DB>(table, tenant, left_out).filter(|_| !rows.is_empty()) else { return Ok(()) };
+    let text = array(rows);
+    match write::<DB>(conn, table, sql, &text).await {
+        // Two rows have exchanged a unique value: both are inserted anew.
+        Err(error) if error.kind() == ErrorKind::Conflict => {
+            let keys: Vec<Key> = rows.iter().map(|row| key_of(table, row)).collect();
+            let keys = serde_json::to_string(&keys).expect("texts are always JSON");
+            run::<DB>(conn, DB::BEGIN).await?;
+            let done = async {
+                write::<DB>(conn, table, delete_keys::<DB>(table, tenant), &keys).await?;
+                write::<DB>(conn, table, insert::<DB>(table, tenant, left_out), &text).await
+            };
+            let done = done.await;
+            run::<DB>(conn, if done.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
+            done.map(|_| ())
+        }
+        done => done.map(|_| ()),
+    }
+}
+
+/// The rows of a table, and one hash over all of them.
+pub(super) async fn digest<DB: TenantData>(
+    conn: &mut DB::Connection,
+    table: &DataTable,
+    tenant: &TenantId,
+) -> Result<(u64, [u8; 32])> {
+    let failed = |e: sqlx::Error| database_error(&e);
+    let (mut count, mut hash) = (0, Sha256::new());
+    let mut all = DB::texts(conn, fingerprints::<DB>(table, tenant));
+    while let Some(row) = all.try_next().await.map_err(failed)? {
+        hash.update(row);
+        count += 1;
+    }
+    Ok((count, hash.finalize().into()))
+}
+
+/// Some of the rows of a table that differ between two places.
+#[derive(Debug, Default)]
+struct Difference {
+    /// The rows that the target lacks, and those that it has with other values.
+    missing: Vec<String>,
+    other: Vec<String>,
+    /// The keys of rows that only the target has.
+    extra: Vec<Key>,
+}
+
+impl Difference {
+    fn is_full(&self) -> bool {
+        self.missing.len() >= BATCH || self.other.len() >= BATCH || self.extra.len() >= BATCH
+    }
+
+    fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.other.is_empty() && self.extra.is_empty()
+    }
+}
+
+/// Compares a table in two places by its primary keys and the fingerprints of its rows, a batch at a time.
+struct Comparison<'a, DB: TenantData> {
+    table: &'a DataTable,
+    wanted: Rows<'a>,
+    present: Rows<'a>,
+    database: PhantomData<fn() -> DB>,
+}
+
+/// Rows, of which the next one can be looked at.
+type Rows<'a> = Peekable<BoxStream<'a, sqlx::Result<String>>>;
+
+/// The next row, which stays the next one until it is taken.
+async fn peek<'r>(rows: &'r mut Rows<'_>) -> Result<Option<&'r str>> {
+    match Pin::new(rows).peek().await {
+        Some(Ok(row)) => Ok(Some(row)),
+        Some(Err(error)) => Err(database_error(error)),
+        None => Ok(None),
+    }
+}
+
+async fn take(rows: &mut Rows<'_>) -> Result<String> {
+    let row = rows.next().await.transpose().map_err(|e| database_error(&e))?;
+    Ok(row.expect("the row was looked at"))
+}
+
+impl<'a, DB: TenantData> Comparison<'a, DB> {
+    fn new(
+        source: &'a mut DB::Connection,
+        target: &'a mut DB::Connection,
+        (from, to): (&'a DataTable, &DataTable),
+        tenant: &TenantId,
+    ) -> Self {
+        Self {
+            table: from,
+            wanted: DB::texts(source, rows::<DB>(from, tenant)).peekable(),
+            present: DB::texts(target, fingerprints::<DB>(to, tenant)).peekable(),
+            database: PhantomData,
+        }
+    }
+
+    /// The next rows that differ; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Difference>> {
+        let mut found = Difference::default();
+        loop {
+            let (row, other) = (peek(&mut self.wanted).await?, peek(&mut self.present).await?);
+            let order = match (row, other.map(keyed)) {
+                (None, None) => return Ok((!found.is_empty()).then_some(found)),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(row), Some((key, fingerprint))) => match key_of(self.table, row).cmp(&key) {
+                    Ordering::Equal if fingerprint == DB::fingerprint_of(row) => {
+                        take(&mut self.wanted).await?;
+                        take(&mut self.present).await?;
+                        continue;
+                    }
+                    order => order,
+                },
+            };
+            match order {
+                Ordering::Less => found.missing.push(take(&mut self.wanted).await?),
+                Ordering::Greater => found.extra.push(keyed(&take(&mut self.present).await?).0),
+                Ordering::Equal => {
+                    take(&mut self.present).await?;
+                    found.other.push(take(&mut self.wanted).await?);
+                }
+            }
+            if found.is_full() {
+                return Ok(Some(found));
+            }
+        }
+    }
+}
+
+/// The key and the fingerprint of a row of [`fingerprints`].
+fn keyed(text: &str) -> (Key, String) {
+    let mut parts: Key = serde_json::from_str(text).expect("the database returns an array of texts");
+    let fingerprint = parts.pop().flatten().unwrap_or_default();
+    (parts, fingerprint)
+}
+
+fn key_of(table: &DataTable, row: &str) -> Key {
+    let row: Key = serde_json::from_str(row).expect("the database returns an array of texts");
+    table.key.iter().flatten().map(|at| row[*at].clone()).collect()
+}
+
+fn array(rows: &[String]) -> String {
+    format!("[{}]", rows.join(","))
+}
+
+/// The columns that can refer to rows that are written later, and may be null until then.
+pub(super) fn backward(table: &DataTable, later: &[&str]) -> Vec<usize> {
+    let can_wait = |link: &&Link| !link.required && later.contains(&&*link.parent);
+    let links = table.links.iter().filter(can_wait).flat_map(|link| &link.columns);
+    let mut columns: Vec<usize> = links.filter_map(|(child, _)| table.position(child)).collect();
+    columns.retain(|at| !table.columns[*at].not_null);
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}
+
+async fn write<DB: TenantData>(
+    conn: &mut DB::Connection,
+    table: &DataTable,
+    sql: String,
+    parameter: &str,
+) -> Result<u64> {
+    DB::run(conn, sql, Some(parameter)).await.map_err(|e| in_table(table, &e))
+}
+
+/// The error of a statement, with the name of the table.
+pub(super) fn in_table(table: &DataTable, error: &sqlx::Error) -> Error {
+    let error = database_error(error);
+    Error::new(error.kind(), format!("the rows of `{}` cannot be written: {error}", table.name))
+        .with_constraint(error.constraint().map(str::to_owned))
+        .with_source(error)
+}
+
+async fn run<DB: TenantData>(conn: &mut DB::Connection, sql: &str) -> Result<()> {
+    DB::run(conn, sql.to_owned(), None).await.map(|_| ()).map_err(|e| database_error(&e))
+}
