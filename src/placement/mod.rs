@@ -21,8 +21,14 @@
 #[cfg(feature = "sqlite")]
 pub use crate::database::SqliteFiles;
 mod applied;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_metrics.rs"]
+mod metrics;
 mod migration_error;
 mod migrations;
+mod observed;
 #[cfg(feature = "postgres")]
 mod own_table_grants;
 mod places;

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::migrate::Migrator;
 use tenancy_sql::Schema;
+use tracing::instrument::Instrument;
 
 use super::applied::list;
 use super::migration_error::migration_error;
+use super::observed;
 use super::places::{Provision, Worker, taken};
 use super::steps::{BEGUN, Step, Unfinished, open};
 use crate::context::{Actor, TenantDirectory};
@@ -277,8 +279,13 @@ impl<DB: Provision> Provisioner<DB> {
         Ok(steps)
     }
 
-    async fn run(&self, mut tenant: Arc<Tenant>) -> Result<Arc<Tenant>> {
-        let steps = self.begin(&tenant).await?;
+    async fn run(&self, tenant: Arc<Tenant>) -> Result<Arc<Tenant>> {
+        let span = observed::provisioning(&tenant);
+        self.run_steps(tenant).instrument(span).await
+    }
+
+    async fn run_steps(&self, mut tenant: Arc<Tenant>) -> Result<Arc<Tenant>> {
+        let steps = observed::begun(self.begin(&tenant).await)?;
         // An older program may have migrated the place.
         let current = self.is_recorded(&tenant.id().to_string()).await?;
         for step in Step::ALL {
@@ -286,7 +293,7 @@ impl<DB: Provision> Provisioner<DB> {
             if done && (current || !matches!(step, Step::Migrate | Step::Protect)) {
                 continue;
             }
-            match self.step(step, &tenant).await {
+            match observed::step(step, self.step(step, &tenant)).await {
                 Ok(changed) => tenant = changed.unwrap_or(tenant),
                 Err(error) => {
                     let cause =

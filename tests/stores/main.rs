@@ -21,6 +21,7 @@ mod lease_rules;
 mod leases;
 mod meters;
 mod node;
+mod observed;
 mod place_crash;
 mod place_fixture;
 mod place_migrations;
