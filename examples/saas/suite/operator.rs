@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use jsonwebtoken::{EncodingKey, Header};
 use saas::AppDb;
 use serde_json::{Value, json};
 use tenancy::clock::{Clock, SystemClock};
@@ -163,6 +164,20 @@ async fn the_cookie_works_on_the_page_only<DB: AppDb + TestBackend>() {
         assert_eq!(app.served(tenant).await.0, 200);
         let own = suspend().header("origin", ORIGIN).send(app.at).await;
         assert_eq!((own.status, app.served(tenant).await.0), (200, 403), "{own:?}");
+    }
+    // A cookie that ended, one for another audience, and one of another signer.
+    let now = SystemClock.now().seconds();
+    for (audience, expires, secret, status) in [
+        ("operator", now + 60, OPERATOR_TOKEN, 200),
+        ("operator", now - 3600, OPERATOR_TOKEN, 401),
+        ("saas", now + 60, OPERATOR_TOKEN, 401),
+        ("operator", now + 60, app.settings.jwt_secret.as_str(), 401),
+    ] {
+        let key = EncodingKey::from_secret(secret.as_bytes()).unwrap();
+        let claims = json!({ "aud": audience, "exp": expires });
+        let forged = jsonwebtoken::encode(&Header::default(), &claims, &key).unwrap();
+        let request = get("/operator/api/tenants").header("cookie", &format!("operator={forged}"));
+        assert_eq!(request.send(app.at).await.status, status, "{claims}");
     }
     // A forged sign-in or sign-out does nothing either.
     let token = format!("token={}", encoded(OPERATOR_TOKEN));

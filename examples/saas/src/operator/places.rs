@@ -87,24 +87,27 @@ impl<DB: AppDb> App<DB> {
     /// Returns every place, with the migrations that it lacks or has too many.
     pub(super) async fn places(&self) -> Result<Value> {
         let drifts = self.operator.provisioner.migrations().drift().await?;
-        let mut places = vec![compared(None, &drifts)];
-        let mut after = None;
+        let own = self.tenants_with_places().await?;
+        let own = own.iter().map(|tenant| compared(Some(tenant), &drifts));
+        Ok(std::iter::once(compared(None, &drifts)).chain(own).collect())
+    }
+
+    async fn tenants_with_places(&self) -> Result<Vec<Arc<Tenant>>> {
+        let (mut tenants, mut after) = (Vec::new(), None);
         loop {
             let page = self.store.list(after.as_ref(), 200).await?;
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else { return Ok(tenants) };
             after = Some(last.id().clone());
-            let own = page.iter().filter(|tenant| *tenant.placement() != Placement::Shared);
-            places.extend(own.map(|tenant| compared(Some(tenant), &drifts)));
+            tenants.extend(page.into_iter().filter(|tenant| *tenant.placement() != Placement::Shared));
         }
-        Ok(Value::Array(places))
     }
 
     /// Starts the migrations of every place, unless they run already, and returns the progress.
     pub(super) async fn migrate_places(&self) -> Result<Value> {
-        let places = self.places().await?;
-        // A tenant that is being created is migrated by its provisioning.
-        let total = places.as_array().into_iter().flatten().filter(|place| place["state"] != "provisioning");
-        if let Some(ending) = self.operator.migration.begin(total.count()) {
+        // A tenant that is being created is migrated by its provisioning. The shared tables are a place too.
+        let own = self.tenants_with_places().await?.into_iter();
+        let total = 1 + own.filter(|tenant| tenant.status() != TenantStatus::Provisioning).count();
+        if let Some(ending) = self.operator.migration.begin(total) {
             tokio::spawn(run(self.operator.provisioner.clone(), ending));
         }
         Ok(self.operator.migration.progress())
