@@ -28,6 +28,8 @@ pub mod how_to {
     pub mod custom_domains {}
     #[doc = include_str!("../docs/how-to/noisy-neighbours.md")]
     pub mod noisy_neighbours {}
+    #[doc = include_str!("../docs/how-to/observe.md")]
+    pub mod observe {}
     #[doc = include_str!("../docs/how-to/pgbouncer.md")]
     pub mod pgbouncer {}
     #[doc = include_str!("../docs/how-to/plans-and-quotas.md")]

@@ -1,11 +1,14 @@
 //! [`Bulkhead`]: how many connections one tenant uses at a time, so that it leaves the others theirs.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::metrics;
+use super::waiting::Waiting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
@@ -46,24 +49,24 @@ impl Bulkhead {
         &self,
         tenant: &TenantId,
         of_plan: Option<u32>,
+        waiting: Waiting,
     ) -> Result<Option<BulkheadPermit>> {
         let Some(limit) = of_plan.or(self.max) else { return Ok(None) };
         let user = User::enter(&self.shares, tenant, limit as usize);
         let permit = sqlx_core::rt::timeout(self.wait, user.permits.clone().acquire_owned());
-        match permit.await {
-            Ok(permit) => {
-                let permit = permit.expect("these semaphores are never closed");
-                Ok(Some(BulkheadPermit { permit: Some(permit), user }))
-            }
-            Err(_) => Err(Error::new(
+        let Ok(permit) = metrics::waiting(waiting, || false, pin!(permit)).await else {
+            metrics::ran_out(waiting, ErrorKind::TenantConnectionLimit);
+            return Err(Error::new(
                 ErrorKind::TenantConnectionLimit,
                 format!(
                     "the tenant uses all {limit} database connections that it may use at a time, and none became free \
                      within {:?}; try again later, or send fewer requests at once",
                     self.wait
                 ),
-            )),
-        }
+            ));
+        };
+        let permit = permit.expect("these semaphores are never closed");
+        Ok(Some(BulkheadPermit { permit: Some(permit), user }))
     }
 }
 
@@ -142,11 +145,16 @@ fn lock(shares: &Shares) -> MutexGuard<'_, HashMap<TenantId, Share>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::database::route::Route;
 
     const SOON: Duration = Duration::from_millis(5);
 
+    fn share() -> Waiting {
+        Waiting::for_shared_pool(&Route::default()).for_share()
+    }
+
     async fn refused(bulkhead: &Bulkhead, tenant: &TenantId, of_plan: Option<u32>) -> bool {
-        match bulkhead.enter(tenant, of_plan).await {
+        match bulkhead.enter(tenant, of_plan, share()).await {
             Ok(_) => false,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::TenantConnectionLimit);
@@ -159,7 +167,10 @@ mod tests {
     async fn a_tenant_gets_its_share_and_the_other_one_its_own() {
         let bulkhead = Bulkhead::new(Some(2), SOON);
         let (acme, globex) = (TenantId::random(), TenantId::random());
-        let held = (bulkhead.enter(&acme, None).await.unwrap(), bulkhead.enter(&acme, None).await.unwrap());
+        let held = (
+            bulkhead.enter(&acme, None, share()).await.unwrap(),
+            bulkhead.enter(&acme, None, share()).await.unwrap(),
+        );
         assert!(refused(&bulkhead, &acme, None).await);
         assert!(!refused(&bulkhead, &globex, None).await);
         drop(held.0);
@@ -171,11 +182,14 @@ mod tests {
     async fn without_a_limit_nothing_is_counted_and_the_plan_comes_before_the_default() {
         let acme = TenantId::random();
         let unlimited = Bulkhead::new(None, SOON);
-        assert!(unlimited.enter(&acme, None).await.unwrap().is_none());
-        let held = unlimited.enter(&acme, Some(1)).await.unwrap();
+        assert!(unlimited.enter(&acme, None, share()).await.unwrap().is_none());
+        let held = unlimited.enter(&acme, Some(1), share()).await.unwrap();
         assert!(held.is_some() && refused(&unlimited, &acme, Some(1)).await);
         let default = Bulkhead::new(Some(1), SOON);
-        let held = (default.enter(&acme, Some(2)).await.unwrap(), default.enter(&acme, Some(2)).await);
+        let held = (
+            default.enter(&acme, Some(2), share()).await.unwrap(),
+            default.enter(&acme, Some(2), share()).await,
+        );
         assert!(held.0.is_some() && held.1.is_ok());
     }
 
@@ -185,16 +199,16 @@ mod tests {
         let acme = TenantId::random();
         let mut held = Vec::new();
         for _ in 0..3 {
-            held.push(bulkhead.enter(&acme, Some(3)).await.unwrap());
+            held.push(bulkhead.enter(&acme, Some(3), share()).await.unwrap());
         }
         assert!(refused(&bulkhead, &acme, Some(2)).await, "three are in use, and two are allowed");
         held.pop();
         assert!(refused(&bulkhead, &acme, Some(2)).await, "two are in use, and two are allowed");
         held.pop();
         assert!(!refused(&bulkhead, &acme, Some(2)).await);
-        held.push(bulkhead.enter(&acme, Some(4)).await.unwrap());
-        held.push(bulkhead.enter(&acme, Some(4)).await.unwrap());
-        held.push(bulkhead.enter(&acme, Some(4)).await.unwrap());
+        held.push(bulkhead.enter(&acme, Some(4), share()).await.unwrap());
+        held.push(bulkhead.enter(&acme, Some(4), share()).await.unwrap());
+        held.push(bulkhead.enter(&acme, Some(4), share()).await.unwrap());
         assert!(refused(&bulkhead, &acme, Some(4)).await);
     }
 
@@ -203,8 +217,8 @@ mod tests {
         let bulkhead = Bulkhead::new(Some(1), Duration::from_mins(1));
         for _ in 0..100 {
             let tenant = TenantId::random();
-            let held = bulkhead.enter(&tenant, None).await.unwrap();
-            let mut waits = Box::pin(bulkhead.enter(&tenant, None));
+            let held = bulkhead.enter(&tenant, None, share()).await.unwrap();
+            let mut waits = Box::pin(bulkhead.enter(&tenant, None, share()));
             assert!(futures_util::poll!(&mut waits).is_pending());
             drop(waits);
             assert_eq!(lock(&bulkhead.shares).len(), 1);

@@ -1,6 +1,7 @@
 //! [`Databases`]: the pools of the tenants' databases, which share one limit of connections.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,10 +15,12 @@ use super::driver::Driver;
 use super::enforcement::Enforcement;
 use super::error::{database_error, to_sqlx_error};
 use super::limits::{ConnectionLimits, Permits};
+use super::metrics;
 use super::pooled::Pooled;
 use super::registry::{DatabaseConfig, DatabaseRegistry};
 use super::route::Route;
 use super::use_count::ConnectionCount;
+use super::waiting::Waiting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::PlacementName;
 
@@ -127,28 +130,9 @@ impl<DB: Driver> Databases<DB> {
 
     /// Waits for a connection to `database`.
     pub(crate) async fn acquire(&self, database: &TenantDatabase<DB>) -> sqlx::Result<Pooled<DB>> {
-        let deadline = Instant::now() + self.limits.wait;
-        let permits = Permits::acquire(&database.in_use, &self.in_use);
-        let permits =
-            sqlx_core::rt::timeout(self.limits.wait, permits).await.map_err(|_| self.timed_out(database))?;
-        let mut conn = loop {
-            if let Some(idle) = database.pool.try_acquire() {
-                break Pooled::of_tenant(idle, permits, DB::DRAINS_FOR);
-            }
-            match self.make_room() {
-                Room::Free(opening) => {
-                    // The pool counts the connection from here on, until it is closed.
-                    let opened = database.pool.acquire().await;
-                    drop(opening);
-                    break Pooled::of_tenant(opened.map_err(missing)?, permits, DB::DRAINS_FOR);
-                }
-                Room::Close(idle) => {
-                    let _ = idle.close().await;
-                }
-                Room::None if Instant::now() > deadline => return Err(self.timed_out(database)),
-                Room::None => sqlx_core::rt::sleep(CLOSING).await,
-            }
-        };
+        let waiting = Waiting::for_database(database.in_use.available_permits() == 0);
+        // A new connection counts as a wait.
+        let mut conn = metrics::waiting(waiting, || false, pin!(self.connection(database))).await?;
         let checked = database
             .checks_client
             .get_or_try_init(async || {
@@ -159,6 +143,34 @@ impl<DB: Driver> Databases<DB> {
             .await;
         checked.map_err(to_sqlx_error)?;
         Ok(conn)
+    }
+
+    async fn connection(&self, database: &TenantDatabase<DB>) -> sqlx::Result<Pooled<DB>> {
+        let deadline = Instant::now() + self.limits.wait;
+        let permits = Permits::acquire(&database.in_use, &self.in_use);
+        let permits =
+            sqlx_core::rt::timeout(self.limits.wait, permits).await.map_err(|_| self.timed_out(database))?;
+        loop {
+            if let Some(idle) = database.pool.try_acquire() {
+                return Ok(Pooled::of_tenant(idle, permits, DB::DRAINS_FOR));
+            }
+            match self.make_room() {
+                Room::Free(opening) => {
+                    // The pool counts the connection from here on, until it is closed.
+                    let opened = database.pool.acquire().await;
+                    drop(opening);
+                    if let Err(sqlx::Error::PoolTimedOut) = opened {
+                        metrics::ran_out(Waiting::for_database(false), ErrorKind::StoreUnavailable);
+                    }
+                    return Ok(Pooled::of_tenant(opened.map_err(missing)?, permits, DB::DRAINS_FOR));
+                }
+                Room::Close(idle) => {
+                    let _ = idle.close().await;
+                }
+                Room::None if Instant::now() > deadline => return Err(self.timed_out(database)),
+                Room::None => sqlx_core::rt::sleep(CLOSING).await,
+            }
+        }
     }
 
     fn make_room(&self) -> Room<'_, DB> {
@@ -185,6 +197,7 @@ impl<DB: Driver> Databases<DB> {
             let text = format!("all {} connections of the tenants' databases are in use", self.max_open);
             (ErrorKind::ConnectionLimit, text)
         };
+        metrics::ran_out(Waiting::for_database(false), kind);
         let waited = self.limits.wait;
         to_sqlx_error(Error::new(kind, format!("{text}, and none became free within {waited:?}")))
     }

@@ -17,6 +17,11 @@ mod enforcement;
 mod error;
 mod lease;
 mod limits;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_metrics.rs"]
+mod metrics;
 #[cfg(any(feature = "dynamic", feature = "macros"))]
 mod native;
 #[cfg(not(any(feature = "dynamic", feature = "macros")))]
@@ -44,6 +49,7 @@ mod tenant_id;
 mod transaction;
 mod use_count;
 mod value;
+mod waiting;
 
 pub(crate) use self::audit_row::insert_event;
 pub(crate) use self::begin::Begin;
@@ -59,6 +65,7 @@ pub(crate) use self::error::{
 };
 pub(crate) use self::lease::Lease;
 pub use self::limits::ConnectionLimits;
+pub(crate) use self::metrics::connections as measure_connections;
 #[cfg(feature = "dynamic")]
 pub(crate) use self::native::{ItemStream, StreamItem, first_row};
 pub(crate) use self::own_tables::OwnTables;

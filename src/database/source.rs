@@ -1,5 +1,6 @@
 //! [`Source`]: where the connections of a tenant come from.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use sqlx::Pool;
@@ -7,9 +8,11 @@ use sqlx::Pool;
 use super::databases::{Databases, TenantDatabase};
 use super::driver::Driver;
 use super::error::to_sqlx_error;
+use super::metrics;
 use super::pooled::Pooled;
 use super::route::Route;
 use super::use_count::{ConnectionCount, UseCount};
+use super::waiting::Waiting;
 use crate::error::{Error, ErrorKind};
 
 /// Where connections come from: the shared pool, or the database of one tenant.
@@ -28,16 +31,35 @@ impl<DB: Driver> Clone for Source<DB> {
 }
 
 impl<DB: Driver> Source<DB> {
-    pub(crate) async fn acquire(&self) -> sqlx::Result<Pooled<DB>> {
+    /// Waits for a connection, for a statement on this route.
+    pub(crate) async fn acquire(&self, route: &Route) -> sqlx::Result<Pooled<DB>> {
         match self {
-            Self::Shared(pool, in_use) => match pool.acquire().await {
-                Ok(conn) => Ok(Pooled::shared(conn, in_use.enter(), DB::DRAINS_FOR)),
-                Err(sqlx::Error::PoolTimedOut) if in_use.get() >= pool.options().get_max_connections() => {
-                    Err(to_sqlx_error(all_in_use(pool)))
+            Self::Shared(pool, in_use) => {
+                let waiting = Waiting::for_shared_pool(route);
+                match metrics::waiting(waiting, || pool.num_idle() > 0, pin!(pool.acquire())).await {
+                    Ok(conn) => Ok(Pooled::shared(conn, in_use.enter(), DB::DRAINS_FOR)),
+                    Err(sqlx::Error::PoolTimedOut)
+                        if in_use.get() >= pool.options().get_max_connections() =>
+                    {
+                        metrics::ran_out(waiting, ErrorKind::ConnectionLimit);
+                        Err(to_sqlx_error(all_in_use(pool)))
+                    }
+                    Err(sqlx::Error::PoolTimedOut) => {
+                        metrics::ran_out(waiting, ErrorKind::StoreUnavailable);
+                        Err(sqlx::Error::PoolTimedOut)
+                    }
+                    Err(error) => Err(error),
                 }
-                Err(error) => Err(error),
-            },
+            }
             Self::Tenant(databases, database) => databases.acquire(database).await,
+        }
+    }
+
+    /// For what a statement on this route waits.
+    pub(crate) fn waiting(&self, route: &Route) -> Waiting {
+        match self {
+            Self::Shared(..) => Waiting::for_shared_pool(route),
+            Self::Tenant(..) => Waiting::for_database(false),
         }
     }
 

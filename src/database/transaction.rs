@@ -39,7 +39,7 @@ impl<DB: Driver> OpenTransaction<DB> {
         // After a restart of the server every pooled connection is dead, so each of them may fail once.
         let mut retries = source.size();
         loop {
-            let mut conn = source.acquire().await?;
+            let mut conn = source.acquire(&route).await?;
             conn.hold(share.take());
             route.checks_client = source.checks_client(&route);
             let mut opening = Opening(Some(conn));

@@ -12,6 +12,7 @@ use sqlx::migrate::AppliedMigration;
 use tokio::sync::mpsc;
 
 use super::applied::list;
+use super::observed;
 use super::places::{Provision, Worker};
 use super::provisioner::Provisioner;
 use crate::error::{Error, ErrorKind, Result};
@@ -292,7 +293,8 @@ impl<DB: Provision> Migrations<DB> {
 
     async fn migrate(&self, tenant: Option<Arc<Tenant>>, worker: &mut Worker<DB>) -> MigratedPlace {
         let (key, placement) = place_of(tenant.as_deref());
-        let result = self.migrate_place(&key, &placement, worker).await;
+        let work = self.migrate_place(&key, &placement, worker);
+        let result = observed::migration(tenant.as_deref(), work).await;
         MigratedPlace { tenant, result }
     }
 

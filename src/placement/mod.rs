@@ -23,10 +23,17 @@ pub use crate::database::SqliteFiles;
 pub(crate) mod applied;
 #[cfg(feature = "operations")]
 mod closed;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_metrics.rs"]
+mod metrics;
 mod migration_error;
 mod migrations;
+mod observed;
 #[cfg(feature = "postgres")]
 mod own_table_grants;
+mod place_migrations;
 mod places;
 #[cfg(feature = "postgres")]
 mod postgres_places;

@@ -14,6 +14,7 @@ mod binaries;
 mod circles;
 mod citus;
 mod contributing;
+mod dashboard;
 mod leak_list;
 mod links;
 mod quota_failures;

@@ -23,6 +23,7 @@ mod lease_rules;
 mod leases;
 mod meters;
 mod node;
+mod observed;
 mod operations_fixture;
 mod place_crash;
 mod place_fixture;

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::TryStreamExt;
 use saas::members::Invitation;
 use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
-use saas::{App, AppDb, BillingRequest, Member, Order, Project};
+use saas::{App, AppDb, BillingRequest, Member, OperatorRequest, Order, Project};
 use serde_json::Value;
 use tenancy::web::UsageResponse;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
@@ -172,6 +172,21 @@ pub(crate) async fn create_third_tenant<DB: AppDb>(app: Shared<DB>) -> Result<Js
 
 pub(crate) async fn bill<DB: AppDb>(app: Shared<DB>, request: Json<BillingRequest>) -> Result<Json<Value>> {
     app.bill(request.into_inner()).await.map(Json)
+}
+
+// ---- the operator ----
+
+pub(crate) async fn operator<DB: AppDb>(app: Shared<DB>, request: HttpRequest, body: Bytes) -> HttpResponse {
+    let header = |name: &str| Some(request.headers().get(name)?.to_str().ok()?.to_owned());
+    let query = request.uri().query();
+    let answer = app
+        .operator(OperatorRequest::new(request.method().as_str(), request.path(), query, header, &body))
+        .await;
+    let mut response = HttpResponse::build(StatusCode::from_u16(answer.status).unwrap_or_default());
+    for header in answer.headers {
+        response.append_header(header);
+    }
+    response.body(answer.body)
 }
 
 fn page_query(page: Page) -> Result<PageQuery> {

@@ -7,7 +7,7 @@ mod api;
 
 use std::sync::Arc;
 
-use actix_web::web::{Data, Html, ServiceConfig, delete, get, post, put, resource};
+use actix_web::web::{Data, Html, ServiceConfig, delete, get, post, put, resource, route};
 use saas::{App, AppDb, PAGE};
 use tenancy::resolve::Resolver;
 use tenancy::web::{PlanMiddleware, TenantMiddleware, stripe_webhook_route};
@@ -65,6 +65,9 @@ pub fn routes<DB: AppDb>(
                     .route(get().to(api::tenants::<DB>))
                     .route(post().to(api::create_third_tenant::<DB>)),
             )
-            .route("/demo/billing", post().to(api::bill::<DB>));
+            .route("/demo/billing", post().to(api::bill::<DB>))
+            // These check the operator's token themselves, and know no token of a tenant.
+            .route("/operator", route().to(api::operator::<DB>))
+            .route("/operator/{path:.*}", route().to(api::operator::<DB>));
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use saas::members::Invitation;
 use saas::operations::{NewOrder, NewProject, OrderChange, PageQuery};
-use saas::{App, AppDb, BillingRequest, Member, Order, Project};
+use saas::{App, AppDb, BillingRequest, Member, OperatorRequest, Order, Project};
 use serde_json::Value;
 use tenancy::web::UsageResponse;
 use tenancy::{Error, ErrorKind, Result, TenantContext};
@@ -182,6 +182,27 @@ pub(crate) async fn bill<DB: AppDb>(
     Json(request): Json<BillingRequest>,
 ) -> Result<Json<Value>> {
     app.bill(request).await.map(Json)
+}
+
+// ---- the operator ----
+
+pub(crate) async fn operator<DB: AppDb>(
+    State(app): Shared<DB>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let header = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
+    let request = OperatorRequest::new(method.as_str(), uri.path(), uri.query(), header, &body);
+    let answer = app.operator(request).await;
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, answer.body).into_response();
+    for (name, value) in answer.headers {
+        let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""));
+        response.headers_mut().insert(name, value);
+    }
+    response
 }
 
 fn page_query(page: Page) -> Result<PageQuery> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Html;
-use axum::routing::{delete, get, post, put};
+use axum::routing::{any, delete, get, post, put};
 use saas::{App, AppDb, PAGE};
 use tenancy::resolve::Resolver;
 use tenancy::web::{PlanLayer, StripeWebhookService, TenantLayer};
@@ -44,6 +44,9 @@ pub fn app<DB: AppDb>(app: Arc<App<DB>>, resolver: Arc<Resolver>) -> Router {
         .route("/", get(async || Html(PAGE)))
         .route_service("/webhooks/stripe", StripeWebhookService::new(app.stripe().clone()))
         .route("/demo/tenants", get(api::tenants::<DB>).post(api::create_third_tenant::<DB>))
-        .route("/demo/billing", post(api::bill::<DB>));
+        .route("/demo/billing", post(api::bill::<DB>))
+        // These check the operator's token themselves, and know no token of a tenant.
+        .route("/operator", any(api::operator::<DB>))
+        .route("/operator/{*path}", any(api::operator::<DB>));
     Router::new().merge(changes).merge(reads).merge(open).with_state(app)
 }

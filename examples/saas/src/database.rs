@@ -16,6 +16,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{Pool, Postgres, Sqlite};
+use tenancy::isolation::doctor::Report;
 use tenancy::placement::{ConnectionLimits, PostgresPlaces, Provision, SqliteFiles, SqlitePlaces};
 use tenancy::scope::TenantDbBuilder;
 use tenancy::scope::row::SupportsRow;
@@ -48,6 +49,9 @@ pub trait AppDb: Provision + SupportsRow<Project> + SupportsRow<Order> + Support
     /// # Errors
     /// As [`places`](Self::places).
     fn tenant_db(pool: Pool<Self>) -> Result<TenantDbBuilder<Self>>;
+
+    /// Examines row-level security; `None` on SQLite, which has none.
+    fn doctor(db: &TenantDb<Self>) -> impl Future<Output = Result<Option<Report>>> + Send;
 }
 
 /// The connections to the shared tables.
@@ -77,6 +81,10 @@ impl AppDb for Sqlite {
     fn tenant_db(pool: Pool<Self>) -> Result<TenantDbBuilder<Self>> {
         let files = tenant_files(&pool)?;
         Ok(TenantDb::from_pool(pool).databases(files, ConnectionLimits::new(CONNECTIONS + 4)))
+    }
+
+    async fn doctor(_: &TenantDb<Self>) -> Result<Option<Report>> {
+        Ok(None)
     }
 }
 
@@ -119,6 +127,10 @@ impl AppDb for Postgres {
 
     fn tenant_db(pool: Pool<Self>) -> Result<TenantDbBuilder<Self>> {
         Ok(TenantDb::from_pool(pool))
+    }
+
+    async fn doctor(db: &TenantDb<Self>) -> Result<Option<Report>> {
+        db.doctor().await.map(Some)
     }
 }
 

@@ -215,6 +215,17 @@ impl Demo {
     }
 }
 
+/// Where the rows of a tenant are, for a person.
+pub(crate) fn place_of(tenant: &Tenant) -> String {
+    match tenant.placement() {
+        Placement::Shared => "shared tables".to_owned(),
+        Placement::Schema { name } => format!("schema {name}"),
+        // Only SQLite gives a tenant a database here.
+        Placement::Database { name } => format!("file {name}.db"),
+        _ => "another place".to_owned(),
+    }
+}
+
 impl<DB: AppDb> App<DB> {
     /// Returns the tenants with a token for each, for the page. A real application logs the user in.
     ///
@@ -247,16 +258,9 @@ impl<DB: AppDb> App<DB> {
         let subscriptions = self.store.begin().await?.subscriptions(tenant.id()).await?;
         let subscription = live(&subscriptions)
             .map(|live| json!({ "status": live.status(), "ends": live.cancel_at().map(Timestamp::seconds) }));
-        let place = match tenant.placement() {
-            Placement::Shared => "shared tables".to_owned(),
-            Placement::Schema { name } => format!("schema {name}"),
-            // Only SQLite gives a tenant a database here.
-            Placement::Database { name } => format!("file {name}.db"),
-            _ => "another place".to_owned(),
-        };
         Ok(json!({
             "id": tenant.id(), "slug": tenant.slug(), "name": tenant.name(), "plan": tenant.plan(),
-            "status": tenant.status(), "place": place, "token": self.demo.token(known)?,
+            "status": tenant.status(), "place": place_of(tenant), "token": self.demo.token(known)?,
             "sample_order_id": known.order, "subscription": subscription,
         }))
     }

@@ -10,6 +10,7 @@ mod demo;
 pub mod members;
 mod model;
 pub mod operations;
+mod operator;
 mod provisioning;
 mod settings;
 mod usage;
@@ -30,6 +31,7 @@ use tenancy::store::{CacheOptions, CachedStore, SqlStore};
 use tracing_subscriber::EnvFilter;
 
 use self::demo::DemoRows;
+use self::operator::Operator;
 
 pub use sqlx::{Postgres, Sqlite};
 
@@ -37,6 +39,7 @@ pub use self::billing::{Billing, BillingRequest, sell};
 pub use self::database::AppDb;
 pub use self::demo::Demo;
 pub use self::model::{Member, Order, Project};
+pub use self::operator::{OperatorRequest, OperatorResponse};
 pub use self::settings::Settings;
 
 /// The page of the user interface.
@@ -55,6 +58,7 @@ pub struct App<DB: AppDb> {
     billing: Billing,
     /// One tenant is created at a time.
     provisioner: Mutex<Provisioner<DB>>,
+    operator: Operator<DB>,
     demo: Demo,
 }
 
@@ -95,9 +99,10 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
     let resolver = Resolver::new(directory.clone())
         .source(jwt_source(settings)?)
         .source(HostSource::new(["localhost"])?);
+    let operator = Operator::new(settings.operator_token.as_deref(), provisioner.clone());
     let provisioner = Mutex::new(provisioner);
     Ok((
-        Arc::new(App { db, store, directory, quotas, rates, billing, provisioner, demo }),
+        Arc::new(App { db, store, directory, quotas, rates, billing, provisioner, operator, demo }),
         Arc::new(resolver),
     ))
 }
@@ -123,7 +128,8 @@ impl<DB: AppDb> App<DB> {
     /// Prints the address of the server and commands to try.
     pub fn welcome(&self, settings: &Settings) {
         // A closed standard output, as after `| head`, must not stop the server.
-        let _ = writeln!(std::io::stdout(), "{}", self.demo.welcome(settings, self.billing.fake_url()));
+        let tenants = self.demo.welcome(settings, self.billing.fake_url());
+        let _ = writeln!(std::io::stdout(), "{tenants}{}", self.operator.welcome(settings.port));
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Settings {
     pub stripe_secret_key: Option<String>,
     /// `STRIPE_API_URL`: another server with Stripe's API, such as a fake one that several programs share.
     pub stripe_api_url: Option<String>,
+    /// `OPERATOR_TOKEN`: at least 32 bytes, opens the operator's page; by default a new one at every start.
+    pub operator_token: Option<String>,
     /// `STRIPE_WEBHOOK_SECRET`: by default a new one at every start.
     pub stripe_webhook_secret: String,
 }
@@ -43,6 +45,7 @@ impl Settings {
             database_url: read("DATABASE_URL")?.unwrap_or_else(|| format!("sqlite:{program}.db")),
             jwt_secret: read("JWT_SECRET")?.unwrap_or_else(new_secret),
             jwt_ed25519_public_pem: read("JWT_ED25519_PUBLIC_PEM")?,
+            operator_token: operator_token(read("OPERATOR_TOKEN")?)?,
             stripe_secret_key: read("STRIPE_SECRET_KEY")?,
             stripe_api_url: read("STRIPE_API_URL")?,
             stripe_webhook_secret: read("STRIPE_WEBHOOK_SECRET")?
@@ -60,8 +63,17 @@ fn read(name: &str) -> Result<Option<String>, String> {
     }
 }
 
+fn operator_token(token: Option<String>) -> Result<Option<String>, String> {
+    match token {
+        Some(token) if token.len() < 32 => {
+            Err("OPERATOR_TOKEN is too short; use 32 random bytes or more, or leave it out".to_owned())
+        }
+        token => Ok(token),
+    }
+}
+
 /// A secret of 244 random bits.
-fn new_secret() -> String {
+pub(crate) fn new_secret() -> String {
     format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 

@@ -10,8 +10,10 @@
 #[macro_use]
 mod common;
 mod billing;
+mod browser;
 mod http;
 mod localstripe;
+mod operator;
 #[path = "../../../tests/fixture/stripe_sdk/ask.rs"]
 mod sdk;
 mod third_tenant;
@@ -32,6 +34,7 @@ use tokio::net::TcpStream;
 use uuid::Uuid;
 
 const WEBHOOK_SECRET: &str = "whsec_test";
+const OPERATOR_TOKEN: &str = "the token of an operator, thirty-two bytes";
 
 struct Running {
     at: SocketAddr,
@@ -61,6 +64,7 @@ async fn start<DB: AppDb + TestBackend>() -> Running {
         database_url,
         jwt_secret: "a secret of at least thirty-two bytes".to_owned(),
         jwt_ed25519_public_pem: Some(include_str!("ed25519.pub.pem").to_owned()),
+        operator_token: Some(OPERATOR_TOKEN.to_owned()),
         stripe_secret_key: None,
         stripe_api_url: None,
         stripe_webhook_secret: WEBHOOK_SECRET.to_owned(),

@@ -16,10 +16,10 @@ use super::http::{Response, get, post};
 use super::{DemoTenant, start, subscription};
 
 const NAME: &str = "t_0198a00000007000800000000000000c";
-const ID: &str = "0198a000-0000-7000-8000-00000000000c";
+pub(crate) const ID: &str = "0198a000-0000-7000-8000-00000000000c";
 
 /// The place of the third tenant, as the page shows it.
-fn place(settings: &Settings) -> String {
+pub(crate) fn place(settings: &Settings) -> String {
     if settings.is_postgres() { format!("schema {NAME}") } else { format!("file {NAME}.db") }
 }
 
@@ -43,7 +43,7 @@ fn sqlite(settings: &Settings, own: bool) -> SqliteConnectOptions {
 }
 
 /// Runs SQL in the place of the third tenant, without the library. Creates the place if it does not exist.
-async fn run_in_place(settings: &Settings, sql: &str) {
+pub(crate) async fn run_in_place(settings: &Settings, sql: &str) {
     if settings.is_postgres() {
         let mut conn = postgres(settings, NAME, ID).connect().await.unwrap();
         let sql = format!("CREATE SCHEMA IF NOT EXISTS {NAME}; {sql}");
@@ -83,7 +83,7 @@ async fn click(at: SocketAddr) -> Response {
     post("/demo/tenants", "").send(at).await
 }
 
-async fn third(at: SocketAddr) -> DemoTenant {
+pub(crate) async fn third(at: SocketAddr) -> DemoTenant {
     let clicked = click(at).await;
     assert_eq!(clicked.status, 200, "{clicked:?}");
     DemoTenant::new(&clicked.json())
@@ -215,7 +215,7 @@ async fn a_second_click_changes_nothing<DB: AppDb + TestBackend>() {
 }
 
 /// Sends requests at the same time.
-async fn at_once<F>(count: usize, request: impl Fn() -> F) -> Vec<Response>
+pub(crate) async fn at_once<F>(count: usize, request: impl Fn() -> F) -> Vec<Response>
 where
     F: Future<Output = Response> + Send + 'static,
 {

@@ -58,7 +58,7 @@ impl<DB: Backend> Core<DB> {
     /// Opens a transaction of the tenant, within the limits of its plan.
     pub(super) async fn open(&self, ctx: &TenantContext, mode: TxMode) -> sqlx::Result<OpenTransaction<DB>> {
         let place = self.limited_place(ctx).await?;
-        let share = self.enter(ctx).await?;
+        let share = self.enter(&place, ctx).await?;
         self.open_at(&place, share, Some(ctx.tenant_id()), mode).await
     }
 
@@ -90,9 +90,10 @@ impl<DB: Backend> Core<DB> {
     }
 
     /// Waits for a part of the tenant's share of the connections. It is asked before the pool.
-    async fn enter(&self, ctx: &TenantContext) -> sqlx::Result<Option<BulkheadPermit>> {
+    async fn enter(&self, place: &Place<DB>, ctx: &TenantContext) -> sqlx::Result<Option<BulkheadPermit>> {
         let of_plan = ctx.entitlements().database_limits().max_connections();
-        self.bulkhead.enter(ctx.tenant_id(), of_plan).await.map_err(to_sqlx_error)
+        let waiting = place.source.waiting(&place.route).for_share();
+        self.bulkhead.enter(ctx.tenant_id(), of_plan, waiting).await.map_err(to_sqlx_error)
     }
 
     async fn open_at(
@@ -160,9 +161,9 @@ impl<DB: Backend> Core<DB> {
         allows_autocommit: bool,
     ) -> sqlx::Result<StatementLease<DB>> {
         let place = self.limited_place(ctx).await?;
-        let share = self.enter(ctx).await?;
+        let share = self.enter(&place, ctx).await?;
         if place.allows_autocommit(writes, allows_autocommit) {
-            let mut conn = place.source.acquire().await?;
+            let mut conn = place.source.acquire(&place.route).await?;
             conn.hold(share);
             DB::limit(&mut conn, &place.route.limits).await?;
             let mut lease = Lease::Autocommit(conn, place.route.clone());

@@ -7,7 +7,7 @@ use sqlx::Connection;
 
 use super::backend::Backend;
 use super::db::TenantDb;
-use crate::database::{ConnectionCount, database_error};
+use crate::database::{ConnectionCount, database_error, measure_connections};
 use crate::error::{ErrorKind, Result};
 
 /// Whether the shared database of a [`TenantDb`] answers, and how many connections are in use.
@@ -38,7 +38,7 @@ impl<DB: Backend> TenantDb<DB> {
     ///
     /// It waits for `wait` at most. It takes a connection of the pool like a request, and no tenant's share of it. Whether
     /// the database isolates tenants is checked by [`build`](super::builder::TenantDbBuilder::build) and the doctor, and not
-    /// here.
+    /// here. With the feature `metrics` it sets the gauges `tenancy_connections_…`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -66,16 +66,22 @@ impl<DB: Backend> TenantDb<DB> {
             Err(_) if shared.in_use >= shared.max => Some(ErrorKind::ConnectionLimit),
             Err(_) => Some(ErrorKind::StoreUnavailable),
         };
+        let databases = self.0.databases.as_ref().map(|databases| databases.count());
+        measure_connections("shared", shared);
+        if let Some(databases) = databases {
+            measure_connections("databases", databases);
+        }
         Health {
             answered_in_ms: error.is_none().then_some(milliseconds),
             error: error.map(ErrorKind::code),
             shared,
-            databases: self.0.databases.as_ref().map(|databases| databases.count()),
+            databases,
         }
     }
 
     async fn answer(&self) -> Result<()> {
-        let mut conn = self.0.shared.source.acquire().await.map_err(|e| database_error(&e))?;
+        let mut conn =
+            self.0.shared.source.acquire(&self.0.shared.route).await.map_err(|e| database_error(&e))?;
         conn.conn(&self.0.shared.route).conn.ping().await.map_err(|e| database_error(&e))
     }
 }

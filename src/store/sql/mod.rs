@@ -121,11 +121,9 @@ impl<DB: Backend> SqlStore<DB> {
         if self.connection_mode == ConnectionMode::PgBouncer {
             return self.begin_tx(mode).await.map(Lease::Transaction);
         }
-        self.source()
-            .acquire()
-            .await
-            .map(|conn| Lease::Autocommit(conn, Route::of(self.connection_mode)))
-            .map_err(|e| database_error(&e))
+        let route = Route::of(self.connection_mode);
+        let conn = self.source().acquire(&route).await.map_err(|e| database_error(&e))?;
+        Ok(Lease::Autocommit(conn, route))
     }
 
     /// Begins a transaction without a tenant.
