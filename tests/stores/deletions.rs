@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use sqlx::{Pool, Postgres, Sqlite};
+use sqlx::{AssertSqlSafe, Pool, Postgres, Sqlite};
 use tenancy::context::Actor;
 use tenancy::operations::{DeletionHook, ReceiptKeys, TenantData};
 use tenancy::tenant::{NewTenant, Placement, Slug, Tenant, TenantStore};
 use tenancy::{Error, ErrorKind};
 
-use crate::common::id_text;
+use crate::common::{TestBackend, id_text};
 use crate::operations_fixture::{Shapes, Shop};
 use crate::place_fixture::TestPlaces;
 
@@ -43,11 +43,25 @@ impl<DB: TenantData> DeletionHook<DB> for Files {
 /// The tables of a place with rows of the tenant, by the catalogue.
 trait Catalogue: Shapes {
     async fn tables(pool: &Pool<Self>) -> Vec<(String, String)>;
+    /// The rows of the tenant in a table. Row-level security hides none of them.
+    async fn rows(pool: &Pool<Self>, tenant: &Tenant, table: &str, column: &str) -> i64;
 }
 
 impl Catalogue for Postgres {
     async fn tables(pool: &Pool<Self>) -> Vec<(String, String)> {
         sqlx::query_as(Self::tables_with_tenant_column()).fetch_all(pool).await.unwrap()
+    }
+
+    async fn rows(pool: &Pool<Self>, tenant: &Tenant, table: &str, column: &str) -> i64 {
+        let id = tenant.id().to_string();
+        let mut tx = pool.begin().await.unwrap();
+        sqlx::query("SELECT set_config('app.tenant_id', $1, true)")
+            .bind(&id)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        let sql = AssertSqlSafe(format!("SELECT count(*) FROM {table} WHERE {column}::text = $1"));
+        sqlx::query_scalar(sql).bind(&id).fetch_one(&mut *tx).await.unwrap()
     }
 }
 
@@ -55,22 +69,20 @@ impl Catalogue for Sqlite {
     async fn tables(pool: &Pool<Self>) -> Vec<(String, String)> {
         sqlx::query_as(Self::tables_with_tenant_column()).fetch_all(pool).await.unwrap()
     }
+
+    async fn rows(pool: &Pool<Self>, tenant: &Tenant, table: &str, column: &str) -> i64 {
+        let id = id_text(tenant.id());
+        let sql =
+            format!("SELECT count(*) FROM {table} WHERE {column} IN ('{id}', X'{}')", id.replace('-', ""));
+        Self::number(pool, &sql).await
+    }
 }
 
 /// What the catalogue finds of a tenant in a database: the number of rows, by table.
 async fn found<DB: Catalogue>(pool: &Pool<DB>, tenant: &Tenant) -> BTreeMap<String, i64> {
-    let id = id_text(tenant.id());
     let mut found = BTreeMap::new();
     for (table, column) in DB::tables(pool).await {
-        // Row-level security hides nothing of the tenant itself.
-        let sql = if DB::NAME == "SQLite" {
-            format!("SELECT count(*) FROM {table} WHERE {column} IN ('{id}', X'{}')", id.replace('-', ""))
-        } else {
-            format!(
-                "SELECT count(*) FROM {table}, (SELECT set_config('app.tenant_id', '{id}', false)) s WHERE {column}::text = '{id}'"
-            )
-        };
-        let rows = DB::number(pool, &sql).await;
+        let rows = DB::rows(pool, tenant, &table, &column).await;
         if rows > 0 {
             found.insert(table, rows);
         }
