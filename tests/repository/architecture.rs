@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::files;
 
 /// Each module may use the modules above it, and no other.
-const MAP: [&str; 19] = [
+const MAP: [&str; 20] = [
     "clock",
     "error",
     "signed",
@@ -26,6 +26,7 @@ const MAP: [&str; 19] = [
     "placement",
     "web",
     "testing",
+    "cli",
     "bin",
 ];
 

@@ -1,13 +1,13 @@
 //! What `tenancy recount` prints: a table with a line for each tenant, or JSON, and a summary.
 
+use crate::Error;
+use crate::plan::Limit;
+use crate::quota::GaugeDrift;
+use crate::tenant::Tenant;
 use serde::Serialize;
-use tenancy::Error;
-use tenancy::plan::Limit;
-use tenancy::quota::GaugeDrift;
-use tenancy::tenant::Tenant;
 
-use super::check::show;
-use super::migrate_report::{Cause, json, line, text};
+use super::output::show;
+use super::output::{Cause, json, line, text};
 
 /// How the report is printed.
 #[derive(Clone, Copy, PartialEq, Eq)]

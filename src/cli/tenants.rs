@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::placement::Provision;
+use crate::store::SqlStore;
+use crate::tenant::{Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use sqlx::pool::PoolOptions;
-use tenancy::placement::Provision;
-use tenancy::store::SqlStore;
-use tenancy::tenant::{Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
-use super::migrate_report::text;
+use super::output::text;
 
 /// How many tenants are read at once.
 const PAGE: u16 = 200;
@@ -52,7 +52,7 @@ pub(crate) fn is_provisioned(tenant: &Tenant) -> bool {
     tenant.status() != TenantStatus::Provisioning
 }
 
-fn unreadable(error: &tenancy::Error) -> String {
+fn unreadable(error: &crate::Error) -> String {
     format!(
         "the list of tenants cannot be read: {}; check the URL of the database: `SqlStore::migrate` creates its tables",
         text(error)

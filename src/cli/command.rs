@@ -1,31 +1,14 @@
-//! The command line of the `tenancy` crate: `cargo install tenancy --features cli`, then `tenancy help`.
+//! The commands and their options, and what runs them.
 
-mod check;
-mod config;
-mod doctor;
-mod expression;
-mod lifecycle;
-mod migrate;
-mod migrate_report;
-mod place;
-mod plans;
-mod policies;
-mod policies_of_places;
-mod recount;
-mod recount_report;
-mod recount_rows;
-mod scope;
-mod snapshot;
-mod source;
-mod tenants;
-mod texts;
-mod tokens;
-
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tenancy_sql::Dialect;
+
+use super::embedded::Embedded;
+use super::{check, config, doctor, lifecycle, migrate, place, plans, policies, recount, snapshot};
 
 /// Multi-tenancy for Rust SaaS: check that your SQL and your database isolate tenants.
 #[derive(Parser)]
@@ -150,31 +133,40 @@ impl From<Database> for Dialect {
     }
 }
 
-fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+/// Runs the command of these arguments, the first of which is the name of the program.
+pub(crate) fn run(arguments: &[OsString], embedded: Embedded) -> ExitCode {
+    let parsed = parser(&embedded).try_get_matches_from(arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
+            let arguments = arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
             #[expect(clippy::print_stderr, reason = "the error output of the program")]
             {
-                eprint!("{}", without_urls(&error.to_string(), std::env::args()));
+                eprint!("{}", without_urls(&error.to_string(), arguments));
             }
             return ExitCode::from(2);
         }
-        Err(help) => help.exit(),
+        // The reader of the help can close the pipe.
+        Err(help) => {
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
     };
     let result = match cli.command {
-        Command::Policies(options) => policies::run(options),
-        Command::Migrate(command) => migrate::run(&command),
-        Command::Tenants(command) => lifecycle::run(&command),
+        Command::Policies(options) => policies::run(options, &embedded),
+        Command::Migrate(command) => migrate::run(&command, embedded),
+        Command::Tenants(command) => lifecycle::run(&command, &embedded),
         Command::Plans(command) => plans::run(&command),
-        Command::Recount(options) => recount::run(&options),
+        Command::Recount(options) => recount::run(&options, &embedded),
         Command::Sql(SqlCommand::Check { paths, config, dialect, quiet }) => {
             let dialects = dialect.into_iter().map(Dialect::from).collect();
-            check::run(&paths, config::Configs::new(config, dialects), quiet)
+            check::run(&paths, config::Configs::new(config, embedded.schema, dialects), quiet)
         }
-        Command::Sql(SqlCommand::Snapshot { url, config, check }) => snapshot::run(url, config, check),
+        Command::Sql(SqlCommand::Snapshot { url, config, check }) => {
+            snapshot::run(url, config, check, &embedded)
+        }
         Command::Doctor { url, place, citus, config, format, accept } => {
-            doctor::run(url, place, citus, config, format, &accept)
+            doctor::run(url, place, citus, config.as_deref(), format, &accept, &embedded)
         }
     };
     result.unwrap_or_else(|error| {
@@ -184,6 +176,28 @@ fn main() -> ExitCode {
         }
         ExitCode::from(2)
     })
+}
+
+/// The commands. An option is required if the program does not contain what it names.
+fn parser(embedded: &Embedded) -> clap::Command {
+    let mut parser = Cli::command();
+    if embedded.migrations.is_none() {
+        parser = parser.mut_subcommand("migrate", |migrate| {
+            migrate.mut_subcommands(|command| command.mut_arg("migrations", |arg| arg.required(true)))
+        });
+    }
+    if embedded.catalog.is_none() {
+        parser = parser
+            .mut_subcommand("recount", |recount| recount.mut_arg("catalog", |arg| arg.required(true)))
+            .mut_subcommand("tenants", |tenants| {
+                tenants.mut_subcommand("create", |create| create.mut_arg("catalog", |arg| arg.required(true)))
+            });
+    }
+    let contents = embedded.contents();
+    if contents.is_empty() {
+        return parser;
+    }
+    parser.after_help(format!("This program contains {contents}. An option that names a file replaces it."))
 }
 
 /// The error of the parser without the URLs in the arguments, which can contain a password.

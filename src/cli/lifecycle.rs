@@ -4,17 +4,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::context::Actor;
+use crate::placement::Provision;
+use crate::store::SqlStore;
+use crate::tenant::{NewTenant, Placement, Region, Slug, Suspension, Tenant, TenantStatus};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use sqlx::{Postgres, Sqlite};
-use tenancy::context::Actor;
-use tenancy::placement::Provision;
-use tenancy::store::SqlStore;
-use tenancy::tenant::{NewTenant, Placement, Region, Slug, Suspension, Tenant, TenantStatus};
 
-use super::check::show;
-use super::config::{block_on, database, is_postgres, plan_catalog};
-use super::migrate_report::{json, printable, text};
+use super::config::{block_on, database, is_postgres};
+use super::embedded::Embedded;
+use super::output::show;
+use super::output::{json, printable, text};
 use super::tenants;
 
 /// The actor in the audit log.
@@ -55,7 +56,7 @@ pub(crate) enum TenantsCommand {
         plan: String,
         /// The file of the plan catalog, TOML or `.json`, which must have the plan.
         #[arg(long, value_name = "FILE")]
-        catalog: PathBuf,
+        catalog: Option<PathBuf>,
         /// The region in which the data stays. Without it every process may serve the tenant.
         #[arg(long, value_name = "REGION")]
         region: Option<String>,
@@ -136,41 +137,46 @@ impl TenantsCommand {
     }
 }
 
-pub(crate) fn run(command: &TenantsCommand) -> Result<ExitCode, String> {
+pub(crate) fn run(command: &TenantsCommand, embedded: &Embedded) -> Result<ExitCode, String> {
     block_on(async {
         let url = database(command.control().url.clone())?;
         let unreachable = |e| format!("the database cannot be reached: {e}");
         if is_postgres(&url)? {
-            run_on(command, &tenants::store::<Postgres>(&url).await.map_err(unreachable)?).await
+            run_on(command, embedded, &tenants::store::<Postgres>(&url).await.map_err(unreachable)?).await
         } else {
-            run_on(command, &tenants::store::<Sqlite>(&url).await.map_err(unreachable)?).await
+            run_on(command, embedded, &tenants::store::<Sqlite>(&url).await.map_err(unreachable)?).await
         }
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run_on<DB: Provision>(command: &TenantsCommand, store: &SqlStore<DB>) -> Result<(), String> {
+async fn run_on<DB: Provision>(
+    command: &TenantsCommand,
+    embedded: &Embedded,
+    store: &SqlStore<DB>,
+) -> Result<(), String> {
     let tenant = match command {
         TenantsCommand::List { status, plan, control } => {
             return list(store, *status, plan.as_deref(), control.json).await;
         }
         TenantsCommand::Show { tenant, .. } => tenants::find(store, tenant, "SLUG_OR_ID").await?,
-        _ => changed(command, store).await?,
+        _ => changed(command, embedded, store).await?,
     };
     show(&if command.control().json { json(&*tenant) } else { described(&tenant) })
 }
 
 async fn changed<DB: Provision>(
     command: &TenantsCommand,
+    embedded: &Embedded,
     store: &SqlStore<DB>,
 ) -> Result<Arc<Tenant>, String> {
-    let (actor, refused) = (Actor::system(ACTOR), |e: tenancy::Error| text(&e));
+    let (actor, refused) = (Actor::system(ACTOR), |e: crate::Error| text(&e));
     let find = async |tenant: &str| tenants::find(store, tenant, "SLUG_OR_ID").await;
     let slug = |slug: &str| Slug::parse(slug).map_err(|e| format!("`{}`: {}", printable(slug), text(&e)));
     match command {
         TenantsCommand::List { .. } | TenantsCommand::Show { .. } => Err("it changes nothing".to_owned()),
         TenantsCommand::Create { slug: name_in_urls, name, plan, catalog, region, .. } => {
-            plan_catalog(catalog)?.plan(plan).map_err(refused)?;
+            embedded.catalog(catalog.as_deref())?.plan(plan).map_err(refused)?;
             let slug = slug(name_in_urls)?;
             let name = name.clone().unwrap_or_else(|| slug.to_string());
             let tenant = NewTenant::new(slug, name, plan.clone()).status(TenantStatus::Active);
@@ -242,7 +248,6 @@ fn place(tenant: &Tenant) -> String {
         Placement::Shared => "shared tables".to_owned(),
         Placement::Schema { name } => format!("schema {name}"),
         Placement::Database { name } => format!("database {name}"),
-        _ => "another place".to_owned(),
     }
 }
 

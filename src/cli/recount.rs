@@ -4,22 +4,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::TenantDb;
+use crate::context::{Actor, TenantDirectory};
+use crate::isolation::doctor::Check;
+use crate::placement::{ConnectionLimits, DatabaseConfig, SqliteFiles};
+use crate::plan::Catalog;
+use crate::quota::{Existing, Gauge, GaugeRecount};
+use crate::scope::{Backend, Enforcement, Tx};
+use crate::store::SqlStore;
+use crate::tenant::{PlacementName, Region, Tenant};
 use clap::Args;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::SqlitePoolOptions;
-use tenancy::TenantDb;
-use tenancy::context::{Actor, TenantDirectory};
-use tenancy::isolation::doctor::Check;
-use tenancy::placement::{ConnectionLimits, DatabaseConfig, SqliteFiles};
-use tenancy::plan::Catalog;
-use tenancy::quota::{Existing, Gauge, GaugeRecount};
-use tenancy::scope::{Backend, Enforcement, Tx};
-use tenancy::store::SqlStore;
-use tenancy::tenant::{PlacementName, Region, Tenant};
 use tenancy_sql::{Dialect, Schema};
 
-use super::config::{block_on, database, is_postgres, plan_catalog, schema};
-use super::migrate_report::text;
+use super::config::{block_on, database, is_postgres};
+use super::embedded::Embedded;
+use super::output::text;
 use super::recount_report::{Applies, Form, Found, Report};
 use super::recount_rows::{Count, Counted};
 use super::tenants;
@@ -44,7 +45,7 @@ pub(crate) struct Options {
     id_column: Option<String>,
     /// The file of the plan catalog, TOML or `.json`.
     #[arg(long, value_name = "FILE")]
-    catalog: PathBuf,
+    catalog: Option<PathBuf>,
     /// Only this tenant, by its slug or its id.
     #[arg(long, value_name = "SLUG_OR_ID")]
     tenant: Option<String>,
@@ -92,11 +93,12 @@ struct Databases {
     config: Option<PathBuf>,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
+pub(crate) fn run(options: &Options, embedded: &Embedded) -> Result<ExitCode, String> {
     block_on(async {
         let databases = &options.databases;
-        let config = databases.config.clone().unwrap_or_else(|| PathBuf::from("tenancy.toml"));
-        let schema = schema(&config).map_err(|e| format!("{e}; `--config` names the file"))?;
+        let schema = embedded
+            .schema(databases.config.as_deref())
+            .map_err(|e| format!("{e}; `--config` names the file"))?;
         let url = database(databases.url.clone())?;
         let control = databases.control_url.clone().unwrap_or_else(|| url.clone());
         match (is_postgres(&url)?, is_postgres(&control)?) {
@@ -104,13 +106,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, String> {
                 let counted = counted(options, Dialect::Postgres, &schema)?;
                 let db = on_postgres(&url, databases, schema).await?;
                 let store = tenants::store(&control).await.map_err(|e| unreachable(&e))?;
-                recount(options, &db, store, &counted).await
+                recount(options, embedded, &db, store, &counted).await
             }
             (false, false) => {
                 let counted = counted(options, Dialect::Sqlite, &schema)?;
                 let db = on_sqlite(&url, databases, schema).await?;
                 let store = tenants::store(&control).await.map_err(|e| unreachable(&e))?;
-                recount(options, &db, store, &counted).await
+                recount(options, embedded, &db, store, &counted).await
             }
             _ => Err("`--url` and `--control-url` name different kinds of databases".to_owned()),
         }
@@ -172,19 +174,25 @@ fn limits() -> ConnectionLimits {
 }
 
 /// Reads the catalog, and checks that it has the gauge.
-fn catalog(path: &Path, gauge: Gauge) -> Result<Catalog, String> {
-    plan_catalog(path)?.require(&[&gauge]).map_err(|e| format!("{}: {e}", path.display()))
+fn catalog(option: Option<&Path>, embedded: &Embedded, gauge: Gauge) -> Result<Catalog, String> {
+    let catalog = Arc::unwrap_or_clone(embedded.catalog(option)?);
+    catalog.require(&[&gauge]).map_err(|e| match option {
+        Some(path) => format!("{}: {e}", path.display()),
+        None => e.to_string(),
+    })
 }
 
 async fn recount<DB: Count>(
     options: &Options,
+    embedded: &Embedded,
     db: &TenantDb<DB>,
     store: SqlStore<DB>,
     counted: &Counted,
 ) -> Result<ExitCode, String> {
     // A key of a gauge is a constant elsewhere; the program has one.
     let gauge = Gauge::new(options.feature.clone().leak());
-    let mut directory = TenantDirectory::new(Arc::new(store.clone()), catalog(&options.catalog, gauge)?);
+    let catalog = catalog(options.catalog.as_deref(), embedded, gauge)?;
+    let mut directory = TenantDirectory::new(Arc::new(store.clone()), catalog);
     let region = options.databases.region.as_deref().map(Region::parse).transpose();
     let region = region.map_err(|e| format!("`--region`: {e}"))?;
     if let Some(region) = &region {
@@ -268,9 +276,9 @@ impl<DB: Count> Work<'_, DB> {
         self.report.tenant(tenant, &found)
     }
 
-    async fn compare(&self, tenant: &Arc<Tenant>) -> tenancy::Result<Found> {
+    async fn compare(&self, tenant: &Arc<Tenant>) -> crate::Result<Found> {
         let mut limit = None;
-        let count = async |tx: &mut Tx<'_, DB>| -> tenancy::Result<Existing> {
+        let count = async |tx: &mut Tx<'_, DB>| -> crate::Result<Existing> {
             limit = Some(tx.context().entitlements().limit(self.feature)?);
             DB::count(tx, self.counted).await
         };
