@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use tenancy_sql::Dialect;
 
 use super::embedded::Embedded;
-use super::{check, config, doctor, lifecycle, migrate, place, plans, policies, recount, snapshot};
+use super::{
+    audit, check, completions, config, doctor, lifecycle, migrate, place, plans, policies, recount, snapshot,
+    stripe, usage,
+};
 
 /// Multi-tenancy for Rust SaaS: check that your SQL and your database isolate tenants.
 #[derive(Parser)]
@@ -75,6 +79,31 @@ enum Command {
     /// written without `--apply`, which writes an audit event for each change. Exits with 1 if a gauge differs and was
     /// not set, and with 2 if a tenant could not be compared.
     Recount(recount::Options),
+    /// Show what each tenant uses: gauges and quotas beside their limits, and metered usage that is not sent yet.
+    ///
+    /// Gauges and metered usage are read in the place of each tenant, quotas from the database with the list of tenants; those
+    /// that the application counts in Redis or in memory are not seen. Tenants of every status are shown, except for those
+    /// whose provisioning is not finished. Nothing is written. Exits with 2 if a tenant could not be read.
+    Usage(usage::Options),
+    /// Show or export audit events.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Work with the events of Stripe that could not be applied, or compare everything with Stripe.
+    #[command(subcommand)]
+    Stripe(stripe::StripeCommand),
+    /// Print the script that completes the commands and options in a shell.
+    ///
+    /// For bash: `tenancy completions bash > ~/.local/share/bash-completion/completions/tenancy`.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or write one page for each command into a directory.
+    Man {
+        /// The directory, which is created, such as `~/.local/share/man/man1`.
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -158,6 +187,17 @@ pub(crate) fn run(arguments: &[OsString], embedded: Embedded) -> ExitCode {
         Command::Tenants(command) => lifecycle::run(&command, &embedded),
         Command::Plans(command) => plans::run(&command),
         Command::Recount(options) => recount::run(&options, &embedded),
+        Command::Usage(options) => usage::run(&options, &embedded),
+        Command::Audit(command) => audit::run(&command, &embedded),
+        Command::Stripe(command) => stripe::run(&command, embedded),
+        Command::Completions { shell } => {
+            let program = completions::program(arguments.first());
+            completions::completions(shell, parser(&embedded), &program)
+        }
+        Command::Man { directory } => {
+            let program = completions::program(arguments.first());
+            completions::man(directory.as_deref(), parser(&embedded), program)
+        }
         Command::Sql(SqlCommand::Check { paths, config, dialect, quiet }) => {
             let dialects = dialect.into_iter().map(Dialect::from).collect();
             check::run(&paths, config::Configs::new(config, embedded.schema, dialects), quiet)
@@ -178,20 +218,37 @@ pub(crate) fn run(arguments: &[OsString], embedded: Embedded) -> ExitCode {
     })
 }
 
+/// The commands with `--migrations`.
+const MIGRATIONS: [&[&str]; 2] = [&["migrate", "run"], &["migrate", "status"]];
+/// The commands with `--catalog`.
+const CATALOGS: [&[&str]; 5] = [
+    &["recount"],
+    &["usage"],
+    &["tenants", "create"],
+    &["stripe", "quarantine", "replay"],
+    &["stripe", "reconcile"],
+];
+
+/// The parser in which an option of the command with this path is required.
+fn with_required(parser: clap::Command, path: &[&'static str], option: &'static str) -> clap::Command {
+    match path {
+        [] => parser.mut_arg(option, |arg| arg.required(true)),
+        [first, rest @ ..] => parser.mut_subcommand(first, |command| with_required(command, rest, option)),
+    }
+}
+
 /// The commands. An option is required if the program does not contain what it names.
 fn parser(embedded: &Embedded) -> clap::Command {
     let mut parser = Cli::command();
     if embedded.migrations.is_none() {
-        parser = parser.mut_subcommand("migrate", |migrate| {
-            migrate.mut_subcommands(|command| command.mut_arg("migrations", |arg| arg.required(true)))
-        });
+        for path in MIGRATIONS {
+            parser = with_required(parser, path, "migrations");
+        }
     }
     if embedded.catalog.is_none() {
-        parser = parser
-            .mut_subcommand("recount", |recount| recount.mut_arg("catalog", |arg| arg.required(true)))
-            .mut_subcommand("tenants", |tenants| {
-                tenants.mut_subcommand("create", |create| create.mut_arg("catalog", |arg| arg.required(true)))
-            });
+        for path in CATALOGS {
+            parser = with_required(parser, path, "catalog");
+        }
     }
     let contents = embedded.contents();
     if contents.is_empty() {

@@ -1,5 +1,6 @@
 //! [`Embedded`]: what a program contains, and uses where an option names no file.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,14 +8,32 @@ use sqlx::migrate::Migrator;
 use tenancy_sql::Schema;
 
 use super::config::{catalog_file, schema_file};
+use crate::billing::stripe::StripeWebhook;
 use crate::plan::Catalog;
 
 /// The migrations, the plan catalog and the tables of a program. The program `tenancy` has none of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Embedded {
     pub(crate) migrations: Option<Migrator>,
     pub(crate) catalog: Option<Arc<Catalog>>,
     pub(crate) schema: Option<Schema>,
+    /// Sets the endpoint for Stripe's events up, as the application does.
+    pub(crate) stripe_webhook: Option<Configure>,
+}
+
+/// Changes the settings of an endpoint.
+pub(crate) type Configure = Box<dyn FnOnce(StripeWebhook) -> crate::Result<StripeWebhook> + Send>;
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { migrations, catalog, schema, stripe_webhook } = self;
+        f.debug_struct("Embedded")
+            .field("migrations", migrations)
+            .field("catalog", catalog)
+            .field("schema", schema)
+            .field("stripe_webhook", &stripe_webhook.as_ref().map(|_| ".."))
+            .finish()
+    }
 }
 
 impl Embedded {

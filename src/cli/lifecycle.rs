@@ -8,14 +8,15 @@ use crate::context::Actor;
 use crate::placement::Provision;
 use crate::store::SqlStore;
 use crate::tenant::{NewTenant, Placement, Region, Slug, Suspension, Tenant, TenantStatus};
+use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Subcommand};
 use sqlx::{Postgres, Sqlite};
 
-use super::config::{block_on, database, is_postgres};
+use super::config::{block_on, is_postgres};
+use super::control::Control;
 use super::embedded::Embedded;
-use super::output::show;
-use super::output::{json, printable, text};
+use super::output::{json, printable, show, text};
+use super::table::{Align, Table};
 use super::tenants;
 
 /// The actor in the audit log.
@@ -108,17 +109,6 @@ pub(crate) enum TenantsCommand {
     },
 }
 
-/// Where the list of tenants is, and how the result is printed.
-#[derive(Args)]
-pub(crate) struct Control {
-    /// The database that has the list of tenants, `postgres://…` or `sqlite:…`, instead of `DATABASE_URL`.
-    #[arg(long)]
-    url: Option<String>,
-    /// Print JSON: a line for each tenant.
-    #[arg(long)]
-    json: bool,
-}
-
 fn status() -> impl TypedValueParser<Value = TenantStatus> {
     PossibleValuesParser::new(TenantStatus::ALL.map(TenantStatus::as_str))
         .try_map(|status| TenantStatus::parse(&status).map_err(|e| e.to_string()))
@@ -139,7 +129,7 @@ impl TenantsCommand {
 
 pub(crate) fn run(command: &TenantsCommand, embedded: &Embedded) -> Result<ExitCode, String> {
     block_on(async {
-        let url = database(command.control().url.clone())?;
+        let url = command.control().url()?;
         let unreachable = |e| format!("the database cannot be reached: {e}");
         if is_postgres(&url)? {
             run_on(command, embedded, &tenants::store::<Postgres>(&url).await.map_err(unreachable)?).await
@@ -213,17 +203,23 @@ async fn list<DB: Provision>(
     let is_wanted = |tenant: &Tenant| {
         status.is_none_or(|status| tenant.status() == status) && plan.is_none_or(|plan| tenant.plan() == plan)
     };
-    let (mut last, mut shown) = (None, 0_usize);
+    let columns = [(24, Align::Left), (12, Align::Left), (16, Align::Left), (20, Align::Left)];
+    let (table, mut last, mut shown) = (Table::new(columns), None, 0_usize);
     loop {
         let page = tenants::after(store, last.as_ref()).await?;
         let Some(end) = page.last() else { break };
         last = Some(end.id().clone());
         for tenant in page.iter().filter(|tenant| is_wanted(tenant)) {
             if shown == 0 && !as_json {
-                show(&row("tenant", "status", "plan", "place", "name"))?;
+                show(&table.line([&"tenant", &"status", &"plan", &"place"], "name"))?;
             }
             shown += 1;
-            show(&if as_json { json(&**tenant) } else { line_of(tenant) })?;
+            let (plan, name) = (printable(tenant.plan()), printable(tenant.name()));
+            show(&if as_json {
+                json(&**tenant)
+            } else {
+                table.line([tenant.slug(), &tenant.status().as_str(), &plan, &place(tenant)], &name)
+            })?;
         }
     }
     match (as_json, shown) {
@@ -231,16 +227,6 @@ async fn list<DB: Provision>(
         (false, 1) => show("1 tenant\n"),
         (false, shown) => show(&format!("{shown} tenants\n")),
     }
-}
-
-fn line_of(tenant: &Tenant) -> String {
-    let name = printable(tenant.name());
-    row(tenant.slug().as_str(), tenant.status().as_str(), &printable(tenant.plan()), &place(tenant), &name)
-}
-
-fn row(slug: &str, status: &str, plan: &str, place: &str, name: &str) -> String {
-    let line = format!("{slug:<24} {status:<12} {plan:<16} {place:<20} {name}");
-    line.trim_end().to_owned() + "\n"
 }
 
 fn place(tenant: &Tenant) -> String {

@@ -26,9 +26,16 @@
 //! [The command line](https://github.com/tenancy-rs/tenancy/blob/main/docs/reference/cli.md) has every command, option
 //! and exit code.
 
+mod audit;
+mod audit_line;
+mod audit_log;
 mod check;
 mod command;
+mod completions;
 mod config;
+mod confirm;
+mod control;
+mod databases;
 mod doctor;
 mod embedded;
 mod expression;
@@ -47,8 +54,20 @@ mod recount_rows;
 mod scope;
 mod snapshot;
 mod source;
+mod stripe;
+#[cfg(feature = "stripe-api")]
+mod stripe_client;
+#[cfg(not(feature = "stripe-api"))]
+#[path = "no_stripe_client.rs"]
+mod stripe_client;
+mod stripe_quarantine;
+mod stripe_reconcile;
+mod stripe_settings;
+mod table;
 mod tenants;
 mod texts;
 mod tokens;
+mod usage;
+mod usage_report;
 
 pub use self::program::Program;

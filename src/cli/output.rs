@@ -9,11 +9,24 @@ use crate::tenant::{Placement, Slug, Tenant, TenantId};
 
 /// Writes to standard output.
 pub(crate) fn show(text: &str) -> Result<(), String> {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    write(text).map(|_| ())
+}
+
+/// Writes to standard output, and returns whether somebody still reads it.
+pub(crate) fn write(text: &str) -> Result<bool, String> {
+    let mut output = std::io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => Ok(true),
         // The reader closed the pipe.
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
-        done => done.map_err(|e| format!("the report cannot be written: {e}")),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(format!("the report cannot be written: {e}")),
     }
+}
+
+/// Prints a remark on standard error.
+#[expect(clippy::print_stderr, reason = "a remark beside the report")]
+pub(crate) fn note(text: &str) {
+    eprintln!("tenancy: {text}");
 }
 
 /// The text of an error and of its cause, in one line.

@@ -9,6 +9,7 @@ use tenancy_sql::Schema;
 
 use super::command;
 use super::embedded::Embedded;
+use crate::billing::stripe::StripeWebhook;
 use crate::plan::Catalog;
 
 /// The stack of the thread that replaces the main thread: as large as that of a program.
@@ -55,6 +56,31 @@ impl Program {
     /// The tables, as for [`TenantDb`](crate::TenantDb), instead of `tenancy.toml` and `--config`.
     pub fn schema(mut self, schema: Schema) -> Self {
         self.embedded.schema = Some(schema);
+        self
+    }
+
+    /// The settings of the application's endpoint for Stripe's events, for `tenancy stripe`.
+    ///
+    /// A replayed event is then applied as the application applies it. The mode is an option of the command.
+    ///
+    /// ```
+    /// use tenancy::billing::BillingPolicy;
+    /// use tenancy::billing::stripe::StripeWebhook;
+    /// use tenancy::cli::Program;
+    ///
+    /// /// For the endpoint of the application too.
+    /// fn configured(webhook: StripeWebhook) -> tenancy::Result<StripeWebhook> {
+    ///     webhook.policy(BillingPolicy::new().deactivate_unpaid()).installation("eu")
+    /// }
+    ///
+    /// let program = Program::new().stripe_webhook(configured);
+    /// # let _ = program;
+    /// ```
+    pub fn stripe_webhook(
+        mut self,
+        configure: impl FnOnce(StripeWebhook) -> crate::Result<StripeWebhook> + Send + 'static,
+    ) -> Self {
+        self.embedded.stripe_webhook = Some(Box::new(configure));
         self
     }
 

@@ -4,26 +4,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::TenantDb;
-use crate::context::{Actor, TenantDirectory};
-use crate::isolation::doctor::Check;
-use crate::placement::{ConnectionLimits, DatabaseConfig, SqliteFiles};
-use crate::plan::Catalog;
-use crate::quota::{Existing, Gauge, GaugeRecount};
-use crate::scope::{Backend, Enforcement, Tx};
-use crate::store::SqlStore;
-use crate::tenant::{PlacementName, Region, Tenant};
 use clap::Args;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::SqlitePoolOptions;
 use tenancy_sql::{Dialect, Schema};
 
-use super::config::{block_on, database, is_postgres};
+use super::config::block_on;
+use super::databases::{Databases, Opened, Urls};
 use super::embedded::Embedded;
 use super::output::text;
 use super::recount_report::{Applies, Form, Found, Report};
 use super::recount_rows::{Count, Counted};
 use super::tenants;
+use crate::context::Actor;
+use crate::plan::Catalog;
+use crate::quota::{Existing, Gauge, GaugeRecount};
+use crate::scope::{Backend, Tx};
+use crate::tenant::Tenant;
 
 /// The actor in the audit log.
 const ACTOR: &str = "tenancy recount";
@@ -65,56 +60,21 @@ pub(crate) struct Options {
     databases: Databases,
 }
 
-#[derive(Args)]
-struct Databases {
-    /// The database of the shared tables, `postgres://…` or `sqlite:…`, as the application, instead of `DATABASE_URL`.
-    #[arg(long)]
-    url: Option<String>,
-    /// The database that has the list of tenants, if it is not that of the shared tables or if another role reads it.
-    #[arg(long, value_name = "URL")]
-    control_url: Option<String>,
-    /// The directory of the tenants' files, for SQLite.
-    #[arg(long, value_name = "DIR")]
-    files: Option<PathBuf>,
-    /// Use the place of each tenant as the role of that place. PostgreSQL only.
-    #[arg(long)]
-    role_per_tenant: bool,
-    /// The database has no row-level security. PostgreSQL only.
-    #[arg(long)]
-    predicate_only: bool,
-    /// A check of `tenancy doctor` that the application accepts too. PostgreSQL only.
-    #[arg(long, value_name = "CHECK")]
-    accept: Vec<String>,
-    /// The region of the tenants. Those of other regions are left out.
-    #[arg(long, value_name = "REGION")]
-    region: Option<String>,
-    /// The `tenancy.toml`, instead of the one in this directory.
-    #[arg(long)]
-    config: Option<PathBuf>,
-}
-
 pub(crate) fn run(options: &Options, embedded: &Embedded) -> Result<ExitCode, String> {
     block_on(async {
         let databases = &options.databases;
-        let schema = embedded
-            .schema(databases.config.as_deref())
-            .map_err(|e| format!("{e}; `--config` names the file"))?;
-        let url = database(databases.url.clone())?;
-        let control = databases.control_url.clone().unwrap_or_else(|| url.clone());
-        match (is_postgres(&url)?, is_postgres(&control)?) {
-            (true, true) => {
+        let schema = databases.schema(embedded)?;
+        match databases.urls()? {
+            Urls::Postgres { url, control } => {
                 let counted = counted(options, Dialect::Postgres, &schema)?;
-                let db = on_postgres(&url, databases, schema).await?;
-                let store = tenants::store(&control).await.map_err(|e| unreachable(&e))?;
-                recount(options, embedded, &db, store, &counted).await
+                let opened = databases.postgres(&url, &control, schema).await?;
+                recount(options, embedded, &opened, &counted).await
             }
-            (false, false) => {
+            Urls::Sqlite { url, control } => {
                 let counted = counted(options, Dialect::Sqlite, &schema)?;
-                let db = on_sqlite(&url, databases, schema).await?;
-                let store = tenants::store(&control).await.map_err(|e| unreachable(&e))?;
-                recount(options, embedded, &db, store, &counted).await
+                let opened = databases.sqlite(&url, &control, schema).await?;
+                recount(options, embedded, &opened, &counted).await
             }
-            _ => Err("`--url` and `--control-url` name different kinds of databases".to_owned()),
         }
     })
 }
@@ -122,55 +82,6 @@ pub(crate) fn run(options: &Options, embedded: &Embedded) -> Result<ExitCode, St
 fn counted(options: &Options, dialect: Dialect, schema: &Schema) -> Result<Counted, String> {
     let Options { table, condition, id_column, .. } = options;
     Counted::new(table, condition.as_deref(), id_column.as_deref(), dialect, schema)
-}
-
-fn unreachable(error: &sqlx::Error) -> String {
-    format!("the list of tenants cannot be read: {error}; check `--control-url`")
-}
-
-async fn on_postgres(
-    url: &str,
-    options: &Databases,
-    schema: Schema,
-) -> Result<TenantDb<sqlx::Postgres>, String> {
-    if options.files.is_some() {
-        return Err("`--files` is for SQLite; PostgreSQL keeps tenants in schemas and databases".to_owned());
-    }
-    let app: PgConnectOptions = url.parse().map_err(|e| format!("`--url` cannot be read: {e}"))?;
-    let registry =
-        move |name: &PlacementName| Ok(Some(DatabaseConfig::new(app.clone().database(name.as_str()))));
-    let mut db = TenantDb::postgres(PgPoolOptions::new().max_connections(1), url)
-        .schema(schema)
-        .databases(registry, limits());
-    if options.role_per_tenant {
-        db = db.role_per_tenant();
-    }
-    if options.predicate_only {
-        db = db.enforcement(Enforcement::PredicateOnly);
-    }
-    for check in &options.accept {
-        db = db.accept(Check::parse(check).map_err(|e| e.to_string())?);
-    }
-    db.build().await.map_err(|e| format!("{}; `--url` logs in as the application does", text(&e)))
-}
-
-async fn on_sqlite(url: &str, options: &Databases, schema: Schema) -> Result<TenantDb<sqlx::Sqlite>, String> {
-    if options.role_per_tenant || options.predicate_only || !options.accept.is_empty() {
-        return Err(
-            "`--role-per-tenant`, `--predicate-only` and `--accept` are for PostgreSQL; SQLite has no roles and policies"
-                .to_owned(),
-        );
-    }
-    let mut db = TenantDb::sqlite(SqlitePoolOptions::new().max_connections(1), url).schema(schema);
-    if let Some(files) = &options.files {
-        db = db.databases(SqliteFiles::new(files).map_err(|e| e.to_string())?, limits());
-    }
-    db.build().await.map_err(|e| text(&e))
-}
-
-/// Tenants are visited one after another, so each database needs one connection.
-fn limits() -> ConnectionLimits {
-    ConnectionLimits::new(3).per_database(1)
 }
 
 /// Reads the catalog, and checks that it has the gauge.
@@ -185,19 +96,13 @@ fn catalog(option: Option<&Path>, embedded: &Embedded, gauge: Gauge) -> Result<C
 async fn recount<DB: Count>(
     options: &Options,
     embedded: &Embedded,
-    db: &TenantDb<DB>,
-    store: SqlStore<DB>,
+    Opened { db, store, .. }: &Opened<DB>,
     counted: &Counted,
 ) -> Result<ExitCode, String> {
     // A key of a gauge is a constant elsewhere; the program has one.
     let gauge = Gauge::new(options.feature.clone().leak());
     let catalog = catalog(options.catalog.as_deref(), embedded, gauge)?;
-    let mut directory = TenantDirectory::new(Arc::new(store.clone()), catalog);
-    let region = options.databases.region.as_deref().map(Region::parse).transpose();
-    let region = region.map_err(|e| format!("`--region`: {e}"))?;
-    if let Some(region) = &region {
-        directory = directory.region(region.clone());
-    }
+    let directory = options.databases.directory(store, catalog)?;
     let gauges = GaugeRecount::new(gauge, db, &directory, Actor::system(ACTOR)).map_err(|e| text(&e))?;
     let form = match (options.json, options.quiet) {
         (true, _) => Form::Json,
@@ -209,38 +114,15 @@ async fn recount<DB: Count>(
         gauges,
         feature: &options.feature,
         counted,
-        region,
         reason: options.reason.as_deref(),
         report: Report::new(&options.feature, form, applies),
-        elsewhere: 0,
-        unfinished: 0,
     };
     work.report.head(&counted.words())?;
-    if let Some(name) = &options.tenant {
-        work.visit(&tenants::find(&store, name, "--tenant").await?).await?;
-        if work.unfinished > 0 {
-            return Err(
-                "the provisioning of this tenant is not finished, so it has no rows to count".to_owned()
-            );
-        }
-        if work.elsewhere > 0 {
-            return Err(
-                "this tenant is of another region; name it by `--region` where its rows are".to_owned()
-            );
-        }
-    } else {
-        let mut last = None;
-        loop {
-            let page = tenants::after(&store, last.as_ref()).await?;
-            let Some(end) = page.last() else { break };
-            last = Some(end.id().clone());
-            for tenant in &page {
-                work.visit(tenant).await?;
-            }
-        }
-    }
+    let region = options.databases.region()?;
+    let visit = async |tenant: &Arc<Tenant>| work.visit(tenant).await;
+    let left_out = tenants::each(store, options.tenant.as_deref(), region.as_ref(), visit).await?;
     let code = work.report.end()?;
-    work.notes();
+    left_out.note();
     if work.report.tenants() == 0 {
         return Err("no tenant was compared; check `--control-url` and `--region`".to_owned());
     }
@@ -252,26 +134,13 @@ struct Work<'a, DB: Backend> {
     gauges: GaugeRecount<'a, DB>,
     feature: &'a str,
     counted: &'a Counted,
-    region: Option<Region>,
     reason: Option<&'a str>,
     report: Report<'a>,
-    /// How many tenants of other regions were left out.
-    elsewhere: usize,
-    /// How many tenants were left out because their provisioning is not finished.
-    unfinished: usize,
 }
 
 impl<DB: Count> Work<'_, DB> {
     /// Compares the gauge of a tenant, and sets it where asked. A tenant that fails stops no other.
     async fn visit(&mut self, tenant: &Arc<Tenant>) -> Result<(), String> {
-        if !tenants::is_provisioned(tenant) {
-            self.unfinished += 1;
-            return Ok(());
-        }
-        if tenant.region().is_some_and(|region| self.region.as_ref() != Some(region)) {
-            self.elsewhere += 1;
-            return Ok(());
-        }
         let found = self.compare(tenant).await;
         self.report.tenant(tenant, &found)
     }
@@ -287,18 +156,5 @@ impl<DB: Count> Work<'_, DB> {
             None => self.gauges.compare(tenant, count).await?,
         };
         Ok(Found { drift, limit: limit.expect("the closure ran") })
-    }
-
-    #[expect(clippy::print_stderr, reason = "remarks beside the report")]
-    fn notes(&self) {
-        if self.unfinished > 0 {
-            eprintln!("tenancy: left out, because their provisioning is not finished: {}", self.unfinished);
-        }
-        if self.elsewhere > 0 {
-            eprintln!(
-                "tenancy: left out, because they are of another region than `--region`: {}",
-                self.elsewhere
-            );
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::placement::Provision;
 use crate::store::SqlStore;
-use crate::tenant::{Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use crate::tenant::{Region, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use sqlx::pool::PoolOptions;
 
 use super::output::text;
@@ -45,6 +45,69 @@ pub(crate) async fn after<DB: Provision>(
     last: Option<&TenantId>,
 ) -> Result<Vec<Arc<Tenant>>, String> {
     store.list(last, PAGE).await.map_err(|e| unreadable(&e))
+}
+
+/// How many tenants [`each`] left out.
+#[derive(Default)]
+pub(crate) struct LeftOut {
+    /// Those of other regions.
+    elsewhere: usize,
+    /// Those whose provisioning is not finished.
+    unfinished: usize,
+}
+
+impl LeftOut {
+    /// Prints the numbers on standard error.
+    #[expect(clippy::print_stderr, reason = "remarks beside the report")]
+    pub(crate) fn note(&self) {
+        if self.unfinished > 0 {
+            eprintln!("tenancy: left out, because their provisioning is not finished: {}", self.unfinished);
+        }
+        if self.elsewhere > 0 {
+            eprintln!(
+                "tenancy: left out, because they are of another region than `--region`: {}",
+                self.elsewhere
+            );
+        }
+    }
+}
+
+/// Visits the tenants that have a place and no region, or this one: all of them, or the one of `--tenant`.
+pub(crate) async fn each<DB: Provision>(
+    store: &SqlStore<DB>,
+    name: Option<&str>,
+    region: Option<&Region>,
+    mut visit: impl AsyncFnMut(&Arc<Tenant>) -> Result<(), String>,
+) -> Result<LeftOut, String> {
+    let is_elsewhere = |tenant: &Tenant| tenant.region().is_some_and(|of| Some(of) != region);
+    if let Some(name) = name {
+        let tenant = find(store, name, "--tenant").await?;
+        if !is_provisioned(&tenant) {
+            return Err("the provisioning of this tenant is not finished, so it has no rows".to_owned());
+        }
+        if is_elsewhere(&tenant) {
+            return Err(
+                "this tenant is of another region; name it by `--region` where its rows are".to_owned()
+            );
+        }
+        visit(&tenant).await?;
+        return Ok(LeftOut::default());
+    }
+    let (mut last, mut left_out) = (None, LeftOut::default());
+    loop {
+        let page = after(store, last.as_ref()).await?;
+        let Some(end) = page.last() else { return Ok(left_out) };
+        last = Some(end.id().clone());
+        for tenant in &page {
+            if !is_provisioned(tenant) {
+                left_out.unfinished += 1;
+            } else if is_elsewhere(tenant) {
+                left_out.elsewhere += 1;
+            } else {
+                visit(tenant).await?;
+            }
+        }
+    }
 }
 
 /// Whether the place of a tenant is created. The provisioning of a new one may not have begun.

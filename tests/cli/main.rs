@@ -6,9 +6,15 @@ mod common;
 mod doctor_cases;
 
 mod adoption;
+mod audit;
 mod cli;
+mod help;
 mod migrate;
+mod people;
 mod places;
 mod plans;
 mod recount;
+mod shop;
+mod stripe;
 mod tenants;
+mod usage;
