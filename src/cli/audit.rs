@@ -20,6 +20,7 @@ use super::audit_log::{AuditLog, id_at};
 use super::config::block_on;
 use super::databases::{Databases, Urls};
 use super::embedded::Embedded;
+use super::interrupts::interrupts;
 use super::output::{note, text, write};
 use super::tenants::{self, LeftOut};
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -180,19 +181,25 @@ async fn show_tail<DB: Provision>(
     seen.extend(latest.iter().map(|(_, event)| event.id()));
     let mut is_read = write(&shown.lines(&latest)?)?;
     left_out.note();
-    while tail.follow && is_read {
-        let (interrupt, pause) = (pin!(tokio::signal::ctrl_c()), pin!(tokio::time::sleep(PAUSE)));
-        if let Either::Left((received, _)) = select(interrupt, pause).await {
-            received.map_err(|e| format!("Ctrl-C cannot be received: {e}"))?;
-            return Ok(ExitCode::from(130));
-        }
-        let mut fresh = fresh(&tail.chosen, store, log, start).await?;
-        fresh.retain(|(_, event)| seen.insert(event.id()));
-        is_read = write(&shown.lines(&fresh)?)?;
+    if !tail.follow {
+        return Ok(ExitCode::from(if failed > 0 { 2 } else { 0 }));
+    }
+    let mut interrupts = interrupts();
+    while is_read {
+        let next = async {
+            tokio::time::sleep(PAUSE).await;
+            fresh(&tail.chosen, store, log, start).await
+        };
+        let mut events = match select(pin!(interrupts.recv()), pin!(next)).await {
+            Either::Left(_) => return Ok(ExitCode::from(130)),
+            Either::Right((events, _)) => events?,
+        };
+        events.retain(|(_, event)| seen.insert(event.id()));
+        is_read = write(&shown.lines(&events)?)?;
         let oldest = id_at(Timestamp::from_micros(SystemClock.now().micros() - 2 * OVERLAP));
         seen.retain(|id| *id > oldest);
     }
-    Ok(ExitCode::from(if failed > 0 { 2 } else { 0 }))
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The events of the latest minute, in the order in which they were created.

@@ -269,3 +269,56 @@ fn without_urls(error: &str, arguments: impl Iterator<Item = String>) -> String 
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sqlx::migrate::Migrator;
+    use tenancy_sql::Schema;
+
+    use super::*;
+    use crate::plan::Catalog;
+
+    fn parse(embedded: &Embedded, arguments: &str) -> Result<clap::ArgMatches, String> {
+        let arguments = ["shop"].into_iter().chain(arguments.split(' '));
+        parser(embedded).try_get_matches_from(arguments).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_a_program_contains_is_not_required() {
+        let catalog = Catalog::from_toml("version = 1\n[plans.free]").unwrap();
+        let full = Embedded {
+            migrations: Some(Migrator::with_migrations(Vec::new())),
+            catalog: Some(Arc::new(catalog)),
+            schema: Some(Schema::new("tenant_id").unwrap()),
+            stripe_webhook: None,
+        };
+        for (arguments, option) in [
+            ("migrate run", "--migrations"),
+            ("migrate status", "--migrations"),
+            ("recount --feature projects --table projects", "--catalog"),
+            ("usage", "--catalog"),
+            ("tenants create acme --plan free", "--catalog"),
+            ("stripe quarantine replay evt_1", "--catalog"),
+            ("stripe reconcile", "--catalog"),
+        ] {
+            let error = parse(&Embedded::default(), arguments).unwrap_err();
+            assert!(error.contains("required arguments") && error.contains(option), "{arguments}: {error}");
+            let with_option = format!("{arguments} {option} given");
+            assert!(parse(&Embedded::default(), &with_option).is_ok(), "{with_option}");
+            assert!(parse(&full, arguments).is_ok(), "{arguments}");
+            assert!(parse(&full, &with_option).is_ok(), "an option still wins: {with_option}");
+        }
+        let help = parse(&full, "--help").unwrap_err();
+        assert!(help.contains("Usage: shop <COMMAND>"), "{help}");
+        let contents = "its migrations (`--migrations`), its plan catalog (`--catalog`) and the";
+        assert!(help.replace('\n', " ").contains(contents), "{help}");
+        assert!(!parse(&Embedded::default(), "--help").unwrap_err().contains("contains"));
+    }
+
+    #[test]
+    fn the_commands_are_declared_consistently() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,7 +1,6 @@
 //! `tenancy migrate`: runs the application's migrations in the shared tables and in the place of every tenant, or
 //! compares them.
 
-use std::future::pending;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -18,10 +17,10 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tenancy_sql::{Dialect, Schema};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::config::{block_on, database, is_postgres, postgres};
 use super::embedded::Embedded;
+use super::interrupts::interrupts;
 use super::migrate_report::{Report, compared};
 use super::output::{show, text};
 use super::tenants;
@@ -266,16 +265,6 @@ async fn migrate<DB: Provision>(
         None if summary.interrupted => Ok(ExitCode::from(130)),
         None => Ok(ExitCode::from(u8::from(summary.failed > 0))),
     }
-}
-
-/// Receives each Ctrl-C.
-fn interrupts() -> UnboundedReceiver<()> {
-    let (sender, receiver) = unbounded_channel();
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).is_ok() {}
-        pending::<()>().await; // The system has no such signal.
-    });
-    receiver
 }
 
 async fn status<DB: Provision>(

@@ -39,6 +39,7 @@ mod databases;
 mod doctor;
 mod embedded;
 mod expression;
+mod interrupts;
 mod lifecycle;
 mod migrate;
 mod migrate_report;
@@ -60,6 +61,7 @@ mod stripe_client;
 #[cfg(not(feature = "stripe-api"))]
 #[path = "no_stripe_client.rs"]
 mod stripe_client;
+mod stripe_options;
 mod stripe_quarantine;
 mod stripe_reconcile;
 mod stripe_settings;

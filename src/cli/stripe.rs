@@ -3,15 +3,15 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use sqlx::{Postgres, Sqlite};
 
 use super::config::{block_on, is_postgres};
 use super::control::Control;
 use super::embedded::Embedded;
+use super::stripe_options::{Discard, Reconcile, Replay};
 use super::stripe_quarantine::{discard, list, replay};
 use super::stripe_reconcile::reconcile;
-use super::stripe_settings::{ModeOption, Settings};
 use super::tenants;
 use crate::placement::Provision;
 use crate::store::SqlStore;
@@ -47,49 +47,6 @@ pub(crate) enum QuarantineCommand {
     Replay(Replay),
     /// Remove events from the quarantine without applying them. Each is printed, and asks for a confirmation.
     Discard(Discard),
-}
-
-#[derive(Args)]
-pub(crate) struct Replay {
-    /// The ids of the events.
-    #[arg(value_name = "EVENT", required_unless_present = "all", conflicts_with = "all")]
-    pub(crate) events: Vec<String>,
-    /// Every event of the quarantine.
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// The connected account that the events happened in.
-    #[arg(long, value_name = "ACCOUNT", conflicts_with = "all")]
-    pub(crate) account: Option<String>,
-    /// Whether the events are of live mode or of test mode. Those of the other mode stay.
-    #[arg(long, value_enum, default_value = "live")]
-    pub(crate) mode: ModeOption,
-    #[command(flatten)]
-    pub(crate) settings: Settings,
-    #[command(flatten)]
-    pub(crate) control: Control,
-}
-
-#[derive(Args)]
-pub(crate) struct Discard {
-    /// The ids of the events.
-    #[arg(value_name = "EVENT", required = true)]
-    pub(crate) events: Vec<String>,
-    /// The connected account that the events happened in.
-    #[arg(long, value_name = "ACCOUNT")]
-    pub(crate) account: Option<String>,
-    /// Do not ask for a confirmation.
-    #[arg(long)]
-    pub(crate) yes: bool,
-    #[command(flatten)]
-    pub(crate) control: Control,
-}
-
-#[derive(Args)]
-pub(crate) struct Reconcile {
-    #[command(flatten)]
-    pub(crate) settings: Settings,
-    #[command(flatten)]
-    pub(crate) control: Control,
 }
 
 impl StripeCommand {

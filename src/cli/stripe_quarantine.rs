@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::audit_line::time;
 use super::confirm::confirm;
 use super::output::{json, note, printable, show, text};
-use super::stripe::{Discard, Replay};
+use super::stripe_options::{Discard, Replay};
 use super::table::{Align, Table};
 use crate::billing::stripe::StripeWebhook;
 use crate::billing::{BillingStore, EventOutcome, Quarantined};

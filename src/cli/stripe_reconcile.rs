@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::embedded::Embedded;
 use super::output::{json, printable, show, text};
-use super::stripe::Reconcile;
 use super::stripe_client::client;
+use super::stripe_options::Reconcile;
 use crate::billing::stripe::{Reconciliation, StripeBilling};
 use crate::placement::Provision;
 use crate::store::SqlStore;

@@ -6,7 +6,7 @@ mod common;
 mod doctor_cases;
 
 mod adoption;
-mod audit;
+mod audit_commands;
 mod cli;
 mod help;
 mod migrate;
@@ -15,6 +15,6 @@ mod places;
 mod plans;
 mod recount;
 mod shop;
-mod stripe;
+mod stripe_commands;
 mod tenants;
-mod usage;
+mod usage_commands;

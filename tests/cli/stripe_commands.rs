@@ -1,7 +1,7 @@
 //! `tenancy stripe` lists, replays and discards events that could not be applied, and repairs what was missed.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, ExitCode, Output};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use tenancy::billing::EventOutcome;
 use tenancy::billing::stripe::{
     ApiRequest, Mode, SigningSecrets, StripeApi, StripeClient, StripeWebhook, sign,
 };
+use tenancy::cli::Program;
 use tenancy::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use tenancy::placement::Provision;
 use tenancy::plan::Catalog;
@@ -157,6 +158,23 @@ async fn all_events_of_the_quarantine_are_replayed<DB: TestBackend + Provision>(
     assert!(code == 2 && err.contains("<EVENT>"), "{err}");
 }
 
+/// A program of the application passes the settings of its endpoint, and an event is applied as there.
+async fn a_program_of_the_application_replays_with_its_own_settings<DB: TestBackend + Provision>() {
+    let world = World::<DB>::new().await;
+    world.quarantine("acme", "evt_a").await;
+    let replay = |program: Program| {
+        let catalog = Catalog::from_toml(CATALOG).unwrap();
+        let arguments = ["shop", "stripe", "quarantine", "replay", "--all", "--url", &world.url];
+        program.catalog(catalog).run_from(arguments)
+    };
+    // The event lacks the stamp of this installation, so its tenant is not known.
+    let installation = |webhook: StripeWebhook| webhook.installation("eu");
+    assert_eq!(replay(Program::new().stripe_webhook(installation)), ExitCode::from(1));
+    assert_eq!((world.listed().len(), world.tenant("acme").await.0.as_str()), (1, "free"));
+    assert_eq!(replay(Program::new()), ExitCode::SUCCESS);
+    assert_eq!((world.listed().len(), world.tenant("acme").await.0.as_str()), (0, "pro"));
+}
+
 /// Runs `tenancy stripe reconcile` with these variables.
 fn reconcile(url: &str, dir: &Path, variables: &[(&str, &str)], more: &[&str]) -> (i32, String, String) {
     let args = ["stripe", "reconcile", "--catalog", "plans.toml", "--url", url];
@@ -245,5 +263,6 @@ async fn a_missing_or_wrong_key_is_an_error_without_the_key() {
 on_every_database!(
     an_event_of_the_quarantine_is_replayed_or_discarded,
     all_events_of_the_quarantine_are_replayed,
+    a_program_of_the_application_replays_with_its_own_settings,
     what_stripe_has_and_the_database_lacks_is_repaired,
 );
