@@ -13,8 +13,16 @@ use crate::common::Cleanup;
 
 /// Runs the program in a terminal of this width, types `input`, and returns what the terminal shows.
 fn in_terminal(args: &[&str], columns: u16, input: &str, dir: &Path) -> (i32, String) {
+    in_terminal_with("", args, columns, input, dir)
+}
+
+/// As `in_terminal`, with variables of the environment, such as `COLUMNS=50`.
+fn in_terminal_with(variables: &str, args: &[&str], columns: u16, input: &str, dir: &Path) -> (i32, String) {
     let quoted = args.iter().map(|arg| format!("'{arg}'")).collect::<Vec<_>>().join(" ");
-    let command = format!("stty rows 24 cols {columns} && exec '{}' {quoted}", env!("CARGO_BIN_EXE_tenancy"));
+    let command = format!(
+        "stty rows 24 cols {columns} && exec env {variables} '{}' {quoted}",
+        env!("CARGO_BIN_EXE_tenancy")
+    );
     // `script` of util-linux opens a terminal and copies what is shown.
     let mut child = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
@@ -55,6 +63,11 @@ async fn a_table_fits_the_terminal_and_is_whole_without_one() {
         assert!(out.contains("a-tenant-") && out.contains('…') && !out.contains(NAME), "{columns}:\n{out}");
         assert!(out.contains("acme") && out.contains("2 tenants"), "{out}");
     }
+    // `COLUMNS` wins, also if the terminal is wide.
+    let (_, wide) = in_terminal(&list, 160, "", dir.path());
+    let (_, narrow) = in_terminal_with("COLUMNS=50", &list, 160, "", dir.path());
+    let longest = |out: &str| out.lines().map(|line| line.chars().count()).max();
+    assert!(longest(&wide) > Some(80) && longest(&narrow) == Some(50), "{wide}{narrow}");
     let (_, out) = in_terminal(&[&list[..], &["--json"]].concat(), 50, "", dir.path());
     assert!(out.contains(&format!("\"slug\":\"{NAME}\"")), "{out}");
     let (code, out, _) = tenancy(&list, dir.path());
