@@ -56,6 +56,8 @@ pub mod reference {
     pub mod catalog {}
     #[doc = include_str!("../docs/reference/cli.md")]
     pub mod cli {}
+    #[doc = include_str!("../docs/reference/cli-help.md")]
+    pub mod cli_help {}
     #[doc = include_str!("../docs/reference/doctor-checks.md")]
     pub mod doctor_checks {}
     #[doc = include_str!("../docs/reference/errors.md")]

@@ -5,6 +5,8 @@
 pub mod audit;
 #[cfg(feature = "stripe")]
 pub mod billing;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
 pub mod context;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

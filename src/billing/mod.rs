@@ -64,6 +64,8 @@ mod store;
 pub mod stripe;
 mod subscription;
 mod transition;
+#[cfg(feature = "cli")]
+mod unsent_usage;
 mod usage_error;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod usage_meter;
@@ -89,6 +91,8 @@ pub use self::rules::Rules;
 pub use self::state::{PreviousAttributes, Price, SubscriptionState, SubscriptionStatus, Watermark};
 pub use self::store::{BillingStore, BillingTx, Quarantined};
 pub use self::subscription::Subscription;
+#[cfg(feature = "cli")]
+pub(crate) use self::unsent_usage::{UnsentUsage, unsent_usage};
 pub use self::usage_error::UsageError;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::usage_meter::UsageMeter;

@@ -34,6 +34,8 @@ mod job;
 mod job_keys;
 #[cfg(feature = "login")]
 mod login;
+#[cfg(feature = "cli")]
+mod operator;
 mod revalidator;
 mod span;
 

@@ -21,7 +21,7 @@
 //! | stream rows in a response body | `TenantDb::stream` (feature `streaming`) |
 //! | run a job of a queue table | [`TenantDb::open_job`] |
 //! | read the rows of all tenants, for a report | [`TenantDb::cross_tenant`] |
-//! | read a tenant's audit events | [`StoredEvent::newest`] |
+//! | read a tenant's audit events | [`StoredEvent::newest`], [`oldest`](StoredEvent::oldest) |
 //! | use PgBouncer or Citus | [`ConnectionMode`] |
 //! | use tables without row-level security | [`Enforcement`] |
 //!

@@ -49,21 +49,37 @@ impl StoredEvent {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] unless `limit` is 1 to 1,000, [`ErrorKind::StoreUnavailable`].
     pub async fn newest<S: TenantExecutor>(scope: S, before: Option<Uuid>, limit: u16) -> Result<Vec<Self>> {
+        let before = before.unwrap_or(Uuid::max()).to_string();
+        let sql = "SELECT id, occurred_us, event FROM @tenancy_audit_events \
+                   WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3";
+        Self::page(scope, sql, &before, limit).await
+    }
+
+    /// The tenant's events after an id, oldest first. For the next page, pass the id of the last event as `after`.
+    ///
+    /// An id is a UUID of version 7, so ids are in the order in which events were created. A transaction that takes long
+    /// commits its event after younger ones.
+    ///
+    /// # Errors
+    /// As [`newest`](Self::newest).
+    pub async fn oldest<S: TenantExecutor>(scope: S, after: Option<Uuid>, limit: u16) -> Result<Vec<Self>> {
+        let after = after.unwrap_or(Uuid::nil()).to_string();
+        let sql = "SELECT id, occurred_us, event FROM @tenancy_audit_events \
+                   WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+        Self::page(scope, sql, &after, limit).await
+    }
+
+    async fn page<S: TenantExecutor>(scope: S, sql: &'static str, id: &str, limit: u16) -> Result<Vec<Self>> {
         if !(1..=1000).contains(&limit) {
             return Err(Error::new(ErrorKind::InvalidInput, "a page has 1 to 1000 events"));
         }
-        let before = before.unwrap_or(Uuid::max()).to_string();
-        let statement = Statement::internal_table(
-            &scope.bound_internal(),
-            "SELECT id, occurred_us, event FROM @tenancy_audit_events \
-             WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
-            &[Value::Text(&before), Value::Int(limit.into())],
-        )?;
+        let values = [Value::Text(id), Value::Int(limit.into())];
+        let statement = Statement::internal_table(&scope.bound_internal(), sql, &values)?;
         let rows = scope.fetch(statement).await?;
         rows.iter().map(Self::read::<S::Database>).collect()
     }
 
-    fn read<DB: Backend>(row: &DB::Row) -> Result<Self> {
+    pub(crate) fn read<DB: Backend>(row: &DB::Row) -> Result<Self> {
         let unreadable =
             || Error::new(ErrorKind::Database, "an audit event in the database cannot be parsed");
         let id = DB::text(row, 0).map_err(|e| database_error(&e))?.ok_or_else(unreadable)?;

@@ -6,9 +6,15 @@ mod common;
 mod doctor_cases;
 
 mod adoption;
+mod audit_commands;
 mod cli;
+mod help;
 mod migrate;
+mod people;
 mod places;
 mod plans;
 mod recount;
+mod shop;
+mod stripe_commands;
 mod tenants;
+mod usage_commands;

@@ -251,7 +251,33 @@ async fn dropped_changes<DB: TestBackend + SupportsRow<Order>>() {
     }
 }
 
+async fn events_are_read_from_both_ends<DB: TestBackend + SupportsRow<Order>>() {
+    let fixture = Fixture::<DB>::new().await;
+    for (ctx, number) in [(&fixture.acme, 1), (&fixture.acme, 2), (&fixture.globex, 3), (&fixture.acme, 4)] {
+        let mut tx = fixture.db.begin(ctx).await.unwrap();
+        tx.record(AuditEvent::new(ctx, "order.update").target("order", number)).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let scope = fixture.db.scope(&fixture.acme);
+    let mut newest = StoredEvent::newest(&scope, None, 9).await.unwrap();
+    newest.reverse();
+    let ids = |events: &[StoredEvent]| events.iter().map(StoredEvent::id).collect::<Vec<_>>();
+    let (mut oldest, mut after) = (Vec::new(), None);
+    loop {
+        let page = StoredEvent::oldest(&scope, after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.id());
+        oldest.extend(page);
+    }
+    assert_eq!((oldest.len(), ids(&oldest)), (3, ids(&newest)));
+    let globex = StoredEvent::oldest(&fixture.db.scope(&fixture.globex), None, 9).await.unwrap();
+    assert_eq!(globex.len(), 1, "an event of globex only");
+    let error = StoredEvent::oldest(&scope, None, 0).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
 in_every_placement!(
+    events_are_read_from_both_ends,
     after_a_failed_statement_a_commit_returns_rolled_back,
     an_event_is_kept_exactly_if_its_change_is,
     where_events_are_required_a_silent_change_is_not_made,

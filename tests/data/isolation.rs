@@ -182,6 +182,7 @@ async fn refusals<DB: TestBackend + SupportsRow<Order>>(
     refused!("stream of a query", sqlx rows.next().await.expect("it answers").map(|_| ()));
     refused!("gauge", Gauge::new("projects").usage(scope).await);
     refused!("events", StoredEvent::newest(scope, None, 10).await);
+    refused!("old events", StoredEvent::oldest(scope, None, 10).await);
     refused!("begin", fixture.db.begin(ctx).await);
     seen
 }

@@ -27,6 +27,7 @@ const MAP: [&str; 20] = [
     "operations",
     "web",
     "testing",
+    "cli",
     "bin",
 ];
 

@@ -40,5 +40,6 @@ mod redis_servers;
 mod reservation_ends;
 mod reservations;
 mod slugs;
+mod sqlite_moves;
 mod suspensions;
 mod tenant_store;

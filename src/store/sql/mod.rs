@@ -3,6 +3,8 @@
 
 #[cfg(feature = "api-keys")]
 mod api_keys;
+#[cfg(feature = "cli")]
+mod audit_events;
 #[cfg(feature = "stripe")]
 mod billing;
 #[cfg(feature = "custom-domains")]

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use crate::isolation::{PolicyPlan, RlsPolicies, doctor};
+use crate::tenant::Placement;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
-use tenancy::isolation::{PolicyPlan, RlsPolicies, doctor};
-use tenancy::tenant::Placement;
 
-use super::check::show;
+use super::output::show;
 use super::place;
 
 /// After how many schemas a new connection is opened: PostgreSQL keeps what it knows about each.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tenancy_sql::{Bind, Dialect, Rewritten, TableSpec, rewrite, statements};
 
 use super::config::{Config, Configs};
+use super::output::show;
 use super::source::{FoundQuery, QueryText, queries};
 
 pub(crate) fn run(paths: &[PathBuf], configs: Configs, quiet: bool) -> Result<ExitCode, String> {
@@ -87,7 +87,7 @@ impl Report {
             (Ok(source), Ok(config)) => (source, config),
             (Err(e), _) | (_, Err(e)) => return self.broken(&format!("{}: {e}", file.display())),
         };
-        self.without |= config.path.is_none();
+        self.without |= !config.is_declared;
         if file.extension().is_some_and(|ext| ext == "sql") {
             return self.sql_file(file, &source, &config);
         }
@@ -241,12 +241,4 @@ fn unknown_tables<'a>(texts: &'a [(Dialect, Rewritten)], config: &Config) -> BTr
         .filter(|(dialect, table)| config.schema.is_unknown(*dialect, table))
         .map(|(_, table)| &**table)
         .collect()
-}
-
-pub(crate) fn show(text: &str) -> Result<(), String> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // The reader closed the pipe.
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
-        done => done.map_err(|e| format!("the report cannot be written: {e}")),
-    }
 }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::plan::Catalog;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use tenancy::plan::Catalog;
 use tenancy_sql::{Dialect, Schema};
 
 /// Runs the work of a command.
@@ -30,8 +30,8 @@ pub(crate) fn is_postgres(url: &str) -> Result<bool, String> {
     }
 }
 
-/// Reads the plan catalog of `--catalog`: JSON if the name ends so, else TOML.
-pub(crate) fn plan_catalog(path: &Path) -> Result<Catalog, String> {
+/// Reads the file of a plan catalog: JSON if the name ends so, else TOML.
+pub(crate) fn catalog_file(path: &Path) -> Result<Catalog, String> {
     let named = |e: &dyn std::fmt::Display| format!("{}: {e}; it must be a plan catalog", path.display());
     let text = std::fs::read_to_string(path).map_err(|e| named(&e))?;
     let is_json = path.extension().is_some_and(|ext| ext.eq_ignore_ascii_case("json"));
@@ -61,7 +61,7 @@ pub(crate) async fn postgres(url: &str, schema: Option<&str>) -> Result<PgConnec
 }
 
 /// Reads a `tenancy.toml`, and the snapshot that it names.
-pub(crate) fn schema(path: &Path) -> Result<Schema, String> {
+pub(crate) fn schema_file(path: &Path) -> Result<Schema, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     Schema::from_toml(&text)
         .and_then(|schema| {
@@ -74,41 +74,49 @@ pub(crate) fn schema(path: &Path) -> Result<Schema, String> {
 pub(crate) struct Config {
     pub(crate) schema: Schema,
     pub(crate) dialects: Vec<Dialect>,
-    /// The path of the `tenancy.toml`, if one was found.
-    pub(crate) path: Option<PathBuf>,
+    /// Whether the tables are declared, by a `tenancy.toml` or by the program.
+    pub(crate) is_declared: bool,
 }
 
 /// Finds and caches the configurations of files.
 pub(crate) struct Configs {
     named: Option<PathBuf>,
+    embedded: Option<Schema>,
     dialects: Vec<Dialect>,
     known: HashMap<Option<PathBuf>, Rc<Config>>,
 }
 
 impl Configs {
-    pub(crate) fn new(named: Option<PathBuf>, dialects: Vec<Dialect>) -> Self {
-        Self { named, dialects, known: HashMap::new() }
+    pub(crate) fn new(named: Option<PathBuf>, embedded: Option<Schema>, dialects: Vec<Dialect>) -> Self {
+        Self { named, embedded, dialects, known: HashMap::new() }
     }
 
-    /// The configuration of a file: that of `--config`, or else the nearest `tenancy.toml` above it, or the default.
+    /// The configuration of a file: that of `--config`, or else of the program, or else the nearest `tenancy.toml` above
+    /// the file, or the default.
     pub(crate) fn of(&mut self, file: &Path) -> Result<Rc<Config>, String> {
         let file = file.canonicalize().map_err(|e| format!("{}: {e}", file.display()))?;
         let nearest =
             || file.ancestors().skip(1).map(|dir| dir.join("tenancy.toml")).find(|path| path.is_file());
-        let path = self.named.clone().or_else(nearest);
+        let path = match (&self.named, &self.embedded) {
+            (Some(named), _) => Some(named.clone()),
+            (None, Some(_)) => None,
+            (None, None) => nearest(),
+        };
         if let Some(config) = self.known.get(&path) {
             return Ok(config.clone());
         }
-        let schema = match &path {
-            Some(path) => schema(path)?,
-            None => Schema::new("tenant_id").map_err(|e| e.to_string())?,
+        let schema = match (&path, &self.embedded) {
+            (Some(path), _) => schema_file(path)?,
+            (None, Some(schema)) => schema.clone(),
+            (None, None) => Schema::new("tenant_id").map_err(|e| e.to_string())?,
         };
         let dialects = match (&self.dialects[..], schema.dialects()) {
             ([], []) => vec![Dialect::Postgres],
             ([], listed) => listed.to_vec(),
             (requested, _) => requested.to_vec(),
         };
-        let config = Rc::new(Config { schema, dialects, path: path.clone() });
+        let config =
+            Rc::new(Config { schema, dialects, is_declared: path.is_some() || self.embedded.is_some() });
         self.known.insert(path, config.clone());
         Ok(config)
     }

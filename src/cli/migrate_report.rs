@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+use crate::placement::{Drift, MigratedPlace};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use tenancy::Error;
-use tenancy::placement::{Drift, MigratedPlace};
-use tenancy::tenant::{Placement, Slug, Tenant, TenantId};
 
-use super::check::show;
+use super::output::{Cause, json, line, show, text};
 
 /// Reports a run: a line for each place that failed, and in JSON for every place. The progress bar is on standard
 /// error, if that is a terminal.
@@ -127,27 +125,6 @@ fn counted(places: usize) -> String {
     if places == 1 { "1 place".to_owned() } else { format!("{places} places") }
 }
 
-/// The text of an error and of its cause, in one line.
-pub(crate) fn text(error: &Error) -> String {
-    let text = error.cause().map_or_else(|| error.to_string(), |cause| format!("{error} ({cause})"));
-    printable(&text)
-}
-
-/// A text in one line, without what would control the terminal, or show the text in another order.
-pub(crate) fn printable(text: &str) -> String {
-    let is_sign = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.split(is_sign).collect::<Vec<_>>().join(" ")
-}
-
-#[derive(Serialize)]
-struct Line<'a, T> {
-    place: &'a Placement,
-    tenant: Option<&'a TenantId>,
-    slug: Option<&'a Slug>,
-    #[serde(flatten)]
-    found: T,
-}
-
 #[derive(Serialize)]
 struct Applied<'a> {
     applied: &'a [i64],
@@ -160,26 +137,4 @@ struct Differs<'a> {
     unknown: &'a [i64],
     altered: &'a [i64],
     error: Option<Cause>,
-}
-
-#[derive(Serialize)]
-pub(crate) struct Cause {
-    kind: &'static str,
-    text: String,
-}
-
-impl Cause {
-    pub(crate) fn of(error: &Error) -> Self {
-        Self { kind: error.kind().code(), text: text(error) }
-    }
-}
-
-/// A place as a line of JSON.
-pub(crate) fn line(tenant: Option<&Tenant>, found: impl Serialize) -> String {
-    let place = tenant.map_or(&Placement::Shared, Tenant::placement);
-    json(&Line { place, tenant: tenant.map(Tenant::id), slug: tenant.map(Tenant::slug), found })
-}
-
-pub(crate) fn json(line: &impl Serialize) -> String {
-    serde_json::to_string(line).expect("names, numbers and texts are JSON") + "\n"
 }

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::isolation::{MissingTenant, PolicyPlan, RlsPolicies};
 use clap::{Args, ValueEnum};
 use sqlx::Connection;
-use tenancy::isolation::{MissingTenant, PolicyPlan, RlsPolicies};
 
-use super::config::{block_on, database, postgres, schema};
+use super::config::{block_on, database, postgres};
+use super::embedded::Embedded;
 use super::place::{self, Where};
 use super::policies_of_places::{self, Output};
 
@@ -56,15 +57,14 @@ impl From<MissingTenantOption> for MissingTenant {
     }
 }
 
-pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
+pub(crate) fn run(options: Options, embedded: &Embedded) -> Result<ExitCode, String> {
     let Options { url, config, place, role, missing_tenant, keys, check, apply } = options;
     let url = database(url)?;
     if !url.starts_with("postgres:") && !url.starts_with("postgresql:") {
         return Err("row-level security needs PostgreSQL; use a URL of the form postgres://…".to_owned());
     }
     let place = place.chosen()?;
-    let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
-    let schema = schema(&config)?;
+    let schema = embedded.schema(config.as_deref())?;
 
     let mut policies = RlsPolicies::new(&schema).missing_tenant(missing_tenant.into());
     if let Some(role) = &role {
@@ -98,7 +98,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode, String> {
             (_, true) => summary(&plan, "done"),
             _ => plan.sql(),
         };
-        super::check::show(&text)?;
+        super::output::show(&text)?;
         let fails = !plan.is_empty() || !plan.unguarded().is_empty() || plan.tables() == 0;
         Ok(if check && fails { ExitCode::from(1) } else { ExitCode::SUCCESS })
     };

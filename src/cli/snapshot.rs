@@ -9,15 +9,24 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tenancy_sql::{Dialect, Schema, TenantType, relations};
 
 use super::config::{block_on, database};
+use super::embedded::Embedded;
 
 /// The prefix of the crate's own tables, which queries cannot use.
 const RESERVED_PREFIX: &str = "tenancy_";
 
-pub(crate) fn run(url: Option<String>, config: Option<PathBuf>, check: bool) -> Result<ExitCode, String> {
+pub(crate) fn run(
+    url: Option<String>,
+    config: Option<PathBuf>,
+    check: bool,
+    embedded: &Embedded,
+) -> Result<ExitCode, String> {
     let url = database(url)?;
+    let declared = match (&config, &embedded.schema) {
+        (None, Some(schema)) => Ok(schema.clone()),
+        _ => without_snapshot(config.as_deref().unwrap_or(Path::new("tenancy.toml"))),
+    };
     let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
-    let text = std::fs::read_to_string(&config).map_err(|e| format!("{}: {e}", config.display()))?;
-    let schema = Schema::from_toml(&text).map_err(|e| format!("{}: {e}", config.display()))?;
+    let schema = declared?;
     let file = config.with_file_name(schema.snapshot_file().unwrap_or("tenancy.snapshot.toml"));
 
     let unreadable = |e| format!("the database cannot be read: {e}");
@@ -35,14 +44,20 @@ pub(crate) fn run(url: Option<String>, config: Option<PathBuf>, check: bool) -> 
     if schema.snapshot_file().is_none() {
         text += "to use it, add to tenancy.toml: snapshot = \"tenancy.snapshot.toml\"\n";
     }
-    super::check::show(&text)?;
+    super::output::show(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a `tenancy.toml` without its snapshot, which may not exist yet.
+fn without_snapshot(config: &Path) -> Result<Schema, String> {
+    let text = std::fs::read_to_string(config).map_err(|e| format!("{}: {e}", config.display()))?;
+    Schema::from_toml(&text).map_err(|e| format!("{}: {e}", config.display()))
 }
 
 fn check_against(file: &Path, written: &str) -> Result<ExitCode, String> {
     let existing = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
     if existing == written {
-        super::check::show(&format!("{} matches the database\n", file.display()))?;
+        super::output::show(&format!("{} matches the database\n", file.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = format!("{} does not match the database; write it again\n", file.display());
@@ -54,7 +69,7 @@ fn check_against(file: &Path, written: &str) -> Result<ExitCode, String> {
     for line in written.difference(&existing) {
         let _ = writeln!(text, "+{line}");
     }
-    super::check::show(&text)?;
+    super::output::show(&text)?;
     Ok(ExitCode::from(1))
 }
 

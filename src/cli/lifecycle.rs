@@ -4,17 +4,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::context::Actor;
+use crate::placement::Provision;
+use crate::store::SqlStore;
+use crate::tenant::{NewTenant, Placement, Region, Slug, Suspension, Tenant, TenantStatus};
+use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Subcommand};
 use sqlx::{Postgres, Sqlite};
-use tenancy::context::Actor;
-use tenancy::placement::Provision;
-use tenancy::store::SqlStore;
-use tenancy::tenant::{NewTenant, Placement, Region, Slug, Suspension, Tenant, TenantStatus};
 
-use super::check::show;
-use super::config::{block_on, database, is_postgres, plan_catalog};
-use super::migrate_report::{json, printable, text};
+use super::config::{block_on, is_postgres};
+use super::control::Control;
+use super::embedded::Embedded;
+use super::output::{json, printable, show, text};
+use super::table::{Align, Table};
 use super::tenants;
 
 /// The actor in the audit log.
@@ -55,7 +57,7 @@ pub(crate) enum TenantsCommand {
         plan: String,
         /// The file of the plan catalog, TOML or `.json`, which must have the plan.
         #[arg(long, value_name = "FILE")]
-        catalog: PathBuf,
+        catalog: Option<PathBuf>,
         /// The region in which the data stays. Without it every process may serve the tenant.
         #[arg(long, value_name = "REGION")]
         region: Option<String>,
@@ -107,17 +109,6 @@ pub(crate) enum TenantsCommand {
     },
 }
 
-/// Where the list of tenants is, and how the result is printed.
-#[derive(Args)]
-pub(crate) struct Control {
-    /// The database that has the list of tenants, `postgres://…` or `sqlite:…`, instead of `DATABASE_URL`.
-    #[arg(long)]
-    url: Option<String>,
-    /// Print JSON: a line for each tenant.
-    #[arg(long)]
-    json: bool,
-}
-
 fn status() -> impl TypedValueParser<Value = TenantStatus> {
     PossibleValuesParser::new(TenantStatus::ALL.map(TenantStatus::as_str))
         .try_map(|status| TenantStatus::parse(&status).map_err(|e| e.to_string()))
@@ -136,41 +127,46 @@ impl TenantsCommand {
     }
 }
 
-pub(crate) fn run(command: &TenantsCommand) -> Result<ExitCode, String> {
+pub(crate) fn run(command: &TenantsCommand, embedded: &Embedded) -> Result<ExitCode, String> {
     block_on(async {
-        let url = database(command.control().url.clone())?;
+        let url = command.control().url()?;
         let unreachable = |e| format!("the database cannot be reached: {e}");
         if is_postgres(&url)? {
-            run_on(command, &tenants::store::<Postgres>(&url).await.map_err(unreachable)?).await
+            run_on(command, embedded, &tenants::store::<Postgres>(&url).await.map_err(unreachable)?).await
         } else {
-            run_on(command, &tenants::store::<Sqlite>(&url).await.map_err(unreachable)?).await
+            run_on(command, embedded, &tenants::store::<Sqlite>(&url).await.map_err(unreachable)?).await
         }
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run_on<DB: Provision>(command: &TenantsCommand, store: &SqlStore<DB>) -> Result<(), String> {
+async fn run_on<DB: Provision>(
+    command: &TenantsCommand,
+    embedded: &Embedded,
+    store: &SqlStore<DB>,
+) -> Result<(), String> {
     let tenant = match command {
         TenantsCommand::List { status, plan, control } => {
             return list(store, *status, plan.as_deref(), control.json).await;
         }
         TenantsCommand::Show { tenant, .. } => tenants::find(store, tenant, "SLUG_OR_ID").await?,
-        _ => changed(command, store).await?,
+        _ => changed(command, embedded, store).await?,
     };
     show(&if command.control().json { json(&*tenant) } else { described(&tenant) })
 }
 
 async fn changed<DB: Provision>(
     command: &TenantsCommand,
+    embedded: &Embedded,
     store: &SqlStore<DB>,
 ) -> Result<Arc<Tenant>, String> {
-    let (actor, refused) = (Actor::system(ACTOR), |e: tenancy::Error| text(&e));
+    let (actor, refused) = (Actor::system(ACTOR), |e: crate::Error| text(&e));
     let find = async |tenant: &str| tenants::find(store, tenant, "SLUG_OR_ID").await;
     let slug = |slug: &str| Slug::parse(slug).map_err(|e| format!("`{}`: {}", printable(slug), text(&e)));
     match command {
         TenantsCommand::List { .. } | TenantsCommand::Show { .. } => Err("it changes nothing".to_owned()),
         TenantsCommand::Create { slug: name_in_urls, name, plan, catalog, region, .. } => {
-            plan_catalog(catalog)?.plan(plan).map_err(refused)?;
+            embedded.catalog(catalog.as_deref())?.plan(plan).map_err(refused)?;
             let slug = slug(name_in_urls)?;
             let name = name.clone().unwrap_or_else(|| slug.to_string());
             let tenant = NewTenant::new(slug, name, plan.clone()).status(TenantStatus::Active);
@@ -207,17 +203,23 @@ async fn list<DB: Provision>(
     let is_wanted = |tenant: &Tenant| {
         status.is_none_or(|status| tenant.status() == status) && plan.is_none_or(|plan| tenant.plan() == plan)
     };
-    let (mut last, mut shown) = (None, 0_usize);
+    let columns = [(24, Align::Left), (12, Align::Left), (16, Align::Left), (20, Align::Left)];
+    let (table, mut last, mut shown) = (Table::new(columns), None, 0_usize);
     loop {
         let page = tenants::after(store, last.as_ref()).await?;
         let Some(end) = page.last() else { break };
         last = Some(end.id().clone());
         for tenant in page.iter().filter(|tenant| is_wanted(tenant)) {
             if shown == 0 && !as_json {
-                show(&row("tenant", "status", "plan", "place", "name"))?;
+                show(&table.line([&"tenant", &"status", &"plan", &"place"], "name"))?;
             }
             shown += 1;
-            show(&if as_json { json(&**tenant) } else { line_of(tenant) })?;
+            let (plan, name) = (printable(tenant.plan()), printable(tenant.name()));
+            show(&if as_json {
+                json(&**tenant)
+            } else {
+                table.line([tenant.slug(), &tenant.status().as_str(), &plan, &place(tenant)], &name)
+            })?;
         }
     }
     match (as_json, shown) {
@@ -227,22 +229,11 @@ async fn list<DB: Provision>(
     }
 }
 
-fn line_of(tenant: &Tenant) -> String {
-    let name = printable(tenant.name());
-    row(tenant.slug().as_str(), tenant.status().as_str(), &printable(tenant.plan()), &place(tenant), &name)
-}
-
-fn row(slug: &str, status: &str, plan: &str, place: &str, name: &str) -> String {
-    let line = format!("{slug:<24} {status:<12} {plan:<16} {place:<20} {name}");
-    line.trim_end().to_owned() + "\n"
-}
-
 fn place(tenant: &Tenant) -> String {
     match tenant.placement() {
         Placement::Shared => "shared tables".to_owned(),
         Placement::Schema { name } => format!("schema {name}"),
         Placement::Database { name } => format!("database {name}"),
-        _ => "another place".to_owned(),
     }
 }
 

@@ -1,31 +1,18 @@
-//! The command line of the `tenancy` crate: `cargo install tenancy --features cli`, then `tenancy help`.
+//! The commands and their options, and what runs them.
 
-mod check;
-mod config;
-mod doctor;
-mod expression;
-mod lifecycle;
-mod migrate;
-mod migrate_report;
-mod place;
-mod plans;
-mod policies;
-mod policies_of_places;
-mod recount;
-mod recount_report;
-mod recount_rows;
-mod scope;
-mod snapshot;
-mod source;
-mod tenants;
-mod texts;
-mod tokens;
-
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use tenancy_sql::Dialect;
+
+use super::embedded::Embedded;
+use super::{
+    audit, check, completions, config, doctor, lifecycle, migrate, place, plans, policies, recount, snapshot,
+    stripe, usage,
+};
 
 /// Multi-tenancy for Rust SaaS: check that your SQL and your database isolate tenants.
 #[derive(Parser)]
@@ -92,6 +79,31 @@ enum Command {
     /// written without `--apply`, which writes an audit event for each change. Exits with 1 if a gauge differs and was
     /// not set, and with 2 if a tenant could not be compared.
     Recount(recount::Options),
+    /// Show what each tenant uses: gauges and quotas beside their limits, and metered usage that is not sent yet.
+    ///
+    /// Gauges and metered usage are read in the place of each tenant, quotas from the database with the list of tenants; those
+    /// that the application counts in Redis or in memory are not seen. Tenants of every status are shown, except for those
+    /// whose provisioning is not finished. Nothing is written. Exits with 2 if a tenant could not be read.
+    Usage(usage::Options),
+    /// Show or export audit events.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Work with the events of Stripe that could not be applied, or compare everything with Stripe.
+    #[command(subcommand)]
+    Stripe(stripe::StripeCommand),
+    /// Print the script that completes the commands and options in a shell.
+    ///
+    /// For bash: `tenancy completions bash > ~/.local/share/bash-completion/completions/tenancy`.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page, or write one page for each command into a directory.
+    Man {
+        /// The directory, which is created, such as `~/.local/share/man/man1`.
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -150,31 +162,51 @@ impl From<Database> for Dialect {
     }
 }
 
-fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+/// Runs the command of these arguments, the first of which is the name of the program.
+pub(crate) fn run(arguments: &[OsString], embedded: Embedded) -> ExitCode {
+    let parsed = parser(&embedded).try_get_matches_from(arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
+            let arguments = arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
             #[expect(clippy::print_stderr, reason = "the error output of the program")]
             {
-                eprint!("{}", without_urls(&error.to_string(), std::env::args()));
+                eprint!("{}", without_urls(&error.to_string(), arguments));
             }
             return ExitCode::from(2);
         }
-        Err(help) => help.exit(),
+        // The reader of the help can close the pipe.
+        Err(help) => {
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
     };
     let result = match cli.command {
-        Command::Policies(options) => policies::run(options),
-        Command::Migrate(command) => migrate::run(&command),
-        Command::Tenants(command) => lifecycle::run(&command),
+        Command::Policies(options) => policies::run(options, &embedded),
+        Command::Migrate(command) => migrate::run(&command, embedded),
+        Command::Tenants(command) => lifecycle::run(&command, &embedded),
         Command::Plans(command) => plans::run(&command),
-        Command::Recount(options) => recount::run(&options),
+        Command::Recount(options) => recount::run(&options, &embedded),
+        Command::Usage(options) => usage::run(&options, &embedded),
+        Command::Audit(command) => audit::run(&command, &embedded),
+        Command::Stripe(command) => stripe::run(&command, embedded),
+        Command::Completions { shell } => {
+            let program = completions::program(arguments.first());
+            completions::completions(shell, parser(&embedded), &program)
+        }
+        Command::Man { directory } => {
+            let program = completions::program(arguments.first());
+            completions::man(directory.as_deref(), parser(&embedded), program)
+        }
         Command::Sql(SqlCommand::Check { paths, config, dialect, quiet }) => {
             let dialects = dialect.into_iter().map(Dialect::from).collect();
-            check::run(&paths, config::Configs::new(config, dialects), quiet)
+            check::run(&paths, config::Configs::new(config, embedded.schema, dialects), quiet)
         }
-        Command::Sql(SqlCommand::Snapshot { url, config, check }) => snapshot::run(url, config, check),
+        Command::Sql(SqlCommand::Snapshot { url, config, check }) => {
+            snapshot::run(url, config, check, &embedded)
+        }
         Command::Doctor { url, place, citus, config, format, accept } => {
-            doctor::run(url, place, citus, config, format, &accept)
+            doctor::run(url, place, citus, config.as_deref(), format, &accept, &embedded)
         }
     };
     result.unwrap_or_else(|error| {
@@ -184,6 +216,45 @@ fn main() -> ExitCode {
         }
         ExitCode::from(2)
     })
+}
+
+/// The commands with `--migrations`.
+const MIGRATIONS: [&[&str]; 2] = [&["migrate", "run"], &["migrate", "status"]];
+/// The commands with `--catalog`.
+const CATALOGS: [&[&str]; 5] = [
+    &["recount"],
+    &["usage"],
+    &["tenants", "create"],
+    &["stripe", "quarantine", "replay"],
+    &["stripe", "reconcile"],
+];
+
+/// The parser in which an option of the command with this path is required.
+fn with_required(parser: clap::Command, path: &[&'static str], option: &'static str) -> clap::Command {
+    match path {
+        [] => parser.mut_arg(option, |arg| arg.required(true)),
+        [first, rest @ ..] => parser.mut_subcommand(first, |command| with_required(command, rest, option)),
+    }
+}
+
+/// The commands. An option is required if the program does not contain what it names.
+fn parser(embedded: &Embedded) -> clap::Command {
+    let mut parser = Cli::command();
+    if embedded.migrations.is_none() {
+        for path in MIGRATIONS {
+            parser = with_required(parser, path, "migrations");
+        }
+    }
+    if embedded.catalog.is_none() {
+        for path in CATALOGS {
+            parser = with_required(parser, path, "catalog");
+        }
+    }
+    let contents = embedded.contents();
+    if contents.is_empty() {
+        return parser;
+    }
+    parser.after_help(format!("This program contains {contents}. An option that names a file replaces it."))
 }
 
 /// The error of the parser without the URLs in the arguments, which can contain a password.
@@ -197,4 +268,57 @@ fn without_urls(error: &str, arguments: impl Iterator<Item = String>) -> String 
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sqlx::migrate::Migrator;
+    use tenancy_sql::Schema;
+
+    use super::*;
+    use crate::plan::Catalog;
+
+    fn parse(embedded: &Embedded, arguments: &str) -> Result<clap::ArgMatches, String> {
+        let arguments = ["shop"].into_iter().chain(arguments.split(' '));
+        parser(embedded).try_get_matches_from(arguments).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_a_program_contains_is_not_required() {
+        let catalog = Catalog::from_toml("version = 1\n[plans.free]").unwrap();
+        let full = Embedded {
+            migrations: Some(Migrator::with_migrations(Vec::new())),
+            catalog: Some(Arc::new(catalog)),
+            schema: Some(Schema::new("tenant_id").unwrap()),
+            stripe_webhook: None,
+        };
+        for (arguments, option) in [
+            ("migrate run", "--migrations"),
+            ("migrate status", "--migrations"),
+            ("recount --feature projects --table projects", "--catalog"),
+            ("usage", "--catalog"),
+            ("tenants create acme --plan free", "--catalog"),
+            ("stripe quarantine replay evt_1", "--catalog"),
+            ("stripe reconcile", "--catalog"),
+        ] {
+            let error = parse(&Embedded::default(), arguments).unwrap_err();
+            assert!(error.contains("required arguments") && error.contains(option), "{arguments}: {error}");
+            let with_option = format!("{arguments} {option} given");
+            assert!(parse(&Embedded::default(), &with_option).is_ok(), "{with_option}");
+            assert!(parse(&full, arguments).is_ok(), "{arguments}");
+            assert!(parse(&full, &with_option).is_ok(), "an option still wins: {with_option}");
+        }
+        let help = parse(&full, "--help").unwrap_err();
+        assert!(help.contains("Usage: shop <COMMAND>"), "{help}");
+        let contents = "its migrations (`--migrations`), its plan catalog (`--catalog`) and the";
+        assert!(help.replace('\n', " ").contains(contents), "{help}");
+        assert!(!parse(&Embedded::default(), "--help").unwrap_err().contains("contains"));
+    }
+
+    #[test]
+    fn the_commands_are_declared_consistently() {
+        Cli::command().debug_assert();
+    }
 }

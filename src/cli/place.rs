@@ -1,9 +1,9 @@
 //! The options that choose the places of tenants: `--schema`, `--database` and `--all-places`.
 
+use crate::tenant::{Placement, PlacementName};
 use clap::Args;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use tenancy::tenant::{Placement, PlacementName};
 
 #[derive(Args)]
 #[group(id = "places", multiple = false)]

@@ -1,10 +1,10 @@
 //! What `tenancy recount` counts: the rows of a table, all of them or those that a condition names.
 
+use crate::error::{Error, ErrorKind};
+use crate::placement::Provision;
+use crate::quota::Existing;
+use crate::scope::Tx;
 use sqlx::{AssertSqlSafe, Postgres, Row, Sqlite, TypeInfo, ValueRef};
-use tenancy::placement::Provision;
-use tenancy::quota::Existing;
-use tenancy::scope::Tx;
-use tenancy::{Error, ErrorKind};
 use tenancy_sql::{Dialect, Schema};
 use uuid::Uuid;
 
@@ -69,33 +69,29 @@ impl Counted {
 
 /// A database on which rows of a tenant are counted.
 pub(crate) trait Count: Provision {
-    async fn count(tx: &mut Tx<'_, Self>, counted: &Counted) -> tenancy::Result<Existing>;
+    async fn count(tx: &mut Tx<'_, Self>, counted: &Counted) -> crate::Result<Existing>;
 }
 
 impl Count for Postgres {
-    async fn count(tx: &mut Tx<'_, Self>, counted: &Counted) -> tenancy::Result<Existing> {
+    async fn count(tx: &mut Tx<'_, Self>, counted: &Counted) -> crate::Result<Existing> {
         let Some(column) = &counted.ids else {
             let number = sqlx::query_scalar(counted.sql("count(*)")).fetch_one(tx).await;
             return number.map(number_of).map_err(Error::from_sqlx);
         };
         let texts = sqlx::query_scalar(counted.sql(&format!("CAST({column} AS text)"))).fetch_all(tx).await;
         let texts: Vec<Option<String>> = texts.map_err(Error::from_sqlx)?;
-        texts
-            .into_iter()
-            .map(|text| text.ok_or_else(no_id))
-            .collect::<tenancy::Result<_>>()
-            .map(Existing::Ids)
+        texts.into_iter().map(|text| text.ok_or_else(no_id)).collect::<crate::Result<_>>().map(Existing::Ids)
     }
 }
 
 impl Count for Sqlite {
-    async fn count(tx: &mut Tx<'_, Self>, counted: &Counted) -> tenancy::Result<Existing> {
+    async fn count(tx: &mut Tx<'_, Self>, counted: &Counted) -> crate::Result<Existing> {
         let Some(column) = &counted.ids else {
             let number = sqlx::query_scalar(counted.sql("count(*)")).fetch_one(tx).await;
             return number.map(number_of).map_err(Error::from_sqlx);
         };
         let rows = sqlx::query(counted.sql(column)).fetch_all(tx).await.map_err(Error::from_sqlx)?;
-        rows.iter().map(id_of).collect::<tenancy::Result<_>>().map(Existing::Ids)
+        rows.iter().map(id_of).collect::<crate::Result<_>>().map(Existing::Ids)
     }
 }
 
@@ -104,7 +100,7 @@ fn number_of(number: i64) -> Existing {
 }
 
 /// The id of a row of SQLite, as the application passes it to the gauge: a number, a text, or a UUID of 16 bytes.
-fn id_of(row: &sqlx::sqlite::SqliteRow) -> tenancy::Result<String> {
+fn id_of(row: &sqlx::sqlite::SqliteRow) -> crate::Result<String> {
     let value = row.try_get_raw(0).map_err(Error::from_sqlx)?;
     if value.is_null() {
         return Err(no_id());

@@ -1,12 +1,14 @@
 //! `tenancy migrate`: runs the application's migrations in the shared tables and in the place of every tenant, or
 //! compares them.
 
-use std::future::pending;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 
+use crate::placement::{PostgresPlaces, Provision, Provisioner, SqliteFiles, SqlitePlaces};
+use crate::store::SqlStore;
+use crate::tenant::{Placement, Tenant};
 use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
@@ -14,15 +16,13 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection};
-use tenancy::placement::{PostgresPlaces, Provision, Provisioner, SqliteFiles, SqlitePlaces};
-use tenancy::store::SqlStore;
-use tenancy::tenant::{Placement, Tenant};
-use tenancy_sql::Dialect;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tenancy_sql::{Dialect, Schema};
 
-use super::check::show;
-use super::config::{block_on, database, is_postgres, postgres, schema};
-use super::migrate_report::{Report, compared, text};
+use super::config::{block_on, database, is_postgres, postgres};
+use super::embedded::Embedded;
+use super::interrupts::interrupts;
+use super::migrate_report::{Report, compared};
+use super::output::{show, text};
 use super::tenants;
 
 #[derive(Subcommand)]
@@ -45,7 +45,7 @@ pub(crate) enum MigrateCommand {
 pub(crate) struct Places {
     /// The directory of the application's migrations, as in `sqlx::migrate!`.
     #[arg(long, value_name = "DIR")]
-    migrations: PathBuf,
+    migrations: Option<PathBuf>,
     /// The database of the shared tables, `postgres://…` or `sqlite:…`, as the owner of the tables, instead of
     /// `DATABASE_URL`.
     #[arg(long)]
@@ -88,7 +88,7 @@ pub(crate) struct RunOptions {
     config: Option<PathBuf>,
 }
 
-pub(crate) fn run(command: &MigrateCommand) -> Result<ExitCode, String> {
+pub(crate) fn run(command: &MigrateCommand, embedded: Embedded) -> Result<ExitCode, String> {
     block_on(async {
         let (places, run) = match command {
             MigrateCommand::Run(run) => (&run.places, Some(run)),
@@ -101,10 +101,12 @@ pub(crate) fn run(command: &MigrateCommand) -> Result<ExitCode, String> {
         }
         let url = database(places.url.clone())?;
         let control = places.control_url.as_deref().unwrap_or(&url);
-        let migrator = migrator(&places.migrations).await?;
+        let schema = run.map(|run| embedded.schema(run.config.as_deref()));
+        let migrator = embedded.migrations(places.migrations.as_ref()).await?;
         match (is_postgres(&url)?, is_postgres(control)?) {
             (true, true) => {
-                let (store, provisioner) = on_postgres(&url, control, migrator, places, run).await?;
+                let (store, provisioner) =
+                    on_postgres(&url, control, migrator, places, run.zip(schema)).await?;
                 work(&store, &provisioner, places, run).await
             }
             (false, false) => {
@@ -116,24 +118,12 @@ pub(crate) fn run(command: &MigrateCommand) -> Result<ExitCode, String> {
     })
 }
 
-async fn migrator(directory: &Path) -> Result<Migrator, String> {
-    let unreadable =
-        |why: &str| format!("{}: {why}; name the directory of the migrations", directory.display());
-    // The migrator's own error for a path repeats the path, and leaves out the reason.
-    std::fs::read_dir(directory).map_err(|e| unreadable(&e.to_string()))?;
-    let migrator = Migrator::new(directory).await.map_err(|e| unreadable(&e.to_string()))?;
-    if migrator.iter().next().is_none() {
-        return Err(unreadable("it has no migration, such as `0001_orders.sql`"));
-    }
-    Ok(migrator)
-}
-
 async fn on_postgres(
     url: &str,
     control: &str,
     migrator: Migrator,
     options: &Places,
-    run: Option<&RunOptions>,
+    run: Option<(&RunOptions, Result<Schema, String>)>,
 ) -> Result<(SqlStore<sqlx::Postgres>, Provisioner<sqlx::Postgres>), String> {
     if options.files.is_some() {
         return Err("`--files` is for SQLite; PostgreSQL keeps tenants in schemas and databases".to_owned());
@@ -149,16 +139,14 @@ async fn on_postgres(
         places = places.without_shared_tables();
     }
     let mut declared = None;
-    if let Some(run) = run {
+    if let Some((run, schema)) = run {
         if let Some(role) = &run.runtime_role {
             places = places.runtime_role(role);
         }
         if run.role_per_tenant {
             places = places.role_per_tenant();
         }
-        let path = run.config.clone().unwrap_or_else(|| PathBuf::from("tenancy.toml"));
-        declared =
-            Some(schema(&path).map_err(|e| format!("{e}; `--config` names the file of the policies"))?);
+        declared = Some(schema.map_err(|e| format!("{e}; `--config` names the file of the policies"))?);
     }
     let pool = PgPoolOptions::new().max_connections(4).connect_lazy(control);
     let pool = pool.map_err(|e| format!("`--control-url` cannot be read: {e}"))?;
@@ -277,16 +265,6 @@ async fn migrate<DB: Provision>(
         None if summary.interrupted => Ok(ExitCode::from(130)),
         None => Ok(ExitCode::from(u8::from(summary.failed > 0))),
     }
-}
-
-/// Receives each Ctrl-C.
-fn interrupts() -> UnboundedReceiver<()> {
-    let (sender, receiver) = unbounded_channel();
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).is_ok() {}
-        pending::<()>().await; // The system has no such signal.
-    });
-    receiver
 }
 
 async fn status<DB: Provision>(

@@ -1,13 +1,13 @@
 //! What `tenancy recount` prints: a table with a line for each tenant, or JSON, and a summary.
 
+use crate::Error;
+use crate::plan::Limit;
+use crate::quota::GaugeDrift;
+use crate::tenant::Tenant;
 use serde::Serialize;
-use tenancy::Error;
-use tenancy::plan::Limit;
-use tenancy::quota::GaugeDrift;
-use tenancy::tenant::Tenant;
 
-use super::check::show;
-use super::migrate_report::{Cause, json, line, text};
+use super::output::{Cause, json, line, show, text};
+use super::table::{Align, Table};
 
 /// How the report is printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,7 @@ pub(crate) struct Report<'a> {
     form: Form,
     applies: bool,
     begun: bool,
+    table: Table<5>,
     sum: Summary,
 }
 
@@ -57,7 +58,10 @@ struct Compared<'a> {
 impl<'a> Report<'a> {
     /// A report of a gauge. `applies`: the gauge of each tenant with drift is set.
     pub(crate) fn new(gauge: &'a str, form: Form, applies: Applies) -> Self {
-        Self { gauge, form, applies: applies == Applies::Recounts, begun: false, sum: Summary::default() }
+        let number = (9, Align::Right);
+        let table = Table::new([(24, Align::Left), number, number, number, number]);
+        let applies = applies == Applies::Recounts;
+        Self { gauge, form, applies, begun: false, table, sum: Summary::default() }
     }
 
     /// Says what is counted.
@@ -84,7 +88,7 @@ impl<'a> Report<'a> {
                 let head = if self.begun {
                     String::new()
                 } else {
-                    columns("tenant", "stored", "counted", "drift", "limit", "")
+                    self.table.line([&"tenant", &"stored", &"counted", &"drift", &"limit"], "")
                 };
                 self.begun = true;
                 show(&(head + &self.table_line(tenant, found)))
@@ -112,7 +116,8 @@ impl<'a> Report<'a> {
         if self.applies && !drift.is_exact() {
             remarks.push(format!("set to {}", drift.counted));
         }
-        columns(tenant.slug().as_str(), drift.used, drift.counted, signed, limit, &remarks.join(", "))
+        let cells: [&dyn std::fmt::Display; 5] = [tenant.slug(), &drift.used, &drift.counted, &signed, limit];
+        self.table.line(cells, &remarks.join(", "))
     }
 
     fn json_line(&self, tenant: &Tenant, found: &Result<Found, Error>) -> String {
@@ -165,17 +170,4 @@ impl<'a> Report<'a> {
 pub(crate) enum Applies {
     Reports,
     Recounts,
-}
-
-fn columns(
-    tenant: &str,
-    stored: impl std::fmt::Display,
-    counted: impl std::fmt::Display,
-    drift: impl std::fmt::Display,
-    limit: impl std::fmt::Display,
-    remarks: &str,
-) -> String {
-    let limit = limit.to_string();
-    let line = format!("{tenant:<24} {stored:>9} {counted:>9} {drift:>9} {limit:>9}  {remarks}");
-    line.trim_end().to_owned() + "\n"
 }

@@ -1,15 +1,16 @@
 //! `tenancy doctor`: checks whether a live database isolates tenants.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
+use crate::isolation::doctor::{self, Check, Finding, Fix, Report};
 use clap::ValueEnum;
 use serde::Deserialize;
 use sqlx::Connection;
-use tenancy::isolation::doctor::{self, Check, Finding, Fix, Report};
 use tenancy_sql::Schema;
 
-use super::config::{block_on, database, postgres, schema};
+use super::config::{block_on, database, postgres};
+use super::embedded::Embedded;
 use super::place::{self, Where};
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -23,19 +24,19 @@ pub(crate) fn run(
     url: Option<String>,
     place: place::Options,
     for_citus: bool,
-    config: Option<PathBuf>,
+    config: Option<&Path>,
     format: Format,
     accept: &[String],
+    embedded: &Embedded,
 ) -> Result<ExitCode, String> {
     let accepted: Vec<Check> =
         accept.iter().map(|id| Check::parse(id)).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
     let url = database(url)?;
     let place = place.chosen()?;
-    let config = config.unwrap_or_else(|| PathBuf::from("tenancy.toml"));
-    let schema = schema(&config)?;
+    let schema = embedded.schema(config)?;
 
     let mut report = block_on(examine(&url, &place, for_citus, &schema))?;
-    if let Some(finding) = sqlx_finding(&config)? {
+    if let Some(finding) = sqlx_finding(config)? {
         report = report.with(finding);
     }
     let report = report.accepting(&accepted);
@@ -44,7 +45,7 @@ pub(crate) fn run(
         Format::Json => serde_json::to_string_pretty(&report).map_err(|e| e.to_string())?,
         Format::Sarif => serde_json::to_string_pretty(&report.to_sarif()).map_err(|e| e.to_string())?,
     };
-    super::check::show(&(text + "\n"))?;
+    super::output::show(&(text + "\n"))?;
     Ok(ExitCode::from(u8::from(!report.failures(&[]).is_empty())))
 }
 
@@ -79,7 +80,7 @@ async fn examine(url: &str, place: &Where, for_citus: bool, schema: &Schema) -> 
     Ok(report)
 }
 
-fn with_cause(error: &tenancy::Error) -> String {
+fn with_cause(error: &crate::Error) -> String {
     error.cause().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
@@ -96,9 +97,11 @@ struct Package {
 }
 
 /// A finding if the nearest `Cargo.lock` has a version of sqlx with a known fault.
-fn sqlx_finding(config: &Path) -> Result<Option<Finding>, String> {
-    let config = config.canonicalize().map_err(|e| format!("{}: {e}", config.display()))?;
-    let Some(path) = config.ancestors().skip(1).map(|dir| dir.join("Cargo.lock")).find(|path| path.is_file())
+fn sqlx_finding(config: Option<&Path>) -> Result<Option<Finding>, String> {
+    let directory = config.and_then(Path::parent).filter(|path| !path.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    let directory = directory.canonicalize().map_err(|e| format!("{}: {e}", directory.display()))?;
+    let Some(path) = directory.ancestors().map(|dir| dir.join("Cargo.lock")).find(|path| path.is_file())
     else {
         return Ok(None);
     };

@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::clock::{Clock, SystemClock};
+use crate::placement::Provision;
+use crate::plan::{Catalog, Entitlements, Feature, Limit, Plan};
+use crate::store::SqlStore;
+use crate::tenant::{Tenant, TenantStatus};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use sqlx::{Postgres, Sqlite};
-use tenancy::clock::{Clock, SystemClock};
-use tenancy::placement::Provision;
-use tenancy::plan::{Catalog, Entitlements, Feature, Limit, Plan};
-use tenancy::store::SqlStore;
-use tenancy::tenant::{Tenant, TenantStatus};
 
-use super::check::show;
-use super::config::{block_on, is_postgres, plan_catalog};
-use super::migrate_report::{json, text};
+use super::config::{block_on, catalog_file, is_postgres};
+use super::output::show;
+use super::output::{json, text};
 use super::tenants;
 
 #[derive(Subcommand)]
@@ -70,7 +70,7 @@ struct Summary {
 }
 
 pub(crate) fn run(PlansCommand::Diff(options): &PlansCommand) -> Result<ExitCode, String> {
-    let (old, new) = (plan_catalog(&options.old)?, plan_catalog(&options.new)?);
+    let (old, new) = (catalog_file(&options.old)?, catalog_file(&options.new)?);
     let mut differs = diff_plans(&old, &new, options.json)?;
     if let Some(url) = &options.url {
         let sum = block_on(async {

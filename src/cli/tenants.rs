@@ -1,0 +1,123 @@
+//! The tenants that a command works on: one by its slug or its id, or all of them.
+
+use std::sync::Arc;
+
+use crate::placement::Provision;
+use crate::store::SqlStore;
+use crate::tenant::{Region, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use sqlx::pool::PoolOptions;
+
+use super::output::text;
+
+/// How many tenants are read at once.
+const PAGE: u16 = 200;
+
+/// The list of tenants in the database of this URL.
+pub(crate) async fn store<DB: Provision>(url: &str) -> sqlx::Result<SqlStore<DB>> {
+    PoolOptions::new().max_connections(2).connect(url).await.map(SqlStore::new)
+}
+
+/// The tenant that has this slug or this id, which `option` names.
+pub(crate) async fn find<DB: Provision>(
+    store: &SqlStore<DB>,
+    name: &str,
+    option: &str,
+) -> Result<Arc<Tenant>, String> {
+    let mut found = Vec::new();
+    if let Ok(id) = TenantId::parse(name) {
+        found.extend(store.by_id(&id).await.map_err(|e| unreadable(&e))?);
+    }
+    if let Ok(slug) = Slug::parse(name) {
+        found.extend(store.by_slug(&slug).await.map_err(|e| unreadable(&e))?);
+    }
+    match &found[..] {
+        [] => Err(format!("no tenant has the slug or the id of `{option}`")),
+        [one, other] if one.id() != other.id() => {
+            Err(format!("`{option}` is the id of one tenant and the slug of another; use the other's id"))
+        }
+        [one, ..] => Ok(one.clone()),
+    }
+}
+
+/// The next tenants after an id, in the order of the store. Without one, there are no more.
+pub(crate) async fn after<DB: Provision>(
+    store: &SqlStore<DB>,
+    last: Option<&TenantId>,
+) -> Result<Vec<Arc<Tenant>>, String> {
+    store.list(last, PAGE).await.map_err(|e| unreadable(&e))
+}
+
+/// How many tenants [`each`] left out.
+#[derive(Default)]
+pub(crate) struct LeftOut {
+    /// Those of other regions.
+    elsewhere: usize,
+    /// Those whose provisioning is not finished.
+    unfinished: usize,
+}
+
+impl LeftOut {
+    /// Prints the numbers on standard error.
+    #[expect(clippy::print_stderr, reason = "remarks beside the report")]
+    pub(crate) fn note(&self) {
+        if self.unfinished > 0 {
+            eprintln!("tenancy: left out, because their provisioning is not finished: {}", self.unfinished);
+        }
+        if self.elsewhere > 0 {
+            eprintln!(
+                "tenancy: left out, because they are of another region than `--region`: {}",
+                self.elsewhere
+            );
+        }
+    }
+}
+
+/// Visits the tenants that have a place and no region, or this one: all of them, or the one of `--tenant`.
+pub(crate) async fn each<DB: Provision>(
+    store: &SqlStore<DB>,
+    name: Option<&str>,
+    region: Option<&Region>,
+    mut visit: impl AsyncFnMut(&Arc<Tenant>) -> Result<(), String>,
+) -> Result<LeftOut, String> {
+    let is_elsewhere = |tenant: &Tenant| tenant.region().is_some_and(|of| Some(of) != region);
+    if let Some(name) = name {
+        let tenant = find(store, name, "--tenant").await?;
+        if !is_provisioned(&tenant) {
+            return Err("the provisioning of this tenant is not finished, so it has no rows".to_owned());
+        }
+        if is_elsewhere(&tenant) {
+            return Err(
+                "this tenant is of another region; name it by `--region` where its rows are".to_owned()
+            );
+        }
+        visit(&tenant).await?;
+        return Ok(LeftOut::default());
+    }
+    let (mut last, mut left_out) = (None, LeftOut::default());
+    loop {
+        let page = after(store, last.as_ref()).await?;
+        let Some(end) = page.last() else { return Ok(left_out) };
+        last = Some(end.id().clone());
+        for tenant in &page {
+            if !is_provisioned(tenant) {
+                left_out.unfinished += 1;
+            } else if is_elsewhere(tenant) {
+                left_out.elsewhere += 1;
+            } else {
+                visit(tenant).await?;
+            }
+        }
+    }
+}
+
+/// Whether the place of a tenant is created. The provisioning of a new one may not have begun.
+pub(crate) fn is_provisioned(tenant: &Tenant) -> bool {
+    tenant.status() != TenantStatus::Provisioning
+}
+
+fn unreadable(error: &crate::Error) -> String {
+    format!(
+        "the list of tenants cannot be read: {}; check the URL of the database: `SqlStore::migrate` creates its tables",
+        text(error)
+    )
+}

@@ -1,0 +1,130 @@
+//! Moves between the shared tables and a file of the tenant's own, on SQLite, while rows are written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::Sqlite;
+use tenancy::audit::AuditEvent;
+use tenancy::context::{Actor, TenantDirectory};
+use tenancy::operations::{MoveStep, UnfinishedMove};
+use tenancy::quota::Gauge;
+use tenancy::scope::select::PageRequest;
+use tenancy::tenant::{NewTenant, Placement, Tenant, TenantStore};
+use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
+
+use crate::place_fixture::{App, Project, TestPlaces};
+
+async fn insert(db: &TenantDb<Sqlite>, ctx: &TenantContext, id: i64) -> tenancy::Result<()> {
+    let mut tx = db.begin(ctx).await?;
+    Project::insert(&mut tx, &Project { id, name: format!("row {id}") }).await?;
+    tx.record(AuditEvent::new(ctx, "project.create").target("project", id)).await?;
+    tx.commit().await
+}
+
+async fn rows(app: &App<Sqlite>, tenant: &Tenant) -> BTreeMap<i64, String> {
+    let ctx = app.context(tenant).await.unwrap();
+    let (mut rows, mut after) = (BTreeMap::new(), None);
+    loop {
+        let request = after.map_or_else(|| PageRequest::first(200), |id| PageRequest::after(id, 200));
+        let page = Project::list(&app.db.scope(&ctx), request).await.unwrap();
+        let Some(last) = page.items.last() else { return rows };
+        after = Some(last.id);
+        rows.extend(page.items.into_iter().map(|project| (project.id, project.name)));
+    }
+}
+
+/// Writes rows until it is stopped, and returns their ids.
+async fn write(
+    db: TenantDb<Sqlite>,
+    directory: TenantDirectory,
+    tenant: Tenant,
+    task: i64,
+    stop: Arc<AtomicBool>,
+) -> Vec<i64> {
+    let context = async || directory.context(tenant.id(), Actor::user("bob")).await.unwrap();
+    let (mut written, mut ctx) = (Vec::new(), context().await);
+    for n in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let id = task * 1_000_000 + n;
+        match insert(&db, &ctx, id).await {
+            Ok(()) => written.push(id),
+            Err(error) if error.kind() == ErrorKind::TenantMoving => {
+                ctx = context().await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // The one writer of the file waited too long for the others.
+            Err(error) if error.kind() == ErrorKind::Retryable => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    written
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_moves_to_its_file_and_back_while_rows_are_written() {
+    let mut app = App::<Sqlite>::new().await;
+    let provisioner = app.provisioner(&[Sqlite::PROJECTS]);
+    let acme = app.create(&provisioner, "acme", |new: NewTenant| new).await.unwrap();
+    let globex = app.create(&provisioner, "globex", |new: NewTenant| new).await.unwrap();
+    let (acme, globex) = (Tenant::clone(&acme), Tenant::clone(&globex));
+    let ada = Actor::user("ada");
+    let theirs = rows(&app, &globex).await;
+    let file = Placement::database_of(acme.id());
+    for target in [file.clone(), Placement::Shared, file] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = |task| {
+            let (db, directory) = (app.db.clone(), app.directory.clone());
+            tokio::spawn(write(db, directory, acme.clone(), task, stop.clone()))
+        };
+        let writers: Vec<_> = (1..=4).map(writer).collect();
+        let before = rows(&app, &acme).await;
+        let old = app.context(&acme).await.unwrap();
+        let movement = provisioner.move_to(acme.id(), target.clone(), &ada).grace(Duration::from_secs(2));
+        let plan = movement.plan().await.unwrap();
+        assert!(plan.refused.is_empty(), "{plan}");
+        let (send, mut steps) = tokio::sync::mpsc::unbounded_channel();
+        let run = movement.run(move |progress| send.send(progress.step).unwrap());
+        let checks = async {
+            let mut seen = Vec::new();
+            while let Some(step) = steps.recv().await {
+                if seen.last() != Some(&step) {
+                    seen.push(step);
+                }
+                if step == MoveStep::CleanUp {
+                    for result in [
+                        Project::count(&app.db.scope(&old)).await.map(|_| ()),
+                        insert(&app.db, &old, -1).await,
+                    ] {
+                        assert_eq!(result.unwrap_err().kind(), ErrorKind::TenantMoving, "an old placement");
+                    }
+                }
+            }
+            seen
+        };
+        let (report, seen) = tokio::join!(run, checks);
+        let report = report.unwrap();
+        assert_eq!(seen.first(), Some(&MoveStep::Prepare));
+        assert_eq!(seen.last(), Some(&MoveStep::CleanUp));
+        stop.store(true, Ordering::Relaxed);
+        let mut wanted = before;
+        for writer in writers {
+            wanted.extend(writer.await.unwrap().into_iter().map(|id| (id, format!("row {id}"))));
+        }
+        assert!(report.tables["projects"] > 0);
+        assert_eq!(*app.store.by_id(acme.id()).await.unwrap().unwrap().placement(), target);
+        assert_eq!(rows(&app, &acme).await, wanted, "no row is lost, none is doubled");
+        assert_eq!(rows(&app, &globex).await, theirs, "another tenant is unchanged");
+        let unfinished: Vec<UnfinishedMove> = provisioner.unfinished_moves().await.unwrap();
+        assert!(unfinished.is_empty(), "{unfinished:?}");
+        // The ids of the next round are new ones.
+        let ctx = app.context(&acme).await.unwrap();
+        assert_eq!(Gauge::new("projects").usage(&app.db.scope(&ctx)).await.unwrap().used, 0);
+        let mut tx = app.db.begin(&ctx).await.unwrap();
+        let _ = Project::select().delete(&mut tx).await.unwrap();
+        tx.commit_unaudited("the next round").await.unwrap();
+    }
+}
