@@ -119,7 +119,8 @@ impl TenantData for Sqlite {
     }
 
     fn fingerprint(row: &str) -> String {
-        row.to_owned()
+        // As a text, not as a part of the array that it is put into.
+        format!("({row} || '')")
     }
 
     fn fingerprint_of(row: &str) -> String {

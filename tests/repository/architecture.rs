@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::files;
 
 /// Each module may use the modules above it, and no other.
-const MAP: [&str; 20] = [
+const MAP: [&str; 21] = [
     "clock",
     "error",
     "signed",
