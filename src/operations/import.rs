@@ -6,10 +6,9 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 
 use super::bundle::{Head, TableHead, malformed};
-use super::read::{BundleReader, Row};
+use super::read::BundleReader;
 use super::rewrite::Rewrite;
-use super::statement::{insert, keep_links, set_links};
-use super::sync::{backward, in_table};
+use super::row_writer::{RowWriter, begin};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::database::database_error;
@@ -18,10 +17,7 @@ use crate::placement::Provisioner;
 use crate::tenant::{NewTenant, Placement, Tenant};
 
 /// How many rows one statement inserts.
-const BATCH: usize = 500;
-
-/// The library's own tables whose rows go to another tenant. Audit events and metered usage stay with theirs.
-const OWN: [&str; 2] = ["tenancy_gauges", "tenancy_gauge_resources"];
+pub(super) const BATCH: usize = 500;
 
 /// A tenant that was created from a bundle.
 #[derive(Debug, Clone)]
@@ -90,7 +86,7 @@ impl<DB: TenantData> Provisioner<DB> {
     }
 
     /// A bundle belongs to a version of the application's tables.
-    fn check_migrations(&self, head: &Head) -> Result<()> {
+    pub(super) fn check_migrations(&self, head: &Head) -> Result<()> {
         let mut own: Vec<i64> = self.versions().collect();
         own.sort_unstable();
         if own == head.migrations {
@@ -119,66 +115,36 @@ impl<DB: TenantData> Provisioner<DB> {
         head: &Head,
         tenant: &Tenant,
     ) -> Result<(DB::Connection, Vec<(String, u64)>, bool)> {
-        let failed = |e: sqlx::Error| database_error(&e);
         let mut conn = DB::connect_to(&self.places, tenant.placement()).await?;
         let tables = DB::data_tables(&mut conn, tenant.placement(), &self.schema).await?;
         let tables = matched(head, tables)?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
-        for statement in DB::BEGIN_IMPORT.split("; ").chain(DB::CREATE_LINKS.split("; ")) {
-            DB::run(&mut conn, statement.to_owned(), None).await.map_err(failed)?;
-        }
+        begin::<DB>(&mut conn).await?;
         let rewrite = if *tenant.placement() == Placement::Shared {
             Rewrite::new::<DB>(&mut conn, &tables, tenant.id()).await?
         } else {
             Rewrite::default()
         };
-        let names: Vec<&str> = tables.iter().map(|(table, _)| &*table.name).collect();
+        let new_ids = rewrite.changes_ids();
+        let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), rewrite);
         let mut written = Vec::new();
         for (at, (table, file)) in tables.iter().enumerate() {
-            // The id of a counted row is a text of the application, which new ids would not match.
-            let skipped = table.own
-                && (!OWN.contains(&&*table.name) || (rewrite.changes_ids() && table.name == OWN[1]));
-            let later = backward(table, &names[at..]);
-            let (insert, keep) = (insert::<DB>(table, tenant.id(), &later), keep_links::<DB>(at, &later));
-            let conn = &mut conn;
-            let count = reader
-                .rows(file, BATCH, async |rows: Vec<Row>| {
-                    if skipped {
-                        return Ok(());
-                    }
-                    let rows: Result<Vec<Row>> =
-                        rows.into_iter().map(|row| rewrite.row(table, row)).collect();
-                    let rows = serde_json::to_string(&rows?).expect("texts are always JSON");
-                    DB::run(conn, insert.clone(), Some(&rows)).await.map_err(|e| in_table(table, &e))?;
-                    if !later.is_empty() {
-                        DB::run(conn, keep.clone(), Some(&rows)).await.map_err(|e| in_table(table, &e))?;
-                    }
-                    Ok(())
-                })
-                .await?;
-            if !skipped {
+            let count = reader.rows(file, BATCH, async |rows| writer.write(at, rows).await).await?;
+            if writer.is_written(at) {
                 written.push((table.name.clone(), count));
-                DB::advance_numbers(conn, table, tenant.id()).await?;
             }
         }
-        // Keys to rows that were written after their own row.
-        for (at, (table, _)) in tables.iter().enumerate() {
-            let later = backward(table, &names[at..]);
-            if !later.is_empty() {
-                let set = set_links::<DB>(table, tenant.id(), at, &later);
-                DB::run(&mut conn, set, None).await.map_err(|e| in_table(table, &e))?;
-            }
-        }
-        Ok((conn, written, rewrite.changes_ids()))
+        writer.finish().await?;
+        Ok((conn, written, new_ids))
     }
 }
 
 /// The tables of the place, in the order of the bundle.
-fn matched(head: &Head, mut tables: Vec<DataTable>) -> Result<Vec<(DataTable, TableHead)>> {
+pub(super) fn matched(head: &Head, mut tables: Vec<DataTable>) -> Result<Vec<(DataTable, TableHead)>> {
     let mut matched = Vec::new();
     for file in &head.tables {
         let Some(at) = tables.iter().position(|table| table.name == file.name) else {
-            return Err(malformed(format!("the place of the new tenant has no table `{}`", file.name)));
+            return Err(malformed(format!("the place of the tenant has no table `{}`", file.name)));
         };
         let mut table = tables.swap_remove(at);
         // The columns of the bundle can be in another order.
@@ -189,10 +155,7 @@ fn matched(head: &Head, mut tables: Vec<DataTable>) -> Result<Vec<(DataTable, Ta
             .collect();
         let order = order.filter(|order| order.len() == table.columns.len());
         let Some(order) = order else {
-            return Err(malformed(format!(
-                "`{}` has other columns in the place of the new tenant",
-                file.name
-            )));
+            return Err(malformed(format!("`{}` has other columns in the place of the tenant", file.name)));
         };
         if let Some(key) = &mut table.key {
             *key = key.iter().filter_map(|at| order.iter().position(|column| column == at)).collect();

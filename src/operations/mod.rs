@@ -1,9 +1,11 @@
-//! Exports, imports and deletes the data of a tenant, in every placement.
+//! Exports, imports, restores, moves and deletes the data of a tenant, in every placement.
 //!
 //! | task | function |
 //! |---|---|
 //! | write the data of a tenant into a file | [`Provisioner::export`], [`Export`] |
 //! | create a tenant from such a file | [`Provisioner::import`], [`Imported`] |
+//! | put such a file back into its tenant | [`Provisioner::restore`], [`Restore`] |
+//! | move a tenant to another placement while it is used | [`Provisioner::move_to`], [`Move`] |
 //! | delete a tenant with its data | [`Provisioner::deletion`], [`Deletion`] |
 //! | prove what was deleted | [`DeletionReceipt`], [`ReceiptKeys`] |
 //!
@@ -33,6 +35,8 @@
 //! [`Provisioner`]: crate::placement::Provisioner
 //! [`Provisioner::export`]: crate::placement::Provisioner::export
 //! [`Provisioner::import`]: crate::placement::Provisioner::import
+//! [`Provisioner::restore`]: crate::placement::Provisioner::restore
+//! [`Provisioner::move_to`]: crate::placement::Provisioner::move_to
 //! [`Provisioner::deletion`]: crate::placement::Provisioner::deletion
 
 mod bundle;
@@ -53,7 +57,9 @@ mod postgres;
 mod postgres_fence;
 mod read;
 mod receipt;
+mod restore;
 mod rewrite;
+mod row_writer;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statement;
@@ -71,4 +77,5 @@ pub use self::move_plan::{MovePlan, MovedTable};
 pub use self::move_step::{MoveProgress, MoveReport, MoveStep, UnfinishedMove};
 pub use self::movement::Move;
 pub use self::receipt::{DeletionReceipt, ReceiptKeys};
+pub use self::restore::{Restore, RestoredTable};
 pub use self::tenant_data::TenantData;

@@ -41,7 +41,8 @@ impl TenantData for Postgres {
     const BEGIN_SNAPSHOT: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
     const CREATE_LINKS: &'static str = "DROP TABLE IF EXISTS pg_temp.tenancy_links; \
-        CREATE TEMPORARY TABLE tenancy_links (of_table integer NOT NULL, value jsonb NOT NULL)";
+        CREATE TEMPORARY TABLE tenancy_links (position bigserial, of_table integer NOT NULL, value jsonb NOT NULL)";
+    const STORED_ROW: &'static str = "to_json(ARRAY(SELECT jsonb_array_elements_text(r.value)))::text";
     const BEGIN: &'static str = "BEGIN";
     const BEGIN_IMPORT: &'static str = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
 

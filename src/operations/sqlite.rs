@@ -33,7 +33,8 @@ impl TenantData for Sqlite {
     const BEGIN_SNAPSHOT: &'static str = "BEGIN";
 
     const CREATE_LINKS: &'static str = "DROP TABLE IF EXISTS temp.tenancy_links; \
-        CREATE TEMPORARY TABLE tenancy_links (of_table integer NOT NULL, value TEXT NOT NULL)";
+        CREATE TEMPORARY TABLE tenancy_links (position INTEGER PRIMARY KEY, of_table integer NOT NULL, value TEXT NOT NULL)";
+    const STORED_ROW: &'static str = "(SELECT json_group_array(value) FROM json_each(r.value))";
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
     const BEGIN_IMPORT: &'static str = "BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON";
 

@@ -66,7 +66,7 @@ pub(super) fn insert<DB: TenantData>(table: &DataTable, tenant: &TenantId, left_
 pub(super) fn keep_links<DB: TenantData>(table: usize, columns: &[usize]) -> String {
     let set: Vec<String> = columns.iter().map(|at| format!("({}) IS NOT NULL", DB::item(*at))).collect();
     let set = if set.is_empty() { "false".to_owned() } else { set.join(" OR ") };
-    format!("INSERT INTO {LINKS} SELECT {table}, r.value {} AND ({set})", DB::EACH_ROW)
+    format!("INSERT INTO {LINKS} (of_table, value) SELECT {table}, r.value {} AND ({set})", DB::EACH_ROW)
 }
 
 /// Sets the columns at these positions as the rows have them that were stored for the table.
@@ -90,7 +90,7 @@ pub(super) fn set_links<DB: TenantData>(
     )
 }
 
-/// The temporary table of rows that refer to rows after them.
+/// The temporary table of rows that are written later, such as rows that refer to rows after them.
 pub(super) const LINKS: &str = "tenancy_links";
 
 /// The highest value of a primary key that is one whole number; `None` for any other key.
@@ -203,4 +203,19 @@ pub(super) fn delete_keys<DB: TenantData>(table: &DataTable, tenant: &TenantId) 
         values.join(", "),
         DB::EACH_ROW
     )
+}
+
+/// Stores all rows of the parameter for a table, in the table of [`LINKS`].
+pub(super) fn stage<DB: TenantData>(table: usize) -> String {
+    format!("INSERT INTO {LINKS} (of_table, value) SELECT {table}, r.value {}", DB::EACH_ROW)
+}
+
+/// The rows that were stored for a table, in the order of a bundle.
+pub(super) fn staged<DB: TenantData>(table: usize) -> String {
+    format!("SELECT {} FROM {LINKS} AS r WHERE of_table = {table} ORDER BY position", DB::STORED_ROW)
+}
+
+/// The number of rows that were stored for a table.
+pub(super) fn staged_count(table: usize) -> String {
+    format!("SELECT count(*) FROM {LINKS} WHERE of_table = {table}")
 }

@@ -203,12 +203,12 @@ pub(super) async fn digest<DB: TenantData>(
 
 /// Some of the rows of a table that differ between two places.
 #[derive(Debug, Default)]
-struct Difference {
+pub(super) struct Difference {
     /// The rows that the target lacks, and those that it has with other values.
-    missing: Vec<String>,
-    other: Vec<String>,
+    pub(super) missing: Vec<String>,
+    pub(super) other: Vec<String>,
     /// The keys of rows that only the target has.
-    extra: Vec<Key>,
+    pub(super) extra: Vec<Key>,
 }
 
 impl Difference {
@@ -222,7 +222,7 @@ impl Difference {
 }
 
 /// Compares a table in two places by its primary keys and the fingerprints of its rows, a batch at a time.
-struct Comparison<'a, DB: TenantData> {
+pub(super) struct Comparison<'a, DB: TenantData> {
     table: &'a DataTable,
     wanted: Rows<'a>,
     present: Rows<'a>,
@@ -250,19 +250,32 @@ impl<'a, DB: TenantData> Comparison<'a, DB> {
     fn new(
         source: &'a mut DB::Connection,
         target: &'a mut DB::Connection,
-        (from, to): (&'a DataTable, &DataTable),
+        (from, to): (&'a DataTable, &'a DataTable),
         tenant: &TenantId,
     ) -> Self {
         Self {
             table: from,
-            wanted: DB::texts(source, rows::<DB>(from, tenant)).peekable(),
+            ..Self::with_rows(DB::texts(source, rows::<DB>(from, tenant)), target, to, tenant)
+        }
+    }
+
+    /// Compares rows with those of a table. They are in the order of the primary key.
+    pub(super) fn with_rows(
+        rows: BoxStream<'a, sqlx::Result<String>>,
+        target: &'a mut DB::Connection,
+        to: &'a DataTable,
+        tenant: &TenantId,
+    ) -> Self {
+        Self {
+            table: to,
+            wanted: rows.peekable(),
             present: DB::texts(target, fingerprints::<DB>(to, tenant)).peekable(),
             database: PhantomData,
         }
     }
 
     /// The next rows that differ; `None` at the end.
-    async fn next(&mut self) -> Result<Option<Difference>> {
+    pub(super) async fn next(&mut self) -> Result<Option<Difference>> {
         let mut found = Difference::default();
         loop {
             let (row, other) = (peek(&mut self.wanted).await?, peek(&mut self.present).await?);

@@ -32,6 +32,9 @@ pub trait TenantData: Provision {
     /// Creates the temporary table of [`LINKS`](super::statement::LINKS), empty.
     #[doc(hidden)]
     const CREATE_LINKS: &'static str;
+    /// A row of that table as a text.
+    #[doc(hidden)]
+    const STORED_ROW: &'static str;
     /// Begins a transaction that writes.
     #[doc(hidden)]
     const BEGIN: &'static str;

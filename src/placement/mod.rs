@@ -34,6 +34,8 @@ mod observed;
 #[cfg(feature = "postgres")]
 mod own_table_grants;
 mod place_migrations;
+#[cfg(feature = "postgres")]
+mod place_role;
 mod places;
 #[cfg(feature = "postgres")]
 mod postgres_places;

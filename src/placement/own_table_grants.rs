@@ -33,20 +33,6 @@ pub(super) async fn grant(conn: &mut PgConnection, role: &str) -> Result<()> {
     }
 }
 
-/// Drops a role, and before that what it was granted on the library's own tables.
-#[cfg(feature = "operations")]
-pub(super) async fn revoke(conn: &mut PgConnection, role: &str) -> Result<()> {
-    let exists = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)");
-    let exists: bool = exists.bind(role).fetch_one(&mut *conn).await.map_err(|e| database_error(&e))?;
-    if !exists {
-        return Ok(());
-    }
-    let tables = OWN_GRANTS.map(|(table, _)| table).join(", ");
-    let role = quoted(role);
-    let sql = format!("REVOKE ALL ON {tables} FROM {role}; DROP ROLE {role}");
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map(|_| ()).map_err(|e| database_error(&e))
-}
-
 async fn grant_in(conn: &mut PgConnection, role: &str) -> sqlx::Result<()> {
     sqlx::raw_sql("SET LOCAL search_path TO DEFAULT").execute(&mut *conn).await?;
     if missing(conn, role).await?.is_empty() {

@@ -1,13 +1,14 @@
-//! [`PostgresPlaces`]: schemas and databases of tenants on one PostgreSQL server.
+//! [`PostgresPlaces`]: schemas and databases of tenants on PostgreSQL.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Postgres, Row};
 use tenancy_sql::Schema;
 
-use super::own_table_grants;
 use super::places::{NEXT_ATTEMPT, Provision, Worker, locked};
+use super::{own_table_grants, place_role};
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolation::{RlsPolicies, quoted};
@@ -16,7 +17,10 @@ use crate::tenant::{Placement, PlacementName};
 /// After how many schemas a worker gets a new connection.
 const VISITS: u32 = 200;
 
-/// Schemas and databases of tenants on one PostgreSQL server, created by the role that owns the tables.
+/// How to connect to the server of a database, if it is not the one of the shared tables.
+type Servers = Arc<dyn Fn(&PlacementName) -> Option<PgConnectOptions> + Send + Sync>;
+
+/// Schemas and databases of tenants on one PostgreSQL server or several, created by the role that owns the tables.
 ///
 /// ```
 /// use sqlx::postgres::PgConnectOptions;
@@ -30,6 +34,7 @@ const VISITS: u32 = 200;
 #[must_use]
 pub struct PostgresPlaces {
     owner: PgConnectOptions,
+    servers: Option<Servers>,
     runtime_role: Option<String>,
     role_per_tenant: bool,
     migrates_shared: bool,
@@ -41,7 +46,39 @@ impl PostgresPlaces {
     /// The role owns the tables, may create schemas in this database (`GRANT CREATE ON DATABASE`), and for databases
     /// of tenants has `CREATEDB`. It is not the role of the application. Connect directly: a pooler mixes up locks.
     pub fn new(owner: PgConnectOptions) -> Self {
-        Self { owner, runtime_role: None, role_per_tenant: false, migrates_shared: true }
+        Self { owner, servers: None, runtime_role: None, role_per_tenant: false, migrates_shared: true }
+    }
+
+    /// Finds the server of a tenant's database, for databases on other servers than the one of the shared tables. `None` is
+    /// that server.
+    ///
+    /// The options name a database that exists there, such as `postgres`, and a role with `CREATEDB`. The application's
+    /// role exists there too. The [`DatabaseRegistry`](super::DatabaseRegistry) of the `TenantDb` has to find the same server.
+    ///
+    /// ```
+    /// use sqlx::postgres::PgConnectOptions;
+    /// use tenancy::placement::PostgresPlaces;
+    ///
+    /// fn places(owner: PgConnectOptions, large: PgConnectOptions) -> PostgresPlaces {
+    ///     PostgresPlaces::new(owner)
+    ///         .runtime_role("app")
+    ///         .servers(move |name| name.as_str().starts_with("large-").then(|| large.clone()))
+    /// }
+    /// ```
+    pub fn servers(
+        self,
+        find: impl Fn(&PlacementName) -> Option<PgConnectOptions> + Send + Sync + 'static,
+    ) -> Self {
+        Self { servers: Some(Arc::new(find)), ..self }
+    }
+
+    /// How to connect to the server of a place, to a database that exists there.
+    fn server(&self, placement: &Placement) -> PgConnectOptions {
+        let other = match (placement, &self.servers) {
+            (Placement::Database { name }, Some(find)) => find(name),
+            _ => None,
+        };
+        other.unwrap_or_else(|| self.owner.clone())
     }
 
     /// Sets the role that the application logs in as, and grants it what it needs in each place.
@@ -97,10 +134,10 @@ impl PostgresPlaces {
                 (format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"), name)
             }
         };
-        let mut conn = connect(&self.owner).await?;
+        let mut conn = connect(&self.server(placement)).await?;
         run(&mut conn, drop).await.map_err(|e| database_error(&e))?;
         if self.role_per_tenant {
-            own_table_grants::revoke(&mut conn, name.as_str()).await?;
+            place_role::drop(&mut conn, name.as_str()).await?;
         }
         let _ = conn.close().await;
         Ok(())
@@ -108,7 +145,7 @@ impl PostgresPlaces {
 
     fn options(&self, placement: &Placement) -> PgConnectOptions {
         match placement {
-            Placement::Database { name } => self.owner.clone().database(name.as_str()),
+            Placement::Database { name } => self.server(placement).database(name.as_str()),
             _ => self.owner.clone(),
         }
     }
@@ -134,7 +171,7 @@ impl Provision for Postgres {
                 ("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name)
             }
         };
-        let mut conn = connect(&places.owner).await?;
+        let mut conn = connect(&places.server(placement)).await?;
         let exists = sqlx::query_scalar(question).bind(name.as_str()).fetch_one(&mut conn).await;
         let _ = conn.close().await;
         exists.map_err(|e| database_error(&e))
@@ -153,7 +190,7 @@ impl Provision for Postgres {
                 None => format!("CREATE DATABASE \"{name}\""),
             },
         };
-        let mut conn = connect(&places.owner).await?;
+        let mut conn = connect(&places.server(placement)).await?;
         let created = run(&mut conn, create).await;
         let created = match created {
             // An earlier run was interrupted.
@@ -168,7 +205,7 @@ impl Provision for Postgres {
         if places.role_per_tenant
             && let Placement::Schema { name } | Placement::Database { name } = placement
         {
-            create_role(&mut conn, name, places.runtime_role.as_deref()).await?;
+            place_role::create(&mut conn, name, places.runtime_role.as_deref()).await?;
         }
         let _ = conn.close().await;
         Ok(())
@@ -285,36 +322,6 @@ impl Provision for Postgres {
     fn migrates_shared(places: &PostgresPlaces) -> bool {
         places.migrates_shared
     }
-}
-
-/// Creates the role of a place, if it does not exist, and makes the application's role a member that has to choose it.
-async fn create_role(conn: &mut PgConnection, name: &PlacementName, login: Option<&str>) -> Result<()> {
-    let misconfigured = |text| Error::new(ErrorKind::Misconfigured, text);
-    let login = login.ok_or_else(|| {
-        misconfigured(
-            "a role for each tenant needs the application's role: call `PostgresPlaces::runtime_role`",
-        )
-    })?;
-    let sql = "SELECT current_setting('server_version_num')::int >= 160000, rolinherit FROM pg_roles WHERE rolname = $1";
-    let found: Option<(bool, bool)> =
-        sqlx::query_as(sql).bind(login).fetch_optional(&mut *conn).await.map_err(|e| database_error(&e))?;
-    let options = match found {
-        None => return Err(misconfigured("the application's role does not exist")),
-        Some((true, _)) => " WITH INHERIT FALSE, SET TRUE",
-        Some((false, false)) => "",
-        Some((false, true)) => {
-            return Err(misconfigured(
-                "the application's role inherits the privileges of its roles, so it could read every tenant's schema at \
-                 once; run `ALTER ROLE .. NOINHERIT`",
-            ));
-        }
-    };
-    match run(conn, format!("CREATE ROLE \"{name}\" NOLOGIN")).await {
-        Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("42710") => {}
-        created => created.map_err(|e| database_error(&e))?,
-    }
-    let grant = format!("GRANT \"{name}\" TO {}{options}", quoted(login));
-    run(conn, grant).await.map_err(|e| database_error(&e))
 }
 
 fn search_path(placement: &Placement) -> String {

@@ -494,3 +494,102 @@ async fn a_plan_names_what_forbids_a_move() {
     refused(&world.provisioner, &target, "`tasks` has no primary key").await;
     assert_eq!(Project::count(&db.scope(&ctx)).await.unwrap(), 1);
 }
+
+/// A second PostgreSQL server, which ends with the value.
+struct OtherServer {
+    process: Child,
+    url: String,
+    admin: String,
+}
+
+impl Drop for OtherServer {
+    fn drop(&mut self) {
+        // The script ends its servers.
+        let _ = Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status();
+        let _ = self.process.wait();
+    }
+}
+
+impl OtherServer {
+    fn start() -> Self {
+        let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers");
+        let mut process = Command::new(script)
+            .args([
+                "sh",
+                "-c",
+                "echo \"url $TEST_POSTGRES_URL\"; echo \"admin $TEST_POSTGRES_ADMIN_URL\"; cat > /dev/null",
+            ])
+            .env_remove("TEST_POSTGRES_URL")
+            .env_remove("TEST_POSTGRES_ADMIN_URL")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let mut next =
+            |prefix: &str| lines.find_map(|line| line.strip_prefix(prefix).map(str::to_owned)).unwrap();
+        let (url, admin) = (next("url "), next("admin "));
+        Self { process, url, admin }
+    }
+}
+
+/// A tenant moves to a database on another server and back. Both servers are real ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_moves_to_another_server_and_back() {
+    let world = World::new().await;
+    let (acme, globex) = (tenant(&world, "acme").await, tenant(&world, "globex").await);
+    let other = OtherServer::start();
+    let role = world.app.get_username().to_owned();
+    let admin = PgPool::connect(&other.admin).await.unwrap();
+    Postgres::raw(&admin, &format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD 'runtime'"))
+        .await
+        .unwrap();
+    let there: PgConnectOptions = other.url.parse().unwrap();
+    let large = there.clone();
+    let places = PostgresPlaces::new((*world.owner.connect_options()).clone())
+        .runtime_role(&role)
+        .servers(move |_| Some(large.clone()));
+    let provisioner = Provisioner::new(SqlStore::new(world.owner.clone()), places, migrator(&[TABLES]));
+    let config = there.clone().username(&role).password("runtime");
+    let registry =
+        move |name: &PlacementName| Ok(Some(DatabaseConfig::new(config.clone().database(name.as_str()))));
+    let db = TenantDb::postgres_with(PgPoolOptions::new().max_connections(4), world.app.clone())
+        .databases(registry, ConnectionLimits::new(10))
+        .build()
+        .await
+        .unwrap();
+    let context =
+        async |tenant: &Tenant| world.directory.context(tenant.id(), Actor::user("bob")).await.unwrap();
+    for (tenant, ids) in [(&acme, 1..=40), (&globex, 1..=7)] {
+        for id in ids {
+            insert(&db, &context(tenant).await, id).await.unwrap();
+        }
+    }
+    let on_server = async |server: &PgConnectOptions| {
+        let mut conn = server.clone().connect().await.unwrap();
+        let sql = "SELECT count(*) FROM pg_database WHERE datname = $1";
+        let found: i64 = sqlx::query_scalar(sql)
+            .bind(PlacementName::of(acme.id()).as_str())
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+        found
+    };
+    let here = (*world.owner.connect_options()).clone();
+    for (target, found) in [(Placement::database_of(acme.id()), 1), (Placement::Shared, 0)] {
+        let movement = provisioner.move_to(acme.id(), target, &Actor::user("ada")).grace(Duration::ZERO);
+        let report = movement.run(|_| {}).await.unwrap();
+        assert_eq!(report.tables["projects"], 40);
+        assert_eq!((on_server(&there).await, on_server(&here).await), (found, 0));
+        for (tenant, rows) in [(&acme, 40), (&globex, 7)] {
+            let ctx = context(tenant).await;
+            assert_eq!(Project::count(&db.scope(&ctx)).await.unwrap(), rows);
+            assert_eq!(Gauge::new("projects").usage(&db.scope(&ctx)).await.unwrap().used, rows);
+        }
+    }
+    let changes = "SELECT count(*) FROM tenancy_audit_events WHERE action = 'project.change'";
+    assert_eq!(number(&world.owner, &acme, changes).await, 40);
+    db.close().await;
+    admin.close().await;
+}

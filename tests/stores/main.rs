@@ -39,6 +39,7 @@ mod redis_counters;
 mod redis_servers;
 mod reservation_ends;
 mod reservations;
+mod restores;
 mod slugs;
 mod sqlite_moves;
 mod suspensions;

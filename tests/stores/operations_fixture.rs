@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{Postgres, Sqlite};
+use sqlx::{Pool, Postgres, Sqlite};
 use tenancy::operations::{Manifest, TenantData};
 use tenancy::placement::Provisioner;
 use tenancy::tenant::{NewTenant, Tenant, TenantStatus, TenantStore};
@@ -20,6 +20,8 @@ pub(crate) trait Shapes: TestPlaces + TenantData {
     /// Counts the tables that have a row of the tenant `TENANT`, without the reservations and the record of its deletion.
     /// It is run in each place. `None` where the catalogue cannot be asked by one query.
     fn tables_with_tenant_column() -> &'static str;
+    /// The actions of the tenant's events in the database of the control plane.
+    async fn actions(pool: &Pool<Self>, tenant: &Tenant) -> Vec<String>;
     /// A transaction of a tenant.
     fn begin_as(id: &str) -> String;
     /// The value of a tenant column.
@@ -70,6 +72,13 @@ impl Shapes for Postgres {
         format!("BEGIN; SET LOCAL app.tenant_id = '{id}'")
     }
 
+    async fn actions(pool: &Pool<Self>, tenant: &Tenant) -> Vec<String> {
+        let mut tx = pool.begin().await.unwrap();
+        let set = sqlx::query("SELECT set_config('app.tenant_id', $1, true)").bind(tenant.id().to_string());
+        set.execute(&mut *tx).await.unwrap();
+        sqlx::query_scalar("SELECT action FROM tenancy_audit_events").fetch_all(&mut *tx).await.unwrap()
+    }
+
     fn value(tenant: &Tenant) -> String {
         tenant.id().to_string()
     }
@@ -112,6 +121,11 @@ impl Shapes for Sqlite {
 
     fn begin_as(_: &str) -> String {
         "BEGIN".to_owned()
+    }
+
+    async fn actions(pool: &Pool<Self>, tenant: &Tenant) -> Vec<String> {
+        let sql = "SELECT action FROM tenancy_audit_events WHERE tenant_id = $1";
+        sqlx::query_scalar(sql).bind(id_text(tenant.id())).fetch_all(pool).await.unwrap()
     }
 
     fn value(tenant: &Tenant) -> String {
@@ -160,6 +174,10 @@ impl<DB: Shapes> Shop<DB> {
         let (manifest, _) = self.export(tenant).await;
         let tables = manifest.tables.into_iter().filter(|table| table.rows > 0);
         tables.map(|table| (table.name, (table.rows, table.sha256))).collect()
+    }
+
+    pub(crate) async fn audit_actions(&self, tenant: &Tenant) -> Vec<String> {
+        DB::actions(&self.app.pool, tenant).await
     }
 
     pub(crate) async fn close(&self, tenant: &Tenant) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::SqlStore;
-use super::query::{execute, fetch, notify, text};
+use super::query::{execute, fetch, notify, record, text};
 use super::tenant_changes::event_of;
 use crate::context::Actor;
 use crate::database::{Route, TxMode, Value, database_error};
@@ -53,6 +53,24 @@ impl<DB: Backend> SqlStore<DB> {
     /// The time, in microseconds since 1970.
     pub(crate) fn now_us(&self) -> i64 {
         self.timing.now().micros()
+    }
+
+    /// Records that the rows of a tenant were restored: how many were added, changed and removed.
+    pub(crate) async fn record_restore(
+        &self,
+        tenant: &Tenant,
+        counts: [u64; 3],
+        actor: &Actor,
+    ) -> Result<()> {
+        let own_tables = self.own_tables().await?;
+        let [added, changed, removed] = counts.map(|count| count.to_string());
+        let event = event_of(tenant, actor, "tenant.restore")
+            .detail("added", added)
+            .detail("changed", changed)
+            .detail("removed", removed);
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        record::<DB>(&mut tx, own_tables, &event).await?;
+        tx.commit().await
     }
 
     /// The record of a deletion, and whether it has ended.

@@ -1,0 +1,217 @@
+//! [`Restore`]: puts the rows of a bundle back into the tenant that they are of.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use tokio::io::AsyncRead;
+
+use super::bundle::{TableHead, malformed};
+use super::erase::{in_table, unlink_rows};
+use super::import::{BATCH, matched};
+use super::read::BundleReader;
+use super::rewrite::Rewrite;
+use super::row_writer::{RowWriter, begin, is_written};
+use super::statement::{count, delete_all, stage, staged, staged_count};
+use super::sync::Comparison;
+use super::table::DataTable;
+use super::tenant_data::TenantData;
+use crate::context::{Actor, unknown_tenant};
+use crate::database::database_error;
+use crate::error::{Error, ErrorKind, Result};
+use crate::placement::Provisioner;
+use crate::tenant::{Slug, Tenant, TenantId, TenantStore};
+
+/// A bundle that can be put back into the tenant that it is of. [`Provisioner::restore`] reads it.
+///
+/// The rows of the bundle are in temporary tables until [`apply`](Self::apply), which replaces all rows of the tenant in one
+/// transaction. Its `Display` is a table of the differences.
+#[must_use = "call `apply`; dropping it changes nothing"]
+pub struct Restore<DB: TenantData> {
+    provisioner: Provisioner<DB>,
+    tenant: Arc<Tenant>,
+    /// Where the rows of the bundle are.
+    stage: DB::Connection,
+    tables: Vec<(DataTable, TableHead)>,
+    differences: Vec<RestoredTable>,
+}
+
+/// How the rows of a table would change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestoredTable {
+    /// The name of the table.
+    pub name: String,
+    /// Rows that the bundle has, and the tenant does not have any more.
+    pub added: u64,
+    /// Rows that the bundle has with other values.
+    pub changed: u64,
+    /// Rows that the tenant has, and the bundle does not have.
+    pub removed: u64,
+}
+
+impl<DB: TenantData> fmt::Debug for Restore<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Restore").field("differences", &self.differences).finish_non_exhaustive()
+    }
+}
+
+impl<DB: TenantData> fmt::Display for Restore<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for table in &self.differences {
+            let RestoredTable { name, added, changed, removed } = table;
+            writeln!(f, "{name:<40} {added:>10} added {changed:>10} changed {removed:>10} removed")?;
+        }
+        Ok(())
+    }
+}
+
+impl<DB: TenantData> Provisioner<DB> {
+    /// Reads a bundle that is to be put back into the tenant that it is of, and compares it with the rows of now.
+    ///
+    /// Nothing changes before [`Restore::apply`]. Gauges are restored with the rows that they count; audit events and metered
+    /// usage stay as they are, because they tell what happened.
+    ///
+    /// ```
+    /// use tenancy::context::Actor;
+    /// use tenancy::operations::TenantData;
+    /// use tenancy::placement::Provisioner;
+    /// use tenancy::tenant::Tenant;
+    ///
+    /// async fn restore<DB: TenantData>(
+    ///     provisioner: &Provisioner<DB>,
+    ///     acme: &Tenant,
+    ///     bundle: &[u8],
+    /// ) -> tenancy::Result<()> {
+    ///     let restore = provisioner.restore(acme.id(), bundle).await?;
+    ///     println!("{restore}");
+    ///     restore.apply(acme.slug(), &Actor::user("ada")).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if this is no complete bundle of this tenant, or one of other migrations or tables;
+    /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::StoreUnavailable`].
+    pub async fn restore(
+        &self,
+        tenant: &TenantId,
+        bundle: impl AsyncRead + Unpin + Send,
+    ) -> Result<Restore<DB>> {
+        let tenant = self.store.by_id(tenant).await?.ok_or_else(unknown_tenant)?;
+        let (mut reader, head) = BundleReader::open(bundle, DB::NAME).await?;
+        self.check_migrations(&head)?;
+        if head.tenant != tenant.id().to_string() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "the bundle is of another tenant, `{}`; to create a tenant from it, import it",
+                    head.slug
+                ),
+            ));
+        }
+        let places = &self.places;
+        let mut stage_conn = DB::connect_to(places, tenant.placement()).await?;
+        let tables = DB::data_tables(&mut stage_conn, tenant.placement(), &self.schema).await?;
+        let tables = matched(&head, tables)?;
+        for statement in DB::CREATE_LINKS.split("; ") {
+            DB::run(&mut stage_conn, statement.to_owned(), None).await.map_err(|e| database_error(&e))?;
+        }
+        for (at, (table, file)) in tables.iter().enumerate() {
+            let conn = &mut stage_conn;
+            let stage = stage::<DB>(at);
+            reader
+                .rows(file, BATCH, async |rows| {
+                    let rows = serde_json::to_string(&rows).expect("texts are always JSON");
+                    let staged = DB::run(conn, stage.clone(), Some(&rows)).await;
+                    staged.map(|_| ()).map_err(|e| in_table(table, &e))
+                })
+                .await?;
+        }
+        reader.finish().await?;
+        let mut live = DB::connect_to(places, tenant.placement()).await?;
+        DB::set_tenant(&mut live, Some(tenant.id())).await?;
+        let mut differences = Vec::new();
+        for (at, (table, _)) in tables.iter().enumerate().filter(|(_, (table, _))| is_written(table)) {
+            let mut found = RestoredTable { name: table.name.clone(), added: 0, changed: 0, removed: 0 };
+            if table.key.is_none() {
+                let failed = |e: sqlx::Error| in_table(table, &e);
+                let number = |number: i64| u64::try_from(number).unwrap_or(0);
+                let added = DB::read_number(&mut stage_conn, staged_count(at)).await.map_err(failed)?;
+                let removed =
+                    DB::read_number(&mut live, count::<DB>(table, tenant.id())).await.map_err(failed)?;
+                (found.added, found.removed) = (number(added), number(removed));
+                differences.push(found);
+                continue;
+            }
+            let rows = DB::texts(&mut stage_conn, staged::<DB>(at));
+            let mut comparison = Comparison::<DB>::with_rows(rows, &mut live, table, tenant.id());
+            while let Some(difference) = comparison.next().await? {
+                found.added += difference.missing.len() as u64;
+                found.changed += difference.other.len() as u64;
+                found.removed += difference.extra.len() as u64;
+            }
+            differences.push(found);
+        }
+        Ok(Restore { provisioner: self.clone(), tenant, stage: stage_conn, tables, differences })
+    }
+}
+
+impl<DB: TenantData> Restore<DB> {
+    /// How the rows of each table would change. A table without a primary key has rows that are removed and added.
+    pub fn differences(&self) -> &[RestoredTable] {
+        &self.differences
+    }
+
+    /// Replaces the rows of the tenant by those of the bundle, in one transaction, and records `tenant.restore`.
+    ///
+    /// Suspend the tenant before, and wait until the caches of all processes have expired: a row that is written meanwhile is
+    /// kept or replaced, as it happens.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the slug is not the tenant's; [`ErrorKind::IllegalTransition`] if the tenant is open:
+    /// suspend it first; otherwise as [`import`](Provisioner::import). After an error nothing has changed.
+    pub async fn apply(self, confirm: &Slug, actor: &Actor) -> Result<()> {
+        let Self { provisioner, tenant: read, mut stage, tables, differences } = self;
+        let tenant = provisioner.store.by_id(read.id()).await?.ok_or_else(unknown_tenant)?;
+        if tenant.slug() != confirm {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the slug that confirms the restore is not the tenant's; nothing was changed",
+            ));
+        }
+        if tenant.status().is_open() || tenant.placement() != read.placement() {
+            return Err(Error::new(
+                ErrorKind::IllegalTransition,
+                "the tenant is in use, or was moved meanwhile; suspend it, and read the bundle again",
+            ));
+        }
+        let mut conn = DB::connect_to(&provisioner.places, tenant.placement()).await?;
+        DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+        begin::<DB>(&mut conn).await?;
+        let own: Vec<DataTable> = tables.iter().map(|(table, _)| table.clone()).filter(is_written).collect();
+        for table in own.iter().rev() {
+            unlink_rows::<DB>(&mut conn, table, &own, tenant.id()).await?;
+        }
+        for table in own.iter().rev() {
+            let deleted = DB::run(&mut conn, delete_all::<DB>(table, tenant.id()), None).await;
+            deleted.map_err(|e| in_table(table, &e))?;
+        }
+        let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default());
+        for at in 0..tables.len() {
+            let mut rows = DB::texts(&mut stage, staged::<DB>(at)).chunks(BATCH);
+            while let Some(rows) = rows.next().await {
+                let rows: sqlx::Result<Vec<String>> = rows.into_iter().collect();
+                let parse = |row: &String| {
+                    serde_json::from_str(row).map_err(|e| malformed(format!("a row cannot be read ({e})")))
+                };
+                let rows: Result<Vec<_>> = rows.map_err(|e| database_error(&e))?.iter().map(parse).collect();
+                writer.write(at, rows?).await?;
+            }
+        }
+        writer.finish().await?;
+        DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| database_error(&e))?;
+        let sum = |count: fn(&RestoredTable) -> u64| differences.iter().map(count).sum::<u64>();
+        let counts = [sum(|table| table.added), sum(|table| table.changed), sum(|table| table.removed)];
+        provisioner.store.record_restore(&tenant, counts, actor).await
+    }
+}

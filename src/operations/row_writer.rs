@@ -1,0 +1,91 @@
+//! [`RowWriter`]: writes the rows of a bundle into the tables of a place, in one transaction.
+
+use super::bundle::TableHead;
+use super::read::Row;
+use super::rewrite::Rewrite;
+use super::statement::{insert, keep_links, set_links};
+use super::sync::{backward, in_table};
+use super::table::DataTable;
+use super::tenant_data::TenantData;
+use crate::database::database_error;
+use crate::error::Result;
+use crate::tenant::TenantId;
+
+/// The library's own tables whose rows are written. Audit events and metered usage stay with their tenant.
+const OWN: [&str; 2] = ["tenancy_gauges", "tenancy_gauge_resources"];
+
+/// Writes the rows of a bundle into the tables of a place.
+pub(super) struct RowWriter<'a, DB: TenantData> {
+    conn: &'a mut DB::Connection,
+    tables: &'a [(DataTable, TableHead)],
+    tenant: &'a TenantId,
+    rewrite: Rewrite,
+}
+
+/// Begins a transaction for a [`RowWriter`].
+pub(super) async fn begin<DB: TenantData>(conn: &mut DB::Connection) -> Result<()> {
+    for statement in DB::BEGIN_IMPORT.split("; ").chain(DB::CREATE_LINKS.split("; ")) {
+        DB::run(conn, statement.to_owned(), None).await.map_err(|e| database_error(&e))?;
+    }
+    Ok(())
+}
+
+impl<'a, DB: TenantData> RowWriter<'a, DB> {
+    /// The transaction is begun. The tables are in the order of the bundle, parents first.
+    pub(super) fn new(
+        conn: &'a mut DB::Connection,
+        tables: &'a [(DataTable, TableHead)],
+        tenant: &'a TenantId,
+        rewrite: Rewrite,
+    ) -> Self {
+        Self { conn, tables, tenant, rewrite }
+    }
+
+    /// Whether the rows of a table are written, and not left out.
+    pub(super) fn is_written(&self, at: usize) -> bool {
+        let (table, _) = &self.tables[at];
+        // The id of a counted row is a text of the application, which new ids would not match.
+        is_written(table) && !(self.rewrite.changes_ids() && table.name == OWN[1])
+    }
+
+    /// Writes rows of the table at this position. A key to a row that comes later is left out until the end.
+    pub(super) async fn write(&mut self, at: usize, rows: Vec<Row>) -> Result<()> {
+        if !self.is_written(at) {
+            return Ok(());
+        }
+        let (table, _) = &self.tables[at];
+        let later = self.later(at);
+        let rows: Result<Vec<Row>> = rows.into_iter().map(|row| self.rewrite.row(table, row)).collect();
+        let rows = serde_json::to_string(&rows?).expect("texts are always JSON");
+        let insert = insert::<DB>(table, self.tenant, &later);
+        DB::run(self.conn, insert, Some(&rows)).await.map_err(|e| in_table(table, &e))?;
+        if !later.is_empty() {
+            let keep = keep_links::<DB>(at, &later);
+            DB::run(self.conn, keep, Some(&rows)).await.map_err(|e| in_table(table, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Sets the keys that were left out, and the next generated numbers.
+    pub(super) async fn finish(self) -> Result<()> {
+        for (at, (table, _)) in self.tables.iter().enumerate() {
+            let later = self.later(at);
+            if !later.is_empty() {
+                let set = set_links::<DB>(table, self.tenant, at, &later);
+                DB::run(self.conn, set, None).await.map_err(|e| in_table(table, &e))?;
+            }
+            DB::advance_numbers(self.conn, table, self.tenant).await?;
+        }
+        Ok(())
+    }
+
+    fn later(&self, at: usize) -> Vec<usize> {
+        let names: Vec<&str> = self.tables[at..].iter().map(|(table, _)| &*table.name).collect();
+        backward(&self.tables[at].0, &names)
+    }
+}
+
+/// Whether the rows of a table belong to another tenant or to another time as well.
+pub(super) fn is_written(table: &DataTable) -> bool {
+    !table.own || OWN.contains(&&*table.name)
+}
