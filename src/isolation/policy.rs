@@ -78,15 +78,25 @@ impl Planned {
 }
 
 impl Relation {
-    /// The restrictive policy that can hide rows of the tenant from a role to which policies apply. Policies that compare
-    /// the tenant column hide none.
+    /// Why a role to which policies apply may not see all rows of the tenant; `None` if it sees them.
     #[cfg(feature = "operations")]
-    pub(crate) fn hiding_policy(&self, column: &Column) -> Option<&str> {
+    pub(crate) fn hides_rows(&self, column: &Column) -> Option<String> {
+        if !self.rls {
+            return None;
+        }
         let known = comparison::forms(column);
+        let compares = |policy: &&Policy| policy.is_for('r') && policy.compares(&known, 'r');
         let hides = |policy: &&Policy| {
             !policy.permissive && policy.name != FENCE && policy.is_for('r') && !policy.compares(&known, 'r')
         };
-        self.policies.iter().filter(|_| self.rls).find(hides).map(|policy| &*policy.name)
+        if let Some(policy) = self.policies.iter().find(hides) {
+            return Some(format!("the policy `{}` can hide rows", policy.name));
+        }
+        let shows = |policy: &&Policy| policy.permissive && policy.everybody && compares(policy);
+        match self.policies.iter().find(shows) {
+            Some(_) => None,
+            None => Some("no policy shows all rows of the tenant to every role".to_owned()),
+        }
     }
 }
 

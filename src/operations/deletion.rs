@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::deletion_hook::DeletionHook;
 use super::deletion_plan::{DeletionPlan, check_holds, plan_of};
 use super::erase::{delete_rows, in_table, unlink_rows};
+use super::fence;
 use super::receipt::DeletionReceipt;
 use super::statement::count;
 use super::table::DataTable;
@@ -123,6 +124,12 @@ impl<DB: TenantData> Deletion<DB> {
         if tenant.slug() != confirm {
             return Err(wrong_slug());
         }
+        if store.move_records().await?.iter().any(|record| record.tenant == self.tenant) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "a move of this tenant is not finished, so its rows are in two places; finish the move or roll it back first",
+            ));
+        }
         // A mistake in the holds is found before anything changes.
         plan_of(self, &tenant).await?;
         let tenant = if tenant.status() == TenantStatus::Deleting {
@@ -132,23 +139,27 @@ impl<DB: TenantData> Deletion<DB> {
             self.provisioner.tenants.committed(&tenant).await;
             tenant
         };
-        let mut receipt = match store.deletion(tenant.id()).await? {
+        // A tenant can have had the same id before.
+        let unfinished = store.deletion(tenant.id()).await?.filter(|(_, ended)| !ended);
+        let was_created = store.steps(tenant.id()).await?.contains_key("create");
+        let may_be_gone = unfinished.is_some() || (!was_created && tenant.placement() != &Placement::Shared);
+        let mut receipt = match unfinished {
             Some((record, _)) => stored(&record)?,
-            None => self.begin(&tenant, &plan_of(self, &tenant).await?),
+            None => self.begin(&tenant),
         };
         receipt.holds.clone_from(&self.holds);
+        receipt.tables.retain(|table, _| !self.holds.contains_key(table));
         self.record(&receipt).await?;
-        let exists = DB::connect_to(&self.provisioner.places, tenant.placement()).await;
-        match exists {
-            Ok(conn) => self.delete_data(conn, &tenant, &mut receipt).await?,
-            // An earlier run has dropped the place.
-            Err(error) if error.kind() == ErrorKind::PlacementMissing => {}
-            Err(error) => return Err(error),
+        match self.delete_data(&tenant, &mut receipt).await {
+            // An earlier run has dropped the place, or nobody ever created it.
+            Err(error) if error.kind() == ErrorKind::PlacementMissing && may_be_gone => {}
+            deleted => deleted?,
         }
         let beside = self.delete_beside(&tenant, &mut receipt).await?;
         receipt.ended_us = store.now_us();
+        let own = Some(&self.holds).filter(|_| !beside);
         let receipt = store
-            .remove_tenant(tenant.id(), !beside, |removed| {
+            .remove_tenant(tenant.id(), own, |removed| {
                 for (table, rows) in removed {
                     *receipt.tables.entry((*table).to_owned()).or_default() += rows;
                 }
@@ -174,8 +185,7 @@ impl<DB: TenantData> Deletion<DB> {
         }
     }
 
-    fn begin(&self, tenant: &Tenant, plan: &DeletionPlan) -> DeletionReceipt {
-        let rows = plan.tables.iter().filter(|table| table.hold.is_none());
+    fn begin(&self, tenant: &Tenant) -> DeletionReceipt {
         DeletionReceipt {
             tenant: tenant.id().to_string(),
             slug: tenant.slug().to_string(),
@@ -183,7 +193,7 @@ impl<DB: TenantData> Deletion<DB> {
             actor: self.actor.to_string(),
             started_us: self.provisioner.store.now_us(),
             ended_us: 0,
-            tables: rows.map(|table| (table.name.clone(), table.rows)).collect(),
+            tables: BTreeMap::new(),
             hooks: BTreeMap::new(),
             holds: BTreeMap::new(),
         }
@@ -193,16 +203,18 @@ impl<DB: TenantData> Deletion<DB> {
         self.provisioner.store.record_deletion(&self.tenant, &receipt.text()).await
     }
 
-    async fn delete_data(
-        &self,
-        mut conn: DB::Connection,
-        tenant: &Tenant,
-        receipt: &mut DeletionReceipt,
-    ) -> Result<()> {
+    async fn delete_data(&self, tenant: &Tenant, receipt: &mut DeletionReceipt) -> Result<()> {
         let placement = tenant.placement();
+        // Neither a migration nor a move works on the place meanwhile.
+        let lock = match placement {
+            Placement::Shared => None,
+            _ => Some(self.provisioner.lock_place(placement, false).await?),
+        };
+        let mut conn = DB::connect_to(&self.provisioner.places, placement).await?;
         let tables = DB::data_tables(&mut conn, placement, &self.provisioner.schema).await?;
         check_holds(&tables, &self.holds)?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+        DB::pass_fences(&mut conn).await?;
         for hook in &self.hooks {
             let done = hook.delete(tenant, &mut conn).await?;
             *receipt.hooks.entry(hook.name().to_owned()).or_default() += done;
@@ -220,7 +232,9 @@ impl<DB: TenantData> Deletion<DB> {
             unlink_rows::<DB>(&mut conn, table, &tables, tenant.id()).await?;
         }
         for table in &deleted {
-            delete_rows::<DB>(&mut conn, table, tenant.id(), self.batch).await?;
+            let rows = delete_rows::<DB>(&mut conn, table, tenant.id(), self.batch).await?;
+            *receipt.tables.entry(table.name.clone()).or_default() += rows;
+            self.record(receipt).await?;
         }
         for table in &deleted {
             let left = DB::read_number(&mut conn, count::<DB>(table, tenant.id()))
@@ -237,8 +251,19 @@ impl<DB: TenantData> Deletion<DB> {
                 ));
             }
         }
+        if !drops {
+            return Ok(());
+        }
+        for table in tables.iter().filter(|table| !is_deleted(table)) {
+            let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;
+            let rows = rows.map_err(|e| in_table(table, &e))?;
+            receipt.tables.insert(table.name.clone(), u64::try_from(rows).unwrap_or(0));
+        }
+        self.record(receipt).await?;
         drop(conn);
-        if drops { DB::drop_place(&self.provisioner.places, placement).await } else { Ok(()) }
+        self.provisioner.drop_place(placement, tenant.id()).await?;
+        drop(lock);
+        Ok(())
     }
 
     /// Deletes the rows of the library's own tables beside the shared tables, where the control plane writes audit events of
@@ -250,10 +275,11 @@ impl<DB: TenantData> Deletion<DB> {
         };
         let tables = DB::data_tables(&mut conn, &Placement::Shared, &self.provisioner.schema).await?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+        DB::pass_fences(&mut conn).await?;
+        fence::clear::<DB>(&mut conn, &tables, tenant.id()).await?;
         for table in tables.iter().filter(|table| table.own && !self.holds.contains_key(&table.name)) {
             let deleted = delete_rows::<DB>(&mut conn, table, tenant.id(), self.batch).await?;
-            // In the shared tables and in a schema they are counted already.
-            if deleted > 0 && matches!(tenant.placement(), Placement::Database { .. }) {
+            if deleted > 0 {
                 *receipt.tables.entry(table.name.clone()).or_default() += deleted;
                 self.record(receipt).await?;
             }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::deletion::Deletion;
 use super::statement::count;
-use super::table::DataTable;
+use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
@@ -75,7 +75,9 @@ pub(super) async fn plan_of<DB: TenantData>(
             let schema = &deletion.provisioner.schema;
             let tables = DB::data_tables(&mut conn, tenant.placement(), schema).await?;
             check_holds(&tables, &deletion.holds)?;
+            check_reach(&tables)?;
             DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+            DB::pass_fences(&mut conn).await?;
             for table in tables.iter().rev() {
                 let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;
                 let rows = u64::try_from(rows.map_err(|e| database_error(&e))?).unwrap_or(0);

@@ -74,6 +74,18 @@ impl<DB: TenantData> Export<'_, DB> {
         let tables = DB::data_tables(&mut conn, tenant.placement(), &provisioner.schema).await?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
         DB::run(&mut conn, DB::BEGIN_SNAPSHOT.to_owned(), None).await.map_err(|e| database_error(&e))?;
+        // The snapshot begins with the first statement.
+        DB::read_number(&mut conn, "SELECT 1".to_owned() + DB::AS_NUMBER)
+            .await
+            .map_err(|e| database_error(&e))?;
+        // Rows are deleted from a place only after their tenant has another one.
+        let now = provisioner.store.by_id(tenant.id()).await?.ok_or_else(crate::context::unknown_tenant)?;
+        if now.placement() != tenant.placement() {
+            return Err(Error::new(
+                ErrorKind::TenantMoving,
+                "the tenant was moved meanwhile; export it again",
+            ));
+        }
         // The connection is not used again: closing it ends the transaction.
         write::<DB>(&mut conn, &tenant, &tables, &mut writer).await
     }

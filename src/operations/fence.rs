@@ -41,8 +41,9 @@ pub(super) async fn prepare<DB: TenantData>(
     wait: Duration,
 ) -> Result<()> {
     let fences = table_of_fences(&side.tables)?;
-    // Events are only added, and the control plane adds them beside the tenant.
-    let is_fenced = |table: &&DataTable| table.name != EVENTS;
+    // The control plane adds events to the table beside the shared tables, for tenants in every place.
+    let has_control_plane = !matches!(placement, Placement::Database { .. });
+    let is_fenced = |table: &&DataTable| !(has_control_plane && table.name == EVENTS);
     let (own, tables): (Vec<&DataTable>, Vec<&DataTable>) =
         side.tables.iter().filter(is_fenced).partition(|table| table.own);
     DB::prepare_fence(&mut side.writer, &tables, &fences, &placement.to_string(), wait).await?;
@@ -76,4 +77,18 @@ pub(super) async fn set<DB: TenantData>(
         DB::run(&mut side.writer, sql, None).await.map_err(|e| database_error(&e))?;
     }
     Ok(())
+}
+
+/// Removes the fences of a tenant that does not exist any more.
+pub(super) async fn clear<DB: TenantData>(
+    conn: &mut DB::Connection,
+    tables: &[DataTable],
+    tenant: &TenantId,
+) -> Result<()> {
+    if !tables.iter().any(|table| table.own) {
+        return Ok(());
+    }
+    let tenant = tenant.to_string().replace('\'', "''");
+    let sql = format!("DELETE FROM {} WHERE tenant_id = '{tenant}'", table_of_fences(tables)?);
+    DB::run(conn, sql, None).await.map(|_| ()).map_err(|e| database_error(&e))
 }

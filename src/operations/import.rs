@@ -14,7 +14,7 @@ use super::tenant_data::TenantData;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::Provisioner;
-use crate::tenant::{NewTenant, Placement, Tenant};
+use crate::tenant::{NewTenant, Placement, Tenant, TenantId, TenantStore};
 
 /// How many rows one statement inserts.
 pub(super) const BATCH: usize = 500;
@@ -42,7 +42,8 @@ impl<DB: TenantData> Provisioner<DB> {
     /// declared foreign keys follow. Gauges are imported; audit events and metered usage stay with the tenant that they
     /// are of. Seeds do not run.
     ///
-    /// All rows are written in one transaction. If it fails, the new tenant is removed again.
+    /// All rows are written in one transaction. If it fails, the new tenant is removed again. Import bundles that you trust: the
+    /// values of rows and gauges are taken as they are.
     ///
     /// ```
     /// use tenancy::operations::TenantData;
@@ -64,7 +65,17 @@ impl<DB: TenantData> Provisioner<DB> {
     pub async fn import(&self, bundle: impl AsyncRead + Unpin + Send, tenant: NewTenant) -> Result<Imported> {
         let (mut reader, head) = BundleReader::open(bundle, DB::NAME).await?;
         self.check_migrations(&head)?;
-        let tenant = self.create_closed(tenant).await?;
+        let id = tenant.clone().into_tenant().id().clone();
+        if self.store.by_id(&id).await?.is_some() {
+            return Err(Error::new(ErrorKind::Conflict, "a tenant with this id exists; choose another"));
+        }
+        let tenant = match self.create_closed(tenant).await {
+            Ok(tenant) => tenant,
+            Err(error) => {
+                self.remove_closed(&id).await?;
+                return Err(error);
+            }
+        };
         let imported = async {
             let written = self.write_bundle(&mut reader, &head, &tenant).await?;
             let (mut conn, rows, new_ids) = written;
@@ -78,11 +89,22 @@ impl<DB: TenantData> Provisioner<DB> {
                 Ok(Imported { tenant, rows, new_ids })
             }
             Err(error) => {
-                DB::drop_place(&self.places, tenant.placement()).await?;
-                self.store.remove_tenant(tenant.id(), false, |_| ((), None)).await?;
+                self.remove_closed(tenant.id()).await?;
                 Err(error)
             }
         }
+    }
+
+    /// Removes a tenant that was created for a bundle that could not be imported.
+    async fn remove_closed(&self, id: &TenantId) -> Result<()> {
+        let tenant = self.store.by_id(id).await?;
+        // A place of the same name that this import did not create belongs to somebody else.
+        if let Some(tenant) = tenant
+            && self.store.steps(id).await?.contains_key("create")
+        {
+            self.drop_place(tenant.placement(), id).await?;
+        }
+        self.store.remove_tenant(id, None, |_| ((), None)).await
     }
 
     /// A bundle belongs to a version of the application's tables.
@@ -119,14 +141,16 @@ impl<DB: TenantData> Provisioner<DB> {
         let tables = DB::data_tables(&mut conn, tenant.placement(), &self.schema).await?;
         let tables = matched(head, tables)?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+        check_triggers::<DB>(&mut conn, &tables).await?;
         begin::<DB>(&mut conn).await?;
-        let rewrite = if *tenant.placement() == Placement::Shared {
+        let shared = *tenant.placement() == Placement::Shared;
+        let rewrite = if shared {
             Rewrite::new::<DB>(&mut conn, &tables, tenant.id()).await?
         } else {
             Rewrite::default()
         };
         let new_ids = rewrite.changes_ids();
-        let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), rewrite);
+        let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), rewrite, shared);
         let mut written = Vec::new();
         for (at, (table, file)) in tables.iter().enumerate() {
             let count = reader.rows(file, BATCH, async |rows| writer.write(at, rows).await).await?;
@@ -136,6 +160,23 @@ impl<DB: TenantData> Provisioner<DB> {
         }
         writer.finish().await?;
         Ok((conn, written, new_ids))
+    }
+}
+
+/// Refuses tables with triggers, which would change or repeat what is written.
+pub(super) async fn check_triggers<DB: TenantData>(
+    conn: &mut DB::Connection,
+    tables: &[(DataTable, TableHead)],
+) -> Result<()> {
+    let tables: Vec<DataTable> = tables.iter().map(|(table, _)| table.clone()).collect();
+    match DB::triggers(conn, &tables).await?.first() {
+        None => Ok(()),
+        Some(trigger) => Err(Error::new(
+            ErrorKind::Misconfigured,
+            format!(
+                "the trigger {trigger} would run again for rows of the bundle; disable it for the time of the import"
+            ),
+        )),
     }
 }
 

@@ -10,10 +10,11 @@ use super::statement::count;
 use super::sync::{EVENTS, Side, delete_copied, sync};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
+use crate::context::unknown_tenant;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::MoveRecord;
-use crate::tenant::Placement;
+use crate::store::{MoveRecord, went_on};
+use crate::tenant::{Placement, TenantStore};
 
 /// How many rows one transaction deletes.
 const BATCH: u32 = 1000;
@@ -39,13 +40,19 @@ impl<DB: TenantData> Move<DB> {
         if record.source == Placement::Shared {
             return Ok(());
         }
-        let switched = self.record().await?.map_or(0, |record| record.changed_us);
         let grace = i64::try_from(self.grace.as_micros()).unwrap_or(i64::MAX);
-        while store.now_us() < switched.saturating_add(grace) {
+        let until = self.record().await?.map_or(0, |record| record.changed_us).saturating_add(grace);
+        while store.now_us() < until {
             sqlx_core::rt::sleep(Duration::from_millis(200).min(self.grace)).await;
         }
         drop(source);
-        DB::drop_place(&self.provisioner.places, &record.source).await
+        // The place is locked: what is true now is true until it is dropped.
+        let record_now = self.record().await?.filter(|now| now.started_us == record.started_us);
+        let tenant = store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
+        if record_now.is_none() || *tenant.placement() != record.target {
+            return Err(went_on());
+        }
+        self.provisioner.drop_place(&record.source, &self.tenant).await
     }
 
     /// Deletes the rows of the tenant in tables of a place, except for events.
@@ -86,15 +93,7 @@ impl<DB: TenantData> Move<DB> {
                 "the tenant is in its new place already: finish the move, and then move the tenant back",
             ));
         }
-        let places = &self.provisioner.places;
-        let mut locks = Vec::new();
-        for place in [&record.source, &self.target].into_iter().filter(|place| **place != Placement::Shared) {
-            match self.provisioner.lock_place(place, false).await {
-                // It was not created yet.
-                Err(error) if error.kind() == ErrorKind::PlacementMissing => {}
-                lock => locks.push(lock?),
-            }
-        }
+        let (locks, record) = self.lock(&record, false).await?;
         match self.connect(&self.target).await {
             Ok(mut target) => {
                 let moved = fence::moved(&target.tables, &record.source, &self.target);
@@ -105,8 +104,9 @@ impl<DB: TenantData> Move<DB> {
         }
         let mut source = self.connect(&record.source).await?;
         self.fence(&mut source, &record.source, &record, false).await?;
+        self.provisioner.drop_place(&self.target, &self.tenant).await?;
+        self.provisioner.store.end_move(&record).await?;
         drop(locks);
-        DB::drop_place(places, &self.target).await?;
-        self.provisioner.store.end_move(&self.tenant).await
+        Ok(())
     }
 }

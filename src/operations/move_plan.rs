@@ -5,6 +5,7 @@ use std::fmt;
 use super::fence::moved;
 use super::movement::Move;
 use super::statement::{count, size};
+use super::table::check_reach;
 use super::tenant_data::TenantData;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
@@ -67,9 +68,27 @@ pub(super) async fn plan_of<DB: TenantData>(movement: &Move<DB>, tenant: &Tenant
     let mut conn = DB::connect_to(&provisioner.places, &source).await?;
     let tables = DB::data_tables(&mut conn, &source, &provisioner.schema).await?;
     DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+    DB::pass_fences(&mut conn).await?;
     let names = moved(&tables, &source, &target);
     let tables: Vec<_> = tables.into_iter().filter(|table| names.contains(&table.name)).collect();
     refused.extend(DB::unfenceable(&provisioner.places, &mut conn, &source, &tables).await?);
+    for trigger in DB::triggers(&mut conn, &tables).await? {
+        refused.push(format!(
+            "the trigger {trigger} would run again for copied rows; disable it for the time of the move"
+        ));
+    }
+    if let Err(error) = check_reach(&tables) {
+        refused.push(error.to_string());
+    }
+    for other in DB::others(&mut conn, &source, &provisioner.schema).await? {
+        if source == Placement::Shared {
+            notes.push(format!("{other} stays in the shared tables: it has no tenant column"));
+        } else {
+            refused.push(format!(
+                "{other} has no tenant column, so it is not moved, and would be dropped with the place"
+            ));
+        }
+    }
     for table in &tables {
         let number = async |conn: &mut DB::Connection, sql: String| {
             let number = DB::read_number(conn, sql).await.map_err(|e| database_error(&e))?;

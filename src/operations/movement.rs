@@ -12,8 +12,8 @@ use super::sync::{EVENTS, Side, differing, digest, sync};
 use super::tenant_data::TenantData;
 use crate::context::{Actor, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
-use crate::placement::{Provisioner, Worker};
-use crate::store::MoveRecord;
+use crate::placement::{Provisioner, Worker, applied};
+use crate::store::{MoveRecord, went_on};
 use crate::tenant::{Placement, TenantId, TenantStore};
 
 /// How often the rows are copied while the tenant is used, before it is fenced.
@@ -99,8 +99,21 @@ struct Both<DB: TenantData> {
     target: Side<DB>,
     /// The tables that are moved, parents first.
     tables: Vec<String>,
-    /// Locks of the places, which their connections hold.
-    _locks: Vec<Worker<DB>>,
+}
+
+/// Both places have the same migrations of the application.
+async fn check_migrations<DB: TenantData>(source: &mut Side<DB>, target: &mut Side<DB>) -> Result<()> {
+    let mut found = Vec::new();
+    for side in [source, target] {
+        let mut applied: Vec<_> = applied::list(&mut side.reader)
+            .await?
+            .into_iter()
+            .map(|one| (one.version, one.checksum))
+            .collect();
+        applied.sort();
+        found.push(applied);
+    }
+    if found[0] == found[1] { Ok(()) } else { Err(differing("the list of migrations")) }
 }
 
 impl<DB: TenantData> Move<DB> {
@@ -159,9 +172,8 @@ impl<DB: TenantData> Move<DB> {
         };
         let moved = self.go_on(&record, &mut progress).await;
         if let Err(error) = &moved {
-            let step = self.record().await?.map_or(record.step, |record| record.step);
             let cause = error.cause().map_or_else(|| error.to_string(), |cause| format!("{error} ({cause})"));
-            store.record_move(&self.tenant, &step, Some(&cause)).await?;
+            store.record_move_error(&record, &cause).await?;
         }
         moved
     }
@@ -171,106 +183,143 @@ impl<DB: TenantData> Move<DB> {
         Ok(records.into_iter().find(|record| record.tenant == self.tenant))
     }
 
+    /// Locks the places of the tenant, and reads the record again: its step is right until the locks end.
+    pub(super) async fn lock(
+        &self,
+        record: &MoveRecord,
+        create: bool,
+    ) -> Result<(Vec<Worker<DB>>, MoveRecord)> {
+        let mut locks = Vec::new();
+        for place in [&record.source, &record.target].into_iter().filter(|place| **place != Placement::Shared)
+        {
+            let new = create && *place == record.target && MoveStep::parse(&record.step)? < MoveStep::CleanUp;
+            match self.provisioner.lock_place(place, new).await {
+                // It was not created yet, or is dropped already.
+                Err(error) if error.kind() == ErrorKind::PlacementMissing => {}
+                lock => locks.push(lock?),
+            }
+        }
+        let now =
+            self.record().await?.filter(|now| now.started_us == record.started_us).ok_or_else(went_on)?;
+        let tenant = self.provisioner.store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
+        let switched = MoveStep::parse(&now.step)? >= MoveStep::CleanUp;
+        let place = if switched { &now.target } else { &now.source };
+        let was_switched = MoveStep::parse(&record.step)? >= MoveStep::CleanUp;
+        if tenant.placement() == place && switched == was_switched {
+            Ok((locks, now))
+        } else {
+            Err(went_on())
+        }
+    }
+
     async fn go_on(
         &self,
         record: &MoveRecord,
         progress: &mut (impl FnMut(&MoveProgress) + Send),
     ) -> Result<MoveReport> {
-        let store = &self.provisioner.store;
         let mut report = MoveReport::default();
-        let mut step = MoveStep::parse(&record.step)?;
-        if step < MoveStep::CleanUp {
-            let mut both = self.prepare(record, progress).await?;
-            if step < MoveStep::Fence {
-                self.begin(MoveStep::Copy, progress).await?;
-                for _ in 0..CATCH_UPS {
-                    let changed = self.copy(&mut both, MoveStep::Copy, progress).await?;
-                    report.copied += changed;
-                    if changed <= FEW {
-                        break;
-                    }
-                }
-            }
-            self.begin(MoveStep::Fence, progress).await?;
-            let began = store.now_us();
-            self.fence(&mut both.source, &record.source, record, true).await?;
-            DB::wait_for_older(&mut both.source.writer, self.wait).await?;
-            let mut passes = 0;
-            while self.copy(&mut both, MoveStep::Fence, progress).await? > 0 {
-                passes += 1;
-                if passes > PASSES {
-                    return Err(Error::new(
-                        ErrorKind::Conflict,
-                        "the rows still differ after they were copied behind the fence: a trigger, or a default of the target \
-                         changes them; drop it for the time of the move, or roll the move back",
-                    ));
-                }
-            }
-            self.begin(MoveStep::Verify, progress).await?;
-            report.tables = self.verify(&mut both).await?;
-            for name in &both.tables {
-                let table = both.target.table(name)?;
-                DB::advance_numbers(&mut both.target.writer, &table, &self.tenant).await?;
-            }
-            progress(&MoveProgress::step(MoveStep::Switch));
-            let switched = store
-                .switch_placement(&self.tenant, &self.target, MoveStep::CleanUp.name(), &self.actor)
-                .await?;
-            self.provisioner.tenants.committed(&switched).await;
-            self.fence(&mut both.target, &self.target, record, false).await?;
-            report.fenced_ms = u64::try_from((store.now_us() - began) / 1000).unwrap_or(0);
-            step = MoveStep::CleanUp;
+        let (mut locks, mut record) = self.lock(record, true).await?;
+        if MoveStep::parse(&record.step)? < MoveStep::CleanUp {
+            report = self.copy_and_switch(&mut record, &mut locks, progress).await?;
         }
-        debug_assert_eq!(step, MoveStep::CleanUp);
         progress(&MoveProgress::step(MoveStep::CleanUp));
-        self.clean_up(record).await?;
-        store.end_move(&self.tenant).await?;
+        self.clean_up(&record).await?;
+        self.provisioner.store.end_move(&record).await?;
+        drop(locks);
         Ok(report)
     }
 
-    async fn begin(&self, step: MoveStep, progress: &mut (impl FnMut(&MoveProgress) + Send)) -> Result<()> {
-        self.provisioner.store.record_move(&self.tenant, step.name(), None).await?;
+    /// Every step up to the switch.
+    async fn copy_and_switch(
+        &self,
+        record: &mut MoveRecord,
+        locks: &mut [Worker<DB>],
+        progress: &mut (impl FnMut(&MoveProgress) + Send),
+    ) -> Result<MoveReport> {
+        let store = &self.provisioner.store;
+        let mut report = MoveReport::default();
+        let mut both = self.prepare(record, locks, progress).await?;
+        if MoveStep::parse(&record.step)? < MoveStep::Fence {
+            self.begin(record, MoveStep::Copy, progress).await?;
+            for _ in 0..CATCH_UPS {
+                let changed = self.copy(&mut both, MoveStep::Copy, progress).await?;
+                report.copied += changed;
+                if changed <= FEW {
+                    break;
+                }
+            }
+        }
+        self.begin(record, MoveStep::Fence, progress).await?;
+        let began = store.now_us();
+        self.fence(&mut both.source, &record.source, record, true).await?;
+        DB::wait_for_older(&mut both.source.writer, self.wait).await?;
+        let mut passes = 0;
+        while self.copy(&mut both, MoveStep::Fence, progress).await? > 0 {
+            passes += 1;
+            if passes > PASSES {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "the rows still differ after they were copied behind the fence: a trigger, or a default of the target \
+                     changes them; drop it for the time of the move, or roll the move back",
+                ));
+            }
+        }
+        self.begin(record, MoveStep::Verify, progress).await?;
+        report.tables = self.verify(&mut both, record).await?;
+        progress(&MoveProgress::step(MoveStep::Switch));
+        let (from, to) = (MoveStep::Verify.name(), MoveStep::CleanUp.name());
+        let switched = store.switch_placement(record, from, to, &self.actor).await?;
+        self.provisioner.tenants.committed(&switched).await;
+        self.fence(&mut both.target, &record.target, record, false).await?;
+        report.fenced_ms = u64::try_from((store.now_us() - began) / 1000).unwrap_or(0);
+        Ok(report)
+    }
+
+    async fn begin(
+        &self,
+        record: &mut MoveRecord,
+        step: MoveStep,
+        progress: &mut (impl FnMut(&MoveProgress) + Send),
+    ) -> Result<()> {
+        self.provisioner.store.record_move_step(record, &record.step, step.name()).await?;
+        step.name().clone_into(&mut record.step);
         progress(&MoveProgress::step(step));
         Ok(())
     }
 
-    /// Creates and migrates the target, fences it, and connects to both places.
+    /// Fences and protects the target, which is created and migrated, and connects to both places.
     async fn prepare(
         &self,
         record: &MoveRecord,
+        locks: &mut [Worker<DB>],
         progress: &mut (impl FnMut(&MoveProgress) + Send),
     ) -> Result<Both<DB>> {
         progress(&MoveProgress::step(MoveStep::Prepare));
-        let mut locks = Vec::new();
-        // A place that belongs to the tenant is not migrated meanwhile.
-        for place in [&record.source, &self.target].into_iter().filter(|place| **place != Placement::Shared) {
-            locks.push(self.provisioner.lock_place(place, *place == self.target).await?);
-        }
-        let mut target = self.connect(&self.target).await?;
-        fence::prepare(&mut target, &self.target, self.wait).await?;
-        self.fence(&mut target, &self.target, record, true).await?;
-        if let Some(lock) = locks.last_mut().filter(|_| self.target != Placement::Shared) {
-            self.provisioner.protect_place(lock, &self.target, &self.tenant).await?;
-        }
-        let mut source = self.connect(&record.source).await?;
-        let provisioner = &self.provisioner;
-        if let Some(why) =
-            DB::unfenceable(&provisioner.places, &mut target.reader, &self.target, &target.tables).await?
-        {
-            return Err(Error::new(ErrorKind::Misconfigured, format!("the tenant cannot be moved: {why}")));
-        }
-        fence::prepare(&mut source, &record.source, self.wait).await?;
-        let tables = fence::moved(&source.tables, &record.source, &self.target);
+        let (mut source, mut target) =
+            (self.connect(&record.source).await?, self.connect(&record.target).await?);
+        let tables = fence::moved(&source.tables, &record.source, &record.target);
         for name in &tables {
             target.table(name)?;
         }
-        let unknown = fence::moved(&target.tables, &record.source, &self.target)
+        let unknown = fence::moved(&target.tables, &record.source, &record.target)
             .into_iter()
             .find(|name| !tables.contains(name));
         if let Some(name) = unknown {
             return Err(differing(&name));
         }
-        Ok(Both { source, target, tables, _locks: locks })
+        check_migrations(&mut source, &mut target).await?;
+        fence::prepare(&mut target, &record.target, self.wait).await?;
+        self.fence(&mut target, &record.target, record, true).await?;
+        if let Some(lock) = locks.last_mut().filter(|_| record.target != Placement::Shared) {
+            self.provisioner.protect_place(lock, &record.target, &self.tenant).await?;
+        }
+        let places = &self.provisioner.places;
+        if let Some(why) = DB::unfenceable(places, &mut target.reader, &record.target, &target.tables).await?
+        {
+            return Err(Error::new(ErrorKind::Misconfigured, format!("the tenant cannot be moved: {why}")));
+        }
+        fence::prepare(&mut source, &record.source, self.wait).await?;
+        Ok(Both { source, target, tables })
     }
 
     pub(super) async fn connect(&self, placement: &Placement) -> Result<Side<DB>> {
@@ -303,7 +352,7 @@ impl<DB: TenantData> Move<DB> {
         step: MoveStep,
         progress: &mut (impl FnMut(&MoveProgress) + Send),
     ) -> Result<u64> {
-        let Both { source, target, tables, .. } = both;
+        let Both { source, target, tables } = both;
         sync(source, target, &self.tenant, tables, |table, rows| {
             progress(&MoveProgress { step, table: Some(table.to_owned()), rows });
         })
@@ -311,8 +360,17 @@ impl<DB: TenantData> Move<DB> {
     }
 
     /// Compares the number of rows and a hash over all rows of each table.
-    async fn verify(&self, both: &mut Both<DB>) -> Result<BTreeMap<String, u64>> {
+    async fn verify(&self, both: &mut Both<DB>, record: &MoveRecord) -> Result<BTreeMap<String, u64>> {
         let mut rows = BTreeMap::new();
+        // A migration of the shared tables may have run since the tables were read.
+        for (side, placement) in [(&mut both.source, &record.source), (&mut both.target, &record.target)] {
+            let now = DB::data_tables(&mut side.reader, placement, &self.provisioner.schema).await?;
+            if now != side.tables {
+                return Err(differing("a table that was migrated meanwhile"));
+            }
+        }
+        check_migrations(&mut both.source, &mut both.target).await?;
+        let shared = record.target == Placement::Shared;
         for name in &both.tables {
             let (from, to) = (both.source.table(name)?, both.target.table(name)?);
             let source = digest::<DB>(&mut both.source.reader, &from, &self.tenant).await?;
@@ -325,6 +383,7 @@ impl<DB: TenantData> Move<DB> {
                     ),
                 ));
             }
+            DB::advance_numbers(&mut both.target.writer, &to, &self.tenant, shared).await?;
             rows.insert(name.clone(), source.0);
         }
         Ok(rows)

@@ -16,8 +16,8 @@ use super::tenant_data::TenantData;
 use crate::database::{Driver, database_error, own_grants};
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolation::catalog::{
-    Extent, FOREIGN_KEYS, ForeignKey, INDEXES, Index, Ownership, RELATIONS, Relation, Relations, rows,
-    search_path,
+    Action, Extent, FOREIGN_KEYS, ForeignKey, INDEXES, Index, Ownership, RELATIONS, Relation, Relations,
+    rows, search_path,
 };
 use crate::isolation::quoted;
 use crate::placement::PostgresPlaces;
@@ -27,6 +27,9 @@ use crate::tenant::{Placement, TenantId};
 const SETTINGS: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET TimeZone = 'UTC'; \
     SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmlbinary = 'base64'; SET lc_monetary = 'C'; \
     SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET client_min_messages = 'error'";
+
+/// How many numbers are left to other transactions that take some at the same time.
+const MARGIN: i64 = 1000;
 
 /// The generated numbers of a table: the column, and its sequence.
 const SEQUENCES: &str = "SELECT a.attname::text, coalesce(pg_get_serial_sequence('TABLE', a.attname), \
@@ -89,10 +92,10 @@ impl TenantData for Postgres {
                     relation.qualified()
                 )));
             }
-            if let Some(policy) = relation.hiding_policy(column).filter(|_| !sees_all) {
+            if let Some(why) = relation.hides_rows(column).filter(|_| !sees_all) {
                 return Err(misconfigured(format!(
-                    "the policy `{policy}` of the table `{}` can hide rows of the tenant from its owner; connect as a role \
-                     with BYPASSRLS",
+                    "the owner of `{}` may not see all rows of the tenant: {why}; run `tenancy policies --apply`, or connect \
+                     as a role with BYPASSRLS",
                     relation.qualified()
                 )));
             }
@@ -105,10 +108,69 @@ impl TenantData for Postgres {
                 let Some(parent) = parent else { continue };
                 let columns = key.columns.iter().map(|(child, parent)| (quoted(child), quoted(parent)));
                 let columns = columns.filter(|(child, _)| *child != table.tenant).collect();
-                table.links.push(Link { parent: name_of(parent), columns, required: !key.nullable });
+                let has_tenant = key.columns.iter().any(|(child, _)| quoted(child) == table.tenant);
+                let reaches_others = !has_tenant && !matches!(key.on_delete, Action::No | Action::Restrict);
+                let parent = if parent.visible { parent.name.clone() } else { name_of(parent) };
+                table.links.push(Link { parent, columns, required: !key.nullable, reaches_others });
             }
         }
         Ok(parents_first(tables))
+    }
+
+    async fn others(conn: &mut PgConnection, placement: &Placement, schema: &Schema) -> Result<Vec<String>> {
+        let path = search_path(conn).await.map_err(|e| database_error(&e))?;
+        let extent = match placement {
+            Placement::Schema { name } => Extent::Schemas(vec![name.to_string()]),
+            _ => Extent::WithoutPlaces,
+        };
+        let relations = Relations::<Relation>::new(all(conn, &extent.limit(RELATIONS)).await?, &path);
+        let mut found = Vec::new();
+        for relation in
+            relations.values().filter(|one| one.is_table() && !one.partition && !one.is_own_table())
+        {
+            match relations.ownership(relation, schema) {
+                Ownership::Unknown(_) | Ownership::Shared { writable: true } => {}
+                _ => continue,
+            }
+            let sql = format!("SELECT count(*) FROM (SELECT FROM {} LIMIT 1) AS one", relation.quoted());
+            if Self::read_number(conn, sql).await.map_err(|e| database_error(&e))? > 0 {
+                found.push(format!("the table `{}`", relation.name));
+            }
+        }
+        let sql = "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+            JOIN pg_sequences s ON s.schemaname = n.nspname AND s.sequencename = c.relname \
+            WHERE c.relkind = 'S' AND s.last_value IS NOT NULL AND n.nspname = ANY (current_schemas(false)) \
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid \
+                AND d.deptype IN ('a', 'i')) \
+            AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid \
+                AND d.classid = 'pg_attrdef'::regclass)";
+        let rows = sqlx::raw_sql(sql).fetch_all(conn).await.map_err(|e| database_error(&e))?;
+        for row in rows {
+            let name: String = row.try_get(0).map_err(|e| database_error(&e))?;
+            found.push(format!("the sequence `{name}`"));
+        }
+        Ok(found)
+    }
+
+    async fn triggers(conn: &mut PgConnection, tables: &[DataTable]) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for table in tables.iter().filter(|table| !table.own) {
+            // 4: on INSERT; 16: on UPDATE.
+            let sql = format!(
+                "SELECT tgname::text FROM pg_trigger WHERE tgrelid = '{}'::regclass AND NOT tgisinternal AND tgenabled <> 'D' \
+                 AND tgtype & 20 <> 0 ORDER BY tgname",
+                table.ident.replace('\'', "''")
+            );
+            let rows = sqlx::raw_sql(AssertSqlSafe(sql))
+                .fetch_all(&mut *conn)
+                .await
+                .map_err(|e| database_error(&e))?;
+            for row in rows {
+                let name: String = row.try_get(0).map_err(|e| database_error(&e))?;
+                found.push(format!("`{name}` of `{}`", table.name));
+            }
+        }
+        Ok(found)
     }
 
     async fn set_tenant(conn: &mut PgConnection, tenant: Option<&TenantId>) -> Result<()> {
@@ -117,11 +179,19 @@ impl TenantData for Postgres {
         set.execute(conn).await.map(|_| ()).map_err(|e| database_error(&e))
     }
 
-    async fn advance_numbers(conn: &mut PgConnection, table: &DataTable, tenant: &TenantId) -> Result<()> {
+    async fn advance_numbers(
+        conn: &mut PgConnection,
+        table: &DataTable,
+        tenant: &TenantId,
+        shared: bool,
+    ) -> Result<()> {
+        // Other transactions take a few numbers between the two steps of the statement.
+        let margin = if shared { MARGIN } else { 0 };
         for (column, sequence) in sequences(conn, table).await? {
-            let Some(sequence) = sequence else { continue };
+            let at = table.position(&column).filter(|at| Self::is_whole_number(&table.columns[*at].r#type));
+            let (Some(sequence), Some(_)) = (sequence, at) else { continue };
             let set = format!(
-                "SELECT setval('{}', highest) FROM (SELECT max({column})::bigint AS highest FROM {}{} AS t WHERE {}) AS m \
+                "SELECT setval('{}', highest + {margin}) FROM (SELECT max({column})::bigint AS highest FROM {}{} AS t WHERE {}) AS m \
                  WHERE highest >= (SELECT last_value FROM {sequence})",
                 sequence.replace('\'', "''"),
                 table.only,
@@ -139,8 +209,6 @@ impl TenantData for Postgres {
         column: &DataColumn,
         highest: i64,
     ) -> Result<i64> {
-        // Other transactions take a few numbers between the two statements.
-        const MARGIN: i64 = 1000;
         let sequences = sequences(conn, table).await?;
         let sequence =
             sequences.into_iter().find_map(|(ident, sequence)| sequence.filter(|_| ident == column.ident));
@@ -152,8 +220,24 @@ impl TenantData for Postgres {
         };
         let last = format!("SELECT last_value FROM {sequence}");
         let last = Self::read_number(conn, last).await.map_err(|e| database_error(&e))?;
+        let max = match &*column.r#type {
+            "smallint" => i64::from(i16::MAX),
+            "integer" => i64::from(i32::MAX),
+            _ => i64::MAX,
+        };
         let offset = last.saturating_add(MARGIN);
         let end = offset.saturating_add(highest.max(1));
+        // One bundle must not use up the numbers of all tenants.
+        if end > max / 2 {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "the ids of `{}` in the bundle are so high that new ones would use up more than half of the numbers of \
+                     `{}`; import into a schema or a database of its own",
+                    table.name, column.name
+                ),
+            ));
+        }
         send(conn, format!("SELECT setval('{}', {end})", sequence.replace('\'', "''"))).await?;
         Ok(offset)
     }
@@ -297,7 +381,7 @@ fn data_table(relation: &Relation, tenant: &str, indexes: &[Index], own: bool) -
         .map(|column| DataColumn {
             name: column.name.clone(),
             ident: quoted(&column.name),
-            r#type: column.declared.clone(),
+            r#type: full_type(&column.declared),
             not_null: column.not_null,
             identity: column.identity,
         })
@@ -314,12 +398,21 @@ fn data_table(relation: &Relation, tenant: &str, indexes: &[Index], own: bool) -
         tenant: quoted(tenant),
         tenant_type: relation
             .column(tenant)
-            .map_or_else(|| "text".to_owned(), |column| column.declared.clone()),
+            .map_or_else(|| "text".to_owned(), |column| full_type(&column.declared)),
         key,
         key_has_tenant: primary.is_some_and(|index| index.contains(tenant)),
         columns,
         links: Vec::new(),
         own,
+    }
+}
+
+/// A type whose name alone does not cut a value off: `character` is one character, and `bit` one bit.
+fn full_type(declared: &str) -> String {
+    match declared.split_once("[]").unwrap_or((declared, "")) {
+        ("character", _) => declared.replace("character", "bpchar"),
+        ("bit", _) => declared.replace("bit", "\"bit\""),
+        _ => declared.to_owned(),
     }
 }
 

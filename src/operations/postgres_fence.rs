@@ -20,10 +20,13 @@ use crate::tenant::Placement;
 const LOCK: &str = "SET LOCAL lock_timeout = '200ms'";
 const NEXT_ATTEMPT: Duration = Duration::from_millis(200);
 
+/// What stands before the name of a prepared transaction.
+const PREPARED: &str = "prepared ";
+
 /// The transactions of this database that are in work.
 const OPEN: &str = "SELECT l.virtualtransaction FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
     WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid() \
-    AND a.datname = current_database() UNION ALL SELECT gid FROM pg_prepared_xacts WHERE database = current_database()";
+    AND a.datname = current_database() UNION ALL SELECT 'prepared ' || gid FROM pg_prepared_xacts WHERE database = current_database()";
 
 /// Why row-level security would not refuse the application's role in some table.
 pub(super) async fn unfenceable(
@@ -83,21 +86,21 @@ pub(super) async fn prepare(
 ) -> Result<()> {
     let deadline = Instant::now() + wait;
     for table in tables {
+        // A policy of another place, such as one of a schema that was renamed, is replaced.
         let has = format!(
-            "SELECT count(*) FROM pg_policy WHERE polrelid = {}::regclass AND polname = '{FENCE}'",
-            literal(&table.ident)
+            "SELECT count(*) FROM pg_policy WHERE polrelid = {}::regclass AND polname = '{FENCE}' \
+             AND position({} IN pg_get_expr(polqual, polrelid)) > 0",
+            literal(&table.ident),
+            literal(&format!("= {}::text", literal(place)))
         );
-        let count = sqlx::raw_sql(AssertSqlSafe(has))
-            .fetch_one(&mut *conn)
-            .await
-            .and_then(|row| row.try_get::<i64, _>(0));
-        if count.map_err(|e| database_error(&e))? > 0 {
+        let count = sqlx::raw_sql(AssertSqlSafe(has)).fetch_one(&mut *conn).await;
+        if count.and_then(|row| row.try_get::<i64, _>(0)).map_err(|e| database_error(&e))? > 0 {
             continue;
         }
         let placed = fences.replace("tenancy_fences", "tenancy_placed");
         let create = format!(
-            "{LOCK}; CREATE POLICY {} ON {} AS RESTRICTIVE USING ({} = {placed}(EXISTS (SELECT FROM {fences} AS fence \
-             WHERE fence.tenant_id = current_setting('app.tenant_id', true) AND fence.place = {}))::{})",
+            "{LOCK}; DROP POLICY IF EXISTS {0} ON {1}; CREATE POLICY {0} ON {1} AS RESTRICTIVE USING ({2} = {placed}(EXISTS (SELECT FROM {fences} AS fence \
+             WHERE fence.tenant_id = current_setting('app.tenant_id', true) AND fence.place = {3}))::{4})",
             quoted(FENCE),
             table.ident,
             table.tenant,
@@ -131,12 +134,14 @@ pub(super) async fn prepare(
 /// Waits until every transaction of this database has ended that is open now. It does not stop others.
 pub(super) async fn wait_for_older(conn: &mut PgConnection, wait: Duration) -> Result<()> {
     let deadline = Instant::now() + wait;
-    let older = open(conn).await?;
+    let mut older = open(conn).await?;
     loop {
         let now = open(conn).await?;
         if !older.iter().any(|one| now.contains(one)) {
             return Ok(());
         }
+        // One of them can become a prepared transaction, which has another name.
+        older.extend(now.into_iter().filter(|one| one.starts_with(PREPARED)));
         if Instant::now() > deadline {
             return Err(Error::new(
                 ErrorKind::Retryable,

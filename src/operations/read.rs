@@ -12,10 +12,17 @@ use crate::error::{Error, ErrorKind, Result};
 /// The largest `bundle.json` and `manifest.json` that are read.
 const MAX_JSON: u64 = 16 << 20;
 /// The longest line that is read: one row.
-const MAX_ROW: u64 = 1 << 30;
+const MAX_ROW: u64 = 256 << 20;
+/// After how many bytes a batch of rows is passed on, however few they are.
+const MAX_BATCH: usize = 8 << 20;
 
 /// A row: the text of each column.
 pub(super) type Row = Vec<Option<String>>;
+
+/// Rows as the parameter of a statement.
+pub(super) fn array_of(rows: &[Row]) -> String {
+    serde_json::to_string(rows).expect("texts are always JSON")
+}
 
 /// Reads a bundle from its first file to its last.
 pub(super) struct BundleReader<R: AsyncRead + Unpin> {
@@ -60,7 +67,7 @@ impl<R: AsyncRead + Unpin> BundleReader<R> {
     ) -> Result<u64> {
         let entry = next(&mut self.entries, &table.file).await?;
         let mut lines = BufReader::new(entry);
-        let (mut rows, mut count, mut hash) = (Vec::new(), 0, Sha256::new());
+        let (mut rows, mut bytes, mut count, mut hash) = (Vec::new(), 0, 0, Sha256::new());
         loop {
             let mut line = Vec::new();
             let read =
@@ -75,7 +82,9 @@ impl<R: AsyncRead + Unpin> BundleReader<R> {
             }
             rows.push(row);
             count += 1;
-            if rows.len() >= batch {
+            bytes += line.len();
+            if rows.len() >= batch || bytes >= MAX_BATCH {
+                bytes = 0;
                 each(std::mem::take(&mut rows)).await?;
             }
         }

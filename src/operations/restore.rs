@@ -8,19 +8,19 @@ use tokio::io::AsyncRead;
 
 use super::bundle::{TableHead, malformed};
 use super::erase::{in_table, unlink_rows};
-use super::import::{BATCH, matched};
-use super::read::BundleReader;
+use super::import::{BATCH, check_triggers, matched};
+use super::read::{BundleReader, array_of};
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin, is_written};
 use super::statement::{count, delete_all, stage, staged, staged_count};
 use super::sync::Comparison;
-use super::table::DataTable;
+use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
 use crate::context::{Actor, unknown_tenant};
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::Provisioner;
-use crate::tenant::{Slug, Tenant, TenantId, TenantStore};
+use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStore};
 
 /// A bundle that can be put back into the tenant that it is of. [`Provisioner::restore`] reads it.
 ///
@@ -121,7 +121,7 @@ impl<DB: TenantData> Provisioner<DB> {
             let stage = stage::<DB>(at);
             reader
                 .rows(file, BATCH, async |rows| {
-                    let rows = serde_json::to_string(&rows).expect("texts are always JSON");
+                    let rows = array_of(&rows);
                     let staged = DB::run(conn, stage.clone(), Some(&rows)).await;
                     staged.map(|_| ()).map_err(|e| in_table(table, &e))
                 })
@@ -187,8 +187,11 @@ impl<DB: TenantData> Restore<DB> {
         }
         let mut conn = DB::connect_to(&provisioner.places, tenant.placement()).await?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+        check_triggers::<DB>(&mut conn, &tables).await?;
+        let shared = *tenant.placement() == Placement::Shared;
         begin::<DB>(&mut conn).await?;
         let own: Vec<DataTable> = tables.iter().map(|(table, _)| table.clone()).filter(is_written).collect();
+        check_reach(&own)?;
         for table in own.iter().rev() {
             unlink_rows::<DB>(&mut conn, table, &own, tenant.id()).await?;
         }
@@ -196,7 +199,7 @@ impl<DB: TenantData> Restore<DB> {
             let deleted = DB::run(&mut conn, delete_all::<DB>(table, tenant.id()), None).await;
             deleted.map_err(|e| in_table(table, &e))?;
         }
-        let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default());
+        let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default(), shared);
         for at in 0..tables.len() {
             let mut rows = DB::texts(&mut stage, staged::<DB>(at)).chunks(BATCH);
             while let Some(rows) = rows.next().await {

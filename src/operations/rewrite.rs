@@ -16,8 +16,8 @@ use crate::tenant::TenantId;
 enum NewId {
     /// A UUID that is derived from the tenant, the table and the old id.
     Uuid(String),
-    /// A number, by adding to the old one.
-    Offset(i64),
+    /// A number, by adding to the old one. The old one is between 1 and the highest.
+    Offset { add: i64, highest: i64 },
 }
 
 /// The columns whose values change: those of primary keys, and those of the foreign keys that refer to them.
@@ -47,7 +47,8 @@ impl Rewrite {
                 let new = match key {
                     [at] if DB::is_whole_number(&table.columns[*at].r#type) => {
                         let highest = head.highest.unwrap_or(0);
-                        NewId::Offset(DB::reserve_numbers(conn, table, &table.columns[*at], highest).await?)
+                        let add = DB::reserve_numbers(conn, table, &table.columns[*at], highest).await?;
+                        NewId::Offset { add, highest }
                     }
                     [_] => NewId::Uuid(table.name.clone()),
                     _ => return Err(no_new_ids(table)),
@@ -55,9 +56,14 @@ impl Rewrite {
                 columns.extend(table.key_columns().map(|column| (column.ident.clone(), new.clone())));
             }
             rewrite.columns.insert(table.name.clone(), columns);
-            // A row can refer to another one of its own table.
-            let own = rewrite.linked(table);
-            rewrite.columns.entry(table.name.clone()).or_default().extend(own);
+        }
+        // A row can refer to its own table, and to a table after it.
+        for (table, _) in tables.iter().filter(|(table, _)| !table.own) {
+            let linked = rewrite.linked(table);
+            let columns = rewrite.columns.entry(table.name.clone()).or_default();
+            for (column, new) in linked {
+                columns.entry(column).or_insert(new);
+            }
         }
         Ok(rewrite)
     }
@@ -92,10 +98,11 @@ impl Rewrite {
 
     fn new_id(&self, new: &NewId, text: &str) -> Option<String> {
         match new {
-            NewId::Offset(offset) => {
+            NewId::Offset { add, highest } => {
                 // On SQLite a number has an `i` before it.
                 let digits = text.strip_prefix('i').unwrap_or(text);
-                let number = digits.parse::<i64>().ok()?.checked_add(*offset)?;
+                let number = digits.parse::<i64>().ok().filter(|number| (1..=*highest).contains(number))?;
+                let number = number.checked_add(*add)?;
                 Some(format!("{}{number}", &text[..text.len() - digits.len()]))
             }
             NewId::Uuid(table) => {

@@ -1,7 +1,7 @@
 //! [`RowWriter`]: writes the rows of a bundle into the tables of a place, in one transaction.
 
 use super::bundle::TableHead;
-use super::read::Row;
+use super::read::{Row, array_of};
 use super::rewrite::Rewrite;
 use super::statement::{insert, keep_links, set_links};
 use super::sync::{backward, in_table};
@@ -20,6 +20,8 @@ pub(super) struct RowWriter<'a, DB: TenantData> {
     tables: &'a [(DataTable, TableHead)],
     tenant: &'a TenantId,
     rewrite: Rewrite,
+    /// Whether other tenants use the same tables.
+    shared: bool,
 }
 
 /// Begins a transaction for a [`RowWriter`].
@@ -37,8 +39,9 @@ impl<'a, DB: TenantData> RowWriter<'a, DB> {
         tables: &'a [(DataTable, TableHead)],
         tenant: &'a TenantId,
         rewrite: Rewrite,
+        shared: bool,
     ) -> Self {
-        Self { conn, tables, tenant, rewrite }
+        Self { conn, tables, tenant, rewrite, shared }
     }
 
     /// Whether the rows of a table are written, and not left out.
@@ -56,7 +59,7 @@ impl<'a, DB: TenantData> RowWriter<'a, DB> {
         let (table, _) = &self.tables[at];
         let later = self.later(at);
         let rows: Result<Vec<Row>> = rows.into_iter().map(|row| self.rewrite.row(table, row)).collect();
-        let rows = serde_json::to_string(&rows?).expect("texts are always JSON");
+        let rows = array_of(&rows?);
         let insert = insert::<DB>(table, self.tenant, &later);
         DB::run(self.conn, insert, Some(&rows)).await.map_err(|e| in_table(table, &e))?;
         if !later.is_empty() {
@@ -74,7 +77,7 @@ impl<'a, DB: TenantData> RowWriter<'a, DB> {
                 let set = set_links::<DB>(table, self.tenant, at, &later);
                 DB::run(self.conn, set, None).await.map_err(|e| in_table(table, &e))?;
             }
-            DB::advance_numbers(self.conn, table, self.tenant).await?;
+            DB::advance_numbers(self.conn, table, self.tenant, self.shared).await?;
         }
         Ok(())
     }

@@ -21,9 +21,11 @@ const COLUMNS: &str = "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk, c.hid
     JOIN pragma_table_xinfo(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite!_%' ESCAPE '!' \
     ORDER BY m.name, c.cid";
 
-const FOREIGN_KEYS: &str = "SELECT m.name, k.id, k.\"table\", k.\"from\", k.\"to\" FROM sqlite_master m \
+const FOREIGN_KEYS: &str = "SELECT m.name, k.id, k.\"table\", k.\"from\", k.\"to\", k.on_delete FROM sqlite_master m \
     JOIN pragma_foreign_key_list(m.name) k WHERE m.type = 'table' ORDER BY m.name, k.id, k.seq";
 
+/// The child, the number of the key, the parent, a column of each, and the action.
+type KeyRow = (String, i64, String, String, Option<String>, String);
 type ColumnRow = (String, String, String, bool, i64, i64);
 
 impl TenantData for Sqlite {
@@ -64,17 +66,52 @@ impl TenantData for Sqlite {
         for (name, columns) in by_table {
             tables.extend(data_table(&name, &columns, schema));
         }
-        let keys: Vec<(String, i64, String, String, Option<String>)> =
+        let keys: Vec<KeyRow> =
             sqlx::query_as(FOREIGN_KEYS).fetch_all(conn).await.map_err(|e| database_error(&e))?;
         link(&mut tables, &keys);
         Ok(parents_first(tables))
+    }
+
+    async fn others(conn: &mut SqliteConnection, _: &Placement, schema: &Schema) -> Result<Vec<String>> {
+        let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' \
+            AND name NOT LIKE 'tenancy!_%' ESCAPE '!' AND name <> '_sqlx_migrations'";
+        let names: Vec<String> =
+            sqlx::query_scalar(sql).fetch_all(&mut *conn).await.map_err(|e| database_error(&e))?;
+        let tables = Self::data_tables(conn, &Placement::Shared, schema).await?;
+        let mut found = Vec::new();
+        for name in names {
+            let is_shared = schema.tenant_column(Dialect::Sqlite, &name).is_none();
+            if tables.iter().any(|table| table.name == name)
+                || (is_shared && !schema.is_writable(Dialect::Sqlite, &name))
+            {
+                continue;
+            }
+            let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT 1)", quoted(&name));
+            if Self::read_number(conn, sql).await.map_err(|e| database_error(&e))? > 0 {
+                found.push(format!("the table `{name}`"));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn triggers(conn: &mut SqliteConnection, tables: &[DataTable]) -> Result<Vec<String>> {
+        let sql = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' \
+            AND upper(sql) NOT LIKE '%BEFORE DELETE ON%' AND upper(sql) NOT LIKE '%AFTER DELETE ON%' ORDER BY name";
+        let all: Vec<(String, String)> =
+            sqlx::query_as(sql).fetch_all(conn).await.map_err(|e| database_error(&e))?;
+        let is_of = |of: &str| tables.iter().any(|table| !table.own && table.name == of);
+        Ok(all
+            .into_iter()
+            .filter(|(_, of)| is_of(of))
+            .map(|(name, of)| format!("`{name}` of `{of}`"))
+            .collect())
     }
 
     async fn set_tenant(_: &mut SqliteConnection, _: Option<&TenantId>) -> Result<()> {
         Ok(())
     }
 
-    async fn advance_numbers(_: &mut SqliteConnection, _: &DataTable, _: &TenantId) -> Result<()> {
+    async fn advance_numbers(_: &mut SqliteConnection, _: &DataTable, _: &TenantId, _: bool) -> Result<()> {
         // SQLite counts from the highest row.
         Ok(())
     }
@@ -131,7 +168,8 @@ impl TenantData for Sqlite {
     async fn drop_place(places: &SqlitePlaces, placement: &Placement) -> Result<()> {
         let Placement::Database { name } = placement else { return Ok(()) };
         let path = places.files().path(name);
-        for suffix in ["", "-wal", "-shm", "-journal"] {
+        // The file itself last: it is what shows that the others may exist.
+        for suffix in ["-wal", "-shm", "-journal", ""] {
             let mut file = path.clone().into_os_string();
             file.push(suffix);
             match fs::remove_file(file) {
@@ -272,7 +310,7 @@ fn data_table(name: &str, rows: &[ColumnRow], schema: &Schema) -> Option<DataTab
 }
 
 /// Adds the foreign keys to the tables.
-fn link(tables: &mut [DataTable], keys: &[(String, i64, String, String, Option<String>)]) {
+fn link(tables: &mut [DataTable], keys: &[KeyRow]) {
     let parents: Vec<DataTable> = tables.to_vec();
     for table in tables {
         let own: Vec<_> = keys.iter().filter(|key| key.0 == table.name).collect();
@@ -298,7 +336,10 @@ fn link(tables: &mut [DataTable], keys: &[(String, i64, String, String, Option<S
             let required = columns
                 .iter()
                 .all(|(child, _)| table.position(child).is_some_and(|at| table.columns[at].not_null));
-            table.links.push(Link { parent: parent.name.clone(), columns, required });
+            let has_tenant = pairs.iter().any(|key| quoted(&key.3) == table.tenant);
+            let acts = !matches!(&*first.5, "NO ACTION" | "RESTRICT");
+            let reaches_others = acts && !has_tenant;
+            table.links.push(Link { parent: parent.name.clone(), columns, required, reaches_others });
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// A table with rows of tenants, as it is in one place.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(unnameable_types, reason = "part of the sealed traits")]
 pub struct DataTable {
     /// The name, the same in every place. It has the schema only if a statement finds the table by it alone.
@@ -51,6 +53,8 @@ pub(crate) struct Link {
     pub(crate) columns: Vec<(String, String)>,
     /// Whether a child needs its parent: none of the columns may be null.
     pub(crate) required: bool,
+    /// Whether a deleted parent changes rows of other tenants: the key has an action, and lacks the tenant column.
+    pub(crate) reaches_others: bool,
 }
 
 impl DataTable {
@@ -67,6 +71,22 @@ impl DataTable {
     /// Whether a row can refer to another row of the table.
     pub(crate) fn refers_to_itself(&self) -> bool {
         self.links.iter().any(|link| link.parent == self.name)
+    }
+}
+
+/// Refuses tables of which a deleted row changes rows of other tenants.
+pub(crate) fn check_reach(tables: &[DataTable]) -> Result<()> {
+    let reaching = |table: &&DataTable| table.links.iter().any(|link| link.reaches_others);
+    match tables.iter().find(reaching) {
+        None => Ok(()),
+        Some(table) => Err(Error::new(
+            ErrorKind::Misconfigured,
+            format!(
+                "a foreign key of `{}` lacks the tenant column and has an action ON DELETE, so a deleted row can change rows of \
+                 other tenants; add the tenant column to the key (`tenancy doctor` shows how)",
+                table.name
+            ),
+        )),
     }
 }
 
@@ -107,6 +127,7 @@ mod tests {
             parent: (*parent).to_owned(),
             columns: Vec::new(),
             required: *required,
+            reaches_others: false,
         };
         DataTable {
             name: name.to_owned(),

@@ -58,6 +58,21 @@ pub trait TenantData: Provision {
         schema: &Schema,
     ) -> impl Future<Output = Result<Vec<DataTable>>> + Send;
 
+    /// What a place has beside the rows of tenants, and what would be lost with it: tables with rows, and sequences.
+    #[doc(hidden)]
+    fn others(
+        conn: &mut Self::Connection,
+        placement: &Placement,
+        schema: &Schema,
+    ) -> impl Future<Output = Result<Vec<String>>> + Send;
+
+    /// The triggers that run when rows of these tables are written.
+    #[doc(hidden)]
+    fn triggers(
+        conn: &mut Self::Connection,
+        tables: &[DataTable],
+    ) -> impl Future<Output = Result<Vec<String>>> + Send;
+
     /// Sets the tenant of the session, so that row-level security shows its rows; `None` sets none.
     #[doc(hidden)]
     fn set_tenant(
@@ -77,6 +92,7 @@ pub trait TenantData: Provision {
         conn: &mut Self::Connection,
         table: &DataTable,
         tenant: &TenantId,
+        shared: bool,
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Reserves the numbers up to `highest` above those of a column, and returns how much is added to each.

@@ -119,7 +119,7 @@ impl PostgresPlaces {
     /// Connects to a place, without a lock.
     #[cfg(feature = "operations")]
     pub(crate) async fn connect_to(&self, placement: &Placement) -> Result<PgConnection> {
-        let mut conn = connect(&self.options(placement)).await.map_err(|error| missing(error, placement))?;
+        let mut conn = connect(&self.options(placement)).await?;
         Postgres::back_to_place(&mut conn, placement).await?;
         Ok(conn)
     }
@@ -220,8 +220,7 @@ impl Provision for Postgres {
             worker.conn = None;
         }
         if worker.conn.is_none() {
-            let conn = connect(&places.options(placement)).await;
-            let conn = conn.map_err(|error| missing(error, placement))?;
+            let conn = connect(&places.options(placement)).await?;
             (worker.conn, worker.database, worker.visits) = (Some(conn), database, 0);
         }
         worker.visits += 1;
@@ -359,19 +358,14 @@ async fn enter(conn: &mut PgConnection, placement: &Placement, key: &str) -> sql
     Ok(Entered::Locked)
 }
 
-/// The error of a database that cannot be entered, because it does not exist.
-fn missing(error: Error, placement: &Placement) -> Error {
-    match (error.kind(), placement) {
-        (ErrorKind::Database, Placement::Database { .. }) => {
-            Error::new(ErrorKind::PlacementMissing, "the database of this tenant does not exist")
-                .with_source(error)
-        }
-        _ => error,
-    }
-}
-
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
-    options.connect().await.map_err(|e| database_error(&e))
+    options.connect().await.map_err(|error| match &error {
+        sqlx::Error::Database(e) if e.code().as_deref() == Some("3D000") => {
+            Error::new(ErrorKind::PlacementMissing, "the database of this tenant does not exist")
+                .with_source(error.to_string())
+        }
+        _ => database_error(&error),
+    })
 }
 
 async fn run(conn: &mut PgConnection, sql: String) -> sqlx::Result<()> {

@@ -42,7 +42,7 @@ pub use self::publisher::RedisInvalidation;
 pub use self::redis::RedisMeter;
 #[cfg(all(feature = "rates", feature = "redis"))]
 pub use self::redis::RedisRates;
-#[cfg(all(feature = "operations", any(feature = "sqlite", feature = "postgres")))]
-pub(crate) use self::sql::MoveRecord;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use self::sql::SqlStore;
+#[cfg(all(feature = "operations", any(feature = "sqlite", feature = "postgres")))]
+pub(crate) use self::sql::{MoveRecord, went_on};

@@ -118,18 +118,15 @@ impl<DB: Backend> Core<DB> {
         Ok(open)
     }
 
-    /// Rejects a tenant that is being moved, where the database itself does not. A tenant can be moved only if there are
-    /// databases of tenants. The connection is closed then: when the tenant moves back, its file is another one.
-    async fn check_fence(
+    /// Rejects a tenant that is being moved, where the database itself does not. The connection is closed then: when the
+    /// tenant moves back, its file is another one.
+    pub(super) async fn check_fence(
         &self,
         conn: Conn<'_, DB>,
         tenant: &TenantId,
         place: &Place<DB>,
     ) -> sqlx::Result<()> {
-        match self.databases {
-            Some(_) => DB::check_fence(conn, tenant, &place.placement).await,
-            None => Ok(()),
-        }
+        DB::check_fence(conn, tenant, &place.placement).await
     }
 
     /// Checks a place that is entered for the first time.

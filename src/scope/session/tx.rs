@@ -96,6 +96,7 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         let switched = conn.switch(ctx.tenant_id(), place.route.clone(), place.unverified.is_some()).await;
         switched.map_err(|e| database_error(&e))?;
         core.verify(place, conn.conn()).await.map_err(|e| database_error(&e))?;
+        core.check_fence(conn.conn(), ctx.tenant_id(), place).await.map_err(|e| database_error(&e))?;
         let progress = Progress::new(ctx, Location::caller());
         Ok(Self { core, mode: TxMode::Snapshot, conn, progress, recorded: Vec::new() })
     }

@@ -30,7 +30,7 @@ mod tenants;
 mod usage_errors;
 
 #[cfg(feature = "operations")]
-pub(crate) use self::moves::MoveRecord;
+pub(crate) use self::moves::{MoveRecord, went_on};
 
 use std::fmt;
 use std::sync::Arc;

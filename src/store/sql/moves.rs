@@ -67,34 +67,46 @@ impl<DB: Backend> SqlStore<DB> {
         tx.commit().await
     }
 
-    /// Records the step that begins, or why it failed.
-    pub(crate) async fn record_move(&self, tenant: &TenantId, step: &str, error: Option<&str>) -> Result<()> {
+    /// Records the step that begins. Fails unless the move is still at `from`: another process went on with it.
+    pub(crate) async fn record_move_step(&self, record: &MoveRecord, from: &str, step: &str) -> Result<()> {
         let now = self.timing.now().micros();
         let mut tx = self.begin_tx(TxMode::Write).await?;
-        execute::<DB>(
-            tx.conn(),
-            "UPDATE tenancy_moves SET step = $2, changed_us = $3, error = $4 WHERE tenant_id = $1",
-            &[
-                Value::Text(&tenant.to_string()),
-                Value::Text(step),
-                Value::Int(now),
-                Value::OptionalText(error),
-            ],
-        )
-        .await?;
+        let sql = "UPDATE tenancy_moves SET step = $4, changed_us = $5, error = NULL \
+            WHERE tenant_id = $1 AND started_us = $2 AND step = $3";
+        let id = record.tenant.to_string();
+        let values = [
+            Value::Text(&id),
+            Value::Int(record.started_us),
+            Value::Text(from),
+            Value::Text(step),
+            Value::Int(now),
+        ];
+        if execute::<DB>(tx.conn(), sql, &values).await? != 1 {
+            return Err(went_on());
+        }
+        tx.commit().await
+    }
+
+    /// Records why a move stopped. Its step stays.
+    pub(crate) async fn record_move_error(&self, record: &MoveRecord, error: &str) -> Result<()> {
+        let mut tx = self.begin_tx(TxMode::Write).await?;
+        let sql = "UPDATE tenancy_moves SET error = $3 WHERE tenant_id = $1 AND started_us = $2";
+        let id = record.tenant.to_string();
+        let values = [Value::Text(&id), Value::Int(record.started_us), Value::Text(error)];
+        execute::<DB>(tx.conn(), sql, &values).await?;
         tx.commit().await
     }
 
     /// Gives the tenant its new placement, records `tenant.move` and the step that follows, in one transaction.
     pub(crate) async fn switch_placement(
         &self,
-        tenant: &TenantId,
-        target: &Placement,
+        record_of: &MoveRecord,
+        from: &str,
         step: &str,
         actor: &Actor,
     ) -> Result<Arc<Tenant>> {
         let own_tables = self.own_tables().await?;
-        let id = tenant.to_string();
+        let (id, target) = (record_of.tenant.to_string(), &record_of.target);
         loop {
             let now = self.timing.now().micros();
             let mut tx = self.begin_tx(TxMode::Write).await?;
@@ -105,9 +117,18 @@ impl<DB: Backend> SqlStore<DB> {
                 Err(error) if error.kind() == ErrorKind::StaleVersion => {}
                 Err(error) => return Err(error),
                 Ok(saved) => {
-                    let sql = "UPDATE tenancy_moves SET step = $2, changed_us = $3, error = NULL WHERE tenant_id = $1";
-                    let values = [Value::Text(&id), Value::Text(step), Value::Int(now)];
-                    execute::<DB>(tx.conn(), sql, &values).await?;
+                    let sql = "UPDATE tenancy_moves SET step = $4, changed_us = $5, error = NULL \
+                        WHERE tenant_id = $1 AND started_us = $2 AND step = $3";
+                    let values = [
+                        Value::Text(&id),
+                        Value::Int(record_of.started_us),
+                        Value::Text(from),
+                        Value::Text(step),
+                        Value::Int(now),
+                    ];
+                    if execute::<DB>(tx.conn(), sql, &values).await? != 1 {
+                        return Err(went_on());
+                    }
                     let event = event_of(&saved, actor, "tenant.move")
                         .detail("from", before.placement())
                         .detail("to", target);
@@ -120,10 +141,19 @@ impl<DB: Backend> SqlStore<DB> {
     }
 
     /// Forgets a move that is finished.
-    pub(crate) async fn end_move(&self, tenant: &TenantId) -> Result<()> {
+    pub(crate) async fn end_move(&self, record: &MoveRecord) -> Result<()> {
         let mut tx = self.begin_tx(TxMode::Write).await?;
-        let sql = "DELETE FROM tenancy_moves WHERE tenant_id = $1";
-        execute::<DB>(tx.conn(), sql, &[Value::Text(&tenant.to_string())]).await?;
+        let sql = "DELETE FROM tenancy_moves WHERE tenant_id = $1 AND started_us = $2";
+        let values = [Value::Text(&record.tenant.to_string()), Value::Int(record.started_us)];
+        execute::<DB>(tx.conn(), sql, &values).await?;
         tx.commit().await
     }
+}
+
+/// Another process went on with a move, or changed the placement of the tenant.
+pub(crate) fn went_on() -> Error {
+    Error::new(
+        ErrorKind::Retryable,
+        "another process went on with this move, or changed the placement of the tenant; look at the tenant, and repeat this",
+    )
 }

@@ -1,5 +1,6 @@
 //! Removes a tenant with the rows that the control plane has of it, and keeps the record of its deletion.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::SqlStore;
@@ -90,7 +91,7 @@ impl<DB: Backend> SqlStore<DB> {
         execute::<DB>(
             tx.conn(),
             "INSERT INTO tenancy_deletions (tenant_id, record, started_us) VALUES ($1, $2, $3) \
-             ON CONFLICT (tenant_id) DO UPDATE SET record = excluded.record",
+             ON CONFLICT (tenant_id) DO UPDATE SET record = excluded.record, ended_us = NULL",
             &[Value::Text(&tenant.to_string()), Value::Text(record), Value::Int(now)],
         )
         .await?;
@@ -100,16 +101,20 @@ impl<DB: Backend> SqlStore<DB> {
     /// Removes a tenant with its rows in the control plane.
     ///
     /// `record` is passed how many rows each table had, and returns the record of the deletion, which ends in the same
-    /// transaction. With `own`, the rows of the library's tables of tenants are removed too. The slug and the domains stay reserved for their cool-downs then; without a record they are free.
+    /// transaction. With `own`, the rows of the library's tables of tenants are removed too,
+    /// except for those of the tables on hold. The slug and the domains stay reserved for their cool-downs then; without a record they are free.
     pub(crate) async fn remove_tenant<T>(
         &self,
         tenant: &TenantId,
-        own: bool,
+        own: Option<&BTreeMap<String, String>>,
         record: impl FnOnce(&[(&'static str, u64)]) -> (T, Option<String>),
     ) -> Result<T> {
         let id = tenant.to_string();
         let now = self.timing.now();
-        let own_tables = if own { Some(self.own_tables().await?) } else { None };
+        let own = match own {
+            Some(holds) => Some((holds, self.own_tables().await?)),
+            None => None,
+        };
         let mut tx = self.begin_tx(TxMode::Write).await?;
         let mut removed = Vec::new();
         for (table, sql) in ROWS {
@@ -125,11 +130,11 @@ impl<DB: Backend> SqlStore<DB> {
         let sql = "DELETE FROM tenancy_tenants WHERE id = $1";
         removed.push(("tenancy_tenants", execute::<DB>(tx.conn(), sql, &[Value::Text(&id)]).await?));
         notify::<DB>(tx.conn(), &Invalidation::Tenant(tenant.clone())).await?;
-        if let Some(own_tables) = own_tables {
+        if let Some((holds, own_tables)) = own {
             // From here on the transaction is one of the tenant.
             let switched = DB::switch(tx.conn(), tenant, &Route::default(), false).await;
             switched.map_err(|e| database_error(&e))?;
-            for (table, sql) in OWN_ROWS {
+            for (table, sql) in OWN_ROWS.into_iter().filter(|(table, _)| !holds.contains_key(*table)) {
                 let bound = own_tables.bound(tenant);
                 removed.push((table, execute::<DB>(tx.conn(), sql, &[Value::Tenant(&bound)]).await?));
             }
