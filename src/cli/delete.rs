@@ -198,13 +198,8 @@ fn planned(plan: &DeletionPlan) -> String {
         let hold = one.hold.as_ref().map(|reason| format!("kept: {}", printable(reason)));
         lines += &table.line([&one.name, &one.rows], &hold.unwrap_or_default());
     }
-    for hook in &plan.hooks {
-        lines += &format!("hook {}\n", printable(hook));
-    }
-    lines += &format!("{}, in the {}", plan.slug, plan.placement);
-    lines += if plan.drops_place { ", which is dropped\n" } else { "\n" };
-    if plan.is_open {
-        lines += "the tenant is open: suspend or deactivate it first\n";
-    }
-    lines
+    lines.extend(plan.hooks.iter().map(|hook| format!("hook {}\n", printable(hook))));
+    let dropped = if plan.drops_place { ", which is dropped" } else { "" };
+    let open = if plan.is_open { "the tenant is open: suspend or deactivate it first\n" } else { "" };
+    format!("{lines}{}, in the {}{dropped}\n{open}", plan.slug, plan.placement)
 }

@@ -164,11 +164,12 @@ fn report(imported: &Imported, is_json: bool) -> String {
     let all: u64 = rows.iter().map(|(_, rows)| rows).sum();
     let (tables, all) = (counted(rows.len() as u64, "table"), counted(all, "row"));
     let (slug, id, place) = (tenant.slug(), tenant.id(), tenant.placement());
-    lines += &format!("{slug} ({id}) is open, in the {place}: {tables}, {all}\n");
-    if *new_ids {
-        lines += "ids that are unique over all tenants are new; an id in a text or in JSON is the old one\n";
-    }
-    lines
+    let ids = if *new_ids {
+        "ids that are unique over all tenants are new; an id in a text or in JSON is the old one\n"
+    } else {
+        ""
+    };
+    format!("{lines}{slug} ({id}) is open, in the {place}: {tables}, {all}\n{ids}")
 }
 
 /// A reader that fails after Ctrl-C, so that the import undoes what it did.

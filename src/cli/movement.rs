@@ -167,7 +167,7 @@ async fn roll_back<DB: TenantData>(
     done.map_err(|e| text(&e))?;
     let place = tenant.placement();
     show(&if options.owner.json {
-        json(&RolledBack { tenant: tenants::named(tenant), target, rolled_back: true })
+        json(&Undone { tenant: tenants::named(tenant), target, rolled_back: true })
     } else {
         format!("{}: the move to the {target} is rolled back; the tenant is in the {place}\n", tenant.slug())
     })?;
@@ -175,7 +175,7 @@ async fn roll_back<DB: TenantData>(
 }
 
 #[derive(Serialize)]
-struct RolledBack<'a> {
+struct Undone<'a> {
     #[serde(flatten)]
     tenant: tenants::Named<'a>,
     target: &'a Placement,
@@ -216,7 +216,7 @@ fn planned(plan: &MovePlan) -> String {
     let table = Table::new([(40, Align::Left), (12, Align::Right), (14, Align::Right)]);
     let mut lines = table.line([&"table", &"rows", &"bytes"], "");
     lines.extend(plan.tables.iter().map(|one| table.line([&one.name, &one.rows, &one.bytes], "")));
-    lines += &format!("from the {} to the {}\n", plan.source, plan.target);
+    lines.extend([format!("from the {} to the {}\n", plan.source, plan.target)]);
     lines.extend(plan.notes.iter().map(|note| format!("note: {note}\n")));
     lines.extend(plan.refused.iter().map(|why| format!("not possible: {why}\n")));
     lines
