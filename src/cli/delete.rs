@@ -16,10 +16,11 @@ use super::output::{json, note, printable, show, text};
 use super::provisioners::{Owner, Provisioned};
 use super::table::{Align, Table};
 use super::{receipts, tenants};
+use crate::Error;
+use crate::ErrorKind;
 use crate::context::Actor;
 use crate::operations::{Deletion, DeletionPlan, DeletionReceipt};
 use crate::tenant::{Slug, Tenant, TenantId};
-use crate::{Error, ErrorKind};
 
 /// The actor in the audit log and in the receipt.
 const ACTOR: &str = "tenancy tenants";
