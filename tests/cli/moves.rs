@@ -8,6 +8,7 @@ use tenancy::tenant::Placement;
 use crate::common::Cleanup;
 use crate::on_every_database;
 use crate::owner::{Owner, locked};
+use crate::people::in_terminal;
 use crate::shop::{Shop, World};
 
 const MIGRATIONS: [&str; 4] = ["--migrations", "migrations", "--grace", "0"];
@@ -115,7 +116,28 @@ async fn a_move_that_ctrl_c_interrupted_is_finished<DB: Shop + TenantData>() {
     assert_eq!((owner.projects(&acme).await, owner.projects(&globex).await), (4, 2));
 }
 
+/// At a terminal the progress is one line that changes, and no bundle is written there.
+async fn a_terminal_shows_one_line_of_progress<DB: Shop + TenantData>() {
+    let world = World::<DB>::new(false).await;
+    let owner = Owner::new(&world);
+    let [acme, globex] = owner.slugs().last().unwrap().clone();
+    let shown = |command: &[&str]| {
+        let arguments = owner.arguments(command);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        in_terminal(&arguments, 100, "", world.dir.path())
+    };
+    let (code, out) = shown(&["export", &acme, "--output", "-"]);
+    assert!(code == 2 && out.contains("a bundle is not for a terminal"), "{out}");
+    let (code, out) = shown(&["export", &acme, "--output", "acme.tar"]);
+    assert!(code == 0 && out.contains(" bytes in acme.tar\n"), "{out}");
+    let (code, out) = shown(&["move", &acme, "--to", "shared", "--grace", "0"]);
+    assert!(code == 0 && out.contains(&format!("{acme} is in the shared tables")), "{out}");
+    assert!(!out.contains("tenancy: copy"), "{out}");
+    assert_eq!((owner.projects(&acme).await, owner.projects(&globex).await), (4, 2));
+}
+
 on_every_database!(
+    a_terminal_shows_one_line_of_progress,
     a_tenant_moves_to_every_place_and_back,
     what_cannot_be_moved_stays,
     a_move_that_ctrl_c_interrupted_is_finished,
