@@ -10,8 +10,8 @@ use tenancy_sql::Dialect;
 
 use super::embedded::Embedded;
 use super::{
-    audit, check, completions, config, doctor, lifecycle, migrate, place, plans, policies, recount, snapshot,
-    stripe, usage,
+    audit, check, completions, config, doctor, migrate, place, plans, policies, recount, snapshot, stripe,
+    tenants_command, usage,
 };
 
 /// Multi-tenancy for Rust SaaS: check that your SQL and your database isolate tenants.
@@ -62,12 +62,12 @@ enum Command {
     /// Run the application's migrations in the shared tables and in the place of every tenant, or compare them.
     #[command(subcommand)]
     Migrate(migrate::MigrateCommand),
-    /// List, add, suspend, resume or rename tenants.
+    /// List, add, suspend, resume or rename tenants; export, import, delete or move their data.
     ///
-    /// Each change is written to the audit log of the tenant in the same transaction, with the actor `tenancy tenants`.
-    /// Exits with 2 if the tenant does not exist, or if the change is not possible.
+    /// Each change is written to the audit log of the tenant, with the actor `tenancy tenants`. Exits with 2 if the tenant
+    /// does not exist, or if the change is not possible.
     #[command(subcommand)]
-    Tenants(lifecycle::TenantsCommand),
+    Tenants(tenants_command::TenantsCommand),
     /// Compare plan catalogs.
     #[command(subcommand)]
     Plans(plans::PlansCommand),
@@ -184,7 +184,7 @@ pub(crate) fn run(arguments: &[OsString], embedded: Embedded) -> ExitCode {
     let result = match cli.command {
         Command::Policies(options) => policies::run(options, &embedded),
         Command::Migrate(command) => migrate::run(&command, embedded),
-        Command::Tenants(command) => lifecycle::run(&command, &embedded),
+        Command::Tenants(command) => tenants_command::run(&command, embedded),
         Command::Plans(command) => plans::run(&command),
         Command::Recount(options) => recount::run(&options, &embedded),
         Command::Usage(options) => usage::run(&options, &embedded),
@@ -219,12 +219,13 @@ pub(crate) fn run(arguments: &[OsString], embedded: Embedded) -> ExitCode {
 }
 
 /// The commands with `--migrations`.
-const MIGRATIONS: [&[&str]; 2] = [&["migrate", "run"], &["migrate", "status"]];
+const MIGRATIONS: [&[&str]; 3] = [&["migrate", "run"], &["migrate", "status"], &["tenants", "import"]];
 /// The commands with `--catalog`.
-const CATALOGS: [&[&str]; 5] = [
+const CATALOGS: [&[&str]; 6] = [
     &["recount"],
     &["usage"],
     &["tenants", "create"],
+    &["tenants", "import"],
     &["stripe", "quarantine", "replay"],
     &["stripe", "reconcile"],
 ];
@@ -277,6 +278,7 @@ mod tests {
     use sqlx::migrate::Migrator;
     use tenancy_sql::Schema;
 
+    use super::super::hooks::Hooks;
     use super::*;
     use crate::plan::Catalog;
 
@@ -293,6 +295,7 @@ mod tests {
             catalog: Some(Arc::new(catalog)),
             schema: Some(Schema::new("tenant_id").unwrap()),
             stripe_webhook: None,
+            hooks: Hooks::default(),
         };
         for (arguments, option) in [
             ("migrate run", "--migrations"),
@@ -300,6 +303,8 @@ mod tests {
             ("recount --feature projects --table projects", "--catalog"),
             ("usage", "--catalog"),
             ("tenants create acme --plan free", "--catalog"),
+            ("tenants import acme.tar --slug acme --plan free --migrations here", "--catalog"),
+            ("tenants import acme.tar --slug acme --plan free --catalog here", "--migrations"),
             ("stripe quarantine replay evt_1", "--catalog"),
             ("stripe reconcile", "--catalog"),
         ] {

@@ -8,6 +8,7 @@ use sqlx::migrate::Migrator;
 use tenancy_sql::Schema;
 
 use super::config::{catalog_file, schema_file};
+use super::hooks::Hooks;
 use crate::billing::stripe::StripeWebhook;
 use crate::plan::Catalog;
 
@@ -19,6 +20,8 @@ pub(crate) struct Embedded {
     pub(crate) schema: Option<Schema>,
     /// Sets the endpoint for Stripe's events up, as the application does.
     pub(crate) stripe_webhook: Option<Configure>,
+    /// What else is deleted with a tenant.
+    pub(crate) hooks: Hooks,
 }
 
 /// Changes the settings of an endpoint.
@@ -26,12 +29,13 @@ pub(crate) type Configure = Box<dyn FnOnce(StripeWebhook) -> crate::Result<Strip
 
 impl fmt::Debug for Embedded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { migrations, catalog, schema, stripe_webhook } = self;
+        let Self { migrations, catalog, schema, stripe_webhook, hooks } = self;
         f.debug_struct("Embedded")
             .field("migrations", migrations)
             .field("catalog", catalog)
             .field("schema", schema)
             .field("stripe_webhook", &stripe_webhook.as_ref().map(|_| ".."))
+            .field("hooks", hooks)
             .finish()
     }
 }
@@ -71,8 +75,8 @@ impl Embedded {
     }
 
     /// The migrations: those of `--migrations`, or else of the program.
-    pub(crate) async fn migrations(self, option: Option<&PathBuf>) -> Result<Migrator, String> {
-        match (option, self.migrations) {
+    pub(crate) async fn migrations(&mut self, option: Option<&PathBuf>) -> Result<Migrator, String> {
+        match (option, self.migrations.take()) {
             (Some(directory), _) => directory_of_migrations(directory).await,
             (None, Some(migrations)) if migrations.iter().next().is_none() => {
                 Err("this program contains no migration; name their directory: `--migrations`".to_owned())

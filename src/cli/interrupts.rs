@@ -1,8 +1,13 @@
 //! [`interrupts`]: receives Ctrl-C, for commands that end in an orderly way.
 
 use std::future::pending;
+use std::pin::pin;
 
+use futures_util::future::{Either, select};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// The exit code after Ctrl-C.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Receives each Ctrl-C from now on, also while the command does something else.
 pub(crate) fn interrupts() -> UnboundedReceiver<()> {
@@ -12,4 +17,13 @@ pub(crate) fn interrupts() -> UnboundedReceiver<()> {
         pending::<()>().await; // The system has no such signal.
     });
     receiver
+}
+
+/// Does the work until it ends, or until Ctrl-C drops it: then the result is `None`.
+pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut interrupts = interrupts();
+    match select(pin!(work), pin!(interrupts.recv())).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
 }

@@ -23,7 +23,7 @@ use super::tenants;
 const ACTOR: &str = "tenancy tenants";
 
 #[derive(Subcommand)]
-pub(crate) enum TenantsCommand {
+pub(crate) enum LifecycleCommand {
     /// List the tenants, in the order of their ids.
     List {
         /// Only tenants with this status.
@@ -114,7 +114,7 @@ fn status() -> impl TypedValueParser<Value = TenantStatus> {
         .try_map(|status| TenantStatus::parse(&status).map_err(|e| e.to_string()))
 }
 
-impl TenantsCommand {
+impl LifecycleCommand {
     fn control(&self) -> &Control {
         match self {
             Self::List { control, .. }
@@ -127,7 +127,7 @@ impl TenantsCommand {
     }
 }
 
-pub(crate) fn run(command: &TenantsCommand, embedded: &Embedded) -> Result<ExitCode, String> {
+pub(crate) fn run(command: &LifecycleCommand, embedded: &Embedded) -> Result<ExitCode, String> {
     block_on(async {
         let url = command.control().url()?;
         let unreachable = |e| format!("the database cannot be reached: {e}");
@@ -141,22 +141,22 @@ pub(crate) fn run(command: &TenantsCommand, embedded: &Embedded) -> Result<ExitC
 }
 
 async fn run_on<DB: Provision>(
-    command: &TenantsCommand,
+    command: &LifecycleCommand,
     embedded: &Embedded,
     store: &SqlStore<DB>,
 ) -> Result<(), String> {
     let tenant = match command {
-        TenantsCommand::List { status, plan, control } => {
+        LifecycleCommand::List { status, plan, control } => {
             return list(store, *status, plan.as_deref(), control.json).await;
         }
-        TenantsCommand::Show { tenant, .. } => tenants::find(store, tenant, "SLUG_OR_ID").await?,
+        LifecycleCommand::Show { tenant, .. } => tenants::find(store, tenant, "SLUG_OR_ID").await?,
         _ => changed(command, embedded, store).await?,
     };
     show(&if command.control().json { json(&*tenant) } else { described(&tenant) })
 }
 
 async fn changed<DB: Provision>(
-    command: &TenantsCommand,
+    command: &LifecycleCommand,
     embedded: &Embedded,
     store: &SqlStore<DB>,
 ) -> Result<Arc<Tenant>, String> {
@@ -164,8 +164,8 @@ async fn changed<DB: Provision>(
     let find = async |tenant: &str| tenants::find(store, tenant, "SLUG_OR_ID").await;
     let slug = |slug: &str| Slug::parse(slug).map_err(|e| format!("`{}`: {}", printable(slug), text(&e)));
     match command {
-        TenantsCommand::List { .. } | TenantsCommand::Show { .. } => Err("it changes nothing".to_owned()),
-        TenantsCommand::Create { slug: name_in_urls, name, plan, catalog, region, .. } => {
+        LifecycleCommand::List { .. } | LifecycleCommand::Show { .. } => Err("it changes nothing".to_owned()),
+        LifecycleCommand::Create { slug: name_in_urls, name, plan, catalog, region, .. } => {
             embedded.catalog(catalog.as_deref())?.plan(plan).map_err(refused)?;
             let slug = slug(name_in_urls)?;
             let name = name.clone().unwrap_or_else(|| slug.to_string());
@@ -176,7 +176,7 @@ async fn changed<DB: Provision>(
             };
             store.create(tenant, &actor).await.map_err(refused)
         }
-        TenantsCommand::Suspend { tenant, reason, message, .. } => {
+        LifecycleCommand::Suspend { tenant, reason, message, .. } => {
             let suspension = Suspension::new(reason).map_err(refused)?;
             let suspension = match message {
                 Some(message) => suspension.message(message).map_err(refused)?,
@@ -184,10 +184,10 @@ async fn changed<DB: Provision>(
             };
             store.suspend(find(tenant).await?.id(), suspension, &actor).await.map_err(refused)
         }
-        TenantsCommand::Resume { tenant, reason, .. } => {
+        LifecycleCommand::Resume { tenant, reason, .. } => {
             store.resume(find(tenant).await?.id(), reason, &actor).await.map_err(refused)
         }
-        TenantsCommand::Rename { tenant, slug: new, name, .. } => {
+        LifecycleCommand::Rename { tenant, slug: new, name, .. } => {
             let new = new.as_deref().map(slug).transpose()?;
             store.rename(find(tenant).await?.id(), new, name.as_deref(), &actor).await.map_err(refused)
         }

@@ -6,23 +6,20 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 
-use crate::placement::{PostgresPlaces, Provision, Provisioner, SqliteFiles, SqlitePlaces};
+use crate::placement::{Provision, Provisioner};
 use crate::store::SqlStore;
 use crate::tenant::{Placement, Tenant};
 use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
-use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{ConnectOptions, Connection};
-use tenancy_sql::{Dialect, Schema};
+use tenancy_sql::Dialect;
 
-use super::config::{block_on, database, is_postgres, postgres};
+use super::config::{block_on, database};
 use super::embedded::Embedded;
 use super::interrupts::interrupts;
 use super::migrate_report::{Report, compared};
 use super::output::{show, text};
+use super::provisioners::{Provisioned, Settings};
 use super::tenants;
 
 #[derive(Subcommand)]
@@ -88,7 +85,7 @@ pub(crate) struct RunOptions {
     config: Option<PathBuf>,
 }
 
-pub(crate) fn run(command: &MigrateCommand, embedded: Embedded) -> Result<ExitCode, String> {
+pub(crate) fn run(command: &MigrateCommand, mut embedded: Embedded) -> Result<ExitCode, String> {
     block_on(async {
         let (places, run) = match command {
             MigrateCommand::Run(run) => (&run.places, Some(run)),
@@ -100,91 +97,31 @@ pub(crate) fn run(command: &MigrateCommand, embedded: Embedded) -> Result<ExitCo
             );
         }
         let url = database(places.url.clone())?;
-        let control = places.control_url.as_deref().unwrap_or(&url);
+        let settings = Settings {
+            url: &url,
+            control: places.control_url.as_deref().unwrap_or(&url),
+            files: places.files.as_deref(),
+            without_shared_tables: places.without_shared_tables,
+            runtime_role: run.and_then(|run| run.runtime_role.as_deref()),
+            role_per_tenant: run.is_some_and(|run| run.role_per_tenant),
+        };
         let schema = run.map(|run| embedded.schema(run.config.as_deref()));
         let migrator = embedded.migrations(places.migrations.as_ref()).await?;
-        match (is_postgres(&url)?, is_postgres(control)?) {
-            (true, true) => {
-                let (store, provisioner) =
-                    on_postgres(&url, control, migrator, places, run.zip(schema)).await?;
-                work(&store, &provisioner, places, run).await
+        if settings.is_postgres()? {
+            let schema = schema.transpose();
+            let schema = schema.map_err(|e| format!("{e}; `--config` names the file of the policies"))?;
+            work(&settings.on_postgres(migrator, schema).await?, places, run).await
+        } else {
+            if run.is_some_and(|run| run.config.is_some()) {
+                return Err("`--config` is for PostgreSQL; SQLite has no policies".to_owned());
             }
-            (false, false) => {
-                let (store, provisioner) = on_sqlite(&url, control, migrator, places, run).await?;
-                work(&store, &provisioner, places, run).await
-            }
-            _ => Err("`--url` and `--control-url` name different kinds of databases".to_owned()),
+            work(&settings.on_sqlite(migrator, None).await?, places, run).await
         }
     })
 }
 
-async fn on_postgres(
-    url: &str,
-    control: &str,
-    migrator: Migrator,
-    options: &Places,
-    run: Option<(&RunOptions, Result<Schema, String>)>,
-) -> Result<(SqlStore<sqlx::Postgres>, Provisioner<sqlx::Postgres>), String> {
-    if options.files.is_some() {
-        return Err("`--files` is for SQLite; PostgreSQL keeps tenants in schemas and databases".to_owned());
-    }
-    // One error for the run, instead of one for each place. A pool would retry for half a minute.
-    for (url, option) in [(url, "--url"), (control, "--control-url")] {
-        let conn = postgres(url, None).await.map_err(|e| format!("{e}; check `{option}`"))?;
-        let _ = conn.close().await;
-    }
-    let owner: PgConnectOptions = url.parse().map_err(|e| format!("`--url` cannot be read: {e}"))?;
-    let mut places = PostgresPlaces::new(owner);
-    if options.without_shared_tables {
-        places = places.without_shared_tables();
-    }
-    let mut declared = None;
-    if let Some((run, schema)) = run {
-        if let Some(role) = &run.runtime_role {
-            places = places.runtime_role(role);
-        }
-        if run.role_per_tenant {
-            places = places.role_per_tenant();
-        }
-        declared = Some(schema.map_err(|e| format!("{e}; `--config` names the file of the policies"))?);
-    }
-    let pool = PgPoolOptions::new().max_connections(4).connect_lazy(control);
-    let pool = pool.map_err(|e| format!("`--control-url` cannot be read: {e}"))?;
-    let store = SqlStore::new(pool);
-    let provisioner = Provisioner::new(store.clone(), places, migrator);
-    Ok((store, declared.into_iter().fold(provisioner, Provisioner::schema)))
-}
-
-async fn on_sqlite(
-    url: &str,
-    control: &str,
-    migrator: Migrator,
-    options: &Places,
-    run: Option<&RunOptions>,
-) -> Result<(SqlStore<sqlx::Sqlite>, Provisioner<sqlx::Sqlite>), String> {
-    if run.is_some_and(|run| run.runtime_role.is_some() || run.config.is_some()) {
-        return Err(
-            "`--runtime-role` and `--config` are for PostgreSQL; SQLite has no roles and policies".to_owned()
-        );
-    }
-    let files = options.files.as_ref().ok_or("name the directory of the tenants' files: `--files`")?;
-    let files = SqliteFiles::new(files).map_err(|e| e.to_string())?;
-    let mut places = SqlitePlaces::new(files);
-    if !options.without_shared_tables {
-        let shared = |e: sqlx::Error| format!("the database of the shared tables cannot be opened: {e}");
-        let options: SqliteConnectOptions = url.parse().map_err(shared)?;
-        let _ = options.connect().await.map_err(shared)?.close().await;
-        places = places.shared_tables(options);
-    }
-    let pool = SqlitePoolOptions::new().max_connections(2).connect(control).await;
-    let pool = pool.map_err(|e| format!("the list of tenants cannot be read: {e}; check `--control-url`"))?;
-    let store = SqlStore::new(pool);
-    Ok((store.clone(), Provisioner::new(store, places, migrator)))
-}
-
 async fn work<DB: Provision>(
-    store: &SqlStore<DB>,
-    provisioner: &Provisioner<DB>,
+    Provisioned { store, provisioner }: &Provisioned<DB>,
     places: &Places,
     run: Option<&RunOptions>,
 ) -> Result<ExitCode, String> {

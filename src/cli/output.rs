@@ -23,6 +23,11 @@ pub(crate) fn write(text: &str) -> Result<bool, String> {
     }
 }
 
+/// A number with its noun, such as `1 table` and `2 tables`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// Prints a remark on standard error.
 #[expect(clippy::print_stderr, reason = "a remark beside the report")]
 pub(crate) fn note(text: &str) {

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use sqlx::migrate::Migrator;
+use sqlx::{Postgres, Sqlite};
 use tenancy_sql::Schema;
 
 use super::command;
 use super::embedded::Embedded;
 use crate::billing::stripe::StripeWebhook;
+use crate::operations::DeletionHook;
 use crate::plan::Catalog;
 
 /// The stack of the thread that replaces the main thread: as large as that of a program.
@@ -81,6 +83,43 @@ impl Program {
         configure: impl FnOnce(StripeWebhook) -> crate::Result<StripeWebhook> + Send + 'static,
     ) -> Self {
         self.embedded.stripe_webhook = Some(Box::new(configure));
+        self
+    }
+
+    /// Adds a hook that `tenancy tenants delete` runs on PostgreSQL, in the order in which the hooks are added.
+    ///
+    /// ```
+    /// use sqlx::PgConnection;
+    /// use tenancy::cli::Program;
+    /// use tenancy::operations::DeletionHook;
+    /// use tenancy::tenant::Tenant;
+    ///
+    /// struct Search;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl DeletionHook<sqlx::Postgres> for Search {
+    ///     fn name(&self) -> &str {
+    ///         "search"
+    ///     }
+    ///
+    ///     async fn delete(&self, acme: &Tenant, _: &mut PgConnection) -> tenancy::Result<u64> {
+    ///         println!("delete the documents of {}", acme.id());
+    ///         Ok(0)
+    ///     }
+    /// }
+    ///
+    /// let program = Program::new().postgres_deletion_hook(Search);
+    /// # let _ = program;
+    /// ```
+    pub fn postgres_deletion_hook(mut self, hook: impl DeletionHook<Postgres> + 'static) -> Self {
+        self.embedded.hooks.postgres.push(Arc::new(hook));
+        self
+    }
+
+    /// Adds a hook that `tenancy tenants delete` runs on SQLite, as
+    /// [`postgres_deletion_hook`](Self::postgres_deletion_hook) does on PostgreSQL.
+    pub fn sqlite_deletion_hook(mut self, hook: impl DeletionHook<Sqlite> + 'static) -> Self {
+        self.embedded.hooks.sqlite.push(Arc::new(hook));
         self
     }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::placement::Provision;
 use crate::store::SqlStore;
-use crate::tenant::{Region, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use crate::tenant::{Placement, Region, Slug, Tenant, TenantId, TenantStatus, TenantStore};
+use serde::Serialize;
 use sqlx::pool::PoolOptions;
 
 use super::output::text;
@@ -120,4 +121,16 @@ fn unreadable(error: &crate::Error) -> String {
         "the list of tenants cannot be read: {}; check the URL of the database: `SqlStore::migrate` creates its tables",
         text(error)
     )
+}
+
+/// A tenant in a line of JSON.
+#[derive(Serialize)]
+pub(crate) struct Named<'a> {
+    tenant: &'a TenantId,
+    slug: &'a Slug,
+    place: &'a Placement,
+}
+
+pub(crate) fn named(tenant: &Tenant) -> Named<'_> {
+    Named { tenant: tenant.id(), slug: tenant.slug(), place: tenant.placement() }
 }

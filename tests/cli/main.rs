@@ -7,9 +7,13 @@ mod doctor_cases;
 
 mod adoption;
 mod audit_commands;
+mod bundles;
 mod cli;
+mod deletions;
 mod help;
 mod migrate;
+mod moves;
+mod owner;
 mod people;
 mod places;
 mod plans;

@@ -12,7 +12,7 @@ use crate::cli::{database, tenancy};
 use crate::common::Cleanup;
 
 /// Runs the program in a terminal of this width, types `input`, and returns what the terminal shows.
-fn in_terminal(args: &[&str], columns: u16, input: &str, dir: &Path) -> (i32, String) {
+pub(crate) fn in_terminal(args: &[&str], columns: u16, input: &str, dir: &Path) -> (i32, String) {
     in_terminal_with("", args, columns, input, dir)
 }
 

@@ -1,0 +1,192 @@
+//! `tenancy tenants import`: creates a tenant from a bundle.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::{Pin, pin};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::future::{Either, select};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Map, Value};
+use tenancy_sql::Dialect;
+use tokio::fs::File;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::embedded::Embedded;
+use super::interrupts::{INTERRUPTED, interrupts};
+use super::output::{counted, json, note, printable, show, text};
+use super::provisioners::{Owner, Provisioned};
+use super::table::{Align, Table};
+use crate::ErrorKind;
+use crate::operations::{Imported, TenantData};
+use crate::store::SqlStore;
+use crate::tenant::{NewTenant, Placement, Region, Slug, TenantStatus, TenantStore};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The bundle, which `tenancy tenants export` wrote.
+    file: PathBuf,
+    /// The name of the new tenant in URLs.
+    #[arg(long)]
+    slug: String,
+    /// The display name; without it, the slug.
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// The plan, by its key in the catalog.
+    #[arg(long, value_name = "KEY")]
+    plan: String,
+    /// The file of the plan catalog, TOML or `.json`, which must have the plan.
+    #[arg(long, value_name = "FILE")]
+    catalog: Option<PathBuf>,
+    /// The region in which the data stays. Without it every process may serve the tenant.
+    #[arg(long, value_name = "REGION")]
+    region: Option<String>,
+    /// Give the tenant a schema of its own, instead of the shared tables. PostgreSQL only.
+    #[arg(long)]
+    own_schema: bool,
+    /// Give the tenant a database or a file of its own, instead of the shared tables.
+    #[arg(long, conflicts_with = "own_schema")]
+    own_database: bool,
+    /// The directory of the application's migrations, as in `sqlx::migrate!`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) migrations: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) owner: Owner,
+}
+
+pub(crate) async fn run<DB: TenantData>(
+    options: &Options,
+    embedded: &Embedded,
+    Provisioned { store, provisioner }: &Provisioned<DB>,
+) -> Result<ExitCode, String> {
+    if options.own_schema && DB::DIALECT == Dialect::Sqlite {
+        return Err("SQLite has no schemas; give the tenant a file of its own: `--own-database`".to_owned());
+    }
+    let new = new_tenant(options, embedded)?;
+    let unreadable = |e| format!("{}: {e}; name a bundle that `export` wrote", options.file.display());
+    let file = File::open(&options.file).await.map_err(unreadable)?;
+    let bar = bar(file.metadata().await.map_err(unreadable)?.len());
+    let stop = Arc::new(AtomicBool::new(false));
+    let reader = Stoppable { reader: bar.wrap_async_read(file), stop: stop.clone() };
+    let (mut import, mut interrupts) = (pin!(provisioner.import(reader, new)), interrupts());
+    let imported = loop {
+        match select(import.as_mut(), pin!(interrupts.recv())).await {
+            Either::Left((imported, _)) => break imported,
+            Either::Right(_) if stop.swap(true, Ordering::Relaxed) => {
+                note(&format!("stopped at once; {}", removed_by(&options.slug)));
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+            Either::Right(_) => {
+                note("interrupted: the new tenant is removed again; Ctrl-C again stops at once");
+            }
+        }
+    };
+    bar.finish_and_clear();
+    let imported = match imported {
+        Ok(imported) => imported,
+        Err(error) => {
+            // Its place could not be created, so nobody knows whether there is something in it.
+            if error.kind() != ErrorKind::Conflict && is_left(store, &options.slug).await {
+                note(&removed_by(&options.slug));
+            }
+            if stop.load(Ordering::Relaxed) {
+                note("nothing was imported");
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
+            return Err(text(&error));
+        }
+    };
+    let is_own = *imported.tenant.placement() != Placement::Shared;
+    if is_own && !options.owner.has_runtime_role() && DB::DIALECT == Dialect::Postgres {
+        note("without `--runtime-role` the application was granted no rights on the new tables");
+    }
+    show(&report(&imported, options.owner.json))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new_tenant(options: &Options, embedded: &Embedded) -> Result<NewTenant, String> {
+    let refused = |e: crate::Error| text(&e);
+    embedded.catalog(options.catalog.as_deref())?.plan(&options.plan).map_err(refused)?;
+    let slug =
+        Slug::parse(&options.slug).map_err(|e| format!("`{}`: {}", printable(&options.slug), text(&e)))?;
+    let name = options.name.clone().unwrap_or_else(|| slug.to_string());
+    let mut new = NewTenant::new(slug, name, options.plan.clone());
+    if let Some(region) = &options.region {
+        new = new.region(Region::parse(region).map_err(refused)?);
+    }
+    if options.own_schema {
+        new = new.own_schema();
+    }
+    if options.own_database {
+        new = new.own_database();
+    }
+    Ok(new)
+}
+
+/// Whether the tenant of an import that failed is still in the list of tenants.
+async fn is_left<DB: TenantData>(store: &SqlStore<DB>, slug: &str) -> bool {
+    let Ok(slug) = Slug::parse(slug) else { return false };
+    let found = store.by_slug(&slug).await;
+    found.is_ok_and(|found| found.is_some_and(|tenant| tenant.status() == TenantStatus::Provisioning))
+}
+
+fn removed_by(slug: &str) -> String {
+    format!(
+        "a tenant that is left, and not open, is removed by `tenancy tenants delete {slug} --confirm {slug}`"
+    )
+}
+
+fn bar(bytes: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{spinner} [{bar:30}] {bytes} of {total_bytes}");
+    bar.set_style(style.expect("the template is right"));
+    if !bar.is_hidden() {
+        bar.enable_steady_tick(Duration::from_millis(100));
+    }
+    bar
+}
+
+fn report(imported: &Imported, is_json: bool) -> String {
+    let Imported { tenant, rows, new_ids, .. } = imported;
+    if is_json {
+        let rows: Map<String, Value> =
+            rows.iter().map(|(table, rows)| (table.clone(), Value::from(*rows))).collect();
+        return json(&serde_json::json!({ "tenant": **tenant, "rows": rows, "new_ids": new_ids }));
+    }
+    let table = Table::new([(40, Align::Left), (12, Align::Right)]);
+    let mut lines = table.line([&"table", &"rows"], "");
+    lines.extend(rows.iter().map(|(name, rows)| table.line([name, rows], "")));
+    let all: u64 = rows.iter().map(|(_, rows)| rows).sum();
+    let (tables, all) = (counted(rows.len() as u64, "table"), counted(all, "row"));
+    let (slug, id, place) = (tenant.slug(), tenant.id(), tenant.placement());
+    let ids = if *new_ids {
+        "ids that are unique over all tenants are new; an id in a text or in JSON is the old one\n"
+    } else {
+        ""
+    };
+    format!("{lines}{slug} ({id}) is open, in the {place}: {tables}, {all}\n{ids}")
+}
+
+/// A reader that fails after Ctrl-C, so that the import undoes what it did.
+struct Stoppable<R> {
+    reader: R,
+    stop: Arc<AtomicBool>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Stoppable<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(io::Error::other("interrupted")));
+        }
+        Pin::new(&mut self.reader).poll_read(context, buffer)
+    }
+}
