@@ -517,7 +517,7 @@ impl OtherServer {
             .args([
                 "sh",
                 "-c",
-                "echo \"url $TEST_POSTGRES_URL\"; echo \"admin $TEST_POSTGRES_ADMIN_URL\"; cat > /dev/null",
+                "echo \"url $TEST_POSTGRES_URL\"; echo \"admin $TEST_POSTGRES_ADMIN_URL\"; sleep 600",
             ])
             .env_remove("TEST_POSTGRES_URL")
             .env_remove("TEST_POSTGRES_ADMIN_URL")
