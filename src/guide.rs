@@ -44,6 +44,8 @@ pub mod how_to {
     pub mod streams_and_websockets {}
     #[doc = include_str!("../docs/how-to/stripe.md")]
     pub mod stripe {}
+    #[doc = include_str!("../docs/how-to/tenant-data.md")]
+    pub mod tenant_data {}
     #[doc = include_str!("../docs/how-to/test-for-leaks.md")]
     pub mod test_for_leaks {}
     #[doc = include_str!("../docs/how-to/your-own-sql.md")]

@@ -57,6 +57,8 @@ struct State<DB: Driver> {
 pub(crate) struct TenantDatabase<DB: Driver> {
     pool: Pool<DB>,
     in_use: Arc<Semaphore>,
+    /// See [`Driver::identity`].
+    identity: Option<(u64, u64)>,
     last_used: AtomicU64,
     /// Whether the server checks during a statement that its client is still there; set by the first connection.
     checks_client: OnceCell<bool>,
@@ -87,9 +89,14 @@ impl<DB: Driver> Databases<DB> {
     /// The database with this name. Opens no connection.
     pub(crate) async fn database(&self, name: &PlacementName) -> Result<Arc<TenantDatabase<DB>>> {
         let used = self.clock.fetch_add(1, Ordering::Relaxed);
-        if let Some(database) = self.state().pools.get(name) {
-            database.last_used.store(used, Ordering::Relaxed);
-            return Ok(database.clone());
+        let known = self.state().pools.get(name).cloned();
+        if let Some(database) = known {
+            if DB::identity(database.pool.connect_options().as_ref()) == database.identity {
+                database.last_used.store(used, Ordering::Relaxed);
+                return Ok(database);
+            }
+            // The tenant was moved away, and perhaps back. The pool closes when its last user drops it.
+            self.state().pools.retain(|_, other| !Arc::ptr_eq(other, &database));
         }
         let Some(config) = self.registry.config(name).await? else {
             return Err(Error::new(
@@ -249,6 +256,7 @@ impl<DB: Driver> TenantDatabase<DB> {
             .acquire_timeout(limits.wait)
             .idle_timeout(limits.idle);
         Self {
+            identity: DB::identity(&connect),
             pool: DB::pool(options, connect, connection_mode),
             in_use: Arc::new(Semaphore::new(limits.per_database as usize)),
             last_used: AtomicU64::new(used),

@@ -120,6 +120,13 @@ pub trait Driver: Native {
         connection_mode: ConnectionMode,
     ) -> Pool<Self>;
 
+    /// What a database has that another one of the same name has not; `None` if the server sees to it.
+    ///
+    /// An SQLite file that was removed stays open for whoever opened it before.
+    fn identity(_: &<Self::Connection as Connection>::Options) -> Option<(u64, u64)> {
+        None
+    }
+
     /// Runs the migrations of the library's own tables.
     fn migrate(
         conn: &mut Self::Connection,

@@ -107,6 +107,19 @@ impl Driver for Sqlite {
         Ok(SqliteConnectOptions::from_str(url)?.journal_mode(SqliteJournalMode::Wal).foreign_keys(true))
     }
 
+    fn identity(connect: &SqliteConnectOptions) -> Option<(u64, u64)> {
+        #[cfg(unix)]
+        let identity = std::fs::metadata(connect.get_filename())
+            .map(|file| {
+                (std::os::unix::fs::MetadataExt::dev(&file), std::os::unix::fs::MetadataExt::ino(&file))
+            })
+            .ok();
+        // Elsewhere a file that is open cannot be removed.
+        #[cfg(not(unix))]
+        let identity = None;
+        identity
+    }
+
     fn pool(options: PoolOptions<Self>, connect: SqliteConnectOptions, _: ConnectionMode) -> Pool<Self> {
         options.connect_lazy_with(connect)
     }

@@ -128,3 +128,29 @@ async fn a_tenant_moves_to_its_file_and_back_while_rows_are_written() {
         tx.commit_unaudited("the next round").await.unwrap();
     }
 }
+
+/// A file that was removed stays open for whoever opened it before: the pool of a place that is gone is not used again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_comes_back_to_its_file_is_served_at_once() {
+    let mut app = App::<Sqlite>::new().await;
+    let provisioner = app.provisioner(&[Sqlite::PROJECTS]);
+    let acme = app.create(&provisioner, "acme", NewTenant::own_database).await.unwrap();
+    let ada = Actor::user("ada");
+    let file = acme.placement().clone();
+    let old = app.context(&acme).await.unwrap();
+    insert(&app.db, &old, 101).await.unwrap();
+    let mut wanted = rows(&app, &acme).await;
+    for (target, id) in [(Placement::Shared, 102), (file, 103)] {
+        let movement = provisioner.move_to(acme.id(), target.clone(), &ada).grace(Duration::ZERO);
+        movement.run(|_| {}).await.unwrap();
+        if target == Placement::Shared {
+            let error = insert(&app.db, &old, -1).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PlacementMissing, "the file is gone");
+        }
+        assert_eq!(rows(&app, &acme).await, wanted, "{target}");
+        let ctx = app.context(&acme).await.unwrap();
+        insert(&app.db, &ctx, id).await.unwrap();
+        wanted.insert(id, format!("row {id}"));
+        assert_eq!(rows(&app, &acme).await, wanted, "{target}");
+    }
+}

@@ -13,14 +13,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{Pool, Postgres, Sqlite};
+use tenancy::isolation::RlsPolicies;
 use tenancy::isolation::doctor::Report;
-use tenancy::placement::{ConnectionLimits, PostgresPlaces, Provision, SqliteFiles, SqlitePlaces};
-use tenancy::scope::TenantDbBuilder;
+use tenancy::operations::TenantData;
+use tenancy::placement::{ConnectionLimits, DatabaseConfig, PostgresPlaces, SqliteFiles, SqlitePlaces};
 use tenancy::scope::row::SupportsRow;
-use tenancy::tenant::NewTenant;
+use tenancy::scope::{Schema, TenantDbBuilder};
+use tenancy::tenant::{NewTenant, Placement, PlacementName, TenantId};
 use tenancy::{Error, ErrorKind, Result, TenantDb};
 
 use crate::model::{Member, Order, Project};
@@ -28,7 +30,7 @@ use crate::model::{Member, Order, Project};
 /// A database that this application supports: the same handlers run on SQLite and on PostgreSQL.
 ///
 /// An application with one database does not need this trait: it uses `TenantDb<sqlx::Postgres>`.
-pub trait AppDb: Provision + SupportsRow<Project> + SupportsRow<Order> + SupportsRow<Member> {
+pub trait AppDb: TenantData + SupportsRow<Project> + SupportsRow<Order> + SupportsRow<Member> {
     /// Opens the database.
     fn open(url: &str) -> impl Future<Output = sqlx::Result<Pool<Self>>> + Send;
 
@@ -38,11 +40,20 @@ pub trait AppDb: Provision + SupportsRow<Project> + SupportsRow<Order> + Support
     /// Gives a new tenant a place of its own: a schema on PostgreSQL, a file on SQLite.
     fn own_place(tenant: NewTenant) -> NewTenant;
 
-    /// Where the places of tenants are created.
+    /// Where the rows of a tenant can be: an operator moves it from one to another.
+    fn places_of(tenant: &TenantId) -> Vec<Placement>;
+
+    /// A database of a tenant, for a person.
+    fn database(name: &PlacementName) -> String;
+
+    /// Where the places of tenants are created. The pools are of the owner of the tables and of the application.
     ///
     /// # Errors
     /// If the directory of the tenants' files cannot be created.
-    fn places(pool: &Pool<Self>) -> Result<Self::Places>;
+    fn places(owner: &Pool<Self>, app: &Pool<Self>) -> Result<Self::Places>;
+
+    /// Grants the role of the application what it needs, if it is not the owner.
+    fn grant(owner: &Pool<Self>, app: &Pool<Self>) -> impl Future<Output = Result<()>> + Send;
 
     /// Starts a [`TenantDb`] that finds the places of tenants.
     ///
@@ -56,6 +67,7 @@ pub trait AppDb: Provision + SupportsRow<Project> + SupportsRow<Order> + Support
 
 /// The connections to the shared tables.
 const CONNECTIONS: u32 = 8;
+const POSTGRES_CONNECTIONS: u32 = 16;
 
 impl AppDb for Sqlite {
     async fn open(url: &str) -> sqlx::Result<Pool<Self>> {
@@ -74,8 +86,20 @@ impl AppDb for Sqlite {
         tenant.own_database()
     }
 
-    fn places(pool: &Pool<Self>) -> Result<SqlitePlaces> {
+    fn places_of(tenant: &TenantId) -> Vec<Placement> {
+        vec![Placement::Shared, Placement::database_of(tenant)]
+    }
+
+    fn database(name: &PlacementName) -> String {
+        format!("file {name}.db")
+    }
+
+    fn places(pool: &Pool<Self>, _: &Pool<Self>) -> Result<SqlitePlaces> {
         Ok(SqlitePlaces::new(tenant_files(pool)?).shared_tables((*pool.connect_options()).clone()))
+    }
+
+    async fn grant(_: &Pool<Self>, _: &Pool<Self>) -> Result<()> {
+        Ok(())
     }
 
     fn tenant_db(pool: Pool<Self>) -> Result<TenantDbBuilder<Self>> {
@@ -108,7 +132,7 @@ fn create_private(directory: &Path) -> io::Result<()> {
 
 impl AppDb for Postgres {
     async fn open(url: &str) -> sqlx::Result<Pool<Self>> {
-        PgPoolOptions::new().max_connections(16).connect(url).await
+        PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS).connect(url).await
     }
 
     fn migrations() -> Migrator {
@@ -119,19 +143,47 @@ impl AppDb for Postgres {
         tenant.own_schema()
     }
 
-    fn places(pool: &Pool<Self>) -> Result<PostgresPlaces> {
-        // This program is the owner of the tables too. In production, connect as another role here, and name the role
-        // of the application: `PostgresPlaces::runtime_role`.
-        Ok(PostgresPlaces::new((*pool.connect_options()).clone()))
+    fn places_of(tenant: &TenantId) -> Vec<Placement> {
+        vec![Placement::Shared, Placement::schema_of(tenant), Placement::database_of(tenant)]
+    }
+
+    fn database(name: &PlacementName) -> String {
+        format!("database {name}")
+    }
+
+    fn places(owner: &Pool<Self>, app: &Pool<Self>) -> Result<PostgresPlaces> {
+        let places = PostgresPlaces::new(PgConnectOptions::clone(&owner.connect_options()));
+        // A tenant is moved only if the role of the application is named: row-level security must refuse an old placement.
+        Ok(match other_role(owner, app) {
+            Some(role) => places.runtime_role(role),
+            None => places,
+        })
+    }
+
+    async fn grant(owner: &Pool<Self>, app: &Pool<Self>) -> Result<()> {
+        let Some(role) = other_role(owner, app) else { return Ok(()) };
+        let schema = Schema::new("tenant_id").expect("it is a name");
+        let mut owner = owner.acquire().await.map_err(Error::from_sqlx)?;
+        RlsPolicies::new(&schema).runtime_role(role).apply(&mut owner).await.map(|_| ())
     }
 
     fn tenant_db(pool: Pool<Self>) -> Result<TenantDbBuilder<Self>> {
-        Ok(TenantDb::from_pool(pool))
+        let app = PgConnectOptions::clone(&pool.connect_options());
+        let registry =
+            move |name: &PlacementName| Ok(Some(DatabaseConfig::new(app.clone().database(name.as_str()))));
+        let limits = ConnectionLimits::new(POSTGRES_CONNECTIONS + 8).per_database(4);
+        Ok(TenantDb::from_pool(pool).databases(registry, limits))
     }
 
     async fn doctor(db: &TenantDb<Self>) -> Result<Option<Report>> {
         db.doctor().await.map(Some)
     }
+}
+
+/// The role of the application, unless it is the owner of the tables too.
+fn other_role(owner: &Pool<Postgres>, app: &Pool<Postgres>) -> Option<String> {
+    let role = app.connect_options().get_username().to_owned();
+    (role != owner.connect_options().get_username()).then_some(role)
 }
 
 pub(crate) async fn connect<DB: AppDb>(url: &str) -> Result<Pool<DB>> {

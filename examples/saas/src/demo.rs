@@ -216,12 +216,11 @@ impl Demo {
 }
 
 /// Where the rows of a tenant are, for a person.
-pub(crate) fn place_of(tenant: &Tenant) -> String {
-    match tenant.placement() {
+pub(crate) fn place_of<DB: AppDb>(placement: &Placement) -> String {
+    match placement {
         Placement::Shared => "shared tables".to_owned(),
         Placement::Schema { name } => format!("schema {name}"),
-        // Only SQLite gives a tenant a database here.
-        Placement::Database { name } => format!("file {name}.db"),
+        Placement::Database { name } => DB::database(name),
         _ => "another place".to_owned(),
     }
 }
@@ -260,7 +259,7 @@ impl<DB: AppDb> App<DB> {
             .map(|live| json!({ "status": live.status(), "ends": live.cancel_at().map(Timestamp::seconds) }));
         Ok(json!({
             "id": tenant.id(), "slug": tenant.slug(), "name": tenant.name(), "plan": tenant.plan(),
-            "status": tenant.status(), "place": place_of(tenant), "token": self.demo.token(known)?,
+            "status": tenant.status(), "place": place_of::<DB>(tenant.placement()), "token": self.demo.token(known)?,
             "sample_order_id": known.order, "subscription": subscription,
         }))
     }

@@ -69,11 +69,15 @@ pub struct App<DB: AppDb> {
 /// If a setting is invalid or the database cannot be reached.
 pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<DB>>, Arc<Resolver>)> {
     let pool = database::connect::<DB>(&settings.database_url).await?;
-    let store = Arc::new(SqlStore::new(pool.clone()));
+    let owner = match &settings.owner_url {
+        Some(url) => database::connect::<DB>(url).await?,
+        None => pool.clone(),
+    };
+    let store = Arc::new(SqlStore::new(owner.clone()));
     store.migrate().await?;
 
     let catalog = Arc::new(usage::catalog()?);
-    let tenants = Arc::new(CachedStore::new(SqlStore::new(pool.clone()), CacheOptions::new()));
+    let tenants = Arc::new(CachedStore::new(SqlStore::new(owner.clone()), CacheOptions::new()));
     let directory = TenantDirectory::new(tenants.clone(), catalog.clone());
     let stripe = StripeWebhook::new(
         SigningSecrets::new([settings.stripe_webhook_secret.as_str()])?,
@@ -82,9 +86,10 @@ pub async fn build<DB: AppDb>(settings: &Settings) -> tenancy::Result<(Arc<App<D
         catalog,
         tenants.clone(),
     );
-    let provisioner =
-        Provisioner::new(SqlStore::clone(&store), DB::places(&pool)?, DB::migrations()).notify(tenants);
+    let provisioner = Provisioner::new(SqlStore::clone(&store), DB::places(&owner, &pool)?, DB::migrations())
+        .notify(tenants);
     provisioning::migrate(&provisioner).await?;
+    DB::grant(&owner, &pool).await?;
     let db = DB::tenant_db(pool)?
         .audit(AuditPolicy::Required)
         .mirror_audit_to(Arc::new(TracingSink))

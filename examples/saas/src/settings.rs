@@ -14,6 +14,9 @@ pub struct Settings {
     pub port: u16,
     /// `DATABASE_URL`: by default an SQLite file in the working directory, named after the program.
     pub database_url: String,
+    /// `DATABASE_OWNER_URL`: on PostgreSQL, the same database as the owner of its tables. Then `DATABASE_URL` names a role
+    /// that owns none, as in production, and tenants can be moved. By default one role does both.
+    pub owner_url: Option<String>,
     /// `JWT_SECRET`: at least 32 bytes; by default a new one at every start.
     pub jwt_secret: String,
     /// `JWT_ED25519_PUBLIC_PEM`: a public key for tokens signed with EdDSA, as PEM.
@@ -43,6 +46,7 @@ impl Settings {
         Ok(Self {
             port,
             database_url: read("DATABASE_URL")?.unwrap_or_else(|| format!("sqlite:{program}.db")),
+            owner_url: read("DATABASE_OWNER_URL")?,
             jwt_secret: read("JWT_SECRET")?.unwrap_or_else(new_secret),
             jwt_ed25519_public_pem: read("JWT_ED25519_PUBLIC_PEM")?,
             operator_token: operator_token(read("OPERATOR_TOKEN")?)?,

@@ -13,6 +13,7 @@ mod billing;
 mod browser;
 mod http;
 mod localstripe;
+mod moves;
 mod operator;
 #[path = "../../../tests/fixture/stripe_sdk/ask.rs"]
 mod sdk;
@@ -21,11 +22,12 @@ mod third_tenant;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use common::{Cleanup, TestBackend};
+use common::{Cleanup, TestBackend, admin_url};
 use http::{Request, delete, get, post, put};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use saas::{AppDb, Settings};
 use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 use tenancy::billing::stripe::sign;
 use tenancy::clock::{Clock, SystemClock, Timestamp};
@@ -41,7 +43,7 @@ struct Running {
     acme: DemoTenant,
     globex: DemoTenant,
     settings: Settings,
-    _cleanup: Cleanup,
+    _cleanup: Vec<Cleanup>,
 }
 
 struct DemoTenant {
@@ -58,10 +60,23 @@ impl DemoTenant {
 }
 
 async fn start<DB: AppDb + TestBackend>() -> Running {
-    let (database_url, cleanup) = DB::fresh_url().await;
+    start_as::<DB>(false).await
+}
+
+/// With `roles`, the program logs in as another role than the owner of the tables, on PostgreSQL.
+async fn start_as<DB: AppDb + TestBackend>(roles: bool) -> Running {
+    let (mut database_url, database) = DB::fresh_url().await;
+    let (mut cleanup, mut owner_url) = (vec![database], None);
+    if roles && database_url.starts_with("postgres") {
+        let (app_url, role) = app_role(&database_url).await;
+        owner_url = Some(std::mem::replace(&mut database_url, app_url));
+        // The database goes before the role, which has privileges in it.
+        cleanup.push(role);
+    }
     let settings = Settings {
         port: 0,
         database_url,
+        owner_url,
         jwt_secret: "a secret of at least thirty-two bytes".to_owned(),
         jwt_ed25519_public_pem: Some(include_str!("ed25519.pub.pem").to_owned()),
         operator_token: Some(OPERATOR_TOKEN.to_owned()),
@@ -73,6 +88,22 @@ async fn start<DB: AppDb + TestBackend>() -> Running {
     let tenants = get("/demo/tenants").send(at).await.json();
     let (acme, globex) = (DemoTenant::new(&tenants[0]), DemoTenant::new(&tenants[1]));
     Running { at, acme, globex, settings, _cleanup: cleanup }
+}
+
+/// Makes a role that owns nothing, and returns the URL with it.
+async fn app_role(owner_url: &str) -> (String, Cleanup) {
+    let run = async |sql: String| {
+        let mut admin = admin_url().parse::<PgConnectOptions>()?.connect().await?;
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.map(|_| ())
+    };
+    let owner: PgConnectOptions = owner_url.parse().unwrap();
+    let (role, member) =
+        (format!("tenancy_test_{}", Uuid::now_v7().simple()), owner.get_username().to_owned());
+    run(format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD 'app' ROLE {member}"))
+        .await
+        .unwrap();
+    let url = owner.username(&role).password("app").to_url_lossy().to_string();
+    (url, Cleanup::database(role, async move |role| run(format!("DROP ROLE {role}")).await))
 }
 
 impl Running {

@@ -68,6 +68,13 @@
     layout();
     await report("page");
 
+    const left = () => document.getElementById("move-globex");
+    check(left()?.dataset.state === "stopped", "the move of globex is not shown");
+    const buttons = [...left().querySelectorAll("button")];
+    check(buttons.map((node) => node.textContent).join() === "Go on,Roll back", `the move of globex: ${left().textContent}`);
+    buttons[1].click();
+    await until("the move of globex is rolled back", () => left() === null);
+
     const message = "<b>Back</b> at 14:00.";
     fill(card("acme").querySelector("form"), { reason: "ticket 17, <i>see</i> https://example.com/a-very-long-word-".repeat(4), message });
     await until("acme is suspended", () => card("acme").dataset.status === "suspended");
@@ -85,6 +92,18 @@
     check(bar.value === bar.max, `the progress is ${bar.value} of ${bar.max}`);
     const places = [...document.querySelectorAll("#places > li")].map((place) => place.textContent);
     check(places.length === 2 && places.every((place) => place.includes("current")), `places: ${places}`);
+
+    const moving = () => card("umbrella").querySelector("details:has(form.move)");
+    const begin = () => moving().querySelector("button.main");
+    moving().open = true;
+    moving().querySelector("select").value = "shared";
+    moving().querySelector("form").requestSubmit();
+    await until("the plan is shown", begin);
+    check(moving().textContent.includes("to the shared tables:") && moving().textContent.includes("9 rows"), `the plan: ${moving().textContent}`);
+    layout();
+    begin().click();
+    await until("umbrella is moved", () => document.getElementById("move-umbrella")?.dataset.state === "done");
+    await until("its card has the new place", () => card("umbrella").querySelector("dl").textContent.includes("shared tables"));
     for (const details of document.querySelectorAll("details")) details.open = true;
     const targets = layout();
     const tenants = Object.fromEntries(["acme", "globex", "umbrella"].map((slug) => [slug, card(slug).dataset.status]));

@@ -17,8 +17,9 @@ use tokio::time::timeout;
 
 use super::common::TestBackend;
 use super::http::get;
+use super::moves::own_kind;
 use super::third_tenant::third;
-use super::{OPERATOR_TOKEN, start};
+use super::{OPERATOR_TOKEN, start_as};
 
 const SCRIPT: &str = include_str!("browser.js");
 /// CSS pixels: the narrowest phones in use.
@@ -118,9 +119,11 @@ async fn read_request(client: &mut TcpStream) -> std::io::Result<Option<(String,
     Ok(Some((head, body)))
 }
 
-async fn an_operator_suspends_a_tenant_on_a_phone<DB: AppDb + TestBackend>() {
-    let app = start::<DB>().await;
+async fn an_operator_suspends_and_moves_tenants_on_a_phone<DB: AppDb + TestBackend>() {
+    let app = start_as::<DB>(true).await;
     third(app.at).await;
+    let own_place = json!({ "kind": own_kind(&app), "name": "t_0198a00000007000800000000000000b" });
+    app.leave_a_move(&app.globex.id, &json!({ "kind": "shared" }), &own_place).await;
     let script =
         SCRIPT.replace("TOKEN", &json!(OPERATOR_TOKEN).to_string()).replace("WIDTH", &WIDTH.to_string());
     let (at, mut results) = proxy(app.at, script).await;
@@ -145,6 +148,7 @@ async fn an_operator_suspends_a_tenant_on_a_phone<DB: AppDb + TestBackend>() {
     assert_eq!(found["tenants"], json!({ "acme": "suspended", "globex": "active", "umbrella": "active" }));
     assert_eq!(found["doctor"], json!(if app.settings.is_postgres() { "examined" } else { "PostgreSQL" }));
 
+    assert_eq!(app.operated("umbrella").await["placement"], "shared tables");
     let refused = get("/api/projects").token(&app.acme.token).send(app.at).await;
     assert_eq!(refused.problem(), (403, "tenant-suspended".to_owned()));
     assert!(refused.json()["detail"].as_str().unwrap().contains("<b>Back</b> at 14:00."), "{refused:?}");
@@ -152,4 +156,4 @@ async fn an_operator_suspends_a_tenant_on_a_phone<DB: AppDb + TestBackend>() {
     assert_eq!(served.status, 200, "{served:?}");
 }
 
-on_every_database!(an_operator_suspends_a_tenant_on_a_phone);
+on_every_database!(an_operator_suspends_and_moves_tenants_on_a_phone);

@@ -15,7 +15,7 @@ use super::common::TestBackend;
 use super::http::{Response, get, post};
 use super::{DemoTenant, start, subscription};
 
-const NAME: &str = "t_0198a00000007000800000000000000c";
+pub(crate) const NAME: &str = "t_0198a00000007000800000000000000c";
 pub(crate) const ID: &str = "0198a000-0000-7000-8000-00000000000c";
 
 /// The place of the third tenant, as the page shows it.
@@ -28,12 +28,14 @@ fn files(settings: &Settings) -> PathBuf {
     PathBuf::from(settings.database_url.trim_start_matches("sqlite:")).with_extension("tenants")
 }
 
-fn postgres(settings: &Settings, schema: &str, tenant: &str) -> PgConnectOptions {
-    let options: PgConnectOptions = settings.database_url.parse().unwrap();
-    options.options([("search_path", schema), ("app.tenant_id", tenant)])
+pub(crate) fn postgres(settings: &Settings, schema: &str, tenant: &str) -> PgConnectOptions {
+    let owner = settings.owner_url.as_ref().unwrap_or(&settings.database_url);
+    let options: PgConnectOptions = owner.parse().unwrap();
+    // Where a tenant was moved away, its rows are read only so.
+    options.options([("search_path", schema), ("app.tenant_id", tenant), ("app.tenancy_move", "on")])
 }
 
-fn sqlite(settings: &Settings, own: bool) -> SqliteConnectOptions {
+pub(crate) fn sqlite(settings: &Settings, own: bool) -> SqliteConnectOptions {
     if own {
         return SqliteConnectOptions::new()
             .filename(files(settings).join(format!("{NAME}.db")))
@@ -67,7 +69,7 @@ async fn record_the_beginning(settings: &Settings) {
 }
 
 /// The number of a tenant's orders in the place of the third tenant, or in the shared tables, without the library.
-async fn stored(settings: &Settings, own: bool, tenant: &str) -> i64 {
+pub(crate) async fn stored(settings: &Settings, own: bool, tenant: &str) -> i64 {
     const COUNT: &str = "SELECT count(*) FROM orders WHERE tenant_id = $1";
     let id = Uuid::try_parse(tenant).unwrap();
     if settings.is_postgres() {

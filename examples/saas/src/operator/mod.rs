@@ -1,9 +1,10 @@
 //! The operator's page: its requests, without a web framework, and which operation each runs.
 //!
 //! Every request but the sign-in needs the operator's token: see `session.rs`. `tenants.rs` shows, suspends and resumes
-//! tenants, `places.rs` compares and migrates their places, and `doctor.rs` examines the database.
+//! tenants, `moves.rs` moves them, `places.rs` compares and migrates their places, and `doctor.rs` examines the database.
 
 mod doctor;
+mod moves;
 mod places;
 mod session;
 mod tenants;
@@ -18,6 +19,7 @@ use tenancy::placement::Provisioner;
 use tenancy::web::Problem;
 use tenancy::{Error, ErrorKind, Result};
 
+use self::moves::Moves;
 use self::places::Migration;
 use self::session::{OperatorToken, Session};
 use crate::{App, AppDb};
@@ -83,12 +85,18 @@ pub(crate) struct Operator<DB: AppDb> {
     token: OperatorToken,
     provisioner: Provisioner<DB>,
     migration: Migration,
+    moves: Moves,
 }
 
 impl<DB: AppDb> Operator<DB> {
     /// Uses this token; without one, a new one.
     pub(crate) fn new(token: Option<&str>, provisioner: Provisioner<DB>) -> Self {
-        Self { token: OperatorToken::new(token), provisioner, migration: Migration::default() }
+        Self {
+            token: OperatorToken::new(token),
+            provisioner,
+            migration: Migration::default(),
+            moves: Moves::default(),
+        }
     }
 
     /// The lines about the page that the program prints after its start.
@@ -122,11 +130,16 @@ impl<DB: AppDb> App<DB> {
         session.authorize()?;
         let path: Vec<&str> =
             request.path.strip_prefix("/operator/api/").unwrap_or_default().split('/').collect();
-        // The move of a tenant gets its operation here, beside `suspend`, and its progress beside `migration`.
         match (request.method, &path[..]) {
             ("GET", ["tenants"]) => self.operated_tenants(request.query).await,
             ("POST", ["tenants", id, "suspend"]) => self.suspend(id, request.json()?).await,
             ("POST", ["tenants", id, "resume"]) => self.resume(id, request.json()?).await,
+            ("GET", ["tenants", id]) => self.operated_tenant(id).await,
+            ("GET", ["tenants", id, "move"]) => self.plan_move(id, request.query).await,
+            ("POST", ["tenants", id, "move"]) => self.begin_move(id, request.json()?).await,
+            ("POST", ["tenants", id, "move", "go-on"]) => self.go_on_with_move(id).await,
+            ("POST", ["tenants", id, "move", "roll-back"]) => self.roll_back_move(id).await,
+            ("GET", ["moves"]) => self.moves().await,
             ("GET", ["places"]) => self.places().await,
             ("GET", ["migration"]) => Ok(self.operator.migration.progress()),
             ("POST", ["migration"]) => self.migrate_places().await,

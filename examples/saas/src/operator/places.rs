@@ -88,8 +88,8 @@ impl<DB: AppDb> App<DB> {
     pub(super) async fn places(&self) -> Result<Value> {
         let drifts = self.operator.provisioner.migrations().drift().await?;
         let own = self.tenants_with_places().await?;
-        let own = own.iter().map(|tenant| compared(Some(tenant), &drifts));
-        Ok(std::iter::once(compared(None, &drifts)).chain(own).collect())
+        let own = own.iter().map(|tenant| compared::<DB>(Some(tenant), &drifts));
+        Ok(std::iter::once(compared::<DB>(None, &drifts)).chain(own).collect())
     }
 
     async fn tenants_with_places(&self) -> Result<Vec<Arc<Tenant>>> {
@@ -130,7 +130,7 @@ fn migrated(place: &MigratedPlace) -> Value {
 }
 
 /// The state of a place. A place without a difference is current.
-fn compared(tenant: Option<&Arc<Tenant>>, drifts: &[Drift]) -> Value {
+fn compared<DB: AppDb>(tenant: Option<&Arc<Tenant>>, drifts: &[Drift]) -> Value {
     let id = tenant.map(|tenant| tenant.id());
     let drift = drifts.iter().find(|drift| drift.tenant.as_ref().map(|tenant| tenant.id()) == id);
     let state = match (tenant, drift) {
@@ -141,7 +141,7 @@ fn compared(tenant: Option<&Arc<Tenant>>, drifts: &[Drift]) -> Value {
     };
     let versions = |of: fn(&Drift) -> &Vec<i64>| drift.map(of).cloned().unwrap_or_default();
     json!({
-        "place": name(tenant.map(Arc::as_ref)), "placement": tenant.map_or("shared tables".to_owned(), |tenant| place_of(tenant)),
+        "place": name(tenant.map(Arc::as_ref)), "placement": place_of::<DB>(tenant.map_or(&Placement::Shared, |tenant| tenant.placement())),
         "state": state,
         "missing": versions(|drift| &drift.missing),
         "unknown": versions(|drift| &drift.unknown),

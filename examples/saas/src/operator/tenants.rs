@@ -11,6 +11,7 @@ use tenancy::{Error, ErrorKind, Result, TenantScoped};
 use url::form_urlencoded;
 
 use super::actor;
+use super::moves::targets;
 use crate::demo::place_of;
 use crate::model::{ORDERS, PROJECTS, Project, SEATS};
 use crate::{App, AppDb};
@@ -46,6 +47,16 @@ impl<DB: AppDb> App<DB> {
         }
         let next = page.last().filter(|_| page.len() == usize::from(TENANTS_OF_A_PAGE)).map(|last| last.id());
         Ok(json!({ "tenants": tenants, "next": next }))
+    }
+
+    /// Returns one tenant.
+    pub(super) async fn operated_tenant(&self, id: &str) -> Result<Value> {
+        self.operated(&self.known(id).await?).await
+    }
+
+    /// The tenant with this id, as it is stored now.
+    pub(super) async fn known(&self, id: &str) -> Result<Arc<Tenant>> {
+        self.store.by_id(&parse(id)?).await?.ok_or_else(no_tenant)
     }
 
     /// Suspends a tenant, with an event in its audit log. It holds at once: the cache is notified.
@@ -88,7 +99,7 @@ impl<DB: AppDb> App<DB> {
         Ok(json!({
             "id": tenant.id(), "slug": tenant.slug(), "name": tenant.name(), "status": tenant.status(),
             "plan": { "key": plan.key(), "title": plan.title() },
-            "placement": place_of(tenant), "suspension": suspension, "usage": usage,
+            "placement": place_of::<DB>(tenant.placement()), "targets": targets::<DB>(tenant), "suspension": suspension, "usage": usage,
         }))
     }
 
@@ -119,5 +130,9 @@ impl<DB: AppDb> App<DB> {
 
 /// What is no id at all is a tenant that is not there.
 fn parse(id: &str) -> Result<TenantId> {
-    TenantId::parse(id).map_err(|_| Error::new(ErrorKind::NotFound, "no such tenant"))
+    TenantId::parse(id).map_err(|_| no_tenant())
+}
+
+fn no_tenant() -> Error {
+    Error::new(ErrorKind::NotFound, "no such tenant")
 }
