@@ -165,7 +165,7 @@ pub(crate) fn change_error(error: &sqlx::Error, command: Option<&str>) -> Error 
 const TOO_LONG: &str = "the statement ran longer than its time limit and was ended; read fewer rows at once, add an index, or raise the \
      `statement_timeout_ms` of the plan";
 
-/// The SQLSTATE of a statement of a tenant that is being moved: see `migrations/postgres/0012_moves.sql`.
+/// The SQLSTATE of a statement of a tenant that is being moved: see `migrations/postgres/0013_moves.sql`.
 const MOVED: &str = "TNMOV";
 
 const MOVED_TEXT: &str = "the tenant is being moved to another place, or was moved there and this process has its old placement; try again";

@@ -205,7 +205,8 @@ impl Driver for Postgres {
             (9, "gauge resources", include_str!("../../migrations/postgres/0009_gauge_resources.sql")),
             (10, "suspensions", include_str!("../../migrations/postgres/0010_suspensions.sql")),
             (11, "deletions", include_str!("../../migrations/postgres/0011_deletions.sql")),
-            (12, "moves", include_str!("../../migrations/postgres/0012_moves.sql")),
+            (12, "erasure", include_str!("../../migrations/postgres/0012_erasure.sql")),
+            (13, "moves", include_str!("../../migrations/postgres/0013_moves.sql")),
         ]
     );
 }

@@ -138,7 +138,8 @@ impl Driver for Sqlite {
             (9, "gauge resources", include_str!("../../migrations/sqlite/0009_gauge_resources.sql")),
             (10, "suspensions", include_str!("../../migrations/sqlite/0010_suspensions.sql")),
             (11, "deletions", include_str!("../../migrations/sqlite/0011_deletions.sql")),
-            (12, "moves", include_str!("../../migrations/sqlite/0012_moves.sql")),
+            (12, "erasure", include_str!("../../migrations/sqlite/0012_erasure.sql")),
+            (13, "moves", include_str!("../../migrations/sqlite/0013_moves.sql")),
         ]
     );
 }

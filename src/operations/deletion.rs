@@ -45,10 +45,10 @@ use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore
 /// ```
 #[must_use = "call `plan` or `run`"]
 pub struct Deletion<DB: TenantData> {
-    pub(super) provisioner: Provisioner<DB>,
-    pub(super) tenant: TenantId,
+    provisioner: Provisioner<DB>,
+    tenant: TenantId,
     actor: Actor,
-    pub(super) holds: BTreeMap<String, String>,
+    holds: BTreeMap<String, String>,
     hooks: Vec<Arc<dyn DeletionHook<DB>>>,
     batch: u32,
 }
@@ -104,7 +104,7 @@ impl<DB: TenantData> Deletion<DB> {
     /// whose rows are deleted; [`ErrorKind::StoreUnavailable`].
     pub async fn plan(&self) -> Result<DeletionPlan> {
         let tenant = self.provisioner.store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
-        plan_of(self, &tenant).await
+        plan_of(&self.provisioner, &self.holds, self.hook_names(), &tenant).await
     }
 
     /// Deletes the tenant, whose slug confirms that it is the right one.
@@ -131,7 +131,7 @@ impl<DB: TenantData> Deletion<DB> {
             ));
         }
         // A mistake in the holds is found before anything changes.
-        plan_of(self, &tenant).await?;
+        plan_of(&self.provisioner, &self.holds, self.hook_names(), &tenant).await?;
         let tenant = if tenant.status() == TenantStatus::Deleting {
             tenant
         } else {
@@ -170,7 +170,7 @@ impl<DB: TenantData> Deletion<DB> {
         Ok(receipt)
     }
 
-    pub(super) fn hook_names(&self) -> Vec<String> {
+    fn hook_names(&self) -> Vec<String> {
         self.hooks.iter().map(|hook| hook.name().to_owned()).collect()
     }
 

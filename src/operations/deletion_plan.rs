@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::deletion::Deletion;
 use super::statement::count;
 use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
+use crate::placement::Provisioner;
 use crate::tenant::{Placement, Slug, Tenant, TenantStatus};
 
 /// What would be deleted of a tenant. Its `Display` is a table for people.
@@ -65,23 +65,25 @@ impl fmt::Display for DeletionPlan {
 }
 
 pub(super) async fn plan_of<DB: TenantData>(
-    deletion: &Deletion<DB>,
+    provisioner: &Provisioner<DB>,
+    holds: &BTreeMap<String, String>,
+    hooks: Vec<String>,
     tenant: &Tenant,
 ) -> Result<DeletionPlan> {
-    let places = &deletion.provisioner.places;
+    let places = &provisioner.places;
     let mut planned = Vec::new();
     match DB::connect_to(places, tenant.placement()).await {
         Ok(mut conn) => {
-            let schema = &deletion.provisioner.schema;
+            let schema = &provisioner.schema;
             let tables = DB::data_tables(&mut conn, tenant.placement(), schema).await?;
-            check_holds(&tables, &deletion.holds)?;
+            check_holds(&tables, holds)?;
             check_reach(&tables)?;
             DB::set_tenant(&mut conn, Some(tenant.id())).await?;
             DB::pass_fences(&mut conn).await?;
             for table in tables.iter().rev() {
                 let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;
                 let rows = u64::try_from(rows.map_err(|e| database_error(&e))?).unwrap_or(0);
-                let hold = deletion.holds.get(&table.name).cloned();
+                let hold = holds.get(&table.name).cloned();
                 planned.push(PlannedTable { name: table.name.clone(), rows, hold });
             }
         }
@@ -92,11 +94,11 @@ pub(super) async fn plan_of<DB: TenantData>(
     Ok(DeletionPlan {
         slug: tenant.slug().clone(),
         placement: tenant.placement().clone(),
-        drops_place: *tenant.placement() != Placement::Shared && deletion.holds.is_empty(),
+        drops_place: *tenant.placement() != Placement::Shared && holds.is_empty(),
         is_open: tenant.status() != TenantStatus::Deleting
             && !tenant.status().can_become(TenantStatus::Deleting),
         tables: planned,
-        hooks: deletion.hook_names(),
+        hooks,
     })
 }
 

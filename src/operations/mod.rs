@@ -55,6 +55,8 @@ mod movement;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
+mod postgres_beside;
+#[cfg(feature = "postgres")]
 mod postgres_fence;
 mod read;
 mod receipt;

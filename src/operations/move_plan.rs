@@ -3,12 +3,12 @@
 use std::fmt;
 
 use super::fence::moved;
-use super::movement::Move;
 use super::statement::{count, size};
 use super::table::check_reach;
 use super::tenant_data::TenantData;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
+use crate::placement::Provisioner;
 use crate::tenant::{Placement, Tenant, TenantStatus};
 
 /// What a move would copy, and what forbids it. Its `Display` is a table for people.
@@ -55,9 +55,12 @@ impl fmt::Display for MovePlan {
     }
 }
 
-pub(super) async fn plan_of<DB: TenantData>(movement: &Move<DB>, tenant: &Tenant) -> Result<MovePlan> {
-    let provisioner = &movement.provisioner;
-    let (source, target) = (tenant.placement().clone(), movement.target.clone());
+pub(super) async fn plan_of<DB: TenantData>(
+    provisioner: &Provisioner<DB>,
+    target: &Placement,
+    tenant: &Tenant,
+) -> Result<MovePlan> {
+    let (source, target) = (tenant.placement().clone(), target.clone());
     let (mut refused, mut notes, mut planned) = (Vec::new(), Vec::new(), Vec::new());
     if source == target {
         refused.push("the tenant is there already".to_owned());

@@ -136,7 +136,7 @@ impl<DB: TenantData> Move<DB> {
     /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::StoreUnavailable`].
     pub async fn plan(&self) -> Result<MovePlan> {
         let tenant = self.provisioner.store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
-        plan_of(self, &tenant).await
+        plan_of(&self.provisioner, &self.target, &tenant).await
     }
 
     /// Moves the tenant, or goes on with a move to the same place.
@@ -163,7 +163,7 @@ impl<DB: TenantData> Move<DB> {
                 ));
             }
             None => {
-                let plan = plan_of(self, &tenant).await?;
+                let plan = plan_of(&self.provisioner, &self.target, &tenant).await?;
                 refuse(&plan)?;
                 self.provisioner.check_new_place(&self.target).await?;
                 store.begin_move(&tenant, &self.target, MoveStep::Prepare.name()).await?;

@@ -37,6 +37,8 @@ mod place_migrations;
 #[cfg(feature = "postgres")]
 mod place_role;
 mod places;
+#[cfg(all(feature = "postgres", feature = "operations"))]
+mod postgres_drop;
 #[cfg(feature = "postgres")]
 mod postgres_places;
 mod provisioner;

@@ -36,7 +36,7 @@ pub struct PostgresPlaces {
     owner: PgConnectOptions,
     servers: Option<Servers>,
     runtime_role: Option<String>,
-    role_per_tenant: bool,
+    pub(super) role_per_tenant: bool,
     migrates_shared: bool,
 }
 
@@ -73,7 +73,7 @@ impl PostgresPlaces {
     }
 
     /// How to connect to the server of a place, to a database that exists there.
-    fn server(&self, placement: &Placement) -> PgConnectOptions {
+    pub(super) fn server(&self, placement: &Placement) -> PgConnectOptions {
         let other = match (placement, &self.servers) {
             (Placement::Database { name }, Some(find)) => find(name),
             _ => None,
@@ -122,25 +122,6 @@ impl PostgresPlaces {
         let mut conn = connect(&self.options(placement)).await?;
         Postgres::back_to_place(&mut conn, placement).await?;
         Ok(conn)
-    }
-
-    /// Removes a schema or a database, and its role.
-    #[cfg(feature = "operations")]
-    pub(crate) async fn drop_place(&self, placement: &Placement) -> Result<()> {
-        let (drop, name) = match placement {
-            Placement::Shared => return Ok(()),
-            Placement::Schema { name } => (format!("DROP SCHEMA IF EXISTS \"{name}\" CASCADE"), name),
-            Placement::Database { name } => {
-                (format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"), name)
-            }
-        };
-        let mut conn = connect(&self.server(placement)).await?;
-        run(&mut conn, drop).await.map_err(|e| database_error(&e))?;
-        if self.role_per_tenant {
-            place_role::drop(&mut conn, name.as_str()).await?;
-        }
-        let _ = conn.close().await;
-        Ok(())
     }
 
     fn options(&self, placement: &Placement) -> PgConnectOptions {
@@ -358,7 +339,7 @@ async fn enter(conn: &mut PgConnection, placement: &Placement, key: &str) -> sql
     Ok(Entered::Locked)
 }
 
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
+pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
     options.connect().await.map_err(|error| match &error {
         sqlx::Error::Database(e) if e.code().as_deref() == Some("3D000") => {
             Error::new(ErrorKind::PlacementMissing, "the database of this tenant does not exist")
@@ -368,6 +349,6 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
     })
 }
 
-async fn run(conn: &mut PgConnection, sql: String) -> sqlx::Result<()> {
+pub(super) async fn run(conn: &mut PgConnection, sql: String) -> sqlx::Result<()> {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map(|_| ())
 }

@@ -215,7 +215,8 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/sqlite/0009_gauge_resources.sql"),
             include_str!("../../migrations/sqlite/0010_suspensions.sql"),
             include_str!("../../migrations/sqlite/0011_deletions.sql"),
-            include_str!("../../migrations/sqlite/0012_moves.sql"),
+            include_str!("../../migrations/sqlite/0012_erasure.sql"),
+            include_str!("../../migrations/sqlite/0013_moves.sql"),
         ],
     )
     .await;
@@ -232,7 +233,8 @@ async fn tenants_of_the_version_before_keep_their_slugs() {
             include_str!("../../migrations/postgres/0009_gauge_resources.sql"),
             include_str!("../../migrations/postgres/0010_suspensions.sql"),
             include_str!("../../migrations/postgres/0011_deletions.sql"),
-            include_str!("../../migrations/postgres/0012_moves.sql"),
+            include_str!("../../migrations/postgres/0012_erasure.sql"),
+            include_str!("../../migrations/postgres/0013_moves.sql"),
         ],
     )
     .await;
