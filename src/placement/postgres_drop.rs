@@ -40,7 +40,7 @@ impl PostgresPlaces {
 
 /// Drops a database when its last session has ended. No session begins meanwhile, and a pool closes idle ones.
 async fn drop_when_unused(conn: &mut PgConnection, name: &PlacementName) -> Result<()> {
-    const IDLE: Duration = Duration::from_mins(3);
+    const IDLE: Duration = Duration::from_mins(1);
     let close = format!("ALTER DATABASE \"{name}\" WITH ALLOW_CONNECTIONS false");
     run(conn, close).await.map_err(|e| database_error(&e))?;
     let deadline = Instant::now() + IDLE;

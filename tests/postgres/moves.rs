@@ -542,10 +542,11 @@ async fn a_tenant_moves_to_another_server_and_back() {
     let other = OtherServer::start();
     let role = world.app.get_username().to_owned();
     let admin = PgPool::connect(&other.admin).await.unwrap();
-    Postgres::raw(&admin, &format!("CREATE ROLE {role} LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD 'runtime'"))
-        .await
-        .unwrap();
     let there: PgConnectOptions = other.url.parse().unwrap();
+    // The owner is a member of the application's role, so it may end its sessions when it drops a database.
+    let create =
+        format!("CREATE ROLE {role} LOGIN NOINHERIT PASSWORD 'runtime' ROLE {}", there.get_username());
+    Postgres::raw(&admin, &create).await.unwrap();
     let large = there.clone();
     let places = PostgresPlaces::new((*world.owner.connect_options()).clone())
         .runtime_role(&role)
