@@ -62,6 +62,7 @@ mod receipts;
 mod recount;
 mod recount_report;
 mod recount_rows;
+mod restore;
 mod scope;
 mod snapshot;
 mod source;

@@ -10,7 +10,7 @@ use super::embedded::Embedded;
 use super::hooks::Hooked;
 use super::lifecycle::{self, LifecycleCommand};
 use super::provisioners::{Owner, Provisioned};
-use super::{delete, export, import, movement, moves, receipts};
+use super::{delete, export, import, movement, moves, receipts, restore};
 
 #[derive(Subcommand)]
 pub(crate) enum TenantsCommand {
@@ -40,6 +40,12 @@ pub(crate) enum DataCommand {
     /// The bundle is from the same kind of database, and from a place with the same migrations. If the import fails or
     /// is interrupted, the new tenant is removed again. Exits with 130 after Ctrl-C.
     Import(import::Options),
+    /// Put the rows of a bundle back into the tenant that they are of.
+    ///
+    /// The bundle is compared with the rows of now, the difference is shown, and the command asks. The tenant is suspended or
+    /// deactivated before. All rows are replaced in one transaction; audit events and metered usage stay. Exits with 2 if
+    /// nothing was replaced, and with 130 after Ctrl-C.
+    Restore(restore::Options),
     /// Delete a tenant with all of its data, and write a receipt.
     ///
     /// The tenant is suspended or deactivated before. The plan is shown, and the command asks. A deletion that was
@@ -60,6 +66,7 @@ impl DataCommand {
         match self {
             Self::Export(options) => &options.owner,
             Self::Import(options) => &options.owner,
+            Self::Restore(options) => &options.owner,
             Self::Delete(options) => &options.owner,
             Self::Move(options) => &options.owner,
         }
@@ -69,6 +76,7 @@ impl DataCommand {
     async fn migrations(&self, embedded: &mut Embedded) -> Result<Migrator, String> {
         match self {
             Self::Import(options) => embedded.migrations(options.migrations.as_ref()).await,
+            Self::Restore(options) => embedded.migrations(options.migrations.as_ref()).await,
             Self::Move(options) if options.creates_a_place() => {
                 embedded.migrations(options.migrations.as_ref()).await
             }
@@ -108,6 +116,7 @@ async fn work<DB: Hooked>(
     match command {
         DataCommand::Export(options) => export::run(options, provisioned).await,
         DataCommand::Import(options) => import::run(options, embedded, provisioned).await,
+        DataCommand::Restore(options) => restore::run(options, provisioned).await,
         DataCommand::Delete(options) => delete::run(options, embedded, provisioned).await,
         DataCommand::Move(options) => movement::run(options, provisioned).await,
     }

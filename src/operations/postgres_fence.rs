@@ -58,6 +58,13 @@ pub(super) async fn unfenceable(
         }
         Some(false) => {}
     }
+    let citus = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')";
+    let row = sqlx::raw_sql(citus).fetch_one(&mut *conn).await.map_err(|e| database_error(&e))?;
+    if row.try_get::<bool, _>(0).map_err(|e| database_error(&e))? {
+        return Ok(Some(
+            "on Citus a restrictive policy does not count, so a process with the old placement could not be refused".to_owned(),
+        ));
+    }
     for table in tables {
         let sql = format!(
             "SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = {}::regclass",

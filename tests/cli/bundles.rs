@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, Postgres};
+use tenancy::TenantScoped;
 use tenancy::operations::TenantData;
 use tenancy::tenant::Placement;
 
 use crate::cli::{tenancy, write};
 use crate::on_every_database;
 use crate::owner::{Owner, locked};
-use crate::shop::{Shop, World};
+use crate::shop::{Login, Project, Shop, World};
 
 const IMPORT: [&str; 6] = ["--plan", "free", "--catalog", "plans.toml", "--migrations", "migrations"];
 
@@ -105,7 +106,11 @@ async fn what_cannot_be_imported_leaves_no_tenant<DB: Shop + TenantData>() {
     assert_eq!(owner.listed(&["list", "--json"]), before);
 }
 
-on_every_database!(a_tenant_is_exported_and_imported, what_cannot_be_imported_leaves_no_tenant);
+on_every_database!(
+    a_tenant_is_exported_and_imported,
+    what_cannot_be_imported_leaves_no_tenant,
+    a_tenant_is_restored,
+);
 
 /// Whether Ctrl-C comes while rows are read or written, nothing is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,9 +147,9 @@ async fn ctrl_c_leaves_no_bundle_and_no_tenant() {
     assert_eq!((owner.projects("copy").await, owner.projects("globex-shared").await), (4, 2));
 }
 
-/// A tenant whose place could not be created can be removed.
+/// A tenant whose place could not be protected is removed again, with its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_import_without_its_place_says_how_the_tenant_is_removed() {
+async fn an_import_without_its_place_leaves_no_tenant() {
     let world = World::<Postgres>::new(false).await;
     let owner = Owner::new(&world);
     let before = owner.listed(&["list", "--json"]);
@@ -154,7 +159,61 @@ async fn an_import_without_its_place_says_how_the_tenant_is_removed() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (code, out, err) = tenancy(&arguments, world.dir.path());
     assert_eq!((code, out.as_str()), (2, ""), "{err}");
-    assert!(err.contains("`tenancy tenants delete copy --confirm copy`"), "{err}");
-    owner.ok(&["delete", "copy", "--confirm", "copy", "--yes"]);
     assert_eq!(owner.listed(&["list", "--json"]), before);
+    let copied: Value = owner.json(&import("acme.tar", "copy", &[]));
+    assert_eq!(copied["rows"]["projects"], 4, "the slug is free again");
+}
+
+async fn a_tenant_is_restored<DB: Shop + TenantData>() {
+    let world = World::<DB>::new(false).await;
+    let owner = Owner::new(&world);
+    let migrations = ["--migrations", "migrations"];
+    for [acme, globex] in owner.slugs() {
+        let file = format!("{acme}.tar");
+        owner.ok(&["export", &acme, "--output", &file]);
+        let ctx = owner.context(&acme).await;
+        let login = Login { url: world.url.clone(), roles: world.roles, gone: None };
+        let db = DB::open(&login, &world.dir.path().join("files")).await;
+        let mut tx = db.begin(&ctx).await.unwrap();
+        let _ = Project::select().delete(&mut tx).await.unwrap();
+        tx.commit_unaudited("a mistake").await.unwrap();
+        assert_eq!((owner.projects(&acme).await, owner.projects(&globex).await), (0, 2));
+
+        let restore = |more: &[&str]| {
+            [&["restore", &acme, &file], &migrations[..], more]
+                .concat()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        let run = |more: &[&str]| {
+            let arguments = restore(more);
+            owner.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let (code, out, err) = run(&["--dry-run"]);
+        assert_eq!(code, 0, "{err}");
+        let projects = out.lines().find(|line| line.starts_with("projects ")).unwrap();
+        assert_eq!(projects.split_whitespace().collect::<Vec<_>>(), ["projects", "4", "0", "0"]);
+        let (code, out, _) = run(&["--dry-run", "--json"]);
+        assert_eq!(code, 0);
+        assert!(out.lines().any(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["table"] == "projects" && line["added"] == 4
+        }));
+        for (more, why) in [
+            (vec!["--confirm", &*globex, "--yes"], "`--confirm` is not the slug"),
+            (vec!["--confirm", &*acme], "confirm it by `--yes`"),
+            (vec!["--confirm", &*acme, "--yes"], "suspend it"),
+        ] {
+            let (code, _, err) = run(&more);
+            assert_eq!(code, 2, "{why}");
+            assert!(err.contains(why), "{why}: {err}");
+        }
+        assert_eq!(owner.projects(&acme).await, 0, "nothing was restored");
+        owner.suspend(&acme);
+        let (code, _, err) = run(&["--confirm", &acme, "--yes"]);
+        assert_eq!(code, 0, "{err}");
+        owner.listed(&["resume", &acme, "--reason", "restored"]);
+        assert_eq!((owner.projects(&acme).await, owner.projects(&globex).await), (4, 2));
+    }
 }

@@ -8,7 +8,7 @@ use super::query::{execute, fetch, notify, record, text};
 use super::tenant_changes::event_of;
 use crate::context::Actor;
 use crate::database::{Route, TxMode, Value, database_error};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::scope::Backend;
 use crate::store::invalidation::Invalidation;
 use crate::tenant::{Tenant, TenantId, TenantStatus};
@@ -39,6 +39,17 @@ const OWN_ROWS: [(&str, &str); 5] = [
     ("tenancy_usage", "DELETE FROM tenancy_usage WHERE tenant_id = $1"),
     ("tenancy_usage_batches", "DELETE FROM tenancy_usage_batches WHERE tenant_id = $1"),
 ];
+
+/// The statement that counts the rows of a tenant in one of these tables.
+fn left(table: &str) -> &'static str {
+    match table {
+        "tenancy_audit_events" => "SELECT count(*) FROM tenancy_audit_events WHERE tenant_id = $1",
+        "tenancy_gauge_resources" => "SELECT count(*) FROM tenancy_gauge_resources WHERE tenant_id = $1",
+        "tenancy_gauges" => "SELECT count(*) FROM tenancy_gauges WHERE tenant_id = $1",
+        "tenancy_usage" => "SELECT count(*) FROM tenancy_usage WHERE tenant_id = $1",
+        _ => "SELECT count(*) FROM tenancy_usage_batches WHERE tenant_id = $1",
+    }
+}
 
 impl<DB: Backend> SqlStore<DB> {
     /// Closes a tenant for good, and records `tenant.delete`.
@@ -137,6 +148,19 @@ impl<DB: Backend> SqlStore<DB> {
             for (table, sql) in OWN_ROWS.into_iter().filter(|(table, _)| !holds.contains_key(*table)) {
                 let bound = own_tables.bound(tenant);
                 removed.push((table, execute::<DB>(tx.conn(), sql, &[Value::Tenant(&bound)]).await?));
+                // Row-level security hides rows from a role that may not delete them, without an error.
+                let rows = fetch::<DB>(tx.conn(), left(table), &[Value::Tenant(&bound)]).await?;
+                let rows =
+                    rows.first().map_or(Ok(0), |row| DB::int(row, 0)).map_err(|e| database_error(&e))?;
+                if rows > 0 {
+                    return Err(Error::new(
+                        ErrorKind::Misconfigured,
+                        format!(
+                            "the role of the control plane may not delete rows of `{table}`, of which {rows} are left; only \
+                             the owner of the table may: delete the tenant with a `SqlStore` that connects as the owner"
+                        ),
+                    ));
+                }
             }
         }
         removed.retain(|(_, rows)| *rows > 0);
