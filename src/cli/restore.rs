@@ -58,13 +58,11 @@ pub(crate) async fn run<DB: TenantData>(
     show(&report(&restore, options.owner.json))?;
     let Some(slug) = slug.filter(|_| !options.dry_run) else { return Ok(ExitCode::SUCCESS) };
     confirm(&format!("Replace the rows of {slug} by those of the bundle?"), options.yes)?;
-    match unless_interrupted(restore.apply(&slug, &Actor::system(ACTOR))).await {
-        Some(restored) => restored.map_err(|e| text(&e))?,
-        None => {
-            note("interrupted: either nothing or everything was replaced; `--dry-run` shows which");
-            return Ok(ExitCode::from(INTERRUPTED));
-        }
-    }
+    let Some(restored) = unless_interrupted(restore.apply(&slug, &Actor::system(ACTOR))).await else {
+        note("interrupted: either nothing or everything was replaced; `--dry-run` shows which");
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    restored.map_err(|e| text(&e))?;
     note("the rows are restored; `tenancy tenants resume` opens the tenant");
     Ok(ExitCode::SUCCESS)
 }
