@@ -106,6 +106,13 @@ fn statements(table: &str, wanted: TenantType) -> Vec<String> {
             floor,
             ("tenancy_read", format!("FOR SELECT USING ({own})")),
             ("tenancy_add", format!("FOR INSERT WITH CHECK ({own})")),
+            // As in `migrations/postgres/0012_erasure.sql`.
+            (
+                "tenancy_erase",
+                format!(
+                    "FOR DELETE TO CURRENT_USER USING ({own} AND current_setting('app.tenancy_move', true) = 'on')"
+                ),
+            ),
         ]
     } else {
         vec![floor, ("tenancy_own", format!("USING ({own})"))]
