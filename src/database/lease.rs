@@ -21,14 +21,6 @@ impl<DB: Driver> Lease<DB> {
         }
     }
 
-    /// Closes the connection, if it is one of a tenant's database.
-    pub(crate) fn close(self) {
-        match self {
-            Self::Autocommit(conn, _) => conn.close(),
-            Self::Transaction(open) => open.close(),
-        }
-    }
-
     /// Commits the transaction, if there is one.
     #[cfg(feature = "quota")]
     pub(crate) async fn commit(self) -> Result<()> {

@@ -115,20 +115,6 @@ impl<DB: Database> Pooled<DB> {
         self.reset = Some(reset);
     }
 
-    /// Closes the connection, if it is one of a tenant's database: the file that it is open on may have been replaced.
-    pub(super) fn close(mut self) {
-        if self.is_of_tenant()
-            && let Some(conn) = self.conn.take()
-        {
-            drop(conn.detach());
-        }
-    }
-
-    /// Whether it is a connection of a tenant's database.
-    pub(super) fn is_of_tenant(&self) -> bool {
-        self.held.database.is_some()
-    }
-
     /// Closes the connection at once, without a message to the server.
     #[cfg(feature = "postgres")]
     pub(super) fn abort(mut self) {

@@ -71,14 +71,6 @@ impl<DB: Driver> OpenTransaction<DB> {
         DB::switch(self.conn(), tenant, &left, verify_schema).await
     }
 
-    /// Closes the connection, if it is one of a tenant's database.
-    pub(crate) fn close(mut self) {
-        // Otherwise dropping it rolls back.
-        if let Some(conn) = self.conn.take_if(|conn| conn.is_of_tenant()) {
-            conn.close();
-        }
-    }
-
     pub(crate) async fn commit(mut self) -> Result<()> {
         DB::TransactionManager::commit(self.conn().conn).await.map_err(|e| change_error(&e, None))?;
         self.ended();

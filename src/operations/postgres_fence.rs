@@ -35,7 +35,7 @@ pub(super) async fn unfenceable(
     placement: &Placement,
     tables: &[DataTable],
 ) -> Result<Option<String>> {
-    let Some(role) = places.role_in(placement) else {
+    let Some(role) = places.role_of(placement) else {
         return Ok(Some(
             "the application's role is not known, so it cannot be checked whether row-level security refuses it: call \
              `PostgresPlaces::runtime_role` (`--runtime-role`)"

@@ -102,12 +102,7 @@ impl PostgresPlaces {
     }
 
     /// The role that uses a place.
-    #[cfg(feature = "operations")]
-    pub(crate) fn role_in(&self, placement: &Placement) -> Option<String> {
-        self.role_of(placement)
-    }
-
-    fn role_of(&self, placement: &Placement) -> Option<String> {
+    pub(crate) fn role_of(&self, placement: &Placement) -> Option<String> {
         match placement {
             Placement::Schema { name } | Placement::Database { name } if self.role_per_tenant => {
                 Some(name.to_string())

@@ -109,17 +109,13 @@ impl<DB: Backend> Core<DB> {
         let begin = Begin { tenant, mode, verify_tenant, verify_schema };
         let mut open = OpenTransaction::open(&place.source, share, place.route.clone(), begin).await?;
         self.verify(place, open.conn()).await?;
-        if let Some(tenant) = tenant
-            && let Err(error) = self.check_fence(open.conn(), tenant, place).await
-        {
-            open.close();
-            return Err(error);
+        if let Some(tenant) = tenant {
+            self.check_fence(open.conn(), tenant, place).await?;
         }
         Ok(open)
     }
 
-    /// Rejects a tenant that is being moved, where the database itself does not. The connection is closed then: when the
-    /// tenant moves back, its file is another one.
+    /// Rejects a tenant that is being moved, where the database itself does not.
     pub(super) async fn check_fence(
         &self,
         conn: Conn<'_, DB>,
@@ -168,10 +164,7 @@ impl<DB: Backend> Core<DB> {
             DB::limit(&mut conn, &place.route.limits).await?;
             let mut lease = Lease::Autocommit(conn, place.route.clone());
             self.verify(&place, lease.conn()).await?;
-            if let Err(error) = self.check_fence(lease.conn(), ctx.tenant_id(), &place).await {
-                lease.close();
-                return Err(error);
-            }
+            self.check_fence(lease.conn(), ctx.tenant_id(), &place).await?;
             return Ok(StatementLease { lease, writes });
         }
         let mode = if writes { TxMode::Write } else { TxMode::Read };
