@@ -8,6 +8,7 @@ use super::deletion_hook::DeletionHook;
 use super::deletion_plan::{DeletionPlan, check_holds, plan_of};
 use super::erase::{delete_rows, in_table, unlink_rows};
 use super::fence;
+use super::observed::{self, Operation};
 use super::receipt::DeletionReceipt;
 use super::statement::count;
 use super::table::DataTable;
@@ -117,6 +118,10 @@ impl<DB: TenantData> Deletion<DB> {
     /// [`ErrorKind::IllegalTransition`] if the tenant is open: suspend or deactivate it first; as [`plan`](Self::plan), and
     /// what a hook returns. Repeat the deletion after an error.
     pub async fn run(&self, confirm: &Slug) -> Result<DeletionReceipt> {
+        observed::operation(Operation::Delete, &self.tenant, None, Box::pin(self.delete(confirm))).await
+    }
+
+    async fn delete(&self, confirm: &Slug) -> Result<DeletionReceipt> {
         let store = &self.provisioner.store;
         let Some(tenant) = store.by_id(&self.tenant).await? else {
             return self.ended(confirm).await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 
 use super::bundle::{Head, TableHead, malformed};
+use super::observed::{self, Operation};
 use super::read::BundleReader;
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin};
@@ -63,16 +64,25 @@ impl<DB: TenantData> Provisioner<DB> {
     /// them. [`ErrorKind::Conflict`] if the id or the slug of the tenant is taken, or a row conflicts with one of another
     /// tenant. [`ErrorKind::Misconfigured`] if new ids cannot be made. Otherwise as [`create`](Self::create).
     pub async fn import(&self, bundle: impl AsyncRead + Unpin + Send, tenant: NewTenant) -> Result<Imported> {
+        let id = tenant.clone().into_tenant().id().clone();
+        observed::operation(Operation::Import, &id, None, Box::pin(self.import_as(&id, bundle, tenant))).await
+    }
+
+    async fn import_as(
+        &self,
+        id: &TenantId,
+        bundle: impl AsyncRead + Unpin + Send,
+        tenant: NewTenant,
+    ) -> Result<Imported> {
         let (mut reader, head) = BundleReader::open(bundle, DB::NAME).await?;
         self.check_migrations(&head)?;
-        let id = tenant.clone().into_tenant().id().clone();
-        if self.store.by_id(&id).await?.is_some() {
+        if self.store.by_id(id).await?.is_some() {
             return Err(Error::new(ErrorKind::Conflict, "a tenant with this id exists; choose another"));
         }
         let tenant = match self.create_closed(tenant).await {
             Ok(tenant) => tenant,
             Err(error) => {
-                self.remove_closed(&id).await?;
+                self.remove_closed(id).await?;
                 return Err(error);
             }
         };
@@ -141,7 +151,7 @@ impl<DB: TenantData> Provisioner<DB> {
         let tables = DB::data_tables(&mut conn, tenant.placement(), &self.schema).await?;
         let tables = matched(head, tables)?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
-        check_triggers::<DB>(&mut conn, &tables).await?;
+        begin_copy::<DB>(&mut conn, &tables, false).await?;
         begin::<DB>(&mut conn).await?;
         let shared = *tenant.placement() == Placement::Shared;
         let rewrite = if shared {
@@ -163,21 +173,21 @@ impl<DB: TenantData> Provisioner<DB> {
     }
 }
 
-/// Refuses tables with triggers, which would change or repeat what is written.
-pub(super) async fn check_triggers<DB: TenantData>(
+/// Prepares a connection for rows of a bundle. Refuses tables with triggers, which would change or repeat what is written.
+pub(super) async fn begin_copy<DB: TenantData>(
     conn: &mut DB::Connection,
     tables: &[(DataTable, TableHead)],
+    deletes: bool,
 ) -> Result<()> {
     let tables: Vec<DataTable> = tables.iter().map(|(table, _)| table.clone()).collect();
-    match DB::triggers(conn, &tables).await?.first() {
-        None => Ok(()),
-        Some(trigger) => Err(Error::new(
+    if let Some(trigger) = DB::triggers(conn, &tables, deletes).await?.first() {
+        let advice = DB::TRIGGER_ADVICE;
+        return Err(Error::new(
             ErrorKind::Misconfigured,
-            format!(
-                "the trigger {trigger} would run again for rows of the bundle; disable it for the time of the import"
-            ),
-        )),
+            format!("{trigger} would run again for rows of the bundle; {advice}"),
+        ));
     }
+    DB::run(conn, DB::BEGIN_COPY.to_owned(), None).await.map(|_| ()).map_err(|e| database_error(&e))
 }
 
 /// The tables of the place, in the order of the bundle.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::erase::{delete_rows, unlink_rows};
 use super::fence;
 use super::move_step::MoveStep;
-use super::movement::Move;
+use super::movement::{Locks, Move};
+use super::observed::{self, Operation};
 use super::statement::count;
 use super::sync::{EVENTS, Side, delete_copied, sync};
 use super::table::DataTable;
@@ -21,7 +22,7 @@ const BATCH: u32 = 1000;
 
 impl<DB: TenantData> Move<DB> {
     /// Deletes the rows of the source, or drops it after the grace period.
-    pub(super) async fn clean_up(&self, record: &MoveRecord) -> Result<()> {
+    pub(super) async fn clean_up(&self, record: &MoveRecord, locks: &mut Locks<DB>) -> Result<()> {
         let store = &self.provisioner.store;
         // A process ended between the switch and this.
         let mut target = self.connect(&self.target).await?;
@@ -40,6 +41,8 @@ impl<DB: TenantData> Move<DB> {
         if record.source == Placement::Shared {
             return Ok(());
         }
+        // Migrations may run in the new place.
+        locks.target = None;
         let grace = i64::try_from(self.grace.as_micros()).unwrap_or(i64::MAX);
         let until = self.record().await?.map_or(0, |record| record.changed_us).saturating_add(grace);
         while store.now_us() < until {
@@ -84,6 +87,11 @@ impl<DB: TenantData> Move<DB> {
     /// [`ErrorKind::NotFound`] if there is no such move; [`ErrorKind::Conflict`] if the tenant is in the target already: move it
     /// back instead; [`ErrorKind::Retryable`] if another process runs the move.
     pub async fn roll_back(&self) -> Result<()> {
+        let target = Some(&self.target);
+        observed::operation(Operation::RollBack, &self.tenant, target, Box::pin(self.undo())).await
+    }
+
+    async fn undo(&self) -> Result<()> {
         let record = self.record().await?.filter(|record| record.target == self.target).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "no move of this tenant to this place is unfinished")
         })?;

@@ -49,6 +49,9 @@ impl TenantData for Postgres {
     const BEGIN: &'static str = "BEGIN";
     const BEGIN_IMPORT: &'static str = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
 
+    const BEGIN_COPY: &'static str = "SET app.tenancy_copy = 'on'";
+    const TRIGGER_ADVICE: &'static str = "give it the condition `WHEN (current_setting('app.tenancy_copy', true) IS DISTINCT FROM 'on')`, or disable it";
+
     // A policy of the library's migrations allows it to the owner.
     const ALLOW_DELETES: Option<&'static str> = None;
     const FORBID_DELETES: Option<&'static str> = None;
@@ -121,8 +124,12 @@ impl TenantData for Postgres {
         postgres_beside::others(conn, placement, schema).await
     }
 
-    async fn triggers(conn: &mut PgConnection, tables: &[DataTable]) -> Result<Vec<String>> {
-        postgres_beside::triggers(conn, tables).await
+    async fn dependents(conn: &mut PgConnection, placement: &Placement) -> Result<Vec<String>> {
+        postgres_beside::dependents(conn, placement).await
+    }
+
+    async fn triggers(conn: &mut PgConnection, tables: &[DataTable], deletes: bool) -> Result<Vec<String>> {
+        postgres_beside::triggers(conn, tables, deletes).await
     }
 
     async fn set_tenant(conn: &mut PgConnection, tenant: Option<&TenantId>) -> Result<()> {

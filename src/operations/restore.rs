@@ -8,7 +8,8 @@ use tokio::io::AsyncRead;
 
 use super::bundle::{TableHead, malformed};
 use super::erase::{in_table, unlink_rows};
-use super::import::{BATCH, check_triggers, matched};
+use super::import::{BATCH, begin_copy, matched};
+use super::observed::{self, Operation};
 use super::read::{BundleReader, array_of};
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin, is_written};
@@ -171,6 +172,11 @@ impl<DB: TenantData> Restore<DB> {
     /// [`ErrorKind::InvalidInput`] if the slug is not the tenant's; [`ErrorKind::IllegalTransition`] if the tenant is open:
     /// suspend it first; otherwise as [`import`](Provisioner::import). After an error nothing has changed.
     pub async fn apply(self, confirm: &Slug, actor: &Actor) -> Result<()> {
+        let tenant = self.tenant.id().clone();
+        observed::operation(Operation::Restore, &tenant, None, Box::pin(self.replace(confirm, actor))).await
+    }
+
+    async fn replace(self, confirm: &Slug, actor: &Actor) -> Result<()> {
         let Self { provisioner, tenant: read, mut stage, tables, differences } = self;
         let tenant = provisioner.store.by_id(read.id()).await?.ok_or_else(unknown_tenant)?;
         if tenant.slug() != confirm {
@@ -187,7 +193,7 @@ impl<DB: TenantData> Restore<DB> {
         }
         let mut conn = DB::connect_to(&provisioner.places, tenant.placement()).await?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
-        check_triggers::<DB>(&mut conn, &tables).await?;
+        begin_copy::<DB>(&mut conn, &tables, true).await?;
         let shared = *tenant.placement() == Placement::Shared;
         begin::<DB>(&mut conn).await?;
         let own: Vec<DataTable> = tables.iter().map(|(table, _)| table.clone()).filter(is_written).collect();

@@ -50,6 +50,8 @@ pub use self::migrations::{Drift, MigratedPlace, MigrationRun, Migrations};
 pub use self::places::Provision;
 #[cfg(feature = "operations")]
 pub(crate) use self::places::Worker;
+#[cfg(all(feature = "postgres", feature = "operations"))]
+pub(crate) use self::postgres_drop::dependents;
 #[cfg(feature = "postgres")]
 pub use self::postgres_places::PostgresPlaces;
 pub use self::provisioner::{Provisioner, Seed};

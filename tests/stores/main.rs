@@ -25,6 +25,7 @@ mod meters;
 mod node;
 mod observed;
 mod operations_fixture;
+mod operations_observed;
 mod place_crash;
 mod place_fixture;
 mod place_migrations;
