@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::deletion_hook::DeletionHook;
 use super::deletion_plan::{DeletionPlan, check_holds, plan_of};
-use super::erase::{delete_rows, in_table, unlink_rows};
+use super::erase::{delete_rows, unlink_rows};
 use super::fence;
 use super::observed::{self, Operation};
 use super::receipt::DeletionReceipt;
@@ -244,7 +244,7 @@ impl<DB: TenantData> Deletion<DB> {
         for table in &deleted {
             let left = DB::read_number(&mut conn, count::<DB>(table, tenant.id()))
                 .await
-                .map_err(|e| in_table(table, &e))?;
+                .map_err(|e| table.failed("counted", &e))?;
             if left > 0 {
                 return Err(Error::new(
                     ErrorKind::Conflict,
@@ -261,7 +261,7 @@ impl<DB: TenantData> Deletion<DB> {
         }
         for table in tables.iter().filter(|table| !is_deleted(table)) {
             let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;
-            let rows = rows.map_err(|e| in_table(table, &e))?;
+            let rows = rows.map_err(|e| table.failed("counted", &e))?;
             receipt.tables.insert(table.name.clone(), u64::try_from(rows).unwrap_or(0));
         }
         self.record(receipt).await?;

@@ -79,29 +79,26 @@ impl<DB: TenantData> Provisioner<DB> {
         if self.store.by_id(id).await?.is_some() {
             return Err(Error::new(ErrorKind::Conflict, "a tenant with this id exists; choose another"));
         }
-        let tenant = match self.create_closed(tenant).await {
-            Ok(tenant) => tenant,
-            Err(error) => {
-                self.remove_closed(id).await?;
-                return Err(error);
-            }
-        };
         let imported = async {
-            let written = self.write_bundle(&mut reader, &head, &tenant).await?;
-            let (mut conn, rows, new_ids) = written;
+            let tenant = self.create_closed(tenant).await?;
+            let (mut conn, rows, new_ids) = self.write_bundle(&mut reader, &head, &tenant).await?;
             reader.finish().await?;
             DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| database_error(&e))?;
-            Ok((rows, new_ids))
+            Ok((tenant, rows, new_ids))
         };
         match imported.await {
-            Ok((rows, new_ids)) => {
+            Ok((tenant, rows, new_ids)) => {
                 let tenant = self.open_closed(&tenant).await?;
                 Ok(Imported { tenant, rows, new_ids })
             }
-            Err(error) => {
-                self.remove_closed(tenant.id()).await?;
-                Err(error)
-            }
+            Err(error) => match self.remove_closed(id).await {
+                Ok(()) => Err(error),
+                Err(left) => Err(Error::new(
+                    error.kind(),
+                    format!("{error}; the new tenant `{id}` could not be removed again ({left}): delete it"),
+                )
+                .with_source(error)),
+            },
         }
     }
 

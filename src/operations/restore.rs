@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use tokio::io::AsyncRead;
 
 use super::bundle::{TableHead, malformed};
-use super::erase::{in_table, unlink_rows};
+use super::erase::unlink_rows;
 use super::import::{BATCH, begin_copy, matched};
 use super::observed::{self, Operation};
 use super::read::{BundleReader, array_of};
@@ -124,7 +124,7 @@ impl<DB: TenantData> Provisioner<DB> {
                 .rows(file, BATCH, async |rows| {
                     let rows = array_of(&rows);
                     let staged = DB::run(conn, stage.clone(), Some(&rows)).await;
-                    staged.map(|_| ()).map_err(|e| in_table(table, &e))
+                    staged.map(|_| ()).map_err(|e| table.failed("read from the bundle", &e))
                 })
                 .await?;
         }
@@ -135,7 +135,7 @@ impl<DB: TenantData> Provisioner<DB> {
         for (at, (table, _)) in tables.iter().enumerate().filter(|(_, (table, _))| is_written(table)) {
             let mut found = RestoredTable { name: table.name.clone(), added: 0, changed: 0, removed: 0 };
             if table.key.is_none() {
-                let failed = |e: sqlx::Error| in_table(table, &e);
+                let failed = |e: sqlx::Error| table.failed("counted", &e);
                 let number = |number: i64| u64::try_from(number).unwrap_or(0);
                 let added = DB::read_number(&mut stage_conn, staged_count(at)).await.map_err(failed)?;
                 let removed =
@@ -203,7 +203,7 @@ impl<DB: TenantData> Restore<DB> {
         }
         for table in own.iter().rev() {
             let deleted = DB::run(&mut conn, delete_all::<DB>(table, tenant.id()), None).await;
-            deleted.map_err(|e| in_table(table, &e))?;
+            deleted.map_err(|e| table.failed("deleted", &e))?;
         }
         let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default(), shared);
         for at in 0..tables.len() {
