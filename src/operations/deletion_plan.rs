@@ -72,6 +72,9 @@ pub(super) async fn plan_of<DB: TenantData>(
 ) -> Result<DeletionPlan> {
     let places = &provisioner.places;
     let drops = *tenant.placement() != Placement::Shared && holds.is_empty();
+    if let Some(why) = provisioner.other_tenant(tenant.placement(), tenant.id()).await?.filter(|_| drops) {
+        return Err(Error::new(ErrorKind::Conflict, why));
+    }
     let mut planned = Vec::new();
     match DB::connect_to(places, tenant.placement()).await {
         Ok(mut conn) => {

@@ -62,7 +62,8 @@ impl<DB: TenantData> Provisioner<DB> {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if this is no complete bundle, or one of other migrations or tables; the text names
     /// them. [`ErrorKind::Conflict`] if the id or the slug of the tenant is taken, or a row conflicts with one of another
-    /// tenant. [`ErrorKind::Misconfigured`] if new ids cannot be made. Otherwise as [`create`](Self::create).
+    /// tenant. [`ErrorKind::Misconfigured`] if new ids cannot be made. [`ErrorKind::Retryable`] if another process works on
+    /// the data of a tenant of this id. Otherwise as [`create`](Self::create).
     pub async fn import(&self, bundle: impl AsyncRead + Unpin + Send, tenant: NewTenant) -> Result<Imported> {
         let id = tenant.clone().into_tenant().id().clone();
         observed::operation(Operation::Import, &id, None, Box::pin(self.import_as(&id, bundle, tenant))).await
@@ -76,30 +77,32 @@ impl<DB: TenantData> Provisioner<DB> {
     ) -> Result<Imported> {
         let (mut reader, head) = BundleReader::open(bundle, DB::NAME).await?;
         self.check_migrations(&head)?;
+        let _lock = DB::lock_tenant(&self.places, id).await?;
         if self.store.by_id(id).await?.is_some() {
             return Err(Error::new(ErrorKind::Conflict, "a tenant with this id exists; choose another"));
         }
-        let imported = async {
-            let tenant = self.create_closed(tenant).await?;
-            let (mut conn, rows, new_ids) = self.write_bundle(&mut reader, &head, &tenant).await?;
+        // From here on the tenant is one of this import.
+        let tenant = self.insert_closed(tenant).await?;
+        let written = async {
+            let tenant = self.prepare_closed(tenant).await?;
+            let written = self.write_bundle(&mut reader, &head, &tenant).await?;
             reader.finish().await?;
-            DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| database_error(&e))?;
-            Ok((tenant, rows, new_ids))
+            Ok((tenant, written))
         };
-        match imported.await {
-            Ok((tenant, rows, new_ids)) => {
-                let tenant = self.open_closed(&tenant).await?;
-                Ok(Imported { tenant, rows, new_ids })
+        let (tenant, (mut conn, rows, new_ids)) = match written.await {
+            Ok(written) => written,
+            Err(error) => {
+                return Err(match self.remove_closed(id).await {
+                    Ok(()) => error,
+                    Err(left) => left_over(&error, &format!("could not be removed again ({left})")),
+                });
             }
-            Err(error) => match self.remove_closed(id).await {
-                Ok(()) => Err(error),
-                Err(left) => Err(Error::new(
-                    error.kind(),
-                    format!("{error}; the new tenant `{id}` could not be removed again ({left}): delete it"),
-                )
-                .with_source(error)),
-            },
-        }
+        };
+        // After an error nobody knows whether the rows are there.
+        let committed = DB::run(&mut conn, "COMMIT".to_owned(), None).await;
+        committed.map_err(|e| left_over(&database_error(&e), "can have rows"))?;
+        let tenant = self.open_closed(&tenant).await?;
+        Ok(Imported { tenant, rows, new_ids })
     }
 
     /// Removes a tenant that was created for a bundle that could not be imported.
@@ -168,6 +171,15 @@ impl<DB: TenantData> Provisioner<DB> {
         writer.finish().await?;
         Ok((conn, written, new_ids))
     }
+}
+
+/// The error of an import whose tenant is still there.
+fn left_over(error: &Error, why: &str) -> Error {
+    Error::new(
+        error.kind(),
+        format!("{error}; the new tenant is not open, and {why}: delete it, and import the bundle again"),
+    )
+    .with_source(error.to_string())
 }
 
 /// Prepares a connection for rows of a bundle. Refuses tables with triggers, which would change or repeat what is written.

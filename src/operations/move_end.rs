@@ -49,7 +49,8 @@ impl<DB: TenantData> Move<DB> {
             sqlx_core::rt::sleep(Duration::from_millis(200).min(self.grace)).await;
         }
         drop(source);
-        // The place is locked: what is true now is true until it is dropped.
+        // The tenant and the place are locked: what is true now is true until it is dropped.
+        locks.tenant.check().await?;
         let record_now = self.record().await?.filter(|now| now.started_us == record.started_us);
         let tenant = store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
         if record_now.is_none() || *tenant.placement() != record.target {
@@ -92,6 +93,7 @@ impl<DB: TenantData> Move<DB> {
     }
 
     async fn undo(&self) -> Result<()> {
+        let tenant_lock = DB::lock_tenant(&self.provisioner.places, &self.tenant).await?;
         let record = self.record().await?.filter(|record| record.target == self.target).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "no move of this tenant to this place is unfinished")
         })?;
@@ -101,7 +103,7 @@ impl<DB: TenantData> Move<DB> {
                 "the tenant is in its new place already: finish the move, and then move the tenant back",
             ));
         }
-        let (locks, record) = self.lock(&record, false).await?;
+        let (mut locks, record) = self.lock(tenant_lock, &record, false).await?;
         match self.connect(&self.target).await {
             Ok(mut target) => {
                 let moved = fence::moved(&target.tables, &record.source, &self.target);
@@ -112,6 +114,7 @@ impl<DB: TenantData> Move<DB> {
         }
         let mut source = self.connect(&record.source).await?;
         self.fence(&mut source, &record.source, &record, false).await?;
+        locks.tenant.check().await?;
         self.provisioner.drop_place(&self.target, &self.tenant).await?;
         self.provisioner.store.end_move(&record).await?;
         drop(locks);

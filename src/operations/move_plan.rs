@@ -68,6 +68,7 @@ pub(super) async fn plan_of<DB: TenantData>(
     if let TenantStatus::Provisioning | TenantStatus::Deleting = tenant.status() {
         refused.push(format!("the tenant is {}", tenant.status()));
     }
+    refused.extend(provisioner.other_tenant(&source, tenant.id()).await?);
     let mut conn = DB::connect_to(&provisioner.places, &source).await?;
     let tables = DB::data_tables(&mut conn, &source, &provisioner.schema).await?;
     DB::set_tenant(&mut conn, Some(tenant.id())).await?;

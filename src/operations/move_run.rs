@@ -82,6 +82,7 @@ impl<DB: TenantData> Move<DB> {
         self.begin(record, MoveStep::Verify, progress).await?;
         report.tables = observed::step(MoveStep::Verify, self.verify(&mut both, record)).await?;
         progress(&MoveProgress::step(MoveStep::Switch));
+        locks.tenant.check().await?;
         observed::step(MoveStep::Switch, self.switch(&mut both, record)).await?;
         report.fenced_ms = u64::try_from((store.now_us() - began) / 1000).unwrap_or(0);
         observed::refused_for(report.fenced_ms);

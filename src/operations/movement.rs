@@ -10,7 +10,7 @@ use super::observed::{self, Operation};
 use super::tenant_data::TenantData;
 use crate::context::{Actor, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
-use crate::placement::{Provisioner, Worker};
+use crate::placement::{Provisioner, TenantLock, Worker};
 use crate::store::{MoveRecord, went_on};
 use crate::tenant::{Placement, TenantId, TenantStore};
 
@@ -84,8 +84,22 @@ impl<DB: TenantData> Provisioner<DB> {
     }
 }
 
-/// The locks of both places. The shared tables have none.
+impl<DB: TenantData> Provisioner<DB> {
+    /// Fails if the rows of a tenant are in two places.
+    pub(super) async fn check_not_moving(&self, tenant: &TenantId) -> Result<()> {
+        if self.store.move_records().await?.iter().any(|record| record.tenant == *tenant) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "a move of this tenant is not finished, so its rows are in two places; finish the move or roll it back first",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The locks of the tenant and of both places. The shared tables have none.
 pub(super) struct Locks<DB: TenantData> {
+    pub(super) tenant: TenantLock,
     _source: Option<Worker<DB>>,
     pub(super) target: Option<Worker<DB>>,
 }
@@ -120,7 +134,7 @@ impl<DB: TenantData> Move<DB> {
     /// # Errors
     /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::Conflict`] if a move to another place is not finished, if the target
     /// exists already, or if a row conflicts with one of another tenant there; [`ErrorKind::Misconfigured`] for what the plan
-    /// names; [`ErrorKind::Retryable`] if another process is at work in one of the places, or if a transaction stays open for
+    /// names; [`ErrorKind::Retryable`] if another process works on the data of the tenant, or in one of the places, or if a transaction stays open for
     /// too long. The tenant is served as before then, or refused if it was fenced already: repeat the move, or roll it back.
     pub async fn run(&self, mut progress: impl FnMut(&MoveProgress) + Send) -> Result<MoveReport> {
         let work = Box::pin(self.run_steps(&mut progress));
@@ -129,6 +143,7 @@ impl<DB: TenantData> Move<DB> {
 
     async fn run_steps(&self, progress: &mut (impl FnMut(&MoveProgress) + Send)) -> Result<MoveReport> {
         let store = &self.provisioner.store;
+        let tenant_lock = DB::lock_tenant(&self.provisioner.places, &self.tenant).await?;
         let tenant = store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
         let record = match self.record().await? {
             Some(record) if record.target == self.target => record,
@@ -149,8 +164,8 @@ impl<DB: TenantData> Move<DB> {
                 self.record().await?.ok_or_else(unknown_tenant)?
             }
         };
-        let moved = match self.lock(&record, true).await {
-            // The move goes on in another process.
+        let moved = match self.lock(tenant_lock, &record, true).await {
+            // Migrations run in one of the places.
             Err(error) if error.kind() == ErrorKind::Retryable => return Err(error),
             Err(error) => Err(error),
             Ok(locked) => self.go_on(locked, progress).await,
@@ -169,10 +184,19 @@ impl<DB: TenantData> Move<DB> {
     }
 
     /// Locks the places of the tenant, and reads the record again: its step is right until the locks end.
-    pub(super) async fn lock(&self, record: &MoveRecord, create: bool) -> Result<(Locks<DB>, MoveRecord)> {
+    pub(super) async fn lock(
+        &self,
+        tenant_lock: TenantLock,
+        record: &MoveRecord,
+        create: bool,
+    ) -> Result<(Locks<DB>, MoveRecord)> {
         let new = create && MoveStep::parse(&record.step)? < MoveStep::CleanUp;
         let source = self.lock_place(&record.source, false).await?;
-        let locks = Locks { _source: source, target: self.lock_place(&record.target, new).await? };
+        let locks = Locks {
+            tenant: tenant_lock,
+            _source: source,
+            target: self.lock_place(&record.target, new).await?,
+        };
         let now =
             self.record().await?.filter(|now| now.started_us == record.started_us).ok_or_else(went_on)?;
         let tenant = self.provisioner.store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;

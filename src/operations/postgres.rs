@@ -20,7 +20,7 @@ use crate::isolation::catalog::{
     search_path,
 };
 use crate::isolation::quoted;
-use crate::placement::PostgresPlaces;
+use crate::placement::{PostgresPlaces, TenantLock};
 use crate::tenant::{Placement, TenantId};
 
 /// The text of a value is the same on every server.
@@ -60,6 +60,10 @@ impl TenantData for Postgres {
         let mut conn = places.connect_to(placement).await?;
         send(&mut conn, SETTINGS.to_owned()).await?;
         Ok(conn)
+    }
+
+    async fn lock_tenant(places: &PostgresPlaces, tenant: &TenantId) -> Result<TenantLock> {
+        places.lock_tenant(tenant).await
     }
 
     async fn data_tables(

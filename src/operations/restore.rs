@@ -21,7 +21,7 @@ use crate::context::{Actor, unknown_tenant};
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::Provisioner;
-use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStore};
+use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
 /// A bundle that can be put back into the tenant that it is of. [`Provisioner::restore`] reads it.
 ///
@@ -170,7 +170,8 @@ impl<DB: TenantData> Restore<DB> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the slug is not the tenant's; [`ErrorKind::IllegalTransition`] if the tenant is open:
-    /// suspend it first; otherwise as [`import`](Provisioner::import). After an error nothing has changed.
+    /// suspend it first; [`ErrorKind::Conflict`] if a move of it is not finished; otherwise as
+    /// [`import`](Provisioner::import). After an error nothing has changed.
     pub async fn apply(self, confirm: &Slug, actor: &Actor) -> Result<()> {
         let tenant = self.tenant.id().clone();
         observed::operation(Operation::Restore, &tenant, None, Box::pin(self.replace(confirm, actor))).await
@@ -178,6 +179,7 @@ impl<DB: TenantData> Restore<DB> {
 
     async fn replace(self, confirm: &Slug, actor: &Actor) -> Result<()> {
         let Self { provisioner, tenant: read, mut stage, tables, differences } = self;
+        let mut lock = DB::lock_tenant(&provisioner.places, read.id()).await?;
         let tenant = provisioner.store.by_id(read.id()).await?.ok_or_else(unknown_tenant)?;
         if tenant.slug() != confirm {
             return Err(Error::new(
@@ -185,12 +187,18 @@ impl<DB: TenantData> Restore<DB> {
                 "the slug that confirms the restore is not the tenant's; nothing was changed",
             ));
         }
-        if tenant.status().is_open() || tenant.placement() != read.placement() {
+        let is_closed = matches!(tenant.status(), TenantStatus::Suspended | TenantStatus::Deactivated);
+        if !is_closed || tenant.placement() != read.placement() {
             return Err(Error::new(
                 ErrorKind::IllegalTransition,
-                "the tenant is in use, or was moved meanwhile; suspend it, and read the bundle again",
+                "the tenant is neither suspended nor deactivated, or was moved meanwhile; suspend it, and read the bundle again",
             ));
         }
+        provisioner.check_not_moving(tenant.id()).await?;
+        let _place = match tenant.placement() {
+            Placement::Shared => None,
+            placement => Some(provisioner.lock_place(placement, false).await?),
+        };
         let mut conn = DB::connect_to(&provisioner.places, tenant.placement()).await?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
         begin_copy::<DB>(&mut conn, &tables, true).await?;
@@ -218,6 +226,7 @@ impl<DB: TenantData> Restore<DB> {
             }
         }
         writer.finish().await?;
+        lock.check().await?;
         DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| database_error(&e))?;
         let sum = |count: fn(&RestoredTable) -> u64| differences.iter().map(count).sum::<u64>();
         let counts = [sum(|table| table.added), sum(|table| table.changed), sum(|table| table.removed)];

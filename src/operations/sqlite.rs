@@ -13,7 +13,7 @@ use super::table::{DataColumn, DataTable, Link, parents_first};
 use super::tenant_data::TenantData;
 use crate::database::{database_error, own_grants};
 use crate::error::{Error, ErrorKind, Result};
-use crate::placement::SqlitePlaces;
+use crate::placement::{SqlitePlaces, TenantLock};
 use crate::tenant::{Placement, TenantId, TenantIdValue};
 
 /// The tables with their columns: `hidden` is 2 or 3 for a generated one, and `pk` the position in the primary key.
@@ -52,6 +52,10 @@ impl TenantData for Sqlite {
 
     async fn connect_to(places: &SqlitePlaces, placement: &Placement) -> Result<SqliteConnection> {
         places.connect_to(placement).await
+    }
+
+    async fn lock_tenant(places: &SqlitePlaces, tenant: &TenantId) -> Result<TenantLock> {
+        places.lock_tenant(tenant).await
     }
 
     async fn data_tables(

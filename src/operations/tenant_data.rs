@@ -9,7 +9,7 @@ use tenancy_sql::Schema;
 
 use super::table::{DataColumn, DataTable};
 use crate::error::Result;
-use crate::placement::Provision;
+use crate::placement::{Provision, TenantLock};
 use crate::tenant::{Placement, TenantId};
 
 /// A database whose tenants can be exported, imported, deleted and moved: `sqlx::Postgres` or `sqlx::Sqlite`.
@@ -48,6 +48,13 @@ pub trait TenantData: Provision {
         places: &Self::Places,
         placement: &Placement,
     ) -> impl Future<Output = Result<Self::Connection>> + Send;
+
+    /// Keeps other operations away from a tenant. Fails if one is in work.
+    #[doc(hidden)]
+    fn lock_tenant(
+        places: &Self::Places,
+        tenant: &TenantId,
+    ) -> impl Future<Output = Result<TenantLock>> + Send;
 
     /// The tables with rows of tenants in a place, each after the tables that it refers to. The library's own tables
     /// are among them.

@@ -45,6 +45,8 @@ mod provisioner;
 #[cfg(feature = "sqlite")]
 mod sqlite_places;
 mod steps;
+#[cfg(feature = "operations")]
+mod tenant_lock;
 
 pub use self::migrations::{Drift, MigratedPlace, MigrationRun, Migrations};
 pub use self::places::Provision;
@@ -58,4 +60,6 @@ pub use self::provisioner::{Provisioner, Seed};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite_places::SqlitePlaces;
 pub use self::steps::Unfinished;
+#[cfg(feature = "operations")]
+pub(crate) use self::tenant_lock::TenantLock;
 pub use crate::database::{ConnectionLimits, DatabaseConfig, DatabaseRegistry};

@@ -160,7 +160,7 @@ impl<DB: Provision> Provisioner<DB> {
     /// kind of its cause; the tenant is inserted and closed, and [`resume`](Self::resume) goes on.
     pub async fn create(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = tenant.status(TenantStatus::Provisioning);
-        let tenant = self.store.insert_in_ready_place(tenant, Step::Create.name()).await?;
+        let tenant = self.store.insert_in_ready_place(tenant, Step::Create.name(), None).await?;
         self.run(tenant, Step::Open).await
     }
 

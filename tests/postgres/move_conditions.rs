@@ -203,6 +203,7 @@ async fn a_running_move_keeps_others_away_from_the_place_that_it_drops() {
     let movement = to(&world, &acme, &target).grace(Duration::from_mins(1));
     let (send, mut steps) = tokio::sync::mpsc::unbounded_channel();
     let run = movement.run(move |progress| send.send(progress.step).unwrap());
+    let deletion = world.provisioner.deletion(acme.id(), &Actor::user("ada"));
     let others = async {
         while steps.recv().await.unwrap() != MoveStep::CleanUp {}
         let deadline = Instant::now() + Duration::from_mins(1);
@@ -218,14 +219,20 @@ async fn a_running_move_keeps_others_away_from_the_place_that_it_drops() {
         assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
         let unfinished = world.provisioner.unfinished_moves().await.unwrap();
         assert_eq!((unfinished[0].step, &unfinished[0].error), (MoveStep::CleanUp, &None));
-        let deletion = world.provisioner.deletion(acme.id(), &Actor::user("ada"));
-        assert_eq!(deletion.run(acme.slug()).await.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(deletion.run(acme.slug()).await.unwrap_err().kind(), ErrorKind::Retryable);
     };
     tokio::select! {
         moved = run => panic!("the grace period is over: {moved:?}"),
         () = others => {}
     }
-    // The process ended during the grace period.
+    // The process ended during the grace period. Its session can still hold the lock.
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut refused = deletion.run(acme.slug()).await.unwrap_err();
+    while refused.kind() == ErrorKind::Retryable {
+        assert!(Instant::now() < deadline, "{refused}");
+        refused = deletion.run(acme.slug()).await.unwrap_err();
+    }
+    assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
     let mut moved = to(&world, &acme, &target).run(|_| {}).await;
     let deadline = Instant::now() + Duration::from_mins(1);
     while moved.as_ref().is_err_and(|e| e.kind() == ErrorKind::Retryable) {

@@ -16,6 +16,7 @@ mod bundles;
 mod cached;
 mod concurrency;
 mod deletions;
+mod exclusive;
 mod health;
 mod invalidation;
 mod invalidation_processes;

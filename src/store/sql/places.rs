@@ -156,6 +156,7 @@ impl<DB: Backend> SqlStore<DB> {
         &self,
         tenant: NewTenant,
         created: &str,
+        begun: Option<(&str, &str)>,
     ) -> Result<Arc<Tenant>> {
         let mut tenant = tenant.into_tenant();
         let mut tx = self.begin_tx(TxMode::Write).await?;
@@ -170,6 +171,9 @@ impl<DB: Backend> SqlStore<DB> {
         let tenant = insert_tenant::<DB>(&mut tx, tenant, &self.timing).await?;
         if ready {
             self.write_step(&mut tx, tenant.id(), created, None).await?;
+        }
+        if let Some((step, error)) = begun {
+            self.write_step(&mut tx, tenant.id(), step, Some(error)).await?;
         }
         tx.commit().await?;
         Ok(tenant)
