@@ -76,6 +76,7 @@ mod statement;
 mod sync;
 mod table;
 mod tenant_data;
+mod write_rows;
 
 pub use self::bundle::{Manifest, TableManifest};
 pub use self::deletion::Deletion;

@@ -43,6 +43,8 @@ impl TenantData for Postgres {
     const AS_NUMBER: &'static str = "::bigint";
     const BEGIN_SNAPSHOT: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+    const DELETES_IN_WITH: bool = true;
+
     const CREATE_LINKS: &'static str = "DROP TABLE IF EXISTS pg_temp.tenancy_links; \
         CREATE TEMPORARY TABLE tenancy_links (position bigserial, of_table integer NOT NULL, value jsonb NOT NULL)";
     const STORED_ROW: &'static str = "to_json(ARRAY(SELECT jsonb_array_elements_text(r.value)))::text";

@@ -14,9 +14,9 @@ const MAX_JSON: u64 = 16 << 20;
 /// The longest line that is read: one row.
 const MAX_ROW: u64 = 256 << 20;
 /// After how many bytes a batch of rows is passed on, however few they are.
-const MAX_BATCH: usize = 8 << 20;
+pub(super) const MAX_BATCH: usize = 8 << 20;
 
-/// A row: the text of each column.
+/// A row, or its primary key: the text of each column.
 pub(super) type Row = Vec<Option<String>>;
 
 /// Rows as the parameter of a statement.

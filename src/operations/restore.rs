@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
+use futures_util::TryStreamExt;
 use tokio::io::AsyncRead;
 
 use super::bundle::{TableHead, malformed};
 use super::erase::unlink_rows;
 use super::import::{BATCH, begin_copy, matched};
 use super::observed::{self, Operation};
-use super::read::{BundleReader, array_of};
+use super::read::{BundleReader, MAX_BATCH, array_of};
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin, is_written};
 use super::statement::{count, delete_all, stage, staged, staged_count};
@@ -215,14 +215,19 @@ impl<DB: TenantData> Restore<DB> {
         }
         let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default(), shared);
         for at in 0..tables.len() {
-            let mut rows = DB::texts(&mut stage, staged::<DB>(at)).chunks(BATCH);
-            while let Some(rows) = rows.next().await {
-                let rows: sqlx::Result<Vec<String>> = rows.into_iter().collect();
-                let parse = |row: &String| {
-                    serde_json::from_str(row).map_err(|e| malformed(format!("a row cannot be read ({e})")))
-                };
-                let rows: Result<Vec<_>> = rows.map_err(|e| database_error(&e))?.iter().map(parse).collect();
-                writer.write(at, rows?).await?;
+            let mut all = DB::texts(&mut stage, staged::<DB>(at));
+            let (mut rows, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = all.try_next().await.map_err(|e| database_error(&e))? {
+                bytes += row.len();
+                let row = serde_json::from_str(&row);
+                rows.push(row.map_err(|e| malformed(format!("a row cannot be read ({e})")))?);
+                if rows.len() >= BATCH || bytes >= MAX_BATCH {
+                    bytes = 0;
+                    writer.write(at, std::mem::take(&mut rows)).await?;
+                }
+            }
+            if !rows.is_empty() {
+                writer.write(at, rows).await?;
             }
         }
         writer.finish().await?;

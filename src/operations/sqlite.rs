@@ -34,6 +34,8 @@ impl TenantData for Sqlite {
     const AS_NUMBER: &'static str = "";
     const BEGIN_SNAPSHOT: &'static str = "BEGIN";
 
+    const DELETES_IN_WITH: bool = false;
+
     const CREATE_LINKS: &'static str = "DROP TABLE IF EXISTS temp.tenancy_links; \
         CREATE TEMPORARY TABLE tenancy_links (position INTEGER PRIMARY KEY, of_table integer NOT NULL, value TEXT NOT NULL)";
     const STORED_ROW: &'static str = "(SELECT json_group_array(value) FROM json_each(r.value))";
@@ -109,7 +111,7 @@ impl TenantData for Sqlite {
         let sql = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' ORDER BY name";
         let all: Vec<(String, String)> =
             sqlx::query_as(sql).fetch_all(conn).await.map_err(|e| database_error(&e))?;
-        let is_of = |of: &str| tables.iter().any(|table| !table.own && table.name == of);
+        let is_of = |of: &str| tables.iter().any(|table| !table.own && table.name.eq_ignore_ascii_case(of));
         Ok(all
             .into_iter()
             .filter(|(_, of)| is_of(of))
@@ -337,21 +339,31 @@ fn link(tables: &mut [DataTable], keys: &[KeyRow]) {
             let mut primary = parent.key_columns().map(|column| column.ident.clone());
             let columns: Vec<(String, String)> = pairs
                 .iter()
-                .filter(|key| quoted(&key.3) != table.tenant)
+                .filter(|key| !is_tenant(table, &key.3))
                 .map(|key| {
-                    let to = key.4.as_deref().map(quoted).or_else(|| primary.next());
-                    (quoted(&key.3), to.unwrap_or_default())
+                    let to = key.4.as_deref().map(|to| declared(parent, to)).or_else(|| primary.next());
+                    (declared(table, &key.3), to.unwrap_or_default())
                 })
                 .collect();
             let required = columns
                 .iter()
                 .all(|(child, _)| table.position(child).is_some_and(|at| table.columns[at].not_null));
-            let has_tenant = pairs.iter().any(|key| quoted(&key.3) == table.tenant);
+            let has_tenant = pairs.iter().any(|key| is_tenant(table, &key.3));
             let acts = !matches!(&*first.5, "NO ACTION" | "RESTRICT");
             let reaches_others = acts && !has_tenant;
             table.links.push(Link { parent: parent.name.clone(), columns, required, reaches_others });
         }
     }
+}
+
+fn is_tenant(table: &DataTable, column: &str) -> bool {
+    quoted(column).eq_ignore_ascii_case(&table.tenant)
+}
+
+/// The name of a column in SQL, as its table declares it. A foreign key can have other letters in upper case.
+fn declared(table: &DataTable, name: &str) -> String {
+    let column = table.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
+    column.map_or_else(|| quoted(name), |column| column.ident.clone())
 }
 
 fn quoted(name: &str) -> String {

@@ -205,6 +205,33 @@ pub(super) fn delete_keys<DB: TenantData>(table: &DataTable, tenant: &TenantId) 
     )
 }
 
+/// Deletes the rows of the parameter, a JSON array of rows, by their primary keys, and inserts them anew.
+pub(super) fn exchanges<DB: TenantData>(
+    table: &DataTable,
+    tenant: &TenantId,
+    left_out: &[usize],
+) -> Vec<String> {
+    let key = table.key.as_deref().unwrap_or_default();
+    let value = |at: &usize| DB::value_of(&DB::item(*at), &table.columns[*at].r#type);
+    let columns: Vec<String> = key.iter().map(|at| format!("t.{}", table.columns[*at].ident)).collect();
+    let values: Vec<String> = key.iter().map(value).collect();
+    let is_one = if columns.is_empty() {
+        String::new()
+    } else {
+        format!(" AND ({}) IN (SELECT {} {})", columns.join(", "), values.join(", "), DB::EACH_ROW)
+    };
+    let (only, ident) = (table.only, &table.ident);
+    let delete = format!("DELETE FROM {only}{ident} AS t WHERE {}{is_one}", of_tenant::<DB>(table, tenant));
+    let insert = insert::<DB>(table, tenant, left_out);
+    if DB::DELETES_IN_WITH {
+        // In one statement: foreign keys to these rows are checked at its end. The count is read before the first insert.
+        return vec![format!(
+            "WITH gone AS ({delete} RETURNING 1) {insert} AND (SELECT count(*) FROM gone) >= 0"
+        )];
+    }
+    vec![delete, insert]
+}
+
 /// Stores all rows of the parameter for a table, in the table of [`LINKS`].
 pub(super) fn stage<DB: TenantData>(table: usize) -> String {
     format!("INSERT INTO {LINKS} (of_table, value) SELECT {table}, r.value {}", DB::EACH_ROW)

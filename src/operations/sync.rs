@@ -12,9 +12,11 @@ use futures_util::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 use super::erase;
-use super::statement::{delete_keys, fingerprints, insert, rows, update};
+use super::read::{MAX_BATCH, Row};
+use super::statement::{delete_keys, fingerprints, rows};
 use super::table::{DataTable, Link};
 use super::tenant_data::TenantData;
+use super::write_rows::{add, delete, exchange, replace, run};
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
@@ -24,8 +26,6 @@ const BATCH: usize = 500;
 
 /// The table of events that are only added. Rows of its target that the source lacks are kept.
 pub(super) const EVENTS: &str = "tenancy_audit_events";
-
-type Key = Vec<Option<String>>;
 
 /// A place of a tenant, with connections as the owner of its tables: one reads, and one writes meanwhile.
 pub(super) struct Side<DB: TenantData> {
@@ -90,16 +90,15 @@ pub(super) async fn sync<DB: TenantData>(
             let later: Vec<&str> = tables[at..].iter().map(|(table, _)| &*table.name).collect();
             let left_out = backward(to, &later);
             let mut written = 0;
+            let mut exchanged = Vec::new();
             let mut comparison = Comparison::<DB>::new(reader, target_reader, (from, to), tenant);
             while let Some(Difference { missing, other, .. }) = comparison.next().await? {
-                replace::<DB>(writer, to, tenant, &other, &left_out).await?;
-                if !missing.is_empty() {
-                    let sql = insert::<DB>(to, tenant, &left_out);
-                    write::<DB>(writer, to, sql, &array(&missing)).await?;
-                }
                 written += (missing.len() + other.len()) as u64;
+                replace::<DB>(writer, to, tenant, other, &left_out, &mut exchanged).await?;
+                add::<DB>(writer, to, tenant, missing, &left_out, &mut exchanged).await?;
                 progress(&to.name, written);
             }
+            exchange::<DB>(writer, to, tenant, &exchanged, &left_out).await?;
             changed += written;
         }
         // Keys to rows that were not there when their own row was written.
@@ -108,10 +107,12 @@ pub(super) async fn sync<DB: TenantData>(
             if backward(to, &later).is_empty() {
                 continue;
             }
+            let mut exchanged = Vec::new();
             let mut comparison = Comparison::<DB>::new(reader, target_reader, (from, to), tenant);
             while let Some(Difference { other, .. }) = comparison.next().await? {
-                replace::<DB>(writer, to, tenant, &other, &[]).await?;
+                replace::<DB>(writer, to, tenant, other, &[], &mut exchanged).await?;
             }
+            exchange::<DB>(writer, to, tenant, &exchanged, &[]).await?;
         }
     }
     run::<DB>(reader, "ROLLBACK").await?;
@@ -131,58 +132,11 @@ pub(super) async fn delete_copied<DB: TenantData>(
     while let Some(rows) = copied.next().await {
         let rows: sqlx::Result<Vec<String>> = rows.into_iter().collect();
         let rows = rows.map_err(|e| database_error(&e))?;
-        let keys: Vec<Key> = rows.iter().map(|row| keyed(row).0).collect();
+        let keys: Vec<Row> = rows.iter().map(|row| keyed(row).0).collect();
         let keys = serde_json::to_string(&keys).expect("texts are always JSON");
         erase::delete::<DB>(&mut source.writer, &from, tenant, sql.clone(), Some(&keys)).await?;
     }
     Ok(())
-}
-
-/// Deletes rows of the target. Unless `all`, a row to which another one refers is left.
-async fn delete<DB: TenantData>(
-    conn: &mut DB::Connection,
-    table: &DataTable,
-    tenant: &TenantId,
-    keys: &[Key],
-    all: bool,
-) -> Result<u64> {
-    if keys.is_empty() {
-        return Ok(0);
-    }
-    let text = serde_json::to_string(keys).expect("texts are always JSON");
-    let sql = delete_keys::<DB>(table, tenant);
-    match write::<DB>(conn, table, sql, &text).await {
-        Err(error) if error.kind() == ErrorKind::ReferenceViolation && !all => Ok(0),
-        deleted => deleted,
-    }
-}
-
-/// Changes rows of the target to these, without the columns at the positions `left_out`.
-async fn replace<DB: TenantData>(
-    conn: &mut DB::Connection,
-    table: &DataTable,
-    tenant: &TenantId,
-    rows: &[String],
-    left_out: &[usize],
-) -> Result<()> {
-    let Some(sql) = update::<DB>(table, tenant, left_out).filter(|_| !rows.is_empty()) else { return Ok(()) };
-    let text = array(rows);
-    match write::<DB>(conn, table, sql, &text).await {
-        // Two rows have exchanged a unique value: both are inserted anew.
-        Err(error) if error.kind() == ErrorKind::Conflict => {
-            let keys: Vec<Key> = rows.iter().map(|row| key_of(table, row)).collect();
-            let keys = serde_json::to_string(&keys).expect("texts are always JSON");
-            run::<DB>(conn, DB::BEGIN).await?;
-            let done = async {
-                write::<DB>(conn, table, delete_keys::<DB>(table, tenant), &keys).await?;
-                write::<DB>(conn, table, insert::<DB>(table, tenant, left_out), &text).await
-            };
-            let done = done.await;
-            run::<DB>(conn, if done.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-            done.map(|_| ())
-        }
-        done => done.map(|_| ()),
-    }
 }
 
 /// The rows of a table, and one hash over all of them.
@@ -208,12 +162,15 @@ pub(super) struct Difference {
     pub(super) missing: Vec<String>,
     pub(super) other: Vec<String>,
     /// The keys of rows that only the target has.
-    pub(super) extra: Vec<Key>,
+    pub(super) extra: Vec<Row>,
+    /// The size of the rows.
+    bytes: usize,
 }
 
 impl Difference {
     fn is_full(&self) -> bool {
-        self.missing.len() >= BATCH || self.other.len() >= BATCH || self.extra.len() >= BATCH
+        [self.missing.len(), self.other.len(), self.extra.len()].iter().any(|rows| *rows >= BATCH)
+            || self.bytes >= MAX_BATCH
     }
 
     fn is_empty(&self) -> bool {
@@ -293,11 +250,17 @@ impl<'a, DB: TenantData> Comparison<'a, DB> {
                 },
             };
             match order {
-                Ordering::Less => found.missing.push(take(&mut self.wanted).await?),
+                Ordering::Less => {
+                    let row = take(&mut self.wanted).await?;
+                    found.bytes += row.len();
+                    found.missing.push(row);
+                }
                 Ordering::Greater => found.extra.push(keyed(&take(&mut self.present).await?).0),
                 Ordering::Equal => {
                     take(&mut self.present).await?;
-                    found.other.push(take(&mut self.wanted).await?);
+                    let row = take(&mut self.wanted).await?;
+                    found.bytes += row.len();
+                    found.other.push(row);
                 }
             }
             if found.is_full() {
@@ -308,19 +271,15 @@ impl<'a, DB: TenantData> Comparison<'a, DB> {
 }
 
 /// The key and the fingerprint of a row of [`fingerprints`].
-fn keyed(text: &str) -> (Key, String) {
-    let mut parts: Key = serde_json::from_str(text).expect("the database returns an array of texts");
+fn keyed(text: &str) -> (Row, String) {
+    let mut parts: Row = serde_json::from_str(text).expect("the database returns an array of texts");
     let fingerprint = parts.pop().flatten().unwrap_or_default();
     (parts, fingerprint)
 }
 
-fn key_of(table: &DataTable, row: &str) -> Key {
-    let row: Key = serde_json::from_str(row).expect("the database returns an array of texts");
+fn key_of(table: &DataTable, row: &str) -> Row {
+    let row: Row = serde_json::from_str(row).expect("the database returns an array of texts");
     table.key.iter().flatten().map(|at| row[*at].clone()).collect()
-}
-
-fn array(rows: &[String]) -> String {
-    format!("[{}]", rows.join(","))
 }
 
 /// The columns that can refer to rows that are written later, and may be null until then.
@@ -334,15 +293,18 @@ pub(super) fn backward(table: &DataTable, later: &[&str]) -> Vec<usize> {
     columns
 }
 
-async fn write<DB: TenantData>(
-    conn: &mut DB::Connection,
-    table: &DataTable,
-    sql: String,
-    parameter: &str,
-) -> Result<u64> {
-    DB::run(conn, sql, Some(parameter)).await.map_err(|e| table.failed("written", &e))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn run<DB: TenantData>(conn: &mut DB::Connection, sql: &str) -> Result<()> {
-    DB::run(conn, sql.to_owned(), None).await.map(|_| ()).map_err(|e| database_error(&e))
+    #[test]
+    fn a_batch_has_few_rows_and_few_bytes() {
+        let empty = Difference::default;
+        assert!(!empty().is_full());
+        let row = || Some("x".to_owned());
+        assert!(Difference { extra: vec![vec![row()]; BATCH], ..empty() }.is_full());
+        assert!(Difference { missing: vec!["x".to_owned(); BATCH], ..empty() }.is_full());
+        assert!(!Difference { other: vec!["x".to_owned(); BATCH - 1], ..empty() }.is_full());
+        assert!(Difference { bytes: MAX_BATCH, ..empty() }.is_full());
+    }
 }

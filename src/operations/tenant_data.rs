@@ -29,6 +29,10 @@ pub trait TenantData: Provision {
     #[doc(hidden)]
     const BEGIN_SNAPSHOT: &'static str;
 
+    /// Whether one statement can delete rows and insert others.
+    #[doc(hidden)]
+    const DELETES_IN_WITH: bool;
+
     /// Creates the temporary table of [`LINKS`](super::statement::LINKS), empty.
     #[doc(hidden)]
     const CREATE_LINKS: &'static str;

@@ -85,9 +85,13 @@ impl Provision for Sqlite {
             Placement::Database { name } => name,
             Placement::Schema { .. } => return Err(no_schemas()),
         };
-        let path = places.files.path(name);
         if places.files.exists(name)? {
             return Ok(()); // An earlier run was interrupted.
+        }
+        let path = places.files.path(name);
+        let _lock = lock(&path.with_extension("lock")).await?;
+        if places.files.exists(name)? {
+            return Ok(()); // Another process has created it meanwhile.
         }
         if let Some(template) = template {
             let new = path.with_extension("new");

@@ -94,7 +94,7 @@ impl Shapes for Sqlite {
             body TEXT NOT NULL, UNIQUE (tenant_id, id), FOREIGN KEY (tenant_id, parent) REFERENCES comments (tenant_id, id));
         CREATE TABLE attachments (tenant_id BLOB NOT NULL, id BLOB NOT NULL PRIMARY KEY, comment INTEGER NOT NULL, body BLOB,
             ratio REAL, anything, doubled REAL GENERATED ALWAYS AS (ratio * 2) STORED,
-            FOREIGN KEY (tenant_id, comment) REFERENCES comments (tenant_id, id));
+            FOREIGN KEY (Tenant_ID, Comment) REFERENCES Comments (TENANT_ID, ID));
         CREATE TABLE settings (tenant_id BLOB NOT NULL PRIMARY KEY, theme TEXT) WITHOUT ROWID;
         CREATE TABLE lines (tenant_id BLOB NOT NULL, line TEXT)";
     const ROWS: &'static str = "

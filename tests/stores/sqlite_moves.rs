@@ -9,11 +9,13 @@ use sqlx::Sqlite;
 use tenancy::audit::AuditEvent;
 use tenancy::context::{Actor, TenantDirectory};
 use tenancy::operations::{MoveStep, UnfinishedMove};
+use tenancy::placement::SqliteFiles;
 use tenancy::quota::Gauge;
 use tenancy::scope::select::PageRequest;
-use tenancy::tenant::{NewTenant, Placement, Tenant, TenantStore};
+use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, Tenant, TenantId, TenantStore};
 use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 
+use crate::common::TestBackend;
 use crate::place_fixture::{App, Project, TestPlaces};
 
 async fn insert(db: &TenantDb<Sqlite>, ctx: &TenantContext, id: i64) -> tenancy::Result<()> {
@@ -153,4 +155,43 @@ async fn a_tenant_that_comes_back_to_its_file_is_served_at_once() {
         wanted.insert(id, format!("row {id}"));
         assert_eq!(rows(&app, &acme).await, wanted, "{target}");
     }
+}
+
+/// SQLite keeps the letters of a trigger's table as they were written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_forbids_a_move_in_whatever_letters_it_names_its_table() {
+    let mut app = App::<Sqlite>::new().await;
+    let provisioner = app.provisioner(&[Sqlite::PROJECTS]);
+    let acme = app.create(&provisioner, "acme", |new: NewTenant| new).await.unwrap();
+    let sql = "CREATE TRIGGER count AFTER INSERT ON Projects BEGIN SELECT 1; END";
+    Sqlite::raw(&app.pool, sql).await.unwrap();
+    let movement = provisioner.move_to(acme.id(), Placement::database_of(acme.id()), &Actor::user("ada"));
+    let error = movement.run(|_| {}).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("the trigger `count` of `Projects`"), "{error}");
+    assert!(provisioner.unfinished_moves().await.unwrap().is_empty());
+    Sqlite::raw(&app.pool, "DROP TRIGGER count").await.unwrap();
+    movement.grace(Duration::ZERO).run(|_| {}).await.unwrap();
+}
+
+/// A file is created from a template under the lock of its place only.
+#[tokio::test]
+async fn a_file_is_not_created_beside_another_process() {
+    let mut app = App::<Sqlite>::new().await;
+    let template = PlacementName::parse("template").unwrap();
+    let provisioner = app.provisioner(&[Sqlite::PROJECTS]).template(template);
+    provisioner.update_template().await.unwrap();
+    let id = TenantId::random();
+    let file = SqliteFiles::new(app.files.path()).unwrap().path(&PlacementName::of(&id));
+    let other = std::fs::File::create(file.with_extension("lock")).unwrap();
+    other.lock().unwrap();
+    let new = NewTenant::new(Slug::parse("acme").unwrap(), "acme", "free").id(id.clone()).own_database();
+    let error = provisioner.create(new).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retryable, "{error}");
+    assert!(!file.exists());
+    drop(other);
+    provisioner.resume(&id).await.unwrap();
+    assert!(file.exists());
+    let globex = app.create(&provisioner, "globex", NewTenant::own_database).await.unwrap();
+    assert_ne!(globex.id(), &id);
 }
