@@ -1,4 +1,5 @@
-//! [`Owner`]: the options of commands that work as the owner of the tables, and the [`Provisioner`] that they need.
+//! [`Owner`] and [`Migrating`]: the options of commands that work as the owner of the tables, and the [`Provisioner`] that
+//! they need.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +8,14 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection, Postgres, Sqlite};
-use tenancy_sql::Schema;
+use tenancy_sql::{Dialect, Schema};
 
 use super::config::{database, is_postgres, postgres};
 use super::embedded::Embedded;
+use super::output::note;
 use crate::placement::{PostgresPlaces, Provision, Provisioner, SqliteFiles, SqlitePlaces};
 use crate::store::SqlStore;
+use crate::tenant::Placement;
 
 /// The databases, as the owner of the tables.
 #[derive(Args)]
@@ -41,7 +44,37 @@ pub(crate) struct Owner {
     pub(crate) json: bool,
 }
 
+/// The databases, as the owner of the tables, and the migrations for a place.
+#[derive(Args)]
+pub(crate) struct Migrating {
+    /// The directory of the application's migrations, as in `sqlx::migrate!`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) migrations: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) owner: Owner,
+}
+
+impl Migrating {
+    /// An option that was given, and that nothing uses for a tenant in the shared tables.
+    pub(crate) fn only_for_own_places(&self) -> Option<&'static str> {
+        let Owner { files, runtime_role, role_per_tenant, config, .. } = &self.owner;
+        let given = [
+            (self.migrations.is_some(), "--migrations"),
+            (files.is_some(), "--files"),
+            (*role_per_tenant, "--role-per-tenant"),
+            (runtime_role.is_some(), "--runtime-role"),
+            (config.is_some(), "--config"),
+        ];
+        given.into_iter().find_map(|(is_given, option)| is_given.then_some(option))
+    }
+}
+
 impl Owner {
+    /// The database that has the list of tenants, by its URL.
+    pub(crate) fn control_url(&self) -> Result<String, String> {
+        self.control_url.clone().map_or_else(|| database(self.url.clone()), Ok)
+    }
+
     /// The databases by their URLs: that of the shared tables, and that of the list of tenants.
     pub(crate) fn urls(&self) -> Result<(String, String), String> {
         let url = database(self.url.clone())?;
@@ -65,8 +98,12 @@ impl Owner {
         }
     }
 
-    pub(crate) fn has_runtime_role(&self) -> bool {
-        self.runtime_role.is_some()
+    /// Prints that the application cannot use a new place, if no role was named that gets rights there.
+    pub(crate) fn note_missing_grants<DB: Provision>(&self, placement: &Placement) {
+        let has_roles = DB::DIALECT == Dialect::Postgres;
+        if has_roles && *placement != Placement::Shared && self.runtime_role.is_none() {
+            note("without `--runtime-role` the application was granted no rights on the new tables");
+        }
     }
 }
 

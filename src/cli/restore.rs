@@ -9,7 +9,7 @@ use tokio::fs::File;
 use super::confirm::confirm;
 use super::interrupts::{INTERRUPTED, unless_interrupted};
 use super::output::{json, note, show, text};
-use super::provisioners::{Owner, Provisioned};
+use super::provisioners::{Migrating, Provisioned};
 use super::table::{Align, Table};
 use super::tenants;
 use crate::context::Actor;
@@ -35,11 +35,8 @@ pub(crate) struct Options {
     /// Do not ask for a confirmation.
     #[arg(long)]
     yes: bool,
-    /// The directory of the application's migrations, as in `sqlx::migrate!`.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) migrations: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) owner: Owner,
+    pub(crate) place: Migrating,
 }
 
 pub(crate) async fn run<DB: TenantData>(
@@ -55,7 +52,7 @@ pub(crate) async fn run<DB: TenantData>(
     let unreadable = |e| format!("{}: {e}; name a bundle that `export` wrote", options.file.display());
     let file = File::open(&options.file).await.map_err(unreadable)?;
     let restore = provisioner.restore(tenant.id(), file).await.map_err(|e| text(&e))?;
-    show(&report(&restore, options.owner.json))?;
+    show(&report(&restore, options.place.owner.json))?;
     let Some(slug) = slug.filter(|_| !options.dry_run) else { return Ok(ExitCode::SUCCESS) };
     confirm(&format!("Replace the rows of {slug} by those of the bundle?"), options.yes)?;
     let Some(restored) = unless_interrupted(restore.apply(&slug, &Actor::system(ACTOR))).await else {

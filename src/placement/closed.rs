@@ -15,7 +15,7 @@ impl<DB: Provision> Provisioner<DB> {
         // Recorded before the tenant exists, so that nobody opens it without its rows.
         let id = tenant.clone().into_tenant().id().clone();
         self.store.record_step(&id, IMPORT, Some(BEGUN)).await?;
-        let tenant = self.store.insert_in_ready_place(tenant, Step::Create.name()).await?;
+        let tenant = self.store.insert_in_ready_place(tenant, Step::Create.name(), None).await?;
         self.run(tenant, Step::Protect).await
     }
 

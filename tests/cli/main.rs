@@ -9,6 +9,7 @@ mod adoption;
 mod audit_commands;
 mod bundles;
 mod cli;
+mod created;
 mod deletions;
 mod help;
 mod migrate;
