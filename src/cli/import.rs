@@ -7,19 +7,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use clap::Args;
 use futures_util::future::{Either, select};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
-use tokio::fs::File;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::bundle_input::{BundleInput, read_to_end};
 use super::embedded::Embedded;
-use super::interrupts::{INTERRUPTED, interrupts};
+use super::interrupts::{INTERRUPTED, interrupts, unless_interrupted};
 use super::new_tenant;
 use super::output::{counted, json, note, show, text};
+use super::progress::byte_bar;
 use super::provisioners::{Migrating, Provisioned};
 use super::table::{Align, Table};
 use crate::ErrorKind;
@@ -29,7 +28,7 @@ use crate::tenant::{Slug, TenantStatus, TenantStore};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The bundle, which `tenancy tenants export` wrote.
+    /// The bundle, which `tenancy tenants export` wrote; `-` is standard input.
     file: PathBuf,
     /// The name of the new tenant in URLs.
     #[arg(long)]
@@ -46,12 +45,12 @@ pub(crate) async fn run<DB: TenantData>(
     Provisioned { store, provisioner }: &Provisioned<DB>,
 ) -> Result<ExitCode, String> {
     let new = options.new.new_tenant::<DB>(&options.slug, embedded)?;
-    let unreadable = |e| format!("{}: {e}; name a bundle that `export` wrote", options.file.display());
-    let file = File::open(&options.file).await.map_err(unreadable)?;
-    let bar = bar(file.metadata().await.map_err(unreadable)?.len());
+    let input = BundleInput::open(&options.file).await?;
+    let is_stream = input.bytes.is_none();
+    let bar = byte_bar(input.bytes);
     let stop = Arc::new(AtomicBool::new(false));
-    let reader = Stoppable { reader: bar.wrap_async_read(file), stop: stop.clone() };
-    let (mut import, mut interrupts) = (pin!(provisioner.import(reader, new)), interrupts());
+    let mut reader = Stoppable { reader: bar.wrap_async_read(input.reader), stop: stop.clone() };
+    let (mut import, mut interrupts) = (Box::pin(provisioner.import(&mut reader, new)), interrupts());
     let imported = loop {
         match select(import.as_mut(), pin!(interrupts.recv())).await {
             Either::Left((imported, _)) => break imported,
@@ -64,6 +63,7 @@ pub(crate) async fn run<DB: TenantData>(
             }
         }
     };
+    drop(import);
     bar.finish_and_clear();
     let imported = match imported {
         Ok(imported) => imported,
@@ -79,6 +79,9 @@ pub(crate) async fn run<DB: TenantData>(
             return Err(text(&error));
         }
     };
+    if is_stream {
+        let _ = unless_interrupted(read_to_end(&mut reader)).await;
+    }
     options.place.owner.note_missing_grants::<DB>(imported.tenant.placement());
     show(&report(&imported, options.place.owner.json))?;
     Ok(ExitCode::SUCCESS)
@@ -95,16 +98,6 @@ fn removed_by(slug: &str) -> String {
     format!(
         "a tenant that is left, and not open, is removed by `tenancy tenants delete {slug} --confirm {slug}`"
     )
-}
-
-fn bar(bytes: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{spinner} [{bar:30}] {bytes} of {total_bytes}");
-    bar.set_style(style.expect("the template is right"));
-    if !bar.is_hidden() {
-        bar.enable_steady_tick(Duration::from_millis(100));
-    }
-    bar
 }
 
 fn report(imported: &Imported, is_json: bool) -> String {

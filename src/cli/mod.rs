@@ -29,6 +29,7 @@
 mod audit;
 mod audit_line;
 mod audit_log;
+mod bundle_input;
 mod check;
 mod command;
 mod completions;
@@ -59,6 +60,7 @@ mod plans;
 mod policies;
 mod policies_of_places;
 mod program;
+mod progress;
 mod provisioners;
 mod receipts;
 mod recount;

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use serde_json::Value;
 use sqlx::migrate::Migrate;
@@ -79,7 +79,29 @@ impl<'a, DB: Shop<Connection: Migrate> + TenantData> Owner<'a, DB> {
     }
 
     pub(crate) fn start(&self, command: &[&str]) -> Running {
-        Running::new(&self.arguments(command), self.world.dir.path())
+        self.start_with(command, Stdio::null())
+    }
+
+    /// A command that reads `input`.
+    pub(crate) fn start_with(&self, command: &[&str], input: Stdio) -> Running {
+        Running::new(&self.arguments(command), self.world.dir.path(), input)
+    }
+
+    /// Runs a command that reads a file of the fixture.
+    pub(crate) fn run_with(&self, command: &[&str], file: &str) -> (i32, String, String) {
+        let file = std::fs::File::open(self.world.dir.path().join(file)).unwrap();
+        let (code, out, err) = self.start_with(command, file.into()).end();
+        (code.unwrap(), out, err)
+    }
+
+    /// Runs two commands with a pipe between them.
+    pub(crate) fn piped(&self, from: &[&str], to: &[&str]) -> [(i32, String, String); 2] {
+        let mut from = self.start(from);
+        let to = self.start_with(to, from.child.stdout.take().unwrap().into());
+        [from, to].map(|run| {
+            let (code, out, err) = run.end();
+            (code.unwrap(), out, err)
+        })
     }
 
     pub(crate) async fn tenant(&self, slug: &str) -> Option<Tenant> {
@@ -119,11 +141,11 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn new(arguments: &[String], dir: &Path) -> Self {
+    fn new(arguments: &[String], dir: &Path, input: Stdio) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_tenancy"))
             .args(arguments)
             .current_dir(dir)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
@@ -156,6 +178,11 @@ impl Running {
         }
     }
 
+    /// Where the command reads, if the test began it with a pipe.
+    pub(crate) fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("the command reads from a pipe")
+    }
+
     /// Sends Ctrl-C.
     pub(crate) fn interrupt(&self) {
         let kill = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
@@ -164,7 +191,10 @@ impl Running {
 
     pub(crate) fn end(mut self) -> (Option<i32>, String, String) {
         let (mut out, mut err) = (String::new(), String::new());
-        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        // The next command of a pipe has it otherwise.
+        if let Some(mut stdout) = self.child.stdout.take() {
+            stdout.read_to_string(&mut out).unwrap();
+        }
         self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
         (self.child.wait().unwrap().code(), out, err)
     }
