@@ -36,8 +36,12 @@ pub(crate) struct Options {
     /// How long the old schema, database or file is kept after the switch, empty: at least the time to live of your caches.
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     grace: u64,
+    /// How long to wait for the lock of a table, and for transactions that are open when the tenant is fenced. Then the move
+    /// fails, and can be repeated. At most a day.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(..=86_400))]
+    wait: u64,
     /// Undo the unfinished move of the tenant, before its switch.
-    #[arg(long, conflicts_with_all = ["dry_run", "grace"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "grace", "wait"])]
     roll_back: bool,
     #[command(flatten)]
     pub(crate) place: Migrating,
@@ -80,8 +84,8 @@ pub(crate) async fn run<DB: TenantData>(
     let tenant = tenants::find(store, &options.tenant, "SLUG_OR_ID").await?;
     let to = options.to.map(|to| to.of(tenant.id()));
     let movement = |target: Placement| {
-        let grace = Duration::from_secs(options.grace);
-        provisioner.move_to(tenant.id(), target, &Actor::system(ACTOR)).grace(grace)
+        let [grace, wait] = [options.grace, options.wait].map(Duration::from_secs);
+        provisioner.move_to(tenant.id(), target, &Actor::system(ACTOR)).grace(grace).wait(wait)
     };
     if options.roll_back {
         let target = match to {

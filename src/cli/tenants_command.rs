@@ -20,8 +20,9 @@ pub(crate) enum TenantsCommand {
     Data(DataCommand),
     /// Check the signature of a deletion's receipt, and show the receipt.
     ///
-    /// The key is read from `TENANCY_RECEIPT_KEY_ID` and `TENANCY_RECEIPT_KEY`. Exits with 1 if the key did not sign the receipt,
-    /// and with 2 if the file cannot be read.
+    /// The key is read from `TENANCY_RECEIPT_KEY_ID` and `TENANCY_RECEIPT_KEY`. `TENANCY_RECEIPT_PREVIOUS_KEYS` adds keys that
+    /// signed before, each in a line `ID=KEY`. Exits with 1 if none of the keys signed the receipt, and with 2 if the file or
+    /// the keys cannot be read.
     VerifyReceipt(receipts::Verify),
     /// List the moves that are not finished, also those that another process runs now.
     Moves(moves::Options),
