@@ -23,6 +23,7 @@ impl PostgresPlaces {
             }
         };
         let mut conn = connect(&self.server(placement)).await?;
+        place_role::check_drop(&mut conn, name.as_str()).await?;
         match run(&mut conn, drop).await {
             // The owner may not end the sessions of the application's role.
             Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("42501") => {
@@ -30,9 +31,8 @@ impl PostgresPlaces {
             }
             dropped => dropped.map_err(|e| database_error(&e))?,
         }
-        if self.role_per_tenant {
-            place_role::drop(&mut conn, name.as_str()).await?;
-        }
+        // Also without `role_per_tenant`: a role of this name is that of the place, as another program created it.
+        place_role::drop(&mut conn, name.as_str()).await?;
         let _ = conn.close().await;
         Ok(())
     }

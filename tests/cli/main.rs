@@ -16,6 +16,7 @@ mod migrate;
 mod moves;
 mod owner;
 mod people;
+mod place_roles;
 mod places;
 mod plans;
 mod recount;

@@ -18,7 +18,8 @@ use crate::shop::{Login, Project, Shop, World};
 /// What the commands of the owner do in the fixture.
 pub(crate) struct Owner<'a, DB: Shop> {
     pub(crate) world: &'a World<DB>,
-    role: Option<String>,
+    /// How the application logs in, on PostgreSQL.
+    pub(crate) role: Option<String>,
 }
 
 impl<'a, DB: Shop<Connection: Migrate> + TenantData> Owner<'a, DB> {
@@ -31,7 +32,10 @@ impl<'a, DB: Shop<Connection: Migrate> + TenantData> Owner<'a, DB> {
 
     /// The arguments of `tenancy tenants`, with the databases of the owner.
     pub(crate) fn arguments(&self, command: &[&str]) -> Vec<String> {
-        let mut all = [&["tenants"], command, &["--url", &self.world.control_url]].concat();
+        let mut all = [&["tenants"], command, &["--url", &self.world.owner_url]].concat();
+        if self.world.roles {
+            all.extend(["--control-url", &self.world.control_url, "--role-per-tenant"]);
+        }
         match &self.role {
             Some(role) => all.extend(["--runtime-role", role]),
             None => all.extend(["--files", "files"]),
