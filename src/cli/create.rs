@@ -13,13 +13,9 @@ use super::interrupts::{INTERRUPTED, unless_interrupted};
 use super::output::{json, note, show, text};
 use super::provisioners::{Migrating, Provisioned};
 use super::{new_tenant, tenants};
-use crate::context::Actor;
 use crate::placement::Provision;
 use crate::store::SqlStore;
 use crate::tenant::{Tenant, TenantStatus, TenantStore};
-
-/// The actor in the audit log.
-const ACTOR: &str = "tenancy tenants";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -65,7 +61,7 @@ async fn insert<DB: Provision>(
     store: &SqlStore<DB>,
 ) -> Result<ExitCode, String> {
     let new = options.new.new_tenant::<DB>(&options.slug, embedded)?.status(TenantStatus::Active);
-    shown(options, &*store.create(new, &Actor::system(ACTOR)).await.map_err(|e| text(&e))?)
+    shown(options, &*store.create(new, &tenants::actor()).await.map_err(|e| text(&e))?)
 }
 
 /// Adds a tenant with a place of its own, or goes on with it.
@@ -80,7 +76,7 @@ pub(crate) async fn run<DB: Provision>(
     let created = unless_interrupted(async {
         match &unfinished {
             Some(tenant) => provisioner.resume(tenant.id()).await,
-            None => provisioner.create_by(new, &Actor::system(ACTOR)).await,
+            None => provisioner.create_by(new, &tenants::actor()).await,
         }
     });
     let failed = match created.await {

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::context::Actor;
 use crate::placement::Provision;
 use crate::store::SqlStore;
 use crate::tenant::{Slug, Suspension, Tenant, TenantStatus};
@@ -16,9 +15,6 @@ use super::control::Control;
 use super::output::{json, printable, show, text};
 use super::table::{Align, Table};
 use super::tenants;
-
-/// The actor in the audit log.
-const ACTOR: &str = "tenancy tenants";
 
 #[derive(Subcommand)]
 pub(crate) enum LifecycleCommand {
@@ -131,7 +127,7 @@ async fn changed<DB: Provision>(
     command: &LifecycleCommand,
     store: &SqlStore<DB>,
 ) -> Result<Arc<Tenant>, String> {
-    let (actor, refused) = (Actor::system(ACTOR), |e: crate::Error| text(&e));
+    let (actor, refused) = (tenants::actor(), |e: crate::Error| text(&e));
     let find = async |tenant: &str| tenants::find(store, tenant, "SLUG_OR_ID").await;
     let slug = |slug: &str| Slug::parse(slug).map_err(|e| format!("`{}`: {}", printable(slug), text(&e)));
     match command {

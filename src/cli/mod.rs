@@ -85,6 +85,7 @@ mod tenants;
 mod tenants_command;
 mod texts;
 mod tokens;
+mod urls;
 mod usage;
 mod usage_report;
 

@@ -14,13 +14,9 @@ use super::output::{counted, json, note, show, text};
 use super::provisioners::{Migrating, Provisioned};
 use super::table::{Align, Table};
 use super::tenants;
-use crate::context::Actor;
 use crate::operations::{Move, MovePlan, MoveReport, MoveStep, TenantData, UnfinishedMove};
 use crate::placement::Provisioner;
 use crate::tenant::{Placement, Tenant, TenantId};
-
-/// The actor in the audit log.
-const ACTOR: &str = "tenancy tenants";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -85,7 +81,7 @@ pub(crate) async fn run<DB: TenantData>(
     let to = options.to.map(|to| to.of(tenant.id()));
     let movement = |target: Placement| {
         let [grace, wait] = [options.grace, options.wait].map(Duration::from_secs);
-        provisioner.move_to(tenant.id(), target, &Actor::system(ACTOR)).grace(grace).wait(wait)
+        provisioner.move_to(tenant.id(), target, &tenants::actor()).grace(grace).wait(wait)
     };
     if options.roll_back {
         let target = match to {

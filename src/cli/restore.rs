@@ -13,12 +13,8 @@ use super::progress::byte_bar;
 use super::provisioners::{Migrating, Provisioned};
 use super::table::{Align, Table};
 use super::tenants;
-use crate::context::Actor;
 use crate::operations::{Restore, TenantData};
 use crate::tenant::Slug;
-
-/// The actor in the audit log.
-const ACTOR: &str = "tenancy tenants";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -65,7 +61,7 @@ pub(crate) async fn run<DB: TenantData>(
     show(&report(&restore, options.place.owner.json))?;
     let Some(slug) = slug.filter(|_| !options.dry_run) else { return Ok(ExitCode::SUCCESS) };
     confirm(&format!("Replace the rows of {slug} by those of the bundle?"), options.yes)?;
-    let Some(restored) = unless_interrupted(restore.apply(&slug, &Actor::system(ACTOR))).await else {
+    let Some(restored) = unless_interrupted(restore.apply(&slug, &tenants::actor())).await else {
         note("interrupted: either nothing or everything was replaced; `--dry-run` shows which");
         return Ok(ExitCode::from(INTERRUPTED));
     };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::context::Actor;
 use crate::placement::Provision;
 use crate::store::SqlStore;
 use crate::tenant::{Placement, Region, Slug, Tenant, TenantId, TenantStatus, TenantStore};
@@ -9,6 +10,11 @@ use serde::Serialize;
 use sqlx::pool::PoolOptions;
 
 use super::output::{printable, text};
+
+/// The actor of `tenancy tenants` in the audit log, and in receipts.
+pub(crate) fn actor() -> Actor {
+    Actor::system("tenancy tenants")
+}
 
 /// How many tenants are read at once.
 const PAGE: u16 = 200;

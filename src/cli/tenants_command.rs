@@ -109,12 +109,11 @@ pub(crate) fn run(command: &TenantsCommand, embedded: Embedded) -> Result<ExitCo
 
 async fn data(command: &DataCommand, mut embedded: Embedded) -> Result<ExitCode, String> {
     let owner = command.owner();
-    let (url, control) = owner.urls()?;
-    let settings = owner.settings(&url, &control);
-    let is_postgres = settings.is_postgres()?;
+    let urls = owner.urls()?;
+    let settings = owner.settings(&urls);
     let schema = Some(owner.schema(&embedded)?);
     let migrator = command.migrations(&mut embedded).await?;
-    if is_postgres {
+    if urls.is_postgres {
         Box::pin(work(command, &embedded, &settings.on_postgres(migrator, schema).await?)).await
     } else {
         Box::pin(work(command, &embedded, &settings.on_sqlite(migrator, schema).await?)).await
