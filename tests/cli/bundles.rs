@@ -116,7 +116,6 @@ on_every_database!(
     what_cannot_be_imported_leaves_no_tenant,
     a_tenant_is_restored,
     a_bundle_goes_through_a_pipe,
-    ctrl_c_ends_an_import_that_waits_for_its_input,
 );
 
 async fn a_bundle_goes_through_a_pipe<DB: Shop + TenantData>() {
@@ -173,33 +172,6 @@ async fn a_bundle_goes_through_a_pipe<DB: Shop + TenantData>() {
     let (code, out) = in_terminal(&arguments, 100, "", world.dir.path());
     assert!(code == 2 && out.contains("a bundle is not read from a terminal"), "{out}");
     assert_eq!(owner.listed(&["list", "--json"]), before);
-}
-
-/// The writer of the bundle has stopped, and its pipe is open.
-async fn ctrl_c_ends_an_import_that_waits_for_its_input<DB: Shop + TenantData>() {
-    let world = World::<DB>::new(false).await;
-    let owner = Owner::new(&world);
-    owner.ok(&["export", "acme-shared", "--output", "acme.tar"]);
-    let bundle = std::fs::read(world.dir.path().join("acme.tar")).unwrap();
-    let mut copy = owner.start_with(&import("-", "copy", &[]), Stdio::piped());
-    let mut input = copy.input();
-    // The manifest is missing.
-    let at = bundle.windows(13).position(|name| name == b"manifest.json").unwrap();
-    input.write_all(&bundle[..at]).unwrap();
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while owner.tenant("copy").await.is_none() {
-        assert!(Instant::now() < deadline, "the import did not begin");
-    }
-    copy.interrupt();
-    let (code, out, err) = copy.end();
-    assert_eq!((code, out.as_str()), (Some(130), ""), "{err}");
-    assert!(
-        err.contains("tenancy: interrupted: ") && err.ends_with("tenancy: nothing was imported\n"),
-        "{err}"
-    );
-    drop(input);
-    assert!(owner.tenant("copy").await.is_none());
-    assert_eq!((owner.projects("acme-shared").await, owner.projects("globex-shared").await), (4, 2));
 }
 
 /// Whether Ctrl-C comes while rows are read or written, nothing is left.
@@ -306,4 +278,37 @@ async fn a_tenant_is_restored<DB: Shop + TenantData>() {
         owner.listed(&["resume", &acme, "--reason", "restored"]);
         assert_eq!((owner.projects(&acme).await, owner.projects(&globex).await), (4, 2));
     }
+}
+
+/// The writer of the bundle has stopped, and its pipe is open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_ends_an_import_that_waits_for_its_input() {
+    let world = World::<Postgres>::new(false).await;
+    let owner = Owner::new(&world);
+    owner.ok(&["export", "acme-shared", "--output", "acme.tar"]);
+    let bundle = std::fs::read(world.dir.path().join("acme.tar")).unwrap();
+    let mut copy = owner.start_with(&import("-", "copy", &[]), Stdio::piped());
+    let mut input = copy.input();
+    // The rows are complete, and the manifest is missing.
+    let at = bundle.windows(13).position(|name| name == b"manifest.json").unwrap();
+    input.write_all(&bundle[..at]).unwrap();
+    // The transaction is open, and its session has nothing to do: the import waits for its input.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND state = 'idle in transaction' AND state_change < clock_timestamp() - interval '500 ms'";
+    let mut watch = PgConnection::connect(&world.control_url).await.unwrap();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut watch).await.unwrap() == 0 {
+        assert!(Instant::now() < deadline, "the import does not wait for its input");
+    }
+    copy.interrupt();
+    copy.until_it_ends();
+    let (code, out, err) = copy.end();
+    assert_eq!((code, out.as_str()), (Some(130), ""), "{err}");
+    assert!(
+        err.contains("tenancy: interrupted: ") && err.ends_with("tenancy: nothing was imported\n"),
+        "{err}"
+    );
+    drop(input);
+    assert!(owner.tenant("copy").await.is_none());
+    assert_eq!((owner.projects("acme-shared").await, owner.projects("globex-shared").await), (4, 2));
 }

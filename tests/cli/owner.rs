@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::migrate::Migrate;
@@ -191,6 +192,15 @@ impl Running {
     pub(crate) fn interrupt(&self) {
         let kill = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         assert!(kill.unwrap().success());
+    }
+
+    /// Waits until the command has ended, with a deadline. Its output must fit into a pipe.
+    pub(crate) fn until_it_ends(&mut self) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the command does not end");
+            std::thread::yield_now();
+        }
     }
 
     pub(crate) fn end(mut self) -> (Option<i32>, String, String) {
